@@ -1,0 +1,157 @@
+package alltoall
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"math"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// A counts message is a row of little-endian 32-bit words: the fixed ones below, then the rows for each of the
+// receiver's experts. The first two let a rank see that its peer runs another layer than it does.
+const (
+	wordDim = iota
+	wordExperts
+	wordTokens
+	wordLeaves
+	countsHeader
+)
+
+// refused stands in the place of the tokens when the sender could not route them.
+const refused = math.MaxUint32
+
+// ErrRefused: a peer could not route its tokens and called Refuse instead of Dispatch.
+var ErrRefused = errors.New("peer could not route its tokens")
+
+// announcement is what a rank says that it will send: rows for each expert hosted here, not yet cut by leaf.
+type announcement struct {
+	tokens, leaves int
+	rows           []int
+}
+
+// exchangeCounts tells every rank what it will get from this one, and returns what this one will get, by sender.
+func (x *Exchange) exchangeCounts(ctx context.Context, c Counts) ([]announcement, error) {
+	x.nextTag()
+	me, in := x.rank(), make([][]byte, x.size())
+	var sends, recvs []transport.Message
+	for r := range x.size() {
+		out := x.encodeCounts(c, r)
+		if r == me {
+			in[r] = out
+			continue
+		}
+		in[r] = make([]byte, 4*(countsHeader+x.place.Count(me)))
+		sends = append(sends, x.message(r, out))
+		recvs = append(recvs, x.message(r, in[r]))
+	}
+	if err := x.run(ctx, "counts", sends, recvs); err != nil {
+		return nil, err
+	}
+	for _, m := range recvs {
+		if want := len(m.Bufs[0]); m.N != want {
+			return nil, x.fault(int(m.Peer), "counts", transport.ErrProtocol, "%d bytes of counts, want %d", m.N, want)
+		}
+	}
+	return x.decodeAll(in)
+}
+
+// Refuse takes the place of Dispatch on a rank that cannot route its tokens: the other ranks' Dispatch returns
+// [ErrRefused] naming it, at once, and every rank can go on with the next batch.
+func (x *Exchange) Refuse(ctx context.Context) error {
+	_, err := x.exchangeCounts(ctx, Counts{Tokens: refused, Rows: []int{}})
+	if transport.CulpritOf(err) == x.t.Rank() && errors.Is(err, ErrRefused) {
+		return nil
+	}
+	return err
+}
+
+func (x *Exchange) message(peer int, bufs ...[]byte) transport.Message {
+	return transport.Message{Peer: transport.Rank(peer), Tag: transport.Tag(x.seq), Bufs: bufs}
+}
+
+func (x *Exchange) encodeCounts(c Counts, to int) []byte {
+	begin, end := x.place.Of(to)
+	words := make([]byte, 0, 4*(countsHeader+end-begin))
+	for _, n := range []int{x.dim, x.place.Experts(), c.Tokens, c.Leaves} {
+		words = binary.LittleEndian.AppendUint32(words, uint32(n))
+	}
+	for e := begin; e < end; e++ {
+		words = binary.LittleEndian.AppendUint32(words, uint32(sum(c.ofExperts(e, e+1))))
+	}
+	return words
+}
+
+func (x *Exchange) decodeAll(in [][]byte) ([]announcement, error) {
+	all, total := make([]announcement, len(in)), 0
+	for s, words := range in {
+		a, err := x.decodeCounts(s, words)
+		if err != nil {
+			return nil, err
+		}
+		all[s] = a
+		if total += sum(a.rows); total > x.maxRows {
+			return nil, x.fault(s, "counts", transport.ErrTooLarge, "%d rows up to this rank, limit %d", total, x.maxRows)
+		}
+	}
+	return all, nil
+}
+
+// decodeCounts believes nothing: every number is held against what it can be.
+func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
+	word := func(i int) int { return int(binary.LittleEndian.Uint32(words[4*i:])) }
+	if dim, experts := word(wordDim), word(wordExperts); dim != x.dim || experts != x.place.Experts() {
+		return announcement{}, x.fault(from, "counts", transport.ErrMismatch,
+			"its layer has dim %d and %d experts, here %d and %d", dim, experts, x.dim, x.place.Experts())
+	}
+	if word(wordTokens) == refused {
+		return announcement{}, x.fault(from, "counts", ErrRefused, "its own error says why")
+	}
+	a := announcement{tokens: word(wordTokens), leaves: word(wordLeaves)}
+	if a.tokens > x.maxRows || a.leaves > a.tokens || (a.leaves == 0) != (a.tokens == 0) {
+		return announcement{}, x.fault(from, "counts", transport.ErrProtocol,
+			"%d tokens in %d leaves, limit %d tokens", a.tokens, a.leaves, x.maxRows)
+	}
+	if cells := a.leaves * (len(words)/4 - countsHeader); cells > x.maxRows {
+		return announcement{}, x.fault(from, "counts", transport.ErrTooLarge, "%d leaves × experts, limit %d", cells, x.maxRows)
+	}
+	a.rows = make([]int, len(words)/4-countsHeader)
+	for e := range a.rows {
+		if a.rows[e] = word(countsHeader + e); a.rows[e] > a.tokens {
+			return announcement{}, x.fault(from, "counts", transport.ErrProtocol,
+				"%d rows for its expert +%d here, of %d tokens", a.rows[e], e, a.tokens)
+		}
+	}
+	return a, nil
+}
+
+// encodeSplits writes the counts of rank to's experts, leaf by leaf.
+func (x *Exchange) encodeSplits(c Counts, to int) []byte {
+	list := c.ofExperts(x.place.Of(to))
+	words := make([]byte, 0, 4*len(list))
+	for _, n := range list {
+		words = binary.LittleEndian.AppendUint32(words, uint32(n))
+	}
+	return words
+}
+
+// decodeSplits reads the division into leaves of what rank from announced.
+func (x *Exchange) decodeSplits(from int, a announcement, words []byte) (Counts, error) {
+	c := Counts{Tokens: a.tokens, Leaves: a.leaves, Rows: make([]int, len(a.rows)*a.leaves)}
+	if len(words) == 0 { // nothing was announced, so nothing came
+		return c, nil
+	}
+	for e, want := range a.rows {
+		total := 0
+		for l := range a.leaves {
+			i := e*a.leaves + l
+			c.Rows[i] = int(binary.LittleEndian.Uint32(words[4*i:]))
+			total += c.Rows[i]
+		}
+		if total != want {
+			return c, x.fault(from, "dispatch", transport.ErrProtocol, "leaves of its expert +%d here hold %d rows, announced %d", e, total, want)
+		}
+	}
+	return c, nil
+}

@@ -1,0 +1,45 @@
+package alltoall
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/transport/inproc"
+)
+
+// FuzzDecodeCounts feeds what a hostile peer may say to the decoder: it must answer with an error or with
+// numbers inside the limits, and never panic or allocate beyond them.
+func FuzzDecodeCounts(f *testing.F) {
+	ends := inproc.New(1)
+	f.Cleanup(func() { ends[0].Close() })
+	x, err := New(ends[0], Config{Placement: Even(2, 1), Dim: 4, MaxRows: 100})
+	require.NoError(f, err)
+	good := Counts{Tokens: 9, Leaves: 3, Rows: []int{1, 2, 3, 0, 0, 4}}
+	f.Add(x.encodeCounts(good, 0), x.encodeSplits(good, 0))
+	f.Add(x.encodeCounts(Counts{Rows: []int{}}, 0), []byte{})
+	f.Fuzz(func(t *testing.T, words, splits []byte) {
+		if len(words) != 4*(countsHeader+2) { // the length is checked before
+			return
+		}
+		a, err := x.decodeCounts(0, words)
+		if err != nil {
+			return
+		}
+		require.LessOrEqual(t, a.tokens, 100)
+		require.LessOrEqual(t, sum(a.rows), 200)
+		if sum(a.rows) == 0 {
+			splits = nil
+		} else if len(splits) != 4*2*a.leaves { // the length is checked before
+			return
+		}
+		c, err := x.decodeSplits(0, a, splits)
+		if err != nil {
+			return
+		}
+		require.Equal(t, sum(a.rows), sum(c.Rows))
+		again, err := x.decodeCounts(0, x.encodeCounts(c, 0))
+		require.NoError(t, err)
+		require.Equal(t, a, again)
+	})
+}

@@ -1,0 +1,48 @@
+// Package alltoall carries rows to the ranks that host their experts and brings the answers back.
+//
+// An [Exchange] binds a transport to a [Placement] of experts. Its Dispatch sends each row to its expert and returns
+// a [Handle], on which Combine brings answers home and Dispatch sends gradients the same way again: counts
+// travel once. What goes where is a [Plan], plain data made from counts, that can be printed and compared.
+package alltoall
+
+import "fmt"
+
+// Placement says which rank hosts which experts: rank r has experts First[r] up to First[r+1]. A rank may
+// have none.
+type Placement struct {
+	First []int
+}
+
+// Even spreads experts over ranks as evenly as may be, in order.
+func Even(experts, ranks int) Placement {
+	first := make([]int, ranks+1)
+	for r := range first {
+		first[r] = r * experts / ranks
+	}
+	return Placement{First: first}
+}
+
+// Ranks is the number of ranks.
+func (p Placement) Ranks() int { return len(p.First) - 1 }
+
+// Experts is the number of experts over all ranks.
+func (p Placement) Experts() int { return p.First[len(p.First)-1] }
+
+// Of returns the half-open range of the experts of rank r.
+func (p Placement) Of(r int) (begin, end int) { return p.First[r], p.First[r+1] }
+
+// Count is the number of experts of rank r.
+func (p Placement) Count(r int) int { return p.First[r+1] - p.First[r] }
+
+// Validate reports the first rank whose range is not one.
+func (p Placement) Validate() error {
+	if len(p.First) < 2 || p.First[0] != 0 {
+		return fmt.Errorf("alltoall: placement %v does not begin at expert 0 or names no rank", p.First)
+	}
+	for r := range p.Ranks() {
+		if p.Count(r) < 0 {
+			return fmt.Errorf("alltoall: placement gives rank %d experts %d to %d", r, p.First[r], p.First[r+1])
+		}
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+package alltoall
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Counts says how many rows a rank sends to each expert, cut by leaf: a leaf is a group of consecutive tokens
+// whose gradient is summed apart.
+type Counts struct {
+	// Tokens is the number of tokens that the rows come from: no expert gets more rows than that.
+	Tokens int
+	// Leaves is the number of groups that the tokens make.
+	Leaves int
+	// Rows holds Experts × Leaves numbers, expert by expert.
+	Rows []int
+}
+
+// ofExperts returns the part of c.Rows that concerns experts begin to end.
+func (c Counts) ofExperts(begin, end int) []int { return c.Rows[begin*c.Leaves : end*c.Leaves] }
+
+// Plan is one exchange of rows as one rank sees it, in plain data. Rows leave sorted by expert, so those for one
+// rank are one run. They arrive sorted by expert, then by the rank that sent them: that is the order of the
+// tokens in the global batch, whatever the number of ranks.
+type Plan struct {
+	// Rank is the rank whose view this is.
+	Rank int
+	// Experts is the number of experts hosted here.
+	Experts int
+	// Sent is the number of rows that go to each rank, itself included.
+	Sent []int
+	// Tokens and Leaves are each rank's, in rank order.
+	Tokens, Leaves []int
+	// Segments says where the rows of sender s for the e-th expert hosted here stand: in Segments[e*ranks+s].
+	Segments []Segment
+	// Ends cuts the rows that arrive by expert and leaf: entry e*TotalLeaves()+l is the end of expert e's rows in leaf l.
+	Ends []int
+}
+
+// Segment is a run of rows.
+type Segment struct{ First, Rows int }
+
+// Ranks is the number of ranks that take part.
+func (p *Plan) Ranks() int { return len(p.Sent) }
+
+// Received is the number of rows that arrive here.
+func (p *Plan) Received() int {
+	if len(p.Segments) == 0 {
+		return 0
+	}
+	last := p.Segments[len(p.Segments)-1]
+	return last.First + last.Rows
+}
+
+// SentRows is the number of rows that leave here, those that stay included.
+func (p *Plan) SentRows() int { return sum(p.Sent) }
+
+// FirstLeaf is the number of this rank's first leaf among those of all ranks.
+func (p *Plan) FirstLeaf() int { return sum(p.Leaves[:p.Rank]) }
+
+// TotalLeaves is the number of leaves of all ranks.
+func (p *Plan) TotalLeaves() int { return sum(p.Leaves) }
+
+// Segment returns where the rows of sender s for the e-th expert hosted here stand.
+func (p *Plan) Segment(e, s int) Segment { return p.Segments[e*p.Ranks()+s] }
+
+// NewPlan makes rank's plan. sent is the number of rows that it sends to each rank; from[s] is what rank s
+// sends here: counts for the experts hosted here alone.
+func NewPlan(rank int, place Placement, sent []int, from []Counts) *Plan {
+	p := &Plan{Rank: rank, Experts: place.Count(rank), Sent: sent}
+	for _, c := range from {
+		p.Tokens = append(p.Tokens, c.Tokens)
+		p.Leaves = append(p.Leaves, c.Leaves)
+	}
+	p.Segments = make([]Segment, 0, p.Experts*len(from))
+	p.Ends = make([]int, 0, p.Experts*p.TotalLeaves())
+	row := 0
+	for e := range p.Experts {
+		for _, c := range from {
+			first := row
+			for _, n := range c.ofExperts(e, e+1) {
+				row += n
+				p.Ends = append(p.Ends, row)
+			}
+			p.Segments = append(p.Segments, Segment{First: first, Rows: row - first})
+		}
+	}
+	return p
+}
+
+// String draws the plan as a small table.
+func (p *Plan) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "rank %d of %d: sends %v, receives %d rows in %d leaves\n", p.Rank, p.Ranks(), p.Sent, p.Received(), p.TotalLeaves())
+	for e := range p.Experts {
+		fmt.Fprintf(&b, "  expert +%d:", e)
+		for s := range p.Ranks() {
+			seg := p.Segment(e, s)
+			fmt.Fprintf(&b, " [%d,%d) from %d", seg.First, seg.First+seg.Rows, s)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+func sum(list []int) int {
+	total := 0
+	for _, n := range list {
+		total += n
+	}
+	return total
+}

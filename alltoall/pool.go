@@ -1,0 +1,42 @@
+package alltoall
+
+import "gonum.org/v1/gonum/blas/blas32"
+
+// pool keeps the matrices of past steps for the next ones: routing changes their sizes a little from step to step,
+// so a new one is made with room to grow.
+type pool struct{ free [][]float32 }
+
+// matrix returns a packed matrix of undefined content.
+func (p *pool) matrix(rows, cols int) blas32.General {
+	return blas32.General{Rows: rows, Cols: cols, Stride: cols, Data: p.get(rows * cols)}
+}
+
+func (p *pool) get(n int) []float32 {
+	for i, data := range p.free {
+		if cap(data) >= n {
+			last := len(p.free) - 1
+			p.free[i] = p.free[last]
+			p.free = p.free[:last]
+			return data[:n]
+		}
+	}
+	const headroom = 8 // an eighth more than asked
+	return make([]float32, n, n+n/headroom)
+}
+
+func (p *pool) put(data []float32) {
+	const most = 8 // matrices kept: those of one forward and one backward pass
+	if len(p.free) < most {
+		p.free = append(p.free, data)
+		return
+	}
+	smallest := 0
+	for i := range p.free {
+		if cap(p.free[i]) < cap(p.free[smallest]) {
+			smallest = i
+		}
+	}
+	if cap(data) > cap(p.free[smallest]) {
+		p.free[smallest] = data
+	}
+}

@@ -1,0 +1,143 @@
+package switchyard
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/router"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// batch is the global batch: how many tokens and groups each rank of the world brought. Groups are the leaves
+// of the tree in which gradients are summed.
+type batch struct {
+	tokens, leaves []int // by rank
+	first          int   // the first rank of this copy of the experts
+}
+
+func (b batch) firstLeaf(rank transport.Rank) int { return sum(b.leaves[:rank]) }
+
+// rowsOf says whose the rows are that a plan brought.
+func (b batch) rowsOf(p *alltoall.Plan) expert.Rows {
+	return expert.Rows{Experts: p.Experts, FirstLeaf: sum(b.leaves[:b.first]), Leaves: p.TotalLeaves(), Ends: p.Ends}
+}
+
+// lossScale is each group's share of the tokens of the global batch.
+func (b batch) lossScale(ends []int) []float32 {
+	scale, total, begin := make([]float32, len(ends)), float32(sum(b.tokens)), 0
+	for g, end := range ends {
+		scale[g] = float32(end-begin) / total
+		begin = end
+	}
+	return scale
+}
+
+// groupEnds cuts tokens into groups of size each, the last one maybe smaller; size 0 makes all of them one.
+func groupEnds(tokens, size int) []int {
+	if size == 0 {
+		size = max(tokens, 1)
+	}
+	ends := make([]int, 0, (tokens+size-1)/size)
+	for end := size; end < tokens; end += size {
+		ends = append(ends, end)
+	}
+	if tokens > 0 {
+		ends = append(ends, tokens)
+	}
+	return ends
+}
+
+// countsOf counts the rows that go to each expert, by group of tokens.
+func countsOf(a *router.Assignment, ends []int) alltoall.Counts {
+	c := alltoall.Counts{Tokens: a.Tokens, Leaves: len(ends), Rows: make([]int, a.Experts*len(ends))}
+	for e := range a.Experts {
+		begin, end := a.Of(router.ExpertID(e))
+		g := 0
+		for _, token := range a.Token[begin:end] {
+			for int(token) >= ends[g] {
+				g++
+			}
+			c.Rows[e*c.Leaves+g]++
+		}
+	}
+	return c
+}
+
+// census learns what every rank brought. With one copy of the experts the dispatch tells, so nothing is sent
+// here; with several, the ranks of other copies have to be asked. cause is this rank's reason for not taking
+// part, which fails the step on every rank.
+func (l *Layer) census(ctx context.Context, p *pass, cause error) (batch, error) {
+	b := batch{first: l.layout.copy * l.layout.parallel}
+	if l.layout.copies == 1 {
+		return b, nil
+	}
+	const words = 3 // tokens, groups, 1 if routing failed
+	mine := make([]byte, 0, 4*words)
+	failed := 0
+	if cause != nil {
+		failed = 1
+	}
+	for _, n := range []int{p.x.Rows, len(p.ends), failed} {
+		mine = binary.LittleEndian.AppendUint32(mine, uint32(n))
+	}
+	all := make([]byte, len(mine)*l.world.Size())
+	if err := l.everyone.AllGather(ctx, all, mine); err != nil {
+		return b, fmt.Errorf("switchyard: census: %w", err)
+	}
+	for r := range l.world.Size() {
+		word := func(i int) int { return int(binary.LittleEndian.Uint32(all[4*(words*r+i):])) }
+		if word(2) != 0 && cause == nil {
+			return b, &transport.Error{Rank: transport.Rank(r), Op: "census", Err: alltoall.ErrRefused}
+		}
+		b.tokens, b.leaves = append(b.tokens, word(0)), append(b.leaves, word(1))
+	}
+	return b, nil
+}
+
+// settle completes the batch from the plan, where the dispatch has told everything.
+func (l *Layer) settle(p *pass, plan *alltoall.Plan) {
+	if l.layout.copies == 1 {
+		p.batch.tokens, p.batch.leaves = plan.Tokens, plan.Leaves
+	}
+}
+
+// refuse tells the other ranks that this one cannot route its tokens, and returns why.
+func (l *Layer) refuse(ctx context.Context, cause error) error {
+	var err error
+	if l.layout.copies == 1 {
+		err = l.exchange.Refuse(ctx)
+	} else {
+		_, err = l.census(ctx, &pass{}, cause)
+	}
+	cause = &transport.Error{Rank: l.world.Rank(), Op: "route", Err: cause}
+	if err != nil {
+		return fmt.Errorf("%w (and while telling the other ranks: %w)", cause, err)
+	}
+	return cause
+}
+
+func sum(list []int) int {
+	total := 0
+	for _, n := range list {
+		total += n
+	}
+	return total
+}
+
+// resize returns a packed matrix of undefined content, in m's memory if it has room.
+func resize(m blas32.General, rows, cols int) blas32.General {
+	if n := rows * cols; cap(m.Data) < n {
+		m.Data = make([]float32, n)
+	}
+	return blas32.General{Rows: rows, Cols: cols, Stride: cols, Data: m.Data[:rows*cols]}
+}
+
+func zeroed(m blas32.General) blas32.General {
+	clear(m.Data)
+	return m
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+)
+
+const goldensUsage = `usage: go run ./bench goldens FILE…
+
+Computes every case of files of the form {"cases": [...]} and compares with the results they hold. A case with a "kind" is
+a whole layer, one with a "name" and "logits" is a router. For each case there is a line with its sizes, its worst error, and
+"ok", "WRONG: what", or "cannot yet: why" for one that asks for something this library does not have.
+
+Errors are relative: |got - want| / max(|want|, scale). For a router:
+  routes     exact: tokens, experts, slots, counts before drops, capacity
+  weights    scale is the largest weight wanted; tolerance 1e-6
+  losses     scale is 0; tolerance 1e-6
+  gradients  scale is the largest gradient wanted of the same loss, or one term of that loss if this is larger: the largest
+             |upstream·weight|, or loss/tokens; tolerance 1e-5
+For a layer the scale is the mean |want| of the tensor; tolerance 1e-5.
+
+Exits with 1 if a case is wrong or a file cannot be read, else with 0.
+`
+
+// goldenResult is the outcome of one case.
+type goldenResult struct {
+	// label says which case it is: name and sizes.
+	label string
+	// worst is the largest relative error of any number.
+	worst float64
+	// err says what is wrong with the result, or with the case.
+	err error
+	// skipped says why the library cannot compute the case, or is empty.
+	skipped string
+}
+
+// String is the line about the case.
+func (r goldenResult) String() string {
+	switch {
+	case r.err != nil:
+		return fmt.Sprintf("%s: WRONG: %v", r.label, r.err)
+	case r.skipped != "":
+		return fmt.Sprintf("%s: cannot yet: %s", r.label, r.skipped)
+	}
+	return fmt.Sprintf("%s: worst error %.1e: ok", r.label, r.worst)
+}
+
+// goldenSummary counts outcomes.
+type goldenSummary struct{ ok, wrong, skipped int }
+
+func (s *goldenSummary) add(r goldenResult) {
+	switch {
+	case r.err != nil:
+		s.wrong++
+	case r.skipped != "":
+		s.skipped++
+	default:
+		s.ok++
+	}
+}
+
+// runGoldens is the command "goldens".
+func runGoldens(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("goldens", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() { fmt.Fprint(stderr, goldensUsage) }
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return misused
+	case flags.NArg() == 0:
+		flags.Usage()
+		return misused
+	}
+	var total goldenSummary
+	malformed := 0
+	for _, file := range flags.Args() {
+		cases, err := readGoldens(file)
+		if err != nil {
+			fmt.Fprintf(stderr, "bench: %v\n", err)
+			malformed++
+			continue
+		}
+		runGoldenFile(ctx, file, cases, stdout, &total)
+	}
+	fmt.Fprintf(stdout, "%d ok, %d wrong, %d cannot yet, %d files unreadable\n", total.ok, total.wrong, total.skipped, malformed)
+	if total.wrong+malformed > 0 || ctx.Err() != nil {
+		return failed
+	}
+	return 0
+}
+
+// readGoldens returns the cases of a file.
+func readGoldens(file string) ([]json.RawMessage, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var content struct {
+		Cases []json.RawMessage `json:"cases"`
+	}
+	if err := json.Unmarshal(data, &content); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if content.Cases == nil {
+		return nil, fmt.Errorf("%s: no \"cases\"", file)
+	}
+	return content.Cases, nil
+}
+
+// runGoldenFile computes the cases of a file until the context ends, and prints a line about each.
+func runGoldenFile(ctx context.Context, file string, cases []json.RawMessage, stdout io.Writer, total *goldenSummary) {
+	for i, raw := range cases {
+		if ctx.Err() != nil {
+			fmt.Fprintf(stdout, "%s case %d: %v\n", file, i, context.Cause(ctx))
+			return
+		}
+		r := runGolden(ctx, raw)
+		total.add(r)
+		fmt.Fprintf(stdout, "%s case %d: %v\n", file, i, r)
+	}
+}
+
+// runGolden computes one case of either form.
+func runGolden(ctx context.Context, raw json.RawMessage) goldenResult {
+	var form struct {
+		Kind, Name string
+		Logits     json.RawMessage
+	}
+	if err := json.Unmarshal(raw, &form); err != nil {
+		return goldenResult{label: "malformed", err: err}
+	}
+	switch {
+	case form.Kind != "":
+		return runLayerCase(ctx, raw)
+	case form.Name != "" && !bytes.Equal(form.Logits, nil):
+		return runRouterCase(raw)
+	}
+	return goldenResult{label: "malformed", err: errors.New(`neither "kind" nor "name" and "logits"`)}
+}

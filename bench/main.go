@@ -1,0 +1,74 @@
+// Command bench measures switchyard and its peers on this machine:
+//
+//	go run ./bench <command> -h
+//
+// Each command prints a table, and data for other programs on request. See commands for what there is.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// Exit codes beside 0.
+const (
+	failed     = 1 // a measurement failed, or bytes arrived wrong
+	misused    = 2 // the command line makes no sense
+	helpFormat = "  %-10s %s\n"
+)
+
+// command is one of bench's subcommands. run gets the arguments after the name and returns the exit code.
+type command struct {
+	name, summary string
+	run           func(ctx context.Context, args []string, stdout, stderr io.Writer) int
+}
+
+// commands lists what bench can do. Those without a summary are what bench starts itself and help does not list.
+func commands() []command {
+	return []command{
+		{"alltoall", "time an all-to-all over our transports, beside Open MPI and Gloo", runAlltoall},
+		{"goldens", "check results against the vectors that other systems computed", runGoldens},
+		{rankCommand, "", runRank},
+	}
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is main without the process around it; it returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		help(stderr)
+		return misused
+	}
+	for _, c := range commands() {
+		if c.name == args[0] {
+			return c.run(ctx, args[1:], stdout, stderr)
+		}
+	}
+	switch args[0] {
+	case "-h", "-help", "--help", "help":
+		help(stdout)
+		return 0
+	}
+	fmt.Fprintf(stderr, "bench: no command %q; -h lists them\n", args[0])
+	return misused
+}
+
+func help(w io.Writer) {
+	fmt.Fprint(w, "Measures switchyard and its peers on this machine.\n\nusage: go run ./bench <command> [flags]\n\ncommands:\n")
+	for _, c := range commands() {
+		if c.summary != "" {
+			fmt.Fprintf(w, helpFormat, c.name, c.summary)
+		}
+	}
+	fmt.Fprint(w, "\n<command> -h explains a command.\n")
+}

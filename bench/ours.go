@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/switchyard-moe/switchyard/internal/launch"
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/inproc"
+)
+
+// rankCommand is the command by which bench starts itself as ranks.
+const rankCommand = "alltoall-rank"
+
+// joiners returns, by name, how a process becomes a rank of the job that its environment describes. The transport
+// inproc is not among them, as all its ranks are one process.
+func joiners() map[string]func(context.Context) (transport.Transport, error) {
+	return map[string]func(context.Context) (transport.Transport, error){"tcp": joinTCP}
+}
+
+const inprocName = "inproc"
+
+// transportNames lists the transports that can be measured.
+func transportNames() []string {
+	return slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(joiners())), inprocName)))
+}
+
+// ours returns switchyard over the named transport as a contestant.
+func ours(name string) (*contestant, error) {
+	if !slices.Contains(transportNames(), name) {
+		return nil, fmt.Errorf("-transport %q: want one or more of %s", name, strings.Join(transportNames(), ","))
+	}
+	self, err := launch.Self(rankCommand)
+	if err != nil {
+		return nil, err
+	}
+	command := func(dir string, ranks int, steps []step) ([]string, int) {
+		args := append(slices.Clone(self), "-transport", name, "-ranks", fmt.Sprint(ranks), dir)
+		args = append(args, stepArguments(steps)...)
+		if name == inprocName {
+			return args, 1
+		}
+		return args, ranks
+	}
+	return &contestant{who: ourName, transport: name, algorithm: "direct", command: command}, nil
+}
+
+// runRank is the command of a process of ours: one rank, or all of them where they are goroutines.
+func runRank(ctx context.Context, args []string, _, stderr io.Writer) int {
+	flags := flag.NewFlagSet(rankCommand, flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	name := flags.String("transport", "", "transport")
+	ranks := flags.Int("ranks", 0, "ranks of the job")
+	if err := flags.Parse(args); err != nil {
+		return misused
+	}
+	steps, err := parseSteps(flags.Args()[min(1, flags.NArg()):])
+	if err != nil || flags.NArg() < 2 {
+		fmt.Fprintf(stderr, "bench: %s is for bench itself: %v\n", rankCommand, err)
+		return misused
+	}
+	transports, err := join(ctx, *name, *ranks)
+	if err == nil {
+		err = measureAll(ctx, flags.Arg(0), transports, steps)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return failed
+	}
+	return 0
+}
+
+// join returns the ranks that this process is.
+func join(ctx context.Context, name string, ranks int) ([]transport.Transport, error) {
+	if name == inprocName {
+		var all []transport.Transport
+		for _, t := range inproc.New(ranks) {
+			all = append(all, t)
+		}
+		return all, nil
+	}
+	joiner, ok := joiners()[name]
+	if !ok {
+		return nil, fmt.Errorf("no transport %q", name)
+	}
+	t, err := joiner(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return []transport.Transport{t}, nil
+}
+
+// measureAll runs the steps on all ranks of this process, writes their reports and closes them.
+func measureAll(ctx context.Context, dir string, transports []transport.Transport, steps []step) error {
+	errs := make([]error, len(transports))
+	var wg sync.WaitGroup
+	for i, t := range transports {
+		wg.Go(func() { errs[i] = measureOne(ctx, dir, t, steps) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// measureOne closes t at once when it fails, so that ranks in this process do not wait for it.
+func measureOne(ctx context.Context, dir string, t transport.Transport, steps []step) (err error) {
+	defer func() { err = errors.Join(err, t.Close()) }()
+	me := int(t.Rank())
+	timings, err := newRank(me, t.Size(), steps).measure(ctx, steps, newDirect(t).exchange)
+	if err != nil {
+		return err
+	}
+	return writeReport(dir, me, report{version: version(), timings: timings})
+}
+
+// version is that of this module, with the commit where the build knows it, and of Go.
+func version() string {
+	v := "(devel)"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		v = info.Main.Version
+	}
+	return v + " " + runtime.Version()
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// step is one size's share of a run: so many untimed iterations, then so many timed ones.
+type step struct {
+	bytes, warmup, iterations int
+}
+
+// A step moves about so many bytes between all ranks together, within bounds that keep percentiles meaningful
+// where messages are large and runs short where they are small.
+const (
+	stepBytes, minIterations, maxIterations                = 4 << 30, 20, 2000
+	shortStepBytes, shortMinIterations, shortMaxIterations = 64 << 20, 5, 50
+)
+
+// plan returns the steps for sizes: the same for every contestant. iterations overrides the rule where not 0.
+func plan(sizes []int, ranks, iterations int, short bool) []step {
+	steps := make([]step, len(sizes))
+	for i, bytes := range sizes {
+		n := iterations
+		if n == 0 {
+			n = iterationsFor(bytes*ranks*(ranks-1), short)
+		}
+		steps[i] = step{bytes: bytes, warmup: min(max(n/10, 3), 100), iterations: n}
+	}
+	return steps
+}
+
+// iterationsFor returns how often an exchange that moves moved bytes is timed.
+func iterationsFor(moved int, short bool) int {
+	if short {
+		return min(max(shortStepBytes/moved, shortMinIterations), shortMaxIterations)
+	}
+	return min(max(stepBytes/moved, minIterations), maxIterations)
+}
+
+// String is the form in which a step is told to a rank.
+func (s step) String() string {
+	return fmt.Sprintf("%d:%d:%d", s.bytes, s.warmup, s.iterations)
+}
+
+// stepArguments writes steps as the arguments of a rank.
+func stepArguments(steps []step) []string {
+	args := make([]string, len(steps))
+	for i, s := range steps {
+		args[i] = s.String()
+	}
+	return args
+}
+
+// parseSteps reads what stepArguments wrote.
+func parseSteps(args []string) ([]step, error) {
+	steps := make([]step, len(args))
+	for i, arg := range args {
+		fields := strings.Split(arg, ":")
+		if len(fields) != 3 {
+			return nil, fmt.Errorf("step %q: want BYTES:WARMUP:ITERATIONS", arg)
+		}
+		s := &steps[i]
+		for k, to := range []*int{&s.bytes, &s.warmup, &s.iterations} {
+			n, err := strconv.ParseUint(fields[k], 10, 31)
+			if err != nil {
+				return nil, fmt.Errorf("step %q: want BYTES:WARMUP:ITERATIONS: %w", arg, err)
+			}
+			*to = int(n)
+		}
+		if s.bytes < 1 || s.bytes > maxBytes || s.iterations < 1 {
+			return nil, fmt.Errorf("step %q: want 1 to %d bytes and at least 1 iteration", arg, maxBytes)
+		}
+	}
+	return steps, nil
+}

@@ -1,0 +1,88 @@
+package switchyard
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/router"
+)
+
+// Config describes a [Layer]. Every rank gives the same; NewLayer checks that they do.
+type Config struct {
+	// Dim is the number of columns of the tokens.
+	Dim int
+	// Experts is the number of experts over all ranks. It need not be a multiple of the ranks, nor as large.
+	Experts int
+	// Router decides which expert takes which token.
+	Router router.Router
+	// Expert is what the experts compute.
+	Expert expert.Expert
+	// ExpertParallel is the number of consecutive ranks that share one copy of the experts. The world is cut into
+	// replicas of that many ranks, which see different tokens and sum their gradients. It must divide the
+	// world's size; 0 means all of it: one copy.
+	ExpertParallel int
+	// Group is the number of consecutive tokens in which capacity, drops and auxiliary losses are counted, and
+	// whose gradient is one leaf of the tree of sums. 0 makes the tokens of each rank one group; then drops
+	// and the last bits of gradients depend on the number of ranks.
+	Group int
+	// Seed fixes the initial parameters.
+	Seed uint64
+	// MaxRows bounds the rows that a rank takes in from one dispatch; 0 means alltoall.DefaultMaxRows.
+	MaxRows int
+}
+
+// Validate reports every fault that can be seen without the other ranks, and changes nothing. ranks is
+// the size of the world.
+func (c Config) Validate(ranks int) error {
+	var faults []error
+	fault := func(bad bool, format string, args ...any) {
+		if bad {
+			faults = append(faults, fmt.Errorf("switchyard: Config."+format, args...))
+		}
+	}
+	fault(c.Dim < 1, "Dim is %d, must be at least 1", c.Dim)
+	fault(c.Experts < 1, "Experts is %d, must be at least 1", c.Experts)
+	fault(c.Router == nil, "Router is nil")
+	fault(c.Expert == nil, "Expert is nil")
+	fault(c.Group < 0, "Group is %d, must not be negative", c.Group)
+	fault(c.MaxRows < 0, "MaxRows is %d, must not be negative", c.MaxRows)
+	fault(c.ExpertParallel < 0 || c.ExpertParallel > 0 && ranks%c.ExpertParallel != 0,
+		"ExpertParallel is %d, must divide the %d ranks", c.ExpertParallel, ranks)
+	return errors.Join(faults...)
+}
+
+// fields is the configuration as text, a field a line, for comparing it between ranks.
+func (c Config) fields() string {
+	var b strings.Builder
+	line := func(name, format string, value any) { fmt.Fprintf(&b, "%s="+format+"\n", name, value) }
+	line("Dim", "%d", c.Dim)
+	line("Experts", "%d", c.Experts)
+	line("Router", "%s", describe(c.Router))
+	line("Expert", "%s", describe(c.Expert))
+	line("ExpertParallel", "%d", c.ExpertParallel)
+	line("Group", "%d", c.Group)
+	line("Seed", "%d", c.Seed)
+	return b.String()
+}
+
+// describe prints a router or an expert by its type and settings, on one line. A type whose settings do not
+// print alike on every rank (functions, pointers) says what it is by a String method.
+func describe(v any) string {
+	if s, ok := v.(fmt.Stringer); ok {
+		return fmt.Sprintf("%T %s", v, s)
+	}
+	return strings.ReplaceAll(fmt.Sprintf("%T%+v", v, v), "\n", " ")
+}
+
+// difference names the first field in which two texts of fields differ.
+func difference(mine, theirs string) string {
+	a, b := strings.Split(mine, "\n"), strings.Split(theirs, "\n")
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return fmt.Sprintf("here %s, there %s", a[i], b[i])
+		}
+	}
+	return "their lengths differ"
+}

@@ -1,0 +1,191 @@
+package gpt
+
+import (
+	"context"
+	"fmt"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/param"
+)
+
+// Model is a language model on one rank. It is not safe for concurrent use.
+type Model struct {
+	config Config
+	embed  *embedding
+	blocks []*block
+	head   *head
+
+	grad  matrix    // tokens × Dim: the gradient on its way back
+	batch Batch     // what Forward was given, for Backward
+	sums  []float64 // Forward's result
+}
+
+// block is one of a model's blocks: attention, then either ffn or moe.
+type block struct {
+	attention *attention
+	ffn       *feedForward
+	moe       *sparse
+
+	in, mid, out matrix // the stream before attention, between, and after
+}
+
+// New builds a model. layers has an element for each block: the Layer that takes the place of its
+// feed-forward part, or nil where the block is dense. Parameters depend on the configuration alone.
+func New(c Config, layers []Layer) (*Model, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	if len(layers) != c.Layers {
+		return nil, fmt.Errorf("gpt: %d layers given for %d blocks", len(layers), c.Layers)
+	}
+	in := newInitializer(c.Seed)
+	m := &Model{config: c, embed: newEmbedding(c, in)}
+	for i, layer := range layers {
+		b := &block{attention: newAttention(c, i, in)}
+		if layer != nil {
+			b.moe = newSparse(c, i, layer)
+		} else {
+			b.ffn = newFeedForward(c, i, in)
+		}
+		m.blocks = append(m.blocks, b)
+	}
+	m.head = newHead(c, in)
+	return m, nil
+}
+
+// Config returns what the model was built from.
+func (m *Model) Config() Config { return m.config }
+
+// Params returns the dense parameters, a set for each part of the model, from the first to the last. Those of
+// Layers are not among them.
+func (m *Model) Params() []*param.Set {
+	sets := []*param.Set{m.embed.set}
+	for _, b := range m.blocks {
+		sets = append(sets, b.attention.set)
+		if b.ffn != nil {
+			sets = append(sets, b.ffn.set)
+		} else {
+			sets = append(sets, b.moe.set)
+		}
+	}
+	return append(sets, m.head.set)
+}
+
+// Forward returns the sum of the loss, in nats, over the tokens of each leaf of b, and keeps what Backward
+// needs. The result is valid until the next call.
+func (m *Model) Forward(ctx context.Context, b Batch) ([]float64, error) {
+	b.check(m.config)
+	m.batch = b
+	return m.losses(ctx, b, Layer.Forward)
+}
+
+// Evaluate returns what Forward would, outside training: nothing is kept for a Backward.
+func (m *Model) Evaluate(ctx context.Context, b Batch) ([]float64, error) {
+	b.check(m.config)
+	return m.losses(ctx, b, Layer.Eval)
+}
+
+// ask is how a block asks its Layer: Layer.Forward or Layer.Eval.
+type ask func(l Layer, ctx context.Context, x blas32.General) (blas32.General, error)
+
+func (m *Model) losses(ctx context.Context, b Batch, how ask) ([]float64, error) {
+	x, err := m.stream(ctx, b.Inputs, 0, how, b.LeafTokens)
+	if err != nil {
+		return nil, err
+	}
+	m.head.resize(len(b.Inputs))
+	m.sums = m.sums[:0]
+	for i := range b.Leaves() {
+		l := b.leaf(i)
+		m.sums = append(m.sums, m.head.forward(x, l.begin, l.end, b.Targets[l.begin:l.end]))
+	}
+	return m.sums, nil
+}
+
+// stream takes tokens from row from on through all blocks and returns the residual stream at their end, whose
+// rows before from are as they were. It works in runs of step rows, which keeps what it touches close.
+func (m *Model) stream(ctx context.Context, tokens []byte, from int, how ask, step int) (blas32.General, error) {
+	m.resize(len(tokens))
+	n := len(tokens)
+	x := m.blocks[0].in.General
+	m.embed.forward(rows(x, from, n), tokens[from:], from)
+	for i, b := range m.blocks {
+		next := b.out.General
+		if i+1 < len(m.blocks) {
+			next = m.blocks[i+1].in.General
+		}
+		for begin := from; begin < n; begin += step {
+			end := min(begin+step, n)
+			b.attention.forward(b.mid.General, b.in.General, begin, end)
+			if b.ffn != nil {
+				b.ffn.forward(next, b.mid.General, begin, end)
+			}
+		}
+		if b.moe != nil {
+			if err := b.moe.forward(ctx, rows(next, from, n), rows(b.mid.General, from, n), how); err != nil {
+				return blas32.General{}, fmt.Errorf("block %d: %w", i, err)
+			}
+		}
+		x = next
+	}
+	return x, nil
+}
+
+// resize makes room for a number of tokens.
+func (m *Model) resize(tokens int) {
+	for i, b := range m.blocks {
+		b.in.resize(tokens, m.config.Dim)
+		b.mid.resize(tokens, m.config.Dim)
+		b.attention.resize(tokens)
+		if b.ffn != nil {
+			b.ffn.resize(tokens)
+		}
+		if i == len(m.blocks)-1 {
+			b.out.resize(tokens, m.config.Dim)
+		}
+	}
+}
+
+// Backward gives each leaf's gradient of the loss, the mean over the global batch of the last Forward, to the
+// Grad of every set of Params, and takes the gradient through the Layers.
+func (m *Model) Backward(ctx context.Context) error {
+	b := m.batch
+	m.grad.resize(len(b.Inputs), m.config.Dim)
+	d := m.grad.General
+	share := float32(1 / float64(b.GlobalTokens))
+	last := m.blocks[len(m.blocks)-1]
+	m.eachLeaf(func(l leaf) {
+		m.head.backward(d, last.out.General, l, b.Targets[l.begin:l.end], share, m.head.set.Grad.Leaf(l.number))
+	})
+	for i := len(m.blocks) - 1; i >= 0; i-- {
+		if err := m.blocks[i].backward(ctx, d, m); err != nil {
+			return fmt.Errorf("block %d: %w", i, err)
+		}
+	}
+	m.eachLeaf(func(l leaf) {
+		m.embed.backward(rows(d, l.begin, l.end), b.Inputs[l.begin:l.end], m.embed.set.Grad.Leaf(l.number))
+	})
+	return nil
+}
+
+func (b *block) backward(ctx context.Context, d blas32.General, m *Model) error {
+	if b.moe != nil {
+		if err := b.moe.backward(ctx, d, b.mid.General, m.batch); err != nil {
+			return err
+		}
+	}
+	m.eachLeaf(func(l leaf) {
+		if b.ffn != nil {
+			b.ffn.backward(d, b.mid.General, l, b.ffn.set.Grad.Leaf(l.number))
+		}
+		b.attention.backward(d, b.in.General, l, b.attention.set.Grad.Leaf(l.number))
+	})
+	return nil
+}
+
+func (m *Model) eachLeaf(do func(leaf)) {
+	for i := range m.batch.Leaves() {
+		do(m.batch.leaf(i))
+	}
+}

@@ -1,0 +1,157 @@
+package gpt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
+)
+
+// tinyModel has a Layer in its second block, as the examples do.
+func tinyModel(t *testing.T, r *rand.Rand) *Model {
+	t.Helper()
+	m, err := New(tiny, []Layer{nil, &squareLayer{}, nil})
+	require.NoError(t, err)
+	for _, set := range m.Params() {
+		shake(r, set)
+	}
+	return m
+}
+
+func tinyBatch(r *rand.Rand) Batch {
+	const leaves, sequences = 2, 2
+	n := leaves * sequences * tiny.Seq
+	return Batch{Inputs: randomBytes(r, n), Targets: randomBytes(r, n), LeafTokens: n / leaves, GlobalTokens: n}
+}
+
+func TestModelGradient(t *testing.T) {
+	r := seeded(t)
+	m, b := tinyModel(t, r), tinyBatch(r)
+	sums, err := m.Forward(context.Background(), b)
+	require.NoError(t, err)
+	var sets []refParams
+	for _, set := range m.Params() {
+		sets = append(sets, refOf(set))
+	}
+	require.InDelta(t, refModel(m, sets, b), (sums[0]+sums[1])/float64(b.GlobalTokens), 1e-4)
+
+	require.NoError(t, m.Backward(context.Background()))
+	for _, p := range sets {
+		checkSet(t, r, p, func() float64 { return refModel(m, sets, b) }, p.set.Grad.Total())
+	}
+}
+
+// A leaf's loss and gradient have the same bits wherever the leaf stands and whatever stands beside it.
+func TestLeafStandsAlone(t *testing.T) {
+	r := seeded(t)
+	m, b := tinyModel(t, r), tinyBatch(r)
+	want := pass(t, m, b)
+	var grads [][]float32
+	for _, set := range m.Params() {
+		grads = append(grads, slices.Clone(set.Grad.Total()))
+		set.Grad.Reset()
+	}
+
+	var got []float64
+	for i, n := 0, b.LeafTokens; i < b.Leaves(); i++ {
+		alone := Batch{
+			Inputs: b.Inputs[i*n : (i+1)*n], Targets: b.Targets[i*n : (i+1)*n],
+			FirstLeaf: i, LeafTokens: n, GlobalTokens: b.GlobalTokens,
+		}
+		got = append(got, pass(t, m, alone)...)
+	}
+	require.Equal(t, want, got)
+	for i, set := range m.Params() {
+		require.Equal(t, grads[i], set.Grad.Total(), "set %d", i)
+	}
+}
+
+// pass is a forward and backward pass; it returns the leaves' losses.
+func pass(t *testing.T, m *Model, b Batch) []float64 {
+	t.Helper()
+	sums, err := m.Forward(context.Background(), b)
+	require.NoError(t, err)
+	sums = slices.Clone(sums)
+	require.NoError(t, m.Backward(context.Background()))
+	return sums
+}
+
+func TestEmptyRankTakesPart(t *testing.T) {
+	layer := &squareLayer{}
+	m, err := New(tiny, []Layer{layer, nil, layer})
+	require.NoError(t, err)
+	sums, err := m.Forward(context.Background(), Batch{LeafTokens: tiny.Seq, GlobalTokens: 10})
+	require.NoError(t, err)
+	require.Empty(t, sums)
+	require.NoError(t, m.Backward(context.Background()))
+	require.Equal(t, 2, layer.calls)
+}
+
+func TestEvaluateIsForward(t *testing.T) {
+	r := seeded(t)
+	m, b := tinyModel(t, r), tinyBatch(r)
+	want, err := m.Forward(context.Background(), b)
+	require.NoError(t, err)
+	want = slices.Clone(want)
+	got, err := m.Evaluate(context.Background(), b)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+}
+
+func TestStepsDoNotAllocate(t *testing.T) {
+	r := seeded(t)
+	m, err := New(tiny, make([]Layer, tiny.Layers))
+	require.NoError(t, err)
+	b := tinyBatch(r)
+	step := func() {
+		pass(t, m, b)
+		for _, set := range m.Params() {
+			set.Grad.Reset()
+		}
+	}
+	step()
+	require.Less(t, testing.AllocsPerRun(5, step), 50.0, "buffers must be kept from step to step")
+}
+
+func TestConfigReportsAllFaults(t *testing.T) {
+	err := Config{Dim: 5, Heads: 2, Layers: -1}.Validate()
+	require.Error(t, err)
+	for _, name := range []string{"Seq", "Layers", "Hidden", "Dim is 5: must be a multiple of Heads, 2"} {
+		require.ErrorContains(t, err, name)
+	}
+	_, err = New(tiny, nil)
+	require.ErrorContains(t, err, "0 layers given for 3 blocks")
+}
+
+func TestParametersDependOnSeed(t *testing.T) {
+	value := func(seed uint64) string {
+		c := tiny
+		c.Seed = seed
+		m, err := New(c, make([]Layer, 3))
+		require.NoError(t, err)
+		return fmt.Sprint(m.Params()[1].Value)
+	}
+	require.Equal(t, value(1), value(1))
+	require.NotEqual(t, value(1), value(2))
+}
+
+var errLayer = errors.New("the layer failed")
+
+type failing struct{ squareLayer }
+
+func (*failing) Forward(context.Context, blas32.General) (blas32.General, error) {
+	return blas32.General{}, errLayer
+}
+
+func TestLayerErrorNamesBlock(t *testing.T) {
+	m, err := New(tiny, []Layer{nil, nil, &failing{}})
+	require.NoError(t, err)
+	_, err = m.Forward(context.Background(), tinyBatch(seeded(t)))
+	require.ErrorIs(t, err, errLayer)
+	require.ErrorContains(t, err, "block 2")
+}

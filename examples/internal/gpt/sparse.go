@@ -1,0 +1,66 @@
+package gpt
+
+import (
+	"context"
+	"fmt"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/param"
+)
+
+// sparse is the second half of a block whose feed-forward part is a Layer: norm, the layer, and the sum with the
+// residual stream. It takes all rows of the rank at once, because a layer is where ranks meet.
+type sparse struct {
+	set    *param.Set
+	layer  Layer
+	normed matrix // tokens × Dim
+}
+
+// The tensors of a sparse's set.
+const (
+	sparseGain = iota
+	sparseBias
+)
+
+func newSparse(c Config, block int, layer Layer) *sparse {
+	name := func(s string) string { return fmt.Sprintf("block%d.moe.%s", block, s) }
+	s := &sparse{layer: layer, set: param.NewSet(
+		param.Tensor{Name: name("norm.gain"), Shape: []int{c.Dim}},
+		param.Tensor{Name: name("norm.bias"), Shape: []int{c.Dim}},
+	)}
+	ones(s.set, sparseGain)
+	return s
+}
+
+func (s *sparse) norm(vec []float32) norm {
+	return norm{gain: s.set.Of(vec, sparseGain), bias: s.set.Of(vec, sparseBias)}
+}
+
+// forward writes to y the layer's answer to all rows of the stream x, plus these rows themselves.
+func (s *sparse) forward(ctx context.Context, y, x blas32.General, how ask) error {
+	s.normed.resize(x.Rows, x.Cols)
+	s.norm(s.set.Value).forward(s.normed.General, x)
+	out, err := how(s.layer, ctx, s.normed.General)
+	if err != nil {
+		return err
+	}
+	copyTo(y, x)
+	addTo(y, out)
+	return nil
+}
+
+// backward turns d, the gradient with respect to the rows that forward wrote, into the one with respect to
+// those that it read, in place.
+func (s *sparse) backward(ctx context.Context, d, x blas32.General, b Batch) error {
+	dNormed, err := s.layer.Backward(ctx, d)
+	if err != nil {
+		return err
+	}
+	for i := range b.Leaves() {
+		l := b.leaf(i)
+		grad := s.set.Grad.Leaf(l.number)
+		s.norm(s.set.Value).backward(rows(d, l.begin, l.end), rows(dNormed, l.begin, l.end), rows(x, l.begin, l.end), s.norm(grad))
+	}
+	return nil
+}

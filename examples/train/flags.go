@@ -1,0 +1,69 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// flagSet is a flag.FlagSet that collects bad values instead of stopping at the first.
+type flagSet struct {
+	*flag.FlagSet
+	faults []error
+}
+
+// bounded is a flag's value with limits.
+type bounded[T int | float64] struct {
+	set       *flagSet
+	to        *T
+	name      string
+	low, high T
+	wants     string
+	scan      func(string) (T, error)
+}
+
+func (b *bounded[T]) String() string {
+	if b.to == nil {
+		return ""
+	}
+	return fmt.Sprint(*b.to)
+}
+
+// Set never fails, so that parsing goes on: it notes the fault.
+func (b *bounded[T]) Set(text string) error {
+	v, err := b.scan(text)
+	if err != nil || !(v >= b.low && v <= b.high) {
+		b.set.faults = append(b.set.faults, fmt.Errorf("-%s %s: must be %s from %v to %v", b.name, text, b.wants, b.low, b.high))
+		return nil
+	}
+	*b.to = v
+	return nil
+}
+
+func integer(f *flagSet, to *int, name string, value, low, high int, help string) {
+	*to = value
+	f.Var(&bounded[int]{set: f, to: to, name: name, low: low, high: high, wants: "an integer", scan: strconv.Atoi}, name, help)
+}
+
+func number(f *flagSet, to *float64, name string, value, low, high float64, help string) {
+	*to = value
+	f.Var(&bounded[float64]{set: f, to: to, name: name, low: low, high: high, wants: "a number", scan: parseFloat}, name, help)
+}
+
+// choice declares a flag that has one of some names, the first by default.
+func choice(f *flagSet, to *string, name, help string, names ...string) {
+	*to = names[0]
+	list := strings.Join(names, ", ")
+	f.Func(name, fmt.Sprintf("%s: %s (default %s)", help, list, names[0]), func(text string) error {
+		if !slices.Contains(names, text) {
+			f.faults = append(f.faults, fmt.Errorf("-%s %s: must be one of %s", name, text, list))
+			return nil
+		}
+		*to = text
+		return nil
+	})
+}
+
+func parseFloat(text string) (float64, error) { return strconv.ParseFloat(text, 64) }

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/examples/internal/gpt"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// partBatches is the number of held-out batches looked at in the course of training.
+const partBatches = 2
+
+// job is one rank's way through the program. Rank 0 prints; elsewhere out is io.Discard.
+type job struct {
+	*trainer
+	out     io.Writer
+	view    *progress
+	history history
+	result  result
+	took    time.Duration // spent in training steps
+}
+
+// runRank trains as one rank of world.
+func runRank(ctx context.Context, world *switchyard.World, o options, screen screen) error {
+	text, source, err := loadText(ctx, o.text, o.seed)
+	if err != nil {
+		return err
+	}
+	if world.Rank() != 0 {
+		screen = quiet
+	}
+	t, err := newTrainer(ctx, world, o, text)
+	if err != nil {
+		return err
+	}
+	j := &job{trainer: t, out: screen.out, view: newProgress(screen, o.steps)}
+	j.introduce(source, len(text))
+	if err := j.train(ctx); err != nil {
+		j.view.end()
+		return err
+	}
+	j.view.end()
+	return j.finish(ctx)
+}
+
+// introduce says what is about to happen.
+func (j *job) introduce(source string, bytes int) {
+	o, dense := j.options, 0
+	for _, set := range j.dense {
+		dense += len(set.Value)
+	}
+	fmt.Fprintf(j.out, "text: %s, %d bytes, the last tenth held out\n", source, bytes)
+	fmt.Fprintf(j.out, "model: %d blocks of width %d, %d dense parameters, %d layers of %d experts of which a byte takes %d\n",
+		o.layers, o.dim, dense, len(j.layers), o.experts, o.topk)
+	fmt.Fprintf(j.out, "ranks: %d over %s (%s)\n\n", j.world.Size(), transportName(j.world), j.world.Source())
+}
+
+func transportName(w *switchyard.World) string {
+	if name := transport.CapabilitiesOf(w.Transport()).Name; name != "" {
+		return name
+	}
+	return "an unnamed transport"
+}
+
+// train runs all steps.
+func (j *job) train(ctx context.Context) error {
+	o := j.options
+	for n := range o.steps {
+		start := time.Now()
+		r, err := j.step(ctx, n)
+		if err != nil {
+			return fmt.Errorf("step %d: %w", n+1, err)
+		}
+		j.took += time.Since(start)
+		j.note(n, r)
+		if o.evalEvery > 0 && (n+1)%o.evalEvery == 0 && n+1 < o.steps {
+			part, err := j.evaluate(ctx, min(partBatches, j.data.heldBatches()))
+			if err != nil {
+				return fmt.Errorf("evaluation after step %d: %w", n+1, err)
+			}
+			j.history.addHeld(n+1, part.loss)
+		}
+	}
+	return nil
+}
+
+// note keeps and shows what step n was like.
+func (j *job) note(n int, r report) {
+	if n == 0 {
+		j.result.LossFirst = r.loss
+	}
+	j.result.LossLast, j.result.WireBytes = r.loss, r.wire
+	j.result.DroppedTokens += r.dropped
+	j.result.TokensPerSecond = float64((n+1)*j.options.batch*j.options.seq) / j.took.Seconds()
+	j.history.addTrain(n+1, r.loss)
+	j.view.show(n+1, r, j.result.TokensPerSecond)
+}
+
+// finish measures the trained model on all ranks and has rank 0 tell of it.
+func (j *job) finish(ctx context.Context) error {
+	o := j.options
+	held, err := j.evaluate(ctx, j.data.heldBatches())
+	if err != nil {
+		return fmt.Errorf("evaluation: %w", err)
+	}
+	j.history.addHeld(o.steps, held.loss)
+	text, err := j.sampled(ctx)
+	if err != nil {
+		return fmt.Errorf("sample: %w", err)
+	}
+	sum, err := j.digest(ctx)
+	if err != nil {
+		return fmt.Errorf("digest of the parameters: %w", err)
+	}
+	if j.world.Rank() != 0 {
+		return nil
+	}
+	j.result.Ranks, j.result.Transport = j.world.Size(), transportName(j.world)
+	j.result.Steps, j.result.Seed = o.steps, o.seed
+	j.result.ValLoss, j.result.BigramValLoss = held.loss, newBigram(j.data.train).heldOutLoss(j.data)
+	j.result.ParamSHA256 = sum
+	j.tell(held, text)
+	return j.save()
+}
+
+// sampled lets the model begin a paragraph.
+func (j *job) sampled(ctx context.Context) ([]byte, error) {
+	o := j.options
+	prompt := []byte("\n\n")
+	return j.model.Sample(ctx, prompt, o.sample, gpt.Sampling{Temperature: o.temperature, TopP: o.topP, Seed: o.seed},
+		j.world.Rank() == 0)
+}
+
+// save writes the files that were asked for.
+func (j *job) save() error {
+	o := j.options
+	if o.svg != "" {
+		j.history.bigram = j.result.BigramValLoss
+		if err := j.history.draw(o.svg); err != nil {
+			return fmt.Errorf("loss curve: %w", err)
+		}
+		fmt.Fprintf(j.out, "loss curve: %s\n", o.svg)
+	}
+	if o.json != "" {
+		if err := j.result.write(o.json); err != nil {
+			return fmt.Errorf("results: %w", err)
+		}
+		fmt.Fprintf(j.out, "results: %s\n", o.json)
+	}
+	return nil
+}

@@ -1,0 +1,105 @@
+// Command train is the main job: a byte-level GPT, whose every second block is a Switchyard mixture-of-experts
+// layer, learns a text across ranks.
+//
+//	go run ./examples/train                             # four ranks as goroutines
+//	go run ./examples/train -transport tcp              # four processes
+//	go run ./examples/launch -n 4 -- go run ./examples/train
+//
+// The parameters that it ends with have the same bits on any number of ranks and over any transport.
+// The model's dense parts are in examples/internal/gpt; trainer.go shows how a trainer uses the library.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/internal/launch"
+)
+
+// The exit codes beside 0; interruptedCode is what shells make of an interrupt.
+const (
+	failedCode      = 1
+	usageCode       = 2
+	interruptedCode = 130
+)
+
+func main() {
+	ctx, stop := untilSignal()
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is main without the process around it; it returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args, stdout)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if err != nil {
+		complain(stderr, err)
+		fmt.Fprintln(stderr, "train: -h explains")
+		return usageCode
+	}
+	switch {
+	case launch.IsRank():
+		err = runLaunched(ctx, o, newScreen(stdout, o.progress))
+	case o.transport == inprocTransport:
+		err = runGoroutines(ctx, o, newScreen(stdout, o.progress))
+	default:
+		err = runProcesses(ctx, o, args, stdout, stderr)
+	}
+	return conclude(ctx, err, stderr)
+}
+
+// conclude prints what went wrong, if anything did, and returns the exit code.
+func conclude(ctx context.Context, err error, stderr io.Writer) int {
+	switch {
+	case err == nil:
+		return 0
+	case ctx.Err() != nil:
+		fmt.Fprintln(stderr, "train: interrupted")
+		return interruptedCode
+	}
+	complain(stderr, err)
+	return failedCode
+}
+
+// complain prints each of the errors joined in err on a line of its own.
+func complain(stderr io.Writer, err error) {
+	if list, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range list.Unwrap() {
+			complain(stderr, e)
+		}
+		return
+	}
+	fmt.Fprintf(stderr, "train: %v\n", err)
+}
+
+// terminationDelay is how long a rank goes on after SIGTERM. A launcher sends that to all when one has died; by
+// then the transport is about to say which, and the error should.
+const terminationDelay = 500 * time.Millisecond
+
+// untilSignal returns a context that ends with an interrupt, or a little after SIGTERM. A second signal has its
+// usual effect.
+func untilSignal() (context.Context, func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		s := <-signals
+		signal.Stop(signals)
+		if s == syscall.SIGTERM {
+			time.Sleep(terminationDelay)
+		}
+		cancel()
+	}()
+	return ctx, cancel
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+
+	"github.com/switchyard-moe/switchyard/internal/launch"
+)
+
+// The names of -transport and -progress.
+const (
+	inprocTransport = "inproc"
+	tcpTransport    = "tcp"
+
+	progressAuto  = "auto"
+	progressBar   = "bar"
+	progressLines = "lines"
+	progressNone  = "none"
+)
+
+// options is the command line.
+type options struct {
+	ranks     int
+	transport string
+
+	steps, batch, groups int
+	lr, decay            float64
+	warmup               int
+	seed                 uint64
+
+	seq, dim, heads, layers, hidden int
+
+	experts, topk, expertHidden int
+	capacity, balance           float64
+
+	text, json, svg, progress string
+	evalEvery, sample         int
+	temperature, topP         float64
+}
+
+const usage = `Trains a byte-level GPT, whose every second block is a Switchyard mixture-of-experts layer, on a text,
+and compares it with a bigram model of the same text.
+
+usage: go run ./examples/train [flags]
+
+By itself it starts -ranks ranks: as goroutines of this process with -transport inproc, as processes of
+this machine with any other. Started by torchrun, mpirun, srun or go run ./examples/launch it is one rank
+of their job, and -ranks is not looked at. The trained parameters have the same bits in every case.
+
+The text is the one that Go's source tree ships, unless -text names another.
+
+Flags:
+`
+
+// parse reads the command line. Every fault is reported at once; -h prints help to stdout.
+func parse(args []string, stdout io.Writer) (options, error) {
+	var o options
+	set := &flagSet{FlagSet: flag.NewFlagSet("train", flag.ContinueOnError)}
+	set.SetOutput(io.Discard)
+	set.Usage = func() {}
+	o.declare(set)
+	err := set.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(stdout, usage)
+		set.SetOutput(stdout)
+		set.PrintDefaults()
+		return o, err
+	}
+	if err == nil && set.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", set.Arg(0))
+	}
+	faults := append(set.faults, err)
+	if len(set.faults) == 0 {
+		faults = append(faults, o.contradictions()...)
+	}
+	return o, errors.Join(faults...)
+}
+
+// declare adds every flag with its default, its limits and its help.
+func (o *options) declare(f *flagSet) {
+	const large = 1 << 20
+	integer(f, &o.ranks, "ranks", 4, 1, launch.MaxRanks, "number of ranks")
+	choice(f, &o.transport, "transport", "how ranks talk", inprocTransport, tcpTransport)
+
+	integer(f, &o.steps, "steps", 400, 1, large, "optimiser steps")
+	integer(f, &o.batch, "batch", 16, 1, large, "sequences of a step, over all ranks")
+	integer(f, &o.groups, "groups", 8, 1, large, "groups of whole sequences that a batch is cut into; they are spread over the ranks, and capacity counts within one")
+	number(f, &o.lr, "lr", 3e-3, 1e-9, 1, "highest learning rate")
+	number(f, &o.decay, "decay", 0.05, 0, 1, "weight decay")
+	integer(f, &o.warmup, "warmup", 30, 0, large, "steps until the highest learning rate")
+	f.Uint64Var(&o.seed, "seed", 1, "seed of parameters, batches and sample")
+
+	integer(f, &o.seq, "seq", 128, 1, 1<<16, "bytes of a sequence")
+	integer(f, &o.dim, "dim", 128, 1, 1<<16, "width of the model, a multiple of -heads")
+	integer(f, &o.heads, "heads", 4, 1, 1<<10, "attention heads of a block")
+	integer(f, &o.layers, "layers", 4, 1, 1<<10, "blocks; every second one has experts")
+	integer(f, &o.hidden, "hidden", 512, 1, large, "hidden units of a dense block")
+
+	integer(f, &o.experts, "experts", 8, 1, 1<<16, "experts of a layer, over all ranks")
+	integer(f, &o.topk, "topk", 2, 1, 1<<16, "experts that a byte goes to, at most -experts")
+	integer(f, &o.expertHidden, "expert-hidden", 256, 1, large, "hidden units of an expert")
+	number(f, &o.capacity, "capacity", 1.25, 0, large, "how much above its even share an expert takes of a group; 0 is no bound")
+	number(f, &o.balance, "balance", 0.01, 0, 1000, "coefficient of the balance loss")
+
+	f.StringVar(&o.text, "text", "", "`file` to learn; default is the text in Go's source tree")
+	f.StringVar(&o.json, "json", "", "`file` to write the results to, as one JSON object")
+	f.StringVar(&o.svg, "svg", "loss.svg", "`file` to draw the loss curve to; empty for none")
+	choice(f, &o.progress, "progress", "how to show progress", progressAuto, progressBar, progressLines, progressNone)
+	integer(f, &o.evalEvery, "eval-every", 50, 0, large, "steps between looks at part of the held-out text; 0 for none")
+	integer(f, &o.sample, "sample", 400, 0, large, "bytes to sample at the end")
+	number(f, &o.temperature, "temperature", 0.8, 0, 100, "temperature of the sample; 0 takes the likeliest byte")
+	number(f, &o.topP, "top-p", 0.95, 1e-6, 1, "probability that the bytes sampled from have together")
+}
+
+// contradictions lists the flags that do not go together.
+func (o *options) contradictions() []error {
+	var faults []error
+	fault := func(wrong bool, format string, args ...any) {
+		if wrong {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	fault(o.dim%o.heads != 0, "-dim %d: must be a multiple of -heads %d", o.dim, o.heads)
+	fault(o.topk > o.experts, "-topk %d: must be at most -experts %d", o.topk, o.experts)
+	fault(o.batch%o.groups != 0, "-batch %d: must be a multiple of -groups %d", o.batch, o.groups)
+	fault(o.layers < 2, "-layers %d: must be at least 2, as the second has the experts", o.layers)
+	return faults
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/internal/launch"
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/inproc"
+)
+
+// failure is a rank's error.
+type failure struct {
+	rank transport.Rank
+	err  error
+}
+
+func (f failure) Error() string { return fmt.Sprintf("rank %d: %v", f.rank, f.err) }
+func (f failure) Unwrap() error { return f.err }
+
+// runGoroutines runs all ranks in this process. A rank that fails closes its end, which ends the others.
+func runGoroutines(ctx context.Context, o options, s screen) error {
+	errs := make([]error, o.ranks)
+	var wg sync.WaitGroup
+	for r, end := range inproc.New(o.ranks) {
+		wg.Go(func() {
+			errs[r] = runWorld(ctx, switchyard.NewWorld(end), o, s)
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// runLaunched runs the one rank that a launcher started this process as.
+func runLaunched(ctx context.Context, o options, s screen) error {
+	world, err := switchyard.Join(ctx, switchyard.JoinConfig{})
+	if err != nil {
+		return err
+	}
+	return runWorld(ctx, world, o, s)
+}
+
+// runWorld runs one rank and closes its world, which says farewell to the others.
+func runWorld(ctx context.Context, world *switchyard.World, o options, s screen) error {
+	err := runRank(ctx, world, o, s)
+	if closed := world.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return failure{world.Rank(), err}
+	}
+	return nil
+}
+
+// runProcesses starts this program once for each rank, and passes on what the ranks print.
+func runProcesses(ctx context.Context, o options, args []string, stdout, stderr io.Writer) error {
+	drawn := new(bool)
+	cfg := launch.Config{Ranks: o.ranks, Stdout: stdout, Stderr: stderr}
+	if newScreen(stdout, o.progress).bar {
+		args = append(args[:len(args):len(args)], "-progress="+progressBar)
+		cfg.Stdout, cfg.Stderr = relay{stdout, drawn}, relay{stderr, drawn}
+	}
+	var err error
+	if cfg.Command, err = launch.Self(args...); err != nil {
+		return err
+	}
+	// An interrupt is passed on as one, so that the ranks end by themselves; those that do not are killed.
+	const patience = 5 * time.Second
+	signals := make(chan os.Signal, 1)
+	cfg.Signals = signals
+	all, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		signals <- os.Interrupt
+		time.AfterFunc(patience, cancel)
+	})()
+	return launch.Run(all, cfg)
+}

@@ -1,0 +1,26 @@
+package expert_test
+
+import (
+	"testing"
+
+	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/expert/experttest"
+)
+
+// kinds are the experts that this package's tests go through.
+var kinds = map[string]expert.Expert{
+	"identity":     expert.Identity{},
+	"ffn relu":     expert.FFN{Hidden: 9, Activation: expert.ReLU},
+	"ffn gelu":     expert.FFN{Hidden: 17, Activation: expert.GELU},
+	"ffn no bias":  expert.FFN{Hidden: 5, Activation: expert.GELU, NoBias: true},
+	"swiglu":       expert.SwiGLU{Hidden: 13},
+	"swiglu three": expert.SwiGLU{Hidden: 13, Workers: 3},
+}
+
+func TestConformance(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			experttest.Run(t, func() expert.Expert { return kind })
+		})
+	}
+}

@@ -1,0 +1,85 @@
+// Package expert holds what an expert computes, forward and backward, how its parameters begin, and the
+// optimisers that train them. It knows no network: it is given the rows of the experts of one rank.
+package expert
+
+import (
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/param"
+)
+
+// Params is a set of trainable parameters.
+type Params = param.Set
+
+// Shape is what the experts of one rank are built for.
+type Shape struct {
+	// Dim is the number of columns of the rows in and out.
+	Dim int
+	// First and Count say which of the layer's experts these are.
+	First, Count int
+	// Seed fixes the initial parameters; those of an expert depend on Seed and its number alone.
+	Seed uint64
+}
+
+// Expert is a kind of expert before it has parameters: what a user writes into a layer's configuration.
+type Expert interface {
+	// New checks the configuration and builds the experts of one rank. All faults are reported at once.
+	New(s Shape) (Group, error)
+}
+
+// Group is the experts of one layer on one rank. It is not safe for concurrent use.
+type Group interface {
+	// Params returns the trainable parameters: each tensor's first dimension is the expert.
+	Params() *Params
+	// Forward computes each expert's answer to its rows of x. The row of an answer depends on its input row
+	// alone, bit for bit. The result belongs to saved and is valid until saved is passed to Backward. x must
+	// stay as it is until then.
+	Forward(x blas32.General, rows Rows) (y blas32.General, saved Saved)
+	// Backward takes the loss's gradient with respect to the answers, returns the one with respect to the rows of
+	// x, and gives each leaf's gradient of the parameters to Params().Grad. dy must stay as it is until
+	// Backward returns; the result is valid until the next call on the group. It consumes saved, which must not be used again.
+	Backward(saved Saved, dy blas32.General) (dx blas32.General)
+}
+
+// Saved is what a forward pass keeps for its backward pass.
+type Saved any
+
+// Rows says whose the rows of a matrix are. They are sorted by expert, then by leaf: a leaf is a group of tokens
+// of the global batch, and each leaf's gradient is summed apart, so that replicas of the experts can add
+// theirs in the same order whatever the number of ranks.
+type Rows struct {
+	// Experts is the number of experts, as Shape.Count.
+	Experts int
+	// FirstLeaf is the number in the global batch of the first leaf, and Leaves their count.
+	FirstLeaf, Leaves int
+	// Ends holds Experts × Leaves row numbers: the rows of expert e in leaf l end at Ends[e*Leaves+l]. They begin
+	// where the previous ones end.
+	Ends []int
+}
+
+// Of returns the half-open range of all rows of expert e.
+func (r Rows) Of(e int) (begin, end int) {
+	if r.Leaves == 0 {
+		return 0, 0
+	}
+	if e > 0 {
+		begin = r.Ends[e*r.Leaves-1]
+	}
+	return begin, r.Ends[(e+1)*r.Leaves-1]
+}
+
+// Leaf returns the half-open range of the rows of expert e in the l-th leaf.
+func (r Rows) Leaf(e, l int) (begin, end int) {
+	i := e*r.Leaves + l
+	if i > 0 {
+		begin = r.Ends[i-1]
+	}
+	return begin, r.Ends[i]
+}
+
+// Optimizer turns a gradient into a change of the parameters.
+type Optimizer interface {
+	// Update changes p.Value by grad, which is laid out as p.Value and is not changed. The optimiser keeps
+	// whatever it remembers of p by the pointer p.
+	Update(p *Params, grad []float32)
+}

@@ -1,0 +1,112 @@
+package experttest
+
+import (
+	"math"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/expert"
+)
+
+// leaves runs the leaves of a batch one by one: a leaf's gradient must not know of the others.
+func leaves(c check) {
+	const n = 4
+	g, b := c.usual(), c.batch(n)
+	var apart [n]result
+	for l := range apart {
+		apart[l] = b.leaf(l).pass(g)
+	}
+	total := g.Params().Grad
+	for l := range apart {
+		copy(total.Leaf(l), apart[l].grad)
+	}
+	want := append([]float32(nil), total.Total()...)
+	total.Reset()
+	c.same(want, b.pass(g).grad, "gradient of the parameters")
+}
+
+func leavesAddUp(c check) {
+	g, b := c.usual(), c.batch(5)
+	split, whole := b.pass(g), b.merged().pass(g)
+	c.same(whole.y, split.y, "answers")
+	c.same(whole.dx, split.dx, "gradient of the input")
+	c.near(whole.grad, split.grad, 1e-4, "gradient of the parameters")
+}
+
+// inFlight holds three passes, of different sizes, before any goes back, and does so twice on used buffers.
+func inFlight(c check) {
+	g := c.usual()
+	for range 2 {
+		var batches [3]batch
+		var want [3]result
+		for i := range batches {
+			batches[i] = c.batch(1 + i)
+			want[i] = batches[i].pass(g)
+		}
+		var ys [3]blas32.General
+		var saved [3]expert.Saved
+		for i, b := range batches {
+			ys[i], saved[i] = g.Forward(b.x, b.rows)
+		}
+		for _, i := range []int{1, 0, 2} {
+			c.same(want[i].y, dense(ys[i]), "answers")
+			c.same(want[i].dx, dense(g.Backward(saved[i], batches[i].dy)), "gradient of the input")
+			c.same(want[i].grad, g.Params().Grad.Total(), "gradient of the parameters")
+			g.Params().Grad.Reset()
+		}
+	}
+}
+
+// slopes compares gradients with central differences of the loss Σ y·dy along random directions. The losses are
+// sums of float32 numbers and may have kinks, so this finds wrong formulas, not wrong last digits.
+func slopes(c check) {
+	g, b := c.usual(), c.batch(2)
+	r := b.pass(g)
+	value := g.Params().Value
+	for range 20 {
+		c.slope(g, b, b.x.Data, r.dx, "input")
+		if len(value) > 0 {
+			c.slope(g, b, value, r.grad, "parameters")
+		}
+	}
+}
+
+// slope perturbs at, of whose elements grad is the gradient, along a random direction of length 1.
+func (c check) slope(g expert.Group, b batch, at, grad []float32, what string) {
+	const h = 1e-2
+	direction := make([]float64, len(at))
+	norm := 0.0
+	for i := range direction {
+		direction[i] = c.rng.NormFloat64()
+		norm += direction[i] * direction[i]
+	}
+	old := append([]float32(nil), at...)
+	move := func(step float64) float64 {
+		for i := range at {
+			at[i] = old[i] + float32(step*direction[i]/math.Sqrt(norm))
+		}
+		return b.loss(g)
+	}
+	measured := (move(h) - move(-h)) / (2 * h)
+	copy(at, old)
+	predicted, size := 0.0, 0.0
+	for i, v := range grad {
+		predicted += float64(v) * direction[i] / math.Sqrt(norm)
+		size += float64(v) * float64(v)
+	}
+	require.InDelta(c, predicted, measured, 0.02*math.Sqrt(size)+1e-3, "slope of the loss along the %s", what)
+}
+
+// loss returns Σ y·dy.
+func (b batch) loss(g expert.Group) float64 {
+	y, saved := g.Forward(b.x, b.rows)
+	sum := 0.0
+	for i, v := range dense(y) {
+		sum += float64(v) * float64(b.dy.Data[i])
+	}
+	g.Params().Grad.Reset()
+	g.Backward(saved, b.dy)
+	g.Params().Grad.Reset()
+	return sum
+}

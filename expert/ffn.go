@@ -1,0 +1,156 @@
+package expert
+
+import (
+	"fmt"
+
+	"gonum.org/v1/gonum/blas"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/internal/param"
+)
+
+// FFN is the two-layer perceptron of the Transformer: act(x·w1 + b1)·w2 + b2. Its tensors are w1 [experts, Dim,
+// Hidden], b1 [experts, Hidden], w2 [experts, Hidden, Dim] and b2 [experts, Dim].
+type FFN struct {
+	// Hidden is the number of hidden units, at least 1.
+	Hidden int
+	// Activation is the function between the products.
+	Activation Activation
+	// NoBias leaves b1 and b2 out.
+	NoBias bool
+	// Workers is the most goroutines that compute experts of one rank at the same time; 0 means GOMAXPROCS. The results do
+	// not depend on it.
+	Workers int
+}
+
+var _ Expert = FFN{}
+
+// The tensors of an FFN with biases, and of one without, in order.
+const (
+	ffnW1, ffnB1, ffnW2, ffnB2 = 0, 1, 2, 3
+	ffnW2NoBias                = 1
+)
+
+// What an FFN keeps of a pass: the hidden units before and after the activation.
+const ffnPre, ffnAct = 0, 1
+
+type ffnGroup struct {
+	base
+	FFN
+	w2      int // w2's place in the set
+	dHidden buffer
+	dPre    blas32.General
+}
+
+// New checks the configuration and builds the experts of one rank.
+func (f FFN) New(s Shape) (Group, error) {
+	var wrong faults
+	wrong.shape(s, f.Hidden, f.Workers)
+	if f.Activation != ReLU && f.Activation != GELU {
+		wrong = append(wrong, fmt.Errorf("expert: Activation is %v, must be relu or gelu", f.Activation))
+	}
+	if len(wrong) > 0 {
+		return nil, wrong.err()
+	}
+	g := &ffnGroup{FFN: f, w2: ffnW2}
+	if f.NoBias {
+		g.w2 = ffnW2NoBias
+	}
+	g.base = base{shape: s, params: param.NewSet(f.tensors(s)...), workers: workerCount(f.Workers)}
+	initTensor(g.params, s, ffnW1)
+	initTensor(g.params, s, g.w2)
+	return g, nil
+}
+
+func (f FFN) tensors(s Shape) []param.Tensor {
+	w1 := param.Tensor{Name: "w1", Shape: []int{s.Count, s.Dim, f.Hidden}}
+	b1 := param.Tensor{Name: "b1", Shape: []int{s.Count, f.Hidden}}
+	w2 := param.Tensor{Name: "w2", Shape: []int{s.Count, f.Hidden, s.Dim}}
+	b2 := param.Tensor{Name: "b2", Shape: []int{s.Count, s.Dim}}
+	if f.NoBias {
+		return []param.Tensor{w1, w2}
+	}
+	return []param.Tensor{w1, b1, w2, b2}
+}
+
+// Forward implements [Group].
+func (g *ffnGroup) Forward(x blas32.General, rows Rows) (blas32.General, Saved) {
+	p := g.begin(x, rows)
+	p.kept[ffnPre].matrix(x.Rows, g.Hidden)
+	p.kept[ffnAct].matrix(x.Rows, g.Hidden)
+	y := p.y.matrix(x.Rows, x.Cols)
+	each(g.workers, 2*p.work()*g.Hidden, rows.Experts, g, (*ffnGroup).forward)
+	g.cur = nil
+	return y, p
+}
+
+func (g *ffnGroup) forward(e int) {
+	p := g.cur
+	begin, end := p.rows.Of(e)
+	pre, act := g.keptSpan(ffnPre, begin, end), g.keptSpan(ffnAct, begin, end)
+	g.affine(span(p.x, begin, end), e, ffnW1, ffnB1, pre)
+	g.Activation.apply(act.Data, pre.Data)
+	y := blas32.General{Rows: p.x.Rows, Cols: p.x.Cols, Stride: p.x.Cols, Data: p.y}
+	g.affine(act, e, g.w2, ffnB2, span(y, begin, end))
+}
+
+// keptSpan returns rows [begin, end) of the i-th matrix that the current pass keeps.
+func (g *ffnGroup) keptSpan(i, begin, end int) blas32.General {
+	m := blas32.General{Rows: g.cur.x.Rows, Cols: g.Hidden, Stride: g.Hidden, Data: g.cur.kept[i]}
+	return span(m, begin, end)
+}
+
+// affine computes dst = bias + x·w, each element starting at the bias and adding products in order.
+func (g *ffnGroup) affine(x blas32.General, e, w, bias int, dst blas32.General) {
+	var beta float32
+	if !g.NoBias {
+		fill(dst, row(g.params.Matrix(g.params.Value, bias), e))
+		beta = 1
+	}
+	gemm.Gemm(blas.NoTrans, blas.NoTrans, x, g.params.Slice(g.params.Value, w, e), beta, dst)
+}
+
+// Backward implements [Group].
+func (g *ffnGroup) Backward(saved Saved, dy blas32.General) blas32.General {
+	p := g.resume(saved, dy)
+	g.dPre = g.dHidden.matrix(dy.Rows, g.Hidden)
+	work := 2 * p.work() * g.Hidden
+	each(g.workers, work, p.rows.Experts, g, (*ffnGroup).backward)
+	eachLeaf(&g.base, g, work, (*ffnGroup).gradient)
+	return g.release()
+}
+
+// backward computes the gradient with respect to one expert's hidden units and rows.
+func (g *ffnGroup) backward(e int) {
+	begin, end := g.cur.rows.Of(e)
+	pre, dPre := g.keptSpan(ffnPre, begin, end), span(g.dPre, begin, end)
+	value := g.params.Value
+	gemm.Gemm(blas.NoTrans, blas.Trans, span(g.dy, begin, end), g.params.Slice(value, g.w2, e), 0, dPre)
+	g.Activation.chain(dPre.Data, pre.Data, dPre.Data)
+	gemm.Gemm(blas.NoTrans, blas.Trans, dPre, g.params.Slice(value, ffnW1, e), 0, span(g.dxm, begin, end))
+}
+
+// gradient computes one expert's gradient of the parameters over the rows of the current leaf.
+func (g *ffnGroup) gradient(e int) {
+	begin, end := g.cur.rows.Leaf(e, g.leaf)
+	if begin == end {
+		return
+	}
+	x, act := span(g.cur.x, begin, end), g.keptSpan(ffnAct, begin, end)
+	dPre, dy := span(g.dPre, begin, end), span(g.dy, begin, end)
+	gemm.Gemm(blas.Trans, blas.NoTrans, x, dPre, 0, g.params.Slice(g.grad, ffnW1, e))
+	gemm.Gemm(blas.Trans, blas.NoTrans, act, dy, 0, g.params.Slice(g.grad, g.w2, e))
+	if !g.NoBias {
+		addRows(row(g.params.Matrix(g.grad, ffnB1), e), dPre)
+		addRows(row(g.params.Matrix(g.grad, ffnB2), e), dy)
+	}
+}
+
+// addRows adds the rows of m to dst in ascending order.
+func addRows(dst []float32, m blas32.General) {
+	for i := range m.Rows {
+		f32.Add(dst, row(m, i))
+	}
+}

@@ -1,0 +1,110 @@
+package expert
+
+import (
+	"fmt"
+	"slices"
+
+	"gonum.org/v1/gonum/blas/blas32"
+)
+
+// base is what the groups of this package share: their parameters and the buffers of passes in flight.
+type base struct {
+	shape   Shape
+	params  *Params
+	workers int
+
+	free []*pass // consumed passes, kept for their buffers
+	dx   buffer  // result of the last backward pass
+
+	// cur and dy are the pass that is being computed and, backward, its upstream gradient; grad is the leaf's
+	// gradient being written. They are fields so that per-expert work needs no closure.
+	cur  *pass
+	dy   blas32.General
+	dxm  blas32.General
+	leaf int
+	grad []float32
+}
+
+// pass is a forward pass: its input, what each kind of expert keeps of it, and its answer.
+type pass struct {
+	owner *base
+	live  bool // false once a backward pass has consumed it
+	x     blas32.General
+	rows  Rows
+	y     buffer
+	kept  [3]buffer
+}
+
+// Params returns the trainable parameters.
+func (b *base) Params() *Params { return b.params }
+
+// begin checks a forward pass's input and returns a pass that holds it.
+func (b *base) begin(x blas32.General, rows Rows) *pass {
+	b.check(x, rows)
+	var p *pass
+	if n := len(b.free); n > 0 {
+		p, b.free = b.free[n-1], b.free[:n-1]
+	} else {
+		p = &pass{owner: b}
+	}
+	ends := append(p.rows.Ends[:0], rows.Ends...)
+	p.live, p.x, p.rows = true, x, rows
+	p.rows.Ends = ends
+	b.cur = p
+	return p
+}
+
+// resume checks a backward pass's arguments and makes its pass the current one.
+func (b *base) resume(saved Saved, dy blas32.General) *pass {
+	p, ok := saved.(*pass)
+	if !ok || p.owner != b {
+		panic("expert: backward of a pass of another group")
+	}
+	if !p.live {
+		panic("expert: second backward of one pass")
+	}
+	if dy.Rows != p.x.Rows || dy.Cols != b.shape.Dim {
+		panic(fmt.Sprintf("expert: gradient of %d×%d for answers of %d×%d", dy.Rows, dy.Cols, p.x.Rows, b.shape.Dim))
+	}
+	b.cur, b.dy, b.dxm = p, dy, b.dx.matrix(dy.Rows, dy.Cols)
+	return p
+}
+
+// release ends the current backward pass and keeps its buffers for the next forward one.
+func (b *base) release() blas32.General {
+	p := b.cur
+	p.live, p.x = false, blas32.General{}
+	b.free = append(b.free, p)
+	dx := b.dxm
+	b.cur, b.dy, b.dxm, b.grad = nil, blas32.General{}, blas32.General{}, nil
+	return dx
+}
+
+func (b *base) check(x blas32.General, rows Rows) {
+	if x.Cols != b.shape.Dim {
+		panic(fmt.Sprintf("expert: input of %d columns for experts of Dim %d", x.Cols, b.shape.Dim))
+	}
+	if rows.Experts != b.shape.Count || rows.Leaves < 0 || len(rows.Ends) != rows.Experts*rows.Leaves {
+		panic(fmt.Sprintf("expert: %d ends of rows for %d experts × %d leaves on a rank of %d experts",
+			len(rows.Ends), rows.Experts, rows.Leaves, b.shape.Count))
+	}
+	last := 0
+	if n := len(rows.Ends); n > 0 {
+		last = rows.Ends[n-1]
+	}
+	if last != x.Rows || !slices.IsSorted(rows.Ends) || len(rows.Ends) > 0 && rows.Ends[0] < 0 {
+		panic(fmt.Sprintf("expert: ends of rows do not rise from 0 to the input's %d rows", x.Rows))
+	}
+}
+
+// work is about how many multiplications one product of the current pass costs per hidden unit.
+func (p *pass) work() int { return p.x.Rows * p.x.Cols }
+
+// eachLeaf calls f for every expert and leaf with b.leaf and b.grad set to the leaf.
+func eachLeaf[G any](b *base, g G, work int, f func(g G, e int)) {
+	rows := b.cur.rows
+	for l := range rows.Leaves {
+		b.leaf, b.grad = l, b.params.Grad.Leaf(rows.FirstLeaf+l)
+		each(b.workers, work/max(rows.Leaves, 1), rows.Experts, g, f)
+	}
+}

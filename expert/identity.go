@@ -1,0 +1,44 @@
+package expert
+
+import (
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/param"
+)
+
+// Identity is an expert that answers with its input and has no parameters: what remains of a layer is the way
+// of its tokens, which is what tests and measurements of that way want.
+type Identity struct{}
+
+var _ Expert = Identity{}
+
+type identityGroup struct{ base }
+
+// New checks the shape and builds the experts of one rank.
+func (Identity) New(s Shape) (Group, error) {
+	var wrong faults
+	wrong.shape(s, 1, 0)
+	if len(wrong) > 0 {
+		return nil, wrong.err()
+	}
+	return &identityGroup{base{shape: s, params: param.NewSet()}}, nil
+}
+
+// Forward implements [Group].
+func (g *identityGroup) Forward(x blas32.General, rows Rows) (blas32.General, Saved) {
+	p := g.begin(x, rows)
+	y := p.y.matrix(x.Rows, x.Cols)
+	copyRows(y, x)
+	g.cur = nil
+	return y, p
+}
+
+// Backward implements [Group].
+func (g *identityGroup) Backward(saved Saved, dy blas32.General) blas32.General {
+	p := g.resume(saved, dy)
+	copyRows(g.dxm, dy)
+	for l := range p.rows.Leaves {
+		g.params.Grad.Leaf(p.rows.FirstLeaf + l)
+	}
+	return g.release()
+}

@@ -1,0 +1,121 @@
+package expert
+
+import (
+	"gonum.org/v1/gonum/blas"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/internal/param"
+)
+
+// SwiGLU is the gated perceptron of Shazeer 2020, (silu(x·w_gate) ∘ (x·w_up))·w_down, without biases. Its tensors
+// are w_gate and w_up [experts, Dim, Hidden] and w_down [experts, Hidden, Dim].
+type SwiGLU struct {
+	// Hidden is the number of hidden units, at least 1.
+	Hidden int
+	// Workers is the most goroutines that compute experts of one rank at the same time; 0 means GOMAXPROCS. The results do
+	// not depend on it.
+	Workers int
+}
+
+var _ Expert = SwiGLU{}
+
+// The tensors of a SwiGLU in order.
+const wGate, wUp, wDown = 0, 1, 2
+
+// What a SwiGLU keeps of a pass: the two products and what goes into the third.
+const keptGate, keptUp, keptAct = 0, 1, 2
+
+type swigluGroup struct {
+	base
+	SwiGLU
+	gateBuf, upBuf buffer
+	dGate, dUp     blas32.General
+}
+
+// New checks the configuration and builds the experts of one rank.
+func (c SwiGLU) New(s Shape) (Group, error) {
+	var wrong faults
+	wrong.shape(s, c.Hidden, c.Workers)
+	if len(wrong) > 0 {
+		return nil, wrong.err()
+	}
+	params := param.NewSet(
+		param.Tensor{Name: "w_gate", Shape: []int{s.Count, s.Dim, c.Hidden}},
+		param.Tensor{Name: "w_up", Shape: []int{s.Count, s.Dim, c.Hidden}},
+		param.Tensor{Name: "w_down", Shape: []int{s.Count, c.Hidden, s.Dim}},
+	)
+	for t := range params.Tensors() {
+		initTensor(params, s, t)
+	}
+	return &swigluGroup{SwiGLU: c, base: base{shape: s, params: params, workers: workerCount(c.Workers)}}, nil
+}
+
+// Forward implements [Group].
+func (g *swigluGroup) Forward(x blas32.General, rows Rows) (blas32.General, Saved) {
+	p := g.begin(x, rows)
+	for i := range p.kept {
+		p.kept[i].matrix(x.Rows, g.Hidden)
+	}
+	y := p.y.matrix(x.Rows, x.Cols)
+	each(g.workers, 3*p.work()*g.Hidden, rows.Experts, g, (*swigluGroup).forward)
+	g.cur = nil
+	return y, p
+}
+
+func (g *swigluGroup) forward(e int) {
+	p := g.cur
+	begin, end := p.rows.Of(e)
+	x := span(p.x, begin, end)
+	gate, up, act := g.keptSpan(keptGate, begin, end), g.keptSpan(keptUp, begin, end), g.keptSpan(keptAct, begin, end)
+	gemm.Gemm(blas.NoTrans, blas.NoTrans, x, g.weight(wGate, e), 0, gate)
+	gemm.Gemm(blas.NoTrans, blas.NoTrans, x, g.weight(wUp, e), 0, up)
+	f32.SwiGLU(act.Data, gate.Data, up.Data)
+	y := blas32.General{Rows: p.x.Rows, Cols: p.x.Cols, Stride: p.x.Cols, Data: p.y}
+	gemm.Gemm(blas.NoTrans, blas.NoTrans, act, g.weight(wDown, e), 0, span(y, begin, end))
+}
+
+func (g *swigluGroup) weight(tensor, e int) blas32.General {
+	return g.params.Slice(g.params.Value, tensor, e)
+}
+
+// keptSpan returns rows [begin, end) of the i-th matrix that the current pass keeps.
+func (g *swigluGroup) keptSpan(i, begin, end int) blas32.General {
+	m := blas32.General{Rows: g.cur.x.Rows, Cols: g.Hidden, Stride: g.Hidden, Data: g.cur.kept[i]}
+	return span(m, begin, end)
+}
+
+// Backward implements [Group].
+func (g *swigluGroup) Backward(saved Saved, dy blas32.General) blas32.General {
+	p := g.resume(saved, dy)
+	g.dGate, g.dUp = g.gateBuf.matrix(dy.Rows, g.Hidden), g.upBuf.matrix(dy.Rows, g.Hidden)
+	work := 3 * p.work() * g.Hidden
+	each(g.workers, work, p.rows.Experts, g, (*swigluGroup).backward)
+	eachLeaf(&g.base, g, work, (*swigluGroup).gradient)
+	return g.release()
+}
+
+// backward computes the gradient with respect to one expert's hidden units and rows. The gradient of the
+// activations passes through dUp's memory.
+func (g *swigluGroup) backward(e int) {
+	begin, end := g.cur.rows.Of(e)
+	dGate, dUp, dx := span(g.dGate, begin, end), span(g.dUp, begin, end), span(g.dxm, begin, end)
+	gate, up := g.keptSpan(keptGate, begin, end), g.keptSpan(keptUp, begin, end)
+	gemm.Gemm(blas.NoTrans, blas.Trans, span(g.dy, begin, end), g.weight(wDown, e), 0, dUp)
+	f32.SwiGLUGrad(dGate.Data, dUp.Data, gate.Data, up.Data, dUp.Data)
+	gemm.Gemm(blas.NoTrans, blas.Trans, dGate, g.weight(wGate, e), 0, dx)
+	gemm.Gemm(blas.NoTrans, blas.Trans, dUp, g.weight(wUp, e), 1, dx)
+}
+
+// gradient computes one expert's gradient of the parameters over the rows of the current leaf.
+func (g *swigluGroup) gradient(e int) {
+	begin, end := g.cur.rows.Leaf(e, g.leaf)
+	if begin == end {
+		return
+	}
+	x, act := span(g.cur.x, begin, end), g.keptSpan(keptAct, begin, end)
+	gemm.Gemm(blas.Trans, blas.NoTrans, x, span(g.dGate, begin, end), 0, g.params.Slice(g.grad, wGate, e))
+	gemm.Gemm(blas.Trans, blas.NoTrans, x, span(g.dUp, begin, end), 0, g.params.Slice(g.grad, wUp, e))
+	gemm.Gemm(blas.Trans, blas.NoTrans, act, span(g.dy, begin, end), 0, g.params.Slice(g.grad, wDown, e))
+}

@@ -1,0 +1,138 @@
+package switchyard
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/switchyard-moe/switchyard"
+
+// allowed says what of this module each folder's code may import, besides internal/…; a folder not named
+// here may import whatever its nearest named parent may. Tests may import more.
+var allowed = map[string][]string{
+	".":                       {"router", "expert", "lsh", "schedule", "alltoall", "collective", "transport", "transport/inproc", "transport/tcp", "transport/shm", "transport/hybrid", "transport/rendezvous"},
+	"router":                  {},
+	"router/routertest":       {"router"},
+	"expert":                  {},
+	"expert/experttest":       {"expert"},
+	"lsh":                     {},
+	"schedule":                {},
+	"collective":              {"transport"},
+	"alltoall":                {"transport"},
+	"transport":               {},
+	"transport/rendezvous":    {"transport"},
+	"transport/inproc":        {"transport"},
+	"transport/transporttest": {"transport"},
+	"transport/tcp":           {"transport", "transport/rendezvous"},
+	"transport/shm":           {"transport", "transport/rendezvous"},
+	"transport/grpc":          {"transport", "transport/rendezvous"},
+	"transport/mpi":           {"transport", "transport/rendezvous"},
+	"transport/striped":       {"transport"},
+	"transport/hybrid":        {"transport", "transport/inproc", "transport/shm", "transport/tcp", "transport/rendezvous"},
+	"internal":                {},
+	"internal/mailbox":        {"transport"},
+	"bench":                   {"*"},
+	"examples":                {"*"},
+	"recovery":                {"*"},
+	"observe":                 {"*"},
+}
+
+// TestImportsPointOneWay holds the code against the plan of the house in docs/design.md.
+func TestImportsPointOneWay(t *testing.T) {
+	seen := 0
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && strings.HasPrefix(d.Name(), ".") && file != "." {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return nil
+		}
+		seen++
+		checkImports(t, filepath.ToSlash(file))
+		return nil
+	})
+	require.NoError(t, err)
+	require.Greater(t, seen, 20, "the walk found hardly any code")
+}
+
+func checkImports(t *testing.T, file string) {
+	t.Helper()
+	source, err := os.ReadFile(file)
+	require.NoError(t, err)
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, source, parser.ImportsOnly)
+	require.NoError(t, err)
+	folder := path.Dir(file)
+	rules, owner := rulesOf(folder)
+	for _, spec := range parsed.Imports {
+		name, err := strconv.Unquote(spec.Path.Value)
+		require.NoError(t, err)
+		inside, ours := strings.CutPrefix(name, module)
+		if !ours {
+			continue
+		}
+		inside = strings.TrimPrefix(inside, "/")
+		if inside == "" {
+			inside = "."
+		}
+		require.True(t, may(rules, owner, folder, inside), "%s imports %s, which the plan of the house does not allow", file, name)
+	}
+}
+
+// rulesOf finds the rules of the nearest folder that has some, and that folder.
+func rulesOf(folder string) ([]string, string) {
+	for ; ; folder = path.Dir(folder) {
+		if rules, ok := allowed[folder]; ok {
+			return rules, folder
+		}
+	}
+}
+
+func may(rules []string, owner, folder, target string) bool {
+	switch {
+	case strings.HasPrefix(target, "bench"), target == "examples", strings.HasPrefix(target, "examples/"):
+		return strings.HasPrefix(folder, strings.SplitN(target, "/", 2)[0]) // nobody else imports these
+	case strings.HasSuffix(target, "test") && target != "internal/leaktest":
+		return strings.HasSuffix(folder, "test") || strings.HasPrefix(folder, "bench")
+	case strings.HasPrefix(target, "internal/"), target == owner, len(rules) == 1 && rules[0] == "*":
+		return true
+	}
+	for _, r := range rules {
+		if r == target {
+			return true
+		}
+	}
+	return false
+}
+
+func TestImportRulesCatchABreach(t *testing.T) {
+	for _, c := range []struct {
+		folder, target string
+		want           bool
+	}{
+		{"router", "transport", false},
+		{"alltoall", "transport", true},
+		{"alltoall", "transport/tcp", false},
+		{".", "transport/grpc", false},
+		{".", "transport/mpi", false},
+		{"collective", "bench", false},
+		{"router", "internal/gemm", true},
+		{"transport/tcp", "transport/transporttest", false},
+		{"bench", "transport/transporttest", true},
+		{"examples/train", "examples/internal/gpt", true},
+	} {
+		rules, owner := rulesOf(c.folder)
+		require.Equal(t, c.want, may(rules, owner, c.folder, c.target), "%s importing %s", c.folder, c.target)
+	}
+}

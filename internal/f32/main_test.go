@@ -1,0 +1,9 @@
+package f32
+
+import (
+	"testing"
+
+	"github.com/switchyard-moe/switchyard/internal/leaktest"
+)
+
+func TestMain(m *testing.M) { leaktest.Main(m) }

@@ -1,0 +1,18 @@
+//go:build !race
+
+package gemm
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestNoAllocation is not for the race detector, under which sync.Pool forgets at random.
+func TestNoAllocation(t *testing.T) {
+	p := newProblem(seeded(t), 50, 60, 70)
+	for _, s := range sets() {
+		require.Zero(t, testing.AllocsPerRun(50, func() { p.into(s, p.c) }), s.name)
+	}
+	require.Zero(t, testing.AllocsPerRun(50, func() { Gemm(p.tA, p.tB, p.a, p.b, 0, p.c) }))
+}

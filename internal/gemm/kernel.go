@@ -1,0 +1,55 @@
+package gemm
+
+// kernel computes one tile of mr×nr elements of c. Element (i, j) starts at +0, or with load at c[i*ldc+j], adds
+// a[i*rs+p*cs]·b[p*bs+j] for p = 0 … k-1 in this order, each product and each sum rounded apart, and ends in
+// c[i*ldc+j]. k is at least 1. An assembly kernel does not check bounds: call it through [kernel.tile].
+type kernel struct {
+	mr, nr int
+	run    func(k int, a []float32, rs, cs int, b []float32, bs int, c []float32, ldc int, load bool)
+}
+
+// tile runs the kernel after checking that it stays within the slices.
+func (kn *kernel) tile(k int, a []float32, rs, cs int, b []float32, bs int, c []float32, ldc int, load bool) {
+	_ = a[(kn.mr-1)*rs+(k-1)*cs]
+	_ = b[(k-1)*bs+kn.nr-1]
+	_ = c[(kn.mr-1)*ldc+kn.nr-1]
+	kn.run(k, a, rs, cs, b, bs, c, ldc, load)
+}
+
+// kernels are the tiles of one width, the tallest first.
+type kernels []kernel
+
+// forRows returns the kernel for the next tile when m rows are left: the tallest one while it is full, then the
+// least one that holds the rest.
+func (ks kernels) forRows(m int) *kernel {
+	best := 0
+	for i := range ks {
+		if ks[i].mr >= m {
+			best = i
+		}
+	}
+	return &ks[best]
+}
+
+// set is everything that one kind of processor runs, the widest kernels first.
+type set struct {
+	name      string
+	widths    []kernels
+	transpose func(dst []float32, ld int, src view, k, n int)
+}
+
+// forCols returns the kernels for the next columns when n are left and how many of these they do: whole tiles of
+// the widest, then the narrowest that holds the rest.
+func (s *set) forCols(n int) (ks kernels, cols int) {
+	widest := s.widths[0][0].nr
+	if n >= widest {
+		return s.widths[0], n - n%widest
+	}
+	best := s.widths[0]
+	for _, ks := range s.widths {
+		if ks[0].nr >= n {
+			best = ks
+		}
+	}
+	return best, n
+}

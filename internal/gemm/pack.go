@@ -1,0 +1,57 @@
+package gemm
+
+// packRows copies an mr×k tile of a into dst, rows below the m-th zeroed, and returns its strides. Rows that are
+// contiguous stay so; their distance is such that the rows of a tile do not fall into one set of the cache,
+// which they do where a's stride is a power of two.
+func packRows(dst []float32, a view, m, mr, k int) (rs, cs int) {
+	if a.cs == 1 {
+		return packContiguous(dst, a, m, mr, k), 1
+	}
+	for p := range k {
+		to, from := dst[p*mr:p*mr+mr], a.data[p*a.cs:p*a.cs+m]
+		copy(to, from)
+		clear(to[m:])
+	}
+	return 1, mr
+}
+
+// rowGap is the least number of elements between the rows of a packed tile.
+const rowGap = 16
+
+func packContiguous(dst []float32, a view, m, mr, k int) (rs int) {
+	rs = k + rowGap
+	for i := range m {
+		copy(dst[i*rs:i*rs+k], a.data[i*a.rs:i*a.rs+k])
+	}
+	for i := m; i < mr; i++ {
+		clear(dst[i*rs : i*rs+k])
+	}
+	return rs
+}
+
+// packCols copies k rows of n columns of b into dst as panels of nr columns, one after the other, each with its k rows one
+// after the other. The last panel is filled up with zeros.
+func (s *set) packCols(dst []float32, b view, k, n, nr int) {
+	for j := 0; j < n; j += nr {
+		s.packPanel(dst[j*k:(j+nr)*k], b.at(0, j), k, min(nr, n-j), nr)
+	}
+}
+
+// at returns the view from element (i, j) on.
+func (v view) at(i, j int) view {
+	v.data = v.from(i, j)
+	return v
+}
+
+func (s *set) packPanel(dst []float32, b view, k, n, nr int) {
+	if n < nr {
+		clear(dst)
+	}
+	if b.cs != 1 {
+		s.transpose(dst, nr, b, k, n)
+		return
+	}
+	for p := range k {
+		copy(dst[p*nr:p*nr+n], b.data[p*b.rs:p*b.rs+n])
+	}
+}

@@ -1,0 +1,61 @@
+package launch
+
+import (
+	"crypto/rand"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"strconv"
+)
+
+const (
+	maxPort = 65535
+	// Ports are drawn from below the range that Linux, macOS and Windows hand out by themselves, so that no
+	// outgoing connection takes one between the choice here and the rank that listens on it.
+	firstPort, lastPort = 10000, 32000
+	portTries           = 200
+)
+
+// environment is what torchrun would set for rank on top of base, which is not changed.
+func environment(base []string, rank, ranks, port int, id string) []string {
+	return append(base[:len(base):len(base)],
+		"RANK="+strconv.Itoa(rank),
+		"WORLD_SIZE="+strconv.Itoa(ranks),
+		"LOCAL_RANK="+strconv.Itoa(rank),
+		"LOCAL_WORLD_SIZE="+strconv.Itoa(ranks),
+		"GROUP_RANK=0",
+		"MASTER_ADDR=127.0.0.1",
+		"MASTER_PORT="+strconv.Itoa(port),
+		"TORCHELASTIC_RUN_ID="+id,
+		"TORCHELASTIC_RESTART_COUNT=0",
+	)
+}
+
+// IsRank reports whether this process was started as a rank of a job, by this package or by torchrun.
+func IsRank() bool {
+	return os.Getenv("RANK") != "" && os.Getenv("WORLD_SIZE") != ""
+}
+
+// freePortPair returns a loopback port that is free together with the port after it: torchrun's own store
+// occupies MASTER_PORT, so a rendezvous listens on MASTER_PORT+1.
+func freePortPair() (int, error) {
+	for range portTries {
+		n, err := rand.Int(rand.Reader, big.NewInt(lastPort-firstPort))
+		if err != nil {
+			return 0, fmt.Errorf("launch: choosing a port: %w", err)
+		}
+		if port := firstPort + int(n.Int64()); free(port) && free(port+1) {
+			return port, nil
+		}
+	}
+	return 0, fmt.Errorf("launch: no two neighbouring ports free on 127.0.0.1 in %d tries between %d and %d", portTries, firstPort, lastPort)
+}
+
+func free(port int) bool {
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
+}

@@ -1,0 +1,114 @@
+// Package launch starts the ranks of a job as processes of this machine, under the environment variables that
+// torchrun sets, and ends them together: when one fails, when the caller's context ends, or, on Unix, when the
+// caller's process dies.
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// MaxRanks bounds [Config.Ranks]: more processes than this on one machine are a slip of the keyboard.
+const MaxRanks = 1024
+
+// DefaultGrace is how long ranks have between SIGTERM and SIGKILL where [Config.Grace] is zero.
+const DefaultGrace = 5 * time.Second
+
+// Config says what to run. Ranks and Command must be given; the zero value of all else works.
+type Config struct {
+	// Ranks is the number of processes, from 1 to [MaxRanks].
+	Ranks int
+	// Command is the program, looked up in PATH, and its arguments. Every rank runs the same.
+	Command []string
+	// Env is what the ranks' environment is built on; nil means that of this process.
+	Env []string
+	// Dir is the ranks' working directory; empty means that of this process.
+	Dir string
+	// MasterPort is told to the ranks as MASTER_PORT; 0 chooses one that is free together with the next one.
+	MasterPort int
+	// Stdout and Stderr take the ranks' output, a whole line a call and one call at a time even where both are
+	// the same writer; nil discards it. The ranks' standard input is empty.
+	Stdout, Stderr io.Writer
+	// Prefix puts "[rank] " before every line of output.
+	Prefix bool
+	// Colour gives each rank's prefix a colour of its own, by ANSI escapes.
+	Colour bool
+	// Grace is how long ranks that are told to end by SIGTERM may take before they are killed; 0 means
+	// [DefaultGrace].
+	Grace time.Duration
+	// Signals are passed on to all ranks as they come; nil passes none. See [Forwarded].
+	Signals <-chan os.Signal
+}
+
+func (c Config) withDefaults() Config {
+	if c.Env == nil {
+		c.Env = os.Environ()
+	}
+	if c.Stdout == nil {
+		c.Stdout = io.Discard
+	}
+	if c.Stderr == nil {
+		c.Stderr = io.Discard
+	}
+	if c.Grace == 0 {
+		c.Grace = DefaultGrace
+	}
+	return c
+}
+
+// Validate reports every fault of c.
+func (c Config) Validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf("launch: "+format, args...)) }
+	if c.Ranks < 1 || c.Ranks > MaxRanks {
+		fault("%d ranks: want 1 to %d", c.Ranks, MaxRanks)
+	}
+	if len(c.Command) == 0 || c.Command[0] == "" {
+		fault("no command to run")
+	}
+	if c.MasterPort < 0 || c.MasterPort > maxPort-1 {
+		fault("master port %d: want 1 to %d, since the rendezvous takes the port after it, or 0 to choose", c.MasterPort, maxPort-1)
+	}
+	if c.Grace < 0 {
+		fault("grace of %v: want 0 or more", c.Grace)
+	}
+	return errors.Join(faults...)
+}
+
+// Run starts cfg.Ranks processes and returns when all have ended and their output is written: nil if every one
+// exited with 0, otherwise an [*ExitError] about the one that failed first, whereupon the others were ended.
+// When ctx ends, all ranks are ended and the error is also that of ctx.
+//
+// A rank's whole process group is ended, so children of a rank go with it unless they left the group. What a rank
+// leaves behind when it ends, and still holds its output open, is killed after the grace.
+func Run(ctx context.Context, cfg Config) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	cfg = cfg.withDefaults()
+	if cfg.MasterPort == 0 {
+		port, err := freePortPair()
+		if err != nil {
+			return err
+		}
+		cfg.MasterPort = port
+	}
+	j := &job{cfg: cfg, out: newLines(cfg)}
+	if err := j.start(); err != nil {
+		return err
+	}
+	return j.wait(ctx)
+}
+
+// Self returns a command that runs this program again with args.
+func Self(args ...string) ([]string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("launch: finding this program: %w", err)
+	}
+	return append([]string{exe}, args...), nil
+}

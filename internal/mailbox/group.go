@@ -1,0 +1,132 @@
+package mailbox
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// Group is a number of operations that one goroutine starts, waits for, and then reads the results of. Its life
+// is [Group.Begin], calls of [Box.Send] and [Box.Recv], then one [Group.Wait] or [Group.Abandon], the results, and
+// [Group.End]; after that it can begin again. The zero value is ready.
+type Group struct {
+	ops     []op
+	started int
+	// pending counts the operations that others will finish, and one for the goroutine that is still starting some,
+	// so that whoever brings it to zero knows that all are done.
+	pending atomic.Int64
+	done    chan struct{}
+	timer   *time.Timer
+}
+
+// Begin makes room for n operations.
+func (g *Group) Begin(n int) {
+	if g.done == nil {
+		g.done = make(chan struct{}, 1)
+	}
+	if cap(g.ops) < n {
+		g.ops = make([]op, n)
+	}
+	g.ops, g.started = g.ops[:n], 0
+	g.pending.Store(1)
+}
+
+// start prepares the next operation. It is not in the box yet.
+func (g *Group) start(b *Box, k key, s side, bufs [][]byte) *op {
+	o := &g.ops[g.started]
+	g.started++
+	*o = op{side: s, key: k, box: b, group: g, bufs: bufs, size: sizeOf(bufs)}
+	return o
+}
+
+func (g *Group) oneDone() {
+	if g.pending.Add(-1) == 0 {
+		g.done <- struct{}{}
+	}
+}
+
+// Wait waits until every operation is done, and returns -1 and nil; how each one ended is for [Group.Result] to
+// tell. If ctx ends before, or limit passes (zero or less is no limit), it takes back what nobody has begun to
+// copy, waits for the rest, and returns the number of the first operation taken back and ctx.Err() or
+// [transport.ErrTimeout]; where there was nothing to take back, that is success again. In every case all buffers
+// are the caller's again.
+func (g *Group) Wait(ctx context.Context, limit time.Duration) (stuck int, why error) {
+	if g.pending.Add(-1) == 0 {
+		return -1, nil
+	}
+	expired := g.arm(limit)
+	select {
+	case <-g.done:
+	case <-ctx.Done():
+		why = ctx.Err()
+	case <-expired:
+		why = transport.ErrTimeout
+	}
+	if expired != nil {
+		g.timer.Stop()
+	}
+	if why == nil {
+		return -1, nil
+	}
+	stuck, taken := g.withdraw()
+	if taken == 0 {
+		<-g.done
+		return -1, nil
+	}
+	g.settle(taken)
+	return stuck, why
+}
+
+// Abandon takes back what nobody has begun to copy and waits for the rest, instead of [Group.Wait], where
+// starting an operation has failed.
+func (g *Group) Abandon() {
+	_, taken := g.withdraw()
+	g.settle(taken + 1)
+}
+
+// settle waits for the operations that are left when k of the pending ones are not to be waited for.
+func (g *Group) settle(k int) {
+	if g.pending.Add(-int64(k)) != 0 {
+		<-g.done
+	}
+}
+
+// withdraw takes every operation that still stands in a queue out of it. It returns the first one's number, or
+// -1, and how many there were.
+func (g *Group) withdraw() (first, taken int) {
+	first = -1
+	for i := range g.ops[:g.started] {
+		o := &g.ops[i]
+		o.box.mu.Lock()
+		if o.queue != nil {
+			o.box.unlink(o)
+			taken++
+			if first < 0 {
+				first = i
+			}
+		}
+		o.box.mu.Unlock()
+	}
+	return first, taken
+}
+
+// Result returns how operation i, in the order of starting, ended: the length of a message received, or what the
+// box was broken or closed with.
+func (g *Group) Result(i int) (n int, err error) { return g.ops[i].n, g.ops[i].err }
+
+// End forgets the operations and their buffers.
+func (g *Group) End() { clear(g.ops) }
+
+func (g *Group) arm(limit time.Duration) <-chan time.Time {
+	if limit <= 0 {
+		return nil
+	}
+	if g.timer == nil {
+		g.timer = time.NewTimer(limit)
+	} else {
+		g.timer.Reset(limit)
+	}
+	return g.timer.C
+}

@@ -1,0 +1,193 @@
+package tree_test
+
+import (
+	"fmt"
+	"math"
+	"math/bits"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/switchyard-moe/switchyard/internal/leaktest"
+	"github.com/switchyard-moe/switchyard/internal/tree"
+)
+
+func TestMain(m *testing.M) { leaktest.Main(m) }
+
+// reference sums the leaves below a node as the definition says.
+func reference(leaves [][]float32, level, index int) []float32 {
+	if level == 0 {
+		return slices.Clone(leaves[index])
+	}
+	left := reference(leaves, level-1, 2*index)
+	if (2*index+1)<<(level-1) >= len(leaves) {
+		return left
+	}
+	for i, v := range reference(leaves, level-1, 2*index+1) {
+		left[i] += v
+	}
+	return left
+}
+
+func whole(leaves [][]float32) []float32 {
+	return reference(leaves, bits.Len(uint(len(leaves)-1)), 0)
+}
+
+func bitsOf(x []float32) []uint32 {
+	b := make([]uint32, len(x))
+	for i, v := range x {
+		b[i] = math.Float32bits(v)
+	}
+	return b
+}
+
+func drawLeaves(t *rapid.T) [][]float32 {
+	length := rapid.IntRange(0, 20).Draw(t, "length")
+	leaf := rapid.SliceOfN(rapid.Float32Range(-1e6, 1e6), length, length)
+	return rapid.SliceOfN(leaf, 1, 70).Draw(t, "leaves")
+}
+
+// drawSplit cuts n leaves into 1 to 8 ranges, some of them empty.
+func drawSplit(t *rapid.T, n int) []int {
+	cuts := rapid.SliceOfN(rapid.IntRange(0, n), 0, 7).Draw(t, "cuts")
+	cuts = append(cuts, 0, n)
+	slices.Sort(cuts)
+	return cuts
+}
+
+func enter(s *tree.Sum, leaves [][]float32, lo, hi int) {
+	for i := lo; i < hi; i++ {
+		copy(s.Leaf(i), leaves[i])
+	}
+}
+
+func TestEverySplitGivesTheSameBits(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		leaves := drawLeaves(t)
+		want := bitsOf(whole(leaves))
+		one := tree.NewSum(len(leaves[0]))
+		enter(one, leaves, 0, len(leaves))
+		require.Equal(t, want, bitsOf(one.Total()), "one holder")
+
+		cuts := drawSplit(t, len(leaves))
+		var nodes []tree.Node
+		for r := 1; r < len(cuts); r++ {
+			s := tree.NewSum(len(leaves[0]))
+			enter(s, leaves, cuts[r-1], cuts[r])
+			var places []tree.Place
+			for _, n := range s.Nodes() {
+				places = append(places, n.Place())
+			}
+			require.Equal(t, tree.Cover(cuts[r-1], cuts[r]), places)
+			nodes = append(nodes, s.Nodes()...)
+		}
+		require.Equal(t, want, bitsOf(tree.Fold(nodes)), "cuts %v", cuts)
+	})
+}
+
+func TestSumIsReusable(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		leaves := drawLeaves(t)
+		s := tree.NewSum(len(leaves[0]))
+		for range 3 {
+			enter(s, leaves, 0, len(leaves))
+			require.Equal(t, bitsOf(whole(leaves)), bitsOf(s.Total()))
+			require.Equal(t, bitsOf(whole(leaves)), bitsOf(s.Total()), "asked again")
+			s.Reset()
+			require.Equal(t, make([]float32, s.Len()), s.Total(), "nothing held")
+			require.Empty(t, s.Nodes())
+		}
+	})
+}
+
+func TestRangesHeldApart(t *testing.T) {
+	s := tree.NewSum(1)
+	for _, i := range []int{2, 3, 4, 8, 9, 10, 11} {
+		s.Leaf(i)[0] = float32(i)
+	}
+	var got []string
+	for _, n := range s.Nodes() {
+		got = append(got, fmt.Sprintf("%d/%d=%v", n.Level, n.Index, n.Sum[0]))
+	}
+	require.Equal(t, []string{"1/1=5", "0/4=4", "2/2=38"}, got)
+	require.Equal(t, []float32{47}, s.Total())
+}
+
+func TestCoverIsMaximalAndWhole(t *testing.T) {
+	for hi := range 70 {
+		for lo := range hi + 1 {
+			next := lo
+			places := tree.Cover(lo, hi)
+			for k, p := range places {
+				from, to := p.Leaves()
+				require.Equal(t, next, from)
+				next = to
+				if k > 0 && p.Level == places[k-1].Level {
+					require.NotZero(t, places[k-1].Index&1, "siblings in Cover(%d, %d)", lo, hi)
+				}
+			}
+			require.Equal(t, hi, next)
+			require.LessOrEqual(t, len(places), 2*bits.Len(uint(hi-lo)))
+		}
+	}
+	require.Nil(t, tree.Cover(5, 5))
+	require.Equal(t, []tree.Place{{0, 3}, {2, 1}, {1, 4}}, tree.Cover(3, 10))
+}
+
+func TestMistakesPanic(t *testing.T) {
+	s := tree.NewSum(2)
+	s.Leaf(3)
+	require.Panics(t, func() { s.Leaf(3) })
+	require.Panics(t, func() { s.Leaf(1) })
+	require.Panics(t, func() { tree.NewSum(1).Leaf(-1) })
+	require.Panics(t, func() { tree.NewSum(-1) })
+	require.Panics(t, func() { tree.Cover(2, 1) })
+	require.Panics(t, func() { tree.Fold([]tree.Node{{Index: 1}}) }, "leaf 0 is missing")
+	require.Panics(t, func() { tree.Fold([]tree.Node{{Sum: []float32{1}}, {Index: 1}}) }, "lengths differ")
+	require.Nil(t, tree.Fold(nil))
+}
+
+func TestAddElementwise(t *testing.T) {
+	for n := range 40 {
+		dst, src := make([]float32, n+1), make([]float32, n+3)
+		for i := range src {
+			src[i] = float32(i) * 0.1
+		}
+		for i := range dst {
+			dst[i] = float32(i) * -0.7
+		}
+		want := slices.Clone(dst)
+		for i := range n {
+			want[i] += src[i]
+		}
+		tree.Add(dst[:n], src)
+		require.Equal(t, want, dst)
+	}
+}
+
+func TestSteadySumDoesNotAllocate(t *testing.T) {
+	s := tree.NewSum(100)
+	pass := func() {
+		for i := range 37 {
+			s.Leaf(i)[5] = 1
+		}
+		s.Total()
+		s.Reset()
+	}
+	pass()
+	require.Zero(t, testing.AllocsPerRun(10, pass))
+}
+
+func BenchmarkAdd(b *testing.B) {
+	for _, n := range []int{64, 4096, 1 << 20} {
+		b.Run(fmt.Sprintf("floats=%d", n), func(b *testing.B) {
+			dst, src := make([]float32, n), make([]float32, n)
+			b.SetBytes(int64(4 * n))
+			for b.Loop() {
+				tree.Add(dst, src)
+			}
+		})
+	}
+}

@@ -1,0 +1,20 @@
+// Package view shows a slice of numbers as the bytes that it travels as, without copying.
+//
+// What travels is little-endian, and a view is the machine's own memory; so the library builds for little-endian
+// machines only (see bigendian.go).
+package view
+
+import "unsafe"
+
+// Number is what has a view.
+type Number interface {
+	~float32 | ~float64 | ~int32 | ~uint32 | ~int64 | ~uint64 | ~uint16
+}
+
+// Bytes returns the memory of s, as long as s has bytes. It aliases s: what is written to the one is read from the other.
+func Bytes[T Number](s []T) []byte {
+	if len(s) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(s))), len(s)*int(unsafe.Sizeof(s[0])))
+}

@@ -1,0 +1,120 @@
+package switchyard
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/inproc"
+)
+
+// onRanks runs do on every rank of worlds, and closes each world when its rank is done.
+func onRanks(worlds []*World, do func(w *World) error) []error {
+	errs := make([]error, len(worlds))
+	var wg sync.WaitGroup
+	for r, w := range worlds {
+		wg.Go(func() {
+			errs[r] = do(w)
+			if err := w.Close(); errs[r] == nil {
+				errs[r] = err
+			}
+		})
+	}
+	wg.Wait()
+	return errs
+}
+
+func inprocWorlds(n int) []*World {
+	worlds := make([]*World, n)
+	for r, tr := range inproc.New(n) {
+		worlds[r] = NewWorld(tr)
+	}
+	return worlds
+}
+
+// result is what two training steps of a layer leave, over all ranks.
+type result struct {
+	y, dx      []float32 // of the second step
+	gradients  []Tensor
+	parameters []Tensor
+	dropped    int
+}
+
+// trainTwice runs two steps on the global batch x, dy, cut after the given tokens into a piece for each rank.
+func trainTwice(t *testing.T, worlds []*World, cfg Config, x, dy blas32.General, cuts []int) result {
+	t.Helper()
+	require.Len(t, cuts, len(worlds))
+	res := result{y: make([]float32, len(x.Data)), dx: make([]float32, len(x.Data))}
+	var mu sync.Mutex
+	for r, err := range onRanks(worlds, func(w *World) error {
+		begin := 0
+		if w.Rank() > 0 {
+			begin = cuts[w.Rank()-1]
+		}
+		return trainRank(w, cfg, part(x, begin, cuts[w.Rank()]), part(dy, begin, cuts[w.Rank()]), func(y, dx blas32.General, g, p []Tensor, dropped int) {
+			mu.Lock()
+			defer mu.Unlock()
+			copy(res.y[begin*cfg.Dim:], y.Data)
+			copy(res.dx[begin*cfg.Dim:], dx.Data)
+			res.dropped += dropped
+			if w.Rank() == 0 {
+				res.gradients, res.parameters = g, p
+			}
+		})
+	}) {
+		require.NoError(t, err, "rank %d", r)
+	}
+	return res
+}
+
+func trainRank(w *World, cfg Config, x, dy blas32.General, done func(y, dx blas32.General, g, p []Tensor, dropped int)) error {
+	ctx := context.Background()
+	layer, err := NewLayer(w, cfg)
+	if err != nil {
+		return err
+	}
+	optimizer := &expert.Adam{LR: 0.01}
+	for step := 0; ; step++ {
+		y, err := layer.Forward(ctx, x)
+		if err != nil {
+			return err
+		}
+		dx, err := layer.Backward(ctx, dy)
+		if err != nil {
+			return err
+		}
+		g, err := layer.Gradients(ctx)
+		if err != nil {
+			return err
+		}
+		if err := layer.Step(ctx, optimizer); err != nil {
+			return err
+		}
+		if step == 0 {
+			continue
+		}
+		p, err := layer.Parameters(ctx)
+		if err == nil {
+			done(y, dx, g, p, layer.Stats().Dropped)
+		}
+		return err
+	}
+}
+
+// part is the rows begin to end of m.
+func part(m blas32.General, begin, end int) blas32.General {
+	return blas32.General{Rows: end - begin, Cols: m.Cols, Stride: m.Stride, Data: m.Data[begin*m.Stride : end*m.Stride]}
+}
+
+func culprits(errs []error) []transport.Rank {
+	list := make([]transport.Rank, len(errs))
+	for i, err := range errs {
+		list[i] = transport.CulpritOf(err)
+	}
+	return list
+}

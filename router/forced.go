@@ -1,0 +1,73 @@
+package router
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"gonum.org/v1/gonum/blas/blas32"
+)
+
+// Forced sends each token where the caller says, with equal weights that sum to 1. It has no parameters, no losses and
+// no gradient. It is for tests and benchmarks: all tokens to one expert, an expert with none.
+type Forced struct {
+	// Route returns the experts of a token, by its row in the batch; none is legal. The result may be in any
+	// order, and is read before the next call.
+	Route func(token int) []ExpertID
+}
+
+var _ Router = Forced{}
+
+// New is described at [Router].
+func (r Forced) New(s Shape) (Gate, error) {
+	faults := checkShape(s)
+	if r.Route == nil {
+		faults = append(faults, errors.New("router: Forced without Route"))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	return &forced{route: r.Route, shape: s}, nil
+}
+
+type forced struct {
+	route func(int) []ExpertID
+	shape Shape
+}
+
+// Params returns nil.
+func (g *forced) Params() *Params { return nil }
+
+// Route is described at [Gate]. An expert that does not exist, or stands twice, is an error that names the token.
+func (g *forced) Route(x blas32.General, ends []int, _ bool) (*Decision, error) {
+	checkBatch(x, ends, g.shape.Dim)
+	counts := make([]int, g.shape.Experts)
+	tokens, weights := make([][]int32, g.shape.Experts), make([][]float32, g.shape.Experts)
+	for t := range x.Rows {
+		chosen := g.route(t)
+		for _, e := range chosen {
+			if e < 0 || int(e) >= g.shape.Experts {
+				return nil, fmt.Errorf("router: token %d is forced to expert %d of %d", t, e, g.shape.Experts)
+			}
+			if n := counts[e]; n != 0 && tokens[e][n-1] == int32(t) {
+				return nil, fmt.Errorf("router: token %d is forced to expert %d twice", t, e)
+			}
+			counts[e]++
+			tokens[e], weights[e] = append(tokens[e], int32(t)), append(weights[e], 1/float32(len(chosen)))
+		}
+	}
+	d := &Decision{GroupLoss: make([]float64, len(ends)), Losses: map[string]float64{}, Counts: counts}
+	d.Tokens, d.Experts = x.Rows, g.shape.Experts
+	d.Token, d.Weight = slices.Concat(tokens...), slices.Concat(weights...)
+	d.Ends = slices.Clone(counts)
+	for e := 1; e < len(d.Ends); e++ {
+		d.Ends[e] += d.Ends[e-1]
+	}
+	return d, nil
+}
+
+// Backward adds nothing: routes that are given have no gradient.
+func (g *forced) Backward(d *Decision, x blas32.General, grad Gradient) error {
+	checkGradient(d, x, grad)
+	return nil
+}

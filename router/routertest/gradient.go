@@ -1,0 +1,87 @@
+package routertest
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/router"
+)
+
+// Gradients of a float32 function: a step large enough that rounding does not show in the difference, and a
+// tolerance, relative to the largest gradient, for what both leave. A wrong formula is off by far more.
+const (
+	step      = 1.0 / 256
+	tolerance = 4e-3
+)
+
+// testGradient compares Backward with differences of the loss Σ upstream·weight + Σ scale·GroupLoss, in the tokens and in
+// the parameters. Where a step changes a choice the loss jumps; those are left out, but must be few.
+func testGradient(t *testing.T, s suite) {
+	x, ends := s.tokens(14), []int{6, 6, 14}
+	g := s.gate(t)
+	d, base := s.route(t, g, x, ends)
+	grad := s.gradient(d)
+	loss := func() (float64, bool) { return s.loss(t, g, x, ends, &base, grad) }
+	dx, dp := s.backward(t, g, d, x, grad)
+
+	checked, total := compare(t, "token element", x.Data, dx, loss)
+	if p := g.Params(); p != nil {
+		c, n := compare(t, "parameter", p.Value, dp, loss)
+		checked, total = checked+c, total+n
+	}
+	require.Greater(t, 2*checked, total, "elements whose step changes no choice")
+}
+
+// backward returns the gradient with respect to the tokens and to the parameters.
+func (s suite) backward(t *testing.T, g router.Gate, d *router.Decision, x blas32.General, grad router.Gradient) (dx, dp []float32) {
+	require.NoError(t, g.Backward(d, x, grad))
+	if p := g.Params(); p != nil {
+		dp = slices.Clone(p.Grad.Total())
+		p.Grad.Reset()
+	}
+	return grad.DX.Data, dp
+}
+
+// loss returns the loss, and whether choices and drops are as in base.
+func (s suite) loss(t *testing.T, g router.Gate, x blas32.General, ends []int, base *router.Decision, grad router.Gradient) (float64, bool) {
+	d, err := g.Route(x, ends, true)
+	require.NoError(t, err)
+	same := slices.Equal(d.Token, base.Token) && slices.Equal(d.Ends, base.Ends) && slices.Equal(d.Counts, base.Counts)
+	if !same {
+		return 0, false
+	}
+	sum := 0.0
+	for i, w := range d.Weight {
+		sum += float64(grad.Weights[i]) * float64(w)
+	}
+	for i, l := range d.GroupLoss {
+		sum += float64(grad.LossScale[i]) * l
+	}
+	return sum, true
+}
+
+// compare holds each element of gradient against the difference that a step in the element of value makes.
+func compare(t *testing.T, what string, value, gradient []float32, loss func() (float64, bool)) (checked, total int) {
+	scale := 1e-2
+	for _, v := range gradient {
+		scale = max(scale, math.Abs(float64(v)))
+	}
+	for i, v := range value {
+		value[i] = v + step
+		above, ok := loss()
+		value[i] = v - step
+		below, same := loss()
+		value[i] = v
+		if !ok || !same {
+			continue
+		}
+		checked++
+		width := float64(v+step) - float64(v-step)
+		require.InDelta(t, (above-below)/width, float64(gradient[i]), tolerance*scale, "%s %d", what, i)
+	}
+	return checked, len(value)
+}

@@ -1,0 +1,141 @@
+package routertest
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/router"
+)
+
+// part is what a pass computes for one group, to the bit.
+type part struct {
+	entries []entry
+	loss    float64
+	dx      []float32
+	leaf    []float32 // in the first part: the first node of the parameters' gradient
+}
+
+// pass routes x and takes a gradient back that depends on token, expert and group alone, and returns each group's part. base
+// is the number of x's first group.
+func (s suite) pass(t *testing.T, x blas32.General, ends []int, base int) []part {
+	g := s.gate(t)
+	d, kept := s.route(t, g, x, ends)
+	grad := router.Gradient{DX: matrix(x.Rows, dim), FirstLeaf: base}
+	begin := 0
+	for i, end := range ends {
+		grad.LossScale = append(grad.LossScale, 1/float32(base+i+2))
+		begin = end
+	}
+	require.Equal(t, x.Rows, begin)
+	for e := range d.Experts {
+		from, to := d.Of(router.ExpertID(e))
+		for _, token := range d.Token[from:to] {
+			row := x.Data[int(token)*x.Stride:]
+			grad.Weights = append(grad.Weights, row[0]*float32(e+1))
+		}
+	}
+	require.NoError(t, g.Backward(d, x, grad))
+	parts := make([]part, len(ends))
+	begin = 0
+	for i, end := range ends {
+		parts[i] = part{entriesOf(&kept.Assignment, begin, end), kept.GroupLoss[i], slices.Clone(grad.DX.Data[begin*dim : end*dim]), nil}
+		begin = end
+	}
+	if p := g.Params(); p != nil {
+		nodes := p.Grad.Nodes()
+		require.NotEmpty(t, nodes, "no leaf was written")
+		parts[0].leaf = slices.Clone(nodes[0].Sum)
+	}
+	return parts
+}
+
+// testGroupsIndependent compares groups routed together with each routed alone.
+func testGroupsIndependent(t *testing.T, s suite) {
+	if s.gate(t).Params() == nil {
+		t.Skip("routes may go by the row, not by the token")
+	}
+	x, ends := s.tokens(41), []int{16, 16, 17, 41}
+	together := s.pass(t, x, ends, 0)
+	together[0].leaf = nil
+	begin := 0
+	for i, end := range ends {
+		alone := s.pass(t, rows(x, begin, end), []int{end - begin}, i)[0]
+		alone.leaf = nil
+		require.Equal(t, alone, together[i], "group %d", i)
+		begin = end
+	}
+}
+
+// testRowsIndependent compares tokens routed together with each alone. What capacity does depends on the others, so it
+// looks only at tokens without drops around them.
+func testRowsIndependent(t *testing.T, s suite) {
+	x := s.tokens(19)
+	_, d := s.route(t, s.gate(t), x, []int{19})
+	if d.Dropped > 0 {
+		t.Skip("capacity dropped tokens")
+	}
+	if s.gate(t).Params() == nil {
+		t.Skip("routes may go by the row, not by the token")
+	}
+	for i := range x.Rows {
+		_, alone := s.route(t, s.gate(t), rows(x, i, i+1), []int{1})
+		require.Equal(t, entriesOf(&alone.Assignment, 0, 1), entriesOf(&d.Assignment, i, i+1), "token %d", i)
+	}
+}
+
+// testStride compares tokens and gradients that lie apart in memory with those that do not.
+func testStride(t *testing.T, s suite) {
+	x, ends := s.tokens(11), []int{5, 11}
+	wide := blas32.General{Rows: x.Rows, Cols: dim, Stride: dim + 3, Data: make([]float32, x.Rows*(dim+3))}
+	for i := range x.Rows {
+		copy(wide.Data[i*wide.Stride:], x.Data[i*dim:(i+1)*dim])
+	}
+	require.Equal(t, s.pass(t, x, ends, 0), s.pass(t, wide, ends, 0))
+
+	g := s.gate(t)
+	d, _ := s.route(t, g, x, ends)
+	grad := s.gradient(d)
+	g2 := s.gate(t)
+	d2, _ := s.route(t, g2, wide, ends)
+	grad2 := grad
+	grad2.DX = blas32.General{Rows: x.Rows, Cols: dim, Stride: wide.Stride, Data: make([]float32, len(wide.Data))}
+	for i := range grad2.DX.Data {
+		grad2.DX.Data[i] = 1
+	}
+	for i := range grad.DX.Data {
+		grad.DX.Data[i] = 1
+	}
+	require.NoError(t, g.Backward(d, x, grad))
+	require.NoError(t, g2.Backward(d2, wide, grad2))
+	for i := range x.Rows {
+		line := grad2.DX.Data[i*wide.Stride : (i+1)*wide.Stride]
+		require.Equal(t, grad.DX.Data[i*dim:(i+1)*dim], line[:dim], "the gradient is added to what is there")
+		require.Equal(t, []float32{1, 1, 1}, line[dim:], "what lies between rows is left alone")
+	}
+}
+
+// testLeaves checks that each group gives the parameters a leaf under its number, the empty ones too, and that the
+// leaf is the one of the group alone.
+func testLeaves(t *testing.T, s suite) {
+	if s.gate(t).Params() == nil {
+		t.Skip("no parameters")
+	}
+	// Leaves 4 to 7 are the subtree (4+5)+(6+7).
+	const first = 4
+	x, ends := s.tokens(6), []int{0, 2, 2, 6}
+	var alone [4][]float32
+	begin := 0
+	for i, end := range ends {
+		alone[i] = s.pass(t, rows(x, begin, end), []int{end - begin}, first+i)[0].leaf
+		begin = end
+	}
+	want := make([]float32, len(alone[0]))
+	require.Equal(t, want, alone[0], "the gradient of no tokens")
+	for i := range want {
+		want[i] = (alone[0][i] + alone[1][i]) + (alone[2][i] + alone[3][i])
+	}
+	require.Equal(t, want, s.pass(t, x, ends, first)[0].leaf)
+}

@@ -1,0 +1,69 @@
+package router
+
+import (
+	"fmt"
+	"slices"
+
+	"gonum.org/v1/gonum/blas/blas32"
+)
+
+// row returns row i of m, which it aliases.
+func row(m blas32.General, i int) []float32 {
+	return m.Data[i*m.Stride : i*m.Stride+m.Cols]
+}
+
+// rowRange returns the rows [begin, end) of m, of which there is at least one. They alias m.
+func rowRange(m blas32.General, begin, end int) blas32.General {
+	m.Data, m.Rows = m.Data[begin*m.Stride:], end-begin
+	return m
+}
+
+// grid is a dense matrix of rows of width cols, whose memory is used again from batch to batch.
+type grid struct {
+	cols int
+	data []float32
+}
+
+// reset makes room for rows × cols elements of any value.
+func (g *grid) reset(rows, cols int) { g.cols, g.data = cols, resize(g.data, rows*cols) }
+
+func (g *grid) row(i int) []float32 { return g.data[i*g.cols : (i+1)*g.cols : (i+1)*g.cols] }
+
+// matrix returns all rows; it aliases the grid.
+func (g *grid) matrix() blas32.General {
+	return blas32.General{Rows: len(g.data) / max(g.cols, 1), Cols: g.cols, Stride: max(g.cols, 1), Data: g.data}
+}
+
+// resize returns a slice of n elements of any value, in the memory of s where that is large enough.
+func resize[T any](s []T, n int) []T { return slices.Grow(s[:0], n)[:n] }
+
+// checkBatch panics unless x has dim columns and ends cuts exactly its rows into groups.
+func checkBatch(x blas32.General, ends []int, dim int) {
+	if x.Rows != 0 && x.Cols != dim {
+		panic(fmt.Sprintf("router: tokens of %d columns for a gate of %d", x.Cols, dim))
+	}
+	begin := 0
+	for g, end := range ends {
+		if end < begin {
+			panic(fmt.Sprintf("router: group %d ends at row %d, before its begin at %d", g, end, begin))
+		}
+		begin = end
+	}
+	if begin != x.Rows {
+		panic(fmt.Sprintf("router: groups end at row %d of %d", begin, x.Rows))
+	}
+}
+
+// checkGradient panics unless g has the sizes that d asks for.
+func checkGradient(d *Decision, x blas32.General, g Gradient) {
+	switch {
+	case x.Rows != d.Tokens:
+		panic(fmt.Sprintf("router: backward of %d tokens with the decision of %d", x.Rows, d.Tokens))
+	case len(g.Weights) != len(d.Weight):
+		panic(fmt.Sprintf("router: gradient of %d weights for %d entries", len(g.Weights), len(d.Weight)))
+	case len(g.LossScale) != len(d.GroupLoss):
+		panic(fmt.Sprintf("router: loss scale of %d groups for %d", len(g.LossScale), len(d.GroupLoss)))
+	case g.DX.Rows != x.Rows || x.Rows != 0 && g.DX.Cols != x.Cols:
+		panic(fmt.Sprintf("router: gradient of %d × %d for tokens of %d × %d", g.DX.Rows, g.DX.Cols, x.Rows, x.Cols))
+	}
+}

@@ -1,0 +1,68 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+)
+
+// Sentinels for errors.Is. They are found beneath the [*Error] that an operation returns.
+var (
+	// ErrClosed: this rank's own transport has been closed. It wraps net.ErrClosed.
+	ErrClosed = fmt.Errorf("transport closed: %w", net.ErrClosed)
+	// ErrPeerClosed: the peer closed its transport in good order while something was still expected of it.
+	ErrPeerClosed = errors.New("peer has closed its transport")
+	// ErrPeerDead: the peer is gone without a farewell, or has been silent for too long.
+	ErrPeerDead = errors.New("peer is dead")
+	// ErrTimeout: the transport's own deadline for one operation passed. It wraps os.ErrDeadlineExceeded.
+	ErrTimeout = fmt.Errorf("operation timed out: %w", os.ErrDeadlineExceeded)
+	// ErrCorrupt: a frame's checksum or sequence number is wrong.
+	ErrCorrupt = errors.New("corrupt frame")
+	// ErrProtocol: a peer sent what this protocol does not allow.
+	ErrProtocol = errors.New("protocol violation")
+	// ErrTooLarge: a message is longer than the configured limit.
+	ErrTooLarge = errors.New("message exceeds limit")
+	// ErrTruncated: a message is longer than the buffers given to receive it.
+	ErrTruncated = errors.New("message longer than its buffers")
+	// ErrMismatch: ranks disagree about the job: its size, name, version or configuration.
+	ErrMismatch = errors.New("ranks disagree about the job")
+	// ErrDuplicateRank: two processes claim one rank.
+	ErrDuplicateRank = errors.New("rank claimed twice")
+)
+
+// Error is what every failed operation of a transport, and of what is built upon it, returns.
+type Error struct {
+	// Rank is the rank at fault: dead, silent, mistaken. [None] where nobody is known to be.
+	Rank Rank
+	// Op is what was being done, in the words of the caller: "send", "recv", "rendezvous", "dispatch".
+	Op string
+	// Seq is the number of the message or operation, from 1, where one is known, else 0.
+	Seq uint64
+	// Err says what went wrong.
+	Err error
+}
+
+// Error names the rank, the operation and the cause.
+func (e *Error) Error() string {
+	who := "unknown rank"
+	if e.Rank != None {
+		who = fmt.Sprintf("rank %d", e.Rank)
+	}
+	if e.Seq != 0 {
+		return fmt.Sprintf("switchyard: %s: %s #%d: %v", who, e.Op, e.Seq, e.Err)
+	}
+	return fmt.Sprintf("switchyard: %s: %s: %v", who, e.Op, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// CulpritOf returns the rank that err blames, or [None].
+func CulpritOf(err error) Rank {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Rank
+	}
+	return None
+}

@@ -1,0 +1,66 @@
+package inproc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// place says what was being done, and with whom, for errors.
+type place struct {
+	op   string
+	peer transport.Rank
+}
+
+// failed turns what a box failed an operation with into what the caller gets. Whatever is not this rank's own Close
+// breaks the job.
+func (t *Transport) failed(err error, at place) error {
+	var known *transport.Error
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.Is(err, transport.ErrClosed):
+		return &transport.Error{Rank: t.rank, Op: at.op, Err: err}
+	}
+	if errors.Is(err, transport.ErrTruncated) {
+		return t.world.fail(t.truncated(at))
+	}
+	return t.world.fail(&transport.Error{Rank: at.peer, Op: at.op, Err: err})
+}
+
+// truncated blames the sender, on whichever side the fault was found: it is the sender's message that is too long.
+func (t *Transport) truncated(at place) *transport.Error {
+	sender := at.peer
+	if at.op == "send" {
+		sender = t.rank
+	}
+	return &transport.Error{Rank: sender, Op: "recv", Err: transport.ErrTruncated}
+}
+
+// gaveUp is the error of an operation taken back because ctx ended, which leaves the job as it was, or because
+// it took too long, which breaks it.
+func (t *Transport) gaveUp(ctx context.Context, why error, at place) error {
+	if errors.Is(why, transport.ErrTimeout) {
+		return t.world.fail(&transport.Error{Rank: at.peer, Op: at.op, Err: why})
+	}
+	return cancelled(ctx, at)
+}
+
+// ended is the error of an operation that finds ctx ended before it starts. A broken job says so first.
+func (t *Transport) ended(ctx context.Context, at place) error {
+	if err := t.world.fault(); err != nil {
+		return err
+	}
+	return cancelled(ctx, at)
+}
+
+// cancelled wraps ctx's own error, and its cause where that says more.
+func cancelled(ctx context.Context, at place) error {
+	err := ctx.Err()
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", err, cause)
+	}
+	return &transport.Error{Rank: at.peer, Op: at.op, Err: err}
+}

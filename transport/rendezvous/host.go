@@ -1,0 +1,298 @@
+package rendezvous
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// host is rank 0's side. One goroutine, the caller's, decides; others read what comes and report to it.
+type host struct {
+	cfg     Config
+	mine    claim
+	job     [sha256.Size]byte
+	ctx     context.Context // of the listening and reading; ends with the meeting
+	listen  net.Listener
+	events  chan event
+	guests  map[uint32]*guest
+	verdict *refusal // why the job cannot go on, once that is so
+	told    int      // ranks that have heard the verdict
+	wg      sync.WaitGroup
+}
+
+// guest is a rank that has been accepted.
+type guest struct {
+	conn   net.Conn
+	listen string
+}
+
+// event is what the readers report: a parcel that came, or that a guest has left.
+type event struct {
+	conn   net.Conn
+	parcel parcel
+	claim  claim
+	retry  bool   // the claim has waited for an earlier one to be found gone
+	left   *guest // nil for an arrival
+	rank   uint32 // who left
+}
+
+// receive runs the meeting at rank 0.
+func receive(parent context.Context, cfg Config) (Table, error) {
+	listen, err := net.Listen("tcp", cfg.Addr)
+	if err != nil {
+		return Table{}, addressTaken(parent, cfg, err)
+	}
+	ctx, cancel := context.WithCancel(parent)
+	h := &host{
+		cfg: cfg, mine: cfg.claim(), job: sha256.Sum256([]byte(cfg.Job)), ctx: ctx, listen: listen,
+		events: make(chan event), guests: make(map[uint32]*guest),
+	}
+	h.wg.Go(h.accept)
+	table, err := h.run(parent)
+	cancel()
+	_ = listen.Close()
+	for _, g := range h.guests {
+		_ = g.conn.Close()
+	}
+	h.wg.Wait()
+	return table, err
+}
+
+// addressTaken explains why rank 0 cannot listen. If another rank 0 of this job is there, it says so itself.
+func addressTaken(ctx context.Context, cfg Config, listenErr error) error {
+	ctx, cancel := context.WithTimeout(ctx, handshakePatience)
+	defer cancel()
+	v := visitor{cfg: cfg, mine: cfg.claim()}
+	if _, final, err := v.attempt(ctx); final && err != nil {
+		return err
+	}
+	return &transport.Error{Rank: cfg.Rank, Op: opName, Err: listenErr}
+}
+
+// run decides about whoever comes until all are here or the job has failed.
+func (h *host) run(ctx context.Context) (Table, error) {
+	deadline := time.NewTimer(h.cfg.Timeout)
+	defer deadline.Stop()
+	for len(h.guests) < h.cfg.Size-1 && h.verdict == nil {
+		select {
+		case e := <-h.events:
+			h.handle(e)
+		case <-deadline.C:
+			h.condemn(h.missing())
+		case <-ctx.Done():
+			return Table{}, &transport.Error{Rank: h.cfg.Rank, Op: opName, Err: ctx.Err()}
+		}
+	}
+	if h.verdict != nil {
+		h.linger(ctx)
+		return Table{}, h.verdict.err()
+	}
+	return h.publish()
+}
+
+// linger tells the verdict to ranks that come late.
+func (h *host) linger(ctx context.Context) {
+	timer := time.NewTimer(verdictLinger)
+	defer timer.Stop()
+	for h.told < h.cfg.Size-1 {
+		select {
+		case e := <-h.events:
+			h.handle(e)
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// publish gives every guest the table.
+func (h *host) publish() (Table, error) {
+	t := Table{Addrs: make([]string, h.cfg.Size)}
+	_, _ = rand.Read(t.Session[:]) // never fails
+	t.Addrs[0] = h.cfg.Listen
+	for r, g := range h.guests {
+		t.Addrs[r] = g.listen
+	}
+	for r, g := range h.guests {
+		_ = g.conn.SetWriteDeadline(time.Now().Add(handshakePatience))
+		if err := writeParcel(g.conn, kindTable, h.cfg.Job, t.encode()); err != nil {
+			return Table{}, &transport.Error{Rank: transport.Rank(r), Op: opName, Err: fmt.Errorf("%w: %w", transport.ErrPeerDead, err)}
+		}
+	}
+	return t, nil
+}
+
+// handle decides about one event.
+func (h *host) handle(e event) {
+	switch {
+	case e.left != nil:
+		if h.guests[e.rank] == e.left {
+			delete(h.guests, e.rank)
+		}
+		_ = e.left.conn.Close()
+	case e.parcel.job != h.job:
+		h.refuse(e.conn, &refusal{refuseMismatch, 0, fmt.Sprintf("job: rank 0 at %s belongs to %q", h.cfg.Addr, h.cfg.Job)})
+	case h.verdict != nil:
+		h.refuse(e.conn, h.verdict)
+		h.told++
+	case e.parcel.version != wireVersion:
+		h.condemn(&refusal{refuseMismatch, transport.None,
+			fmt.Sprintf("protocol version: rank 0 has %d, %s has %d", wireVersion, e.conn.RemoteAddr(), e.parcel.version)})
+		h.refuse(e.conn, h.verdict)
+		h.told++
+	default:
+		h.judge(e)
+	}
+}
+
+// judge decides about a rank of this job.
+func (h *host) judge(e event) {
+	if d := disagreement(&h.mine, &e.claim); d != "" {
+		h.condemn(&refusal{refuseMismatch, transport.Rank(e.claim.rank), d})
+		h.refuse(e.conn, h.verdict)
+		h.told++
+		return
+	}
+	_, taken := h.guests[e.claim.rank]
+	switch {
+	case e.claim.rank == 0 || (taken && e.retry):
+		h.refuse(e.conn, &refusal{refuseDuplicate, transport.Rank(e.claim.rank),
+			fmt.Sprintf("rank %d of job %q is here already, %s claims it too", e.claim.rank, h.cfg.Job, e.conn.RemoteAddr())})
+	case taken:
+		h.wg.Go(func() { h.reconsider(e) })
+	default:
+		h.welcome(e)
+	}
+}
+
+// reconsider brings the claim to a rank that is taken back after a while.
+func (h *host) reconsider(e event) {
+	timer := time.NewTimer(departureGrace)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-h.ctx.Done():
+	}
+	e.retry = true
+	h.report(e)
+}
+
+// welcome accepts a rank and watches whether it stays.
+func (h *host) welcome(e event) {
+	_ = e.conn.SetDeadline(time.Now().Add(handshakePatience))
+	if err := writeParcel(e.conn, kindWelcome, h.cfg.Job, h.mine.encode()); err != nil {
+		_ = e.conn.Close()
+		return
+	}
+	_ = e.conn.SetDeadline(time.Time{})
+	g := &guest{e.conn, e.claim.listen}
+	h.guests[e.claim.rank] = g
+	h.cfg.Log.Debug("rank arrived", "rank", e.claim.rank, "from", e.conn.RemoteAddr(), "listen", g.listen)
+	h.wg.Go(func() {
+		_, _ = g.conn.Read(make([]byte, 1)) // a guest has nothing more to say: whatever ends this ends its stay
+		h.report(event{left: g, rank: e.claim.rank})
+	})
+}
+
+// condemn ends the job: every guest is told.
+func (h *host) condemn(f *refusal) {
+	h.verdict = f
+	for _, g := range h.guests {
+		h.refuse(g.conn, f)
+		h.told++
+	}
+}
+
+// refuse tells why and closes.
+func (h *host) refuse(conn net.Conn, f *refusal) {
+	h.cfg.Log.Info("refused", "from", conn.RemoteAddr(), "why", f.text)
+	_ = conn.SetWriteDeadline(time.Now().Add(handshakePatience))
+	_ = writeParcel(conn, kindRefusal, h.cfg.Job, f.encode())
+	_ = conn.Close()
+}
+
+// missing is the verdict when time is up.
+func (h *host) missing() *refusal {
+	var absent []string
+	first := transport.None
+	for r := 1; r < h.cfg.Size; r++ {
+		if h.guests[uint32(r)] == nil {
+			absent = append(absent, fmt.Sprint(r))
+			if first == transport.None {
+				first = transport.Rank(r)
+			}
+		}
+	}
+	return &refusal{refuseMissing, first, fmt.Sprintf("%d of %d ranks missing after %v: %s",
+		len(absent), h.cfg.Size, h.cfg.Timeout, strings.Join(absent, ", "))}
+}
+
+// accept takes connections until the listener closes. Those beyond maxStrangers wait in the kernel's backlog.
+func (h *host) accept() {
+	strangers := make(chan struct{}, maxStrangers)
+	for {
+		select {
+		case strangers <- struct{}{}:
+		case <-h.ctx.Done():
+			return
+		}
+		conn, err := h.listen.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			<-strangers // it was gone before it was taken, or descriptors are short
+			continue
+		}
+		h.wg.Go(func() {
+			e, err := h.read(conn)
+			<-strangers
+			if err != nil {
+				h.cfg.Log.Info("stranger dropped", "from", conn.RemoteAddr(), "err", err)
+				_ = conn.Close()
+				return
+			}
+			h.report(e)
+		})
+	}
+}
+
+// read takes a stranger's hello.
+func (h *host) read(conn net.Conn) (event, error) {
+	if err := conn.SetDeadline(time.Now().Add(handshakePatience)); err != nil {
+		return event{}, err
+	}
+	defer interruptible(h.ctx, conn)()
+	p, err := readParcel(conn, maxBodyBytes)
+	if err != nil {
+		return event{}, err
+	}
+	e := event{conn: conn, parcel: p}
+	if p.version == wireVersion {
+		if p.kind != kindHello {
+			return event{}, fmt.Errorf("%w: kind %d", errStranger, p.kind)
+		}
+		e.claim, err = decodeClaim(p.body)
+	}
+	return e, err
+}
+
+// report hands e to the goroutine that decides, or drops it when the meeting is over.
+func (h *host) report(e event) {
+	select {
+	case h.events <- e:
+	case <-h.ctx.Done():
+		if e.conn != nil {
+			_ = e.conn.Close()
+		}
+	}
+}

@@ -1,0 +1,154 @@
+package rendezvous
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+const (
+	opName = "rendezvous"
+
+	// DefaultTimeout is how long ranks wait for each other if Config does not say.
+	DefaultTimeout = 60 * time.Second
+
+	// handshakePatience is how long a connection may take to say who it is.
+	handshakePatience = 2 * time.Second
+	// maxStrangers bounds the connections that have not yet said who they are.
+	maxStrangers = 64
+	// verdictLinger is how long rank 0 stays, after the job has failed, to tell ranks that come late. Ranks that
+	// start together come within it, and nobody waits for longer than two seconds.
+	verdictLinger = time.Second
+	// departureGrace is how long a second claim to a rank waits for the first to be found gone: a rank that lost
+	// its connection may be back before the loss is noticed.
+	departureGrace = 200 * time.Millisecond
+	// verdictGrace is how much longer than rank 0 the others wait, so that they hear which ranks are missing.
+	verdictGrace = 2 * time.Second
+	// retryFirst and retryMost bound the pause between attempts to reach rank 0.
+	retryFirst = 5 * time.Millisecond
+	retryMost  = 250 * time.Millisecond
+)
+
+// Config says who this rank is and what it holds to be agreed.
+type Config struct {
+	// Rank is this rank, from 0 to Size-1; rank 0 is the one the others come to.
+	Rank transport.Rank
+	// Size is the number of ranks, at least 1.
+	Size int
+	// Addr is host:port at which rank 0 waits.
+	Addr string
+	// Job names the job, at most 128 bytes.
+	Job string
+	// Listen is what the others are told of this rank: the address of its own listener.
+	Listen string
+	// Settings are what all ranks must share, at most 2 KiB as text.
+	Settings map[string]string
+	// Timeout bounds the whole meeting; 0 means [DefaultTimeout].
+	Timeout time.Duration
+	// Insecure permits an Addr that is not loopback.
+	Insecure bool
+	// Log receives who came and was refused; nil is silent.
+	Log *slog.Logger
+}
+
+// Table is what all ranks know after the meeting.
+type Table struct {
+	// Addrs holds the Listen of every rank.
+	Addrs []string
+	// Session is drawn at random by rank 0: it tells this meeting from every other.
+	Session [16]byte
+}
+
+// Validate reports everything that is wrong with c, and changes nothing.
+func (c Config) Validate() error {
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("rendezvous: "+format, args...))
+	}
+	if c.Size < 1 {
+		fault("Size %d is below 1", c.Size)
+	}
+	if c.Rank < 0 || int(c.Rank) >= c.Size {
+		fault("Rank %d is outside 0..%d", c.Rank, c.Size-1)
+	}
+	if len(c.Listen) > maxAddrBytes {
+		fault("Listen has %d bytes, limit %d", len(c.Listen), maxAddrBytes)
+	}
+	if c.Timeout < 0 {
+		fault("Timeout %v is negative", c.Timeout)
+	}
+	if c.Size > 1 {
+		if err := CheckBind(c.Addr, c.Insecure); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	if err := CheckTerms(c.Job, c.Settings); err != nil {
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
+}
+
+// Meet brings all ranks together and returns what they know of each other. Every rank calls it with the same
+// Addr, Job, Size and Settings.
+//
+// Strangers, and ranks of another job, are dropped without harm. A second claimant to a rank is refused with
+// [transport.ErrDuplicateRank], and the first goes on. Where a rank of this job disagrees about its size or
+// settings, all ranks return one error under [transport.ErrMismatch] that names what differs and both values.
+// Ranks that have not come when time is up are named in an error under [transport.ErrTimeout]. All these are
+// *transport.Error with the operation "rendezvous".
+func Meet(ctx context.Context, cfg Config) (Table, error) {
+	if err := cfg.Validate(); err != nil {
+		return Table{}, err
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	switch {
+	case cfg.Size == 1:
+		return Table{Addrs: []string{cfg.Listen}}, nil
+	case cfg.Rank == 0:
+		return receive(ctx, cfg)
+	}
+	return visit(ctx, cfg)
+}
+
+// claim is what this rank says of itself.
+func (c *Config) claim() claim {
+	return claim{
+		size: uint32(c.Size), rank: uint32(c.Rank), digest: Digest(c.Job, c.Settings),
+		job: c.Job, listen: c.Listen, text: textOf(c.Settings),
+	}
+}
+
+// disagreement says what mine and theirs, two claims of one job, differ in, or returns "".
+func disagreement(mine, theirs *claim) string {
+	me, them := fmt.Sprintf("rank %d", mine.rank), fmt.Sprintf("rank %d", theirs.rank)
+	if mine.size != theirs.size {
+		return fmt.Sprintf("world size: %s has %d, %s has %d", me, mine.size, them, theirs.size)
+	}
+	if theirs.rank >= mine.size {
+		return fmt.Sprintf("rank: %d is outside 0..%d", theirs.rank, mine.size-1)
+	}
+	if mine.digest == theirs.digest {
+		return ""
+	}
+	a, errA := parseSettings(mine.text)
+	b, errB := parseSettings(theirs.text)
+	if d := difference(a, b, me, them); d != "" && errA == nil && errB == nil {
+		return d
+	}
+	return fmt.Sprintf("configuration digest: %s has %x, %s has %x", me, mine.digest[:8], them, theirs.digest[:8])
+}
+
+// interruptible makes conn fail when ctx ends. The returned function takes that back.
+func interruptible(ctx context.Context, conn net.Conn) func() bool {
+	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+}

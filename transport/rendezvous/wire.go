@@ -1,0 +1,232 @@
+package rendezvous
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// Every message is a head of fixed size and then a body. Big-endian:
+//
+//	 0  uint32   magic "SWYR"
+//	 4  uint16   version
+//	 6  uint16   kind
+//	 8  32 bytes SHA-256 of the job's name, in every version, so that a stranger is known before anything else
+//	40  uint32   length of the body
+//
+// The length is checked against the limit of the kind before anything is allocated.
+const (
+	wireMagic   = 0x53575952
+	wireVersion = 1
+	headBytes   = 44
+	// maxBodyBytes bounds what is read from a connection that has not said who it is.
+	maxBodyBytes = 4<<10 - headBytes
+)
+
+type wireKind uint16
+
+const (
+	kindHello   wireKind = 1 // who the sender is and what it holds to be agreed
+	kindWelcome wireKind = 2 // the same from rank 0: the guest is accepted and waits
+	kindTable   wireKind = 3 // where everybody listens
+	kindRefusal wireKind = 4 // why the guest, or the whole job, cannot go on
+)
+
+// errStranger: whoever is at the other end does not speak this protocol.
+var errStranger = errors.New("not a switchyard rendezvous")
+
+type head struct {
+	version uint16
+	kind    wireKind
+	job     [sha256.Size]byte
+	length  uint32
+}
+
+// parcel is a message as read: its head, and its body if the version is ours.
+type parcel struct {
+	head
+	body []byte
+}
+
+func writeParcel(w io.Writer, kind wireKind, job string, body []byte) error {
+	b := make([]byte, headBytes, headBytes+len(body))
+	binary.BigEndian.PutUint32(b, wireMagic)
+	binary.BigEndian.PutUint16(b[4:], wireVersion)
+	binary.BigEndian.PutUint16(b[6:], uint16(kind))
+	sum := sha256.Sum256([]byte(job))
+	copy(b[8:], sum[:])
+	binary.BigEndian.PutUint32(b[40:], uint32(len(body)))
+	_, err := w.Write(append(b, body...))
+	return err
+}
+
+// readParcel reads one message whose body has at most limit bytes.
+func readParcel(r io.Reader, limit int) (parcel, error) {
+	var b [headBytes]byte
+	if _, err := io.ReadFull(r, b[:]); err != nil {
+		return parcel{}, err
+	}
+	h, err := decodeHead(b[:])
+	if err != nil || h.version != wireVersion {
+		return parcel{head: h}, err // another version's body is its own business
+	}
+	if h.length > uint32(limit) {
+		return parcel{}, fmt.Errorf("%w: body of %d bytes, limit %d", errStranger, h.length, limit)
+	}
+	p := parcel{head: h, body: make([]byte, h.length)}
+	_, err = io.ReadFull(r, p.body)
+	return p, err
+}
+
+func decodeHead(b []byte) (head, error) {
+	if m := binary.BigEndian.Uint32(b); m != wireMagic {
+		return head{}, fmt.Errorf("%w: magic %#08x", errStranger, m)
+	}
+	h := head{
+		version: binary.BigEndian.Uint16(b[4:]),
+		kind:    wireKind(binary.BigEndian.Uint16(b[6:])),
+		length:  binary.BigEndian.Uint32(b[40:]),
+	}
+	copy(h.job[:], b[8:])
+	return h, nil
+}
+
+// claim is the body of a hello and of a welcome.
+type claim struct {
+	size   uint32
+	rank   uint32
+	digest [sha256.Size]byte
+	job    string
+	listen string
+	text   string // the settings
+}
+
+func (c *claim) encode() []byte {
+	b := binary.BigEndian.AppendUint32(nil, c.size)
+	b = binary.BigEndian.AppendUint32(b, c.rank)
+	b = append(b, c.digest[:]...)
+	for _, s := range []string{c.job, c.listen, c.text} {
+		b = binary.BigEndian.AppendUint16(b, uint16(len(s)))
+		b = append(b, s...)
+	}
+	return b
+}
+
+func decodeClaim(b []byte) (claim, error) {
+	r := reader{b: b}
+	c := claim{size: r.uint32(), rank: r.uint32()}
+	copy(c.digest[:], r.bytes(sha256.Size))
+	c.job, c.listen, c.text = r.text(maxJobBytes), r.text(maxAddrBytes), r.text(maxSettingsBytes)
+	return c, r.end()
+}
+
+// refusal is the body of a refusal: which rank is to blame, for what, in words.
+type refusal struct {
+	code uint16
+	rank transport.Rank
+	text string
+}
+
+const (
+	refuseMismatch  uint16 = 1
+	refuseDuplicate uint16 = 2
+	refuseMissing   uint16 = 3
+)
+
+func (f *refusal) encode() []byte {
+	b := binary.BigEndian.AppendUint16(nil, f.code)
+	b = binary.BigEndian.AppendUint32(b, uint32(int32(f.rank)))
+	text := f.text[:min(len(f.text), maxBodyBytes/2)]
+	b = binary.BigEndian.AppendUint16(b, uint16(len(text)))
+	return append(b, text...)
+}
+
+func decodeRefusal(b []byte) (refusal, error) {
+	r := reader{b: b}
+	f := refusal{code: r.uint16(), rank: transport.Rank(int32(r.uint32()))}
+	f.text = r.text(maxBodyBytes)
+	return f, r.end()
+}
+
+// err states the refusal as an error.
+func (f *refusal) err() error {
+	cause := transport.ErrMismatch
+	switch f.code {
+	case refuseDuplicate:
+		cause = transport.ErrDuplicateRank
+	case refuseMissing:
+		cause = transport.ErrTimeout
+	}
+	return &transport.Error{Rank: f.rank, Op: opName, Err: fmt.Errorf("%s: %w", f.text, cause)}
+}
+
+func (t *Table) encode() []byte {
+	b := append([]byte(nil), t.Session[:]...)
+	for _, a := range t.Addrs {
+		b = binary.BigEndian.AppendUint16(b, uint16(len(a)))
+		b = append(b, a...)
+	}
+	return b
+}
+
+// maxTableBytes bounds the table of a job of size ranks.
+func maxTableBytes(size int) int { return len(Table{}.Session) + size*(2+maxAddrBytes) }
+
+func decodeTable(b []byte, size int) (Table, error) {
+	r := reader{b: b}
+	var t Table
+	copy(t.Session[:], r.bytes(len(t.Session)))
+	for range size {
+		t.Addrs = append(t.Addrs, r.text(maxAddrBytes))
+	}
+	return t, r.end()
+}
+
+// reader takes a body apart; after the first fault it returns zeros, and end reports the fault.
+type reader struct {
+	b      []byte
+	broken bool
+}
+
+func (r *reader) bytes(n int) []byte {
+	if r.broken || n > len(r.b) {
+		r.broken = true
+		return nil
+	}
+	b := r.b[:n]
+	r.b = r.b[n:]
+	return b
+}
+
+func (r *reader) uint16() uint16 {
+	if b := r.bytes(2); b != nil {
+		return binary.BigEndian.Uint16(b)
+	}
+	return 0
+}
+
+func (r *reader) uint32() uint32 {
+	if b := r.bytes(4); b != nil {
+		return binary.BigEndian.Uint32(b)
+	}
+	return 0
+}
+
+func (r *reader) text(limit int) string {
+	n := int(r.uint16())
+	if n > limit {
+		r.broken = true
+	}
+	return string(r.bytes(n))
+}
+
+func (r *reader) end() error {
+	if r.broken || len(r.b) > 0 {
+		return fmt.Errorf("%w: body does not parse, %d bytes left", errStranger, len(r.b))
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+package transport
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// Sub returns the view of t that members share: a transport whose rank i is members[i], and whose tags
+// carry channel, so that its messages never meet those of the world or of another channel. Every member
+// calls Sub with the same channel and the same list. The errors of a view name ranks of the world. Closing
+// a view does nothing; the world's transport stays whoever opened it's to close. t itself must not be a view.
+func Sub(t Transport, channel uint16, members []Rank) (Transport, error) {
+	if _, ok := t.(*sub); ok {
+		return nil, fmt.Errorf("transport: Sub of a Sub")
+	}
+	if channel == 0 {
+		return nil, fmt.Errorf("transport: Sub: channel 0 is the world's")
+	}
+	me := slices.Index(members, t.Rank())
+	if me < 0 {
+		return nil, fmt.Errorf("transport: Sub: rank %d is not among members %v", t.Rank(), members)
+	}
+	seen := make(map[Rank]bool, len(members))
+	for _, r := range members {
+		if r < 0 || int(r) >= t.Size() || seen[r] {
+			return nil, fmt.Errorf("transport: Sub: member %d is outside 0..%d or listed twice in %v", r, t.Size()-1, members)
+		}
+		seen[r] = true
+	}
+	return &sub{t: t, me: Rank(me), members: slices.Clone(members), channel: Tag(channel) << TagBits}, nil
+}
+
+type sub struct {
+	t       Transport
+	me      Rank
+	members []Rank
+	channel Tag
+}
+
+func (s *sub) Rank() Rank   { return s.me }
+func (s *sub) Size() int    { return len(s.members) }
+func (s *sub) Close() error { return nil }
+
+func (s *sub) Send(ctx context.Context, to Rank, tag Tag, bufs ...[]byte) error {
+	return s.t.Send(ctx, s.members[to], s.channel|tag, bufs...)
+}
+
+func (s *sub) Recv(ctx context.Context, from Rank, tag Tag, bufs ...[]byte) (int, error) {
+	return s.t.Recv(ctx, s.members[from], s.channel|tag, bufs...)
+}
+
+func (s *sub) Exchange(ctx context.Context, sends, recvs []Message) error {
+	out, in := s.translate(sends), s.translate(recvs)
+	err := Exchange(ctx, s.t, out, in)
+	for i := range in {
+		recvs[i].N = in[i].N
+	}
+	return err
+}
+
+func (s *sub) translate(list []Message) []Message {
+	out := make([]Message, len(list))
+	for i, m := range list {
+		m.Peer, m.Tag = s.members[m.Peer], s.channel|m.Tag
+		out[i] = m
+	}
+	return out
+}
+
+func (s *sub) Capabilities() Capabilities { return CapabilitiesOf(s.t) }
+
+func (s *sub) WireBytes() uint64 {
+	if c, ok := s.t.(Counter); ok {
+		return c.WireBytes()
+	}
+	return 0
+}

@@ -1,0 +1,68 @@
+package transport_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/internal/leaktest"
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/inproc"
+	"github.com/switchyard-moe/switchyard/transport/transporttest"
+)
+
+func TestMain(m *testing.M) { leaktest.Main(m) }
+
+func open(_ *testing.T, n int) []transport.Transport {
+	ranks := make([]transport.Transport, n)
+	for r, t := range inproc.New(n) {
+		ranks[r] = t
+	}
+	return ranks
+}
+
+func TestViews(t *testing.T) { transporttest.RunViews(t, open) }
+
+// TestViewOfAll: the view of all ranks keeps the whole contract, but for Close, which is the world's.
+func TestViewOfAll(t *testing.T) {
+	transporttest.Run(t, func(t *testing.T, n int) []transport.Transport {
+		ranks := open(t, n)
+		members := make([]transport.Rank, n)
+		for i := range members {
+			members[i] = transport.Rank(i)
+		}
+		for i, world := range ranks {
+			view, err := transport.Sub(world, 7, members)
+			require.NoError(t, err)
+			ranks[i] = closing{view, world}
+		}
+		return ranks
+	})
+}
+
+// closing is a view whose Close closes the world.
+type closing struct {
+	transport.Transport
+	world transport.Transport
+}
+
+func (c closing) Close() error { return c.world.Close() }
+
+func (c closing) Exchange(ctx context.Context, sends, recvs []transport.Message) error {
+	return transport.Exchange(ctx, c.Transport, sends, recvs)
+}
+
+func (c closing) Capabilities() transport.Capabilities { return transport.CapabilitiesOf(c.Transport) }
+func (c closing) WireBytes() uint64                    { return c.Transport.(transport.Counter).WireBytes() }
+
+// TestExchangeByGoroutines: a transport that is no Exchanger keeps the contract too.
+func TestExchangeByGoroutines(t *testing.T) {
+	transporttest.Run(t, func(t *testing.T, n int) []transport.Transport {
+		ranks := open(t, n)
+		for i, r := range ranks {
+			ranks[i] = struct{ transport.Transport }{r}
+		}
+		return ranks
+	})
+}

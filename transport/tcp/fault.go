@@ -1,0 +1,192 @@
+package tcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// fault is why a call failed: who is to blame, and for what.
+type fault struct {
+	rank transport.Rank
+	err  error
+}
+
+// as states the fault as that of the named operation.
+func (f *fault) as(op string) *transport.Error {
+	return &transport.Error{Rank: f.rank, Op: op, Err: f.err}
+}
+
+// verdictGrace is how long the end of a data lane waits for the control lane to say what has happened. Both
+// ends of a dead process are closed by the same kernel within microseconds; the rest is for a loaded machine.
+const verdictGrace = 500 * time.Millisecond
+
+// fail breaks the transport for good, unless it is broken already, and returns the fault that counts. Peers
+// are told before anybody here is, so that none of them mistakes our leaving for the cause.
+func (t *Transport) fail(rank transport.Rank, err error) *fault {
+	f := &fault{rank, err}
+	if !t.fault.CompareAndSwap(nil, f) {
+		return t.fault.Load()
+	}
+	if !t.closed.Load() {
+		t.cfg.Log.Warn("transport broken", "rank", t.cfg.Rank, "culprit", rank, "err", err)
+		for _, p := range t.peers {
+			p.sendAbort(f)
+		}
+	}
+	close(t.broken)
+	t.sleepers.wakeAll()
+	return f
+}
+
+// failLane breaks the transport because of an error on p's data lane. Where the lane merely ended, the control
+// lane knows why.
+func (t *Transport) failLane(p *peer, err error) *fault {
+	for _, own := range []error{transport.ErrCorrupt, transport.ErrProtocol, transport.ErrTruncated, transport.ErrTooLarge} {
+		if errors.Is(err, own) {
+			return t.fail(p.rank, err)
+		}
+	}
+	timer := time.NewTimer(verdictGrace)
+	defer timer.Stop()
+	select {
+	case <-p.gone:
+	case <-t.broken:
+	case <-t.closing:
+	case <-timer.C:
+	}
+	if f := t.unusable(); f != nil {
+		return f
+	}
+	if p.saidGoodbye.Load() {
+		return t.fail(p.rank, transport.ErrPeerClosed)
+	}
+	return t.fail(p.rank, lost(err))
+}
+
+// gaveUp is the error of a call whose context has ended.
+func gaveUp(ctx context.Context) error {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, ctx.Err()) {
+		return fmt.Errorf("%w: %w", ctx.Err(), cause)
+	}
+	return ctx.Err()
+}
+
+// interrupted reports why the operation must end before it is done, or nil.
+func (op *operation) interrupted(ctx context.Context) *fault {
+	if f := op.t.unusable(); f != nil {
+		return f
+	}
+	if op.timedOut.Load() {
+		rank, err := op.awaited(), fmt.Errorf("after %v: %w", op.t.cfg.OpTimeout, transport.ErrTimeout)
+		return op.t.fail(rank, err)
+	}
+	if ctx.Err() == nil {
+		return nil
+	}
+	rank, err := op.awaited(), gaveUp(ctx)
+	if op.withdraw() {
+		return &fault{rank, err}
+	}
+	if errors.Is(err, context.Canceled) {
+		rank = op.t.cfg.Rank // whoever cancels half a message is the one to blame
+	}
+	return op.t.fail(rank, fmt.Errorf("message half moved: %w", err))
+}
+
+// awaited is the first rank that the operation still needs something from.
+func (op *operation) awaited() transport.Rank {
+	for i := range op.sources {
+		if op.sources[i].pending.Load() > 0 {
+			return op.sources[i].p.rank
+		}
+	}
+	for _, h := range op.heads {
+		if h != none {
+			return op.sends[h].p.rank
+		}
+	}
+	return op.t.cfg.Rank
+}
+
+// withdraw takes everything back that was asked for, and reports whether that left no trace: not a byte of
+// any message has moved.
+func (op *operation) withdraw() bool {
+	clean := true
+	for i := range op.sends {
+		clean = clean && !op.sends[i].started
+	}
+	for i := range op.recvs {
+		w := &op.recvs[i]
+		clean = w.source.p.withdraw(w) && clean
+	}
+	return clean
+}
+
+// leave ends the operation's part in everything it shares. After a failure it makes sure that nobody still
+// reads into the caller's buffers.
+func (op *operation) leave(failed bool) {
+	for i := range op.sends {
+		if o := &op.sends[i]; o.holds && !o.started {
+			o.release() // a lane with half a message on it stays held: nothing can follow
+		}
+	}
+	for i := range op.sources {
+		op.sources[i].yieldRole()
+	}
+	if failed {
+		op.disown()
+	}
+	if op.asleep {
+		op.t.sleepers.remove(op)
+		op.asleep = false
+		op.timedOut.Store(false)
+	}
+	if op.unhook != nil {
+		op.unhook()
+		op.unhook = nil
+	}
+	op.forget()
+}
+
+// disown takes back every waiter that is not done, wherever it is.
+func (op *operation) disown() {
+	for i := range op.recvs {
+		w := &op.recvs[i]
+		p := w.source.p
+		if p.withdraw(w) || w.done.Load() || p == op.t.self {
+			continue
+		}
+		p.takeRole()
+		p.abandon(w)
+		p.in.reading.Store(false)
+	}
+	for i := range op.sources {
+		if p := op.sources[i].p; !p.in.reading.Load() {
+			p.rouse(false) // we may have been the next in line
+		}
+	}
+}
+
+// abandon makes the lane forget w. The transport is broken and the caller holds the reader role.
+func (p *peer) abandon(w *waiter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.in.waiter == w {
+		p.in.waiter, p.in.dst = nil, cursor{}
+		p.in.open, p.in.routed = false, false
+	}
+	if m := p.in.msg; m != nil && m.taker == w {
+		m.taker = nil
+	}
+}
+
+// forget drops every reference to the caller's memory.
+func (op *operation) forget() {
+	clear(op.recvs)
+	clear(op.sends)
+	op.one[0] = transport.Message{}
+}

@@ -1,0 +1,133 @@
+package tcp
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// A frame is this header, big-endian, and then its payload:
+//
+//	 0  uint32  magic "SWYF"
+//	 4  uint8   version
+//	 5  uint8   kind
+//	 6  uint16  zero
+//	 8  uint32  epoch of the job
+//	12  uint32  payload length in bytes
+//	16  uint64  tag
+//	24  uint64  sequence number on this lane and direction, from 1
+//	32  uint64  length of the whole message in bytes
+//	40  uint32  CRC-32C of the payload
+//	44  uint32  CRC-32C of the 44 bytes before
+const (
+	frameMagic   = 0x53575946
+	frameVersion = 1
+	headerBytes  = 48
+	headerSumAt  = 44
+)
+
+// maxFramePayload bounds a frame of data. 256 KiB stays in a core's second-level cache between the pass that
+// sums it and the kernel's copy.
+const maxFramePayload = 256 << 10
+
+type frameKind uint8
+
+const (
+	kindData      frameKind = 1 // part or whole of a message
+	kindHeartbeat frameKind = 2 // "I am here"; no payload
+	kindFarewell  frameKind = 3 // an orderly Close; no payload
+	kindAbort     frameKind = 4 // the sender's transport broke; payload in abort.go
+)
+
+// header is the decoded form of a frame's header.
+type header struct {
+	kind    frameKind
+	epoch   uint32
+	length  uint32
+	tag     transport.Tag
+	seq     uint64
+	message uint64
+	sum     uint32
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// put encodes h into b, which has room for headerBytes.
+func (h *header) put(b []byte) {
+	_ = b[headerBytes-1]
+	binary.BigEndian.PutUint32(b, frameMagic)
+	b[4], b[5], b[6], b[7] = frameVersion, byte(h.kind), 0, 0
+	binary.BigEndian.PutUint32(b[8:], h.epoch)
+	binary.BigEndian.PutUint32(b[12:], h.length)
+	binary.BigEndian.PutUint64(b[16:], uint64(h.tag))
+	binary.BigEndian.PutUint64(b[24:], h.seq)
+	binary.BigEndian.PutUint64(b[32:], h.message)
+	binary.BigEndian.PutUint32(b[40:], h.sum)
+	binary.BigEndian.PutUint32(b[headerSumAt:], crc32.Checksum(b[:headerSumAt], castagnoli))
+}
+
+var errShortHeader = errors.New("short frame header")
+
+// decodeHeader decodes the first headerBytes of b. It checks what needs no knowledge of the lane: magic,
+// version, the header's own sum, the reserved bytes and that the kind is known.
+func decodeHeader(b []byte) (header, error) {
+	if len(b) < headerBytes {
+		return header{}, fmt.Errorf("%w: %d of %d bytes", errShortHeader, len(b), headerBytes)
+	}
+	if m := binary.BigEndian.Uint32(b); m != frameMagic {
+		return header{}, fmt.Errorf("frame magic %#08x, want %#08x: %w", m, uint32(frameMagic), transport.ErrCorrupt)
+	}
+	want := binary.BigEndian.Uint32(b[headerSumAt:])
+	if got := crc32.Checksum(b[:headerSumAt], castagnoli); got != want {
+		return header{}, fmt.Errorf("frame header sums to %#08x, states %#08x: %w", got, want, transport.ErrCorrupt)
+	}
+	if b[4] != frameVersion {
+		return header{}, fmt.Errorf("frame version %d, want %d: %w", b[4], frameVersion, transport.ErrProtocol)
+	}
+	h := header{
+		kind:    frameKind(b[5]),
+		epoch:   binary.BigEndian.Uint32(b[8:]),
+		length:  binary.BigEndian.Uint32(b[12:]),
+		tag:     transport.Tag(binary.BigEndian.Uint64(b[16:])),
+		seq:     binary.BigEndian.Uint64(b[24:]),
+		message: binary.BigEndian.Uint64(b[32:]),
+		sum:     binary.BigEndian.Uint32(b[40:]),
+	}
+	if h.kind < kindData || h.kind > kindAbort {
+		return header{}, fmt.Errorf("frame of unknown kind %d: %w", h.kind, transport.ErrProtocol)
+	}
+	if b[6] != 0 || b[7] != 0 {
+		return header{}, fmt.Errorf("frame with reserved bytes %#02x%02x set: %w", b[6], b[7], transport.ErrProtocol)
+	}
+	return h, nil
+}
+
+// checkPlace reports whether h may stand as frame number seq of a lane of this epoch.
+func (h *header) checkPlace(epoch uint32, seq uint64) error {
+	if h.epoch != epoch {
+		return fmt.Errorf("frame of epoch %d in epoch %d: %w", h.epoch, epoch, transport.ErrProtocol)
+	}
+	if h.seq != seq {
+		return fmt.Errorf("frame number %d where %d is due: %w", h.seq, seq, transport.ErrCorrupt)
+	}
+	return nil
+}
+
+// checkData reports whether h is a frame of data within the limits.
+func (h *header) checkData(maxMessage uint64) error {
+	switch {
+	case h.kind != kindData:
+		return fmt.Errorf("frame of kind %d on the data lane: %w", h.kind, transport.ErrProtocol)
+	case h.message > maxMessage:
+		return fmt.Errorf("message of %d bytes, limit %d: %w", h.message, maxMessage, transport.ErrTooLarge)
+	case h.length > maxFramePayload || uint64(h.length) > h.message:
+		return fmt.Errorf("frame of %d bytes in a message of %d, limit %d: %w",
+			h.length, h.message, maxFramePayload, transport.ErrProtocol)
+	case h.length == 0 && h.message > 0:
+		return fmt.Errorf("empty frame in a message of %d bytes: %w", h.message, transport.ErrProtocol)
+	}
+	return nil
+}

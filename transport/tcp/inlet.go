@@ -1,0 +1,209 @@
+package tcp
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+const (
+	// readAhead is the most that is read beyond what is known to come. Small messages arrive with their headers
+	// in one system call; of a large one at most this much is copied once more.
+	readAhead = 16 << 10
+	// maxVectors bounds the pieces of one system call; more pieces take more calls.
+	maxVectors = 64
+)
+
+// inlet is the receiving half of a data lane. All of it but reading belongs to whoever holds the reader role.
+type inlet struct {
+	reading atomic.Bool // the reader role
+
+	buf     []byte // bytes read ahead are buf[r:w]
+	r, w    int
+	drained bool // the last read left nothing behind
+
+	seq    uint64 // frames opened
+	open   bool   // head is the frame under way
+	routed bool   // its payload has a destination
+	head   header
+	left   int    // payload bytes of the frame still to come
+	sum    uint32 // of those that have come
+
+	got    int      // bytes of the message that came in earlier frames
+	waiter *waiter  // where the message goes: either this,
+	msg    *message // or this, or undecided
+	dst    cursor
+	one    [1][]byte
+	vec    [maxVectors + 1][]byte
+}
+
+// errStalled: the next frame has nowhere to go.
+var errStalled = errors.New("nobody asked for the next message and the bound is reached")
+
+// tryRead takes the reader role if it is free.
+func (p *peer) tryRead() bool { return p.in.reading.CompareAndSwap(false, true) }
+
+// endRead gives the role up and lets the next in line know.
+func (p *peer) endRead() {
+	p.in.reading.Store(false)
+	p.rouse(false)
+}
+
+// endStalled gives the role up because the next frame has nowhere to go. Nobody in line could do better, but
+// for one who has asked for that very message since.
+func (p *peer) endStalled() {
+	tag, msg := p.in.head.tag, p.in.msg
+	p.in.reading.Store(false)
+	p.rouseFor(tag, msg)
+}
+
+// pump reads from p until nothing is left, budget bytes have moved or src needs no more, and returns how many
+// bytes moved. The caller holds the reader role.
+func (p *peer) pump(src *source, budget int) (int, error) {
+	moved := 0
+	p.in.drained = false
+	for moved < budget && src.pending.Load() > 0 {
+		n, err := p.pumpOnce()
+		moved += n
+		if err != nil {
+			if errors.Is(err, errAgain) {
+				err = nil
+			}
+			return moved, err
+		}
+	}
+	return moved, nil
+}
+
+// pumpOnce does one step of reading.
+func (p *peer) pumpOnce() (int, error) {
+	in := &p.in
+	switch {
+	case !in.open && in.w-in.r < headerBytes:
+		return in.readAhead(p.data)
+	case !in.open:
+		return headerBytes, p.openFrame()
+	case !in.routed:
+		if err := p.route(); err != nil {
+			return 0, err
+		}
+		return 1, nil
+	case in.left > 0:
+		return in.payload(p.data)
+	}
+	return 1, p.closeFrame()
+}
+
+// readAhead reads whatever comes next into the buffer.
+func (in *inlet) readAhead(s *socket) (int, error) {
+	if in.drained {
+		return 0, errAgain
+	}
+	if in.r > 0 {
+		in.w = copy(in.buf, in.buf[in.r:in.w])
+		in.r = 0
+	}
+	in.vec[0] = in.buf[in.w:]
+	n, err := s.readv(in.vec[:1])
+	in.drained = n < len(in.vec[0])
+	in.w += n
+	return n, err
+}
+
+// openFrame decodes and checks the header at hand.
+func (p *peer) openFrame() error {
+	in := &p.in
+	h, err := decodeHeader(in.buf[in.r:])
+	if err == nil {
+		err = h.checkPlace(p.t.cfg.Epoch, in.seq+1)
+	}
+	if err == nil {
+		err = h.checkData(uint64(p.t.cfg.MaxMessageBytes))
+	}
+	if err == nil && in.got > 0 {
+		err = in.checkContinues(&h)
+	}
+	if err != nil {
+		return err
+	}
+	in.r += headerBytes
+	in.seq++
+	in.head, in.left, in.sum, in.open, in.routed = h, int(h.length), 0, true, false
+	return nil
+}
+
+// checkContinues reports whether h goes on with the message that the frame before left unfinished.
+func (in *inlet) checkContinues(h *header) error {
+	if h.tag != in.head.tag || h.message != in.head.message || in.got+int(h.length) > int(h.message) {
+		return fmt.Errorf("frame of tag %#x at byte %d of %d inside a message of tag %#x and %d bytes: %w",
+			uint64(h.tag), in.got, h.message, uint64(in.head.tag), in.head.message, transport.ErrProtocol)
+	}
+	return nil
+}
+
+// payload moves what is at hand, or can be read at once, to its destination.
+func (in *inlet) payload(s *socket) (int, error) {
+	if n := min(in.w-in.r, in.left); n > 0 {
+		in.dst.fill(in.buf[in.r : in.r+n])
+		in.sum = crcOf(in.sum, in.buf[in.r:in.r+n])
+		in.r += n
+		in.left -= n
+		return n, nil
+	}
+	if in.drained {
+		return 0, errAgain
+	}
+	in.r, in.w = 0, 0
+	vec := in.dst.next(in.vec[:0:maxVectors], in.left)
+	want := total(vec)
+	if want == in.left { // the header that follows comes with the payload's end
+		vec = append(vec[:len(vec):len(vec)+1], in.buf[:headerBytes])
+		want += headerBytes
+	}
+	n, err := s.readv(vec)
+	if err != nil {
+		return 0, err
+	}
+	in.drained = n < want
+	got := min(n, in.left)
+	in.sum = in.dst.sum(in.sum, got)
+	in.dst.skip(got)
+	in.left -= got
+	in.w = n - got
+	return n, nil
+}
+
+// closeFrame checks the payload that came and ends the message if that was all of it.
+func (p *peer) closeFrame() error {
+	in := &p.in
+	if in.sum != in.head.sum {
+		return fmt.Errorf("payload of frame %d sums to %#08x, its header states %#08x: %w",
+			in.seq, in.sum, in.head.sum, transport.ErrCorrupt)
+	}
+	in.open = false
+	in.got += int(in.head.length)
+	if in.got < int(in.head.message) {
+		return nil
+	}
+	in.got = 0
+	w, msg := in.waiter, in.msg
+	in.waiter, in.msg, in.dst, in.one[0] = nil, nil, cursor{}, nil
+	if w == nil {
+		w = p.finishUnexpected(msg)
+	}
+	if w != nil {
+		w.complete()
+	}
+	return nil
+}
+
+// lost translates the end of the data lane into what is wrong with the peer.
+func lost(err error) error {
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("connection ended: %w", transport.ErrPeerDead)
+	}
+	return fmt.Errorf("%w: %w", transport.ErrPeerDead, err)
+}

@@ -1,0 +1,268 @@
+package tcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+const (
+	// helloPatience is how long a connection may take to say who it is.
+	helloPatience = 2 * time.Second
+	// maxStrangers bounds the connections that have not yet said who they are.
+	maxStrangers = 64
+	// redialFirst and redialMost bound the pause between attempts to reach a peer.
+	redialFirst = 5 * time.Millisecond
+	redialMost  = 250 * time.Millisecond
+)
+
+// opened is a lane whose hellos have been exchanged.
+type opened struct {
+	peer transport.Rank
+	lane lane
+	conn *net.TCPConn
+	err  error // a lane that this rank dialled and did not get
+}
+
+// mesh is the building of all lanes: rank i dials every j below it and accepts from every j above.
+type mesh struct {
+	t      *Transport
+	hello  hello // what this rank says, without lane and receiver
+	ctx    context.Context
+	lanes  chan opened
+	listen net.Listener
+	wg     sync.WaitGroup
+
+	mu       sync.Mutex
+	accepted map[[2]int]bool // rank and lane
+}
+
+// buildMesh opens both lanes to every peer, or fails. The listener is closed when it returns.
+func (t *Transport) buildMesh(ctx context.Context, listen net.Listener, addrs []string, mine hello) error {
+	ctx, cancel := context.WithCancel(ctx)
+	m := &mesh{t: t, hello: mine, ctx: ctx, listen: listen,
+		lanes: make(chan opened), accepted: make(map[[2]int]bool)}
+	m.wg.Go(m.accept)
+	for j, addr := range addrs[:t.cfg.Rank] {
+		for _, l := range []lane{laneControl, laneData} {
+			m.wg.Go(func() { m.deliver(m.dial(transport.Rank(j), addr, l)) })
+		}
+	}
+	err := m.collect()
+	cancel()
+	_ = listen.Close()
+	m.wg.Wait()
+	return err
+}
+
+// collect attaches lanes as they open until there are two for each peer.
+func (m *mesh) collect() error {
+	t := m.t
+	for left := 2 * (t.cfg.Size - 1); left > 0; left-- {
+		select {
+		case l := <-m.lanes:
+			if l.err != nil {
+				return l.err
+			}
+			if err := t.attach(l); err != nil {
+				return err
+			}
+		case <-t.broken:
+			return t.fault.Load().as("join")
+		case <-m.ctx.Done():
+			return m.incomplete()
+		}
+	}
+	return nil
+}
+
+// attach gives the peer its lane. A control lane is listened to at once, so that the death of a rank during
+// the building is heard of.
+func (t *Transport) attach(l opened) error {
+	p := t.peers[l.peer]
+	if l.lane == laneControl {
+		if err := setUserTimeout(l.conn, t.cfg.DeadAfter); err != nil {
+			return &transport.Error{Rank: l.peer, Op: "join", Err: err}
+		}
+		p.openControl(l.conn)
+		t.wg.Go(p.listen)
+		return nil
+	}
+	s, err := takeSocket(l.conn)
+	if err != nil {
+		return &transport.Error{Rank: l.peer, Op: "join", Err: err}
+	}
+	p.openData(s)
+	return nil
+}
+
+// incomplete names the ranks that are missing when time is up.
+func (m *mesh) incomplete() error {
+	var missing []string
+	first := transport.None
+	for _, p := range m.t.peers {
+		if p == m.t.self || p.complete() {
+			continue
+		}
+		if first == transport.None {
+			first = p.rank
+		}
+		missing = append(missing, fmt.Sprint(p.rank))
+	}
+	err := m.ctx.Err()
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: %w", transport.ErrTimeout, err)
+	}
+	return &transport.Error{Rank: first, Op: "join",
+		Err: fmt.Errorf("no connection with rank %s: %w", strings.Join(missing, ", "), err)}
+}
+
+// deliver hands a lane to collect, or closes it if nobody collects any more.
+func (m *mesh) deliver(l opened) {
+	select {
+	case m.lanes <- l:
+	case <-m.ctx.Done():
+		if l.conn != nil {
+			_ = l.conn.Close()
+		}
+	}
+}
+
+// dial opens one lane to rank j, trying again until the context ends.
+func (m *mesh) dial(j transport.Rank, addr string, l lane) opened {
+	var last error
+	for pause := redialFirst; ; pause = min(2*pause, redialMost) {
+		conn, err := m.dialOnce(j, addr, l)
+		if err == nil {
+			return opened{peer: j, lane: l, conn: conn}
+		}
+		last = err
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-m.ctx.Done():
+			timer.Stop()
+			return opened{err: &transport.Error{Rank: j, Op: "join", Err: fmt.Errorf("dial %s: %w", addr, last)}}
+		}
+	}
+}
+
+func (m *mesh) dialOnce(j transport.Rank, addr string, l lane) (*net.TCPConn, error) {
+	dialer := net.Dialer{Timeout: helloPatience}
+	c, err := dialer.DialContext(m.ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	conn := c.(*net.TCPConn)
+	stop := context.AfterFunc(m.ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := m.greet(conn, j, l); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// greet says hello on a connection that this rank dialled, and checks the answer.
+func (m *mesh) greet(conn *net.TCPConn, j transport.Rank, l lane) error {
+	if err := conn.SetDeadline(time.Now().Add(helloPatience)); err != nil {
+		return err
+	}
+	mine := m.hello
+	mine.lane, mine.to = l, j
+	if err := writeHello(conn, &mine); err != nil {
+		return err
+	}
+	theirs, err := readHello(conn)
+	if err != nil {
+		return err
+	}
+	if err := mine.check(&theirs); err != nil {
+		return err
+	}
+	if theirs.from != j || theirs.lane != l {
+		return fmt.Errorf("rank %d, lane %d answered for rank %d, lane %d: %w", theirs.from, theirs.lane, j, l, transport.ErrProtocol)
+	}
+	return conn.SetDeadline(time.Time{})
+}
+
+// accept takes connections until the listener closes. Each has helloPatience to say who it is; those beyond
+// maxStrangers wait in the kernel's backlog.
+func (m *mesh) accept() {
+	strangers := make(chan struct{}, maxStrangers)
+	for {
+		select {
+		case strangers <- struct{}{}:
+		case <-m.ctx.Done():
+			return
+		}
+		c, err := m.listen.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) || m.ctx.Err() != nil {
+				return
+			}
+			<-strangers // the connection was gone before it was taken, or descriptors are short
+			continue
+		}
+		m.wg.Go(func() {
+			l, err := m.admit(c.(*net.TCPConn))
+			<-strangers
+			if err != nil {
+				m.t.cfg.Log.Info("stranger dropped", "rank", m.t.cfg.Rank, "from", c.RemoteAddr(), "err", err)
+				_ = c.Close()
+				return
+			}
+			m.deliver(l)
+		})
+	}
+}
+
+// admit reads a stranger's hello, checks it and answers.
+func (m *mesh) admit(conn *net.TCPConn) (opened, error) {
+	stop := context.AfterFunc(m.ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := conn.SetDeadline(time.Now().Add(helloPatience)); err != nil {
+		return opened{}, err
+	}
+	theirs, err := readHello(conn)
+	if err != nil {
+		return opened{}, err
+	}
+	mine := m.hello
+	if err := mine.check(&theirs); err != nil {
+		return opened{}, err
+	}
+	if theirs.from < mine.from || !m.claim(&theirs) {
+		return opened{}, fmt.Errorf("rank %d has lane %d already: %w", theirs.from, theirs.lane, transport.ErrDuplicateRank)
+	}
+	mine.lane, mine.to = theirs.lane, theirs.from
+	if err := writeHello(conn, &mine); err != nil {
+		m.disclaim(&theirs)
+		return opened{}, err
+	}
+	return opened{peer: theirs.from, lane: theirs.lane, conn: conn}, conn.SetDeadline(time.Time{})
+}
+
+// claim reserves the lane for this connection.
+func (m *mesh) claim(h *hello) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := [2]int{int(h.from), int(h.lane)}
+	if m.accepted[key] {
+		return false
+	}
+	m.accepted[key] = true
+	return true
+}
+
+func (m *mesh) disclaim(h *hello) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.accepted, [2]int{int(h.from), int(h.lane)})
+}

@@ -1,0 +1,116 @@
+package tcp
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// tick is how often the monitor looks. It is what a deadline may be late by.
+const tick = 50 * time.Millisecond
+
+// monitor sends this rank's signs of life, and finds silent peers and overdue operations.
+func (t *Transport) monitor() {
+	ticker := time.NewTicker(min(tick, t.cfg.Heartbeat))
+	defer ticker.Stop()
+	last, beat := time.Now(), time.Now()
+	for {
+		select {
+		case <-t.closing:
+			return
+		case <-t.broken:
+			return
+		case now := <-ticker.C:
+			now = time.Now() // a tick may have waited as long as this process has been stopped
+			if now.Sub(last) > t.cfg.DeadAfter/2 {
+				t.forgive(now)
+			}
+			last = now
+			if now.Sub(beat) >= t.cfg.Heartbeat {
+				beat = now
+				t.beat()
+			}
+			t.findSilent(now)
+			t.sleepers.expire(now, t.cfg.OpTimeout)
+		}
+	}
+}
+
+// forgive starts every peer's silence afresh: it was this process that did not run and hear.
+func (t *Transport) forgive(now time.Time) {
+	for _, p := range t.peers {
+		p.lastHeard.Store(now.UnixNano())
+	}
+}
+
+func (t *Transport) beat() {
+	for _, p := range t.peers {
+		if p != t.self && !p.isGone() {
+			p.sendControl(kindHeartbeat, nil)
+		}
+	}
+}
+
+func (t *Transport) findSilent(now time.Time) {
+	for _, p := range t.peers {
+		silence := now.Sub(time.Unix(0, p.lastHeard.Load()))
+		if p != t.self && !p.isGone() && silence > t.cfg.DeadAfter {
+			t.fail(p.rank, fmt.Errorf("silent for %v, limit %v: %w",
+				silence.Round(time.Millisecond), t.cfg.DeadAfter, transport.ErrPeerDead))
+			return
+		}
+	}
+}
+
+// isGone reports whether nothing more can come on the control lane.
+func (p *peer) isGone() bool {
+	select {
+	case <-p.gone:
+		return true
+	default:
+		return false
+	}
+}
+
+// sleepers are the operations that wait and may have to be woken.
+type sleepers struct {
+	mu  sync.Mutex
+	ops map[*operation]struct{}
+}
+
+func (s *sleepers) add(op *operation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ops == nil {
+		s.ops = make(map[*operation]struct{})
+	}
+	s.ops[op] = struct{}{}
+}
+
+func (s *sleepers) remove(op *operation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.ops, op)
+}
+
+func (s *sleepers) wakeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for op := range s.ops {
+		op.wake()
+	}
+}
+
+// expire ends what has waited for longer than limit.
+func (s *sleepers) expire(now time.Time, limit time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for op := range s.ops {
+		if now.Sub(op.since) > limit {
+			op.timedOut.Store(true)
+			op.wake()
+		}
+	}
+}

@@ -1,0 +1,52 @@
+package tcp
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// peer is this rank's end of the two lanes to another rank. The peer that stands for this rank itself has no
+// lanes and uses the matching alone.
+type peer struct {
+	t    *Transport
+	rank transport.Rank
+	data *socket
+	in   inlet
+	out  outlet
+	matching
+
+	control     net.Conn
+	controlMu   sync.Mutex // serialises frames sent on control
+	controlSeq  uint64     // guarded by controlMu
+	lastHeard   atomic.Int64
+	saidGoodbye atomic.Bool   // the peer has closed in good order
+	gone        chan struct{} // closed when nothing more will come on the control lane
+}
+
+func newPeer(t *Transport, rank transport.Rank) *peer {
+	p := &peer{t: t, rank: rank, gone: make(chan struct{})}
+	p.limit = t.cfg.MaxUnexpectedBytes
+	p.lastHeard.Store(time.Now().UnixNano())
+	return p
+}
+
+// openControl and openData give p its lanes.
+func (p *peer) openControl(c net.Conn) {
+	p.controlMu.Lock()
+	defer p.controlMu.Unlock()
+	p.control = c
+	p.lastHeard.Store(time.Now().UnixNano())
+}
+
+func (p *peer) openData(s *socket) {
+	p.data = s
+	p.in.buf = make([]byte, readAhead)
+	p.out.scratch = make([]byte, headerBytes+copyBelow)
+}
+
+// complete reports whether p has both lanes.
+func (p *peer) complete() bool { return p.control != nil && p.data != nil }

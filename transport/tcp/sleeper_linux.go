@@ -1,0 +1,93 @@
+//go:build linux && !purego
+
+package tcp
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// sleeper lets one operation wait for its sockets and for other goroutines at once. The order that loses no
+// wake-up is: arm, look once more whether there is something to do, sleep.
+type sleeper struct {
+	state atomic.Int32
+	fds   []unix.PollFd
+
+	mu    sync.Mutex // guards event, so that a late wake never writes to a descriptor that was given away
+	event int        // an eventfd; 0 before the first sleep and after release
+}
+
+const (
+	awake int32 = iota
+	armed
+	roused
+)
+
+// arm announces that the owner is about to sleep.
+func (s *sleeper) arm() {
+	s.fds = s.fds[:0]
+	s.mu.Lock()
+	if s.event == 0 {
+		if fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err == nil {
+			s.event = fd
+		}
+	}
+	s.mu.Unlock()
+	s.state.Store(armed)
+}
+
+// disarm takes the announcement back.
+func (s *sleeper) disarm() {
+	if s.state.Swap(awake) == roused {
+		s.quiet()
+	}
+}
+
+// wake ends the owner's sleep, or the one it is about to begin. It may be called at any time by anybody.
+func (s *sleeper) wake() {
+	if s.state.CompareAndSwap(armed, roused) {
+		s.mu.Lock()
+		if s.event > 0 {
+			_, _ = unix.Write(s.event, []byte{0, 0, 0, 0, 0, 0, 0, 1})
+		}
+		s.mu.Unlock()
+	}
+}
+
+// watchRead and watchWrite add a socket to what ends the next sleep.
+func (s *sleeper) watchRead(k *socket)  { s.watch(k, unix.POLLIN|unix.POLLRDHUP) }
+func (s *sleeper) watchWrite(k *socket) { s.watch(k, unix.POLLOUT) }
+
+func (s *sleeper) watch(k *socket, events int16) {
+	s.fds = append(s.fds, unix.PollFd{Fd: int32(k.fd), Events: events})
+}
+
+// maxSleepMs bounds one sleep, as a net below the wake-ups: a lost one would cost this and not the operation.
+const maxSleepMs = 1000
+
+// sleep waits until a watched socket is ready or wake is called, and disarms.
+func (s *sleeper) sleep() {
+	s.fds = append(s.fds, unix.PollFd{Fd: int32(s.event), Events: unix.POLLIN})
+	if s.state.Load() == armed {
+		_, _ = unix.Poll(s.fds, maxSleepMs)
+	}
+	s.disarm()
+}
+
+// quiet takes back what wake has written.
+func (s *sleeper) quiet() {
+	var b [8]byte
+	_, _ = unix.Read(s.event, b[:])
+}
+
+// release frees the descriptor.
+func (s *sleeper) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.event > 0 {
+		_ = unix.Close(s.event)
+	}
+	s.event = 0
+}

@@ -1,0 +1,155 @@
+package transporttest
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+var bufferClaims = []claim{
+	{"Empty", "no buffers, nil buffers and empty buffers make an empty message, delivered like any other", 2, testEmpty},
+	{"ScatterGather", "a message need not be cut in the same places on the two sides", 2, testScatterGather},
+	{"ShortMessage", "Recv returns the message's length, which may be less than the room given", 2, testShortMessage},
+	{"NothingBeyond", "a receive writes nothing beyond the length of its buffers", 2, testNothingBeyond},
+	{"ReuseAfterSend", "the sender may overwrite its buffers as soon as Send returns", 2, testReuseAfterSend},
+	{"SendChangesNothing", "Send does not change its buffers", 2, testSendChangesNothing},
+}
+
+func testEmpty(j *job) {
+	shapes := [][][]byte{nil, {}, {nil}, {{}}, {nil, {}, nil}}
+	j.together(
+		func(ctx context.Context) error {
+			for _, bufs := range shapes {
+				for range shapes {
+					if err := j.ranks[0].Send(ctx, 1, 3, bufs...); err != nil {
+						return err
+					}
+				}
+			}
+			return j.ranks[0].Send(ctx, 1, 3, []byte("end"))
+		},
+		func(ctx context.Context) error {
+			for range shapes {
+				for _, bufs := range append(shapes[1:], [][]byte{make([]byte, 8)}) {
+					if n, err := j.ranks[1].Recv(ctx, 0, 3, bufs...); n != 0 || err != nil {
+						return fmt.Errorf("an empty message: %d, %w", n, err)
+					}
+				}
+			}
+			return j.recv(1, 0, 3, []byte("end"))(ctx)
+		})
+}
+
+func testScatterGather(j *job) {
+	seed := j.rand.Uint64()
+	sizes := []int{0, 1, 2, 100, 4096, 70_000, 300_000, 2 << 20}
+	j.together(
+		func(ctx context.Context) error {
+			r := rand.New(rand.NewPCG(seed, 1))
+			for i, n := range sizes {
+				if err := j.ranks[0].Send(ctx, 1, 3, cut(r, payload(uint64(i), n))...); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		func(ctx context.Context) error {
+			r := rand.New(rand.NewPCG(seed, 2))
+			for i, size := range sizes {
+				room := make([]byte, size+r.IntN(10))
+				n, err := j.ranks[1].Recv(ctx, 0, 3, cut(r, room)...)
+				if err != nil {
+					return err
+				}
+				if err := same(room[:n], payload(uint64(i), size)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+}
+
+// cut returns b in up to 40 pieces, some of them empty.
+func cut(r *rand.Rand, b []byte) [][]byte {
+	var at []int
+	for range r.IntN(40) {
+		at = append(at, r.IntN(len(b)+1))
+	}
+	slices.Sort(at)
+	var pieces [][]byte
+	from := 0
+	for _, to := range append(at, len(b)) {
+		pieces = append(pieces, b[from:to:to])
+		from = to
+	}
+	return pieces
+}
+
+func testShortMessage(j *job) {
+	body := payload(1, 1000)
+	j.together(j.send(0, 1, 3, body), func(ctx context.Context) error {
+		head, rest := make([]byte, 600), make([]byte, 5000)
+		n, err := j.ranks[1].Recv(ctx, 0, 3, head, rest)
+		if err != nil {
+			return err
+		}
+		return same(append(head, rest...)[:n], body)
+	})
+}
+
+func testNothingBeyond(j *job) {
+	body := payload(1, 2000)
+	j.together(j.send(0, 1, 3, body), func(ctx context.Context) error {
+		room := payload(2, 4000)
+		if _, err := j.ranks[1].Recv(ctx, 0, 3, room[100:1100], room[2000:3000]); err != nil {
+			return err
+		}
+		want := payload(2, 4000)
+		copy(want[100:1100], body)
+		copy(want[2000:3000], body[1000:])
+		return same(room, want)
+	})
+}
+
+func testReuseAfterSend(j *job) {
+	const rounds = 100
+	size := func(i int) int { return 1 << (i % 18) }
+	var recvs []part
+	for i := range rounds {
+		recvs = append(recvs, j.recv(1, 0, 3, payload(uint64(i), size(i))))
+	}
+	j.together(inOrder(recvs...), func(ctx context.Context) error {
+		buf := make([]byte, size(17))
+		bufs := make([][]byte, 2)
+		for i := range rounds {
+			n := copy(buf, payload(uint64(i), size(i)))
+			bufs[0], bufs[1] = buf[:n/3], buf[n/3:n]
+			if err := j.ranks[0].Send(ctx, 1, 3, bufs...); err != nil {
+				return err
+			}
+			clear(buf)
+			clear(bufs)
+		}
+		return nil
+	})
+}
+
+func testSendChangesNothing(j *job) {
+	for _, n := range []int{1, 1000, 1 << 20} {
+		body := payload(uint64(n), n)
+		var at transport.Rank = 1
+		j.together(j.recv(1, 0, 3, payload(uint64(n), n)), func(ctx context.Context) error {
+			bufs := [][]byte{body[:n/2], nil, body[n/2:]}
+			if err := j.ranks[0].Send(ctx, at, 3, bufs...); err != nil {
+				return err
+			}
+			if len(bufs[0]) != n/2 || bufs[1] != nil || len(bufs[2]) != n-n/2 {
+				return fmt.Errorf("the list of buffers has changed")
+			}
+			return same(body, payload(uint64(n), n))
+		})
+	}
+}

@@ -1,0 +1,103 @@
+package transporttest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+var closeClaims = []claim{
+	{"Idempotent", "Close may be called again and at once by several goroutines", 2, testCloseIdempotent},
+	{"WakesPending", "Close wakes every pending call with ErrClosed", 3, testCloseWakes},
+	{"LaterCalls", "every call after Close returns ErrClosed, which is net.ErrClosed", 2, testCallsAfterClose},
+	{"SentBeforeIsDelivered", "messages whose Send had returned before Close are still delivered", 2, testDelivered},
+	{"RecvFromClosed", "a rank that waits for a closed one gets ErrPeerClosed, which names it", 2, testRecvFromClosed},
+	{"SendToClosed", "a rank that goes on sending to a closed one gets ErrPeerClosed, which names it", 2, testSendToClosed},
+}
+
+func testCloseIdempotent(j *job) {
+	j.together(func(context.Context) error {
+		var parts []part
+		for range 4 {
+			for _, t := range j.ranks {
+				parts = append(parts, func(context.Context) error { return t.Close() })
+			}
+		}
+		return inOrder(all(parts...), all(parts...))(context.Background())
+	})
+}
+
+func testCloseWakes(j *job) {
+	t := j.ranks[0]
+	recv := func(peer transport.Rank, tag transport.Tag) part {
+		return func(ctx context.Context) error {
+			_, err := t.Recv(ctx, peer, tag, make([]byte, 10))
+			return isFault(err, transport.ErrClosed, 0)
+		}
+	}
+	j.together(recv(0, 1), recv(1, 1), recv(1, 1), recv(2, 7),
+		func(ctx context.Context) error {
+			recvs := []transport.Message{message(1, 5, nil), message(2, 5, nil)}
+			return isFault(transport.Exchange(ctx, t, nil, recvs), transport.ErrClosed, 0)
+		},
+		func(context.Context) error { return t.Close() })
+}
+
+func testCallsAfterClose(j *job) {
+	t := j.ranks[0]
+	j.together(func(ctx context.Context) error {
+		err := t.Close()
+		_, recv := t.Recv(ctx, 1, 1)
+		calls := map[string]error{
+			"receive":          recv,
+			"send":             t.Send(ctx, 1, 1),
+			"send to itself":   t.Send(ctx, 0, 1),
+			"exchange":         transport.Exchange(ctx, t, []transport.Message{message(1, 1)}, nil),
+			"exchange of recv": transport.Exchange(ctx, t, nil, []transport.Message{message(1, 1)}),
+		}
+		for call, e := range calls {
+			if e := errors.Join(isFault(e, transport.ErrClosed, 0), isFault(e, net.ErrClosed, 0)); e != nil {
+				err = errors.Join(err, fmt.Errorf("%s: %w", call, e))
+			}
+		}
+		return err
+	})
+}
+
+func testDelivered(j *job) {
+	sizes := []int{1, 0, 100, 1 << 10, 300_000, 5, 2 << 20, 10}
+	var sends, recvs []part
+	for i, n := range sizes {
+		body := payload(uint64(i), n)
+		sends = append(sends, j.send(0, 1, transport.Tag(i%2), body))
+		recvs = append(recvs, j.recv(1, 0, transport.Tag(i%2), body))
+	}
+	sends = append(sends, func(context.Context) error { return j.ranks[0].Close() })
+	j.together(inOrder(sends...), inOrder(recvs...))
+}
+
+func testRecvFromClosed(j *job) {
+	j.together(
+		func(ctx context.Context) error {
+			_, err := j.ranks[0].Recv(ctx, 1, 1, make([]byte, 10))
+			return isFault(err, transport.ErrPeerClosed, 1)
+		},
+		func(context.Context) error { return j.ranks[1].Close() })
+}
+
+// testSendToClosed sends until it fails: the farewell may be on its way while the first messages go out.
+func testSendToClosed(j *job) {
+	j.together(
+		func(ctx context.Context) error {
+			for ctx.Err() == nil {
+				if err := j.ranks[0].Send(ctx, 1, 1, make([]byte, 1000)); err != nil {
+					return isFault(err, transport.ErrPeerClosed, 1)
+				}
+			}
+			return ctx.Err()
+		},
+		func(context.Context) error { return j.ranks[1].Close() })
+}

@@ -1,0 +1,130 @@
+package transporttest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+var timeClaims = []claim{
+	{"RecvDeadline", "a receive ends when the deadline of its ctx passes, and names the rank it waited for", 2, testRecvDeadline},
+	{"RecvCancel", "a cancelled receive leaves the transport as it was", 2, testRecvCancel},
+	{"SendDeadline", "a send that nobody receives ends when the deadline of its ctx passes", 2, testSendDeadline},
+	{"EndedContext", "a call whose ctx has ended before it does nothing and leaves the transport as it was", 2, testEndedContext},
+	{"OwnershipAfterCancel", "after a cancelled receive its buffers are the caller's, and the message is the next one's", 2, testOwnership},
+}
+
+func testRecvDeadline(j *job) {
+	j.together(func(parent context.Context) error {
+		ctx, cancel := context.WithTimeout(parent, soon)
+		defer cancel()
+		_, err := j.ranks[0].Recv(ctx, 1, 3, make([]byte, 100))
+		return isFault(err, context.DeadlineExceeded, 1)
+	})
+	j.together(j.works(0, 1))
+}
+
+func testRecvCancel(j *job) {
+	j.together(func(parent context.Context) error {
+		ctx, cancel := context.WithCancel(parent)
+		return all(
+			func(context.Context) error {
+				_, err := j.ranks[0].Recv(ctx, 1, 3, make([]byte, 100))
+				return isFault(err, context.Canceled, 1)
+			},
+			func(context.Context) error { cancel(); return nil },
+		)(parent)
+	})
+	j.together(j.works(0, 1))
+}
+
+// testSendDeadline sends until what the transport may buffer is full. Some of the last message may have moved then, so
+// nothing is said about later calls.
+func testSendDeadline(j *job) {
+	const limit = 1 << 10 // a transport that buffers this many MiB is not bounded
+	body := make([]byte, 1<<20)
+	j.together(func(parent context.Context) error {
+		for range limit {
+			ctx, cancel := context.WithTimeout(parent, 5*soon)
+			err := j.ranks[0].Send(ctx, 1, 3, body)
+			cancel()
+			if err != nil {
+				clear(body)
+				return isFault(err, context.DeadlineExceeded, 1)
+			}
+		}
+		return fmt.Errorf("%d MiB have been sent that nobody asked for", limit)
+	})
+}
+
+func testEndedContext(j *job) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	t := j.ranks[0]
+	body := payload(1, 10)
+	j.together(func(context.Context) error {
+		_, err := t.Recv(ctx, 1, 4711, body)
+		return errors.Join(
+			isFault(t.Send(ctx, 1, 4711, body), context.Canceled, 1),
+			isFault(err, context.Canceled, 1),
+			isFault(transport.Exchange(ctx, t, []transport.Message{message(1, 4711, body)}, nil), context.Canceled, 1))
+	})
+	j.together(j.works(0, 1))
+}
+
+// testOwnership lets a cancellation race with the message in each round. Whichever wins, the message is received
+// once, and a buffer given back is not written to: it is scribbled upon, which the race detector sees.
+func testOwnership(j *job) {
+	const rounds, size = 300, 64
+	var sends []part
+	for i := range rounds {
+		sends = append(sends, j.send(1, 0, 3, payload(uint64(i), size)), j.recv(1, 0, 4, nil))
+	}
+	errStop := errors.New("broken in the middle of a message, which is legal")
+	err := error(nil)
+	j.together(
+		func(ctx context.Context) error {
+			if e := inOrder(sends...)(ctx); e != nil && !errors.Is(e, context.Canceled) {
+				return e
+			}
+			return nil
+		},
+		func(ctx context.Context) error {
+			for i := range rounds {
+				if err = j.raceCancel(ctx, payload(uint64(i), size), errStop); err != nil {
+					break
+				}
+				if err = j.send(0, 1, 4, nil)(ctx); err != nil {
+					break
+				}
+			}
+			if errors.Is(err, errStop) {
+				return nil
+			}
+			return err
+		})
+}
+
+func (j *job) raceCancel(parent context.Context, want []byte, errStop error) error {
+	ctx, cancel := context.WithCancel(parent)
+	go cancel()
+	room := make([]byte, len(want))
+	n, err := j.ranks[0].Recv(ctx, 1, 3, room)
+	if err == nil {
+		return same(room[:n], want)
+	}
+	clear(room)
+	if err := isFault(err, context.Canceled, 1); err != nil {
+		return err
+	}
+	err = j.recv(0, 1, 3, want)(parent)
+	if errors.Is(err, context.Canceled) && parent.Err() == nil {
+		return fmt.Errorf("%w: %w", errStop, err)
+	}
+	if err == nil {
+		return same(room, make([]byte, len(room)))
+	}
+	return err
+}
