@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -69,14 +68,13 @@ func (s *goldenSummary) add(r goldenResult) {
 func runGoldens(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("goldens", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.Usage = func() { fmt.Fprint(stderr, goldensUsage) }
+	flags.Usage = func() {}
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, goldensUsage)
 		return 0
-	case err != nil:
-		return misused
-	case flags.NArg() == 0:
-		flags.Usage()
+	case err != nil || flags.NArg() == 0:
+		fmt.Fprint(stderr, goldensUsage)
 		return misused
 	}
 	var total goldenSummary
@@ -140,7 +138,7 @@ func runGolden(ctx context.Context, raw json.RawMessage) goldenResult {
 	switch {
 	case form.Kind != "":
 		return runLayerCase(ctx, raw)
-	case form.Name != "" && !bytes.Equal(form.Logits, nil):
+	case form.Name != "" && form.Logits != nil:
 		return runRouterCase(raw)
 	}
 	return goldenResult{label: "malformed", err: errors.New(`neither "kind" nor "name" and "logits"`)}

@@ -2,7 +2,8 @@ package expert
 
 import (
 	"fmt"
-	"math"
+
+	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
 // Adam is the optimiser of Kingma and Ba 2015 with the decoupled weight decay of Loshchilov and Hutter 2019 (AdamW).
@@ -48,12 +49,12 @@ func (a *Adam) Update(p *Params, grad []float32) {
 	s.beta1 *= float64(beta1)
 	s.beta2 *= float64(beta2)
 	lr := orDefault(a.LR, 1e-3)
-	c := adamStep{
-		beta1: beta1, rest1: 1 - beta1, beta2: beta2, rest2: 1 - beta2,
-		scale1: float32(1 / (1 - s.beta1)), scale2: float32(1 / (1 - s.beta2)),
-		eps: orDefault(a.Eps, 1e-8), lr: lr, keep: 1 - float32(lr*a.WeightDecay),
+	c := f32.AdamStep{
+		Beta1: beta1, Rest1: 1 - beta1, Beta2: beta2, Rest2: 1 - beta2,
+		Scale1: float32(1 / (1 - s.beta1)), Scale2: float32(1 / (1 - s.beta2)),
+		Eps: orDefault(a.Eps, 1e-8), LR: lr, Keep: 1 - float32(lr*a.WeightDecay),
 	}
-	c.update(p.Value, grad, s.m, s.v)
+	c.Update(p.Value, grad, s.m, s.v)
 }
 
 func (a *Adam) of(p *Params) *adamState {
@@ -67,23 +68,6 @@ func (a *Adam) of(p *Params) *adamState {
 	s := &adamState{m: make([]float32, n), v: make([]float32, n), beta1: 1, beta2: 1}
 	a.state[p] = s
 	return s
-}
-
-// adamStep is the numbers that all elements of an update share.
-type adamStep struct {
-	beta1, rest1, beta2, rest2, scale1, scale2, eps, lr, keep float32
-}
-
-func (c *adamStep) update(value, grad, m, v []float32) {
-	m, v, grad = m[:len(value)], v[:len(value)], grad[:len(value)]
-	for i, w := range value {
-		g := grad[i]
-		m1 := float32(c.beta1*m[i]) + float32(c.rest1*g)
-		v1 := float32(c.beta2*v[i]) + float32(c.rest2*float32(g*g))
-		m[i], v[i] = m1, v1
-		root := float32(math.Sqrt(float64(float32(v1 * c.scale2))))
-		value[i] = float32(w*c.keep) - float32(c.lr*float32(m1*c.scale1))/(root+c.eps)
-	}
 }
 
 func checkGrad(p *Params, grad []float32) {

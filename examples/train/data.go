@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"math/rand/v2"
 
 	"github.com/switchyard-moe/switchyard/examples/internal/gpt"
@@ -72,4 +73,15 @@ func (d *dataset) fill(text []byte, starts []int) gpt.Batch {
 		Inputs: d.inputs, Targets: d.targets,
 		FirstLeaf: d.share.first, LeafTokens: each * o.seq, GlobalTokens: o.batch * o.seq,
 	}
+}
+
+// prompt is the start of the held-out text's first whole paragraph, or of the text if it has none.
+func (d *dataset) prompt() []byte {
+	const longest = 48
+	gap := []byte("\n\n")
+	start := bytes.Index(d.held, gap) + len(gap)
+	if start < len(gap) || start+longest > len(d.held) {
+		start = 0
+	}
+	return d.held[start:min(start+longest, len(d.held))]
 }

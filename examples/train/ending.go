@@ -15,7 +15,7 @@ func (j *job) tell(held report, sample []byte) {
 	fmt.Fprintf(j.out, "bigram's         %.4f nats/byte (add-one, same bytes)\n", r.BigramValLoss)
 	fmt.Fprintf(j.out, "                 %s\n\n", verdict(r.ValLoss, r.BigramValLoss))
 	if len(sample) > 0 {
-		fmt.Fprintf(j.out, "sample:\n%s\n\n", indent(printable(sample)))
+		fmt.Fprintf(j.out, "sample, after %q of the held-out text:\n%s\n\n", j.data.prompt(), indent(printable(sample)))
 	}
 	for i, load := range held.load {
 		fmt.Fprintf(j.out, "expert load of block %d, held-out text:\n%s\n", 2*i+1, barChart(load))

@@ -5,6 +5,7 @@ import (
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 )
@@ -33,24 +34,37 @@ var (
 
 // draw writes the loss curve to a file, whose ending names its format.
 func (h *history) draw(path string) error {
-	p := plot.New()
-	p.Title.Text = "Learning to predict the next byte"
-	p.Title.Padding = vg.Points(8)
-	p.X.Label.Text = "optimiser step"
-	p.Y.Label.Text = "loss (nats per byte)"
-	p.X.Padding, p.Y.Padding = vg.Points(4), vg.Points(4)
-	p.Legend.Top = true
-	p.Legend.Padding = vg.Points(3)
-	p.Legend.XOffs, p.Legend.YOffs = vg.Points(-8), vg.Points(-8)
-	grid := plotter.NewGrid()
-	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{Y: 0xe8}, color.Gray{Y: 0xe8}
-	p.Add(grid)
+	p := newPlot()
 	for _, add := range []func(*plot.Plot) error{h.addSteps, h.addSmooth, h.addHeldOut, h.addBigram} {
 		if err := add(p); err != nil {
 			return err
 		}
 	}
+	p.X.Min = 0
 	return p.Save(vg.Points(560), vg.Points(340), path)
+}
+
+// newPlot returns axes with a title, labels and a grid.
+func newPlot() *plot.Plot {
+	p := plot.New()
+	p.Title.Text = "Learning to predict the next byte"
+	p.Title.Padding = vg.Points(8)
+	p.X.Label.Text = "optimiser step"
+	p.Y.Label.Text = "loss (nats per byte)"
+	p.X.Label.Padding, p.Y.Label.Padding = vg.Points(4), vg.Points(4)
+	p.X.Padding, p.Y.Padding = vg.Points(4), vg.Points(4)
+	p.Legend.Top = true
+	p.Legend.Padding = vg.Points(3)
+	p.Legend.XOffs, p.Legend.YOffs = vg.Points(-8), vg.Points(-8)
+	for _, style := range []*text.Style{
+		&p.Title.TextStyle, &p.X.Label.TextStyle, &p.Y.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label, &p.Legend.TextStyle,
+	} {
+		style.Font.Variant = "Sans"
+	}
+	grid := plotter.NewGrid()
+	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{Y: 0xe0}, color.Gray{Y: 0xe0}
+	p.Add(grid)
+	return p
 }
 
 // addSteps draws every step's loss, faintly.
@@ -101,16 +115,18 @@ func (h *history) addBigram(p *plot.Plot) error {
 	return nil
 }
 
-// smooth replaces each point by the mean of those at most reach away, fewer at the ends.
+// smooth replaces each point by the mean of those at most reach away on either side. Near the start, where the
+// curve is steep, as many are taken from both sides; at the end there are only those before.
 func smooth(points plotter.XYs, reach int) plotter.XYs {
 	out := make(plotter.XYs, len(points))
 	for i, p := range points {
-		r := min(reach, i, len(points)-1-i)
+		before := min(reach, i)
+		after := min(before, len(points)-1-i)
 		sum := 0.0
-		for _, q := range points[i-r : i+r+1] {
+		for _, q := range points[i-before : i+after+1] {
 			sum += q.Y
 		}
-		out[i] = plotter.XY{X: p.X, Y: sum / float64(2*r+1)}
+		out[i] = plotter.XY{X: p.X, Y: sum / float64(before+1+after)}
 	}
 	return out
 }

@@ -127,12 +127,11 @@ func (j *job) finish(ctx context.Context) error {
 	return j.save()
 }
 
-// sampled lets the model begin a paragraph.
+// sampled lets the model continue the held-out text's prompt.
 func (j *job) sampled(ctx context.Context) ([]byte, error) {
 	o := j.options
-	prompt := []byte("\n\n")
-	return j.model.Sample(ctx, prompt, o.sample, gpt.Sampling{Temperature: o.temperature, TopP: o.topP, Seed: o.seed},
-		j.world.Rank() == 0)
+	how := gpt.Sampling{Temperature: o.temperature, TopP: o.topP, Seed: o.seed}
+	return j.model.Sample(ctx, j.data.prompt(), o.sample, how, j.world.Rank() == 0)
 }
 
 // save writes the files that were asked for.

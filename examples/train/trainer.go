@@ -108,7 +108,7 @@ func (t *trainer) step(ctx context.Context, n int) (report, error) {
 // update sums the dense gradients over the ranks and lets the optimiser change all parameters.
 func (t *trainer) update(ctx context.Context, rate float32) error {
 	t.adam.LR = rate
-	if err := t.world.Comm().AllReduceTree(ctx, t.leaves, t.grads, t.sums); err != nil {
+	if err := t.world.Comm().AllReduceTree(ctx, t.leaves, t.grads, t.sums...); err != nil {
 		return fmt.Errorf("dense gradients: %w", err)
 	}
 	for i, set := range t.dense {

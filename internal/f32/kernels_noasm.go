@@ -1,4 +1,9 @@
+//go:build !amd64 || purego
+
 package f32
+
+// accelerated says whether assembly kernels are in use.
+const accelerated = false
 
 func add(dst, x []float32)                          { addGeneric(dst, x) }
 func axpy(dst []float32, a float32, x []float32)    { axpyGeneric(dst, a, x) }
@@ -8,5 +13,8 @@ func dotLanes(acc *[lanes]float32, x, y []float32)  { dotLanesGeneric(acc, x, y)
 func expVec(dst, x []float32)                       { expGeneric(dst, x) }
 func geluVec(dst, x []float32)                      { geluGeneric(dst, x) }
 func geluGradVec(dst, x, dy []float32)              { geluGradGeneric(dst, x, dy) }
+func siluVec(dst, x []float32)                      { siluGeneric(dst, x) }
+func siluGradVec(dst, x, dy []float32)              { siluGradGeneric(dst, x, dy) }
 func swiglu(dst, gate, up []float32)                { swigluGeneric(dst, gate, up) }
 func swigluGrad(dGate, dUp, gate, up, dy []float32) { swigluGradGeneric(dGate, dUp, gate, up, dy) }
+func adam(c *AdamStep, value, grad, m, v []float32) { adamGeneric(c, value, grad, m, v) }

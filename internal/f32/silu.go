@@ -39,18 +39,13 @@ func Sigmoid(dst, x []float32) {
 // SiLU sets dst[i] = x[i]/(1+e^-x[i]), also named swish.
 func SiLU(dst, x []float32) {
 	sameLen(len(dst), len(x))
-	for i, v := range x {
-		dst[i] = silu(v)
-	}
+	siluVec(dst, x)
 }
 
 // SiLUGrad sets dst[i] = dy[i]·SiLU'(x[i]).
 func SiLUGrad(dst, x, dy []float32) {
 	sameLen(len(dst), len(x), len(dy))
-	for i, v := range x {
-		_, slope := siluSlope(v)
-		dst[i] = dy[i] * slope
-	}
+	siluGradVec(dst, x, dy)
 }
 
 // SwiGLU sets dst[i] = SiLU(gate[i])·up[i].
@@ -65,6 +60,19 @@ func SwiGLU(dst, gate, up []float32) {
 func SwiGLUGrad(dGate, dUp, gate, up, dy []float32) {
 	sameLen(len(dGate), len(dUp), len(gate), len(up), len(dy))
 	swigluGrad(dGate, dUp, gate, up, dy)
+}
+
+func siluGeneric(dst, x []float32) {
+	for i, v := range x {
+		dst[i] = silu(v)
+	}
+}
+
+func siluGradGeneric(dst, x, dy []float32) {
+	for i, v := range x {
+		_, slope := siluSlope(v)
+		dst[i] = dy[i] * slope
+	}
 }
 
 func swigluGeneric(dst, gate, up []float32) {

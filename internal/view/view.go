@@ -1,7 +1,7 @@
 // Package view shows a slice of numbers as the bytes that it travels as, without copying.
 //
 // What travels is little-endian, and a view is the machine's own memory; so the library builds for little-endian
-// machines only (see bigendian.go).
+// machines only (see endian.go).
 package view
 
 import "unsafe"

@@ -50,7 +50,7 @@ func checkLosses(t *testing.T, d *router.Decision, ends []int) {
 
 // checkCapacity compares each group's loads with the bound that the router declares.
 func (s suite) checkCapacity(t *testing.T, d *router.Decision, ends []int) {
-	bound, ok := s.make().(interface{ Capacity(tokens, experts int) int })
+	bound, ok := s.configure().(interface{ Capacity(tokens, experts int) int })
 	if !ok {
 		return
 	}

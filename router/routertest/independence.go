@@ -95,25 +95,27 @@ func testStride(t *testing.T, s suite) {
 	}
 	require.Equal(t, s.pass(t, x, ends, 0), s.pass(t, wide, ends, 0))
 
-	g := s.gate(t)
+	s.testAdded(t, x, wide, ends)
+}
+
+// testAdded checks that Backward adds to DX, and leaves alone what lies between its rows. wide is x with a larger stride.
+func (s suite) testAdded(t *testing.T, x, wide blas32.General, ends []int) {
+	g, h := s.gate(t), s.gate(t)
 	d, _ := s.route(t, g, x, ends)
-	grad := s.gradient(d)
-	g2 := s.gate(t)
-	d2, _ := s.route(t, g2, wide, ends)
-	grad2 := grad
-	grad2.DX = blas32.General{Rows: x.Rows, Cols: dim, Stride: wide.Stride, Data: make([]float32, len(wide.Data))}
-	for i := range grad2.DX.Data {
-		grad2.DX.Data[i] = 1
-	}
-	for i := range grad.DX.Data {
-		grad.DX.Data[i] = 1
-	}
-	require.NoError(t, g.Backward(d, x, grad))
-	require.NoError(t, g2.Backward(d2, wide, grad2))
+	into := s.gradient(d)
+	require.NoError(t, g.Backward(d, x, into))
+
+	d, _ = s.route(t, h, wide, ends)
+	onto := into
+	onto.DX = wide
+	onto.DX.Data = slices.Repeat([]float32{1}, len(wide.Data))
+	require.NoError(t, h.Backward(d, wide, onto))
 	for i := range x.Rows {
-		line := grad2.DX.Data[i*wide.Stride : (i+1)*wide.Stride]
-		require.Equal(t, grad.DX.Data[i*dim:(i+1)*dim], line[:dim], "the gradient is added to what is there")
-		require.Equal(t, []float32{1, 1, 1}, line[dim:], "what lies between rows is left alone")
+		line := onto.DX.Data[i*wide.Stride : (i+1)*wide.Stride]
+		for c, v := range into.DX.Data[i*dim : (i+1)*dim] {
+			require.InDelta(t, 1+v, line[c], 1e-5, "row %d, column %d", i, c)
+		}
+		require.Equal(t, []float32{1, 1, 1}, line[dim:], "between rows %d and %d", i, i+1)
 	}
 }
 

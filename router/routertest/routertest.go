@@ -5,6 +5,7 @@ package routertest
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -18,14 +19,14 @@ import (
 // dim is the number of columns of the suite's tokens.
 const dim = 6
 
-// Run tests the router that make returns. It must accept some number of experts from 1 to 8, and is tested with all of
+// Run tests the router that configure returns. It must accept some number of experts from 1 to 8, and is tested with all of
 // those that it accepts; the least of them is k = E for a router whose tokens choose k experts. If the
 // router has a method Capacity(tokens, experts int) int, its bound is checked too. Expert bias, or anything else that
 // breaks ties between equal logits, must be off.
 //
 // Gates without parameters are taken to have no scores: equal, NaN and infinite ones are not tried on them.
-func Run(t *testing.T, make func() router.Router) {
-	sizes := accepted(make)
+func Run(t *testing.T, configure func() router.Router) {
+	sizes := accepted(configure)
 	require.NotEmpty(t, sizes, "the router accepts no number of experts from 1 to 8")
 	tests := []struct {
 		name string
@@ -47,16 +48,16 @@ func Run(t *testing.T, make func() router.Router) {
 			t.Run(fmt.Sprintf("%s/experts=%d", test.name, experts), func(t *testing.T) {
 				seed := rand.Uint64()
 				t.Logf("seed %d", seed)
-				test.run(t, suite{make, experts, seed, rand.New(rand.NewPCG(seed, 1))})
+				test.run(t, suite{configure, experts, seed, rand.New(rand.NewPCG(seed, 1))})
 			})
 		}
 	}
 }
 
 // accepted returns the numbers of experts that the router accepts.
-func accepted(make func() router.Router) (sizes []int) {
+func accepted(configure func() router.Router) (sizes []int) {
 	for _, n := range []int{1, 2, 3, 5, 8} {
-		if _, err := make().New(router.Shape{Dim: dim, Experts: n}); err == nil {
+		if _, err := configure().New(router.Shape{Dim: dim, Experts: n}); err == nil {
 			sizes = append(sizes, n)
 		}
 	}
@@ -65,15 +66,15 @@ func accepted(make func() router.Router) (sizes []int) {
 
 // suite is what each test starts from.
 type suite struct {
-	make    func() router.Router
-	experts int
-	seed    uint64
-	rand    *rand.Rand
+	configure func() router.Router
+	experts   int
+	seed      uint64
+	rand      *rand.Rand
 }
 
 // gate returns a new gate; all of a test are equal.
 func (s suite) gate(t *testing.T) router.Gate {
-	g, err := s.make().New(router.Shape{Dim: dim, Experts: s.experts, Seed: s.seed})
+	g, err := s.configure().New(router.Shape{Dim: dim, Experts: s.experts, Seed: s.seed})
 	require.NoError(t, err)
 	return g
 }
@@ -104,17 +105,9 @@ func (s suite) route(t *testing.T, g router.Gate, x blas32.General, ends []int) 
 	require.NoError(t, err)
 	require.NoError(t, d.Validate())
 	return d, router.Decision{
-		Assignment: d.Assignment.Clone(), GroupLoss: slices.Clone(d.GroupLoss), Losses: clone(d.Losses),
+		Assignment: d.Assignment.Clone(), GroupLoss: slices.Clone(d.GroupLoss), Losses: maps.Clone(d.Losses),
 		Counts: slices.Clone(d.Counts), Dropped: d.Dropped,
 	}
-}
-
-func clone(m map[string]float64) map[string]float64 {
-	c := map[string]float64{}
-	for k, v := range m {
-		c[k] = v
-	}
-	return c
 }
 
 // entry is an assignment's entry, with its weight's bits.

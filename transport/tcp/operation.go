@@ -44,7 +44,7 @@ const none int32 = -1
 
 // turnBytes is what one operation moves on one lane before it turns to the next: small enough that large
 // messages in both directions keep each other going, large enough that turns cost nothing.
-const turnBytes = 256 << 10
+const turnBytes = 1 << 20
 
 // prepare posts nothing yet: it lays out what the call asks for.
 func (op *operation) prepare(sends, recvs []transport.Message) {

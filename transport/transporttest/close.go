@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -14,6 +15,7 @@ var closeClaims = []claim{
 	{"WakesPending", "Close wakes every pending call with ErrClosed", 3, testCloseWakes},
 	{"LaterCalls", "every call after Close returns ErrClosed, which is net.ErrClosed", 2, testCallsAfterClose},
 	{"SentBeforeIsDelivered", "messages whose Send had returned before Close are still delivered", 2, testDelivered},
+	{"SentBeforeIsKept", "a message whose Send had returned before Close can be received after it", 2, testKept},
 	{"RecvFromClosed", "a rank that waits for a closed one gets ErrPeerClosed, which names it", 2, testRecvFromClosed},
 	{"SendToClosed", "a rank that goes on sending to a closed one gets ErrPeerClosed, which names it", 2, testSendToClosed},
 }
@@ -77,6 +79,32 @@ func testDelivered(j *job) {
 	}
 	sends = append(sends, func(context.Context) error { return j.ranks[0].Close() })
 	j.together(inOrder(sends...), inOrder(recvs...))
+}
+
+// testKept has the receiver come late: once the sender has closed, or, where Send waits for the receiver, after
+// a moment.
+func testKept(j *job) {
+	closed := make(chan struct{})
+	body := payload(1, 100)
+	var sends, recvs []part
+	for range 5 {
+		sends = append(sends, j.send(0, 1, 1, body))
+		recvs = append(recvs, j.recv(1, 0, 1, body))
+	}
+	late := func(context.Context) error {
+		moment := time.NewTimer(soon)
+		defer moment.Stop()
+		select {
+		case <-closed:
+		case <-moment.C:
+		}
+		return nil
+	}
+	sends = append(sends, func(context.Context) error {
+		defer close(closed)
+		return j.ranks[0].Close()
+	})
+	j.together(inOrder(sends...), inOrder(append([]part{late}, recvs...)...))
 }
 
 func testRecvFromClosed(j *job) {

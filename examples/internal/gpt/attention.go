@@ -55,12 +55,12 @@ func newAttention(c Config, block int, in initializer) *attention {
 }
 
 // decays returns the linear biases of Press et al. 2022, which let a head begin with the nearest tokens instead of
-// having to find them: a head's scores fall with distance, from 1 a token for the first head down to 1/256, which
-// is the slope that a last head beyond Heads would have.
+// having to find them: a head's scores fall with distance, by 1 a token in the first head and ever less in the
+// others, down towards 1/256. The slopes are powers of two, which are exact on every machine.
 func decays(heads, seq int) [][]float32 {
 	list := make([][]float32, heads)
 	for h := range list {
-		slope := float32(math.Exp2(-8 * float64(h) / float64(heads)))
+		slope := float32(math.Ldexp(1, -8*h/heads))
 		list[h] = make([]float32, seq)
 		for i := range list[h] {
 			list[h][i] = -slope * float32(seq-1-i)

@@ -121,7 +121,7 @@ func refAttend(qkv table, seq, heads int) table {
 				for j := h * width; j < (h+1)*width; j++ {
 					score += qkv[t][j] * qkv[s][dim+j] / math.Sqrt(float64(width))
 				}
-				score -= math.Exp2(-8*float64(h)/float64(heads)) * float64(t-s)
+				score -= float64(t-s) / float64(int(1)<<(8*h/heads))
 				weights = append(weights, math.Exp(score))
 				total += math.Exp(score)
 			}

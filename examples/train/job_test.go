@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/inproc"
+)
+
+// trainTiny runs the program and returns what it printed and what it wrote to -json.
+func trainTiny(t *testing.T, more ...string) (string, result) {
+	t.Helper()
+	path := t.TempDir() + "/result.json"
+	var stdout, stderr bytes.Buffer
+	code := run(context.Background(), tiny(append(more, "-json", path)...), &stdout, &stderr)
+	require.Zero(t, code, stderr.String())
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	var r result
+	require.NoError(t, json.Unmarshal(text, &r))
+	return stdout.String(), r
+}
+
+// The parameters and all losses have the same bits on any number of ranks, one without leaves included.
+func TestRanksGiveTheSameBits(t *testing.T) {
+	clearLauncher(t)
+	text := short(t)
+	_, want := trainTiny(t, "-ranks", "1", "-text", text)
+	require.Len(t, want.ParamSHA256, 64)
+	require.Zero(t, want.WireBytes)
+	require.Positive(t, want.DroppedTokens, "the test is to cover drops")
+	for _, ranks := range []int{2, 3, 4, 9} {
+		_, got := trainTiny(t, "-ranks", fmt.Sprint(ranks), "-text", text)
+		require.Equal(t, ranks, got.Ranks)
+		require.Positive(t, got.WireBytes)
+		got.Ranks, got.WireBytes, got.TokensPerSecond = 1, 0, want.TokensPerSecond
+		require.Equal(t, want, got, "%d ranks", ranks)
+	}
+	_, other := trainTiny(t, "-ranks", "1", "-text", text, "-seed", "2")
+	require.NotEqual(t, want.ParamSHA256, other.ParamSHA256)
+}
+
+func TestOutputTellsAll(t *testing.T) {
+	clearLauncher(t)
+	svg := t.TempDir() + "/loss.svg"
+	out, r := trainTiny(t, "-ranks", "2", "-text", short(t), "-svg", svg)
+	for _, want := range []string{
+		"step 1/3", "step 3/3", "tokens/s", "on the wire", "held-out loss", "bigram's", "sample", "expert load of block 3", "loss curve: " + svg,
+		r.ParamSHA256, "ranks: 2 over inproc",
+	} {
+		require.Contains(t, out, want)
+	}
+	require.FileExists(t, svg)
+	require.Equal(t, 1, strings.Count(out, "held-out loss"), "rank 0 alone prints")
+}
+
+func TestBarIsDrawn(t *testing.T) {
+	clearLauncher(t)
+	out, _ := trainTiny(t, "-ranks", "1", "-text", short(t), "-progress", "bar")
+	require.Contains(t, out, overwrite+strings.Repeat("█", 24)+" 3/3  loss ")
+	out, _ = trainTiny(t, "-ranks", "1", "-text", short(t), "-progress", "none")
+	require.NotContains(t, out, "1/3")
+}
+
+// onRanks runs do on every rank of a job in one process.
+func onRanks(t *testing.T, n int, do func(*switchyard.World) error) []error {
+	t.Helper()
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for r, end := range inproc.New(n) {
+		wg.Go(func() {
+			world := switchyard.NewWorld(end)
+			errs[r] = do(world)
+			_ = world.Close()
+		})
+	}
+	wg.Wait()
+	return errs
+}
+
+func TestRanksWithOtherFlagsAreNamed(t *testing.T) {
+	o, err := parse(tiny(), io.Discard)
+	require.NoError(t, err)
+	errs := onRanks(t, 3, func(w *switchyard.World) error {
+		mine := o
+		if w.Rank() == 2 {
+			mine.lr = 0.5
+		}
+		_, err := newTrainer(context.Background(), w, mine, generate(1, 3000))
+		return err
+	})
+	for _, err := range errs {
+		require.ErrorIs(t, err, errOptions)
+		require.Equal(t, transport.Rank(2), transport.CulpritOf(err))
+	}
+}
+
+// A rank that gives up in the middle ends the others, who name it.
+func TestFailingRankIsNamed(t *testing.T) {
+	o, err := parse(tiny("-steps", "100"), io.Discard)
+	require.NoError(t, err)
+	errs := onRanks(t, 4, func(w *switchyard.World) error {
+		t, err := newTrainer(context.Background(), w, o, generate(1, 3000))
+		for n := 0; err == nil && n < o.steps; n++ {
+			if n == 3 && w.Rank() == 1 {
+				return nil
+			}
+			_, err = t.step(context.Background(), n)
+		}
+		return err
+	})
+	for r, err := range errs {
+		if r != 1 {
+			require.Error(t, err)
+			require.Equal(t, transport.Rank(1), transport.CulpritOf(err), "%v", err)
+		}
+	}
+}
+
+// The gradient of the whole model through a Switchyard layer: moving all parameters along it changes the loss by
+// its squared length. Every expert is chosen, so that no step crosses from one choice to another.
+func TestWholeGradient(t *testing.T) {
+	o, err := parse(tiny("-topk", "4", "-capacity", "0", "-balance", "0"), io.Discard)
+	require.NoError(t, err)
+	errs := onRanks(t, 1, func(w *switchyard.World) error {
+		ctx := context.Background()
+		tr, err := newTrainer(ctx, w, o, generate(1, 3000))
+		require.NoError(t, err)
+		loss := func() float64 {
+			sums, err := tr.model.Forward(ctx, tr.data.trainBatch(0))
+			require.NoError(t, err)
+			total := 0.0
+			for _, s := range sums {
+				total += s
+			}
+			return total / float64(o.batch*o.seq)
+		}
+		loss()
+		require.NoError(t, tr.model.Backward(ctx))
+		move, squared := tr.alongGradient(t)
+		const step = 1e-3
+		move(step)
+		up := loss()
+		move(-2 * step)
+		down := loss()
+		require.InEpsilon(t, squared, (up-down)/(2*step), 2e-2)
+		return nil
+	})
+	require.NoError(t, errs[0])
+}
+
+// alongGradient returns a function that moves all parameters by a multiple of the gradient of the last backward
+// pass, and the gradient's squared length.
+func (t *trainer) alongGradient(tt *testing.T) (move func(by float32), squared float64) {
+	tt.Helper()
+	for i, set := range t.dense {
+		copy(t.grads[i], set.Grad.Total())
+		squared += lengthSquared(t.grads[i])
+	}
+	var gradients [][]switchyard.Tensor
+	for _, layer := range t.layers {
+		g, err := layer.Gradients(context.Background())
+		require.NoError(tt, err)
+		gradients = append(gradients, g)
+		for _, tensor := range g {
+			squared += lengthSquared(tensor.Data)
+		}
+	}
+	return func(by float32) {
+		for i, set := range t.dense {
+			addScaled(set.Value, by, t.grads[i])
+		}
+		for i, layer := range t.layers {
+			params, err := layer.Parameters(context.Background())
+			require.NoError(tt, err)
+			for k := range params {
+				addScaled(params[k].Data, by, gradients[i][k].Data)
+			}
+			require.NoError(tt, layer.Load(params))
+		}
+	}, squared
+}
+
+func lengthSquared(x []float32) float64 {
+	sum := 0.0
+	for _, v := range x {
+		sum += float64(v) * float64(v)
+	}
+	return sum
+}
+
+func addScaled(dst []float32, by float32, x []float32) {
+	for i, v := range x {
+		dst[i] += by * v
+	}
+}

@@ -1,0 +1,83 @@
+package switchyard
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/inproc"
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
+	"github.com/switchyard-moe/switchyard/transport/tcp"
+)
+
+// JoinConfig says who this rank is. Its zero value asks the environment.
+type JoinConfig struct {
+	// Rank and Size are this rank's number and the number of ranks. With Size 0 they come from the launcher's
+	// variables: torchrun's, else Open MPI's, PMI's, Slurm's, those of a Kubernetes Indexed Job, else this rank is
+	// alone. World.Source says which it was.
+	Rank transport.Rank
+	Size int
+	// Addr is the host:port at which rank 0 waits for the others. Empty means the launcher's.
+	Addr string
+	// Job names the job, so that another one's ranks are not mistaken for this one's. Empty means the launcher's name.
+	Job string
+	// Host is the address, without a port, at which this rank listens for the others; empty means the one by
+	// which Addr is reached.
+	Host string
+	// Settings are what all ranks must agree on, as name and value: a rank that differs fails the job by name.
+	Settings map[string]string
+	// Insecure permits addresses other than loopback, although nothing is encrypted or authenticated.
+	Insecure bool
+	// Timeout bounds the meeting of the ranks; 0 means 60 s.
+	Timeout time.Duration
+	// OpTimeout bounds every later operation on the transport; 0 means 30 s.
+	OpTimeout time.Duration
+	// Log receives what happens to the transport; nil is silent.
+	Log *slog.Logger
+}
+
+// Join meets the other ranks of the job and returns this rank's world. It ends at the latest when ctx does or
+// Timeout passes, with an error that names the ranks that are missing or disagree.
+func Join(ctx context.Context, cfg JoinConfig) (*World, error) {
+	who, err := cfg.place(os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	t, err := cfg.connect(ctx, who)
+	if err != nil {
+		return nil, err
+	}
+	w := NewWorld(t)
+	w.source = who.Source
+	return w, nil
+}
+
+// place is what cfg says of this rank, or the environment where it gives no Size; then its address and name of the
+// job still come before the launcher's.
+func (c JoinConfig) place(getenv func(string) string) (rendezvous.Place, error) {
+	if c.Size == 0 && c.Rank != 0 {
+		return rendezvous.Place{}, fmt.Errorf("switchyard: JoinConfig.Rank is %d without a Size", c.Rank)
+	}
+	who, err := rendezvous.Detect(rendezvous.Place{Rank: c.Rank, Size: c.Size, Addr: c.Addr, Job: c.Job}, getenv)
+	if c.Addr != "" {
+		who.Addr = c.Addr
+	}
+	if c.Job != "" {
+		who.Job = c.Job
+	}
+	return who, err
+}
+
+// connect opens the transport: nothing but memory for a rank that is alone.
+func (c JoinConfig) connect(ctx context.Context, who rendezvous.Place) (transport.Transport, error) {
+	if who.Size == 1 {
+		return inproc.New(1)[0], nil
+	}
+	return tcp.Join(ctx, tcp.Config{
+		Rank: who.Rank, Size: who.Size, Addr: who.Addr, Job: who.Job, Host: c.Host, Settings: c.Settings,
+		Insecure: c.Insecure, JoinTimeout: c.Timeout, OpTimeout: c.OpTimeout, Log: c.Log,
+	})
+}

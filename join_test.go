@@ -1,0 +1,92 @@
+package switchyard
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// tcpWorlds joins n ranks of one process over TCP on loopback.
+func tcpWorlds(t *testing.T, n int) []*World {
+	t.Helper()
+	addr := freeAddr(t)
+	worlds := make([]*World, n)
+	errs := make(chan error, n)
+	for r := range n {
+		go func() {
+			var err error
+			worlds[r], err = Join(context.Background(), JoinConfig{
+				Rank: transport.Rank(r), Size: n, Addr: addr, Job: t.Name(), Timeout: 20 * time.Second,
+			})
+			errs <- err
+		}()
+	}
+	for range n {
+		require.NoError(t, <-errs)
+	}
+	return worlds
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func TestSameBitsOverTCP(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
+	cfg := layersUnderTest()["drops"]
+	want := trainTwice(t, inprocWorlds(1), cfg, x, dy, []int{bitsTokens})
+	for ranks, ways := range splits {
+		for _, way := range ways {
+			t.Run(fmt.Sprintf("ranks=%d/groups=%v", ranks, way), func(t *testing.T) {
+				worlds := tcpWorlds(t, ranks)
+				require.Equal(t, "config", worlds[0].Source())
+				requireSameBits(t, want, trainTwice(t, worlds, cfg, x, dy, cutsOf(way)))
+			})
+		}
+	}
+}
+
+func TestJoinReportsWhatIsWrong(t *testing.T) {
+	ctx := context.Background()
+	_, err := Join(ctx, JoinConfig{Rank: 3, Size: 2, Addr: "127.0.0.1:1"})
+	require.ErrorContains(t, err, "rank 3")
+	_, err = Join(ctx, JoinConfig{Size: 2})
+	require.ErrorContains(t, err, "ddress")
+	_, err = Join(ctx, JoinConfig{Rank: 1})
+	require.ErrorContains(t, err, "without a Size")
+	_, err = Join(ctx, JoinConfig{Size: 2, Addr: "192.0.2.1:29500"})
+	require.ErrorContains(t, err, "Insecure")
+}
+
+func TestPlaceComesFromOneSource(t *testing.T) {
+	env := map[string]string{"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+	getenv := func(name string) string { return env[name] }
+	who, err := JoinConfig{}.place(getenv)
+	require.NoError(t, err)
+	require.Equal(t, "torchrun", who.Source)
+	require.Equal(t, transport.Rank(1), who.Rank)
+	require.Equal(t, "127.0.0.1:29501", who.Addr)
+	who, err = JoinConfig{Rank: 2, Size: 3, Addr: "127.0.0.1:1"}.place(getenv)
+	require.NoError(t, err)
+	require.Equal(t, transport.Rank(2), who.Rank)
+	require.Equal(t, 3, who.Size)
+	who, err = JoinConfig{Addr: "127.0.0.1:7", Job: "j"}.place(getenv)
+	require.NoError(t, err)
+	require.Equal(t, "127.0.0.1:7", who.Addr)
+	require.Equal(t, "j", who.Job)
+	who, err = JoinConfig{}.place(func(string) string { return "" })
+	require.NoError(t, err)
+	require.Equal(t, 1, who.Size)
+}

@@ -1,0 +1,94 @@
+package rendezvous
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// maxHostBytes bounds a host's name: that of DNS.
+const maxHostBytes = 253
+
+// firstHost returns the first host of a Slurm node list such as "gpu[03-05,9],login1", which is "gpu03", and
+// whether it is the only one. Of the list no more is expanded than that takes.
+func firstHost(list string) (host string, alone bool, err error) {
+	entry, rest, err := firstEntry(list)
+	if err != nil {
+		return "", false, err
+	}
+	alone = rest == ""
+	var b strings.Builder
+	for entry != "" {
+		head, tail, found := strings.Cut(entry, "[")
+		b.WriteString(head)
+		if !found {
+			break
+		}
+		inside, after, closed := strings.Cut(tail, "]")
+		if !closed {
+			return "", false, errors.New("bracket is never closed")
+		}
+		first, single, err := firstOf(inside)
+		if err != nil {
+			return "", false, err
+		}
+		b.WriteString(first)
+		alone = alone && single
+		entry = after
+	}
+	return b.String(), alone, checkHost(b.String())
+}
+
+// firstEntry cuts list at its first comma outside brackets.
+func firstEntry(list string) (entry, rest string, err error) {
+	depth := 0
+	for i, c := range list {
+		switch {
+		case c == '[':
+			depth++
+		case c == ']':
+			depth--
+		case c == ',' && depth == 0:
+			return list[:i], list[i+1:], nil
+		}
+		if depth < 0 || depth > 1 {
+			return "", "", fmt.Errorf("brackets do not match at byte %d", i)
+		}
+	}
+	if depth != 0 {
+		return "", "", errors.New("bracket is never closed")
+	}
+	return list, "", nil
+}
+
+// firstOf returns the first number of a list of numbers and ranges such as "03-05,9".
+func firstOf(ranges string) (first string, single bool, err error) {
+	one, rest, more := strings.Cut(ranges, ",")
+	low, high, isRange := strings.Cut(one, "-")
+	if !isDigits(low) || (isRange && !isDigits(high)) || (more && rest == "") {
+		return "", false, fmt.Errorf("range %.40q is not made of numbers", ranges)
+	}
+	return low, !more && (!isRange || high == low), nil
+}
+
+func isDigits(s string) bool {
+	for _, c := range s {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func checkHost(host string) error {
+	if host == "" || len(host) > maxHostBytes {
+		return fmt.Errorf("host name of %d bytes, limit 1..%d", len(host), maxHostBytes)
+	}
+	for _, c := range host {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !letter && !strings.ContainsRune("0123456789-._", c) {
+			return fmt.Errorf("host name %.40q holds %q", host, c)
+		}
+	}
+	return nil
+}

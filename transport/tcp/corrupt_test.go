@@ -1,0 +1,120 @@
+package tcp
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// inject writes raw bytes on the data lane from one rank to another, as a faulty rank or wire would.
+func inject(t *testing.T, from, to *Transport, raw []byte) {
+	for len(raw) > 0 {
+		n, err := from.peers[to.cfg.Rank].data.writev([][]byte{raw})
+		require.NoError(t, err)
+		raw = raw[n:]
+	}
+}
+
+// frameOf builds the frame that carries payload as a whole message.
+func frameOf(h header, payload []byte) []byte {
+	h.kind = kindData
+	h.length, h.message, h.sum = uint32(len(payload)), uint64(len(payload)), crcOf(0, payload)
+	b := make([]byte, headerBytes)
+	h.put(b)
+	return append(b, payload...)
+}
+
+// requireBroken demands that all ranks of a job agree on who broke it and how.
+func requireBroken(t *testing.T, ends []*Transport, culprit transport.Rank, want error) {
+	t.Helper()
+	for r, e := range ends {
+		if transport.Rank(r) == culprit {
+			continue
+		}
+		_, err := e.Recv(t.Context(), transport.Rank((r+1)%len(ends)), 99, make([]byte, 1))
+		require.ErrorIs(t, err, want, "rank %d", r)
+		require.Equal(t, culprit, transport.CulpritOf(err), "rank %d: %v", r, err)
+	}
+}
+
+func TestEveryCorruptByteIsFoundAndBlamed(t *testing.T) {
+	clean := frameOf(header{tag: 5, seq: 1}, []byte("payload"))
+	for i := range clean {
+		if testing.Short() && i%7 != 0 {
+			continue
+		}
+		ends := openAll(t, 2, nil)
+		bad := append([]byte(nil), clean...)
+		bad[i] ^= 0x40
+		inject(t, ends[1], ends[0], bad)
+		_, err := ends[0].Recv(t.Context(), 1, 5, make([]byte, 64))
+		require.ErrorIs(t, err, transport.ErrCorrupt, "byte %d", i)
+		require.Equal(t, transport.Rank(1), transport.CulpritOf(err))
+		closeAll(ends)
+	}
+}
+
+func TestWellFormedFramesOutOfPlaceAreFound(t *testing.T) {
+	for name, c := range map[string]struct {
+		raw  []byte
+		want error
+	}{
+		"replayed": {append(frameOf(header{tag: 5, seq: 1}, []byte("a")), frameOf(header{tag: 6, seq: 1}, []byte("a"))...),
+			transport.ErrCorrupt},
+		"skipped":     {frameOf(header{tag: 6, seq: 2}, []byte("a")), transport.ErrCorrupt},
+		"other epoch": {frameOf(header{tag: 6, seq: 1, epoch: 3}, []byte("a")), transport.ErrProtocol},
+		"too large":   {frameOf(header{tag: 6, seq: 1}, make([]byte, 2048)), transport.ErrTooLarge},
+		"too long":    {frameOf(header{tag: 6, seq: 1}, make([]byte, 65)), transport.ErrTruncated},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ends := openAll(t, 3, func(c *Config) { c.MaxMessageBytes = 1024 })
+			inject(t, ends[1], ends[0], c.raw)
+			_, err := ends[0].Recv(t.Context(), 1, 6, make([]byte, 64))
+			require.ErrorIs(t, err, c.want)
+			requireBroken(t, ends, 1, c.want)
+			closeAll(ends)
+		})
+	}
+}
+
+func TestTooLargeASendIsRefused(t *testing.T) {
+	ends := openAll(t, 2, func(c *Config) { c.MaxMessageBytes = 1024 })
+	err := ends[0].Send(t.Context(), 1, 1, make([]byte, 1025))
+	require.ErrorIs(t, err, transport.ErrTooLarge)
+	require.ErrorContains(t, err, "limit 1024")
+}
+
+func TestOperationTimeout(t *testing.T) {
+	ends := openAll(t, 3, func(c *Config) { c.OpTimeout = 200 * time.Millisecond })
+	start := time.Now()
+	_, err := ends[0].Recv(t.Context(), 1, 1, make([]byte, 1))
+	require.ErrorIs(t, err, transport.ErrTimeout)
+	require.Equal(t, transport.Rank(1), transport.CulpritOf(err))
+	require.Less(t, time.Since(start), 5*time.Second)
+	requireBroken(t, []*Transport{ends[0], ends[2]}, 1, transport.ErrTimeout)
+}
+
+func TestCancelBeforeAnythingMovedLeavesTheMeshUsable(t *testing.T) {
+	ends := openAll(t, 2, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := ends[0].Recv(ctx, 1, 7, make([]byte, 4))
+		done <- err
+	}()
+	require.Eventually(t, func() bool {
+		ends[0].sleepers.mu.Lock()
+		defer ends[0].sleepers.mu.Unlock()
+		return len(ends[0].sleepers.ops) == 1
+	}, 5*time.Second, time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+	require.NoError(t, ends[1].Send(t.Context(), 0, 7, []byte("well")))
+	n, err := ends[0].Recv(t.Context(), 1, 7, make([]byte, 4))
+	require.NoError(t, err)
+	require.Equal(t, 4, n)
+}
