@@ -14,6 +14,17 @@ type flagSet struct {
 	faults []error
 }
 
+// values is the value of every flag but some, by name.
+func (f *flagSet) values(except ...string) map[string]string {
+	m := make(map[string]string)
+	f.VisitAll(func(g *flag.Flag) {
+		if !slices.Contains(except, g.Name) {
+			m[g.Name] = g.Value.String()
+		}
+	})
+	return m
+}
+
 // bounded is a flag's value with limits.
 type bounded[T int | float64] struct {
 	set       *flagSet

@@ -19,8 +19,6 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
-
-	"github.com/switchyard-moe/switchyard/internal/launch"
 )
 
 // The exit codes beside 0; interruptedCode is what shells make of an interrupt.
@@ -48,15 +46,22 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "train: -h explains")
 		return usageCode
 	}
+	return conclude(ctx, start(ctx, o, args, stdout, stderr), stderr)
+}
+
+// start runs the rank that this process is, or all ranks if no launcher has made it one.
+func start(ctx context.Context, o options, args []string, stdout, stderr io.Writer) error {
+	isRank, err := launched()
 	switch {
-	case launch.IsRank():
-		err = runLaunched(ctx, o, newScreen(stdout, o.progress))
+	case err != nil:
+		return err
+	case isRank:
+		return runLaunched(ctx, o, newScreen(stdout, o.progress))
 	case o.transport == inprocTransport:
-		err = runGoroutines(ctx, o, newScreen(stdout, o.progress))
+		return runGoroutines(ctx, o, newScreen(stdout, o.progress))
 	default:
-		err = runProcesses(ctx, o, args, stdout, stderr)
+		return runProcesses(ctx, o, args, stdout, stderr)
 	}
-	return conclude(ctx, err, stderr)
 }
 
 // conclude prints what went wrong, if anything did, and returns the exit code.

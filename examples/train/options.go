@@ -24,6 +24,7 @@ const (
 type options struct {
 	ranks     int
 	transport string
+	insecure  bool
 
 	steps, batch, groups int
 	lr, decay            float64
@@ -38,6 +39,9 @@ type options struct {
 	text, json, svg, progress string
 	evalEvery, sample         int
 	temperature, topP         float64
+
+	// settings is every flag's value that all ranks must share.
+	settings map[string]string
 }
 
 const usage = `Trains a byte-level GPT, whose every second block is a Switchyard mixture-of-experts layer, on a text,
@@ -75,6 +79,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 	if len(set.faults) == 0 {
 		faults = append(faults, o.contradictions()...)
 	}
+	o.settings = set.values("ranks", "transport", "insecure", "text", "json", "svg", "progress")
 	return o, errors.Join(faults...)
 }
 
@@ -83,8 +88,9 @@ func (o *options) declare(f *flagSet) {
 	const large = 1 << 20
 	integer(f, &o.ranks, "ranks", 4, 1, launch.MaxRanks, "number of ranks")
 	choice(f, &o.transport, "transport", "how ranks talk", inprocTransport, tcpTransport)
+	f.BoolVar(&o.insecure, "insecure", false, "let ranks of several machines talk, although nothing is encrypted or authenticated")
 
-	integer(f, &o.steps, "steps", 400, 1, large, "optimiser steps")
+	integer(f, &o.steps, "steps", 300, 1, large, "optimiser steps")
 	integer(f, &o.batch, "batch", 16, 1, large, "sequences of a step, over all ranks")
 	integer(f, &o.groups, "groups", 8, 1, large, "groups of whole sequences that a batch is cut into; they are spread over the ranks, and capacity counts within one")
 	number(f, &o.lr, "lr", 3e-3, 1e-9, 1, "highest learning rate")
@@ -92,7 +98,7 @@ func (o *options) declare(f *flagSet) {
 	integer(f, &o.warmup, "warmup", 30, 0, large, "steps until the highest learning rate")
 	f.Uint64Var(&o.seed, "seed", 1, "seed of parameters, batches and sample")
 
-	integer(f, &o.seq, "seq", 128, 1, 1<<16, "bytes of a sequence")
+	integer(f, &o.seq, "seq", 64, 1, 1<<16, "bytes of a sequence")
 	integer(f, &o.dim, "dim", 128, 1, 1<<16, "width of the model, a multiple of -heads")
 	integer(f, &o.heads, "heads", 4, 1, 1<<10, "attention heads of a block")
 	integer(f, &o.layers, "layers", 4, 1, 1<<10, "blocks; every second one has experts")

@@ -13,6 +13,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/launch"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
 // failure is a rank's error.
@@ -37,9 +38,18 @@ func runGoroutines(ctx context.Context, o options, s screen) error {
 	return errors.Join(errs...)
 }
 
+// launched reports whether a launcher started this process as a rank of a job.
+func launched() (bool, error) {
+	place, err := rendezvous.Detect(rendezvous.Place{}, os.Getenv)
+	return place.Source != alone, err
+}
+
+// alone is what rendezvous calls a process that no launcher started.
+const alone = "alone"
+
 // runLaunched runs the one rank that a launcher started this process as.
 func runLaunched(ctx context.Context, o options, s screen) error {
-	world, err := switchyard.Join(ctx, switchyard.JoinConfig{})
+	world, err := switchyard.Join(ctx, switchyard.JoinConfig{Settings: o.settings, Insecure: o.insecure})
 	if err != nil {
 		return err
 	}
