@@ -3,6 +3,7 @@ package switchyard
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
@@ -31,6 +32,7 @@ type Layer struct {
 	grads   gradients
 	stats   Stats
 	rows    blas32.General // scratch: rows sorted by expert
+	weights []float32      // scratch: gradients of the rows' weights
 	y, dx   blas32.General
 }
 
@@ -157,8 +159,8 @@ func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.Gene
 	defer l.release(p)
 
 	rows := l.packed(len(p.decision.Token))
-	weights := make([]float32, len(p.decision.Token))
-	p.decision.RestoreBackward(rows, weights, p.answers, dy)
+	l.weights = slices.Grow(l.weights[:0], rows.Rows)[:rows.Rows]
+	p.decision.RestoreBackward(rows, l.weights, p.answers, dy)
 	arrived, err := p.handle.Dispatch(ctx, rows)
 	if err != nil {
 		return blas32.General{}, err
@@ -170,7 +172,7 @@ func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.Gene
 	l.dx = zeroed(resize(l.dx, p.x.Rows, l.cfg.Dim))
 	p.decision.OrderBackward(l.dx, back)
 	err = l.gate.Backward(p.decision, p.x, router.Gradient{
-		Weights: weights, LossScale: p.batch.lossScale(p.ends), FirstLeaf: p.batch.firstLeaf(l.world.Rank()), DX: l.dx,
+		Weights: l.weights, LossScale: p.batch.lossScale(p.ends), FirstLeaf: p.batch.firstLeaf(l.world.Rank()), DX: l.dx,
 	})
 	if err != nil {
 		return blas32.General{}, err

@@ -3,17 +3,22 @@ package switchyard
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/param"
 )
 
 // gradients holds what backward passes since the last Step add up to, over all ranks that share the parameters.
 type gradients struct {
-	gate, experts []float32
+	gate, experts total
 	passes        int
 }
+
+// total is the gradient of one set of parameters, and room for that of the next pass.
+type total struct{ sum, next []float32 }
 
 // Step sums the gradients of shared parameters over the ranks that share them — the gate's over all, an
 // expert's over its copies — gives them to the optimiser, and forgets them. At least one Backward must have
@@ -26,10 +31,10 @@ func (l *Layer) Step(ctx context.Context, optimizer expert.Optimizer) error {
 		panic("switchyard: Step without a Backward")
 	}
 	if gate := l.gate.Params(); gate != nil {
-		optimizer.Update(gate, l.grads.gate)
+		optimizer.Update(gate, l.grads.gate.sum)
 	}
 	if experts := l.experts.Params(); experts != nil {
-		optimizer.Update(experts, l.grads.experts)
+		optimizer.Update(experts, l.grads.experts.sum)
 	}
 	l.grads.passes = 0
 	return nil
@@ -43,37 +48,34 @@ func (l *Layer) reduce(ctx context.Context) error {
 		return nil
 	}
 	l.pending = nil
-	gate, err := l.sumOver(ctx, l.everyone, p.batch.leaves, l.gate.Params(), l.grads.gate)
-	if err != nil {
+	if err := l.sumOver(ctx, l.everyone, p.batch.leaves, l.gate.Params(), &l.grads.gate); err != nil {
 		return fmt.Errorf("switchyard: gradients of the gate: %w", err)
 	}
 	perCopy := make([]int, l.layout.copies)
 	for r, n := range p.batch.leaves {
 		perCopy[r/l.layout.parallel] += n
 	}
-	experts, err := l.sumOver(ctx, l.replicas, perCopy, l.experts.Params(), l.grads.experts)
-	if err != nil {
+	if err := l.sumOver(ctx, l.replicas, perCopy, l.experts.Params(), &l.grads.experts); err != nil {
 		return fmt.Errorf("switchyard: gradients of the experts: %w", err)
 	}
-	l.grads = gradients{gate: gate, experts: experts, passes: l.grads.passes + 1}
+	l.grads.passes++
 	return nil
 }
 
-// sumOver adds set's gradient, summed over the ranks of comm that hold leaves each, to total, and returns it.
-func (l *Layer) sumOver(ctx context.Context, comm *collective.Comm, leaves []int, set *param.Set, total []float32) ([]float32, error) {
+// sumOver adds set's gradient, summed over the ranks of comm that hold leaves each, to what earlier passes gave.
+func (l *Layer) sumOver(ctx context.Context, comm *collective.Comm, leaves []int, set *param.Set, t *total) error {
 	if set == nil {
-		return nil, nil
+		return nil
 	}
-	sum, n := make([]float32, len(set.Value)), len(set.Value)
-	if err := comm.AllReduceTree(ctx, leaves, [][]float32{sum}, set.Grad); err != nil {
-		return nil, err
+	t.next = slices.Grow(t.next[:0], len(set.Value))[:len(set.Value)]
+	if err := comm.AllReduceTree(ctx, leaves, [][]float32{t.next}, set.Grad); err != nil {
+		return err
 	}
 	set.Grad.Reset()
-	if l.grads.passes == 0 || len(total) != n {
-		return sum, nil
+	if l.grads.passes == 0 {
+		t.sum, t.next = t.next, t.sum
+		return nil
 	}
-	for i, g := range sum {
-		total[i] += g
-	}
-	return total, nil
+	f32.Add(t.sum, t.next)
+	return nil
 }

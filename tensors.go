@@ -46,7 +46,7 @@ func (l *Layer) Gradients(ctx context.Context) ([]Tensor, error) {
 	if l.grads.passes == 0 {
 		panic("switchyard: Gradients without a Backward")
 	}
-	return l.tensors(ctx, l.grads.gate, l.grads.experts)
+	return l.tensors(ctx, l.grads.gate.sum, l.grads.experts.sum)
 }
 
 // Load sets the layer's parameters on this rank from whole tensors, as Parameters returns them. Tensors that are

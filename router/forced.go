@@ -18,6 +18,9 @@ type Forced struct {
 
 var _ Router = Forced{}
 
+// String names the router: what Route does cannot be printed, nor compared between ranks.
+func (r Forced) String() string { return "by the caller" }
+
 // New is described at [Router].
 func (r Forced) New(s Shape) (Gate, error) {
 	faults := checkShape(s)

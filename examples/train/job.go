@@ -56,14 +56,16 @@ func (j *job) introduce(source string, bytes int) {
 	fmt.Fprintf(j.out, "text: %s, %d bytes, the last tenth held out\n", source, bytes)
 	fmt.Fprintf(j.out, "model: %d blocks of width %d, %d dense parameters, %d layers of %d experts of which a byte takes %d\n",
 		o.layers, o.dim, dense, len(j.layers), o.experts, o.topk)
-	fmt.Fprintf(j.out, "ranks: %d over %s (%s)\n\n", j.world.Size(), transportName(j.world), j.world.Source())
+	fmt.Fprintf(j.out, "ranks: %d over %s (%s)\n\n", j.world.Size(), j.transportName(), j.world.Source())
 }
 
-func transportName(w *switchyard.World) string {
-	if name := transport.CapabilitiesOf(w.Transport()).Name; name != "" {
-		return name
+// transportName names what the ranks talk over. A lone rank talks to nobody, over whatever was asked for.
+func (j *job) transportName() string {
+	name := transport.CapabilitiesOf(j.world.Transport()).Name
+	if name == "" || j.world.Size() == 1 {
+		return j.options.transport
 	}
-	return "an unnamed transport"
+	return name
 }
 
 // train runs all steps.
@@ -119,7 +121,7 @@ func (j *job) finish(ctx context.Context) error {
 	if j.world.Rank() != 0 {
 		return nil
 	}
-	j.result.Ranks, j.result.Transport = j.world.Size(), transportName(j.world)
+	j.result.Ranks, j.result.Transport = j.world.Size(), j.transportName()
 	j.result.Steps, j.result.Seed = o.steps, o.seed
 	j.result.ValLoss, j.result.BigramValLoss = held.loss, newBigram(j.data.train).heldOutLoss(j.data)
 	j.result.ParamSHA256 = sum

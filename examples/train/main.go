@@ -56,7 +56,9 @@ func start(ctx context.Context, o options, args []string, stdout, stderr io.Writ
 	case err != nil:
 		return err
 	case isRank:
-		return runLaunched(ctx, o, newScreen(stdout, o.progress))
+		err := runLaunched(ctx, o, newScreen(stdout, o.progress))
+		awaitInterrupt(ctx, err)
+		return err
 	case o.transport == inprocTransport:
 		return runGoroutines(ctx, o, newScreen(stdout, o.progress))
 	default:
@@ -75,6 +77,19 @@ func conclude(ctx context.Context, err error, stderr io.Writer) int {
 	}
 	complain(stderr, err)
 	return failedCode
+}
+
+// awaitInterrupt gives an interrupt that all ranks get a moment to reach this one as well: another rank's farewell may
+// be faster, and would look like a failure.
+func awaitInterrupt(ctx context.Context, err error) {
+	const moment = 100 * time.Millisecond
+	if err == nil {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(moment):
+	}
 }
 
 // complain prints each of the errors joined in err on a line of its own.

@@ -90,7 +90,7 @@ func (o *options) declare(f *flagSet) {
 	choice(f, &o.transport, "transport", "how ranks talk", inprocTransport, tcpTransport)
 	f.BoolVar(&o.insecure, "insecure", false, "let ranks of several machines talk, although nothing is encrypted or authenticated")
 
-	integer(f, &o.steps, "steps", 300, 1, large, "optimiser steps")
+	integer(f, &o.steps, "steps", 400, 1, large, "optimiser steps")
 	integer(f, &o.batch, "batch", 16, 1, large, "sequences of a step, over all ranks")
 	integer(f, &o.groups, "groups", 8, 1, large, "groups of whole sequences that a batch is cut into; they are spread over the ranks, and capacity counts within one")
 	number(f, &o.lr, "lr", 3e-3, 1e-9, 1, "highest learning rate")
@@ -108,7 +108,7 @@ func (o *options) declare(f *flagSet) {
 	integer(f, &o.topk, "topk", 2, 1, 1<<16, "experts that a byte goes to, at most -experts")
 	integer(f, &o.expertHidden, "expert-hidden", 256, 1, large, "hidden units of an expert")
 	number(f, &o.capacity, "capacity", 1.25, 0, large, "how much above its even share an expert takes of a group; 0 is no bound")
-	number(f, &o.balance, "balance", 0.01, 0, 1000, "coefficient of the balance loss")
+	number(f, &o.balance, "balance", 0.02, 0, 1000, "coefficient of the balance loss")
 
 	f.StringVar(&o.text, "text", "", "`file` to learn; default is the text in Go's source tree")
 	f.StringVar(&o.json, "json", "", "`file` to write the results to, as one JSON object")

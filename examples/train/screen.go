@@ -53,8 +53,8 @@ func fit(text string, out io.Writer) string {
 		return text
 	}
 	width, _, err := term.GetSize(int(f.Fd()))
-	if runes := []rune(text); err == nil && len(runes) >= width {
-		return string(runes[:max(width-1, 0)])
+	if runes := []rune(text); err == nil && width > 0 && len(runes) >= width { // a width of 0 is one that nobody knows
+		return string(runes[:width-1])
 	}
 	return text
 }
