@@ -43,6 +43,7 @@ func freeAddr(t *testing.T) string {
 }
 
 func TestSameBitsOverTCP(t *testing.T) {
+	needExactProducts(t)
 	r := rand.New(rand.NewPCG(1, 2))
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
 	cfg := layersUnderTest()["drops"]

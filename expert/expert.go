@@ -38,6 +38,8 @@ type Group interface {
 	// Backward takes the loss's gradient with respect to the answers, returns the one with respect to the rows of
 	// x, and gives each leaf's gradient of the parameters to Params().Grad. dy must stay as it is until
 	// Backward returns; the result is valid until the next call on the group. It consumes saved, which must not be used again.
+	// Passes may be in flight together and go back in any order, but between two resets of Params().Grad
+	// their leaves must ascend.
 	Backward(saved Saved, dy blas32.General) (dx blas32.General)
 }
 

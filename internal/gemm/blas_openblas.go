@@ -11,7 +11,7 @@ import (
 
 // Exact says whether [Gemm] keeps its promise to the bit in this build. OpenBLAS fuses products with sums and picks
 // its order of summation by shape and processor. With version 0.3.21 on Zen 4 nearly every product differs from
-// the definition in its last bits, and in a quarter of random shapes a row's bits depend on how many other rows there are.
+// the definition in its last bits, and in about a fifth of random shapes a row's bits depend on how many other rows there are.
 const Exact = false
 
 // Name returns what multiplies matrices here: avx512, avx2, go or openblas.

@@ -62,7 +62,7 @@ func side(r *rand.Rand, large int) int {
 // TestSetsMatchDefinition also finds writes between the rows of c, which hold NaN there.
 func TestSetsMatchDefinition(t *testing.T) {
 	r := seeded(t)
-	for range 600 {
+	for range 300 {
 		p := newProblem(r, side(r, 150), side(r, 2*blockDepth+40), side(r, blockWidth+100))
 		want := p.byDefinition()
 		for _, s := range sets() {

@@ -51,12 +51,6 @@ func (s *set) packPanel(dst []float32, b view, k, n, nr int) {
 		s.transpose(dst, nr, b, k, n)
 		return
 	}
-	if n == maxCols {
-		for p := range k {
-			*(*[maxCols]float32)(dst[p*maxCols:]) = *(*[maxCols]float32)(b.data[p*b.rs:])
-		}
-		return
-	}
 	for p := range k {
 		copy(dst[p*nr:p*nr+n], b.data[p*b.rs:p*b.rs+n])
 	}

@@ -1,6 +1,10 @@
 package tree
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/switchyard-moe/switchyard/internal/f32"
+)
 
 // Sum adds up float32 vectors of one length over a fixed binary tree of leaves. The holder of some leaves enters
 // them in ascending order with Leaf, and reads the subtrees that it holds whole with Nodes, or the sum of all with
@@ -66,7 +70,7 @@ func (s *Sum) Total() []float32 {
 	// Addition commutes bit for bit, so the right operand may be the one that is overwritten.
 	copy(s.total, s.nodes[last].Sum)
 	for i := last - 1; i >= 0; i-- {
-		Add(s.total, s.nodes[i].Sum)
+		f32.Add(s.total, s.nodes[i].Sum)
 	}
 	return s.total
 }

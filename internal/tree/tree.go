@@ -8,7 +8,11 @@
 // together are summed to the root ([Fold]), and every split of the leaves gives the same bits.
 package tree
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/switchyard-moe/switchyard/internal/f32"
+)
 
 // Place says where a node stands: it covers the leaves from Index<<Level up to but not including (Index+1)<<Level.
 type Place struct {
@@ -75,7 +79,7 @@ func Fold(nodes []Node) []float32 {
 	}
 	// What is left is the right edge of the tree: each node is passed up until it meets the one before it.
 	for i := kept - 1; i > 0; i-- {
-		Add(nodes[i-1].Sum, nodes[i].Sum)
+		f32.Add(nodes[i-1].Sum, nodes[i].Sum)
 	}
 	return nodes[0].Sum
 }
@@ -85,7 +89,7 @@ func merge(nodes []Node) int {
 	n := len(nodes)
 	for n > 1 && siblings(nodes[n-2].Place(), nodes[n-1].Place()) {
 		left := &nodes[n-2]
-		Add(left.Sum, nodes[n-1].Sum)
+		f32.Add(left.Sum, nodes[n-1].Sum)
 		up := left.Place().parent()
 		left.Level, left.Index = up.Level, up.Index
 		n--

@@ -149,24 +149,6 @@ func TestMistakesPanic(t *testing.T) {
 	require.Nil(t, tree.Fold(nil))
 }
 
-func TestAddElementwise(t *testing.T) {
-	for n := range 40 {
-		dst, src := make([]float32, n+1), make([]float32, n+3)
-		for i := range src {
-			src[i] = float32(i) * 0.1
-		}
-		for i := range dst {
-			dst[i] = float32(i) * -0.7
-		}
-		want := slices.Clone(dst)
-		for i := range n {
-			want[i] += src[i]
-		}
-		tree.Add(dst[:n], src)
-		require.Equal(t, want, dst)
-	}
-}
-
 func TestSteadySumDoesNotAllocate(t *testing.T) {
 	s := tree.NewSum(100)
 	pass := func() {
@@ -178,16 +160,4 @@ func TestSteadySumDoesNotAllocate(t *testing.T) {
 	}
 	pass()
 	require.Zero(t, testing.AllocsPerRun(10, pass))
-}
-
-func BenchmarkAdd(b *testing.B) {
-	for _, n := range []int{64, 4096, 1 << 20} {
-		b.Run(fmt.Sprintf("floats=%d", n), func(b *testing.B) {
-			dst, src := make([]float32, n), make([]float32, n)
-			b.SetBytes(int64(4 * n))
-			for b.Loop() {
-				tree.Add(dst, src)
-			}
-		})
-	}
 }

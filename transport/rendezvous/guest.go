@@ -11,6 +11,10 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
+// errSelf: where nobody listens, a connection from a port of the system's choice can meet itself. It must be
+// dropped at once, because it keeps rank 0 from listening there.
+var errSelf = errors.New("nobody listens: the connection met itself")
+
 // visitor is the side of every rank but 0.
 type visitor struct {
 	cfg  Config
@@ -52,8 +56,17 @@ func (v *visitor) attempt(ctx context.Context) (t Table, final bool, err error) 
 		return Table{}, false, err
 	}
 	defer conn.Close()
+	if conn.LocalAddr().String() == conn.RemoteAddr().String() {
+		return Table{}, false, errSelf
+	}
 	defer interruptible(ctx, conn)()
-	if err := conn.SetDeadline(time.Now().Add(handshakePatience)); err != nil {
+	// Strangers in front of us may take rank 0's time. Whoever gives up and comes again leaves a connection behind
+	// that looks like a guest, so there is no coming again before this one ends.
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return Table{}, false, err
+	}
+	if err := ctx.Err(); err != nil { // it may have ended just before the deadline was set anew
 		return Table{}, false, err
 	}
 	if err := writeParcel(conn, kindHello, v.cfg.Job, v.mine.encode()); err != nil {
@@ -66,7 +79,7 @@ func (v *visitor) attempt(ctx context.Context) (t Table, final bool, err error) 
 	if err := v.judge(&p); err != nil {
 		return Table{}, !errors.Is(err, errStranger), err
 	}
-	return v.await(ctx, conn)
+	return v.await(conn)
 }
 
 // judge checks rank 0's first answer.
@@ -105,14 +118,7 @@ func (v *visitor) refused(body []byte) error {
 }
 
 // await waits, accepted, for the table or a verdict.
-func (v *visitor) await(ctx context.Context, conn net.Conn) (t Table, final bool, err error) {
-	deadline, _ := ctx.Deadline()
-	if err := conn.SetDeadline(deadline); err != nil {
-		return Table{}, false, err
-	}
-	if err := ctx.Err(); err != nil { // it may have ended just before the deadline was set anew
-		return Table{}, false, err
-	}
+func (v *visitor) await(conn net.Conn) (t Table, final bool, err error) {
 	p, err := readParcel(conn, max(maxBodyBytes, maxTableBytes(v.cfg.Size)))
 	switch {
 	case err != nil:

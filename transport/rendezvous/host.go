@@ -46,9 +46,9 @@ type event struct {
 
 // receive runs the meeting at rank 0.
 func receive(parent context.Context, cfg Config) (Table, error) {
-	listen, err := net.Listen("tcp", cfg.Addr)
+	listen, err := listenAt(parent, cfg)
 	if err != nil {
-		return Table{}, addressTaken(parent, cfg, err)
+		return Table{}, err
 	}
 	ctx, cancel := context.WithCancel(parent)
 	h := &host{
@@ -66,15 +66,28 @@ func receive(parent context.Context, cfg Config) (Table, error) {
 	return table, err
 }
 
-// addressTaken explains why rank 0 cannot listen. If another rank 0 of this job is there, it says so itself.
-func addressTaken(ctx context.Context, cfg Config, listenErr error) error {
-	ctx, cancel := context.WithTimeout(ctx, handshakePatience)
+// listenAt opens rank 0's listener. An address that is taken is tried again for a while: a connection of another
+// process may hold the port by chance, and another rank 0 of this job, if it is that, says so itself.
+func listenAt(parent context.Context, cfg Config) (net.Listener, error) {
+	ctx, cancel := context.WithTimeout(parent, min(cfg.Timeout, handshakePatience))
 	defer cancel()
 	v := visitor{cfg: cfg, mine: cfg.claim()}
-	if _, final, err := v.attempt(ctx); final && err != nil {
-		return err
+	for {
+		l, err := net.Listen("tcp", cfg.Addr)
+		if err == nil {
+			return l, nil
+		}
+		if _, final, told := v.attempt(ctx); final && told != nil {
+			return nil, told
+		}
+		timer := time.NewTimer(retryFirst)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, &transport.Error{Rank: cfg.Rank, Op: opName, Err: err}
+		}
 	}
-	return &transport.Error{Rank: cfg.Rank, Op: opName, Err: listenErr}
 }
 
 // run decides about whoever comes until all are here or the job has failed.

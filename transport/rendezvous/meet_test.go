@@ -3,9 +3,10 @@ package rendezvous
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
+	crand "crypto/rand"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"strings"
@@ -22,10 +23,14 @@ import (
 const prompt = 2 * time.Second
 
 func freeAddr(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	for {
+		// Below the ephemeral range: no outgoing connection of this machine takes it meanwhile.
+		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			require.NoError(t, l.Close())
+			return addr
+		}
+	}
 }
 
 type outcome struct {
@@ -233,7 +238,7 @@ func TestMeetEndsWithItsContext(t *testing.T) {
 // strangers are the first bytes of whoever knocks at an open port.
 func strangers() map[string][]byte {
 	random := make([]byte, 4096)
-	_, _ = rand.Read(random)
+	_, _ = crand.Read(random)
 	huge := make([]byte, headBytes)
 	copy(huge, []byte{0x53, 0x57, 0x59, 0x52, 0, 1, 0, 1})
 	copy(huge[40:], []byte{0xff, 0xff, 0xff, 0xff})

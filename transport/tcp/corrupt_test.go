@@ -2,6 +2,7 @@ package tcp
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -44,17 +45,17 @@ func requireBroken(t *testing.T, ends []*Transport, culprit transport.Rank, want
 func TestEveryCorruptByteIsFoundAndBlamed(t *testing.T) {
 	clean := frameOf(header{tag: 5, seq: 1}, []byte("payload"))
 	for i := range clean {
-		if testing.Short() && i%7 != 0 {
-			continue
-		}
-		ends := openAll(t, 2, nil)
-		bad := append([]byte(nil), clean...)
-		bad[i] ^= 0x40
-		inject(t, ends[1], ends[0], bad)
-		_, err := ends[0].Recv(t.Context(), 1, 5, make([]byte, 64))
-		require.ErrorIs(t, err, transport.ErrCorrupt, "byte %d", i)
-		require.Equal(t, transport.Rank(1), transport.CulpritOf(err))
-		closeAll(ends)
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			ends := openAll(t, 2, nil)
+			bad := append([]byte(nil), clean...)
+			bad[i] ^= 0x40
+			inject(t, ends[1], ends[0], bad)
+			_, err := ends[0].Recv(t.Context(), 1, 5, make([]byte, 64))
+			require.ErrorIs(t, err, transport.ErrCorrupt)
+			require.Equal(t, transport.Rank(1), transport.CulpritOf(err))
+			closeAll(ends)
+		})
 	}
 }
 

@@ -2,6 +2,8 @@ package tcp
 
 import (
 	"context"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
@@ -16,16 +18,22 @@ func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // freeAddr returns a loopback address that nobody listens on.
 func freeAddr(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	for {
+		// Below the ephemeral range: no outgoing connection of this machine takes it meanwhile.
+		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			require.NoError(t, l.Close())
+			return addr
+		}
+	}
 }
 
 // openAll joins n ranks in this process; each may change its configuration.
 func openAll(t testing.TB, n int, change func(c *Config)) []*Transport {
 	addr := freeAddr(t)
 	ends, errs := make([]*Transport, n), make([]error, n)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	var wg sync.WaitGroup
 	for r := range n {
 		wg.Go(func() {
@@ -33,7 +41,9 @@ func openAll(t testing.TB, n int, change func(c *Config)) []*Transport {
 			if change != nil {
 				change(&cfg)
 			}
-			ends[r], errs[r] = Join(context.Background(), cfg)
+			if ends[r], errs[r] = Join(ctx, cfg); errs[r] != nil {
+				cancel() // the others would wait for it in vain
+			}
 		})
 	}
 	wg.Wait()

@@ -169,11 +169,9 @@ func (m *mesh) dialOnce(j transport.Rank, addr string, l lane) (*net.TCPConn, er
 	return conn, nil
 }
 
-// greet says hello on a connection that this rank dialled, and checks the answer.
+// greet says hello on a connection that this rank dialled, and checks the answer. It waits for that as long as
+// there is time: strangers may stand in front, and a lane given up here would be taken for open there.
 func (m *mesh) greet(conn *net.TCPConn, j transport.Rank, l lane) error {
-	if err := conn.SetDeadline(time.Now().Add(helloPatience)); err != nil {
-		return err
-	}
 	mine := m.hello
 	mine.lane, mine.to = l, j
 	if err := writeHello(conn, &mine); err != nil {

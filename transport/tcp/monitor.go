@@ -22,8 +22,8 @@ func (t *Transport) monitor() {
 			return
 		case <-t.broken:
 			return
-		case now := <-ticker.C:
-			now = time.Now() // a tick may have waited as long as this process has been stopped
+		case <-ticker.C:
+			now := time.Now() // a tick may have waited as long as this process has been stopped
 			if now.Sub(last) > t.cfg.DeadAfter/2 {
 				t.forgive(now)
 			}
