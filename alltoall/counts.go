@@ -22,7 +22,7 @@ const (
 // refused stands in the place of the tokens when the sender could not route them.
 const refused = math.MaxUint32
 
-// ErrRefused: a peer could not route its tokens and called Refuse instead of Dispatch.
+// ErrRefused says that a peer could not route its tokens and called Refuse instead of Dispatch.
 var ErrRefused = errors.New("peer could not route its tokens")
 
 // announcement is what a rank says that it will send: rows for each expert hosted here, not yet cut by leaf.

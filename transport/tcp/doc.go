@@ -18,7 +18,7 @@
 //
 // # Wire
 //
-// Both lanes speak the frames of frame.go. A message is one or more frames of at most 256 KiB that follow
+// Both lanes speak the frames of frame.go. A message is one or more frames of at most 1 MiB that follow
 // each other directly. A lane opens with the fixed-size hello of hello.go in both directions.
 //
 // # Faults

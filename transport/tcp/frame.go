@@ -20,7 +20,7 @@ import (
 //	16  uint64  tag
 //	24  uint64  sequence number on this lane and direction, from 1
 //	32  uint64  length of the whole message in bytes
-//	40  uint32  CRC-32C of the payload
+//	40  uint32  CRC-32C of the payload, or zero where [Config.NoPayloadSums] is set
 //	44  uint32  CRC-32C of the 44 bytes before
 const (
 	frameMagic   = 0x53575946
@@ -29,9 +29,13 @@ const (
 	headerSumAt  = 44
 )
 
-// maxFramePayload bounds a frame of data. 256 KiB stays in a core's second-level cache between the pass that
-// sums it and the kernel's copy.
-const maxFramePayload = 256 << 10
+const (
+	// maxFramePayload bounds a frame of data.
+	maxFramePayload = 1 << 20
+	// summedFramePayload is the frame that is sent where payloads are summed: 256 KiB stays in a core's
+	// second-level cache between the pass that sums it and the kernel's copy.
+	summedFramePayload = 256 << 10
+)
 
 type frameKind uint8
 

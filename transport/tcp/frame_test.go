@@ -31,13 +31,13 @@ func TestEveryFlippedHeaderBitIsFound(t *testing.T) {
 func TestCheckDataNamesTheLimit(t *testing.T) {
 	for want, h := range map[string]header{
 		"limit 100":       {kind: kindData, length: 8, message: 101},
-		"limit 262144":    {kind: kindData, length: maxFramePayload + 1, message: maxFramePayload + 1},
+		"limit 1048576":   {kind: kindData, length: maxFramePayload + 1, message: maxFramePayload + 1},
 		"in a message of": {kind: kindData, length: 9, message: 8},
 		"empty frame":     {kind: kindData, length: 0, message: 8},
 		"of kind 2":       {kind: kindHeartbeat},
 	} {
 		limit := uint64(100)
-		if want == "limit 262144" {
+		if want == "limit 1048576" {
 			limit = 1 << 30
 		}
 		require.ErrorContains(t, h.checkData(limit), want)

@@ -67,6 +67,11 @@ func TestUnevenAndEmptyMessages(t *testing.T) {
 	allToAll(t, openAll(t, 3, nil), 20, func(int, int) int { return 0 })
 }
 
+func TestWithoutPayloadSums(t *testing.T) {
+	ends := openAll(t, 3, func(c *Config) { c.NoPayloadSums = true })
+	allToAll(t, ends, 3, func(from, to int) int { return 3_000_001 * from * to })
+}
+
 func TestManyTagsOutOfOrder(t *testing.T) {
 	const tags = 2000
 	ends := openAll(t, 2, nil)

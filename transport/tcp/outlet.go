@@ -111,10 +111,13 @@ func (out *outlet) rouse() {
 // so that a message given up before that leaves no gap.
 func (o *outgoing) frame() {
 	out := &o.p.out
-	n := min(o.total-o.framed, maxFramePayload)
+	n := min(o.total-o.framed, o.p.t.framePayload)
 	h := header{
 		kind: kindData, epoch: o.p.t.cfg.Epoch, length: uint32(n), tag: o.tag,
-		seq: out.seq + 1, message: uint64(o.total), sum: o.at.sum(0, n),
+		seq: out.seq + 1, message: uint64(o.total),
+	}
+	if o.p.in.summed {
+		h.sum = o.at.sum(0, n)
 	}
 	h.put(out.scratch)
 	o.head, o.headLen, o.left = 0, headerBytes, n

@@ -29,6 +29,7 @@ type peer struct {
 
 func newPeer(t *Transport, rank transport.Rank) *peer {
 	p := &peer{t: t, rank: rank, gone: make(chan struct{})}
+	p.in.summed = !t.cfg.NoPayloadSums
 	p.limit = t.cfg.MaxUnexpectedBytes
 	p.lastHeard.Store(time.Now().UnixNano())
 	return p
