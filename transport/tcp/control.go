@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/crc32c"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -29,7 +30,7 @@ func (p *peer) sendControl(kind frameKind, payload []byte) {
 	}
 	h := header{
 		kind: kind, epoch: p.t.cfg.Epoch, length: uint32(len(payload)), seq: p.controlSeq + 1,
-		message: uint64(len(payload)), sum: crcOf(0, payload),
+		message: uint64(len(payload)), sum: crc32c.Update(0, payload),
 	}
 	frame := make([]byte, headerBytes, headerBytes+len(payload))
 	h.put(frame)
@@ -82,7 +83,7 @@ func (p *peer) readControl(frame []byte, seq uint64) (header, []byte, error) {
 	if _, err := io.ReadFull(p.control, payload); err != nil {
 		return header{}, nil, err
 	}
-	if sum := crcOf(0, payload); sum != h.sum {
+	if sum := crc32c.Update(0, payload); sum != h.sum {
 		return header{}, nil, fmt.Errorf("control frame sums to %#08x, states %#08x: %w", sum, h.sum, transport.ErrCorrupt)
 	}
 	return h, payload, nil

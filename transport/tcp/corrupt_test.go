@@ -8,13 +8,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/internal/crc32c"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
 // inject writes raw bytes on the data lane from one rank to another, as a faulty rank or wire would.
 func inject(t *testing.T, from, to *Transport, raw []byte) {
 	for len(raw) > 0 {
-		n, err := from.peers[to.cfg.Rank].data.writev([][]byte{raw})
+		n, err := from.peers[to.cfg.Rank].data.writev([][]byte{raw}, false)
 		require.NoError(t, err)
 		raw = raw[n:]
 	}
@@ -23,7 +24,7 @@ func inject(t *testing.T, from, to *Transport, raw []byte) {
 // frameOf builds the frame that carries payload as a whole message.
 func frameOf(h header, payload []byte) []byte {
 	h.kind = kindData
-	h.length, h.message, h.sum = uint32(len(payload)), uint64(len(payload)), crcOf(0, payload)
+	h.length, h.message, h.sum = uint32(len(payload)), uint64(len(payload)), crc32c.Update(0, payload)
 	b := make([]byte, headerBytes)
 	h.put(b)
 	return append(b, payload...)

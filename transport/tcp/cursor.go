@@ -1,6 +1,6 @@
 package tcp
 
-import "hash/crc32"
+import "github.com/switchyard-moe/switchyard/internal/crc32c"
 
 // cursor walks over the concatenation of buffers that belong to somebody else and never changes the slice
 // that holds them.
@@ -70,7 +70,7 @@ func (c cursor) sum(crc uint32, n int) uint32 {
 		if len(b) > n {
 			b = b[:n]
 		}
-		crc = crc32.Update(crc, castagnoli, b)
+		crc = crc32c.Update(crc, b)
 		n -= len(b)
 		c.i, c.off = c.i+1, 0
 	}

@@ -4,8 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 
+	"github.com/switchyard-moe/switchyard/internal/crc32c"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -57,8 +57,6 @@ type header struct {
 	sum     uint32
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // put encodes h into b, which has room for headerBytes.
 func (h *header) put(b []byte) {
 	_ = b[headerBytes-1]
@@ -70,7 +68,7 @@ func (h *header) put(b []byte) {
 	binary.BigEndian.PutUint64(b[24:], h.seq)
 	binary.BigEndian.PutUint64(b[32:], h.message)
 	binary.BigEndian.PutUint32(b[40:], h.sum)
-	binary.BigEndian.PutUint32(b[headerSumAt:], crc32.Checksum(b[:headerSumAt], castagnoli))
+	binary.BigEndian.PutUint32(b[headerSumAt:], crc32c.Update(0, b[:headerSumAt]))
 }
 
 var errShortHeader = errors.New("short frame header")
@@ -85,7 +83,7 @@ func decodeHeader(b []byte) (header, error) {
 		return header{}, fmt.Errorf("frame magic %#08x, want %#08x: %w", m, uint32(frameMagic), transport.ErrCorrupt)
 	}
 	want := binary.BigEndian.Uint32(b[headerSumAt:])
-	if got := crc32.Checksum(b[:headerSumAt], castagnoli); got != want {
+	if got := crc32c.Update(0, b[:headerSumAt]); got != want {
 		return header{}, fmt.Errorf("frame header sums to %#08x, states %#08x: %w", got, want, transport.ErrCorrupt)
 	}
 	if b[4] != frameVersion {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/internal/crc32c"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -92,7 +93,7 @@ func TestCursor(t *testing.T) {
 	at.fill([]byte{6, 7, 8, 9})
 	out := make([]byte, 9)
 	from := cursor{bufs: bufs}
-	require.Equal(t, crcOf(0, []byte{1, 2, 3, 4, 5, 6, 7, 8, 9}), from.sum(0, 9))
+	require.Equal(t, crc32c.Update(0, []byte{1, 2, 3, 4, 5, 6, 7, 8, 9}), from.sum(0, 9))
 	from.drain(out[:4])
 	from.drain(out[4:])
 	require.Equal(t, []byte{1, 2, 3, 4, 5, 6, 7, 8, 9}, out)

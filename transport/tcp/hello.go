@@ -4,9 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"io"
 
+	"github.com/switchyard-moe/switchyard/internal/crc32c"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -56,7 +56,7 @@ func (h *hello) put(b []byte) {
 	binary.BigEndian.PutUint32(b[20:], h.epoch)
 	copy(b[24:], h.session[:])
 	copy(b[40:], h.terms[:])
-	binary.BigEndian.PutUint32(b[helloSumAt:], crc32.Checksum(b[:helloSumAt], castagnoli))
+	binary.BigEndian.PutUint32(b[helloSumAt:], crc32c.Update(0, b[:helloSumAt]))
 }
 
 // decodeHello decodes b, which has helloBytes bytes.
@@ -67,7 +67,7 @@ func decodeHello(b []byte) (hello, error) {
 	if v := binary.BigEndian.Uint16(b[4:]); v != helloVersion {
 		return hello{}, fmt.Errorf("hello version %d, want %d: %w", v, helloVersion, transport.ErrMismatch)
 	}
-	if crc32.Checksum(b[:helloSumAt], castagnoli) != binary.BigEndian.Uint32(b[helloSumAt:]) {
+	if crc32c.Update(0, b[:helloSumAt]) != binary.BigEndian.Uint32(b[helloSumAt:]) {
 		return hello{}, fmt.Errorf("hello with a wrong checksum: %w", transport.ErrCorrupt)
 	}
 	h := hello{

@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync/atomic"
 
+	"github.com/switchyard-moe/switchyard/internal/crc32c"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -150,7 +151,7 @@ func (in *inlet) payload(s *socket) (int, error) {
 	if n := min(in.w-in.r, in.left); n > 0 {
 		in.dst.fill(in.buf[in.r : in.r+n])
 		if in.summed {
-			in.sum = crcOf(in.sum, in.buf[in.r:in.r+n])
+			in.sum = crc32c.Update(in.sum, in.buf[in.r:in.r+n])
 		}
 		in.r += n
 		in.left -= n

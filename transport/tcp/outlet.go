@@ -136,7 +136,7 @@ func (o *outgoing) write() (n int, full bool, err error) {
 		vec = append(vec, out.scratch[o.head:o.headLen])
 	}
 	vec = o.at.next(vec, o.left)
-	if n, err = o.p.data.writev(vec); err != nil {
+	if n, err = o.p.data.writev(vec, o.framed < o.total); err != nil {
 		return 0, true, err
 	}
 	if o.head == 0 {

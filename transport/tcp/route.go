@@ -2,12 +2,9 @@ package tcp
 
 import (
 	"fmt"
-	"hash/crc32"
 
 	"github.com/switchyard-moe/switchyard/transport"
 )
-
-func crcOf(sum uint32, b []byte) uint32 { return crc32.Update(sum, castagnoli, b) }
 
 // route decides where the payload of the open frame goes: to the waiter that asked for the message, or to the
 // memory for unexpected ones. The caller holds the reader role.

@@ -35,8 +35,9 @@ func (s *socket) readv(bufs [][]byte) (int, error) {
 	return outcome(n, err)
 }
 
-// writev writes from bufs as much as the kernel takes, or returns errAgain with 0.
-func (s *socket) writev(bufs [][]byte) (int, error) {
+// writev writes from bufs as much as the kernel takes, or returns errAgain with 0. That more follows makes no
+// difference here.
+func (s *socket) writev(bufs [][]byte, _ bool) (int, error) {
 	if err := s.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		return 0, err
 	}

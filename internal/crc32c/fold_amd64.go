@@ -1,0 +1,39 @@
+//go:build !purego
+
+package crc32c
+
+import (
+	"hash/crc32"
+
+	"golang.org/x/sys/cpu"
+)
+
+// wide tells whether fold may be called. It is a variable so that tests can switch it off.
+var wide = cpu.X86.HasAVX512F && cpu.X86.HasAVX512VPCLMULQDQ
+
+const (
+	foldBytes = 256
+	// foldAbove is the length from which folding pays, with the 64 bytes that it leaves over.
+	foldAbove = 32 * foldBytes
+)
+
+// fold reduces blocks times 256 bytes at p, at least one block, to 64 bytes with the same checksum. state is the inverted
+// checksum of what came before.
+//
+// Four registers of four 128-bit lanes each hold a remainder of all bytes so far, as a polynomial over GF(2)
+// with reflected bits. A step multiplies a lane's halves by x^(2048+31) and x^(2048-33) modulo the checksum's
+// polynomial, which moves it 256 bytes on, and adds the next bytes. (Gopal, Ozturk et al., "Fast CRC
+// Computation for Generic Polynomials Using PCLMULQDQ Instruction", Intel 2009.)
+//
+//go:noescape
+func fold(p *byte, blocks int, state uint32, rest *[64]byte)
+
+// updateLong takes most of a long p into crc, and returns what is left of it.
+func updateLong(crc uint32, p []byte) (uint32, []byte) {
+	if !wide || len(p) < foldAbove {
+		return crc, p
+	}
+	var rest [64]byte
+	fold(&p[0], len(p)/foldBytes, ^crc, &rest)
+	return crc32.Update(^uint32(0), castagnoli, rest[:]), p[len(p)/foldBytes*foldBytes:]
+}
