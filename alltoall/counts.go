@@ -36,14 +36,10 @@ func (x *Exchange) exchangeCounts(ctx context.Context, c Counts) ([]announcement
 	x.nextTag()
 	me, in := x.rank(), make([][]byte, x.size())
 	var sends, recvs []transport.Message
-	for r := range x.size() {
-		out := x.encodeCounts(c, r)
-		if r == me {
-			in[r] = out
-			continue
-		}
+	in[me] = x.encodeCounts(c, me)
+	for _, r := range x.others() {
 		in[r] = make([]byte, 4*(countsHeader+x.place.Count(me)))
-		sends = append(sends, x.message(r, out))
+		sends = append(sends, x.message(r, x.encodeCounts(c, r)))
 		recvs = append(recvs, x.message(r, in[r]))
 	}
 	if err := x.run(ctx, "counts", sends, recvs); err != nil {

@@ -21,17 +21,12 @@ func (x *Exchange) dispatchRows(ctx context.Context, c Counts, from []announceme
 	in := x.pool.matrix(received, x.dim)
 	splits := make([][]byte, x.size())
 	var sends, recvs []transport.Message
-	row := 0
-	for r := range x.size() {
-		out := x.bytesOf(rows, row, sent[r])
-		row += sent[r]
-		if r == me {
-			splits[r] = x.encodeSplits(c, r)
-			x.scatterOwn(in, segments, out)
-			continue
-		}
+	out := x.runs(rows, sent)
+	splits[me] = x.encodeSplits(c, me)
+	x.scatterOwn(in, segments, out[me])
+	for _, r := range x.others() {
 		if sent[r] > 0 {
-			sends = append(sends, x.message(r, x.encodeSplits(c, r), out))
+			sends = append(sends, x.message(r, x.encodeSplits(c, r), out[r]))
 		}
 		if a := from[r]; sum(a.rows) > 0 {
 			splits[r] = make([]byte, 4*len(a.rows)*a.leaves)
@@ -50,6 +45,16 @@ func (x *Exchange) dispatchRows(ctx context.Context, c Counts, from []announceme
 	}
 	h := &Handle{x: x, plan: NewPlan(me, x.place, sent, counts)}
 	return h, h.lend(in), nil
+}
+
+// runs cuts rows into consecutive runs of the given lengths.
+func (x *Exchange) runs(rows blas32.General, lengths []int) [][]byte {
+	list, row := make([][]byte, len(lengths)), 0
+	for r, n := range lengths {
+		list[r] = x.bytesOf(rows, row, n)
+		row += n
+	}
+	return list
 }
 
 func (x *Exchange) sentRows(c Counts) []int {

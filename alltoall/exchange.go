@@ -87,6 +87,15 @@ func (x *Exchange) checkRows(op string, rows blas32.General, want int) {
 func (x *Exchange) rank() int { return int(x.t.Rank()) }
 func (x *Exchange) size() int { return x.t.Size() }
 
+// others lists the other ranks from the next one on, so that not everybody talks to the same one first.
+func (x *Exchange) others() []int {
+	list := make([]int, 0, x.size()-1)
+	for i := 1; i < x.size(); i++ {
+		list = append(list, (x.rank()+i)%x.size())
+	}
+	return list
+}
+
 // nextTag begins the next message round.
 func (x *Exchange) nextTag() transport.Tag {
 	x.seq++

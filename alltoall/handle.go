@@ -27,20 +27,14 @@ func (h *Handle) Combine(ctx context.Context, rows blas32.General) (blas32.Gener
 	x.nextTag()
 	back := x.pool.matrix(h.plan.SentRows(), x.dim)
 	var sends, recvs []transport.Message
-	row := 0
-	for r, n := range h.plan.Sent {
-		home := x.bytesOf(back, row, n)
-		row += n
-		out := x.segmentsOf(rows, h.plan.Segments, r)
-		if r == x.rank() {
-			gatherOwn(home, out)
-			continue
-		}
-		if length(out) > 0 {
+	home := x.runs(back, h.plan.Sent)
+	gatherOwn(home[x.rank()], x.segmentsOf(rows, h.plan.Segments, x.rank()))
+	for _, r := range x.others() {
+		if out := x.segmentsOf(rows, h.plan.Segments, r); length(out) > 0 {
 			sends = append(sends, x.message(r, out...))
 		}
-		if n > 0 {
-			recvs = append(recvs, x.message(r, home))
+		if len(home[r]) > 0 {
+			recvs = append(recvs, x.message(r, home[r]))
 		}
 	}
 	return h.finish(ctx, "combine", back, sends, recvs)
@@ -53,16 +47,11 @@ func (h *Handle) Dispatch(ctx context.Context, rows blas32.General) (blas32.Gene
 	x.nextTag()
 	in := x.pool.matrix(h.plan.Received(), x.dim)
 	var sends, recvs []transport.Message
-	row := 0
-	for r, n := range h.plan.Sent {
-		out := x.bytesOf(rows, row, n)
-		row += n
-		if r == x.rank() {
-			x.scatterOwn(in, h.plan.Segments, out)
-			continue
-		}
-		if n > 0 {
-			sends = append(sends, x.message(r, out))
+	out := x.runs(rows, h.plan.Sent)
+	x.scatterOwn(in, h.plan.Segments, out[x.rank()])
+	for _, r := range x.others() {
+		if len(out[r]) > 0 {
+			sends = append(sends, x.message(r, out[r]))
 		}
 		if pieces := x.segmentsOf(in, h.plan.Segments, r); length(pieces) > 0 {
 			recvs = append(recvs, x.message(r, pieces...))
