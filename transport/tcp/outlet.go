@@ -111,7 +111,7 @@ func (out *outlet) rouse() {
 // so that a message given up before that leaves no gap.
 func (o *outgoing) frame() {
 	out := &o.p.out
-	n := min(o.total-o.framed, o.p.t.framePayload)
+	n := min(o.total-o.framed, maxFramePayload)
 	h := header{
 		kind: kindData, epoch: o.p.t.cfg.Epoch, length: uint32(n), tag: o.tag,
 		seq: out.seq + 1, message: uint64(o.total),

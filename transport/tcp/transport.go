@@ -18,8 +18,6 @@ type Transport struct {
 	self  *peer
 	spins int // turns without progress before an operation sleeps
 
-	framePayload int // the most that one frame carries
-
 	wireBytes atomic.Uint64
 	sleepers  sleepers
 	ops       opPool
@@ -52,10 +50,6 @@ func newTransport(cfg Config) *Transport {
 		spins:   idleSpins,
 		broken:  make(chan struct{}),
 		closing: make(chan struct{}),
-	}
-	t.framePayload = summedFramePayload
-	if cfg.NoPayloadSums {
-		t.framePayload = maxFramePayload
 	}
 	for r := range t.peers {
 		t.peers[r] = newPeer(t, transport.Rank(r))
