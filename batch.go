@@ -9,14 +9,13 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
-	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
 // batch is the global batch: how many tokens and groups each rank of the world brought. Groups are the leaves
 // of the tree in which gradients are summed.
 type batch struct {
-	tokens, leaves []int // by rank
+	tokens, leaves []int // by rank; tokens that are padding left out
 	first          int   // the first rank of this copy of the experts
 }
 
@@ -25,16 +24,6 @@ func (b batch) firstLeaf(rank transport.Rank) int { return sum(b.leaves[:rank]) 
 // rowsOf says whose the rows are that a plan brought.
 func (b batch) rowsOf(p *alltoall.Plan) expert.Rows {
 	return expert.Rows{Experts: p.Experts, FirstLeaf: sum(b.leaves[:b.first]), Leaves: p.TotalLeaves(), Ends: p.Ends}
-}
-
-// lossScale is each group's share of the tokens of the global batch.
-func (b batch) lossScale(ends []int) []float32 {
-	scale, total, begin := make([]float32, len(ends)), float32(sum(b.tokens)), 0
-	for g, end := range ends {
-		scale[g] = float32(end-begin) / total
-		begin = end
-	}
-	return scale
 }
 
 // groupEnds cuts tokens into groups of size each, the last one maybe smaller; size 0 makes all of them one.
@@ -52,20 +41,22 @@ func groupEnds(tokens, size int) []int {
 	return ends
 }
 
-// countsOf counts the rows that go to each expert, by group of tokens.
-func countsOf(a *router.Assignment, ends []int) alltoall.Counts {
-	c := alltoall.Counts{Tokens: a.Tokens, Leaves: len(ends), Rows: make([]int, a.Experts*len(ends))}
-	for e := range a.Experts {
-		begin, end := a.Of(router.ExpertID(e))
-		g := 0
-		for _, token := range a.Token[begin:end] {
-			for int(token) >= ends[g] {
-				g++
-			}
-			c.Rows[e*c.Leaves+g]++
-		}
+// counts counts the rows that go to each expert, by group of tokens.
+func (p *pass) counts() alltoall.Counts {
+	c := alltoall.Counts{
+		Tokens: p.x.Rows, Padding: p.x.Rows - p.real,
+		Leaves: len(p.ends), Rows: make([]int, p.decision.Experts*len(p.ends)),
 	}
+	p.decision.CountRows(c.Rows, p.ends)
 	return c
+}
+
+// slots is the number of rows that each group sends to each expert, where the gate's rows are mixtures of tokens; else 0.
+func (l *Layer) slots() int {
+	if g, ok := l.gate.(interface{ Slots() int }); ok {
+		return g.Slots()
+	}
+	return 0
 }
 
 // census learns what every rank brought. With one copy of the experts the dispatch tells, so nothing is sent
@@ -76,13 +67,13 @@ func (l *Layer) census(ctx context.Context, p *pass, cause error) (batch, error)
 	if l.layout.copies == 1 {
 		return b, nil
 	}
-	const words = 3 // tokens, groups, 1 if routing failed
+	const words = 3 // tokens without padding, groups, 1 if routing failed
 	mine := make([]byte, 0, 4*words)
 	failed := 0
 	if cause != nil {
 		failed = 1
 	}
-	for _, n := range []int{p.x.Rows, len(p.ends), failed} {
+	for _, n := range []int{p.real, len(p.ends), failed} {
 		mine = binary.LittleEndian.AppendUint32(mine, uint32(n))
 	}
 	all := make([]byte, len(mine)*l.world.Size())
@@ -102,7 +93,10 @@ func (l *Layer) census(ctx context.Context, p *pass, cause error) (batch, error)
 // settle completes the batch from the plan, where the dispatch has told everything.
 func (l *Layer) settle(p *pass, plan *alltoall.Plan) {
 	if l.layout.copies == 1 {
-		p.batch.tokens, p.batch.leaves = plan.Tokens, plan.Leaves
+		p.batch.leaves = plan.Leaves
+		for r, n := range plan.Tokens {
+			p.batch.tokens = append(p.batch.tokens, n-plan.Padding[r])
+		}
 	}
 }
 

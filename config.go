@@ -19,6 +19,9 @@ type Config struct {
 	Router router.Router
 	// Expert is what the experts compute.
 	Expert expert.Expert
+	// Shared, where it is not nil, is one more expert, which answers every token with weight 1. Every rank keeps
+	// a copy of it.
+	Shared expert.Expert
 	// ExpertParallel is the number of consecutive ranks that share one copy of the experts. The world is cut into
 	// replicas of that many ranks, which see different tokens and sum their gradients. It must divide the
 	// world's size; 0 means all of it: one copy.
@@ -61,6 +64,7 @@ func (c Config) fields() string {
 	line("Experts", "%d", c.Experts)
 	line("Router", "%s", describe(c.Router))
 	line("Expert", "%s", describe(c.Expert))
+	line("Shared", "%s", describe(c.Shared))
 	line("ExpertParallel", "%d", c.ExpertParallel)
 	line("Group", "%d", c.Group)
 	line("Seed", "%d", c.Seed)

@@ -22,6 +22,7 @@ type Layer struct {
 	layout   layout
 	gate     router.Gate
 	experts  expert.Group
+	shared   expert.Group // nil without one
 	exchange *alltoall.Exchange
 	everyone *collective.Comm // over the world: the gate's gradients, token counts, configuration
 	replicas *collective.Comm // over the ranks that host the same experts
@@ -30,21 +31,28 @@ type Layer struct {
 	last    *pass // the forward pass that Backward belongs to
 	pending *pass // a backward pass whose gradients are not yet summed over ranks
 	grads   gradients
+	steps   int // taken
 	stats   Stats
 	rows    blas32.General // scratch: rows sorted by expert
 	weights []float32      // scratch: gradients of the rows' weights
 	y, dx   blas32.General
+	dshared blas32.General // scratch: gradient of the shared expert's answers
 }
 
 // pass is what one batch's forward pass leaves for its backward pass.
 type pass struct {
 	x        blas32.General
-	ends     []int // of the groups of this rank's tokens
+	side     router.Batch // what else is known of the tokens
+	ends     []int        // of the groups of this rank's tokens
+	real     int          // tokens that are not padding
 	batch    batch
 	decision *router.Decision
+	rounds   int // of counts that routing summed over the ranks
 	handle   *alltoall.Handle
 	saved    expert.Saved
 	answers  blas32.General // of the experts, home again, sorted by expert
+
+	sharedSaved expert.Saved
 }
 
 // NewLayer builds this rank's part of a layer. It talks to the other ranks to check that all were given the
@@ -77,8 +85,11 @@ func (l *Layer) build() (err error) {
 	if l.experts, err = l.cfg.Expert.New(expert.Shape{Dim: l.cfg.Dim, First: first, Count: end - first, Seed: l.cfg.Seed}); err != nil {
 		return err
 	}
+	if err = l.newShared(); err != nil {
+		return err
+	}
 	l.exchange, err = alltoall.New(l.world.view(l.layout.oneCopy()), alltoall.Config{
-		Placement: l.layout.place, Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows,
+		Placement: l.layout.place, Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows, LeafRows: l.slots(),
 	})
 	return err
 }
@@ -87,8 +98,16 @@ func (l *Layer) build() (err error) {
 // that every expert dropped gets zeros. x must stay as it is until Backward returns; y is valid until the next Forward.
 // A forward pass whose Backward was never called is forgotten.
 func (l *Layer) Forward(ctx context.Context, x blas32.General) (y blas32.General, err error) {
+	return l.ForwardBatch(ctx, x, router.Batch{})
+}
+
+// ForwardBatch is Forward for tokens of which there is more to say: which are padding, of which modality each is, its
+// number in the vocabulary, other features. Ends, Train and Step of side are the layer's to fill. Slices in it must
+// stay as they are until Backward returns. Padding is never routed nor counted, and its rows of y and dx are zeros.
+func (l *Layer) ForwardBatch(ctx context.Context, x blas32.General, side router.Batch) (y blas32.General, err error) {
 	l.forget()
-	p, err := l.forward(ctx, x, true)
+	p := l.newPass(x, side, true)
+	err = l.forward(ctx, p)
 	if err != nil {
 		return blas32.General{}, err
 	}
@@ -98,9 +117,14 @@ func (l *Layer) Forward(ctx context.Context, x blas32.General) (y blas32.General
 
 // Eval is Forward for evaluation: routers leave out what is for training alone, and nothing is kept for Backward.
 func (l *Layer) Eval(ctx context.Context, x blas32.General) (y blas32.General, err error) {
+	return l.EvalBatch(ctx, x, router.Batch{})
+}
+
+// EvalBatch is to Eval what ForwardBatch is to Forward.
+func (l *Layer) EvalBatch(ctx context.Context, x blas32.General, side router.Batch) (y blas32.General, err error) {
 	l.forget()
-	p, err := l.forward(ctx, x, false)
-	if err != nil {
+	p := l.newPass(x, side, false)
+	if err := l.forward(ctx, p); err != nil {
 		return blas32.General{}, err
 	}
 	l.release(p)
@@ -108,36 +132,36 @@ func (l *Layer) Eval(ctx context.Context, x blas32.General) (y blas32.General, e
 }
 
 // forward is the whole way of a token: route, order, dispatch, compute, combine, restore.
-func (l *Layer) forward(ctx context.Context, x blas32.General, train bool) (*pass, error) {
-	l.check("Forward", x)
-	p := &pass{x: x, ends: groupEnds(x.Rows, l.cfg.Group)}
-	var err error
-	if p.decision, err = l.gate.Route(x, p.ends, train); err != nil {
-		return nil, l.refuse(ctx, err)
+func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
+	if err = l.route(ctx, p); err != nil {
+		return err
 	}
-	rows := l.packed(len(p.decision.Token))
-	p.decision.Order(rows, x)
+	rows := l.packed(p.decision.NumRows())
+	p.decision.Order(rows, p.x)
 
 	if p.batch, err = l.census(ctx, p, nil); err != nil {
-		return nil, err
+		return err
 	}
 	var arrived blas32.General
-	p.handle, arrived, err = l.exchange.Dispatch(ctx, countsOf(&p.decision.Assignment, p.ends), rows)
-	if err != nil {
-		return nil, err
+	if p.handle, arrived, err = l.exchange.Dispatch(ctx, p.counts(), rows); err != nil {
+		return err
 	}
 	plan := p.handle.Plan()
 	l.settle(p, plan)
+	if err = l.countGlobally(ctx, p); err != nil {
+		return err
+	}
 
 	var answers blas32.General
 	answers, p.saved = l.experts.Forward(arrived, p.batch.rowsOf(plan))
 	if p.answers, err = p.handle.Combine(ctx, answers); err != nil {
-		return nil, err
+		return err
 	}
-	l.y = resize(l.y, x.Rows, l.cfg.Dim)
+	l.y = resize(l.y, p.x.Rows, l.cfg.Dim)
 	p.decision.Restore(l.y, p.answers)
+	l.sharedForward(p, l.y)
 	l.note(p, plan)
-	return p, nil
+	return nil
 }
 
 // Backward takes the loss's gradient with respect to the last Forward's y and returns the one with respect to
@@ -158,8 +182,8 @@ func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.Gene
 	l.last = nil
 	defer l.release(p)
 
-	rows := l.packed(len(p.decision.Token))
-	l.weights = slices.Grow(l.weights[:0], rows.Rows)[:rows.Rows]
+	rows, weights := l.packed(p.decision.NumRows()), p.decision.NumWeights()
+	l.weights = slices.Grow(l.weights[:0], weights)[:weights]
 	p.decision.RestoreBackward(rows, l.weights, p.answers, dy)
 	arrived, err := p.handle.Dispatch(ctx, rows)
 	if err != nil {
@@ -172,11 +196,12 @@ func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.Gene
 	l.dx = zeroed(resize(l.dx, p.x.Rows, l.cfg.Dim))
 	p.decision.OrderBackward(l.dx, back)
 	err = l.gate.Backward(p.decision, p.x, router.Gradient{
-		Weights: l.weights, LossScale: p.batch.lossScale(p.ends), FirstLeaf: p.batch.firstLeaf(l.world.Rank()), DX: l.dx,
+		Weights: l.weights, LossScale: p.lossScale(), Rows: back, FirstLeaf: p.batch.firstLeaf(l.world.Rank()), DX: l.dx,
 	})
 	if err != nil {
 		return blas32.General{}, err
 	}
+	l.sharedBackward(p, l.dx, dy)
 	l.pending = p
 	return l.dx, nil
 }

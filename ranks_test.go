@@ -9,6 +9,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
@@ -48,6 +49,12 @@ type result struct {
 // trainTwice runs two steps on the global batch x, dy, cut after the given tokens into a piece for each rank.
 func trainTwice(t *testing.T, worlds []*World, cfg Config, x, dy blas32.General, cuts []int) result {
 	t.Helper()
+	return trainTwiceWith(t, worlds, cfg, x, dy, router.Batch{}, cuts)
+}
+
+// trainTwiceWith is trainTwice with something to say of the tokens of the global batch.
+func trainTwiceWith(t *testing.T, worlds []*World, cfg Config, x, dy blas32.General, side router.Batch, cuts []int) result {
+	t.Helper()
 	require.Len(t, cuts, len(worlds))
 	res := result{y: make([]float32, len(x.Data)), dx: make([]float32, len(x.Data))}
 	var mu sync.Mutex
@@ -56,7 +63,8 @@ func trainTwice(t *testing.T, worlds []*World, cfg Config, x, dy blas32.General,
 		if w.Rank() > 0 {
 			begin = cuts[w.Rank()-1]
 		}
-		return trainRank(w, cfg, part(x, begin, cuts[w.Rank()]), part(dy, begin, cuts[w.Rank()]), func(y, dx blas32.General, g, p []Tensor, dropped int) {
+		end := cuts[w.Rank()]
+		return trainRank(w, cfg, part(x, begin, end), part(dy, begin, end), sidePart(side, begin, end), func(y, dx blas32.General, g, p []Tensor, dropped int) {
 			mu.Lock()
 			defer mu.Unlock()
 			copy(res.y[begin*cfg.Dim:], y.Data)
@@ -72,7 +80,18 @@ func trainTwice(t *testing.T, worlds []*World, cfg Config, x, dy blas32.General,
 	return res
 }
 
-func trainRank(w *World, cfg Config, x, dy blas32.General, done func(y, dx blas32.General, g, p []Tensor, dropped int)) error {
+// sidePart is what side says of the tokens begin to end.
+func sidePart(side router.Batch, begin, end int) router.Batch {
+	if side.Padding != nil {
+		side.Padding = side.Padding[begin:end]
+	}
+	if side.Modality != nil {
+		side.Modality = side.Modality[begin:end]
+	}
+	return side
+}
+
+func trainRank(w *World, cfg Config, x, dy blas32.General, side router.Batch, done func(y, dx blas32.General, g, p []Tensor, dropped int)) error {
 	ctx := context.Background()
 	layer, err := NewLayer(w, cfg)
 	if err != nil {
@@ -80,7 +99,7 @@ func trainRank(w *World, cfg Config, x, dy blas32.General, done func(y, dx blas3
 	}
 	optimizer := &expert.Adam{LR: 0.01}
 	for step := 0; ; step++ {
-		y, err := layer.Forward(ctx, x)
+		y, err := layer.ForwardBatch(ctx, x, side)
 		if err != nil {
 			return err
 		}

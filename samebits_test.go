@@ -68,25 +68,32 @@ func TestSameTokensSameBits(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
 	for name, cfg := range layersUnderTest() {
-		want := trainTwice(t, inprocWorlds(1), cfg, x, dy, []int{bitsTokens})
+		want := checkSameBits(t, name, cfg, x, dy, router.Batch{}, splits)
 		if name == "drops" {
 			require.NotZero(t, want.dropped)
 		}
-		for ranks, ways := range splits {
-			for _, way := range ways {
-				for parallel := 1; parallel <= ranks; parallel++ {
-					if ranks%parallel != 0 {
-						continue
-					}
-					t.Run(fmt.Sprintf("%s/ranks=%d/groups=%v/parallel=%d", name, ranks, way, parallel), func(t *testing.T) {
-						cfg := cfg
-						cfg.ExpertParallel = parallel
-						requireSameBits(t, want, trainTwice(t, inprocWorlds(ranks), cfg, x, dy, cutsOf(way)))
-					})
+	}
+}
+
+// checkSameBits trains on one rank, and on every number of them in every way, and compares.
+func checkSameBits(t *testing.T, name string, cfg Config, x, dy blas32.General, side router.Batch, splits map[int][][]int) result {
+	t.Helper()
+	want := trainTwiceWith(t, inprocWorlds(1), cfg, x, dy, side, []int{bitsTokens})
+	for ranks, ways := range splits {
+		for _, way := range ways {
+			for parallel := 1; parallel <= ranks; parallel++ {
+				if ranks%parallel != 0 {
+					continue
 				}
+				t.Run(fmt.Sprintf("%s/ranks=%d/groups=%v/parallel=%d", name, ranks, way, parallel), func(t *testing.T) {
+					cfg := cfg
+					cfg.ExpertParallel = parallel
+					requireSameBits(t, want, trainTwiceWith(t, inprocWorlds(ranks), cfg, x, dy, side, cutsOf(way)))
+				})
 			}
 		}
 	}
+	return want
 }
 
 // needExactProducts skips a test of bits where products come from a library that does not define them.

@@ -9,12 +9,17 @@ import (
 
 // Stats tells of a layer's last forward pass, as this rank saw it.
 type Stats struct {
-	// Tokens is the number of tokens of this rank.
-	Tokens int
-	// Choices is the number of this rank's tokens that chose each of the layer's experts, before any were dropped.
+	// Tokens is the number of tokens of this rank, and Padding how many of them are padding.
+	Tokens, Padding int
+	// Choices is the number of this rank's tokens that chose each of the layer's experts, before any were dropped; or
+	// that each of them chose; or of slots, where rows are mixtures of tokens.
 	Choices []int
 	// Dropped is the number of those choices that capacity dropped.
 	Dropped int
+	// Unanswered is the number of this rank's tokens, padding left out, that no expert but a shared one answers.
+	Unanswered int
+	// Rounds is how many times routing added up counts over the ranks.
+	Rounds int
 	// Load is the number of rows that each expert hosted here computed, from all ranks. The first of them is expert FirstExpert.
 	Load        []int
 	FirstExpert int
@@ -38,7 +43,24 @@ func (l *Layer) note(p *pass, plan *alltoall.Plan) {
 		}
 	}
 	l.stats = Stats{
-		Tokens: p.x.Rows, Choices: slices.Clone(p.decision.Counts), Dropped: p.decision.Dropped,
+		Tokens: p.x.Rows, Padding: p.x.Rows - p.real, Unanswered: p.unanswered(), Rounds: p.rounds,
+		Choices: slices.Clone(p.decision.Counts), Dropped: p.decision.Dropped,
 		Load: load, FirstExpert: first, Losses: maps.Clone(p.decision.Losses),
 	}
+}
+
+// unanswered counts the tokens without any expert.
+func (p *pass) unanswered() int {
+	if p.decision.Mixture != nil {
+		return 0
+	}
+	answered := make([]bool, p.x.Rows)
+	n := p.real
+	for _, t := range p.decision.Token {
+		if !answered[t] {
+			answered[t] = true
+			n--
+		}
+	}
+	return n
 }

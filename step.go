@@ -13,16 +13,17 @@ import (
 
 // gradients holds what backward passes since the last Step add up to, over all ranks that share the parameters.
 type gradients struct {
-	gate, experts total
-	passes        int
+	gate, experts, shared total
+	passes                int
 }
 
 // total is the gradient of one set of parameters, and room for that of the next pass.
 type total struct{ sum, next []float32 }
 
-// Step sums the gradients of shared parameters over the ranks that share them — the gate's over all, an
-// expert's over its copies — gives them to the optimiser, and forgets them. At least one Backward must have
-// gone before.
+// Step sums the gradients of shared parameters over the ranks that share them — those of the gate and of the shared
+// expert over all, an expert's over its copies — gives them to the optimiser, and forgets them. Then a gate that
+// balances its load by a bias moves it by the load of all ranks since the last step. At least one Backward must
+// have gone before.
 func (l *Layer) Step(ctx context.Context, optimizer expert.Optimizer) error {
 	if err := l.reduce(ctx); err != nil {
 		return err
@@ -36,8 +37,12 @@ func (l *Layer) Step(ctx context.Context, optimizer expert.Optimizer) error {
 	if experts := l.experts.Params(); experts != nil {
 		optimizer.Update(experts, l.grads.experts.sum)
 	}
+	if shared := l.sharedParams(); shared != nil {
+		optimizer.Update(shared, l.grads.shared.sum)
+	}
 	l.grads.passes = 0
-	return nil
+	l.steps++
+	return l.rebalance(ctx)
 }
 
 // reduce completes the pending backward pass: it sums its gradients over ranks and adds them to those of the
@@ -57,6 +62,9 @@ func (l *Layer) reduce(ctx context.Context) error {
 	}
 	if err := l.sumOver(ctx, l.replicas, perCopy, l.experts.Params(), &l.grads.experts); err != nil {
 		return fmt.Errorf("switchyard: gradients of the experts: %w", err)
+	}
+	if err := l.sumOver(ctx, l.everyone, p.batch.leaves, l.sharedParams(), &l.grads.shared); err != nil {
+		return fmt.Errorf("switchyard: gradients of the shared expert: %w", err)
 	}
 	l.grads.passes++
 	return nil

@@ -7,11 +7,13 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/param"
 	"github.com/switchyard-moe/switchyard/internal/view"
+	"github.com/switchyard-moe/switchyard/router"
 )
 
 // Tensor is one tensor of a layer, whole: an expert tensor's first dimension counts the experts of all ranks.
 type Tensor struct {
-	// Name is "gate." or "expert." followed by the router's or expert's own name for it.
+	// Name is "gate.", "expert." or "shared." followed by the router's or expert's own name for it; or "balance.bias", the
+	// bias by which a gate evens its load, which is not trained.
 	Name string
 	// Shape gives the dimensions, slowest first.
 	Shape []int
@@ -22,23 +24,37 @@ type Tensor struct {
 const (
 	gatePrefix   = "gate."
 	expertPrefix = "expert."
+	sharedPrefix = "shared."
+	biasName     = "balance.bias"
 )
 
 // Parameters returns all the layer's parameters, on every rank, in an order that does not depend on the number of ranks.
-// Every rank must call it.
+// What has no gradient stands last. Every rank must call it.
 func (l *Layer) Parameters(ctx context.Context) ([]Tensor, error) {
-	var gate, experts []float32
-	if set := l.gate.Params(); set != nil {
-		gate = set.Value
+	list, err := l.tensors(ctx, valuesOf(l.gate.Params()), valuesOf(l.experts.Params()), valuesOf(l.sharedParams()))
+	if bias := l.bias(); err == nil && bias != nil {
+		list = append(list, Tensor{Name: biasName, Shape: []int{len(bias)}, Data: slices.Clone(bias)})
 	}
-	if set := l.experts.Params(); set != nil {
-		experts = set.Value
-	}
-	return l.tensors(ctx, gate, experts)
+	return list, err
 }
 
-// Gradients returns, on every rank, the gradients that the next Step would use, in the order of Parameters. Every
-// rank must call it, after at least one Backward.
+func valuesOf(set *param.Set) []float32 {
+	if set == nil {
+		return nil
+	}
+	return set.Value
+}
+
+// bias is the gate's bias, where it evens its load by one. It aliases the gate's.
+func (l *Layer) bias() []float32 {
+	if g, ok := l.gate.(router.Balancer); ok {
+		return g.Bias()
+	}
+	return nil
+}
+
+// Gradients returns, on every rank, the gradients that the next Step would use, in the order of Parameters, of all that
+// has any. Every rank must call it, after at least one Backward.
 func (l *Layer) Gradients(ctx context.Context) ([]Tensor, error) {
 	if err := l.reduce(ctx); err != nil {
 		return nil, err
@@ -46,7 +62,7 @@ func (l *Layer) Gradients(ctx context.Context) ([]Tensor, error) {
 	if l.grads.passes == 0 {
 		panic("switchyard: Gradients without a Backward")
 	}
-	return l.tensors(ctx, l.grads.gate.sum, l.grads.experts.sum)
+	return l.tensors(ctx, l.grads.gate.sum, l.grads.experts.sum, l.grads.shared.sum)
 }
 
 // Load sets the layer's parameters on this rank from whole tensors, as Parameters returns them. Tensors that are
@@ -72,11 +88,12 @@ func (l *Layer) Load(tensors []Tensor) error {
 
 // target finds this rank's part of the named tensor, the whole tensor's shape, and where the part begins in it.
 func (l *Layer) target(name string) (part []float32, whole []int, offset int) {
-	if set := l.gate.Params(); set != nil {
-		for i, t := range set.Tensors() {
-			if gatePrefix+t.Name == name {
-				return set.Of(set.Value, i), t.Shape, 0
-			}
+	if bias := l.bias(); name == biasName && bias != nil {
+		return bias, []int{len(bias)}, 0
+	}
+	for prefix, set := range map[string]*param.Set{gatePrefix: l.gate.Params(), sharedPrefix: l.sharedParams()} {
+		if part, shape := named(set, prefix, name); part != nil {
+			return part, shape, 0
 		}
 	}
 	if set := l.experts.Params(); set != nil {
@@ -91,14 +108,33 @@ func (l *Layer) target(name string) (part []float32, whole []int, offset int) {
 	return nil, nil, 0
 }
 
-// tensors cuts flat vectors laid out as the gate's and the experts' parameters into whole tensors.
-func (l *Layer) tensors(ctx context.Context, gate, experts []float32) ([]Tensor, error) {
-	var list []Tensor
-	if set := l.gate.Params(); set != nil {
-		for i, t := range set.Tensors() {
-			list = append(list, Tensor{Name: gatePrefix + t.Name, Shape: slices.Clone(t.Shape), Data: slices.Clone(set.Of(gate, i))})
+// named finds the tensor of a set that every rank holds whole.
+func named(set *param.Set, prefix, name string) (part []float32, shape []int) {
+	if set == nil {
+		return nil, nil
+	}
+	for i, t := range set.Tensors() {
+		if prefix+t.Name == name {
+			return set.Of(set.Value, i), t.Shape
 		}
 	}
+	return nil, nil
+}
+
+// appendWhole appends the tensors of a set that every rank holds whole, vec being laid out as its values.
+func appendWhole(list []Tensor, prefix string, set *param.Set, vec []float32) []Tensor {
+	if set == nil {
+		return list
+	}
+	for i, t := range set.Tensors() {
+		list = append(list, Tensor{Name: prefix + t.Name, Shape: slices.Clone(t.Shape), Data: slices.Clone(set.Of(vec, i))})
+	}
+	return list
+}
+
+// tensors cuts flat vectors laid out as the parameters of the gate, the experts and the shared expert into whole tensors.
+func (l *Layer) tensors(ctx context.Context, gate, experts, shared []float32) ([]Tensor, error) {
+	list := appendWhole(nil, gatePrefix, l.gate.Params(), gate)
 	if set := l.experts.Params(); set != nil {
 		for i, t := range set.Tensors() {
 			data, err := l.collect(ctx, set.Of(experts, i), (param.Tensor{Shape: t.Shape[1:]}).Len())
@@ -108,7 +144,7 @@ func (l *Layer) tensors(ctx context.Context, gate, experts []float32) ([]Tensor,
 			list = append(list, Tensor{Name: expertPrefix + t.Name, Shape: append([]int{l.cfg.Experts}, t.Shape[1:]...), Data: data})
 		}
 	}
-	return list, nil
+	return appendWhole(list, sharedPrefix, l.sharedParams(), shared), nil
 }
 
 // collect puts the parts of one copy of the experts together. each is the elements of one expert.

@@ -15,6 +15,7 @@ const (
 	wordDim = iota
 	wordExperts
 	wordTokens
+	wordPadding
 	wordLeaves
 	countsHeader
 )
@@ -27,8 +28,8 @@ var ErrRefused = errors.New("peer could not route its tokens")
 
 // announcement is what a rank says that it will send: rows for each expert hosted here, not yet cut by leaf.
 type announcement struct {
-	tokens, leaves int
-	rows           []int
+	tokens, padding, leaves int
+	rows                    []int
 }
 
 // exchangeCounts tells every rank what it will get from this one, and returns what this one will get, by sender.
@@ -70,7 +71,7 @@ func (x *Exchange) message(peer int, bufs ...[]byte) transport.Message {
 func (x *Exchange) encodeCounts(c Counts, to int) []byte {
 	begin, end := x.place.Of(to)
 	words := make([]byte, 0, 4*(countsHeader+end-begin))
-	for _, n := range []int{x.dim, x.place.Experts(), c.Tokens, c.Leaves} {
+	for _, n := range []int{x.dim, x.place.Experts(), c.Tokens, c.Padding, c.Leaves} {
 		words = binary.LittleEndian.AppendUint32(words, uint32(n))
 	}
 	for e := begin; e < end; e++ {
@@ -104,22 +105,30 @@ func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
 	if word(wordTokens) == refused {
 		return announcement{}, x.fault(from, "counts", ErrRefused, "its own error says why")
 	}
-	a := announcement{tokens: word(wordTokens), leaves: word(wordLeaves)}
-	if a.tokens > x.maxRows || a.leaves > a.tokens || (a.leaves == 0) != (a.tokens == 0) {
+	a := announcement{tokens: word(wordTokens), padding: word(wordPadding), leaves: word(wordLeaves)}
+	if a.tokens > x.maxRows || a.padding > a.tokens || a.leaves > a.tokens || (a.leaves == 0) != (a.tokens == 0) {
 		return announcement{}, x.fault(from, "counts", transport.ErrProtocol,
-			"%d tokens in %d leaves, limit %d tokens", a.tokens, a.leaves, x.maxRows)
+			"%d tokens, %d of them padding, in %d leaves, limit %d tokens", a.tokens, a.padding, a.leaves, x.maxRows)
 	}
 	if cells := a.leaves * (len(words)/4 - countsHeader); cells > x.maxRows {
 		return announcement{}, x.fault(from, "counts", transport.ErrTooLarge, "%d leaves × experts, limit %d", cells, x.maxRows)
 	}
 	a.rows = make([]int, len(words)/4-countsHeader)
 	for e := range a.rows {
-		if a.rows[e] = word(countsHeader + e); a.rows[e] > a.tokens {
+		if a.rows[e] = word(countsHeader + e); a.rows[e] > x.mostRows(a) {
 			return announcement{}, x.fault(from, "counts", transport.ErrProtocol,
 				"%d rows for its expert +%d here, of %d tokens", a.rows[e], e, a.tokens)
 		}
 	}
 	return a, nil
+}
+
+// mostRows is the most rows that one expert can get of what a announces.
+func (x *Exchange) mostRows(a announcement) int {
+	if x.leaf > 0 {
+		return min(x.leaf, x.maxRows) * a.leaves
+	}
+	return a.tokens - a.padding
 }
 
 // encodeSplits writes the counts of rank to's experts, leaf by leaf.
@@ -134,7 +143,7 @@ func (x *Exchange) encodeSplits(c Counts, to int) []byte {
 
 // decodeSplits reads the division into leaves of what rank from announced.
 func (x *Exchange) decodeSplits(from int, a announcement, words []byte) (Counts, error) {
-	c := Counts{Tokens: a.tokens, Leaves: a.leaves, Rows: make([]int, len(a.rows)*a.leaves)}
+	c := Counts{Tokens: a.tokens, Padding: a.padding, Leaves: a.leaves, Rows: make([]int, len(a.rows)*a.leaves)}
 	if len(words) == 0 { // nothing was announced, so nothing came
 		return c, nil
 	}

@@ -23,6 +23,9 @@ type Config struct {
 	Dim int
 	// MaxRows bounds the rows taken in by one dispatch; 0 means [DefaultMaxRows].
 	MaxRows int
+	// LeafRows is the most rows that an expert gets from one leaf where rows are not tokens but mixtures of them; 0 means
+	// that they are tokens, so that there are no more rows than those.
+	LeafRows int
 }
 
 // Exchange carries rows of one layer between the ranks of a transport. All ranks call its methods, and those of
@@ -32,6 +35,7 @@ type Exchange struct {
 	place   Placement
 	dim     int
 	maxRows int
+	leaf    int // Config.LeafRows
 	seq     uint64
 	pool    pool
 }
@@ -50,10 +54,13 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 	if c.MaxRows < 0 {
 		faults = append(faults, fmt.Errorf("alltoall: MaxRows is %d, must not be negative", c.MaxRows))
 	}
+	if c.LeafRows < 0 {
+		faults = append(faults, fmt.Errorf("alltoall: LeafRows is %d, must not be negative", c.LeafRows))
+	}
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
-	x := &Exchange{t: t, place: c.Placement, dim: c.Dim, maxRows: c.MaxRows}
+	x := &Exchange{t: t, place: c.Placement, dim: c.Dim, maxRows: c.MaxRows, leaf: c.LeafRows}
 	if x.maxRows == 0 {
 		x.maxRows = DefaultMaxRows
 	}

@@ -8,8 +8,9 @@ import (
 // Counts says how many rows a rank sends to each expert, cut by leaf: a leaf is a group of consecutive tokens
 // whose gradient is summed apart.
 type Counts struct {
-	// Tokens is the number of tokens that the rows come from: no expert gets more rows than that.
-	Tokens int
+	// Tokens is the number of tokens that the rows come from, and Padding how many of them are padding. No expert gets
+	// more rows than the others, but where [Config.LeafRows] says otherwise.
+	Tokens, Padding int
 	// Leaves is the number of groups that the tokens make.
 	Leaves int
 	// Rows holds Experts × Leaves numbers, expert by expert.
@@ -29,8 +30,8 @@ type Plan struct {
 	Experts int
 	// Sent is the number of rows that go to each rank, itself included.
 	Sent []int
-	// Tokens and Leaves are each rank's, in rank order.
-	Tokens, Leaves []int
+	// Tokens, Padding and Leaves are each rank's, in rank order.
+	Tokens, Padding, Leaves []int
 	// Segments says where the rows of sender s for the e-th expert hosted here stand: in Segments[e*ranks+s].
 	Segments []Segment
 	// Ends cuts the rows that arrive by expert and leaf: entry e*TotalLeaves()+l is the end of expert e's rows in leaf l.
@@ -70,6 +71,7 @@ func NewPlan(rank int, place Placement, sent []int, from []Counts) *Plan {
 	p := &Plan{Rank: rank, Experts: place.Count(rank), Sent: sent}
 	for _, c := range from {
 		p.Tokens = append(p.Tokens, c.Tokens)
+		p.Padding = append(p.Padding, c.Padding)
 		p.Leaves = append(p.Leaves, c.Leaves)
 	}
 	p.Segments = make([]Segment, 0, p.Experts*len(from))

@@ -34,6 +34,9 @@ type routerCase struct {
 	GradAuxUnscaled []float64   `json:"grad_logits_from_aux_unscaled"`
 	GradZ           []float64   `json:"grad_logits_from_z"`
 
+	Transport  []float64 `json:"transport"`  // tokens × experts
+	Assignment [][]int   `json:"assignment"` // experts of each token
+
 	options routerOptions
 }
 
@@ -42,6 +45,8 @@ type routerOptions struct {
 	Pre            bool    `json:"pre"`
 	Score          string  `json:"score"`
 	Bias           bool    `json:"bias"`
+	Groups         int     `json:"groups"`
+	GroupTopK      int     `json:"group_topk"`
 	Scale          float32 `json:"scale"`
 	CapacityFactor float64 `json:"capacity_factor"`
 	Drop           string  `json:"drop"`
@@ -67,21 +72,18 @@ func runRouterCase(raw json.RawMessage) goldenResult {
 
 func (c *routerCase) label() string {
 	l := fmt.Sprintf("%s T=%d E=%d k=%d", c.Name, c.Tokens, c.Experts, c.K)
+	if c.Name == expertChoiceName && c.Capacity != nil {
+		l = fmt.Sprintf("%s T=%d E=%d capacity=%d", c.Name, c.Tokens, c.Experts, *c.Capacity)
+	}
 	if o := bytes.TrimSpace(c.RawOpts); len(o) > len("{}") {
 		l += " " + string(o)
 	}
 	return l
 }
 
-// routerNames lists the routers whose cases the library can compute.
-var routerNames = []string{
-	"topk_softmax_after", "topk_softmax_before", "topk_sigmoid", "sigmoid_biased",
-	"topk_capacity_probs", "renormalized_topk",
-}
-
 // unsupported says why the library cannot compute the case, or nothing. It fills the options.
 func (c *routerCase) unsupported() string {
-	if !slices.Contains(routerNames, c.Name) {
+	if !slices.Contains(goldenRouters, c.Name) {
 		return fmt.Sprintf("router %q", c.Name)
 	}
 	if len(c.RawOpts) != 0 {
@@ -106,11 +108,13 @@ func (c *routerCase) validate() error {
 		}
 	}
 	n := c.Tokens * c.Experts
-	fault(c.Tokens < 0 || c.Experts < 1 || c.K < 1 || c.K > c.Experts, "%d tokens, %d experts, k = %d", c.Tokens, c.Experts, c.K)
+	fault(c.Tokens < 0 || c.Experts < 1 || c.Name != expertChoiceName && (c.K < 1 || c.K > c.Experts), "%d tokens, %d experts, k = %d", c.Tokens, c.Experts, c.K)
 	fault(len(c.Logits) != n, "%d logits, want %d", len(c.Logits), n)
 	fault(c.options.Bias && len(c.Bias) != c.Experts, "bias of %d experts, want %d", len(c.Bias), c.Experts)
 	fault(c.Counts != nil && len(c.Counts) != c.Experts, "%d counts, want %d", len(c.Counts), c.Experts)
-	fault(c.Routed == nil, "no \"routed\"")
+	fault(c.Routed == nil && c.Name != sinkhornName, "no \"routed\"")
+	fault(c.Capacity == nil && c.Name == expertChoiceName, "no \"capacity\"")
+	fault(c.Name == sinkhornName && (len(c.Assignment) != c.Tokens || len(c.Transport) != n), "%d tokens assigned, transport of %d", len(c.Assignment), len(c.Transport))
 	fault(c.GradWeights != nil && len(c.Upstream) != len(c.Routed), "%d upstream gradients for %d routes", len(c.Upstream), len(c.Routed))
 	for name, g := range map[string][]float64{
 		"weights": c.GradWeights, "aux": c.GradAux, "aux_unscaled": c.GradAuxUnscaled, "z": c.GradZ,

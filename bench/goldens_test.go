@@ -29,7 +29,7 @@ func TestRouterGoldens(t *testing.T) {
 	cases, err := readGoldens(routerGoldens)
 	require.NoError(t, err)
 	require.Equal(t, len(cases)+1, strings.Count(stdout, "\n"), "a line a case and one for all")
-	for _, name := range routerNames {
+	for _, name := range goldenRouters {
 		require.Regexp(t, name+" T=.*: ok", stdout)
 	}
 }
@@ -122,9 +122,11 @@ func TestGoldensNotYet(t *testing.T) {
 	require.Contains(t, stdout, "cannot yet: options: ")
 	require.Contains(t, stdout, "temperature")
 
-	code, stdout, _ = goldens(writeGoldens(t, goldenCase(t, "sinkhorn")))
+	c = goldenCase(t, "topk_sigmoid")
+	c["name"] = "astrology"
+	code, stdout, _ = goldens(writeGoldens(t, c))
 	require.Zero(t, code)
-	require.Contains(t, stdout, `cannot yet: router "sinkhorn"`)
+	require.Contains(t, stdout, `cannot yet: router "astrology"`)
 }
 
 func TestGoldensFiles(t *testing.T) {
@@ -153,4 +155,13 @@ func TestGoldensFiles(t *testing.T) {
 	var out bytes.Buffer
 	require.Equal(t, failed, runGoldens(ctx, []string{routerGoldens}, &out, &out))
 	require.Contains(t, out.String(), context.Canceled.Error())
+}
+
+func TestLayerGoldens(t *testing.T) {
+	code, stdout, stderr := goldens("testdata/goldens/layer.json")
+	require.Zero(t, code, stdout+stderr)
+	for _, kind := range []string{"swiglu", "gelu", "relu", softKind, cosineKind, modalityKind} {
+		require.Regexp(t, kind+" T=.*: ok", stdout)
+	}
+	require.Regexp(t, `\d+ ok, 0 wrong, 2 cannot yet`, stdout, "compression alone is not there")
 }

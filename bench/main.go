@@ -32,6 +32,8 @@ func commands() []command {
 	return []command{
 		{"alltoall", "time an all-to-all over our transports, beside Open MPI and Gloo", runAlltoall},
 		{"goldens", "check results against the vectors that other systems computed", runGoldens},
+		{"route", "time the routing of tokens, beside torch", runRoute},
+		{"routers", "train the example with each router, beside a bigram model", runRouters},
 		{rankCommand, "", runRank},
 	}
 }

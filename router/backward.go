@@ -4,20 +4,20 @@ import "gonum.org/v1/gonum/blas/blas32"
 
 // Backward is described at [Gate]. The gate uses the decision's memory for a later one. It returns no error.
 func (g *tokenChoice) Backward(d *Decision, x blas32.General, grad Gradient) error {
-	c, ok := d.saved.(*choices)
-	if !ok || c.owner != g {
-		panic("router: backward with a decision of another gate")
-	}
-	if c.spent {
-		panic("router: backward a second time with one decision")
-	}
+	c := g.own(d)
 	checkGradient(d, x, grad)
 	g.dlogits.reset(c.tokens, g.experts)
 	clear(g.dlogits.data)
 	for i := range c.ends {
 		g.backwardGroup(i, c, grad)
 	}
-	g.projection.backward(grad.DX, g.dlogits.matrix(), x, c.ends, grad.FirstLeaf)
+	if g.balancing != nil {
+		g.balancing.add(g.tally, c)
+	}
+	c.spread(&g.dlogits)
+	c.in.x = x
+	g.projection.backward(grad.DX, g.dlogits.matrix(), &c.in, grad.FirstLeaf)
+	c.in.x, c.in.Features = blas32.General{}, blas32.General{}
 	c.spent = true
 	g.free = append(g.free, d)
 	return nil
@@ -33,19 +33,26 @@ func (g *tokenChoice) backwardGroup(group int, c *choices, grad Gradient) {
 	dshare := g.shareGrad(v, scale)
 	g.draw = resize(g.draw, c.k)
 	for t := v.begin; t < v.end; t++ {
-		dlogits := g.dlogits.row(t)
-		g.backwardWeights(g.draw, c, t, grad.Weights)
-		g.scoring.backward(dlogits, g.draw, dshare, c.token(t))
-		for _, l := range g.losses {
-			l.term.logitGrad(dlogits, v, t, scale*l.coefficient)
+		d := tokenGrad{shares: dshare, logits: g.dlogits.row(t), weights: g.draw}
+		if g.needs.tokenShares {
+			d.shares = append(g.dtoken[:0], dshare...)
+			g.dtoken = d.shares
 		}
+		g.backwardDrop(d.weights, c, t, grad.Weights)
+		for _, l := range g.losses {
+			l.term.tokenGrad(d, v, t, scale*l.coefficient)
+		}
+		if g.renorm == RenormalizeBeforeDrop {
+			normalizeBackward(d.weights, c.raw[t*c.k:(t+1)*c.k])
+		}
+		g.scoring.backward(d.logits, d.weights, d.shares, c.token(t))
 	}
 }
 
 // shareGrad returns the gradient of the group's losses with respect to each token's shares, or nil where no loss
 // reads them.
 func (g *tokenChoice) shareGrad(v *lossGroup, scale float64) []float32 {
-	if !g.needShares {
+	if !g.needs.shares {
 		return nil
 	}
 	g.dshare = resize(g.dshare, g.experts)
@@ -56,25 +63,23 @@ func (g *tokenChoice) shareGrad(v *lossGroup, scale float64) []float32 {
 	return g.dshare
 }
 
-// backwardWeights fills draw with the gradient with respect to the raw weights of token t: scaling, both
-// renormalisations and drops, taken back in turn.
-func (g *tokenChoice) backwardWeights(draw []float32, c *choices, t int, dweights []float32) {
+// backwardDrop fills draw with the gradient with respect to the weights of token t before the drop: scaling,
+// renormalisation after it, and the drop itself, taken back in turn.
+func (g *tokenChoice) backwardDrop(draw []float32, c *choices, t int, dweights []float32) {
 	a, b := t*c.k, (t+1)*c.k
 	for j, entry := range c.entry[a:b] {
 		draw[j] = 0
-		if entry != dropped {
+		if entry >= 0 {
 			draw[j] = dweights[entry] * g.scale
 		}
 	}
-	if g.renorm == RenormalizeAfterDrop {
-		normalizeBackward(draw, c.mid[a:b])
-		for j, entry := range c.entry[a:b] {
-			if entry == dropped {
-				draw[j] = 0
-			}
-		}
+	if g.renorm != RenormalizeAfterDrop {
+		return
 	}
-	if g.renorm == RenormalizeBeforeDrop {
-		normalizeBackward(draw, c.raw[a:b])
+	normalizeBackward(draw, c.mid[a:b])
+	for j, entry := range c.entry[a:b] {
+		if entry < 0 {
+			draw[j] = 0
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
 )
 
 // BenchmarkTopK times a decision without the gate's product.
@@ -43,11 +44,14 @@ func benchmarkDecision(b *testing.B, config TopK, tokens, experts int) {
 	b.ReportAllocs()
 	for b.Loop() {
 		d, c := g.take()
-		c.reset(tokens, g.k, experts, ends)
+		c.in.set(blas32.General{}, Batch{Ends: ends, Train: true}, 0)
+		c.logits.reset(tokens, experts)
 		copy(c.logits.data, logits)
-		if err := g.decide(d, c); err != nil {
+		if err := checkFinite(&c.logits, ends); err != nil {
 			b.Fatal(err)
 		}
+		c.reset(g.k(&c.in.Batch), experts)
+		g.decide(d, c)
 		g.free = append(g.free, d)
 	}
 	b.ReportMetric(float64(tokens)*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mtokens/s")

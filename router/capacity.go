@@ -1,109 +1,117 @@
 package router
 
 import (
-	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 )
 
-// Drop says which tokens an expert keeps when more chose it than its capacity.
-type Drop int
+// Formula is a library's answer to the question how many of a group's T tokens, k choices each, one of E experts takes at
+// a capacity factor f. All are computed from left to right in float64. For T = 10, E = 4, k = 2, f = 1.25 the eight libraries
+// give six answers, which stand at the end of each line.
+type Formula int
 
 const (
-	// ByPosition keeps the first tokens of the group. (DeepSpeed's top-k gate.)
-	ByPosition Drop = iota
-	// ByProbability keeps the tokens with the largest weights, and of equal ones the first. The weights are those
-	// before any renormalisation after the drop; where all of them are 1, as with [SoftmaxAfter]
-	// and K = 1, the first tokens are kept. (Megatron, DeepSpeed: "probs".)
-	ByProbability
+	// MegatronCapacity is ⌈T·k/E·f⌉. (Megatron-Core.) 7
+	MegatronCapacity Formula = iota
+	// DeepSpeedCapacity is ⌈T/E·f·k⌉. (DeepSpeed.) 7
+	DeepSpeedCapacity
+	// TutelCapacity is k·⌊f·⌈T/E⌉⌋. (Tutel.) 6
+	TutelCapacity
+	// FastMoECapacity is ⌊⌈f·T⌉·k/E⌋. (FastMoE's GShard gate.) 6
+	FastMoECapacity
+	// MegaBlocksCapacity is ⌊f·k·T/E⌋. (MegaBlocks.) 6
+	MegaBlocksCapacity
+	// FairscaleCapacity is ⌊2·T/E⌋, whatever k and f, if only f is not 0. (fairscale.) 5
+	FairscaleCapacity
+	// HetuCapacity is k·⌈T/E·f⌉. (HetuMoE.) 8
+	HetuCapacity
+	// FlaxformerCapacity is f·T/E to the nearest whole number, halves to the even one, whatever k. (flaxformer.) 3
+	FlaxformerCapacity
 
-	drops int = iota
+	formulas int = iota
 )
 
-// String returns the rule's name.
-func (d Drop) String() string {
-	switch d {
-	case ByPosition:
-		return "by position"
-	case ByProbability:
-		return "by probability"
+// String returns the library's name.
+func (f Formula) String() string {
+	names := [...]string{"Megatron", "DeepSpeed", "Tutel", "FastMoE", "MegaBlocks", "fairscale", "Hetu", "flaxformer"}
+	if f < 0 || int(f) >= len(names) {
+		return fmt.Sprintf("Formula(%d)", int(f))
 	}
-	return fmt.Sprintf("Drop(%d)", int(d))
+	return names[f]
 }
 
-// capacity is the most tokens that an expert takes of a group: ⌈T·k/E·factor⌉, computed from left to right in float64;
-// without bound if factor is 0. (Megatron, DeepSpeed.)
-func capacity(tokens, k, experts int, factor float64) int {
-	c := math.Ceil(float64(tokens*k) / float64(experts) * factor)
-	if factor == 0 || c >= math.MaxInt32 {
+// of returns the formula's answer, which may be infinite.
+func (f Formula) of(tokens, k, experts int, factor float64) float64 {
+	t, n, e := float64(tokens), float64(k), float64(experts)
+	switch f {
+	case DeepSpeedCapacity:
+		return math.Ceil(t / e * factor * n)
+	case TutelCapacity:
+		return n * math.Floor(factor*math.Ceil(t/e))
+	case FastMoECapacity:
+		return math.Floor(math.Ceil(factor*t) * n / e)
+	case MegaBlocksCapacity:
+		return math.Floor(factor * n * t / e)
+	case FairscaleCapacity:
+		return math.Floor(2 * t / e)
+	case HetuCapacity:
+		return n * math.Ceil(t/e*factor)
+	case FlaxformerCapacity:
+		return math.RoundToEven(factor * t / e)
+	}
+	return math.Ceil(t * n / e * factor)
+}
+
+// Capacity says how a capacity factor bounds what an expert takes of a group. The zero value is Megatron's formula, alike in
+// training and evaluation.
+type Capacity struct {
+	// Formula turns the factor into a number of tokens.
+	Formula Formula
+	// EvalFactor takes the factor's place in evaluation; 0 stands for the same factor, +Inf for no bound.
+	EvalFactor float64
+	// Min is the least capacity; 0 is none. (DeepSpeed, flaxformer.)
+	Min int
+	// Align rounds the capacity up to a multiple of itself; 0 and 1 leave it. (Tutel, Megatron.)
+	Align int
+	// Capped lowers the capacity to what the group's fullest expert needs, before Align. Nothing more is dropped: it is
+	// for whoever lays out memory by [Decision.GroupCapacity]. (Tutel's negative factors.)
+	Capped bool
+}
+
+// room returns the most that an expert takes of a group. counts holds what each was chosen by, or nothing if that is not
+// known.
+func (c Capacity) room(factor float64, tokens, k, experts int, train bool, counts []int) int {
+	if !train && c.EvalFactor != 0 {
+		factor = c.EvalFactor
+	}
+	if factor == 0 || math.IsInf(factor, 1) {
 		return math.MaxInt
 	}
-	return int(c)
+	most := max(c.Formula.of(tokens, k, experts, factor), float64(c.Min))
+	if c.Capped && len(counts) != 0 {
+		most = min(most, float64(slices.Max(counts)))
+	}
+	if a := float64(c.Align); a > 1 {
+		most = math.Ceil(most/a) * a
+	}
+	if most >= math.MaxInt32 {
+		return math.MaxInt
+	}
+	return int(most)
 }
 
-// dropper marks what capacity drops of a group. It holds memory that is used again.
-type dropper struct {
-	rule   Drop
-	taken  []int
-	queue  []int32
-	starts []int
-}
-
-// drop sets entry to dropped for each place of the group that its expert has no room for. Places are the group's
-// choices, k for each token in token order: the expert chosen, its weight, and what became of it.
-// counts holds the number of places of each expert.
-func (d *dropper) drop(entry, chosen []int32, weight []float32, counts []int, capacity int) {
-	if len(counts) == 0 || slices.Max(counts) <= capacity {
-		return
+// faults returns what is wrong with c.
+func (c Capacity) faults() (faults []error) {
+	if c.Formula < 0 || int(c.Formula) >= formulas {
+		faults = append(faults, fmt.Errorf("router: unknown capacity formula %d", int(c.Formula)))
 	}
-	if d.rule == ByPosition {
-		d.byPosition(entry, chosen, len(counts), capacity)
-		return
+	if !(c.EvalFactor >= 0) {
+		faults = append(faults, fmt.Errorf("router: capacity factor for evaluation is %v, want a number from 0", c.EvalFactor))
 	}
-	d.byProbability(entry, chosen, weight, counts, capacity)
-}
-
-func (d *dropper) byPosition(entry, chosen []int32, experts, capacity int) {
-	d.taken = resize(d.taken, experts)
-	clear(d.taken)
-	for i, e := range chosen {
-		if d.taken[e] == capacity {
-			entry[i] = dropped
-			continue
-		}
-		d.taken[e]++
+	if c.Min < 0 || c.Align < 0 {
+		faults = append(faults, errors.New("router: least capacity and alignment of capacity must not be negative"))
 	}
-}
-
-func (d *dropper) byProbability(entry, chosen []int32, weight []float32, counts []int, capacity int) {
-	d.sortByExpert(chosen, counts)
-	for e, n := range counts {
-		if n <= capacity {
-			continue
-		}
-		// A token chooses an expert once, so the order of places is the order of tokens.
-		places := d.queue[d.starts[e]-n : d.starts[e]]
-		slices.SortFunc(places, func(a, b int32) int {
-			return cmp.Or(cmp.Compare(weight[b], weight[a]), cmp.Compare(a, b))
-		})
-		for _, i := range places[capacity:] {
-			entry[i] = dropped
-		}
-	}
-}
-
-// sortByExpert fills queue with the places sorted by expert and then by token, and leaves the end of each expert's
-// in starts.
-func (d *dropper) sortByExpert(chosen []int32, counts []int) {
-	d.queue, d.starts = resize(d.queue, len(chosen)), resize(d.starts, len(counts))
-	begin := 0
-	for e, n := range counts {
-		d.starts[e] = begin
-		begin += n
-	}
-	for i, e := range chosen {
-		d.queue[d.starts[e]] = int32(i)
-		d.starts[e]++
-	}
+	return faults
 }

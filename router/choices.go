@@ -2,15 +2,20 @@ package router
 
 import "slices"
 
-// dropped stands in choices.entry for a choice that capacity dropped.
-const dropped = -1
+// What stands in choices.entry for a place that is not in the assignment.
+const (
+	dropped   = -1 // capacity dropped the choice
+	withdrawn = -2 // the chooser left the place empty
+)
 
 // choices is what a gate in which tokens choose their experts remembers of a batch, from Route to Backward. Its memory
 // is used again by a later batch.
 type choices struct {
 	owner     *tokenChoice
-	tokens, k int
-	ends      []int
+	in        input
+	tokens, k int     // tokens without padding
+	ends      []int   // of the groups, without padding
+	real      []int32 // the row in the batch of each token, where there is padding
 	logits    grid
 	scores    grid      // of all experts, where the gate needs them
 	logSumExp []float64 // of each token's logits, where a loss needs them
@@ -18,28 +23,66 @@ type choices struct {
 	// A place is one of a token's k choices: places t·k to t·k+k-1 are those of token t, the best first.
 	chosen []int32   // expert
 	raw    []float32 // weight as the score gives it
-	mid    []float32 // raw, or renormalised before the drop; 0 where dropped
-	entry  []int32   // index in the assignment, or dropped
+	mid    []float32 // raw, or renormalised before the drop; 0 where dropped or withdrawn
+	entry  []int32   // index in the assignment, or dropped, or withdrawn
 
-	counts []int     // groups × experts: choices before drops
-	shares []float64 // groups × experts: sums of the shares
-	row    []float32 // memory of one element an expert
-	view   lossGroup
-	spent  bool // whether Backward has had it
+	counts  []int     // groups × experts: choices before drops
+	firsts  []int     // groups × experts: first choices before drops
+	shares  []float64 // groups × experts: sums of the shares
+	weights []float64 // groups × experts: sums of the weights before drops
+
+	loads []float64 // groups × experts, where a loss is over expected loads
+	best  []int32   // memory of k+1 places
+
+	allCounts []int // choices of each expert in the global batch
+	allTokens int   // of the global batch; -1 where not known
+	runs      []run // the sequences, where a loss is over them
+	runCounts []int // sequences × experts: choices before drops
+
+	row     []float32 // memory of one element an expert
+	view    lossGroup
+	current choosing
+	spent   bool // whether Backward has had it
 }
 
-// reset makes room for a batch of tokens that choose k experts each.
-func (c *choices) reset(tokens, k, experts int, ends []int) {
-	c.tokens, c.k, c.ends = tokens, k, append(c.ends[:0], ends...)
-	c.spent = false
-	c.logits.reset(tokens, experts)
-	c.chosen, c.raw = resize(c.chosen, tokens*k), resize(c.raw, tokens*k)
-	c.mid, c.entry = resize(c.mid, tokens*k), resize(c.entry, tokens*k)
-	c.counts, c.shares = resize(c.counts, len(ends)*experts), resize(c.shares, len(ends)*experts)
-	c.row = resize(c.row, experts)
+// reset takes out the padding and makes room for k choices of each token.
+func (c *choices) reset(k, experts int) {
+	c.squeeze()
+	c.k, c.spent = k, false
+	places, cells := c.tokens*k, len(c.ends)*experts
+	c.chosen, c.raw = resize(c.chosen, places), resize(c.raw, places)
+	c.mid, c.entry = resize(c.mid, places), resize(c.entry, places)
+	c.counts, c.firsts = resize(c.counts, cells), resize(c.firsts, cells)
+	c.shares, c.weights = resize(c.shares, cells), resize(c.weights, cells)
+	c.row, c.allTokens = resize(c.row, experts), -1
 	clear(c.entry)
 	clear(c.counts)
-	clear(c.shares)
+	clear(c.firsts)
+	clear(c.weights)
+}
+
+// choosing returns what the chooser sees of group g. It is valid until the next call.
+func (c *choices) choosing(g int) *choosing {
+	begin, end := c.group(g)
+	c.current = choosing{tokens: end - begin, k: c.k, experts: c.logits.cols, Batch: &c.in.Batch, c: c, begin: begin}
+	return &c.current
+}
+
+// countGroup counts the choices of group g.
+func (c *choices) countGroup(g int) {
+	begin, end := c.group(g)
+	counts, firsts := c.countsOf(g), c.firstsOf(g)
+	for t := begin; t < end; t++ {
+		for j, e := range c.chosen[t*c.k : (t+1)*c.k] {
+			if c.entry[t*c.k+j] == withdrawn {
+				continue
+			}
+			counts[e]++
+			if j == 0 {
+				firsts[e]++
+			}
+		}
+	}
 }
 
 // token returns what is known of token t.
@@ -65,11 +108,30 @@ func (c *choices) lossGroup(g int) *lossGroup {
 	begin, end := c.group(g)
 	n := c.logits.cols
 	c.view = lossGroup{
-		begin: begin, end: end, k: c.k,
-		counts: c.countsOf(g), shares: c.shares[g*n : (g+1)*n],
-		logits: &c.logits, logSumExp: c.logSumExp, scratch: c.row,
+		group: g, begin: begin, end: end, k: c.k, c: c,
+		counts: c.countsOf(g), firsts: c.firstsOf(g),
+		shares: c.shares[g*n : (g+1)*n], weights: c.weightsOf(g),
 	}
 	return &c.view
+}
+
+// loadsOf returns the expected load of each expert in group g.
+func (c *choices) loadsOf(g int) []float64 {
+	n := c.logits.cols
+	c.loads = resize(c.loads, len(c.ends)*n)
+	return c.loads[g*n : (g+1)*n]
+}
+
+// weightsOf returns the sums of the weights of each expert in group g.
+func (c *choices) weightsOf(g int) []float64 {
+	n := c.logits.cols
+	return c.weights[g*n : (g+1)*n]
+}
+
+// firstsOf returns the first choices of each expert in group g.
+func (c *choices) firstsOf(g int) []int {
+	n := c.logits.cols
+	return c.firsts[g*n : (g+1)*n]
 }
 
 // countsOf returns the choices of each expert in group g.
@@ -84,8 +146,13 @@ func (c *choices) assign(d *Decision, weight []float32) {
 	experts := c.logits.cols
 	d.Ends = resize(d.Ends, experts)
 	clear(d.Ends)
+	d.Dropped = 0
 	for i, e := range c.chosen {
-		if c.entry[i] != dropped {
+		switch c.entry[i] {
+		case dropped:
+			d.Dropped++
+		case withdrawn:
+		default:
 			d.Ends[e]++
 		}
 	}
@@ -94,16 +161,17 @@ func (c *choices) assign(d *Decision, weight []float32) {
 		d.Ends[e] = kept
 		kept += n
 	}
-	d.Tokens, d.Experts, d.Dropped = c.tokens, experts, len(c.chosen)-kept
+	d.Tokens, d.Experts = c.rows(), experts
 	d.Token, d.Weight = resize(d.Token, kept), resize(d.Weight, kept)
-	for t := range d.Tokens {
+	for t := range c.tokens {
+		row := int32(c.rowOf(t))
 		for i := t * c.k; i < (t+1)*c.k; i++ {
-			if c.entry[i] == dropped {
+			if c.entry[i] < 0 {
 				continue
 			}
 			n := d.Ends[c.chosen[i]]
 			d.Ends[c.chosen[i]]++
-			d.Token[n], d.Weight[n], c.entry[i] = int32(t), weight[i], int32(n)
+			d.Token[n], d.Weight[n], c.entry[i] = row, weight[i], int32(n)
 		}
 	}
 }

@@ -17,7 +17,7 @@ func ExampleTopK() {
 	}
 	copy(gate.Params().Value, []float32{2, 1, 0, 0, 1, 2})
 	tokens := blas32.General{Rows: 3, Cols: 2, Stride: 2, Data: []float32{1, 0, 0, 1, 1, 1}}
-	d, err := gate.Route(tokens, []int{3}, true)
+	d, err := gate.Route(tokens, router.Batch{Ends: []int{3}, Train: true})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -42,11 +42,15 @@ type forced struct {
 func (g *forced) Params() *Params { return nil }
 
 // Route is described at [Gate]. An expert that does not exist, or stands twice, is an error that names the token.
-func (g *forced) Route(x blas32.General, ends []int, _ bool) (*Decision, error) {
-	checkBatch(x, ends, g.shape.Dim)
+func (g *forced) Route(x blas32.General, b Batch) (*Decision, error) {
+	checkBatch(x, b.Ends, g.shape.Dim)
+	checkPadding(x, b)
 	counts := make([]int, g.shape.Experts)
 	tokens, weights := make([][]int32, g.shape.Experts), make([][]float32, g.shape.Experts)
 	for t := range x.Rows {
+		if b.padded(t) {
+			continue
+		}
 		chosen := g.route(t)
 		for _, e := range chosen {
 			if e < 0 || int(e) >= g.shape.Experts {
@@ -59,7 +63,7 @@ func (g *forced) Route(x blas32.General, ends []int, _ bool) (*Decision, error) 
 			tokens[e], weights[e] = append(tokens[e], int32(t)), append(weights[e], 1/float32(len(chosen)))
 		}
 	}
-	d := &Decision{GroupLoss: make([]float64, len(ends)), Losses: map[string]float64{}, Counts: counts}
+	d := &Decision{GroupLoss: make([]float64, len(b.Ends)), Losses: map[string]float64{}, Counts: counts}
 	d.Tokens, d.Experts = x.Rows, g.shape.Experts
 	d.Token, d.Weight = slices.Concat(tokens...), slices.Concat(weights...)
 	d.Ends = slices.Clone(counts)

@@ -13,7 +13,7 @@ func TestForcedRoutes(t *testing.T) {
 	require.NoError(t, err)
 	require.Nil(t, g.Params())
 	x := blas32.General{Rows: 4, Cols: 1, Stride: 1, Data: make([]float32, 4)}
-	d, err := g.Route(x, []int{4}, true)
+	d, err := g.Route(x, Batch{Ends: []int{4}, Train: true})
 	require.NoError(t, err)
 	require.NoError(t, d.Validate())
 	require.Equal(t, []int{2, 3, 6, 6}, d.Ends)
@@ -22,10 +22,10 @@ func TestForcedRoutes(t *testing.T) {
 	require.Equal(t, []int{2, 1, 3, 0}, d.Counts)
 
 	routes[2] = []ExpertID{4}
-	_, err = g.Route(x, []int{4}, true)
+	_, err = g.Route(x, Batch{Ends: []int{4}, Train: true})
 	require.EqualError(t, err, "router: token 2 is forced to expert 4 of 4")
 	routes[2] = []ExpertID{1, 3, 1}
-	_, err = g.Route(x, []int{4}, true)
+	_, err = g.Route(x, Batch{Ends: []int{4}, Train: true})
 	require.EqualError(t, err, "router: token 2 is forced to expert 1 twice")
 
 	_, err = Forced{}.New(Shape{})

@@ -11,15 +11,6 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/param"
 )
 
-// projection makes the logits of tokens.
-type projection interface {
-	params() *Params
-	// forward fills logits, tokens × experts.
-	forward(logits, x blas32.General)
-	// backward adds to dx what dlogits asks for. leaves are the groups' gradients of the parameters, one after the other.
-	backward(dx, dlogits, x blas32.General, ends []int, firstLeaf int)
-}
-
 // linear is the gate of almost every model: logits = x·W, without bias.
 type linear struct{ set *param.Set }
 
@@ -39,23 +30,34 @@ func (l linear) params() *Params { return l.set }
 
 func (l linear) weights() blas32.General { return l.set.Matrix(l.set.Value, 0) }
 
-func (l linear) forward(logits, x blas32.General) {
-	if x.Rows != 0 {
-		gemm.Gemm(blas.NoTrans, blas.NoTrans, x, l.weights(), 0, logits)
+func (l linear) forward(logits blas32.General, in *input) { multiply(logits, in.x, l.weights()) }
+
+func (l linear) backward(dx, dlogits blas32.General, in *input, firstLeaf int) {
+	leaves(l.set, in, firstLeaf, dlogits)
+	if dx.Rows != 0 {
+		gemm.Gemm(blas.NoTrans, blas.Trans, dlogits, l.weights(), 1, dx)
 	}
 }
 
-func (l linear) backward(dx, dlogits, x blas32.General, ends []int, firstLeaf int) {
+// leaves gives the gradient of the set's first matrices, all of which multiply x: a leaf for each group, in which matrix i's
+// part is xᵀ·d[i].
+func leaves(set *param.Set, in *input, firstLeaf int, d ...blas32.General) {
 	begin := 0
-	for g, end := range ends {
+	for g, end := range in.Ends {
 		// A group without tokens has a leaf too, so that the tree's shape does not depend on which are empty.
-		leaf := l.set.Grad.Leaf(firstLeaf + g)
-		if begin < end {
-			gemm.Gemm(blas.Trans, blas.NoTrans, rowRange(x, begin, end), rowRange(dlogits, begin, end), 0, l.set.Matrix(leaf, 0))
+		leaf := set.Grad.Leaf(firstLeaf + g)
+		for i := range d {
+			if begin < end {
+				gemm.Gemm(blas.Trans, blas.NoTrans, rowRange(in.x, begin, end), rowRange(d[i], begin, end), 0, set.Matrix(leaf, i))
+			}
 		}
 		begin = end
 	}
+}
+
+// multiply sets dst to x·w.
+func multiply(dst, x, w blas32.General) {
 	if x.Rows != 0 {
-		gemm.Gemm(blas.NoTrans, blas.Trans, dlogits, l.weights(), 1, dx)
+		gemm.Gemm(blas.NoTrans, blas.NoTrans, x, w, 0, dst)
 	}
 }

@@ -3,9 +3,13 @@ package router
 // measure fills the decision's counts and losses.
 func (g *tokenChoice) measure(d *Decision, c *choices) {
 	c.count(d)
+	if g.needs.global && c.allTokens < 0 {
+		c.allCounts, c.allTokens = append(c.allCounts[:0], d.Counts...), c.tokens
+	}
 	d.GroupLoss = resize(d.GroupLoss, len(c.ends))
 	clear(d.GroupLoss)
 	clear(d.Losses)
+	c.runs, c.runCounts = c.runs[:0], c.runCounts[:0]
 	for _, l := range g.losses {
 		d.Losses[l.name] = 0
 	}
@@ -14,7 +18,7 @@ func (g *tokenChoice) measure(d *Decision, c *choices) {
 		if v.begin == v.end {
 			continue
 		}
-		if g.needShares {
+		if g.needs.shares {
 			c.sumShares(v)
 		}
 		for _, l := range g.losses {
@@ -27,11 +31,23 @@ func (g *tokenChoice) measure(d *Decision, c *choices) {
 
 // sumShares adds up the shares of the group's tokens, in token order.
 func (c *choices) sumShares(v *lossGroup) {
+	clear(v.shares)
 	for t := v.begin; t < v.end; t++ {
 		scores := c.scores.row(t)
 		inv := 1 / (sum(scores) + leastSum)
 		for e, s := range scores {
 			v.shares[e] += float64(float64(s) * inv)
+		}
+	}
+}
+
+// sumWeights adds up the weights before drops of the group's tokens, in token order.
+func (c *choices) sumWeights(group int) {
+	begin, end := c.group(group)
+	sums := c.weightsOf(group)
+	for i := begin * c.k; i < end*c.k; i++ {
+		if c.entry[i] != withdrawn {
+			sums[c.chosen[i]] += float64(c.mid[i])
 		}
 	}
 }

@@ -13,19 +13,30 @@ type reference struct {
 	ends    []int
 	chosen  [][]int // of each token, the best first
 	kept    [][]bool
+
+	choose func(logits []float64) []int // in place of the K best
+	run    int                          // the experts over which each softmax goes, where not over all
 }
 
 // scoresOf returns the scores of all experts.
 func (r *reference) scoresOf(logits []float64) []float64 {
+	if r.run != 0 && len(logits) > r.run {
+		return append(r.scoresOf(logits[:r.run]), r.scoresOf(logits[r.run:])...)
+	}
 	s := make([]float64, len(logits))
 	total := 0.0
 	for e, v := range logits {
-		if s[e] = math.Exp(v); r.Score == Sigmoid {
+		switch r.Score {
+		case Sigmoid:
 			s[e] = 1 / (1 + math.Exp(-v))
+		case SqrtSoftplus:
+			s[e] = math.Sqrt(math.Log1p(math.Exp(v)))
+		default:
+			s[e] = math.Exp(v)
 		}
 		total += s[e]
 	}
-	if r.Score != Sigmoid {
+	if r.Score != Sigmoid && r.Score != SqrtSoftplus {
 		for e := range s {
 			s[e] /= total
 		}
@@ -44,7 +55,7 @@ func (r *reference) weigh(logits []float64, t int) []float64 {
 		total += w[j]
 	}
 	if r.Score == SoftmaxAfter || r.Renormalize == RenormalizeBeforeDrop ||
-		r.Renormalize == RenormalizeByScore && r.Score == Sigmoid && r.K > 1 {
+		r.Renormalize == RenormalizeByScore && (r.Score == Sigmoid || r.Score == SqrtSoftplus) && r.K > 1 {
 		for j := range w {
 			w[j] /= total
 		}
@@ -74,12 +85,11 @@ func (r *reference) final(logits []float64, t int) []float64 {
 func (r *reference) decide(logits [][]float64) {
 	r.chosen, r.kept = nil, nil
 	for _, row := range logits {
-		order := make([]int, r.experts)
-		for e := range order {
-			order[e] = e
+		if r.choose != nil {
+			r.chosen = append(r.chosen, r.choose(row))
+		} else {
+			r.chosen = append(r.chosen, descending(row)[:r.K])
 		}
-		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(row[b], row[a]) })
-		r.chosen = append(r.chosen, order[:r.K])
 		r.kept = append(r.kept, make([]bool, r.K))
 	}
 	begin := 0
@@ -91,6 +101,16 @@ func (r *reference) decide(logits [][]float64) {
 	}
 }
 
+// descending returns the indices of x, those of the largest first.
+func descending(x []float64) []int {
+	order := make([]int, len(x))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(x[b], x[a]) })
+	return order
+}
+
 // keep decides which tokens of a group expert e keeps.
 func (r *reference) keep(logits [][]float64, begin, end, e int) {
 	var queue []int
@@ -100,9 +120,19 @@ func (r *reference) keep(logits [][]float64, begin, end, e int) {
 			queue = append(queue, t)
 		}
 	}
-	if r.Drop == ByProbability {
-		slices.SortStableFunc(queue, func(a, b int) int { return cmp.Compare(weight(b), weight(a)) })
-	}
+	choice := func(t int) int { return slices.Index(r.chosen[t], e) }
+	best := func(t int) float64 { return slices.Max(r.weigh(logits[t], t)) }
+	slices.SortStableFunc(queue, func(a, b int) int {
+		switch r.Drop {
+		case ByProbability:
+			return cmp.Compare(weight(b), weight(a))
+		case ByChoice:
+			return cmp.Compare(choice(a), choice(b))
+		case ByPriority:
+			return cmp.Or(cmp.Compare(choice(a), choice(b)), cmp.Compare(best(b), best(a)))
+		}
+		return 0
+	})
 	room := len(queue)
 	if r.CapacityFactor > 0 {
 		room = min(room, int(math.Ceil(float64((end-begin)*r.K)/float64(r.experts)*r.CapacityFactor)))
@@ -115,12 +145,63 @@ func (r *reference) keep(logits [][]float64, begin, end, e int) {
 // groupLoss returns each loss of the tokens [begin, end), by name.
 func (r *reference) groupLoss(logits [][]float64, begin, end int) map[string]float64 {
 	n := float64(end - begin)
-	counts, sums, z := make([]float64, r.experts), make([]float64, r.experts), 0.0
+	counts, firsts, sums := r.tally(logits, begin, end)
+	z, importance := 0.0, make([]float64, r.experts)
 	for t := begin; t < end; t++ {
-		s, total, exps := r.scoresOf(logits[t]), 0.0, 0.0
-		for e, v := range s {
+		exps := 0.0
+		for _, v := range logits[t] {
+			exps += math.Exp(v)
+		}
+		z += math.Log(exps) * math.Log(exps) / n
+		for j, w := range r.weigh(logits[t], t) {
+			importance[r.chosen[t][j]] += w
+		}
+	}
+	all, _, _ := r.tally(logits, 0, len(logits))
+	loss := map[string]float64{"z": z, "importance": squaredVariation(importance)}
+	e, k := float64(r.experts), float64(r.K)
+	for i, p := range sums {
+		loss["balance"] += e / (k * n * n) * counts[i] * p
+		loss["switch"] += e / (n * n) * firsts[i] * p
+		loss["global"] += e / (k * n * float64(len(logits))) * all[i] * p
+	}
+	loss["sequence"] = r.sequences(logits, begin, end)
+	return loss
+}
+
+// sequenceLength is what the sequence loss of tests has.
+const sequenceLength = 3
+
+// sequences is the mean of the balance loss over the sequences of [begin, end).
+func (r *reference) sequences(logits [][]float64, begin, end int) float64 {
+	sum, sequences := 0.0, 0.0
+	for ; begin < end; begin += sequenceLength {
+		stop := min(begin+sequenceLength, end)
+		counts, _, sums := r.tally(logits, begin, stop)
+		if r.Bias != nil {
+			clear(counts)
+			for _, row := range logits[begin:stop] {
+				for _, e := range descending(row)[:r.K] {
+					counts[e]++
+				}
+			}
+		}
+		n := float64(stop - begin)
+		for i, p := range sums {
+			sum += float64(r.experts) / (float64(r.K) * n * n) * counts[i] * p
+		}
+		sequences++
+	}
+	return sum / sequences
+}
+
+// tally returns for each expert how many of the tokens [begin, end) chose it, chose it first, and the sum of their shares.
+func (r *reference) tally(logits [][]float64, begin, end int) (counts, firsts, sums []float64) {
+	counts, firsts, sums = make([]float64, r.experts), make([]float64, r.experts), make([]float64, r.experts)
+	for t := begin; t < end; t++ {
+		s, total := r.scoresOf(logits[t]), 0.0
+		for _, v := range s {
 			total += v
-			exps += math.Exp(logits[t][e])
 		}
 		for e, v := range s {
 			sums[e] += v / total
@@ -128,13 +209,21 @@ func (r *reference) groupLoss(logits [][]float64, begin, end int) map[string]flo
 		for _, e := range r.chosen[t] {
 			counts[e]++
 		}
-		z += math.Log(exps) * math.Log(exps) / n
+		firsts[r.chosen[t][0]]++
 	}
-	balance := 0.0
-	for e := range sums {
-		balance += float64(r.experts) / (float64(r.K) * n * n) * counts[e] * sums[e]
+	return counts, firsts, sums
+}
+
+// squaredVariation is variance over squared mean.
+func squaredVariation(x []float64) float64 {
+	mean, variance := 0.0, 0.0
+	for _, v := range x {
+		mean += v / float64(len(x))
 	}
-	return map[string]float64{"balance": balance, "z": z}
+	for _, v := range x {
+		variance += (v - mean) * (v - mean) / float64(len(x))
+	}
+	return variance / (mean * mean)
 }
 
 // total is what the gradient is of: Σ upstream·weight + Σ scale·loss, over tokens, places and groups.

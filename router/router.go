@@ -37,14 +37,37 @@ type Router interface {
 type Gate interface {
 	// Params returns the trainable parameters, or nil where there are none.
 	Params() *Params
-	// Route decides for the tokens that are the rows of x. ends cuts them into groups of consecutive tokens,
-	// group g being rows [ends[g-1], ends[g]): capacity, drops and losses count within a group. train tells
-	// training from evaluation. The decision keeps no reference to x, and is the caller's until he passes
-	// it to Backward. NaN or Inf in the scores is an error that names the token.
-	Route(x blas32.General, ends []int, train bool) (*Decision, error)
+	// Route decides for the tokens that are the rows of x; b says what the rows do not. The decision keeps no
+	// reference to x, and is the caller's until he passes it to Backward. NaN or Inf in the scores is an
+	// error that names the token.
+	Route(x blas32.General, b Batch) (*Decision, error)
 	// Backward adds to g.DX the gradient of the loss with respect to x, and gives the parameters' gradient,
 	// a leaf for each group, to Params().Grad. x is the input of the Route call that returned d.
 	Backward(d *Decision, x blas32.General, g Gradient) error
+}
+
+// Batch is what a gate is told of the tokens it routes, beside their rows. Only Ends must be set.
+type Batch struct {
+	// Ends cuts the tokens into groups of consecutive rows, group g being rows [Ends[g-1], Ends[g]). Capacity,
+	// drops, noise and losses count within a group, so that what a group gets does not depend on the ranks.
+	Ends []int
+	// Train tells training from evaluation, in which there is no noise.
+	Train bool
+	// Step is the number of optimiser steps before this batch, the same on all ranks: noise and schedules go by it.
+	Step int
+	// Padding marks the tokens that are none: they get no expert, take no capacity, and stand in no count and no
+	// loss. Their rows must be finite. Nil marks none of them.
+	Padding []bool
+	// Modality holds the kind of each token (text, image), from 0, for gates that keep experts for each kind; others
+	// leave it alone.
+	Modality []int32
+	// IDs holds the number of each token in its vocabulary, for gates that route by it; others leave it alone.
+	IDs []int32
+	// Features has a row a token, for gates that look at them in place of the token; others leave it alone. The
+	// gate reads it again in Backward.
+	Features blas32.General
+	// Gate says which of several gates decides, the same on all ranks: see [Several]. Others leave it alone.
+	Gate int
 }
 
 // Gradient is what a gate's backward pass starts from.
@@ -54,6 +77,9 @@ type Gradient struct {
 	// LossScale holds, for each group, the gradient of the loss with respect to the group's auxiliary loss: the
 	// group's share of the global batch's tokens, times whatever the trainer scales its loss by.
 	LossScale []float32
+	// Rows is the loss's gradient with respect to the rows that [Decision.Order] made. Gates whose rows are mixtures of
+	// tokens read it, and it stays as it is until Backward returns; others leave it alone.
+	Rows blas32.General
 	// FirstLeaf is the number of the first group in the global batch.
 	FirstLeaf int
 	// DX is tokens × Dim; the gradient is added to it.
@@ -63,14 +89,21 @@ type Gradient struct {
 // Decision is the outcome of routing one batch.
 type Decision struct {
 	Assignment
+	// Mixture, where there is one, takes the place of the assignment, which then has no entries: the experts' rows are
+	// mixtures of tokens.
+	Mixture *Mixture
 	// GroupLoss is each group's sum of auxiliary losses, coefficients applied.
 	GroupLoss []float64
 	// Losses is the mean over the tokens of each configured loss, by its name, coefficients applied.
 	Losses map[string]float64
 	// Counts is the number of tokens that chose each expert, before any were dropped.
 	Counts []int
+	// GroupCapacity is the most of each group's tokens that an expert takes; math.MaxInt where there is no bound.
+	GroupCapacity []int
 	// Dropped is the number of (token, expert) choices that capacity dropped.
 	Dropped int
 
-	saved any // what the gate needs again in Backward
+	// Saved is what the gate needs again in Backward. It is the gate's alone: whoever passes a decision on leaves it as
+	// it is.
+	Saved any
 }

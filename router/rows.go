@@ -54,6 +54,16 @@ func checkBatch(x blas32.General, ends []int, dim int) {
 	}
 }
 
+// checkPadding panics unless b marks none or each of x's rows.
+func checkPadding(x blas32.General, b Batch) {
+	if b.Padding != nil && len(b.Padding) != x.Rows {
+		panic(fmt.Sprintf("router: %d marks of padding for %d tokens", len(b.Padding), x.Rows))
+	}
+}
+
+// padded tells whether token t is padding.
+func (b *Batch) padded(t int) bool { return len(b.Padding) != 0 && b.Padding[t] }
+
 // checkGradient panics unless g has the sizes that d asks for.
 func checkGradient(d *Decision, x blas32.General, g Gradient) {
 	switch {

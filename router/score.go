@@ -19,6 +19,9 @@ const (
 	// Sigmoid is the logistic function of each chosen logit, divided by its sum over the chosen where there
 	// are several. (DeepSeek-V3, Megatron.)
 	Sigmoid
+	// SqrtSoftplus is √ln(1 + e^logit) of each chosen logit, divided by its sum over the chosen where there are
+	// several. Unlike the sigmoid it does not level off. (DeepSeek-V4, Megatron.)
+	SqrtSoftplus
 
 	scores int = iota
 )
@@ -32,6 +35,8 @@ func (s Score) String() string {
 		return "softmax before"
 	case Sigmoid:
 		return "sigmoid"
+	case SqrtSoftplus:
+		return "sqrt softplus"
 	}
 	return fmt.Sprintf("Score(%d)", int(s))
 }
@@ -68,6 +73,8 @@ func (s Score) scoring() scoring {
 		return softmaxBefore{}
 	case Sigmoid:
 		return sigmoids{}
+	case SqrtSoftplus:
+		return sqrtSoftplus{}
 	}
 	return softmaxAfter{}
 }
@@ -144,13 +151,19 @@ func (sigmoids) backward(dlogits, draw, dshare []float32, t token) {
 	for j, e := range t.chosen {
 		dlogits[e] += float32(float64(draw[j]) * slope(t.raw[j]))
 	}
+	sharesBackward(dlogits, dshare, t, func(e int) float64 { return slope(t.scores[e]) })
+}
+
+// sharesBackward adds to dlogits what dshare asks for where scores are independent of each other; slope is the derivative of
+// expert e's score.
+func sharesBackward(dlogits, dshare []float32, t token, slope func(e int) float64) {
 	if dshare == nil {
 		return
 	}
 	total := sum(t.scores) + leastSum
 	mean := dot(t.scores, dshare) / total
-	for e, s := range t.scores {
-		dlogits[e] += float32((float64(dshare[e]) - mean) / total * slope(s))
+	for e := range t.scores {
+		dlogits[e] += float32((float64(dshare[e]) - mean) / total * slope(e))
 	}
 }
 

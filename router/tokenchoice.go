@@ -4,61 +4,88 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// tokenChoice is the gate in which each token chooses its experts. Its parts vary by themselves: what makes the
-// logits, how they turn into weights, when those are renormalised, what capacity drops, and which losses there are.
+// tokenChoice is the gate in which each token gets some number of experts. Its parts vary by themselves: what makes the
+// logits, who gets which expert, how logits turn into weights, when those are renormalised, what capacity drops, and
+// which losses there are. A router of this family is [TopK] with some of them replaced, in one file:
+//
+//   - [projection] makes the logits: a matrix, cosines, a matrix beside noise.
+//   - [chooser] fills the places of a group from its logits or scores: the best k of each token, within groups
+//     of experts, balanced over the tokens.
+//   - [scoring] gives the weights of those chosen, and the scores of all.
+//   - a function of the batch's step gives k.
+//
+// The router's New hands them to [TopK.build] as [parts]; TopK's fields work as they do there. The parts see no padding
+// but for the projection: the rows marked as such are taken out behind it, and their gradient is zero.
 //
 // A decision returns to free in Backward with all that it remembers, for a later Route to use.
 type tokenChoice struct {
 	projection projection
+	chooser    chooser
 	scoring    scoring
 	renorm     Renormalize
 	drop       dropper
 	losses     []Loss
 	dim        int
 	experts    int
-	k          int
-	factor     float64 // of capacity, 0 for no bound
+	seed       uint64
+	k          func(b *Batch) int
+	capacity   Capacity
+	factor     float64
 	scale      float32
-	bias       []float32 // of the choice, or nil
+	bias       *bias     // of the choice, or nil
+	balancing  balancing // by which the bias moves, or nil
+	tally      []int64
+	deviation  float64 // of Gaussian noise in the logits, where it is the same in all
 
-	needScores, needShares, needLogSumExp bool
+	needs      needs // of all losses
+	needScores bool
+	quick      quick
 
 	free    []*Decision
 	weights []float32 // a batch's places
 	dlogits grid
 	draw    []float32 // one token's places
 	dshare  []float32 // the same for all tokens of a group
+	dtoken  []float32 // one token's shares
 }
 
 var _ Gate = (*tokenChoice)(nil)
+
+// parts are what a router puts in place of TopK's own. The zero value replaces nothing.
+type parts struct {
+	name       string             // of the router, in errors
+	projection projection         // in place of newLinear
+	chooser    chooser            // in place of best
+	scoring    scoring            // in place of what TopK.Score says
+	bias       *bias              // in place of TopK.Bias, for a chooser that has it too
+	balancing  balancing          // in place of what TopK.BiasRate says
+	k          func(b *Batch) int // in place of TopK.K, of which it must not give more
+	gaussian   bool               // whether the projection adds Gaussian noise that LoadLoss can read
+	deviation  float64            // of that noise, where it is the same in all logits
+	faults     []error            // found in fields that TopK does not have
+}
 
 // Params returns the parameters of the projection.
 func (g *tokenChoice) Params() *Params { return g.projection.params() }
 
 // Route is described at [Gate].
-func (g *tokenChoice) Route(x blas32.General, ends []int, _ bool) (*Decision, error) {
-	checkBatch(x, ends, g.dim)
+func (g *tokenChoice) Route(x blas32.General, b Batch) (*Decision, error) {
+	checkBatch(x, b.Ends, g.dim)
+	checkPadding(x, b)
 	d, c := g.take()
-	c.reset(x.Rows, g.k, g.experts, ends)
-	g.projection.forward(c.logits.matrix(), x)
-	if err := g.decide(d, c); err != nil {
-		g.free = append(g.free, d)
-		return nil, err
-	}
-	return d, nil
+	c.in.set(x, b, g.seed)
+	c.logits.reset(x.Rows, g.experts)
+	g.projection.forward(c.logits.matrix(), &c.in)
+	return g.finish(d, c)
 }
 
 // decide turns c's logits into the decision d.
-func (g *tokenChoice) decide(d *Decision, c *choices) error {
-	if err := checkFinite(&c.logits, c.ends); err != nil {
-		return err
-	}
+func (g *tokenChoice) decide(d *Decision, c *choices) {
 	g.score(c)
 	g.choose(c)
-	g.dropAll(c)
+	g.dropAll(d, c)
 	c.assign(d, g.weigh(c))
 	g.measure(d, c)
-	return nil
 }
 
 // take returns a decision and its memory.
@@ -66,11 +93,11 @@ func (g *tokenChoice) take() (*Decision, *choices) {
 	n := len(g.free)
 	if n == 0 {
 		c := &choices{owner: g}
-		return &Decision{Losses: map[string]float64{}, saved: c}, c
+		return &Decision{Losses: map[string]float64{}, Saved: c}, c
 	}
 	d := g.free[n-1]
 	g.free = g.free[:n-1]
-	return d, d.saved.(*choices)
+	return d, d.Saved.(*choices)
 }
 
 // score computes what some part of the gate wants to know of all experts, not only of those chosen.
@@ -81,7 +108,7 @@ func (g *tokenChoice) score(c *choices) {
 			g.scoring.score(c.scores.row(t), c.logits.row(t))
 		}
 	}
-	if g.needLogSumExp {
+	if g.needs.logSumExp {
 		c.logSumExp = resize(c.logSumExp, c.tokens)
 		for t := range c.tokens {
 			c.logSumExp[t] = softmax(c.row, c.logits.row(t))
@@ -89,53 +116,49 @@ func (g *tokenChoice) score(c *choices) {
 	}
 }
 
-// choose fills chosen, raw, mid and counts.
+// choose fills chosen, raw, mid and the counts.
 func (g *tokenChoice) choose(c *choices) {
 	for group := range c.ends {
-		counts := c.countsOf(group)
 		begin, end := c.group(group)
+		if begin == end {
+			continue
+		}
+		g.chooser.choose(c.choosing(group))
 		for t := begin; t < end; t++ {
 			token := c.token(t)
-			topK(token.chosen, g.selection(token))
 			g.scoring.weigh(token.raw, token)
 			mid := c.mid[t*c.k : (t+1)*c.k]
 			if copy(mid, token.raw); g.renorm == RenormalizeBeforeDrop {
 				normalize(mid, mid)
 			}
-			for _, e := range token.chosen {
-				counts[e]++
-			}
+		}
+		c.countGroup(group)
+		if g.needs.weights {
+			c.sumWeights(group)
 		}
 	}
 }
 
-// selection returns what a token's choice goes by: the logits, which tell apart even scores that have been rounded
-// alike, or the scores where a bias is added to them.
-func (g *tokenChoice) selection(t token) []float32 {
-	if g.bias == nil {
-		return t.logits
-	}
-	for e, s := range t.scores {
-		t.scratch[e] = s + g.bias[e]
-	}
-	return t.scratch
-}
-
-// dropAll marks in each group the places that capacity drops.
-func (g *tokenChoice) dropAll(c *choices) {
-	if g.factor == 0 {
-		return
-	}
+// dropAll marks in each group the places that capacity drops, and takes the weight of all that got no expert.
+func (g *tokenChoice) dropAll(d *Decision, c *choices) {
+	d.GroupCapacity = resize(d.GroupCapacity, len(c.ends))
 	for group := range c.ends {
 		begin, end := c.group(group)
-		a, b := begin*c.k, end*c.k
-		g.drop.drop(c.entry[a:b], c.chosen[a:b], c.mid[a:b], c.countsOf(group), capacity(end-begin, c.k, g.experts, g.factor))
+		counts := c.countsOf(group)
+		room := g.room(end-begin, c, counts)
+		d.GroupCapacity[group] = room
+		g.drop.drop(c, group, room)
 	}
 	for i, entry := range c.entry {
-		if entry == dropped {
+		if entry < 0 {
 			c.mid[i] = 0
 		}
 	}
+}
+
+// room returns the most that an expert takes of a group's tokens, of which it was chosen by counts.
+func (g *tokenChoice) room(tokens int, c *choices, counts []int) int {
+	return g.capacity.room(g.factor, tokens, c.k, g.experts, c.in.Train, counts)
 }
 
 // weigh returns the final weight of each place.

@@ -23,12 +23,17 @@ type TopK struct {
 	Renormalize Renormalize
 	// Scale multiplies all weights; 0 stands for 1. (DeepSeek-V3's route scale.)
 	Scale float32
-	// Bias, where there is one, is added to each expert's score for the choice alone, never to the weights, and is
-	// not trained. It goes with [Sigmoid]. New copies it. (DeepSeek-V3.)
+	// Bias, where there is one, is added to each expert's score for the choice alone, never to the weights, and has
+	// no gradient. It goes with [Sigmoid] and [SqrtSoftplus]. New copies it. (DeepSeek-V3.)
 	Bias []float32
+	// BiasRate moves the bias after each step, by so much, towards an even load: see [Balancer]. 0 leaves it. Where
+	// Bias is nil it begins at 0. (DeepSeek-V3: 0.001.)
+	BiasRate float32
 	// CapacityFactor bounds what an expert takes of each group of tokens: ⌈T·K/E·CapacityFactor⌉ of the group's T,
-	// computed from left to right in float64. 0 is no bound: nothing is dropped.
+	// unless Capacity says otherwise. 0 is no bound: nothing is dropped.
 	CapacityFactor float64
+	// Capacity says how the factor becomes a number of tokens.
+	Capacity Capacity
 	// Drop says which tokens an expert keeps when more chose it.
 	Drop Drop
 	// Losses lists the auxiliary losses.
@@ -38,45 +43,103 @@ type TopK struct {
 var _ Router = TopK{}
 
 // New is described at [Router]. The parameters are one tensor, "gate", Dim × Experts, drawn uniformly from ±1/√Dim.
-func (r TopK) New(s Shape) (Gate, error) {
-	if err := errors.Join(append(checkShape(s), r.faults(s)...)...); err != nil {
+func (r TopK) New(s Shape) (Gate, error) { return r.build(s, parts{name: "TopK"}) }
+
+// build makes a gate of r with some parts replaced.
+func (r TopK) build(s Shape, p parts) (Gate, error) {
+	if err := errors.Join(slices.Concat(checkShape(s), r.faults(s, p.name), checkNoise(r.Losses, p.gaussian), p.faults)...); err != nil {
 		return nil, err
 	}
-	scoring := r.Score.scoring()
 	g := &tokenChoice{
-		projection: newLinear(s),
-		scoring:    scoring,
-		renorm:     r.Renormalize.resolve(scoring, r.K),
-		drop:       dropper{rule: r.Drop},
-		losses:     slices.Clone(r.Losses),
-		dim:        s.Dim, experts: s.Experts, k: r.K,
-		factor: r.CapacityFactor,
-		scale:  r.Scale,
-		bias:   slices.Clone(r.Bias),
+		projection: p.projection, chooser: p.chooser, scoring: p.scoring, k: p.k,
+		bias: p.bias, balancing: p.balancing, deviation: p.deviation,
+		drop:   dropper{rule: r.Drop},
+		losses: slices.Clone(r.Losses),
+		dim:    s.Dim, experts: s.Experts, seed: s.Seed,
+		capacity: r.Capacity, factor: r.CapacityFactor, scale: r.Scale,
 	}
 	if r.Scale == 0 {
 		g.scale = 1
 	}
-	for _, l := range r.Losses {
-		shares, logSumExp := l.term.needs()
-		g.needShares = g.needShares || shares
-		g.needLogSumExp = g.needLogSumExp || logSumExp
-	}
-	g.needScores = g.needShares || scoring.forAll() || r.Bias != nil
+	r.fill(g, s)
+	g.renorm = r.Renormalize.resolve(g.scoring, r.K)
+	g.need()
 	return g, nil
 }
 
-// Capacity returns the most of a group's tokens that one of the experts takes; math.MaxInt where there is no bound.
-func (r TopK) Capacity(tokens, experts int) int {
-	return capacity(tokens, r.K, experts, r.CapacityFactor)
+// fill puts TopK's own parts where there are no others.
+func (r TopK) fill(g *tokenChoice, s Shape) {
+	if g.projection == nil {
+		g.projection = newLinear(s)
+	}
+	if g.scoring == nil {
+		g.scoring = r.Score.scoring()
+	}
+	if g.bias == nil {
+		g.bias = r.newBias(s)
+	}
+	if g.chooser == nil {
+		g.chooser = best{g.bias}
+	}
+	if g.balancing == nil && r.BiasRate != 0 {
+		g.balancing = signUpdate{r.BiasRate}
+	}
+	if g.balancing != nil {
+		g.tally = make([]int64, g.balancing.size(s.Experts))
+	}
+	if g.k == nil {
+		g.k = func(*Batch) int { return r.K }
+	}
+}
+
+// newBias returns the bias of a new gate, or nil for none.
+func (r TopK) newBias(s Shape) *bias {
+	switch {
+	case r.Bias != nil:
+		return &bias{slices.Clone(r.Bias)}
+	case r.BiasRate != 0:
+		return &bias{make([]float32, s.Experts)}
+	}
+	return nil
+}
+
+// need finds out what the gate's parts read.
+func (g *tokenChoice) need() {
+	for _, l := range g.losses {
+		g.needs = g.needs.or(l.term.needs())
+	}
+	g.needScores = g.needs.shares || g.scoring.forAll() || g.chooser.forAll()
+}
+
+// Bound returns the most of a group's tokens that one of the experts takes; math.MaxInt where there is no bound.
+func (r TopK) Bound(tokens, experts int, train bool) int {
+	return r.Capacity.room(r.CapacityFactor, tokens, r.K, experts, train, nil)
+}
+
+// WeightSum returns the bounds of the sum of the weights of a token that no expert dropped.
+func (r TopK) WeightSum(int) (least, most float64) {
+	scale := float64(r.Scale)
+	if scale == 0 {
+		scale = 1
+	}
+	renormalized := r.Renormalize.resolve(r.Score.scoring(), r.K) != RenormalizeNever
+	switch {
+	case renormalized || r.Score == SoftmaxAfter:
+		return scale, scale
+	case r.Score == SqrtSoftplus:
+		return 0, math.Inf(1)
+	case r.Score == Sigmoid:
+		return 0, scale * float64(r.K)
+	}
+	return 0, scale
 }
 
 // faults returns all that is wrong with r for a gate of shape s.
-func (r TopK) faults(s Shape) []error {
+func (r TopK) faults(s Shape, name string) []error {
 	var faults []error
 	fault := func(wrong bool, format string, args ...any) {
 		if wrong {
-			faults = append(faults, fmt.Errorf("router: TopK: "+format, args...))
+			faults = append(faults, fmt.Errorf("router: "+name+": "+format, args...))
 		}
 	}
 	fault(r.K < 1 || r.K > max(s.Experts, 1), "K is %d, want 1 to the %d experts", r.K, s.Experts)
@@ -86,9 +149,11 @@ func (r TopK) faults(s Shape) []error {
 	fault(!(r.Scale >= 0) || isInf(r.Scale), "scale is %v, want a finite number from 0", r.Scale)
 	fault(!(r.CapacityFactor >= 0) || math.IsInf(r.CapacityFactor, 1), "capacity factor is %v, want a finite number from 0", r.CapacityFactor)
 	fault(r.Bias != nil && len(r.Bias) != s.Experts, "bias of %d experts for %d", len(r.Bias), s.Experts)
-	fault(r.Bias != nil && r.Score != Sigmoid, "bias goes with the sigmoid score, not with %v", r.Score)
+	biased := r.Bias != nil || r.BiasRate != 0
+	fault(biased && r.Score != Sigmoid && r.Score != SqrtSoftplus, "bias goes with the sigmoid and sqrt softplus scores, not with %v", r.Score)
+	fault(!(r.BiasRate >= 0) || isInf(r.BiasRate), "bias rate is %v, want a finite number from 0", r.BiasRate)
 	fault(firstInfinite(r.Bias) >= 0, "bias is not finite at expert %d", firstInfinite(r.Bias))
-	return append(faults, checkLosses(r.Losses)...)
+	return slices.Concat(faults, r.Capacity.faults(), checkLosses(r.Losses))
 }
 
 func isInf(x float32) bool { return math.IsInf(float64(x), 0) }

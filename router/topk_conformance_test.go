@@ -12,7 +12,7 @@ var losses = []router.Loss{router.Balance(0.5), router.ZLoss(0.25)}
 
 // TestTopK runs the suite on every combination of score, renormalisation and drop rule, with losses.
 func TestTopK(t *testing.T) {
-	for score := router.SoftmaxAfter; score <= router.Sigmoid; score++ {
+	for score := router.SoftmaxAfter; score <= router.SqrtSoftplus; score++ {
 		for renorm := router.RenormalizeByScore; renorm <= router.RenormalizeAfterDrop; renorm++ {
 			for drop := router.ByPosition; drop <= router.ByProbability; drop++ {
 				config := router.TopK{K: 2, Score: score, Renormalize: renorm, Drop: drop, CapacityFactor: 1, Losses: losses, Scale: 1.5}
@@ -26,7 +26,7 @@ func TestTopK(t *testing.T) {
 
 // TestTopKDropless runs the suite without capacity: without losses, and with each alone.
 func TestTopKDropless(t *testing.T) {
-	for score := router.SoftmaxAfter; score <= router.Sigmoid; score++ {
+	for score := router.SoftmaxAfter; score <= router.SqrtSoftplus; score++ {
 		for i, k := range []int{1, 2, 3} {
 			config := router.TopK{K: k, Score: score, Losses: losses[:i:i][max(i-1, 0):]}
 			t.Run(fmt.Sprintf("%v/k=%d", score, k), func(t *testing.T) {

@@ -125,8 +125,17 @@ func (j *job) finish(ctx context.Context) error {
 	j.result.Steps, j.result.Seed = o.steps, o.seed
 	j.result.ValLoss, j.result.BigramValLoss = held.loss, newBigram(j.data.train).heldOutLoss(j.data)
 	j.result.ParamSHA256 = sum
+	j.result.Router, j.result.LooksAhead, j.result.ExpertLoad = o.router, looksAhead(o.buildRouter()), j.byLayer(held.load)
 	j.tell(held, text)
 	return j.save()
+}
+
+// byLayer is a load without the experts that a layer does not have.
+func (j *job) byLayer(load [][]int) [][]int {
+	for i := range load {
+		load[i] = load[i][:j.options.layerExperts(2*i+1)]
+	}
+	return load
 }
 
 // sampled lets the model continue the held-out text's prompt.

@@ -33,6 +33,7 @@ type options struct {
 
 	seq, dim, heads, layers, hidden int
 
+	router                      string
 	experts, topk, expertHidden int
 	capacity, balance           float64
 
@@ -70,6 +71,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 		fmt.Fprint(stdout, usage)
 		set.SetOutput(stdout)
 		set.PrintDefaults()
+		fmt.Fprint(stdout, routerTable())
 		return o, err
 	}
 	if err == nil && set.NArg() > 0 {
@@ -104,6 +106,7 @@ func (o *options) declare(f *flagSet) {
 	integer(f, &o.layers, "layers", 4, 1, 1<<10, "blocks; every second one has experts")
 	integer(f, &o.hidden, "hidden", 512, 1, large, "hidden units of a dense block")
 
+	choice(f, &o.router, "router", "who gets which byte, see below", routerNames()...)
 	integer(f, &o.experts, "experts", 8, 1, 1<<16, "experts of a layer, over all ranks")
 	integer(f, &o.topk, "topk", 2, 1, 1<<16, "experts that a byte goes to, at most -experts")
 	integer(f, &o.expertHidden, "expert-hidden", 256, 1, large, "hidden units of an expert")

@@ -19,6 +19,12 @@ type result struct {
 	WireBytes       uint64  `json:"wire_bytes"`
 	DroppedTokens   int     `json:"dropped_tokens"`
 	ParamSHA256     string  `json:"param_sha256"`
+	Router          string  `json:"router"`
+	// LooksAhead tells that the router's choices in evaluation depend on later bytes, so that ValLoss is not one of
+	// prediction.
+	LooksAhead bool `json:"looks_ahead"`
+	// ExpertLoad is the number of bytes of the held-out text that chose each expert, before drops, for each layer.
+	ExpertLoad [][]int `json:"expert_load"`
 }
 
 // write writes r to a file, as one object.

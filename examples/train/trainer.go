@@ -9,7 +9,6 @@ import (
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/param"
 	"github.com/switchyard-moe/switchyard/internal/tree"
-	"github.com/switchyard-moe/switchyard/router"
 )
 
 // trainer is one rank's part of the job.
@@ -65,7 +64,7 @@ func (t *trainer) build() error {
 			return fmt.Errorf("layer of block %d: %w", i, err)
 		}
 		t.layers = append(t.layers, layer)
-		parts[i] = layer
+		parts[i] = &informed{Layer: layer, gates: o.gates()}
 	}
 	var err error
 	t.model, err = gpt.New(gpt.Config{
@@ -79,11 +78,11 @@ func (t *trainer) build() error {
 func (o options) layerConfig(block int) switchyard.Config {
 	return switchyard.Config{
 		Dim:     o.dim,
-		Experts: o.experts,
+		Experts: o.layerExperts(block),
 		Group:   o.batch / o.groups * o.seq,
 		Seed:    o.seed + uint64(block)<<32,
 		Expert:  expert.FFN{Hidden: o.expertHidden, Activation: expert.GELU},
-		Router:  router.TopK{K: o.topk, CapacityFactor: o.capacity, Losses: []router.Loss{router.Balance(o.balance)}},
+		Router:  o.buildRouter(),
 	}
 }
 

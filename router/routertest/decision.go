@@ -32,6 +32,28 @@ func testValid(t *testing.T, s suite) {
 		}
 		checkLosses(t, &d, ends)
 		s.checkCapacity(t, &d, ends)
+		s.checkWeights(t, &d)
+	}
+}
+
+// checkWeights compares the sum of each token's weights with the bounds that the router declares.
+func (s suite) checkWeights(t *testing.T, d *router.Decision) {
+	declared, ok := s.configure().(interface {
+		WeightSum(experts int) (least, most float64)
+	})
+	if !ok {
+		return
+	}
+	least, most := declared.WeightSum(s.experts)
+	sums := make([]float64, d.Tokens)
+	for i, token := range d.Token {
+		sums[token] += float64(d.Weight[i])
+	}
+	for token, sum := range sums {
+		require.LessOrEqual(t, sum, most+1e-6*most, "weights of token %d", token)
+		if d.Dropped == 0 {
+			require.GreaterOrEqual(t, sum, least-1e-6*least, "weights of token %d", token)
+		}
 	}
 }
 
@@ -48,18 +70,26 @@ func checkLosses(t *testing.T, d *router.Decision, ends []int) {
 	require.InDelta(t, byGroup, byName, 1e-9*(1+math.Abs(byGroup)), "losses by name and by group")
 }
 
-// checkCapacity compares each group's loads with the bound that the router declares.
+// checkCapacity compares each group's loads with the capacity that the decision states, and that with the bound that the
+// router declares.
 func (s suite) checkCapacity(t *testing.T, d *router.Decision, ends []int) {
-	bound, ok := s.configure().(interface{ Capacity(tokens, experts int) int })
-	if !ok {
-		return
-	}
+	bound, ok := s.configure().(interface {
+		Bound(tokens, experts int, train bool) int
+	})
 	begin := 0
 	for g, end := range ends {
+		room := math.MaxInt
+		if ok {
+			room = bound.Bound(end-begin, s.experts, true)
+		}
+		if len(d.GroupCapacity) != 0 {
+			require.LessOrEqual(t, d.GroupCapacity[g], room, "capacity of group %d", g)
+			room = d.GroupCapacity[g]
+		}
 		load := make([]int, s.experts)
 		for _, e := range entriesOf(&d.Assignment, begin, end) {
 			load[e.expert]++
-			require.LessOrEqual(t, load[e.expert], bound.Capacity(end-begin, s.experts), "group %d, expert %d", g, e.expert)
+			require.LessOrEqual(t, load[e.expert], room, "group %d, expert %d", g, e.expert)
 		}
 		begin = end
 	}
@@ -116,6 +146,9 @@ func testTies(t *testing.T, s suite) {
 	if g.Params() == nil {
 		t.Skip("no scores")
 	}
+	if s.has(TiesElsewhere) {
+		t.Skip("ties go elsewhere")
+	}
 	const n = 9
 	_, d := s.route(t, g, matrix(n, dim), []int{n})
 	k := (len(d.Token) + d.Dropped) / n
@@ -145,7 +178,7 @@ func testNotFinite(t *testing.T, s suite) {
 		for i := range row {
 			row[i] = float32(bad)
 		}
-		_, err := g.Route(x, ends, true)
+		_, err := g.Route(x, router.Batch{Ends: ends, Train: true})
 		copy(row, saved[:])
 		if bad == math.MaxFloat32 && err == nil {
 			continue // finite tokens may, but need not, have infinite scores

@@ -19,7 +19,7 @@ const (
 )
 
 // testGradient compares Backward with differences of the loss Σ upstream·weight + Σ scale·GroupLoss, in the tokens and in
-// the parameters. Where a step changes a choice the loss jumps; those are left out, but must be few.
+// the parameters. Where a step changes a choice the loss may jump; those are left out, but must be few.
 func testGradient(t *testing.T, s suite) {
 	x, ends := s.tokens(14), []int{6, 6, 14}
 	g := s.gate(t)
@@ -33,7 +33,9 @@ func testGradient(t *testing.T, s suite) {
 		c, n := compare(t, "parameter", p.Value, dp, loss)
 		checked, total = checked+c, total+n
 	}
-	require.Greater(t, 2*checked, total, "elements whose step changes no choice")
+	if g.Params() != nil { // without, routes may go by a token's bits, which every step changes
+		require.Greater(t, 2*checked, total, "elements whose step changes no choice")
+	}
 }
 
 // backward returns the gradient with respect to the tokens and to the parameters.
@@ -48,7 +50,7 @@ func (s suite) backward(t *testing.T, g router.Gate, d *router.Decision, x blas3
 
 // loss returns the loss, and whether choices and drops are as in base.
 func (s suite) loss(t *testing.T, g router.Gate, x blas32.General, ends []int, base *router.Decision, grad router.Gradient) (float64, bool) {
-	d, err := g.Route(x, ends, true)
+	d, err := g.Route(x, router.Batch{Ends: ends, Train: true})
 	require.NoError(t, err)
 	same := slices.Equal(d.Token, base.Token) && slices.Equal(d.Ends, base.Ends) && slices.Equal(d.Counts, base.Counts)
 	if !same {
@@ -70,18 +72,30 @@ func compare(t *testing.T, what string, value, gradient []float32, loss func() (
 	for _, v := range gradient {
 		scale = max(scale, math.Abs(float64(v)))
 	}
-	for i, v := range value {
-		value[i] = v + step
-		above, ok := loss()
-		value[i] = v - step
-		below, same := loss()
-		value[i] = v
-		if !ok || !same {
+	base, _ := loss()
+	for i := range value {
+		whole, bend, ok := slope(&value[i], step, base, loss)
+		half, bendHalf, same := slope(&value[i], step/2, base, loss)
+		// A jump within the step, which not every change of choice is seen by, or a kink makes these differ: a
+		// smooth function's slope does not depend on the step, and its bend is proportional to it.
+		if !ok || !same || math.Abs(whole-half) > tolerance*scale/4 || math.Abs(2*bendHalf-bend) > tolerance*scale {
 			continue
 		}
 		checked++
-		width := float64(v+step) - float64(v-step)
-		require.InDelta(t, (above-below)/width, float64(gradient[i]), tolerance*scale, "%s %d", what, i)
+		require.InDelta(t, whole, float64(gradient[i]), tolerance*scale, "%s %d", what, i)
 	}
 	return checked, len(value)
+}
+
+// slope is the central difference of the loss in one value, by how much the slopes on both sides differ, and whether the choices
+// are the same there.
+func slope(value *float32, step float32, base float64, loss func() (float64, bool)) (slope, bend float64, same bool) {
+	v := *value
+	*value = v + step
+	above, ok := loss()
+	*value = v - step
+	below, same := loss()
+	*value = v
+	up, down := float64(v+step)-float64(v), float64(v)-float64(v-step)
+	return (above - below) / (up + down), (above-base)/up - (base-below)/down, ok && same
 }

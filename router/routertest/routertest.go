@@ -6,6 +6,7 @@ package routertest
 import (
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -19,13 +20,27 @@ import (
 // dim is the number of columns of the suite's tokens.
 const dim = 6
 
+// Trait is something that a router does otherwise than most, by design; the tests that go by the rule leave it out.
+type Trait int
+
+const (
+	// TiesElsewhere says that equal scores need not all go to the lowest experts: a rule that spreads tokens evenly, or
+	// over the parts of a set of experts.
+	TiesElsewhere Trait = iota
+	// TokensTogether says that a token's experts depend on the other tokens of its group.
+	TokensTogether
+)
+
 // Run tests the router that configure returns. It must accept some number of experts from 1 to 8, and is tested with all of
-// those that it accepts; the least of them is k = E for a router whose tokens choose k experts. If the
-// router has a method Capacity(tokens, experts int) int, its bound is checked too. Expert bias, or anything else that
-// breaks ties between equal logits, must be off.
+// those that it accepts; the least of them is k = E for a router whose tokens choose k experts. Expert bias, or
+// anything else that breaks ties between equal logits, must be off.
+//
+// What a router declares is checked too: with a method Bound(tokens, experts int, train bool) int, the most of a group's
+// tokens that an expert takes; with a method WeightSum(experts int) (least, most float64), the bounds of the sum of a token's
+// weights where none was dropped.
 //
 // Gates without parameters are taken to have no scores: equal, NaN and infinite ones are not tried on them.
-func Run(t *testing.T, configure func() router.Router) {
+func Run(t *testing.T, configure func() router.Router, traits ...Trait) {
 	sizes := accepted(configure)
 	require.NotEmpty(t, sizes, "the router accepts no number of experts from 1 to 8")
 	tests := []struct {
@@ -41,6 +56,7 @@ func Run(t *testing.T, configure func() router.Router) {
 		{"RowsIndependent", testRowsIndependent},
 		{"Stride", testStride},
 		{"Leaves", testLeaves},
+		{"Padding", testPadding},
 		{"Gradient", testGradient},
 	}
 	for _, experts := range sizes {
@@ -48,7 +64,7 @@ func Run(t *testing.T, configure func() router.Router) {
 			t.Run(fmt.Sprintf("%s/experts=%d", test.name, experts), func(t *testing.T) {
 				seed := rand.Uint64()
 				t.Logf("seed %d", seed)
-				test.run(t, suite{configure, experts, seed, rand.New(rand.NewPCG(seed, 1))})
+				test.run(t, suite{configure, traits, experts, seed, rand.New(rand.NewPCG(seed, 1))})
 			})
 		}
 	}
@@ -67,10 +83,14 @@ func accepted(configure func() router.Router) (sizes []int) {
 // suite is what each test starts from.
 type suite struct {
 	configure func() router.Router
+	traits    []Trait
 	experts   int
 	seed      uint64
 	rand      *rand.Rand
 }
+
+// has tells whether the router has a trait.
+func (s suite) has(t Trait) bool { return slices.Contains(s.traits, t) }
 
 // gate returns a new gate; all of a test are equal.
 func (s suite) gate(t *testing.T) router.Gate {
@@ -79,11 +99,13 @@ func (s suite) gate(t *testing.T) router.Gate {
 	return g
 }
 
-// tokens returns random tokens with logits of order one.
+// tokens returns random tokens with logits of order one. No element is so small that a step of the gradient's test changes
+// its sign.
 func (s suite) tokens(n int) blas32.General {
 	x := matrix(n, dim)
 	for i := range x.Data {
-		x.Data[i] = float32(s.rand.NormFloat64())
+		v := s.rand.NormFloat64()
+		x.Data[i] = float32(v + math.Copysign(2*step, v))
 	}
 	return x
 }
@@ -101,12 +123,17 @@ func rows(x blas32.General, begin, end int) blas32.General {
 
 // route routes x, checks what is true of every decision, and returns a copy that outlives Backward.
 func (s suite) route(t *testing.T, g router.Gate, x blas32.General, ends []int) (d *router.Decision, kept router.Decision) {
-	d, err := g.Route(x, ends, true)
+	d, err := g.Route(x, router.Batch{Ends: ends, Train: true})
 	require.NoError(t, err)
 	require.NoError(t, d.Validate())
-	return d, router.Decision{
+	return d, copyOf(d)
+}
+
+// copyOf returns a copy of what a decision says.
+func copyOf(d *router.Decision) router.Decision {
+	return router.Decision{
 		Assignment: d.Assignment.Clone(), GroupLoss: slices.Clone(d.GroupLoss), Losses: maps.Clone(d.Losses),
-		Counts: slices.Clone(d.Counts), Dropped: d.Dropped,
+		Counts: slices.Clone(d.Counts), GroupCapacity: slices.Clone(d.GroupCapacity), Dropped: d.Dropped,
 	}
 }
 

@@ -70,6 +70,10 @@ type Layer interface {
 	Eval(ctx context.Context, x blas32.General) (y blas32.General, err error)
 }
 
+// Reader is a [Layer] that wants to know which tokens its rows stand for: Tokens is called before each Forward and Eval
+// with a token a row, which stay as they are until Backward.
+type Reader interface{ Tokens(tokens []byte) }
+
 // Batch is one rank's share of a global batch: consecutive leaves of whole sequences.
 type Batch struct {
 	// Inputs holds the sequences, Config.Seq tokens each, and Targets the token that follows each of them.

@@ -123,7 +123,7 @@ func (m *Model) stream(ctx context.Context, tokens []byte, from int, how ask, st
 			}
 		}
 		if b.moe != nil {
-			if err := b.moe.forward(ctx, rows(next, from, n), rows(b.mid.General, from, n), how); err != nil {
+			if err := b.moe.forward(ctx, rows(next, from, n), rows(b.mid.General, from, n), tokens[from:], how); err != nil {
 				return blas32.General{}, fmt.Errorf("block %d: %w", i, err)
 			}
 		}

@@ -37,8 +37,11 @@ func (s *sparse) norm(vec []float32) norm {
 	return norm{gain: s.set.Of(vec, sparseGain), bias: s.set.Of(vec, sparseBias)}
 }
 
-// forward writes to y the layer's answer to all rows of the stream x, plus these rows themselves.
-func (s *sparse) forward(ctx context.Context, y, x blas32.General, how ask) error {
+// forward writes to y the layer's answer to all rows of the stream x, which stand for tokens, plus these rows themselves.
+func (s *sparse) forward(ctx context.Context, y, x blas32.General, tokens []byte, how ask) error {
+	if r, ok := s.layer.(Reader); ok {
+		r.Tokens(tokens)
+	}
 	s.normed.resize(x.Rows, x.Cols)
 	s.norm(s.set.Value).forward(s.normed.General, x)
 	out, err := how(s.layer, ctx, s.normed.General)

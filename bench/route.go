@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+const routeUsage = `usage: go run ./bench route [flags]
+
+Times how many tokens a second a gate routes, the product that makes the logits excluded: both sides get the same logits. Ours
+is the top-k gate with the softmax over all experts, from logits to an assignment sorted by expert with its weights and
+counts. torch, on one thread, does softmax, topk, and the argsort by expert that dispatch needs, and no more.
+They take turns in one run; figures are medians over all calls of all rounds, and both must find the same counts.
+
+Flags:
+`
+
+// routeOptions are the flags of route.
+type routeOptions struct {
+	tokens, dim        int
+	experts, ks        []int
+	rounds, iterations int
+	peer, jsonFile     string
+}
+
+// runRoute is the command "route".
+func runRoute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parseRoute(args, stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintf(stderr, "bench: %v\nbench: route -h explains\n", err)
+		return misused
+	}
+	if err := o.compare(ctx, stdout, stderr); err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return failed
+	}
+	return 0
+}
+
+func parseRoute(args []string, stdout io.Writer) (routeOptions, error) {
+	o := routeOptions{experts: []int{8, 64, 256}, ks: []int{1, 2, 8}}
+	f := flag.NewFlagSet("route", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.IntVar(&o.tokens, "tokens", 8192, "tokens of a batch")
+	f.IntVar(&o.dim, "dim", 1024, "columns of a token; nothing that is timed depends on it")
+	f.IntVar(&o.rounds, "rounds", 5, "how many turns each contestant takes in each case")
+	f.IntVar(&o.iterations, "iters", 20, "timed calls a turn")
+	f.StringVar(&o.peer, "peers", torchName, "what to compare with: torch or none")
+	f.StringVar(&o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
+	err := f.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(stdout, routeUsage)
+		f.SetOutput(stdout)
+		f.PrintDefaults()
+	}
+	if err == nil && f.NArg() > 0 {
+		err = fmt.Errorf("%q: route takes flags only", f.Arg(0))
+	}
+	return o, errors.Join(err, o.faults())
+}
+
+// faults returns what is wrong with the flags.
+func (o routeOptions) faults() error {
+	var faults []error
+	for name, n := range map[string]int{"tokens": o.tokens, "dim": o.dim, "rounds": o.rounds, "iters": o.iterations} {
+		if n < 1 || n > 1<<20 {
+			faults = append(faults, fmt.Errorf("-%s %d: want 1 to %d", name, n, 1<<20))
+		}
+	}
+	if o.peer != torchName && o.peer != "none" {
+		faults = append(faults, fmt.Errorf("-peers %q: want %s or none", o.peer, torchName))
+	}
+	return errors.Join(faults...)
+}
+
+// routeTurn is a contestant's result of a turn: how many tokens chose each expert, the time of each call, and the
+// allocations of all of them, or -1 where they are not counted.
+type routeTurn struct {
+	counts []int
+	took   []time.Duration
+	allocs int
+}
+
+// routeContestant is who routes.
+type routeContestant interface {
+	name() string
+	version() string
+	// turn routes the logits, tokens × experts, in file, which holds float32 in the machine's order.
+	turn(file string, tokens, experts, k, iterations int) (routeTurn, error)
+	io.Closer
+}
+
+// compare runs all cases and prints the outcome.
+func (o routeOptions) compare(ctx context.Context, stdout, progress io.Writer) (err error) {
+	dir, err := os.MkdirTemp("", "switchyard-bench-route-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	contestants, skipped := o.gather(ctx, dir)
+	defer func() {
+		for _, c := range contestants {
+			err = errors.Join(err, c.Close())
+		}
+	}()
+	var rows []routeRow
+	for _, experts := range o.experts {
+		file := filepath.Join(dir, fmt.Sprint(experts))
+		if err := writeLogits(file, o.tokens, experts); err != nil {
+			return err
+		}
+		for _, k := range o.ks {
+			fmt.Fprintf(progress, "bench: %d experts, k = %d\n", experts, k)
+			group, err := o.duel(ctx, contestants, file, experts, k)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, group...)
+		}
+	}
+	writeRouteTable(stdout, o, skipped, rows)
+	return o.writeJSON(rows)
+}
+
+// gather returns who takes part, and why others do not.
+func (o routeOptions) gather(ctx context.Context, dir string) (contestants []routeContestant, skipped string) {
+	contestants = append(contestants, ourRoute{dim: o.dim})
+	if o.peer != torchName {
+		return contestants, ""
+	}
+	torch, err := startTorch(ctx, dir)
+	if err != nil {
+		return contestants, fmt.Sprintf("skipped %s: %v", torchName, err)
+	}
+	return append(contestants, torch), ""
+}
+
+// duel lets the contestants take turns in one case.
+func (o routeOptions) duel(ctx context.Context, contestants []routeContestant, file string, experts, k int) ([]routeRow, error) {
+	took := make([][]time.Duration, len(contestants))
+	allocs := make([]int, len(contestants))
+	var counts []int
+	for round := range o.rounds {
+		for i := range contestants {
+			i = (i + round) % len(contestants) // nobody is always the first
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+			t, err := contestants[i].turn(file, o.tokens, experts, k, o.iterations)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", contestants[i].name(), err)
+			}
+			if counts == nil {
+				counts = t.counts
+			}
+			if !slices.Equal(counts, t.counts) {
+				return nil, fmt.Errorf("%d experts, k = %d: %s finds other counts", experts, k, contestants[i].name())
+			}
+			took[i], allocs[i] = append(took[i], t.took...), allocs[i]+t.allocs
+		}
+	}
+	rows := make([]routeRow, len(contestants))
+	for i, c := range contestants {
+		p50 := median(took[i])
+		rows[i] = routeRow{
+			Who: c.name(), Version: c.version(), Tokens: o.tokens, Dim: o.dim, Experts: experts, K: k, P50: microseconds(p50),
+			TokensPerSecond: math.Round(float64(o.tokens) / p50.Seconds()), Allocs: perCall(allocs[i], o.rounds*o.iterations),
+		}
+		rows[i].Ratio = rows[i].P50 / rows[0].P50
+	}
+	return rows, nil
+}
+
+// writeLogits fills a file with logits of the standard normal distribution.
+func writeLogits(file string, tokens, experts int) error {
+	r := rand.New(rand.NewPCG(1, uint64(experts)))
+	data := make([]byte, 0, 4*tokens*experts)
+	for range tokens * experts {
+		data = binary.NativeEndian.AppendUint32(data, math.Float32bits(float32(r.NormFloat64())))
+	}
+	return os.WriteFile(file, data, 0o600)
+}
+
+func (o routeOptions) writeJSON(rows []routeRow) (err error) {
+	if o.jsonFile == "" {
+		return nil
+	}
+	f, err := os.Create(o.jsonFile)
+	if err != nil {
+		return fmt.Errorf("-json: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	encoder := json.NewEncoder(f)
+	for _, r := range rows {
+		if err := encoder.Encode(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// perCall is a whole number of allocations, or -1 where they were not counted.
+func perCall(allocs, calls int) int {
+	if allocs < 0 {
+		return -1
+	}
+	return allocs / calls
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// routeCommand runs the command and returns its exit code and what it said on either output.
+func routeCommand(args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(context.Background(), append([]string{"route"}, args...), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestRouteEndToEnd(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "rows.json")
+	code, stdout, stderr := routeCommand("-tokens", "64", "-rounds", "2", "-iters", "3", "-json", file)
+	require.Zero(t, code, stderr)
+	if strings.Contains(stdout, "# skipped torch: ") {
+		t.Log(stdout)
+	}
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	ours := 0
+	for decoder := json.NewDecoder(bytes.NewReader(text)); decoder.More(); {
+		var r routeRow
+		require.NoError(t, decoder.Decode(&r))
+		require.Positive(t, r.P50)
+		require.Equal(t, 64, r.Tokens)
+		if r.Who == ourName {
+			ours++
+			require.Equal(t, 1.0, r.Ratio)
+		}
+	}
+	require.Equal(t, 9, ours, "three numbers of experts, three of choices")
+}
+
+func TestRouteWithoutTorch(t *testing.T) {
+	found := pythons
+	pythons = []string{filepath.Join(t.TempDir(), "no-python")}
+	defer func() { pythons = found }()
+	code, stdout, stderr := routeCommand("-tokens", "8", "-rounds", "1", "-iters", "1")
+	require.Zero(t, code, stderr)
+	require.Contains(t, stdout, "# skipped torch: ")
+	require.Contains(t, stdout, "to compare with it: apt-get install python3-torch")
+
+	_, stdout, _ = routeCommand("-tokens", "8", "-rounds", "1", "-iters", "1", "-peers", "none")
+	require.NotContains(t, stdout, "torch")
+}
+
+func TestRouteBadFlags(t *testing.T) {
+	for args, says := range map[string]string{
+		"-tokens 0": "-tokens 0: want 1 to", "-iters -1": "-iters -1: want 1 to", "-peers jax": `-peers "jax": want torch or none`,
+		"more": `"more": route takes flags only`, "-nonsense": "-nonsense",
+	} {
+		code, _, stderr := routeCommand(strings.Fields(args)...)
+		require.Equal(t, misused, code, args)
+		require.Contains(t, stderr, says)
+	}
+	code, stdout, _ := routeCommand("-h")
+	require.Zero(t, code)
+	require.Contains(t, stdout, "usage: go run ./bench route")
+	code, _, stderr := routeCommand("-tokens", "8", "-rounds", "1", "-iters", "1", "-peers", "none", "-json", t.TempDir())
+	require.Equal(t, failed, code)
+	require.Contains(t, stderr, "-json: open ")
+}
+
+// liar finds other counts than anybody else.
+type liar struct{ ourRoute }
+
+func (liar) name() string { return "liar" }
+
+func (l liar) turn(file string, tokens, experts, k, iterations int) (routeTurn, error) {
+	t, err := l.ourRoute.turn(file, tokens, experts, k, iterations)
+	t.counts[0]++
+	return t, err
+}
+
+func TestContestantsMustAgree(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "logits")
+	require.NoError(t, writeLogits(file, 16, 4))
+	o := routeOptions{tokens: 16, rounds: 1, iterations: 1}
+	us := ourRoute{dim: 4}
+	_, err := o.duel(context.Background(), []routeContestant{us, liar{us}}, file, 4, 2)
+	require.ErrorContains(t, err, "liar finds other counts")
+}

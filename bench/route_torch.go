@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// torchName names the peer of route.
+const torchName = "torch"
+
+// torchScript routes with torch under our protocol, which it describes.
+//
+//go:embed peers/route.py
+var torchScript []byte
+
+// pythons are the interpreters that may have torch: the user's, and that of the distribution, to which its packages go.
+var pythons = []string{"python3", "/usr/bin/python3"}
+
+// torchRoute is the script at work.
+type torchRoute struct {
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	out   *bufio.Reader
+	about string
+}
+
+// startTorch starts the script with the first Python that has torch.
+func startTorch(ctx context.Context, dir string) (*torchRoute, error) {
+	script := filepath.Join(dir, "route.py")
+	if err := os.WriteFile(script, torchScript, 0o600); err != nil {
+		return nil, err
+	}
+	var faults []string
+	for _, python := range pythons {
+		t, err := startPython(ctx, python, script)
+		if err == nil {
+			return t, nil
+		}
+		faults = append(faults, fmt.Sprintf("%s: %v", python, err))
+	}
+	return nil, fmt.Errorf("%s; to compare with it: apt-get install python3-torch", strings.Join(faults, "; "))
+}
+
+func startPython(ctx context.Context, python, script string) (*torchRoute, error) {
+	var stderr strings.Builder
+	t := &torchRoute{cmd: exec.CommandContext(ctx, python, script)}
+	t.cmd.Stderr = &stderr
+	var err error
+	if t.in, err = t.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := t.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := t.cmd.Start(); err != nil {
+		return nil, err
+	}
+	t.out = bufio.NewReader(out)
+	line, err := t.out.ReadString('\n')
+	if err != nil {
+		_ = t.cmd.Wait() // what it says on its way out is the reason
+		return nil, errors.New(lastLine(stderr.String()))
+	}
+	t.about = strings.TrimPrefix(strings.TrimSpace(line), torchName+" ")
+	return t, nil
+}
+
+// lastLine returns the last line of a text that is not empty.
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
+}
+
+func (t *torchRoute) name() string    { return torchName }
+func (t *torchRoute) version() string { return t.about }
+
+func (t *torchRoute) turn(file string, tokens, experts, k, iterations int) (routeTurn, error) {
+	if _, err := fmt.Fprintln(t.in, file, tokens, experts, k, iterations); err != nil {
+		return routeTurn{}, err
+	}
+	line, err := t.out.ReadString('\n')
+	if err != nil {
+		return routeTurn{}, fmt.Errorf("no answer: %w", err)
+	}
+	counts, times, _ := strings.Cut(line, ";")
+	r := routeTurn{allocs: -1}
+	for _, f := range strings.Fields(counts) {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			return r, err
+		}
+		r.counts = append(r.counts, n)
+	}
+	for _, f := range strings.Fields(times) {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			return r, err
+		}
+		r.took = append(r.took, time.Duration(n))
+	}
+	if len(r.took) != iterations {
+		return r, fmt.Errorf("%d times for %d calls", len(r.took), iterations)
+	}
+	return r, nil
+}
+
+// Close ends the script.
+func (t *torchRoute) Close() error { return errors.Join(t.in.Close(), t.cmd.Wait()) }

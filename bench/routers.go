@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+const routersUsage = `usage: go run ./bench routers [flags]
+
+Trains the model of examples/train with each of its routers, one after the other, on the same text with the same seed, and
+prints what each one comes to on the held-out text, beside a bigram model of the same text.
+
+Flags:
+`
+
+// routersOptions are the flags of routers.
+type routersOptions struct {
+	steps, ranks     int
+	names            []string
+	text             string
+	jsonFile, mdFile string
+	svgDir           string
+	from             string
+}
+
+// trainPackage is the program that trains.
+const trainPackage = "github.com/switchyard-moe/switchyard/examples/train"
+
+// runRouters is the command "routers".
+func runRouters(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parseRouters(args, stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintf(stderr, "bench: %v\nbench: routers -h explains\n", err)
+		return misused
+	}
+	if err := o.trainAll(ctx, stdout, stderr); err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return failed
+	}
+	return 0
+}
+
+func parseRouters(args []string, stdout io.Writer) (routersOptions, error) {
+	var o routersOptions
+	f := flag.NewFlagSet("routers", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.IntVar(&o.steps, "steps", 400, "optimiser steps of each router")
+	f.IntVar(&o.ranks, "ranks", 2, "ranks, as goroutines; only the speed depends on it")
+	f.StringVar(&o.text, "text", "", "`file` to learn; default is the text in Go's source tree")
+	f.StringVar(&o.jsonFile, "json", "", "write the outcome to this `file`, one JSON object a line")
+	f.StringVar(&o.mdFile, "md", "", "write the table into this `file`, between the lines that mark its place")
+	f.StringVar(&o.svgDir, "svg", "", "draw each router's load into a file in this `directory`")
+	f.StringVar(&o.from, "from", "", "train nothing: take the outcomes in these `files`, which -json wrote, with commas between them")
+	names := f.String("routers", "", "train only these, `names` with commas between them")
+	err := f.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(stdout, routersUsage)
+		f.SetOutput(stdout)
+		f.PrintDefaults()
+		return o, err
+	}
+	if *names != "" {
+		o.names = strings.Split(*names, ",")
+	}
+	switch {
+	case err != nil:
+	case f.NArg() > 0:
+		err = fmt.Errorf("%q: routers takes flags only", f.Arg(0))
+	case o.steps < 1 || o.ranks < 1:
+		err = fmt.Errorf("-steps %d, -ranks %d: want at least 1", o.steps, o.ranks)
+	}
+	return o, err
+}
+
+// trained is what one router came to: the fields of the program's result that the table shows.
+type trained struct {
+	Router          string  `json:"router"`
+	Steps           int     `json:"steps"`
+	Seed            uint64  `json:"seed"`
+	ValLoss         float64 `json:"val_loss"`
+	BigramValLoss   float64 `json:"bigram_val_loss"`
+	DroppedTokens   int     `json:"dropped_tokens"`
+	TokensPerSecond float64 `json:"tokens_per_second"`
+	LooksAhead      bool    `json:"looks_ahead"`
+	ExpertLoad      [][]int `json:"expert_load"`
+}
+
+// trainAll trains with all routers and writes what was asked for. A router that fails is told of at the end.
+func (o routersOptions) trainAll(ctx context.Context, stdout, progress io.Writer) (err error) {
+	if o.from != "" {
+		rows, err := readTrained(strings.Split(o.from, ","))
+		writeTrained(stdout, rows)
+		return errors.Join(err, o.save(rows))
+	}
+	dir, err := os.MkdirTemp("", "switchyard-bench-routers-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	program := filepath.Join(dir, "train")
+	if _, err := output(ctx, "go", "build", "-o", program, trainPackage); err != nil {
+		return err
+	}
+	if o.names == nil {
+		if o.names, err = routersOf(ctx, program); err != nil {
+			return err
+		}
+	}
+	var rows []trained
+	var faults error
+	for _, name := range o.names {
+		fmt.Fprintf(progress, "bench: %s\n", name)
+		r, err := o.train(ctx, program, name, filepath.Join(dir, "result.json"))
+		if err != nil {
+			faults = errors.Join(faults, fmt.Errorf("%s: %w", name, err))
+			continue
+		}
+		fmt.Fprintf(progress, "bench: %s: held-out loss %.4f, the bigram's %.4f\n", name, r.ValLoss, r.BigramValLoss)
+		rows = append(rows, r)
+	}
+	writeTrained(stdout, rows)
+	return errors.Join(faults, o.save(rows))
+}
+
+// train runs the program with one router.
+func (o routersOptions) train(ctx context.Context, program, name, result string) (trained, error) {
+	_, err := output(ctx, program, "-router", name, "-steps", fmt.Sprint(o.steps), "-ranks", fmt.Sprint(o.ranks), "-text", o.text,
+		"-json", result, "-svg", "", "-sample", "0", "-eval-every", "0", "-progress", "none")
+	if err != nil {
+		return trained{}, err
+	}
+	data, err := os.ReadFile(result)
+	if err != nil {
+		return trained{}, err
+	}
+	var r trained
+	return r, json.Unmarshal(data, &r)
+}
+
+// routersOf asks the program for its routers: its help ends with a table of them.
+func routersOf(ctx context.Context, program string) ([]string, error) {
+	help, err := output(ctx, program, "-h")
+	if err != nil {
+		return nil, err
+	}
+	_, table, ok := strings.Cut(help, "\nRouters, by how they take bytes:\n")
+	if !ok {
+		return nil, errors.New("examples/train -h lists no routers")
+	}
+	var names []string
+	for line := range strings.Lines(table) {
+		if fields := strings.Fields(line); len(fields) > 0 {
+			names = append(names, fields[0])
+		}
+	}
+	return names, nil
+}
+
+// output runs a program and returns what it prints; an error says what it said.
+func output(ctx context.Context, name string, args ...string) (string, error) {
+	var stdout, stderr strings.Builder
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%s: %w%s", name, err, quoted(stderr.String()))
+	}
+	return stdout.String(), nil
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"image/color"
+	"os"
+	"strconv"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
+)
+
+// The colours of the layers: neighbours that colour-blind readers can tell apart.
+var layerColours = []color.Color{
+	color.NRGBA{R: 0x00, G: 0x72, B: 0xb2, A: 0xff}, color.NRGBA{R: 0xe6, G: 0x9f, B: 0x00, A: 0xff},
+	color.NRGBA{R: 0x00, G: 0x9e, B: 0x73, A: 0xff}, color.NRGBA{R: 0xcc, G: 0x79, B: 0xa7, A: 0xff},
+}
+
+const (
+	panelColumns = 4
+	panelWidth   = 150 // points
+	panelHeight  = 104
+)
+
+// drawLoads writes a picture with a small chart for each router: the share of all choices that each expert got, a
+// colour a layer, and as a dashed line what all would get if they were even. All charts have one scale.
+func drawLoads(path string, rows []trained) (err error) {
+	var panels [][]*plot.Plot
+	top := 0.0
+	for _, r := range rows {
+		top = max(top, largestShare(r.ExpertLoad))
+	}
+	for i, r := range rows {
+		if i%panelColumns == 0 {
+			panels = append(panels, make([]*plot.Plot, panelColumns))
+		}
+		p, err := loadPanel(r, top)
+		if err != nil {
+			return err
+		}
+		panels[len(panels)-1][i%panelColumns] = p
+	}
+	canvas := vgsvg.New(panelColumns*panelWidth, vg.Length(len(panels)*panelHeight))
+	tiles := draw.Tiles{Rows: len(panels), Cols: panelColumns, PadX: 8, PadY: 8, PadTop: 6, PadBottom: 4, PadLeft: 4, PadRight: 8}
+	whole := draw.New(canvas)
+	whole.SetColor(color.White)
+	whole.Fill(whole.Rectangle.Path())
+	for y, line := range plot.Align(panels, tiles, whole) {
+		for x, at := range line {
+			if p := panels[y][x]; p != nil {
+				p.Draw(at)
+			}
+		}
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	_, err = canvas.WriteTo(f)
+	return err
+}
+
+// shares returns what part of a layer's choices each expert got.
+func shares(layer []int) plotter.Values {
+	total := 0
+	for _, n := range layer {
+		total += n
+	}
+	v := make(plotter.Values, len(layer))
+	for e, n := range layer {
+		v[e] = 100 * float64(n) / float64(max(total, 1))
+	}
+	return v
+}
+
+func largestShare(load [][]int) float64 {
+	most := 0.0
+	for _, layer := range load {
+		for _, v := range shares(layer) {
+			most = max(most, v)
+		}
+	}
+	return most
+}
+
+// loadPanel draws one router's chart, up to top percent.
+func loadPanel(r trained, top float64) (*plot.Plot, error) {
+	p := plot.New()
+	p.Title.Text = fmt.Sprintf("%s (%.2f)", r.Router, r.unevenness())
+	p.Title.TextStyle.Font.Size, p.Title.Padding = vg.Points(9), vg.Points(3)
+	p.Y.Min, p.Y.Max = 0, top
+	p.Y.Tick.Marker = plot.ConstantTicks(percentTicks(top))
+	for _, style := range []*text.Style{&p.Title.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label} {
+		style.Font.Variant = "Sans"
+	}
+	p.X.Tick.Label.Font.Size, p.Y.Tick.Label.Font.Size = vg.Points(7), vg.Points(7)
+	p.X.Tick.Length, p.X.Tick.LineStyle.Width = vg.Points(2), 0
+	p.X.LineStyle.Width, p.X.Padding, p.Y.Padding = vg.Points(0.5), 0, 0
+	p.Y.LineStyle.Width, p.Y.Tick.LineStyle.Width, p.Y.Tick.Length = 0, 0, 0
+	grid := plotter.NewGrid()
+	grid.Vertical.Width, grid.Horizontal.Color = 0, color.Gray{Y: 0xe0}
+	p.Add(grid)
+	width := vg.Points(11) / vg.Length(max(len(r.ExpertLoad), 1))
+	experts := 0
+	for l, layer := range r.ExpertLoad {
+		bars, err := plotter.NewBarChart(shares(layer), width)
+		if err != nil {
+			return nil, err
+		}
+		bars.Color, bars.LineStyle.Width = layerColours[l%len(layerColours)], 0
+		bars.Offset = width*vg.Length(l) - width*vg.Length(len(r.ExpertLoad)-1)/2
+		p.Add(bars)
+		experts = max(experts, len(layer))
+	}
+	even, err := plotter.NewLine(plotter.XYs{{X: -0.6, Y: 100 / float64(max(experts, 1))}, {X: float64(experts) - 0.4, Y: 100 / float64(max(experts, 1))}})
+	if err != nil {
+		return nil, err
+	}
+	even.Width, even.Dashes = vg.Points(0.7), []vg.Length{vg.Points(3), vg.Points(2)}
+	p.Add(even)
+	p.X.Tick.Marker = plot.ConstantTicks(numberTicks(experts))
+	p.X.Min, p.X.Max = -0.6, float64(experts)-0.4
+	return p, nil
+}
+
+// percentTicks are two or three round numbers up to top.
+func percentTicks(top float64) (ticks []plot.Tick) {
+	step := 5.0
+	for top/step > 4 {
+		step *= 2
+	}
+	for v := 0.0; v <= top; v += step {
+		ticks = append(ticks, plot.Tick{Value: v, Label: strconv.Itoa(int(v)) + "%"})
+	}
+	return ticks
+}
+
+// numberTicks number the experts.
+func numberTicks(experts int) (ticks []plot.Tick) {
+	for e := range experts {
+		ticks = append(ticks, plot.Tick{Value: float64(e), Label: strconv.Itoa(e)})
+	}
+	return ticks
+}

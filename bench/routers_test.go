@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// routersCommand runs the command and returns its exit code and what it said on either output.
+func routersCommand(args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(context.Background(), append([]string{"routers"}, args...), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestRoutersEndToEnd(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs a program")
+	}
+	dir := t.TempDir()
+	text, md, rows := filepath.Join(dir, "text"), filepath.Join(dir, "a.md"), filepath.Join(dir, "rows.json")
+	require.NoError(t, os.WriteFile(text, bytes.Repeat([]byte("the quick brown fox. "), 600), 0o600))
+	require.NoError(t, os.WriteFile(md, []byte("before\n"+tableBegin+"old\n"+tableEnd+"after\n"), 0o600))
+	code, stdout, stderr := routersCommand("-steps", "1", "-text", text, "-routers", "topk,base", "-md", md, "-json", rows, "-svg", dir)
+	require.Zero(t, code, stderr)
+	require.Contains(t, stdout, "| topk ")
+	page, err := os.ReadFile(md)
+	require.NoError(t, err)
+	require.Contains(t, string(page), "before\n"+tableBegin)
+	require.Contains(t, string(page), tableEnd+"after\n")
+	require.Contains(t, string(page), "| base ")
+	require.NotContains(t, string(page), "old")
+	require.FileExists(t, filepath.Join(dir, "routers-load.svg"))
+	data, err := os.ReadFile(rows)
+	require.NoError(t, err)
+	var first trained
+	require.NoError(t, json.NewDecoder(bytes.NewReader(data)).Decode(&first))
+	require.Equal(t, "topk", first.Router)
+	require.Len(t, first.ExpertLoad, 2)
+
+	code, again, _ := routersCommand("-from", rows)
+	require.Zero(t, code)
+	require.Equal(t, stdout, again, "the table of what the file holds")
+
+	code, _, stderr = routersCommand("-steps", "1", "-text", text, "-routers", "astrology")
+	require.Equal(t, failed, code)
+	require.Contains(t, stderr, "-router astrology: must be one of topk,")
+}
+
+func TestRoutersAreListed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a program")
+	}
+	program := filepath.Join(t.TempDir(), "train")
+	_, err := output(context.Background(), "go", "build", "-o", program, trainPackage)
+	require.NoError(t, err)
+	names, err := routersOf(context.Background(), program)
+	require.NoError(t, err)
+	require.Equal(t, "topk", names[0])
+	require.Contains(t, names, "soft-moe")
+	_, err = routersOf(context.Background(), "true")
+	require.ErrorContains(t, err, "lists no routers")
+}
+
+func TestRoutersBadFlags(t *testing.T) {
+	for args, says := range map[string]string{
+		"-steps 0": "-steps 0, -ranks 2: want at least 1", "more": `"more": routers takes flags only`, "-nonsense": "-nonsense",
+	} {
+		code, _, stderr := routersCommand(strings.Fields(args)...)
+		require.Equal(t, misused, code, args)
+		require.Contains(t, stderr, says)
+	}
+	code, stdout, _ := routersCommand("-h")
+	require.Zero(t, code)
+	require.Contains(t, stdout, "usage: go run ./bench routers")
+}
+
+func TestTableNeedsItsPlace(t *testing.T) {
+	md := filepath.Join(t.TempDir(), "a.md")
+	require.NoError(t, os.WriteFile(md, []byte(tableBegin), 0o600))
+	require.ErrorContains(t, insertTable(md, []trained{{}}), "has no lines")
+}
+
+func TestUnevenness(t *testing.T) {
+	require.InDelta(t, 2, trained{ExpertLoad: [][]int{{1, 1}, {6, 2, 1, 3}, {3, 3, 2, 0}}}.unevenness(), 1e-12)
+	require.Zero(t, trained{ExpertLoad: [][]int{{0, 0}}}.unevenness())
+}
+
+func TestLooksAheadIsMarked(t *testing.T) {
+	var out strings.Builder
+	writeTrained(&out, []trained{{Router: "soft-moe", LooksAhead: true, BigramValLoss: 2.5, ValLoss: 2}})
+	require.Contains(t, out.String(), "| soft-moe ¹")
+	require.Contains(t, out.String(), "0.5000")
+	out.Reset()
+	writeTrained(&out, nil)
+	require.Empty(t, out.String())
+}
+
+func TestOutcomesMustBeAlike(t *testing.T) {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	require.NoError(t, saveTrained(a, []trained{{Router: "topk", Steps: 2}}))
+	require.NoError(t, saveTrained(b, []trained{{Router: "base", Steps: 3}}))
+	_, err := readTrained([]string{a, b})
+	require.ErrorContains(t, err, "base was trained otherwise than topk")
+	_, err = readTrained([]string{filepath.Join(dir, "none")})
+	require.Error(t, err)
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/router"
+)
+
+// informed is a Switchyard layer that is told of each row which byte it stands for, for routers that go by that.
+type informed struct {
+	*switchyard.Layer
+	side     router.Batch
+	features []float32
+
+	gates, next int // gates of the layer, and the one for the next batch
+}
+
+// Modalities of bytes.
+const (
+	letterModality int32 = iota
+	otherModality
+)
+
+// byteClasses is the number of features of a byte, of which one is 1.
+const byteClasses = 6
+
+// Tokens says what the rows of the next call stand for.
+func (l *informed) Tokens(tokens []byte) {
+	l.side.IDs, l.side.Modality = l.side.IDs[:0], l.side.Modality[:0]
+	l.features = l.features[:0]
+	for _, b := range tokens {
+		l.side.IDs = append(l.side.IDs, int32(b))
+		l.side.Modality = append(l.side.Modality, modalityOf(b))
+		var row [byteClasses]float32
+		row[classOf(b)] = 1
+		l.features = append(l.features, row[:]...)
+	}
+	l.side.Features = blas32.General{Rows: len(tokens), Cols: byteClasses, Stride: byteClasses, Data: l.features}
+}
+
+// Forward is that of the layer, with what the rows stand for.
+func (l *informed) Forward(ctx context.Context, x blas32.General) (blas32.General, error) {
+	side := l.side
+	side.Gate = l.next
+	l.next = (l.next + 1) % l.gates
+	return l.ForwardBatch(ctx, x, side)
+}
+
+// Eval is that of the layer, with what the rows stand for.
+func (l *informed) Eval(ctx context.Context, x blas32.General) (blas32.General, error) {
+	return l.EvalBatch(ctx, x, l.side)
+}
+
+func modalityOf(b byte) int32 {
+	if c := classOf(b); c == 0 || c == 1 {
+		return letterModality
+	}
+	return otherModality
+}
+
+// classOf sorts bytes into small letters, capitals, digits, white space, what else can be printed, and the rest.
+func classOf(b byte) int {
+	switch {
+	case 'a' <= b && b <= 'z':
+		return 0
+	case 'A' <= b && b <= 'Z':
+		return 1
+	case '0' <= b && b <= '9':
+		return 2
+	case b == ' ' || b == '\n' || b == '\t':
+		return 3
+	case ' ' < b && b < 127:
+		return 4
+	}
+	return 5
+}

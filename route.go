@@ -1,0 +1,125 @@
+package switchyard
+
+import (
+	"context"
+	"fmt"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/router"
+)
+
+// route makes the pass's decision, with the other ranks where the gate asks for them. A rank whose tokens cannot be
+// routed fails the step on every rank.
+func (l *Layer) route(ctx context.Context, p *pass) (err error) {
+	if g, ok := l.gate.(router.Consulting); ok {
+		return l.consult(ctx, p, g)
+	}
+	if p.decision, err = l.gate.Route(p.x, p.side); err != nil {
+		return l.refuse(ctx, err)
+	}
+	return nil
+}
+
+// consult routes with a gate that looks at other ranks' tokens. Each round adds up counts over the world: a rank sends
+// each of the others 8 bytes a count, and in the first round 8 more, by which one that cannot route its tokens says so.
+func (l *Layer) consult(ctx context.Context, p *pass, g router.Consulting) error {
+	c := g.Consult(p.x, p.side, router.Share{Index: int(l.world.Rank()), Count: l.world.Size()})
+	counts, cause := c.Next(nil)
+	refused := false
+	if len(counts) > 0 {
+		var err error
+		if counts, refused, err = l.firstRound(ctx, counts, cause != nil); err != nil {
+			return err
+		}
+	}
+	switch {
+	case cause != nil:
+		return l.refuse(ctx, cause)
+	case refused:
+		return l.heedRefusal(ctx, p)
+	}
+	if err := l.addUp(ctx, p, c, counts); err != nil {
+		return fmt.Errorf("switchyard: routing the global batch: %w", err)
+	}
+	p.decision = c.Decide()
+	return nil
+}
+
+// addUp goes through the rounds of a consultation, of which the first has given sums. An error is the same on every rank.
+func (l *Layer) addUp(ctx context.Context, p *pass, c router.Consultation, sums []int64) error {
+	for len(sums) > 0 {
+		p.rounds++
+		counts, err := c.Next(sums)
+		if err != nil || len(counts) == 0 {
+			return err
+		}
+		if err := l.everyone.AllReduceInt64(ctx, counts, collective.Sum); err != nil {
+			return err
+		}
+		sums = counts
+	}
+	return nil
+}
+
+// firstRound adds up the first counts, and the ranks that refuse.
+func (l *Layer) firstRound(ctx context.Context, counts []int64, refuse bool) (sums []int64, refused bool, err error) {
+	words := append([]int64{0}, counts...)
+	if refuse {
+		words[0] = 1
+	}
+	if err := l.everyone.AllReduceInt64(ctx, words, collective.Sum); err != nil {
+		return nil, false, fmt.Errorf("switchyard: routing the global batch: %w", err)
+	}
+	return words[1:], words[0] > 0, nil
+}
+
+// heedRefusal takes this rank's part in learning which of the others cannot route its tokens, and returns that.
+func (l *Layer) heedRefusal(ctx context.Context, p *pass) error {
+	if _, err := l.census(ctx, p, nil); err != nil || l.layout.copies > 1 {
+		return err
+	}
+	_, _, err := l.exchange.Dispatch(ctx, alltoall.Counts{Rows: []int{}}, blas32.General{})
+	return err
+}
+
+// countGlobally tells a gate with losses over the whole global batch what all ranks' tokens chose.
+func (l *Layer) countGlobally(ctx context.Context, p *pass) error {
+	g, ok := l.gate.(router.GlobalCounter)
+	if !ok || !g.WantsCounts() {
+		return nil
+	}
+	counts := make([]int64, len(p.decision.Counts))
+	for e, n := range p.decision.Counts {
+		counts[e] = int64(n)
+	}
+	if err := l.everyone.AllReduceInt64(ctx, counts, collective.Sum); err != nil {
+		return fmt.Errorf("switchyard: counts of the global batch: %w", err)
+	}
+	all := make([]int, len(counts))
+	for e, n := range counts {
+		all[e] = int(n)
+	}
+	g.SetCounts(p.decision, all, sum(p.batch.tokens))
+	return nil
+}
+
+// rebalance moves the bias of a gate that keeps its load even by one.
+func (l *Layer) rebalance(ctx context.Context) error {
+	g, ok := l.gate.(router.Balancer)
+	if !ok {
+		return nil
+	}
+	tally := g.Tally()
+	if tally == nil {
+		return nil
+	}
+	total := append([]int64(nil), tally...)
+	if err := l.everyone.AllReduceInt64(ctx, total, collective.Sum); err != nil {
+		return fmt.Errorf("switchyard: load of the global batch: %w", err)
+	}
+	g.Rebalance(total)
+	return nil
+}

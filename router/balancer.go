@@ -1,0 +1,81 @@
+package router
+
+import "slices"
+
+// Balancer is a gate that evens its load by a bias of the choice, which follows what the whole global batch chose and has
+// no gradient. After an optimiser step, the caller adds up all ranks' tallies, element by element, and passes every rank
+// the sum: whole numbers, so their sum does not depend on the number of ranks. Without that call the bias stays.
+type Balancer interface {
+	Gate
+	// Bias returns the bias of each expert, to be read or set; nil where the gate has none, and no tally either. It
+	// belongs to the gate's state, beside its parameters.
+	Bias() []float32
+	// Tally returns what the backward passes since the last Rebalance saw on this rank; nil where the bias is
+	// fixed. It is valid until the gate's next call.
+	Tally() []int64
+	// Rebalance moves the bias by the sum of all ranks' tallies, and begins a new tally.
+	Rebalance(sum []int64)
+}
+
+var _ Balancer = (*tokenChoice)(nil)
+
+// balancing is a rule by which a bias follows the load.
+type balancing interface {
+	// size is the number of elements of the tally.
+	size(experts int) int
+	// add adds what a batch that was taken backward shows.
+	add(tally []int64, c *choices)
+	// move moves the bias by the sum of all ranks' tallies.
+	move(bias []float32, sum []int64)
+}
+
+// Bias is described at [Balancer].
+func (g *tokenChoice) Bias() []float32 {
+	if g.bias == nil {
+		return nil
+	}
+	return g.bias.value
+}
+
+// Tally is described at [Balancer].
+func (g *tokenChoice) Tally() []int64 { return g.tally }
+
+// Rebalance is described at [Balancer].
+func (g *tokenChoice) Rebalance(sum []int64) {
+	if len(sum) != len(g.tally) {
+		panic("router: sum of tallies of another gate")
+	}
+	if g.balancing != nil {
+		g.balancing.move(g.bias.value, sum)
+		clear(g.tally)
+	}
+}
+
+// signUpdate adds rate to the bias of each expert with less than the mean load and takes it from those with more:
+// b += rate·sign(mean − count). (DeepSeek-V3's balancing without a loss; Megatron.)
+type signUpdate struct{ rate float32 }
+
+func (signUpdate) size(experts int) int { return experts }
+
+func (signUpdate) add(tally []int64, c *choices) {
+	for counts := range slices.Chunk(c.counts, c.logits.cols) {
+		for e, n := range counts {
+			tally[e] += int64(n)
+		}
+	}
+}
+
+func (u signUpdate) move(bias []float32, counts []int64) {
+	total := int64(0)
+	for _, n := range counts {
+		total += n
+	}
+	for e, n := range counts {
+		switch share := n * int64(len(counts)); {
+		case share < total:
+			bias[e] += u.rate
+		case share > total:
+			bias[e] -= u.rate
+		}
+	}
+}

@@ -1,0 +1,105 @@
+package router
+
+import "gonum.org/v1/gonum/blas/blas32"
+
+// LogitRouter is a gate that can be given logits in place of tokens: for a trainer that computes them himself, as part
+// of a larger product or on another device. The gates of [TopK] and of the routers built on it are such.
+type LogitRouter interface {
+	Gate
+	// RouteLogits is Route for tokens whose logits, tokens × experts, are there already: the gate's own projection, and
+	// what noise that adds, is left out. Logits must stay as they are until Release takes the decision back; it
+	// is not for Backward.
+	RouteLogits(logits blas32.General, b Batch) (*Decision, error)
+	// Release gives the gate the memory of a decision that will see no Backward, for a later one to use. The decision
+	// must not be read afterwards.
+	Release(d *Decision)
+}
+
+var _ LogitRouter = (*tokenChoice)(nil)
+
+// RouteLogits is described at [LogitRouter].
+func (g *tokenChoice) RouteLogits(logits blas32.General, b Batch) (*Decision, error) {
+	checkBatch(logits, b.Ends, g.experts)
+	checkPadding(logits, b)
+	d, c := g.take()
+	c.in.set(logits, b, g.seed)
+	if logits.Stride == logits.Cols && len(b.Padding) == 0 {
+		c.logits = grid{cols: g.experts, data: logits.Data[:logits.Rows*logits.Cols]}
+		return g.finishLent(d, c)
+	}
+	c.logits.reset(logits.Rows, g.experts)
+	for t := range logits.Rows {
+		copy(c.logits.row(t), row(logits, t))
+	}
+	return g.finish(d, c)
+}
+
+// Release is described at [LogitRouter].
+func (g *tokenChoice) Release(d *Decision) {
+	c, ok := d.Saved.(*choices)
+	if !ok || c.owner != g || c.spent {
+		panic("router: release of a decision that is not the gate's, or not any more")
+	}
+	c.logits = grid{} // may be the caller's
+	c.spent = true
+	g.free = append(g.free, d)
+}
+
+// finishLent is finish for logits that are the caller's.
+func (g *tokenChoice) finishLent(d *Decision, c *choices) (*Decision, error) {
+	got, err := g.finish(d, c)
+	if err != nil {
+		c.logits = grid{}
+	}
+	return got, err
+}
+
+// finish decides by the logits that c holds, or gives d back with an error.
+func (g *tokenChoice) finish(d *Decision, c *choices) (*Decision, error) {
+	err := g.consider(d, c)
+	c.in.x = blas32.General{}
+	if err != nil {
+		g.free = append(g.free, d)
+		return nil, err
+	}
+	return d, nil
+}
+
+// consider turns c's logits into the decision d, the quick way where that is open.
+func (g *tokenChoice) consider(d *Decision, c *choices) error {
+	quick := g.plain() && len(c.in.Padding) == 0
+	if !quick {
+		if err := checkFinite(&c.logits, c.in.Ends); err != nil {
+			return err
+		}
+	}
+	c.reset(g.k(&c.in.Batch), g.experts)
+	switch {
+	case !quick:
+		g.decide(d, c)
+		return nil
+	case !g.chooseQuickly(c):
+		return checkFinite(&c.logits, c.in.Ends)
+	}
+	if g.unbounded(d, c) {
+		c.assignAll(d, g.unscaled(c))
+	} else {
+		g.dropAll(d, c)
+		c.assign(d, g.weigh(c))
+	}
+	g.measure(d, c)
+	return nil
+}
+
+// own returns what the gate remembers of its decision d, which it has not got back yet.
+func (g *tokenChoice) own(d *Decision) *choices {
+	c, ok := d.Saved.(*choices)
+	if !ok || c.owner != g {
+		panic("router: a decision of another gate")
+	}
+	if c.spent {
+		panic("router: a decision that the gate has got back")
+	}
+	g.allScores(c)
+	return c
+}

@@ -1,0 +1,211 @@
+package router
+
+import (
+	"fmt"
+
+	"gonum.org/v1/gonum/blas"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/gemm"
+)
+
+// Mixture is a decision in which no row that travels is a token: in each group of tokens every expert has the same number
+// of slots, a slot's row is a weighted sum of the group's tokens, and a token's output a weighted sum of the group's
+// slots. A group without tokens has no slots. (Puigcerver et al. 2024.)
+//
+// The rows are sorted by expert, then by group, then by slot.
+type Mixture struct {
+	// Slots is the number of slots of each expert in each group.
+	Slots int
+	// Ends cuts the tokens into groups, as [Batch.Ends] does.
+	Ends []int
+	// Empty marks the groups that have no slots: those without tokens, or with none but padding.
+	Empty []bool
+	// Dispatch and Combine are tokens × (Experts·Slots), the column of slot s of expert e being e·Slots+s. Row j of
+	// a group is the sum of Dispatch[t, j] times token t over the group's tokens; the output of token t is the
+	// sum of Combine[t, j] times answer j.
+	Dispatch, Combine blas32.General
+}
+
+// groups is the number of groups that have slots.
+func (m *Mixture) groups() int {
+	n := 0
+	for _, empty := range m.Empty {
+		if !empty {
+			n++
+		}
+	}
+	return n
+}
+
+// part is one expert's slots in one group of tokens.
+type part struct {
+	begin, end int // tokens
+	column     int // of the first slot in the matrices
+	row        int // of the first slot among those that travel
+}
+
+// each calls do for every expert and group with slots, groups in order and in each the experts in order.
+func (m *Mixture) each(do func(p part)) {
+	groups := m.groups()
+	experts := m.Dispatch.Cols / m.Slots
+	begin, at := 0, 0
+	for g, end := range m.Ends {
+		if !m.Empty[g] {
+			for e := range experts {
+				do(part{begin, end, e * m.Slots, (e*groups + at) * m.Slots})
+			}
+			at++
+		}
+		begin = end
+	}
+}
+
+// of returns the part's columns of its tokens' rows of d, which it aliases.
+func (m *Mixture) of(d blas32.General, p part) blas32.General {
+	d = rowRange(d, p.begin, p.end)
+	return blas32.General{Rows: d.Rows, Cols: m.Slots, Stride: d.Stride, Data: d.Data[p.column:]}
+}
+
+// NumRows is the number of rows that travel to experts.
+func (d *Decision) NumRows() int {
+	if m := d.Mixture; m != nil {
+		return m.groups() * m.Dispatch.Cols
+	}
+	return len(d.Token)
+}
+
+// NumWeights is the number of factors with which answers enter outputs: one for each entry of the assignment, or the
+// elements of the mixture's Combine, row by row.
+func (d *Decision) NumWeights() int {
+	if m := d.Mixture; m != nil {
+		return m.Combine.Rows * m.Combine.Cols
+	}
+	return len(d.Weight)
+}
+
+// CountRows counts the rows that travel to each expert from each group of tokens: element e·len(ends)+g of dst, which has
+// Experts·len(ends). ends is what the decision was made with.
+func (d *Decision) CountRows(dst []int, ends []int) {
+	if len(dst) != d.Experts*len(ends) {
+		panic(fmt.Sprintf("router: CountRows: %d counts for %d experts × %d groups", len(dst), d.Experts, len(ends)))
+	}
+	clear(dst)
+	for e := range d.Experts {
+		counts := dst[e*len(ends) : (e+1)*len(ends)]
+		if d.Mixture != nil {
+			d.Mixture.count(counts)
+			continue
+		}
+		begin, end := d.Of(ExpertID(e))
+		g := 0
+		for _, token := range d.Token[begin:end] {
+			for int(token) >= ends[g] {
+				g++
+			}
+			counts[g]++
+		}
+	}
+}
+
+// count fills in the slots of one expert in each group.
+func (m *Mixture) count(counts []int) {
+	for g, empty := range m.Empty {
+		if !empty {
+			counts[g] = m.Slots
+		}
+	}
+}
+
+// Order makes the rows that travel, NumRows of them in dst, from the tokens x: it gathers them by the assignment, as
+// [Assignment.Order] does, or mixes them.
+//
+// A mixed element starts at +0 and adds Dispatch·x token by token, each product rounded to float32 before it is added.
+func (d *Decision) Order(dst, x blas32.General) {
+	m := d.Mixture
+	if m == nil {
+		d.Assignment.Order(dst, x)
+		return
+	}
+	d.checkMixed("Order", dst, x)
+	m.each(func(p part) {
+		gemm.Gemm(blas.Trans, blas.NoTrans, m.of(m.Dispatch, p), rowRange(x, p.begin, p.end), 0, rowRange(dst, p.row, p.row+m.Slots))
+	})
+}
+
+// OrderBackward takes the gradient back through Order: it adds to dx what drows, the gradient with respect to the rows that
+// travel, asks for. That of the mixture's Dispatch is for the gate to take from [Gradient.Rows].
+func (d *Decision) OrderBackward(dx, drows blas32.General) {
+	m := d.Mixture
+	if m == nil {
+		d.Assignment.OrderBackward(dx, drows)
+		return
+	}
+	d.checkMixed("OrderBackward", drows, dx)
+	m.each(func(p part) {
+		gemm.Gemm(blas.NoTrans, blas.NoTrans, m.of(m.Dispatch, p), rowRange(drows, p.row, p.row+m.Slots), 1, rowRange(dx, p.begin, p.end))
+	})
+}
+
+// Restore turns the experts' answers, rows, into the layer's output, a row of dst a token: as [Assignment.Restore] does,
+// or as Combine says. A token that nobody answers, and padding, gets zeros.
+//
+// The order of reduction is the same: from +0, in ascending order of experts and within one of slots, each product
+// rounded to float32 before it is added.
+func (d *Decision) Restore(dst, rows blas32.General) {
+	m := d.Mixture
+	if m == nil {
+		d.Assignment.Restore(dst, rows)
+		return
+	}
+	d.checkMixed("Restore", rows, dst)
+	for t := range d.Tokens {
+		clear(row(dst, t))
+	}
+	m.each(func(p part) {
+		gemm.Gemm(blas.NoTrans, blas.NoTrans, m.of(m.Combine, p), rowRange(rows, p.row, p.row+m.Slots), 1, rowRange(dst, p.begin, p.end))
+	})
+}
+
+// RestoreBackward takes the gradient back through Restore, of which rows was the input: it fills drows, the gradient with
+// respect to rows, and dweights, NumWeights long, with that of the factors. drows may be rows itself.
+func (d *Decision) RestoreBackward(drows blas32.General, dweights []float32, rows, dy blas32.General) {
+	m := d.Mixture
+	if m == nil {
+		d.Assignment.RestoreBackward(drows, dweights, rows, dy)
+		return
+	}
+	d.checkMixed("RestoreBackward", rows, dy)
+	d.checkMixed("RestoreBackward", drows, dy)
+	if len(dweights) != d.NumWeights() {
+		panic(fmt.Sprintf("router: RestoreBackward: %d gradients of weights for %d", len(dweights), d.NumWeights()))
+	}
+	clear(dweights)
+	m.each(func(p part) {
+		m.dot(dweights, p, rowRange(dy, p.begin, p.end), rowRange(rows, p.row, p.row+m.Slots))
+		gemm.Gemm(blas.Trans, blas.NoTrans, m.of(m.Combine, p), rowRange(dy, p.begin, p.end), 0, rowRange(drows, p.row, p.row+m.Slots))
+	})
+}
+
+// dot fills the part of a matrix laid out as Dispatch and Combine with the products of tokens and slots.
+func (m *Mixture) dot(matrix []float32, p part, tokens, slots blas32.General) {
+	for i := range tokens.Rows {
+		line := matrix[(p.begin+i)*m.Combine.Cols+p.column:]
+		for s := range slots.Rows {
+			line[s] = f32.Dot(row(tokens, i), row(slots, s))
+		}
+	}
+}
+
+// checkMixed panics unless slots has a row for each slot and tokens one for each token, of as many columns.
+func (d *Decision) checkMixed(op string, slots, tokens blas32.General) {
+	switch {
+	case slots.Rows != d.NumRows():
+		panic(fmt.Sprintf("router: %s: %d rows for %d slots", op, slots.Rows, d.NumRows()))
+	case tokens.Rows != d.Tokens:
+		panic(fmt.Sprintf("router: %s: %d rows for %d tokens", op, tokens.Rows, d.Tokens))
+	case slots.Rows != 0 && slots.Cols != tokens.Cols:
+		panic(fmt.Sprintf("router: %s: rows of %d columns for tokens of %d", op, slots.Cols, tokens.Cols))
+	}
+}

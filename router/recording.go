@@ -1,0 +1,258 @@
+package router
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math"
+	"slices"
+)
+
+// Routes travel in a binary file. All numbers are little-endian; a word is 32 bits.
+//
+//	file    "SWYROUTE", word version = 1, then records up to the end
+//	record  word layer, word experts E, 64 bits step, word train (0 or 1), word groups G, word tokens T, word entries N,
+//	        G words: ends of the groups of tokens
+//	        E words: ends of the experts' entries
+//	        E words: tokens that chose each expert, before drops
+//	        N words: token of each entry
+//	        N words: weight of each entry, float32
+//	        word CRC-32C of the record up to here
+//
+// So a record is 36 + 4·(G + 2·E + 2·N) bytes.
+const (
+	recordingMagic   = "SWYROUTE"
+	recordingVersion = 1
+)
+
+// Bounds of what a record may announce. Nothing is allocated on the word of a length alone, but absurd ones should be refused
+// by name.
+const (
+	maxRecordedGroups  = 1 << 24
+	maxRecordedExperts = 1 << 20
+	maxRecordedTokens  = 1 << 30
+)
+
+// RecordedRoute is one decision, as a file of routes holds it.
+type RecordedRoute struct {
+	// Layer is what [Record] calls the layer.
+	Layer int
+	// Step, Train and Groups are the batch's Step, Train and Ends.
+	Step   int
+	Train  bool
+	Groups []int
+	// Assignment is who went where, without what was dropped.
+	Assignment
+	// Counts is the number of tokens that chose each expert, before any were dropped.
+	Counts []int
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// append appends r's record to b.
+func (r *RecordedRoute) append(b []byte) []byte {
+	le, begin := binary.LittleEndian, len(b)
+	b = le.AppendUint32(b, uint32(r.Layer))
+	b = le.AppendUint32(b, uint32(r.Experts))
+	b = le.AppendUint64(b, uint64(r.Step))
+	train := uint32(0)
+	if r.Train {
+		train = 1
+	}
+	for _, n := range [...]uint32{train, uint32(len(r.Groups)), uint32(r.Tokens), uint32(len(r.Token))} {
+		b = le.AppendUint32(b, n)
+	}
+	for _, list := range [...][]int{r.Groups, r.Ends, r.Counts} {
+		for _, n := range list {
+			b = le.AppendUint32(b, uint32(n))
+		}
+	}
+	for _, t := range r.Token {
+		b = le.AppendUint32(b, uint32(t))
+	}
+	for _, w := range r.Weight {
+		b = le.AppendUint32(b, math.Float32bits(w))
+	}
+	return le.AppendUint32(b, crc32.Checksum(b[begin:], castagnoli))
+}
+
+// validate returns what is wrong with a route, whoever made it.
+func (r *RecordedRoute) validate() error {
+	if r.Layer < 0 || int64(r.Layer) > math.MaxUint32 || r.Step < 0 {
+		return fmt.Errorf("layer %d, step %d", r.Layer, r.Step)
+	}
+	if r.Experts > maxRecordedExperts || len(r.Groups) > maxRecordedGroups || r.Tokens > maxRecordedTokens {
+		return fmt.Errorf("%d experts, %d groups, %d tokens are too many", r.Experts, len(r.Groups), r.Tokens)
+	}
+	begin := 0
+	for g, end := range r.Groups {
+		if end < begin {
+			return fmt.Errorf("group %d ends at token %d, before its begin at %d", g, end, begin)
+		}
+		begin = end
+	}
+	if begin != r.Tokens {
+		return fmt.Errorf("groups end at token %d of %d", begin, r.Tokens)
+	}
+	if err := r.Validate(); err != nil {
+		return err
+	}
+	if i := firstInfinite(r.Weight); i >= 0 {
+		return fmt.Errorf("weight of entry %d is %v", i, r.Weight[i])
+	}
+	return r.validateCounts()
+}
+
+func (r *RecordedRoute) validateCounts() error {
+	if len(r.Counts) != r.Experts {
+		return fmt.Errorf("counts of %d experts for %d", len(r.Counts), r.Experts)
+	}
+	for e, n := range r.Counts {
+		if begin, end := r.Of(ExpertID(e)); n < end-begin || n > r.Tokens {
+			return fmt.Errorf("expert %d holds %d of %d tokens, and %d chose it", e, end-begin, r.Tokens, n)
+		}
+	}
+	return nil
+}
+
+// RouteReader reads a file of routes, one by one. It trusts nothing that it reads.
+type RouteReader struct {
+	r    io.Reader
+	read int // records
+	sum  uint32
+	buf  [4096]byte
+}
+
+// NewRouteReader checks the header of a file of routes.
+func NewRouteReader(r io.Reader) (*RouteReader, error) {
+	var head [len(recordingMagic) + 4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return nil, fmt.Errorf("router: header of a file of routes: %w", unexpected(err))
+	}
+	if magic := string(head[:len(recordingMagic)]); magic != recordingMagic {
+		return nil, fmt.Errorf("router: not a file of routes: it begins with %q, want %q", magic, recordingMagic)
+	}
+	if v := binary.LittleEndian.Uint32(head[len(recordingMagic):]); v != recordingVersion {
+		return nil, fmt.Errorf("router: file of routes of version %d, want %d", v, recordingVersion)
+	}
+	return &RouteReader{r: r}, nil
+}
+
+// Next returns the next route, which is the caller's, or io.EOF after the last. Any other error names the record, and
+// ends the reading.
+func (r *RouteReader) Next() (*RecordedRoute, error) {
+	route, err := r.next()
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("router: route %d of a file: %w", r.read, err)
+	}
+	r.read++
+	return route, err
+}
+
+func (r *RouteReader) next() (*RecordedRoute, error) {
+	r.sum = 0
+	head := r.buf[:32]
+	if n, err := io.ReadFull(r.r, head); n == 0 && err == io.EOF {
+		return nil, io.EOF
+	} else if err != nil {
+		return nil, unexpected(err)
+	}
+	r.sum = crc32.Update(r.sum, castagnoli, head)
+	le := binary.LittleEndian
+	groups, tokens, entries := le.Uint32(head[20:]), le.Uint32(head[24:]), le.Uint32(head[28:])
+	route := &RecordedRoute{Layer: int(le.Uint32(head)), Step: int(le.Uint64(head[8:])), Train: le.Uint32(head[16:]) == 1}
+	route.Experts, route.Tokens = int(le.Uint32(head[4:])), int(tokens)
+	if le.Uint32(head[16:]) > 1 {
+		return nil, fmt.Errorf("train is %d, want 0 or 1", le.Uint32(head[16:]))
+	}
+	if groups > maxRecordedGroups || route.Experts > maxRecordedExperts || tokens > maxRecordedTokens ||
+		uint64(entries) > uint64(tokens)*uint64(route.Experts) {
+		return nil, fmt.Errorf("%d groups, %d experts, %d tokens, %d entries are too many", groups, route.Experts, tokens, entries)
+	}
+	if err := r.body(route, int(groups), int(entries)); err != nil {
+		return nil, err
+	}
+	return route, route.validate()
+}
+
+// body reads what follows a record's lengths, and checks its sum.
+func (r *RouteReader) body(route *RecordedRoute, groups, entries int) error {
+	toInt := func(v uint32) int { return int(v) }
+	var err error
+	for _, list := range []struct {
+		dst *[]int
+		n   int
+	}{{&route.Groups, groups}, {&route.Ends, route.Experts}, {&route.Counts, route.Experts}} {
+		if *list.dst, err = words(r, list.n, toInt); err != nil {
+			return err
+		}
+	}
+	if route.Token, err = words(r, entries, func(v uint32) int32 { return int32(v) }); err != nil {
+		return err
+	}
+	if route.Weight, err = words(r, entries, math.Float32frombits); err != nil {
+		return err
+	}
+	want := r.sum
+	got, err := words(r, 1, func(v uint32) uint32 { return v })
+	if err != nil {
+		return err
+	}
+	if got[0] != want {
+		return fmt.Errorf("checksum is %08x, want %08x", got[0], want)
+	}
+	return nil
+}
+
+// words reads n words. Memory grows with what arrives, not with what n promises.
+func words[T any](r *RouteReader, n int, of func(uint32) T) ([]T, error) {
+	var list []T
+	for len(list) < n {
+		b := r.buf[:min(4*(n-len(list)), len(r.buf))]
+		if _, err := io.ReadFull(r.r, b); err != nil {
+			return nil, unexpected(err)
+		}
+		r.sum = crc32.Update(r.sum, castagnoli, b)
+		for ; len(b) > 0; b = b[4:] {
+			list = append(list, of(binary.LittleEndian.Uint32(b)))
+		}
+	}
+	return list, nil
+}
+
+// unexpected says of an end of file that it came too early.
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// Recording is a whole file of routes, in memory, for [Replay]. It is not changed, and may be shared.
+type Recording struct {
+	layers map[int][]*RecordedRoute
+}
+
+// ReadRecording reads a file of routes to its end.
+func ReadRecording(r io.Reader) (*Recording, error) {
+	reader, err := NewRouteReader(r)
+	if err != nil {
+		return nil, err
+	}
+	rec := &Recording{map[int][]*RecordedRoute{}}
+	for {
+		route, err := reader.Next()
+		if err == io.EOF {
+			return rec, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		rec.layers[route.Layer] = append(rec.layers[route.Layer], route)
+	}
+}
+
+// Layer returns a layer's routes, in the order in which they were recorded. They must not be changed.
+func (r *Recording) Layer(layer int) []*RecordedRoute { return slices.Clip(r.layers[layer]) }

@@ -1,0 +1,239 @@
+package router
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"gonum.org/v1/gonum/blas/blas32"
+)
+
+// Replay is a router that takes its decisions from a file: the n-th batch that its gate routes goes where the n-th
+// recorded one of the layer went. So a policy is trained through the very experts that its rollouts took, or one
+// step is run again while something else changes. A batch of another size or other groups than the recorded one, and a
+// batch after the last, is an error that names the layer and the batch.
+//
+// Without Live the weights are the recorded ones, and the gate has no parameters, no losses and no gradient. With Live they
+// come from a trainable gate, of which only the choice is replayed.
+//
+// (Megatron-Core's router replay is the latter.)
+type Replay struct {
+	// From is the file. Each rank replays its own.
+	From *Recording
+	// Layer is the layer's number in the file.
+	Layer int
+	// Live, where it is not nil, computes logits, weights, losses and gradients as usual, but for the experts that were
+	// recorded. What had been dropped stays out, its weight as if the best of the other experts
+	// dropped the token; K is at least the number
+	// of experts that any token was recorded with.
+	Live *TopK
+}
+
+var _ Router = Replay{}
+
+// String leaves out the file, which is another on each rank.
+func (r Replay) String() string {
+	if r.Live == nil {
+		return fmt.Sprintf("{Layer:%d}", r.Layer)
+	}
+	return fmt.Sprintf("{Layer:%d Live:%s}", r.Layer, describe(*r.Live))
+}
+
+// New is described at [Router].
+func (r Replay) New(s Shape) (Gate, error) {
+	faults := checkShape(s)
+	if r.From == nil {
+		faults = append(faults, errors.New("router: Replay without a Recording"))
+	} else {
+		for i, route := range r.From.Layer(r.Layer) {
+			if route.Experts != s.Experts {
+				faults = append(faults, fmt.Errorf("router: Replay: batch %d of layer %d is of %d experts, want %d", i, r.Layer, route.Experts, s.Experts))
+				break
+			}
+		}
+	}
+	if r.From == nil || r.Live == nil {
+		if err := errors.Join(faults...); err != nil {
+			return nil, err
+		}
+		return &replayed{tape: tape{routes: r.From.Layer(r.Layer), layer: r.Layer}, shape: s}, nil
+	}
+	again := &again{tape: tape{routes: r.From.Layer(r.Layer), layer: r.Layer}, k: r.Live.K}
+	g, err := r.Live.build(s, parts{name: "Replay", chooser: again, faults: faults})
+	if err != nil {
+		return nil, err
+	}
+	return &liveReplay{g.(*tokenChoice), again}, nil
+}
+
+// tape is a layer's recorded routes, and how many of them have been replayed.
+type tape struct {
+	routes []*RecordedRoute
+	layer  int
+	played int
+}
+
+// next returns the route of the next batch.
+func (p *tape) next(x blas32.General, b Batch) (*RecordedRoute, error) {
+	if p.played == len(p.routes) {
+		return nil, fmt.Errorf("router: replay of layer %d: no more than %d batches were recorded", p.layer, p.played)
+	}
+	r := p.routes[p.played]
+	if r.Tokens != x.Rows || !slices.Equal(r.Groups, b.Ends) {
+		return nil, fmt.Errorf("router: replay of layer %d: batch %d was recorded with %d tokens in %d groups, and now has %d in %d, or others",
+			p.layer, p.played, r.Tokens, len(r.Groups), x.Rows, len(b.Ends))
+	}
+	for _, t := range r.Token {
+		if b.padded(int(t)) {
+			return nil, fmt.Errorf("router: replay of layer %d: token %d of batch %d was recorded, and now is padding", p.layer, t, p.played)
+		}
+	}
+	p.played++
+	return r, nil
+}
+
+// replayed is the gate of a [Replay] of recorded weights.
+type replayed struct {
+	tape
+	shape Shape
+	free  []*Decision
+}
+
+// replaySaved marks a decision as the gate's.
+type replaySaved struct {
+	owner *replayed
+	spent bool
+}
+
+// Params returns nil.
+func (g *replayed) Params() *Params { return nil }
+
+// Route is described at [Gate].
+func (g *replayed) Route(x blas32.General, b Batch) (*Decision, error) {
+	checkBatch(x, b.Ends, g.shape.Dim)
+	checkPadding(x, b)
+	r, err := g.next(x, b)
+	if err != nil {
+		return nil, err
+	}
+	d := g.take()
+	d.Tokens, d.Experts = r.Tokens, r.Experts
+	d.Ends, d.Counts = append(d.Ends[:0], r.Ends...), append(d.Counts[:0], r.Counts...)
+	d.Token, d.Weight = append(d.Token[:0], r.Token...), append(d.Weight[:0], r.Weight...)
+	d.Dropped = -len(r.Token)
+	for _, n := range r.Counts {
+		d.Dropped += n
+	}
+	d.GroupLoss, d.GroupCapacity = resize(d.GroupLoss, len(b.Ends)), resize(d.GroupCapacity, len(b.Ends))
+	clear(d.GroupLoss)
+	for i := range d.GroupCapacity {
+		d.GroupCapacity[i] = math.MaxInt
+	}
+	return d, nil
+}
+
+// take returns a decision and its memory.
+func (g *replayed) take() *Decision {
+	n := len(g.free)
+	if n == 0 {
+		return &Decision{Losses: map[string]float64{}, Saved: &replaySaved{owner: g}}
+	}
+	d := g.free[n-1]
+	g.free = g.free[:n-1]
+	d.Saved.(*replaySaved).spent = false
+	return d
+}
+
+// Backward adds nothing. It takes the decision's memory back.
+func (g *replayed) Backward(d *Decision, x blas32.General, grad Gradient) error {
+	s, ok := d.Saved.(*replaySaved)
+	if !ok || s.owner != g {
+		panic("router: a decision of another gate")
+	}
+	if s.spent {
+		panic("router: a decision that the gate has got back")
+	}
+	checkGradient(d, x, grad)
+	s.spent = true
+	g.free = append(g.free, d)
+	return nil
+}
+
+// liveReplay is the gate of a [Replay] with Live.
+type liveReplay struct {
+	*tokenChoice
+	again *again
+}
+
+// Route is described at [Gate].
+func (g *liveReplay) Route(x blas32.General, b Batch) (*Decision, error) {
+	if err := g.again.load(x, b); err != nil {
+		return nil, err
+	}
+	return g.tokenChoice.Route(x, b)
+}
+
+// RouteLogits is described at [LogitRouter].
+func (g *liveReplay) RouteLogits(logits blas32.General, b Batch) (*Decision, error) {
+	if err := g.again.load(logits, b); err != nil {
+		return nil, err
+	}
+	return g.tokenChoice.RouteLogits(logits, b)
+}
+
+// again is the chooser of a live replay.
+type again struct {
+	tape
+	k     int
+	spots []int32 // k experts of each row
+	used  []int   // how many of them there are
+}
+
+func (a *again) forAll() bool { return false }
+
+// load lists each row's experts of the next batch.
+func (a *again) load(x blas32.General, b Batch) error {
+	r, err := a.next(x, b)
+	if err != nil {
+		return err
+	}
+	a.spots, a.used = resize(a.spots, r.Tokens*a.k), resize(a.used, r.Tokens)
+	clear(a.used)
+	for e := range r.Experts {
+		begin, end := r.Of(ExpertID(e))
+		for _, t := range r.Token[begin:end] {
+			n := a.used[t]
+			if n == a.k {
+				return fmt.Errorf("router: replay of layer %d: token %d of batch %d was recorded with more experts than K = %d", a.layer, t, a.played-1, a.k)
+			}
+			a.spots[int(t)*a.k+n] = int32(e)
+			a.used[t]++
+		}
+	}
+	return nil
+}
+
+// choose fills the places with the recorded experts, the one with the largest logit first. Places without one are
+// withdrawn. They hold the best of the other experts: most likely those that had dropped the token.
+func (a *again) choose(g *choosing) {
+	for i := range g.tokens {
+		t, logits, places := g.row(i), g.logits(i), g.places(i)
+		recorded := a.spots[t*a.k : t*a.k+a.used[t]]
+		for j, e := range recorded {
+			place(places[:j+1], logits, e)
+		}
+		if len(recorded) == len(places) {
+			continue
+		}
+		others := g.scratch()
+		copy(others, logits)
+		for _, e := range recorded {
+			others[e] = float32(math.Inf(-1))
+		}
+		topK(places[len(recorded):], others)
+		for j := len(recorded); j < len(places); j++ {
+			g.withdraw(i, j)
+		}
+	}
+}

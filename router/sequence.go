@@ -1,0 +1,113 @@
+package router
+
+import "slices"
+
+// SequenceBalance is [Balance] computed for each sequence by itself, then averaged over the sequences of a group that have
+// tokens. Sequences are length consecutive rows, the first one starting with the group, padding included; length
+// should divide the size of groups. Where a bias steers the choice, a token counts for the k experts with its largest logits,
+// those that it would choose without. Its name is "sequence". (DeepSeek-V3's sequence-wise loss; Megatron's
+// seq_aux_loss.)
+func SequenceBalance(coefficient float64, length int) Loss {
+	if length < 1 {
+		return Loss{name: "sequence"}
+	}
+	return Loss{"sequence", coefficient, sequence{length}}
+}
+
+type sequence struct{ length int }
+
+func (sequence) needs() needs { return needs{shares: true, tokenShares: true} }
+
+// of returns the number of token t's sequence within its group.
+func (s sequence) of(g *lossGroup, t int) int {
+	row := g.c.rowOf(t)
+	return (row - g.c.in.groupBegin(row)) / s.length
+}
+
+// end returns the end of the tokens that are in the sequence of token t.
+func (s sequence) end(g *lossGroup, t int) int {
+	end := t + 1
+	for end < g.end && s.of(g, end) == s.of(g, t) {
+		end++
+	}
+	return end
+}
+
+// value adds each sequence of the group to runs, and its counts to runCounts.
+func (s sequence) value(g *lossGroup) float64 {
+	c, n := g.c, len(g.counts)
+	sum, sequences := 0.0, 0
+	for t := g.begin; t < g.end; sequences++ {
+		end := s.end(g, t)
+		c.runs = append(c.runs, run{t, end, g.group})
+		c.runCounts = slices.Grow(c.runCounts, n)[:len(c.runCounts)+n]
+		counts := c.runCounts[len(c.runCounts)-n:]
+		if c.owner.bias != nil {
+			c.countUnbiased(counts, t, end)
+		} else {
+			c.countPlaces(counts, t, end)
+		}
+		size := float64(end - t)
+		sum += s.evenness(c, counts, t, end) * float64(n) / (float64(g.k) * size * size)
+		t = end
+	}
+	return sum / float64(sequences)
+}
+
+// evenness is that of the tokens [begin, end).
+func (sequence) evenness(c *choices, counts []int, begin, end int) float64 {
+	s := 0.0
+	for t := begin; t < end; t++ {
+		scores := c.scores.row(t)
+		inv := 1 / (sum(scores) + leastSum)
+		for e, v := range scores {
+			s += float64(float64(v) * inv * float64(counts[e]))
+		}
+	}
+	return s
+}
+
+func (sequence) shareGrad([]float32, *lossGroup, float64) {}
+
+func (s sequence) tokenGrad(d tokenGrad, g *lossGroup, t int, scale float64) {
+	c, n := g.c, len(g.counts)
+	i, _ := slices.BinarySearchFunc(c.runs, t, func(r run, t int) int { return r.end - t - 1 })
+	r := c.runs[i]
+	size := float64(r.end - r.begin)
+	f := scale * float64(n) / (float64(g.k) * size * size * float64(c.runsOf(g.group)))
+	addCounts(d.shares, c.runCounts[i*n:(i+1)*n], f)
+}
+
+// run is one sequence: the tokens [begin, end) of a group.
+type run struct{ begin, end, group int }
+
+// runsOf returns the number of sequences of a group.
+func (c *choices) runsOf(group int) int {
+	compare := func(r run, g int) int { return r.group - g }
+	first, _ := slices.BinarySearchFunc(c.runs, group, compare)
+	next, _ := slices.BinarySearchFunc(c.runs, group+1, compare)
+	return next - first
+}
+
+// countUnbiased sets counts to the number of tokens from [begin, end) of which each expert has one of the k largest
+// logits.
+func (c *choices) countUnbiased(counts []int, begin, end int) {
+	clear(counts)
+	c.best = resize(c.best, c.k)
+	for t := begin; t < end; t++ {
+		topK(c.best, c.logits.row(t))
+		for _, e := range c.best {
+			counts[e]++
+		}
+	}
+}
+
+// countPlaces sets counts to the choices of each expert by the tokens [begin, end).
+func (c *choices) countPlaces(counts []int, begin, end int) {
+	clear(counts)
+	for i := begin * c.k; i < end*c.k; i++ {
+		if c.entry[i] != withdrawn {
+			counts[c.chosen[i]]++
+		}
+	}
+}

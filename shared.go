@@ -1,0 +1,79 @@
+package switchyard
+
+import (
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/f32"
+)
+
+// Shared experts answer every token, beside those that it is routed to: each rank keeps a copy and computes its own
+// tokens, so nothing travels but gradients. (DeepSeek-MoE: Dai et al. 2024; Megatron's shared experts; FastMoE's and
+// DeepSpeed's residual form.)
+
+// newShared builds this rank's copy of the shared expert, if there is one. Its number, from which its first parameters are
+// drawn, follows those of the routed experts.
+func (l *Layer) newShared() (err error) {
+	if l.cfg.Shared == nil {
+		return nil
+	}
+	l.shared, err = l.cfg.Shared.New(expert.Shape{Dim: l.cfg.Dim, First: l.cfg.Experts, Count: 1, Seed: l.cfg.Seed})
+	return err
+}
+
+// sharedParams returns the shared expert's parameters, or nil.
+func (l *Layer) sharedParams() *expert.Params {
+	if l.shared == nil {
+		return nil
+	}
+	return l.shared.Params()
+}
+
+// sharedForward adds the shared expert's answers to y, but for tokens that are padding.
+func (l *Layer) sharedForward(p *pass, y blas32.General) {
+	if l.shared == nil {
+		return
+	}
+	var answers blas32.General
+	answers, p.sharedSaved = l.shared.Forward(l.ownTokens(p), expert.Rows{
+		Experts: 1, FirstLeaf: p.batch.firstLeaf(l.world.Rank()), Leaves: len(p.ends), Ends: p.ends,
+	})
+	for t := range answers.Rows {
+		if !p.padded(t) {
+			f32.Add(rowOf(y, t), rowOf(answers, t))
+		}
+	}
+}
+
+// sharedBackward adds to dx what the shared expert's part of the gradient asks for.
+func (l *Layer) sharedBackward(p *pass, dx, dy blas32.General) {
+	if l.shared == nil {
+		return
+	}
+	l.dshared = resize(l.dshared, dy.Rows, l.cfg.Dim)
+	for t := range dy.Rows {
+		if p.padded(t) {
+			clear(rowOf(l.dshared, t))
+			continue
+		}
+		copy(rowOf(l.dshared, t), rowOf(dy, t))
+	}
+	back := l.shared.Backward(p.sharedSaved, l.dshared)
+	for t := range back.Rows {
+		if !p.padded(t) {
+			f32.Add(rowOf(dx, t), rowOf(back, t))
+		}
+	}
+}
+
+// ownTokens is the pass's tokens, with the layer's columns even where there are none.
+func (l *Layer) ownTokens(p *pass) blas32.General {
+	x := p.x
+	if x.Rows == 0 {
+		x = blas32.General{Cols: l.cfg.Dim, Stride: l.cfg.Dim}
+	}
+	return x
+}
+
+// rowOf is row i of m.
+func rowOf(m blas32.General, i int) []float32 { return m.Data[i*m.Stride : i*m.Stride+m.Cols] }

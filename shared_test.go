@@ -1,0 +1,117 @@
+package switchyard
+
+import (
+	"context"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/router"
+)
+
+func sharedConfig() Config {
+	cfg := smallConfig()
+	cfg.Shared = expert.FFN{Hidden: 7, Activation: expert.GELU}
+	return cfg
+}
+
+// TestSharedExpertAddsToTheRouted compares a layer with a shared expert with one without and with the expert by itself.
+func TestSharedExpertAddsToTheRouted(t *testing.T) {
+	alone(t, func(w *World) {
+		ctx := context.Background()
+		with, err := NewLayer(w, sharedConfig())
+		require.NoError(t, err)
+		without, err := NewLayer(w, smallConfig())
+		require.NoError(t, err)
+		cfg := smallConfig()
+		apart, err := sharedConfig().Shared.New(expert.Shape{Dim: cfg.Dim, First: cfg.Experts, Count: 1, Seed: cfg.Seed})
+		require.NoError(t, err)
+
+		r := rand.New(rand.NewPCG(3, 3))
+		x, dy := randomMatrix(r, 5, cfg.Dim), randomMatrix(r, 5, cfg.Dim)
+		side := router.Batch{Padding: []bool{false, false, true, false, false}}
+		y, err := with.ForwardBatch(ctx, x, side)
+		require.NoError(t, err)
+		routed, err := without.ForwardBatch(ctx, x, side)
+		require.NoError(t, err)
+		answers, saved := apart.Forward(x, expert.Rows{Experts: 1, Leaves: 1, Ends: []int{5}})
+		dx, err := with.Backward(ctx, dy)
+		require.NoError(t, err)
+		routedDX, err := without.Backward(ctx, dy)
+		require.NoError(t, err)
+		for i := range rowOf(dy, 2) {
+			rowOf(dy, 2)[i] = 0
+		}
+		back := apart.Backward(saved, dy)
+		for i := range y.Rows {
+			for c := range y.Cols {
+				if i == 2 {
+					require.Zero(t, rowOf(y, i)[c])
+					require.Zero(t, rowOf(dx, i)[c])
+					continue
+				}
+				require.Equal(t, rowOf(routed, i)[c]+rowOf(answers, i)[c], rowOf(y, i)[c])
+				require.Equal(t, rowOf(routedDX, i)[c]+rowOf(back, i)[c], rowOf(dx, i)[c])
+			}
+		}
+		gradients, err := with.Gradients(ctx)
+		require.NoError(t, err)
+		last := gradients[len(gradients)-4:]
+		for i, tensor := range apart.Params().Tensors() {
+			require.Equal(t, "shared."+tensor.Name, last[i].Name)
+			require.InDeltaSlice(t, apart.Params().Of(apart.Params().Grad.Total(), i), last[i].Data, 1e-5)
+		}
+	})
+}
+
+func TestSharedParametersLoad(t *testing.T) {
+	alone(t, func(w *World) {
+		a, err := NewLayer(w, sharedConfig())
+		require.NoError(t, err)
+		cfg := sharedConfig()
+		cfg.Seed++
+		b, err := NewLayer(w, cfg)
+		require.NoError(t, err)
+		want, err := a.Parameters(context.Background())
+		require.NoError(t, err)
+		require.NoError(t, b.Load(want))
+		got, err := b.Parameters(context.Background())
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	})
+}
+
+// TestBiasFollowsTheLoadAndIsSaved with the parameters.
+func TestBiasFollowsTheLoadAndIsSaved(t *testing.T) {
+	alone(t, func(w *World) {
+		ctx := context.Background()
+		cfg := smallConfig()
+		cfg.Router = router.TopK{K: 1, Score: router.Sigmoid, BiasRate: 0.25}
+		layer, err := NewLayer(w, cfg)
+		require.NoError(t, err)
+		x := randomMatrix(rand.New(rand.NewPCG(3, 3)), 9, cfg.Dim)
+		_, err = layer.Forward(ctx, x)
+		require.NoError(t, err)
+		counts := layer.Stats().Choices
+		_, err = layer.Backward(ctx, x)
+		require.NoError(t, err)
+		require.NoError(t, layer.Step(ctx, &expert.SGD{}))
+		list, err := layer.Parameters(ctx)
+		require.NoError(t, err)
+		bias := list[len(list)-1]
+		require.Equal(t, "balance.bias", bias.Name)
+		for e, n := range counts {
+			switch {
+			case 4*n < 9:
+				require.Equal(t, float32(0.25), bias.Data[e])
+			default:
+				require.Equal(t, float32(-0.25), bias.Data[e])
+			}
+		}
+		bias.Data[0] = 7
+		require.NoError(t, layer.Load([]Tensor{bias}))
+		require.EqualValues(t, 7, layer.bias()[0])
+	})
+}
