@@ -38,6 +38,7 @@ var choosables = []choosable{
 	{"mola", "top-k with half as many experts in the lower layers (MoLA)", molaRouter},
 	{"uniform", "experts in turn, for benchmarks", func(o options) router.Router { return router.Uniform{K: o.topk} }},
 	{"zipf", "experts drawn by Zipf's law, for benchmarks", func(o options) router.Router { return router.Zipf{K: o.topk, Exponent: 1} }},
+	{"stochastic", "experts drawn at random (THOR)", func(o options) router.Router { return router.Stochastic{K: o.topk} }},
 	{"hot", "expert 0 for a third, the others in turn, for benchmarks", hotRouter},
 	{"several", "a linear and a cosine gate in turn, evaluated with the first", severalRouter},
 	{"soft-moe", "slots that are mixtures of tokens; sees the future", func(options) router.Router { return router.SoftMoE{Slots: 2} }},
