@@ -45,7 +45,7 @@ func TestCosineConforms(t *testing.T) {
 
 func TestGivenRoutesConform(t *testing.T) {
 	for _, config := range []router.Router{
-		router.Uniform{K: 2}, router.Zipf{K: 2, Exponent: 1}, router.Hot{K: 1, Share: 0.5}, router.Hot{K: 2, Expert: 1, Share: 1},
+		router.Uniform{K: 2}, router.Stochastic{K: 2}, router.Zipf{K: 2, Exponent: 1}, router.Hot{K: 1, Share: 0.5}, router.Hot{K: 2, Expert: 1, Share: 1},
 		numbered{router.Hash{}}, numbered{router.Hash{K: 3}},
 	} {
 		t.Run(fmt.Sprintf("%T%+v", config, config), func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
 )
 
 // expertsOf returns the experts of each token, ascending.
@@ -122,4 +123,22 @@ func TestGivenRoutesAllocateNothing(t *testing.T) {
 	}
 	pass()
 	require.Zero(t, testing.AllocsPerRun(10, pass))
+}
+
+// TestStochasticDrawsAllExpertsAlike counts draws: over 16000 of them each expert's share is an eighth, within five
+// standard deviations.
+func TestStochasticDrawsAllExpertsAlike(t *testing.T) {
+	const tokens, experts = 8000, 8
+	d := routeIdentity(t, Stochastic{K: 2}, 1, experts, Batch{Ends: []int{1}})
+	require.Len(t, d.Token, 2)
+	g, err := Stochastic{K: 2}.New(Shape{Dim: 1, Experts: experts, Seed: 3})
+	require.NoError(t, err)
+	d, err = g.Route(blas32.General{Rows: tokens, Cols: 1, Stride: 1, Data: make([]float32, tokens)}, Batch{Ends: []int{tokens}})
+	require.NoError(t, err)
+	require.NoError(t, d.Validate())
+	for e, n := range d.Counts {
+		require.InDelta(t, 2*tokens/experts, n, 5*40, "expert %d", e)
+	}
+	_, err = Stochastic{K: 9}.New(Shape{Dim: 1, Experts: experts})
+	require.EqualError(t, err, "router: Stochastic: K is 9, want 1 to the 8 experts")
 }
