@@ -34,12 +34,18 @@ func tcpWorlds(t *testing.T, n int) []*World {
 	return worlds
 }
 
+// freeAddr returns an address to meet at, below the ports that the system gives to connections, of which one may be
+// gone by the time it is listened on.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	for {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000)))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().String()
+	}
 }
 
 func TestSameBitsOverTCP(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -105,13 +106,16 @@ func (j *ranksOfJob) awaitLine(t *testing.T, prefix string) {
 	require.Fail(t, "rank 0 ended early", "%s", &j.stderr[0])
 }
 
-// freePort returns a port such that it and the one after it, where ranks meet, are free.
+// freePort returns a port such that it and the one after it, where ranks meet, are free. Both lie below those that the
+// system gives to connections.
 func freePort(t *testing.T) int {
 	t.Helper()
 	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		port := l.Addr().(*net.TCPAddr).Port
+		port := 20000 + rand.IntN(12000)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
 		next, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+1))
 		require.NoError(t, l.Close())
 		if err == nil {
