@@ -29,7 +29,7 @@ const verdictGrace = 500 * time.Millisecond
 func (t *Transport) fail(rank transport.Rank, err error) *fault {
 	f := &fault{rank, err}
 	if !t.fault.CompareAndSwap(nil, f) {
-		return t.fault.Load()
+		return t.told()
 	}
 	if !t.closed.Load() {
 		t.cfg.Log.Warn("transport broken", "rank", t.cfg.Rank, "culprit", rank, "err", err)
@@ -39,6 +39,16 @@ func (t *Transport) fail(rank transport.Rank, err error) *fault {
 	}
 	close(t.broken)
 	t.sleepers.wakeAll()
+	return f
+}
+
+// told returns what broke the transport, if anything did, once the peers have been told of it: a call that returned
+// sooner could be followed by a Close that ends the lanes before the culprit's name is on them.
+func (t *Transport) told() *fault {
+	f := t.fault.Load()
+	if f != nil {
+		<-t.broken
+	}
 	return f
 }
 

@@ -148,7 +148,7 @@ func (t *Transport) unusable() *fault {
 	if t.closed.Load() {
 		return &fault{t.cfg.Rank, transport.ErrClosed}
 	}
-	return t.fault.Load()
+	return t.told()
 }
 
 // end gives the operation back and states its error as the caller's.
