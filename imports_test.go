@@ -40,6 +40,7 @@ var allowed = map[string][]string{
 	"transport/hybrid":        {"transport", "transport/inproc", "transport/shm", "transport/tcp", "transport/rendezvous"},
 	"internal":                {},
 	"internal/mailbox":        {"transport"},
+	"internal/mesh":           {"transport"},
 	"bench":                   {"*"},
 	"examples":                {"*"},
 	"recovery":                {"*"},

@@ -24,12 +24,11 @@ func Join(ctx context.Context, cfg Config) (*Transport, error) {
 		ctx, cancel := context.WithTimeout(ctx, cfg.JoinTimeout)
 		defer cancel()
 		if err := t.connect(ctx); err != nil {
-			t.closed.Store(true)
-			t.closeOnce.Do(t.dismantle)
+			t.Abandon()
 			return nil, err
 		}
 	}
-	t.wg.Go(t.monitor)
+	t.Start()
 	return t, nil
 }
 
@@ -100,18 +99,4 @@ func localHost(addr string) (string, error) {
 	defer c.Close()
 	host, _, err := net.SplitHostPort(c.LocalAddr().String())
 	return host, err
-}
-
-// dismantle closes what a failed Join has opened.
-func (t *Transport) dismantle() {
-	close(t.closing)
-	for _, p := range t.peers {
-		if p.control != nil {
-			_ = p.control.Close()
-		}
-		if p.data != nil {
-			p.data.close()
-		}
-	}
-	t.wg.Wait()
 }

@@ -1,4 +1,4 @@
-package tcp
+package mesh
 
 import (
 	"encoding/binary"
@@ -72,7 +72,7 @@ func (p *peer) readControl(frame []byte, seq uint64) (header, []byte, error) {
 	if err == nil {
 		err = h.checkPlace(p.t.cfg.Epoch, seq)
 	}
-	if err == nil && (h.kind == kindData || h.length > maxControlPayload) {
+	if err == nil && (h.kind == kindData || h.kind == kindPlaced || h.length > maxControlPayload) {
 		err = fmt.Errorf("control frame of kind %d and %d bytes, limit %d: %w",
 			h.kind, h.length, maxControlPayload, transport.ErrProtocol)
 	}

@@ -1,4 +1,4 @@
-package tcp
+package mesh
 
 import (
 	"context"
@@ -12,9 +12,9 @@ import (
 // operation is one call of Send, Recv or Exchange: what it waits for and what it still has to write. It runs
 // on the caller's goroutine and is reused by later calls.
 type operation struct {
-	t    *Transport
+	t    *Mesh
 	name string
-	sleeper
+	Sleeper
 
 	recvs      []waiter
 	sources    []source
@@ -271,18 +271,37 @@ func (op *operation) rest(ctx context.Context) *fault {
 		op.disarm()
 		return err
 	}
+	if op.awaitLanes() {
+		op.disarm()
+		return nil
+	}
+	op.sleep()
+	op.passOn()
+	return nil
+}
+
+// awaitLanes makes the lanes that the operation needs end its sleep, and reports whether one of them is ready already.
+func (op *operation) awaitLanes() (ready bool) {
 	for i := range op.sources {
 		if s := &op.sources[i]; s.holds {
-			op.watchRead(s.p.data)
+			ready = s.p.data.AwaitRead(&op.Sleeper) || ready
 		}
 	}
 	for _, h := range op.heads {
-		if h != none && op.sends[h].holds {
-			op.watchWrite(op.sends[h].p.data)
+		if h != none && op.sends[h].awaitsLane() {
+			ready = op.sends[h].p.data.AwaitWrite(&op.Sleeper) || ready
 		}
 	}
-	op.sleep()
-	return nil
+	return ready
+}
+
+// passOn tells the others who wait to send where this operation waited too: the signal may have been meant for them.
+func (op *operation) passOn() {
+	for _, h := range op.heads {
+		if h != none && op.sends[h].awaitsLane() {
+			op.sends[h].p.out.rouse()
+		}
+	}
 }
 
 // enlist makes the operation known to those who may have to wake it: the monitor and the caller's context.
@@ -294,7 +313,7 @@ func (op *operation) enlist(ctx context.Context) {
 	op.since = time.Now()
 	op.t.sleepers.add(op)
 	if ctx.Done() != nil {
-		op.unhook = context.AfterFunc(ctx, op.wake)
+		op.unhook = context.AfterFunc(ctx, op.Wake)
 	}
 }
 

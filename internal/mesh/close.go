@@ -1,9 +1,8 @@
-package tcp
+package mesh
 
 import (
 	"errors"
 	"io"
-	"net"
 	"time"
 )
 
@@ -18,12 +17,13 @@ const (
 )
 
 // Close implements transport.Transport. It waits up to [Config.CloseTimeout] for peers to take what was sent.
-func (t *Transport) Close() error {
+func (t *Mesh) Close() error {
 	t.closeOnce.Do(t.shutDown)
 	return nil
 }
 
-func (t *Transport) shutDown() {
+func (t *Mesh) shutDown() {
+	t.revoke()
 	t.closed.Store(true)
 	close(t.closing)
 	t.sleepers.wakeAll()
@@ -39,7 +39,7 @@ func (t *Transport) shutDown() {
 	t.wg.Wait()
 	for _, p := range t.peers {
 		if p.data != nil {
-			p.data.close()
+			p.data.Close()
 		}
 	}
 	t.ops.release()
@@ -48,11 +48,11 @@ func (t *Transport) shutDown() {
 // drain ends the sending direction of every data lane and waits until the peers' kernels have everything.
 // What they send meanwhile is read and dropped: unread bytes would turn the close into a reset, and a peer
 // that is draining too needs the room.
-func (t *Transport) drain() {
+func (t *Mesh) drain() {
 	var open []*peer
 	for _, p := range t.peers {
 		if p.data != nil {
-			p.data.finish()
+			p.data.Finish()
 			open = append(open, p)
 		}
 	}
@@ -75,12 +75,12 @@ func (t *Transport) drain() {
 // drained drops what has come and reports whether p needs nothing more from this rank.
 func (p *peer) drained(sink []byte) bool {
 	for range maxDrainReads {
-		_, err := p.data.readv([][]byte{sink})
+		_, err := p.data.Read([][]byte{sink})
 		if err == nil {
 			continue
 		}
-		if errors.Is(err, errAgain) || errors.Is(err, io.EOF) {
-			return p.data.unacked() == 0
+		if errors.Is(err, ErrAgain) || errors.Is(err, io.EOF) {
+			return p.data.Unacked() == 0
 		}
 		return true
 	}
@@ -88,9 +88,9 @@ func (p *peer) drained(sink []byte) bool {
 }
 
 // partControl closes every control lane, in order where the peer takes part.
-func (t *Transport) partControl() {
+func (t *Mesh) partControl() {
 	for _, p := range t.peers {
-		if c, ok := p.control.(*net.TCPConn); ok {
+		if c, ok := p.control.(interface{ CloseWrite() error }); ok {
 			_ = c.CloseWrite()
 		}
 	}

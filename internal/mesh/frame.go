@@ -1,4 +1,4 @@
-package tcp
+package mesh
 
 import (
 	"encoding/binary"
@@ -20,7 +20,7 @@ import (
 //	16  uint64  tag
 //	24  uint64  sequence number on this lane and direction, from 1
 //	32  uint64  length of the whole message in bytes
-//	40  uint32  CRC-32C of the payload, or zero where [Config.NoPayloadSums] is set
+//	40  uint32  CRC-32C of the payload, or zero on a lane without payload sums
 //	44  uint32  CRC-32C of the 44 bytes before
 const (
 	frameMagic   = 0x53575946
@@ -42,7 +42,8 @@ const (
 	kindData      frameKind = 1 // part or whole of a message
 	kindHeartbeat frameKind = 2 // "I am here"; no payload
 	kindFarewell  frameKind = 3 // an orderly Close; no payload
-	kindAbort     frameKind = 4 // the sender's transport broke; payload in abort.go
+	kindAbort     frameKind = 4 // the sender's transport broke; payload in control.go
+	kindPlaced    frameKind = 5 // where a whole message lies in shared memory; payload in placed.go
 )
 
 // header is the decoded form of a frame's header.
@@ -97,7 +98,7 @@ func decodeHeader(b []byte) (header, error) {
 		message: binary.BigEndian.Uint64(b[32:]),
 		sum:     binary.BigEndian.Uint32(b[40:]),
 	}
-	if h.kind < kindData || h.kind > kindAbort {
+	if h.kind < kindData || h.kind > kindPlaced {
 		return header{}, fmt.Errorf("frame of unknown kind %d: %w", h.kind, transport.ErrProtocol)
 	}
 	if b[6] != 0 || b[7] != 0 {
@@ -120,11 +121,11 @@ func (h *header) checkPlace(epoch uint32, seq uint64) error {
 // checkData reports whether h is a frame of data within the limits.
 func (h *header) checkData(maxMessage uint64) error {
 	switch {
-	case h.kind != kindData:
+	case h.kind != kindData && h.kind != kindPlaced:
 		return fmt.Errorf("frame of kind %d on the data lane: %w", h.kind, transport.ErrProtocol)
 	case h.message > maxMessage:
 		return fmt.Errorf("message of %d bytes, limit %d: %w", h.message, maxMessage, transport.ErrTooLarge)
-	case h.length > maxFramePayload || uint64(h.length) > h.message:
+	case h.length > maxFramePayload || (h.kind == kindData && uint64(h.length) > h.message):
 		return fmt.Errorf("frame of %d bytes in a message of %d, limit %d: %w",
 			h.length, h.message, maxFramePayload, transport.ErrProtocol)
 	case h.length == 0 && h.message > 0:

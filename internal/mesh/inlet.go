@@ -1,4 +1,4 @@
-package tcp
+package mesh
 
 import (
 	"errors"
@@ -27,19 +27,26 @@ type inlet struct {
 	r, w    int
 	drained bool // the last read left nothing behind
 
-	seq    uint64 // frames opened
-	open   bool   // head is the frame under way
-	routed bool   // its payload has a destination
-	head   header
-	left   int    // payload bytes of the frame still to come
-	sum    uint32 // of those that have come
+	seq     uint64 // frames opened
+	open    bool   // head is the frame under way
+	routed  bool   // its payload has a destination
+	located bool   // it is placed, and the places are known
+	head    header
+	left    int    // payload bytes of the frame still to come
+	sum     uint32 // of those that have come
 
 	got    int      // bytes of the message that came in earlier frames
 	waiter *waiter  // where the message goes: either this,
 	msg    *message // or this, or undecided
 	dst    cursor
 	one    [1][]byte
-	vec    [maxVectors + 1][]byte
+
+	list   []byte   // of a placed message: where it lies
+	listed int      // bytes of list that have come
+	places [][]byte // the peer's memory that it names
+	from   cursor   // over places
+
+	vec [maxVectors + 1][]byte
 }
 
 // errStalled: the next frame has nowhere to go.
@@ -71,7 +78,7 @@ func (p *peer) pump(src *source, budget int) (int, error) {
 		n, err := p.pumpOnce()
 		moved += n
 		if err != nil {
-			if errors.Is(err, errAgain) {
+			if errors.Is(err, ErrAgain) {
 				err = nil
 			}
 			return moved, err
@@ -88,11 +95,15 @@ func (p *peer) pumpOnce() (int, error) {
 		return in.readAhead(p.data)
 	case !in.open:
 		return headerBytes, p.openFrame()
+	case in.head.kind == kindPlaced && !in.located:
+		return p.locate()
 	case !in.routed:
 		if err := p.route(); err != nil {
 			return 0, err
 		}
 		return 1, nil
+	case in.left > 0 && in.head.kind == kindPlaced:
+		return in.fetch(), nil
 	case in.left > 0:
 		return in.payload(p.data)
 	}
@@ -100,16 +111,16 @@ func (p *peer) pumpOnce() (int, error) {
 }
 
 // readAhead reads whatever comes next into the buffer.
-func (in *inlet) readAhead(s *socket) (int, error) {
+func (in *inlet) readAhead(l Lane) (int, error) {
 	if in.drained {
-		return 0, errAgain
+		return 0, ErrAgain
 	}
 	if in.r > 0 {
 		in.w = copy(in.buf, in.buf[in.r:in.w])
 		in.r = 0
 	}
 	in.vec[0] = in.buf[in.w:]
-	n, err := s.readv(in.vec[:1])
+	n, err := l.Read(in.vec[:1])
 	in.drained = n < len(in.vec[0])
 	in.w += n
 	return n, err
@@ -125,6 +136,9 @@ func (p *peer) openFrame() error {
 	if err == nil {
 		err = h.checkData(uint64(p.t.cfg.MaxMessageBytes))
 	}
+	if err == nil && h.kind == kindPlaced {
+		err = p.checkPlaced(&h)
+	}
 	if err == nil && in.got > 0 {
 		err = in.checkContinues(&h)
 	}
@@ -133,13 +147,13 @@ func (p *peer) openFrame() error {
 	}
 	in.r += headerBytes
 	in.seq++
-	in.head, in.left, in.sum, in.open, in.routed = h, int(h.length), 0, true, false
+	in.head, in.left, in.sum, in.open, in.routed, in.located = h, int(h.length), 0, true, false, false
 	return nil
 }
 
 // checkContinues reports whether h goes on with the message that the frame before left unfinished.
 func (in *inlet) checkContinues(h *header) error {
-	if h.tag != in.head.tag || h.message != in.head.message || in.got+int(h.length) > int(h.message) {
+	if h.kind != kindData || h.tag != in.head.tag || h.message != in.head.message || in.got+int(h.length) > int(h.message) {
 		return fmt.Errorf("frame of tag %#x at byte %d of %d inside a message of tag %#x and %d bytes: %w",
 			uint64(h.tag), in.got, h.message, uint64(in.head.tag), in.head.message, transport.ErrProtocol)
 	}
@@ -147,7 +161,7 @@ func (in *inlet) checkContinues(h *header) error {
 }
 
 // payload moves what is at hand, or can be read at once, to its destination.
-func (in *inlet) payload(s *socket) (int, error) {
+func (in *inlet) payload(l Lane) (int, error) {
 	if n := min(in.w-in.r, in.left); n > 0 {
 		in.dst.fill(in.buf[in.r : in.r+n])
 		if in.summed {
@@ -158,7 +172,7 @@ func (in *inlet) payload(s *socket) (int, error) {
 		return n, nil
 	}
 	if in.drained {
-		return 0, errAgain
+		return 0, ErrAgain
 	}
 	in.r, in.w = 0, 0
 	vec := in.dst.next(in.vec[:0:maxVectors], in.left)
@@ -167,7 +181,7 @@ func (in *inlet) payload(s *socket) (int, error) {
 		vec = append(vec[:len(vec):len(vec)+1], in.buf[:headerBytes])
 		want += headerBytes
 	}
-	n, err := s.readv(vec)
+	n, err := l.Read(vec)
 	if err != nil {
 		return 0, err
 	}
@@ -189,8 +203,13 @@ func (p *peer) closeFrame() error {
 		return fmt.Errorf("payload of frame %d sums to %#08x, its header states %#08x: %w",
 			in.seq, in.sum, in.head.sum, transport.ErrCorrupt)
 	}
+	if in.located && !p.release() {
+		return errRevoked
+	}
 	in.open = false
-	in.got += int(in.head.length)
+	if in.got += int(in.head.length); in.located {
+		in.got = int(in.head.message)
+	}
 	if in.got < int(in.head.message) {
 		return nil
 	}

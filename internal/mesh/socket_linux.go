@@ -1,6 +1,6 @@
 //go:build linux && !purego
 
-package tcp
+package mesh
 
 import (
 	"errors"
@@ -13,15 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socket is a data lane's descriptor, non-blocking and out of the runtime's poller: arrivals there would wake
+// Socket is a data lane over TCP: a descriptor, non-blocking and out of the runtime's poller: arrivals there would wake
 // a thread for every message although the reader is already awake.
-type socket struct {
+type Socket struct {
 	fd      int
 	in, out vectors
 }
-
-// errAgain: nothing could be read or written without waiting.
-var errAgain = errors.New("would block")
 
 // nearBytes is what one direction of a lane between processes of this machine may hold in the kernel (which doubles
 // it). Left to itself the kernel takes in whole messages, megabytes of them, and by the time the peer gets to run
@@ -38,8 +35,8 @@ func keepNear(c *net.TCPConn) error {
 	return c.SetWriteBuffer(nearBytes)
 }
 
-// takeSocket takes the connection away from c, which is closed.
-func takeSocket(c *net.TCPConn) (*socket, error) {
+// NewSocket takes the connection away from c, which is closed.
+func NewSocket(c *net.TCPConn) (*Socket, error) {
 	if err := keepNear(c); err != nil {
 		return nil, err
 	}
@@ -54,11 +51,11 @@ func takeSocket(c *net.TCPConn) (*socket, error) {
 	if err = errors.Join(err, dupErr); err != nil {
 		return nil, err
 	}
-	return &socket{fd: fd}, c.Close()
+	return &Socket{fd: fd}, c.Close()
 }
 
-// readv reads into bufs, none of which is empty. It returns errAgain or io.EOF with 0.
-func (s *socket) readv(bufs [][]byte) (int, error) {
+// Read reads into bufs, none of which is empty. It returns ErrAgain or io.EOF with 0.
+func (s *Socket) Read(bufs [][]byte) (int, error) {
 	n, err := s.in.call(unix.SYS_RECVMSG, s.fd, bufs, 0)
 	if n == 0 && err == nil {
 		return 0, io.EOF
@@ -66,9 +63,9 @@ func (s *socket) readv(bufs [][]byte) (int, error) {
 	return n, err
 }
 
-// writev writes from bufs as much as the kernel takes, or returns errAgain with 0. more says that a further call
+// Write writes from bufs as much as the kernel takes, or returns ErrAgain with 0. more says that a further call
 // follows at once: the kernel then waits for it to fill a packet that these bytes leave partly empty.
-func (s *socket) writev(bufs [][]byte, more bool) (int, error) {
+func (s *Socket) Write(bufs [][]byte, more bool) (int, error) {
 	flags := unix.MSG_NOSIGNAL
 	if more {
 		flags |= unix.MSG_MORE
@@ -102,7 +99,7 @@ func (v *vectors) call(trap uintptr, fd int, bufs [][]byte, flags int) (int, err
 		case 0:
 			return int(n), nil
 		case unix.EAGAIN:
-			return 0, errAgain
+			return 0, ErrAgain
 		case unix.EINTR:
 		default:
 			return 0, errno
@@ -110,11 +107,25 @@ func (v *vectors) call(trap uintptr, fd int, bufs [][]byte, flags int) (int, err
 	}
 }
 
-// finish ends the sending direction; what was written is still delivered.
-func (s *socket) finish() { _ = unix.Shutdown(s.fd, unix.SHUT_WR) }
+// AwaitRead and AwaitWrite have the descriptor polled.
+func (s *Socket) AwaitRead(w *Sleeper) bool {
+	w.Watch(s.fd, unix.POLLIN|unix.POLLRDHUP)
+	return false
+}
 
-// unacked is the number of bytes that the peer's kernel has not yet confirmed, or 0 where nobody knows.
-func (s *socket) unacked() int {
+func (s *Socket) AwaitWrite(w *Sleeper) bool {
+	w.Watch(s.fd, unix.POLLOUT)
+	return false
+}
+
+// Flush has nothing to do: the kernel sends by itself.
+func (s *Socket) Flush() error { return nil }
+
+// Finish ends the sending direction; what was written is still delivered.
+func (s *Socket) Finish() { _ = unix.Shutdown(s.fd, unix.SHUT_WR) }
+
+// Unacked is the number of bytes that the peer's kernel has not yet confirmed, or 0 where nobody knows.
+func (s *Socket) Unacked() int {
 	n, err := unix.IoctlGetInt(s.fd, unix.SIOCOUTQ)
 	if err != nil {
 		return 0
@@ -122,7 +133,8 @@ func (s *socket) unacked() int {
 	return n
 }
 
-func (s *socket) close() { _ = unix.Close(s.fd) }
+// Close frees the descriptor.
+func (s *Socket) Close() { _ = unix.Close(s.fd) }
 
 // goschedEvery is how many yields of the processor come before one to other goroutines of this process. The
 // latter makes the runtime wake a thread to look for work, which where there is none costs the peers their time.
@@ -137,8 +149,8 @@ func yield(round int) {
 	_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 }
 
-// setUserTimeout makes the kernel give up on data that stays unconfirmed for d.
-func setUserTimeout(c *net.TCPConn, d time.Duration) error {
+// SetUserTimeout makes the kernel give up on data that stays unconfirmed for d.
+func SetUserTimeout(c *net.TCPConn, d time.Duration) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return err

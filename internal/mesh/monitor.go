@@ -1,4 +1,4 @@
-package tcp
+package mesh
 
 import (
 	"fmt"
@@ -12,7 +12,7 @@ import (
 const tick = 50 * time.Millisecond
 
 // monitor sends this rank's signs of life, and finds silent peers and overdue operations.
-func (t *Transport) monitor() {
+func (t *Mesh) monitor() {
 	ticker := time.NewTicker(min(tick, t.cfg.Heartbeat))
 	defer ticker.Stop()
 	last, beat := time.Now(), time.Now()
@@ -39,13 +39,13 @@ func (t *Transport) monitor() {
 }
 
 // forgive starts every peer's silence afresh: it was this process that did not run and hear.
-func (t *Transport) forgive(now time.Time) {
+func (t *Mesh) forgive(now time.Time) {
 	for _, p := range t.peers {
 		p.lastHeard.Store(now.UnixNano())
 	}
 }
 
-func (t *Transport) beat() {
+func (t *Mesh) beat() {
 	for _, p := range t.peers {
 		if p != t.self && !p.isGone() {
 			p.sendControl(kindHeartbeat, nil)
@@ -53,7 +53,7 @@ func (t *Transport) beat() {
 	}
 }
 
-func (t *Transport) findSilent(now time.Time) {
+func (t *Mesh) findSilent(now time.Time) {
 	for _, p := range t.peers {
 		silence := now.Sub(time.Unix(0, p.lastHeard.Load()))
 		if p != t.self && !p.isGone() && silence > t.cfg.DeadAfter {
@@ -99,7 +99,7 @@ func (s *sleepers) wakeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for op := range s.ops {
-		op.wake()
+		op.Wake()
 	}
 }
 
@@ -110,7 +110,7 @@ func (s *sleepers) expire(now time.Time, limit time.Duration) {
 	for op := range s.ops {
 		if now.Sub(op.since) > limit {
 			op.timedOut.Store(true)
-			op.wake()
+			op.Wake()
 		}
 	}
 }

@@ -1,6 +1,6 @@
 //go:build !linux || purego
 
-package tcp
+package mesh
 
 import (
 	"sync"
@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// sleeper lets one operation wait for other goroutines, and look at its sockets every now and then.
-type sleeper struct {
-	state   atomic.Int32
-	once    sync.Once
-	event   chan struct{}
-	sockets bool
+// Sleeper lets one operation wait for other goroutines, and look at its sockets every now and then.
+type Sleeper struct {
+	state  atomic.Int32
+	once   sync.Once
+	event  chan struct{}
+	polled bool
 }
 
 const (
@@ -23,14 +23,14 @@ const (
 )
 
 // arm announces that the owner is about to sleep.
-func (s *sleeper) arm() {
+func (s *Sleeper) arm() {
 	s.once.Do(func() { s.event = make(chan struct{}, 1) })
-	s.sockets = false
+	s.polled = false
 	s.state.Store(armed)
 }
 
 // disarm takes the announcement back.
-func (s *sleeper) disarm() {
+func (s *Sleeper) disarm() {
 	if s.state.Swap(awake) == roused {
 		select {
 		case <-s.event:
@@ -39,8 +39,8 @@ func (s *sleeper) disarm() {
 	}
 }
 
-// wake ends the owner's sleep, or the one it is about to begin. It may be called at any time by anybody.
-func (s *sleeper) wake() {
+// Wake ends the owner's sleep, or the one it is about to begin. It may be called at any time by anybody.
+func (s *Sleeper) Wake() {
 	if s.state.CompareAndSwap(armed, roused) {
 		select {
 		case s.event <- struct{}{}:
@@ -49,9 +49,8 @@ func (s *sleeper) wake() {
 	}
 }
 
-// watchRead and watchWrite say that a socket may end the next sleep.
-func (s *sleeper) watchRead(*socket)  { s.sockets = true }
-func (s *sleeper) watchWrite(*socket) { s.sockets = true }
+// Poll says that something may end the next sleep which does not call Wake. For lanes, within AwaitRead and AwaitWrite.
+func (s *Sleeper) Poll() { s.polled = true }
 
 const (
 	// lookEvery is how long a sleeper that waits for sockets sleeps before it tries them again.
@@ -60,10 +59,10 @@ const (
 	maxSleep = time.Second
 )
 
-// sleep waits until it is time to try the sockets or wake is called, and disarms.
-func (s *sleeper) sleep() {
+// sleep waits until it is time to try the sockets or Wake is called, and disarms.
+func (s *Sleeper) sleep() {
 	d := maxSleep
-	if s.sockets {
+	if s.polled {
 		d = lookEvery
 	}
 	timer := time.NewTimer(d)
@@ -76,4 +75,4 @@ func (s *sleeper) sleep() {
 }
 
 // release frees what the sleeper holds.
-func (s *sleeper) release() {}
+func (s *Sleeper) release() {}

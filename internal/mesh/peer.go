@@ -1,4 +1,4 @@
-package tcp
+package mesh
 
 import (
 	"net"
@@ -12,11 +12,12 @@ import (
 // peer is this rank's end of the two lanes to another rank. The peer that stands for this rank itself has no
 // lanes and uses the matching alone.
 type peer struct {
-	t    *Transport
-	rank transport.Rank
-	data *socket
-	in   inlet
-	out  outlet
+	t      *Mesh
+	rank   transport.Rank
+	data   Lane
+	shared Sharer // data, if it is one
+	in     inlet
+	out    outlet
 	matching
 
 	control     net.Conn
@@ -27,9 +28,8 @@ type peer struct {
 	gone        chan struct{} // closed when nothing more will come on the control lane
 }
 
-func newPeer(t *Transport, rank transport.Rank) *peer {
+func newPeer(t *Mesh, rank transport.Rank) *peer {
 	p := &peer{t: t, rank: rank, gone: make(chan struct{})}
-	p.in.summed = !t.cfg.NoPayloadSums
 	p.limit = t.cfg.MaxUnexpectedBytes
 	p.lastHeard.Store(time.Now().UnixNano())
 	return p
@@ -43,8 +43,10 @@ func (p *peer) openControl(c net.Conn) {
 	p.lastHeard.Store(time.Now().UnixNano())
 }
 
-func (p *peer) openData(s *socket) {
-	p.data = s
+func (p *peer) openData(l Lane, summed bool) {
+	p.data = l
+	p.shared, _ = l.(Sharer)
+	p.in.summed = summed
 	p.in.buf = make([]byte, readAhead)
 	p.out.scratch = make([]byte, headerBytes+copyBelow)
 }

@@ -1,4 +1,4 @@
-package tcp
+package mesh
 
 import (
 	"context"
@@ -13,9 +13,9 @@ import (
 )
 
 // inject writes raw bytes on the data lane from one rank to another, as a faulty rank or wire would.
-func inject(t *testing.T, from, to *Transport, raw []byte) {
+func inject(t *testing.T, from, to *Mesh, raw []byte) {
 	for len(raw) > 0 {
-		n, err := from.peers[to.cfg.Rank].data.writev([][]byte{raw}, false)
+		n, err := from.peers[to.cfg.Rank].data.Write([][]byte{raw}, false)
 		require.NoError(t, err)
 		raw = raw[n:]
 	}
@@ -31,7 +31,7 @@ func frameOf(h header, payload []byte) []byte {
 }
 
 // requireBroken demands that all ranks of a job agree on who broke it and how.
-func requireBroken(t *testing.T, ends []*Transport, culprit transport.Rank, want error) {
+func requireBroken(t *testing.T, ends []*Mesh, culprit transport.Rank, want error) {
 	t.Helper()
 	for r, e := range ends {
 		if transport.Rank(r) == culprit {
@@ -97,7 +97,7 @@ func TestOperationTimeout(t *testing.T) {
 	require.ErrorIs(t, err, transport.ErrTimeout)
 	require.Equal(t, transport.Rank(1), transport.CulpritOf(err))
 	require.Less(t, time.Since(start), 5*time.Second)
-	requireBroken(t, []*Transport{ends[0], ends[2]}, 1, transport.ErrTimeout)
+	requireBroken(t, []*Mesh{ends[0], ends[2]}, 1, transport.ErrTimeout)
 }
 
 func TestCancelBeforeAnythingMovedLeavesTheMeshUsable(t *testing.T) {

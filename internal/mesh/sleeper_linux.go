@@ -1,6 +1,6 @@
 //go:build linux && !purego
 
-package tcp
+package mesh
 
 import (
 	"sync"
@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sleeper lets one operation wait for its sockets and for other goroutines at once. The order that loses no
+// Sleeper lets one operation wait for its sockets and for other goroutines at once. The order that loses no
 // wake-up is: arm, look once more whether there is something to do, sleep.
-type sleeper struct {
+type Sleeper struct {
 	state atomic.Int32
 	fds   []unix.PollFd
 
@@ -26,7 +26,7 @@ const (
 )
 
 // arm announces that the owner is about to sleep.
-func (s *sleeper) arm() {
+func (s *Sleeper) arm() {
 	s.fds = s.fds[:0]
 	s.mu.Lock()
 	if s.event == 0 {
@@ -39,14 +39,14 @@ func (s *sleeper) arm() {
 }
 
 // disarm takes the announcement back.
-func (s *sleeper) disarm() {
+func (s *Sleeper) disarm() {
 	if s.state.Swap(awake) == roused {
 		s.quiet()
 	}
 }
 
-// wake ends the owner's sleep, or the one it is about to begin. It may be called at any time by anybody.
-func (s *sleeper) wake() {
+// Wake ends the owner's sleep, or the one it is about to begin. It may be called at any time by anybody.
+func (s *Sleeper) Wake() {
 	if s.state.CompareAndSwap(armed, roused) {
 		s.mu.Lock()
 		if s.event > 0 {
@@ -56,19 +56,17 @@ func (s *sleeper) wake() {
 	}
 }
 
-// watchRead and watchWrite add a socket to what ends the next sleep.
-func (s *sleeper) watchRead(k *socket)  { s.watch(k, unix.POLLIN|unix.POLLRDHUP) }
-func (s *sleeper) watchWrite(k *socket) { s.watch(k, unix.POLLOUT) }
-
-func (s *sleeper) watch(k *socket, events int16) {
-	s.fds = append(s.fds, unix.PollFd{Fd: int32(k.fd), Events: events})
+// Watch adds a descriptor to what ends the next sleep, once one of events is there. For lanes, within AwaitRead and
+// AwaitWrite.
+func (s *Sleeper) Watch(fd int, events int16) {
+	s.fds = append(s.fds, unix.PollFd{Fd: int32(fd), Events: events})
 }
 
 // maxSleepMs bounds one sleep, as a net below the wake-ups: a lost one would cost this and not the operation.
 const maxSleepMs = 1000
 
-// sleep waits until a watched socket is ready or wake is called, and disarms.
-func (s *sleeper) sleep() {
+// sleep waits until a watched socket is ready or Wake is called, and disarms.
+func (s *Sleeper) sleep() {
 	s.fds = append(s.fds, unix.PollFd{Fd: int32(s.event), Events: unix.POLLIN})
 	if s.state.Load() == armed {
 		_, _ = unix.Poll(s.fds, maxSleepMs)
@@ -77,13 +75,13 @@ func (s *sleeper) sleep() {
 }
 
 // quiet takes back what wake has written.
-func (s *sleeper) quiet() {
+func (s *Sleeper) quiet() {
 	var b [8]byte
 	_, _ = unix.Read(s.event, b[:])
 }
 
 // release frees the descriptor.
-func (s *sleeper) release() {
+func (s *Sleeper) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.event > 0 {

@@ -1,4 +1,4 @@
-package tcp
+package mesh
 
 import (
 	"errors"
@@ -20,7 +20,11 @@ type outlet struct {
 	vec     [maxVectors + 1][]byte
 
 	mu    sync.Mutex
-	queue []*operation // who wants the lane next
+	queue []*operation // who wants the lane next, or waits for a placed message to be taken
+
+	placed uint64 // messages placed
+	places []byte // where the message under way lies
+	one    [1][]byte
 }
 
 // outgoing is one message being sent.
@@ -37,13 +41,23 @@ type outgoing struct {
 	left    int  // payload bytes of the frame still to be written from at
 	holds   bool // the lane is ours
 	started bool // a byte has moved
+
+	isPlaced bool   // the frame says where the message lies
+	ticket   uint64 // which of the placed messages it is, once that has been said
 }
 
-// push writes as much of the message as the kernel takes, at most about budget bytes. It returns the bytes
+// push writes as much of the message as the lane takes, at most about budget bytes. It returns the bytes
 // moved and whether the message is done.
 func (o *outgoing) push(op *operation, budget int) (moved int, done bool, err error) {
+	if o.ticket > 0 {
+		return 0, o.isTaken(op), nil
+	}
 	if !o.holds && !o.acquire(op) {
 		return 0, false, nil
+	}
+	if o.isWritten() {
+		done, err = o.conclude(op)
+		return 0, done, err
 	}
 	for moved < budget {
 		if o.headLen == 0 {
@@ -52,14 +66,14 @@ func (o *outgoing) push(op *operation, budget int) (moved int, done bool, err er
 		n, full, err := o.write()
 		moved += n
 		if err != nil {
-			if errors.Is(err, errAgain) {
+			if errors.Is(err, ErrAgain) {
 				err = nil
 			}
 			return moved, false, err
 		}
-		if o.headLen == 0 && o.framed == o.total {
-			o.release()
-			return moved, true, nil
+		if o.isWritten() {
+			done, err = o.conclude(op)
+			return moved, done, err
 		}
 		if full {
 			return moved, false, nil
@@ -67,6 +81,28 @@ func (o *outgoing) push(op *operation, budget int) (moved int, done bool, err er
 	}
 	return moved, false, nil
 }
+
+// isWritten reports whether the lane has taken all of the message.
+func (o *outgoing) isWritten() bool { return o.started && o.headLen == 0 && o.framed == o.total }
+
+// conclude gives the lane up once it holds nothing of the message back, and reports whether that ends the message.
+func (o *outgoing) conclude(op *operation) (done bool, err error) {
+	if err := o.p.data.Flush(); err != nil {
+		if errors.Is(err, ErrAgain) {
+			err = nil
+		}
+		return false, err
+	}
+	if o.isPlaced {
+		o.p.out.placed++
+		o.ticket = o.p.out.placed
+	}
+	o.release()
+	return !o.isPlaced || o.isTaken(op), nil
+}
+
+// awaitsLane reports whether the lane is what the message needs to go on.
+func (o *outgoing) awaitsLane() bool { return o.holds || o.ticket > 0 }
 
 // acquire takes the lane, or queues op for it.
 func (o *outgoing) acquire(op *operation) bool {
@@ -81,13 +117,18 @@ func (o *outgoing) acquire(op *operation) bool {
 		o.holds = true
 		return true
 	}
+	out.enlist(op)
+	return false
+}
+
+// enlist has op woken by the next rouse. mu is held.
+func (out *outlet) enlist(op *operation) {
 	for _, queued := range out.queue {
 		if queued == op {
-			return false
+			return
 		}
 	}
 	out.queue = append(out.queue, op)
-	return false
 }
 
 // release gives the lane up and wakes everybody who wants it: each looks again.
@@ -101,7 +142,7 @@ func (out *outlet) rouse() {
 	out.mu.Lock()
 	defer out.mu.Unlock()
 	for i, op := range out.queue {
-		op.wake()
+		op.Wake()
 		out.queue[i] = nil
 	}
 	out.queue = out.queue[:0]
@@ -111,6 +152,9 @@ func (out *outlet) rouse() {
 // so that a message given up before that leaves no gap.
 func (o *outgoing) frame() {
 	out := &o.p.out
+	if o.isPlaced = o.place(); o.isPlaced {
+		return
+	}
 	n := min(o.total-o.framed, maxFramePayload)
 	h := header{
 		kind: kindData, epoch: o.p.t.cfg.Epoch, length: uint32(n), tag: o.tag,
@@ -136,7 +180,7 @@ func (o *outgoing) write() (n int, full bool, err error) {
 		vec = append(vec, out.scratch[o.head:o.headLen])
 	}
 	vec = o.at.next(vec, o.left)
-	if n, err = o.p.data.writev(vec, o.framed < o.total); err != nil {
+	if n, err = o.p.data.Write(vec, o.framed < o.total); err != nil {
 		return 0, true, err
 	}
 	if o.head == 0 {

@@ -1,4 +1,4 @@
-package tcp
+package mesh
 
 import (
 	"context"
@@ -26,7 +26,7 @@ const verdictGrace = 500 * time.Millisecond
 
 // fail breaks the transport for good, unless it is broken already, and returns the fault that counts. Peers
 // are told before anybody here is, so that none of them mistakes our leaving for the cause.
-func (t *Transport) fail(rank transport.Rank, err error) *fault {
+func (t *Mesh) fail(rank transport.Rank, err error) *fault {
 	f := &fault{rank, err}
 	if !t.fault.CompareAndSwap(nil, f) {
 		return t.told()
@@ -37,14 +37,24 @@ func (t *Transport) fail(rank transport.Rank, err error) *fault {
 			p.sendAbort(f)
 		}
 	}
+	t.revoke()
 	close(t.broken)
 	t.sleepers.wakeAll()
 	return f
 }
 
+// revoke warns the peers who may be reading this rank's memory, before its callers get that back.
+func (t *Mesh) revoke() {
+	for _, p := range t.peers {
+		if p.shared != nil {
+			p.shared.Revoke()
+		}
+	}
+}
+
 // told returns what broke the transport, if anything did, once the peers have been told of it: a call that returned
 // sooner could be followed by a Close that ends the lanes before the culprit's name is on them.
-func (t *Transport) told() *fault {
+func (t *Mesh) told() *fault {
 	f := t.fault.Load()
 	if f != nil {
 		<-t.broken
@@ -54,7 +64,7 @@ func (t *Transport) told() *fault {
 
 // failLane breaks the transport because of an error on p's data lane. Where the lane merely ended, the control
 // lane knows why.
-func (t *Transport) failLane(p *peer, err error) *fault {
+func (t *Mesh) failLane(p *peer, err error) *fault {
 	for _, own := range []error{transport.ErrCorrupt, transport.ErrProtocol, transport.ErrTruncated, transport.ErrTooLarge} {
 		if errors.Is(err, own) {
 			return t.fail(p.rank, err)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/mesh"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -30,8 +31,8 @@ type opened struct {
 	err  error // a lane that this rank dialled and did not get
 }
 
-// mesh is the building of all lanes: rank i dials every j below it and accepts from every j above.
-type mesh struct {
+// builder is the building of all lanes: rank i dials every j below it and accepts from every j above.
+type builder struct {
 	t      *Transport
 	hello  hello // what this rank says, without lane and receiver
 	ctx    context.Context
@@ -46,88 +47,79 @@ type mesh struct {
 // buildMesh opens both lanes to every peer, or fails. The listener is closed when it returns.
 func (t *Transport) buildMesh(ctx context.Context, listen net.Listener, addrs []string, mine hello) error {
 	ctx, cancel := context.WithCancel(ctx)
-	m := &mesh{t: t, hello: mine, ctx: ctx, listen: listen,
+	b := &builder{t: t, hello: mine, ctx: ctx, listen: listen,
 		lanes: make(chan opened), accepted: make(map[[2]int]bool)}
-	m.wg.Go(m.accept)
+	b.wg.Go(b.accept)
 	for j, addr := range addrs[:t.cfg.Rank] {
 		for _, l := range []lane{laneControl, laneData} {
-			m.wg.Go(func() { m.deliver(m.dial(transport.Rank(j), addr, l)) })
+			b.wg.Go(func() { b.deliver(b.dial(transport.Rank(j), addr, l)) })
 		}
 	}
-	err := m.collect()
+	err := b.collect()
 	cancel()
 	_ = listen.Close()
-	m.wg.Wait()
+	b.wg.Wait()
 	return err
 }
 
 // collect attaches lanes as they open until there are two for each peer.
-func (m *mesh) collect() error {
-	t := m.t
+func (b *builder) collect() error {
+	t := b.t
 	for left := 2 * (t.cfg.Size - 1); left > 0; left-- {
 		select {
-		case l := <-m.lanes:
+		case l := <-b.lanes:
 			if l.err != nil {
 				return l.err
 			}
 			if err := t.attach(l); err != nil {
 				return err
 			}
-		case <-t.broken:
-			return t.fault.Load().as("join")
-		case <-m.ctx.Done():
-			return m.incomplete()
+		case <-t.Broken():
+			return t.Err("join")
+		case <-b.ctx.Done():
+			return b.incomplete()
 		}
 	}
 	return nil
 }
 
-// attach gives the peer its lane. A control lane is listened to at once, so that the death of a rank during
-// the building is heard of.
+// attach gives the peer its lane.
 func (t *Transport) attach(l opened) error {
-	p := t.peers[l.peer]
 	if l.lane == laneControl {
-		if err := setUserTimeout(l.conn, t.cfg.DeadAfter); err != nil {
+		if err := mesh.SetUserTimeout(l.conn, t.cfg.DeadAfter); err != nil {
 			return &transport.Error{Rank: l.peer, Op: "join", Err: err}
 		}
-		p.openControl(l.conn)
-		t.wg.Go(p.listen)
+		t.OpenControl(l.peer, l.conn)
 		return nil
 	}
-	s, err := takeSocket(l.conn)
+	s, err := mesh.NewSocket(l.conn)
 	if err != nil {
 		return &transport.Error{Rank: l.peer, Op: "join", Err: err}
 	}
-	p.openData(s)
+	t.OpenData(l.peer, s, !t.cfg.NoPayloadSums)
 	return nil
 }
 
 // incomplete names the ranks that are missing when time is up.
-func (m *mesh) incomplete() error {
-	var missing []string
-	first := transport.None
-	for _, p := range m.t.peers {
-		if p == m.t.self || p.complete() {
-			continue
-		}
-		if first == transport.None {
-			first = p.rank
-		}
-		missing = append(missing, fmt.Sprint(p.rank))
+func (b *builder) incomplete() error {
+	missing := b.t.Missing()
+	names := make([]string, len(missing))
+	for i, r := range missing {
+		names[i] = fmt.Sprint(r)
 	}
-	err := m.ctx.Err()
+	err := b.ctx.Err()
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%w: %w", transport.ErrTimeout, err)
 	}
-	return &transport.Error{Rank: first, Op: "join",
-		Err: fmt.Errorf("no connection with rank %s: %w", strings.Join(missing, ", "), err)}
+	return &transport.Error{Rank: missing[0], Op: "join",
+		Err: fmt.Errorf("no connection with rank %s: %w", strings.Join(names, ", "), err)}
 }
 
 // deliver hands a lane to collect, or closes it if nobody collects any more.
-func (m *mesh) deliver(l opened) {
+func (b *builder) deliver(l opened) {
 	select {
-	case m.lanes <- l:
-	case <-m.ctx.Done():
+	case b.lanes <- l:
+	case <-b.ctx.Done():
 		if l.conn != nil {
 			_ = l.conn.Close()
 		}
@@ -135,10 +127,10 @@ func (m *mesh) deliver(l opened) {
 }
 
 // dial opens one lane to rank j, trying again until the context ends.
-func (m *mesh) dial(j transport.Rank, addr string, l lane) opened {
+func (b *builder) dial(j transport.Rank, addr string, l lane) opened {
 	var last error
 	for pause := redialFirst; ; pause = min(2*pause, redialMost) {
-		conn, err := m.dialOnce(j, addr, l)
+		conn, err := b.dialOnce(j, addr, l)
 		if err == nil {
 			return opened{peer: j, lane: l, conn: conn}
 		}
@@ -146,23 +138,23 @@ func (m *mesh) dial(j transport.Rank, addr string, l lane) opened {
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
-		case <-m.ctx.Done():
+		case <-b.ctx.Done():
 			timer.Stop()
 			return opened{err: &transport.Error{Rank: j, Op: "join", Err: fmt.Errorf("dial %s: %w", addr, last)}}
 		}
 	}
 }
 
-func (m *mesh) dialOnce(j transport.Rank, addr string, l lane) (*net.TCPConn, error) {
+func (b *builder) dialOnce(j transport.Rank, addr string, l lane) (*net.TCPConn, error) {
 	dialer := net.Dialer{Timeout: helloPatience}
-	c, err := dialer.DialContext(m.ctx, "tcp", addr)
+	c, err := dialer.DialContext(b.ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
 	conn := c.(*net.TCPConn)
-	stop := context.AfterFunc(m.ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(b.ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err := m.greet(conn, j, l); err != nil {
+	if err := b.greet(conn, j, l); err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
@@ -171,8 +163,8 @@ func (m *mesh) dialOnce(j transport.Rank, addr string, l lane) (*net.TCPConn, er
 
 // greet says hello on a connection that this rank dialled, and checks the answer. It waits for that as long as
 // there is time: strangers may stand in front, and a lane given up here would be taken for open there.
-func (m *mesh) greet(conn *net.TCPConn, j transport.Rank, l lane) error {
-	mine := m.hello
+func (b *builder) greet(conn *net.TCPConn, j transport.Rank, l lane) error {
+	mine := b.hello
 	mine.lane, mine.to = l, j
 	if err := writeHello(conn, &mine); err != nil {
 		return err
@@ -192,38 +184,38 @@ func (m *mesh) greet(conn *net.TCPConn, j transport.Rank, l lane) error {
 
 // accept takes connections until the listener closes. Each has helloPatience to say who it is; those beyond
 // maxStrangers wait in the kernel's backlog.
-func (m *mesh) accept() {
+func (b *builder) accept() {
 	strangers := make(chan struct{}, maxStrangers)
 	for {
 		select {
 		case strangers <- struct{}{}:
-		case <-m.ctx.Done():
+		case <-b.ctx.Done():
 			return
 		}
-		c, err := m.listen.Accept()
+		c, err := b.listen.Accept()
 		if err != nil {
-			if errors.Is(err, net.ErrClosed) || m.ctx.Err() != nil {
+			if errors.Is(err, net.ErrClosed) || b.ctx.Err() != nil {
 				return
 			}
 			<-strangers // the connection was gone before it was taken, or descriptors are short
 			continue
 		}
-		m.wg.Go(func() {
-			l, err := m.admit(c.(*net.TCPConn))
+		b.wg.Go(func() {
+			l, err := b.admit(c.(*net.TCPConn))
 			<-strangers
 			if err != nil {
-				m.t.cfg.Log.Info("stranger dropped", "rank", m.t.cfg.Rank, "from", c.RemoteAddr(), "err", err)
+				b.t.cfg.Log.Info("stranger dropped", "rank", b.t.cfg.Rank, "from", c.RemoteAddr(), "err", err)
 				_ = c.Close()
 				return
 			}
-			m.deliver(l)
+			b.deliver(l)
 		})
 	}
 }
 
 // admit reads a stranger's hello, checks it and answers.
-func (m *mesh) admit(conn *net.TCPConn) (opened, error) {
-	stop := context.AfterFunc(m.ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+func (b *builder) admit(conn *net.TCPConn) (opened, error) {
+	stop := context.AfterFunc(b.ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if err := conn.SetDeadline(time.Now().Add(helloPatience)); err != nil {
 		return opened{}, err
@@ -232,35 +224,35 @@ func (m *mesh) admit(conn *net.TCPConn) (opened, error) {
 	if err != nil {
 		return opened{}, err
 	}
-	mine := m.hello
+	mine := b.hello
 	if err := mine.check(&theirs); err != nil {
 		return opened{}, err
 	}
-	if theirs.from < mine.from || !m.claim(&theirs) {
+	if theirs.from < mine.from || !b.claim(&theirs) {
 		return opened{}, fmt.Errorf("rank %d has lane %d already: %w", theirs.from, theirs.lane, transport.ErrDuplicateRank)
 	}
 	mine.lane, mine.to = theirs.lane, theirs.from
 	if err := writeHello(conn, &mine); err != nil {
-		m.disclaim(&theirs)
+		b.disclaim(&theirs)
 		return opened{}, err
 	}
 	return opened{peer: theirs.from, lane: theirs.lane, conn: conn}, conn.SetDeadline(time.Time{})
 }
 
 // claim reserves the lane for this connection.
-func (m *mesh) claim(h *hello) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+func (b *builder) claim(h *hello) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	key := [2]int{int(h.from), int(h.lane)}
-	if m.accepted[key] {
+	if b.accepted[key] {
 		return false
 	}
-	m.accepted[key] = true
+	b.accepted[key] = true
 	return true
 }
 
-func (m *mesh) disclaim(h *hello) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.accepted, [2]int{int(h.from), int(h.lane)})
+func (b *builder) disclaim(h *hello) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.accepted, [2]int{int(h.from), int(h.lane)})
 }

@@ -1,4 +1,4 @@
-package tcp
+package mesh
 
 import (
 	"sync"
@@ -25,7 +25,7 @@ func (w *waiter) complete() {
 	op := s.op // read first: once the last message is counted the operation may end and s serve another
 	w.done.Store(true)
 	if s.pending.Add(-1) == 0 && op.unreceived.Add(-1) == 0 {
-		op.wake()
+		op.Wake()
 	}
 }
 
@@ -185,7 +185,7 @@ func (m *matching) rouse(all bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for w := m.posted.head; w != nil; w = w.next {
-		w.source.op.wake()
+		w.source.op.Wake()
 		if !all {
 			return
 		}
@@ -197,12 +197,12 @@ func (m *matching) rouseFor(tag transport.Tag, msg *message) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if msg != nil && msg.taker != nil {
-		msg.taker.source.op.wake()
+		msg.taker.source.op.Wake()
 		return
 	}
 	for w := m.posted.head; w != nil; w = w.next {
 		if w.tag == tag {
-			w.source.op.wake()
+			w.source.op.Wake()
 			return
 		}
 	}

@@ -1,4 +1,4 @@
-package tcp
+package mesh
 
 import (
 	"bytes"
@@ -23,7 +23,7 @@ func pattern(from, to, n int) []byte {
 }
 
 // allToAll exchanges length(from, to) bytes between every pair of ranks and checks every byte.
-func allToAll(t *testing.T, ends []*Transport, rounds int, length func(from, to int) int) {
+func allToAll(t *testing.T, ends []*Mesh, rounds int, length func(from, to int) int) {
 	n := len(ends)
 	var wg sync.WaitGroup
 	for r, e := range ends {
@@ -65,11 +65,6 @@ func TestLargeMessagesAmongEight(t *testing.T) {
 func TestUnevenAndEmptyMessages(t *testing.T) {
 	allToAll(t, openAll(t, 5, nil), 20, func(from, to int) int { return (from * to * 70001) % 300_000 })
 	allToAll(t, openAll(t, 3, nil), 20, func(int, int) int { return 0 })
-}
-
-func TestWithoutPayloadSums(t *testing.T) {
-	ends := openAll(t, 3, func(c *Config) { c.NoPayloadSums = true })
-	allToAll(t, ends, 3, func(from, to int) int { return 3_000_001 * from * to })
 }
 
 func TestManyTagsOutOfOrder(t *testing.T) {
@@ -168,7 +163,7 @@ func TestMessageBeyondTheBoundWaitsForItsReceiver(t *testing.T) {
 
 func TestExchangeDoesNotAllocate(t *testing.T) {
 	ends := openAll(t, 2, nil)
-	step := func(e *Transport) func() {
+	step := func(e *Mesh) func() {
 		peer := 1 - e.Rank()
 		sends := []transport.Message{{Peer: peer, Tag: 1, Bufs: [][]byte{make([]byte, 64)}}}
 		recvs := []transport.Message{{Peer: peer, Tag: 1, Bufs: [][]byte{make([]byte, 64)}}}

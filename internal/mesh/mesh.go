@@ -1,0 +1,211 @@
+package mesh
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// Mesh is one rank's end of all its lanes. It implements transport.Transport, Exchanger, Describer and Counter. All
+// methods may be called from any number of goroutines at once.
+type Mesh struct {
+	cfg   Config
+	peers []*peer
+	self  *peer
+	spins int // turns without progress before an operation sleeps
+
+	wireBytes atomic.Uint64
+	sleepers  sleepers
+	ops       opPool
+
+	life   sync.RWMutex // held for reading by every call under way
+	closed atomic.Bool
+	broken chan struct{} // closed with the first fault
+	fault  atomic.Pointer[fault]
+
+	closing   chan struct{} // closed by Close
+	closeOnce sync.Once
+	wg        sync.WaitGroup // the monitor and the control readers
+}
+
+var (
+	_ transport.Transport = (*Mesh)(nil)
+	_ transport.Exchanger = (*Mesh)(nil)
+	_ transport.Describer = (*Mesh)(nil)
+	_ transport.Counter   = (*Mesh)(nil)
+)
+
+// idleSpins is how often an operation yields the processor before it sleeps. A sleep and a wake-up cost about
+// as much as ten yields; on a machine with fewer processors than ranks each yield lets a peer run.
+const idleSpins = 64
+
+// New returns the end of rank cfg.Rank, without lanes. cfg must be whole: nothing in it has a default here.
+func New(cfg Config) *Mesh {
+	t := &Mesh{
+		cfg:     cfg,
+		peers:   make([]*peer, cfg.Size),
+		spins:   idleSpins,
+		broken:  make(chan struct{}),
+		closing: make(chan struct{}),
+	}
+	for r := range t.peers {
+		t.peers[r] = newPeer(t, transport.Rank(r))
+	}
+	t.self = t.peers[cfg.Rank]
+	return t
+}
+
+// Rank is this end's number.
+func (t *Mesh) Rank() transport.Rank { return t.cfg.Rank }
+
+// Size is the number of ranks.
+func (t *Mesh) Size() int { return t.cfg.Size }
+
+// Capabilities is what the configuration says of the transport.
+func (t *Mesh) Capabilities() transport.Capabilities {
+	return t.cfg.Capabilities
+}
+
+// WireBytes is the number of payload bytes sent to other ranks.
+func (t *Mesh) WireBytes() uint64 { return t.wireBytes.Load() }
+
+// Send implements transport.Transport.
+func (t *Mesh) Send(ctx context.Context, to transport.Rank, tag transport.Tag, bufs ...[]byte) error {
+	t.checkRank(to)
+	op, err := t.begin(ctx, "send", to)
+	if err != nil {
+		return err
+	}
+	op.one[0] = transport.Message{Peer: to, Tag: tag, Bufs: bufs}
+	return t.end(op, op.perform(ctx, op.one[:], nil))
+}
+
+// Recv implements transport.Transport.
+func (t *Mesh) Recv(ctx context.Context, from transport.Rank, tag transport.Tag, bufs ...[]byte) (int, error) {
+	t.checkRank(from)
+	op, err := t.begin(ctx, "recv", from)
+	if err != nil {
+		return 0, err
+	}
+	op.one[0] = transport.Message{Peer: from, Tag: tag, Bufs: bufs}
+	f := op.perform(ctx, nil, op.one[:])
+	n := op.recvs[0].n
+	if err = t.end(op, f); err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// Exchange implements transport.Exchanger on the caller's goroutine alone.
+func (t *Mesh) Exchange(ctx context.Context, sends, recvs []transport.Message) error {
+	first := t.cfg.Rank
+	for i := range sends {
+		t.checkRank(sends[i].Peer)
+		first = sends[0].Peer
+	}
+	for i := range recvs {
+		t.checkRank(recvs[i].Peer)
+		first = recvs[0].Peer
+	}
+	op, err := t.begin(ctx, "exchange", first)
+	if err != nil {
+		return err
+	}
+	f := op.perform(ctx, sends, recvs)
+	for i := range op.recvs {
+		recvs[i].N = op.recvs[i].n
+	}
+	return t.end(op, f)
+}
+
+func (t *Mesh) checkRank(r transport.Rank) {
+	if r < 0 || int(r) >= t.cfg.Size {
+		panic(fmt.Sprintf("%s: rank %d is outside 0..%d", t.cfg.Capabilities.Name, r, t.cfg.Size-1))
+	}
+}
+
+// begin admits a call, which end must follow.
+func (t *Mesh) begin(ctx context.Context, name string, about transport.Rank) (*operation, error) {
+	t.life.RLock()
+	f := t.unusable()
+	if f == nil && ctx.Err() != nil {
+		f = &fault{about, gaveUp(ctx)}
+	}
+	if f != nil {
+		t.life.RUnlock()
+		return nil, f.as(name)
+	}
+	op := t.ops.get(t)
+	op.name = name
+	return op, nil
+}
+
+// unusable returns why no call can succeed, or nil.
+func (t *Mesh) unusable() *fault {
+	if t.closed.Load() {
+		return &fault{t.cfg.Rank, transport.ErrClosed}
+	}
+	return t.told()
+}
+
+// end gives the operation back and states its error as the caller's.
+func (t *Mesh) end(op *operation, f *fault) error {
+	name := op.name
+	op.leave(f != nil)
+	defer t.life.RUnlock()
+	if f == nil {
+		t.ops.put(op)
+		return nil
+	}
+	op.release() // and not reused: whoever completes one of its waiters just now may still count it
+	return f.as(name)
+}
+
+// opPool keeps operations for reuse. It is not a sync.Pool because they hold descriptors.
+type opPool struct {
+	mu   sync.Mutex
+	free []*operation
+}
+
+func (o *opPool) get(t *Mesh) *operation {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if n := len(o.free); n > 0 {
+		op := o.free[n-1]
+		o.free = o.free[:n-1]
+		return op
+	}
+	return &operation{
+		t:       t,
+		sources: make([]source, 0, t.cfg.Size),
+		heads:   make([]int32, 0, t.cfg.Size),
+		scratch: make([]int32, t.cfg.Size),
+	}
+}
+
+func (o *opPool) put(op *operation) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.free = append(o.free, op)
+}
+
+func (o *opPool) release() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, op := range o.free {
+		op.release()
+	}
+	o.free = nil
+}
+
+// takeRole waits for the reader role of p. It is for the moment after a fault, when holders give it up at once.
+func (p *peer) takeRole() {
+	for !p.tryRead() {
+		p.rouse(true)
+		runtime.Gosched()
+	}
+}

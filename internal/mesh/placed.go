@@ -1,0 +1,146 @@
+package mesh
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+const (
+	// placeFrom is the length from which a message in shared memory is placed: the sender then waits until the
+	// receiver has copied it, which for shorter ones costs more than copying twice.
+	placeFrom = 16 << 10
+	// placeBytes is one place on the wire: offset and length, big-endian uint64 each.
+	placeBytes = 16
+)
+
+// errRevoked: the peer's operation ended, so its memory may have changed while it was read.
+var errRevoked = errors.New("the peer took the message back")
+
+// place makes the next frame one that tells where the message lies, if the receiver can read it there.
+func (o *outgoing) place() bool {
+	if o.p.shared == nil || o.total < placeFrom || o.framed > 0 {
+		return false
+	}
+	out := &o.p.out
+	out.places = out.places[:0]
+	for _, b := range o.at.bufs {
+		if len(b) == 0 {
+			continue
+		}
+		offset, ok := o.p.shared.Place(b)
+		if !ok || len(out.places)+placeBytes > maxFramePayload {
+			return false
+		}
+		out.places = binary.BigEndian.AppendUint64(out.places, offset)
+		out.places = binary.BigEndian.AppendUint64(out.places, uint64(len(b)))
+	}
+	n := len(out.places)
+	h := header{
+		kind: kindPlaced, epoch: o.p.t.cfg.Epoch, length: uint32(n), tag: o.tag,
+		seq: out.seq + 1, message: uint64(o.total),
+	}
+	h.put(out.scratch)
+	out.one[0] = out.places
+	o.at = cursor{bufs: out.one[:]}
+	o.head, o.headLen, o.left, o.framed = 0, headerBytes, n, o.total
+	return true
+}
+
+// isTaken reports whether the receiver has copied the message, and has op woken when that may have changed.
+func (o *outgoing) isTaken(op *operation) bool {
+	if o.p.shared.Taken() >= o.ticket {
+		return true
+	}
+	out := &o.p.out
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	out.enlist(op)
+	return false
+}
+
+// checkPlaced reports whether a placed message can stand here.
+func (p *peer) checkPlaced(h *header) error {
+	if p.shared == nil || p.in.got > 0 || h.length == 0 || h.length%placeBytes != 0 || h.sum != 0 {
+		return fmt.Errorf("placed message of %d bytes in %d bytes of places, %d bytes into another: %w",
+			h.message, h.length, p.in.got, transport.ErrProtocol)
+	}
+	return nil
+}
+
+// locate reads where the open message lies, and checks it, once.
+func (p *peer) locate() (int, error) {
+	in := &p.in
+	if in.listed == 0 {
+		in.list = slices.Grow(in.list[:0], int(in.head.length))[:in.head.length]
+	}
+	n, err := in.readList(p.data)
+	if err != nil || in.listed < len(in.list) {
+		return n, err
+	}
+	in.listed = 0
+	in.places = in.places[:0]
+	left := in.head.message
+	for at := 0; at < len(in.list); at += placeBytes {
+		offset, length := binary.BigEndian.Uint64(in.list[at:]), binary.BigEndian.Uint64(in.list[at+8:])
+		if length == 0 || length > left {
+			return n, fmt.Errorf("place %d of %d bytes where %d of the message's %d are left: %w",
+				at/placeBytes, length, left, in.head.message, transport.ErrProtocol)
+		}
+		view, err := p.shared.View(offset, length)
+		if err != nil {
+			return n, fmt.Errorf("place %d: %w: %w", at/placeBytes, err, transport.ErrProtocol)
+		}
+		in.places = append(in.places, view)
+		left -= length
+	}
+	if left > 0 {
+		return n, fmt.Errorf("places lack %d of the message's %d bytes: %w", left, in.head.message, transport.ErrProtocol)
+	}
+	in.from = cursor{bufs: in.places}
+	in.left, in.located = int(in.head.message), true
+	return n, nil
+}
+
+// readList moves what is at hand, or can be read at once, to the list.
+func (in *inlet) readList(l Lane) (int, error) {
+	rest := in.list[in.listed:]
+	if n := copy(rest, in.buf[in.r:in.w]); n > 0 {
+		in.r += n
+		in.listed += n
+		return n, nil
+	}
+	in.vec[0] = rest
+	n, err := l.Read(in.vec[:1])
+	in.listed += n
+	return n, err
+}
+
+// fetch copies the next part of a placed message from the peer's memory to its destination, and returns how much.
+func (in *inlet) fetch() int {
+	n := 0
+	for n < turnBytes && in.left > 0 {
+		src := in.from.next(in.vec[:0:1], in.left)[0]
+		dst := in.dst.next(in.vec[1:1:2], len(src))[0]
+		k := copy(dst, src)
+		in.from.skip(k)
+		in.dst.skip(k)
+		in.left -= k
+		n += k
+	}
+	return n
+}
+
+// release gives a placed message that has been copied back to the peer, and reports whether it was still the peer's
+// word when it was copied.
+func (p *peer) release() bool {
+	clear(p.in.places)
+	if p.shared.Revoked() {
+		return false
+	}
+	p.shared.Took()
+	return true
+}
