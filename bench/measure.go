@@ -21,13 +21,13 @@ type rank struct {
 	send, recv []byte
 }
 
-// newRank returns a rank with room for the largest of steps.
-func newRank(me, ranks int, steps []step) *rank {
+// newRank returns a rank with room for the largest of steps, in memory from alloc.
+func newRank(me, ranks int, steps []step, alloc func(n int) []byte) *rank {
 	largest := 0
 	for _, s := range steps {
 		largest = max(largest, s.bytes)
 	}
-	r := &rank{me: me, ranks: ranks, send: make([]byte, patternLength(ranks*largest)), recv: make([]byte, ranks*largest)}
+	r := &rank{me: me, ranks: ranks, send: alloc(patternLength(ranks * largest)), recv: alloc(ranks * largest)}
 	fillPattern(r.send, me)
 	return r
 }

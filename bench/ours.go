@@ -24,7 +24,9 @@ const rankCommand = "alltoall-rank"
 // joiners returns, by name, how a process becomes a rank of the job that its environment describes. The transport
 // inproc is not among them, as all its ranks are one process.
 func joiners() map[string]func(context.Context) (transport.Transport, error) {
-	return map[string]func(context.Context) (transport.Transport, error){"tcp": joinTCP}
+	return map[string]func(context.Context) (transport.Transport, error){
+		"shm": joinSHM, "shm-plain": joinSHMPlain, "tcp": joinTCP,
+	}
 }
 
 const inprocName = "inproc"
@@ -114,7 +116,8 @@ func measureAll(ctx context.Context, dir string, transports []transport.Transpor
 func measureOne(ctx context.Context, dir string, t transport.Transport, steps []step) (err error) {
 	defer func() { err = errors.Join(err, t.Close()) }()
 	me := int(t.Rank())
-	timings, err := newRank(me, t.Size(), steps).measure(ctx, steps, newDirect(t).exchange)
+	alloc := func(n int) []byte { return transport.Alloc(t, n) }
+	timings, err := newRank(me, t.Size(), steps, alloc).measure(ctx, steps, newDirect(t).exchange)
 	if err != nil {
 		return err
 	}

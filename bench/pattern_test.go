@@ -67,7 +67,7 @@ func TestMeasureNoticesFaults(t *testing.T) {
 			return nil
 		}, true},
 	} {
-		timings, err := newRank(0, 1, steps).measure(context.Background(), steps, c.exchange)
+		timings, err := newRank(0, 1, steps, func(n int) []byte { return make([]byte, n) }).measure(context.Background(), steps, c.exchange)
 		require.NoError(t, err)
 		require.Equal(t, c.wrong, timings[0].wrong > 0, name)
 		require.Len(t, timings[0].took, 3)

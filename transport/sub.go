@@ -76,3 +76,16 @@ func (s *sub) WireBytes() uint64 {
 	}
 	return 0
 }
+
+// Alloc and Free are those of the world's transport, if it has them.
+func (s *sub) Alloc(n int) []byte {
+	if a, ok := s.t.(Allocator); ok {
+		return a.Alloc(n)
+	}
+	return nil
+}
+
+func (s *sub) Free(b []byte) bool {
+	a, ok := s.t.(Allocator)
+	return ok && a.Free(b)
+}

@@ -97,6 +97,8 @@ type Capabilities struct {
 	Encrypted bool
 	// Network: messages may leave the process, so WireBytes counts real traffic.
 	Network bool
+	// InPlace: peers read messages from memory of [Allocator] where it lies.
+	InPlace bool
 }
 
 // Describer is implemented by transports that state their capabilities.

@@ -19,7 +19,7 @@ type Lane interface {
 	// AwaitRead has s end its sleep when Read can do something, and reports whether it can already. It is called
 	// after s has announced its sleep and a Read has come back with ErrAgain.
 	AwaitRead(s *Sleeper) (ready bool)
-	// AwaitWrite does the same for Write and Flush, and where the lane is a [Sharer] for Taken.
+	// AwaitWrite does the same for Write and Flush.
 	AwaitWrite(s *Sleeper) (ready bool)
 
 	// Finish ends the sending direction: the peer reads io.EOF after the last byte.
@@ -43,6 +43,8 @@ type Sharer interface {
 	Took()
 	// Taken is how many messages placed by this rank the peer has copied.
 	Taken() uint64
+	// AwaitTaken has s end its sleep when Taken grows, and reports whether it is n already.
+	AwaitTaken(s *Sleeper, n uint64) (ready bool)
 	// Revoke tells the peer that what this rank has placed may change from now on.
 	Revoke()
 	// Revoked reports whether the peer has done so.

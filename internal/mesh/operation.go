@@ -289,7 +289,7 @@ func (op *operation) awaitLanes() (ready bool) {
 	}
 	for _, h := range op.heads {
 		if h != none && op.sends[h].awaitsLane() {
-			ready = op.sends[h].p.data.AwaitWrite(&op.Sleeper) || ready
+			ready = op.sends[h].await(&op.Sleeper) || ready
 		}
 	}
 	return ready

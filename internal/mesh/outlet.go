@@ -104,6 +104,14 @@ func (o *outgoing) conclude(op *operation) (done bool, err error) {
 // awaitsLane reports whether the lane is what the message needs to go on.
 func (o *outgoing) awaitsLane() bool { return o.holds || o.ticket > 0 }
 
+// await has s end its sleep when the lane lets the message go on, and reports whether it does already.
+func (o *outgoing) await(s *Sleeper) bool {
+	if o.ticket > 0 {
+		return o.p.shared.AwaitTaken(s, o.ticket)
+	}
+	return o.p.data.AwaitWrite(s)
+}
+
 // acquire takes the lane, or queues op for it.
 func (o *outgoing) acquire(op *operation) bool {
 	out := &o.p.out

@@ -14,6 +14,7 @@ import (
 type Sleeper struct {
 	state atomic.Int32
 	fds   []unix.PollFd
+	bells []int // the indices in fds of eventfds to be emptied
 
 	mu    sync.Mutex // guards event, so that a late wake never writes to a descriptor that was given away
 	event int        // an eventfd; 0 before the first sleep and after release
@@ -27,7 +28,7 @@ const (
 
 // arm announces that the owner is about to sleep.
 func (s *Sleeper) arm() {
-	s.fds = s.fds[:0]
+	s.fds, s.bells = s.fds[:0], s.bells[:0]
 	s.mu.Lock()
 	if s.event == 0 {
 		if fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err == nil {
@@ -62,6 +63,12 @@ func (s *Sleeper) Watch(fd int, events int16) {
 	s.fds = append(s.fds, unix.PollFd{Fd: int32(fd), Events: events})
 }
 
+// WatchBell does the same for an eventfd, which is emptied when it has ended the sleep.
+func (s *Sleeper) WatchBell(fd int) {
+	s.bells = append(s.bells, len(s.fds))
+	s.Watch(fd, unix.POLLIN)
+}
+
 // maxSleepMs bounds one sleep, as a net below the wake-ups: a lost one would cost this and not the operation.
 const maxSleepMs = 1000
 
@@ -70,8 +77,19 @@ func (s *Sleeper) sleep() {
 	s.fds = append(s.fds, unix.PollFd{Fd: int32(s.event), Events: unix.POLLIN})
 	if s.state.Load() == armed {
 		_, _ = unix.Poll(s.fds, maxSleepMs)
+		s.hush()
 	}
 	s.disarm()
+}
+
+// hush empties the bells that have rung.
+func (s *Sleeper) hush() {
+	var b [8]byte
+	for _, i := range s.bells {
+		if s.fds[i].Revents != 0 {
+			_, _ = unix.Read(int(s.fds[i].Fd), b[:])
+		}
+	}
 }
 
 // quiet takes back what wake has written.

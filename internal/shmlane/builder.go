@@ -1,0 +1,264 @@
+//go:build linux && !purego
+
+package shmlane
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+const (
+	// helloPatience is how long a connection may take to say who it is.
+	helloPatience = 2 * time.Second
+	// maxStrangers bounds the connections that have not yet said who they are.
+	maxStrangers = 64
+	// redialFirst and redialMost bound the pause between attempts to reach a peer.
+	redialFirst = time.Millisecond
+	redialMost  = 50 * time.Millisecond
+)
+
+// Terms are what two ranks must agree on before they share memory.
+type Terms struct {
+	Rank    transport.Rank
+	Size    int
+	Epoch   uint32
+	Session [16]byte // drawn at the rendezvous
+	Digest  [32]byte // of job and settings
+	// RingBytes is the size of the ring in each direction: a power of two from 4 KiB to 1 GiB.
+	RingBytes int
+}
+
+// Opened is a lane that has been opened, or why it could not be.
+type Opened struct {
+	Peer    transport.Rank
+	Lane    *Lane
+	Control *net.UnixConn
+	Err     error
+}
+
+// Listener is where the ranks above this one come to: a socket in the abstract namespace, with a random name.
+type Listener struct{ l *net.UnixListener }
+
+// Listen opens a listener. Its address is the Addr of other ranks' [Builder.Open].
+func Listen() (*Listener, error) {
+	name := "@switchyard-" + rand.Text()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	return &Listener{l}, nil
+}
+
+// Addr is the listener's name.
+func (l *Listener) Addr() string { return l.l.Addr().String() }
+
+// Close closes the listener.
+func (l *Listener) Close() { _ = l.l.Close() }
+
+// Builder opens lanes: a rank dials every peer below it, and accepts from those above.
+type Builder struct {
+	Terms  Terms
+	Arena  *Arena
+	Listen *Listener
+	Log    *slog.Logger
+	// Opened receives every lane, on any goroutine, and whoever waits for it must take it until ctx ends.
+	Opened chan<- Opened
+
+	ctx   context.Context
+	wg    sync.WaitGroup
+	mu    sync.Mutex
+	peers map[transport.Rank]bool // above this rank, and still to come
+}
+
+// Open begins to open the lanes to peers, given by the addresses of their listeners, until ctx ends. Wait returns
+// when nothing of that is under way any more.
+func (b *Builder) Open(ctx context.Context, peers map[transport.Rank]string) {
+	b.ctx, b.peers = ctx, make(map[transport.Rank]bool)
+	for r, addr := range peers {
+		if r < b.Terms.Rank {
+			b.wg.Go(func() { b.deliver(b.dial(r, addr)) })
+		} else {
+			b.peers[r] = true
+		}
+	}
+	if len(b.peers) > 0 {
+		b.wg.Go(b.accept)
+	}
+}
+
+// Wait returns when the context of Open has ended and nothing is under way.
+func (b *Builder) Wait() {
+	<-b.ctx.Done()
+	b.Listen.Close()
+	b.wg.Wait()
+}
+
+func (b *Builder) hello(to transport.Rank) hello {
+	t := &b.Terms
+	return hello{
+		size: uint32(t.Size), from: t.Rank, to: to, epoch: t.Epoch, session: t.Session, terms: t.Digest,
+		arenaBytes: uint64(len(b.Arena.memory)), ringBytes: uint32(t.RingBytes),
+	}
+}
+
+// deliver hands over a lane, or closes it if nobody wants it any more.
+func (b *Builder) deliver(o Opened) {
+	select {
+	case b.Opened <- o:
+	case <-b.ctx.Done():
+		if o.Lane != nil {
+			_ = o.Control.Close()
+			o.Lane.Close()
+		}
+	}
+}
+
+// dial opens the lane to rank r, trying again until the context ends.
+func (b *Builder) dial(r transport.Rank, addr string) Opened {
+	for pause := redialFirst; ; pause = min(2*pause, redialMost) {
+		o, err := b.dialOnce(r, addr)
+		if err == nil {
+			return o
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-b.ctx.Done():
+			timer.Stop()
+			return Opened{Peer: r, Err: fmt.Errorf("dial %s: %w", addr, err)}
+		}
+	}
+}
+
+func (b *Builder) dialOnce(r transport.Rank, addr string) (Opened, error) {
+	dialer := net.Dialer{Timeout: helloPatience}
+	c, err := dialer.DialContext(b.ctx, "unix", addr)
+	if err != nil {
+		return Opened{}, err
+	}
+	conn := c.(*net.UnixConn)
+	lane, err := b.greet(conn, r)
+	if err != nil {
+		_ = conn.Close()
+		return Opened{}, err
+	}
+	return Opened{Peer: r, Lane: lane, Control: conn}, nil
+}
+
+// greet says hello on a connection that this rank dialled, checks the answer, and offers the lane.
+func (b *Builder) greet(c *net.UnixConn, r transport.Rank) (*Lane, error) {
+	defer b.limit(c, 0)()
+	if err := checkUser(c); err != nil {
+		return nil, err
+	}
+	mine := b.hello(r)
+	if err := writeHello(c, &mine); err != nil {
+		return nil, err
+	}
+	theirs, err := readHello(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := mine.check(&theirs); err != nil {
+		return nil, err
+	}
+	if theirs.from != r {
+		return nil, fmt.Errorf("rank %d answered for rank %d: %w", theirs.from, r, transport.ErrProtocol)
+	}
+	return offer(c, b.Arena, &theirs)
+}
+
+// limit has c fail when the context ends, and after patience if that is not 0, until the function it returns is called.
+func (b *Builder) limit(c *net.UnixConn, patience time.Duration) func() {
+	if patience > 0 {
+		_ = c.SetDeadline(time.Now().Add(patience))
+	}
+	stop := context.AfterFunc(b.ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	return func() {
+		if stop() {
+			_ = c.SetDeadline(time.Time{})
+		}
+	}
+}
+
+// accept takes connections until the listener closes. Those beyond maxStrangers wait in the kernel's backlog.
+func (b *Builder) accept() {
+	strangers := make(chan struct{}, maxStrangers)
+	for {
+		select {
+		case strangers <- struct{}{}:
+		case <-b.ctx.Done():
+			return
+		}
+		c, err := b.Listen.l.AcceptUnix()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) || b.ctx.Err() != nil {
+				return
+			}
+			<-strangers
+			continue
+		}
+		b.wg.Go(func() {
+			o, err := b.admit(c)
+			<-strangers
+			if err != nil {
+				b.Log.Info("stranger dropped", "rank", b.Terms.Rank, "err", err)
+				_ = c.Close()
+				return
+			}
+			b.deliver(o)
+		})
+	}
+}
+
+// admit reads a stranger's hello, checks it, answers, and takes the lane.
+func (b *Builder) admit(c *net.UnixConn) (Opened, error) {
+	defer b.limit(c, helloPatience)()
+	if err := checkUser(c); err != nil {
+		return Opened{}, err
+	}
+	theirs, err := readHello(c)
+	if err != nil {
+		return Opened{}, err
+	}
+	mine := b.hello(theirs.from)
+	if err := mine.check(&theirs); err != nil {
+		return Opened{}, err
+	}
+	if !b.claim(theirs.from, false) {
+		return Opened{}, fmt.Errorf("rank %d has a lane already, or wants none: %w", theirs.from, transport.ErrDuplicateRank)
+	}
+	lane, err := b.answer(c, &mine, &theirs)
+	if err != nil {
+		b.claim(theirs.from, true)
+		return Opened{}, err
+	}
+	return Opened{Peer: theirs.from, Lane: lane, Control: c}, nil
+}
+
+func (b *Builder) answer(c *net.UnixConn, mine, theirs *hello) (*Lane, error) {
+	if err := writeHello(c, mine); err != nil {
+		return nil, err
+	}
+	return accept(c, b.Arena, theirs)
+}
+
+// claim takes rank r off the list of those still to come, or puts it back, and reports whether that changed anything.
+func (b *Builder) claim(r transport.Rank, back bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	was, known := b.peers[r]
+	if !known || was == back {
+		return false
+	}
+	b.peers[r] = back
+	return true
+}

@@ -1,0 +1,124 @@
+//go:build linux && !purego
+
+package shm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+
+	"github.com/switchyard-moe/switchyard/internal/shmlane"
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
+)
+
+// Join meets the other ranks at cfg.Addr, shares memory with every one of them and returns this rank's end. It ends
+// at the latest when ctx does or cfg.JoinTimeout passes; its errors are those of [rendezvous.Meet] and *transport.Error
+// with the operation "join".
+func Join(ctx context.Context, cfg Config) (*Transport, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.WithDefaults()
+	a, err := shmlane.NewArena(cfg.ArenaBytes)
+	if err != nil {
+		return nil, &transport.Error{Rank: cfg.Rank, Op: "join", Err: err}
+	}
+	t := newTransport(cfg, a)
+	if cfg.Size > 1 {
+		ctx, cancel := context.WithTimeout(ctx, cfg.JoinTimeout)
+		defer cancel()
+		if err := t.connect(ctx, cfg, a); err != nil {
+			t.Abandon()
+			a.Close()
+			return nil, err
+		}
+	}
+	t.Start()
+	return t, nil
+}
+
+// connect learns where the others listen, and opens the lanes.
+func (t *Transport) connect(ctx context.Context, cfg Config, a *shmlane.Arena) error {
+	listen, err := shmlane.Listen()
+	if err != nil {
+		return &transport.Error{Rank: cfg.Rank, Op: "join", Err: err}
+	}
+	defer listen.Close()
+	settings := cfg.terms()
+	table, err := rendezvous.Meet(ctx, rendezvous.Config{
+		Rank: cfg.Rank, Size: cfg.Size, Addr: cfg.Addr, Job: cfg.Job,
+		Listen: listen.Addr(), Settings: settings, Timeout: cfg.JoinTimeout, Log: cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	lanes := make(chan shmlane.Opened)
+	b := &shmlane.Builder{
+		Terms: shmlane.Terms{
+			Rank: cfg.Rank, Size: cfg.Size, Epoch: cfg.Epoch, Session: table.Session,
+			Digest: rendezvous.Digest(cfg.Job, settings), RingBytes: cfg.RingBytes,
+		},
+		Arena: a, Listen: listen, Log: cfg.Log, Opened: lanes,
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer b.Wait()
+	defer cancel()
+	peers := make(map[transport.Rank]string)
+	for r, addr := range table.Addrs {
+		if transport.Rank(r) != cfg.Rank {
+			peers[transport.Rank(r)] = addr
+		}
+	}
+	b.Open(ctx, peers)
+	return t.collect(ctx, lanes)
+}
+
+// terms are the settings that all ranks must share: the user's and those of the memory.
+func (c *Config) terms() map[string]string {
+	terms := maps.Clone(c.Settings)
+	if terms == nil {
+		terms = make(map[string]string)
+	}
+	terms["shm.epoch"] = strconv.FormatUint(uint64(c.Epoch), 10)
+	terms["shm.max_message_bytes"] = strconv.Itoa(c.MaxMessageBytes)
+	terms["shm.ring_bytes"] = strconv.Itoa(c.RingBytes)
+	return terms
+}
+
+// collect attaches lanes as they open until there is one for each peer.
+func (t *Transport) collect(ctx context.Context, lanes <-chan shmlane.Opened) error {
+	for left := t.Size() - 1; left > 0; left-- {
+		select {
+		case o := <-lanes:
+			if o.Err != nil {
+				return &transport.Error{Rank: o.Peer, Op: "join", Err: o.Err}
+			}
+			t.OpenData(o.Peer, o.Lane, false)
+			t.OpenControl(o.Peer, o.Control)
+		case <-t.Broken():
+			return t.Err("join")
+		case <-ctx.Done():
+			return t.incomplete(ctx)
+		}
+	}
+	return nil
+}
+
+// incomplete names the ranks that are missing when time is up.
+func (t *Transport) incomplete(ctx context.Context) error {
+	missing := t.Missing()
+	names := make([]string, len(missing))
+	for i, r := range missing {
+		names[i] = fmt.Sprint(r)
+	}
+	err := ctx.Err()
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: %w", transport.ErrTimeout, err)
+	}
+	return &transport.Error{Rank: missing[0], Op: "join",
+		Err: fmt.Errorf("no lane to rank %s: %w", strings.Join(names, ", "), err)}
+}

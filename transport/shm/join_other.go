@@ -1,0 +1,15 @@
+//go:build !linux || purego
+
+package shm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+)
+
+// Join fails: shared memory needs Linux, and a build without the tag purego.
+func Join(context.Context, Config) (*Transport, error) {
+	return nil, fmt.Errorf("shm: needs Linux without the build tag purego, this is %s: %w", runtime.GOOS, errors.ErrUnsupported)
+}
