@@ -16,7 +16,10 @@ import (
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // linkers make the data lanes of a pair of ranks, each of another kind.
-var linkers = map[string]func(t testing.TB) (a, b Lane){"socket": socketPair}
+var linkers = map[string]func(t testing.TB) (a, b Lane){
+	"socket": socketPair,
+	"pipe":   func(testing.TB) (a, b Lane) { return NewPipe() },
+}
 
 func socketPair(t testing.TB) (a, b Lane) {
 	c, d := connected(t)

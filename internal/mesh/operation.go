@@ -275,8 +275,9 @@ func (op *operation) rest(ctx context.Context) *fault {
 		op.disarm()
 		return nil
 	}
-	op.sleep()
-	op.passOn()
+	if op.sleep() {
+		op.passOn()
+	}
 	return nil
 }
 
@@ -295,7 +296,7 @@ func (op *operation) awaitLanes() (ready bool) {
 	return ready
 }
 
-// passOn tells the others who wait to send where this operation waited too: the signal may have been meant for them.
+// passOn tells the others who wait to send where this operation waited too: the bell may have been meant for them.
 func (op *operation) passOn() {
 	for _, h := range op.heads {
 		if h != none && op.sends[h].awaitsLane() {

@@ -72,24 +72,28 @@ func (s *Sleeper) WatchBell(fd int) {
 // maxSleepMs bounds one sleep, as a net below the wake-ups: a lost one would cost this and not the operation.
 const maxSleepMs = 1000
 
-// sleep waits until a watched socket is ready or Wake is called, and disarms.
-func (s *Sleeper) sleep() {
+// sleep waits until a watched descriptor is ready or Wake is called, and disarms. It reports whether a bell has rung,
+// which is silent from then on although it may have been for others too.
+func (s *Sleeper) sleep() (rung bool) {
 	s.fds = append(s.fds, unix.PollFd{Fd: int32(s.event), Events: unix.POLLIN})
 	if s.state.Load() == armed {
 		_, _ = unix.Poll(s.fds, maxSleepMs)
-		s.hush()
+		rung = s.hush()
 	}
 	s.disarm()
+	return rung
 }
 
-// hush empties the bells that have rung.
-func (s *Sleeper) hush() {
+// hush empties the bells that have rung, and reports whether there were any.
+func (s *Sleeper) hush() (rung bool) {
 	var b [8]byte
 	for _, i := range s.bells {
 		if s.fds[i].Revents != 0 {
 			_, _ = unix.Read(int(s.fds[i].Fd), b[:])
+			rung = true
 		}
 	}
+	return rung
 }
 
 // quiet takes back what wake has written.

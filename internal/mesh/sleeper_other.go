@@ -59,8 +59,8 @@ const (
 	maxSleep = time.Second
 )
 
-// sleep waits until it is time to try the sockets or Wake is called, and disarms.
-func (s *Sleeper) sleep() {
+// sleep waits until it is time to try the lanes or Wake is called, and disarms. No lane here has a bell.
+func (s *Sleeper) sleep() (rung bool) {
 	d := maxSleep
 	if s.polled {
 		d = lookEvery
@@ -72,6 +72,7 @@ func (s *Sleeper) sleep() {
 	case <-timer.C:
 	}
 	s.disarm()
+	return false
 }
 
 // release frees what the sleeper holds.

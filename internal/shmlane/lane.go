@@ -144,4 +144,3 @@ func (l *Lane) Revoked() bool { return l.in.revoked.Load() != 0 }
 // ringBell ends the sleep of whoever watches the bell. It fails only where so many signals are pending that one more
 // makes no difference.
 func ringBell(fd int) { _, _ = unix.Write(fd, []byte{0, 0, 0, 0, 0, 0, 0, 1}) }
-

@@ -28,7 +28,7 @@ type Config struct {
 	Settings map[string]string
 
 	// RingBytes is the size of the ring from each rank to each other one: a power of two. All ranks must agree.
-	// Default 256 KiB.
+	// Default 512 KiB.
 	RingBytes int
 	// ArenaBytes bounds what Alloc can hand out. It is address space; memory is taken only as it is used, and kept
 	// until Close. Default 16 GiB.
@@ -74,7 +74,7 @@ func (c Config) WithDefaults() Config {
 		}
 	}
 	orInt(&c.Size, 1)
-	orInt(&c.RingBytes, 256<<10)
+	orInt(&c.RingBytes, 512<<10)
 	orInt(&c.ArenaBytes, 16<<30)
 	orInt(&c.MaxMessageBytes, 1<<30)
 	orInt(&c.MaxUnexpectedBytes, 64<<20)
