@@ -26,7 +26,7 @@ func (w watched) View(offset, n uint64) ([]byte, error) {
 // TestMessageTakenBackIsNeverReceived gives up a message in place while its receiver copies it: whoever receives must
 // not take for the message what has since become of the memory.
 func TestMessageTakenBackIsNeverReceived(t *testing.T) {
-	x := pattern(0, 1, 1<<20)
+	x := pattern(0, 1, 100_000)
 	ctx, cancel := context.WithCancel(t.Context())
 	sent := make(chan error, 1)
 	onView := func() {
@@ -39,7 +39,7 @@ func TestMessageTakenBackIsNeverReceived(t *testing.T) {
 		return watched{a.(*pipe), onView}, b
 	}, 2, nil) // a is the end of the higher rank
 	go func() { sent <- ends[0].Send(ctx, 1, 5, x) }()
-	_, err := ends[1].Recv(t.Context(), 0, 5, make([]byte, 1<<20))
+	_, err := ends[1].Recv(t.Context(), 0, 5, make([]byte, 100_000))
 	require.Error(t, err)
 	require.Equal(t, transport.Rank(0), transport.CulpritOf(err))
 }
