@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
 // errSelf: where nobody listens, a connection from a port of the system's choice can meet itself. It must be
@@ -17,13 +18,14 @@ var errSelf = errors.New("nobody listens: the connection met itself")
 
 // visitor is the side of every rank but 0.
 type visitor struct {
-	cfg  Config
-	mine claim
+	cfg   Config
+	mine  claim
+	guard *secure.Guard
 }
 
 // visit comes to rank 0, again and again until it is heard or time is up.
-func visit(parent context.Context, cfg Config) (Table, error) {
-	v := visitor{cfg: cfg, mine: cfg.claim()}
+func (v *visitor) visit(parent context.Context) (Table, error) {
+	cfg := &v.cfg
 	deadline := time.Now().Add(cfg.Timeout)
 	ctx, cancel := context.WithDeadline(parent, deadline.Add(verdictGrace))
 	defer cancel()
@@ -51,35 +53,47 @@ func visit(parent context.Context, cfg Config) (Table, error) {
 // attempt comes to rank 0 once. final reports that there is no point in coming again.
 func (v *visitor) attempt(ctx context.Context) (t Table, final bool, err error) {
 	dialer := net.Dialer{Timeout: handshakePatience}
-	conn, err := dialer.DialContext(ctx, "tcp", v.cfg.Addr)
+	raw, err := dialer.DialContext(ctx, "tcp", v.cfg.Addr)
 	if err != nil {
 		return Table{}, false, err
 	}
-	defer conn.Close()
-	if conn.LocalAddr().String() == conn.RemoteAddr().String() {
+	defer raw.Close()
+	if raw.LocalAddr().String() == raw.RemoteAddr().String() {
 		return Table{}, false, errSelf
 	}
-	defer interruptible(ctx, conn)()
+	defer interruptible(ctx, raw)()
 	// Strangers in front of us may take rank 0's time. Whoever gives up and comes again leaves a connection behind
 	// that looks like a guest, so there is no coming again before this one ends.
 	deadline, _ := ctx.Deadline()
-	if err := conn.SetDeadline(deadline); err != nil {
+	if err := raw.SetDeadline(deadline); err != nil {
 		return Table{}, false, err
 	}
 	if err := ctx.Err(); err != nil { // it may have ended just before the deadline was set anew
 		return Table{}, false, err
+	}
+	conn, err := v.guard.Open(raw, 0, secure.Session{})
+	if err != nil {
+		return v.unheard(err)
 	}
 	if err := writeParcel(conn, kindHello, v.cfg.Job, v.mine.encode()); err != nil {
 		return Table{}, false, err
 	}
 	p, err := readParcel(conn, maxBodyBytes)
 	if err != nil {
-		return Table{}, false, err
+		return v.unheard(err)
 	}
 	if err := v.judge(&p); err != nil {
 		return Table{}, !errors.Is(err, errStranger), err
 	}
 	return v.await(conn)
+}
+
+// unheard is how an attempt ends that got no answer in this protocol.
+func (v *visitor) unheard(err error) (Table, bool, error) {
+	if errors.Is(err, secure.ErrUnauthenticated) {
+		return Table{}, true, &transport.Error{Rank: 0, Op: opName, Err: fmt.Errorf("%s: %w", v.cfg.Addr, err)}
+	}
+	return Table{}, false, err
 }
 
 // judge checks rank 0's first answer.

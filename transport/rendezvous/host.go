@@ -1,30 +1,34 @@
 package rendezvous
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
 // host is rank 0's side. One goroutine, the caller's, decides; others read what comes and report to it.
 type host struct {
 	cfg     Config
 	mine    claim
+	guard   *secure.Guard
 	job     [sha256.Size]byte
 	ctx     context.Context // of the listening and reading; ends with the meeting
-	listen  net.Listener
 	events  chan event
 	guests  map[uint32]*guest
 	verdict *refusal // why the job cannot go on, once that is so
 	told    int      // ranks that have heard the verdict
+	refused string   // the last of those who did not prove who they are
 	wg      sync.WaitGroup
 }
 
@@ -36,29 +40,32 @@ type guest struct {
 
 // event is what the readers report: a parcel that came, or that a guest has left.
 type event struct {
-	conn   net.Conn
-	parcel parcel
-	claim  claim
-	retry  bool   // the claim has waited for an earlier one to be found gone
-	left   *guest // nil for an arrival
-	rank   uint32 // who left
+	conn    net.Conn
+	peer    secure.Peer
+	parcel  parcel
+	claim   claim
+	retry   bool   // the claim has waited for an earlier one to be found gone
+	left    *guest // nil for an arrival
+	rank    uint32 // who left
+	secured string // a rank of this job that asks for a security which rank 0 does not have
+	refused string // somebody who did not prove who they are
 }
 
 // receive runs the meeting at rank 0.
-func receive(parent context.Context, cfg Config) (Table, error) {
-	listen, err := listenAt(parent, cfg)
+func receive(parent context.Context, v *visitor) (Table, error) {
+	listen, err := v.listenInstead(parent)
 	if err != nil {
 		return Table{}, err
 	}
 	ctx, cancel := context.WithCancel(parent)
 	h := &host{
-		cfg: cfg, mine: cfg.claim(), job: sha256.Sum256([]byte(cfg.Job)), ctx: ctx, listen: listen,
+		cfg: v.cfg, mine: v.mine, guard: v.guard, job: sha256.Sum256([]byte(v.cfg.Job)), ctx: ctx,
 		events: make(chan event), guests: make(map[uint32]*guest),
 	}
-	h.wg.Go(h.accept)
+	h.wg.Go(func() { secure.Receive(ctx, listen, h.read, h.drop) })
 	table, err := h.run(parent)
 	cancel()
-	_ = listen.Close()
+	_ = listen.Close() // at once, while Receive hears of the end in its own time
 	for _, g := range h.guests {
 		_ = g.conn.Close()
 	}
@@ -66,14 +73,13 @@ func receive(parent context.Context, cfg Config) (Table, error) {
 	return table, err
 }
 
-// listenAt opens rank 0's listener. An address that is taken is tried again for a while: a connection of another
+// listenInstead opens rank 0's listener, where it would otherwise be a visitor. An address that is taken is tried again for a while: a connection of another
 // process may hold the port by chance, and another rank 0 of this job, if it is that, says so itself.
-func listenAt(parent context.Context, cfg Config) (net.Listener, error) {
-	ctx, cancel := context.WithTimeout(parent, min(cfg.Timeout, handshakePatience))
+func (v *visitor) listenInstead(parent context.Context) (net.Listener, error) {
+	ctx, cancel := context.WithTimeout(parent, min(v.cfg.Timeout, handshakePatience))
 	defer cancel()
-	v := visitor{cfg: cfg, mine: cfg.claim()}
 	for {
-		l, err := net.Listen("tcp", cfg.Addr)
+		l, err := net.Listen("tcp", v.cfg.Addr)
 		if err == nil {
 			return l, nil
 		}
@@ -85,7 +91,7 @@ func listenAt(parent context.Context, cfg Config) (net.Listener, error) {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return nil, &transport.Error{Rank: cfg.Rank, Op: opName, Err: err}
+			return nil, &transport.Error{Rank: v.cfg.Rank, Op: opName, Err: err}
 		}
 	}
 }
@@ -147,6 +153,13 @@ func (h *host) publish() (Table, error) {
 // handle decides about one event.
 func (h *host) handle(e event) {
 	switch {
+	case e.refused != "":
+		h.refused = e.refused
+	case e.secured != "":
+		h.condemn(cmp.Or(h.verdict, &refusal{refuseMismatch, transport.None,
+			fmt.Sprintf("security: rank 0 has none, but %s: %s", e.conn.RemoteAddr(), e.secured)}))
+		h.told++ // in the manner of its own security
+		_ = e.conn.Close()
 	case e.left != nil:
 		if h.guests[e.rank] == e.left {
 			delete(h.guests, e.rank)
@@ -169,6 +182,11 @@ func (h *host) handle(e event) {
 
 // judge decides about a rank of this job.
 func (h *host) judge(e event) {
+	if err := e.peer.Check(transport.Rank(e.claim.rank)); err != nil {
+		h.refused = err.Error()
+		h.refuse(e.conn, &refusal{refuseMismatch, transport.Rank(e.claim.rank), err.Error()})
+		return
+	}
 	if d := disagreement(&h.mine, &e.claim); d != "" {
 		h.condemn(&refusal{refuseMismatch, transport.Rank(e.claim.rank), d})
 		h.refuse(e.conn, h.verdict)
@@ -245,58 +263,61 @@ func (h *host) missing() *refusal {
 			}
 		}
 	}
-	return &refusal{refuseMissing, first, fmt.Sprintf("%d of %d ranks missing after %v: %s",
-		len(absent), h.cfg.Size, h.cfg.Timeout, strings.Join(absent, ", "))}
-}
-
-// accept takes connections until the listener closes. Those beyond maxStrangers wait in the kernel's backlog.
-func (h *host) accept() {
-	strangers := make(chan struct{}, maxStrangers)
-	for {
-		select {
-		case strangers <- struct{}{}:
-		case <-h.ctx.Done():
-			return
-		}
-		conn, err := h.listen.Accept()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			<-strangers // it was gone before it was taken, or descriptors are short
-			continue
-		}
-		h.wg.Go(func() {
-			e, err := h.read(conn)
-			<-strangers
-			if err != nil {
-				h.cfg.Log.Info("stranger dropped", "from", conn.RemoteAddr(), "err", err)
-				_ = conn.Close()
-				return
-			}
-			h.report(e)
-		})
+	text := fmt.Sprintf("%d of %d ranks missing after %v: %s", len(absent), h.cfg.Size, h.cfg.Timeout, strings.Join(absent, ", "))
+	if h.refused != "" {
+		text += "; last refused: " + h.refused
 	}
+	return &refusal{refuseMissing, first, text}
 }
 
 // read takes a stranger's hello.
-func (h *host) read(conn net.Conn) (event, error) {
-	if err := conn.SetDeadline(time.Now().Add(handshakePatience)); err != nil {
-		return event{}, err
-	}
-	defer interruptible(h.ctx, conn)()
-	p, err := readParcel(conn, maxBodyBytes)
+func (h *host) read(s *secure.Stranger) (func(), error) {
+	conn, peer, err := h.guard.Admit(s.Conn, secure.Session{})
 	if err != nil {
-		return event{}, err
+		return nil, err
 	}
-	e := event{conn: conn, parcel: p}
-	if p.version == wireVersion {
-		if p.kind != kindHello {
-			return event{}, fmt.Errorf("%w: kind %d", errStranger, p.kind)
+	e := event{conn: conn, peer: peer}
+	if e.parcel, err = h.readHello(conn); err != nil {
+		var other *otherSecurity
+		if !errors.As(err, &other) {
+			return nil, err
 		}
-		e.claim, err = decodeClaim(p.body)
+		e.secured = err.Error()
+	} else if e.parcel.version == wireVersion {
+		if e.parcel.kind != kindHello {
+			return nil, fmt.Errorf("%w: kind %d", errStranger, e.parcel.kind)
+		}
+		if e.claim, err = decodeClaim(e.parcel.body); err != nil {
+			return nil, err
+		}
 	}
-	return e, err
+	return func() { h.report(e) }, s.Known()
+}
+
+// otherSecurity: a rank of this job asks for a security that rank 0 does not have.
+type otherSecurity struct{ error }
+
+// readHello reads the first parcel. Where there is no security, ranks that have some are recognised and told.
+func (h *host) readHello(conn net.Conn) (parcel, error) {
+	var b [headBytes]byte
+	if _, err := io.ReadFull(conn, b[:]); err != nil {
+		return parcel{}, err
+	}
+	if ours, err := h.guard.TurnAway(conn, b[:]); err != nil {
+		if ours {
+			return parcel{}, &otherSecurity{err}
+		}
+		return parcel{}, err
+	}
+	return readRest(conn, b[:], maxBodyBytes)
+}
+
+// drop notes who was no rank of this job.
+func (h *host) drop(conn net.Conn, err error) {
+	h.cfg.Log.Info("stranger dropped", "from", conn.RemoteAddr(), "err", err)
+	if errors.Is(err, secure.ErrUnauthenticated) {
+		h.report(event{refused: fmt.Sprintf("%s: %.300s", conn.RemoteAddr(), err.Error())})
+	}
 }
 
 // report hands e to the goroutine that decides, or drops it when the meeting is over.

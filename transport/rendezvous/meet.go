@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
 const (
@@ -18,9 +19,7 @@ const (
 	DefaultTimeout = 60 * time.Second
 
 	// handshakePatience is how long a connection may take to say who it is.
-	handshakePatience = 2 * time.Second
-	// maxStrangers bounds the connections that have not yet said who they are.
-	maxStrangers = 64
+	handshakePatience = secure.Patience
 	// verdictLinger is how long rank 0 stays, after the job has failed, to tell ranks that come late. Ranks that
 	// start together come within it, and nobody waits for longer than two seconds.
 	verdictLinger = time.Second
@@ -50,7 +49,9 @@ type Config struct {
 	Settings map[string]string
 	// Timeout bounds the whole meeting; 0 means [DefaultTimeout].
 	Timeout time.Duration
-	// Insecure permits an Addr that is not loopback.
+	// Security says how ranks know each other. It permits an Addr that is not loopback.
+	Security secure.Config
+	// Insecure permits that without any security.
 	Insecure bool
 	// Log receives who came and was refused; nil is silent.
 	Log *slog.Logger
@@ -83,11 +84,14 @@ func (c Config) Validate() error {
 		fault("Timeout %v is negative", c.Timeout)
 	}
 	if c.Size > 1 {
-		if err := CheckBind(c.Addr, c.Insecure); err != nil {
+		if err := CheckBind(c.Addr, c.Insecure || c.Security.Enabled()); err != nil {
 			faults = append(faults, err)
 		}
 	}
 	if err := CheckTerms(c.Job, c.Settings); err != nil {
+		faults = append(faults, err)
+	}
+	if err := c.Security.Validate(); err != nil {
 		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
@@ -101,6 +105,11 @@ func (c Config) Validate() error {
 // settings, all ranks return one error under [transport.ErrMismatch] that names what differs and both values.
 // Ranks that have not come when time is up are named in an error under [transport.ErrTimeout]. All these are
 // *transport.Error with the operation "rendezvous".
+//
+// With Security, whoever does not prove to be a rank of the job is a stranger. A rank that is itself refused, or finds
+// that rank 0 is not, fails at once under [secure.ErrUnauthenticated]; rank 0 goes on, since anybody can be refused, and
+// names the last refusal if ranks are missing in the end. A rank that comes with security to a rank 0 that has none
+// fails the job for all, as other differences of configuration do.
 func Meet(ctx context.Context, cfg Config) (Table, error) {
 	if err := cfg.Validate(); err != nil {
 		return Table{}, err
@@ -111,13 +120,18 @@ func Meet(ctx context.Context, cfg Config) (Table, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	switch {
-	case cfg.Size == 1:
+	if cfg.Size == 1 {
 		return Table{Addrs: []string{cfg.Listen}}, nil
-	case cfg.Rank == 0:
-		return receive(ctx, cfg)
 	}
-	return visit(ctx, cfg)
+	guard, err := secure.NewGuard(cfg.Security, cfg.Job, cfg.Rank, cfg.Log)
+	if err != nil {
+		return Table{}, &transport.Error{Rank: cfg.Rank, Op: opName, Err: err}
+	}
+	v := visitor{cfg: cfg, mine: cfg.claim(), guard: guard}
+	if cfg.Rank == 0 {
+		return receive(ctx, &v)
+	}
+	return v.visit(ctx)
 }
 
 // claim is what this rank says of itself.

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
 // prompt is within what a job that cannot complete must fail.
@@ -260,7 +261,7 @@ func TestStrangersDoNoHarm(t *testing.T) {
 		errs <- err
 	}()
 	var open []net.Conn
-	for range 3 * maxStrangers / len(strangers()) {
+	for range 3 * secure.MaxStrangers / len(strangers()) {
 		for _, first := range strangers() {
 			c := dialUntil(t, configs[0].Addr)
 			defer c.Close()

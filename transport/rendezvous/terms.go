@@ -93,8 +93,8 @@ func shown(v string, present bool) string {
 }
 
 // CheckBind reports whether addr, as host:port, may be listened on: it must name one address, and that must be
-// loopback unless insecure is set.
-func CheckBind(addr string, insecure bool) error {
+// loopback unless open is set: because ranks authenticate each other, or because the user wants it without.
+func CheckBind(addr string, open bool) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return fmt.Errorf("rendezvous: address %q is not host:port: %w", addr, err)
@@ -103,9 +103,9 @@ func CheckBind(addr string, insecure bool) error {
 		return fmt.Errorf("rendezvous: address %q names no host; listening on every address is not offered", addr)
 	}
 	ip := net.ParseIP(host)
-	if host == "localhost" || (ip != nil && ip.IsLoopback()) || insecure {
+	if host == "localhost" || (ip != nil && ip.IsLoopback()) || open {
 		return nil
 	}
-	return fmt.Errorf("rendezvous: address %q is not loopback, and what travels is neither encrypted nor "+
-		"authenticated: set Insecure to allow it", addr)
+	return fmt.Errorf("rendezvous: address %q is not loopback, and ranks do not authenticate each other: configure Security, "+
+		"or set Insecure to allow it", addr)
 }

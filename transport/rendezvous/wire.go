@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
 // Every message is a head of fixed size and then a body. Big-endian:
@@ -70,7 +71,12 @@ func readParcel(r io.Reader, limit int) (parcel, error) {
 	if _, err := io.ReadFull(r, b[:]); err != nil {
 		return parcel{}, err
 	}
-	h, err := decodeHead(b[:])
+	return readRest(r, b[:], limit)
+}
+
+// readRest reads the message that begins with head.
+func readRest(r io.Reader, head []byte, limit int) (parcel, error) {
+	h, err := decodeHead(head)
 	if err != nil || h.version != wireVersion {
 		return parcel{head: h}, err // another version's body is its own business
 	}
@@ -84,6 +90,9 @@ func readParcel(r io.Reader, limit int) (parcel, error) {
 
 func decodeHead(b []byte) (head, error) {
 	if m := binary.BigEndian.Uint32(b); m != wireMagic {
+		if told := secure.ReadNotice(b); told != nil {
+			return head{}, told
+		}
 		return head{}, fmt.Errorf("%w: magic %#08x", errStranger, m)
 	}
 	h := head{

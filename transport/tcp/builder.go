@@ -11,13 +11,12 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/mesh"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
 const (
-	// helloPatience is how long a connection may take to say who it is.
-	helloPatience = 2 * time.Second
-	// maxStrangers bounds the connections that have not yet said who they are.
-	maxStrangers = 64
+	// helloPatience is how long a connection may take to open, or to say who it is.
+	helloPatience = secure.Patience
 	// redialFirst and redialMost bound the pause between attempts to reach a peer.
 	redialFirst = 5 * time.Millisecond
 	redialMost  = 250 * time.Millisecond
@@ -27,46 +26,59 @@ const (
 type opened struct {
 	peer transport.Rank
 	lane lane
-	conn *net.TCPConn
+	conn net.Conn
 	err  error // a lane that this rank dialled and did not get
 }
 
 // builder is the building of all lanes: rank i dials every j below it and accepts from every j above.
 type builder struct {
-	t      *Transport
-	hello  hello // what this rank says, without lane and receiver
-	ctx    context.Context
-	lanes  chan opened
-	listen net.Listener
-	wg     sync.WaitGroup
+	t     *Transport
+	guard *secure.Guard
+	hello hello // what this rank says, without lane and receiver
+	ctx   context.Context
+	lanes chan opened
+	near  <-chan NearLane
+	wg    sync.WaitGroup
 
 	mu       sync.Mutex
 	accepted map[[2]int]bool // rank and lane
 }
 
 // buildMesh opens both lanes to every peer, or fails. The listener is closed when it returns.
-func (t *Transport) buildMesh(ctx context.Context, listen net.Listener, addrs []string, mine hello) error {
+func (t *Transport) buildMesh(ctx context.Context, guard *secure.Guard, listen net.Listener, published []string, mine hello) error {
+	addrs, notices := splitNotices(published)
 	ctx, cancel := context.WithCancel(ctx)
-	b := &builder{t: t, hello: mine, ctx: ctx, listen: listen,
+	b := &builder{t: t, guard: guard, hello: mine, ctx: ctx,
 		lanes: make(chan opened), accepted: make(map[[2]int]bool)}
-	b.wg.Go(b.accept)
+	near := b.openNear(Meeting{Session: mine.session, Digest: mine.terms}, notices)
+	b.wg.Go(func() { secure.Receive(ctx, listen, b.admit, b.drop) })
 	for j, addr := range addrs[:t.cfg.Rank] {
 		for _, l := range []lane{laneControl, laneData} {
+			if b.accepted[[2]int{j, int(l)}] {
+				continue // it is near
+			}
 			b.wg.Go(func() { b.deliver(b.dial(transport.Rank(j), addr, l)) })
 		}
 	}
-	err := b.collect()
+	err := b.collect(2*(t.cfg.Size-1) - near)
 	cancel()
 	_ = listen.Close()
 	b.wg.Wait()
+	if t.near != nil {
+		t.near.Wait()
+	}
 	return err
 }
 
-// collect attaches lanes as they open until there are two for each peer.
-func (b *builder) collect() error {
+// collect attaches lanes as they open until there are two for each peer: left of them, those of near peers counted as one.
+func (b *builder) collect(left int) error {
 	t := b.t
-	for left := 2 * (t.cfg.Size - 1); left > 0; left-- {
+	for ; left > 0; left-- {
 		select {
+		case n := <-b.near:
+			if err := t.attachNear(n); err != nil {
+				return err
+			}
 		case l := <-b.lanes:
 			if l.err != nil {
 				return l.err
@@ -86,17 +98,17 @@ func (b *builder) collect() error {
 // attach gives the peer its lane.
 func (t *Transport) attach(l opened) error {
 	if l.lane == laneControl {
-		if err := mesh.SetUserTimeout(l.conn, t.cfg.DeadAfter); err != nil {
+		if err := mesh.SetUserTimeout(tcpOf(l.conn), t.cfg.DeadAfter); err != nil {
 			return &transport.Error{Rank: l.peer, Op: "join", Err: err}
 		}
 		t.OpenControl(l.peer, l.conn)
 		return nil
 	}
-	s, err := mesh.NewSocket(l.conn)
+	data, err := newLane(l.conn)
 	if err != nil {
 		return &transport.Error{Rank: l.peer, Op: "join", Err: err}
 	}
-	t.OpenData(l.peer, s, !t.cfg.NoPayloadSums)
+	t.OpenData(l.peer, data, !t.cfg.NoPayloadSums)
 	return nil
 }
 
@@ -126,7 +138,7 @@ func (b *builder) deliver(l opened) {
 	}
 }
 
-// dial opens one lane to rank j, trying again until the context ends.
+// dial opens one lane to rank j, trying again until the context ends, or one side refuses the other.
 func (b *builder) dial(j transport.Rank, addr string, l lane) opened {
 	var last error
 	for pause := redialFirst; ; pause = min(2*pause, redialMost) {
@@ -134,28 +146,34 @@ func (b *builder) dial(j transport.Rank, addr string, l lane) opened {
 		if err == nil {
 			return opened{peer: j, lane: l, conn: conn}
 		}
-		last = err
+		last = fmt.Errorf("dial %s: %w", addr, err)
+		if errors.Is(err, secure.ErrUnauthenticated) {
+			return opened{err: &transport.Error{Rank: j, Op: "join", Err: last}}
+		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-b.ctx.Done():
 			timer.Stop()
-			return opened{err: &transport.Error{Rank: j, Op: "join", Err: fmt.Errorf("dial %s: %w", addr, last)}}
+			return opened{err: &transport.Error{Rank: j, Op: "join", Err: last}}
 		}
 	}
 }
 
-func (b *builder) dialOnce(j transport.Rank, addr string, l lane) (*net.TCPConn, error) {
+func (b *builder) dialOnce(j transport.Rank, addr string, l lane) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: helloPatience}
-	c, err := dialer.DialContext(b.ctx, "tcp", addr)
+	raw, err := dialer.DialContext(b.ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	conn := c.(*net.TCPConn)
-	stop := context.AfterFunc(b.ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(b.ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err := b.greet(conn, j, l); err != nil {
-		_ = conn.Close()
+	conn, err := b.guard.Open(&wire{TCPConn: raw.(*net.TCPConn)}, j, b.hello.session)
+	if err == nil {
+		err = b.greet(conn, j, l)
+	}
+	if err != nil {
+		_ = raw.Close()
 		return nil, err
 	}
 	return conn, nil
@@ -163,7 +181,7 @@ func (b *builder) dialOnce(j transport.Rank, addr string, l lane) (*net.TCPConn,
 
 // greet says hello on a connection that this rank dialled, and checks the answer. It waits for that as long as
 // there is time: strangers may stand in front, and a lane given up here would be taken for open there.
-func (b *builder) greet(conn *net.TCPConn, j transport.Rank, l lane) error {
+func (b *builder) greet(conn net.Conn, j transport.Rank, l lane) error {
 	mine := b.hello
 	mine.lane, mine.to = l, j
 	if err := writeHello(conn, &mine); err != nil {
@@ -182,61 +200,36 @@ func (b *builder) greet(conn *net.TCPConn, j transport.Rank, l lane) error {
 	return conn.SetDeadline(time.Time{})
 }
 
-// accept takes connections until the listener closes. Each has helloPatience to say who it is; those beyond
-// maxStrangers wait in the kernel's backlog.
-func (b *builder) accept() {
-	strangers := make(chan struct{}, maxStrangers)
-	for {
-		select {
-		case strangers <- struct{}{}:
-		case <-b.ctx.Done():
-			return
-		}
-		c, err := b.listen.Accept()
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) || b.ctx.Err() != nil {
-				return
-			}
-			<-strangers // the connection was gone before it was taken, or descriptors are short
-			continue
-		}
-		b.wg.Go(func() {
-			l, err := b.admit(c.(*net.TCPConn))
-			<-strangers
-			if err != nil {
-				b.t.cfg.Log.Info("stranger dropped", "rank", b.t.cfg.Rank, "from", c.RemoteAddr(), "err", err)
-				_ = c.Close()
-				return
-			}
-			b.deliver(l)
-		})
-	}
-}
-
-// admit reads a stranger's hello, checks it and answers.
-func (b *builder) admit(conn *net.TCPConn) (opened, error) {
-	stop := context.AfterFunc(b.ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	if err := conn.SetDeadline(time.Now().Add(helloPatience)); err != nil {
-		return opened{}, err
+// admit has a stranger prove who it is, reads its hello, checks it and answers.
+func (b *builder) admit(s *secure.Stranger) (func(), error) {
+	conn, peer, err := b.guard.Admit(&wire{TCPConn: s.Conn.(*net.TCPConn)}, b.hello.session)
+	if err != nil {
+		return nil, err
 	}
 	theirs, err := readHello(conn)
 	if err != nil {
-		return opened{}, err
+		return nil, err
 	}
 	mine := b.hello
-	if err := mine.check(&theirs); err != nil {
-		return opened{}, err
+	if err := errors.Join(mine.check(&theirs), peer.Check(theirs.from)); err != nil {
+		return nil, err
 	}
 	if theirs.from < mine.from || !b.claim(&theirs) {
-		return opened{}, fmt.Errorf("rank %d has lane %d already: %w", theirs.from, theirs.lane, transport.ErrDuplicateRank)
+		return nil, fmt.Errorf("rank %d has lane %d already: %w", theirs.from, theirs.lane, transport.ErrDuplicateRank)
 	}
 	mine.lane, mine.to = theirs.lane, theirs.from
-	if err := writeHello(conn, &mine); err != nil {
-		b.disclaim(&theirs)
-		return opened{}, err
+	if err = s.Known(); err == nil {
+		err = writeHello(conn, &mine)
 	}
-	return opened{peer: theirs.from, lane: theirs.lane, conn: conn}, conn.SetDeadline(time.Time{})
+	if err != nil {
+		b.disclaim(&theirs)
+		return nil, err
+	}
+	return func() { b.deliver(opened{peer: theirs.from, lane: theirs.lane, conn: conn}) }, nil
+}
+
+func (b *builder) drop(conn net.Conn, err error) {
+	b.t.cfg.Log.Info("stranger dropped", "rank", b.t.cfg.Rank, "from", conn.RemoteAddr(), "err", err)
 }
 
 // claim reserves the lane for this connection.

@@ -14,14 +14,25 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
-// halfMesh builds the mesh of two ranks without a rendezvous, so that a test can reach its listener between.
-func halfMesh(t *testing.T, ctx context.Context, rank int, listen net.Listener, addrs []string) (*Transport, error) {
-	tr := newTransport(Config{Rank: transport.Rank(rank), Size: 2}.WithDefaults())
-	err := tr.buildMesh(ctx, listen, addrs, hello{size: 2, from: transport.Rank(rank)})
+// halfMesh builds the mesh of two ranks without a rendezvous, so that a test can reach its listener between. claimed is
+// the rank that it says to be; what it can prove is that of c.
+func halfMesh(t *testing.T, ctx context.Context, c Config, claimed int, listen net.Listener, addrs []string) (*Transport, error) {
+	guard, err := secure.NewGuard(c.Security, "", c.Rank, nil)
+	require.NoError(t, err)
+	c.Rank, c.Size = transport.Rank(claimed), 2
+	tr := newTransport(c.WithDefaults())
+	err = tr.buildMesh(ctx, guard, listen, addrs, hello{size: 2, from: transport.Rank(claimed)})
 	t.Cleanup(func() { _ = tr.Close() })
 	return tr, err
+}
+
+func listenAnywhere(t *testing.T) net.Listener {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	return l
 }
 
 func TestStrangersAtTheMeshAreDropped(t *testing.T) {
@@ -33,7 +44,7 @@ func TestStrangersAtTheMeshAreDropped(t *testing.T) {
 	wrong := make([]byte, helloBytes)
 	(&hello{lane: laneData, size: 3, from: 1}).put(wrong)
 	var open []net.Conn
-	for range maxStrangers / 2 {
+	for range secure.MaxStrangers / 2 {
 		for _, first := range [][]byte{[]byte("GET / HTTP/1.1\r\n\r\n"), {0x16, 3, 1}, random, wrong, nil} {
 			c, err := net.Dial("tcp", addr)
 			require.NoError(t, err)
@@ -44,10 +55,10 @@ func TestStrangersAtTheMeshAreDropped(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	var ends [2]*Transport
-	wg.Go(func() { ends[0], err = halfMesh(t, t.Context(), 0, l, nil) })
+	wg.Go(func() { ends[0], err = halfMesh(t, t.Context(), Config{}, 0, l, nil) })
 	other, err1 := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err1)
-	ends[1], err1 = halfMesh(t, t.Context(), 1, other, []string{addr})
+	ends[1], err1 = halfMesh(t, t.Context(), Config{}, 1, other, []string{addr})
 	wg.Wait()
 	require.NoError(t, err)
 	require.NoError(t, err1)
@@ -99,7 +110,7 @@ func TestMissingPeerIsNamed(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err = halfMesh(t, ctx, 0, l, nil)
+	_, err = halfMesh(t, ctx, Config{}, 0, l, nil)
 	require.ErrorIs(t, err, transport.ErrTimeout)
 	require.ErrorContains(t, err, "no connection with rank 1")
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
+	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
 // Config says who this rank is and within which limits it works. The zero value is a job of one rank.
@@ -28,7 +29,10 @@ type Config struct {
 	Epoch uint32
 	// Settings are what all ranks must agree on, as name and value. A rank that differs is refused by name.
 	Settings map[string]string
-	// Insecure permits addresses other than loopback. What travels is neither encrypted nor authenticated.
+	// Security says how ranks know each other: by TLS, which encrypts too, or by a shared secret. It permits addresses
+	// other than loopback. All ranks must agree.
+	Security secure.Config
+	// Insecure permits addresses other than loopback without any security.
 	Insecure bool
 
 	// JoinTimeout bounds rendezvous and the building of the mesh. Default 60 s.
@@ -103,6 +107,9 @@ func (c Config) Validate() error {
 	}
 	faults = append(faults, d.faultyLimits()...)
 	if err := rendezvous.CheckTerms(d.Job, d.Settings); err != nil {
+		faults = append(faults, err)
+	}
+	if err := d.Security.Validate(); err != nil {
 		faults = append(faults, err)
 	}
 	return errors.Join(faults...)

@@ -9,17 +9,22 @@ import (
 
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
+	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
 // Join meets the other ranks at cfg.Addr, connects to every one of them and returns this rank's end of the
 // mesh. It ends at the latest when ctx does or cfg.JoinTimeout passes; its errors are those of
 // [rendezvous.Meet] and *transport.Error with the operation "join".
-func Join(ctx context.Context, cfg Config) (*Transport, error) {
+func Join(ctx context.Context, cfg Config) (*Transport, error) { return JoinNear(ctx, cfg, nil) }
+
+// JoinNear is Join for ranks some of which are reached by near instead, which may be nil.
+func JoinNear(ctx context.Context, cfg Config, near Near) (*Transport, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	cfg = cfg.WithDefaults()
 	t := newTransport(cfg)
+	t.near = near
 	if cfg.Size > 1 {
 		ctx, cancel := context.WithTimeout(ctx, cfg.JoinTimeout)
 		defer cancel()
@@ -28,12 +33,17 @@ func Join(ctx context.Context, cfg Config) (*Transport, error) {
 			return nil, err
 		}
 	}
+	t.cfg.Security = secure.Config{} // no secret is kept longer than it serves
 	t.Start()
 	return t, nil
 }
 
 // connect listens, learns where the others listen, and builds the mesh.
 func (t *Transport) connect(ctx context.Context) error {
+	guard, err := secure.NewGuard(t.cfg.Security, t.cfg.Job, t.cfg.Rank, t.cfg.Log)
+	if err != nil {
+		return t.joinError(err)
+	}
 	listen, err := t.listen()
 	if err != nil {
 		return err
@@ -42,13 +52,13 @@ func (t *Transport) connect(ctx context.Context) error {
 	settings := t.terms()
 	table, err := rendezvous.Meet(ctx, rendezvous.Config{
 		Rank: t.cfg.Rank, Size: t.cfg.Size, Addr: t.cfg.Addr, Job: t.cfg.Job,
-		Listen: listen.Addr().String(), Settings: settings,
-		Timeout: t.cfg.JoinTimeout, Insecure: t.cfg.Insecure, Log: t.cfg.Log,
+		Listen: t.publish(listen.Addr().String()), Settings: settings,
+		Timeout: t.cfg.JoinTimeout, Security: t.cfg.Security, Insecure: t.cfg.Insecure, Log: t.cfg.Log,
 	})
 	if err != nil {
 		return err
 	}
-	return t.buildMesh(ctx, listen, table.Addrs, hello{
+	return t.buildMesh(ctx, guard, listen, table.Addrs, hello{
 		size: uint32(t.cfg.Size), from: t.cfg.Rank, epoch: t.cfg.Epoch,
 		session: table.Session, terms: rendezvous.Digest(t.cfg.Job, settings),
 	})
@@ -76,7 +86,7 @@ func (t *Transport) listen() (net.Listener, error) {
 		}
 	}
 	addr := net.JoinHostPort(host, "0")
-	if err := rendezvous.CheckBind(addr, t.cfg.Insecure); err != nil {
+	if err := rendezvous.CheckBind(addr, t.cfg.Insecure || t.cfg.Security.Enabled()); err != nil {
 		return nil, t.joinError(err)
 	}
 	l, err := net.Listen("tcp", addr)

@@ -9,7 +9,8 @@ import (
 // methods may be called from any number of goroutines at once.
 type Transport struct {
 	*mesh.Mesh
-	cfg Config
+	cfg  Config
+	near Near // for the time of joining
 }
 
 var (
@@ -22,7 +23,7 @@ var (
 // newTransport returns a transport without lanes; cfg has its defaults.
 func newTransport(cfg Config) *Transport {
 	return &Transport{cfg: cfg, Mesh: mesh.New(mesh.Config{
-		Capabilities: transport.Capabilities{Name: "tcp", SurvivesPeerLoss: true, Network: true},
+		Capabilities: transport.Capabilities{Name: "tcp", SurvivesPeerLoss: true, Encrypted: cfg.Security.Encrypted(), Network: true},
 		Rank:         cfg.Rank, Size: cfg.Size, Epoch: cfg.Epoch,
 		OpTimeout: cfg.OpTimeout, Heartbeat: cfg.Heartbeat, DeadAfter: cfg.DeadAfter, CloseTimeout: cfg.CloseTimeout,
 		MaxMessageBytes: cfg.MaxMessageBytes, MaxUnexpectedBytes: cfg.MaxUnexpectedBytes, Log: cfg.Log,
