@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/hybrid"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
+	"github.com/switchyard-moe/switchyard/transport/secure"
 	"github.com/switchyard-moe/switchyard/transport/tcp"
 )
 
@@ -29,8 +31,12 @@ type JoinConfig struct {
 	Host string
 	// Settings are what all ranks must agree on, as name and value: a rank that differs fails the job by name.
 	Settings map[string]string
-	// Insecure permits addresses other than loopback, although nothing is encrypted or authenticated.
+	// Security says how ranks know each other: by TLS, which encrypts too, or by a shared secret. All ranks must agree.
+	Security secure.Config
+	// Insecure permits addresses other than loopback without any security.
 	Insecure bool
+	// NoSharedMemory has ranks of one machine speak over TCP instead.
+	NoSharedMemory bool
 	// Timeout bounds the meeting of the ranks; 0 means 60 s.
 	Timeout time.Duration
 	// OpTimeout bounds every later operation on the transport; 0 means 30 s.
@@ -76,8 +82,15 @@ func (c JoinConfig) connect(ctx context.Context, who rendezvous.Place) (transpor
 	if who.Size == 1 {
 		return inproc.New(1)[0], nil
 	}
-	return tcp.Join(ctx, tcp.Config{
-		Rank: who.Rank, Size: who.Size, Addr: who.Addr, Job: who.Job, Host: c.Host, Settings: c.Settings,
-		Insecure: c.Insecure, JoinTimeout: c.Timeout, OpTimeout: c.OpTimeout, Log: c.Log,
+	t, err := hybrid.Join(ctx, hybrid.Config{
+		Config: tcp.Config{
+			Rank: who.Rank, Size: who.Size, Addr: who.Addr, Job: who.Job, Host: c.Host, Settings: c.Settings,
+			Security: c.Security, Insecure: c.Insecure, JoinTimeout: c.Timeout, OpTimeout: c.OpTimeout, Log: c.Log,
+		},
+		NoSharedMemory: c.NoSharedMemory,
 	})
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
 }

@@ -2,7 +2,8 @@
 // layer, learns a text across ranks.
 //
 //	go run ./examples/train                             # four ranks as goroutines
-//	go run ./examples/train -transport tcp              # four processes
+//	go run ./examples/train -transport hybrid           # four processes that share memory
+//	go run ./examples/train -transport tcp              # four processes over TCP
 //	go run ./examples/launch -n 4 -- go run ./examples/train
 //
 // The parameters that it ends with have the same bits on any number of ranks and over any transport.

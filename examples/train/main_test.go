@@ -47,7 +47,7 @@ func TestBadFlagsAreReportedAtOnce(t *testing.T) {
 	for _, want := range []string{
 		"-ranks 0: must be an integer from 1 to 1024",
 		"-steps many: must be an integer from 1",
-		"-transport pigeon: must be one of inproc, tcp",
+		"-transport pigeon: must be one of inproc, hybrid, tcp",
 		"-lr NaN: must be a number from",
 	} {
 		require.Contains(t, stderr.String(), want)

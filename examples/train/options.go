@@ -12,6 +12,7 @@ import (
 // The names of -transport and -progress.
 const (
 	inprocTransport = "inproc"
+	hybridTransport = "hybrid"
 	tcpTransport    = "tcp"
 
 	progressAuto  = "auto"
@@ -89,7 +90,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 func (o *options) declare(f *flagSet) {
 	const large = 1 << 20
 	integer(f, &o.ranks, "ranks", 4, 1, launch.MaxRanks, "number of ranks")
-	choice(f, &o.transport, "transport", "how ranks talk", inprocTransport, tcpTransport)
+	choice(f, &o.transport, "transport", "how ranks talk; hybrid is shared memory within a machine and tcp between", inprocTransport, hybridTransport, tcpTransport)
 	f.BoolVar(&o.insecure, "insecure", false, "let ranks of several machines talk, although nothing is encrypted or authenticated")
 
 	integer(f, &o.steps, "steps", 400, 1, large, "optimiser steps")

@@ -49,7 +49,9 @@ const alone = "alone"
 
 // runLaunched runs the one rank that a launcher started this process as.
 func runLaunched(ctx context.Context, o options, s screen) error {
-	world, err := switchyard.Join(ctx, switchyard.JoinConfig{Settings: o.settings, Insecure: o.insecure})
+	world, err := switchyard.Join(ctx, switchyard.JoinConfig{
+		Settings: o.settings, Insecure: o.insecure, NoSharedMemory: o.transport == tcpTransport,
+	})
 	if err != nil {
 		return err
 	}

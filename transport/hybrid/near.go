@@ -1,0 +1,112 @@
+package hybrid
+
+import (
+	"context"
+	"crypto/rand"
+	"strings"
+	"sync"
+
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/tcp"
+)
+
+// processName is a random name of this process, drawn once.
+var processName = sync.OnceValue(func() string { return rand.Text()[:16] })
+
+// sharer is the memory that a rank shares with its host; the empty one shares none.
+type sharer interface {
+	// host names what a peer must have in common, or is "" where nothing is shared.
+	host() string
+	// door is where peers come to.
+	door() string
+	// open begins to open lanes to peers, given by their doors.
+	open(ctx context.Context, m tcp.Meeting, peers map[transport.Rank]string, lanes chan<- tcp.NearLane)
+	// wait returns when the context of open has ended and nothing is under way.
+	wait()
+	alloc(n int) []byte
+	free(b []byte) bool
+	close()
+}
+
+// near finds out who is near, and opens the ways. It implements tcp.Near.
+type near struct {
+	rank    transport.Rank
+	process string
+	shared  sharer
+	ways    []Way
+	wg      sync.WaitGroup
+	met     []string // the meetings in this process that this rank has come to
+}
+
+func newNear(cfg *Config, shared sharer) *near {
+	n := &near{rank: cfg.Rank, process: cfg.process, shared: shared, ways: make([]Way, cfg.Size)}
+	if n.process == "" {
+		n.process = processName()
+	}
+	for r := range n.ways {
+		n.ways[r] = Network
+	}
+	n.ways[cfg.Rank] = InProcess
+	return n
+}
+
+// notice is what ranks know of each other: process, host, door.
+type notice struct{ process, host, door string }
+
+func (n *near) Notice() string {
+	return strings.Join([]string{n.process, n.shared.host(), n.shared.door()}, ",")
+}
+
+// parseNotice reads what a peer has published. Whatever is wrong with it makes the peer no neighbour.
+func parseNotice(s string) (notice, bool) {
+	f := strings.Split(s, ",")
+	if len(f) != 3 || f[0] == "" {
+		return notice{}, false
+	}
+	return notice{f[0], f[1], f[2]}, true
+}
+
+// wayTo is the fastest way between two ranks; it is the same from both sides.
+func wayTo(mine, theirs notice) Way {
+	switch {
+	case mine.process == theirs.process:
+		return InProcess
+	case mine.host != "" && mine.host == theirs.host:
+		return SharedMemory
+	}
+	return Network
+}
+
+func (n *near) Open(ctx context.Context, m tcp.Meeting, notices []string) ([]transport.Rank, <-chan tcp.NearLane) {
+	lanes := make(chan tcp.NearLane)
+	mine, _ := parseNotice(n.Notice())
+	doors := make(map[transport.Rank]string)
+	var peers, inside []transport.Rank
+	for i, s := range notices {
+		r := transport.Rank(i)
+		theirs, ok := parseNotice(s)
+		if r == n.rank || !ok {
+			continue
+		}
+		n.ways[r] = wayTo(mine, theirs)
+		switch n.ways[r] {
+		case InProcess:
+			inside = append(inside, r)
+		case SharedMemory:
+			doors[r] = theirs.door
+		default:
+			continue
+		}
+		peers = append(peers, r)
+	}
+	if len(doors) > 0 {
+		n.shared.open(ctx, m, doors, lanes)
+	}
+	n.wg.Go(func() { n.meetInside(ctx, m, inside, lanes) })
+	return peers, lanes
+}
+
+func (n *near) Wait() {
+	n.shared.wait()
+	n.wg.Wait()
+}

@@ -1,0 +1,132 @@
+//go:build unix
+
+package hybrid
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/tcp"
+)
+
+const (
+	childRank = "SWITCHYARD_TEST_RANK"
+	childAddr = "SWITCHYARD_TEST_ADDR"
+	childEnd  = "SWITCHYARD_TEST_END"
+	childSize = 4
+)
+
+// TestChild is not a test of its own: it is what the other tests of this file start as processes. It exchanges
+// messages until that fails, and reports whom the error names.
+func TestChild(t *testing.T) {
+	rank, err := strconv.Atoi(os.Getenv(childRank))
+	if err != nil {
+		t.Skip("only as a child process")
+	}
+	tr, err := Join(context.Background(), Config{Config: tcp.Config{
+		Rank: transport.Rank(rank), Size: childSize, Addr: os.Getenv(childAddr), Job: "child",
+		Heartbeat: 50 * time.Millisecond, DeadAfter: 500 * time.Millisecond},
+	})
+	require.NoError(t, err)
+	var sends, recvs []transport.Message
+	for p := range childSize {
+		if p != rank {
+			sends = append(sends, transport.Message{Peer: transport.Rank(p), Bufs: [][]byte{make([]byte, 200<<10)}})
+			recvs = append(recvs, transport.Message{Peer: transport.Rank(p), Bufs: [][]byte{make([]byte, 200<<10)}})
+		}
+	}
+	for round := 0; err == nil; round++ {
+		if round == 20 {
+			fmt.Println("ready")
+		}
+		err = tr.Exchange(context.Background(), sends, recvs)
+	}
+	fmt.Printf("culprit %d %v\n", transport.CulpritOf(err), err)
+	if os.Getenv(childEnd) == "exit" {
+		os.Exit(0) // as a program that dies of the error and never closes
+	}
+	require.NoError(t, tr.Close())
+}
+
+// child is one rank as a process.
+type child struct {
+	cmd   *exec.Cmd
+	lines *bufio.Scanner
+}
+
+func startChildren(t *testing.T, end string) []*child {
+	addr := freeAddr(t)
+	children := make([]*child, childSize)
+	for r := range children {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestChild$")
+		cmd.Env = append(os.Environ(), childAddr+"="+addr, childRank+"="+strconv.Itoa(r), childEnd+"="+end)
+		out, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		children[r] = &child{cmd, bufio.NewScanner(out)}
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			_, _ = io.Copy(io.Discard, out)
+			_ = cmd.Wait()
+		})
+	}
+	for _, c := range children {
+		require.Equal(t, "ready", c.line("ready"))
+	}
+	return children
+}
+
+// line returns the child's next line that begins with prefix, or "".
+func (c *child) line(prefix string) string {
+	for c.lines.Scan() {
+		if strings.HasPrefix(c.lines.Text(), prefix) {
+			return c.lines.Text()
+		}
+	}
+	return ""
+}
+
+// requireNamed demands that every other rank names the victim within limit of now.
+func requireNamed(t *testing.T, children []*child, victim int, limit time.Duration) {
+	start := time.Now()
+	want := fmt.Sprintf("culprit %d ", victim)
+	for r, c := range children {
+		if r != victim {
+			require.Contains(t, c.line("culprit"), want, "rank %d", r)
+			require.Less(t, time.Since(start), limit, "rank %d", r)
+		}
+	}
+}
+
+func TestKilledProcessIsNamedByAllOthers(t *testing.T) {
+	for _, end := range []string{"exit", "close"} {
+		for victim := range childSize {
+			t.Run(fmt.Sprintf("victim=%d,others=%s", victim, end), func(t *testing.T) {
+				children := startChildren(t, end)
+				require.NoError(t, children[victim].cmd.Process.Kill())
+				requireNamed(t, children, victim, time.Second)
+			})
+		}
+	}
+}
+
+func TestStoppedProcessIsNamedByAllOthersAndLearnsItself(t *testing.T) {
+	const victim = 2
+	children := startChildren(t, "close")
+	require.NoError(t, children[victim].cmd.Process.Signal(syscall.SIGSTOP))
+	requireNamed(t, children, victim, 2*time.Second)
+	require.NoError(t, children[victim].cmd.Process.Signal(syscall.SIGCONT))
+	require.Contains(t, children[victim].line("culprit"), "culprit")
+}
