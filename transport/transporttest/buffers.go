@@ -15,6 +15,8 @@ var bufferClaims = []claim{
 	{"ShortMessage", "Recv returns the message's length, which may be less than the room given", 2, testShortMessage},
 	{"NothingBeyond", "a receive writes nothing beyond the length of its buffers", 2, testNothingBeyond},
 	{"ReuseAfterSend", "the sender may overwrite its buffers as soon as Send returns", 2, testReuseAfterSend},
+	{"ReuseAfterRecv", "the receiver may overwrite its list of buffers as soon as Recv returns", 2, testReuseAfterRecv},
+	{"EmptyAmongOthers", "an empty message has its place in the order like any other", 2, testEmptyAmongOthers},
 	{"SendChangesNothing", "Send does not change its buffers", 2, testSendChangesNothing},
 }
 
@@ -152,4 +154,52 @@ func testSendChangesNothing(j *job) {
 			return same(body, payload(uint64(n), n))
 		})
 	}
+}
+
+// testReuseAfterRecv would see a late write into the buffers of an earlier receive, or, in the race detector, a late
+// look at its list.
+func testReuseAfterRecv(j *job) {
+	const rounds = 60
+	size := func(i int) int { return 1 << (i % 18) }
+	var sends []part
+	for i := range rounds {
+		sends = append(sends, j.send(0, 1, 3, payload(uint64(i), size(i))))
+	}
+	j.together(inOrder(sends...), func(ctx context.Context) error {
+		bufs, rooms := make([][]byte, 2), make([][]byte, rounds)
+		for i := range rooms {
+			rooms[i] = make([]byte, size(i))
+			bufs[0], bufs[1] = rooms[i][:size(i)/3], rooms[i][size(i)/3:]
+			if _, err := j.ranks[1].Recv(ctx, 0, 3, bufs...); err != nil {
+				return err
+			}
+			clear(bufs)
+		}
+		for i, room := range rooms {
+			if err := same(room, payload(uint64(i), size(i))); err != nil {
+				return fmt.Errorf("message %d: %w", i, err)
+			}
+		}
+		return nil
+	})
+}
+
+func testEmptyAmongOthers(j *job) {
+	var sends, recvs []part
+	for i, n := range []int{0, 10, 0, 0, 1 << 20, 0, 1} {
+		body := payload(uint64(i), n)
+		for to := range 2 {
+			sends = append(sends, j.send(0, to, 3, body))
+		}
+		recvs = append(recvs, j.recv(1, 0, 3, body), j.recv(0, 0, 3, body))
+	}
+	var mine, theirs []part
+	for i := range recvs {
+		if i%2 == 0 {
+			theirs = append(theirs, recvs[i])
+		} else {
+			mine = append(mine, recvs[i])
+		}
+	}
+	j.together(inOrder(sends...), inOrder(theirs...), inOrder(mine...))
 }

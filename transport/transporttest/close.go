@@ -14,9 +14,11 @@ var closeClaims = []claim{
 	{"Idempotent", "Close may be called again and at once by several goroutines", 2, testCloseIdempotent},
 	{"WakesPending", "Close wakes every pending call with ErrClosed", 3, testCloseWakes},
 	{"LaterCalls", "every call after Close returns ErrClosed, which is net.ErrClosed", 2, testCallsAfterClose},
+	{"DuringTraffic", "Close in the middle of traffic ends every call, at every rank", 3, testCloseDuringTraffic},
 	{"SentBeforeIsDelivered", "messages whose Send had returned before Close are still delivered", 2, testDelivered},
 	{"SentBeforeIsKept", "a message whose Send had returned before Close can be received after it", 2, testKept},
 	{"RecvFromClosed", "a rank that waits for a closed one gets ErrPeerClosed, which names it", 2, testRecvFromClosed},
+	{"ExchangeWithClosed", "an exchange that waits for a closed rank gets ErrPeerClosed, which names it", 2, testExchangeWithClosed},
 	{"SendToClosed", "a rank that goes on sending to a closed one gets ErrPeerClosed, which names it", 2, testSendToClosed},
 }
 
@@ -128,4 +130,50 @@ func testSendToClosed(j *job) {
 			return ctx.Err()
 		},
 		func(context.Context) error { return j.ranks[1].Close() })
+}
+
+func testExchangeWithClosed(j *job) {
+	j.together(
+		func(ctx context.Context) error {
+			recvs := []transport.Message{message(0, 2, make([]byte, 10)), message(1, 1, make([]byte, 10))}
+			sends := []transport.Message{message(0, 2, payload(1, 10))}
+			return isFault(transport.Exchange(ctx, j.ranks[0], sends, recvs), transport.ErrPeerClosed, 1)
+		},
+		func(context.Context) error { return j.ranks[1].Close() })
+}
+
+// testCloseDuringTraffic has rank 0 leave while all exchange. Its own calls end with ErrClosed, those of the others with
+// ErrPeerClosed that names it: theirs can only be held up by it.
+func testCloseDuringTraffic(j *job) {
+	under := make(chan struct{}, 1)
+	traffic := func(t transport.Transport, tag transport.Tag) part {
+		want := transport.ErrPeerClosed
+		if t.Rank() == 0 {
+			want = transport.ErrClosed
+		}
+		return func(ctx context.Context) error {
+			for round := 0; ; round++ {
+				if err := swap(ctx, t, tag, 20_000); err != nil {
+					return isFault(err, want, 0)
+				}
+				if round == 3 {
+					select {
+					case under <- struct{}{}:
+					default:
+					}
+				}
+			}
+		}
+	}
+	parts := []part{func(ctx context.Context) error {
+		select {
+		case <-under:
+		case <-ctx.Done():
+		}
+		return j.ranks[0].Close()
+	}}
+	for _, t := range j.ranks {
+		parts = append(parts, traffic(t, 1), traffic(t, 2))
+	}
+	j.together(parts...)
 }

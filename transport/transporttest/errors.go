@@ -11,6 +11,7 @@ import (
 
 var errorClaims = []claim{
 	{"Truncated", "a message longer than the room given is ErrTruncated and names its sender", 2, testTruncated},
+	{"TruncatedExchange", "so it is in an exchange", 2, testTruncatedExchange},
 	{"Broken", "every pending and later call of a broken transport, on any peer, returns the same error", 3, testBroken},
 	{"Culprit", "a rank whose transport breaks tells its peers why: all of them name the same culprit", 3, testCulprit},
 	{"RankOutOfRange", "a rank outside [0, Size) panics", 2, testRankOutOfRange},
@@ -46,6 +47,7 @@ func testBroken(j *job) {
 			"pending receive": pending,
 			"receive":         recv,
 			"send":            j.ranks[0].Send(ctx, 2, 9, nil),
+			"send to itself":  j.ranks[0].Send(ctx, 0, 9, nil),
 			"exchange":        transport.Exchange(ctx, j.ranks[0], []transport.Message{message(2, 9)}, nil),
 		}
 		for call, err := range later {
@@ -71,6 +73,28 @@ func testRankOutOfRange(j *job) {
 	for _, peer := range []transport.Rank{-1, 2, 1 << 30} {
 		require.Panics(j, func() { _ = j.ranks[0].Send(ctx, peer, 1) }, "Send to rank %d", peer)
 		require.Panics(j, func() { _, _ = j.ranks[0].Recv(ctx, peer, 1) }, "Recv from rank %d", peer)
+		if _, ok := j.ranks[0].(transport.Exchanger); !ok {
+			continue // goroutines call Send and Recv then, and nobody could recover their panic
+		}
+		wrong := []transport.Message{message(0, 1), message(int(peer), 1)}
+		require.Panics(j, func() { _ = transport.Exchange(ctx, j.ranks[0], wrong, nil) }, "Exchange to rank %d", peer)
+		require.Panics(j, func() { _ = transport.Exchange(ctx, j.ranks[0], nil, wrong) }, "Exchange from rank %d", peer)
 	}
 	j.together(j.works(0, 1))
+}
+
+func testTruncatedExchange(j *job) {
+	var err error
+	j.together(func(ctx context.Context) error {
+		_ = all(
+			// The sender may or may not hear of it.
+			func(ctx context.Context) error { return j.ranks[1].Send(ctx, 0, 3, make([]byte, 100)) },
+			func(ctx context.Context) error {
+				recvs := []transport.Message{message(1, 3, make([]byte, 50), make([]byte, 49)), message(1, 4, make([]byte, 9))}
+				err = transport.Exchange(ctx, j.ranks[0], nil, recvs)
+				return nil
+			},
+		)(ctx)
+		return isFault(err, transport.ErrTruncated, 1)
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -12,6 +13,8 @@ var timeClaims = []claim{
 	{"RecvDeadline", "a receive ends when the deadline of its ctx passes, and names the rank it waited for", 2, testRecvDeadline},
 	{"RecvCancel", "a cancelled receive leaves the transport as it was", 2, testRecvCancel},
 	{"SendDeadline", "a send that nobody receives ends when the deadline of its ctx passes", 2, testSendDeadline},
+	{"SendCancel", "a send that nobody receives ends when its ctx is cancelled", 2, testSendCancel},
+	{"CancelledAndCalledAgain", "what cancelled calls waited for is received whole and in order by later ones", 2, testCancelAndAgain},
 	{"EndedContext", "a call whose ctx has ended before it does nothing and leaves the transport as it was", 2, testEndedContext},
 	{"OwnershipAfterCancel", "after a cancelled receive its buffers are the caller's, and the message is the next one's", 2, testOwnership},
 }
@@ -69,9 +72,11 @@ func testEndedContext(j *job) {
 		return errors.Join(
 			isFault(t.Send(ctx, 1, 4711, body), context.Canceled, 1),
 			isFault(err, context.Canceled, 1),
-			isFault(transport.Exchange(ctx, t, []transport.Message{message(1, 4711, body)}, nil), context.Canceled, 1))
+			isFault(transport.Exchange(ctx, t, []transport.Message{message(1, 4711, body)}, nil), context.Canceled, 1),
+			isFault(transport.Exchange(ctx, t, nil, []transport.Message{message(1, 4711, body)}), context.Canceled, 1),
+			isFault(t.Send(ctx, 0, 4711, body), context.Canceled, 0))
 	})
-	j.together(j.works(0, 1))
+	j.together(j.works(0, 1), inOrder(j.send(0, 0, 4711, body), j.recv(0, 0, 4711, body)))
 }
 
 // testOwnership lets a cancellation race with the message in each round. Whichever wins, the message is received
@@ -127,4 +132,62 @@ func (j *job) raceCancel(parent context.Context, want []byte, errStop error) err
 		return same(room, make([]byte, len(room)))
 	}
 	return err
+}
+
+func testSendCancel(j *job) {
+	const limit = 1 << 10 // as in testSendDeadline
+	j.together(func(parent context.Context) error {
+		ctx, cancel := context.WithCancel(parent)
+		timer := time.AfterFunc(5*soon, cancel)
+		defer timer.Stop()
+		for range limit {
+			if err := j.ranks[0].Send(ctx, 1, 3, make([]byte, 1<<20)); err != nil {
+				// Whoever cancels half a message may be the one to blame.
+				return errors.Join(isFault(err, context.Canceled, transport.CulpritOf(err)), inPair(err))
+			}
+		}
+		return fmt.Errorf("%d MiB have been sent that nobody asked for", limit)
+	})
+}
+
+func inPair(err error) error {
+	if r := transport.CulpritOf(err); r != 0 && r != 1 {
+		return fmt.Errorf("%q blames rank %d, which has no part in it", err, r)
+	}
+	return nil
+}
+
+// testCancelAndAgain cancels receives and exchanges before anything has been sent, so that no byte has moved, and then
+// receives what comes.
+func testCancelAndAgain(j *job) {
+	const rounds = 5
+	t := j.ranks[0]
+	cancelled := func(parent context.Context, call func(ctx context.Context) error) error {
+		ctx, cancel := context.WithTimeout(parent, soon/10)
+		defer cancel()
+		return isFault(call(ctx), context.DeadlineExceeded, 1)
+	}
+	j.together(func(ctx context.Context) error {
+		for range rounds {
+			room := [][]byte{make([]byte, 4000), make([]byte, 4000), make([]byte, 4000)}
+			recvs := []transport.Message{message(1, 3, room[0]), message(1, 3, room[1]), message(1, 4, room[2])}
+			err := errors.Join(
+				cancelled(ctx, func(ctx context.Context) error { _, err := t.Recv(ctx, 1, 3, room[0]); return err }),
+				cancelled(ctx, func(ctx context.Context) error { return transport.Exchange(ctx, t, nil, recvs) }))
+			for _, b := range room {
+				clear(b)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	var sends, recvs []part
+	for i := range rounds {
+		body := payload(uint64(i), 1000*i)
+		sends = append(sends, j.send(1, 0, 3, body), j.send(1, 0, 4, body))
+		recvs = append(recvs, j.recv(0, 1, 3, body), j.recv(0, 1, 4, body))
+	}
+	j.together(inOrder(sends...), inOrder(recvs...))
 }

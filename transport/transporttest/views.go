@@ -15,6 +15,8 @@ var viewClaims = []claim{
 	{"Numbering", "rank i of a view is members[i]", 4, testViewNumbering},
 	{"Groups", "groups of ranks that share no member may use the same channel", 4, testViewGroups},
 	{"WorldRanks", "the errors of a view name ranks of the world", 4, testViewErrors},
+	{"AllTags", "every value of 48 bits is a tag of every channel", 2, testViewTags},
+	{"Powers", "a view has the capabilities and the counter of the world", 3, testViewPowers},
 	{"Close", "closing a view does nothing", 2, testViewClose},
 	{"Refusals", "a view of a view, channel 0, a stranger's view and a wrong list are refused", 3, testViewRefusals},
 }
@@ -114,4 +116,32 @@ func testViewRefusals(j *job) {
 	refused(j.ranks[0], 1, 0, 3)
 	refused(j.ranks[0], 1, 0, -1)
 	refused(j.view(1, 0, 1).ranks[0], 2, 0, 1)
+}
+
+func testViewTags(j *job) {
+	var parts []part
+	for i, channel := range []uint16{1, 1<<16 - 1} {
+		v := j.view(channel, 0, 1)
+		for k, tag := range []transport.Tag{0, 1 << 31, 1<<transport.TagBits - 1} {
+			body := payload(uint64(10*i+k), 100)
+			parts = append(parts, v.send(0, 1, tag, body), v.recv(1, 0, tag, body))
+		}
+	}
+	j.together(parts...)
+}
+
+func testViewPowers(j *job) {
+	v := j.view(3, 2, 0)
+	require.Equal(j, transport.CapabilitiesOf(j.ranks[2]), transport.CapabilitiesOf(v.ranks[0]))
+	world, ok := j.ranks[2].(transport.Counter)
+	if !ok {
+		j.Skip("it does not count")
+	}
+	view, ok := v.ranks[0].(transport.Counter)
+	require.True(j, ok, "a view counts what its world counts")
+	before := world.WireBytes()
+	body := payload(1, 1234)
+	j.together(v.send(0, 1, 1, body), v.recv(1, 0, 1, body))
+	require.EqualValues(j, len(body), world.WireBytes()-before)
+	require.Equal(j, world.WireBytes(), view.WireBytes())
 }

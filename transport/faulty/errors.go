@@ -1,0 +1,116 @@
+package faulty
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/switchyard-moe/switchyard/internal/courier"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// refused tells why an operation cannot begin. Whether the transport below still works is asked of itself, since a
+// fault may keep the operation from it.
+func (t *Transport) refused(ctx context.Context, o *Op) error {
+	if err := t.unusable(o); err != nil {
+		return err
+	}
+	if len(t.cfg.Rules) == 0 {
+		return nil
+	}
+	if err := t.mail.Check(int(o.Peer), uint64(o.Tag)); err != nil {
+		return t.failed(ctx, err, o)
+	}
+	return t.failed(ctx, ctx.Err(), o)
+}
+
+// unusable returns what every operation returns, or nil.
+func (t *Transport) unusable(o *Op) error {
+	select {
+	case <-t.closing:
+		return &transport.Error{Rank: o.Rank, Op: o.Dir.String(), Err: transport.ErrClosed}
+	default:
+	}
+	select {
+	case <-t.broken:
+		return &transport.Error{Rank: t.fault.Rank, Op: o.Dir.String(), Seq: t.fault.Seq, Err: t.fault.Err}
+	default:
+		return nil
+	}
+}
+
+// stall waits for until. ctx, Close and the failure of the transport end it with an error.
+func (t *Transport) stall(ctx context.Context, o *Op, until <-chan struct{}) error {
+	select {
+	case <-until:
+		return nil
+	case <-ctx.Done():
+		return t.failed(ctx, ctx.Err(), o)
+	case <-t.closing:
+	case <-t.broken:
+	}
+	return t.unusable(o)
+}
+
+// learn passes on an error of the transport below. Unless it is that of a context, the transport is broken, and those
+// who are held up must know.
+func (t *Transport) learn(ctx context.Context, err error, o *Op) error {
+	if err == nil {
+		return nil
+	}
+	if own := t.unusable(o); own != nil {
+		return own
+	}
+	var known *transport.Error
+	if ctx.Err() == nil && errors.As(err, &known) {
+		t.fail(known)
+	}
+	return err
+}
+
+// fail breaks this end. The first error counts.
+func (t *Transport) fail(err *transport.Error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.fault == nil {
+		t.fault = err
+		close(t.broken)
+		t.mail.Fail(err)
+	}
+}
+
+// failed is the operation's error for one of the courier's or a context's, or nil.
+func (t *Transport) failed(ctx context.Context, err error, o *Op) error {
+	var known *transport.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, courier.ErrClosed):
+		return &transport.Error{Rank: o.Rank, Op: o.Dir.String(), Err: transport.ErrClosed}
+	case errors.As(err, &known):
+		t.fail(known)
+		return &transport.Error{Rank: known.Rank, Op: o.Dir.String(), Seq: known.Seq, Err: known.Err}
+	}
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", err, cause)
+	}
+	return &transport.Error{Rank: o.Peer, Op: o.Dir.String(), Err: err}
+}
+
+// aborter is a transport that can end as if its process had died.
+type aborter interface{ Abort(cause error) }
+
+// crash ends the rank.
+func (t *Transport) crash(o *Op, cause error) error {
+	err := ErrInjected
+	if cause != nil {
+		err = fmt.Errorf("%w: %w", ErrInjected, cause)
+	}
+	t.fail(&transport.Error{Rank: o.Rank, Op: o.Dir.String(), Seq: o.N, Err: err})
+	if a, ok := t.below.(aborter); ok {
+		a.Abort(err)
+	} else {
+		_ = t.below.Close() // the crash is what is reported
+	}
+	return t.unusable(o)
+}

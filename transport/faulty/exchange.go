@@ -1,0 +1,109 @@
+package faulty
+
+import (
+	"context"
+	"sync"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// numbers counts operations.
+type numbers struct {
+	mu  sync.Mutex
+	all uint64
+	seq map[lane]uint64
+}
+
+// lane is what a sequence number counts along.
+type lane struct {
+	dir  Direction
+	peer transport.Rank
+	tag  transport.Tag
+}
+
+// number gives the next operation its numbers.
+func (t *Transport) number(dir Direction, peer transport.Rank, tag transport.Tag, bufs [][]byte) Op {
+	o := Op{Rank: t.Rank(), Dir: dir, Peer: peer, Tag: tag, Size: sizeOf(bufs)}
+	if len(t.cfg.Rules) == 0 {
+		return o
+	}
+	n := &t.numbers
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.seq == nil {
+		n.seq = make(map[lane]uint64)
+	}
+	l := lane{dir, peer, tag}
+	n.all++
+	n.seq[l]++
+	o.N, o.Seq = n.all, n.seq[l]
+	return o
+}
+
+// Exchange runs all sends and receives at once. Where there are rules, each message is an operation of its own. See
+// [transport.Exchange].
+func (t *Transport) Exchange(ctx context.Context, sends, recvs []transport.Message) error {
+	for _, list := range [2][]transport.Message{sends, recvs} {
+		for i := range list {
+			t.check("Exchange", list[i].Peer)
+		}
+	}
+	if len(t.cfg.Rules) > 0 {
+		return transport.Exchange(ctx, t.numbered(sends, recvs), sends, recvs)
+	}
+	o := Op{Rank: t.Rank(), Dir: Send}
+	if err := t.unusable(&o); err != nil {
+		return err
+	}
+	err := transport.Exchange(ctx, t.below, sends, recvs)
+	if err == nil {
+		for i := range sends {
+			if sends[i].Peer != o.Rank {
+				t.wire.Add(uint64(sizeOf(sends[i].Bufs)))
+			}
+		}
+	}
+	return t.learn(ctx, err, &o)
+}
+
+// numbered is the transport as one exchange sees it: its operations have their numbers already, since the goroutines
+// that run them come in any order. It is no Exchanger.
+type numbered struct {
+	t   *Transport
+	mu  sync.Mutex
+	ops map[lane][]Op
+}
+
+func (t *Transport) numbered(sends, recvs []transport.Message) *numbered {
+	x := &numbered{t: t, ops: make(map[lane][]Op)}
+	add := func(dir Direction, list []transport.Message) {
+		for _, m := range list {
+			l := lane{dir, m.Peer, m.Tag}
+			x.ops[l] = append(x.ops[l], t.number(dir, m.Peer, m.Tag, m.Bufs))
+		}
+	}
+	add(Recv, recvs)
+	add(Send, sends)
+	return x
+}
+
+// next returns the lane's operations in their order.
+func (x *numbered) next(l lane) Op {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	o := x.ops[l][0]
+	x.ops[l] = x.ops[l][1:]
+	return o
+}
+
+func (x *numbered) Rank() transport.Rank { return x.t.Rank() }
+func (x *numbered) Size() int            { return x.t.Size() }
+func (x *numbered) Close() error         { return x.t.Close() }
+
+func (x *numbered) Send(ctx context.Context, to transport.Rank, tag transport.Tag, bufs ...[]byte) error {
+	return x.t.send(ctx, x.next(lane{Send, to, tag}), bufs)
+}
+
+func (x *numbered) Recv(ctx context.Context, from transport.Rank, tag transport.Tag, bufs ...[]byte) (int, error) {
+	return x.t.recv(ctx, x.next(lane{Recv, from, tag}), bufs)
+}

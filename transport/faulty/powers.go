@@ -1,0 +1,27 @@
+package faulty
+
+import "github.com/switchyard-moe/switchyard/transport"
+
+// Capabilities are those of the transport below; the name says that it is faulty.
+func (t *Transport) Capabilities() transport.Capabilities {
+	c := transport.CapabilitiesOf(t.below)
+	c.Name = "faulty(" + c.Name + ")"
+	return c
+}
+
+// WireBytes is the number of payload bytes sent to other ranks, whether or not they arrive.
+func (t *Transport) WireBytes() uint64 { return t.wire.Load() }
+
+// Alloc returns memory of the transport below, or nil if it has none to give. See [transport.Allocator].
+func (t *Transport) Alloc(n int) []byte {
+	if a, ok := t.below.(transport.Allocator); ok {
+		return a.Alloc(n)
+	}
+	return nil
+}
+
+// Free gives back what Alloc returned.
+func (t *Transport) Free(b []byte) bool {
+	a, ok := t.below.(transport.Allocator)
+	return ok && a.Free(b)
+}

@@ -1,0 +1,97 @@
+package faulty
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/internal/courier"
+)
+
+func (t *Transport) recv(ctx context.Context, o Op, bufs [][]byte) (int, error) {
+	if err := t.refused(ctx, &o); err != nil {
+		return 0, err
+	}
+	if len(t.cfg.Rules) == 0 {
+		n, err := t.below.Recv(ctx, o.Peer, o.Tag, bufs...)
+		return n, t.learn(ctx, err, &o)
+	}
+	turn := t.turns.queue(o.key())
+	defer t.turns.leave(o.key(), turn)
+	if err := t.stall(ctx, &o, turn); err != nil {
+		return 0, err
+	}
+	for {
+		n, dropped, err := t.recvFaulty(ctx, &o, bufs)
+		if !dropped {
+			return n, err
+		}
+		o = t.number(Recv, o.Peer, o.Tag, bufs)
+	}
+}
+
+// recvFaulty receives one message, which may be one to throw away.
+func (t *Transport) recvFaulty(ctx context.Context, o *Op, bufs [][]byte) (n int, dropped bool, err error) {
+	f := t.records.choose(o, &t.cfg)
+	switch f.kind {
+	case KindFail:
+		return 0, false, t.crash(o, f.err)
+	case KindStall:
+		err = t.stall(ctx, o, f.until)
+	case KindDelay:
+		err = t.pause(ctx, o, f.lag(o, t.cfg.Seed))
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	if n, err = t.below.Recv(ctx, o.Peer, o.Tag, bufs...); err != nil {
+		return 0, false, t.learn(ctx, err, o)
+	}
+	if f.kind == KindCorrupt {
+		corrupt(cut(bufs, n), f.bytes, o.draw(t.cfg.Seed, corruptSalt))
+	}
+	return n, f.kind == KindDrop, nil
+}
+
+func (t *Transport) pause(ctx context.Context, o *Op, d time.Duration) error {
+	over := make(chan struct{})
+	timer := time.AfterFunc(d, func() { close(over) })
+	defer timer.Stop()
+	return t.stall(ctx, o, over)
+}
+
+// turns has the receives of one sender and tag follow each other in the order in which they were called, so that one
+// that is held up is not overtaken by the next.
+type turns struct {
+	mu    sync.Mutex
+	lanes map[courier.Key][]chan struct{}
+}
+
+// queue returns a channel that is closed when it is the caller's turn.
+func (q *turns) queue(k courier.Key) chan struct{} {
+	turn := make(chan struct{})
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.lanes == nil {
+		q.lanes = make(map[courier.Key][]chan struct{})
+	}
+	if q.lanes[k] = append(q.lanes[k], turn); len(q.lanes[k]) == 1 {
+		close(turn)
+	}
+	return turn
+}
+
+// leave ends the caller's turn, or its waiting for it.
+func (q *turns) leave(k courier.Key, turn chan struct{}) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := slices.Index(q.lanes[k], turn)
+	q.lanes[k] = slices.Delete(q.lanes[k], i, i+1)
+	switch {
+	case len(q.lanes[k]) == 0:
+		delete(q.lanes, k)
+	case i == 0:
+		close(q.lanes[k][0])
+	}
+}

@@ -1,0 +1,55 @@
+package shaped
+
+import (
+	"math/bits"
+	"time"
+)
+
+// link is a network card: a token bucket of burst bytes that fills at rate bytes a second. It is kept as the time at
+// which everything accepted so far would have left at the bare rate; after a rest that time may lie in the past, by
+// as much as burst bytes take.
+type link struct {
+	rate  uint64        // bytes a second; 0 is no limit
+	burst time.Duration // what burst bytes take at the rate
+	free  time.Time
+	rest  uint64 // of the divisions so far, in bytes·ns: many small messages take as long as a large one
+}
+
+// never is as long as anything takes: about three years.
+const never = 1e17 * time.Nanosecond
+
+func newLink(rate, burst int64) link {
+	l := link{rate: uint64(rate)}
+	if rate > 0 {
+		l.burst = l.time(burst)
+		l.rest = 0
+	}
+	return l
+}
+
+// time is what n bytes take, to the nanosecond below; what that leaves is counted to the next ones.
+func (l *link) time(n int64) time.Duration {
+	high, low := bits.Mul64(uint64(n), uint64(time.Second))
+	low, carry := bits.Add64(low, l.rest, 0)
+	if high+carry >= l.rate>>8 && high+carry > 0 {
+		return never
+	}
+	whole, rest := bits.Div64(high+carry, low, l.rate)
+	l.rest = rest
+	return min(time.Duration(whole), never)
+}
+
+// send puts n bytes behind all that have been accepted before and returns when the last of them has left.
+func (l *link) send(now time.Time, n int) time.Time {
+	if l.rate == 0 {
+		return now
+	}
+	if full := now.Add(-l.burst); l.free.Before(full) {
+		l.free, l.rest = full, 0
+	}
+	l.free = l.free.Add(l.time(int64(n)))
+	if l.free.Before(now) {
+		return now
+	}
+	return l.free
+}
