@@ -1,0 +1,181 @@
+//go:build amd64 && !purego
+
+package hadamard
+
+import (
+	"math/bits"
+
+	"golang.org/x/sys/cpu"
+)
+
+// level is the widest vectors in use; tests go through all that the processor has.
+type level int
+
+const (
+	levelGo level = iota
+	levelAVX2
+	levelAVX512
+)
+
+var using = best()
+
+func best() level {
+	switch {
+	case cpu.X86.HasAVX512F:
+		return levelAVX512
+	case cpu.X86.HasAVX2 && cpu.X86.HasFMA:
+		return levelAVX2
+	}
+	return levelGo
+}
+
+// A pass of radix r does the butterflies of log2(r) strides at once, on registers. Those called signed also turn signs around on the
+// way from src to dst; the others work in place. n is the number of elements, at least r times the elements of a register.
+
+//go:noescape
+func signed2AVX512(dst, src *float32, signs *uint32, n int)
+
+//go:noescape
+func signed4AVX512(dst, src *float32, signs *uint32, n int)
+
+//go:noescape
+func signed8AVX512(dst, src *float32, signs *uint32, n int)
+
+//go:noescape
+func signed16AVX512(dst, src *float32, signs *uint32, n int)
+
+//go:noescape
+func plain16AVX512(x *float32, n int)
+
+//go:noescape
+func signed2AVX2(dst, src *float32, signs *uint32, n int)
+
+//go:noescape
+func signed4AVX2(dst, src *float32, signs *uint32, n int)
+
+//go:noescape
+func signed8AVX2(dst, src *float32, signs *uint32, n int)
+
+//go:noescape
+func plain8AVX2(x *float32, n int)
+
+// blocks does the butterflies of the strides below Block.
+
+//go:noescape
+func blocksAVX512(x *float32, n int)
+
+//go:noescape
+func blocksAVX2(x *float32, n int)
+
+//go:noescape
+func halveAVX512(dst, src *float32, signs *uint32, n int)
+
+//go:noescape
+func halveAVX2(dst, src *float32, signs *uint32, n int)
+
+// fold is four times halve.
+
+//go:noescape
+func foldAVX512(dst, src *float32, signs *uint32, n int)
+
+//go:noescape
+func foldAVX2(dst, src *float32, signs *uint32, n int)
+
+func transform(dst, src []float32, signs []uint32) {
+	n := len(src)
+	if using == levelGo || n == Block {
+		flip(dst, src, signs)
+		plain(dst)
+		return
+	}
+	first := leading(n)
+	signed(first, &dst[0], &src[0], &signs[0], n)
+	rest(dst, n>>first)
+}
+
+// leading is the number of strides of the first pass over n elements, which leaves whole passes of the largest radix.
+func leading(n int) int {
+	strides := bits.Len(uint(n/Block)) - 1
+	if using == levelAVX512 {
+		return (strides-1)%4 + 1
+	}
+	return (strides-1)%3 + 1
+}
+
+// signed is the pass of so many strides.
+func signed(strides int, dst, src *float32, signs *uint32, n int) {
+	wide := using == levelAVX512
+	switch {
+	case wide && strides == 1:
+		signed2AVX512(dst, src, signs, n)
+	case wide && strides == 2:
+		signed4AVX512(dst, src, signs, n)
+	case wide && strides == 3:
+		signed8AVX512(dst, src, signs, n)
+	case wide:
+		signed16AVX512(dst, src, signs, n)
+	case strides == 1:
+		signed2AVX2(dst, src, signs, n)
+	case strides == 2:
+		signed4AVX2(dst, src, signs, n)
+	default:
+		signed8AVX2(dst, src, signs, n)
+	}
+}
+
+// rest does the butterflies of the strides below n, a length that whole passes bring down to a block.
+func rest(x []float32, n int) {
+	if using == levelAVX512 {
+		for ; n > Block; n /= 16 {
+			for b := 0; b < len(x); b += n {
+				plain16AVX512(&x[b], n)
+			}
+		}
+		blocksAVX512(&x[0], len(x))
+		return
+	}
+	for ; n > Block; n /= 8 {
+		for b := 0; b < len(x); b += n {
+			plain8AVX2(&x[b], n)
+		}
+	}
+	blocksAVX2(&x[0], len(x))
+}
+
+// plain transforms x without signs. It is for fronts, which are short, so there are no kernels for what whole passes leave.
+func plain(x []float32) {
+	if using == levelGo {
+		plainGeneric(x)
+		return
+	}
+	n := len(x)
+	if n > Block {
+		n >>= leading(n)
+		butterflies(x, n)
+	}
+	rest(x, n)
+}
+
+// halve sets dst to what the first element of each pair becomes in the butterflies of the largest strides: of one, or of four if
+// dst is short enough. It returns how many elements of dst that are.
+func halve(dst, src []float32, signs []uint32, m int) int {
+	n := len(src)
+	four := n/m >= 16
+	switch {
+	case four && using == levelAVX512:
+		foldAVX512(&dst[0], &src[0], &signs[0], n)
+	case four && using == levelAVX2:
+		foldAVX2(&dst[0], &src[0], &signs[0], n)
+	case using == levelAVX512:
+		halveAVX512(&dst[0], &src[0], &signs[0], n)
+	case using == levelAVX2:
+		halveAVX2(&dst[0], &src[0], &signs[0], n)
+	default:
+		halveGeneric(dst[:n/2], src, signs)
+		return n / 2
+	}
+	if four {
+		return n / 16
+	}
+	return n / 2
+}

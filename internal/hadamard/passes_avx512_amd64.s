@@ -1,0 +1,275 @@
+//go:build amd64 && !purego
+
+#include "textflag.h"
+
+// BF puts a+b into s and a-b into b. The difference is taken as a-1·b, which has the same bits and goes to the units for products,
+// so that those for sums do only half of the work. 1 is in Z31.
+#define BF(a, b, s) \
+	VADDPS b, a, s; VFNMADD213PS a, Z31, b
+
+// BUTTERFLIES2 transforms Z0 to Z1, which end in other registers than they began: see the stores after it.
+#define BUTTERFLIES2 \
+	BF(Z0, Z1, Z2)
+
+#define BUTTERFLIES4 \
+	BF(Z0, Z2, Z4); BF(Z1, Z3, Z0); BF(Z4, Z0, Z1); BF(Z2, Z3, Z4)
+
+#define BUTTERFLIES8 \
+	BF(Z0, Z4, Z8); BF(Z1, Z5, Z0); BF(Z2, Z6, Z1); BF(Z3, Z7, Z2) \
+	BF(Z8, Z1, Z3); BF(Z0, Z2, Z8); BF(Z4, Z6, Z0); BF(Z5, Z7, Z4) \
+	BF(Z3, Z8, Z5); BF(Z1, Z2, Z3); BF(Z0, Z4, Z1); BF(Z6, Z7, Z0)
+
+#define BUTTERFLIES16 \
+	BF(Z0, Z8, Z16); BF(Z1, Z9, Z0); BF(Z2, Z10, Z1); BF(Z3, Z11, Z2) \
+	BF(Z4, Z12, Z3); BF(Z5, Z13, Z4); BF(Z6, Z14, Z5); BF(Z7, Z15, Z6) \
+	BF(Z16, Z3, Z7); BF(Z0, Z4, Z16); BF(Z1, Z5, Z0); BF(Z2, Z6, Z1) \
+	BF(Z8, Z12, Z2); BF(Z9, Z13, Z8); BF(Z10, Z14, Z9); BF(Z11, Z15, Z10) \
+	BF(Z7, Z0, Z11); BF(Z16, Z1, Z7); BF(Z3, Z5, Z16); BF(Z4, Z6, Z3) \
+	BF(Z2, Z9, Z4); BF(Z8, Z10, Z2); BF(Z12, Z14, Z8); BF(Z13, Z15, Z12) \
+	BF(Z11, Z7, Z13); BF(Z0, Z1, Z11); BF(Z16, Z3, Z0); BF(Z5, Z6, Z16) \
+	BF(Z4, Z2, Z5); BF(Z9, Z10, Z4); BF(Z8, Z12, Z9); BF(Z14, Z15, Z8)
+
+DATA one<>+0(SB)/4, $1.0
+GLOBL one<>(SB), RODATA|NOPTR, $4
+
+// func signed2AVX512(dst, src *float32, signs *uint32, n int)
+TEXT ·signed2AVX512(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ signs+16(FP), DX
+	MOVQ n+24(FP), R8
+	SHLQ $1, R8 // bytes between the parts
+	MOVQ R8, CX
+	VBROADCASTSS one<>(SB), Z31
+
+loop:
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI)(R8*1), Z1
+	VPXORD (DX), Z0, Z0
+	VPXORD (DX)(R8*1), Z1, Z1
+	BUTTERFLIES2
+	VMOVUPS Z2, (DI)
+	VMOVUPS Z1, (DI)(R8*1)
+	ADDQ $64, SI
+	ADDQ $64, DI
+	ADDQ $64, DX
+	SUBQ $64, CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func signed4AVX512(dst, src *float32, signs *uint32, n int)
+TEXT ·signed4AVX512(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ signs+16(FP), DX
+	MOVQ n+24(FP), R8
+	// R8 is also the bytes between the parts
+	LEAQ (R8)(R8*2), R9
+	MOVQ R8, CX
+	VBROADCASTSS one<>(SB), Z31
+
+loop:
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI)(R8*1), Z1
+	VMOVUPS (SI)(R8*2), Z2
+	VMOVUPS (SI)(R9*1), Z3
+	VPXORD (DX), Z0, Z0
+	VPXORD (DX)(R8*1), Z1, Z1
+	VPXORD (DX)(R8*2), Z2, Z2
+	VPXORD (DX)(R9*1), Z3, Z3
+	BUTTERFLIES4
+	VMOVUPS Z1, (DI)
+	VMOVUPS Z0, (DI)(R8*1)
+	VMOVUPS Z4, (DI)(R8*2)
+	VMOVUPS Z3, (DI)(R9*1)
+	ADDQ $64, SI
+	ADDQ $64, DI
+	ADDQ $64, DX
+	SUBQ $64, CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func signed8AVX512(dst, src *float32, signs *uint32, n int)
+TEXT ·signed8AVX512(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ signs+16(FP), DX
+	MOVQ n+24(FP), R8
+	SHRQ $1, R8 // bytes between the parts
+	LEAQ (R8)(R8*2), R9
+	MOVQ R8, CX
+	VBROADCASTSS one<>(SB), Z31
+
+loop:
+	LEAQ (SI)(R8*4), R10
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI)(R8*1), Z1
+	VMOVUPS (SI)(R8*2), Z2
+	VMOVUPS (SI)(R9*1), Z3
+	VMOVUPS (R10), Z4
+	VMOVUPS (R10)(R8*1), Z5
+	VMOVUPS (R10)(R8*2), Z6
+	VMOVUPS (R10)(R9*1), Z7
+	LEAQ (DX)(R8*4), R10
+	VPXORD (DX), Z0, Z0
+	VPXORD (DX)(R8*1), Z1, Z1
+	VPXORD (DX)(R8*2), Z2, Z2
+	VPXORD (DX)(R9*1), Z3, Z3
+	VPXORD (R10), Z4, Z4
+	VPXORD (R10)(R8*1), Z5, Z5
+	VPXORD (R10)(R8*2), Z6, Z6
+	VPXORD (R10)(R9*1), Z7, Z7
+	BUTTERFLIES8
+	LEAQ (DI)(R8*4), R10
+	VMOVUPS Z5, (DI)
+	VMOVUPS Z8, (DI)(R8*1)
+	VMOVUPS Z3, (DI)(R8*2)
+	VMOVUPS Z2, (DI)(R9*1)
+	VMOVUPS Z1, (R10)
+	VMOVUPS Z4, (R10)(R8*1)
+	VMOVUPS Z0, (R10)(R8*2)
+	VMOVUPS Z7, (R10)(R9*1)
+	ADDQ $64, SI
+	ADDQ $64, DI
+	ADDQ $64, DX
+	SUBQ $64, CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func signed16AVX512(dst, src *float32, signs *uint32, n int)
+TEXT ·signed16AVX512(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ signs+16(FP), DX
+	MOVQ n+24(FP), R8
+	SHRQ $2, R8 // bytes between the parts
+	LEAQ (R8)(R8*2), R9
+	MOVQ R8, CX
+	VBROADCASTSS one<>(SB), Z31
+
+loop:
+	LEAQ (SI)(R8*4), R10
+	LEAQ (R10)(R8*4), R11
+	LEAQ (R11)(R8*4), R12
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI)(R8*1), Z1
+	VMOVUPS (SI)(R8*2), Z2
+	VMOVUPS (SI)(R9*1), Z3
+	VMOVUPS (R10), Z4
+	VMOVUPS (R10)(R8*1), Z5
+	VMOVUPS (R10)(R8*2), Z6
+	VMOVUPS (R10)(R9*1), Z7
+	VMOVUPS (R11), Z8
+	VMOVUPS (R11)(R8*1), Z9
+	VMOVUPS (R11)(R8*2), Z10
+	VMOVUPS (R11)(R9*1), Z11
+	VMOVUPS (R12), Z12
+	VMOVUPS (R12)(R8*1), Z13
+	VMOVUPS (R12)(R8*2), Z14
+	VMOVUPS (R12)(R9*1), Z15
+	LEAQ (DX)(R8*4), R10
+	LEAQ (R10)(R8*4), R11
+	LEAQ (R11)(R8*4), R12
+	VPXORD (DX), Z0, Z0
+	VPXORD (DX)(R8*1), Z1, Z1
+	VPXORD (DX)(R8*2), Z2, Z2
+	VPXORD (DX)(R9*1), Z3, Z3
+	VPXORD (R10), Z4, Z4
+	VPXORD (R10)(R8*1), Z5, Z5
+	VPXORD (R10)(R8*2), Z6, Z6
+	VPXORD (R10)(R9*1), Z7, Z7
+	VPXORD (R11), Z8, Z8
+	VPXORD (R11)(R8*1), Z9, Z9
+	VPXORD (R11)(R8*2), Z10, Z10
+	VPXORD (R11)(R9*1), Z11, Z11
+	VPXORD (R12), Z12, Z12
+	VPXORD (R12)(R8*1), Z13, Z13
+	VPXORD (R12)(R8*2), Z14, Z14
+	VPXORD (R12)(R9*1), Z15, Z15
+	BUTTERFLIES16
+	LEAQ (DI)(R8*4), R10
+	LEAQ (R10)(R8*4), R11
+	LEAQ (R11)(R8*4), R12
+	VMOVUPS Z13, (DI)
+	VMOVUPS Z7, (DI)(R8*1)
+	VMOVUPS Z11, (DI)(R8*2)
+	VMOVUPS Z1, (DI)(R9*1)
+	VMOVUPS Z0, (R10)
+	VMOVUPS Z3, (R10)(R8*1)
+	VMOVUPS Z16, (R10)(R8*2)
+	VMOVUPS Z6, (R10)(R9*1)
+	VMOVUPS Z5, (R11)
+	VMOVUPS Z2, (R11)(R8*1)
+	VMOVUPS Z4, (R11)(R8*2)
+	VMOVUPS Z10, (R11)(R9*1)
+	VMOVUPS Z9, (R12)
+	VMOVUPS Z12, (R12)(R8*1)
+	VMOVUPS Z8, (R12)(R8*2)
+	VMOVUPS Z15, (R12)(R9*1)
+	ADDQ $64, SI
+	ADDQ $64, DI
+	ADDQ $64, DX
+	SUBQ $64, CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// func plain16AVX512(x *float32, n int)
+TEXT ·plain16AVX512(SB), NOSPLIT, $0-16
+	MOVQ x+0(FP), DI
+	MOVQ n+8(FP), R8
+	MOVQ DI, SI
+	SHRQ $2, R8 // bytes between the parts
+	LEAQ (R8)(R8*2), R9
+	MOVQ R8, CX
+	VBROADCASTSS one<>(SB), Z31
+
+loop:
+	LEAQ (SI)(R8*4), R10
+	LEAQ (R10)(R8*4), R11
+	LEAQ (R11)(R8*4), R12
+	VMOVUPS (SI), Z0
+	VMOVUPS (SI)(R8*1), Z1
+	VMOVUPS (SI)(R8*2), Z2
+	VMOVUPS (SI)(R9*1), Z3
+	VMOVUPS (R10), Z4
+	VMOVUPS (R10)(R8*1), Z5
+	VMOVUPS (R10)(R8*2), Z6
+	VMOVUPS (R10)(R9*1), Z7
+	VMOVUPS (R11), Z8
+	VMOVUPS (R11)(R8*1), Z9
+	VMOVUPS (R11)(R8*2), Z10
+	VMOVUPS (R11)(R9*1), Z11
+	VMOVUPS (R12), Z12
+	VMOVUPS (R12)(R8*1), Z13
+	VMOVUPS (R12)(R8*2), Z14
+	VMOVUPS (R12)(R9*1), Z15
+	BUTTERFLIES16
+	LEAQ (DI)(R8*4), R10
+	LEAQ (R10)(R8*4), R11
+	LEAQ (R11)(R8*4), R12
+	VMOVUPS Z13, (DI)
+	VMOVUPS Z7, (DI)(R8*1)
+	VMOVUPS Z11, (DI)(R8*2)
+	VMOVUPS Z1, (DI)(R9*1)
+	VMOVUPS Z0, (R10)
+	VMOVUPS Z3, (R10)(R8*1)
+	VMOVUPS Z16, (R10)(R8*2)
+	VMOVUPS Z6, (R10)(R9*1)
+	VMOVUPS Z5, (R11)
+	VMOVUPS Z2, (R11)(R8*1)
+	VMOVUPS Z4, (R11)(R8*2)
+	VMOVUPS Z10, (R11)(R9*1)
+	VMOVUPS Z9, (R12)
+	VMOVUPS Z12, (R12)(R8*1)
+	VMOVUPS Z8, (R12)(R8*2)
+	VMOVUPS Z15, (R12)(R9*1)
+	ADDQ $64, SI
+	ADDQ $64, DI
+	SUBQ $64, CX
+	JNZ  loop
+	VZEROUPPER
+	RET

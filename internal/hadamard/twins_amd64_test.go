@@ -1,0 +1,116 @@
+//go:build amd64 && !purego
+
+package hadamard
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/internal/f32/fence"
+)
+
+var levelNames = [...]string{"Go", "AVX2", "AVX-512"}
+
+// eachLevel runs f with every width of vectors that this processor has, but that of the twin.
+func eachLevel(t *testing.T, f func(t *testing.T)) {
+	widest := best()
+	defer func() { using = widest }()
+	for l := levelAVX2; l <= widest; l++ {
+		using = l
+		t.Run(levelNames[l], f)
+	}
+	if widest == levelGo {
+		t.Skip("this processor has no AVX2")
+	}
+}
+
+func TestEachLevelIsTheMatrixProduct(t *testing.T) {
+	eachLevel(t, TestTransformIsTheMatrixProduct)
+	using = levelGo
+	defer func() { using = best() }()
+	t.Run("Go", TestTransformIsTheMatrixProduct)
+}
+
+// odd is any float32 now and then, infinities and denormals included, but no NaN.
+func odd(r *rand.Rand) float32 {
+	for r.IntN(16) == 0 {
+		if v := math.Float32frombits(r.Uint32()); v == v {
+			return v
+		}
+	}
+	return float32(r.NormFloat64())
+}
+
+// requireBits compares bits, except those of NaN.
+func requireBits(t *testing.T, want, got []float32, what string) {
+	t.Helper()
+	for i, w := range want {
+		if g := got[i]; math.Float32bits(g) != math.Float32bits(w) && (g == g || w == w) {
+			require.Failf(t, what, "element %d of %d is %v, not %v", i, len(want), g, w)
+		}
+	}
+}
+
+// TestTwins compares bits between pages that must not be touched, at any alignment.
+func TestTwins(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(3, rand.Uint64()))
+		for n := Block; n <= 1<<14; n *= 2 {
+			for turn := range 4 {
+				twins(t, r, n, turn)
+			}
+		}
+	})
+}
+
+func twins(t *testing.T, r *rand.Rand, n, turn int) {
+	before, off := turn%2 == 0, 0
+	if turn > 1 {
+		off = 1 + r.IntN(15)
+	}
+	vector := func(n int) []float32 {
+		v := fence.Float32(t, n+off, before)
+		if before {
+			return v[off:]
+		}
+		return v[:n]
+	}
+	x, y, scratch, signs := vector(n), vector(n), vector(n), make([]uint32, n+off)[off:]
+	for i := range x {
+		x[i], signs[i] = odd(r), r.Uint32()&Sign
+	}
+	want := make([]float32, n)
+	transformGeneric(want, x, signs)
+	Transform(y, x, signs)
+	requireBits(t, want, y, "transform")
+	for m := Block; m <= n; m *= 2 {
+		front := vector(m)
+		Front(front, x, signs, scratch)
+		requireBits(t, want[:m], front, "front")
+	}
+	Transform(x, x, signs)
+	requireBits(t, want, x, "in place")
+}
+
+// TestStaysBetween finds writes beside the vectors.
+func TestStaysBetween(t *testing.T) {
+	const guard, margin = 12345, 16
+	eachLevel(t, func(t *testing.T) {
+		for n := Block; n <= 1<<12; n *= 2 {
+			room := func(n int) []float32 { return slices.Repeat([]float32{guard}, n+2*margin) }
+			x, y, front, signs := room(n), room(n), room(Block), make([]uint32, n)
+			Transform(y[margin:n+margin], x[margin:n+margin], signs)
+			Front(front[margin:Block+margin], x[margin:n+margin], signs, y[margin:n+margin])
+			for _, v := range [][]float32{x, y, front} {
+				for i := range margin {
+					require.Equal(t, float32(guard), v[i])
+					require.Equal(t, float32(guard), v[len(v)-1-i])
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,95 @@
+package lsh
+
+import (
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/centroid"
+	"github.com/switchyard-moe/switchyard/internal/f32"
+)
+
+// The gradients, with clusters and weights held constant. Of a cluster of N rows let G be the sum of the gradients dy of its rows'
+// answers, and J the gradient of its centroid that comes back from the expert for the gradient that went there.
+//
+//	Identity, Gain   G goes; dx = g·dy + (J − g·G)/N, with g = 1 for Identity
+//	None             G goes; dx = J/N
+//	Interpolate      row k of Wᵀ·dy goes, W being the weights; dx = J/N
+
+// RestoreBackward takes the loss's gradient with respect to the answers of the rows and returns the one with respect to the
+// answers of the centroids, which belongs to the pass. dy must stay as it is until CompressBackward returns.
+func (p *Pass) RestoreBackward(dy blas32.General) (dAnswers blas32.General) {
+	p.advance(restored, restoredBackward, "RestoreBackward")
+	checkShape(dy, p.x.Rows, p.c.dim, "gradients of rows' answers")
+	p.dy = dy
+	p.dAnswers = p.gathered.matrix(p.centroids.Rows, p.c.dim)
+	if p.c.cfg.Compensation == Interpolate {
+		p.c.each(p, (*worker).unblend)
+		return p.dAnswers
+	}
+	p.c.each(p, (*worker).gather)
+	if p.c.cfg.Compensation == LearnedGain {
+		resize(&p.gainGrads, p.c.groups)
+		p.c.each(p, (*worker).gainGrad)
+	}
+	return p.dAnswers
+}
+
+// gather sums the gradients of each cluster's rows, in ascending order.
+func (*worker) gather(p *Pass, g int) {
+	_, _, k, end := p.clusters.Group(g)
+	for ; k < end; k++ {
+		centroid.Sum(row(p.dAnswers, k), p.dy.Data, p.dy.Stride, p.members(k), 1)
+	}
+}
+
+// gainGrad computes the gradient of a group's factor: the sum of dy·(x − c), over its rows in order.
+func (w *worker) gainGrad(p *Pass, g int) {
+	resize(&w.residual, p.c.dim)
+	sum := 0.0
+	begin, end, _, _ := p.clusters.Group(g)
+	for i := begin; i < end; i++ {
+		k := int(p.clusters.Of[i])
+		if len(p.members(k)) == 1 {
+			continue
+		}
+		centroid.Residual(w.residual, 1, row(p.x, i), row(p.centroids, k))
+		sum += float64(f32.Dot(w.residual, row(p.dy, i)))
+	}
+	p.gainGrads[g] = float32(sum)
+}
+
+// GainGrads returns the gradient of each of [Compressor.Gains] after RestoreBackward under [LearnedGain]. It belongs to the pass.
+func (p *Pass) GainGrads() []float32 {
+	if p.stage < restoredBackward || p.c.cfg.Compensation != LearnedGain {
+		panic("lsh: GainGrads without a gradient of gains")
+	}
+	return p.gainGrads
+}
+
+// CompressBackward takes the loss's gradient with respect to the centroids and sets dx to the one with respect to the rows. dx may be
+// the matrix that RestoreBackward got; it must not overlap dCentroids.
+func (p *Pass) CompressBackward(dx, dCentroids blas32.General) {
+	p.advance(restoredBackward, compressedBackward, "CompressBackward")
+	checkShape(dx, p.x.Rows, p.c.dim, "gradients of rows")
+	checkShape(dCentroids, p.centroids.Rows, p.c.dim, "gradients of centroids")
+	switch p.c.cfg.Compensation {
+	case None, Interpolate:
+		p.from, p.to = dCentroids, dx
+		p.c.each(p, (*worker).share)
+	default:
+		p.shift(dx, p.dy, p.dAnswers, dCentroids, true)
+	}
+}
+
+// share gives each row of a group its share of its centroid's gradient.
+func (w *worker) share(p *Pass, g int) {
+	_, _, k, end := p.clusters.Group(g)
+	for ; k < end; k++ {
+		m := p.members(k)
+		mine := row(p.to, int(m[0]))
+		copy(mine, row(p.from, k))
+		f32.Scale(mine, 1/float32(len(m)))
+		for _, i := range m[1:] {
+			copy(row(p.to, int(i)), mine)
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package lsh
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/centroid"
+)
+
+// Compressor makes clusters of rows, batch after batch. It is not safe for concurrent use; any number of its passes may be under way.
+// Once it has seen the largest batch it allocates nothing, but to start goroutines.
+type Compressor struct {
+	cfg     Config
+	dim     int
+	groups  int
+	hasher  *Hasher
+	gains   []float32 // by group
+	depth   []float64 // by group: bits of a tuple in use by Controlled
+	workers []*worker
+	free    []*Pass
+}
+
+// New returns a compressor of rows of dim columns, for so many groups, which are experts as a rule.
+func New(cfg Config, dim, groups int) (*Compressor, error) {
+	hasher, err := NewHasher(cfg, dim)
+	if err != nil {
+		return nil, err
+	}
+	if groups < 0 {
+		return nil, fmt.Errorf("lsh: %d groups", groups)
+	}
+	c := &Compressor{cfg: hasher.cfg, dim: dim, groups: groups, hasher: hasher}
+	c.gains = slices.Repeat([]float32{cfg.Gain}, groups)
+	c.depth = make([]float64, groups)
+	n := cfg.Workers
+	if n == 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	for range max(min(n, groups), 1) {
+		c.workers = append(c.workers, new(worker))
+	}
+	return c, nil
+}
+
+// Config returns the configuration in effect, defaults filled in.
+func (c *Compressor) Config() Config { return c.cfg }
+
+// Gains returns the factor of each group under [LearnedGain], at first Config.Gain: parameters, which the caller changes in place between
+// passes. Their gradients are [Pass.GainGrads].
+func (c *Compressor) Gains() []float32 { return c.gains }
+
+// Compress finds clusters among the rows of each group, whose rows end at ends[group], and returns their centroids, of which each is the
+// mean of its rows, added in ascending order. The centroids belong to the pass. x must stay as it is until the
+// pass is released.
+func (c *Compressor) Compress(x blas32.General, ends []int) (centroids blas32.General, p *Pass) {
+	if len(ends) != c.groups || !rising(ends) || last(ends) != x.Rows {
+		panic(fmt.Sprintf("lsh: %d rows of %d groups end at %v", x.Rows, c.groups, ends))
+	}
+	p = c.begin(x)
+	resize(&p.clusters.Of, x.Rows)
+	resize(&p.clusters.CentroidEnds, c.groups)
+	p.clusters.RowEnds = append(p.clusters.RowEnds[:0], ends...)
+	c.each(p, (*worker).cluster)
+	total := 0
+	for g, n := range p.clusters.CentroidEnds {
+		row, end, _, _ := p.clusters.Group(g)
+		for i := row; i < end; i++ {
+			p.clusters.Of[i] += int32(total)
+		}
+		total += n
+		p.clusters.CentroidEnds[g] = total
+	}
+	return p.average(), p
+}
+
+// CompressAs is Compress with clusters that are known already, which are copied. It panics if they contradict themselves or do not fit.
+func (c *Compressor) CompressAs(x blas32.General, as *Clusters) (centroids blas32.General, p *Pass) {
+	if err := as.Validate(); err != nil {
+		panic(err.Error())
+	}
+	if as.Groups() != c.groups || len(as.Of) != x.Rows {
+		panic(fmt.Sprintf("lsh: clusters of %d rows in %d groups, want %d in %d", len(as.Of), as.Groups(), x.Rows, c.groups))
+	}
+	p = c.begin(x)
+	p.clusters.Of = append(p.clusters.Of[:0], as.Of...)
+	p.clusters.RowEnds = append(p.clusters.RowEnds[:0], as.RowEnds...)
+	p.clusters.CentroidEnds = append(p.clusters.CentroidEnds[:0], as.CentroidEnds...)
+	return p.average(), p
+}
+
+// begin returns a pass for x.
+func (c *Compressor) begin(x blas32.General) *Pass {
+	checkShape(x, x.Rows, c.dim, "rows")
+	p := &Pass{c: c}
+	if n := len(c.free); n > 0 {
+		p, c.free = c.free[n-1], c.free[:n-1]
+	}
+	p.x, p.stage = x, compressed
+	return p
+}
+
+// checkShape panics unless m has so many rows and columns.
+func checkShape(m blas32.General, rows, cols int, what string) {
+	if m.Rows != rows || m.Cols != cols || m.Stride < cols || rows > 0 && len(m.Data) < (rows-1)*m.Stride+cols {
+		panic(fmt.Sprintf("lsh: %s are %d×%d with stride %d in %d elements, want %d×%d",
+			what, m.Rows, m.Cols, m.Stride, len(m.Data), rows, cols))
+	}
+}
+
+// average lists the members of each cluster and computes the centroids.
+func (p *Pass) average() blas32.General {
+	p.enroll()
+	p.centroids = p.means.matrix(p.clusters.Centroids(), p.c.dim)
+	p.c.each(p, (*worker).average)
+	return p.centroids
+}
+
+func (*worker) average(p *Pass, g int) {
+	_, _, k, end := p.clusters.Group(g)
+	for ; k < end; k++ {
+		m := p.members(k)
+		centroid.Sum(row(p.centroids, k), p.x.Data, p.x.Stride, m, 1/float32(len(m)))
+	}
+}
+
+// enroll sorts the rows by cluster, and within a cluster leaves them in order.
+func (p *Pass) enroll() {
+	resize(&p.begin, p.clusters.Centroids()+1)
+	resize(&p.order, len(p.clusters.Of))
+	clear(p.begin)
+	for _, k := range p.clusters.Of {
+		p.begin[k+1]++
+	}
+	for k := range p.clusters.Centroids() {
+		p.begin[k+1] += p.begin[k]
+	}
+	for i, k := range p.clusters.Of {
+		p.order[p.begin[k]] = int32(i)
+		p.begin[k]++
+	}
+	// Every beginning has moved to the next one's place.
+	copy(p.begin[1:], p.begin)
+	p.begin[0] = 0
+}
+
+// members returns the rows of a cluster, ascending.
+func (p *Pass) members(k int) []int32 { return p.order[p.begin[k]:p.begin[k+1]] }

@@ -1,0 +1,179 @@
+package lsh
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// Config says how rows become clusters and how answers come back. The zero value works: a fifth of the rows travel, cut exactly,
+// under the paper's compensation.
+//
+// A layer with compression is not causal: see the package's documentation. Set it for training alone.
+type Config struct {
+	// Family is the kind of hash.
+	Family Family
+	// Hashes is the number of codes that a row's tuple has; 0 stands for 6, as in the paper. With [Cut] it bounds how fine
+	// clusters can become before nothing but distance is left to cut at: a capacity, not a matter of quality.
+	Hashes int
+	// Width is the number of coordinates that a hash reads. A cross-polytope hash has 2·Width values, and 0 stands for 8:
+	// from 4 to 32 it makes no difference at equal rate. A hyperplane hash has 2^Width values, and 0 stands for 4.
+	// The tuple must fit into 64 bits.
+	Width int
+	// Rate is the share of the rows that travel, above 0 and at most 1; 0 stands for 0.2. At 1 every row travels, and its answer
+	// keeps its bits. With [Joint] it says nothing.
+	Rate float64
+	// Bucketing says how tuples become clusters.
+	Bucketing Bucketing
+	// Centre says what rows are measured from before they are hashed.
+	Centre Centre
+	// Refine is the number of Lloyd iterations after hashing: every row moves to the nearest centroid, which is then the mean
+	// of what it got. One cuts the loss of quality by a third, at rows × centroids × columns products for each group. No
+	// cluster loses its last row, so the number of centroids stays.
+	Refine int
+	// Compensation says how a row's answer is made of its centroid's.
+	Compensation Compensation
+	// Gain is the factor of [Gain], and where [LearnedGain] begins.
+	Gain float32
+	// Bandwidth and Ridge shape [Interpolate]: the squared width of the kernel is Bandwidth times the mean squared distance of a row
+	// from its centroid; Ridge is added to the kernel matrix's diagonal. 0 stands for 3 and 0.03. From 2 to 8 and 0.003 to
+	// 0.03 little changes.
+	Bandwidth, Ridge float32
+	// Seed fixes the rotations.
+	Seed uint64
+	// Workers is the number of goroutines that groups are shared among; 0 stands for GOMAXPROCS. Results do not depend on it.
+	Workers int
+}
+
+// Bucketing is a way from tuples of codes to clusters.
+type Bucketing int
+
+const (
+	// Cut sorts a group's rows by their tuples and cuts them where the most significant codes differ, those farthest apart first
+	// among equals, until there are exactly as many clusters as the rate asks for ([Config.Centroids]).
+	Cut Bucketing = iota
+	// Joint makes a cluster of the rows that have the same tuple: the paper's way. The rate is whatever comes of it, and drifts
+	// by 3 to 10 times in the course of training.
+	Joint
+	// Controlled is Joint with as many of the tuple's leading bits as bring the rate near Config.Rate: each group's number is
+	// moved after every batch by what the rate was off. A batch can be far from it, the first ones above all.
+	Controlled
+
+	bucketings int = iota
+)
+
+// String returns the bucketing's name.
+func (b Bucketing) String() string { return nameOf(int(b), "Bucketing", "cut", "joint", "controlled") }
+
+// Centre is what rows are measured from.
+type Centre int
+
+const (
+	// GroupMean measures rows from the mean of their group. What a group's rows have in common tells them not apart, but
+	// would fill the hashes' largest coordinates.
+	GroupMean Centre = iota
+	// Origin hashes rows as they are: the paper's way.
+	Origin
+
+	centres int = iota
+)
+
+// String returns the centre's name.
+func (c Centre) String() string { return nameOf(int(c), "Centre", "group mean", "origin") }
+
+// Compensation is a way to make a row's answer of centroids' answers. Below, x is a row, c its centroid and E(c) the answer that came back.
+// A row that is alone in its cluster gets its answer as it came.
+type Compensation int
+
+const (
+	// Identity answers E(c) + x − c: the expert is taken to pass small differences on as they are. It is the paper's. An expert
+	// that answers with its input gives every row back exactly: it is computed as x − (c − E(c)).
+	Identity Compensation = iota
+	// None answers E(c).
+	None
+	// Gain answers E(c) + g·(x − c) with g = Config.Gain. In measurements the best g was near 0.1.
+	Gain
+	// LearnedGain is Gain with a g for each group, a parameter that the caller trains: see [Compressor.Gains].
+	LearnedGain
+	// Interpolate draws a smooth function through the pairs (c, E(c)) of the row's group, which the sender holds anyway, and
+	// answers with its value at x: kernel ridge regression with a Gaussian kernel, around the mean of the answers, among at most
+	// 256 centroids at a time. Nothing more travels, forward or backward.
+	Interpolate
+
+	compensations int = iota
+)
+
+// String returns the compensation's name.
+func (c Compensation) String() string {
+	return nameOf(int(c), "Compensation", "identity", "none", "gain", "learned gain", "interpolate")
+}
+
+func nameOf(i int, kind string, names ...string) string {
+	if i < 0 || i >= len(names) {
+		return fmt.Sprintf("%s(%d)", kind, i)
+	}
+	return names[i]
+}
+
+// withDefaults returns c with its zeros filled in.
+func (c Config) withDefaults() Config {
+	orInt := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	orInt(&c.Hashes, 6)
+	orInt(&c.Width, c.Family.width())
+	if c.Rate == 0 {
+		c.Rate = 0.2
+	}
+	if c.Bandwidth == 0 {
+		c.Bandwidth = 3
+	}
+	if c.Ridge == 0 {
+		c.Ridge = 0.03
+	}
+	return c
+}
+
+// Validate returns all that is wrong with c, or nil.
+func (c Config) Validate() error {
+	var faults []error
+	fault := func(wrong bool, format string, args ...any) {
+		if wrong {
+			faults = append(faults, fmt.Errorf("lsh: "+format, args...))
+		}
+	}
+	oneOf := func(field string, value, n int) {
+		fault(value < 0 || value >= n, "unknown %s %d", field, value)
+	}
+	oneOf("Family", int(c.Family), families)
+	oneOf("Bucketing", int(c.Bucketing), bucketings)
+	oneOf("Centre", int(c.Centre), centres)
+	oneOf("Compensation", int(c.Compensation), compensations)
+	fault(c.Hashes < 0, "Hashes is %d, must be at least 0", c.Hashes)
+	fault(c.Width < 0, "Width is %d, must be at least 0", c.Width)
+	fault(c.Refine < 0, "Refine is %d, must be at least 0", c.Refine)
+	fault(c.Workers < 0, "Workers is %d, must be at least 0", c.Workers)
+	fault(!(c.Rate >= 0 && c.Rate <= 1), "Rate is %v, want 0 to 1", c.Rate)
+	fault(!finite(c.Gain), "Gain is %v, must be finite", c.Gain)
+	fault(!(c.Bandwidth >= 0) || !finite(c.Bandwidth), "Bandwidth is %v, want a finite number from 0", c.Bandwidth)
+	fault(!(c.Ridge >= 0) || !finite(c.Ridge), "Ridge is %v, want a finite number from 0", c.Ridge)
+	if d := c.withDefaults(); c.Hashes >= 0 && c.Width >= 0 {
+		fault(d.Hashes > 64 || d.Width > 1<<20 || d.Hashes*d.Family.bits(d.Width) > 64,
+			"%d hashes of width %d take more than the 64 bits of a tuple", d.Hashes, d.Width)
+	}
+	return errors.Join(faults...)
+}
+
+func finite(v float32) bool { return !math.IsNaN(float64(v)) && !math.IsInf(float64(v), 0) }
+
+// Centroids returns how many centroids [Cut] makes of a group's rows: the least whole number that is not below Rate·rows, but for the
+// rounding of that product. It is 0 for no rows, else at least 1 and at most rows.
+func (c Config) Centroids(rows int) int {
+	if rows <= 0 {
+		return 0
+	}
+	exact := c.withDefaults().Rate * float64(rows)
+	return min(max(int(math.Ceil(exact-exact*1e-12)), 1), rows)
+}

@@ -1,0 +1,104 @@
+package lsh
+
+import (
+	"math"
+	"math/bits"
+
+	"github.com/switchyard-moe/switchyard/internal/f32"
+)
+
+// cutter finds where sorted rows are cut into clusters.
+type cutter struct {
+	rows  sorter
+	first []bool    // of the sorted rows: whether a cluster begins there
+	near  sorter    // places among which distance decides
+	norm  []float32 // of the points, squared
+	level [65]int   // places by the first code in which neighbours differ
+}
+
+// exactly marks m-1 places besides the first: those where neighbours differ in the most significant codes, and of equally
+// significant ones those where they are farthest apart, the first of equal ones. Distance is measured between rotated rows.
+func (c *cutter) exactly(m int, h *Hasher, s *hashing) {
+	clear(c.level[:])
+	items := c.rows.items
+	for i := 1; i < len(items); i++ {
+		c.level[h.differ(items[i-1].key, items[i].key)]++
+	}
+	open, last := m-1, 0
+	for ; open > c.level[last]; last++ {
+		open -= c.level[last]
+	}
+	resize(&c.first, len(items))
+	resize(&c.near.items, 0)
+	for i := range items {
+		l := -1
+		if i > 0 {
+			l = h.differ(items[i-1].key, items[i].key)
+		}
+		c.first[i] = l < last
+		if l == last && open > 0 {
+			c.near.items = append(c.near.items, item{at: int32(i)})
+		}
+	}
+	c.farthest(open, h, s)
+}
+
+// differ returns which code is the first in which two tuples differ, or the number of codes if none is.
+func (h *Hasher) differ(a, b uint64) int {
+	if a == b {
+		return h.cfg.Hashes
+	}
+	return (bits.LeadingZeros64(a^b) - 64 + h.bits()) / h.codeBits()
+}
+
+// farthest marks so many of the places in c.near.
+func (c *cutter) farthest(n int, h *Hasher, s *hashing) {
+	if n < len(c.near.items) {
+		c.measure(h, s)
+		c.near.sort(32)
+	}
+	for _, p := range c.near.items[:n] {
+		c.first[p.at] = true
+	}
+}
+
+// measure gives the places in c.near keys that fall with the distance between the rows on both sides.
+func (c *cutter) measure(h *Hasher, s *hashing) {
+	rows := c.rows.items
+	resize(&c.norm, len(rows))
+	for i, r := range rows {
+		p := s.row(h, int(r.at))
+		c.norm[i] = f32.Dot(p, p)
+	}
+	for k, p := range c.near.items {
+		i := p.at
+		dot := f32.Dot(s.row(h, int(rows[i-1].at)), s.row(h, int(rows[i].at)))
+		distance := max(c.norm[i-1]+c.norm[i]-2*dot, 0)
+		c.near.items[k].key = uint64(^math.Float32bits(distance))
+	}
+}
+
+// leading marks the places where neighbours differ in the first depth bits of their tuples. What is beyond the point in depth is the
+// share of those clusters, drawn by their bits, that one bit more divides.
+func (c *cutter) leading(depth float64, h *Hasher) {
+	whole, part := math.Modf(depth)
+	rest := h.bits() - int(whole)
+	resize(&c.first, len(c.rows.items))
+	for i, v := range c.rows.items {
+		if i == 0 {
+			c.first[i] = true
+			continue
+		}
+		before := c.rows.items[i-1].key
+		c.first[i] = before>>rest != v.key>>rest ||
+			rest > 0 && before>>(rest-1) != v.key>>(rest-1) && uniform(v.key>>rest) < part
+	}
+}
+
+// uniform turns a number into one from 0 to 1 that looks drawn. (SplitMix64's last steps: Steele et al. 2014.)
+func uniform(v uint64) float64 {
+	v += 0x9e3779b97f4a7c15
+	v = (v ^ v>>30) * 0xbf58476d1ce4e5b9
+	v = (v ^ v>>27) * 0x94d049bb133111eb
+	return float64((v^v>>31)>>11) / (1 << 53)
+}

@@ -1,0 +1,70 @@
+package lsh
+
+import (
+	"gonum.org/v1/gonum/blas"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/gemm"
+)
+
+// blend sets the answers of a group's rows to the weighted answers of its centroids.
+func (w *worker) blend(p *Pass, g int) {
+	for i := range p.weights[g] {
+		b := &p.weights[g][i]
+		answers := span(p.from, b.first, b.end)
+		for begin := 0; begin < len(b.rows); begin += tile {
+			rows := b.rows[begin:min(begin+tile, len(b.rows))]
+			y := w.interpolant.points.matrix(len(rows), p.c.dim)
+			gemm.Gemm(blas.NoTrans, blas.NoTrans, span(b.weights, begin, begin+len(rows)), answers, 0, y)
+			for j, r := range rows {
+				copy(row(p.to, int(r)), row(y, j))
+			}
+		}
+		for k := b.first; k < b.end; k++ {
+			if m := p.members(k); len(m) == 1 {
+				copy(row(p.to, int(m[0])), row(p.from, k))
+			}
+		}
+	}
+}
+
+// unblend sets the gradients of the answers of a group's centroids, from those of its rows' answers.
+func (w *worker) unblend(p *Pass, g int) {
+	for i := range p.weights[g] {
+		b := &p.weights[g][i]
+		dy := w.interpolant.points.matrix(len(b.rows), p.c.dim)
+		for j, r := range b.rows {
+			copy(row(dy, j), row(p.dy, int(r)))
+		}
+		gemm.Gemm(blas.Trans, blas.NoTrans, b.weights, dy, 0, span(p.dAnswers, b.first, b.end))
+		for k := b.first; k < b.end; k++ {
+			if m := p.members(k); len(m) == 1 {
+				f32.Add(row(p.dAnswers, k), row(p.dy, int(m[0])))
+			}
+		}
+	}
+}
+
+// Weights returns what [Interpolate] gives a group's rows of its centroids' answers, after Prepare or Restore: rows × centroids of the
+// group, in a new matrix. Weights of answers that are not blended are 0.
+func (p *Pass) Weights(g int) blas32.General {
+	if !p.ready {
+		panic("lsh: Weights before they are computed")
+	}
+	begin, end, first, last := p.clusters.Group(g)
+	var fresh buffer
+	m := fresh.matrix(end-begin, last-first)
+	for i := range p.weights[g] {
+		b := &p.weights[g][i]
+		for j, r := range b.rows {
+			copy(row(m, int(r)-begin)[b.first-first:], row(b.weights, j))
+		}
+	}
+	for k := first; k < last; k++ {
+		if alone := p.members(k); len(alone) == 1 {
+			row(m, int(alone[0])-begin)[k-first] = 1
+		}
+	}
+	return m
+}

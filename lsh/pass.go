@@ -1,0 +1,71 @@
+package lsh
+
+import "gonum.org/v1/gonum/blas/blas32"
+
+// Pass is the way of one batch's rows, from [Compressor.Compress] until it is released. Its methods go in the order
+//
+//	Restore, RestoreBackward, CompressBackward, Release
+//
+// of which any number from the end but Release may be left out; another order panics. It is not safe for concurrent use, nor
+// together with its compressor.
+type Pass struct {
+	c         *Compressor
+	stage     stage
+	x         blas32.General // the caller's
+	centroids blas32.General
+	clusters  Clusters
+	order     []int32 // rows sorted by cluster
+	begin     []int32 // where each cluster's begin in it, and where the last one's end
+	gains     []float32
+	gainGrads []float32
+	weights   [][]block      // of Interpolate, by group
+	ready     bool           // weights are computed
+	dy        blas32.General // the caller's
+	dAnswers  blas32.General
+
+	// what the groups' work of one leg reads and writes
+	to, of, own, from, off blas32.General
+	mean                   bool
+
+	means, offsets, gathered buffer
+}
+
+// stage is how far a pass has come.
+type stage int
+
+const (
+	released stage = iota
+	compressed
+	restored
+	restoredBackward
+	compressedBackward
+)
+
+func (p *Pass) advance(from, to stage, method string) {
+	if p.stage != from {
+		panic("lsh: " + method + " out of turn")
+	}
+	p.stage = to
+}
+
+// Clusters returns the clusters, which belong to the pass.
+func (p *Pass) Clusters() *Clusters { return &p.clusters }
+
+// Release gives the pass's memory back to the compressor. Nothing of it may be used any more.
+func (p *Pass) Release() {
+	if p.stage == released {
+		panic("lsh: Release of what is released")
+	}
+	p.stage, p.ready = released, false
+	p.x, p.dy, p.to, p.of, p.own, p.from = blas32.General{}, blas32.General{}, blas32.General{}, blas32.General{}, blas32.General{}, blas32.General{}
+	p.c.free = append(p.c.free, p)
+}
+
+// buffer is memory that is used again by the next matrix of about its size.
+type buffer []float32
+
+// matrix returns a contiguous matrix with undefined contents in the buffer.
+func (b *buffer) matrix(rows, cols int) blas32.General {
+	resize((*[]float32)(b), rows*cols)
+	return blas32.General{Rows: rows, Cols: cols, Stride: max(cols, 1), Data: *b}
+}

@@ -1,0 +1,80 @@
+package lsh
+
+import (
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/centroid"
+	"github.com/switchyard-moe/switchyard/internal/f32"
+)
+
+// Restore sets dst to the answers of the rows, made of those of their centroids as Config.Compensation says. dst may be the rows'
+// own matrix only if nothing but Release follows; it must not overlap answers.
+func (p *Pass) Restore(dst, answers blas32.General) {
+	p.advance(compressed, compressed, "Restore")
+	checkShape(dst, p.x.Rows, p.c.dim, "answers of rows")
+	checkShape(answers, p.centroids.Rows, p.c.dim, "answers of centroids")
+	p.Prepare()
+	p.stage = restored
+	p.from, p.to = answers, dst
+	switch p.c.cfg.Compensation {
+	case Interpolate:
+		p.c.each(p, (*worker).blend)
+	case None:
+		p.c.each(p, (*worker).toMembers)
+	default:
+		p.snapshot()
+		p.shift(dst, p.x, p.centroids, answers, false)
+	}
+}
+
+// snapshot keeps the groups' factors as they are now.
+func (p *Pass) snapshot() {
+	resize(&p.gains, p.c.groups)
+	for g := range p.gains {
+		switch p.c.cfg.Compensation {
+		case Identity:
+			p.gains[g] = 1
+		case Gain:
+			p.gains[g] = p.c.cfg.Gain
+		default:
+			p.gains[g] = p.c.gains[g]
+		}
+	}
+}
+
+// toMembers copies each cluster's row of p.from to all its members.
+func (*worker) toMembers(p *Pass, g int) {
+	_, _, k, end := p.clusters.Group(g)
+	for ; k < end; k++ {
+		for _, i := range p.members(k) {
+			copy(row(p.to, int(i)), row(p.from, k))
+		}
+	}
+}
+
+// shift sets the rows of dst to g·src, less their cluster's offset g·own − back, which mean divides by the rows of the cluster; g is
+// the group's factor. A row that is alone gets its row of back.
+func (p *Pass) shift(dst, src, own, back blas32.General, mean bool) {
+	p.to, p.of, p.own, p.from, p.mean = dst, src, own, back, mean
+	p.off = p.offsets.matrix(own.Rows, own.Cols)
+	p.c.each(p, (*worker).shift)
+}
+
+func (*worker) shift(p *Pass, g int) {
+	_, _, k, end := p.clusters.Group(g)
+	for ; k < end; k++ {
+		m := p.members(k)
+		if len(m) == 1 {
+			copy(row(p.to, int(m[0])), row(p.from, k))
+			continue
+		}
+		off := row(p.off, k)
+		centroid.Residual(off, p.gains[g], row(p.own, k), row(p.from, k))
+		if p.mean {
+			f32.Scale(off, 1/float32(len(m)))
+		}
+		for _, i := range m {
+			centroid.Residual(row(p.to, int(i)), p.gains[g], row(p.of, int(i)), off)
+		}
+	}
+}

@@ -1,0 +1,89 @@
+package lsh
+
+import (
+	"math"
+
+	"gonum.org/v1/gonum/blas/blas32"
+)
+
+// spd inverts symmetric positive definite matrices, in float64: kernel matrices have eigenvalues from the ridge to the number of
+// their rows.
+type spd struct {
+	n       int
+	lower   []float64 // of Cholesky's factor L; then, by columns, of its inverse
+	inverse buffer
+}
+
+// invert returns the inverse of a + ridge, rounded to float32. It belongs to s. Where a + ridge is not positive definite to working
+// precision, which a ridge of next to nothing may lead to, the pivot is raised to what rounding leaves uncertain.
+func (s *spd) invert(a blas32.General, ridge float32) blas32.General {
+	s.n = a.Rows
+	resize(&s.lower, 2*s.n*s.n)
+	s.factor(a, float64(ridge))
+	s.invertFactor()
+	out := s.inverse.matrix(s.n, s.n)
+	for i := range s.n {
+		for j := range i + 1 {
+			// Rows i and j of the transposed inverse of L, from the column where both have begun.
+			v := float32(dot(s.column(i)[i:], s.column(j)[i:]))
+			out.Data[i*s.n+j], out.Data[j*s.n+i] = v, v
+		}
+	}
+	return out
+}
+
+// row is row i of L.
+func (s *spd) row(i int) []float64 { return s.lower[i*s.n : (i+1)*s.n] }
+
+// column is column j of the inverse of L.
+func (s *spd) column(j int) []float64 { return s.lower[(s.n+j)*s.n : (s.n+j+1)*s.n] }
+
+// factor computes L with L·Lᵀ = a + ridge.
+func (s *spd) factor(a blas32.General, ridge float64) {
+	const uncertain = 1e-12
+	for i := range s.n {
+		li := s.row(i)
+		for j := range i {
+			lj := s.row(j)
+			li[j] = (float64(a.Data[i*a.Stride+j]) - dot(li[:j], lj[:j])) / lj[j]
+		}
+		pivot := float64(a.Data[i*a.Stride+i]) + ridge - dot(li[:i], li[:i])
+		li[i] = math.Sqrt(max(pivot, uncertain))
+	}
+}
+
+// invertFactor solves L·V = 1 column by column: V(i, j) = (1 if i = j, less Σ L(i, k)·V(k, j) over j ≤ k < i) / L(i, i).
+func (s *spd) invertFactor() {
+	for j := range s.n {
+		v := s.column(j)
+		v[j] = 1 / s.row(j)[j]
+		for i := j + 1; i < s.n; i++ {
+			li := s.row(i)
+			v[i] = -dot(li[j:i], v[j:i]) / li[i]
+		}
+	}
+}
+
+// dot returns Σ x[i]·y[i]: lane i%4 adds its products in ascending i, and the lanes are added (0+1) + (2+3).
+func dot(x, y []float64) float64 {
+	var a, b, c, d float64
+	y = y[:len(x)]
+	for len(x) >= 4 && len(y) >= 4 {
+		a += float64(x[0] * y[0])
+		b += float64(x[1] * y[1])
+		c += float64(x[2] * y[2])
+		d += float64(x[3] * y[3])
+		x, y = x[4:], y[4:]
+	}
+	for i := range x {
+		switch i {
+		case 0:
+			a += float64(x[0] * y[0])
+		case 1:
+			b += float64(x[1] * y[1])
+		default:
+			c += float64(x[2] * y[2])
+		}
+	}
+	return (a + b) + (c + d)
+}

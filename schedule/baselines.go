@@ -1,0 +1,81 @@
+package schedule
+
+import "math"
+
+// Policy is a way to plan, by its name.
+type Policy struct {
+	Name string
+	// About says in a line what the policy does.
+	About string
+	// Plan plans for layers with these costs, with degrees to choose from.
+	Plan func(layers []Layer, costs *Costs, degrees []int, o Options) Plan
+}
+
+// Policies lists the schedules of other systems, each with what is known of it, and ours, which is last. Those before
+// FSMoE know one kind of link, so all their communication is on one lane.
+func Policies() []Policy {
+	return []Policy{
+		{"DeepSpeed-MoE", "nothing overlaps", planSequential},
+		{"Tutel", "two chunks, one stream of communication", planTwo},
+		{"PipeMoE", "the best single degree for both passes, one stream", planSingle},
+		{"PipeMoE+dense", "PipeMoE, and gradients beside the dense parts", planDense},
+		{"PipeMoE+Lina", "PipeMoE, and gradients in chunks of 30 MB wherever the link is idle", planLina},
+		{"one stream", "ours without overlap of the links between and within nodes", planOneStream},
+		{"ours", "a degree for each layer and pass, gradients cut to the gaps, two kinds of links", Choose},
+	}
+}
+
+func planSequential(_ []Layer, _ *Costs, _ []int, o Options) Plan {
+	return Plan{Options: Options{OneStream: true, Batches: o.Batches}}
+}
+
+func planTwo(_ []Layer, _ *Costs, _ []int, o Options) Plan {
+	o.OneStream = true
+	return Plan{Options: o, ForwardDegrees: []int{2}, BackwardDegrees: []int{2}}
+}
+
+// planSingle is PipeMoE (INFOCOM 2023): one degree, the best for forward and backward together.
+func planSingle(layers []Layer, costs *Costs, degrees []int, o Options) Plan {
+	o.OneStream = true
+	forward, backward := Makespans(layers, costs, Forward, degrees, o), Makespans(layers, costs, Backward, degrees, o)
+	for i := range forward {
+		forward[i] += backward[i]
+	}
+	d := []int{degrees[Least(forward)]}
+	return Plan{Options: o, ForwardDegrees: d, BackwardDegrees: d}
+}
+
+func planDense(layers []Layer, costs *Costs, degrees []int, o Options) Plan {
+	f := newFilling(layers, costs, planSingle(layers, costs, degrees, o))
+	f.fill(func(g *gap, seconds, waiting float64, cost Linear) []float64 {
+		if !g.beside {
+			return nil
+		}
+		return exactly(g, seconds, waiting, cost)
+	})
+	return f.plan
+}
+
+// linaChunk is Lina's 30 MB in float32 elements.
+const linaChunk = 30e6 / 4
+
+// planLina is Lina (USENIX ATC 2023) on PipeMoE: chunks of one size, each begun if the link is idle then, so the last one in a
+// gap may run beyond it.
+func planLina(layers []Layer, costs *Costs, degrees []int, o Options) Plan {
+	f := newFilling(layers, costs, planSingle(layers, costs, degrees, o))
+	f.fill(func(_ *gap, seconds, waiting float64, cost Linear) []float64 {
+		begun := math.Ceil(seconds / cost.Time(Work{1, linaChunk}))
+		n := int(max(0, min(begun, math.Floor(waiting/linaChunk))))
+		pieces := make([]float64, n)
+		for i := range pieces {
+			pieces[i] = linaChunk
+		}
+		return pieces
+	})
+	return f.plan
+}
+
+func planOneStream(layers []Layer, costs *Costs, degrees []int, o Options) Plan {
+	o.OneStream = true
+	return Choose(layers, costs, degrees, o)
+}

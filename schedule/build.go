@@ -1,0 +1,90 @@
+package schedule
+
+// builder appends tasks to a graph. Its methods take the tasks that come before and return those that whatever follows has to
+// wait for.
+type builder struct {
+	plan   *Plan
+	layers []Layer // their work in this pass
+	pass   Pass
+	tasks  []Task
+}
+
+// newBuilder panics if the plan does not fit the layers.
+func newBuilder(layers []Layer, plan *Plan) *builder {
+	if err := plan.Validate(layers); err != nil {
+		panic(err.Error())
+	}
+	return &builder{plan: plan, layers: layers}
+}
+
+func (b *builder) batches() int { return max(1, b.plan.Batches) }
+
+// place is where in the stack a task belongs.
+type place struct{ layer, batch int }
+
+// add appends a task, or, if it has no work, lets what follows wait for what it would have waited for.
+func (b *builder) add(op Op, p place, chunk int, w Work, after ...int) []int {
+	if w == (Work{}) {
+		return after
+	}
+	lane := op.Lane()
+	if b.plan.OneStream && lane == Intra {
+		lane = Inter
+	}
+	b.tasks = append(b.tasks, Task{
+		Op: op, Pass: b.pass, Layer: p.layer, Batch: p.batch, Chunk: chunk, Lane: lane, Work: w, After: after,
+	})
+	return []int{len(b.tasks) - 1}
+}
+
+// pieces returns into how many pieces a layer's rows are cut, and what part of a piece's starts the messages between nodes
+// have.
+func (b *builder) pieces(layer int) (n int, starts float64) {
+	peers := max(1, b.plan.PerPeer)
+	return b.plan.Degree(b.pass, layer) * peers, 1 / float64(peers)
+}
+
+// out issues the way of a layer's rows to their experts. It returns what the experts have to wait for, by piece.
+func (b *builder) out(p place, in []int) [][]int {
+	n, starts := b.pieces(p.layer)
+	l := &b.layers[p.layer]
+	arrived := make([][]int, n)
+	for c := range n {
+		rows := b.add(Pack, p, c, cut(l[Pack], n, 1), in...)
+		rows = b.add(Dispatch, p, c, cut(l[Dispatch], n, starts), rows...)
+		arrived[c] = b.add(Gather, p, c, cut(l[Gather], n, 1), rows...)
+	}
+	return arrived
+}
+
+// back issues the experts and the way back of the answers. in is what the layer's input waited for.
+func (b *builder) back(p place, in []int, arrived [][]int) []int {
+	n, starts := b.pieces(p.layer)
+	l := &b.layers[p.layer]
+	var done []int
+	if b.plan.SharedInGap && l[Shared] != (Work{}) {
+		done = append(done, b.add(Shared, p, 0, l[Shared], in...)...)
+	}
+	returned := make([][]int, n)
+	for c := range n {
+		rows := b.add(Expert, p, c, cut(l[Expert], n, 1), arrived[c]...)
+		rows = b.add(Scatter, p, c, cut(l[Scatter], n, 1), rows...)
+		returned[c] = b.add(Combine, p, c, cut(l[Combine], n, starts), rows...)
+	}
+	for c, rows := range returned {
+		for _, t := range b.add(Unpack, p, c, cut(l[Unpack], n, 1), rows...) {
+			if len(done) == 0 || done[len(done)-1] != t { // without any work all pieces wait for the same
+				done = append(done, t)
+			}
+		}
+	}
+	if !b.plan.SharedInGap {
+		done = b.add(Shared, p, 0, l[Shared], done...)
+	}
+	return done
+}
+
+// cut returns the work of one of n pieces, whose starts are the given part of the whole's.
+func cut(w Work, n int, starts float64) Work {
+	return Work{Starts: w.Starts * starts, Size: w.Size / float64(n)}
+}

@@ -1,0 +1,163 @@
+package schedule
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+func stepTime(layers []Layer, costs *Costs, plan *Plan) float64 {
+	line := Simulate(BuildStep(layers, plan), costs)
+	return line.Makespan()
+}
+
+// TestChooseIsNeverSlowerThanOthers: than the schedules of other systems with the same layers and costs.
+func TestChooseIsNeverSlowerThanOthers(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		layers, costs := drawLayers(t, 4), drawCosts(t)
+		degrees := []int{1, 2, 3, 4, 8}
+		o := Options{SharedInGap: rapid.Bool().Draw(t, "gap")}
+		times := map[string]float64{}
+		for _, p := range Policies() {
+			plan := p.Plan(layers, costs, degrees, o)
+			require.NoError(t, plan.Validate(layers), p.Name)
+			times[p.Name] = stepTime(layers, costs, &plan)
+		}
+		for name, seconds := range times {
+			require.LessOrEqual(t, times["ours"], seconds*(1+1e-9), "%s; all: %v", name, times)
+		}
+	})
+}
+
+// TestChooseIsNearTheBestOfRandomPlans: rapid looks for degrees and a cut of the gradients that are more than 1 % faster.
+func TestChooseIsNearTheBestOfRandomPlans(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		layers, costs := drawLayers(t, 3), drawCosts(t)
+		other := drawPlan(t, layers)
+		other.Options, other.Carried = Options{}, 0
+		if other.Validate(layers) != nil {
+			t.Skip("a plan that needs carried gradients")
+		}
+		plan := Choose(layers, costs, []int{1, 2, 3, 4, 5}, Options{})
+		require.LessOrEqual(t, stepTime(layers, costs, &plan), 1.01*stepTime(layers, costs, &other))
+	})
+}
+
+// TestChooseOneLayer by hand: FSMoE's case 2 forward, where r* = sqrt of what is divided over the start of the experts.
+func TestChooseOneLayer(t *testing.T) {
+	l := Layer{Dispatch: {1, 16}, Gather: {1, 8}, Expert: {1, 100}, Scatter: {1, 8}, Combine: {1, 16}}
+	costs := &Costs{Dispatch: {0, 1}, Gather: {0, 1}, Expert: {3, 1}, Scatter: {0, 1}, Combine: {0, 1}}
+	// 48 seconds of communication stand outside the experts if nothing is cut, 48/r + 3·r in r pieces: least at r = 4.
+	want := []float64{48 + 103, 24 + 106, 12 + 112, 6 + 124}
+	require.InDeltaSlice(t, want, Makespans([]Layer{l}, costs, Forward, DefaultDegrees(), Options{}), 1e-9)
+	require.Equal(t, 2, Least(want))
+	plan := Choose([]Layer{l}, costs, nil, Options{})
+	require.Equal(t, []int{4}, plan.ForwardDegrees)
+	// In backward experts take twice as long and cost two starts: 48/r + 6·r, and 2 and 4 are the candidates around √8.
+	require.InDeltaSlice(t, []float64{48 + 206, 24 + 212, 12 + 224, 6 + 248}, Makespans([]Layer{l}, costs, Backward, DefaultDegrees(), Options{}), 1e-9)
+	require.Equal(t, []int{2}, plan.BackwardDegrees, "of two that are equal the first")
+}
+
+// TestChooseCutsEachLayerByItself: one that is worth cutting, and one whose experts are slow to start.
+func TestChooseCutsEachLayerByItself(t *testing.T) {
+	large := Layer{Dispatch: {1, 16}, Expert: {1, 100}, Combine: {1, 16}}
+	small := Layer{Dispatch: {1, 1}, Expert: {1, 2}, Combine: {1, 1}}
+	plan := Choose([]Layer{large, small, large}, &Costs{Dispatch: {0, 1}, Expert: {3, 1}, Combine: {0, 1}}, nil, Options{})
+	require.Equal(t, []int{4, 1, 4}, plan.ForwardDegrees)
+	require.Equal(t, []int{2, 1, 2}, plan.BackwardDegrees)
+}
+
+// TestChooseFillsGapsExactly: two layers, whose second's gradients fit into the gaps of the first.
+func TestChooseFillsGapsExactly(t *testing.T) {
+	l := Layer{Dense: {1, 3}, Dispatch: {1, 2}, Expert: {1, 4}, Combine: {1, 2}, GradReduce: {1, 100}}
+	costs := unitCosts()
+	costs[GradReduce] = Linear{Alpha: 1, Beta: 0.1}
+	layers := []Layer{l, l}
+	plan := Choose(layers, costs, []int{1}, Options{})
+	// Backward the experts take 8 and the dense part 6, of which a start costs 1: 70 and 50 units fit, and 100 exist.
+	require.Equal(t, [][]float64{{70}, nil}, plan.Within)
+	require.InDelta(t, 30, plan.Beside[0][0], 1e-9)
+	require.Nil(t, plan.Beside[1])
+	idle := Plan{}
+	require.InDelta(t, stepTime(layers, costs, &idle)-10, stepTime(layers, costs, &plan), 1e-9, "half of the gradients are hidden")
+	line := Simulate(BuildBackward(layers, &plan), costs)
+	require.InDelta(t, 2*(2+8+2+6)+1+10, line.Makespan(), 1e-9)
+}
+
+// TestChooseSavesTheTailsStart: what a gap cannot hold for nothing costs less there than a start of its own at the end.
+func TestChooseSavesTheTailsStart(t *testing.T) {
+	l := Layer{Dispatch: {1, 2}, Expert: {1, 4}, Combine: {1, 2}}
+	costs := unitCosts()
+	costs[GradReduce] = Linear{Alpha: 5, Beta: 1}
+	f := newFilling([]Layer{l}, costs, Plan{Carried: 10})
+	require.InDelta(t, 2+5+10+2, f.fill(exactly), 1e-9)
+	require.Equal(t, [][]float64{{10}}, f.plan.Within)
+	require.Zero(t, f.plan.left([]Layer{l}))
+}
+
+// TestFillsPromiseIsThePlansTime: the makespan by which degrees are chosen is that of the graph of the plan that comes out.
+func TestFillsPromiseIsThePlansTime(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		layers, costs := drawLayers(t, 4), drawCosts(t)
+		for i := range layers {
+			layers[i][GradReduce].Starts = 1
+		}
+		plan := Plan{Options: drawOptions(t), Carried: float64(rapid.IntRange(0, 9).Draw(t, "carried")), BackwardDegrees: []int{rapid.IntRange(1, 4).Draw(t, "r")}}
+		f := newFilling(layers, costs, plan)
+		promised := f.fill(exactly)
+		require.NoError(t, f.plan.Validate(layers))
+		line := Simulate(BuildBackward(layers, &f.plan), costs)
+		if plan.Batches > 1 { // where an empty gap may hold up a micro-batch
+			require.LessOrEqual(t, line.Makespan(), promised*(1+1e-9))
+			return
+		}
+		require.InDelta(t, promised, line.Makespan(), 1e-9*max(1, promised))
+		line = Simulate(BuildBackward(layers, &plan), costs)
+		require.LessOrEqual(t, promised, line.Makespan()*(1+1e-9), "all gradients at the end")
+	})
+}
+
+func TestLinaOverruns(t *testing.T) {
+	const n = 2.5 * linaChunk
+	l := Layer{Dense: {1, 1}, Dispatch: {1, 1}, Expert: {1, 3}, Combine: {1, 1}, GradReduce: {1, n}}
+	costs := unitCosts()
+	costs[GradReduce] = Linear{Beta: 4 / linaChunk}
+	plan := planLina([]Layer{l, l}, costs, []int{1}, Options{})
+	require.Equal(t, [][]float64{{linaChunk, linaChunk}, nil}, plan.Within, "a gap of 6 s, where each chunk takes 4 s")
+	require.Empty(t, plan.Beside[0], "half a chunk waits for more")
+}
+
+func TestBuckets(t *testing.T) {
+	require.Equal(t, []Bucket{{0, 2, 10}, {2, 3, 12}, {3, 6, 15}}, Buckets([]int{4, 6, 12, 9, 5, 1}, 10), "what is left joins the last")
+	require.Equal(t, []Bucket{{0, 2, 3}}, Buckets([]int{1, 2}, 10))
+	require.Empty(t, Buckets(nil, 10))
+	require.Panics(t, func() { Buckets([]int{-1}, 1) })
+	rapid.Check(t, func(t *rapid.T) {
+		sizes := rapid.SliceOf(rapid.IntRange(0, 20)).Draw(t, "sizes")
+		least := rapid.IntRange(0, 40).Draw(t, "least")
+		next, buckets := 0, Buckets(sizes, least)
+		for _, b := range buckets {
+			require.Equal(t, next, b.First)
+			sum := 0
+			for _, s := range sizes[b.First:b.End] {
+				sum += s
+			}
+			require.Equal(t, sum, b.Size)
+			require.True(t, b.Size >= least || len(buckets) == 1)
+			next = b.End
+		}
+		require.Equal(t, len(sizes), next)
+	})
+}
+
+func BenchmarkChoose(b *testing.B) {
+	layers := make([]Layer, 24)
+	for i := range layers {
+		layers[i] = exchangeOnly()
+	}
+	costs := unitCosts()
+	for b.Loop() {
+		Choose(layers, costs, nil, Options{})
+	}
+}

@@ -1,0 +1,71 @@
+package schedule
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Task is one operation on one lane.
+type Task struct {
+	Op    Op
+	Pass  Pass
+	Layer int
+	Batch int // micro-batch
+	Chunk int // which of the pieces that the exchange is cut into
+	Lane  Lane
+	Work  Work
+	// After holds the positions in the graph of the tasks that must have ended; all are smaller than the task's own.
+	After []int
+}
+
+// String is the task's name: operation, layer and chunk, ∂ for backward and ′ for each micro-batch after the first.
+func (t *Task) String() string {
+	name := fmt.Sprintf("%s %d.%d", t.Op, t.Layer, t.Chunk)
+	if t.Pass == Backward {
+		name = "∂" + name
+	}
+	for range t.Batch {
+		name += "′"
+	}
+	return name
+}
+
+// Graph is what is to run, in the order in which it is issued: each lane takes its tasks in this order, and each task waits
+// for those that it comes after. As these stand before it, no order of events can block.
+type Graph struct {
+	Tasks []Task
+}
+
+// Validate reports every task that is on no lane, does no known operation, or comes after one that does not stand before it.
+func (g *Graph) Validate() error {
+	var faults []error
+	for i := range g.Tasks {
+		t := &g.Tasks[i]
+		if t.Lane >= Lanes || t.Op >= Ops {
+			faults = append(faults, fmt.Errorf("schedule: task %d: %v on %v: there is no such thing", i, t.Op, t.Lane))
+		}
+		for _, a := range t.After {
+			if a < 0 || a >= i {
+				faults = append(faults, fmt.Errorf("schedule: task %d (%v) comes after task %d, which does not stand before it", i, t, a))
+			}
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Ends returns the tasks that no other comes after.
+func (g *Graph) Ends() []int {
+	followed := make([]bool, len(g.Tasks))
+	for i := range g.Tasks {
+		for _, a := range g.Tasks[i].After {
+			followed[a] = true
+		}
+	}
+	var ends []int
+	for i, f := range followed {
+		if !f {
+			ends = append(ends, i)
+		}
+	}
+	return ends
+}

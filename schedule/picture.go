@@ -1,0 +1,49 @@
+package schedule
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// String draws the graph: a line for each lane that it uses, and a column for each moment if all tasks took equally long.
+func (g *Graph) String() string {
+	unit := make([]float64, len(g.Tasks))
+	for i := range unit {
+		unit[i] = 1
+	}
+	line := walk(g, unit)
+	columns := int(line.Makespan())
+	if columns == 0 {
+		return "(empty)\n"
+	}
+	var cells [Lanes][]string
+	widths := make([]int, columns)
+	for i, s := range line.Spans {
+		lane, at := g.Tasks[i].Lane, int(s.Start)
+		if cells[lane] == nil {
+			cells[lane] = make([]string, columns)
+		}
+		cells[lane][at] = g.Tasks[i].String()
+		widths[at] = max(widths[at], utf8.RuneCountInString(cells[lane][at]))
+	}
+	var b strings.Builder
+	for lane, row := range cells {
+		if row == nil {
+			continue
+		}
+		text := pad(Lane(lane).String(), 7)
+		for at, cell := range row {
+			if cell == "" {
+				cell = "·"
+			}
+			text += "  " + pad(cell, widths[at])
+		}
+		b.WriteString(strings.TrimRight(text, " ") + "\n")
+	}
+	return b.String()
+}
+
+// pad fills s with blanks up to a width in characters.
+func pad(s string, width int) string {
+	return s + strings.Repeat(" ", max(0, width-utf8.RuneCountInString(s)))
+}

@@ -1,0 +1,142 @@
+package schedule
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// Options are how graphs are laid out, beside the number of chunks. The zero value is FSMoE's layout.
+type Options struct {
+	// OneStream puts all communication on one lane, as systems do that know only one kind of link.
+	OneStream bool
+	// SharedInGap computes shared experts while the first rows are under way, not after the last have returned.
+	SharedInGap bool
+	// Batches is how many micro-batches are in flight; 0 means 1. With two, the dense part, the router and the counts of the
+	// second run while the first one's rows are under way, and so on through the stack.
+	Batches int
+	// PerPeer is the number of messages that make up an all-to-all, if experts are to start on each message's rows as soon as
+	// it is there; 0 or 1 means that they wait for all of them. A message has its share of the all-to-all's starts, so links
+	// pay nothing for it; experts and the links within a node start once for each message.
+	PerPeer int
+}
+
+// Plan says into how many chunks each layer is cut and where gradients are summed. Its zero value cuts nothing and sums
+// all gradients at the end.
+type Plan struct {
+	Options
+	// ForwardDegrees and BackwardDegrees hold the number of chunks of each layer; one entry stands for all layers, none for 1.
+	ForwardDegrees, BackwardDegrees []int
+	// Within holds, for each layer, the sizes of the gradient pieces that are all-reduced after the layer's last dispatch of the
+	// backward pass; Beside, of those all-reduced beside its dense part; Tail, of those after the whole pass. What they leave
+	// follows in one piece. A layer's gradient exists once its dense part has passed, so later layers of the pass send it.
+	Within, Beside [][]float64
+	Tail           []float64
+	// Carried is the size of gradients that wait to be all-reduced when the backward pass begins.
+	Carried float64
+}
+
+// Degree returns the number of chunks of a layer.
+func (p *Plan) Degree(pass Pass, layer int) int {
+	d := p.ForwardDegrees
+	if pass == Backward {
+		d = p.BackwardDegrees
+	}
+	switch len(d) {
+	case 0:
+		return 1
+	case 1:
+		return d[0]
+	}
+	return d[layer]
+}
+
+// Validate reports everything that makes the plan impossible for these layers.
+func (p *Plan) Validate(layers []Layer) error {
+	var faults []error
+	for i, d := range [][]int{p.ForwardDegrees, p.BackwardDegrees} {
+		if len(d) > 1 && len(d) != len(layers) {
+			faults = append(faults, fmt.Errorf("schedule: %d %v degrees for %d layers; want 0, 1 or one a layer", len(d), Pass(i), len(layers)))
+		}
+		for _, r := range d {
+			if r < 1 {
+				faults = append(faults, fmt.Errorf("schedule: %v degree %d; must be at least 1", Pass(i), r))
+			}
+		}
+	}
+	if p.Batches < 0 || p.PerPeer < 0 {
+		faults = append(faults, fmt.Errorf("schedule: Batches %d, PerPeer %d; must not be negative", p.Batches, p.PerPeer))
+	}
+	if len(p.Within) > len(layers) || len(p.Beside) > len(layers) {
+		faults = append(faults, fmt.Errorf("schedule: gradients within %d and beside %d layers; there are %d", len(p.Within), len(p.Beside), len(layers)))
+	} else {
+		faults = append(faults, p.validateGradients(layers))
+	}
+	return errors.Join(faults...)
+}
+
+// validateGradients follows the backward pass and sees that no gradient is sent before it exists.
+func (p *Plan) validateGradients(layers []Layer) error {
+	total := p.Carried
+	for i := range layers {
+		total += layers[i][GradReduce].Size
+	}
+	slack := 1e-9 * total // of rounding
+	waiting := p.Carried
+	for i := len(layers) - 1; i >= 0; i-- {
+		for _, pieces := range [][]float64{at(p.Within, i), at(p.Beside, i)} {
+			sum, err := sumPieces(pieces)
+			if err != nil {
+				return err
+			}
+			if waiting -= sum; waiting < -slack {
+				return fmt.Errorf("schedule: layer %d sums gradients of size %g, %g more than exist by then", i, sum, -waiting)
+			}
+		}
+		waiting += layers[i][GradReduce].Size
+	}
+	sum, err := sumPieces(p.Tail)
+	if err == nil && sum > waiting+slack {
+		err = fmt.Errorf("schedule: the tail sums gradients of size %g, but %g are left", sum, waiting)
+	}
+	return err
+}
+
+func sumPieces(pieces []float64) (float64, error) {
+	sum := 0.0
+	for _, s := range pieces {
+		if !(s >= 0) || math.IsInf(s, 0) {
+			return 0, fmt.Errorf("schedule: a gradient piece of size %g; must not be negative", s)
+		}
+		sum += s
+	}
+	return sum, nil
+}
+
+// at returns the pieces of a layer.
+func at(pieces [][]float64, layer int) []float64 {
+	if layer < len(pieces) {
+		return pieces[layer]
+	}
+	return nil
+}
+
+// left returns the size of the gradients that no piece of the plan covers; amounts that are but rounding count as none.
+func (p *Plan) left(layers []Layer) float64 {
+	total := p.Carried
+	for i := range layers {
+		total += layers[i][GradReduce].Size
+	}
+	rest := total
+	for _, lists := range [][][]float64{p.Within, p.Beside, {p.Tail}} {
+		for _, pieces := range lists {
+			for _, s := range pieces {
+				rest -= s
+			}
+		}
+	}
+	if rest <= 1e-9*total {
+		return 0
+	}
+	return rest
+}

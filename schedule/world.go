@@ -1,0 +1,180 @@
+package schedule
+
+import "time"
+
+// world is the state of a simulation of many ranks. As all run the same graph in the same order, one pass over its tasks, each
+// for all ranks, is enough.
+type world struct {
+	*Cluster
+	g     *Graph
+	ranks int
+	free  [Lanes][]float64 // by rank: when the lane has ended its last task
+	begin []float64        // by rank: when it began the step
+	ends  [][]float64      // by task, by rank; nil before the task has run and after its last use
+	last  []int            // by task: the last one that comes after it
+	spare [][]float64      // rows of ends that are free again
+	ready []float64
+	meet  []float64
+
+	computed float64 // by all ranks in all steps
+	kept     []Timeline
+}
+
+func newWorld(c *Cluster, g *Graph) *world {
+	w := &world{Cluster: c, g: g, ranks: c.Nodes * c.PerNode, ends: make([][]float64, len(g.Tasks)), last: make([]int, len(g.Tasks))}
+	for lane := range w.free {
+		w.free[lane] = make([]float64, w.ranks)
+	}
+	w.begin, w.ready = make([]float64, w.ranks), make([]float64, w.ranks)
+	w.meet = make([]float64, max(c.Nodes, c.PerNode))
+	for i := range g.Tasks {
+		for _, a := range g.Tasks[i].After {
+			w.last[a] = i
+		}
+	}
+	return w
+}
+
+// step runs the graph once. A rank begins when all its lanes have ended the step before.
+func (w *world) step(step int, keep bool) {
+	for r := range w.begin {
+		w.begin[r] = max(w.free[Compute][r], w.free[Inter][r], w.free[Intra][r])
+	}
+	if keep {
+		for _, r := range w.Watch {
+			begin := time.Time{}.Add(time.Duration(w.begin[r] * float64(time.Second)))
+			w.kept = append(w.kept, Timeline{Graph: w.g, Begin: begin, Spans: make([]Span, len(w.g.Tasks))})
+		}
+	}
+	for i := range w.g.Tasks {
+		w.run(step, i, keep)
+	}
+	for i, row := range w.ends { // tasks that nothing comes after
+		if row != nil {
+			w.spare, w.ends[i] = append(w.spare, row), nil
+		}
+	}
+}
+
+// run computes when a task ends on every rank.
+func (w *world) run(step, i int, keep bool) {
+	t := &w.g.Tasks[i]
+	for r := range w.ready {
+		w.ready[r] = max(w.begin[r], w.free[t.Lane][r])
+	}
+	for _, a := range t.After {
+		for r, end := range w.ends[a] {
+			w.ready[r] = max(w.ready[r], end)
+		}
+	}
+	w.gather(t.Op.Lane())
+	pace := w.pace(t)
+	ends := w.row()
+	for r := range ends {
+		seconds := w.seconds(step, t, r, pace)
+		ends[r] = w.ready[r] + seconds
+		w.free[t.Lane][r] = ends[r]
+		if t.Lane == Compute {
+			w.computed += seconds
+		}
+	}
+	for k := range w.kept {
+		if r := w.Watch[k]; keep {
+			w.kept[k].Spans[i] = Span{w.ready[r] - w.begin[r], ends[r] - w.begin[r]}
+		}
+	}
+	w.ends[i] = ends
+	for _, a := range t.After {
+		if w.last[a] == i && w.ends[a] != nil {
+			w.spare, w.ends[a] = append(w.spare, w.ends[a]), nil
+		}
+	}
+}
+
+// gather makes the ranks of a collective wait for their last one. Who they are depends on the operation's own lane, also where
+// all links share one.
+func (w *world) gather(lane Lane) {
+	if lane == Compute {
+		return
+	}
+	clear(w.meet)
+	for r, at := range w.ready {
+		k := w.group(lane, r)
+		w.meet[k] = max(w.meet[k], at)
+	}
+	for r := range w.ready {
+		w.ready[r] = w.meet[w.group(lane, r)]
+	}
+}
+
+// group returns which of a lane's collectives a rank is in.
+func (w *world) group(lane Lane, rank int) int {
+	if lane == Intra {
+		return rank / w.PerNode
+	}
+	return rank % w.PerNode
+}
+
+// pace returns for each group how much slower its slowest link is, nil if links do not count.
+func (w *world) pace(t *Task) []float64 {
+	if w.Link == nil || t.Op != GradReduce {
+		return nil
+	}
+	pace := make([]float64, w.PerNode)
+	for r, f := range w.Link {
+		k := w.group(Inter, r)
+		pace[k] = max(pace[k], f)
+	}
+	return pace
+}
+
+// seconds returns how long a task takes on a rank once it has begun.
+func (w *world) seconds(step int, t *Task, rank int, pace []float64) float64 {
+	work, load := t.Work, 1.0
+	if w.Load != nil {
+		load = w.Load(step, t.Layer, rank)
+	}
+	switch t.Op {
+	case Expert, Gather, Scatter:
+		work.Size *= load
+	case Dispatch, Combine: // a rank sends what is its own and receives what its experts get, or the reverse
+		work.Size *= max(1, load)
+	}
+	s := w.Costs[t.Op].Time(work)
+	switch {
+	case t.Lane == Compute:
+		if w.Slow != nil {
+			s *= w.Slow[rank]
+		}
+		if w.Noise != nil {
+			s *= w.Noise(step, t.Layer, rank, t.Pass)
+		}
+	case pace != nil:
+		s *= pace[w.group(Inter, rank)]
+	case w.Link != nil && t.Op.Lane() == Inter:
+		s *= w.Link[rank]
+	}
+	return s
+}
+
+// row returns memory for the ends of a task.
+func (w *world) row() []float64 {
+	if n := len(w.spare); n > 0 {
+		row := w.spare[n-1]
+		w.spare = w.spare[:n-1]
+		return row
+	}
+	return make([]float64, w.ranks)
+}
+
+func (w *world) result(steps int) ClusterRun {
+	finish, sum := 0.0, 0.0
+	for r := range w.ranks {
+		end := max(w.free[Compute][r], w.free[Inter][r], w.free[Intra][r])
+		finish, sum = max(finish, end), sum+end
+	}
+	n := float64(steps)
+	return ClusterRun{
+		StepTime: finish / n, Exposed: (sum - w.computed) / n / float64(w.ranks), Timelines: w.kept,
+	}
+}
