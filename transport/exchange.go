@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"fmt"
 	"sync"
 )
 
@@ -36,6 +37,13 @@ func Exchange(ctx context.Context, t Transport, sends, recvs []Message) error {
 
 // exchangeByGoroutines is the slow reference: a goroutine for each direction, peer and tag.
 func exchangeByGoroutines(parent context.Context, t Transport, sends, recvs []Message) error {
+	for _, list := range [2][]Message{sends, recvs} {
+		for _, m := range list { // here, where the caller can recover
+			if m.Peer < 0 || int(m.Peer) >= t.Size() {
+				panic(fmt.Sprintf("transport: Exchange with rank %d, outside 0..%d", m.Peer, t.Size()-1))
+			}
+		}
+	}
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	var (

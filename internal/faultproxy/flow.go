@@ -66,11 +66,15 @@ func (f *Flow) treat(b []byte) ([]byte, time.Time) {
 	if f.modify != nil && len(b) > 0 {
 		b = f.modify(b)
 	}
-	late := f.least
-	if f.jitter > 0 {
-		late += time.Duration(f.rand.Int64N(int64(f.jitter) + 1))
+	return b, time.Now().Add(f.late())
+}
+
+// late draws the delay of the next piece. The caller holds the lock.
+func (f *Flow) late() time.Duration {
+	if f.jitter <= 0 {
+		return f.least
 	}
-	return b, time.Now().Add(late)
+	return f.least + time.Duration(f.rand.Int64N(int64(f.jitter)+1))
 }
 
 // gate is something that can be shut. The zero value is open.

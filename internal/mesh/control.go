@@ -56,6 +56,7 @@ func (p *peer) listen() {
 		switch h.kind {
 		case kindFarewell:
 			p.saidGoodbye.Store(true)
+			p.t.sleepers.wakeAll() // a lane of memory does not tell its writer that nobody reads any more
 			return
 		case kindAbort:
 			p.aborted(payload)

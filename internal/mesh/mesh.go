@@ -93,11 +93,11 @@ func (t *Mesh) Recv(ctx context.Context, from transport.Rank, tag transport.Tag,
 	}
 	op.one[0] = transport.Message{Peer: from, Tag: tag, Bufs: bufs}
 	f := op.perform(ctx, nil, op.one[:])
-	n := op.recvs[0].n
-	if err = t.end(op, f); err != nil {
-		return 0, err
+	n := 0
+	if f == nil { // else somebody may still be at it
+		n = op.recvs[0].n
 	}
-	return n, nil
+	return n, t.end(op, f)
 }
 
 // Exchange implements transport.Exchanger on the caller's goroutine alone.
@@ -116,8 +116,10 @@ func (t *Mesh) Exchange(ctx context.Context, sends, recvs []transport.Message) e
 		return err
 	}
 	f := op.perform(ctx, sends, recvs)
-	for i := range op.recvs {
-		recvs[i].N = op.recvs[i].n
+	if f == nil { // else somebody may still be at them
+		for i := range op.recvs {
+			recvs[i].N = op.recvs[i].n
+		}
 	}
 	return t.end(op, f)
 }

@@ -199,6 +199,9 @@ func (op *operation) sendTurn(head *int32) (bool, *fault) {
 	if err != nil {
 		return true, op.t.failLane(o.p, err)
 	}
+	if n == 0 && !done && o.isForsaken() {
+		return true, op.t.fail(o.p.rank, transport.ErrPeerClosed)
+	}
 	if done {
 		op.t.wireBytes.Add(uint64(o.total))
 		op.sent(head, o)

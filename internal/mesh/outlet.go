@@ -101,6 +101,15 @@ func (o *outgoing) conclude(op *operation) (done bool, err error) {
 	return !o.isPlaced || o.isTaken(op), nil
 }
 
+// isForsaken reports whether the receiver has closed before it took a message that has begun. A socket fails by itself
+// then; memory does not.
+func (o *outgoing) isForsaken() bool {
+	if o.p.shared == nil || !o.started || !o.p.saidGoodbye.Load() {
+		return false
+	}
+	return o.ticket == 0 || o.p.shared.Taken() < o.ticket
+}
+
 // awaitsLane reports whether the lane is what the message needs to go on.
 func (o *outgoing) awaitsLane() bool { return o.holds || o.ticket > 0 }
 

@@ -30,9 +30,9 @@ type TLS struct {
 
 	// GetCertificate, if set, stands for CertFile and KeyFile. It is called for every connection, possibly by several
 	// goroutines at once.
-	GetCertificate func() (*tls.Certificate, error)
+	GetCertificate func() (*tls.Certificate, error) `json:"-"`
 	// GetRoots, if set, stands for CAFile. It is called for every connection, as GetCertificate is.
-	GetRoots func() (*x509.CertPool, error)
+	GetRoots func() (*x509.CertPool, error) `json:"-"`
 
 	// Job is what certificates call the job, if that is not its name: a launcher may give each run another name, and
 	// certificates are made beforehand.

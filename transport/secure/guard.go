@@ -11,8 +11,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// ErrUnauthenticated: whoever is at the other end has not proven who it is, or has refused this rank's proof. Trying
-// again does not help.
+// ErrUnauthenticated is found beneath errors that say that whoever is at the other end has not proven who it is, or has
+// refused this rank's proof. Trying again does not help.
 var ErrUnauthenticated = errors.New("not authenticated")
 
 // Guard opens and admits the connections of one rank. Its methods may be called by any number of goroutines at once.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -29,7 +30,22 @@ type Stranger struct {
 	net.Conn
 	hall    *hall
 	arrived time.Time
-	place   int // in hall.all, -1 once it has left
+	place   int           // in hall.all, -1 once it has left
+	left    chan struct{} // closed then
+}
+
+// Wait waits until ready is closed. It fails when the connection has to make room or its time has passed before.
+func (s *Stranger) Wait(ready <-chan struct{}) error {
+	timer := time.NewTimer(time.Until(s.arrived.Add(Patience)))
+	defer timer.Stop()
+	select {
+	case <-ready:
+		return nil
+	case <-s.left:
+		return errDisplaced
+	case <-timer.C:
+		return os.ErrDeadlineExceeded
+	}
 }
 
 // Known says that the connection is no stranger any more, takes its deadline away, and fails if it has been displaced.
@@ -108,7 +124,7 @@ type hall struct {
 
 // enter lets conn in, in the place of another if it must be.
 func (h *hall) enter(ctx context.Context, conn net.Conn) *Stranger {
-	s := &Stranger{Conn: conn, hall: h, arrived: time.Now()}
+	s := &Stranger{Conn: conn, hall: h, arrived: time.Now(), left: make(chan struct{})}
 	for {
 		wait := h.tryEnter(s)
 		if wait == 0 {
@@ -124,6 +140,7 @@ func (h *hall) tryEnter(s *Stranger) time.Duration {
 	defer h.mu.Unlock()
 	if h.shut {
 		s.place = -1
+		close(s.left)
 		_ = s.Close()
 		return 0
 	}
@@ -176,6 +193,7 @@ func (h *hall) remove(s *Stranger) {
 	h.all[len(h.all)-1] = nil
 	h.all = h.all[:len(h.all)-1]
 	s.place = -1
+	close(s.left)
 }
 
 // empty turns everybody out, and whoever comes later.
@@ -185,6 +203,7 @@ func (h *hall) empty() {
 	h.shut = true
 	for _, s := range h.all {
 		s.place = -1
+		close(s.left)
 		_ = s.Close()
 	}
 	h.all = nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -150,13 +151,43 @@ func TestRoomIsTakenAtOnce(t *testing.T) {
 	})
 }
 
+func TestWhoWaitsIsDroppedLikeOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, ready, ends := newDoor(), make(chan struct{}), make(chan error, 2*MaxStrangers)
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			Receive(ctx, d, func(s *Stranger) (func(), error) {
+				if err := s.Wait(ready); err != nil {
+					return nil, err
+				}
+				return func() { ends <- s.Close() }, s.Known()
+			}, func(_ net.Conn, err error) { ends <- err })
+		})
+		start := time.Now()
+		d.knock()
+		require.ErrorIs(t, <-ends, os.ErrDeadlineExceeded)
+		require.Equal(t, Patience, time.Since(start))
+		for range MaxStrangers + 1 {
+			d.knock()
+		}
+		require.ErrorIs(t, <-ends, errDisplaced)
+		close(ready)
+		for range MaxStrangers {
+			require.NoError(t, <-ends)
+		}
+		cancel()
+		wg.Wait()
+	})
+}
+
 func TestWhoWasDisplacedIsNotKnown(t *testing.T) {
 	h := &hall{room: make(chan struct{}, 1)}
 	var all []*Stranger
 	for range MaxStrangers + 1 {
 		near, far := net.Pipe()
 		defer far.Close()
-		s := &Stranger{Conn: near, hall: h, arrived: time.Now().Add(-time.Second)}
+		s := &Stranger{Conn: near, hall: h, arrived: time.Now().Add(-time.Second), left: make(chan struct{})}
 		require.Zero(t, h.tryEnter(s))
 		all = append(all, s)
 	}

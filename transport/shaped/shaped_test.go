@@ -35,8 +35,7 @@ func open(n int, c shaped.Config) []transport.Transport {
 func TestConformance(t *testing.T) {
 	for name, c := range map[string]shaped.Config{
 		"Unlimited": {},
-		"Bandwidth": {Bandwidth: 2000 * mega, Burst: mega / 10},
-		"Latency":   {Latency: ms, Jitter: ms},
+		"AllPeers":  {Bandwidth: 2000 * mega, Burst: mega / 10, Latency: ms, Jitter: ms},
 		"SomePeers": {Bandwidth: 2000 * mega, Latency: ms, Link: func(peer transport.Rank) bool { return peer%2 == 0 }},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -34,24 +34,43 @@ type opened struct {
 type builder struct {
 	t     *Transport
 	guard *secure.Guard
-	hello hello // what this rank says, without lane and receiver
 	ctx   context.Context
+	end   func() // returns when nothing of the building is left
 	lanes chan opened
-	near  <-chan NearLane
 	wg    sync.WaitGroup
+
+	met   chan struct{} // closed when the ranks have met; what follows is known then
+	hello hello         // what this rank says, without lane and receiver
+	near  <-chan NearLane
 
 	mu       sync.Mutex
 	accepted map[[2]int]bool // rank and lane
 }
 
-// buildMesh opens both lanes to every peer, or fails. The listener is closed when it returns.
-func (t *Transport) buildMesh(ctx context.Context, guard *secure.Guard, listen net.Listener, published []string, mine hello) error {
-	addrs, notices := splitNotices(published)
+// newBuilder begins to receive at listen, so that strangers are dropped while ranks still meet, and a rank that has met
+// sooner than this one waits. end must follow; it closes the listener.
+func (t *Transport) newBuilder(ctx context.Context, guard *secure.Guard, listen net.Listener) *builder {
 	ctx, cancel := context.WithCancel(ctx)
-	b := &builder{t: t, guard: guard, hello: mine, ctx: ctx,
-		lanes: make(chan opened), accepted: make(map[[2]int]bool)}
-	near := b.openNear(Meeting{Session: mine.session, Digest: mine.terms}, notices)
+	b := &builder{t: t, guard: guard, ctx: ctx, lanes: make(chan opened),
+		met: make(chan struct{}), accepted: make(map[[2]int]bool)}
 	b.wg.Go(func() { secure.Receive(ctx, listen, b.admit, b.drop) })
+	b.end = func() {
+		cancel()
+		_ = listen.Close()
+		b.wg.Wait()
+		if b.t.near != nil && b.near != nil {
+			b.t.near.Wait()
+		}
+	}
+	return b
+}
+
+// build opens both lanes to every peer, or fails.
+func (b *builder) build(published []string, mine hello) error {
+	t := b.t
+	addrs, notices := splitNotices(published)
+	b.hello = mine
+	near := b.openNear(Meeting{Session: mine.session, Digest: mine.terms}, notices)
 	for j, addr := range addrs[:t.cfg.Rank] {
 		for _, l := range []lane{laneControl, laneData} {
 			if b.accepted[[2]int{j, int(l)}] {
@@ -60,14 +79,8 @@ func (t *Transport) buildMesh(ctx context.Context, guard *secure.Guard, listen n
 			b.wg.Go(func() { b.deliver(b.dial(transport.Rank(j), addr, l)) })
 		}
 	}
-	err := b.collect(2*(t.cfg.Size-1) - near)
-	cancel()
-	_ = listen.Close()
-	b.wg.Wait()
-	if t.near != nil {
-		t.near.Wait()
-	}
-	return err
+	close(b.met) // from here on accepted is shared
+	return b.collect(2*(t.cfg.Size-1) - near)
 }
 
 // collect attaches lanes as they open until there are two for each peer: left of them, those of near peers counted as one.
@@ -202,6 +215,9 @@ func (b *builder) greet(conn net.Conn, j transport.Rank, l lane) error {
 
 // admit has a stranger prove who it is, reads its hello, checks it and answers.
 func (b *builder) admit(s *secure.Stranger) (func(), error) {
+	if err := s.Wait(b.met); err != nil {
+		return nil, err
+	}
 	conn, peer, err := b.guard.Admit(&wire{TCPConn: s.Conn.(*net.TCPConn)}, b.hello.session)
 	if err != nil {
 		return nil, err

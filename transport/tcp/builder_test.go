@@ -24,7 +24,9 @@ func halfMesh(t *testing.T, ctx context.Context, c Config, claimed int, listen n
 	require.NoError(t, err)
 	c.Rank, c.Size = transport.Rank(claimed), 2
 	tr := newTransport(c.WithDefaults())
-	err = tr.buildMesh(ctx, guard, listen, addrs, hello{size: 2, from: transport.Rank(claimed)})
+	b := tr.newBuilder(ctx, guard, listen)
+	err = b.build(addrs, hello{size: 2, from: transport.Rank(claimed)})
+	b.end()
 	t.Cleanup(func() { _ = tr.Close() })
 	return tr, err
 }

@@ -48,7 +48,8 @@ func (t *Transport) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer listen.Close()
+	b := t.newBuilder(ctx, guard, listen)
+	defer b.end()
 	settings := t.terms()
 	table, err := rendezvous.Meet(ctx, rendezvous.Config{
 		Rank: t.cfg.Rank, Size: t.cfg.Size, Addr: t.cfg.Addr, Job: t.cfg.Job,
@@ -58,7 +59,7 @@ func (t *Transport) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return t.buildMesh(ctx, guard, listen, table.Addrs, hello{
+	return b.build(table.Addrs, hello{
 		size: uint32(t.cfg.Size), from: t.cfg.Rank, epoch: t.cfg.Epoch,
 		session: table.Session, terms: rendezvous.Digest(t.cfg.Job, settings),
 	})

@@ -1,0 +1,218 @@
+package courier_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/internal/courier"
+	"github.com/switchyard-moe/switchyard/internal/leaktest"
+)
+
+func TestMain(m *testing.M) { leaktest.Main(m) }
+
+// office records what is delivered, and when. It takes nothing while it is shut.
+type office struct {
+	mu   sync.Mutex
+	got  []string
+	shut chan struct{} // nil while open
+	err  error
+}
+
+func (o *office) deliver(ctx context.Context, to int, tag uint64, body []byte) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	o.mu.Lock()
+	shut := o.shut
+	o.mu.Unlock()
+	if shut != nil {
+		select {
+		case <-shut:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err != nil {
+		return o.err
+	}
+	o.got = append(o.got, fmt.Sprintf("%d/%d %s", to, tag, body))
+	return nil
+}
+
+func (o *office) taken() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return append([]string(nil), o.got...)
+}
+
+func post(t *testing.T, c *courier.Courier, k courier.Key, body string, in time.Duration) *courier.Letter {
+	t.Helper()
+	l, err := c.Post(k, [][]byte{[]byte(body[:1]), []byte(body[1:])}, time.Now().Add(in))
+	require.NoError(t, err)
+	return l
+}
+
+var here, there = courier.Key{To: 1, Tag: 5}, courier.Key{To: 1, Tag: 6}
+
+func TestOrderAndTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := new(office)
+		c := courier.New(o.deliver, 0)
+		post(t, c, here, "late", 3*time.Second)
+		post(t, c, here, "behind", time.Second)
+		post(t, c, there, "early", 2*time.Second)
+		require.True(t, c.Busy(here))
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		require.Equal(t, []string{"1/6 early"}, o.taken())
+		require.False(t, c.Busy(there))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Equal(t, []string{"1/6 early", "1/5 late", "1/5 behind"}, o.taken())
+		c.Close(0)
+	})
+}
+
+func TestReleaseAndHurry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, start := new(office), time.Now()
+		c := courier.New(o.deliver, 0)
+		post(t, c, here, "first", time.Hour).Release()
+		post(t, c, here, "second", time.Hour)
+		post(t, c, there, "third", time.Hour)
+		synctest.Wait()
+		require.Equal(t, []string{"1/5 first"}, o.taken())
+		c.Hurry()
+		c.Close(time.Minute)
+		require.Len(t, o.taken(), 3)
+		require.Zero(t, time.Since(start))
+	})
+}
+
+func TestWithdraw(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &office{shut: make(chan struct{})}
+		c := courier.New(o.deliver, 0)
+		waits := post(t, c, here, "waits", time.Second)
+		behind := post(t, c, here, "behind", 0)
+		going := post(t, c, there, "going", 0)
+		synctest.Wait()
+		require.True(t, c.Withdraw(waits))
+		require.True(t, c.Withdraw(waits))
+		require.True(t, c.Withdraw(going), "it was being handed on, and has been called off")
+		close(o.shut)
+		synctest.Wait()
+		require.False(t, c.Withdraw(behind), "too late")
+		require.Equal(t, []string{"1/5 behind"}, o.taken())
+		c.Close(0)
+	})
+}
+
+func TestWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, start := &office{shut: make(chan struct{})}, time.Now()
+		c := courier.New(o.deliver, 5)
+		l := post(t, c, here, "12345", time.Minute)
+		require.NoError(t, c.Wait(t.Context(), l, start.Add(time.Second)))
+		require.Equal(t, time.Second, time.Since(start), "it has left, and is not due")
+		ctx, cancel := context.WithDeadline(t.Context(), start.Add(2*time.Minute))
+		defer cancel()
+		l = post(t, c, there, "6", 0)
+		require.NoError(t, c.Wait(ctx, l, start), "the limit is not reached")
+		time.Sleep(time.Minute)
+		l = post(t, c, there, "7", 0)
+		require.ErrorIs(t, c.Wait(ctx, l, start), context.DeadlineExceeded)
+		close(o.shut)
+		l = post(t, c, there, "8", 0)
+		require.NoError(t, c.Wait(t.Context(), l, start))
+		c.Close(time.Minute)
+		require.ElementsMatch(t, []string{"1/5 12345", "1/6 6", "1/6 8"}, o.taken())
+	})
+}
+
+func TestFailureReachesAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &office{err: errors.New("no such street")}
+		c := courier.New(o.deliver, 0)
+		late := post(t, c, there, "late", time.Hour)
+		heard := make(chan error)
+		go func() { heard <- c.Wait(t.Context(), late, time.Now().Add(time.Hour)) }()
+		synctest.Wait()
+		start := time.Now()
+		post(t, c, here, "bad", 0)
+		require.Equal(t, o.err, <-heard)
+		require.Zero(t, time.Since(start))
+		_, err := c.Post(here, nil, time.Now())
+		require.Equal(t, o.err, err)
+		require.Equal(t, o.err, c.Check(1, 5))
+		c.Close(time.Hour)
+		require.Zero(t, time.Since(start))
+	})
+}
+
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, start := &office{shut: make(chan struct{})}, time.Now()
+		c := courier.New(o.deliver, 0)
+		require.NoError(t, c.Check(1, 5))
+		l := post(t, c, here, "waits", time.Second)
+		heard := make(chan error)
+		go func() { heard <- c.Wait(t.Context(), l, start.Add(time.Second)) }()
+		post(t, c, there, "never taken", time.Second)
+		synctest.Wait()
+		go c.Close(time.Minute)
+		require.Equal(t, courier.ErrClosed, <-heard)
+		c.Close(time.Minute)
+		require.Equal(t, time.Minute+time.Second, time.Since(start))
+		require.Equal(t, courier.ErrClosed, c.Check(1, 5))
+		_, err := c.Post(here, nil, start)
+		require.Equal(t, courier.ErrClosed, err)
+		require.Empty(t, o.taken())
+	})
+}
+
+// TestOrderUnderRandomTimes posts from several goroutines, each under its own key, and takes some letters back.
+func TestOrderUnderRandomTimes(t *testing.T) {
+	const keys, letters = 8, 200
+	o := new(office)
+	c := courier.New(o.deliver, 100)
+	want := make([][]string, keys)
+	var wg sync.WaitGroup
+	for k := range keys {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(1, uint64(k)))
+			key := courier.Key{To: k % 3, Tag: uint64(k)}
+			for i := range letters {
+				body := fmt.Sprintf("%04d", i)
+				l, err := c.Post(key, [][]byte{[]byte(body)}, time.Now().Add(time.Duration(r.IntN(30))*time.Microsecond))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if r.IntN(4) > 0 || !c.Withdraw(l) {
+					want[k] = append(want[k], fmt.Sprintf("%d/%d %s", key.To, key.Tag, body))
+				}
+			}
+		})
+	}
+	wg.Wait()
+	c.Close(time.Minute)
+	got := make([][]string, keys)
+	for _, s := range o.taken() {
+		var to, k, i int
+		_, err := fmt.Sscanf(s, "%d/%d %d", &to, &k, &i)
+		require.NoError(t, err)
+		got[k] = append(got[k], s)
+	}
+	require.Equal(t, want, got)
+}
