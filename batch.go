@@ -93,7 +93,7 @@ func (l *Layer) census(ctx context.Context, p *pass, cause error) (batch, error)
 // settle completes the batch from the plan, where the dispatch has told everything.
 func (l *Layer) settle(p *pass, plan *alltoall.Plan) {
 	if l.layout.copies == 1 {
-		p.batch.leaves = plan.Leaves
+		p.batch.leaves = append([]int(nil), plan.Leaves...) // the plan is gone before the gradients are summed
 		for r, n := range plan.Tokens {
 			p.batch.tokens = append(p.batch.tokens, n-plan.Padding[r])
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -35,6 +36,7 @@ type Layer struct {
 	stats   Stats
 	rows    blas32.General // scratch: rows sorted by expert
 	weights []float32      // scratch: gradients of the rows' weights
+	byToken rows.Index     // scratch: the rows of each token of the last forward pass
 	y, dx   blas32.General
 	dshared blas32.General // scratch: gradient of the shared expert's answers
 }
@@ -136,14 +138,11 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 	if err = l.route(ctx, p); err != nil {
 		return err
 	}
-	rows := l.packed(p.decision.NumRows())
-	p.decision.Order(rows, p.x)
-
 	if p.batch, err = l.census(ctx, p, nil); err != nil {
 		return err
 	}
 	var arrived blas32.General
-	if p.handle, arrived, err = l.exchange.Dispatch(ctx, p.counts(), rows); err != nil {
+	if p.handle, arrived, err = l.dispatch(ctx, p); err != nil {
 		return err
 	}
 	plan := p.handle.Plan()
@@ -158,7 +157,7 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 		return err
 	}
 	l.y = resize(l.y, p.x.Rows, l.cfg.Dim)
-	p.decision.Restore(l.y, p.answers)
+	l.restore(p)
 	l.sharedForward(p, l.y)
 	l.note(p, plan)
 	return nil
@@ -182,10 +181,10 @@ func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.Gene
 	l.last = nil
 	defer l.release(p)
 
-	rows, weights := l.packed(p.decision.NumRows()), p.decision.NumWeights()
+	drows, weights := l.packed(p.decision.NumRows()), p.decision.NumWeights()
 	l.weights = slices.Grow(l.weights[:0], weights)[:weights]
-	p.decision.RestoreBackward(rows, l.weights, p.answers, dy)
-	arrived, err := p.handle.Dispatch(ctx, rows)
+	l.restoreBackward(p, drows, dy)
+	arrived, err := p.handle.Dispatch(ctx, drows)
 	if err != nil {
 		return blas32.General{}, err
 	}
@@ -193,8 +192,8 @@ func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.Gene
 	if err != nil {
 		return blas32.General{}, err
 	}
-	l.dx = zeroed(resize(l.dx, p.x.Rows, l.cfg.Dim))
-	p.decision.OrderBackward(l.dx, back)
+	l.dx = resize(l.dx, p.x.Rows, l.cfg.Dim)
+	l.orderBackward(p, back)
 	err = l.gate.Backward(p.decision, p.x, router.Gradient{
 		Weights: l.weights, LossScale: p.lossScale(), Rows: back, FirstLeaf: p.batch.firstLeaf(l.world.Rank()), DX: l.dx,
 	})
@@ -214,8 +213,8 @@ func (l *Layer) check(op string, m blas32.General) {
 }
 
 // packed returns the scratch matrix with the given number of rows.
-func (l *Layer) packed(rows int) blas32.General {
-	l.rows = resize(l.rows, rows, l.cfg.Dim)
+func (l *Layer) packed(n int) blas32.General {
+	l.rows = resize(l.rows, n, l.cfg.Dim)
 	return l.rows
 }
 

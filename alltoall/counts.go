@@ -32,24 +32,22 @@ type announcement struct {
 	rows                    []int
 }
 
-// exchangeCounts tells every rank what it will get from this one, and returns what this one will get, by sender.
+// exchangeCounts tells every rank what it will get from this one, and returns what this one will get, by sender. What it
+// returns stays until the next round begins.
 func (x *Exchange) exchangeCounts(ctx context.Context, c Counts) ([]announcement, error) {
-	x.nextTag()
-	me, in := x.rank(), make([][]byte, x.size())
-	var sends, recvs []transport.Message
+	x.seq++
+	x.round.begin()
+	defer x.round.end()
+	me, in := x.rank(), x.emptySplits(x.size())
 	in[me] = x.encodeCounts(c, me)
-	for _, r := range x.others() {
-		in[r] = make([]byte, 4*(countsHeader+x.place.Count(me)))
-		sends = append(sends, x.message(r, x.encodeCounts(c, r)))
-		recvs = append(recvs, x.message(r, in[r]))
+	for i := 1; i < x.size(); i++ {
+		r := x.next(i)
+		in[r] = x.round.takeBytes(4 * (countsHeader + x.place.Count(me)))
+		x.send(r, x.round.one(x.encodeCounts(c, r)))
+		x.recv(r, x.round.one(in[r]))
 	}
-	if err := x.run(ctx, "counts", sends, recvs); err != nil {
+	if err := x.run(ctx, "counts"); err != nil {
 		return nil, err
-	}
-	for _, m := range recvs {
-		if want := len(m.Bufs[0]); m.N != want {
-			return nil, x.fault(int(m.Peer), "counts", transport.ErrProtocol, "%d bytes of counts, want %d", m.N, want)
-		}
 	}
 	return x.decodeAll(in)
 }
@@ -64,14 +62,10 @@ func (x *Exchange) Refuse(ctx context.Context) error {
 	return err
 }
 
-func (x *Exchange) message(peer int, bufs ...[]byte) transport.Message {
-	return transport.Message{Peer: transport.Rank(peer), Tag: transport.Tag(x.seq), Bufs: bufs}
-}
-
 func (x *Exchange) encodeCounts(c Counts, to int) []byte {
 	begin, end := x.place.Of(to)
-	words := make([]byte, 0, 4*(countsHeader+end-begin))
-	for _, n := range []int{x.dim, x.place.Experts(), c.Tokens, c.Padding, c.Leaves} {
+	words := x.round.takeBytes(4 * (countsHeader + end - begin))[:0]
+	for _, n := range [countsHeader]int{x.dim, x.place.Experts(), c.Tokens, c.Padding, c.Leaves} {
 		words = binary.LittleEndian.AppendUint32(words, uint32(n))
 	}
 	for e := begin; e < end; e++ {
@@ -81,18 +75,19 @@ func (x *Exchange) encodeCounts(c Counts, to int) []byte {
 }
 
 func (x *Exchange) decodeAll(in [][]byte) ([]announcement, error) {
-	all, total := make([]announcement, len(in)), 0
+	x.announced = x.announced[:0]
+	total := 0
 	for s, words := range in {
 		a, err := x.decodeCounts(s, words)
 		if err != nil {
 			return nil, err
 		}
-		all[s] = a
+		x.announced = append(x.announced, a)
 		if total += sum(a.rows); total > x.maxRows {
 			return nil, x.fault(s, "counts", transport.ErrTooLarge, "%d rows up to this rank, limit %d", total, x.maxRows)
 		}
 	}
-	return all, nil
+	return x.announced, nil
 }
 
 // decodeCounts believes nothing: every number is held against what it can be.
@@ -113,7 +108,7 @@ func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
 	if cells := a.leaves * (len(words)/4 - countsHeader); cells > x.maxRows {
 		return announcement{}, x.fault(from, "counts", transport.ErrTooLarge, "%d leaves × experts, limit %d", cells, x.maxRows)
 	}
-	a.rows = make([]int, len(words)/4-countsHeader)
+	a.rows = x.round.takeInts(len(words)/4 - countsHeader)
 	for e := range a.rows {
 		if a.rows[e] = word(countsHeader + e); a.rows[e] > x.mostRows(a) {
 			return announcement{}, x.fault(from, "counts", transport.ErrProtocol,
@@ -134,7 +129,7 @@ func (x *Exchange) mostRows(a announcement) int {
 // encodeSplits writes the counts of rank to's experts, leaf by leaf.
 func (x *Exchange) encodeSplits(c Counts, to int) []byte {
 	list := c.ofExperts(x.place.Of(to))
-	words := make([]byte, 0, 4*len(list))
+	words := x.round.takeBytes(4 * len(list))[:0]
 	for _, n := range list {
 		words = binary.LittleEndian.AppendUint32(words, uint32(n))
 	}
@@ -143,8 +138,9 @@ func (x *Exchange) encodeSplits(c Counts, to int) []byte {
 
 // decodeSplits reads the division into leaves of what rank from announced.
 func (x *Exchange) decodeSplits(from int, a announcement, words []byte) (Counts, error) {
-	c := Counts{Tokens: a.tokens, Padding: a.padding, Leaves: a.leaves, Rows: make([]int, len(a.rows)*a.leaves)}
+	c := Counts{Tokens: a.tokens, Padding: a.padding, Leaves: a.leaves, Rows: x.round.takeInts(len(a.rows) * a.leaves)}
 	if len(words) == 0 { // nothing was announced, so nothing came
+		clear(c.Rows)
 		return c, nil
 	}
 	for e, want := range a.rows {

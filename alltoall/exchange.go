@@ -35,9 +35,16 @@ type Exchange struct {
 	place   Placement
 	dim     int
 	maxRows int
-	leaf    int // Config.LeafRows
+	leaf    int  // Config.LeafRows
+	inPlace bool // the transport copies many short buffers as well as one
 	seq     uint64
 	pool    pool
+
+	// Memory of a round, used again by the next.
+	round     round
+	announced []announcement
+	counts    []Counts
+	spare     []*Handle
 }
 
 // New makes an exchange over t, which must carry nothing else: use [transport.Sub] where it does.
@@ -60,7 +67,10 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
-	x := &Exchange{t: t, place: c.Placement, dim: c.Dim, maxRows: c.MaxRows, leaf: c.LeafRows}
+	can := transport.CapabilitiesOf(t)
+	x := &Exchange{
+		t: t, place: c.Placement, dim: c.Dim, maxRows: c.MaxRows, leaf: c.LeafRows, inPlace: can.Name != "" && !can.Network,
+	}
 	if x.maxRows == 0 {
 		x.maxRows = DefaultMaxRows
 	}
@@ -73,7 +83,20 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 //
 // It takes two messages to each peer: the counts, then the rows with their division into leaves.
 func (x *Exchange) Dispatch(ctx context.Context, c Counts, rows blas32.General) (*Handle, blas32.General, error) {
-	x.checkRows("Dispatch", rows, sum(c.Rows))
+	return x.dispatch(ctx, c, source{m: rows})
+}
+
+// DispatchTokens is Dispatch of rows that the caller has not gathered: the i-th is row token[i] of tokens. Where ranks
+// share memory each goes straight from there to its expert's input, and is copied once instead of twice.
+func (x *Exchange) DispatchTokens(ctx context.Context, c Counts, tokens blas32.General, token []int32) (*Handle, blas32.General, error) {
+	if token == nil {
+		token = []int32{}
+	}
+	return x.dispatch(ctx, c, source{m: tokens, token: token})
+}
+
+func (x *Exchange) dispatch(ctx context.Context, c Counts, src source) (*Handle, blas32.General, error) {
+	src.check(x, sum(c.Rows))
 	if len(c.Rows) != x.place.Experts()*c.Leaves {
 		panic(fmt.Sprintf("alltoall: Dispatch: %d counts for %d experts × %d leaves", len(c.Rows), x.place.Experts(), c.Leaves))
 	}
@@ -81,7 +104,10 @@ func (x *Exchange) Dispatch(ctx context.Context, c Counts, rows blas32.General) 
 	if err != nil {
 		return nil, blas32.General{}, err
 	}
-	return x.dispatchRows(ctx, c, announced, rows)
+	src, lent := src.pack(x)
+	defer x.pool.put(lent)
+	defer x.round.end()
+	return x.dispatchRows(ctx, c, announced, src)
 }
 
 func (x *Exchange) checkRows(op string, rows blas32.General, want int) {
@@ -94,28 +120,12 @@ func (x *Exchange) checkRows(op string, rows blas32.General, want int) {
 func (x *Exchange) rank() int { return int(x.t.Rank()) }
 func (x *Exchange) size() int { return x.t.Size() }
 
-// others lists the other ranks from the next one on, so that not everybody talks to the same one first.
-func (x *Exchange) others() []int {
-	list := make([]int, 0, x.size()-1)
-	for i := 1; i < x.size(); i++ {
-		list = append(list, (x.rank()+i)%x.size())
-	}
-	return list
-}
+// next is the i-th rank from this one on. Everybody starts with its own next, so that not everybody talks to the same one
+// first.
+func (x *Exchange) next(i int) int { return (x.rank() + i) % x.size() }
 
-// nextTag begins the next message round.
-func (x *Exchange) nextTag() transport.Tag {
-	x.seq++
-	return transport.Tag(x.seq) & (1<<transport.TagBits - 1)
-}
-
-// run carries out one round of messages and says which round failed.
-func (x *Exchange) run(ctx context.Context, op string, sends, recvs []transport.Message) error {
-	if err := transport.Exchange(ctx, x.t, sends, recvs); err != nil {
-		return fmt.Errorf("alltoall: %s #%d: %w", op, x.seq, err)
-	}
-	return nil
-}
+// tag is that of the current round.
+func (x *Exchange) tag() transport.Tag { return transport.Tag(x.seq) & (1<<transport.TagBits - 1) }
 
 // fault blames rank for something that it sent.
 func (x *Exchange) fault(rank int, op string, kind error, format string, args ...any) error {

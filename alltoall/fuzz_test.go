@@ -22,6 +22,7 @@ func FuzzDecodeCounts(f *testing.F) {
 		if len(words) != 4*(countsHeader+2) { // the length is checked before
 			return
 		}
+		x.round.begin()
 		a, err := x.decodeCounts(0, words)
 		if err != nil {
 			return

@@ -68,14 +68,21 @@ func (p *Plan) Segment(e, s int) Segment { return p.Segments[e*p.Ranks()+s] }
 // NewPlan makes rank's plan. sent is the number of rows that it sends to each rank; from[s] is what rank s
 // sends here: counts for the experts hosted here alone.
 func NewPlan(rank int, place Placement, sent []int, from []Counts) *Plan {
-	p := &Plan{Rank: rank, Experts: place.Count(rank), Sent: sent}
+	p := new(Plan)
+	p.fill(rank, place, sent, from)
+	return p
+}
+
+// fill makes p that plan, in the memory that it has.
+func (p *Plan) fill(rank int, place Placement, sent []int, from []Counts) {
+	p.Rank, p.Experts, p.Sent = rank, place.Count(rank), sent
+	p.Tokens, p.Padding, p.Leaves = p.Tokens[:0], p.Padding[:0], p.Leaves[:0]
 	for _, c := range from {
 		p.Tokens = append(p.Tokens, c.Tokens)
 		p.Padding = append(p.Padding, c.Padding)
 		p.Leaves = append(p.Leaves, c.Leaves)
 	}
-	p.Segments = make([]Segment, 0, p.Experts*len(from))
-	p.Ends = make([]int, 0, p.Experts*p.TotalLeaves())
+	p.Segments, p.Ends = p.Segments[:0], p.Ends[:0]
 	row := 0
 	for e := range p.Experts {
 		for _, c := range from {
@@ -87,7 +94,6 @@ func NewPlan(rank int, place Placement, sent []int, from []Counts) *Plan {
 			p.Segments = append(p.Segments, Segment{First: first, Rows: row - first})
 		}
 	}
-	return p
 }
 
 // String draws the plan as a small table.

@@ -1,6 +1,10 @@
 package alltoall
 
-import "gonum.org/v1/gonum/blas/blas32"
+import (
+	"slices"
+
+	"gonum.org/v1/gonum/blas/blas32"
+)
 
 // pool keeps the matrices of past steps for the next ones: routing changes their sizes a little from step to step,
 // so a new one is made with room to grow.
@@ -11,12 +15,11 @@ func (p *pool) matrix(rows, cols int) blas32.General {
 	return blas32.General{Rows: rows, Cols: cols, Stride: cols, Data: p.get(rows * cols)}
 }
 
+// get takes what was used last, as some of it may still be in a cache.
 func (p *pool) get(n int) []float32 {
-	for i, data := range p.free {
-		if cap(data) >= n {
-			last := len(p.free) - 1
-			p.free[i] = p.free[last]
-			p.free = p.free[:last]
+	for i := len(p.free) - 1; i >= 0; i-- {
+		if data := p.free[i]; cap(data) >= n {
+			p.free = slices.Delete(p.free, i, i+1)
 			return data[:n]
 		}
 	}
@@ -26,6 +29,9 @@ func (p *pool) get(n int) []float32 {
 
 func (p *pool) put(data []float32) {
 	const most = 8 // matrices kept: those of one forward and one backward pass
+	if cap(data) == 0 {
+		return
+	}
 	if len(p.free) < most {
 		p.free = append(p.free, data)
 		return

@@ -32,8 +32,13 @@ func commands() []command {
 	return []command{
 		{"alltoall", "time an all-to-all over our transports, beside Open MPI and Gloo", runAlltoall},
 		{"goldens", "check results against the vectors that other systems computed", runGoldens},
+		{"layer", "time a layer's dispatch and combine, beside copy", runLayer},
+		{"plan", "choose into how many chunks to cut exchanges", runPlan},
 		{"route", "time the routing of tokens, beside torch", runRoute},
 		{"routers", "train the example with each router, beside a bigram model", runRouters},
+		{"sim", "simulate steps of large models on large clusters", runSim},
+		{"strangers", "have strangers knock at the ports of a job, and time the job", runStrangers},
+		{"striped", "time a striped transport while one of its links is throttled or down", runStriped},
 		{rankCommand, "", runRank},
 	}
 }

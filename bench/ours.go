@@ -24,9 +24,9 @@ const rankCommand = "alltoall-rank"
 // joiners returns, by name, how a process becomes a rank of the job that its environment describes. The transport
 // inproc is not among them, as all its ranks are one process.
 func joiners() map[string]func(context.Context) (transport.Transport, error) {
-	return map[string]func(context.Context) (transport.Transport, error){
-		"shm": joinSHM, "shm-plain": joinSHMPlain, "tcp": joinTCP,
-	}
+	return withMPI(map[string]func(context.Context) (transport.Transport, error){
+		"grpc": joinGRPC, "hybrid": joinHybrid, "shm": joinSHM, "shm-plain": joinSHMPlain, "tcp": joinTCP,
+	})
 }
 
 const inprocName = "inproc"
@@ -50,6 +50,9 @@ func ours(name string) (*contestant, error) {
 		args = append(args, stepArguments(steps)...)
 		if name == inprocName {
 			return args, 1
+		}
+		if name == mpiName {
+			return underMPI(args, ranks), 1
 		}
 		return args, ranks
 	}

@@ -37,7 +37,7 @@ func peers() []peer {
 			return buildMPI(ctx, dir, "tcp", "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include", loopback)
 		}},
 		{"mpi", func(ctx context.Context, dir string) (*contestant, error) {
-			return buildMPI(ctx, dir, "shm", "--mca", "btl", "vader,self")
+			return buildMPI(ctx, dir, "shm", sharedMemory()...)
 		}},
 		{"gloo", buildGloo},
 	}
@@ -89,6 +89,9 @@ func buildMPI(ctx context.Context, dir, transport string, mca ...string) (*conte
 	}
 	return &contestant{who: "openmpi", transport: transport, algorithm: "MPI_Alltoall", command: command}, nil
 }
+
+// sharedMemory are the options that have Open MPI talk over shared memory alone.
+func sharedMemory() []string { return []string{"--mca", "btl", "vader,self"} }
 
 // mpirun returns the start of its command line. Ranks are not bound to cores, as ours are not, and give up the
 // core while they wait where there are more of them than cores, or nobody would get anywhere.

@@ -13,6 +13,7 @@ package mailbox
 import (
 	"sync"
 
+	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -110,7 +111,7 @@ func (b *Box) fill(r, s *op) error {
 	}
 	b.unlink(r)
 	b.mu.Unlock()
-	r.n = copyAll(r.bufs, s.bufs)
+	r.n = rows.CopyAll(r.bufs, s.bufs)
 	r.finish(nil)
 	return nil
 }
@@ -130,7 +131,7 @@ func (b *Box) empty(s, r *op) error {
 		return nil
 	}
 	b.mu.Unlock()
-	r.n = copyAll(r.bufs, s.bufs)
+	r.n = rows.CopyAll(r.bufs, s.bufs)
 	s.finish(nil)
 	return nil
 }

@@ -1,0 +1,85 @@
+package alltoall_test
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/inproc"
+)
+
+// TestExchangesAllocateNothing runs whole passes, forward and backward, over and over on ranks that have seen as many rows.
+func TestExchangesAllocateNothing(t *testing.T) {
+	const ranks, experts, tokens, wide = 3, 5, 40, 16
+	place := alltoall.Even(experts, ranks)
+	counts := alltoall.Counts{Tokens: tokens, Leaves: 2, Rows: make([]int, 2*experts)}
+	var token []int32
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range counts.Rows {
+		counts.Rows[i] = 4 + i%3
+		for range counts.Rows[i] {
+			token = append(token, int32(r.IntN(tokens)))
+		}
+	}
+	x := blas32.General{Rows: tokens, Cols: wide, Stride: wide, Data: make([]float32, tokens*wide)}
+	pass := func(e *alltoall.Exchange) error {
+		ctx := context.Background()
+		h, in, err := e.DispatchTokens(ctx, counts, x, token)
+		if err != nil {
+			return err
+		}
+		home, err := h.Combine(ctx, in)
+		if err != nil {
+			return err
+		}
+		if in, err = h.Dispatch(ctx, home); err != nil {
+			return err
+		}
+		_, err = h.Combine(ctx, in)
+		h.Release()
+		return err
+	}
+
+	ends := inproc.New(ranks)
+	starts, done := make([]chan struct{}, ranks), make(chan error, ranks)
+	for i, tr := range ends {
+		e, err := alltoall.New(transport.Transport(tr), alltoall.Config{Placement: place, Dim: wide})
+		require.NoError(t, err)
+		starts[i] = make(chan struct{})
+		go func() {
+			for range starts[i] {
+				done <- pass(e)
+			}
+			done <- tr.Close()
+		}()
+	}
+	all := func() {
+		for _, s := range starts {
+			s <- struct{}{}
+		}
+		for range starts {
+			require.NoError(t, <-done)
+		}
+	}
+	for range 10 {
+		all()
+	}
+	// The least of several runs: the race detector makes pools forget at random.
+	allocs := math.Inf(1)
+	for i := 0; i < 60 && allocs > 0; i++ {
+		allocs = min(allocs, testing.AllocsPerRun(1, all))
+	}
+	for _, s := range starts {
+		close(s)
+	}
+	for range starts {
+		require.NoError(t, <-done)
+	}
+	require.Zero(t, allocs)
+}

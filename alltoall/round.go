@@ -1,0 +1,99 @@
+package alltoall
+
+import (
+	"context"
+	"fmt"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// round is the messages of one round of an exchange, and the memory for what is said in them besides rows. It is used
+// again from round to round, so that none allocates.
+type round struct {
+	sends, recvs []transport.Message
+	bufs         [][]byte
+	words        []byte
+	ints         []int
+}
+
+// begin forgets what has been taken of the memory.
+func (r *round) begin() { r.words, r.ints = r.words[:0], r.ints[:0] }
+
+// end forgets the messages, and with them all that belongs to others.
+func (r *round) end() {
+	clear(r.sends)
+	clear(r.recvs)
+	clear(r.bufs)
+	r.sends, r.recvs, r.bufs = r.sends[:0], r.recvs[:0], r.bufs[:0]
+}
+
+// takeBytes returns n bytes of any value, which stay until the next begin.
+func (r *round) takeBytes(n int) []byte { return take(&r.words, n) }
+
+// takeInts returns n numbers of any value, which stay until the next begin.
+func (r *round) takeInts(n int) []int { return take(&r.ints, n) }
+
+// take returns the next n elements of an arena. Once that is full a larger one takes its place, and what was taken of the
+// old one stays as it is.
+func take[T any](arena *[]T, n int) []T {
+	if cap(*arena)-len(*arena) < n {
+		*arena = make([]T, 0, max(2*cap(*arena), n))
+	}
+	begin := len(*arena)
+	*arena = (*arena)[:begin+n]
+	return (*arena)[begin : begin+n : begin+n]
+}
+
+// list ends a list of buffers that began when bufs had begun elements, and returns it.
+func (r *round) list(begun int) [][]byte { return r.bufs[begun:len(r.bufs):len(r.bufs)] }
+
+// one returns a list of one buffer.
+func (r *round) one(buf []byte) [][]byte {
+	r.bufs = append(r.bufs, buf)
+	return r.list(len(r.bufs) - 1)
+}
+
+// send and recv add a message to the round.
+func (x *Exchange) send(to int, bufs [][]byte) {
+	x.round.sends = append(x.round.sends, x.message(to, bufs))
+}
+
+func (x *Exchange) recv(from int, bufs [][]byte) {
+	x.round.recvs = append(x.round.recvs, x.message(from, bufs))
+}
+
+func (x *Exchange) message(peer int, bufs [][]byte) transport.Message {
+	return transport.Message{Peer: transport.Rank(peer), Tag: x.tag(), Bufs: bufs}
+}
+
+// run carries out the round and says which one failed. It checks that rows came as announced.
+func (x *Exchange) run(ctx context.Context, op string) error {
+	if err := transport.Exchange(ctx, x.t, x.round.sends, x.round.recvs); err != nil {
+		return fmt.Errorf("alltoall: %s #%d: %w", op, x.seq, err)
+	}
+	for _, m := range x.round.recvs {
+		if want := length(m.Bufs); m.N != want {
+			return x.fault(int(m.Peer), op, transport.ErrProtocol, "%d bytes, announced %d", m.N, want)
+		}
+	}
+	return nil
+}
+
+// segmentsOf appends the pieces of m that hold sender s's rows to the round's buffers.
+func (x *Exchange) segmentsOf(m blas32.General, segments []Segment, s int) {
+	for i := s; i < len(segments); i += x.size() {
+		if segments[i].Rows > 0 {
+			x.round.bufs = append(x.round.bufs, x.bytesOf(m, segments[i].First, segments[i].Rows))
+		}
+	}
+}
+
+func length(bufs [][]byte) int {
+	n := 0
+	for _, b := range bufs {
+		n += len(b)
+	}
+	return n
+}

@@ -1,0 +1,112 @@
+package alltoall_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// afar passes a transport off as one over a network, with which rows are gathered before they leave.
+type afar struct{ transport.Transport }
+
+func (afar) Capabilities() transport.Capabilities { return transport.Capabilities{Network: true} }
+
+// shuffled returns a matrix with the rows of m, and others between, in random order with gaps between them, and where
+// each row of m is found in it.
+func shuffled(r *rand.Rand, m blas32.General) (blas32.General, []int32) {
+	x := blas32.General{Rows: 2 * m.Rows, Cols: m.Cols, Stride: m.Cols + 2}
+	x.Data = make([]float32, x.Rows*x.Stride)
+	for i := range x.Data {
+		x.Data[i] = -1
+	}
+	token := make([]int32, m.Rows)
+	for i, at := range r.Perm(x.Rows)[:m.Rows] {
+		token[i] = int32(at)
+		copy(x.Data[at*x.Stride:], m.Data[i*m.Stride:i*m.Stride+m.Cols])
+	}
+	return x, token
+}
+
+// TestTokensArriveAsRowsDo compares DispatchTokens with the slow reference of Dispatch, over transports that copy many
+// buffers as well as one and over others.
+func TestTokensArriveAsRowsDo(t *testing.T) {
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 0))
+	for _, far := range []bool{false, true} {
+		for _, ranks := range []int{1, 2, 3, 4, 7} {
+			for range 10 {
+				j, s := randomJob(r, ranks), r.Uint64()
+				errs := onRanks(t, ranks, func(tr transport.Transport) error {
+					if far {
+						tr = afar{tr}
+					}
+					return j.checkTokens(tr, rand.New(rand.NewPCG(s, uint64(tr.Rank()))))
+				})
+				for rank, err := range errs {
+					require.NoError(t, err, "seed %d, far %v, %d ranks, rank %d, %+v", seed, far, ranks, rank, j)
+				}
+			}
+		}
+	}
+}
+
+func (j job) checkTokens(tr transport.Transport, r *rand.Rand) error {
+	ctx, me := context.Background(), int(tr.Rank())
+	x, err := alltoall.New(tr, alltoall.Config{Placement: j.place, Dim: dim})
+	if err != nil {
+		return err
+	}
+	want, ends := j.incoming(me)
+	for range 3 { // after the first time in recycled memory
+		out := j.outgoing(me)
+		m, token := shuffled(r, out)
+		h, in, err := x.DispatchTokens(ctx, j.counts[me], m, token)
+		if err != nil {
+			return err
+		}
+		if err := same("dispatched", want, in.Data); err != nil {
+			return err
+		}
+		if got := h.Plan().Ends; fmt.Sprint(got) != fmt.Sprint(ends) {
+			return fmt.Errorf("ends %v, want %v", got, ends)
+		}
+		home, err := h.Combine(ctx, in)
+		if err != nil {
+			return err
+		}
+		if err := same("combined", out.Data, home.Data); err != nil {
+			return err
+		}
+		h.Release()
+		h.Release() // once is enough, and twice does no harm
+	}
+	return nil
+}
+
+func TestDispatchTokensPanicsOnWrongSizes(t *testing.T) {
+	for _, err := range onRanks(t, 1, func(tr transport.Transport) error {
+		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(1, 1), Dim: dim})
+		if err != nil {
+			return err
+		}
+		counts := alltoall.Counts{Tokens: 2, Leaves: 1, Rows: []int{2}}
+		two := blas32.General{Rows: 2, Cols: dim, Stride: dim, Data: make([]float32, 2*dim)}
+		wide := blas32.General{Rows: 2, Cols: dim + 1, Stride: dim + 1, Data: make([]float32, 2*(dim+1))}
+		require.PanicsWithValue(t, "alltoall: DispatchTokens: 1 rows of 3 columns, want 2 of 3", func() {
+			_, _, _ = x.DispatchTokens(context.Background(), counts, two, []int32{0})
+		})
+		require.PanicsWithValue(t, "alltoall: DispatchTokens: 2 rows of 4 columns, want 2 of 3", func() {
+			_, _, _ = x.DispatchTokens(context.Background(), counts, wide, []int32{0, 1})
+		})
+		return nil
+	}) {
+		require.NoError(t, err)
+	}
+}

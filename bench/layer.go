@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+const layerUsage = `usage: go run ./bench layer [flags]
+
+Times the whole way of a token through a layer but for what its experts compute: Forward and Backward with experts that
+return their input as it is, without copying it, and a gate that knows its decision beforehand. Every rank is a
+goroutine of this program. Beside it stand goroutines, as many, that copy rows of as many bytes with Go's copy:
+
+  copy    as often as the steps of a layer say: of tokens × k rows a rank,
+            1. each token's row to its places in the rows sorted by expert    reads k·T rows, writes k·T
+            2. the rows of each expert to the expert's input                  reads k·T rows, writes k·T
+            3. and from there back to the rows sorted by expert               reads k·T rows, writes k·T
+            4. the rows of each token, one over the other, to the output      reads k·T rows, writes T
+  fewest  as seldom as can be, if ranks read each other's memory in place:
+            1. each token's row to its places in the experts' inputs          reads k·T rows, writes k·T
+            2. from there, one over the other, to the output                  reads k·T rows, writes T
+
+Sources and destinations are of the sizes and at the places that the layer's own would have; neighbouring rows are
+copied by one call. Nothing waits for anything, nothing is weighted and nothing added up, as it is in a layer.
+Backward goes the same way with the gradient, and besides reads the k·T answers again for the gradient of their weights.
+
+GB/s is 10⁹ bytes a second: 4·k·T rows of 4·dim bytes for each rank (2·k·T for fewest), over the time. of_copy is the
+time of copy over that of the layer: 0.8 says that the layer moves its rows at 0.8 times the rate of copy. of_fewest is
+the time of fewest over the layer's. All take turns; an iteration takes as long as its slowest rank, and p50 is the median
+over all iterations of all rounds. allocs/op counts the allocations of all ranks together.
+
+Before and after the timed iterations of each turn the experts multiply by their number, and every element of what comes
+out is held against the sum made by hand; in each timed one, an element of each row. #wrong counts those that differ.
+
+Routes (of the tokens of each rank; every decision is made before the clock runs):
+  uniform  the same number of tokens to each expert, in turn
+  random   k different experts, each set of them as likely as any other
+  zipf     experts as popular as words are: the n-th with probability ∝ 1/n
+  hot      a quarter of the tokens to expert 0
+
+-json FILE writes an object a line: transport, router, ranks, tokens, dim, experts, k, pass (forward, backward),
+p50_us, gbps, copy_us, copy_gbps, of_copy, fewest_us, fewest_gbps, of_fewest, allocs_per_op, wrong, version.
+
+Example:
+  go run ./bench layer -tokens 4096 -dim 1024 -experts 16 -k 2 -ranks 4
+
+Flags:
+`
+
+// layerOptions are the flags of layer.
+type layerOptions struct {
+	transports, routers         []string
+	ranks, tokens, dim          int
+	experts, k                  int
+	rounds, iterations          int
+	short                       bool
+	jsonFile                    string
+	transportList, routersNamed string
+}
+
+// runLayer is the command "layer".
+func runLayer(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parseLayer(args, stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintf(stderr, "bench: %v\nbench: layer -h explains\n", err)
+		return misused
+	}
+	if err := o.compare(ctx, stdout, stderr); err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return failed
+	}
+	return 0
+}
+
+func parseLayer(args []string, stdout io.Writer) (layerOptions, error) {
+	var o layerOptions
+	f := flag.NewFlagSet("layer", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&o.transportList, "transport", inprocName, "transports to measure, of "+strings.Join(meshNames(), ","))
+	f.StringVar(&o.routersNamed, "router", "uniform,random", "routes to measure, of "+strings.Join(layerRouteNames(), ","))
+	f.IntVar(&o.ranks, "ranks", 4, "number of ranks, 1 to 64")
+	f.IntVar(&o.tokens, "tokens", 4096, "tokens of each rank")
+	f.IntVar(&o.dim, "dim", 1024, "columns of a token")
+	f.IntVar(&o.experts, "experts", 16, "experts over all ranks")
+	f.IntVar(&o.k, "k", 2, "experts of each token")
+	f.IntVar(&o.rounds, "rounds", 5, "how many turns each contestant takes, 1 to 1000; with -short 2")
+	f.IntVar(&o.iterations, "iters", 0, "timed iterations a turn, up to 1000000; 0: by the bytes that move")
+	f.BoolVar(&o.short, "short", false, "finish within seconds; the figures mean little then")
+	f.StringVar(&o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
+	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprint(stdout, layerUsage)
+			f.SetOutput(stdout)
+			f.PrintDefaults()
+		}
+		return o, err
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("%q: layer takes flags only", f.Arg(0))
+	}
+	roundsGiven := false
+	f.Visit(func(f *flag.Flag) { roundsGiven = roundsGiven || f.Name == "rounds" })
+	if o.short && !roundsGiven {
+		o.rounds = 2
+	}
+	return o, o.resolve()
+}
+
+// resolve turns lists into what they name, and reports every fault.
+func (o *layerOptions) resolve() error {
+	var faults []error
+	check := func(name string, n, least, most int) {
+		if n < least || n > most {
+			faults = append(faults, fmt.Errorf("-%s %d: want %d to %d", name, n, least, most))
+		}
+	}
+	check("ranks", o.ranks, 1, 64)
+	check("tokens", o.tokens, 1, 1<<20)
+	check("dim", o.dim, 1, 1<<20)
+	check("experts", o.experts, 1, 1<<12)
+	check("k", o.k, 1, max(o.experts, 1))
+	check("rounds", o.rounds, 1, 1000)
+	check("iters", o.iterations, 0, 1e6)
+	if bytes := o.rowBytes() * o.ranks; len(faults) == 0 && bytes > maxRankBytes {
+		faults = append(faults, fmt.Errorf("%d ranks × %d tokens × %d experts × %d columns are %d bytes, want at most %d",
+			o.ranks, o.tokens, o.k, o.dim, bytes, maxRankBytes))
+	}
+	var lists options // whose way of reading lists is ours
+	o.transports = lists.names("-transport", o.transportList, meshNames(), &faults)
+	o.routers = lists.names("-router", o.routersNamed, layerRouteNames(), &faults)
+	if slices.Contains(o.routers, "hot") && o.k >= o.experts {
+		faults = append(faults, fmt.Errorf("-router hot: wants -k %d below -experts %d", o.k, o.experts))
+	}
+	return errors.Join(faults...)
+}
+
+// rowBytes is the size of the rows that one rank sends.
+func (o layerOptions) rowBytes() int { return 4 * o.k * o.tokens * o.dim }
+
+// timed is the number of timed iterations of a turn.
+func (o layerOptions) timed() int {
+	if o.iterations != 0 {
+		return o.iterations
+	}
+	return iterationsFor(4*o.rowBytes()*o.ranks, o.short)
+}
+
+// compare measures every case and prints the outcome. Wrong elements are an error, in spite of which it is printed.
+func (o layerOptions) compare(ctx context.Context, stdout, progress io.Writer) (err error) {
+	out, err := options{jsonFile: o.jsonFile}.createJSON()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	before := load()
+	var rows []layerRow
+	wrong := 0
+	for _, transport := range o.transports {
+		for _, route := range o.routers {
+			fmt.Fprintf(progress, "bench: %s, %s\n", transport, route)
+			group, err := o.measure(ctx, transport, route)
+			if err != nil {
+				return fmt.Errorf("%s, %s: %w", transport, route, err)
+			}
+			rows = append(rows, group...)
+			wrong += group[0].Wrong + group[1].Wrong
+		}
+	}
+	writeLayerTable(stdout, o, before, rows)
+	encoder := json.NewEncoder(out)
+	for _, r := range rows {
+		if err := encoder.Encode(r); err != nil {
+			return err
+		}
+	}
+	if wrong > 0 {
+		return fmt.Errorf("%d wrong elements", wrong)
+	}
+	return nil
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// layerCommand runs the command and returns its exit code and what it said on either output.
+func layerCommand(args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = run(context.Background(), append([]string{"layer"}, args...), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestLayerEndToEnd(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "rows.json")
+	routes := strings.Join(layerRouteNames(), ",")
+	code, stdout, stderr := layerCommand("-transport", "inproc,tcp", "-router", routes, "-ranks", "3", "-experts", "5", "-k", "2",
+		"-tokens", "17", "-dim", "33", "-rounds", "2", "-iters", "3", "-json", file)
+	require.Zero(t, code, stderr)
+	require.Contains(t, stdout, "3 ranks as goroutines × 17 tokens × dim 33, 5 experts, k = 2")
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	seen := map[string]int{}
+	for decoder := json.NewDecoder(bytes.NewReader(text)); decoder.More(); {
+		var r layerRow
+		require.NoError(t, decoder.Decode(&r))
+		seen[r.Transport+" "+r.Pass]++
+		require.Zero(t, r.Wrong)
+		require.Positive(t, r.P50)
+		require.Positive(t, r.Least)
+		require.InDelta(t, r.Copy/r.P50, r.OfCopy, 1e-9)
+		require.InDelta(t, float64(4*3*17*2*33*4)/1e3/r.P50, r.Rate, 1e-9)
+	}
+	require.Equal(t, map[string]int{"inproc forward": 4, "inproc backward": 4, "tcp forward": 4, "tcp backward": 4}, seen)
+}
+
+func TestLayerBadFlags(t *testing.T) {
+	for args, says := range map[string]string{
+		"-ranks 0": "-ranks 0: want 1 to 64", "-k 17": "-k 17: want 1 to 16", "-transport fax": `-transport "fax": want one or more of`,
+		"-router hot -k 16": "-router hot: wants -k 16 below -experts 16", "-tokens 1000000 -dim 1000000": "want at most",
+		"more": `"more": layer takes flags only`, "-nonsense": "-nonsense",
+	} {
+		code, _, stderr := layerCommand(strings.Fields(args)...)
+		require.Equal(t, misused, code, args)
+		require.Contains(t, stderr, says)
+	}
+	code, stdout, _ := layerCommand("-h")
+	require.Zero(t, code)
+	require.Contains(t, stdout, "usage: go run ./bench layer")
+	code, _, stderr := layerCommand("-tokens", "2", "-dim", "2", "-json", t.TempDir())
+	require.Equal(t, failed, code)
+	require.Contains(t, stderr, "-json: open ")
+}
+
+// smallLayer makes the contest of a small layer by one goroutine, without timing anything.
+func smallLayer(t *testing.T) (*layerContest, layerOptions) {
+	o, err := parseLayer(strings.Fields("-ranks 1 -tokens 9 -dim 4 -experts 3 -iters 1"), nil)
+	require.NoError(t, err)
+	ends, err := meshInproc(t.Context(), 1)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, ends[0].Close()) })
+	r, err := newLayerRank(ends[0], o, "random")
+	require.NoError(t, err)
+	return &layerContest{options: o, ranks: []*layerRank{r}, copiers: newCopiers(o, []*layerRank{r})}, o
+}
+
+func TestWrongElementsAreCounted(t *testing.T) {
+	c, _ := smallLayer(t)
+	r := c.ranks[0]
+	r.experts.numbered = true
+	require.NoError(t, r.forward(t.Context(), 5))
+	require.NoError(t, r.backward(t.Context(), 5))
+	c.check(5, true)
+	require.Equal(t, [2]int{}, c.wrong)
+	r.y.Data[7]++
+	r.dx.Data[0]++
+	r.dx.Data[1]++
+	c.check(5, true)
+	require.Equal(t, [2]int{1, 2}, c.wrong)
+	c.wrong = [2]int{}
+	c.check(5, false) // looks at column 1 alone
+	require.Equal(t, [2]int{0, 1}, c.wrong)
+	c.wrong = [2]int{}
+	c.check(6, true) // the tokens of another iteration
+	require.Positive(t, c.wrong[0])
+}
+
+// TestNumbersTellExpertsApart: had a row been to another expert than its own, the sum would differ.
+func TestNumbersTellExpertsApart(t *testing.T) {
+	c, _ := smallLayer(t)
+	r := c.ranks[0]
+	r.experts.numbered = true
+	require.NoError(t, r.forward(t.Context(), 0))
+	require.NoError(t, r.backward(t.Context(), 0))
+	r.entries[3][0].expert = (r.entries[3][0].expert + 1) % 3
+	c.check(0, true)
+	require.Equal(t, [2]int{4, 4}, c.wrong)
+}
+
+func TestCopiersCopyEveryRow(t *testing.T) {
+	c, _ := smallLayer(t)
+	one := c.copiers[0]
+	for _, do := range []func(){one.often, one.seldom} {
+		clear(one.y)
+		require.Positive(t, one.wrong())
+		do()
+		require.Zero(t, one.wrong())
+	}
+}
+
+func TestNoRankJoinsWhereOneCannot(t *testing.T) {
+	broken := errors.New("no network card")
+	_, err := joinAll(t.Context(), 3, func(ctx context.Context, r transport.Rank) (transport.Transport, error) {
+		if r == 1 {
+			return nil, broken
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	require.ErrorIs(t, err, broken)
+}

@@ -1,0 +1,19 @@
+//go:build !mpi || !cgo
+
+package main
+
+import (
+	"context"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+const mpiName = "mpi"
+
+// withMPI adds nothing without -tags mpi.
+func withMPI(joiners map[string]func(context.Context) (transport.Transport, error)) map[string]func(context.Context) (transport.Transport, error) {
+	return joiners
+}
+
+// underMPI has no ranks to start without -tags mpi.
+func underMPI(command []string, _ int) []string { return command }

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"os"
+
+	"github.com/switchyard-moe/switchyard/schedule"
+)
+
+const planUsage = `usage: go run ./bench plan -in FILE [-json FILE]
+
+Chooses into how many chunks to cut exchanges. FILE holds a list of exchanges, each with
+  "a2a", "ag", "rs", "exp"  the cost of dispatch and combine, all-gather, reduce-scatter and experts, as
+                            {"alpha": ms, "beta": ms a unit, "n": units}: one of r chunks takes alpha + beta·n/r
+  "gar"                     ms of gradient all-reduce right after the last dispatch; 0 or left out: none
+  "degrees"                 the numbers of chunks to choose from
+The links between nodes (a2a, gar), within nodes (ag, rs) and the processor (exp) work at the same time.
+
+For each exchange there is {"ms": [how long it takes with each degree], "choice": the best degree}; of equally good ones the
+first.
+
+Flags:
+`
+
+// planCase is one exchange to plan.
+type planCase struct {
+	A2A     *planOp `json:"a2a"`
+	AG      *planOp `json:"ag"`
+	RS      *planOp `json:"rs"`
+	Exp     *planOp `json:"exp"`
+	GAR     float64 `json:"gar"`
+	Degrees []int   `json:"degrees"`
+}
+
+// planOp is the cost of an operation and its size.
+type planOp struct {
+	Alpha float64 `json:"alpha"`
+	Beta  float64 `json:"beta"`
+	N     float64 `json:"n"`
+}
+
+// planResult is what is chosen for a case.
+type planResult struct {
+	MS     []float64 `json:"ms"`
+	Choice int       `json:"choice"`
+}
+
+// runPlan is the command "plan".
+func runPlan(_ context.Context, args []string, stdout, stderr io.Writer) int {
+	f := flag.NewFlagSet("plan", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	in := f.String("in", "", "read the exchanges from this `file`")
+	out := f.String("json", "", "write the results to this `file`; default is the standard output")
+	switch err := f.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, planUsage)
+		f.SetOutput(stdout)
+		f.PrintDefaults()
+		return 0
+	case err != nil:
+		fmt.Fprintf(stderr, "bench: %v\nbench: plan -h explains\n", err)
+		return misused
+	case f.NArg() > 0 || *in == "":
+		fmt.Fprintln(stderr, "bench: plan takes flags only, and -in must name a file\nbench: plan -h explains")
+		return misused
+	}
+	if err := planFile(*in, *out, stdout); err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return failed
+	}
+	return 0
+}
+
+// planFile plans what a file holds.
+func planFile(in, out string, stdout io.Writer) error {
+	data, err := os.ReadFile(in)
+	if err != nil {
+		return err
+	}
+	var cases []planCase
+	if err := json.Unmarshal(data, &cases); err != nil {
+		return fmt.Errorf("%s: %w", in, err)
+	}
+	results := make([]planResult, len(cases))
+	for i := range cases {
+		if err := cases[i].validate(); err != nil {
+			return fmt.Errorf("%s: exchange %d: %w", in, i, err)
+		}
+		results[i] = cases[i].plan()
+	}
+	data, err = json.Marshal(results)
+	if err != nil {
+		return err
+	}
+	data = append(data, '\n')
+	if out == "" {
+		_, err = stdout.Write(data)
+		return err
+	}
+	return os.WriteFile(out, data, 0o644)
+}
+
+// validate reports everything that makes no schedule.
+func (c *planCase) validate() error {
+	var faults []error
+	for name, op := range map[string]*planOp{"a2a": c.A2A, "ag": c.AG, "rs": c.RS, "exp": c.Exp} {
+		if op == nil {
+			faults = append(faults, fmt.Errorf("%s is missing", name))
+			continue
+		}
+		for _, v := range []float64{op.Alpha, op.Beta, op.N} {
+			if !(v >= 0) || math.IsInf(v*op.N, 0) {
+				faults = append(faults, fmt.Errorf("%s: alpha %v, beta %v, n %v; must not be negative", name, op.Alpha, op.Beta, op.N))
+				break
+			}
+		}
+	}
+	if !(c.GAR >= 0) {
+		faults = append(faults, fmt.Errorf("gar %v; must not be negative", c.GAR))
+	}
+	if len(c.Degrees) == 0 {
+		faults = append(faults, errors.New("degrees: want at least one"))
+	}
+	for _, d := range c.Degrees {
+		if d < 1 || d > maxPlanDegree {
+			faults = append(faults, fmt.Errorf("degree %d; must be 1 to %d", d, maxPlanDegree))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// maxPlanDegree bounds the memory that a graph takes.
+const maxPlanDegree = 1 << 16
+
+// plan simulates every degree.
+func (c *planCase) plan() planResult {
+	work := func(op *planOp) schedule.Work { return schedule.Work{Starts: 1, Size: op.N} }
+	line := func(op *planOp) schedule.Linear { return schedule.Linear{Alpha: op.Alpha, Beta: op.Beta} }
+	layer := schedule.Layer{
+		schedule.Dispatch: work(c.A2A), schedule.Gather: work(c.AG), schedule.Expert: work(c.Exp), schedule.Scatter: work(c.RS), schedule.Combine: work(c.A2A),
+	}
+	costs := schedule.Costs{
+		schedule.Dispatch: line(c.A2A), schedule.Gather: line(c.AG), schedule.Scatter: line(c.RS), schedule.Combine: line(c.A2A),
+		schedule.GradReduce: {Alpha: c.GAR},
+	}
+	// The graph of a backward pass has a place for gradients; the experts' costs are given as they are, so its second helping of
+	// experts is taken back.
+	costs[schedule.Expert] = schedule.Linear{Alpha: c.Exp.Alpha / 2, Beta: c.Exp.Beta / 2}
+	r := planResult{MS: make([]float64, len(c.Degrees))}
+	for i, d := range c.Degrees {
+		p := schedule.Plan{BackwardDegrees: []int{d}}
+		if c.GAR > 0 {
+			p.Within = [][]float64{{0}} // one start, which costs GAR
+		}
+		line := schedule.Simulate(schedule.BuildBackward([]schedule.Layer{layer}, &p), &costs)
+		r.MS[i] = line.Makespan()
+	}
+	r.Choice = c.Degrees[schedule.Least(r.MS)]
+	return r
+}

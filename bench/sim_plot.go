@@ -1,0 +1,89 @@
+package main
+
+import (
+	"image/color"
+	"io"
+	"strconv"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
+)
+
+// policyColours are those of the curves, by position; ours, the last policy, is black.
+var policyColours = append(layerColours[:len(layerColours):len(layerColours)],
+	color.NRGBA{R: 0xd5, G: 0x5e, B: 0x00, A: 0xff}, color.NRGBA{R: 0x56, G: 0xb4, B: 0xe9, A: 0xff}, color.Black)
+
+// drawScale draws step time and exposed communication against the number of ranks, a curve for each policy.
+func drawScale(path string, all []simulated) error {
+	step, err := scalePanel(all, "step time, ms", func(s simulated) float64 { return s.StepMS })
+	if err != nil {
+		return err
+	}
+	exposed, err := scalePanel(all, "exposed communication, ms", func(s simulated) float64 { return s.ExposedMS })
+	if err != nil {
+		return err
+	}
+	step.Legend = plot.NewLegend() // the other panel has room for it
+	canvas := vgsvg.New(640, 300)
+	whole := draw.New(canvas)
+	whole.SetColor(color.White)
+	whole.Fill(whole.Rectangle.Path())
+	panels := [][]*plot.Plot{{step, exposed}}
+	tiles := draw.Tiles{Rows: 1, Cols: 2, PadX: 12, PadTop: 6, PadBottom: 6, PadLeft: 6, PadRight: 10}
+	for i, at := range plot.Align(panels, tiles, whole)[0] {
+		panels[0][i].Draw(at)
+	}
+	return create(path, func(w io.Writer) error {
+		_, err := canvas.WriteTo(w)
+		return err
+	})
+}
+
+// scalePanel draws one quantity, from 0 on.
+func scalePanel(all []simulated, title string, of func(simulated) float64) (*plot.Plot, error) {
+	p := plot.New()
+	p.Title.Text, p.X.Label.Text = title, "ranks"
+	for _, style := range []*text.Style{&p.Title.TextStyle, &p.X.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label, &p.Legend.TextStyle} {
+		style.Font.Variant, style.Font.Size = "Sans", vg.Points(9)
+	}
+	p.X.Scale = plot.LogScale{}
+	p.Y.LineStyle.Width, p.Y.Tick.LineStyle.Width = 0, 0
+	grid := plotter.NewGrid()
+	grid.Vertical.Width, grid.Horizontal.Color = 0, color.Gray{Y: 0xe0}
+	p.Add(grid)
+	var names []string
+	curves, ticks := map[string]plotter.XYs{}, map[int]bool{}
+	most := 0.0
+	for _, s := range all {
+		if curves[s.Policy] == nil {
+			names = append(names, s.Policy)
+		}
+		curves[s.Policy] = append(curves[s.Policy], plotter.XY{X: float64(s.Ranks), Y: of(s)})
+		ticks[s.Ranks], most = true, max(most, of(s))
+	}
+	for i, name := range names {
+		line, err := plotter.NewLine(curves[name])
+		if err != nil {
+			return nil, err
+		}
+		line.Color, line.Width = policyColours[i%len(policyColours)], vg.Points(1.4)
+		if i == len(names)-1 {
+			line.Color, line.Width = color.Black, vg.Points(2)
+		}
+		p.Add(line)
+		p.Legend.Add(name, line)
+	}
+	var marks []plot.Tick
+	for ranks := range ticks {
+		marks = append(marks, plot.Tick{Value: float64(ranks), Label: strconv.Itoa(ranks)})
+	}
+	p.X.Tick.Marker = plot.ConstantTicks(marks)
+	p.Y.Min, p.Y.Max = 0, 1.05*most
+	p.Legend.Left, p.Legend.Top = true, false
+	p.Legend.YOffs, p.Legend.Padding = vg.Points(4), vg.Points(2)
+	return p, nil
+}

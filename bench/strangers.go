@@ -1,0 +1,218 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/internal/launch"
+)
+
+const strangersUsage = `Has strangers knock at the ports of a job over TCP, and measures what that costs the job.
+
+usage: go run ./bench strangers [flags]
+
+Ranks are processes. The last of them is held back while strangers come at -rate a second to the
+rendezvous and to every rank's mesh listener: connections that reset, are silent, speak HTTP, TLS,
+random bytes, the protocol with wrong lengths, or a byte a second. After nine tenths of them the last
+rank comes, through the crowd. Once the mesh stands nothing listens. Then the ranks exchange messages, all with all,
+in turns without and with as many strangers at the same addresses. Exchanges a second are the
+median over turns. Strangers run on the same processors as the job and take their share of them.
+
+RSS is what a rank's resident memory grew by at most: while ranks met, since before the first
+stranger; while they exchanged, beyond the most of the turns without. The exit code is 1 if the job does not
+form, or fails, or a stranger is not dropped within three seconds.
+
+-json FILE writes one object: security, ranks, bytes, strangers, rate, dropped, refused, max_held_s,
+join_s, meet_rss, without, with (exchanges a second), ratio, run_rss.
+
+Flags:
+`
+
+// strangersRankWord is the argument by which strangers starts itself as a rank.
+const strangersRankWord = "rank"
+
+// strangersOptions are the flags of strangers.
+type strangersOptions struct {
+	ranks, bytes, count, rate, turns int
+	security, sizeText, jsonFile     string
+	short                            bool
+}
+
+func parseStrangersOptions(args []string, stdout io.Writer) (strangersOptions, error) {
+	var o strangersOptions
+	f := flag.NewFlagSet("strangers", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.IntVar(&o.ranks, "ranks", 4, "number of ranks, 2 to 64")
+	f.StringVar(&o.sizeText, "size", "64Ki", "bytes to each peer in an exchange")
+	f.IntVar(&o.count, "strangers", 10_000, "how many come in each phase, 1 to 1000000; with -short 500")
+	f.IntVar(&o.rate, "rate", 1000, "how many come a second, 1 to 100000")
+	f.IntVar(&o.turns, "turns", 5, "how many turns with strangers, and as many without, 1 to 100; with -short 1")
+	f.StringVar(&o.security, "security", securityNone, "none, secret or tls")
+	f.BoolVar(&o.short, "short", false, "finish within seconds; the figures mean little then")
+	f.StringVar(&o.jsonFile, "json", "", "write the outcome to this file as a JSON object")
+	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprint(stdout, strangersUsage)
+			f.SetOutput(stdout)
+			f.PrintDefaults()
+		}
+		return o, err
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("%q: strangers takes flags only", f.Arg(0))
+	}
+	if o.short {
+		o.count, o.turns = min(o.count, 500), 1
+	}
+	return o, o.resolve()
+}
+
+func (o *strangersOptions) resolve() error {
+	var faults []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	check(o.ranks >= 2 && o.ranks <= 64, "-ranks %d: want 2 to 64", o.ranks)
+	check(o.count >= 1 && o.count <= 1e6, "-strangers %d: want 1 to 1000000", o.count)
+	check(o.rate >= 1 && o.rate <= 1e5, "-rate %d: want 1 to 100000", o.rate)
+	check(o.turns >= 1 && o.turns <= 100, "-turns %d: want 1 to 100", o.turns)
+	check(slices.Contains(securities(), o.security), "-security %q: want one of %v", o.security, securities())
+	var err error
+	if o.bytes, err = parseSize(o.sizeText); err != nil {
+		faults = append(faults, fmt.Errorf("-size: %w", err))
+	}
+	return errors.Join(faults...)
+}
+
+func runStrangers(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == strangersRankWord {
+		return runStrangersRank(ctx, args[1:], stderr)
+	}
+	o, err := parseStrangersOptions(args, stdout)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return misused
+	}
+	out, err := o.measure(ctx, stderr)
+	if err == nil {
+		out.write(stdout)
+		err = out.fault()
+	}
+	if err == nil && o.jsonFile != "" {
+		err = writeJSONFile(o.jsonFile, out)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return failed
+	}
+	return 0
+}
+
+func writeJSONFile(path string, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(text, '\n'), 0o644)
+}
+
+// measure runs the job and the strangers.
+func (o *strangersOptions) measure(ctx context.Context, progress io.Writer) (*strangersOutcome, error) {
+	dir, err := os.MkdirTemp("", "switchyard-strangers-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if err := o.writeSecurity(dir); err != nil {
+		return nil, err
+	}
+	command, err := launch.Self("strangers", strangersRankWord, "-dir", dir, "-security", o.security,
+		"-bytes", fmt.Sprint(o.bytes), "-turns", fmt.Sprint(2*o.turns), "-turn", o.turn().String())
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var complaints bytes.Buffer
+	ended := make(chan error, 1)
+	go func() {
+		cfg := launch.Config{Ranks: o.ranks, Command: command, Stdout: &complaints, Stderr: &complaints, Grace: quitGrace}
+		err := launch.Run(ctx, cfg)
+		cancel()
+		ended <- err
+	}()
+	out := &strangersOutcome{strangersOptions: *o}
+	crowdErr := out.besiege(ctx, board{dir}, progress)
+	if crowdErr != nil {
+		cancel()
+	}
+	if err := <-ended; err != nil {
+		return nil, fmt.Errorf("%w%s", errors.Join(err, crowdErr), quoted(complaints.String()))
+	}
+	return out, errors.Join(crowdErr, out.collect(dir))
+}
+
+// turn is how long one turn lasts: all strangers come in all turns with them.
+func (o *strangersOptions) turn() time.Duration {
+	return time.Duration(o.count) * time.Second / time.Duration(o.rate*o.turns)
+}
+
+// besiege sends the strangers: while the ranks meet, and in every other turn of the running job.
+func (o *strangersOutcome) besiege(ctx context.Context, b board, progress io.Writer) error {
+	fmt.Fprintf(progress, "bench: %d strangers while rank %d is awaited\n", o.count, o.ranks-1)
+	for r := range o.ranks - 1 {
+		if err := b.await(ctx, listenName(r)); err != nil {
+			return err
+		}
+	}
+	c := newCrowd(b, o.rate)
+	c.send(ctx, o.count*9/10)
+	if err := b.put(releaseName, ""); err != nil {
+		return err
+	}
+	c.send(ctx, o.count-o.count*9/10)
+	for i := range 2 * o.turns {
+		if err := b.await(ctx, turnName(i)); err != nil {
+			return err
+		}
+		fmt.Fprintf(progress, "bench: turn %d of %d\n", i+1, 2*o.turns)
+		if err := b.put(goName(i), ""); err != nil {
+			return err
+		}
+		if i%2 == 1 {
+			c.send(ctx, o.count/o.turns)
+		}
+	}
+	o.Dropped, o.Refused, o.MaxHeld = c.end()
+	return nil
+}
+
+// collect reads what the ranks have seen.
+func (o *strangersOutcome) collect(dir string) error {
+	for r := range o.ranks {
+		var seen strangersReport
+		text, err := os.ReadFile(filepath.Join(dir, reportName(r)))
+		if err == nil {
+			err = json.Unmarshal(text, &seen)
+		}
+		if err != nil {
+			return fmt.Errorf("report of rank %d: %w", r, err)
+		}
+		o.add(r, &seen)
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+const stripedUsage = `Times messages over a striped transport while one of its links is throttled or taken down.
+
+usage: go run ./bench striped [flags]
+
+Needs root and Linux. Two network namespaces are joined by one pair of virtual Ethernet devices for
+each lane, each held to -rate by a token bucket (tc tbf) in both directions. Two ranks, a process in
+each namespace, have a TCP lane over every link, striped with and without parity. A round is one
+message there and one back, timed by rank 0. After a quarter of the rounds the last data lane's link
+is throttled tenfold, or taken down; all timed rounds count, those before the fault included. Every
+byte of every round depends on sender, round and position, and is checked. The namespaces are removed
+at the end, also after an interrupt.
+
+Ratios are to the run without a fault with the same parity. The exit code is 1 if a byte is wrong, or
+if a round with parity fails; a plain one whose link is down must fail.
+
+-json FILE writes an object a line: who, version, fault, lanes, parity, bytes, rounds, rate_mbit,
+p50_us, p99_us, p50_ratio, p99_ratio (0 without a run to compare with), wrong, error.
+
+Flags:
+`
+
+// The faults that a link can have.
+const (
+	faultNone     = "none"
+	faultThrottle = "throttle"
+	faultDown     = "down"
+)
+
+// throttle is the factor that a throttled link is slower by.
+const throttle = 10
+
+// stripedOptions are the flags of striped.
+type stripedOptions struct {
+	lanes, parity, rounds, rate int
+	bytes                       int
+	faults                      []string
+	short                       bool
+	jsonFile                    string
+	sizeText, faultText         string
+}
+
+func newStripedFlags(o *stripedOptions) *flag.FlagSet {
+	f := flag.NewFlagSet("striped", flag.ContinueOnError)
+	f.IntVar(&o.lanes, "lanes", 5, "links, and lanes, 2 to 16")
+	f.IntVar(&o.parity, "parity", 1, "lanes that carry parity, at least 1 and fewer than -lanes")
+	f.StringVar(&o.sizeText, "size", "1Mi", "bytes of a message")
+	f.IntVar(&o.rounds, "rounds", 100, "timed rounds of each run, 8 to 100000; with -short 20")
+	f.IntVar(&o.rate, "rate", 100, "Mbit/s of each link, 10 to 10000")
+	f.StringVar(&o.faultText, "fault", "none,throttle,down", "what happens to a link, one or more")
+	f.BoolVar(&o.short, "short", false, "finish within seconds; the figures mean little then")
+	f.StringVar(&o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
+	return f
+}
+
+func parseStripedOptions(args []string, stdout io.Writer) (stripedOptions, error) {
+	var o stripedOptions
+	f := newStripedFlags(&o)
+	f.SetOutput(io.Discard)
+	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprint(stdout, stripedUsage)
+			f.SetOutput(stdout)
+			f.PrintDefaults()
+		}
+		return o, err
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("%q: striped takes flags only", f.Arg(0))
+	}
+	set := false
+	f.Visit(func(f *flag.Flag) { set = set || f.Name == "rounds" })
+	if o.short && !set {
+		o.rounds = 20
+	}
+	return o, o.resolve()
+}
+
+// resolve turns texts into what they name, and reports every fault.
+func (o *stripedOptions) resolve() error {
+	var faults []error
+	within := func(name string, value, low, high int) {
+		if value < low || value > high {
+			faults = append(faults, fmt.Errorf("-%s %d: want %d to %d", name, value, low, high))
+		}
+	}
+	within("lanes", o.lanes, 2, 16)
+	within("parity", o.parity, 1, o.lanes-1)
+	within("rounds", o.rounds, 8, 100_000)
+	within("rate", o.rate, 10, 10_000)
+	var err error
+	if o.bytes, err = parseSize(o.sizeText); err != nil {
+		faults = append(faults, fmt.Errorf("-size: %w", err))
+	}
+	known := []string{faultNone, faultThrottle, faultDown}
+	o.faults = strings.Split(o.faultText, ",")
+	for _, name := range o.faults {
+		if !slices.Contains(known, name) {
+			faults = append(faults, fmt.Errorf("-fault %q: want one or more of %s", name, strings.Join(known, ",")))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// runStriped is the command.
+func runStriped(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == stripedRankWord {
+		return runStripedRank(ctx, args[1:], stdout, stderr)
+	}
+	o, err := parseStripedOptions(args, stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return misused
+	}
+	rows, err := o.measure(ctx, stderr)
+	if len(rows) > 0 {
+		writeStripedTable(stdout, &o, rows)
+		err = errors.Join(err, o.writeJSON(rows), verdict(rows))
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return failed
+	}
+	return 0
+}
+
+// measure makes the links, runs every fault with and without parity, and removes the links.
+func (o *stripedOptions) measure(ctx context.Context, stderr io.Writer) (rows []stripedRow, err error) {
+	links, err := newLinks(ctx, o.lanes, o.rate)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, links.remove()) }()
+	for _, parity := range []int{o.parity, 0} {
+		var healthy stripedRow
+		for _, fault := range o.faults {
+			start := time.Now()
+			row, err := o.trial(ctx, links, fault, parity)
+			if err != nil {
+				return rows, fmt.Errorf("%s, parity %d: %w", fault, parity, err)
+			}
+			if fault == faultNone {
+				healthy = row
+			}
+			row.compare(healthy)
+			rows = append(rows, row)
+			fmt.Fprintf(stderr, "# %s, parity %d: %v\n", fault, parity, time.Since(start).Round(100*time.Millisecond))
+		}
+	}
+	return rows, nil
+}
+
+func (o *stripedOptions) writeJSON(rows []stripedRow) error {
+	if o.jsonFile == "" {
+		return nil
+	}
+	f, err := os.Create(o.jsonFile)
+	if err != nil {
+		return err
+	}
+	return errors.Join(writeStripedJSON(f, rows), f.Close())
+}

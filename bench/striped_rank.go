@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/striped"
+	"github.com/switchyard-moe/switchyard/transport/tcp"
+)
+
+const (
+	// stripedRankWord is the argument by which striped starts itself as a rank.
+	stripedRankWord = "rank"
+	// stripedWarmup is the number of untimed rounds.
+	stripedWarmup = 10
+	// stripedOpTimeout is after which time a round that does not end counts as failed: far above any throttled one.
+	stripedOpTimeout = 5 * time.Second
+	stripedPort      = 29400
+)
+
+// linkAddress is that of a rank's end of a link, in a network that only the two namespaces know.
+func linkAddress(link, rank int) string { return fmt.Sprintf("10.213.%d.%d", link, rank+1) }
+
+// stripedRank is one process of striped.
+type stripedRank struct {
+	me, lanes, parity, bytes, rounds int
+}
+
+func runStripedRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var r stripedRank
+	flags := flag.NewFlagSet("striped "+stripedRankWord, flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.IntVar(&r.lanes, "lanes", 0, "lanes")
+	flags.IntVar(&r.parity, "parity", 0, "parity lanes")
+	flags.IntVar(&r.bytes, "bytes", 0, "bytes a message")
+	flags.IntVar(&r.rounds, "rounds", 0, "timed rounds")
+	var err error
+	if err = flags.Parse(args); err == nil {
+		r.me, err = strconv.Atoi(os.Getenv("RANK"))
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: striped %s is for bench itself: %v\n", stripedRankWord, err)
+		return misused
+	}
+	t, err := r.join(ctx)
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return failed
+	}
+	report := r.measure(ctx, t, stdout)
+	_ = t.Close() // a lane that is down says so
+	if err := json.NewEncoder(stdout).Encode(report); err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return failed
+	}
+	return 0
+}
+
+// join opens a TCP lane over every link and stripes them.
+func (r *stripedRank) join(ctx context.Context) (transport.Transport, error) {
+	lanes, errs := make([]transport.Transport, r.lanes), make([]error, r.lanes)
+	var wg sync.WaitGroup
+	for i := range lanes {
+		wg.Go(func() {
+			lanes[i], errs[i] = tcp.Join(ctx, tcp.Config{
+				Rank: transport.Rank(r.me), Size: 2, Job: fmt.Sprint("lane ", i),
+				Addr: net.JoinHostPort(linkAddress(i, 0), strconv.Itoa(stripedPort+i)), Host: linkAddress(i, r.me),
+				Insecure: true, // nobody else is in these namespaces
+			})
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return striped.New(ctx, lanes, striped.Config{Parity: r.parity, OpTimeout: stripedOpTimeout})
+}
+
+// measure sends messages there and back, and asks for the fault after a quarter of the timed rounds.
+func (r *stripedRank) measure(ctx context.Context, t transport.Transport, stdout io.Writer) stripedReport {
+	report := stripedReport{Rank: r.me}
+	pattern := make([]byte, patternLength(r.bytes))
+	fillPattern(pattern, r.me)
+	room := make([]byte, r.bytes)
+	for i := range stripedWarmup + r.rounds {
+		if i == stripedWarmup+r.rounds/4 && r.me == 0 {
+			fmt.Fprintln(stdout, faultWord)
+		}
+		start := time.Now()
+		err := r.round(ctx, t, pattern[offset(i):][:r.bytes], room)
+		took := time.Since(start)
+		if err != nil {
+			report.Error = fmt.Sprintf("round %d of %d: %v", i-stripedWarmup+1, r.rounds, err)
+			return report
+		}
+		if i >= stripedWarmup {
+			report.Took = append(report.Took, took)
+		}
+		report.Wrong += checkBlock(room, 1-r.me, offset(i))
+	}
+	return report
+}
+
+// round is one message there and back: rank 0 begins.
+func (r *stripedRank) round(ctx context.Context, t transport.Transport, message, room []byte) error {
+	peer := transport.Rank(1 - r.me)
+	if r.me == 0 {
+		if err := t.Send(ctx, peer, exchangeTag, message); err != nil {
+			return err
+		}
+	}
+	n, err := t.Recv(ctx, peer, exchangeTag, room)
+	if err != nil {
+		return err
+	}
+	if n != len(room) {
+		return fmt.Errorf("a message of %d bytes, want %d", n, len(room))
+	}
+	if r.me == 1 {
+		return t.Send(ctx, peer, exchangeTag, message)
+	}
+	return nil
+}

@@ -1,0 +1,54 @@
+package switchyard
+
+import (
+	"context"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/rows"
+)
+
+// The steps between the order of tokens and that of experts. A mixture's are products of matrices, and the decision's own. An
+// assignment's are done here with the bits of [router.Decision], but as the memory likes it: rows leave from where
+// the tokens stand, and a token's answers are added up at once.
+
+// dispatch sends the tokens' rows to their experts.
+func (l *Layer) dispatch(ctx context.Context, p *pass) (*alltoall.Handle, blas32.General, error) {
+	if d := p.decision; d.Mixture == nil {
+		return l.exchange.DispatchTokens(ctx, p.counts(), p.x, d.Token)
+	}
+	mixed := l.packed(p.decision.NumRows())
+	p.decision.Order(mixed, p.x)
+	return l.exchange.Dispatch(ctx, p.counts(), mixed)
+}
+
+// restore makes y of the answers.
+func (l *Layer) restore(p *pass) {
+	d := p.decision
+	if d.Mixture != nil {
+		d.Restore(l.y, p.answers)
+		return
+	}
+	l.byToken.Set(p.x.Rows, d.Token)
+	rows.Sum(l.y, p.answers, &l.byToken, d.Weight)
+}
+
+// restoreBackward makes the gradients of the answers, drows, and of their weights from that of y.
+func (l *Layer) restoreBackward(p *pass, drows, dy blas32.General) {
+	d := p.decision
+	if d.Mixture != nil {
+		d.RestoreBackward(drows, l.weights, p.answers, dy)
+		return
+	}
+	rows.SumBackward(drows, l.weights, p.answers, dy, d.Token, d.Weight)
+}
+
+// orderBackward makes dx of the gradients of the tokens' rows.
+func (l *Layer) orderBackward(p *pass, back blas32.General) {
+	if p.decision.Mixture != nil {
+		p.decision.OrderBackward(zeroed(l.dx), back)
+		return
+	}
+	rows.Sum(l.dx, back, &l.byToken, nil)
+}

@@ -1,0 +1,184 @@
+package grpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// builder is the building of all lanes: rank i dials every j below it, and j's service accepts.
+type builder struct {
+	*Service
+	ctx context.Context
+}
+
+// build opens both lanes to every peer, or fails.
+func (s *Service) build(parent context.Context, addrs []string) error {
+	ctx, cancel := context.WithCancel(parent)
+	b := &builder{Service: s, ctx: ctx}
+	var dialling sync.WaitGroup
+	for j, addr := range addrs[:min(len(addrs), int(s.cfg.Rank))] {
+		for _, l := range []Lane{Lane_LANE_CONTROL, Lane_LANE_DATA} {
+			dialling.Go(func() {
+				o := b.dial(transport.Rank(j), addr, l)
+				if !s.deliver(ctx, o) && o.stream != nil {
+					o.stream.end()
+				}
+			})
+		}
+	}
+	close(s.joining)
+	err := b.collect()
+	s.overOnce.Do(func() { close(s.over) })
+	cancel()
+	dialling.Wait()
+	return err
+}
+
+// collect attaches lanes as they open until there are two for each peer.
+func (b *builder) collect() error {
+	t := b.t
+	for left := 2 * (b.cfg.Size - 1); left > 0; left-- {
+		select {
+		case o := <-b.lanes:
+			if o.err != nil {
+				return o.err
+			}
+			t.attach(o)
+		case <-t.Broken():
+			return t.Err("join")
+		case <-b.ctx.Done():
+			return b.incomplete()
+		}
+	}
+	return nil
+}
+
+// incomplete names the ranks that are missing when time is up, and who was refused last.
+func (b *builder) incomplete() error {
+	missing := b.t.Missing()
+	names := make([]string, len(missing))
+	for i, r := range missing {
+		names[i] = fmt.Sprint(r)
+	}
+	err := b.ctx.Err()
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: %w", transport.ErrTimeout, err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.refused != nil {
+		err = fmt.Errorf("%w; refused here: %w", err, b.refused)
+	}
+	return &transport.Error{Rank: missing[0], Op: "join",
+		Err: fmt.Errorf("no connection with rank %s: %w", strings.Join(names, ", "), err)}
+}
+
+// dial opens one lane to rank j, trying again until the context ends or there is no point in it.
+func (b *builder) dial(j transport.Rank, addr string, l Lane) opened {
+	failed := func(err error) opened {
+		return opened{err: &transport.Error{Rank: j, Op: "join", Err: fmt.Errorf("dial %s: %w", addr, err)}}
+	}
+	k, err := newLink(&b.cfg, addr)
+	if err != nil {
+		return failed(err)
+	}
+	b.t.mu.Lock()
+	b.t.links = append(b.t.links, k)
+	b.t.mu.Unlock()
+	heard := false
+	for pause := redialFirst; ; pause = min(2*pause, redialMost) {
+		st, err := b.dialOnce(k, j, l)
+		if err == nil {
+			return opened{peer: j, lane: l, stream: st}
+		}
+		// Our own claim of an attempt that went wrong may not have been found to be stale yet.
+		if isFinal(err) && !(heard && errors.Is(err, transport.ErrDuplicateRank)) {
+			return failed(err)
+		}
+		heard = true
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-b.ctx.Done():
+			timer.Stop()
+			return failed(err)
+		}
+	}
+}
+
+// isFinal reports whether a further attempt would end in the same way.
+func isFinal(err error) bool {
+	var refused *refusedError
+	return errors.As(err, &refused) || status.Code(err) == codes.Unimplemented ||
+		errors.Is(err, errIdentity) || errors.Is(err, transport.ErrMismatch)
+}
+
+// dialOnce opens a stream and says hello.
+func (b *builder) dialOnce(k *link, j transport.Rank, l Lane) (*stream, error) {
+	// The stream outlives the building, whose context must not end it once it is open.
+	ctx, cancel := context.WithCancel(context.Background())
+	stop := context.AfterFunc(b.ctx, cancel)
+	method := dataMethod
+	if l == Lane_LANE_CONTROL {
+		method = controlMethod
+	}
+	cs, err := k.NewStream(ctx, &grpc.StreamDesc{StreamName: method, ServerStreams: true, ClientStreams: true},
+		"/"+serviceName+"/"+method, grpc.WaitForReady(true), grpc.ForceCodecV2(codec{}),
+		grpc.MaxCallRecvMsgSize(maxReceiveBytes))
+	if err == nil {
+		st := &stream{messages: cs, end: cancel}
+		if err = b.greet(st, j, l); err == nil && stop() {
+			return st, nil
+		}
+	}
+	cancel()
+	if err == nil {
+		err = b.ctx.Err()
+	}
+	return nil, err
+}
+
+// greet says hello on a stream that this rank dialled, and checks the answer. It waits for that as long as there is
+// time: the peer may not have joined yet.
+func (b *builder) greet(st *stream, j transport.Rank, l Lane) error {
+	if err := st.send(b.hello.about(l, j)); err != nil {
+		return b.reasonOf(st, err)
+	}
+	var a Answer
+	if err := st.receive(&a); err != nil {
+		return err
+	}
+	if err := b.cfg.trusts(st.Context(), j); err != nil {
+		return err
+	}
+	if a.Refusal != nil {
+		return refusedBy(j, a.Refusal)
+	}
+	if err := b.hello.check(a.Hello, l); err != nil {
+		return err
+	}
+	if a.Hello.From != uint32(j) {
+		return fmt.Errorf("rank %d answered for rank %d: %w", a.Hello.From, j, transport.ErrMismatch)
+	}
+	return nil
+}
+
+// reasonOf returns why a message could not be sent, which gRPC tells the receiving side.
+func (b *builder) reasonOf(st *stream, err error) error {
+	var in inbound
+	if e := st.RecvMsg(&in); e != nil {
+		return e
+	}
+	in.data.Free()
+	return err
+}

@@ -1,0 +1,18 @@
+package grpc
+
+import (
+	"testing"
+
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/transporttest"
+)
+
+func TestConformance(t *testing.T) {
+	transporttest.Run(t, func(t *testing.T, n int) []transport.Transport {
+		ends := make([]transport.Transport, n)
+		for r, e := range openAll(t, n, nil) {
+			ends[r] = e
+		}
+		return ends
+	})
+}

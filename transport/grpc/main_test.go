@@ -1,0 +1,55 @@
+package grpc
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/internal/leaktest"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+func TestMain(m *testing.M) { leaktest.Main(m) }
+
+// freeAddr returns a loopback address that nobody listens on.
+func freeAddr(t testing.TB) string {
+	for {
+		// Below the ephemeral range: no outgoing connection of this machine takes it meanwhile.
+		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			require.NoError(t, l.Close())
+			return addr
+		}
+	}
+}
+
+// openAll joins n ranks in this process; each may change its configuration.
+func openAll(t testing.TB, n int, change func(c *Config)) []*Transport {
+	addr := freeAddr(t)
+	ends, errs := make([]*Transport, n), make([]error, n)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var wg sync.WaitGroup
+	for r := range n {
+		wg.Go(func() {
+			cfg := Config{Rank: transport.Rank(r), Size: n, Addr: addr, Job: t.Name()}
+			if change != nil {
+				change(&cfg)
+			}
+			if ends[r], errs[r] = Join(ctx, cfg); errs[r] != nil {
+				cancel() // the others would wait for it in vain
+			}
+		})
+	}
+	wg.Wait()
+	for r := range n {
+		require.NoError(t, errs[r], "rank %d", r)
+		t.Cleanup(func() { _ = ends[r].Close() })
+	}
+	return ends
+}

@@ -1,0 +1,50 @@
+package grpc
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// errIdentity: a connection speaks for a rank that its credentials do not prove it to be.
+var errIdentity = errors.New("identity does not fit the rank")
+
+// reasons are the sentinels of the reasons for which a hello is refused.
+var reasons = map[Reason]error{
+	Reason_REASON_MISMATCH:  transport.ErrMismatch,
+	Reason_REASON_DUPLICATE: transport.ErrDuplicateRank,
+	Reason_REASON_IDENTITY:  errIdentity,
+	Reason_REASON_PROTOCOL:  transport.ErrProtocol,
+	Reason_REASON_CLOSED:    transport.ErrPeerClosed,
+}
+
+// refusalOf states err to the rank that is refused.
+func refusalOf(err error) *Refusal {
+	r := &Refusal{Reason: Reason_REASON_PROTOCOL, Text: err.Error()}
+	for reason, sentinel := range reasons {
+		if errors.Is(err, sentinel) {
+			r.Reason = reason
+		}
+	}
+	return r
+}
+
+// refusedError is what a peer refuses this rank's hello for.
+type refusedError struct {
+	by     transport.Rank
+	text   string
+	reason error
+}
+
+func (e *refusedError) Error() string { return fmt.Sprintf("refused by rank %d: %.300s", e.by, e.text) }
+func (e *refusedError) Unwrap() error { return e.reason }
+
+// refusedBy returns the refusal of rank by as an error.
+func refusedBy(by transport.Rank, r *Refusal) error {
+	reason, known := reasons[r.Reason]
+	if !known {
+		reason = transport.ErrProtocol
+	}
+	return &refusedError{by: by, text: r.Text, reason: reason}
+}

@@ -1,0 +1,257 @@
+package grpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// Service is this rank's side of a mesh on a grpc.Server that the program runs: register it, serve, and join.
+//
+// The server needs nothing special, but windows of a few MiB (grpc.StaticStreamWindowSize, grpc.StaticConnWindowSize)
+// and wide buffers (grpc.ReadBufferSize, grpc.WriteBufferSize) make it several times as fast. The program's own
+// interceptors see the two streams of each peer; they must not read from them. Stopping the server ends the mesh.
+type Service struct {
+	cfg   Config
+	hello *Hello // what this rank says, without lane and receiver
+	t     *Transport
+	admit func(net.Addr) // told of connections that are no strangers any more
+
+	strangers chan struct{}
+	lanes     chan opened
+
+	joining  chan struct{} // closed when Join begins
+	joinOnce sync.Once
+	over     chan struct{} // closed when no lane is wanted any more
+	overOnce sync.Once
+
+	mu      sync.Mutex
+	claimed map[claim]bool
+	refused error // the latest hello that was refused
+}
+
+// claim is what a hello lays claim to.
+type claim struct {
+	from uint32
+	lane Lane
+}
+
+// opened is a lane whose hellos have been exchanged.
+type opened struct {
+	peer   transport.Rank
+	lane   Lane
+	stream *stream
+	err    error // why there will be no mesh
+}
+
+// NewService returns a rank that has not joined yet, or what is wrong with cfg.
+func NewService(cfg Config) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return newService(cfg.WithDefaults(), nil), nil
+}
+
+// newService returns the service of a rank that has met the others under session, if they have met.
+func newService(cfg Config, session []byte) *Service {
+	digest := cfg.digest()
+	return &Service{
+		cfg: cfg, t: newTransport(cfg), admit: func(net.Addr) {},
+		hello: &Hello{
+			Job: cfg.Job, Size: uint32(cfg.Size), From: uint32(cfg.Rank),
+			Epoch: cfg.Epoch, Session: session, Digest: digest[:],
+		},
+		strangers: make(chan struct{}, maxStrangers), lanes: make(chan opened),
+		joining: make(chan struct{}), over: make(chan struct{}), claimed: make(map[claim]bool),
+	}
+}
+
+// Register adds the service to a server that does not serve yet.
+func (s *Service) Register(r grpc.ServiceRegistrar) {
+	r.RegisterService(&grpc.ServiceDesc{
+		ServiceName: serviceName,
+		HandlerType: (*any)(nil),
+		Metadata:    "transport/grpc/control.proto",
+		Streams: []grpc.StreamDesc{
+			{StreamName: dataMethod, ServerStreams: true, ClientStreams: true, Handler: s.handler(Lane_LANE_DATA)},
+			{StreamName: controlMethod, ServerStreams: true, ClientStreams: true, Handler: s.handler(Lane_LANE_CONTROL)},
+		},
+	}, s)
+}
+
+// handler serves one stream for as long as it is open.
+func (s *Service) handler(l Lane) grpc.StreamHandler {
+	return func(_ any, ss grpc.ServerStream) error {
+		done := make(chan struct{})
+		st := &stream{messages: ss, end: sync.OnceFunc(func() { close(done) })}
+		if err := s.open(st, l); err != nil {
+			s.cfg.Log.Info("stranger dropped", "rank", s.cfg.Rank, "from", addrOf(ss.Context()), "err", err)
+			return status.Error(codes.FailedPrecondition, err.Error())
+		}
+		select {
+		case <-done:
+		case <-ss.Context().Done():
+		}
+		return nil
+	}
+}
+
+// open takes the stream's hello, and answers it when there is a mesh to be part of.
+func (s *Service) open(st *stream, l Lane) error {
+	select {
+	case s.strangers <- struct{}{}:
+	default:
+		return errCrowded
+	}
+	theirs, err := s.greeted(st, l)
+	<-s.strangers
+	if err != nil {
+		s.refuse(st, l, theirs, err)
+		return err
+	}
+	s.admit(addrOf(st.Context()))
+	if err := s.answer(st, l, theirs); err != nil {
+		s.disclaim(theirs)
+		return err
+	}
+	return nil
+}
+
+var errCrowded = fmt.Errorf("more than %d streams that have not said who they are", maxStrangers)
+
+// greeted receives a hello, checks it and lays claim to the lane for it.
+func (s *Service) greeted(st *stream, l Lane) (*Hello, error) {
+	theirs := &Hello{}
+	got := make(chan error, 1)
+	go func() { got <- st.receive(theirs) }() // it ends with the handler
+	timer := time.NewTimer(helloPatience)
+	defer timer.Stop()
+	select {
+	case err := <-got:
+		if err != nil {
+			return nil, err
+		}
+	case <-timer.C:
+		return nil, fmt.Errorf("no hello within %v: %w", helloPatience, transport.ErrProtocol)
+	}
+	if err := s.cfg.trusts(st.Context(), transport.Rank(theirs.From)); err != nil {
+		return nil, err
+	}
+	if err := s.hello.check(theirs, l); err != nil {
+		return theirs, err
+	}
+	if theirs.From < s.hello.From || !s.claim(theirs) {
+		return nil, fmt.Errorf("rank %d has its %v already: %w", theirs.From, theirs.Lane, transport.ErrDuplicateRank)
+	}
+	return theirs, nil
+}
+
+// refuse tells a stranger why. theirs is its hello if it is one of a rank that differs.
+func (s *Service) refuse(st *stream, l Lane, theirs *Hello, err error) {
+	_ = st.send(&Answer{Hello: s.hello.about(l, 0), Refusal: refusalOf(err)})
+	s.mu.Lock()
+	s.refused = err
+	s.mu.Unlock()
+	if theirs == nil || theirs.Job != s.hello.Job || len(s.hello.Session) > 0 || theirs.From >= s.hello.Size {
+		return
+	}
+	// A rank of this job that nobody has told yet that it differs: without a rendezvous it is up to us.
+	go s.deliver(st.Context(), opened{err: &transport.Error{Rank: transport.Rank(theirs.From), Op: "join", Err: err}})
+}
+
+// answer opens the stream once this rank joins, and delivers it.
+func (s *Service) answer(st *stream, l Lane, theirs *Hello) error {
+	select {
+	case <-s.joining:
+	case <-s.over:
+	case <-st.Context().Done():
+		return context.Cause(st.Context())
+	}
+	select {
+	case <-s.over:
+		err := fmt.Errorf("no mesh to join: %w", transport.ErrPeerClosed)
+		_ = st.send(&Answer{Hello: s.hello.about(l, 0), Refusal: refusalOf(err)})
+		return err
+	default:
+	}
+	if err := st.send(&Answer{Hello: s.hello.about(l, transport.Rank(theirs.From))}); err != nil {
+		return err
+	}
+	if !s.deliver(st.Context(), opened{peer: transport.Rank(theirs.From), lane: l, stream: st}) {
+		return errors.New("the mesh is given up")
+	}
+	return nil
+}
+
+// deliver hands a lane to Join, if it still wants one.
+func (s *Service) deliver(ctx context.Context, o opened) bool {
+	select {
+	case s.lanes <- o:
+		return true
+	case <-s.over:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// claim reserves the lane for this stream.
+func (s *Service) claim(h *Hello) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := claim{h.From, h.Lane}
+	if s.claimed[c] {
+		return false
+	}
+	s.claimed[c] = true
+	return true
+}
+
+func (s *Service) disclaim(h *Hello) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.claimed, claim{h.From, h.Lane})
+}
+
+// addrOf is where the stream of ctx comes from.
+func addrOf(ctx context.Context) net.Addr {
+	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
+		return p.Addr
+	}
+	return streamAddr{}
+}
+
+// trusts reports whether the connection of ctx may speak for rank. It goes by what the connection's credentials have
+// proved, and, where they prove nothing, by whether it is one of this machine.
+func (c *Config) trusts(ctx context.Context, rank transport.Rank) error {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return fmt.Errorf("connection without a peer: %w", errIdentity)
+	}
+	secure := p.AuthInfo != nil && credentials.CheckSecurityLevel(p.AuthInfo, credentials.PrivacyAndIntegrity) == nil
+	if !secure && !c.Insecure && !isLocal(p.Addr) {
+		return fmt.Errorf("connection with %v is neither encrypted nor authenticated; set Insecure to allow it: %w", p.Addr, errIdentity)
+	}
+	if c.Authorize == nil {
+		return nil
+	}
+	if err := c.Authorize(p.AuthInfo, rank); err != nil {
+		return fmt.Errorf("as rank %d: %w: %w", rank, errIdentity, err)
+	}
+	return nil
+}
+
+func isLocal(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback() || a.Network() == "unix"
+}

@@ -1,0 +1,132 @@
+package striped
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+const (
+	// maxLanes bounds the lanes of a transport: a stripe's number is a bit of a word.
+	maxLanes = 64
+	// maxStripeBytes bounds Config.StripeBytes: each lane and peer has a buffer of that size.
+	maxStripeBytes = 16 << 20
+	// queuedStripes is how many full stripes a lane's queue holds where Config does not say.
+	queuedStripes = 8
+)
+
+// Config says how messages are cut and within which limits. The zero value is plain multi-rail, without parity.
+type Config struct {
+	// Parity is m, the number of lanes that may fail, stall or corrupt without harm; below the number of lanes. All
+	// ranks must agree.
+	Parity int
+	// MinStripe is the least number of bytes worth a stripe: a message of less than MinStripe for each data lane is sent
+	// whole, on Parity + 1 lanes. Default 4 KiB. All ranks must agree.
+	MinStripe int
+	// StripeBytes is the length of the longest stripe. Default 256 KiB, at most 16 MiB. All ranks must agree.
+	StripeBytes int
+	// LaneBytes bounds what waits for one lane to one peer, 128 bytes a stripe included. Default eight stripes, at least
+	// four.
+	LaneBytes int
+	// MaxMessageBytes bounds one message. Default 1 GiB. All ranks must agree.
+	MaxMessageBytes int
+	// MaxUnexpectedBytes bounds, for each peer, what is kept of messages that nobody has asked for, 128 bytes a
+	// message included. Default 64 MiB.
+	MaxUnexpectedBytes int
+
+	// JoinTimeout bounds New. Default 60 s.
+	JoinTimeout time.Duration
+	// OpTimeout bounds one Send, Recv or Exchange, from when it first has to wait. Default 30 s.
+	OpTimeout time.Duration
+	// CloseTimeout bounds how long Close waits for peers to take what was sent to them. Default 2 s.
+	CloseTimeout time.Duration
+	// KeepAlive is the time between signs of life on an idle lane. Default 5 s.
+	KeepAlive time.Duration
+
+	// Log receives what happens to lanes; nil is silent.
+	Log *slog.Logger
+}
+
+// WithDefaults returns c with every zero field that has a default set to it.
+func (c Config) WithDefaults() Config {
+	orInt := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	orTime := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	orInt(&c.MinStripe, 4<<10)
+	orInt(&c.StripeBytes, 256<<10)
+	orInt(&c.LaneBytes, queuedStripes*(c.StripeBytes+stripeOverhead))
+	orInt(&c.MaxMessageBytes, 1<<30)
+	orInt(&c.MaxUnexpectedBytes, 64<<20)
+	orTime(&c.JoinTimeout, 60*time.Second)
+	orTime(&c.OpTimeout, 30*time.Second)
+	orTime(&c.CloseTimeout, 2*time.Second)
+	orTime(&c.KeepAlive, 5*time.Second)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Validate reports everything that is wrong with c, and changes nothing.
+func (c Config) Validate() error {
+	c = c.WithDefaults()
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf("striped: "+format, args...)) }
+	if c.Parity < 0 || c.Parity >= maxLanes {
+		fault("Parity %d is outside 0..%d", c.Parity, maxLanes-1)
+	}
+	if c.MinStripe < 1 {
+		fault("MinStripe %d is below 1", c.MinStripe)
+	}
+	if c.StripeBytes < 1 || c.StripeBytes > maxStripeBytes {
+		fault("StripeBytes %d is outside 1..%d", c.StripeBytes, maxStripeBytes)
+	}
+	if least := 4 * (c.StripeBytes + stripeOverhead); c.LaneBytes < least {
+		fault("LaneBytes %d is below four stripes, %d", c.LaneBytes, least)
+	}
+	if c.MaxMessageBytes < 0 {
+		fault("MaxMessageBytes %d is negative", c.MaxMessageBytes)
+	}
+	if c.MaxUnexpectedBytes < 0 {
+		fault("MaxUnexpectedBytes %d is negative", c.MaxUnexpectedBytes)
+	}
+	for _, f := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"JoinTimeout", c.JoinTimeout}, {"OpTimeout", c.OpTimeout}, {"CloseTimeout", c.CloseTimeout}, {"KeepAlive", c.KeepAlive},
+	} {
+		if f.value < 0 {
+			fault("%s %v is negative", f.name, f.value)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// validateLanes reports what is wrong with lanes under c.
+func (c Config) validateLanes(lanes []transport.Transport) error {
+	if len(lanes) < 1 || len(lanes) > maxLanes {
+		return fmt.Errorf("striped: %d lanes, want 1 to %d", len(lanes), maxLanes)
+	}
+	var faults []error
+	if c.Parity >= len(lanes) {
+		faults = append(faults, fmt.Errorf("striped: Parity %d leaves none of %d lanes for data", c.Parity, len(lanes)))
+	}
+	for i, l := range lanes[1:] {
+		if l.Rank() != lanes[0].Rank() || l.Size() != lanes[0].Size() {
+			faults = append(faults, fmt.Errorf("striped: lane %d is rank %d of %d, lane 0 is rank %d of %d",
+				i+1, l.Rank(), l.Size(), lanes[0].Rank(), lanes[0].Size()))
+		}
+	}
+	return errors.Join(faults...)
+}

@@ -1,0 +1,106 @@
+package striped
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/inproc"
+	"github.com/switchyard-moe/switchyard/transport/transporttest"
+)
+
+// wrapper makes lane number lane of rank r out of an inproc lane.
+type wrapper func(lane int, r transport.Rank, t transport.Transport) transport.Transport
+
+// open opens a job of n ranks over lanes inproc lanes.
+func open(t testing.TB, n, lanes int, cfg Config, wrap wrapper) []*Transport {
+	t.Helper()
+	ends, err := join(openLanes(t, n, lanes, wrap), func(transport.Rank) Config { return cfg })
+	require.NoError(t, err)
+	t.Cleanup(func() { closeEnds(ends) })
+	return ends
+}
+
+// openLanes returns each rank's lanes.
+func openLanes(t testing.TB, n, lanes int, wrap wrapper) [][]transport.Transport {
+	t.Helper()
+	all := make([][]transport.Transport, n)
+	for lane := range lanes {
+		ends, err := inproc.Open(inproc.Config{Ranks: n, OpTimeout: -1})
+		require.NoError(t, err)
+		for r, e := range ends {
+			var l transport.Transport = e
+			if wrap != nil {
+				l = wrap(lane, transport.Rank(r), l)
+			}
+			all[r] = append(all[r], l)
+		}
+	}
+	return all
+}
+
+// join calls New for every rank at once.
+func join(lanes [][]transport.Transport, cfg func(transport.Rank) Config) ([]*Transport, error) {
+	ends, errs := make([]*Transport, len(lanes)), make([]error, len(lanes))
+	var wg sync.WaitGroup
+	for r := range lanes {
+		wg.Go(func() { ends[r], errs[r] = New(context.Background(), lanes[r], cfg(transport.Rank(r))) })
+	}
+	wg.Wait()
+	return ends, errors.Join(errs...)
+}
+
+func closeEnds(ends []*Transport) {
+	var wg sync.WaitGroup
+	for _, e := range ends {
+		if e != nil {
+			wg.Go(func() { _ = e.Close() })
+		}
+	}
+	wg.Wait()
+}
+
+func asTransports(ends []*Transport) []transport.Transport {
+	all := make([]transport.Transport, len(ends))
+	for i, e := range ends {
+		all[i] = e
+	}
+	return all
+}
+
+// codes are the numbers of data and parity lanes that tests go through.
+var codes = []struct{ k, m int }{{1, 0}, {2, 0}, {4, 1}, {2, 2}}
+
+func TestConformance(t *testing.T) {
+	for _, c := range codes {
+		t.Run(fmt.Sprintf("%d+%d", c.k, c.m), func(t *testing.T) {
+			if testing.Short() && c.m != 1 {
+				t.Skip("4+1 alone, as the tests are to be short")
+			}
+			transporttest.Run(t, func(t *testing.T, n int) []transport.Transport {
+				return asTransports(open(t, n, c.k+c.m, Config{Parity: c.m}, nil))
+			})
+		})
+	}
+}
+
+func TestViews(t *testing.T) {
+	transporttest.RunViews(t, func(t *testing.T, n int) []transport.Transport {
+		return asTransports(open(t, n, 3, Config{Parity: 1}, nil))
+	})
+}
+
+func BenchmarkTransport(b *testing.B) {
+	for _, c := range codes {
+		b.Run(fmt.Sprintf("%d+%d", c.k, c.m), func(b *testing.B) {
+			transporttest.Bench(b, func(b *testing.B, n int) []transport.Transport {
+				return asTransports(open(b, n, c.k+c.m, Config{Parity: c.m}, nil))
+			})
+		})
+	}
+}

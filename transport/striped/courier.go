@@ -1,0 +1,79 @@
+package striped
+
+import (
+	"context"
+	"time"
+)
+
+// carry sends what is queued on one lane to one peer, until it has sent an end or the lane dies.
+func (q *queue) carry() {
+	idle := time.NewTimer(q.o.t.cfg.KeepAlive)
+	defer idle.Stop()
+	for {
+		b, last, ok := q.take()
+		switch {
+		case !ok:
+			return
+		case b == nil && !q.wait(idle):
+			continue
+		case b == nil:
+			b = q.o.t.frame(header{kind: kindAlive}, nil)
+		}
+		t := q.o.t
+		if err := t.lanes[q.lane].Send(context.Background(), q.o.peer, frameTag, b.b); err != nil {
+			t.laneDied(q.lane, q.o.peer, err)
+			return
+		}
+		q.sent(b, last)
+		if last {
+			return
+		}
+		idle.Reset(t.cfg.KeepAlive)
+	}
+}
+
+// take returns the next frame to send, or nil if there is none, and whether it is the last one. It is not ok when
+// the lane is dead. What it returns still counts.
+func (q *queue) take() (b *buffer, last, ok bool) {
+	q.o.mu.Lock()
+	defer q.o.mu.Unlock()
+	switch {
+	case q.dead:
+		return nil, false, false
+	case q.head < len(q.items):
+		b = q.items[q.head]
+		q.items[q.head] = nil
+		if q.head++; q.head == len(q.items) {
+			q.items, q.head = q.items[:0], 0
+		}
+		return b, false, true
+	}
+	return q.last, q.last != nil, true
+}
+
+// wait waits for something to send, and reports whether it is time for a sign of life first.
+func (q *queue) wait(idle *time.Timer) (beat bool) {
+	select {
+	case <-q.ready:
+		return false
+	case <-idle.C:
+		return true
+	}
+}
+
+// sent frees what has been sent.
+func (q *queue) sent(b *buffer, last bool) {
+	h := b.b[5]
+	q.o.mu.Lock()
+	defer q.o.mu.Unlock()
+	switch {
+	case last:
+		q.last = nil
+		q.o.told()
+	case frameKind(h) == kindStripe:
+		q.bytes -= len(b.b) + stripeOverhead
+		q.lags = q.lags && q.bytes > 0
+		signal(q.o.changed)
+	}
+	q.o.t.pool.put(b)
+}

@@ -1,0 +1,143 @@
+package striped
+
+import (
+	"fmt"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// inbound is a message on its way in. Guarded by the inbox's lock, but for the bytes that to refers to: whoever
+// counts among the writers may write the part that it has claimed.
+type inbound struct {
+	number uint64
+	tag    transport.Tag
+	shape  shape
+	taker  *receive
+
+	placed bool   // it has memory, which is
+	to     spans  // this: the taker's buffers, or store
+	store  []byte // memory of its own, where it came before anybody asked
+
+	blocks    []block
+	left      int // blocks that are not whole
+	writers   int
+	abandoned bool // the taker has gone: nothing may be written any more
+}
+
+// block is what has come of one block.
+type block struct {
+	claimed uint64 // stripes that have come intact; a bit each
+	claims  uint8
+	written uint8 // of the claimed ones, those in their place
+	corrupt uint64
+	parity  []*buffer // parity stripes, by number less k
+}
+
+func newInbound(number uint64, tag transport.Tag, s shape) *inbound {
+	n := s.blocks()
+	return &inbound{number: number, tag: tag, shape: s, blocks: make([]block, n), left: n}
+}
+
+func (m *inbound) place(bufs [][]byte) {
+	m.to, m.placed = newSpans(bufs), true
+}
+
+// take takes a stripe that came on lane, and reports whether it keeps the frame's memory. It waits while the stripe
+// belongs to a message that has still to be announced by another lane, or that there is no room for.
+func (b *inbox) take(lane int, h *header, f *buffer) (kept bool, err error) {
+	s, err := h.check(&b.t.cfg, len(b.t.lanes), lane)
+	if err != nil {
+		return false, err
+	}
+	payload := f.b[headerBytes:]
+	intact := h.intact(payload)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for h.message > b.next && b.t.usable() {
+		b.changed.Wait()
+	}
+	m := b.open[h.message]
+	if h.message == b.next && b.t.usable() {
+		if m, err = b.announce(h, s); err != nil {
+			return false, err
+		}
+	}
+	if m == nil {
+		return false, nil // too late, or too early and never to be awaited
+	}
+	if m.tag != h.tag || m.shape != s {
+		return false, fmt.Errorf("message %d is %d bytes under tag %#x, and %d under %#x: %w",
+			h.message, m.shape.total, uint64(m.tag), s.total, uint64(h.tag), transport.ErrProtocol)
+	}
+	if !intact {
+		return false, b.lose(m, h, lane)
+	}
+	for !m.placed && !m.abandoned && b.t.usable() && !b.admit(m) {
+		b.changed.Wait()
+	}
+	return b.claim(m, h, lane, f)
+}
+
+// lose counts a stripe that came corrupt: with more than m of one block there is no hope for it. mu is held.
+func (b *inbox) lose(m *inbound, h *header, lane int) error {
+	blk := &m.blocks[h.block]
+	blk.corrupt |= 1 << lane
+	b.t.corrupted(lane, b.peer, h)
+	lost := 0
+	for c := blk.corrupt; c != 0; c &= c - 1 {
+		lost++
+	}
+	if lost <= b.t.cfg.Parity || int(blk.claims) == m.shape.k {
+		return nil
+	}
+	return fmt.Errorf("message %d, block %d: %d stripes corrupt, parity %d: %w",
+		m.number, h.block, lost, b.t.cfg.Parity, transport.ErrCorrupt)
+}
+
+// claim puts a stripe in its place unless it is not wanted. mu is held, but given up while bytes are copied.
+func (b *inbox) claim(m *inbound, h *header, lane int, f *buffer) (kept bool, err error) {
+	blk := &m.blocks[h.block]
+	bit := uint64(1) << h.stripe
+	if !m.placed || m.abandoned || int(blk.claims) == m.shape.k || blk.claimed&bit != 0 || !b.t.usable() {
+		return false, nil
+	}
+	blk.claimed |= bit
+	blk.claims++
+	if p := int(h.stripe) - m.shape.k; p >= 0 {
+		if blk.parity == nil {
+			blk.parity = make([]*buffer, b.t.cfg.Parity)
+		}
+		blk.parity[p], kept = b.t.pool.fit(f)
+		blk.written++
+	} else {
+		b.unlocked(m, func() { m.write(h, f.b[headerBytes:]) })
+		blk.written++
+	}
+	if int(blk.written) < m.shape.k {
+		return kept, nil
+	}
+	if blk.parity != nil {
+		b.unlocked(m, func() { err = m.decode(b.t, int(h.block)) })
+	}
+	if m.left--; m.left == 0 {
+		b.whole(m)
+	}
+	return kept, err
+}
+
+// unlocked runs do, which writes to m, without the lock. mu is held.
+func (b *inbox) unlocked(m *inbound, do func()) {
+	m.writers++
+	b.mu.Unlock()
+	do()
+	b.mu.Lock()
+	if m.writers--; m.abandoned && m.writers == 0 {
+		b.changed.Broadcast()
+	}
+}
+
+// write puts a data stripe in its place, without what it has been filled up with.
+func (m *inbound) write(h *header, payload []byte) {
+	from, to := m.shape.data(int(h.block), int(h.stripe))
+	m.to.write(from, payload[:to-from])
+}

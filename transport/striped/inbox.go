@@ -1,0 +1,209 @@
+package striped
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// inbox pairs what comes from one peer with who asks for it. Messages are announced in the order of their numbers,
+// each by the first of its stripes to come, and are matched in that order.
+type inbox struct {
+	t    *Transport
+	peer transport.Rank
+
+	mu      sync.Mutex
+	changed sync.Cond // next has grown, a message has got its memory, or nothing is wanted any more
+	next    uint64    // number of the next message to be announced
+	open    map[uint64]*inbound
+	arrived map[transport.Tag][]*inbound
+	posted  map[transport.Tag][]*receive
+	asked   int // receives in posted
+
+	held  int // bytes of messages that nobody has asked for, overhead included
+	lanes int // lanes that something may still come on
+	ended bool
+	final uint64 // number of messages there are, once ended
+}
+
+func newInbox(t *Transport, peer transport.Rank) *inbox {
+	b := &inbox{
+		t: t, peer: peer, lanes: len(t.lanes),
+		open:    make(map[uint64]*inbound),
+		arrived: make(map[transport.Tag][]*inbound),
+		posted:  make(map[transport.Tag][]*receive),
+	}
+	b.changed.L = &b.mu
+	return b
+}
+
+// receive is one that has been asked for. All but done is guarded by the inbox's lock.
+type receive struct {
+	b    *inbox
+	tag  transport.Tag
+	bufs [][]byte
+	room int
+	msg  *inbound      // what it has been matched with
+	done chan struct{} // gets a value when msg is whole
+}
+
+// post asks for the next message under tag.
+func (b *inbox) post(tag transport.Tag, bufs [][]byte) (*receive, *fault) {
+	r := &receive{b: b, tag: tag, bufs: bufs, room: sizeOf(bufs), done: make(chan struct{}, 1)}
+	b.mu.Lock()
+	if m, ok := shift(b.arrived, tag); ok {
+		err := b.match(m, r)
+		b.mu.Unlock()
+		if err != nil {
+			return nil, b.t.fail(b.peer, err)
+		}
+		return r, nil
+	}
+	b.posted[tag] = append(b.posted[tag], r)
+	b.asked++
+	err := b.exhausted()
+	b.mu.Unlock()
+	if err != nil {
+		return nil, b.t.fail(b.peer, err)
+	}
+	return r, nil
+}
+
+// shift removes and returns the first of the queue under tag, if there is any.
+func shift[T any](queues map[transport.Tag][]*T, tag transport.Tag) (first *T, ok bool) {
+	q := queues[tag]
+	switch len(q) {
+	case 0:
+		return nil, false
+	case 1:
+		delete(queues, tag)
+		return q[0], true
+	}
+	first, q[0] = q[0], nil
+	queues[tag] = q[1:]
+	return first, true
+}
+
+// match gives m to r, which may be whole already. mu is held.
+func (b *inbox) match(m *inbound, r *receive) error {
+	r.msg, m.taker = m, r
+	if m.shape.total > r.room {
+		return fmt.Errorf("message %d, tag %#x, of %d bytes into %d: %w",
+			m.number, uint64(r.tag), m.shape.total, r.room, transport.ErrTruncated)
+	}
+	if !m.placed {
+		m.place(r.bufs)
+		b.changed.Broadcast()
+	}
+	if m.left == 0 {
+		r.done <- struct{}{}
+	}
+	return nil
+}
+
+// announce enters the message that h is the first stripe of. mu is held.
+func (b *inbox) announce(h *header, s shape) (*inbound, error) {
+	m := newInbound(h.message, h.tag, s)
+	b.next++
+	b.open[m.number] = m
+	b.changed.Broadcast()
+	r, ok := shift(b.posted, m.tag)
+	if !ok {
+		b.arrived[m.tag] = append(b.arrived[m.tag], m)
+		return m, nil
+	}
+	b.asked--
+	return m, b.match(m, r)
+}
+
+// admit gives m memory of its own where there is room for it. mu is held.
+func (b *inbox) admit(m *inbound) bool {
+	n := m.shape.total + stripeOverhead
+	if b.held+n > b.t.cfg.MaxUnexpectedBytes && b.peer != b.t.rank {
+		return false
+	}
+	b.held += n
+	m.store = make([]byte, m.shape.total)
+	m.place([][]byte{m.store})
+	return true
+}
+
+// whole hands a message to who asked for it, if anybody has. mu is held.
+func (b *inbox) whole(m *inbound) {
+	delete(b.open, m.number)
+	if m.taker != nil {
+		m.taker.done <- struct{}{}
+	}
+}
+
+// finish returns the length of the message that r has been given, after a value has come from r.done.
+func (r *receive) finish() int {
+	b, m := r.b, r.msg
+	if m.store != nil {
+		to := newSpans(r.bufs)
+		to.write(0, m.store)
+		b.mu.Lock()
+		b.held -= m.shape.total + stripeOverhead
+		b.changed.Broadcast()
+		b.mu.Unlock()
+	}
+	return m.shape.total
+}
+
+// withdraw takes back r, and waits until nobody writes into its buffers. begun says that some of a message has come for
+// it, whole that all has, if only while it waited, so that r has not been taken back.
+func (r *receive) withdraw() (begun, whole bool) {
+	b := r.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m := r.msg
+	if m == nil {
+		r.unpost()
+		return false, false
+	}
+	m.abandoned = true
+	b.changed.Broadcast()
+	for m.writers > 0 {
+		b.changed.Wait()
+	}
+	return true, m.left == 0 && m.shape.total <= r.room
+}
+
+func (r *receive) unpost() {
+	b := r.b
+	q := b.posted[r.tag]
+	for i, other := range q {
+		if other == r {
+			b.asked--
+			if len(q) == 1 {
+				delete(b.posted, r.tag)
+				return
+			}
+			b.posted[r.tag] = append(q[:i:i], q[i+1:]...)
+			return
+		}
+	}
+}
+
+// deliverSelf takes a message of this rank to itself, whole.
+func (b *inbox) deliverSelf(tag transport.Tag, bufs [][]byte) error {
+	s := shape{total: sizeOf(bufs), k: 1, stripe: max(1, sizeOf(bufs))}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m, err := b.announce(&header{message: b.next, tag: tag}, s)
+	if err != nil {
+		return err
+	}
+	if !m.placed {
+		b.admit(m)
+	}
+	at := 0
+	for _, buf := range bufs {
+		m.to.write(at, buf)
+		at += len(buf)
+	}
+	m.left = 0
+	b.whole(m)
+	return nil
+}

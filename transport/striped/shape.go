@@ -1,0 +1,40 @@
+package striped
+
+// shape is how one message is cut: into blocks of k stripes, of at most stripe bytes each. Sender and receiver work it
+// out from the message's length.
+type shape struct {
+	total, k, stripe int
+}
+
+// cut returns the shape of a message of total bytes over k data lanes. A message with k = 1 is sent in copies.
+func (c *Config) cut(total, k int) shape {
+	if total < k*c.MinStripe && total <= c.StripeBytes {
+		k = 1
+	}
+	return shape{total, k, c.StripeBytes}
+}
+
+// blocks is the number of blocks, at least one.
+func (s shape) blocks() int {
+	full := s.k * s.stripe
+	return max(1, (s.total+full-1)/full)
+}
+
+// block returns where block b lies in the message.
+func (s shape) block(b int) (from, to int) {
+	full := s.k * s.stripe
+	return b * full, min((b+1)*full, s.total)
+}
+
+// length is that of every stripe of block b, parity included; the last data stripes are filled up with zeros.
+func (s shape) length(b int) int {
+	from, to := s.block(b)
+	return (to - from + s.k - 1) / s.k
+}
+
+// data returns where data stripe i of block b lies in the message, which may be nowhere.
+func (s shape) data(b, i int) (from, to int) {
+	start, end := s.block(b)
+	n := s.length(b)
+	return min(start+i*n, end), min(start+(i+1)*n, end)
+}

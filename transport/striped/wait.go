@@ -1,0 +1,99 @@
+package striped
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// clock bounds the waiting of one call, from when it first has to.
+type clock struct{ timer *time.Timer }
+
+func (c *clock) start(limit time.Duration) <-chan time.Time {
+	if c.timer == nil {
+		c.timer = time.NewTimer(limit)
+	}
+	return c.timer.C
+}
+
+func (c *clock) stop() {
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+}
+
+// errInterrupted says that the transport has been closed or broken while a call waited.
+var errInterrupted = errors.New("closed or broken")
+
+// wait waits for a value from event. Otherwise it returns why it gave up.
+func (t *Transport) wait(ctx context.Context, c *clock, event <-chan struct{}) error {
+	select {
+	case <-event:
+		return nil
+	default:
+	}
+	select {
+	case <-event:
+		return nil
+	case <-t.closing:
+	case <-t.broken:
+	case <-ctx.Done():
+		return gaveUp(ctx)
+	case <-c.start(t.cfg.OpTimeout):
+		return fmt.Errorf("after %v%s: %w", t.cfg.OpTimeout, t.deadLanes(", with %s dead"), transport.ErrTimeout)
+	}
+	return errInterrupted
+}
+
+// await waits until it can put a value into slot. Otherwise it returns why it gave up.
+func (t *Transport) await(ctx context.Context, c *clock, slot chan<- struct{}) error {
+	select {
+	case slot <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case slot <- struct{}{}:
+		return nil
+	case <-t.closing:
+	case <-t.broken:
+	case <-ctx.Done():
+		return gaveUp(ctx)
+	case <-c.start(t.cfg.OpTimeout):
+		return fmt.Errorf("after %v: %w", t.cfg.OpTimeout, transport.ErrTimeout)
+	}
+	return errInterrupted
+}
+
+// gaveUp is the error of a call whose context has ended.
+func gaveUp(ctx context.Context) error {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, ctx.Err()) {
+		return fmt.Errorf("%w: %w", ctx.Err(), cause)
+	}
+	return ctx.Err()
+}
+
+// interrupted returns the fault of a call with peer that gave up because of why. begun says that something of its
+// message has moved. Unless nothing has, and it was the caller who gave up, that breaks the transport.
+func (t *Transport) interrupted(why error, peer transport.Rank, begun bool) *fault {
+	switch {
+	case errors.Is(why, errInterrupted):
+		return t.unusable()
+	case errors.Is(why, errPeerLeft):
+		if f := t.unusable(); f != nil {
+			return f
+		}
+		return t.fail(peer, transport.ErrPeerClosed)
+	case errors.Is(why, transport.ErrTimeout):
+		return t.fail(peer, why)
+	case !begun:
+		return &fault{peer, why}
+	}
+	if errors.Is(why, context.Canceled) {
+		peer = t.rank // whoever cancels half a message is the one to blame
+	}
+	return t.fail(peer, fmt.Errorf("message half moved: %w", why))
+}
