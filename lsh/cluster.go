@@ -1,10 +1,6 @@
 package lsh
 
-import (
-	"math"
-
-	"gonum.org/v1/gonum/blas/blas32"
-)
+import "gonum.org/v1/gonum/blas/blas32"
 
 // worker is the memory of one goroutine.
 type worker struct {
@@ -76,28 +72,18 @@ func (w *worker) number(of []int32) int {
 	return int(k) + 1
 }
 
-// bucket makes clusters of equal tuples, or of as much of them as the control loop has found. That moves by the logarithm of what
-// the rate was off: one bit more would double the clusters at most, so it does not overshoot.
+// bucket makes clusters of equal tuples, or of as much of them as the control loop has found: so many leading bits as would have given
+// the batch before the rate that was asked for; the first batch, itself.
 func (w *worker) bucket(c *Compressor, g, rows int, of []int32) int {
-	all := float64(c.hasher.bits())
-	depth, want := all, max(c.cfg.Rate*float64(rows), 1)
-	if c.cfg.Bucketing == Controlled {
-		if c.depth[g] == 0 {
-			c.depth[g] = min(1+log2(want), all)
-		}
-		depth = c.depth[g]
+	if c.cfg.Bucketing == Joint {
+		w.cutter.leading(float64(c.hasher.bits()), c.hasher)
+		return w.number(of)
 	}
+	depth, now := c.depth[g], w.cutter.suitable(c.cfg.Rate*float64(rows), c.hasher)
+	if depth == 0 {
+		depth = now
+	}
+	c.depth[g] = now
 	w.cutter.leading(depth, c.hasher)
-	n := w.number(of)
-	if c.cfg.Bucketing == Controlled {
-		c.depth[g] = min(max(depth+log2(want)-log2(float64(n)), 1), all)
-	}
-	return n
-}
-
-// log2 is the logarithm to base 2, straight between powers of two: close enough for a control loop, and the same on
-// every machine.
-func log2(v float64) float64 {
-	part, exponent := math.Frexp(v)
-	return float64(exponent) + float64(2*part) - 2
+	return w.number(of)
 }

@@ -18,7 +18,7 @@ type Compressor struct {
 	groups  int
 	hasher  *Hasher
 	gains   []float32 // by group
-	depth   []float64 // by group: bits of a tuple in use by Controlled
+	depth   []float64 // by group: leading bits of a tuple that suited the last batch, for Controlled
 	workers []*worker
 	free    []*Pass
 }

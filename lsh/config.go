@@ -55,8 +55,8 @@ const (
 	// Joint makes a cluster of the rows that have the same tuple: the paper's way. The rate is whatever comes of it, and drifts
 	// by 3 to 10 times in the course of training.
 	Joint
-	// Controlled is Joint with as many of the tuple's leading bits as bring the rate near Config.Rate: each group's number is
-	// moved after every batch by what the rate was off. A batch can be far from it, the first ones above all.
+	// Controlled is Joint with a control loop: of each group's tuples so many leading bits count as would have given the batch before
+	// the rate that was asked for. What part of a bit is missing goes to that part of the clusters.
 	Controlled
 
 	bucketings int = iota

@@ -13,7 +13,7 @@ type cutter struct {
 	first []bool    // of the sorted rows: whether a cluster begins there
 	near  sorter    // places among which distance decides
 	norm  []float32 // of the points, squared
-	level [65]int   // places by the first code in which neighbours differ
+	level [65]int   // places by the first code, or bit, in which neighbours differ
 }
 
 // exactly marks m-1 places besides the first: those where neighbours differ in the most significant codes, and of equally
@@ -93,6 +93,24 @@ func (c *cutter) leading(depth float64, h *Hasher) {
 		c.first[i] = before>>rest != v.key>>rest ||
 			rest > 0 && before>>(rest-1) != v.key>>(rest-1) && uniform(v.key>>rest) < part
 	}
+}
+
+// suitable returns the depth at which leading would make about so many clusters, at least 1.
+func (c *cutter) suitable(clusters float64, h *Hasher) float64 {
+	clear(c.level[:])
+	rows := c.rows.items
+	for i := 1; i < len(rows); i++ {
+		c.level[bits.LeadingZeros64(rows[i-1].key^rows[i].key)-64+h.bits()]++
+	}
+	made := 1.0
+	for bit := range h.bits() {
+		more := float64(c.level[bit])
+		if made+more > clusters {
+			return max(float64(bit)+(clusters-made)/more, 1)
+		}
+		made += more
+	}
+	return float64(h.bits())
 }
 
 // uniform turns a number into one from 0 to 1 that looks drawn. (SplitMix64's last steps: Steele et al. 2014.)

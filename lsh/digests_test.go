@@ -5,5 +5,5 @@ const (
 	wantDefault    = "0c8f0a29dae46e1a"
 	wantHyperplane = "5ac116c2633c9c8a"
 	wantRefined    = "653ddf295365ac7e"
-	wantControlled = "41591755f7758766"
+	wantControlled = "9515194877acea79"
 )

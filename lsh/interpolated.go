@@ -33,14 +33,22 @@ func (w *worker) blend(p *Pass, g int) {
 func (w *worker) unblend(p *Pass, g int) {
 	for i := range p.weights[g] {
 		b := &p.weights[g][i]
-		dy := w.interpolant.points.matrix(len(b.rows), p.c.dim)
-		for j, r := range b.rows {
-			copy(row(dy, j), row(p.dy, int(r)))
+		d := span(p.dAnswers, b.first, b.end)
+		if len(b.rows) > 0 {
+			dy := w.interpolant.points.matrix(len(b.rows), p.c.dim)
+			for j, r := range b.rows {
+				copy(row(dy, j), row(p.dy, int(r)))
+			}
+			gemm.Gemm(blas.Trans, blas.NoTrans, b.weights, dy, 0, d)
 		}
-		gemm.Gemm(blas.Trans, blas.NoTrans, b.weights, dy, 0, span(p.dAnswers, b.first, b.end))
-		for k := b.first; k < b.end; k++ {
-			if m := p.members(k); len(m) == 1 {
-				f32.Add(row(p.dAnswers, k), row(p.dy, int(m[0])))
+		for k := range d.Rows {
+			m := p.members(b.first + k)
+			switch {
+			case len(m) > 1:
+			case len(b.rows) > 0:
+				f32.Add(row(d, k), row(p.dy, int(m[0])))
+			default: // nothing else reaches it
+				copy(row(d, k), row(p.dy, int(m[0])))
 			}
 		}
 	}

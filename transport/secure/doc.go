@@ -11,6 +11,9 @@
 // read nor changed on the way. Host names play no part, so that ranks may move between machines. Files are read
 // again for every handshake: after a rotation new connections use the new certificate, and old ones live on.
 //
+// Go's TLS does not renew the keys of a connection. RFC 8446 (5.5) advises to send no more than 2^24.5 full records under
+// one AES-GCM key, about 390 GB a direction; a job that moves more between two ranks has less margin than that.
+//
 // # Shared secret
 //
 // Both sides prove, over fresh random numbers, that they know a secret; neither sends it, and no answer can be

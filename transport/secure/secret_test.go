@@ -145,6 +145,16 @@ func TestReflectedHandshakesAreRefused(t *testing.T) {
 	})
 	require.Error(t, opened.err)
 
+	opened, _ = together(t, opens(one, 0, session), func(c net.Conn) side { // the rank's own proof as the answer
+		_, _ = io.ReadFull(c, make([]byte, 96))
+		_, _ = c.Write(append([]byte("SWYA\x00\x01\x00\x02"), make([]byte, 32)...))
+		proof := make([]byte, 40)
+		_, _ = io.ReadFull(c, proof)
+		_, _ = c.Write(append([]byte("SWYA\x00\x01\x00\x04"), proof[8:]...))
+		return side{}
+	})
+	require.ErrorIs(t, opened.err, secure.ErrUnauthenticated)
+
 	// The rank dials its attacker, which takes what it says to the rank's own listener, and back.
 	d1, a1 := connection(t)
 	d2, a2 := connection(t)

@@ -21,7 +21,7 @@ type inbound struct {
 	blocks    []block
 	left      int // blocks that are not whole
 	writers   int
-	abandoned bool // the taker has gone: nothing may be written any more
+	abandoned bool // the taker has gone, or has no room: nothing may be written any more
 }
 
 // block is what has come of one block.

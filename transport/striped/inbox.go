@@ -87,11 +87,12 @@ func shift[T any](queues map[transport.Tag][]*T, tag transport.Tag) (first *T, o
 
 // match gives m to r, which may be whole already. mu is held.
 func (b *inbox) match(m *inbound, r *receive) error {
-	r.msg, m.taker = m, r
 	if m.shape.total > r.room {
+		m.abandoned = true
 		return fmt.Errorf("message %d, tag %#x, of %d bytes into %d: %w",
 			m.number, uint64(r.tag), m.shape.total, r.room, transport.ErrTruncated)
 	}
+	r.msg, m.taker = m, r
 	if !m.placed {
 		m.place(r.bufs)
 		b.changed.Broadcast()
@@ -167,7 +168,7 @@ func (r *receive) withdraw() (begun, whole bool) {
 	for m.writers > 0 {
 		b.changed.Wait()
 	}
-	return true, m.left == 0 && m.shape.total <= r.room
+	return true, m.left == 0
 }
 
 func (r *receive) unpost() {

@@ -121,7 +121,8 @@ func (t *Transport) attach(l opened) error {
 	if err != nil {
 		return &transport.Error{Rank: l.peer, Op: "join", Err: err}
 	}
-	t.OpenData(l.peer, data, !t.cfg.NoPayloadSums)
+	_, sealed := data.(*tlsLane) // and every record with a sum that nobody else can make
+	t.OpenData(l.peer, data, !t.cfg.NoPayloadSums && !sealed)
 	return nil
 }
 
@@ -211,57 +212,4 @@ func (b *builder) greet(conn net.Conn, j transport.Rank, l lane) error {
 		return fmt.Errorf("rank %d, lane %d answered for rank %d, lane %d: %w", theirs.from, theirs.lane, j, l, transport.ErrProtocol)
 	}
 	return conn.SetDeadline(time.Time{})
-}
-
-// admit has a stranger prove who it is, reads its hello, checks it and answers.
-func (b *builder) admit(s *secure.Stranger) (func(), error) {
-	if err := s.Wait(b.met); err != nil {
-		return nil, err
-	}
-	conn, peer, err := b.guard.Admit(&wire{TCPConn: s.Conn.(*net.TCPConn)}, b.hello.session)
-	if err != nil {
-		return nil, err
-	}
-	theirs, err := readHello(conn)
-	if err != nil {
-		return nil, err
-	}
-	mine := b.hello
-	if err := errors.Join(mine.check(&theirs), peer.Check(theirs.from)); err != nil {
-		return nil, err
-	}
-	if theirs.from < mine.from || !b.claim(&theirs) {
-		return nil, fmt.Errorf("rank %d has lane %d already: %w", theirs.from, theirs.lane, transport.ErrDuplicateRank)
-	}
-	mine.lane, mine.to = theirs.lane, theirs.from
-	if err = s.Known(); err == nil {
-		err = writeHello(conn, &mine)
-	}
-	if err != nil {
-		b.disclaim(&theirs)
-		return nil, err
-	}
-	return func() { b.deliver(opened{peer: theirs.from, lane: theirs.lane, conn: conn}) }, nil
-}
-
-func (b *builder) drop(conn net.Conn, err error) {
-	b.t.cfg.Log.Info("stranger dropped", "rank", b.t.cfg.Rank, "from", conn.RemoteAddr(), "err", err)
-}
-
-// claim reserves the lane for this connection.
-func (b *builder) claim(h *hello) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	key := [2]int{int(h.from), int(h.lane)}
-	if b.accepted[key] {
-		return false
-	}
-	b.accepted[key] = true
-	return true
-}
-
-func (b *builder) disclaim(h *hello) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.accepted, [2]int{int(h.from), int(h.lane)})
 }

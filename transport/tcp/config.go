@@ -53,7 +53,7 @@ type Config struct {
 	MaxUnexpectedBytes int
 
 	// NoPayloadSums leaves messages without a checksum of their own; frame headers keep theirs. The sums cost about
-	// a seventh of the processor time of large messages on one machine, with AVX-512. All ranks must agree.
+	// a seventh of the processor time of large messages on one machine, with AVX-512. All ranks must agree. Under TLS, which has its own, there are none.
 	NoPayloadSums bool
 
 	// Log receives what happens to the mesh; nil is silent.

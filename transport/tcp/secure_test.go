@@ -3,7 +3,9 @@ package tcp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -170,9 +172,22 @@ func TestOnlyTheNamedAddressListensAndOnlyBeforeTheMeshStands(t *testing.T) {
 	var errs [2]error
 	wg.Go(func() { ends[0], errs[0] = Join(t.Context(), configs[0]) })
 	require.Eventually(t, func() bool { return len(listeners(t)) == 2 }, 10*time.Second, time.Millisecond)
+	var visits sync.WaitGroup
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
 	for _, l := range listeners(t) { // the rendezvous and the mesh
-		require.True(t, strings.HasPrefix(l, "0100007F:"), l)
+		port, ours := strings.CutPrefix(l, "0100007F:")
+		require.True(t, ours, l)
+		n, err := strconv.ParseUint(port, 16, 16)
+		require.NoError(t, err)
+		visits.Go(func() {
+			held, err := securetest.Strangers()[1].Visit(ctx, fmt.Sprintf("127.0.0.1:%d", n))
+			if err != nil || held > secure.Patience+time.Second {
+				t.Errorf("at port %d, while a rank is awaited, a stranger is held for %v: %v", n, held, err)
+			}
+		})
 	}
+	visits.Wait()
 	ends[1], errs[1] = Join(t.Context(), configs[1])
 	wg.Wait()
 	require.NoError(t, errors.Join(errs[:]...))

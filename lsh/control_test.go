@@ -1,0 +1,49 @@
+package lsh
+
+import (
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestControlKeepsTheRate trains, as it were: the rows draw apart from batch to batch. The rate of plain joint buckets drifts by far;
+// under control it stays near what was asked for, and no cluster mixes groups.
+func TestControlKeepsTheRate(t *testing.T) {
+	r := seeded(t)
+	const rows, dim, batches = 2000, 64, 60
+	joint := compressor(t, Config{Bucketing: Joint, Hashes: 3}, dim, 2)
+	controlled := compressor(t, Config{Bucketing: Controlled, Rate: 0.2}, dim, 2)
+	ends := []int{800, rows}
+	least, most := 1.0, 0.0
+	for b := range batches {
+		x := clumps(r, rows, dim, 50, 0.15+1.2*float32(b)/batches)
+		_, p := joint.Compress(x, ends)
+		require.NoError(t, p.Clusters().Validate())
+		least, most = min(least, p.Clusters().Rate()), max(most, p.Clusters().Rate())
+		p.Release()
+		_, p = controlled.Compress(x, ends)
+		require.NoError(t, p.Clusters().Validate())
+		off := math.Abs(math.Log2(p.Clusters().Rate() / 0.2))
+		require.Less(t, off, 0.5, "batch %d: rate %v", b, p.Clusters().Rate())
+		p.Release()
+	}
+	require.Greater(t, most, 3*least, "joint buckets drift")
+}
+
+// Joint puts rows together that have the same tuple, and no others.
+func TestJointBucketsAreTuples(t *testing.T) {
+	r := seeded(t)
+	const rows, dim = 300, 40
+	x := clumps(r, rows, dim, 20, 0.1)
+	c := compressor(t, Config{Bucketing: Joint, Hashes: 2}, dim, 1)
+	_, p := c.Compress(x, []int{rows})
+	codes := make([]uint32, 2*rows)
+	c.hasher.Codes(codes, x)
+	for i := range rows {
+		for j := range i {
+			same := codes[2*i] == codes[2*j] && codes[2*i+1] == codes[2*j+1]
+			require.Equal(t, same, p.clusters.Of[i] == p.clusters.Of[j])
+		}
+	}
+}

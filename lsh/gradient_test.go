@@ -1,0 +1,192 @@
+package lsh
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
+)
+
+// wide is a matrix in float64.
+type wide [][]float64
+
+func widen(m blas32.General) wide {
+	w := make(wide, m.Rows)
+	for i := range w {
+		w[i] = make([]float64, m.Cols)
+		for j, v := range row(m, i) {
+			w[i][j] = float64(v)
+		}
+	}
+	return w
+}
+
+// reference is a layer of experts between the two compressed legs, by its definition and in float64: expert g answers
+// tanh(c·M_g) to each centroid of group g. Clusters and weights are constants.
+type reference struct {
+	clusters *Clusters
+	kind     Compensation
+	gains    []float64
+	weights  []wide // of Interpolate, by group
+	experts  []wide
+	dy       wide
+}
+
+func (f reference) centroids(x wide) wide {
+	c, n := make(wide, f.clusters.Centroids()), make([]float64, f.clusters.Centroids())
+	for i, k := range f.clusters.Of {
+		if c[k] == nil {
+			c[k] = make([]float64, len(x[i]))
+		}
+		n[k]++
+		for j, v := range x[i] {
+			c[k][j] += v
+		}
+	}
+	for k := range c {
+		for j := range c[k] {
+			c[k][j] /= n[k]
+		}
+	}
+	return c
+}
+
+func (f reference) answer(g int, c []float64) []float64 {
+	e := make([]float64, len(c))
+	for j := range e {
+		for l, v := range c {
+			e[j] += v * f.experts[g][l][j]
+		}
+		e[j] = math.Tanh(e[j])
+	}
+	return e
+}
+
+// forward returns the answers of the rows, and of the centroids.
+func (f reference) forward(x wide) (y, answers wide) {
+	c := f.centroids(x)
+	y, answers = make(wide, len(x)), make(wide, len(c))
+	for g := range f.gains {
+		begin, end, first, last := f.clusters.Group(g)
+		for k := first; k < last; k++ {
+			answers[k] = f.answer(g, c[k])
+		}
+		for i := begin; i < end; i++ {
+			k := int(f.clusters.Of[i])
+			y[i] = make([]float64, len(x[i]))
+			for j := range y[i] {
+				if f.kind == Interpolate {
+					for l := first; l < last; l++ {
+						y[i][j] += f.weights[g][i-begin][l-first] * answers[l][j]
+					}
+					continue
+				}
+				y[i][j] = answers[k][j] + f.gains[g]*(x[i][j]-c[k][j])
+			}
+		}
+	}
+	return y, answers
+}
+
+func (f reference) loss(x wide) (sum float64) {
+	y, _ := f.forward(x)
+	for i := range y {
+		for j, v := range y[i] {
+			sum += v * f.dy[i][j]
+		}
+	}
+	return sum
+}
+
+// slope is the derivative of the loss by *v.
+func (f reference) slope(x wide, v *float64) float64 {
+	const h = 1e-5
+	at := *v
+	*v = at + h
+	up := f.loss(x)
+	*v = at - h
+	down := f.loss(x)
+	*v = at
+	return (up - down) / (2 * h)
+}
+
+// expertBackward is what the experts send back: the gradient with respect to the centroids.
+func (f reference) expertBackward(dst, dAnswers blas32.General, answers wide) {
+	for g := range f.gains {
+		_, _, first, last := f.clusters.Group(g)
+		for k := first; k < last; k++ {
+			for j := range dAnswers.Cols {
+				sum := 0.0
+				for l, e := range answers[k] {
+					sum += f.experts[g][j][l] * (1 - e*e) * float64(row(dAnswers, k)[l])
+				}
+				row(dst, k)[j] = float32(sum)
+			}
+		}
+	}
+}
+
+func TestGradientsAreExact(t *testing.T) {
+	r := seeded(t)
+	for k := range Compensation(compensations) {
+		for _, cfg := range []Config{{Rate: 0.2}, {Rate: 0.5, Refine: 1}, {Bucketing: Joint, Hashes: 2, Width: 2}} {
+			cfg.Compensation, cfg.Gain, cfg.Seed = k, 0.3, r.Uint64()
+			checkGradients(t, r, cfg)
+		}
+	}
+}
+
+func checkGradients(t *testing.T, r *rand.Rand, cfg Config) {
+	t.Helper()
+	const rows, dim = 40, 6
+	x, dy, ends := clumps(r, rows, dim, 6, 0.5), matrix(r, rows, dim), []int{17, 17, 39, rows}
+	c := compressor(t, cfg, dim, len(ends))
+	for g := range c.Gains() {
+		if cfg.Compensation == LearnedGain {
+			c.Gains()[g] = float32(g)/8 - 0.25
+		}
+	}
+	centroids, p := c.Compress(x, ends)
+	f := reference{clusters: p.Clusters(), kind: cfg.Compensation, dy: widen(dy)}
+	p.Prepare()
+	for g := range ends {
+		f.gains = append(f.gains, map[Compensation]float64{Identity: 1, Gain: float64(cfg.Gain), LearnedGain: float64(c.Gains()[g])}[cfg.Compensation])
+		m := widen(matrix(r, dim, dim))
+		for i := range m {
+			for j := range m[i] {
+				m[i][j] *= 0.3
+			}
+		}
+		f.experts = append(f.experts, m)
+		if cfg.Compensation == Interpolate {
+			f.weights = append(f.weights, widen(p.Weights(g)))
+		}
+	}
+	wx := widen(x)
+	wantY, wideAnswers := f.forward(wx)
+	answers, y, dx := like(centroids), like(x), like(x)
+	for k := range wideAnswers {
+		for j, v := range wideAnswers[k] {
+			row(answers, k)[j] = float32(v)
+		}
+	}
+	p.Restore(y, answers)
+	dCentroids := like(centroids)
+	f.expertBackward(dCentroids, p.RestoreBackward(dy), wideAnswers)
+	p.CompressBackward(dx, dCentroids)
+	for i := range wx {
+		for j := range wx[i] {
+			require.InDelta(t, wantY[i][j], row(y, i)[j], 1e-4, "%+v: answer of row %d", cfg, i)
+			require.InDelta(t, f.slope(wx, &wx[i][j]), row(dx, i)[j], 2e-4, "%+v: gradient of row %d", cfg, i)
+		}
+	}
+	if cfg.Compensation != LearnedGain {
+		require.Panics(t, func() { p.GainGrads() })
+		return
+	}
+	for g := range ends {
+		require.InDelta(t, f.slope(wx, &f.gains[g]), p.GainGrads()[g], 1e-3, "gradient of gain %d", g)
+	}
+}

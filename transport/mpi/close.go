@@ -1,0 +1,117 @@
+package mpi
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// partingGrace is how long Close waits for its farewells to be taken, and, where the transport is broken, for the
+// other ranks' Close.
+const partingGrace = 2 * time.Second
+
+// Close ends the transport. Where Join has started MPI it waits for the other ranks' Close, since all of them have to
+// end MPI together: up to Config.CloseTimeout, or 2 s if the transport is broken. If some are still missing then, it
+// leaves MPI as it is, and mpirun ends the whole job when this process exits.
+func (t *Transport) Close() error {
+	t.closeOnce.Do(func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.closeErr = t.shutDown()
+	})
+	return t.closeErr
+}
+
+func (t *Transport) shutDown() error {
+	t.closed = true
+	t.purge()
+	if t.fault == nil && t.sending() {
+		h, text := (&fault{t.rank, transport.ErrPeerClosed}).notice()
+		t.tellAll(h, text)
+	}
+	c := t.enter("close")
+	t.calls.wakeAll()
+	t.nudge()
+	clean := t.until(c, failedGrace+partingGrace, func() bool { return len(t.calls.list) == 1 && t.quiet() })
+	t.tellAll(header{kind: kindFarewell}, nil)
+	clean = t.until(c, partingGrace, t.quiet) && clean
+	var err error
+	if patience := t.cfg.CloseTimeout; t.port.owned() {
+		if t.fault != nil {
+			patience = partingGrace
+		}
+		if !t.until(c, patience, t.allGone) {
+			err = t.missing(patience)
+		}
+	}
+	t.leave(c)
+	if e := t.port.close(clean && t.active == 0 && t.allGone(), t); err == nil && e != nil {
+		err = &transport.Error{Rank: t.rank, Op: "close", Err: e}
+	}
+	t.keepPinned()
+	return err
+}
+
+// held are the buffers that MPI still had when their transport closed: it may write to them for as long as the process
+// lives, so they stay where they are, and theirs alone.
+var held struct {
+	sync.Mutex
+	requests []request
+}
+
+// keepPinned puts what MPI has not given back where nothing frees it.
+func (t *Transport) keepPinned() {
+	held.Lock()
+	defer held.Unlock()
+	for _, r := range t.requests {
+		if r.r != nil || (r.s != nil && r.slot == none) {
+			held.requests = append(held.requests, r)
+		}
+	}
+}
+
+// sending reports whether MPI may still read a message whose Send is about to fail: peers must not believe it.
+func (t *Transport) sending() bool {
+	for _, c := range t.calls.list {
+		for i := range c.sends {
+			if s := &c.sends[i]; s.large() && s.state == sendMoving {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// until drives until condition holds or patience is over, and reports whether it does.
+func (t *Transport) until(c *call, patience time.Duration, condition func() bool) bool {
+	c.begin()
+	c.condition, c.grace = condition, time.Now().Add(patience)
+	t.wait(context.Background(), c)
+	return condition()
+}
+
+// quiet reports whether nothing is left to send.
+func (t *Transport) quiet() bool { return t.work.empty() && t.active == 0 }
+
+func (t *Transport) allGone() bool {
+	for _, p := range t.peers {
+		if p.rank != t.rank && p.gone.IsZero() {
+			return false
+		}
+	}
+	return true
+}
+
+// missing names the first rank that has not closed.
+func (t *Transport) missing(patience time.Duration) error {
+	for _, p := range t.peers {
+		if p.rank != t.rank && p.gone.IsZero() {
+			return &transport.Error{Rank: p.rank, Op: "close", Err: fmt.Errorf(
+				"has not closed within %v, so MPI is not finalised: %w", patience, transport.ErrTimeout)}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+package mpi
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
+)
+
+// Config says within which limits a rank works. The zero value works. Rank and size are MPI's to say.
+type Config struct {
+	// Size is the number of ranks that take part, which are the first of MPI_COMM_WORLD; the others must not call
+	// [Join]. 0 means all.
+	Size int
+	// Settings are what all ranks must agree on, as name and value. A rank that differs is an error that names the setting.
+	Settings map[string]string
+
+	// OpTimeout bounds one Send, Recv or Exchange, from when it first has to wait. Default 30 s.
+	OpTimeout time.Duration
+	// CloseTimeout bounds how long Close waits for the other ranks' Close where Join has started MPI, since
+	// MPI_Finalize needs them all. Default 5 min.
+	CloseTimeout time.Duration
+
+	// MaxMessageBytes bounds one message; MPI counts in an int. Default 1 GiB. All ranks must agree.
+	MaxMessageBytes int
+	// MaxUnexpectedBytes bounds, for each peer, what is kept of short messages that nobody has asked for, 64 bytes
+	// a message included. Longer messages wait at their sender. Default 1 MiB. All ranks must agree.
+	MaxUnexpectedBytes int
+
+	// Log receives what happens to the transport; nil is silent.
+	Log *slog.Logger
+}
+
+// WithDefaults returns c with every zero field that has a default set to it.
+func (c Config) WithDefaults() Config {
+	if c.OpTimeout == 0 {
+		c.OpTimeout = 30 * time.Second
+	}
+	if c.CloseTimeout == 0 {
+		c.CloseTimeout = 5 * time.Minute
+	}
+	if c.MaxMessageBytes == 0 {
+		c.MaxMessageBytes = 1 << 30
+	}
+	if c.MaxUnexpectedBytes == 0 {
+		c.MaxUnexpectedBytes = 1 << 20
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Validate reports everything that is wrong with c, and changes nothing.
+func (c Config) Validate() error {
+	var faults []error
+	fault := func(wrong bool, format string, args ...any) {
+		if wrong {
+			faults = append(faults, fmt.Errorf("mpi: "+format, args...))
+		}
+	}
+	fault(c.Size < 0, "Size %d is negative", c.Size)
+	fault(c.OpTimeout < 0, "OpTimeout %v is negative", c.OpTimeout)
+	fault(c.CloseTimeout < 0, "CloseTimeout %v is negative", c.CloseTimeout)
+	fault(c.MaxMessageBytes < 0 || c.MaxMessageBytes > math.MaxInt32, "MaxMessageBytes %d is outside 0..%d", c.MaxMessageBytes, math.MaxInt32)
+	fault(c.MaxUnexpectedBytes < 0 || c.MaxUnexpectedBytes > math.MaxInt32,
+		"MaxUnexpectedBytes %d is outside 0..%d", c.MaxUnexpectedBytes, math.MaxInt32)
+	if err := rendezvous.CheckTerms("", c.Settings); err != nil {
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
+}
+
+// terms are the settings that all ranks must agree on: the user's and those of the wire.
+func (c Config) terms() map[string]string {
+	terms := map[string]string{
+		"mpi.version":              strconv.Itoa(version),
+		"mpi.max_message_bytes":    strconv.Itoa(c.MaxMessageBytes),
+		"mpi.max_unexpected_bytes": strconv.Itoa(c.MaxUnexpectedBytes),
+	}
+	for k, v := range c.Settings {
+		terms[k] = v
+	}
+	return terms
+}

@@ -1,0 +1,168 @@
+package mpi
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// maxSpare bounds the emptied messages that are kept to be used again.
+const maxSpare = 64
+
+func (t *Transport) newMessage(tag transport.Tag, bytes int) *message {
+	if n := len(t.spare); n > 0 {
+		m := t.spare[n-1]
+		t.spare = t.spare[:n-1]
+		m.tag, m.bytes = tag, bytes
+		return m
+	}
+	return &message{tag: tag, bytes: bytes}
+}
+
+// release gives back the memory of a message that has been copied out.
+func (t *Transport) release(m *message) {
+	if len(t.spare) < maxSpare && cap(m.store) <= maxEager {
+		*m = message{store: m.store[:0]}
+		t.spare = append(t.spare, m)
+	}
+}
+
+// post asks for the next message of r's tag, and takes it if it is here or has been announced.
+func (t *Transport) post(r *receive) *fault {
+	p := r.peer
+	m := p.next(r.tag)
+	switch {
+	case m == nil && !p.gone.IsZero():
+		return &fault{p.rank, transport.ErrPeerClosed}
+	case m == nil:
+		p.posted.push(r)
+		return nil
+	}
+	if f := r.fits(m.bytes); f != nil {
+		return f
+	}
+	if m.id != 0 {
+		t.accept(r, m.id)
+	} else {
+		spread(r.bufs, m.store)
+		r.n = m.bytes
+		if p.rank != t.rank {
+			p.held -= m.bytes + messageOverhead
+			t.owe(p, m.bytes)
+		}
+		r.received()
+	}
+	t.release(m)
+	return nil
+}
+
+// fits notes the length of the message for r, and blames its sender if there is no room for it.
+func (r *receive) fits(bytes int) *fault {
+	if bytes > r.room {
+		return &fault{r.peer.rank, fmt.Errorf("message of %d bytes, tag %#x, room for %d: %w",
+			bytes, uint64(r.tag), r.room, transport.ErrTruncated)}
+	}
+	r.n = bytes
+	return nil
+}
+
+// accept has MPI receive the message that was announced as id.
+func (t *Transport) accept(r *receive, id uint64) {
+	r.id, r.state = id, recvMoving
+	t.work.push(task{peer: r.peer, r: r})
+	t.nudge()
+}
+
+// owe notes that a short message of p is kept no longer. The room is given back with the next frame to p, or in one
+// of its own when it gets much.
+func (t *Transport) owe(p *peer, bytes int) {
+	const share = 4
+	before := p.owed
+	p.owed += bytes + messageOverhead
+	if limit := t.cfg.MaxUnexpectedBytes / share; before < limit && p.owed >= limit {
+		t.work.push(task{frame: true, peer: p, header: header{kind: kindCredit}})
+		t.nudge()
+	}
+}
+
+// frame takes a frame of p in. An error is p's fault, unless it says otherwise.
+func (t *Transport) frame(p *peer, b []byte) *fault {
+	h, payload, err := parse(b, t.cfg.MaxMessageBytes)
+	if err != nil {
+		return &fault{p.rank, err}
+	}
+	if p.room += int(h.credit); p.room > t.cfg.MaxUnexpectedBytes {
+		return p.broke("gives back %d bytes more than were taken", p.room-t.cfg.MaxUnexpectedBytes)
+	}
+	switch h.kind {
+	case kindEager, kindAnnounce:
+		return t.offered(p, h, payload)
+	case kindAbort:
+		f, err := readNotice(h, payload, p.rank, len(t.peers))
+		if err != nil {
+			return &fault{p.rank, err}
+		}
+		return f
+	case kindFarewell:
+		return t.farewell(p)
+	}
+	return nil
+}
+
+// broke is the fault of a peer that does not keep the protocol.
+func (p *peer) broke(format string, args ...any) *fault {
+	return &fault{p.rank, fmt.Errorf(format+": %w", append(args, transport.ErrProtocol)...)}
+}
+
+// offered gives a message, or the news of one, to whoever has asked for it, or keeps it.
+func (t *Transport) offered(p *peer, h header, payload []byte) *fault {
+	n := int(h.bytes)
+	if (h.kind == kindAnnounce) != (h.id != 0) {
+		return p.broke("message of kind %d with id %d", h.kind, h.id)
+	}
+	if r := p.posted.take(h.tag); r != nil {
+		if f := r.fits(n); f != nil {
+			p.posted.pushFront(r)
+			return f
+		}
+		if h.id != 0 {
+			t.accept(r, h.id)
+			return nil
+		}
+		spread(r.bufs, payload)
+		t.owe(p, n)
+		r.received()
+		return nil
+	}
+	m := t.newMessage(h.tag, n)
+	m.id = h.id
+	if h.id == 0 {
+		if p.held += n + messageOverhead; p.held > t.cfg.MaxUnexpectedBytes {
+			return p.broke("%d bytes of short messages that nobody has asked for, limit %d", p.held, t.cfg.MaxUnexpectedBytes)
+		}
+		m.store = append(m.store, payload...)
+	}
+	p.keep(m)
+	return nil
+}
+
+// takeBack cancels the receiving request id, and reports whether that was in time. Only the driver may call it.
+func (t *Transport) takeBack(id int32) bool {
+	cancelled, err := t.port.cancel(id)
+	if err != nil || !cancelled {
+		return false
+	}
+	t.requests[id].r.pin.Unpin()
+	t.freeRequest(id)
+	return true
+}
+
+// farewell notes that p is gone, which is a fault if somebody waits for it. What MPI is moving may still be done.
+func (t *Transport) farewell(p *peer) *fault {
+	p.gone = time.Now()
+	if p.posted.head != nil {
+		return &fault{p.rank, transport.ErrPeerClosed}
+	}
+	return nil
+}

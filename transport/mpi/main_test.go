@@ -1,0 +1,11 @@
+//go:build !mpi || !cgo
+
+package mpi
+
+import (
+	"testing"
+
+	"github.com/switchyard-moe/switchyard/internal/leaktest"
+)
+
+func TestMain(m *testing.M) { leaktest.Main(m) }

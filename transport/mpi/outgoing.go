@@ -1,0 +1,212 @@
+package mpi
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"unsafe"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// maxEager is the longest message that travels with its header, copied on both sides. The frame is then still one that
+// Open MPI sends without asking the receiver first, over shared memory as over most networks.
+const maxEager = 4000 - headerBytes
+
+// task is something to ask the port for: a frame, or a transfer of s or r.
+type task struct {
+	frame bool
+	peer  *peer
+	header
+	reason []byte // of an abort
+	s      *send
+	r      *receive
+}
+
+// queue holds tasks in order.
+type queue struct {
+	list []task
+	head int
+}
+
+func (q *queue) empty() bool { return q.head == len(q.list) }
+
+func (q *queue) push(k task) {
+	if q.empty() {
+		q.list, q.head = q.list[:0], 0
+	}
+	q.list = append(q.list, k)
+}
+
+func (q *queue) pop() {
+	q.list[q.head] = task{}
+	q.head++
+}
+
+// filter drops the tasks that keep does not want, and returns how many those were.
+func (q *queue) filter(keep func(k *task) bool) int {
+	before := q.list[q.head:]
+	q.list = slices.DeleteFunc(before, func(k task) bool { return !keep(&k) })
+	q.head = 0
+	return len(before) - len(q.list)
+}
+
+// none is no slot.
+const none int32 = -1
+
+// request is one that the port has been asked for.
+type request struct {
+	slot   int32 // of a frame, else none
+	notice bool  // an abort or a farewell
+	s      *send
+	r      *receive
+}
+
+func (t *Transport) newRequest(r request) int32 {
+	t.active++
+	if n := len(t.unused); n > 0 {
+		id := t.unused[n-1]
+		t.unused = t.unused[:n-1]
+		t.requests[id] = r
+		return id
+	}
+	t.requests = append(t.requests, r)
+	return int32(len(t.requests) - 1)
+}
+
+func (t *Transport) freeRequest(id int32) {
+	t.active--
+	t.requests[id] = request{slot: none}
+	t.unused = append(t.unused, id)
+}
+
+// submit hands a message over: to a receive of our own, whole behind its header, or announced and in a transfer of its
+// own, which MPI begins when the receiver has asked for it.
+func (t *Transport) submit(s *send) *fault {
+	p := s.peer
+	switch {
+	case s.bytes > t.cfg.MaxMessageBytes:
+		return &fault{t.rank, fmt.Errorf("message of %d bytes for rank %d, tag %#x, limit %d: %w",
+			s.bytes, p.rank, uint64(s.tag), t.cfg.MaxMessageBytes, transport.ErrTooLarge)}
+	case p.rank == t.rank:
+		return t.submitToSelf(s)
+	case !p.gone.IsZero():
+		return &fault{p.rank, transport.ErrPeerClosed}
+	}
+	h := header{kind: kindEager, tag: s.tag, bytes: uint64(s.bytes)}
+	if cost := s.bytes + messageOverhead; s.bytes <= maxEager && cost <= p.room {
+		p.room -= cost
+		s.call.staged++
+		t.work.push(task{frame: true, peer: p, header: h, s: s})
+	} else {
+		p.lastID++
+		s.id = p.lastID
+		h.kind, h.id = kindAnnounce, s.id
+		t.work.push(task{frame: true, peer: p, header: h, s: s})
+		t.work.push(task{peer: p, s: s})
+	}
+	t.nudge()
+	return nil
+}
+
+// submitToSelf delivers a message of this rank to itself: at once if it was asked for, else it is kept.
+func (t *Transport) submitToSelf(s *send) *fault {
+	if r := s.peer.posted.take(s.tag); r != nil {
+		if f := r.fits(s.bytes); f != nil {
+			s.peer.posted.pushFront(r)
+			return f
+		}
+		copyAll(r.bufs, s.bufs)
+		r.received()
+	} else {
+		m := t.newMessage(s.tag, s.bytes)
+		m.store = slices.Grow(m.store, s.bytes)[:s.bytes]
+		gather(m.store, s.bufs)
+		s.peer.keep(m)
+	}
+	s.finished()
+	return nil
+}
+
+// finished ends s, whose buffers are the caller's again.
+func (s *send) finished() {
+	if !s.large() && s.peer.rank != s.call.t.rank {
+		s.call.staged--
+	}
+	s.state = sendDone
+	s.call.oneDone()
+}
+
+// fill moves tasks into the batch, as many as there are slots and commands for.
+func (t *Transport) fill() {
+	b := t.batch
+	b.commands, b.pieces = b.commands[:0], b.pieces[:0]
+	for ; !t.work.empty() && len(b.commands) < maxCommands; t.work.pop() {
+		k := &t.work.list[t.work.head]
+		if !k.frame {
+			t.transfer(k)
+		} else if !t.stage(k) {
+			break
+		}
+	}
+	b.done = slices.Grow(b.done[:0], t.active)
+}
+
+// stage writes a frame into an outgoing slot, and reports whether there was one.
+func (t *Transport) stage(k *task) bool {
+	last := len(t.slots) - 1
+	if last < 0 {
+		return false
+	}
+	slot := t.slots[last]
+	t.slots = t.slots[:last]
+	mem := t.port.outbound(slot)
+	k.credit, k.peer.owed = uint32(k.peer.owed), 0
+	k.put(mem)
+	n := headerBytes
+	req := request{slot: slot}
+	switch k.kind {
+	case kindEager:
+		gather(mem[n:], k.s.bufs)
+		n += k.s.bytes
+		k.s.state = sendMoving
+		req.s = k.s
+	case kindAnnounce:
+		k.s.state = sendMoving
+	case kindAbort, kindFarewell:
+		n += copy(mem[n:], k.reason)
+		req.notice = true
+	}
+	id := t.newRequest(req)
+	t.batch.commands = append(t.batch.commands, command{
+		kind: sendFrame, peer: int32(k.peer.rank), id: id, bytes: int64(n), first: slot,
+	})
+	return true
+}
+
+// transfer asks for the bytes of an announced message to go straight from or to the caller's buffers.
+func (t *Transport) transfer(k *task) {
+	c := command{kind: recvData, peer: int32(k.peer.rank), first: int32(len(t.batch.pieces))}
+	bufs, left, pin := [][]byte(nil), 0, (*runtime.Pinner)(nil)
+	if s := k.s; s != nil {
+		c.kind, c.tag, c.id = sendData, t.dataTag(s.id), t.newRequest(request{slot: none, s: s})
+		bufs, left, pin = s.bufs, s.bytes, s.pin
+	} else {
+		c.tag, c.id = t.dataTag(k.r.id), t.newRequest(request{slot: none, r: k.r})
+		bufs, left, pin = k.r.bufs, k.r.n, k.r.pin
+	}
+	c.bytes = int64(left)
+	for _, b := range bufs {
+		if b = b[:min(len(b), left)]; len(b) == 0 {
+			continue
+		}
+		left -= len(b)
+		pin.Pin(&b[0])
+		t.batch.pieces = append(t.batch.pieces, piece{uintptr(unsafe.Pointer(&b[0])), int64(len(b))})
+		c.count++
+	}
+	t.batch.commands = append(t.batch.commands, c)
+}
+
+// dataTag is MPI's tag for an announced message, which no other one of the pair has at the same time.
+func (t *Transport) dataTag(id uint64) int32 { return int32(1 + id%t.tagSpan) }

@@ -1,0 +1,63 @@
+package tcp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/secure"
+)
+
+// admit has a stranger prove who it is, reads its hello, checks it and answers.
+func (b *builder) admit(s *secure.Stranger) (func(), error) {
+	if err := s.Wait(b.met); err != nil {
+		return nil, err
+	}
+	conn, peer, err := b.guard.Admit(&wire{TCPConn: s.Conn.(*net.TCPConn)}, b.hello.session)
+	if err != nil {
+		return nil, err
+	}
+	theirs, err := readHello(conn)
+	if err != nil {
+		return nil, err
+	}
+	mine := b.hello
+	if err := errors.Join(mine.check(&theirs), peer.Check(theirs.from)); err != nil {
+		return nil, err
+	}
+	if theirs.from < mine.from || !b.claim(&theirs) {
+		return nil, fmt.Errorf("rank %d has lane %d already: %w", theirs.from, theirs.lane, transport.ErrDuplicateRank)
+	}
+	mine.lane, mine.to = theirs.lane, theirs.from
+	if err = s.Known(); err == nil {
+		err = writeHello(conn, &mine)
+	}
+	if err != nil {
+		b.disclaim(&theirs)
+		return nil, err
+	}
+	return func() { b.deliver(opened{peer: theirs.from, lane: theirs.lane, conn: conn}) }, nil
+}
+
+func (b *builder) drop(conn net.Conn, err error) {
+	b.t.cfg.Log.Info("stranger dropped", "rank", b.t.cfg.Rank, "from", conn.RemoteAddr(), "err", err)
+}
+
+// claim reserves the lane for this connection.
+func (b *builder) claim(h *hello) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	key := [2]int{int(h.from), int(h.lane)}
+	if b.accepted[key] {
+		return false
+	}
+	b.accepted[key] = true
+	return true
+}
+
+func (b *builder) disclaim(h *hello) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.accepted, [2]int{int(h.from), int(h.lane)})
+}
