@@ -13,7 +13,10 @@ type worker struct {
 
 // cluster finds the clusters of group g, numbered from 0, and leaves their number in CentroidEnds.
 func (w *worker) cluster(p *Pass, g int) {
-	begin, end, _, _ := p.clusters.Group(g)
+	begin, end := 0, p.clusters.RowEnds[g] // other workers are setting CentroidEnds
+	if g > 0 {
+		begin = p.clusters.RowEnds[g-1]
+	}
 	of, n := p.clusters.Of[begin:end], 0
 	x := span(p.x, begin, end)
 	exact := p.c.cfg.Centroids(x.Rows)

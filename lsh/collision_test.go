@@ -1,7 +1,6 @@
 package lsh
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -76,7 +75,7 @@ func TestCollisionsFollowTheory(t *testing.T) {
 			equal, all := collisions(t, r, Config{Family: c.family, Width: c.width}, 200, angle, rotations, pairs)
 			theory, measured := c.family.Collision(c.width, angle), float64(equal)/float64(all)
 			bound := 5 * math.Sqrt(theory*(1-theory)/float64(all))
-			t.Log(fmt.Sprintf("%v,%d,%.4f,%.4f,%.4f,%.4f", c.family, c.width, angle, theory, measured, bound))
+			t.Logf("%v,%d,%.4f,%.4f,%.4f,%.4f", c.family, c.width, angle, theory, measured, bound)
 			require.InDelta(t, theory, measured, bound+0.005, "%v of width %d at %.3f", c.family, c.width, angle)
 		}
 	}

@@ -94,10 +94,11 @@ func (c *Compressor) CompressAs(x blas32.General, as *Clusters) (centroids blas3
 // begin returns a pass for x.
 func (c *Compressor) begin(x blas32.General) *Pass {
 	checkShape(x, x.Rows, c.dim, "rows")
-	p := &Pass{c: c}
-	if n := len(c.free); n > 0 {
-		p, c.free = c.free[n-1], c.free[:n-1]
+	if len(c.free) == 0 {
+		c.free = append(c.free, &Pass{c: c})
 	}
+	p := c.free[len(c.free)-1]
+	c.free = c.free[:len(c.free)-1]
 	p.x, p.stage = x, compressed
 	return p
 }

@@ -31,4 +31,8 @@ func Example() {
 	pass.Restore(restored, answers)
 	fmt.Println("the first row's answer:", restored.Data[:2])
 	// Output:
+	// group 0, 3 rows, 2 centroids: 1 1 0
+	// group 1, 3 rows, 2 centroids: 0 0 1
+	// travelling: [-8 1 2 10 6 5 6 8]
+	// the first row's answer: [3 20]
 }

@@ -26,7 +26,7 @@ type goldenCase struct {
 	weight               []float32 // of each row
 	slot                 []int     // of each row: its place in Weights
 	ends                 []int     // of each expert's rows
-	scores, gateGradient []float32
+	gateGradient []float32
 }
 
 // TestGoldens takes the routes from the file, and computes the rest of the layer.

@@ -95,8 +95,11 @@ func (h *Hasher) project(s *hashing, x blas32.General) {
 			clear(s.padded[h.dim:])
 			src = s.padded
 		}
+		next := row(x, min(i+1, x.Rows-1))
 		hadamard.Transform(s.turned, src, h.signs[0])
+		hadamard.Prefetch(next[:h.dim/2])
 		hadamard.Transform(s.turned, s.turned, h.signs[1])
+		hadamard.Prefetch(next[h.dim/2:])
 		hadamard.Front(s.row(h, i), s.turned, h.signs[2], s.scratch)
 	}
 	if h.cfg.Centre == GroupMean {

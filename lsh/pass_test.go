@@ -38,8 +38,12 @@ func TestWhatDoesNotFitPanics(t *testing.T) {
 		func() { c.Compress(x, []int{12, 10}) },
 		func() { c.Compress(x, []int{-1, 10}) },
 		func() { c.Compress(matrix(r, 10, 5), []int{5, 10}) },
-		func() { c.Compress(blas32.General{Rows: 10, Cols: 4, Stride: 4, Data: make([]float32, 39)}, []int{5, 10}) },
-		func() { c.Compress(blas32.General{Rows: 10, Cols: 4, Stride: 3, Data: make([]float32, 40)}, []int{5, 10}) },
+		func() {
+			c.Compress(blas32.General{Rows: 10, Cols: 4, Stride: 4, Data: make([]float32, 39)}, []int{5, 10})
+		},
+		func() {
+			c.Compress(blas32.General{Rows: 10, Cols: 4, Stride: 3, Data: make([]float32, 40)}, []int{5, 10})
+		},
 		func() { c.CompressAs(x, NewClusters([][]int32{{0}})) },
 		func() { c.CompressAs(x, NewClusters([][]int32{{0}, {0}})) },
 	} {
@@ -79,24 +83,4 @@ func TestPassesUnderWay(t *testing.T) {
 	pb.Restore(yb, mb)
 	pa.Restore(ya, ma)
 	requireSameBits(t, want, ya, "the pass that began first")
-}
-
-func TestNothingIsAllocatedInTheLongRun(t *testing.T) {
-	r := seeded(t)
-	const rows, dim = 300, 32
-	x, y, dx, ends := clumps(r, rows, dim, 20, 0.4), matrix(r, rows, dim), matrix(r, rows, dim), []int{100, 100, rows}
-	for k := range Compensation(compensations) {
-		for b := range Bucketing(bucketings) {
-			c := compressor(t, Config{Compensation: k, Bucketing: b, Refine: 1, Workers: 1}, dim, 3)
-			step := func() {
-				m, p := c.Compress(x, ends)
-				p.Restore(y, m)
-				p.CompressBackward(dx, p.RestoreBackward(x))
-				p.Release()
-			}
-			step()
-			step()
-			require.LessOrEqual(t, testing.AllocsPerRun(5, step), 0.0, "%v, %v", k, b)
-		}
-	}
 }

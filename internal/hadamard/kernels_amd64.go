@@ -73,6 +73,18 @@ func halveAVX512(dst, src *float32, signs *uint32, n int)
 //go:noescape
 func halveAVX2(dst, src *float32, signs *uint32, n int)
 
+// prefetch asks for the lines of n elements.
+//
+//go:noescape
+func prefetch(x *float32, n int)
+
+// Prefetch asks the memory for x, which is about to be read; nothing waits for it.
+func Prefetch(x []float32) {
+	if len(x) > 0 {
+		prefetch(&x[0], len(x))
+	}
+}
+
 // fold is four times halve.
 
 //go:noescape

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -58,7 +59,9 @@ func requireBits(t *testing.T, want, got []float32, what string) {
 // TestTwins compares bits between pages that must not be touched, at any alignment.
 func TestTwins(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
-		r := rand.New(rand.NewPCG(3, rand.Uint64()))
+		seed := rand.Uint64()
+		t.Logf("seed %d", seed)
+		r := rand.New(rand.NewPCG(3, seed))
 		for n := Block; n <= 1<<14; n *= 2 {
 			for turn := range 4 {
 				twins(t, r, n, turn)
@@ -79,7 +82,8 @@ func twins(t *testing.T, r *rand.Rand, n, turn int) {
 		}
 		return v[:n]
 	}
-	x, y, scratch, signs := vector(n), vector(n), vector(n), make([]uint32, n+off)[off:]
+	x, y, scratch, masks := vector(n), vector(n), vector(n), vector(n)
+	signs := unsafe.Slice((*uint32)(unsafe.Pointer(&masks[0])), n)
 	for i := range x {
 		x[i], signs[i] = odd(r), r.Uint32()&Sign
 	}

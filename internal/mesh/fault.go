@@ -46,8 +46,11 @@ func (t *Mesh) fail(rank transport.Rank, err error) *fault {
 // revoke warns the peers who may be reading this rank's memory, before its callers get that back.
 func (t *Mesh) revoke() {
 	for _, p := range t.peers {
-		if p.shared != nil {
-			p.shared.Revoke()
+		p.controlMu.Lock()
+		shared := p.shared
+		p.controlMu.Unlock()
+		if shared != nil {
+			shared.Revoke()
 		}
 	}
 }

@@ -45,7 +45,9 @@ func (p *peer) openControl(c net.Conn) {
 
 func (p *peer) openData(l Lane, summed bool) {
 	p.data = l
+	p.controlMu.Lock() // against a revoke, since the mesh may break while it is being built
 	p.shared, _ = l.(Sharer)
+	p.controlMu.Unlock()
 	p.in.summed = summed
 	p.in.buf = make([]byte, readAhead)
 	p.out.scratch = make([]byte, headerBytes+copyBelow)

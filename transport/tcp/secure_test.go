@@ -106,6 +106,9 @@ func TestSecurityPermitsAddressesBeyondLoopback(t *testing.T) {
 
 // TestStrangersOfAllKindsAreDroppedAtTheMesh has them come while rank 1 is awaited.
 func TestStrangersOfAllKindsAreDroppedAtTheMesh(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes two seconds")
+	}
 	for name, with := range map[string]func(*Config){"plain": func(*Config) {}, "secret": withSecret, "tls": withTLS(t)} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
