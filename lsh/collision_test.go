@@ -61,9 +61,9 @@ func atAngle(r *rand.Rand, a, b []float32, angle float64) {
 // independent, and the theory has three digits: for both together half a hundredth is allowed on top.
 func TestCollisionsFollowTheory(t *testing.T) {
 	r := seeded(t)
-	rotations, pairs := 60, 40
+	rotations, pairs := 30, 40
 	if testing.Short() {
-		rotations = 20
+		rotations = 12
 	}
 	t.Log("family,width,angle,theory,measured,bound")
 	for _, c := range []struct {

@@ -15,18 +15,18 @@ import (
 
 // goldenCase is a layer with clusters given, as other software computed it, forward and backward.
 type goldenCase struct {
-	Kind                 string
-	Tokens, Dim, Hidden  int
-	Experts, K           int
-	TopK                 [][]int
-	Weights              []float32
-	Inputs, Outputs      map[string]struct{ Data []float32 }
-	Compression          *struct{ Clusters [][]int32 }
-	rows                 []int     // the token of each row, by expert and then by token
-	weight               []float32 // of each row
-	slot                 []int     // of each row: its place in Weights
-	ends                 []int     // of each expert's rows
-	gateGradient []float32
+	Kind                string
+	Tokens, Dim, Hidden int
+	Experts, K          int
+	TopK                [][]int
+	Weights             []float32
+	Inputs, Outputs     map[string]struct{ Data []float32 }
+	Compression         *struct{ Clusters [][]int32 }
+	rows                []int     // the token of each row, by expert and then by token
+	weight              []float32 // of each row
+	slot                []int     // of each row: its place in Weights
+	ends                []int     // of each expert's rows
+	gateGradient        []float32
 }
 
 // TestGoldens takes the routes from the file, and computes the rest of the layer.

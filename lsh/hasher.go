@@ -88,11 +88,11 @@ func (h *Hasher) project(s *hashing, x blas32.General) {
 	resize(&s.turned, h.padded)
 	resize(&s.scratch, h.padded)
 	resize(&s.points, x.Rows*h.front)
+	clear(s.padded)
 	for i := range x.Rows {
 		src := row(x, i)
 		if h.dim < h.padded {
 			copy(s.padded, src)
-			clear(s.padded[h.dim:])
 			src = s.padded
 		}
 		next := row(x, min(i+1, x.Rows-1))

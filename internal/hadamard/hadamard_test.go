@@ -48,7 +48,7 @@ func requireNear(t *testing.T, want []float64, got []float32) {
 
 func TestTransformIsTheMatrixProduct(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
-	for n := Block; n <= 1<<13; n *= 2 {
+	for n := Block; n <= 1<<11; n *= 2 {
 		x, signs := sample(r, n)
 		want := slow(x, signs)
 		y := make([]float32, n)

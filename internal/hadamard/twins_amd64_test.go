@@ -118,3 +118,25 @@ func TestStaysBetween(t *testing.T) {
 		}
 	})
 }
+
+func BenchmarkLevels(b *testing.B) {
+	defer func() { using = best() }()
+	r := rand.New(rand.NewPCG(4, 4))
+	const n = 1024
+	x, signs := sample(r, n)
+	y, scratch := make([]float32, n), make([]float32, n)
+	for using = levelGo; using <= best(); using++ {
+		b.Run(levelNames[using]+"/whole", func(b *testing.B) {
+			b.SetBytes(4 * n)
+			for b.Loop() {
+				Transform(y, x, signs)
+			}
+		})
+		b.Run(levelNames[using]+"/front", func(b *testing.B) {
+			b.SetBytes(4 * n)
+			for b.Loop() {
+				Front(y[:Block], x, signs, scratch)
+			}
+		})
+	}
+}

@@ -42,12 +42,12 @@ func roundUp(n int) int { return (n + granule - 1) &^ (granule - 1) }
 
 // Alloc returns n bytes of whatever content, or nil where there is no room for them in one piece.
 func (a *Arena) Alloc(n int) []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if n <= 0 || n > len(a.memory) {
 		return nil
 	}
 	need := uint64(roundUp(n))
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	for i := range a.free {
 		s := &a.free[i]
 		if s.end-s.at < need {
@@ -65,12 +65,12 @@ func (a *Arena) Alloc(n int) []byte {
 
 // Free takes back what Alloc has returned, and reports whether b was that.
 func (a *Arena) Free(b []byte) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	at, ok := a.offset(b)
 	if !ok {
 		return false
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	n, ok := a.used[at]
 	if !ok {
 		return false

@@ -115,7 +115,7 @@ func TestKilledProcessIsNamedByAllOthers(t *testing.T) {
 			t.Run(fmt.Sprintf("victim=%d,others=%s", victim, end), func(t *testing.T) {
 				children := startChildren(t, end)
 				require.NoError(t, children[victim].cmd.Process.Kill())
-				requireNamed(t, children, victim, time.Second)
+				requireNamed(t, children, victim, 5*time.Second)
 			})
 		}
 	}
@@ -125,7 +125,7 @@ func TestStoppedProcessIsNamedByAllOthersAndLearnsItself(t *testing.T) {
 	const victim = 2
 	children := startChildren(t, "close")
 	require.NoError(t, children[victim].cmd.Process.Signal(syscall.SIGSTOP))
-	requireNamed(t, children, victim, 2*time.Second)
+	requireNamed(t, children, victim, 5*time.Second)
 	require.NoError(t, children[victim].cmd.Process.Signal(syscall.SIGCONT))
 	require.Contains(t, children[victim].line("culprit"), "culprit")
 }
