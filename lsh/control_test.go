@@ -25,7 +25,8 @@ func TestControlKeepsTheRate(t *testing.T) {
 		_, p = controlled.Compress(x, ends)
 		require.NoError(t, p.Clusters().Validate())
 		off := math.Abs(math.Log2(p.Clusters().Rate() / 0.2))
-		t.Logf("OFF %.3f", off);require.Less(t, off, 10.5, "batch %d: rate %v", b, p.Clusters().Rate())
+		t.Logf("OFF %.3f", off)
+		require.Less(t, off, 10.5, "batch %d: rate %v", b, p.Clusters().Rate())
 		p.Release()
 	}
 	require.Greater(t, most, 3*least, "joint buckets drift")

@@ -8,7 +8,7 @@
 
 enum {
   FRAME_TAG = 0,
-  WINDOW = 16 /* slots of the ring that are tested at once */
+  WINDOW = 8 /* slots of the ring that are tested at once */
 };
 
 /* try returns from a function that returns a code when a call of MPI has failed. */
@@ -34,7 +34,7 @@ struct sy_port {
    * next few of the ring, so that one call of MPI, which yields the processor when it finds nothing, tests them all. */
   MPI_Request *requests;
   int32_t *ids;
-  int count, room;
+  int count, room, windowed; /* windowed: how many of the ring stand there, or -1 if that is to be found out */
   int *indices;
   MPI_Status *statuses;
 
@@ -154,6 +154,7 @@ int sy_open(int size, int in_slots, int out_slots, size_t frame_bytes, int max_e
     release(p);
     return code;
   }
+  p->windowed = -1;
   *port = p;
   try(describe(p));
   try(find_yields(p));
@@ -234,11 +235,11 @@ static int start(sy_port *p, const sy_command *c, const sy_piece *pieces) {
   return 0;
 }
 
-/* window puts the next slots of the ring behind the requests, and returns how many. */
-static int window(sy_port *p) {
-  int n = p->in_slots - p->lent < WINDOW ? p->in_slots - p->lent : WINDOW;
-  for (int k = 0; k < n; k++) p->requests[p->count + k] = p->ring[(p->head + k) % p->in_slots];
-  return n;
+/* window puts the next slots of the ring behind the requests, unless they stand there. */
+static void window(sy_port *p) {
+  if (p->windowed >= 0) return;
+  p->windowed = p->in_slots - p->lent < WINDOW ? p->in_slots - p->lent : WINDOW;
+  for (int k = 0; k < p->windowed; k++) p->requests[p->count + k] = p->ring[(p->head + k) % p->in_slots];
 }
 
 /* collect hands out the frames that are next. */
@@ -248,37 +249,45 @@ static void collect(sy_port *p, sy_arrival *arrivals, int *arrived) {
     p->arrived[p->head].ready = 0;
     p->head = (p->head + 1) % p->in_slots;
     p->lent++;
+    p->windowed = -1;
   }
 }
 
-/* poll tests everything once, and adds to done what is. data counts transfers among that. */
-static int poll(sy_port *p, sy_completion *done, int *completed, int *data) {
-  int n = 0, bytes, kept = 0, count = p->count;
-  int code = MPI_Testsome(count + window(p), p->requests, &n, p->indices, p->statuses);
-  if (code != MPI_SUCCESS && code != MPI_ERR_IN_STATUS) return code;
-  int over = 0;
-  for (int k = 0; k < n; k++) {
-    int i = p->indices[k], wrong = code == MPI_ERR_IN_STATUS ? p->statuses[k].MPI_ERROR : 0;
-    try(MPI_Get_count(&p->statuses[k], MPI_BYTE, &bytes));
-    if (i < count) {
-      int32_t id = p->ids[i];
-      *data += id >= 0;
-      done[(*completed)++] = (sy_completion){id >= 0 ? id : ~id, wrong, bytes};
-      over++;
-      continue;
-    }
-    if (wrong) return wrong;
-    int slot = (p->head + i - count) % p->in_slots;
-    p->arrived[slot].ready = 1;
-    p->arrived[slot].peer = p->statuses[k].MPI_SOURCE;
-    p->arrived[slot].bytes = bytes;
+/* sort takes in what has completed: request index i of those tested. data counts transfers. */
+static int sort(sy_port *p, int i, int wrong, const MPI_Status *status, sy_completion *done, int *completed, int *data) {
+  int bytes;
+  try(MPI_Get_count(status, MPI_BYTE, &bytes));
+  if (i < p->count) {
+    int32_t id = p->ids[i];
+    *data += id >= 0;
+    done[(*completed)++] = (sy_completion){id >= 0 ? id : ~id, wrong, bytes};
+    p->windowed = -1;
+    return 0;
   }
-  for (int i = 0; over > 0 && i < count; i++) {
+  int slot = (p->head + i - p->count) % p->in_slots;
+  p->arrived[slot].ready = 1;
+  p->arrived[slot].peer = status->MPI_SOURCE;
+  p->arrived[slot].bytes = bytes;
+  return wrong;
+}
+
+/* poll tests everything once, and adds to done what is. */
+static int poll(sy_port *p, sy_completion *done, int *completed, int *data) {
+  int n = 0, kept = 0, before = *completed;
+  window(p);
+  int code = MPI_Testsome(p->count + p->windowed, p->requests, &n, p->indices, p->statuses);
+  if (code != MPI_SUCCESS && code != MPI_ERR_IN_STATUS) return code;
+  for (int k = 0; k < n; k++) {
+    int wrong = code == MPI_ERR_IN_STATUS ? p->statuses[k].MPI_ERROR : 0;
+    try(sort(p, p->indices[k], wrong, &p->statuses[k], done, completed, data));
+  }
+  if (*completed == before) return 0;
+  for (int i = 0; i < p->count; i++) {
     if (p->requests[i] == MPI_REQUEST_NULL) continue;
     p->requests[kept] = p->requests[i];
     p->ids[kept++] = p->ids[i];
   }
-  if (over > 0) p->count = kept;
+  p->count = kept;
   return 0;
 }
 
@@ -286,6 +295,7 @@ int sy_turn(sy_port *p, const sy_command *commands, int count, const sy_piece *p
             sy_arrival *arrivals, int *arrived, sy_completion *done, int *completed) {
   int data = 0;
   *arrived = *completed = 0;
+  if (p->lent + count > 0) p->windowed = -1;
   for (; p->lent > 0; p->lent--) try(MPI_Start(&p->ring[(p->head + p->in_slots - p->lent) % p->in_slots]));
   try(reserve(p, count));
   for (int i = 0; i < count; i++) try(start(p, &commands[i], pieces));
@@ -300,6 +310,7 @@ int sy_turn(sy_port *p, const sy_command *commands, int count, const sy_piece *p
 
 /* forget takes request i out of the list. */
 static void forget(sy_port *p, int i) {
+  p->windowed = -1;
   p->count--;
   p->requests[i] = p->requests[p->count];
   p->ids[i] = p->ids[p->count];
