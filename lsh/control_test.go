@@ -2,6 +2,7 @@ package lsh
 
 import (
 	"math"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,7 +11,7 @@ import (
 // TestControlKeepsTheRate trains, as it were: the rows draw apart from batch to batch. The rate of plain joint buckets drifts by far;
 // under control it stays near what was asked for, and no cluster mixes groups.
 func TestControlKeepsTheRate(t *testing.T) {
-	r := seeded(t)
+	r := rand.New(rand.NewPCG(1, 2))
 	const rows, dim, batches = 2000, 64, 60
 	joint := compressor(t, Config{Bucketing: Joint, Hashes: 3}, dim, 2)
 	controlled := compressor(t, Config{Bucketing: Controlled, Rate: 0.2}, dim, 2)

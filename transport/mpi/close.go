@@ -48,7 +48,11 @@ func (t *Transport) shutDown() error {
 		}
 	}
 	t.leave(c)
-	if e := t.port.close(clean && t.active == 0 && t.allGone(), t); err == nil && e != nil {
+	var owner any
+	if t.active > 0 {
+		owner = t
+	}
+	if e := t.port.close(clean && t.active == 0 && t.allGone(), owner); err == nil && e != nil {
 		err = &transport.Error{Rank: t.rank, Op: "close", Err: e}
 	}
 	t.keepPinned()

@@ -7,8 +7,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// maxSpare bounds the emptied messages that are kept to be used again.
-const maxSpare = 64
+// maxSpare and maxSpareBytes bound the emptied messages that are kept to be used again.
+const maxSpare, maxSpareBytes = 64, 8 << 10
 
 func (t *Transport) newMessage(tag transport.Tag, bytes int) *message {
 	if n := len(t.spare); n > 0 {
@@ -22,7 +22,7 @@ func (t *Transport) newMessage(tag transport.Tag, bytes int) *message {
 
 // release gives back the memory of a message that has been copied out.
 func (t *Transport) release(m *message) {
-	if len(t.spare) < maxSpare && cap(m.store) <= maxEager {
+	if len(t.spare) < maxSpare && cap(m.store) <= maxSpareBytes {
 		*m = message{store: m.store[:0]}
 		t.spare = append(t.spare, m)
 	}

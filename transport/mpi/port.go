@@ -27,8 +27,8 @@ type port interface {
 	calm()
 	// owned reports that close ends MPI itself, for which all ranks have to call it.
 	owned() bool
-	// close frees what the port holds. clean says that no message is under way from or to anybody; else memory may
-	// still be in use, and owner, which knows of it, stays for good.
+	// close frees what the port holds. clean says that no message is under way from or to anybody. owner, if it is not
+	// nil, knows of memory that is still in use, and stays for good.
 	close(clean bool, owner any) error
 }
 

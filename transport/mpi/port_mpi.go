@@ -158,7 +158,7 @@ func (p *realPort) gather(mine []byte) ([]byte, error) {
 }
 
 func (p *realPort) close(clean bool, owner any) error {
-	if !clean {
+	if owner != nil {
 		cgo.NewHandle(owner)
 	}
 	finish := clean && p.started
