@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/transport/shm"
 )
 
 // alltoall runs the command and returns its exit code and what it said on either output.
@@ -24,6 +26,9 @@ func alltoall(args ...string) (code int, stdout, stderr string) {
 func TestAlltoallEndToEnd(t *testing.T) {
 	for _, name := range transportNames() {
 		t.Run(name, func(t *testing.T) {
+			if strings.HasPrefix(name, "shm") && !shm.Supported {
+				t.Skip("no shared memory in this build")
+			}
 			file := filepath.Join(t.TempDir(), "rows.json")
 			code, stdout, stderr := alltoall("-short", "-transport", name, "-ranks", "3", "-sizes", "1,100,4Ki,64Ki",
 				"-rounds", "2", "-peers", "none", "-json", file)

@@ -184,6 +184,7 @@ func (c *call) released() bool {
 	if held+c.t.notices == 0 {
 		return true
 	}
-	c.orphaned = held > 0 && past(c.grace)
-	return past(c.grace)
+	over := past(c.grace)
+	c.orphaned = held > 0 && over
+	return over
 }

@@ -117,6 +117,9 @@ func (p *peer) broke(format string, args ...any) *fault {
 
 // offered gives a message, or the news of one, to whoever has asked for it, or keeps it.
 func (t *Transport) offered(p *peer, h header, payload []byte) *fault {
+	if t.unusable() != nil {
+		return nil // calls are leaving, and a transfer to their buffers must not begin
+	}
 	n := int(h.bytes)
 	if (h.kind == kindAnnounce) != (h.id != 0) {
 		return p.broke("message of kind %d with id %d", h.kind, h.id)

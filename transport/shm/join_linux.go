@@ -15,6 +15,9 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
+// Supported reports whether this build can share memory between processes: on Linux, without the tag purego.
+const Supported = true
+
 // Join meets the other ranks at cfg.Addr, shares memory with every one of them and returns this rank's end. It ends
 // at the latest when ctx does or cfg.JoinTimeout passes; its errors are those of [rendezvous.Meet] and *transport.Error
 // with the operation "join".
