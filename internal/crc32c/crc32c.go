@@ -1,5 +1,5 @@
 // Package crc32c computes the Castagnoli checksum that frames carry: the standard library's, and much faster for
-// long buffers where the processor multiplies without carries in 512-bit registers.
+// long buffers, above all outside the caches, where the processor multiplies without carries in registers of 256 or 512 bits.
 package crc32c
 
 import "hash/crc32"

@@ -8,8 +8,29 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// wide tells whether fold may be called. It is a variable so that tests can switch it off.
-var wide = cpu.X86.HasAVX512F && cpu.X86.HasAVX512VPCLMULQDQ
+// width is the number of bits of the registers that long buffers are folded in, or 0. It is a variable so that tests can
+// take each in turn.
+var width = widest()
+
+func widest() int {
+	switch {
+	case has512:
+		return 512
+	case has256:
+		return 256
+	}
+	return 0
+}
+
+const vpclmulqdq = 1 << 10 // among the extended features, in ECX
+
+var (
+	has512 = cpu.X86.HasAVX512F && cpu.X86.HasAVX512VPCLMULQDQ
+	has256 = cpu.X86.HasAVX2 && cpu.X86.HasPCLMULQDQ && extendedFeatures()&vpclmulqdq != 0
+)
+
+// extendedFeatures is ECX of CPUID's leaf 7, which every processor with AVX2 has.
+func extendedFeatures() (ecx uint32)
 
 const (
 	foldBytes = 256
@@ -28,12 +49,21 @@ const (
 //go:noescape
 func fold(p *byte, blocks int, state uint32, rest *[64]byte)
 
+// fold256 is fold in eight registers of two lanes, for processors that have no wider ones.
+//
+//go:noescape
+func fold256(p *byte, blocks int, state uint32, rest *[64]byte)
+
 // updateLong takes most of a long p into crc, and returns what is left of it.
 func updateLong(crc uint32, p []byte) (uint32, []byte) {
-	if !wide || len(p) < foldAbove {
+	if width == 0 || len(p) < foldAbove {
 		return crc, p
 	}
 	var rest [64]byte
-	fold(&p[0], len(p)/foldBytes, ^crc, &rest)
+	if blocks := len(p) / foldBytes; width == 512 {
+		fold(&p[0], blocks, ^crc, &rest)
+	} else {
+		fold256(&p[0], blocks, ^crc, &rest)
+	}
 	return crc32.Update(^uint32(0), castagnoli, rest[:]), p[len(p)/foldBytes*foldBytes:]
 }

@@ -20,20 +20,25 @@ import (
 //	16  uint64  tag
 //	24  uint64  sequence number on this lane and direction, from 1
 //	32  uint64  length of the whole message in bytes
-//	40  uint32  CRC-32C of the payload, or zero on a lane without payload sums
+//	40  uint32  CRC-32C of the message's bytes before this frame, in its last frame with that frame's own; or zero on a
+//	            lane without payload sums
 //	44  uint32  CRC-32C of the 44 bytes before
+//
+// A sum that runs behind can be taken of bytes right after the system call that has copied them, while they are still in a
+// near cache. A message is not delivered before the sum of all of it has been found right.
 const (
 	frameMagic   = 0x53575946
-	frameVersion = 1
+	frameVersion = 2
 	headerBytes  = 48
 	headerSumAt  = 44
 )
 
 const (
 	// maxFramePayload bounds a frame of data, and longer messages are cut into frames of so much. Shorter frames
-	// keep a sum's bytes nearer to the copy that follows it, but take more packets and system calls; 64, 128 and
-	// 256 KiB were all slower than 1 MiB.
+	// take more packets and system calls; 64, 128 and 256 KiB were all slower than 1 MiB.
 	maxFramePayload = 1 << 20
+	// tailBytes is the length of the last frame of a message of more than twice as much.
+	tailBytes = 32 << 10
 )
 
 type frameKind uint8

@@ -33,7 +33,7 @@ type inlet struct {
 	located bool   // it is placed, and the places are known
 	head    header
 	left    int    // payload bytes of the frame still to come
-	sum     uint32 // of those that have come
+	sum     uint32 // of the message's bytes that have come
 
 	got    int      // bytes of the message that came in earlier frames
 	waiter *waiter  // where the message goes: either this,
@@ -147,7 +147,13 @@ func (p *peer) openFrame() error {
 	}
 	in.r += headerBytes
 	in.seq++
-	in.head, in.left, in.sum, in.open, in.routed, in.located = h, int(h.length), 0, true, false, false
+	in.head, in.left, in.open, in.routed, in.located = h, int(h.length), true, false, false
+	if in.got == 0 {
+		in.sum = 0
+	}
+	if h.kind == kindData && !in.isLast() {
+		return in.checkSum() // of the frames before
+	}
 	return nil
 }
 
@@ -196,12 +202,24 @@ func (in *inlet) payload(l Lane) (int, error) {
 	return n, nil
 }
 
+// isLast reports whether the frame of data at hand ends its message.
+func (in *inlet) isLast() bool { return in.got+int(in.head.length) == int(in.head.message) }
+
+// checkSum compares what has come of the message with what the header at hand states.
+func (in *inlet) checkSum() error {
+	if in.sum == in.head.sum {
+		return nil
+	}
+	return fmt.Errorf("message sums to %#08x where frame %d states %#08x: %w", in.sum, in.seq, in.head.sum, transport.ErrCorrupt)
+}
+
 // closeFrame checks the payload that came and ends the message if that was all of it.
 func (p *peer) closeFrame() error {
 	in := &p.in
-	if in.sum != in.head.sum {
-		return fmt.Errorf("payload of frame %d sums to %#08x, its header states %#08x: %w",
-			in.seq, in.sum, in.head.sum, transport.ErrCorrupt)
+	if in.head.kind == kindPlaced || in.isLast() {
+		if err := in.checkSum(); err != nil {
+			return err
+		}
 	}
 	if in.located && !p.release() {
 		return errRevoked

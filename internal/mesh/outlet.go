@@ -35,12 +35,13 @@ type outgoing struct {
 	total int
 	next  int32 // the following message of the operation to the same peer, or none
 
-	framed  int  // bytes of the message in frames begun
-	head    int  // bytes of scratch written
-	headLen int  // bytes of scratch to write; 0 between frames
-	left    int  // payload bytes of the frame still to be written from at
-	holds   bool // the lane is ours
-	started bool // a byte has moved
+	framed  int    // bytes of the message in frames begun
+	sum     uint32 // of the bytes written, but for those of the last frame
+	head    int    // bytes of scratch written
+	headLen int    // bytes of scratch to write; 0 between frames
+	left    int    // payload bytes of the frame still to be written from at
+	holds   bool   // the lane is ours
+	started bool   // a byte has moved
 
 	isPlaced bool   // the frame says where the message lies
 	ticket   uint64 // which of the placed messages it is, once that has been said
@@ -172,13 +173,13 @@ func (o *outgoing) frame() {
 	if o.isPlaced = o.place(); o.isPlaced {
 		return
 	}
-	n := min(o.total-o.framed, maxFramePayload)
+	n := frameLength(o.total - o.framed)
 	h := header{
 		kind: kindData, epoch: o.p.t.cfg.Epoch, length: uint32(n), tag: o.tag,
-		seq: out.seq + 1, message: uint64(o.total),
+		seq: out.seq + 1, message: uint64(o.total), sum: o.sum,
 	}
-	if o.p.in.summed {
-		h.sum = o.at.sum(0, n)
+	if o.isLast(n) && o.p.in.summed {
+		h.sum = o.at.sum(o.sum, n)
 	}
 	h.put(out.scratch)
 	o.head, o.headLen, o.left = 0, headerBytes, n
@@ -188,6 +189,18 @@ func (o *outgoing) frame() {
 	}
 	o.framed += n
 }
+
+// frameLength is how much of the left bytes of a message its next frame takes: all, or so much that a short frame is the
+// last one, whose bytes are summed before they are written.
+func frameLength(left int) int {
+	if left <= 2*tailBytes {
+		return left
+	}
+	return min(left-tailBytes, maxFramePayload)
+}
+
+// isLast reports whether a frame of n bytes, the next one, ends the message.
+func (o *outgoing) isLast(n int) bool { return o.framed+n == o.total }
 
 // write hands the kernel what is left of the frame. full reports that it did not take everything.
 func (o *outgoing) write() (n int, full bool, err error) {
@@ -207,6 +220,9 @@ func (o *outgoing) write() (n int, full bool, err error) {
 	full = n < total(vec)
 	header := min(n, o.headLen-o.head)
 	o.head += header
+	if o.framed < o.total && o.p.in.summed { // the copy has just brought these bytes near
+		o.sum = o.at.sum(o.sum, n-header)
+	}
 	o.at.skip(n - header)
 	if o.left -= n - header; o.head == o.headLen && o.left == 0 {
 		o.headLen = 0
