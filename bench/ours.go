@@ -26,6 +26,7 @@ const rankCommand = "alltoall-rank"
 func joiners() map[string]func(context.Context) (transport.Transport, error) {
 	return withMPI(map[string]func(context.Context) (transport.Transport, error){
 		"grpc": joinGRPC, "hybrid": joinHybrid, "shm": joinSHM, "shm-plain": joinSHMPlain, "tcp": joinTCP,
+		"tcp-nosums": joinTCPUnsummed,
 	})
 }
 

@@ -11,12 +11,20 @@ import (
 )
 
 // joinTCP makes this process a rank over TCP, of the job that package launch has described in its environment.
-func joinTCP(ctx context.Context) (transport.Transport, error) {
+func joinTCP(ctx context.Context) (transport.Transport, error) { return openTCP(ctx, tcp.Config{}) }
+
+// joinTCPUnsummed does the same without checksums of messages, which Open MPI and Gloo do not take either.
+func joinTCPUnsummed(ctx context.Context) (transport.Transport, error) {
+	return openTCP(ctx, tcp.Config{NoPayloadSums: true})
+}
+
+func openTCP(ctx context.Context, cfg tcp.Config) (transport.Transport, error) {
 	place, err := rendezvous.Detect(rendezvous.Place{}, launched)
 	if err != nil {
 		return nil, err
 	}
-	return tcp.Join(ctx, tcp.Config{Rank: place.Rank, Size: place.Size, Addr: place.Addr, Job: place.Job})
+	cfg.Rank, cfg.Size, cfg.Addr, cfg.Job = place.Rank, place.Size, place.Addr, place.Job
+	return tcp.Join(ctx, cfg)
 }
 
 // launched is os.Getenv without our own variables: where the user's jobs meet is not where a measurement does.
