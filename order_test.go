@@ -12,6 +12,7 @@ import (
 // TestPassesCutOtherwiseAddUp adds up two passes whose tokens are not cut alike: what the plan of the first says of groups
 // must outlive the memory that the second one's takes over.
 func TestPassesCutOtherwiseAddUp(t *testing.T) {
+	needExactProducts(t)
 	const tokens = 5 * bitsGroup
 	r := rand.New(rand.NewPCG(7, 8))
 	x, dy := randomMatrix(r, tokens, bitsDim), randomMatrix(r, tokens, bitsDim)

@@ -59,7 +59,7 @@ func TestAlltoallWithPeers(t *testing.T) {
 			t.Log(strings.SplitN(stdout[i:], "\n", 2)[0])
 			continue
 		}
-		who := map[string]string{"mpi-tcp": "openmpi-tcp", "mpi": "openmpi-shm", "gloo": "gloo-tcp"}[p]
+		who := map[string]string{"mpi-tcp": "openmpi-tcp", "mpi": "openmpi-shm", "mpi-posted": "openmpi-shm-posted", "gloo": "gloo-tcp"}[p]
 		require.Contains(t, stdout, who+": version ")
 	}
 }
@@ -87,7 +87,7 @@ func TestBadFlags(t *testing.T) {
 		{"-format csv", `-format "csv": want table or go`},
 		{"-transport carrier-pigeon", `-transport "carrier-pigeon": want one or more of`},
 		{"-transport inproc,inproc", `-transport: "inproc" is named twice`},
-		{"-peers nccl", `-peers "nccl": want one or more of mpi-tcp,mpi,gloo`},
+		{"-peers nccl", `-peers "nccl": want one or more of mpi-tcp,mpi,mpi-posted,gloo`},
 		{"-sizes 4K", `-sizes: size "4K": want a whole number`},
 		{"-ranks 64 -sizes 1Gi", "-sizes 1Gi: 64 ranks would hold 68719476736 bytes each, want at most 4294967296"},
 		{"-nonsense", "flag provided but not defined: -nonsense"},

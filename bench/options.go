@@ -28,9 +28,10 @@ size is that of nccl-tests: the bytes a rank sends, those to itself included. GB
 algbw = size / p50; busbw = algbw × (ranks-1) / ranks.
 
 Peers are compiled from sources within this program. What cannot be built is named and left out.
-  mpi-tcp  Open MPI, over TCP on the loopback interface
-  mpi      Open MPI, over shared memory
-  gloo     Gloo, over TCP on the loopback interface
+  mpi-tcp     Open MPI, over TCP on the loopback interface
+  mpi         Open MPI, over shared memory
+  mpi-posted  the same, by MPI_Isend and MPI_Irecv to all at once: what our transport over MPI asks of it
+  gloo        Gloo, over TCP on the loopback interface
 To have them: apt-get install openmpi-bin libopenmpi-dev libgloo-dev g++
 
 -json FILE writes an object a line: who (switchyard, openmpi, gloo), version, transport, ranks,

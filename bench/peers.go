@@ -34,10 +34,13 @@ type peer struct {
 func peers() []peer {
 	return []peer{
 		{"mpi-tcp", func(ctx context.Context, dir string) (*contestant, error) {
-			return buildMPI(ctx, dir, "tcp", "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include", loopback)
+			return buildMPI(ctx, dir, "tcp", collective, "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include", loopback)
 		}},
 		{"mpi", func(ctx context.Context, dir string) (*contestant, error) {
-			return buildMPI(ctx, dir, "shm", sharedMemory()...)
+			return buildMPI(ctx, dir, "shm", collective, sharedMemory()...)
+		}},
+		{"mpi-posted", func(ctx context.Context, dir string) (*contestant, error) {
+			return buildMPI(ctx, dir, "shm-posted", posted, sharedMemory()...)
 		}},
 		{"gloo", buildGloo},
 	}
@@ -69,9 +72,18 @@ func writeSources(dir string) error {
 	return nil
 }
 
+// variant is a way in which the MPI program exchanges.
+type variant struct{ algorithm, flag string }
+
+// collective leaves it to MPI; posted asks of it what our transport over MPI does.
+var (
+	collective = variant{"MPI_Alltoall", "-UPOSTED"}
+	posted     = variant{"MPI_Isend/Irecv", "-DPOSTED"}
+)
+
 // buildMPI builds the MPI program for Open MPI. ob1 and the btl that mca names pin the way of the bytes, which
 // Open MPI would choose by itself otherwise, so that the transport in the table is the one that ran.
-func buildMPI(ctx context.Context, dir, transport string, mca ...string) (*contestant, error) {
+func buildMPI(ctx context.Context, dir, transport string, v variant, mca ...string) (*contestant, error) {
 	out, err := tool(ctx, "mpirun", "--version")
 	if err != nil {
 		return nil, err
@@ -79,15 +91,15 @@ func buildMPI(ctx context.Context, dir, transport string, mca ...string) (*conte
 	if !strings.Contains(out, "Open MPI") {
 		return nil, fmt.Errorf("mpirun is not that of Open MPI, whose options this needs; %s", install)
 	}
-	program := filepath.Join(dir, "mpi")
-	if _, err := tool(ctx, "mpicc", "-std=gnu99", "-O2", "-o", program, filepath.Join(dir, "mpi.c")); err != nil {
+	program := filepath.Join(dir, "mpi-"+transport)
+	if _, err := tool(ctx, "mpicc", "-std=gnu99", "-O2", v.flag, "-o", program, filepath.Join(dir, "mpi.c")); err != nil {
 		return nil, err
 	}
 	command := func(dir string, ranks int, steps []step) ([]string, int) {
 		args := slices.Concat(mpirun(ranks), mca, []string{program, dir}, stepArguments(steps))
 		return args, 1
 	}
-	return &contestant{who: "openmpi", transport: transport, algorithm: "MPI_Alltoall", command: command}, nil
+	return &contestant{who: "openmpi", transport: transport, algorithm: v.algorithm, command: command}, nil
 }
 
 // sharedMemory are the options that have Open MPI talk over shared memory alone.

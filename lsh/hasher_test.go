@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/internal/gemm"
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/hadamard"
@@ -110,6 +112,9 @@ func TestTheSameOnEveryMachine(t *testing.T) {
 		{Config{Refine: 1, Compensation: Interpolate, Width: 5}, wantRefined},
 		{Config{Bucketing: Controlled, Compensation: Gain, Gain: 0.3}, wantControlled},
 	} {
+		if c.cfg.Refine > 0 && !gemm.Exact {
+			continue // its products come from a library that does not define their bits
+		}
 		require.Equal(t, c.want, digest(t, c.cfg), "%+v", c.cfg)
 	}
 }
