@@ -10,10 +10,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/switchyard-moe/switchyard/internal/gemm"
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/gemm"
 	"github.com/switchyard-moe/switchyard/internal/hadamard"
 )
 

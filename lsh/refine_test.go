@@ -115,8 +115,11 @@ func TestRefineBringsRowsNearer(t *testing.T) {
 		_, p := compressor(t, Config{Refine: times, Rate: 0.1}, 64, 1).Compress(x, []int{1000})
 		require.Equal(t, 100, p.Clusters().Centroids())
 		d := residual(x, p.Clusters().Of, 100)
-		if times > 0 {
+		switch {
+		case times == 1:
 			require.Less(t, d, last)
+		case times > 1:
+			require.LessOrEqual(t, d, last) // once no row moves, none ever will
 		}
 		last = d
 	}
