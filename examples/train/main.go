@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // start runs the rank that this process is, or all ranks if no launcher has made it one.
 func start(ctx context.Context, o options, args []string, stdout, stderr io.Writer) error {
-	isRank, err := launched()
+	isRank, err := launched(o)
 	switch {
 	case err != nil:
 		return err

@@ -115,7 +115,7 @@ func TestRelayDrawsBarsOverEachOther(t *testing.T) {
 // clearLauncher skips a test that starts ranks where the tests themselves run under a launcher.
 func clearLauncher(t *testing.T) {
 	t.Helper()
-	if isRank, err := launched(); isRank || err != nil {
+	if isRank, err := launched(options{}); isRank || err != nil {
 		t.Skip("the tests run as a rank of a job")
 	}
 }

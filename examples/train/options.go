@@ -14,6 +14,7 @@ const (
 	inprocTransport = "inproc"
 	hybridTransport = "hybrid"
 	tcpTransport    = "tcp"
+	mpiTransport    = "mpi" // with the build tag mpi
 
 	progressAuto  = "auto"
 	progressBar   = "bar"
@@ -53,7 +54,8 @@ usage: go run ./examples/train [flags]
 
 By itself it starts -ranks ranks: as goroutines of this process with -transport inproc, as processes of
 this machine with any other. Started by torchrun, mpirun, srun or go run ./examples/launch it is one rank
-of their job, and -ranks is not looked at. The trained parameters have the same bits in every case.
+of their job, and -ranks is not looked at. Built with -tags mpi it also knows -transport mpi, for mpirun to start:
+messages then travel over MPI. The trained parameters have the same bits in every case.
 
 The text is the one that Go's source tree ships, unless -text names another.
 
@@ -90,7 +92,8 @@ func parse(args []string, stdout io.Writer) (options, error) {
 func (o *options) declare(f *flagSet) {
 	const large = 1 << 20
 	integer(f, &o.ranks, "ranks", 4, 1, launch.MaxRanks, "number of ranks")
-	choice(f, &o.transport, "transport", "how ranks talk; hybrid is shared memory within a machine and tcp between", inprocTransport, hybridTransport, tcpTransport)
+	choice(f, &o.transport, "transport", "how ranks talk; hybrid is shared memory within a machine and tcp between",
+		append([]string{inprocTransport, hybridTransport, tcpTransport}, moreTransports()...)...)
 	f.BoolVar(&o.insecure, "insecure", false, "let ranks of several machines talk, although nothing is encrypted or authenticated")
 
 	integer(f, &o.steps, "steps", 400, 1, large, "optimiser steps")

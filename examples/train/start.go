@@ -38,8 +38,11 @@ func runGoroutines(ctx context.Context, o options, s screen) error {
 	return errors.Join(errs...)
 }
 
-// launched reports whether a launcher started this process as a rank of a job.
-func launched() (bool, error) {
+// launched reports whether a launcher started this process as a rank of a job, which over MPI it always is.
+func launched(o options) (bool, error) {
+	if o.transport == mpiTransport {
+		return true, nil
+	}
 	place, err := rendezvous.Detect(rendezvous.Place{}, os.Getenv)
 	return place.Source != alone, err
 }
@@ -49,13 +52,20 @@ const alone = "alone"
 
 // runLaunched runs the one rank that a launcher started this process as.
 func runLaunched(ctx context.Context, o options, s screen) error {
-	world, err := switchyard.Join(ctx, switchyard.JoinConfig{
-		Settings: o.settings, Insecure: o.insecure, NoSharedMemory: o.transport == tcpTransport,
-	})
+	world, err := join(ctx, o)
 	if err != nil {
 		return err
 	}
 	return runWorld(ctx, world, o, s)
+}
+
+func join(ctx context.Context, o options) (*switchyard.World, error) {
+	if o.transport == mpiTransport {
+		return joinMPI(ctx, o)
+	}
+	return switchyard.Join(ctx, switchyard.JoinConfig{
+		Settings: o.settings, Insecure: o.insecure, NoSharedMemory: o.transport == tcpTransport,
+	})
 }
 
 // runWorld runs one rank and closes its world, which says farewell to the others.
