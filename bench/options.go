@@ -27,6 +27,10 @@ those that were not as expected. The exit code is 1 if there are any, or if a co
 size is that of nccl-tests: the bytes a rank sends, those to itself included. GB is 10⁹ bytes;
 algbw = size / p50; busbw = algbw × (ranks-1) / ranks.
 
+Of our transports shm-plain leaves messages in Go's memory, where peers do not read them in place; tcp-nosums takes
+no checksums of messages, as the peers take none; grpc-unary is no transport of the library, but a unary call with a
+proto message for each message, for comparison with grpc; mpi is there in builds with -tags mpi.
+
 Peers are compiled from sources within this program. What cannot be built is named and left out.
   mpi-tcp     Open MPI, over TCP on the loopback interface
   mpi         Open MPI, over shared memory

@@ -25,7 +25,7 @@ const rankCommand = "alltoall-rank"
 // inproc is not among them, as all its ranks are one process.
 func joiners() map[string]func(context.Context) (transport.Transport, error) {
 	return withMPI(map[string]func(context.Context) (transport.Transport, error){
-		"grpc": joinGRPC, "hybrid": joinHybrid, "shm": joinSHM, "shm-plain": joinSHMPlain, "tcp": joinTCP,
+		"grpc": joinGRPC, "grpc-unary": joinGRPCUnary, "hybrid": joinHybrid, "shm": joinSHM, "shm-plain": joinSHMPlain, "tcp": joinTCP,
 		"tcp-nosums": joinTCPUnsummed,
 	})
 }

@@ -34,10 +34,10 @@ type peer struct {
 func peers() []peer {
 	return []peer{
 		{"mpi-tcp", func(ctx context.Context, dir string) (*contestant, error) {
-			return buildMPI(ctx, dir, "tcp", collective, "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include", loopback)
+			return buildMPI(ctx, dir, "tcp", oneCall, "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include", loopback)
 		}},
 		{"mpi", func(ctx context.Context, dir string) (*contestant, error) {
-			return buildMPI(ctx, dir, "shm", collective, sharedMemory()...)
+			return buildMPI(ctx, dir, "shm", oneCall, sharedMemory()...)
 		}},
 		{"mpi-posted", func(ctx context.Context, dir string) (*contestant, error) {
 			return buildMPI(ctx, dir, "shm-posted", posted, sharedMemory()...)
@@ -75,10 +75,10 @@ func writeSources(dir string) error {
 // variant is a way in which the MPI program exchanges.
 type variant struct{ algorithm, flag string }
 
-// collective leaves it to MPI; posted asks of it what our transport over MPI does.
+// oneCall leaves the exchange to MPI; posted asks of it what our transport over MPI does.
 var (
-	collective = variant{"MPI_Alltoall", "-UPOSTED"}
-	posted     = variant{"MPI_Isend/Irecv", "-DPOSTED"}
+	oneCall = variant{"MPI_Alltoall", "-UPOSTED"}
+	posted  = variant{"MPI_Isend/Irecv", "-DPOSTED"}
 )
 
 // buildMPI builds the MPI program for Open MPI. ob1 and the btl that mca names pin the way of the bytes, which
