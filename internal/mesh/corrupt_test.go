@@ -60,6 +60,44 @@ func TestEveryCorruptByteIsFoundAndBlamed(t *testing.T) {
 	}
 }
 
+// cutInThree builds the frames that carry payload as one message, a third in each.
+func cutInThree(tag transport.Tag, payload []byte) (frames []byte) {
+	sum, third := uint32(0), len(payload)/3
+	for i := range 3 {
+		part := payload[i*third : (i+1)*third]
+		h := header{kind: kindData, tag: tag, seq: uint64(i + 1), length: uint32(third), message: uint64(len(payload)), sum: sum}
+		sum = crc32c.Update(sum, part)
+		if i == 2 {
+			h.sum = sum
+		}
+		b := make([]byte, headerBytes)
+		h.put(b)
+		frames = append(append(frames, b...), part...)
+	}
+	return frames
+}
+
+func TestCorruptionInAnyFrameOfAMessageIsFound(t *testing.T) {
+	payload := []byte("nine long")
+	for bad := -1; bad < len(payload); bad++ {
+		ends := openAll(t, 2, nil)
+		frames := cutInThree(5, payload)
+		if bad >= 0 {
+			frames[bad/3*(headerBytes+3)+headerBytes+bad%3] ^= 0x40
+		}
+		inject(t, ends[1], ends[0], frames)
+		got := make([]byte, 64)
+		n, err := ends[0].Recv(t.Context(), 1, 5, got)
+		if bad < 0 {
+			require.NoError(t, err)
+			require.Equal(t, payload, got[:n])
+		} else {
+			require.ErrorIs(t, err, transport.ErrCorrupt, "byte %d", bad)
+		}
+		closeAll(ends)
+	}
+}
+
 func TestWellFormedFramesOutOfPlaceAreFound(t *testing.T) {
 	for name, c := range map[string]struct {
 		raw  []byte
