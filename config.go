@@ -26,6 +26,8 @@ type Config struct {
 	// replicas of that many ranks, which see different tokens and sum their gradients. It must divide the
 	// world's size; 0 means all of it: one copy.
 	ExpertParallel int
+	// Compression has rows that are alike travel as one, in training. Its zero value is none.
+	Compression Compression
 	// Group is the number of consecutive tokens in which capacity, drops and auxiliary losses are counted, and
 	// whose gradient is one leaf of the tree of sums. 0 makes the tokens of each rank one group; then drops
 	// and the last bits of gradients depend on the number of ranks.
@@ -53,6 +55,7 @@ func (c Config) Validate(ranks int) error {
 	fault(c.MaxRows < 0, "MaxRows is %d, must not be negative", c.MaxRows)
 	fault(c.ExpertParallel < 0 || c.ExpertParallel > 0 && ranks%c.ExpertParallel != 0,
 		"ExpertParallel is %d, must divide the %d ranks", c.ExpertParallel, ranks)
+	faults = append(faults, c.Compression.validate())
 	return errors.Join(faults...)
 }
 
@@ -66,6 +69,7 @@ func (c Config) fields() string {
 	line("Expert", "%s", describe(c.Expert))
 	line("Shared", "%s", describe(c.Shared))
 	line("ExpertParallel", "%d", c.ExpertParallel)
+	line("Compression", "%s", c.Compression)
 	line("Group", "%d", c.Group)
 	line("Seed", "%d", c.Seed)
 	return b.String()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/rows"
+	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -24,6 +26,7 @@ type Layer struct {
 	gate     router.Gate
 	experts  expert.Group
 	shared   expert.Group // nil without one
+	squeeze  *squeeze     // nil without compression
 	exchange *alltoall.Exchange
 	everyone *collective.Comm // over the world: the gate's gradients, token counts, configuration
 	replicas *collective.Comm // over the ranks that host the same experts
@@ -55,6 +58,10 @@ type pass struct {
 	answers  blas32.General // of the experts, home again, sorted by expert
 
 	sharedSaved expert.Saved
+
+	squeezed  *lsh.Pass // nil where the rows travel as they are
+	squeezing time.Duration
+	residual  float64
 }
 
 // NewLayer builds this rank's part of a layer. It talks to the other ranks to check that all were given the
@@ -88,6 +95,9 @@ func (l *Layer) build() (err error) {
 		return err
 	}
 	if err = l.newShared(); err != nil {
+		return err
+	}
+	if err = l.newSqueeze(); err != nil {
 		return err
 	}
 	l.exchange, err = alltoall.New(l.world.view(l.layout.oneCopy()), alltoall.Config{
@@ -153,9 +163,13 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 
 	var answers blas32.General
 	answers, p.saved = l.experts.Forward(arrived, p.batch.rowsOf(plan))
-	if p.answers, err = p.handle.Combine(ctx, answers); err != nil {
+	begin := time.Now()
+	home, err := p.handle.Combine(ctx, answers)
+	if err != nil {
 		return err
 	}
+	l.exchanged(p, begin)
+	p.answers = l.restoreCompressed(p, home)
 	l.y = resize(l.y, p.x.Rows, l.cfg.Dim)
 	l.restore(p)
 	l.sharedForward(p, l.y)
@@ -184,14 +198,18 @@ func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.Gene
 	drows, weights := l.packed(p.decision.NumRows()), p.decision.NumWeights()
 	l.weights = slices.Grow(l.weights[:0], weights)[:weights]
 	l.restoreBackward(p, drows, dy)
-	arrived, err := p.handle.Dispatch(ctx, drows)
+	arrived, err := p.handle.Dispatch(ctx, l.backwardCompressed(p, drows))
 	if err != nil {
 		return blas32.General{}, err
 	}
-	back, err := p.handle.Combine(ctx, l.experts.Backward(p.saved, arrived))
+	danswers := l.experts.Backward(p.saved, arrived)
+	begin := time.Now()
+	back, err := p.handle.Combine(ctx, danswers)
 	if err != nil {
 		return blas32.General{}, err
 	}
+	l.exchanged(p, begin)
+	back = l.orderCompressed(p, drows, back)
 	l.dx = resize(l.dx, p.x.Rows, l.cfg.Dim)
 	l.orderBackward(p, back)
 	err = l.gate.Backward(p.decision, p.x, router.Gradient{
@@ -201,6 +219,7 @@ func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.Gene
 		return blas32.General{}, err
 	}
 	l.sharedBackward(p, l.dx, dy)
+	l.judgePass(p)
 	l.pending = p
 	return l.dx, nil
 }
@@ -227,6 +246,10 @@ func (l *Layer) forget() {
 }
 
 func (l *Layer) release(p *pass) {
+	if p.squeezed != nil {
+		p.squeezed.Release()
+		p.squeezed = nil
+	}
 	if p.handle != nil {
 		p.handle.Release()
 		p.handle = nil

@@ -15,6 +15,9 @@ import (
 
 // dispatch sends the tokens' rows to their experts.
 func (l *Layer) dispatch(ctx context.Context, p *pass) (*alltoall.Handle, blas32.General, error) {
+	if l.compresses(p) {
+		return l.dispatchCompressed(ctx, p)
+	}
 	if d := p.decision; d.Mixture == nil {
 		return l.exchange.DispatchTokens(ctx, p.counts(), p.x, d.Token)
 	}

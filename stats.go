@@ -25,6 +25,8 @@ type Stats struct {
 	FirstExpert int
 	// Losses is each auxiliary loss, coefficient applied, as the mean over this rank's tokens.
 	Losses map[string]float64
+	// Compression tells what compression did, where the layer has any.
+	Compression CompressionStats
 }
 
 // Stats returns a copy of what is known of the last forward pass.
@@ -47,6 +49,7 @@ func (l *Layer) note(p *pass, plan *alltoall.Plan) {
 		Choices: slices.Clone(p.decision.Counts), Dropped: p.decision.Dropped,
 		Load: load, FirstExpert: first, Losses: maps.Clone(p.decision.Losses),
 	}
+	l.noteCompression(p, plan)
 }
 
 // unanswered counts the tokens without any expert.

@@ -13,15 +13,15 @@ import (
 
 // gradients holds what backward passes since the last Step add up to, over all ranks that share the parameters.
 type gradients struct {
-	gate, experts, shared total
-	passes                int
+	gate, experts, shared, gains total
+	passes                       int
 }
 
 // total is the gradient of one set of parameters, and room for that of the next pass.
 type total struct{ sum, next []float32 }
 
 // Step sums the gradients of shared parameters over the ranks that share them — those of the gate and of the shared
-// expert over all, an expert's over its copies — gives them to the optimiser, and forgets them. Then a gate that
+// expert over all, and so those of learned gains; an expert's over its copies — gives them to the optimiser, and forgets them. Then a gate that
 // balances its load by a bias moves it by the load of all ranks since the last step. At least one Backward must
 // have gone before.
 func (l *Layer) Step(ctx context.Context, optimizer expert.Optimizer) error {
@@ -39,6 +39,9 @@ func (l *Layer) Step(ctx context.Context, optimizer expert.Optimizer) error {
 	}
 	if shared := l.sharedParams(); shared != nil {
 		optimizer.Update(shared, l.grads.shared.sum)
+	}
+	if gains := l.gainParams(); gains != nil {
+		optimizer.Update(gains, l.grads.gains.sum)
 	}
 	l.grads.passes = 0
 	l.steps++
@@ -65,6 +68,9 @@ func (l *Layer) reduce(ctx context.Context) error {
 	}
 	if err := l.sumOver(ctx, l.everyone, p.batch.leaves, l.sharedParams(), &l.grads.shared); err != nil {
 		return fmt.Errorf("switchyard: gradients of the shared expert: %w", err)
+	}
+	if err := l.sumOver(ctx, l.everyone, p.batch.leaves, l.gainParams(), &l.grads.gains); err != nil {
+		return fmt.Errorf("switchyard: gradients of the gains: %w", err)
 	}
 	l.grads.passes++
 	return nil

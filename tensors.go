@@ -12,7 +12,8 @@ import (
 
 // Tensor is one tensor of a layer, whole: an expert tensor's first dimension counts the experts of all ranks.
 type Tensor struct {
-	// Name is "gate.", "expert." or "shared." followed by the router's or expert's own name for it; or "balance.bias", the
+	// Name is "gate.", "expert." or "shared." followed by the router's or expert's own name for it; "compression.gain",
+	// the learned gain of each expert; or "balance.bias", the
 	// bias by which a gate evens its load, which is not trained.
 	Name string
 	// Shape gives the dimensions, slowest first.
@@ -25,13 +26,14 @@ const (
 	gatePrefix   = "gate."
 	expertPrefix = "expert."
 	sharedPrefix = "shared."
+	gainPrefix   = "compression."
 	biasName     = "balance.bias"
 )
 
 // Parameters returns all the layer's parameters, on every rank, in an order that does not depend on the number of ranks.
 // What has no gradient stands last. Every rank must call it.
 func (l *Layer) Parameters(ctx context.Context) ([]Tensor, error) {
-	list, err := l.tensors(ctx, valuesOf(l.gate.Params()), valuesOf(l.experts.Params()), valuesOf(l.sharedParams()))
+	list, err := l.tensors(ctx, valuesOf(l.gate.Params()), valuesOf(l.experts.Params()), valuesOf(l.sharedParams()), valuesOf(l.gainParams()))
 	if bias := l.bias(); err == nil && bias != nil {
 		list = append(list, Tensor{Name: biasName, Shape: []int{len(bias)}, Data: slices.Clone(bias)})
 	}
@@ -62,7 +64,7 @@ func (l *Layer) Gradients(ctx context.Context) ([]Tensor, error) {
 	if l.grads.passes == 0 {
 		panic("switchyard: Gradients without a Backward")
 	}
-	return l.tensors(ctx, l.grads.gate.sum, l.grads.experts.sum, l.grads.shared.sum)
+	return l.tensors(ctx, l.grads.gate.sum, l.grads.experts.sum, l.grads.shared.sum, l.grads.gains.sum)
 }
 
 // Load sets the layer's parameters on this rank from whole tensors, as Parameters returns them. Tensors that are
@@ -91,7 +93,7 @@ func (l *Layer) target(name string) (part []float32, whole []int, offset int) {
 	if bias := l.bias(); name == biasName && bias != nil {
 		return bias, []int{len(bias)}, 0
 	}
-	for prefix, set := range map[string]*param.Set{gatePrefix: l.gate.Params(), sharedPrefix: l.sharedParams()} {
+	for prefix, set := range map[string]*param.Set{gatePrefix: l.gate.Params(), sharedPrefix: l.sharedParams(), gainPrefix: l.gainParams()} {
 		if part, shape := named(set, prefix, name); part != nil {
 			return part, shape, 0
 		}
@@ -132,8 +134,8 @@ func appendWhole(list []Tensor, prefix string, set *param.Set, vec []float32) []
 	return list
 }
 
-// tensors cuts flat vectors laid out as the parameters of the gate, the experts and the shared expert into whole tensors.
-func (l *Layer) tensors(ctx context.Context, gate, experts, shared []float32) ([]Tensor, error) {
+// tensors cuts flat vectors laid out as the parameters of the gate, the experts, the shared expert and the gains into whole tensors.
+func (l *Layer) tensors(ctx context.Context, gate, experts, shared, gains []float32) ([]Tensor, error) {
 	list := appendWhole(nil, gatePrefix, l.gate.Params(), gate)
 	if set := l.experts.Params(); set != nil {
 		for i, t := range set.Tensors() {
@@ -144,7 +146,8 @@ func (l *Layer) tensors(ctx context.Context, gate, experts, shared []float32) ([
 			list = append(list, Tensor{Name: expertPrefix + t.Name, Shape: append([]int{l.cfg.Experts}, t.Shape[1:]...), Data: data})
 		}
 	}
-	return appendWhole(list, sharedPrefix, l.sharedParams(), shared), nil
+	list = appendWhole(list, sharedPrefix, l.sharedParams(), shared)
+	return appendWhole(list, gainPrefix, l.gainParams(), gains), nil
 }
 
 // collect puts the parts of one copy of the experts together. each is the elements of one expert.

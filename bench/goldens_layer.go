@@ -11,6 +11,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
@@ -30,7 +31,7 @@ type layerCase struct {
 	Hidden      int                    `json:"hidden"`
 	Experts     int                    `json:"experts"`
 	K           int                    `json:"k"`
-	Compression json.RawMessage        `json:"compression"`
+	Compression *layerCompression      `json:"compression"`
 	Inputs      map[string]layerTensor `json:"inputs"`
 	Outputs     map[string]layerTensor `json:"outputs"`
 
@@ -44,6 +45,11 @@ type layerCase struct {
 	Routed       [][]float64 `json:"routed"` // token, expert, weight
 	TopK         [][]int     `json:"topk"`
 	Weights      []float64   `json:"weights"` // of TopK
+}
+
+// layerCompression says which of the tokens routed to each expert travel as one.
+type layerCompression struct {
+	Clusters [][]int32 `json:"clusters"`
 }
 
 // layerRanks are the numbers of ranks that each case runs on.
@@ -95,9 +101,6 @@ func (c layerCase) label() string {
 
 // unsupported says why the library cannot run a case, or nothing.
 func (c layerCase) unsupported() string {
-	if c.Compression != nil {
-		return "compression"
-	}
 	if c.gateAlone() {
 		return ""
 	}
@@ -203,10 +206,10 @@ func (c layerCase) run(ctx context.Context, ranks int) (map[string][]float32, er
 	return got, nil
 }
 
-// share is the range of the tokens that a rank brings. Where all tokens are mixed with each other they are one rank's,
+// share is the range of the tokens that a rank brings. Where all tokens are mixed with each other, or clusters are, they are one rank's,
 // which the others compute for.
 func (c layerCase) share(r, ranks int) (begin, end int) {
-	if c.Kind != softKind {
+	if c.Kind != softKind && c.Compression == nil {
 		return r * c.Tokens / ranks, (r + 1) * c.Tokens / ranks
 	}
 	if r == ranks-1 {
@@ -218,7 +221,11 @@ func (c layerCase) share(r, ranks int) (begin, end int) {
 func (c layerCase) runRank(ctx context.Context, world *switchyard.World, begin, end int, put func(name string, data []float32)) error {
 	routing, _ := c.router()
 	experts, _ := c.expert()
-	layer, err := switchyard.NewLayer(world, switchyard.Config{Dim: c.Dim, Experts: c.Experts, Router: routing, Expert: experts})
+	cfg := switchyard.Config{Dim: c.Dim, Experts: c.Experts, Router: routing, Expert: experts}
+	if c.Compression != nil {
+		cfg.Compression = switchyard.Compression{When: switchyard.Always, Assign: c.assign}
+	}
+	layer, err := switchyard.NewLayer(world, cfg)
 	if err != nil {
 		return err
 	}
@@ -240,6 +247,14 @@ func (c layerCase) runRank(ctx context.Context, world *switchyard.World, begin, 
 		put("d_"+c.inputOf(g.Name), g.Data)
 	}
 	return err
+}
+
+// assign returns the file's clusters for the rank that has the tokens, and none for the others.
+func (c layerCase) assign(x blas32.General, ends []int) *lsh.Clusters {
+	if x.Rows == 0 {
+		return lsh.NewClusters(make([][]int32, len(ends)))
+	}
+	return lsh.NewClusters(c.Compression.Clusters)
 }
 
 // inputOf is the file's name for one of the layer's tensors.

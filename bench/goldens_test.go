@@ -163,5 +163,5 @@ func TestLayerGoldens(t *testing.T) {
 	for _, kind := range []string{"swiglu", "gelu", "relu", softKind, cosineKind, modalityKind} {
 		require.Regexp(t, kind+" T=.*: ok", stdout)
 	}
-	require.Regexp(t, `\d+ ok, 0 wrong, 2 cannot yet`, stdout, "compression alone is not there")
+	require.Regexp(t, `\d+ ok, 0 wrong, 0 cannot yet`, stdout)
 }

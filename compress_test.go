@@ -1,0 +1,280 @@
+package switchyard
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/lsh"
+	"github.com/switchyard-moe/switchyard/router"
+)
+
+// TestCompressionAtRateOneHasTheBitsOfNone on any number of ranks, with groups of tokens and without.
+func TestCompressionAtRateOneHasTheBitsOfNone(t *testing.T) {
+	needExactProducts(t)
+	r := rand.New(rand.NewPCG(5, 6))
+	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
+	for name, cfg := range layersUnderTest() {
+		want := trainTwiceWith(t, inprocWorlds(1), cfg, x, dy, router.Batch{}, []int{bitsTokens})
+		for _, how := range []lsh.Compensation{lsh.Identity, lsh.None, lsh.Gain, lsh.Interpolate} {
+			cfg.Compression = Compression{When: Always, LSH: lsh.Config{Rate: 1, Compensation: how, Gain: 0.1}}
+			for _, ranks := range []int{1, 3} {
+				t.Run(name+"/"+how.String(), func(t *testing.T) {
+					requireSameBits(t, want, trainTwiceWith(t, inprocWorlds(ranks), cfg, x, dy, router.Batch{}, cutsOf(splits[ranks][0])))
+				})
+			}
+		}
+	}
+}
+
+// forwardAlone makes a layer on a rank that is alone, and calls do with it.
+func forwardAlone(t *testing.T, cfg Config, do func(l *Layer)) {
+	t.Helper()
+	alone(t, func(w *World) {
+		l, err := NewLayer(w, cfg)
+		require.NoError(t, err)
+		do(l)
+	})
+}
+
+// TestIdentityExpertsGiveCompressedTokensBack bit for bit, although most of them never travel.
+func TestIdentityExpertsGiveCompressedTokensBack(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	x := randomMatrix(r, 100, 16)
+	forwardAlone(t, Config{Dim: 16, Experts: 3, Router: router.TopK{K: 1, Score: router.SoftmaxAfter}, Expert: expert.Identity{},
+		Compression: Compression{When: Always}}, func(l *Layer) {
+		y, err := l.Forward(context.Background(), x)
+		require.NoError(t, err)
+		sameBits(t, "y", x.Data, y.Data)
+		s := l.Stats().Compression
+		require.Equal(t, 100, s.Rows)
+		require.InDelta(t, 20, s.Travelled, 3)
+		require.Greater(t, s.Residual, 0.3)
+		require.Less(t, s.Residual, 1.0)
+	})
+}
+
+// TestEvalIsNotCompressed compares it with a layer that has no compression.
+func TestEvalIsNotCompressed(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	cfg := Config{Dim: 8, Experts: 3, Router: router.TopK{K: 2}, Expert: expert.SwiGLU{Hidden: 5}}
+	x := randomMatrix(r, 50, 8)
+	var plain, trained []float32
+	eval := func(l *Layer) []float32 {
+		y, err := l.Eval(context.Background(), x)
+		require.NoError(t, err)
+		return append([]float32(nil), y.Data...)
+	}
+	forwardAlone(t, cfg, func(l *Layer) { plain = eval(l) })
+	cfg.Compression.When = Always
+	forwardAlone(t, cfg, func(l *Layer) {
+		y, err := l.Forward(context.Background(), x)
+		require.NoError(t, err)
+		trained = append(trained, y.Data...)
+		require.Equal(t, plain, eval(l))
+	})
+	require.NotEqual(t, plain, trained)
+}
+
+// slowCompressed is the slow layer in which the i-th token of an expert goes in cluster i mod clusters, and answers are E(c) + g·(x − c).
+type slowCompressed struct {
+	slowLayer
+	clusters int
+	gain     []float64 // of each expert
+}
+
+func (s *slowCompressed) loss(x, dy []float64, chosen [][]int) (loss float64, y []float64) {
+	y = make([]float64, len(x))
+	for e := range s.experts {
+		var tokens []int
+		for t, list := range chosen {
+			for _, c := range list {
+				if c == e {
+					tokens = append(tokens, t)
+				}
+			}
+		}
+		for k := range s.clusters {
+			var members []int
+			for i := k; i < len(tokens); i += s.clusters {
+				members = append(members, tokens[i])
+			}
+			if len(members) > 0 {
+				s.cluster(x, y, chosen, e, members)
+			}
+		}
+	}
+	for i := range y {
+		loss += y[i] * dy[i]
+	}
+	return loss, y
+}
+
+// cluster adds expert e's answers to tokens that travel as one.
+func (s *slowCompressed) cluster(x, y []float64, chosen [][]int, e int, members []int) {
+	mean := make([]float64, s.dim)
+	for _, t := range members {
+		for j := range mean {
+			mean[j] += x[t*s.dim+j] / float64(len(members))
+		}
+	}
+	one := s.slowLayer
+	one.gate = make([]float64, len(s.gate)) // weight 1
+	answer := one.token(mean, []int{e})
+	gain := s.gain[e]
+	if len(members) == 1 {
+		gain = 0
+	}
+	for _, t := range members {
+		w := s.weight(x[t*s.dim:(t+1)*s.dim], chosen[t], e)
+		for j := range mean {
+			y[t*s.dim+j] += w * (answer[j] + gain*(x[t*s.dim+j]-mean[j]))
+		}
+	}
+}
+
+// weight is that of one of a token's experts.
+func (s *slowCompressed) weight(x []float64, chosen []int, e int) float64 {
+	logits, total := s.logits(x), 0.0
+	for _, c := range chosen {
+		total += math.Exp(logits[c])
+	}
+	return math.Exp(logits[e]) / total
+}
+
+// TestCompressedLayerAgainstSlowReference compares outputs, and every gradient with central differences, clusters held.
+func TestCompressedLayerAgainstSlowReference(t *testing.T) {
+	const tokens, dim, hidden, experts, clusters = 14, 6, 5, 3, 2
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 0))
+	x, dy := randomMatrix(r, tokens, dim), randomMatrix(r, tokens, dim)
+	for _, c := range []lsh.Config{{}, {Compensation: lsh.None}, {Compensation: lsh.LearnedGain, Gain: 0.3}} {
+		cfg := Config{Dim: dim, Experts: experts, Group: 4, Seed: seed, Expert: expert.SwiGLU{Hidden: hidden}, Router: router.TopK{K: slowK},
+			Compression: Compression{When: Always, LSH: c, Assign: roundRobin(clusters)}}
+		slow := &slowCompressed{slowLayer: slowLayer{dim: dim, hidden: hidden, experts: experts}, clusters: clusters}
+		slow.gain = []float64{1, 1, 1}
+		if c.Compensation == lsh.None {
+			slow.gain = []float64{0, 0, 0}
+		}
+		values := map[string]*[]float64{"gate": &slow.gate, "w_gate": &slow.wGate, "w_up": &slow.wUp, "w_down": &slow.wDown, gainPrefix + "gain": &slow.gain}
+		forwardAlone(t, cfg, func(l *Layer) {
+			ctx := context.Background()
+			parameters, err := l.Parameters(ctx)
+			require.NoError(t, err)
+			for _, p := range parameters {
+				*values[shortName(p.Name)] = widen(p.Data)
+			}
+			y, err := l.Forward(ctx, x)
+			require.NoError(t, err)
+			dx, err := l.Backward(ctx, dy)
+			require.NoError(t, err)
+			gradients, err := l.Gradients(ctx)
+			require.NoError(t, err)
+			wide, wideDY := widen(x.Data), widen(dy.Data)
+			var chosen [][]int
+			for i := range tokens {
+				chosen = append(chosen, slow.choose(slow.logits(wide[i*dim:(i+1)*dim])))
+			}
+			_, want := slow.loss(wide, wideDY, chosen)
+			requireClose(t, seed, "y", want, y.Data)
+			difference := func(v []float64) []float64 {
+				return centralDifferences(v, func() float64 { l, _ := slow.loss(wide, wideDY, chosen); return l })
+			}
+			requireClose(t, seed, "dx", difference(wide), dx.Data)
+			for _, g := range gradients {
+				requireClose(t, seed, g.Name, difference(*values[shortName(g.Name)]), g.Data)
+			}
+		})
+	}
+}
+
+// roundRobin puts the i-th row of an expert into cluster i mod clusters.
+func roundRobin(clusters int) func(blas32.General, []int) *lsh.Clusters {
+	return func(_ blas32.General, ends []int) *lsh.Clusters {
+		groups, begin := make([][]int32, len(ends)), 0
+		for g, end := range ends {
+			for i := range end - begin {
+				groups[g] = append(groups[g], int32(i%clusters))
+			}
+			begin = end
+		}
+		return lsh.NewClusters(groups)
+	}
+}
+
+// TestLearnedGainsAreTheSameOnEveryRank trains them on three, one of which has no tokens.
+func TestLearnedGainsAreTheSameOnEveryRank(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
+	cfg := layersUnderTest()["dropless"]
+	cfg.Compression = Compression{When: Always, LSH: lsh.Config{Compensation: lsh.LearnedGain}}
+	got := trainTwice(t, inprocWorlds(3), cfg, x, dy, []int{20, 20, bitsTokens})
+	last := got.parameters[len(got.parameters)-1]
+	require.Equal(t, gainPrefix+"gain", last.Name)
+	for e, g := range last.Data {
+		require.NotZero(t, g, "expert %d", e)
+	}
+}
+
+func TestJudge(t *testing.T) {
+	const rows, wide = 1000, 4096
+	feed := func(j *judge, perByte float64) {
+		for range len(j.perByte) {
+			j.exchanged(1<<20, time.Duration(perByte*(1<<20)*float64(time.Second)))
+		}
+	}
+	j := new(judge)
+	feed(j, 1e-8) // 0.8 Gb/s: 131 ms for four legs
+	j.decide(rows, wide, 0.2)
+	require.False(t, j.favours(), "before the cost is known")
+	trials := 0
+	for range 10 {
+		if j.wantsTrial() {
+			trials++
+			j.tried(rows, 10*time.Millisecond)
+		}
+		j.decide(rows, wide, 0.2)
+	}
+	require.Equal(t, 1, trials)
+	require.True(t, j.favours(), "131 ms saved at a cost of 30")
+	j.compressed(rows, 150*time.Millisecond)
+	j.decide(rows, wide, 0.2)
+	require.False(t, j.favours(), "the true cost is more")
+	j.compressed(rows, 50*time.Millisecond)
+	j.decide(rows, wide, 0.2)
+	require.True(t, j.favours())
+	feed(j, 1e-10)
+	j.decide(rows, wide, 0.2)
+	require.False(t, j.favours(), "80 Gb/s")
+	feed(j, 1e-8)
+	j.decide(rows, wide, 0.9)
+	require.False(t, j.favours(), "little is saved")
+}
+
+func TestCompressionConfig(t *testing.T) {
+	cfg := smallConfig()
+	cfg.Compression = Compression{When: 7, LSH: lsh.Config{Rate: 2}}
+	err := cfg.Validate(1)
+	require.ErrorContains(t, err, "Compression.When is 7, want 0 to 2")
+	require.ErrorContains(t, err, "Compression.LSH: lsh: Rate is 2")
+}
+
+// TestRanksMustCompressAlike names the field.
+func TestRanksMustCompressAlike(t *testing.T) {
+	for _, err := range onRanks(inprocWorlds(2), func(w *World) error {
+		cfg := smallConfig()
+		if w.Rank() == 1 {
+			cfg.Compression.When = Always
+		}
+		_, err := NewLayer(w, cfg)
+		return err
+	}) {
+		require.ErrorContains(t, err, "Compression={When:")
+	}
+}
