@@ -1,10 +1,13 @@
 package switchyard
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
+	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/router"
 )
@@ -34,6 +37,12 @@ type Config struct {
 	Group int
 	// Seed fixes the initial parameters.
 	Seed uint64
+	// Algorithm says through which ranks messages go to their experts; the environment variable SWITCHYARD_ALGORITHM overrides it.
+	Algorithm alltoall.Algorithm
+	// Topology says which ranks of the world share a node; its zero value puts all on one.
+	Topology alltoall.Topology
+	// Links are the costs of messages, by which alltoall.Auto chooses; where they are not given it takes alltoall.Direct.
+	Links alltoall.Links
 	// MaxRows bounds the rows that a rank takes in from one dispatch; 0 means alltoall.DefaultMaxRows.
 	MaxRows int
 }
@@ -55,6 +64,9 @@ func (c Config) Validate(ranks int) error {
 	fault(c.MaxRows < 0, "MaxRows is %d, must not be negative", c.MaxRows)
 	fault(c.ExpertParallel < 0 || c.ExpertParallel > 0 && ranks%c.ExpertParallel != 0,
 		"ExpertParallel is %d, must divide the %d ranks", c.ExpertParallel, ranks)
+	if err := c.Topology.Validate(ranks); err != nil {
+		faults = append(faults, fmt.Errorf("switchyard: Config.Topology: %w", err))
+	}
 	faults = append(faults, c.Compression.validate())
 	return errors.Join(faults...)
 }
@@ -71,6 +83,9 @@ func (c Config) fields() string {
 	line("ExpertParallel", "%d", c.ExpertParallel)
 	line("Compression", "%s", c.Compression)
 	line("Group", "%d", c.Group)
+	line("Algorithm", "%s", cmp.Or(os.Getenv(alltoall.AlgorithmVariable), c.Algorithm.String()))
+	line("Topology", "%v", c.Topology.Node)
+	line("Links", "%v", c.Links)
 	line("Seed", "%d", c.Seed)
 	return b.String()
 }

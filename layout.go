@@ -31,3 +31,19 @@ func (at layout) oneCopy() []transport.Rank { return ranks(at.copy*at.parallel, 
 
 // sameExperts lists the ranks that host the experts that this one hosts.
 func (at layout) sameExperts() []transport.Rank { return ranks(at.seat, at.copies, at.parallel) }
+
+// topology is that of the ranks of this copy, whose nodes it numbers anew.
+func (at layout) topology(world alltoall.Topology) alltoall.Topology {
+	if len(world.Node) == 0 {
+		return world
+	}
+	number := map[int]int{}
+	t := alltoall.Topology{Node: make([]int, at.parallel)}
+	for i, n := range world.Node[at.copy*at.parallel:][:at.parallel] {
+		if _, seen := number[n]; !seen {
+			number[n] = len(number)
+		}
+		t.Node[i] = number[n]
+	}
+	return t
+}

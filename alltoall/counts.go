@@ -17,6 +17,7 @@ const (
 	wordTokens
 	wordPadding
 	wordLeaves
+	wordLeaving // rows for other ranks, all of them
 	countsHeader
 )
 
@@ -29,6 +30,7 @@ var ErrRefused = errors.New("peer could not route its tokens")
 // announcement is what a rank says that it will send: rows for each expert hosted here, not yet cut by leaf.
 type announcement struct {
 	tokens, padding, leaves int
+	leaving                 int // rows for ranks other than the sender
 	rows                    []int
 }
 
@@ -36,6 +38,7 @@ type announcement struct {
 // returns stays until the next round begins.
 func (x *Exchange) exchangeCounts(ctx context.Context, c Counts) ([]announcement, error) {
 	x.seq++
+	x.now = x.choose(4 * (countsHeader + x.place.Experts()/x.size()))
 	x.round.begin()
 	defer x.round.end()
 	me, in := x.rank(), x.emptySplits(x.size())
@@ -65,7 +68,11 @@ func (x *Exchange) Refuse(ctx context.Context) error {
 func (x *Exchange) encodeCounts(c Counts, to int) []byte {
 	begin, end := x.place.Of(to)
 	words := x.round.takeBytes(4 * (countsHeader + end - begin))[:0]
-	for _, n := range [countsHeader]int{x.dim, x.place.Experts(), c.Tokens, c.Padding, c.Leaves} {
+	leaving := 0
+	if len(c.Rows) > 0 {
+		leaving = sum(c.Rows) - sum(c.ofExperts(x.place.Of(x.rank())))
+	}
+	for _, n := range [countsHeader]int{x.dim, x.place.Experts(), c.Tokens, c.Padding, c.Leaves, leaving} {
 		words = binary.LittleEndian.AppendUint32(words, uint32(n))
 	}
 	for e := begin; e < end; e++ {
@@ -100,7 +107,7 @@ func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
 	if word(wordTokens) == refused {
 		return announcement{}, x.fault(from, "counts", ErrRefused, "its own error says why")
 	}
-	a := announcement{tokens: word(wordTokens), padding: word(wordPadding), leaves: word(wordLeaves)}
+	a := announcement{tokens: word(wordTokens), padding: word(wordPadding), leaves: word(wordLeaves), leaving: word(wordLeaving)}
 	if a.tokens > x.maxRows || a.padding > a.tokens || a.leaves > a.tokens || (a.leaves == 0) != (a.tokens == 0) {
 		return announcement{}, x.fault(from, "counts", transport.ErrProtocol,
 			"%d tokens, %d of them padding, in %d leaves, limit %d tokens", a.tokens, a.padding, a.leaves, x.maxRows)

@@ -8,14 +8,14 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/rows"
 )
 
-// dispatchRows is the direct exchange: every rank sends every other one message, all at once.
+// dispatchRows sends every other rank one message, by the algorithm that suits their size.
 //
-// Steps: 1. Bytes on the wire: each row once, 4·dim, unless its expert is here; and 4 for each of the
-// receiver's experts and the sender's leaves. It wins where messages are large or ranks few; it is what
-// Gloo's and Open MPI's linear all-to-all do.
+// A row has 4·dim bytes, and travels unless its expert is here; and there are 4 for each of the receiver's experts and the sender's leaves.
 func (x *Exchange) dispatchRows(ctx context.Context, c Counts, from []announcement, src source) (*Handle, blas32.General, error) {
 	x.seq++
 	me, h := x.rank(), x.newHandle()
+	h.algorithm = x.choose(4 * x.dim * meanRows(from))
+	x.now = h.algorithm
 	p := &h.plan
 	p.Sent = x.sentRows(p.Sent[:0], c)
 	received := p.layOut(from)
@@ -48,6 +48,15 @@ func (x *Exchange) dispatchRows(ctx context.Context, c Counts, from []announceme
 	}
 	p.fill(me, x.place, p.Sent, counts)
 	return h, h.lend(in), nil
+}
+
+// meanRows is the mean number of rows from one rank for another, the same on every rank.
+func meanRows(from []announcement) int {
+	total := 0
+	for _, a := range from {
+		total += a.leaving
+	}
+	return total / max(len(from)*(len(from)-1), 1)
 }
 
 // sentRows appends the number of rows that go to each rank.

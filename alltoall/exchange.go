@@ -26,6 +26,14 @@ type Config struct {
 	// LeafRows is the most rows that an expert gets from one leaf where rows are not tokens but mixtures of them; 0 means
 	// that they are tokens, so that there are no more rows than those.
 	LeafRows int
+	// Algorithm says through which ranks messages go. The environment variable SWITCHYARD_ALGORITHM overrides it.
+	Algorithm Algorithm
+	// Topology says which ranks share a node. Its zero value puts all on one.
+	Topology Topology
+	// Links are what Auto predicts by. Their zero value leaves it with Direct.
+	Links Links
+	// MaxRelay bounds the bytes that a rank holds for others in a round; 0 means [DefaultMaxRelay].
+	MaxRelay int
 }
 
 // Exchange carries rows of one layer between the ranks of a transport. All ranks call its methods, and those of
@@ -38,7 +46,16 @@ type Exchange struct {
 	leaf    int  // Config.LeafRows
 	inPlace bool // the transport copies many short buffers as well as one
 	seq     uint64
-	pool    pool
+
+	algorithm Algorithm // the one configured
+	now       Algorithm // the one of this round, never Auto
+	topology  Topology
+	links     Links
+	maxRelay  int
+	steps     [algorithms][]Step // this rank's, made when first wanted
+	chosen    map[int]Algorithm  // by Auto, for a size
+	relay     relay
+	pool      pool
 
 	// Memory of a round, used again by the next.
 	round     round
@@ -64,12 +81,26 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 	if c.LeafRows < 0 {
 		faults = append(faults, fmt.Errorf("alltoall: LeafRows is %d, must not be negative", c.LeafRows))
 	}
+	if c.MaxRelay < 0 {
+		faults = append(faults, fmt.Errorf("alltoall: MaxRelay is %d, must not be negative", c.MaxRelay))
+	}
+	algorithm, err := c.Algorithm.overridden()
+	if err == nil && (algorithm < 0 || int(algorithm) >= algorithms) {
+		err = fmt.Errorf("alltoall: Algorithm is %d, want 0 to %d", algorithm, algorithms-1)
+	}
+	if err := errors.Join(err, c.Topology.Validate(t.Size()), c.Links.Validate()); err != nil {
+		faults = append(faults, err)
+	}
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
 	can := transport.CapabilitiesOf(t)
 	x := &Exchange{
 		t: t, place: c.Placement, dim: c.Dim, maxRows: c.MaxRows, leaf: c.LeafRows, inPlace: can.Name != "" && !can.Network,
+	}
+	x.algorithm, x.topology, x.links, x.maxRelay, x.chosen = algorithm, c.Topology, c.Links, c.MaxRelay, map[int]Algorithm{}
+	if x.maxRelay == 0 {
+		x.maxRelay = DefaultMaxRelay
 	}
 	if x.maxRows == 0 {
 		x.maxRows = DefaultMaxRows

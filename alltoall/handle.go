@@ -15,6 +15,8 @@ type Handle struct {
 	plan Plan
 	lent [][]float32
 	live bool
+
+	algorithm Algorithm // of all its rounds
 }
 
 // newHandle returns a handle in the memory of one that has been released, if there is any.
@@ -82,6 +84,7 @@ func (h *Handle) Dispatch(ctx context.Context, m blas32.General) (blas32.General
 // begin begins a round of the handle's.
 func (h *Handle) begin() {
 	h.x.seq++
+	h.x.now = h.algorithm
 	h.x.round.begin()
 }
 

@@ -70,6 +70,9 @@ func (x *Exchange) message(peer int, bufs [][]byte) transport.Message {
 
 // run carries out the round and says which one failed. It checks that rows came as announced.
 func (x *Exchange) run(ctx context.Context, op string) error {
+	if x.now != Direct {
+		return x.runRelay(ctx, op, x.stepsOf(x.now))
+	}
 	if err := transport.Exchange(ctx, x.t, x.round.sends, x.round.recvs); err != nil {
 		return fmt.Errorf("alltoall: %s #%d: %w", op, x.seq, err)
 	}

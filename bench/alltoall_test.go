@@ -16,8 +16,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/shm"
 )
 
-// alltoall runs the command and returns its exit code and what it said on either output.
-func alltoall(args ...string) (code int, stdout, stderr string) {
+// alltoallCommand runs the command and returns its exit code and what it said on either output.
+func alltoallCommand(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
 	code = run(context.Background(), append([]string{"alltoall"}, args...), &out, &errs)
 	return code, out.String(), errs.String()
@@ -30,7 +30,7 @@ func TestAlltoallEndToEnd(t *testing.T) {
 				t.Skip("no shared memory in this build")
 			}
 			file := filepath.Join(t.TempDir(), "rows.json")
-			code, stdout, stderr := alltoall("-short", "-transport", name, "-ranks", "3", "-sizes", "1,100,4Ki,64Ki",
+			code, stdout, stderr := alltoallCommand("-short", "-transport", name, "-ranks", "3", "-sizes", "1,100,4Ki,64Ki",
 				"-rounds", "2", "-peers", "none", "-json", file)
 			require.Zero(t, code, stderr)
 			require.Contains(t, stderr, "bench: round 2 of 2: switchyard-"+name)
@@ -52,7 +52,7 @@ func TestAlltoallEndToEnd(t *testing.T) {
 }
 
 func TestAlltoallWithPeers(t *testing.T) {
-	code, stdout, stderr := alltoall("-short", "-transport", inprocName, "-sizes", "3,5000", "-format", "table")
+	code, stdout, stderr := alltoallCommand("-short", "-transport", inprocName, "-sizes", "3,5000", "-format", "table")
 	require.Zero(t, code, stderr)
 	for _, p := range peerNames() {
 		if i := strings.Index(stdout, "# skipped "+p+": "); i >= 0 {
@@ -66,14 +66,14 @@ func TestAlltoallWithPeers(t *testing.T) {
 
 func TestPeersThatAreNotThereAreNamed(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	code, stdout, _ := alltoall("-short", "-transport", inprocName, "-sizes", "1")
+	code, stdout, _ := alltoallCommand("-short", "-transport", inprocName, "-sizes", "1")
 	require.Zero(t, code)
 	require.Contains(t, stdout, "# skipped mpi-tcp: no mpirun here; to compare with it: apt-get install openmpi-bin")
 	require.Contains(t, stdout, "# skipped gloo: no g++ here")
 }
 
 func TestBenchstatFormat(t *testing.T) {
-	code, stdout, _ := alltoall("-short", "-transport", inprocName, "-ranks", "2", "-sizes", "64", "-rounds", "3", "-peers", "none", "-format", "go")
+	code, stdout, _ := alltoallCommand("-short", "-transport", inprocName, "-ranks", "2", "-sizes", "64", "-rounds", "3", "-peers", "none", "-format", "go")
 	require.Zero(t, code)
 	require.Regexp(t, `(?m)^goos: \w+\ngoarch: \w+\npkg: \S+\n(BenchmarkAlltoall/who=switchyard/transport=inproc/ranks=2/bytes=64-\d+\t50\t\d+ ns/op\t[\d.]+ MB/s\t\d+ p99-ns\n){3}$`, stdout)
 }
@@ -93,11 +93,11 @@ func TestBadFlags(t *testing.T) {
 		{"-nonsense", "flag provided but not defined: -nonsense"},
 		{"inproc", `"inproc": alltoall takes flags only`},
 	} {
-		code, _, stderr := alltoall(strings.Fields(c.args)...)
+		code, _, stderr := alltoallCommand(strings.Fields(c.args)...)
 		require.Equal(t, misused, code, c.args)
 		require.Contains(t, stderr, c.says)
 	}
-	code, _, stderr := alltoall("-transport", inprocName, "-json", t.TempDir())
+	code, _, stderr := alltoallCommand("-transport", inprocName, "-json", t.TempDir())
 	require.Equal(t, failed, code)
 	require.Contains(t, stderr, "-json: open ")
 }

@@ -30,6 +30,7 @@ type command struct {
 // commands lists what bench can do. Those without a summary are what bench starts itself and help does not list.
 func commands() []command {
 	return []command{
+		{"algorithms", "predict the exchange algorithms on up to 16384 ranks", runAlgorithms},
 		{"alltoall", "time an all-to-all over our transports, beside Open MPI and Gloo", runAlltoall},
 		{"goldens", "check results against the vectors that other systems computed", runGoldens},
 		{"layer", "time a layer's dispatch and combine, beside copy", runLayer},

@@ -1,0 +1,35 @@
+package switchyard
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/router"
+)
+
+// TestAlgorithmsSameBits trains through every algorithm, on nodes of one to four, and compares with one rank.
+func TestAlgorithmsSameBits(t *testing.T) {
+	needExactProducts(t)
+	r := rand.New(rand.NewPCG(1, 2))
+	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
+	for name, cfg := range layersUnderTest() {
+		want := trainTwiceWith(t, inprocWorlds(1), cfg, x, dy, router.Batch{}, []int{bitsTokens})
+		for _, ranks := range []int{2, 3, 4, 7, 8} {
+			for _, each := range []int{1, 2, 3, 4} {
+				for _, a := range append(alltoall.Algorithms(), alltoall.Auto) {
+					t.Run(fmt.Sprintf("%s/ranks=%d/each=%d/%s", name, ranks, each, a), func(t *testing.T) {
+						cfg := cfg
+						cfg.Algorithm, cfg.Topology = a, alltoall.Nodes(ranks, each)
+						if a == alltoall.Auto {
+							cfg.Links = alltoall.Links{Within: alltoall.Link{Alpha: 1000, Beta: 1}, Between: alltoall.Link{Alpha: time.Duration(20000 * each), Beta: 8}}
+						}
+						requireSameBits(t, want, trainTwiceWith(t, inprocWorlds(ranks), cfg, x, dy, router.Batch{}, cutsOf(splits[ranks][each%len(splits[ranks])])))
+					})
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,134 @@
+package alltoall
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// Algorithm is a way through which the messages of a round reach their ranks. All give the same bits.
+type Algorithm int
+
+const (
+	// Auto takes what [Links] predicts to be fastest for a round's mean message; [Direct] where their costs are not known.
+	Auto Algorithm = iota
+	// Direct posts all messages at once.
+	Direct
+	// Pairwise exchanges with one rank after the other.
+	Pairwise
+	// Bruck sends in as many steps as the number of ranks has bits, each message up to as many times.
+	Bruck
+	// Leader gathers what leaves a node at its first rank: 1D-hierarchical.
+	Leader
+	// Rails gathers what leaves a node at the rank with the receiver's place: 2D-hierarchical.
+	Rails
+	// ThreeLevel is Rails whose gathering goes through pairs of ranks first.
+	ThreeLevel
+
+	algorithms int = iota
+)
+
+// Algorithms lists all but Auto.
+func Algorithms() []Algorithm { return []Algorithm{Direct, Pairwise, Bruck, Leader, Rails, ThreeLevel} }
+
+var algorithmNames = [algorithms]string{"auto", "direct", "pairwise", "bruck", "leader", "rails", "three-level"}
+
+// String returns the algorithm's name, by which ParseAlgorithm finds it.
+func (a Algorithm) String() string {
+	if a < 0 || int(a) >= algorithms {
+		return fmt.Sprintf("Algorithm(%d)", int(a))
+	}
+	return algorithmNames[a]
+}
+
+// ParseAlgorithm returns the algorithm of a name.
+func ParseAlgorithm(name string) (Algorithm, error) {
+	for a, n := range algorithmNames {
+		if n == name {
+			return Algorithm(a), nil
+		}
+	}
+	return 0, fmt.Errorf("alltoall: no algorithm %q, want one of %s", name, strings.Join(algorithmNames[:], ", "))
+}
+
+// AlgorithmVariable is the environment variable that overrides [Config.Algorithm]. All ranks must have the same.
+const AlgorithmVariable = "SWITCHYARD_ALGORITHM"
+
+// overridden is a, or what the environment names instead.
+func (a Algorithm) overridden() (Algorithm, error) {
+	name := os.Getenv(AlgorithmVariable)
+	if name == "" {
+		return a, nil
+	}
+	a, err := ParseAlgorithm(name)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", AlgorithmVariable, err)
+	}
+	return a, nil
+}
+
+// Block is what one rank has for another.
+type Block struct{ From, To int }
+
+// Bundle is blocks that travel to or from one rank as one message, in this order.
+type Bundle struct {
+	Peer   int
+	Blocks []Block
+}
+
+// Step is what a rank sends and receives at once. It holds what it sends before the step begins.
+type Step struct{ Sends, Recvs []Bundle }
+
+// Steps returns what rank does in a: every block starts at its From and ends at its To, and a rank passes on only what
+// an earlier step brought. It panics if a is Auto.
+func (a Algorithm) Steps(t Topology, ranks, rank int) []Step {
+	o := t.on(ranks)
+	switch a {
+	case Direct:
+		return directSteps(o, rank)
+	case Pairwise:
+		return pairwiseSteps(o, rank)
+	case Bruck:
+		return bruckSteps(o, rank)
+	case Leader:
+		return leaderSteps(o, rank)
+	case Rails:
+		return railsSteps(o, rank)
+	case ThreeLevel:
+		return threeLevelSteps(o, rank)
+	}
+	panic(fmt.Sprintf("alltoall: steps of %s", a))
+}
+
+// hop is a block's way from one rank to another in a step.
+type hop struct {
+	step, from, to int
+	block          Block
+}
+
+// gather makes the steps of rank of hops that begin or end there, and leaves out those that stay where they are. Hops of one step
+// between two ranks must be listed in the same order on both.
+func gather(rank, steps int, hops func(yield func(hop))) []Step {
+	list := make([]Step, steps)
+	type key struct{ step, peer int }
+	sends, recvs := map[key]int{}, map[key]int{}
+	add := func(to *[]Bundle, at map[key]int, k key, b Block) {
+		i, ok := at[k]
+		if !ok {
+			i = len(*to)
+			at[k] = i
+			*to = append(*to, Bundle{Peer: k.peer})
+		}
+		(*to)[i].Blocks = append((*to)[i].Blocks, b)
+	}
+	hops(func(h hop) {
+		switch {
+		case h.from == h.to:
+		case h.from == rank:
+			add(&list[h.step].Sends, sends, key{h.step, h.to}, h.block)
+		case h.to == rank:
+			add(&list[h.step].Recvs, recvs, key{h.step, h.from}, h.block)
+		}
+	})
+	return list
+}

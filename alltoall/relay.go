@@ -1,0 +1,252 @@
+package alltoall
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+const (
+	// lengthBytes is the size of a block's length in the head of a bundle.
+	lengthBytes = 8
+	// inline is the most bytes that travel in one message with their lengths.
+	inline = 16 << 10
+	// DefaultMaxRelay is the most bytes that a rank holds for others in a round unless told otherwise.
+	DefaultMaxRelay = 1 << 30
+)
+
+// relay carries out a round by an algorithm's steps. A bundle whose blocks all end at its receiver, who knows their lengths, is one
+// message of just those. Others begin with the lengths of their blocks, which the receiver believes only within bounds; what is short comes
+// with them, the rest follows as a message of its own.
+type relay struct {
+	x           *Exchange
+	op          string
+	steps       []Step
+	out, in     [][][]byte // by rank: what this rank has for it, and where to put what it gets
+	held        map[Block][]byte
+	holding     int // bytes
+	first, rest batchOf
+	heads       []arrival
+	one         [1][]byte
+}
+
+// batchOf is messages that go at once.
+type batchOf struct{ sends, recvs []transport.Message }
+
+// arrival is a bundle whose lengths are on their way.
+type arrival struct {
+	bundle Bundle
+	buf    []byte
+	at     int // among first.recvs
+}
+
+// runRelay is run by another algorithm than Direct.
+func (x *Exchange) runRelay(ctx context.Context, op string, steps []Step) error {
+	r := &x.relay
+	r.begin(x, op, steps)
+	for i := range steps {
+		if err := r.step(ctx, &steps[i]); err != nil {
+			return err
+		}
+	}
+	for i := range x.round.recvs {
+		x.round.recvs[i].N = length(x.round.recvs[i].Bufs)
+	}
+	return nil
+}
+
+func (r *relay) begin(x *Exchange, op string, steps []Step) {
+	r.x, r.op, r.steps, r.holding = x, op, steps, 0
+	if r.held == nil {
+		r.held, r.out, r.in = map[Block][]byte{}, make([][][]byte, x.size()), make([][][]byte, x.size())
+	}
+	clear(r.held)
+	clear(r.out)
+	clear(r.in)
+	for _, m := range x.round.sends {
+		r.out[m.Peer] = m.Bufs
+	}
+	for _, m := range x.round.recvs {
+		r.in[m.Peer] = m.Bufs
+	}
+}
+
+// step carries out one step, and forgets what others have now.
+func (r *relay) step(ctx context.Context, s *Step) error {
+	r.first.clear()
+	r.rest.clear()
+	r.heads = r.heads[:0]
+	for _, b := range s.Sends {
+		r.send(b)
+	}
+	for _, b := range s.Recvs {
+		r.recv(b)
+	}
+	if err := r.exchange(ctx, &r.first); err != nil {
+		return err
+	}
+	for _, a := range r.heads {
+		if err := r.land(a); err != nil {
+			return err
+		}
+	}
+	if len(r.rest.sends)+len(r.rest.recvs) > 0 {
+		if err := r.exchange(ctx, &r.rest); err != nil {
+			return err
+		}
+	}
+	for _, b := range s.Sends {
+		for _, block := range b.Blocks {
+			delete(r.held, block)
+		}
+	}
+	return nil
+}
+
+func (r *relay) send(b Bundle) {
+	bufs, total := r.contents(b)
+	if plain(b, b.Peer) {
+		if total > 0 {
+			r.first.sends = append(r.first.sends, r.x.message(b.Peer, bufs))
+		}
+		return
+	}
+	head := r.x.round.takeBytes(lengthBytes * len(b.Blocks))
+	for i, block := range b.Blocks {
+		binary.LittleEndian.PutUint64(head[lengthBytes*i:], uint64(length(r.bufsOf(block))))
+	}
+	if total <= inline {
+		begun := len(r.x.round.bufs)
+		r.x.round.bufs = append(append(r.x.round.bufs, head), bufs...)
+		r.first.sends = append(r.first.sends, r.x.message(b.Peer, r.x.round.list(begun)))
+		return
+	}
+	r.first.sends = append(r.first.sends, r.x.message(b.Peer, r.x.round.one(head)))
+	r.rest.sends = append(r.rest.sends, r.x.message(b.Peer, bufs))
+}
+
+func (r *relay) recv(b Bundle) {
+	if plain(b, r.x.rank()) {
+		begun := len(r.x.round.bufs)
+		for _, block := range b.Blocks {
+			r.x.round.bufs = append(r.x.round.bufs, r.in[block.From]...)
+		}
+		if bufs := r.x.round.list(begun); length(bufs) > 0 {
+			r.first.recvs = append(r.first.recvs, r.x.message(b.Peer, bufs))
+		}
+		return
+	}
+	buf := r.x.round.takeBytes(lengthBytes*len(b.Blocks) + inline)
+	r.heads = append(r.heads, arrival{b, buf, len(r.first.recvs)})
+	r.first.recvs = append(r.first.recvs, r.x.message(b.Peer, r.x.round.one(buf)))
+}
+
+// plain tells whether all of a bundle's blocks end at its receiver.
+func plain(b Bundle, receiver int) bool {
+	for _, block := range b.Blocks {
+		if block.To != receiver {
+			return false
+		}
+	}
+	return true
+}
+
+// exchange moves a batch, and checks that what had a known length has it.
+func (r *relay) exchange(ctx context.Context, b *batchOf) error {
+	x := r.x
+	if err := transport.Exchange(ctx, x.t, b.sends, b.recvs); err != nil {
+		return fmt.Errorf("alltoall: %s #%d: %w", r.op, x.seq, err)
+	}
+	heads := r.heads
+	for i, m := range b.recvs {
+		if b == &r.first && len(heads) > 0 && heads[0].at == i {
+			heads = heads[1:]
+			continue
+		}
+		if want := length(m.Bufs); m.N != want {
+			return x.fault(int(m.Peer), r.op, transport.ErrProtocol, "%d bytes, announced %d", m.N, want)
+		}
+	}
+	return nil
+}
+
+// land makes room for the blocks of a bundle whose lengths have come, and fills it or has the rest fill it.
+func (r *relay) land(a arrival) error {
+	x, got := r.x, r.first.recvs[a.at].N
+	head := lengthBytes * len(a.bundle.Blocks)
+	if got < head {
+		return x.fault(a.bundle.Peer, r.op, transport.ErrProtocol, "%d bytes, lengths of %d blocks take %d", got, len(a.bundle.Blocks), head)
+	}
+	begun, total := len(x.round.bufs), 0
+	for i, block := range a.bundle.Blocks {
+		n := binary.LittleEndian.Uint64(a.buf[lengthBytes*i:])
+		if err := r.room(a.bundle.Peer, block, n); err != nil {
+			return err
+		}
+		total += int(n)
+	}
+	bufs := x.round.list(begun)
+	if total > inline {
+		if got != head {
+			return x.fault(a.bundle.Peer, r.op, transport.ErrProtocol, "%d bytes with lengths of %d", got, total)
+		}
+		r.rest.recvs = append(r.rest.recvs, x.message(a.bundle.Peer, bufs))
+		return nil
+	}
+	if got != head+total {
+		return x.fault(a.bundle.Peer, r.op, transport.ErrProtocol, "%d bytes with lengths of %d", got, total)
+	}
+	from := a.buf[head:got]
+	for _, b := range bufs {
+		from = from[copy(b, from):]
+	}
+	return nil
+}
+
+// room appends to the round's buffers those for a block of n bytes that peer sends.
+func (r *relay) room(peer int, block Block, n uint64) error {
+	x := r.x
+	if block.To == x.rank() {
+		bufs := r.in[block.From]
+		if want := length(bufs); n != uint64(want) {
+			return x.fault(peer, r.op, transport.ErrProtocol, "%d bytes of rank %d, announced %d", n, block.From, want)
+		}
+		x.round.bufs = append(x.round.bufs, bufs...)
+		return nil
+	}
+	if limit := x.maxRelay - r.holding; n > uint64(limit) {
+		return x.fault(peer, r.op, transport.ErrTooLarge, "%d bytes of rank %d for rank %d, limit %d of %d", n, block.From, block.To, limit, x.maxRelay)
+	}
+	r.holding += int(n)
+	buf := x.round.takeBytes(int(n))
+	r.held[block] = buf
+	x.round.bufs = append(x.round.bufs, buf)
+	return nil
+}
+
+// contents returns the bytes of a bundle.
+func (r *relay) contents(b Bundle) (bufs [][]byte, total int) {
+	begun := len(r.x.round.bufs)
+	for _, block := range b.Blocks {
+		r.x.round.bufs = append(r.x.round.bufs, r.bufsOf(block)...)
+	}
+	bufs = r.x.round.list(begun)
+	return bufs, length(bufs)
+}
+
+// bufsOf is a block that this rank has.
+func (r *relay) bufsOf(b Block) [][]byte {
+	if b.From == r.x.rank() {
+		return r.out[b.To]
+	}
+	r.one[0] = r.held[b]
+	return r.one[:]
+}
+
+func (b *batchOf) clear() {
+	clear(b.sends)
+	clear(b.recvs)
+	b.sends, b.recvs = b.sends[:0], b.recvs[:0]
+}

@@ -1,0 +1,71 @@
+package alltoall
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Topology says on which node each rank is. Between ranks of one node links are fast; all ranks of a node share its link to the others.
+// The zero value puts all ranks on one node.
+type Topology struct {
+	// Node is the number of each rank's node, from 0 on without gaps.
+	Node []int
+}
+
+// Nodes returns the topology of nodes of so many consecutive ranks each; the last may have fewer.
+func Nodes(ranks, each int) Topology {
+	t := Topology{Node: make([]int, ranks)}
+	for r := range t.Node {
+		t.Node[r] = r / max(each, 1)
+	}
+	return t
+}
+
+// Validate reports what is wrong with t for so many ranks, or nil.
+func (t Topology) Validate(ranks int) error {
+	if len(t.Node) == 0 {
+		return nil
+	}
+	if len(t.Node) != ranks {
+		return fmt.Errorf("alltoall: topology of %d ranks, want %d", len(t.Node), ranks)
+	}
+	nodes := slices.Max(t.Node) + 1
+	seen := make([]bool, max(min(nodes, ranks), 0))
+	for r, n := range t.Node {
+		if n < 0 || n >= len(seen) {
+			return fmt.Errorf("alltoall: topology has rank %d on node %d, want 0 to %d without gaps", r, n, ranks-1)
+		}
+		seen[n] = true
+	}
+	if n := slices.Index(seen, false); n >= 0 {
+		return fmt.Errorf("alltoall: topology has no rank on node %d", n)
+	}
+	return nil
+}
+
+// on is a topology with what algorithms ask of it worked out.
+type on struct {
+	node    []int   // of each rank
+	local   []int   // each rank's place on its node
+	members [][]int // ranks of each node, ascending
+}
+
+func (t Topology) on(ranks int) on {
+	o := on{node: t.Node, local: make([]int, ranks)}
+	if len(o.node) == 0 {
+		o.node = make([]int, ranks)
+	}
+	for r, n := range o.node {
+		for len(o.members) <= n {
+			o.members = append(o.members, nil)
+		}
+		o.local[r] = len(o.members[n])
+		o.members[n] = append(o.members[n], r)
+	}
+	return o
+}
+
+func (o on) ranks() int { return len(o.node) }
+
+// rail is the rank of a node that stands for local place j, or for one that has as many ranks or more.
+func (o on) rail(node, j int) int { return o.members[node][j%len(o.members[node])] }

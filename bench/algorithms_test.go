@@ -1,0 +1,31 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAlgorithmsTable(t *testing.T) {
+	run := func(args ...string) (int, string) {
+		var out bytes.Buffer
+		code := runAlgorithms(context.Background(), args, &out, &out)
+		return code, out.String()
+	}
+	code, text := run("-ranks", "64", "-each", "4", "-bytes", "1000")
+	require.Zero(t, code, text)
+	require.Regexp(t, `16 +direct +1 +3 +12 +0.00 +0.01`, text)
+	require.Regexp(t, `64 +rails +2 +3 +15 +0.05 +0.06`, text)
+	require.Equal(t, 1+2*6, strings.Count(text, "\n"))
+	code, text = run("-h")
+	require.Zero(t, code)
+	require.Contains(t, text, "usage: go run ./bench algorithms")
+	for _, bad := range [][]string{{"-each", "0"}, {"-ranks", "2"}, {"-within-beta", "-1"}, {"-nonsense"}, {"x"}} {
+		code, text = run(bad...)
+		require.Equal(t, misused, code)
+		require.NotEmpty(t, text)
+	}
+}
