@@ -122,6 +122,9 @@ func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
 				"%d rows for its expert +%d here, of %d tokens", a.rows[e], e, a.tokens)
 		}
 	}
+	if most := x.mostRows(a) * (x.place.Experts() - x.place.Count(from)); a.leaving > most {
+		return announcement{}, x.fault(from, "counts", transport.ErrProtocol, "%d rows for other ranks, at most %d of %d tokens", a.leaving, most, a.tokens)
+	}
 	return a, nil
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
@@ -42,5 +43,34 @@ func FuzzDecodeCounts(f *testing.F) {
 		again, err := x.decodeCounts(0, x.encodeCounts(c, 0))
 		require.NoError(t, err)
 		require.Equal(t, a, again)
+	})
+}
+
+// FuzzRelayedLengths feeds a rank that passes blocks on what a hostile one might send: it must not panic, nor hold more than it may.
+func FuzzRelayedLengths(f *testing.F) {
+	f.Add(make([]byte, 3*lengthBytes))
+	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		const most = 1000
+		bundle := Leader.Steps(Nodes(4, 2), 4, 0)[0].Recvs[0]
+		room := len(bundle.Blocks)*lengthBytes + inline
+		if len(data) > room {
+			return
+		}
+		ts := inproc.New(4)
+		x, err := New(ts[0], Config{Placement: Even(4, 4), Dim: 1, Algorithm: Leader, Topology: Nodes(4, 2), MaxRelay: most})
+		require.NoError(t, err)
+		x.relay.begin(x, "fuzz", nil)
+		buf := make([]byte, room)
+		n := copy(buf, data)
+		x.relay.first.recvs = append(x.relay.first.recvs, transport.Message{Peer: 1, N: n})
+		err = x.relay.land(arrival{bundle, buf, 0})
+		require.LessOrEqual(t, x.relay.holding, most)
+		if err != nil {
+			require.Equal(t, transport.Rank(1), transport.CulpritOf(err))
+		}
+		for _, tr := range ts {
+			require.NoError(t, tr.Close())
+		}
 	})
 }
