@@ -5,6 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/switchyard-moe/switchyard/internal/launch"
 )
@@ -38,6 +40,12 @@ type options struct {
 	router                      string
 	experts, topk, expertHidden int
 	capacity, balance           float64
+
+	compress     float64
+	compensation string
+	refine       int
+	algorithm    string
+	nodeRanks    int
 
 	text, json, svg, progress string
 	evalEvery, sample         int
@@ -116,6 +124,12 @@ func (o *options) declare(f *flagSet) {
 	integer(f, &o.expertHidden, "expert-hidden", 256, 1, large, "hidden units of an expert")
 	number(f, &o.capacity, "capacity", 1.25, 0, large, "how much above its even share an expert takes of a group; 0 is no bound")
 	number(f, &o.balance, "balance", 0.02, 0, 1000, "coefficient of the balance loss")
+
+	number(f, &o.compress, "compress", 0, 0, 1, "in training, send this share of the rows as centroids of all (LSH-MoE); 0 sends every row; losses of held-out text are never of a compressed pass")
+	choice(f, &o.compensation, "compensation", "how a row's answer is made of its centroid's, with -compress", slices.Sorted(maps.Keys(compensations))...)
+	integer(f, &o.refine, "refine", 0, 0, 100, "Lloyd iterations after hashing, with -compress")
+	choice(f, &o.algorithm, "algorithm", "way of rows between ranks", algorithmNames()...)
+	integer(f, &o.nodeRanks, "node-ranks", launch.MaxRanks, 1, launch.MaxRanks, "consecutive ranks that -algorithm takes for one node")
 
 	f.StringVar(&o.text, "text", "", "`file` to learn; default is the text in Go's source tree")
 	f.StringVar(&o.json, "json", "", "`file` to write the results to, as one JSON object")

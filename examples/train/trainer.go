@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/examples/internal/gpt"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/param"
@@ -59,7 +60,9 @@ func (t *trainer) build() error {
 	o := t.options
 	parts := make([]gpt.Layer, o.layers)
 	for i := 1; i < len(parts); i += 2 {
-		layer, err := switchyard.NewLayer(t.world, o.layerConfig(i))
+		cfg := o.layerConfig(i)
+		cfg.Topology = alltoall.Nodes(t.world.Size(), o.nodeRanks)
+		layer, err := switchyard.NewLayer(t.world, cfg)
 		if err != nil {
 			return fmt.Errorf("layer of block %d: %w", i, err)
 		}
@@ -77,6 +80,9 @@ func (t *trainer) build() error {
 // losses do not depend on the number of ranks.
 func (o options) layerConfig(block int) switchyard.Config {
 	return switchyard.Config{
+		Compression: o.compression(),
+		Algorithm:   o.exchangeAlgorithm(),
+
 		Dim:     o.dim,
 		Experts: o.layerExperts(block),
 		Group:   o.batch / o.groups * o.seq,
