@@ -1,8 +1,10 @@
 package switchyard
 
 import (
+	"context"
 	"fmt"
 
+	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -54,6 +56,12 @@ func (w *World) view(members []transport.Rank) transport.Transport {
 		panic(fmt.Sprintf("switchyard: view of %v: %v", members, err))
 	}
 	return v
+}
+
+// MeasureLinks times messages within and between the nodes of the world, for [Config.Links]. Every rank calls it, and all get the same;
+// the result can be kept, as JSON say, and given again.
+func (w *World) MeasureLinks(ctx context.Context, nodes alltoall.Topology) (alltoall.Measured, error) {
+	return alltoall.Measure(ctx, w.view(everyone(w.Size())), nodes)
 }
 
 // WireBytes is the number of bytes that this rank has handed to others, or 0 where the transport does not count.

@@ -1,0 +1,89 @@
+package alltoall
+
+import (
+	"context"
+	"encoding/binary"
+	"math"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/inproc"
+	"github.com/switchyard-moe/switchyard/transport/shaped"
+)
+
+// TestMeasureFindsTheLinks behind a shaped network, whose clock is exact: three nodes, one of them of one rank.
+func TestMeasureFindsTheLinks(t *testing.T) {
+	top := Topology{Node: []int{0, 0, 1, 1, 2}}
+	synctest.Test(t, func(t *testing.T) {
+		got := make([]Measured, 5)
+		var wg sync.WaitGroup
+		for r, tr := range inproc.New(5) {
+			s := shaped.New(tr, shaped.Config{Bandwidth: 125e6, Latency: 300 * time.Microsecond,
+				Link: func(p transport.Rank) bool { return top.Node[p] != top.Node[r] }})
+			wg.Go(func() {
+				var err error
+				got[r], err = Measure(context.Background(), s, top)
+				require.NoError(t, err)
+				require.NoError(t, s.Close())
+			})
+		}
+		wg.Wait()
+		for _, m := range got {
+			require.Equal(t, got[0], m)
+		}
+		require.InDelta(t, 8, got[0].Between.Beta, 0.01)
+		require.InDelta(t, 300*time.Microsecond, got[0].Between.Alpha, float64(time.Microsecond))
+		require.InDelta(t, 1, got[0].R2Between, 1e-6)
+		require.Less(t, got[0].Within.Alpha, time.Microsecond, "no time passes in the bubble")
+	})
+}
+
+func TestMeasureAlone(t *testing.T) {
+	tr := inproc.New(1)[0]
+	m, err := Measure(context.Background(), tr, Topology{})
+	require.NoError(t, err)
+	require.Equal(t, Measured{}, m)
+	_, err = Measure(context.Background(), tr, Nodes(3, 1))
+	require.ErrorContains(t, err, "topology of 3 ranks, want 1")
+	require.NoError(t, tr.Close())
+}
+
+func TestFitLine(t *testing.T) {
+	f := fitLine([]float64{1, 10, 100}, []float64{12, 30, 210})
+	require.InDelta(t, 10, f.alpha, 1e-9)
+	require.InDelta(t, 2, f.beta, 1e-9)
+	require.InDelta(t, 1, f.r2, 1e-9)
+	f = fitLine([]float64{1, 10, 100}, []float64{5, 4, 3})
+	require.Zero(t, f.beta)
+	require.Greater(t, f.alpha, 2.9)
+	f = fitLine([]float64{10, 100}, []float64{1, 100})
+	require.Zero(t, f.alpha)
+}
+
+// TestMeasuredLinksAreNotBelieved where no link can be like that.
+func TestMeasuredLinksAreNotBelieved(t *testing.T) {
+	for _, bad := range []float64{-1, math.NaN(), math.Inf(1)} {
+		ts := inproc.New(2)
+		ctx := context.Background()
+		var words []byte
+		for range 6 {
+			words = binary.LittleEndian.AppendUint64(words, math.Float64bits(bad))
+		}
+		done := make(chan error)
+		go func() {
+			done <- transport.Exchange(ctx, ts[1], []transport.Message{{Peer: 0, Tag: 2, Bufs: [][]byte{words}}}, []transport.Message{{Peer: 0, Tag: 2, Bufs: [][]byte{make([]byte, 48)}}})
+		}()
+		_, err := shareFits(ctx, ts[0], [2]fit{})
+		require.ErrorIs(t, err, transport.ErrProtocol)
+		require.Equal(t, transport.Rank(1), transport.CulpritOf(err))
+		require.NoError(t, <-done)
+		for _, tr := range ts {
+			require.NoError(t, tr.Close())
+		}
+	}
+}
