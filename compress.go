@@ -198,20 +198,27 @@ func (l *Layer) restoreCompressed(p *pass, answers blas32.General) blas32.Genera
 
 // backwardCompressed makes the gradients of the centroids' answers of those of the rows'.
 func (l *Layer) backwardCompressed(p *pass, drows blas32.General) blas32.General {
+	defer l.enterGains(p)
 	if p.squeezed == nil {
 		return drows
 	}
 	defer p.stopwatch(time.Now())
-	dAnswers := p.squeezed.RestoreBackward(drows)
-	if s := l.squeeze; s.gains != nil {
-		first := p.batch.firstLeaf(l.world.Rank())
-		for leaf := range p.ends { // the first stands for all of this rank's
-			if g := s.gains.Grad.Leaf(first + leaf); leaf == 0 {
-				copy(g, p.squeezed.GainGrads())
-			}
+	return p.squeezed.RestoreBackward(drows)
+}
+
+// enterGains enters the gradient of learned gains: in the first of this rank's groups of tokens for all of them, and zeros in the others,
+// since every leaf of the tree of sums must be entered, also by a rank that did not compress.
+func (l *Layer) enterGains(p *pass) {
+	gains := l.gainParams()
+	if gains == nil {
+		return
+	}
+	first := p.batch.firstLeaf(l.world.Rank())
+	for leaf := range p.ends {
+		if g := gains.Grad.Leaf(first + leaf); leaf == 0 && p.squeezed != nil {
+			copy(g, p.squeezed.GainGrads())
 		}
 	}
-	return dAnswers
 }
 
 // orderCompressed makes the gradients of the rows of those of their centroids. drows is what backwardCompressed got.

@@ -222,6 +222,18 @@ func TestLearnedGainsAreTheSameOnEveryRank(t *testing.T) {
 	}
 }
 
+// TestLearnedGainsOfRanksThatDoNotCompress have no gradient: under Auto no rank compresses its first passes.
+func TestLearnedGainsOfRanksThatDoNotCompress(t *testing.T) {
+	r := rand.New(rand.NewPCG(13, 14))
+	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
+	cfg := layersUnderTest()["dropless"]
+	cfg.Compression = Compression{When: Auto, LSH: lsh.Config{Compensation: lsh.LearnedGain}}
+	got := trainTwice(t, inprocWorlds(3), cfg, x, dy, []int{20, 20, bitsTokens})
+	last := got.gradients[len(got.gradients)-1]
+	require.Equal(t, gainPrefix+"gain", last.Name)
+	require.Equal(t, make([]float32, cfg.Experts), last.Data)
+}
+
 func TestJudge(t *testing.T) {
 	const rows, wide = 1000, 4096
 	feed := func(j *judge, perByte float64) {

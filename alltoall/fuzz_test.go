@@ -60,7 +60,7 @@ func FuzzRelayedLengths(f *testing.F) {
 		ts := inproc.New(4)
 		x, err := New(ts[0], Config{Placement: Even(4, 4), Dim: 1, Algorithm: Leader, Topology: Nodes(4, 2), MaxRelay: most})
 		require.NoError(t, err)
-		x.relay.begin(x, "fuzz", nil)
+		x.relay.begin(x, "fuzz")
 		buf := make([]byte, room)
 		n := copy(buf, data)
 		x.relay.first.recvs = append(x.relay.first.recvs, transport.Message{Peer: 1, N: n})

@@ -4,8 +4,8 @@ package alltoall
 // came. Within a node ranks send to each other in the first step.
 //
 // Steps: 3. Messages between nodes: one for each pair of them. Bytes between nodes: each block once; within, up to twice. With one node
-// it is direct. It wins where messages between nodes are costly and a node's ranks are few. (DeepSpeed-MoE's and Tutel's 1D-hierarchical
-// all-to-all; Traff and Rougier 2014.)
+// it is direct. It wins where messages between nodes are costly and a node's ranks are few. (HetuMoE, Nie et al. 2022: its 1D-hierarchical
+// all-to-all; Träff and Rougier 2014.)
 func leaderSteps(o on, rank int) []Step {
 	return gather(rank, 3, func(yield func(hop)) {
 		each(o, rank, func(block Block) {

@@ -5,7 +5,7 @@ package alltoall
 //
 // Steps: 2. Messages between nodes, a rank: one for each other node, or for each receiver that shares its rail where nodes differ in
 // size. Bytes between nodes: each block once; within: all of what the place does not match already. It wins over direct where a node has
-// m ranks and messages are small: m times fewer cross. (HetuMoE, Nie et al. 2022; Tutel's 2DH, Hwang et al. 2023; NCCL's PXN.)
+// m ranks and messages are small: m times fewer cross. (Tutel's 2DH, Hwang et al. 2023; DeepSpeed-MoE, Rajbhandari et al. 2022; NCCL's PXN.)
 func railsSteps(o on, rank int) []Step {
 	return gather(rank, 2, func(yield func(hop)) {
 		each(o, rank, func(block Block) {

@@ -23,7 +23,6 @@ const (
 type relay struct {
 	x           *Exchange
 	op          string
-	steps       []Step
 	out, in     [][][]byte // by rank: what this rank has for it, and where to put what it gets
 	held        map[Block][]byte
 	holding     int // bytes
@@ -45,7 +44,8 @@ type arrival struct {
 // runRelay is run by another algorithm than Direct.
 func (x *Exchange) runRelay(ctx context.Context, op string, steps []Step) error {
 	r := &x.relay
-	r.begin(x, op, steps)
+	r.begin(x, op)
+	defer r.end()
 	for i := range steps {
 		if err := r.step(ctx, &steps[i]); err != nil {
 			return err
@@ -57,20 +57,27 @@ func (x *Exchange) runRelay(ctx context.Context, op string, steps []Step) error 
 	return nil
 }
 
-func (r *relay) begin(x *Exchange, op string, steps []Step) {
-	r.x, r.op, r.steps, r.holding = x, op, steps, 0
+func (r *relay) begin(x *Exchange, op string) {
+	r.x, r.op, r.holding = x, op, 0
 	if r.held == nil {
 		r.held, r.out, r.in = map[Block][]byte{}, make([][][]byte, x.size()), make([][][]byte, x.size())
 	}
-	clear(r.held)
-	clear(r.out)
-	clear(r.in)
 	for _, m := range x.round.sends {
 		r.out[m.Peer] = m.Bufs
 	}
 	for _, m := range x.round.recvs {
 		r.in[m.Peer] = m.Bufs
 	}
+}
+
+// end forgets all that belongs to others.
+func (r *relay) end() {
+	clear(r.held)
+	clear(r.out)
+	clear(r.in)
+	r.first.clear()
+	r.rest.clear()
+	r.one[0] = nil
 }
 
 // step carries out one step, and forgets what others have now.

@@ -5,7 +5,7 @@ package alltoall
 //
 // Steps: 3. Messages a rank, for nodes of m: 1, then m/2−1, then one for each other node. Bytes between nodes: each block once; within:
 // up to twice. It wins over rails where a node's ranks are many, or pairs of them are nearer to each other than the rest, as on one
-// socket. (MoNTA's and FasterMoE's levels; the same idea as Bruck's first step.)
+// socket. (No paper's: rails whose first step is cut as Bruck cuts the whole.)
 func threeLevelSteps(o on, rank int) []Step {
 	return gather(rank, 3, func(yield func(hop)) {
 		each(o, rank, func(block Block) {

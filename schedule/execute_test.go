@@ -50,7 +50,7 @@ func TestExecuteTakesWhatSimulateSays(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			times := wholeTimes(g, costs)
 			line, err := Execute(t.Context(), g, func(_ context.Context, task *Task) error {
-				time.Sleep(times[position(g, task)])
+				time.Sleep(times[position(g, task)]) // sleep-ok: on the bubble's clock
 				return nil
 			})
 			require.NoError(t, err)
@@ -108,7 +108,7 @@ func TestExecuteStopsAtTheFirstError(t *testing.T) {
 				at := failedAt.Load()
 				assert.True(t, at == 0 || time.Now().UnixNano() == at, "%v started after the error", task)
 				if position(g, task) == victim {
-					time.Sleep(time.Millisecond)
+					time.Sleep(time.Millisecond) // sleep-ok: on the bubble's clock
 					failedAt.Store(time.Now().UnixNano())
 					return broken
 				}
@@ -131,7 +131,7 @@ func TestExecuteEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		go func() {
-			time.Sleep(5 * time.Second)
+			time.Sleep(5 * time.Second) // sleep-ok: on the bubble's clock
 			cancel(reason)
 		}()
 		ran := 0

@@ -52,7 +52,7 @@ func TestSendWaitsForAReceiverThatIsBehind(t *testing.T) {
 				sent <- i
 			}
 		}()
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // sleep-ok: on the bubble's clock
 		require.Len(t, sent, 2)
 		for range 4 {
 			_, err := ranks[1].Recv(t.Context(), 0, 1, make([]byte, mega))

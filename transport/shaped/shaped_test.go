@@ -170,7 +170,7 @@ func TestBurst(t *testing.T) {
 		recvAt(t, ranks[1], 0, mega/2, start, 0)
 		recvAt(t, ranks[1], 0, mega, start, 10*ms)
 		recvAt(t, ranks[1], 0, mega/2, start, 15*ms)
-		time.Sleep(2 * ms) // the bucket is 0.2 MB full
+		time.Sleep(2 * ms) // sleep-ok: on the bubble's clock; the bucket is 0.2 MB full
 		start = time.Now()
 		sendAll(t, ranks[0], 1, mega/2)
 		recvAt(t, ranks[1], 0, mega/2, start, 3*ms)
