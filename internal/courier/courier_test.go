@@ -72,11 +72,11 @@ func TestOrderAndTimes(t *testing.T) {
 		post(t, c, here, "behind", time.Second)
 		post(t, c, there, "early", 2*time.Second)
 		require.True(t, c.Busy(here))
-		time.Sleep(2 * time.Second)
+		time.Sleep(2 * time.Second) // sleep-ok: the bubble's clock
 		synctest.Wait()
 		require.Equal(t, []string{"1/6 early"}, o.taken())
 		require.False(t, c.Busy(there))
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // sleep-ok: the bubble's clock
 		synctest.Wait()
 		require.Equal(t, []string{"1/6 early", "1/5 late", "1/5 behind"}, o.taken())
 		c.Close(0)
@@ -129,7 +129,7 @@ func TestWait(t *testing.T) {
 		defer cancel()
 		l = post(t, c, there, "6", 0)
 		require.NoError(t, c.Wait(ctx, l, start), "the limit is not reached")
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) // sleep-ok: the bubble's clock
 		l = post(t, c, there, "7", 0)
 		require.ErrorIs(t, c.Wait(ctx, l, start), context.DeadlineExceeded)
 		close(o.shut)
@@ -179,6 +179,35 @@ func TestClose(t *testing.T) {
 		require.Equal(t, courier.ErrClosed, err)
 		require.Empty(t, o.taken())
 	})
+}
+
+// TestCloseLeavesWhatHasLeft: a letter that is on its way to a receiver with room has been sent, whether the courier closes
+// before its sender wakes or while it sleeps.
+func TestCloseLeavesWhatHasLeft(t *testing.T) {
+	for name, free := range map[string]time.Duration{"Before": 0, "While": time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := &office{shut: make(chan struct{})}
+				c := courier.New(o.deliver, 100)
+				l := post(t, c, here, "left", free)
+				waited, closed := make(chan error, 1), make(chan struct{})
+				go func() {
+					<-time.After(free)
+					c.Close(time.Minute)
+					close(closed)
+				}()
+				if free == 0 {
+					synctest.Wait() // it is closing, and the letter waits at the office's door
+				}
+				at := time.Now().Add(free)
+				go func() { waited <- c.Wait(t.Context(), l, at) }()
+				require.NoError(t, <-waited)
+				close(o.shut)
+				<-closed
+				require.Equal(t, []string{"1/5 left"}, o.taken())
+			})
+		})
+	}
 }
 
 // TestOrderUnderRandomTimes posts from several goroutines, each under its own key, and takes some letters back.

@@ -102,7 +102,11 @@ func (c *Courier) Wait(ctx context.Context, l *Letter, free time.Time) error {
 
 // waitUntil waits for the moment free, or for the letter's end.
 func (c *Courier) waitUntil(ctx context.Context, l *Letter, free time.Time) error {
-	timer := time.NewTimer(time.Until(free))
+	left := time.Until(free)
+	if left <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(left)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -110,7 +114,9 @@ func (c *Courier) waitUntil(ctx context.Context, l *Letter, free time.Time) erro
 	case <-ctx.Done():
 		return c.takeBack(l, ctx.Err())
 	case <-c.closing:
-		return c.takeBack(l, ErrClosed)
+		if time.Until(free) > 0 {
+			return c.takeBack(l, ErrClosed)
+		}
 	case <-c.life.Done():
 	}
 	return nil
@@ -123,20 +129,21 @@ func (c *Courier) takeBack(l *Letter, why error) error {
 	return nil
 }
 
-// result is how the letter has ended, if it has.
+// result is how the letter has ended, or why it cannot end well. One that is still on its way when the courier closes is
+// delivered none the less: that is no error to its sender.
 func (c *Courier) result(l *Letter) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !l.waits() && l.err == nil {
+	switch {
+	case l.waits():
+		return c.fault
+	case l.err == nil:
 		return nil
 	}
 	if err := c.unusable(); err != nil {
 		return err
 	}
-	if !l.waits() {
-		return l.err
-	}
-	return nil
+	return l.err
 }
 
 // backlog is how many bytes for one receiver are due and not taken. The caller holds the lock.

@@ -105,7 +105,7 @@ func (b *Builder) hello(to transport.Rank) hello {
 	t := &b.Terms
 	return hello{
 		size: uint32(t.Size), from: t.Rank, to: to, epoch: t.Epoch, session: t.Session, terms: t.Digest,
-		arenaBytes: uint64(len(b.Arena.memory)), ringBytes: uint32(t.RingBytes),
+		arenaBytes: uint64(b.Arena.Len()), ringBytes: uint32(t.RingBytes),
 	}
 }
 

@@ -110,7 +110,7 @@ func (l *Lane) Close() {
 }
 
 // Place returns where b lies in this rank's arena.
-func (l *Lane) Place(b []byte) (uint64, bool) { return l.arena.offset(b) }
+func (l *Lane) Place(b []byte) (uint64, bool) { return l.arena.Offset(b) }
 
 var errOutside = errors.New("outside the peer's memory")
 

@@ -2,17 +2,20 @@ package tree
 
 import (
 	"fmt"
+	"slices"
+	"sort"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
 // Sum adds up float32 vectors of one length over a fixed binary tree of leaves. The holder of some leaves enters
-// them in ascending order with Leaf, and reads the subtrees that it holds whole with Nodes, or the sum of all with
-// Total. It keeps one vector for each node held, at most about two for each bit of the number of leaves.
+// them with Leaf, in any order, and reads the subtrees that it holds whole with Nodes, or the sum of all with
+// Total. It keeps one vector for each node held: where leaves ascend at most about two for each bit of their number.
 // It is for one goroutine.
 type Sum struct {
 	length int
-	nodes  []Node      // what is held, in leaf order; the last one may still be written to by the caller
+	nodes  []Node      // what is held, in leaf order
+	open   int         // which of them may still be written to by the caller
 	spare  [][]float32 // vectors to be used again
 	total  []float32
 }
@@ -28,19 +31,29 @@ func NewSum(length int) *Sum {
 // Len returns the length of the vectors.
 func (s *Sum) Len() int { return s.length }
 
-// Leaf begins leaf i and returns its vector, all zero, for the caller to write until its next call on s. Leaves
-// ascend until Reset; gaps are allowed between ranges that are held apart. It panics if i does not ascend.
-func (s *Sum) Leaf(i int) []float32 {
+// Leaf begins leaf i and returns its vector, all zero, for the caller to write until its next call on s. There may be gaps between
+// ranges that are held apart. It panics if i is negative or has been entered since the last Reset.
+func (s *Sum) Leaf(i int) []float32 { return s.enter(Place{Index: i}) }
+
+// enter begins the node at p.
+func (s *Sum) enter(p Place) []float32 {
 	s.settle()
-	if last := len(s.nodes) - 1; last >= 0 {
-		if _, next := s.nodes[last].Place().Leaves(); i < next {
-			panic(fmt.Sprintf("tree: leaf %d after leaf %d", i, next-1))
+	first, end := p.Leaves()
+	if first < 0 {
+		panic(fmt.Sprintf("tree: leaf %d", first))
+	}
+	at := sort.Search(len(s.nodes), func(k int) bool {
+		_, next := s.nodes[k].Place().Leaves()
+		return first < next
+	})
+	if at < len(s.nodes) {
+		if begin, next := s.nodes[at].Place().Leaves(); begin < end {
+			panic(fmt.Sprintf("tree: leaf %d has been entered, with those from %d to %d", max(first, begin), begin, next-1))
 		}
-	} else if i < 0 {
-		panic(fmt.Sprintf("tree: leaf %d", i))
 	}
 	v := s.vector()
-	s.nodes = append(s.nodes, Node{Index: i, Sum: v})
+	s.nodes = slices.Insert(s.nodes, at, Node{Level: p.Level, Index: p.Index, Sum: v})
+	s.open = at
 	return v
 }
 
@@ -80,16 +93,24 @@ func (s *Sum) Reset() {
 	for i := range s.nodes {
 		s.spare = append(s.spare, s.nodes[i].Sum)
 	}
-	s.nodes = s.nodes[:0]
+	s.nodes, s.open = s.nodes[:0], 0
 }
 
-// settle merges what is complete, now that the caller has written its last leaf.
+// settle merges what is complete, now that the caller has written its last leaf: that node with its sibling, and what becomes of them again.
 func (s *Sum) settle() {
-	kept := merge(s.nodes)
-	for _, n := range s.nodes[kept:] {
-		s.spare = append(s.spare, n.Sum)
+	for {
+		i := s.open
+		switch n := len(s.nodes); {
+		case i > 0 && i < n && siblings(s.nodes[i-1].Place(), s.nodes[i].Place()):
+			s.open = i - 1
+		case i+1 < n && siblings(s.nodes[i].Place(), s.nodes[i+1].Place()):
+		default:
+			return
+		}
+		s.spare = append(s.spare, s.nodes[s.open+1].Sum)
+		merge(s.nodes[s.open : s.open+2])
+		s.nodes = slices.Delete(s.nodes, s.open+1, s.open+2)
 	}
-	s.nodes = s.nodes[:kept]
 }
 
 // vector returns a vector of zeros.

@@ -1,0 +1,129 @@
+//go:build amd64 && !purego
+
+package narrow
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// twin runs f without the kernels.
+func twin(f func()) {
+	defer func(was bool) { accelerated = was }(accelerated)
+	accelerated = false
+	f()
+}
+
+// odd is any float32 now and then, NaNs only where asked for.
+func odd(r *rand.Rand, nan bool) float32 {
+	for r.IntN(8) == 0 {
+		if v := math.Float32frombits(r.Uint32()); v == v && !math.IsInf(float64(v), 0) || nan {
+			return v
+		}
+	}
+	return float32(math.Ldexp(r.NormFloat64(), r.IntN(30)-20))
+}
+
+// TestTwins compares bytes and bits at any length and alignment, between guards that must not be touched.
+func TestTwins(t *testing.T) {
+	if !accelerated {
+		t.Skip("this processor has no AVX2")
+	}
+	r := rand.New(rand.NewPCG(rand.Uint64(), 1))
+	const margin, guard = 64, 0xa5
+	for f := range Format(formats) {
+		for range 300 {
+			n, off := r.IntN(400), r.IntN(32)
+			row, nan := make([]float32, n), r.IntN(4) == 0
+			for i := range row {
+				row[i] = odd(r, nan)
+			}
+			if r.IntN(4) == 0 { // as small as there are
+				for i := range row {
+					row[i] = math.Float32frombits(r.Uint32()&0x80000fff | r.Uint32()&1)
+				}
+			}
+			all := slices.Repeat([]byte{guard}, f.Bytes(n)+2*margin)
+			got, want := all[off:][:f.Bytes(n)], make([]byte, f.Bytes(n))
+			f.Encode(got, row)
+			twin(func() { f.Encode(want, row) })
+			require.Equal(t, want, got, "%v of %v", f, row)
+			require.Equal(t, slices.Repeat([]byte{guard}, off), all[:off])
+			require.Equal(t, slices.Repeat([]byte{guard}, 2*margin-off), all[off+len(got):])
+
+			for i := range got { // whatever a peer sends
+				if r.IntN(8) == 0 {
+					got[i] = byte(r.Uint32())
+				}
+			}
+			floats := slices.Repeat([]float32{12345}, n+64)
+			back, slow := floats[off:][:n], make([]float32, n)
+			f.Decode(back, got)
+			twin(func() { f.Decode(slow, got) })
+			for i := range slow {
+				if math.Float32bits(slow[i]) != math.Float32bits(back[i]) && (slow[i] == slow[i] || back[i] == back[i]) {
+					require.Failf(t, "bits differ", "%v: element %d is %v, want %v", f, i, back[i], slow[i])
+				}
+			}
+			require.Equal(t, slices.Repeat([]float32{12345}, off), floats[:off])
+			require.Equal(t, slices.Repeat([]float32{12345}, 64-off), floats[off+n:])
+		}
+	}
+}
+
+func TestWithoutKernels(t *testing.T) {
+	twin(func() {
+		TestFormatsKeepRows(t)
+		TestWhatIsNoNumberSurvives(t)
+	})
+}
+
+// TestEveryNumberOf16Bits goes through all there are.
+func TestEveryNumberOf16Bits(t *testing.T) {
+	for _, f := range []Format{BF16, FP16} {
+		src := make([]byte, 2<<16)
+		for i := range 1 << 16 {
+			src[2*i], src[2*i+1] = byte(i), byte(i>>8)
+		}
+		got, want := make([]float32, 1<<16), make([]float32, 1<<16)
+		f.Decode(got, src)
+		twin(func() { f.Decode(want, src) })
+		for i := range want {
+			require.Equal(t, math.Float32bits(want[i]), math.Float32bits(got[i]), "%v of %#x", f, i)
+		}
+	}
+}
+
+func BenchmarkFormats(b *testing.B) {
+	row := make([]float32, 4096)
+	for i := range row {
+		row[i] = float32(i%97) - 48
+	}
+	for f := range Format(formats) {
+		for _, kernels := range []bool{true, false} {
+			name := f.String()
+			if !kernels {
+				name += "/twin"
+			}
+			b.Run(name, func(b *testing.B) {
+				dst := make([]byte, f.Bytes(len(row)))
+				b.SetBytes(2 * 4 * 4096)
+				run := func() {
+					for range b.N {
+						f.Encode(dst, row)
+						f.Decode(row, dst)
+					}
+				}
+				if kernels {
+					run()
+				} else {
+					twin(run)
+				}
+			})
+		}
+	}
+}
