@@ -31,6 +31,14 @@ func Sub(t Transport, channel uint16, members []Rank) (Transport, error) {
 	return &sub{t: t, me: Rank(me), members: slices.Clone(members), channel: Tag(channel) << TagBits}, nil
 }
 
+// Joined returns the rank of the world that rank r of t is, where t is a view; else r. Errors name ranks so.
+func Joined(t Transport, r Rank) Rank {
+	if s, ok := t.(*sub); ok {
+		return s.members[r]
+	}
+	return r
+}
+
 type sub struct {
 	t       Transport
 	me      Rank

@@ -88,6 +88,9 @@ func (t *Transport) failed(ctx context.Context, err error, o *Op) error {
 	case errors.Is(err, courier.ErrClosed):
 		return &transport.Error{Rank: o.Rank, Op: o.Dir.String(), Err: transport.ErrClosed}
 	case errors.As(err, &known):
+		if own := t.unusable(o); own != nil { // this rank may have closed what is below meanwhile
+			return own
+		}
 		t.fail(known)
 		return &transport.Error{Rank: known.Rank, Op: o.Dir.String(), Seq: known.Seq, Err: known.Err}
 	}

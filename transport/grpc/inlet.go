@@ -15,7 +15,7 @@ import (
 
 // maxQueued is how many bytes wait in a lane to be read before gRPC keeps what follows, and behind that the peer, once
 // the stream's window is used up.
-const maxQueued = 1 << 20
+const maxQueued = 256 << 10
 
 // inlet is the receiving half of a data lane: one goroutine takes chunks from gRPC and queues them, by reference.
 type inlet struct {

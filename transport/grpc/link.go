@@ -12,8 +12,10 @@ import (
 )
 
 const (
-	// windowBytes is how much a peer may send on a stream before this rank has taken it. gRPC keeps it meanwhile.
-	windowBytes = 4 << 20
+	// windowBytes is how much a peer may send on a stream before this rank has taken it. gRPC keeps it meanwhile, and
+	// what all peers have under way should fit into the caches: with windows of 4 MiB messages of 1 and of 16 MiB took
+	// 1.1 to 1.3 times as long. It is enough for 10 Gb/s and 0.4 ms of round trip with each peer.
+	windowBytes = 512 << 10
 	// writeBufferBytes and readBufferBytes are how much gRPC gathers for one system call.
 	writeBufferBytes = 256 << 10
 	readBufferBytes  = 256 << 10

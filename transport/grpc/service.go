@@ -19,7 +19,7 @@ import (
 
 // Service is this rank's side of a mesh on a grpc.Server that the program runs: register it, serve, and join.
 //
-// The server needs nothing special, but windows of a few MiB (grpc.StaticStreamWindowSize, grpc.StaticConnWindowSize)
+// The server needs nothing special, but windows of 512 KiB (grpc.StaticStreamWindowSize, grpc.StaticConnWindowSize)
 // and wide buffers (grpc.ReadBufferSize, grpc.WriteBufferSize) make it several times as fast. The program's own
 // interceptors see the two streams of each peer; they must not read from them. Stopping the server ends the mesh.
 type Service struct {

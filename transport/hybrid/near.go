@@ -34,6 +34,7 @@ type near struct {
 	process string
 	shared  sharer
 	ways    []Way
+	nodes   []int // of each rank
 	wg      sync.WaitGroup
 	met     []string // the meetings in this process that this rank has come to
 }
@@ -77,7 +78,39 @@ func wayTo(mine, theirs notice) Way {
 	return Network
 }
 
+// nodesOf numbers what ranks share: a process, or memory of a host. Every rank finds the same numbers, ascending by the first rank of each.
+func nodesOf(notices []string) []int {
+	nodes, next := make([]int, len(notices)), 0
+	of := make(map[string]int)
+	for r, s := range notices {
+		theirs, ok := parseNotice(s)
+		names := []string{"process " + theirs.process, "host " + theirs.host}
+		switch {
+		case !ok:
+			names = nil
+		case theirs.host == "":
+			names = names[:1]
+		}
+		nodes[r] = -1
+		for _, name := range names {
+			if node, known := of[name]; known {
+				nodes[r] = node
+				break
+			}
+		}
+		if nodes[r] < 0 {
+			nodes[r] = next
+			next++
+		}
+		for _, name := range names {
+			of[name] = nodes[r]
+		}
+	}
+	return nodes
+}
+
 func (n *near) Open(ctx context.Context, m tcp.Meeting, notices []string) ([]transport.Rank, <-chan tcp.NearLane) {
+	n.nodes = nodesOf(notices)
 	lanes := make(chan tcp.NearLane)
 	mine, _ := parseNotice(n.Notice())
 	doors := make(map[transport.Rank]string)

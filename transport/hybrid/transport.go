@@ -62,6 +62,7 @@ func (c Config) Validate() error {
 type Transport struct {
 	*tcp.Transport
 	ways   []Way
+	nodes  []int
 	shared sharer
 }
 
@@ -101,11 +102,15 @@ func Join(ctx context.Context, cfg Config) (*Transport, error) {
 		shared.close()
 		return nil, err
 	}
-	return &Transport{Transport: t, ways: n.ways, shared: shared}, nil
+	return &Transport{Transport: t, ways: n.ways, nodes: n.nodes, shared: shared}, nil
 }
 
 // Way is how messages reach peer r.
 func (t *Transport) Way(r transport.Rank) Way { return t.ways[r] }
+
+// Nodes is the number of each rank's node, from 0 on without gaps, the same on every rank: ranks of one process, or that share memory, are on
+// one. With Config.NoSharedMemory a rank's processes are nodes of their own. It is nil for a job of one rank. The caller must not change it.
+func (t *Transport) Nodes() []int { return t.nodes }
 
 // Capabilities describes the transport: it is encrypted if that which leaves the machine is. Its name is that of the way to
 // the peers, or "hybrid" where there are several.

@@ -55,7 +55,15 @@ func TestEveryPeerIsReachedByTheFastestWay(t *testing.T) {
 		}
 		require.Equal(t, name, e.Capabilities().Name)
 		require.Equal(t, r < 3 && shared == SharedMemory, e.Capabilities().InPlace)
+		if shared == SharedMemory {
+			require.Equal(t, []int{0, 0, 0, 1}, e.Nodes())
+		}
 	}
+}
+
+// TestNodesAreWhatIsShared: a process that shares no memory is a node, and what cannot be read one of its own.
+func TestNodesAreWhatIsShared(t *testing.T) {
+	require.Equal(t, []int{0, 1, 0, 2, 1, 3, 0}, nodesOf([]string{"a,x,", "b,,", "c,x,", "nonsense", "b,,", "d,y,", "a,x,"}))
 }
 
 func TestFailedJoinLeavesNoMeetings(t *testing.T) {

@@ -20,7 +20,7 @@ func (t *Transport) failed(err error, at place) error {
 	var known *transport.Error
 	switch {
 	case errors.As(err, &known):
-		return known
+		return t.seen(known, at)
 	case errors.Is(err, transport.ErrClosed):
 		return &transport.Error{Rank: t.rank, Op: at.op, Err: err}
 	}
@@ -28,6 +28,15 @@ func (t *Transport) failed(err error, at place) error {
 		return t.world.fail(t.truncated(at))
 	}
 	return t.world.fail(&transport.Error{Rank: at.peer, Op: at.op, Err: err})
+}
+
+// seen is what the job is broken with as this rank sees it. Where that is this rank's own leaving, which a peer may notice
+// before all of this rank's operations have ended, it is [transport.ErrClosed] here.
+func (t *Transport) seen(fault *transport.Error, at place) *transport.Error {
+	if fault.Rank == t.rank && errors.Is(fault.Err, transport.ErrPeerClosed) {
+		return &transport.Error{Rank: t.rank, Op: at.op, Err: transport.ErrClosed}
+	}
+	return fault
 }
 
 // truncated blames the sender, on whichever side the fault was found: it is the sender's message that is too long.
@@ -51,7 +60,7 @@ func (t *Transport) gaveUp(ctx context.Context, why error, at place) error {
 // ended is the error of an operation that finds ctx ended before it starts. A broken job says so first.
 func (t *Transport) ended(ctx context.Context, at place) error {
 	if err := t.world.fault(); err != nil {
-		return err
+		return t.seen(err, at)
 	}
 	return cancelled(ctx, at)
 }

@@ -146,11 +146,8 @@ func (w *world) leave(r transport.Rank) {
 }
 
 // fault returns what the job is broken with, or nil.
-func (w *world) fault() error {
+func (w *world) fault() *transport.Error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.broken == nil {
-		return nil
-	}
 	return w.broken
 }

@@ -56,6 +56,7 @@ func (t *Transport) shutDown() error {
 		err = &transport.Error{Rank: t.rank, Op: "close", Err: e}
 	}
 	t.keepPinned()
+	t.freeMemory()
 	return err
 }
 

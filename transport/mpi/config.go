@@ -31,6 +31,9 @@ type Config struct {
 	// a message included. Longer messages wait at their sender. Default 1 MiB. All ranks must agree.
 	MaxUnexpectedBytes int
 
+	// ArenaBytes bounds what Alloc can hand out: address space, of which memory is taken as it is used. Default 16 GiB.
+	ArenaBytes int
+
 	// Log receives what happens to the transport; nil is silent.
 	Log *slog.Logger
 }
@@ -49,11 +52,17 @@ func (c Config) WithDefaults() Config {
 	if c.MaxUnexpectedBytes == 0 {
 		c.MaxUnexpectedBytes = 1 << 20
 	}
+	if c.ArenaBytes == 0 {
+		c.ArenaBytes = 16 << 30
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return c
 }
+
+// maxArena bounds ArenaBytes.
+const maxArena = 1 << 40
 
 // Validate reports everything that is wrong with c, and changes nothing.
 func (c Config) Validate() error {
@@ -69,6 +78,7 @@ func (c Config) Validate() error {
 	fault(c.MaxMessageBytes < 0 || c.MaxMessageBytes > math.MaxInt32, "MaxMessageBytes %d is outside 0..%d", c.MaxMessageBytes, math.MaxInt32)
 	fault(c.MaxUnexpectedBytes < 0 || c.MaxUnexpectedBytes > math.MaxInt32,
 		"MaxUnexpectedBytes %d is outside 0..%d", c.MaxUnexpectedBytes, math.MaxInt32)
+	fault(c.ArenaBytes < 0 || c.ArenaBytes > maxArena, "ArenaBytes %d is outside 0..%d", c.ArenaBytes, maxArena)
 	if err := rendezvous.CheckTerms("", c.Settings); err != nil {
 		faults = append(faults, err)
 	}

@@ -6,16 +6,18 @@ import (
 	"sync"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/arena"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Transport is one rank's end. It implements transport.Transport, Exchanger, Describer and Counter. All methods
-// may be called from any number of goroutines at once.
+// Transport is one rank's end. It implements transport.Transport, Exchanger, Describer, Counter and Allocator. All
+// methods may be called from any number of goroutines at once.
 type Transport struct {
 	cfg       Config
 	port      port
 	rank      transport.Rank
 	tagSpan   uint64
+	arena     *arena.Arena // of Alloc; nil where there is none
 	closeOnce sync.Once
 	closeErr  error
 
@@ -42,13 +44,14 @@ var (
 	_ transport.Exchanger = (*Transport)(nil)
 	_ transport.Describer = (*Transport)(nil)
 	_ transport.Counter   = (*Transport)(nil)
+	_ transport.Allocator = (*Transport)(nil)
 )
 
 // newTransport makes the engine over a port that is open.
 func newTransport(cfg Config, p port) *Transport {
 	t := &Transport{
 		cfg: cfg, port: p, rank: transport.Rank(p.rank()), tagSpan: uint64(p.tagLimit()),
-		batch: newBatch(),
+		arena: newArena(cfg.ArenaBytes), batch: newBatch(),
 	}
 	for r := range p.size() {
 		t.peers = append(t.peers, &peer{rank: transport.Rank(r), room: cfg.MaxUnexpectedBytes})

@@ -81,9 +81,9 @@ func TestSilentStrangersAreDroppedAfterTwoSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := receive(t)
 		silent := r.knock()
-		time.Sleep(2*time.Second - time.Millisecond)
+		time.Sleep(2*time.Second - time.Millisecond) // sleep-ok: on the bubble's clock
 		require.False(t, ended(silent))
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(2 * time.Millisecond) // sleep-ok: on the bubble's clock
 		require.True(t, ended(silent))
 		require.Equal(t, int32(1), r.dropped.Load())
 		r.end()
@@ -123,10 +123,10 @@ func TestNobodyIsDisplacedWithinGrace(t *testing.T) {
 			r.knock()
 		}
 		go r.knock()
-		time.Sleep(grace - time.Millisecond)
+		time.Sleep(grace - time.Millisecond) // sleep-ok: on the bubble's clock
 		synctest.Wait()
 		require.Zero(t, r.dropped.Load())
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(2 * time.Millisecond) // sleep-ok: on the bubble's clock
 		synctest.Wait()
 		require.Equal(t, int32(1), r.dropped.Load())
 		r.end()

@@ -112,7 +112,7 @@ func TestLaterSendsOfABrokenTransportFail(t *testing.T) {
 	inBubble(t, 2, shaped.Config{Latency: time.Second}, func(t *testing.T, ranks []transport.Transport) {
 		require.NoError(t, ranks[1].Close())
 		require.NoError(t, ranks[0].Send(t.Context(), 1, 1, nil), "nobody knows yet")
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // sleep-ok: on the bubble's clock
 		synctest.Wait()
 		require.ErrorIs(t, ranks[0].Send(t.Context(), 1, 1, nil), transport.ErrPeerClosed)
 	})

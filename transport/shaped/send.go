@@ -121,7 +121,7 @@ func (t *Transport) learn(ctx context.Context, err error, op string) error {
 func (t *Transport) failed(ctx context.Context, err error, peer transport.Rank, op string) error {
 	var known *transport.Error
 	switch {
-	case errors.Is(err, courier.ErrClosed):
+	case errors.Is(err, courier.ErrClosed), t.closed.Load(): // what is below may have been closed meanwhile
 		return &transport.Error{Rank: t.Rank(), Op: op, Err: transport.ErrClosed}
 	case errors.As(err, &known):
 		return &transport.Error{Rank: known.Rank, Op: op, Seq: known.Seq, Err: known.Err}

@@ -123,7 +123,7 @@ func TestRecoveredLane(t *testing.T) {
 func TestIdleLanes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ends := open(t, 2, 3, Config{Parity: 1, KeepAlive: time.Second}, patience(3*time.Second).wrap)
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) // sleep-ok: on the bubble's clock
 		require.NoError(t, pass(context.Background(), ends, sizes...))
 		closeEnds(ends)
 	})

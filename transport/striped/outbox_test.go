@@ -36,12 +36,12 @@ func TestLanesChosen(t *testing.T) {
 			require.Equal(t, want, got)
 		}
 		accept([]int{0, 1, 2}, 0, 500, 700)
-		refuse(0, 900, 900) // only one has drained
-		refuse(0, 501, 900) // two have room, but still enough to do
-		time.Sleep(2 * lagGrace)
+		refuse(0, 900, 900)      // only one has drained
+		refuse(0, 501, 900)      // two have room, but still enough to do
+		time.Sleep(2 * lagGrace) // sleep-ok: on the bubble's clock
 		refuse(0, 501, 900)
-		refuse(0, 500, 900) // the grace begins
-		time.Sleep(2 * lagGrace)
+		refuse(0, 500, 900)      // the grace begins
+		time.Sleep(2 * lagGrace) // sleep-ok: on the bubble's clock
 		<-o.changed
 		accept([]int{0, 1}, 0, 501, 900) // it is over
 		accept([]int{0, 1, 2}, 0, 0, 700)
