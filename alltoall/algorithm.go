@@ -24,14 +24,18 @@ const (
 	Rails
 	// ThreeLevel is Rails whose gathering goes through pairs of ranks first.
 	ThreeLevel
+	// Gather is Direct whose dispatch brings a rank each token once, however many of its experts take it: for few experts and many choices.
+	Gather
 
 	algorithms int = iota
 )
 
 // Algorithms lists all but Auto.
-func Algorithms() []Algorithm { return []Algorithm{Direct, Pairwise, Bruck, Leader, Rails, ThreeLevel} }
+func Algorithms() []Algorithm {
+	return []Algorithm{Direct, Pairwise, Bruck, Leader, Rails, ThreeLevel, Gather}
+}
 
-var algorithmNames = [algorithms]string{"auto", "direct", "pairwise", "bruck", "leader", "rails", "three-level"}
+var algorithmNames = [algorithms]string{"auto", "direct", "pairwise", "bruck", "leader", "rails", "three-level", "gather"}
 
 // String returns the algorithm's name, by which ParseAlgorithm finds it.
 func (a Algorithm) String() string {
@@ -84,7 +88,7 @@ type Step struct{ Sends, Recvs []Bundle }
 func (a Algorithm) Steps(t Topology, ranks, rank int) []Step {
 	o := t.on(ranks)
 	switch a {
-	case Direct:
+	case Direct, Gather:
 		return directSteps(o, rank)
 	case Pairwise:
 		return pairwiseSteps(o, rank)

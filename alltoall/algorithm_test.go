@@ -82,6 +82,7 @@ func TestStepsOfPlacesStated(t *testing.T) {
 		Bruck:      {Steps: 4, Within: 2, Between: 2, BytesWithin: 16, BytesBetween: 16},
 		Leader:     {Steps: 3, Within: 6, Between: 3, BytesWithin: 3 + 3*12, BytesBetween: 3 * 16},
 		Rails:      {Steps: 2, Within: 3, Between: 3, BytesWithin: 3 * 4, BytesBetween: 12},
+		Gather:     {Steps: 1, Within: 3, Between: 12, BytesWithin: 3, BytesBetween: 12},
 		ThreeLevel: {Steps: 3, Within: 2, Between: 3, BytesWithin: 8 + 8, BytesBetween: 12},
 	} {
 		require.Equal(t, want, Links{}.Cost(a, top, 16, 0, 1), a.String())
@@ -232,11 +233,11 @@ func TestAutoFollowsTheCosts(t *testing.T) {
 	ts := inproc.New(8)
 	x, err := New(ts[0], Config{Placement: Even(8, 8), Dim: 1, Topology: Nodes(8, 2), Links: links})
 	require.NoError(t, err)
-	require.NotEqual(t, Direct, x.choose(64))
-	require.Equal(t, Rails, x.choose(4096))
+	require.NotEqual(t, Direct, x.choose(64, Share{1, 1}))
+	require.Equal(t, Rails, x.choose(4096, Share{1, 1}))
 	require.Contains(t, x.Explain(4096), "rails")
 	x.links = Links{}
-	require.Equal(t, Direct, x.choose(64))
+	require.Equal(t, Direct, x.choose(64, Share{1, 1}))
 	require.Contains(t, x.Explain(64), "unknown")
 	for _, tr := range ts {
 		tr.Close()

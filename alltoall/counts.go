@@ -10,14 +10,17 @@ import (
 )
 
 // A counts message is a row of little-endian 32-bit words: the fixed ones below, then the rows for each of the
-// receiver's experts. The first two let a rank see that its peer runs another layer than it does.
+// receiver's experts, then, where Auto predicts, those for each node. The first two let a rank see that its peer runs another layer than it does.
 const (
 	wordDim = iota
 	wordExperts
 	wordTokens
 	wordPadding
 	wordLeaves
-	wordLeaving // rows for other ranks, all of them
+	wordLeaving  // rows for other ranks, all of them
+	wordCrossing // of those, for other nodes
+	wordOnce     // of those, if a token crossed to a node once
+	wordApart    // of all, if a token went to a rank once
 	countsHeader
 )
 
@@ -31,22 +34,24 @@ var ErrRefused = errors.New("peer could not route its tokens")
 type announcement struct {
 	tokens, padding, leaves int
 	leaving                 int // rows for ranks other than the sender
-	rows                    []int
+	crossings
+	rows   []int
+	toNode []int // rows for each node, without those that stay on the sender
 }
 
 // exchangeCounts tells every rank what it will get from this one, and returns what this one will get, by sender. What it
 // returns stays until the next round begins.
-func (x *Exchange) exchangeCounts(ctx context.Context, c Counts) ([]announcement, error) {
+func (x *Exchange) exchangeCounts(ctx context.Context, c Counts, k crossings) ([]announcement, error) {
 	x.seq++
-	x.now = x.choose(4 * (countsHeader + x.place.Experts()/x.size()))
+	x.now = x.choose(x.countsBytes(), Share{1, 1})
 	x.round.begin()
 	defer x.round.end()
 	me, in := x.rank(), x.emptySplits(x.size())
-	in[me] = x.encodeCounts(c, me)
+	in[me] = x.encodeCounts(c, me, k)
 	for i := 1; i < x.size(); i++ {
 		r := x.next(i)
-		in[r] = x.round.takeBytes(4 * (countsHeader + x.place.Count(me)))
-		x.send(r, x.round.one(x.encodeCounts(c, r)))
+		in[r] = x.round.takeBytes(4 * (countsHeader + x.place.Count(me) + x.nodeWords()))
+		x.send(r, x.round.one(x.encodeCounts(c, r, k)))
 		x.recv(r, x.round.one(in[r]))
 	}
 	if err := x.run(ctx, "counts"); err != nil {
@@ -58,27 +63,47 @@ func (x *Exchange) exchangeCounts(ctx context.Context, c Counts) ([]announcement
 // Refuse takes the place of Dispatch on a rank that cannot route its tokens: the other ranks' Dispatch returns
 // [ErrRefused] naming it, at once, and every rank can go on with the next batch.
 func (x *Exchange) Refuse(ctx context.Context) error {
-	_, err := x.exchangeCounts(ctx, Counts{Tokens: refused, Rows: []int{}})
+	_, err := x.exchangeCounts(ctx, Counts{Tokens: refused, Rows: []int{}}, crossings{})
 	if transport.CulpritOf(err) == x.t.Rank() && errors.Is(err, ErrRefused) {
 		return nil
 	}
 	return err
 }
 
-func (x *Exchange) encodeCounts(c Counts, to int) []byte {
+func (x *Exchange) encodeCounts(c Counts, to int, k crossings) []byte {
 	begin, end := x.place.Of(to)
-	words := x.round.takeBytes(4 * (countsHeader + end - begin))[:0]
+	words := x.round.takeBytes(4 * (countsHeader + end - begin + x.nodeWords()))[:0]
 	leaving := 0
 	if len(c.Rows) > 0 {
 		leaving = sum(c.Rows) - sum(c.ofExperts(x.place.Of(x.rank())))
 	}
-	for _, n := range [countsHeader]int{x.dim, x.place.Experts(), c.Tokens, c.Padding, c.Leaves, leaving} {
+	for _, n := range [countsHeader]int{x.dim, x.place.Experts(), c.Tokens, c.Padding, c.Leaves, leaving, k.rows, k.once, k.apart} {
 		words = binary.LittleEndian.AppendUint32(words, uint32(n))
 	}
 	for e := begin; e < end; e++ {
 		words = binary.LittleEndian.AppendUint32(words, uint32(sum(c.ofExperts(e, e+1))))
 	}
+	for _, members := range x.nodes.members[:x.nodeWords()] {
+		rows := 0
+		for _, r := range members {
+			if len(c.Rows) > 0 && r != x.rank() {
+				rows += sum(c.ofExperts(x.place.Of(r)))
+			}
+		}
+		words = binary.LittleEndian.AppendUint32(words, uint32(rows))
+	}
 	return words
+}
+
+// mostNodes bounds the nodes of which counts say how many rows they get.
+const mostNodes = 64
+
+// nodeWords is how many nodes those are: none where nothing is predicted.
+func (x *Exchange) nodeWords() int {
+	if n := len(x.nodes.members); x.predicts() && n <= mostNodes {
+		return n
+	}
+	return 0
 }
 
 func (x *Exchange) decodeAll(in [][]byte) ([]announcement, error) {
@@ -107,15 +132,17 @@ func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
 	if word(wordTokens) == refused {
 		return announcement{}, x.fault(from, "counts", ErrRefused, "its own error says why")
 	}
-	a := announcement{tokens: word(wordTokens), padding: word(wordPadding), leaves: word(wordLeaves), leaving: word(wordLeaving)}
+	a := announcement{tokens: word(wordTokens), padding: word(wordPadding), leaves: word(wordLeaves), leaving: word(wordLeaving),
+		crossings: crossings{word(wordCrossing), word(wordOnce), word(wordApart)}}
 	if a.tokens > x.maxRows || a.padding > a.tokens || a.leaves > a.tokens || (a.leaves == 0) != (a.tokens == 0) {
 		return announcement{}, x.fault(from, "counts", transport.ErrProtocol,
 			"%d tokens, %d of them padding, in %d leaves, limit %d tokens", a.tokens, a.padding, a.leaves, x.maxRows)
 	}
-	if cells := a.leaves * (len(words)/4 - countsHeader); cells > x.maxRows {
+	experts := len(words)/4 - countsHeader - x.nodeWords()
+	if cells := a.leaves * experts; cells > x.maxRows {
 		return announcement{}, x.fault(from, "counts", transport.ErrTooLarge, "%d leaves × experts, limit %d", cells, x.maxRows)
 	}
-	a.rows = x.round.takeInts(len(words)/4 - countsHeader)
+	a.rows = x.round.takeInts(experts)
 	for e := range a.rows {
 		if a.rows[e] = word(countsHeader + e); a.rows[e] > x.mostRows(a) {
 			return announcement{}, x.fault(from, "counts", transport.ErrProtocol,
@@ -124,6 +151,15 @@ func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
 	}
 	if most := x.mostRows(a) * (x.place.Experts() - x.place.Count(from)); a.leaving > most {
 		return announcement{}, x.fault(from, "counts", transport.ErrProtocol, "%d rows for other ranks, at most %d of %d tokens", a.leaving, most, a.tokens)
+	}
+	a.toNode = x.round.takeInts(x.nodeWords())
+	for n := range a.toNode {
+		if a.toNode[n] = word(countsHeader + experts + n); a.toNode[n] > a.leaving {
+			return announcement{}, x.fault(from, "counts", transport.ErrProtocol, "%d rows for node %d, of %d that leave", a.toNode[n], n, a.leaving)
+		}
+	}
+	if a.crossings.rows > a.leaving || a.once > a.crossings.rows || a.apart > a.leaving {
+		return announcement{}, x.fault(from, "counts", transport.ErrProtocol, "%d rows for other nodes, %d and %d without repeated tokens, of %d", a.crossings.rows, a.once, a.apart, a.leaving)
 	}
 	return a, nil
 }
@@ -136,9 +172,8 @@ func (x *Exchange) mostRows(a announcement) int {
 	return a.tokens - a.padding
 }
 
-// encodeSplits writes the counts of rank to's experts, leaf by leaf.
-func (x *Exchange) encodeSplits(c Counts, to int) []byte {
-	list := c.ofExperts(x.place.Of(to))
+// encodeSplits writes counts of some experts, leaf by leaf.
+func (x *Exchange) encodeSplits(list []int) []byte {
 	words := x.round.takeBytes(4 * len(list))[:0]
 	for _, n := range list {
 		words = binary.LittleEndian.AppendUint32(words, uint32(n))

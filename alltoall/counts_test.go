@@ -16,7 +16,7 @@ func TestRowsThatAnExpertCanGet(t *testing.T) {
 	decode := func(leafRows int, c Counts) error {
 		x, err := New(ends[0], Config{Placement: Even(1, 1), Dim: 4, MaxRows: 100, LeafRows: leafRows})
 		require.NoError(t, err)
-		a, err := x.decodeCounts(0, x.encodeCounts(c, 0))
+		a, err := x.decodeCounts(0, x.encodeCounts(c, 0, crossings{}))
 		if err == nil {
 			require.Equal(t, []int{c.Tokens, c.Padding, c.Leaves}, []int{a.tokens, a.padding, a.leaves})
 		}

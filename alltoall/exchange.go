@@ -32,6 +32,8 @@ type Config struct {
 	Topology Topology
 	// Links are what Auto predicts by. Their zero value leaves it with Direct.
 	Links Links
+	// Wire is the format of rows where they travel; its zero value leaves them as they are.
+	Wire Wire
 	// MaxRelay bounds the bytes that a rank holds for others in a round; 0 means [DefaultMaxRelay].
 	MaxRelay int
 }
@@ -45,15 +47,19 @@ type Exchange struct {
 	maxRows int
 	leaf    int  // Config.LeafRows
 	inPlace bool // the transport copies many short buffers as well as one
+	wire    Wire
 	seq     uint64
 
 	algorithm Algorithm // the one configured
 	now       Algorithm // the one of this round, never Auto
+	last      Algorithm // the one of the last dispatch
 	topology  Topology
 	links     Links
 	maxRelay  int
+	nodes     on
 	steps     [algorithms][]Step // this rank's, made when first wanted
-	chosen    map[int]Algorithm  // by Auto, for a size
+	chosen    map[load]Algorithm // by Auto
+	seenBy    [2][]int32         // scratch: which node and which rank a token was last found to go to
 	relay     relay
 	pool      pool
 
@@ -88,7 +94,7 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 	if err == nil && (algorithm < 0 || int(algorithm) >= algorithms) {
 		err = fmt.Errorf("alltoall: Algorithm is %d, want 0 to %d", algorithm, algorithms-1)
 	}
-	if err := errors.Join(err, c.Topology.Validate(t.Size()), c.Links.Validate()); err != nil {
+	if err := errors.Join(err, c.Topology.Validate(t.Size()), c.Links.Validate(), c.Wire.Validate()); err != nil {
 		faults = append(faults, err)
 	}
 	if len(faults) > 0 {
@@ -98,7 +104,9 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 	x := &Exchange{
 		t: t, place: c.Placement, dim: c.Dim, maxRows: c.MaxRows, leaf: c.LeafRows, inPlace: can.Name != "" && !can.Network,
 	}
-	x.algorithm, x.topology, x.links, x.maxRelay, x.chosen = algorithm, c.Topology, c.Links, c.MaxRelay, map[int]Algorithm{}
+	x.wire = c.Wire
+	x.algorithm, x.topology, x.links, x.maxRelay, x.chosen = algorithm, c.Topology, c.Links, c.MaxRelay, map[load]Algorithm{}
+	x.nodes, x.last = x.topology.on(t.Size()), algorithm
 	if x.maxRelay == 0 {
 		x.maxRelay = DefaultMaxRelay
 	}
@@ -127,23 +135,36 @@ func (x *Exchange) DispatchTokens(ctx context.Context, c Counts, tokens blas32.G
 }
 
 func (x *Exchange) dispatch(ctx context.Context, c Counts, src source) (*Handle, blas32.General, error) {
+	h, err := x.start(ctx, c, src, 1, false)
+	if err != nil {
+		return nil, blas32.General{}, err
+	}
+	in, _, err := h.DispatchPart(ctx, 0)
+	return h, in, err
+}
+
+// start begins a dispatch after it has checked what it is given.
+func (x *Exchange) start(ctx context.Context, c Counts, src source, parts int, byPeers bool) (*Handle, error) {
 	src.check(x, sum(c.Rows))
 	if len(c.Rows) != x.place.Experts()*c.Leaves {
 		panic(fmt.Sprintf("alltoall: Dispatch: %d counts for %d experts × %d leaves", len(c.Rows), x.place.Experts(), c.Leaves))
 	}
-	announced, err := x.exchangeCounts(ctx, c)
-	if err != nil {
-		return nil, blas32.General{}, err
+	if err := src.checkFinite(x); err != nil {
+		return nil, errors.Join(err, x.Refuse(ctx))
 	}
-	src, lent := src.pack(x)
-	defer x.pool.put(lent)
-	defer x.round.end()
-	return x.dispatchRows(ctx, c, announced, src)
+	return x.begin(ctx, c, src, parts, byPeers)
 }
 
 func (x *Exchange) checkRows(op string, rows blas32.General, want int) {
 	if rows.Rows != want || want > 0 && (rows.Cols != x.dim || rows.Stride != x.dim) {
 		panic(fmt.Sprintf("alltoall: %s: %d rows × %d (stride %d), want %d × %d, packed", op, rows.Rows, rows.Cols, rows.Stride, want, x.dim))
+	}
+}
+
+// checkPacked is checkRows of a matrix with columns of its own.
+func checkPacked(op string, m blas32.General, rows int) {
+	if m.Rows != rows || m.Cols < 1 || rows > 0 && m.Stride != m.Cols {
+		panic(fmt.Sprintf("alltoall: %s: %d rows × %d (stride %d), want %d rows of 1 column or more, packed", op, m.Rows, m.Cols, m.Stride, rows))
 	}
 }
 
@@ -160,9 +181,10 @@ func (x *Exchange) tag() transport.Tag { return transport.Tag(x.seq) & (1<<trans
 
 // fault blames rank for something that it sent.
 func (x *Exchange) fault(rank int, op string, kind error, format string, args ...any) error {
-	return &transport.Error{Rank: transport.Rank(rank), Op: op, Seq: x.seq, Err: fmt.Errorf("%w: %s", kind, fmt.Sprintf(format, args...))}
+	return &transport.Error{Rank: transport.Joined(x.t, transport.Rank(rank)), Op: op, Seq: x.seq, Err: fmt.Errorf("%w: %s", kind, fmt.Sprintf(format, args...))}
 }
 
-func (x *Exchange) bytesOf(m blas32.General, first, rows int) []byte {
-	return view.Bytes(m.Data[first*x.dim : (first+rows)*x.dim])
+// bytesOf is rows of a packed matrix.
+func bytesOf(m blas32.General, first, rows int) []byte {
+	return view.Bytes(m.Data[first*m.Cols : (first+rows)*m.Cols])
 }

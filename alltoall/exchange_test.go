@@ -233,3 +233,25 @@ func ExamplePlan() {
 	//   expert +0: [0,2) from 0 [2,2) from 1
 	//   expert +1: [2,3) from 0 [3,6) from 1
 }
+
+// TestWhatIsNotThereIsRefusedHere and not where rows are gathered, beside the exchange of counts.
+func TestWhatIsNotThereIsRefusedHere(t *testing.T) {
+	for _, err := range onRanks(t, 1, func(tr transport.Transport) error {
+		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(1, 1), Dim: dim, Wire: alltoall.Everywhere(alltoall.BF16)})
+		require.NoError(t, err)
+		counts := alltoall.Counts{Tokens: 2, Leaves: 1, Rows: []int{2}}
+		short := blas32.General{Rows: 2, Cols: dim, Stride: dim, Data: make([]float32, 2*dim-1)}
+		require.Panics(t, func() { _, _, _ = x.Dispatch(context.Background(), counts, short) })
+		whole := blas32.General{Rows: 2, Cols: dim, Stride: dim, Data: make([]float32, 2*dim)}
+		for _, bad := range []int32{-1, 2} {
+			require.Panics(t, func() { _, _, _ = x.DispatchTokens(context.Background(), counts, whole, []int32{0, bad}) })
+		}
+		h, _, err := x.DispatchTokens(context.Background(), counts, whole, []int32{0, 1})
+		if err == nil {
+			h.Release()
+		}
+		return err
+	}) {
+		require.NoError(t, err)
+	}
+}

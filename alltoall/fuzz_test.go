@@ -17,8 +17,8 @@ func FuzzDecodeCounts(f *testing.F) {
 	x, err := New(ends[0], Config{Placement: Even(2, 1), Dim: 4, MaxRows: 100})
 	require.NoError(f, err)
 	good := Counts{Tokens: 9, Leaves: 3, Rows: []int{1, 2, 3, 0, 0, 4}}
-	f.Add(x.encodeCounts(good, 0), x.encodeSplits(good, 0))
-	f.Add(x.encodeCounts(Counts{Rows: []int{}}, 0), []byte{})
+	f.Add(x.encodeCounts(good, 0, crossings{}), x.encodeSplits(good.Rows))
+	f.Add(x.encodeCounts(Counts{Rows: []int{}}, 0, crossings{}), []byte{})
 	f.Fuzz(func(t *testing.T, words, splits []byte) {
 		if len(words) != 4*(countsHeader+2) { // the length is checked before
 			return
@@ -40,7 +40,7 @@ func FuzzDecodeCounts(f *testing.F) {
 			return
 		}
 		require.Equal(t, sum(a.rows), sum(c.Rows))
-		again, err := x.decodeCounts(0, x.encodeCounts(c, 0))
+		again, err := x.decodeCounts(0, x.encodeCounts(c, 0, crossings{}))
 		require.NoError(t, err)
 		require.Equal(t, a, again)
 	})
@@ -64,7 +64,7 @@ func FuzzRelayedLengths(f *testing.F) {
 		buf := make([]byte, room)
 		n := copy(buf, data)
 		x.relay.first.recvs = append(x.relay.first.recvs, transport.Message{Peer: 1, N: n})
-		err = x.relay.land(arrival{bundle, buf, 0})
+		err = x.relay.land(arrival{bundle: bundle, buf: buf})
 		require.LessOrEqual(t, x.relay.holding, most)
 		if err != nil {
 			require.Equal(t, transport.Rank(1), transport.CulpritOf(err))

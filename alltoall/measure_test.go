@@ -3,6 +3,7 @@ package alltoall
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"math"
 	"sync"
 	"testing"
@@ -78,7 +79,7 @@ func TestMeasuredLinksAreNotBelieved(t *testing.T) {
 		go func() {
 			done <- transport.Exchange(ctx, ts[1], []transport.Message{{Peer: 0, Tag: 2, Bufs: [][]byte{words}}}, []transport.Message{{Peer: 0, Tag: 2, Bufs: [][]byte{make([]byte, 48)}}})
 		}()
-		_, err := shareFits(ctx, ts[0], [2]fit{})
+		_, err := shareFits(ctx, ts[0], make([]fit, 2))
 		require.ErrorIs(t, err, transport.ErrProtocol)
 		require.Equal(t, transport.Rank(1), transport.CulpritOf(err))
 		require.NoError(t, <-done)
@@ -86,4 +87,18 @@ func TestMeasuredLinksAreNotBelieved(t *testing.T) {
 			require.NoError(t, tr.Close())
 		}
 	}
+}
+
+// TestMeasuredCanBeKept as JSON, and is then the same.
+func TestMeasuredCanBeKept(t *testing.T) {
+	m := Measured{Links: Links{Within: Link{time.Microsecond, 0.25}, Rounds: Rounds{Ranks: 2, Bytes: [roundSizes]int{1, 2, 3, 4}}}, R2Within: 0.5}
+	m.Rounds.Times[Rails][2] = time.Second
+	text, err := json.Marshal(m)
+	require.NoError(t, err)
+	var again Measured
+	require.NoError(t, json.Unmarshal(text, &again))
+	require.Equal(t, m, again)
+	require.NoError(t, again.Validate())
+	again.Rounds.Bytes[0] = 9
+	require.ErrorContains(t, again.Validate(), "must ascend")
 }

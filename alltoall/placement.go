@@ -22,6 +22,15 @@ func Even(experts, ranks int) Placement {
 	return Placement{First: first}
 }
 
+// Hosted gives each rank so many experts, in order.
+func Hosted(experts []int) Placement {
+	p := Placement{First: make([]int, len(experts)+1)}
+	for r, n := range experts {
+		p.First[r+1] = p.First[r] + n
+	}
+	return p
+}
+
 // Ranks is the number of ranks.
 func (p Placement) Ranks() int { return len(p.First) - 1 }
 

@@ -22,7 +22,7 @@ func (c Counts) ofExperts(begin, end int) []int { return c.Rows[begin*c.Leaves :
 
 // Plan is one exchange of rows as one rank sees it, in plain data. Rows leave sorted by expert, so those for one
 // rank are one run. They arrive sorted by expert, then by the rank that sent them: that is the order of the
-// tokens in the global batch, whatever the number of ranks.
+// tokens in the global batch, whatever the number of ranks. [Exchange.BeginByPeers] has another order.
 type Plan struct {
 	// Rank is the rank whose view this is.
 	Rank int
@@ -45,12 +45,19 @@ type Segment struct{ First, Rows int }
 func (p *Plan) Ranks() int { return len(p.Sent) }
 
 // Received is the number of rows that arrive here.
-func (p *Plan) Received() int {
-	if len(p.Segments) == 0 {
-		return 0
+func (p *Plan) Received() (rows int) {
+	for _, s := range p.Segments {
+		rows += s.Rows
 	}
-	last := p.Segments[len(p.Segments)-1]
-	return last.First + last.Rows
+	return rows
+}
+
+// from is the number of rows that arrive here from rank s.
+func (p *Plan) from(s int) (rows int) {
+	for i := s; i < len(p.Segments); i += p.Ranks() {
+		rows += p.Segments[i].Rows
+	}
+	return rows
 }
 
 // SentRows is the number of rows that leave here, those that stay included.

@@ -24,11 +24,16 @@ type relay struct {
 	x           *Exchange
 	op          string
 	out, in     [][][]byte // by rank: what this rank has for it, and where to put what it gets
-	held        map[Block][]byte
+	nodes       []int      // of the ranks
+	held        map[Block][][]byte
 	holding     int // bytes
 	first, rest batchOf
 	heads       []arrival
-	one         [1][]byte
+
+	// Of bundles that cross with each row once.
+	ids      map[*byte]uint32
+	distinct [][]byte
+	unpack   []once
 }
 
 // batchOf is messages that go at once.
@@ -39,6 +44,7 @@ type arrival struct {
 	bundle Bundle
 	buf    []byte
 	at     int // among first.recvs
+	once   bool
 }
 
 // runRelay is run by another algorithm than Direct.
@@ -60,7 +66,8 @@ func (x *Exchange) runRelay(ctx context.Context, op string, steps []Step) error 
 func (r *relay) begin(x *Exchange, op string) {
 	r.x, r.op, r.holding = x, op, 0
 	if r.held == nil {
-		r.held, r.out, r.in = map[Block][]byte{}, make([][][]byte, x.size()), make([][][]byte, x.size())
+		r.held, r.out, r.in = map[Block][][]byte{}, make([][][]byte, x.size()), make([][][]byte, x.size())
+		r.ids, r.nodes = map[*byte]uint32{}, x.topology.on(x.size()).node
 	}
 	for _, m := range x.round.sends {
 		r.out[m.Peer] = m.Bufs
@@ -75,9 +82,11 @@ func (r *relay) end() {
 	clear(r.held)
 	clear(r.out)
 	clear(r.in)
+	clear(r.ids)
+	clear(r.unpack)
+	r.unpack = r.unpack[:0]
 	r.first.clear()
 	r.rest.clear()
-	r.one[0] = nil
 }
 
 // step carries out one step, and forgets what others have now.
@@ -85,22 +94,40 @@ func (r *relay) step(ctx context.Context, s *Step) error {
 	r.first.clear()
 	r.rest.clear()
 	r.heads = r.heads[:0]
+	r.unpack = r.unpack[:0]
 	for _, b := range s.Sends {
-		r.send(b)
+		if r.crossesOnce(b) {
+			r.sendOnce(b)
+		} else {
+			r.send(b)
+		}
 	}
 	for _, b := range s.Recvs {
-		r.recv(b)
+		if r.crossesOnce(b) {
+			r.expect(b, onceHead(len(b.Blocks)), true)
+		} else {
+			r.recv(b)
+		}
 	}
 	if err := r.exchange(ctx, &r.first); err != nil {
 		return err
 	}
 	for _, a := range r.heads {
-		if err := r.land(a); err != nil {
+		land := r.land
+		if a.once {
+			land = r.landOnce
+		}
+		if err := land(a); err != nil {
 			return err
 		}
 	}
 	if len(r.rest.sends)+len(r.rest.recvs) > 0 {
 		if err := r.exchange(ctx, &r.rest); err != nil {
+			return err
+		}
+	}
+	for _, o := range r.unpack {
+		if err := r.place(o); err != nil {
 			return err
 		}
 	}
@@ -124,14 +151,19 @@ func (r *relay) send(b Bundle) {
 	for i, block := range b.Blocks {
 		binary.LittleEndian.PutUint64(head[lengthBytes*i:], uint64(length(r.bufsOf(block))))
 	}
-	if total <= inline {
+	r.post(b.Peer, head, bufs)
+}
+
+// post sends a head with what follows it, if that is short, or before it.
+func (r *relay) post(peer int, head []byte, bufs [][]byte) {
+	if length(bufs) <= inline {
 		begun := len(r.x.round.bufs)
 		r.x.round.bufs = append(append(r.x.round.bufs, head), bufs...)
-		r.first.sends = append(r.first.sends, r.x.message(b.Peer, r.x.round.list(begun)))
+		r.first.sends = append(r.first.sends, r.x.message(peer, r.x.round.list(begun)))
 		return
 	}
-	r.first.sends = append(r.first.sends, r.x.message(b.Peer, r.x.round.one(head)))
-	r.rest.sends = append(r.rest.sends, r.x.message(b.Peer, bufs))
+	r.first.sends = append(r.first.sends, r.x.message(peer, r.x.round.one(head)))
+	r.rest.sends = append(r.rest.sends, r.x.message(peer, bufs))
 }
 
 func (r *relay) recv(b Bundle) {
@@ -145,8 +177,13 @@ func (r *relay) recv(b Bundle) {
 		}
 		return
 	}
-	buf := r.x.round.takeBytes(lengthBytes*len(b.Blocks) + inline)
-	r.heads = append(r.heads, arrival{b, buf, len(r.first.recvs)})
+	r.expect(b, lengthBytes*len(b.Blocks), false)
+}
+
+// expect makes room for a head of so many bytes and what may come with it.
+func (r *relay) expect(b Bundle, head int, once bool) {
+	buf := r.x.round.takeBytes(head + inline)
+	r.heads = append(r.heads, arrival{b, buf, len(r.first.recvs), once})
 	r.first.recvs = append(r.first.recvs, r.x.message(b.Peer, r.x.round.one(buf)))
 }
 
@@ -186,15 +223,19 @@ func (r *relay) land(a arrival) error {
 	if got < head {
 		return x.fault(a.bundle.Peer, r.op, transport.ErrProtocol, "%d bytes, lengths of %d blocks take %d", got, len(a.bundle.Blocks), head)
 	}
-	begun, total := len(x.round.bufs), 0
+	begun := len(x.round.bufs)
 	for i, block := range a.bundle.Blocks {
 		n := binary.LittleEndian.Uint64(a.buf[lengthBytes*i:])
 		if err := r.room(a.bundle.Peer, block, n); err != nil {
 			return err
 		}
-		total += int(n)
 	}
-	bufs := x.round.list(begun)
+	return r.fill(a, head, x.round.list(begun))
+}
+
+// fill has what follows a head go to bufs: from behind it, or from a message of its own.
+func (r *relay) fill(a arrival, head int, bufs [][]byte) error {
+	x, got, total := r.x, r.first.recvs[a.at].N, length(bufs)
 	if total > inline {
 		if got != head {
 			return x.fault(a.bundle.Peer, r.op, transport.ErrProtocol, "%d bytes with lengths of %d", got, total)
@@ -223,13 +264,22 @@ func (r *relay) room(peer int, block Block, n uint64) error {
 		x.round.bufs = append(x.round.bufs, bufs...)
 		return nil
 	}
+	if err := r.hold(peer, n); err != nil {
+		return err
+	}
+	buf := x.round.takeBytes(int(n))
+	r.held[block] = [][]byte{buf}
+	x.round.bufs = append(x.round.bufs, buf)
+	return nil
+}
+
+// hold counts n more bytes that peer has this rank hold.
+func (r *relay) hold(peer int, n uint64) error {
+	x := r.x
 	if limit := x.maxRelay - r.holding; n > uint64(limit) {
-		return x.fault(peer, r.op, transport.ErrTooLarge, "%d bytes of rank %d for rank %d, limit %d of %d", n, block.From, block.To, limit, x.maxRelay)
+		return x.fault(peer, r.op, transport.ErrTooLarge, "%d bytes to hold for others, limit %d of %d", n, limit, x.maxRelay)
 	}
 	r.holding += int(n)
-	buf := x.round.takeBytes(int(n))
-	r.held[block] = buf
-	x.round.bufs = append(x.round.bufs, buf)
 	return nil
 }
 
@@ -248,8 +298,7 @@ func (r *relay) bufsOf(b Block) [][]byte {
 	if b.From == r.x.rank() {
 		return r.out[b.To]
 	}
-	r.one[0] = r.held[b]
-	return r.one[:]
+	return r.held[b]
 }
 
 func (b *batchOf) clear() {

@@ -16,6 +16,9 @@ type round struct {
 	bufs         [][]byte
 	words        []byte
 	ints         []int
+	rowsOnce     bool // messages are a prefix, then rows, which need not cross to a node twice
+	width        int  // bytes of a row
+	narrow       []arrivingRows
 }
 
 // begin forgets what has been taken of the memory.
@@ -26,7 +29,9 @@ func (r *round) end() {
 	clear(r.sends)
 	clear(r.recvs)
 	clear(r.bufs)
-	r.sends, r.recvs, r.bufs = r.sends[:0], r.recvs[:0], r.bufs[:0]
+	clear(r.narrow)
+	r.narrow = r.narrow[:0]
+	r.sends, r.recvs, r.bufs, r.rowsOnce = r.sends[:0], r.recvs[:0], r.bufs[:0], false
 }
 
 // takeBytes returns n bytes of any value, which stay until the next begin.
@@ -71,7 +76,11 @@ func (x *Exchange) message(peer int, bufs [][]byte) transport.Message {
 // run carries out the round and says which one failed. It checks that rows came as announced.
 func (x *Exchange) run(ctx context.Context, op string) error {
 	if x.now != Direct {
-		return x.runRelay(ctx, op, x.stepsOf(x.now))
+		if err := x.runRelay(ctx, op, x.stepsOf(x.now)); err != nil {
+			return err
+		}
+		x.widen()
+		return nil
 	}
 	if err := transport.Exchange(ctx, x.t, x.round.sends, x.round.recvs); err != nil {
 		return fmt.Errorf("alltoall: %s #%d: %w", op, x.seq, err)
@@ -81,15 +90,14 @@ func (x *Exchange) run(ctx context.Context, op string) error {
 			return x.fault(int(m.Peer), op, transport.ErrProtocol, "%d bytes, announced %d", m.N, want)
 		}
 	}
+	x.widen()
 	return nil
 }
 
-// segmentsOf appends the pieces of m that hold sender s's rows to the round's buffers.
-func (x *Exchange) segmentsOf(m blas32.General, segments []Segment, s int) {
+// expectSegments expects sender s's rows in the pieces of m that are theirs.
+func (x *Exchange) expectSegments(f Format, m blas32.General, segments []Segment, s int) {
 	for i := s; i < len(segments); i += x.size() {
-		if segments[i].Rows > 0 {
-			x.round.bufs = append(x.round.bufs, x.bytesOf(m, segments[i].First, segments[i].Rows))
-		}
+		x.expect(f, m, segments[i].First, segments[i].Rows)
 	}
 }
 

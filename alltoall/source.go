@@ -15,8 +15,12 @@ type source struct {
 	token []int32
 }
 
-// check panics where the source has not as many rows as were announced, or they are not as wide as the exchange's.
+// check panics where the source has not as many rows as were announced, or they are not as wide as the exchange's, or not all there: what
+// reads them later may be another goroutine.
 func (s source) check(x *Exchange, want int) {
+	if m := s.m; m.Rows > 0 && len(m.Data) < (m.Rows-1)*m.Stride+m.Cols {
+		panic(fmt.Sprintf("alltoall: Dispatch: %d rows × %d (stride %d) in %d elements", m.Rows, m.Cols, m.Stride, len(m.Data)))
+	}
 	if s.token == nil {
 		x.checkRows("Dispatch", s.m, want)
 		return
@@ -24,32 +28,103 @@ func (s source) check(x *Exchange, want int) {
 	if len(s.token) != want || s.m.Rows > 0 && s.m.Cols != x.dim {
 		panic(fmt.Sprintf("alltoall: DispatchTokens: %d rows of %d columns, want %d of %d", len(s.token), s.m.Cols, want, x.dim))
 	}
-}
-
-// pack gathers the rows that the source names, where the transport would do badly with a buffer for each. lent is the memory
-// that this took, for the pool to have back.
-func (s source) pack(x *Exchange) (packed source, lent []float32) {
-	if s.token == nil || x.inPlace {
-		return s, nil
-	}
-	m := x.pool.matrix(len(s.token), x.dim)
 	for i, t := range s.token {
-		copy(m.Data[i*x.dim:(i+1)*x.dim], s.m.Data[int(t)*s.m.Stride:])
+		if t < 0 || int(t) >= s.m.Rows {
+			panic(fmt.Sprintf("alltoall: DispatchTokens: row %d is token %d of %d", i, t, s.m.Rows))
+		}
 	}
-	return source{m: m}, m.Data
 }
 
-// list appends rows [first, first+n) to the round's buffers.
-func (s source) list(x *Exchange, first, n int) {
-	r := &x.round
-	if s.token == nil {
-		if n > 0 {
-			r.bufs = append(r.bufs, x.bytesOf(s.m, first, n))
-		}
-		return
-	}
-	for _, t := range s.token[first : first+n] {
-		begin := int(t) * s.m.Stride
-		r.bufs = append(r.bufs, view.Bytes(s.m.Data[begin:begin+x.dim]))
+// wantsPacking tells whether the rows that the source names are to be gathered first: where the transport would do badly with a buffer
+// for each. Rails and Gather do it by themselves.
+func (s source) wantsPacking(x *Exchange, a Algorithm) bool {
+	return s.token != nil && !x.inPlace && a != Rails && a != Gather
+}
+
+// gather copies the rows that the source names to a packed matrix.
+func (s source) gather(to blas32.General) {
+	for i, t := range s.token {
+		copy(to.Data[i*to.Cols:(i+1)*to.Cols], s.m.Data[int(t)*s.m.Stride:])
 	}
 }
+
+// listSource appends rows [first, first+n) of what leaves to the round's buffers, in the dispatch's format.
+func (h *Handle) listSource(first, n int) {
+	x, s := h.x, &h.src
+	r, width := &x.round, x.wire.Dispatch.Bytes(x.dim)
+	narrow := x.wire.Dispatch != Float32
+	switch {
+	case n == 0:
+	case s.token == nil && narrow:
+		r.bufs = append(r.bufs, h.encoded[first*width:(first+n)*width])
+	case s.token == nil:
+		r.bufs = append(r.bufs, bytesOf(s.m, first, n))
+	default:
+		for _, t := range s.token[first : first+n] {
+			if narrow {
+				r.bufs = append(r.bufs, h.encoded[int(t)*width:(int(t)+1)*width])
+				continue
+			}
+			begin := int(t) * s.m.Stride
+			r.bufs = append(r.bufs, view.Bytes(s.m.Data[begin:begin+x.dim]))
+		}
+	}
+}
+
+// crossings counts what of c leaves.
+func (s source) crossings(x *Exchange, c Counts) (k crossings) {
+	o := &x.nodes
+	mine := o.node[x.rank()]
+	if s.token != nil {
+		x.seenBy = [2][]int32{cleared(x.seenBy[0], s.m.Rows), cleared(x.seenBy[1], s.m.Rows)}
+	}
+	for n, members := range o.members {
+		for _, r := range members {
+			begin, end := x.place.Of(r)
+			rows, first := sum(c.ofExperts(begin, end)), sum(c.Rows[:begin*c.Leaves])
+			switch {
+			case r == x.rank():
+				continue
+			case n != mine:
+				k.rows += rows
+			}
+			if s.token == nil {
+				k.apart += rows
+				if n != mine {
+					k.once += rows
+				}
+				continue
+			}
+			for _, t := range s.token[first : first+rows] {
+				if n != mine && isNews(x.seenBy[0], t, n) {
+					k.once++
+				}
+				if isNews(x.seenBy[1], t, r) {
+					k.apart++
+				}
+			}
+		}
+	}
+	return k
+}
+
+// isNews notes that token t is for the i-th, and tells whether that is news. All of one i come in a row.
+func isNews(seen []int32, t int32, i int) bool {
+	if seen[t] == int32(i+1) {
+		return false
+	}
+	seen[t] = int32(i + 1)
+	return true
+}
+
+func cleared(list []int32, n int) []int32 {
+	if cap(list) < n {
+		return make([]int32, n)
+	}
+	clear(list[:n])
+	return list[:n]
+}
+
+// crossings are rows that leave: those for other nodes, those that would if no token crossed to a node twice, and those that would leave
+// at all if no token went to a rank twice.
+type crossings struct{ rows, once, apart int }

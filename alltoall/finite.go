@@ -1,0 +1,55 @@
+package alltoall
+
+import (
+	"errors"
+	"fmt"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// ErrNotFinite says that a rank was to send a NaN or an infinity under [Wire.Finite].
+var ErrNotFinite = errors.New("not a finite number")
+
+// checkFinite looks through packed rows that are about to leave, where that is asked for.
+func (x *Exchange) checkFinite(op string, ms ...blas32.General) error {
+	if !x.wire.Finite {
+		return nil
+	}
+	for _, m := range ms {
+		if n := m.Rows * m.Cols; !f32.Finite(m.Data[:n]) {
+			for i, v := range m.Data[:n] {
+				if v-v != 0 {
+					return x.notFinite(op, i/m.Cols, i%m.Cols, v)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// checkFinite looks through the rows that a source names.
+func (s source) checkFinite(x *Exchange) error {
+	if s.token == nil || !x.wire.Finite {
+		return x.checkFinite("dispatch", s.m)
+	}
+	for _, t := range s.token {
+		row := s.m.Data[int(t)*s.m.Stride:][:x.dim]
+		if f32.Finite(row) {
+			continue
+		}
+		for j, v := range row {
+			if v-v != 0 {
+				return x.notFinite("dispatch", int(t), j, v)
+			}
+		}
+	}
+	return nil
+}
+
+func (x *Exchange) notFinite(op string, row, column int, v float32) error {
+	return &transport.Error{Rank: transport.Joined(x.t, x.t.Rank()), Op: op, Seq: x.seq + 1,
+		Err: fmt.Errorf("%w: row %d, column %d is %v", ErrNotFinite, row, column, v)}
+}

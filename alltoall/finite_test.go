@@ -1,0 +1,74 @@
+package alltoall_test
+
+import (
+	"context"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// TestFiniteNamesThePlace has rank 1 of two send a NaN in each of the three ways, and an infinity in a row that no expert takes.
+func TestFiniteNamesThePlace(t *testing.T) {
+	nan := float32(math.NaN())
+	counts := alltoall.Counts{Tokens: 3, Leaves: 1, Rows: []int{1, 1}}
+	for name, try := range map[string]func(x *alltoall.Exchange, me int) error{
+		"#1: not a finite number: row 2, column 1 is NaN": func(x *alltoall.Exchange, me int) error {
+			tokens := blas32.General{Rows: 3, Cols: dim, Stride: dim, Data: make([]float32, 3*dim)}
+			tokens.Data[2*dim+1] = nan
+			_, _, err := x.DispatchTokens(context.Background(), counts, tokens, []int32{0, int32(2 * me)})
+			if me == 0 {
+				require.ErrorIs(t, err, alltoall.ErrRefused)
+				require.Equal(t, transport.Rank(1), transport.CulpritOf(err))
+			}
+			return err
+		},
+		"combine #3: not a finite number: row 1, column 0 is +Inf": func(x *alltoall.Exchange, me int) error {
+			tokens := blas32.General{Rows: 2, Cols: dim, Stride: dim, Data: make([]float32, 2*dim)}
+			h, in, err := x.Dispatch(context.Background(), counts, tokens)
+			require.NoError(t, err)
+			if me == 0 {
+				return nil
+			}
+			in.Data[dim] = float32(math.Inf(1))
+			_, err = h.Combine(context.Background(), in)
+			return err
+		},
+		"dispatch #3: not a finite number: row 0, column 2 is -Inf": func(x *alltoall.Exchange, me int) error {
+			tokens := blas32.General{Rows: 2, Cols: dim, Stride: dim, Data: make([]float32, 2*dim)}
+			h, _, err := x.Dispatch(context.Background(), counts, tokens)
+			require.NoError(t, err)
+			if me == 0 {
+				return nil
+			}
+			tokens.Data[2] = float32(math.Inf(-1))
+			_, err = h.Dispatch(context.Background(), tokens)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			errs := onRanks(t, 2, func(tr transport.Transport) error {
+				x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(2, 2), Dim: dim, Wire: alltoall.Wire{Finite: true}})
+				require.NoError(t, err)
+				return try(x, int(tr.Rank()))
+			})
+			require.ErrorIs(t, errs[1], alltoall.ErrNotFinite)
+			require.Equal(t, transport.Rank(1), transport.CulpritOf(errs[1]))
+			require.ErrorContains(t, errs[1], name)
+		})
+	}
+	errs := onRanks(t, 2, func(tr transport.Transport) error { // in a row that nobody takes
+		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(2, 2), Dim: dim, Wire: alltoall.Wire{Finite: true}})
+		require.NoError(t, err)
+		tokens := blas32.General{Rows: 3, Cols: dim, Stride: dim, Data: make([]float32, 3*dim)}
+		tokens.Data[1*dim+1] = nan
+		_, _, err = x.DispatchTokens(context.Background(), counts, tokens, []int32{0, 2})
+		return err
+	})
+	require.NoError(t, errs[0])
+	require.NoError(t, errs[1])
+}

@@ -1,0 +1,229 @@
+package alltoall
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/inproc"
+)
+
+// tolls counts the bytes that its rank sends to other nodes.
+type tolls struct {
+	*inproc.Transport
+	node []int
+	paid *atomic.Int64
+}
+
+func (t tolls) Exchange(ctx context.Context, sends, recvs []transport.Message) error {
+	for _, m := range sends {
+		if t.node[m.Peer] != t.node[t.Rank()] {
+			t.paid.Add(int64(length(m.Bufs)))
+		}
+	}
+	return t.Transport.Exchange(ctx, sends, recvs)
+}
+
+// topK is a routing: every token has k experts, no two the same, one leaf for all.
+type topK struct {
+	tokens, k, experts int
+	token              []int32 // of each row, sorted by expert
+	rows               []int   // of each expert
+}
+
+func newTopK(r *rand.Rand, tokens, k, experts int) topK {
+	c := topK{tokens: tokens, k: k, experts: experts, rows: make([]int, experts)}
+	of := make([][]int32, experts)
+	for t := range tokens {
+		for _, e := range r.Perm(experts)[:k] {
+			of[e] = append(of[e], int32(t))
+		}
+	}
+	for e, list := range of {
+		c.rows[e] = len(list)
+		c.token = append(c.token, list...)
+	}
+	return c
+}
+
+// crossings enumerates the rows that leave rank's node, and the pairs of a token and another node that it has an expert on.
+func (c topK) crossings(place Placement, node []int, rank int) (rows, once int) {
+	type pair struct{ token, node int }
+	pairs := map[pair]bool{}
+	at := 0
+	for e, n := range c.rows {
+		host := 0
+		for e >= place.First[host+1] {
+			host++
+		}
+		for _, t := range c.token[at : at+n] {
+			if to := node[host]; to != node[rank] {
+				rows++
+				pairs[pair{int(t), to}] = true
+			}
+		}
+		at += n
+	}
+	return rows, len(pairs)
+}
+
+// toRank counts the tokens with an expert on a rank.
+func (c topK) toRank(place Placement, rank int) int {
+	begin, end := place.Of(rank)
+	seen := map[int32]bool{}
+	at := sum(c.rows[:begin])
+	for _, t := range c.token[at : at+sum(c.rows[begin:end])] {
+		seen[t] = true
+	}
+	return len(seen)
+}
+
+// TestTokensCrossToANodeOnce holds a dispatch by Rails against one by Direct, which sends every row, bit for bit, and the bytes that
+// leave nodes against what enumeration gives.
+func TestTokensCrossToANodeOnce(t *testing.T) {
+	seed := rand.Uint64()
+	const each = 2
+	for _, ranks := range []int{2, 4, 6, 7, 8} {
+		for i, top := range topologies(ranks) {
+			if len(top.Node) == 0 {
+				continue
+			}
+			width := 5
+			if (ranks+i)%2 == 1 {
+				width = packBelow / 4
+			}
+			place := Even(each*ranks, ranks)
+			want := make([]int, ranks)
+			var paid [3]atomic.Int64
+			for r, err := range onAll(inproc.New(ranks), func(tr transport.Transport) error {
+				me := int(tr.Rank())
+				random := rand.New(rand.NewPCG(seed, uint64(me)))
+				tokens := random.IntN(30)
+				route := newTopK(random, tokens, min(each*ranks, 1+random.IntN(6)), each*ranks)
+				x := blas32.General{Rows: tokens, Cols: width, Stride: width, Data: make([]float32, width*tokens)}
+				for i := range x.Data {
+					x.Data[i] = random.Float32()
+				}
+				rows, once := route.crossings(place, top.Node, me)
+				want[me] = 4 * width * (rows - once)
+				var got [3][]float32
+				for n, a := range []Algorithm{Direct, Rails, Gather} {
+					e, err := New(tolls{tr.(*inproc.Transport), top.Node, &paid[n]}, Config{Placement: place, Dim: width, Algorithm: a, Topology: top})
+					if err != nil {
+						return err
+					}
+					e.inPlace = n == 0
+					h, in, err := e.DispatchTokens(context.Background(), Counts{Tokens: tokens, Leaves: min(tokens, 1), Rows: route.rows[:min(tokens, 1)*len(route.rows)]}, x, route.token)
+					if err != nil {
+						return err
+					}
+					got[n] = slices.Clone(in.Data)
+					h.Release()
+				}
+				if !slices.Equal(got[0], got[1]) {
+					return fmt.Errorf("rails brings %v, direct %v", got[1], got[0])
+				}
+				if !slices.Equal(got[0], got[2]) {
+					return fmt.Errorf("gather brings %v, direct %v", got[2], got[0])
+				}
+				return nil
+			}) {
+				require.NoError(t, err, "seed %d, %d ranks, topology %d, rank %d", seed, ranks, i, r)
+			}
+			// What is said besides rows differs: heads, and a number for each row.
+			saved := paid[0].Load() - paid[1].Load()
+			require.LessOrEqual(t, saved, int64(sum(want)), "seed %d, %d ranks, topology %d", seed, ranks, i)
+		}
+	}
+}
+
+// TestRowsOnceSaveWhatEnumerationGives has rows so wide that what is said besides them is nothing.
+func TestRowsOnceSaveWhatEnumerationGives(t *testing.T) {
+	const ranks, each, width, tokens, k = 8, 2, 2048, 64, 8
+	top, place := Nodes(ranks, 2), Even(each*ranks, ranks)
+	var paid [3]atomic.Int64
+	var all, once, apart atomic.Int64
+	for r, err := range onAll(inproc.New(ranks), func(tr transport.Transport) error {
+		route := newTopK(rand.New(rand.NewPCG(1, uint64(tr.Rank()))), tokens, k, each*ranks)
+		rows, distinct := route.crossings(place, top.Node, int(tr.Rank()))
+		all.Add(int64(4 * width * rows))
+		once.Add(int64(4 * width * distinct))
+		_, apartRows := route.crossings(place, []int{0, 1, 2, 3, 4, 5, 6, 7}, int(tr.Rank())) // each rank a node
+		mate := route.toRank(place, int(tr.Rank())^1)
+		apart.Add(int64(4 * width * (apartRows - mate)))
+		x := blas32.General{Rows: tokens, Cols: width, Stride: width, Data: make([]float32, width*tokens)}
+		for n, a := range []Algorithm{Direct, Rails, Gather} {
+			e, err := New(tolls{tr.(*inproc.Transport), top.Node, &paid[n]}, Config{Placement: place, Dim: width, Algorithm: a, Topology: top})
+			if err != nil {
+				return err
+			}
+			h, _, err := e.DispatchTokens(context.Background(), Counts{Tokens: tokens, Leaves: 1, Rows: route.rows}, x, route.token)
+			if err != nil {
+				return err
+			}
+			h.Release()
+		}
+		return nil
+	}) {
+		require.NoError(t, err, "rank %d", r)
+	}
+	require.InEpsilon(t, all.Load(), paid[0].Load(), 0.01)
+	require.InEpsilon(t, once.Load(), paid[1].Load(), 0.01)
+	require.Less(t, 3*once.Load(), 2*all.Load(), "of 8 experts on 4 nodes, several share one")
+	require.InEpsilon(t, apart.Load(), paid[2].Load(), 0.01)
+	require.Less(t, once.Load(), apart.Load())
+	require.Less(t, apart.Load(), all.Load())
+}
+
+// FuzzRowsOnce feeds the rank at the end of a crossing what a hostile peer might send.
+func FuzzRowsOnce(f *testing.F) {
+	words := func(list ...uint64) (b []byte) {
+		for _, w := range list {
+			b = binary.LittleEndian.AppendUint64(b, w)
+		}
+		return b
+	}
+	f.Add(words(0, 0, 0, 0, 0))
+	f.Add(append(words(4, 1, 4, 2, 1), make([]byte, 8+12+4)...))
+	f.Add(append(words(4, 1, 4, 2, 1), []byte{0, 0, 0, 0, 0, 0, 0, 0, 9, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}...))
+	f.Add(words(1<<63, 1<<62, 1, 1, 1))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		const most = 1000
+		bundle := Rails.Steps(Nodes(4, 2), 4, 0)[0].Recvs[0]
+		room := onceHead(len(bundle.Blocks)) + inline
+		if len(data) > room {
+			return
+		}
+		ts := inproc.New(4)
+		x, err := New(ts[0], Config{Placement: Even(4, 4), Dim: 1, Algorithm: Rails, Topology: Nodes(4, 2), MaxRelay: most})
+		require.NoError(t, err)
+		prefix, row := make([]byte, 4), make([]byte, 4)
+		x.recv(bundle.Peer, [][]byte{prefix, row})
+		x.round.width = 4
+		r := &x.relay
+		r.begin(x, "fuzz")
+		buf := make([]byte, room)
+		r.first.recvs = append(r.first.recvs, transport.Message{Peer: transport.Rank(bundle.Peer), N: copy(buf, data)})
+		err = r.landOnce(arrival{bundle: bundle, buf: buf, once: true})
+		for _, o := range r.unpack {
+			if err == nil {
+				err = r.place(o)
+			}
+		}
+		require.LessOrEqual(t, r.holding, most)
+		if err != nil {
+			require.EqualValues(t, bundle.Peer, transport.CulpritOf(err))
+		}
+		for _, tr := range ts {
+			require.NoError(t, tr.Close())
+		}
+	})
+}

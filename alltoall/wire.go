@@ -1,0 +1,122 @@
+package alltoall
+
+import (
+	"fmt"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/narrow"
+)
+
+// Format is how the numbers of rows are written where they travel. Rows are rounded whether they leave the rank or not, so that results do not
+// depend on where experts are; what is computed and summed stays float32.
+type Format = narrow.Format
+
+// The formats: as they are, in 2 bytes, and in 1 with a float32 scale for each 128 columns. Package narrow's constants say what each keeps.
+const (
+	Float32 = narrow.Float32
+	BF16    = narrow.BF16
+	FP16    = narrow.FP16
+	FP8     = narrow.FP8 // E4M3
+	Int8    = narrow.Int8
+	// FP8Expanded is E4M3 of powers by which a block of 128 fills its range (COAT).
+	FP8Expanded = narrow.FP8Expanded
+)
+
+// ParseFormat returns the format of a name: float32, bf16, fp16, fp8, int8 or fp8-expanded.
+func ParseFormat(name string) (Format, error) { return narrow.Parse(name) }
+
+// FormatNames lists those names.
+func FormatNames() []string { return narrow.Names() }
+
+// Wire is the format of rows on each of the four legs of a step. Its zero value is float32 on all.
+type Wire struct {
+	// Dispatch is that of rows on their way to experts, and Combine of their answers.
+	Dispatch, Combine Format
+	// DispatchBack is that of the answers' gradients, and CombineBack of the rows'.
+	DispatchBack, CombineBack Format
+	// Finite makes a NaN or an infinity that is about to leave a rank an error there, [ErrNotFinite], which names its place. Where it is
+	// in the rows of a first dispatch, the other ranks' Dispatch returns [ErrRefused] at once; elsewhere they wait, until that rank
+	// closes its transport. Otherwise such numbers travel, as far as the formats have them.
+	Finite bool
+}
+
+// Everywhere is one format on all legs.
+func Everywhere(f Format) Wire {
+	return Wire{Dispatch: f, Combine: f, DispatchBack: f, CombineBack: f}
+}
+
+// Validate reports a format that there is not, or nil.
+func (w Wire) Validate() error {
+	for _, f := range []Format{w.Dispatch, w.Combine, w.DispatchBack, w.CombineBack} {
+		if !f.Known() {
+			return fmt.Errorf("alltoall: Wire has %v, want one of %v", f, FormatNames())
+		}
+	}
+	return nil
+}
+
+// arrivingRows is rows that come in another format than float32, and where they belong.
+type arrivingRows struct {
+	format      Format
+	buf         []byte
+	m           blas32.General
+	first, rows int
+}
+
+// offer appends rows [first, first+n) of m to the round's buffers, in a format.
+func (x *Exchange) offer(f Format, m blas32.General, first, n int) {
+	if n == 0 {
+		return
+	}
+	if f == Float32 {
+		x.round.bufs = append(x.round.bufs, bytesOf(m, first, n))
+		return
+	}
+	width := f.Bytes(m.Cols)
+	buf := x.round.takeBytes(n * width)
+	for i := range n {
+		f.Encode(buf[i*width:(i+1)*width], m.Data[(first+i)*m.Cols:(first+i+1)*m.Cols])
+	}
+	x.round.bufs = append(x.round.bufs, buf)
+}
+
+// expect appends to the round's buffers room for rows [first, first+n) of m, which come in a format, and are there after the round.
+func (x *Exchange) expect(f Format, m blas32.General, first, n int) {
+	if n == 0 {
+		return
+	}
+	if f == Float32 {
+		x.round.bufs = append(x.round.bufs, bytesOf(m, first, n))
+		return
+	}
+	buf := x.round.takeBytes(n * f.Bytes(m.Cols))
+	x.round.bufs = append(x.round.bufs, buf)
+	x.round.narrow = append(x.round.narrow, arrivingRows{f, buf, m, first, n})
+}
+
+// widen puts the rows that came in another format where they belong.
+func (x *Exchange) widen() {
+	for _, a := range x.round.narrow {
+		cols, width := a.m.Cols, a.format.Bytes(a.m.Cols)
+		for i := range a.rows {
+			a.format.Decode(a.m.Data[(a.first+i)*cols:(a.first+i+1)*cols], a.buf[i*width:(i+1)*width])
+		}
+	}
+}
+
+// encodeSource writes all rows that the first dispatch sends in its format: each token's once.
+func (h *Handle) encodeSource() {
+	f, dim := h.x.wire.Dispatch, h.x.dim
+	if f == Float32 {
+		return
+	}
+	width, m := f.Bytes(dim), h.src.m
+	if n := m.Rows * width; cap(h.encoded) < n {
+		h.encoded = make([]byte, n)
+	}
+	h.encoded = h.encoded[:m.Rows*width]
+	for i := range m.Rows {
+		f.Encode(h.encoded[i*width:(i+1)*width], m.Data[i*m.Stride:i*m.Stride+dim])
+	}
+}
