@@ -26,8 +26,9 @@ func (p *Pass) RestoreBackward(dy blas32.General) (dAnswers blas32.General) {
 		return p.dAnswers
 	}
 	p.c.each(p, (*worker).gather)
-	if p.c.cfg.Compensation == LearnedGain {
-		resize(&p.gainGrads, p.c.groups)
+	if p.c.cfg.Compensation.Learned() {
+		resize(&p.gainGrads, len(p.c.gains))
+		clear(p.gainGrads)
 		p.c.each(p, (*worker).gainGrad)
 	}
 	return p.dAnswers
@@ -41,7 +42,7 @@ func (*worker) gather(p *Pass, g int) {
 	}
 }
 
-// gainGrad computes the gradient of a group's factor: the sum of dy·(x − c), over its rows in order.
+// gainGrad computes the gradient of a group's factors: the sum of dy·(x − c), over its rows in order, and over columns where they share it.
 func (w *worker) gainGrad(p *Pass, g int) {
 	resize(&w.residual, p.c.dim)
 	sum := 0.0
@@ -52,14 +53,23 @@ func (w *worker) gainGrad(p *Pass, g int) {
 			continue
 		}
 		centroid.Residual(w.residual, 1, row(p.x, i), row(p.centroids, k))
+		if p.c.cfg.Compensation == LearnedChannels {
+			grads := p.gainGrads[g*p.c.dim:][:p.c.dim]
+			for j, d := range row(p.dy, i) {
+				grads[j] += float32(w.residual[j] * d)
+			}
+			continue
+		}
 		sum += float64(f32.Dot(w.residual, row(p.dy, i)))
 	}
-	p.gainGrads[g] = float32(sum)
+	if p.c.cfg.Compensation == LearnedGain {
+		p.gainGrads[g] = float32(sum)
+	}
 }
 
-// GainGrads returns the gradient of each of [Compressor.Gains] after RestoreBackward under [LearnedGain]. It belongs to the pass.
+// GainGrads returns the gradient of each of [Compressor.Gains] after RestoreBackward, where they are learned. It belongs to the pass.
 func (p *Pass) GainGrads() []float32 {
-	if p.stage < restoredBackward || p.c.cfg.Compensation != LearnedGain {
+	if p.stage < restoredBackward || !p.c.cfg.Compensation.Learned() {
 		panic("lsh: GainGrads without a gradient of gains")
 	}
 	return p.gainGrads

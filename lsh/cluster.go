@@ -20,8 +20,11 @@ func (w *worker) cluster(p *Pass, g int) {
 	of, n := p.clusters.Of[begin:end], 0
 	x := span(p.x, begin, end)
 	exact := p.c.cfg.Centroids(x.Rows)
+	if p.whole[g] {
+		exact = x.Rows
+	}
 	switch {
-	case p.c.cfg.Bucketing != Cut && x.Rows > 0:
+	case p.c.cfg.Bucketing != Cut && x.Rows > 0 && !p.whole[g]:
 		w.sort(p.c.hasher, x)
 		n = w.bucket(p.c, g, x.Rows, of)
 	case exact == x.Rows:

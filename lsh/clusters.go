@@ -58,6 +58,17 @@ func (c *Clusters) Rate() float64 {
 	return float64(c.Centroids()) / float64(len(c.Of))
 }
 
+// Count returns how many rows and centroids the groups have that wanted says; nil wants all.
+func (c *Clusters) Count(wanted func(group int) bool) (rows, centroids int) {
+	for g := range c.RowEnds {
+		if wanted == nil || wanted(g) {
+			row, rowEnd, first, end := c.Group(g)
+			rows, centroids = rows+rowEnd-row, centroids+end-first
+		}
+	}
+	return rows, centroids
+}
+
 // Equal tells whether both say the same.
 func (c *Clusters) Equal(d *Clusters) bool {
 	return slices.Equal(c.RowEnds, d.RowEnds) && slices.Equal(c.CentroidEnds, d.CentroidEnds) && slices.Equal(c.Of, d.Of)

@@ -58,9 +58,31 @@ func FuzzClusters(f *testing.F) {
 		}
 		require.True(t, c.Equal(c))
 		x := matrix(seeded(t), len(c.Of), 3)
-		m, p := compressor(t, Config{}, 3, c.Groups()).CompressAs(x, c)
+		m, p := compressor(t, Config{Compensation: Identity}, 3, c.Groups()).CompressAs(x, c)
 		y := like(x)
 		p.Restore(y, m)
 		requireSameBits(t, x, y, "%v", c)
 	})
+}
+
+// TestCompressSomeLeavesTheOthers: rows of groups that are not wanted are clusters of their own, and what is counted leaves them out.
+func TestCompressSomeLeavesTheOthers(t *testing.T) {
+	for b := range Bucketing(bucketings) {
+		x, ends := clumps(seeded(t), 90, 6, 4, 0.3), []int{30, 60, 90}
+		wanted := func(g int) bool { return g == 1 }
+		m, p := compressor(t, Config{Bucketing: b}, 6, 3).CompressSome(x, ends, wanted)
+		c := p.Clusters()
+		require.NoError(t, c.Validate())
+		for _, g := range []int{0, 2} {
+			row, rowEnd, first, end := c.Group(g)
+			require.Equal(t, rowEnd-row, end-first)
+			requireSameBits(t, span(x, row, rowEnd), span(m, first, end), "group %d", g)
+		}
+		rows, centroids := c.Count(wanted)
+		require.Equal(t, 30, rows)
+		require.Equal(t, c.Centroids()-60, centroids)
+		require.Less(t, centroids, rows)
+		rows, centroids = c.Count(nil)
+		require.Equal(t, []int{90, c.Centroids()}, []int{rows, centroids})
+	}
 }

@@ -17,7 +17,7 @@ type Compressor struct {
 	dim     int
 	groups  int
 	hasher  *Hasher
-	gains   []float32 // by group
+	gains   []float32 // by group, and under LearnedChannels by column
 	depth   []float64 // by group: leading bits of a tuple that suited the last batch, for Controlled
 	workers []*worker
 	free    []*Pass
@@ -33,7 +33,7 @@ func New(cfg Config, dim, groups int) (*Compressor, error) {
 		return nil, fmt.Errorf("lsh: %d groups", groups)
 	}
 	c := &Compressor{cfg: hasher.cfg, dim: dim, groups: groups, hasher: hasher}
-	c.gains = slices.Repeat([]float32{cfg.Gain}, groups)
+	c.gains = slices.Repeat([]float32{cfg.Gain}, groups*cfg.Compensation.gainsOf(dim))
 	c.depth = make([]float64, groups)
 	n := cfg.Workers
 	if n == 0 {
@@ -48,7 +48,7 @@ func New(cfg Config, dim, groups int) (*Compressor, error) {
 // Config returns the configuration in effect, defaults filled in.
 func (c *Compressor) Config() Config { return c.cfg }
 
-// Gains returns the factor of each group under [LearnedGain], at first Config.Gain: parameters, which the caller changes in place between
+// Gains returns the factor of each group under [LearnedGain], and of each of its columns in turn under [LearnedChannels], at first Config.Gain: parameters, which the caller changes in place between
 // passes. Their gradients are [Pass.GainGrads].
 func (c *Compressor) Gains() []float32 { return c.gains }
 
@@ -56,6 +56,11 @@ func (c *Compressor) Gains() []float32 { return c.gains }
 // mean of its rows, added in ascending order. The centroids belong to the pass. x must stay as it is until the
 // pass is released.
 func (c *Compressor) Compress(x blas32.General, ends []int) (centroids blas32.General, p *Pass) {
+	return c.CompressSome(x, ends, nil)
+}
+
+// CompressSome is Compress of those groups that wanted says; rows of the others are clusters of their own. nil wants all.
+func (c *Compressor) CompressSome(x blas32.General, ends []int, wanted func(group int) bool) (centroids blas32.General, p *Pass) {
 	if len(ends) != c.groups || !rising(ends) || last(ends) != x.Rows {
 		panic(fmt.Sprintf("lsh: %d rows of %d groups end at %v", x.Rows, c.groups, ends))
 	}
@@ -63,6 +68,10 @@ func (c *Compressor) Compress(x blas32.General, ends []int) (centroids blas32.Ge
 	resize(&p.clusters.Of, x.Rows)
 	resize(&p.clusters.CentroidEnds, c.groups)
 	p.clusters.RowEnds = append(p.clusters.RowEnds[:0], ends...)
+	resize(&p.whole, c.groups)
+	for g := range p.whole {
+		p.whole[g] = wanted != nil && !wanted(g)
+	}
 	c.each(p, (*worker).cluster)
 	total := 0
 	for g, n := range p.clusters.CentroidEnds {

@@ -86,26 +86,28 @@ func (c Centre) String() string { return nameOf(int(c), "Centre", "group mean", 
 type Compensation int
 
 const (
+	// Interpolate draws a smooth function through the pairs (c, E(c)) of the row's group, which the sender holds anyway, and
+	// answers with its value at x: kernel ridge regression with a Gaussian kernel, around the mean of the answers, among at most
+	// 256 centroids at a time. Nothing more travels, forward or backward. It is the default, as it loses least where that was measured.
+	Interpolate Compensation = iota
 	// Identity answers E(c) + x − c: the expert is taken to pass small differences on as they are. It is the paper's. An expert
 	// that answers with its input gives every row back exactly: it is computed as x − (c − E(c)).
-	Identity Compensation = iota
+	Identity
 	// None answers E(c).
 	None
 	// Gain answers E(c) + g·(x − c) with g = Config.Gain. In measurements the best g was near 0.1.
 	Gain
 	// LearnedGain is Gain with a g for each group, a parameter that the caller trains: see [Compressor.Gains].
 	LearnedGain
-	// Interpolate draws a smooth function through the pairs (c, E(c)) of the row's group, which the sender holds anyway, and
-	// answers with its value at x: kernel ridge regression with a Gaussian kernel, around the mean of the answers, among at most
-	// 256 centroids at a time. Nothing more travels, forward or backward.
-	Interpolate
+	// LearnedChannels is LearnedGain with a g for each group and column.
+	LearnedChannels
 
 	compensations int = iota
 )
 
 // String returns the compensation's name.
 func (c Compensation) String() string {
-	return nameOf(int(c), "Compensation", "identity", "none", "gain", "learned gain", "interpolate")
+	return nameOf(int(c), "Compensation", "interpolate", "identity", "none", "gain", "learned gain", "learned channels")
 }
 
 func nameOf(i int, kind string, names ...string) string {
@@ -113,6 +115,17 @@ func nameOf(i int, kind string, names ...string) string {
 		return fmt.Sprintf("%s(%d)", kind, i)
 	}
 	return names[i]
+}
+
+// Learned tells whether factors are trained.
+func (c Compensation) Learned() bool { return c == LearnedGain || c == LearnedChannels }
+
+// gainsOf is the number of factors of a group, in rows of so many columns.
+func (c Compensation) gainsOf(dim int) int {
+	if c == LearnedChannels {
+		return dim
+	}
+	return 1
 }
 
 // withDefaults returns c with its zeros filled in.

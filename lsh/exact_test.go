@@ -38,7 +38,7 @@ func TestIdentityExpertsGiveTheInputBack(t *testing.T) {
 		for _, b := range []Bucketing{Cut, Joint, Controlled} {
 			const rows, dim = 200, 70
 			x, dy := wild(t, rows, dim), wild(t, rows, dim)
-			c := compressor(t, Config{Rate: rate, Bucketing: b}, dim, 3)
+			c := compressor(t, Config{Rate: rate, Bucketing: b, Compensation: Identity}, dim, 3)
 			centroids, p := c.Compress(x, []int{50, 50, rows})
 			y, dx := like(x), like(x)
 			p.Restore(y, centroids)

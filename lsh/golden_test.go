@@ -94,7 +94,7 @@ func (c goldenCase) check(t *testing.T) {
 	}
 	x, dy := c.input("x", c.Tokens), c.input("dy", c.Tokens)
 	rows, dRows := c.gather(x, false), c.gather(dy, true)
-	centroids, p := compressor(t, Config{}, c.Dim, c.Experts).CompressAs(rows, NewClusters(c.Compression.Clusters))
+	centroids, p := compressor(t, Config{Compensation: Identity}, c.Dim, c.Experts).CompressAs(rows, NewClusters(c.Compression.Clusters))
 	answers, saved := experts.Forward(centroids, expert.Rows{Experts: c.Experts, Leaves: 1, Ends: p.Clusters().CentroidEnds})
 	restored := like(rows)
 	p.Restore(restored, answers)

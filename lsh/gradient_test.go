@@ -28,8 +28,8 @@ func widen(m blas32.General) wide {
 type reference struct {
 	clusters *Clusters
 	kind     Compensation
-	gains    []float64
-	weights  []wide // of Interpolate, by group
+	gains    [][]float64 // by group and column, which may share one
+	weights  []wide      // of Interpolate, by group
 	experts  []wide
 	dy       wide
 }
@@ -83,7 +83,7 @@ func (f reference) forward(x wide) (y, answers wide) {
 					}
 					continue
 				}
-				y[i][j] = answers[k][j] + f.gains[g]*(x[i][j]-c[k][j])
+				y[i][j] = answers[k][j] + f.gains[g][j%len(f.gains[g])]*(x[i][j]-c[k][j])
 			}
 		}
 	}
@@ -143,16 +143,25 @@ func checkGradients(t *testing.T, r *rand.Rand, cfg Config) {
 	const rows, dim = 40, 6
 	x, dy, ends := clumps(r, rows, dim, 6, 0.5), matrix(r, rows, dim), []int{17, 17, 39, rows}
 	c := compressor(t, cfg, dim, len(ends))
-	for g := range c.Gains() {
-		if cfg.Compensation == LearnedGain {
-			c.Gains()[g] = float32(g)/8 - 0.25
+	for i := range c.Gains() {
+		if cfg.Compensation.Learned() {
+			c.Gains()[i] = float32(i%7)/8 - 0.25
 		}
 	}
 	centroids, p := c.Compress(x, ends)
 	f := reference{clusters: p.Clusters(), kind: cfg.Compensation, dy: widen(dy)}
 	p.Prepare()
 	for g := range ends {
-		f.gains = append(f.gains, map[Compensation]float64{Identity: 1, Gain: float64(cfg.Gain), LearnedGain: float64(c.Gains()[g])}[cfg.Compensation])
+		n := cfg.Compensation.gainsOf(dim)
+		gains := map[Compensation][]float64{Identity: {1}, Gain: {float64(cfg.Gain)}}[cfg.Compensation]
+		if cfg.Compensation.Learned() {
+			for _, v := range c.Gains()[g*n:][:n] {
+				gains = append(gains, float64(v))
+			}
+		} else if gains == nil {
+			gains = []float64{0}
+		}
+		f.gains = append(f.gains, gains)
 		m := widen(matrix(r, dim, dim))
 		for i := range m {
 			for j := range m[i] {
@@ -182,11 +191,16 @@ func checkGradients(t *testing.T, r *rand.Rand, cfg Config) {
 			require.InDelta(t, f.slope(wx, &wx[i][j]), row(dx, i)[j], 2e-4, "%+v: gradient of row %d", cfg, i)
 		}
 	}
-	if cfg.Compensation != LearnedGain {
+	if !cfg.Compensation.Learned() {
 		require.Panics(t, func() { p.GainGrads() })
 		return
 	}
+	i := 0
 	for g := range ends {
-		require.InDelta(t, f.slope(wx, &f.gains[g]), p.GainGrads()[g], 1e-3, "gradient of gain %d", g)
+		for j := range f.gains[g] {
+			require.InDelta(t, f.slope(wx, &f.gains[g][j]), p.GainGrads()[i], 1e-3, "gradient of gain %d of group %d", j, g)
+			i++
+		}
 	}
+	require.Len(t, p.GainGrads(), i)
 }

@@ -106,8 +106,8 @@ func TestTheSameOnEveryMachine(t *testing.T) {
 		cfg  Config
 		want string
 	}{
-		{Config{}, wantDefault},
-		{Config{Family: Hyperplane, Centre: Origin, Seed: 5}, wantHyperplane},
+		{Config{Compensation: Identity}, wantDefault},
+		{Config{Family: Hyperplane, Centre: Origin, Seed: 5, Compensation: Identity}, wantHyperplane},
 		{Config{Refine: 1, Compensation: Interpolate, Width: 5}, wantRefined},
 		{Config{Bucketing: Controlled, Compensation: Gain, Gain: 0.3}, wantControlled},
 	} {

@@ -16,6 +16,7 @@ type Pass struct {
 	clusters  Clusters
 	order     []int32 // rows sorted by cluster
 	begin     []int32 // where each cluster's begin in it, and where the last one's end
+	whole     []bool  // by group: its rows are not clustered
 	gains     []float32
 	gainGrads []float32
 	weights   [][]block      // of Interpolate, by group

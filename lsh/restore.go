@@ -29,7 +29,7 @@ func (p *Pass) Restore(dst, answers blas32.General) {
 
 // snapshot keeps the groups' factors as they are now.
 func (p *Pass) snapshot() {
-	resize(&p.gains, p.c.groups)
+	resize(&p.gains, len(p.c.gains))
 	for g := range p.gains {
 		switch p.c.cfg.Compensation {
 		case Identity:
@@ -60,8 +60,13 @@ func (p *Pass) shift(dst, src, own, back blas32.General, mean bool) {
 	p.c.each(p, (*worker).shift)
 }
 
-func (*worker) shift(p *Pass, g int) {
+func (w *worker) shift(p *Pass, g int) {
 	_, _, k, end := p.clusters.Group(g)
+	residual := func(dst, x, b []float32) { centroid.Residual(dst, p.gains[g], x, b) }
+	if n := p.c.cfg.Compensation.gainsOf(p.c.dim); p.c.cfg.Compensation == LearnedChannels {
+		gains := p.gains[g*n:][:n]
+		residual = func(dst, x, b []float32) { columnResidual(dst, gains, x, b) }
+	}
 	for ; k < end; k++ {
 		m := p.members(k)
 		if len(m) == 1 {
@@ -69,12 +74,19 @@ func (*worker) shift(p *Pass, g int) {
 			continue
 		}
 		off := row(p.off, k)
-		centroid.Residual(off, p.gains[g], row(p.own, k), row(p.from, k))
+		residual(off, row(p.own, k), row(p.from, k))
 		if p.mean {
 			f32.Scale(off, 1/float32(len(m)))
 		}
 		for _, i := range m {
-			centroid.Residual(row(p.to, int(i)), p.gains[g], row(p.of, int(i)), off)
+			residual(row(p.to, int(i)), row(p.of, int(i)), off)
 		}
+	}
+}
+
+// columnResidual is centroid.Residual with a factor for each column.
+func columnResidual(dst, a, x, b []float32) {
+	for i, v := range x {
+		dst[i] = float32(a[i]*v) - b[i]
 	}
 }
