@@ -29,7 +29,8 @@ type Expert interface {
 
 // Group is the experts of one layer on one rank. It is not safe for concurrent use.
 type Group interface {
-	// Params returns the trainable parameters: each tensor's first dimension is the expert.
+	// Params returns the trainable parameters: each tensor's first dimension is the expert. Their Value is read at each call: a layer's
+	// twin exchanges it for the memory of its original's.
 	Params() *Params
 	// Forward computes each expert's answer to its rows of x. The row of an answer depends on its input row
 	// alone, bit for bit. The result belongs to saved and is valid until saved is passed to Backward. x must
@@ -38,8 +39,7 @@ type Group interface {
 	// Backward takes the loss's gradient with respect to the answers, returns the one with respect to the rows of
 	// x, and gives each leaf's gradient of the parameters to Params().Grad. dy must stay as it is until
 	// Backward returns; the result is valid until the next call on the group. It consumes saved, which must not be used again.
-	// Passes may be in flight together and go back in any order, but between two resets of Params().Grad
-	// their leaves must ascend.
+	// Passes may be in flight together and go back in any order; between two resets of Params().Grad each leaf comes once.
 	Backward(saved Saved, dy blas32.General) (dx blas32.General)
 }
 

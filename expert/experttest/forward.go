@@ -104,3 +104,20 @@ func untouched(c check) {
 	require.Equal(c, ends, b.rows.Ends)
 	require.Equal(c, value, g.Params().Value)
 }
+
+// exchangedValues gives a group the memory of another's parameters, whose changes it then follows, forward and backward.
+func exchangedValues(c check) {
+	g, b := c.usual(), c.batch(2)
+	twin := c.usual()
+	if g.Params() == nil || len(g.Params().Value) == 0 {
+		return
+	}
+	twin.Params().Value = g.Params().Value
+	for i := range g.Params().Value {
+		g.Params().Value[i] = c.rng.Float32() - 0.5
+	}
+	want, got := b.pass(g), b.pass(twin)
+	c.same(want.y, got.y, "answers")
+	c.same(want.dx, got.dx, "gradient of the input")
+	c.same(want.grad, got.grad, "gradient of the parameters")
+}
