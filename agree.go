@@ -19,7 +19,7 @@ func (l *Layer) agree(ctx context.Context) error {
 	}
 	for r, text := range all {
 		if theirs := string(text); theirs != mine {
-			return &transport.Error{Rank: transport.Rank(r), Op: "NewLayer",
+			return &transport.Error{Rank: l.world.joined(transport.Rank(r)), Op: "NewLayer",
 				Err: fmt.Errorf("%w: %s", transport.ErrMismatch, difference(mine, theirs))}
 		}
 	}

@@ -10,6 +10,14 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
+// fewer is all, or some of them under the race detector.
+func fewer(all []int, some ...int) []int {
+	if raced {
+		return some
+	}
+	return all
+}
+
 // TestAlgorithmsSameBits trains through every algorithm, on nodes of one to four, and compares with one rank.
 func TestAlgorithmsSameBits(t *testing.T) {
 	needExactProducts(t)
@@ -17,8 +25,8 @@ func TestAlgorithmsSameBits(t *testing.T) {
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
 	for name, cfg := range layersUnderTest() {
 		want := trainTwiceWith(t, inprocWorlds(1), cfg, x, dy, router.Batch{}, []int{bitsTokens})
-		for _, ranks := range []int{2, 3, 4, 7, 8} {
-			for _, each := range []int{1, 2, 3, 4} {
+		for _, ranks := range fewer([]int{2, 3, 4, 6, 7, 8}, 3, 8) {
+			for _, each := range fewer([]int{1, 2, 3, 4}, 2, 3) {
 				for _, a := range append(alltoall.Algorithms(), alltoall.Auto) {
 					t.Run(fmt.Sprintf("%s/ranks=%d/each=%d/%s", name, ranks, each, a), func(t *testing.T) {
 						cfg := cfg

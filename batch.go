@@ -8,7 +8,6 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
-	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -20,11 +19,6 @@ type batch struct {
 }
 
 func (b batch) firstLeaf(rank transport.Rank) int { return sum(b.leaves[:rank]) }
-
-// rowsOf says whose the rows are that a plan brought.
-func (b batch) rowsOf(p *alltoall.Plan) expert.Rows {
-	return expert.Rows{Experts: p.Experts, FirstLeaf: sum(b.leaves[:b.first]), Leaves: p.TotalLeaves(), Ends: p.Ends}
-}
 
 // groupEnds cuts tokens into groups of size each, the last one maybe smaller; size 0 makes all of them one.
 func groupEnds(tokens, size int) []int {
@@ -57,6 +51,14 @@ func (l *Layer) slots() int {
 		return g.Slots()
 	}
 	return 0
+}
+
+// mostFromLeaf is the most rows that an expert gets from a group of tokens where that is not the number of tokens.
+func (l *Layer) mostFromLeaf() int {
+	if l.cfg.Compression.When != Never && l.cfg.Compression.Nodes {
+		return alltoall.DefaultMaxRows // rows of other ranks meet here; MaxRows bounds all of them together
+	}
+	return l.slots()
 }
 
 // census learns what every rank brought. With one copy of the experts the dispatch tells, so nothing is sent
@@ -108,7 +110,7 @@ func (l *Layer) refuse(ctx context.Context, cause error) error {
 	} else {
 		_, err = l.census(ctx, &pass{}, cause)
 	}
-	cause = &transport.Error{Rank: l.world.Rank(), Op: "route", Err: cause}
+	cause = &transport.Error{Rank: l.world.joined(l.world.Rank()), Op: "route", Err: cause}
 	if err != nil {
 		return fmt.Errorf("%w (and while telling the other ranks: %w)", cause, err)
 	}

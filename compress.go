@@ -21,8 +21,9 @@ const (
 	Never When = iota
 	// Always compresses every pass of training.
 	Always
-	// Auto compresses while a rank's link is so slow that the bytes saved take longer than the hashing. Each rank measures both and
-	// decides for its own rows, so that results depend on the clock.
+	// Auto compresses what goes to a peer while the link there is so slow that the bytes saved take longer than the hashing. The links are
+	// Config.Links, which NewLayer measures where they are not given. What hashing takes each rank measures itself, and decides for its
+	// own rows, so that results depend on the clock.
 	Auto
 
 	whens int = iota
@@ -39,6 +40,13 @@ type Compression struct {
 	When When
 	// LSH says how rows become clusters, and their answers those of the rows.
 	LSH lsh.Config
+	// Nodes has clusters made once a node (Config.Topology) instead of once a rank: the rows of its ranks that are bound for one expert
+	// meet on one of them first. The more rows are clustered together, the nearer they are to their centroids. It needs Always, as
+	// a node's ranks have to compress the same passes.
+	Nodes bool
+	// From is the first step that may be compressed, the ones before warm up; and Until, where it is not 0, the first one after that may not: the
+	// last steps of training teach the experts rows as they are, which evaluation sends them. Steps count calls of Layer.Step, from 0.
+	From, Until int
 	// Assign, where it is not nil, says which rows travel as one in place of LSH's hashing: rows x of experts that end at ends, those of
 	// one rank. It is for studies, and must be the same function on every rank.
 	Assign func(x blas32.General, ends []int) *lsh.Clusters
@@ -50,6 +58,12 @@ func (c Compression) validate() error {
 	if c.When < 0 || int(c.When) >= whens {
 		faults = append(faults, fmt.Errorf("switchyard: Config.Compression.When is %d, want 0 to %d", c.When, whens-1))
 	}
+	if c.From < 0 || c.Until < 0 {
+		faults = append(faults, fmt.Errorf("switchyard: Config.Compression.From is %d and Until %d, must not be negative", c.From, c.Until))
+	}
+	if c.Nodes && c.When == Auto {
+		faults = append(faults, errors.New("switchyard: Config.Compression.Nodes with When Auto, want Always or Never"))
+	}
 	if err := c.LSH.Validate(); err != nil {
 		faults = append(faults, fmt.Errorf("switchyard: Config.Compression.LSH: %w", err))
 	}
@@ -59,23 +73,25 @@ func (c Compression) validate() error {
 // String is the settings that all ranks must share.
 func (c Compression) String() string {
 	c.LSH.Workers = 0
-	return fmt.Sprintf("{When:%d LSH:%+v Assign:%t}", c.When, c.LSH, c.Assign != nil)
+	return fmt.Sprintf("{When:%d LSH:%+v Nodes:%t From:%d Until:%d Assign:%t}", c.When, c.LSH, c.Nodes, c.From, c.Until, c.Assign != nil)
 }
 
 // squeeze is a layer's compression, from pass to pass.
 type squeeze struct {
 	Compression
-	lsh   *lsh.Compressor
-	gains *param.Set // of lsh.LearnedGain, else nil
-	judge judge
-	rows  blas32.General // scratch: rows sorted by expert, until the pass ends
-	full  blas32.General // scratch: their answers
-	ends  []int          // scratch: of each expert's rows
+	lsh    *lsh.Compressor
+	gains  *param.Set // where compensation learns them, else nil
+	judge  judge
+	mates  *mates           // nil where clusters are a rank's own
+	wanted func(e int) bool // of which experts' rows clusters are made; nil for all
+	rows   blas32.General   // scratch: rows sorted by expert, until the pass ends
+	full   blas32.General   // scratch: the answers of those that are clustered
+	home   blas32.General   // scratch: the answers of the rank's own, where those are others
 }
 
 // CompressionStats tells what compression did to a rank's rows in one forward pass, and the backward pass before it.
 type CompressionStats struct {
-	// Rows is how many rows there were, and Travelled how many went in their place; as many where the pass was not compressed.
+	// Rows is how many rows there were, with Compression.Nodes those of the node that met here, and Travelled how many went in their place; as many where the pass was not compressed.
 	Rows, Travelled int
 	// BytesBefore and BytesAfter are the bytes of those that leave this rank, one way of the four.
 	BytesBefore, BytesAfter int
@@ -96,12 +112,41 @@ func (l *Layer) newSqueeze() (err error) {
 	if s.lsh, err = lsh.New(c.LSH, l.cfg.Dim, l.cfg.Experts); err != nil {
 		return err
 	}
-	if c.LSH.Compensation == lsh.LearnedGain {
-		s.gains = param.NewSet(param.Tensor{Name: "gain", Shape: []int{l.cfg.Experts}})
+	if c.LSH.Compensation.Learned() {
+		shape := []int{l.cfg.Experts}
+		if c.LSH.Compensation == lsh.LearnedChannels {
+			shape = append(shape, l.cfg.Dim)
+		}
+		s.gains = param.NewSet(param.Tensor{Name: "gain", Shape: shape})
 		copy(s.gains.Value, s.lsh.Gains())
+	}
+	if c.Nodes {
+		if s.mates, err = l.newMates(); err != nil {
+			return err
+		}
+	}
+	if c.When == Auto {
+		links := l.cfg.Links
+		if links == (alltoall.Links{}) {
+			if links, err = l.world.linksOf(l.cfg.Topology); err != nil {
+				return err
+			}
+		}
+		s.judge = newJudge(links, l.layout.topology(l.cfg.Topology), l.layout.seat, l.layout.parallel)
+		s.wanted = l.wanted
 	}
 	l.squeeze = s
 	return nil
+}
+
+// wanted tells whether the judge would compress the rows of an expert.
+func (l *Layer) wanted(e int) bool {
+	for seat, yes := range l.squeeze.judge.yes {
+		if begin, end := l.layout.place.Of(seat); begin <= e && e < end {
+			return yes
+		}
+	}
+	return false
 }
 
 // gainParams returns the learned gains, or nil.
@@ -114,64 +159,95 @@ func (l *Layer) gainParams() *param.Set {
 
 // compresses tells whether to compress the pass.
 func (l *Layer) compresses(p *pass) bool {
-	if l.squeeze == nil || !p.side.Train {
+	switch s := l.squeeze; {
+	case s == nil || !p.side.Train || l.steps < s.From:
+		return false
+	case s.Until > 0 && l.steps >= s.Until:
 		return false
 	}
 	return l.squeeze.When == Always || l.squeeze.judge.favours()
 }
 
-// dispatchCompressed sends the centroids of the tokens' rows to the experts.
-func (l *Layer) dispatchCompressed(ctx context.Context, p *pass) (*alltoall.Handle, blas32.General, error) {
+// beginCompressed begins the dispatch of the centroids of the tokens' rows.
+func (l *Layer) beginCompressed(ctx context.Context, p *pass, parts int) (*alltoall.Handle, error) {
+	x, ends, err := l.toCluster(ctx, p)
+	if err != nil {
+		return nil, err
+	}
 	begin := time.Now()
-	centroids := l.compress(p)
+	centroids := l.compress(p, x, ends, false)
 	c := l.squeezedCounts(p)
-	l.sampleResidual(p, centroids)
+	l.sampleResidual(p, x, centroids)
 	p.squeezing += time.Since(begin)
-	return l.exchange.Dispatch(ctx, c, centroids)
+	return l.beginParts(ctx, c, centroids, nil, parts)
 }
 
-// compress begins the pass's compression and returns its centroids.
-func (l *Layer) compress(p *pass) blas32.General {
+// toCluster returns the rows that are to be clustered here, sorted by expert, and where those of each end: this rank's, or those of its
+// node that meet here.
+func (l *Layer) toCluster(ctx context.Context, p *pass) (x blas32.General, ends []int, err error) {
+	s := l.squeeze
+	x, ends = l.ordered(p)
+	if s.mates == nil {
+		return x, ends, nil
+	}
+	if p.gathered, err = s.mates.gather(ctx, p, x); err != nil || p.gathered == nil {
+		return x, ends, err
+	}
+	return p.gathered.rows, s.mates.ends(p.gathered, l.cfg.Experts), nil
+}
+
+// ordered returns the pass's rows sorted by expert, and where those of each end.
+func (l *Layer) ordered(p *pass) (x blas32.General, ends []int) {
 	s, d := l.squeeze, p.decision
 	s.rows = resize(s.rows, d.NumRows(), l.cfg.Dim)
 	d.Order(s.rows, p.x)
+	c := p.counts()
+	ends = make([]int, d.Experts)
+	row := 0
+	for e := range ends {
+		row += sum(c.Rows[e*c.Leaves : (e+1)*c.Leaves])
+		ends[e] = row
+	}
+	return s.rows, ends
+}
+
+// compress begins the pass's compression and returns its centroids: in a trial as if the judge wanted it everywhere.
+func (l *Layer) compress(p *pass, x blas32.General, ends []int, trial bool) (centroids blas32.General) {
+	s := l.squeeze
 	if s.gains != nil {
 		copy(s.lsh.Gains(), s.gains.Value)
 	}
-	s.ends = append(s.ends[:0], make([]int, d.Experts)...)
-	c := p.counts()
-	row := 0
-	for e := range s.ends {
-		row += sum(c.Rows[e*c.Leaves : (e+1)*c.Leaves])
-		s.ends[e] = row
-	}
-	var centroids blas32.General
-	if s.Assign != nil {
-		centroids, p.squeezed = s.lsh.CompressAs(s.rows, s.Assign(s.rows, s.ends))
-	} else {
-		centroids, p.squeezed = s.lsh.Compress(s.rows, s.ends)
+	switch {
+	case s.Assign != nil:
+		centroids, p.squeezed = s.lsh.CompressAs(x, s.Assign(x, ends))
+	case s.wanted != nil && !trial:
+		centroids, p.squeezed = s.lsh.CompressSome(x, ends, s.wanted)
+	default:
+		centroids, p.squeezed = s.lsh.Compress(x, ends)
 	}
 	return centroids
 }
 
-// squeezedCounts counts the centroids that go to each expert. Where each is a row they belong to the rows' groups of tokens. Elsewhere
-// they mix those, and all stand in the rank's first.
+// squeezedCounts counts the centroids that go to each expert. Where each is a row of this rank they belong to the rows' groups of tokens.
+// Elsewhere they mix those, and all stand in the rank's first.
 func (l *Layer) squeezedCounts(p *pass) alltoall.Counts {
 	c, clusters := p.counts(), p.squeezed.Clusters()
 	for e := range p.decision.Experts {
 		row, rowEnd, first, end := clusters.Group(e)
-		if of := c.Rows[e*c.Leaves : (e+1)*c.Leaves]; end-first < rowEnd-row {
+		if of := c.Rows[e*c.Leaves : (e+1)*c.Leaves]; p.gathered != nil || end-first < rowEnd-row {
 			clear(of)
-			of[0] = end - first
+			if end > first {
+				of[0] = end - first
+			}
 		}
 	}
 	return c
 }
 
 // sampleResidual measures how far some rows are from their centroids.
-func (l *Layer) sampleResidual(p *pass, centroids blas32.General) {
+func (l *Layer) sampleResidual(p *pass, x, centroids blas32.General) {
 	const most = 128
-	x, of := l.squeeze.rows, p.squeezed.Clusters().Of
+	of := p.squeezed.Clusters().Of
 	var off, all float64
 	for i := 0; i < x.Rows; i += (x.Rows + most - 1) / most {
 		mean := rowOf(centroids, int(of[i]))
@@ -185,25 +261,41 @@ func (l *Layer) sampleResidual(p *pass, centroids blas32.General) {
 }
 
 // restoreCompressed makes the answers of the rows of those of their centroids.
-func (l *Layer) restoreCompressed(p *pass, answers blas32.General) blas32.General {
+func (l *Layer) restoreCompressed(ctx context.Context, p *pass, answers blas32.General) (blas32.General, error) {
 	if p.squeezed == nil {
-		return answers
+		return answers, nil
 	}
-	defer p.stopwatch(time.Now())
-	s := l.squeeze
-	s.full = resize(s.full, s.rows.Rows, l.cfg.Dim)
+	s, begin := l.squeeze, time.Now()
+	s.full = resize(s.full, len(p.squeezed.Clusters().Of), l.cfg.Dim)
 	p.squeezed.Restore(s.full, answers)
-	return s.full
+	p.stopwatch(begin)
+	if p.gathered == nil {
+		return s.full, nil
+	}
+	defer l.clock(time.Now())
+	s.home = resize(s.home, p.decision.NumRows(), l.cfg.Dim)
+	return s.home, p.gathered.home(ctx, s.home, s.full)
 }
 
 // backwardCompressed makes the gradients of the centroids' answers of those of the rows'.
-func (l *Layer) backwardCompressed(p *pass, drows blas32.General) blas32.General {
+func (l *Layer) backwardCompressed(ctx context.Context, p *pass, drows blas32.General) (blas32.General, error) {
 	defer l.enterGains(p)
 	if p.squeezed == nil {
-		return drows
+		return drows, nil
+	}
+	p.drows = drows
+	if p.gathered != nil {
+		s, begin := l.squeeze, time.Now()
+		s.home = resize(s.home, drows.Rows, l.cfg.Dim)
+		var err error
+		p.drows, err = p.gathered.again(ctx, drows, s.home)
+		l.clock(begin)
+		if err != nil {
+			return blas32.General{}, err
+		}
 	}
 	defer p.stopwatch(time.Now())
-	return p.squeezed.RestoreBackward(drows)
+	return p.squeezed.RestoreBackward(p.drows), nil
 }
 
 // enterGains enters the gradient of learned gains: in the first of this rank's groups of tokens for all of them, and zeros in the others,
@@ -221,14 +313,20 @@ func (l *Layer) enterGains(p *pass) {
 	}
 }
 
-// orderCompressed makes the gradients of the rows of those of their centroids. drows is what backwardCompressed got.
-func (l *Layer) orderCompressed(p *pass, drows, back blas32.General) blas32.General {
+// orderCompressed makes the gradients of the rows of those of their centroids, which are in back. drows is what backwardCompressed got,
+// and is written over.
+func (l *Layer) orderCompressed(ctx context.Context, p *pass, drows, back blas32.General) (blas32.General, error) {
 	if p.squeezed == nil {
-		return back
+		return back, nil
 	}
-	defer p.stopwatch(time.Now())
-	p.squeezed.CompressBackward(drows, back)
-	return drows
+	begin := time.Now()
+	p.squeezed.CompressBackward(p.drows, back)
+	p.stopwatch(begin)
+	if p.gathered == nil {
+		return drows, nil
+	}
+	defer l.clock(time.Now())
+	return drows, p.gathered.home(ctx, drows, p.drows)
 }
 
 func (p *pass) stopwatch(begin time.Time) { p.squeezing += time.Since(begin) }
@@ -241,22 +339,22 @@ func (l *Layer) noteCompression(p *pass, plan *alltoall.Plan) {
 	}
 	note := CompressionStats{Rows: p.decision.NumRows(), Travelled: plan.SentRows(), Residual: p.residual, Time: s.judge.spent}
 	first, end := l.layout.place.Of(l.layout.seat)
-	c := p.counts()
-	own := sum(c.Rows[first*c.Leaves : end*c.Leaves])
+	var own int
+	if p.squeezed != nil {
+		clusters := p.squeezed.Clusters()
+		note.Rows = len(clusters.Of)
+		for e := first; e < end; e++ {
+			row, rowEnd, _, _ := clusters.Group(e)
+			own += rowEnd - row
+		}
+	} else {
+		c := p.counts()
+		own = sum(c.Rows[first*c.Leaves : end*c.Leaves])
+	}
 	wide := 4 * l.cfg.Dim
 	note.BytesBefore = (note.Rows - own) * wide
 	note.BytesAfter = (plan.SentRows() - plan.Sent[l.layout.seat]) * wide
 	l.stats.Compression = note
-}
-
-// exchanged tells the judge how long an exchange of the pass's rows took.
-func (l *Layer) exchanged(p *pass, begin time.Time) {
-	if l.squeeze == nil {
-		return
-	}
-	plan := p.handle.Plan()
-	own := plan.Sent[l.layout.seat]
-	l.squeeze.judge.exchanged(4*l.cfg.Dim*max(plan.SentRows()-own, plan.Received()-own), time.Since(begin))
 }
 
 // judgePass has the judge weigh the pass that ends, of which enough is known now.
@@ -269,17 +367,24 @@ func (l *Layer) judgePass(p *pass) {
 	if s.When != Auto {
 		return
 	}
-	wide := 4 * l.cfg.Dim * (l.layout.parallel - 1) / l.layout.parallel // of a row, where experts take as many
-	rate := float64(s.lsh.Config().Rate)
+	rows, rate := p.decision.NumRows(), s.lsh.Config().Rate
 	if p.squeezed != nil {
-		s.judge.compressed(p.decision.NumRows(), p.squeezing)
-		rate = p.squeezed.Clusters().Rate()
+		clustered, centroids := p.squeezed.Clusters().Count(s.wanted)
+		s.judge.compressed(clustered, p.squeezing)
+		if clustered > 0 {
+			rate = float64(centroids) / float64(clustered)
+		}
 	} else if s.judge.wantsTrial() {
 		begin := time.Now()
-		l.compress(p)
-		s.judge.tried(p.decision.NumRows(), time.Since(begin))
+		x, ends := l.ordered(p)
+		l.compress(p, x, ends, true)
+		s.judge.tried(rows, time.Since(begin))
 		p.squeezed.Release()
 		p.squeezed = nil
 	}
-	s.judge.decide(p.decision.NumRows(), wide, rate)
+	w, bytes := l.cfg.Wire, 0
+	for _, f := range []alltoall.Format{w.Dispatch, w.Combine, w.DispatchBack, w.CombineBack} {
+		bytes += f.Bytes(l.cfg.Dim)
+	}
+	s.judge.decide(bytes, rate)
 }

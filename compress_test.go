@@ -2,14 +2,17 @@ package switchyard
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/router"
@@ -48,7 +51,7 @@ func TestIdentityExpertsGiveCompressedTokensBack(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	x := randomMatrix(r, 100, 16)
 	forwardAlone(t, Config{Dim: 16, Experts: 3, Router: router.TopK{K: 1, Score: router.SoftmaxAfter}, Expert: expert.Identity{},
-		Compression: Compression{When: Always}}, func(l *Layer) {
+		Compression: Compression{When: Always, LSH: lsh.Config{Compensation: lsh.Identity}}}, func(l *Layer) {
 		y, err := l.Forward(context.Background(), x)
 		require.NoError(t, err)
 		sameBits(t, "y", x.Data, y.Data)
@@ -154,7 +157,7 @@ func TestCompressedLayerAgainstSlowReference(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))
 	x, dy := randomMatrix(r, tokens, dim), randomMatrix(r, tokens, dim)
-	for _, c := range []lsh.Config{{}, {Compensation: lsh.None}, {Compensation: lsh.LearnedGain, Gain: 0.3}} {
+	for _, c := range []lsh.Config{{Compensation: lsh.Identity}, {Compensation: lsh.None}, {Compensation: lsh.LearnedGain, Gain: 0.3}} {
 		cfg := Config{Dim: dim, Experts: experts, Group: 4, Seed: seed, Expert: expert.SwiGLU{Hidden: hidden}, Router: router.TopK{K: slowK},
 			Compression: Compression{When: Always, LSH: c, Assign: roundRobin(clusters)}}
 		slow := &slowCompressed{slowLayer: slowLayer{dim: dim, hidden: hidden, experts: experts}, clusters: clusters}
@@ -213,12 +216,12 @@ func TestLearnedGainsAreTheSameOnEveryRank(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
 	cfg := layersUnderTest()["dropless"]
-	cfg.Compression = Compression{When: Always, LSH: lsh.Config{Compensation: lsh.LearnedGain}}
+	cfg.Compression = Compression{When: Always, LSH: lsh.Config{Compensation: lsh.LearnedChannels}}
 	got := trainTwice(t, inprocWorlds(3), cfg, x, dy, []int{20, 20, bitsTokens})
 	last := got.parameters[len(got.parameters)-1]
 	require.Equal(t, gainPrefix+"gain", last.Name)
 	for e, g := range last.Data {
-		require.NotZero(t, g, "expert %d", e)
+		require.NotZero(t, g, "gain %d", e)
 	}
 }
 
@@ -234,16 +237,15 @@ func TestLearnedGainsOfRanksThatDoNotCompress(t *testing.T) {
 	require.Equal(t, make([]float32, cfg.Experts), last.Data)
 }
 
+// TestJudge is that of rank 1 of four on nodes of two: rank 0 is near, the others behind a link that two share.
 func TestJudge(t *testing.T) {
-	const rows, wide = 1000, 4096
-	feed := func(j *judge, perByte float64) {
-		for range len(j.perByte) {
-			j.exchanged(1<<20, time.Duration(perByte*(1<<20)*float64(time.Second)))
-		}
+	const rows, bytes = 1000, 4 * 4096
+	at := func(between float64) judge {
+		return newJudge(alltoall.Links{Within: alltoall.Link{Beta: 0.1}, Between: alltoall.Link{Beta: between}}, alltoall.Nodes(4, 2), 1, 4)
 	}
-	j := new(judge)
-	feed(j, 1e-8) // 0.8 Gb/s: 131 ms for four legs
-	j.decide(rows, wide, 0.2)
+	far := []bool{false, false, true, true}
+	j := at(5) // 0.8 Gb/s for each of two: 131 ms for four legs
+	j.decide(bytes, 0.2)
 	require.False(t, j.favours(), "before the cost is known")
 	trials := 0
 	for range 10 {
@@ -251,22 +253,97 @@ func TestJudge(t *testing.T) {
 			trials++
 			j.tried(rows, 10*time.Millisecond)
 		}
-		j.decide(rows, wide, 0.2)
+		j.decide(bytes, 0.2)
 	}
 	require.Equal(t, 1, trials)
 	require.True(t, j.favours(), "131 ms saved at a cost of 30")
+	require.Equal(t, far, j.yes, "not those of its own node")
 	j.compressed(rows, 150*time.Millisecond)
-	j.decide(rows, wide, 0.2)
+	j.decide(bytes, 0.2)
 	require.False(t, j.favours(), "the true cost is more")
+	j.compressed(rows, 110*time.Millisecond)
+	j.decide(bytes, 0.2)
+	require.False(t, j.favours(), "too close to begin")
 	j.compressed(rows, 50*time.Millisecond)
-	j.decide(rows, wide, 0.2)
-	require.True(t, j.favours())
-	feed(j, 1e-10)
-	j.decide(rows, wide, 0.2)
-	require.False(t, j.favours(), "80 Gb/s")
-	feed(j, 1e-8)
-	j.decide(rows, wide, 0.9)
+	j.decide(bytes, 0.2)
+	require.Equal(t, far, j.yes)
+	j.compressed(rows, 110*time.Millisecond)
+	j.decide(bytes, 0.2)
+	require.True(t, j.favours(), "not so close as to end")
+	j.decide(bytes, 0.9)
 	require.False(t, j.favours(), "little is saved")
+	fast := at(0.05)
+	fast.tried(rows, 10*time.Millisecond)
+	fast.decide(bytes, 0.2)
+	require.False(t, fast.favours(), "80 Gb/s")
+}
+
+// TestAutoGoesByTheLinkOfEachPeer trains on two nodes of two: rows for experts of the own node are sent as they are.
+func TestAutoGoesByTheLinkOfEachPeer(t *testing.T) {
+	r := rand.New(rand.NewPCG(13, 14))
+	const tokens = 400
+	x := randomMatrix(r, tokens, 16)
+	slow := alltoall.Links{Within: alltoall.Link{Beta: 1e-6}, Between: alltoall.Link{Beta: 1e6}}
+	fast := alltoall.Links{Within: alltoall.Link{Beta: 1e-6}, Between: alltoall.Link{Beta: 1e-6}}
+	for _, links := range []alltoall.Links{slow, fast} {
+		cfg := Config{Dim: 16, Experts: 8, Router: router.TopK{K: 2}, Expert: expert.SwiGLU{Hidden: 3}, Topology: alltoall.Nodes(4, 2), Links: links,
+			Compression: Compression{When: Auto}}
+		for rank, err := range onRanks(inprocWorlds(4), func(w *World) error {
+			l, err := NewLayer(w, cfg)
+			if err != nil {
+				return err
+			}
+			mine := part(x, int(w.Rank())*tokens/4, int(w.Rank()+1)*tokens/4)
+			for range 6 {
+				if _, err := l.Forward(context.Background(), mine); err != nil {
+					return err
+				}
+				if _, err := l.Backward(context.Background(), mine); err != nil {
+					return err
+				}
+				if err := l.Step(context.Background(), &expert.Adam{LR: 0.01}); err != nil {
+					return err
+				}
+			}
+			s := l.Stats().Compression
+			switch own := s.Rows - s.BytesBefore/64; {
+			case links == fast && s.Travelled != s.Rows:
+				return fmt.Errorf("%d of %d rows over links that cost nothing", s.Travelled, s.Rows)
+			case links == slow && (s.Travelled < own+(s.Rows-own)/5 || s.Travelled > own+3*(s.Rows-own)/5):
+				return fmt.Errorf("%d of %d rows, of which %d stay", s.Travelled, s.Rows, own)
+			}
+			return nil
+		}) {
+			require.NoError(t, err, "rank %d", rank)
+		}
+	}
+}
+
+// TestAutoMeasuresLinksItIsNotGiven once for all layers of a topology, alike on every rank.
+func TestAutoMeasuresLinksItIsNotGiven(t *testing.T) {
+	cfg := smallConfig()
+	cfg.Topology, cfg.Compression.When = alltoall.Nodes(4, 2), Auto
+	found := make([][]float64, 4)
+	for rank, err := range onRanks(inprocWorlds(4), func(w *World) error {
+		var of [2][]float64
+		for i := range of {
+			l, err := NewLayer(w, cfg)
+			if err != nil {
+				return err
+			}
+			of[i] = l.squeeze.judge.perByte
+		}
+		if len(w.links) != 1 || !slices.Equal(of[0], of[1]) {
+			return fmt.Errorf("%v, then %v", of[0], of[1])
+		}
+		found[w.Rank()] = of[0]
+		return nil
+	}) {
+		require.NoError(t, err, "rank %d", rank)
+	}
+	require.Equal(t, found[0][1], found[1][0])
+	require.Equal(t, found[0][2], found[3][1])
+	require.Zero(t, found[2][2])
 }
 
 func TestCompressionConfig(t *testing.T) {

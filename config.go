@@ -29,12 +29,18 @@ type Config struct {
 	// replicas of that many ranks, which see different tokens and sum their gradients. It must divide the
 	// world's size; 0 means all of it: one copy.
 	ExpertParallel int
+	// Hosted is how many experts each rank of a copy has, where machines are unequal: schedule.PlaceExperts finds it. nil spreads them
+	// evenly.
+	Hosted []int
 	// Compression has rows that are alike travel as one, in training. Its zero value is none.
 	Compression Compression
 	// Group is the number of consecutive tokens in which capacity, drops and auxiliary losses are counted, and
 	// whose gradient is one leaf of the tree of sums. 0 makes the tokens of each rank one group; then drops
 	// and the last bits of gradients depend on the number of ranks.
 	Group int
+	// MicroBatches is how many backward passes make a step, those of twins counted; 0 means 1. Auxiliary losses are divided by it: a trainer
+	// that divides its own loss so has the gradient of the mean.
+	MicroBatches int
 	// Seed fixes the initial parameters.
 	Seed uint64
 	// Algorithm says through which ranks messages go to their experts; the environment variable SWITCHYARD_ALGORITHM overrides it.
@@ -43,6 +49,12 @@ type Config struct {
 	Topology alltoall.Topology
 	// Links are the costs of messages, by which alltoall.Auto chooses; where they are not given it takes alltoall.Direct.
 	Links alltoall.Links
+	// Wire is the format of rows where they travel, by leg; its zero value leaves them as they are. Rows are rounded whether they leave
+	// their rank or not, so that results do not depend on the number of ranks; sums stay float32. Half the bytes (alltoall.BF16) cost
+	// little, a quarter (FP8, Int8) has cost no more where that was measured: docs/compression.md.
+	Wire alltoall.Wire
+	// Overlap has experts compute while rows travel. Its zero value does one after the other.
+	Overlap Overlap
 	// MaxRows bounds the rows that a rank takes in from one dispatch; 0 means alltoall.DefaultMaxRows.
 	MaxRows int
 }
@@ -61,13 +73,25 @@ func (c Config) Validate(ranks int) error {
 	fault(c.Router == nil, "Router is nil")
 	fault(c.Expert == nil, "Expert is nil")
 	fault(c.Group < 0, "Group is %d, must not be negative", c.Group)
+	fault(c.MicroBatches < 0, "MicroBatches is %d, must not be negative", c.MicroBatches)
 	fault(c.MaxRows < 0, "MaxRows is %d, must not be negative", c.MaxRows)
 	fault(c.ExpertParallel < 0 || c.ExpertParallel > 0 && ranks%c.ExpertParallel != 0,
 		"ExpertParallel is %d, must divide the %d ranks", c.ExpertParallel, ranks)
+	if len(c.Hosted) > 0 {
+		most, total := ranks, 0
+		if c.ExpertParallel > 0 {
+			most = c.ExpertParallel
+		}
+		for _, n := range c.Hosted {
+			fault(n < 0, "Hosted is %v, must not be negative", c.Hosted)
+			total += n
+		}
+		fault(len(c.Hosted) != most || total != c.Experts, "Hosted is %v, want %d numbers whose sum is the %d experts", c.Hosted, most, c.Experts)
+	}
 	if err := c.Topology.Validate(ranks); err != nil {
 		faults = append(faults, fmt.Errorf("switchyard: Config.Topology: %w", err))
 	}
-	faults = append(faults, c.Compression.validate())
+	faults = append(faults, c.Compression.validate(), c.Overlap.validate(), c.Wire.Validate())
 	return errors.Join(faults...)
 }
 
@@ -81,11 +105,17 @@ func (c Config) fields() string {
 	line("Expert", "%s", describe(c.Expert))
 	line("Shared", "%s", describe(c.Shared))
 	line("ExpertParallel", "%d", c.ExpertParallel)
+	line("Hosted", "%v", c.Hosted)
 	line("Compression", "%s", c.Compression)
 	line("Group", "%d", c.Group)
+	line("MicroBatches", "%d", c.MicroBatches)
 	line("Algorithm", "%s", cmp.Or(os.Getenv(alltoall.AlgorithmVariable), c.Algorithm.String()))
 	line("Topology", "%v", c.Topology.Node)
 	line("Links", "%v", c.Links)
+	line("Wire", "%v", c.Wire)
+	line("Overlap", "%v", [2]any{c.Overlap.Degree, c.Overlap.Auto})
+	line("Overlap.Profile", "%v", describe(c.Overlap.Profile))
+	line("Overlap.Background", "%t", c.Overlap.Background != nil)
 	line("Seed", "%d", c.Seed)
 	return b.String()
 }

@@ -16,6 +16,12 @@ import (
 // tcpWorlds joins n ranks of one process over TCP on loopback.
 func tcpWorlds(t *testing.T, n int) []*World {
 	t.Helper()
+	return joinedWorlds(t, n, false)
+}
+
+// joinedWorlds joins n ranks of one process, which share its memory unless that is ruled out.
+func joinedWorlds(t *testing.T, n int, apart bool) []*World {
+	t.Helper()
 	addr := freeAddr(t)
 	worlds := make([]*World, n)
 	errs := make(chan error, n)
@@ -23,7 +29,7 @@ func tcpWorlds(t *testing.T, n int) []*World {
 		go func() {
 			var err error
 			worlds[r], err = Join(context.Background(), JoinConfig{
-				Rank: transport.Rank(r), Size: n, Addr: addr, Job: t.Name(), Timeout: 20 * time.Second,
+				Rank: transport.Rank(r), Size: n, Addr: addr, Job: t.Name(), Timeout: 20 * time.Second, NoSharedMemory: apart,
 			})
 			errs <- err
 		}()
@@ -46,6 +52,19 @@ func freeAddr(t *testing.T) string {
 		defer l.Close()
 		return l.Addr().String()
 	}
+}
+
+// TestJoinKnowsTheNodes: ranks of one process are on one.
+func TestJoinKnowsTheNodes(t *testing.T) {
+	for _, w := range tcpWorlds(t, 3) {
+		top := w.Topology()
+		require.NoError(t, top.Validate(3))
+		require.Equal(t, []int{0, 0, 0}, top.Node)
+		defer func() { require.NoError(t, w.Close()) }()
+	}
+	alone := inprocWorlds(1)[0]
+	require.Empty(t, alone.Topology().Node)
+	require.NoError(t, alone.Close())
 }
 
 func TestSameBitsOverTCP(t *testing.T) {

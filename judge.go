@@ -3,18 +3,18 @@ package switchyard
 import (
 	"math"
 	"time"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
 )
 
-// judge decides for one rank whether compression pays, from what it has measured: the time that a byte takes on the rank's link, and
-// the time that compression takes a row. An exchange also waits for slower ranks, so a byte takes as long as in the best of
-// the last few.
+// judge decides for one rank, peer by peer, whether compressing what goes there pays: it holds the time that the bytes saved would take on
+// that peer's link, as measured, against what compression was found to take.
 type judge struct {
-	perByte [8]float64 // seconds, of the last exchanges; 0 where there was none
-	next    int
-	perRow  float64 // seconds, of a whole pass's compression, forward and backward; 0 before it is known
-	passes  int     // since the last trial
-	yes     bool
-	spent   time.Duration // on compression by the last whole pass
+	perByte []float64 // seconds, by seat; 0 of this rank's own
+	yes     []bool    // by seat
+	perRow  float64   // seconds, of a whole pass's compression, forward and backward; 0 before it is known
+	passes  int       // since the last trial
+	spent   time.Duration
 }
 
 const (
@@ -24,26 +24,41 @@ const (
 	advantage = 1.25   // by which savings must exceed cost to begin
 )
 
-// favours tells whether to compress the next pass.
-func (j *judge) favours() bool { return j.yes }
-
-// exchanged notes that so many bytes took so long.
-func (j *judge) exchanged(bytes int, took time.Duration) {
-	if bytes > 0 {
-		j.perByte[j.next%len(j.perByte)] = took.Seconds() / float64(bytes)
-		j.next++
+// newJudge knows the links from a seat to the others. All ranks of a node share its link to other nodes.
+func newJudge(links alltoall.Links, top alltoall.Topology, seat, seats int) judge {
+	j := judge{perByte: make([]float64, seats), yes: make([]bool, seats)}
+	node := func(s int) int {
+		if len(top.Node) == 0 {
+			return 0
+		}
+		return top.Node[s]
 	}
-}
-
-// byteTime is the time that a byte takes.
-func (j *judge) byteTime() float64 {
-	best := math.Inf(1)
-	for _, t := range j.perByte {
-		if t > 0 {
-			best = min(best, t)
+	mates := 0
+	for s := range seats {
+		if node(s) == node(seat) {
+			mates++
 		}
 	}
-	return best
+	for s := range seats {
+		switch {
+		case s == seat:
+		case node(s) == node(seat):
+			j.perByte[s] = links.Within.Beta * 1e-9
+		default:
+			j.perByte[s] = links.Between.Beta * 1e-9 * float64(mates)
+		}
+	}
+	return j
+}
+
+// favours tells whether to compress anything of the next pass.
+func (j *judge) favours() bool {
+	for _, yes := range j.yes {
+		if yes {
+			return true
+		}
+	}
+	return false
 }
 
 // wantsTrial tells whether it is time to find out what compression would cost, by finding the centroids of rows that have travelled.
@@ -70,17 +85,18 @@ func (j *judge) compressed(rows int, took time.Duration) {
 	}
 }
 
-// decide weighs a pass of so many rows, of which each sends so many bytes over the link on each of four legs, at a rate.
-func (j *judge) decide(rows, wide int, rate float64) {
-	if j.perRow == 0 || j.next < len(j.perByte) || rows == 0 {
+// decide weighs a row, of which so many bytes travel on the four legs together, at the rate at which rows of the pass were alike.
+func (j *judge) decide(bytes int, rate float64) {
+	if j.perRow == 0 {
 		return
 	}
-	saved := 4 * float64(wide) * (1 - rate) * j.byteTime()
-	need := j.perRow
-	if !j.yes {
-		need *= advantage
+	for s, perByte := range j.perByte {
+		need := j.perRow
+		if !j.yes[s] {
+			need *= advantage
+		}
+		j.yes[s] = float64(bytes)*(1-rate)*perByte > need
 	}
-	j.yes = saved > need
 }
 
 // relative is the root of part over all, or 0 of nothing.

@@ -14,6 +14,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/router"
+	"github.com/switchyard-moe/switchyard/schedule"
 )
 
 // Layer is one rank's part of a mixture-of-experts layer: the gate, which every rank holds, and the experts hosted
@@ -24,24 +25,31 @@ type Layer struct {
 	world    *World
 	layout   layout
 	gate     router.Gate
-	experts  expert.Group
+	shards   []shard      // the experts hosted here
 	shared   expert.Group // nil without one
 	squeeze  *squeeze     // nil without compression
+	byPeers  bool         // parts of exchanges are cut by ranks instead of experts
+	tuner    *tuner       // nil unless it chooses the degree of overlap
 	exchange *alltoall.Exchange
 	everyone *collective.Comm // over the world: the gate's gradients, token counts, configuration
 	replicas *collective.Comm // over the ranks that host the same experts
 	copies   *collective.Comm // over the ranks of one copy of the experts
+	original *Layer           // of a twin; else nil
+	twins    []*Layer
+	twinned  bool // it has twins or is one
 
-	last    *pass // the forward pass that Backward belongs to
-	pending *pass // a backward pass whose gradients are not yet summed over ranks
-	grads   gradients
-	steps   int // taken
-	stats   Stats
-	rows    blas32.General // scratch: rows sorted by expert
-	weights []float32      // scratch: gradients of the rows' weights
-	byToken rows.Index     // scratch: the rows of each token of the last forward pass
-	y, dx   blas32.General
-	dshared blas32.General // scratch: gradient of the shared expert's answers
+	last       *pass // the forward pass that Backward belongs to
+	pending    *pass // a backward pass whose gradients are not yet summed over ranks
+	grads      gradients
+	steps      int           // taken
+	exchanging time.Duration // in all passes
+	stats      Stats
+	rows       blas32.General // scratch: rows sorted by expert
+	weights    []float32      // scratch: gradients of the rows' weights
+	byToken    rows.Index     // scratch: the rows of each token of the last forward pass
+	y, dx      blas32.General
+	back       blas32.General // scratch: gradients of the rows here, where parts are cut by ranks
+	dshared    blas32.General // scratch: gradient of the shared expert's answers
 }
 
 // pass is what one batch's forward pass leaves for its backward pass.
@@ -54,12 +62,16 @@ type pass struct {
 	decision *router.Decision
 	rounds   int // of counts that routing summed over the ranks
 	handle   *alltoall.Handle
-	saved    expert.Saved
+	saved    []expert.Saved // of each shard, or where parts are cut by ranks of each rank's rows
 	answers  blas32.General // of the experts, home again, sorted by expert
 
-	sharedSaved expert.Saved
+	sharedSaved   expert.Saved
+	sharedAnswers blas32.General
+	sharedBack    blas32.General // gradient of the shared expert's input
 
-	squeezed  *lsh.Pass // nil where the rows travel as they are
+	squeezed  *lsh.Pass      // nil where the rows travel as they are
+	gathered  *gathered      // nil where clusters are of the rank's own rows
+	drows     blas32.General // gradients of the answers of what is clustered here
 	squeezing time.Duration
 	residual  float64
 }
@@ -87,11 +99,11 @@ func (l *Layer) connect() {
 }
 
 func (l *Layer) build() (err error) {
-	first, end := l.layout.place.Of(l.layout.seat)
 	if l.gate, err = l.cfg.Router.New(router.Shape{Dim: l.cfg.Dim, Experts: l.cfg.Experts, Seed: l.cfg.Seed}); err != nil {
 		return err
 	}
-	if l.experts, err = l.cfg.Expert.New(expert.Shape{Dim: l.cfg.Dim, First: first, Count: end - first, Seed: l.cfg.Seed}); err != nil {
+	l.byPeers = l.cutsPeers()
+	if err = l.newShards(); err != nil {
 		return err
 	}
 	if err = l.newShared(); err != nil {
@@ -100,9 +112,16 @@ func (l *Layer) build() (err error) {
 	if err = l.newSqueeze(); err != nil {
 		return err
 	}
+	if l.cfg.Overlap.Auto {
+		known := l.cfg.Overlap.Profile
+		if err = known.validate(l.world.Size(), l.mostParts()); err != nil {
+			return err
+		}
+		l.tuner = newTuner(l.mostParts(), known)
+	}
 	l.exchange, err = alltoall.New(l.world.view(l.layout.oneCopy()), alltoall.Config{
-		Placement: l.layout.place, Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows, LeafRows: l.slots(),
-		Algorithm: l.cfg.Algorithm, Topology: l.layout.topology(l.cfg.Topology), Links: l.cfg.Links,
+		Placement: l.layout.place, Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows, LeafRows: l.mostFromLeaf(),
+		Algorithm: l.cfg.Algorithm, Topology: l.layout.topology(l.cfg.Topology), Links: l.cfg.Links, Wire: l.cfg.Wire,
 	})
 	return err
 }
@@ -119,10 +138,13 @@ func (l *Layer) Forward(ctx context.Context, x blas32.General) (y blas32.General
 // stay as they are until Backward returns. Padding is never routed nor counted, and its rows of y and dx are zeros.
 func (l *Layer) ForwardBatch(ctx context.Context, x blas32.General, side router.Batch) (y blas32.General, err error) {
 	l.forget()
-	p := l.newPass(x, side, true)
+	p, begin := l.newPass(x, side, true), time.Now()
 	err = l.forward(ctx, p)
 	if err != nil {
 		return blas32.General{}, err
+	}
+	if l.tuner != nil {
+		l.tuner.passed(schedule.Forward, begin)
 	}
 	l.last = p
 	return l.y, nil
@@ -152,8 +174,10 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 	if p.batch, err = l.census(ctx, p, nil); err != nil {
 		return err
 	}
-	var arrived blas32.General
-	if p.handle, arrived, err = l.dispatch(ctx, p); err != nil {
+	begun := time.Now()
+	p.handle, err = l.begin(ctx, p)
+	l.exchanging += time.Since(begun) - p.squeezing
+	if err != nil {
 		return err
 	}
 	plan := p.handle.Plan()
@@ -161,21 +185,50 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 	if err = l.countGlobally(ctx, p); err != nil {
 		return err
 	}
-
-	var answers blas32.General
-	answers, p.saved = l.experts.Forward(arrived, p.batch.rowsOf(plan))
-	begin := time.Now()
-	home, err := p.handle.Combine(ctx, answers)
+	home, err := l.throughExperts(ctx, p)
 	if err != nil {
 		return err
 	}
-	l.exchanged(p, begin)
-	p.answers = l.restoreCompressed(p, home)
-	l.y = resize(l.y, p.x.Rows, l.cfg.Dim)
-	l.restore(p)
-	l.sharedForward(p, l.y)
+	if p.answers, err = l.restoreCompressed(ctx, p, home); err != nil {
+		return err
+	}
+	l.compute(func() {
+		l.y = resize(l.y, p.x.Rows, l.cfg.Dim)
+		l.restore(p)
+		l.addShared(p, l.y)
+	})
 	l.note(p, plan)
 	return nil
+}
+
+// throughExperts sends the rows to their experts, has those compute, and brings the answers home.
+func (l *Layer) throughExperts(ctx context.Context, p *pass) (home blas32.General, err error) {
+	h := p.handle
+	type part struct {
+		rows    blas32.General
+		ends    []int
+		answers []blas32.General
+	}
+	parts := make([]part, h.Parts())
+	p.saved, home = make([]expert.Saved, max(len(l.shards), l.layout.parallel)), h.Home()
+	return home, l.inParts(ctx, p, schedule.Forward, len(parts), stages{
+		dispatch: func(ctx context.Context, i int) (err error) {
+			defer l.clock(time.Now())
+			parts[i].rows, parts[i].ends, err = h.DispatchPart(ctx, i)
+			return err
+		},
+		aside: func() { l.sharedForward(p) },
+		experts: func(i int) {
+			l.compute(func() { parts[i].answers = l.expertsForward(p, i, parts[i].rows, parts[i].ends) })
+		},
+		combine: func(ctx context.Context, i int) error { return l.combine(ctx, p, i, home, parts[i].answers) },
+	})
+}
+
+// combine brings a part's answers home.
+func (l *Layer) combine(ctx context.Context, p *pass, part int, home blas32.General, answers []blas32.General) error {
+	defer l.clock(time.Now())
+	return p.handle.CombinePart(ctx, part, home, answers...)
 }
 
 // Backward takes the loss's gradient with respect to the last Forward's y and returns the one with respect to
@@ -196,34 +249,64 @@ func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.Gene
 	l.last = nil
 	defer l.release(p)
 
+	begin := time.Now()
 	drows, weights := l.packed(p.decision.NumRows()), p.decision.NumWeights()
 	l.weights = slices.Grow(l.weights[:0], weights)[:weights]
-	l.restoreBackward(p, drows, dy)
-	arrived, err := p.handle.Dispatch(ctx, l.backwardCompressed(p, drows))
+	l.compute(func() { l.restoreBackward(p, drows, dy) })
+	there, err := l.backwardCompressed(ctx, p, drows)
 	if err != nil {
 		return blas32.General{}, err
 	}
-	danswers := l.experts.Backward(p.saved, arrived)
-	begin := time.Now()
-	back, err := p.handle.Combine(ctx, danswers)
+	back, err := l.backThroughExperts(ctx, p, there, dy)
 	if err != nil {
 		return blas32.General{}, err
 	}
-	l.exchanged(p, begin)
-	back = l.orderCompressed(p, drows, back)
-	l.dx = resize(l.dx, p.x.Rows, l.cfg.Dim)
-	l.orderBackward(p, back)
-	err = l.gate.Backward(p.decision, p.x, router.Gradient{
-		Weights: l.weights, LossScale: p.lossScale(), Rows: back, FirstLeaf: p.batch.firstLeaf(l.world.Rank()), DX: l.dx,
+	if back, err = l.orderCompressed(ctx, p, drows, back); err != nil {
+		return blas32.General{}, err
+	}
+	l.compute(func() {
+		l.dx = resize(l.dx, p.x.Rows, l.cfg.Dim)
+		l.orderBackward(p, back)
+		err = l.gate.Backward(p.decision, p.x, router.Gradient{
+			Weights: l.weights, LossScale: p.lossScale(l.cfg.MicroBatches), Rows: back, FirstLeaf: p.batch.firstLeaf(l.world.Rank()), DX: l.dx,
+		})
+		l.addSharedBackward(p, l.dx)
 	})
 	if err != nil {
 		return blas32.General{}, err
 	}
-	l.sharedBackward(p, l.dx, dy)
 	l.judgePass(p)
+	if l.tuner != nil {
+		l.tuner.passed(schedule.Backward, begin)
+		l.tuner.steps++
+	}
 	l.pending = p
 	return l.dx, nil
 }
+
+// backThroughExperts sends the gradients of the answers to the experts, has those compute, and brings the gradients of the rows home.
+func (l *Layer) backThroughExperts(ctx context.Context, p *pass, drows, dy blas32.General) (home blas32.General, err error) {
+	h := p.handle
+	h.Recut(l.parts(p, schedule.Backward))
+	in, arrived, back := h.Arrival(), make([]blas32.General, h.Parts()), make([][]blas32.General, h.Parts())
+	home = h.Home()
+	if l.byPeers {
+		l.back = resize(l.back, h.Plan().Received(), l.cfg.Dim)
+	}
+	return home, l.inParts(ctx, p, schedule.Backward, len(arrived), stages{
+		dispatch: func(ctx context.Context, i int) (err error) {
+			defer l.clock(time.Now())
+			arrived[i], err = h.RedispatchPart(ctx, i, drows, in)
+			return err
+		},
+		aside:   func() { l.sharedBackward(p, dy) },
+		experts: func(i int) { l.compute(func() { back[i] = l.expertsBackward(p, i, arrived[i]) }) },
+		combine: func(ctx context.Context, i int) error { return l.combine(ctx, p, i, home, back[i]) },
+	})
+}
+
+// clock counts the time since begin as one of exchanging.
+func (l *Layer) clock(begin time.Time) { l.exchanging += time.Since(begin) }
 
 // check panics where a matrix does not fit the layer.
 func (l *Layer) check(op string, m blas32.General) {
@@ -250,6 +333,10 @@ func (l *Layer) release(p *pass) {
 	if p.squeezed != nil {
 		p.squeezed.Release()
 		p.squeezed = nil
+	}
+	if p.gathered != nil {
+		p.gathered.handle.Release()
+		p.gathered = nil
 	}
 	if p.handle != nil {
 		p.handle.Release()

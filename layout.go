@@ -23,6 +23,9 @@ func layoutOf(c Config, w *World) layout {
 	at.copies = w.Size() / at.parallel
 	at.copy, at.seat = int(w.Rank())/at.parallel, int(w.Rank())%at.parallel
 	at.place = alltoall.Even(c.Experts, at.parallel)
+	if len(c.Hosted) > 0 {
+		at.place = alltoall.Hosted(c.Hosted)
+	}
 	return at
 }
 
@@ -37,13 +40,5 @@ func (at layout) topology(world alltoall.Topology) alltoall.Topology {
 	if len(world.Node) == 0 {
 		return world
 	}
-	number := map[int]int{}
-	t := alltoall.Topology{Node: make([]int, at.parallel)}
-	for i, n := range world.Node[at.copy*at.parallel:][:at.parallel] {
-		if _, seen := number[n]; !seen {
-			number[n] = len(number)
-		}
-		t.Node[i] = number[n]
-	}
-	return t
+	return alltoall.Topology{Node: renumbered(at.oneCopy(), func(r transport.Rank) int { return world.Node[r] })}
 }

@@ -7,23 +7,37 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/rows"
+	"github.com/switchyard-moe/switchyard/schedule"
 )
 
 // The steps between the order of tokens and that of experts. A mixture's are products of matrices, and the decision's own. An
 // assignment's are done here with the bits of [router.Decision], but as the memory likes it: rows leave from where
 // the tokens stand, and a token's answers are added up at once.
 
-// dispatch sends the tokens' rows to their experts.
-func (l *Layer) dispatch(ctx context.Context, p *pass) (*alltoall.Handle, blas32.General, error) {
+// begin begins the dispatch of the tokens' rows to their experts.
+func (l *Layer) begin(ctx context.Context, p *pass) (*alltoall.Handle, error) {
+	parts := l.parts(p, schedule.Forward)
 	if l.compresses(p) {
-		return l.dispatchCompressed(ctx, p)
+		return l.beginCompressed(ctx, p, parts)
 	}
 	if d := p.decision; d.Mixture == nil {
-		return l.exchange.DispatchTokens(ctx, p.counts(), p.x, d.Token)
+		token := d.Token
+		if token == nil {
+			token = []int32{}
+		}
+		return l.beginParts(ctx, p.counts(), p.x, token, parts)
 	}
 	mixed := l.packed(p.decision.NumRows())
 	p.decision.Order(mixed, p.x)
-	return l.exchange.Dispatch(ctx, p.counts(), mixed)
+	return l.beginParts(ctx, p.counts(), mixed, nil, parts)
+}
+
+// beginParts begins a dispatch in parts, cut as the layer cuts them.
+func (l *Layer) beginParts(ctx context.Context, c alltoall.Counts, rows blas32.General, token []int32, parts int) (*alltoall.Handle, error) {
+	if l.byPeers {
+		return l.exchange.BeginByPeers(ctx, c, rows, token, parts)
+	}
+	return l.exchange.Begin(ctx, c, rows, token, parts)
 }
 
 // restore makes y of the answers.

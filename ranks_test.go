@@ -16,13 +16,23 @@ import (
 
 // onRanks runs do on every rank of worlds, and closes each world when its rank is done.
 func onRanks(worlds []*World, do func(w *World) error) []error {
+	return atOnce(worlds, func(w *World) error {
+		err := do(w)
+		if closing := w.Close(); err == nil {
+			err = closing
+		}
+		return err
+	})
+}
+
+// atOnce runs do for every rank, and leaves the worlds open where none fails.
+func atOnce(worlds []*World, do func(w *World) error) []error {
 	errs := make([]error, len(worlds))
 	var wg sync.WaitGroup
 	for r, w := range worlds {
 		wg.Go(func() {
-			errs[r] = do(w)
-			if err := w.Close(); errs[r] == nil {
-				errs[r] = err
+			if errs[r] = do(w); errs[r] != nil {
+				_ = w.Close() // the others would wait for it
 			}
 		})
 	}
@@ -55,25 +65,48 @@ func trainTwice(t *testing.T, worlds []*World, cfg Config, x, dy blas32.General,
 // trainTwiceWith is trainTwice with something to say of the tokens of the global batch.
 func trainTwiceWith(t *testing.T, worlds []*World, cfg Config, x, dy blas32.General, side router.Batch, cuts []int) result {
 	t.Helper()
+	return trainOn(t, onRanks, worlds, cfg, x, dy, side, cuts)
+}
+
+// trainOn is trainTwiceWith by onRanks, or by atOnce for worlds that are used again.
+func trainOn(t *testing.T, run func([]*World, func(*World) error) []error, worlds []*World, cfg Config, x, dy blas32.General, side router.Batch, cuts []int) result {
+	t.Helper()
+	return trainBy(t, run, worlds, x, dy, side, cuts, func(*World) (Config, func() error) { return cfg, func() error { return nil } })
+}
+
+// trainEach is trainTwice with a configuration for each rank, and something to check there after it.
+func trainEach(t *testing.T, worlds []*World, x, dy blas32.General, cuts []int, config func(*World) (Config, func() error)) result {
+	t.Helper()
+	return trainBy(t, onRanks, worlds, x, dy, router.Batch{}, cuts, config)
+}
+
+func trainBy(t *testing.T, run func([]*World, func(*World) error) []error, worlds []*World, x, dy blas32.General, side router.Batch, cuts []int,
+	config func(*World) (Config, func() error)) result {
+	t.Helper()
 	require.Len(t, cuts, len(worlds))
 	res := result{y: make([]float32, len(x.Data)), dx: make([]float32, len(x.Data))}
 	var mu sync.Mutex
-	for r, err := range onRanks(worlds, func(w *World) error {
+	for r, err := range run(worlds, func(w *World) error {
 		begin := 0
 		if w.Rank() > 0 {
 			begin = cuts[w.Rank()-1]
 		}
 		end := cuts[w.Rank()]
-		return trainRank(w, cfg, part(x, begin, end), part(dy, begin, end), sidePart(side, begin, end), func(y, dx blas32.General, g, p []Tensor, dropped int) {
+		cfg, check := config(w)
+		err := trainRank(w, cfg, part(x, begin, end), part(dy, begin, end), sidePart(side, begin, end), func(y, dx blas32.General, g, p []Tensor, dropped int) {
 			mu.Lock()
 			defer mu.Unlock()
-			copy(res.y[begin*cfg.Dim:], y.Data)
-			copy(res.dx[begin*cfg.Dim:], dx.Data)
+			copy(res.y[begin*x.Cols:], y.Data)
+			copy(res.dx[begin*x.Cols:], dx.Data)
 			res.dropped += dropped
 			if w.Rank() == 0 {
 				res.gradients, res.parameters = g, p
 			}
 		})
+		if err != nil {
+			return err
+		}
+		return check()
 	}) {
 		require.NoError(t, err, "rank %d", r)
 	}

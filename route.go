@@ -17,7 +17,8 @@ func (l *Layer) route(ctx context.Context, p *pass) (err error) {
 	if g, ok := l.gate.(router.Consulting); ok {
 		return l.consult(ctx, p, g)
 	}
-	if p.decision, err = l.gate.Route(p.x, p.side); err != nil {
+	l.compute(func() { p.decision, err = l.gate.Route(p.x, p.side) })
+	if err != nil {
 		return l.refuse(ctx, err)
 	}
 	return nil
@@ -112,14 +113,16 @@ func (l *Layer) rebalance(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	tally := g.Tally()
-	if tally == nil {
+	total := l.tally(g)
+	if total == nil {
 		return nil
 	}
-	total := append([]int64(nil), tally...)
 	if err := l.everyone.AllReduceInt64(ctx, total, collective.Sum); err != nil {
 		return fmt.Errorf("switchyard: load of the global batch: %w", err)
 	}
 	g.Rebalance(total)
+	for _, t := range l.twins {
+		t.gate.(router.Balancer).Rebalance(total)
+	}
 	return nil
 }

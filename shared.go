@@ -29,24 +29,29 @@ func (l *Layer) sharedParams() *expert.Params {
 	return l.shared.Params()
 }
 
-// sharedForward adds the shared expert's answers to y, but for tokens that are padding.
-func (l *Layer) sharedForward(p *pass, y blas32.General) {
+// sharedForward computes the shared expert's answers.
+func (l *Layer) sharedForward(p *pass) {
 	if l.shared == nil {
 		return
 	}
-	var answers blas32.General
-	answers, p.sharedSaved = l.shared.Forward(l.ownTokens(p), expert.Rows{
-		Experts: 1, FirstLeaf: p.batch.firstLeaf(l.world.Rank()), Leaves: len(p.ends), Ends: p.ends,
+	l.compute(func() {
+		p.sharedAnswers, p.sharedSaved = l.shared.Forward(l.ownTokens(p), expert.Rows{
+			Experts: 1, FirstLeaf: p.batch.firstLeaf(l.world.Rank()), Leaves: len(p.ends), Ends: p.ends,
+		})
 	})
-	for t := range answers.Rows {
+}
+
+// addShared adds the shared expert's answers to y, but for tokens that are padding.
+func (l *Layer) addShared(p *pass, y blas32.General) {
+	for t := range p.sharedAnswers.Rows {
 		if !p.padded(t) {
-			f32.Add(rowOf(y, t), rowOf(answers, t))
+			f32.Add(rowOf(y, t), rowOf(p.sharedAnswers, t))
 		}
 	}
 }
 
-// sharedBackward adds to dx what the shared expert's part of the gradient asks for.
-func (l *Layer) sharedBackward(p *pass, dx, dy blas32.General) {
+// sharedBackward computes the shared expert's part of the gradient of x.
+func (l *Layer) sharedBackward(p *pass, dy blas32.General) {
 	if l.shared == nil {
 		return
 	}
@@ -58,10 +63,14 @@ func (l *Layer) sharedBackward(p *pass, dx, dy blas32.General) {
 		}
 		copy(rowOf(l.dshared, t), rowOf(dy, t))
 	}
-	back := l.shared.Backward(p.sharedSaved, l.dshared)
-	for t := range back.Rows {
+	l.compute(func() { p.sharedBack = l.shared.Backward(p.sharedSaved, l.dshared) })
+}
+
+// addSharedBackward adds that part to dx.
+func (l *Layer) addSharedBackward(p *pass, dx blas32.General) {
+	for t := range p.sharedBack.Rows {
 		if !p.padded(t) {
-			f32.Add(rowOf(dx, t), rowOf(back, t))
+			f32.Add(rowOf(dx, t), rowOf(p.sharedBack, t))
 		}
 	}
 }

@@ -3,8 +3,10 @@ package switchyard
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/schedule"
 )
 
 // Stats tells of a layer's last forward pass, as this rank saw it.
@@ -27,11 +29,33 @@ type Stats struct {
 	Losses map[string]float64
 	// Compression tells what compression did, where the layer has any.
 	Compression CompressionStats
+	// Exchanging is the time in which rows and their counts were exchanged, in all passes of the layer so far.
+	Exchanging time.Duration
+	// Overlap tells into how many parts exchanges are cut.
+	Overlap OverlapStats
+}
+
+// OverlapProfile returns what [Overlap.Auto] has timed and goes by, the same on every rank, or nil before it is complete.
+func (l *Layer) OverlapProfile() *OverlapProfile {
+	if l.tuner == nil || !l.tuner.decided {
+		return nil
+	}
+	return &OverlapProfile{Ranks: l.world.Size(), Most: l.tuner.most, Seconds: l.tuner.seconds}
+}
+
+// OverlapStats tells of the parts of a layer's exchanges.
+type OverlapStats struct {
+	// Forward and Backward are the number of parts.
+	Forward, Backward int
+	// Predicted is what a forward and a backward pass take together in that many, by the profile, on the mean rank; 0 before Auto has
+	// chosen.
+	Predicted time.Duration
 }
 
 // Stats returns a copy of what is known of the last forward pass.
 func (l *Layer) Stats() Stats {
 	s := l.stats
+	s.Exchanging = l.exchanging
 	s.Choices, s.Load, s.Losses = slices.Clone(s.Choices), slices.Clone(s.Load), maps.Clone(s.Losses)
 	return s
 }
@@ -48,6 +72,10 @@ func (l *Layer) note(p *pass, plan *alltoall.Plan) {
 		Tokens: p.x.Rows, Padding: p.x.Rows - p.real, Unanswered: p.unanswered(), Rounds: p.rounds,
 		Choices: slices.Clone(p.decision.Counts), Dropped: p.decision.Dropped,
 		Load: load, FirstExpert: first, Losses: maps.Clone(p.decision.Losses),
+	}
+	l.stats.Overlap = OverlapStats{Forward: p.handle.Parts(), Backward: l.parts(p, schedule.Backward)}
+	if l.tuner != nil {
+		l.stats.Overlap.Predicted = l.tuner.predicted
 	}
 	l.noteCompression(p, plan)
 }

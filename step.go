@@ -13,8 +13,8 @@ import (
 
 // gradients holds what backward passes since the last Step add up to, over all ranks that share the parameters.
 type gradients struct {
-	gate, experts, shared, gains total
-	passes                       int
+	gate, shared, gains total
+	passes              int
 }
 
 // total is the gradient of one set of parameters, and room for that of the next pass.
@@ -25,7 +25,8 @@ type total struct{ sum, next []float32 }
 // balances its load by a bias moves it by the load of all ranks since the last step. At least one Backward must
 // have gone before.
 func (l *Layer) Step(ctx context.Context, optimizer expert.Optimizer) error {
-	if err := l.reduce(ctx); err != nil {
+	l.own("Step")
+	if err := l.reduceAll(ctx); err != nil {
 		return err
 	}
 	if l.grads.passes == 0 {
@@ -34,8 +35,10 @@ func (l *Layer) Step(ctx context.Context, optimizer expert.Optimizer) error {
 	if gate := l.gate.Params(); gate != nil {
 		optimizer.Update(gate, l.grads.gate.sum)
 	}
-	if experts := l.experts.Params(); experts != nil {
-		optimizer.Update(experts, l.grads.experts.sum)
+	for i := range l.shards {
+		if experts := l.shards[i].group.Params(); experts != nil {
+			optimizer.Update(experts, l.shards[i].grads.sum)
+		}
 	}
 	if shared := l.sharedParams(); shared != nil {
 		optimizer.Update(shared, l.grads.shared.sum)
@@ -44,8 +47,21 @@ func (l *Layer) Step(ctx context.Context, optimizer expert.Optimizer) error {
 		optimizer.Update(gains, l.grads.gains.sum)
 	}
 	l.grads.passes = 0
-	l.steps++
-	return l.rebalance(ctx)
+	if err := l.rebalance(ctx); err != nil {
+		return err
+	}
+	for _, t := range l.twins {
+		l.inform(t)
+	}
+	for _, t := range append([]*Layer{l}, l.twins...) {
+		t.steps++
+		if t.tuner != nil {
+			if err := t.tuner.stepped(ctx, t); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // reduce completes the pending backward pass: it sums its gradients over ranks and adds them to those of the
@@ -63,8 +79,10 @@ func (l *Layer) reduce(ctx context.Context) error {
 	for r, n := range p.batch.leaves {
 		perCopy[r/l.layout.parallel] += n
 	}
-	if err := l.sumOver(ctx, l.replicas, perCopy, l.experts.Params(), &l.grads.experts); err != nil {
-		return fmt.Errorf("switchyard: gradients of the experts: %w", err)
+	for i := range l.shards {
+		if err := l.sumOver(ctx, l.replicas, perCopy, l.shards[i].group.Params(), &l.shards[i].grads); err != nil {
+			return fmt.Errorf("switchyard: gradients of the experts: %w", err)
+		}
 	}
 	if err := l.sumOver(ctx, l.everyone, p.batch.leaves, l.sharedParams(), &l.grads.shared); err != nil {
 		return fmt.Errorf("switchyard: gradients of the shared expert: %w", err)

@@ -33,11 +33,28 @@ const (
 // Parameters returns all the layer's parameters, on every rank, in an order that does not depend on the number of ranks.
 // What has no gradient stands last. Every rank must call it.
 func (l *Layer) Parameters(ctx context.Context) ([]Tensor, error) {
-	list, err := l.tensors(ctx, valuesOf(l.gate.Params()), valuesOf(l.experts.Params()), valuesOf(l.sharedParams()), valuesOf(l.gainParams()))
+	l.own("Parameters")
+	list, err := l.tensors(ctx, valuesOf(l.gate.Params()), l.expertValues(), valuesOf(l.sharedParams()), valuesOf(l.gainParams()))
 	if bias := l.bias(); err == nil && bias != nil {
 		list = append(list, Tensor{Name: biasName, Shape: []int{len(bias)}, Data: slices.Clone(bias)})
 	}
 	return list, err
+}
+
+// expertValues returns the parameters of each shard of the experts.
+func (l *Layer) expertValues() (list [][]float32) {
+	for i := range l.shards {
+		list = append(list, valuesOf(l.shards[i].group.Params()))
+	}
+	return list
+}
+
+// expertGradients returns their gradients.
+func (l *Layer) expertGradients() (list [][]float32) {
+	for i := range l.shards {
+		list = append(list, l.shards[i].grads.sum)
+	}
+	return list
 }
 
 func valuesOf(set *param.Set) []float32 {
@@ -58,52 +75,64 @@ func (l *Layer) bias() []float32 {
 // Gradients returns, on every rank, the gradients that the next Step would use, in the order of Parameters, of all that
 // has any. Every rank must call it, after at least one Backward.
 func (l *Layer) Gradients(ctx context.Context) ([]Tensor, error) {
-	if err := l.reduce(ctx); err != nil {
+	l.own("Gradients")
+	if err := l.reduceAll(ctx); err != nil {
 		return nil, err
 	}
 	if l.grads.passes == 0 {
 		panic("switchyard: Gradients without a Backward")
 	}
-	return l.tensors(ctx, l.grads.gate.sum, l.grads.experts.sum, l.grads.shared.sum, l.grads.gains.sum)
+	return l.tensors(ctx, l.grads.gate.sum, l.expertGradients(), l.grads.shared.sum, l.grads.gains.sum)
 }
 
 // Load sets the layer's parameters on this rank from whole tensors, as Parameters returns them. Tensors that are
 // not named keep their values. Nothing is changed if a name or a shape is wrong.
 func (l *Layer) Load(tensors []Tensor) error {
-	targets := make([][]float32, len(tensors))
-	sources := make([][]float32, len(tensors))
-	for i, t := range tensors {
-		target, shape, offset := l.target(t.Name)
-		if target == nil {
+	l.own("Load")
+	var targets, sources [][]float32
+	for _, t := range tensors {
+		parts, shape, offset := l.target(t.Name)
+		if parts == nil {
 			return fmt.Errorf("switchyard: Load: the layer has no tensor %q", t.Name)
 		}
 		if n := (param.Tensor{Shape: t.Shape}).Len(); !slices.Equal(t.Shape, shape) || len(t.Data) != n {
 			return fmt.Errorf("switchyard: Load: tensor %q has shape %v and %d elements, want %v", t.Name, t.Shape, len(t.Data), shape)
 		}
-		targets[i], sources[i] = target, t.Data[offset:offset+len(target)]
+		for _, part := range parts {
+			targets, sources = append(targets, part), append(sources, t.Data[offset:offset+len(part)])
+			offset += len(part)
+		}
 	}
 	for i := range targets {
 		copy(targets[i], sources[i])
 	}
+	for _, t := range l.twins {
+		l.inform(t)
+	}
 	return nil
 }
 
-// target finds this rank's part of the named tensor, the whole tensor's shape, and where the part begins in it.
-func (l *Layer) target(name string) (part []float32, whole []int, offset int) {
+// target finds this rank's part of the named tensor, in the pieces in which it lies, the whole tensor's shape, and where the part
+// begins in it.
+func (l *Layer) target(name string) (parts [][]float32, whole []int, offset int) {
 	if bias := l.bias(); name == biasName && bias != nil {
-		return bias, []int{len(bias)}, 0
+		return [][]float32{bias}, []int{len(bias)}, 0
 	}
 	for prefix, set := range map[string]*param.Set{gatePrefix: l.gate.Params(), sharedPrefix: l.sharedParams(), gainPrefix: l.gainParams()} {
 		if part, shape := named(set, prefix, name); part != nil {
-			return part, shape, 0
+			return [][]float32{part}, shape, 0
 		}
 	}
-	if set := l.experts.Params(); set != nil {
+	if set := l.expertParams(); set != nil {
 		for i, t := range set.Tensors() {
 			if expertPrefix+t.Name == name {
+				for s := range l.shards {
+					set := l.shards[s].group.Params()
+					parts = append(parts, set.Of(set.Value, i))
+				}
 				first, _ := l.layout.place.Of(l.layout.seat)
 				whole := append([]int{l.cfg.Experts}, t.Shape[1:]...)
-				return set.Of(set.Value, i), whole, first * (param.Tensor{Shape: t.Shape[1:]}).Len()
+				return parts, whole, first * (param.Tensor{Shape: t.Shape[1:]}).Len()
 			}
 		}
 	}
@@ -135,11 +164,15 @@ func appendWhole(list []Tensor, prefix string, set *param.Set, vec []float32) []
 }
 
 // tensors cuts flat vectors laid out as the parameters of the gate, the experts, the shared expert and the gains into whole tensors.
-func (l *Layer) tensors(ctx context.Context, gate, experts, shared, gains []float32) ([]Tensor, error) {
+func (l *Layer) tensors(ctx context.Context, gate []float32, experts [][]float32, shared, gains []float32) ([]Tensor, error) {
 	list := appendWhole(nil, gatePrefix, l.gate.Params(), gate)
-	if set := l.experts.Params(); set != nil {
+	if set := l.expertParams(); set != nil {
 		for i, t := range set.Tensors() {
-			data, err := l.collect(ctx, set.Of(experts, i), (param.Tensor{Shape: t.Shape[1:]}).Len())
+			var part []float32
+			for s := range l.shards {
+				part = append(part, l.shards[s].group.Params().Of(experts[s], i)...)
+			}
+			data, err := l.collect(ctx, part, (param.Tensor{Shape: t.Shape[1:]}).Len())
 			if err != nil {
 				return nil, fmt.Errorf("switchyard: tensor %s%s: %w", expertPrefix, t.Name, err)
 			}

@@ -3,6 +3,8 @@ package switchyard
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
@@ -12,21 +14,26 @@ import (
 // World is one rank's view of all ranks of a job. Layers are built on it in the same order on every rank.
 type World struct {
 	t       transport.Transport
+	order   []transport.Rank // of the transport, by this world's; nil where they are the same
+	me      transport.Rank
 	comm    *collective.Comm
 	source  string
 	channel uint16
+	links   map[string]alltoall.Links // measured for layers, by topology
+
+	computing *sync.Mutex // held by whichever micro-batch computes
 }
 
 // NewWorld makes a world of a transport that is already connected, such as one end of an inproc mesh. The world
 // takes it over: closing the world closes the transport, and nobody else may use it.
 func NewWorld(t transport.Transport) *World {
-	w := &World{t: t, source: "a transport given by the program"}
+	w := &World{t: t, me: t.Rank(), source: "a transport given by the program", computing: new(sync.Mutex)}
 	w.comm = collective.New(w.view(everyone(t.Size())))
 	return w
 }
 
 // Rank is this rank's number.
-func (w *World) Rank() transport.Rank { return w.t.Rank() }
+func (w *World) Rank() transport.Rank { return w.me }
 
 // Size is the number of ranks.
 func (w *World) Size() int { return w.t.Size() }
@@ -38,6 +45,15 @@ func (w *World) Source() string { return w.source }
 // would mix with those of the layers unless they go through a view made with [World.View].
 func (w *World) Transport() transport.Transport { return w.t }
 
+// Compute runs do while no layer of this rank that has twins computes, and they compute while do does not run. A trainer with two micro-batches in
+// flight runs its dense parts so: each has the whole processor while the rows of the other travel, where otherwise both compute at the same time and
+// then both wait for the link. do must not call a layer.
+func (w *World) Compute(do func()) {
+	w.computing.Lock()
+	defer w.computing.Unlock()
+	do()
+}
+
 // Comm returns collectives over the whole world for the program's own use: the gradients of its dense
 // parameters, say. Every rank calls them in the same order.
 func (w *World) Comm() *collective.Comm { return w.comm }
@@ -46,7 +62,50 @@ func (w *World) Comm() *collective.Comm { return w.comm }
 // the same list, and every rank of the world makes as many views and layers as the others, in the same order.
 func (w *World) View(members []transport.Rank) (transport.Transport, error) {
 	w.channel++
+	if w.order != nil {
+		joined := make([]transport.Rank, len(members))
+		for i, r := range members {
+			if r < 0 || int(r) >= len(w.order) {
+				return nil, fmt.Errorf("switchyard: view of rank %d, outside 0..%d", r, len(w.order)-1)
+			}
+			joined[i] = w.order[r]
+		}
+		members = joined
+	}
 	return transport.Sub(w.t, w.channel, members)
+}
+
+// Reordered returns a world of the same ranks in which rank i is this one's rank order[i], and takes this one's place: layers, views and
+// collectives are made of the new one, with the same order on every rank, and closing it closes the transport. It is for worlds whose links
+// are unequal: copies of the experts ([Config.ExpertParallel]) are consecutive ranks, and an order by [schedule.GroupRanks] of what
+// [World.MeasurePairs] finds keeps each copy among ranks whose links are fast (Holmes, arXiv 2312.03549). Errors go on naming ranks as they
+// joined.
+func (w *World) Reordered(order []int) (*World, error) {
+	n := &World{t: w.t, me: -1, source: w.source, channel: w.channel, computing: w.computing}
+	seen := make([]bool, w.Size())
+	for i, r := range order {
+		if r < 0 || r >= len(seen) || seen[r] {
+			return nil, fmt.Errorf("switchyard: Reordered: rank %d is outside 0..%d or listed twice in %v", r, len(seen)-1, order)
+		}
+		seen[r] = true
+		n.order = append(n.order, w.joined(transport.Rank(r)))
+		if transport.Rank(r) == w.me {
+			n.me = transport.Rank(i)
+		}
+	}
+	if len(order) != w.Size() {
+		return nil, fmt.Errorf("switchyard: Reordered: %d ranks, want all %d", len(order), w.Size())
+	}
+	n.comm = collective.New(n.view(everyone(n.Size())))
+	return n, nil
+}
+
+// joined is the transport's number of a rank.
+func (w *World) joined(r transport.Rank) transport.Rank {
+	if w.order == nil {
+		return r
+	}
+	return w.order[r]
 }
 
 // view is View for lists that are right by construction.
@@ -64,6 +123,42 @@ func (w *World) MeasureLinks(ctx context.Context, nodes alltoall.Topology) (allt
 	return alltoall.Measure(ctx, w.view(everyone(w.Size())), nodes)
 }
 
+// linksOf measures links, the same on every rank, once for each topology.
+func (w *World) linksOf(nodes alltoall.Topology) (alltoall.Links, error) {
+	key := fmt.Sprint(nodes.Node)
+	if l, ok := w.links[key]; ok {
+		return l, nil
+	}
+	m, err := w.MeasureLinks(context.Background(), nodes)
+	if err != nil {
+		return alltoall.Links{}, err
+	}
+	if w.links == nil {
+		w.links = map[string]alltoall.Links{}
+	}
+	w.links[key] = m.Links
+	return m.Links, nil
+}
+
+// MeasurePairs times messages between each two ranks, which tells slow links from fast ones: see [World.Reordered]. Every rank calls it,
+// and all get the same.
+func (w *World) MeasurePairs(ctx context.Context) (alltoall.Pairs, error) {
+	return alltoall.MeasurePairs(ctx, w.view(everyone(w.Size())))
+}
+
+// Topology says which ranks share a node, where the transport found that out when it was joined, as that of [Join] does; else all are on one.
+// It is for [Config.Topology] and [World.MeasureLinks].
+func (w *World) Topology() alltoall.Topology {
+	if t, ok := w.t.(interface{ Nodes() []int }); ok {
+		nodes := t.Nodes()
+		if w.order == nil {
+			return alltoall.Topology{Node: slices.Clone(nodes)}
+		}
+		return alltoall.Topology{Node: renumbered(w.order, func(r transport.Rank) int { return nodes[r] })}
+	}
+	return alltoall.Topology{}
+}
+
 // WireBytes is the number of bytes that this rank has handed to others, or 0 where the transport does not count.
 func (w *World) WireBytes() uint64 {
 	if c, ok := w.t.(transport.Counter); ok {
@@ -74,6 +169,21 @@ func (w *World) WireBytes() uint64 {
 
 // Close ends the world and its transport. It is idempotent.
 func (w *World) Close() error { return w.t.Close() }
+
+// renumbered numbers the nodes of ranks from 0 on, in the order in which they come.
+func renumbered(ranks []transport.Rank, node func(transport.Rank) int) []int {
+	number := map[int]int{}
+	list := make([]int, len(ranks))
+	for i, r := range ranks {
+		n, seen := number[node(r)]
+		if !seen {
+			n = len(number)
+			number[node(r)] = n
+		}
+		list[i] = n
+	}
+	return list
+}
 
 func everyone(size int) []transport.Rank { return ranks(0, size, 1) }
 

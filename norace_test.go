@@ -1,0 +1,5 @@
+//go:build !race
+
+package switchyard
+
+const raced = false

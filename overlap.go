@@ -1,0 +1,183 @@
+package switchyard
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"github.com/switchyard-moe/switchyard/schedule"
+)
+
+// Overlap has experts compute on one part of their rows while other parts travel. Each rank's experts are cut into runs, and a part is the
+// rows for one run of every rank. Where a rank has fewer experts than there may be parts, a part is the rows of some of the ranks instead: the
+// first a rank's own, which need not travel. Results have the same bits with any number of parts. Its zero value is one part: nothing overlaps.
+//
+// (Tutel's and PipeMoE's pipelines, whose parts are cut by rows; FSMoE's schedule, of which package schedule has the model.)
+type Overlap struct {
+	// Degree is the number of parts of an exchange; 0 and 1 are one. With Auto it is the most there may be, rounded down to a power of
+	// two, and 0 is 4.
+	Degree int
+	// Auto has the layer choose the parts of forward and of backward passes by itself: it times its first steps of training in one part and in
+	// Degree, and takes what a model of the pass with these times says to be fastest. Eval takes one part.
+	Auto bool
+	// Profile, where it is not nil, is what an earlier job's layer found ([Layer.OverlapProfile]), which Auto goes by at once. All ranks give the same.
+	Profile *OverlapProfile
+	// Background, where it is not nil, has collectives to run while the experts of a backward pass compute: sums of gradients that nobody needs
+	// before the step ends. Without Auto a pass runs all that are ready; with it, as many as it predicts to fit.
+	Background Background
+	// Observe, where it is not nil, is given the timeline of each pass on this rank. It is called on the goroutine that runs the pass.
+	Observe func(pass schedule.Pass, line schedule.Timeline)
+}
+
+// Background is collectives that wait for a link to be idle, cut into chunks: gradients of dense parts, for one (FSMoE, Pan et al. 2025; Lina, Li et
+// al. 2023). All ranks have the same chunks ready in the same pass, in the same order. What no pass has run when the step ends is the program's
+// to run. Messages must not mix with those of layers: see [World.View] and [World.Comm].
+type Background interface {
+	// Ready is the number of chunks that can be run. It is called before a backward pass moves its rows.
+	Ready() int
+	// Run runs the next chunk, on the goroutine that moves rows.
+	Run(ctx context.Context) error
+}
+
+// maxDegree bounds the parts of an exchange: each is a message to every rank.
+const maxDegree = 64
+
+func (o Overlap) validate() error {
+	if o.Degree < 0 || o.Degree > maxDegree {
+		return fmt.Errorf("switchyard: Config.Overlap.Degree is %d, want 0 to %d", o.Degree, maxDegree)
+	}
+	return nil
+}
+
+// most is the largest number of parts of an exchange.
+func (o Overlap) most() int {
+	if !o.Auto {
+		return max(o.Degree, 1)
+	}
+	most := 1
+	for limit := cmp.Or(o.Degree, 4); 2*most <= limit; most *= 2 {
+	}
+	return most
+}
+
+// cutsPeers tells whether parts are cut by the ranks that rows come from: where some rank has fewer experts than there may be parts.
+func (l *Layer) cutsPeers() bool {
+	fewest := l.cfg.Experts
+	for r := range l.layout.parallel {
+		fewest = min(fewest, l.layout.place.Count(r))
+	}
+	return fewest < l.cfg.Overlap.most()
+}
+
+// mostParts is the largest number of parts of an exchange: where they are cut by ranks, no more than those.
+func (l *Layer) mostParts() int {
+	most := l.cfg.Overlap.most()
+	for l.byPeers && most > l.layout.parallel {
+		if l.cfg.Overlap.Auto {
+			most /= 2
+		} else {
+			most = l.layout.parallel
+		}
+	}
+	return most
+}
+
+// parts is the number of parts of a pass's exchanges.
+func (l *Layer) parts(p *pass, direction schedule.Pass) int {
+	switch {
+	case l.tuner == nil:
+		return l.mostParts()
+	case !p.side.Train:
+		return 1
+	}
+	return l.tuner.parts(direction)
+}
+
+// stages are what a pass does to each part, and what it computes beside.
+type stages struct {
+	dispatch, combine func(ctx context.Context, part int) error
+	experts           func(part int)
+	aside             func() // while the first part travels
+}
+
+// inParts runs a pass's stages: in turn where there is one part, else with the exchanges on a goroutine of their own, all dispatches before
+// all combines, and the experts on this one.
+func (l *Layer) inParts(ctx context.Context, p *pass, direction schedule.Pass, parts int, s stages) error {
+	profiled := l.tuner != nil && p.side.Train && l.tuner.phase() >= 0
+	chunks := l.chunks(direction, profiled)
+	if parts == 1 && !profiled && chunks == 0 && l.cfg.Overlap.Observe == nil {
+		if err := s.dispatch(ctx, 0); err != nil {
+			return err
+		}
+		s.aside()
+		s.experts(0)
+		return s.combine(ctx, 0)
+	}
+	line, err := schedule.Execute(ctx, pipeline(direction, parts, chunks), func(ctx context.Context, t *schedule.Task) error {
+		switch t.Op {
+		case schedule.Dispatch:
+			return s.dispatch(ctx, t.Chunk)
+		case schedule.Combine:
+			return s.combine(ctx, t.Chunk)
+		case schedule.GradReduce:
+			if err := l.cfg.Overlap.Background.Run(ctx); err != nil {
+				return fmt.Errorf("switchyard: Overlap.Background: %w", err)
+			}
+		case schedule.Shared:
+			s.aside()
+		default:
+			s.experts(t.Chunk)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if profiled {
+		l.tuner.note(direction, line)
+	}
+	if l.cfg.Overlap.Observe != nil {
+		l.cfg.Overlap.Observe(direction, line)
+	}
+	return nil
+}
+
+// chunks is how many of the background's a pass runs.
+func (l *Layer) chunks(direction schedule.Pass, profiled bool) int {
+	b := l.cfg.Overlap.Background
+	if b == nil || direction != schedule.Backward {
+		return 0
+	}
+	ready := b.Ready()
+	switch {
+	case l.tuner == nil:
+		return ready
+	case profiled:
+		return min(ready, 1)
+	}
+	return min(ready, l.tuner.chunks)
+}
+
+// pipeline is the graph of one pass of one layer in so many parts, with chunks of other work of the link after the last dispatch.
+func pipeline(pass schedule.Pass, parts, chunks int) *schedule.Graph {
+	g := &schedule.Graph{}
+	add := func(op schedule.Op, part int, after ...int) int {
+		g.Tasks = append(g.Tasks, schedule.Task{Op: op, Pass: pass, Chunk: part, Lane: op.Lane(), After: after})
+		return len(g.Tasks) - 1
+	}
+	arrived, computed := make([]int, parts), make([]int, parts)
+	for i := range arrived {
+		arrived[i] = add(schedule.Dispatch, i)
+	}
+	for i := range chunks {
+		add(schedule.GradReduce, i)
+	}
+	add(schedule.Shared, 0)
+	for i := range computed {
+		computed[i] = add(schedule.Expert, i, arrived[i])
+	}
+	for i := range computed {
+		add(schedule.Combine, i, computed[i])
+	}
+	return g
+}

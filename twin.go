@@ -1,0 +1,123 @@
+package switchyard
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/router"
+)
+
+// Twin returns another layer with the parameters of l, for a second micro-batch in flight: passes of the two may run at the same time, each on a
+// goroutine of its own, so that one micro-batch is routed, counted and computed while the other's rows travel. Every rank calls it, between
+// steps. There may be several. One of them computes at a time: [World.Compute]. Where a pass fails on one rank, those of the same layer on other ranks wait
+// for it until their contexts end: cancel the others'.
+//
+// A step with twins has the gradient, and the bits, of their passes one after another on l, l's first, then the twins' in the order in which they were made. [Layer.Step]
+// and what else concerns parameters is called on l, while no pass of either runs. What a layer finds out by itself each twin does for itself: the degree of
+// [Overlap], whether to compress under [Auto], the control loop of lsh.Controlled. [Overlap.Background] and [Overlap.Observe] are for l's passes alone. A router
+// that keeps an order of batches, as router.Record and router.Replay do, cannot follow two.
+//
+// (Two batches in flight: PipeMoE, Shi et al. 2023; DualPipe, DeepSeek-AI 2024.)
+func (l *Layer) Twin() (*Layer, error) {
+	l.own("Twin")
+	t := &Layer{cfg: l.cfg, world: l.world, layout: l.layout, original: l, steps: l.steps}
+	t.cfg.Overlap.Background, t.cfg.Overlap.Observe = nil, nil
+	t.connect()
+	if err := t.agree(context.Background()); err != nil {
+		return nil, err
+	}
+	if err := t.build(); err != nil {
+		return nil, err
+	}
+	for i := range t.shards {
+		share(t.shards[i].group.Params(), l.shards[i].group.Params())
+	}
+	share(t.sharedParams(), l.sharedParams())
+	share(t.gainParams(), l.gainParams())
+	l.twins, l.twinned, t.twinned = append(l.twins, t), true, true
+	l.inform(t)
+	return t, nil
+}
+
+// compute runs do in turn with the other micro-batches in flight, if there may be any.
+func (l *Layer) compute(do func()) {
+	if l.twinned {
+		l.world.Compute(do)
+		return
+	}
+	do()
+}
+
+// own panics on a twin.
+func (l *Layer) own(op string) {
+	if l.original != nil {
+		panic(fmt.Sprintf("switchyard: %s of a twin; it is the original's", op))
+	}
+}
+
+// share has set use the values of original.
+func share(set, original *param.Set) {
+	if set != nil {
+		set.Value = original.Value
+	}
+}
+
+// inform gives t what its gate has to know of l's. A gate's values are copied, not shared: one that is made of several keeps slices of its own of them.
+func (l *Layer) inform(t *Layer) {
+	copy(valuesOf(t.gate.Params()), valuesOf(l.gate.Params()))
+	copy(t.bias(), l.bias())
+}
+
+// reduceAll completes the pending backward passes of l and its twins, and adds the twins' gradients to those of l.
+func (l *Layer) reduceAll(ctx context.Context) error {
+	if err := l.reduce(ctx); err != nil {
+		return err
+	}
+	for _, t := range l.twins {
+		if err := t.reduce(ctx); err != nil {
+			return err
+		}
+		l.absorb(t)
+	}
+	return nil
+}
+
+// absorb takes t's gradients.
+func (l *Layer) absorb(t *Layer) {
+	if t.grads.passes == 0 {
+		return
+	}
+	theirs := t.totals()
+	for i, mine := range l.totals() {
+		if l.grads.passes == 0 {
+			mine.sum, theirs[i].sum = theirs[i].sum, mine.sum
+			continue
+		}
+		f32.Add(mine.sum, theirs[i].sum)
+	}
+	l.grads.passes += t.grads.passes
+	t.grads.passes = 0
+}
+
+// totals are all sums of gradients, in the same order on twins.
+func (l *Layer) totals() []*total {
+	list := []*total{&l.grads.gate, &l.grads.shared, &l.grads.gains}
+	for i := range l.shards {
+		list = append(list, &l.shards[i].grads)
+	}
+	return list
+}
+
+// tally is what the passes of l and its twins since the last step have for a gate that evens its load by a bias.
+func (l *Layer) tally(g router.Balancer) []int64 {
+	total := slices.Clone(g.Tally())
+	for _, t := range l.twins {
+		for i, n := range t.gate.(router.Balancer).Tally() {
+			total[i] += n
+		}
+	}
+	return total
+}

@@ -1,0 +1,80 @@
+package switchyard
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/router"
+)
+
+// TestWireSameBits: what is rounded on the wire is rounded alike on one rank, where nothing travels, and by every way of travelling.
+func TestWireSameBits(t *testing.T) {
+	needExactProducts(t)
+	r := rand.New(rand.NewPCG(1, 2))
+	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
+	cfg := layersUnderTest()["dropless"]
+	for _, f := range []alltoall.Format{alltoall.BF16, alltoall.FP16, alltoall.FP8, alltoall.Int8, alltoall.FP8Expanded} {
+		cfg.Wire = alltoall.Everywhere(f)
+		want := trainTwiceWith(t, inprocWorlds(1), cfg, x, dy, router.Batch{}, []int{bitsTokens})
+		for _, ranks := range []int{2, 4} {
+			for _, a := range []alltoall.Algorithm{alltoall.Direct, alltoall.Rails, alltoall.Bruck} {
+				for _, degree := range []int{1, 2} {
+					t.Run(fmt.Sprintf("%s/ranks=%d/%s/degree=%d", f, ranks, a, degree), func(t *testing.T) {
+						cfg := cfg
+						cfg.Algorithm, cfg.Topology, cfg.Overlap.Degree = a, alltoall.Nodes(ranks, 2), degree
+						requireSameBits(t, want, trainTwiceWith(t, inprocWorlds(ranks), cfg, x, dy, router.Batch{}, cutsOf(splits[ranks][0])))
+						if ranks == 2 {
+							requireSameBits(t, want, trainTwiceWith(t, tcpWorlds(t, ranks), cfg, x, dy, router.Batch{}, cutsOf(splits[ranks][0])))
+						}
+					})
+				}
+			}
+		}
+	}
+}
+
+// TestWireRoundsALittle: answers differ from those of float32 by about what the format leaves out, leg by leg.
+func TestWireRoundsALittle(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	x := randomMatrix(r, bitsTokens, bitsDim)
+	forward := func(w alltoall.Wire) (y []float32) {
+		cfg := layersUnderTest()["dropless"]
+		cfg.Wire = w
+		for _, err := range onRanks(inprocWorlds(1), func(world *World) error {
+			l, err := NewLayer(world, cfg)
+			if err != nil {
+				return err
+			}
+			m, err := l.Eval(t.Context(), x)
+			y = append(y, m.Data...)
+			return err
+		}) {
+			require.NoError(t, err)
+		}
+		return y
+	}
+	want := forward(alltoall.Wire{})
+	for w, most := range map[alltoall.Wire]float64{
+		{Combine: alltoall.BF16}: 1. / 256, {Dispatch: alltoall.BF16}: 1. / 64, {Combine: alltoall.FP8}: 1. / 8, {DispatchBack: alltoall.Int8, CombineBack: alltoall.FP8}: 0,
+	} {
+		off, all := 0., 0.
+		for i, v := range forward(w) {
+			off += math.Pow(float64(v-want[i]), 2)
+			all += math.Pow(float64(want[i]), 2)
+		}
+		off = math.Sqrt(off / all)
+		require.LessOrEqual(t, off, most, "%v", w)
+		require.Equal(t, most > 0, off > 0, "%v", w)
+	}
+}
+
+func TestWireIsValidated(t *testing.T) {
+	cfg := layersUnderTest()["dropless"]
+	cfg.Wire.Combine = 77
+	require.ErrorContains(t, cfg.Validate(1), "Format(77)")
+}

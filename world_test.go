@@ -1,0 +1,118 @@
+package switchyard
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/inproc"
+)
+
+// toll counts the bytes that a rank sends to ranks of the other parity.
+type toll struct {
+	transport.Transport
+	paid *atomic.Int64
+}
+
+func (w toll) Send(ctx context.Context, to transport.Rank, tag transport.Tag, bufs ...[]byte) error {
+	if (to-w.Rank())%2 != 0 {
+		for _, b := range bufs {
+			w.paid.Add(int64(len(b)))
+		}
+	}
+	return w.Transport.Send(ctx, to, tag, bufs...)
+}
+
+func tolled(n int, paid *atomic.Int64) []*World {
+	return decorated(n, func(e transport.Transport) transport.Transport { return toll{e, paid} })
+}
+
+// TestReorderedKeepsCopiesOnFastLinks has ranks of one parity near to each other: in their own order each copy of the experts is across.
+// Tokens are many, so that what they take is more than the sums of gradients between copies.
+func TestReorderedKeepsCopiesOnFastLinks(t *testing.T) {
+	needExactProducts(t)
+	const tokens = 1000 * bitsGroup
+	r := rand.New(rand.NewPCG(1, 2))
+	x, dy := randomMatrix(r, tokens, bitsDim), randomMatrix(r, tokens, bitsDim)
+	cuts := []int{200 * bitsGroup, 500 * bitsGroup, 800 * bitsGroup, tokens}
+	cost := [][]float64{{0, 9, 1, 9}, {9, 0, 9, 1}, {1, 9, 0, 9}, {9, 1, 9, 0}}
+	order := slices.Concat(schedule.GroupRanks(cost, 2)...)
+	require.Equal(t, []int{0, 2, 1, 3}, order)
+	cfg := layersUnderTest()["drops"]
+	cfg.ExpertParallel = 2
+	var paid [2]atomic.Int64
+	want := trainTwice(t, tolled(4, &paid[0]), cfg, x, dy, cuts)
+	reordered := make([]*World, 4)
+	for _, w := range tolled(4, &paid[1]) {
+		n, err := w.Reordered(order)
+		require.NoError(t, err)
+		require.Equal(t, w.Rank(), transport.Rank(order[n.Rank()]))
+		reordered[n.Rank()] = n
+	}
+	requireSameBits(t, want, trainTwice(t, reordered, cfg, x, dy, cuts))
+	require.Less(t, 4*paid[1].Load(), paid[0].Load())
+}
+
+// TestReorderedNamesRanksAsTheyJoined in the errors of layers and views.
+func TestReorderedNamesRanksAsTheyJoined(t *testing.T) {
+	var reordered []*World
+	for _, e := range inproc.New(3) {
+		w, err := NewWorld(e).Reordered([]int{2, 0, 1})
+		require.NoError(t, err)
+		if w, err = w.Reordered([]int{1, 0, 2}); err != nil { // once more
+			require.NoError(t, err)
+		}
+		reordered = append(reordered, w)
+	}
+	require.Equal(t, transport.Rank(0), reordered[0].Rank())
+	require.Equal(t, transport.Rank(2), reordered[1].Rank())
+	require.Equal(t, transport.Rank(1), reordered[2].Rank())
+	cfg := layersUnderTest()["dropless"]
+	errs := onRanks(reordered, func(w *World) error {
+		cfg := cfg
+		if w.Rank() == 2 { // which joined as 1
+			cfg.Seed++
+		}
+		_, err := NewLayer(w, cfg)
+		return err
+	})
+	require.Equal(t, []transport.Rank{1, 0, 1}, culprits(errs), "%v", errors.Join(errs...))
+}
+
+func TestReorderedRefusesWhatIsNoOrder(t *testing.T) {
+	w := inprocWorlds(1)[0]
+	for _, order := range [][]int{{}, {1}, {0, 0}, {-1}} {
+		_, err := w.Reordered(order)
+		require.ErrorContains(t, err, "Reordered", "%v", order)
+	}
+	_, err := w.Reordered([]int{0})
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+}
+
+// TestHostedSameBits puts experts on ranks unevenly.
+func TestHostedSameBits(t *testing.T) {
+	needExactProducts(t)
+	r := rand.New(rand.NewPCG(1, 2))
+	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
+	cfg := layersUnderTest()["drops"]
+	want := trainTwice(t, inprocWorlds(1), cfg, x, dy, []int{bitsTokens})
+	for _, hosted := range [][]int{{4, 0, 1}, {0, 0, 5}, {1, 3, 1}} {
+		for _, a := range alltoall.Algorithms() {
+			cfg.Hosted, cfg.Algorithm = hosted, a
+			requireSameBits(t, want, trainTwice(t, inprocWorlds(3), cfg, x, dy, cutsOf(splits[3][0])))
+		}
+	}
+	for _, bad := range [][]int{{5}, {4, 0, 0}, {6, -1, 0}, {1, 1, 1, 2}} {
+		cfg.Hosted = bad
+		require.ErrorContains(t, cfg.Validate(3), "Hosted")
+	}
+}
