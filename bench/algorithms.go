@@ -6,8 +6,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strconv"
 	"text/tabwriter"
 	"time"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 )
@@ -16,6 +21,9 @@ const algorithmsUsage = `usage: go run ./bench algorithms [flags]
 
 Makes the plan of every exchange algorithm for clusters of 16 ranks and more, runs nothing, and prints for the first rank, which has
 most to do: steps, messages and bytes within its node and to others, and the time that the given costs of links predict.
+
+-svg FILE draws the predicted times against the number of ranks. Pairwise and gather are not drawn: where all blocks are alike their time is
+direct's.
 
 `
 
@@ -28,6 +36,7 @@ func runAlgorithms(ctx context.Context, args []string, stdout, stderr io.Writer)
 	f.SetOutput(io.Discard)
 	each := f.Int("each", 8, "ranks of a node")
 	bytes := f.Int("bytes", 4096, "bytes from each rank to each other")
+	svg := f.String("svg", "", "draw to this `file`")
 	most := f.Int("ranks", clusters[len(clusters)-1], "most ranks")
 	var l alltoall.Links
 	f.DurationVar(&l.Within.Alpha, "within-alpha", time.Microsecond, "cost of a message within a node")
@@ -54,10 +63,18 @@ func runAlgorithms(ctx context.Context, args []string, stdout, stderr io.Writer)
 		fmt.Fprintf(stderr, "bench: %v\n", err)
 		return misused
 	}
-	return printCosts(ctx, stdout, l, *each, *bytes, *most)
+	costs := map[alltoall.Algorithm]plotter.XYs{}
+	if code := printCosts(ctx, stdout, l, *each, *bytes, *most, costs); code != 0 || *svg == "" {
+		return code
+	}
+	if err := drawCosts(*svg, costs); err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return failed
+	}
+	return 0
 }
 
-func printCosts(ctx context.Context, stdout io.Writer, l alltoall.Links, each, bytes, most int) int {
+func printCosts(ctx context.Context, stdout io.Writer, l alltoall.Links, each, bytes, most int, costs map[alltoall.Algorithm]plotter.XYs) int {
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	defer w.Flush()
 	fmt.Fprintln(w, "ranks\talgorithm\tsteps\twithin\tbetween\tMB within\tMB between\tpredicted\tplan made in\t")
@@ -72,9 +89,37 @@ func printCosts(ctx context.Context, stdout io.Writer, l alltoall.Links, each, b
 			begin := time.Now()
 			c := l.Cost(a, alltoall.Nodes(ranks, each), ranks, 0, bytes)
 			took := time.Since(begin)
+			costs[a] = append(costs[a], plotter.XY{X: float64(ranks), Y: c.Time.Seconds() * 1e3})
 			fmt.Fprintf(w, "%d\t%s\t%d\t%d\t%d\t%.2f\t%.2f\t%v\t%v\t\n", ranks, a, c.Steps, c.Within, c.Between,
 				float64(c.BytesWithin)/1e6, float64(c.BytesBetween)/1e6, c.Time.Round(time.Microsecond), took.Round(10*time.Microsecond))
 		}
 	}
 	return 0
+}
+
+// drawCosts draws predicted time against the number of ranks, both by powers of ten.
+func drawCosts(file string, costs map[alltoall.Algorithm]plotter.XYs) error {
+	p := plot.New()
+	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = "one exchange, as predicted", "ranks", "ms"
+	p.X.Scale, p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogScale{}, plot.LogTicks{Prec: -1}
+	var ticks []plot.Tick
+	for _, at := range costs[alltoall.Direct] {
+		ticks = append(ticks, plot.Tick{Value: at.X, Label: strconv.Itoa(int(at.X))})
+	}
+	p.X.Tick.Marker = plot.ConstantTicks(ticks)
+	p.Add(plotter.NewGrid())
+	for i, a := range []alltoall.Algorithm{alltoall.Direct, alltoall.Bruck, alltoall.Leader, alltoall.ThreeLevel, alltoall.Rails} {
+		line, err := plotter.NewLine(costs[a])
+		if err != nil {
+			return err
+		}
+		line.Color, line.Width = policyColours[i%len(policyColours)], vg.Points(1.6)
+		if a == alltoall.Rails { // which lies on three-level
+			line.Dashes = []vg.Length{vg.Points(6), vg.Points(5)}
+		}
+		p.Add(line)
+		p.Legend.Add(a.String(), line)
+	}
+	p.Legend.Left, p.Legend.Top = true, true
+	return p.Save(vg.Points(480), vg.Points(320), file)
 }

@@ -3,10 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
 )
 
 func TestAlgorithmsTable(t *testing.T) {
@@ -19,7 +23,16 @@ func TestAlgorithmsTable(t *testing.T) {
 	require.Zero(t, code, text)
 	require.Regexp(t, `16 +direct +1 +3 +12 +0.00 +0.01`, text)
 	require.Regexp(t, `64 +rails +2 +3 +15 +0.05 +0.06`, text)
-	require.Equal(t, 1+2*6, strings.Count(text, "\n"))
+	require.Equal(t, 1+2*len(alltoall.Algorithms()), strings.Count(text, "\n"))
+	file := filepath.Join(t.TempDir(), "x.svg")
+	code, text = run("-ranks", "64", "-svg", file)
+	require.Zero(t, code, text)
+	drawn, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Contains(t, string(drawn), "three-level")
+	code, text = run("-ranks", "16", "-svg", filepath.Join(file, "nowhere.svg"))
+	require.Equal(t, failed, code)
+	require.Contains(t, text, "nowhere.svg")
 	code, text = run("-h")
 	require.Zero(t, code)
 	require.Contains(t, text, "usage: go run ./bench algorithms")

@@ -15,7 +15,7 @@ import (
 
 // peerSources are the programs that run other libraries under our protocol.
 //
-//go:embed peers/protocol.h peers/mpi.c peers/gloo.cc
+//go:embed peers/protocol.h peers/mpi.c peers/alltoallv.c peers/gloo.cc
 var peerSources embed.FS
 
 // install is what a Debian or Ubuntu system lacks when a peer cannot be built.

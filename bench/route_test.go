@@ -49,7 +49,7 @@ func TestRouteWithoutTorch(t *testing.T) {
 	code, stdout, stderr := routeCommand("-tokens", "8", "-rounds", "1", "-iters", "1")
 	require.Zero(t, code, stderr)
 	require.Contains(t, stdout, "# skipped torch: ")
-	require.Contains(t, stdout, "to compare with it: apt-get install python3-torch")
+	require.Contains(t, stdout, "to compare with it: apt-get install python3-torch libopenblas0")
 
 	_, stdout, _ = routeCommand("-tokens", "8", "-rounds", "1", "-iters", "1", "-peers", "none")
 	require.NotContains(t, stdout, "torch")

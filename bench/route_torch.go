@@ -23,6 +23,12 @@ const torchName = "torch"
 //go:embed peers/route.py
 var torchScript []byte
 
+// hasTorch returns why an interpreter has no torch, or nil.
+func hasTorch(ctx context.Context, python string) error {
+	_, err := tool(ctx, python, "-c", "import torch")
+	return err
+}
+
 // pythons are the interpreters that may have torch: the user's, and that of the distribution, to which its packages go.
 var pythons = []string{"python3", "/usr/bin/python3"}
 
@@ -48,7 +54,7 @@ func startTorch(ctx context.Context, dir string) (*torchRoute, error) {
 		}
 		faults = append(faults, fmt.Sprintf("%s: %v", python, err))
 	}
-	return nil, fmt.Errorf("%s; to compare with it: apt-get install python3-torch", strings.Join(faults, "; "))
+	return nil, fmt.Errorf("%s; to compare with it: apt-get install python3-torch libopenblas0", strings.Join(faults, "; "))
 }
 
 func startPython(ctx context.Context, python, script string) (*torchRoute, error) {

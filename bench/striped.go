@@ -69,17 +69,8 @@ func newStripedFlags(o *stripedOptions) *flag.FlagSet {
 func parseStripedOptions(args []string, stdout io.Writer) (stripedOptions, error) {
 	var o stripedOptions
 	f := newStripedFlags(&o)
-	f.SetOutput(io.Discard)
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprint(stdout, stripedUsage)
-			f.SetOutput(stdout)
-			f.PrintDefaults()
-		}
+	if err := parseFlags(f, stripedUsage, args, stdout); err != nil {
 		return o, err
-	}
-	if f.NArg() > 0 {
-		return o, fmt.Errorf("%q: striped takes flags only", f.Arg(0))
 	}
 	set := false
 	f.Visit(func(f *flag.Flag) { set = set || f.Name == "rounds" })
@@ -91,28 +82,23 @@ func parseStripedOptions(args []string, stdout io.Writer) (stripedOptions, error
 
 // resolve turns texts into what they name, and reports every fault.
 func (o *stripedOptions) resolve() error {
-	var faults []error
-	within := func(name string, value, low, high int) {
-		if value < low || value > high {
-			faults = append(faults, fmt.Errorf("-%s %d: want %d to %d", name, value, low, high))
-		}
-	}
-	within("lanes", o.lanes, 2, 16)
-	within("parity", o.parity, 1, o.lanes-1)
-	within("rounds", o.rounds, 8, 100_000)
-	within("rate", o.rate, 10, 10_000)
+	var l limits
+	l.within("lanes", o.lanes, 2, 16)
+	l.within("parity", o.parity, 1, o.lanes-1)
+	l.within("rounds", o.rounds, 8, 100_000)
+	l.within("rate", o.rate, 10, 10_000)
 	var err error
 	if o.bytes, err = parseSize(o.sizeText); err != nil {
-		faults = append(faults, fmt.Errorf("-size: %w", err))
+		l.faults = append(l.faults, fmt.Errorf("-size: %w", err))
 	}
 	known := []string{faultNone, faultThrottle, faultDown}
 	o.faults = strings.Split(o.faultText, ",")
 	for _, name := range o.faults {
 		if !slices.Contains(known, name) {
-			faults = append(faults, fmt.Errorf("-fault %q: want one or more of %s", name, strings.Join(known, ",")))
+			l.faults = append(l.faults, fmt.Errorf("-fault %q: want one or more of %s", name, strings.Join(known, ",")))
 		}
 	}
-	return errors.Join(faults...)
+	return errors.Join(l.faults...)
 }
 
 // runStriped is the command.

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// cluster is nodes, each a network namespace, behind a switch: a bridge in a namespace of its own. Every node's link is held to a rate in
+// both directions.
+type cluster struct {
+	prefix string // of the namespaces' names; the node, or switchName, follows
+	nodes  int
+	each   int // ranks of a node
+}
+
+const switchName = "s"
+
+// clusterInterface is a node's network interface. Its name has two letters, as torch overlooks one.
+const clusterInterface = "e0"
+
+// congestion is TCP's congestion control, which differs from machine to machine: reno is in every kernel.
+const congestion = "reno"
+
+// newCluster makes nodes of so many ranks each, behind links of rate Mbit/s; 0 is as fast as the machine.
+func newCluster(ctx context.Context, nodes, each, rate int) (*cluster, error) {
+	if os.Geteuid() != 0 {
+		return nil, errors.New("network namespaces need root; nothing was measured")
+	}
+	c := &cluster{prefix: fmt.Sprintf("sy%dn", os.Getpid()), nodes: nodes, each: each}
+	if err := c.make(ctx, rate); err != nil {
+		return nil, errors.Join(err, c.remove())
+	}
+	return c, nil
+}
+
+func (c *cluster) namespace(name any) string { return fmt.Sprint(c.prefix, name) }
+
+// nodeAddress is that of a node in the network that only these namespaces know.
+func nodeAddress(node int) string { return fmt.Sprintf("10.214.0.%d", node+1) }
+
+func (c *cluster) make(ctx context.Context, rate int) error {
+	center := c.namespace(switchName)
+	do := func(args ...string) error { return system(ctx, "ip", args...) }
+	if err := errors.Join(do("netns", "add", center),
+		do("-n", center, "link", "add", "name", "sw", "type", "bridge"), do("-n", center, "link", "set", "sw", "up")); err != nil {
+		return err
+	}
+	for i := range c.nodes {
+		here, port := c.namespace(i), fmt.Sprint("p", i)
+		for _, args := range [][]string{
+			{"netns", "add", here},
+			{"link", "add", clusterInterface, "netns", here, "type", "veth", "peer", "name", port, "netns", center},
+			{"netns", "exec", here, "sysctl", "-qw", "net.ipv4.tcp_congestion_control=" + congestion},
+			{"-n", here, "link", "set", "lo", "up"},
+			{"-n", here, "addr", "add", nodeAddress(i) + "/24", "dev", clusterInterface},
+			{"-n", here, "link", "set", clusterInterface, "up"},
+			{"-n", center, "link", "set", port, "master", "sw", "up"},
+		} {
+			if err := do(args...); err != nil {
+				return err
+			}
+		}
+	}
+	return c.limit(ctx, rate)
+}
+
+// limit holds every link to rate Mbit/s both ways, or frees it with 0. What waits is bounded well above what TCP has under way.
+func (c *cluster) limit(ctx context.Context, rate int) error {
+	for i := range c.nodes {
+		for _, end := range [][2]string{{c.namespace(i), clusterInterface}, {c.namespace(switchName), fmt.Sprint("p", i)}} {
+			args := []string{"-n", end[0], "qdisc", "replace", "dev", end[1], "root", "pfifo_fast"}
+			if rate > 0 {
+				args = append(args[:len(args)-1], "tbf", "rate", fmt.Sprintf("%dmbit", rate), "burst", "128kb", "limit", "16mb")
+			}
+			if err := system(ctx, "tc", args...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// command is that of a program as a rank within its node's namespace.
+func (c *cluster) command(program ...string) []string {
+	script := fmt.Sprintf(`exec ip netns exec "$0$((RANK / %d))" "$@"`, c.each)
+	return append([]string{"sh", "-c", script, c.prefix}, program...)
+}
+
+// remove deletes the namespaces, and with them the links.
+func (c *cluster) remove() error {
+	ctx, cancel := context.WithTimeout(context.Background(), removePatience)
+	defer cancel()
+	names := []any{switchName}
+	for i := range c.nodes {
+		names = append(names, i)
+	}
+	var errs []error
+	for _, name := range names {
+		if _, err := os.Stat("/run/netns/" + c.namespace(name)); err == nil {
+			errs = append(errs, system(ctx, "ip", "netns", "del", c.namespace(name)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// clusterNetwork is that of the nodes' addresses.
+const clusterNetwork = "10.214.0.0/24"
+
+// agent is a script in the place of ssh: its first argument is a node's address. Every node has a host name of its own.
+func (c *cluster) agent() string {
+	return fmt.Sprintf("#!/bin/sh\nn=$((${1##*.} - 1))\nshift\nexec ip netns exec %s$n unshare -u sh -c \"hostname node$n; $*\"\n", c.prefix)
+}
+
+// onFirst is a command on the first node.
+func (c *cluster) onFirst(command []string) []string {
+	return append([]string{"ip", "netns", "exec", c.namespace(0), "unshare", "-u", "sh", "-c", `hostname node0; exec "$@"`, "sh"}, command...)
+}

@@ -1,0 +1,456 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	_ "embed" // for the model in torch
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/switchyard-moe/switchyard/internal/launch"
+)
+
+const lshUsage = `Measures what compressing rows (LSH-MoE) gains on slow links, and what it costs in loss, on the model of examples/train.
+
+usage: go run ./bench lsh [flags]
+
+Speed, as root on Linux: four ranks, a process each in a network namespace behind a link held to a rate by token buckets (tc tbf), train
+-speed-steps steps; step_ms is the median. a2a_share is the part of an uncompressed step in which rows are exchanged.
+
+Quality: every variant trains -steps steps in one process, -seeds seeds, and is evaluated uncompressed. contribution_kept is (L0 − L) ÷ (L0 − L1):
+L0 is the held-out loss where experts answer nothing, L1 that without compression, L the variant's, in the mean over seeds; 1 keeps all that experts
+are worth. torch is the same model as one writes it with torch and Gloo, of which only speed is measured. Variants that end in ×F train F times as many steps; where they end below L1, time_to_loss_speedup is the time of all
+uncompressed steps over that of theirs. Variants with +overlap compute in two parts, and have the losses of those without, as have those with +nodes. The links' rates do not matter to losses, so quality is measured once.
+
+-json FILE writes an object a line: variant, link_mbps, a2a_share, rate, step_ms, speedup, val_loss, contribution_kept, time_to_loss_speedup
+(0: not reached), seeds, wire_bytes (of all ranks, a step).
+
+With -node-ranks 2 the four ranks are two nodes: ranks of a node talk through shared memory, and share its link. Variants with +nodes then send a row
+once to a node that has several of a token's experts, and lsh-pairs makes clusters of a node's rows.
+Variants with +micro have two micro-batches of half the batch in flight.
+
+Flags:
+`
+
+// lshOptions are the flags of lsh.
+type lshOptions struct {
+	Rates, Seeds                          []int
+	steps, speedSteps, dim, batch, hidden int
+	qualityBatch, nodeRanks               int
+	variants                              []lshVariant
+
+	rateText, variantText     string
+	jsonFile, svgFile, inFile string
+	seeds                     int
+	noSpeed, noQuality, short bool
+}
+
+// lshVariant is a way to compress, as flags of examples/train.
+type lshVariant struct {
+	name  string
+	rate  float64
+	times float64 // as many steps
+	flags []string
+	until float64 // the part of the steps that is compressed, where that is not all of them
+	nodes bool    // clusters are those of all four ranks, as of one node: for quality alone, as the ranks of a cluster are several
+	pairs bool    // clusters are those of a node of two ranks
+}
+
+// noExpertsName is the variant whose experts answer nothing.
+const noExpertsName, plainName = "no-experts", "plain"
+
+// torchModelName is the variant that is the same model as one writes it with torch and Gloo, of which only the speed is measured.
+const torchModelName = "torch"
+
+// modelScript is that model.
+//
+//go:embed peers/model.py
+var modelScript []byte
+
+// Parts of names of variants that have the bits, and so the losses, of the variant without them: exchanges in parts, and over nodes.
+const overlapSuffix, nodesSuffix = "+overlap", "+nodes"
+
+// lossesOf is the variant whose losses one has.
+func lossesOf(name string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(name, overlapSuffix, ""), nodesSuffix, "")
+}
+
+// lshVariants are all there are; the first two are what others are measured by.
+func lshVariants() []lshVariant {
+	with := func(name string, rate, times float64, flags ...string) lshVariant {
+		return lshVariant{name: name, rate: rate, times: times, flags: append([]string{"-compress", fmt.Sprint(rate)}, flags...)}
+	}
+	onNodes := func(v lshVariant) lshVariant {
+		v.nodes = true
+		v.flags = append(v.flags, "-compress-nodes", "-node-ranks", "4")
+		return v
+	}
+	onPairs := func(v lshVariant) lshVariant {
+		v.pairs = true
+		v.flags = append(v.flags, "-compensation", "interpolate", "-refine", "1", "-compress-nodes", "-node-ranks", "2", "-algorithm", "rails")
+		return v
+	}
+	until := func(part float64, v lshVariant) lshVariant {
+		v.until = part
+		return v
+	}
+	wire := func(name, format string, flags ...string) lshVariant {
+		return lshVariant{name: name, rate: 1, times: 1, flags: append([]string{"-wire", format}, flags...)}
+	}
+	return []lshVariant{
+		{name: plainName, rate: 1, times: 1},
+		{name: noExpertsName, rate: 1, times: 1, flags: []string{"-no-experts"}},
+		with("paper", 0.2, 1, "-compensation", "identity"),
+		with("none", 0.2, 1, "-compensation", "none"),
+		with("learned-gain", 0.2, 1, "-compensation", "learned-gain"),
+		with("learned-channels", 0.2, 1, "-compensation", "learned-channels"),
+		with("interpolate", 0.2, 1, "-compensation", "interpolate"),
+		with("interpolate-refined", 0.2, 1, "-compensation", "interpolate", "-refine", "1"),
+		with("hyperplane", 0.2, 1, "-compensation", "identity", "-hash", "hyperplane"),
+		with("random", 0.2, 1, "-compensation", "identity", "-hash", "random"),
+		with("random-none", 0.2, 1, "-compensation", "none", "-hash", "random"),
+		{name: "dropping", rate: 0.2, times: 1, flags: []string{"-capacity", "0.2"}},
+		with("paper-10", 0.1, 1, "-compensation", "identity"),
+		with("paper-40", 0.4, 1, "-compensation", "identity"),
+		with("interpolate-40", 0.4, 1, "-compensation", "interpolate"),
+		onNodes(with("paper-nodes", 0.2, 1, "-compensation", "identity")),
+		onNodes(with("none-nodes", 0.2, 1, "-compensation", "none")),
+		onNodes(with("interpolate-refined-nodes", 0.2, 1, "-compensation", "interpolate", "-refine", "1")),
+		onNodes(with("interpolate-refined-nodes-40", 0.4, 1, "-compensation", "interpolate", "-refine", "1")),
+		until(0.75, onNodes(with("interpolate-refined-nodes-until-3/4", 0.2, 1, "-compensation", "interpolate", "-refine", "1"))),
+		until(0.75, onNodes(with("interpolate-refined-nodes-40-until-3/4", 0.4, 1, "-compensation", "interpolate", "-refine", "1"))),
+		until(0.75, onNodes(with("paper-nodes-until-3/4", 0.2, 1, "-compensation", "identity"))),
+		with("paper-warm", 0.2, 1, "-compensation", "identity", "-compress-from", "50"),
+		until(0.75, with("paper-until-3/4", 0.2, 1, "-compensation", "identity")),
+		until(0.75, with("interpolate-refined-until-3/4", 0.2, 1, "-compensation", "interpolate", "-refine", "1")),
+		wire("bf16", "bf16"),
+		wire("fp8", "fp8"),
+		wire("fp8-expanded", "fp8-expanded"),
+		with("paper-bf16", 0.2, 1, "-compensation", "identity", "-wire", "bf16"),
+		with("paper-bf16+overlap", 0.2, 1, "-compensation", "identity", "-wire", "bf16", "-overlap", "2"),
+		with("paper-bf16×1.25", 0.2, 1.25, "-compensation", "identity", "-wire", "bf16"),
+		{name: plainName + "+overlap", rate: 1, times: 1, flags: []string{"-overlap", "2"}},
+		with("paper+overlap", 0.2, 1, "-compensation", "identity", "-overlap", "2"),
+		with("paper×1.25", 0.2, 1.25, "-compensation", "identity"),
+		wire("fp8+overlap", "fp8", "-overlap", "2"),
+		with("paper-fp8+overlap", 0.2, 1, "-compensation", "identity", "-wire", "fp8", "-overlap", "2"),
+		{name: plainName + nodesSuffix, rate: 1, times: 1, flags: []string{"-algorithm", "rails"}},
+		wire("fp8+micro", "fp8", "-micro", "2"),
+		wire("fp8+micro+overlap", "fp8", "-micro", "2", "-overlap", "2"),
+		wire("fp8+nodes+overlap", "fp8", "-algorithm", "rails", "-overlap", "2"),
+		wire("fp8+nodes+micro", "fp8", "-algorithm", "rails", "-micro", "2"),
+		wire("fp8+nodes+micro+overlap", "fp8", "-algorithm", "rails", "-micro", "2", "-overlap", "2"),
+		onPairs(with("lsh-pairs-bf16", 0.2, 1, "-wire", "bf16")),
+		onPairs(with("lsh-pairs-bf16+overlap", 0.2, 1, "-wire", "bf16", "-overlap", "2")),
+		onPairs(with("lsh-pairs-fp8", 0.2, 1, "-wire", "fp8")),
+		onPairs(with("lsh-pairs-fp8+overlap", 0.2, 1, "-wire", "fp8", "-overlap", "2")),
+		{name: torchModelName, rate: 1, times: 1},
+		with("interpolate-40×1.25", 0.4, 1.25, "-compensation", "interpolate"),
+	}
+}
+
+func parseLSHOptions(args []string, stdout io.Writer) (lshOptions, error) {
+	var o lshOptions
+	f := flag.NewFlagSet("lsh", flag.ContinueOnError)
+	f.StringVar(&o.rateText, "rates", "500,150", "Mbit/s of the links")
+	f.IntVar(&o.steps, "steps", 300, "steps of a training run for quality")
+	f.IntVar(&o.speedSteps, "speed-steps", 12, "steps of a run for speed")
+	f.IntVar(&o.seeds, "seeds", 3, "seeds of each variant")
+	f.IntVar(&o.dim, "dim", 256, "width of the model")
+	f.IntVar(&o.batch, "batch", 256, "sequences of 64 bytes in a step for speed")
+	f.IntVar(&o.qualityBatch, "quality-batch", 64, "the same for quality; how many rows are clustered together depends on it")
+	f.IntVar(&o.hidden, "hidden", 1024, "hidden units of dense blocks, and twice those of an expert")
+	f.IntVar(&o.nodeRanks, "node-ranks", 1, "ranks of a node, 1 or 2, where speed is measured")
+	f.StringVar(&o.variantText, "variants", "", "only these, beside plain and no-experts; default all")
+	f.BoolVar(&o.noSpeed, "no-speed", false, "measure quality alone")
+	f.BoolVar(&o.noQuality, "no-quality", false, "measure speed alone")
+	f.BoolVar(&o.short, "short", false, "a few small steps of three variants: finish within seconds; the figures mean nothing then")
+	f.StringVar(&o.svgFile, "svg", "", "draw how many times as fast steps are to this `file`")
+	f.StringVar(&o.inFile, "in", "", "measure nothing: print and draw what -json wrote to this `file`")
+	f.StringVar(&o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
+	err := parseFlags(f, lshUsage, args, stdout)
+	if errors.Is(err, flag.ErrHelp) {
+		var names []string
+		for _, v := range lshVariants() {
+			names = append(names, v.name)
+		}
+		fmt.Fprintf(stdout, "\nvariants: %s\n", strings.Join(names, ", "))
+		return o, err
+	}
+	if err != nil {
+		return o, err
+	}
+	if o.short {
+		o.steps, o.speedSteps, o.seeds, o.dim, o.batch, o.qualityBatch, o.hidden, o.rateText, o.variantText = 2, 2, 1, 32, 16, 16, 32, "1000", "paper"
+	}
+	return o, o.resolve()
+}
+
+// resolve turns texts into what they name, and reports every fault.
+func (o *lshOptions) resolve() error {
+	var faults []error
+	for _, field := range strings.Split(o.rateText, ",") {
+		n, err := strconv.Atoi(field)
+		if err != nil || n < 1 || n > 100_000 {
+			faults = append(faults, fmt.Errorf("-rates %q: want 1 to 100000", field))
+		}
+		o.Rates = append(o.Rates, n)
+	}
+	for name, n := range map[string]int{"steps": o.steps, "speed-steps": o.speedSteps, "seeds": o.seeds, "dim": o.dim, "batch": o.batch, "quality-batch": o.qualityBatch, "hidden": o.hidden} {
+		if n < 1 {
+			faults = append(faults, fmt.Errorf("-%s %d: want at least 1", name, n))
+		}
+	}
+	if o.nodeRanks != 1 && o.nodeRanks != 2 {
+		faults = append(faults, fmt.Errorf("-node-ranks %d: want 1 or 2", o.nodeRanks))
+	}
+	wanted := map[string]bool{}
+	for _, name := range strings.Split(o.variantText, ",") {
+		wanted[name] = name != ""
+	}
+	for _, v := range lshVariants() {
+		if o.variantText == "" || wanted[v.name] || v.name == plainName || v.name == noExpertsName {
+			o.variants = append(o.variants, v)
+		}
+		delete(wanted, v.name)
+	}
+	for name := range wanted {
+		if name != "" {
+			faults = append(faults, fmt.Errorf("-variants %q: -h lists them", name))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// runLSH is the command.
+func runLSH(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parseLSHOptions(args, stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return misused
+	}
+	var rows []lshRow
+	if o.inFile != "" {
+		rows, err = readLSHRows(o.inFile)
+	} else {
+		rows, err = o.measure(ctx, stderr)
+	}
+	if len(rows) > 0 {
+		writeLSHTable(stdout, rows)
+		err = errors.Join(err, writeJSONLines(o.jsonFile, rows), drawSpeedups(o.svgFile, rows))
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return failed
+	}
+	return 0
+}
+
+// lshRow is one variant on links of one rate, and a line of the JSON file.
+type lshRow struct {
+	Variant    string  `json:"variant"`
+	Link       int     `json:"link_mbps"`
+	Share      float64 `json:"a2a_share"`
+	Rate       float64 `json:"rate"`
+	Step       float64 `json:"step_ms"`
+	Speedup    float64 `json:"speedup"`
+	Loss       float64 `json:"val_loss"`
+	Kept       float64 `json:"contribution_kept"`
+	TimeToLoss float64 `json:"time_to_loss_speedup"`
+	Seeds      int     `json:"seeds"`
+	Wire       uint64  `json:"wire_bytes"`
+
+	times float64
+}
+
+// lshRun is what examples/train writes of a run.
+type lshRun struct {
+	ValLoss       float64 `json:"val_loss"`
+	StepMS        float64 `json:"step_ms"`
+	ExchangeShare float64 `json:"exchange_share"`
+	WireBytes     uint64  `json:"wire_bytes"`
+}
+
+// measure builds the program, trains for quality, then for speed at each rate.
+func (o *lshOptions) measure(ctx context.Context, stderr io.Writer) (rows []lshRow, err error) {
+	dir, err := os.MkdirTemp("", "switchyard-bench-lsh-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	program := filepath.Join(dir, "train")
+	if _, err := output(ctx, "go", "build", "-o", program, trainPackage); err != nil {
+		return nil, err
+	}
+	losses := map[string]float64{}
+	if !o.noQuality {
+		if losses, err = o.quality(ctx, program, dir, stderr); err != nil {
+			return nil, err
+		}
+	}
+	if o.noSpeed {
+		return o.rows(0, nil, losses), nil
+	}
+	c, err := newCluster(ctx, 4/o.nodeRanks, o.nodeRanks, 0)
+	if err != nil {
+		return o.rows(0, nil, losses), err
+	}
+	defer func() { err = errors.Join(err, c.remove()) }()
+	for _, rate := range o.Rates {
+		if err := c.limit(ctx, rate); err != nil {
+			return rows, err
+		}
+		runs := map[string]lshRun{}
+		for _, v := range o.variants {
+			fmt.Fprintf(stderr, "bench: %d Mbit/s: %s\n", rate, v.name)
+			if v.times != 1 || v.nodes || v.until > 0 || v.pairs && o.nodeRanks != 2 || v.name == noExpertsName {
+				continue // as fast as the variant of which it is more, nothing that a cluster of these nodes can do, or of no interest
+			}
+			if v.name == torchModelName {
+				if runs[v.name], err = o.runTorch(ctx, c, dir, stderr); err != nil {
+					return rows, err
+				}
+				continue
+			}
+			v.flags = append(slices.Clone(v.flags), "-node-ranks", fmt.Sprint(o.nodeRanks))
+			args := o.flags(v, o.batch, o.speedSteps, 1, filepath.Join(dir, "run.json"))
+			command := c.command(append([]string{"env", "MASTER_ADDR=" + nodeAddress(0), program, "-insecure"}, args...)...)
+			if runs[v.name], err = trainRun(ctx, launch.Config{Ranks: 4, Command: command}, filepath.Join(dir, "run.json")); err != nil {
+				return rows, fmt.Errorf("%s at %d Mbit/s: %w", v.name, rate, err)
+			}
+		}
+		rows = append(rows, o.rows(rate, runs, losses)...)
+	}
+	return rows, nil
+}
+
+// runTorch runs the model in torch on the cluster, if there is a torch.
+func (o *lshOptions) runTorch(ctx context.Context, c *cluster, dir string, stderr io.Writer) (lshRun, error) {
+	script, file := filepath.Join(dir, "model.py"), filepath.Join(dir, "torch.json")
+	if err := os.WriteFile(script, modelScript, 0o644); err != nil {
+		return lshRun{}, err
+	}
+	for _, python := range pythons {
+		if hasTorch(ctx, python) != nil {
+			continue
+		}
+		command := c.command("env", "MASTER_ADDR="+nodeAddress(0), "GLOO_SOCKET_IFNAME="+clusterInterface, python, script,
+			fmt.Sprint(o.dim), fmt.Sprint(o.hidden), fmt.Sprint(max(o.hidden/2, 1)), fmt.Sprint(o.batch), fmt.Sprint(o.speedSteps), file)
+		return trainRun(ctx, launch.Config{Ranks: 4, Command: command}, file)
+	}
+	fmt.Fprintln(stderr, "bench: skipped torch: to compare with it: apt-get install python3-torch libopenblas0")
+	return lshRun{}, nil
+}
+
+// quality trains every variant with every seed, and returns the mean losses.
+func (o *lshOptions) quality(ctx context.Context, program, dir string, stderr io.Writer) (map[string]float64, error) {
+	losses := map[string]float64{}
+	for _, v := range o.variants {
+		if lossesOf(v.name) != v.name || v.name == torchModelName {
+			continue
+		}
+		for seed := range o.seeds {
+			steps := int(float64(o.steps)*v.times + 0.5)
+			file := filepath.Join(dir, "run.json")
+			args := append([]string{"-transport", "inproc", "-ranks", "4"}, o.flags(v, o.qualityBatch, steps, seed+1, file)...)
+			var run lshRun
+			_, err := output(ctx, program, args...)
+			if err == nil {
+				run, err = readRun(file)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("%s, seed %d: %w", v.name, seed+1, err)
+			}
+			fmt.Fprintf(stderr, "bench: %s, seed %d: held-out loss %.4f\n", v.name, seed+1, run.ValLoss)
+			losses[v.name] += run.ValLoss / float64(o.seeds)
+		}
+	}
+	return losses, nil
+}
+
+// flags are those of examples/train for a variant.
+func (o *lshOptions) flags(v lshVariant, batch, steps, seed int, file string) []string {
+	if v.until > 0 {
+		v.flags = append(v.flags, "-compress-until", fmt.Sprint(int(v.until*float64(steps))))
+	}
+	return append([]string{
+		"-dim", fmt.Sprint(o.dim), "-hidden", fmt.Sprint(o.hidden), "-expert-hidden", fmt.Sprint(max(o.hidden/2, 1)), "-batch", fmt.Sprint(batch),
+		"-lr", "0.001", "-capacity", "0", "-steps", fmt.Sprint(steps), "-seed", fmt.Sprint(seed), "-json", file, "-svg", "", "-sample", "0", "-eval-every", "0", "-progress", "none",
+	}, v.flags...)
+}
+
+// trainRun runs the program's ranks and reads what they have written.
+func trainRun(ctx context.Context, cfg launch.Config, file string) (run lshRun, err error) {
+	var out bytes.Buffer
+	cfg.Stdout, cfg.Stderr = &out, &out
+	if err := launch.Run(ctx, cfg); err != nil {
+		return run, fmt.Errorf("%w%s", err, quoted(out.String()))
+	}
+	return readRun(file)
+}
+
+func readRun(file string) (run lshRun, err error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return run, err
+	}
+	return run, json.Unmarshal(data, &run)
+}
+
+// rows puts speed at one rate and quality together.
+func (o *lshOptions) rows(link int, runs map[string]lshRun, losses map[string]float64) (rows []lshRow) {
+	plain, l0, l1 := runs[plainName], losses[noExpertsName], losses[plainName]
+	for _, v := range o.variants {
+		loss := losses[lossesOf(v.name)]
+		run, ok := runs[v.name]
+		if !ok {
+			base, _, _ := strings.Cut(v.name, "×")
+			base, _, _ = strings.Cut(base, "-until")
+			run = runs[base]
+			if v.until > 0 && run.StepMS > 0 {
+				run.StepMS = v.until*run.StepMS + (1-v.until)*plain.StepMS
+			}
+		}
+		r := lshRow{Variant: v.name, Link: link, Share: plain.ExchangeShare, Rate: v.rate, Step: run.StepMS, Loss: loss, Seeds: o.seeds,
+			Wire: run.WireBytes / uint64(o.speedSteps), times: v.times}
+		if run.StepMS > 0 {
+			r.Speedup = plain.StepMS / run.StepMS
+		}
+		if l0 > l1 && l1 > 0 && loss > 0 {
+			r.Kept = (l0 - r.Loss) / (l0 - l1)
+		}
+		if r.Loss <= l1 && l1 > 0 && loss > 0 {
+			r.TimeToLoss = r.Speedup / v.times
+		}
+		rows = append(rows, r)
+	}
+	return rows
+}
+
+func writeLSHTable(stdout io.Writer, rows []lshRow) {
+	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "variant\tMbit/s\ta2a share\trate\tstep(ms)\tspeedup\theld-out\tkept\ttime to loss\tMB a step\t")
+	number := func(format string, v float64) string {
+		if v == 0 {
+			return "-"
+		}
+		return fmt.Sprintf(format, v)
+	}
+	for _, r := range rows {
+		fmt.Fprintf(w, "%s\t%d\t%s\t%.2f\t%s\t%s\t%s\t%s\t%s\t%s\t\n", r.Variant, r.Link, number("%.2f", r.Share), r.Rate, number("%.0f", r.Step), number("%.2f", r.Speedup),
+			number("%.4f", r.Loss), number("%.2f", r.Kept), number("%.2f", r.TimeToLoss), number("%.1f", float64(r.Wire)/1e6))
+	}
+	w.Flush()
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+)
+
+// readLSHRows reads what -json has written.
+func readLSHRows(file string) (rows []lshRow, err error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	for d := json.NewDecoder(bytes.NewReader(text)); ; {
+		var r lshRow
+		if err := d.Decode(&r); errors.Is(err, io.EOF) {
+			return rows, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("%s, line %d: %w", file, len(rows)+1, err)
+		}
+		rows = append(rows, r)
+	}
+}
+
+// drawSpeedups draws a bar for every variant at every rate of links that has been timed: plain's step over its own.
+func drawSpeedups(file string, rows []lshRow) error {
+	if file == "" {
+		return nil
+	}
+	p := plot.New()
+	p.Title.Text, p.X.Label.Text = "how many times as fast as all rows, one after the other", "times"
+	var names []string
+	bars := map[int]map[string]float64{}
+	var rates []int
+	for _, r := range rows {
+		if r.Speedup == 0 {
+			continue
+		}
+		if !slices.Contains(names, r.Variant) {
+			names = append(names, r.Variant)
+		}
+		if bars[r.Link] == nil {
+			bars[r.Link] = map[string]float64{}
+			rates = append(rates, r.Link)
+		}
+		bars[r.Link][r.Variant] = r.Speedup
+	}
+	if len(names) == 0 {
+		return errors.New("nothing to draw: no speed was measured")
+	}
+	slices.Reverse(names) // from the top
+	width := vg.Points(max(18/float64(len(rates)), 2))
+	for i, rate := range rates {
+		var values plotter.Values
+		for _, name := range names {
+			values = append(values, bars[rate][name])
+		}
+		chart, err := plotter.NewBarChart(values, width)
+		if err != nil {
+			return err
+		}
+		chart.Horizontal, chart.LineStyle.Width = true, 0
+		chart.Color = policyColours[i%len(policyColours)]
+		chart.Offset = width * vg.Length(float64(len(rates)-1)/2-float64(i))
+		p.Add(chart)
+		p.Legend.Add(fmt.Sprintf("%d Mbit/s", rate), chart)
+	}
+	p.NominalY(names...)
+	p.X.Min, p.X.Max = 0, math.Ceil(p.X.Max)
+	p.Legend.Top = false
+	return p.Save(vg.Points(520), vg.Points(float64(60+24*len(names))), file)
+}

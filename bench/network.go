@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/internal/launch"
+)
+
+const networkUsage = `Times the exchange algorithms of a layer on a small cluster within this machine, and holds Auto and its predictions against them.
+
+usage: go run ./bench network [flags]
+
+Needs root and Linux. Every node is a network namespace, behind a link held to -rate by token buckets (tc tbf) in both directions; its
+ranks are processes that share memory. Links are measured first, as World.MeasureLinks does. Then each case is a dispatch, a wait for
+each other, and a combine, timed apart by the slowest rank, in turns: every algorithm once a round. Every row is checked. The namespaces
+are removed at the end, also after an interrupt.
+
+Cases are of so many bytes in the mean from each rank to each other one, with rows of up to 4 KiB, spread over experts evenly (uniform), by
+a power law of exponent 1.2 (zipf), or half of all for one expert (hot). With -k above 0 a case is that many tokens a rank instead,
+each for k different experts at random, of 8 experts a rank: a row for several experts of a node crosses its link once where rails carry it.
+
+regret is by how much the algorithm that Auto takes is slower than the fastest; ratio is the time predicted ÷ measured. sent is the payload
+between nodes, of all ranks, in a dispatch.
+
+With -mpi Open MPI's MPI_Alltoallv moves the same bytes there and back over the same links, after ours. Its counts are known to all
+beforehand, while a dispatch has to tell them first. It needs openmpi-bin and libopenmpi-dev.
+
+-json FILE writes an object a line: ranks, each, rate_mbit, case, bytes, algorithm, dispatch_us, combine_us, predicted_us, auto (whether
+Auto takes it), regret, sent_bytes, wrong.
+
+Flags:
+`
+
+// networkOptions are the flags of network.
+type networkOptions struct {
+	Nodes, Each, Rate int
+	Rounds            int
+	Sizes             []int
+	Skews             []string
+	K, Tokens, Dim    int
+
+	short, mpi         bool
+	jsonFile           string
+	sizeText, skewText string
+}
+
+func newNetworkFlags(o *networkOptions) *flag.FlagSet {
+	f := flag.NewFlagSet("network", flag.ContinueOnError)
+	f.IntVar(&o.Nodes, "nodes", 4, "nodes, 1 to 16")
+	f.IntVar(&o.Each, "each", 2, "ranks of a node, 1 to 16; 32 ranks at most")
+	f.IntVar(&o.Rate, "rate", 1000, "Mbit/s of each link, or 0 for as fast as the machine is")
+	f.IntVar(&o.Rounds, "rounds", 9, "timed rounds, 1 to 1000; with -short 2")
+	f.StringVar(&o.sizeText, "sizes", "64,4Ki,64Ki,1Mi,16Mi", "bytes to each rank; with -short 64,64Ki")
+	f.StringVar(&o.skewText, "skew", "uniform,zipf,hot", "how rows are spread over experts, one or more")
+	f.IntVar(&o.K, "k", 0, "experts of a token; 0: cases by -sizes")
+	f.IntVar(&o.Tokens, "tokens", 1024, "tokens a rank, with -k")
+	f.IntVar(&o.Dim, "dim", 1024, "columns of a row, with -k")
+	f.BoolVar(&o.mpi, "mpi", false, "time MPI_Alltoallv of Open MPI over the same bytes too")
+	f.BoolVar(&o.short, "short", false, "finish within seconds; the figures mean little then")
+	f.StringVar(&o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
+	return f
+}
+
+func parseNetworkOptions(args []string, stdout io.Writer) (networkOptions, error) {
+	var o networkOptions
+	f := newNetworkFlags(&o)
+	if err := parseFlags(f, networkUsage, args, stdout); err != nil {
+		return o, err
+	}
+	set := map[string]bool{}
+	f.Visit(func(f *flag.Flag) { set[f.Name] = true })
+	if o.short && !set["rounds"] {
+		o.Rounds = 2
+	}
+	if o.short && !set["sizes"] {
+		o.sizeText = "64,64Ki"
+	}
+	return o, o.resolve()
+}
+
+// resolve turns texts into what they name, and reports every fault.
+func (o *networkOptions) resolve() error {
+	var l limits
+	l.within("nodes", o.Nodes, 1, 16)
+	l.within("each", o.Each, 1, 16)
+	l.within("nodes × -each", o.Nodes*o.Each, 2, 32)
+	l.within("rate", o.Rate, 0, 100_000)
+	l.within("rounds", o.Rounds, 1, 1000)
+	l.within("k", o.K, 0, expertsEach*max(o.Nodes*o.Each, 1))
+	l.within("tokens", o.Tokens, 1, 1<<20)
+	l.within("dim", o.Dim, 1, 1<<16)
+	var err error
+	if o.Sizes, err = parseSizes(o.sizeText); err != nil {
+		l.faults = append(l.faults, fmt.Errorf("-sizes: %w", err))
+	}
+	o.Skews = strings.Split(o.skewText, ",")
+	for _, s := range o.Skews {
+		if _, ok := skews[s]; !ok {
+			l.faults = append(l.faults, fmt.Errorf("-skew %q: want one or more of uniform,zipf,hot", s))
+		}
+	}
+	if o.mpi && o.K > 0 {
+		l.faults = append(l.faults, errors.New("-mpi with -k: it times cases by -sizes alone"))
+	}
+	return errors.Join(l.faults...)
+}
+
+// runNetwork is the command.
+func runNetwork(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == networkRankWord {
+		return runNetworkRank(ctx, args[1:], stdout, stderr)
+	}
+	o, err := parseNetworkOptions(args, stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return misused
+	}
+	rows, err := o.measure(ctx, stdout, stderr)
+	if len(rows) > 0 {
+		writeNetworkTable(stdout, rows)
+		err = errors.Join(err, writeJSONLines(o.jsonFile, rows), wrongRows(rows))
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return failed
+	}
+	return 0
+}
+
+// networkLimit bounds a run.
+const networkLimit = time.Hour
+
+// measure makes the cluster, runs the ranks, and removes the cluster.
+func (o *networkOptions) measure(ctx context.Context, stdout, stderr io.Writer) (rows []networkRow, err error) {
+	c, err := newCluster(ctx, o.Nodes, o.Each, o.Rate)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.remove()) }()
+	text, err := json.Marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, networkLimit)
+	defer cancel()
+	var out bytes.Buffer
+	if err := launch.Run(ctx, launch.Config{
+		Ranks: o.Nodes * o.Each, Command: c.command(self, "network", networkRankWord, string(text)), Stdout: &out, Stderr: stderr,
+	}); err != nil {
+		return nil, err
+	}
+	if rows, err = o.collect(stdout, &out); err != nil || !o.mpi {
+		return rows, err
+	}
+	peers, err := o.measureMPI(ctx, c)
+	if err != nil {
+		return rows, err
+	}
+	return beside(rows, peers), nil
+}
+
+// writeJSONLines writes an object a line to the named file, if there is a name.
+func writeJSONLines[T any](name string, rows []T) error {
+	if name == "" {
+		return nil
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	e := json.NewEncoder(f)
+	for _, r := range rows {
+		err = errors.Join(err, e.Encode(r))
+	}
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"time"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+const (
+	// networkRankWord is the argument by which network starts itself as a rank.
+	networkRankWord = "rank"
+	networkPort     = 29600
+	networkPatience = 5 * time.Minute // of one operation: the slowest take seconds
+)
+
+// networkReport is what a rank says at its end.
+type networkReport struct {
+	Rank     int
+	Measured alltoall.Measured
+	Results  []networkResult // of each case, of each algorithm
+}
+
+// networkResult is what a rank saw of one case by one algorithm.
+type networkResult struct {
+	Dispatch, Combine []time.Duration // of each round
+	Sent              int             // bytes of a dispatch to other nodes
+	Predicted         alltoall.Prediction
+	Auto              bool
+	Wrong             int
+}
+
+// networkRank is one process of network.
+type networkRank struct {
+	networkOptions
+	me    int
+	world *switchyard.World
+	top   alltoall.Topology
+	t     transport.Transport // for waiting
+	links alltoall.Links
+	sent  int // bytes to other nodes
+}
+
+func runNetworkRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	report, err := networkRankOf(ctx, args)
+	if err == nil {
+		err = json.NewEncoder(stdout).Encode(report)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return failed
+	}
+	return 0
+}
+
+func networkRankOf(ctx context.Context, args []string) (report networkReport, err error) {
+	var r networkRank
+	if r.me, err = rankOptions(args, &r.networkOptions); err != nil {
+		return report, err
+	}
+	ranks := r.Nodes * r.Each
+	w, err := joinCluster(ctx, r.me, ranks, r.Each, networkPort)
+	if err != nil {
+		return report, err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	r.top = alltoall.Nodes(ranks, r.Each)
+	measured, err := w.MeasureLinks(ctx, r.top)
+	if err != nil {
+		return report, err
+	}
+	r.world, r.t, r.links = w, w.Transport(), measured.Links
+	report = networkReport{Rank: r.me, Measured: measured}
+	for _, c := range r.cases(r.me) {
+		c.load, c.share = r.load(&c)
+		results, err := r.run(ctx, c)
+		if err != nil {
+			return report, fmt.Errorf("%s of %s: %w", c.Name, sizeName(c.Bytes), err)
+		}
+		report.Results = append(report.Results, results...)
+	}
+	return report, nil
+}
+
+// turn is one algorithm on one case.
+type turn struct {
+	a      alltoall.Algorithm
+	view   transport.Transport
+	x      *alltoall.Exchange // nil where it is made anew every time
+	result networkResult
+}
+
+// keptBytes is up to which size exchanges, and with them their memory, are kept from round to round.
+const keptBytes = 1 << 20
+
+// run times a case by all algorithms, in turns, after a round that is not timed.
+func (r *networkRank) run(ctx context.Context, c networkCase) ([]networkResult, error) {
+	rows := c.rows(r.me)
+	auto := &turn{}
+	if err := r.once(ctx, auto, c, rows, false); err != nil {
+		return nil, err
+	}
+	var turns []*turn
+	for _, p := range auto.x.Predict(c.load, c.share) {
+		turns = append(turns, &turn{a: p.Algorithm, result: networkResult{Predicted: p, Auto: p.Algorithm == auto.a}})
+	}
+	auto.x = nil
+	for round := range r.Rounds + 1 {
+		for _, t := range turns {
+			if err := r.once(ctx, t, c, rows, round > 0); err != nil {
+				return nil, fmt.Errorf("%s: %w", t.a, err)
+			}
+		}
+	}
+	var results []networkResult
+	for _, t := range turns {
+		results = append(results, t.result)
+	}
+	return results, nil
+}
+
+// exchange returns the turn's, over a part of the transport of its own.
+func (r *networkRank) exchange(t *turn, c networkCase) (*alltoall.Exchange, error) {
+	if t.x != nil {
+		return t.x, nil
+	}
+	if t.view == nil {
+		all := make([]transport.Rank, r.world.Size())
+		for i := range all {
+			all[i] = transport.Rank(i)
+		}
+		view, err := r.world.View(all)
+		if err != nil {
+			return nil, err
+		}
+		t.view = &toll{Transport: view, rank: r}
+	}
+	return alltoall.New(t.view, alltoall.Config{
+		Placement: alltoall.Even(c.each*len(r.top.Node), len(r.top.Node)), Dim: c.dim, Algorithm: t.a, Topology: r.top, Links: r.links,
+	})
+}
+
+func (r *networkRank) dispatch(ctx context.Context, x *alltoall.Exchange, c networkCase, rows blas32.General) (*alltoall.Handle, blas32.General, error) {
+	if c.token != nil {
+		return x.DispatchTokens(ctx, c.counts, rows, c.token)
+	}
+	return x.Dispatch(ctx, c.counts, rows)
+}
+
+// once is a dispatch and the combine of what it brought, each begun when all are ready.
+func (r *networkRank) once(ctx context.Context, t *turn, c networkCase, rows blas32.General, timed bool) error {
+	x, err := r.exchange(t, c)
+	if err != nil {
+		return err
+	}
+	if t.a == alltoall.Auto || c.Bytes <= keptBytes {
+		t.x = x
+	} else {
+		runtime.GC()
+	}
+	if err := r.wait(ctx); err != nil {
+		return err
+	}
+	r.sent = 0
+	begin := time.Now()
+	h, in, err := r.dispatch(ctx, x, c, rows)
+	dispatched := time.Since(begin)
+	if err != nil {
+		return err
+	}
+	defer h.Release()
+	t.a, t.result.Sent = h.Algorithm(), r.sent
+	if err := r.wait(ctx); err != nil {
+		return err
+	}
+	begin = time.Now()
+	home, err := h.Combine(ctx, in)
+	combined := time.Since(begin)
+	if err != nil {
+		return err
+	}
+	t.result.Wrong += c.wrong(rows, home)
+	if timed {
+		t.result.Dispatch, t.result.Combine = append(t.result.Dispatch, dispatched), append(t.result.Combine, combined)
+	}
+	return nil
+}
+
+// wait is a barrier.
+func (r *networkRank) wait(ctx context.Context) error {
+	var mine [1]byte
+	var sends, recvs []transport.Message
+	for p := range r.t.Size() {
+		if p != r.me {
+			sends = append(sends, transport.Message{Peer: transport.Rank(p), Tag: waitTag, Bufs: [][]byte{mine[:]}})
+			recvs = append(recvs, transport.Message{Peer: transport.Rank(p), Tag: waitTag, Bufs: [][]byte{make([]byte, 1)}})
+		}
+	}
+	return transport.Exchange(ctx, r.t, sends, recvs)
+}
+
+// load is what Auto predicts by: the bytes of messages, all alike, that would load every link as the busiest is; and what part of the
+// rows remains where each token travels once.
+func (r *networkRank) load(c *networkCase) (bytes int, share alltoall.Share) {
+	var all crossed
+	in, out := make([]int, r.Nodes), make([]int, r.Nodes)
+	for rank := range len(r.top.Node) {
+		for _, other := range r.cases(rank) {
+			if other.Name != c.Name || other.Bytes != c.Bytes {
+				continue
+			}
+			all.add(other.crossings(&r.networkOptions, rank))
+			for e, n := range other.counts.Rows {
+				if from, to := rank/r.Each, e/c.each/r.Each; from != to {
+					out[from], in[to] = out[from]+n, in[to]+n
+				}
+			}
+		}
+	}
+	share = all.share()
+	if all.rows == 0 {
+		return c.Bytes, share
+	}
+	pairs := r.Each * (len(r.top.Node) - r.Each)
+	return 4 * c.dim * max(slices.Max(in), slices.Max(out)) / pairs, share
+}
+
+// rows is what a rank sends or routes: each number depends on rank, row and column.
+func (c *networkCase) rows(rank int) blas32.General {
+	m := blas32.General{Rows: c.tokens, Cols: c.dim, Stride: c.dim, Data: make([]float32, c.tokens*c.dim)}
+	for i := range m.Data {
+		m.Data[i] = float32(patternWord(rank, i) >> 40)
+	}
+	return m
+}
+
+// wrong counts the numbers that came home from identity experts other than they left.
+func (c *networkCase) wrong(rows, home blas32.General) (wrong int) {
+	for i := range home.Rows {
+		from := i
+		if c.token != nil {
+			from = int(c.token[i])
+		}
+		if slices.Equal(home.Data[i*c.dim:(i+1)*c.dim], rows.Data[from*c.dim:(from+1)*c.dim]) {
+			continue
+		}
+		wrong++
+	}
+	return wrong
+}
+
+// toll counts what a rank sends to other nodes.
+type toll struct {
+	transport.Transport
+	rank *networkRank
+}
+
+func (t *toll) Exchange(ctx context.Context, sends, recvs []transport.Message) error {
+	for _, m := range sends {
+		if int(m.Peer)/t.rank.Each == t.rank.me/t.rank.Each {
+			continue
+		}
+		for _, b := range m.Bufs {
+			t.rank.sent += len(b)
+		}
+	}
+	return transport.Exchange(ctx, t.Transport, sends, recvs)
+}
+
+// Capabilities and Alloc are those of the transport below.
+func (t *toll) Capabilities() transport.Capabilities { return transport.CapabilitiesOf(t.Transport) }
+func (t *toll) Alloc(n int) []byte                   { return transport.Alloc(t.Transport, n) }
+func (t *toll) Free(b []byte) bool                   { transport.Free(t.Transport, b); return true }

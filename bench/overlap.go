@@ -1,0 +1,271 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/internal/launch"
+)
+
+const overlapUsage = `Times forward and backward passes of a layer on slow links, with its exchanges in one part, in several, and in as many as it chooses.
+
+usage: go run ./bench overlap [flags]
+
+Needs root and Linux. Every rank is a process in a network namespace of its own, behind a link held to a rate by token buckets (tc tbf) in
+both directions. Experts are SwiGLU with -hidden columns, -each of them a rank; tokens go to -k experts at random. All take turns in every
+round, after the profile of the one that chooses; a step takes as long as its slowest rank, and is the median round's.
+
+comm is the same step with experts that return what they get, compute what the experts of a rank took in one part, on the slowest rank.
+bound is the larger of the two, ÷ bound what overlap leaves of it, speedup that over one part, predicted ÷ what the simulated graph says of the
+degree chosen, from a profile of one and of -most parts, and measured. regret is by how much the chosen is slower than the best degree.
+
+With -micro 2 or more a step is so many micro-batches of -tokens, one after the other; then also in flight together, each on a twin of the layer: "1 ‖" in one
+part, "chosen ‖" in as many as the twins choose. With -dense each micro-batch goes through a SwiGLU of so many hidden columns before the layer, which every
+rank has for itself: compute counts it.
+
+-json FILE writes an object a line: rate_mbit, tokens, dim, hidden, k, comm_ms, compute_ms, degree (0: chosen), in_flight (micro-batches), step_ms, predicted_ms,
+speedup, of_bound, regret.
+
+Flags:
+`
+
+// overlapOptions are the flags of overlap.
+type overlapOptions struct {
+	Ranks, Rounds, Each, K, Most, Micro, Dense int
+	Rates, Tokens, Dims, Hidden                []int
+
+	rateText, tokensText, dimText, hiddenText, jsonFile, traceFile string
+	short                                                          bool
+}
+
+func newOverlapFlags(o *overlapOptions) *flag.FlagSet {
+	f := flag.NewFlagSet("overlap", flag.ContinueOnError)
+	f.IntVar(&o.Ranks, "ranks", 4, "ranks, 2 to 16")
+	f.IntVar(&o.Rounds, "rounds", 9, "timed rounds, 1 to 1000; with -short 2")
+	f.IntVar(&o.Each, "each", 8, "experts of a rank, 1 to 64")
+	f.IntVar(&o.K, "k", 2, "experts of each token")
+	f.IntVar(&o.Most, "most", 8, "most parts, a power of two up to 64")
+	f.IntVar(&o.Micro, "micro", 1, "micro-batches of a step, 1 to 8")
+	f.IntVar(&o.Dense, "dense", 0, "hidden columns of a dense part before the layer, 0 to 65536; 0: there is none")
+	f.StringVar(&o.rateText, "rates", "250,500,1000,2000", "Mbit/s of the links")
+	f.StringVar(&o.tokensText, "tokens", "512,1024", "tokens of each rank")
+	f.StringVar(&o.dimText, "dims", "512", "columns of a token")
+	f.StringVar(&o.hiddenText, "hidden", "256,512,1024", "hidden columns of an expert")
+	f.BoolVar(&o.short, "short", false, "one small case: finish within seconds")
+	f.StringVar(&o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
+	f.StringVar(&o.traceFile, "trace", "", "write the last step in most parts of the last case to this file, for ui.perfetto.dev")
+	return f
+}
+
+func parseOverlapOptions(args []string, stdout io.Writer) (overlapOptions, error) {
+	var o overlapOptions
+	f := newOverlapFlags(&o)
+	if err := parseFlags(f, overlapUsage, args, stdout); err != nil {
+		return o, err
+	}
+	if o.short {
+		o.Rounds, o.rateText, o.tokensText, o.hiddenText, o.dimText = 2, "1000", "64", "32", "64"
+	}
+	return o, o.resolve()
+}
+
+// resolve turns texts into what they name, and reports every fault.
+func (o *overlapOptions) resolve() error {
+	var l limits
+	l.within("ranks", o.Ranks, 2, 16)
+	l.within("rounds", o.Rounds, 1, 1000)
+	l.within("each", o.Each, 1, 64)
+	l.within("k", o.K, 1, max(o.Each*o.Ranks, 1))
+	l.within("most", o.Most, 1, 64)
+	l.within("micro", o.Micro, 1, 8)
+	l.within("dense", o.Dense, 0, 1<<16)
+	for _, list := range []struct {
+		name, text string
+		to         *[]int
+		high       int
+	}{{"rates", o.rateText, &o.Rates, 100_000}, {"tokens", o.tokensText, &o.Tokens, 1 << 20}, {"dims", o.dimText, &o.Dims, 1 << 16}, {"hidden", o.hiddenText, &o.Hidden, 1 << 16}} {
+		for _, field := range strings.Split(list.text, ",") {
+			n, err := strconv.Atoi(field)
+			if err != nil || n < 1 || n > list.high {
+				l.faults = append(l.faults, fmt.Errorf("-%s %q: want 1 to %d", list.name, field, list.high))
+			}
+			*list.to = append(*list.to, n)
+		}
+	}
+	return errors.Join(l.faults...)
+}
+
+// runOverlap is the command.
+func runOverlap(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == overlapRankWord {
+		return runOverlapRank(ctx, args[1:], stdout, stderr)
+	}
+	o, err := parseOverlapOptions(args, stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return misused
+	}
+	rows, err := o.measure(ctx, stderr)
+	if len(rows) > 0 {
+		writeOverlapTable(stdout, rows)
+		err = errors.Join(err, writeJSONLines(o.jsonFile, rows))
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return failed
+	}
+	return 0
+}
+
+// measure runs the ranks at each rate.
+func (o *overlapOptions) measure(ctx context.Context, stderr io.Writer) (rows []overlapRow, err error) {
+	c, err := newCluster(ctx, o.Ranks, 1, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.remove()) }()
+	text, err := json.Marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, networkLimit)
+	defer cancel()
+	for _, rate := range o.Rates {
+		fmt.Fprintf(stderr, "bench: links of %d Mbit/s\n", rate)
+		if err := c.limit(ctx, rate); err != nil {
+			return rows, err
+		}
+		var out bytes.Buffer
+		if err := launch.Run(ctx, launch.Config{
+			Ranks: o.Ranks, Command: c.command(self, "overlap", overlapRankWord, string(text)), Stdout: &out, Stderr: stderr,
+		}); err != nil {
+			return rows, err
+		}
+		more, err := o.collect(rate, &out)
+		if err != nil {
+			return rows, err
+		}
+		rows = append(rows, more...)
+	}
+	return rows, nil
+}
+
+// overlapRow is one degree in one case, and a line of the JSON file.
+type overlapRow struct {
+	Rate      int     `json:"rate_mbit"`
+	Tokens    int     `json:"tokens"`
+	Dim       int     `json:"dim"`
+	Hidden    int     `json:"hidden"`
+	K         int     `json:"k"`
+	Comm      float64 `json:"comm_ms"`
+	Compute   float64 `json:"compute_ms"`
+	Degree    int     `json:"degree"` // 0 is what the layer chooses
+	InFlight  int     `json:"in_flight"`
+	Step      float64 `json:"step_ms"`
+	Predicted float64 `json:"predicted_ms"`
+	Speedup   float64 `json:"speedup"`
+	OfBound   float64 `json:"of_bound"`
+	Regret    float64 `json:"regret"`
+}
+
+// collect makes rows of what the ranks report.
+func (o *overlapOptions) collect(rate int, out io.Reader) ([]overlapRow, error) {
+	reports := make([]overlapReport, o.Ranks)
+	d := json.NewDecoder(out)
+	for i := range reports {
+		if err := d.Decode(&reports[i]); err != nil {
+			return nil, fmt.Errorf("a rank's report: %w", err)
+		}
+	}
+	if o.traceFile != "" {
+		if err := writeTraceOf(o.traceFile, reports); err != nil {
+			return nil, err
+		}
+	}
+	var rows []overlapRow
+	for i, c := range o.cases() {
+		var of []overlapResult
+		for _, r := range reports {
+			of = append(of, r.Results[i])
+		}
+		comm, compute := slowestMedian(of, func(r overlapResult) []time.Duration { return r.Comm }), slowestMedian(of, func(r overlapResult) []time.Duration { return r.Compute })
+		best, first := 0.0, len(rows)
+		for j, v := range o.ways() {
+			row := overlapRow{Rate: rate, Tokens: c.tokens, Dim: c.dim, Hidden: c.hidden, K: o.K, Degree: v.degree, InFlight: v.inFlight, Comm: comm, Compute: compute}
+			row.Step = slowestMedian(of, func(r overlapResult) []time.Duration { return r.Steps[j] })
+			row.Predicted = of[0].Predicted[j].Seconds() * 1e3
+			if v.degree > 0 && v.inFlight == 1 && (best == 0 || row.Step < best) {
+				best = row.Step
+			}
+			rows = append(rows, row)
+		}
+		for j := range rows[first:] {
+			r := &rows[first+j]
+			r.Speedup, r.OfBound, r.Regret = rows[first].Step/r.Step, r.Step/max(comm, compute), r.Step/best-1
+		}
+	}
+	return rows, nil
+}
+
+// slowestMedian is the median round's time of its slowest rank, in ms.
+func slowestMedian(of []overlapResult, times func(overlapResult) []time.Duration) float64 {
+	slowest := make([]time.Duration, len(times(of[0])))
+	for _, r := range of {
+		for i, t := range times(r) {
+			slowest[i] = max(slowest[i], t)
+		}
+	}
+	return median(slowest).Seconds() * 1e3
+}
+
+func writeOverlapTable(stdout io.Writer, rows []overlapRow) {
+	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "Mbit/s\ttokens\tdim\thidden\tcomm(ms)\tcompute(ms)\tparts\tstep(ms)\tspeedup\t÷ bound\tregret\tpredicted ÷\t")
+	for _, r := range rows {
+		parts, predicted := strconv.Itoa(r.Degree), ""
+		if r.Degree == 0 {
+			parts = "chosen"
+		}
+		if r.Predicted > 0 {
+			predicted = fmt.Sprintf("%.2f", r.Predicted/r.Step)
+		}
+		if r.InFlight > 1 {
+			parts += " ‖"
+		}
+		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%.1f\t%.1f\t%s\t%.1f\t%.2f\t%.2f\t%.0f%%\t%s\t\n", r.Rate, r.Tokens, r.Dim, r.Hidden, r.Comm, r.Compute,
+			parts, r.Step, r.Speedup, r.OfBound, 100*r.Regret, predicted)
+	}
+	w.Flush()
+	cases, near, worst, foretold := 0, 0, 0.0, 0
+	for _, r := range rows {
+		if r.Predicted > 0 {
+			cases++
+			worst = max(worst, 1/r.Speedup-1)
+			if r.Regret <= 0.05 {
+				near++
+			}
+			if p := r.Predicted / r.Step; p >= 0.9 && p <= 1.1 {
+				foretold++
+			}
+		}
+	}
+	fmt.Fprintf(stdout, "# %d cases: the chosen degree is within 5%% of the best in %d, at worst %.0f%% slower than one part; predicted within 10%% in %d\n",
+		cases, near, max(100*worst, 0), foretold)
+}

@@ -1,0 +1,343 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"time"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/schedule"
+)
+
+const (
+	overlapRankWord = "rank"
+	overlapPort     = 29700
+	// profileSteps is more than the steps in which a layer finds its degree.
+	profileSteps = 16
+)
+
+// overlapReport is what a rank says at its end.
+type overlapReport struct {
+	Rank    int
+	Results []overlapResult // of each case
+	// Lines are the last forward and backward pass in most parts.
+	Lines []overlapLine
+}
+
+// overlapLine is a timeline as text can carry it.
+type overlapLine struct {
+	Begin time.Time
+	Tasks []schedule.Task
+	Spans []schedule.Span
+}
+
+// overlapResult is what a rank saw of one case.
+type overlapResult struct {
+	Comm, Compute []time.Duration
+	Steps         [][]time.Duration // of each way
+	Predicted     []time.Duration   // by the layer that chooses; else 0
+}
+
+// overlapCase is one layer.
+type overlapCase struct{ tokens, dim, hidden int }
+
+func (o *overlapOptions) cases() (list []overlapCase) {
+	for _, t := range o.Tokens {
+		for _, d := range o.Dims {
+			for _, h := range o.Hidden {
+				list = append(list, overlapCase{t, d, h})
+			}
+		}
+	}
+	return list
+}
+
+// degrees are those that are tried: powers of two up to most.
+func (o *overlapOptions) degrees() (list []int) {
+	for d := 1; d <= o.Most; d *= 2 {
+		list = append(list, d)
+	}
+	return list
+}
+
+// way is how to run a step: in so many parts, 0 being as many as the layer chooses, with so many micro-batches at a time.
+type way struct{ degree, inFlight int }
+
+// ways are those that are timed, plain steps in one part first.
+func (o *overlapOptions) ways() (list []way) {
+	for _, d := range append(o.degrees(), 0) {
+		list = append(list, way{d, 1})
+	}
+	if o.Micro > 1 {
+		list = append(list, way{1, o.Micro}, way{0, o.Micro})
+	}
+	return list
+}
+
+func runOverlapRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	report, err := overlapRank(ctx, args)
+	if err == nil {
+		err = json.NewEncoder(stdout).Encode(report)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return failed
+	}
+	return 0
+}
+
+func overlapRank(ctx context.Context, args []string) (report overlapReport, err error) {
+	var o overlapOptions
+	if report.Rank, err = rankOptions(args, &o); err != nil {
+		return report, err
+	}
+	w, err := joinCluster(ctx, report.Rank, o.Ranks, 1, overlapPort)
+	if err != nil {
+		return report, err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	for _, c := range o.cases() {
+		r := overlapRunner{overlapOptions: o, overlapCase: c, world: w}
+		result, err := r.run(ctx)
+		if err != nil {
+			return report, err
+		}
+		report.Results, report.Lines = append(report.Results, result), r.lines
+	}
+	return report, nil
+}
+
+// overlapRunner times one case on one rank.
+type overlapRunner struct {
+	overlapOptions
+	overlapCase
+	world *switchyard.World
+	x, dy blas32.General
+	lines []overlapLine
+}
+
+func (r *overlapRunner) run(ctx context.Context) (result overlapResult, err error) {
+	random := rand.New(rand.NewPCG(7, uint64(r.world.Rank())))
+	r.x, r.dy = newMatrix(r.tokens, r.dim), newMatrix(r.tokens, r.dim)
+	for i := range r.x.Data {
+		r.x.Data[i], r.dy.Data[i] = random.Float32()-0.5, random.Float32()-0.5
+	}
+	clock := &timed{Expert: expert.SwiGLU{Hidden: r.hidden}}
+	echo, err := r.layer(new(echoes), way{1, 1})
+	if err != nil {
+		return result, err
+	}
+	plain, err := r.layer(clock, way{1, 1})
+	if err != nil {
+		return result, err
+	}
+	var timed [][]lane
+	for _, v := range r.ways() {
+		l, err := r.layer(expert.SwiGLU{Hidden: r.hidden}, v)
+		if err != nil {
+			return result, err
+		}
+		timed, result.Steps = append(timed, l), append(result.Steps, nil)
+		for range map[bool]int{true: profileSteps, false: 1}[v.degree == 0] {
+			// Another layer's step goes before each, as it does when steps are timed: in a model, too, no layer finds the caches as it left them.
+			if _, err := r.step(ctx, plain); err != nil {
+				return result, err
+			}
+			if _, err := r.step(ctx, l); err != nil {
+				return result, err
+			}
+		}
+	}
+	for round := range r.Rounds + 1 {
+		took, err := r.step(ctx, echo)
+		if err != nil {
+			return result, err
+		}
+		clock.spent = 0
+		if _, err := r.step(ctx, plain); err != nil {
+			return result, err
+		}
+		if round > 0 {
+			result.Comm, result.Compute = append(result.Comm, took), append(result.Compute, clock.spent)
+		}
+		r.lines = nil
+		for i, l := range timed {
+			if took, err = r.step(ctx, l); err != nil {
+				return result, err
+			}
+			if round > 0 {
+				result.Steps[i] = append(result.Steps[i], took)
+			}
+		}
+	}
+	for i, v := range r.ways() {
+		predicted := time.Duration(0)
+		if v.degree == 0 && v.inFlight == 1 && r.Dense == 0 {
+			predicted = timed[i][0].layer.Stats().Overlap.Predicted * time.Duration(r.Micro)
+		}
+		result.Predicted = append(result.Predicted, predicted)
+	}
+	return result, nil
+}
+
+// observe keeps the timelines of the step that is measured.
+func (r *overlapRunner) observe(_ schedule.Pass, line schedule.Timeline) {
+	r.lines = append(r.lines, overlapLine{line.Begin, line.Graph.Tasks, line.Spans})
+}
+
+// layer makes the layer of a way: the one that all micro-batches go through, or one for each.
+func (r *overlapRunner) layer(e expert.Expert, v way) (list []lane, err error) {
+	d, err := decide("random", r.K, r.Each*r.Ranks, r.x)
+	if err != nil {
+		return nil, err
+	}
+	o := switchyard.Overlap{Degree: v.degree}
+	switch {
+	case v.degree == 0:
+		o = switchyard.Overlap{Degree: r.Most, Auto: true}
+	case v.degree == r.Most && r.traceFile != "":
+		o.Observe = r.observe
+	}
+	l, err := switchyard.NewLayer(r.world, switchyard.Config{
+		Dim: r.dim, Experts: r.Each * r.Ranks, Router: decided{d}, Expert: e, Overlap: o, MicroBatches: r.Micro,
+	})
+	for err == nil {
+		of := lane{layer: l}
+		if r.Dense > 0 {
+			of.dense, err = r.denseLike(e)
+		}
+		if list = append(list, of); len(list) == v.inFlight || err != nil {
+			break
+		}
+		l, err = list[0].layer.Twin()
+	}
+	return list, err
+}
+
+// denseLike makes the dense part, timed where the experts are, and none where they do nothing.
+func (r *overlapRunner) denseLike(e expert.Expert) (expert.Group, error) {
+	var kind expert.Expert = expert.SwiGLU{Hidden: r.Dense}
+	switch e := e.(type) {
+	case *timed:
+		kind = &timed{Expert: kind, clock: e}
+	case *echoes:
+		return nil, nil
+	}
+	return kind.New(expert.Shape{Dim: r.dim, Count: 1, Seed: 1})
+}
+
+// step is a forward and a backward pass of each micro-batch, begun when all are ready.
+func (r *overlapRunner) step(ctx context.Context, lanes []lane) (time.Duration, error) {
+	if err := r.world.Comm().Barrier(ctx); err != nil {
+		return 0, err
+	}
+	begin := time.Now()
+	errs := make([]error, len(lanes))
+	var wg sync.WaitGroup
+	for i, l := range lanes {
+		wg.Go(func() { errs[i] = r.passes(ctx, l, r.Micro/len(lanes)) })
+	}
+	wg.Wait()
+	took := time.Since(begin)
+	if err := errors.Join(errs...); err != nil {
+		return 0, err
+	}
+	return took, lanes[0].layer.Step(ctx, still{})
+}
+
+// lane is what micro-batches go through: a layer, and before it the dense part, if there is one.
+type lane struct {
+	layer *switchyard.Layer
+	dense expert.Group
+}
+
+// passes takes so many micro-batches through a lane.
+func (r *overlapRunner) passes(ctx context.Context, l lane, n int) error {
+	for range n {
+		var saved expert.Saved
+		r.compute(l, func() { _, saved = l.dense.Forward(r.x, expert.Rows{Experts: 1, Leaves: 1, Ends: []int{r.tokens}}) })
+		if _, err := l.layer.Forward(ctx, r.x); err != nil {
+			return err
+		}
+		dx, err := l.layer.Backward(ctx, r.dy)
+		if err != nil {
+			return err
+		}
+		r.compute(l, func() {
+			l.dense.Params().Grad.Reset()
+			l.dense.Backward(saved, dx)
+		})
+	}
+	return nil
+}
+
+// compute runs what concerns the dense part, if there is one.
+func (r *overlapRunner) compute(l lane, do func()) {
+	if l.dense != nil {
+		r.world.Compute(do)
+	}
+}
+
+// still is an optimiser that changes nothing.
+type still struct{}
+
+func (still) Update(*expert.Params, []float32) {}
+
+// timed is experts whose time is taken.
+type timed struct {
+	expert.Expert
+	spent time.Duration
+	clock *timed // where another's is counted; nil: here
+}
+
+// String is the same on all ranks.
+func (*timed) String() string { return "timed" }
+
+func (t *timed) New(s expert.Shape) (expert.Group, error) {
+	g, err := t.Expert.New(s)
+	if t.clock != nil {
+		t = t.clock
+	}
+	return &timedGroup{g, t}, err
+}
+
+type timedGroup struct {
+	expert.Group
+	clock *timed
+}
+
+func (g *timedGroup) Forward(x blas32.General, rows expert.Rows) (blas32.General, expert.Saved) {
+	defer g.stop(time.Now())
+	return g.Group.Forward(x, rows)
+}
+
+func (g *timedGroup) Backward(saved expert.Saved, dy blas32.General) blas32.General {
+	defer g.stop(time.Now())
+	return g.Group.Backward(saved, dy)
+}
+
+func (g *timedGroup) stop(begin time.Time) { g.clock.spent += time.Since(begin) }
+
+// writeTraceOf writes the ranks' last passes in most parts. They share a machine, and so a clock.
+func writeTraceOf(name string, reports []overlapReport) error {
+	var tracks []schedule.Track
+	for _, r := range reports {
+		for _, l := range r.Lines {
+			tracks = append(tracks, schedule.Track{Rank: r.Rank, Line: schedule.Timeline{Graph: &schedule.Graph{Tasks: l.Tasks}, Begin: l.Begin, Spans: l.Spans}})
+		}
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(schedule.WriteTrace(f, tracks), f.Close())
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/schedule"
+)
+
+func TestOverlapOptions(t *testing.T) {
+	o, err := parseOverlapOptions([]string{"-short", "-most", "4"}, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, []overlapCase{{64, 64, 32}}, o.cases())
+	require.Equal(t, []int{1, 2, 4}, o.degrees())
+	_, err = parseOverlapOptions([]string{"-ranks", "1", "-rounds", "0", "-each", "0", "-k", "0", "-most", "65", "-micro", "0", "-rates", "x", "-dims", "0"}, io.Discard)
+	for _, name := range []string{"-ranks 1", "-rounds 0", "-each 0", "-k 0", "-most 65", "-micro 0", `-rates "x"`, `-dims "0"`} {
+		require.ErrorContains(t, err, name)
+	}
+}
+
+// TestOverlapOutcome goes from what ranks report to rows, their table and a trace.
+func TestOverlapOutcome(t *testing.T) {
+	ms := func(n ...int) (list []time.Duration) {
+		for _, v := range n {
+			list = append(list, time.Duration(v)*time.Millisecond)
+		}
+		return list
+	}
+	o := overlapOptions{Ranks: 2, K: 2, Most: 2, Micro: 2, Tokens: []int{8}, Dims: []int{4}, Hidden: []int{4}, traceFile: filepath.Join(t.TempDir(), "trace.json")}
+	var out bytes.Buffer
+	for rank := range 2 {
+		require.NoError(t, json.NewEncoder(&out).Encode(overlapReport{Rank: rank, Results: []overlapResult{{
+			Comm: ms(50, 50), Compute: ms(40, 40+rank*10), Steps: [][]time.Duration{ms(100, 100), ms(70, 70+rank), ms(72, 72), ms(80, 80), ms(60, 60)},
+			Predicted: ms(0, 0, 72, 0, 0),
+		}}, Lines: []overlapLine{{Begin: time.Now(), Tasks: []schedule.Task{{Op: schedule.Expert}}, Spans: []schedule.Span{{Start: 0, End: 1}}}}}))
+	}
+	rows, err := o.collect(500, &out)
+	require.NoError(t, err)
+	require.Len(t, rows, 5)
+	require.Equal(t, 2, rows[4].InFlight)
+	require.InDelta(t, 100./72, rows[2].Speedup, 1e-9)
+	require.InDelta(t, 1.44, rows[2].OfBound, 1e-9)
+	require.InDelta(t, 72/70.5-1, rows[2].Regret, 1e-9)
+	var table bytes.Buffer
+	writeOverlapTable(&table, rows)
+	require.Contains(t, table.String(), "within 5% of the best in 1, at worst 0% slower than one part; predicted within 10% in 1")
+	require.Contains(t, table.String(), "chosen ‖")
+	trace, err := os.ReadFile(o.traceFile)
+	require.NoError(t, err)
+	require.True(t, json.Valid(trace))
+	_, err = o.collect(500, &out)
+	require.ErrorContains(t, err, "report")
+}
+
+func TestLSHOptions(t *testing.T) {
+	o, err := parseLSHOptions([]string{"-variants", "paper"}, io.Discard)
+	require.NoError(t, err)
+	require.Len(t, o.variants, 3, "and the two that it is measured by")
+	_, err = parseLSHOptions([]string{"-variants", "paper,papier", "-rates", "0", "-seeds", "0"}, io.Discard)
+	for _, name := range []string{`"papier"`, `-rates "0"`, "-seeds 0"} {
+		require.ErrorContains(t, err, name)
+	}
+}
+
+// TestLSHRows weighs variants by the two that they are measured by.
+func TestLSHRows(t *testing.T) {
+	o, err := parseLSHOptions([]string{"-variants", "paper,paper×1.25,paper+overlap"}, io.Discard)
+	require.NoError(t, err)
+	rows := o.rows(500, map[string]lshRun{plainName: {StepMS: 300, ExchangeShare: 0.5}, "paper": {StepMS: 200, WireBytes: 24}, "paper+overlap": {StepMS: 150}},
+		map[string]float64{noExpertsName: 2.2, plainName: 2, "paper": 2.05, "paper×1.25": 1.99})
+	of := map[string]lshRow{}
+	for _, r := range rows {
+		of[r.Variant] = r
+	}
+	require.InDelta(t, 1.5, of["paper"].Speedup, 1e-9)
+	require.InDelta(t, 0.75, of["paper"].Kept, 1e-9)
+	require.Zero(t, of["paper"].TimeToLoss)
+	require.EqualValues(t, 2, of["paper"].Wire)
+	require.InDelta(t, 1.2, of["paper×1.25"].TimeToLoss, 1e-9)
+	require.InDelta(t, 2, of["paper+overlap"].Speedup, 1e-9)
+	require.InDelta(t, 0.75, of["paper+overlap"].Kept, 1e-9)
+	var table bytes.Buffer
+	writeLSHTable(&table, rows)
+	require.Contains(t, table.String(), "paper×1.25")
+}
