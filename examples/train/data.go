@@ -21,6 +21,12 @@ func shareOf(leaves, ranks, rank int) share {
 	return s
 }
 
+// shareOf is a rank's share of a batch: as many leaves of each of its micro-batches.
+func (o options) shareOf(ranks, rank int) share {
+	s := shareOf(o.groups/o.micro, ranks, rank)
+	return share{first: s.first * o.micro, count: s.count * o.micro}
+}
+
 // dataset makes one rank's share of the batches. What a global batch holds depends on the options alone.
 type dataset struct {
 	train, held []byte
@@ -30,15 +36,34 @@ type dataset struct {
 	inputs, targets []byte // of the last batch
 }
 
-// trainBatch is the step-th batch: sequences from anywhere in the training text.
-func (d *dataset) trainBatch(step int) gpt.Batch {
+// trainBatches is the step-th batch, cut into micro-batches: sequences from anywhere in the training text. The first micro-batch has the first of the rank's
+// leaves, the second the next, and so on in turns.
+func (d *dataset) trainBatches(step int) []gpt.Batch {
 	const stream = 0x64617461 << 32
 	r := rand.New(rand.NewPCG(d.options.seed, stream|uint64(step)))
 	starts := make([]int, d.options.batch)
 	for i := range starts {
 		starts[i] = r.IntN(len(d.train) - d.options.seq)
 	}
-	return d.fill(d.train, starts)
+	return interleaved(d.fill(d.train, starts), d.options.micro)
+}
+
+// interleaved deals the leaves of a batch to n.
+func interleaved(b gpt.Batch, n int) []gpt.Batch {
+	if n == 1 {
+		return []gpt.Batch{b}
+	}
+	list := make([]gpt.Batch, n)
+	for i := range list {
+		m := b
+		m.Inputs, m.Targets, m.FirstLeaf, m.LeafStep = nil, nil, b.FirstLeaf+i, n
+		for l := i; l < b.Leaves(); l += n {
+			begin, end := l*b.LeafTokens, (l+1)*b.LeafTokens
+			m.Inputs, m.Targets = append(m.Inputs, b.Inputs[begin:end]...), append(m.Targets, b.Targets[begin:end]...)
+		}
+		list[i] = m
+	}
+	return list
 }
 
 // heldBatches is the number of batches that the held-out text makes; less than a batch at its end is left out.

@@ -29,7 +29,7 @@ func TestSharesCoverLeaves(t *testing.T) {
 }
 
 func testOptions() options {
-	return options{batch: 4, groups: 2, seq: 5, seed: 9}
+	return options{batch: 4, groups: 2, micro: 1, seq: 5, seed: 9}
 }
 
 func TestRanksShareOneBatch(t *testing.T) {
@@ -38,15 +38,15 @@ func TestRanksShareOneBatch(t *testing.T) {
 	var inputs, targets []byte
 	for r := range 3 {
 		d := &dataset{train: text, options: testOptions(), share: shareOf(2, 3, r)}
-		b := d.trainBatch(7)
+		b := d.trainBatches(7)[0]
 		require.Equal(t, 20, b.GlobalTokens)
 		inputs, targets = append(inputs, b.Inputs...), append(targets, b.Targets...)
 	}
-	b := whole.trainBatch(7)
+	b := whole.trainBatches(7)[0]
 	require.Equal(t, b.Inputs, inputs)
 	require.Equal(t, b.Targets, targets)
 	require.Equal(t, b.Inputs[1:5], b.Targets[:4])
-	require.NotEqual(t, inputs, whole.trainBatch(8).Inputs)
+	require.NotEqual(t, inputs, whole.trainBatches(8)[0].Inputs)
 }
 
 func TestHeldOutBatchesCoverTheText(t *testing.T) {

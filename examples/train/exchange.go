@@ -1,14 +1,19 @@
 package main
 
 import (
+	"math/rand/v2"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/lsh"
 )
 
-// compensations are the values of -compensation. The first of the sorted names is the default.
+// compensations are the values of -compensation; that of lsh.Config's zero value is the default.
 var compensations = map[string]lsh.Compensation{
-	"identity": lsh.Identity, "none": lsh.None, "learned-gain": lsh.LearnedGain, "interpolate": lsh.Interpolate,
+	"identity": lsh.Identity, "none": lsh.None, "learned-gain": lsh.LearnedGain, "learned-channels": lsh.LearnedChannels, "interpolate": lsh.Interpolate,
 }
 
 // compression is what -compress and its companions ask for.
@@ -16,9 +21,64 @@ func (o *options) compression() switchyard.Compression {
 	if o.compress == 0 {
 		return switchyard.Compression{}
 	}
-	return switchyard.Compression{When: switchyard.Always, LSH: lsh.Config{
+	c := switchyard.Compression{When: switchyard.Always, LSH: lsh.Config{
 		Rate: o.compress, Compensation: compensations[o.compensation], Refine: o.refine, Seed: o.seed,
-	}}
+	}, Nodes: o.compressNode, From: o.compressFrom, Until: o.compressTill}
+	if o.compressAuto {
+		c.When = switchyard.Auto
+	}
+	switch o.hash {
+	case "hyperplane":
+		c.LSH.Family = lsh.Hyperplane
+	case "random":
+		c.Assign = randomClusters(o.compress, o.seed)
+	}
+	return c
+}
+
+// randomClusters puts rows together as chance will have it, as many as the rate says.
+func randomClusters(rate float64, seed uint64) func(blas32.General, []int) *lsh.Clusters {
+	random := rand.New(rand.NewPCG(seed, 1))
+	return func(_ blas32.General, ends []int) *lsh.Clusters {
+		var groups [][]int32
+		begin := 0
+		for _, end := range ends {
+			n := end - begin
+			m := min(max(int(rate*float64(n)+0.5), 1), n)
+			of := make([]int32, n)
+			for i, place := range random.Perm(n) {
+				of[place] = int32(i % max(m, 1))
+			}
+			groups = append(groups, of)
+			begin = end
+		}
+		return lsh.NewClusters(groups)
+	}
+}
+
+// layerExpert is what the experts compute.
+func (o *options) layerExpert() expert.Expert {
+	if o.noExperts {
+		return silent{}
+	}
+	return expert.FFN{Hidden: o.expertHidden, Activation: expert.GELU}
+}
+
+// silent is experts that answer zeros.
+type silent struct{}
+
+func (silent) New(expert.Shape) (expert.Group, error) { return silent{}, nil }
+func (silent) Params() *expert.Params                 { return nil }
+
+func (silent) Forward(x blas32.General, _ expert.Rows) (blas32.General, expert.Saved) {
+	return silence(x), nil
+}
+
+func (silent) Backward(_ expert.Saved, dy blas32.General) blas32.General { return silence(dy) }
+
+// silence is zeros in the shape of m.
+func silence(m blas32.General) blas32.General {
+	return blas32.General{Rows: m.Rows, Cols: m.Cols, Stride: m.Cols, Data: make([]float32, m.Rows*m.Cols)}
 }
 
 // exchangeAlgorithm is that of -algorithm, which parse has checked.
@@ -28,6 +88,15 @@ func (o *options) exchangeAlgorithm() alltoall.Algorithm {
 		panic(err)
 	}
 	return a
+}
+
+// wireFormat is that of -wire, which parse has checked.
+func (o *options) wireFormat() alltoall.Wire {
+	f, err := alltoall.ParseFormat(o.wire)
+	if err != nil {
+		panic(err)
+	}
+	return alltoall.Everywhere(f)
 }
 
 // algorithmNames are the values of -algorithm.

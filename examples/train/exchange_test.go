@@ -2,9 +2,13 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/alltoall"
@@ -24,8 +28,51 @@ func TestExchangeFlags(t *testing.T) {
 	require.Equal(t, lsh.Config{Rate: 0.4, Compensation: lsh.Interpolate, Refine: 1, Seed: o.seed}, c.LSH)
 	require.Equal(t, alltoall.Rails, o.exchangeAlgorithm())
 
+	o, err = parse([]string{"-compress", "0.2", "-hash", "hyperplane", "-compress-auto", "-wire", "bf16", "-overlap", "2", "-overlap-auto", "-transport", "inproc", "-link", "100"}, new(bytes.Buffer))
+	require.NoError(t, err)
+	require.Equal(t, switchyard.Auto, o.compression().When)
+	require.Equal(t, lsh.Hyperplane, o.compression().LSH.Family)
+	require.Equal(t, alltoall.Everywhere(alltoall.BF16), o.wireFormat())
+	require.Equal(t, switchyard.Overlap{Degree: 2, Auto: true}, o.layerConfig(1).Overlap)
+	_, err = parse([]string{"-transport", "tcp", "-link", "100"}, new(bytes.Buffer))
+	require.ErrorContains(t, err, "-link 100: goes with -transport inproc alone")
+
 	_, err = parse([]string{"-compress", "1.5", "-compensation", "magic", "-algorithm", "auto"}, new(bytes.Buffer))
 	for _, flag := range []string{"-compress", "-compensation", "-algorithm"} {
 		require.ErrorContains(t, err, flag)
 	}
+}
+
+// TestRandomClusters are as many as the rate says, within each expert's rows.
+func TestRandomClusters(t *testing.T) {
+	c := randomClusters(0.2, 1)(blas32.General{}, []int{10, 10, 13})
+	require.Equal(t, []int{10, 10, 13}, c.RowEnds)
+	require.Equal(t, []int{2, 2, 3}, c.CentroidEnds)
+}
+
+// TestWhatMovesRowsKeepsTheBits: overlap and a simulated link change no parameter, and both leave their marks elsewhere.
+func TestWhatMovesRowsKeepsTheBits(t *testing.T) {
+	clearLauncher(t)
+	text, trace := short(t), t.TempDir()+"/trace.json"
+	_, want := trainTiny(t, "-ranks", "2", "-text", text)
+	_, got := trainTiny(t, "-ranks", "2", "-text", text, "-overlap", "2", "-link", "1000", "-trace", trace)
+	require.Equal(t, want.ParamSHA256, got.ParamSHA256)
+	require.NotEmpty(t, got.Course)
+	require.Positive(t, got.ExchangeShare)
+	data, err := os.ReadFile(trace)
+	require.NoError(t, err)
+	var events struct {
+		TraceEvents []struct {
+			Name string `json:"name"`
+			Rank int    `json:"pid"`
+		} `json:"traceEvents"`
+	}
+	require.NoError(t, json.Unmarshal(data, &events))
+	seen := map[int]bool{}
+	for _, e := range events.TraceEvents {
+		seen[e.Rank] = seen[e.Rank] || strings.HasPrefix(e.Name, "combine")
+	}
+	require.Equal(t, map[int]bool{0: true, 1: true}, seen)
+	_, silent := trainTiny(t, "-ranks", "2", "-text", text, "-no-experts")
+	require.NotEqual(t, want.ParamSHA256, silent.ParamSHA256)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/switchyard-moe/switchyard"
@@ -17,11 +18,13 @@ const partBatches = 2
 // job is one rank's way through the program. Rank 0 prints; elsewhere out is io.Discard.
 type job struct {
 	*trainer
-	out     io.Writer
-	view    *progress
-	history history
-	result  result
-	took    time.Duration // spent in training steps
+	out       io.Writer
+	view      *progress
+	history   history
+	result    result
+	took      time.Duration // spent in training steps
+	steps     []time.Duration
+	exchanged time.Duration // of took
 }
 
 // runRank trains as one rank of world.
@@ -44,6 +47,12 @@ func runRank(ctx context.Context, world *switchyard.World, o options, screen scr
 		return err
 	}
 	j.view.end()
+	if o.trace != "" {
+		if err := j.writeTrace(ctx, o.trace); err != nil {
+			return fmt.Errorf("trace: %w", err)
+		}
+		fmt.Fprintf(j.out, "trace of the last step: %s\n", o.trace)
+	}
 	return j.finish(ctx)
 }
 
@@ -68,26 +77,50 @@ func (j *job) transportName() string {
 	return name
 }
 
+// exchanging is how long all layers have exchanged rows so far.
+func (j *job) exchanging() (all time.Duration) {
+	for _, l := range j.layers {
+		all += l.Stats().Exchanging
+	}
+	return all
+}
+
 // train runs all steps.
 func (j *job) train(ctx context.Context) error {
 	o := j.options
+	defer func() {
+		slices.Sort(j.steps)
+		if n := len(j.steps); n > 0 {
+			j.result.StepMS = j.steps[n/2].Seconds() * 1e3
+			j.result.ExchangeShare = j.exchanged.Seconds() / j.took.Seconds()
+		}
+	}()
 	for n := range o.steps {
 		start := time.Now()
+		before := j.exchanging()
 		r, err := j.step(ctx, n)
 		if err != nil {
 			return fmt.Errorf("step %d: %w", n+1, err)
 		}
 		j.took += time.Since(start)
+		j.steps = append(j.steps, time.Since(start))
+		j.exchanged += j.exchanging() - before
 		j.note(n, r)
 		if o.evalEvery > 0 && (n+1)%o.evalEvery == 0 && n+1 < o.steps {
 			part, err := j.evaluate(ctx, min(partBatches, j.data.heldBatches()))
 			if err != nil {
 				return fmt.Errorf("evaluation after step %d: %w", n+1, err)
 			}
-			j.history.addHeld(n+1, part.loss)
+			j.look(n+1, part.loss)
 		}
 	}
 	return nil
+}
+
+// look keeps what a look at the held-out text has shown.
+func (j *job) look(step int, loss float64) {
+	j.history.addHeld(step, loss)
+	j.result.Course = append(j.result.Course, look{step, j.took.Seconds(), j.result.WireBytes, loss})
 }
 
 // note keeps and shows what step n was like.
@@ -109,7 +142,7 @@ func (j *job) finish(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("evaluation: %w", err)
 	}
-	j.history.addHeld(o.steps, held.loss)
+	j.look(o.steps, held.loss)
 	text, err := j.sampled(ctx)
 	if err != nil {
 		return fmt.Errorf("sample: %w", err)

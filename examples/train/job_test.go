@@ -45,6 +45,7 @@ func TestRanksGiveTheSameBits(t *testing.T) {
 		require.Equal(t, ranks, got.Ranks)
 		require.Positive(t, got.WireBytes)
 		got.Ranks, got.WireBytes, got.TokensPerSecond = 1, 0, want.TokensPerSecond
+		got.StepMS, got.ExchangeShare, got.Course = want.StepMS, want.ExchangeShare, want.Course
 		require.Equal(t, want, got, "%d ranks", ranks)
 	}
 	_, other := trainTiny(t, "-ranks", "1", "-text", text, "-seed", "2")
@@ -138,7 +139,7 @@ func TestWholeGradient(t *testing.T) {
 		tr, err := newTrainer(ctx, w, o, generate(1, 3000))
 		require.NoError(t, err)
 		loss := func() float64 {
-			sums, err := tr.model.Forward(ctx, tr.data.trainBatch(0))
+			sums, err := tr.model.Forward(ctx, tr.data.trainBatches(0)[0])
 			require.NoError(t, err)
 			total := 0.0
 			for _, s := range sums {
@@ -203,5 +204,28 @@ func lengthSquared(x []float32) float64 {
 func addScaled(dst []float32, by float32, x []float32) {
 	for i, v := range x {
 		dst[i] += by * v
+	}
+}
+
+// TestMicroBatches: a step of micro-batches in flight at once begins with the losses of a whole batch, and has the same bits on any number of ranks,
+// in parts and with a gate that remembers.
+func TestMicroBatches(t *testing.T) {
+	clearLauncher(t)
+	text := short(t)
+	for _, more := range [][]string{nil, {"-overlap", "2", "-router", "sigmoid-bias"}} {
+		flags := append([]string{"-text", text, "-groups", "4"}, more...)
+		_, whole := trainTiny(t, append(flags, "-ranks", "1")...)
+		var first result
+		for _, ranks := range []int{1, 3} {
+			_, got := trainTiny(t, append(flags, "-micro", "2", "-ranks", fmt.Sprint(ranks))...)
+			require.Equal(t, whole.LossFirst, got.LossFirst)
+			require.InDelta(t, whole.ValLoss, got.ValLoss, 0.01)
+			if ranks == 1 {
+				first = got
+			}
+			require.Equal(t, first.ParamSHA256, got.ParamSHA256, "%d ranks, %v", ranks, more)
+			require.Equal(t, first.ExpertLoad, got.ExpertLoad)
+		}
+		require.NotEqual(t, whole.ParamSHA256, first.ParamSHA256, "gradients add up in another order")
 	}
 }

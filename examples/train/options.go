@@ -5,9 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 
+	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/launch"
 )
 
@@ -44,12 +43,23 @@ type options struct {
 	compress     float64
 	compensation string
 	refine       int
+	hash         string
+	compressAuto bool
+	compressNode bool
+	compressFrom int
+	compressTill int
+	link         int
+	wire         string
+	noExperts    bool
+	micro        int
+	overlap      int
+	overlapAuto  bool
 	algorithm    string
 	nodeRanks    int
 
-	text, json, svg, progress string
-	evalEvery, sample         int
-	temperature, topP         float64
+	text, json, svg, trace, progress string
+	evalEvery, sample                int
+	temperature, topP                float64
 
 	// settings is every flag's value that all ranks must share.
 	settings map[string]string
@@ -126,14 +136,26 @@ func (o *options) declare(f *flagSet) {
 	number(f, &o.balance, "balance", 0.02, 0, 1000, "coefficient of the balance loss")
 
 	number(f, &o.compress, "compress", 0, 0, 1, "in training, send this share of the rows as centroids of all (LSH-MoE); 0 sends every row; losses of held-out text are never of a compressed pass")
-	choice(f, &o.compensation, "compensation", "how a row's answer is made of its centroid's, with -compress", slices.Sorted(maps.Keys(compensations))...)
+	choice(f, &o.compensation, "compensation", "how a row's answer is made of its centroid's, with -compress", "interpolate", "identity", "none", "learned-gain", "learned-channels")
 	integer(f, &o.refine, "refine", 0, 0, 100, "Lloyd iterations after hashing, with -compress")
+	choice(f, &o.hash, "hash", "what makes clusters, with -compress; random is a control", "cross-polytope", "hyperplane", "random")
+	integer(f, &o.link, "link", 0, 0, large, "Mbit/s of each rank's link, with -transport inproc: to see what a slow network does; 0 is none")
+	choice(f, &o.wire, "wire", "format of rows where they travel", alltoall.FormatNames()...)
+	f.BoolVar(&o.compressNode, "compress-nodes", false, "make clusters of all rows of a node, with -compress and -node-ranks")
+	integer(f, &o.compressFrom, "compress-from", 0, 0, 1<<30, "the first step that is compressed, with -compress: the ones before warm up")
+	integer(f, &o.compressTill, "compress-until", 0, 0, 1<<30, "the first step after those that is not compressed again; 0 is none")
+	f.BoolVar(&o.compressAuto, "compress-auto", false, "have each rank compress only while it finds that it pays, with -compress")
+	f.BoolVar(&o.noExperts, "no-experts", false, "have experts answer nothing: what they are worth is what is lost")
+	integer(f, &o.overlap, "overlap", 0, 0, 64, "parts of an exchange, of which experts compute one while another travels; with -overlap-auto at most so many")
+	f.BoolVar(&o.overlapAuto, "overlap-auto", false, "choose the parts by timing the first steps")
+	integer(f, &o.micro, "micro", 1, 1, 16, "micro-batches of a step, all in flight at once: one computes while rows of others travel; must divide -groups")
 	choice(f, &o.algorithm, "algorithm", "way of rows between ranks", algorithmNames()...)
 	integer(f, &o.nodeRanks, "node-ranks", launch.MaxRanks, 1, launch.MaxRanks, "consecutive ranks that -algorithm takes for one node")
 
 	f.StringVar(&o.text, "text", "", "`file` to learn; default is the text in Go's source tree")
 	f.StringVar(&o.json, "json", "", "`file` to write the results to, as one JSON object")
 	f.StringVar(&o.svg, "svg", "loss.svg", "`file` to draw the loss curve to; empty for none")
+	f.StringVar(&o.trace, "trace", "", "`file` to write the exchanges and experts of the last step to, on all ranks, for ui.perfetto.dev")
 	choice(f, &o.progress, "progress", "how to show progress", progressAuto, progressBar, progressLines, progressNone)
 	integer(f, &o.evalEvery, "eval-every", 50, 0, large, "steps between looks at part of the held-out text; 0 for none")
 	integer(f, &o.sample, "sample", 400, 0, large, "bytes to sample at the end")
@@ -152,6 +174,8 @@ func (o *options) contradictions() []error {
 	fault(o.dim%o.heads != 0, "-dim %d: must be a multiple of -heads %d", o.dim, o.heads)
 	fault(o.topk > o.experts, "-topk %d: must be at most -experts %d", o.topk, o.experts)
 	fault(o.batch%o.groups != 0, "-batch %d: must be a multiple of -groups %d", o.batch, o.groups)
+	fault(o.groups%o.micro != 0, "-micro %d: must divide -groups %d", o.micro, o.groups)
+	fault(o.link > 0 && o.transport != inprocTransport, "-link %d: goes with -transport inproc alone", o.link)
 	fault(o.layers < 2, "-layers %d: must be at least 2, as the second has the experts", o.layers)
 	return faults
 }

@@ -34,10 +34,10 @@ func (r *report) merge(next report) {
 	}
 }
 
-// gather puts together what every rank knows of a step; sums is the loss of each of its leaves. What it sends is
+// gather puts together what every rank knows of a step that went through lanes; sums is the loss of each of its leaves. What it sends is
 // not counted as traffic of training.
-func (t *trainer) gather(ctx context.Context, sums []float64) (report, error) {
-	mine := t.record(sums)
+func (t *trainer) gather(ctx context.Context, sums []float64, lanes []lane) (report, error) {
+	mine := t.record(sums, lanes)
 	all := make([]byte, len(mine)*t.world.Size())
 	if err := t.world.Comm().AllGather(ctx, all, mine); err != nil {
 		return report{}, err
@@ -55,19 +55,19 @@ func (t *trainer) gather(ctx context.Context, sums []float64) (report, error) {
 
 // record is this rank's part of a report: the bytes sent, the choices dropped, each layer's load, and the losses of as
 // many leaves as a rank may have, in words of eight bytes.
-func (t *trainer) record(sums []float64) []byte {
+func (t *trainer) record(sums []float64, lanes []lane) []byte {
 	var words []uint64
 	dropped := 0
-	for _, layer := range t.layers {
-		s := layer.Stats()
-		dropped += s.Dropped
-		for e := range t.options.experts {
-			n := 0
-			if e < len(s.Choices) {
-				n = s.Choices[e]
+	for i := range t.layers {
+		load := make([]uint64, t.options.experts)
+		for _, of := range lanes {
+			s := of.layers[i].Stats()
+			dropped += s.Dropped
+			for e := range min(len(load), len(s.Choices)) {
+				load[e] += uint64(s.Choices[e])
 			}
-			words = append(words, uint64(n))
 		}
+		words = append(words, load...)
 	}
 	words = append([]uint64{t.wire, uint64(dropped)}, words...)
 	for i := range t.leaves[0] { // rank 0 has the most

@@ -14,6 +14,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
+	"github.com/switchyard-moe/switchyard/transport/shaped"
 )
 
 // failure is a rank's error.
@@ -31,11 +32,19 @@ func runGoroutines(ctx context.Context, o options, s screen) error {
 	var wg sync.WaitGroup
 	for r, end := range inproc.New(o.ranks) {
 		wg.Go(func() {
-			errs[r] = runWorld(ctx, switchyard.NewWorld(end), o, s)
+			errs[r] = runWorld(ctx, switchyard.NewWorld(behindLink(end, o.link)), o, s)
 		})
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+// behindLink puts a rank behind a link of so many Mbit/s; 0 leaves it as it is.
+func behindLink(end transport.Transport, rate int) transport.Transport {
+	if rate == 0 {
+		return end
+	}
+	return shaped.New(end, shaped.Config{Bandwidth: int64(rate) * 1e6 / 8})
 }
 
 // launched reports whether a launcher started this process as a rank of a job, which over MPI it always is.

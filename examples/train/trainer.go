@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/alltoall"
@@ -19,6 +20,7 @@ type trainer struct {
 	data    *dataset
 	model   *gpt.Model
 	layers  []*switchyard.Layer
+	twins   []lane // what other micro-batches in flight go through
 	adam    expert.Adam
 
 	dense  []*param.Set // the model's parameters, which every rank holds
@@ -26,7 +28,16 @@ type trainer struct {
 	grads  [][]float32  // and over all ranks
 	leaves []int        // of each rank
 
-	wire uint64 // bytes that this rank has sent in training steps
+	background *background
+
+	wire   uint64 // bytes that this rank has sent in training steps
+	traced traced
+}
+
+// lane is a twin of the model and of its layers.
+type lane struct {
+	model  *gpt.Model
+	layers []*switchyard.Layer
 }
 
 // newTrainer builds the model and its layers. Every rank calls it with the same options and the same text.
@@ -38,8 +49,9 @@ func newTrainer(ctx context.Context, world *switchyard.World, o options, text []
 	if err := agree(ctx, world, o, text); err != nil {
 		return nil, err
 	}
-	mine := shareOf(o.groups, world.Size(), int(world.Rank()))
+	mine := o.shareOf(world.Size(), int(world.Rank()))
 	t := &trainer{world: world, options: o, data: &dataset{train: train, held: held, options: o, share: mine}}
+	t.background = &background{t: t}
 	t.adam = expert.Adam{Beta2: 0.99, WeightDecay: float32(o.decay)}
 	if err := t.build(); err != nil {
 		return nil, err
@@ -49,8 +61,9 @@ func newTrainer(ctx context.Context, world *switchyard.World, o options, text []
 		t.sums = append(t.sums, set.Grad)
 		t.grads = append(t.grads, make([]float32, len(set.Value)))
 	}
+	t.background.follow()
 	for r := range world.Size() {
-		t.leaves = append(t.leaves, shareOf(o.groups, world.Size(), r).count)
+		t.leaves = append(t.leaves, o.shareOf(world.Size(), r).count)
 	}
 	return t, nil
 }
@@ -62,6 +75,12 @@ func (t *trainer) build() error {
 	for i := 1; i < len(parts); i += 2 {
 		cfg := o.layerConfig(i)
 		cfg.Topology = alltoall.Nodes(t.world.Size(), o.nodeRanks)
+		if o.micro == 1 && (cfg.Overlap.Degree > 1 || cfg.Overlap.Auto) { // which of several is done first depends on the clock
+			cfg.Overlap.Background = t.background
+		}
+		if o.trace != "" {
+			cfg.Overlap.Observe = t.traced.observer(i)
+		}
 		layer, err := switchyard.NewLayer(t.world, cfg)
 		if err != nil {
 			return fmt.Errorf("layer of block %d: %w", i, err)
@@ -73,6 +92,27 @@ func (t *trainer) build() error {
 	t.model, err = gpt.New(gpt.Config{
 		Seq: o.seq, Dim: o.dim, Heads: o.heads, Layers: o.layers, Hidden: o.hidden, Seed: o.seed,
 	}, parts)
+	for err == nil && len(t.twins) < o.micro-1 {
+		err = t.addTwin()
+	}
+	return err
+}
+
+// addTwin makes what one more micro-batch in flight goes through.
+func (t *trainer) addTwin() error {
+	var of lane
+	parts := make([]gpt.Layer, t.options.layers)
+	for i, layer := range t.layers {
+		twin, err := layer.Twin()
+		if err != nil {
+			return fmt.Errorf("twin of the layer of block %d: %w", 2*i+1, err)
+		}
+		of.layers = append(of.layers, twin)
+		parts[2*i+1] = &informed{Layer: twin, gates: t.options.gates()}
+	}
+	var err error
+	of.model, err = t.model.Twin(parts, t.world.Compute)
+	t.twins = append(t.twins, of)
 	return err
 }
 
@@ -83,11 +123,15 @@ func (o options) layerConfig(block int) switchyard.Config {
 		Compression: o.compression(),
 		Algorithm:   o.exchangeAlgorithm(),
 
-		Dim:     o.dim,
-		Experts: o.layerExperts(block),
-		Group:   o.batch / o.groups * o.seq,
-		Seed:    o.seed + uint64(block)<<32,
-		Expert:  expert.FFN{Hidden: o.expertHidden, Activation: expert.GELU},
+		Dim:          o.dim,
+		Experts:      o.layerExperts(block),
+		Group:        o.batch / o.groups * o.seq,
+		Seed:         o.seed + uint64(block)<<32,
+		Expert:       o.layerExpert(),
+		Wire:         o.wireFormat(),
+		MicroBatches: o.micro,
+
+		Overlap: switchyard.Overlap{Degree: o.overlap, Auto: o.overlapAuto},
 		Router:  o.buildRouter(),
 	}
 }
@@ -95,26 +139,55 @@ func (o options) layerConfig(block int) switchyard.Config {
 // step runs the n-th training step, counted from 0, and returns what it looked like over all ranks.
 func (t *trainer) step(ctx context.Context, n int) (report, error) {
 	before := t.world.WireBytes()
-	b := t.data.trainBatch(n)
-	sums, err := t.model.Forward(ctx, b)
+	t.traced.lines = nil
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	sums, err := t.passes(ctx, cancel, t.data.trainBatches(n))
 	if err != nil {
-		return report{}, err
-	}
-	if err := t.model.Backward(ctx); err != nil {
 		return report{}, err
 	}
 	if err := t.update(ctx, t.options.rate(n)); err != nil {
 		return report{}, err
 	}
 	t.wire += t.world.WireBytes() - before
-	return t.gather(ctx, sums)
+	return t.gather(ctx, sums, t.lanes())
+}
+
+// lanes are the model and its twins.
+func (t *trainer) lanes() []lane { return append([]lane{{t.model, t.layers}}, t.twins...) }
+
+// passes takes micro-batches forward and backward, all at once, and returns the loss of each of the rank's leaves. Where one fails it cancels the others.
+func (t *trainer) passes(ctx context.Context, cancel context.CancelCauseFunc, batches []gpt.Batch) ([]float64, error) {
+	t.background.begin(ctx)
+	sums, errs := make([][]float64, len(batches)), make([]error, len(batches))
+	var wg sync.WaitGroup
+	for i, of := range t.lanes() {
+		wg.Go(func() {
+			if sums[i], errs[i] = of.model.Forward(ctx, batches[i]); errs[i] == nil {
+				errs[i] = of.model.Backward(ctx)
+			}
+			if errs[i] != nil {
+				cancel(errs[i])
+			}
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil {
+		_ = t.background.end() // ended by the same
+		return nil, err
+	}
+	var all []float64
+	for leaf := range len(batches) * len(sums[0]) {
+		all = append(all, sums[leaf%len(batches)][leaf/len(batches)])
+	}
+	return all, nil
 }
 
 // update sums the dense gradients over the ranks and lets the optimiser change all parameters.
 func (t *trainer) update(ctx context.Context, rate float32) error {
 	t.adam.LR = rate
-	if err := t.world.Comm().AllReduceTree(ctx, t.leaves, t.grads, t.sums...); err != nil {
-		return fmt.Errorf("dense gradients: %w", err)
+	if err := t.background.rest(ctx); err != nil {
+		return err
 	}
 	for i, set := range t.dense {
 		t.adam.Update(set, t.grads[i])
@@ -148,7 +221,7 @@ func (t *trainer) evaluate(ctx context.Context, n int) (report, error) {
 		if err != nil {
 			return report{}, err
 		}
-		r, err := t.gather(ctx, sums)
+		r, err := t.gather(ctx, sums, t.lanes()[:1])
 		if err != nil {
 			return report{}, err
 		}

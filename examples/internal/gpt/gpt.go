@@ -78,8 +78,9 @@ type Reader interface{ Tokens(tokens []byte) }
 type Batch struct {
 	// Inputs holds the sequences, Config.Seq tokens each, and Targets the token that follows each of them.
 	Inputs, Targets []byte
-	// FirstLeaf is the number in the global batch of the rank's first leaf.
-	FirstLeaf int
+	// FirstLeaf is the number in the global batch of the rank's first leaf, and LeafStep by how much the number grows from one to the
+	// next; 0 means 1. Micro-batches in flight hold every second leaf, say, of a batch.
+	FirstLeaf, LeafStep int
 	// LeafTokens is the number of tokens of each leaf, a multiple of Config.Seq.
 	LeafTokens int
 	// GlobalTokens is the number of tokens of the global batch: the loss is the mean over them.
@@ -95,7 +96,7 @@ type leaf struct {
 }
 
 func (b Batch) leaf(i int) leaf {
-	return leaf{number: b.FirstLeaf + i, begin: i * b.LeafTokens, end: (i + 1) * b.LeafTokens}
+	return leaf{number: b.FirstLeaf + i*max(b.LeafStep, 1), begin: i * b.LeafTokens, end: (i + 1) * b.LeafTokens}
 }
 
 // check panics where the batch does not fit the model: the caller built both.

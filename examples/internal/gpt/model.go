@@ -16,6 +16,9 @@ type Model struct {
 	blocks []*block
 	head   *head
 
+	finished func(*param.Set)
+	turn     func(do func()) // runs what is computed between layers
+
 	grad  matrix    // tokens × Dim: the gradient on its way back
 	batch Batch     // what Forward was given, for Backward
 	sums  []float64 // Forward's result
@@ -40,7 +43,7 @@ func New(c Config, layers []Layer) (*Model, error) {
 		return nil, fmt.Errorf("gpt: %d layers given for %d blocks", len(layers), c.Layers)
 	}
 	in := newInitializer(c.Seed)
-	m := &Model{config: c, embed: newEmbedding(c, in)}
+	m := &Model{config: c, embed: newEmbedding(c, in), turn: func(do func()) { do() }}
 	for i, layer := range layers {
 		b := &block{attention: newAttention(c, i, in)}
 		if layer != nil {
@@ -52,6 +55,26 @@ func New(c Config, layers []Layer) (*Model, error) {
 	}
 	m.head = newHead(c, in)
 	return m, nil
+}
+
+// Twin returns another model with the parameters of m and the same sums of gradients, for a micro-batch in flight beside that of m: their passes may
+// run at the same time. turn runs what the two compute between layers, one at a time. layers are the twin's own.
+func (m *Model) Twin(layers []Layer, turn func(do func())) (*Model, error) {
+	t, err := New(m.config, layers)
+	if err != nil {
+		return nil, err
+	}
+	m.turn, t.turn = turn, turn
+	t.embed.set, t.head.set = m.embed.set, m.head.set
+	for i, b := range m.blocks {
+		t.blocks[i].attention.set = b.attention.set
+		if b.ffn != nil {
+			t.blocks[i].ffn.set = b.ffn.set
+		} else {
+			t.blocks[i].moe.set = b.moe.set
+		}
+	}
+	return t, nil
 }
 
 // Config returns what the model was built from.
@@ -71,6 +94,9 @@ func (m *Model) Params() []*param.Set {
 	}
 	return append(sets, m.head.set)
 }
+
+// OnGradient has Backward call do with each set of Params once its gradient is complete, from the last to the first.
+func (m *Model) OnGradient(do func(*param.Set)) { m.finished = do }
 
 // Forward returns the sum of the loss, in nats, over the tokens of each leaf of b, and keeps what Backward
 // needs. The result is valid until the next call.
@@ -94,12 +120,14 @@ func (m *Model) losses(ctx context.Context, b Batch, how ask) ([]float64, error)
 	if err != nil {
 		return nil, err
 	}
-	m.head.resize(len(b.Inputs))
-	m.sums = m.sums[:0]
-	for i := range b.Leaves() {
-		l := b.leaf(i)
-		m.sums = append(m.sums, m.head.forward(x, l.begin, l.end, b.Targets[l.begin:l.end]))
-	}
+	m.turn(func() {
+		m.head.resize(len(b.Inputs))
+		m.sums = m.sums[:0]
+		for i := range b.Leaves() {
+			l := b.leaf(i)
+			m.sums = append(m.sums, m.head.forward(x, l.begin, l.end, b.Targets[l.begin:l.end]))
+		}
+	})
 	return m.sums, nil
 }
 
@@ -109,21 +137,23 @@ func (m *Model) stream(ctx context.Context, tokens []byte, from int, how ask, st
 	m.resize(len(tokens))
 	n := len(tokens)
 	x := m.blocks[0].in.General
-	m.embed.forward(rows(x, from, n), tokens[from:], from)
+	m.turn(func() { m.embed.forward(rows(x, from, n), tokens[from:], from) })
 	for i, b := range m.blocks {
 		next := b.out.General
 		if i+1 < len(m.blocks) {
 			next = m.blocks[i+1].in.General
 		}
-		for begin := from; begin < n; begin += step {
-			end := min(begin+step, n)
-			b.attention.forward(b.mid.General, b.in.General, begin, end)
-			if b.ffn != nil {
-				b.ffn.forward(next, b.mid.General, begin, end)
+		m.turn(func() {
+			for begin := from; begin < n; begin += step {
+				end := min(begin+step, n)
+				b.attention.forward(b.mid.General, b.in.General, begin, end)
+				if b.ffn != nil {
+					b.ffn.forward(next, b.mid.General, begin, end)
+				}
 			}
-		}
+		})
 		if b.moe != nil {
-			if err := b.moe.forward(ctx, rows(next, from, n), rows(b.mid.General, from, n), tokens[from:], how); err != nil {
+			if err := b.moe.forward(ctx, m, rows(next, from, n), rows(b.mid.General, from, n), tokens[from:], how); err != nil {
 				return blas32.General{}, fmt.Errorf("block %d: %w", i, err)
 			}
 		}
@@ -158,6 +188,7 @@ func (m *Model) Backward(ctx context.Context) error {
 	m.eachLeaf(func(l leaf) {
 		m.head.backward(d, last.out.General, l, b.Targets[l.begin:l.end], share, m.head.set.Grad.Leaf(l.number))
 	})
+	m.finish(m.head.set)
 	for i := len(m.blocks) - 1; i >= 0; i-- {
 		if err := m.blocks[i].backward(ctx, d, m); err != nil {
 			return fmt.Errorf("block %d: %w", i, err)
@@ -166,14 +197,23 @@ func (m *Model) Backward(ctx context.Context) error {
 	m.eachLeaf(func(l leaf) {
 		m.embed.backward(rows(d, l.begin, l.end), b.Inputs[l.begin:l.end], m.embed.set.Grad.Leaf(l.number))
 	})
+	m.finish(m.embed.set)
 	return nil
+}
+
+// finish tells that a set's gradient is complete.
+func (m *Model) finish(set *param.Set) {
+	if m.finished != nil {
+		m.finished(set)
+	}
 }
 
 func (b *block) backward(ctx context.Context, d blas32.General, m *Model) error {
 	if b.moe != nil {
-		if err := b.moe.backward(ctx, d, b.mid.General, m.batch); err != nil {
+		if err := b.moe.backward(ctx, m, d, b.mid.General); err != nil {
 			return err
 		}
+		m.finish(b.moe.set)
 	}
 	m.eachLeaf(func(l leaf) {
 		if b.ffn != nil {
@@ -181,11 +221,17 @@ func (b *block) backward(ctx context.Context, d blas32.General, m *Model) error 
 		}
 		b.attention.backward(d, b.in.General, l, b.attention.set.Grad.Leaf(l.number))
 	})
+	if b.ffn != nil {
+		m.finish(b.ffn.set)
+	}
+	m.finish(b.attention.set)
 	return nil
 }
 
 func (m *Model) eachLeaf(do func(leaf)) {
-	for i := range m.batch.Leaves() {
-		do(m.batch.leaf(i))
-	}
+	m.turn(func() {
+		for i := range m.batch.Leaves() {
+			do(m.batch.leaf(i))
+		}
+	})
 }

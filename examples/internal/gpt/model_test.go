@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -154,4 +155,46 @@ func TestLayerErrorNamesBlock(t *testing.T) {
 	_, err = m.Forward(context.Background(), tinyBatch(seeded(t)))
 	require.ErrorIs(t, err, errLayer)
 	require.ErrorContains(t, err, "block 2")
+}
+
+// TestTwinsAddUp: two models that share parameters and hold every second leaf, at the same time, have the losses and the gradients of one that holds all.
+func TestTwinsAddUp(t *testing.T) {
+	r := seeded(t)
+	m, b := tinyModel(t, r), tinyBatch(r)
+	want := slices.Clone(pass(t, m, b))
+	var grads [][]float32
+	for _, set := range m.Params() {
+		grads = append(grads, slices.Clone(set.Grad.Total()))
+		set.Grad.Reset()
+	}
+	var mu sync.Mutex
+	twin, err := m.Twin([]Layer{nil, &squareLayer{}, nil}, func(do func()) {
+		mu.Lock()
+		defer mu.Unlock()
+		do()
+	})
+	require.NoError(t, err)
+	got := make([]float64, 2)
+	var wg sync.WaitGroup
+	for i, model := range []*Model{m, twin} {
+		half := Batch{Inputs: b.Inputs[i*b.LeafTokens:][:b.LeafTokens], Targets: b.Targets[i*b.LeafTokens:][:b.LeafTokens],
+			FirstLeaf: i, LeafStep: 2, LeafTokens: b.LeafTokens, GlobalTokens: b.GlobalTokens}
+		wg.Go(func() {
+			sums, err := model.Forward(context.Background(), half)
+			if err == nil {
+				got[i] = sums[0]
+				err = model.Backward(context.Background())
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	require.Equal(t, want, got)
+	for i, set := range m.Params() {
+		require.Equal(t, grads[i], set.Grad.Total())
+	}
+	_, err = m.Twin(nil, nil)
+	require.Error(t, err)
 }

@@ -38,32 +38,35 @@ func (s *sparse) norm(vec []float32) norm {
 }
 
 // forward writes to y the layer's answer to all rows of the stream x, which stand for tokens, plus these rows themselves.
-func (s *sparse) forward(ctx context.Context, y, x blas32.General, tokens []byte, how ask) error {
+func (s *sparse) forward(ctx context.Context, m *Model, y, x blas32.General, tokens []byte, how ask) error {
 	if r, ok := s.layer.(Reader); ok {
 		r.Tokens(tokens)
 	}
-	s.normed.resize(x.Rows, x.Cols)
-	s.norm(s.set.Value).forward(s.normed.General, x)
+	m.turn(func() {
+		s.normed.resize(x.Rows, x.Cols)
+		s.norm(s.set.Value).forward(s.normed.General, x)
+	})
 	out, err := how(s.layer, ctx, s.normed.General)
 	if err != nil {
 		return err
 	}
-	copyTo(y, x)
-	addTo(y, out)
+	m.turn(func() {
+		copyTo(y, x)
+		addTo(y, out)
+	})
 	return nil
 }
 
 // backward turns d, the gradient with respect to the rows that forward wrote, into the one with respect to
 // those that it read, in place.
-func (s *sparse) backward(ctx context.Context, d, x blas32.General, b Batch) error {
+func (s *sparse) backward(ctx context.Context, m *Model, d, x blas32.General) error {
 	dNormed, err := s.layer.Backward(ctx, d)
 	if err != nil {
 		return err
 	}
-	for i := range b.Leaves() {
-		l := b.leaf(i)
+	m.eachLeaf(func(l leaf) {
 		grad := s.set.Grad.Leaf(l.number)
 		s.norm(s.set.Value).backward(rows(d, l.begin, l.end), rows(dNormed, l.begin, l.end), rows(x, l.begin, l.end), s.norm(grad))
-	}
+	})
 	return nil
 }
