@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"testing"
+	"time"
 
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/transporttest"
@@ -12,7 +13,7 @@ func TestConformance(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			transporttest.Run(t, func(t *testing.T, n int) []transport.Transport {
 				ends := make([]transport.Transport, n)
-				for r, e := range openOver(t, link, n, nil) {
+				for r, e := range openOver(t, link, n, patient) {
 					ends[r] = e
 				}
 				return ends
@@ -20,3 +21,6 @@ func TestConformance(t *testing.T) {
 		})
 	}
 }
+
+// patient is for tests that are not about silence: on a machine that stops this process now and then, nobody dies of it.
+func patient(c *Config) { c.DeadAfter = 30 * time.Second }

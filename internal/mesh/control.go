@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"github.com/switchyard-moe/switchyard/internal/crc32c"
@@ -35,10 +36,18 @@ func (p *peer) sendControl(kind frameKind, payload []byte) {
 	frame := make([]byte, headerBytes, headerBytes+len(payload))
 	h.put(frame)
 	frame = append(frame, payload...)
-	_ = p.control.SetWriteDeadline(time.Now().Add(controlPatience))
-	if n, _ := p.control.Write(frame); n > 0 {
+	n, err := p.writeControl(frame)
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) { // this process may have been stopped before it wrote
+		n, _ = p.writeControl(frame)
+	}
+	if n > 0 {
 		p.controlSeq++
 	}
+}
+
+func (p *peer) writeControl(frame []byte) (int, error) {
+	_ = p.control.SetWriteDeadline(time.Now().Add(controlPatience))
+	return p.control.Write(frame)
 }
 
 // listen reads p's control lane until it ends, and gives the verdict on how it ended.

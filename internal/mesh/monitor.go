@@ -11,6 +11,10 @@ import (
 // tick is how often the monitor looks. It is what a deadline may be late by.
 const tick = 50 * time.Millisecond
 
+// minLooks is the least number of looks in which a peer has to be found silent before it is dead, unless that takes less
+// than a tick each.
+const minLooks = 10
+
 // monitor sends this rank's signs of life, and finds silent peers and overdue operations.
 func (t *Mesh) monitor() {
 	ticker := time.NewTicker(min(tick, t.cfg.Heartbeat))
@@ -24,9 +28,7 @@ func (t *Mesh) monitor() {
 			return
 		case <-ticker.C:
 			now := time.Now() // a tick may have waited as long as this process has been stopped
-			if now.Sub(last) > t.cfg.DeadAfter/2 {
-				t.forgive(now)
-			}
+			t.forgive(now.Sub(last), now)
 			last = now
 			if now.Sub(beat) >= t.cfg.Heartbeat {
 				beat = now
@@ -38,10 +40,17 @@ func (t *Mesh) monitor() {
 	}
 }
 
-// forgive starts every peer's silence afresh: it was this process that did not run and hear.
-func (t *Mesh) forgive(now time.Time) {
+// forgive takes what a tick came late out of every peer's silence: in that time it was this process that did not run and
+// hear. So no silence is too long before this process has looked minLooks times, however often it is stopped.
+func (t *Mesh) forgive(since time.Duration, now time.Time) {
+	late := since - max(t.cfg.DeadAfter/minLooks, tick)
+	if late <= 0 {
+		return
+	}
 	for _, p := range t.peers {
-		p.lastHeard.Store(now.UnixNano())
+		heard := p.lastHeard.Load()
+		// Fails if the peer has just been heard, which is better still.
+		p.lastHeard.CompareAndSwap(heard, min(heard+late.Nanoseconds(), now.UnixNano()))
 	}
 }
 
