@@ -29,6 +29,9 @@ func TestAlltoallEndToEnd(t *testing.T) {
 			if strings.HasPrefix(name, "shm") && !shm.Supported {
 				t.Skip("no shared memory in this build")
 			}
+			if testing.Short() && name != inprocName && name != "tcp" {
+				t.Skip("starts processes")
+			}
 			file := filepath.Join(t.TempDir(), "rows.json")
 			code, stdout, stderr := alltoallCommand("-short", "-transport", name, "-ranks", "3", "-sizes", "1,100,4Ki,64Ki",
 				"-rounds", "2", "-peers", "none", "-json", file)

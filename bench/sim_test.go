@@ -22,6 +22,9 @@ func sim(t *testing.T, args ...string) (code int, stdout, stderr string) {
 // TestGridOursIsNeverSlower: over all 1458 configurations of each testbed no policy beats ours, and the mean speed-ups over the
 // schedules that FSMoE compares with lie near its own.
 func TestGridOursIsNeverSlower(t *testing.T) {
+	if testing.Short() {
+		t.Skip("computes for a long time")
+	}
 	for _, bed := range testbeds() {
 		g := runTestbed(&bed, schedule.DefaultDegrees())
 		require.Equal(t, 1458, g.Configs)
