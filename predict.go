@@ -53,11 +53,15 @@ func (p profiled) chunkTime() float64 {
 // it is taken to grow as does the share of the work that overlaps, 1 − 1/parts.
 func (p profiled) time(parts, chunks int) float64 {
 	always := p.beyond(p.one, 1)
+	return p.makespan(parts, chunks) + always + p.share(parts)*(p.beyond(p.many, p.most)-always)
+}
+
+// share is how much of the work that overlaps in most parts does so in these.
+func (p profiled) share(parts int) float64 {
 	if p.most == 1 {
-		return p.makespan(parts, chunks) + always
+		return 0
 	}
-	share := (1 - 1/float64(parts)) / (1 - 1/float64(p.most))
-	return p.makespan(parts, chunks) + always + share*(p.beyond(p.many, p.most)-always)
+	return (1 - 1/float64(parts)) / (1 - 1/float64(p.most))
 }
 
 // beyond is what the passes of which seen tells took beyond their makespan.

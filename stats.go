@@ -40,7 +40,7 @@ func (l *Layer) OverlapProfile() *OverlapProfile {
 	if l.tuner == nil || !l.tuner.decided {
 		return nil
 	}
-	return &OverlapProfile{Ranks: l.world.Size(), Most: l.tuner.most, Seconds: l.tuner.seconds}
+	return &OverlapProfile{Ranks: l.world.Size(), Most: l.tuner.most, Seconds: l.tuner.seconds, Step: l.tuner.step}
 }
 
 // OverlapStats tells of the parts of a layer's exchanges.

@@ -62,7 +62,7 @@ func TestTransportsSameBits(t *testing.T) {
 		wants[name] = trainTwice(t, inprocWorlds(1), layers[name], x, dy, []int{bitsTokens})
 	}
 	for name, open := range transportsUnderTest() {
-		for _, ranks := range fewer([]int{1, 2, 3, 4, 6, 7, 8}, 3, 8) {
+		for _, ranks := range fewer([]int{1, 2, 3, 4, 6, 7, 8}, 4) {
 			t.Run(fmt.Sprintf("%s/ranks=%d", name, ranks), func(t *testing.T) {
 				worlds := open(t, ranks)
 				defer closeWorlds(worlds)

@@ -20,6 +20,7 @@ type tuner struct {
 	decided bool
 	seen    [2][2][profileSteps]OpSeconds // by pass, then in one part and in most: here, in each step of the profile
 	seconds [2][2]OpSeconds               // of the median step, the mean over the ranks
+	step    [2]float64                    // both passes' seconds on the slowest rank, in one part and in most
 	degree  [2]int                        // of each pass
 	chunks  int                           // of the background's, in a backward pass
 	// predicted is the time of both passes with those.
@@ -51,6 +52,8 @@ type OverlapProfile struct {
 	Ranks, Most int
 	// Seconds has forward, then backward passes; of each those in one part, then those in Most.
 	Seconds [2][2]OpSeconds
+	// Step is the seconds of forward and backward together on the slowest rank, of the median step in one part, then in Most.
+	Step [2]float64
 }
 
 // validate tells whether the profile is one of so many ranks and parts.
@@ -73,6 +76,11 @@ func (p *OverlapProfile) validate(ranks, most int) error {
 			}
 		}
 	}
+	for _, v := range p.Step {
+		if !(v > 0) || math.IsInf(v, 1) {
+			return fmt.Errorf("switchyard: Config.Overlap.Profile has a step of %v seconds, want a finite number above 0", v)
+		}
+	}
 	return nil
 }
 
@@ -89,7 +97,7 @@ const (
 func newTuner(most int, known *OverlapProfile) *tuner {
 	t := &tuner{most: most, degree: [2]int{1, 1}}
 	if known != nil {
-		t.seconds, t.steps = known.Seconds, warmSteps+2*profileSteps
+		t.seconds, t.step, t.steps = known.Seconds, known.Step, warmSteps+2*profileSteps
 		t.choose()
 	}
 	return t
@@ -195,7 +203,7 @@ func (t *tuner) look(ctx context.Context, l *Layer) error {
 	return nil
 }
 
-// decide takes the median steps, then the mean over the ranks, and chooses.
+// decide takes the median steps, then the mean over the ranks, and chooses. Of whole steps it takes the slowest rank's: the others wait for it.
 func (t *tuner) decide(ctx context.Context, l *Layer) error {
 	var fields []*float64
 	for pass := range t.seen {
@@ -204,18 +212,46 @@ func (t *tuner) decide(ctx context.Context, l *Layer) error {
 			fields = append(fields, t.seconds[pass][phase].fields()...)
 		}
 	}
-	words := make([]float32, len(fields))
+	words := make([]float32, len(fields), len(fields)+2*profileSteps*l.world.Size())
 	for i, f := range fields {
 		words[i] = float32(*f)
 	}
+	words = t.appendSteps(words, int(l.world.Rank()), l.world.Size())
 	if err := l.everyone.AllReduce(ctx, words); err != nil {
 		return fmt.Errorf("switchyard: choosing the degree of overlap: %w", err)
 	}
 	for i, f := range fields {
 		*f = float64(words[i]) / float64(l.world.Size())
 	}
+	t.step = slowestSteps(words[len(fields):], l.world.Size())
 	t.choose()
 	return nil
+}
+
+// appendSteps appends what each step of the profile took this rank, and room for the others', so that the sum over the ranks has all.
+func (t *tuner) appendSteps(words []float32, rank, ranks int) []float32 {
+	for phase := range 2 {
+		for i := range profileSteps {
+			of := make([]float32, ranks)
+			of[rank] = float32(t.seen[schedule.Forward][phase][i].Whole + t.seen[schedule.Backward][phase][i].Whole)
+			words = append(words, of...)
+		}
+	}
+	return words
+}
+
+// slowestSteps is the median over each phase's steps of what the slowest rank took, from what appendSteps made of all ranks.
+func slowestSteps(words []float32, ranks int) (seconds [2]float64) {
+	for phase := range seconds {
+		var slowest [profileSteps]float32
+		for i := range slowest {
+			slowest[i] = slices.Max(words[:ranks])
+			words = words[ranks:]
+		}
+		slices.Sort(slowest[:])
+		seconds[phase] = float64(slowest[profileSteps/2])
+	}
+	return seconds
 }
 
 // medianStep has the median of each time.
@@ -234,14 +270,21 @@ func medianStep(steps []OpSeconds) (m OpSeconds) {
 // choose takes the degrees that are fastest with what has been timed.
 func (t *tuner) choose() {
 	t.decided, t.taken, t.usual = true, 0, 0
-	seconds := 0.0
+	seconds, share := 0.0, 0.0
 	for pass := range t.degree {
 		p := profiled{pass: schedule.Pass(pass), one: t.seconds[pass][0], many: t.seconds[pass][1], most: t.most}
 		t.degree[pass] = p.bestDegree()
 		seconds += p.time(t.degree[pass], 0)
+		share += p.share(t.degree[pass]) / 2
 		if p.pass == schedule.Backward {
 			t.chunks = p.bestChunks(t.degree[pass])
 		}
 	}
-	t.predicted = time.Duration(seconds * 1e9)
+	late := t.behind(0)
+	t.predicted = time.Duration((seconds + late + share*(t.behind(1)-late)) * 1e9)
+}
+
+// behind is by how much the slowest rank's step took longer than the mean of its passes.
+func (t *tuner) behind(phase int) float64 {
+	return t.step[phase] - t.seconds[schedule.Forward][phase].Whole - t.seconds[schedule.Backward][phase].Whole
 }

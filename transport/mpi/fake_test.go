@@ -200,6 +200,7 @@ func openFake(t testing.TB, n int, change func(rank int, c *Config)) []*Transpor
 }
 
 func TestEngineConforms(t *testing.T) {
+	t.Parallel() // with the next, since both mostly wait for ranks that do not answer
 	transporttest.Run(t, func(t *testing.T, n int) []transport.Transport { return asTransports(openFake(t, n, nil)) })
 }
 
@@ -212,6 +213,7 @@ func TestEngineConformsWithLittleRoom(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it is the suite again")
 	}
+	t.Parallel()
 	transporttest.Run(t, func(t *testing.T, n int) []transport.Transport {
 		return asTransports(openFake(t, n, func(_ int, c *Config) { c.MaxUnexpectedBytes = 300 }))
 	})

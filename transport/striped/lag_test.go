@@ -75,6 +75,9 @@ func lagged(t *testing.T, k, m int, bad func(*badLane)) (p50, p99, worst time.Du
 // for good, in the middle of the run costs not even a single round more than a fifth; without, the slower one costs
 // every round at least fivefold.
 func TestLaggingLane(t *testing.T) {
+	if testing.Short() {
+		t.Skip("moves much, one goroutine at a time")
+	}
 	slow := func(l *badLane) { l.rate.Store(laneRate / 10) }
 	stall := func(l *badLane) { l.stalled.Store(true) }
 	_, healthy, _ := lagged(t, 4, 1, nil)
@@ -94,6 +97,9 @@ func TestLaggingLane(t *testing.T) {
 
 // TestRecoveredLane: a lane that has lagged and been passed over carries its part again once it is well.
 func TestRecoveredLane(t *testing.T) {
+	if testing.Short() {
+		t.Skip("moves much, one goroutine at a time")
+	}
 	for _, lane := range []int{0, 4} {
 		t.Run(fmt.Sprint(lane), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
