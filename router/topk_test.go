@@ -167,6 +167,9 @@ func compareGradients(t *testing.T, ref *reference, logits, upstream [][]float64
 			largest = max(largest, float64(ref.Scale)*math.Abs(u))
 		}
 		for e, v := range row {
+			if testing.Short() && (token*len(row)+e)%5 != 0 {
+				continue
+			}
 			row[e] = v + step
 			above := ref.total(logits, upstream, scale)
 			row[e] = v - step
