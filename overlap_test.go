@@ -167,6 +167,25 @@ func TestTunerTakesWhatTheModelSays(t *testing.T) {
 	require.Equal(t, 1, profiled{one: balanced, many: dear, most: 4}.bestDegree())
 }
 
+// TestTunerTakesWhatWasNotTimedIfItIsClearlyFaster: with parts that are dear, two of them beat one and eight; where they are nearly as good as eight,
+// which were timed, eight are taken.
+func TestTunerTakesWhatWasNotTimedIfItIsClearlyFaster(t *testing.T) {
+	of := func(alpha float64) profiled {
+		p := profiled{most: 8}
+		p.one = OpSeconds{Dispatch: 4 + alpha, Experts: 8, Combine: 4 + alpha}
+		p.many = OpSeconds{Dispatch: 4 + 8*alpha, Experts: 8, Combine: 4 + 8*alpha}
+		p.one.Whole, p.many.Whole = p.makespan(1, 0), p.makespan(8, 0)
+		return p
+	}
+	dear := of(1)
+	require.Less(t, dear.time(2, 0)*clearly, min(dear.time(1, 0), dear.time(8, 0)))
+	require.Equal(t, 2, dear.bestDegree())
+	even := of(0.16)
+	require.Less(t, even.time(4, 0), even.time(8, 0))
+	require.Greater(t, even.time(4, 0)*clearly, even.time(8, 0))
+	require.Equal(t, 8, even.bestDegree())
+}
+
 // TestPredictionHoldsForWhatWasSeen: what passes take beyond their graphs is in it, whole in one part and in most, and by the share that
 // overlaps between.
 func TestPredictionHoldsForWhatWasSeen(t *testing.T) {

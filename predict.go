@@ -10,11 +10,16 @@ type profiled struct {
 	most      int // parts, of many
 }
 
-// bestDegree returns the number of parts, a power of two up to most or most itself, that is fastest.
+// bestDegree returns the number of parts, a power of two up to most or most itself, that is fastest. One and most have been timed; what lies between is
+// reckoned, and has to be clearly faster than the better of these.
 func (p profiled) bestDegree() int {
 	best, least := 1, p.time(1, 0)
-	for d := 2; d <= p.most; d *= 2 {
-		if t := p.time(d, 0); t*worthwhile < least {
+	if t := p.time(p.most, 0); t*worthwhile < least {
+		best, least = p.most, t
+	}
+	timed := least
+	for d := 2; d < p.most; d *= 2 {
+		if t := p.time(d, 0); t < least && t*clearly < timed {
 			best, least = d, t
 		}
 	}

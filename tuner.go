@@ -90,8 +90,9 @@ const (
 	profileAgain = 2048 // steps from one profile to the next
 	lookAgain    = 64   // steps from one look at the time that passes take to the next
 	drifted      = 1.25 // times as long, or as short, as after the choice: then it is time for another profile
-	// worthwhile is by how much a larger degree must be predicted to be faster to be taken.
-	worthwhile = 1.02
+	// worthwhile is how many times as fast as one part most parts must have been to be taken, and clearly what a degree that has not been
+	// timed must be foretold to be: a median of five steps may be off by so much.
+	worthwhile, clearly = 1.02, 1.05
 )
 
 func newTuner(most int, known *OverlapProfile) *tuner {
