@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"testing"
-	"time"
 
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/transporttest"
@@ -13,7 +12,7 @@ func TestConformance(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			transporttest.Run(t, func(t *testing.T, n int) []transport.Transport {
 				ends := make([]transport.Transport, n)
-				for r, e := range openOver(t, link, n, patient) {
+				for r, e := range openOver(t, link, n, nil) {
 					ends[r] = e
 				}
 				return ends
@@ -21,6 +20,3 @@ func TestConformance(t *testing.T) {
 		})
 	}
 }
-
-// patient is for tests that are not about silence: on a machine that stops this process now and then, nobody dies of it.
-func patient(c *Config) { c.DeadAfter = 30 * time.Second }
