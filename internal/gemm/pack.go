@@ -32,26 +32,40 @@ func packContiguous(dst []float32, a view, m, mr, k int) (rs int) {
 // packCols copies k rows of n columns of b into dst as panels of nr columns, one after the other, each with its k rows one
 // after the other. The last panel is filled up with zeros.
 func (s *set) packCols(dst []float32, b view, k, n, nr int) {
-	for j := 0; j < n; j += nr {
-		s.packPanel(dst[j*k:(j+nr)*k], b.at(0, j), k, min(nr, n-j), nr)
+	if n%nr != 0 {
+		clear(dst[n/nr*nr*k:][:nr*k])
 	}
+	if b.cs != 1 {
+		for j := 0; j < n; j += nr {
+			s.transpose(dst[j*k:(j+nr)*k], nr, b.at(0, j), k, min(nr, n-j))
+		}
+		return
+	}
+	for p := range k { // b row by row, as memory is read fastest
+		packRow(dst[p*nr:], b.data[p*b.rs:p*b.rs+n], k, nr)
+	}
+}
+
+// packRow copies a row of b to dst, the next nr elements always nr*k further on.
+func packRow(dst, row []float32, k, nr int) {
+	for ; len(row) >= nr; row = row[nr:] {
+		switch nr { // arrays are copied in registers: a call would take longer than the copy
+		case 16:
+			*(*[16]float32)(dst) = *(*[16]float32)(row)
+		case 32:
+			*(*[32]float32)(dst) = *(*[32]float32)(row)
+		default:
+			copy(dst, row[:nr])
+		}
+		if len(row) > nr {
+			dst = dst[nr*k:]
+		}
+	}
+	copy(dst, row)
 }
 
 // at returns the view from element (i, j) on.
 func (v view) at(i, j int) view {
 	v.data = v.from(i, j)
 	return v
-}
-
-func (s *set) packPanel(dst []float32, b view, k, n, nr int) {
-	if n < nr {
-		clear(dst)
-	}
-	if b.cs != 1 {
-		s.transpose(dst, nr, b, k, n)
-		return
-	}
-	for p := range k {
-		copy(dst[p*nr:p*nr+n], b.data[p*b.rs:p*b.rs+n])
-	}
 }
