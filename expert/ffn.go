@@ -136,6 +136,7 @@ func (g *ffnGroup) backward(e int) {
 func (g *ffnGroup) gradient(e int) {
 	begin, end := g.cur.rows.Leaf(e, g.leaf)
 	if begin == end {
+		g.noGradient(e)
 		return
 	}
 	x, act := span(g.cur.x, begin, end), g.keptSpan(ffnAct, begin, end)
@@ -143,13 +144,14 @@ func (g *ffnGroup) gradient(e int) {
 	gemm.Gemm(blas.Trans, blas.NoTrans, x, dPre, 0, g.params.Slice(g.grad, ffnW1, e))
 	gemm.Gemm(blas.Trans, blas.NoTrans, act, dy, 0, g.params.Slice(g.grad, g.w2, e))
 	if !g.NoBias {
-		addRows(row(g.params.Matrix(g.grad, ffnB1), e), dPre)
-		addRows(row(g.params.Matrix(g.grad, ffnB2), e), dy)
+		sumRows(row(g.params.Matrix(g.grad, ffnB1), e), dPre)
+		sumRows(row(g.params.Matrix(g.grad, ffnB2), e), dy)
 	}
 }
 
-// addRows adds the rows of m to dst in ascending order.
-func addRows(dst []float32, m blas32.General) {
+// sumRows adds the rows of m up in dst, in ascending order.
+func sumRows(dst []float32, m blas32.General) {
+	clear(dst)
 	for i := range m.Rows {
 		f32.Add(dst, row(m, i))
 	}

@@ -100,11 +100,21 @@ func (b *base) check(x blas32.General, rows Rows) {
 // work is about how many multiplications one product of the current pass costs per hidden unit.
 func (p *pass) work() int { return p.x.Rows * p.x.Cols }
 
-// eachLeaf calls f for every expert and leaf with b.leaf and b.grad set to the leaf.
+// eachLeaf calls f for every expert and leaf with b.leaf and b.grad set to the leaf. f writes all of the expert's share of b.grad, which holds what is left
+// over from others: clearing it before would take a twentieth of a step.
 func eachLeaf[G any](b *base, g G, work int, f func(g G, e int)) {
 	rows := b.cur.rows
 	for l := range rows.Leaves {
-		b.leaf, b.grad = l, b.params.Grad.Leaf(rows.FirstLeaf+l)
+		b.leaf, b.grad = l, b.params.Grad.Blank(rows.FirstLeaf+l)
 		each(b.workers, work/max(rows.Leaves, 1), rows.Experts, g, f)
+	}
+}
+
+// noGradient clears expert e's share of b.grad, for a leaf without rows for it.
+func (b *base) noGradient(e int) {
+	for t := range b.params.Tensors() {
+		all := b.params.Of(b.grad, t)
+		each := len(all) / b.shape.Count
+		clear(all[e*each : (e+1)*each])
 	}
 }

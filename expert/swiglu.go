@@ -112,6 +112,7 @@ func (g *swigluGroup) backward(e int) {
 func (g *swigluGroup) gradient(e int) {
 	begin, end := g.cur.rows.Leaf(e, g.leaf)
 	if begin == end {
+		g.noGradient(e)
 		return
 	}
 	x, act := span(g.cur.x, begin, end), g.keptSpan(keptAct, begin, end)

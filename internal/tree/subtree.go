@@ -4,5 +4,7 @@ package tree
 // zero, for the caller to write until its next call on s. It stands in for calls of [Sum.Leaf] with all of the
 // node's leaves in turn, and panics where the first of those would.
 func (s *Sum) Subtree(p Place) []float32 {
-	return s.enter(p)
+	v := s.enter(p)
+	clear(v)
+	return v
 }

@@ -33,7 +33,14 @@ func (s *Sum) Len() int { return s.length }
 
 // Leaf begins leaf i and returns its vector, all zero, for the caller to write until its next call on s. There may be gaps between
 // ranges that are held apart. It panics if i is negative or has been entered since the last Reset.
-func (s *Sum) Leaf(i int) []float32 { return s.enter(Place{Index: i}) }
+func (s *Sum) Leaf(i int) []float32 {
+	v := s.Blank(i)
+	clear(v)
+	return v
+}
+
+// Blank is Leaf for a caller that writes all of the vector: what is in it now is left over from others.
+func (s *Sum) Blank(i int) []float32 { return s.enter(Place{Index: i}) }
 
 // enter begins the node at p.
 func (s *Sum) enter(p Place) []float32 {
@@ -113,7 +120,7 @@ func (s *Sum) settle() {
 	}
 }
 
-// vector returns a vector of zeros.
+// vector returns a vector, with whatever it holds.
 func (s *Sum) vector() []float32 {
 	last := len(s.spare) - 1
 	if last < 0 {
@@ -121,6 +128,5 @@ func (s *Sum) vector() []float32 {
 	}
 	v := s.spare[last]
 	s.spare = s.spare[:last]
-	clear(v)
 	return v
 }
