@@ -117,7 +117,7 @@ func (l *Layer) build() (err error) {
 		if err = known.validate(l.world.Size(), l.mostParts()); err != nil {
 			return err
 		}
-		l.tuner = newTuner(l.mostParts(), known)
+		l.tuner = newTuner(l.world.Size(), l.mostParts(), known)
 	}
 	l.exchange, err = alltoall.New(l.world.view(l.layout.oneCopy()), alltoall.Config{
 		Placement: l.layout.place, Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows, LeafRows: l.mostFromLeaf(),

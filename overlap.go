@@ -103,7 +103,7 @@ type stages struct {
 // inParts runs a pass's stages: in turn where there is one part, else with the exchanges on a goroutine of their own, all dispatches before
 // all combines, and the experts on this one.
 func (l *Layer) inParts(ctx context.Context, p *pass, direction schedule.Pass, parts int, s stages) error {
-	profiled := l.tuner != nil && p.side.Train && l.tuner.phase() >= 0
+	profiled := l.tuner != nil && p.side.Train && l.tuner.turn() > 0
 	chunks := l.chunks(direction, profiled)
 	if parts == 1 && !profiled && chunks == 0 && l.cfg.Overlap.Observe == nil {
 		if err := s.dispatch(ctx, 0); err != nil {

@@ -40,14 +40,18 @@ func (l *Layer) OverlapProfile() *OverlapProfile {
 	if l.tuner == nil || !l.tuner.decided {
 		return nil
 	}
-	return &OverlapProfile{Ranks: l.world.Size(), Most: l.tuner.most, Seconds: l.tuner.seconds, Step: l.tuner.step}
+	profile := l.tuner.profile
+	profile.Timed = slices.Clone(profile.Timed)
+	return &profile
 }
 
 // OverlapStats tells of the parts of a layer's exchanges.
 type OverlapStats struct {
+	// Auto tells whether the layer chooses them by itself ([Overlap.Auto]).
+	Auto bool
 	// Forward and Backward are the number of parts.
 	Forward, Backward int
-	// Predicted is what a forward and a backward pass take together in that many, by the profile, on the mean rank; 0 before Auto has
+	// Predicted is what a forward and a backward pass take together in that many, by the profile, on the slowest rank; 0 before Auto has
 	// chosen.
 	Predicted time.Duration
 }
@@ -73,7 +77,7 @@ func (l *Layer) note(p *pass, plan *alltoall.Plan) {
 		Choices: slices.Clone(p.decision.Counts), Dropped: p.decision.Dropped,
 		Load: load, FirstExpert: first, Losses: maps.Clone(p.decision.Losses),
 	}
-	l.stats.Overlap = OverlapStats{Forward: p.handle.Parts(), Backward: l.parts(p, schedule.Backward)}
+	l.stats.Overlap = OverlapStats{Auto: l.tuner != nil, Forward: p.handle.Parts(), Backward: l.parts(p, schedule.Backward)}
 	if l.tuner != nil {
 		l.stats.Overlap.Predicted = l.tuner.predicted
 	}

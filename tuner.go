@@ -2,126 +2,102 @@ package switchyard
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// tuner finds out for [Overlap.Auto] into how many parts to cut the exchanges of each pass. It times some steps in one part and some
-// in as many as there may be, fits to every operation a cost of α for each part and β for all of the rows, adds the ranks' costs up, and
-// takes the degree that is fastest by those ([profiled]): what FSMoE does with its closed forms (Pan et al. 2025), without their cases.
+// tuner finds out for [Overlap.Auto] into how many parts to cut the exchanges of each pass. It times steps in one part and in as many as there may
+// be, in turns; fits to every operation a cost of α for each part and β for all of the rows, and has the graph of the pass foretell every degree ([profiled]):
+// what FSMoE does with its closed forms (Pan et al. 2025), without their cases. Then it times those that may be the fastest by that, again in turns,
+// and once more those that are still alike, and takes the fastest.
 type tuner struct {
-	most    int // parts
-	steps   int // backward passes since the last profile, and what went before it
+	steps   int     // backward passes since the profile began, and what went before it
+	trying  []int   // the degrees that take turns
+	from    int     // the step at which they began to
+	heats   int     // of these that there were
+	trials  []trial // what was seen, here, of each degree that has had its turn
 	decided bool
-	seen    [2][2][profileSteps]OpSeconds // by pass, then in one part and in most: here, in each step of the profile
-	seconds [2][2]OpSeconds               // of the median step, the mean over the ranks
-	step    [2]float64                    // both passes' seconds on the slowest rank, in one part and in most
-	degree  [2]int                        // of each pass
-	chunks  int                           // of the background's, in a backward pass
+	profile OverlapProfile
+	degree  [2]int // of each pass
+	chunks  int    // of the background's, in a backward pass
 	// predicted is the time of both passes with those.
 	predicted time.Duration
 	// taken is the time of the passes since the last look at it, and usual that of the first look after a choice, by all ranks.
 	taken, usual float64
 }
 
-// OpSeconds is the seconds that all parts of each operation of a pass took: those of the median step, the mean over the ranks.
-type OpSeconds struct {
-	Dispatch, Experts, Combine float64
-	// Aside is the shared expert's.
-	Aside float64
-	// Background is the time of so many Chunks of the background's.
-	Background, Chunks float64
-	// Whole is that of the pass altogether, with what no operation's is: routing, counts, ordering rows, waiting.
-	Whole float64
-}
-
-// fields are all of them.
-func (s *OpSeconds) fields() []*float64 {
-	return []*float64{&s.Dispatch, &s.Experts, &s.Combine, &s.Aside, &s.Background, &s.Chunks, &s.Whole}
-}
-
-// OverlapProfile is what a layer has timed under [Overlap.Auto], to be kept, as JSON say, and given to the same layer of the next job on the
-// same machines: [Overlap.Profile].
-type OverlapProfile struct {
-	// Ranks is the number of ranks of the world, and Most the number of parts that Seconds are of, beside one.
-	Ranks, Most int
-	// Seconds has forward, then backward passes; of each those in one part, then those in Most.
-	Seconds [2][2]OpSeconds
-	// Step is the seconds of forward and backward together on the slowest rank, of the median step in one part, then in Most.
-	Step [2]float64
-}
-
-// validate tells whether the profile is one of so many ranks and parts.
-func (p *OverlapProfile) validate(ranks, most int) error {
-	if p == nil {
-		return nil
-	}
-	if p.Ranks != ranks || p.Most != most {
-		return fmt.Errorf("switchyard: Config.Overlap.Profile is of %d ranks and %d parts, want %d and %d", p.Ranks, p.Most, ranks, most)
-	}
-	for _, pass := range p.Seconds {
-		for _, s := range pass {
-			for _, v := range s.fields() {
-				if !(*v >= 0) || math.IsInf(*v, 1) {
-					return fmt.Errorf("switchyard: Config.Overlap.Profile has %v, want finite numbers from 0", *v)
-				}
-			}
-			if s.Whole == 0 {
-				return errors.New("switchyard: Config.Overlap.Profile does not say what whole passes took")
-			}
-		}
-	}
-	for _, v := range p.Step {
-		if !(v > 0) || math.IsInf(v, 1) {
-			return fmt.Errorf("switchyard: Config.Overlap.Profile has a step of %v seconds, want a finite number above 0", v)
-		}
-	}
-	return nil
+// trial is the steps that were timed in so many parts: forward, then backward of each.
+type trial struct {
+	parts int
+	last  int // the step that the last of steps is of
+	steps [][2]OpSeconds
 }
 
 const (
 	warmSteps    = 2    // not timed
-	profileSteps = 5    // of one part, and as many of most
+	heatSteps    = 5    // of each degree in a heat
+	mostHeats    = 3    // the first is of one part and most
 	profileAgain = 2048 // steps from one profile to the next
 	lookAgain    = 64   // steps from one look at the time that passes take to the next
 	drifted      = 1.25 // times as long, or as short, as after the choice: then it is time for another profile
-	// worthwhile is how many times as fast as one part most parts must have been to be taken, and clearly what a degree that has not been
-	// timed must be foretold to be: a median of five steps may be off by so much.
-	worthwhile, clearly = 1.02, 1.05
 )
 
-func newTuner(most int, known *OverlapProfile) *tuner {
-	t := &tuner{most: most, degree: [2]int{1, 1}}
+func newTuner(ranks, most int, known *OverlapProfile) *tuner {
+	t := &tuner{degree: [2]int{1, 1}, profile: OverlapProfile{Ranks: ranks, Most: most}}
 	if known != nil {
-		t.seconds, t.step, t.steps = known.Seconds, known.Step, warmSteps+2*profileSteps
+		t.profile.Timed = slices.Clone(known.Timed)
 		t.choose()
+	} else {
+		t.again()
 	}
 	return t
 }
 
-// phase says what the present step is for: -1 nothing to time, 0 profile in one part, 1 in most parts.
-func (t *tuner) phase() int {
-	switch n := t.steps - warmSteps; {
-	case n < 0 || n >= 2*profileSteps:
-		return -1
-	case n < profileSteps:
+// again begins another profile.
+func (t *tuner) again() {
+	t.steps, t.decided, t.heats, t.trials = 0, false, 0, nil
+	t.profile.Timed = nil
+	t.heat(slices.Compact([]int{1, t.profile.Most}))
+	t.from = warmSteps
+}
+
+// heat has the given degrees take turns. Where one of them is new, all begin anew: what is compared was timed in the same turns.
+func (t *tuner) heat(degrees []int) {
+	t.trying, t.from = degrees, t.steps
+	t.heats++
+	if slices.ContainsFunc(degrees, func(d int) bool { return len(t.trial(d).steps) == 0 }) {
+		for _, d := range degrees {
+			t.trial(d).steps = nil
+		}
+	}
+}
+
+// trial is that of so many parts.
+func (t *tuner) trial(parts int) *trial {
+	i, found := slices.BinarySearchFunc(t.trials, parts, func(of trial, parts int) int { return of.parts - parts })
+	if !found {
+		t.trials = slices.Insert(t.trials, i, trial{parts: parts})
+	}
+	return &t.trials[i]
+}
+
+// turn is the degree whose turn to be timed the present step is, or 0. Each turn of all begins one further, so that no degree always has the
+// same of several micro-batches.
+func (t *tuner) turn() int {
+	n := t.steps - t.from
+	if t.decided || n < 0 || n >= heatSteps*len(t.trying) {
 		return 0
 	}
-	return 1
+	return t.trying[(n+n/len(t.trying))%len(t.trying)]
 }
 
 // parts is the degree of a pass of the present step.
 func (t *tuner) parts(pass schedule.Pass) int {
-	switch t.phase() {
-	case 0:
-		return 1
-	case 1:
-		return t.most
+	if d := t.turn(); d > 0 {
+		return d
 	}
 	return t.degree[pass]
 }
@@ -137,11 +113,15 @@ func (t *tuner) passed(pass schedule.Pass, begin time.Time) {
 
 // sample is where the times of the present step belong, if it is one of the profile.
 func (t *tuner) sample(pass schedule.Pass) *OpSeconds {
-	phase := t.phase()
-	if phase < 0 {
+	d := t.turn()
+	if d == 0 {
 		return nil
 	}
-	return &t.seen[pass][phase][(t.steps-warmSteps)%profileSteps]
+	of := t.trial(d)
+	if len(of.steps) == 0 || of.last != t.steps {
+		of.last, of.steps = t.steps, append(of.steps, [2]OpSeconds{})
+	}
+	return &of.steps[len(of.steps)-1][pass]
 }
 
 // note takes in the timeline of a pass.
@@ -168,24 +148,19 @@ func (t *tuner) note(pass schedule.Pass, line schedule.Timeline) {
 	}
 }
 
-// stepped ends a step. Once the profile is complete l's ranks decide together: here, where none of them can be missing because it could
+// stepped ends a step. Once a heat is complete l's ranks judge it together: here, where none of them can be missing because it could
 // not route its tokens.
 func (t *tuner) stepped(ctx context.Context, l *Layer) error {
-	switch {
-	case t.steps < warmSteps+2*profileSteps:
+	switch n := t.steps - t.from - heatSteps*len(t.trying); {
+	case n < 0:
 	case !t.decided:
-		return t.decide(ctx, l)
-	case t.steps > profileAgain:
+		return t.judge(ctx, l)
+	case n > profileAgain:
 		t.again()
-	case (t.steps-warmSteps-2*profileSteps)%lookAgain == 0:
+	case n%lookAgain == 0:
 		return t.look(ctx, l)
 	}
 	return nil
-}
-
-// again begins another profile.
-func (t *tuner) again() {
-	t.steps, t.decided, t.seen = warmSteps, false, [2][2][profileSteps]OpSeconds{}
 }
 
 // look adds up the ranks' times since the last look, and begins another profile if they are not what they were after the choice.
@@ -204,63 +179,77 @@ func (t *tuner) look(ctx context.Context, l *Layer) error {
 	return nil
 }
 
-// decide takes the median steps, then the mean over the ranks, and chooses. Of whole steps it takes the slowest rank's: the others wait for it.
-func (t *tuner) decide(ctx context.Context, l *Layer) error {
-	var fields []*float64
-	for pass := range t.seen {
-		for phase := range t.seen[pass] {
-			t.seconds[pass][phase] = medianStep(t.seen[pass][phase][:])
-			fields = append(fields, t.seconds[pass][phase].fields()...)
+// judge adds up what the ranks saw in a heat, and has those degrees run another that may still be the fastest, or chooses.
+func (t *tuner) judge(ctx context.Context, l *Layer) error {
+	seen := make([]DegreeSeconds, len(t.trying))
+	for i, d := range t.trying {
+		var err error
+		if seen[i], err = t.trial(d).sum(ctx, l); err != nil {
+			return fmt.Errorf("switchyard: choosing the degree of overlap: %w", err)
 		}
 	}
-	words := make([]float32, len(fields), len(fields)+2*profileSteps*l.world.Size())
-	for i, f := range fields {
-		words[i] = float32(*f)
+	for _, d := range seen {
+		t.profile.take(d)
 	}
-	words = t.appendSteps(words, int(l.world.Rank()), l.world.Size())
-	if err := l.everyone.AllReduce(ctx, words); err != nil {
-		return fmt.Errorf("switchyard: choosing the degree of overlap: %w", err)
+	if next := t.profile.contenders(); len(next) > 1 && t.heats < mostHeats {
+		t.heat(next)
+		return nil
 	}
-	for i, f := range fields {
-		*f = float64(words[i]) / float64(l.world.Size())
-	}
-	t.step = slowestSteps(words[len(fields):], l.world.Size())
 	t.choose()
 	return nil
 }
 
-// appendSteps appends what each step of the profile took this rank, and room for the others', so that the sum over the ranks has all.
-func (t *tuner) appendSteps(words []float32, rank, ranks int) []float32 {
-	for phase := range 2 {
-		for i := range profileSteps {
-			of := make([]float32, ranks)
-			of[rank] = float32(t.seen[schedule.Forward][phase][i].Whole + t.seen[schedule.Backward][phase][i].Whole)
-			words = append(words, of...)
-		}
+// sum takes the median step, then the mean over the ranks. Of whole steps it takes the slowest rank's: the others wait for it.
+func (of *trial) sum(ctx context.Context, l *Layer) (DegreeSeconds, error) {
+	d := DegreeSeconds{Parts: of.parts, Steps: len(of.steps)}
+	var fields []*float64
+	for pass := range of.steps[0] {
+		median := d.of(schedule.Pass(pass))
+		*median = of.median(schedule.Pass(pass))
+		fields = append(fields, median.fields()...)
+	}
+	ranks := l.world.Size()
+	words := make([]float32, len(fields), len(fields)+len(of.steps)*ranks)
+	for i, f := range fields {
+		words[i] = float32(*f)
+	}
+	words = of.appendSteps(words, int(l.world.Rank()), ranks)
+	if err := l.everyone.AllReduce(ctx, words); err != nil {
+		return d, err
+	}
+	for i, f := range fields {
+		*f = float64(words[i]) / float64(ranks)
+	}
+	d.Slowest = slowestStep(words[len(fields):], ranks)
+	return d, nil
+}
+
+// appendSteps appends what each step took this rank, and room for the others', so that the sum over the ranks has all.
+func (of *trial) appendSteps(words []float32, rank, ranks int) []float32 {
+	for _, step := range of.steps {
+		all := make([]float32, ranks)
+		all[rank] = float32(step[schedule.Forward].Whole + step[schedule.Backward].Whole)
+		words = append(words, all...)
 	}
 	return words
 }
 
-// slowestSteps is the median over each phase's steps of what the slowest rank took, from what appendSteps made of all ranks.
-func slowestSteps(words []float32, ranks int) (seconds [2]float64) {
-	for phase := range seconds {
-		var slowest [profileSteps]float32
-		for i := range slowest {
-			slowest[i] = slices.Max(words[:ranks])
-			words = words[ranks:]
-		}
-		slices.Sort(slowest[:])
-		seconds[phase] = float64(slowest[profileSteps/2])
+// slowestStep is the median step of the slowest rank, from what appendSteps made of all ranks.
+func slowestStep(words []float32, ranks int) float64 {
+	var slowest []float32
+	for of := range slices.Chunk(words, ranks) {
+		slowest = append(slowest, slices.Max(of))
 	}
-	return seconds
+	slices.Sort(slowest)
+	return float64(slowest[len(slowest)/2])
 }
 
-// medianStep has the median of each time.
-func medianStep(steps []OpSeconds) (m OpSeconds) {
-	sorted := make([]float64, len(steps))
+// median has the median over the steps of each time.
+func (of *trial) median(pass schedule.Pass) (m OpSeconds) {
+	sorted := make([]float64, len(of.steps))
 	for i, to := range m.fields() {
-		for j := range steps {
-			sorted[j] = *steps[j].fields()[i]
+		for j := range of.steps {
+			sorted[j] = *of.steps[j][pass].fields()[i]
 		}
 		slices.Sort(sorted)
 		*to = sorted[len(sorted)/2]
@@ -268,24 +257,18 @@ func medianStep(steps []OpSeconds) (m OpSeconds) {
 	return m
 }
 
-// choose takes the degrees that are fastest with what has been timed.
+// choose takes the degrees that are fastest by the profile. What it says that a step takes is the time of the passes, and by how much the slowest
+// rank's steps in such degrees took longer than the mean of their passes.
 func (t *tuner) choose() {
 	t.decided, t.taken, t.usual = true, 0, 0
-	seconds, share := 0.0, 0.0
+	seconds := 0.0
 	for pass := range t.degree {
-		p := profiled{pass: schedule.Pass(pass), one: t.seconds[pass][0], many: t.seconds[pass][1], most: t.most}
+		p := t.profile.profiled(schedule.Pass(pass))
 		t.degree[pass] = p.bestDegree()
-		seconds += p.time(t.degree[pass], 0)
-		share += p.share(t.degree[pass]) / 2
+		seconds += p.time(t.degree[pass], 0) + t.profile.behind(t.degree[pass])/2
 		if p.pass == schedule.Backward {
 			t.chunks = p.bestChunks(t.degree[pass])
 		}
 	}
-	late := t.behind(0)
-	t.predicted = time.Duration((seconds + late + share*(t.behind(1)-late)) * 1e9)
-}
-
-// behind is by how much the slowest rank's step took longer than the mean of its passes.
-func (t *tuner) behind(phase int) float64 {
-	return t.step[phase] - t.seconds[schedule.Forward][phase].Whole - t.seconds[schedule.Backward][phase].Whole
+	t.predicted = time.Duration(seconds * 1e9)
 }

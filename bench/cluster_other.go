@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // cluster exists on Linux alone.
@@ -22,3 +23,4 @@ func (*cluster) remove() error                      { return nil }
 func (*cluster) agent() string                      { return "" }
 func (*cluster) onFirst(c []string) []string        { return c }
 func nodeAddress(int) string                        { return "" }
+func processorTime() time.Duration                  { return 0 }

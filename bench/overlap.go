@@ -33,8 +33,11 @@ With -micro 2 or more a step is so many micro-batches of -tokens, one after the 
 part, "chosen ‖" in as many as the twins choose. With -dense each micro-batch goes through a SwiGLU of so many hidden columns before the layer, which every
 rank has for itself: compute counts it.
 
--json FILE writes an object a line: rate_mbit, tokens, dim, hidden, k, comm_ms, compute_ms, degree (0: chosen), in_flight (micro-batches), step_ms, predicted_ms,
-speedup, of_bound, regret.
+processor is what all ranks together had of processors in a step and what lies between two. The last line counts the chosen whose step takes at most 1.1 times
+the bound and one chunk of the smaller of the two: what nothing can overlap with.
+
+-json FILE writes an object a line: rate_mbit, tokens, dim, hidden, k, comm_ms, compute_ms, degree (0: chosen), forward and backward (parts), in_flight
+(micro-batches), step_ms, processor_ms, predicted_ms, speedup, of_bound, regret.
 
 Flags:
 `
@@ -176,9 +179,12 @@ type overlapRow struct {
 	K         int     `json:"k"`
 	Comm      float64 `json:"comm_ms"`
 	Compute   float64 `json:"compute_ms"`
-	Degree    int     `json:"degree"` // 0 is what the layer chooses
+	Degree    int     `json:"degree"`  // 0 is what the layer chooses
+	Forward   int     `json:"forward"` // parts
+	Backward  int     `json:"backward"`
 	InFlight  int     `json:"in_flight"`
 	Step      float64 `json:"step_ms"`
+	Processor float64 `json:"processor_ms"`
 	Predicted float64 `json:"predicted_ms"`
 	Speedup   float64 `json:"speedup"`
 	OfBound   float64 `json:"of_bound"`
@@ -209,7 +215,9 @@ func (o *overlapOptions) collect(rate int, out io.Reader) ([]overlapRow, error) 
 		best, first := 0.0, len(rows)
 		for j, v := range o.ways() {
 			row := overlapRow{Rate: rate, Tokens: c.tokens, Dim: c.dim, Hidden: c.hidden, K: o.K, Degree: v.degree, InFlight: v.inFlight, Comm: comm, Compute: compute}
+			row.Forward, row.Backward = of[0].Chosen[j][0], of[0].Chosen[j][1]
 			row.Step = slowestMedian(of, func(r overlapResult) []time.Duration { return r.Steps[j] })
+			row.Processor = allMedian(of, func(r overlapResult) []time.Duration { return r.Processor[j] })
 			row.Predicted = of[0].Predicted[j].Seconds() * 1e3
 			if v.degree > 0 && v.inFlight == 1 && (best == 0 || row.Step < best) {
 				best = row.Step
@@ -235,13 +243,24 @@ func slowestMedian(of []overlapResult, times func(overlapResult) []time.Duration
 	return median(slowest).Seconds() * 1e3
 }
 
+// allMedian is the median round's time of all ranks together, in ms.
+func allMedian(of []overlapResult, times func(overlapResult) []time.Duration) float64 {
+	all := make([]time.Duration, len(times(of[0])))
+	for _, r := range of {
+		for i, t := range times(r) {
+			all[i] += t
+		}
+	}
+	return median(all).Seconds() * 1e3
+}
+
 func writeOverlapTable(stdout io.Writer, rows []overlapRow) {
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "Mbit/s\ttokens\tdim\thidden\tcomm(ms)\tcompute(ms)\tparts\tstep(ms)\tspeedup\t÷ bound\tregret\tpredicted ÷\t")
+	fmt.Fprintln(w, "Mbit/s\ttokens\tdim\thidden\tcomm(ms)\tcompute(ms)\tparts\tstep(ms)\tprocessor(ms)\tspeedup\t÷ bound\tregret\tpredicted ÷\t")
 	for _, r := range rows {
 		parts, predicted := strconv.Itoa(r.Degree), ""
 		if r.Degree == 0 {
-			parts = "chosen"
+			parts = fmt.Sprintf("chosen %d, %d", r.Forward, r.Backward)
 		}
 		if r.Predicted > 0 {
 			predicted = fmt.Sprintf("%.2f", r.Predicted/r.Step)
@@ -249,11 +268,11 @@ func writeOverlapTable(stdout io.Writer, rows []overlapRow) {
 		if r.InFlight > 1 {
 			parts += " ‖"
 		}
-		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%.1f\t%.1f\t%s\t%.1f\t%.2f\t%.2f\t%.0f%%\t%s\t\n", r.Rate, r.Tokens, r.Dim, r.Hidden, r.Comm, r.Compute,
-			parts, r.Step, r.Speedup, r.OfBound, 100*r.Regret, predicted)
+		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%.1f\t%.1f\t%s\t%.1f\t%.0f\t%.2f\t%.2f\t%.0f%%\t%s\t\n", r.Rate, r.Tokens, r.Dim, r.Hidden, r.Comm, r.Compute,
+			parts, r.Step, r.Processor, r.Speedup, r.OfBound, 100*r.Regret, predicted)
 	}
 	w.Flush()
-	cases, near, worst, foretold := 0, 0, 0.0, 0
+	cases, near, worst, foretold, tight := 0, 0, 0.0, 0, 0
 	for _, r := range rows {
 		if r.Predicted > 0 {
 			cases++
@@ -264,8 +283,17 @@ func writeOverlapTable(stdout io.Writer, rows []overlapRow) {
 			if p := r.Predicted / r.Step; p >= 0.9 && p <= 1.1 {
 				foretold++
 			}
+			if r.Step <= r.limit() {
+				tight++
+			}
 		}
 	}
-	fmt.Fprintf(stdout, "# %d cases: the chosen degree is within 5%% of the best in %d, at worst %.0f%% slower than one part; predicted within 10%% in %d\n",
-		cases, near, max(100*worst, 0), foretold)
+	fmt.Fprintf(stdout, "# %d cases: the chosen degree is within 5%% of the best in %d, at worst %.0f%% slower than one part; predicted within 10%% in %d; "+
+		"within 1.1 bound and a chunk in %d\n", cases, near, max(100*worst, 0), foretold, tight)
+}
+
+// limit is what a step may take at most to be called well overlapped: a tenth more than the larger of rows and experts, and a chunk of the other
+// before or after it.
+func (r *overlapRow) limit() float64 {
+	return 1.1*max(r.Comm, r.Compute) + min(r.Comm, r.Compute)/float64(min(r.Forward, r.Backward))
 }

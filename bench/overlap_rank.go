@@ -22,7 +22,7 @@ const (
 	overlapRankWord = "rank"
 	overlapPort     = 29700
 	// profileSteps is more than the steps in which a layer finds its degree.
-	profileSteps = 16
+	profileSteps = 200
 )
 
 // overlapReport is what a rank says at its end.
@@ -44,7 +44,9 @@ type overlapLine struct {
 type overlapResult struct {
 	Comm, Compute []time.Duration
 	Steps         [][]time.Duration // of each way
+	Processor     [][]time.Duration // of this rank in those steps
 	Predicted     []time.Duration   // by the layer that chooses; else 0
+	Chosen        [][2]int          // its parts, forward and backward
 }
 
 // overlapCase is one layer.
@@ -146,8 +148,11 @@ func (r *overlapRunner) run(ctx context.Context) (result overlapResult, err erro
 		if err != nil {
 			return result, err
 		}
-		timed, result.Steps = append(timed, l), append(result.Steps, nil)
-		for range map[bool]int{true: profileSteps, false: 1}[v.degree == 0] {
+		timed, result.Steps, result.Processor = append(timed, l), append(result.Steps, nil), append(result.Processor, nil)
+		for n := range profileSteps {
+			if n > 0 && settled(l) {
+				break
+			}
 			// Another layer's step goes before each, as it does when steps are timed: in a model, too, no layer finds the caches as it left them.
 			if _, err := r.step(ctx, plain); err != nil {
 				return result, err
@@ -171,22 +176,35 @@ func (r *overlapRunner) run(ctx context.Context) (result overlapResult, err erro
 		}
 		r.lines = nil
 		for i, l := range timed {
+			before := processorTime()
 			if took, err = r.step(ctx, l); err != nil {
 				return result, err
 			}
 			if round > 0 {
-				result.Steps[i] = append(result.Steps[i], took)
+				result.Steps[i], result.Processor[i] = append(result.Steps[i], took), append(result.Processor[i], processorTime()-before)
 			}
 		}
 	}
 	for i, v := range r.ways() {
+		at := timed[i][0].layer.Stats().Overlap
 		predicted := time.Duration(0)
 		if v.degree == 0 && v.inFlight == 1 && r.Dense == 0 {
-			predicted = timed[i][0].layer.Stats().Overlap.Predicted * time.Duration(r.Micro)
+			predicted = at.Predicted * time.Duration(r.Micro)
 		}
+		result.Chosen = append(result.Chosen, [2]int{at.Forward, at.Backward})
 		result.Predicted = append(result.Predicted, predicted)
 	}
 	return result, nil
+}
+
+// settled tells whether all of a way's layers have the degree that they are to be timed in.
+func settled(lanes []lane) bool {
+	for _, l := range lanes {
+		if s := l.layer.Stats().Overlap; s.Auto && s.Predicted == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // observe keeps the timelines of the step that is measured.

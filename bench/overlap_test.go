@@ -38,7 +38,8 @@ func TestOverlapOutcome(t *testing.T) {
 	for rank := range 2 {
 		require.NoError(t, json.NewEncoder(&out).Encode(overlapReport{Rank: rank, Results: []overlapResult{{
 			Comm: ms(50, 50), Compute: ms(40, 40+rank*10), Steps: [][]time.Duration{ms(100, 100), ms(70, 70+rank), ms(72, 72), ms(80, 80), ms(60, 60)},
-			Predicted: ms(0, 0, 72, 0, 0),
+			Predicted: ms(0, 0, 72, 0, 0), Processor: [][]time.Duration{ms(90, 90), ms(80, 90), ms(80, 80), ms(90, 90), ms(90, 90)},
+			Chosen: [][2]int{{1, 1}, {2, 2}, {1, 2}, {1, 1}, {2, 2}},
 		}}, Lines: []overlapLine{{Begin: time.Now(), Tasks: []schedule.Task{{Op: schedule.Expert}}, Spans: []schedule.Span{{Start: 0, End: 1}}}}}))
 	}
 	rows, err := o.collect(500, &out)
@@ -50,8 +51,10 @@ func TestOverlapOutcome(t *testing.T) {
 	require.InDelta(t, 72/70.5-1, rows[2].Regret, 1e-9)
 	var table bytes.Buffer
 	writeOverlapTable(&table, rows)
-	require.Contains(t, table.String(), "within 5% of the best in 1, at worst 0% slower than one part; predicted within 10% in 1")
-	require.Contains(t, table.String(), "chosen ‖")
+	require.Contains(t, table.String(), "within 5% of the best in 1, at worst 0% slower than one part; predicted within 10% in 1; within 1.1 bound and a chunk in 1")
+	require.Contains(t, table.String(), "chosen 1, 2")
+	require.InDelta(t, 170, rows[1].Processor, 1e-9, "of both ranks together, between the two rounds")
+	require.Contains(t, table.String(), "chosen 2, 2 ‖")
 	trace, err := os.ReadFile(o.traceFile)
 	require.NoError(t, err)
 	require.True(t, json.Valid(trace))
