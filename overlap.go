@@ -17,8 +17,8 @@ type Overlap struct {
 	// Degree is the number of parts of an exchange; 0 and 1 are one. With Auto it is the most there may be, rounded down to a power of
 	// two, and 0 is 4.
 	Degree int
-	// Auto has the layer choose the parts of forward and of backward passes by itself: it times its first steps of training in one part and in
-	// Degree, and takes what a model of the pass with these times says to be fastest. Eval takes one part.
+	// Auto has the layer choose the parts of forward and of backward passes by itself: it times steps of training in one part and in
+	// Degree, then those that may be the fastest by a model of the pass with these times, 12 to 60 steps or so, and takes the fastest. Eval takes one part.
 	Auto bool
 	// Profile, where it is not nil, is what an earlier job's layer found ([Layer.OverlapProfile]), which Auto goes by at once. All ranks give the same.
 	Profile *OverlapProfile
@@ -27,6 +27,12 @@ type Overlap struct {
 	Background Background
 	// Observe, where it is not nil, is given the timeline of each pass on this rank. It is called on the goroutine that runs the pass.
 	Observe func(pass schedule.Pass, line schedule.Timeline)
+}
+
+// Observe has observe be given the timelines of this layer's passes from the next one on, in place of [Overlap.Observe]. A twin's passes are seen by no
+// other way; they may run, and observe be called, at the same time as the original's.
+func (l *Layer) Observe(observe func(pass schedule.Pass, line schedule.Timeline)) {
+	l.cfg.Overlap.Observe = observe
 }
 
 // Background is collectives that wait for a link to be idle, cut into chunks: gradients of dense parts, for one (FSMoE, Pan et al. 2025; Lina, Li et

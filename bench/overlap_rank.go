@@ -86,7 +86,7 @@ func (o *overlapOptions) ways() (list []way) {
 }
 
 func runOverlapRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	report, err := overlapRank(ctx, args)
+	report, err := overlapRank(ctx, args, stderr)
 	if err == nil {
 		err = json.NewEncoder(stdout).Encode(report)
 	}
@@ -97,7 +97,7 @@ func runOverlapRank(ctx context.Context, args []string, stdout, stderr io.Writer
 	return 0
 }
 
-func overlapRank(ctx context.Context, args []string) (report overlapReport, err error) {
+func overlapRank(ctx context.Context, args []string, stderr io.Writer) (report overlapReport, err error) {
 	var o overlapOptions
 	if report.Rank, err = rankOptions(args, &o); err != nil {
 		return report, err
@@ -107,7 +107,10 @@ func overlapRank(ctx context.Context, args []string) (report overlapReport, err 
 		return report, err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	for _, c := range o.cases() {
+	for i, c := range o.cases() {
+		if report.Rank == 0 {
+			fmt.Fprintf(stderr, "bench: case %d of %d: %d tokens of %d columns, %d hidden\n", i+1, len(o.cases()), c.tokens, c.dim, c.hidden)
+		}
 		r := overlapRunner{overlapOptions: o, overlapCase: c, world: w}
 		result, err := r.run(ctx)
 		if err != nil {

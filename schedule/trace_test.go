@@ -83,7 +83,13 @@ func TestTraceShowsEveryTask(t *testing.T) {
 				s, ok := starts[e.ID]
 				require.True(t, ok)
 				require.LessOrEqual(t, s.Time, e.Time+1e-3, "an arrow points forward")
-				require.NotEqual(t, s.Lane, e.Lane)
+				if s.Name == "sent" {
+					require.NotEqual(t, s.Rank, e.Rank)
+					require.Equal(t, s.Lane, e.Lane)
+				} else {
+					require.Equal(t, s.Rank, e.Rank)
+					require.NotEqual(t, s.Lane, e.Lane)
+				}
 				require.True(t, inside(s) && inside(e))
 				delete(starts, e.ID)
 			}
@@ -107,6 +113,44 @@ func TestTraceAlignsClocks(t *testing.T) {
 	}
 	require.InDeltaSlice(t, []float64{0, 1000}, at, 1e-6)
 	require.Empty(t, traced(t, nil))
+}
+
+// TestTraceShowsWhoWasWaitedFor: an arrow goes from the rank that began an exchange last to the others' ends, and each stream has lanes of its own.
+func TestTraceShowsWhoWasWaitedFor(t *testing.T) {
+	g := &Graph{Tasks: []Task{{Op: Dispatch, Lane: Inter}, {Op: Expert}}}
+	now := time.Now()
+	var tracks []Track
+	for pass := range 2 { // rank 1 is late in the first exchange, rank 2 in the second
+		for rank := range 3 {
+			start := 0.
+			if rank == pass+1 {
+				start = 3
+			}
+			tracks = append(tracks, Track{Rank: rank, Line: Timeline{Graph: g, Begin: now.Add(time.Duration(pass) * 10 * time.Second), Spans: []Span{{start, 4}, {4, 5}}}})
+		}
+	}
+	tracks = append(tracks, Track{Rank: 0, Stream: 1, Line: Timeline{Graph: g, Begin: now, Spans: []Span{{0, 4}, {4, 5}}}})
+	var from, to []traceEvent
+	streams := map[int]bool{}
+	for _, e := range traced(t, tracks) {
+		if e.Phase == "X" && e.Rank == 0 {
+			streams[e.Lane/Lanes] = true
+		}
+		if e.Name == "sent" && e.Phase == "s" {
+			from = append(from, e)
+		} else if e.Name == "sent" {
+			to = append(to, e)
+		}
+	}
+	require.Equal(t, map[int]bool{0: true, 1: true}, streams)
+	require.Len(t, from, 4, "the second stream's exchange has no others")
+	for i, e := range from {
+		late := 1 + i/2
+		require.Equal(t, late, e.Rank)
+		require.NotEqual(t, late, to[i].Rank)
+		require.InDelta(t, float64(10*(i/2)+3)*1e6, e.Time, 2e3)
+		require.InDelta(t, float64(10*(i/2)+4)*1e6, to[i].Time, 5e3)
+	}
 }
 
 func TestTraceLeavesOutWhatNeverRan(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/lsh"
+	"github.com/switchyard-moe/switchyard/schedule"
 )
 
 func TestExchangeFlags(t *testing.T) {
@@ -50,6 +51,40 @@ func TestRandomClusters(t *testing.T) {
 	require.Equal(t, []int{2, 2, 3}, c.CentroidEnds)
 }
 
+// traceEvent is what a trace has of a task or an arrow.
+type traceEvent struct {
+	Name string `json:"name"`
+	Rank int    `json:"pid"`
+	Lane int    `json:"tid"`
+}
+
+func traceIn(t *testing.T, file string) []traceEvent {
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var events struct {
+		TraceEvents []traceEvent `json:"traceEvents"`
+	}
+	require.NoError(t, json.Unmarshal(data, &events))
+	return events.TraceEvents
+}
+
+// TestTraceHasBothMicroBatches, each with lanes of its own, on both ranks.
+func TestTraceHasBothMicroBatches(t *testing.T) {
+	clearLauncher(t)
+	trace := t.TempDir() + "/trace.json"
+	trainTiny(t, "-ranks", "2", "-text", short(t), "-micro", "2", "-trace", trace)
+	seen := map[[2]int]int{}
+	for _, e := range traceIn(t, trace) {
+		if strings.HasPrefix(e.Name, "expert") {
+			seen[[2]int{e.Rank, e.Lane / schedule.Lanes}]++
+		}
+	}
+	require.Len(t, seen, 4, "ranks and micro-batches")
+	for at, n := range seen {
+		require.Equal(t, seen[[2]int{0, 0}], n, "%v", at)
+	}
+}
+
 // TestWhatMovesRowsKeepsTheBits: overlap and a simulated link change no parameter, and both leave their marks elsewhere.
 func TestWhatMovesRowsKeepsTheBits(t *testing.T) {
 	clearLauncher(t)
@@ -59,20 +94,14 @@ func TestWhatMovesRowsKeepsTheBits(t *testing.T) {
 	require.Equal(t, want.ParamSHA256, got.ParamSHA256)
 	require.NotEmpty(t, got.Course)
 	require.Positive(t, got.ExchangeShare)
-	data, err := os.ReadFile(trace)
-	require.NoError(t, err)
-	var events struct {
-		TraceEvents []struct {
-			Name string `json:"name"`
-			Rank int    `json:"pid"`
-		} `json:"traceEvents"`
-	}
-	require.NoError(t, json.Unmarshal(data, &events))
 	seen := map[int]bool{}
-	for _, e := range events.TraceEvents {
+	sent := false
+	for _, e := range traceIn(t, trace) {
 		seen[e.Rank] = seen[e.Rank] || strings.HasPrefix(e.Name, "combine")
+		sent = sent || e.Name == "sent"
 	}
 	require.Equal(t, map[int]bool{0: true, 1: true}, seen)
+	require.True(t, sent, "arrows from rank to rank")
 	_, silent := trainTiny(t, "-ranks", "2", "-text", text, "-no-experts")
 	require.NotEqual(t, want.ParamSHA256, silent.ParamSHA256)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/switchyard-moe/switchyard"
@@ -14,23 +15,29 @@ import (
 )
 
 // traced is the passes of this rank's latest step.
-type traced struct{ lines []tracedLine }
+type traced struct {
+	mu    sync.Mutex // micro-batches in flight add to it at the same time
+	lines []tracedLine
+}
 
 // tracedLine is one pass of one layer, as it is told to rank 0.
 type tracedLine struct {
+	Micro int // batch in flight
 	Begin time.Time
 	Tasks []schedule.Task
 	Spans []schedule.Span
 }
 
-// observer returns what keeps the passes of one block's layer.
-func (t *traced) observer(block int) func(schedule.Pass, schedule.Timeline) {
+// observer returns what keeps the passes of one block's layer, for one of the micro-batches in flight.
+func (t *traced) observer(block, micro int) func(schedule.Pass, schedule.Timeline) {
 	return func(_ schedule.Pass, line schedule.Timeline) {
 		tasks := append([]schedule.Task(nil), line.Graph.Tasks...)
 		for i := range tasks {
 			tasks[i].Layer = block
 		}
-		t.lines = append(t.lines, tracedLine{line.Begin, tasks, line.Spans})
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.lines = append(t.lines, tracedLine{micro, line.Begin, tasks, line.Spans})
 	}
 }
 
@@ -58,7 +65,7 @@ func (t *trainer) writeTrace(ctx context.Context, path string) error {
 			return fmt.Errorf("trace of rank %d: %w", r, err)
 		}
 		for _, l := range lines {
-			tracks = append(tracks, schedule.Track{Rank: r, Ahead: ahead[r],
+			tracks = append(tracks, schedule.Track{Rank: r, Stream: l.Micro, Ahead: ahead[r],
 				Line: schedule.Timeline{Graph: &schedule.Graph{Tasks: l.Tasks}, Begin: l.Begin, Spans: l.Spans}})
 		}
 	}

@@ -79,7 +79,7 @@ func (t *trainer) build() error {
 			cfg.Overlap.Background = t.background
 		}
 		if o.trace != "" {
-			cfg.Overlap.Observe = t.traced.observer(i)
+			cfg.Overlap.Observe = t.traced.observer(i, 0)
 		}
 		layer, err := switchyard.NewLayer(t.world, cfg)
 		if err != nil {
@@ -106,6 +106,9 @@ func (t *trainer) addTwin() error {
 		twin, err := layer.Twin()
 		if err != nil {
 			return fmt.Errorf("twin of the layer of block %d: %w", 2*i+1, err)
+		}
+		if t.options.trace != "" {
+			twin.Observe(t.traced.observer(2*i+1, len(t.twins)+1))
 		}
 		of.layers = append(of.layers, twin)
 		parts[2*i+1] = &informed{Layer: twin, gates: t.options.gates()}
