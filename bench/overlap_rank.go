@@ -156,10 +156,6 @@ func (r *overlapRunner) run(ctx context.Context) (result overlapResult, err erro
 			if n > 0 && settled(l) {
 				break
 			}
-			// Another layer's step goes before each, as it does when steps are timed: in a model, too, no layer finds the caches as it left them.
-			if _, err := r.step(ctx, plain); err != nil {
-				return result, err
-			}
 			if _, err := r.step(ctx, l); err != nil {
 				return result, err
 			}

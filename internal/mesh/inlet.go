@@ -110,6 +110,15 @@ func (p *peer) pumpOnce() (int, error) {
 	return 1, p.closeFrame()
 }
 
+// awaitBytes has s end its sleep when enough has come from p. The caller holds the reader role.
+func (p *peer) awaitBytes(s *Sleeper) (ready bool) {
+	in := &p.in
+	if lane, ok := p.data.(Patient); ok && in.open && in.routed && in.head.kind == kindData && in.left > 0 {
+		return lane.AwaitBytes(s, in.left)
+	}
+	return p.data.AwaitRead(s)
+}
+
 // readAhead reads whatever comes next into the buffer.
 func (in *inlet) readAhead(l Lane) (int, error) {
 	if in.drained {

@@ -31,6 +31,12 @@ type Lane interface {
 	Close()
 }
 
+// Patient is a lane whose reader can sleep until more than a byte has come.
+type Patient interface {
+	// AwaitBytes is AwaitRead for a reader that knows of n bytes to come, at least 1: sleep need not end before they are there, or as many of them as are worth waking for.
+	AwaitBytes(s *Sleeper, n int) (ready bool)
+}
+
 // Sharer is a lane whose ends can read parts of each other's memory. A message that lies in such memory is not
 // written to the lane: it is told where it lies, and copied once, from the sender's buffers into the receiver's.
 type Sharer interface {

@@ -132,6 +132,7 @@ func (op *operation) run(ctx context.Context) *fault {
 	if err := op.post(); err != nil {
 		return err
 	}
+	spins := op.t.spins
 	for idle := 0; ; {
 		moved, err := op.turn()
 		if err != nil {
@@ -146,16 +147,29 @@ func (op *operation) run(ctx context.Context) *fault {
 		switch {
 		case moved:
 			idle = 0
-		case idle < op.t.spins:
+		case idle < spins:
 			idle++
 			yield(idle)
 		default:
+			begin := time.Now()
 			if err := op.rest(ctx); err != nil {
 				return err
 			}
-			idle = 0
+			idle, spins = 0, op.t.spinsAfter(time.Since(begin))
 		}
 	}
+}
+
+// longRest is a sleep after which the next wait is slept through from its beginning: it is for a slow link, or for a peer that has no processor, and
+// more turns would take the processor from whoever computes. Four ranks behind links of 250 Mbit/s spent two thirds of an exchange's processor time so.
+const longRest = 200 * time.Microsecond
+
+// spinsAfter is how many turns without progress go before the next sleep, after one that took so long.
+func (t *Mesh) spinsAfter(rest time.Duration) int {
+	if rest > longRest {
+		return 0
+	}
+	return t.spins
 }
 
 // turn gives every lane of the operation one go, and reports whether anything moved.
@@ -288,7 +302,7 @@ func (op *operation) rest(ctx context.Context) *fault {
 func (op *operation) awaitLanes() (ready bool) {
 	for i := range op.sources {
 		if s := &op.sources[i]; s.holds {
-			ready = s.p.data.AwaitRead(&op.Sleeper) || ready
+			ready = s.p.awaitBytes(&op.Sleeper) || ready
 		}
 	}
 	for _, h := range op.heads {

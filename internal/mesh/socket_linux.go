@@ -18,6 +18,7 @@ import (
 type Socket struct {
 	fd      int
 	in, out vectors
+	low     int // bytes that end a reader's sleep; 0 is 1
 }
 
 // nearBytes is what one direction of a lane between processes of this machine may hold in the kernel (which doubles
@@ -107,8 +108,19 @@ func (v *vectors) call(trap uintptr, fd int, bufs [][]byte, flags int) (int, err
 	}
 }
 
-// AwaitRead and AwaitWrite have the descriptor polled.
-func (s *Socket) AwaitRead(w *Sleeper) bool {
+// AwaitRead, AwaitBytes and AwaitWrite have the descriptor polled.
+func (s *Socket) AwaitRead(w *Sleeper) bool { return s.AwaitBytes(w, 1) }
+
+// worthWaking is how many bytes of more to come are worth ending a sleep for: behind a slow link they trickle in by a packet or two.
+const worthWaking = 64 << 10
+
+// AwaitBytes sets the low-water mark. The kernel wakes below it too where the connection's window, or its memory, runs out.
+func (s *Socket) AwaitBytes(w *Sleeper, n int) bool {
+	if low := min(n, worthWaking); low != max(s.low, 1) {
+		if unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVLOWAT, low) == nil {
+			s.low = low
+		}
+	}
 	w.Watch(s.fd, unix.POLLIN|unix.POLLRDHUP)
 	return false
 }
