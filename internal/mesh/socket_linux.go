@@ -108,7 +108,7 @@ func (v *vectors) call(trap uintptr, fd int, bufs [][]byte, flags int) (int, err
 	}
 }
 
-// AwaitRead, AwaitBytes and AwaitWrite have the descriptor polled.
+// AwaitRead has the descriptor polled, as AwaitBytes and AwaitWrite have it.
 func (s *Socket) AwaitRead(w *Sleeper) bool { return s.AwaitBytes(w, 1) }
 
 // worthWaking is how many bytes of more to come are worth ending a sleep for: behind a slow link they trickle in by a packet or two.
