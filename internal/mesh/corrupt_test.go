@@ -16,7 +16,9 @@ import (
 func inject(t *testing.T, from, to *Mesh, raw []byte) {
 	for len(raw) > 0 {
 		n, err := from.peers[to.cfg.Rank].data.Write([][]byte{raw}, false)
-		require.NoError(t, err)
+		if err != ErrAgain { // which a lane may answer at any time
+			require.NoError(t, err)
+		}
 		raw = raw[n:]
 	}
 }
