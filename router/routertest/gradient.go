@@ -19,8 +19,20 @@ const (
 )
 
 // testGradient compares Backward with differences of the loss Σ upstream·weight + Σ scale·GroupLoss, in the tokens and in
-// the parameters. Where a step changes a choice the loss may jump; those are left out, but must be few.
+// the parameters. Where a step changes a choice the loss may jump; those are left out, but must be few. Where a batch happens to lie so near to
+// a tie that they are not, what can be compared of it is, and another one is drawn.
 func testGradient(t *testing.T, s suite) {
+	const draws = 4
+	for range draws {
+		if testGradientOf(t, s) {
+			return
+		}
+	}
+	require.Fail(t, "a step in most elements changes a choice", "in each of %d batches", draws)
+}
+
+// testGradientOf does so for one batch, and tells whether most elements could be compared.
+func testGradientOf(t *testing.T, s suite) bool {
 	x, ends := s.tokens(14), []int{6, 6, 14}
 	g := s.gate(t)
 	d, base := s.route(t, g, x, ends)
@@ -33,9 +45,7 @@ func testGradient(t *testing.T, s suite) {
 		c, n := compare(t, "parameter", p.Value, dp, loss)
 		checked, total = checked+c, total+n
 	}
-	if g.Params() != nil { // without, routes may go by a token's bits, which every step changes
-		require.Greater(t, 2*checked, total, "elements whose step changes no choice")
-	}
+	return g.Params() == nil || 2*checked > total // without parameters, routes may go by a token's bits, which every step changes
 }
 
 // backward returns the gradient with respect to the tokens and to the parameters.
