@@ -29,6 +29,7 @@ type Layer struct {
 	shared   expert.Group // nil without one
 	squeeze  *squeeze     // nil without compression
 	byPeers  bool         // parts of exchanges are cut by ranks instead of experts
+	halves   bool         // experts go back in halves
 	tuner    *tuner       // nil unless it chooses the degree of overlap
 	exchange *alltoall.Exchange
 	everyone *collective.Comm // over the world: the gate's gradients, token counts, configuration
@@ -301,6 +302,7 @@ func (l *Layer) backThroughExperts(ctx context.Context, p *pass, drows, dy blas3
 		},
 		aside:   func() { l.sharedBackward(p, dy) },
 		experts: func(i int) { l.compute(func() { back[i] = l.expertsBackward(p, i, arrived[i]) }) },
+		weights: func(i int) { l.compute(func() { l.expertsWeights(p, i) }) },
 		combine: func(ctx context.Context, i int) error { return l.combine(ctx, p, i, home, back[i]) },
 	})
 }

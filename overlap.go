@@ -103,23 +103,19 @@ func (l *Layer) parts(p *pass, direction schedule.Pass) int {
 type stages struct {
 	dispatch, combine func(ctx context.Context, part int) error
 	experts           func(part int)
-	aside             func() // while the first part travels
+	weights           func(part int) // of a backward pass whose experts go back in halves, the second
+	aside             func()         // while the first part travels
 }
 
-// inParts runs a pass's stages: in turn where there is one part, else with the exchanges on a goroutine of their own, all dispatches before
+// inParts runs a pass's stages: in turn where nothing is to overlap, else with the exchanges on a goroutine of their own, all dispatches before
 // all combines, and the experts on this one.
 func (l *Layer) inParts(ctx context.Context, p *pass, direction schedule.Pass, parts int, s stages) error {
 	profiled := l.tuner != nil && p.side.Train && l.tuner.turn() > 0
-	chunks := l.chunks(direction, profiled)
-	if parts == 1 && !profiled && chunks == 0 && l.cfg.Overlap.Observe == nil {
-		if err := s.dispatch(ctx, 0); err != nil {
-			return err
-		}
-		s.aside()
-		s.experts(0)
-		return s.combine(ctx, 0)
+	chunks, halves := l.chunks(direction, profiled), l.halves && direction == schedule.Backward
+	if parts == 1 && !(profiled || halves && l.tuner != nil) && chunks == 0 && l.cfg.Overlap.Observe == nil {
+		return s.inTurn(ctx, halves)
 	}
-	line, err := schedule.Execute(ctx, pipeline(direction, parts, chunks), func(ctx context.Context, t *schedule.Task) error {
+	line, err := schedule.Execute(ctx, pipeline(direction, parts, chunks, halves), func(ctx context.Context, t *schedule.Task) error {
 		switch t.Op {
 		case schedule.Dispatch:
 			return s.dispatch(ctx, t.Chunk)
@@ -131,6 +127,8 @@ func (l *Layer) inParts(ctx context.Context, p *pass, direction schedule.Pass, p
 			}
 		case schedule.Shared:
 			s.aside()
+		case schedule.Weights:
+			s.weights(t.Chunk)
 		default:
 			s.experts(t.Chunk)
 		}
@@ -146,6 +144,19 @@ func (l *Layer) inParts(ctx context.Context, p *pass, direction schedule.Pass, p
 		l.cfg.Overlap.Observe(direction, line)
 	}
 	return nil
+}
+
+// inTurn runs the only part of a pass.
+func (s *stages) inTurn(ctx context.Context, halves bool) error {
+	if err := s.dispatch(ctx, 0); err != nil {
+		return err
+	}
+	s.aside()
+	s.experts(0)
+	if halves {
+		s.weights(0)
+	}
+	return s.combine(ctx, 0)
 }
 
 // chunks is how many of the background's a pass runs.
@@ -164,8 +175,9 @@ func (l *Layer) chunks(direction schedule.Pass, profiled bool) int {
 	return min(ready, l.tuner.chunks)
 }
 
-// pipeline is the graph of one pass of one layer in so many parts, with chunks of other work of the link after the last dispatch.
-func pipeline(pass schedule.Pass, parts, chunks int) *schedule.Graph {
+// pipeline is the graph of one pass of one layer in so many parts, with chunks of other work of the link after the last dispatch. Where experts
+// go back in halves, the gradient of their weights is computed while that of their rows is on its way home.
+func pipeline(pass schedule.Pass, parts, chunks int, halves bool) *schedule.Graph {
 	g := &schedule.Graph{}
 	add := func(op schedule.Op, part int, after ...int) int {
 		g.Tasks = append(g.Tasks, schedule.Task{Op: op, Pass: pass, Chunk: part, Lane: op.Lane(), After: after})
@@ -181,6 +193,9 @@ func pipeline(pass schedule.Pass, parts, chunks int) *schedule.Graph {
 	add(schedule.Shared, 0)
 	for i := range computed {
 		computed[i] = add(schedule.Expert, i, arrived[i])
+		if halves {
+			add(schedule.Weights, i, computed[i])
+		}
 	}
 	for i := range computed {
 		add(schedule.Combine, i, computed[i])

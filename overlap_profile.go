@@ -32,6 +32,8 @@ type DegreeSeconds struct {
 // OpSeconds is the seconds that all parts of each operation of a pass took: those of the median step, the mean over the ranks.
 type OpSeconds struct {
 	Dispatch, Experts, Combine float64
+	// Weights is that of the gradients of the experts' weights, where they are computed apart from Experts: in backward passes ([expert.Splitter]).
+	Weights float64
 	// Aside is the shared expert's.
 	Aside float64
 	// Background is the time of so many Chunks of the background's.
@@ -42,7 +44,7 @@ type OpSeconds struct {
 
 // fields are all of them.
 func (s *OpSeconds) fields() []*float64 {
-	return []*float64{&s.Dispatch, &s.Experts, &s.Combine, &s.Aside, &s.Background, &s.Chunks, &s.Whole}
+	return []*float64{&s.Dispatch, &s.Experts, &s.Combine, &s.Weights, &s.Aside, &s.Background, &s.Chunks, &s.Whole}
 }
 
 // of is the passes of one direction.
@@ -68,7 +70,7 @@ func (p *OverlapProfile) behind(parts int) float64 {
 	return p.Timed[i].Slowest - p.Timed[i].Forward.Whole - p.Timed[i].Backward.Whole
 }
 
-// Fit returns the line through what one part of an operation of a pass took, dispatch, experts or combine, against its share of the pass's rows: α
+// Fit returns the line through what one part of an operation of a pass took, dispatch, experts, weights or combine, against its share of the pass's rows: α
 // seconds for each part, and β for all rows together, with r² over the degrees that were timed. With two of them a line through both is all that there
 // is, and r² says nothing. It is an error where but one degree was timed.
 func (p *OverlapProfile) Fit(pass schedule.Pass, op schedule.Op) (schedule.Fit, error) {
@@ -89,6 +91,8 @@ func (s *OpSeconds) seconds(op schedule.Op) float64 {
 		return s.Experts
 	case schedule.Combine:
 		return s.Combine
+	case schedule.Weights:
+		return s.Weights
 	}
 	panic(fmt.Sprintf("switchyard: OverlapProfile.Fit: %v is no operation in parts", op))
 }

@@ -17,7 +17,7 @@ type profiled struct {
 // profiled fits a line to each operation.
 func (p *OverlapProfile) profiled(pass schedule.Pass) *profiled {
 	of := &profiled{OverlapProfile: p, pass: pass}
-	for _, op := range []schedule.Op{schedule.Dispatch, schedule.Expert, schedule.Combine} {
+	for _, op := range []schedule.Op{schedule.Dispatch, schedule.Expert, schedule.Combine, schedule.Weights} {
 		of.costs[op] = schedule.Linear{Beta: p.Timed[0].of(pass).seconds(op)}
 		if line, err := p.Fit(pass, op); err == nil {
 			of.costs[op] = line.Linear
@@ -99,7 +99,7 @@ func (p *profiled) seenBeyond(d *DegreeSeconds) float64 {
 
 // makespan is that of the graph of so many parts, with so many of the background's chunks.
 func (p *profiled) makespan(parts, chunks int) float64 {
-	g := pipeline(p.pass, parts, chunks)
+	g := pipeline(p.pass, parts, chunks, p.Timed[0].of(p.pass).Weights > 0)
 	for i := range g.Tasks {
 		g.Tasks[i].Work = schedule.Work{Starts: 1, Size: 1 / float64(parts)}
 		if op := g.Tasks[i].Op; op == schedule.Shared || op == schedule.GradReduce {

@@ -11,6 +11,7 @@ import (
 type shard struct {
 	first, count int // among the experts hosted here
 	group        expert.Group
+	halves       expert.Splitter // group, if it is one
 	grads        total
 }
 
@@ -40,7 +41,18 @@ func (l *Layer) newShards() error {
 		}
 		l.shards = []shard{{group: group}}
 	}
+	for i := range l.shards {
+		l.shards[i].halves, l.halves = l.shards[i].group.(expert.Splitter)
+	}
 	return nil
+}
+
+// backwardOf has s's experts go back with saved: where the layer has them do so in halves, the first.
+func (l *Layer) backwardOf(s *shard, saved expert.Saved, dy blas32.General) (dx blas32.General) {
+	if l.halves {
+		return s.halves.BackwardInput(saved, dy)
+	}
+	return s.group.Backward(saved, dy)
 }
 
 // expertParams returns the parameters of a shard of each kind that has any; they have the same tensors.
@@ -101,11 +113,25 @@ func (l *Layer) expertsBackward(p *pass, part int, danswers blas32.General) (dro
 				n += p.handle.Plan().Segment(e, r).Rows
 			}
 		}
-		drows = append(drows, s.group.Backward(p.saved[i], rowsFrom(danswers, at, at+n)))
-		p.saved[i] = nil
+		drows = append(drows, l.backwardOf(s, p.saved[i], rowsFrom(danswers, at, at+n)))
 		at += n
 	}
 	return drows
+}
+
+// expertsWeights computes the gradient of the parameters of a part's experts, where it is computed apart.
+func (l *Layer) expertsWeights(p *pass, part int) {
+	if l.byPeers {
+		for _, peer := range p.handle.Peers(part) {
+			if p.saved[peer] != nil {
+				l.shards[0].halves.BackwardWeights(p.saved[peer])
+			}
+		}
+		return
+	}
+	for _, i := range l.shardsIn(p, part) {
+		l.shards[i].halves.BackwardWeights(p.saved[i])
+	}
 }
 
 // forwardOfPeers is expertsForward where a part is the rows of some ranks: one matrix of answers for each.
@@ -148,9 +174,8 @@ func (l *Layer) backwardOfPeers(p *pass, part int, danswers blas32.General) (dro
 			at = plan.Segment(0, peer).First
 		}
 		own := rowsFrom(l.back, at, at+last-first)
-		copy(own.Data, s.group.Backward(p.saved[peer], rowsFrom(danswers, first, last)).Data)
+		copy(own.Data, l.backwardOf(s, p.saved[peer], rowsFrom(danswers, first, last)).Data)
 		drows = append(drows, own)
-		p.saved[peer] = nil
 		first = last
 	}
 	return drows

@@ -142,6 +142,8 @@ func (t *tuner) note(pass schedule.Pass, line schedule.Timeline) {
 		case schedule.GradReduce:
 			s.Background += took
 			s.Chunks++
+		case schedule.Weights:
+			s.Weights += took
 		default:
 			s.Experts += took
 		}

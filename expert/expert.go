@@ -43,6 +43,19 @@ type Group interface {
 	Backward(saved Saved, dy blas32.General) (dx blas32.General)
 }
 
+// Splitter is a [Group] whose backward pass comes in two halves, as all of this package do: a layer then sends the gradient of the rows
+// home while it computes that of the parameters, for which nobody waits (Qi et al. 2024, Zero Bubble Pipeline Parallelism: B and W). Both
+// together have the bits of Backward.
+type Splitter interface {
+	Group
+	// BackwardInput is the half of Backward that returns the gradient with respect to the rows. dy must stay as it is until BackwardWeights
+	// returns; the result is valid until the next call of BackwardInput or Backward on the group.
+	BackwardInput(saved Saved, dy blas32.General) (dx blas32.General)
+	// BackwardWeights is the other half, which gives each leaf's gradient of the parameters to Params().Grad and consumes saved. Other
+	// passes may go back between the two.
+	BackwardWeights(saved Saved)
+}
+
 // Saved is what a forward pass keeps for its backward pass.
 type Saved any
 

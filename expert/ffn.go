@@ -33,15 +33,15 @@ const (
 	ffnW2NoBias                = 1
 )
 
-// What an FFN keeps of a pass: the hidden units before and after the activation.
+// What an FFN keeps of a pass: the hidden units before and after the activation; those before are gradients in the second half of the way back.
 const ffnPre, ffnAct = 0, 1
 
 type ffnGroup struct {
 	base
 	FFN
 	w2      int // w2's place in the set
-	dHidden buffer
-	dPre    blas32.General
+	dActBuf buffer
+	dAct    blas32.General // gradient of the hidden units after the activation
 }
 
 // New checks the configuration and builds the experts of one rank.
@@ -114,22 +114,34 @@ func (g *ffnGroup) affine(x blas32.General, e, w, bias int, dst blas32.General) 
 
 // Backward implements [Group].
 func (g *ffnGroup) Backward(saved Saved, dy blas32.General) blas32.General {
-	p := g.resume(saved, dy)
-	g.dPre = g.dHidden.matrix(dy.Rows, g.Hidden)
-	work := 2 * p.work() * g.Hidden
-	each(g.workers, work, p.rows.Experts, g, (*ffnGroup).backward)
-	eachLeaf(&g.base, g, work, (*ffnGroup).gradient)
-	return g.release()
+	dx := g.BackwardInput(saved, dy)
+	g.BackwardWeights(saved)
+	return dx
 }
 
-// backward computes the gradient with respect to one expert's hidden units and rows.
+// BackwardInput implements [Splitter].
+func (g *ffnGroup) BackwardInput(saved Saved, dy blas32.General) blas32.General {
+	p := g.resume(saved, dy)
+	g.dAct = g.dActBuf.matrix(dy.Rows, g.Hidden)
+	each(g.workers, 2*p.work()*g.Hidden, p.rows.Experts, g, (*ffnGroup).backward)
+	return g.pause()
+}
+
+// BackwardWeights implements [Splitter].
+func (g *ffnGroup) BackwardWeights(saved Saved) {
+	p := g.resumeWeights(saved)
+	eachLeaf(&g.base, g, 2*p.work()*g.Hidden, (*ffnGroup).gradient)
+	g.release()
+}
+
+// backward computes the gradient with respect to one expert's hidden units, over what they were, and rows.
 func (g *ffnGroup) backward(e int) {
 	begin, end := g.cur.rows.Of(e)
-	pre, dPre := g.keptSpan(ffnPre, begin, end), span(g.dPre, begin, end)
+	pre, dAct := g.keptSpan(ffnPre, begin, end), span(g.dAct, begin, end)
 	value := g.params.Value
-	gemm.Gemm(blas.NoTrans, blas.Trans, span(g.dy, begin, end), g.params.Slice(value, g.w2, e), 0, dPre)
-	g.Activation.chain(dPre.Data, pre.Data, dPre.Data)
-	gemm.Gemm(blas.NoTrans, blas.Trans, dPre, g.params.Slice(value, ffnW1, e), 0, span(g.dxm, begin, end))
+	gemm.Gemm(blas.NoTrans, blas.Trans, span(g.cur.dy, begin, end), g.params.Slice(value, g.w2, e), 0, dAct)
+	g.Activation.chain(pre.Data, pre.Data, dAct.Data)
+	gemm.Gemm(blas.NoTrans, blas.Trans, pre, g.params.Slice(value, ffnW1, e), 0, span(g.dxm, begin, end))
 }
 
 // gradient computes one expert's gradient of the parameters over the rows of the current leaf.
@@ -140,7 +152,7 @@ func (g *ffnGroup) gradient(e int) {
 		return
 	}
 	x, act := span(g.cur.x, begin, end), g.keptSpan(ffnAct, begin, end)
-	dPre, dy := span(g.dPre, begin, end), span(g.dy, begin, end)
+	dPre, dy := g.keptSpan(ffnPre, begin, end), span(g.cur.dy, begin, end)
 	gemm.Gemm(blas.Trans, blas.NoTrans, x, dPre, 0, g.params.Slice(g.grad, ffnW1, e))
 	gemm.Gemm(blas.Trans, blas.NoTrans, act, dy, 0, g.params.Slice(g.grad, g.w2, e))
 	if !g.NoBias {

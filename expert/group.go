@@ -16,24 +16,33 @@ type base struct {
 	free []*pass // consumed passes, kept for their buffers
 	dx   buffer  // result of the last backward pass
 
-	// cur and dy are the pass that is being computed and, backward, its upstream gradient; grad is the leaf's
+	// cur is the pass that is being computed and dxm, backward, the gradient of its rows; grad is the leaf's
 	// gradient being written. They are fields so that per-expert work needs no closure.
 	cur  *pass
-	dy   blas32.General
 	dxm  blas32.General
 	leaf int
 	grad []float32
 }
 
-// pass is a forward pass: its input, what each kind of expert keeps of it, and its answer.
+// pass is a forward pass: its input, what each kind of expert keeps of it, and its answer; between the halves of its backward pass also the
+// upstream gradient, and what is kept is gradients.
 type pass struct {
 	owner *base
-	live  bool // false once a backward pass has consumed it
-	x     blas32.General
+	state state
+	x, dy blas32.General
 	rows  Rows
 	y     buffer
 	kept  [3]buffer
 }
+
+// state is how far a pass has come.
+type state int
+
+const (
+	consumed state = iota
+	wentForward
+	wentHalfBack // by BackwardInput
+)
 
 // Params returns the trainable parameters.
 func (b *base) Params() *Params { return b.params }
@@ -48,7 +57,7 @@ func (b *base) begin(x blas32.General, rows Rows) *pass {
 		p = &pass{owner: b}
 	}
 	ends := append(p.rows.Ends[:0], rows.Ends...)
-	p.live, p.x, p.rows = true, x, rows
+	p.state, p.x, p.rows = wentForward, x, rows
 	p.rows.Ends = ends
 	b.cur = p
 	return p
@@ -56,28 +65,50 @@ func (b *base) begin(x blas32.General, rows Rows) *pass {
 
 // resume checks a backward pass's arguments and makes its pass the current one.
 func (b *base) resume(saved Saved, dy blas32.General) *pass {
-	p, ok := saved.(*pass)
-	if !ok || p.owner != b {
-		panic("expert: backward of a pass of another group")
-	}
-	if !p.live {
+	p := b.own(saved)
+	if p.state != wentForward {
 		panic("expert: second backward of one pass")
 	}
 	if dy.Rows != p.x.Rows || dy.Cols != b.shape.Dim {
 		panic(fmt.Sprintf("expert: gradient of %d×%d for answers of %d×%d", dy.Rows, dy.Cols, p.x.Rows, b.shape.Dim))
 	}
-	b.cur, b.dy, b.dxm = p, dy, b.dx.matrix(dy.Rows, dy.Cols)
+	b.cur, b.dxm = p, b.dx.matrix(dy.Rows, dy.Cols)
+	p.state, p.dy = wentHalfBack, dy
+	return p
+}
+
+// pause ends the first half of the current backward pass.
+func (b *base) pause() blas32.General {
+	dx := b.dxm
+	b.cur, b.dxm = nil, blas32.General{}
+	return dx
+}
+
+// resumeWeights makes a pass the current one for the second half of its way back.
+func (b *base) resumeWeights(saved Saved) *pass {
+	p := b.own(saved)
+	if p.state != wentHalfBack {
+		panic("expert: BackwardWeights without the BackwardInput of that pass before")
+	}
+	b.cur = p
 	return p
 }
 
 // release ends the current backward pass and keeps its buffers for the next forward one.
-func (b *base) release() blas32.General {
+func (b *base) release() {
 	p := b.cur
-	p.live, p.x = false, blas32.General{}
+	p.state, p.x, p.dy = consumed, blas32.General{}, blas32.General{}
 	b.free = append(b.free, p)
-	dx := b.dxm
-	b.cur, b.dy, b.dxm, b.grad = nil, blas32.General{}, blas32.General{}, nil
-	return dx
+	b.cur, b.grad = nil, nil
+}
+
+// own is the pass that saved is.
+func (b *base) own(saved Saved) *pass {
+	p, ok := saved.(*pass)
+	if !ok || p.owner != b {
+		panic("expert: backward of a pass of another group")
+	}
+	return p
 }
 
 func (b *base) check(x blas32.General, rows Rows) {

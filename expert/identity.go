@@ -35,10 +35,23 @@ func (g *identityGroup) Forward(x blas32.General, rows Rows) (blas32.General, Sa
 
 // Backward implements [Group].
 func (g *identityGroup) Backward(saved Saved, dy blas32.General) blas32.General {
-	p := g.resume(saved, dy)
+	dx := g.BackwardInput(saved, dy)
+	g.BackwardWeights(saved)
+	return dx
+}
+
+// BackwardInput implements [Splitter].
+func (g *identityGroup) BackwardInput(saved Saved, dy blas32.General) blas32.General {
+	g.resume(saved, dy)
 	copyRows(g.dxm, dy)
+	return g.pause()
+}
+
+// BackwardWeights implements [Splitter].
+func (g *identityGroup) BackwardWeights(saved Saved) {
+	p := g.resumeWeights(saved)
 	for l := range p.rows.Leaves {
 		g.params.Grad.Leaf(p.rows.FirstLeaf + l)
 	}
-	return g.release()
+	g.release()
 }

@@ -24,14 +24,14 @@ var _ Expert = SwiGLU{}
 // The tensors of a SwiGLU in order.
 const wGate, wUp, wDown = 0, 1, 2
 
-// What a SwiGLU keeps of a pass: the two products and what goes into the third.
+// What a SwiGLU keeps of a pass: the two products, or in the second half of the way back their gradients, and what goes into the third.
 const keptGate, keptUp, keptAct = 0, 1, 2
 
 type swigluGroup struct {
 	base
 	SwiGLU
-	gateBuf, upBuf buffer
-	dGate, dUp     blas32.General
+	dActBuf buffer
+	dAct    blas32.General // gradient of what goes into the third product
 }
 
 // New checks the configuration and builds the experts of one rank.
@@ -88,24 +88,35 @@ func (g *swigluGroup) keptSpan(i, begin, end int) blas32.General {
 
 // Backward implements [Group].
 func (g *swigluGroup) Backward(saved Saved, dy blas32.General) blas32.General {
-	p := g.resume(saved, dy)
-	g.dGate, g.dUp = g.gateBuf.matrix(dy.Rows, g.Hidden), g.upBuf.matrix(dy.Rows, g.Hidden)
-	work := 3 * p.work() * g.Hidden
-	each(g.workers, work, p.rows.Experts, g, (*swigluGroup).backward)
-	eachLeaf(&g.base, g, work, (*swigluGroup).gradient)
-	return g.release()
+	dx := g.BackwardInput(saved, dy)
+	g.BackwardWeights(saved)
+	return dx
 }
 
-// backward computes the gradient with respect to one expert's hidden units and rows. The gradient of the
-// activations passes through dUp's memory.
+// BackwardInput implements [Splitter].
+func (g *swigluGroup) BackwardInput(saved Saved, dy blas32.General) blas32.General {
+	p := g.resume(saved, dy)
+	g.dAct = g.dActBuf.matrix(dy.Rows, g.Hidden)
+	each(g.workers, 3*p.work()*g.Hidden, p.rows.Experts, g, (*swigluGroup).backward)
+	return g.pause()
+}
+
+// BackwardWeights implements [Splitter].
+func (g *swigluGroup) BackwardWeights(saved Saved) {
+	p := g.resumeWeights(saved)
+	eachLeaf(&g.base, g, 3*p.work()*g.Hidden, (*swigluGroup).gradient)
+	g.release()
+}
+
+// backward computes the gradient with respect to one expert's hidden units, over what they were, and rows.
 func (g *swigluGroup) backward(e int) {
 	begin, end := g.cur.rows.Of(e)
-	dGate, dUp, dx := span(g.dGate, begin, end), span(g.dUp, begin, end), span(g.dxm, begin, end)
 	gate, up := g.keptSpan(keptGate, begin, end), g.keptSpan(keptUp, begin, end)
-	gemm.Gemm(blas.NoTrans, blas.Trans, span(g.dy, begin, end), g.weight(wDown, e), 0, dUp)
-	f32.SwiGLUGrad(dGate.Data, dUp.Data, gate.Data, up.Data, dUp.Data)
-	gemm.Gemm(blas.NoTrans, blas.Trans, dGate, g.weight(wGate, e), 0, dx)
-	gemm.Gemm(blas.NoTrans, blas.Trans, dUp, g.weight(wUp, e), 1, dx)
+	dAct, dx := span(g.dAct, begin, end), span(g.dxm, begin, end)
+	gemm.Gemm(blas.NoTrans, blas.Trans, span(g.cur.dy, begin, end), g.weight(wDown, e), 0, dAct)
+	f32.SwiGLUGrad(gate.Data, up.Data, gate.Data, up.Data, dAct.Data)
+	gemm.Gemm(blas.NoTrans, blas.Trans, gate, g.weight(wGate, e), 0, dx)
+	gemm.Gemm(blas.NoTrans, blas.Trans, up, g.weight(wUp, e), 1, dx)
 }
 
 // gradient computes one expert's gradient of the parameters over the rows of the current leaf.
@@ -115,8 +126,8 @@ func (g *swigluGroup) gradient(e int) {
 		g.noGradient(e)
 		return
 	}
-	x, act := span(g.cur.x, begin, end), g.keptSpan(keptAct, begin, end)
-	gemm.Gemm(blas.Trans, blas.NoTrans, x, span(g.dGate, begin, end), 0, g.params.Slice(g.grad, wGate, e))
-	gemm.Gemm(blas.Trans, blas.NoTrans, x, span(g.dUp, begin, end), 0, g.params.Slice(g.grad, wUp, e))
-	gemm.Gemm(blas.Trans, blas.NoTrans, act, span(g.dy, begin, end), 0, g.params.Slice(g.grad, wDown, e))
+	x, act, dy := span(g.cur.x, begin, end), g.keptSpan(keptAct, begin, end), span(g.cur.dy, begin, end)
+	gemm.Gemm(blas.Trans, blas.NoTrans, x, g.keptSpan(keptGate, begin, end), 0, g.params.Slice(g.grad, wGate, e))
+	gemm.Gemm(blas.Trans, blas.NoTrans, x, g.keptSpan(keptUp, begin, end), 0, g.params.Slice(g.grad, wUp, e))
+	gemm.Gemm(blas.Trans, blas.NoTrans, act, dy, 0, g.params.Slice(g.grad, wDown, e))
 }

@@ -210,7 +210,7 @@ var zero = 0.0
 func TestGraphValidate(t *testing.T) {
 	g := &Graph{Tasks: []Task{{Op: Ops, Lane: 7}, {After: []int{1}}, {After: []int{-1}}}}
 	err := g.Validate()
-	for _, says := range []string{"task 0: op 12 on lane 7", "task 1 (dense 0.0) comes after task 1", "task 2 (dense 0.0) comes after task -1"} {
+	for _, says := range []string{"task 0: op 13 on lane 7", "task 1 (dense 0.0) comes after task 1", "task 2 (dense 0.0) comes after task -1"} {
 		require.ErrorContains(t, err, says)
 	}
 	require.Equal(t, "(empty)\n", (&Graph{}).String())
@@ -222,7 +222,7 @@ func TestNames(t *testing.T) {
 		require.True(t, ok)
 		require.Equal(t, op, back)
 	}
-	_, ok := OpNamed("op 12")
+	_, ok := OpNamed("op 13")
 	require.False(t, ok)
 	require.Equal(t, "∂expert 3.2′", fmt.Sprint(&Task{Op: Expert, Pass: Backward, Layer: 3, Chunk: 2, Batch: 1}))
 	g := BuildForward([]Layer{exchangeOnly()}, &Plan{ForwardDegrees: []int{2}})

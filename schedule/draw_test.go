@@ -21,7 +21,7 @@ func unitCosts() *Costs {
 // drawLayer draws a layer with some of the operations, their times between about 0 and 8.
 func drawLayer(t *rapid.T, label string) Layer {
 	var l Layer
-	for op := range Op(Ops) {
+	for op := range Weights {
 		if rapid.IntRange(0, 3).Draw(t, label+op.String()+"?") > 0 {
 			l[op] = Work{1, float64(rapid.IntRange(0, 80).Draw(t, label+op.String())) / 10}
 		}

@@ -6,7 +6,7 @@ import (
 )
 
 // ganttGlyphs stand for the operations, by Op.
-const ganttGlyphs = "drnp>(E)<usg"
+const ganttGlyphs = "drnp>(E)<usgw"
 
 // Gantt draws the timeline as text: a line for each lane that the graph uses, of so many characters. A task is its
 // operation's character and dashes to its end; what ends within the character in which it began may be covered by what follows.

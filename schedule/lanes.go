@@ -38,10 +38,11 @@ const (
 	Unpack                 // decoding, compensation and weighting of a chunk of answers
 	Shared                 // experts that every token passes, computed where the token is
 	GradReduce             // all-reduce of the gradients of the dense part
-	Ops        = 12        // how many there are
+	Weights                // gradient of the experts' weights, where it is computed apart; graphs of whole stacks have it within Expert
+	Ops        = 13        // how many there are
 )
 
-var opNames = [Ops]string{"dense", "route", "counts", "pack", "dispatch", "gather", "expert", "scatter", "combine", "unpack", "shared", "gradients"}
+var opNames = [Ops]string{"dense", "route", "counts", "pack", "dispatch", "gather", "expert", "scatter", "combine", "unpack", "shared", "gradients", "weights"}
 
 var opLanes = [Ops]Lane{Counts: Inter, Dispatch: Inter, Combine: Inter, GradReduce: Inter, Gather: Intra, Scatter: Intra}
 

@@ -11,7 +11,7 @@ import (
 // The colours of the operations, by Op: grey for what is not of the exchange, blue on the way out, orange on the way back, green
 // for experts, purple for gradients; told apart by colour-blind readers.
 var opColours = [Ops]string{
-	"#b5b5b5", "#8c8c8c", "#cfe3f0", "#9ecae1", "#0072b2", "#56b4e9", "#009e73", "#f0c05a", "#e69f00", "#fdd9a0", "#66c2a4", "#aa4499",
+	"#b5b5b5", "#8c8c8c", "#cfe3f0", "#9ecae1", "#0072b2", "#56b4e9", "#009e73", "#f0c05a", "#e69f00", "#fdd9a0", "#66c2a4", "#aa4499", "#117733",
 }
 
 // The measures of a picture, in pixels.

@@ -58,6 +58,35 @@ func inFlight(c check) {
 	}
 }
 
+// halves has three passes go back in halves, the second of each while others are at theirs; for experts that offer halves.
+func halves(c check) {
+	g, ok := c.usual().(expert.Splitter)
+	if !ok {
+		c.Skip("these go back in one")
+	}
+	for range 2 {
+		var batches [3]batch
+		var want [3]result
+		for i := range batches {
+			batches[i] = c.batch(1 + i)
+			want[i] = batches[i].pass(g)
+		}
+		var saved [3]expert.Saved
+		for i, b := range batches {
+			_, saved[i] = g.Forward(b.x, b.rows)
+		}
+		for _, i := range []int{2, 0, 1} {
+			c.same(want[i].dx, dense(g.BackwardInput(saved[i], batches[i].dy)), "gradient of the input")
+			require.Empty(c, g.Params().Grad.Nodes(), "gradients of the parameters before their half")
+		}
+		for _, i := range []int{1, 2, 0} {
+			g.BackwardWeights(saved[i])
+			c.same(want[i].grad, g.Params().Grad.Total(), "gradient of the parameters")
+			g.Params().Grad.Reset()
+		}
+	}
+}
+
 // slopes compares gradients with central differences of the loss Σ y·dy along random directions. The losses are
 // sums of float32 numbers and may have kinks, so this finds wrong formulas, not wrong last digits.
 func slopes(c check) {
