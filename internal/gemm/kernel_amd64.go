@@ -40,6 +40,16 @@ func tile12x8AVX2(k int, a []float32, rs, cs int, b []float32, bs int, c []float
 //go:noescape
 func tile4x8AVX2(k int, a []float32, rs, cs int, b []float32, bs int, c []float32, ldc int, load bool)
 
+// row6x16AVX2 is tile6x16AVX2 for n panels of b, at least one, that are step apart, and as many tiles of c side by side. It does not check bounds.
+//
+//go:noescape
+func row6x16AVX2(n, k int, a *float32, rs, cs int, b *float32, bs, step int, c *float32, ldc int, load bool)
+
+// spreadAVX2 copies the first panels·16 elements of row, 16 at a time, to places in dst that are step apart; panels is at least 1.
+//
+//go:noescape
+func spreadAVX2(dst, row *float32, panels, step int)
+
 // transposeBlocksAVX2 copies columns j = 0 … 7 of blocks×8 rows, src[j*lds+p], to dst[p*ldd+j].
 //
 //go:noescape
@@ -49,19 +59,20 @@ var (
 	avx512Set = set{
 		name: "avx512",
 		widths: []kernels{
-			{{12, 32, tile12x32AVX512}, {8, 32, tile8x32AVX512}, {4, 32, tile4x32AVX512}},
-			{{12, 16, tile12x16AVX512}, {4, 16, tile4x16AVX512}},
-			{{12, 8, tile12x8AVX512}, {4, 8, tile4x8AVX512}},
+			{{mr: 12, nr: 32, run: tile12x32AVX512}, {mr: 8, nr: 32, run: tile8x32AVX512}, {mr: 4, nr: 32, run: tile4x32AVX512}},
+			{{mr: 12, nr: 16, run: tile12x16AVX512}, {mr: 4, nr: 16, run: tile4x16AVX512}},
+			{{mr: 12, nr: 8, run: tile12x8AVX512}, {mr: 4, nr: 8, run: tile4x8AVX512}},
 		},
 		transpose: transposeAVX2,
 	}
 	avx2Set = set{
 		name: "avx2",
 		widths: []kernels{
-			{{6, 16, tile6x16AVX2}, {2, 16, tile2x16AVX2}},
-			{{12, 8, tile12x8AVX2}, {4, 8, tile4x8AVX2}},
+			{{mr: 6, nr: 16, run: tile6x16AVX2, row: row6x16AVX2}, {mr: 2, nr: 16, run: tile2x16AVX2}},
+			{{mr: 12, nr: 8, run: tile12x8AVX2}, {mr: 4, nr: 8, run: tile4x8AVX2}},
 		},
 		transpose: transposeAVX2,
+		spread16:  spreadAVX2,
 	}
 )
 

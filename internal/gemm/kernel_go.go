@@ -3,7 +3,7 @@ package gemm
 // goSet is the set for every processor. Its tile is what fits into sixteen scalar registers.
 var goSet = set{
 	name:      "go",
-	widths:    []kernels{{{2, 4, tile2x4}, {1, 4, tile1x4}}},
+	widths:    []kernels{{{mr: 2, nr: 4, run: tile2x4}, {mr: 1, nr: 4, run: tile1x4}}},
 	transpose: transposeGo,
 }
 

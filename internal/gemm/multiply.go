@@ -64,7 +64,12 @@ func (p *product) block(ks kernels, k0, k, j, n int, load bool) {
 		kn := ks.forRows(p.c.rows - i)
 		m := min(kn.mr, p.c.rows-i)
 		rows := p.packA(kn, p.a.at(i, k0), m, k, n)
-		for q := 0; q < n; q += kn.nr {
+		q := 0
+		if whole := n / kn.nr; kn.row != nil && m == kn.mr && whole > 0 {
+			kn.tiles(whole, k, rows, cols, p.c.from(i, j), p.c.rs, load)
+			q = whole * kn.nr
+		}
+		for ; q < n; q += kn.nr {
 			b := view{data: cols.data[q*cols.step:], rs: cols.rs, cs: 1}
 			p.tile(kn, k, rows, b, p.c.from(i, j+q), m, min(kn.nr, n-q), load)
 		}

@@ -9,8 +9,12 @@ func packRows(dst []float32, a view, m, mr, k int) (rs, cs int) {
 	}
 	for p := range k {
 		to, from := dst[p*mr:p*mr+mr], a.data[p*a.cs:p*a.cs+m]
-		copy(to, from)
-		clear(to[m:])
+		for i, v := range from { // a call would take longer than the copy
+			to[i] = v
+		}
+		if m < mr {
+			clear(to[m:])
+		}
 	}
 	return 1, mr
 }
@@ -42,24 +46,23 @@ func (s *set) packCols(dst []float32, b view, k, n, nr int) {
 		return
 	}
 	for p := range k { // b row by row, as memory is read fastest
-		packRow(dst[p*nr:], b.data[p*b.rs:p*b.rs+n], k, nr)
+		s.packRow(dst[p*nr:], b.data[p*b.rs:p*b.rs+n], k, nr)
 	}
 }
 
 // packRow copies a row of b to dst, the next nr elements always nr*k further on.
-func packRow(dst, row []float32, k, nr int) {
-	for ; len(row) >= nr; row = row[nr:] {
-		switch nr { // arrays are copied in registers: a call would take longer than the copy
-		case 16:
-			*(*[16]float32)(dst) = *(*[16]float32)(row)
-		case 32:
-			*(*[32]float32)(dst) = *(*[32]float32)(row)
-		default:
-			copy(dst, row[:nr])
+func (s *set) packRow(dst, row []float32, k, nr int) {
+	if whole := len(row) / nr; whole > 0 && nr == 16 && s.spread16 != nil {
+		_ = dst[(whole-1)*nr*k+nr-1]
+		s.spread16(&dst[0], &row[0], whole, nr*k)
+		if row = row[whole*nr:]; len(row) == 0 {
+			return
 		}
-		if len(row) > nr {
-			dst = dst[nr*k:]
-		}
+		dst = dst[whole*nr*k:]
+	}
+	for ; len(row) > nr; row = row[nr:] {
+		copy(dst, row[:nr])
+		dst = dst[nr*k:]
 	}
 	copy(dst, row)
 }
