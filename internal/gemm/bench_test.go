@@ -47,7 +47,7 @@ func BenchmarkGemm(b *testing.B) {
 		}
 		for _, set := range sets() {
 			run(set.name, func() {
-				set.multiply(viewOf(s.tA, x, "x"), viewOf(s.tB, y, "y"), false, viewOf(blas.NoTrans, z, "z"))
+				set.multiply(viewOf(s.tA, x, "x"), viewOf(s.tB, y, "y"), fromZero, viewOf(blas.NoTrans, z, "z"))
 			})
 		}
 		if !Exact {

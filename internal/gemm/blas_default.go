@@ -16,7 +16,7 @@ var active = sets()[0]
 // Name returns what multiplies matrices here: avx512, avx2, go or openblas.
 func Name() string { return active.name }
 
-func multiply(a, b view, load bool, c view) { active.multiply(a, b, load, c) }
+func multiply(a, b view, how start, c view) { active.multiply(a, b, how, c) }
 
 // general multiplies with any alpha and beta.
 func (mp multiplier) general(tA, tB blas.Transpose, alpha float32, a, b blas32.General, beta float32, c blas32.General) {

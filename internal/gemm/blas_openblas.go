@@ -17,11 +17,11 @@ const Exact = false
 // Name returns what multiplies matrices here: avx512, avx2, go or openblas.
 func Name() string { return "openblas" }
 
-func multiply(a, b view, load bool, c view) {
+func multiply(a, b view, how start, c view) {
 	tA, lda := a.layout()
 	tB, ldb := b.layout()
 	beta := float32(0)
-	if load {
+	if how == fromC {
 		beta = 1
 	}
 	openblas.Sgemm(tA, tB, c.rows, c.cols, a.cols, 1, a.data, lda, b.data, ldb, beta, c.data, c.rs)

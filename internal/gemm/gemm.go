@@ -11,6 +11,8 @@ package gemm
 
 import (
 	"fmt"
+	"slices"
+	"sync"
 
 	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/blas32"
@@ -25,22 +27,51 @@ import (
 //
 // It panics if the shapes do not fit or a matrix is shorter than its shape says.
 func Gemm(tA, tB blas.Transpose, a, b blas32.General, beta float32, c blas32.General) {
-	av, bv := viewOf(tA, a, "a"), viewOf(tB, b, "b")
-	if av.cols != bv.rows || c.Rows != av.rows || c.Cols != bv.cols {
-		panic(fmt.Sprintf("gemm: %d×%d times %d×%d into %d×%d", av.rows, av.cols, bv.rows, bv.cols, c.Rows, c.Cols))
-	}
 	if beta != 0 && beta != 1 {
 		panic(fmt.Sprintf("gemm: beta is %v, must be 0 or 1", beta))
 	}
-	cv := viewOf(blas.NoTrans, c, "c")
-	if c.Rows == 0 || c.Cols == 0 {
-		return
+	how := fromZero
+	if beta == 1 {
+		how = fromC
 	}
-	if av.cols == 0 {
+	av, bv, cv := views(tA, tB, a, b, c)
+	switch {
+	case c.Rows == 0 || c.Cols == 0:
+	case av.cols == 0:
 		clearUnless(beta == 1, c)
-		return
+	default:
+		multiply(av, bv, how, cv)
 	}
-	multiply(av, bv, beta == 1, cv)
+}
+
+// Add adds to c the product a·b: the elements of Gemm with beta 0, one rounded sum each. So it has the bits of that product in memory of its own, added
+// to c afterwards, which Gemm with beta 1 has not.
+func Add(tA, tB blas.Transpose, a, b blas32.General, c blas32.General) {
+	av, bv, cv := views(tA, tB, a, b, c)
+	switch {
+	case c.Rows == 0 || c.Cols == 0:
+	case Exact && 0 < av.cols && av.cols <= blockDepth:
+		multiply(av, bv, onC, cv)
+	default:
+		data := products.Get().(*[]float32)
+		*data = slices.Grow((*data)[:0], c.Rows*c.Cols)[:c.Rows*c.Cols]
+		t := blas32.General{Rows: c.Rows, Cols: c.Cols, Stride: c.Cols, Data: *data}
+		Gemm(tA, tB, a, b, 0, t)
+		addTile(c.Data, c.Stride, t.Data, t.Stride, c.Rows, c.Cols)
+		products.Put(data)
+	}
+}
+
+// products is memory for those that are added when they are complete.
+var products = sync.Pool{New: func() any { return new([]float32) }}
+
+// views checks that the shapes fit.
+func views(tA, tB blas.Transpose, a, b, c blas32.General) (av, bv, cv view) {
+	av, bv = viewOf(tA, a, "a"), viewOf(tB, b, "b")
+	if av.cols != bv.rows || c.Rows != av.rows || c.Cols != bv.cols {
+		panic(fmt.Sprintf("gemm: %d×%d times %d×%d into %d×%d", av.rows, av.cols, bv.rows, bv.cols, c.Rows, c.Cols))
+	}
+	return av, bv, viewOf(blas.NoTrans, c, "c")
 }
 
 // clearUnless zeroes c if keep is false.

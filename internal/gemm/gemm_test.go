@@ -16,16 +16,19 @@ import (
 type problem struct {
 	tA, tB  blas.Transpose
 	a, b, c blas32.General
-	load    bool
+	how     start
 }
 
 func (p problem) String() string {
-	return fmt.Sprintf("tA=%c tB=%c m=%d n=%d k=%d lda=%d ldb=%d ldc=%d load=%v", p.tA, p.tB,
-		p.c.Rows, p.c.Cols, viewOf(p.tA, p.a, "a").cols, p.a.Stride, p.b.Stride, p.c.Stride, p.load)
+	return fmt.Sprintf("tA=%c tB=%c m=%d n=%d k=%d lda=%d ldb=%d ldc=%d start=%d", p.tA, p.tB,
+		p.c.Rows, p.c.Cols, viewOf(p.tA, p.a, "a").cols, p.a.Stride, p.b.Stride, p.c.Stride, p.how)
 }
 
 func newProblem(r *rand.Rand, m, k, n int) problem {
-	p := problem{tA: transposes[r.IntN(2)], tB: transposes[r.IntN(2)], load: r.IntN(2) == 0}
+	p := problem{tA: transposes[r.IntN(2)], tB: transposes[r.IntN(2)], how: start(r.IntN(3))}
+	if k > blockDepth && p.how == onC {
+		p.how = fromC
+	}
 	gap := func() int { return r.IntN(2) * r.IntN(9) }
 	p.a, p.b = operand(r, p.tA, m, k, gap()), operand(r, p.tB, k, n, gap())
 	p.c = matrix(r, m, n, gap())
@@ -41,13 +44,13 @@ func (p problem) on(s *set) blas32.General {
 
 // into computes the product into c on the set.
 func (p problem) into(s *set, c blas32.General) {
-	s.multiply(viewOf(p.tA, p.a, "a"), viewOf(p.tB, p.b, "b"), p.load, viewOf(blas.NoTrans, c, "c"))
+	s.multiply(viewOf(p.tA, p.a, "a"), viewOf(p.tB, p.b, "b"), p.how, viewOf(blas.NoTrans, c, "c"))
 }
 
 // byDefinition returns c after the product by the definition.
 func (p problem) byDefinition() blas32.General {
 	c := clone(p.c)
-	reference(viewOf(p.tA, p.a, "a"), viewOf(p.tB, p.b, "b"), p.load, viewOf(blas.NoTrans, c, "c"))
+	reference(viewOf(p.tA, p.a, "a"), viewOf(p.tB, p.b, "b"), p.how, viewOf(blas.NoTrans, c, "c"))
 	return c
 }
 
@@ -76,7 +79,7 @@ func TestOldContentsDoNotMatter(t *testing.T) {
 	r := seeded(t)
 	for range 50 {
 		p := newProblem(r, side(r, 60), side(r, 60), side(r, 60))
-		p.load = false
+		p.how = fromZero
 		want := p.byDefinition()
 		for i := range p.c.Data {
 			p.c.Data[i] = float32(math.NaN())
@@ -84,6 +87,31 @@ func TestOldContentsDoNotMatter(t *testing.T) {
 		for _, s := range sets() {
 			requireBits(t, want.Data, p.on(s).Data, "%s %v", s.name, p)
 		}
+	}
+}
+
+// TestAddIsAProductAndThenASum goes beyond a block's depth too.
+func TestAddIsAProductAndThenASum(t *testing.T) {
+	r := seeded(t)
+	for range 100 {
+		p := newProblem(r, side(r, 100), side(r, 2*blockDepth+40), side(r, 100))
+		if r.IntN(10) == 0 {
+			p = newProblem(r, 5, 0, 3)
+		}
+		p.how = fromZero
+		product := clone(p.c)
+		for i := range product.Rows {
+			clear(product.Data[i*product.Stride:][:product.Cols])
+		}
+		Gemm(p.tA, p.tB, p.a, p.b, 0, product)
+		want, got := clone(p.c), clone(p.c)
+		for i := range want.Rows {
+			for j := range want.Cols {
+				want.Data[i*want.Stride+j] += product.Data[i*product.Stride+j]
+			}
+		}
+		Add(p.tA, p.tB, p.a, p.b, got)
+		requireBits(t, want.Data, got.Data, "%v", p)
 	}
 }
 
@@ -129,7 +157,7 @@ func TestNegativeZero(t *testing.T) {
 	for _, s := range sets() {
 		p := problem{tA: blas.NoTrans, tB: blas.NoTrans, a: one, b: zero, c: zero}
 		requireBits(t, []float32{0}, p.on(s).Data)
-		p.load = true
+		p.how = fromC
 		requireBits(t, zero.Data, p.on(s).Data)
 	}
 }
@@ -190,7 +218,7 @@ func TestGemmOfEmpty(t *testing.T) {
 				for _, beta := range []float32{0, 1} {
 					a, b, c := matrix(r, m, k, 0), matrix(r, k, n, 0), matrix(r, m, n, 2)
 					want := clone(c)
-					reference(viewOf(blas.NoTrans, a, "a"), viewOf(blas.NoTrans, b, "b"), beta == 1, viewOf(blas.NoTrans, want, "c"))
+					reference(viewOf(blas.NoTrans, a, "a"), viewOf(blas.NoTrans, b, "b"), start(beta), viewOf(blas.NoTrans, want, "c"))
 					Gemm(blas.NoTrans, blas.NoTrans, a, b, beta, c)
 					require.InDeltaSlice(t, noNaN(want.Data), noNaN(c.Data), 1e-6)
 				}
@@ -217,8 +245,8 @@ func TestGemmNearDefinition(t *testing.T) {
 		p := newProblem(r, side(r, 150), side(r, 300), side(r, 150))
 		c := clone(p.c)
 		beta := float32(0)
-		if p.load {
-			beta = 1
+		if p.how != fromZero {
+			beta, p.how = 1, fromC
 		}
 		Gemm(p.tA, p.tB, p.a, p.b, beta, c)
 		want := p.byDefinition()

@@ -8,15 +8,15 @@ type kernel struct {
 	run    func(k int, a []float32, rs, cs int, b []float32, bs int, c []float32, ldc int, load bool)
 	// row, where there is one, is run for n tiles of c side by side and panels of b that are step apart: where k is small, calls take a
 	// sixth of the time otherwise. Call it through [kernel.tiles].
-	row func(n, k int, a *float32, rs, cs int, b *float32, bs, step int, c *float32, ldc int, load bool)
+	row func(n, k int, a *float32, rs, cs int, b *float32, bs, step int, c *float32, ldc int, how start)
 }
 
 // tiles runs row after checking that it stays within the slices.
-func (kn *kernel) tiles(n, k int, a view, b panels, c []float32, ldc int, load bool) {
+func (kn *kernel) tiles(n, k int, a view, b panels, c []float32, ldc int, how start) {
 	_ = a.data[(kn.mr-1)*a.rs+(k-1)*a.cs]
 	_ = b.data[(n-1)*kn.nr*b.step+(k-1)*b.rs+kn.nr-1]
 	_ = c[(kn.mr-1)*ldc+n*kn.nr-1]
-	kn.row(n, k, &a.data[0], a.rs, a.cs, &b.data[0], b.rs, kn.nr*b.step, &c[0], ldc, load)
+	kn.row(n, k, &a.data[0], a.rs, a.cs, &b.data[0], b.rs, kn.nr*b.step, &c[0], ldc, how)
 }
 
 // tile runs the kernel after checking that it stays within the slices.
@@ -26,6 +26,15 @@ func (kn *kernel) tile(k int, a []float32, rs, cs int, b []float32, bs int, c []
 	_ = c[(kn.mr-1)*ldc+kn.nr-1]
 	kn.run(k, a, rs, cs, b, bs, c, ldc, load)
 }
+
+// start is where the sums of a product begin, and what becomes of them.
+type start uint8
+
+const (
+	fromZero start = iota
+	fromC          // at what stands in c
+	onC            // at zero; they are added to what stands in c
+)
 
 // kernels are the tiles of one width, the tallest first.
 type kernels []kernel

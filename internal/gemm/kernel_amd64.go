@@ -43,7 +43,7 @@ func tile4x8AVX2(k int, a []float32, rs, cs int, b []float32, bs int, c []float3
 // row6x16AVX2 is tile6x16AVX2 for n panels of b, at least one, that are step apart, and as many tiles of c side by side. It does not check bounds.
 //
 //go:noescape
-func row6x16AVX2(n, k int, a *float32, rs, cs int, b *float32, bs, step int, c *float32, ldc int, load bool)
+func row6x16AVX2(n, k int, a *float32, rs, cs int, b *float32, bs, step int, c *float32, ldc int, how start)
 
 // spreadAVX2 copies the first panels·16 elements of row, 16 at a time, to places in dst that are step apart; panels is at least 1.
 //

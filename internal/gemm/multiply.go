@@ -24,18 +24,18 @@ type workspace struct {
 
 var workspaces = sync.Pool{New: func() any { return new(workspace) }}
 
-// product is a product in progress: c += a·b, or c = a·b unless load.
+// product is a product in progress.
 type product struct {
 	*set
 	*workspace
 	a, b, c view
-	load    bool
+	how     start
 }
 
-// multiply computes c = a·b, or with load c += a·b, for dimensions of at least 1.
-func (s *set) multiply(a, b view, load bool, c view) {
+// multiply computes c = a·b, or adds that to c, for dimensions of at least 1; with onC for a depth of at most blockDepth.
+func (s *set) multiply(a, b view, how start, c view) {
 	w := workspaces.Get().(*workspace)
-	p := product{set: s, workspace: w, a: a, b: b, c: c, load: load}
+	p := product{set: s, workspace: w, a: a, b: b, c: c, how: how}
 	for j := 0; j < c.cols; {
 		ks, n := s.forCols(c.cols - j)
 		p.columns(ks, j, n)
@@ -47,18 +47,18 @@ func (s *set) multiply(a, b view, load bool, c view) {
 // columns computes n columns of c from the j-th on.
 func (p *product) columns(ks kernels, j, n int) {
 	depth := p.a.cols
-	load := p.load
+	how := p.how
 	for k0 := 0; k0 < depth; k0 += blockDepth {
 		k := min(blockDepth, depth-k0)
 		for j0 := 0; j0 < n; j0 += blockWidth {
-			p.block(ks, k0, k, j+j0, min(blockWidth, n-j0), load)
+			p.block(ks, k0, k, j+j0, min(blockWidth, n-j0), how)
 		}
-		load = true // the sums so far stand in c
+		how = fromC // the sums so far stand in c
 	}
 }
 
 // block adds to n columns of c, from the j-th on, the products of k columns of a and rows of b, from the k0-th on.
-func (p *product) block(ks kernels, k0, k, j, n int, load bool) {
+func (p *product) block(ks kernels, k0, k, j, n int, how start) {
 	cols := p.packB(ks, p.b.at(k0, j), k, n)
 	for i := 0; i < p.c.rows; {
 		kn := ks.forRows(p.c.rows - i)
@@ -66,12 +66,12 @@ func (p *product) block(ks kernels, k0, k, j, n int, load bool) {
 		rows := p.packA(kn, p.a.at(i, k0), m, k, n)
 		q := 0
 		if whole := n / kn.nr; kn.row != nil && m == kn.mr && whole > 0 {
-			kn.tiles(whole, k, rows, cols, p.c.from(i, j), p.c.rs, load)
+			kn.tiles(whole, k, rows, cols, p.c.from(i, j), p.c.rs, how)
 			q = whole * kn.nr
 		}
 		for ; q < n; q += kn.nr {
 			b := view{data: cols.data[q*cols.step:], rs: cols.rs, cs: 1}
-			p.tile(kn, k, rows, b, p.c.from(i, j+q), m, min(kn.nr, n-q), load)
+			p.tile(kn, k, rows, b, p.c.from(i, j+q), m, min(kn.nr, n-q), how)
 		}
 		i += m
 	}
@@ -103,18 +103,31 @@ func (p *product) packA(kn *kernel, a view, m, k, n int) view {
 	return view{data: p.rows[:], rs: rs, cs: cs}
 }
 
-// tile computes one tile of m×n elements. A kernel writes whole tiles, so one at the edge goes through memory of its own.
-func (p *product) tile(kn *kernel, k int, a, b view, c []float32, m, n int, load bool) {
-	if m == kn.mr && n == kn.nr {
-		kn.tile(k, a.data, a.rs, a.cs, b.data, b.rs, c, p.c.rs, load)
+// tile computes one tile of m×n elements. A kernel writes whole tiles, so one at the edge, and one that is added, goes through memory of its own.
+func (p *product) tile(kn *kernel, k int, a, b view, c []float32, m, n int, how start) {
+	if m == kn.mr && n == kn.nr && how != onC {
+		kn.tile(k, a.data, a.rs, a.cs, b.data, b.rs, c, p.c.rs, how == fromC)
 		return
 	}
 	t, ld := p.edge[:], kn.nr
-	if load {
+	if how == fromC {
 		copyTile(t, ld, c, p.c.rs, m, n)
 	}
-	kn.tile(k, a.data, a.rs, a.cs, b.data, b.rs, t, ld, load)
+	kn.tile(k, a.data, a.rs, a.cs, b.data, b.rs, t, ld, how == fromC)
+	if how == onC {
+		addTile(c, p.c.rs, t, ld, m, n)
+		return
+	}
 	copyTile(c, p.c.rs, t, ld, m, n)
+}
+
+func addTile(dst []float32, ldDst int, src []float32, ldSrc int, m, n int) {
+	for i := range m {
+		to := dst[i*ldDst : i*ldDst+n]
+		for j, v := range src[i*ldSrc : i*ldSrc+n] {
+			to[j] += v
+		}
+	}
 }
 
 func copyTile(dst []float32, ldDst int, src []float32, ldSrc int, m, n int) {

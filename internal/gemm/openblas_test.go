@@ -27,7 +27,7 @@ func TestOpenBLASRowIndependence(t *testing.T) {
 			differing++
 		}
 		exact := clone(part)
-		reference(viewOf(blas.NoTrans, first, "a"), viewOf(blas.NoTrans, b, "b"), false, viewOf(blas.NoTrans, exact, "c"))
+		reference(viewOf(blas.NoTrans, first, "a"), viewOf(blas.NoTrans, b, "b"), fromZero, viewOf(blas.NoTrans, exact, "c"))
 		if !slices.Equal(part.Data, exact.Data) {
 			off++
 		}

@@ -15,13 +15,18 @@
 	VMOVUPS 32(R13), y \
 	ADDQ    DX, R13
 
+#define PLUS2(x, y) \
+	VADDPS (R13), x, x   \
+	VADDPS 32(R13), y, y \
+	ADDQ   DX, R13
+
 #define TO2(x, y) \
 	VMOVUPS x, (R13)   \
 	VMOVUPS y, 32(R13) \
 	ADDQ    DX, R13
 
 // tile6x16AVX2 for one panel of b after the other. Registers as there, and R14 = the panel of b, R12 = step in bytes, R15 = panels to do.
-// func row6x16AVX2(n, k int, a *float32, rs, cs int, b *float32, bs, step int, c *float32, ldc int, load bool)
+// func row6x16AVX2(n, k int, a *float32, rs, cs int, b *float32, bs, step int, c *float32, ldc int, how start)
 TEXT ·row6x16AVX2(SB), NOSPLIT, $0-81
 	MOVQ n+0(FP), R15
 	MOVQ rs+24(FP), SI
@@ -44,8 +49,8 @@ panel:
 	MOVQ a+16(FP), AX
 	MOVQ R14, BX
 	MOVQ DI, R13
-	CMPB load+80(FP), $0
-	JEQ  zero
+	CMPB how+80(FP), $1
+	JNE  zero
 	FROM2(Y4, Y5)
 	FROM2(Y6, Y7)
 	FROM2(Y8, Y9)
@@ -72,6 +77,17 @@ loop:
 	DECQ CX
 	JNZ  loop
 
+	CMPB how+80(FP), $2
+	JNE  put
+	MOVQ DI, R13
+	PLUS2(Y4, Y5)
+	PLUS2(Y6, Y7)
+	PLUS2(Y8, Y9)
+	PLUS2(Y10, Y11)
+	PLUS2(Y12, Y13)
+	PLUS2(Y14, Y15)
+
+put:
 	MOVQ DI, R13
 	TO2(Y4, Y5)
 	TO2(Y6, Y7)
