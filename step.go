@@ -99,11 +99,15 @@ func (l *Layer) sumOver(ctx context.Context, comm *collective.Comm, leaves []int
 	if set == nil {
 		return nil
 	}
-	t.next = slices.Grow(t.next[:0], len(set.Value))[:len(set.Value)]
-	if err := comm.AllReduceTree(ctx, leaves, [][]float32{t.next}, set.Grad); err != nil {
-		return err
+	if comm.Size() == 1 && set.Grad.Holds(0, leaves[0]) {
+		t.next = set.Grad.Take(t.next)
+	} else {
+		t.next = slices.Grow(t.next[:0], len(set.Value))[:len(set.Value)]
+		if err := comm.AllReduceTree(ctx, leaves, [][]float32{t.next}, set.Grad); err != nil {
+			return err
+		}
+		set.Grad.Reset()
 	}
-	set.Grad.Reset()
 	if l.grads.passes == 0 {
 		t.sum, t.next = t.next, t.sum
 		return nil

@@ -84,22 +84,10 @@ func (c *Comm) checkTree(leaves []int, dst [][]float32, sums []*tree.Sum) {
 		if len(dst[i]) != s.Len() {
 			panic(fmt.Sprintf("collective: AllReduceTree: dst[%d] has %d elements, its sum %d", i, len(dst[i]), s.Len()))
 		}
-		if !covers(s.Nodes(), lo, hi) {
+		if !s.Holds(lo, hi) {
 			panic(fmt.Sprintf("collective: AllReduceTree: sum %d does not hold leaves %d to %d and no others", i, lo, hi-1))
 		}
 	}
-}
-
-// covers tells whether nodes, which are maximal and in order, cover exactly the leaves [lo, hi).
-func covers(nodes []tree.Node, lo, hi int) bool {
-	for _, n := range nodes {
-		from, to := n.Place().Leaves()
-		if from != lo {
-			return false
-		}
-		lo = to
-	}
-	return lo == hi
 }
 
 func total(list []int) int {

@@ -153,18 +153,28 @@ func (g *ffnGroup) gradient(e int) {
 	}
 	x, act := span(g.cur.x, begin, end), g.keptSpan(ffnAct, begin, end)
 	dPre, dy := g.keptSpan(ffnPre, begin, end), span(g.cur.dy, begin, end)
-	gemm.Gemm(blas.Trans, blas.NoTrans, x, dPre, 0, g.params.Slice(g.grad, ffnW1, e))
-	gemm.Gemm(blas.Trans, blas.NoTrans, act, dy, 0, g.params.Slice(g.grad, g.w2, e))
+	g.product(x, dPre, g.params.Slice(g.grad, ffnW1, e))
+	g.product(act, dy, g.params.Slice(g.grad, g.w2, e))
 	if !g.NoBias {
-		sumRows(row(g.params.Matrix(g.grad, ffnB1), e), dPre)
-		sumRows(row(g.params.Matrix(g.grad, ffnB2), e), dy)
+		g.sumRows(row(g.params.Matrix(g.grad, ffnB1), e), dPre)
+		g.sumRows(row(g.params.Matrix(g.grad, ffnB2), e), dy)
 	}
 }
 
-// sumRows adds the rows of m up in dst, in ascending order.
-func sumRows(dst []float32, m blas32.General) {
-	clear(dst)
-	for i := range m.Rows {
-		f32.Add(dst, row(m, i))
+// sumRows puts the sum of the rows of m, added up in ascending order, in its place in b.grad.
+func (b *base) sumRows(grad []float32, m blas32.General) {
+	if !b.add {
+		clear(grad)
+		for i := range m.Rows {
+			f32.Add(grad, row(m, i))
+		}
+		return
+	}
+	for j := range grad { // by columns: a row of sums would need memory for each goroutine
+		sum := float32(0)
+		for i := range m.Rows {
+			sum += m.Data[i*m.Stride+j]
+		}
+		grad[j] += sum
 	}
 }

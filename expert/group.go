@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"slices"
 
+	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/gemm"
 )
 
 // base is what the groups of this package share: their parameters and the buffers of passes in flight.
@@ -22,6 +25,7 @@ type base struct {
 	dxm  blas32.General
 	leaf int
 	grad []float32
+	add  bool // the leaf's gradient is to be added to grad
 }
 
 // pass is a forward pass: its input, what each kind of expert keeps of it, and its answer; between the halves of its backward pass also the
@@ -131,12 +135,13 @@ func (b *base) check(x blas32.General, rows Rows) {
 // work is about how many multiplications one product of the current pass costs per hidden unit.
 func (p *pass) work() int { return p.x.Rows * p.x.Cols }
 
-// eachLeaf calls f for every expert and leaf with b.leaf and b.grad set to the leaf. f writes all of the expert's share of b.grad, which holds what is left
-// over from others: clearing it before would take a twentieth of a step.
+// eachLeaf calls f for every expert and leaf with b.leaf, b.grad and b.add set to the leaf. f writes all of the expert's share of b.grad, which holds what is
+// left over from others, or adds to it: clearing it before would take a twentieth of a step, and so would a vector of its own for each leaf.
 func eachLeaf[G any](b *base, g G, work int, f func(g G, e int)) {
 	rows := b.cur.rows
 	for l := range rows.Leaves {
-		b.leaf, b.grad = l, b.params.Grad.Blank(rows.FirstLeaf+l)
+		b.leaf = l
+		b.grad, b.add = b.params.Grad.Addend(rows.FirstLeaf + l)
 		each(b.workers, work/max(rows.Leaves, 1), rows.Experts, g, f)
 	}
 }
@@ -146,6 +151,26 @@ func (b *base) noGradient(e int) {
 	for t := range b.params.Tensors() {
 		all := b.params.Of(b.grad, t)
 		each := len(all) / b.shape.Count
-		clear(all[e*each : (e+1)*each])
+		b.noneOf(all[e*each : (e+1)*each])
 	}
+}
+
+// noneOf puts zeros in their place in b.grad. Where they are added that is not nothing: −0 and +0 are +0.
+func (b *base) noneOf(grad []float32) {
+	if !b.add {
+		clear(grad)
+		return
+	}
+	for i := range grad {
+		grad[i] += 0
+	}
+}
+
+// product puts the gradient x transposed · dy of a tensor of one expert, grad, in its place in b.grad.
+func (b *base) product(x, dy, grad blas32.General) {
+	if b.add {
+		gemm.Add(blas.Trans, blas.NoTrans, x, dy, grad)
+		return
+	}
+	gemm.Gemm(blas.Trans, blas.NoTrans, x, dy, 0, grad)
 }

@@ -127,7 +127,7 @@ func (g *swigluGroup) gradient(e int) {
 		return
 	}
 	x, act, dy := span(g.cur.x, begin, end), g.keptSpan(keptAct, begin, end), span(g.cur.dy, begin, end)
-	gemm.Gemm(blas.Trans, blas.NoTrans, x, g.keptSpan(keptGate, begin, end), 0, g.params.Slice(g.grad, wGate, e))
-	gemm.Gemm(blas.Trans, blas.NoTrans, x, g.keptSpan(keptUp, begin, end), 0, g.params.Slice(g.grad, wUp, e))
-	gemm.Gemm(blas.Trans, blas.NoTrans, act, dy, 0, g.params.Slice(g.grad, wDown, e))
+	g.product(x, g.keptSpan(keptGate, begin, end), g.params.Slice(g.grad, wGate, e))
+	g.product(x, g.keptSpan(keptUp, begin, end), g.params.Slice(g.grad, wUp, e))
+	g.product(act, dy, g.params.Slice(g.grad, wDown, e))
 }

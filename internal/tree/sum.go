@@ -42,6 +42,21 @@ func (s *Sum) Leaf(i int) []float32 {
 // Blank is Leaf for a caller that writes all of the vector: what is in it now is left over from others.
 func (s *Sum) Blank(i int) []float32 { return s.enter(Place{Index: i}) }
 
+// Addend is Blank for a caller that can add its leaf, one rounded sum for each element, to the vector where add is true; it writes all of it where it is not. A
+// leaf that comes after its left sibling so needs no vector of its own, and no pass over memory to merge the two.
+func (s *Sum) Addend(i int) (v []float32, add bool) {
+	s.settle()
+	if i%2 == 1 {
+		for at := range s.nodes {
+			if left := &s.nodes[at]; left.Level == 0 && left.Index == i-1 {
+				left.Level, left.Index, s.open = 1, i/2, at
+				return left.Sum, true
+			}
+		}
+	}
+	return s.Blank(i), false
+}
+
 // enter begins the node at p.
 func (s *Sum) enter(p Place) []float32 {
 	s.settle()
@@ -81,7 +96,7 @@ func (s *Sum) Total() []float32 {
 		return s.nodes[0].Sum
 	}
 	if s.total == nil {
-		s.total = make([]float32, s.length)
+		s.total = s.vector()
 	}
 	if last < 0 {
 		clear(s.total)
@@ -93,6 +108,34 @@ func (s *Sum) Total() []float32 {
 		f32.Add(s.total, s.nodes[i].Sum)
 	}
 	return s.total
+}
+
+// Holds tells whether what is held is leaves [first, end) and no others.
+func (s *Sum) Holds(first, end int) bool {
+	for _, n := range s.Nodes() {
+		begin, next := n.Place().Leaves()
+		if begin != first {
+			return false
+		}
+		first = next
+	}
+	return first == end
+}
+
+// Take returns the vector of Total, which is then the caller's, and forgets all leaves. v, if it has the length of s's vectors, is s's to use
+// again, so that nothing is copied.
+func (s *Sum) Take(v []float32) []float32 {
+	t := s.Total()
+	if len(s.nodes) == 1 {
+		s.nodes = s.nodes[:0]
+	} else {
+		s.total = nil
+	}
+	s.Reset()
+	if len(v) == s.length {
+		s.spare = append(s.spare, v)
+	}
+	return t
 }
 
 // Reset forgets all leaves. The vectors are kept to be used again.

@@ -102,6 +102,68 @@ func TestSumIsReusable(t *testing.T) {
 	})
 }
 
+// TestAddends enters leaves in any order, and adds those that may be added.
+func TestAddends(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		leaves := drawLeaves(t)
+		order := rapid.Permutation(rapid.SliceOfNDistinct(rapid.IntRange(0, len(leaves)-1), len(leaves), len(leaves), rapid.ID).Draw(t, "leaves")).Draw(t, "order")
+		s, ascending := tree.NewSum(len(leaves[0])), rapid.Bool().Draw(t, "ascending")
+		if ascending {
+			slices.Sort(order)
+		}
+		added := 0
+		for _, i := range order {
+			v, add := s.Addend(i)
+			if !add {
+				copy(v, leaves[i])
+				continue
+			}
+			added++
+			for j := range v {
+				v[j] += leaves[i][j]
+			}
+		}
+		if ascending {
+			require.Equal(t, len(leaves)/2, added)
+		}
+		require.True(t, s.Holds(0, len(leaves)))
+		require.Equal(t, bitsOf(whole(leaves)), bitsOf(s.Total()))
+	})
+}
+
+// TestTakenIsTheCallers: what is taken is the total, and no later sum writes to it.
+func TestTakenIsTheCallers(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		leaves := drawLeaves(t)
+		s := tree.NewSum(len(leaves[0]))
+		want := bitsOf(whole(leaves))
+		var taken [4][]float32
+		for i := range taken {
+			enter(s, leaves, 0, len(leaves))
+			require.True(t, s.Holds(0, len(leaves)))
+			require.False(t, s.Holds(0, len(leaves)-1))
+			require.False(t, s.Holds(1, len(leaves)))
+			taken[i] = s.Take(nil)
+			require.True(t, s.Holds(0, 0))
+		}
+		for _, v := range taken {
+			require.Equal(t, want, bitsOf(v))
+		}
+	})
+	s := tree.NewSum(100)
+	v := make([]float32, 100)
+	pass := func() {
+		for i := range 3 {
+			s.Leaf(i)[0] = 1
+		}
+		v = s.Take(v)
+	}
+	pass()
+	require.Zero(t, testing.AllocsPerRun(10, pass))
+	require.Equal(t, float32(3), v[0])
+	require.Equal(t, make([]float32, 100), s.Take(v), "nothing held")
+}
+
 func TestRangesHeldApart(t *testing.T) {
 	s := tree.NewSum(1)
 	for _, i := range []int{2, 3, 4, 8, 9, 10, 11} {
