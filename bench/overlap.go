@@ -29,15 +29,16 @@ comm is the same step with experts that return what they get, compute what the e
 bound is the larger of the two, ÷ bound what overlap leaves of it, speedup that over one part, predicted ÷ what the simulated graph says of the
 degree chosen, from a profile of one and of -most parts, and measured. regret is by how much the chosen is slower than the best degree.
 
-With -micro 2 or more a step is so many micro-batches of -tokens, one after the other; then also in flight together, each on a twin of the layer: "1 ‖" in one
-part, "chosen ‖" in as many as the twins choose. With -dense each micro-batch goes through a SwiGLU of so many hidden columns before the layer, which every
+With -micro 2 or more a step is so many micro-batches of -tokens, one after the other; then also two in flight (all, where their number is odd), each on a
+twin of the layer: "1 ‖" in one part, "chosen ‖" in as many as the twins choose. "⫽" has the second begin when the first has gone forward, so that one goes
+forward while the other goes back. With -dense each micro-batch goes through a SwiGLU of so many hidden columns before the layer, which every
 rank has for itself: compute counts it.
 
 processor is what all ranks together had of processors in a step and what lies between two. The last line counts the chosen whose step takes at most 1.1 times
 the bound and one chunk of the smaller of the two: what nothing can overlap with.
 
 -json FILE writes an object a line: rate_mbit, tokens, dim, hidden, k, comm_ms, compute_ms, degree (0: chosen), forward and backward (parts), in_flight
-(micro-batches), step_ms, processor_ms, predicted_ms, speedup, of_bound, regret.
+(micro-batches), apart (⫽), step_ms, processor_ms, predicted_ms, speedup, of_bound, regret.
 
 Flags:
 `
@@ -183,6 +184,7 @@ type overlapRow struct {
 	Forward   int     `json:"forward"` // parts
 	Backward  int     `json:"backward"`
 	InFlight  int     `json:"in_flight"`
+	Apart     bool    `json:"apart"`
 	Step      float64 `json:"step_ms"`
 	Processor float64 `json:"processor_ms"`
 	Predicted float64 `json:"predicted_ms"`
@@ -214,7 +216,7 @@ func (o *overlapOptions) collect(rate int, out io.Reader) ([]overlapRow, error) 
 		comm, compute := slowestMedian(of, func(r overlapResult) []time.Duration { return r.Comm }), slowestMedian(of, func(r overlapResult) []time.Duration { return r.Compute })
 		best, first := 0.0, len(rows)
 		for j, v := range o.ways() {
-			row := overlapRow{Rate: rate, Tokens: c.tokens, Dim: c.dim, Hidden: c.hidden, K: o.K, Degree: v.degree, InFlight: v.inFlight, Comm: comm, Compute: compute}
+			row := overlapRow{Rate: rate, Tokens: c.tokens, Dim: c.dim, Hidden: c.hidden, K: o.K, Degree: v.degree, InFlight: v.inFlight, Apart: v.apart, Comm: comm, Compute: compute}
 			row.Forward, row.Backward = of[0].Chosen[j][0], of[0].Chosen[j][1]
 			row.Step = slowestMedian(of, func(r overlapResult) []time.Duration { return r.Steps[j] })
 			row.Processor = allMedian(of, func(r overlapResult) []time.Duration { return r.Processor[j] })
@@ -265,7 +267,10 @@ func writeOverlapTable(stdout io.Writer, rows []overlapRow) {
 		if r.Predicted > 0 {
 			predicted = fmt.Sprintf("%.2f", r.Predicted/r.Step)
 		}
-		if r.InFlight > 1 {
+		switch {
+		case r.Apart:
+			parts += " ⫽"
+		case r.InFlight > 1:
 			parts += " ‖"
 		}
 		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%.1f\t%.1f\t%s\t%.1f\t%.0f\t%.2f\t%.2f\t%.0f%%\t%s\t\n", r.Rate, r.Tokens, r.Dim, r.Hidden, r.Comm, r.Compute,

@@ -71,18 +71,30 @@ func (o *overlapOptions) degrees() (list []int) {
 	return list
 }
 
-// way is how to run a step: in so many parts, 0 being as many as the layer chooses, with so many micro-batches at a time.
-type way struct{ degree, inFlight int }
+// way is how to run a step: in so many parts, 0 being as many as the layer chooses, with so many micro-batches at a time, begun together or apart: the second
+// once the first has gone forward, so that one goes forward while the other goes back, as in DualPipe.
+type way struct {
+	degree, inFlight int
+	apart            bool
+}
 
 // ways are those that are timed, plain steps in one part first.
 func (o *overlapOptions) ways() (list []way) {
 	for _, d := range append(o.degrees(), 0) {
-		list = append(list, way{d, 1})
+		list = append(list, way{degree: d, inFlight: 1})
 	}
-	if o.Micro > 1 {
-		list = append(list, way{1, o.Micro}, way{0, o.Micro})
+	if n := o.inFlight(); n > 1 {
+		list = append(list, way{degree: 1, inFlight: n}, way{inFlight: n}, way{degree: o.Most, inFlight: n, apart: true}, way{inFlight: n, apart: true})
 	}
 	return list
+}
+
+// inFlight is how many micro-batches are at most: two, or all where their number is odd.
+func (o *overlapOptions) inFlight() int {
+	if o.Micro%2 == 0 {
+		return 2
+	}
+	return o.Micro
 }
 
 func runOverlapRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -137,11 +149,11 @@ func (r *overlapRunner) run(ctx context.Context) (result overlapResult, err erro
 		r.x.Data[i], r.dy.Data[i] = random.Float32()-0.5, random.Float32()-0.5
 	}
 	clock := &timed{Expert: expert.SwiGLU{Hidden: r.hidden}}
-	echo, err := r.layer(new(echoes), way{1, 1})
+	echo, err := r.layer(new(echoes), way{degree: 1, inFlight: 1})
 	if err != nil {
 		return result, err
 	}
-	plain, err := r.layer(clock, way{1, 1})
+	plain, err := r.layer(clock, way{degree: 1, inFlight: 1})
 	if err != nil {
 		return result, err
 	}
@@ -156,27 +168,27 @@ func (r *overlapRunner) run(ctx context.Context) (result overlapResult, err erro
 			if n > 0 && settled(l) {
 				break
 			}
-			if _, err := r.step(ctx, l); err != nil {
+			if _, err := r.step(ctx, l, v.apart); err != nil {
 				return result, err
 			}
 		}
 	}
 	for round := range r.Rounds + 1 {
-		took, err := r.step(ctx, echo)
+		took, err := r.step(ctx, echo, false)
 		if err != nil {
 			return result, err
 		}
 		clock.spent = 0
-		if _, err := r.step(ctx, plain); err != nil {
+		if _, err := r.step(ctx, plain, false); err != nil {
 			return result, err
 		}
 		if round > 0 {
 			result.Comm, result.Compute = append(result.Comm, took), append(result.Compute, clock.spent)
 		}
 		r.lines = nil
-		for i, l := range timed {
+		for i, v := range r.ways() {
 			before := processorTime()
-			if took, err = r.step(ctx, l); err != nil {
+			if took, err = r.step(ctx, timed[i], v.apart); err != nil {
 				return result, err
 			}
 			if round > 0 {
@@ -252,16 +264,30 @@ func (r *overlapRunner) denseLike(e expert.Expert) (expert.Group, error) {
 	return kind.New(expert.Shape{Dim: r.dim, Count: 1, Seed: 1})
 }
 
-// step is a forward and a backward pass of each micro-batch, begun when all are ready.
-func (r *overlapRunner) step(ctx context.Context, lanes []lane) (time.Duration, error) {
+// step is a forward and a backward pass of each micro-batch, begun when all are ready; apart, each lane once the one before has gone forward for the first time.
+func (r *overlapRunner) step(ctx context.Context, lanes []lane, apart bool) (time.Duration, error) {
 	if err := r.world.Comm().Barrier(ctx); err != nil {
 		return 0, err
 	}
 	begin := time.Now()
 	errs := make([]error, len(lanes))
 	var wg sync.WaitGroup
+	turn := make([]chan struct{}, len(lanes)+1) // closed when the lane may begin
+	for i := range turn {
+		if turn[i] = make(chan struct{}); i == 0 || !apart {
+			close(turn[i])
+		}
+	}
 	for i, l := range lanes {
-		wg.Go(func() { errs[i] = r.passes(ctx, l, r.Micro/len(lanes)) })
+		next := func() {}
+		if apart {
+			next = sync.OnceFunc(func() { close(turn[i+1]) })
+		}
+		wg.Go(func() {
+			<-turn[i]
+			errs[i] = r.passes(ctx, l, r.Micro/len(lanes), next)
+			next() // where it failed before
+		})
 	}
 	wg.Wait()
 	took := time.Since(begin)
@@ -277,14 +303,15 @@ type lane struct {
 	dense expert.Group
 }
 
-// passes takes so many micro-batches through a lane.
-func (r *overlapRunner) passes(ctx context.Context, l lane, n int) error {
+// passes takes so many micro-batches through a lane, and calls wentForward in the middle of each.
+func (r *overlapRunner) passes(ctx context.Context, l lane, n int, wentForward func()) error {
 	for range n {
 		var saved expert.Saved
 		r.compute(l, func() { _, saved = l.dense.Forward(r.x, expert.Rows{Experts: 1, Leaves: 1, Ends: []int{r.tokens}}) })
 		if _, err := l.layer.Forward(ctx, r.x); err != nil {
 			return err
 		}
+		wentForward()
 		dx, err := l.layer.Backward(ctx, r.dy)
 		if err != nil {
 			return err

@@ -37,15 +37,17 @@ func TestOverlapOutcome(t *testing.T) {
 	var out bytes.Buffer
 	for rank := range 2 {
 		require.NoError(t, json.NewEncoder(&out).Encode(overlapReport{Rank: rank, Results: []overlapResult{{
-			Comm: ms(50, 50), Compute: ms(40, 40+rank*10), Steps: [][]time.Duration{ms(100, 100), ms(70, 70+rank), ms(72, 72), ms(80, 80), ms(60, 60)},
-			Predicted: ms(0, 0, 72, 0, 0), Processor: [][]time.Duration{ms(90, 90), ms(80, 90), ms(80, 80), ms(90, 90), ms(90, 90)},
-			Chosen: [][2]int{{1, 1}, {2, 2}, {1, 2}, {1, 1}, {2, 2}},
+			Comm: ms(50, 50), Compute: ms(40, 40+rank*10), Steps: [][]time.Duration{ms(100, 100), ms(70, 70+rank), ms(72, 72), ms(80, 80), ms(60, 60), ms(55, 55), ms(50, 50)},
+			Predicted: ms(0, 0, 72, 0, 0, 0, 0), Processor: [][]time.Duration{ms(90, 90), ms(80, 90), ms(80, 80), ms(90, 90), ms(90, 90), ms(90, 90), ms(90, 90)},
+			Chosen: [][2]int{{1, 1}, {2, 2}, {1, 2}, {1, 1}, {2, 2}, {2, 2}, {2, 1}},
 		}}, Lines: []overlapLine{{Begin: time.Now(), Tasks: []schedule.Task{{Op: schedule.Expert}}, Spans: []schedule.Span{{Start: 0, End: 1}}}}}))
 	}
 	rows, err := o.collect(500, &out)
 	require.NoError(t, err)
-	require.Len(t, rows, 5)
+	require.Len(t, rows, 7)
 	require.Equal(t, 2, rows[4].InFlight)
+	require.True(t, rows[6].Apart)
+	require.InDelta(t, 2, rows[6].Speedup, 1e-9)
 	require.InDelta(t, 100./72, rows[2].Speedup, 1e-9)
 	require.InDelta(t, 1.44, rows[2].OfBound, 1e-9)
 	require.InDelta(t, 72/70.5-1, rows[2].Regret, 1e-9)
@@ -55,6 +57,7 @@ func TestOverlapOutcome(t *testing.T) {
 	require.Contains(t, table.String(), "chosen 1, 2")
 	require.InDelta(t, 170, rows[1].Processor, 1e-9, "of both ranks together, between the two rounds")
 	require.Contains(t, table.String(), "chosen 2, 2 ‖")
+	require.Contains(t, table.String(), "chosen 2, 1 ⫽")
 	trace, err := os.ReadFile(o.traceFile)
 	require.NoError(t, err)
 	require.True(t, json.Valid(trace))
