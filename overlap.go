@@ -112,7 +112,8 @@ type stages struct {
 func (l *Layer) inParts(ctx context.Context, p *pass, direction schedule.Pass, parts int, s stages) error {
 	profiled := l.tuner != nil && p.side.Train && l.tuner.turn() > 0
 	chunks, halves := l.chunks(direction, profiled), l.halves && direction == schedule.Backward
-	if parts == 1 && !(profiled || halves && l.tuner != nil) && chunks == 0 && l.cfg.Overlap.Observe == nil {
+	lingers := halves && l.tuner != nil && l.tuner.lingers
+	if parts == 1 && !profiled && !lingers && chunks == 0 && l.cfg.Overlap.Observe == nil {
 		return s.inTurn(ctx, halves)
 	}
 	line, err := schedule.Execute(ctx, pipeline(direction, parts, chunks, halves), func(ctx context.Context, t *schedule.Task) error {

@@ -23,6 +23,7 @@ type tuner struct {
 	profile OverlapProfile
 	degree  [2]int // of each pass
 	chunks  int    // of the background's, in a backward pass
+	lingers bool   // gradients of weights are computed beside the last combine in one part too
 	// predicted is the time of both passes with those.
 	predicted time.Duration
 	// taken is the time of the passes since the last look at it, and usual that of the first look after a choice, by all ranks.
@@ -42,7 +43,9 @@ const (
 	mostHeats    = 3    // the first is of one part and most
 	profileAgain = 2048 // steps from one profile to the next
 	lookAgain    = 64   // steps from one look at the time that passes take to the next
-	drifted      = 1.25 // times as long, or as short, as after the choice: then it is time for another profile
+	// worthGoroutine is how many seconds must overlap to be worth what handing work from one goroutine to another takes, where ranks share processors.
+	worthGoroutine = 200e-6
+	drifted        = 1.25 // times as long, or as short, as after the choice: then it is time for another profile
 )
 
 func newTuner(ranks, most int, known *OverlapProfile) *tuner {
@@ -272,5 +275,7 @@ func (t *tuner) choose() {
 			t.chunks = p.bestChunks(t.degree[pass])
 		}
 	}
+	back := &t.profile.Timed[0].Backward
+	t.lingers = min(back.Weights, back.Combine) > worthGoroutine
 	t.predicted = time.Duration(seconds * 1e9)
 }
