@@ -30,6 +30,7 @@ type Layer struct {
 	squeeze  *squeeze     // nil without compression
 	byPeers  bool         // parts of exchanges are cut by ranks instead of experts
 	halves   bool         // experts go back in halves
+	degree   [2]int       // of overlap, of each pass, if set by hand
 	tuner    *tuner       // nil unless it chooses the degree of overlap
 	exchange *alltoall.Exchange
 	everyone *collective.Comm // over the world: the gate's gradients, token counts, configuration

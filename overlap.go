@@ -18,7 +18,7 @@ type Overlap struct {
 	// two, and 0 is 4.
 	Degree int
 	// Auto has the layer choose the parts of forward and of backward passes by itself: it times steps of training in one part and in
-	// Degree, then those that may be the fastest by a model of the pass with these times, 12 to 60 steps or so, and takes the fastest. Eval takes one part.
+	// Degree, then those that may be the fastest by a model of the pass with these times, 16 to 80 steps or so, and takes the fastest. Eval takes one part.
 	Auto bool
 	// Profile, where it is not nil, is what an earlier job's layer found ([Layer.OverlapProfile]), which Auto goes by at once. All ranks give the same.
 	Profile *OverlapProfile
@@ -33,6 +33,18 @@ type Overlap struct {
 // other way; they may run, and observe be called, at the same time as the original's.
 func (l *Layer) Observe(observe func(pass schedule.Pass, line schedule.Timeline)) {
 	l.cfg.Overlap.Observe = observe
+}
+
+// SetDegree has exchanges cut into so many parts from the next pass on, of forward and of backward passes; it ends [Overlap.Auto]. All ranks give the same, between
+// steps. It is an error if either is not from 1 to what [Overlap.Degree] allows, which where parts are cut by ranks is no more than those.
+func (l *Layer) SetDegree(forward, backward int) error {
+	for pass, n := range [2]int{forward, backward} {
+		if most := l.mostParts(); n < 1 || n > most {
+			return fmt.Errorf("switchyard: SetDegree: %d parts of %v passes on rank %d, want 1 to %d", n, schedule.Pass(pass), l.world.Rank(), most)
+		}
+	}
+	l.degree, l.tuner = [2]int{forward, backward}, nil
+	return nil
 }
 
 // Background is collectives that wait for a link to be idle, cut into chunks: gradients of dense parts, for one (FSMoE, Pan et al. 2025; Lina, Li et
@@ -91,6 +103,8 @@ func (l *Layer) mostParts() int {
 // parts is the number of parts of a pass's exchanges.
 func (l *Layer) parts(p *pass, direction schedule.Pass) int {
 	switch {
+	case l.degree != [2]int{}:
+		return l.degree[direction]
 	case l.tuner == nil:
 		return l.mostParts()
 	case !p.side.Train:

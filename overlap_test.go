@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -224,6 +225,67 @@ func TestOverlapBackground(t *testing.T) {
 	})
 	for _, err := range errs {
 		require.ErrorIs(t, err, broken)
+	}
+}
+
+// TestSetDegree goes from what a layer is built with to other degrees and back, with the same bits.
+func TestSetDegree(t *testing.T) {
+	needExactProducts(t)
+	r := rand.New(rand.NewPCG(1, 2))
+	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
+	var parts [2]int // on rank 0, as observed
+	cfg := layersUnderTest()["dropless"]
+	for rank, err := range onRanks(inprocWorlds(2), func(w *World) error {
+		cfg := cfg
+		cfg.Overlap = Overlap{Auto: true, Degree: 4}
+		l, err := NewLayer(w, cfg)
+		if err != nil {
+			return err
+		}
+		l.Observe(func(pass schedule.Pass, line schedule.Timeline) {
+			if w.Rank() != 0 {
+				return
+			}
+			parts[pass] = 0
+			for _, task := range line.Graph.Tasks {
+				if task.Op == schedule.Expert {
+					parts[pass]++
+				}
+			}
+		})
+		var want []float32
+		for _, d := range [][2]int{{1, 1}, {2, 1}, {3, 4}, {4, 2}} {
+			if err := l.SetDegree(d[0], d[1]); err != nil {
+				return err
+			}
+			if _, err := l.Forward(t.Context(), x); err != nil {
+				return err
+			}
+			dx, err := l.Backward(t.Context(), dy)
+			if err != nil {
+				return err
+			}
+			if want == nil {
+				want = append(want, dx.Data...)
+			}
+			if !slices.Equal(want, dx.Data) {
+				return fmt.Errorf("%v parts: other gradients", d)
+			}
+			if s := l.Stats().Overlap; s.Auto || [2]int{s.Forward, s.Backward} != d {
+				return fmt.Errorf("%v parts: %+v", d, s)
+			}
+			if w.Rank() == 0 && parts != d {
+				return fmt.Errorf("%v parts: %v were seen", d, parts)
+			}
+		}
+		for _, d := range [][2]int{{0, 1}, {1, 5}} {
+			if err := l.SetDegree(d[0], d[1]); err == nil || !strings.Contains(err.Error(), "want 1 to 4") {
+				return fmt.Errorf("%v parts: %w", d, err)
+			}
+		}
+		return nil
+	}) {
+		require.NoError(t, err, "rank %d", rank)
 	}
 }
 

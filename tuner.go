@@ -39,7 +39,7 @@ type trial struct {
 
 const (
 	warmSteps    = 2    // not timed
-	heatSteps    = 5    // of each degree in a heat
+	heatSteps    = 7    // of each degree in a heat
 	mostHeats    = 3    // the first is of one part and most
 	profileAgain = 2048 // steps from one profile to the next
 	lookAgain    = 64   // steps from one look at the time that passes take to the next

@@ -23,7 +23,8 @@ usage: go run ./bench overlap [flags]
 
 Needs root and Linux. Every rank is a process in a network namespace of its own, behind a link held to a rate by token buckets (tc tbf) in
 both directions. Experts are SwiGLU with -hidden columns, -each of them a rank; tokens go to -k experts at random. All take turns in every
-round, after the profile of the one that chooses; a step takes as long as its slowest rank, and is the median round's.
+round, after the profile of the one that chooses; a step takes as long as its slowest rank, and is the median round's. One part is a layer that was built for one;
+the other numbers of parts, and those chosen, are tried on the layer that has chosen: two of equal work differ by several per cent, as memory has it.
 
 comm is the same step with experts that return what they get, compute what the experts of a rank took in one part, on the slowest rank.
 bound is the larger of the two, ÷ bound what overlap leaves of it, speedup that over one part, predicted ÷ what the simulated graph says of the
@@ -48,8 +49,9 @@ type overlapOptions struct {
 	Ranks, Rounds, Each, K, Most, Micro, Dense int
 	Rates, Tokens, Dims, Hidden                []int
 
-	rateText, tokensText, dimText, hiddenText, jsonFile, traceFile string
-	short                                                          bool
+	rateText, tokensText, dimText, hiddenText, jsonFile string
+	TraceFile                                           string // ranks keep timelines for it
+	short                                               bool
 }
 
 func newOverlapFlags(o *overlapOptions) *flag.FlagSet {
@@ -67,7 +69,7 @@ func newOverlapFlags(o *overlapOptions) *flag.FlagSet {
 	f.StringVar(&o.hiddenText, "hidden", "256,512,1024", "hidden columns of an expert")
 	f.BoolVar(&o.short, "short", false, "one small case: finish within seconds")
 	f.StringVar(&o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
-	f.StringVar(&o.traceFile, "trace", "", "write the last step in most parts of the last case to this file, for ui.perfetto.dev")
+	f.StringVar(&o.TraceFile, "trace", "", "write the last step in most parts of the last case to this file, for ui.perfetto.dev")
 	return f
 }
 
@@ -202,8 +204,8 @@ func (o *overlapOptions) collect(rate int, out io.Reader) ([]overlapRow, error) 
 			return nil, fmt.Errorf("a rank's report: %w", err)
 		}
 	}
-	if o.traceFile != "" {
-		if err := writeTraceOf(o.traceFile, reports); err != nil {
+	if o.TraceFile != "" {
+		if err := writeTraceOf(o.TraceFile, reports); err != nil {
 			return nil, err
 		}
 	}

@@ -157,21 +157,9 @@ func (r *overlapRunner) run(ctx context.Context) (result overlapResult, err erro
 	if err != nil {
 		return result, err
 	}
-	var timed [][]lane
-	for _, v := range r.ways() {
-		l, err := r.layer(expert.SwiGLU{Hidden: r.hidden}, v)
-		if err != nil {
-			return result, err
-		}
-		timed, result.Steps, result.Processor = append(timed, l), append(result.Steps, nil), append(result.Processor, nil)
-		for n := range profileSteps {
-			if n > 0 && settled(l) {
-				break
-			}
-			if _, err := r.step(ctx, l, v.apart); err != nil {
-				return result, err
-			}
-		}
+	timed, err := r.contestants(ctx, &result)
+	if err != nil {
+		return result, err
 	}
 	for round := range r.Rounds + 1 {
 		took, err := r.step(ctx, echo, false)
@@ -186,9 +174,13 @@ func (r *overlapRunner) run(ctx context.Context) (result overlapResult, err erro
 			result.Comm, result.Compute = append(result.Comm, took), append(result.Compute, clock.spent)
 		}
 		r.lines = nil
-		for i, v := range r.ways() {
+		for n := range timed { // each round begins with the next one
+			i := (n + round) % len(timed)
+			if err := r.recut(timed[i], result.Chosen[i], r.ways()[i]); err != nil {
+				return result, err
+			}
 			before := processorTime()
-			if took, err = r.step(ctx, timed[i], v.apart); err != nil {
+			if took, err = r.step(ctx, timed[i], r.ways()[i].apart); err != nil {
 				return result, err
 			}
 			if round > 0 {
@@ -196,20 +188,65 @@ func (r *overlapRunner) run(ctx context.Context) (result overlapResult, err erro
 			}
 		}
 	}
-	for i, v := range r.ways() {
-		at := timed[i][0].layer.Stats().Overlap
-		predicted := time.Duration(0)
-		if v.degree == 0 && v.inFlight == 1 && r.Dense == 0 {
-			predicted = at.Predicted * time.Duration(r.Micro)
-		}
-		result.Chosen = append(result.Chosen, [2]int{at.Forward, at.Backward})
-		result.Predicted = append(result.Predicted, predicted)
-	}
 	return result, nil
 }
 
-// settled tells whether all of a way's layers have the degree that they are to be timed in.
-func settled(lanes []lane) bool {
+// contestants makes what each way is timed on. All numbers of parts but one are on the layer that chooses, once it has: two layers of equal work differ by
+// several per cent, as memory has it.
+func (r *overlapRunner) contestants(ctx context.Context, result *overlapResult) (list [][]lane, err error) {
+	chooser, err := r.settled(ctx, way{inFlight: 1})
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range r.ways() {
+		on := chooser
+		if !v.onChooser() {
+			if on, err = r.settled(ctx, v); err != nil {
+				return nil, err
+			}
+		}
+		at := on[0].layer.Stats().Overlap
+		chosen, predicted := [2]int{at.Forward, at.Backward}, time.Duration(0)
+		switch {
+		case v.onChooser() && v.degree > 0:
+			chosen = [2]int{v.degree, v.degree}
+		case v.onChooser() && r.Dense == 0:
+			predicted = at.Predicted * time.Duration(r.Micro)
+		}
+		list = append(list, on)
+		result.Chosen, result.Predicted = append(result.Chosen, chosen), append(result.Predicted, predicted)
+		result.Steps, result.Processor = append(result.Steps, nil), append(result.Processor, nil)
+	}
+	return list, nil
+}
+
+// onChooser tells whether a way is timed on the layer that chooses.
+func (v way) onChooser() bool { return v.degree != 1 && v.inFlight == 1 }
+
+// recut has a way's layer run in its parts.
+func (r *overlapRunner) recut(lanes []lane, parts [2]int, v way) error {
+	if !v.onChooser() {
+		return nil
+	}
+	layer := lanes[0].layer
+	layer.Observe(nil)
+	if v.degree == r.Most && r.TraceFile != "" {
+		layer.Observe(r.observe)
+	}
+	return layer.SetDegree(parts[0], parts[1])
+}
+
+// settled makes a way's layers and runs steps until these have the degree that they are to be timed in.
+func (r *overlapRunner) settled(ctx context.Context, v way) ([]lane, error) {
+	lanes, err := r.layer(expert.SwiGLU{Hidden: r.hidden}, v)
+	for n := 0; err == nil && n < profileSteps && (n == 0 || !haveChosen(lanes)); n++ {
+		_, err = r.step(ctx, lanes, v.apart)
+	}
+	return lanes, err
+}
+
+// haveChosen tells whether all of a way's layers have the degree that they are to be timed in.
+func haveChosen(lanes []lane) bool {
 	for _, l := range lanes {
 		if s := l.layer.Stats().Overlap; s.Auto && s.Predicted == 0 {
 			return false
@@ -230,11 +267,8 @@ func (r *overlapRunner) layer(e expert.Expert, v way) (list []lane, err error) {
 		return nil, err
 	}
 	o := switchyard.Overlap{Degree: v.degree}
-	switch {
-	case v.degree == 0:
+	if v.degree == 0 {
 		o = switchyard.Overlap{Degree: r.Most, Auto: true}
-	case v.degree == r.Most && r.traceFile != "":
-		o.Observe = r.observe
 	}
 	l, err := switchyard.NewLayer(r.world, switchyard.Config{
 		Dim: r.dim, Experts: r.Each * r.Ranks, Router: decided{d}, Expert: e, Overlap: o, MicroBatches: r.Micro,

@@ -19,6 +19,17 @@ func TestOverlapOptions(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []overlapCase{{64, 64, 32}}, o.cases())
 	require.Equal(t, []int{1, 2, 4}, o.degrees())
+	o, err = parseOverlapOptions([]string{"-trace", "steps.json", "-micro", "4"}, io.Discard)
+	require.NoError(t, err)
+	text, err := json.Marshal(o)
+	require.NoError(t, err)
+	var there overlapOptions
+	t.Setenv("RANK", "3")
+	_, err = rankOptions([]string{string(text)}, &there)
+	require.NoError(t, err)
+	require.Equal(t, o.cases(), there.cases())
+	require.Equal(t, o.ways(), there.ways())
+	require.Equal(t, "steps.json", there.TraceFile, "ranks keep timelines only for a trace")
 	_, err = parseOverlapOptions([]string{"-ranks", "1", "-rounds", "0", "-each", "0", "-k", "0", "-most", "65", "-micro", "0", "-rates", "x", "-dims", "0"}, io.Discard)
 	for _, name := range []string{"-ranks 1", "-rounds 0", "-each 0", "-k 0", "-most 65", "-micro 0", `-rates "x"`, `-dims "0"`} {
 		require.ErrorContains(t, err, name)
@@ -33,7 +44,7 @@ func TestOverlapOutcome(t *testing.T) {
 		}
 		return list
 	}
-	o := overlapOptions{Ranks: 2, K: 2, Most: 2, Micro: 2, Tokens: []int{8}, Dims: []int{4}, Hidden: []int{4}, traceFile: filepath.Join(t.TempDir(), "trace.json")}
+	o := overlapOptions{Ranks: 2, K: 2, Most: 2, Micro: 2, Tokens: []int{8}, Dims: []int{4}, Hidden: []int{4}, TraceFile: filepath.Join(t.TempDir(), "trace.json")}
 	var out bytes.Buffer
 	for rank := range 2 {
 		require.NoError(t, json.NewEncoder(&out).Encode(overlapReport{Rank: rank, Results: []overlapResult{{
@@ -58,7 +69,7 @@ func TestOverlapOutcome(t *testing.T) {
 	require.InDelta(t, 170, rows[1].Processor, 1e-9, "of both ranks together, between the two rounds")
 	require.Contains(t, table.String(), "chosen 2, 2 ‖")
 	require.Contains(t, table.String(), "chosen 2, 1 ⫽")
-	trace, err := os.ReadFile(o.traceFile)
+	trace, err := os.ReadFile(o.TraceFile)
 	require.NoError(t, err)
 	require.True(t, json.Valid(trace))
 	_, err = o.collect(500, &out)
