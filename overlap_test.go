@@ -228,6 +228,28 @@ func TestOverlapBackground(t *testing.T) {
 	}
 }
 
+// TestOnePartLingers: where both take long enough, a layer that chose one part computes gradients of weights while those of rows go home, with the same bits.
+func TestOnePartLingers(t *testing.T) {
+	needExactProducts(t)
+	r := rand.New(rand.NewPCG(1, 2))
+	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
+	cfg := layersUnderTest()["dropless"]
+	want := trainTwice(t, inprocWorlds(2), cfg, x, dy, cutsOf(splits[2][0]))
+	for combine, lingers := range map[float64]bool{0: false, 1e-4: false, 1e-3: true} {
+		one, most := OpSeconds{Experts: 1e-3, Weights: 1e-3, Combine: combine, Whole: 4e-3}, OpSeconds{Experts: 1e-3, Weights: 1e-3, Combine: combine, Whole: 5e-3}
+		profile := profileOf(4, map[int]OpSeconds{1: one, 4: most})
+		got := trainEach(t, inprocWorlds(2), x, dy, cutsOf(splits[2][0]), func(*World) (Config, func() error) {
+			cfg := cfg
+			cfg.Overlap = Overlap{Auto: true, Profile: profile}
+			return cfg, func() error { return nil }
+		})
+		requireSameBits(t, want, got)
+		u := newTuner(2, 4, profile)
+		require.Equal(t, lingers, u.lingers, "combine takes %v s", combine)
+		require.Equal(t, [2]int{1, 1}, u.degree)
+	}
+}
+
 // TestSetDegree goes from what a layer is built with to other degrees and back, with the same bits.
 func TestSetDegree(t *testing.T) {
 	needExactProducts(t)

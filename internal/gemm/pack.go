@@ -9,7 +9,8 @@ func packRows(dst []float32, a view, m, mr, k int) (rs, cs int) {
 	}
 	for p := range k {
 		to, from := dst[p*mr:p*mr+mr], a.data[p*a.cs:p*a.cs+m]
-		for i, v := range from { // a call would take longer than the copy
+		//lint:ignore S1001 copy is a call, which would take longer than these few elements
+		for i, v := range from {
 			to[i] = v
 		}
 		if m < mr {
