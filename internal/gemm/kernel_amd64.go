@@ -29,9 +29,6 @@ func tile12x8AVX512(k int, a []float32, rs, cs int, b []float32, bs int, c []flo
 func tile4x8AVX512(k int, a []float32, rs, cs int, b []float32, bs int, c []float32, ldc int, load bool)
 
 //go:noescape
-func tile6x16AVX2(k int, a []float32, rs, cs int, b []float32, bs int, c []float32, ldc int, load bool)
-
-//go:noescape
 func tile2x16AVX2(k int, a []float32, rs, cs int, b []float32, bs int, c []float32, ldc int, load bool)
 
 //go:noescape
@@ -40,7 +37,7 @@ func tile12x8AVX2(k int, a []float32, rs, cs int, b []float32, bs int, c []float
 //go:noescape
 func tile4x8AVX2(k int, a []float32, rs, cs int, b []float32, bs int, c []float32, ldc int, load bool)
 
-// row6x16AVX2 is tile6x16AVX2 for n panels of b, at least one, that are step apart, and as many tiles of c side by side. It does not check bounds.
+// row6x16AVX2 computes n tiles of c side by side, at least one, from as many panels of b that are step apart. It does not check bounds.
 //
 //go:noescape
 func row6x16AVX2(n, k int, a *float32, rs, cs int, b *float32, bs, step int, c *float32, ldc int, how start)
@@ -75,6 +72,15 @@ var (
 		spread16:  spreadAVX2,
 	}
 )
+
+// tile6x16AVX2 is row6x16AVX2 of one tile.
+func tile6x16AVX2(k int, a []float32, rs, cs int, b []float32, bs int, c []float32, ldc int, load bool) {
+	how := fromZero
+	if load {
+		how = fromC
+	}
+	row6x16AVX2(1, k, &a[0], rs, cs, &b[0], bs, 0, &c[0], ldc, how)
+}
 
 // transposeAVX2 is transposeGo with blocks of 8×8 elements in assembly.
 func transposeAVX2(dst []float32, ld int, src view, k, n int) {

@@ -26,12 +26,38 @@
 	VMULPS       Y0, Y2, Y2 \
 	VADDPS       Y2, x, x
 
-// Sums of row i in Y{4+2i} and Y{5+2i}.
-// func tile6x16AVX2(k int, a []float32, rs, cs int, b []float32, bs int, c []float32, ldc int, load bool)
-TEXT ·tile6x16AVX2(SB), NOSPLIT, $0-113
-	ARGS
-	CMPB load+112(FP), $0
-	JEQ  zero
+// PLUS2 adds a row of c to x and y and goes to the next row.
+#define PLUS2(x, y) \
+	VADDPS (R13), x, x   \
+	VADDPS 32(R13), y, y \
+	ADDQ   DX, R13
+
+// Sums of row i in Y{4+2i} and Y{5+2i}. Registers as in the tile kernels, but R14 = the panel of b, R12 = step in bytes, R15 = panels to do.
+// func row6x16AVX2(n, k int, a *float32, rs, cs int, b *float32, bs, step int, c *float32, ldc int, how start)
+TEXT ·row6x16AVX2(SB), NOSPLIT, $0-81
+	MOVQ n+0(FP), R15
+	MOVQ rs+24(FP), SI
+	MOVQ cs+32(FP), R8
+	MOVQ b+40(FP), R14
+	MOVQ bs+48(FP), R9
+	MOVQ step+56(FP), R12
+	MOVQ c+64(FP), DI
+	MOVQ ldc+72(FP), DX
+	SHLQ $2, SI
+	SHLQ $2, R8
+	SHLQ $2, R9
+	SHLQ $2, R12
+	SHLQ $2, DX
+	LEAQ (SI)(SI*2), R10
+	LEAQ (SI)(SI*4), R11
+
+panel:
+	MOVQ k+8(FP), CX
+	MOVQ a+16(FP), AX
+	MOVQ R14, BX
+	MOVQ DI, R13
+	CMPB how+80(FP), $1
+	JNE  zero
 	GET2(Y4, Y5)
 	GET2(Y6, Y7)
 	GET2(Y8, Y9)
@@ -58,6 +84,17 @@ loop:
 	DECQ CX
 	JNZ  loop
 
+	CMPB how+80(FP), $2
+	JNE  put
+	MOVQ DI, R13
+	PLUS2(Y4, Y5)
+	PLUS2(Y6, Y7)
+	PLUS2(Y8, Y9)
+	PLUS2(Y10, Y11)
+	PLUS2(Y12, Y13)
+	PLUS2(Y14, Y15)
+
+put:
 	MOVQ DI, R13
 	PUT2(Y4, Y5)
 	PUT2(Y6, Y7)
@@ -65,6 +102,10 @@ loop:
 	PUT2(Y10, Y11)
 	PUT2(Y12, Y13)
 	PUT2(Y14, Y15)
+	ADDQ $64, DI
+	ADDQ R12, R14
+	DECQ R15
+	JNZ  panel
 	VZEROUPPER
 	RET
 
