@@ -88,21 +88,27 @@ func halves(c check) {
 }
 
 // slopes compares gradients with central differences of the loss Σ y·dy along random directions. The losses are
-// sums of float32 numbers and may have kinks, so this finds wrong formulas, not wrong last digits.
+// sums of float32 numbers, so this finds wrong formulas, not wrong last digits. They may have kinks as well: where one lies within
+// a step, so that the slopes before and after differ as much, nothing can be said of that direction. Those must be few.
 func slopes(c check) {
 	g, b := c.usual(), c.batch(2)
 	r := b.pass(g)
 	value := g.Params().Value
-	for range 20 {
-		c.slope(g, b, b.x.Data, r.dx, "input")
-		if len(value) > 0 {
-			c.slope(g, b, value, r.grad, "parameters")
-		}
+	const directions = 20
+	said := [2]int{}
+	for range directions {
+		said[0] += c.slope(g, b, b.x.Data, r.dx, "input")
+		said[1] += c.slope(g, b, value, r.grad, "parameters")
 	}
+	require.GreaterOrEqual(c, said[0], directions*3/4, "directions of the input without a kink")
+	require.GreaterOrEqual(c, said[1], directions*3/4, "directions of the parameters without a kink")
 }
 
-// slope perturbs at, of whose elements grad is the gradient, along a random direction of length 1.
-func (c check) slope(g expert.Group, b batch, at, grad []float32, what string) {
+// slope perturbs at, of whose elements grad is the gradient, along a random direction of length 1, and tells how many directions could be compared.
+func (c check) slope(g expert.Group, b batch, at, grad []float32, what string) int {
+	if len(at) == 0 {
+		return 1
+	}
 	const h = 1e-2
 	direction := make([]float64, len(at))
 	norm := 0.0
@@ -117,14 +123,20 @@ func (c check) slope(g expert.Group, b batch, at, grad []float32, what string) {
 		}
 		return b.loss(g)
 	}
-	measured := (move(h) - move(-h)) / (2 * h)
+	here, up, down := move(0), move(h), move(-h)
+	before, after := (here-down)/h, (up-here)/h
 	copy(at, old)
 	predicted, size := 0.0, 0.0
 	for i, v := range grad {
 		predicted += float64(v) * direction[i] / math.Sqrt(norm)
 		size += float64(v) * float64(v)
 	}
-	require.InDelta(c, predicted, measured, 0.02*math.Sqrt(size)+1e-3, "slope of the loss along the %s", what)
+	measured, tolerance := (before+after)/2, 0.02*math.Sqrt(size)+1e-3
+	if math.Abs(predicted-measured) > tolerance && math.Abs(after-before) > tolerance {
+		return 0
+	}
+	require.InDelta(c, predicted, measured, tolerance, "slope of the loss along the %s", what)
+	return 1
 }
 
 // loss returns Σ y·dy.
