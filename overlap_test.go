@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -247,6 +248,72 @@ func TestOnePartLingers(t *testing.T) {
 		u := newTuner(2, 4, profile)
 		require.Equal(t, lingers, u.lingers, "combine takes %v s", combine)
 		require.Equal(t, [2]int{1, 1}, u.degree)
+	}
+}
+
+// held is experts the second half of whose backward passes waits for a signal.
+type held struct {
+	expert.Expert
+	until <-chan struct{} // nil: it does not wait
+}
+
+// String is the same on all ranks.
+func (held) String() string { return "held" }
+
+func (h held) New(s expert.Shape) (expert.Group, error) {
+	g, err := h.Expert.New(s)
+	if err != nil {
+		return nil, err
+	}
+	return heldGroup{g.(expert.Splitter), h.until}, nil
+}
+
+type heldGroup struct {
+	expert.Splitter
+	until <-chan struct{}
+}
+
+func (g heldGroup) BackwardWeights(saved expert.Saved) {
+	if g.until != nil {
+		select {
+		case <-g.until:
+		case <-time.After(10 * time.Second): // the other rank then misses nothing but the test's patience
+			panic("the gradient of the rows has not gone home")
+		}
+	}
+	g.Splitter.BackwardWeights(saved)
+}
+
+// TestRowsGoHomeBeforeWeights: rank 1 ends its backward pass while rank 0 has not begun with gradients of weights.
+func TestRowsGoHomeBeforeWeights(t *testing.T) {
+	long := OpSeconds{Experts: 1e-3, Weights: 1e-3, Combine: 1e-3, Whole: 4e-3}
+	slow := long
+	slow.Whole = 5e-3
+	profile := profileOf(4, map[int]OpSeconds{1: long, 4: slow})
+	x := randomMatrix(rand.New(rand.NewPCG(1, 2)), 8, bitsDim)
+	home := make(chan struct{})
+	for rank, err := range onRanks(inprocWorlds(2), func(w *World) error {
+		cfg := layersUnderTest()["dropless"]
+		cfg.Overlap = Overlap{Auto: true, Profile: profile}
+		of := held{Expert: cfg.Expert}
+		if w.Rank() == 0 {
+			of.until = home
+		}
+		cfg.Expert = of
+		l, err := NewLayer(w, cfg)
+		if err != nil {
+			return err
+		}
+		if _, err := l.Forward(t.Context(), x); err != nil {
+			return err
+		}
+		_, err = l.Backward(t.Context(), x)
+		if w.Rank() == 1 {
+			close(home)
+		}
+		return err
+	}) {
+		require.NoError(t, err, "rank %d", rank)
 	}
 }
 

@@ -99,7 +99,7 @@ func (l *Layer) sumOver(ctx context.Context, comm *collective.Comm, leaves []int
 	if set == nil {
 		return nil
 	}
-	if comm.Size() == 1 && set.Grad.Holds(0, leaves[0]) {
+	if comm.Size() == 1 && set.Grad.Holds(0, leaves[0]) { // nobody to send to: an expert's gradient is large, and was copied twice
 		t.next = set.Grad.Take(t.next)
 	} else {
 		t.next = slices.Grow(t.next[:0], len(set.Value))[:len(set.Value)]

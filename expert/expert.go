@@ -48,8 +48,8 @@ type Group interface {
 // together have the bits of Backward.
 type Splitter interface {
 	Group
-	// BackwardInput is the half of Backward that returns the gradient with respect to the rows. dy must stay as it is until BackwardWeights
-	// returns; the result is valid until the next call of BackwardInput or Backward on the group.
+	// BackwardInput is the half of Backward that returns the gradient with respect to the rows. dy, and the x of Forward, must stay as they are until
+	// BackwardWeights returns; the result is valid until the next call of BackwardInput or Backward on the group.
 	BackwardInput(saved Saved, dy blas32.General) (dx blas32.General)
 	// BackwardWeights is the other half, which gives each leaf's gradient of the parameters to Params().Grad and consumes saved. Other
 	// passes may go back between the two.

@@ -161,7 +161,7 @@ func (g *ffnGroup) gradient(e int) {
 	}
 }
 
-// sumRows puts the sum of the rows of m, added up in ascending order, in its place in b.grad.
+// sumRows puts the sum of the rows of m, added up in ascending order, into grad, or adds it.
 func (b *base) sumRows(grad []float32, m blas32.General) {
 	if !b.add {
 		clear(grad)

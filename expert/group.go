@@ -146,23 +146,15 @@ func eachLeaf[G any](b *base, g G, work int, f func(g G, e int)) {
 	}
 }
 
-// noGradient clears expert e's share of b.grad, for a leaf without rows for it.
+// noGradient clears expert e's share of b.grad, for a leaf without rows for it. Where it would be added, zeros change nothing: sums that began at +0 are never −0.
 func (b *base) noGradient(e int) {
+	if b.add {
+		return
+	}
 	for t := range b.params.Tensors() {
 		all := b.params.Of(b.grad, t)
 		each := len(all) / b.shape.Count
-		b.noneOf(all[e*each : (e+1)*each])
-	}
-}
-
-// noneOf puts zeros in their place in b.grad. Where they are added that is not nothing: −0 and +0 are +0.
-func (b *base) noneOf(grad []float32) {
-	if !b.add {
-		clear(grad)
-		return
-	}
-	for i := range grad {
-		grad[i] += 0
+		clear(all[e*each : (e+1)*each])
 	}
 }
 

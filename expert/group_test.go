@@ -86,6 +86,16 @@ func TestMisuse(t *testing.T) {
 	require.PanicsWithValue(t, "expert: gradient of 2×2 for answers of 1×2", func() { g.Backward(saved, x(2, 2)) })
 	g.Backward(saved, x(1, 2))
 	require.PanicsWithValue(t, "expert: second backward of one pass", func() { g.Backward(saved, x(1, 2)) })
+
+	halves := g.(expert.Splitter)
+	_, saved = g.Forward(x(1, 2), rows(1, 1))
+	early := "expert: BackwardWeights without the BackwardInput of that pass before"
+	require.PanicsWithValue(t, early, func() { halves.BackwardWeights(saved) })
+	halves.BackwardInput(saved, x(1, 2))
+	require.PanicsWithValue(t, "expert: second backward of one pass", func() { g.Backward(saved, x(1, 2)) })
+	g.Params().Grad.Reset()
+	halves.BackwardWeights(saved)
+	require.PanicsWithValue(t, early, func() { halves.BackwardWeights(saved) })
 }
 
 // TestWorkersChangeNothing uses rows enough for several goroutines.

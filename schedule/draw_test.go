@@ -18,7 +18,7 @@ func unitCosts() *Costs {
 	return &c
 }
 
-// drawLayer draws a layer with some of the operations, their times between about 0 and 8.
+// drawLayer draws a layer with some of the operations, their times between about 0 and 8; without Weights, the last, which stacks have within Expert.
 func drawLayer(t *rapid.T, label string) Layer {
 	var l Layer
 	for op := range Weights {

@@ -9,13 +9,8 @@ func packRows(dst []float32, a view, m, mr, k int) (rs, cs int) {
 	}
 	for p := range k {
 		to, from := dst[p*mr:p*mr+mr], a.data[p*a.cs:p*a.cs+m]
-		//lint:ignore S1001 copy is a call, which would take longer than these few elements
-		for i, v := range from {
-			to[i] = v
-		}
-		if m < mr {
-			clear(to[m:])
-		}
+		copy(to, from)
+		clear(to[m:])
 	}
 	return 1, mr
 }

@@ -34,15 +34,16 @@ func (s *Sum) Len() int { return s.length }
 // Leaf begins leaf i and returns its vector, all zero, for the caller to write until its next call on s. There may be gaps between
 // ranges that are held apart. It panics if i is negative or has been entered since the last Reset.
 func (s *Sum) Leaf(i int) []float32 {
-	v := s.Blank(i)
+	v := s.blank(i)
 	clear(v)
 	return v
 }
 
-// Blank is Leaf for a caller that writes all of the vector: what is in it now is left over from others.
-func (s *Sum) Blank(i int) []float32 { return s.enter(Place{Index: i}) }
+// blank is Leaf for a caller that writes all of the vector: what is in it now is left over from others.
+func (s *Sum) blank(i int) []float32 { return s.enter(Place{Index: i}) }
 
-// Addend is Blank for a caller that can add its leaf, one rounded sum for each element, to the vector where add is true; it writes all of it where it is not. A
+// Addend is Leaf for a caller that adds its leaf, one rounded sum for each element, to the vector where add is true, and where it is not writes all of
+// what is left over there from others. A
 // leaf that comes after its left sibling so needs no vector of its own, and no pass over memory to merge the two.
 func (s *Sum) Addend(i int) (v []float32, add bool) {
 	s.settle()
@@ -54,7 +55,7 @@ func (s *Sum) Addend(i int) (v []float32, add bool) {
 			}
 		}
 	}
-	return s.Blank(i), false
+	return s.blank(i), false
 }
 
 // enter begins the node at p.
