@@ -20,9 +20,9 @@ type batch struct {
 
 func (b batch) firstLeaf(rank transport.Rank) int { return sum(b.leaves[:rank]) }
 
-// groupEnds cuts tokens into groups of size each, the last one maybe smaller; size 0 makes all of them one.
+// groupEnds cuts tokens into groups of size each, the last one maybe smaller; PerRank and 0 make all of them one.
 func groupEnds(tokens, size int) []int {
-	if size == 0 {
+	if size <= 0 {
 		size = max(tokens, 1)
 	}
 	ends := make([]int, 0, (tokens+size-1)/size)

@@ -66,7 +66,7 @@ func TestIdentityExpertsGiveCompressedTokensBack(t *testing.T) {
 // TestEvalIsNotCompressed compares it with a layer that has no compression.
 func TestEvalIsNotCompressed(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 10))
-	cfg := Config{Dim: 8, Experts: 3, Router: router.TopK{K: 2}, Expert: expert.SwiGLU{Hidden: 5}}
+	cfg := Config{Dim: 8, Experts: 3, Group: PerRank, Router: router.TopK{K: 2}, Expert: expert.SwiGLU{Hidden: 5}}
 	x := randomMatrix(r, 50, 8)
 	var plain, trained []float32
 	eval := func(l *Layer) []float32 {
@@ -286,7 +286,7 @@ func TestAutoGoesByTheLinkOfEachPeer(t *testing.T) {
 	slow := alltoall.Links{Within: alltoall.Link{Beta: 1e-6}, Between: alltoall.Link{Beta: 1e6}}
 	fast := alltoall.Links{Within: alltoall.Link{Beta: 1e-6}, Between: alltoall.Link{Beta: 1e-6}}
 	for _, links := range []alltoall.Links{slow, fast} {
-		cfg := Config{Dim: 16, Experts: 8, Router: router.TopK{K: 2}, Expert: expert.SwiGLU{Hidden: 3}, Topology: alltoall.Nodes(4, 2), Links: links,
+		cfg := Config{Dim: 16, Experts: 8, Group: PerRank, Router: router.TopK{K: 2}, Expert: expert.SwiGLU{Hidden: 3}, Topology: alltoall.Nodes(4, 2), Links: links,
 			Compression: Compression{When: Auto}}
 		for rank, err := range onRanks(inprocWorlds(4), func(w *World) error {
 			l, err := NewLayer(w, cfg)

@@ -35,8 +35,10 @@ type Config struct {
 	// Compression has rows that are alike travel as one, in training. Its zero value is none.
 	Compression Compression
 	// Group is the number of consecutive tokens in which capacity, drops and auxiliary losses are counted, and
-	// whose gradient is one leaf of the tree of sums. 0 makes the tokens of each rank one group; then drops
-	// and the last bits of gradients depend on the number of ranks.
+	// whose gradient is one leaf of the tree of sums. The same global batch gives the same bits on any number of
+	// ranks if every rank, except the last one with tokens, holds a multiple of Group tokens. [PerRank] makes
+	// the tokens of each rank one group. A world of one rank may leave Group 0, which means PerRank there; a
+	// larger one must say which of the two it wants.
 	Group int
 	// MicroBatches is how many backward passes make a step, those of twins counted; 0 means 1. Auxiliary losses are divided by it: a trainer
 	// that divides its own loss so has the gradient of the mean.
@@ -59,6 +61,10 @@ type Config struct {
 	MaxRows int
 }
 
+// PerRank, as [Config].Group, makes the tokens of each rank one group. Then capacity, drops, noise, auxiliary losses
+// and the last bits of gradients depend on the number of ranks and on how the tokens are spread over them.
+const PerRank = -1
+
 // Validate reports every fault that can be seen without the other ranks, and changes nothing. ranks is
 // the size of the world.
 func (c Config) Validate(ranks int) error {
@@ -72,7 +78,9 @@ func (c Config) Validate(ranks int) error {
 	fault(c.Experts < 1, "Experts is %d, must be at least 1", c.Experts)
 	fault(c.Router == nil, "Router is nil")
 	fault(c.Expert == nil, "Expert is nil")
-	fault(c.Group < 0, "Group is %d, must not be negative", c.Group)
+	fault(c.Group < PerRank, "Group is %d, must be a number of tokens, or PerRank (%d)", c.Group, PerRank)
+	fault(c.Group == 0 && ranks > 1, "Group is 0 on %d ranks: set the number of tokens in which capacity and losses are counted, "+
+		"which gives the same bits on any number of ranks, or PerRank, with which results depend on it", ranks)
 	fault(c.MicroBatches < 0, "MicroBatches is %d, must not be negative", c.MicroBatches)
 	fault(c.MaxRows < 0, "MaxRows is %d, must not be negative", c.MaxRows)
 	fault(c.ExpertParallel < 0 || c.ExpertParallel > 0 && ranks%c.ExpertParallel != 0,

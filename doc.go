@@ -11,6 +11,7 @@
 //		Dim: 512, Experts: 16,
 //		Router: router.TopK{K: 2, CapacityFactor: 1.25},
 //		Expert: expert.SwiGLU{Hidden: 1408},
+//		Group:  1024, // tokens in which capacity is counted
 //	})
 //	y, err := layer.Forward(ctx, x)      // x, y: tokens × Dim
 //	dx, err := layer.Backward(ctx, dy)
@@ -22,4 +23,8 @@
 // batch. The tokens of all ranks, in rank order, are the global batch; it is cut into groups of Config.Group
 // tokens. Capacity, drops and auxiliary losses count within a group, and gradients are summed over a fixed
 // binary tree of groups. So the bits hold as long as every rank but the last that has tokens holds whole groups.
+//
+// They do not hold for groups of [PerRank], for rows that are compressed ([Compression]: clusters are of a rank's or a
+// node's rows), for a router that goes by the rows of a rank (router.Forced), nor in a build with the
+// tag openblas. A step that is cut into other passes (micro-batches) has other groups and other sums.
 package switchyard

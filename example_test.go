@@ -26,6 +26,7 @@ func Example() {
 		Dim: 8, Experts: 4,
 		Router: router.TopK{K: 2, CapacityFactor: 1.25, Losses: []router.Loss{router.Balance(0.01)}},
 		Expert: expert.SwiGLU{Hidden: 16},
+		Group:  4, // tokens in which capacity is counted, on any number of ranks
 	})
 	if err != nil {
 		fmt.Println(err)

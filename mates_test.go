@@ -73,7 +73,7 @@ func TestNodeClustersSayWhatTravels(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	const tokens = 400
 	x := randomMatrix(r, tokens, 16)
-	cfg := Config{Dim: 16, Experts: 8, Router: router.TopK{K: 2}, Expert: expert.Identity{}, Topology: alltoall.Nodes(4, 2),
+	cfg := Config{Dim: 16, Experts: 8, Group: PerRank, Router: router.TopK{K: 2}, Expert: expert.Identity{}, Topology: alltoall.Nodes(4, 2),
 		Compression: Compression{When: Always, Nodes: true, LSH: lsh.Config{Rate: 0.2, Compensation: lsh.Identity}}}
 	stats := make([]CompressionStats, 4)
 	for rank, err := range onRanks(inprocWorlds(4), func(w *World) error {
@@ -108,7 +108,7 @@ func TestNodeClustersSayWhatTravels(t *testing.T) {
 func TestCompressionFrom(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	x := randomMatrix(r, 60, 16)
-	cfg := Config{Dim: 16, Experts: 3, Router: router.TopK{K: 1}, Expert: expert.FFN{Hidden: 4}, Compression: Compression{When: Always, From: 2, Until: 5}}
+	cfg := Config{Dim: 16, Experts: 3, Group: PerRank, Router: router.TopK{K: 1}, Expert: expert.FFN{Hidden: 4}, Compression: Compression{When: Always, From: 2, Until: 5}}
 	forwardAlone(t, cfg, func(l *Layer) {
 		for step := range 7 {
 			_, err := l.Forward(context.Background(), x)

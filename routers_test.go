@@ -122,7 +122,7 @@ func TestWholeBatchBytes(t *testing.T) {
 	for _, ranks := range []int{1, 2, 3, 4, 8} {
 		for _, tokens := range []int{4, 400} {
 			for name, same := range map[string]bool{"different": false, "alike": true} {
-				cfg := Config{Dim: dim, Experts: experts, Router: router.ExpertChoice{Over: router.WholeBatch}, Expert: expert.Identity{}}
+				cfg := Config{Dim: dim, Experts: experts, Group: PerRank, Router: router.ExpertChoice{Over: router.WholeBatch}, Expert: expert.Identity{}}
 				got := wireBytes(t, ranks, cfg, func(l *Layer) error {
 					x := randomMatrix(rand.New(rand.NewPCG(7, uint64(l.world.Rank()))), tokens, dim)
 					if same {
@@ -152,7 +152,7 @@ func TestWholeBatchIsWhatOneRankWouldChoose(t *testing.T) {
 			copy(rowOf(x, i), rowOf(x, 0))
 		}
 	}
-	cfg := Config{Dim: 6, Experts: experts, Router: router.ExpertChoice{Over: router.WholeBatch, CapacityFactor: 1.5}, Expert: expert.Identity{}, Seed: 2}
+	cfg := Config{Dim: 6, Experts: experts, Group: PerRank, Router: router.ExpertChoice{Over: router.WholeBatch, CapacityFactor: 1.5}, Expert: expert.Identity{}, Seed: 2}
 	choices := func(ranks int) [][2]int {
 		var mu sync.Mutex
 		taken := map[[2]int]bool{}

@@ -221,7 +221,7 @@ func (c layerCase) share(r, ranks int) (begin, end int) {
 func (c layerCase) runRank(ctx context.Context, world *switchyard.World, begin, end int, put func(name string, data []float32)) error {
 	routing, _ := c.router()
 	experts, _ := c.expert()
-	cfg := switchyard.Config{Dim: c.Dim, Experts: c.Experts, Router: routing, Expert: experts}
+	cfg := switchyard.Config{Dim: c.Dim, Experts: c.Experts, Group: switchyard.PerRank, Router: routing, Expert: experts}
 	if c.Compression != nil {
 		cfg.Compression = switchyard.Compression{When: switchyard.Always, Assign: c.assign, LSH: lsh.Config{Compensation: lsh.Identity}}
 	}

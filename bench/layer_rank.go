@@ -44,7 +44,7 @@ func newLayerRank(t transport.Transport, o layerOptions, route string) (*layerRa
 	}
 	r.entries = entriesOf(r.decision)
 	r.layer, err = switchyard.NewLayer(r.world, switchyard.Config{
-		Dim: o.dim, Experts: o.experts, Router: decided{r.decision}, Expert: r.experts,
+		Dim: o.dim, Experts: o.experts, Group: switchyard.PerRank, Router: decided{r.decision}, Expert: r.experts,
 	})
 	return r, err
 }

@@ -271,7 +271,7 @@ func (r *overlapRunner) layer(e expert.Expert, v way) (list []lane, err error) {
 		o = switchyard.Overlap{Degree: r.Most, Auto: true}
 	}
 	l, err := switchyard.NewLayer(r.world, switchyard.Config{
-		Dim: r.dim, Experts: r.Each * r.Ranks, Router: decided{d}, Expert: e, Overlap: o, MicroBatches: r.Micro,
+		Dim: r.dim, Experts: r.Each * r.Ranks, Group: switchyard.PerRank, Router: decided{d}, Expert: e, Overlap: o, MicroBatches: r.Micro,
 	})
 	for err == nil {
 		of := lane{layer: l}

@@ -11,8 +11,9 @@ import (
 // Forced sends each token where the caller says, with equal weights that sum to 1. It has no parameters, no losses and
 // no gradient. It is for tests and benchmarks: all tokens to one expert, an expert with none.
 type Forced struct {
-	// Route returns the experts of a token, by its row in the batch; none is legal. The result may be in any
-	// order, and is read before the next call.
+	// Route returns the experts of a token, by its row in the rank's batch; none is legal. The result may be in any
+	// order, and is read before the next call. A rule that goes by the row has a token's experts depend on how the
+	// global batch is spread over ranks.
 	Route func(token int) []ExpertID
 }
 
