@@ -301,7 +301,7 @@ func TestAutoGoesByTheLinkOfEachPeer(t *testing.T) {
 				if _, err := l.Backward(context.Background(), mine); err != nil {
 					return err
 				}
-				if err := l.Step(context.Background(), &expert.Adam{LR: 0.01}); err != nil {
+				if err := l.Step(context.Background(), expert.NewAdam(0.01)); err != nil {
 					return err
 				}
 			}

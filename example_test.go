@@ -37,7 +37,7 @@ func Example() {
 	for i := range x.Data {
 		x.Data[i] = float32(i%5) - 2
 	}
-	optimizer := &expert.Adam{LR: 0.01}
+	optimizer := expert.NewAdam(0.01)
 	before, after := 0.0, 0.0
 	for step := range 50 {
 		y, err := layer.Forward(ctx, x)

@@ -94,7 +94,7 @@ func TestMisuseByTheCallerPanics(t *testing.T) {
 		require.NoError(t, err)
 		ctx, x := context.Background(), blas32.General{Rows: 2, Cols: 6, Stride: 6, Data: make([]float32, 12)}
 		require.PanicsWithValue(t, "switchyard: Backward without a Forward", func() { _, _ = layer.Backward(ctx, x) })
-		require.PanicsWithValue(t, "switchyard: Step without a Backward", func() { _ = layer.Step(ctx, &expert.Adam{}) })
+		require.PanicsWithValue(t, "switchyard: Step without a Backward", func() { _ = layer.Step(ctx, expert.NewAdam(0.1)) })
 		require.Panics(t, func() {
 			_, _ = layer.Forward(ctx, blas32.General{Rows: 1, Cols: 5, Stride: 5, Data: make([]float32, 5)})
 		})

@@ -116,7 +116,7 @@ func TestCompressionFrom(t *testing.T) {
 			require.Equal(t, step >= 2 && step < 5, l.Stats().Compression.Travelled < 60, "step %d", step)
 			_, err = l.Backward(context.Background(), x)
 			require.NoError(t, err)
-			require.NoError(t, l.Step(context.Background(), &expert.Adam{LR: 0.01}))
+			require.NoError(t, l.Step(context.Background(), expert.NewAdam(0.01)))
 		}
 	})
 	cfg.Compression = Compression{When: Auto, Nodes: true, From: -1}

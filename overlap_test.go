@@ -123,7 +123,7 @@ func TestOverlapAutoSameBits(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				if err := l.Step(t.Context(), &expert.SGD{LR: 1e-6}); err != nil {
+				if err := l.Step(t.Context(), expert.NewSGD(1e-6)); err != nil {
 					return err
 				}
 				got[w.Rank()] = append(got[w.Rank()], dx.Data...)

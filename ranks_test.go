@@ -130,7 +130,7 @@ func trainRank(w *World, cfg Config, x, dy blas32.General, side router.Batch, do
 	if err != nil {
 		return err
 	}
-	optimizer := &expert.Adam{LR: 0.01}
+	optimizer := expert.NewAdam(0.01)
 	for step := 0; ; step++ {
 		y, err := layer.ForwardBatch(ctx, x, side)
 		if err != nil {

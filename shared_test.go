@@ -97,7 +97,7 @@ func TestBiasFollowsTheLoadAndIsSaved(t *testing.T) {
 		counts := layer.Stats().Choices
 		_, err = layer.Backward(ctx, x)
 		require.NoError(t, err)
-		require.NoError(t, layer.Step(ctx, &expert.SGD{}))
+		require.NoError(t, layer.Step(ctx, expert.NewSGD(0.01)))
 		list, err := layer.Parameters(ctx)
 		require.NoError(t, err)
 		bias := list[len(list)-1]

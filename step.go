@@ -23,9 +23,13 @@ type total struct{ sum, next []float32 }
 // Step sums the gradients of shared parameters over the ranks that share them — those of the gate and of the shared
 // expert over all, and so those of learned gains; an expert's over its copies — gives them to the optimiser, and forgets them. Then a gate that
 // balances its load by a bias moves it by the load of all ranks since the last step. At least one Backward must
-// have gone before.
+// have gone before. An optimiser that cannot take a step ([expert.Validator]), or has other settings than on another rank,
+// fails the step on every rank, with the parameters as they were; it can then be repeated with one that can.
 func (l *Layer) Step(ctx context.Context, optimizer expert.Optimizer) error {
 	l.own("Step")
+	if err := l.ready(ctx, optimizer); err != nil {
+		return err
+	}
 	if err := l.reduceAll(ctx); err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func trainMicro(ctx context.Context, w *World, cfg Config, x, dy [2]blas32.Gener
 		if err := errors.Join(errs[:]...); err != nil {
 			return res, err
 		}
-		if err := l.Step(ctx, &expert.SGD{LR: 0.1}); err != nil {
+		if err := l.Step(ctx, expert.NewSGD(0.1)); err != nil {
 			return res, err
 		}
 	}
@@ -171,7 +171,7 @@ func TestTwinsFollow(t *testing.T) {
 			return err
 		}
 		require.Equal(t, want, got)
-		require.Panics(t, func() { _ = twin.Step(t.Context(), &expert.SGD{LR: 1}) })
+		require.Panics(t, func() { _ = twin.Step(t.Context(), expert.NewSGD(1)) })
 		require.Panics(t, func() { _, _ = twin.Twin() })
 		require.Panics(t, func() { _ = twin.Load(tensors) })
 		require.Panics(t, func() { _, _ = twin.Parameters(t.Context()) })

@@ -1,13 +1,17 @@
 package expert
 
 import (
+	"errors"
 	"fmt"
+	"math"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
 // Adam is the optimiser of Kingma and Ba 2015 with the decoupled weight decay of Loshchilov and Hutter 2019 (AdamW).
-// The zero value works. An Adam must not be copied after its first update and is not safe for concurrent use.
+// [NewAdam] makes one with the usual settings, of which each can be changed, to 0 as well. A literal must set LR, Beta1, Beta2 and
+// Eps: [Adam.Validate] tells of one that is missing. An Adam must not be copied after its first update and is not safe
+// for concurrent use.
 //
 // An update of element i at its step t, all in float32 with each operation rounded, is
 //
@@ -15,44 +19,70 @@ import (
 //	v = Beta2·v + (1-Beta2)·g²
 //	p = p - LR·WeightDecay·p - LR·(m/(1-Beta1^t)) / (√(v/(1-Beta2^t)) + Eps)
 type Adam struct {
-	// LR is the learning rate; 0 means 0.001. It may be changed between updates.
+	// LR is the learning rate, at least 0. It may be changed between updates; at 0 the moments move and the parameters do not.
 	LR float32
-	// Beta1 and Beta2 are the decay rates of the two moments; 0 means 0.9 and 0.999.
+	// Beta1 and Beta2 are the decay rates of the two moments, from 0 to below 1.
 	Beta1, Beta2 float32
-	// Eps is added to the root of the second moment; 0 means 1e-8.
+	// Eps is added to the root of the second moment. It is above 0, since an element whose gradients were all 0 is divided by it.
 	Eps float32
 	// WeightDecay is the share of a parameter, times LR, that each update takes away; 0 means none.
 	WeightDecay float32
 
-	state map[*Params]*adamState
+	complete bool // made by NewAdam or used before: zeros are meant
+	state    map[*Params]*adamState
 }
 
-var _ Optimizer = (*Adam)(nil)
+var _ Validator = (*Adam)(nil)
+
+// NewAdam returns an Adam of learning rate lr with Beta1 0.9, Beta2 0.999, Eps 1e-8 and no weight decay.
+func NewAdam(lr float32) *Adam {
+	return &Adam{LR: lr, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, complete: true}
+}
 
 type adamState struct {
 	m, v         []float32
 	beta1, beta2 float64 // the decay rates to the power of the number of updates
 }
 
-func orDefault(v, def float32) float32 {
-	if v == 0 {
-		return def
+// Validate implements [Validator]: it reports NaN, infinite and negative settings, and what a literal has not set.
+func (a *Adam) Validate() error {
+	if a == nil {
+		return errors.New("expert: a nil Adam")
 	}
-	return v
+	s := settings{name: "Adam"}
+	if !a.complete {
+		s.missing("LR", a.LR)
+		s.missing("Beta1", a.Beta1)
+		s.missing("Beta2", a.Beta2)
+		s.missing("Eps", a.Eps)
+	}
+	s.from0("LR", a.LR)
+	s.within("Beta1", a.Beta1, 0, below1)
+	s.within("Beta2", a.Beta2, 0, below1)
+	if a.complete || a.Eps != 0 {
+		s.within("Eps", a.Eps, math.SmallestNonzeroFloat32, math.MaxFloat32)
+	}
+	s.from0("WeightDecay", a.WeightDecay)
+	return s.err()
 }
 
-// Update implements [Optimizer]. It panics if grad has another length than p.Value.
+// String lists the settings.
+func (a *Adam) String() string {
+	return fmt.Sprintf("Adam{LR:%v Beta1:%v Beta2:%v Eps:%v WeightDecay:%v}", a.LR, a.Beta1, a.Beta2, a.Eps, a.WeightDecay)
+}
+
+// Update implements [Optimizer]. It panics if grad has another length than p.Value, or if Validate returns an error.
 func (a *Adam) Update(p *Params, grad []float32) {
 	checkGrad(p, grad)
+	mustValidate(a)
+	a.complete = true
 	s := a.of(p)
-	beta1, beta2 := orDefault(a.Beta1, 0.9), orDefault(a.Beta2, 0.999)
-	s.beta1 *= float64(beta1)
-	s.beta2 *= float64(beta2)
-	lr := orDefault(a.LR, 1e-3)
+	s.beta1 *= float64(a.Beta1)
+	s.beta2 *= float64(a.Beta2)
 	c := f32.AdamStep{
-		Beta1: beta1, Rest1: 1 - beta1, Beta2: beta2, Rest2: 1 - beta2,
+		Beta1: a.Beta1, Rest1: 1 - a.Beta1, Beta2: a.Beta2, Rest2: 1 - a.Beta2,
 		Scale1: float32(1 / (1 - s.beta1)), Scale2: float32(1 / (1 - s.beta2)),
-		Eps: orDefault(a.Eps, 1e-8), LR: lr, Keep: 1 - float32(lr*a.WeightDecay),
+		Eps: a.Eps, LR: a.LR, Keep: 1 - float32(a.LR*a.WeightDecay),
 	}
 	c.Update(p.Value, grad, s.m, s.v)
 }
@@ -68,10 +98,4 @@ func (a *Adam) of(p *Params) *adamState {
 	s := &adamState{m: make([]float32, n), v: make([]float32, n), beta1: 1, beta2: 1}
 	a.state[p] = s
 	return s
-}
-
-func checkGrad(p *Params, grad []float32) {
-	if len(grad) != len(p.Value) {
-		panic(fmt.Sprintf("expert: gradient of %d elements for %d parameters", len(grad), len(p.Value)))
-	}
 }

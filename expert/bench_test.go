@@ -43,7 +43,7 @@ func BenchmarkStep(b *testing.B) {
 func BenchmarkAdam(b *testing.B) {
 	p := vector(make([]float32, 1<<20)...)
 	grad := make([]float32, len(p.Value))
-	var a expert.Adam
+	a := expert.NewAdam(1e-3)
 	for b.Loop() {
 		a.Update(p, grad)
 	}

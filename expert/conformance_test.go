@@ -24,3 +24,16 @@ func TestConformance(t *testing.T) {
 		})
 	}
 }
+
+func TestOptimizerConformance(t *testing.T) {
+	for name, kind := range map[string]func() expert.Optimizer{
+		"adam": func() expert.Optimizer { return expert.NewAdam(0.01) },
+		"adamw": func() expert.Optimizer {
+			return &expert.Adam{LR: 0.01, Beta1: 0.8, Beta2: 0.9, Eps: 1e-6, WeightDecay: 0.1}
+		},
+		"sgd":      func() expert.Optimizer { return expert.NewSGD(0.1) },
+		"momentum": func() expert.Optimizer { return &expert.SGD{LR: 0.1, Momentum: 0.9, WeightDecay: 0.01} },
+	} {
+		t.Run(name, func(t *testing.T) { experttest.RunOptimizer(t, kind, &expert.Adam{}, &expert.SGD{}) })
+	}
+}

@@ -91,10 +91,3 @@ func (r Rows) Leaf(e, l int) (begin, end int) {
 	}
 	return begin, r.Ends[i]
 }
-
-// Optimizer turns a gradient into a change of the parameters.
-type Optimizer interface {
-	// Update changes p.Value by grad, which is laid out as p.Value and is not changed. The optimiser keeps
-	// whatever it remembers of p by the pointer p.
-	Update(p *Params, grad []float32)
-}

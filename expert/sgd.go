@@ -1,28 +1,59 @@
 package expert
 
-// SGD is stochastic gradient descent with momentum: v = Momentum·v + g, p = p - LR·WeightDecay·p - LR·v. The zero value
-// works. An SGD must not be copied after its first update and is not safe for concurrent use.
+import (
+	"errors"
+	"fmt"
+)
+
+// SGD is stochastic gradient descent with momentum: v = Momentum·v + g, p = p - LR·WeightDecay·p - LR·v. [NewSGD] makes
+// one; a literal must set LR: [SGD.Validate] tells of one that does not. An SGD must not be copied after its first update and
+// is not safe for concurrent use.
 type SGD struct {
-	// LR is the learning rate; 0 means 0.01. It may be changed between updates.
+	// LR is the learning rate, at least 0. It may be changed between updates; at 0 the velocity moves and the parameters do not.
 	LR float32
-	// Momentum is the decay rate of the sum of past gradients; 0 means that none is kept.
+	// Momentum is the decay rate of the sum of past gradients, from 0 to 1; 0 means that none is kept.
 	Momentum float32
 	// WeightDecay is the share of a parameter, times LR, that each update takes away; 0 means none.
 	WeightDecay float32
 
-	state map[*Params][]float32
+	complete bool // made by NewSGD or used before: an LR of 0 is meant
+	state    map[*Params][]float32
 }
 
-var _ Optimizer = (*SGD)(nil)
+var _ Validator = (*SGD)(nil)
 
-// Update implements [Optimizer]. It panics if grad has another length than p.Value.
+// NewSGD returns an SGD of learning rate lr without momentum and weight decay.
+func NewSGD(lr float32) *SGD { return &SGD{LR: lr, complete: true} }
+
+// Validate implements [Validator]: it reports NaN, infinite and negative settings, and a literal without LR.
+func (s *SGD) Validate() error {
+	if s == nil {
+		return errors.New("expert: a nil SGD")
+	}
+	of := settings{name: "SGD"}
+	if !s.complete {
+		of.missing("LR", s.LR)
+	}
+	of.from0("LR", s.LR)
+	of.within("Momentum", s.Momentum, 0, 1)
+	of.from0("WeightDecay", s.WeightDecay)
+	return of.err()
+}
+
+// String lists the settings.
+func (s *SGD) String() string {
+	return fmt.Sprintf("SGD{LR:%v Momentum:%v WeightDecay:%v}", s.LR, s.Momentum, s.WeightDecay)
+}
+
+// Update implements [Optimizer]. It panics if grad has another length than p.Value, or if Validate returns an error.
 func (s *SGD) Update(p *Params, grad []float32) {
 	checkGrad(p, grad)
-	lr := orDefault(s.LR, 1e-2)
-	keep := 1 - float32(lr*s.WeightDecay)
+	mustValidate(s)
+	s.complete = true
+	keep := 1 - float32(s.LR*s.WeightDecay)
 	step := s.velocity(p, grad)
 	for i, w := range p.Value {
-		p.Value[i] = float32(w*keep) - float32(lr*step[i])
+		p.Value[i] = float32(w*keep) - float32(s.LR*step[i])
 	}
 }
 

@@ -37,7 +37,7 @@ func train(ctx context.Context, steps int) error {
 	if err != nil {
 		return err
 	}
-	x, optimizer := batch(), &expert.Adam{LR: 0.01}
+	x, optimizer := batch(), expert.NewAdam(0.01)
 	for step := range steps + 1 {
 		y, err := layer.Forward(ctx, x)
 		if err != nil {

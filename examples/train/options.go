@@ -117,7 +117,7 @@ func (o *options) declare(f *flagSet) {
 	integer(f, &o.steps, "steps", 400, 1, large, "optimiser steps")
 	integer(f, &o.batch, "batch", 16, 1, large, "sequences of a step, over all ranks")
 	integer(f, &o.groups, "groups", 8, 1, large, "groups of whole sequences that a batch is cut into; they are spread over the ranks, and capacity counts within one")
-	number(f, &o.lr, "lr", 3e-3, 1e-9, 1, "highest learning rate")
+	number(f, &o.lr, "lr", 3e-3, 0, 1, "highest learning rate")
 	number(f, &o.decay, "decay", 0.05, 0, 1, "weight decay")
 	integer(f, &o.warmup, "warmup", 30, 0, large, "steps until the highest learning rate")
 	f.Uint64Var(&o.seed, "seed", 1, "seed of parameters, batches and sample")

@@ -21,7 +21,7 @@ type trainer struct {
 	model   *gpt.Model
 	layers  []*switchyard.Layer
 	twins   []lane // what other micro-batches in flight go through
-	adam    expert.Adam
+	adam    *expert.Adam
 
 	dense  []*param.Set // the model's parameters, which every rank holds
 	sums   []*tree.Sum  // their gradients here,
@@ -52,7 +52,8 @@ func newTrainer(ctx context.Context, world *switchyard.World, o options, text []
 	mine := o.shareOf(world.Size(), int(world.Rank()))
 	t := &trainer{world: world, options: o, data: &dataset{train: train, held: held, options: o, share: mine}}
 	t.background = &background{t: t}
-	t.adam = expert.Adam{Beta2: 0.99, WeightDecay: float32(o.decay)}
+	t.adam = expert.NewAdam(float32(o.lr))
+	t.adam.Beta2, t.adam.WeightDecay = 0.99, float32(o.decay)
 	if err := t.build(); err != nil {
 		return nil, err
 	}
@@ -189,6 +190,9 @@ func (t *trainer) passes(ctx context.Context, cancel context.CancelCauseFunc, ba
 // update sums the dense gradients over the ranks and lets the optimiser change all parameters.
 func (t *trainer) update(ctx context.Context, rate float32) error {
 	t.adam.LR = rate
+	if err := t.adam.Validate(); err != nil {
+		return err
+	}
 	if err := t.background.rest(ctx); err != nil {
 		return err
 	}
@@ -197,7 +201,7 @@ func (t *trainer) update(ctx context.Context, rate float32) error {
 		set.Grad.Reset()
 	}
 	for _, layer := range t.layers {
-		if err := layer.Step(ctx, &t.adam); err != nil {
+		if err := layer.Step(ctx, t.adam); err != nil {
 			return err
 		}
 	}
