@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -206,4 +207,36 @@ func TestSimRefuses(t *testing.T) {
 	code, stdout, _ = sim(t, "-table2")
 	require.Zero(t, code)
 	require.Contains(t, stdout, "B, Mixtral: 520.6 ms one after the other, 60% of it communication")
+}
+
+// TestSimTraceKeepsEverySlice for a reader that makes nanoseconds of a start and of a duration apart and drops slices that
+// begin before the one before them on the lane has ended, as Perfetto does.
+func TestSimTraceKeepsEverySlice(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "trace.json")
+	code, _, stderr := sim(t, "-trace", file)
+	require.Zero(t, code, stderr)
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var trace struct {
+		Events []struct {
+			Phase string  `json:"ph"`
+			Lane  int     `json:"tid"`
+			Time  float64 `json:"ts"`
+			Dur   float64 `json:"dur"`
+		} `json:"traceEvents"`
+	}
+	require.NoError(t, json.Unmarshal(data, &trace))
+	for name, read := range map[string]func(float64) float64{"rounded": math.Round, "cut off": math.Trunc} {
+		ends, slices := map[int]float64{}, 0
+		for _, e := range trace.Events {
+			if e.Phase != "X" {
+				continue
+			}
+			slices++
+			start := read(e.Time * 1000)
+			require.GreaterOrEqual(t, start, ends[e.Lane], "%s: a slice of lane %d at %v µs", name, e.Lane, e.Time)
+			ends[e.Lane] = start + read(e.Dur*1000)
+		}
+		require.Greater(t, slices, 100)
+	}
 }

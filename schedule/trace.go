@@ -34,16 +34,22 @@ type traceEvent struct {
 
 // WriteTrace writes runs in Chrome's trace format, which chrome://tracing and ui.perfetto.dev show: a process for each rank, a
 // thread for each lane, an arrow wherever a task waits for one of another lane, and arrows from the rank that was the last to begin an exchange,
-// for whose rows the others waited, to the end of that exchange on each. Time 0 is when the first run began; a rank may have several tracks.
+// for whose rows the others waited, to the end of that exchange on each. Time 0 is when the first run began; a rank may have several tracks,
+// in the order in which they ran.
+//
+// Times are whole nanoseconds, and no slice begins before the one before it on its lane has ended, also for a reader that
+// makes nanoseconds of a slice's start and of its duration apart, by rounding or by cutting off.
 func WriteTrace(w io.Writer, tracks []Track) error {
 	buffered := bufio.NewWriter(w)
-	t := tracer{w: buffered, named: map[[2]int]bool{}, seen: map[joint]int{}, ends: map[joint][]traceEvent{}}
+	t := tracer{w: buffered, named: map[[2]int]bool{}, seen: map[joint]int{}, ends: map[joint][]part{}}
 	fmt.Fprint(buffered, `{"displayTimeUnit":"ms","traceEvents":[`)
-	origin := firstBegin(tracks)
+	spans, err := wholeSpans(tracks)
+	if err != nil {
+		return err
+	}
 	for i := range tracks {
-		k := &tracks[i]
-		t.name(k.Rank, k.Stream)
-		t.track(k, beginOf(k).Sub(origin).Seconds())
+		t.name(tracks[i].Rank, tracks[i].Stream)
+		t.track(&tracks[i], spans[i])
 	}
 	for _, of := range t.exchanges {
 		t.sent(t.ends[of])
@@ -77,8 +83,14 @@ type tracer struct {
 	named  map[[2]int]bool // rank and stream
 	// exchanges are those so far; ends has a rank's part in each, and seen how often a rank had one of that name.
 	exchanges []joint
-	ends      map[joint][]traceEvent
+	ends      map[joint][]part
 	seen      map[joint]int
+}
+
+// part is a rank's part in an exchange.
+type part struct {
+	event traceEvent
+	span  wholeSpan
 }
 
 // joint is a task that all ranks have a part in: the n-th of its name in a stream. Rank is only used to count them.
@@ -121,34 +133,29 @@ func (t *tracer) name(rank, stream int) {
 	}
 }
 
-// track writes the tasks that ran and the arrows between them; at is when the track began, in seconds.
-func (t *tracer) track(k *Track, at float64) {
-	const micro = 1e6
-	ran := func(i int) bool { return k.Line.Spans[i] != (Span{}) }
-	for i, s := range k.Line.Spans {
-		if !ran(i) {
+// track writes the tasks that ran and the arrows between them.
+func (t *tracer) track(k *Track, spans []wholeSpan) {
+	for i, s := range spans {
+		if !ran(k, i) {
 			continue
 		}
 		task := &k.Line.Graph.Tasks[i]
-		dur := (s.End - s.Start) * micro
+		dur := micros(s.end - s.start)
 		e := traceEvent{
-			Name: task.String(), Phase: "X", Rank: k.Rank, Lane: thread(task.Lane, k.Stream), Time: (at + s.Start) * micro, Dur: &dur,
+			Name: task.String(), Phase: "X", Rank: k.Rank, Lane: thread(task.Lane, k.Stream), Time: micros(s.start), Dur: &dur,
 			Cat: task.Op.String(), Args: map[string]any{"layer": task.Layer, "chunk": task.Chunk, "batch": task.Batch, "pass": task.Pass.String(), "size": task.Work.Size},
 		}
 		t.event(e)
 		if task.Lane != Compute {
-			t.join(e, k.Stream)
+			t.join(part{e, s}, k.Stream)
 		}
 		for _, a := range task.After {
 			before := &k.Line.Graph.Tasks[a]
-			if before.Lane == task.Lane || !ran(a) {
+			if before.Lane == task.Lane || !ran(k, a) {
 				continue
 			}
-			// An arrow must begin inside the task that it belongs to, so just before its end.
-			from := k.Line.Spans[a]
-			tip := from.End - (from.End-from.Start)/1000
-			t.arrow("waits", traceEvent{Rank: k.Rank, Lane: thread(before.Lane, k.Stream), Time: (at + tip) * micro},
-				traceEvent{Rank: k.Rank, Lane: thread(task.Lane, k.Stream), Time: (at + s.Start) * micro})
+			t.arrow("waits", traceEvent{Rank: k.Rank, Lane: thread(before.Lane, k.Stream), Time: micros(spans[a].tip())},
+				traceEvent{Rank: k.Rank, Lane: thread(task.Lane, k.Stream), Time: micros(s.start)})
 		}
 	}
 }
@@ -163,29 +170,30 @@ func (t *tracer) arrow(name string, from, to traceEvent) {
 }
 
 // join takes in a rank's part in an exchange.
-func (t *tracer) join(e traceEvent, stream int) {
-	of := joint{name: e.Name, stream: stream}
-	counter := joint{name: e.Name, stream: stream, rank: e.Rank}
+func (t *tracer) join(p part, stream int) {
+	of := joint{name: p.event.Name, stream: stream}
+	counter := joint{name: p.event.Name, stream: stream, rank: p.event.Rank}
 	of.n = t.seen[counter]
 	t.seen[counter]++
 	if len(t.ends[of]) == 0 {
 		t.exchanges = append(t.exchanges, of)
 	}
-	t.ends[of] = append(t.ends[of], e)
+	t.ends[of] = append(t.ends[of], p)
 }
 
 // sent writes the arrows of an exchange, from the part that began last. A part that ended before, as far as clocks can tell, waited for nothing.
-func (t *tracer) sent(parts []traceEvent) {
+func (t *tracer) sent(parts []part) {
 	last := parts[0]
 	for _, p := range parts[1:] {
-		if p.Time > last.Time {
+		if p.span.start > last.span.start {
 			last = p
 		}
 	}
-	from := last.Time + *last.Dur/1000
+	from := last.span.start + (last.span.end-last.span.start)/1000
 	for _, p := range parts {
-		if to := p.Time + *p.Dur - *p.Dur/1000; p.Rank != last.Rank && to >= from {
-			t.arrow("sent", traceEvent{Rank: last.Rank, Lane: last.Lane, Time: from}, traceEvent{Rank: p.Rank, Lane: p.Lane, Time: to})
+		if to := p.span.tip(); p.event.Rank != last.event.Rank && to >= from {
+			t.arrow("sent", traceEvent{Rank: last.event.Rank, Lane: last.event.Lane, Time: micros(from)},
+				traceEvent{Rank: p.event.Rank, Lane: p.event.Lane, Time: micros(to)})
 		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/internal/neartest"
 	"pgregory.net/rapid"
 )
 
@@ -111,7 +113,7 @@ func TestTraceAlignsClocks(t *testing.T) {
 			require.InDelta(t, 2e6, *e.Dur, 1e-6)
 		}
 	}
-	require.InDeltaSlice(t, []float64{0, 1000}, at, 1e-6)
+	neartest.Equal(t, []float64{0, 1000}, at, 1e-6)
 	require.Empty(t, traced(t, nil))
 }
 

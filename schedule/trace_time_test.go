@@ -1,0 +1,107 @@
+package schedule
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// drawRuns draws runs of several tracks a rank that follow each other closely, as the layers of a step do, with times in
+// fractions of a nanosecond.
+func drawRuns(t *rapid.T) []Track {
+	graph := &Graph{Tasks: []Task{{Op: Dispatch, Lane: Inter}, {Op: Expert}, {Op: Dense}, {Op: Combine, Lane: Inter, After: []int{1}}}}
+	seconds := rapid.Float64Range(0, 3e-6)
+	var tracks []Track
+	for rank := range 2 {
+		begin := time.Unix(1_700_000_000, 0)
+		for range rapid.IntRange(1, 20).Draw(t, "tracks") {
+			line := Timeline{Graph: graph, Begin: begin, Spans: make([]Span, len(graph.Tasks))}
+			var free [Lanes]float64
+			for i := range graph.Tasks {
+				lane := graph.Tasks[i].Lane
+				start := free[lane] + seconds.Draw(t, "pause")*float64(rapid.IntRange(0, 1).Draw(t, "pauses"))
+				free[lane] = start + seconds.Draw(t, "takes")
+				line.Spans[i] = Span{start, free[lane]}
+			}
+			tracks = append(tracks, Track{Rank: rank, Line: line})
+			// The time of day may be some nanoseconds behind the clock that spans go by.
+			begin = begin.Add(time.Duration(math.Floor(line.Makespan()*1e9)) - time.Duration(rapid.IntRange(0, 20).Draw(t, "slip")))
+		}
+	}
+	return tracks
+}
+
+// TestTraceSlicesDoNotOverlap for readers that turn a start and a duration into nanoseconds apart, whichever way.
+func TestTraceSlicesDoNotOverlap(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		tracks := drawRuns(t)
+		want := 0
+		for i := range tracks {
+			for j := range tracks[i].Line.Spans {
+				if ran(&tracks[i], j) {
+					want++
+				}
+			}
+		}
+		for name, read := range map[string]func(float64) float64{"rounded": math.Round, "cut off": math.Trunc} {
+			require.Equal(t, want, slicesKept(t, traced(t, tracks), read), name)
+		}
+	})
+}
+
+// slicesKept counts what a reader keeps that drops each slice that begins before the one before it has ended.
+func slicesKept(t require.TestingT, events []traceEvent, read func(float64) float64) int {
+	type slice struct{ start, end float64 }
+	lanes := map[[2]int][]slice{}
+	for _, e := range events {
+		if e.Phase == "X" {
+			start, dur := e.Time*1000, *e.Dur*1000
+			require.Less(t, math.Abs(start-math.Round(start))+math.Abs(dur-math.Round(dur)), 1e-3, "whole nanoseconds")
+			at := [2]int{e.Rank, e.Lane}
+			lanes[at] = append(lanes[at], slice{read(start), read(start) + read(dur)})
+		}
+	}
+	kept := 0
+	for _, all := range lanes {
+		slices.SortStableFunc(all, func(a, b slice) int { return int(a.start - b.start) })
+		last := 0.
+		for _, s := range all {
+			if s.start >= last {
+				kept, last = kept+1, s.end
+			}
+		}
+	}
+	return kept
+}
+
+// TestMicros: what is written for a nanosecond is read as that nanosecond, in whatever way it is turned back.
+func TestMicros(t *testing.T) {
+	check := func(t require.TestingT, ns int64) {
+		text, err := json.Marshal(micros(ns))
+		require.NoError(t, err)
+		var us float64
+		require.NoError(t, json.Unmarshal(text, &us))
+		require.Equal(t, ns, int64(us*1000))
+		require.Equal(t, ns, int64(math.Round(us*1000)))
+	}
+	for ns := range int64(5000) {
+		check(t, ns)
+	}
+	rapid.Check(t, func(t *rapid.T) { check(t, rapid.Int64Range(0, int64(limit)).Draw(t, "ns")) })
+}
+
+// TestTraceRefusesImpossibleTimes.
+func TestTraceRefusesImpossibleTimes(t *testing.T) {
+	g := &Graph{Tasks: []Task{{Op: Expert}}}
+	for _, s := range []Span{{0, math.Inf(1)}, {math.NaN(), 1}, {0, math.NaN()}, {2, 1}, {-1, 1}, {0, 1e18}} {
+		err := WriteTrace(&brokenPipe{1 << 20}, []Track{{Rank: 3, Line: Timeline{Graph: g, Spans: []Span{s}}}})
+		require.ErrorContains(t, err, "trace of rank 3: expert")
+	}
+	far := []Track{{Line: Timeline{Graph: g, Spans: []Span{{0, 1}}}}, {Line: Timeline{Graph: g, Begin: time.Now(), Spans: []Span{{0, 1}}}}}
+	require.ErrorContains(t, WriteTrace(&brokenPipe{1 << 20}, far), "after the first")
+}
