@@ -10,6 +10,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/neartest"
 	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/router"
 )
@@ -40,10 +41,10 @@ func TestNodeClustersAreThoseOfOneRank(t *testing.T) {
 
 func requireNear(t *testing.T, want, got result) {
 	t.Helper()
-	require.InDeltaSlice(t, want.y, got.y, 1e-4)
-	require.InDeltaSlice(t, want.dx, got.dx, 1e-4)
+	neartest.Equal(t, want.y, got.y, 1e-4)
+	neartest.Equal(t, want.dx, got.dx, 1e-4)
 	for i := range want.gradients {
-		require.InDeltaSlice(t, want.gradients[i].Data, got.gradients[i].Data, 1e-3, want.gradients[i].Name)
+		neartest.Equal(t, want.gradients[i].Data, got.gradients[i].Data, 1e-3, want.gradients[i].Name)
 	}
 }
 

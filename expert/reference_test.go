@@ -9,6 +9,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/neartest"
 )
 
 // This file is the experts' formulas once more, in float64 and one number at a time.
@@ -104,7 +105,7 @@ func requireNear(t *testing.T, want []float64, got []float32, what string) {
 	t.Helper()
 	require.Len(t, got, len(want), what)
 	for i, v := range want {
-		require.InDelta(t, v, got[i], 2e-5*max(1, math.Abs(v)), "%s: element %d", what, i)
+		neartest.Number(t, v, float64(got[i]), 2e-5*max(1, math.Abs(v)), "%s: element %d", what, i)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/internal/neartest"
 )
 
 // noisyLosses are all that a noisy gate may have.
@@ -161,7 +163,7 @@ func compareDifferences(t *testing.T, what string, value [][]float64, got []floa
 			below := f()
 			row[e] = v
 			want := (above - below) / (2 * step)
-			require.InDelta(t, want, float64(got[i*len(row)+e]), 2e-5*(1+math.Abs(want)), "%s %d of token %d", what, e, i)
+			neartest.Number(t, want, float64(got[i*len(row)+e]), 2e-5*(1+math.Abs(want)), "%s %d of token %d", what, e, i)
 		}
 	}
 }

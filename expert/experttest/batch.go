@@ -9,6 +9,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/internal/neartest"
 )
 
 // dim and count are the experts' shape in most cases: small and odd.
@@ -129,6 +130,6 @@ func (c check) near(want, got []float32, tolerance float64, what string) {
 	require.Len(c, got, len(want), what)
 	for i, v := range want {
 		limit := tolerance * max(1, math.Abs(float64(v)))
-		require.InDelta(c, v, got[i], limit, "%s: element %d", what, i)
+		neartest.Number(c, float64(v), float64(got[i]), limit, "%s: element %d", what, i)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/neartest"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -67,7 +68,7 @@ func checkLosses(t *testing.T, d *router.Decision, ends []int) {
 		byGroup += d.GroupLoss[g] * float64(end-begin) / float64(max(d.Tokens, 1))
 		begin = end
 	}
-	require.InDelta(t, byGroup, byName, 1e-9*(1+math.Abs(byGroup)), "losses by name and by group")
+	neartest.Number(t, byGroup, byName, 1e-9*(1+math.Abs(byGroup)), "losses by name and by group")
 }
 
 // checkCapacity compares each group's loads with the capacity that the decision states, and that with the bound that the

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/neartest"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -118,7 +119,7 @@ func (s suite) testAdded(t *testing.T, x, wide blas32.General, ends []int) {
 	for i := range x.Rows {
 		line := onto.DX.Data[i*wide.Stride : (i+1)*wide.Stride]
 		for c, v := range into.DX.Data[i*dim : (i+1)*dim] {
-			require.InDelta(t, 1+v, line[c], 1e-5, "row %d, column %d", i, c)
+			neartest.Number(t, float64(1+v), float64(line[c]), 1e-5, "row %d, column %d", i, c)
 		}
 		require.Equal(t, []float32{1, 1, 1}, line[dim:], "between rows %d and %d", i, i+1)
 	}
