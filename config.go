@@ -9,6 +9,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/printable"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -137,12 +138,15 @@ func describe(v any) string {
 	return strings.ReplaceAll(fmt.Sprintf("%T%+v", v, v), "\n", " ")
 }
 
+// maxShown bounds what an error says of one field.
+const maxShown = 1 << 10
+
 // difference names the first field in which two texts of fields differ.
 func difference(mine, theirs string) string {
 	a, b := strings.Split(mine, "\n"), strings.Split(theirs, "\n")
 	for i := range min(len(a), len(b)) {
 		if a[i] != b[i] {
-			return fmt.Sprintf("here %s, there %s", a[i], b[i])
+			return fmt.Sprintf("here %s, there %s", printable.Text(a[i], maxShown), printable.Text(b[i], maxShown))
 		}
 	}
 	return "their lengths differ"

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/switchyard-moe/switchyard/internal/crc32c"
+	"github.com/switchyard-moe/switchyard/internal/printable"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -110,7 +111,8 @@ func (p *peer) ended(err error) {
 	p.t.fail(p.rank, err)
 }
 
-// An abort carries the culprit's rank and a code for the sentinel, 4 bytes each, and the reason in words.
+// An abort carries the culprit's rank (-1 if no single one is known) and a code for the sentinel, 4 bytes each, and
+// the reason in words.
 const abortFixed = 8
 
 // reasons are the sentinels that travel; their index is the code. 0 stands for any other error.
@@ -128,8 +130,7 @@ func (p *peer) sendAbort(f *fault) {
 			code = uint32(i)
 		}
 	}
-	text := f.err.Error()
-	text = text[:min(len(text), maxControlPayload-abortFixed)]
+	text := printable.Text(f.err.Error(), maxControlPayload-abortFixed)
 	b := make([]byte, abortFixed, abortFixed+len(text))
 	binary.BigEndian.PutUint32(b, uint32(f.rank))
 	binary.BigEndian.PutUint32(b[4:], code)
@@ -145,13 +146,14 @@ func (p *peer) aborted(b []byte) {
 		p.t.fail(p.rank, fmt.Errorf("abort of %d bytes, want %d: %w", len(b), abortFixed, transport.ErrProtocol))
 		return
 	}
-	culprit, code := binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])
-	if culprit >= uint32(len(p.t.peers)) || code >= uint32(len(reasons)) {
+	culprit, code := transport.Rank(int32(binary.BigEndian.Uint32(b))), binary.BigEndian.Uint32(b[4:])
+	if culprit < transport.None || int(culprit) >= len(p.t.peers) || code >= uint32(len(reasons)) {
 		p.t.fail(p.rank, fmt.Errorf("abort naming rank %d of %d, reason %d: %w",
 			culprit, len(p.t.peers), code, transport.ErrProtocol))
 		return
 	}
-	p.t.fail(transport.Rank(culprit), &remoteError{by: p.rank, text: string(b[abortFixed:]), reason: reasons[code]})
+	text := printable.Text(string(b[abortFixed:]), maxControlPayload)
+	p.t.fail(culprit, &remoteError{by: p.rank, text: text, reason: reasons[code]})
 }
 
 // remoteError is the cause that another rank found.

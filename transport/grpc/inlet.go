@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/mem"
 
 	"github.com/switchyard-moe/switchyard/internal/mesh"
+	"github.com/switchyard-moe/switchyard/internal/printable"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -36,7 +37,7 @@ func (in *inlet) run(s *stream, marked func(kind byte)) {
 	for {
 		var m inbound
 		if err := s.RecvMsg(&m); err != nil {
-			in.fail(fmt.Errorf("stream ended: %w", withoutEOF(err)))
+			in.fail(fmt.Errorf("stream ended: %w", printable.Error(withoutEOF(err), maxText)))
 			return
 		}
 		kind, err := kindOf(m.data)

@@ -4,8 +4,12 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/switchyard-moe/switchyard/internal/printable"
 	"github.com/switchyard-moe/switchyard/transport"
 )
+
+// maxText bounds a text that a peer has chosen: a refusal, or the message of a status.
+const maxText = 300
 
 // errIdentity: a connection speaks for a rank that its credentials do not prove it to be.
 var errIdentity = errors.New("identity does not fit the rank")
@@ -21,7 +25,7 @@ var reasons = map[Reason]error{
 
 // refusalOf states err to the rank that is refused.
 func refusalOf(err error) *Refusal {
-	r := &Refusal{Reason: Reason_REASON_PROTOCOL, Text: err.Error()}
+	r := &Refusal{Reason: Reason_REASON_PROTOCOL, Text: printable.Text(err.Error(), maxText)}
 	for reason, sentinel := range reasons {
 		if errors.Is(err, sentinel) {
 			r.Reason = reason
@@ -37,7 +41,7 @@ type refusedError struct {
 	reason error
 }
 
-func (e *refusedError) Error() string { return fmt.Sprintf("refused by rank %d: %.300s", e.by, e.text) }
+func (e *refusedError) Error() string { return fmt.Sprintf("refused by rank %d: %s", e.by, e.text) }
 func (e *refusedError) Unwrap() error { return e.reason }
 
 // refusedBy returns the refusal of rank by as an error.
@@ -46,5 +50,5 @@ func refusedBy(by transport.Rank, r *Refusal) error {
 	if !known {
 		reason = transport.ErrProtocol
 	}
-	return &refusedError{by: by, text: r.Text, reason: reason}
+	return &refusedError{by: by, text: printable.Text(r.Text, maxText), reason: reason}
 }

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/switchyard-moe/switchyard/internal/printable"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -53,7 +54,7 @@ func (s *stream) send(m proto.Message) error {
 func (s *stream) receive(m proto.Message) error {
 	var in inbound
 	if err := s.RecvMsg(&in); err != nil {
-		return err
+		return printable.Error(err, maxText)
 	}
 	defer in.data.Free()
 	if n := in.data.Len(); n > maxControlBytes {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	crand "crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/internal/printable"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/secure"
 )
@@ -330,6 +332,33 @@ func TestValidateReportsEveryFault(t *testing.T) {
 	}
 }
 
+// TestWhatAPeerSaysIsPrintable: a refusal, the names of settings and addresses come from other processes, and stand in
+// errors and logs.
+func TestWhatAPeerSaysIsPrintable(t *testing.T) {
+	const hostile = "x\nlevel=INFO\x1b[2J\u202e\xff"
+	said := refusal{refuseMismatch, 1, ""}
+	body := said.encode()
+	body = binary.BigEndian.AppendUint16(body[:len(body)-2], uint16(len(hostile)))
+	got, err := decodeRefusal(append(body, hostile...))
+	require.NoError(t, err)
+	require.EqualError(t, got.err(), `switchyard: rank 1: rendezvous: x\nlevel=INFO\x1b[2J\u202e\xff: ranks disagree about the job`)
+
+	theirs := map[string]string{"a\x1b[2J": hostile}
+	require.Equal(t, `a\x1b[2J: rank 0 has nothing, rank 1 has "x\nlevel=INFO\x1b[2J\u202e\xff"`, difference(nil, theirs, "rank 0", "rank 1"))
+
+	c := claim{size: 2, rank: 1, job: "j", listen: hostile}
+	_, err = decodeClaim(c.encode())
+	require.ErrorIs(t, err, errStranger)
+	table := Table{Addrs: []string{"127.0.0.1:1", hostile}}
+	_, err = decodeTable(table.encode(), 2)
+	require.ErrorIs(t, err, errStranger)
+}
+
+func requirePrintable(t *testing.T, s string) {
+	t.Helper()
+	require.Equal(t, printable.Text(s, 1<<20), s)
+}
+
 func FuzzReadParcel(f *testing.F) {
 	var b bytes.Buffer
 	c := claim{size: 4, rank: 2, job: "j", listen: "127.0.0.1:1", text: "a=b\n"}
@@ -343,8 +372,13 @@ func FuzzReadParcel(f *testing.F) {
 		if c, err := decodeClaim(p.body); err == nil {
 			require.Equal(t, p.body, c.encode())
 		}
-		_, _ = decodeRefusal(p.body)
-		_, _ = decodeTable(p.body, 3)
-		_, _ = parseSettings(string(p.body))
+		if r, err := decodeRefusal(p.body); err == nil {
+			requirePrintable(t, r.err().Error())
+		}
+		if table, err := decodeTable(p.body, 3); err == nil {
+			requirePrintable(t, strings.Join(table.Addrs, " "))
+		}
+		settings, _ := parseSettings(string(p.body))
+		requirePrintable(t, difference(nil, settings, "rank 0", "rank 1"))
 	})
 }

@@ -8,6 +8,8 @@ import (
 	"net"
 	"slices"
 	"strings"
+
+	"github.com/switchyard-moe/switchyard/internal/printable"
 )
 
 const (
@@ -79,7 +81,7 @@ func difference(mine, theirs map[string]string, me, them string) string {
 		a, inMine := mine[k]
 		b, inTheirs := theirs[k]
 		if a != b || inMine != inTheirs {
-			out = append(out, fmt.Sprintf("%s: %s has %s, %s has %s", k, me, shown(a, inMine), them, shown(b, inTheirs)))
+			out = append(out, fmt.Sprintf("%s: %s has %s, %s has %s", printable.Text(k, maxSettingsBytes), me, shown(a, inMine), them, shown(b, inTheirs)))
 		}
 	}
 	return strings.Join(out, "; ")

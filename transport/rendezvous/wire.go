@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/switchyard-moe/switchyard/internal/printable"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/secure"
 )
@@ -129,7 +130,7 @@ func decodeClaim(b []byte) (claim, error) {
 	r := reader{b: b}
 	c := claim{size: r.uint32(), rank: r.uint32()}
 	copy(c.digest[:], r.bytes(sha256.Size))
-	c.job, c.listen, c.text = r.text(maxJobBytes), r.text(maxAddrBytes), r.text(maxSettingsBytes)
+	c.job, c.listen, c.text = r.text(maxJobBytes), r.address(), r.text(maxSettingsBytes)
 	return c, r.end()
 }
 
@@ -149,7 +150,7 @@ const (
 func (f *refusal) encode() []byte {
 	b := binary.BigEndian.AppendUint16(nil, f.code)
 	b = binary.BigEndian.AppendUint32(b, uint32(int32(f.rank)))
-	text := f.text[:min(len(f.text), maxBodyBytes/2)]
+	text := printable.Text(f.text, maxBodyBytes/2)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(text)))
 	return append(b, text...)
 }
@@ -170,7 +171,7 @@ func (f *refusal) err() error {
 	case refuseMissing:
 		cause = transport.ErrTimeout
 	}
-	return &transport.Error{Rank: f.rank, Op: opName, Err: fmt.Errorf("%s: %w", f.text, cause)}
+	return &transport.Error{Rank: f.rank, Op: opName, Err: fmt.Errorf("%s: %w", printable.Text(f.text, maxBodyBytes), cause)}
 }
 
 func (t *Table) encode() []byte {
@@ -190,7 +191,7 @@ func decodeTable(b []byte, size int) (Table, error) {
 	var t Table
 	copy(t.Session[:], r.bytes(len(t.Session)))
 	for range size {
-		t.Addrs = append(t.Addrs, r.text(maxAddrBytes))
+		t.Addrs = append(t.Addrs, r.address())
 	}
 	return t, r.end()
 }
@@ -231,6 +232,15 @@ func (r *reader) text(limit int) string {
 		r.broken = true
 	}
 	return string(r.bytes(n))
+}
+
+// address is where a rank listens. It stands in the errors of those who dial it, so it must be printable.
+func (r *reader) address() string {
+	s := r.text(maxAddrBytes)
+	if printable.Text(s, maxAddrBytes) != s {
+		r.broken = true
+	}
+	return s
 }
 
 func (r *reader) end() error {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/internal/printable"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -69,6 +70,8 @@ func FuzzFrame(f *testing.F) {
 func FuzzReason(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(encodeReason(&fault{1, transport.ErrPeerDead}))
+	f.Add(append(encodeReason(&fault{1, transport.ErrPeerDead}), "\n\x1b[2J\u202e\xff"...))
+	f.Add(encodeReason(&fault{transport.None, transport.ErrTimeout}))
 	f.Add(encodeReason(&fault{0, errors.New("something else")}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		why, err := decodeReason(b, 1, 3)
@@ -78,7 +81,9 @@ func FuzzReason(f *testing.F) {
 		}
 		if why != nil {
 			require.Less(t, why.rank, transport.Rank(3))
+			require.GreaterOrEqual(t, why.rank, transport.None)
 			require.NotEmpty(t, why.err)
+			require.Equal(t, printable.Text(why.err.Error(), 1<<13), why.err.Error())
 		}
 	})
 }

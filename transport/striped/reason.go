@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/switchyard-moe/switchyard/internal/printable"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
 const (
-	// A reason is the culprit's rank and a code for the sentinel, 4 bytes each, and the cause in words.
+	// A reason is the culprit's rank (-1 if no single one is known) and a code for the sentinel, 4 bytes each, and the
+	// cause in words.
 	reasonFixed   = 8
 	maxReasonText = 512
 )
@@ -30,8 +32,7 @@ func encodeReason(f *fault) []byte {
 			code = i
 		}
 	}
-	text := f.err.Error()
-	text = text[:min(len(text), maxReasonText)]
+	text := printable.Text(f.err.Error(), maxReasonText)
 	b := make([]byte, reasonFixed, reasonFixed+len(text))
 	binary.BigEndian.PutUint32(b, uint32(f.rank))
 	binary.BigEndian.PutUint32(b[4:], uint32(code))
@@ -48,11 +49,12 @@ func decodeReason(b []byte, by transport.Rank, size int) (*fault, error) {
 		return nil, fmt.Errorf("reason of %d bytes, want %d to %d: %w",
 			len(b), reasonFixed, reasonFixed+maxReasonText, transport.ErrProtocol)
 	}
-	culprit, code := binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])
-	if uint64(culprit) >= uint64(size) || code >= uint32(len(reasons)) {
+	culprit, code := transport.Rank(int32(binary.BigEndian.Uint32(b))), binary.BigEndian.Uint32(b[4:])
+	if culprit < transport.None || int(culprit) >= size || code >= uint32(len(reasons)) {
 		return nil, fmt.Errorf("end naming rank %d of %d, reason %d: %w", culprit, size, code, transport.ErrProtocol)
 	}
-	return &fault{transport.Rank(culprit), &remoteError{by, string(b[reasonFixed:]), reasons[code]}}, nil
+	text := printable.Text(string(b[reasonFixed:]), maxReasonText)
+	return &fault{culprit, &remoteError{by, text, reasons[code]}}, nil
 }
 
 // remoteError is the cause that another rank found.
