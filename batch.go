@@ -61,12 +61,20 @@ func (l *Layer) mostFromLeaf() int {
 	return l.slots()
 }
 
-// census learns what every rank brought. With one copy of the experts the dispatch tells, so nothing is sent
-// here; with several, the ranks of other copies have to be asked. cause is this rank's reason for not taking
-// part, which fails the step on every rank.
+// asks tells whether the ranks of a pass ask each other what they brought before anything else of it travels. Where they do
+// not, the counts of the dispatch tell: they are the first message of the pass, and go to all ranks. With several copies of
+// the experts they do not go to all, and with clusters of a node they are not the first. The answer is the same on every rank.
+func (l *Layer) asks(p *pass) bool {
+	return l.layout.copies > 1 || l.squeeze != nil && l.squeeze.mates != nil && l.compresses(p)
+}
+
+// census learns what every rank brought, if the ranks ask. cause is this rank's reason for not taking part, which
+// fails the pass on every rank before any of them waits for rows.
+//
+// Direct: 12 bytes to each other rank.
 func (l *Layer) census(ctx context.Context, p *pass, cause error) (batch, error) {
 	b := batch{first: l.layout.copy * l.layout.parallel}
-	if l.layout.copies == 1 {
+	if !l.asks(p) {
 		return b, nil
 	}
 	const words = 3 // tokens without padding, groups, 1 if routing failed
@@ -85,7 +93,7 @@ func (l *Layer) census(ctx context.Context, p *pass, cause error) (batch, error)
 	for r := range l.world.Size() {
 		word := func(i int) int { return int(binary.LittleEndian.Uint32(all[4*(words*r+i):])) }
 		if word(2) != 0 && cause == nil {
-			return b, &transport.Error{Rank: transport.Rank(r), Op: "census", Err: alltoall.ErrRefused}
+			return b, &transport.Error{Rank: l.world.joined(transport.Rank(r)), Op: "census", Err: alltoall.ErrRefused}
 		}
 		b.tokens, b.leaves = append(b.tokens, word(0)), append(b.leaves, word(1))
 	}
@@ -94,7 +102,7 @@ func (l *Layer) census(ctx context.Context, p *pass, cause error) (batch, error)
 
 // settle completes the batch from the plan, where the dispatch has told everything.
 func (l *Layer) settle(p *pass, plan *alltoall.Plan) {
-	if l.layout.copies == 1 {
+	if p.batch.leaves == nil {
 		p.batch.leaves = append([]int(nil), plan.Leaves...) // the plan is gone before the gradients are summed
 		for r, n := range plan.Tokens {
 			p.batch.tokens = append(p.batch.tokens, n-plan.Padding[r])
@@ -103,12 +111,12 @@ func (l *Layer) settle(p *pass, plan *alltoall.Plan) {
 }
 
 // refuse tells the other ranks that this one cannot route its tokens, and returns why.
-func (l *Layer) refuse(ctx context.Context, cause error) error {
+func (l *Layer) refuse(ctx context.Context, p *pass, cause error) error {
 	var err error
-	if l.layout.copies == 1 {
-		err = l.exchange.Refuse(ctx)
+	if l.asks(p) {
+		_, err = l.census(ctx, p, cause)
 	} else {
-		_, err = l.census(ctx, &pass{}, cause)
+		err = l.exchange.Refuse(ctx)
 	}
 	cause = &transport.Error{Rank: l.world.joined(l.world.Rank()), Op: "route", Err: cause}
 	if err != nil {

@@ -1,6 +1,7 @@
 package switchyard
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -36,6 +37,7 @@ type Layer struct {
 	everyone *collective.Comm // over the world: the gate's gradients, token counts, configuration
 	replicas *collective.Comm // over the ranks that host the same experts
 	copies   *collective.Comm // over the ranks of one copy of the experts
+	checks   *collective.Comm // over the world: which rows of dy are not finite
 	original *Layer           // of a twin; else nil
 	twins    []*Layer
 	twinned  bool // it has twins or is one
@@ -52,6 +54,7 @@ type Layer struct {
 	y, dx      blas32.General
 	back       blas32.General // scratch: gradients of the rows here, where parts are cut by ranks
 	dshared    blas32.General // scratch: gradient of the shared expert's answers
+	spare      [][]float32    // memory of copies without padding
 }
 
 // pass is what one batch's forward pass leaves for its backward pass.
@@ -70,6 +73,8 @@ type pass struct {
 	sharedSaved   expert.Saved
 	sharedAnswers blas32.General
 	sharedBack    blas32.General // gradient of the shared expert's input
+
+	lent [][]float32 // memory of copies without padding
 
 	squeezed  *lsh.Pass      // nil where the rows travel as they are
 	gathered  *gathered      // nil where clusters are of the rank's own rows
@@ -98,6 +103,7 @@ func (l *Layer) connect() {
 	l.everyone = collective.New(w.view(everyone(w.Size())))
 	l.replicas = collective.New(w.view(at.sameExperts()))
 	l.copies = collective.New(w.view(at.oneCopy()))
+	l.checks = collective.New(w.view(everyone(w.Size())))
 }
 
 func (l *Layer) build() (err error) {
@@ -131,13 +137,17 @@ func (l *Layer) build() (err error) {
 // Forward sends each token, a row of x, to its experts, and returns their weighted answers, a row a token. A token
 // that every expert dropped gets zeros. x must stay as it is until Backward returns; y is valid until the next Forward.
 // A forward pass whose Backward was never called is forgotten.
+//
+// A NaN or an infinity in a row of x is an error on every rank that names the rank; there also the token ([alltoall.ErrNotFinite]).
+// The next batch can be run.
 func (l *Layer) Forward(ctx context.Context, x blas32.General) (y blas32.General, err error) {
 	return l.ForwardBatch(ctx, x, router.Batch{})
 }
 
 // ForwardBatch is Forward for tokens of which there is more to say: which are padding, of which modality each is, its
 // number in the vocabulary, other features. Ends, Train and Step of side are the layer's to fill. Slices in it must
-// stay as they are until Backward returns. Padding is never routed nor counted, and its rows of y and dx are zeros.
+// stay as they are until Backward returns. Padding is never routed nor counted, and its rows of y and dx are zeros; what its rows of x, dy
+// and side hold changes nothing.
 func (l *Layer) ForwardBatch(ctx context.Context, x blas32.General, side router.Batch) (y blas32.General, err error) {
 	l.forget()
 	p, begin := l.newPass(x, side, true), time.Now()
@@ -236,6 +246,10 @@ func (l *Layer) combine(ctx context.Context, p *pass, part int, home blas32.Gene
 // Backward takes the loss's gradient with respect to the last Forward's y and returns the one with respect to
 // its x, valid until the next Backward. The gradients of parameters wait for Step; several passes add up. The
 // auxiliary losses' gradient is added as if the mean over all tokens of the global batch stood in the loss.
+//
+// A NaN or an infinity in dy, in a row that is not padding, is an error on every rank that names the rank and the row
+// ([alltoall.ErrNotFinite]). The pass is then dropped on every rank, with all gradients of it; those of passes before stay, and
+// the next batch can be run.
 func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.General, err error) {
 	p := l.last
 	if p == nil {
@@ -252,18 +266,18 @@ func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.Gene
 	defer l.release(p)
 
 	begin := time.Now()
-	drows, weights := l.packed(p.decision.NumRows()), p.decision.NumWeights()
-	l.weights = slices.Grow(l.weights[:0], weights)[:weights]
-	l.compute(func() { l.restoreBackward(p, drows, dy) })
-	there, err := l.backwardCompressed(ctx, p, drows)
-	if err != nil {
-		return blas32.General{}, err
+	dy = p.withoutPadding(l, dy)
+	row, wrong := l.checkGradient(dy)
+	if wrong != nil {
+		dy = zeroed(resize(blas32.General{}, dy.Rows, dy.Cols)) // the others count on its rows
 	}
-	back, err := l.backThroughExperts(ctx, p, there, dy)
-	if err != nil {
-		return blas32.General{}, err
+	heard := l.tellGradient(ctx, row)
+	back, err := l.rowsBackward(ctx, p, dy)
+	if refused := heard(); err == nil {
+		err = cmp.Or(wrong, refused)
 	}
-	if back, err = l.orderCompressed(ctx, p, drows, back); err != nil {
+	if err != nil {
+		l.dropGradients()
 		return blas32.General{}, err
 	}
 	l.compute(func() {
@@ -284,6 +298,21 @@ func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.Gene
 	}
 	l.pending = p
 	return l.dx, nil
+}
+
+// rowsBackward makes the gradients of the tokens' rows of that of y: by way of the experts, which enter those of their parameters.
+func (l *Layer) rowsBackward(ctx context.Context, p *pass, dy blas32.General) (back blas32.General, err error) {
+	drows, weights := l.packed(p.decision.NumRows()), p.decision.NumWeights()
+	l.weights = slices.Grow(l.weights[:0], weights)[:weights]
+	l.compute(func() { l.restoreBackward(p, drows, dy) })
+	there, err := l.backwardCompressed(ctx, p, drows)
+	if err != nil {
+		return blas32.General{}, err
+	}
+	if back, err = l.backThroughExperts(ctx, p, there, dy); err != nil {
+		return blas32.General{}, err
+	}
+	return l.orderCompressed(ctx, p, drows, back)
 }
 
 // backThroughExperts sends the gradients of the answers to the experts, has those compute, and brings the gradients of the rows home.
@@ -333,6 +362,7 @@ func (l *Layer) forget() {
 }
 
 func (l *Layer) release(p *pass) {
+	l.giveBack(p)
 	if p.squeezed != nil {
 		p.squeezed.Release()
 		p.squeezed = nil

@@ -17,9 +17,11 @@ func (l *Layer) route(ctx context.Context, p *pass) (err error) {
 	if g, ok := l.gate.(router.Consulting); ok {
 		return l.consult(ctx, p, g)
 	}
-	l.compute(func() { p.decision, err = l.gate.Route(p.x, p.side) })
+	if err = p.checkInput(); err == nil {
+		l.compute(func() { p.decision, err = l.gate.Route(p.x, p.side) })
+	}
 	if err != nil {
-		return l.refuse(ctx, err)
+		return l.refuse(ctx, p, err)
 	}
 	return nil
 }
@@ -29,6 +31,9 @@ func (l *Layer) route(ctx context.Context, p *pass) (err error) {
 func (l *Layer) consult(ctx context.Context, p *pass, g router.Consulting) error {
 	c := g.Consult(p.x, p.side, router.Share{Index: int(l.world.Rank()), Count: l.world.Size()})
 	counts, cause := c.Next(nil)
+	if err := p.checkInput(); err != nil {
+		cause = err
+	}
 	refused := false
 	if len(counts) > 0 {
 		var err error
@@ -38,7 +43,7 @@ func (l *Layer) consult(ctx context.Context, p *pass, g router.Consulting) error
 	}
 	switch {
 	case cause != nil:
-		return l.refuse(ctx, cause)
+		return l.refuse(ctx, p, cause)
 	case refused:
 		return l.heedRefusal(ctx, p)
 	}
@@ -79,7 +84,7 @@ func (l *Layer) firstRound(ctx context.Context, counts []int64, refuse bool) (su
 
 // heedRefusal takes this rank's part in learning which of the others cannot route its tokens, and returns that.
 func (l *Layer) heedRefusal(ctx context.Context, p *pass) error {
-	if _, err := l.census(ctx, p, nil); err != nil || l.layout.copies > 1 {
+	if _, err := l.census(ctx, p, nil); err != nil || l.asks(p) {
 		return err
 	}
 	_, _, err := l.exchange.Dispatch(ctx, alltoall.Counts{Rows: []int{}}, blas32.General{})

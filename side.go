@@ -23,6 +23,7 @@ func (l *Layer) newPass(x blas32.General, side router.Batch, train bool) *pass {
 			p.real--
 		}
 	}
+	p.clean(l)
 	return p
 }
 

@@ -15,7 +15,7 @@ func (g *tokenChoice) Backward(d *Decision, x blas32.General, grad Gradient) err
 		g.balancing.add(g.tally, c)
 	}
 	c.spread(&g.dlogits)
-	c.in.x = x
+	c.in.setTokens(x)
 	g.projection.backward(grad.DX, g.dlogits.matrix(), &c.in, grad.FirstLeaf)
 	c.in.x, c.in.Features = blas32.General{}, blas32.General{}
 	c.spent = true

@@ -18,6 +18,7 @@ func (g *expertChoice) Backward(d *Decision, x blas32.General, grad Gradient) er
 		panic("router: backward a second time with one decision")
 	}
 	checkGradient(d, x, grad)
+	x = withoutPadding(x, c.padding, &c.clean)
 	g.scoreGradient(c, grad.Weights)
 	g.projectBackward(c, x, grad)
 	c.spent = true

@@ -49,6 +49,8 @@ type election struct {
 	tokens  int
 	train   bool
 	class   []int32 // of each token, none for padding
+	padding []bool
+	clean   grid // a copy of x without padding
 	logits  grid
 	scores  grid     // of which weights are made
 	keys    []uint32 // experts × tokens
@@ -82,6 +84,8 @@ func (g *expertChoice) begin(x blas32.General, b Batch) *election {
 	c := g.take()
 	c.ends, c.tokens, c.train = append(c.ends[:0], b.Ends...), x.Rows, b.Train
 	c.started, c.spent = false, false
+	c.padding = append(c.padding[:0], b.Padding...)
+	x = withoutPadding(x, c.padding, &c.clean)
 	c.err = c.classify(b)
 	g.project(c, x)
 	if c.err == nil {

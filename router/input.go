@@ -22,6 +22,7 @@ type projection interface {
 type input struct {
 	x blas32.General
 	Batch
+	clean [2]grid // copies of x and Features without padding
 	kept  [6]grid // memory of the projection's own, from forward to backward
 	noisy bool    // whether learned or fixed Gaussian noise is in the logits
 
@@ -31,9 +32,14 @@ type input struct {
 // set makes in the input of a batch. It keeps no slice of b's but Features.
 func (in *input) set(x blas32.General, b Batch, seed uint64) {
 	ends, padding, ids := append(in.Ends[:0], b.Ends...), append(in.Padding[:0], b.Padding...), append(in.IDs[:0], b.IDs...)
-	in.x, in.Batch, in.seed, in.noisy = x, b, seed, false
+	in.Batch, in.seed, in.noisy = b, seed, false
 	in.Ends, in.Padding, in.IDs = ends, padding, ids
+	in.setTokens(x)
+	in.Features = withoutPadding(in.Features, in.Padding, &in.clean[1])
 }
+
+// setTokens makes x the tokens of the batch.
+func (in *input) setTokens(x blas32.General) { in.x = withoutPadding(x, in.Padding, &in.clean[0]) }
 
 // noise returns random bits for row t of the batch. They depend on the gate's seed, the step, what the bits are for, the
 // token's row within its group and the signs of its elements, and on nothing else. So no rank need know where in the global

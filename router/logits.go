@@ -29,7 +29,7 @@ func (g *tokenChoice) RouteLogits(logits blas32.General, b Batch) (*Decision, er
 	}
 	c.logits.reset(logits.Rows, g.experts)
 	for t := range logits.Rows {
-		copy(c.logits.row(t), row(logits, t))
+		copy(c.logits.row(t), row(c.in.x, t))
 	}
 	return g.finish(d, c)
 }

@@ -1,9 +1,40 @@
 package router
 
-import "slices"
+import (
+	"slices"
+
+	"gonum.org/v1/gonum/blas/blas32"
+)
 
 // Padding is taken out of a batch behind the projection, so that what follows never meets it: the logits of
-// the real tokens move together, and their gradients apart again.
+// the real tokens move together, and their gradients apart again. The projection meets zeros in its place.
+
+// withoutPadding returns x with zeros in the rows that are padding, whatever is in them: NaN times the zero that is
+// their gradient is NaN. It is x itself where they are zeros already, else a copy in the memory given.
+func withoutPadding(x blas32.General, padding []bool, memory *grid) blas32.General {
+	if x.Rows != len(padding) || zeroPadding(x, padding) {
+		return x
+	}
+	memory.reset(x.Rows, x.Cols)
+	for t := range x.Rows {
+		if padding[t] {
+			clear(memory.row(t))
+			continue
+		}
+		copy(memory.row(t), row(x, t))
+	}
+	return memory.matrix()
+}
+
+// zeroPadding tells whether all rows of padding hold zeros.
+func zeroPadding(x blas32.General, padding []bool) bool {
+	for t, is := range padding {
+		if is && slices.ContainsFunc(row(x, t), func(v float32) bool { return v != 0 }) {
+			return false
+		}
+	}
+	return true
+}
 
 // squeeze moves the logits of real tokens together, and cuts their rows into the batch's groups. It fills ends, tokens and
 // real.

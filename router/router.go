@@ -56,7 +56,8 @@ type Batch struct {
 	// Step is the number of optimiser steps before this batch, the same on all ranks: noise and schedules go by it.
 	Step int
 	// Padding marks the tokens that are none: they get no expert, take no capacity, and stand in no count and no
-	// loss. Their rows must be finite. Nil marks none of them.
+	// loss. What their rows of x and Features, their IDs and their Modality hold changes nothing: a layer puts zeros there
+	// before it calls a gate, and the gates of this package need none. Nil marks none of them.
 	Padding []bool
 	// Modality holds the kind of each token (text, image), from 0, for gates that keep experts for each kind; others
 	// leave it alone.

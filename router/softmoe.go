@@ -64,6 +64,7 @@ type mixed struct {
 	logits            grid
 	dispatch, combine grid
 	padding           []bool
+	clean             grid // a copy of x without padding
 	mixture           Mixture
 	spent             bool
 }
@@ -79,6 +80,7 @@ func (g *softMoE) Route(x blas32.General, b Batch) (*Decision, error) {
 	checkBatch(x, b.Ends, g.dim)
 	checkPadding(x, b)
 	d, m := g.take()
+	x = withoutPadding(x, b.Padding, &m.clean)
 	m.logits.reset(x.Rows, g.experts*g.slots)
 	if x.Rows != 0 {
 		gemm.Gemm(blas.NoTrans, blas.NoTrans, x, g.set.Matrix(g.set.Value, 0), 0, m.logits.matrix())
@@ -190,6 +192,7 @@ func (g *softMoE) Backward(d *Decision, x blas32.General, grad Gradient) error {
 	}
 	d.checkMixed("Backward", grad.Rows, x)
 	d.checkMixed("Backward", grad.Rows, grad.DX)
+	x = withoutPadding(x, m.padding, &m.clean)
 	g.logitGradient(m, x, grad)
 	g.project(m, x, grad)
 	m.spent = true
