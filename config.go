@@ -44,7 +44,9 @@ type Config struct {
 	// MicroBatches is how many backward passes make a step, those of twins counted; 0 means 1. Auxiliary losses are divided by it: a trainer
 	// that divides its own loss so has the gradient of the mean.
 	MicroBatches int
-	// Seed fixes the initial parameters.
+	// Seed, with the number of the layer among those made on its world, fixes the initial parameters, the noise of
+	// routing and the rotations of compression. So layers of one Config differ, on any number of ranks alike, and a job that makes its layers in the
+	// same order has the same ones. The first layer of a world has Seed itself. [Layer.Load] makes layers alike.
 	Seed uint64
 	// Algorithm says through which ranks messages go to their experts; the environment variable SWITCHYARD_ALGORITHM overrides it.
 	Algorithm alltoall.Algorithm

@@ -86,6 +86,8 @@ type pass struct {
 // NewLayer builds this rank's part of a layer. It talks to the other ranks to check that all were given the
 // same configuration; an error names the rank and the field that differ.
 func NewLayer(world *World, cfg Config) (*Layer, error) {
+	number := world.layers
+	world.layers++ // whatever comes of this one, so that all ranks count alike
 	if err := cfg.Validate(world.Size()); err != nil {
 		return nil, err
 	}
@@ -94,7 +96,21 @@ func NewLayer(world *World, cfg Config) (*Layer, error) {
 	if err := l.agree(context.Background()); err != nil {
 		return nil, err
 	}
+	l.cfg.Seed = seedOf(cfg.Seed, number)
+	l.cfg.Compression.LSH.Seed = seedOf(cfg.Compression.LSH.Seed, number)
 	return l, l.build()
+}
+
+// seedOf is the seed of a layer by its number in its world: the configured one for the first, and another for each that follows.
+// (The finaliser of SplitMix64; Steele et al. 2014.)
+func seedOf(seed uint64, layer int) uint64 {
+	if layer == 0 {
+		return seed
+	}
+	h := seed ^ uint64(layer)*0xd1342543de82ef95
+	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
+	h = (h ^ h>>27) * 0x94d049bb133111eb
+	return h ^ h>>31
 }
 
 // connect makes the layer's own channels.

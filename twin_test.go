@@ -192,6 +192,7 @@ func TestMicroBatchesShareTheAuxiliaryLosses(t *testing.T) {
 	for _, err := range onRanks(inprocWorlds(1), func(w *World) error {
 		for i := range gate {
 			cfg.MicroBatches = i + 1
+			w.layers = 0 // the same seed
 			l, err := NewLayer(w, cfg)
 			if err != nil {
 				return err

@@ -19,6 +19,7 @@ type World struct {
 	comm    *collective.Comm
 	source  string
 	channel uint16
+	layers  int                       // made so far, or tried
 	links   map[string]alltoall.Links // measured for layers, by topology
 
 	computing *sync.Mutex // held by whichever micro-batch computes
@@ -81,7 +82,7 @@ func (w *World) View(members []transport.Rank) (transport.Transport, error) {
 // [World.MeasurePairs] finds keeps each copy among ranks whose links are fast (Holmes, arXiv 2312.03549). Errors go on naming ranks as they
 // joined.
 func (w *World) Reordered(order []int) (*World, error) {
-	n := &World{t: w.t, me: -1, source: w.source, channel: w.channel, computing: w.computing}
+	n := &World{t: w.t, me: -1, source: w.source, channel: w.channel, layers: w.layers, computing: w.computing}
 	seen := make([]bool, w.Size())
 	for i, r := range order {
 		if r < 0 || r >= len(seen) || seen[r] {

@@ -1,6 +1,9 @@
 package router
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Balancer is a gate that evens its load by a bias of the choice, which follows what the whole global batch chose and has
 // no gradient. After an optimiser step, the caller adds up all ranks' tallies, element by element, and passes every rank
@@ -52,8 +55,12 @@ func (g *tokenChoice) Rebalance(sum []int64) {
 }
 
 // signUpdate adds rate to the bias of each expert with less than the mean load and takes it from those with more:
-// b += rate·sign(mean − count). (DeepSeek-V3's balancing without a loss; Megatron.)
-type signUpdate struct{ rate float32 }
+// b += rate·sign(mean − count), of all of which the mean is taken off where they are centred. (DeepSeek-V3's balancing without a loss and
+// Megatron; torchtitan's, centred.)
+type signUpdate struct {
+	rate    float32
+	centred bool
+}
 
 func (signUpdate) size(experts int) int { return experts }
 
@@ -66,16 +73,20 @@ func (signUpdate) add(tally []int64, c *choices) {
 }
 
 func (u signUpdate) move(bias []float32, counts []int64) {
-	total := int64(0)
+	total, up := int64(0), 0
 	for _, n := range counts {
 		total += n
 	}
+	signs := make([]int, len(counts))
 	for e, n := range counts {
-		switch share := n * int64(len(counts)); {
-		case share < total:
-			bias[e] += u.rate
-		case share > total:
-			bias[e] -= u.rate
-		}
+		signs[e] = cmp.Compare(total, n*int64(len(counts)))
+		up += signs[e]
+	}
+	mean := 0.0
+	if u.centred {
+		mean = float64(up) / float64(len(counts))
+	}
+	for e, sign := range signs {
+		bias[e] += float32(float64(u.rate) * (float64(sign) - mean))
 	}
 }

@@ -32,6 +32,46 @@ func TestSignUpdate(t *testing.T) {
 	require.Nil(t, gateWith(t, TopK{K: 1}, [][]float64{{0, 0}}).(Balancer).Bias())
 }
 
+// TestCentredStepsDoNotDrift: three of four experts above the mean load for good. The step as published takes the mean of the biases with it,
+// the centred one leaves it, and both move the same apart.
+func TestCentredStepsDoNotDrift(t *testing.T) {
+	const rate, steps = 0.001, 20000
+	mean := func(bias []float32) (sum float64) {
+		for _, b := range bias {
+			sum += float64(b) / float64(len(bias))
+		}
+		return sum
+	}
+	biases := map[bool][]float32{}
+	for _, centred := range []bool{false, true} {
+		g := gateWith(t, TopK{K: 1, Score: Sigmoid, BiasRate: rate, BiasCentred: centred}, [][]float64{{0, 0, 0, 0}}).(Balancer)
+		for range steps {
+			g.Rebalance([]int64{11, 11, 11, 7})
+		}
+		biases[centred] = g.Bias()
+	}
+	require.InDelta(t, -steps*rate/2, mean(biases[false]), 0.05)
+	require.InDelta(t, 0, mean(biases[true]), 0.05)
+	for _, b := range biases {
+		require.InDelta(t, 2*steps*rate, b[3]-b[0], 0.1)
+	}
+	// One step, to the bit: an expert of exactly the mean load moves too.
+	g := gateWith(t, TopK{K: 1, Score: Sigmoid, BiasRate: 0.25, BiasCentred: true}, [][]float64{{0, 0, 0, 0}}).(Balancer)
+	g.Rebalance([]int64{5, 4, 3, 4})
+	require.Equal(t, []float32{-0.25, 0, 0.25, 0}, g.Bias())
+	g.Rebalance([]int64{9, 0, 4, 3})
+	require.Equal(t, []float32{-0.5625, 0.1875, 0.1875, 0.1875}, g.Bias())
+	// As torchtitan 0.3.0 computes it.
+	g = gateWith(t, TopK{K: 1, Score: Sigmoid, BiasRate: rate, BiasCentred: true}, [][]float64{{0, 0, 0, 0, 0, 0}}).(Balancer)
+	g.Rebalance([]int64{0, 4, 6, 9, 7, 3})
+	g.Rebalance([]int64{7, 8, 1, 1, 8, 9})
+	for e, want := range []float64{0.00033333327, 0.00033333327, 0.00033333327, 0.00033333327, -0.0016666668, 0.00033333327} {
+		require.InDelta(t, want, g.Bias()[e], 1e-9, "expert %d", e)
+	}
+	_, err := TopK{K: 1, Score: Sigmoid, BiasCentred: true}.New(Shape{Dim: 1, Experts: 2})
+	require.ErrorContains(t, err, "without BiasRate")
+}
+
 // TestBalancersBalance trains nothing but the bias on tokens that crowd onto few experts.
 func TestBalancersBalance(t *testing.T) {
 	const seed = 5 // how even the load gets differs between draws of the gate, so these are always the same

@@ -16,7 +16,7 @@ import (
 //
 // What is hashed is the token's number in its vocabulary, [Batch.IDs], not its row, which changes as the layers below
 // learn. The hash depends on that number, the place among K and [Shape.Seed] alone and is integer arithmetic, so it is the same
-// on all machines. Layers with one seed send a token to the same experts; give them different seeds for others.
+// on all machines. The layers of a world have different seeds, and send a token to other experts.
 //
 // (Roller et al. 2021, "Hash layers": random hash, or with Table their balanced hash; HetuMoE's hash gate.)
 type Hash struct {

@@ -56,6 +56,44 @@ func TestSeveral(t *testing.T) {
 	require.PanicsWithValue(t, "router: gate 4 of 4", func() { _, _ = m.Route(x, Batch{Ends: []int{tokens}, Gate: 4}) })
 }
 
+// TestSeveralSeeds: gates of one configuration begin with other parameters and draw other noise; the first is as it would be alone.
+func TestSeveralSeeds(t *testing.T) {
+	const tokens, gates = 64, 4
+	r := rand.New(rand.NewPCG(1, 2))
+	x := dense(tokens, 3, make([]float32, tokens*3))
+	for i := range x.Data {
+		x.Data[i] = float32(r.NormFloat64())
+	}
+	of := NoisyTopK{TopK: TopK{K: 1}, Noise: FixedGaussian, Amount: 100}
+	shape := Shape{Dim: 3, Experts: 8, Seed: 9}
+	var seen []Assignment
+	for range 2 { // two built alike are alike
+		m, err := Several{Routers: []Router{of, of, of, of}}.New(shape)
+		require.NoError(t, err)
+		alone, err := of.New(shape)
+		require.NoError(t, err)
+		p := m.Params()
+		require.Equal(t, alone.Params().Value, p.Of(p.Value, 0))
+		for i := range gates {
+			for j := range i {
+				require.NotEqual(t, p.Of(p.Value, j), p.Of(p.Value, i), "parameters of gates %d and %d", j, i)
+			}
+		}
+		clear(p.Value) // what is left is the noise
+		for i := range gates {
+			d, err := m.Route(x, Batch{Ends: []int{tokens}, Train: true, Gate: i})
+			require.NoError(t, err)
+			seen = append(seen, d.Clone())
+		}
+	}
+	for i := range gates {
+		require.Equal(t, seen[i], seen[gates+i], "gate %d", i)
+		for j := range i {
+			require.NotEqual(t, seen[j], seen[i], "noise of gates %d and %d", j, i)
+		}
+	}
+}
+
 // passed is what a pass forward and backward leaves.
 type passed struct {
 	d          Assignment

@@ -29,6 +29,12 @@ type TopK struct {
 	// BiasRate moves the bias after each step, by so much, towards an even load: see [Balancer]. 0 leaves it. Where
 	// Bias is nil it begins at 0. (DeepSeek-V3: 0.001.)
 	BiasRate float32
+	// BiasCentred takes the mean off each step of the bias, so that the mean of the biases stays where it was, and an expert of exactly
+	// the mean load moves too. Without it, which is the default, every expert moves by BiasRate up or down, or not at all: where more
+	// experts are above the mean load than below it for long, or the other way round, the biases drift away together. The choice goes by
+	// their differences alone, but a float32 far from 0 has few bits left for those. (Off: DeepSeek-V3's rule as published, Megatron. On:
+	// torchtitan.)
+	BiasCentred bool
 	// CapacityFactor bounds what an expert takes of each group of tokens: ⌈T·K/E·CapacityFactor⌉ of the group's T,
 	// unless Capacity says otherwise. 0 is no bound: nothing is dropped.
 	CapacityFactor float64
@@ -82,7 +88,7 @@ func (r TopK) fill(g *tokenChoice, s Shape) {
 		g.chooser = best{g.bias}
 	}
 	if g.balancing == nil && r.BiasRate != 0 {
-		g.balancing = signUpdate{r.BiasRate}
+		g.balancing = signUpdate{r.BiasRate, r.BiasCentred}
 	}
 	if g.balancing != nil {
 		g.tally = make([]int64, g.balancing.size(s.Experts))
@@ -152,6 +158,7 @@ func (r TopK) faults(s Shape, name string) []error {
 	biased := r.Bias != nil || r.BiasRate != 0
 	fault(biased && r.Score != Sigmoid && r.Score != SqrtSoftplus, "bias goes with the sigmoid and sqrt softplus scores, not with %v", r.Score)
 	fault(!(r.BiasRate >= 0) || isInf(r.BiasRate), "bias rate is %v, want a finite number from 0", r.BiasRate)
+	fault(r.BiasCentred && r.BiasRate == 0, "the step of a bias without BiasRate has no mean to take off")
 	fault(firstInfinite(r.Bias) >= 0, "bias is not finite at expert %d", firstInfinite(r.Bias))
 	return slices.Concat(faults, r.Capacity.faults(), checkLosses(r.Losses))
 }

@@ -130,7 +130,7 @@ func (o options) layerConfig(block int) switchyard.Config {
 		Dim:          o.dim,
 		Experts:      o.layerExperts(block),
 		Group:        o.batch / o.groups * o.seq,
-		Seed:         o.seed + uint64(block)<<32,
+		Seed:         o.seed,
 		Expert:       o.layerExpert(),
 		Wire:         o.wireFormat(),
 		MicroBatches: o.micro,
