@@ -93,7 +93,7 @@ func (l *Layer) census(ctx context.Context, p *pass, cause error) (batch, error)
 	for r := range l.world.Size() {
 		word := func(i int) int { return int(binary.LittleEndian.Uint32(all[4*(words*r+i):])) }
 		if word(2) != 0 && cause == nil {
-			return b, &transport.Error{Rank: l.world.joined(transport.Rank(r)), Op: "census", Err: alltoall.ErrRefused}
+			return b, &transport.Error{Rank: l.world.joined(transport.Rank(r)), Op: "census", Err: fmt.Errorf("%w: its own error says why", alltoall.ErrRefused)}
 		}
 		b.tokens, b.leaves = append(b.tokens, word(0)), append(b.leaves, word(1))
 	}
@@ -110,7 +110,8 @@ func (l *Layer) settle(p *pass, plan *alltoall.Plan) {
 	}
 }
 
-// refuse tells the other ranks that this one cannot route its tokens, and returns why.
+// refuse tells the other ranks that this one cannot route its tokens, and returns why: [alltoall.ErrRefused], as theirs,
+// where all have heard of it.
 func (l *Layer) refuse(ctx context.Context, p *pass, cause error) error {
 	var err error
 	if l.asks(p) {
@@ -118,11 +119,10 @@ func (l *Layer) refuse(ctx context.Context, p *pass, cause error) error {
 	} else {
 		err = l.exchange.Refuse(ctx)
 	}
-	cause = &transport.Error{Rank: l.world.joined(l.world.Rank()), Op: "route", Err: cause}
 	if err != nil {
-		return fmt.Errorf("%w (and while telling the other ranks: %w)", cause, err)
+		return l.misuse("route", "%w (and while telling the other ranks: %w)", cause, err)
 	}
-	return cause
+	return l.misuse("route", "%w: %w", alltoall.ErrRefused, cause)
 }
 
 func sum(list []int) int {

@@ -331,11 +331,11 @@ func (l *Layer) orderCompressed(ctx context.Context, p *pass, drows, back blas32
 
 func (p *pass) stopwatch(begin time.Time) { p.squeezing += time.Since(begin) }
 
-// noteCompression tells the statistics, and for Auto the judge, of the pass.
-func (l *Layer) noteCompression(p *pass, plan *alltoall.Plan) {
+// compressionOf tells what compression did to the pass.
+func (l *Layer) compressionOf(p *pass, plan *alltoall.Plan) CompressionStats {
 	s := l.squeeze
 	if s == nil || !p.side.Train {
-		return
+		return CompressionStats{}
 	}
 	note := CompressionStats{Rows: p.decision.NumRows(), Travelled: plan.SentRows(), Residual: p.residual, Time: s.judge.spent}
 	first, end := l.layout.place.Of(l.layout.seat)
@@ -354,7 +354,7 @@ func (l *Layer) noteCompression(p *pass, plan *alltoall.Plan) {
 	wide := 4 * l.cfg.Dim
 	note.BytesBefore = (note.Rows - own) * wide
 	note.BytesAfter = (plan.SentRows() - plan.Sent[l.layout.seat]) * wide
-	l.stats.Compression = note
+	return note
 }
 
 // judgePass has the judge weigh the pass that ends, of which enough is known now.

@@ -50,7 +50,7 @@ func (l *Layer) checkGradient(dy blas32.General) (row int, err error) {
 		return -1, nil
 	}
 	return t, &transport.Error{Rank: l.world.joined(l.world.Rank()), Op: "backward",
-		Err: fmt.Errorf("%w: row %d, column %d of dy is %v", alltoall.ErrNotFinite, t, j, rowOf(dy, t)[j])}
+		Err: fmt.Errorf("%w: %w: row %d, column %d of dy is %v", alltoall.ErrRefused, alltoall.ErrNotFinite, t, j, rowOf(dy, t)[j])}
 }
 
 // tellGradient tells all ranks, while rows travel, which row of this rank's dy is not finite, −1 for none, and returns what
@@ -78,7 +78,7 @@ func (l *Layer) blameGradient(told []byte) error {
 	for r := range len(told) / 8 {
 		if row := binary.LittleEndian.Uint64(told[8*r:]); row != 0 {
 			return &transport.Error{Rank: l.world.joined(transport.Rank(r)), Op: "backward",
-				Err: fmt.Errorf("%w: row %d of its dy", alltoall.ErrNotFinite, row-1)}
+				Err: fmt.Errorf("%w: %w: row %d of its dy", alltoall.ErrRefused, alltoall.ErrNotFinite, row-1)}
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"gonum.org/v1/gonum/blas/blas32"
@@ -38,6 +39,7 @@ type Layer struct {
 	replicas *collective.Comm // over the ranks that host the same experts
 	copies   *collective.Comm // over the ranks of one copy of the experts
 	checks   *collective.Comm // over the world: which rows of dy are not finite
+	state    *state           // shared with twins
 	original *Layer           // of a twin; else nil
 	twins    []*Layer
 	twinned  bool // it has twins or is one
@@ -45,13 +47,16 @@ type Layer struct {
 	last       *pass // the forward pass that Backward belongs to
 	pending    *pass // a backward pass whose gradients are not yet summed over ranks
 	grads      gradients
-	steps      int           // taken
-	exchanging time.Duration // in all passes
-	stats      Stats
+	steps      int          // taken
+	exchanging atomic.Int64 // nanoseconds, in all passes
+	told       told
+	observe    atomic.Pointer[func(schedule.Pass, schedule.Timeline)]
 	rows       blas32.General // scratch: rows sorted by expert
 	weights    []float32      // scratch: gradients of the rows' weights
 	byToken    rows.Index     // scratch: the rows of each token of the last forward pass
 	y, dx      blas32.General
+	evaluated  blas32.General // Eval's y
+	evalIndex  rows.Index     // scratch: byToken, of Eval
 	back       blas32.General // scratch: gradients of the rows here, where parts are cut by ranks
 	dshared    blas32.General // scratch: gradient of the shared expert's answers
 	spare      [][]float32    // memory of copies without padding
@@ -91,7 +96,7 @@ func NewLayer(world *World, cfg Config) (*Layer, error) {
 	if err := cfg.Validate(world.Size()); err != nil {
 		return nil, err
 	}
-	l := &Layer{cfg: cfg, world: world, layout: layoutOf(cfg, world)}
+	l := &Layer{cfg: cfg, world: world, layout: layoutOf(cfg, world), state: newState()}
 	l.connect()
 	if err := l.agree(context.Background()); err != nil {
 		return nil, err
@@ -123,6 +128,7 @@ func (l *Layer) connect() {
 }
 
 func (l *Layer) build() (err error) {
+	l.observe.Store(&l.cfg.Overlap.Observe)
 	if l.gate, err = l.cfg.Router.New(router.Shape{Dim: l.cfg.Dim, Experts: l.cfg.Experts, Seed: l.cfg.Seed}); err != nil {
 		return err
 	}
@@ -142,6 +148,7 @@ func (l *Layer) build() (err error) {
 			return err
 		}
 		l.tuner = newTuner(l.world.Size(), l.mostParts(), known)
+		l.tellProfile()
 	}
 	l.exchange, err = alltoall.New(l.world.view(l.layout.oneCopy()), alltoall.Config{
 		Placement: l.layout.place, Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows, LeafRows: l.mostFromLeaf(),
@@ -152,12 +159,12 @@ func (l *Layer) build() (err error) {
 
 // Forward sends each token, a row of x, to its experts, and returns their weighted answers, a row a token. A token
 // that every expert dropped gets zeros. x must stay as it is until Backward returns; y is valid until the next Forward.
-// A forward pass whose Backward was never called is forgotten.
+// Each Forward is followed by its Backward, or by Discard where no gradient is wanted; Eval keeps nothing for one.
 //
 // A NaN or an infinity in a row of x is an error on every rank that names the rank; there also the token ([alltoall.ErrNotFinite]).
 // The next batch can be run.
 func (l *Layer) Forward(ctx context.Context, x blas32.General) (y blas32.General, err error) {
-	return l.ForwardBatch(ctx, x, router.Batch{})
+	return l.train(ctx, "Forward", x, router.Batch{})
 }
 
 // ForwardBatch is Forward for tokens of which there is more to say: which are padding, of which modality each is, its
@@ -165,11 +172,25 @@ func (l *Layer) Forward(ctx context.Context, x blas32.General) (y blas32.General
 // stay as they are until Backward returns. Padding is never routed nor counted, and its rows of y and dx are zeros; what its rows of x, dy
 // and side hold changes nothing.
 func (l *Layer) ForwardBatch(ctx context.Context, x blas32.General, side router.Batch) (y blas32.General, err error) {
-	l.forget()
-	p, begin := l.newPass(x, side, true), time.Now()
-	err = l.forward(ctx, p)
+	return l.train(ctx, "ForwardBatch", x, side)
+}
+
+// train is ForwardBatch under the name by which it was called.
+func (l *Layer) train(ctx context.Context, op string, x blas32.General, side router.Batch) (y blas32.General, err error) {
+	if err := l.enter(ctx, op); err != nil {
+		return y, err
+	}
+	defer l.leave()
+	p, err := l.newPass(op, x, side, true)
 	if err != nil {
-		return blas32.General{}, err
+		return y, err
+	}
+	if err := l.mayForward(op); err != nil {
+		return y, err
+	}
+	begin := time.Now()
+	if err := l.attempt(op, func() error { return l.forward(ctx, p) }); err != nil {
+		return y, err
 	}
 	if l.tuner != nil {
 		l.tuner.passed(schedule.Forward, begin)
@@ -178,20 +199,43 @@ func (l *Layer) ForwardBatch(ctx context.Context, x blas32.General, side router.
 	return l.y, nil
 }
 
-// Eval is Forward for evaluation: routers leave out what is for training alone, and nothing is kept for Backward.
+// Discard gives up the last Forward, of which no gradient is wanted, as if it had not been. Every rank does so. Without one
+// that waits for its Backward it does nothing.
+func (l *Layer) Discard() error {
+	if err := l.enter(context.Background(), "Discard"); err != nil {
+		return err
+	}
+	defer l.leave()
+	l.forget()
+	return nil
+}
+
+// Eval is Forward for evaluation: routers leave out what is for training alone, and nothing is kept for Backward. It may
+// stand between a Forward and its Backward, and changes nothing for those. y is valid until the next Eval.
 func (l *Layer) Eval(ctx context.Context, x blas32.General) (y blas32.General, err error) {
-	return l.EvalBatch(ctx, x, router.Batch{})
+	return l.evaluate(ctx, "Eval", x, router.Batch{})
 }
 
 // EvalBatch is to Eval what ForwardBatch is to Forward.
 func (l *Layer) EvalBatch(ctx context.Context, x blas32.General, side router.Batch) (y blas32.General, err error) {
-	l.forget()
-	p := l.newPass(x, side, false)
-	if err := l.forward(ctx, p); err != nil {
-		return blas32.General{}, err
+	return l.evaluate(ctx, "EvalBatch", x, side)
+}
+
+// evaluate is EvalBatch under the name by which it was called.
+func (l *Layer) evaluate(ctx context.Context, op string, x blas32.General, side router.Batch) (y blas32.General, err error) {
+	if err := l.enter(ctx, op); err != nil {
+		return y, err
 	}
-	l.release(p)
-	return l.y, nil
+	defer l.leave()
+	p, err := l.newPass(op, x, side, false)
+	if err != nil {
+		return y, err
+	}
+	defer l.release(p)
+	if err := l.attempt(op, func() error { return l.forward(ctx, p) }); err != nil {
+		return y, err
+	}
+	return l.evaluated, nil
 }
 
 // forward is the whole way of a token: route, order, dispatch, compute, combine, restore.
@@ -204,7 +248,7 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 	}
 	begun := time.Now()
 	p.handle, err = l.begin(ctx, p)
-	l.exchanging += time.Since(begun) - p.squeezing
+	l.exchanging.Add(int64(time.Since(begun) - p.squeezing))
 	if err != nil {
 		return err
 	}
@@ -220,10 +264,14 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 	if p.answers, err = l.restoreCompressed(ctx, p, home); err != nil {
 		return err
 	}
+	y, byToken := &l.y, &l.byToken
+	if !p.side.Train {
+		y, byToken = &l.evaluated, &l.evalIndex
+	}
 	l.compute(func() {
-		l.y = resize(l.y, p.x.Rows, l.cfg.Dim)
-		l.restore(p)
-		l.addShared(p, l.y)
+		*y = resize(*y, p.x.Rows, l.cfg.Dim)
+		p.restore(*y, byToken)
+		l.addShared(p, *y)
 	})
 	l.note(p, plan)
 	return nil
@@ -267,20 +315,25 @@ func (l *Layer) combine(ctx context.Context, p *pass, part int, home blas32.Gene
 // ([alltoall.ErrNotFinite]). The pass is then dropped on every rank, with all gradients of it; those of passes before stay, and
 // the next batch can be run.
 func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.General, err error) {
-	p := l.last
-	if p == nil {
-		panic("switchyard: Backward without a Forward")
+	if err := l.enter(ctx, "Backward"); err != nil {
+		return dx, err
 	}
-	l.check("Backward", dy)
-	if dy.Rows != p.x.Rows {
-		panic(fmt.Sprintf("switchyard: Backward: %d rows, the last Forward had %d", dy.Rows, p.x.Rows))
+	defer l.leave()
+	if err := l.mayBackward(dy); err != nil {
+		return dx, err
 	}
-	if err := l.reduce(ctx); err != nil { // an earlier pass not yet summed
-		return blas32.General{}, err
+	defer l.forget()
+	if err := l.attempt("Backward", func() error { return l.backward(ctx, l.last, dy) }); err != nil {
+		return dx, err
 	}
-	l.last = nil
-	defer l.release(p)
+	return l.dx, nil
+}
 
+// backward is forward the other way.
+func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error {
+	if err := l.reduce(ctx); err != nil { // an earlier pass not yet summed
+		return err
+	}
 	begin := time.Now()
 	dy = p.withoutPadding(l, dy)
 	row, wrong := l.checkGradient(dy)
@@ -289,12 +342,14 @@ func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.Gene
 	}
 	heard := l.tellGradient(ctx, row)
 	back, err := l.rowsBackward(ctx, p, dy)
-	if refused := heard(); err == nil {
-		err = cmp.Or(wrong, refused)
+	if told := heard(); err == nil && refusedByAll(told) {
+		err = cmp.Or(wrong, told)
+	} else if err == nil {
+		err = told
 	}
 	if err != nil {
 		l.dropGradients()
-		return blas32.General{}, err
+		return err
 	}
 	l.compute(func() {
 		l.dx = resize(l.dx, p.x.Rows, l.cfg.Dim)
@@ -305,7 +360,7 @@ func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.Gene
 		l.addSharedBackward(p, l.dx)
 	})
 	if err != nil {
-		return blas32.General{}, err
+		return fmt.Errorf("switchyard: gradient of the gate: %w", err)
 	}
 	l.judgePass(p)
 	if l.tuner != nil {
@@ -313,7 +368,7 @@ func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.Gene
 		l.tuner.steps++
 	}
 	l.pending = p
-	return l.dx, nil
+	return nil
 }
 
 // rowsBackward makes the gradients of the tokens' rows of that of y: by way of the experts, which enter those of their parameters.
@@ -354,14 +409,7 @@ func (l *Layer) backThroughExperts(ctx context.Context, p *pass, drows, dy blas3
 }
 
 // clock counts the time since begin as one of exchanging.
-func (l *Layer) clock(begin time.Time) { l.exchanging += time.Since(begin) }
-
-// check panics where a matrix does not fit the layer.
-func (l *Layer) check(op string, m blas32.General) {
-	if m.Rows < 0 || m.Rows > 0 && m.Cols != l.cfg.Dim {
-		panic(fmt.Sprintf("switchyard: %s: a matrix of %d × %d, want columns %d", op, m.Rows, m.Cols, l.cfg.Dim))
-	}
-}
+func (l *Layer) clock(begin time.Time) { l.exchanging.Add(int64(time.Since(begin))) }
 
 // packed returns the scratch matrix with the given number of rows.
 func (l *Layer) packed(n int) blas32.General {

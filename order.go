@@ -40,15 +40,15 @@ func (l *Layer) beginParts(ctx context.Context, c alltoall.Counts, rows blas32.G
 	return l.exchange.Begin(ctx, c, rows, token, parts)
 }
 
-// restore makes y of the answers.
-func (l *Layer) restore(p *pass) {
+// restore makes y of the answers, and of byToken which rows are each token's.
+func (p *pass) restore(y blas32.General, byToken *rows.Index) {
 	d := p.decision
 	if d.Mixture != nil {
-		d.Restore(l.y, p.answers)
+		d.Restore(y, p.answers)
 		return
 	}
-	l.byToken.Set(p.x.Rows, d.Token)
-	rows.Sum(l.y, p.answers, &l.byToken, d.Weight)
+	byToken.Set(p.x.Rows, d.Token)
+	rows.Sum(y, p.answers, byToken, d.Weight)
 }
 
 // restoreBackward makes the gradients of the answers, drows, and of their weights from that of y.

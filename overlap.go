@@ -30,20 +30,25 @@ type Overlap struct {
 }
 
 // Observe has observe be given the timelines of this layer's passes from the next one on, in place of [Overlap.Observe]. A twin's passes are seen by no
-// other way; they may run, and observe be called, at the same time as the original's.
+// other way; they may run, and observe be called, at the same time as the original's. Any goroutine may call it at any time.
 func (l *Layer) Observe(observe func(pass schedule.Pass, line schedule.Timeline)) {
-	l.cfg.Overlap.Observe = observe
+	l.observe.Store(&observe)
 }
 
 // SetDegree has exchanges cut into so many parts from the next pass on, of forward and of backward passes; it ends [Overlap.Auto]. All ranks give the same, between
 // steps. It is an error if either is not from 1 to what [Overlap.Degree] allows, which where parts are cut by ranks is no more than those.
 func (l *Layer) SetDegree(forward, backward int) error {
+	if err := l.enter(context.Background(), "SetDegree"); err != nil {
+		return err
+	}
+	defer l.leave()
 	for pass, n := range [2]int{forward, backward} {
 		if most := l.mostParts(); n < 1 || n > most {
-			return fmt.Errorf("switchyard: SetDegree: %d parts of %v passes on rank %d, want 1 to %d", n, schedule.Pass(pass), l.world.Rank(), most)
+			return l.misuse("SetDegree", "%d parts of %v passes, want 1 to %d", n, schedule.Pass(pass), most)
 		}
 	}
 	l.degree, l.tuner = [2]int{forward, backward}, nil
+	l.tellProfile()
 	return nil
 }
 
@@ -126,8 +131,9 @@ type stages struct {
 func (l *Layer) inParts(ctx context.Context, p *pass, direction schedule.Pass, parts int, s stages) error {
 	profiled := l.tuner != nil && p.side.Train && l.tuner.turn() > 0
 	chunks, halves := l.chunks(direction, profiled), l.halves && direction == schedule.Backward
+	observe := *l.observe.Load()
 	lingers := halves && l.tuner != nil && l.tuner.lingers
-	if parts == 1 && !profiled && !lingers && chunks == 0 && l.cfg.Overlap.Observe == nil {
+	if parts == 1 && !profiled && !lingers && chunks == 0 && observe == nil {
 		return s.inTurn(ctx, halves)
 	}
 	line, err := schedule.Execute(ctx, pipeline(direction, parts, chunks, halves), func(ctx context.Context, t *schedule.Task) error {
@@ -155,8 +161,8 @@ func (l *Layer) inParts(ctx context.Context, p *pass, direction schedule.Pass, p
 	if profiled {
 		l.tuner.note(direction, line)
 	}
-	if l.cfg.Overlap.Observe != nil {
-		l.cfg.Overlap.Observe(direction, line)
+	if observe != nil {
+		observe(direction, line)
 	}
 	return nil
 }

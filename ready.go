@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/given"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -20,7 +21,7 @@ func (l *Layer) ready(ctx context.Context, o expert.Optimizer) error {
 		cause = &transport.Error{Rank: l.world.joined(l.world.Rank()), Op: "Step", Err: cause}
 	}
 	if l.world.Size() == 1 {
-		return cause
+		return asAgreed(cause)
 	}
 	mine := make([]byte, 12) // 1 if it cannot, a digest of the settings
 	if cause != nil {
@@ -32,18 +33,18 @@ func (l *Layer) ready(ctx context.Context, o expert.Optimizer) error {
 		return fmt.Errorf("switchyard: Step: %w", err)
 	}
 	if cause != nil {
-		return cause
+		return asAgreed(cause)
 	}
 	for r := range l.world.Size() {
 		theirs := all[r*len(mine):][:len(mine)]
 		if theirs[0] != 0 {
-			return &transport.Error{Rank: l.world.joined(transport.Rank(r)), Op: "Step", Err: errors.New("its optimiser cannot take the step; its own error says why")}
+			return asAgreed(&transport.Error{Rank: l.world.joined(transport.Rank(r)), Op: "Step", Err: errors.New("its optimiser cannot take the step; its own error says why")})
 		}
 	}
 	for r := range l.world.Size() {
 		if string(all[r*len(mine):][:len(mine)]) != string(mine) {
-			return &transport.Error{Rank: l.world.joined(transport.Rank(r)), Op: "Step",
-				Err: fmt.Errorf("%w: its optimiser is not the one of this rank, %v", transport.ErrMismatch, o)}
+			return asAgreed(&transport.Error{Rank: l.world.joined(transport.Rank(r)), Op: "Step",
+				Err: fmt.Errorf("%w: its optimiser is not the one of this rank, %v", transport.ErrMismatch, o)})
 		}
 	}
 	return nil
@@ -51,7 +52,7 @@ func (l *Layer) ready(ctx context.Context, o expert.Optimizer) error {
 
 // validate returns why an optimiser cannot take a step.
 func validate(o expert.Optimizer) error {
-	if o == nil {
+	if given.Nil(o) {
 		return errors.New("no optimiser")
 	}
 	if v, ok := o.(expert.Validator); ok {

@@ -2,7 +2,6 @@ package switchyard
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -128,7 +127,11 @@ func TestWholeBatchBytes(t *testing.T) {
 					if same {
 						clear(x.Data)
 					}
-					return l.route(context.Background(), l.newPass(x, router.Batch{}, true))
+					p, err := l.newPass("Forward", x, router.Batch{}, true)
+					if err != nil {
+						return err
+					}
+					return l.route(context.Background(), p)
 				})
 				each := 8 + 8 + 512*experts
 				if same && ranks*tokens > 1 {
@@ -158,7 +161,10 @@ func TestWholeBatchIsWhatOneRankWouldChoose(t *testing.T) {
 		taken := map[[2]int]bool{}
 		wireBytes(t, ranks, cfg, func(l *Layer) error {
 			begin, end := int(l.world.Rank())*tokens/ranks, int(l.world.Rank()+1)*tokens/ranks
-			p := l.newPass(part(x, begin, end), router.Batch{}, true)
+			p, err := l.newPass("Forward", part(x, begin, end), router.Batch{}, true)
+			if err != nil {
+				return err
+			}
 			if err := l.route(context.Background(), p); err != nil {
 				return err
 			}
@@ -212,7 +218,7 @@ func TestARankThatCannotBeConsultedFailsAll(t *testing.T) {
 		})
 		for r, culprit := range culprits(errs) {
 			require.Equal(t, transport.Rank(1), culprit, "rank %d, parallel %d: %v", r, parallel, errs[r])
-			require.Equal(t, r != 1, errors.Is(errs[r], alltoall.ErrRefused), "rank %d, parallel %d: %v", r, parallel, errs[r])
+			require.ErrorIs(t, errs[r], alltoall.ErrRefused, "rank %d, parallel %d", r, parallel)
 		}
 		require.ErrorContains(t, errs[1], "token 2")
 	}
@@ -232,7 +238,8 @@ func TestStatsOfPaddingAndRounds(t *testing.T) {
 		require.Equal(t, []int{1, 1, 1, 1}, s.Choices) // 8·0.5/4
 		require.GreaterOrEqual(t, s.Unanswered, 4)
 		require.Less(t, s.Unanswered, 8)
-		require.Panics(t, func() { _, _ = layer.ForwardBatch(context.Background(), x, router.Batch{Padding: []bool{true}}) })
+		_, err = layer.ForwardBatch(context.Background(), x, router.Batch{Padding: []bool{true}})
+		require.ErrorContains(t, err, "1 marks of padding for 9 tokens")
 	})
 }
 

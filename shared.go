@@ -35,7 +35,7 @@ func (l *Layer) sharedForward(p *pass) {
 		return
 	}
 	l.compute(func() {
-		p.sharedAnswers, p.sharedSaved = l.shared.Forward(l.ownTokens(p), expert.Rows{
+		p.sharedAnswers, p.sharedSaved = l.shared.Forward(p.x, expert.Rows{
 			Experts: 1, FirstLeaf: p.batch.firstLeaf(l.world.Rank()), Leaves: len(p.ends), Ends: p.ends,
 		})
 	})
@@ -73,15 +73,6 @@ func (l *Layer) addSharedBackward(p *pass, dx blas32.General) {
 			f32.Add(rowOf(dx, t), rowOf(p.sharedBack, t))
 		}
 	}
-}
-
-// ownTokens is the pass's tokens, with the layer's columns even where there are none.
-func (l *Layer) ownTokens(p *pass) blas32.General {
-	x := p.x
-	if x.Rows == 0 {
-		x = blas32.General{Cols: l.cfg.Dim, Stride: l.cfg.Dim}
-	}
-	return x
 }
 
 // rowOf is row i of m.

@@ -1,20 +1,20 @@
 package switchyard
 
 import (
-	"fmt"
-
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/given"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
 // newPass begins a pass over x. side is what the caller says of the tokens; the layer adds what it knows.
-func (l *Layer) newPass(x blas32.General, side router.Batch, train bool) *pass {
-	l.check("Forward", x)
-	checkSide(x.Rows, "marks of padding", len(side.Padding))
-	checkSide(x.Rows, "modalities", len(side.Modality))
-	checkSide(x.Rows, "token numbers", len(side.IDs))
-	checkSide(x.Rows, "rows of features", side.Features.Rows)
+func (l *Layer) newPass(op string, x blas32.General, side router.Batch, train bool) (*pass, error) {
+	if err := l.checkBatch(op, x, side); err != nil {
+		return nil, err
+	}
+	if x.Rows == 0 {
+		x = blas32.General{Cols: l.cfg.Dim, Stride: l.cfg.Dim}
+	}
 	p := &pass{x: x, ends: groupEnds(x.Rows, l.cfg.Group), side: side}
 	p.side.Ends, p.side.Train, p.side.Step = p.ends, train, l.steps
 	p.real = x.Rows
@@ -24,14 +24,29 @@ func (l *Layer) newPass(x blas32.General, side router.Batch, train bool) *pass {
 		}
 	}
 	p.clean(l)
-	return p
+	return p, nil
 }
 
-// checkSide panics unless there is none of something, or one a token.
-func checkSide(tokens int, what string, n int) {
-	if n != 0 && n != tokens {
-		panic(fmt.Sprintf("switchyard: Forward: %d %s for %d tokens", n, what, tokens))
+// checkBatch returns what is wrong with a batch, before anything is made for it.
+func (l *Layer) checkBatch(op string, x blas32.General, side router.Batch) error {
+	if err := given.Matrix(x, l.cfg.Dim); err != nil {
+		return l.misuse(op, "x has %w", err)
 	}
+	if err := given.AnyMatrix(side.Features); err != nil {
+		return l.misuse(op, "Features has %w", err)
+	}
+	for _, of := range []struct {
+		what string
+		n    int
+	}{
+		{"marks of padding", len(side.Padding)}, {"modalities", len(side.Modality)},
+		{"token numbers", len(side.IDs)}, {"rows of features", side.Features.Rows},
+	} {
+		if of.n != 0 && of.n != x.Rows {
+			return l.misuse(op, "%d %s for %d tokens", of.n, of.what, x.Rows)
+		}
+	}
+	return nil
 }
 
 // padded tells whether token t is padding.

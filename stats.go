@@ -3,6 +3,7 @@ package switchyard
 import (
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
@@ -35,14 +36,36 @@ type Stats struct {
 	Overlap OverlapStats
 }
 
+// told is what a layer tells of itself, to any goroutine at any time.
+type told struct {
+	mu      sync.Mutex
+	stats   Stats
+	profile *OverlapProfile
+}
+
 // OverlapProfile returns what [Overlap.Auto] has timed and goes by, the same on every rank, or nil before it is complete.
+// Any goroutine may call it at any time.
 func (l *Layer) OverlapProfile() *OverlapProfile {
-	if l.tuner == nil || !l.tuner.decided {
+	l.told.mu.Lock()
+	defer l.told.mu.Unlock()
+	if l.told.profile == nil {
 		return nil
 	}
-	profile := l.tuner.profile
+	profile := *l.told.profile
 	profile.Timed = slices.Clone(profile.Timed)
 	return &profile
+}
+
+// tellProfile has OverlapProfile return what the tuner goes by now.
+func (l *Layer) tellProfile() {
+	l.told.mu.Lock()
+	defer l.told.mu.Unlock()
+	l.told.profile = nil
+	if l.tuner != nil && l.tuner.decided {
+		profile := l.tuner.profile
+		profile.Timed = slices.Clone(profile.Timed)
+		l.told.profile = &profile
+	}
 }
 
 // OverlapStats tells of the parts of a layer's exchanges.
@@ -56,10 +79,12 @@ type OverlapStats struct {
 	Predicted time.Duration
 }
 
-// Stats returns a copy of what is known of the last forward pass.
+// Stats returns a copy of what is known of the last forward pass. Any goroutine may call it at any time.
 func (l *Layer) Stats() Stats {
-	s := l.stats
-	s.Exchanging = l.exchanging
+	l.told.mu.Lock()
+	defer l.told.mu.Unlock()
+	s := l.told.stats
+	s.Exchanging = time.Duration(l.exchanging.Load())
 	s.Choices, s.Load, s.Losses = slices.Clone(s.Choices), slices.Clone(s.Load), maps.Clone(s.Losses)
 	return s
 }
@@ -72,16 +97,19 @@ func (l *Layer) note(p *pass, plan *alltoall.Plan) {
 			load[e] += plan.Segment(e, s).Rows
 		}
 	}
-	l.stats = Stats{
+	s := Stats{
 		Tokens: p.x.Rows, Padding: p.x.Rows - p.real, Unanswered: p.unanswered(), Rounds: p.rounds,
 		Choices: slices.Clone(p.decision.Counts), Dropped: p.decision.Dropped,
 		Load: load, FirstExpert: first, Losses: maps.Clone(p.decision.Losses),
 	}
-	l.stats.Overlap = OverlapStats{Auto: l.tuner != nil, Forward: p.handle.Parts(), Backward: l.parts(p, schedule.Backward)}
+	s.Overlap = OverlapStats{Auto: l.tuner != nil, Forward: p.handle.Parts(), Backward: l.parts(p, schedule.Backward)}
 	if l.tuner != nil {
-		l.stats.Overlap.Predicted = l.tuner.predicted
+		s.Overlap.Predicted = l.tuner.predicted
 	}
-	l.noteCompression(p, plan)
+	s.Compression = l.compressionOf(p, plan)
+	l.told.mu.Lock()
+	defer l.told.mu.Unlock()
+	l.told.stats = s
 }
 
 // unanswered counts the tokens without any expert.

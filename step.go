@@ -26,15 +26,22 @@ type total struct{ sum, next []float32 }
 // have gone before. An optimiser that cannot take a step ([expert.Validator]), or has other settings than on another rank,
 // fails the step on every rank, with the parameters as they were; it can then be repeated with one that can.
 func (l *Layer) Step(ctx context.Context, optimizer expert.Optimizer) error {
-	l.own("Step")
+	if err := l.enterAll(ctx, "Step"); err != nil {
+		return err
+	}
+	defer l.leaveAll()
+	if err := l.mayStep("Step"); err != nil {
+		return err
+	}
+	return l.attempt("Step", func() error { return l.step(ctx, optimizer) })
+}
+
+func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 	if err := l.ready(ctx, optimizer); err != nil {
 		return err
 	}
 	if err := l.reduceAll(ctx); err != nil {
 		return err
-	}
-	if l.grads.passes == 0 {
-		panic("switchyard: Step without a Backward")
 	}
 	if gate := l.gate.Params(); gate != nil {
 		optimizer.Update(gate, l.grads.gate.sum)

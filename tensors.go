@@ -33,12 +33,21 @@ const (
 // Parameters returns all the layer's parameters, on every rank, in an order that does not depend on the number of ranks.
 // What has no gradient stands last. Every rank must call it.
 func (l *Layer) Parameters(ctx context.Context) ([]Tensor, error) {
-	l.own("Parameters")
-	list, err := l.tensors(ctx, valuesOf(l.gate.Params()), l.expertValues(), valuesOf(l.sharedParams()), valuesOf(l.gainParams()))
-	if bias := l.bias(); err == nil && bias != nil {
+	if err := l.enterAll(ctx, "Parameters"); err != nil {
+		return nil, err
+	}
+	defer l.leaveAll()
+	var list []Tensor
+	if err := l.attempt("Parameters", func() (err error) {
+		list, err = l.tensors(ctx, valuesOf(l.gate.Params()), l.expertValues(), valuesOf(l.sharedParams()), valuesOf(l.gainParams()))
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	if bias := l.bias(); bias != nil {
 		list = append(list, Tensor{Name: biasName, Shape: []int{len(bias)}, Data: slices.Clone(bias)})
 	}
-	return list, err
+	return list, nil
 }
 
 // expertValues returns the parameters of each shard of the experts.
@@ -75,20 +84,31 @@ func (l *Layer) bias() []float32 {
 // Gradients returns, on every rank, the gradients that the next Step would use, in the order of Parameters, of all that
 // has any. Every rank must call it, after at least one Backward.
 func (l *Layer) Gradients(ctx context.Context) ([]Tensor, error) {
-	l.own("Gradients")
-	if err := l.reduceAll(ctx); err != nil {
+	if err := l.enterAll(ctx, "Gradients"); err != nil {
 		return nil, err
 	}
-	if l.grads.passes == 0 {
-		panic("switchyard: Gradients without a Backward")
+	defer l.leaveAll()
+	if err := l.mayStep("Gradients"); err != nil {
+		return nil, err
 	}
-	return l.tensors(ctx, l.grads.gate.sum, l.expertGradients(), l.grads.shared.sum, l.grads.gains.sum)
+	var list []Tensor
+	err := l.attempt("Gradients", func() (err error) {
+		if err = l.reduceAll(ctx); err != nil {
+			return err
+		}
+		list, err = l.tensors(ctx, l.grads.gate.sum, l.expertGradients(), l.grads.shared.sum, l.grads.gains.sum)
+		return err
+	})
+	return list, err
 }
 
 // Load sets the layer's parameters on this rank from whole tensors, as Parameters returns them. Tensors that are
 // not named keep their values. Nothing is changed if a name or a shape is wrong.
 func (l *Layer) Load(tensors []Tensor) error {
-	l.own("Load")
+	if err := l.enterAll(context.Background(), "Load"); err != nil {
+		return err
+	}
+	defer l.leaveAll()
 	var targets, sources [][]float32
 	for _, t := range tensors {
 		parts, shape, offset := l.target(t.Name)

@@ -156,6 +156,7 @@ func (t *tuner) note(pass schedule.Pass, line schedule.Timeline) {
 // stepped ends a step. Once a heat is complete l's ranks judge it together: here, where none of them can be missing because it could
 // not route its tokens.
 func (t *tuner) stepped(ctx context.Context, l *Layer) error {
+	defer l.tellProfile()
 	switch n := t.steps - t.from - heatSteps*len(t.trying); {
 	case n < 0:
 	case !t.decided:

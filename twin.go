@@ -2,7 +2,6 @@ package switchyard
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
@@ -22,8 +21,19 @@ import (
 //
 // (Two batches in flight: PipeMoE, Shi et al. 2023; DualPipe, DeepSeek-AI 2024.)
 func (l *Layer) Twin() (*Layer, error) {
-	l.own("Twin")
-	t := &Layer{cfg: l.cfg, world: l.world, layout: l.layout, original: l, steps: l.steps}
+	if err := l.enterAll(context.Background(), "Twin"); err != nil {
+		return nil, err
+	}
+	defer l.leaveAll()
+	var t *Layer
+	return t, l.attempt("Twin", func() (err error) {
+		t, err = l.newTwin()
+		return err
+	})
+}
+
+func (l *Layer) newTwin() (*Layer, error) {
+	t := &Layer{cfg: l.cfg, world: l.world, layout: l.layout, original: l, state: l.state, steps: l.steps}
 	t.cfg.Overlap.Background, t.cfg.Overlap.Observe = nil, nil
 	t.connect()
 	if err := t.agree(context.Background()); err != nil {
@@ -49,13 +59,6 @@ func (l *Layer) compute(do func()) {
 		return
 	}
 	do()
-}
-
-// own panics on a twin.
-func (l *Layer) own(op string) {
-	if l.original != nil {
-		panic(fmt.Sprintf("switchyard: %s of a twin; it is the original's", op))
-	}
 }
 
 // share has set use the values of original.

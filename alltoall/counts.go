@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 
 	"github.com/switchyard-moe/switchyard/transport"
@@ -27,8 +28,9 @@ const (
 // refused stands in the place of the tokens when the sender could not route them.
 const refused = math.MaxUint32
 
-// ErrRefused says that a peer could not route its tokens and called Refuse instead of Dispatch.
-var ErrRefused = errors.New("peer could not route its tokens")
+// ErrRefused says that a rank refused its batch, since it could not route its tokens or they were not finite, so that no rank has sent
+// any rows. All ranks return it, the one that refused with its reason, and all can go on with the next batch.
+var ErrRefused = errors.New("the batch was refused")
 
 // announcement is what a rank says that it will send: rows for each expert hosted here, not yet cut by leaf.
 type announcement struct {
@@ -64,10 +66,19 @@ func (x *Exchange) exchangeCounts(ctx context.Context, c Counts, k crossings) ([
 // [ErrRefused] naming it, at once, and every rank can go on with the next batch.
 func (x *Exchange) Refuse(ctx context.Context) error {
 	_, err := x.exchangeCounts(ctx, Counts{Tokens: refused, Rows: []int{}}, crossings{})
-	if transport.CulpritOf(err) == x.t.Rank() && errors.Is(err, ErrRefused) {
+	if errors.Is(err, ErrRefused) { // by this rank, or by another at the same time
 		return nil
 	}
 	return err
+}
+
+// refuse has all ranks refuse the batch because of cause.
+func (x *Exchange) refuse(ctx context.Context, cause *transport.Error) error {
+	if err := x.Refuse(ctx); err != nil {
+		return errors.Join(cause, err)
+	}
+	cause.Err = fmt.Errorf("%w: %w", ErrRefused, cause.Err)
+	return cause
 }
 
 func (x *Exchange) encodeCounts(c Counts, to int, k crossings) []byte {
@@ -108,6 +119,11 @@ func (x *Exchange) nodeWords() int {
 
 func (x *Exchange) decodeAll(in [][]byte) ([]announcement, error) {
 	x.announced = x.announced[:0]
+	for s, words := range in { // first of all, so that every rank finds the same
+		if binary.LittleEndian.Uint32(words[4*wordTokens:]) == refused {
+			return nil, x.fault(s, "counts", ErrRefused, "its own error says why")
+		}
+	}
 	total := 0
 	for s, words := range in {
 		a, err := x.decodeCounts(s, words)
@@ -128,9 +144,6 @@ func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
 	if dim, experts := word(wordDim), word(wordExperts); dim != x.dim || experts != x.place.Experts() {
 		return announcement{}, x.fault(from, "counts", transport.ErrMismatch,
 			"its layer has dim %d and %d experts, here %d and %d", dim, experts, x.dim, x.place.Experts())
-	}
-	if word(wordTokens) == refused {
-		return announcement{}, x.fault(from, "counts", ErrRefused, "its own error says why")
 	}
 	a := announcement{tokens: word(wordTokens), padding: word(wordPadding), leaves: word(wordLeaves), leaving: word(wordLeaving),
 		crossings: crossings{word(wordCrossing), word(wordOnce), word(wordApart)}}

@@ -149,8 +149,8 @@ func (x *Exchange) start(ctx context.Context, c Counts, src source, parts int, b
 	if len(c.Rows) != x.place.Experts()*c.Leaves {
 		panic(fmt.Sprintf("alltoall: Dispatch: %d counts for %d experts × %d leaves", len(c.Rows), x.place.Experts(), c.Leaves))
 	}
-	if err := src.checkFinite(x); err != nil {
-		return nil, errors.Join(err, x.Refuse(ctx))
+	if err := src.findInfinite(x); err != nil {
+		return nil, x.refuse(ctx, err)
 	}
 	return x.begin(ctx, c, src, parts, byPeers)
 }

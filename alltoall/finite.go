@@ -15,6 +15,13 @@ var ErrNotFinite = errors.New("not a finite number")
 
 // checkFinite looks through packed rows that are about to leave, where that is asked for.
 func (x *Exchange) checkFinite(op string, ms ...blas32.General) error {
+	if err := x.findInfinite(op, ms...); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (x *Exchange) findInfinite(op string, ms ...blas32.General) *transport.Error {
 	if !x.wire.Finite {
 		return nil
 	}
@@ -30,10 +37,10 @@ func (x *Exchange) checkFinite(op string, ms ...blas32.General) error {
 	return nil
 }
 
-// checkFinite looks through the rows that a source names.
-func (s source) checkFinite(x *Exchange) error {
+// findInfinite looks through the rows that a source names.
+func (s source) findInfinite(x *Exchange) *transport.Error {
 	if s.token == nil || !x.wire.Finite {
-		return x.checkFinite("dispatch", s.m)
+		return x.findInfinite("dispatch", s.m)
 	}
 	for _, t := range s.token {
 		row := s.m.Data[int(t)*s.m.Stride:][:x.dim]
@@ -49,7 +56,7 @@ func (s source) checkFinite(x *Exchange) error {
 	return nil
 }
 
-func (x *Exchange) notFinite(op string, row, column int, v float32) error {
+func (x *Exchange) notFinite(op string, row, column int, v float32) *transport.Error {
 	return &transport.Error{Rank: transport.Joined(x.t, x.t.Rank()), Op: op, Seq: x.seq + 1,
 		Err: fmt.Errorf("%w: row %d, column %d is %v", ErrNotFinite, row, column, v)}
 }
