@@ -38,12 +38,12 @@ func (g *tokenChoice) backwardGroup(group int, c *choices, grad Gradient) {
 			d.shares = append(g.dtoken[:0], dshare...)
 			g.dtoken = d.shares
 		}
-		g.backwardDrop(d.weights, c, t, grad.Weights)
+		g.backwardDrop(d.weights, d.logits, c, t, grad.Weights)
 		for _, l := range g.losses {
 			l.term.tokenGrad(d, v, t, scale*l.coefficient)
 		}
-		if g.renorm == RenormalizeBeforeDrop {
-			normalizeBackward(d.weights, c.raw[t*c.k:(t+1)*c.k])
+		if g.renorm == RenormalizeBeforeDrop && !normalizeBackward(d.weights, c.raw[t*c.k:(t+1)*c.k]) {
+			g.faintBackward(d.logits, d.weights, c.token(t), nil)
 		}
 		g.scoring.backward(d.logits, d.weights, d.shares, c.token(t))
 	}
@@ -64,8 +64,8 @@ func (g *tokenChoice) shareGrad(v *lossGroup, scale float64) []float32 {
 }
 
 // backwardDrop fills draw with the gradient with respect to the weights of token t before the drop: scaling,
-// renormalisation after it, and the drop itself, taken back in turn.
-func (g *tokenChoice) backwardDrop(draw []float32, c *choices, t int, dweights []float32) {
+// renormalisation after it, and the drop itself, taken back in turn. What faint weights ask for it adds to dlogits.
+func (g *tokenChoice) backwardDrop(draw, dlogits []float32, c *choices, t int, dweights []float32) {
 	a, b := t*c.k, (t+1)*c.k
 	for j, entry := range c.entry[a:b] {
 		draw[j] = 0
@@ -76,7 +76,9 @@ func (g *tokenChoice) backwardDrop(draw []float32, c *choices, t int, dweights [
 	if g.renorm != RenormalizeAfterDrop {
 		return
 	}
-	normalizeBackward(draw, c.mid[a:b])
+	if !normalizeBackward(draw, c.mid[a:b]) {
+		g.faintBackward(dlogits, draw, c.token(t), c.entry[a:b])
+	}
 	for j, entry := range c.entry[a:b] {
 		if entry < 0 {
 			draw[j] = 0

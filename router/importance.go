@@ -22,11 +22,14 @@ func (importance) tokenGrad(d tokenGrad, g *lossGroup, t int, scale float64) {
 	}
 }
 
+// leastImportance is the sum below which the derivative of variation, some 1/sum, would overflow float32.
+const leastImportance = 1e-30
+
 // variation is the squared coefficient of variation of x, the variance taken over all of them: n·Σx²/(Σx)² − 1. It is 0
-// where their sum is.
+// where their sum is, or next to it.
 func variation(x []float64) float64 {
 	sum, squares := moments(x)
-	if sum == 0 {
+	if sum < leastImportance {
 		return 0
 	}
 	return float64(len(x))*squares/(sum*sum) - 1
@@ -38,7 +41,7 @@ type variationSlope struct{ factor, centre float64 }
 // slopeOfVariation returns the derivative at x.
 func slopeOfVariation(x []float64) variationSlope {
 	sum, squares := moments(x)
-	if sum == 0 {
+	if sum < leastImportance {
 		return variationSlope{}
 	}
 	return variationSlope{2 * float64(len(x)) / (sum * sum), squares / sum}

@@ -33,8 +33,7 @@ func (g *tokenChoice) measure(d *Decision, c *choices) {
 func (c *choices) sumShares(v *lossGroup) {
 	clear(v.shares)
 	for t := v.begin; t < v.end; t++ {
-		scores := c.scores.row(t)
-		inv := 1 / (sum(scores) + leastSum)
+		scores, inv := sharesOf(c.owner.scoring, c.scores.row(t), c.logits.row(t), c.row)
 		for e, s := range scores {
 			v.shares[e] += float64(float64(s) * inv)
 		}

@@ -36,7 +36,7 @@ func (g *tokenChoice) chooseQuickly(c *choices) bool {
 	}
 	copy(c.mid, c.raw)
 	for i := 0; g.renorm == RenormalizeBeforeDrop && i < len(c.mid); i += c.k {
-		normalize(c.mid[i:i+c.k], c.mid[i:i+c.k])
+		g.normalize(c.mid[i:i+c.k], c, i/c.k, nil)
 	}
 	for group := range c.ends {
 		c.countGroup(group)

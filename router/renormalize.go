@@ -45,24 +45,77 @@ func (r Renormalize) resolve(s scoring, k int) Renormalize {
 	return RenormalizeNever
 }
 
-// leastSum keeps the quotient finite for a token all of whose weights have underflown; it is far below
-// the last place of any sum that has not. (Megatron's constant.)
-const leastSum = 1e-20
+// faint is the sum of weights below which they are not divided by it: by then float32 may have lost some of them. The shares
+// of such weights come from their logarithms, which no logit is too negative for.
+const faint = 1e-12
 
-// normalize fills dst with w divided by its sum. dst may be w.
-func normalize(dst, w []float32) {
-	inv := 1 / (sum(w) + leastSum)
+// normalize fills dst with w divided by its sum, or leaves it and returns false where that is faint. dst may be w.
+func normalize(dst, w []float32) bool {
+	total := sum(w)
+	if total < faint {
+		return false
+	}
+	inv := 1 / total
 	for j, v := range w {
 		dst[j] = float32(float64(v) * inv)
 	}
+	return true
 }
 
 // normalizeBackward turns d, the gradient with respect to the result of normalize of w, into the one with respect to
-// w.
-func normalizeBackward(d, w []float32) {
-	inv := 1 / (sum(w) + leastSum)
+// w, or leaves it and returns false where normalize does.
+func normalizeBackward(d, w []float32) bool {
+	total := sum(w)
+	if total < faint {
+		return false
+	}
+	inv := 1 / total
 	mean := float64(dot(d, w) * inv)
 	for j, v := range d {
 		d[j] = float32((float64(v) - mean) * inv)
 	}
+	return true
+}
+
+// faintShares fills dst with the weights of a token divided by their sum, where that is faint: a faint score is e^(rate·logit) to
+// within a part in 10¹², so shares are a softmax. Places that kept, where it is not nil, says are in no expert get 0.
+func faintShares(dst []float32, rate float32, t token, kept []int32) {
+	logs := t.scratch[:0]
+	for j, e := range t.chosen {
+		if kept == nil || kept[j] >= 0 {
+			logs = append(logs, rate*t.logits[e])
+		}
+	}
+	softmax(logs, logs)
+	for j := range dst {
+		dst[j] = 0
+		if kept == nil || kept[j] >= 0 {
+			dst[j], logs = logs[0], logs[1:]
+		}
+	}
+}
+
+// faintBackward adds to dlogits what d, the gradient with respect to the result of faintShares, asks for, and clears d.
+func (g *tokenChoice) faintBackward(dlogits, d []float32, t token, kept []int32) {
+	g.faint = resize(g.faint, len(d))
+	shares, rate := g.faint, g.scoring.rate()
+	faintShares(shares, rate, t, kept)
+	mean := dot(shares, d)
+	for j, e := range t.chosen {
+		dlogits[e] += float32(float64(rate) * float64(shares[j]) * (float64(d[j]) - mean))
+	}
+	clear(d)
+}
+
+// sharesOf returns a token's scores of all experts and what they are to be multiplied by to sum to 1. scratch has room for them.
+func sharesOf(s scoring, scores, logits, scratch []float32) (values []float32, inv float64) {
+	if total := sum(scores); total >= faint {
+		return scores, 1 / total
+	}
+	rate := s.rate()
+	for e, v := range logits {
+		scratch[e] = rate * v
+	}
+	softmax(scratch, scratch)
+	return scratch, 1
 }

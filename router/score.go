@@ -56,6 +56,8 @@ type scoring interface {
 	forAll() bool
 	// normalize tells whether weights are divided by their sum unless the user says otherwise.
 	normalize() bool
+	// rate is that at which a score fades: where it is small, it is e^(rate·logit) times what all experts share.
+	rate() float32
 }
 
 // token is what is known of one token: the logits and scores of all experts, those chosen, and their raw weights;
@@ -83,6 +85,7 @@ type softmaxAfter struct{}
 
 func (softmaxAfter) forAll() bool    { return false }
 func (softmaxAfter) normalize() bool { return false }
+func (softmaxAfter) rate() float32   { return 1 }
 
 func (softmaxAfter) score(dst, logits []float32) { softmax(dst, logits) }
 
@@ -107,6 +110,7 @@ type softmaxBefore struct{}
 
 func (softmaxBefore) forAll() bool    { return true }
 func (softmaxBefore) normalize() bool { return false }
+func (softmaxBefore) rate() float32   { return 1 }
 
 func (softmaxBefore) score(dst, logits []float32) { softmax(dst, logits) }
 
@@ -137,6 +141,7 @@ type sigmoids struct{}
 
 func (sigmoids) forAll() bool    { return false }
 func (sigmoids) normalize() bool { return true }
+func (sigmoids) rate() float32   { return 1 }
 
 func (sigmoids) score(dst, logits []float32) { f32.Sigmoid(dst, logits) }
 
@@ -151,16 +156,27 @@ func (sigmoids) backward(dlogits, draw, dshare []float32, t token) {
 	for j, e := range t.chosen {
 		dlogits[e] += float32(float64(draw[j]) * slope(t.raw[j]))
 	}
-	sharesBackward(dlogits, dshare, t, func(e int) float64 { return slope(t.scores[e]) })
+	sharesBackward(dlogits, dshare, t, sigmoids{}.rate(), func(e int) float64 { return slope(t.scores[e]) })
 }
 
 // sharesBackward adds to dlogits what dshare asks for where scores are independent of each other; slope is the derivative of
-// expert e's score.
-func sharesBackward(dlogits, dshare []float32, t token, slope func(e int) float64) {
+// expert e's score, and rate that at which scores fade.
+func sharesBackward(dlogits, dshare []float32, t token, rate float32, slope func(e int) float64) {
 	if dshare == nil {
 		return
 	}
-	total := sum(t.scores) + leastSum
+	total := sum(t.scores)
+	if total < faint {
+		for e, v := range t.logits {
+			t.scratch[e] = rate * v
+		}
+		softmax(t.scratch, t.scratch)
+		mean := dot(t.scratch, dshare)
+		for e, share := range t.scratch {
+			dlogits[e] += float32(float64(rate) * float64(share) * (float64(dshare[e]) - mean))
+		}
+		return
+	}
 	mean := dot(t.scores, dshare) / total
 	for e := range t.scores {
 		dlogits[e] += float32((float64(dshare[e]) - mean) / total * slope(e))

@@ -58,8 +58,7 @@ func (s sequence) value(g *lossGroup) float64 {
 func (sequence) evenness(c *choices, counts []int, begin, end int) float64 {
 	s := 0.0
 	for t := begin; t < end; t++ {
-		scores := c.scores.row(t)
-		inv := 1 / (sum(scores) + leastSum)
+		scores, inv := sharesOf(c.owner.scoring, c.scores.row(t), c.logits.row(t), c.row)
 		for e, v := range scores {
 			s += float64(float64(v) * inv * float64(counts[e]))
 		}

@@ -11,6 +11,7 @@ type sqrtSoftplus struct{}
 
 func (sqrtSoftplus) forAll() bool    { return false }
 func (sqrtSoftplus) normalize() bool { return true }
+func (sqrtSoftplus) rate() float32   { return 0.5 }
 
 func (sqrtSoftplus) score(dst, logits []float32) {
 	softplus(dst, logits)
@@ -31,7 +32,7 @@ func (sqrtSoftplus) backward(dlogits, draw, dshare []float32, t token) {
 	for j, e := range t.chosen {
 		dlogits[e] += float32(float64(draw[j]) * rootSlope(t.raw[j], t.scratch[e]))
 	}
-	sharesBackward(dlogits, dshare, t, func(e int) float64 { return rootSlope(t.scores[e], t.scratch[e]) })
+	sharesBackward(dlogits, dshare, t, sqrtSoftplus{}.rate(), func(e int) float64 { return rootSlope(t.scores[e], t.scratch[e]) })
 }
 
 // rootSlope is the derivative of √softplus where its value is root and that of the sigmoid is s. Where the root has

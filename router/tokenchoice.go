@@ -47,6 +47,7 @@ type tokenChoice struct {
 	draw    []float32 // one token's places
 	dshare  []float32 // the same for all tokens of a group
 	dtoken  []float32 // one token's shares
+	faint   []float32 // one token's weights
 }
 
 var _ Gate = (*tokenChoice)(nil)
@@ -129,13 +130,20 @@ func (g *tokenChoice) choose(c *choices) {
 			g.scoring.weigh(token.raw, token)
 			mid := c.mid[t*c.k : (t+1)*c.k]
 			if copy(mid, token.raw); g.renorm == RenormalizeBeforeDrop {
-				normalize(mid, mid)
+				g.normalize(mid, c, t, nil)
 			}
 		}
 		c.countGroup(group)
 		if g.needs.weights {
 			c.sumWeights(group)
 		}
+	}
+}
+
+// normalize divides the weights of token t by their sum. Places that kept, where it is not nil, says are in no expert have none.
+func (g *tokenChoice) normalize(w []float32, c *choices, t int, kept []int32) {
+	if !normalize(w, w) {
+		faintShares(w, g.scoring.rate(), c.token(t), kept)
 	}
 }
 
@@ -167,7 +175,7 @@ func (g *tokenChoice) weigh(c *choices) []float32 {
 	copy(g.weights, c.mid)
 	if g.renorm == RenormalizeAfterDrop {
 		for i := 0; i < len(g.weights); i += c.k {
-			normalize(g.weights[i:i+c.k], g.weights[i:i+c.k])
+			g.normalize(g.weights[i:i+c.k], c, i/c.k, c.entry[i:i+c.k])
 		}
 	}
 	for i := range g.weights {
