@@ -39,8 +39,14 @@ type JoinConfig struct {
 	NoSharedMemory bool
 	// Timeout bounds the meeting of the ranks; 0 means 60 s.
 	Timeout time.Duration
-	// OpTimeout bounds every later operation on the transport; 0 means 30 s.
+	// OpTimeout bounds every later operation on the transport, from when it first has to wait; 0 means
+	// [transport.DefaultOpTimeout], 30 min, and negative ([transport.NoTimeout]) no bound, which is for the ranks of a
+	// server that are idle between requests. It is not what finds deaths: see DeadAfter.
 	OpTimeout time.Duration
+	// DeadAfter is the silence after which a rank is dead; 0 means 30 s. It is for a machine that vanishes, or a process
+	// that is stopped: one that dies ends its connections, which the others find at once. Heartbeat is the time between
+	// signs of life; 0 means 500 ms, or a quarter of DeadAfter if that is less.
+	DeadAfter, Heartbeat time.Duration
 	// Log receives what happens to the transport; nil is silent.
 	Log *slog.Logger
 }
@@ -85,7 +91,8 @@ func (c JoinConfig) connect(ctx context.Context, who rendezvous.Place) (transpor
 	t, err := hybrid.Join(ctx, hybrid.Config{
 		Config: tcp.Config{
 			Rank: who.Rank, Size: who.Size, Addr: who.Addr, Job: who.Job, Host: c.Host, Settings: c.Settings,
-			Security: c.Security, Insecure: c.Insecure, JoinTimeout: c.Timeout, OpTimeout: c.OpTimeout, Log: c.Log,
+			Security: c.Security, Insecure: c.Insecure, JoinTimeout: c.Timeout, OpTimeout: c.OpTimeout,
+			DeadAfter: c.DeadAfter, Heartbeat: c.Heartbeat, Log: c.Log,
 		},
 		NoSharedMemory: c.NoSharedMemory,
 	})

@@ -116,3 +116,9 @@ func TestPlaceComesFromOneSource(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, who.Size)
 }
+
+// TestJoinTakesTheLimitOfSilence: what a world's user says of silence reaches the transport, which refuses what cannot work.
+func TestJoinTakesTheLimitOfSilence(t *testing.T) {
+	_, err := Join(t.Context(), JoinConfig{Size: 2, Addr: "127.0.0.1:1", DeadAfter: time.Second, Heartbeat: time.Second})
+	require.ErrorContains(t, err, "DeadAfter 1s is below twice Heartbeat 1s")
+}

@@ -18,8 +18,9 @@ const (
 	// maxControlPayload bounds what a control frame carries: a reason in words.
 	maxControlPayload = 1 << 10
 	// controlPatience bounds the write of one control frame. Control lanes are as good as empty; one that is full
-	// belongs to a peer that has not run for a long time.
-	controlPatience = 50 * time.Millisecond
+	// belongs to a peer that has not run for a long time. It is far above what a busy machine keeps this process from
+	// running between setting the deadline and the write, because that would lose the frame.
+	controlPatience = 500 * time.Millisecond
 )
 
 // sendControl writes one frame to p's control lane. A failure is not reported here: the reader of the lane
@@ -37,18 +38,25 @@ func (p *peer) sendControl(kind frameKind, payload []byte) {
 	frame := make([]byte, headerBytes, headerBytes+len(payload))
 	h.put(frame)
 	frame = append(frame, payload...)
-	n, err := p.writeControl(frame)
-	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) { // this process may have been stopped before it wrote
-		n, _ = p.writeControl(frame)
+	if p.controlRest = p.writeControl(p.controlRest); len(p.controlRest) > 0 {
+		return // half a frame is in the way, and the peer does not read
 	}
-	if n > 0 {
+	if rest := p.writeControl(frame); len(rest) < len(frame) {
 		p.controlSeq++
+		p.controlRest = rest
 	}
 }
 
-func (p *peer) writeControl(frame []byte) (int, error) {
-	_ = p.control.SetWriteDeadline(time.Now().Add(controlPatience))
-	return p.control.Write(frame)
+// writeControl writes b and returns what the lane has not taken.
+func (p *peer) writeControl(b []byte) (rest []byte) {
+	for tries := 0; len(b) > 0 && tries < 2; tries++ { // this process may have been stopped before the first write
+		_ = p.control.SetWriteDeadline(time.Now().Add(controlPatience))
+		n, err := p.control.Write(b)
+		if b = b[n:]; n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+	}
+	return b
 }
 
 // listen reads p's control lane until it ends, and gives the verdict on how it ended.

@@ -152,6 +152,7 @@ func (op *operation) withdraw() bool {
 // leave ends the operation's part in everything it shares. After a failure it makes sure that nobody still
 // reads into the caller's buffers.
 func (op *operation) leave(failed bool) {
+	op.stopSpinning()
 	for i := range op.sends {
 		if o := &op.sends[i]; o.holds && !o.started {
 			o.release() // a lane with half a message on it stays held: nothing can follow

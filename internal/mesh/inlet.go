@@ -81,10 +81,19 @@ func (p *peer) pump(src *source, budget int) (int, error) {
 			if errors.Is(err, ErrAgain) {
 				err = nil
 			}
+			p.hear(moved)
 			return moved, err
 		}
 	}
+	p.hear(moved)
 	return moved, nil
+}
+
+// hear notes that bytes have come: the peer is alive, even where its signs of life wait for a processor, here or there.
+func (p *peer) hear(bytes int) {
+	if bytes > 0 && !p.heard.Load() {
+		p.heard.Store(true)
+	}
 }
 
 // pumpOnce does one step of reading.

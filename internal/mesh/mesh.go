@@ -18,6 +18,8 @@ type Mesh struct {
 	self  *peer
 	spins int // turns without progress before an operation sleeps
 
+	spinning atomic.Bool // an operation has the right to spin
+
 	wireBytes atomic.Uint64
 	sleepers  sleepers
 	ops       opPool
@@ -40,7 +42,9 @@ var (
 )
 
 // idleSpins is how often an operation yields the processor before it sleeps. A sleep and a wake-up cost about
-// as much as ten yields; on a machine with fewer processors than ranks each yield lets a peer run.
+// as much as ten yields; on a machine with fewer processors than ranks each yield lets a peer run. One operation of a
+// mesh does so at a time: on a busy machine a yield takes as long as others run, and the Go scheduler's processor with it.
+// A hundred operations that yielded in turn kept the goroutine that hears the signs of life from running for seconds.
 const idleSpins = 64
 
 // New returns the end of rank cfg.Rank, without lanes. cfg must be whole: nothing in it has a default here.

@@ -64,6 +64,9 @@ func (t *Mesh) beat() {
 
 func (t *Mesh) findSilent(now time.Time) {
 	for _, p := range t.peers {
+		if p.heard.Swap(false) {
+			p.lastHeard.Store(now.UnixNano())
+		}
 		silence := now.Sub(time.Unix(0, p.lastHeard.Load()))
 		if p != t.self && !p.isGone() && silence > t.cfg.DeadAfter {
 			t.fail(p.rank, fmt.Errorf("silent for %v, limit %v: %w",
@@ -112,8 +115,11 @@ func (s *sleepers) wakeAll() {
 	}
 }
 
-// expire ends what has waited for longer than limit.
+// expire ends what has waited for longer than limit, if there is one.
 func (s *sleepers) expire(now time.Time, limit time.Duration) {
+	if limit <= 0 {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for op := range s.ops {

@@ -25,6 +25,7 @@ type operation struct {
 	unsent int     // receivers that are still owed a message
 
 	scratch  []int32 // for each rank, 1 + an index into sources or heads while posting
+	spins    bool    // it has the right to spin
 	asleep   bool    // known to the monitor
 	since    time.Time
 	timedOut atomic.Bool
@@ -147,16 +148,33 @@ func (op *operation) run(ctx context.Context) *fault {
 		switch {
 		case moved:
 			idle = 0
-		case idle < spins:
+		case idle < spins && op.maySpin():
 			idle++
 			yield(idle)
 		default:
+			op.stopSpinning()
 			begin := time.Now()
 			if err := op.rest(ctx); err != nil {
 				return err
 			}
 			idle, spins = 0, op.t.spinsAfter(time.Since(begin))
 		}
+	}
+}
+
+// maySpin takes the right to spin, if nobody else has it.
+func (op *operation) maySpin() bool {
+	if !op.spins {
+		op.spins = op.t.spinning.CompareAndSwap(false, true)
+	}
+	return op.spins
+}
+
+// stopSpinning gives the right back.
+func (op *operation) stopSpinning() {
+	if op.spins {
+		op.spins = false
+		op.t.spinning.Store(false)
 	}
 }
 

@@ -23,7 +23,9 @@ type peer struct {
 	control     net.Conn
 	controlMu   sync.Mutex // serialises frames sent on control
 	controlSeq  uint64     // guarded by controlMu
+	controlRest []byte     // of a frame that the lane has taken the beginning of; guarded by controlMu
 	lastHeard   atomic.Int64
+	heard       atomic.Bool   // something has come on the data lane since the monitor looked
 	saidGoodbye atomic.Bool   // the peer has closed in good order
 	gone        chan struct{} // closed when nothing more will come on the control lane
 }

@@ -12,7 +12,7 @@ import (
 
 const (
 	// DefaultOpTimeout is how long one operation may take where [Config] does not say.
-	DefaultOpTimeout = 30 * time.Second
+	DefaultOpTimeout = transport.DefaultOpTimeout
 	// DefaultBufferBytes is how much of one pair's unasked-for messages is kept where [Config] does not say.
 	DefaultBufferBytes = 1 << 20
 	// maxEager is the length up to which a message may be copied twice to spare its sender the wait. Beyond

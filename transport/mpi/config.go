@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
@@ -19,7 +20,10 @@ type Config struct {
 	// Settings are what all ranks must agree on, as name and value. A rank that differs is an error that names the setting.
 	Settings map[string]string
 
-	// OpTimeout bounds one Send, Recv or Exchange, from when it first has to wait. Default 30 s.
+	// OpTimeout bounds one Send, Recv or Exchange, from when it first has to wait. Default
+	// [transport.DefaultOpTimeout], 30 min; negative ([transport.NoTimeout]) is no bound. There are no signs of life
+	// here: that a rank has died is for MPI's launcher to find, which ends the job. Where it does not (mpirun's
+	// --enable-recovery, srun's --no-kill), this bound is all that ends the waiting of the others: lower it.
 	OpTimeout time.Duration
 	// CloseTimeout bounds how long Close waits for the other ranks' Close where Join has started MPI, since
 	// MPI_Finalize needs them all. Default 5 min.
@@ -41,7 +45,7 @@ type Config struct {
 // WithDefaults returns c with every zero field that has a default set to it.
 func (c Config) WithDefaults() Config {
 	if c.OpTimeout == 0 {
-		c.OpTimeout = 30 * time.Second
+		c.OpTimeout = transport.DefaultOpTimeout
 	}
 	if c.CloseTimeout == 0 {
 		c.CloseTimeout = 5 * time.Minute
@@ -73,7 +77,6 @@ func (c Config) Validate() error {
 		}
 	}
 	fault(c.Size < 0, "Size %d is negative", c.Size)
-	fault(c.OpTimeout < 0, "OpTimeout %v is negative", c.OpTimeout)
 	fault(c.CloseTimeout < 0, "CloseTimeout %v is negative", c.CloseTimeout)
 	fault(c.MaxMessageBytes < 0 || c.MaxMessageBytes > math.MaxInt32, "MaxMessageBytes %d is outside 0..%d", c.MaxMessageBytes, math.MaxInt32)
 	fault(c.MaxUnexpectedBytes < 0 || c.MaxUnexpectedBytes > math.MaxInt32,

@@ -202,6 +202,9 @@ func (t *Transport) remaining(c *call) time.Duration {
 	if !c.grace.IsZero() {
 		return max(min(time.Until(c.grace), atMost), time.Millisecond)
 	}
+	if t.cfg.OpTimeout <= 0 {
+		return atMost
+	}
 	return max(min(time.Until(c.since.Add(t.cfg.OpTimeout)), atMost), time.Millisecond)
 }
 

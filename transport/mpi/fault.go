@@ -65,7 +65,7 @@ func (t *Transport) interrupted(ctx context.Context, c *call) (bool, *fault) {
 	rank := c.awaited()
 	switch waited := time.Since(c.since); {
 	case c.since.IsZero():
-	case waited > t.cfg.OpTimeout:
+	case t.cfg.OpTimeout > 0 && waited > t.cfg.OpTimeout:
 		t.fail(rank, fmt.Errorf("after %v: %w", t.cfg.OpTimeout, transport.ErrTimeout))
 		return false, nil
 	case c.abandoned():

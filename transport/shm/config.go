@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/mesh"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
@@ -36,11 +37,13 @@ type Config struct {
 
 	// JoinTimeout bounds rendezvous and the opening of the lanes. Default 60 s.
 	JoinTimeout time.Duration
-	// OpTimeout bounds one Send, Recv or Exchange, from when it first has to wait. Default 30 s.
+	// OpTimeout bounds one Send, Recv or Exchange, from when it first has to wait. Default
+	// [transport.DefaultOpTimeout], 30 min; negative ([transport.NoTimeout]) is no bound.
 	OpTimeout time.Duration
-	// Heartbeat is the time between signs of life. Default 500 ms.
+	// Heartbeat is the time between signs of life. Default 500 ms, or a quarter of DeadAfter if that is less.
 	Heartbeat time.Duration
-	// DeadAfter is the silence after which a peer is dead. Default 5 s; at least twice Heartbeat.
+	// DeadAfter is the silence after which a peer is dead. It is for a machine that vanishes: a process that dies ends
+	// its connections, which is found at once. Default 30 s; at least twice Heartbeat.
 	DeadAfter time.Duration
 
 	// MaxMessageBytes bounds one message. Default 1 GiB. All ranks must agree.
@@ -79,9 +82,8 @@ func (c Config) WithDefaults() Config {
 	orInt(&c.MaxMessageBytes, 1<<30)
 	orInt(&c.MaxUnexpectedBytes, 64<<20)
 	orTime(&c.JoinTimeout, 60*time.Second)
-	orTime(&c.OpTimeout, 30*time.Second)
-	orTime(&c.Heartbeat, 500*time.Millisecond)
-	orTime(&c.DeadAfter, 5*time.Second)
+	orTime(&c.OpTimeout, transport.DefaultOpTimeout)
+	mesh.Rhythm(&c.Heartbeat, &c.DeadAfter)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -128,7 +130,7 @@ func (c Config) faultyTimes() (faults []error) {
 		name  string
 		value time.Duration
 	}{
-		{"JoinTimeout", c.JoinTimeout}, {"OpTimeout", c.OpTimeout}, {"Heartbeat", c.Heartbeat}, {"DeadAfter", c.DeadAfter},
+		{"JoinTimeout", c.JoinTimeout}, {"Heartbeat", c.Heartbeat}, {"DeadAfter", c.DeadAfter},
 	} {
 		if f.value < 0 {
 			faults = append(faults, fmt.Errorf("shm: %s %v is negative", f.name, f.value))

@@ -39,7 +39,8 @@ type Config struct {
 
 	// JoinTimeout bounds New. Default 60 s.
 	JoinTimeout time.Duration
-	// OpTimeout bounds one Send, Recv or Exchange, from when it first has to wait. Default 30 s.
+	// OpTimeout bounds one Send, Recv or Exchange, from when it first has to wait. Default
+	// [transport.DefaultOpTimeout], 30 min; negative ([transport.NoTimeout]) is no bound.
 	OpTimeout time.Duration
 	// CloseTimeout bounds how long Close waits for peers to take what was sent to them. Default 2 s.
 	CloseTimeout time.Duration
@@ -68,7 +69,7 @@ func (c Config) WithDefaults() Config {
 	orInt(&c.MaxMessageBytes, 1<<30)
 	orInt(&c.MaxUnexpectedBytes, 64<<20)
 	orTime(&c.JoinTimeout, 60*time.Second)
-	orTime(&c.OpTimeout, 30*time.Second)
+	orTime(&c.OpTimeout, transport.DefaultOpTimeout)
 	orTime(&c.CloseTimeout, 2*time.Second)
 	orTime(&c.KeepAlive, 5*time.Second)
 	if c.Log == nil {
@@ -104,7 +105,7 @@ func (c Config) Validate() error {
 		name  string
 		value time.Duration
 	}{
-		{"JoinTimeout", c.JoinTimeout}, {"OpTimeout", c.OpTimeout}, {"CloseTimeout", c.CloseTimeout}, {"KeepAlive", c.KeepAlive},
+		{"JoinTimeout", c.JoinTimeout}, {"CloseTimeout", c.CloseTimeout}, {"KeepAlive", c.KeepAlive},
 	} {
 		if f.value < 0 {
 			fault("%s %v is negative", f.name, f.value)

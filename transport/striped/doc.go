@@ -31,7 +31,7 @@
 // Lanes are complete transports of the same rank and size, in the same order on all ranks; nothing else may use
 // them. Each has a goroutine that receives, and one that sends, for every peer. An idle lane carries a sign of life every
 // [Config.KeepAlive], so that its own bound on one operation (tcp.Config.OpTimeout) need only be above that and above
-// the time that one stripe takes. A lane that is over that bound is dead, as is one that fails in any other way: it
+// the time that one stripe takes: half a minute, say, rather than that transport's default. A lane that is over that bound is dead, as is one that fails in any other way: it
 // is logged and not used again. When more than m lanes are dead the transport breaks, with an error that names
 // them and the rank that the last of them blames.
 //

@@ -14,9 +14,9 @@ import (
 func TestConfig(t *testing.T) {
 	require.NoError(t, Config{}.Validate())
 	c := Config{Parity: -1, MinStripe: -1, StripeBytes: -1, LaneBytes: 1, MaxMessageBytes: -1, MaxUnexpectedBytes: -1, JoinTimeout: -1,
-		OpTimeout: -1, CloseTimeout: -1, KeepAlive: -1}
+		CloseTimeout: -1, KeepAlive: -1}
 	err := c.Validate()
-	for _, name := range []string{"Parity", "MinStripe", "StripeBytes", "MaxMessageBytes", "MaxUnexpectedBytes", "JoinTimeout", "OpTimeout",
+	for _, name := range []string{"Parity", "MinStripe", "StripeBytes", "MaxMessageBytes", "MaxUnexpectedBytes", "JoinTimeout",
 		"CloseTimeout", "KeepAlive"} {
 		require.ErrorContains(t, err, name)
 	}

@@ -12,7 +12,11 @@ import (
 // clock bounds the waiting of one call, from when it first has to.
 type clock struct{ timer *time.Timer }
 
+// start returns what ends the waiting: nothing where there is no limit.
 func (c *clock) start(limit time.Duration) <-chan time.Time {
+	if limit <= 0 {
+		return nil
+	}
 	if c.timer == nil {
 		c.timer = time.NewTimer(limit)
 	}

@@ -190,14 +190,16 @@ func listeners(t *testing.T) []string {
 }
 
 func TestValidateReportsEveryFaultAndChangesNothing(t *testing.T) {
-	c := Config{Rank: 9, Size: 3, Addr: "x", OpTimeout: -1, MaxMessageBytes: -1, Heartbeat: time.Hour}
+	c := Config{Rank: 9, Size: 3, Addr: "x", CloseTimeout: -1, MaxMessageBytes: -1, Heartbeat: time.Hour}
 	before := c
 	err := c.Validate()
-	for _, part := range []string{"Rank 9", "Addr", "OpTimeout", "MaxMessageBytes", "DeadAfter"} {
+	for _, part := range []string{"Rank 9", "Addr", "CloseTimeout", "MaxMessageBytes", "DeadAfter"} {
 		require.ErrorContains(t, err, part)
 	}
 	require.Equal(t, before, c)
 	require.NoError(t, Config{}.Validate())
+	require.NoError(t, Config{OpTimeout: transport.NoTimeout}.Validate())
+	require.NoError(t, Config{DeadAfter: time.Second / 2}.Validate(), "signs of life come as often as that needs")
 }
 
 func TestAddressesBeyondLoopbackNeedInsecure(t *testing.T) {

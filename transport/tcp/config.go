@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/mesh"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 	"github.com/switchyard-moe/switchyard/transport/secure"
@@ -37,11 +38,13 @@ type Config struct {
 
 	// JoinTimeout bounds rendezvous and the building of the mesh. Default 60 s.
 	JoinTimeout time.Duration
-	// OpTimeout bounds one Send, Recv or Exchange, from when it first has to wait. Default 30 s.
+	// OpTimeout bounds one Send, Recv or Exchange, from when it first has to wait. Default
+	// [transport.DefaultOpTimeout], 30 min; negative ([transport.NoTimeout]) is no bound.
 	OpTimeout time.Duration
-	// Heartbeat is the time between signs of life. Default 500 ms.
+	// Heartbeat is the time between signs of life. Default 500 ms, or a quarter of DeadAfter if that is less.
 	Heartbeat time.Duration
-	// DeadAfter is the silence after which a peer is dead. Default 5 s; at least twice Heartbeat.
+	// DeadAfter is the silence after which a peer is dead. It is for a machine that vanishes: a process that dies ends
+	// its connections, which is found at once. Default 30 s; at least twice Heartbeat.
 	DeadAfter time.Duration
 	// CloseTimeout bounds how long Close waits for peers to take what was sent to them. Default 2 s.
 	CloseTimeout time.Duration
@@ -79,9 +82,8 @@ func (c Config) WithDefaults() Config {
 	orInt(&c.MaxMessageBytes, 1<<30)
 	orInt(&c.MaxUnexpectedBytes, 64<<20)
 	orTime(&c.JoinTimeout, 60*time.Second)
-	orTime(&c.OpTimeout, 30*time.Second)
-	orTime(&c.Heartbeat, 500*time.Millisecond)
-	orTime(&c.DeadAfter, 5*time.Second)
+	orTime(&c.OpTimeout, transport.DefaultOpTimeout)
+	mesh.Rhythm(&c.Heartbeat, &c.DeadAfter)
 	orTime(&c.CloseTimeout, 2*time.Second)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -120,7 +122,7 @@ func (c Config) faultyLimits() (faults []error) {
 		name  string
 		value time.Duration
 	}{
-		{"JoinTimeout", c.JoinTimeout}, {"OpTimeout", c.OpTimeout}, {"Heartbeat", c.Heartbeat},
+		{"JoinTimeout", c.JoinTimeout}, {"Heartbeat", c.Heartbeat},
 		{"DeadAfter", c.DeadAfter}, {"CloseTimeout", c.CloseTimeout},
 	} {
 		if f.value < 0 {

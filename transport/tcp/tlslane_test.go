@@ -241,3 +241,33 @@ func exchangeAll(b *testing.B, r int, e *Transport, size int) {
 		}
 	}
 }
+
+// TestTLSOutlivesALateWrite: where this process does not run between the setting of a deadline and a write, the control
+// lane of a rank goes on.
+func TestTLSOutlivesALateWrite(t *testing.T) {
+	with := withTLS(t)
+	guard := func(r transport.Rank) *secure.Guard {
+		c := Config{Rank: r}
+		with(&c)
+		g, err := secure.NewGuard(c.Security, "", r, nil)
+		require.NoError(t, err)
+		return g
+	}
+	dialled, accepted := tcpPair(t)
+	var near net.Conn
+	var openErr error
+	var wg sync.WaitGroup
+	wg.Go(func() { near, openErr = guard(1).Open(&wire{TCPConn: dialled}, 0, secure.Session{}) })
+	far, _, err := guard(0).Admit(&wire{TCPConn: accepted}, secure.Session{})
+	wg.Wait()
+	require.NoError(t, errors.Join(openErr, err))
+	for range 3 {
+		require.NoError(t, near.SetWriteDeadline(time.Now().Add(-time.Second)))
+		_, err := near.Write([]byte("alive"))
+		require.NoError(t, err)
+		got := make([]byte, 5)
+		_, err = io.ReadFull(far, got)
+		require.NoError(t, err)
+		require.Equal(t, "alive", string(got))
+	}
+}

@@ -4,7 +4,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"os"
 	"sync"
+	"time"
 
 	"github.com/switchyard-moe/switchyard/internal/mesh"
 )
@@ -71,12 +73,27 @@ func (w *wire) Read(b []byte) (int, error) {
 // Write is TLS's. Under a data lane it takes everything.
 func (w *wire) Write(b []byte) (int, error) {
 	if w.socket == nil {
-		return w.TCPConn.Write(b)
+		return w.writeLate(b)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.out = append(w.out, b...)
 	return len(b), nil
+}
+
+// lateness is what a write is given again whose deadline passed before a byte was written.
+const lateness = 500 * time.Millisecond
+
+// writeLate writes again where this process did not run between the setting of a deadline and the write. TLS takes a
+// deadline that has passed for the end of the connection, and a rank whose control lane has ended so, and which nobody
+// hears any more, would be dead for its peers.
+func (w *wire) writeLate(b []byte) (int, error) {
+	n, err := w.TCPConn.Write(b)
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		_ = w.SetWriteDeadline(time.Now().Add(lateness))
+		return w.TCPConn.Write(b)
+	}
+	return n, err
 }
 
 // flush gives the kernel what it takes, and reports how much is left. more says that a further call follows.
