@@ -168,7 +168,7 @@ func (l *Layer) Forward(ctx context.Context, x blas32.General) (y blas32.General
 }
 
 // ForwardBatch is Forward for tokens of which there is more to say: which are padding, of which modality each is, its
-// number in the vocabulary, other features. Ends, Train and Step of side are the layer's to fill. Slices in it must
+// number in the vocabulary, other features. Ends, Train and Step of side are the layer's to fill; Micro is the caller's. Slices in it must
 // stay as they are until Backward returns. Padding is never routed nor counted, and its rows of y and dx are zeros; what its rows of x, dy
 // and side hold changes nothing.
 func (l *Layer) ForwardBatch(ctx context.Context, x blas32.General, side router.Batch) (y blas32.General, err error) {

@@ -16,8 +16,8 @@ import (
 //
 // A step with twins has the gradient, and the bits, of their passes one after another on l, l's first, then the twins' in the order in which they were made. [Layer.Step]
 // and what else concerns parameters is called on l, while no pass of either runs. What a layer finds out by itself each twin does for itself: the degree of
-// [Overlap], whether to compress under [Auto], the control loop of lsh.Controlled. The degree is better given than found: what a twin times of its passes depends on the other's. [Overlap.Background] and [Overlap.Observe] are for l's passes alone; see [Layer.Observe]. A router
-// that keeps an order of batches, as router.Record and router.Replay do, cannot follow two.
+// [Overlap], whether to compress under [Auto], the control loop of lsh.Controlled. The degree is better given than found: what a twin times of its passes depends on the other's. [Overlap.Background] and [Overlap.Observe] are for l's passes alone; see [Layer.Observe]. A router that knows batches by
+// their number, as router.Record and router.Replay do, needs that of each micro-batch in [router.Batch].Micro, on twins too.
 //
 // (Two batches in flight: PipeMoE, Shi et al. 2023; DualPipe, DeepSeek-AI 2024.)
 func (l *Layer) Twin() (*Layer, error) {

@@ -1,10 +1,13 @@
 package router
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -13,13 +16,24 @@ import (
 )
 
 // Recorder writes routes to a file, whose format recording.go describes. Each rank has its own. It may be used by many
-// gates at once.
+// gates at once. It remembers a sum of each route of a layer's last 64 steps.
 type Recorder struct {
 	mu     sync.Mutex
 	w      io.Writer
 	buf    []byte
 	failed error
+	seed   maphash.Seed
+	layers map[int]*recordedLayer
 }
+
+// recordedLayer is what a recorder remembers of a layer.
+type recordedLayer struct {
+	newest int // step
+	sums   map[RouteKey]uint64
+}
+
+// keptSteps is how many steps of a layer a recorder remembers.
+const keptSteps = 64
 
 // NewRecorder writes the header of a file of routes. The caller closes w after the last route.
 func NewRecorder(w io.Writer) (*Recorder, error) {
@@ -27,11 +41,12 @@ func NewRecorder(w io.Writer) (*Recorder, error) {
 	if _, err := w.Write(head); err != nil {
 		return nil, fmt.Errorf("router: header of a file of routes: %w", err)
 	}
-	return &Recorder{w: w}, nil
+	return &Recorder{w: w, seed: maphash.MakeSeed(), layers: map[int]*recordedLayer{}}, nil
 }
 
-// Write writes one route, in one call of the underlying writer. After a failure, of which nobody knows how much is in
-// the file, every later call fails too.
+// Write writes one route, in one call of the underlying writer. One that is there already, as where a pass is run again, is not written twice; another
+// one of the same batch is an error, and not written: two batches have one number, see [Batch.Micro]. After a failure of the
+// writer, of which nobody knows how much is in the file, every later call fails too.
 func (r *Recorder) Write(route *RecordedRoute) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -39,17 +54,41 @@ func (r *Recorder) Write(route *RecordedRoute) error {
 		return r.failed
 	}
 	if err := route.validate(); err != nil {
-		r.failed = fmt.Errorf("router: recording a route: %w", err)
-		return r.failed
+		return fmt.Errorf("router: recording a route: %w", err)
 	}
 	r.buf = route.append(r.buf[:0])
+	known, err := r.knows(route.RouteKey, maphash.Bytes(r.seed, r.buf))
+	if known || err != nil {
+		return err
+	}
 	if _, err := r.w.Write(r.buf); err != nil {
 		r.failed = fmt.Errorf("router: recording a route: %w", err)
 	}
 	return r.failed
 }
 
-// Err returns the error of the write that failed, if one has.
+// knows tells whether the route with that sum has been written, and notes it. The batch may have been written otherwise.
+func (r *Recorder) knows(k RouteKey, sum uint64) (bool, error) {
+	l := r.layers[k.Layer]
+	if l == nil {
+		l = &recordedLayer{sums: map[RouteKey]uint64{}}
+		r.layers[k.Layer] = l
+	}
+	if old, ok := l.sums[k]; ok {
+		if old != sum {
+			return false, fmt.Errorf("router: recording %v: it has been recorded with other routes; batches of a step need numbers of their own, Batch.Micro", k)
+		}
+		return true, nil
+	}
+	l.sums[k] = sum
+	if k.Step > l.newest {
+		l.newest = k.Step
+		maps.DeleteFunc(l.sums, func(k RouteKey, _ uint64) bool { return k.Step <= l.newest-keptSteps })
+	}
+	return false, nil
+}
+
+// Err returns the error of the writer, if it has failed.
 func (r *Recorder) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -57,7 +96,8 @@ func (r *Recorder) Err() error {
 }
 
 // Record is a router whose gate writes every decision to a file: for [Replay], and to see afterwards who went where.
-// In all else it is the router that it wraps. A decision that cannot be written is an error of its Route.
+// In all else it is the router that it wraps. A decision is written under the layer's number and the batch's Step, Micro and Train, once: a pass may be
+// run again, and batches of a step must have different numbers ([Batch.Micro]). A decision that cannot be written is an error of its Route.
 //
 // (Megatron-Core's router tracer and router replay.)
 type Record struct {
@@ -105,7 +145,7 @@ func (r Record) New(s Shape) (Gate, error) {
 	}
 	w := wrapper{g}
 	if c, ok := g.(Consulting); ok {
-		return &consultRecorded{recorded{w, r}, c}, nil
+		return &consultRecorded{recorded{w, r}, c, nil}, nil
 	}
 	return &recorded{w, r}, nil
 }
@@ -130,14 +170,15 @@ func (g *recorded) Route(x blas32.General, b Batch) (*Decision, error) {
 
 func (g *recorded) write(d *Decision, b Batch) error {
 	return g.config.To.Write(&RecordedRoute{
-		Layer: g.config.Layer, Step: b.Step, Train: b.Train, Groups: b.Ends, Assignment: d.Assignment, Counts: d.Counts,
+		RouteKey: RouteKey{g.config.Layer, b.Step, b.Micro, b.Train}, Groups: b.Ends, Assignment: d.Assignment, Counts: d.Counts,
 	})
 }
 
 // consultRecorded is the gate of [Record] around one that consults other ranks.
 type consultRecorded struct {
 	recorded
-	inner Consulting
+	inner  Consulting
+	failed error // what the last decision could not be written for, until somebody hears of it
 }
 
 // Consult is described at [Consulting].
@@ -156,7 +197,7 @@ type recordedConsultation struct {
 func (c *recordedConsultation) Next(sums []int64) ([]int64, error) {
 	counts, err := c.Consultation.Next(sums)
 	if sums == nil && err == nil {
-		err = c.gate.config.To.Err()
+		err, c.gate.failed = cmp.Or(c.gate.failed, c.gate.config.To.Err()), nil
 	}
 	return counts, err
 }
@@ -164,7 +205,7 @@ func (c *recordedConsultation) Next(sums []int64) ([]int64, error) {
 // Decide is described at [Consultation].
 func (c *recordedConsultation) Decide() *Decision {
 	d := c.Consultation.Decide()
-	_ = c.gate.write(d, c.batch)
+	c.gate.failed = c.gate.write(d, c.batch)
 	return d
 }
 

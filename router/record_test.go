@@ -74,12 +74,179 @@ func TestRecordAndReplay(t *testing.T) {
 			grad := Gradient{Weights: make([]float32, len(d.Weight)), LossScale: make([]float32, len(b.Ends)), DX: xs[i]}
 			require.NoError(t, g.Backward(d, xs[i], grad))
 		}
-		_, err = g.Route(xs[0], batches[0])
-		require.ErrorContains(t, err, "no more than 3 batches")
 	}
-	route := rec.Layer(1)[2]
-	require.Equal(t, []any{1, 2, true, []int{0, 4, 4, 6}}, []any{route.Layer, route.Step, route.Train, route.Groups})
-	require.Empty(t, rec.Layer(2))
+	route, err := rec.Route(RouteKey{Layer: 1, Step: 2, Train: true})
+	require.NoError(t, err)
+	require.Equal(t, RouteKey{1, 2, 0, true}, route.RouteKey)
+	require.Equal(t, []int{0, 4, 4, 6}, route.Groups)
+	require.Equal(t, 6, rec.Len())
+}
+
+// TestReplayGoesByTheBatch: recomputed forward passes, evaluations in between and another order of micro-batches change no route; each batch goes
+// where it went.
+func TestReplayGoesByTheBatch(t *testing.T) {
+	config := TopK{K: 2}
+	var out bytes.Buffer
+	to, err := NewRecorder(&out)
+	require.NoError(t, err)
+	g, err := Record{Router: config, To: to, Layer: 3}.New(Shape{Dim: 4, Experts: 5, Seed: 1})
+	require.NoError(t, err)
+	r := rand.New(rand.NewPCG(1, 2))
+	type batch struct {
+		x    blas32.General
+		b    Batch
+		want Assignment
+	}
+	var batches []batch
+	for step := range 3 {
+		for micro := range 4 {
+			for _, train := range []bool{true, false} {
+				x := dense(8, 4, make([]float32, 32))
+				for i := range x.Data {
+					x.Data[i] = float32(r.NormFloat64())
+				}
+				b := Batch{Ends: []int{3, 8}, Train: train, Step: step, Micro: micro}
+				d, err := g.Route(x, b)
+				require.NoError(t, err)
+				batches = append(batches, batch{x, b, d.Clone()})
+				_, err = g.Route(x, b) // again, as where activations are recomputed
+				require.NoError(t, err)
+			}
+		}
+	}
+	for i := 1; i < len(batches); i++ {
+		require.NotEqual(t, batches[0].want, batches[i].want)
+	}
+	rec, err := ReadRecording(&out)
+	require.NoError(t, err)
+	require.Equal(t, len(batches), rec.Len())
+	replayed, err := Replay{From: rec, Layer: 3}.New(Shape{Dim: 4, Experts: 5})
+	require.NoError(t, err)
+	live, err := Replay{From: rec, Layer: 3, Live: &config}.New(Shape{Dim: 4, Experts: 5, Seed: 1})
+	require.NoError(t, err)
+	for range 200 {
+		b := batches[r.IntN(len(batches))]
+		for _, g := range []Gate{replayed, live} {
+			d, err := g.Route(b.x, b.b)
+			require.NoError(t, err)
+			requireSame(t, b.want, d.Assignment)
+		}
+	}
+	b := batches[0]
+	b.b.Micro = 4
+	_, err = live.Route(b.x, b.b)
+	require.ErrorContains(t, err, "layer 3, step 0, micro-batch 4 in training was not recorded")
+	b.b.Micro, b.b.Step, b.b.Train = 1, 9, false
+	_, err = replayed.Route(b.x, b.b)
+	require.ErrorContains(t, err, "layer 3, step 9, micro-batch 1 in evaluation was not recorded")
+}
+
+// TestRecordingOneBatchTwice: the same routes are fine, and written once; others are an error that names the batch, after which recording goes on.
+func TestRecordingOneBatchTwice(t *testing.T) {
+	var out bytes.Buffer
+	to, err := NewRecorder(&out)
+	require.NoError(t, err)
+	g, err := Record{Router: TopK{K: 1}, To: to, Layer: 2}.New(Shape{Dim: 3, Experts: 3, Seed: 1})
+	require.NoError(t, err)
+	x, b := identity(3), Batch{Ends: []int{3}, Step: 7, Micro: 1, Train: true}
+	for range 2 {
+		_, err := g.Route(x, b)
+		require.NoError(t, err)
+	}
+	_, err = g.Route(dense(3, 3, []float32{9, -9, 2, 8, 1, -7, 0, 0, 1}), b)
+	require.ErrorContains(t, err, "layer 2, step 7, micro-batch 1 in training: it has been recorded with other routes")
+	b.Micro = -1
+	_, err = g.Route(x, b)
+	require.ErrorContains(t, err, "micro-batch -1")
+	for step := range 3 * keptSteps { // what is remembered of old steps does not grow
+		b.Step, b.Micro = 8+step, 1
+		_, err := g.Route(x, b)
+		require.NoError(t, err)
+	}
+	require.NoError(t, to.Err())
+	require.LessOrEqual(t, len(to.layers[2].sums), keptSteps)
+	rec, err := ReadRecording(&out)
+	require.NoError(t, err)
+	require.Equal(t, 1+3*keptSteps, rec.Len())
+}
+
+// TestRecordedConsultationsTwice: other routes of a batch that ranks have consulted on are told before the next one.
+func TestRecordedConsultationsTwice(t *testing.T) {
+	to, err := NewRecorder(io.Discard)
+	require.NoError(t, err)
+	g, err := Record{Router: ExpertChoice{Over: WholeBatch}, To: to}.New(Shape{Dim: 3, Experts: 3, Seed: 1})
+	require.NoError(t, err)
+	consult := func(x blas32.General, micro int) error {
+		_, err := alone(g.(Consulting).Consult(x, Batch{Ends: []int{3}, Micro: micro}, Share{Count: 1}))
+		return err
+	}
+	other := dense(3, 3, []float32{9, -9, 2, 8, 1, -7, 0, 0, 1})
+	require.NoError(t, consult(identity(3), 0))
+	require.NoError(t, consult(identity(3), 0))
+	require.NoError(t, consult(other, 0), "there is no way to say so before the next batch")
+	require.ErrorContains(t, consult(other, 1), "it has been recorded with other routes")
+	require.NoError(t, consult(other, 1))
+}
+
+// TestFilesWithOneBatchTwice: equal records are one; others are an error that names both.
+func TestFilesWithOneBatchTwice(t *testing.T) {
+	_, _, _, file := recordSome(t, TopK{K: 2})
+	in, err := NewRouteReader(bytes.NewReader(file))
+	require.NoError(t, err)
+	first, err := in.Next()
+	require.NoError(t, err)
+	twice := first.append(bytes.Clone(file))
+	rec, err := OpenRecording(bytes.NewReader(twice))
+	require.NoError(t, err)
+	require.Equal(t, 6, rec.Len())
+	first.Weight[0] /= 2
+	_, err = OpenRecording(bytes.NewReader(first.append(bytes.Clone(file))))
+	require.ErrorContains(t, err, "routes 0 and 6 of a file are both of layer 0, step 0, micro-batch 0 in training, and differ")
+}
+
+// TestAFileThatChanges while it is replayed is an error that names the batch.
+func TestAFileThatChanges(t *testing.T) {
+	_, batches, xs, file := recordSome(t, TopK{K: 2})
+	rec, err := OpenRecording(bytes.NewReader(file))
+	require.NoError(t, err)
+	g, err := Replay{From: rec}.New(Shape{Dim: 4, Experts: 5})
+	require.NoError(t, err)
+	file[12+recordHead+8+20+20+1] ^= 4 // a token
+	_, err = g.Route(xs[0], batches[0])
+	require.ErrorContains(t, err, "layer 0, step 0, micro-batch 0 in training, route 0 of a file that has changed")
+	_, err = g.Route(xs[2], batches[2])
+	require.NoError(t, err)
+}
+
+// TestReplayHoldsNoRoutes: a recording that stays in its file takes memory by the number of batches, not of tokens.
+func TestReplayHoldsNoRoutes(t *testing.T) {
+	const batches, tokens = 200, 2000
+	file := recordingOf(t, batches, tokens)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	rec, err := OpenRecording(bytes.NewReader(file))
+	require.NoError(t, err)
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	require.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(len(file)/8))
+	require.Equal(t, batches, rec.Len())
+	runtime.KeepAlive(file)
+}
+
+// recordingOf is a file of batches of one layer, each of which sends each token to one expert.
+func recordingOf(t *testing.T, batches, tokens int) []byte {
+	b := append([]byte(recordingMagic), recordingVersion, 0, 0, 0)
+	r := RecordedRoute{Groups: []int{tokens}, Counts: []int{tokens}}
+	r.Tokens, r.Experts, r.Ends = tokens, 1, []int{tokens}
+	for i := range tokens {
+		r.Token, r.Weight = append(r.Token, int32(i)), append(r.Weight, 1)
+	}
+	for step := range batches {
+		r.Step = step
+		b = r.append(b)
+	}
+	return b
 }
 
 // TestLiveReplay expects recorded experts with a live gate's weights: those of the same gate are the same, and its
@@ -145,19 +312,19 @@ func TestReplayOfAnotherBatch(t *testing.T) {
 	require.NoError(t, err)
 	g, err := Replay{From: rec}.New(Shape{Dim: 4, Experts: 5})
 	require.NoError(t, err)
-	for _, b := range []Batch{{Ends: []int{9}}, {Ends: []int{3, 8, 9}}} {
+	for _, b := range []Batch{{Ends: []int{9}, Train: true}, {Ends: []int{3, 8, 9}, Train: true}} {
 		_, err = g.Route(xs[0], b)
-		require.ErrorContains(t, err, "layer 0: batch 0 was recorded with 9 tokens in 2 groups")
+		require.ErrorContains(t, err, "layer 0, step 0, micro-batch 0 in training was recorded with 9 tokens in 2 groups")
 	}
 	padding := make([]bool, 9)
 	padding[4] = true
-	_, err = g.Route(xs[0], Batch{Ends: []int{3, 9}, Padding: padding})
-	require.ErrorContains(t, err, "token 4 of batch 0 was recorded, and now is padding")
-	_, err = g.Route(xs[0], Batch{Ends: []int{3, 9}})
-	require.NoError(t, err, "a refused batch does not count")
+	_, err = g.Route(xs[0], Batch{Ends: []int{3, 9}, Train: true, Padding: padding})
+	require.ErrorContains(t, err, "token 4 of layer 0, step 0, micro-batch 0 in training was recorded, and now is padding")
+	_, err = g.Route(xs[0], Batch{Ends: []int{3, 9}, Train: true})
+	require.NoError(t, err)
 
 	_, err = Replay{From: rec}.New(Shape{Dim: 4, Experts: 6})
-	require.ErrorContains(t, err, "batch 0 of layer 0 is of 5 experts, want 6")
+	require.ErrorContains(t, err, "layer 0 was recorded with 5 experts, and now has 6")
 	_, err = Replay{Live: &TopK{}}.New(Shape{Dim: 4, Experts: 6})
 	require.ErrorContains(t, err, "without a Recording")
 	_, err = Record{Router: SoftMoE{Slots: 1}, Layer: -1}.New(Shape{Dim: 4, Experts: 6})
@@ -170,16 +337,17 @@ func TestReplayOfAnotherBatch(t *testing.T) {
 func TestReadingChecks(t *testing.T) {
 	_, _, _, file := recordSome(t, TopK{K: 2})
 	for says, spoil := range map[string]func(b []byte) []byte{
-		"header":                 func(b []byte) []byte { return b[:11] },
-		"not a file of routes":   func(b []byte) []byte { b[3] ^= 1; return b },
-		"of version 257, want 1": func(b []byte) []byte { b[9] = 1; return b },
+		"header":                               func(b []byte) []byte { return b[:11] },
+		"not a file of routes":                 func(b []byte) []byte { b[3] ^= 1; return b },
+		"of version 258, want 2":               func(b []byte) []byte { b[9] = 1; return b },
+		"of version 1, want 2: record it anew": func(b []byte) []byte { b[8] = 1; return b },
 		"route 0 of a file: checksum is": func(b []byte) []byte {
-			b[12+32+8+20+20+1] ^= 4 // a token
+			b[12+recordHead+8+20+20+1] ^= 4 // a token
 			return b
 		},
 		"unexpected EOF":   func(b []byte) []byte { return b[:len(b)-1] },
-		"train is 2":       func(b []byte) []byte { b[12+16] = 2; return b },
-		"are too many":     func(b []byte) []byte { b[12+31] = 0x7f; return b },
+		"train is 2":       func(b []byte) []byte { b[12+20] = 2; return b },
+		"are too many":     func(b []byte) []byte { b[12+35] = 0x7f; return b },
 		"route 6 of":       func(b []byte) []byte { return append(b, 0) },
 		"25165829 experts": func(b []byte) []byte { b[12+7], b[12+6] = 1, 0x80; return b },
 	} {
@@ -191,8 +359,8 @@ func TestReadingChecks(t *testing.T) {
 // TestLengthsAreNotBelieved expects memory for what is there, not for what is promised.
 func TestLengthsAreNotBelieved(t *testing.T) {
 	r := RecordedRoute{Groups: []int{1 << 29}, Assignment: Assignment{Tokens: 1 << 29, Experts: 4, Ends: make([]int, 4)}, Counts: make([]int, 4)}
-	b := r.append(append([]byte(recordingMagic), 1, 0, 0, 0))
-	b[12+28+3] = 0x40 // 2³⁰ entries
+	b := r.append(append([]byte(recordingMagic), recordingVersion, 0, 0, 0))
+	b[12+32+3] = 0x40 // 2³⁰ entries
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	_, err := ReadRecording(bytes.NewReader(b))
@@ -246,10 +414,12 @@ func TestRecordOfConsultations(t *testing.T) {
 	require.NoError(t, err)
 	rec, err := ReadRecording(&out)
 	require.NoError(t, err)
-	require.Equal(t, d.Clone(), rec.Layer(4)[0].Assignment)
+	route, err := rec.Route(RouteKey{Layer: 4})
+	require.NoError(t, err)
+	require.Equal(t, d.Clone(), route.Assignment)
 }
 
-// FuzzReadRecording expects an error or a file that says the same when it is written again.
+// FuzzReadRecording expects an error, or a file that says the same when it is written again, and of which each route is found under its key.
 func FuzzReadRecording(f *testing.F) {
 	_, _, _, file := recordSome(f, TopK{K: 2, CapacityFactor: 0.5})
 	f.Add(file)
@@ -260,16 +430,22 @@ func FuzzReadRecording(f *testing.F) {
 		if err != nil {
 			return
 		}
-		var out bytes.Buffer
-		to, err := NewRecorder(&out)
-		require.NoError(t, err)
+		rec, fault := OpenRecording(bytes.NewReader(data))
+		again := append([]byte(recordingMagic), recordingVersion, 0, 0, 0)
 		for {
 			route, err := in.Next()
 			if err != nil {
-				require.True(t, err != io.EOF || bytes.Equal(data, out.Bytes()))
+				require.True(t, err != io.EOF || bytes.Equal(data, again))
+				require.True(t, err == io.EOF || fault != nil)
 				return
 			}
-			require.NoError(t, to.Write(route))
+			again = route.append(again)
+			if fault != nil {
+				continue
+			}
+			found, err := rec.Route(route.RouteKey)
+			require.NoError(t, err)
+			require.Equal(t, route, found)
 		}
 	})
 }

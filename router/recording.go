@@ -7,13 +7,13 @@ import (
 	"hash/crc32"
 	"io"
 	"math"
-	"slices"
 )
 
 // Routes travel in a binary file. All numbers are little-endian; a word is 32 bits.
 //
-//	file    "SWYROUTE", word version = 1, then records up to the end
-//	record  word layer, word experts E, 64 bits step, word train (0 or 1), word groups G, word tokens T, word entries N,
+//	file    "SWYROUTE", word version = 2, then records up to the end
+//	record  word layer, word experts E, 64 bits step, word micro-batch, word train (0 or 1), word groups G, word tokens T,
+//	        word entries N,
 //	        G words: ends of the groups of tokens
 //	        E words: ends of the experts' entries
 //	        E words: tokens that chose each expert, before drops
@@ -21,10 +21,12 @@ import (
 //	        N words: weight of each entry, float32
 //	        word CRC-32C of the record up to here
 //
-// So a record is 36 + 4·(G + 2·E + 2·N) bytes.
+// So a record is 40 + 4·(G + 2·E + 2·N) bytes. Version 1 had no numbers of micro-batches: its records were known by their order alone,
+// and are not read.
 const (
 	recordingMagic   = "SWYROUTE"
-	recordingVersion = 1
+	recordingVersion = 2
+	recordHead       = 36 // bytes up to the groups
 )
 
 // Bounds of what a record may announce. Nothing is allocated on the word of a length alone, but absurd ones should be refused
@@ -35,13 +37,29 @@ const (
 	maxRecordedTokens  = 1 << 30
 )
 
-// RecordedRoute is one decision, as a file of routes holds it.
-type RecordedRoute struct {
+// RouteKey is what a recorded batch is known by.
+type RouteKey struct {
 	// Layer is what [Record] calls the layer.
 	Layer int
-	// Step, Train and Groups are the batch's Step, Train and Ends.
-	Step   int
-	Train  bool
+	// Step, Micro and Train are those of the [Batch].
+	Step, Micro int
+	Train       bool
+}
+
+// String names the batch, as errors do.
+func (k RouteKey) String() string {
+	of := "evaluation"
+	if k.Train {
+		of = "training"
+	}
+	return fmt.Sprintf("layer %d, step %d, micro-batch %d in %s", k.Layer, k.Step, k.Micro, of)
+}
+
+// RecordedRoute is one decision, as a file of routes holds it.
+type RecordedRoute struct {
+	// RouteKey says of which batch. A file has one route of each, or several that are equal.
+	RouteKey
+	// Groups is the batch's Ends.
 	Groups []int
 	// Assignment is who went where, without what was dropped.
 	Assignment
@@ -57,6 +75,7 @@ func (r *RecordedRoute) append(b []byte) []byte {
 	b = le.AppendUint32(b, uint32(r.Layer))
 	b = le.AppendUint32(b, uint32(r.Experts))
 	b = le.AppendUint64(b, uint64(r.Step))
+	b = le.AppendUint32(b, uint32(r.Micro))
 	train := uint32(0)
 	if r.Train {
 		train = 1
@@ -78,10 +97,18 @@ func (r *RecordedRoute) append(b []byte) []byte {
 	return le.AppendUint32(b, crc32.Checksum(b[begin:], castagnoli))
 }
 
+// validate returns what is wrong with a key.
+func (k RouteKey) validate() error {
+	if min(k.Layer, k.Step, k.Micro) < 0 || max(int64(k.Layer), int64(k.Micro)) > math.MaxUint32 {
+		return fmt.Errorf("%v: numbers must be 0 to 2³²−1, and that of the step at least 0", k)
+	}
+	return nil
+}
+
 // validate returns what is wrong with a route, whoever made it.
 func (r *RecordedRoute) validate() error {
-	if r.Layer < 0 || int64(r.Layer) > math.MaxUint32 || r.Step < 0 {
-		return fmt.Errorf("layer %d, step %d", r.Layer, r.Step)
+	if err := r.RouteKey.validate(); err != nil {
+		return err
 	}
 	if r.Experts > maxRecordedExperts || len(r.Groups) > maxRecordedGroups || r.Tokens > maxRecordedTokens {
 		return fmt.Errorf("%d experts, %d groups, %d tokens are too many", r.Experts, len(r.Groups), r.Tokens)
@@ -120,7 +147,8 @@ func (r *RecordedRoute) validateCounts() error {
 // RouteReader reads a file of routes, one by one. It trusts nothing that it reads.
 type RouteReader struct {
 	r    io.Reader
-	read int // records
+	read int   // records
+	at   int64 // bytes
 	sum  uint32
 	buf  [4096]byte
 }
@@ -135,9 +163,9 @@ func NewRouteReader(r io.Reader) (*RouteReader, error) {
 		return nil, fmt.Errorf("router: not a file of routes: it begins with %q, want %q", magic, recordingMagic)
 	}
 	if v := binary.LittleEndian.Uint32(head[len(recordingMagic):]); v != recordingVersion {
-		return nil, fmt.Errorf("router: file of routes of version %d, want %d", v, recordingVersion)
+		return nil, fmt.Errorf("router: file of routes of version %d, want %d: record it anew", v, recordingVersion)
 	}
-	return &RouteReader{r: r}, nil
+	return &RouteReader{r: r, at: int64(len(head))}, nil
 }
 
 // Next returns the next route, which is the caller's, or io.EOF after the last. Any other error names the record, and
@@ -153,19 +181,19 @@ func (r *RouteReader) Next() (*RecordedRoute, error) {
 
 func (r *RouteReader) next() (*RecordedRoute, error) {
 	r.sum = 0
-	head := r.buf[:32]
-	if n, err := io.ReadFull(r.r, head); n == 0 && err == io.EOF {
+	head := r.buf[:recordHead]
+	if n, err := r.fill(head); n == 0 && err == io.EOF {
 		return nil, io.EOF
 	} else if err != nil {
 		return nil, unexpected(err)
 	}
-	r.sum = crc32.Update(r.sum, castagnoli, head)
 	le := binary.LittleEndian
-	groups, tokens, entries := le.Uint32(head[20:]), le.Uint32(head[24:]), le.Uint32(head[28:])
-	route := &RecordedRoute{Layer: int(le.Uint32(head)), Step: int(le.Uint64(head[8:])), Train: le.Uint32(head[16:]) == 1}
+	step, train := le.Uint64(head[8:]), le.Uint32(head[20:])
+	groups, tokens, entries := le.Uint32(head[24:]), le.Uint32(head[28:]), le.Uint32(head[32:])
+	route := &RecordedRoute{RouteKey: RouteKey{int(le.Uint32(head)), int(step), int(le.Uint32(head[16:])), train == 1}}
 	route.Experts, route.Tokens = int(le.Uint32(head[4:])), int(tokens)
-	if le.Uint32(head[16:]) > 1 {
-		return nil, fmt.Errorf("train is %d, want 0 or 1", le.Uint32(head[16:]))
+	if train > 1 || step > math.MaxInt {
+		return nil, fmt.Errorf("train is %d, want 0 or 1, and step %d", train, step)
 	}
 	if groups > maxRecordedGroups || route.Experts > maxRecordedExperts || tokens > maxRecordedTokens ||
 		uint64(entries) > uint64(tokens)*uint64(route.Experts) {
@@ -211,15 +239,22 @@ func words[T any](r *RouteReader, n int, of func(uint32) T) ([]T, error) {
 	var list []T
 	for len(list) < n {
 		b := r.buf[:min(4*(n-len(list)), len(r.buf))]
-		if _, err := io.ReadFull(r.r, b); err != nil {
+		if _, err := r.fill(b); err != nil {
 			return nil, unexpected(err)
 		}
-		r.sum = crc32.Update(r.sum, castagnoli, b)
 		for ; len(b) > 0; b = b[4:] {
 			list = append(list, of(binary.LittleEndian.Uint32(b)))
 		}
 	}
 	return list, nil
+}
+
+// fill fills b, and counts and sums it up.
+func (r *RouteReader) fill(b []byte) (int, error) {
+	n, err := io.ReadFull(r.r, b)
+	r.at += int64(n)
+	r.sum = crc32.Update(r.sum, castagnoli, b[:n])
+	return n, err
 }
 
 // unexpected says of an end of file that it came too early.
@@ -229,30 +264,3 @@ func unexpected(err error) error {
 	}
 	return err
 }
-
-// Recording is a whole file of routes, in memory, for [Replay]. It is not changed, and may be shared.
-type Recording struct {
-	layers map[int][]*RecordedRoute
-}
-
-// ReadRecording reads a file of routes to its end.
-func ReadRecording(r io.Reader) (*Recording, error) {
-	reader, err := NewRouteReader(r)
-	if err != nil {
-		return nil, err
-	}
-	rec := &Recording{map[int][]*RecordedRoute{}}
-	for {
-		route, err := reader.Next()
-		if err == io.EOF {
-			return rec, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		rec.layers[route.Layer] = append(rec.layers[route.Layer], route)
-	}
-}
-
-// Layer returns a layer's routes, in the order in which they were recorded. They must not be changed.
-func (r *Recording) Layer(layer int) []*RecordedRoute { return slices.Clip(r.layers[layer]) }

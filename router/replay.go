@@ -9,10 +9,10 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// Replay is a router that takes its decisions from a file: the n-th batch that its gate routes goes where the n-th
-// recorded one of the layer went. So a policy is trained through the very experts that its rollouts took, or one
-// step is run again while something else changes. A batch of another size or other groups than the recorded one, and a
-// batch after the last, is an error that names the layer and the batch.
+// Replay is a router that takes its decisions from a file: a batch goes where that of the same layer, Step, Micro and Train went when it was
+// recorded, however often and in whatever order batches come. So a policy is trained through the very experts that its rollouts took, or one
+// step is run again while something else changes. A batch that was not recorded, or of another size or in other groups, is an
+// error that names layer, step and micro-batch.
 //
 // Without Live the weights are the recorded ones, and the gate has no parameters, no losses and no gradient. With Live they
 // come from a trainable gate, of which only the choice is replayed.
@@ -45,21 +45,16 @@ func (r Replay) New(s Shape) (Gate, error) {
 	faults := checkShape(s)
 	if r.From == nil {
 		faults = append(faults, errors.New("router: Replay without a Recording"))
-	} else {
-		for i, route := range r.From.Layer(r.Layer) {
-			if route.Experts != s.Experts {
-				faults = append(faults, fmt.Errorf("router: Replay: batch %d of layer %d is of %d experts, want %d", i, r.Layer, route.Experts, s.Experts))
-				break
-			}
-		}
+	} else if n, ok := r.From.experts[r.Layer]; ok && n != s.Experts {
+		faults = append(faults, fmt.Errorf("router: Replay: layer %d was recorded with %d experts, and now has %d", r.Layer, n, s.Experts))
 	}
 	if r.From == nil || r.Live == nil {
 		if err := errors.Join(faults...); err != nil {
 			return nil, err
 		}
-		return &replayed{tape: tape{routes: r.From.Layer(r.Layer), layer: r.Layer}, shape: s}, nil
+		return &replayed{tape: tape{r.From, r.Layer, s.Experts}, shape: s}, nil
 	}
-	again := &again{tape: tape{routes: r.From.Layer(r.Layer), layer: r.Layer}, k: r.Live.K}
+	again := &again{tape: tape{r.From, r.Layer, s.Experts}, k: r.Live.K}
 	g, err := r.Live.build(s, parts{name: "Replay", chooser: again, faults: faults})
 	if err != nil {
 		return nil, err
@@ -67,29 +62,32 @@ func (r Replay) New(s Shape) (Gate, error) {
 	return &liveReplay{g.(*tokenChoice), again}, nil
 }
 
-// tape is a layer's recorded routes, and how many of them have been replayed.
+// tape is a layer's recorded routes.
 type tape struct {
-	routes []*RecordedRoute
-	layer  int
-	played int
+	from    *Recording
+	layer   int
+	experts int
 }
 
-// next returns the route of the next batch.
-func (p *tape) next(x blas32.General, b Batch) (*RecordedRoute, error) {
-	if p.played == len(p.routes) {
-		return nil, fmt.Errorf("router: replay of layer %d: no more than %d batches were recorded", p.layer, p.played)
+// find returns the route of a batch of that many tokens.
+func (p *tape) find(tokens int, b Batch) (*RecordedRoute, error) {
+	key := RouteKey{p.layer, b.Step, b.Micro, b.Train}
+	r, err := p.from.Route(key)
+	if err != nil {
+		return nil, err
 	}
-	r := p.routes[p.played]
-	if r.Tokens != x.Rows || !slices.Equal(r.Groups, b.Ends) {
-		return nil, fmt.Errorf("router: replay of layer %d: batch %d was recorded with %d tokens in %d groups, and now has %d in %d, or others",
-			p.layer, p.played, r.Tokens, len(r.Groups), x.Rows, len(b.Ends))
+	if r.Experts != p.experts {
+		return nil, fmt.Errorf("router: replay: %v was recorded with %d experts, and now has %d", key, r.Experts, p.experts)
+	}
+	if r.Tokens != tokens || !slices.Equal(r.Groups, b.Ends) {
+		return nil, fmt.Errorf("router: replay: %v was recorded with %d tokens in %d groups, and now has %d in %d, or others",
+			key, r.Tokens, len(r.Groups), tokens, len(b.Ends))
 	}
 	for _, t := range r.Token {
 		if b.padded(int(t)) {
-			return nil, fmt.Errorf("router: replay of layer %d: token %d of batch %d was recorded, and now is padding", p.layer, t, p.played)
+			return nil, fmt.Errorf("router: replay: token %d of %v was recorded, and now is padding", t, key)
 		}
 	}
-	p.played++
 	return r, nil
 }
 
@@ -113,7 +111,7 @@ func (g *replayed) Params() *Params { return nil }
 func (g *replayed) Route(x blas32.General, b Batch) (*Decision, error) {
 	checkBatch(x, b.Ends, g.shape.Dim)
 	checkPadding(x, b)
-	r, err := g.next(x, b)
+	r, err := g.find(x.Rows, b)
 	if err != nil {
 		return nil, err
 	}
@@ -192,9 +190,9 @@ type again struct {
 
 func (a *again) forAll() bool { return false }
 
-// load lists each row's experts of the next batch.
+// load lists each row's experts of a batch.
 func (a *again) load(x blas32.General, b Batch) error {
-	r, err := a.next(x, b)
+	r, err := a.find(x.Rows, b)
 	if err != nil {
 		return err
 	}
@@ -205,7 +203,7 @@ func (a *again) load(x blas32.General, b Batch) error {
 		for _, t := range r.Token[begin:end] {
 			n := a.used[t]
 			if n == a.k {
-				return fmt.Errorf("router: replay of layer %d: token %d of batch %d was recorded with more experts than K = %d", a.layer, t, a.played-1, a.k)
+				return fmt.Errorf("router: replay: token %d of %v was recorded with more experts than K = %d", t, r.RouteKey, a.k)
 			}
 			a.spots[int(t)*a.k+n] = int32(e)
 			a.used[t]++

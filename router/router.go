@@ -55,6 +55,10 @@ type Batch struct {
 	Train bool
 	// Step is the number of optimiser steps before this batch, the same on all ranks: noise and schedules go by it.
 	Step int
+	// Micro is the number that the caller gives this batch among those of its step, from 0, the same on all ranks: the number of the
+	// micro-batch in training, that of the batch in an evaluation. [Record] and [Replay] know a batch by it, with Step and Train; others
+	// leave it alone. A pass that is run again keeps its number.
+	Micro int
 	// Padding marks the tokens that are none: they get no expert, take no capacity, and stand in no count and no
 	// loss. What their rows of x and Features, their IDs and their Modality hold changes nothing: a layer puts zeros there
 	// before it calls a gate, and the gates of this package need none. Nil marks none of them.

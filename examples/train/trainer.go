@@ -11,6 +11,7 @@ import (
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/param"
 	"github.com/switchyard-moe/switchyard/internal/tree"
+	"github.com/switchyard-moe/switchyard/router"
 )
 
 // trainer is one rank's part of the job.
@@ -112,7 +113,7 @@ func (t *trainer) addTwin() error {
 			twin.Observe(t.traced.observer(2*i+1, len(t.twins)+1))
 		}
 		of.layers = append(of.layers, twin)
-		parts[2*i+1] = &informed{Layer: twin, gates: t.options.gates()}
+		parts[2*i+1] = &informed{Layer: twin, gates: t.options.gates(), side: router.Batch{Micro: len(t.twins) + 1}}
 	}
 	var err error
 	of.model, err = t.model.Twin(parts, t.world.Compute)

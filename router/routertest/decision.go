@@ -179,7 +179,7 @@ func testNotFinite(t *testing.T, s suite) {
 		for i := range row {
 			row[i] = float32(bad)
 		}
-		_, err := g.Route(x, router.Batch{Ends: ends, Train: true})
+		_, err := g.Route(x, s.batch(ends))
 		copy(row, saved[:])
 		if bad == math.MaxFloat32 && err == nil {
 			continue // finite tokens may, but need not, have infinite scores

@@ -61,7 +61,7 @@ func (s suite) backward(t *testing.T, g router.Gate, d *router.Decision, x blas3
 
 // loss returns the loss, and whether choices and drops are as in base.
 func (s suite) loss(t *testing.T, g router.Gate, x blas32.General, ends []int, base *router.Decision, grad router.Gradient) (float64, bool) {
-	d, err := g.Route(x, router.Batch{Ends: ends, Train: true})
+	d, err := g.Route(x, s.batch(ends))
 	require.NoError(t, err)
 	same := slices.Equal(d.Token, base.Token) && slices.Equal(d.Ends, base.Ends) && slices.Equal(d.Counts, base.Counts)
 	if !same {

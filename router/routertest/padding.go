@@ -44,6 +44,7 @@ type outcome struct {
 // padded routes x and takes a gradient back that depends on token and expert alone.
 func (s suite) padded(t *testing.T, x blas32.General, b router.Batch) outcome {
 	g := s.gate(t)
+	b.Micro = s.batch(b.Ends).Micro
 	d, err := g.Route(x, b)
 	require.NoError(t, err)
 	require.NoError(t, d.Validate())

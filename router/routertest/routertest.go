@@ -59,12 +59,13 @@ func Run(t *testing.T, configure func() router.Router, traits ...Trait) {
 		{"Padding", testPadding},
 		{"Gradient", testGradient},
 	}
+	batches := 0
 	for _, experts := range sizes {
 		for _, test := range tests {
 			t.Run(fmt.Sprintf("%s/experts=%d", test.name, experts), func(t *testing.T) {
 				seed := rand.Uint64()
 				t.Logf("seed %d", seed)
-				test.run(t, suite{configure, traits, experts, seed, rand.New(rand.NewPCG(seed, 1))})
+				test.run(t, suite{configure, traits, experts, seed, rand.New(rand.NewPCG(seed, 1)), &batches})
 			})
 		}
 	}
@@ -87,6 +88,7 @@ type suite struct {
 	experts   int
 	seed      uint64
 	rand      *rand.Rand
+	batches   *int // routed by all tests, of which each gets the next number
 }
 
 // has tells whether the router has a trait.
@@ -121,9 +123,15 @@ func rows(x blas32.General, begin, end int) blas32.General {
 	return x
 }
 
+// batch describes a batch of its own number.
+func (s suite) batch(ends []int) router.Batch {
+	*s.batches++
+	return router.Batch{Ends: ends, Train: true, Micro: *s.batches}
+}
+
 // route routes x, checks what is true of every decision, and returns a copy that outlives Backward.
 func (s suite) route(t *testing.T, g router.Gate, x blas32.General, ends []int) (d *router.Decision, kept router.Decision) {
-	d, err := g.Route(x, router.Batch{Ends: ends, Train: true})
+	d, err := g.Route(x, s.batch(ends))
 	require.NoError(t, err)
 	require.NoError(t, d.Validate())
 	return d, copyOf(d)
