@@ -37,3 +37,21 @@ func TestOptimizerConformance(t *testing.T) {
 		t.Run(name, func(t *testing.T) { experttest.RunOptimizer(t, kind, &expert.Adam{}, &expert.SGD{}) })
 	}
 }
+
+// constant is an expert whose parameters begin as constants, whatever the seed.
+type constant struct{ expert.FFN }
+
+func (c constant) New(s expert.Shape) (expert.Group, error) {
+	g, err := c.FFN.New(s)
+	if err == nil {
+		for i := range g.Params().Value {
+			g.Params().Value[i] = 0.25
+		}
+	}
+	return g, err
+}
+
+// TestConstantParametersConform: no seed need show in them.
+func TestConstantParametersConform(t *testing.T) {
+	experttest.Run(t, func() expert.Expert { return constant{expert.FFN{Hidden: 5, Activation: expert.GELU}} })
+}

@@ -15,7 +15,7 @@ type Params = param.Set
 type Shape struct {
 	// Dim is the number of columns of the rows in and out.
 	Dim int
-	// First and Count say which of the layer's experts these are.
+	// First and Count say which of the layer's experts these are; there may be none.
 	First, Count int
 	// Seed fixes the initial parameters; those of an expert depend on Seed and its number alone.
 	Seed uint64

@@ -39,7 +39,7 @@ type Gate interface {
 	Params() *Params
 	// Route decides for the tokens that are the rows of x; b says what the rows do not. The decision keeps no
 	// reference to x, and is the caller's until he passes it to Backward. NaN or Inf in the scores is an
-	// error that names the token.
+	// error that gives the token's row in x, in any words.
 	Route(x blas32.General, b Batch) (*Decision, error)
 	// Backward adds to g.DX the gradient of the loss with respect to x, and gives the parameters' gradient,
 	// a leaf for each group, to Params().Grad. x is the input of the Route call that returned d.

@@ -2,7 +2,10 @@ package router_test
 
 import (
 	"fmt"
+	"math"
 	"testing"
+
+	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/router/routertest"
@@ -43,4 +46,30 @@ func TestForced(t *testing.T) {
 			return []router.ExpertID{0}[:token%2]
 		}}
 	})
+}
+
+// reworded is a router from outside whose errors have words of their own.
+type reworded struct{ router.TopK }
+
+func (r reworded) New(s router.Shape) (router.Gate, error) {
+	g, err := r.TopK.New(s)
+	return rewordedGate{g}, err
+}
+
+type rewordedGate struct{ router.Gate }
+
+func (g rewordedGate) Route(x blas32.General, b router.Batch) (*router.Decision, error) {
+	for t := range x.Rows {
+		for _, v := range x.Data[t*x.Stride : t*x.Stride+x.Cols] {
+			if (len(b.Padding) == 0 || !b.Padding[t]) && (math.IsNaN(float64(v)) || math.IsInf(float64(v), 0)) {
+				return nil, fmt.Errorf("outside: row %d holds %v", t, v)
+			}
+		}
+	}
+	return g.Gate.Route(x, b)
+}
+
+// TestOtherWordsConform: the suite asks for the token in an error, not for this package's words.
+func TestOtherWordsConform(t *testing.T) {
+	routertest.Run(t, func() router.Router { return reworded{router.TopK{K: 2, Losses: losses}} })
 }

@@ -39,6 +39,9 @@ const (
 // tokens that an expert takes; with a method WeightSum(experts int) (least, most float64), the bounds of the sum of a token's
 // weights where none was dropped.
 //
+// Beside what [router.Gate] says it asks that tokens with equal logits for all experts go to the first ones (see [TiesElsewhere]), and that of equal
+// tokens an expert drops the last ones.
+//
 // Gates without parameters are taken to have no scores: equal, NaN and infinite ones are not tried on them.
 func Run(t *testing.T, configure func() router.Router, traits ...Trait) {
 	sizes := accepted(configure)
