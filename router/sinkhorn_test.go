@@ -101,6 +101,80 @@ func TestSinkhornOfFarLogits(t *testing.T) {
 	Sinkhorn{}.Transport(dense(0, 8, nil), dense(0, 8, nil))
 }
 
+// TestSinkhornWorkIsBounded: logits of any size, and a favourite of all tokens, end within 220 iterations, with rows that sum to
+// 1/T, even columns and even loads.
+func TestSinkhornWorkIsBounded(t *testing.T) {
+	const tokens, experts = 512, 16
+	r := rand.New(rand.NewPCG(1, 1))
+	for _, scale := range []float64{0.1, 1, 3, 8, 12, 20, 50, 300, 1e4, 1e6, 1e9, 1e30, 3e37} {
+		for _, favour := range []float64{0, 4, 40} { // of the first expert, in units of scale
+			if scale*favour > 1e38 {
+				continue
+			}
+			logits := randomLogits(r, tokens, experts)
+			for i := range logits {
+				logits[i][0] += favour / 2
+				for e := range logits[i] {
+					logits[i][e] *= scale / 2
+				}
+			}
+			var s sinkhorn
+			flat := dense(tokens, experts, make([]float32, tokens*experts))
+			for i, line := range logits {
+				for e, v := range line {
+					flat.Data[i*experts+e] = float32(v)
+				}
+			}
+			s.solve(tokens, experts, func(i int) []float32 { return row(flat, i) })
+			require.LessOrEqual(t, s.iterations, 220, "scale %v, favour %v", scale, favour)
+			plan := dense(tokens, experts, make([]float32, tokens*experts))
+			Sinkhorn{}.Transport(plan, flat)
+			off, columns := 0.0, make([]float64, experts)
+			for i := range tokens {
+				total := 0.0
+				for e, v := range row(plan, i) {
+					columns[e] += float64(v)
+					total += float64(v)
+				}
+				require.InDelta(t, 1./tokens, total, 1e-3/tokens)
+			}
+			for _, v := range columns {
+				off += math.Abs(v*experts-1) / experts
+			}
+			require.Less(t, off, 0.1, "scale %v, favour %v: %v", scale, favour, columns)
+			g := gateOf(t, Sinkhorn{K: 1}, logits)
+			d, err := g.Route(identity(tokens), Batch{Ends: []int{tokens}, Train: true})
+			require.NoError(t, err)
+			if scale >= 1 { // below, tokens are too alike
+				require.Less(t, slices.Max(d.Counts), tokens/experts*3/2, "scale %v, favour %v: %v", scale, favour, d.Counts)
+			}
+		}
+	}
+}
+
+// TestFarSinkhornIsTheLimit compares the two ways of balancing where both come to their end.
+func TestFarSinkhornIsTheLimit(t *testing.T) {
+	const tokens, experts = 60, 5
+	flat := dense(tokens, experts, nil)
+	for _, line := range randomLogits(rand.New(rand.NewPCG(2, 2)), tokens, experts) {
+		for _, v := range line {
+			flat.Data = append(flat.Data, float32(2*v))
+		}
+	}
+	near := dense(tokens, experts, make([]float32, tokens*experts))
+	Sinkhorn{}.Transport(near, flat)
+	var s sinkhorn
+	s.isFar = true
+	s.far.solve(tokens, experts, 30, func(i int) []float32 { return row(flat, i) })
+	for i := range tokens {
+		got := make([]float32, experts)
+		s.far.transport(got, row(flat, i))
+		for e, v := range row(near, i) {
+			require.InDelta(t, v, got[e], 0.01/tokens)
+		}
+	}
+}
+
 // gateOf returns the gate of a router whose linear gate gives the logits to the unit vectors.
 func gateOf(t testing.TB, r Router, logits [][]float64) Gate {
 	g, err := r.New(Shape{Dim: len(logits), Experts: len(logits[0])})
