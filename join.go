@@ -90,7 +90,8 @@ func (c JoinConfig) connect(ctx context.Context, who rendezvous.Place) (transpor
 	}
 	t, err := hybrid.Join(ctx, hybrid.Config{
 		Config: tcp.Config{
-			Rank: who.Rank, Size: who.Size, Addr: who.Addr, Job: who.Job, Host: c.Host, Settings: c.Settings,
+			Rank: who.Rank, Size: who.Size, Addr: who.Addr, Job: who.Job, Host: c.Host,
+			LocalSize: max(who.LocalSize, 0), Settings: c.Settings,
 			Security: c.Security, Insecure: c.Insecure, JoinTimeout: c.Timeout, OpTimeout: c.OpTimeout,
 			DeadAfter: c.DeadAfter, Heartbeat: c.Heartbeat, Log: c.Log,
 		},

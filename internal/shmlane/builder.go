@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/shortage"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -36,7 +37,8 @@ type Terms struct {
 	RingBytes int
 }
 
-// Opened is a lane that has been opened, or why it could not be.
+// Opened is a lane that has been opened, or why it could not be. The failure of a peer above this one is not told: it
+// dials, and knows. An error about this rank itself says why it can accept no lanes.
 type Opened struct {
 	Peer    transport.Rank
 	Lane    *Lane
@@ -72,10 +74,11 @@ type Builder struct {
 	// Opened receives every lane, on any goroutine, and whoever waits for it must take it until ctx ends.
 	Opened chan<- Opened
 
-	ctx   context.Context
-	wg    sync.WaitGroup
-	mu    sync.Mutex
-	peers map[transport.Rank]bool // above this rank, and still to come
+	ctx    context.Context
+	wg     sync.WaitGroup
+	mu     sync.Mutex
+	peers  map[transport.Rank]bool  // above this rank, and still to come
+	failed map[transport.Rank]error // the last failure to reach a rank below this one
 }
 
 // Open begins to open the lanes to peers, given by the addresses of their listeners, until ctx ends. Wait returns
@@ -93,6 +96,26 @@ func (b *Builder) Open(ctx context.Context, peers map[transport.Rank]string) {
 		b.wg.Go(b.accept)
 	}
 }
+
+// note remembers why the last attempt to reach rank r failed.
+func (b *Builder) note(r transport.Rank, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.failed == nil {
+		b.failed = make(map[transport.Rank]error)
+	}
+	b.failed[r] = err
+}
+
+// Failed is why the last attempt to reach rank r failed, or nil if there has been none.
+func (b *Builder) Failed(r transport.Rank) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failed[r]
+}
+
+// Forsake has no lane be opened with peer r any more, if that has not happened yet.
+func (b *Builder) Forsake(r transport.Rank) { b.claim(r, false) }
 
 // Wait returns when the context of Open has ended and nothing is under way.
 func (b *Builder) Wait() {
@@ -121,19 +144,28 @@ func (b *Builder) deliver(o Opened) {
 	}
 }
 
-// dial opens the lane to rank r, trying again until the context ends.
+// dial opens the lane to rank r, trying again until the context ends, or a failure is not one that passes.
 func (b *Builder) dial(r transport.Rank, addr string) Opened {
+	var last error
+	begin := time.Now()
 	for pause := redialFirst; ; pause = min(2*pause, redialMost) {
 		o, err := b.dialOnce(r, addr)
 		if err == nil {
 			return o
+		}
+		if last == nil || b.ctx.Err() == nil {
+			last = fmt.Errorf("dial %s: %w", addr, err)
+			b.note(r, last)
+		}
+		if b.ctx.Err() == nil && (!isPassing(err) || isAbsent(err) && time.Since(begin) > shortage.Patience) {
+			return Opened{Peer: r, Err: last}
 		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-b.ctx.Done():
 			timer.Stop()
-			return Opened{Peer: r, Err: fmt.Errorf("dial %s: %w", addr, err)}
+			return Opened{Peer: r, Err: last}
 		}
 	}
 }
@@ -173,7 +205,16 @@ func (b *Builder) greet(c *net.UnixConn, r transport.Rank) (*Lane, error) {
 	if theirs.from != r {
 		return nil, fmt.Errorf("rank %d answered for rank %d: %w", theirs.from, r, transport.ErrProtocol)
 	}
-	return offer(c, b.Arena, &theirs)
+	l, err := offer(c, b.Arena, &theirs)
+	if err != nil {
+		refuse(c, err, false)
+		return nil, err
+	}
+	if err := sendReady(c); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
 }
 
 // limit has c fail when the context ends, and after patience if that is not 0, until the function it returns is called.
@@ -192,6 +233,7 @@ func (b *Builder) limit(c *net.UnixConn, patience time.Duration) func() {
 // accept takes connections until the listener closes. Those beyond maxStrangers wait in the kernel's backlog.
 func (b *Builder) accept() {
 	strangers := make(chan struct{}, maxStrangers)
+	var wanting shortage.Watch
 	for {
 		select {
 		case strangers <- struct{}{}:
@@ -204,8 +246,14 @@ func (b *Builder) accept() {
 				return
 			}
 			<-strangers
+			if wanting.Lasts(err) {
+				b.deliver(Opened{Peer: b.Terms.Rank, Err: fmt.Errorf("accept connections: %w", err)})
+				return
+			}
+			time.Sleep(redialFirst)
 			continue
 		}
+		wanting.Lasts(nil)
 		b.wg.Go(func() {
 			o, err := b.admit(c)
 			<-strangers
@@ -222,17 +270,12 @@ func (b *Builder) accept() {
 // admit reads a stranger's hello, checks it, answers, and takes the lane.
 func (b *Builder) admit(c *net.UnixConn) (Opened, error) {
 	defer b.limit(c, helloPatience)()
-	if err := checkUser(c); err != nil {
-		return Opened{}, err
-	}
-	theirs, err := readHello(c)
+	theirs, err := b.meet(c)
 	if err != nil {
+		refuse(c, err, true)
 		return Opened{}, err
 	}
 	mine := b.hello(theirs.from)
-	if err := mine.check(&theirs); err != nil {
-		return Opened{}, err
-	}
 	if !b.claim(theirs.from, false) {
 		return Opened{}, fmt.Errorf("rank %d has a lane already, or wants none: %w", theirs.from, transport.ErrDuplicateRank)
 	}
@@ -244,11 +287,40 @@ func (b *Builder) admit(c *net.UnixConn) (Opened, error) {
 	return Opened{Peer: theirs.from, Lane: lane, Control: c}, nil
 }
 
+// meet reads and checks a stranger's hello.
+func (b *Builder) meet(c *net.UnixConn) (hello, error) {
+	if err := checkUser(c); err != nil {
+		return hello{}, err
+	}
+	theirs, err := readHello(c)
+	if err != nil {
+		return hello{}, err
+	}
+	mine := b.hello(theirs.from)
+	return theirs, mine.check(&theirs)
+}
+
+// answer says hello, takes the lane, and waits until the peer has it too.
 func (b *Builder) answer(c *net.UnixConn, mine, theirs *hello) (*Lane, error) {
 	if err := writeHello(c, mine); err != nil {
 		return nil, err
 	}
-	return accept(c, b.Arena, theirs)
+	l, err := accept(c, b.Arena, theirs)
+	if err != nil {
+		refuse(c, err, false)
+		return nil, err
+	}
+	_ = c.SetDeadline(time.Time{}) // it has proven who it is
+	if b.ctx.Err() != nil {
+		err = b.ctx.Err() // it may have ended just before
+	} else {
+		err = awaitReady(c)
+	}
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
 }
 
 // claim takes rank r off the list of those still to come, or puts it back, and reports whether that changed anything.

@@ -28,10 +28,11 @@ import (
 //	84  uint32   CRC-32C of the 84 bytes before
 //
 // Descriptors follow, with one byte each way: from the rank that dials the lane's memory, its arena and four bells;
-// from the other its arena.
+// from the other its arena. Then the rank that dials says with one byte that it has mapped everything. Whoever cannot go
+// on says why, in place of what is due (refusal.go).
 const (
 	helloMagic   = 0x5357594d
-	helloVersion = 1
+	helloVersion = 2
 	helloBytes   = 88
 	helloSumAt   = 84
 )
@@ -63,7 +64,9 @@ func (h *hello) put(b []byte) {
 
 // decodeHello decodes b, which has helloBytes bytes.
 func decodeHello(b []byte) (hello, error) {
-	if m := binary.BigEndian.Uint32(b); m != helloMagic {
+	if m := binary.BigEndian.Uint32(b); m == refusalMagic {
+		return hello{}, readRefusal(b)
+	} else if m != helloMagic {
 		return hello{}, fmt.Errorf("hello magic %#08x, want %#08x: %w", m, uint32(helloMagic), transport.ErrProtocol)
 	}
 	if v := binary.BigEndian.Uint32(b[4:]); v != helloVersion {

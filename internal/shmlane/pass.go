@@ -5,6 +5,7 @@ package shmlane
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 
@@ -47,10 +48,21 @@ func receive(c *net.UnixConn, n int) ([]int, error) {
 	var count [1]byte
 	room := make([]byte, unix.CmsgSpace(4*n))
 	got, rights, flags, _, err := c.ReadMsgUnix(count[:], room)
+	if err == nil && got == 0 {
+		err = io.EOF
+	}
 	if err != nil {
 		return nil, err
 	}
 	fds := descriptors(room[:rights])
+	if got == 1 && count[0] == refusing {
+		closeAll(fds...)
+		var b [helloBytes]byte
+		if _, err := io.ReadFull(c, b[:]); err != nil {
+			return nil, err
+		}
+		return nil, readRefusal(b[:])
+	}
 	if got != 1 || int(count[0]) != n || len(fds) != n || flags&unix.MSG_CTRUNC != 0 {
 		closeAll(fds...)
 		return nil, fmt.Errorf("%d descriptors announced and %d received, want %d: %w", count[0], len(fds), n, transport.ErrProtocol)
@@ -59,6 +71,32 @@ func receive(c *net.UnixConn, n int) ([]int, error) {
 		_ = unix.SetNonblock(fd, true) // whatever it is, it does not hold us up
 	}
 	return fds, nil
+}
+
+// readyByte is what the rank that dials sends when it has mapped everything.
+const readyByte = 'R'
+
+func sendReady(c *net.UnixConn) error {
+	_, err := c.Write([]byte{readyByte})
+	return err
+}
+
+func awaitReady(c *net.UnixConn) error {
+	var b [1]byte
+	if _, err := io.ReadFull(c, b[:]); err != nil {
+		return err
+	}
+	switch b[0] {
+	case readyByte:
+		return nil
+	case refusing:
+		var why [helloBytes]byte
+		if _, err := io.ReadFull(c, why[:]); err != nil {
+			return err
+		}
+		return readRefusal(why[:])
+	}
+	return fmt.Errorf("%#02x instead of consent: %w", b[0], transport.ErrProtocol)
 }
 
 // descriptors are those in a control message.

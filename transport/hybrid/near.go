@@ -3,6 +3,8 @@ package hybrid
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 
@@ -21,6 +23,8 @@ type sharer interface {
 	door() string
 	// open begins to open lanes to peers, given by their doors.
 	open(ctx context.Context, m tcp.Meeting, peers map[transport.Rank]string, lanes chan<- tcp.NearLane)
+	// forsake has no lane be opened to a peer of open any more.
+	forsake(r transport.Rank)
 	// wait returns when the context of open has ended and nothing is under way.
 	wait()
 	alloc(n int) []byte
@@ -33,6 +37,7 @@ type near struct {
 	rank    transport.Rank
 	process string
 	shared  sharer
+	log     *slog.Logger
 	ways    []Way
 	nodes   []int // of each rank
 	wg      sync.WaitGroup
@@ -40,7 +45,7 @@ type near struct {
 }
 
 func newNear(cfg *Config, shared sharer) *near {
-	n := &near{rank: cfg.Rank, process: cfg.process, shared: shared, ways: make([]Way, cfg.Size)}
+	n := &near{rank: cfg.Rank, process: cfg.process, shared: shared, log: cfg.Log, ways: make([]Way, cfg.Size)}
 	if n.process == "" {
 		n.process = processName()
 	}
@@ -138,6 +143,19 @@ func (n *near) Open(ctx context.Context, m tcp.Meeting, notices []string) ([]tra
 	n.wg.Go(func() { n.meetInside(ctx, m, inside, lanes) })
 	return peers, lanes
 }
+
+// Forsake has r be reached over TCP. Both ends say why, in their logs.
+func (n *near) Forsake(r transport.Rank, why error) {
+	n.shared.forsake(r)
+	n.ways[r] = Network
+	if why == nil {
+		why = errPeerChose
+	}
+	n.log.Warn("no shared memory with a rank of this machine, TCP is used instead", "rank", n.rank, "peer", r, "err", why)
+}
+
+// errPeerChose: it is the higher rank of two that finds out, and logs why.
+var errPeerChose = errors.New("the peer could not share it")
 
 func (n *near) Wait() {
 	n.shared.wait()

@@ -45,7 +45,8 @@ func openShared(cfg *Config) (sharer, error) {
 	listen, err := shmlane.Listen()
 	if err != nil {
 		arena.Close()
-		return nil, err
+		cfg.Log.Warn("no shared memory", "rank", cfg.Rank, "err", err)
+		return nothing{}, nil
 	}
 	return &host{
 		name: name, rank: cfg.Rank, size: cfg.Size, epoch: cfg.Epoch, ringBytes: cfg.RingBytes, log: cfg.Log,
@@ -81,7 +82,7 @@ func (h *host) open(ctx context.Context, m tcp.Meeting, peers map[transport.Rank
 	}
 	h.builder.Open(ctx, peers)
 	h.wg.Go(func() {
-		for range peers {
+		for {
 			select {
 			case o := <-opened:
 				h.deliver(ctx, o, lanes)
@@ -94,7 +95,7 @@ func (h *host) open(ctx context.Context, m tcp.Meeting, peers map[transport.Rank
 
 // deliver hands over a lane, or closes it if nobody wants it any more.
 func (h *host) deliver(ctx context.Context, o shmlane.Opened, lanes chan<- tcp.NearLane) {
-	n := tcp.NearLane{Peer: o.Peer, Err: o.Err}
+	n := tcp.NearLane{Peer: o.Peer, Err: o.Err, Final: o.Peer == h.rank}
 	if o.Err == nil {
 		n.Data, n.Control = o.Lane, o.Control
 	}
@@ -107,6 +108,8 @@ func (h *host) deliver(ctx context.Context, o shmlane.Opened, lanes chan<- tcp.N
 		}
 	}
 }
+
+func (h *host) forsake(r transport.Rank) { h.builder.Forsake(r) }
 
 func (h *host) wait() {
 	if h.builder != nil {

@@ -14,7 +14,8 @@ func (nothing) host() string { return "" }
 func (nothing) door() string { return "" }
 func (nothing) open(context.Context, tcp.Meeting, map[transport.Rank]string, chan<- tcp.NearLane) {
 }
-func (nothing) wait()            {}
-func (nothing) alloc(int) []byte { return nil }
-func (nothing) free([]byte) bool { return false }
-func (nothing) close()           {}
+func (nothing) forsake(transport.Rank) {}
+func (nothing) wait()                  {}
+func (nothing) alloc(int) []byte       { return nil }
+func (nothing) free([]byte) bool       { return false }
+func (nothing) close()                 {}

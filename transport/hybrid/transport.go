@@ -85,7 +85,7 @@ const (
 )
 
 // Join meets the other ranks at cfg.Addr, opens the fastest way to every one of them and returns this rank's end. It ends
-// at the latest when ctx does or cfg.JoinTimeout passes; its errors are those of [tcp.Join].
+// when ctx does or cfg.JoinTimeout passes, here or on another rank. Its errors are those of [tcp.Join].
 func Join(ctx context.Context, cfg Config) (*Transport, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err

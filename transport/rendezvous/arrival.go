@@ -15,15 +15,20 @@ type event struct {
 	peer    secure.Peer
 	parcel  parcel
 	claim   claim
-	retry   bool   // the claim has waited for an earlier one to be found gone
-	left    *guest // nil for an arrival
-	rank    uint32 // who left
-	secured string // a rank of this job that asks for a security which rank 0 does not have
-	refused string // somebody who did not prove who they are
+	retry   bool     // the claim has waited for an earlier one to be found gone
+	left    *guest   // who has left, or has reported
+	rank    uint32   // of left
+	why     error    // what its connection ended with
+	report  *refusal // what it has reported
+	short   error    // rank 0 has been short of something for too long to accept connections
+	gone    *guest   // one that has left and had the time to come back
+	secured string   // a rank of this job that asks for a security which rank 0 does not have
+	refused string   // somebody who did not prove who they are
 }
 
 // read takes a stranger's hello.
 func (h *host) read(s *secure.Stranger) (func(), error) {
+	watchMachine(s.Conn)
 	conn, peer, err := h.guard.Admit(s.Conn, secure.Session{})
 	if err != nil {
 		return nil, err
@@ -71,6 +76,9 @@ func (h *host) drop(conn net.Conn, err error) {
 		h.report(event{refused: fmt.Sprintf("%s: %.300s", conn.RemoteAddr(), err.Error())})
 	}
 }
+
+// short ends the meeting when rank 0 cannot accept connections.
+func (h *host) short(err error) { h.report(event{short: err}) }
 
 // report hands e to the goroutine that decides, or drops it when the meeting is over.
 func (h *host) report(e event) {

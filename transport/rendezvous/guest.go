@@ -8,6 +8,8 @@ import (
 	"net"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/printable"
+	"github.com/switchyard-moe/switchyard/internal/shortage"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/secure"
 )
@@ -18,82 +20,140 @@ var errSelf = errors.New("nobody listens: the connection met itself")
 
 // visitor is the side of every rank but 0.
 type visitor struct {
-	cfg   Config
-	mine  claim
-	guard *secure.Guard
+	cfg    Config
+	mine   claim
+	guard  *secure.Guard
+	parent context.Context // the caller's
+	begin  time.Time
+	until  time.Time // when this rank's time is up
+
+	missing *refusal  // whom rank 0 last said to be waiting for
+	lost    time.Time // when rank 0, which had accepted this rank, was found to be gone
 }
 
 // visit comes to rank 0, again and again until it is heard or time is up.
-func (v *visitor) visit(parent context.Context) (Table, error) {
-	cfg := &v.cfg
-	deadline := time.Now().Add(cfg.Timeout)
-	ctx, cancel := context.WithDeadline(parent, deadline.Add(verdictGrace))
+func (v *visitor) visit() (*Meeting, error) {
+	ctx, cancel := context.WithDeadline(v.parent, v.until.Add(verdictGrace))
 	defer cancel()
 	var last error
-	for pause := retryFirst; time.Now().Before(deadline); pause = min(2*pause, retryMost) {
-		t, final, err := v.attempt(ctx)
+	var wanting shortage.Watch
+	for pause := retryFirst; time.Now().Before(v.until); pause = min(2*pause, retryMost) {
+		m, final, err := v.attempt(ctx)
 		if final {
-			return t, err
+			return m, err
 		}
-		last = err
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if last == nil || ctx.Err() == nil { // else it was cut short, and the one before says more
+			last = err
 		}
-		if parent.Err() != nil {
-			return Table{}, &transport.Error{Rank: 0, Op: opName, Err: fmt.Errorf("%w; last attempt: %w", parent.Err(), last)}
+		if wanting.Lasts(err) {
+			return nil, &transport.Error{Rank: v.cfg.Rank, Op: opName, Err: fmt.Errorf("cannot come to rank 0 at %s: %w", v.cfg.Addr, err)}
+		}
+		if !v.lost.IsZero() && time.Since(v.lost) > returnGrace {
+			return nil, &transport.Error{Rank: 0, Op: opName,
+				Err: fmt.Errorf("rank 0 at %s: %w while ranks met: %w", v.cfg.Addr, transport.ErrPeerDead, last)}
+		}
+		if !sleep(ctx, pause) {
+			break
 		}
 	}
-	return Table{}, &transport.Error{Rank: 0, Op: opName,
-		Err: fmt.Errorf("no answer at %s within %v: %w; last attempt: %w", cfg.Addr, cfg.Timeout, transport.ErrTimeout, last)}
+	return nil, v.giveUp(last)
 }
 
-// attempt comes to rank 0 once. final reports that there is no point in coming again.
-func (v *visitor) attempt(ctx context.Context) (t Table, final bool, err error) {
-	dialer := net.Dialer{Timeout: handshakePatience}
-	raw, err := dialer.DialContext(ctx, "tcp", v.cfg.Addr)
+// giveUp is the error of a rank whose time is up, or whose caller has cancelled: whom rank 0 has been waiting for, or that
+// rank 0 did not answer.
+func (v *visitor) giveUp(last error) error {
+	if v.missing == nil {
+		return &transport.Error{Rank: 0, Op: opName, Err: v.cfg.expired(v.parent, v.begin, "no answer at "+v.cfg.Addr, last)}
+	}
+	cause := error(transport.ErrTimeout)
+	if errors.Is(v.parent.Err(), context.Canceled) {
+		cause = v.parent.Err()
+	}
+	err := fmt.Errorf("%s (as rank 0 last said; this rank waited %v): %w",
+		printable.Text(v.missing.text, maxBodyBytes), time.Since(v.begin).Round(time.Millisecond), cause)
+	if cause == transport.ErrTimeout {
+		err = v.cfg.dated(v.parent, v.begin, err)
+	}
+	return &transport.Error{Rank: v.missing.rank, Op: opName, Err: err}
+}
+
+// attempt comes to rank 0 once, at each of its addresses. final reports that there is no point in coming again.
+func (v *visitor) attempt(ctx context.Context) (m *Meeting, final bool, err error) {
+	places, err := v.cfg.places(ctx)
 	if err != nil {
-		return Table{}, false, err
+		return nil, isBadAddress(err), v.named(err)
 	}
-	defer raw.Close()
-	if raw.LocalAddr().String() == raw.RemoteAddr().String() {
-		return Table{}, false, errSelf
+	var errs []error
+	for _, p := range places {
+		raw, err := v.dial(ctx, p.String())
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		return v.call(ctx, raw)
 	}
-	defer interruptible(ctx, raw)()
+	return nil, false, errors.Join(errs...)
+}
+
+// named states what is wrong with rank 0's address.
+func (v *visitor) named(err error) error {
+	if isBadAddress(err) {
+		return &transport.Error{Rank: v.cfg.Rank, Op: opName, Err: err}
+	}
+	return err
+}
+
+func (v *visitor) dial(ctx context.Context, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakePatience)
+	defer cancel()
+	raw, err := v.cfg.Net.Dial(ctx, addr)
+	if err == nil && raw.LocalAddr().String() == raw.RemoteAddr().String() {
+		_ = raw.Close()
+		return nil, errSelf
+	}
+	if err == nil {
+		watchMachine(raw)
+	}
+	return raw, err
+}
+
+// call speaks with whoever answers, on a connection that it closes unless a meeting comes of it.
+func (v *visitor) call(ctx context.Context, raw net.Conn) (m *Meeting, final bool, err error) {
+	stop := context.AfterFunc(ctx, func() { _ = raw.SetReadDeadline(time.Unix(1, 0)) })
+	defer func() {
+		stop()
+		if m == nil {
+			_ = raw.Close()
+		}
+	}()
 	// Strangers in front of us may take rank 0's time. Whoever gives up and comes again leaves a connection behind
 	// that looks like a guest, so there is no coming again before this one ends.
-	deadline, _ := ctx.Deadline()
-	if err := raw.SetDeadline(deadline); err != nil {
-		return Table{}, false, err
-	}
-	if err := ctx.Err(); err != nil { // it may have ended just before the deadline was set anew
-		return Table{}, false, err
-	}
 	conn, err := v.guard.Open(raw, 0, secure.Session{})
 	if err != nil {
 		return v.unheard(err)
 	}
+	v.mine.left = time.Until(v.until)
+	_ = raw.SetWriteDeadline(time.Now().Add(handshakePatience))
 	if err := writeParcel(conn, kindHello, v.cfg.Job, v.mine.encode()); err != nil {
-		return Table{}, false, err
+		return nil, false, err
 	}
 	p, err := readParcel(conn, maxBodyBytes)
 	if err != nil {
 		return v.unheard(err)
 	}
 	if err := v.judge(&p); err != nil {
-		return Table{}, !errors.Is(err, errStranger), err
+		return nil, !errors.Is(err, errStranger), err
 	}
-	return v.await(conn)
+	v.lost = time.Time{}
+	return v.await(ctx, conn, stop)
 }
 
 // unheard is how an attempt ends that got no answer in this protocol.
-func (v *visitor) unheard(err error) (Table, bool, error) {
+func (v *visitor) unheard(err error) (*Meeting, bool, error) {
 	if errors.Is(err, secure.ErrUnauthenticated) {
-		return Table{}, true, &transport.Error{Rank: 0, Op: opName, Err: fmt.Errorf("%s: %w", v.cfg.Addr, err)}
+		return nil, true, &transport.Error{Rank: 0, Op: opName, Err: fmt.Errorf("%s: %w", v.cfg.Addr, err)}
 	}
-	return Table{}, false, err
+	return nil, false, fmt.Errorf("connected to %s, which did not answer as rank 0: %w", v.cfg.Addr, err)
 }
 
 // judge checks rank 0's first answer.
@@ -123,25 +183,70 @@ func (v *visitor) judge(p *parcel) error {
 	return nil
 }
 
+// refused is the error that a refusal states.
 func (v *visitor) refused(body []byte) error {
 	f, err := decodeRefusal(body)
 	if err != nil {
 		return err
 	}
-	return f.err()
+	err = f.err()
+	if f.code == refuseMissing {
+		err = v.cfg.dated(v.parent, v.begin, err)
+	}
+	return err
 }
 
-// await waits, accepted, for the table or a verdict.
-func (v *visitor) await(conn net.Conn) (t Table, final bool, err error) {
-	p, err := readParcel(conn, max(maxBodyBytes, maxTableBytes(v.cfg.Size)))
-	switch {
-	case err != nil:
-		return Table{}, false, fmt.Errorf("rank 0 left: %w", err)
-	case p.kind == kindRefusal:
-		return Table{}, true, v.refused(p.body)
-	case p.kind != kindTable:
-		return Table{}, false, fmt.Errorf("%w: kind %d", errStranger, p.kind)
+// await waits, accepted, for the table or a verdict. stop keeps the end of ctx from ending the connection.
+func (v *visitor) await(ctx context.Context, conn net.Conn, stop func() bool) (m *Meeting, final bool, err error) {
+	for {
+		p, err := readParcel(conn, max(maxBodyBytes, maxTableBytes(v.cfg.Size)))
+		switch {
+		case err != nil && ctx.Err() != nil:
+			v.leave(conn)
+			return nil, true, v.giveUp(err)
+		case errors.Is(err, transport.ErrCorrupt):
+			err = &transport.Error{Rank: 0, Op: opName, Err: err}
+			v.report(conn, refusalOf(err))
+			return nil, true, err
+		case err != nil:
+			v.lost = time.Now()
+			return nil, false, fmt.Errorf("rank 0 left: %w", err)
+		case p.kind == kindRefusal:
+			return nil, true, v.refused(p.body)
+		case p.kind == kindMissing:
+			f, err := decodeRefusal(p.body)
+			if err != nil {
+				return nil, false, err
+			}
+			v.missing = &f
+		case p.kind == kindTable:
+			t, left, err := decodeTable(p.body, v.cfg.Size)
+			if err != nil {
+				return nil, false, err
+			}
+			stop()
+			return newStay(v, conn, t, left), true, nil
+		default:
+			return nil, false, fmt.Errorf("%w: kind %d", errStranger, p.kind)
+		}
 	}
-	t, err = decodeTable(p.body, v.cfg.Size)
-	return t, err == nil, err
+}
+
+// leave tells rank 0 that this rank does not wait any longer.
+func (v *visitor) leave(conn net.Conn) {
+	if errors.Is(v.parent.Err(), context.Canceled) {
+		v.report(conn, v.cancelled())
+		return
+	}
+	v.report(conn, &refusal{refuseMissing, transport.Rank(v.cfg.Rank), "its time is up"})
+}
+
+// cancelled is what a rank says whose caller has given up.
+func (v *visitor) cancelled() *refusal {
+	return &refusal{refuseLeft, v.cfg.Rank, fmt.Sprintf("rank %d has given up: %v", v.cfg.Rank, context.Cause(v.parent))}
+}
+
+func (v *visitor) report(conn net.Conn, f *refusal) {
+	_ = conn.SetWriteDeadline(time.Now().Add(handshakePatience))
+	_ = writeParcel(conn, kindReport, v.cfg.Job, f.encode())
 }

@@ -1,256 +1,329 @@
 package rendezvous
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
-// host is rank 0's side. One goroutine, the caller's, decides; others read what comes and report to it.
+// host is rank 0's side. One goroutine decides: the caller's until all ranks have come, then one of its own. Others read
+// what comes and report to it.
 type host struct {
 	cfg     Config
 	mine    claim
 	guard   *secure.Guard
 	job     [sha256.Size]byte
+	parent  context.Context // the caller's
 	ctx     context.Context // of the listening and reading; ends with the meeting
+	cancel  func()
+	listen  net.Listener
 	events  chan event
 	guests  map[uint32]*guest
-	verdict *refusal // why the job cannot go on, once that is so
-	told    int      // ranks that have heard the verdict
-	refused string   // the last of those who did not prove who they are
+	newest  map[string]uint32 // by agent, the highest restart count that has come
+	began   time.Time
+	until   time.Time // when the meeting has to be decided
+	changed bool      // guests have not been told who is missing now
+	table   Table
+	left    time.Duration // for opening connections, when the table was published
+	verdict *refusal      // why the job cannot go on, once that is so
+	told    int           // ranks that have heard the verdict
+	refused string        // the last of those who did not prove who they are
 	wg      sync.WaitGroup
+
+	own      chan *refusal // how opening connections went at rank 0
+	opening  *refusal      // the same, once it is known
+	finished chan struct{} // closed when outcome is known
+	outcome  error
+	meeting  *Meeting
 }
 
 // guest is a rank that has been accepted.
 type guest struct {
 	conn   net.Conn
-	listen string
+	claim  claim
+	report *refusal // how opening its connections went, once it has said so
 }
 
-// receive runs the meeting at rank 0.
-func receive(parent context.Context, v *visitor) (Table, error) {
-	listen, err := v.listenInstead(parent)
+// receive runs the meeting at rank 0 until all ranks have come.
+func receive(v *visitor) (*Meeting, error) {
+	listen, err := v.listenInstead()
 	if err != nil {
-		return Table{}, err
+		return nil, err
 	}
-	ctx, cancel := context.WithCancel(parent)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(v.parent))
 	h := &host{
-		cfg: v.cfg, mine: v.mine, guard: v.guard, job: sha256.Sum256([]byte(v.cfg.Job)), ctx: ctx,
-		events: make(chan event), guests: make(map[uint32]*guest),
+		cfg: v.cfg, mine: v.mine, guard: v.guard, job: sha256.Sum256([]byte(v.cfg.Job)), parent: v.parent,
+		ctx: ctx, cancel: cancel, listen: listen,
+		events: make(chan event), guests: make(map[uint32]*guest), newest: make(map[string]uint32),
+		began: v.begin, until: v.until, own: make(chan *refusal, 1), finished: make(chan struct{}),
 	}
-	h.wg.Go(func() { secure.Receive(ctx, listen, h.read, h.drop) })
-	table, err := h.run(parent)
-	cancel()
-	_ = listen.Close() // at once, while Receive hears of the end in its own time
+	if d, ok := v.parent.Deadline(); ok && !d.After(h.until) { // there is no staying beyond it
+		h.until = d.Add(-margin(time.Until(d)))
+	}
+	h.wg.Go(func() { secure.Receive(ctx, listen, h.read, h.drop, h.short) })
+	if err := h.gather(); err != nil {
+		h.end()
+		return nil, err
+	}
+	h.meeting = newMeeting(v.parent, h.table, h.left, h.finish)
+	go h.oversee()
+	return h.meeting, nil
+}
+
+// end closes everything.
+func (h *host) end() {
+	h.cancel()
+	_ = h.listen.Close() // at once, while Receive hears of the end in its own time
 	for _, g := range h.guests {
 		_ = g.conn.Close()
 	}
 	h.wg.Wait()
-	return table, err
 }
 
-// listenInstead opens rank 0's listener, where it would otherwise be a visitor. An address that is taken is tried again for a while: a connection of another
-// process may hold the port by chance, and another rank 0 of this job, if it is that, says so itself.
-func (v *visitor) listenInstead(parent context.Context) (net.Listener, error) {
-	ctx, cancel := context.WithTimeout(parent, min(v.cfg.Timeout, handshakePatience))
+// listenInstead opens rank 0's listener, where it would otherwise be a visitor. An address that is taken is tried again
+// for a while: a connection of another process may hold the port by chance, and another rank 0 of this job, if it is
+// that, says so itself. A name that does not resolve yet, or not yet to an address of this machine, is tried until time
+// is up.
+func (v *visitor) listenInstead() (net.Listener, error) {
+	ctx, cancel := context.WithDeadline(v.parent, v.until)
 	defer cancel()
-	for {
-		l, err := net.Listen("tcp", v.cfg.Addr)
-		if err == nil {
-			return l, nil
+	brief := time.Now().Add(min(v.cfg.Timeout, handshakePatience))
+	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
+		places, err := v.cfg.places(ctx)
+		if isBadAddress(err) {
+			return nil, v.named(err)
 		}
-		if _, final, told := v.attempt(ctx); final && told != nil {
-			return nil, told
+		resolved := err == nil
+		if resolved {
+			var l net.Listener
+			if l, err = v.listenAt(ctx, places); err == nil {
+				return l, nil
+			}
+			if _, final, told := v.attempt(ctx); final && told != nil {
+				return nil, told
+			}
 		}
-		timer := time.NewTimer(retryFirst)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if pause == retryFirst {
+			v.cfg.Log.Warn("rank 0 cannot listen yet", "addr", v.cfg.Addr, "err", err)
+		}
+		if !sleep(ctx, pause) || resolved && v.hopeless(err) && time.Now().After(brief) {
+			if v.parent.Err() != nil || ctx.Err() != nil {
+				err = v.cfg.expired(v.parent, v.begin, "cannot listen at "+v.cfg.Addr, err)
+			}
 			return nil, &transport.Error{Rank: v.cfg.Rank, Op: opName, Err: err}
 		}
 	}
 }
 
-// run decides about whoever comes until all are here or the job has failed.
-func (h *host) run(ctx context.Context) (Table, error) {
-	deadline := time.NewTimer(h.cfg.Timeout)
+// hopeless reports whether a failure to listen is unlikely to pass: all but a name that may still resolve elsewhere.
+func (v *visitor) hopeless(err error) bool {
+	host, _, _ := splitAddr(v.cfg.Addr)
+	_, literal := parseHost(host)
+	return literal || isLocalhost(host) || !isNotOurs(err)
+}
+
+// listenAt listens at the first of places that is an address of this machine.
+func (v *visitor) listenAt(ctx context.Context, places []netip.AddrPort) (net.Listener, error) {
+	var errs []error
+	for _, p := range places {
+		l, err := v.cfg.Net.Listen(ctx, p.String())
+		if err == nil {
+			v.cfg.Log.Debug("rank 0 listens", "addr", v.cfg.Addr, "at", p)
+			return l, nil
+		}
+		if isNotOurs(err) {
+			err = fmt.Errorf("%v is no address of this machine: %w", p.Addr(), err)
+		}
+		errs = append(errs, err)
+		if !isNotOurs(err) {
+			break // another process has it, and others must not find two
+		}
+	}
+	return nil, errors.Join(errs...)
+}
+
+// isNotOurs reports whether listening failed because the address belongs to another machine, or not yet to this one.
+func isNotOurs(err error) bool { return errors.Is(err, syscall.EADDRNOTAVAIL) }
+
+// gather decides about whoever comes until all are here or the job has failed.
+func (h *host) gather() error {
+	deadline := time.NewTimer(time.Until(h.until))
 	defer deadline.Stop()
+	news := time.NewTicker(newsEvery(h.cfg.Size))
+	defer news.Stop()
 	for len(h.guests) < h.cfg.Size-1 && h.verdict == nil {
 		select {
 		case e := <-h.events:
 			h.handle(e)
+			deadline.Reset(time.Until(h.until))
+		case <-news.C:
+			h.tellMissing()
 		case <-deadline.C:
 			h.condemn(h.missing())
-		case <-ctx.Done():
-			return Table{}, &transport.Error{Rank: h.cfg.Rank, Op: opName, Err: ctx.Err()}
+		case <-h.parent.Done():
+			h.condemn(h.givenUp())
 		}
 	}
-	if h.verdict != nil {
-		h.linger(ctx)
-		return Table{}, h.verdict.err()
+	if h.verdict == nil {
+		h.publish()
+		return nil
 	}
-	return h.publish()
+	h.linger()
+	return h.failure()
 }
 
-// linger tells the verdict to ranks that come late.
-func (h *host) linger(ctx context.Context) {
+// givenUp is the verdict when the caller's context has ended.
+func (h *host) givenUp() *refusal {
+	if errors.Is(h.parent.Err(), context.Canceled) {
+		return &refusal{refuseLeft, 0, fmt.Sprintf("rank 0 has given up: %v", context.Cause(h.parent))}
+	}
+	if h.table.Addrs != nil {
+		return h.unopened()
+	}
+	return h.missing()
+}
+
+// failure is the verdict as rank 0's own error.
+func (h *host) failure() error {
+	if err := h.parent.Err(); errors.Is(err, context.Canceled) && h.verdict.code == refuseLeft && h.verdict.rank == 0 {
+		absent := h.missing()
+		if h.table.Addrs != nil {
+			absent = &refusal{rank: 0, text: "ranks opened their connections"}
+		}
+		return &transport.Error{Rank: absent.rank, Op: opName, Err: fmt.Errorf("%s: %w", absent.text, err)}
+	}
+	err := h.verdict.err()
+	if h.verdict.code == refuseMissing {
+		err = h.cfg.dated(h.parent, h.began, err)
+	}
+	return err
+}
+
+// newsEvery is how often guests are told who is missing, if that has changed: a message to each of size guests.
+func newsEvery(size int) time.Duration {
+	return 50*time.Millisecond + time.Duration(size)*100*time.Microsecond
+}
+
+// tellMissing tells all guests whom the meeting waits for.
+func (h *host) tellMissing() {
+	if !h.changed {
+		return
+	}
+	h.changed = false
+	news := h.missing().encode()
+	for _, g := range h.guests {
+		_ = g.conn.SetWriteDeadline(time.Now().Add(handshakePatience))
+		_ = writeParcel(g.conn, kindMissing, h.cfg.Job, news) // who cannot be told is found gone
+	}
+}
+
+// linger tells the verdict to ranks that come late, and lets the others hear it.
+func (h *host) linger() {
 	timer := time.NewTimer(verdictLinger)
 	defer timer.Stop()
-	for h.told < h.cfg.Size-1 {
+	for h.told < h.cfg.Size-1 || len(h.guests) > 0 {
 		select {
 		case e := <-h.events:
 			h.handle(e)
 		case <-timer.C:
 			return
-		case <-ctx.Done():
+		case <-h.parent.Done():
 			return
 		}
 	}
 }
 
-// publish gives every guest the table.
-func (h *host) publish() (Table, error) {
-	t := Table{Addrs: make([]string, h.cfg.Size)}
-	_, _ = rand.Read(t.Session[:]) // never fails
-	t.Addrs[0] = h.cfg.Listen
+// publish gives every guest the table. One that cannot be written to is found gone by its reader.
+func (h *host) publish() {
+	left := time.Until(h.until)
+	h.table = Table{Addrs: make([]string, h.cfg.Size)}
+	h.left = left - margin(left)
+	_, _ = rand.Read(h.table.Session[:]) // never fails
+	h.table.Addrs[0] = h.cfg.Listen
 	for r, g := range h.guests {
-		t.Addrs[r] = g.listen
+		h.table.Addrs[r] = g.claim.listen
 	}
-	for r, g := range h.guests {
+	_ = h.listen.Close()
+	for _, g := range h.guests {
 		_ = g.conn.SetWriteDeadline(time.Now().Add(handshakePatience))
-		if err := writeParcel(g.conn, kindTable, h.cfg.Job, t.encode()); err != nil {
-			return Table{}, &transport.Error{Rank: transport.Rank(r), Op: opName, Err: fmt.Errorf("%w: %w", transport.ErrPeerDead, err)}
-		}
-	}
-	return t, nil
-}
-
-// handle decides about one event.
-func (h *host) handle(e event) {
-	switch {
-	case e.refused != "":
-		h.refused = e.refused
-	case e.secured != "":
-		h.condemn(cmp.Or(h.verdict, &refusal{refuseMismatch, transport.None,
-			fmt.Sprintf("security: rank 0 has none, but %s: %s", e.conn.RemoteAddr(), e.secured)}))
-		h.told++ // in the manner of its own security
-		_ = e.conn.Close()
-	case e.left != nil:
-		if h.guests[e.rank] == e.left {
-			delete(h.guests, e.rank)
-		}
-		_ = e.left.conn.Close()
-	case e.parcel.job != h.job:
-		h.refuse(e.conn, &refusal{refuseMismatch, 0, fmt.Sprintf("job: rank 0 at %s belongs to %q", h.cfg.Addr, h.cfg.Job)})
-	case h.verdict != nil:
-		h.refuse(e.conn, h.verdict)
-		h.told++
-	case e.parcel.version != wireVersion:
-		h.condemn(&refusal{refuseMismatch, transport.None,
-			fmt.Sprintf("protocol version: rank 0 has %d, %s has %d", wireVersion, e.conn.RemoteAddr(), e.parcel.version)})
-		h.refuse(e.conn, h.verdict)
-		h.told++
-	default:
-		h.judge(e)
+		_ = writeParcel(g.conn, kindTable, h.cfg.Job, h.table.encode(h.left))
 	}
 }
 
-// judge decides about a rank of this job.
-func (h *host) judge(e event) {
-	if err := e.peer.Check(transport.Rank(e.claim.rank)); err != nil {
-		h.refused = err.Error()
-		h.refuse(e.conn, &refusal{refuseMismatch, transport.Rank(e.claim.rank), err.Error()})
-		return
-	}
-	if d := disagreement(&h.mine, &e.claim); d != "" {
-		h.condemn(&refusal{refuseMismatch, transport.Rank(e.claim.rank), d})
-		h.refuse(e.conn, h.verdict)
-		h.told++
-		return
-	}
-	_, taken := h.guests[e.claim.rank]
-	switch {
-	case e.claim.rank == 0 || (taken && e.retry):
-		h.refuse(e.conn, &refusal{refuseDuplicate, transport.Rank(e.claim.rank),
-			fmt.Sprintf("rank %d of job %q is here already, %s claims it too", e.claim.rank, h.cfg.Job, e.conn.RemoteAddr())})
-	case taken:
-		h.wg.Go(func() { h.reconsider(e) })
-	default:
-		h.welcome(e)
-	}
-}
-
-// reconsider brings the claim to a rank that is taken back after a while.
-func (h *host) reconsider(e event) {
-	timer := time.NewTimer(departureGrace)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-h.ctx.Done():
-	}
-	e.retry = true
-	h.report(e)
-}
-
-// welcome accepts a rank and watches whether it stays.
-func (h *host) welcome(e event) {
-	_ = e.conn.SetDeadline(time.Now().Add(handshakePatience))
-	if err := writeParcel(e.conn, kindWelcome, h.cfg.Job, h.mine.encode()); err != nil {
-		_ = e.conn.Close()
-		return
-	}
-	_ = e.conn.SetDeadline(time.Time{})
-	g := &guest{e.conn, e.claim.listen}
-	h.guests[e.claim.rank] = g
-	h.cfg.Log.Debug("rank arrived", "rank", e.claim.rank, "from", e.conn.RemoteAddr(), "listen", g.listen)
-	h.wg.Go(func() {
-		_, _ = g.conn.Read(make([]byte, 1)) // a guest has nothing more to say: whatever ends this ends its stay
-		h.report(event{left: g, rank: e.claim.rank})
-	})
-}
-
-// condemn ends the job: every guest is told.
+// condemn ends the job: every guest is told. Their connections stay open until they have heard it.
 func (h *host) condemn(f *refusal) {
 	h.verdict = f
 	for _, g := range h.guests {
-		h.refuse(g.conn, f)
+		h.tell(g.conn, f)
+		if c, ok := g.conn.(interface{ CloseWrite() error }); ok {
+			_ = c.CloseWrite()
+		}
 		h.told++
 	}
 }
 
 // refuse tells why and closes.
 func (h *host) refuse(conn net.Conn, f *refusal) {
-	h.cfg.Log.Info("refused", "from", conn.RemoteAddr(), "why", f.text)
-	_ = conn.SetWriteDeadline(time.Now().Add(handshakePatience))
-	_ = writeParcel(conn, kindRefusal, h.cfg.Job, f.encode())
+	h.tell(conn, f)
 	_ = conn.Close()
 }
 
-// missing is the verdict when time is up.
+func (h *host) tell(conn net.Conn, f *refusal) {
+	h.cfg.Log.Info("refused", "from", conn.RemoteAddr(), "why", f.text)
+	_ = conn.SetWriteDeadline(time.Now().Add(handshakePatience))
+	_ = writeParcel(conn, kindRefusal, h.cfg.Job, f.encode())
+}
+
+// shownRanks bounds the ranks that a message lists.
+const shownRanks = 32
+
+// list writes ranks with commas between, or how many more there are.
+func list(ranks []transport.Rank) string {
+	var names []string
+	for _, r := range ranks[:min(len(ranks), shownRanks)] {
+		names = append(names, fmt.Sprint(r))
+	}
+	text := strings.Join(names, ", ")
+	if more := len(ranks) - shownRanks; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// missing says which ranks have not come.
 func (h *host) missing() *refusal {
-	var absent []string
-	first := transport.None
+	absent := []transport.Rank{}
 	for r := 1; r < h.cfg.Size; r++ {
 		if h.guests[uint32(r)] == nil {
-			absent = append(absent, fmt.Sprint(r))
-			if first == transport.None {
-				first = transport.Rank(r)
-			}
+			absent = append(absent, transport.Rank(r))
 		}
 	}
-	text := fmt.Sprintf("%d of %d ranks missing after %v: %s", len(absent), h.cfg.Size, h.cfg.Timeout, strings.Join(absent, ", "))
-	if h.refused != "" {
-		text += "; last refused: " + h.refused
+	f := &refusal{code: refuseMissing, rank: transport.None}
+	if len(absent) > 0 {
+		f.rank = absent[0]
 	}
-	return &refusal{refuseMissing, first, text}
+	f.text = fmt.Sprintf("%d of %d ranks missing after %v: %s", len(absent), h.cfg.Size, h.waited(), list(absent))
+	if h.refused != "" {
+		f.text += "; last refused: " + h.refused
+	}
+	return f
+}
+
+// waited is for how long the meeting has lasted.
+func (h *host) waited() time.Duration {
+	if d := time.Since(h.began); d < h.cfg.Timeout-2*margin(h.cfg.Timeout) || d > h.cfg.Timeout+marginMost {
+		return d.Round(time.Millisecond)
+	}
+	return h.cfg.Timeout
 }

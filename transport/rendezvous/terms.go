@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"slices"
 	"strings"
 
@@ -97,17 +96,13 @@ func shown(v string, present bool) string {
 // CheckBind reports whether addr, as host:port, may be listened on: it must name one address, and that must be
 // loopback unless open is set: because ranks authenticate each other, or because the user wants it without.
 func CheckBind(addr string, open bool) error {
-	host, _, err := net.SplitHostPort(addr)
+	host, _, err := splitAddr(addr)
 	if err != nil {
-		return fmt.Errorf("rendezvous: address %q is not host:port: %w", addr, err)
+		return err
 	}
-	if host == "" {
-		return fmt.Errorf("rendezvous: address %q names no host; listening on every address is not offered", addr)
-	}
-	ip := net.ParseIP(host)
-	if host == "localhost" || (ip != nil && ip.IsLoopback()) || open {
+	ip, literal := parseHost(host)
+	if isLocalhost(host) || literal && ip.IsLoopback() || open {
 		return nil
 	}
-	return fmt.Errorf("rendezvous: address %q is not loopback, and ranks do not authenticate each other: configure Security, "+
-		"or set Insecure to allow it", addr)
+	return fmt.Errorf("rendezvous: %w", notLoopback(addr))
 }

@@ -6,27 +6,34 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"strings"
+	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/crc32c"
 	"github.com/switchyard-moe/switchyard/internal/printable"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
-// Every message is a head of fixed size and then a body. Big-endian:
+// Every message is a head of fixed size, a body and a checksum. Big-endian:
 //
 //	 0  uint32   magic "SWYR"
 //	 4  uint16   version
 //	 6  uint16   kind
 //	 8  32 bytes SHA-256 of the job's name, in every version, so that a stranger is known before anything else
 //	40  uint32   length of the body
+//	44           the body
+//	    uint32   CRC-32C of head and body
 //
-// The length is checked against the limit of the kind before anything is allocated.
+// The head is that of every version. The length is checked against the limit of the kind before anything is allocated.
 const (
 	wireMagic   = 0x53575952
-	wireVersion = 1
+	wireVersion = 2
 	headBytes   = 44
+	sumBytes    = 4
 	// maxBodyBytes bounds what is read from a connection that has not said who it is.
-	maxBodyBytes = 4<<10 - headBytes
+	maxBodyBytes = 4<<10 - headBytes - sumBytes
 )
 
 type wireKind uint16
@@ -34,8 +41,11 @@ type wireKind uint16
 const (
 	kindHello   wireKind = 1 // who the sender is and what it holds to be agreed
 	kindWelcome wireKind = 2 // the same from rank 0: the guest is accepted and waits
-	kindTable   wireKind = 3 // where everybody listens
+	kindTable   wireKind = 3 // where everybody listens, and how long opening the connections may take
 	kindRefusal wireKind = 4 // why the guest, or the whole job, cannot go on
+	kindMissing wireKind = 5 // which ranks rank 0 still waits for; encoded as a refusal, but the meeting goes on
+	kindReport  wireKind = 6 // from a guest, encoded as a refusal: its connections are open, or why it leaves
+	kindGo      wireKind = 7 // every rank has opened its connections
 )
 
 // errStranger: whoever is at the other end does not speak this protocol.
@@ -55,14 +65,15 @@ type parcel struct {
 }
 
 func writeParcel(w io.Writer, kind wireKind, job string, body []byte) error {
-	b := make([]byte, headBytes, headBytes+len(body))
+	b := make([]byte, headBytes, headBytes+len(body)+sumBytes)
 	binary.BigEndian.PutUint32(b, wireMagic)
 	binary.BigEndian.PutUint16(b[4:], wireVersion)
 	binary.BigEndian.PutUint16(b[6:], uint16(kind))
 	sum := sha256.Sum256([]byte(job))
 	copy(b[8:], sum[:])
 	binary.BigEndian.PutUint32(b[40:], uint32(len(body)))
-	_, err := w.Write(append(b, body...))
+	b = append(b, body...)
+	_, err := w.Write(binary.BigEndian.AppendUint32(b, crc32c.Update(0, b)))
 	return err
 }
 
@@ -84,9 +95,15 @@ func readRest(r io.Reader, head []byte, limit int) (parcel, error) {
 	if h.length > uint32(limit) {
 		return parcel{}, fmt.Errorf("%w: body of %d bytes, limit %d", errStranger, h.length, limit)
 	}
-	p := parcel{head: h, body: make([]byte, h.length)}
-	_, err = io.ReadFull(r, p.body)
-	return p, err
+	rest := make([]byte, h.length+sumBytes)
+	if _, err = io.ReadFull(r, rest); err != nil {
+		return parcel{}, err
+	}
+	body, sum := rest[:h.length], binary.BigEndian.Uint32(rest[h.length:])
+	if own := crc32c.Update(crc32c.Update(0, head), body); own != sum {
+		return parcel{}, fmt.Errorf("rendezvous message of %d bytes sums to %#08x, states %#08x: %w", h.length, own, sum, transport.ErrCorrupt)
+	}
+	return parcel{head: h, body: body}, nil
 }
 
 func decodeHead(b []byte) (head, error) {
@@ -113,13 +130,19 @@ type claim struct {
 	job    string
 	listen string
 	text   string // the settings
+	// agent and restart say which start of the process this is; see Config.
+	agent   string
+	restart uint32
+	left    time.Duration // for how long the sender still waits
 }
 
 func (c *claim) encode() []byte {
 	b := binary.BigEndian.AppendUint32(nil, c.size)
 	b = binary.BigEndian.AppendUint32(b, c.rank)
 	b = append(b, c.digest[:]...)
-	for _, s := range []string{c.job, c.listen, c.text} {
+	b = binary.BigEndian.AppendUint32(b, c.restart)
+	b = appendMillis(b, c.left)
+	for _, s := range []string{c.job, c.listen, c.text, c.agent} {
 		b = binary.BigEndian.AppendUint16(b, uint16(len(s)))
 		b = append(b, s...)
 	}
@@ -130,8 +153,23 @@ func decodeClaim(b []byte) (claim, error) {
 	r := reader{b: b}
 	c := claim{size: r.uint32(), rank: r.uint32()}
 	copy(c.digest[:], r.bytes(sha256.Size))
+	c.restart, c.left = r.uint32(), r.millis()
 	c.job, c.listen, c.text = r.text(maxJobBytes), r.address(), r.text(maxSettingsBytes)
+	c.agent = r.text(maxJobBytes)
 	return c, r.end()
+}
+
+// A time is written in whole milliseconds, at most 24 days of them.
+const maxMillis = math.MaxInt32
+
+func appendMillis(b []byte, d time.Duration) []byte {
+	return binary.BigEndian.AppendUint32(b, uint32(max(0, min(d.Milliseconds(), maxMillis))))
+}
+
+func (r *reader) millis() time.Duration {
+	n := r.uint32()
+	r.broken = r.broken || n > maxMillis
+	return time.Duration(n) * time.Millisecond
 }
 
 // refusal is the body of a refusal: which rank is to blame, for what, in words.
@@ -142,10 +180,43 @@ type refusal struct {
 }
 
 const (
+	refuseNothing   uint16 = 0 // of a report: all is well
 	refuseMismatch  uint16 = 1
 	refuseDuplicate uint16 = 2
 	refuseMissing   uint16 = 3
+	refuseDead      uint16 = 4 // a rank is gone without a word
+	refuseLeft      uint16 = 5 // a rank has given up
+	refuseCorrupt   uint16 = 6
+	refuseFailed    uint16 = 7 // a rank could not open its connections
+	refuseUnknown   uint16 = 8 // a rank is not who it says it is
 )
+
+// causes are what refusals are found under with errors.Is; the first that fits an error is its code.
+var causes = []struct {
+	code uint16
+	err  error
+}{
+	{refuseDuplicate, transport.ErrDuplicateRank}, {refuseMismatch, transport.ErrMismatch},
+	{refuseUnknown, secure.ErrUnauthenticated}, {refuseCorrupt, transport.ErrCorrupt},
+	{refuseMissing, transport.ErrTimeout}, {refuseDead, transport.ErrPeerDead}, {refuseLeft, transport.ErrPeerClosed},
+}
+
+// refusalOf states err, which another rank will read, as a refusal.
+func refusalOf(err error) *refusal {
+	f := &refusal{code: refuseFailed, rank: transport.CulpritOf(err)}
+	for _, c := range causes {
+		if errors.Is(err, c.err) {
+			f.code = c.code
+			break
+		}
+	}
+	var e *transport.Error
+	if errors.As(err, &e) {
+		err = e.Err
+	}
+	f.text = err.Error()
+	return f
+}
 
 func (f *refusal) encode() []byte {
 	b := binary.BigEndian.AppendUint16(nil, f.code)
@@ -164,18 +235,37 @@ func decodeRefusal(b []byte) (refusal, error) {
 
 // err states the refusal as an error.
 func (f *refusal) err() error {
-	cause := transport.ErrMismatch
-	switch f.code {
-	case refuseDuplicate:
-		cause = transport.ErrDuplicateRank
-	case refuseMissing:
-		cause = transport.ErrTimeout
+	err := errors.New(printable.Text(f.text, maxBodyBytes))
+	for _, c := range causes {
+		if c.code == f.code {
+			err = beneath(err, c.err)
+		}
 	}
-	return &transport.Error{Rank: f.rank, Op: opName, Err: fmt.Errorf("%s: %w", printable.Text(f.text, maxBodyBytes), cause)}
+	return &transport.Error{Rank: f.rank, Op: opName, Err: err}
 }
 
-func (t *Table) encode() []byte {
-	b := append([]byte(nil), t.Session[:]...)
+// beneath returns err with cause beneath it. The words of cause are not repeated.
+func beneath(err, cause error) error {
+	if errors.Is(err, cause) {
+		return err
+	}
+	if strings.HasSuffix(err.Error(), cause.Error()) {
+		return &caused{err, cause}
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}
+
+// caused is an error whose text names its cause already.
+type caused struct {
+	error
+	cause error
+}
+
+func (c *caused) Unwrap() []error { return []error{c.error, c.cause} }
+
+// encode writes t, and the time that is left for opening connections.
+func (t *Table) encode(left time.Duration) []byte {
+	b := appendMillis(append([]byte(nil), t.Session[:]...), left)
 	for _, a := range t.Addrs {
 		b = binary.BigEndian.AppendUint16(b, uint16(len(a)))
 		b = append(b, a...)
@@ -184,16 +274,16 @@ func (t *Table) encode() []byte {
 }
 
 // maxTableBytes bounds the table of a job of size ranks.
-func maxTableBytes(size int) int { return len(Table{}.Session) + size*(2+maxAddrBytes) }
+func maxTableBytes(size int) int { return len(Table{}.Session) + 4 + size*(2+maxAddrBytes) }
 
-func decodeTable(b []byte, size int) (Table, error) {
+func decodeTable(b []byte, size int) (t Table, left time.Duration, err error) {
 	r := reader{b: b}
-	var t Table
 	copy(t.Session[:], r.bytes(len(t.Session)))
+	left = r.millis()
 	for range size {
 		t.Addrs = append(t.Addrs, r.address())
 	}
-	return t, r.end()
+	return t, left, r.end()
 }
 
 // reader takes a body apart; after the first fault it returns zeros, and end reports the fault.

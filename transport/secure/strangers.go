@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/switchyard-moe/switchyard/internal/shortage"
 )
 
 const (
@@ -18,8 +20,8 @@ const (
 	// grace is how long a stranger is safe from being displaced by others. 64 strangers in 50 ms are 1280 a second;
 	// faster ones wait in the kernel's backlog.
 	grace = 50 * time.Millisecond
-	// shortage is the pause after a failed accept: descriptors may be short for a while.
-	shortage = 5 * time.Millisecond
+	// acceptPause is the pause after a failed accept: descriptors may be short for a while.
+	acceptPause = 5 * time.Millisecond
 )
 
 // errDisplaced: the connection had to make room.
@@ -66,7 +68,9 @@ func (s *Stranger) Known() error {
 // grace. Waiting in line would let who connects in great numbers and says nothing keep ranks out for a
 // minute; and the oldest is not who goes, because then a rank that is slower than the flow of strangers
 // would never be heard, while so each attempt has its chance.
-func Receive(ctx context.Context, l net.Listener, serve func(*Stranger) (then func(), err error), drop func(net.Conn, error)) {
+//
+// When accepting has failed for a while because this process is short of descriptors or memory, short is told why, once.
+func Receive(ctx context.Context, l net.Listener, serve func(*Stranger) (then func(), err error), drop func(net.Conn, error), short func(error)) {
 	h := &hall{room: make(chan struct{}, 1)}
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -75,13 +79,19 @@ func Receive(ctx context.Context, l net.Listener, serve func(*Stranger) (then fu
 		_ = l.Close()
 		h.empty()
 	})()
+	var wanting shortage.Watch
+	told := false
 	for ctx.Err() == nil {
 		conn, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
+		if wanting.Lasts(err) && !told {
+			told = true
+			short(err)
+		}
 		if err != nil {
-			pause(ctx, shortage, nil)
+			pause(ctx, acceptPause, nil)
 			continue
 		}
 		s := h.enter(ctx, conn)

@@ -68,7 +68,7 @@ func receive(t *testing.T) *reception {
 		}
 		return func() { r.known.Add(1) }, s.Known()
 	}
-	r.wg.Go(func() { Receive(ctx, r.door, serve, func(net.Conn, error) { r.dropped.Add(1) }) })
+	r.wg.Go(func() { Receive(ctx, r.door, serve, func(net.Conn, error) { r.dropped.Add(1) }, func(error) {}) })
 	return r
 }
 
@@ -162,7 +162,7 @@ func TestWhoWaitsIsDroppedLikeOthers(t *testing.T) {
 					return nil, err
 				}
 				return func() { ends <- s.Close() }, s.Known()
-			}, func(_ net.Conn, err error) { ends <- err })
+			}, func(_ net.Conn, err error) { ends <- err }, func(error) {})
 		})
 		start := time.Now()
 		d.knock()

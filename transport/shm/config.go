@@ -19,10 +19,15 @@ type Config struct {
 	Rank transport.Rank
 	// Size is the number of ranks, at most 256; 0 means 1.
 	Size int
-	// Addr is host:port of rank 0's rendezvous, on loopback. It is needed when Size is above 1.
+	// Addr is host:port of rank 0's rendezvous, on loopback: whatever host it names, ranks meet on this machine's
+	// loopback address. It is needed when Size is above 1.
 	Addr string
 	// Job names the job; ranks of another job are strangers.
 	Job string
+	// Agent names who started this process, and Restart counts how often that has started it, where a launcher says so:
+	// of two processes of one agent that claim a rank, the one with the higher count replaces the other.
+	Agent   string
+	Restart uint32
 	// Epoch tells one incarnation of a job from the next.
 	Epoch uint32
 	// Settings are what all ranks must agree on, as name and value. A rank that differs is refused by name.
@@ -34,6 +39,9 @@ type Config struct {
 	// ArenaBytes bounds what Alloc can hand out. It is address space; memory is taken only as it is used, and kept
 	// until Close. Default 16 GiB.
 	ArenaBytes int
+
+	// Net is how the rendezvous uses the network. Its zero value is the system's.
+	Net rendezvous.Net
 
 	// JoinTimeout bounds rendezvous and the opening of the lanes. Default 60 s.
 	JoinTimeout time.Duration

@@ -19,7 +19,7 @@ import (
 const Supported = true
 
 // Join meets the other ranks at cfg.Addr, shares memory with every one of them and returns this rank's end. It ends
-// at the latest when ctx does or cfg.JoinTimeout passes; its errors are those of [rendezvous.Meet] and *transport.Error
+// when ctx does or cfg.JoinTimeout passes, here or on another rank. Its errors are those of [rendezvous.Start] and *transport.Error
 // with the operation "join".
 func Join(ctx context.Context, cfg Config) (*Transport, error) {
 	if err := cfg.Validate(); err != nil {
@@ -32,8 +32,6 @@ func Join(ctx context.Context, cfg Config) (*Transport, error) {
 	}
 	t := newTransport(cfg, a)
 	if cfg.Size > 1 {
-		ctx, cancel := context.WithTimeout(ctx, cfg.JoinTimeout)
-		defer cancel()
 		if err := t.connect(ctx, cfg, a); err != nil {
 			t.Abandon()
 			a.Close()
@@ -52,9 +50,10 @@ func (t *Transport) connect(ctx context.Context, cfg Config, a *shmlane.Arena) e
 	}
 	defer listen.Close()
 	settings := cfg.terms()
-	table, err := rendezvous.Meet(ctx, rendezvous.Config{
-		Rank: cfg.Rank, Size: cfg.Size, Addr: cfg.Addr, Job: cfg.Job,
-		Listen: listen.Addr(), Settings: settings, Timeout: cfg.JoinTimeout, Log: cfg.Log,
+	m, err := rendezvous.Start(ctx, rendezvous.Config{
+		Rank: cfg.Rank, Size: cfg.Size, LocalSize: cfg.Size, Addr: cfg.Addr, Job: cfg.Job,
+		Agent: cfg.Agent, Restart: cfg.Restart, Listen: listen.Addr(), Settings: settings,
+		Timeout: cfg.JoinTimeout, Net: cfg.Net, Log: cfg.Log,
 	})
 	if err != nil {
 		return err
@@ -62,22 +61,22 @@ func (t *Transport) connect(ctx context.Context, cfg Config, a *shmlane.Arena) e
 	lanes := make(chan shmlane.Opened)
 	b := &shmlane.Builder{
 		Terms: shmlane.Terms{
-			Rank: cfg.Rank, Size: cfg.Size, Epoch: cfg.Epoch, Session: table.Session,
+			Rank: cfg.Rank, Size: cfg.Size, Epoch: cfg.Epoch, Session: m.Session,
 			Digest: rendezvous.Digest(cfg.Job, settings), RingBytes: cfg.RingBytes,
 		},
 		Arena: a, Listen: listen, Log: cfg.Log, Opened: lanes,
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	opening, cancel := context.WithCancel(m.Context())
 	defer b.Wait()
 	defer cancel()
 	peers := make(map[transport.Rank]string)
-	for r, addr := range table.Addrs {
+	for r, addr := range m.Addrs {
 		if transport.Rank(r) != cfg.Rank {
 			peers[transport.Rank(r)] = addr
 		}
 	}
-	b.Open(ctx, peers)
-	return t.collect(ctx, lanes)
+	b.Open(opening, peers)
+	return m.Finish(t.collect(m.Context(), b, lanes))
 }
 
 // terms are the settings that all ranks must share: the user's and those of the memory.
@@ -93,7 +92,7 @@ func (c *Config) terms() map[string]string {
 }
 
 // collect attaches lanes as they open until there is one for each peer.
-func (t *Transport) collect(ctx context.Context, lanes <-chan shmlane.Opened) error {
+func (t *Transport) collect(ctx context.Context, b *shmlane.Builder, lanes <-chan shmlane.Opened) error {
 	for left := t.Size() - 1; left > 0; left-- {
 		select {
 		case o := <-lanes:
@@ -105,23 +104,30 @@ func (t *Transport) collect(ctx context.Context, lanes <-chan shmlane.Opened) er
 		case <-t.Broken():
 			return t.Err("join")
 		case <-ctx.Done():
-			return t.incomplete(ctx)
+			return t.incomplete(ctx, b)
 		}
 	}
 	return nil
 }
 
-// incomplete names the ranks that are missing when time is up.
-func (t *Transport) incomplete(ctx context.Context) error {
+// incomplete names the ranks that are missing when time is up, and why this rank could not reach them.
+func (t *Transport) incomplete(ctx context.Context, b *shmlane.Builder) error {
 	missing := t.Missing()
 	names := make([]string, len(missing))
 	for i, r := range missing {
 		names[i] = fmt.Sprint(r)
 	}
-	err := ctx.Err()
+	err := context.Cause(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%w: %w", transport.ErrTimeout, err)
 	}
-	return &transport.Error{Rank: missing[0], Op: "join",
+	blamed := missing[0]
+	for _, r := range missing {
+		if last := b.Failed(r); last != nil {
+			blamed, err = r, fmt.Errorf("rank %d: %w: %w", r, last, err)
+			break
+		}
+	}
+	return &transport.Error{Rank: blamed, Op: "join",
 		Err: fmt.Errorf("no lane to rank %s: %w", strings.Join(names, ", "), err)}
 }

@@ -44,7 +44,8 @@ func (b *builder) drop(conn net.Conn, err error) {
 	b.t.cfg.Log.Info("stranger dropped", "rank", b.t.cfg.Rank, "from", conn.RemoteAddr(), "err", err)
 }
 
-// claim reserves the lane for this connection.
+// claim reserves the lane for this connection. A peer for whom another way was planned comes here when it could not
+// take that.
 func (b *builder) claim(h *hello) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -25,7 +25,7 @@ func halfMesh(t *testing.T, ctx context.Context, c Config, claimed int, listen n
 	c.Rank, c.Size = transport.Rank(claimed), 2
 	tr := newTransport(c.WithDefaults())
 	b := tr.newBuilder(ctx, guard, listen)
-	err = b.build(addrs, hello{size: 2, from: transport.Rank(claimed)})
+	err = b.build(ctx, addrs, hello{size: 2, from: transport.Rank(claimed)})
 	b.end()
 	t.Cleanup(func() { _ = tr.Close() })
 	return tr, err

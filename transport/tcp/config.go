@@ -26,6 +26,13 @@ type Config struct {
 	// Host is the address that this rank's mesh listens on, without a port. Empty means the address by which Addr
 	// is reached from here: loopback when Addr is loopback.
 	Host string
+	// LocalSize is the number of ranks on this machine, this one included; 0 where that is not known. Where it is Size,
+	// ranks meet on loopback.
+	LocalSize int
+	// Agent names who started this process, and Restart counts how often that has started it, where a launcher says so:
+	// of two processes of one agent that claim a rank, the one with the higher count replaces the other.
+	Agent   string
+	Restart uint32
 	// Epoch tells one incarnation of a job from the next; frames of another epoch are refused.
 	Epoch uint32
 	// Settings are what all ranks must agree on, as name and value. A rank that differs is refused by name.
@@ -35,6 +42,10 @@ type Config struct {
 	Security secure.Config
 	// Insecure permits addresses other than loopback without any security.
 	Insecure bool
+
+	// Net is how joining uses the network. Its zero value is the system's. What its Dial and Listen open must be TCP
+	// connections of package net.
+	Net rendezvous.Net
 
 	// JoinTimeout bounds rendezvous and the building of the mesh. Default 60 s.
 	JoinTimeout time.Duration
@@ -106,6 +117,9 @@ func (c Config) Validate() error {
 		if _, _, err := net.SplitHostPort(d.Addr); err != nil {
 			fault("Addr %q is not host:port: %v", d.Addr, err)
 		}
+	}
+	if d.LocalSize < 0 || d.LocalSize > d.Size {
+		fault("LocalSize %d is outside 0..%d", d.LocalSize, d.Size)
 	}
 	faults = append(faults, d.faultyLimits()...)
 	if err := rendezvous.CheckTerms(d.Job, d.Settings); err != nil {

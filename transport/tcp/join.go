@@ -2,10 +2,10 @@ package tcp
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"net"
 	"strconv"
+	"time"
 
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
@@ -13,8 +13,8 @@ import (
 )
 
 // Join meets the other ranks at cfg.Addr, connects to every one of them and returns this rank's end of the
-// mesh. It ends at the latest when ctx does or cfg.JoinTimeout passes; its errors are those of
-// [rendezvous.Meet] and *transport.Error with the operation "join".
+// mesh, once all ranks have done so. It ends when ctx does or cfg.JoinTimeout passes, here or on another rank. Its errors
+// are those of [rendezvous.Start] and *transport.Error with the operation "join".
 func Join(ctx context.Context, cfg Config) (*Transport, error) { return JoinNear(ctx, cfg, nil) }
 
 // JoinNear is Join for ranks some of which are reached by near instead, which may be nil.
@@ -26,8 +26,6 @@ func JoinNear(ctx context.Context, cfg Config, near Near) (*Transport, error) {
 	t := newTransport(cfg)
 	t.near = near
 	if cfg.Size > 1 {
-		ctx, cancel := context.WithTimeout(ctx, cfg.JoinTimeout)
-		defer cancel()
 		if err := t.connect(ctx); err != nil {
 			t.Abandon()
 			return nil, err
@@ -44,25 +42,25 @@ func (t *Transport) connect(ctx context.Context) error {
 	if err != nil {
 		return t.joinError(err)
 	}
-	listen, err := t.listen()
+	r := rendezvous.Config{
+		Rank: t.cfg.Rank, Size: t.cfg.Size, Addr: t.cfg.Addr, Job: t.cfg.Job, Host: t.cfg.Host,
+		LocalSize: t.cfg.LocalSize, Agent: t.cfg.Agent, Restart: t.cfg.Restart, Settings: t.terms(),
+		Timeout: t.cfg.JoinTimeout, Security: t.cfg.Security, Insecure: t.cfg.Insecure, Net: t.cfg.Net, Log: t.cfg.Log,
+	}
+	listen, err := t.listen(ctx, &r)
 	if err != nil {
 		return err
 	}
 	b := t.newBuilder(ctx, guard, listen)
 	defer b.end()
-	settings := t.terms()
-	table, err := rendezvous.Meet(ctx, rendezvous.Config{
-		Rank: t.cfg.Rank, Size: t.cfg.Size, Addr: t.cfg.Addr, Job: t.cfg.Job,
-		Listen: t.publish(listen.Addr().String()), Settings: settings,
-		Timeout: t.cfg.JoinTimeout, Security: t.cfg.Security, Insecure: t.cfg.Insecure, Log: t.cfg.Log,
-	})
+	m, err := rendezvous.Start(ctx, r)
 	if err != nil {
 		return err
 	}
-	return b.build(table.Addrs, hello{
+	return m.Finish(b.build(m.Context(), m.Addrs, hello{
 		size: uint32(t.cfg.Size), from: t.cfg.Rank, epoch: t.cfg.Epoch,
-		session: table.Session, terms: rendezvous.Digest(t.cfg.Job, settings),
-	})
+		session: m.Session, terms: rendezvous.Digest(t.cfg.Job, r.Settings),
+	}))
 }
 
 // terms are the settings that all ranks must share: the user's and those of the wire.
@@ -77,37 +75,23 @@ func (t *Transport) terms() map[string]string {
 	return terms
 }
 
-// listen opens this rank's mesh listener: on exactly one address, with a port of the system's choice.
-func (t *Transport) listen() (net.Listener, error) {
-	host := t.cfg.Host
-	if host == "" {
-		var err error
-		if host, err = localHost(t.cfg.Addr); err != nil {
-			return nil, t.joinError(err)
-		}
+// listen opens this rank's mesh listener: on exactly one address, with a port of the system's choice. The time that it
+// takes to find the address is taken from r's.
+func (t *Transport) listen(ctx context.Context, r *rendezvous.Config) (net.Listener, error) {
+	begin := time.Now()
+	host, err := rendezvous.LocalHost(ctx, *r)
+	if err != nil {
+		return nil, err
 	}
-	addr := net.JoinHostPort(host, "0")
-	if err := rendezvous.CheckBind(addr, t.cfg.Insecure || t.cfg.Security.Enabled()); err != nil {
-		return nil, t.joinError(err)
-	}
-	l, err := net.Listen("tcp", addr)
+	l, err := t.net.Listen(ctx, net.JoinHostPort(host, "0"))
 	if err != nil {
 		return nil, t.joinError(err)
 	}
+	r.Timeout = max(r.Timeout-time.Since(begin), time.Millisecond)
+	r.Listen = t.publish(l.Addr().String())
 	return l, nil
 }
 
 func (t *Transport) joinError(err error) error {
 	return &transport.Error{Rank: t.cfg.Rank, Op: "join", Err: err}
-}
-
-// localHost is the address of this machine from which addr is reached. No packet is sent to find out.
-func localHost(addr string) (string, error) {
-	c, err := net.Dial("udp", addr)
-	if err != nil {
-		return "", fmt.Errorf("no way to %s: %w", addr, err)
-	}
-	defer c.Close()
-	host, _, err := net.SplitHostPort(c.LocalAddr().String())
-	return host, err
 }

@@ -3,7 +3,6 @@ package tcp
 import (
 	"context"
 	"net"
-	"regexp"
 	"sync"
 	"testing"
 
@@ -11,6 +10,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/faultproxy"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
 // proxied is a job of which every connection of the mesh goes through a proxy of its pair of ranks. Tx is what the
@@ -19,25 +19,22 @@ type proxied struct {
 	ends []*Transport
 	addr string // of the rendezvous itself
 
-	mu    sync.Mutex
-	links map[[2]transport.Rank]*faultproxy.Proxy // by the lower and the higher rank
-	all   []*faultproxy.Proxy
+	mu        sync.Mutex
+	listeners map[string]transport.Rank               // who listens at an address
+	links     map[[2]transport.Rank]*faultproxy.Proxy // by the lower and the higher rank
+	all       []*faultproxy.Proxy
 }
 
-// openProxied joins n ranks. Those above 0 come to the rendezvous through a proxy that rewrites, in the table of where
-// everybody listens, each address to that of a proxy in front of it. The table has no checksum, and an address of the
-// same length changes nothing else in it.
+// openProxied joins n ranks. Each dials the listener of another through a proxy in front of it.
 func openProxied(t *testing.T, n int, change func(c *Config)) *proxied {
-	job := &proxied{addr: freeAddr(t), links: make(map[[2]transport.Rank]*faultproxy.Proxy)}
+	job := &proxied{addr: freeAddr(t), listeners: make(map[string]transport.Rank), links: make(map[[2]transport.Rank]*faultproxy.Proxy)}
 	t.Cleanup(job.close)
 	job.ends = openAll(t, n, func(c *Config) {
 		change(c)
 		c.Addr = job.addr
-		if c.Rank > 0 {
-			c.Addr = job.rendezvousOf(t, c.Rank, n)
-		}
+		job.divert(t, c)
 	})
-	require.Len(t, job.links, n*(n-1)/2, "the table of addresses has passed in pieces, or is not plain")
+	require.Len(t, job.links, n*(n-1)/2)
 	return job
 }
 
@@ -49,43 +46,45 @@ func (j *proxied) close() {
 	}
 }
 
-var loopback = regexp.MustCompile(`127\.0\.0\.1:\d+`)
-
-// rendezvousOf returns where rank finds the rendezvous.
-func (j *proxied) rendezvousOf(t *testing.T, rank transport.Rank, n int) string {
-	p := j.proxy(t, j.addr)
-	p.Rx.Modify(func(b []byte) []byte {
-		found := loopback.FindAllIndex(b, -1)
-		if len(found) < n {
-			return b // a welcome, which holds the address of rank 0 alone
-		}
-		for peer, at := range found[len(found)-n:] {
-			if transport.Rank(peer) >= rank {
-				break
-			}
-			real := b[at[0]:at[1]]
-			link := j.proxy(t, string(real))
-			if len(link.Addr()) != len(real) {
-				t.Errorf("%s cannot stand in for %s", link.Addr(), real)
-			}
-			copy(real, link.Addr())
+// divert has a rank dial through proxies.
+func (j *proxied) divert(t *testing.T, c *Config) {
+	system, rank := rendezvous.Net{}.WithDefaults(), c.Rank
+	c.Net.Listen = func(ctx context.Context, addr string) (net.Listener, error) {
+		l, err := system.Listen(ctx, addr)
+		if err == nil {
 			j.mu.Lock()
-			j.links[[2]transport.Rank{transport.Rank(peer), rank}] = link
-			j.mu.Unlock()
+			defer j.mu.Unlock()
+			j.listeners[l.Addr().String()] = rank
 		}
-		return b
-	})
-	return p.Addr()
+		return l, err
+	}
+	c.Net.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
+		return system.Dial(ctx, j.insteadOf(t, rank, addr))
+	}
 }
 
+// insteadOf returns the address of the proxy by which rank reaches addr, or addr if that is the rendezvous.
+func (j *proxied) insteadOf(t *testing.T, rank transport.Rank, addr string) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	peer, ok := j.listeners[addr]
+	if !ok || addr == j.addr {
+		return addr
+	}
+	pair := [2]transport.Rank{peer, rank}
+	if j.links[pair] == nil {
+		j.links[pair] = j.proxy(t, addr)
+	}
+	return j.links[pair].Addr()
+}
+
+// proxy starts a proxy. The caller holds mu.
 func (j *proxied) proxy(t *testing.T, target string) *faultproxy.Proxy {
 	p, err := faultproxy.Listen(target, 1)
 	if err != nil {
 		t.Errorf("proxy: %v", err)
 		return nil
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
 	j.all = append(j.all, p)
 	return p
 }

@@ -2,6 +2,7 @@ package tcp
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
 
@@ -18,6 +19,9 @@ type Near interface {
 	// is none), until ctx ends. Both ends of a pair must come to the same view. It returns those peers; their lanes
 	// come on the channel.
 	Open(ctx context.Context, m Meeting, notices []string) ([]transport.Rank, <-chan NearLane)
+	// Forsake has the peer, for which Open has not delivered lanes, be reached over TCP for this reason. nil stands for
+	// that the peer has chosen so.
+	Forsake(r transport.Rank, why error)
 	// Wait returns when the context of Open has ended and nothing of that is under way.
 	Wait()
 }
@@ -34,6 +38,9 @@ type NearLane struct {
 	Data    mesh.Lane
 	Control net.Conn
 	Err     error
+	// Final says that Err ends the joining. Otherwise the peer is reached over TCP, if it is below this rank; one
+	// above comes by itself.
+	Final bool
 }
 
 // noticeMark stands between the address of a rank's listener and its notice.
@@ -63,19 +70,43 @@ func (b *builder) openNear(m Meeting, notices []string) (left int) {
 	}
 	peers, lanes := b.t.near.Open(b.ctx, m, notices)
 	for _, r := range peers {
-		b.accepted[[2]int{int(r), int(laneData)}] = true
-		b.accepted[[2]int{int(r), int(laneControl)}] = true
+		b.nearby[r] = true
 	}
 	b.near = lanes
 	return len(peers)
 }
 
-// attachNear gives the peer both its lanes. What stays in this machine's memory needs no sums.
-func (t *Transport) attachNear(n NearLane) error {
+// attachNear gives the peer both its lanes, or has it reached over TCP where that failed. It returns how many lanes are
+// wanted more for that. What stays in this machine's memory needs no sums.
+func (b *builder) attachNear(n NearLane) (more int, err error) {
 	if n.Err != nil {
-		return &transport.Error{Rank: n.Peer, Op: "join", Err: n.Err}
+		if n.Final {
+			return 0, &transport.Error{Rank: n.Peer, Op: "join", Err: n.Err}
+		}
+		if n.Peer > b.t.cfg.Rank {
+			return 1, nil // it knows too, and comes over TCP
+		}
+		more = b.fallBack(n.Peer, n.Err)
+		b.dialBoth(n.Peer)
+		return more + 1, nil
 	}
-	t.OpenData(n.Peer, n.Data, false)
-	t.OpenControl(n.Peer, n.Control)
-	return nil
+	if !b.claim(&hello{from: n.Peer, lane: laneControl}) || !b.claim(&hello{from: n.Peer, lane: laneData}) {
+		return 0, &transport.Error{Rank: n.Peer, Op: "join", Err: fmt.Errorf("it came over TCP and by another way too: %w", transport.ErrProtocol)}
+	}
+	b.t.OpenData(n.Peer, n.Data, false)
+	b.t.OpenControl(n.Peer, n.Control)
+	return 0, nil
+}
+
+// fallBack notes that a near peer is reached over TCP, and returns how many lanes more that are: one, or none if it
+// was known.
+func (b *builder) fallBack(r transport.Rank, why error) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.nearby[r] {
+		return 0
+	}
+	delete(b.nearby, r)
+	b.t.near.Forsake(r, why)
+	return 1
 }

@@ -3,6 +3,7 @@ package tcp
 import (
 	"github.com/switchyard-moe/switchyard/internal/mesh"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
 // Transport is one rank's end of the mesh. It implements transport.Transport, Exchanger, Describer and Counter. All
@@ -10,7 +11,8 @@ import (
 type Transport struct {
 	*mesh.Mesh
 	cfg  Config
-	near Near // for the time of joining
+	near Near           // for the time of joining
+	net  rendezvous.Net // the same, with its defaults
 }
 
 var (
@@ -22,7 +24,7 @@ var (
 
 // newTransport returns a transport without lanes; cfg has its defaults.
 func newTransport(cfg Config) *Transport {
-	return &Transport{cfg: cfg, Mesh: mesh.New(mesh.Config{
+	return &Transport{cfg: cfg, net: cfg.Net.WithDefaults(), Mesh: mesh.New(mesh.Config{
 		Capabilities: transport.Capabilities{Name: "tcp", SurvivesPeerLoss: true, Encrypted: cfg.Security.Encrypted(), Network: true},
 		Rank:         cfg.Rank, Size: cfg.Size, Epoch: cfg.Epoch,
 		OpTimeout: cfg.OpTimeout, Heartbeat: cfg.Heartbeat, DeadAfter: cfg.DeadAfter, CloseTimeout: cfg.CloseTimeout,
