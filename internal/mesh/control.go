@@ -71,6 +71,7 @@ func (p *peer) listen() {
 			return
 		}
 		p.lastHeard.Store(time.Now().UnixNano())
+		p.begun.Store(true)
 		switch h.kind {
 		case kindFarewell:
 			p.saidGoodbye.Store(true)

@@ -15,11 +15,16 @@ const tick = 50 * time.Millisecond
 // than a tick each.
 const minLooks = 10
 
+// joinPatience is the silence after which a peer is dead that has given no sign of life yet: it may still be opening its
+// connections to others. One that dies meanwhile closes its control lane.
+const joinPatience = 10 * time.Minute
+
 // monitor sends this rank's signs of life, and finds silent peers and overdue operations.
 func (t *Mesh) monitor() {
 	ticker := time.NewTicker(min(tick, t.cfg.Heartbeat))
 	defer ticker.Stop()
 	last, beat := time.Now(), time.Now()
+	t.beat() // peers watch for this rank's silence from its first sign of life on
 	for {
 		select {
 		case <-t.closing:
@@ -66,11 +71,15 @@ func (t *Mesh) findSilent(now time.Time) {
 	for _, p := range t.peers {
 		if p.heard.Swap(false) {
 			p.lastHeard.Store(now.UnixNano())
+			p.begun.Store(true)
+		}
+		limit := t.cfg.DeadAfter
+		if !p.begun.Load() {
+			limit = max(limit, joinPatience)
 		}
 		silence := now.Sub(time.Unix(0, p.lastHeard.Load()))
-		if p != t.self && !p.isGone() && silence > t.cfg.DeadAfter {
-			t.fail(p.rank, fmt.Errorf("silent for %v, limit %v: %w",
-				silence.Round(time.Millisecond), t.cfg.DeadAfter, transport.ErrPeerDead))
+		if p != t.self && !p.isGone() && silence > limit {
+			t.fail(p.rank, fmt.Errorf("silent for %v, limit %v: %w", silence.Round(time.Millisecond), limit, transport.ErrPeerDead))
 			return
 		}
 	}

@@ -19,6 +19,7 @@ func TestForgiveTakesLateTicksOut(t *testing.T) {
 			m := New(config(0, 2)) // not started: the looks are ours
 			now := time.Now()
 			m.peers[1].lastHeard.Store(now.UnixNano())
+			m.peers[1].begun.Store(true)
 			looks := 0
 			for ; m.fault.Load() == nil && looks < 2*minLooks; looks++ {
 				now = now.Add(step)
@@ -29,6 +30,21 @@ func TestForgiveTakesLateTicksOut(t *testing.T) {
 			require.ErrorIs(t, m.fault.Load().err, transport.ErrPeerDead)
 		})
 	}
+}
+
+// TestSilenceOfJoiningRankIsNoDeath: a rank that has been connected to and still connects to others says nothing.
+func TestSilenceOfJoiningRankIsNoDeath(t *testing.T) {
+	m := New(config(0, 2))
+	now := time.Now()
+	for range 60 {
+		now = now.Add(500 * time.Millisecond)
+		m.findSilent(now)
+	}
+	require.Nil(t, m.fault.Load())
+	m.peers[1].heard.Store(true) // it has joined
+	m.findSilent(now)
+	m.findSilent(now.Add(2 * m.cfg.DeadAfter))
+	require.ErrorIs(t, m.fault.Load().err, transport.ErrPeerDead)
 }
 
 func TestForgiveKeepsWhatWasJustHeard(t *testing.T) {

@@ -27,6 +27,7 @@ type peer struct {
 	lastHeard   atomic.Int64
 	heard       atomic.Bool   // something has come on the data lane since the monitor looked
 	saidGoodbye atomic.Bool   // the peer has closed in good order
+	begun       atomic.Bool   // it has given a sign of life since its lanes were opened
 	gone        chan struct{} // closed when nothing more will come on the control lane
 }
 
