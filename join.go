@@ -73,14 +73,7 @@ func (c JoinConfig) place(getenv func(string) string) (rendezvous.Place, error) 
 	if c.Size == 0 && c.Rank != 0 {
 		return rendezvous.Place{}, fmt.Errorf("switchyard: JoinConfig.Rank is %d without a Size", c.Rank)
 	}
-	who, err := rendezvous.Detect(rendezvous.Place{Rank: c.Rank, Size: c.Size, Addr: c.Addr, Job: c.Job}, getenv)
-	if c.Addr != "" {
-		who.Addr = c.Addr
-	}
-	if c.Job != "" {
-		who.Job = c.Job
-	}
-	return who, err
+	return rendezvous.Detect(rendezvous.Place{Rank: c.Rank, Size: c.Size, Addr: c.Addr, Job: c.Job}, getenv)
 }
 
 // connect opens the transport: nothing but memory for a rank that is alone.

@@ -26,7 +26,7 @@ usage: go run ./examples/launch [flags] -- PROGRAM [ARGUMENTS]
 
 Every rank gets RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, GROUP_RANK, MASTER_ADDR,
 MASTER_PORT, TORCHELASTIC_RUN_ID and TORCHELASTIC_RESTART_COUNT. MASTER_PORT and the port
-after it are free: switchyard meets on the latter, as torchrun occupies the former.
+after it are free; SWITCHYARD_ADDR has switchyard meet on the latter.
 
 Each line of output starts with the rank that wrote it, in colour on a terminal unless NO_COLOR
 is set. Interrupts and other signals are passed on to all ranks. When one rank fails, the others

@@ -17,7 +17,8 @@ const (
 	portTries           = 200
 )
 
-// environment is what torchrun would set for rank on top of base, which is not changed.
+// environment is what torchrun would set for rank on top of base, which is not changed. Two variables of switchyard's say
+// that the rendezvous takes the port after MASTER_PORT, and that whatever base holds of another launcher does not count.
 func environment(base []string, rank, ranks, port int, id string) []string {
 	return append(base[:len(base):len(base)],
 		"RANK="+strconv.Itoa(rank),
@@ -29,6 +30,8 @@ func environment(base []string, rank, ranks, port int, id string) []string {
 		"MASTER_PORT="+strconv.Itoa(port),
 		"TORCHELASTIC_RUN_ID="+id,
 		"TORCHELASTIC_RESTART_COUNT=0",
+		"SWITCHYARD_ADDR=127.0.0.1:"+strconv.Itoa(port+1),
+		"SWITCHYARD_LAUNCHER=torchrun",
 	)
 }
 
@@ -37,8 +40,8 @@ func IsRank() bool {
 	return os.Getenv("RANK") != "" && os.Getenv("WORLD_SIZE") != ""
 }
 
-// freePortPair returns a loopback port that is free together with the port after it: torchrun's own store
-// occupies MASTER_PORT, so a rendezvous listens on MASTER_PORT+1.
+// freePortPair returns a loopback port that is free together with the port after it: one for MASTER_PORT, where a
+// program of torch's may have its store, and one for the rendezvous.
 func freePortPair() (int, error) {
 	for range portTries {
 		n, err := rand.Int(rand.Reader, big.NewInt(lastPort-firstPort))

@@ -1,10 +1,9 @@
 package rendezvous
 
 import (
-	"errors"
 	"fmt"
-	"hash/fnv"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 
@@ -21,56 +20,89 @@ type Place struct {
 	LocalRank, LocalSize int
 	// Addr is host:port of rank 0's rendezvous; empty in a job of one.
 	Addr string
-	// Job names the job; empty where the launcher has no name for it.
+	// Job names the job. Where the launcher has a name or number for each launch, that is part of it.
 	Job string
 	// Source says which launcher's variables were used: "config", "torchrun", "openmpi", "pmi", "slurm",
 	// "kubernetes" or "alone".
 	Source string
+	// Incarnation tells this process from an earlier one that had its rank; zero where the launcher starts no
+	// rank again.
+	Incarnation Incarnation
+}
+
+// Incarnation tells processes apart that one launcher started for the same rank, one after the other. Of two with the
+// same Agent, the one with the greater Started is the newer; others cannot be compared.
+type Incarnation struct {
+	// Agent names the process that starts and restarts ranks; empty means that nothing is known.
+	Agent string
+	// Started is when this process was started, in clock ticks since its machine was.
+	Started uint64
+}
+
+// NewerThan reports whether i is known to be of a later start than other.
+func (i Incarnation) NewerThan(other Incarnation) bool {
+	return i.Agent != "" && i.Agent == other.Agent && i.Started > other.Started
 }
 
 // The variables of our own. They complete what a launcher says and override its address.
 const (
-	envAddr    = "SWITCHYARD_ADDR"
-	envJob     = "SWITCHYARD_JOB"
-	envSize    = "SWITCHYARD_WORLD_SIZE"
-	envService = "SWITCHYARD_SERVICE"
+	envAddr     = "SWITCHYARD_ADDR"
+	envJob      = "SWITCHYARD_JOB"
+	envLauncher = "SWITCHYARD_LAUNCHER"
+	envSize     = "SWITCHYARD_WORLD_SIZE"
+	envService  = "SWITCHYARD_SERVICE"
 )
 
 const (
 	// maxRanks bounds what a variable may state as size, so that a typing error is found here.
 	maxRanks = 1 << 20
-	// firstPort and portSpan are the range of ports derived from a job's id: below the range from which Linux
-	// takes ephemeral ports (32768), so that no connection of the machine happens to hold one.
-	firstPort = 20000
-	portSpan  = 12000
 	// kubernetesPort is where rank 0's pod listens: pods have their own addresses, so any fixed one will do.
 	kubernetesPort = 29400
 	unknownLocal   = -1
+	aloneName      = "alone"
 )
 
-// Detect finds out who this process is. explicit, if its Size is above 0, is the whole answer. Otherwise the
-// first launcher whose variables getenv returns is believed, and no other: torchrun, Open MPI, PMI, Slurm
-// (within a step), Kubernetes Indexed Jobs; without any the process is alone, rank 0 of 1. SWITCHYARD_ADDR
-// overrides the address and SWITCHYARD_JOB the name of the job. Errors name the variable, its value and the limit.
+// Detect finds out who this process is. explicit, if its Size is above 0, is the whole answer; otherwise its Addr and
+// Job, if set, come before all others.
+//
+// Of the launchers whose variables getenv returns, the first of these is believed: torchrun, Open MPI, PMI (MPICH and
+// Intel MPI), Slurm (within a step), Kubernetes Indexed Jobs; without any the process is alone, rank 0 of 1. Where two
+// launchers disagree about rank or size, and the second is not one that commonly starts the first, that is an error
+// which names both; SWITCHYARD_LAUNCHER names the one to believe.
+//
+// SWITCHYARD_ADDR overrides the address and SWITCHYARD_JOB the name of the job. Ranks that are all on one machine meet
+// on its loopback address. The name of the job is another one for every launch, so that no rank joins another
+// launch of the same program: where the launcher shows nothing of that kind, SWITCHYARD_JOB is demanded. Besides the
+// variables, /proc is read where there is one: it tells what started this process. Errors name the variable, its
+// value and the limit.
 func Detect(explicit Place, getenv func(string) string) (Place, error) {
+	return detect(explicit, &env{getenv: getenv, proc: os.DirFS("/proc"), addrs: interfaceAddrs})
+}
+
+func interfaceAddrs() []net.Addr {
+	addrs, _ := net.InterfaceAddrs()
+	return addrs
+}
+
+func detect(explicit Place, e *env) (Place, error) {
 	if explicit.Size > 0 {
 		explicit.Source = "config"
 		return explicit, explicit.check()
 	}
-	e := &env{getenv: getenv}
-	for _, l := range launchers {
-		if getenv(l.sign) == "" {
-			continue
-		}
-		p := l.read(e)
-		p.Source = l.name
-		e.complete(&p)
-		if e.err() != nil {
-			return Place{}, fmt.Errorf("rendezvous: %s: %w", l.name, e.err())
-		}
-		return p, p.check()
+	l, err := e.choose()
+	if err != nil {
+		return Place{}, fmt.Errorf("rendezvous: %w", err)
 	}
-	return Place{Size: 1, LocalSize: 1, Job: getenv(envJob), Source: "alone"}, nil
+	if l == nil {
+		return Place{Size: 1, LocalSize: 1, Job: first(explicit.Job, e.getenv(envJob)), Source: aloneName}, nil
+	}
+	p := l.read(e)
+	p.Source = l.name
+	e.complete(&p, explicit)
+	if e.err() != nil {
+		return Place{}, fmt.Errorf("rendezvous: %s: %w", l.name, e.err())
+	}
+	return p, p.check()
 }
 
 // check reports what is wrong with p as a whole.
@@ -99,83 +131,13 @@ func (p *Place) check() error {
 func checkAddr(addr string) error {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return fmt.Errorf("address %q is not host:port: %w", addr, err)
+		return fmt.Errorf("address %q is not host:port, with an IPv6 host in brackets: %w", addr, err)
 	}
-	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-		return fmt.Errorf("address %q: port %q is outside 1..65535", addr, port)
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > maxPort {
+		return fmt.Errorf("address %q: port %q is outside 1..%d", addr, port, maxPort)
 	}
 	if host == "" || len(addr) > maxAddrBytes || strings.ContainsAny(host, " \t\r\n") {
 		return fmt.Errorf("address %q: host is empty, holds spaces or is longer than %d bytes", addr, maxAddrBytes)
 	}
 	return nil
-}
-
-// env reads variables and collects what is wrong with them.
-type env struct {
-	getenv func(string) string
-	faults []error
-}
-
-func (e *env) err() error { return errors.Join(e.faults...) }
-
-func (e *env) fault(format string, args ...any) {
-	e.faults = append(e.faults, fmt.Errorf(format, args...))
-}
-
-// number reads a variable that must be an integer from low to high.
-func (e *env) number(name string, low, high int) int {
-	v := e.getenv(name)
-	n, err := strconv.Atoi(v)
-	if err != nil || v != strconv.Itoa(n) {
-		e.fault("%s=%q is not an integer", name, v)
-		return low
-	}
-	if n < low || n > high {
-		e.fault("%s=%d is outside %d..%d", name, n, low, high)
-		return low
-	}
-	return n
-}
-
-// optional is number for a variable that may be absent, which gives -1.
-func (e *env) optional(name string, low, high int) int {
-	if e.getenv(name) == "" {
-		return unknownLocal
-	}
-	return e.number(name, low, high)
-}
-
-// world reads rank and size, which must fit.
-func (e *env) world(rank, size string) (transport.Rank, int) {
-	n := e.number(size, 1, maxRanks)
-	return transport.Rank(e.number(rank, 0, n-1)), n
-}
-
-// complete applies our own variables, and demands an address where there must be one.
-func (e *env) complete(p *Place) {
-	if job := e.getenv(envJob); job != "" {
-		p.Job = job
-	}
-	if addr := e.getenv(envAddr); addr != "" {
-		if err := checkAddr(addr); err != nil {
-			e.fault("%s=%q: %w", envAddr, addr, err)
-		}
-		p.Addr = addr
-		return
-	}
-	if p.Addr == "" && p.Size > 1 && len(e.faults) == 0 {
-		if p.LocalSize != p.Size {
-			e.fault("this launcher gives no address, and %d of %d ranks are on this host: set %s to host:port of rank 0",
-				p.LocalSize, p.Size, envAddr)
-			return
-		}
-		p.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(portOf(p.Job)))
-	}
-}
-
-// portOf derives a port from a job's id: the same for all its ranks, probably another for another job.
-func portOf(job string) int {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(job))
-	return firstPort + int(h.Sum32()%portSpan)
 }

@@ -19,12 +19,12 @@ func TestDetectReadsEachLauncher(t *testing.T) {
 		"alone": {nil, Place{Size: 1, LocalSize: 1, Source: "alone"}},
 		"torchrun": {
 			map[string]string{"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",
-				"MASTER_ADDR": "node7", "MASTER_PORT": "29500", "OMPI_COMM_WORLD_RANK": "7"},
-			Place{Rank: 3, Size: 8, LocalRank: 1, LocalSize: 2, Addr: "node7:29501", Source: "torchrun"},
+				"MASTER_ADDR": "node7", "MASTER_PORT": "29500"},
+			Place{Rank: 3, Size: 8, LocalRank: 1, LocalSize: 2, Addr: "node7:28715", Job: "torchrun.29500", Source: "torchrun"},
 		},
 		"open mpi on one host": {
 			map[string]string{"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_RANK": "1",
-				"OMPI_COMM_WORLD_LOCAL_SIZE": "2", "PMIX_NAMESPACE": "123", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0"},
+				"OMPI_COMM_WORLD_LOCAL_SIZE": "2", "PMIX_NAMESPACE": "123"},
 			Place{Rank: 1, Size: 2, LocalRank: 1, LocalSize: 2, Addr: "127.0.0.1:28716", Job: "123", Source: "openmpi"},
 		},
 		"pmi": {
@@ -48,7 +48,7 @@ func TestDetectReadsEachLauncher(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got, err := Detect(Place{}, from(c.vars))
 			require.NoError(t, err)
-			if c.want.Source == "openmpi" || c.want.Job == "slurm.77.0" { // the port is a hash: only its range is promised
+			if c.want.Source != "pmi" && c.want.Source != "kubernetes" && c.want.Addr != "" { // the port is a hash: only its range is promised
 				require.Regexp(t, `:(2\d{4}|3[01]\d{3})$`, got.Addr)
 				got.Addr, c.want.Addr = "", ""
 			}
@@ -81,7 +81,7 @@ func TestDetectNamesWhatIsWrong(t *testing.T) {
 		"rank with a space": {torch("RANK", " 1"), `RANK=" 1" is not an integer`},
 		"no size":           {torch("WORLD_SIZE", ""), `WORLD_SIZE="" is not an integer`},
 		"size zero":         {torch("WORLD_SIZE", "0"), "WORLD_SIZE=0 is outside 1.."},
-		"port":              {torch("MASTER_PORT", "65535"), "MASTER_PORT=65535 is outside 1..65534"},
+		"port":              {torch("MASTER_PORT", "65536"), "MASTER_PORT=65536 is outside 1..65535"},
 		"local size":        {torch("LOCAL_WORLD_SIZE", "3"), "LOCAL_WORLD_SIZE=3 is outside 1..2"},
 		"host with a space": {torch("MASTER_ADDR", "a b"), `host is empty, holds spaces`},
 		"own address":       {torch(envAddr, "nowhere"), `SWITCHYARD_ADDR="nowhere"`},

@@ -2,6 +2,7 @@ package rendezvous
 
 import (
 	"net"
+	"path"
 	"strconv"
 	"strings"
 )
@@ -9,103 +10,172 @@ import (
 // launcher knows the variables of one way to start a job.
 type launcher struct {
 	name string
-	sign string // the variable whose presence means this launcher
+	// rank and size are the variables that tell these.
+	rank, size string
+	// seen reports whether this launcher has left its variables.
+	seen func(e *env) bool
 	read func(e *env) Place
 }
 
-// launchers are asked in this order. mpirun inside a Slurm allocation sets its own variables beside Slurm's and
-// numbers its ranks by its own, so MPI comes before Slurm.
+// launchers are asked in this order: what comes first is commonly started by what comes later. mpirun in a Slurm
+// allocation sets its own variables beside Slurm's and numbers its ranks by its own.
 var launchers = []launcher{
-	{"torchrun", "RANK", torchrun},
-	{"openmpi", "OMPI_COMM_WORLD_RANK", openMPI},
-	{"pmi", "PMI_RANK", pmi},
-	{"pmi", "PMIX_RANK", pmix},
-	{"slurm", "SLURM_STEP_ID", slurm}, // an sbatch script has SLURM_PROCID too, but is no step
-	{"kubernetes", "JOB_COMPLETION_INDEX", kubernetes},
+	{"torchrun", "RANK", "WORLD_SIZE", sign("RANK"), torchrun},
+	{"openmpi", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", sign("OMPI_COMM_WORLD_RANK"), openMPI},
+	{"pmi", "PMI_RANK", "PMI_SIZE", seesPMI, pmi},
+	{"pmi", "PMIX_RANK", envSize, seesPMIx, pmix},
+	{"pmi", "PMI_ID", envSize, seesPMIPort, pmiPort},
+	{"slurm", "SLURM_PROCID", "SLURM_NTASKS", slurmStep, slurm},
+	{"kubernetes", "JOB_COMPLETION_INDEX", envSize, sign("JOB_COMPLETION_INDEX"), kubernetes},
+}
+
+func sign(name string) func(*env) bool {
+	return func(e *env) bool { return e.has(name) }
 }
 
 func torchrun(e *env) Place {
-	p := Place{Job: e.getenv("TORCHELASTIC_RUN_ID")}
+	p := Place{}
 	p.Rank, p.Size = e.world("RANK", "WORLD_SIZE")
 	p.LocalRank = e.optional("LOCAL_RANK", 0, p.Size-1)
 	p.LocalSize = e.optional("LOCAL_WORLD_SIZE", 1, p.Size)
+	p.Job = first(e.getenv("TORCHELASTIC_RUN_ID"), "torchrun")
 	if host := e.getenv("MASTER_ADDR"); host != "" {
-		// MASTER_PORT itself is where torch's own store listens.
-		port := e.number("MASTER_PORT", 1, 65534) + 1
-		p.Addr = net.JoinHostPort(host, strconv.Itoa(port))
+		// Launches on one host have different MASTER_PORTs. Torch's own store listens there.
+		port := strconv.Itoa(e.number("MASTER_PORT", 1, maxPort))
+		p.Job = nameOf(p.Job, port)
+		p.Addr = net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(portOf(p.Job)))
+	}
+	agent, attempt := torchAgent(e.getenv("TORCHELASTIC_ERROR_FILE"))
+	if p.LocalSize == p.Size {
+		// One agent starts all ranks, so that its restarts are the job's.
+		p.Job = nameOf(p.Job, agent, first(attempt, e.getenv("TORCHELASTIC_RESTART_COUNT")))
+	}
+	if self, _, err := e.self(); err == nil && agent != "" {
+		p.Incarnation = Incarnation{Agent: agent, Started: self.started}
 	}
 	return p
 }
 
-func openMPI(e *env) Place {
-	p := Place{Job: e.getenv("PMIX_NAMESPACE")}
-	if p.Job == "" {
-		p.Job = e.getenv("OMPI_MCA_ess_base_jobid")
+// torchAgent takes the file in which a rank leaves its errors apart: .../<folder of the agent>/attempt_1/0/error.json,
+// where the folder's name is drawn by each agent.
+func torchAgent(file string) (agent, attempt string) {
+	up := path.Dir(path.Dir(file))
+	if !strings.HasPrefix(path.Base(up), "attempt_") {
+		return "", ""
 	}
+	folder := path.Dir(up)
+	return path.Base(path.Dir(folder)) + "/" + path.Base(folder), path.Base(up)
+}
+
+// The processes by which MPI's launchers start ranks on each host.
+var (
+	openMPIDaemons = []string{"mpirun", "mpiexec", "orterun", "mpirun.openmpi", "mpiexec.openmpi", "prterun", "prte", "orted", "prted"}
+	hydraDaemons   = []string{"hydra_pmi_proxy", "pmi_proxy"}
+)
+
+func openMPI(e *env) Place {
+	p := Place{}
 	p.Rank, p.Size = e.world("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")
 	p.LocalRank = e.optional("OMPI_COMM_WORLD_LOCAL_RANK", 0, p.Size-1)
 	p.LocalSize = e.optional("OMPI_COMM_WORLD_LOCAL_SIZE", 1, p.Size)
+	// Both names hold the number of mpirun's process, which containers of one host may share.
+	name := first(e.getenv("PMIX_NAMESPACE"), e.getenv("OMPI_MCA_ess_base_jobid"))
+	drawn := e.getenv("OMPI_MCA_orte_precondition_transports") // 128 bits, new for each launch; until Open MPI 4
+	if name != "" && drawn == "" && p.LocalSize == p.Size {
+		drawn = e.startedBy(openMPIDaemons...)
+	}
+	p.Job = nameOf(name, drawn)
 	return p
 }
 
-func pmi(e *env) Place  { return e.processManager("PMI_RANK", e.getenv("PMI_JOBID")) }
-func pmix(e *env) Place { return e.processManager("PMIX_RANK", e.getenv("PMIX_NAMESPACE")) }
+// startedBy is the identity of the nearest process above this one that has one of the names, or empty.
+func (e *env) startedBy(names ...string) string {
+	if p := e.nearest(names...); p != nil {
+		return e.identity(p)
+	}
+	return ""
+}
 
-// processManager reads what MPICH, Intel MPI and PMIx launchers share.
-func (e *env) processManager(rank, job string) Place {
-	p := Place{Job: job}
-	p.Rank, p.Size = e.world(rank, "PMI_SIZE")
+// seesPMI: MPICH, Intel MPI and their like. Slurm sets the same variables for its own steps.
+func seesPMI(e *env) bool { return e.has("PMI_RANK") && !e.slurmSpeaksPMI() }
+
+func pmi(e *env) Place {
+	p := Place{}
+	p.Rank, p.Size = e.world("PMI_RANK", "PMI_SIZE")
 	p.LocalRank = e.optional("MPI_LOCALRANKID", 0, p.Size-1)
 	p.LocalSize = e.optional("MPI_LOCALNRANKS", 1, p.Size)
+	p.Job = nameOf(first(e.getenv("PMI_JOBID"), e.getenv("I_MPI_HYDRA_UUID"), e.hydraLaunch(p.LocalSize == p.Size)))
 	return p
 }
 
-func slurm(e *env) Place {
-	p := Place{Job: "slurm"}
-	for _, v := range []string{"SLURM_JOB_ID", "SLURM_STEP_ID"} {
-		p.Job += "." + e.getenv(v)
+// hydraLaunch names a launch of MPICH's, whose variables do not: on one host by the process that starts its ranks, on
+// several by the port at which all these processes reach mpiexec.
+func (e *env) hydraLaunch(local bool) string {
+	p := e.nearest(hydraDaemons...)
+	switch {
+	case p == nil:
+		return ""
+	case local:
+		return nameOf("hydra", e.identity(p))
 	}
-	p.Rank, p.Size = e.world("SLURM_PROCID", "SLURM_NTASKS")
-	p.LocalRank = e.optional("SLURM_LOCALID", 0, p.Size-1)
-	p.LocalSize = unknownLocal
-	list := e.getenv("SLURM_STEP_NODELIST")
-	if list == "" {
+	for i, a := range p.args[:max(0, len(p.args)-1)] {
+		if a == "--control-port" {
+			return nameOf("hydra", p.args[i+1])
+		}
+	}
+	return ""
+}
+
+// seesPMIx: a PMIx launcher that is neither Open MPI's nor Slurm's.
+func seesPMIx(e *env) bool {
+	return e.has("PMIX_RANK") && !e.has("PMI_RANK") && !e.has("OMPI_COMM_WORLD_RANK") && !e.slurmSpeaksPMI()
+}
+
+func pmix(e *env) Place {
+	p := Place{LocalRank: unknownLocal, LocalSize: unknownLocal, Job: nameOf(e.getenv("PMIX_NAMESPACE"))}
+	if !e.has(envSize) {
+		e.fault("PMIX_RANK=%.20q, but this launcher leaves no variable that tells the size: set %s", e.getenv("PMIX_RANK"), envSize)
 		return p
 	}
-	host, alone, err := firstHost(list)
-	if err != nil {
-		e.fault("SLURM_STEP_NODELIST=%.80q: %w", list, err)
-		return p
-	}
-	if alone {
-		p.LocalSize = p.Size
-		return p
-	}
-	p.Addr = net.JoinHostPort(host, strconv.Itoa(portOf(p.Job)))
+	p.Rank, p.Size = e.world("PMIX_RANK", envSize)
 	return p
+}
+
+// seesPMIPort: mpiexec -pmi-port leaves the address of a server instead of the answers.
+func seesPMIPort(e *env) bool { return e.has("PMI_PORT") && e.has("PMI_ID") && !e.has("PMI_RANK") }
+
+func pmiPort(e *env) Place {
+	e.fault("PMI_PORT=%.80q without PMI_RANK and PMI_SIZE: with -pmi-port, mpiexec tells rank and size to MPI programs only: "+
+		"start without it", e.getenv("PMI_PORT"))
+	return Place{}
 }
 
 func kubernetes(e *env) Place {
 	p := Place{LocalRank: unknownLocal, LocalSize: unknownLocal}
-	if e.getenv(envSize) == "" {
+	if !e.has(envSize) {
 		e.fault("an Indexed Job does not tell its size: set %s to its completions", envSize)
 		return p
 	}
 	p.Rank, p.Size = e.world("JOB_COMPLETION_INDEX", envSize)
-	pod, service := e.getenv("HOSTNAME"), e.getenv(envService)
-	if p.Size == 1 || e.getenv(envAddr) != "" {
+	if p.Size == 1 {
 		return p
 	}
+	// With setHostnameAsFQDN the name has a domain, which then is that of all pods of the job.
+	pod, domain, _ := strings.Cut(strings.TrimSuffix(e.getenv("HOSTNAME"), "."), ".")
 	job, isOurs := strings.CutSuffix(pod, "-"+strconv.Itoa(int(p.Rank)))
-	if !isOurs || job == "" {
-		e.fault("HOSTNAME=%q is not <job>-%d", pod, p.Rank)
-		return p
+	isOurs = isOurs && job != ""
+	if isOurs {
+		p.Job = job
 	}
-	if service == "" {
+	domain = first(e.getenv(envService), domain)
+	switch {
+	case e.has(envAddr):
+	case !isOurs:
+		e.fault("HOSTNAME=%q is not <job>-%d: set %s to host:port of rank 0", e.getenv("HOSTNAME"), p.Rank, envAddr)
+	case domain == "":
 		e.fault("an Indexed Job is reached through a headless service: set %s to its name", envService)
-		return p
+	default:
+		p.Addr = net.JoinHostPort(job+"-0."+domain, strconv.Itoa(kubernetesPort))
 	}
-	p.Job = job
-	p.Addr = net.JoinHostPort(job+"-0."+service, strconv.Itoa(kubernetesPort))
 	return p
 }

@@ -3,6 +3,7 @@ package rendezvous
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -91,4 +92,51 @@ func checkHost(host string) error {
 		}
 	}
 	return nil
+}
+
+// countHosts counts the hosts of a node list without expanding it.
+func countHosts(list string) (int, error) {
+	total := 0
+	for list != "" {
+		entry, rest, err := firstEntry(list)
+		if err != nil {
+			return 0, err
+		}
+		n := 1
+		for tail := entry; ; {
+			_, after, found := strings.Cut(tail, "[")
+			if !found {
+				break
+			}
+			inside, behind, _ := strings.Cut(after, "]")
+			numbers, err := countNumbers(inside)
+			if err != nil {
+				return 0, err
+			}
+			n, tail = n*numbers, behind
+			if n > maxRanks {
+				return 0, fmt.Errorf("more than %d hosts", maxRanks)
+			}
+		}
+		total, list = total+n, rest
+	}
+	return total, nil
+}
+
+// countNumbers counts what a list of numbers and ranges such as "03-05,9" stands for.
+func countNumbers(ranges string) (int, error) {
+	total := 0
+	for r := range strings.SplitSeq(ranges, ",") {
+		low, high, isRange := strings.Cut(r, "-")
+		if !isRange {
+			high = low
+		}
+		from, errLow := strconv.Atoi(low)
+		to, errHigh := strconv.Atoi(high)
+		if errLow != nil || errHigh != nil || from < 0 || to < from || to-from >= maxRanks {
+			return 0, fmt.Errorf("range %.40q is not made of numbers from low to high", r)
+		}
+		total += to - from + 1
+	}
+	return total, nil
 }

@@ -1,0 +1,79 @@
+package rendezvous
+
+import (
+	"hash/fnv"
+	"io/fs"
+	"net"
+	"strconv"
+	"strings"
+)
+
+const (
+	// firstPort and portSpan are the range of ports derived from a job's name: below the range from which Linux
+	// takes ephemeral ports (32768 to 60999), so that no connection of the machine happens to hold one.
+	firstPort = 20000
+	portSpan  = 12000
+	// leastPort is the first port that needs no privilege.
+	leastPort = 1024
+	maxPort   = 65535
+)
+
+// portOf derives a port from a job's name: the same for all its ranks, probably another for another job.
+func portOf(job string) int { return portWithin(job, firstPort, portSpan) }
+
+func portWithin(job string, first, span int) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(job))
+	return first + int(h.Sum32()%uint32(span))
+}
+
+// localPort is portOf for ranks of one machine, which all see the same range of ephemeral ports: where that reaches
+// into ours, the port is taken from beside it, on the side that has more, unless neither side has portSpan/10.
+func (e *env) localPort(job string) int {
+	low, high, ok := e.ephemeral()
+	if !ok || high < firstPort || low >= firstPort+portSpan {
+		return portOf(job)
+	}
+	below, above := low-leastPort, maxPort-high
+	switch {
+	case max(below, above) < portSpan/10:
+		return portOf(job)
+	case above > below:
+		return portWithin(job, high+1, above)
+	}
+	return portWithin(job, max(leastPort, low-portSpan), min(below, portSpan))
+}
+
+// ephemeral is the range from which this machine gives ports to connections.
+func (e *env) ephemeral() (low, high int, ok bool) {
+	if e.proc == nil {
+		return 0, 0, false
+	}
+	text, err := fs.ReadFile(e.proc, "sys/net/ipv4/ip_local_port_range")
+	fields := strings.Fields(string(text))
+	if err != nil || len(fields) != 2 {
+		return 0, 0, false
+	}
+	low, errLow := strconv.Atoi(fields[0])
+	high, errHigh := strconv.Atoi(fields[1])
+	return low, high, errLow == nil && errHigh == nil && 0 < low && low <= high && high <= maxPort
+}
+
+// loopback is where the ranks of one machine meet: 127.0.0.1, or ::1 where the machine has only that.
+func (e *env) loopback() string {
+	found := ""
+	for _, a := range e.addrs() {
+		prefix, ok := a.(*net.IPNet)
+		switch {
+		case !ok || !prefix.IP.IsLoopback():
+		case prefix.IP.To4() != nil:
+			return prefix.IP.String()
+		case prefix.IP.Equal(net.IPv6loopback):
+			found = "::1"
+		}
+	}
+	if found == "" {
+		return "127.0.0.1"
+	}
+	return found
+}
