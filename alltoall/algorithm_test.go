@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -224,7 +225,7 @@ func TestTopologyFaults(t *testing.T) {
 	require.ErrorContains(t, Topology{Node: []int{0}}.Validate(2), "topology of 1 ranks, want 2")
 	require.ErrorContains(t, Topology{Node: []int{0, -1}}.Validate(2), "rank 1 on node -1")
 	require.ErrorContains(t, Topology{Node: []int{0, 2, 2}}.Validate(3), "no rank on node 1")
-	require.ErrorContains(t, Topology{Node: []int{1 << 60, 0}}.Validate(2), "rank 0 on node")
+	require.ErrorContains(t, Topology{Node: []int{math.MaxInt, 0}}.Validate(2), "rank 0 on node")
 }
 
 // TestAutoFollowsTheCosts takes few messages where each is dear, and direct where bytes are.

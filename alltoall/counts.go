@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -25,8 +26,8 @@ const (
 	countsHeader
 )
 
-// refused stands in the place of the tokens when the sender could not route them.
-const refused = math.MaxUint32
+// refused stands in the place of the tokens when the sender could not route them. It travels as the highest word.
+const refused = -1
 
 // ErrRefused says that a rank refused its batch, since it could not route its tokens or they were not finite, so that no rank has sent
 // any rows. All ranks return it, the one that refused with its reason, and all can go on with the next batch.
@@ -120,18 +121,21 @@ func (x *Exchange) nodeWords() int {
 func (x *Exchange) decodeAll(in [][]byte) ([]announcement, error) {
 	x.announced = x.announced[:0]
 	for s, words := range in { // first of all, so that every rank finds the same
-		if binary.LittleEndian.Uint32(words[4*wordTokens:]) == refused {
+		if binary.LittleEndian.Uint32(words[4*wordTokens:]) == math.MaxUint32 {
 			return nil, x.fault(s, "counts", ErrRefused, "its own error says why")
 		}
 	}
-	total := 0
+	total := int64(0)
 	for s, words := range in {
 		a, err := x.decodeCounts(s, words)
 		if err != nil {
 			return nil, err
 		}
 		x.announced = append(x.announced, a)
-		if total += sum(a.rows); total > x.maxRows {
+		for _, n := range a.rows {
+			total += int64(n)
+		}
+		if total > int64(x.maxRows) {
 			return nil, x.fault(s, "counts", transport.ErrTooLarge, "%d rows up to this rank, limit %d", total, x.maxRows)
 		}
 	}
@@ -140,7 +144,7 @@ func (x *Exchange) decodeAll(in [][]byte) ([]announcement, error) {
 
 // decodeCounts believes nothing: every number is held against what it can be.
 func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
-	word := func(i int) int { return int(binary.LittleEndian.Uint32(words[4*i:])) }
+	word := func(i int) int { return number(words[4*i:]) }
 	if dim, experts := word(wordDim), word(wordExperts); dim != x.dim || experts != x.place.Experts() {
 		return announcement{}, x.fault(from, "counts", transport.ErrMismatch,
 			"its layer has dim %d and %d experts, here %d and %d", dim, experts, x.dim, x.place.Experts())
@@ -152,7 +156,7 @@ func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
 			"%d tokens, %d of them padding, in %d leaves, limit %d tokens", a.tokens, a.padding, a.leaves, x.maxRows)
 	}
 	experts := len(words)/4 - countsHeader - x.nodeWords()
-	if cells := a.leaves * experts; cells > x.maxRows {
+	if cells := times(a.leaves, experts); cells > x.maxRows {
 		return announcement{}, x.fault(from, "counts", transport.ErrTooLarge, "%d leaves × experts, limit %d", cells, x.maxRows)
 	}
 	a.rows = x.round.takeInts(experts)
@@ -162,7 +166,7 @@ func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
 				"%d rows for its expert +%d here, of %d tokens", a.rows[e], e, a.tokens)
 		}
 	}
-	if most := x.mostRows(a) * (x.place.Experts() - x.place.Count(from)); a.leaving > most {
+	if most := times(x.mostRows(a), x.place.Experts()-x.place.Count(from)); a.leaving > most {
 		return announcement{}, x.fault(from, "counts", transport.ErrProtocol, "%d rows for other ranks, at most %d of %d tokens", a.leaving, most, a.tokens)
 	}
 	a.toNode = x.round.takeInts(x.nodeWords())
@@ -177,10 +181,22 @@ func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
 	return a, nil
 }
 
+// times is a·b, or the highest number that an int holds if that is less.
+func times(a, b int) int {
+	hi, lo := bits.Mul(uint(a), uint(b))
+	if hi > 0 || lo > math.MaxInt {
+		return math.MaxInt
+	}
+	return int(lo)
+}
+
+// number reads a count. One that no int holds becomes the highest that it does, which is over every limit.
+func number(word []byte) int { return int(min(uint64(binary.LittleEndian.Uint32(word)), math.MaxInt)) }
+
 // mostRows is the most rows that one expert can get of what a announces.
 func (x *Exchange) mostRows(a announcement) int {
 	if x.leaf > 0 {
-		return min(x.leaf, x.maxRows) * a.leaves
+		return times(min(x.leaf, x.maxRows), a.leaves)
 	}
 	return a.tokens - a.padding
 }
@@ -205,7 +221,7 @@ func (x *Exchange) decodeSplits(from int, a announcement, words []byte) (Counts,
 		total := 0
 		for l := range a.leaves {
 			i := e*a.leaves + l
-			c.Rows[i] = int(binary.LittleEndian.Uint32(words[4*i:]))
+			c.Rows[i] = number(words[4*i:])
 			total += c.Rows[i]
 		}
 		if total != want {

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -48,7 +49,7 @@ Flags:
 `
 
 // maxRankBytes bounds what one rank holds to send, and as much again to receive.
-const maxRankBytes = 4 << 30
+const maxRankBytes = min(4<<30, math.MaxInt)
 
 // Formats of the outcome on standard output.
 const (

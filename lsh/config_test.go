@@ -24,7 +24,7 @@ func TestValidateReportsAllFaults(t *testing.T) {
 		require.ErrorContains(t, err, field)
 	}
 	require.ErrorContains(t, Config{Hashes: 17}.Validate(), "64 bits")
-	require.ErrorContains(t, Config{Hashes: 1 << 62, Width: 1 << 62}.Validate(), "64 bits")
+	require.ErrorContains(t, Config{Hashes: math.MaxInt/2 + 1, Width: math.MaxInt/2 + 1}.Validate(), "64 bits")
 	require.ErrorContains(t, Config{Family: Hyperplane, Hashes: 5, Width: 13}.Validate(), "64 bits")
 	require.NoError(t, Config{Hashes: 16}.Validate())
 	require.ErrorContains(t, Config{Rate: math.NaN()}.Validate(), "Rate")

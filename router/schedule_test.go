@@ -13,7 +13,7 @@ func TestScheduleCurves(t *testing.T) {
 		Schedule
 		want map[int]int
 	}{
-		{"the paper's", Schedule{Linear, 8, 16, 400000}, map[int]int{0: 8, 24999: 8, 25001: 9, 200000: 12, 399999: 16, 400000: 16, 1 << 40: 16}},
+		{"the paper's", Schedule{Linear, 8, 16, 400000}, map[int]int{0: 8, 24999: 8, 25001: 9, 200000: 12, 399999: 16, 400000: 16, math.MaxInt: 16}},
 		{"linear down", Schedule{Linear, 16, 8, 100}, map[int]int{-3: 16, 0: 16, 50: 12, 99: 8, 100: 8}},
 		{"cosine up", Schedule{HalfCosine, 1, 16, 1000}, map[int]int{0: 1, 100: 1, 333: 5, 500: 9, 667: 12, 900: 16, 1000: 16}},
 		{"cosine down", Schedule{HalfCosine, 16, 2, 1000}, map[int]int{0: 16, 500: 9, 999: 2, 1000: 2}},

@@ -2,6 +2,7 @@
 package arena
 
 import (
+	"math"
 	"slices"
 	"sync"
 	"unsafe"
@@ -9,6 +10,14 @@ import (
 
 // Granule is what allocations are rounded up to: a page, so that none shares one with another.
 const Granule = 4096
+
+const (
+	// DefaultBytes is how large transports make an arena unless told otherwise, in bytes of address space: 16 GiB, or
+	// 64 MiB where an int has 32 bits.
+	DefaultBytes = min(16<<30, math.MaxInt/32+1)
+	// MaxBytes bounds an arena.
+	MaxBytes = min(1<<40, math.MaxInt)
+)
 
 // Arena hands out pieces of one region, the lowest that is wide enough first. Its methods may be called from several
 // goroutines at once.

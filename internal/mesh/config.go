@@ -25,8 +25,6 @@ type Config struct {
 	// CloseTimeout bounds how long Close waits for peers to take what was sent to them.
 	CloseTimeout time.Duration
 
-	// MaxMessageBytes bounds one message.
-	MaxMessageBytes int
 	// MaxUnexpectedBytes bounds, for each peer, what is kept of messages that nobody has asked for.
 	MaxUnexpectedBytes int
 

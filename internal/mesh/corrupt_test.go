@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -100,6 +101,14 @@ func TestCorruptionInAnyFrameOfAMessageIsFound(t *testing.T) {
 	}
 }
 
+// announce builds the first frame of a message of total bytes.
+func announce(total uint64, first []byte) []byte {
+	h := header{kind: kindData, tag: 6, seq: 1, length: uint32(len(first)), message: total}
+	b := make([]byte, headerBytes)
+	h.put(b)
+	return append(b, first...)
+}
+
 func TestWellFormedFramesOutOfPlaceAreFound(t *testing.T) {
 	for name, c := range map[string]struct {
 		raw  []byte
@@ -107,13 +116,14 @@ func TestWellFormedFramesOutOfPlaceAreFound(t *testing.T) {
 	}{
 		"replayed": {append(frameOf(header{tag: 5, seq: 1}, []byte("a")), frameOf(header{tag: 6, seq: 1}, []byte("a"))...),
 			transport.ErrCorrupt},
-		"skipped":     {frameOf(header{tag: 6, seq: 2}, []byte("a")), transport.ErrCorrupt},
-		"other epoch": {frameOf(header{tag: 6, seq: 1, epoch: 3}, []byte("a")), transport.ErrProtocol},
-		"too large":   {frameOf(header{tag: 6, seq: 1}, make([]byte, 2048)), transport.ErrTooLarge},
-		"too long":    {frameOf(header{tag: 6, seq: 1}, make([]byte, 65)), transport.ErrTruncated},
+		"skipped":      {frameOf(header{tag: 6, seq: 2}, []byte("a")), transport.ErrCorrupt},
+		"other epoch":  {frameOf(header{tag: 6, seq: 1, epoch: 3}, []byte("a")), transport.ErrProtocol},
+		"too large":    {announce(1<<63, []byte("a")), transport.ErrTooLarge},
+		"far too long": {announce(math.MaxInt, []byte("a")), transport.ErrTruncated},
+		"too long":     {frameOf(header{tag: 6, seq: 1}, make([]byte, 65)), transport.ErrTruncated},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ends := openAll(t, 3, func(c *Config) { c.MaxMessageBytes = 1024 })
+			ends := openAll(t, 3, nil)
 			inject(t, ends[1], ends[0], c.raw)
 			_, err := ends[0].Recv(t.Context(), 1, 6, make([]byte, 64))
 			require.ErrorIs(t, err, c.want)
@@ -121,13 +131,6 @@ func TestWellFormedFramesOutOfPlaceAreFound(t *testing.T) {
 			closeAll(ends)
 		})
 	}
-}
-
-func TestTooLargeASendIsRefused(t *testing.T) {
-	ends := openAll(t, 2, func(c *Config) { c.MaxMessageBytes = 1024 })
-	err := ends[0].Send(t.Context(), 1, 1, make([]byte, 1025))
-	require.ErrorIs(t, err, transport.ErrTooLarge)
-	require.ErrorContains(t, err, "limit 1024")
 }
 
 func TestOperationTimeout(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/switchyard-moe/switchyard/internal/crc32c"
 	"github.com/switchyard-moe/switchyard/transport"
@@ -123,13 +124,14 @@ func (h *header) checkPlace(epoch uint32, seq uint64) error {
 	return nil
 }
 
-// checkData reports whether h is a frame of data within the limits.
-func (h *header) checkData(maxMessage uint64) error {
+// checkData reports whether h can be a frame of data. A message may be as long as an int counts: what a peer announces
+// reserves nothing, since bytes go to the receiver's buffers, or within MaxUnexpectedBytes to memory taken frame by frame.
+func (h *header) checkData() error {
 	switch {
 	case h.kind != kindData && h.kind != kindPlaced:
 		return fmt.Errorf("frame of kind %d on the data lane: %w", h.kind, transport.ErrProtocol)
-	case h.message > maxMessage:
-		return fmt.Errorf("message of %d bytes, limit %d: %w", h.message, maxMessage, transport.ErrTooLarge)
+	case h.message > math.MaxInt:
+		return fmt.Errorf("message of %d bytes, limit %d: %w", h.message, math.MaxInt, transport.ErrTooLarge)
 	case h.length > maxFramePayload || (h.kind == kindData && uint64(h.length) > h.message):
 		return fmt.Errorf("frame of %d bytes in a message of %d, limit %d: %w",
 			h.length, h.message, maxFramePayload, transport.ErrProtocol)

@@ -1,6 +1,8 @@
 package mesh
 
 import (
+	"math"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,17 +33,13 @@ func TestEveryFlippedHeaderBitIsFound(t *testing.T) {
 
 func TestCheckDataNamesTheLimit(t *testing.T) {
 	for want, h := range map[string]header{
-		"limit 100":       {kind: kindData, length: 8, message: 101},
-		"limit 1048576":   {kind: kindData, length: maxFramePayload + 1, message: maxFramePayload + 1},
-		"in a message of": {kind: kindData, length: 9, message: 8},
-		"empty frame":     {kind: kindData, length: 0, message: 8},
-		"of kind 2":       {kind: kindHeartbeat},
+		"limit " + strconv.Itoa(math.MaxInt): {kind: kindData, length: 8, message: math.MaxInt + 1},
+		"limit 1048576":                      {kind: kindData, length: maxFramePayload + 1, message: maxFramePayload + 1},
+		"in a message of":                    {kind: kindData, length: 9, message: 8},
+		"empty frame":                        {kind: kindData, length: 0, message: 8},
+		"of kind 2":                          {kind: kindHeartbeat},
 	} {
-		limit := uint64(100)
-		if want == "limit 1048576" {
-			limit = 1 << 30
-		}
-		require.ErrorContains(t, h.checkData(limit), want)
+		require.ErrorContains(t, h.checkData(), want)
 	}
 }
 

@@ -152,7 +152,7 @@ func (p *peer) openFrame() error {
 		err = h.checkPlace(p.t.cfg.Epoch, in.seq+1)
 	}
 	if err == nil {
-		err = h.checkData(uint64(p.t.cfg.MaxMessageBytes))
+		err = h.checkData()
 	}
 	if err == nil && h.kind == kindPlaced {
 		err = p.checkPlaced(&h)
@@ -177,7 +177,7 @@ func (p *peer) openFrame() error {
 
 // checkContinues reports whether h goes on with the message that the frame before left unfinished.
 func (in *inlet) checkContinues(h *header) error {
-	if h.kind != kindData || h.tag != in.head.tag || h.message != in.head.message || in.got+int(h.length) > int(h.message) {
+	if h.kind != kindData || h.tag != in.head.tag || h.message != in.head.message || uint64(in.got)+uint64(h.length) > h.message {
 		return fmt.Errorf("frame of tag %#x at byte %d of %d inside a message of tag %#x and %d bytes: %w",
 			uint64(h.tag), in.got, h.message, uint64(in.head.tag), in.head.message, transport.ErrProtocol)
 	}

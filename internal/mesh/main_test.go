@@ -48,7 +48,7 @@ func config(r, n int) Config {
 		Capabilities: transport.Capabilities{Name: "mesh", SurvivesPeerLoss: true},
 		Rank:         transport.Rank(r), Size: n,
 		OpTimeout: 30 * time.Second, Heartbeat: 500 * time.Millisecond, DeadAfter: 5 * time.Second, CloseTimeout: 2 * time.Second,
-		MaxMessageBytes: 1 << 30, MaxUnexpectedBytes: 64 << 20, Log: slog.New(slog.DiscardHandler),
+		MaxUnexpectedBytes: 64 << 20, Log: slog.New(slog.DiscardHandler),
 	}
 }
 

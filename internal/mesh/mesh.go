@@ -85,6 +85,10 @@ func (t *Mesh) Send(ctx context.Context, to transport.Rank, tag transport.Tag, b
 		return err
 	}
 	op.one[0] = transport.Message{Peer: to, Tag: tag, Bufs: bufs}
+	if err := checkLengths("send", op.one[:]); err != nil {
+		_ = t.end(op, nil)
+		return err
+	}
 	return t.end(op, op.perform(ctx, op.one[:], nil))
 }
 
@@ -96,6 +100,10 @@ func (t *Mesh) Recv(ctx context.Context, from transport.Rank, tag transport.Tag,
 		return 0, err
 	}
 	op.one[0] = transport.Message{Peer: from, Tag: tag, Bufs: bufs}
+	if err := checkLengths("recv", op.one[:]); err != nil {
+		_ = t.end(op, nil)
+		return 0, err
+	}
 	f := op.perform(ctx, nil, op.one[:])
 	n := 0
 	if f == nil { // else somebody may still be at it
@@ -114,6 +122,9 @@ func (t *Mesh) Exchange(ctx context.Context, sends, recvs []transport.Message) e
 	for i := range recvs {
 		t.checkRank(recvs[i].Peer)
 		first = recvs[0].Peer
+	}
+	if err := checkLengths("exchange", sends, recvs); err != nil {
+		return err
 	}
 	op, err := t.begin(ctx, "exchange", first)
 	if err != nil {

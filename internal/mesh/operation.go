@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"context"
-	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -231,7 +230,7 @@ func (op *operation) sendTurn(head *int32) (bool, *fault) {
 	if err != nil {
 		return true, op.t.failLane(o.p, err)
 	}
-	if n == 0 && !done && o.isForsaken() {
+	if !done && o.isForsaken() {
 		return true, op.t.fail(o.p.rank, transport.ErrPeerClosed)
 	}
 	if done {
@@ -246,9 +245,6 @@ func (op *operation) checkSend(o *outgoing) error {
 	switch {
 	case o.started:
 		return nil
-	case o.total > op.t.cfg.MaxMessageBytes:
-		return fmt.Errorf("message of %d bytes, tag %#x, limit %d: %w",
-			o.total, uint64(o.tag), op.t.cfg.MaxMessageBytes, transport.ErrTooLarge)
 	case o.p.saidGoodbye.Load():
 		return transport.ErrPeerClosed
 	}

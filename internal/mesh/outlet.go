@@ -102,10 +102,10 @@ func (o *outgoing) conclude(op *operation) (done bool, err error) {
 	return !o.isPlaced || o.isTaken(op), nil
 }
 
-// isForsaken reports whether the receiver has closed before it took a message that has begun. A socket fails by itself
-// then; memory does not.
+// isForsaken reports whether the receiver has closed before it took a message that has begun: no call of its is left that
+// could receive the rest. No lane is relied on to tell: memory does not, and a stream that waits for room may not either.
 func (o *outgoing) isForsaken() bool {
-	if o.p.shared == nil || !o.started || !o.p.saidGoodbye.Load() {
+	if !o.started || !o.p.saidGoodbye.Load() {
 		return false
 	}
 	return o.ticket == 0 || o.p.shared.Taken() < o.ticket

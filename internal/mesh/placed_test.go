@@ -113,11 +113,11 @@ func TestPlacesOfAPeerAreNotBelieved(t *testing.T) {
 		"half a place":           {places(64, 0), "pipe", transport.ErrProtocol},
 		"longer than stated":     {places(64, 0, 65), "pipe", transport.ErrProtocol},
 		"an empty piece":         {places(64, 0, 0), "pipe", transport.ErrProtocol},
-		"longer than the limit":  {places(1<<20, 0, 1<<20), "pipe", transport.ErrTooLarge},
+		"longer than an int":     {places(1<<63, 0, 1<<63), "pipe", transport.ErrTooLarge},
 		"where no memory is met": {places(64, 0, 64), "socket", transport.ErrProtocol},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ends := openOver(t, linkers[c.link], 3, func(c *Config) { c.MaxMessageBytes = 1024 })
+			ends := openOver(t, linkers[c.link], 3, nil)
 			inject(t, ends[1], ends[0], c.raw)
 			_, err := ends[0].Recv(t.Context(), 1, 6, make([]byte, 64))
 			require.ErrorIs(t, err, c.want)

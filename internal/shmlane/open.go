@@ -8,10 +8,12 @@ import (
 	"net"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/switchyard-moe/switchyard/internal/arena"
 )
 
 // maxArenaBytes bounds what one rank maps of another: address space, not memory.
-const maxArenaBytes = 1 << 40
+const maxArenaBytes = arena.MaxBytes
 
 // offer makes the lane's memory and bells, and shares them with the rank at the other end of c.
 func offer(c *net.UnixConn, arena *Arena, theirs *hello) (*Lane, error) {

@@ -62,8 +62,6 @@ type Config struct {
 	// CloseTimeout bounds how long Close waits for peers to take what was sent to them. Default 2 s.
 	CloseTimeout time.Duration
 
-	// MaxMessageBytes bounds one message. Default 1 GiB. All ranks must agree.
-	MaxMessageBytes int
 	// MaxUnexpectedBytes bounds, for each peer, what is kept of messages that nobody has asked for, 128 bytes a
 	// message included. Default 64 MiB.
 	MaxUnexpectedBytes int
@@ -91,7 +89,6 @@ func (c Config) WithDefaults() Config {
 		}
 	}
 	orInt(&c.Size, 1)
-	orInt(&c.MaxMessageBytes, 1<<30)
 	orInt(&c.MaxUnexpectedBytes, 64<<20)
 	orTime(&c.JoinTimeout, 60*time.Second)
 	orTime(&c.OpTimeout, transport.DefaultOpTimeout)
@@ -140,9 +137,6 @@ func (c Config) faultyLimits() (faults []error) {
 	}
 	if c.DeadAfter < 2*c.Heartbeat {
 		faults = append(faults, fmt.Errorf("grpc: DeadAfter %v is below twice Heartbeat %v", c.DeadAfter, c.Heartbeat))
-	}
-	if c.MaxMessageBytes < 0 {
-		faults = append(faults, fmt.Errorf("grpc: MaxMessageBytes %d is negative", c.MaxMessageBytes))
 	}
 	if c.MaxUnexpectedBytes < 0 {
 		faults = append(faults, fmt.Errorf("grpc: MaxUnexpectedBytes %d is negative", c.MaxUnexpectedBytes))

@@ -148,7 +148,6 @@ func (c *Config) terms() map[string]string {
 		terms = make(map[string]string)
 	}
 	terms["grpc.epoch"] = strconv.FormatUint(uint64(c.Epoch), 10)
-	terms["grpc.max_message_bytes"] = strconv.Itoa(c.MaxMessageBytes)
 	terms["grpc.payload_sums"] = strconv.FormatBool(!c.NoPayloadSums)
 	return terms
 }

@@ -23,7 +23,10 @@ func newLane(s *stream, wg *sync.WaitGroup) *lane {
 	l := &lane{stream: s}
 	l.room.L = &l.inlet.mu
 	l.outlet.stream = s
-	wg.Go(func() { l.run(s, l.marked) })
+	wg.Go(func() {
+		l.run(s, l.marked)
+		l.stop()
+	})
 	return l
 }
 

@@ -42,6 +42,7 @@ type outlet struct {
 	due       bool      // an end must be sent once there is room
 	ending    bool      // Finish has been called
 	confirmed bool      // the peer has seen the end
+	over      bool      // the stream has ended: there is nothing to wait for
 	writer    *mesh.Sleeper
 }
 
@@ -79,7 +80,15 @@ func (o *outlet) Put(b *[]byte) {
 
 // hasRoom reports whether gRPC would take a message without waiting. mu is held.
 func (o *outlet) hasRoom() bool {
-	return o.unwritten <= lowBytes && (len(o.free) > 0 || o.made < maxBuffers)
+	return o.over || o.unwritten <= lowBytes && (len(o.free) > 0 || o.made < maxBuffers)
+}
+
+// stop has a writer that waits for room find that the stream has ended.
+func (o *outlet) stop() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.over = true
+	o.wake()
 }
 
 // wake ends the writer's sleep. mu is held.

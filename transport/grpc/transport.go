@@ -39,7 +39,7 @@ func newTransport(cfg Config) *Transport {
 		},
 		Rank: cfg.Rank, Size: cfg.Size, Epoch: cfg.Epoch,
 		OpTimeout: cfg.OpTimeout, Heartbeat: cfg.Heartbeat, DeadAfter: cfg.DeadAfter, CloseTimeout: cfg.CloseTimeout,
-		MaxMessageBytes: cfg.MaxMessageBytes, MaxUnexpectedBytes: cfg.MaxUnexpectedBytes, Log: cfg.Log,
+		MaxUnexpectedBytes: cfg.MaxUnexpectedBytes, Log: cfg.Log,
 	})}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/bits"
 
+	"github.com/switchyard-moe/switchyard/internal/arena"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/tcp"
 )
@@ -19,7 +20,8 @@ type Config struct {
 	// RingBytes is the size of the ring from each rank to each other one of its host: a power of two of at least 4 KiB.
 	// All ranks must agree. Default 512 KiB.
 	RingBytes int
-	// ArenaBytes bounds what Alloc can hand out: address space, of which memory is taken as it is used. Default 16 GiB.
+	// ArenaBytes bounds what Alloc can hand out: address space, of which memory is taken as it is used. Default 16 GiB, or
+	// 64 MiB on a system of 32 bits.
 	ArenaBytes int
 
 	process string // in place of this process's name, for tests
@@ -29,7 +31,6 @@ type Config struct {
 const (
 	minRingBytes = 4 << 10
 	maxRingBytes = 1 << 30
-	maxArena     = 1 << 40
 )
 
 // WithDefaults returns c with every zero field that has a default set to it.
@@ -39,7 +40,7 @@ func (c Config) WithDefaults() Config {
 		c.RingBytes = 512 << 10
 	}
 	if c.ArenaBytes == 0 {
-		c.ArenaBytes = 16 << 30
+		c.ArenaBytes = arena.DefaultBytes
 	}
 	return c
 }
@@ -51,8 +52,8 @@ func (c Config) Validate() error {
 	if d.RingBytes < minRingBytes || d.RingBytes > maxRingBytes || bits.OnesCount(uint(d.RingBytes)) != 1 {
 		faults = append(faults, fmt.Errorf("hybrid: RingBytes %d is no power of two in %d..%d", d.RingBytes, minRingBytes, maxRingBytes))
 	}
-	if d.ArenaBytes < 0 || d.ArenaBytes > maxArena {
-		faults = append(faults, fmt.Errorf("hybrid: ArenaBytes %d is outside 0..%d", d.ArenaBytes, maxArena))
+	if d.ArenaBytes < 0 || d.ArenaBytes > arena.MaxBytes {
+		faults = append(faults, fmt.Errorf("hybrid: ArenaBytes %d is outside 0..%d", d.ArenaBytes, arena.MaxBytes))
 	}
 	return errors.Join(faults...)
 }

@@ -39,9 +39,12 @@ type send struct {
 	tag   transport.Tag
 	bufs  [][]byte
 	bytes int
-	id    uint64 // of a message that is announced, else 0
+	id    uint64 // of the first transfer of a message that is announced, else 0
 	state sendState
 	pin   *runtime.Pinner
+
+	transfers int  // that MPI has not ended
+	failed    bool // one of them has
 }
 
 type sendState uint8

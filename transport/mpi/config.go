@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/arena"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
@@ -29,18 +30,22 @@ type Config struct {
 	// MPI_Finalize needs them all. Default 5 min.
 	CloseTimeout time.Duration
 
-	// MaxMessageBytes bounds one message; MPI counts in an int. Default 1 GiB. All ranks must agree.
-	MaxMessageBytes int
 	// MaxUnexpectedBytes bounds, for each peer, what is kept of short messages that nobody has asked for, 64 bytes
 	// a message included. Longer messages wait at their sender. Default 1 MiB. All ranks must agree.
 	MaxUnexpectedBytes int
 
-	// ArenaBytes bounds what Alloc can hand out: address space, of which memory is taken as it is used. Default 16 GiB.
+	// ArenaBytes bounds what Alloc can hand out: address space, of which memory is taken as it is used. Default 16 GiB, or
+	// 64 MiB on a system of 32 bits.
 	ArenaBytes int
 
 	// Log receives what happens to the transport; nil is silent.
 	Log *slog.Logger
+
+	transferBytes int // the most that MPI is asked to move at once; less in tests
 }
+
+// maxTransfer is how much of a message MPI moves at once: it counts in an int of 32 bits. A longer message is cut.
+const maxTransfer = 1 << 30
 
 // WithDefaults returns c with every zero field that has a default set to it.
 func (c Config) WithDefaults() Config {
@@ -50,23 +55,20 @@ func (c Config) WithDefaults() Config {
 	if c.CloseTimeout == 0 {
 		c.CloseTimeout = 5 * time.Minute
 	}
-	if c.MaxMessageBytes == 0 {
-		c.MaxMessageBytes = 1 << 30
-	}
 	if c.MaxUnexpectedBytes == 0 {
 		c.MaxUnexpectedBytes = 1 << 20
 	}
 	if c.ArenaBytes == 0 {
-		c.ArenaBytes = 16 << 30
+		c.ArenaBytes = arena.DefaultBytes
+	}
+	if c.transferBytes == 0 {
+		c.transferBytes = maxTransfer
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return c
 }
-
-// maxArena bounds ArenaBytes.
-const maxArena = 1 << 40
 
 // Validate reports everything that is wrong with c, and changes nothing.
 func (c Config) Validate() error {
@@ -78,10 +80,9 @@ func (c Config) Validate() error {
 	}
 	fault(c.Size < 0, "Size %d is negative", c.Size)
 	fault(c.CloseTimeout < 0, "CloseTimeout %v is negative", c.CloseTimeout)
-	fault(c.MaxMessageBytes < 0 || c.MaxMessageBytes > math.MaxInt32, "MaxMessageBytes %d is outside 0..%d", c.MaxMessageBytes, math.MaxInt32)
 	fault(c.MaxUnexpectedBytes < 0 || c.MaxUnexpectedBytes > math.MaxInt32,
 		"MaxUnexpectedBytes %d is outside 0..%d", c.MaxUnexpectedBytes, math.MaxInt32)
-	fault(c.ArenaBytes < 0 || c.ArenaBytes > maxArena, "ArenaBytes %d is outside 0..%d", c.ArenaBytes, maxArena)
+	fault(c.ArenaBytes < 0 || c.ArenaBytes > arena.MaxBytes, "ArenaBytes %d is outside 0..%d", c.ArenaBytes, arena.MaxBytes)
 	if err := rendezvous.CheckTerms("", c.Settings); err != nil {
 		faults = append(faults, err)
 	}
@@ -92,7 +93,7 @@ func (c Config) Validate() error {
 func (c Config) terms() map[string]string {
 	terms := map[string]string{
 		"mpi.version":              strconv.Itoa(version),
-		"mpi.max_message_bytes":    strconv.Itoa(c.MaxMessageBytes),
+		"mpi.transfer_bytes":       strconv.Itoa(c.transferBytes),
 		"mpi.max_unexpected_bytes": strconv.Itoa(c.MaxUnexpectedBytes),
 	}
 	for k, v := range c.Settings {

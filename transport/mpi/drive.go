@@ -133,28 +133,41 @@ func (t *Transport) completed(d completion) {
 	}
 	switch {
 	case req.s != nil:
-		if req.slot == none {
-			req.s.pin.Unpin()
-		}
-		if d.code == 0 {
-			t.wire += uint64(req.s.bytes)
-			req.s.finished()
-		}
+		t.sent(&req, d)
 	case req.r != nil:
-		req.r.pin.Unpin()
-		t.arrived(req.r, d)
+		t.arrived(&req, d)
 	}
 }
 
-// arrived ends a transfer to r. Once the transport is broken nothing is believed any more: whoever sent this may have
+// sent ends a frame or a transfer of a message, and the message with the last one.
+func (t *Transport) sent(req *request, d completion) {
+	s := req.s
+	s.failed = s.failed || d.code != 0
+	if req.slot == none {
+		if s.transfers--; s.transfers > 0 {
+			return
+		}
+		s.pin.Unpin()
+	}
+	if !s.failed {
+		t.wire += uint64(s.bytes)
+		s.finished()
+	}
+}
+
+// arrived ends a transfer to a receive, and the receive with the last one. Once the transport is broken nothing is believed any more: whoever sent this may have
 // given up, and have used the buffers for something else.
-func (t *Transport) arrived(r *receive, d completion) {
+func (t *Transport) arrived(req *request, d completion) {
+	r := req.r
+	if r.transfers--; r.transfers == 0 {
+		r.pin.Unpin()
+	}
 	switch {
 	case d.code != 0 || t.fault != nil:
-	case d.bytes != int64(r.n):
-		f := r.peer.broke("message of %d bytes, announced with %d", d.bytes, r.n)
+	case d.bytes != req.bytes:
+		f := r.peer.broke("transfer of %d bytes, announced with %d", d.bytes, req.bytes)
 		t.fail(f.rank, f.err)
-	default:
+	case r.transfers == 0:
 		r.received()
 	}
 }

@@ -219,6 +219,14 @@ func TestEngineConformsWithLittleRoom(t *testing.T) {
 	})
 }
 
+// With transfers of a few bytes almost every message takes many, as those do that are longer than MPI counts.
+func TestEngineConformsInManyTransfers(t *testing.T) {
+	t.Parallel()
+	transporttest.Run(t, func(t *testing.T, n int) []transport.Transport {
+		return asTransports(openFake(t, n, func(_ int, c *Config) { c.transferBytes = 20_000 }))
+	})
+}
+
 func asTransports(ends []*Transport) []transport.Transport {
 	list := make([]transport.Transport, len(ends))
 	for i, e := range ends {

@@ -3,6 +3,7 @@ package mpi
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -30,7 +31,8 @@ const (
 //	4  credit: bytes of room for eager messages given back to the receiver of the frame
 //	8  tag
 //	16 length of the message, which follows in an eager frame; of the reason in an abort
-//	24 number of an announced message among those of its sender to its receiver, from 1; the culprit + 1 in an abort
+//	24 number of an announced message's first transfer among those of its sender to its receiver, from 1; the culprit + 1 in
+//	   an abort
 type header struct {
 	kind   kind
 	credit uint32
@@ -51,8 +53,8 @@ func (h header) put(b []byte) {
 // isAbort tells what kind a frame is before it is checked.
 func isAbort(frame []byte) bool { return len(frame) > 0 && kind(frame[0]) == kindAbort }
 
-// parse reads a frame. The payload is part of frame. No message is longer than limit.
-func parse(frame []byte, limit int) (h header, payload []byte, err error) {
+// parse reads a frame. The payload is part of frame.
+func parse(frame []byte) (h header, payload []byte, err error) {
 	if len(frame) < headerBytes {
 		return h, nil, fmt.Errorf("frame of %d bytes, want at least %d: %w", len(frame), headerBytes, transport.ErrProtocol)
 	}
@@ -68,11 +70,11 @@ func parse(frame []byte, limit int) (h header, payload []byte, err error) {
 		return h, nil, fmt.Errorf("frame begins with %#x: %w", first, transport.ErrProtocol)
 	}
 	payload = frame[headerBytes:]
-	return h, payload, h.check(len(payload), limit)
+	return h, payload, h.check(len(payload))
 }
 
 // check reports whether the lengths are possible.
-func (h header) check(payload, limit int) error {
+func (h header) check(payload int) error {
 	follows := uint64(0)
 	if h.kind == kindEager || h.kind == kindAbort {
 		follows = h.bytes
@@ -80,8 +82,8 @@ func (h header) check(payload, limit int) error {
 	if uint64(payload) != follows {
 		return fmt.Errorf("frame of kind %d with %d bytes behind its header, want %d: %w", h.kind, payload, follows, transport.ErrProtocol)
 	}
-	if h.kind <= kindAnnounce && h.bytes > uint64(limit) {
-		return fmt.Errorf("message of %d bytes, tag %#x, limit %d: %w", h.bytes, uint64(h.tag), limit, transport.ErrTooLarge)
+	if h.kind <= kindAnnounce && h.bytes > math.MaxInt {
+		return fmt.Errorf("message of %d bytes, tag %#x, limit %d: %w", h.bytes, uint64(h.tag), math.MaxInt, transport.ErrTooLarge)
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func (t *Transport) owe(p *peer, bytes int) {
 
 // frame takes a frame of p in. An error is p's fault, unless it says otherwise.
 func (t *Transport) frame(p *peer, b []byte) *fault {
-	h, payload, err := parse(b, t.cfg.MaxMessageBytes)
+	h, payload, err := parse(b)
 	if err != nil {
 		return &fault{p.rank, err}
 	}
@@ -156,7 +156,10 @@ func (t *Transport) takeBack(id int32) bool {
 	if err != nil || !cancelled {
 		return false
 	}
-	t.requests[id].r.pin.Unpin()
+	if r := t.requests[id].r; r.transfers == 1 {
+		r.pin.Unpin()
+	}
+	t.requests[id].r.transfers--
 	t.freeRequest(id)
 	return true
 }

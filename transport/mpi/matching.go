@@ -18,7 +18,7 @@ type peer struct {
 	owed    int // bytes of room that it has not been told of
 
 	room   int    // bytes of short messages that it still keeps for us
-	lastID uint64 // of the messages announced to it
+	lastID uint64 // of the transfers announced to it
 }
 
 // message is one that came, or was announced, before anybody asked for it.
@@ -26,7 +26,7 @@ type message struct {
 	next  *message
 	tag   transport.Tag
 	bytes int
-	id    uint64 // of an announced message; 0 where store holds it
+	id    uint64 // of the first transfer of an announced message; 0 where store holds it
 	store []byte
 }
 
@@ -41,7 +41,8 @@ type receive struct {
 	bufs       [][]byte
 	room       int
 	n          int
-	id         uint64 // of the announced message
+	id         uint64 // of the first transfer of the announced message
+	transfers  int    // that MPI has not ended
 	state      recvState
 	pin        *runtime.Pinner
 	prev, next *receive

@@ -1,7 +1,6 @@
 package mpi
 
 import (
-	"fmt"
 	"runtime"
 	"slices"
 	"unsafe"
@@ -60,6 +59,7 @@ type request struct {
 	notice bool  // an abort or a farewell
 	s      *send
 	r      *receive
+	bytes  int64 // of a transfer
 }
 
 func (t *Transport) newRequest(r request) int32 {
@@ -85,9 +85,6 @@ func (t *Transport) freeRequest(id int32) {
 func (t *Transport) submit(s *send) *fault {
 	p := s.peer
 	switch {
-	case s.bytes > t.cfg.MaxMessageBytes:
-		return &fault{t.rank, fmt.Errorf("message of %d bytes for rank %d, tag %#x, limit %d: %w",
-			s.bytes, p.rank, uint64(s.tag), t.cfg.MaxMessageBytes, transport.ErrTooLarge)}
 	case p.rank == t.rank:
 		return t.submitToSelf(s)
 	case !p.gone.IsZero():
@@ -99,8 +96,8 @@ func (t *Transport) submit(s *send) *fault {
 		s.call.staged++
 		t.work.push(task{frame: true, peer: p, header: h, s: s})
 	} else {
-		p.lastID++
-		s.id = p.lastID
+		s.id = p.lastID + 1
+		p.lastID += uint64(t.transfers(s.bytes))
 		h.kind, h.id = kindAnnounce, s.id
 		t.work.push(task{frame: true, peer: p, header: h, s: s})
 		t.work.push(task{peer: p, s: s})
@@ -184,29 +181,55 @@ func (t *Transport) stage(k *task) bool {
 	return true
 }
 
+// transfers is how many transfers the bytes of an announced message take, at least one.
+func (t *Transport) transfers(bytes int) int { return max(1, (bytes-1)/t.cfg.transferBytes+1) }
+
 // transfer asks for the bytes of an announced message to go straight from or to the caller's buffers.
 func (t *Transport) transfer(k *task) {
-	c := command{kind: recvData, peer: int32(k.peer.rank), first: int32(len(t.batch.pieces))}
-	bufs, left, pin := [][]byte(nil), 0, (*runtime.Pinner)(nil)
+	kind, id, rest, left, pin := sendData, uint64(0), pieces{}, 0, (*runtime.Pinner)(nil)
 	if s := k.s; s != nil {
-		c.kind, c.tag, c.id = sendData, t.dataTag(s.id), t.newRequest(request{slot: none, s: s})
-		bufs, left, pin = s.bufs, s.bytes, s.pin
+		id, rest, left, pin = s.id, pieces{bufs: s.bufs}, s.bytes, s.pin
+		s.transfers = t.transfers(left)
 	} else {
-		c.tag, c.id = t.dataTag(k.r.id), t.newRequest(request{slot: none, r: k.r})
-		bufs, left, pin = k.r.bufs, k.r.n, k.r.pin
+		r := k.r
+		kind, id, rest, left, pin = recvData, r.id, pieces{bufs: r.bufs}, r.n, r.pin
+		r.transfers = t.transfers(left)
 	}
-	c.bytes = int64(left)
-	for _, b := range bufs {
-		if b = b[:min(len(b), left)]; len(b) == 0 {
-			continue
+	for range t.transfers(left) {
+		n := min(left, t.cfg.transferBytes)
+		left -= n
+		c := command{
+			kind: kind, peer: int32(k.peer.rank), tag: t.dataTag(id), bytes: int64(n), first: int32(len(t.batch.pieces)),
+			id: t.newRequest(request{slot: none, s: k.s, r: k.r, bytes: int64(n)}),
 		}
-		left -= len(b)
-		pin.Pin(&b[0])
-		t.batch.pieces = append(t.batch.pieces, piece{uintptr(unsafe.Pointer(&b[0])), int64(len(b))})
-		c.count++
+		for n > 0 {
+			b := rest.next(n)
+			n -= len(b)
+			pin.Pin(&b[0])
+			t.batch.pieces = append(t.batch.pieces, piece{uintptr(unsafe.Pointer(&b[0])), int64(len(b))})
+			c.count++
+		}
+		t.batch.commands = append(t.batch.commands, c)
+		id++
 	}
-	t.batch.commands = append(t.batch.commands, c)
 }
 
-// dataTag is MPI's tag for an announced message, which no other one of the pair has at the same time.
+// pieces hands out the concatenation of bufs in pieces that lie in one buffer each.
+type pieces struct {
+	bufs [][]byte
+	at   int // within bufs[0]
+}
+
+// next is the next piece, of 1 to n bytes. There must be so much left.
+func (p *pieces) next(n int) []byte {
+	for p.at == len(p.bufs[0]) {
+		p.bufs, p.at = p.bufs[1:], 0
+	}
+	b := p.bufs[0][p.at:]
+	b = b[:min(len(b), n)]
+	p.at += len(b)
+	return b
+}
+
+// dataTag is MPI's tag for transfer number id, which no other one of the pair has at the same time.
 func (t *Transport) dataTag(id uint64) int32 { return int32(1 + id%t.tagSpan) }

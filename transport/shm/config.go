@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/arena"
 	"github.com/switchyard-moe/switchyard/internal/mesh"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
@@ -37,7 +38,7 @@ type Config struct {
 	// Default 512 KiB.
 	RingBytes int
 	// ArenaBytes bounds what Alloc can hand out. It is address space; memory is taken only as it is used, and kept
-	// until Close. Default 16 GiB.
+	// until Close. Default 16 GiB, or 64 MiB on a system of 32 bits.
 	ArenaBytes int
 
 	// Net is how the rendezvous uses the network. Its zero value is the system's.
@@ -54,8 +55,6 @@ type Config struct {
 	// its connections, which is found at once. Default 30 s; at least twice Heartbeat.
 	DeadAfter time.Duration
 
-	// MaxMessageBytes bounds one message. Default 1 GiB. All ranks must agree.
-	MaxMessageBytes int
 	// MaxUnexpectedBytes bounds, for each peer, what is kept of messages that nobody has asked for, 128 bytes a
 	// message included. Default 64 MiB.
 	MaxUnexpectedBytes int
@@ -69,7 +68,6 @@ const (
 	maxSize      = 256
 	minRingBytes = 4 << 10
 	maxRingBytes = 1 << 30
-	maxArena     = 1 << 40
 )
 
 // WithDefaults returns c with every zero field that has a default set to it.
@@ -86,8 +84,7 @@ func (c Config) WithDefaults() Config {
 	}
 	orInt(&c.Size, 1)
 	orInt(&c.RingBytes, 512<<10)
-	orInt(&c.ArenaBytes, 16<<30)
-	orInt(&c.MaxMessageBytes, 1<<30)
+	orInt(&c.ArenaBytes, arena.DefaultBytes)
 	orInt(&c.MaxUnexpectedBytes, 64<<20)
 	orTime(&c.JoinTimeout, 60*time.Second)
 	orTime(&c.OpTimeout, transport.DefaultOpTimeout)
@@ -117,11 +114,8 @@ func (c Config) Validate() error {
 	if d.RingBytes < minRingBytes || d.RingBytes > maxRingBytes || bits.OnesCount(uint(d.RingBytes)) != 1 {
 		fault("RingBytes %d is no power of two in %d..%d", d.RingBytes, minRingBytes, maxRingBytes)
 	}
-	if d.ArenaBytes < 0 || d.ArenaBytes > maxArena {
-		fault("ArenaBytes %d is outside 0..%d", d.ArenaBytes, maxArena)
-	}
-	if d.MaxMessageBytes < 0 {
-		fault("MaxMessageBytes %d is negative", d.MaxMessageBytes)
+	if d.ArenaBytes < 0 || d.ArenaBytes > arena.MaxBytes {
+		fault("ArenaBytes %d is outside 0..%d", d.ArenaBytes, arena.MaxBytes)
 	}
 	if d.MaxUnexpectedBytes < 0 {
 		fault("MaxUnexpectedBytes %d is negative", d.MaxUnexpectedBytes)

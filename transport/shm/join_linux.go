@@ -86,7 +86,6 @@ func (c *Config) terms() map[string]string {
 		terms = make(map[string]string)
 	}
 	terms["shm.epoch"] = strconv.FormatUint(uint64(c.Epoch), 10)
-	terms["shm.max_message_bytes"] = strconv.Itoa(c.MaxMessageBytes)
 	terms["shm.ring_bytes"] = strconv.Itoa(c.RingBytes)
 	return terms
 }

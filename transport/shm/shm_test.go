@@ -122,10 +122,10 @@ func mine(t *testing.T, inode string) bool {
 }
 
 func TestValidateReportsEveryFaultAndChangesNothing(t *testing.T) {
-	c := Config{Rank: 9, Size: 3, Addr: "x", JoinTimeout: -1, MaxMessageBytes: -1, RingBytes: 5000, ArenaBytes: -1}
+	c := Config{Rank: 9, Size: 3, Addr: "x", JoinTimeout: -1, MaxUnexpectedBytes: -1, RingBytes: 5000, ArenaBytes: -1}
 	before := c
 	err := c.Validate()
-	for _, part := range []string{"Rank 9", "Addr", "JoinTimeout", "MaxMessageBytes", "RingBytes 5000", "ArenaBytes"} {
+	for _, part := range []string{"Rank 9", "Addr", "JoinTimeout", "MaxUnexpectedBytes", "RingBytes 5000", "ArenaBytes"} {
 		require.ErrorContains(t, err, part)
 	}
 	require.Equal(t, before, c)

@@ -11,11 +11,11 @@ import (
 // methods may be called from any number of goroutines at once.
 type Transport struct {
 	*mesh.Mesh
-	arena arena
+	arena allocator
 }
 
-// arena is what memory is handed out from.
-type arena interface {
+// allocator is what memory is handed out from.
+type allocator interface {
 	Alloc(n int) []byte
 	Free(b []byte) bool
 	Close()
@@ -33,12 +33,12 @@ var (
 // that they hold themselves.
 const closePatience = 2 * time.Second
 
-func newTransport(cfg Config, a arena) *Transport {
+func newTransport(cfg Config, a allocator) *Transport {
 	return &Transport{arena: a, Mesh: mesh.New(mesh.Config{
 		Capabilities: transport.Capabilities{Name: "shm", SurvivesPeerLoss: true, Network: true, InPlace: true},
 		Rank:         cfg.Rank, Size: cfg.Size, Epoch: cfg.Epoch,
 		OpTimeout: cfg.OpTimeout, Heartbeat: cfg.Heartbeat, DeadAfter: cfg.DeadAfter, CloseTimeout: closePatience,
-		MaxMessageBytes: cfg.MaxMessageBytes, MaxUnexpectedBytes: cfg.MaxUnexpectedBytes, Log: cfg.Log,
+		MaxUnexpectedBytes: cfg.MaxUnexpectedBytes, Log: cfg.Log,
 	})}
 }
 

@@ -31,8 +31,6 @@ type Config struct {
 	// LaneBytes bounds what waits for one lane to one peer, 128 bytes a stripe included. Default eight stripes, at least
 	// four.
 	LaneBytes int
-	// MaxMessageBytes bounds one message. Default 1 GiB. All ranks must agree.
-	MaxMessageBytes int
 	// MaxUnexpectedBytes bounds, for each peer, what is kept of messages that nobody has asked for, 128 bytes a
 	// message included. Default 64 MiB.
 	MaxUnexpectedBytes int
@@ -66,7 +64,6 @@ func (c Config) WithDefaults() Config {
 	orInt(&c.MinStripe, 4<<10)
 	orInt(&c.StripeBytes, 256<<10)
 	orInt(&c.LaneBytes, queuedStripes*(c.StripeBytes+stripeOverhead))
-	orInt(&c.MaxMessageBytes, 1<<30)
 	orInt(&c.MaxUnexpectedBytes, 64<<20)
 	orTime(&c.JoinTimeout, 60*time.Second)
 	orTime(&c.OpTimeout, transport.DefaultOpTimeout)
@@ -94,9 +91,6 @@ func (c Config) Validate() error {
 	}
 	if least := 4 * (c.StripeBytes + stripeOverhead); c.LaneBytes < least {
 		fault("LaneBytes %d is below four stripes, %d", c.LaneBytes, least)
-	}
-	if c.MaxMessageBytes < 0 {
-		fault("MaxMessageBytes %d is negative", c.MaxMessageBytes)
 	}
 	if c.MaxUnexpectedBytes < 0 {
 		fault("MaxUnexpectedBytes %d is negative", c.MaxUnexpectedBytes)

@@ -89,7 +89,7 @@ func FuzzReason(f *testing.F) {
 }
 
 func FuzzHello(f *testing.F) {
-	f.Add(terms{1, 5, 1, 4096, 1 << 18, 1 << 30}.encode())
+	f.Add(terms{1, 5, 1, 4096, 1 << 18}.encode())
 	f.Add(make([]byte, helloBytes))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if h, err := decodeHello(b); err == nil {
@@ -109,7 +109,8 @@ func TestNonsense(t *testing.T) {
 		frame []byte
 		want  error
 	}{
-		"too large":       {stripe(func(h *header) { h.total = 1 << 62 }), transport.ErrTooLarge},
+		"too large":       {stripe(func(h *header) { h.total = 1 << 63 }), transport.ErrTooLarge},
+		"far too long":    {frameOf(header{kind: kindStripe, k: 2, m: 1, tag: 1, total: 1 << 30}, make([]byte, 256)), transport.ErrTruncated},
 		"code":            {stripe(func(h *header) { h.k = 3 }), transport.ErrProtocol},
 		"block":           {stripe(func(h *header) { h.block = 1 }), transport.ErrProtocol},
 		"stripe":          {stripe(func(h *header) { h.stripe = 1 }), transport.ErrProtocol},

@@ -103,9 +103,9 @@ func (h *header) intact(payload []byte) bool { return sumOf(payload) == h.sum }
 
 // check holds a stripe that came on lane against the shape that its message must have.
 func (h *header) check(c *Config, lanes, lane int) (shape, error) {
-	if h.total > uint64(c.MaxMessageBytes) {
+	if most := c.longest(lanes - c.Parity); h.total > most {
 		return shape{}, fmt.Errorf("message %d, tag %#x, of %d bytes, limit %d: %w",
-			h.message, uint64(h.tag), h.total, c.MaxMessageBytes, transport.ErrTooLarge)
+			h.message, uint64(h.tag), h.total, most, transport.ErrTooLarge)
 	}
 	s := c.cut(int(h.total), lanes-c.Parity)
 	stripe := lane

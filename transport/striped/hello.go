@@ -15,18 +15,18 @@ import (
 // 4 bytes each; the terms, 8 bytes each; the CRC-32C of all before.
 const (
 	helloMagic = 0x53595368
-	termCount  = 6
+	termCount  = 5
 	helloBytes = 8 + 8*termCount + 4
 )
 
 // terms are what ranks must agree on, on each lane.
 type terms [termCount]uint64
 
-var termNames = [termCount]string{"the lane's number", "number of lanes", "Parity", "MinStripe", "StripeBytes", "MaxMessageBytes"}
+var termNames = [termCount]string{"the lane's number", "number of lanes", "Parity", "MinStripe", "StripeBytes"}
 
 func (t *Transport) terms(lane int) terms {
 	c := &t.cfg
-	return terms{uint64(lane), uint64(len(t.lanes)), uint64(c.Parity), uint64(c.MinStripe), uint64(c.StripeBytes), uint64(c.MaxMessageBytes)}
+	return terms{uint64(lane), uint64(len(t.lanes)), uint64(c.Parity), uint64(c.MinStripe), uint64(c.StripeBytes)}
 }
 
 func (h terms) encode() []byte {

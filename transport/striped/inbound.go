@@ -18,8 +18,8 @@ type inbound struct {
 	to     spans  // this: the taker's buffers, or store
 	store  []byte // memory of its own, where it came before anybody asked
 
-	blocks    []block
-	left      int // blocks that are not whole
+	blocks    []block // once it has memory: a length that a peer announces reserves nothing
+	left      int     // blocks that are not whole
 	writers   int
 	abandoned bool // the taker has gone, or has no room: nothing may be written any more
 }
@@ -34,12 +34,11 @@ type block struct {
 }
 
 func newInbound(number uint64, tag transport.Tag, s shape) *inbound {
-	n := s.blocks()
-	return &inbound{number: number, tag: tag, shape: s, blocks: make([]block, n), left: n}
+	return &inbound{number: number, tag: tag, shape: s, left: s.blocks()}
 }
 
 func (m *inbound) place(bufs [][]byte) {
-	m.to, m.placed = newSpans(bufs), true
+	m.to, m.blocks, m.placed = newSpans(bufs), make([]block, m.left), true
 }
 
 // take takes a stripe that came on lane, and reports whether it keeps the frame's memory. It waits while the stripe
@@ -69,11 +68,14 @@ func (b *inbox) take(lane int, h *header, f *buffer) (kept bool, err error) {
 		return false, fmt.Errorf("message %d is %d bytes under tag %#x, and %d under %#x: %w",
 			h.message, m.shape.total, uint64(m.tag), s.total, uint64(h.tag), transport.ErrProtocol)
 	}
-	if !intact {
-		return false, b.lose(m, h, lane)
-	}
 	for !m.placed && !m.abandoned && b.t.usable() && !b.admit(m) {
 		b.changed.Wait()
+	}
+	if !intact && m.placed {
+		return false, b.lose(m, h, lane)
+	}
+	if !intact {
+		return false, nil
 	}
 	return b.claim(m, h, lane, f)
 }
@@ -96,9 +98,12 @@ func (b *inbox) lose(m *inbound, h *header, lane int) error {
 
 // claim puts a stripe in its place unless it is not wanted. mu is held, but given up while bytes are copied.
 func (b *inbox) claim(m *inbound, h *header, lane int, f *buffer) (kept bool, err error) {
+	if !m.placed || m.abandoned || !b.t.usable() {
+		return false, nil
+	}
 	blk := &m.blocks[h.block]
 	bit := uint64(1) << h.stripe
-	if !m.placed || m.abandoned || int(blk.claims) == m.shape.k || blk.claimed&bit != 0 || !b.t.usable() {
+	if int(blk.claims) == m.shape.k || blk.claimed&bit != 0 {
 		return false, nil
 	}
 	blk.claimed |= bit

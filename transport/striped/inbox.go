@@ -120,11 +120,10 @@ func (b *inbox) announce(h *header, s shape) (*inbound, error) {
 
 // admit gives m memory of its own where there is room for it. mu is held.
 func (b *inbox) admit(m *inbound) bool {
-	n := m.shape.total + stripeOverhead
-	if b.held+n > b.t.cfg.MaxUnexpectedBytes && b.peer != b.t.rank {
+	if m.shape.total > b.t.cfg.MaxUnexpectedBytes-b.held-stripeOverhead && b.peer != b.t.rank {
 		return false
 	}
-	b.held += n
+	b.held += m.shape.total + stripeOverhead
 	m.store = make([]byte, m.shape.total)
 	m.place([][]byte{m.store})
 	return true

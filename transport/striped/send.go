@@ -23,9 +23,8 @@ type outgoing struct {
 // send queues a message for another rank. Nothing refers to bufs when it returns.
 func (t *Transport) send(ctx context.Context, c *clock, to transport.Rank, tag transport.Tag, bufs [][]byte) *fault {
 	total := sizeOf(bufs)
-	if total > t.cfg.MaxMessageBytes {
-		return t.fail(to, fmt.Errorf("message of %d bytes, tag %#x, limit %d: %w",
-			total, uint64(tag), t.cfg.MaxMessageBytes, transport.ErrTooLarge))
+	if most := t.cfg.longest(t.k); uint64(total) > most {
+		return t.fail(to, fmt.Errorf("message of %d bytes, tag %#x, limit %d: %w", total, uint64(tag), most, transport.ErrTooLarge))
 	}
 	o := t.outboxes[to]
 	if why := t.await(ctx, c, o.turn); why != nil {

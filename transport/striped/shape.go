@@ -1,5 +1,7 @@
 package striped
 
+import "math"
+
 // shape is how one message is cut: into blocks of k stripes, of at most stripe bytes each. Sender and receiver work it
 // out from the message's length.
 type shape struct {
@@ -12,6 +14,13 @@ func (c *Config) cut(total, k int) shape {
 		k = 1
 	}
 	return shape{total, k, c.StripeBytes}
+}
+
+// longest is the length of the longest message over k data lanes: as many bytes as an int counts when the last block is
+// filled up, in as many blocks as a frame can number.
+func (c *Config) longest(k int) uint64 {
+	full := uint64(k * c.StripeBytes)
+	return min(math.MaxInt-full, math.MaxUint32*full)
 }
 
 // blocks is the number of blocks, at least one.

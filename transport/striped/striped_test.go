@@ -13,10 +13,10 @@ import (
 
 func TestConfig(t *testing.T) {
 	require.NoError(t, Config{}.Validate())
-	c := Config{Parity: -1, MinStripe: -1, StripeBytes: -1, LaneBytes: 1, MaxMessageBytes: -1, MaxUnexpectedBytes: -1, JoinTimeout: -1,
+	c := Config{Parity: -1, MinStripe: -1, StripeBytes: -1, LaneBytes: 1, MaxUnexpectedBytes: -1, JoinTimeout: -1,
 		CloseTimeout: -1, KeepAlive: -1}
 	err := c.Validate()
-	for _, name := range []string{"Parity", "MinStripe", "StripeBytes", "MaxMessageBytes", "MaxUnexpectedBytes", "JoinTimeout",
+	for _, name := range []string{"Parity", "MinStripe", "StripeBytes", "MaxUnexpectedBytes", "JoinTimeout",
 		"CloseTimeout", "KeepAlive"} {
 		require.ErrorContains(t, err, name)
 	}
@@ -35,7 +35,7 @@ func TestConfig(t *testing.T) {
 // TestMismatch: ranks that disagree are told what about, with both values.
 func TestMismatch(t *testing.T) {
 	for name, c := range map[string]Config{
-		"Parity": {Parity: 1}, "MinStripe": {MinStripe: 1}, "StripeBytes": {StripeBytes: 1 << 10}, "MaxMessageBytes": {MaxMessageBytes: 5},
+		"Parity": {Parity: 1}, "MinStripe": {MinStripe: 1}, "StripeBytes": {StripeBytes: 1 << 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := join(openLanes(t, 3, 2, nil), func(r transport.Rank) Config {

@@ -190,10 +190,10 @@ func listeners(t *testing.T) []string {
 }
 
 func TestValidateReportsEveryFaultAndChangesNothing(t *testing.T) {
-	c := Config{Rank: 9, Size: 3, Addr: "x", CloseTimeout: -1, MaxMessageBytes: -1, Heartbeat: time.Hour}
+	c := Config{Rank: 9, Size: 3, Addr: "x", CloseTimeout: -1, MaxUnexpectedBytes: -1, Heartbeat: time.Hour}
 	before := c
 	err := c.Validate()
-	for _, part := range []string{"Rank 9", "Addr", "CloseTimeout", "MaxMessageBytes", "DeadAfter"} {
+	for _, part := range []string{"Rank 9", "Addr", "CloseTimeout", "MaxUnexpectedBytes", "DeadAfter"} {
 		require.ErrorContains(t, err, part)
 	}
 	require.Equal(t, before, c)

@@ -70,7 +70,6 @@ func (t *Transport) terms() map[string]string {
 		terms = make(map[string]string)
 	}
 	terms["tcp.epoch"] = strconv.FormatUint(uint64(t.cfg.Epoch), 10)
-	terms["tcp.max_message_bytes"] = strconv.Itoa(t.cfg.MaxMessageBytes)
 	terms["tcp.payload_sums"] = strconv.FormatBool(!t.cfg.NoPayloadSums)
 	return terms
 }

@@ -28,6 +28,6 @@ func newTransport(cfg Config) *Transport {
 		Capabilities: transport.Capabilities{Name: "tcp", SurvivesPeerLoss: true, Encrypted: cfg.Security.Encrypted(), Network: true},
 		Rank:         cfg.Rank, Size: cfg.Size, Epoch: cfg.Epoch,
 		OpTimeout: cfg.OpTimeout, Heartbeat: cfg.Heartbeat, DeadAfter: cfg.DeadAfter, CloseTimeout: cfg.CloseTimeout,
-		MaxMessageBytes: cfg.MaxMessageBytes, MaxUnexpectedBytes: cfg.MaxUnexpectedBytes, Log: cfg.Log,
+		MaxUnexpectedBytes: cfg.MaxUnexpectedBytes, Log: cfg.Log,
 	})}
 }

@@ -20,6 +20,8 @@ var closeClaims = []claim{
 	{"RecvFromClosed", "a rank that waits for a closed one gets ErrPeerClosed, which names it", 2, testRecvFromClosed},
 	{"ExchangeWithClosed", "an exchange that waits for a closed rank gets ErrPeerClosed, which names it", 2, testExchangeWithClosed},
 	{"SendToClosed", "a rank that goes on sending to a closed one gets ErrPeerClosed, which names it", 2, testSendToClosed},
+	{"SendWaitsForClosing", "so does a rank whose messages wait for it when it closes", 3, testSendWaitsForClosing},
+	{"ExchangeWaitsForClosing", "and one whose exchange does", 2, testExchangeWaitsForClosing},
 }
 
 func testCloseIdempotent(j *job) {
@@ -130,6 +132,46 @@ func testSendToClosed(j *job) {
 			return ctx.Err()
 		},
 		func(context.Context) error { return j.ranks[1].Close() })
+}
+
+// testSendWaitsForClosing has rank 0 send more than any transport holds for a rank that does not receive, under several
+// tags, so that some of the messages have begun and others have not when that rank closes.
+func testSendWaitsForClosing(j *job) {
+	parts := []part{j.closesLater(1)}
+	for tag := range 4 {
+		parts = append(parts, func(ctx context.Context) error {
+			body := make([]byte, 8<<20)
+			for ctx.Err() == nil {
+				if err := j.ranks[0].Send(ctx, 1, transport.Tag(tag), body); err != nil {
+					return isFault(err, transport.ErrPeerClosed, 1)
+				}
+			}
+			return ctx.Err()
+		})
+	}
+	j.together(parts...)
+}
+
+func testExchangeWaitsForClosing(j *job) {
+	body := make([]byte, 8<<20)
+	j.together(j.closesLater(1), func(ctx context.Context) error {
+		for ctx.Err() == nil {
+			sends := []transport.Message{message(1, 2, body, body), message(1, 3, body)}
+			if err := transport.Exchange(ctx, j.ranks[0], sends, nil); err != nil {
+				return isFault(err, transport.ErrPeerClosed, 1)
+			}
+		}
+		return ctx.Err()
+	})
+}
+
+// closesLater is the part that closes rank r when the others have had a moment to wait for it. What they get does not
+// depend on whether that was long enough.
+func (j *job) closesLater(r int) part {
+	return func(context.Context) error {
+		<-time.After(soon)
+		return j.ranks[r].Close()
+	}
 }
 
 func testExchangeWithClosed(j *job) {
