@@ -76,10 +76,11 @@ const (
 // variables, /proc is read where there is one: it tells what started this process. Errors name the variable, its
 // value and the limit.
 func Detect(explicit Place, getenv func(string) string) (Place, error) {
-	return detect(explicit, &env{getenv: getenv, proc: os.DirFS("/proc"), addrs: interfaceAddrs})
+	return detect(explicit, &env{getenv: getenv, proc: os.DirFS("/proc"), addrs: systemAddrs})
 }
 
-func interfaceAddrs() []net.Addr {
+// systemAddrs are the addresses of this machine, none where they cannot be read.
+func systemAddrs() []net.Addr {
 	addrs, _ := net.InterfaceAddrs()
 	return addrs
 }
