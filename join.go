@@ -84,7 +84,7 @@ func (c JoinConfig) connect(ctx context.Context, who rendezvous.Place) (transpor
 	t, err := hybrid.Join(ctx, hybrid.Config{
 		Config: tcp.Config{
 			Rank: who.Rank, Size: who.Size, Addr: who.Addr, Job: who.Job, Host: c.Host,
-			LocalSize: max(who.LocalSize, 0), Settings: c.Settings,
+			LocalSize: max(who.LocalSize, 0), Agent: who.Agent, Restart: who.Restart, Settings: c.Settings,
 			Security: c.Security, Insecure: c.Insecure, JoinTimeout: c.Timeout, OpTimeout: c.OpTimeout,
 			DeadAfter: c.DeadAfter, Heartbeat: c.Heartbeat, Log: c.Log,
 		},

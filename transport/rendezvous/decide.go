@@ -56,6 +56,10 @@ func (h *host) judge(e event) {
 		h.told++
 		return
 	}
+	if h.isOlderThan(&e.claim) {
+		h.stepDown(e)
+		return
+	}
 	if older := h.supersede(&e.claim); older != nil {
 		h.refuse(e.conn, older)
 		return
@@ -72,24 +76,47 @@ func (h *host) judge(e event) {
 	}
 }
 
+// isOlderThan reports whether rank 0 itself is left behind by an earlier start of c's agent.
+func (h *host) isOlderThan(c *claim) bool {
+	return c.agent != "" && c.agent == h.mine.agent && c.restart > h.mine.restart && h.table.Addrs == nil
+}
+
+// stepDown ends this rank 0 in favour of the one that its agent has started or is about to start. Who does not
+// belong to this start comes again, and so does the rank that told of the other.
+func (h *host) stepDown(e event) {
+	h.verdict = earlierStart(0, h.mine.restart, e.claim.restart)
+	for _, g := range h.guests {
+		if g.claim.agent == h.mine.agent {
+			h.refuse(g.conn, earlierStart(g.claim.rank, g.claim.restart, e.claim.restart))
+		} else {
+			_ = g.conn.Close()
+		}
+	}
+	clear(h.guests)
+	_ = e.conn.Close()
+	h.told = h.cfg.Size // nobody is to be told
+}
+
+func earlierStart(rank, was, is uint32) *refusal {
+	return &refusal{refuseDuplicate, transport.Rank(rank),
+		fmt.Sprintf("rank %d belongs to start %d of its agent, which has started the job anew (%d)", rank, was, is)}
+}
+
 // supersede sends away the guests of c's agent that an earlier start of it has left behind, and returns why c itself
 // is refused, if it is from one.
 func (h *host) supersede(c *claim) *refusal {
 	if c.agent == "" || h.table.Addrs != nil {
 		return nil
 	}
-	earlier := func(rank, was, is uint32) *refusal {
-		return &refusal{refuseDuplicate, transport.Rank(rank), fmt.Sprintf("rank %d belongs to start %d of its agent, which has started the job anew (%d)", rank, was, is)}
-	}
 	newest, known := h.newest[c.agent]
 	if known && c.restart < newest {
-		return earlier(c.rank, c.restart, newest)
+		return earlierStart(c.rank, c.restart, newest)
 	}
 	h.newest[c.agent] = c.restart
 	for r, g := range h.guests {
 		if g.claim.agent == c.agent && g.claim.restart < c.restart {
 			delete(h.guests, r)
-			h.refuse(g.conn, earlier(r, g.claim.restart, c.restart))
+			h.refuse(g.conn, earlierStart(r, g.claim.restart, c.restart))
 			h.changed = true
 		}
 	}

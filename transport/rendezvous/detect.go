@@ -25,23 +25,10 @@ type Place struct {
 	// Source says which launcher's variables were used: "config", "torchrun", "openmpi", "pmi", "slurm",
 	// "kubernetes" or "alone".
 	Source string
-	// Incarnation tells this process from an earlier one that had its rank; zero where the launcher starts no
-	// rank again.
-	Incarnation Incarnation
-}
-
-// Incarnation tells processes apart that one launcher started for the same rank, one after the other. Of two with the
-// same Agent, the one with the greater Started is the newer; others cannot be compared.
-type Incarnation struct {
-	// Agent names the process that starts and restarts ranks; empty means that nothing is known.
-	Agent string
-	// Started is when this process was started, in clock ticks since its machine was.
-	Started uint64
-}
-
-// NewerThan reports whether i is known to be of a later start than other.
-func (i Incarnation) NewerThan(other Incarnation) bool {
-	return i.Agent != "" && i.Agent == other.Agent && i.Started > other.Started
+	// Agent names the process that starts and restarts ranks on this machine, and Restart counts how often it has done
+	// so; empty and 0 where the launcher starts no rank again. Agents count apart from each other.
+	Agent   string
+	Restart uint32
 }
 
 // The variables of our own. They complete what a launcher says and override its address.
@@ -76,13 +63,7 @@ const (
 // variables, /proc is read where there is one: it tells what started this process. Errors name the variable, its
 // value and the limit.
 func Detect(explicit Place, getenv func(string) string) (Place, error) {
-	return detect(explicit, &env{getenv: getenv, proc: os.DirFS("/proc"), addrs: systemAddrs})
-}
-
-// systemAddrs are the addresses of this machine, none where they cannot be read.
-func systemAddrs() []net.Addr {
-	addrs, _ := net.InterfaceAddrs()
-	return addrs
+	return detect(explicit, &env{getenv: getenv, proc: os.DirFS("/proc"), addrs: interfaceAddrs})
 }
 
 func detect(explicit Place, e *env) (Place, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -16,7 +17,7 @@ import (
 type env struct {
 	getenv func(string) string
 	proc   fs.FS // /proc; nil where there is none
-	addrs  func() []net.Addr
+	addrs  func() ([]netip.Addr, error)
 	above  []process // what ancestors has found
 	faults []error
 }

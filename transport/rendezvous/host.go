@@ -65,7 +65,7 @@ func receive(v *visitor) (*Meeting, error) {
 	h := &host{
 		cfg: v.cfg, mine: v.mine, guard: v.guard, job: sha256.Sum256([]byte(v.cfg.Job)), parent: v.parent,
 		ctx: ctx, cancel: cancel, listen: listen,
-		events: make(chan event), guests: make(map[uint32]*guest), newest: make(map[string]uint32),
+		events: make(chan event), guests: make(map[uint32]*guest), newest: map[string]uint32{v.mine.agent: v.mine.restart},
 		began: v.begin, until: v.until, own: make(chan *refusal, 1), finished: make(chan struct{}),
 	}
 	if d, ok := v.parent.Deadline(); ok && !d.After(h.until) { // there is no staying beyond it

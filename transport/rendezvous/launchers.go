@@ -1,6 +1,7 @@
 package rendezvous
 
 import (
+	"math"
 	"net"
 	"path"
 	"strconv"
@@ -50,8 +51,8 @@ func torchrun(e *env) Place {
 		// One agent starts all ranks, so that its restarts are the job's.
 		p.Job = nameOf(p.Job, agent, first(attempt, e.getenv("TORCHELASTIC_RESTART_COUNT")))
 	}
-	if self, _, err := e.self(); err == nil && agent != "" {
-		p.Incarnation = Incarnation{Agent: agent, Started: self.started}
+	if agent != "" {
+		p.Agent, p.Restart = agent, uint32(max(0, e.optional("TORCHELASTIC_RESTART_COUNT", 0, math.MaxInt32)))
 	}
 	return p
 }
@@ -64,7 +65,7 @@ func torchAgent(file string) (agent, attempt string) {
 		return "", ""
 	}
 	folder := path.Dir(up)
-	return path.Base(path.Dir(folder)) + "/" + path.Base(folder), path.Base(up)
+	return nameOf(path.Base(path.Dir(folder)), path.Base(folder)), path.Base(up)
 }
 
 // The processes by which MPI's launchers start ranks on each host.

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"maps"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -69,8 +70,10 @@ func below(above ...string) fs.FS {
 	return proc
 }
 
+func noAddrs() ([]netip.Addr, error) { return nil, nil }
+
 func detectIn(v vars, proc fs.FS) (Place, error) {
-	return detect(Place{}, &env{getenv: from(v), proc: proc, addrs: func() []net.Addr { return nil }})
+	return detect(Place{}, &env{getenv: from(v), proc: proc, addrs: noAddrs})
 }
 
 func mustDetect(t *testing.T, v vars, proc fs.FS) Place {
@@ -296,20 +299,18 @@ func TestRestartsOfTorchrun(t *testing.T) {
 	a, b := mustDetect(t, attempt(torchrunAgent, 0, "a"), below("sh")), mustDetect(t, attempt(torchrunAgent, 3, "b"), below("sh"))
 	require.Equal(t, a.Job, b.Job)
 	require.Equal(t, a.Addr, b.Addr)
-	require.False(t, a.Incarnation.NewerThan(b.Incarnation) || b.Incarnation.NewerThan(a.Incarnation))
-	later := a.Incarnation
-	later.Started++
-	require.True(t, later.NewerThan(a.Incarnation))
-	require.False(t, a.Incarnation.NewerThan(later))
-	require.False(t, Incarnation{Started: 2}.NewerThan(Incarnation{Started: 1}))
+	require.NotEqual(t, a.Agent, b.Agent)
+	require.EqualValues(t, 3, b.Restart)
+	require.LessOrEqual(t, len(mustDetect(t, attempt(torchrunAgent, 0, strings.Repeat("x", 200)), nil).Agent), maxJobBytes)
+	_, err := detectIn(torchrunAgent.and(vars{"TORCHELASTIC_RESTART_COUNT": "-1"}), nil)
+	require.ErrorContains(t, err, "TORCHELASTIC_RESTART_COUNT=-1")
 }
 
 func TestAddressesOfAllKinds(t *testing.T) {
-	loopback4 := &net.IPNet{IP: net.IPv4(127, 0, 0, 1), Mask: net.CIDRMask(8, 32)}
-	loopback6 := &net.IPNet{IP: net.IPv6loopback, Mask: net.CIDRMask(128, 128)}
+	loopback4, loopback6 := netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()
 	local := torchrunAgent.and(vars{"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "alpha.example"})
-	hostOf := func(v vars, addrs ...net.Addr) string {
-		p, err := detect(Place{}, &env{getenv: from(v), addrs: func() []net.Addr { return addrs }})
+	hostOf := func(v vars, addrs ...netip.Addr) string {
+		p, err := detect(Place{}, &env{getenv: from(v), addrs: func() ([]netip.Addr, error) { return addrs, nil }})
 		require.NoError(t, err)
 		host, _, err := net.SplitHostPort(p.Addr)
 		require.NoError(t, err)
@@ -335,7 +336,7 @@ func TestAddressesOfAllKinds(t *testing.T) {
 }
 
 func TestWhatTheCallerSaysComesFirst(t *testing.T) {
-	e := &env{getenv: from(mpich.and(vars{envAddr: "bad", "MPI_LOCALNRANKS": "3"})), addrs: func() []net.Addr { return nil }}
+	e := &env{getenv: from(mpich.and(vars{envAddr: "bad", "MPI_LOCALNRANKS": "3"})), addrs: noAddrs}
 	p, err := detect(Place{Addr: "alpha:7", Job: "mine"}, e)
 	require.NoError(t, err)
 	require.Equal(t, "alpha:7", p.Addr)

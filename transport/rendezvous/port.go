@@ -3,7 +3,7 @@ package rendezvous
 import (
 	"hash/fnv"
 	"io/fs"
-	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -61,19 +61,15 @@ func (e *env) ephemeral() (low, high int, ok bool) {
 
 // loopback is where the ranks of one machine meet: 127.0.0.1, or ::1 where the machine has only that.
 func (e *env) loopback() string {
-	found := ""
-	for _, a := range e.addrs() {
-		prefix, ok := a.(*net.IPNet)
+	addrs, _ := e.addrs()
+	found := "127.0.0.1"
+	for _, a := range addrs {
 		switch {
-		case !ok || !prefix.IP.IsLoopback():
-		case prefix.IP.To4() != nil:
-			return prefix.IP.String()
-		case prefix.IP.Equal(net.IPv6loopback):
-			found = "::1"
+		case a.Is4() && a.IsLoopback():
+			return a.String()
+		case a == netip.IPv6Loopback():
+			found = a.String()
 		}
-	}
-	if found == "" {
-		return "127.0.0.1"
 	}
 	return found
 }

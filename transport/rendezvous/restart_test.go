@@ -1,0 +1,64 @@
+package rendezvous
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+type met struct {
+	table Table
+	err   error
+}
+
+// meetAs has a rank of a job of three meet on behalf of a start of an agent.
+func meetAs(addr string, rank transport.Rank, agent string, restart uint32) <-chan met {
+	out := make(chan met, 1)
+	go func() {
+		t, err := Meet(context.Background(), Config{
+			Rank: rank, Size: 3, Addr: addr, Job: "restarts", Listen: "127.0.0.1:1", Agent: agent, Restart: restart, Timeout: 20 * time.Second,
+		})
+		out <- met{t, err}
+	}()
+	return out
+}
+
+func requireMet(t *testing.T, all ...<-chan met) {
+	t.Helper()
+	var session [16]byte
+	for i, c := range all {
+		m := <-c
+		require.NoError(t, m.err)
+		if i == 0 {
+			session = m.table.Session
+		}
+		require.Equal(t, session, m.table.Session)
+	}
+}
+
+// TestRankZeroOfAnEarlierStartStepsDown: it holds the address when the restarted job comes, and gives it up. A rank of
+// another agent, whose count is its own, goes on to the new one.
+func TestRankZeroOfAnEarlierStartStepsDown(t *testing.T) {
+	addr := freeAddr(t)
+	stale := meetAs(addr, 0, "a", 0)
+	other := meetAs(addr, 2, "b", 4)
+	again0 := meetAs(addr, 0, "a", 1)
+	m := <-stale
+	require.ErrorIs(t, m.err, transport.ErrDuplicateRank)
+	require.ErrorContains(t, m.err, "rank 0 belongs to start 0")
+	requireMet(t, again0, meetAs(addr, 1, "a", 1), other)
+}
+
+// TestRankOfAnEarlierStartIsRefused: whether it comes before or after the others, the job has no place for it.
+func TestRankOfAnEarlierStartIsRefused(t *testing.T) {
+	addr := freeAddr(t)
+	host := meetAs(addr, 0, "a", 1)
+	m := <-meetAs(addr, 1, "a", 0)
+	require.ErrorIs(t, m.err, transport.ErrDuplicateRank)
+	require.ErrorContains(t, m.err, "rank 1 belongs to start 0")
+	requireMet(t, host, meetAs(addr, 1, "a", 1), meetAs(addr, 2, "b", 0))
+}
