@@ -6,31 +6,50 @@ import "gonum.org/v1/gonum/blas/blas32"
 func (g *tokenChoice) Backward(d *Decision, x blas32.General, grad Gradient) error {
 	c := g.own(d)
 	checkGradient(d, x, grad)
-	g.dlogits.reset(c.tokens, g.experts)
-	clear(g.dlogits.data)
-	for i := range c.ends {
-		g.backwardGroup(i, c, grad)
+	if set := g.Params(); grad.Losses != nil && set != nil {
+		own := set.Grad
+		set.Grad = grad.Losses.Grad
+		g.backwardOf(c, x, grad, source{losses: true})
+		set.Grad = own
+		g.backwardOf(c, x, grad, source{weights: true})
+	} else {
+		g.backwardOf(c, x, grad, source{weights: true, losses: true})
 	}
 	if g.balancing != nil {
 		g.balancing.add(g.tally, c)
 	}
-	c.spread(&g.dlogits)
-	c.in.setTokens(x)
-	g.projection.backward(grad.DX, g.dlogits.matrix(), &c.in, grad.FirstLeaf)
 	c.in.x, c.in.Features = blas32.General{}, blas32.General{}
 	c.spent = true
 	g.free = append(g.free, d)
 	return nil
 }
 
+// source says where the gradient of logits comes from: that of the weights, that of the losses, or both.
+type source struct{ weights, losses bool }
+
+// backwardOf takes one part of the gradient, or all of it, back to the tokens and the parameters.
+func (g *tokenChoice) backwardOf(c *choices, x blas32.General, grad Gradient, from source) {
+	g.dlogits.reset(c.tokens, g.experts)
+	clear(g.dlogits.data)
+	for i := range c.ends {
+		g.backwardGroup(i, c, grad, from)
+	}
+	c.spread(&g.dlogits)
+	c.in.setTokens(x)
+	g.projection.backward(grad.DX, g.dlogits.matrix(), &c.in, grad.FirstLeaf)
+}
+
 // backwardGroup fills dlogits for the tokens of one group.
-func (g *tokenChoice) backwardGroup(group int, c *choices, grad Gradient) {
+func (g *tokenChoice) backwardGroup(group int, c *choices, grad Gradient, from source) {
 	v := c.lossGroup(group)
 	if v.begin == v.end {
 		return
 	}
-	scale := float64(grad.LossScale[group])
-	dshare := g.shareGrad(v, scale)
+	scale, losses := float64(grad.LossScale[group]), g.losses
+	if !from.losses {
+		losses = nil
+	}
+	dshare := g.shareGrad(v, losses, scale)
 	g.draw = resize(g.draw, c.k)
 	for t := v.begin; t < v.end; t++ {
 		d := tokenGrad{shares: dshare, logits: g.dlogits.row(t), weights: g.draw}
@@ -38,8 +57,11 @@ func (g *tokenChoice) backwardGroup(group int, c *choices, grad Gradient) {
 			d.shares = append(g.dtoken[:0], dshare...)
 			g.dtoken = d.shares
 		}
-		g.backwardDrop(d.weights, d.logits, c, t, grad.Weights)
-		for _, l := range g.losses {
+		clear(d.weights)
+		if from.weights {
+			g.backwardDrop(d.weights, d.logits, c, t, grad.Weights)
+		}
+		for _, l := range losses {
 			l.term.tokenGrad(d, v, t, scale*l.coefficient)
 		}
 		if g.renorm == RenormalizeBeforeDrop && !normalizeBackward(d.weights, c.raw[t*c.k:(t+1)*c.k]) {
@@ -51,13 +73,13 @@ func (g *tokenChoice) backwardGroup(group int, c *choices, grad Gradient) {
 
 // shareGrad returns the gradient of the group's losses with respect to each token's shares, or nil where no loss
 // reads them.
-func (g *tokenChoice) shareGrad(v *lossGroup, scale float64) []float32 {
+func (g *tokenChoice) shareGrad(v *lossGroup, losses []Loss, scale float64) []float32 {
 	if !g.needs.shares {
 		return nil
 	}
 	g.dshare = resize(g.dshare, g.experts)
 	clear(g.dshare)
-	for _, l := range g.losses {
+	for _, l := range losses {
 		l.term.shareGrad(g.dshare, v, scale*l.coefficient)
 	}
 	return g.dshare
@@ -84,4 +106,20 @@ func (g *tokenChoice) backwardDrop(draw, dlogits []float32, c *choices, t int, d
 			draw[j] = 0
 		}
 	}
+}
+
+// LossParams is described at [LossSplitter].
+func (g *tokenChoice) LossParams() *Params {
+	if len(g.losses) == 0 {
+		return nil
+	}
+	return likeParams(g.Params())
+}
+
+// likeParams returns a set with the tensors of another, or nil for none.
+func likeParams(p *Params) *Params {
+	if p == nil {
+		return nil
+	}
+	return NewParams(p.Tensors()...)
 }

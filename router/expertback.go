@@ -60,12 +60,16 @@ func (g *expertChoice) projectBackward(c *election, x blas32.General, grad Gradi
 	begin := 0
 	for i, end := range c.ends {
 		leaf := g.set.Grad.Leaf(grad.FirstLeaf + i)
+		ofLosses := leaf
+		if grad.Losses != nil {
+			ofLosses = grad.Losses.Grad.Leaf(grad.FirstLeaf + i)
+		}
 		if begin < end {
 			for j, cols := range g.columns {
 				gemm.Gemm(blas.Trans, blas.NoTrans, rowRange(x, begin, end), rowRange(cols.of(dlogits), begin, end), 0, g.set.Matrix(leaf, j))
 			}
 			if g.aux != nil && c.train {
-				g.aux.backward(c, x, begin, end, leaf, grad.LossScale[i])
+				g.aux.backward(c, x, begin, end, ofLosses, grad.LossScale[i])
 			}
 		}
 		begin = end
@@ -76,4 +80,12 @@ func (g *expertChoice) projectBackward(c *election, x blas32.General, grad Gradi
 	for j, cols := range g.columns {
 		gemm.Gemm(blas.NoTrans, blas.Trans, cols.of(dlogits), g.set.Matrix(g.set.Value, j), 1, grad.DX)
 	}
+}
+
+// LossParams is described at [LossSplitter].
+func (g *expertChoice) LossParams() *Params {
+	if g.aux == nil {
+		return nil
+	}
+	return likeParams(g.set)
 }

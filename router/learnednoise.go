@@ -84,6 +84,8 @@ func (l learnedNoise) backward(dx, dlogits blas32.General, in *input, firstLeaf 
 		gemm.Gemm(blas.NoTrans, blas.Trans, clean, l.weights(), 1, dx)
 		gemm.Gemm(blas.NoTrans, blas.Trans, raw, l.noiseWeights(), 1, dx)
 	}
+	clear(clean.Data) // they are in one part of the gradient
+	clear(raw.Data)
 }
 
 // backwardRow completes the gradients of token t with respect to what the two matrices give for it.

@@ -85,12 +85,13 @@ func (jitteredLogits) keep(logits blas32.General, in *input) {
 func (l jitteredLogits) backward(dx, dlogits blas32.General, in *input, firstLeaf int) {
 	if in.noisy {
 		f32.Add(dlogits.Data, in.kept[keptDClean].data)
+		clear(in.kept[keptDClean].data) // it is in one part of the gradient
 	}
 	l.linear.backward(dx, dlogits, in, firstLeaf)
 }
 
 // jitteredTokens is a linear gate that sees each element of a token times a random number. It keeps those, and the
-// jittered tokens.
+// jittered tokens; the third is scratch.
 type jitteredTokens struct {
 	linear
 	amount float64
@@ -126,8 +127,8 @@ func (l jitteredTokens) backward(dx, dlogits blas32.General, in *input, firstLea
 	if dx.Rows == 0 {
 		return
 	}
-	// The jittered tokens have done their work: their gradient takes their place.
-	d := jittered.matrix()
+	in.kept[2].reset(dx.Rows, dx.Cols)
+	d := in.kept[2].matrix()
 	gemm.Gemm(blas.NoTrans, blas.Trans, dlogits, l.weights(), 0, d)
 	for t := range dx.Rows {
 		f32.Mul(row(d, t), row(d, t), factor.row(t))

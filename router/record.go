@@ -216,6 +216,7 @@ type wrapper struct{ Gate }
 var (
 	_ Balancer      = wrapper{}
 	_ GlobalCounter = wrapper{}
+	_ LossSplitter  = wrapper{}
 )
 
 // Bias is described at [Balancer].
@@ -239,6 +240,14 @@ func (w wrapper) Rebalance(sum []int64) {
 	if g, ok := w.Gate.(Balancer); ok {
 		g.Rebalance(sum)
 	}
+}
+
+// LossParams is described at [LossSplitter].
+func (w wrapper) LossParams() *Params {
+	if g, ok := w.Gate.(LossSplitter); ok {
+		return g.LossParams()
+	}
+	return nil
 }
 
 // WantsCounts is described at [GlobalCounter].

@@ -46,6 +46,15 @@ type Gate interface {
 	Backward(d *Decision, x blas32.General, g Gradient) error
 }
 
+// LossSplitter is a gate that can keep the gradient of its auxiliary losses apart from that of the weights, so that a trainer who learns only at the
+// end of a step how many tokens it has had can weigh the losses by them. All of this package's gates with losses are such.
+type LossSplitter interface {
+	Gate
+	// LossParams returns a set with the tensors of the gate's parameters, for [Gradient].Losses. Its values mean nothing. It is nil where the gate has
+	// no losses, or no parameters.
+	LossParams() *Params
+}
+
 // Batch is what a gate is told of the tokens it routes, beside their rows. Only Ends must be set.
 type Batch struct {
 	// Ends cuts the tokens into groups of consecutive rows, group g being rows [Ends[g-1], Ends[g]). Capacity,
@@ -82,6 +91,9 @@ type Gradient struct {
 	// LossScale holds, for each group, the gradient of the loss with respect to the group's auxiliary loss: the
 	// group's share of the global batch's tokens, times whatever the trainer scales its loss by.
 	LossScale []float32
+	// Losses, where it is not nil, takes in its Grad what comes of LossScale of the gradient of the parameters, a leaf for each group, which
+	// Params().Grad then is without. It is for a [LossSplitter], and what its LossParams has returned.
+	Losses *Params
 	// Rows is the loss's gradient with respect to the rows that [Decision.Order] made. Gates whose rows are mixtures of
 	// tokens read it, and it stays as it is until Backward returns; others leave it alone.
 	Rows blas32.General

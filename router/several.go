@@ -86,6 +86,7 @@ func newOfSeveral(r Router, s Shape, i int) (Gate, error) {
 // several is the gate of [Several].
 type several struct {
 	gates   []Gate
+	losses  []*Params  // of each gate: what the gradient of its losses comes in; nil for none
 	set     *param.Set // of all gates, or nil where none has any
 	offsets []int      // of each gate's parameters in the set
 	biases  []float32  // of all gates
@@ -97,6 +98,7 @@ type several struct {
 var (
 	_ Balancer      = (*several)(nil)
 	_ GlobalCounter = (*several)(nil)
+	_ LossSplitter  = (*several)(nil)
 )
 
 // severalSaved is what a decision's gate had saved, and which gate that is.
@@ -200,13 +202,36 @@ func (m *several) Backward(d *Decision, x blas32.General, g Gradient) error {
 	gate := m.gates[s.gate]
 	s.owner = nil
 	m.free = append(m.free, s)
+	losses := g.Losses
+	if losses != nil {
+		g.Losses = m.losses[s.gate]
+	}
 	if err := gate.Backward(d, x, g); err != nil {
 		return err
 	}
 	if m.set != nil {
-		m.collect(s.gate, len(d.GroupLoss), g.FirstLeaf)
+		moveGradient(m.set, gate.Params(), m.offsets[s.gate], len(d.GroupLoss), g.FirstLeaf)
+	}
+	if losses != nil {
+		moveGradient(losses, g.Losses, m.offsets[s.gate], len(d.GroupLoss), g.FirstLeaf)
 	}
 	return nil
+}
+
+// LossParams is described at [LossSplitter].
+func (m *several) LossParams() *Params {
+	m.losses = make([]*Params, len(m.gates))
+	found := false
+	for i, g := range m.gates {
+		if of, ok := g.(LossSplitter); ok {
+			m.losses[i] = of.LossParams()
+			found = found || m.losses[i] != nil
+		}
+	}
+	if !found {
+		return nil
+	}
+	return likeParams(m.set)
 }
 
 // own returns what the gate remembers of its decision d.
@@ -218,17 +243,16 @@ func (m *several) own(d *Decision) *severalSaved {
 	return s
 }
 
-// collect moves the gradient of a gate, sums of leaves, to its place in the gradient of all.
-func (m *several) collect(gate, groups, firstLeaf int) {
-	p := m.gates[gate].Params()
+// moveGradient moves the gradient of a gate's parameters, sums of leaves, to its place, from offset on, in that of all. p is nil where there is none.
+func moveGradient(all, p *Params, offset, groups, firstLeaf int) {
 	if p == nil {
 		for leaf := range groups {
-			m.set.Grad.Leaf(firstLeaf + leaf)
+			all.Grad.Leaf(firstLeaf + leaf)
 		}
 		return
 	}
 	for _, n := range p.Grad.Nodes() {
-		copy(m.set.Grad.Subtree(n.Place())[m.offsets[gate]:], n.Sum)
+		copy(all.Grad.Subtree(n.Place())[offset:], n.Sum)
 	}
 	p.Grad.Reset()
 }

@@ -60,6 +60,7 @@ func Run(t *testing.T, configure func() router.Router, traits ...Trait) {
 		{"Stride", testStride},
 		{"Leaves", testLeaves},
 		{"Padding", testPadding},
+		{"LossesApart", testLossesApart},
 		{"Gradient", testGradient},
 	}
 	batches := 0
