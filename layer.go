@@ -47,6 +47,7 @@ type Layer struct {
 	last       *pass // the forward pass that Backward belongs to
 	pending    *pass // a backward pass whose gradients are not yet summed over ranks
 	grads      gradients
+	losses     stepLosses
 	steps      int          // taken
 	exchanging atomic.Int64 // nanoseconds, in all passes
 	told       told
@@ -70,7 +71,8 @@ type pass struct {
 	real     int          // tokens that are not padding
 	batch    batch
 	decision *router.Decision
-	rounds   int // of counts that routing summed over the ranks
+	rounds   int   // of counts that routing summed over the ranks
+	counted  []int // of tokens that chose each expert, over all ranks, where a loss asks for them
 	handle   *alltoall.Handle
 	saved    []expert.Saved // of each shard, or where parts are cut by ranks of each rank's rows
 	answers  blas32.General // of the experts, home again, sorted by expert
@@ -132,6 +134,7 @@ func (l *Layer) build() (err error) {
 	if l.gate, err = l.cfg.Router.New(router.Shape{Dim: l.cfg.Dim, Experts: l.cfg.Experts, Seed: l.cfg.Seed}); err != nil {
 		return err
 	}
+	l.newStepLosses()
 	l.byPeers = l.cutsPeers()
 	if err = l.newShards(); err != nil {
 		return err
@@ -355,7 +358,8 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 		l.dx = resize(l.dx, p.x.Rows, l.cfg.Dim)
 		l.orderBackward(p, back)
 		err = l.gate.Backward(p.decision, p.x, router.Gradient{
-			Weights: l.weights, LossScale: p.lossScale(l.cfg.MicroBatches), Rows: back, FirstLeaf: p.batch.firstLeaf(l.world.Rank()), DX: l.dx,
+			Weights: l.weights, LossScale: p.lossScale(l.cfg.batches()), Losses: l.apart(p), Rows: back,
+			FirstLeaf: p.batch.firstLeaf(l.world.Rank()), DX: l.dx,
 		})
 		l.addSharedBackward(p, l.dx)
 	})
@@ -368,6 +372,7 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 		l.tuner.steps++
 	}
 	l.pending = p
+	l.losses.wentBack(p)
 	return nil
 }
 

@@ -78,6 +78,9 @@ func replayPass(ctx context.Context, l *Layer, x blas32.General, micro int, run 
 		times = 2
 	}
 	for range times {
+		if err := l.Discard(); err != nil {
+			return err
+		}
 		if _, err := l.ForwardBatch(ctx, x, router.Batch{Micro: micro}); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package switchyard
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
@@ -91,7 +92,8 @@ func (l *Layer) heedRefusal(ctx context.Context, p *pass) error {
 	return err
 }
 
-// countGlobally tells a gate with losses over the whole global batch what all ranks' tokens chose.
+// countGlobally tells a gate with losses over the whole global batch what all ranks' tokens chose, with those of the passes of this step before it
+// (Megatron's global_aux_loss; Qiu et al. 2025).
 func (l *Layer) countGlobally(ctx context.Context, p *pass) error {
 	g, ok := l.gate.(router.GlobalCounter)
 	if !ok || !g.WantsCounts() {
@@ -104,11 +106,17 @@ func (l *Layer) countGlobally(ctx context.Context, p *pass) error {
 	if err := l.everyone.AllReduceInt64(ctx, counts, collective.Sum); err != nil {
 		return fmt.Errorf("switchyard: counts of the global batch: %w", err)
 	}
-	all := make([]int, len(counts))
+	all, tokens := make([]int, len(counts)), sum(p.batch.tokens)
 	for e, n := range counts {
 		all[e] = int(n)
 	}
-	g.SetCounts(p.decision, all, sum(p.batch.tokens))
+	if p.counted = slices.Clone(all); p.side.Train && len(l.losses.counts) > 0 {
+		for e, n := range l.losses.counts {
+			all[e] += n
+		}
+		tokens += l.losses.came
+	}
+	g.SetCounts(p.decision, all, tokens)
 	return nil
 }
 

@@ -51,21 +51,3 @@ func (l *Layer) checkBatch(op string, x blas32.General, side router.Batch) error
 
 // padded tells whether token t is padding.
 func (p *pass) padded(t int) bool { return len(p.side.Padding) != 0 && p.side.Padding[t] }
-
-// lossScale is each group's share of the tokens of as many global batches as make a step, padding left out of both.
-func (p *pass) lossScale(batches int) []float32 {
-	scale, total, begin := make([]float32, len(p.ends)), float32(sum(p.batch.tokens)*max(batches, 1)), 0
-	for g, end := range p.ends {
-		n := 0
-		for t := begin; t < end; t++ {
-			if !p.padded(t) {
-				n++
-			}
-		}
-		if n > 0 {
-			scale[g] = float32(n) / total
-		}
-		begin = end
-	}
-	return scale
-}

@@ -3,11 +3,9 @@ package switchyard
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/expert"
-	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/param"
 )
 
@@ -44,7 +42,7 @@ func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 		return err
 	}
 	if gate := l.gate.Params(); gate != nil {
-		optimizer.Update(gate, l.grads.gate.sum)
+		optimizer.Update(gate, l.gateGradient())
 	}
 	for i := range l.shards {
 		if experts := l.shards[i].group.Params(); experts != nil {
@@ -66,6 +64,7 @@ func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 	}
 	for _, t := range append([]*Layer{l}, l.twins...) {
 		t.steps++
+		t.losses.begin()
 		if t.tuner != nil {
 			if err := t.tuner.stepped(ctx, t); err != nil {
 				return err
@@ -83,7 +82,7 @@ func (l *Layer) reduce(ctx context.Context) error {
 		return nil
 	}
 	l.pending = nil
-	if err := l.sumOver(ctx, l.everyone, p.batch.leaves, l.gate.Params(), &l.grads.gate); err != nil {
+	if err := l.reduceGate(ctx, p); err != nil {
 		return fmt.Errorf("switchyard: gradients of the gate: %w", err)
 	}
 	perCopy := make([]int, l.layout.copies)
@@ -110,19 +109,9 @@ func (l *Layer) sumOver(ctx context.Context, comm *collective.Comm, leaves []int
 	if set == nil {
 		return nil
 	}
-	if comm.Size() == 1 && set.Grad.Holds(0, leaves[0]) { // nobody to send to: an expert's gradient is large, and was copied twice
-		t.next = set.Grad.Take(t.next)
-	} else {
-		t.next = slices.Grow(t.next[:0], len(set.Value))[:len(set.Value)]
-		if err := comm.AllReduceTree(ctx, leaves, [][]float32{t.next}, set.Grad); err != nil {
-			return err
-		}
-		set.Grad.Reset()
+	if err := takeSums(ctx, comm, leaves, []*param.Set{set}, []*total{t}); err != nil {
+		return err
 	}
-	if l.grads.passes == 0 {
-		t.sum, t.next = t.next, t.sum
-		return nil
-	}
-	f32.Add(t.sum, t.next)
+	t.add(l.grads.passes == 0)
 	return nil
 }

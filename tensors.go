@@ -96,7 +96,7 @@ func (l *Layer) Gradients(ctx context.Context) ([]Tensor, error) {
 		if err = l.reduceAll(ctx); err != nil {
 			return err
 		}
-		list, err = l.tensors(ctx, l.grads.gate.sum, l.expertGradients(), l.grads.shared.sum, l.grads.gains.sum)
+		list, err = l.tensors(ctx, l.gateGradient(), l.expertGradients(), l.grads.shared.sum, l.grads.gains.sum)
 		return err
 	})
 	return list, err

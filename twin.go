@@ -101,6 +101,7 @@ func (l *Layer) absorb(t *Layer) {
 		}
 		f32.Add(mine.sum, theirs[i].sum)
 	}
+	l.losses.absorb(&t.losses)
 	l.grads.passes += t.grads.passes
 	t.grads.passes = 0
 }

@@ -68,6 +68,9 @@ type Batch struct {
 	// micro-batch in training, that of the batch in an evaluation. [Record] and [Replay] know a batch by it, with Step and Train; others
 	// leave it alone. A pass that is run again keeps its number.
 	Micro int
+	// StepTokens is the number of tokens, padding left out, in all batches of this one's optimiser step, over all ranks; 0 where the caller does not
+	// know. A layer weighs auxiliary losses by it; gates leave it alone.
+	StepTokens int
 	// Padding marks the tokens that are none: they get no expert, take no capacity, and stand in no count and no
 	// loss. What their rows of x and Features, their IDs and their Modality hold changes nothing: a layer puts zeros there
 	// before it calls a gate, and the gates of this package need none. Nil marks none of them.
