@@ -171,7 +171,7 @@ func (l *Layer) Forward(ctx context.Context, x blas32.General) (y blas32.General
 }
 
 // ForwardBatch is Forward for tokens of which there is more to say: which are padding, of which modality each is, its
-// number in the vocabulary, other features. Ends, Train and Step of side are the layer's to fill; Micro is the caller's. Slices in it must
+// number in the vocabulary, other features. Ends, Train and Step of side are the layer's to fill; Micro and StepTokens are the caller's. Slices in it must
 // stay as they are until Backward returns. Padding is never routed nor counted, and its rows of y and dx are zeros; what its rows of x, dy
 // and side hold changes nothing.
 func (l *Layer) ForwardBatch(ctx context.Context, x blas32.General, side router.Batch) (y blas32.General, err error) {
@@ -312,7 +312,8 @@ func (l *Layer) combine(ctx context.Context, p *pass, part int, home blas32.Gene
 
 // Backward takes the loss's gradient with respect to the last Forward's y and returns the one with respect to
 // its x, valid until the next Backward. The gradients of parameters wait for Step; several passes add up. The
-// auxiliary losses' gradient is added as if the mean over all tokens of the global batch stood in the loss.
+// auxiliary losses' gradient is added as if their mean over all tokens of the step, of all ranks and passes, stood in the loss: see
+// [Config].MicroBatches.
 //
 // A NaN or an infinity in dy, in a row that is not padding, is an error on every rank that names the rank and the row
 // ([alltoall.ErrNotFinite]). The pass is then dropped on every rank, with all gradients of it; those of passes before stay, and

@@ -35,6 +35,9 @@ func (l *Layer) checkBatch(op string, x blas32.General, side router.Batch) error
 	if err := given.AnyMatrix(side.Features); err != nil {
 		return l.misuse(op, "Features has %w", err)
 	}
+	if min(side.Micro, side.StepTokens) < 0 {
+		return l.misuse(op, "Micro is %d and StepTokens %d, must not be negative", side.Micro, side.StepTokens)
+	}
 	for _, of := range []struct {
 		what string
 		n    int

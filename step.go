@@ -22,7 +22,8 @@ type total struct{ sum, next []float32 }
 // expert over all, and so those of learned gains; an expert's over its copies — gives them to the optimiser, and forgets them. Then a gate that
 // balances its load by a bias moves it by the load of all ranks since the last step. At least one Backward must
 // have gone before. An optimiser that cannot take a step ([expert.Validator]), or has other settings than on another rank,
-// fails the step on every rank, with the parameters as they were; it can then be repeated with one that can.
+// fails the step on every rank, with the parameters as they were; it can then be repeated with one that can. A step to which other tokens came than
+// router.Batch.StepTokens announced fails so too, and its passes are dropped.
 func (l *Layer) Step(ctx context.Context, optimizer expert.Optimizer) error {
 	if err := l.enterAll(ctx, "Step"); err != nil {
 		return err

@@ -14,7 +14,8 @@ import (
 // steps. There may be several. One of them computes at a time: [World.Compute]. Where a pass fails on one rank, those of the same layer on other ranks wait
 // for it until their contexts end: cancel the others'.
 //
-// A step with twins has the gradient, and the bits, of their passes one after another on l, l's first, then the twins' in the order in which they were made. [Layer.Step]
+// A step with twins has the gradient, and the bits, of their passes one after another on l, l's first, then the twins' in the order in which they were made, but
+// for router.GlobalBalance, which counts the passes of each twin apart. [Layer.Step]
 // and what else concerns parameters is called on l, while no pass of either runs. What a layer finds out by itself each twin does for itself: the degree of
 // [Overlap], whether to compress under [Auto], the control loop of lsh.Controlled. The degree is better given than found: what a twin times of its passes depends on the other's. [Overlap.Background] and [Overlap.Observe] are for l's passes alone; see [Layer.Observe]. A router that knows batches by
 // their number, as router.Record and router.Replay do, needs that of each micro-batch in [router.Batch].Micro, on twins too.
