@@ -367,3 +367,41 @@ func TestRanksMustCompressAlike(t *testing.T) {
 		require.ErrorContains(t, err, "Compression={When:")
 	}
 }
+
+// TestALongTokenTouchesNoOthers: with a token a thousand times as large as the others, those get the bits that they get where it is padding.
+func TestALongTokenTouchesNoOthers(t *testing.T) {
+	const tokens, dim, long = 64, 16, 37
+	x, dy := randomMatrix(rand.New(rand.NewPCG(8, 9)), tokens, dim), randomMatrix(rand.New(rand.NewPCG(9, 9)), tokens, dim)
+	for j := range dim {
+		dy.Data[long*dim+j] = 0
+	}
+	side := router.Batch{Padding: make([]bool, tokens)}
+	side.Padding[long] = true
+	for k := range lsh.LearnedChannels + 1 {
+		cfg := Config{Dim: dim, Experts: 2, Router: router.TopK{K: 1}, Expert: expert.FFN{Hidden: 8}, Compression: Compression{When: Always, LSH: lsh.Config{Rate: 0.3, Compensation: k}}}
+		pass := func(x blas32.General, side router.Batch) (y, dx []float32) {
+			forwardAlone(t, cfg, func(l *Layer) {
+				out, err := l.ForwardBatch(context.Background(), x, side)
+				require.NoError(t, err)
+				back, err := l.Backward(context.Background(), dy)
+				require.NoError(t, err)
+				y, dx = slices.Clone(out.Data), slices.Clone(back.Data)
+			})
+			return y, dx
+		}
+		wantY, wantDX := pass(x, side)
+		for _, factor := range []float32{1e3, 1e4, 1e15} {
+			scaled := blas32.General{Rows: tokens, Cols: dim, Stride: dim, Data: slices.Clone(x.Data)}
+			for j := range dim {
+				scaled.Data[long*dim+j] *= factor
+			}
+			y, dx := pass(scaled, router.Batch{})
+			for i := range y {
+				if i/dim != long {
+					require.Equal(t, wantY[i], y[i], "%v, factor %v: row %d", k, factor, i/dim)
+					require.Equal(t, wantDX[i], dx[i], "%v, factor %v: gradient of row %d", k, factor, i/dim)
+				}
+			}
+		}
+	}
+}

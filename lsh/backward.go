@@ -65,6 +65,31 @@ func (w *worker) gainGrad(p *Pass, g int) {
 	if p.c.cfg.Compensation == LearnedGain {
 		p.gainGrads[g] = float32(sum)
 	}
+	if n := p.c.cfg.Compensation.gainsOf(p.c.dim); !f32.Finite(p.gainGrads[g*n : (g+1)*n]) {
+		p.wideGainGrad(g, p.gainGrads[g*n:(g+1)*n])
+	}
+}
+
+// wideGainGrad is gainGrad in float64: float32 sums that overflow both ways are NaN.
+func (p *Pass) wideGainGrad(g int, grads []float32) {
+	all := 0.0
+	begin, end, _, _ := p.clusters.Group(g)
+	for j := range p.c.dim {
+		sum := 0.0
+		for i := begin; i < end; i++ {
+			if k := int(p.clusters.Of[i]); len(p.members(k)) > 1 {
+				residual := float64(row(p.x, i)[j]) - float64(row(p.centroids, k)[j])
+				sum += float64(residual * float64(row(p.dy, i)[j]))
+			}
+		}
+		if p.c.cfg.Compensation == LearnedChannels {
+			grads[j] = float32(sum)
+		}
+		all += sum
+	}
+	if p.c.cfg.Compensation == LearnedGain {
+		grads[0] = float32(all)
+	}
 }
 
 // GainGrads returns the gradient of each of [Compressor.Gains] after RestoreBackward, where they are learned. It belongs to the pass.

@@ -4,6 +4,7 @@ import "gonum.org/v1/gonum/blas/blas32"
 
 // worker is the memory of one goroutine.
 type worker struct {
+	classes     classes
 	hashing     hashing
 	cutter      cutter
 	refiner     refiner
@@ -17,33 +18,77 @@ func (w *worker) cluster(p *Pass, g int) {
 	if g > 0 {
 		begin = p.clusters.RowEnds[g-1]
 	}
-	of, n := p.clusters.Of[begin:end], 0
-	x := span(p.x, begin, end)
-	exact := p.c.cfg.Centroids(x.Rows)
-	if p.whole[g] {
-		exact = x.Rows
-	}
+	of, x := p.clusters.Of[begin:end], span(p.x, begin, end)
+	parts := p.parts[g][:0]
 	switch {
-	case p.c.cfg.Bucketing != Cut && x.Rows > 0 && !p.whole[g]:
-		w.sort(p.c.hasher, x)
-		n = w.bucket(p.c, g, x.Rows, of)
-	case exact == x.Rows:
-		for i := range of {
-			of[i] = int32(i)
+	case p.whole[g] || p.c.cfg.Bucketing == Cut && p.c.cfg.Centroids(x.Rows) == x.Rows:
+		parts = append(parts, each(of))
+	case w.classes.divide(x, &p.c.cfg):
+		parts = w.clusterClasses(p.c, g, x, of, parts)
+	default:
+		parts = append(parts, w.clusterRows(p.c, g, x, of))
+	}
+	p.parts[g], p.clusters.CentroidEnds[g] = parts, last(parts)
+}
+
+// each makes every row a cluster, and returns how many there are.
+func each(of []int32) int {
+	for i := range of {
+		of[i] = int32(i)
+	}
+	return len(of)
+}
+
+// clusterClasses finds the clusters of each class of rows, and appends to parts where those of each end; what is apart is the last.
+func (w *worker) clusterClasses(c *Compressor, g int, x blas32.General, of []int32, parts []int) []int {
+	k := &w.classes
+	n := int32(0)
+	for i, rows := range k.list {
+		resize(&k.of, len(rows))
+		if i > 0 {
+			g = elsewhere
 		}
-		n = exact
+		made := w.clusterRows(c, g, k.gather(x, rows), k.of)
+		for j, r := range rows {
+			of[r] = n + k.of[j]
+		}
+		n += int32(made)
+		parts = append(parts, int(n))
+	}
+	for _, r := range k.apart {
+		of[r] = n
+		n++
+	}
+	if len(k.apart) > 0 {
+		parts = append(parts, int(n))
+	}
+	return parts
+}
+
+// elsewhere is in place of the number of a group whose rows must not teach the control loop.
+const elsewhere = -1
+
+// clusterRows finds the clusters of rows of one class, numbered from 0, and returns how many there are.
+func (w *worker) clusterRows(c *Compressor, g int, x blas32.General, of []int32) (n int) {
+	exact := c.cfg.Centroids(x.Rows)
+	switch {
+	case c.cfg.Bucketing != Cut && x.Rows > 0:
+		w.sort(c.hasher, x)
+		n = w.bucket(c, g, x.Rows, of)
+	case exact == x.Rows:
+		n = each(of)
 	case exact == 1:
 		clear(of)
 		n = 1
 	default:
-		w.sort(p.c.hasher, x)
-		w.cutter.exactly(exact, p.c.hasher, &w.hashing)
+		w.sort(c.hasher, x)
+		w.cutter.exactly(exact, c.hasher, &w.hashing)
 		n = w.number(of)
 	}
 	if n > 1 && n < x.Rows {
-		w.refiner.refine(x, of, n, p.c.cfg.Refine)
+		w.refiner.refine(x, of, n, c.cfg.Refine)
 	}
-	p.clusters.CentroidEnds[g] = n
+	return n
 }
 
 // span returns rows [begin, end) of m, aliasing it.
@@ -85,11 +130,14 @@ func (w *worker) bucket(c *Compressor, g, rows int, of []int32) int {
 		w.cutter.leading(float64(c.hasher.bits()), c.hasher)
 		return w.number(of)
 	}
-	depth, now := c.depth[g], w.cutter.suitable(c.cfg.Rate*float64(rows), c.hasher)
-	if depth == 0 {
-		depth = now
+	depth := w.cutter.suitable(c.cfg.Rate*float64(rows), c.hasher)
+	if g != elsewhere {
+		if before := c.depth[g]; before != 0 {
+			depth, c.depth[g] = before, depth
+		} else {
+			c.depth[g] = depth
+		}
 	}
-	c.depth[g] = now
 	w.cutter.leading(depth, c.hasher)
 	return w.number(of)
 }

@@ -8,6 +8,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/centroid"
+	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
 // Compressor makes clusters of rows, batch after batch. It is not safe for concurrent use; any number of its passes may be under way.
@@ -55,6 +56,11 @@ func (c *Compressor) Gains() []float32 { return c.gains }
 // Compress finds clusters among the rows of each group, whose rows end at ends[group], and returns their centroids, of which each is the
 // mean of its rows, added in ascending order. The centroids belong to the pass. x must stay as it is until the
 // pass is released.
+//
+// Rows whose lengths are not alike are not compressed together. A row more than 8 times as long as the median of its group, zeros left out, is a
+// cluster of its own, and so is one that is not finite; if more rows are so long than the rate would make clusters, they are compressed among
+// themselves, and so are those that are 64 times shorter than the median. The other rows get the bits that they would get without
+// them, and the number of clusters is that of each of these classes together.
 func (c *Compressor) Compress(x blas32.General, ends []int) (centroids blas32.General, p *Pass) {
 	return c.CompressSome(x, ends, nil)
 }
@@ -69,6 +75,7 @@ func (c *Compressor) CompressSome(x blas32.General, ends []int, wanted func(grou
 	resize(&p.clusters.CentroidEnds, c.groups)
 	p.clusters.RowEnds = append(p.clusters.RowEnds[:0], ends...)
 	resize(&p.whole, c.groups)
+	p.resetParts()
 	for g := range p.whole {
 		p.whole[g] = wanted != nil && !wanted(g)
 	}
@@ -97,6 +104,11 @@ func (c *Compressor) CompressAs(x blas32.General, as *Clusters) (centroids blas3
 	p.clusters.Of = append(p.clusters.Of[:0], as.Of...)
 	p.clusters.RowEnds = append(p.clusters.RowEnds[:0], as.RowEnds...)
 	p.clusters.CentroidEnds = append(p.clusters.CentroidEnds[:0], as.CentroidEnds...)
+	p.resetParts()
+	for g := range p.parts {
+		_, _, first, end := p.clusters.Group(g)
+		p.parts[g] = append(p.parts[g], end-first)
+	}
 	return p.average(), p
 }
 
@@ -132,7 +144,22 @@ func (*worker) average(p *Pass, g int) {
 	_, _, k, end := p.clusters.Group(g)
 	for ; k < end; k++ {
 		m := p.members(k)
-		centroid.Sum(row(p.centroids, k), p.x.Data, p.x.Stride, m, 1/float32(len(m)))
+		mean := row(p.centroids, k)
+		centroid.Sum(mean, p.x.Data, p.x.Stride, m, 1/float32(len(m)))
+		if !f32.Finite(mean) {
+			meanOf(mean, p.x, m)
+		}
+	}
+}
+
+// meanOf sets dst to the mean of rows whose sum overflows float32.
+func meanOf(dst []float32, x blas32.General, rows []int32) {
+	for j := range dst {
+		sum := 0.0
+		for _, r := range rows {
+			sum += float64(row(x, int(r))[j])
+		}
+		dst[j] = float32(sum / float64(len(rows)))
 	}
 }
 

@@ -21,7 +21,7 @@ type Config struct {
 	// The tuple must fit into 64 bits.
 	Width int
 	// Rate is the share of the rows that travel, above 0 and at most 1; 0 stands for 0.2. At 1 every row travels, and its answer
-	// keeps its bits. With [Joint] it says nothing.
+	// keeps its bits. With [Joint] it says nothing. Rows that are far longer or shorter than most count apart: see [Compressor.Compress].
 	Rate float64
 	// Bucketing says how tuples become clusters.
 	Bucketing Bucketing
@@ -89,6 +89,7 @@ const (
 	// Interpolate draws a smooth function through the pairs (c, E(c)) of the row's group, which the sender holds anyway, and
 	// answers with its value at x: kernel ridge regression with a Gaussian kernel, around the mean of the answers, among at most
 	// 256 centroids at a time. Nothing more travels, forward or backward. It is the default, as it loses least where that was measured.
+	// A row for which that cannot be solved, or whose answer would not be finite, is answered as under None.
 	Interpolate Compensation = iota
 	// Identity answers E(c) + x − c: the expert is taken to pass small differences on as they are. It is the paper's. An expert
 	// that answers with its input gives every row back exactly: it is computed as x − (c − E(c)).

@@ -19,7 +19,7 @@
 // # The same rows give the same bits
 //
 // Rotations come from Config.Seed, sums have a stated order, and kernels in assembly agree with their twins in Go to the bit, so on
-// every machine the same finite rows of a group give the same clusters, centroids and answers. They do depend on which rows are
+// every machine the same rows of a group give the same clusters, centroids and answers. They do depend on which rows are
 // compressed together, and so on the number of ranks. With the build tag openblas, refinement and interpolation are no
 // longer defined to the bit; [Controlled] buckets also depend on the batches before.
 package lsh

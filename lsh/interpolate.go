@@ -1,6 +1,9 @@
 package lsh
 
 import (
+	"math"
+	"slices"
+
 	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/blas32"
 
@@ -11,6 +14,20 @@ import (
 
 // maxNodes bounds the centroids that are interpolated through at once, since the work grows with their cube.
 const maxNodes = 256
+
+// Where the regression says nothing, a row gets the answer of its own centroid alone, as under [None]: where its rows are all
+// equal to their centroids; where its weights' length is above most, which with a ridge of 0.0003 or more takes a matrix
+// that cannot be solved; and where an answer that enters its own is not finite.
+const mostWeight = 32
+
+// Two bounds of the kernel's width keep it where it tells rows apart. Rows whose distance from their centroid is far above that of most
+// others count as so many times the median; and the width is no less than what rounding leaves uncertain in a distance, as a part of the
+// largest squared distance from the middle.
+const (
+	farOff    = 64 // times the mean: then it is the median that counts, widened times
+	widened   = 8
+	uncertain = 1e-4
+)
 
 // block is some neighbouring centroids of a group, and the rows of their clusters.
 type block struct {
@@ -25,6 +42,7 @@ type interpolant struct {
 	nodes, points       buffer // measured from the nodes' mean
 	between, toward     buffer
 	mean, nodeSq, rowSq []float32
+	origin, sorted      []float32
 	own                 []float32 // squared distances between rows and their centroids
 	all                 []int32
 	spd                 spd
@@ -46,40 +64,55 @@ func (p *Pass) Prepare() {
 	p.ready = true
 }
 
-// weigh cuts a group's centroids into blocks of about one size and computes their weights.
+// weigh cuts the centroids of each class of a group's rows into blocks of about one size and computes their weights.
 func (w *worker) weigh(p *Pass, g int) {
-	_, _, first, end := p.clusters.Group(g)
-	n := (end - first + maxNodes - 1) / maxNodes
-	for len(p.weights[g]) < n {
-		p.weights[g] = append(p.weights[g], block{})
-	}
-	p.weights[g] = p.weights[g][:n]
-	for i := range p.weights[g] {
-		b := &p.weights[g][i]
-		b.first, b.end = first+i*(end-first)/n, first+(i+1)*(end-first)/n
-		b.rows = b.rows[:0]
-		for k := b.first; k < b.end; k++ {
-			if m := p.members(k); len(m) > 1 {
-				b.rows = append(b.rows, m...)
+	_, _, first, _ := p.clusters.Group(g)
+	begin, at := first, 0
+	for _, part := range p.parts[g] {
+		end := first + part
+		n := (end - begin + maxNodes - 1) / maxNodes
+		for i := range n {
+			if at == len(p.weights[g]) {
+				p.weights[g] = append(p.weights[g], block{})
 			}
+			b := &p.weights[g][at]
+			b.first, b.end = begin+i*(end-begin)/n, begin+(i+1)*(end-begin)/n
+			w.weighBlock(p, b)
+			at++
 		}
-		b.weights = b.memory.matrix(len(b.rows), b.end-b.first)
-		if len(b.rows) > 0 {
-			w.interpolant.weigh(p, b, p.c.cfg)
+		begin = end
+	}
+	p.weights[g] = p.weights[g][:at]
+}
+
+// weighBlock computes the weights of a block.
+func (w *worker) weighBlock(p *Pass, b *block) {
+	b.rows = b.rows[:0]
+	for k := b.first; k < b.end; k++ {
+		if m := p.members(k); len(m) > 1 {
+			b.rows = append(b.rows, m...)
 		}
+	}
+	b.weights = b.memory.matrix(len(b.rows), b.end-b.first)
+	if len(b.rows) > 0 {
+		w.interpolant.weigh(p, b, p.c.cfg)
 	}
 }
 
 // weigh computes W = A + (1 − A·1)·1ᵀ/m with A = k(X, C)·(k(C, C) + ridge)⁻¹ and k(u, v) = exp(−|u−v|²/2h²).
 func (t *interpolant) weigh(p *Pass, b *block, cfg Config) {
 	m := b.end - b.first
-	nodes, points := t.load(p, b)
+	nodes, points, ok := t.load(p, b)
+	if !ok {
+		onlyOwn(p, b)
+		return
+	}
 	between, toward := t.between.matrix(m, m), t.toward.matrix(len(b.rows), m)
 	gemm.Gemm(blas.NoTrans, blas.Trans, nodes, nodes, 0, between)
 	gemm.Gemm(blas.NoTrans, blas.Trans, points, nodes, 0, toward)
 	// Rows that are alone count as rows at no distance.
 	total := len(p.order[p.begin[b.first]:p.begin[b.end]])
-	h2 := cfg.Bandwidth * f32.Sum(t.own) / float32(total)
+	h2 := t.width(cfg.Bandwidth, total)
 	if !(h2 > 0) {
 		onlyOwn(p, b)
 		return
@@ -94,11 +127,56 @@ func (t *interpolant) weigh(p *Pass, b *block, cfg Config) {
 		for k := range w {
 			w[k] += rest
 		}
+		if !(f32.Dot(w, w) <= mostWeight*mostWeight) {
+			b.own(p, i)
+		}
 	}
 }
 
-// load measures a block's centroids and rows from the mean of its centroids, so that products lose little.
-func (t *interpolant) load(p *Pass, b *block) (nodes, points blas32.General) {
+// width is the squared width of the kernel, for so many rows.
+func (t *interpolant) width(bandwidth float32, rows int) float32 {
+	sum := f32.Sum(t.own)
+	if sum == 0 {
+		return 0
+	}
+	h2 := bandwidth * sum / float32(rows)
+	if slices.Max(t.own) > farOff*sum/float32(rows) {
+		t.sorted = append(t.sorted[:0], t.own...)
+		slices.Sort(t.sorted)
+		h2 = min(h2, bandwidth*widened*t.sorted[len(t.sorted)/2])
+	}
+	return max(h2, uncertain*max(slices.Max(t.nodeSq), slices.Max(t.rowSq)))
+}
+
+// load measures a block's centroids and rows from the mean of its centroids, so that products lose little. Where their squares are not
+// what float32 can hold it scales them; it is false if a number is not finite.
+func (t *interpolant) load(p *Pass, b *block) (nodes, points blas32.General, ok bool) {
+	nodes, points = t.loadScaled(p, b, 1)
+	most := float64(max(slices.Max(t.nodeSq), slices.Max(t.rowSq), slices.Max(t.own)))
+	if most <= longest*longest && most >= shortest*shortest { // false of NaN
+		return nodes, points, true
+	}
+	length := t.longest(p, b)
+	if length == 0 || !(length <= math.MaxFloat64) {
+		return nodes, points, length == 0
+	}
+	nodes, points = t.loadScaled(p, b, scaleOf(length))
+	return nodes, points, true
+}
+
+// longest is the length of the longest row or centroid of a block; NaN or infinite if one is not finite.
+func (t *interpolant) longest(p *Pass, b *block) (length float64) {
+	for k := b.first; k < b.end; k++ {
+		length = max(length, lengthOf(row(p.centroids, k)))
+	}
+	for _, r := range b.rows {
+		length = max(length, lengthOf(row(p.x, int(r))))
+	}
+	return length
+}
+
+// loadScaled is load of rows and centroids times scale, a power of two.
+func (t *interpolant) loadScaled(p *Pass, b *block, scale float32) (nodes, points blas32.General) {
 	m := b.end - b.first
 	nodes, points = t.nodes.matrix(m, p.c.dim), t.points.matrix(len(b.rows), p.c.dim)
 	resize(&t.all, m)
@@ -107,23 +185,30 @@ func (t *interpolant) load(p *Pass, b *block) (nodes, points blas32.General) {
 	}
 	resize(&t.mean, p.c.dim)
 	centroid.Sum(t.mean, p.centroids.Data, p.centroids.Stride, t.all, 1/float32(m))
+	if !f32.Finite(t.mean) {
+		meanOf(t.mean, p.centroids, t.all)
+	}
+	f32.Scale(t.mean, scale)
 	resize(&t.nodeSq, m)
 	for k := range m {
-		t.nodeSq[k] = measured(row(nodes, k), row(p.centroids, b.first+k), t.mean)
+		t.nodeSq[k] = measured(row(nodes, k), scale, row(p.centroids, b.first+k), t.mean)
 	}
+	resize(&t.origin, p.c.dim)
 	resize(&t.rowSq, len(b.rows))
 	resize(&t.own, len(b.rows))
 	for i, r := range b.rows {
 		x, v := row(p.x, int(r)), row(points, i)
-		t.own[i] = measured(v, x, row(p.centroids, int(p.clusters.Of[r])))
-		t.rowSq[i] = measured(v, x, t.mean)
+		copy(t.origin, row(p.centroids, int(p.clusters.Of[r])))
+		f32.Scale(t.origin, scale)
+		t.own[i] = measured(v, scale, x, t.origin)
+		t.rowSq[i] = measured(v, scale, x, t.mean)
 	}
 	return nodes, points
 }
 
-// measured sets dst to x less origin and returns its squared length.
-func measured(dst, x, origin []float32) float32 {
-	centroid.Residual(dst, 1, x, origin)
+// measured sets dst to x times scale less origin and returns its squared length.
+func measured(dst []float32, scale float32, x, origin []float32) float32 {
+	centroid.Residual(dst, scale, x, origin)
 	return f32.Dot(dst, dst)
 }
 
@@ -141,8 +226,14 @@ func kernel(m blas32.General, rowSq, colSq []float32, h2 float32) {
 
 // onlyOwn gives every row of a block its own centroid's answer, for rows that are all equal to their centroids.
 func onlyOwn(p *Pass, b *block) {
-	clear(b.weights.Data)
-	for i, r := range b.rows {
-		row(b.weights, i)[int(p.clusters.Of[r])-b.first] = 1
+	for i := range b.rows {
+		b.own(p, i)
 	}
+}
+
+// own gives the i-th of a block's rows its own centroid's answer.
+func (b *block) own(p *Pass, i int) {
+	w := row(b.weights, i)
+	clear(w)
+	w[int(p.clusters.Of[b.rows[i]])-b.first] = 1
 }

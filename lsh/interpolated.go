@@ -18,7 +18,11 @@ func (w *worker) blend(p *Pass, g int) {
 			y := w.interpolant.points.matrix(len(rows), p.c.dim)
 			gemm.Gemm(blas.NoTrans, blas.NoTrans, span(b.weights, begin, begin+len(rows)), answers, 0, y)
 			for j, r := range rows {
-				copy(row(p.to, int(r)), row(y, j))
+				to := row(p.to, int(r))
+				if copy(to, row(y, j)); !f32.Finite(to) {
+					b.own(p, begin+j)
+					copy(to, row(p.from, int(p.clusters.Of[r])))
+				}
 			}
 		}
 		for k := b.first; k < b.end; k++ {
@@ -37,9 +41,17 @@ func (w *worker) unblend(p *Pass, g int) {
 		if len(b.rows) > 0 {
 			dy := w.interpolant.points.matrix(len(b.rows), p.c.dim)
 			for j, r := range b.rows {
-				copy(row(dy, j), row(p.dy, int(r)))
+				if copy(row(dy, j), row(p.dy, int(r))); !f32.Finite(row(dy, j)) {
+					clear(row(dy, j)) // its own centroid gets it below
+				}
 			}
 			gemm.Gemm(blas.Trans, blas.NoTrans, b.weights, dy, 0, d)
+			for k := range d.Rows {
+				if !f32.Finite(row(d, k)) {
+					b.wideSum(row(d, k), k, dy)
+				}
+			}
+			b.addInfinite(p, d)
 		}
 		for k := range d.Rows {
 			m := p.members(b.first + k)
@@ -54,8 +66,28 @@ func (w *worker) unblend(p *Pass, g int) {
 	}
 }
 
+// wideSum sets dst to column k of the weights times dy in float64: float32 sums that overflow both ways are NaN.
+func (b *block) wideSum(dst []float32, k int, dy blas32.General) {
+	for c := range dst {
+		sum := 0.0
+		for j := range dy.Rows {
+			sum += float64(float64(row(b.weights, j)[k]) * float64(row(dy, j)[c]))
+		}
+		dst[c] = float32(sum)
+	}
+}
+
+// addInfinite adds rows of dy that are not finite to the gradient of their own centroids' answers, and of no others.
+func (b *block) addInfinite(p *Pass, d blas32.General) {
+	for _, r := range b.rows {
+		if v := row(p.dy, int(r)); !f32.Finite(v) {
+			f32.Add(row(d, int(p.clusters.Of[r])-b.first), v)
+		}
+	}
+}
+
 // Weights returns what [Interpolate] gives a group's rows of its centroids' answers, after Prepare or Restore: rows × centroids of the
-// group, in a new matrix. Weights of answers that are not blended are 0.
+// group, in a new matrix. Weights of answers that are not blended are 0. Restore changes those of rows that it cannot answer so.
 func (p *Pass) Weights(g int) blas32.General {
 	if !p.ready {
 		panic("lsh: Weights before they are computed")

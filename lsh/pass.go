@@ -17,6 +17,7 @@ type Pass struct {
 	order     []int32 // rows sorted by cluster
 	begin     []int32 // where each cluster's begin in it, and where the last one's end
 	whole     []bool  // by group: its rows are not clustered
+	parts     [][]int // by group: where the centroids of each class of rows end, among the group's
 	gains     []float32
 	gainGrads []float32
 	weights   [][]block      // of Interpolate, by group
@@ -47,6 +48,16 @@ func (p *Pass) advance(from, to stage, method string) {
 		panic("lsh: " + method + " out of turn")
 	}
 	p.stage = to
+}
+
+// resetParts makes room for the parts of each group.
+func (p *Pass) resetParts() {
+	for len(p.parts) < p.c.groups {
+		p.parts = append(p.parts, nil)
+	}
+	for g := range p.parts {
+		p.parts[g] = p.parts[g][:0]
+	}
 }
 
 // Clusters returns the clusters, which belong to the pass.

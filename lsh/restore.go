@@ -78,8 +78,31 @@ func (w *worker) shift(p *Pass, g int) {
 		if p.mean {
 			f32.Scale(off, 1/float32(len(m)))
 		}
+		if !f32.Finite(off) {
+			p.shiftWide(g, k)
+			continue
+		}
 		for _, i := range m {
 			residual(row(p.to, int(i)), row(p.of, int(i)), off)
+		}
+	}
+}
+
+// shiftWide is shift of the rows of cluster k in float64, where the offset overflows float32.
+func (p *Pass) shiftWide(g, k int) {
+	m, gains := p.members(k), p.gains[g*p.c.cfg.Compensation.gainsOf(p.c.dim):]
+	parts := 1.0
+	if p.mean {
+		parts = float64(len(m))
+	}
+	for j := range p.c.dim {
+		gain := float64(gains[0])
+		if p.c.cfg.Compensation == LearnedChannels {
+			gain = float64(gains[j])
+		}
+		off := (float64(gain*float64(row(p.own, k)[j])) - float64(row(p.from, k)[j])) / parts
+		for _, i := range m {
+			row(p.to, int(i))[j] = float32(float64(gain*float64(row(p.of, int(i))[j])) - off)
 		}
 	}
 }
