@@ -13,6 +13,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/router"
@@ -25,6 +26,8 @@ import (
 type Layer struct {
 	cfg      Config
 	world    *World
+	stream   lockstep.StreamID // of its operations
+	label    string            // what errors call it: "layer 1"
 	layout   layout
 	gate     router.Gate
 	shards   []shard      // the experts hosted here
@@ -98,14 +101,24 @@ func NewLayer(world *World, cfg Config) (*Layer, error) {
 	if err := cfg.Validate(world.Size()); err != nil {
 		return nil, err
 	}
-	l := &Layer{cfg: cfg, world: world, layout: layoutOf(cfg, world), state: newState()}
-	l.connect()
-	if err := l.agree(context.Background()); err != nil {
+	l := &Layer{cfg: cfg, world: world, layout: layoutOf(cfg, world), state: newState(), label: fmt.Sprintf("layer %d", number+1)}
+	begun := world.log.Begin(making, "", "NewLayer")
+	err := l.make(number)
+	begun.End(err == nil)
+	if err != nil {
 		return nil, err
 	}
-	l.cfg.Seed = seedOf(cfg.Seed, number)
-	l.cfg.Compression.LSH.Seed = seedOf(cfg.Compression.LSH.Seed, number)
-	return l, l.build()
+	return l, nil
+}
+
+func (l *Layer) make(number int) error {
+	l.connect()
+	if err := l.agree(context.Background()); err != nil {
+		return err
+	}
+	l.cfg.Seed = seedOf(l.cfg.Seed, number)
+	l.cfg.Compression.LSH.Seed = seedOf(l.cfg.Compression.LSH.Seed, number)
+	return l.build()
 }
 
 // seedOf is the seed of a layer by its number in its world: the configured one for the first, and another for each that follows.
@@ -124,6 +137,7 @@ func seedOf(seed uint64, layer int) uint64 {
 func (l *Layer) connect() {
 	w, at := l.world, l.layout
 	l.everyone = collective.New(w.view(everyone(w.Size())))
+	l.stream = lockstep.StreamID(w.channel)
 	l.replicas = collective.New(w.view(at.sameExperts()))
 	l.copies = collective.New(w.view(at.oneCopy()))
 	l.checks = collective.New(w.view(everyone(w.Size())))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"gonum.org/v1/gonum/blas/blas32"
@@ -89,7 +90,10 @@ func (l *Layer) leaveAll() {
 // gradients or parameters. Unless do succeeds, or all ranks agree to refuse the batch, the layer has failed.
 func (l *Layer) attempt(op string, do func() error) (err error) {
 	err = errors.New("it panicked") // unless do returns
+	// A rank may call Forward where others call ForwardBatch.
+	begun := l.world.log.Begin(l.stream, l.label, strings.TrimSuffix(op, "Batch"))
 	defer func() {
+		begun.End(err == nil || refusedByAll(err))
 		if err != nil && !refusedByAll(err) {
 			err = l.fail(op, err)
 		}

@@ -2,6 +2,7 @@ package switchyard
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
@@ -35,6 +36,8 @@ func (l *Layer) Twin() (*Layer, error) {
 
 func (l *Layer) newTwin() (*Layer, error) {
 	t := &Layer{cfg: l.cfg, world: l.world, layout: l.layout, original: l, state: l.state, steps: l.steps}
+	t.label = fmt.Sprintf("%s, twin %d", l.label, len(l.twins)+1)
+	l.world.log.Concurrent()
 	t.cfg.Overlap.Background, t.cfg.Overlap.Observe = nil, nil
 	t.connect()
 	if err := t.agree(context.Background()); err != nil {

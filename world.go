@@ -8,6 +8,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -22,15 +23,31 @@ type World struct {
 	layers  int                       // made so far, or tried
 	links   map[string]alltoall.Links // measured for layers, by topology
 
-	computing *sync.Mutex // held by whichever micro-batch computes
+	computing *sync.Mutex   // held by whichever micro-batch computes
+	log       *lockstep.Log // what this rank is in, so that ranks out of step are found
 }
 
 // NewWorld makes a world of a transport that is already connected, such as one end of an inproc mesh. The world
 // takes it over: closing the world closes the transport, and nobody else may use it.
 func NewWorld(t transport.Transport) *World {
-	w := &World{t: t, me: t.Rank(), source: "a transport given by the program", computing: new(sync.Mutex)}
-	w.comm = collective.New(w.view(everyone(t.Size())))
+	w := &World{t: t, me: t.Rank(), source: "a transport given by the program", computing: new(sync.Mutex), log: lockstep.New(t.Rank())}
+	transport.Watch(t, w.log)
+	w.comm = w.newComm()
 	return w
+}
+
+// making is the stream of the operations by which a world makes layers, and measures links.
+const making lockstep.StreamID = 0
+
+// newComm makes collectives for the program's own use, whose calls are a stream of operations.
+func (w *World) newComm() *collective.Comm {
+	c := collective.New(w.view(everyone(w.Size())))
+	stream := lockstep.StreamID(w.channel)
+	c.Watch(func(op string) (end func(error)) {
+		b := w.log.Begin(stream, "World.Comm", op)
+		return func(err error) { b.End(err == nil) }
+	})
+	return c
 }
 
 // Rank is this rank's number.
@@ -82,7 +99,7 @@ func (w *World) View(members []transport.Rank) (transport.Transport, error) {
 // [World.MeasurePairs] finds keeps each copy among ranks whose links are fast (Holmes, arXiv 2312.03549). Errors go on naming ranks as they
 // joined.
 func (w *World) Reordered(order []int) (*World, error) {
-	n := &World{t: w.t, me: -1, source: w.source, channel: w.channel, layers: w.layers, computing: w.computing}
+	n := &World{t: w.t, me: -1, source: w.source, channel: w.channel, layers: w.layers, computing: w.computing, log: w.log}
 	seen := make([]bool, w.Size())
 	for i, r := range order {
 		if r < 0 || r >= len(seen) || seen[r] {
@@ -97,7 +114,7 @@ func (w *World) Reordered(order []int) (*World, error) {
 	if len(order) != w.Size() {
 		return nil, fmt.Errorf("switchyard: Reordered: %d ranks, want all %d", len(order), w.Size())
 	}
-	n.comm = collective.New(n.view(everyone(n.Size())))
+	n.comm = n.newComm()
 	return n, nil
 }
 
@@ -120,7 +137,14 @@ func (w *World) view(members []transport.Rank) transport.Transport {
 
 // MeasureLinks times messages within and between the nodes of the world, for [Config.Links]. Every rank calls it, and all get the same;
 // the result can be kept, as JSON say, and given again.
-func (w *World) MeasureLinks(ctx context.Context, nodes alltoall.Topology) (alltoall.Measured, error) {
+func (w *World) MeasureLinks(ctx context.Context, nodes alltoall.Topology) (m alltoall.Measured, err error) {
+	b := w.log.Begin(making, "", "MeasureLinks")
+	defer func() { b.End(err == nil) }()
+	return w.measureLinks(ctx, nodes)
+}
+
+// measureLinks is MeasureLinks within another operation.
+func (w *World) measureLinks(ctx context.Context, nodes alltoall.Topology) (alltoall.Measured, error) {
 	return alltoall.Measure(ctx, w.view(everyone(w.Size())), nodes)
 }
 
@@ -130,7 +154,7 @@ func (w *World) linksOf(nodes alltoall.Topology) (alltoall.Links, error) {
 	if l, ok := w.links[key]; ok {
 		return l, nil
 	}
-	m, err := w.MeasureLinks(context.Background(), nodes)
+	m, err := w.measureLinks(context.Background(), nodes)
 	if err != nil {
 		return alltoall.Links{}, err
 	}
@@ -143,7 +167,9 @@ func (w *World) linksOf(nodes alltoall.Topology) (alltoall.Links, error) {
 
 // MeasurePairs times messages between each two ranks, which tells slow links from fast ones: see [World.Reordered]. Every rank calls it,
 // and all get the same.
-func (w *World) MeasurePairs(ctx context.Context) (alltoall.Pairs, error) {
+func (w *World) MeasurePairs(ctx context.Context) (p alltoall.Pairs, err error) {
+	b := w.log.Begin(making, "", "MeasurePairs")
+	defer func() { b.End(err == nil) }()
 	return alltoall.MeasurePairs(ctx, w.view(everyone(w.Size())))
 }
 

@@ -44,6 +44,7 @@ type Comm struct {
 	lane transport.Tag
 
 	mu      sync.Mutex
+	begin   func(op string) (end func(error)) // of Watch, or nil
 	seq     uint64
 	x       exchange
 	ones    []int
@@ -73,6 +74,10 @@ func NewLane(t transport.Transport, lane int) *Comm {
 	return c
 }
 
+// Watch has begin called with the name of every call of c when its turn comes, and what begin returns with the error that
+// it ends with. It is for who tells what a rank is waiting in, and is called once, before any other method.
+func (c *Comm) Watch(begin func(op string) (end func(error))) { c.begin = begin }
+
 // Rank is this end's number.
 func (c *Comm) Rank() transport.Rank { return c.t.Rank() }
 
@@ -80,12 +85,16 @@ func (c *Comm) Rank() transport.Rank { return c.t.Rank() }
 func (c *Comm) Size() int { return c.t.Size() }
 
 // call runs one collective operation: run gets the tag of its first step, and the next ones follow it.
-func (c *Comm) call(op string, run func(tag transport.Tag) error) error {
+func (c *Comm) call(op string, run func(tag transport.Tag) error) (err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.begin != nil {
+		end := c.begin(op)
+		defer func() { end(err) }()
+	}
 	c.seq++
 	defer c.x.reset()
-	err := run(c.lane | transport.Tag(c.seq&(1<<32-1))<<seqShift)
+	err = run(c.lane | transport.Tag(c.seq&(1<<32-1))<<seqShift)
 	if err == nil {
 		return nil
 	}

@@ -21,6 +21,10 @@ type Group struct {
 	pending atomic.Int64
 	done    chan struct{}
 	timer   *time.Timer
+
+	// Slow, where it is not nil, is called by Wait once it has waited for the time that Slow returns for 0, and again after
+	// each time that it returns then.
+	Slow func(g *Group, waited time.Duration) (again time.Duration)
 }
 
 // Begin makes room for n operations.
@@ -62,18 +66,7 @@ func (g *Group) Wait(ctx context.Context, limit time.Duration) (stuck int, why e
 		<-g.done
 		return -1, nil
 	}
-	expired := g.arm(limit)
-	select {
-	case <-g.done:
-	case <-ctx.Done():
-		why = ctx.Err()
-	case <-expired:
-		why = transport.ErrTimeout
-	}
-	if expired != nil {
-		g.timer.Stop()
-	}
-	if why == nil {
+	if why = g.sleep(ctx, limit); why == nil {
 		return -1, nil
 	}
 	stuck, taken := g.withdraw()
@@ -83,6 +76,53 @@ func (g *Group) Wait(ctx context.Context, limit time.Duration) (stuck int, why e
 	}
 	g.settle(taken)
 	return stuck, why
+}
+
+// sleep waits until all is done, ctx ends or limit passes, and calls Slow meanwhile.
+func (g *Group) sleep(ctx context.Context, limit time.Duration) (why error) {
+	begin, nap, slow := time.Now(), limit, g.Slow
+	if slow != nil {
+		nap = atMost(slow(g, 0), limit)
+	}
+	for {
+		expired := g.arm(nap)
+		select {
+		case <-g.done:
+		case <-ctx.Done():
+			why = ctx.Err()
+		case <-expired:
+			if waited := time.Since(begin); slow != nil && (limit <= 0 || waited < limit) {
+				nap = atMost(slow(g, waited), limit-waited)
+				continue
+			}
+			why = transport.ErrTimeout
+		}
+		if expired != nil {
+			g.timer.Stop()
+		}
+		return why
+	}
+}
+
+// atMost is d, or what is left of a limit, if there is one.
+func atMost(d, left time.Duration) time.Duration {
+	if left > 0 {
+		return min(d, left)
+	}
+	return d
+}
+
+// Awaited calls yield with the sender of every receive that nothing has come for.
+func (g *Group) Awaited(yield func(from int)) {
+	for i := range g.ops[:g.started] {
+		o := &g.ops[i]
+		o.box.mu.Lock()
+		waits := o.queue != nil && o.side == receiving
+		o.box.mu.Unlock()
+		if waits {
+			yield(o.key.from)
+		}
+	}
 }
 
 // yields is how often a waiting goroutine lets others run before it goes to sleep: for small messages these are the ranks

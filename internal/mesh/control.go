@@ -25,14 +25,16 @@ const (
 
 // sendControl writes one frame to p's control lane. A failure is not reported here: the reader of the lane
 // sees it too and knows what it means.
-func (p *peer) sendControl(kind frameKind, payload []byte) {
+func (p *peer) sendControl(kind frameKind, payload []byte) { p.sendTagged(kind, 0, payload) }
+
+func (p *peer) sendTagged(kind frameKind, tag transport.Tag, payload []byte) {
 	p.controlMu.Lock()
 	defer p.controlMu.Unlock()
 	if p.control == nil {
 		return
 	}
 	h := header{
-		kind: kind, epoch: p.t.cfg.Epoch, length: uint32(len(payload)), seq: p.controlSeq + 1,
+		kind: kind, tag: tag, epoch: p.t.cfg.Epoch, length: uint32(len(payload)), seq: p.controlSeq + 1,
 		message: uint64(len(payload)), sum: crc32c.Update(0, payload),
 	}
 	frame := make([]byte, headerBytes, headerBytes+len(payload))
@@ -80,6 +82,8 @@ func (p *peer) listen() {
 		case kindAbort:
 			p.aborted(payload)
 			return
+		case kindStatement:
+			p.stated(h, payload)
 		}
 	}
 }
@@ -127,7 +131,7 @@ const abortFixed = 8
 // reasons are the sentinels that travel; their index is the code. 0 stands for any other error.
 var reasons = [...]error{
 	errAborted, transport.ErrPeerClosed, transport.ErrPeerDead, transport.ErrTimeout, transport.ErrCorrupt,
-	transport.ErrProtocol, transport.ErrTooLarge, transport.ErrTruncated, transport.ErrMismatch,
+	transport.ErrProtocol, transport.ErrTooLarge, transport.ErrTruncated, transport.ErrMismatch, transport.ErrOutOfStep,
 }
 
 var errAborted = errors.New("operation given up")

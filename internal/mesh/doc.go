@@ -28,6 +28,12 @@
 // rank whose transport breaks tells all its peers the culprit and the reason before any of its own calls return, so a
 // rank that exits because of another is never blamed itself.
 //
+// # Statements
+//
+// An operation that waits for long has the mesh bring a statement of what the rank's program is in ([transport.Program])
+// to all peers, over the control lanes, who compare it with what they are in. A message that does not fit has its sender asked
+// before it breaks the mesh, since programs that are out of step often meet with that first.
+//
 // # Limits
 //
 // A sleeping call occupies an operating-system thread while it holds a reader role or a half-written message. Messages

@@ -68,7 +68,10 @@ func (t *Mesh) told() *fault {
 // failLane breaks the transport because of an error on p's data lane. Where the lane merely ended, the control
 // lane knows why.
 func (t *Mesh) failLane(p *peer, err error) *fault {
-	for _, own := range []error{transport.ErrCorrupt, transport.ErrProtocol, transport.ErrTruncated, transport.ErrTooLarge} {
+	if errors.Is(err, transport.ErrTruncated) {
+		return t.misfit(p, err)
+	}
+	for _, own := range []error{transport.ErrCorrupt, transport.ErrProtocol, transport.ErrTooLarge} {
 		if errors.Is(err, own) {
 			return t.fail(p.rank, err)
 		}
@@ -104,8 +107,7 @@ func (op *operation) interrupted(ctx context.Context) *fault {
 		return f
 	}
 	if op.timedOut.Load() {
-		rank, err := op.awaited(), fmt.Errorf("after %v: %w", op.t.cfg.OpTimeout, transport.ErrTimeout)
-		return op.t.fail(rank, err)
+		return op.t.fail(transport.Overdue(op.t.program(), op.awaited(), op.t.cfg.OpTimeout))
 	}
 	if ctx.Err() == nil {
 		return nil

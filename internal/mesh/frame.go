@@ -29,7 +29,7 @@ import (
 // near cache. A message is not delivered before the sum of all of it has been found right.
 const (
 	frameMagic   = 0x53575946
-	frameVersion = 2
+	frameVersion = 3
 	headerBytes  = 48
 	headerSumAt  = 44
 )
@@ -50,6 +50,7 @@ const (
 	kindFarewell  frameKind = 3 // an orderly Close; no payload
 	kindAbort     frameKind = 4 // the sender's transport broke; payload in control.go
 	kindPlaced    frameKind = 5 // where a whole message lies in shared memory; payload in placed.go
+	kindStatement frameKind = 6 // what the program above is doing; payload of transport.Program
 )
 
 // header is the decoded form of a frame's header.
@@ -104,7 +105,7 @@ func decodeHeader(b []byte) (header, error) {
 		message: binary.BigEndian.Uint64(b[32:]),
 		sum:     binary.BigEndian.Uint32(b[40:]),
 	}
-	if h.kind < kindData || h.kind > kindPlaced {
+	if h.kind < kindData || h.kind > kindStatement {
 		return header{}, fmt.Errorf("frame of unknown kind %d: %w", h.kind, transport.ErrProtocol)
 	}
 	if b[6] != 0 || b[7] != 0 {

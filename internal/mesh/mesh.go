@@ -22,6 +22,7 @@ type Mesh struct {
 
 	wireBytes atomic.Uint64
 	sleepers  sleepers
+	watched   atomic.Pointer[watch]
 	ops       opPool
 
 	life   sync.RWMutex // held for reading by every call under way
@@ -39,6 +40,7 @@ var (
 	_ transport.Exchanger = (*Mesh)(nil)
 	_ transport.Describer = (*Mesh)(nil)
 	_ transport.Counter   = (*Mesh)(nil)
+	_ transport.Watcher   = (*Mesh)(nil)
 )
 
 // idleSpins is how often an operation yields the processor before it sleeps. A sleep and a wake-up cost about

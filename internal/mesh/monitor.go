@@ -40,6 +40,7 @@ func (t *Mesh) monitor() {
 				t.beat()
 			}
 			t.findSilent(now)
+			t.speak(now)
 			t.sleepers.expire(now, t.cfg.OpTimeout)
 		}
 	}

@@ -108,7 +108,7 @@ func (op *operation) post() *fault {
 		p := w.source.p
 		msg, truncated := p.post(w)
 		if truncated {
-			return op.t.fail(p.rank, checkRoom(w))
+			return op.t.misfit(p, checkRoom(w))
 		}
 		if msg != nil {
 			msg.copyTo(w)

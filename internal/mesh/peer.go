@@ -28,11 +28,12 @@ type peer struct {
 	heard       atomic.Bool   // something has come on the data lane since the monitor looked
 	saidGoodbye atomic.Bool   // the peer has closed in good order
 	begun       atomic.Bool   // it has given a sign of life since its lanes were opened
+	answers     chan struct{} // gets a value when the peer has answered a question
 	gone        chan struct{} // closed when nothing more will come on the control lane
 }
 
 func newPeer(t *Mesh, rank transport.Rank) *peer {
-	p := &peer{t: t, rank: rank, gone: make(chan struct{})}
+	p := &peer{t: t, rank: rank, gone: make(chan struct{}), answers: make(chan struct{}, 1)}
 	p.limit = t.cfg.MaxUnexpectedBytes
 	p.lastHeard.Store(time.Now().UnixNano())
 	return p

@@ -52,6 +52,7 @@ var (
 	_ transport.Describer = (*Transport)(nil)
 	_ transport.Counter   = (*Transport)(nil)
 	_ transport.Allocator = (*Transport)(nil)
+	_ transport.Watcher   = (*Transport)(nil)
 )
 
 // New disturbs t as c says. t is the new transport's from then on. It panics if c is invalid.

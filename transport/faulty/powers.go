@@ -25,3 +25,6 @@ func (t *Transport) Free(b []byte) bool {
 	a, ok := t.below.(transport.Allocator)
 	return ok && a.Free(b)
 }
+
+// Watch has the transport below watch p, if it can. See [transport.Watcher].
+func (t *Transport) Watch(p transport.Program) { transport.Watch(t.below, p) }

@@ -25,7 +25,7 @@ func (t *Transport) failed(err error, at place) error {
 		return &transport.Error{Rank: t.rank, Op: at.op, Err: err}
 	}
 	if errors.Is(err, transport.ErrTruncated) {
-		return t.world.fail(t.truncated(at))
+		return t.misfit(at)
 	}
 	return t.world.fail(&transport.Error{Rank: at.peer, Op: at.op, Err: err})
 }
@@ -52,7 +52,7 @@ func (t *Transport) truncated(at place) *transport.Error {
 // it took too long, which breaks it.
 func (t *Transport) gaveUp(ctx context.Context, why error, at place) error {
 	if errors.Is(why, transport.ErrTimeout) {
-		return t.world.fail(&transport.Error{Rank: at.peer, Op: at.op, Err: why})
+		return t.world.fail(t.overdue(at))
 	}
 	return cancelled(ctx, at)
 }

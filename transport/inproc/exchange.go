@@ -42,7 +42,7 @@ func (x *exchange) place(i int) place {
 
 func (x *exchange) run(ctx context.Context) error {
 	ops := len(x.sends) + len(x.recvs)
-	g := x.t.world.begin(ops)
+	g := x.t.begin(ops)
 	defer x.t.world.end(g)
 	for i := range ops {
 		if err := x.start(g, i); err != nil {

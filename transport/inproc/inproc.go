@@ -13,7 +13,9 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/mailbox"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -23,6 +25,9 @@ type Transport struct {
 	rank  transport.Rank
 	wire  atomic.Uint64
 	close sync.Once
+
+	program transport.Program                                         // guarded by world.mu
+	onSlow  func(*mailbox.Group, time.Duration) (again time.Duration) // slow, made once
 }
 
 var (
@@ -30,6 +35,7 @@ var (
 	_ transport.Exchanger = (*Transport)(nil)
 	_ transport.Describer = (*Transport)(nil)
 	_ transport.Counter   = (*Transport)(nil)
+	_ transport.Watcher   = (*Transport)(nil)
 )
 
 // Rank is this end's number.
@@ -53,7 +59,7 @@ func (t *Transport) Send(ctx context.Context, to transport.Rank, tag transport.T
 	if ctx.Err() != nil {
 		return t.ended(ctx, at)
 	}
-	g := t.world.begin(1)
+	g := t.begin(1)
 	defer t.world.end(g)
 	if err := t.world.boxes[to].Send(g, int(t.rank), uint64(tag), maxEager, bufs); err != nil {
 		g.Abandon()
@@ -77,7 +83,7 @@ func (t *Transport) Recv(ctx context.Context, from transport.Rank, tag transport
 	if ctx.Err() != nil {
 		return 0, t.ended(ctx, at)
 	}
-	g := t.world.begin(1)
+	g := t.begin(1)
 	defer t.world.end(g)
 	if err := t.world.boxes[t.rank].Recv(g, int(from), uint64(tag), bufs); err != nil {
 		g.Abandon()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/switchyard-moe/switchyard/internal/mailbox"
@@ -71,33 +72,46 @@ func Open(c Config) ([]*Transport, error) {
 	}
 	c = c.withDefaults()
 	w := &world{timeout: c.OpTimeout, boxes: make([]*mailbox.Box, c.Ranks), gone: make([]bool, c.Ranks)}
+	w.slow = make(map[*mailbox.Group]slowWait)
 	w.groups.New = func() any { return new(mailbox.Group) }
 	ranks := make([]*Transport, c.Ranks)
 	for r := range ranks {
 		w.boxes[r] = mailbox.New(r, c.Ranks, c.BufferBytes)
 		ranks[r] = &Transport{world: w, rank: transport.Rank(r)}
+		ranks[r].onSlow = ranks[r].slow
 	}
+	w.ranks = ranks
 	return ranks, nil
 }
 
 // world is what the ranks of a job share.
 type world struct {
 	timeout time.Duration
+	ranks   []*Transport
 	boxes   []*mailbox.Box // by receiver
 	groups  sync.Pool      // of *mailbox.Group
 
 	mu     sync.Mutex // never taken while a box is locked
 	broken *transport.Error
 	gone   []bool
+
+	watched atomic.Bool // a rank has a program
+	slowMu  sync.Mutex  // taken before that of a box
+	slow    map[*mailbox.Group]slowWait
 }
 
-func (w *world) begin(ops int) *mailbox.Group {
-	g := w.groups.Get().(*mailbox.Group)
+func (t *Transport) begin(ops int) *mailbox.Group {
+	g := t.world.groups.Get().(*mailbox.Group)
 	g.Begin(ops)
+	g.Slow = nil
+	if t.world.watched.Load() {
+		g.Slow = t.onSlow
+	}
 	return g
 }
 
 func (w *world) end(g *mailbox.Group) {
+	w.awake(g)
 	g.End()
 	w.groups.Put(g)
 }

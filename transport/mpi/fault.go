@@ -66,7 +66,7 @@ func (t *Transport) interrupted(ctx context.Context, c *call) (bool, *fault) {
 	switch waited := time.Since(c.since); {
 	case c.since.IsZero():
 	case t.cfg.OpTimeout > 0 && waited > t.cfg.OpTimeout:
-		t.fail(rank, fmt.Errorf("after %v: %w", t.cfg.OpTimeout, transport.ErrTimeout))
+		t.fail(transport.Overdue(t.program, rank, t.cfg.OpTimeout))
 		return false, nil
 	case c.abandoned():
 		t.fail(rank, transport.ErrPeerClosed)

@@ -27,6 +27,7 @@ type Transport struct {
 	idle     []*call  // to be used again
 	driver   *call    // whose goroutine alone uses the port
 	fault    *fault
+	program  transport.Program // for what errors state; or nil
 	closed   bool
 	wire     uint64
 	work     queue
@@ -45,6 +46,7 @@ var (
 	_ transport.Describer = (*Transport)(nil)
 	_ transport.Counter   = (*Transport)(nil)
 	_ transport.Allocator = (*Transport)(nil)
+	_ transport.Watcher   = (*Transport)(nil)
 )
 
 // newTransport makes the engine over a port that is open.
@@ -71,6 +73,14 @@ func (t *Transport) Size() int { return len(t.peers) }
 // Capabilities states that the loss of a rank ends the whole job: mpirun sees to that.
 func (t *Transport) Capabilities() transport.Capabilities {
 	return transport.Capabilities{Name: "mpi", SurvivesPeerLoss: false, Network: true}
+}
+
+// Watch names the program of which an operation that takes too long states what this rank was in. Statements do not travel over MPI, so
+// ranks that are out of step are found by Config.OpTimeout alone.
+func (t *Transport) Watch(p transport.Program) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.program = p
 }
 
 // WireBytes is the number of payload bytes sent to other ranks.

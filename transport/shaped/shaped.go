@@ -44,6 +44,7 @@ var (
 	_ transport.Describer = (*Transport)(nil)
 	_ transport.Counter   = (*Transport)(nil)
 	_ transport.Allocator = (*Transport)(nil)
+	_ transport.Watcher   = (*Transport)(nil)
 )
 
 // New puts t behind a link as c describes it. t is the new transport's from then on. It panics if c is invalid.

@@ -21,7 +21,7 @@ var errAborted = errors.New("operation given up")
 // reasons are the sentinels that travel; their index is the code. 0 stands for any other error.
 var reasons = [...]error{
 	errAborted, transport.ErrPeerClosed, transport.ErrPeerDead, transport.ErrTimeout, transport.ErrCorrupt,
-	transport.ErrProtocol, transport.ErrTooLarge, transport.ErrTruncated, transport.ErrMismatch,
+	transport.ErrProtocol, transport.ErrTooLarge, transport.ErrTruncated, transport.ErrMismatch, transport.ErrOutOfStep,
 }
 
 // encodeReason returns the payload of an end that f is the reason of.

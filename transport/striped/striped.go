@@ -34,6 +34,7 @@ type Transport struct {
 	outboxes  []*outbox
 	inboxes   []*inbox
 	wireBytes atomic.Uint64
+	program   atomic.Pointer[transport.Program]
 
 	life   sync.RWMutex // held for reading by every call under way
 	fault  atomic.Pointer[fault]
@@ -59,6 +60,7 @@ var (
 	_ transport.Exchanger = (*Transport)(nil)
 	_ transport.Describer = (*Transport)(nil)
 	_ transport.Counter   = (*Transport)(nil)
+	_ transport.Watcher   = (*Transport)(nil)
 )
 
 // New makes one transport of lanes, which are this rank's ends of as many transports, in the same order on all ranks.

@@ -47,7 +47,7 @@ func (t *Transport) wait(ctx context.Context, c *clock, event <-chan struct{}) e
 	case <-ctx.Done():
 		return gaveUp(ctx)
 	case <-c.start(t.cfg.OpTimeout):
-		return fmt.Errorf("after %v%s: %w", t.cfg.OpTimeout, t.deadLanes(", with %s dead"), transport.ErrTimeout)
+		return transport.ErrTimeout
 	}
 	return errInterrupted
 }
@@ -67,7 +67,7 @@ func (t *Transport) await(ctx context.Context, c *clock, slot chan<- struct{}) e
 	case <-ctx.Done():
 		return gaveUp(ctx)
 	case <-c.start(t.cfg.OpTimeout):
-		return fmt.Errorf("after %v: %w", t.cfg.OpTimeout, transport.ErrTimeout)
+		return transport.ErrTimeout
 	}
 	return errInterrupted
 }
@@ -92,7 +92,8 @@ func (t *Transport) interrupted(why error, peer transport.Rank, begun bool) *fau
 		}
 		return t.fail(peer, transport.ErrPeerClosed)
 	case errors.Is(why, transport.ErrTimeout):
-		return t.fail(peer, why)
+		culprit, err := transport.Overdue(t.watched(), peer, t.cfg.OpTimeout)
+		return t.fail(culprit, fmt.Errorf("%s%w", t.deadLanes("%s dead: "), err))
 	case !begun:
 		return &fault{peer, why}
 	}

@@ -1,0 +1,130 @@
+package lockstep
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/internal/printable"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// maxName bounds what errors say of an operation.
+const maxName = 120
+
+// fresh is how old a statement may be that a rank which waits repeats every few seconds.
+const fresh = 30 * time.Second
+
+// String is the operation as errors state it.
+func (o operation) String() string {
+	return fmt.Sprintf("%s #%d", printable.Text(o.name, maxName), o.number)
+}
+
+// Statement implements transport.Program.
+func (l *Log) Statement(to transport.Rank, waiting time.Duration) []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.open) == 0 {
+		return nil
+	}
+	s := statement{waiting: waiting}
+	if waiting >= confirm {
+		_, s.alone = l.alone()
+	}
+	for _, e := range l.open {
+		s.ops = append(s.ops, e.op)
+	}
+	if h := l.heard[to]; h.alone && len(h.ops) == 1 && !l.hasBegun(h.ops[0]) {
+		s.behind = place{h.ops[0].stream, h.ops[0].number}
+	}
+	return s.encode()
+}
+
+// Compare implements transport.Program.
+func (l *Log) Compare(from transport.Rank, b []byte, waiting time.Duration) error {
+	theirs, err := decode(b)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.heard[from] = heard{theirs, l.now()}
+	for _, o := range theirs.ops {
+		if mine, ok := l.differs(o); ok {
+			return fmt.Errorf("%w: rank %d is in %v, rank %d has begun %v", transport.ErrOutOfStep, from, o, l.me, mine)
+		}
+	}
+	if mine, ok := l.deadlocked(theirs, waiting); ok {
+		return fmt.Errorf("%w: rank %d waits for rank %d in %v, rank %d waits for rank %d in %v, and neither has begun the other's",
+			transport.ErrOutOfStep, from, l.me, theirs.ops[0], l.me, from, mine)
+	}
+	return nil
+}
+
+// differs applies the rule within a stream: it returns what this rank has begun in o's place, if that is something else.
+func (l *Log) differs(o operation) (operation, bool) {
+	s := l.streams[o.stream]
+	if s == nil || s.doubtful || o.doubtful {
+		return operation{}, false
+	}
+	name, known := s.name(o.number)
+	return operation{o.stream, o.number, name, false}, known && name != o.name
+}
+
+// deadlocked applies the rule between streams: it returns what this rank is in.
+func (l *Log) deadlocked(theirs statement, waiting time.Duration) (operation, bool) {
+	if min(waiting, theirs.waiting) < confirm || !theirs.alone || len(theirs.ops) != 1 || len(l.open) != 1 {
+		return operation{}, false
+	}
+	their, mine := theirs.ops[0], l.open[0].op
+	if l.hasBegun(their) || theirs.behind != (place{mine.stream, mine.number}) || their.doubtful {
+		return operation{}, false
+	}
+	if s := l.streams[their.stream]; s != nil && s.doubtful {
+		return operation{}, false
+	}
+	return l.alone()
+}
+
+// Overdue implements transport.Program.
+func (l *Log) Overdue(awaited transport.Rank) (culprit transport.Rank, doing string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	parts := []string{fmt.Sprintf("rank %d is in %s", l.me, list(l.opened()))}
+	for _, r := range slices.Sorted(maps.Keys(l.heard)) {
+		h := l.heard[r]
+		parts = append(parts, fmt.Sprintf("rank %d said %v ago that it was in %s", r, now.Sub(h.at).Round(time.Second), list(h.ops)))
+	}
+	culprit = awaited
+	h, known := l.heard[awaited]
+	if known && now.Sub(h.at) < fresh && len(h.ops) > 0 {
+		culprit = transport.None
+	}
+	if !known {
+		parts = append(parts, fmt.Sprintf("rank %d has not said that it waits for anything", awaited))
+	}
+	return culprit, strings.Join(parts, "; ")
+}
+
+// opened lists the operations that are open.
+func (l *Log) opened() (ops []operation) {
+	for _, e := range l.open {
+		ops = append(ops, e.op)
+	}
+	return ops
+}
+
+// list names operations.
+func list(ops []operation) string {
+	if len(ops) == 0 {
+		return "no operation"
+	}
+	names := make([]string, len(ops))
+	for i, o := range ops {
+		names[i] = o.String()
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,175 @@
+// Package lockstep finds ranks whose programs are in different operations.
+//
+// A program calls its collective operations in the same order on every rank, and so can number them: all operations of
+// one layer, or of one communicator, are a stream with a number that all ranks know, and the n-th operation of a stream has
+// the same name on every rank. A [Log] keeps the names of the last operations begun. Ranks whose operations wait tell
+// each other what they are in; transports carry that (transport.Watcher). Two rules make an error of it.
+//
+// Within a stream: a rank that is in number n of a stream, and another that has begun number n under another name, are out
+// of step for certain. How long anybody has waited plays no part.
+//
+// Between streams: rank a waits for rank b in an operation that b has not begun, and b for a in one that a has not
+// begun. If nothing else runs on either, neither can go on. That is an error once both have waited for [confirm] and each
+// has told the other what it is in. It is never one where a rank has had two operations open at once, nor while a second
+// goroutine lives that has ever begun one, since that may be about to begin what the other rank waits for.
+//
+// A rank that waits for one that is in no operation, but computes or writes a file, waits: nothing is wrong.
+package lockstep
+
+import (
+	"sync"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// confirm is how long both ranks must have waited before the rule between streams applies.
+const confirm = 3 * time.Second
+
+// remembered is how many operations of a stream are remembered by name. Ranks of one stream are seldom more than one apart.
+const remembered = 64
+
+// StreamID tells apart the streams of operations of a world, alike on all ranks.
+type StreamID uint32
+
+// Log is what one rank has begun, and what it has heard of the others. Its methods may be called by any number of
+// goroutines. It is a [transport.Program].
+type Log struct {
+	me  transport.Rank
+	now func() time.Time
+
+	mu         sync.Mutex
+	streams    map[StreamID]*stream
+	open       []entry // begun and not ended, in the order of beginning
+	last       uint64  // serial number of the last entry
+	concurrent bool    // two operations have been open at once, or may be
+	callers    callers
+	heard      map[transport.Rank]heard
+}
+
+var _ transport.Program = (*Log)(nil)
+
+// stream is one stream's part of the log.
+type stream struct {
+	label    string
+	begun    uint64             // operations
+	names    [remembered]string // of the last ones, by number
+	doubtful bool               // an operation has failed, so that ranks may have counted differently since
+}
+
+// entry is an operation that is open.
+type entry struct {
+	serial uint64
+	caller uint64 // goroutine
+	op     operation
+}
+
+// operation is one operation of a stream: its number and its whole name.
+type operation struct {
+	stream   StreamID
+	number   uint64
+	name     string
+	doubtful bool
+}
+
+// heard is what a rank has last said.
+type heard struct {
+	statement
+	at time.Time
+}
+
+// New returns the log of a rank.
+func New(me transport.Rank) *Log {
+	return &Log{me: me, now: time.Now, streams: map[StreamID]*stream{}, callers: callers{}, heard: map[transport.Rank]heard{}}
+}
+
+// Begun is an operation that has begun and must be ended.
+type Begun struct {
+	log    *Log
+	serial uint64
+}
+
+// Begin notes that the next operation of a stream begins, under a name that is the same on all ranks. The label says what
+// the stream is, and is the same in all calls for it: "layer 2".
+func (l *Log) Begin(id StreamID, label, name string) Begun {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.streams[id]
+	if s == nil {
+		s = &stream{label: label}
+		l.streams[id] = s
+	}
+	s.begun++
+	s.names[s.begun%remembered] = name
+	caller := l.called()
+	l.last++
+	l.open = append(l.open, entry{l.last, caller, operation{id, s.begun, s.full(name), s.doubtful}})
+	return Begun{l, l.last}
+}
+
+// called notes who begins an operation, as long as that matters.
+func (l *Log) called() (caller uint64) {
+	if l.concurrent = l.concurrent || len(l.open) > 0; l.concurrent {
+		return 0
+	}
+	caller, known := goroutine()
+	l.concurrent = !known || !l.callers.add(caller)
+	return caller
+}
+
+// End notes that the operation has ended. certain says that it has ended alike on all ranks: without an error, or with one
+// that all of them have. Otherwise nobody is accused by the numbers of its stream any more.
+func (b Begun) End(certain bool) {
+	l := b.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, e := range l.open {
+		if e.serial == b.serial {
+			l.open = append(l.open[:i], l.open[i+1:]...)
+			if !certain {
+				l.streams[e.op.stream].doubtful = true
+			}
+			return
+		}
+	}
+}
+
+// Concurrent notes that operations of this rank may be called by several goroutines.
+func (l *Log) Concurrent() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.concurrent = true
+}
+
+func (s *stream) full(name string) string {
+	if s.label != "" {
+		name = s.label + ": " + name
+	}
+	return name[:min(len(name), maxNameBytes)]
+}
+
+// name returns the whole name of operation number n, if it has begun and is remembered.
+func (s *stream) name(n uint64) (string, bool) {
+	if n < 1 || n > s.begun || s.begun-n >= remembered {
+		return "", false
+	}
+	return s.full(s.names[n%remembered]), true
+}
+
+// hasBegun tells whether this rank has begun an operation.
+func (l *Log) hasBegun(o operation) bool {
+	s := l.streams[o.stream]
+	return s != nil && s.begun >= o.number
+}
+
+// alone returns the operation that this rank is in, if it is in one for certain and nobody else can begin another.
+func (l *Log) alone() (operation, bool) {
+	if len(l.open) != 1 || l.concurrent {
+		return operation{}, false
+	}
+	e := l.open[0]
+	if e.op.doubtful || l.streams[e.op.stream].doubtful {
+		return operation{}, false
+	}
+	return e.op, l.callers.only(e.caller)
+}

@@ -1,0 +1,92 @@
+package lockstep
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// statement is what a rank says of itself to one other. On the wire, big-endian:
+//
+//	 0  uint8   1 if the rank is in one operation alone, and has never been in two
+//	 1  uint32  milliseconds for which it has been waiting for the receiver, or 0
+//	 5  uint32  stream and
+//	 9  uint64  number of the operation that the receiver has said to be in, and the sender has not begun; or 0
+//	17  its operations: stream uint32, number uint64, doubtful uint8, length of the name uint8, name
+//
+// A rank that is in no operation says nothing at all.
+type statement struct {
+	alone   bool
+	waiting time.Duration
+	behind  place
+	ops     []operation
+}
+
+// place is where an operation stands.
+type place struct {
+	stream StreamID
+	number uint64
+}
+
+const (
+	statementHead = 17
+	operationHead = 14
+	maxNameBytes  = 255
+)
+
+// encode returns s in at most transport.MaxStatement bytes: operations that find no room are left out, the last ones first.
+func (s *statement) encode() []byte {
+	b := make([]byte, statementHead, 64)
+	b[0] = flag(s.alone)
+	binary.BigEndian.PutUint32(b[1:], uint32(min(s.waiting.Milliseconds(), 1<<32-1)))
+	binary.BigEndian.PutUint32(b[5:], uint32(s.behind.stream))
+	binary.BigEndian.PutUint64(b[9:], s.behind.number)
+	for _, o := range s.ops {
+		name := o.name[:min(len(o.name), maxNameBytes)]
+		if len(b)+operationHead+len(name) > transport.MaxStatement {
+			break
+		}
+		b = binary.BigEndian.AppendUint32(b, uint32(o.stream))
+		b = binary.BigEndian.AppendUint64(b, o.number)
+		b = append(b, flag(o.doubtful), byte(len(name)))
+		b = append(b, name...)
+	}
+	return b
+}
+
+// decode reads what encode wrote; nothing is the statement of a rank that is in no operation.
+func decode(b []byte) (s statement, err error) {
+	if len(b) == 0 {
+		return statement{}, nil
+	}
+	wrong := func() (statement, error) {
+		return statement{}, fmt.Errorf("statement of %d bytes does not parse: %w", len(b), transport.ErrProtocol)
+	}
+	if len(b) < statementHead || len(b) > transport.MaxStatement || b[0] > 1 {
+		return wrong()
+	}
+	s.alone = b[0] == 1
+	s.waiting = time.Duration(binary.BigEndian.Uint32(b[1:])) * time.Millisecond
+	s.behind = place{StreamID(binary.BigEndian.Uint32(b[5:])), binary.BigEndian.Uint64(b[9:])}
+	for rest := b[statementHead:]; len(rest) > 0; {
+		if len(rest) < operationHead || rest[12] > 1 || len(rest) < operationHead+int(rest[13]) {
+			return wrong()
+		}
+		end := operationHead + int(rest[13])
+		s.ops = append(s.ops, operation{
+			stream: StreamID(binary.BigEndian.Uint32(rest)), number: binary.BigEndian.Uint64(rest[4:]),
+			doubtful: rest[12] == 1, name: string(rest[operationHead:end]),
+		})
+		rest = rest[end:]
+	}
+	return s, nil
+}
+
+func flag(b bool) byte {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,46 @@
+package striped
+
+import (
+	"errors"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// Watch has lane 0 bring statements of p to the peers, if it can. Receives of a lane wait all the time, so that nothing is known of
+// who waits for whom: only ranks that are in different operations of one stream are found. See [transport.Watcher].
+func (t *Transport) Watch(p transport.Program) {
+	t.program.Store(&p)
+	transport.Watch(t.lanes[0], laneProgram{t, p})
+}
+
+// laneProgram is the program as a lane knows it. What it finds breaks this transport, not the lane alone.
+type laneProgram struct {
+	t *Transport
+	p transport.Program
+}
+
+func (l laneProgram) Statement(to transport.Rank, _ time.Duration) []byte {
+	return l.p.Statement(to, 0)
+}
+
+func (l laneProgram) Compare(from transport.Rank, statement []byte, _ time.Duration) error {
+	err := l.p.Compare(from, statement, 0)
+	if err != nil && errors.Is(err, transport.ErrOutOfStep) {
+		l.t.breakDown(transport.None, err)
+		return nil
+	}
+	return err
+}
+
+func (l laneProgram) Overdue(awaited transport.Rank) (transport.Rank, string) {
+	return l.p.Overdue(awaited)
+}
+
+// watched is the program, or nil.
+func (t *Transport) watched() transport.Program {
+	if p := t.program.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
