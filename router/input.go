@@ -32,8 +32,9 @@ type input struct {
 // set makes in the input of a batch. It keeps no slice of b's but Features.
 func (in *input) set(x blas32.General, b Batch, seed uint64) {
 	ends, padding, ids := append(in.Ends[:0], b.Ends...), append(in.Padding[:0], b.Padding...), append(in.IDs[:0], b.IDs...)
+	sequences := append(in.Sequences[:0], b.Sequences...)
 	in.Batch, in.seed, in.noisy = b, seed, false
-	in.Ends, in.Padding, in.IDs = ends, padding, ids
+	in.Ends, in.Padding, in.IDs, in.Sequences = ends, padding, ids, sequences
 	in.setTokens(x)
 	in.Features = withoutPadding(in.Features, in.Padding, &in.clean[1])
 }

@@ -21,6 +21,9 @@ var _ LogitRouter = (*tokenChoice)(nil)
 func (g *tokenChoice) RouteLogits(logits blas32.General, b Batch) (*Decision, error) {
 	checkBatch(logits, b.Ends, g.experts)
 	checkPadding(logits, b)
+	if err := g.checkSequences(logits.Rows, b.Sequences); err != nil {
+		return nil, err
+	}
 	d, c := g.take()
 	c.in.set(logits, b, g.seed)
 	if logits.Stride == logits.Cols && len(b.Padding) == 0 {

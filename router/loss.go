@@ -40,12 +40,13 @@ type needs struct {
 	tokenShares       bool // whether tokenGrad writes to shares
 	noise             bool // what only a gate with learned noise has
 	global            bool // the global batch's counts
+	sequences         bool // where they end
 }
 
 func (n needs) or(m needs) needs {
 	return needs{
 		n.shares || m.shares, n.logSumExp || m.logSumExp, n.weights || m.weights,
-		n.tokenShares || m.tokenShares, n.noise || m.noise, n.global || m.global,
+		n.tokenShares || m.tokenShares, n.noise || m.noise, n.global || m.global, n.sequences || m.sequences,
 	}
 }
 

@@ -75,6 +75,9 @@ type Batch struct {
 	// loss. What their rows of x and Features, their IDs and their Modality hold changes nothing: a layer puts zeros there
 	// before it calls a gate, and the gates of this package need none. Nil marks none of them.
 	Padding []bool
+	// Sequences cuts the tokens into sequences of consecutive rows, as Ends into groups, padding included, for [SequenceBalance]. Nil where
+	// there is no need to say. One that goes on in the next group counts as two, since losses count within a group.
+	Sequences []int
 	// Modality holds the kind of each token (text, image), from 0, for gates that keep experts for each kind; others
 	// leave it alone.
 	Modality []int32

@@ -1,14 +1,18 @@
 package router
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+	"sort"
+)
 
 // SequenceBalance is [Balance] computed for each sequence by itself, then averaged over the sequences of a group that have
-// tokens. Sequences are length consecutive rows, the first one starting with the group, padding included; length
-// should divide the size of groups. Where a bias steers the choice, a token counts for the k experts with its largest logits,
-// those that it would choose without. Its name is "sequence". (DeepSeek-V3's sequence-wise loss; Megatron's
-// seq_aux_loss.)
+// tokens. [Batch.Sequences] says where they end; without it they are length consecutive rows, the first one starting with the group, padding
+// included, and length should divide the size of groups. At length 0 a batch must say. Where a bias steers the choice, a token counts for the
+// k experts with its largest logits, those that it would choose without. Its name is "sequence". (DeepSeek-V3's sequence-wise loss;
+// Megatron's seq_aux_loss.)
 func SequenceBalance(coefficient float64, length int) Loss {
-	if length < 1 {
+	if length < 0 {
 		return Loss{name: "sequence"}
 	}
 	return Loss{"sequence", coefficient, sequence{length}}
@@ -16,11 +20,16 @@ func SequenceBalance(coefficient float64, length int) Loss {
 
 type sequence struct{ length int }
 
-func (sequence) needs() needs { return needs{shares: true, tokenShares: true} }
+func (s sequence) needs() needs {
+	return needs{shares: true, tokenShares: true, sequences: s.length == 0}
+}
 
-// of returns the number of token t's sequence within its group.
+// of returns the number of token t's sequence, in the batch or within its group.
 func (s sequence) of(g *lossGroup, t int) int {
 	row := g.c.rowOf(t)
+	if len(g.c.in.Sequences) > 0 {
+		return sort.SearchInts(g.c.in.Sequences, row+1)
+	}
 	return (row - g.c.in.groupBegin(row)) / s.length
 }
 
@@ -109,4 +118,25 @@ func (c *choices) countPlaces(counts []int, begin, end int) {
 			counts[c.chosen[i]]++
 		}
 	}
+}
+
+// checkSequences returns what is wrong with the ends of sequences of so many rows, or that there are none where a loss asks for them.
+func (g *tokenChoice) checkSequences(rows int, ends []int) error {
+	if len(ends) == 0 {
+		if g.needs.sequences && rows > 0 {
+			return fmt.Errorf("router: SequenceBalance of length 0 goes by Batch.Sequences, which is not given for %d tokens", rows)
+		}
+		return nil
+	}
+	begin := 0
+	for i, end := range ends {
+		if end < begin {
+			return fmt.Errorf("router: sequence %d ends at row %d, before its begin at %d", i, end, begin)
+		}
+		begin = end
+	}
+	if begin != rows {
+		return fmt.Errorf("router: sequences end at row %d of %d", begin, rows)
+	}
+	return nil
 }

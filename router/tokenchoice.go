@@ -73,6 +73,9 @@ func (g *tokenChoice) Params() *Params { return g.projection.params() }
 func (g *tokenChoice) Route(x blas32.General, b Batch) (*Decision, error) {
 	checkBatch(x, b.Ends, g.dim)
 	checkPadding(x, b)
+	if err := g.checkSequences(x.Rows, b.Sequences); err != nil {
+		return nil, err
+	}
 	d, c := g.take()
 	c.in.set(x, b, g.seed)
 	c.logits.reset(x.Rows, g.experts)
