@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
+
+	"github.com/switchyard-moe/switchyard/internal/textwidth"
 )
 
 // The colours of the operations, by Op: grey for what is not of the exchange, blue on the way out, orange on the way back, green
@@ -16,38 +19,85 @@ var opColours = [Ops]string{
 
 // The measures of a picture, in pixels.
 const (
-	svgWidth, svgLeft, svgRight = 1000, 130, 24
-	svgLane, svgTop, svgFoot    = 24, 34, 52
-	svgGap                      = 10
+	svgWidth, svgLane, svgGap = 1000, 24, 10
+	svgFont, svgLine          = 11, 17 // size of the text, and height of a line of it
+	svgEdge                   = 8      // between text and the edge, and between texts
+	svgFoot                   = 36     // for the axis
 )
 
-// WriteSVG draws tracks below each other on one axis of time, a row for each lane that a track's graph uses.
+// WriteSVG draws tracks below each other on one axis of time, a row for each lane that a track's graph uses. No text is cut
+// off or covered by another, whichever sans-serif font the reader has.
 func WriteSVG(w io.Writer, title string, tracks []Track) error {
-	p := picture{w: bufio.NewWriter(w)}
+	p := picture{w: bufio.NewWriter(w), left: svgEdge}
 	first := firstBegin(tracks)
-	height := svgTop + svgFoot
+	lanes := 0
 	for i := range tracks {
 		p.total = max(p.total, beginOf(&tracks[i]).Sub(first).Seconds()+tracks[i].Line.Makespan())
-		height += len(lanesOf(tracks[i].Line.Graph))*svgLane + svgGap
+		for _, lane := range lanesOf(tracks[i].Line.Graph) {
+			p.left = max(p.left, wide(laneLabel(&tracks[i], lane))+2*svgEdge)
+			lanes += svgLane
+		}
+		lanes += svgGap
 	}
-	p.printf(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="sans-serif" font-size="11">`+"\n",
-		svgWidth, height, svgWidth, height)
+	p.right = max(3*svgEdge, wide(FormatSeconds(p.total))/2+svgEdge)
+	titles, keys := wrapped(strings.Fields(title), svgWidth-2*svgEdge), p.keyLines(tracks)
+	top := svgEdge + len(titles)*svgLine + svgEdge
+	bottom := top + lanes
+	height := bottom + svgFoot + len(keys)*svgLine
+	p.printf(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="%s" font-size="%d">`+"\n",
+		svgWidth, height, svgWidth, height, textwidth.Sans, svgFont)
 	p.printf(`<rect width="100%%" height="100%%" fill="white"/>` + "\n")
-	p.text(svgLeft, 20, "start", "#000", title)
-	p.axis(height - svgFoot)
-	y := svgTop
+	for i, line := range titles {
+		p.text(svgEdge, svgEdge+svgFont+i*svgLine, "start", "#000", line)
+	}
+	p.axis(top, bottom)
+	y := top
 	for i := range tracks {
 		y = p.track(&tracks[i], beginOf(&tracks[i]).Sub(first).Seconds(), y) + svgGap
 	}
-	p.key(height-12, tracks)
+	for i, ops := range keys {
+		p.key(bottom+svgFoot+i*svgLine, ops)
+	}
 	p.printf("</svg>\n")
 	return p.w.Flush()
 }
 
+// wide is how wide a text can be.
+func wide(text string) float64 { return textwidth.Of(text, svgFont) }
+
+// wrapped makes lines of words that are no wider than width. A word that is wider is cut.
+func wrapped(words []string, width float64) (lines []string) {
+	line := ""
+	for _, word := range words {
+		if line != "" && wide(line+" "+word) <= width {
+			line += " " + word
+			continue
+		}
+		if line != "" {
+			lines = append(lines, line)
+		}
+		for line = word; wide(line) > width; {
+			n := 1
+			for runes := []rune(line); wide(string(runes[:n+1])) <= width; {
+				n++
+			}
+			runes := []rune(line)
+			lines, line = append(lines, string(runes[:n])), string(runes[n:])
+		}
+	}
+	if line != "" {
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func laneLabel(t *Track, lane Lane) string { return fmt.Sprintf("rank %d %v", t.Rank, lane) }
+
 // picture writes an SVG; its buffer keeps the first error.
 type picture struct {
-	w     *bufio.Writer
-	total float64 // seconds across
+	w           *bufio.Writer
+	total       float64 // seconds across
+	left, right float64 // margins
 }
 
 func (p *picture) printf(format string, args ...any) { fmt.Fprintf(p.w, format, args...) }
@@ -61,27 +111,39 @@ func (p *picture) text(x float64, y int, anchor, colour, s string) {
 // x returns where a time lies.
 func (p *picture) x(seconds float64) float64 {
 	if p.total <= 0 {
-		return svgLeft
+		return p.left
 	}
-	return svgLeft + seconds/p.total*(svgWidth-svgLeft-svgRight)
+	return p.left + seconds/p.total*(svgWidth-p.left-p.right)
 }
 
-// axis draws lines at round times.
-func (p *picture) axis(bottom int) {
+// axis draws lines at round times, as far apart as what is written below them needs.
+func (p *picture) axis(top, bottom int) {
 	if p.total <= 0 {
 		return
 	}
-	step := math.Pow(10, math.Floor(math.Log10(p.total)))
+	power := math.Pow(10, math.Floor(math.Log10(p.total)))
+	step := power
 	for _, f := range []float64{0.5, 0.2, 0.1} {
-		if p.total/step < 4 {
-			step = math.Pow(10, math.Floor(math.Log10(p.total))) * f
+		if p.total/step < 4 && p.fits(power*f) {
+			step = power * f
 		}
 	}
 	for k := 0; float64(k)*step <= p.total; k++ {
 		at := float64(k) * step
-		p.printf(`<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke="#e0e0e0"/>`+"\n", p.x(at), p.x(at), svgTop-6, bottom)
+		p.printf(`<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke="#e0e0e0"/>`+"\n", p.x(at), p.x(at), top-6, bottom)
 		p.text(p.x(at), bottom+14, "middle", "#555", FormatSeconds(at))
 	}
+}
+
+// fits says whether there is room below an axis of such steps.
+func (p *picture) fits(step float64) bool {
+	apart := p.x(step) - p.x(0)
+	for k := 1; float64(k)*step <= p.total; k++ {
+		if (wide(FormatSeconds(float64(k-1)*step))+wide(FormatSeconds(float64(k)*step)))/2+svgEdge > apart {
+			return false
+		}
+	}
+	return true
 }
 
 // track draws the lanes of a run from y on, and returns where it ended.
@@ -89,7 +151,7 @@ func (p *picture) track(t *Track, at float64, y int) int {
 	rows := map[Lane]int{}
 	for _, lane := range lanesOf(t.Line.Graph) {
 		rows[lane] = y
-		p.text(svgLeft-8, y+16, "end", "#000", fmt.Sprintf("rank %d %v", t.Rank, lane))
+		p.text(p.left-svgEdge, y+16, "end", "#000", laneLabel(t, lane))
 		y += svgLane
 	}
 	for i, s := range t.Line.Spans {
@@ -100,29 +162,46 @@ func (p *picture) track(t *Track, at float64, y int) int {
 		from, to := p.x(at+s.Start), p.x(at+s.End)
 		p.printf(`<rect x="%.2f" y="%d" width="%.2f" height="%d" fill="%s" stroke="white" stroke-width="0.5"><title>%v: %s</title></rect>`+"\n",
 			from, rows[task.Lane]+2, to-from, svgLane-4, opColours[task.Op], task, FormatSeconds(s.End-s.Start))
-		if label := fmt.Sprint(task.Chunk); to-from > 14 {
+		if label := fmt.Sprint(task.Chunk); to-from > wide(label)+4 {
 			p.text((from+to)/2, rows[task.Lane]+16, "middle", "#fff", label)
 		}
 	}
 	return y
 }
 
-// key names the colours that the tracks have.
-func (p *picture) key(y int, tracks []Track) {
+// keyGap is what the key has for an operation beside its name: the square of its colour, and blanks.
+const keyGap = 14 + 2*svgEdge
+
+// keyLines returns the operations that the tracks have, as many in a line as there is room for.
+func (p *picture) keyLines(tracks []Track) (lines [][]Op) {
 	var seen [Ops]bool
 	for i := range tracks {
 		for j := range tracks[i].Line.Graph.Tasks {
 			seen[tracks[i].Line.Graph.Tasks[j].Op] = true
 		}
 	}
-	x := float64(svgLeft)
+	x := float64(svgWidth)
 	for op, yes := range seen {
 		if !yes {
 			continue
 		}
+		width := keyGap + wide(Op(op).String())
+		if x+width > svgWidth {
+			x, lines = p.left, append(lines, nil)
+		}
+		x += width
+		lines[len(lines)-1] = append(lines[len(lines)-1], Op(op))
+	}
+	return lines
+}
+
+// key names colours.
+func (p *picture) key(y int, ops []Op) {
+	x := p.left
+	for _, op := range ops {
 		p.printf(`<rect x="%.1f" y="%d" width="10" height="10" fill="%s"/>`+"\n", x, y-9, opColours[op])
-		p.text(x+14, y, "start", "#000", Op(op).String())
-		x += 24 + 6.2*float64(len(Op(op).String()))
+		p.text(x+14, y, "start", "#000", op.String())
+		x += keyGap + wide(op.String())
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/internal/neartest"
+	"github.com/switchyard-moe/switchyard/internal/svgtest"
 	"pgregory.net/rapid"
 )
 
@@ -223,6 +224,7 @@ func TestSVG(t *testing.T) {
 		tracks := drawTracks(t)
 		var b bytes.Buffer
 		require.NoError(t, WriteSVG(&b, `a <b> & "c"`, tracks))
+		svgtest.Readable(t, b.Bytes(), "timeline")
 		require.False(t, strings.Contains(b.String(), "NaN") || strings.Contains(b.String(), "Inf"))
 		bars, text := 0, ""
 		for d := xml.NewDecoder(&b); ; {
@@ -288,4 +290,26 @@ func TestClockOffset(t *testing.T) {
 	})
 	_, _, err := ClockOffset(nil)
 	require.ErrorIs(t, err, ErrNoPing)
+}
+
+// TestSVGHasRoom for long titles, ranks of many digits, many parts and times of whatever length.
+func TestSVGHasRoom(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		graph := &Graph{}
+		for i := range rapid.IntRange(1, 40).Draw(t, "tasks") {
+			graph.Tasks = append(graph.Tasks, Task{Op: Op(i % Ops), Lane: Lane(i % Lanes), Chunk: i * i * i})
+		}
+		line := Timeline{Graph: graph, Spans: make([]Span, len(graph.Tasks))}
+		unit := rapid.Float64Range(1e-9, 1e3).Draw(t, "unit")
+		for i := range line.Spans {
+			line.Spans[i] = Span{float64(i) * unit, float64(i+1) * unit}
+		}
+		rank := rapid.IntRange(0, 1<<30).Draw(t, "rank")
+		title := rapid.StringMatching(`([a-z]{1,9} |W{1,150} ){0,6}`).Draw(t, "title")
+		var b bytes.Buffer
+		require.NoError(t, WriteSVG(&b, title, []Track{{Rank: rank, Line: line}, {Rank: 1, Line: line}}))
+		svgtest.Readable(t, b.Bytes(), title)
+	})
+	var b bytes.Buffer
+	require.NoError(t, WriteSVG(&b, "", nil))
 }

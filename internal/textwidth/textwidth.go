@@ -1,0 +1,42 @@
+// Package textwidth bounds how wide text is in a picture whose reader has fonts that nobody knows: an SVG names several
+// of them, and the first that the reader has is taken.
+package textwidth
+
+// Sans is the value of font-family that pictures use: the fonts with the widths of Arial first, then what systems without
+// those have.
+const Sans = "Liberation Sans, Arial, Helvetica, DejaVu Sans, sans-serif"
+
+// advances are the widths of the characters from blank to tilde in DejaVu Sans, in thousandths of the font size. It is
+// the widest of the fonts that systems take where they are asked for Sans.
+var advances = [...]uint16{
+	318, 401, 460, 838, 637, 951, 780, 275, 391, 391, 500, 838, 318, 361, 318, 337, // blank to /
+	637, 637, 637, 637, 637, 637, 637, 637, 637, 637, 337, 337, 838, 838, 838, 531, // 0 to ?
+	1000, 685, 687, 699, 771, 632, 576, 775, 752, 295, 295, 656, 558, 863, 749, 788, // @ to O
+	604, 788, 695, 635, 611, 732, 685, 989, 686, 611, 686, 391, 337, 391, 838, 500, // P to _
+	500, 613, 635, 550, 635, 616, 353, 635, 634, 278, 278, 580, 278, 975, 634, 612, // ` to o
+	635, 635, 412, 521, 393, 634, 592, 818, 592, 592, 525, 637, 337, 637, 838, // p to ~
+}
+
+// others are those of some characters that are not in ASCII.
+var others = map[rune]uint16{
+	'µ': 637, '·': 318, '×': 838, '–': 500, '→': 838, '←': 838, '²': 401, '³': 401, '°': 500, '−': 838, '≤': 838, '≥': 838,
+}
+
+// Bold is how much wider bold text is, at most.
+const Bold = 1.15
+
+// Of returns a width that text is not wider than, in the unit of the font's size, in any of the fonts of [Sans].
+func Of(text string, size float64) float64 {
+	sum := 0
+	for _, r := range text {
+		switch other, ok := others[r]; {
+		case r >= ' ' && r <= '~':
+			sum += int(advances[r-' '])
+		case ok:
+			sum += int(other)
+		default:
+			sum += 1000
+		}
+	}
+	return float64(sum) / 1000 * size
+}
