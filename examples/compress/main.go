@@ -13,9 +13,9 @@ import (
 	"flag"
 	"fmt"
 	"image/color"
+	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -24,7 +24,10 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/switchyard-moe/switchyard/internal/figure"
+	"github.com/switchyard-moe/switchyard/internal/interrupt"
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
 const trainer = "github.com/switchyard-moe/switchyard/examples/train"
@@ -43,14 +46,33 @@ func main() {
 	flag.IntVar(&o.steps, "steps", 100, "steps of each training run")
 	flag.Float64Var(&o.rate, "rate", 0.2, "share of the rows that travel")
 	flag.StringVar(&o.more, "train", "-batch 64 -groups 16", "more `flags` of examples/train, with spaces between them, for every run")
-	flag.StringVar(&o.svg, "svg", "compress.svg", "`file` to draw to")
+	outfile.Var(flag.CommandLine, &o.svg, "svg", "compress.svg", "`file` to draw to, in the format that its ending names")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := o.run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "compress:", err)
-		os.Exit(1)
+	ctx, stop := interrupt.Context(0)
+	code := conclude(ctx, o.checked(ctx), os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// checked is run, once it is known that the picture can be written.
+func (o *options) checked(ctx context.Context) error {
+	if err := errors.Join(outfile.Check(flag.CommandLine), figure.Format(o.svg)); err != nil {
+		return err
 	}
+	return o.run(ctx)
+}
+
+// conclude prints in one line what went wrong, if anything did, and returns the exit code.
+func conclude(ctx context.Context, err error, stderr io.Writer) int {
+	if err == nil {
+		return 0
+	}
+	if why, over := interrupt.Of(ctx); over {
+		fmt.Fprintln(stderr, "compress:", why)
+		return why.Code()
+	}
+	fmt.Fprintln(stderr, "compress:", err)
+	return 1
 }
 
 // course is a training run as examples/train tells it.
@@ -144,21 +166,15 @@ func drawCourses(path string, courses []course) error {
 		return err
 	}
 	const width, height = 760, 300
-	canvas := vgsvg.New(vg.Points(width), vg.Points(height))
-	all := draw.New(canvas)
-	byTime.Draw(draw.Crop(all, 0, -vg.Points(width/2), 0, 0))
-	byBytes.Draw(draw.Crop(all, vg.Points(width/2), 0, 0, 0))
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	_, err = canvas.WriteTo(f)
-	return errors.Join(err, f.Close())
+	return figure.Draw(path, vg.Points(width), vg.Points(height), func(all draw.Canvas) {
+		byTime.Draw(draw.Crop(all, 0, -vg.Points(width/2+6), 0, 0))
+		byBytes.Draw(draw.Crop(all, vg.Points(width/2+6), 0, 0, 0))
+	})
 }
 
 // chart draws held-out loss against what x says of a look.
 func chart(title string, courses []course, x func(look) float64) (*plot.Plot, error) {
-	p := plot.New()
+	p := figure.New()
 	p.X.Label.Text, p.Y.Label.Text = title, "held-out loss, nats a byte"
 	p.Legend.Top = true
 	for i, c := range courses {

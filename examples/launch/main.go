@@ -13,6 +13,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/term"
@@ -64,14 +66,38 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, launch.Forwarded()...)
-	defer signal.Stop(signals)
+	defer func() {
+		signal.Stop(signals)
+		close(signals)
+	}()
 
-	cfg.Signals, cfg.Stdout, cfg.Stderr, cfg.Colour = signals, stdout, stderr, wantsColour(stdout)
+	passed, stopped := passOn(signals)
+	cfg.Signals, cfg.Stdout, cfg.Stderr, cfg.Colour = passed, stdout, stderr, wantsColour(stdout)
 	err = launch.Run(context.Background(), cfg)
-	if err != nil {
+	switch {
+	case err != nil && stopped.Load():
+		fmt.Fprintln(stderr, "launch: stopped by a signal, as were all ranks")
+	case err != nil:
 		fmt.Fprintf(stderr, "launch: %v\n", err)
 	}
 	return launch.ExitCode(err)
+}
+
+// passOn returns a channel of the same signals, and whether one has come that ends programs.
+func passOn(signals <-chan os.Signal) (<-chan os.Signal, *atomic.Bool) {
+	passed, stopped := make(chan os.Signal, cap(signals)), new(atomic.Bool)
+	go func() {
+		for s := range signals {
+			if s == os.Interrupt || s == syscall.SIGTERM {
+				stopped.Store(true)
+			}
+			select {
+			case passed <- s:
+			default: // as signal.Notify does
+			}
+		}
+	}()
+	return passed, stopped
 }
 
 // parse turns the command line into what is to be launched, and prints help to stdout where that is asked for.

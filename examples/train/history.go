@@ -5,9 +5,10 @@ import (
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+
+	"github.com/switchyard-moe/switchyard/internal/figure"
 )
 
 // history is the course of training, for the loss curve.
@@ -41,12 +42,12 @@ func (h *history) draw(path string) error {
 		}
 	}
 	p.X.Min = 0
-	return p.Save(vg.Points(560), vg.Points(340), path)
+	return figure.Save(path, vg.Points(560), vg.Points(340), p)
 }
 
 // newPlot returns axes with a title, labels and a grid.
 func newPlot() *plot.Plot {
-	p := plot.New()
+	p := figure.New()
 	p.Title.Text = "Learning to predict the next byte"
 	p.Title.Padding = vg.Points(8)
 	p.X.Label.Text = "optimiser step"
@@ -56,11 +57,6 @@ func newPlot() *plot.Plot {
 	p.Legend.Top = true
 	p.Legend.Padding = vg.Points(3)
 	p.Legend.XOffs, p.Legend.YOffs = vg.Points(-8), vg.Points(-8)
-	for _, style := range []*text.Style{
-		&p.Title.TextStyle, &p.X.Label.TextStyle, &p.Y.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label, &p.Legend.TextStyle,
-	} {
-		style.Font.Variant = "Sans"
-	}
 	grid := plotter.NewGrid()
 	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{Y: 0xe0}, color.Gray{Y: 0xe0}
 	p.Add(grid)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -36,6 +37,11 @@ func runRank(ctx context.Context, world *switchyard.World, o options, screen scr
 	if world.Rank() != 0 {
 		screen = quiet
 	}
+	if world.Rank() == 0 { // who writes them
+		if err := o.outputs(); err != nil {
+			return err
+		}
+	}
 	t, err := newTrainer(ctx, world, o, text)
 	if err != nil {
 		return err
@@ -47,13 +53,11 @@ func runRank(ctx context.Context, world *switchyard.World, o options, screen scr
 		return err
 	}
 	j.view.end()
-	if o.trace != "" {
-		if err := j.writeTrace(ctx, o.trace); err != nil {
-			return fmt.Errorf("trace: %w", err)
-		}
-		fmt.Fprintf(j.out, "trace of the last step: %s\n", o.trace)
+	j.traced.over = true
+	if err := j.finish(ctx); err != nil {
+		return err
 	}
-	return j.finish(ctx)
+	return errors.Join(j.save(), j.saveTrace(ctx))
 }
 
 // introduce says what is about to happen.
@@ -160,7 +164,7 @@ func (j *job) finish(ctx context.Context) error {
 	j.result.ParamSHA256 = sum
 	j.result.Router, j.result.LooksAhead, j.result.ExpertLoad = o.router, looksAhead(o.buildRouter()), j.byLayer(held.load)
 	j.tell(held, text)
-	return j.save()
+	return nil
 }
 
 // byLayer is a load without the experts that a layer does not have.
@@ -178,21 +182,43 @@ func (j *job) sampled(ctx context.Context) ([]byte, error) {
 	return j.model.Sample(ctx, j.data.prompt(), o.sample, how, j.world.Rank() == 0)
 }
 
-// save writes the files that were asked for.
+// save has rank 0 write the files that were asked for: the results first, and then the picture, without which they stand.
 func (j *job) save() error {
 	o := j.options
+	if j.world.Rank() != 0 {
+		return nil
+	}
+	var wrong error
+	if o.json != "" {
+		wrong = j.result.write(o.json)
+		j.written("results", o.json, wrong)
+	}
 	if o.svg != "" {
 		j.history.bigram = j.result.BigramValLoss
-		if err := j.history.draw(o.svg); err != nil {
-			return fmt.Errorf("loss curve: %w", err)
-		}
-		fmt.Fprintf(j.out, "loss curve: %s\n", o.svg)
+		err := j.history.draw(o.svg)
+		j.written("loss curve", o.svg, err)
+		wrong = errors.Join(wrong, err)
 	}
-	if o.json != "" {
-		if err := j.result.write(o.json); err != nil {
-			return fmt.Errorf("results: %w", err)
-		}
-		fmt.Fprintf(j.out, "results: %s\n", o.json)
+	return wrong
+}
+
+// saveTrace has rank 0 write the trace, if one was asked for, of what all ranks tell it.
+func (j *job) saveTrace(ctx context.Context) error {
+	path := j.options.trace
+	if path == "" {
+		return nil
+	}
+	err := j.writeTrace(ctx, path)
+	j.written("trace of the last step", path, err)
+	if err != nil {
+		return fmt.Errorf("trace: %w", err)
 	}
 	return nil
+}
+
+// written says where a file is, if it is there.
+func (j *job) written(what, path string, err error) {
+	if err == nil {
+		fmt.Fprintf(j.out, "%s: %s\n", what, path)
+	}
 }

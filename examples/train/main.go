@@ -3,7 +3,7 @@
 //
 //	go run ./examples/train                             # four ranks as goroutines
 //	go run ./examples/train -transport hybrid           # four processes that share memory
-//	go run ./examples/train -transport tcp              # four processes over TCP
+//	go run ./examples/train -transport tcp              # four processes over TCP; also shm, grpc, striped
 //	go run ./examples/launch -n 4 -- go run ./examples/train
 //
 // The parameters that it ends with have the same bits on any number of ranks and over any transport.
@@ -17,20 +17,20 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
+
+	"github.com/switchyard-moe/switchyard/internal/interrupt"
+	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// The exit codes beside 0; interruptedCode is what shells make of an interrupt.
+// The exit codes beside 0; package interrupt has those of a signal.
 const (
-	failedCode      = 1
-	usageCode       = 2
-	interruptedCode = 130
+	failedCode = 1
+	usageCode  = 2
 )
 
 func main() {
-	ctx, stop := untilSignal()
+	ctx, stop := interrupt.Context(terminationDelay)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -47,15 +47,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "train: -h explains")
 		return usageCode
 	}
-	return conclude(ctx, start(ctx, o, args, stdout, stderr), stderr)
+	isRank, err := launched(o)
+	if err == nil && !isRank {
+		err = o.outputs()
+	}
+	if err != nil {
+		complain(stderr, err)
+		return failedCode
+	}
+	return conclude(ctx, start(ctx, isRank, o, args, stdout, stderr), stderr)
 }
 
 // start runs the rank that this process is, or all ranks if no launcher has made it one.
-func start(ctx context.Context, o options, args []string, stdout, stderr io.Writer) error {
-	isRank, err := launched(o)
+func start(ctx context.Context, isRank bool, o options, args []string, stdout, stderr io.Writer) error {
 	switch {
-	case err != nil:
-		return err
 	case isRank:
 		err := runLaunched(ctx, o, newScreen(stdout, o.progress))
 		awaitInterrupt(ctx, err)
@@ -67,17 +72,28 @@ func start(ctx context.Context, o options, args []string, stdout, stderr io.Writ
 	}
 }
 
-// conclude prints what went wrong, if anything did, and returns the exit code.
+// conclude prints what went wrong, if anything did, and returns the exit code. Of a signal one process of the job tells:
+// the one that started the ranks, or rank 0 where something else did.
 func conclude(ctx context.Context, err error, stderr io.Writer) int {
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
-	case ctx.Err() != nil:
-		fmt.Fprintln(stderr, "train: interrupted")
-		return interruptedCode
+	}
+	if why, over := interrupt.Of(ctx); over {
+		if os.Getenv(startedByTrain) == "" && rankOf(err) <= 0 {
+			fmt.Fprintf(stderr, "train: %v\n", why)
+		}
+		return why.Code()
 	}
 	complain(stderr, err)
 	return failedCode
+}
+
+// rankOf returns the rank whose error it is, -1 where it is none's.
+func rankOf(err error) transport.Rank {
+	if f := (failure{}); errors.As(err, &f) {
+		return f.rank
+	}
+	return -1
 }
 
 // awaitInterrupt gives an interrupt that all ranks get a moment to reach this one as well: another rank's farewell may
@@ -107,20 +123,3 @@ func complain(stderr io.Writer, err error) {
 // terminationDelay is how long a rank goes on after SIGTERM. A launcher sends that to all when one has died; by
 // then the transport is about to say which, and the error should.
 const terminationDelay = 500 * time.Millisecond
-
-// untilSignal returns a context that ends with an interrupt, or a little after SIGTERM. A second signal has its
-// usual effect.
-func untilSignal() (context.Context, func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		s := <-signals
-		signal.Stop(signals)
-		if s == syscall.SIGTERM {
-			time.Sleep(terminationDelay)
-		}
-		cancel()
-	}()
-	return ctx, cancel
-}

@@ -47,7 +47,7 @@ func TestBadFlagsAreReportedAtOnce(t *testing.T) {
 	for _, want := range []string{
 		"-ranks 0: must be an integer from 1 to 1024",
 		"-steps many: must be an integer from 1",
-		"-transport pigeon: must be one of inproc, hybrid, tcp",
+		"-transport pigeon: must be one of inproc, hybrid, shm, tcp, grpc, striped",
 		"-lr NaN: must be a number from",
 	} {
 		require.Contains(t, stderr.String(), want)
@@ -95,7 +95,7 @@ func TestInterrupt(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, interruptedCode, run(ctx, tiny("-ranks", "2", "-text", short(t)), &stdout, &stderr))
+	require.Equal(t, 130, run(ctx, tiny("-ranks", "2", "-text", short(t)), &stdout, &stderr))
 	require.Equal(t, "train: interrupted\n", stderr.String())
 }
 

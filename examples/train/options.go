@@ -7,15 +7,20 @@ import (
 	"io"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/figure"
 	"github.com/switchyard-moe/switchyard/internal/launch"
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
 // The names of -transport and -progress.
 const (
-	inprocTransport = "inproc"
-	hybridTransport = "hybrid"
-	tcpTransport    = "tcp"
-	mpiTransport    = "mpi" // with the build tag mpi
+	inprocTransport  = "inproc"
+	hybridTransport  = "hybrid"
+	shmTransport     = "shm"
+	tcpTransport     = "tcp"
+	grpcTransport    = "grpc"
+	stripedTransport = "striped"
+	mpiTransport     = "mpi" // with the build tag mpi
 
 	progressAuto  = "auto"
 	progressBar   = "bar"
@@ -25,9 +30,10 @@ const (
 
 // options is the command line.
 type options struct {
-	ranks     int
-	transport string
-	insecure  bool
+	ranks         int
+	transport     string
+	lanes, parity int
+	insecure      bool
 
 	steps, batch, groups int
 	lr, decay            float64
@@ -63,6 +69,8 @@ type options struct {
 
 	// settings is every flag's value that all ranks must share.
 	settings map[string]string
+	// outputs returns what keeps the files of flags from being written.
+	outputs func() error
 }
 
 const usage = `Trains a byte-level GPT, whose every second block is a Switchyard mixture-of-experts layer, on a text,
@@ -72,8 +80,12 @@ usage: go run ./examples/train [flags]
 
 By itself it starts -ranks ranks: as goroutines of this process with -transport inproc, as processes of
 this machine with any other. Started by torchrun, mpirun, srun or go run ./examples/launch it is one rank
-of their job, and -ranks is not looked at. Built with -tags mpi it also knows -transport mpi, for mpirun to start:
-messages then travel over MPI. The trained parameters have the same bits in every case.
+of their job, and -ranks is not looked at; -transport inproc, the default, is then as hybrid. Built with
+-tags mpi it also knows -transport mpi, for mpirun to start: messages then travel over MPI. The trained
+parameters have the same bits in every case.
+
+The files of -json, -svg and -trace are tried before training, and appear whole or not at all. The exit code is 0, 1
+after a failure, 2 for a command line that makes no sense, 130 after an interrupt and 143 after SIGTERM.
 
 The text is the one that Go's source tree ships, unless -text names another.
 
@@ -103,6 +115,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 		faults = append(faults, o.contradictions()...)
 	}
 	o.settings = set.values("ranks", "transport", "insecure", "text", "json", "svg", "progress")
+	o.outputs = func() error { return outfile.Check(set.FlagSet) }
 	return o, errors.Join(faults...)
 }
 
@@ -111,7 +124,9 @@ func (o *options) declare(f *flagSet) {
 	const large = 1 << 20
 	integer(f, &o.ranks, "ranks", 4, 1, launch.MaxRanks, "number of ranks")
 	choice(f, &o.transport, "transport", "how ranks talk; hybrid is shared memory within a machine and tcp between",
-		append([]string{inprocTransport, hybridTransport, tcpTransport}, moreTransports()...)...)
+		append([]string{inprocTransport, hybridTransport, shmTransport, tcpTransport, grpcTransport, stripedTransport}, moreTransports()...)...)
+	integer(f, &o.lanes, "lanes", 3, 1, 16, "TCP connections that a message is spread over, with -transport striped")
+	integer(f, &o.parity, "parity", 1, 0, 15, "of -lanes, those that carry parity: so many may fail; less than -lanes")
 	f.BoolVar(&o.insecure, "insecure", false, "let ranks of several machines talk, although nothing is encrypted or authenticated")
 
 	integer(f, &o.steps, "steps", 400, 1, large, "optimiser steps")
@@ -153,9 +168,9 @@ func (o *options) declare(f *flagSet) {
 	integer(f, &o.nodeRanks, "node-ranks", launch.MaxRanks, 1, launch.MaxRanks, "consecutive ranks that -algorithm takes for one node")
 
 	f.StringVar(&o.text, "text", "", "`file` to learn; default is the text in Go's source tree")
-	f.StringVar(&o.json, "json", "", "`file` to write the results to, as one JSON object")
-	f.StringVar(&o.svg, "svg", "loss.svg", "`file` to draw the loss curve to; empty for none")
-	f.StringVar(&o.trace, "trace", "", "`file` to write the exchanges and experts of the last step to, on all ranks, for ui.perfetto.dev")
+	outfile.Var(f.FlagSet, &o.json, "json", "", "`file` to write the results to, as one JSON object")
+	outfile.Var(f.FlagSet, &o.svg, "svg", "loss.svg", "`file` to draw the loss curve to, in the format that its ending names; empty for none")
+	outfile.Var(f.FlagSet, &o.trace, "trace", "", "`file` to write the exchanges and experts of the last step to, on all ranks, for ui.perfetto.dev")
 	choice(f, &o.progress, "progress", "how to show progress", progressAuto, progressBar, progressLines, progressNone)
 	integer(f, &o.evalEvery, "eval-every", 50, 0, large, "steps between looks at part of the held-out text; 0 for none")
 	integer(f, &o.sample, "sample", 400, 0, large, "bytes to sample at the end")
@@ -176,6 +191,10 @@ func (o *options) contradictions() []error {
 	fault(o.batch%o.groups != 0, "-batch %d: must be a multiple of -groups %d", o.batch, o.groups)
 	fault(o.groups%o.micro != 0, "-micro %d: must divide -groups %d", o.micro, o.groups)
 	fault(o.link > 0 && o.transport != inprocTransport, "-link %d: goes with -transport inproc alone", o.link)
+	fault(o.parity >= o.lanes && o.transport == stripedTransport, "-parity %d: must be less than -lanes %d", o.parity, o.lanes)
+	if err := figure.Format(o.svg); o.svg != "" && err != nil {
+		fault(true, "-svg %s: %w", o.svg, err)
+	}
 	fault(o.layers < 2, "-layers %d: must be at least 2, as the second has the experts", o.layers)
 	return faults
 }

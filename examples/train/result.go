@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/json"
-	"os"
+	"fmt"
+
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
 // result is what -json writes.
@@ -45,7 +47,7 @@ type look struct {
 func (r result) write(path string) error {
 	text, err := json.Marshal(r)
 	if err != nil {
-		return err
+		return fmt.Errorf("results: %w", err)
 	}
-	return os.WriteFile(path, append(text, '\n'), 0o644)
+	return outfile.WriteBytes(path, append(text, '\n'))
 }

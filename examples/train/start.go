@@ -63,18 +63,12 @@ const alone = "alone"
 func runLaunched(ctx context.Context, o options, s screen) error {
 	world, err := join(ctx, o)
 	if err != nil {
+		if place, unknown := rendezvous.Detect(rendezvous.Place{}, os.Getenv); unknown == nil {
+			err = failure{place.Rank, err}
+		}
 		return err
 	}
 	return runWorld(ctx, world, o, s)
-}
-
-func join(ctx context.Context, o options) (*switchyard.World, error) {
-	if o.transport == mpiTransport {
-		return joinMPI(ctx, o)
-	}
-	return switchyard.Join(ctx, switchyard.JoinConfig{
-		Settings: o.settings, Insecure: o.insecure, NoSharedMemory: o.transport == tcpTransport,
-	})
 }
 
 // runWorld runs one rank and closes its world, which says farewell to the others.
@@ -89,10 +83,13 @@ func runWorld(ctx context.Context, world *switchyard.World, o options, s screen)
 	return nil
 }
 
+// startedByTrain is set in the environment of ranks that runProcesses has started.
+const startedByTrain = "TRAIN_STARTED_BY_TRAIN"
+
 // runProcesses starts this program once for each rank, and passes on what the ranks print.
 func runProcesses(ctx context.Context, o options, args []string, stdout, stderr io.Writer) error {
 	drawn := new(bool)
-	cfg := launch.Config{Ranks: o.ranks, Stdout: stdout, Stderr: stderr}
+	cfg := launch.Config{Ranks: o.ranks, Stdout: stdout, Stderr: stderr, Env: append(os.Environ(), startedByTrain+"=1")}
 	if newScreen(stdout, o.progress).bar {
 		args = append(args[:len(args):len(args)], "-progress="+progressBar)
 		cfg.Stdout, cfg.Stderr = relay{stdout, drawn}, relay{stderr, drawn}

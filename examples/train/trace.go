@@ -3,13 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
+	"io"
 	"sync"
 	"time"
 
 	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 	"github.com/switchyard-moe/switchyard/schedule"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -18,6 +18,7 @@ import (
 type traced struct {
 	mu    sync.Mutex // micro-batches in flight add to it at the same time
 	lines []tracedLine
+	over  bool // training is: what follows is not kept
 }
 
 // tracedLine is one pass of one layer, as it is told to rank 0.
@@ -37,6 +38,9 @@ func (t *traced) observer(block, micro int) func(schedule.Pass, schedule.Timelin
 		}
 		t.mu.Lock()
 		defer t.mu.Unlock()
+		if t.over {
+			return
+		}
 		t.lines = append(t.lines, tracedLine{micro, line.Begin, tasks, line.Spans})
 	}
 }
@@ -69,11 +73,7 @@ func (t *trainer) writeTrace(ctx context.Context, path string) error {
 				Line: schedule.Timeline{Graph: &schedule.Graph{Tasks: l.Tasks}, Begin: l.Begin, Spans: l.Spans}})
 		}
 	}
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(schedule.WriteTrace(f, tracks), f.Close())
+	return outfile.Write(path, func(w io.Writer) error { return schedule.WriteTrace(w, tracks) })
 }
 
 // pings is how often rank 0 asks each other rank for its time.
