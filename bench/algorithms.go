@@ -15,6 +15,8 @@ import (
 	"gonum.org/v1/plot/vg"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/figure"
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
 const algorithmsUsage = `usage: go run ./bench algorithms [flags]
@@ -33,45 +35,35 @@ var clusters = []int{16, 64, 256, 1024, 4096, 16384}
 // runAlgorithms prints the cost of every algorithm at scale.
 func runAlgorithms(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	f := flag.NewFlagSet("algorithms", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
 	each := f.Int("each", 8, "ranks of a node")
 	bytes := f.Int("bytes", 4096, "bytes from each rank to each other")
-	svg := f.String("svg", "", "draw to this `file`")
+	var svg string
+	outfile.Var(f, &svg, "svg", "", "draw to this `file`")
 	most := f.Int("ranks", clusters[len(clusters)-1], "most ranks")
 	var l alltoall.Links
 	f.DurationVar(&l.Within.Alpha, "within-alpha", time.Microsecond, "cost of a message within a node")
 	f.Float64Var(&l.Within.Beta, "within-beta", 0.1, "nanoseconds a byte within a node")
 	f.DurationVar(&l.Between.Alpha, "between-alpha", 20*time.Microsecond, "cost of a message between nodes")
 	f.Float64Var(&l.Between.Beta, "between-beta", 0.08, "nanoseconds a byte on a node's link, which its ranks share: 8 for 1 Gb/s")
-	err := f.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, algorithmsUsage)
-		f.SetOutput(stdout)
-		f.PrintDefaults()
-		return 0
-	}
+	err := parseFlags(f, algorithmsUsage, args, stdout)
 	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
 	case err != nil:
-	case f.NArg() > 0:
-		err = fmt.Errorf("%q: algorithms takes flags only", f.Arg(0))
 	case *each < 1 || *bytes < 1 || *most < clusters[0]:
 		err = fmt.Errorf("-each %d -bytes %d -ranks %d: want at least 1, 1 and %d", *each, *bytes, *most, clusters[0])
 	default:
 		err = l.Validate()
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return misused
+		return misuse(stderr, "algorithms", err)
 	}
+	newPace(stderr, "algorithms", 1, time.Duration(*most)*time.Millisecond)
 	costs := map[alltoall.Algorithm]plotter.XYs{}
-	if code := printCosts(ctx, stdout, l, *each, *bytes, *most, costs); code != 0 || *svg == "" {
+	if code := printCosts(ctx, stdout, l, *each, *bytes, *most, costs); code != 0 || svg == "" {
 		return code
 	}
-	if err := drawCosts(*svg, costs); err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
-	}
-	return 0
+	return conclude(ctx, drawCosts(svg, costs), stderr)
 }
 
 func printCosts(ctx context.Context, stdout io.Writer, l alltoall.Links, each, bytes, most int, costs map[alltoall.Algorithm]plotter.XYs) int {
@@ -99,7 +91,7 @@ func printCosts(ctx context.Context, stdout io.Writer, l alltoall.Links, each, b
 
 // drawCosts draws predicted time against the number of ranks, both by powers of ten.
 func drawCosts(file string, costs map[alltoall.Algorithm]plotter.XYs) error {
-	p := plot.New()
+	p := figure.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = "one exchange, as predicted", "ranks", "ms"
 	p.X.Scale, p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogScale{}, plot.LogTicks{Prec: -1}
 	var ticks []plot.Tick
@@ -121,5 +113,5 @@ func drawCosts(file string, costs map[alltoall.Algorithm]plotter.XYs) error {
 		p.Legend.Add(a.String(), line)
 	}
 	p.Legend.Left, p.Legend.Top = true, true
-	return p.Save(vg.Points(480), vg.Points(320), file)
+	return figure.Save(file, vg.Points(480), vg.Points(320), p)
 }

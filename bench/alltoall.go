@@ -19,14 +19,9 @@ func runAlltoall(ctx context.Context, args []string, stdout, stderr io.Writer) i
 		return 0
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "bench: %v\nbench: alltoall -h explains\n", err)
-		return misused
+		return misuse(stderr, "alltoall", err)
 	}
-	if err := o.compare(ctx, stdout, stderr); err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
-	}
-	return 0
+	return conclude(ctx, o.compare(ctx, stdout, stderr), stderr)
 }
 
 // compare builds the contestants, lets them run and prints the outcome. Wrong bytes and failed peers are errors,
@@ -37,22 +32,23 @@ func (o options) compare(ctx context.Context, stdout, progress io.Writer) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	out, err := o.createJSON() // before the long work, so that a bad name is known at once
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, out.Close()) }()
 	c := newContest(o, progress)
 	c.load = load()
 	if err := c.gather(ctx, dir); err != nil {
 		return err
 	}
-	if err := c.run(ctx); err != nil {
-		return err
+	stopped := c.run(ctx)
+	if c.onlyMeasured(); len(c.contestants) == 0 {
+		return stopped
 	}
 	rows := c.rows()
 	c.print(stdout, rows)
-	return errors.Join(writeJSON(out, rows), c.verdict(rows))
+	return errors.Join(stopped, writeJSONLines(o.jsonFile, slices.Concat(rows...)), c.verdict(rows))
+}
+
+// onlyMeasured leaves out contestants that have had no turn to its end.
+func (c *contest) onlyMeasured() {
+	c.contestants = slices.DeleteFunc(c.contestants, func(who *contestant) bool { return c.samples[who] == nil })
 }
 
 // verdict returns what is wrong with an outcome.
@@ -117,19 +113,3 @@ func (c *contest) gather(ctx context.Context, dir string) error {
 	}
 	return ctx.Err()
 }
-
-// createJSON opens the file for the JSON lines, or what takes them to nowhere.
-func (o options) createJSON() (io.WriteCloser, error) {
-	if o.jsonFile == "" {
-		return nowhere{io.Discard}, nil
-	}
-	f, err := os.Create(o.jsonFile)
-	if err != nil {
-		return nil, fmt.Errorf("-json: %w", err)
-	}
-	return f, nil
-}
-
-type nowhere struct{ io.Writer }
-
-func (nowhere) Close() error { return nil }

@@ -9,12 +9,15 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"time"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 
+	"github.com/switchyard-moe/switchyard/internal/figure"
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 	"github.com/switchyard-moe/switchyard/lsh"
 )
 
@@ -41,7 +44,8 @@ func runCollisions(ctx context.Context, args []string, stdout, stderr io.Writer)
 	f := flag.NewFlagSet("collisions", flag.ContinueOnError)
 	dim := f.Int("dim", 256, "columns of a row")
 	seeds := f.Int("seeds", 40, "seeds, each with 40 pairs of rows at every angle")
-	svg := f.String("svg", "", "draw to this `file`")
+	var svg string
+	outfile.Var(f, &svg, "svg", "", "draw to this `file`")
 	err := parseFlags(f, collisionsUsage, args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -50,10 +54,10 @@ func runCollisions(ctx context.Context, args []string, stdout, stderr io.Writer)
 		err = fmt.Errorf("-dim %d -seeds %d: want at least 2 and 1", *dim, *seeds)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return misused
+		return misuse(stderr, "collisions", err)
 	}
-	p := plot.New()
+	newPace(stderr, "collisions", 1, time.Duration(*seeds**dim)*4*time.Millisecond)
+	p := figure.New()
 	p.X.Label.Text, p.Y.Label.Text = "angle between two rows, degrees", "share of equal codes"
 	p.Legend.Top = true
 	fmt.Fprintln(stdout, "family          width  angle  theory  measured")
@@ -70,18 +74,13 @@ func runCollisions(ctx context.Context, args []string, stdout, stderr io.Writer)
 			theory, measured = append(theory, plotter.XY{X: float64(degrees), Y: want}), append(measured, plotter.XY{X: float64(degrees), Y: got})
 		}
 		if err := addCollisions(p, fmt.Sprintf("%v, width %d", c.family, c.width), c.colour, theory, measured); err != nil {
-			fmt.Fprintf(stderr, "bench: %v\n", err)
-			return failed
+			return conclude(ctx, err, stderr)
 		}
 	}
-	if *svg == "" {
+	if svg == "" {
 		return 0
 	}
-	if err := p.Save(vg.Points(480), vg.Points(320), *svg); err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
-	}
-	return 0
+	return conclude(ctx, figure.Save(svg, vg.Points(480), vg.Points(320), p), stderr)
 }
 
 // addCollisions draws theory as a line and what was measured as dots.

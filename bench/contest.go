@@ -19,6 +19,7 @@ type contest struct {
 	// leftOut says, a line each, which peers do not take part and why.
 	leftOut  []string
 	progress io.Writer
+	pace     *pace
 	// peerFailed is set when a peer that could be built could not be run.
 	peerFailed bool
 	// load says how busy the machine was at the start, or nothing.
@@ -43,6 +44,7 @@ func (c *contest) leaveOut(name string, why error) {
 // who finds the machine warm. A peer that fails is left out from there on, with all it has shown before; that
 // ours fails ends it all.
 func (c *contest) run(ctx context.Context) error {
+	c.pace = newPace(c.progress, "alltoall", c.rounds*len(c.contestants), c.expected())
 	for round := range c.rounds {
 		for _, who := range rotated(c.contestants, round) {
 			err := c.turn(ctx, who, round)
@@ -60,6 +62,22 @@ func (c *contest) run(ctx context.Context) error {
 	return nil
 }
 
+// expected is about how long all turns take.
+func (c *contest) expected() (all time.Duration) {
+	for _, who := range c.contestants {
+		each := time.Second // to start
+		for _, s := range c.steps {
+			once := 100*time.Microsecond + time.Duration(s.bytes*c.ranks*(c.ranks-1)) // a GB a second
+			if who.who == glooName && s.bytes < 1<<20 {
+				once += 4 * time.Millisecond
+			}
+			each += manyTimes(s.warmup+s.iterations, once)
+		}
+		all += manyTimes(c.rounds, each)
+	}
+	return all
+}
+
 // rotated returns a copy of list that starts n elements later.
 func rotated(list []*contestant, n int) []*contestant {
 	n %= len(list)
@@ -67,7 +85,7 @@ func rotated(list []*contestant, n int) []*contestant {
 }
 
 func (c *contest) turn(ctx context.Context, who *contestant, round int) error {
-	fmt.Fprintf(c.progress, "bench: round %d of %d: %s\n", round+1, c.rounds, who.name())
+	c.pace.next("round %d of %d: %s", round+1, c.rounds, who.name())
 	limited, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("no end within -timeout %v", c.timeout))
 	defer cancel()
 	start := time.Now()

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+
+	"github.com/switchyard-moe/switchyard/internal/figure"
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
-// parseFlags parses a command's arguments, which are flags only. Where they ask for help it prints usage and the flags to stdout, and returns
+// parseFlags parses a command's arguments, which are flags only, and tries the files that are to be written. Where they ask for help it prints usage and the flags to stdout, and returns
 // flag.ErrHelp.
 func parseFlags(f *flag.FlagSet, usage string, args []string, stdout io.Writer) error {
 	f.SetOutput(io.Discard)
@@ -19,8 +23,28 @@ func parseFlags(f *flag.FlagSet, usage string, args []string, stdout io.Writer) 
 		f.PrintDefaults()
 	case err == nil && f.NArg() > 0:
 		err = fmt.Errorf("%q: %s takes flags only", f.Arg(0), f.Name())
+	case err == nil:
+		if err = outputs(f); err != nil {
+			err = unwritable{err}
+		}
 	}
 	return err
+}
+
+// unwritable is the fault of a command line that makes sense, but names a file that cannot be written.
+type unwritable struct{ error }
+
+// outputs returns what keeps the files that flags name from being written, so that it is known before the long work.
+func outputs(f *flag.FlagSet) error {
+	g := f.Lookup("svg")
+	if g == nil || g.Value.String() == "" || f.Name() == "routers" { // which takes a directory
+		return outfile.Check(f)
+	}
+	err := figure.Format(g.Value.String())
+	if err != nil {
+		err = fmt.Errorf("-svg %s: %w", g.Value, err)
+	}
+	return errors.Join(outfile.Check(f), err)
 }
 
 // limits collects what is wrong with numbers that flags have set.
@@ -31,4 +55,21 @@ func (l *limits) within(name string, value, low, high int) {
 	if value < low || value > high {
 		l.faults = append(l.faults, fmt.Errorf("-%s %d: want %d to %d", name, value, low, high))
 	}
+}
+
+// writeJSONLines writes an object a line to the named file, if there is a name.
+func writeJSONLines[T any](name string, rows []T) error {
+	if name == "" {
+		return nil
+	}
+	return outfile.Write(name, func(w io.Writer) error {
+		e := json.NewEncoder(w)
+		e.SetEscapeHTML(false)
+		for _, r := range rows {
+			if err := e.Encode(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 )
 
 const goldensUsage = `usage: go run ./bench goldens FILE…
@@ -77,6 +78,7 @@ func runGoldens(ctx context.Context, args []string, stdout, stderr io.Writer) in
 		fmt.Fprint(stderr, goldensUsage)
 		return misused
 	}
+	newPace(stderr, "goldens", 1, manyTimes(flags.NArg(), time.Second/2))
 	var total goldenSummary
 	malformed := 0
 	for _, file := range flags.Args() {

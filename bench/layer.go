@@ -2,13 +2,15 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
 const layerUsage = `usage: go run ./bench layer [flags]
@@ -71,20 +73,14 @@ func runLayer(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		fmt.Fprintf(stderr, "bench: %v\nbench: layer -h explains\n", err)
-		return misused
+		return misuse(stderr, "layer", err)
 	}
-	if err := o.compare(ctx, stdout, stderr); err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
-	}
-	return 0
+	return conclude(ctx, o.compare(ctx, stdout, stderr), stderr)
 }
 
 func parseLayer(args []string, stdout io.Writer) (layerOptions, error) {
 	var o layerOptions
 	f := flag.NewFlagSet("layer", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
 	f.StringVar(&o.transportList, "transport", inprocName, "transports to measure, of "+strings.Join(meshNames(), ","))
 	f.StringVar(&o.routersNamed, "router", "uniform,random", "routes to measure, of "+strings.Join(layerRouteNames(), ","))
 	f.IntVar(&o.ranks, "ranks", 4, "number of ranks, 1 to 64")
@@ -95,17 +91,9 @@ func parseLayer(args []string, stdout io.Writer) (layerOptions, error) {
 	f.IntVar(&o.rounds, "rounds", 5, "how many turns each contestant takes, 1 to 1000; with -short 2")
 	f.IntVar(&o.iterations, "iters", 0, "timed iterations a turn, up to 1000000; 0: by the bytes that move")
 	f.BoolVar(&o.short, "short", false, "finish within seconds; the figures mean little then")
-	f.StringVar(&o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprint(stdout, layerUsage)
-			f.SetOutput(stdout)
-			f.PrintDefaults()
-		}
+	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
+	if err := parseFlags(f, layerUsage, args, stdout); err != nil {
 		return o, err
-	}
-	if f.NArg() > 0 {
-		return o, fmt.Errorf("%q: layer takes flags only", f.Arg(0))
 	}
 	roundsGiven := false
 	f.Visit(func(f *flag.Flag) { roundsGiven = roundsGiven || f.Name == "rounds" })
@@ -156,34 +144,42 @@ func (o layerOptions) timed() int {
 
 // compare measures every case and prints the outcome. Wrong elements are an error, in spite of which it is printed.
 func (o layerOptions) compare(ctx context.Context, stdout, progress io.Writer) (err error) {
-	out, err := options{jsonFile: o.jsonFile}.createJSON()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, out.Close()) }()
 	before := load()
-	var rows []layerRow
+	rows, stopped := o.measureAll(ctx, progress)
+	if len(rows) == 0 {
+		return stopped
+	}
 	wrong := 0
-	for _, transport := range o.transports {
-		for _, route := range o.routers {
-			fmt.Fprintf(progress, "bench: %s, %s\n", transport, route)
-			group, err := o.measure(ctx, transport, route)
-			if err != nil {
-				return fmt.Errorf("%s, %s: %w", transport, route, err)
-			}
-			rows = append(rows, group...)
-			wrong += group[0].Wrong + group[1].Wrong
-		}
+	for _, r := range rows {
+		wrong += r.Wrong
 	}
 	writeLayerTable(stdout, o, before, rows)
-	encoder := json.NewEncoder(out)
-	for _, r := range rows {
-		if err := encoder.Encode(r); err != nil {
-			return err
+	err = errors.Join(stopped, writeJSONLines(o.jsonFile, rows))
+	if wrong > 0 {
+		err = errors.Join(err, fmt.Errorf("%d wrong elements", wrong))
+	}
+	return err
+}
+
+// measureAll measures every case, and returns those that it has measured where one fails.
+func (o layerOptions) measureAll(ctx context.Context, progress io.Writer) (rows []layerRow, err error) {
+	cases := len(o.transports) * len(o.routers)
+	p := newPace(progress, "layer", cases, manyTimes(cases, o.expected()))
+	for _, transport := range o.transports {
+		for _, route := range o.routers {
+			p.next("%s, %s", transport, route)
+			group, err := o.measure(ctx, transport, route)
+			if rows = append(rows, group...); err != nil {
+				return rows, fmt.Errorf("%s, %s: %w", transport, route, err)
+			}
 		}
 	}
-	if wrong > 0 {
-		return fmt.Errorf("%d wrong elements", wrong)
-	}
-	return nil
+	return rows, nil
+}
+
+// expected is about how long one case takes: its turns move rows as often, at some 4 GB a second.
+func (o layerOptions) expected() time.Duration {
+	once := 100*time.Microsecond + time.Duration(4*o.rowBytes()*o.ranks/4)
+	n := o.timed()
+	return time.Second + manyTimes(o.rounds*(n+warmup(n)+2)*3, once)
 }

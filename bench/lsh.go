@@ -15,8 +15,10 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/switchyard-moe/switchyard/internal/launch"
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
 const lshUsage = `Measures what compressing rows (LSH-MoE) gains on slow links, and what it costs in loss, on the model of examples/train.
@@ -174,9 +176,9 @@ func parseLSHOptions(args []string, stdout io.Writer) (lshOptions, error) {
 	f.BoolVar(&o.noSpeed, "no-speed", false, "measure quality alone")
 	f.BoolVar(&o.noQuality, "no-quality", false, "measure speed alone")
 	f.BoolVar(&o.short, "short", false, "a few small steps of three variants: finish within seconds; the figures mean nothing then")
-	f.StringVar(&o.svgFile, "svg", "", "draw how many times as fast steps are to this `file`")
+	outfile.Var(f, &o.svgFile, "svg", "", "draw how many times as fast steps are to this `file`")
 	f.StringVar(&o.inFile, "in", "", "measure nothing: print and draw what -json wrote to this `file`")
-	f.StringVar(&o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
+	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
 	err := parseFlags(f, lshUsage, args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		var names []string
@@ -238,8 +240,7 @@ func runLSH(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return misused
+		return misuse(stderr, "lsh", err)
 	}
 	var rows []lshRow
 	if o.inFile != "" {
@@ -251,11 +252,7 @@ func runLSH(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		writeLSHTable(stdout, rows)
 		err = errors.Join(err, writeJSONLines(o.jsonFile, rows), drawSpeedups(o.svgFile, rows))
 	}
-	if err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
-	}
-	return 0
+	return conclude(ctx, err, stderr)
 }
 
 // lshRow is one variant on links of one rate, and a line of the JSON file.
@@ -285,6 +282,7 @@ type lshRun struct {
 
 // measure builds the program, trains for quality, then for speed at each rate.
 func (o *lshOptions) measure(ctx context.Context, stderr io.Writer) (rows []lshRow, err error) {
+	p := newPace(stderr, "lsh", o.turns(), o.expected())
 	dir, err := os.MkdirTemp("", "switchyard-bench-lsh-")
 	if err != nil {
 		return nil, err
@@ -296,8 +294,11 @@ func (o *lshOptions) measure(ctx context.Context, stderr io.Writer) (rows []lshR
 	}
 	losses := map[string]float64{}
 	if !o.noQuality {
-		if losses, err = o.quality(ctx, program, dir, stderr); err != nil {
-			return nil, err
+		if losses, err = o.quality(ctx, program, dir, p); err != nil {
+			if len(losses) == 0 {
+				return nil, err
+			}
+			return o.rows(0, nil, losses), err
 		}
 	}
 	if o.noSpeed {
@@ -314,26 +315,72 @@ func (o *lshOptions) measure(ctx context.Context, stderr io.Writer) (rows []lshR
 		}
 		runs := map[string]lshRun{}
 		for _, v := range o.variants {
-			fmt.Fprintf(stderr, "bench: %d Mbit/s: %s\n", rate, v.name)
-			if v.times != 1 || v.nodes || v.until > 0 || v.pairs && o.nodeRanks != 2 || v.name == noExpertsName {
-				continue // as fast as the variant of which it is more, nothing that a cluster of these nodes can do, or of no interest
+			if !o.timesSpeed(v) {
+				continue
 			}
+			p.next("%d Mbit/s: %s", rate, v.name)
 			if v.name == torchModelName {
 				if runs[v.name], err = o.runTorch(ctx, c, dir, stderr); err != nil {
-					return rows, err
+					return append(rows, o.rows(rate, runs, losses)...), err
 				}
 				continue
 			}
 			v.flags = append(slices.Clone(v.flags), "-node-ranks", fmt.Sprint(o.nodeRanks))
 			args := o.flags(v, o.batch, o.speedSteps, 1, filepath.Join(dir, "run.json"))
 			command := c.command(append([]string{"env", "MASTER_ADDR=" + nodeAddress(0), program, "-insecure"}, args...)...)
-			if runs[v.name], err = trainRun(ctx, launch.Config{Ranks: 4, Command: command}, filepath.Join(dir, "run.json")); err != nil {
-				return rows, fmt.Errorf("%s at %d Mbit/s: %w", v.name, rate, err)
+			run, err := trainRun(ctx, launch.Config{Ranks: 4, Command: command}, filepath.Join(dir, "run.json"))
+			if err != nil {
+				return append(rows, o.rows(rate, runs, losses)...), fmt.Errorf("%s at %d Mbit/s: %w", v.name, rate, err)
 			}
+			runs[v.name] = run
 		}
 		rows = append(rows, o.rows(rate, runs, losses)...)
 	}
 	return rows, nil
+}
+
+// timesSpeed tells whether a variant is run for speed: not if it is as fast as the one of which it is more, nothing that a
+// cluster of these nodes can do, or of no interest.
+func (o *lshOptions) timesSpeed(v lshVariant) bool {
+	return v.times == 1 && !v.nodes && v.until == 0 && (!v.pairs || o.nodeRanks == 2) && v.name != noExpertsName
+}
+
+// turns is how many runs there are.
+func (o *lshOptions) turns() (n int) {
+	for _, v := range o.variants {
+		if !o.noQuality && trainsForQuality(v) {
+			n += o.seeds
+		}
+		if !o.noSpeed && o.timesSpeed(v) {
+			n += len(o.Rates)
+		}
+	}
+	return n
+}
+
+// expected is about how long they take, by what a step computes and sends.
+func (o *lshOptions) expected() (all time.Duration) {
+	step := func(batch int) time.Duration {
+		return time.Duration(float64(batch*o.dim*o.dim) / (64 * 256 * 256) * 1.2 * float64(time.Second))
+	}
+	for _, v := range o.variants {
+		if !o.noQuality && trainsForQuality(v) {
+			all += manyTimes(o.seeds*o.steps, step(o.qualityBatch))
+		}
+		if o.noSpeed || !o.timesSpeed(v) {
+			continue
+		}
+		for _, rate := range o.Rates {
+			link := float64(o.batch*64*o.dim*4*8*2*4) / 4 * v.rate * 2 / float64(rate*1_000_000)
+			all += 5*time.Second + manyTimes(o.speedSteps, step(o.batch)+time.Duration(link*float64(time.Second)))
+		}
+	}
+	return all
+}
+
+// trainsForQuality tells whether a variant has losses of its own.
+func trainsForQuality(v lshVariant) bool {
+	return lossesOf(v.name) == v.name && v.name != torchModelName
 }
 
 // runTorch runs the model in torch on the cluster, if there is a torch.
@@ -354,14 +401,16 @@ func (o *lshOptions) runTorch(ctx context.Context, c *cluster, dir string, stder
 	return lshRun{}, nil
 }
 
-// quality trains every variant with every seed, and returns the mean losses.
-func (o *lshOptions) quality(ctx context.Context, program, dir string, stderr io.Writer) (map[string]float64, error) {
+// quality trains every variant with every seed, and returns the mean losses. Where one fails, those of the variants before
+// are returned, and of that one the mean of its seeds so far.
+func (o *lshOptions) quality(ctx context.Context, program, dir string, p *pace) (map[string]float64, error) {
 	losses := map[string]float64{}
 	for _, v := range o.variants {
-		if lossesOf(v.name) != v.name || v.name == torchModelName {
+		if !trainsForQuality(v) {
 			continue
 		}
 		for seed := range o.seeds {
+			p.next("%s, seed %d", v.name, seed+1)
 			steps := int(float64(o.steps)*v.times + 0.5)
 			file := filepath.Join(dir, "run.json")
 			args := append([]string{"-transport", "inproc", "-ranks", "4"}, o.flags(v, o.qualityBatch, steps, seed+1, file)...)
@@ -371,10 +420,10 @@ func (o *lshOptions) quality(ctx context.Context, program, dir string, stderr io
 				run, err = readRun(file)
 			}
 			if err != nil {
-				return nil, fmt.Errorf("%s, seed %d: %w", v.name, seed+1, err)
+				return losses, fmt.Errorf("%s, seed %d: %w", v.name, seed+1, err)
 			}
-			fmt.Fprintf(stderr, "bench: %s, seed %d: held-out loss %.4f\n", v.name, seed+1, run.ValLoss)
-			losses[v.name] += run.ValLoss / float64(o.seeds)
+			fmt.Fprintf(p.to, "bench: %s, seed %d: held-out loss %.4f\n", v.name, seed+1, run.ValLoss)
+			losses[v.name] += (run.ValLoss - losses[v.name]) / float64(seed+1)
 		}
 	}
 	return losses, nil

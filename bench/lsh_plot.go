@@ -10,9 +10,10 @@ import (
 	"os"
 	"slices"
 
-	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
+
+	"github.com/switchyard-moe/switchyard/internal/figure"
 )
 
 // readLSHRows reads what -json has written.
@@ -37,7 +38,7 @@ func drawSpeedups(file string, rows []lshRow) error {
 	if file == "" {
 		return nil
 	}
-	p := plot.New()
+	p := figure.New()
 	p.Title.Text, p.X.Label.Text = "how many times as fast as all rows, one after the other", "times"
 	var names []string
 	bars := map[int]map[string]float64{}
@@ -78,5 +79,5 @@ func drawSpeedups(file string, rows []lshRow) error {
 	p.NominalY(names...)
 	p.X.Min, p.X.Max = 0, math.Ceil(p.X.Max)
 	p.Legend.Top = false
-	return p.Save(vg.Points(520), vg.Points(float64(60+24*len(names))), file)
+	return figure.Save(file, vg.Points(520), vg.Points(float64(60+24*len(names))), p)
 }

@@ -10,8 +10,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
+
+	"github.com/switchyard-moe/switchyard/internal/interrupt"
 )
 
 // Exit codes beside 0.
@@ -19,6 +19,7 @@ const (
 	failed     = 1 // a measurement failed, or bytes arrived wrong
 	misused    = 2 // the command line makes no sense
 	helpFormat = "  %-10s %s\n"
+	rankWord   = "rank" // the first argument of a command that bench starts as a rank
 )
 
 // command is one of bench's subcommands. run gets the arguments after the name and returns the exit code.
@@ -50,7 +51,7 @@ func commands() []command {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := interrupt.Context(0)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -64,7 +65,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	for _, c := range commands() {
 		if c.name == args[0] {
-			return c.run(ctx, args[1:], stdout, stderr)
+			return ended(ctx, args, c.run(ctx, args[1:], stdout, stderr), stderr)
 		}
 	}
 	switch args[0] {
@@ -74,6 +75,24 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	fmt.Fprintf(stderr, "bench: no command %q; -h lists them\n", args[0])
 	return misused
+}
+
+// ended tells that a signal has ended a command, and returns its exit code. What bench has started itself leaves that to
+// the bench that has.
+func ended(ctx context.Context, args []string, code int, stderr io.Writer) int {
+	why, over := interrupt.Of(ctx)
+	if !over || code == 0 || code == misused {
+		return code
+	}
+	if !isRank(args) {
+		fmt.Fprintf(stderr, "bench: %v\n", why)
+	}
+	return why.Code()
+}
+
+// isRank tells whether arguments are those by which bench starts itself.
+func isRank(args []string) bool {
+	return args[0] == rankCommand || len(args) > 1 && args[1] == rankWord
 }
 
 func help(w io.Writer) {

@@ -7,13 +7,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/switchyard-moe/switchyard/internal/interrupt"
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
 )
 
 // TestMain lets the test binary stand in for bench where a measurement starts it again as a rank.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == rankCommand {
-		os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	if len(os.Args) > 1 && isRank(os.Args[1:]) {
+		ctx, _ := interrupt.Context(0)
+		os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 	}
 	leaktest.Main(m)
 }

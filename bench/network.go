@@ -12,7 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/launch"
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
 const networkUsage = `Times the exchange algorithms of a layer on a small cluster within this machine, and holds Auto and its predictions against them.
@@ -66,7 +68,7 @@ func newNetworkFlags(o *networkOptions) *flag.FlagSet {
 	f.IntVar(&o.Dim, "dim", 1024, "columns of a row, with -k")
 	f.BoolVar(&o.mpi, "mpi", false, "time MPI_Alltoallv of Open MPI over the same bytes too")
 	f.BoolVar(&o.short, "short", false, "finish within seconds; the figures mean little then")
-	f.StringVar(&o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
+	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
 	return f
 }
 
@@ -124,26 +126,37 @@ func runNetwork(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return misused
+		return misuse(stderr, "network", err)
 	}
 	rows, err := o.measure(ctx, stdout, stderr)
 	if len(rows) > 0 {
 		writeNetworkTable(stdout, rows)
 		err = errors.Join(err, writeJSONLines(o.jsonFile, rows), wrongRows(rows))
 	}
-	if err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
-	}
-	return 0
+	return conclude(ctx, err, stderr)
 }
 
 // networkLimit bounds a run.
 const networkLimit = time.Hour
 
+// expected is about how long the ranks take: every algorithm moves all rows of each case there and back, round after round,
+// over links that the ranks of a node share.
+func (o *networkOptions) expected() time.Duration {
+	all := 10 * time.Second // for the cluster, and to measure links
+	for _, c := range o.cases(0) {
+		bits := 8 * float64(c.Bytes) * float64(o.Each*o.Each*max(o.Nodes-1, 1)) * 2
+		once := 5*time.Millisecond + time.Duration(bits/float64(max(o.Rate, 1)*1_000_000)*float64(time.Second))
+		all += manyTimes((o.Rounds+2)*len(alltoall.Algorithms()), once)
+	}
+	if o.mpi {
+		all += all / 4
+	}
+	return all
+}
+
 // measure makes the cluster, runs the ranks, and removes the cluster.
 func (o *networkOptions) measure(ctx context.Context, stdout, stderr io.Writer) (rows []networkRow, err error) {
+	newPace(stderr, "network", 1, o.expected())
 	c, err := newCluster(ctx, o.Nodes, o.Each, o.Rate)
 	if err != nil {
 		return nil, err
@@ -160,33 +173,15 @@ func (o *networkOptions) measure(ctx context.Context, stdout, stderr io.Writer) 
 	ctx, cancel := context.WithTimeout(ctx, networkLimit)
 	defer cancel()
 	var out bytes.Buffer
-	if err := launch.Run(ctx, launch.Config{
-		Ranks: o.Nodes * o.Each, Command: c.command(self, "network", networkRankWord, string(text)), Stdout: &out, Stderr: stderr,
-	}); err != nil {
-		return nil, err
-	}
-	if rows, err = o.collect(stdout, &out); err != nil || !o.mpi {
-		return rows, err
+	stopped := launch.Run(ctx, launch.Config{
+		Ranks: o.Nodes * o.Each, Command: c.command(self, "network", networkRankWord, string(text)), Stdout: &out, Stderr: untilOver{ctx, stderr},
+	})
+	if rows, err = o.collect(stdout, &out); stopped != nil || err != nil || !o.mpi {
+		return rows, errors.Join(stopped, err)
 	}
 	peers, err := o.measureMPI(ctx, c)
 	if err != nil {
 		return rows, err
 	}
 	return beside(rows, peers), nil
-}
-
-// writeJSONLines writes an object a line to the named file, if there is a name.
-func writeJSONLines[T any](name string, rows []T) error {
-	if name == "" {
-		return nil
-	}
-	f, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	e := json.NewEncoder(f)
-	for _, r := range rows {
-		err = errors.Join(err, e.Encode(r))
-	}
-	return errors.Join(err, f.Close())
 }

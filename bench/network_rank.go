@@ -19,7 +19,7 @@ import (
 
 const (
 	// networkRankWord is the argument by which network starts itself as a rank.
-	networkRankWord = "rank"
+	networkRankWord = rankWord
 	networkPort     = 29600
 	networkPatience = 5 * time.Minute // of one operation: the slowest take seconds
 )
@@ -52,18 +52,14 @@ type networkRank struct {
 }
 
 func runNetworkRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	report, err := networkRankOf(ctx, args)
-	if err == nil {
-		err = json.NewEncoder(stdout).Encode(report)
+	report, err := networkRankOf(ctx, args, stderr)
+	if err == nil || len(report.Results) > 0 { // also of what was done before it was stopped
+		err = errors.Join(err, json.NewEncoder(stdout).Encode(report))
 	}
-	if err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
-	}
-	return 0
+	return conclude(ctx, err, stderr)
 }
 
-func networkRankOf(ctx context.Context, args []string) (report networkReport, err error) {
+func networkRankOf(ctx context.Context, args []string, stderr io.Writer) (report networkReport, err error) {
 	var r networkRank
 	if r.me, err = rankOptions(args, &r.networkOptions); err != nil {
 		return report, err
@@ -81,7 +77,10 @@ func networkRankOf(ctx context.Context, args []string) (report networkReport, er
 	}
 	r.world, r.t, r.links = w, w.Transport(), measured.Links
 	report = networkReport{Rank: r.me, Measured: measured}
-	for _, c := range r.cases(r.me) {
+	for i, c := range r.cases(r.me) {
+		if r.me == 0 {
+			fmt.Fprintf(stderr, "bench: case %d of %d: %s of %s\n", i+1, len(r.cases(r.me)), c.Name, sizeName(c.Bytes))
+		}
 		c.load, c.share = r.load(&c)
 		results, err := r.run(ctx, c)
 		if err != nil {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
 const alltoallUsage = `Times an all-to-all over our transports, beside that of other libraries, on this machine.
@@ -80,7 +82,7 @@ func newFlags(o *options) *flag.FlagSet {
 	f.IntVar(&o.rounds, "rounds", 3, "how many turns each contestant takes, 1 to 1000; with -short 1")
 	f.IntVar(&o.iterations, "iters", 0, "timed iterations a round, up to 1000000; 0: 20 to 2000 by size, with -short 5 to 50")
 	f.BoolVar(&o.short, "short", false, "finish within seconds; the figures mean little then")
-	f.StringVar(&o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
+	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
 	f.StringVar(&o.format, "format", formatTable, "table, or go for lines that benchstat reads")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "give up when one turn takes longer")
 	return f
@@ -90,17 +92,8 @@ func newFlags(o *options) *flag.FlagSet {
 func parseOptions(args []string, stdout io.Writer) (options, error) {
 	var o options
 	f := newFlags(&o)
-	f.SetOutput(io.Discard)
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprint(stdout, alltoallUsage)
-			f.SetOutput(stdout)
-			f.PrintDefaults()
-		}
+	if err := parseFlags(f, alltoallUsage, args, stdout); err != nil {
 		return o, err
-	}
-	if f.NArg() > 0 {
-		return o, fmt.Errorf("%q: alltoall takes flags only", f.Arg(0))
 	}
 	if o.short {
 		o.shorten(f)

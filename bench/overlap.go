@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/switchyard-moe/switchyard/internal/launch"
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
 const overlapUsage = `Times forward and backward passes of a layer on slow links, with its exchanges in one part, in several, and in as many as it chooses.
@@ -68,8 +69,8 @@ func newOverlapFlags(o *overlapOptions) *flag.FlagSet {
 	f.StringVar(&o.dimText, "dims", "512", "columns of a token")
 	f.StringVar(&o.hiddenText, "hidden", "256,512,1024", "hidden columns of an expert")
 	f.BoolVar(&o.short, "short", false, "one small case: finish within seconds")
-	f.StringVar(&o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
-	f.StringVar(&o.TraceFile, "trace", "", "write the last step in most parts of the last case to this file, for ui.perfetto.dev")
+	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
+	outfile.Var(f, &o.TraceFile, "trace", "", "write the last step in most parts of the last case to this file, for ui.perfetto.dev")
 	return f
 }
 
@@ -121,23 +122,35 @@ func runOverlap(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return misused
+		return misuse(stderr, "overlap", err)
 	}
 	rows, err := o.measure(ctx, stderr)
 	if len(rows) > 0 {
 		writeOverlapTable(stdout, rows)
 		err = errors.Join(err, writeJSONLines(o.jsonFile, rows))
 	}
-	if err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
+	return conclude(ctx, err, stderr)
+}
+
+// expected is about how long it takes: steps of every way, and those in which layers choose, each of them the time of its
+// rows on the link and of its experts on the ranks' share of two cores.
+func (o *overlapOptions) expected() (all time.Duration) {
+	for _, rate := range o.Rates {
+		all += 5 * time.Second
+		for _, c := range o.cases() {
+			rows := float64(c.tokens * o.K)
+			link := 4 * rows * float64(c.dim) * 32 / float64(rate*1_000_000)
+			experts := rows * float64(c.dim*c.hidden) * 18 * float64(o.Ranks) / 2 / 50e9
+			once := time.Duration((link + experts) * float64(max(o.Micro, 1)) * float64(time.Second))
+			all += manyTimes((o.Rounds+1)*(len(o.ways())+2)+profileSteps/4, once)
+		}
 	}
-	return 0
+	return all
 }
 
 // measure runs the ranks at each rate.
 func (o *overlapOptions) measure(ctx context.Context, stderr io.Writer) (rows []overlapRow, err error) {
+	p := newPace(stderr, "overlap", len(o.Rates), o.expected())
 	c, err := newCluster(ctx, o.Ranks, 1, 0)
 	if err != nil {
 		return nil, err
@@ -154,21 +167,18 @@ func (o *overlapOptions) measure(ctx context.Context, stderr io.Writer) (rows []
 	ctx, cancel := context.WithTimeout(ctx, networkLimit)
 	defer cancel()
 	for _, rate := range o.Rates {
-		fmt.Fprintf(stderr, "bench: links of %d Mbit/s\n", rate)
+		p.next("links of %d Mbit/s", rate)
 		if err := c.limit(ctx, rate); err != nil {
 			return rows, err
 		}
 		var out bytes.Buffer
-		if err := launch.Run(ctx, launch.Config{
-			Ranks: o.Ranks, Command: c.command(self, "overlap", overlapRankWord, string(text)), Stdout: &out, Stderr: stderr,
-		}); err != nil {
-			return rows, err
-		}
+		stopped := launch.Run(ctx, launch.Config{
+			Ranks: o.Ranks, Command: c.command(self, "overlap", overlapRankWord, string(text)), Stdout: &out, Stderr: untilOver{ctx, stderr},
+		})
 		more, err := o.collect(rate, &out)
-		if err != nil {
-			return rows, err
+		if rows = append(rows, more...); stopped != nil || err != nil {
+			return rows, errors.Join(stopped, err)
 		}
-		rows = append(rows, more...)
 	}
 	return rows, nil
 }
@@ -199,10 +209,12 @@ type overlapRow struct {
 func (o *overlapOptions) collect(rate int, out io.Reader) ([]overlapRow, error) {
 	reports := make([]overlapReport, o.Ranks)
 	d := json.NewDecoder(out)
+	cases := o.cases() // that all ranks have done
 	for i := range reports {
 		if err := d.Decode(&reports[i]); err != nil {
 			return nil, fmt.Errorf("a rank's report: %w", err)
 		}
+		cases = cases[:min(len(cases), len(reports[i].Results))]
 	}
 	if o.TraceFile != "" {
 		if err := writeTraceOf(o.TraceFile, reports); err != nil {
@@ -210,7 +222,7 @@ func (o *overlapOptions) collect(rate int, out io.Reader) ([]overlapRow, error) 
 		}
 	}
 	var rows []overlapRow
-	for i, c := range o.cases() {
+	for i, c := range cases {
 		var of []overlapResult
 		for _, r := range reports {
 			of = append(of, r.Results[i])
@@ -232,6 +244,9 @@ func (o *overlapOptions) collect(rate int, out io.Reader) ([]overlapRow, error) 
 			r := &rows[first+j]
 			r.Speedup, r.OfBound, r.Regret = rows[first].Step/r.Step, r.Step/max(comm, compute), r.Step/best-1
 		}
+	}
+	if all := len(o.cases()); len(cases) < all {
+		return rows, fmt.Errorf("the ranks report %d cases, want %d", len(cases), all)
 	}
 	return rows, nil
 }

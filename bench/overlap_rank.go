@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"sync"
 	"time"
 
@@ -15,11 +14,12 @@ import (
 
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
 const (
-	overlapRankWord = "rank"
+	overlapRankWord = rankWord
 	overlapPort     = 29700
 	// profileSteps is more than the steps in which a layer finds its degree.
 	profileSteps = 200
@@ -99,14 +99,10 @@ func (o *overlapOptions) inFlight() int {
 
 func runOverlapRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	report, err := overlapRank(ctx, args, stderr)
-	if err == nil {
-		err = json.NewEncoder(stdout).Encode(report)
+	if err == nil || len(report.Results) > 0 { // also of what was done before it was stopped
+		err = errors.Join(err, json.NewEncoder(stdout).Encode(report))
 	}
-	if err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
-	}
-	return 0
+	return conclude(ctx, err, stderr)
 }
 
 func overlapRank(ctx context.Context, args []string, stderr io.Writer) (report overlapReport, err error) {
@@ -413,9 +409,5 @@ func writeTraceOf(name string, reports []overlapReport) error {
 			tracks = append(tracks, schedule.Track{Rank: r.Rank, Line: schedule.Timeline{Graph: &schedule.Graph{Tasks: l.Tasks}, Begin: l.Begin, Spans: l.Spans}})
 		}
 	}
-	f, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(schedule.WriteTrace(f, tracks), f.Close())
+	return outfile.Write(name, func(w io.Writer) error { return schedule.WriteTrace(w, tracks) })
 }

@@ -118,6 +118,9 @@ func mpirun(ranks int) []string {
 	return args
 }
 
+// glooName is what the outcome calls Gloo.
+const glooName = "gloo"
+
 func buildGloo(ctx context.Context, dir string) (*contestant, error) {
 	program := filepath.Join(dir, "gloo")
 	if _, err := tool(ctx, "g++", "-std=c++17", "-O2", "-o", program, filepath.Join(dir, "gloo.cc"), "-lgloo", "-lpthread"); err != nil {
@@ -126,7 +129,7 @@ func buildGloo(ctx context.Context, dir string) (*contestant, error) {
 	command := func(dir string, ranks int, steps []step) ([]string, int) {
 		return append([]string{program, dir}, stepArguments(steps)...), ranks
 	}
-	return &contestant{who: "gloo", transport: "tcp", algorithm: "gloo::alltoall", command: command}, nil
+	return &contestant{who: glooName, transport: "tcp", algorithm: "gloo::alltoall", command: command}, nil
 }
 
 // tool runs a tool that a peer needs and returns what it says.

@@ -9,7 +9,9 @@ import (
 	"io"
 	"math"
 	"os"
+	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
@@ -52,29 +54,23 @@ type planResult struct {
 }
 
 // runPlan is the command "plan".
-func runPlan(_ context.Context, args []string, stdout, stderr io.Writer) int {
+func runPlan(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	f := flag.NewFlagSet("plan", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
 	in := f.String("in", "", "read the exchanges from this `file`")
-	out := f.String("json", "", "write the results to this `file`; default is the standard output")
-	switch err := f.Parse(args); {
+	var out string
+	outfile.Var(f, &out, "json", "", "write the results to this `file`; default is the standard output")
+	err := parseFlags(f, planUsage, args, stdout)
+	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, planUsage)
-		f.SetOutput(stdout)
-		f.PrintDefaults()
 		return 0
-	case err != nil:
-		fmt.Fprintf(stderr, "bench: %v\nbench: plan -h explains\n", err)
-		return misused
-	case f.NArg() > 0 || *in == "":
-		fmt.Fprintln(stderr, "bench: plan takes flags only, and -in must name a file\nbench: plan -h explains")
-		return misused
+	case err == nil && *in == "":
+		err = errors.New("-in must name a file")
 	}
-	if err := planFile(*in, *out, stdout); err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
+	if err != nil {
+		return misuse(stderr, "plan", err)
 	}
-	return 0
+	newPace(stderr, "plan", 1, time.Second)
+	return conclude(ctx, planFile(*in, out, stdout), stderr)
 }
 
 // planFile plans what a file holds.
@@ -103,7 +99,7 @@ func planFile(in, out string, stdout io.Writer) error {
 		_, err = stdout.Write(data)
 		return err
 	}
-	return os.WriteFile(out, data, 0o644)
+	return outfile.WriteBytes(out, data)
 }
 
 // validate reports everything that makes no schedule.

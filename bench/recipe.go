@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/switchyard-moe/switchyard/internal/launch"
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
 const recipeUsage = `Times a layer's dispatch and combine, forward, beside the usual way to write them with torch: index_select,
@@ -58,7 +59,7 @@ func newRecipeFlags(o *recipeOptions) *flag.FlagSet {
 	f.IntVar(&o.Rounds, "rounds", 3, "how many turns each contestant takes")
 	f.StringVar(&o.transportText, "transport", "hybrid,tcp", "our transports to measure")
 	f.BoolVar(&o.short, "short", false, "64 tokens, 2 iterations, 1 round: finish within seconds")
-	f.StringVar(&o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
+	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
 	return f
 }
 
@@ -87,7 +88,7 @@ type recipeRow struct {
 	took    []time.Duration
 }
 
-const recipeRankWord = "rank"
+const recipeRankWord = rankWord
 
 // runRecipe is the command.
 func runRecipe(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -106,24 +107,19 @@ func runRecipe(ctx context.Context, args []string, stdout, stderr io.Writer) int
 		err = o.resolve()
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return misused
+		return misuse(stderr, "recipe", err)
 	}
 	rows, err := o.measure(ctx, stderr)
-	if err == nil {
+	if len(rows) > 0 {
 		writeRecipeTable(stdout, rows)
-		err = writeJSONLines(o.jsonFile, rows)
+		err = errors.Join(err, writeJSONLines(o.jsonFile, rows))
 		for _, r := range rows {
 			if r.Wrong > 0 {
 				err = errors.Join(err, fmt.Errorf("%s: %d wrong elements", r.Who, r.Wrong))
 			}
 		}
 	}
-	if err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
-	}
-	return 0
+	return conclude(ctx, err, stderr)
 }
 
 func (o *recipeOptions) resolve() error {
@@ -157,24 +153,33 @@ func (o *recipeOptions) measure(ctx context.Context, stderr io.Writer) (rows []r
 	if rows, err = o.contestants(ctx, dir, stderr); err != nil {
 		return nil, err
 	}
-	for round := range o.Rounds {
-		for i := range rows {
-			fmt.Fprintf(stderr, "bench: round %d of %d: %s\n", round+1, o.Rounds, rows[i].Who)
-			if err := o.turn(ctx, &rows[i]); err != nil {
-				return nil, fmt.Errorf("%s: %w", rows[i].Who, err)
-			}
-		}
-	}
+	stopped := o.turns(ctx, rows, stderr)
+	rows = slices.DeleteFunc(rows, func(r recipeRow) bool { return len(r.took) == 0 }) // where it was stopped before
 	for i := range rows {
 		slices.Sort(rows[i].took)
 		rows[i].P50 = microseconds(percentile(rows[i].took, 0.5))
 	}
-	if torch := rows[len(rows)-1]; torch.Who == torchName {
+	if n := len(rows); n > 0 && rows[n-1].Who == torchName {
 		for i := range rows {
-			rows[i].Speedup = torch.P50 / rows[i].P50
+			rows[i].Speedup = rows[n-1].P50 / rows[i].P50
 		}
 	}
-	return rows, nil
+	return rows, stopped
+}
+
+// turns has each contestant run once a round.
+func (o *recipeOptions) turns(ctx context.Context, rows []recipeRow, stderr io.Writer) error {
+	once := time.Duration(20 * 4 * o.Ranks * o.Tokens * o.K * o.Dim) // a twentieth of a GB a second: torch is the slowest
+	p := newPace(stderr, "recipe", o.Rounds*len(rows), manyTimes(o.Rounds*len(rows), 3*time.Second+manyTimes(o.Iterations, once/4)))
+	for round := range o.Rounds {
+		for i := range rows {
+			p.next("round %d of %d: %s", round+1, o.Rounds, rows[i].Who)
+			if err := o.turn(ctx, &rows[i]); err != nil {
+				return fmt.Errorf("%s: %w", rows[i].Who, err)
+			}
+		}
+	}
+	return nil
 }
 
 // contestants are our transports, and torch where there is one.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
 const routeUsage = `usage: go run ./bench route [flags]
@@ -41,35 +42,21 @@ func runRoute(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		fmt.Fprintf(stderr, "bench: %v\nbench: route -h explains\n", err)
-		return misused
+		return misuse(stderr, "route", err)
 	}
-	if err := o.compare(ctx, stdout, stderr); err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
-	}
-	return 0
+	return conclude(ctx, o.compare(ctx, stdout, stderr), stderr)
 }
 
 func parseRoute(args []string, stdout io.Writer) (routeOptions, error) {
 	o := routeOptions{experts: []int{8, 64, 256}, ks: []int{1, 2, 8}}
 	f := flag.NewFlagSet("route", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
 	f.IntVar(&o.tokens, "tokens", 8192, "tokens of a batch")
 	f.IntVar(&o.dim, "dim", 1024, "columns of a token; nothing that is timed depends on it")
 	f.IntVar(&o.rounds, "rounds", 5, "how many turns each contestant takes in each case")
 	f.IntVar(&o.iterations, "iters", 20, "timed calls a turn")
 	f.StringVar(&o.peer, "peers", torchName, "what to compare with: torch or none")
-	f.StringVar(&o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
-	err := f.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, routeUsage)
-		f.SetOutput(stdout)
-		f.PrintDefaults()
-	}
-	if err == nil && f.NArg() > 0 {
-		err = fmt.Errorf("%q: route takes flags only", f.Arg(0))
-	}
+	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
+	err := parseFlags(f, routeUsage, args, stdout)
 	return o, errors.Join(err, o.faults())
 }
 
@@ -117,23 +104,45 @@ func (o routeOptions) compare(ctx context.Context, stdout, progress io.Writer) (
 			err = errors.Join(err, c.Close())
 		}
 	}()
-	var rows []routeRow
+	rows, stopped := o.duels(ctx, contestants, dir, progress)
+	if len(rows) == 0 {
+		return stopped
+	}
+	writeRouteTable(stdout, o, skipped, rows)
+	return errors.Join(stopped, writeJSONLines(o.jsonFile, rows))
+}
+
+// duels runs all cases, and returns those that it has run where one fails.
+func (o routeOptions) duels(ctx context.Context, contestants []routeContestant, dir string, progress io.Writer) (rows []routeRow, err error) {
+	p := newPace(progress, "route", len(o.experts)*len(o.ks), o.expected(len(contestants)))
 	for _, experts := range o.experts {
 		file := filepath.Join(dir, fmt.Sprint(experts))
 		if err := writeLogits(file, o.tokens, experts); err != nil {
-			return err
+			return rows, err
 		}
 		for _, k := range o.ks {
-			fmt.Fprintf(progress, "bench: %d experts, k = %d\n", experts, k)
+			p.next("%d experts, k = %d", experts, k)
 			group, err := o.duel(ctx, contestants, file, experts, k)
 			if err != nil {
-				return err
+				return rows, err
 			}
 			rows = append(rows, group...)
 		}
 	}
-	writeRouteTable(stdout, o, skipped, rows)
-	return o.writeJSON(rows)
+	return rows, nil
+}
+
+// expected is about how long all cases take: 10 ns a score for us, and 50 for torch.
+func (o routeOptions) expected(contestants int) (all time.Duration) {
+	for _, experts := range o.experts {
+		scores := o.tokens * experts
+		each := time.Duration(10 * scores)
+		if contestants > 1 {
+			each += time.Duration(50 * scores)
+		}
+		all += manyTimes(len(o.ks)*o.rounds*o.iterations, each)
+	}
+	return all
 }
 
 // gather returns who takes part, and why others do not.
@@ -193,24 +202,6 @@ func writeLogits(file string, tokens, experts int) error {
 		data = binary.NativeEndian.AppendUint32(data, math.Float32bits(float32(r.NormFloat64())))
 	}
 	return os.WriteFile(file, data, 0o600)
-}
-
-func (o routeOptions) writeJSON(rows []routeRow) (err error) {
-	if o.jsonFile == "" {
-		return nil
-	}
-	f, err := os.Create(o.jsonFile)
-	if err != nil {
-		return fmt.Errorf("-json: %w", err)
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	encoder := json.NewEncoder(f)
-	for _, r := range rows {
-		if err := encoder.Encode(r); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // perCall is a whole number of allocations, or -1 where they were not counted.

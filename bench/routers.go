@@ -11,6 +11,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
 const routersUsage = `usage: go run ./bench routers [flags]
@@ -41,47 +44,56 @@ func runRouters(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		fmt.Fprintf(stderr, "bench: %v\nbench: routers -h explains\n", err)
-		return misused
+		return misuse(stderr, "routers", err)
 	}
-	if err := o.trainAll(ctx, stdout, stderr); err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
-	}
-	return 0
+	return conclude(ctx, o.trainAll(ctx, stdout, stderr), stderr)
 }
 
 func parseRouters(args []string, stdout io.Writer) (routersOptions, error) {
 	var o routersOptions
 	f := flag.NewFlagSet("routers", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
 	f.IntVar(&o.steps, "steps", 400, "optimiser steps of each router")
 	f.IntVar(&o.ranks, "ranks", 2, "ranks, as goroutines; only the speed depends on it")
 	f.StringVar(&o.text, "text", "", "`file` to learn; default is the text in Go's source tree")
-	f.StringVar(&o.jsonFile, "json", "", "write the outcome to this `file`, one JSON object a line")
-	f.StringVar(&o.mdFile, "md", "", "write the table into this `file`, between the lines that mark its place")
+	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this `file`, one JSON object a line")
+	outfile.Var(f, &o.mdFile, "md", "", "write the table into this `file`, between the lines that mark its place")
 	f.StringVar(&o.svgDir, "svg", "", "draw each router's load into a file in this `directory`")
 	f.StringVar(&o.from, "from", "", "train nothing: take the outcomes in these `files`, which -json wrote, with commas between them")
 	names := f.String("routers", "", "train only these, `names` with commas between them")
-	err := f.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, routersUsage)
-		f.SetOutput(stdout)
-		f.PrintDefaults()
-		return o, err
-	}
+	err := parseFlags(f, routersUsage, args, stdout)
 	if *names != "" {
 		o.names = strings.Split(*names, ",")
 	}
 	switch {
 	case err != nil:
-	case f.NArg() > 0:
-		err = fmt.Errorf("%q: routers takes flags only", f.Arg(0))
 	case o.steps < 1 || o.ranks < 1:
 		err = fmt.Errorf("-steps %d, -ranks %d: want at least 1", o.steps, o.ranks)
+	default:
+		if err = o.outputs(); err != nil {
+			err = unwritable{err}
+		}
 	}
 	return o, err
 }
+
+// outputs returns what keeps the files from being written that parseFlags does not know.
+func (o *routersOptions) outputs() error {
+	var faults []error
+	if o.svgDir != "" {
+		if err := outfile.Probe(o.loadFile()); err != nil {
+			faults = append(faults, fmt.Errorf("-svg: %s: %w", o.svgDir, err))
+		}
+	}
+	if o.mdFile != "" {
+		if _, _, err := aroundTable(o.mdFile); err != nil {
+			faults = append(faults, fmt.Errorf("-md: %w", err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// loadFile is where the picture goes.
+func (o *routersOptions) loadFile() string { return filepath.Join(o.svgDir, "routers-load.svg") }
 
 // trained is what one router came to: the fields of the program's result that the table shows.
 type trained struct {
@@ -119,8 +131,13 @@ func (o routersOptions) trainAll(ctx context.Context, stdout, progress io.Writer
 	}
 	var rows []trained
 	var faults error
+	p := newPace(progress, "routers", len(o.names), manyTimes(len(o.names)*o.steps, 120*time.Millisecond))
 	for _, name := range o.names {
-		fmt.Fprintf(progress, "bench: %s\n", name)
+		if ctx.Err() != nil {
+			faults = errors.Join(faults, context.Cause(ctx))
+			break
+		}
+		p.next("%s", name)
 		r, err := o.train(ctx, program, name, filepath.Join(dir, "result.json"))
 		if err != nil {
 			faults = errors.Join(faults, fmt.Errorf("%s: %w", name, err))
@@ -128,6 +145,9 @@ func (o routersOptions) trainAll(ctx context.Context, stdout, progress io.Writer
 		}
 		fmt.Fprintf(progress, "bench: %s: held-out loss %.4f, the bigram's %.4f\n", name, r.ValLoss, r.BigramValLoss)
 		rows = append(rows, r)
+	}
+	if len(rows) == 0 {
+		return faults
 	}
 	writeTrained(stdout, rows)
 	return errors.Join(faults, o.save(rows))

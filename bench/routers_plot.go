@@ -1,18 +1,16 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"image/color"
-	"os"
 	"strconv"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/switchyard-moe/switchyard/internal/figure"
 )
 
 // The colours of the layers: neighbours that colour-blind readers can tell apart.
@@ -29,7 +27,7 @@ const (
 
 // drawLoads writes a picture with a small chart for each router: the share of all choices that each expert got, a
 // colour a layer, and as a dashed line what all would get if they were even. All charts have one scale.
-func drawLoads(path string, rows []trained) (err error) {
+func drawLoads(path string, rows []trained) error {
 	var panels [][]*plot.Plot
 	top := 0.0
 	for _, r := range rows {
@@ -45,25 +43,16 @@ func drawLoads(path string, rows []trained) (err error) {
 		}
 		panels[len(panels)-1][i%panelColumns] = p
 	}
-	canvas := vgsvg.New(panelColumns*panelWidth, vg.Length(len(panels)*panelHeight))
 	tiles := draw.Tiles{Rows: len(panels), Cols: panelColumns, PadX: 8, PadY: 8, PadTop: 6, PadBottom: 4, PadLeft: 4, PadRight: 8}
-	whole := draw.New(canvas)
-	whole.SetColor(color.White)
-	whole.Fill(whole.Rectangle.Path())
-	for y, line := range plot.Align(panels, tiles, whole) {
-		for x, at := range line {
-			if p := panels[y][x]; p != nil {
-				p.Draw(at)
+	return figure.Draw(path, panelColumns*panelWidth, vg.Length(len(panels)*panelHeight), func(whole draw.Canvas) {
+		for y, line := range plot.Align(panels, tiles, whole) {
+			for x, at := range line {
+				if p := panels[y][x]; p != nil {
+					p.Draw(at)
+				}
 			}
 		}
-	}
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	_, err = canvas.WriteTo(f)
-	return err
+	})
 }
 
 // shares returns what part of a layer's choices each expert got.
@@ -91,15 +80,13 @@ func largestShare(load [][]int) float64 {
 
 // loadPanel draws one router's chart, up to top percent.
 func loadPanel(r trained, top float64) (*plot.Plot, error) {
-	p := plot.New()
+	p := figure.New()
+	figure.FontSize(p, 7)
 	p.Title.Text = fmt.Sprintf("%s (%.2f)", r.Router, r.unevenness())
 	p.Title.TextStyle.Font.Size, p.Title.Padding = vg.Points(9), vg.Points(3)
+	figure.Fit(p, panelWidth-30)
 	p.Y.Min, p.Y.Max = 0, top
 	p.Y.Tick.Marker = plot.ConstantTicks(percentTicks(top))
-	for _, style := range []*text.Style{&p.Title.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label} {
-		style.Font.Variant = "Sans"
-	}
-	p.X.Tick.Label.Font.Size, p.Y.Tick.Label.Font.Size = vg.Points(7), vg.Points(7)
 	p.X.Tick.Length, p.X.Tick.LineStyle.Width = vg.Points(2), 0
 	p.X.LineStyle.Width, p.X.Padding, p.Y.Padding = vg.Points(0.5), 0, 0
 	p.Y.LineStyle.Width, p.Y.Tick.LineStyle.Width, p.Y.Tick.Length = 0, 0, 0

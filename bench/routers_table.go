@@ -7,38 +7,26 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
 // save writes the files that were asked for.
 func (o routersOptions) save(rows []trained) error {
 	var faults error
-	if o.jsonFile != "" {
-		faults = errors.Join(faults, saveTrained(o.jsonFile, rows))
-	}
+	faults = errors.Join(faults, writeJSONLines(o.jsonFile, rows))
 	if o.mdFile != "" && len(rows) > 0 {
 		faults = errors.Join(faults, insertTable(o.mdFile, rows))
 	}
 	if o.svgDir != "" && len(rows) > 0 {
-		faults = errors.Join(faults, drawLoads(filepath.Join(o.svgDir, "routers-load.svg"), rows))
+		faults = errors.Join(faults, drawLoads(o.loadFile(), rows))
 	}
 	return faults
 }
 
-func saveTrained(path string, rows []trained) error {
-	var b strings.Builder
-	encoder := json.NewEncoder(&b)
-	for _, r := range rows {
-		if err := encoder.Encode(r); err != nil {
-			return err
-		}
-	}
-	return os.WriteFile(path, []byte(b.String()), 0o644)
-}
-
-// readTrained reads what saveTrained wrote. The files must be of one text, seed and number of steps.
+// readTrained reads what save wrote. The files must be of one text, seed and number of steps.
 func readTrained(files []string) ([]trained, error) {
 	var rows []trained
 	for _, file := range files {
@@ -98,20 +86,29 @@ const (
 	tableEnd   = "<!-- bench routers: end -->\n"
 )
 
-// insertTable replaces what stands in a file between the two lines.
-func insertTable(path string, rows []trained) error {
+// aroundTable returns what stands in a file before and after the two lines.
+func aroundTable(path string) (before, after string, err error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return "", "", err
 	}
 	before, rest, begins := strings.Cut(string(data), tableBegin)
 	_, after, ends := strings.Cut(rest, tableEnd)
 	if !begins || !ends {
-		return fmt.Errorf("%s has no lines %q and %q", path, strings.TrimSpace(tableBegin), strings.TrimSpace(tableEnd))
+		return "", "", fmt.Errorf("%s has no lines %q and %q", path, strings.TrimSpace(tableBegin), strings.TrimSpace(tableEnd))
+	}
+	return before, after, nil
+}
+
+// insertTable replaces what stands in a file between the two lines.
+func insertTable(path string, rows []trained) error {
+	before, after, err := aroundTable(path)
+	if err != nil {
+		return err
 	}
 	var table strings.Builder
 	writeTrained(&table, rows)
 	text := before + tableBegin + "\n" + table.String() +
 		fmt.Sprintf("\n%d steps each, seed %d, losses in nats per byte; speeds are of the machine that made the table, with whatever else it did.\n¹ Its choices look at later bytes, in evaluation too: its loss is not one of prediction, and compares with no other here.\n\n", rows[0].Steps, rows[0].Seed) + tableEnd + after
-	return os.WriteFile(path, []byte(text), 0o644)
+	return outfile.WriteBytes(path, []byte(text))
 }

@@ -105,8 +105,8 @@ func TestLooksAheadIsMarked(t *testing.T) {
 func TestOutcomesMustBeAlike(t *testing.T) {
 	dir := t.TempDir()
 	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
-	require.NoError(t, saveTrained(a, []trained{{Router: "topk", Steps: 2}}))
-	require.NoError(t, saveTrained(b, []trained{{Router: "base", Steps: 3}}))
+	require.NoError(t, writeJSONLines(a, []trained{{Router: "topk", Steps: 2}}))
+	require.NoError(t, writeJSONLines(b, []trained{{Router: "base", Steps: 3}}))
 	_, err := readTrained([]string{a, b})
 	require.ErrorContains(t, err, "base was trained otherwise than topk")
 	_, err = readTrained([]string{filepath.Join(dir, "none")})

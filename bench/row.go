@@ -1,10 +1,5 @@
 package main
 
-import (
-	"encoding/json"
-	"io"
-)
-
 // row is the outcome for one contestant and one size, and a line of the JSON file. The field names say gbps for
 // what is GB/s, 10⁹ bytes a second.
 type row struct {
@@ -26,20 +21,6 @@ func (r row) name() string { return r.Who + "-" + r.Transport }
 
 // ours reports whether r is about switchyard.
 func (r row) ours() bool { return r.Who == ourName }
-
-// writeJSON writes one object a line.
-func writeJSON(w io.Writer, rows [][]row) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	for _, group := range rows {
-		for _, r := range group {
-			if err := encoder.Encode(r); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
 
 // wrongBytes sums the wrong bytes of all rows.
 func wrongBytes(rows [][]row) (wrong int) {

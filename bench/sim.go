@@ -6,11 +6,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
@@ -49,14 +50,13 @@ type simOptions struct {
 }
 
 // runSim is the command "sim".
-func runSim(_ context.Context, args []string, stdout, stderr io.Writer) int {
+func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parseSim(args, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		fmt.Fprintf(stderr, "bench: %v\nbench: sim -h explains\n", err)
-		return misused
+		return misuse(stderr, "sim", err)
 	}
 	run := o.runOne
 	switch {
@@ -67,17 +67,29 @@ func runSim(_ context.Context, args []string, stdout, stderr io.Writer) int {
 	case len(o.scale) > 0:
 		run = o.runScale
 	}
-	if err := run(stdout); err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
+	newPace(stderr, "sim", 1, o.expected())
+	return conclude(ctx, run(ctx, stdout), stderr)
+}
+
+// expected is about how long it takes: a quarter of a microsecond for a task on a rank, and a minute for the grid.
+func (o *simOptions) expected() (all time.Duration) {
+	tasks := 60 * o.model.Layers * max(o.model.Micro, 1) * o.steps * len(schedule.Policies())
+	clusters := o.scale
+	if len(clusters) == 0 {
+		clusters = []int{o.cluster.Nodes * o.cluster.PerNode}
 	}
-	return 0
+	for _, ranks := range clusters {
+		all += time.Duration(ranks*tasks) / 4
+	}
+	if o.grid {
+		all += 20*time.Second + manyTimes(o.check, time.Second/2)
+	}
+	return all
 }
 
 func parseSim(args []string, stdout io.Writer) (simOptions, error) {
 	var o simOptions
 	f := flag.NewFlagSet("sim", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
 	o.model.define(f)
 	o.cluster.define(f)
 	degrees := f.String("degrees", "1,2,4,8", "numbers of chunks to choose from")
@@ -87,20 +99,10 @@ func parseSim(args []string, stdout io.Writer) (simOptions, error) {
 	f.BoolVar(&o.grid, "grid", false, "FSMoE's grid")
 	f.BoolVar(&o.table2, "table2", false, "FSMoE's table 2")
 	f.IntVar(&o.check, "check", 0, "with -grid: compare so many configurations of each testbed with brute force")
-	f.StringVar(&o.svgFile, "svg", "", "draw the last step of the best policy, or with -scale the curves, into this `file`")
-	f.StringVar(&o.traceFile, "trace", "", "write the last step of the best policy in Chrome's trace format into this `file`")
-	f.StringVar(&o.jsonFile, "json", "", "write the outcomes to this `file`, one JSON object a line")
-	err := f.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, simUsage)
-		f.SetOutput(stdout)
-		f.PrintDefaults()
-		return o, err
-	}
-	if err == nil && f.NArg() > 0 {
-		err = fmt.Errorf("%q: sim takes flags only", f.Arg(0))
-	}
-	if err != nil {
+	outfile.Var(f, &o.svgFile, "svg", "", "draw the last step of the best policy, or with -scale the curves, into this `file`")
+	outfile.Var(f, &o.traceFile, "trace", "", "write the last step of the best policy in Chrome's trace format into this `file`")
+	outfile.Var(f, &o.jsonFile, "json", "", "write the outcomes to this `file`, one JSON object a line")
+	if err := parseFlags(f, simUsage, args, stdout); err != nil {
 		return o, err
 	}
 	var faults [2]error
@@ -156,14 +158,4 @@ func (o *simOptions) policies() ([]schedule.Policy, error) {
 		return nil, fmt.Errorf("-policy %q: must be one of %s", o.policy, strings.Join(names, ", "))
 	}
 	return all[i : i+1], nil
-}
-
-// create writes a file with what write gives.
-func create(path string, write func(io.Writer) error) (err error) {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	return write(f)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"math"
 	"math/rand/v2"
 
@@ -15,11 +16,14 @@ const (
 )
 
 // worstOfSample returns the largest ratio of ours over brute force among n configurations drawn from a grid, and where it is.
-func worstOfSample(bed *testbed, degrees []int, n int) (worst float64, where gridConfig) {
+func worstOfSample(ctx context.Context, bed *testbed, degrees []int, n int) (worst float64, where gridConfig) {
 	grid, costs := bed.grid(), bed.costs()
 	random := rand.New(rand.NewPCG(200, 4))
 	random.Shuffle(len(grid), func(i, j int) { grid[i], grid[j] = grid[j], grid[i] })
 	for _, c := range grid[:min(n, len(grid))] {
+		if ctx.Err() != nil {
+			break
+		}
 		layers := bed.stack(c, bruteLayers)
 		plan := schedule.Choose(layers, costs, degrees, schedule.Options{})
 		if ratio := stepMS(layers, costs, &plan) / bruteForce(layers, costs, degrees); ratio > worst {

@@ -1,7 +1,8 @@
 package main
 
 import (
-	"encoding/json"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -38,12 +39,15 @@ type gridStanding struct {
 
 // runTestbed simulates one step of every configuration with every policy. Configurations that differ in heads only are
 // computed once and count as often as they stand in the grid.
-func runTestbed(bed *testbed, degrees []int) gridOutcome {
+func runTestbed(ctx context.Context, bed *testbed, degrees []int) gridOutcome {
 	began := time.Now()
 	policies, costs := schedule.Policies(), bed.costs()
 	out := gridOutcome{Testbed: bed.name}
 	known := map[gridConfig]gridTimes{}
 	for _, config := range bed.grid() {
+		if ctx.Err() != nil {
+			break // with what is known of those before
+		}
 		config.heads = 0
 		t, ok := known[config]
 		if !ok {
@@ -108,30 +112,22 @@ func (o *gridOutcome) add(t gridTimes, policies []schedule.Policy) {
 }
 
 // runGrid simulates all testbeds.
-func (o *simOptions) runGrid(stdout io.Writer) error {
+func (o *simOptions) runGrid(ctx context.Context, stdout io.Writer) error {
 	fmt.Fprintf(stdout, "FSMoE's grid (table 4) with its costs (figure 5): a step of %d equal layers, time over ours.\nThe last column is FSMoE's own mean speed-up, of its table 5, where Tutel includes PipeMoE.\n", gridLayers)
 	var all []gridOutcome
 	for i, bed := range testbeds() {
-		g := runTestbed(&bed, o.degrees)
+		g := runTestbed(ctx, &bed, o.degrees)
+		if g.Configs == 0 {
+			break
+		}
 		all = append(all, g)
 		g.write(stdout, i)
-		if o.check > 0 {
-			ratio, config := worstOfSample(&bed, o.degrees, o.check)
+		if o.check > 0 && ctx.Err() == nil {
+			ratio, config := worstOfSample(ctx, &bed, o.degrees, o.check)
 			fmt.Fprintf(stdout, "Ours over brute force, worst of %d configurations: %.4f (%v)\n", o.check, ratio, config)
 		}
 	}
-	if o.jsonFile == "" {
-		return nil
-	}
-	return create(o.jsonFile, func(w io.Writer) error {
-		e := json.NewEncoder(w)
-		for _, g := range all {
-			if err := e.Encode(g); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return errors.Join(writeJSONLines(o.jsonFile, all), context.Cause(ctx))
 }
 
 // write writes a testbed's table.

@@ -1,11 +1,12 @@
 package main
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
 	"io"
 	"slices"
 
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
@@ -60,7 +61,7 @@ func fastest(all []simulated) simulated {
 }
 
 // runOne simulates one cluster.
-func (o *simOptions) runOne(stdout io.Writer) error {
+func (o *simOptions) runOne(_ context.Context, stdout io.Writer) error {
 	all, err := o.simulate(o.cluster)
 	if err != nil {
 		return err
@@ -72,12 +73,12 @@ func (o *simOptions) runOne(stdout io.Writer) error {
 	fmt.Fprintf(stdout, "\n%s\n%s", title, best.timelines[0].Gantt(110))
 	tracks := []schedule.Track{{Rank: 0, Line: best.timelines[0]}}
 	if o.svgFile != "" {
-		if err := create(o.svgFile, func(w io.Writer) error { return schedule.WriteSVG(w, title, tracks) }); err != nil {
+		if err := outfile.Write(o.svgFile, func(w io.Writer) error { return schedule.WriteSVG(w, title, tracks) }); err != nil {
 			return err
 		}
 	}
 	if o.traceFile != "" {
-		if err := create(o.traceFile, func(w io.Writer) error { return schedule.WriteTrace(w, tracks) }); err != nil {
+		if err := outfile.Write(o.traceFile, func(w io.Writer) error { return schedule.WriteTrace(w, tracks) }); err != nil {
 			return err
 		}
 	}
@@ -108,16 +109,5 @@ func degreesUsed(all []int) string {
 
 // saveSimulated writes the JSON file, if one was asked for.
 func (o *simOptions) saveSimulated(all []simulated) error {
-	if o.jsonFile == "" {
-		return nil
-	}
-	return create(o.jsonFile, func(w io.Writer) error {
-		e := json.NewEncoder(w)
-		for _, s := range all {
-			if err := e.Encode(s); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return writeJSONLines(o.jsonFile, all)
 }

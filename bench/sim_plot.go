@@ -2,15 +2,14 @@ package main
 
 import (
 	"image/color"
-	"io"
 	"strconv"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/switchyard-moe/switchyard/internal/figure"
 )
 
 // policyColours are those of the curves, by position; ours, the last policy, is black.
@@ -27,29 +26,21 @@ func drawScale(path string, all []simulated) error {
 	if err != nil {
 		return err
 	}
-	step.Legend = plot.NewLegend() // the other panel has room for it
-	canvas := vgsvg.New(640, 300)
-	whole := draw.New(canvas)
-	whole.SetColor(color.White)
-	whole.Fill(whole.Rectangle.Path())
+	step.Legend = figure.Legend() // the other panel has room for it
 	panels := [][]*plot.Plot{{step, exposed}}
 	tiles := draw.Tiles{Rows: 1, Cols: 2, PadX: 12, PadTop: 6, PadBottom: 6, PadLeft: 6, PadRight: 10}
-	for i, at := range plot.Align(panels, tiles, whole)[0] {
-		panels[0][i].Draw(at)
-	}
-	return create(path, func(w io.Writer) error {
-		_, err := canvas.WriteTo(w)
-		return err
+	return figure.Draw(path, 640, 300, func(whole draw.Canvas) {
+		for i, at := range plot.Align(panels, tiles, whole)[0] {
+			panels[0][i].Draw(at)
+		}
 	})
 }
 
 // scalePanel draws one quantity, from 0 on.
 func scalePanel(all []simulated, title string, of func(simulated) float64) (*plot.Plot, error) {
-	p := plot.New()
+	p := figure.New()
+	figure.FontSize(p, 9)
 	p.Title.Text, p.X.Label.Text = title, "ranks"
-	for _, style := range []*text.Style{&p.Title.TextStyle, &p.X.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label, &p.Legend.TextStyle} {
-		style.Font.Variant, style.Font.Size = "Sans", vg.Points(9)
-	}
 	p.X.Scale = plot.LogScale{}
 	p.Y.LineStyle.Width, p.Y.Tick.LineStyle.Width = 0, 0
 	grid := plotter.NewGrid()

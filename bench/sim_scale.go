@@ -1,15 +1,20 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 )
 
 // runScale simulates clusters of growing size with the same tokens a rank.
-func (o *simOptions) runScale(stdout io.Writer) error {
+func (o *simOptions) runScale(ctx context.Context, stdout io.Writer) error {
 	var all []simulated
 	var best []string
 	for _, ranks := range o.scale {
+		if ctx.Err() != nil {
+			break
+		}
 		c := o.cluster
 		c.Nodes = ranks / c.PerNode
 		if err := c.validate(&o.model); err != nil {
@@ -23,6 +28,9 @@ func (o *simOptions) runScale(stdout io.Writer) error {
 		best = append(best, fmt.Sprintf("%d: %s", ranks, f.Policy))
 		all = append(all, some...)
 	}
+	if len(all) == 0 {
+		return context.Cause(ctx)
+	}
 	fmt.Fprintf(stdout, "%s\n\n", o.assumptions())
 	writeSimulated(stdout, all)
 	fmt.Fprintln(stdout, "\nfastest by ranks:")
@@ -34,7 +42,7 @@ func (o *simOptions) runScale(stdout io.Writer) error {
 			return err
 		}
 	}
-	return o.saveSimulated(all)
+	return errors.Join(o.saveSimulated(all), context.Cause(ctx))
 }
 
 // assumptions says in words what was simulated.

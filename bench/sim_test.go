@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
@@ -27,7 +28,7 @@ func TestGridOursIsNeverSlower(t *testing.T) {
 		t.Skip("computes for a long time")
 	}
 	for _, bed := range testbeds() {
-		g := runTestbed(&bed, schedule.DefaultDegrees())
+		g := runTestbed(t.Context(), &bed, schedule.DefaultDegrees())
 		require.Equal(t, 1458, g.Configs)
 		means := map[string]float64{}
 		for _, r := range g.Rows {
@@ -51,7 +52,7 @@ func TestChooseIsNearBruteForce(t *testing.T) {
 		n = 10
 	}
 	for _, bed := range []testbed{testbeds()[0], testbeds()[2]} {
-		ratio, config := worstOfSample(&bed, []int{1, 2, 4}, n)
+		ratio, config := worstOfSample(t.Context(), &bed, []int{1, 2, 4}, n)
 		require.Positive(t, ratio)
 		require.LessOrEqual(t, ratio, 1.01, "%v on testbed %s", config, bed.name)
 	}

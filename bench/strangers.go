@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/switchyard-moe/switchyard/internal/launch"
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
 const strangersUsage = `Has strangers knock at the ports of a job over TCP, and measures what that costs the job.
@@ -38,7 +39,7 @@ Flags:
 `
 
 // strangersRankWord is the argument by which strangers starts itself as a rank.
-const strangersRankWord = "rank"
+const strangersRankWord = rankWord
 
 // strangersOptions are the flags of strangers.
 type strangersOptions struct {
@@ -50,7 +51,6 @@ type strangersOptions struct {
 func parseStrangersOptions(args []string, stdout io.Writer) (strangersOptions, error) {
 	var o strangersOptions
 	f := flag.NewFlagSet("strangers", flag.ContinueOnError)
-	f.SetOutput(io.Discard)
 	f.IntVar(&o.ranks, "ranks", 4, "number of ranks, 2 to 64")
 	f.StringVar(&o.sizeText, "size", "64Ki", "bytes to each peer in an exchange")
 	f.IntVar(&o.count, "strangers", 10_000, "how many come in each phase, 1 to 1000000; with -short 500")
@@ -58,17 +58,9 @@ func parseStrangersOptions(args []string, stdout io.Writer) (strangersOptions, e
 	f.IntVar(&o.turns, "turns", 5, "how many turns with strangers, and as many without, 1 to 100; with -short 1")
 	f.StringVar(&o.security, "security", securityNone, "none, secret or tls")
 	f.BoolVar(&o.short, "short", false, "finish within seconds; the figures mean little then")
-	f.StringVar(&o.jsonFile, "json", "", "write the outcome to this file as a JSON object")
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprint(stdout, strangersUsage)
-			f.SetOutput(stdout)
-			f.PrintDefaults()
-		}
+	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this file as a JSON object")
+	if err := parseFlags(f, strangersUsage, args, stdout); err != nil {
 		return o, err
-	}
-	if f.NArg() > 0 {
-		return o, fmt.Errorf("%q: strangers takes flags only", f.Arg(0))
 	}
 	if o.short {
 		o.count, o.turns = min(o.count, 500), 1
@@ -104,8 +96,7 @@ func runStrangers(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		return 0
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return misused
+		return misuse(stderr, "strangers", err)
 	}
 	out, err := o.measure(ctx, stderr)
 	if err == nil {
@@ -113,21 +104,9 @@ func runStrangers(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		err = out.fault()
 	}
 	if err == nil && o.jsonFile != "" {
-		err = writeJSONFile(o.jsonFile, out)
+		err = writeJSONLines(o.jsonFile, []*strangersOutcome{out})
 	}
-	if err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
-	}
-	return 0
-}
-
-func writeJSONFile(path string, v any) error {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(text, '\n'), 0o644)
+	return conclude(ctx, err, stderr)
 }
 
 // measure runs the job and the strangers.
@@ -173,7 +152,8 @@ func (o *strangersOptions) turn() time.Duration {
 
 // besiege sends the strangers: while the ranks meet, and in every other turn of the running job.
 func (o *strangersOutcome) besiege(ctx context.Context, b board, progress io.Writer) error {
-	fmt.Fprintf(progress, "bench: %d strangers while rank %d is awaited\n", o.count, o.ranks-1)
+	p := newPace(progress, "strangers", 1+2*o.turns, 5*time.Second+manyTimes(o.count, time.Second)/time.Duration(o.rate)+manyTimes(2*o.turns, o.turn()))
+	p.next("%d strangers while rank %d is awaited", o.count, o.ranks-1)
 	for r := range o.ranks - 1 {
 		if err := b.await(ctx, listenName(r)); err != nil {
 			return err
@@ -189,7 +169,7 @@ func (o *strangersOutcome) besiege(ctx context.Context, b board, progress io.Wri
 		if err := b.await(ctx, turnName(i)); err != nil {
 			return err
 		}
-		fmt.Fprintf(progress, "bench: turn %d of %d\n", i+1, 2*o.turns)
+		p.next("turn %d of %d", i+1, 2*o.turns)
 		if err := b.put(goName(i), ""); err != nil {
 			return err
 		}

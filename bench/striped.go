@@ -6,10 +6,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
 const stripedUsage = `Times messages over a striped transport while one of its links is throttled or taken down.
@@ -62,7 +63,7 @@ func newStripedFlags(o *stripedOptions) *flag.FlagSet {
 	f.IntVar(&o.rate, "rate", 100, "Mbit/s of each link, 10 to 10000")
 	f.StringVar(&o.faultText, "fault", "none,throttle,down", "what happens to a link, one or more")
 	f.BoolVar(&o.short, "short", false, "finish within seconds; the figures mean little then")
-	f.StringVar(&o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
+	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
 	return f
 }
 
@@ -111,23 +112,19 @@ func runStriped(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return misused
+		return misuse(stderr, "striped", err)
 	}
 	rows, err := o.measure(ctx, stderr)
 	if len(rows) > 0 {
 		writeStripedTable(stdout, &o, rows)
-		err = errors.Join(err, o.writeJSON(rows), verdict(rows))
+		err = errors.Join(err, writeJSONLines(o.jsonFile, rows), verdict(rows))
 	}
-	if err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
-	}
-	return 0
+	return conclude(ctx, err, stderr)
 }
 
 // measure makes the links, runs every fault with and without parity, and removes the links.
 func (o *stripedOptions) measure(ctx context.Context, stderr io.Writer) (rows []stripedRow, err error) {
+	p := newPace(stderr, "striped", 2*len(o.faults), o.expected())
 	links, err := newLinks(ctx, o.lanes, o.rate)
 	if err != nil {
 		return nil, err
@@ -136,7 +133,7 @@ func (o *stripedOptions) measure(ctx context.Context, stderr io.Writer) (rows []
 	for _, parity := range []int{o.parity, 0} {
 		var healthy stripedRow
 		for _, fault := range o.faults {
-			start := time.Now()
+			p.next("%s, parity %d", fault, parity)
 			row, err := o.trial(ctx, links, fault, parity)
 			if err != nil {
 				return rows, fmt.Errorf("%s, parity %d: %w", fault, parity, err)
@@ -146,19 +143,13 @@ func (o *stripedOptions) measure(ctx context.Context, stderr io.Writer) (rows []
 			}
 			row.compare(healthy)
 			rows = append(rows, row)
-			fmt.Fprintf(stderr, "# %s, parity %d: %v\n", fault, parity, time.Since(start).Round(100*time.Millisecond))
 		}
 	}
 	return rows, nil
 }
 
-func (o *stripedOptions) writeJSON(rows []stripedRow) error {
-	if o.jsonFile == "" {
-		return nil
-	}
-	f, err := os.Create(o.jsonFile)
-	if err != nil {
-		return err
-	}
-	return errors.Join(writeStripedJSON(f, rows), f.Close())
+// expected is about how long all runs take: rounds of a message there and back over the links, some of which are slow.
+func (o *stripedOptions) expected() time.Duration {
+	once := time.Duration(2 * 8 * float64(o.bytes) / float64(o.lanes*o.rate*1_000_000) * float64(time.Second))
+	return manyTimes(2*len(o.faults), 3*time.Second+manyTimes(2*(o.rounds+stripedWarmup), once))
 }

@@ -20,7 +20,7 @@ import (
 
 const (
 	// stripedRankWord is the argument by which striped starts itself as a rank.
-	stripedRankWord = "rank"
+	stripedRankWord = rankWord
 	// stripedWarmup is the number of untimed rounds.
 	stripedWarmup = 10
 	// stripedOpTimeout is after which time a round that does not end counts as failed: far above any throttled one.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 )
@@ -73,14 +72,4 @@ func times(ratio float64) string {
 		return "-"
 	}
 	return fmt.Sprintf("%.2f", ratio)
-}
-
-func writeStripedJSON(w io.Writer, rows []stripedRow) error {
-	encoder := json.NewEncoder(w)
-	for _, r := range rows {
-		if err := encoder.Encode(r); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -50,14 +51,16 @@ func TestFigures(t *testing.T) {
 }
 
 func TestJSON(t *testing.T) {
-	var out bytes.Buffer
+	file := filepath.Join(t.TempDir(), "rows.json")
 	whole := row{"openmpi", "4.1.4", "shm", 4, 64, "MPI_Alltoall", 10.5, 20, 0.0256, 0.0192, 0}
-	require.NoError(t, writeJSON(&out, [][]row{{whole}, {{Who: ourName, Version: "a&b", Wrong: 2}}}))
+	require.NoError(t, writeJSONLines(file, []row{whole, {Who: ourName, Version: "a&b", Wrong: 2}}))
+	out, err := os.ReadFile(file)
+	require.NoError(t, err)
 	require.Equal(t, `{"who":"openmpi","version":"4.1.4","transport":"shm","ranks":4,"bytes_per_peer":64,"algorithm":"MPI_Alltoall",`+
 		`"p50_us":10.5,"p99_us":20,"algbw_gbps":0.0256,"busbw_gbps":0.0192,"wrong":0}
 {"who":"switchyard","version":"a&b","transport":"","ranks":0,"bytes_per_peer":0,"algorithm":"",`+
 		`"p50_us":0,"p99_us":0,"algbw_gbps":0,"busbw_gbps":0,"wrong":2}
-`, out.String())
+`, string(out))
 }
 
 // requireGolden compares got with a file, or writes it there under -rewrite.

@@ -46,12 +46,12 @@ func Check(f *flag.FlagSet) error {
 			return
 		}
 		if err := Probe(*v.to); err != nil {
-			faults = append(faults, fmt.Errorf("-%s %s: %w", g.Name, *v.to, bare(err)))
+			faults = append(faults, fmt.Errorf("-%s: open %s: %w", g.Name, *v.to, bare(err)))
 			return
 		}
 		full, _ := resolve(*v.to)
 		if other, twice := flags[full]; twice && !stream(full) {
-			faults = append(faults, fmt.Errorf("-%s %s: -%s names the same file", g.Name, *v.to, other))
+			faults = append(faults, fmt.Errorf("-%s: open %s: -%s names the same file", g.Name, *v.to, other))
 		}
 		flags[full] = g.Name
 	})

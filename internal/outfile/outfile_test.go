@@ -123,7 +123,7 @@ func TestCheckNamesFlagAndPath(t *testing.T) {
 		require.NoError(t, f.Parse([]string{"-json", path, "-svg", filepath.Join(dir, "good")}))
 		require.Equal(t, path, to)
 		err := Check(f)
-		require.ErrorContains(t, err, "-json "+path+": ", path)
+		require.ErrorContains(t, err, "-json: open "+path+": ", path)
 		require.ErrorContains(t, err, says, path)
 		require.NotContains(t, err.Error(), "-svg")
 	}
@@ -140,7 +140,7 @@ func TestCheckSeesOneFileNamedTwice(t *testing.T) {
 	require.Equal(t, "loss.svg", b)
 	require.NoError(t, Check(f))
 	require.NoError(t, f.Parse([]string{"-json", "./loss.svg"}))
-	require.ErrorContains(t, Check(f), "-svg loss.svg: -json names the same file")
+	require.ErrorContains(t, Check(f), "-svg: open loss.svg: -json names the same file")
 	require.NoError(t, f.Parse([]string{"-json", "/dev/stdout", "-svg", "/dev/stdout"}))
 	require.NoError(t, Check(f))
 }
