@@ -37,7 +37,7 @@ func (v *visitor) visit() (*Meeting, error) {
 	defer cancel()
 	var last error
 	var wanting shortage.Watch
-	for pause := retryFirst; time.Now().Before(v.until); pause = min(2*pause, retryMost) {
+	for pause := retryFirst; last == nil || time.Now().Before(v.until); pause = min(2*pause, retryMost) {
 		m, final, err := v.attempt(ctx)
 		if final {
 			return m, err

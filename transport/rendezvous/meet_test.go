@@ -368,6 +368,27 @@ func requirePrintable(t *testing.T, s string) {
 	require.Equal(t, printable.Text(s, 1<<20), s)
 }
 
+// TestNoChangedBitIsRead changes each bit of a message: the kind and the job in its head, its length and its body.
+func TestNoChangedBitIsRead(t *testing.T) {
+	c := claim{size: 4, rank: 2, job: "j", listen: "127.0.0.1:1", text: "a=b\n", left: time.Minute, agent: "a", restart: 3}
+	var b bytes.Buffer
+	require.NoError(t, writeParcel(&b, kindHello, "j", c.encode()))
+	whole := b.Bytes()
+	got, err := readParcel(bytes.NewReader(whole), maxBodyBytes)
+	require.NoError(t, err)
+	back, err := decodeClaim(got.body)
+	require.NoError(t, err)
+	require.Equal(t, c, back)
+	for bit := range 8 * len(whole) {
+		changed := bytes.Clone(whole)
+		changed[bit/8] ^= 1 << (bit % 8)
+		p, err := readParcel(bytes.NewReader(changed), maxBodyBytes)
+		if err == nil { // then the message is another version's, of which nothing but the head is read
+			require.NotEqual(t, uint16(wireVersion), p.version, "bit %d", bit)
+		}
+	}
+}
+
 func FuzzReadParcel(f *testing.F) {
 	var b bytes.Buffer
 	c := claim{size: 4, rank: 2, job: "j", listen: "127.0.0.1:1", text: "a=b\n"}
