@@ -13,13 +13,14 @@ import (
 	"syscall"
 
 	"github.com/switchyard-moe/switchyard/internal/printable"
+	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// A refusal takes the place of a hello, and has its size: magic "SWYN", and the reason in words, filled up with zeros. In
-// place of descriptors it follows the byte refusing.
+// A refusal takes the place of a hello, and has its size: magic "SWYN", a byte that is 1 where the ranks disagree about
+// the job, and the reason in words, filled up with zeros. In place of descriptors it follows the byte refusing.
 const (
 	refusalMagic = 0x5357594e
-	refusalText  = helloBytes - 4
+	refusalText  = helloBytes - 5
 	refusing     = 0xff
 )
 
@@ -29,14 +30,21 @@ var ErrRefused = errors.New("the peer refuses to share memory")
 func putRefusal(why error) []byte {
 	b := make([]byte, helloBytes)
 	binary.BigEndian.PutUint32(b, refusalMagic)
-	copy(b[4:], printable.Text(why.Error(), refusalText))
+	if errors.Is(why, transport.ErrMismatch) {
+		b[4] = 1
+	}
+	copy(b[5:], printable.Text(why.Error(), refusalText))
 	return b
 }
 
 // readRefusal returns what b, which has helloBytes bytes, says.
 func readRefusal(b []byte) error {
-	text := strings.TrimRight(string(b[4:]), "\x00")
-	return fmt.Errorf("%w: %s", ErrRefused, printable.Text(text, 4*refusalText))
+	text := strings.TrimRight(string(b[5:]), "\x00")
+	err := fmt.Errorf("%w: %s", ErrRefused, printable.Text(text, 4*refusalText))
+	if b[4] == 1 {
+		err = fmt.Errorf("%w: %w", err, transport.ErrMismatch)
+	}
+	return err
 }
 
 // refuse tells the peer why this rank does not go on. inHello says that a hello is due, else descriptors are.

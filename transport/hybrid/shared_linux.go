@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -95,7 +96,7 @@ func (h *host) open(ctx context.Context, m tcp.Meeting, peers map[transport.Rank
 
 // deliver hands over a lane, or closes it if nobody wants it any more.
 func (h *host) deliver(ctx context.Context, o shmlane.Opened, lanes chan<- tcp.NearLane) {
-	n := tcp.NearLane{Peer: o.Peer, Err: o.Err, Final: o.Peer == h.rank}
+	n := tcp.NearLane{Peer: o.Peer, Err: o.Err, Final: o.Peer == h.rank || errors.Is(o.Err, transport.ErrMismatch)}
 	if o.Err == nil {
 		n.Data, n.Control = o.Lane, o.Control
 	}
