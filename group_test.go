@@ -1,10 +1,12 @@
 package switchyard
 
 import (
+	"context"
 	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/router"
@@ -94,4 +96,84 @@ func drawLayout(r *rand.Rand, tokens, group, ranks int) []int {
 	}
 	cuts[ranks-1] = tokens
 	return cuts
+}
+
+// layoutPass is one pass of a step and where the tokens of each rank end in it, by number of ranks.
+type layoutPass struct {
+	x, dy   blas32.General
+	padding []bool
+	cuts    map[int][]int
+}
+
+// TestAnyLegalLayoutOfPassesHasTheSameBits draws steps of up to three passes of different sizes, each spread over ranks in a way of its own.
+func TestAnyLegalLayoutOfPassesHasTheSameBits(t *testing.T) {
+	needExactProducts(t)
+	draws := 25
+	if raced || testing.Short() {
+		draws = 5
+	}
+	for seed := range uint64(draws) {
+		r := rand.New(rand.NewPCG(37, seed))
+		cfg := drawLayer(r)
+		cfg.MicroBatches = r.IntN(4)
+		var passes []layoutPass
+		for range 1 + r.IntN(3) {
+			tokens := 1 + r.IntN(30)
+			p := layoutPass{randomMatrix(r, tokens, cfg.Dim), randomMatrix(r, tokens, cfg.Dim), make([]bool, tokens), map[int][]int{1: {tokens}}}
+			for i := range p.padding {
+				p.padding[i] = r.IntN(5) == 0
+			}
+			for ranks := 2; ranks <= 6; ranks++ {
+				p.cuts[ranks] = drawLayout(r, tokens, cfg.Group, ranks)
+			}
+			passes = append(passes, p)
+		}
+		want := trainPasses(t, 1, cfg, passes)
+		for ranks := 2; ranks <= 6; ranks++ {
+			got := trainPasses(t, ranks, cfg, passes)
+			t.Logf("seed %d, %d ranks, %d passes", seed, ranks, len(passes))
+			requireSameBits(t, want, got)
+		}
+	}
+}
+
+// trainPasses takes two steps of the passes, and returns the parameters and, as gradients, those of the last step.
+func trainPasses(t *testing.T, ranks int, cfg Config, passes []layoutPass) (res result) {
+	t.Helper()
+	for rank, err := range onRanks(inprocWorlds(ranks), func(w *World) error {
+		ctx, optimizer := context.Background(), expert.NewAdam(0.01)
+		l, err := NewLayer(w, cfg)
+		if err != nil {
+			return err
+		}
+		var g []Tensor
+		for range 2 {
+			for _, p := range passes {
+				begin, end := 0, p.cuts[ranks][w.Rank()]
+				if w.Rank() > 0 {
+					begin = p.cuts[ranks][w.Rank()-1]
+				}
+				if _, err := l.ForwardBatch(ctx, part(p.x, begin, end), router.Batch{Padding: p.padding[begin:end]}); err != nil {
+					return err
+				}
+				if _, err := l.Backward(ctx, part(p.dy, begin, end)); err != nil {
+					return err
+				}
+			}
+			if g, err = l.Gradients(ctx); err != nil {
+				return err
+			}
+			if err := l.Step(ctx, optimizer); err != nil {
+				return err
+			}
+		}
+		list, err := l.Parameters(ctx)
+		if w.Rank() == 0 {
+			res.gradients, res.parameters = g, list
+		}
+		return err
+	}) {
+		require.NoError(t, err, "rank %d", rank)
+	}
+	return res
 }
