@@ -102,10 +102,8 @@ func NewLayer(world *World, cfg Config) (*Layer, error) {
 		return nil, err
 	}
 	l := &Layer{cfg: cfg, world: world, layout: layoutOf(cfg, world), state: newState(), label: fmt.Sprintf("layer %d", number+1)}
-	begun := world.log.Begin(making, "", "NewLayer")
-	err := l.make(number)
-	begun.End(err == nil)
-	if err != nil {
+	end := world.begin(making, "", "NewLayer")
+	if err := end(l.make(number)); err != nil {
 		return nil, err
 	}
 	return l, nil

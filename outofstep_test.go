@@ -47,10 +47,11 @@ func (r *rankOfStep) train(pause time.Duration) error {
 	return r.l.Step(ctx, expert.NewSGD(0.1))
 }
 
-func (r *rankOfStep) forward() error { _, err := r.l.Forward(context.Background(), r.x); return err }
-func (r *rankOfStep) eval() error    { _, err := r.l.Eval(context.Background(), r.x); return err }
-func (r *rankOfStep) save() error    { _, err := r.l.Parameters(context.Background()); return err }
-func (r *rankOfStep) barrier() error { return r.w.Comm().Barrier(context.Background()) }
+func (r *rankOfStep) forward() error  { _, err := r.l.Forward(context.Background(), r.x); return err }
+func (r *rankOfStep) backward() error { _, err := r.l.Backward(context.Background(), r.dy); return err }
+func (r *rankOfStep) eval() error     { _, err := r.l.Eval(context.Background(), r.x); return err }
+func (r *rankOfStep) save() error     { _, err := r.l.Parameters(context.Background()); return err }
+func (r *rankOfStep) barrier() error  { return r.w.Comm().Barrier(context.Background()) }
 func (r *rankOfStep) newLayer() error {
 	_, err := NewLayer(r.w, layersUnderTest()["dropless"])
 	return err
@@ -78,6 +79,18 @@ var mistakes = map[string]struct {
 		[]string{"World.Comm: barrier #1", "layer 1: Forward #1"}},
 	"waits where others sum": {(*rankOfStep).barrier, (*rankOfStep).reduce,
 		[]string{"World.Comm: barrier #1", "World.Comm: all-reduce #1"}},
+	"steps early": {func(r *rankOfStep) error { return r.train(0) }, func(r *rankOfStep) error {
+		return errors.Join(r.forward(), r.backward(), r.forward())
+	}, []string{"layer 1: Step #3", "layer 1: Forward #3"}},
+	"steps late": {func(r *rankOfStep) error {
+		return errors.Join(r.forward(), r.backward(), r.forward())
+	}, func(r *rankOfStep) error { return r.train(0) }, []string{"layer 1: Step #3", "layer 1: Forward #3"}},
+	"saves while others step": {func(r *rankOfStep) error { return errors.Join(r.forward(), r.backward(), r.save()) },
+		func(r *rankOfStep) error { return r.train(0) }, []string{"layer 1: Step #3", "layer 1: Parameters #3"}},
+	"gathers less": {func(r *rankOfStep) error {
+		return errors.Join(r.barrier(), r.w.Comm().AllGather(context.Background(), make([]byte, 3), make([]byte, 1)))
+	}, func(r *rankOfStep) error { return errors.Join(r.barrier(), r.reduce()) },
+		[]string{"World.Comm: all-gather #2", "World.Comm: all-reduce #2"}},
 	"trains while others evaluate": {func(r *rankOfStep) error { return r.train(0) }, func(r *rankOfStep) error { return errors.Join(r.eval(), r.eval()) },
 		[]string{"layer 1: Eval #2", "layer 1: Backward #2"}},
 }

@@ -91,9 +91,9 @@ func (l *Layer) leaveAll() {
 func (l *Layer) attempt(op string, do func() error) (err error) {
 	err = errors.New("it panicked") // unless do returns
 	// A rank may call Forward where others call ForwardBatch.
-	begun := l.world.log.Begin(l.stream, l.label, strings.TrimSuffix(op, "Batch"))
+	end := l.world.begin(l.stream, l.label, strings.TrimSuffix(op, "Batch"))
 	defer func() {
-		begun.End(err == nil || refusedByAll(err))
+		err = end(err)
 		if err != nil && !refusedByAll(err) {
 			err = l.fail(op, err)
 		}

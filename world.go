@@ -2,6 +2,7 @@ package switchyard
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -43,11 +44,33 @@ const making lockstep.StreamID = 0
 func (w *World) newComm() *collective.Comm {
 	c := collective.New(w.view(everyone(w.Size())))
 	stream := lockstep.StreamID(w.channel)
-	c.Watch(func(op string) (end func(error)) {
-		b := w.log.Begin(stream, "World.Comm", op)
-		return func(err error) { b.End(err == nil) }
-	})
+	c.Watch(func(op string) (end func(error) error) { return w.begin(stream, "World.Comm", op) })
 	return c
+}
+
+// begin notes that an operation of a stream begins. What it returns is called with the error of the operation, and returns a better
+// one where the error comes of ranks that are out of step.
+func (w *World) begin(stream lockstep.StreamID, label, op string) (end func(error) error) {
+	begun := w.log.Begin(stream, label, op)
+	return func(err error) error {
+		defer func() { begun.End(err == nil || refusedByAll(err)) }()
+		if mayBeOutOfStep(err) {
+			if better := transport.Settle(w.t); better != nil {
+				err = better
+			}
+		}
+		return err
+	}
+}
+
+// mayBeOutOfStep tells whether err is what a rank may find whose peers are in another operation.
+func mayBeOutOfStep(err error) bool {
+	for _, kind := range []error{transport.ErrProtocol, transport.ErrTruncated, transport.ErrMismatch, transport.ErrTooLarge} {
+		if errors.Is(err, kind) {
+			return !refusedByAll(err)
+		}
+	}
+	return false
 }
 
 // Rank is this rank's number.
@@ -138,8 +161,8 @@ func (w *World) view(members []transport.Rank) transport.Transport {
 // MeasureLinks times messages within and between the nodes of the world, for [Config.Links]. Every rank calls it, and all get the same;
 // the result can be kept, as JSON say, and given again.
 func (w *World) MeasureLinks(ctx context.Context, nodes alltoall.Topology) (m alltoall.Measured, err error) {
-	b := w.log.Begin(making, "", "MeasureLinks")
-	defer func() { b.End(err == nil) }()
+	end := w.begin(making, "", "MeasureLinks")
+	defer func() { err = end(err) }()
 	return w.measureLinks(ctx, nodes)
 }
 
@@ -168,8 +191,8 @@ func (w *World) linksOf(nodes alltoall.Topology) (alltoall.Links, error) {
 // MeasurePairs times messages between each two ranks, which tells slow links from fast ones: see [World.Reordered]. Every rank calls it,
 // and all get the same.
 func (w *World) MeasurePairs(ctx context.Context) (p alltoall.Pairs, err error) {
-	b := w.log.Begin(making, "", "MeasurePairs")
-	defer func() { b.End(err == nil) }()
+	end := w.begin(making, "", "MeasurePairs")
+	defer func() { err = end(err) }()
 	return alltoall.MeasurePairs(ctx, w.view(everyone(w.Size())))
 }
 

@@ -44,7 +44,7 @@ type Comm struct {
 	lane transport.Tag
 
 	mu      sync.Mutex
-	begin   func(op string) (end func(error)) // of Watch, or nil
+	begin   func(op string) (end func(error) error) // of Watch, or nil
 	seq     uint64
 	x       exchange
 	ones    []int
@@ -75,8 +75,9 @@ func NewLane(t transport.Transport, lane int) *Comm {
 }
 
 // Watch has begin called with the name of every call of c when its turn comes, and what begin returns with the error that
-// it ends with. It is for who tells what a rank is waiting in, and is called once, before any other method.
-func (c *Comm) Watch(begin func(op string) (end func(error))) { c.begin = begin }
+// the call would end with, nil if all is well; the call ends with what that returns. It is for who tells what a rank is waiting
+// in, and is called once, before any other method.
+func (c *Comm) Watch(begin func(op string) (end func(error) error)) { c.begin = begin }
 
 // Rank is this end's number.
 func (c *Comm) Rank() transport.Rank { return c.t.Rank() }
@@ -90,7 +91,7 @@ func (c *Comm) call(op string, run func(tag transport.Tag) error) (err error) {
 	defer c.mu.Unlock()
 	if c.begin != nil {
 		end := c.begin(op)
-		defer func() { end(err) }()
+		defer func() { err = end(err) }()
 	}
 	c.seq++
 	defer c.x.reset()

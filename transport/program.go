@@ -34,6 +34,10 @@ const MaxStatement = 768
 type Watcher interface {
 	// Watch names the program. It is called once, before the first operation.
 	Watch(p Program)
+	// Settle is for a program whose operation has failed in a way that ranks out of step would explain. It asks all
+	// peers what they are in, and returns when they have answered, or after a few seconds. If ranks are out of step,
+	// the error says so.
+	Settle() error
 }
 
 // Watch has t watch p, and reports whether it can.
@@ -43,6 +47,14 @@ func Watch(t Transport, p Program) bool {
 		w.Watch(p)
 	}
 	return ok
+}
+
+// Settle has t ask all peers what they are in, if it can. See [Watcher].
+func Settle(t Transport) error {
+	if w, ok := t.(Watcher); ok {
+		return w.Settle()
+	}
+	return nil
 }
 
 // Times between statements: the first when an operation has waited so long, and then after another half of what it

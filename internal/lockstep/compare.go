@@ -66,7 +66,7 @@ func (l *Log) Compare(from transport.Rank, b []byte, waiting time.Duration) erro
 // differs applies the rule within a stream: it returns what this rank has begun in o's place, if that is something else.
 func (l *Log) differs(o operation) (operation, bool) {
 	s := l.streams[o.stream]
-	if s == nil || s.doubtful || o.doubtful {
+	if s == nil || s.doubts(o.number) || o.doubtful {
 		return operation{}, false
 	}
 	name, known := s.name(o.number)
@@ -82,7 +82,7 @@ func (l *Log) deadlocked(theirs statement, waiting time.Duration) (operation, bo
 	if l.hasBegun(their) || theirs.behind != (place{mine.stream, mine.number}) || their.doubtful {
 		return operation{}, false
 	}
-	if s := l.streams[their.stream]; s != nil && s.doubtful {
+	if s := l.streams[their.stream]; s != nil && s.doubts(their.number) {
 		return operation{}, false
 	}
 	return l.alone()

@@ -70,6 +70,15 @@ func TestFailedOperationsAccuseNobody(t *testing.T) {
 	b.Begin(1, "layer 1", "Forward").End(true)
 	b.Begin(1, "layer 1", "Backward")
 	require.NoError(t, talk(a, b, time.Hour))
+	a.Begin(1, "layer 1", "Forward")
+	b.Begin(2, "layer 2", "Forward")
+	require.NoError(t, talk(a, b, time.Hour), "nor by the rule between streams")
+
+	e, f := New(0), New(1)
+	e.Begin(1, "layer 1", "Forward").End(false)
+	f.Begin(1, "layer 1", "Step")
+	require.ErrorIs(t, tell(f, e, 0), transport.ErrOutOfStep, "the number of what failed is certain")
+
 	c, d := New(0), New(1)
 	for _, l := range []*Log{c, d} {
 		l.Begin(1, "layer 1", "Forward").End(true) // refused by all

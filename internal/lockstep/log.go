@@ -51,10 +51,10 @@ var _ transport.Program = (*Log)(nil)
 
 // stream is one stream's part of the log.
 type stream struct {
-	label    string
-	begun    uint64             // operations
-	names    [remembered]string // of the last ones, by number
-	doubtful bool               // an operation has failed, so that ranks may have counted differently since
+	label  string
+	begun  uint64             // operations
+	names  [remembered]string // of the last ones, by number
+	failed uint64             // the first operation that failed here alone, maybe: ranks may have counted differently since; or 0
 }
 
 // entry is an operation that is open.
@@ -103,7 +103,7 @@ func (l *Log) Begin(id StreamID, label, name string) Begun {
 	s.names[s.begun%remembered] = name
 	caller := l.called()
 	l.last++
-	l.open = append(l.open, entry{l.last, caller, operation{id, s.begun, s.full(name), s.doubtful}})
+	l.open = append(l.open, entry{l.last, caller, operation{id, s.begun, s.full(name), s.doubts(s.begun)}})
 	return Begun{l, l.last}
 }
 
@@ -118,7 +118,7 @@ func (l *Log) called() (caller uint64) {
 }
 
 // End notes that the operation has ended. certain says that it has ended alike on all ranks: without an error, or with one
-// that all of them have. Otherwise nobody is accused by the numbers of its stream any more.
+// that all of them have. Otherwise nobody is accused by the later numbers of its stream.
 func (b Begun) End(certain bool) {
 	l := b.log
 	l.mu.Lock()
@@ -126,8 +126,8 @@ func (b Begun) End(certain bool) {
 	for i, e := range l.open {
 		if e.serial == b.serial {
 			l.open = append(l.open[:i], l.open[i+1:]...)
-			if !certain {
-				l.streams[e.op.stream].doubtful = true
+			if s := l.streams[e.op.stream]; !certain && s.failed == 0 {
+				s.failed = e.op.number
 			}
 			return
 		}
@@ -156,6 +156,9 @@ func (s *stream) name(n uint64) (string, bool) {
 	return s.full(s.names[n%remembered]), true
 }
 
+// doubts tells whether number n may be another operation elsewhere in a right program.
+func (s *stream) doubts(n uint64) bool { return s.failed > 0 && n > s.failed }
+
 // hasBegun tells whether this rank has begun an operation.
 func (l *Log) hasBegun(o operation) bool {
 	s := l.streams[o.stream]
@@ -168,7 +171,7 @@ func (l *Log) alone() (operation, bool) {
 		return operation{}, false
 	}
 	e := l.open[0]
-	if e.op.doubtful || l.streams[e.op.stream].doubtful {
+	if e.op.doubtful {
 		return operation{}, false
 	}
 	return e.op, l.callers.only(e.caller)

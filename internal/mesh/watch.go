@@ -100,20 +100,55 @@ func (t *Mesh) misfit(p *peer, err error) *fault {
 	if t.watched.Load() == nil || p == t.self || t.fault.Load() != nil {
 		return t.fail(p.rank, err)
 	}
-	p.sendStatement(asked, t.statement(p))
-	timer := time.NewTimer(answerPatience)
-	defer timer.Stop()
-	select {
-	case <-p.answers:
-	case <-p.gone:
-	case <-t.broken:
-	case <-t.closing:
-	case <-timer.C:
-	}
+	t.ask(p)
 	if f := t.unusable(); f != nil {
 		return f
 	}
 	return t.fail(p.rank, err)
+}
+
+// Settle implements transport.Watcher.
+func (t *Mesh) Settle() error {
+	t.life.RLock()
+	defer t.life.RUnlock()
+	if t.watched.Load() != nil && t.unusable() == nil {
+		var others []*peer
+		for _, p := range t.peers {
+			if p != t.self {
+				others = append(others, p)
+			}
+		}
+		t.ask(others...)
+	}
+	if f := t.told(); f != nil && errors.Is(f.err, transport.ErrOutOfStep) {
+		return f.as("settle")
+	}
+	return nil
+}
+
+// ask tells peers what this rank is in, and waits until they have said what they are in, or for answerPatience.
+func (t *Mesh) ask(peers ...*peer) {
+	for _, p := range peers {
+		select {
+		case <-p.answers: // to an earlier question
+		default:
+		}
+		p.sendStatement(asked, t.statement(p))
+	}
+	timer := time.NewTimer(answerPatience)
+	defer timer.Stop()
+	for _, p := range peers {
+		select {
+		case <-p.answers:
+		case <-p.gone:
+		case <-t.broken:
+			return
+		case <-t.closing:
+			return
+		case <-timer.C:
+			return
+		}
+	}
 }
 
 // longest is for how long any operation has waited.

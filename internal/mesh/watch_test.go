@@ -127,3 +127,21 @@ func TestAStatementThatDoesNotParseBreaks(t *testing.T) {
 		})
 	}
 }
+
+// TestSettle: a rank whose operation has failed finds that its peers are in another one, and they find it too.
+func TestSettle(t *testing.T) {
+	ends, logs := openWatched(t, 3, nil)
+	for _, l := range logs {
+		l.Begin(1, "layer 1", "Forward").End(true)
+	}
+	require.NoError(t, ends[0].Settle(), "all is well")
+	logs[0].Begin(1, "layer 1", "Step").End(false) // it has failed, and is known by its number
+	logs[1].Begin(1, "layer 1", "Eval")
+	require.ErrorIs(t, ends[1].Settle(), transport.ErrOutOfStep)
+	for r := range ends {
+		_, err := ends[r].Recv(t.Context(), transport.Rank((r+1)%3), 1)
+		require.ErrorIs(t, err, transport.ErrOutOfStep)
+		require.ErrorContains(t, err, "layer 1: Eval #2")
+		require.ErrorContains(t, err, "layer 1: Step #2")
+	}
+}

@@ -28,3 +28,6 @@ func (t *Transport) Free(b []byte) bool {
 
 // Watch has the transport below watch p, if it can. See [transport.Watcher].
 func (t *Transport) Watch(p transport.Program) { transport.Watch(t.below, p) }
+
+// Settle is that of the transport below, if it has it. See [transport.Watcher].
+func (t *Transport) Settle() error { return transport.Settle(t.below) }

@@ -93,6 +93,20 @@ func (w *world) awake(g *mailbox.Group) {
 	delete(w.slow, g)
 }
 
+// Settle implements transport.Watcher.
+func (t *Transport) Settle() error {
+	for _, peer := range t.world.ranks {
+		if now := time.Now(); peer != t && t.world.fault() == nil {
+			t.state(peer, now)
+			peer.state(t, now)
+		}
+	}
+	if err := t.world.fault(); err != nil && errors.Is(err, transport.ErrOutOfStep) {
+		return err
+	}
+	return nil
+}
+
 // misfit compares what both ends of a message that does not fit are in, before it breaks the job for that reason.
 func (t *Transport) misfit(at place) error {
 	peer := t.world.ranks[at.peer]

@@ -44,3 +44,12 @@ func (t *Transport) watched() transport.Program {
 	}
 	return nil
 }
+
+// Settle has lane 0 ask the peers. See [transport.Watcher].
+func (t *Transport) Settle() error {
+	err := transport.Settle(t.lanes[0])
+	if f := t.fault.Load(); f != nil && errors.Is(f.err, transport.ErrOutOfStep) {
+		return f.as("settle")
+	}
+	return err
+}
