@@ -67,7 +67,7 @@ type Config struct {
 	MaxRows int
 }
 
-// PerRank, as [Config].Group, makes the tokens of each rank one group. Then capacity, drops, noise, auxiliary losses
+// PerRank is the [Config].Group that makes the tokens of each rank one group. Then capacity, drops, noise, auxiliary losses
 // and the last bits of gradients depend on the number of ranks and on how the tokens are spread over them.
 const PerRank = -1
 

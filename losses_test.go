@@ -2,10 +2,12 @@ package switchyard
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"reflect"
 	"slices"
 	"testing"
@@ -337,4 +339,66 @@ func sumOfProbabilities(x, w blas32.General) []float64 {
 		}
 	}
 	return sum
+}
+
+// TestGlobalBalanceAsMegatron runs steps of micro-batches that Megatron-Core 0.19.2 computed (testdata/global_balance.json) through a layer whose gate
+// is the identity, so that tokens are logits, and compares losses and gradients.
+func TestGlobalBalanceAsMegatron(t *testing.T) {
+	var file struct {
+		Cases []struct {
+			Name    string
+			Inputs  struct{ Experts, K int }
+			Options struct {
+				ScoreFunction string `json:"score_function"`
+				Coefficient   float64
+			}
+			Outputs struct {
+				Steps [][]struct {
+					Logits, Padding []float32
+					Loss            float64   `json:"loss_unscaled"`
+					Grad            []float32 `json:"grad_logits"`
+				}
+			}
+		}
+	}
+	text, err := os.ReadFile("testdata/global_balance.json")
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, &file))
+	require.Len(t, file.Cases, 3)
+	for _, c := range file.Cases {
+		t.Run(c.Name+"/"+c.Options.ScoreFunction, func(t *testing.T) {
+			top := router.TopK{K: c.Inputs.K, Score: router.SoftmaxBefore, Losses: []router.Loss{router.GlobalBalance(c.Options.Coefficient)}}
+			if c.Options.ScoreFunction == "sigmoid" {
+				top.Score = router.Sigmoid
+			}
+			e := c.Inputs.Experts
+			alone(t, func(w *World) {
+				l, err := NewLayer(w, Config{Dim: e, Experts: e, Router: top, Expert: expert.Identity{}})
+				require.NoError(t, err)
+				identity := Tensor{Name: "gate.gate", Shape: []int{e, e}, Data: make([]float32, e*e)}
+				for i := range e {
+					identity.Data[i*e+i] = 1
+				}
+				for _, step := range c.Outputs.Steps {
+					for m, b := range step {
+						require.NoError(t, l.Load([]Tensor{identity}))
+						x := blas32.General{Rows: len(b.Logits) / e, Cols: e, Stride: e, Data: b.Logits}
+						side := router.Batch{Micro: m}
+						for _, p := range b.Padding {
+							side.Padding = append(side.Padding, p == 1)
+						}
+						_, err := l.ForwardBatch(t.Context(), x, side)
+						require.NoError(t, err)
+						require.InEpsilon(t, b.Loss*c.Options.Coefficient, l.Stats().Losses["global"], 1e-5, "micro-batch %d", m)
+						zero := x
+						zero.Data = make([]float32, len(x.Data))
+						dx, err := l.Backward(t.Context(), zero)
+						require.NoError(t, err)
+						neartest.Equal(t, b.Grad, dx.Data, 1e-7, "micro-batch %d", m)
+					}
+					require.NoError(t, l.Step(t.Context(), expert.NewSGD(0)))
+				}
+			})
+		})
+	}
 }
