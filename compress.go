@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gonum.org/v1/gonum/blas/blas32"
@@ -175,7 +176,10 @@ func (l *Layer) beginCompressed(ctx context.Context, p *pass, parts int) (*allto
 		return nil, err
 	}
 	begin := time.Now()
-	centroids := l.compress(p, x, ends, false)
+	centroids, err := l.compress(p, x, ends, false)
+	if err != nil {
+		return nil, err
+	}
 	c := l.squeezedCounts(p)
 	l.sampleResidual(p, x, centroids)
 	p.squeezing += time.Since(begin)
@@ -212,20 +216,35 @@ func (l *Layer) ordered(p *pass) (x blas32.General, ends []int) {
 }
 
 // compress begins the pass's compression and returns its centroids: in a trial as if the judge wanted it everywhere.
-func (l *Layer) compress(p *pass, x blas32.General, ends []int, trial bool) (centroids blas32.General) {
+func (l *Layer) compress(p *pass, x blas32.General, ends []int, trial bool) (centroids blas32.General, err error) {
 	s := l.squeeze
 	if s.gains != nil {
 		copy(s.lsh.Gains(), s.gains.Value)
 	}
 	switch {
 	case s.Assign != nil:
-		centroids, p.squeezed = s.lsh.CompressAs(x, s.Assign(x, ends))
+		clusters := s.Assign(x, ends)
+		if err := checkAssigned(clusters, ends); err != nil {
+			return centroids, l.misuse("Config.Compression.Assign", "%w", err)
+		}
+		centroids, p.squeezed = s.lsh.CompressAs(x, clusters)
 	case s.wanted != nil && !trial:
 		centroids, p.squeezed = s.lsh.CompressSome(x, ends, s.wanted)
 	default:
 		centroids, p.squeezed = s.lsh.Compress(x, ends)
 	}
-	return centroids
+	return centroids, nil
+}
+
+// checkAssigned returns what is wrong with clusters of rows of experts that end at ends.
+func checkAssigned(c *lsh.Clusters, ends []int) error {
+	switch {
+	case c == nil:
+		return errors.New("no clusters")
+	case !slices.Equal(c.RowEnds, ends):
+		return fmt.Errorf("rows that end at %v in clusters that end at %v", ends, c.RowEnds)
+	}
+	return c.Validate()
 }
 
 // squeezedCounts counts the centroids that go to each expert. Where each is a row of this rank they belong to the rows' groups of tokens.
@@ -377,7 +396,9 @@ func (l *Layer) judgePass(p *pass) {
 	} else if s.judge.wantsTrial() {
 		begin := time.Now()
 		x, ends := l.ordered(p)
-		l.compress(p, x, ends, true)
+		if _, err := l.compress(p, x, ends, true); err != nil {
+			return
+		}
 		s.judge.tried(rows, time.Since(begin))
 		p.squeezed.Release()
 		p.squeezed = nil

@@ -8,7 +8,7 @@ import (
 	"hash/fnv"
 
 	"github.com/switchyard-moe/switchyard/expert"
-	"github.com/switchyard-moe/switchyard/internal/given"
+	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -74,7 +74,7 @@ func (l *Layer) refusal(all, mine []byte, o expert.Optimizer) error {
 
 // validate returns why an optimiser cannot take a step.
 func validate(o expert.Optimizer) error {
-	if given.Nil(o) {
+	if check.Nil(o) {
 		return errors.New("no optimiser")
 	}
 	if v, ok := o.(expert.Validator); ok {

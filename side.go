@@ -3,7 +3,7 @@ package switchyard
 import (
 	"gonum.org/v1/gonum/blas/blas32"
 
-	"github.com/switchyard-moe/switchyard/internal/given"
+	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -29,10 +29,10 @@ func (l *Layer) newPass(op string, x blas32.General, side router.Batch, train bo
 
 // checkBatch returns what is wrong with a batch, before anything is made for it.
 func (l *Layer) checkBatch(op string, x blas32.General, side router.Batch) error {
-	if err := given.Matrix(x, l.cfg.Dim); err != nil {
+	if err := check.Matrix(x, l.cfg.Dim); err != nil {
 		return l.misuse(op, "x has %w", err)
 	}
-	if err := given.AnyMatrix(side.Features); err != nil {
+	if err := check.AnyMatrix(side.Features); err != nil {
 		return l.misuse(op, "Features has %w", err)
 	}
 	if min(side.Micro, side.StepTokens) < 0 {

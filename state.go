@@ -10,7 +10,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
-	"github.com/switchyard-moe/switchyard/internal/given"
+	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -167,7 +167,7 @@ func (l *Layer) mayBackward(dy blas32.General) error {
 	if l.last == nil {
 		return l.misuse("Backward", "no Forward waits for it")
 	}
-	if err := given.Matrix(dy, l.cfg.Dim); err != nil {
+	if err := check.Matrix(dy, l.cfg.Dim); err != nil {
 		return l.misuse("Backward", "dy has %w", err)
 	}
 	if want := l.last.x.Rows; dy.Rows != want {

@@ -51,6 +51,7 @@ func (f FFN) New(s Shape) (Group, error) {
 	if f.Activation != ReLU && f.Activation != GELU {
 		wrong = append(wrong, fmt.Errorf("expert: Activation is %v, must be relu or gelu", f.Activation))
 	}
+	wrong.tensors(f.tensors(s))
 	if len(wrong) > 0 {
 		return nil, wrong.err()
 	}

@@ -7,6 +7,7 @@ import (
 	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
 )
 
@@ -73,10 +74,13 @@ func (b *base) resume(saved Saved, dy blas32.General) *pass {
 	if p.state != wentForward {
 		panic("expert: second backward of one pass")
 	}
-	if dy.Rows != p.x.Rows || dy.Cols != b.shape.Dim {
-		panic(fmt.Sprintf("expert: gradient of %d×%d for answers of %d×%d", dy.Rows, dy.Cols, p.x.Rows, b.shape.Dim))
+	if dy.Rows != p.x.Rows {
+		panic(fmt.Sprintf("expert: Backward: dy has %d rows, want %d", dy.Rows, p.x.Rows))
 	}
-	b.cur, b.dxm = p, b.dx.matrix(dy.Rows, dy.Cols)
+	if err := check.Matrix(dy, b.shape.Dim); err != nil {
+		panic(fmt.Sprintf("expert: Backward: dy has %v", err))
+	}
+	b.cur, b.dxm = p, b.dx.matrix(dy.Rows, b.shape.Dim)
 	p.state, p.dy = wentHalfBack, dy
 	return p
 }
@@ -116,8 +120,8 @@ func (b *base) own(saved Saved) *pass {
 }
 
 func (b *base) check(x blas32.General, rows Rows) {
-	if x.Cols != b.shape.Dim {
-		panic(fmt.Sprintf("expert: input of %d columns for experts of Dim %d", x.Cols, b.shape.Dim))
+	if err := check.Matrix(x, b.shape.Dim); err != nil {
+		panic(fmt.Sprintf("expert: Forward: x has %v", err))
 	}
 	if rows.Experts != b.shape.Count || rows.Leaves < 0 || len(rows.Ends) != rows.Experts*rows.Leaves {
 		panic(fmt.Sprintf("expert: %d ends of rows for %d experts × %d leaves on a rank of %d experts",

@@ -75,7 +75,7 @@ func TestMisuse(t *testing.T) {
 		return blas32.General{Rows: rows, Cols: cols, Stride: cols, Data: make([]float32, rows*cols)}
 	}
 	rows := func(ends ...int) expert.Rows { return expert.Rows{Experts: 2, Leaves: len(ends) / 2, Ends: ends} }
-	require.PanicsWithValue(t, "expert: input of 3 columns for experts of Dim 2", func() { g.Forward(x(1, 3), rows(1, 1)) })
+	require.PanicsWithValue(t, "expert: Forward: x has 1 rows of 3 columns, want 2 columns", func() { g.Forward(x(1, 3), rows(1, 1)) })
 	require.PanicsWithValue(t, "expert: ends of rows do not rise from 0 to the input's 1 rows", func() { g.Forward(x(1, 2), rows(1, 0)) })
 	require.PanicsWithValue(t, "expert: ends of rows do not rise from 0 to the input's 2 rows", func() { g.Forward(x(2, 2), rows(1, 1)) })
 	require.PanicsWithValue(t, "expert: 3 ends of rows for 3 experts × 1 leaves on a rank of 2 experts",
@@ -83,7 +83,7 @@ func TestMisuse(t *testing.T) {
 
 	_, saved := g.Forward(x(1, 2), rows(1, 1))
 	require.PanicsWithValue(t, "expert: backward of a pass of another group", func() { other.Backward(saved, x(1, 2)) })
-	require.PanicsWithValue(t, "expert: gradient of 2×2 for answers of 1×2", func() { g.Backward(saved, x(2, 2)) })
+	require.PanicsWithValue(t, "expert: Backward: dy has 2 rows, want 1", func() { g.Backward(saved, x(2, 2)) })
 	g.Backward(saved, x(1, 2))
 	require.PanicsWithValue(t, "expert: second backward of one pass", func() { g.Backward(saved, x(1, 2)) })
 

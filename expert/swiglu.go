@@ -38,18 +38,23 @@ type swigluGroup struct {
 func (c SwiGLU) New(s Shape) (Group, error) {
 	var wrong faults
 	wrong.shape(s, c.Hidden, c.Workers)
+	wrong.tensors(c.tensors(s))
 	if len(wrong) > 0 {
 		return nil, wrong.err()
 	}
-	params := param.NewSet(
-		param.Tensor{Name: "w_gate", Shape: []int{s.Count, s.Dim, c.Hidden}},
-		param.Tensor{Name: "w_up", Shape: []int{s.Count, s.Dim, c.Hidden}},
-		param.Tensor{Name: "w_down", Shape: []int{s.Count, c.Hidden, s.Dim}},
-	)
+	params := param.NewSet(c.tensors(s)...)
 	for t := range params.Tensors() {
 		initTensor(params, s, t)
 	}
 	return &swigluGroup{SwiGLU: c, base: base{shape: s, params: params, workers: workerCount(c.Workers)}}, nil
+}
+
+func (c SwiGLU) tensors(s Shape) []param.Tensor {
+	return []param.Tensor{
+		{Name: "w_gate", Shape: []int{s.Count, s.Dim, c.Hidden}},
+		{Name: "w_up", Shape: []int{s.Count, s.Dim, c.Hidden}},
+		{Name: "w_down", Shape: []int{s.Count, c.Hidden, s.Dim}},
+	}
 }
 
 // Forward implements [Group].

@@ -8,6 +8,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/centroid"
+	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
@@ -126,9 +127,11 @@ func (c *Compressor) begin(x blas32.General) *Pass {
 
 // checkShape panics unless m has so many rows and columns.
 func checkShape(m blas32.General, rows, cols int, what string) {
-	if m.Rows != rows || m.Cols != cols || m.Stride < cols || rows > 0 && len(m.Data) < (rows-1)*m.Stride+cols {
-		panic(fmt.Sprintf("lsh: %s are %d×%d with stride %d in %d elements, want %d×%d",
-			what, m.Rows, m.Cols, m.Stride, len(m.Data), rows, cols))
+	if m.Rows != rows {
+		panic(fmt.Sprintf("lsh: %d %s, want %d", m.Rows, what, rows))
+	}
+	if err := check.Matrix(m, cols); err != nil {
+		panic(fmt.Sprintf("lsh: %s: %v", what, err))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
 	"github.com/switchyard-moe/switchyard/internal/param"
@@ -45,16 +46,18 @@ func (r Cosine) New(s Shape) (Gate, error) {
 	if r.Temperature == 0 {
 		r.Temperature = 0.07
 	}
-	p := parts{name: "Cosine", faults: r.ownFaults()}
+	p := parts{name: "Cosine", faults: r.ownFaults(s)}
 	if len(p.faults)+len(checkShape(s)) == 0 {
 		p.projection = newCosine(s, r)
 	}
 	return r.build(s, p)
 }
 
-func (r Cosine) ownFaults() (faults []error) {
-	if r.Columns < 1 {
-		faults = append(faults, fmt.Errorf("router: Cosine: projection to %d columns, want at least 1", r.Columns))
+func (r Cosine) ownFaults(s Shape) (faults []error) {
+	if r.Columns < 1 || r.Columns > check.MaxSize {
+		faults = append(faults, fmt.Errorf("router: Cosine: projection to %d columns, want 1 to %d", r.Columns, check.MaxSize))
+	} else if len(checkShape(s)) == 0 {
+		faults = tooLarge([]int{s.Dim, r.Columns}, []int{s.Experts, r.Columns}, []int{1})
 	}
 	if !(r.Temperature > 0) || isInf(r.Temperature) || isInf(1/r.Temperature) {
 		faults = append(faults, fmt.Errorf("router: Cosine: temperature is %v, want a positive number", r.Temperature))

@@ -119,7 +119,7 @@ func (c *election) classify(b Batch) error {
 	clear(c.class)
 	named := c.gate.names != nil
 	if named && len(b.Modality) != c.tokens {
-		panic(fmt.Sprintf("router: %d modalities for %d tokens", len(b.Modality), c.tokens))
+		return fmt.Errorf("router: %d modalities for %d tokens", len(b.Modality), c.tokens)
 	}
 	for t := range c.class {
 		switch {

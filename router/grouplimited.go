@@ -51,7 +51,7 @@ var _ Router = GroupLimited{}
 // New is described at [Router].
 func (r GroupLimited) New(s Shape) (Gate, error) {
 	p := parts{name: "GroupLimited", faults: r.groupFaults(s)}
-	if len(p.faults) == 0 {
+	if len(p.faults)+len(checkShape(s)) == 0 {
 		p.bias = r.newBias(s)
 		p.chooser = &inGroups{
 			bias: p.bias, byLogit: r.Score == SoftmaxAfter, fillZero: r.FillZero,

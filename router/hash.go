@@ -75,11 +75,10 @@ type hashed struct {
 	hashes *hashes
 }
 
-// Route is described at [Gate]. It panics without a number for each token, and a number that the table has not is an
-// error that names the token.
+// Route is described at [Gate]. It is an error where tokens have no numbers, or one has a number that the table has not.
 func (g *hashed) Route(x blas32.General, b Batch) (*Decision, error) {
 	if !g.hashes.rows && len(b.IDs) != x.Rows {
-		panic(fmt.Sprintf("router: Hash: %d token numbers for %d tokens", len(b.IDs), x.Rows))
+		return nil, fmt.Errorf("router: Hash: %d token numbers (IDs) for %d tokens", len(b.IDs), x.Rows)
 	}
 	if n := len(g.hashes.table); n != 0 {
 		for t, id := range b.IDs {

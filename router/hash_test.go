@@ -52,7 +52,8 @@ func TestHash(t *testing.T) {
 	}
 	g, err := Hash{}.New(Shape{Dim: 1, Experts: 8})
 	require.NoError(t, err)
-	require.PanicsWithValue(t, "router: Hash: 0 token numbers for 3000 tokens", func() { _, _ = g.Route(x, Batch{Ends: []int{tokens}}) })
+	_, err = g.Route(x, Batch{Ends: []int{tokens}})
+	require.EqualError(t, err, "router: Hash: 0 token numbers (IDs) for 3000 tokens")
 }
 
 // TestHashOfRows expects equal rows to go together.

@@ -18,6 +18,12 @@ type projection interface {
 	backward(dx, dlogits blas32.General, in *input, firstLeaf int)
 }
 
+// checker is a projection that needs more of a batch than its tokens.
+type checker interface {
+	// check returns what is missing of it.
+	check(in *input) error
+}
+
 // input is what a projection is given of a batch.
 type input struct {
 	x blas32.General

@@ -112,7 +112,7 @@ func (r Modality) faults(s Shape) []error {
 	total, seen := 0, map[string]bool{}
 	for i, m := range r.Groups {
 		fault(m.Name == "" || seen[m.Name], "modality %d has the name %q, want one of its own", i, m.Name)
-		fault(m.Experts < 1, "modality %q has %d experts, want at least 1", m.Name, m.Experts)
+		fault(m.Experts < 1 || m.Experts > s.Experts, "modality %q has %d experts, want 1 to the %d of the layer", m.Name, m.Experts, s.Experts)
 		seen[m.Name] = true
 		total += m.Experts
 	}

@@ -35,7 +35,7 @@ func (r QuantileBalanced) New(s Shape) (Gate, error) {
 	fault(r.BiasRate != 0, "the bias moves by Rate, not by BiasRate")
 	fault(r.Bias != nil && len(r.Bias) != s.Experts, "bias of %d experts for %d", len(r.Bias), s.Experts)
 	fault(firstInfinite(r.Bias) >= 0, "bias is not finite at expert %d", firstInfinite(r.Bias))
-	if len(p.faults) == 0 && s.Experts > 0 {
+	if len(p.faults)+len(checkShape(s)) == 0 {
 		p.bias = &bias{make([]float32, s.Experts)}
 		copy(p.bias.value, r.Bias)
 		p.balancing = &quantiles{bias: p.bias, rate: float64(r.Rate)}

@@ -13,6 +13,8 @@ import (
 	"sync"
 
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/check"
 )
 
 // Recorder writes routes to a file, whose format recording.go describes. Each rank has its own. It may be used by many
@@ -131,7 +133,7 @@ func (r Record) New(s Shape) (Gate, error) {
 	if r.Layer < 0 {
 		faults = append(faults, fmt.Errorf("router: Record: layer %d", r.Layer))
 	}
-	if r.Router == nil {
+	if check.Nil(r.Router) {
 		return nil, errors.Join(append(faults, errors.New("router: Record without a Router"))...)
 	}
 	g, err := r.Router.New(s)

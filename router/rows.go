@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/check"
 )
 
 // row returns row i of m, which it aliases.
@@ -37,10 +39,10 @@ func (g *grid) matrix() blas32.General {
 // resize returns a slice of n elements of any value, in the memory of s where that is large enough.
 func resize[T any](s []T, n int) []T { return slices.Grow(s[:0], n)[:n] }
 
-// checkBatch panics unless x has dim columns and ends cuts exactly its rows into groups.
+// checkBatch panics unless x is a matrix of dim columns and ends cuts exactly its rows into groups.
 func checkBatch(x blas32.General, ends []int, dim int) {
-	if x.Rows != 0 && x.Cols != dim {
-		panic(fmt.Sprintf("router: tokens of %d columns for a gate of %d", x.Cols, dim))
+	if err := check.Matrix(x, dim); err != nil {
+		panic(fmt.Sprintf("router: a batch has %v", err))
 	}
 	begin := 0
 	for g, end := range ends {
@@ -73,7 +75,13 @@ func checkGradient(d *Decision, x blas32.General, g Gradient) {
 		panic(fmt.Sprintf("router: gradient of %d weights for %d entries", len(g.Weights), len(d.Weight)))
 	case len(g.LossScale) != len(d.GroupLoss):
 		panic(fmt.Sprintf("router: loss scale of %d groups for %d", len(g.LossScale), len(d.GroupLoss)))
-	case g.DX.Rows != x.Rows || x.Rows != 0 && g.DX.Cols != x.Cols:
-		panic(fmt.Sprintf("router: gradient of %d × %d for tokens of %d × %d", g.DX.Rows, g.DX.Cols, x.Rows, x.Cols))
+	case g.DX.Rows != x.Rows:
+		panic(fmt.Sprintf("router: gradient of %d rows for %d tokens", g.DX.Rows, x.Rows))
+	}
+	if err := check.AnyMatrix(x); err != nil {
+		panic(fmt.Sprintf("router: backward: x has %v", err))
+	}
+	if err := check.Matrix(g.DX, x.Cols); err != nil {
+		panic(fmt.Sprintf("router: backward: DX has %v", err))
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/param"
 )
 
@@ -61,7 +62,7 @@ func (r Several) New(s Shape) (Gate, error) {
 
 // newOfSeveral builds gate i. The first has the layer's own seed, so that it begins as it would alone.
 func newOfSeveral(r Router, s Shape, i int) (Gate, error) {
-	if r == nil {
+	if check.Nil(r) {
 		return nil, errors.New("no router")
 	}
 	if i > 0 {
@@ -168,10 +169,10 @@ func (m *several) shareBias() {
 // Params returns the parameters of all gates.
 func (m *several) Params() *Params { return m.set }
 
-// Route is described at [Gate]. It panics if there is no gate b.Gate.
+// Route is described at [Gate]. It is an error if there is no gate b.Gate.
 func (m *several) Route(x blas32.General, b Batch) (*Decision, error) {
 	if b.Gate < 0 || b.Gate >= len(m.gates) {
-		panic(fmt.Sprintf("router: gate %d of %d", b.Gate, len(m.gates)))
+		return nil, fmt.Errorf("router: Several: Gate is %d, want 0 to %d", b.Gate, len(m.gates)-1)
 	}
 	d, err := m.gates[b.Gate].Route(x, b)
 	if err != nil {

@@ -53,7 +53,8 @@ func TestSeveral(t *testing.T) {
 		at += size
 	}
 	require.Equal(t, len(p.Value), at)
-	require.PanicsWithValue(t, "router: gate 4 of 4", func() { _, _ = m.Route(x, Batch{Ends: []int{tokens}, Gate: 4}) })
+	_, err = m.Route(x, Batch{Ends: []int{tokens}, Gate: 4})
+	require.EqualError(t, err, "router: Several: Gate is 4, want 0 to 3")
 }
 
 // TestSeveralSeeds: gates of one configuration begin with other parameters and draw other noise; the first is as it would be alone.

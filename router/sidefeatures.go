@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/check"
 )
 
 // SideFeatures is a linear gate that looks at features beside the tokens in place of the tokens themselves: the sampled
@@ -23,8 +25,10 @@ var _ Router = SideFeatures{}
 // New is described at [Router]. The parameters are one tensor, "gate", Columns × Experts, drawn uniformly from ±1/√Columns.
 func (r SideFeatures) New(s Shape) (Gate, error) {
 	p := parts{name: "SideFeatures"}
-	if r.Columns < 1 {
-		p.faults = append(p.faults, fmt.Errorf("router: SideFeatures: %d features, want at least 1", r.Columns))
+	if r.Columns < 1 || r.Columns > check.MaxSize {
+		p.faults = append(p.faults, fmt.Errorf("router: SideFeatures: %d features, want 1 to %d", r.Columns, check.MaxSize))
+	} else {
+		p.faults = tooLarge([]int{r.Columns, s.Experts})
 	}
 	if len(p.faults)+len(checkShape(s)) == 0 {
 		p.projection = beside{newLinear(Shape{Dim: r.Columns, Experts: s.Experts, Seed: s.Seed})}
@@ -35,13 +39,17 @@ func (r SideFeatures) New(s Shape) (Gate, error) {
 // beside is a linear projection of the features.
 type beside struct{ linear }
 
-func (p beside) forward(logits blas32.General, in *input) {
-	f := in.Features
-	if want := p.set.Tensors()[0].Shape[0]; f.Rows != in.x.Rows || f.Rows != 0 && f.Cols != want {
-		panic(fmt.Sprintf("router: SideFeatures: features of %d × %d for %d tokens, want %d columns", f.Rows, f.Cols, in.x.Rows, want))
+func (p beside) check(in *input) error {
+	if n := in.Features.Rows; n != in.x.Rows {
+		return fmt.Errorf("router: SideFeatures: %d rows of features for %d tokens", n, in.x.Rows)
 	}
-	multiply(logits, f, p.weights())
+	if err := check.Matrix(in.Features, p.set.Tensors()[0].Shape[0]); err != nil {
+		return fmt.Errorf("router: SideFeatures: Features has %w", err)
+	}
+	return nil
 }
+
+func (p beside) forward(logits blas32.General, in *input) { multiply(logits, in.Features, p.weights()) }
 
 func (p beside) backward(_, dlogits blas32.General, in *input, firstLeaf int) {
 	features := input{x: in.Features, Batch: in.Batch}

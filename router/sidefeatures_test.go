@@ -39,7 +39,11 @@ func TestSideFeatures(t *testing.T) {
 	require.Equal(t, want.Params().Grad.Total(), beside.Params().Grad.Total())
 
 	b.Features.Rows = 5
-	require.PanicsWithValue(t, "router: SideFeatures: features of 5 × 3 for 6 tokens, want 3 columns", func() { _, _ = beside.Route(x, b) })
+	_, err = beside.Route(x, b)
+	require.EqualError(t, err, "router: SideFeatures: 5 rows of features for 6 tokens")
+	b.Features = identity(6)
+	_, err = beside.Route(x, b)
+	require.EqualError(t, err, "router: SideFeatures: Features has 6 rows of 6 columns, want 3 columns")
 	_, err = SideFeatures{TopK: config}.New(Shape{Dim: 6, Experts: 4})
 	require.ErrorContains(t, err, "0 features")
 }

@@ -8,6 +8,7 @@ import (
 	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
 	"github.com/switchyard-moe/switchyard/internal/param"
 )
@@ -38,8 +39,11 @@ func (r SoftMoE) Causal() bool { return false }
 // New is described at [Router]. The parameters are one tensor, "phi", Dim × Experts·Slots, drawn uniformly from ±1/√Dim.
 func (r SoftMoE) New(s Shape) (Gate, error) {
 	faults := checkShape(s)
-	if r.Slots < 0 {
-		faults = append(faults, fmt.Errorf("router: SoftMoE: %d slots, want at least 1", r.Slots))
+	if r.Slots < 0 || r.Slots > check.MaxSize {
+		faults = append(faults, fmt.Errorf("router: SoftMoE: %d slots, want 0 to %d", r.Slots, check.MaxSize))
+	}
+	if len(faults) == 0 {
+		faults = tooLarge([]int{s.Dim, s.Experts, max(r.Slots, 1)})
 	}
 	if err := errors.Join(faults...); err != nil {
 		return nil, err

@@ -78,6 +78,12 @@ func (g *tokenChoice) Route(x blas32.General, b Batch) (*Decision, error) {
 	}
 	d, c := g.take()
 	c.in.set(x, b, g.seed)
+	if p, ok := g.projection.(checker); ok {
+		if err := p.check(&c.in); err != nil {
+			g.free = append(g.free, d)
+			return nil, err
+		}
+	}
 	c.logits.reset(x.Rows, g.experts)
 	g.projection.forward(c.logits.matrix(), &c.in)
 	return g.finish(d, c)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/switchyard-moe/switchyard/internal/check"
 )
 
 // TopK is the router of almost every model: a linear gate, of whose logits each token takes the k largest. Equal ones go
@@ -165,14 +167,26 @@ func (r TopK) faults(s Shape, name string) []error {
 
 func isInf(x float32) bool { return math.IsInf(float64(x), 0) }
 
+// tooLarge returns an error if parameters of such shapes are more than a rank holds.
+func tooLarge(shapes ...[]int) []error {
+	if err := check.Elements(shapes...); err != nil {
+		return []error{fmt.Errorf("router: %w", err)}
+	}
+	return nil
+}
+
 // checkShape returns what is wrong with a shape.
 func checkShape(s Shape) []error {
 	var faults []error
-	if s.Dim < 1 {
-		faults = append(faults, fmt.Errorf("router: tokens of %d columns, want at least 1", s.Dim))
+	if s.Dim < 1 || s.Dim > check.MaxSize {
+		faults = append(faults, fmt.Errorf("router: tokens of %d columns, want 1 to %d", s.Dim, check.MaxSize))
 	}
-	if s.Experts < 1 {
-		faults = append(faults, fmt.Errorf("router: %d experts, want at least 1", s.Experts))
+	if s.Experts < 1 || s.Experts > check.MaxSize {
+		faults = append(faults, fmt.Errorf("router: %d experts, want 1 to %d", s.Experts, check.MaxSize))
+	}
+	if len(faults) == 0 {
+		gate := []int{s.Dim, s.Experts}
+		faults = tooLarge(gate, gate) // of which some routers have two
 	}
 	return faults
 }

@@ -246,7 +246,7 @@ func TestMisuse(t *testing.T) {
 	x := identity(2)
 	require.PanicsWithValue(t, "router: groups end at row 1 of 2", func() { _, _ = g.Route(x, Batch{Ends: []int{1}, Train: true}) })
 	require.PanicsWithValue(t, "router: group 1 ends at row 0, before its begin at 2", func() { _, _ = g.Route(x, Batch{Ends: []int{2, 0}, Train: true}) })
-	require.PanicsWithValue(t, "router: tokens of 3 columns for a gate of 2", func() { _, _ = g.Route(identity(3), Batch{Ends: []int{3}, Train: true}) })
+	require.PanicsWithValue(t, "router: a batch has 3 rows of 3 columns, want 2 columns", func() { _, _ = g.Route(identity(3), Batch{Ends: []int{3}, Train: true}) })
 
 	d, err := g.Route(x, Batch{Ends: []int{2}, Train: true})
 	require.NoError(t, err)

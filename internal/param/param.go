@@ -7,6 +7,7 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/tree"
 )
 
@@ -37,8 +38,20 @@ type Set struct {
 	offsets []int
 }
 
-// NewSet makes a set of zeroed tensors.
+// Check returns an error if a set of such tensors would be too large. See [check.Elements].
+func Check(tensors ...Tensor) error {
+	shapes := make([][]int, len(tensors))
+	for i, t := range tensors {
+		shapes[i] = t.Shape
+	}
+	return check.Elements(shapes...)
+}
+
+// NewSet makes a set of zeroed tensors. It panics where Check returns an error.
 func NewSet(tensors ...Tensor) *Set {
+	if err := Check(tensors...); err != nil {
+		panic("param: " + err.Error())
+	}
 	s := &Set{tensors: tensors, offsets: make([]int, len(tensors)+1)}
 	for i, t := range tensors {
 		s.offsets[i+1] = s.offsets[i] + t.Len()

@@ -1,4 +1,4 @@
-package given
+package check
 
 import (
 	"math"
@@ -33,6 +33,19 @@ func TestMatrix(t *testing.T) {
 	}
 	require.EqualError(t, AnyMatrix(blas32.General{Rows: 1, Data: data(1)}), "1 rows of 0 columns, want 1 column or more")
 	require.NoError(t, AnyMatrix(blas32.General{Rows: 1, Cols: 7, Stride: 7, Data: data(7)}))
+}
+
+func TestSizes(t *testing.T) {
+	require.NoError(t, Size(1, 1))
+	require.NoError(t, Size(MaxSize, 1))
+	require.EqualError(t, Size(0, 1), "0, must be at least 1")
+	require.EqualError(t, Size(1<<40, 1), "1099511627776, must be at most 16777216")
+	require.NoError(t, Elements([]int{3, 4}, nil, []int{0, 1 << 40}))
+	require.NoError(t, Elements([]int{1 << 17, 1 << 17}))
+	require.ErrorContains(t, Elements([]int{1 << 17, 1 << 17, 2}), "more than 17179869184 elements")
+	require.ErrorContains(t, Elements([]int{1 << 32, 1 << 32}), "more than 17179869184 elements", "a product that overflows to 0")
+	require.ErrorContains(t, Elements([]int{1 << 17, 1 << 17}, []int{1}), "more than 17179869184 elements")
+	require.ErrorContains(t, Elements([]int{-1, -1}), "negative")
 }
 
 func TestNil(t *testing.T) {
