@@ -72,6 +72,7 @@ type pass struct {
 	side     router.Batch // what else is known of the tokens
 	ends     []int        // of the groups of this rank's tokens
 	real     int          // tokens that are not padding
+	sample   uint32       // checksum of some of x
 	batch    batch
 	decision *router.Decision
 	rounds   int   // of counts that routing summed over the ranks
@@ -174,7 +175,8 @@ func (l *Layer) build() (err error) {
 
 // Forward sends each token, a row of x, to its experts, and returns their weighted answers, a row a token. A token
 // that every expert dropped gets zeros. x must stay as it is until Backward returns; y is valid until the next Forward.
-// Each Forward is followed by its Backward, or by Discard where no gradient is wanted; Eval keeps nothing for one.
+// Each Forward is followed by its Backward, or by Discard where no gradient is wanted; Eval keeps nothing for one. The
+// same batch may be run again before its Backward, as where activations are recomputed: then the last pass counts.
 //
 // A NaN or an infinity in a row of x is an error on every rank that names the rank; there also the token ([alltoall.ErrNotFinite]).
 // The next batch can be run.
@@ -200,9 +202,10 @@ func (l *Layer) train(ctx context.Context, op string, x blas32.General, side rou
 	if err != nil {
 		return y, err
 	}
-	if err := l.mayForward(op); err != nil {
+	if err := l.mayForward(op, p); err != nil {
 		return y, err
 	}
+	l.forget()
 	begin := time.Now()
 	if err := l.attempt(op, func() error { return l.forward(ctx, p) }); err != nil {
 		return y, err

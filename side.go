@@ -24,6 +24,7 @@ func (l *Layer) newPass(op string, x blas32.General, side router.Batch, train bo
 		}
 	}
 	p.clean(l)
+	p.sample = sampleOf(p.x)
 	return p, nil
 }
 

@@ -153,11 +153,10 @@ func (l *Layer) misuse(op, format string, args ...any) error {
 	return &transport.Error{Rank: l.world.joined(l.world.Rank()), Op: op, Err: fmt.Errorf(format, args...)}
 }
 
-// mayForward tells whether a training pass may begin: the one before must have had its Backward, or else which of
-// the two a Backward belongs to would be a guess.
-func (l *Layer) mayForward(op string) error {
-	if l.last != nil {
-		return l.misuse(op, "the Forward before has had no Backward; call Backward, or Discard where no gradient is wanted, or Eval in place of Forward")
+// mayForward tells whether training pass p may begin: one of another batch must have had its Backward before.
+func (l *Layer) mayForward(op string, p *pass) error {
+	if l.last != nil && !p.repeats(l.last) {
+		return l.misuse(op, "the Forward before, of another batch, has had no Backward: call Backward, or Discard where no gradient is wanted, or Eval in place of Forward")
 	}
 	return nil
 }
@@ -172,6 +171,9 @@ func (l *Layer) mayBackward(dy blas32.General) error {
 	}
 	if want := l.last.x.Rows; dy.Rows != want {
 		return l.misuse("Backward", "dy has %d rows, want %d as the last Forward's x", dy.Rows, want)
+	}
+	if !l.last.unchanged() {
+		return l.misuse("Backward", "x has been changed since Forward; it must stay as it is until Backward returns")
 	}
 	return nil
 }

@@ -1,0 +1,47 @@
+package switchyard
+
+import (
+	"bytes"
+	"slices"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/crc32c"
+	"github.com/switchyard-moe/switchyard/internal/view"
+)
+
+// A trainer that recomputes activations runs a Forward again before its Backward. That is the same batch, so the later pass may
+// take the place of the earlier. Another batch may not: which of the two a Backward belonged to would be a guess.
+
+// repeats tells whether p is the batch of an earlier pass again, whose x is still as it was.
+func (p *pass) repeats(before *pass) bool {
+	a, b := &p.side, &before.side
+	return a.Micro == b.Micro && a.Gate == b.Gate && slices.Equal(a.Padding, b.Padding) && slices.Equal(a.Modality, b.Modality) &&
+		slices.Equal(a.IDs, b.IDs) && sameRows(a.Features, b.Features) && sameRows(p.x, before.x) && before.unchanged()
+}
+
+// sameRows compares all bits.
+func sameRows(a, b blas32.General) bool {
+	if a.Rows != b.Rows || a.Rows > 0 && a.Cols != b.Cols {
+		return false
+	}
+	for i := range a.Rows {
+		if !bytes.Equal(view.Bytes(rowOf(a, i)), view.Bytes(rowOf(b, i))) {
+			return false
+		}
+	}
+	return true
+}
+
+// unchanged tells whether the rows of x that were looked at when the pass began are as they were.
+func (p *pass) unchanged() bool { return p.sample == sampleOf(p.x) }
+
+// sampleOf is a checksum of a few rows of m, spread over all of it: memory that has been used for another batch shows in any of them.
+func sampleOf(m blas32.General) uint32 {
+	const most = 16
+	sum := uint32(0)
+	for i := range min(m.Rows, most) {
+		sum = crc32c.Update(sum, view.Bytes(rowOf(m, i*m.Rows/min(m.Rows, most))))
+	}
+	return sum
+}
