@@ -125,7 +125,7 @@ func (x *Exchange) decodeAll(in [][]byte) ([]announcement, error) {
 			return nil, x.fault(s, "counts", ErrRefused, "its own error says why")
 		}
 	}
-	total := int64(0)
+	total, counts := int64(0), 0
 	for s, words := range in {
 		a, err := x.decodeCounts(s, words)
 		if err != nil {
@@ -136,7 +136,11 @@ func (x *Exchange) decodeAll(in [][]byte) ([]announcement, error) {
 			total += int64(n)
 		}
 		if total > int64(x.maxRows) {
-			return nil, x.fault(s, "counts", transport.ErrTooLarge, "%d rows up to this rank, limit %d", total, x.maxRows)
+			return nil, x.fault(s, "counts", transport.ErrTooLarge, "%d rows for rank %d from it and the ranks before, MaxRows is %d", total, x.rank(), x.maxRows)
+		}
+		if counts += a.leaves * len(a.rows); counts > x.counted {
+			return nil, x.fault(s, "counts", transport.ErrTooLarge,
+				"%d groups of tokens × experts of rank %d from it and the ranks before, MaxCounts is %d; larger groups are fewer", counts, x.rank(), x.counted)
 		}
 	}
 	return x.announced, nil
@@ -151,13 +155,14 @@ func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
 	}
 	a := announcement{tokens: word(wordTokens), padding: word(wordPadding), leaves: word(wordLeaves), leaving: word(wordLeaving),
 		crossings: crossings{word(wordCrossing), word(wordOnce), word(wordApart)}}
-	if a.tokens > x.maxRows || a.padding > a.tokens || a.leaves > a.tokens || (a.leaves == 0) != (a.tokens == 0) {
+	if a.tokens > mostRows || a.padding > a.tokens || a.leaves > a.tokens || (a.leaves == 0) != (a.tokens == 0) {
 		return announcement{}, x.fault(from, "counts", transport.ErrProtocol,
-			"%d tokens, %d of them padding, in %d leaves, limit %d tokens", a.tokens, a.padding, a.leaves, x.maxRows)
+			"%d tokens, %d of them padding, in %d leaves, limit %d tokens", a.tokens, a.padding, a.leaves, mostRows)
 	}
 	experts := len(words)/4 - countsHeader - x.nodeWords()
-	if cells := times(a.leaves, experts); cells > x.maxRows {
-		return announcement{}, x.fault(from, "counts", transport.ErrTooLarge, "%d leaves × experts, limit %d", cells, x.maxRows)
+	if counts := times(a.leaves, experts); counts > x.counted {
+		return announcement{}, x.fault(from, "counts", transport.ErrTooLarge,
+			"%d groups of tokens × experts of rank %d, MaxCounts is %d; larger groups are fewer", counts, x.rank(), x.counted)
 	}
 	a.rows = x.round.takeInts(experts)
 	for e := range a.rows {

@@ -31,3 +31,25 @@ func TestRowsThatAnExpertCanGet(t *testing.T) {
 	_, err := New(ends[0], Config{Placement: Even(1, 1), Dim: 4, LeafRows: -1})
 	require.ErrorContains(t, err, "LeafRows is -1")
 }
+
+// TestMaxCounts bounds the groups of tokens times experts of one rank, and those of all ranks together.
+func TestMaxCounts(t *testing.T) {
+	ends := inproc.New(2)
+	defer ends[0].Close()
+	defer ends[1].Close()
+	x, err := New(ends[0], Config{Placement: Hosted([]int{2, 0}), Dim: 4})
+	require.NoError(t, err)
+	x.counted = 6
+	words := func(leaves int) []byte {
+		return x.encodeCounts(Counts{Tokens: 9, Leaves: leaves, Rows: make([]int, 2*leaves)}, 0, crossings{})
+	}
+	_, err = x.decodeAll([][]byte{words(2), words(1)})
+	require.NoError(t, err)
+	_, err = x.decodeAll([][]byte{words(4), words(1)})
+	require.ErrorIs(t, err, transport.ErrTooLarge)
+	require.ErrorContains(t, err, "8 groups of tokens × experts of rank 0, MaxCounts is 6")
+	_, err = x.decodeAll([][]byte{words(3), words(1)})
+	require.ErrorIs(t, err, transport.ErrTooLarge)
+	require.ErrorContains(t, err, "8 groups of tokens × experts of rank 0 from it and the ranks before, MaxCounts is 6")
+	require.Equal(t, transport.Rank(1), transport.CulpritOf(err))
+}

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/view"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -15,13 +18,21 @@ import (
 // it is 64 GiB, more than a rank is likely to hold and less than a broken count would ask for.
 const DefaultMaxRows = 1 << 24
 
+// The most that rows and tokens may be counted to, by the width of a count where it travels, and the most counts that a rank takes in from
+// one dispatch, or sends: the leaves of all ranks times the experts hosted here, or this rank's leaves times all experts. There are as
+// many as groups of tokens, however few the rows are, and each takes 8 bytes of memory.
+const (
+	mostRows  = math.MaxInt32
+	MaxCounts = 1 << 27
+)
+
 // Config describes an [Exchange]. All ranks give the same.
 type Config struct {
 	// Placement says where the experts are. It must have as many ranks as the transport.
 	Placement Placement
 	// Dim is the number of columns of a row.
 	Dim int
-	// MaxRows bounds the rows taken in by one dispatch; 0 means [DefaultMaxRows].
+	// MaxRows bounds the rows taken in by one dispatch, at most 2³¹−1; 0 means [DefaultMaxRows].
 	MaxRows int
 	// LeafRows is the most rows that an expert gets from one leaf where rows are not tokens but mixtures of them; 0 means
 	// that they are tokens, so that there are no more rows than those.
@@ -45,6 +56,7 @@ type Exchange struct {
 	place   Placement
 	dim     int
 	maxRows int
+	counted int  // MaxCounts
 	leaf    int  // Config.LeafRows
 	inPlace bool // the transport copies many short buffers as well as one
 	wire    Wire
@@ -78,14 +90,14 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 	} else if n := c.Placement.Ranks(); n != t.Size() {
 		faults = append(faults, fmt.Errorf("alltoall: placement over %d ranks on a transport of %d", n, t.Size()))
 	}
-	if c.Dim < 1 {
-		faults = append(faults, fmt.Errorf("alltoall: Dim is %d, must be at least 1", c.Dim))
+	if err := check.Size(c.Dim, 1); err != nil {
+		faults = append(faults, fmt.Errorf("alltoall: Dim is %w", err))
 	}
-	if c.MaxRows < 0 {
-		faults = append(faults, fmt.Errorf("alltoall: MaxRows is %d, must not be negative", c.MaxRows))
+	if c.MaxRows < 0 || c.MaxRows > mostRows {
+		faults = append(faults, fmt.Errorf("alltoall: MaxRows is %d, want 0 to %d", c.MaxRows, mostRows))
 	}
-	if c.LeafRows < 0 {
-		faults = append(faults, fmt.Errorf("alltoall: LeafRows is %d, must not be negative", c.LeafRows))
+	if err := check.Size(c.LeafRows, 0); err != nil {
+		faults = append(faults, fmt.Errorf("alltoall: LeafRows is %w", err))
 	}
 	if c.MaxRelay < 0 {
 		faults = append(faults, fmt.Errorf("alltoall: MaxRelay is %d, must not be negative", c.MaxRelay))
@@ -102,7 +114,7 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 	}
 	can := transport.CapabilitiesOf(t)
 	x := &Exchange{
-		t: t, place: c.Placement, dim: c.Dim, maxRows: c.MaxRows, leaf: c.LeafRows, inPlace: can.Name != "" && !can.Network,
+		t: t, place: c.Placement, dim: c.Dim, maxRows: c.MaxRows, counted: MaxCounts, leaf: c.LeafRows, inPlace: can.Name != "" && !can.Network,
 	}
 	x.wire = c.Wire
 	x.algorithm, x.topology, x.links, x.maxRelay, x.chosen = algorithm, c.Topology, c.Links, c.MaxRelay, map[load]Algorithm{}
@@ -146,8 +158,14 @@ func (x *Exchange) dispatch(ctx context.Context, c Counts, src source) (*Handle,
 // start begins a dispatch after it has checked what it is given.
 func (x *Exchange) start(ctx context.Context, c Counts, src source, parts int, byPeers bool) (*Handle, error) {
 	src.check(x, sum(c.Rows))
-	if len(c.Rows) != x.place.Experts()*c.Leaves {
+	if c.Leaves < 0 || c.Leaves > mostRows || len(c.Rows) != x.place.Experts()*c.Leaves {
 		panic(fmt.Sprintf("alltoall: Dispatch: %d counts for %d experts × %d leaves", len(c.Rows), x.place.Experts(), c.Leaves))
+	}
+	if c.Padding < 0 || c.Padding > c.Tokens || c.Tokens > mostRows {
+		panic(fmt.Sprintf("alltoall: Dispatch: %d tokens, %d of them padding, want at most %d tokens", c.Tokens, c.Padding, mostRows))
+	}
+	if i := slices.IndexFunc(c.Rows, func(n int) bool { return n < 0 }); i >= 0 {
+		panic(fmt.Sprintf("alltoall: Dispatch: count %d is %d rows", i, c.Rows[i]))
 	}
 	if err := src.findInfinite(x); err != nil {
 		return nil, x.refuse(ctx, err)
@@ -159,12 +177,18 @@ func (x *Exchange) checkRows(op string, rows blas32.General, want int) {
 	if rows.Rows != want || want > 0 && (rows.Cols != x.dim || rows.Stride != x.dim) {
 		panic(fmt.Sprintf("alltoall: %s: %d rows × %d (stride %d), want %d × %d, packed", op, rows.Rows, rows.Cols, rows.Stride, want, x.dim))
 	}
+	if err := check.Matrix(rows, x.dim); err != nil {
+		panic(fmt.Sprintf("alltoall: %s: %v", op, err))
+	}
 }
 
 // checkPacked is checkRows of a matrix with columns of its own.
 func checkPacked(op string, m blas32.General, rows int) {
 	if m.Rows != rows || m.Cols < 1 || rows > 0 && m.Stride != m.Cols {
 		panic(fmt.Sprintf("alltoall: %s: %d rows × %d (stride %d), want %d rows of 1 column or more, packed", op, m.Rows, m.Cols, m.Stride, rows))
+	}
+	if err := check.AnyMatrix(m); err != nil {
+		panic(fmt.Sprintf("alltoall: %s: %v", op, err))
 	}
 }
 

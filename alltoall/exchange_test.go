@@ -208,7 +208,25 @@ func TestTooManyRowsAreRefusedBeforeTheyAreAllocated(t *testing.T) {
 		return err
 	})
 	require.ErrorIs(t, errs[1], transport.ErrTooLarge)
-	require.ErrorContains(t, errs[1], "12 rows up to this rank, limit 10")
+	require.ErrorContains(t, errs[1], "12 rows for rank 1 from it and the ranks before, MaxRows is 10")
+}
+
+// TestMaxRowsBoundsRowsAlone: tokens that stay away, and groups of tokens times experts, are no rows.
+func TestMaxRowsBoundsRowsAlone(t *testing.T) {
+	errs := onRanks(t, 2, func(tr transport.Transport) error {
+		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(8, 2), Dim: dim, MaxRows: 4})
+		if err != nil {
+			return err
+		}
+		counts := alltoall.Counts{Tokens: 6, Leaves: 6, Rows: make([]int, 8*6)}
+		counts.Rows[0], counts.Rows[47] = 1, 1 // the first token to the first expert, the last to the last
+		rows := blas32.General{Rows: 2, Cols: dim, Stride: dim, Data: make([]float32, 2*dim)}
+		_, in, err := x.Dispatch(context.Background(), counts, rows)
+		require.Equal(t, 2, in.Rows)
+		return err
+	})
+	require.NoError(t, errs[0])
+	require.NoError(t, errs[1])
 }
 
 func TestNewReportsEveryFault(t *testing.T) {

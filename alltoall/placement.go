@@ -5,7 +5,11 @@
 // travel once. What goes where is a [Plan], plain data made from counts, that can be printed and compared.
 package alltoall
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/switchyard-moe/switchyard/internal/check"
+)
 
 // Placement says which rank hosts which experts: rank r has experts First[r] up to First[r+1]. A rank may
 // have none.
@@ -49,9 +53,12 @@ func (p Placement) Validate() error {
 		return fmt.Errorf("alltoall: placement %v does not begin at expert 0 or names no rank", p.First)
 	}
 	for r := range p.Ranks() {
-		if p.Count(r) < 0 {
+		if p.First[r+1] < p.First[r] {
 			return fmt.Errorf("alltoall: placement gives rank %d experts %d to %d", r, p.First[r], p.First[r+1])
 		}
+	}
+	if err := check.Size(p.Experts(), 0); err != nil {
+		return fmt.Errorf("alltoall: the number of experts is %w", err)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/view"
 )
 
@@ -18,8 +19,8 @@ type source struct {
 // check panics where the source has not as many rows as were announced, or they are not as wide as the exchange's, or not all there: what
 // reads them later may be another goroutine.
 func (s source) check(x *Exchange, want int) {
-	if m := s.m; m.Rows > 0 && len(m.Data) < (m.Rows-1)*m.Stride+m.Cols {
-		panic(fmt.Sprintf("alltoall: Dispatch: %d rows × %d (stride %d) in %d elements", m.Rows, m.Cols, m.Stride, len(m.Data)))
+	if err := check.AnyMatrix(s.m); err != nil {
+		panic(fmt.Sprintf("alltoall: Dispatch: %v", err))
 	}
 	if s.token == nil {
 		x.checkRows("Dispatch", s.m, want)
