@@ -16,7 +16,8 @@ import (
 // repeats tells whether p is the batch of an earlier pass again, whose x is still as it was.
 func (p *pass) repeats(before *pass) bool {
 	a, b := &p.side, &before.side
-	return a.Micro == b.Micro && a.Gate == b.Gate && slices.Equal(a.Padding, b.Padding) && slices.Equal(a.Modality, b.Modality) &&
+	return a.Micro == b.Micro && a.StepTokens == b.StepTokens && a.Gate == b.Gate && slices.Equal(a.Sequences, b.Sequences) &&
+		slices.Equal(a.Padding, b.Padding) && slices.Equal(a.Modality, b.Modality) &&
 		slices.Equal(a.IDs, b.IDs) && sameRows(a.Features, b.Features) && sameRows(p.x, before.x) && before.unchanged()
 }
 

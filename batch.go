@@ -20,12 +20,20 @@ type batch struct {
 
 func (b batch) firstLeaf(rank transport.Rank) int { return sum(b.leaves[:rank]) }
 
+// groupsOf is the number of groups of tokens.
+func groupsOf(tokens, size int) int {
+	if tokens == 0 || size <= 0 {
+		return min(tokens, 1)
+	}
+	return (tokens-1)/size + 1
+}
+
 // groupEnds cuts tokens into groups of size each, the last one maybe smaller; PerRank and 0 make all of them one.
 func groupEnds(tokens, size int) []int {
+	ends := make([]int, 0, groupsOf(tokens, size))
 	if size <= 0 {
 		size = max(tokens, 1)
 	}
-	ends := make([]int, 0, (tokens+size-1)/size)
 	for end := size; end < tokens; end += size {
 		ends = append(ends, end)
 	}

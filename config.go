@@ -1,23 +1,22 @@
 package switchyard
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
+	"math"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
-	"github.com/switchyard-moe/switchyard/internal/printable"
+	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
 // Config describes a [Layer]. Every rank gives the same; NewLayer checks that they do.
 type Config struct {
-	// Dim is the number of columns of the tokens.
+	// Dim is the number of columns of the tokens, at most 2²⁴.
 	Dim int
-	// Experts is the number of experts over all ranks. It need not be a multiple of the ranks, nor as large.
+	// Experts is the number of experts over all ranks, at most 2²⁴. It need not be a multiple of the ranks, nor as large.
+	// No tensor of parameters may have more than 2³⁴ elements on one rank.
 	Experts int
 	// Router decides which expert takes which token.
 	Router router.Router
@@ -63,7 +62,8 @@ type Config struct {
 	Wire alltoall.Wire
 	// Overlap has experts compute while rows travel. Its zero value does one after the other.
 	Overlap Overlap
-	// MaxRows bounds the rows that a rank takes in from one dispatch; 0 means alltoall.DefaultMaxRows.
+	// MaxRows bounds the rows that a rank takes in from one dispatch, at most 2³¹−1; 0 means alltoall.DefaultMaxRows. The
+	// number of groups of tokens times that of experts has a bound of its own, alltoall.MaxCounts.
 	MaxRows int
 }
 
@@ -80,79 +80,56 @@ func (c Config) Validate(ranks int) error {
 			faults = append(faults, fmt.Errorf("switchyard: Config."+format, args...))
 		}
 	}
-	fault(c.Dim < 1, "Dim is %d, must be at least 1", c.Dim)
-	fault(c.Experts < 1, "Experts is %d, must be at least 1", c.Experts)
-	fault(c.Router == nil, "Router is nil")
-	fault(c.Expert == nil, "Expert is nil")
+	size := func(field string, value, low int) {
+		err := check.Size(value, low)
+		fault(err != nil, field+" is %w", err)
+	}
+	size("Dim", c.Dim, 1)
+	size("Experts", c.Experts, 1)
+	fault(check.Nil(c.Router), "Router is nil")
+	fault(check.Nil(c.Expert), "Expert is nil")
+	fault(c.Shared != nil && check.Nil(c.Shared), "Shared is a nil %T, want an expert, or no value for none", c.Shared)
+	fault(c.Group > math.MaxInt32, "Group is %d, must be at most %d", c.Group, math.MaxInt32)
 	fault(c.Group < PerRank, "Group is %d, must be a number of tokens, or PerRank (%d)", c.Group, PerRank)
 	fault(c.Group == 0 && ranks > 1, "Group is 0 on %d ranks: set the number of tokens in which capacity and losses are counted, "+
 		"which gives the same bits on any number of ranks, or PerRank, with which results depend on it", ranks)
-	fault(c.MicroBatches < 0, "MicroBatches is %d, must not be negative", c.MicroBatches)
-	fault(c.MaxRows < 0, "MaxRows is %d, must not be negative", c.MaxRows)
+	size("MicroBatches", c.MicroBatches, 0)
+	fault(c.MaxRows < 0 || c.MaxRows > math.MaxInt32, "MaxRows is %d, want 0 to %d", c.MaxRows, math.MaxInt32)
 	fault(c.ExpertParallel < 0 || c.ExpertParallel > 0 && ranks%c.ExpertParallel != 0,
 		"ExpertParallel is %d, must divide the %d ranks", c.ExpertParallel, ranks)
-	if len(c.Hosted) > 0 {
-		most, total := ranks, 0
-		if c.ExpertParallel > 0 {
-			most = c.ExpertParallel
-		}
-		for _, n := range c.Hosted {
-			fault(n < 0, "Hosted is %v, must not be negative", c.Hosted)
-			total += n
-		}
-		fault(len(c.Hosted) != most || total != c.Experts, "Hosted is %v, want %d numbers whose sum is the %d experts", c.Hosted, most, c.Experts)
+	if err := c.checkHosted(ranks); err != nil {
+		faults = append(faults, err)
 	}
 	if err := c.Topology.Validate(ranks); err != nil {
 		faults = append(faults, fmt.Errorf("switchyard: Config.Topology: %w", err))
 	}
-	faults = append(faults, c.Compression.validate(), c.Overlap.validate(), c.Wire.Validate())
+	faults = append(faults, c.Compression.validate(), c.Overlap.validate())
+	for field, err := range map[string]error{"Links": c.Links.Validate(), "Wire": c.Wire.Validate()} {
+		fault(err != nil, field+": %w", err)
+	}
 	return errors.Join(faults...)
 }
 
-// fields is the configuration as text, a field a line, for comparing it between ranks.
-func (c Config) fields() string {
-	var b strings.Builder
-	line := func(name, format string, value any) { fmt.Fprintf(&b, "%s="+format+"\n", name, value) }
-	line("Dim", "%d", c.Dim)
-	line("Experts", "%d", c.Experts)
-	line("Router", "%s", describe(c.Router))
-	line("Expert", "%s", describe(c.Expert))
-	line("Shared", "%s", describe(c.Shared))
-	line("ExpertParallel", "%d", c.ExpertParallel)
-	line("Hosted", "%v", c.Hosted)
-	line("Compression", "%s", c.Compression)
-	line("Group", "%d", c.Group)
-	line("MicroBatches", "%d", c.MicroBatches)
-	line("Algorithm", "%s", cmp.Or(os.Getenv(alltoall.AlgorithmVariable), c.Algorithm.String()))
-	line("Topology", "%v", c.Topology.Node)
-	line("Links", "%v", c.Links)
-	line("Wire", "%v", c.Wire)
-	line("Overlap", "%v", [2]any{c.Overlap.Degree, c.Overlap.Auto})
-	line("Overlap.Profile", "%v", describe(c.Overlap.Profile))
-	line("Overlap.Background", "%t", c.Overlap.Background != nil)
-	line("Seed", "%d", c.Seed)
-	return b.String()
-}
-
-// describe prints a router or an expert by its type and settings, on one line. A type whose settings do not
-// print alike on every rank (functions, pointers) says what it is by a String method.
-func describe(v any) string {
-	if s, ok := v.(fmt.Stringer); ok {
-		return fmt.Sprintf("%T %s", v, s)
+// checkHosted returns what is wrong with Hosted.
+func (c Config) checkHosted(ranks int) error {
+	if len(c.Hosted) == 0 {
+		return nil
 	}
-	return strings.ReplaceAll(fmt.Sprintf("%T%+v", v, v), "\n", " ")
-}
-
-// maxShown bounds what an error says of one field.
-const maxShown = 1 << 10
-
-// difference names the first field in which two texts of fields differ.
-func difference(mine, theirs string) string {
-	a, b := strings.Split(mine, "\n"), strings.Split(theirs, "\n")
-	for i := range min(len(a), len(b)) {
-		if a[i] != b[i] {
-			return fmt.Sprintf("here %s, there %s", printable.Text(a[i], maxShown), printable.Text(b[i], maxShown))
+	if c.ExpertParallel > 0 {
+		ranks = c.ExpertParallel
+	}
+	if len(c.Hosted) != ranks {
+		return fmt.Errorf("switchyard: Config.Hosted has %d numbers, want one for each of the %d ranks of a copy", len(c.Hosted), ranks)
+	}
+	total := 0
+	for r, n := range c.Hosted {
+		if n < 0 || n > c.Experts {
+			return fmt.Errorf("switchyard: Config.Hosted[%d] is %d, want 0 to the %d experts", r, n, c.Experts)
 		}
+		total += n
 	}
-	return "their lengths differ"
+	if total != c.Experts {
+		return fmt.Errorf("switchyard: Config.Hosted has the sum %d, want the %d experts", total, c.Experts)
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package switchyard
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/transport"
 )
 
 // Layer is one rank's part of a mixture-of-experts layer: the gate, which every rank holds, and the experts hosted
@@ -97,6 +99,13 @@ type pass struct {
 // NewLayer builds this rank's part of a layer. It talks to the other ranks to check that all were given the
 // same configuration; an error names the rank and the field that differ.
 func NewLayer(world *World, cfg Config) (*Layer, error) {
+	if world == nil {
+		return nil, errors.New("switchyard: NewLayer: the world is nil")
+	}
+	if err := world.beginLayer("NewLayer"); err != nil {
+		return nil, err
+	}
+	defer world.endLayer()
 	number := world.layers
 	world.layers++ // whatever comes of this one, so that all ranks count alike
 	if err := cfg.Validate(world.Size()); err != nil {
@@ -111,7 +120,9 @@ func NewLayer(world *World, cfg Config) (*Layer, error) {
 }
 
 func (l *Layer) make(number int) error {
-	l.connect()
+	if err := l.connect(); err != nil {
+		return err
+	}
 	if err := l.agree(context.Background()); err != nil {
 		return err
 	}
@@ -133,17 +144,35 @@ func seedOf(seed uint64, layer int) uint64 {
 }
 
 // connect makes the layer's own channels.
-func (l *Layer) connect() {
-	w, at := l.world, l.layout
-	l.everyone = collective.New(w.view(everyone(w.Size())))
-	l.stream = lockstep.StreamID(w.channel)
-	l.replicas = collective.New(w.view(at.sameExperts()))
-	l.copies = collective.New(w.view(at.oneCopy()))
-	l.checks = collective.New(w.view(everyone(w.Size())))
+func (l *Layer) connect() error {
+	l.stream = lockstep.StreamID(l.world.channel + 1) // the number of the view that comes first
+	for _, of := range []struct {
+		comm    **collective.Comm
+		members []transport.Rank
+	}{
+		{&l.everyone, everyone(l.world.Size())}, {&l.replicas, l.layout.sameExperts()},
+		{&l.copies, l.layout.oneCopy()}, {&l.checks, everyone(l.world.Size())},
+	} {
+		view, err := l.world.View(of.members)
+		if err != nil {
+			return err
+		}
+		*of.comm = collective.New(view)
+	}
+	return nil
 }
 
-func (l *Layer) build() (err error) {
+// build makes what the layer is of, after the ranks have agreed on its configuration.
+func (l *Layer) build() error {
 	l.observe.Store(&l.cfg.Overlap.Observe)
+	if err := l.agreeBuilt(context.Background(), l.buildParts()); err != nil {
+		return err
+	}
+	return l.buildExchange()
+}
+
+// buildParts makes what takes no other rank.
+func (l *Layer) buildParts() (err error) {
 	if l.gate, err = l.cfg.Router.New(router.Shape{Dim: l.cfg.Dim, Experts: l.cfg.Experts, Seed: l.cfg.Seed}); err != nil {
 		return err
 	}
@@ -155,9 +184,6 @@ func (l *Layer) build() (err error) {
 	if err = l.newShared(); err != nil {
 		return err
 	}
-	if err = l.newSqueeze(); err != nil {
-		return err
-	}
 	if l.cfg.Overlap.Auto {
 		known := l.cfg.Overlap.Profile
 		if err = known.validate(l.world.Size(), l.mostParts()); err != nil {
@@ -166,7 +192,19 @@ func (l *Layer) build() (err error) {
 		l.tuner = newTuner(l.world.Size(), l.mostParts(), known)
 		l.tellProfile()
 	}
-	l.exchange, err = alltoall.New(l.world.view(l.layout.oneCopy()), alltoall.Config{
+	return nil
+}
+
+// buildExchange makes the way of the rows.
+func (l *Layer) buildExchange() error {
+	if err := l.newSqueeze(); err != nil {
+		return err
+	}
+	view, err := l.world.View(l.layout.oneCopy())
+	if err != nil {
+		return err
+	}
+	l.exchange, err = alltoall.New(view, alltoall.Config{
 		Placement: l.layout.place, Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows, LeafRows: l.mostFromLeaf(),
 		Algorithm: l.cfg.Algorithm, Topology: l.layout.topology(l.cfg.Topology), Links: l.cfg.Links, Wire: l.cfg.Wire,
 	})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
@@ -68,6 +69,9 @@ const maxDegree = 64
 func (o Overlap) validate() error {
 	if o.Degree < 0 || o.Degree > maxDegree {
 		return fmt.Errorf("switchyard: Config.Overlap.Degree is %d, want 0 to %d", o.Degree, maxDegree)
+	}
+	if o.Background != nil && check.Nil(o.Background) {
+		return fmt.Errorf("switchyard: Config.Overlap.Background is a nil %T, want collectives, or no value for none", o.Background)
 	}
 	return nil
 }

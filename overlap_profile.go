@@ -74,6 +74,9 @@ func (p *OverlapProfile) behind(parts int) float64 {
 // seconds for each part, and β for all rows together, with r² over the degrees that were timed. With two of them a line through both is all that there
 // is, and r² says nothing. It is an error where but one degree was timed.
 func (p *OverlapProfile) Fit(pass schedule.Pass, op schedule.Op) (schedule.Fit, error) {
+	if !slices.Contains([]schedule.Op{schedule.Dispatch, schedule.Expert, schedule.Combine, schedule.Weights}, op) {
+		return schedule.Fit{}, fmt.Errorf("switchyard: OverlapProfile.Fit: %v is no operation in parts", op)
+	}
 	var s schedule.Samples
 	for i := range p.Timed {
 		d := &p.Timed[i]
@@ -91,10 +94,9 @@ func (s *OpSeconds) seconds(op schedule.Op) float64 {
 		return s.Experts
 	case schedule.Combine:
 		return s.Combine
-	case schedule.Weights:
+	default:
 		return s.Weights
 	}
-	panic(fmt.Sprintf("switchyard: OverlapProfile.Fit: %v is no operation in parts", op))
 }
 
 // validate tells whether the profile is one of so many ranks and parts.

@@ -3,6 +3,7 @@ package switchyard
 import (
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/router"
 )
@@ -49,6 +50,10 @@ func (l *Layer) checkBatch(op string, x blas32.General, side router.Batch) error
 		if of.n != 0 && of.n != x.Rows {
 			return l.misuse(op, "%d %s for %d tokens", of.n, of.what, x.Rows)
 		}
+	}
+	if groups := groupsOf(x.Rows, l.cfg.Group); groups > alltoall.MaxCounts/l.cfg.Experts {
+		return l.misuse(op, "%d tokens in %d groups for %d experts: groups × experts must be at most %d (alltoall.MaxCounts); a larger Config.Group makes fewer",
+			x.Rows, groups, l.cfg.Experts, alltoall.MaxCounts)
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ var (
 	ErrFailed = errors.New("the layer has failed")
 	// ErrInUse is beneath the error of a call that was made while another goroutine was in a method of the same
 	// layer. The call has done nothing.
-	ErrInUse = errors.New("the layer is in use by another goroutine")
+	ErrInUse = errors.New("in use by another goroutine")
 )
 
 // state says what a layer and its twins, who share it, may do now: which of their methods run, and whether one
@@ -57,7 +57,7 @@ func (l *Layer) begins(ctx context.Context, op string, all ...*Layer) error {
 	}
 	for _, of := range all {
 		if other := s.running[of]; other != "" {
-			return l.misuse(op, "%w: it, or a twin, is in %s", ErrInUse, other)
+			return l.misuse(op, "%w: the layer, or a twin of it, is in %s", ErrInUse, other)
 		}
 	}
 	if err := ctx.Err(); err != nil {

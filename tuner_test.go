@@ -57,7 +57,8 @@ func TestModelForetellsWhatWasNotTimed(t *testing.T) {
 	seen.Whole += 3 // now that it was timed it counts as it was seen
 	p.take(DegreeSeconds{Parts: 4, Steps: 5, Forward: seen, Backward: seen, Slowest: 1})
 	require.InDelta(t, seen.Whole, p.profiled(schedule.Forward).time(4, 0), 1e-9)
-	require.Panics(t, func() { _, _ = p.Fit(schedule.Forward, schedule.Shared) })
+	_, err = p.Fit(schedule.Forward, schedule.Shared)
+	require.ErrorContains(t, err, "is no operation in parts")
 	_, err = profileOf(1, map[int]OpSeconds{1: w.seconds(1)}).Fit(schedule.Forward, schedule.Expert)
 	require.ErrorIs(t, err, schedule.ErrFewSizes)
 }

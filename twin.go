@@ -27,11 +27,16 @@ func (l *Layer) Twin() (*Layer, error) {
 		return nil, err
 	}
 	defer l.leaveAll()
+	if err := l.world.beginLayer("Twin"); err != nil {
+		return nil, err
+	}
+	defer l.world.endLayer()
 	var t *Layer
-	return t, l.attempt("Twin", func() (err error) {
+	err := l.attempt("Twin", func() (err error) {
 		t, err = l.newTwin()
 		return err
 	})
+	return t, err
 }
 
 func (l *Layer) newTwin() (*Layer, error) {
@@ -39,7 +44,9 @@ func (l *Layer) newTwin() (*Layer, error) {
 	t.label = fmt.Sprintf("%s, twin %d", l.label, len(l.twins)+1)
 	l.world.log.Concurrent()
 	t.cfg.Overlap.Background, t.cfg.Overlap.Observe = nil, nil
-	t.connect()
+	if err := t.connect(); err != nil {
+		return nil, err
+	}
 	if err := t.agree(context.Background()); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -25,13 +26,16 @@ type World struct {
 	links   map[string]alltoall.Links // measured for layers, by topology
 
 	computing *sync.Mutex   // held by whichever micro-batch computes
+	building  *sync.Mutex   // held while a layer is made
 	log       *lockstep.Log // what this rank is in, so that ranks out of step are found
 }
 
 // NewWorld makes a world of a transport that is already connected, such as one end of an inproc mesh. The world
 // takes it over: closing the world closes the transport, and nobody else may use it.
 func NewWorld(t transport.Transport) *World {
-	w := &World{t: t, me: t.Rank(), source: "a transport given by the program", computing: new(sync.Mutex), log: lockstep.New(t.Rank())}
+	w := &World{
+		t: t, me: t.Rank(), source: "a transport given by the program", computing: new(sync.Mutex), building: new(sync.Mutex), log: lockstep.New(t.Rank()),
+	}
 	transport.Watch(t, w.log)
 	w.comm = w.newComm()
 	return w
@@ -102,6 +106,9 @@ func (w *World) Comm() *collective.Comm { return w.comm }
 // View returns a transport between the given ranks whose messages meet no others. All members call it, with
 // the same list, and every rank of the world makes as many views and layers as the others, in the same order.
 func (w *World) View(members []transport.Rank) (transport.Transport, error) {
+	if w.channel == math.MaxUint16 {
+		return nil, fmt.Errorf("switchyard: the world has %d views, those of its layers included, and can have no more", w.channel)
+	}
 	w.channel++
 	if w.order != nil {
 		joined := make([]transport.Rank, len(members))
@@ -122,7 +129,9 @@ func (w *World) View(members []transport.Rank) (transport.Transport, error) {
 // [World.MeasurePairs] finds keeps each copy among ranks whose links are fast (Holmes, arXiv 2312.03549). Errors go on naming ranks as they
 // joined.
 func (w *World) Reordered(order []int) (*World, error) {
-	n := &World{t: w.t, me: -1, source: w.source, channel: w.channel, layers: w.layers, computing: w.computing, log: w.log}
+	n := &World{
+		t: w.t, me: -1, source: w.source, channel: w.channel, layers: w.layers, computing: w.computing, building: w.building, log: w.log,
+	}
 	seen := make([]bool, w.Size())
 	for i, r := range order {
 		if r < 0 || r >= len(seen) || seen[r] {
@@ -157,6 +166,16 @@ func (w *World) view(members []transport.Rank) transport.Transport {
 	}
 	return v
 }
+
+// beginLayer begins to make a layer, of which one is made at a time.
+func (w *World) beginLayer(op string) error {
+	if !w.building.TryLock() {
+		return fmt.Errorf("switchyard: %s: %w: a layer is being made on this world", op, ErrInUse)
+	}
+	return nil
+}
+
+func (w *World) endLayer() { w.building.Unlock() }
 
 // MeasureLinks times messages within and between the nodes of the world, for [Config.Links]. Every rank calls it, and all get the same;
 // the result can be kept, as JSON say, and given again.

@@ -158,7 +158,7 @@ func (x *Exchange) dispatch(ctx context.Context, c Counts, src source) (*Handle,
 // start begins a dispatch after it has checked what it is given.
 func (x *Exchange) start(ctx context.Context, c Counts, src source, parts int, byPeers bool) (*Handle, error) {
 	src.check(x, sum(c.Rows))
-	if c.Leaves < 0 || c.Leaves > mostRows || len(c.Rows) != x.place.Experts()*c.Leaves {
+	if c.Leaves < 0 || c.Leaves > mostRows || len(c.Rows) != times(x.place.Experts(), c.Leaves) {
 		panic(fmt.Sprintf("alltoall: Dispatch: %d counts for %d experts × %d leaves", len(c.Rows), x.place.Experts(), c.Leaves))
 	}
 	if c.Padding < 0 || c.Padding > c.Tokens || c.Tokens > mostRows {
