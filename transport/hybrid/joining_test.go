@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -29,6 +30,10 @@ const (
 	joinSize = "SWITCHYARD_TEST_JOIN_SIZE"
 	joinOver = "SWITCHYARD_TEST_JOIN_TRANSPORT"
 	joinDies = "SWITCHYARD_TEST_JOIN_DIES" // after how many messages of which kind of the rendezvous: "3*2"
+
+	joinLocal   = "SWITCHYARD_TEST_JOIN_LOCAL"   // ranks of this machine
+	joinTimeout = "SWITCHYARD_TEST_JOIN_TIMEOUT" // where it is not long
+	joinOpen    = "SWITCHYARD_TEST_JOIN_OPEN=1"  // has addresses beyond loopback be used
 )
 
 // TestJoiningChild is not a test of its own: it is what the other tests of this file start as processes. It joins, and
@@ -42,7 +47,12 @@ func TestJoiningChild(t *testing.T) {
 	require.NoError(t, err)
 	c := tcp.Config{
 		Rank: transport.Rank(rank), Size: size, Addr: os.Getenv(childAddr), Job: "joining", JoinTimeout: 4 * time.Minute,
-		Net: mortalNet(os.Getenv(joinDies)),
+		Net: mortalNet(os.Getenv(joinDies)), Log: slog.New(slog.NewTextHandler(logLines{}, nil)),
+	}
+	_, c.Insecure = os.LookupEnv("SWITCHYARD_TEST_JOIN_OPEN")
+	c.LocalSize, _ = strconv.Atoi(os.Getenv(joinLocal))
+	if d, err := time.ParseDuration(os.Getenv(joinTimeout)); err == nil {
+		c.JoinTimeout = d
 	}
 	tr, err := joinOverTransport(os.Getenv(joinOver), c)
 	fmt.Printf("culprit %d %v\n", transport.CulpritOf(err), err)
@@ -50,6 +60,11 @@ func TestJoiningChild(t *testing.T) {
 		require.NoError(t, tr.Close())
 	}
 }
+
+// logLines writes a log to the standard output, each line marked as such.
+type logLines struct{}
+
+func (logLines) Write(b []byte) (int, error) { return fmt.Print("log ", string(b)) }
 
 func joinOverTransport(name string, c tcp.Config) (tr transport.Transport, err error) {
 	ctx := context.Background()

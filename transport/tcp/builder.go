@@ -46,7 +46,6 @@ type builder struct {
 	meeting context.Context // ends when another rank has failed
 	hello   hello           // what this rank says, without lane and receiver
 	addrs   []string        // of all ranks
-	own     string          // of this rank
 	near    <-chan NearLane
 
 	mu       sync.Mutex
@@ -59,7 +58,7 @@ type builder struct {
 // sooner than this one waits. end must follow; it closes the listener.
 func (t *Transport) newBuilder(ctx context.Context, guard *secure.Guard, listen net.Listener) *builder {
 	ctx, cancel := context.WithCancel(ctx)
-	b := &builder{t: t, guard: guard, ctx: ctx, stop: cancel, own: listen.Addr().String(), lanes: make(chan opened), met: make(chan struct{}),
+	b := &builder{t: t, guard: guard, ctx: ctx, stop: cancel, lanes: make(chan opened), met: make(chan struct{}),
 		accepted: make(map[[2]int]bool), nearby: make(map[transport.Rank]bool), failed: make(map[transport.Rank]error)}
 	b.wg.Go(func() { secure.Receive(ctx, listen, b.admit, b.drop, b.short) })
 	b.end = func() {
@@ -91,7 +90,7 @@ func (b *builder) build(meeting context.Context, published []string, mine hello)
 
 // dialBoth opens the lanes to a rank below this one.
 func (b *builder) dialBoth(j transport.Rank) {
-	addr := rendezvous.Rezone(b.addrs[j], b.own)
+	addr := rendezvous.Rezone(b.addrs[j], b.t.own)
 	for _, l := range []lane{laneControl, laneData} {
 		b.wg.Go(func() {
 			if o := b.dial(j, addr, l); o != (opened{}) {

@@ -86,8 +86,14 @@ func (t *Transport) listen(ctx context.Context, r *rendezvous.Config) (net.Liste
 	if err != nil {
 		return nil, t.joinError(err)
 	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		_ = l.Close()
+		return nil, t.joinError(err)
+	}
+	t.own = net.JoinHostPort(host, port) // which has a zone where the listener's own address has lost it
 	r.Timeout = max(r.Timeout-time.Since(begin), time.Millisecond)
-	r.Listen = t.publish(l.Addr().String())
+	r.Listen = t.publish(t.own)
 	return l, nil
 }
 

@@ -13,6 +13,7 @@ type Transport struct {
 	cfg  Config
 	near Near           // for the time of joining
 	net  rendezvous.Net // the same, with its defaults
+	own  string         // the address of this rank's listener
 }
 
 var (
