@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/switchyard-moe/switchyard/internal/shortage"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -30,6 +31,9 @@ func (s *Service) build(parent context.Context, addrs []string) error {
 		for _, l := range []Lane{Lane_LANE_CONTROL, Lane_LANE_DATA} {
 			dialling.Go(func() {
 				o := b.dial(transport.Rank(j), addr, l)
+				if o == (opened{}) {
+					return
+				}
 				if !s.deliver(ctx, o) && o.stream != nil {
 					o.stream.end()
 				}
@@ -41,8 +45,14 @@ func (s *Service) build(parent context.Context, addrs []string) error {
 	s.overOnce.Do(func() { close(s.over) })
 	cancel()
 	dialling.Wait()
+	if errors.Is(err, errIncomplete) {
+		err = b.incomplete(parent)
+	}
 	return err
 }
+
+// errIncomplete: time is up.
+var errIncomplete = errors.New("lanes are missing")
 
 // collect attaches lanes as they open until there are two for each peer.
 func (b *builder) collect() error {
@@ -55,22 +65,33 @@ func (b *builder) collect() error {
 			}
 			t.attach(o)
 		case <-t.Broken():
-			return t.Err("join")
+			return b.broken()
 		case <-b.ctx.Done():
-			return b.incomplete()
+			return errIncomplete
 		}
 	}
 	return nil
 }
 
-// incomplete names the ranks that are missing when time is up, and who was refused last.
-func (b *builder) incomplete() error {
+// broken is what has broken the mesh, or the option of this rank's server that had its peer leave.
+func (b *builder) broken() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.refused; errors.Is(err, errOption) {
+		return &transport.Error{Rank: b.cfg.Rank, Op: "join", Err: err}
+	}
+	return b.t.Err("join")
+}
+
+// incomplete names the ranks that are missing when time is up, why the first of those that this rank dials could not be
+// reached, and who was refused last.
+func (b *builder) incomplete(parent context.Context) error {
 	missing := b.t.Missing()
 	names := make([]string, len(missing))
 	for i, r := range missing {
 		names[i] = fmt.Sprint(r)
 	}
-	err := b.ctx.Err()
+	err := context.Cause(parent)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%w: %w", transport.ErrTimeout, err)
 	}
@@ -79,15 +100,24 @@ func (b *builder) incomplete() error {
 	if b.refused != nil {
 		err = fmt.Errorf("%w; refused here: %w", err, b.refused)
 	}
-	return &transport.Error{Rank: missing[0], Op: "join",
+	blamed := missing[0]
+	for _, r := range missing {
+		if last := b.failed[r]; last != nil {
+			blamed, err = r, fmt.Errorf("rank %d: %w: %w", r, last, err)
+			break
+		}
+	}
+	return &transport.Error{Rank: blamed, Op: "join",
 		Err: fmt.Errorf("no connection with rank %s: %w", strings.Join(names, ", "), err)}
 }
 
-// dial opens one lane to rank j, trying again until the context ends or there is no point in it.
+// dial opens one lane to rank j, trying again until the context ends, which gives no lane and no error, or there is no
+// point in it.
 func (b *builder) dial(j transport.Rank, addr string, l Lane) opened {
 	failed := func(err error) opened {
-		return opened{err: &transport.Error{Rank: j, Op: "join", Err: fmt.Errorf("dial %s: %w", addr, err)}}
+		return opened{err: &transport.Error{Rank: b.culprit(j, err), Op: "join", Err: fmt.Errorf("dial %s: %w", addr, err)}}
 	}
+	var wanting shortage.Watch
 	k, err := newLink(&b.cfg, addr)
 	if err != nil {
 		return failed(err)
@@ -106,21 +136,43 @@ func (b *builder) dial(j transport.Rank, addr string, l Lane) opened {
 			return failed(err)
 		}
 		heard = true
+		b.remember(j, fmt.Errorf("dial %s: %w", addr, err))
+		if wanting.Lasts(err) {
+			return failed(err)
+		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-b.ctx.Done():
 			timer.Stop()
-			return failed(err)
+			return opened{}
 		}
+	}
+}
+
+// culprit is this rank where it is short of something, and else the peer.
+func (b *builder) culprit(j transport.Rank, err error) transport.Rank {
+	if shortage.Is(err) {
+		return b.cfg.Rank
+	}
+	return j
+}
+
+// remember keeps why rank j could not be reached; that time is up is the reason only where there is no other.
+func (b *builder) remember(j transport.Rank, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ctx.Err() == nil || b.failed[j] == nil {
+		b.failed[j] = err
 	}
 }
 
 // isFinal reports whether a further attempt would end in the same way.
 func isFinal(err error) bool {
 	var refused *refusedError
-	return errors.As(err, &refused) || status.Code(err) == codes.Unimplemented ||
-		errors.Is(err, errIdentity) || errors.Is(err, transport.ErrMismatch)
+	code := status.Code(err)
+	return errors.As(err, &refused) || code == codes.Unimplemented || code == codes.FailedPrecondition ||
+		errors.Is(err, errOption) || errors.Is(err, errIdentity) || errors.Is(err, transport.ErrMismatch)
 }
 
 // dialOnce opens a stream and says hello.
@@ -134,7 +186,7 @@ func (b *builder) dialOnce(k *link, j transport.Rank, l Lane) (*stream, error) {
 	}
 	cs, err := k.NewStream(ctx, &grpc.StreamDesc{StreamName: method, ServerStreams: true, ClientStreams: true},
 		"/"+serviceName+"/"+method, grpc.WaitForReady(true), grpc.ForceCodecV2(codec{}),
-		grpc.MaxCallRecvMsgSize(maxReceiveBytes))
+		grpc.MaxCallRecvMsgSize(maxReceiveBytes), grpc.MaxCallSendMsgSize(maxReceiveBytes))
 	if err == nil {
 		st := &stream{messages: cs, end: cancel}
 		if err = b.greet(st, j, l); err == nil && stop() {
@@ -145,17 +197,17 @@ func (b *builder) dialOnce(k *link, j transport.Rank, l Lane) (*stream, error) {
 	if err == nil {
 		err = b.ctx.Err()
 	}
-	return nil, err
+	return nil, k.unreached(err)
 }
 
 // greet says hello on a stream that this rank dialled, and checks the answer. It waits for that as long as there is
 // time: the peer may not have joined yet.
 func (b *builder) greet(st *stream, j transport.Rank, l Lane) error {
-	if err := st.send(b.hello.about(l, j)); err != nil {
+	if err := st.greet(b.hello.about(l, j), l); err != nil {
 		return b.reasonOf(st, err)
 	}
 	var a Answer
-	if err := st.receive(&a); err != nil {
+	if err := st.greeted(&a, l); err != nil {
 		return err
 	}
 	if err := b.cfg.trusts(st.Context(), j); err != nil {

@@ -7,7 +7,7 @@ import (
 )
 
 // helloVersion is that of the protocol on both streams.
-const helloVersion = 1
+const helloVersion = 2
 
 // about returns what the rank that says h says to open a lane with rank to.
 func (h *Hello) about(l Lane, to transport.Rank) *Hello {

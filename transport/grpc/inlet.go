@@ -37,7 +37,7 @@ func (in *inlet) run(s *stream, marked func(kind byte)) {
 	for {
 		var m inbound
 		if err := s.RecvMsg(&m); err != nil {
-			in.fail(fmt.Errorf("stream ended: %w", printable.Error(withoutEOF(err), maxText)))
+			in.fail(fmt.Errorf("stream ended: %w", explained(printable.Error(withoutEOF(err), maxText))))
 			return
 		}
 		kind, err := kindOf(m.data)

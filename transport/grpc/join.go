@@ -8,10 +8,12 @@ import (
 	"maps"
 	"net"
 	"strconv"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
 
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
@@ -31,24 +33,22 @@ func Join(ctx context.Context, cfg Config) (*Transport, error) {
 	if cfg.Addr == "" {
 		return nil, errors.New("grpc: Addr is empty: Join needs host:port of rank 0's rendezvous")
 	}
-	ctx, cancel := context.WithTimeout(ctx, cfg.JoinTimeout)
-	defer cancel()
-	listen, err := cfg.listen()
-	if err != nil {
-		return nil, cfg.joinError(err)
-	}
-	defer listen.Close()
-	table, err := rendezvous.Meet(ctx, rendezvous.Config{
-		Rank: cfg.Rank, Size: cfg.Size, Addr: cfg.Addr, Job: cfg.Job,
-		Listen: listen.Addr().String(), Settings: cfg.terms(),
+	r := rendezvous.Config{
+		Rank: cfg.Rank, Size: cfg.Size, Addr: cfg.Addr, Job: cfg.Job, Host: cfg.Host, Settings: cfg.terms(),
 		Timeout: cfg.JoinTimeout, Insecure: cfg.Insecure, Log: cfg.Log,
-	})
+	}
+	listen, err := cfg.listen(ctx, &r)
 	if err != nil {
 		return nil, err
 	}
-	s := newService(cfg, table.Session[:])
+	defer listen.Close()
+	m, err := rendezvous.Start(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	s := newService(cfg, m.Session[:])
 	s.serve(listen)
-	return s.Join(ctx, table.Addrs)
+	return s.complete(m.Finish(s.build(m.Context(), m.Addrs)))
 }
 
 // serve makes s the service of a server of its own. The listener is closed when the mesh is complete, the server when
@@ -79,6 +79,7 @@ func (c *Config) serverOptions() []grpc.ServerOption {
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.MaxRecvMsgSize(maxReceiveBytes),
 		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: leastPings, PermitWithoutStream: true}),
 	}
 	if c.Credentials != nil {
 		options = append(options, grpc.Creds(c.Credentials))
@@ -91,6 +92,8 @@ const (
 	maxReceiveBytes = max(chunkBytes, maxControlBytes)
 	// maxStreams bounds the streams of one connection to Join's server: one is used, health checks have the others.
 	maxStreams = 4
+	// leastPings is how often a connection to Join's server may ask for signs of life: gRPC's clients do every 10 s at most.
+	leastPings = 5 * time.Second
 )
 
 // Join connects to the peers and returns this rank's end of the mesh, once all ranks have joined. addrs says where the
@@ -112,6 +115,11 @@ func (s *Service) Join(ctx context.Context, addrs []string) (*Transport, error) 
 		defer cancel()
 		err = s.build(ctx, addrs)
 	}
+	return s.complete(err)
+}
+
+// complete begins the work of a mesh that has been built, or frees what there is of it.
+func (s *Service) complete(err error) (*Transport, error) {
 	s.overOnce.Do(func() { close(s.over) })
 	if err != nil {
 		s.t.Abandon()
@@ -152,33 +160,27 @@ func (c *Config) terms() map[string]string {
 	return terms
 }
 
-// listen opens this rank's mesh listener: on exactly one address, with a port of the system's choice.
-func (c *Config) listen() (net.Listener, error) {
-	host := c.Host
-	if host == "" {
-		var err error
-		if host, err = localHost(c.Addr); err != nil {
-			return nil, err
-		}
+// listen opens this rank's mesh listener: on exactly one address, with a port of the system's choice. The time that it
+// takes to find the address is taken from r's.
+func (c *Config) listen(ctx context.Context, r *rendezvous.Config) (net.Listener, error) {
+	begin := time.Now()
+	host, err := rendezvous.LocalHost(ctx, *r)
+	if err != nil {
+		return nil, err
 	}
 	addr := net.JoinHostPort(host, "0")
 	if err := rendezvous.CheckBind(addr, c.Insecure || c.Credentials != nil); err != nil {
-		return nil, err
+		return nil, c.joinError(err)
 	}
-	return net.Listen("tcp", addr)
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, c.joinError(err)
+	}
+	r.Timeout = max(r.Timeout-time.Since(begin), time.Millisecond)
+	r.Listen = l.Addr().String()
+	return l, nil
 }
 
 func (c *Config) joinError(err error) error {
 	return &transport.Error{Rank: c.Rank, Op: "join", Err: err}
-}
-
-// localHost is the address of this machine from which addr is reached. No packet is sent to find out.
-func localHost(addr string) (string, error) {
-	c, err := net.Dial("udp", addr)
-	if err != nil {
-		return "", fmt.Errorf("no way to %s: %w", addr, err)
-	}
-	defer c.Close()
-	host, _, err := net.SplitHostPort(c.LocalAddr().String())
-	return host, err
 }

@@ -2,13 +2,16 @@ package grpc
 
 import (
 	"context"
+	"math"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 )
 
 const (
@@ -30,18 +33,23 @@ const (
 	redialMost  = 250 * time.Millisecond
 )
 
+// noPings leaves keepalive out, whatever the caller's options say: the mesh has heartbeats, and a server ends connections
+// on which it is asked for signs of life more often than its own options allow.
+var noPings = []grpc.DialOption{grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: math.MaxInt64})}
+
 // link is a connection that this rank has dialled.
 type link struct {
 	*grpc.ClientConn
 
 	mu   sync.Mutex
 	conn net.Conn // the latest
+	err  error    // why there is no connection, after an attempt that failed
 }
 
 // newLink prepares a connection with addr, which is made when a stream needs it.
 func newLink(cfg *Config, addr string) (*link, error) {
 	l := &link{}
-	cc, err := grpc.NewClient("passthrough:///"+addr, append(l.options(cfg), cfg.DialOptions...)...)
+	cc, err := grpc.NewClient("passthrough:///"+addr, slices.Concat(l.options(cfg), cfg.DialOptions, noPings)...)
 	l.ClientConn = cc
 	return l, err
 }
@@ -74,12 +82,22 @@ func (l *link) options(cfg *Config) []grpc.DialOption {
 func (l *link) dial(ctx context.Context, addr string) (net.Conn, error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "tcp", addr)
-	if err == nil {
-		l.mu.Lock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err = err; err == nil {
 		l.conn = c
-		l.mu.Unlock()
 	}
 	return c, err
+}
+
+// unreached is why the address cannot be reached, or else err.
+func (l *link) unreached(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return l.err
+	}
+	return err
 }
 
 // close closes the connection. gRPC waits for seconds until a peer that takes nothing has been told so, which is why

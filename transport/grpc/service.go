@@ -38,7 +38,8 @@ type Service struct {
 
 	mu      sync.Mutex
 	claimed map[claim]bool
-	refused error // the latest hello that was refused
+	refused error                    // the latest stream that came to nothing
+	failed  map[transport.Rank]error // why a peer that this rank dials could not be reached
 }
 
 // claim is what a hello lays claim to.
@@ -73,7 +74,7 @@ func newService(cfg Config, session []byte) *Service {
 			Epoch: cfg.Epoch, Session: session, Digest: digest[:],
 		},
 		strangers: make(chan struct{}, maxStrangers), lanes: make(chan opened),
-		joining: make(chan struct{}), over: make(chan struct{}), claimed: make(map[claim]bool),
+		joining: make(chan struct{}), over: make(chan struct{}), claimed: make(map[claim]bool), failed: make(map[transport.Rank]error),
 	}
 }
 
@@ -97,7 +98,7 @@ func (s *Service) handler(l Lane) grpc.StreamHandler {
 		st := &stream{messages: ss, end: sync.OnceFunc(func() { close(done) })}
 		if err := s.open(st, l); err != nil {
 			s.cfg.Log.Info("stranger dropped", "rank", s.cfg.Rank, "from", addrOf(ss.Context()), "err", err)
-			return status.Error(codes.FailedPrecondition, err.Error())
+			return stateOf(err)
 		}
 		select {
 		case <-done:
@@ -134,7 +135,7 @@ var errCrowded = fmt.Errorf("more than %d streams that have not said who they ar
 func (s *Service) greeted(st *stream, l Lane) (*Hello, error) {
 	theirs := &Hello{}
 	got := make(chan error, 1)
-	go func() { got <- st.receive(theirs) }() // it ends with the handler
+	go func() { got <- st.greeted(theirs, l) }() // it ends with the handler
 	timer := time.NewTimer(helloPatience)
 	defer timer.Stop()
 	select {
@@ -159,15 +160,23 @@ func (s *Service) greeted(st *stream, l Lane) (*Hello, error) {
 
 // refuse tells a stranger why. theirs is its hello if it is one of a rank that differs.
 func (s *Service) refuse(st *stream, l Lane, theirs *Hello, err error) {
-	_ = st.send(&Answer{Hello: s.hello.about(l, 0), Refusal: refusalOf(err)})
-	s.mu.Lock()
-	s.refused = err
-	s.mu.Unlock()
+	s.note(err) // before the stranger, told so, may leave
+	_ = st.greet(&Answer{Hello: s.hello.about(l, 0), Refusal: refusalOf(err)}, l)
 	if theirs == nil || theirs.Job != s.hello.Job || len(s.hello.Session) > 0 || theirs.From >= s.hello.Size {
 		return
 	}
 	// A rank of this job that nobody has told yet that it differs: without a rendezvous it is up to us.
 	go s.deliver(st.Context(), opened{err: &transport.Error{Rank: transport.Rank(theirs.From), Op: "join", Err: err}})
+}
+
+// note remembers the latest stream that came to nothing, for when ranks are missing in the end.
+// What its peer gave up, as one does that has found out by itself, says less than what this rank has found.
+func (s *Service) note(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refused == nil || !errors.Is(s.refused, errOption) && status.Code(err) != codes.Canceled {
+		s.refused = err
+	}
 }
 
 // answer opens the stream once this rank joins, and delivers it.
@@ -181,11 +190,12 @@ func (s *Service) answer(st *stream, l Lane, theirs *Hello) error {
 	select {
 	case <-s.over:
 		err := fmt.Errorf("no mesh to join: %w", transport.ErrPeerClosed)
-		_ = st.send(&Answer{Hello: s.hello.about(l, 0), Refusal: refusalOf(err)})
+		_ = st.greet(&Answer{Hello: s.hello.about(l, 0), Refusal: refusalOf(err)}, l)
 		return err
 	default:
 	}
-	if err := st.send(&Answer{Hello: s.hello.about(l, transport.Rank(theirs.From))}); err != nil {
+	if err := st.greet(&Answer{Hello: s.hello.about(l, transport.Rank(theirs.From))}, l); err != nil {
+		s.note(err)
 		return err
 	}
 	if !s.deliver(st.Context(), opened{peer: transport.Rank(theirs.From), lane: l, stream: st}) {

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/switchyard-moe/switchyard/internal/printable"
@@ -47,20 +48,51 @@ func (s *stream) send(m proto.Message) error {
 	if err != nil {
 		return err
 	}
-	return s.SendMsg(&outbound{mem.BufferSlice{mem.SliceBuffer(b)}})
+	return explained(s.SendMsg(&outbound{mem.BufferSlice{mem.SliceBuffer(b)}}))
+}
+
+// paddingField is the number of a field that no message has.
+const paddingField = 15
+
+// greet sends a Hello or an Answer. On the data stream it is as long as the longest chunk, so that a server which takes
+// less is found before anything depends on it.
+func (s *stream) greet(m proto.Message, l Lane) error {
+	b, err := proto.Marshal(m)
+	if err != nil {
+		return err
+	}
+	if l == Lane_LANE_DATA {
+		b = protowire.AppendTag(b, paddingField, protowire.BytesType)
+		left := chunkBytes - len(b)
+		b = protowire.AppendBytes(b, make([]byte, left-protowire.SizeVarint(uint64(left))))
+	}
+	return explained(s.SendMsg(&outbound{mem.BufferSlice{mem.SliceBuffer(b)}}))
 }
 
 // receive receives one into m.
-func (s *stream) receive(m proto.Message) error {
+func (s *stream) receive(m proto.Message) error { return s.receiveWithin(m, maxControlBytes) }
+
+// greeted receives a Hello or an Answer.
+func (s *stream) greeted(m proto.Message, l Lane) error {
+	if l == Lane_LANE_DATA {
+		return s.receiveWithin(m, chunkBytes)
+	}
+	return s.receive(m)
+}
+
+func (s *stream) receiveWithin(m proto.Message, limit int) error {
 	var in inbound
 	if err := s.RecvMsg(&in); err != nil {
-		return printable.Error(err, maxText)
+		return explained(printable.Error(err, maxText))
 	}
 	defer in.data.Free()
-	if n := in.data.Len(); n > maxControlBytes {
-		return fmt.Errorf("control message of %d bytes, limit %d: %w", n, maxControlBytes, transport.ErrProtocol)
+	switch n := in.data.Len(); {
+	case n == 0: // which is none of ours
+		return fmt.Errorf("%s: empty message: %w", noForcedCodec, errOption)
+	case n > limit:
+		return fmt.Errorf("control message of %d bytes, limit %d: %w", n, limit, transport.ErrProtocol)
 	}
-	if err := proto.Unmarshal(in.data.Materialize(), m); err != nil {
+	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(in.data.Materialize(), m); err != nil {
 		return fmt.Errorf("%w: %w", transport.ErrProtocol, err)
 	}
 	return nil

@@ -1,0 +1,118 @@
+package grpc
+
+import (
+	"context"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// TestHelloNamesWhatDiffers: of two ranks, each thing that they must agree on.
+func TestHelloNamesWhatDiffers(t *testing.T) {
+	mine := &Hello{Job: "a", Size: 4, From: 1, Epoch: 7, Session: []byte{1, 2}, Digest: []byte{3}}
+	theirs := func(change func(h *Hello)) *Hello {
+		h := (&Hello{Job: "a", Size: 4, From: 2, Epoch: 7, Session: []byte{1, 2}, Digest: []byte{3}}).about(Lane_LANE_DATA, 1)
+		change(h)
+		return h
+	}
+	require.NoError(t, mine.check(theirs(func(*Hello) {}), Lane_LANE_DATA))
+	for want, change := range map[string]func(h *Hello){
+		"version 9, here 2":                     func(h *Hello) { h.Version = 9 },
+		`job "b", here "a"`:                     func(h *Hello) { h.Job = "b" },
+		"world size 5, here 4":                  func(h *Hello) { h.Size = 5 },
+		"epoch 8, here 7":                       func(h *Hello) { h.Epoch = 8 },
+		"session 01, here 0102":                 func(h *Hello) { h.Session = h.Session[:1] },
+		"configuration digest 04, here 03":      func(h *Hello) { h.Digest = []byte{4} },
+		"receiver 3, here 1":                    func(h *Hello) { h.To = 3 },
+		"rank 4, here 1":                        func(h *Hello) { h.From = 4 },
+		"rank 1, here 1":                        func(h *Hello) { h.From = 1 },
+		"lane LANE_CONTROL, here LANE_DATA":     func(h *Hello) { h.Lane = Lane_LANE_CONTROL },
+		"lane LANE_UNSPECIFIED, here LANE_DATA": func(h *Hello) { h.Lane = 0 },
+	} {
+		err := mine.check(theirs(change), Lane_LANE_DATA)
+		require.ErrorIs(t, err, transport.ErrMismatch, want)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+// TestServicesOfTwoEpochsDoNotJoin, and both say why.
+func TestServicesOfTwoEpochsDoNotJoin(t *testing.T) {
+	programs := runPrograms(t, 2, nil, func(c *Config) { c.Epoch = uint32(c.Rank) })
+	require.ErrorIs(t, programs[1].err, transport.ErrMismatch)
+	require.ErrorContains(t, programs[1].err, "epoch 1, here 0")
+	require.ErrorIs(t, programs[0].err, transport.ErrMismatch)
+	require.ErrorContains(t, programs[0].err, "epoch 1, here 0")
+}
+
+// join has one rank of a job of three join at addrs until it has had enough.
+func join(t *testing.T, rank transport.Rank, addrs []string) error {
+	s, err := NewService(Config{Rank: rank, Size: 3, Job: t.Name(), JoinTimeout: time.Second})
+	require.NoError(t, err)
+	_, err = s.Join(t.Context(), addrs)
+	require.ErrorIs(t, err, transport.ErrTimeout)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	return err
+}
+
+func TestJoinNamesTheLastFailure(t *testing.T) {
+	t.Run("refused", func(t *testing.T) {
+		addr := freeAddr(t)
+		err := join(t, 2, []string{addr, addr})
+		require.ErrorIs(t, err, syscall.ECONNREFUSED)
+		require.ErrorContains(t, err, addr)
+		require.ErrorContains(t, err, "no connection with rank 0, 1")
+		require.Equal(t, transport.Rank(0), transport.CulpritOf(err))
+	})
+	for name, greeting := range map[string]string{"reset": "", "no gRPC": "SSH-2.0-x\r\n"} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			defer l.Close()
+			go answerAll(l, greeting)
+			err = join(t, 1, []string{l.Addr().String()})
+			require.ErrorContains(t, err, "rank 0: dial "+l.Addr().String())
+			require.NotContains(t, strings.ReplaceAll(err.Error(), "latest balancer error", ""), "waiting for connections")
+			require.Regexp(t, "connection error|connection reset", err.Error())
+		})
+	}
+}
+
+// answerAll says the same to whoever connects, and resets the connection.
+func answerAll(l net.Listener, greeting string) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = c.Write([]byte(greeting))
+		_ = c.(*net.TCPConn).SetLinger(0)
+		_ = c.Close()
+	}
+}
+
+func TestJoinNamesTheRanksThatNeverCame(t *testing.T) {
+	err := join(t, 0, nil)
+	require.ErrorContains(t, err, "no connection with rank 1, 2")
+	require.Equal(t, transport.Rank(1), transport.CulpritOf(err))
+}
+
+func TestJoinOnceWithAddresses(t *testing.T) {
+	s, err := NewService(Config{Rank: 1, Size: 2})
+	require.NoError(t, err)
+	_, err = s.Join(t.Context(), nil)
+	require.ErrorContains(t, err, "0 addresses, want those of the 1 ranks below")
+	_, err = s.Join(t.Context(), []string{"127.0.0.1:1"})
+	require.ErrorContains(t, err, "Join called twice")
+	far, err := NewService(Config{Rank: 1, Size: 2})
+	require.NoError(t, err)
+	_, err = far.Join(t.Context(), []string{"192.0.2.1:1"})
+	require.ErrorContains(t, err, "192.0.2.1")
+	_, err = NewService(Config{Rank: 2, Size: 2})
+	require.ErrorContains(t, err, "Rank 2 is outside 0..1")
+}
