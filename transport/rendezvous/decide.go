@@ -29,6 +29,8 @@ func (h *host) handle(e event) {
 		h.depart(e)
 	case e.parcel.job != h.job:
 		h.refuse(e.conn, &refusal{refuseMismatch, 0, fmt.Sprintf("job: rank 0 at %s belongs to %q", h.cfg.Addr, h.cfg.Job)})
+	case h.verdict != nil && h.isAnew(&e.claim):
+		_ = e.conn.Close() // it comes again, to the rank 0 of its own start
 	case h.verdict != nil:
 		h.refuse(e.conn, h.verdict)
 		h.told++
@@ -79,6 +81,12 @@ func (h *host) judge(e event) {
 // isOlderThan reports whether rank 0 itself is left behind by an earlier start of c's agent.
 func (h *host) isOlderThan(c *claim) bool {
 	return c.agent != "" && c.agent == h.mine.agent && c.restart > h.mine.restart && h.table.Addrs == nil
+}
+
+// isAnew reports whether c is from a later start of its agent than any that this meeting has been about.
+func (h *host) isAnew(c *claim) bool {
+	newest, known := h.newest[c.agent]
+	return c.agent != "" && known && c.restart > newest
 }
 
 // stepDown ends this rank 0 in favour of the one that its agent has started or is about to start. Who does not
