@@ -37,7 +37,8 @@ type JoinConfig struct {
 	Insecure bool
 	// NoSharedMemory has ranks of one machine speak over TCP instead.
 	NoSharedMemory bool
-	// Timeout bounds the meeting of the ranks; 0 means 60 s.
+	// Timeout bounds the meeting of the ranks; 0 means 60 s. It ends for all when the first rank's time does: this, or
+	// its context's.
 	Timeout time.Duration
 	// OpTimeout bounds every later operation on the transport, from when it first has to wait; 0 means
 	// [transport.DefaultOpTimeout], 30 min, and negative ([transport.NoTimeout]) no bound, which is for the ranks of a

@@ -4,6 +4,7 @@ package shmlane
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -226,4 +227,59 @@ func TestAnotherUserIsRefused(t *testing.T) {
 	require.ErrorIs(t, checkUser(c), errOtherUser)
 	require.NoError(t, c.Close())
 	require.Contains(t, string(<-out), "PASS")
+}
+
+// TestRefusalSaysWhy: in place of a hello, of descriptors, and of the consent.
+func TestRefusalSaysWhy(t *testing.T) {
+	why := fmt.Errorf("ring size\x00\n: %w", transport.ErrMismatch)
+	reads := []func(c *net.UnixConn) error{
+		func(c *net.UnixConn) error { _, err := readHello(c); return err },
+		func(c *net.UnixConn) error { _, err := receive(c, 6); return err },
+		awaitReady,
+	}
+	for i, read := range reads {
+		l, err := Listen()
+		require.NoError(t, err)
+		d, err := net.Dial("unix", l.Addr())
+		require.NoError(t, err)
+		c, err := l.l.AcceptUnix()
+		require.NoError(t, err)
+		refuse(d.(*net.UnixConn), why, i == 0)
+		err = read(c)
+		require.ErrorIs(t, err, ErrRefused)
+		require.ErrorIs(t, err, transport.ErrMismatch)
+		require.ErrorContains(t, err, `ring size\x00\n`)
+		require.False(t, isPassing(err))
+		_ = d.Close()
+		_ = c.Close()
+		l.Close()
+	}
+}
+
+// TestLaneIsNobodysBeforeBothHaveIt: a rank that dials and then cannot map the lane leaves nothing behind at its peer.
+func TestLaneIsNobodysBeforeBothHaveIt(t *testing.T) {
+	opened := make(chan Opened, 1)
+	b := builder(t, 0, opened)
+	ctx, cancel := context.WithCancel(t.Context())
+	b.Open(ctx, map[transport.Rank]string{1: ""})
+	other := builder(t, 1, nil)
+	other.ctx = ctx
+	d, err := net.Dial("unix", b.Listen.Addr())
+	require.NoError(t, err)
+	c := d.(*net.UnixConn)
+	mine := other.hello(0)
+	require.NoError(t, writeHello(c, &mine))
+	theirs, err := readHello(c)
+	require.NoError(t, err)
+	lane, err := offer(c, other.Arena, &theirs) // the peer has everything now
+	require.NoError(t, err)
+	refuse(c, unix.ENOMEM, false)
+	require.NoError(t, c.CloseWrite())
+	_, _ = io.ReadAll(c) // until it has let go
+	require.Empty(t, opened)
+	require.True(t, b.claim(1, false), "the peer may come again")
+	lane.Close()
+	cancel()
+	b.Wait()
+	_ = c.Close()
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/mesh"
 	"github.com/switchyard-moe/switchyard/transport"
+
+	"github.com/switchyard-moe/switchyard/internal/printable"
 )
 
 // newRing returns both ends of a ring in memory of this process.
@@ -144,12 +146,14 @@ func FuzzDecodeHello(f *testing.F) {
 	var b [helloBytes]byte
 	(&hello{size: 4, from: 3, to: 1, epoch: 2, arenaBytes: 4096, ringBytes: 4096}).put(b[:])
 	f.Add(b[:])
+	f.Add(putRefusal(transport.ErrMismatch))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if len(raw) < helloBytes {
 			return
 		}
 		h, err := decodeHello(raw[:helloBytes])
 		if err != nil {
+			require.Equal(t, printable.Text(err.Error(), 1<<10), err.Error())
 			return
 		}
 		var b [helloBytes]byte

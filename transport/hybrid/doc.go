@@ -9,5 +9,7 @@
 //
 // At the rendezvous every rank publishes a random name of its process, and of its host a digest of boot, network
 // namespace and user. Ranks with the same process share memory as it is; those with the same host share memory as package shm
-// describes; a container with a network of its own counts as a host of its own. [Transport.Way] says which it was.
+// describes; a container with a network of its own counts as a host of its own. Where two of those cannot share memory
+// after all, because the system takes them for different users or memory or descriptors are short, the pair speaks TCP and both
+// log why: the higher rank, which opens the connection, finds out and comes over TCP instead. [Transport.Way] says which it was.
 package hybrid

@@ -110,7 +110,7 @@ func Join(ctx context.Context, cfg Config) (*Transport, error) {
 func (t *Transport) Way(r transport.Rank) Way { return t.ways[r] }
 
 // Nodes is the number of each rank's node, from 0 on without gaps, the same on every rank: ranks of one process, or that share memory, are on
-// one. With Config.NoSharedMemory a rank's processes are nodes of their own. It is nil for a job of one rank. The caller must not change it.
+// one, even where two of them had to take TCP because sharing was refused. With Config.NoSharedMemory a rank's processes are nodes of their own. It is nil for a job of one rank. The caller must not change it.
 func (t *Transport) Nodes() []int { return t.nodes }
 
 // Capabilities describes the transport: it is encrypted if that which leaves the machine is. Its name is that of the way to
