@@ -78,7 +78,11 @@ func (Sinkhorn) Transport(dst, logits blas32.General) {
 }
 
 // transporter is the chooser of [Sinkhorn].
-type transporter struct{ sinkhorn }
+type transporter struct {
+	sinkhorn
+	group *choosing
+	rows  func(i int) []float32 // the group's logits; made once, since a new one would take memory for each group
+}
 
 func (*transporter) forAll() bool { return false }
 
@@ -87,12 +91,15 @@ func (r *transporter) choose(g *choosing) {
 		best{}.choose(g)
 		return
 	}
-	r.solve(g.tokens, g.experts, g.logits)
+	if r.group = g; r.rows == nil {
+		r.rows = func(i int) []float32 { return r.group.logits(i) }
+	}
+	r.solve(g.tokens, g.experts, r.rows)
 	for i := range g.tokens {
 		r.rank(g.scratch(), i)
 		topK(g.places(i), g.scratch())
 	}
-	r.logits = nil
+	r.group = nil
 }
 
 // Constants of Megatron-Core's iteration: it ends when the columns' factors move by less than the tolerance on average; the

@@ -139,6 +139,9 @@ func TestWholeGradient(t *testing.T) {
 		tr, err := newTrainer(ctx, w, o, generate(1, 3000))
 		require.NoError(t, err)
 		loss := func() float64 {
+			for _, layer := range tr.layers {
+				require.NoError(t, layer.Discard())
+			}
 			sums, err := tr.model.Forward(ctx, tr.data.trainBatches(0)[0])
 			require.NoError(t, err)
 			total := 0.0
