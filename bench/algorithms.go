@@ -58,7 +58,7 @@ func runAlgorithms(ctx context.Context, args []string, stdout, stderr io.Writer)
 	if err != nil {
 		return misuse(stderr, "algorithms", err)
 	}
-	newPace(stderr, "algorithms", 1, time.Duration(*most)*time.Millisecond)
+	newPace(stderr, "algorithms", 1, manyTimes(*most, 50*time.Microsecond))
 	costs := map[alltoall.Algorithm]plotter.XYs{}
 	if code := printCosts(ctx, stdout, l, *each, *bytes, *most, costs); code != 0 || svg == "" {
 		return code

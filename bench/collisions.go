@@ -56,7 +56,7 @@ func runCollisions(ctx context.Context, args []string, stdout, stderr io.Writer)
 	if err != nil {
 		return misuse(stderr, "collisions", err)
 	}
-	newPace(stderr, "collisions", 1, time.Duration(*seeds**dim)*4*time.Millisecond)
+	newPace(stderr, "collisions", 1, manyTimes(*seeds**dim, 200*time.Microsecond))
 	p := figure.New()
 	p.X.Label.Text, p.Y.Label.Text = "angle between two rows, degrees", "share of equal codes"
 	p.Legend.Top = true

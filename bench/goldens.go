@@ -78,7 +78,7 @@ func runGoldens(ctx context.Context, args []string, stdout, stderr io.Writer) in
 		fmt.Fprint(stderr, goldensUsage)
 		return misused
 	}
-	newPace(stderr, "goldens", 1, manyTimes(flags.NArg(), time.Second/2))
+	newPace(stderr, "goldens", 1, manyTimes(flags.NArg(), 40*time.Millisecond))
 	var total goldenSummary
 	malformed := 0
 	for _, file := range flags.Args() {

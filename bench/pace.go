@@ -21,7 +21,7 @@ type pace struct {
 
 // newPace says how long a command of so many turns takes, unless it is done at once.
 func newPace(to io.Writer, command string, turns int, expected time.Duration) *pace {
-	if expected >= time.Second {
+	if atOnce := 50 * time.Millisecond; expected >= atOnce {
 		fmt.Fprintf(to, "bench: %s takes %s; if stopped, it prints what it has measured\n", command, roughly(expected))
 	}
 	return &pace{to: to, turns: turns, expected: expected, start: time.Now()}

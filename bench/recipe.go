@@ -167,10 +167,22 @@ func (o *recipeOptions) measure(ctx context.Context, stderr io.Writer) (rows []r
 	return rows, stopped
 }
 
+// expected is about how long all turns take: ours move 1.5 GB a second, and torch a fifth of that.
+func (o *recipeOptions) expected(rows []recipeRow) (all time.Duration) {
+	once := time.Duration(4 * o.Ranks * o.Tokens * o.K * o.Dim * 2 / 3)
+	for _, r := range rows {
+		if each := 500*time.Millisecond + manyTimes(o.Iterations+2, once); r.Who == torchName {
+			all += manyTimes(o.Rounds, 3*time.Second+5*each)
+		} else {
+			all += manyTimes(o.Rounds, each)
+		}
+	}
+	return all
+}
+
 // turns has each contestant run once a round.
 func (o *recipeOptions) turns(ctx context.Context, rows []recipeRow, stderr io.Writer) error {
-	once := time.Duration(20 * 4 * o.Ranks * o.Tokens * o.K * o.Dim) // a twentieth of a GB a second: torch is the slowest
-	p := newPace(stderr, "recipe", o.Rounds*len(rows), manyTimes(o.Rounds*len(rows), 3*time.Second+manyTimes(o.Iterations, once/4)))
+	p := newPace(stderr, "recipe", o.Rounds*len(rows), o.expected(rows))
 	for round := range o.Rounds {
 		for i := range rows {
 			p.next("round %d of %d: %s", round+1, o.Rounds, rows[i].Who)

@@ -71,7 +71,7 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return conclude(ctx, run(ctx, stdout), stderr)
 }
 
-// expected is about how long it takes: a quarter of a microsecond for a task on a rank, and a minute for the grid.
+// expected is about how long it takes: 40 ns for a task on a rank, and some seconds for the grid.
 func (o *simOptions) expected() (all time.Duration) {
 	tasks := 60 * o.model.Layers * max(o.model.Micro, 1) * o.steps * len(schedule.Policies())
 	clusters := o.scale
@@ -79,10 +79,10 @@ func (o *simOptions) expected() (all time.Duration) {
 		clusters = []int{o.cluster.Nodes * o.cluster.PerNode}
 	}
 	for _, ranks := range clusters {
-		all += time.Duration(ranks*tasks) / 4
+		all += manyTimes(ranks*tasks, 40)
 	}
 	if o.grid {
-		all += 20*time.Second + manyTimes(o.check, time.Second/2)
+		all += 5*time.Second + manyTimes(o.check, time.Second/10)
 	}
 	return all
 }

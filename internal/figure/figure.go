@@ -73,7 +73,8 @@ func format(path string) string { return strings.ToLower(strings.TrimPrefix(file
 
 // Save writes a chart to a file in the format that its ending names.
 func Save(path string, width, height vg.Length, p *plot.Plot) error {
-	return Draw(path, width, height, p.Draw)
+	const edge = 6
+	return Draw(path, width, height, func(whole draw.Canvas) { p.Draw(draw.Crop(whole, edge, -edge, edge, -edge)) })
 }
 
 // Draw writes a file with what draw draws on a white canvas, in the format that its ending names.
