@@ -22,7 +22,9 @@ func open(n int) []transport.Transport {
 }
 
 func TestConformance(t *testing.T) {
-	transporttest.Run(t, func(_ *testing.T, n int) []transport.Transport { return open(n) })
+	open := func(_ *testing.T, n int) []transport.Transport { return open(n) }
+	transporttest.Run(t, open)
+	t.Run("Watched", func(t *testing.T) { transporttest.RunWatched(t, open) })
 }
 
 func BenchmarkTransport(b *testing.B) {

@@ -43,7 +43,9 @@ func TestConformance(t *testing.T) {
 				t.Skip("SomePeers goes all ways")
 			}
 			t.Parallel()
-			transporttest.Run(t, func(_ *testing.T, n int) []transport.Transport { return open(n, c) })
+			open := func(_ *testing.T, n int) []transport.Transport { return open(n, c) }
+			transporttest.Run(t, open)
+			t.Run("Watched", func(t *testing.T) { transporttest.RunWatched(t, open) })
 		})
 	}
 }

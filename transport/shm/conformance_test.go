@@ -11,13 +11,15 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	transporttest.Run(t, func(t *testing.T, n int) []transport.Transport {
+	open := func(t *testing.T, n int) []transport.Transport {
 		ends := make([]transport.Transport, n)
 		for r, e := range openAll(t, n, nil) {
 			ends[r] = e
 		}
 		return ends
-	})
+	}
+	transporttest.Run(t, open)
+	t.Run("Watched", func(t *testing.T) { transporttest.RunWatched(t, open) })
 }
 
 // TestConformanceInPlace sends everything from memory that the peers read in place.

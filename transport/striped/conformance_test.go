@@ -82,9 +82,11 @@ func TestConformance(t *testing.T) {
 			if testing.Short() && c.m != 1 {
 				t.Skip("4+1 alone, as the tests are to be short")
 			}
-			transporttest.Run(t, func(t *testing.T, n int) []transport.Transport {
+			open := func(t *testing.T, n int) []transport.Transport {
 				return asTransports(open(t, n, c.k+c.m, Config{Parity: c.m}, nil))
-			})
+			}
+			transporttest.Run(t, open)
+			t.Run("Watched", func(t *testing.T) { transporttest.RunWatched(t, open) })
 		})
 	}
 }

@@ -8,11 +8,13 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	transporttest.Run(t, func(t *testing.T, n int) []transport.Transport {
+	open := func(t *testing.T, n int) []transport.Transport {
 		ends := make([]transport.Transport, n)
 		for r, e := range openAll(t, n, nil) {
 			ends[r] = e
 		}
 		return ends
-	})
+	}
+	transporttest.Run(t, open)
+	t.Run("Watched", func(t *testing.T) { transporttest.RunWatched(t, open) })
 }
