@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/printable"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -17,7 +18,7 @@ func (l *Layer) agree(ctx context.Context) error {
 	mine := l.cfg.settings()
 	all, err := l.everyone.AllGatherAny(ctx, []byte(mine), maxSettings)
 	if err != nil {
-		return fmt.Errorf("switchyard: NewLayer: %w", err)
+		return errtext.Errorf("switchyard: NewLayer: %w", err)
 	}
 	for r, text := range all {
 		if theirs := string(text); theirs != mine {
@@ -38,7 +39,7 @@ func (l *Layer) agreeBuilt(ctx context.Context, fault error) error {
 	}
 	all, err := l.everyone.AllGatherAny(ctx, []byte(mine), maxSettings)
 	if err != nil {
-		return fmt.Errorf("switchyard: NewLayer: %w", err)
+		return errtext.Errorf("switchyard: NewLayer: %w", err)
 	}
 	if fault != nil {
 		return l.misuse("NewLayer", "%w", fault)

@@ -8,6 +8,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -96,7 +97,7 @@ func (l *Layer) census(ctx context.Context, p *pass, cause error) (batch, error)
 	}
 	all := make([]byte, len(mine)*l.world.Size())
 	if err := l.everyone.AllGather(ctx, all, mine); err != nil {
-		return b, fmt.Errorf("switchyard: census: %w", err)
+		return b, errtext.Errorf("switchyard: census: %w", err)
 	}
 	for r := range l.world.Size() {
 		word := func(i int) int { return int(binary.LittleEndian.Uint32(all[4*(words*r+i):])) }

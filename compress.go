@@ -10,6 +10,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/param"
 	"github.com/switchyard-moe/switchyard/lsh"
 )
@@ -66,7 +67,7 @@ func (c Compression) validate() error {
 		faults = append(faults, errors.New("switchyard: Config.Compression.Nodes with When Auto, want Always or Never"))
 	}
 	if err := c.LSH.Validate(); err != nil {
-		faults = append(faults, fmt.Errorf("switchyard: Config.Compression.LSH: %w", err))
+		faults = append(faults, errtext.Errorf("switchyard: Config.Compression.LSH: %w", err))
 	}
 	return errors.Join(faults...)
 }

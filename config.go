@@ -8,6 +8,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/check"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -101,7 +102,7 @@ func (c Config) Validate(ranks int) error {
 		faults = append(faults, err)
 	}
 	if err := c.Topology.Validate(ranks); err != nil {
-		faults = append(faults, fmt.Errorf("switchyard: Config.Topology: %w", err))
+		faults = append(faults, errtext.Errorf("switchyard: Config.Topology: %w", err))
 	}
 	faults = append(faults, c.Compression.validate(), c.Overlap.validate())
 	for field, err := range map[string]error{"Links": c.Links.Validate(), "Wire": c.Wire.Validate()} {

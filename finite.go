@@ -8,6 +8,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -67,7 +68,7 @@ func (l *Layer) tellGradient(ctx context.Context, row int) (heard func() error) 
 	go func() { done <- l.checks.AllGather(ctx, all, mine) }()
 	return func() error {
 		if err := <-done; err != nil {
-			return fmt.Errorf("switchyard: Backward: what the ranks say of dy: %w", err)
+			return errtext.Errorf("switchyard: Backward: what the ranks say of dy: %w", err)
 		}
 		return l.blameGradient(all)
 	}

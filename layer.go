@@ -14,6 +14,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/lsh"
@@ -418,7 +419,7 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 		l.addSharedBackward(p, l.dx)
 	})
 	if err != nil {
-		return fmt.Errorf("switchyard: gradient of the gate: %w", err)
+		return errtext.Errorf("switchyard: gradient of the gate: %w", err)
 	}
 	l.judgePass(p)
 	if l.tuner != nil {

@@ -2,12 +2,12 @@ package switchyard
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -92,7 +92,7 @@ func (m *mates) gather(ctx context.Context, p *pass, rows blas32.General) (*gath
 	c.Rows = sorted
 	var err error
 	if g.handle, err = m.exchange.Begin(ctx, c, rows, g.order, 1); err != nil {
-		return nil, fmt.Errorf("switchyard: meeting of a node's rows: %w", err)
+		return nil, errtext.Errorf("switchyard: meeting of a node's rows: %w", err)
 	}
 	if slices.Contains(g.handle.Plan().Tokens, 0) {
 		g.handle.Release()
@@ -119,7 +119,7 @@ func (m *mates) ends(g *gathered, experts int) []int {
 func (g *gathered) home(ctx context.Context, to, answers blas32.General) error {
 	back, err := g.handle.Combine(ctx, answers)
 	if err != nil {
-		return fmt.Errorf("switchyard: return of a node's rows: %w", err)
+		return errtext.Errorf("switchyard: return of a node's rows: %w", err)
 	}
 	for i, row := range g.order {
 		copy(rowOf(to, int(row)), rowOf(back, i))
@@ -134,7 +134,7 @@ func (g *gathered) again(ctx context.Context, rows, scratch blas32.General) (bla
 	}
 	in, err := g.handle.Dispatch(ctx, scratch)
 	if err != nil {
-		return blas32.General{}, fmt.Errorf("switchyard: meeting of a node's gradients: %w", err)
+		return blas32.General{}, errtext.Errorf("switchyard: meeting of a node's gradients: %w", err)
 	}
 	return in, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/switchyard-moe/switchyard/internal/check"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
@@ -148,7 +149,7 @@ func (l *Layer) inParts(ctx context.Context, p *pass, direction schedule.Pass, p
 			return s.combine(ctx, t.Chunk)
 		case schedule.GradReduce:
 			if err := l.cfg.Overlap.Background.Run(ctx); err != nil {
-				return fmt.Errorf("switchyard: Overlap.Background: %w", err)
+				return errtext.Errorf("switchyard: Overlap.Background: %w", err)
 			}
 		case schedule.Shared:
 			s.aside()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/check"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -37,7 +38,7 @@ func (l *Layer) ready(ctx context.Context, o expert.Optimizer) error {
 	binary.LittleEndian.PutUint64(mine[1:], digest(o))
 	all := make([]byte, len(mine)*l.world.Size())
 	if err := l.everyone.AllGather(ctx, all, mine); err != nil {
-		return fmt.Errorf("switchyard: Step: %w", err)
+		return errtext.Errorf("switchyard: Step: %w", err)
 	}
 	for at := 0; at < len(all); at += len(mine) {
 		if all[at] == otherTokens {

@@ -2,13 +2,13 @@ package switchyard
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -49,7 +49,7 @@ func (l *Layer) consult(ctx context.Context, p *pass, g router.Consulting) error
 		return l.heedRefusal(ctx, p)
 	}
 	if err := l.addUp(ctx, p, c, counts); err != nil {
-		return fmt.Errorf("switchyard: routing the global batch: %w", err)
+		return errtext.Errorf("switchyard: routing the global batch: %w", err)
 	}
 	p.decision = c.Decide()
 	return nil
@@ -78,7 +78,7 @@ func (l *Layer) firstRound(ctx context.Context, counts []int64, refuse bool) (su
 		words[0] = 1
 	}
 	if err := l.everyone.AllReduceInt64(ctx, words, collective.Sum); err != nil {
-		return nil, false, fmt.Errorf("switchyard: routing the global batch: %w", err)
+		return nil, false, errtext.Errorf("switchyard: routing the global batch: %w", err)
 	}
 	return words[1:], words[0] > 0, nil
 }
@@ -104,7 +104,7 @@ func (l *Layer) countGlobally(ctx context.Context, p *pass) error {
 		counts[e] = int64(n)
 	}
 	if err := l.everyone.AllReduceInt64(ctx, counts, collective.Sum); err != nil {
-		return fmt.Errorf("switchyard: counts of the global batch: %w", err)
+		return errtext.Errorf("switchyard: counts of the global batch: %w", err)
 	}
 	all, tokens := make([]int, len(counts)), sum(p.batch.tokens)
 	for e, n := range counts {
@@ -131,7 +131,7 @@ func (l *Layer) rebalance(ctx context.Context) error {
 		return nil
 	}
 	if err := l.everyone.AllReduceInt64(ctx, total, collective.Sum); err != nil {
-		return fmt.Errorf("switchyard: load of the global batch: %w", err)
+		return errtext.Errorf("switchyard: load of the global batch: %w", err)
 	}
 	g.Rebalance(total)
 	for _, t := range l.twins {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/check"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -145,7 +146,7 @@ func (f *failure) Unwrap() []error { return []error{f.cause, ErrFailed} }
 
 // again is the error of a later call.
 func (f *failure) again(op string) error {
-	return fmt.Errorf("switchyard: %s: this layer failed earlier, in %s: %w", op, f.op, f)
+	return errtext.Errorf("switchyard: %s: this layer failed earlier, in %s: %w", op, f.op, f)
 }
 
 // misuse is the error of a call that has done nothing, by this rank's fault.

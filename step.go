@@ -2,10 +2,10 @@ package switchyard
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/param"
 )
 
@@ -84,7 +84,7 @@ func (l *Layer) reduce(ctx context.Context) error {
 	}
 	l.pending = nil
 	if err := l.reduceGate(ctx, p); err != nil {
-		return fmt.Errorf("switchyard: gradients of the gate: %w", err)
+		return errtext.Errorf("switchyard: gradients of the gate: %w", err)
 	}
 	perCopy := make([]int, l.layout.copies)
 	for r, n := range p.batch.leaves {
@@ -92,14 +92,14 @@ func (l *Layer) reduce(ctx context.Context) error {
 	}
 	for i := range l.shards {
 		if err := l.sumOver(ctx, l.replicas, perCopy, l.shards[i].group.Params(), &l.shards[i].grads); err != nil {
-			return fmt.Errorf("switchyard: gradients of the experts: %w", err)
+			return errtext.Errorf("switchyard: gradients of the experts: %w", err)
 		}
 	}
 	if err := l.sumOver(ctx, l.everyone, p.batch.leaves, l.sharedParams(), &l.grads.shared); err != nil {
-		return fmt.Errorf("switchyard: gradients of the shared expert: %w", err)
+		return errtext.Errorf("switchyard: gradients of the shared expert: %w", err)
 	}
 	if err := l.sumOver(ctx, l.everyone, p.batch.leaves, l.gainParams(), &l.grads.gains); err != nil {
-		return fmt.Errorf("switchyard: gradients of the gains: %w", err)
+		return errtext.Errorf("switchyard: gradients of the gains: %w", err)
 	}
 	l.grads.passes++
 	return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/param"
 	"github.com/switchyard-moe/switchyard/internal/view"
 	"github.com/switchyard-moe/switchyard/router"
@@ -194,7 +195,7 @@ func (l *Layer) tensors(ctx context.Context, gate []float32, experts [][]float32
 			}
 			data, err := l.collect(ctx, part, (param.Tensor{Shape: t.Shape[1:]}).Len())
 			if err != nil {
-				return nil, fmt.Errorf("switchyard: tensor %s%s: %w", expertPrefix, t.Name, err)
+				return nil, errtext.Errorf("switchyard: tensor %s%s: %w", expertPrefix, t.Name, err)
 			}
 			list = append(list, Tensor{Name: expertPrefix + t.Name, Shape: append([]int{l.cfg.Experts}, t.Shape[1:]...), Data: data})
 		}

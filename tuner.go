@@ -2,10 +2,10 @@ package switchyard
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
@@ -174,7 +174,7 @@ func (t *tuner) look(ctx context.Context, l *Layer) error {
 	taken := []float32{float32(t.taken)}
 	t.taken = 0
 	if err := l.everyone.AllReduce(ctx, taken); err != nil {
-		return fmt.Errorf("switchyard: time of overlapped passes: %w", err)
+		return errtext.Errorf("switchyard: time of overlapped passes: %w", err)
 	}
 	switch now := float64(taken[0]); {
 	case t.usual == 0:
@@ -191,7 +191,7 @@ func (t *tuner) judge(ctx context.Context, l *Layer) error {
 	for i, d := range t.trying {
 		var err error
 		if seen[i], err = t.trial(d).sum(ctx, l); err != nil {
-			return fmt.Errorf("switchyard: choosing the degree of overlap: %w", err)
+			return errtext.Errorf("switchyard: choosing the degree of overlap: %w", err)
 		}
 	}
 	for _, d := range seen {

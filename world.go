@@ -10,6 +10,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -170,7 +171,7 @@ func (w *World) view(members []transport.Rank) transport.Transport {
 // beginLayer begins to make a layer, of which one is made at a time.
 func (w *World) beginLayer(op string) error {
 	if !w.building.TryLock() {
-		return fmt.Errorf("switchyard: %s: %w: a layer is being made on this world", op, ErrInUse)
+		return errtext.Errorf("switchyard: %s: %w: a layer is being made on this world", op, ErrInUse)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/check"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/view"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -91,13 +92,13 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 		faults = append(faults, fmt.Errorf("alltoall: placement over %d ranks on a transport of %d", n, t.Size()))
 	}
 	if err := check.Size(c.Dim, 1); err != nil {
-		faults = append(faults, fmt.Errorf("alltoall: Dim is %w", err))
+		faults = append(faults, errtext.Errorf("alltoall: Dim is %w", err))
 	}
 	if c.MaxRows < 0 || c.MaxRows > mostRows {
 		faults = append(faults, fmt.Errorf("alltoall: MaxRows is %d, want 0 to %d", c.MaxRows, mostRows))
 	}
 	if err := check.Size(c.LeafRows, 0); err != nil {
-		faults = append(faults, fmt.Errorf("alltoall: LeafRows is %w", err))
+		faults = append(faults, errtext.Errorf("alltoall: LeafRows is %w", err))
 	}
 	if c.MaxRelay < 0 {
 		faults = append(faults, fmt.Errorf("alltoall: MaxRelay is %d, must not be negative", c.MaxRelay))

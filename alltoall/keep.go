@@ -2,8 +2,9 @@ package alltoall
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
+
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // Save writes m to a file as JSON, for [LoadMeasured].
@@ -13,7 +14,7 @@ func (m Measured) Save(file string) error {
 		err = os.WriteFile(file, append(text, '\n'), 0o644)
 	}
 	if err != nil {
-		return fmt.Errorf("alltoall: saving measured links: %w", err)
+		return errtext.Errorf("alltoall: saving measured links: %w", err)
 	}
 	return nil
 }
@@ -30,7 +31,7 @@ func LoadMeasured(file string) (Measured, error) {
 		err = m.Validate()
 	}
 	if err != nil {
-		return Measured{}, fmt.Errorf("alltoall: loading measured links from %s: %w", file, err)
+		return Measured{}, errtext.Errorf("alltoall: loading measured links from %s: %w", file, err)
 	}
 	return m, nil
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -47,7 +48,7 @@ func Measure(ctx context.Context, t transport.Transport, top Topology) (Measured
 		to, from := ring[(at+1)%len(ring)], ring[(at+len(ring)-1)%len(ring)]
 		var err error
 		if fits[tag], err = timeRing(ctx, t, transport.Tag(tag), to, from); err != nil {
-			return Measured{}, fmt.Errorf("alltoall: measuring links: %w", err)
+			return Measured{}, errtext.Errorf("alltoall: measuring links: %w", err)
 		}
 	}
 	m, err := shareFits(ctx, t, fits[:])
@@ -229,7 +230,7 @@ func gatherFits(ctx context.Context, t transport.Transport, mine []fit) ([][]fit
 		recvs = append(recvs, transport.Message{Peer: transport.Rank(r), Tag: tag, Bufs: [][]byte{texts[r]}})
 	}
 	if err := transport.Exchange(ctx, t, sends, recvs); err != nil {
-		return nil, fmt.Errorf("alltoall: measuring links: %w", err)
+		return nil, errtext.Errorf("alltoall: measuring links: %w", err)
 	}
 	all := make([][]fit, t.Size())
 	for r, text := range texts {

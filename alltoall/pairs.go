@@ -2,10 +2,10 @@ package alltoall
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -29,7 +29,7 @@ func MeasurePairs(ctx context.Context, t transport.Transport) (Pairs, error) {
 		}
 		var err error
 		if mine[peer], err = timePair(ctx, t, peer); err != nil {
-			return nil, fmt.Errorf("alltoall: measuring the link to rank %d: %w", peer, err)
+			return nil, errtext.Errorf("alltoall: measuring the link to rank %d: %w", peer, err)
 		}
 	}
 	all, err := gatherFits(ctx, t, mine)

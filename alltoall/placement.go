@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	"github.com/switchyard-moe/switchyard/internal/check"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // Placement says which rank hosts which experts: rank r has experts First[r] up to First[r+1]. A rank may
@@ -58,7 +59,7 @@ func (p Placement) Validate() error {
 		}
 	}
 	if err := check.Size(p.Experts(), 0); err != nil {
-		return fmt.Errorf("alltoall: the number of experts is %w", err)
+		return errtext.Errorf("alltoall: the number of experts is %w", err)
 	}
 	return nil
 }

@@ -3,8 +3,8 @@ package alltoall
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -201,7 +201,7 @@ func plain(b Bundle, receiver int) bool {
 func (r *relay) exchange(ctx context.Context, b *batchOf) error {
 	x := r.x
 	if err := transport.Exchange(ctx, x.t, b.sends, b.recvs); err != nil {
-		return fmt.Errorf("alltoall: %s #%d: %w", r.op, x.seq, err)
+		return errtext.Errorf("alltoall: %s #%d: %w", r.op, x.seq, err)
 	}
 	heads := r.heads
 	for i, m := range b.recvs {

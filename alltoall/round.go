@@ -2,10 +2,10 @@ package alltoall
 
 import (
 	"context"
-	"fmt"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -83,7 +83,7 @@ func (x *Exchange) run(ctx context.Context, op string) error {
 		return nil
 	}
 	if err := transport.Exchange(ctx, x.t, x.round.sends, x.round.recvs); err != nil {
-		return fmt.Errorf("alltoall: %s #%d: %w", op, x.seq, err)
+		return errtext.Errorf("alltoall: %s #%d: %w", op, x.seq, err)
 	}
 	for _, m := range x.round.recvs {
 		if want := length(m.Bufs); m.N != want {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/switchyard-moe/switchyard/internal/check"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/param"
 )
 
@@ -21,7 +22,7 @@ func (f *faults) atLeast(field string, value, low int) {
 // size notes a fault unless value is from low to [check.MaxSize].
 func (f *faults) size(field string, value, low int) {
 	if err := check.Size(value, low); err != nil {
-		*f = append(*f, fmt.Errorf("expert: %s is %w", field, err))
+		*f = append(*f, errtext.Errorf("expert: %s is %w", field, err))
 	}
 }
 
@@ -40,7 +41,7 @@ func (f *faults) tensors(list []param.Tensor) {
 		return
 	}
 	if err := param.Check(list...); err != nil {
-		*f = append(*f, fmt.Errorf("expert: %w", err))
+		*f = append(*f, errtext.Errorf("expert: %w", err))
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // Recording is a file of routes, for [Replay]. It holds where the route of each batch stands in the file, some hundred bytes a route, and
@@ -50,7 +52,7 @@ func OpenRecording(file io.ReaderAt) (*Recording, error) {
 func ReadRecording(r io.Reader) (*Recording, error) {
 	all, err := io.ReadAll(r)
 	if err != nil {
-		return nil, fmt.Errorf("router: file of routes: %w", err)
+		return nil, errtext.Errorf("router: file of routes: %w", err)
 	}
 	return OpenRecording(bytes.NewReader(all))
 }
@@ -83,7 +85,7 @@ func (r *Recording) add(route *RecordedRoute, at span) error {
 func (r *Recording) bytes(at span) ([]byte, error) {
 	b := make([]byte, at.size)
 	if n, err := r.file.ReadAt(b, at.begin); n < len(b) {
-		return nil, fmt.Errorf("router: route %d of a file: %w", at.number, unexpected(err))
+		return nil, errtext.Errorf("router: route %d of a file: %w", at.number, unexpected(err))
 	}
 	return b, nil
 }
@@ -107,7 +109,7 @@ func (r *Recording) Route(k RouteKey) (*RecordedRoute, error) {
 		err = fmt.Errorf("it is of %v now", route.RouteKey)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("router: replay: %v, route %d of a file that has changed: %w", k, at.number, unexpected(err))
+		return nil, errtext.Errorf("router: replay: %v, route %d of a file that has changed: %w", k, at.number, unexpected(err))
 	}
 	return route, nil
 }

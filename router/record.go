@@ -15,6 +15,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/check"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // Recorder writes routes to a file, whose format recording.go describes. Each rank has its own. It may be used by many
@@ -41,7 +42,7 @@ const keptSteps = 64
 func NewRecorder(w io.Writer) (*Recorder, error) {
 	head := binary.LittleEndian.AppendUint32([]byte(recordingMagic), recordingVersion)
 	if _, err := w.Write(head); err != nil {
-		return nil, fmt.Errorf("router: header of a file of routes: %w", err)
+		return nil, errtext.Errorf("router: header of a file of routes: %w", err)
 	}
 	return &Recorder{w: w, seed: maphash.MakeSeed(), layers: map[int]*recordedLayer{}}, nil
 }
@@ -56,7 +57,7 @@ func (r *Recorder) Write(route *RecordedRoute) error {
 		return r.failed
 	}
 	if err := route.validate(); err != nil {
-		return fmt.Errorf("router: recording a route: %w", err)
+		return errtext.Errorf("router: recording a route: %w", err)
 	}
 	r.buf = route.append(r.buf[:0])
 	known, err := r.knows(route.RouteKey, maphash.Bytes(r.seed, r.buf))
@@ -64,7 +65,7 @@ func (r *Recorder) Write(route *RecordedRoute) error {
 		return err
 	}
 	if _, err := r.w.Write(r.buf); err != nil {
-		r.failed = fmt.Errorf("router: recording a route: %w", err)
+		r.failed = errtext.Errorf("router: recording a route: %w", err)
 	}
 	return r.failed
 }

@@ -7,6 +7,8 @@ import (
 	"hash/crc32"
 	"io"
 	"math"
+
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // Routes travel in a binary file. All numbers are little-endian; a word is 32 bits.
@@ -157,7 +159,7 @@ type RouteReader struct {
 func NewRouteReader(r io.Reader) (*RouteReader, error) {
 	var head [len(recordingMagic) + 4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return nil, fmt.Errorf("router: header of a file of routes: %w", unexpected(err))
+		return nil, errtext.Errorf("router: header of a file of routes: %w", unexpected(err))
 	}
 	if magic := string(head[:len(recordingMagic)]); magic != recordingMagic {
 		return nil, fmt.Errorf("router: not a file of routes: it begins with %q, want %q", magic, recordingMagic)
@@ -173,7 +175,7 @@ func NewRouteReader(r io.Reader) (*RouteReader, error) {
 func (r *RouteReader) Next() (*RecordedRoute, error) {
 	route, err := r.next()
 	if err != nil && err != io.EOF {
-		err = fmt.Errorf("router: route %d of a file: %w", r.read, err)
+		err = errtext.Errorf("router: route %d of a file: %w", r.read, err)
 	}
 	r.read++
 	return route, err

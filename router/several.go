@@ -9,6 +9,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/check"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/param"
 )
 
@@ -47,7 +48,7 @@ func (r Several) New(s Shape) (Gate, error) {
 	for i, of := range r.Routers {
 		g, err := newOfSeveral(of, s, i)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("router: gate %d of several: %w", i, err))
+			faults = append(faults, errtext.Errorf("router: gate %d of several: %w", i, err))
 			continue
 		}
 		m.gates = append(m.gates, g)

@@ -6,6 +6,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/check"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // SideFeatures is a linear gate that looks at features beside the tokens in place of the tokens themselves: the sampled
@@ -44,7 +45,7 @@ func (p beside) check(in *input) error {
 		return fmt.Errorf("router: SideFeatures: %d rows of features for %d tokens", n, in.x.Rows)
 	}
 	if err := check.Matrix(in.Features, p.set.Tensors()[0].Shape[0]); err != nil {
-		return fmt.Errorf("router: SideFeatures: Features has %w", err)
+		return errtext.Errorf("router: SideFeatures: Features has %w", err)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/switchyard-moe/switchyard/internal/check"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // TopK is the router of almost every model: a linear gate, of whose logits each token takes the k largest. Equal ones go
@@ -170,7 +171,7 @@ func isInf(x float32) bool { return math.IsInf(float64(x), 0) }
 // tooLarge returns an error if parameters of such shapes are more than a rank holds.
 func tooLarge(shapes ...[]int) []error {
 	if err := check.Elements(shapes...); err != nil {
-		return []error{fmt.Errorf("router: %w", err)}
+		return []error{errtext.Errorf("router: %w", err)}
 	}
 	return nil
 }

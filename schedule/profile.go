@@ -8,6 +8,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // profileVersion is the version of a profile's file.
@@ -85,7 +87,7 @@ func DecodeProfile(r io.Reader) (*Profile, error) {
 	d.DisallowUnknownFields()
 	var file profileFile
 	if err := d.Decode(&file); err != nil {
-		return nil, fmt.Errorf("schedule: not a profile: %w", err)
+		return nil, errtext.Errorf("schedule: not a profile: %w", err)
 	}
 	if _, err := d.Token(); err != io.EOF || limited.N <= 0 {
 		return nil, fmt.Errorf("schedule: not a profile: more than one value, or more than %d bytes", profileLimit)

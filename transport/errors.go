@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // Sentinels for errors.Is. They are found beneath the [*Error] that an operation returns.
@@ -43,8 +45,10 @@ type Error struct {
 	Err error
 }
 
-// Error names the rank, the operation and the cause.
-func (e *Error) Error() string {
+// Error names the rank, the operation and the cause. "switchyard" stands in it once, though the cause may be an Error too.
+func (e *Error) Error() string { return errtext.Once(e.text()) }
+
+func (e *Error) text() string {
 	who := "unknown rank"
 	if e.Rank != None {
 		who = fmt.Sprintf("rank %d", e.Rank)

@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"strconv"
+
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 const (
@@ -46,7 +48,7 @@ func freePortPair() (int, error) {
 	for range portTries {
 		n, err := rand.Int(rand.Reader, big.NewInt(lastPort-firstPort))
 		if err != nil {
-			return 0, fmt.Errorf("launch: choosing a port: %w", err)
+			return 0, errtext.Errorf("launch: choosing a port: %w", err)
 		}
 		if port := firstPort + int(n.Int64()); free(port) && free(port+1) {
 			return port, nil

@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // MaxRanks bounds [Config.Ranks]: more processes than this on one machine are a slip of the keyboard.
@@ -108,7 +110,7 @@ func Run(ctx context.Context, cfg Config) error {
 func Self(args ...string) ([]string, error) {
 	exe, err := os.Executable()
 	if err != nil {
-		return nil, fmt.Errorf("launch: finding this program: %w", err)
+		return nil, errtext.Errorf("launch: finding this program: %w", err)
 	}
 	return append([]string{exe}, args...), nil
 }

@@ -1,11 +1,12 @@
 package launch
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"sync"
+
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // process is one rank: its process group and the readers of its output.
@@ -42,7 +43,7 @@ func (j *job) startProcess(rank int, id string) (*process, error) {
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	if err := cmd.Start(); err != nil {
 		p.closePipes()
-		return nil, fmt.Errorf("launch: starting rank %d: %w", rank, err)
+		return nil, errtext.Errorf("launch: starting rank %d: %w", rank, err)
 	}
 	p.read(j.out, j.cfg.Stdout, p.pipes[0])
 	p.read(j.out, j.cfg.Stderr, p.pipes[1])
@@ -54,7 +55,7 @@ func (j *job) startProcess(rank int, id string) (*process, error) {
 func (p *process) pipe() (*os.File, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
-		return nil, fmt.Errorf("launch: pipe of rank %d: %w", p.rank, err)
+		return nil, errtext.Errorf("launch: pipe of rank %d: %w", p.rank, err)
 	}
 	p.pipes = append(p.pipes, r)
 	return w, nil

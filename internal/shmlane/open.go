@@ -4,12 +4,12 @@ package shmlane
 
 import (
 	"errors"
-	"fmt"
 	"net"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/switchyard-moe/switchyard/internal/arena"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // maxArenaBytes bounds what one rank maps of another: address space, not memory.
@@ -68,7 +68,7 @@ func accept(c *net.UnixConn, arena *Arena, theirs *hello) (*Lane, error) {
 	memory, err := adopt(fds[0], laneBytes(int(theirs.ringBytes)), laneSeals, unix.PROT_READ|unix.PROT_WRITE)
 	if err != nil {
 		closeAll(fds[2:]...)
-		return nil, fmt.Errorf("lane: %w", err)
+		return nil, errtext.Errorf("lane: %w", err)
 	}
 	l := newLane(memory, int(theirs.ringBytes), false)
 	l.arena = arena
@@ -79,7 +79,7 @@ func accept(c *net.UnixConn, arena *Arena, theirs *hello) (*Lane, error) {
 	}
 	if err != nil {
 		l.Close()
-		return nil, fmt.Errorf("arena: %w", err)
+		return nil, errtext.Errorf("arena: %w", err)
 	}
 	return l, nil
 }

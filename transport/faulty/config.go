@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -39,7 +40,7 @@ func (c Config) Validate() error {
 	var faults []error
 	for i, r := range c.Rules {
 		if err := r.Fault.validate(); err != nil {
-			faults = append(faults, fmt.Errorf("faulty: Config.Rules[%d]: %w", i, err))
+			faults = append(faults, errtext.Errorf("faulty: Config.Rules[%d]: %w", i, err))
 		}
 		if !(r.Chance >= 0 && r.Chance <= 1) {
 			faults = append(faults, fmt.Errorf("faulty: Config.Rules[%d].Chance is %v, want 0 to 1", i, r.Chance))

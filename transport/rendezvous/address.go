@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -254,7 +255,7 @@ func Rezone(addr, own string) string {
 func splitAddr(addr string) (host string, port uint16, err error) {
 	host, text, err := net.SplitHostPort(addr)
 	if err != nil {
-		return "", 0, fmt.Errorf("rendezvous: address %q is not host:port: %w", addr, err)
+		return "", 0, errtext.Errorf("rendezvous: address %q is not host:port: %w", addr, err)
 	}
 	if host == "" {
 		return "", 0, fmt.Errorf("rendezvous: address %q names no host; listening on every address is not offered", addr)

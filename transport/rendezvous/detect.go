@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -73,7 +74,7 @@ func detect(explicit Place, e *env) (Place, error) {
 	}
 	l, err := e.choose()
 	if err != nil {
-		return Place{}, fmt.Errorf("rendezvous: %w", err)
+		return Place{}, errtext.Errorf("rendezvous: %w", err)
 	}
 	if l == nil {
 		return Place{Size: 1, LocalSize: 1, Job: first(explicit.Job, e.getenv(envJob)), Source: aloneName}, nil
@@ -82,7 +83,7 @@ func detect(explicit Place, e *env) (Place, error) {
 	p.Source = l.name
 	e.complete(&p, explicit)
 	if e.err() != nil {
-		return Place{}, fmt.Errorf("rendezvous: %s: %w", l.name, e.err())
+		return Place{}, errtext.Errorf("rendezvous: %s: %w", l.name, e.err())
 	}
 	return p, p.check()
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/printable"
 )
 
@@ -104,5 +105,5 @@ func CheckBind(addr string, open bool) error {
 	if isLocalhost(host) || literal && ip.IsLoopback() || open {
 		return nil
 	}
-	return fmt.Errorf("rendezvous: %w", notLoopback(addr))
+	return errtext.Errorf("rendezvous: %w", notLoopback(addr))
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -99,13 +100,13 @@ func checkHead(b []byte, kind uint16) error {
 		return told
 	}
 	if m := binary.BigEndian.Uint32(b); m != openingMagic {
-		return fmt.Errorf("secure: magic %#08x, want %#08x: %w", m, uint32(openingMagic), transport.ErrProtocol)
+		return errtext.Errorf("secure: magic %#08x, want %#08x: %w", m, uint32(openingMagic), transport.ErrProtocol)
 	}
 	if v := binary.BigEndian.Uint16(b[4:]); v != secretVersion {
 		return fmt.Errorf("%w: version %d, want %d: %w", ErrUnauthenticated, v, secretVersion, transport.ErrMismatch)
 	}
 	if k := binary.BigEndian.Uint16(b[6:]); k != kind {
-		return fmt.Errorf("secure: message %d, want %d: %w", k, kind, transport.ErrProtocol)
+		return errtext.Errorf("secure: message %d, want %d: %w", k, kind, transport.ErrProtocol)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -45,7 +46,7 @@ func parsePair(c TLS) func([][]byte) (*tls.Certificate, error) {
 	return func(content [][]byte) (*tls.Certificate, error) {
 		pair, err := tls.X509KeyPair(content[0], content[1])
 		if err != nil {
-			return nil, fmt.Errorf("secure: %s with %s: %w", c.CertFile, c.KeyFile, err)
+			return nil, errtext.Errorf("secure: %s with %s: %w", c.CertFile, c.KeyFile, err)
 		}
 		return &pair, nil
 	}

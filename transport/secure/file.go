@@ -3,10 +3,11 @@ package secure
 import (
 	"bytes"
 	"crypto/sha256"
-	"fmt"
 	"log/slog"
 	"os"
 	"sync"
+
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // file is a value that is kept in files, and parsed again when they change. Their bytes are compared and not their
@@ -51,7 +52,7 @@ func (f *file[T]) read() ([][]byte, error) {
 	for _, path := range f.paths {
 		b, err := os.ReadFile(path)
 		if err != nil {
-			return nil, fmt.Errorf("secure: %w", err)
+			return nil, errtext.Errorf("secure: %w", err)
 		}
 		content = append(content, b)
 	}

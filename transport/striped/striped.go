@@ -11,6 +11,7 @@ import (
 
 	"github.com/klauspost/reedsolomon"
 
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -104,7 +105,7 @@ func newTransport(lanes []transport.Transport, cfg Config) (*Transport, error) {
 		var err error
 		// One goroutine: stripes are short, and whoever codes has others to send meanwhile.
 		if t.code, err = reedsolomon.New(t.k, cfg.Parity, reedsolomon.WithMaxGoroutines(1)); err != nil {
-			return nil, fmt.Errorf("striped: code of %d+%d: %w", t.k, cfg.Parity, err)
+			return nil, errtext.Errorf("striped: code of %d+%d: %w", t.k, cfg.Parity, err)
 		}
 	}
 	for r := range transport.Rank(t.size) {
