@@ -78,3 +78,54 @@ func TestWireIsValidated(t *testing.T) {
 	cfg.Wire.Combine = 77
 	require.ErrorContains(t, cfg.Validate(1), "Format(77)")
 }
+
+// TestWireOfTheWayBack: each leg of the backward pass rounds by its own format. That of the answers' gradients reaches
+// experts and inputs, that of the rows' gradients inputs alone, and neither the answers.
+func TestWireOfTheWayBack(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
+	pass := func(w alltoall.Wire) (out [3][]float32) {
+		cfg := layersUnderTest()["dropless"]
+		cfg.Wire = w
+		for _, err := range onRanks(inprocWorlds(1), func(world *World) error {
+			l, err := NewLayer(world, cfg)
+			if err != nil {
+				return err
+			}
+			y, err := l.Forward(t.Context(), x)
+			if err != nil {
+				return err
+			}
+			out[0] = append(out[0], y.Data...)
+			dx, err := l.Backward(t.Context(), dy)
+			if err != nil {
+				return err
+			}
+			out[1] = append(out[1], dx.Data...)
+			list, err := l.Gradients(t.Context())
+			for _, g := range list {
+				out[2] = append(out[2], g.Data...)
+			}
+			return err
+		}) {
+			require.NoError(t, err)
+		}
+		return out
+	}
+	exact := pass(alltoall.Wire{})
+	for w, reaches := range map[alltoall.Wire][3]bool{
+		{DispatchBack: alltoall.BF16}: {false, true, true},
+		{CombineBack: alltoall.BF16}:  {false, true, false},
+	} {
+		got := pass(w)
+		for i, what := range []string{"answers", "inputs' gradients", "parameters' gradients"} {
+			off, all := 0., 0.
+			for k, v := range got[i] {
+				off += math.Pow(float64(v-exact[i][k]), 2)
+				all += math.Pow(float64(exact[i][k]), 2)
+			}
+			require.Equal(t, reaches[i], off > 0, "%v: %s", w, what)
+			require.Less(t, math.Sqrt(off/all), 1./64, "%v: %s", w, what)
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package alltoall
+
+import (
+	"cmp"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/transport/inproc"
+)
+
+// autoOn returns rank 0 of 8 on nodes of two, which chooses by links.
+func autoOn(t *testing.T, links Links) *Exchange {
+	ts := inproc.New(8)
+	t.Cleanup(func() {
+		for _, tr := range ts {
+			_ = tr.Close()
+		}
+	})
+	x, err := New(ts[0], Config{Placement: Even(8, 8), Dim: 64, Topology: Nodes(8, 2), Links: links})
+	require.NoError(t, err)
+	return x
+}
+
+func slowBetween(alpha time.Duration) Links {
+	return Links{Within: Link{Alpha: time.Microsecond, Beta: 0.1}, Between: Link{Alpha: alpha, Beta: 8}}
+}
+
+// TestAutoLeavesDirectForAQuarter: another algorithm is taken if Direct is predicted to take more than 1.25 times as long, and
+// only then.
+func TestAutoLeavesDirectForAQuarter(t *testing.T) {
+	within, beyond := 0, 0
+	for alpha := time.Microsecond; alpha < time.Millisecond; alpha += alpha/8 + 1 {
+		x := autoOn(t, slowBetween(alpha))
+		for bytes := 1; bytes <= 1<<16; bytes *= 2 {
+			list := x.Predict(bytes, Share{1, 1})
+			best := slices.MinFunc(list, func(a, b Prediction) int {
+				return cmp.Compare(a.Dispatch+a.Combine, b.Dispatch+b.Combine)
+			})
+			direct := list[slices.IndexFunc(list, func(p Prediction) bool { return p.Algorithm == Direct })]
+			gain := float64(direct.Dispatch+direct.Combine) / float64(best.Dispatch+best.Combine)
+			switch {
+			case gain > 1.25:
+				beyond++
+				require.Equal(t, best.Algorithm, x.choose(bytes, Share{1, 1}), "%v, %d bytes, %.2f times as fast", alpha, bytes, gain)
+			default:
+				if best.Algorithm != Direct && gain > 1.1 {
+					within++
+				}
+				require.Equal(t, Direct, x.choose(bytes, Share{1, 1}), "%v, %d bytes, %.2f times as fast", alpha, bytes, gain)
+			}
+		}
+	}
+	require.Positive(t, within, "no gain from 1.1 to 1.25 was tried")
+	require.Positive(t, beyond)
+}
+
+// announced are announcements by which rank 0 sends so many rows to each other node and the others nothing.
+func announced(x *Exchange, rows int) []announcement {
+	from := make([]announcement, x.size())
+	for r := range from {
+		from[r].toNode = make([]int, x.nodeWords())
+	}
+	for n := 1; n < len(from[0].toNode); n++ {
+		from[0].toNode[n] = rows
+		from[0].leaving += rows
+	}
+	from[0].crossings = crossings{rows: from[0].leaving, once: from[0].leaving, apart: from[0].leaving}
+	return from
+}
+
+// TestBusiestLink: what the busiest node sends or receives, as the mean of its pairs of ranks with others.
+func TestBusiestLink(t *testing.T) {
+	x := autoOn(t, slowBetween(time.Millisecond))
+	require.Equal(t, 4, x.nodeWords())
+	from := announced(x, 100)
+	require.InDelta(t, 300./(2*6), x.busiest(from), 1e-9, "node 0 sends 300 rows over 2 × 6 pairs")
+	from[2].toNode[3], from[4].toNode[3] = 500, 500
+	require.InDelta(t, 1100./(2*6), x.busiest(from), 1e-9, "node 3 receives 1100")
+	from[6].toNode[3] = 10_000
+	require.InDelta(t, 1100./(2*6), x.busiest(from), 1e-9, "what stays on a node loads no link")
+	require.Zero(t, x.busiest(announced(x, 0)))
+}
+
+// TestAutoGoesByTheBusiestLink: the same rows choose as long messages where one node has them all, and as short ones where
+// every rank has its share.
+func TestAutoGoesByTheBusiestLink(t *testing.T) {
+	x := autoOn(t, slowBetween(100*time.Microsecond))
+	row := x.wire.Dispatch.Bytes(x.dim)
+	differ := 0
+	for rows := 8; rows <= 1<<20; rows *= 2 {
+		from := announced(x, rows)
+		mean, busy := float64(3*rows)/(8*7), x.busiest(from)
+		require.Greater(t, busy, 4*mean)
+		got := x.chooseFor(from, 1)
+		require.Equal(t, x.choose(int(float64(row)*busy), Share{1, 1}), got, "%d rows", rows)
+		if got != x.choose(int(float64(row)*mean), Share{1, 1}) {
+			differ++
+		}
+		require.Equal(t, x.choose(int(float64(row)*busy)/4, Share{1, 1}), x.chooseFor(from, 4), "%d rows in four parts", rows)
+	}
+	require.Positive(t, differ, "the mean would always have chosen the same")
+}
+
+// TestAutoGoesByRepeatedTokens: rows of one token for several experts of a node make Rails dear or cheap, those for several of
+// a rank make Gather so.
+func TestAutoGoesByRepeatedTokens(t *testing.T) {
+	x := autoOn(t, slowBetween(100*time.Microsecond))
+	nodes, ranks := 0, 0
+	for rows := 8; rows <= 1<<20; rows *= 2 {
+		bytes := int(float64(x.wire.Dispatch.Bytes(x.dim)) * x.busiest(announced(x, rows)))
+		each := x.choose(bytes, Share{1, 1})
+		require.Equal(t, each, x.chooseFor(announced(x, rows), 1), "no token is repeated")
+
+		from := announced(x, rows)
+		from[0].crossings.once /= 8
+		require.Equal(t, x.choose(bytes, Share{1. / 8, 1}), x.chooseFor(from, 1), "a row in eight crosses")
+		if x.chooseFor(from, 1) != each {
+			nodes++
+		}
+		from = announced(x, rows)
+		from[0].crossings.apart /= 8
+		require.Equal(t, x.choose(bytes, Share{1, 1. / 8}), x.chooseFor(from, 1), "a row in eight leaves")
+		if x.chooseFor(from, 1) != each {
+			ranks++
+		}
+	}
+	require.Positive(t, nodes, "repeated tokens on a node never mattered")
+	require.Positive(t, ranks, "repeated tokens on a rank never mattered")
+}
