@@ -3,7 +3,8 @@ package mpi
 // port is what the engine needs of MPI: short frames that arrive in order, and transfers straight between the
 // callers' buffers. One goroutine at a time uses it, but for interrupt.
 type port interface {
-	// rank, size and crowded describe the job; crowded says that this machine runs more ranks than it has processors.
+	// rank, size and crowded describe the job; crowded says that this machine runs more ranks than they
+	// may use processors, by their affinity and their container's quota.
 	rank() int
 	size() int
 	crowded() bool

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"runtime"
 	"runtime/cgo"
 	"sync/atomic"
@@ -67,7 +68,7 @@ func (p *realPort) open(size int) error {
 	p.in = unsafe.Slice((*byte)(C.sy_inbound(p.c)), inSlots*frameBytes)
 	p.out = unsafe.Slice((*byte)(C.sy_outbound(p.c)), outSlots*frameBytes)
 	p.stop = (*atomic.Int32)(unsafe.Pointer(C.sy_interrupt(p.c)))
-	p.isCrowded = int(C.sy_local(p.c)) > runtime.NumCPU()
+	p.isCrowded = isCrowded(int(C.sy_local(p.c)), processors(os.DirFS("/"), runtime.NumCPU()))
 	p.yieldEvery = spinsPerYield
 	if p.isCrowded {
 		p.yieldEvery = 1
