@@ -15,7 +15,8 @@ import (
 type Recording struct {
 	file    io.ReaderAt
 	routes  map[RouteKey]span
-	experts map[int]int // of each layer, by its first record
+	experts map[int]int  // of each layer, by its first record
+	judged  map[int]bool // layers of which evaluations were recorded
 }
 
 // span is where a record stands.
@@ -32,7 +33,7 @@ func OpenRecording(file io.ReaderAt) (*Recording, error) {
 	if err != nil {
 		return nil, err
 	}
-	rec := &Recording{file: file, routes: map[RouteKey]span{}, experts: map[int]int{}}
+	rec := &Recording{file: file, routes: map[RouteKey]span{}, experts: map[int]int{}, judged: map[int]bool{}}
 	for {
 		begin := in.at
 		route, err := in.Next()
@@ -62,6 +63,7 @@ func (r *Recording) add(route *RecordedRoute, at span) error {
 	first, ok := r.routes[route.RouteKey]
 	if !ok {
 		r.routes[route.RouteKey] = at
+		r.judged[route.Layer] = r.judged[route.Layer] || !route.Train
 		if _, ok := r.experts[route.Layer]; !ok {
 			r.experts[route.Layer] = route.Experts
 		}

@@ -141,6 +141,51 @@ func TestReplayGoesByTheBatch(t *testing.T) {
 	require.ErrorContains(t, err, "layer 3, step 9, micro-batch 1 in evaluation was not recorded")
 }
 
+// TestEvaluationBesideReplay: where training alone was recorded, a live gate evaluates by itself, and what is replayed after it is as before;
+// recorded weights have nothing to evaluate by.
+func TestEvaluationBesideReplay(t *testing.T) {
+	config := TopK{K: 2, Score: Sigmoid, Bias: []float32{0, 2, 0, -1, 0}}
+	var out bytes.Buffer
+	to, err := NewRecorder(&out)
+	require.NoError(t, err)
+	shape := Shape{Dim: 4, Experts: 5, Seed: 1}
+	g, err := Record{Router: config, To: to}.New(shape)
+	require.NoError(t, err)
+	r := rand.New(rand.NewPCG(1, 2))
+	x, held := dense(6, 4, make([]float32, 24)), dense(9, 4, make([]float32, 36))
+	for _, data := range [][]float32{x.Data, held.Data} {
+		for i := range data {
+			data[i] = float32(r.NormFloat64())
+		}
+	}
+	train, evaluate := Batch{Ends: []int{6}, Train: true}, Batch{Ends: []int{9}}
+	d, err := g.Route(x, train)
+	require.NoError(t, err)
+	want := d.Clone()
+	plain, err := config.New(shape)
+	require.NoError(t, err)
+	d, err = plain.Route(held, evaluate)
+	require.NoError(t, err)
+	wantHeld := d.Clone()
+
+	rec, err := ReadRecording(&out)
+	require.NoError(t, err)
+	live, err := Replay{From: rec, Live: &config}.New(shape)
+	require.NoError(t, err)
+	for range 3 {
+		d, err := live.Route(held, evaluate)
+		require.NoError(t, err)
+		requireSame(t, wantHeld, d.Assignment)
+		d, err = live.Route(x, train)
+		require.NoError(t, err)
+		requireSame(t, want, d.Assignment)
+	}
+	fixed, err := Replay{From: rec}.New(shape)
+	require.NoError(t, err)
+	_, err = fixed.Route(held, evaluate)
+	require.ErrorContains(t, err, "layer 0, step 0, micro-batch 0 in evaluation was not recorded")
+}
+
 // TestRecordingOneBatchTwice: the same routes are fine, and written once; others are an error that names the batch, after which recording goes on.
 func TestRecordingOneBatchTwice(t *testing.T) {
 	var out bytes.Buffer

@@ -26,7 +26,8 @@ type Replay struct {
 	// Live, where it is not nil, computes logits, weights, losses and gradients as usual, but for the experts that were
 	// recorded. What had been dropped stays out, its weight as if the best of the other experts
 	// dropped the token; K is at least the number
-	// of experts that any token was recorded with.
+	// of experts that any token was recorded with. A layer of which no evaluation was recorded at all is evaluated by Live alone, so that
+	// training that replays can look at held-out text.
 	Live *TopK
 }
 
@@ -54,12 +55,14 @@ func (r Replay) New(s Shape) (Gate, error) {
 		}
 		return &replayed{tape: tape{r.From, r.Layer, s.Experts}, shape: s}, nil
 	}
-	again := &again{tape: tape{r.From, r.Layer, s.Experts}, k: r.Live.K}
+	again := &again{tape: tape{r.From, r.Layer, s.Experts}, k: r.Live.K, biased: r.Live.Bias != nil || r.Live.BiasRate != 0}
 	g, err := r.Live.build(s, parts{name: "Replay", chooser: again, faults: faults})
 	if err != nil {
 		return nil, err
 	}
-	return &liveReplay{g.(*tokenChoice), again}, nil
+	live := &liveReplay{g.(*tokenChoice), again}
+	again.own.bias = live.bias
+	return live, nil
 }
 
 // tape is a layer's recorded routes.
@@ -183,15 +186,21 @@ func (g *liveReplay) RouteLogits(logits blas32.General, b Batch) (*Decision, err
 // again is the chooser of a live replay.
 type again struct {
 	tape
-	k     int
-	spots []int32 // k experts of each row
-	used  []int   // how many of them there are
+	k      int
+	own    best    // chooses where nothing is replayed
+	free   bool    // so it is for this batch
+	biased bool    // own goes by scores
+	spots  []int32 // k experts of each row
+	used   []int   // how many of them there are
 }
 
-func (a *again) forAll() bool { return false }
+func (a *again) forAll() bool { return a.biased }
 
 // load lists each row's experts of a batch.
 func (a *again) load(x blas32.General, b Batch) error {
+	if a.free = !b.Train && !a.from.judged[a.layer]; a.free {
+		return nil
+	}
 	r, err := a.find(x.Rows, b)
 	if err != nil {
 		return err
@@ -215,6 +224,10 @@ func (a *again) load(x blas32.General, b Batch) error {
 // choose fills the places with the recorded experts, the one with the largest logit first. Places without one are
 // withdrawn. They hold the best of the other experts: most likely those that had dropped the token.
 func (a *again) choose(g *choosing) {
+	if a.free {
+		a.own.choose(g)
+		return
+	}
 	for i := range g.tokens {
 		t, logits, places := g.row(i), g.logits(i), g.places(i)
 		recorded := a.spots[t*a.k : t*a.k+a.used[t]]
