@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 
@@ -32,7 +33,10 @@ func Join(ctx context.Context, cfg Config) (*Transport, error) {
 
 func join(ctx context.Context, cfg Config, p port) (*Transport, error) {
 	t := newTransport(cfg, p)
-	err := t.agree()
+	err := stranger(len(t.peers), rendezvous.Sizes(os.Getenv))
+	if err == nil {
+		err = t.agree()
+	}
 	if err == nil && ctx.Err() != nil {
 		err = &transport.Error{Rank: t.rank, Op: "join", Err: gaveUp(ctx)}
 	}
@@ -42,6 +46,24 @@ func join(ctx context.Context, cfg Config, p port) (*Transport, error) {
 	}
 	t.cfg.Log.Info("joined", "rank", t.rank, "size", len(t.peers))
 	return t, nil
+}
+
+// stranger reports that MPI takes this process for the only one, although its launcher has started several: each of
+// them would be a job of its own. That is so where the launcher belongs to another MPI than the program.
+func stranger(size int, launched map[string]int) error {
+	if size > 1 {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(launched)) {
+		if launched[name] == size {
+			return nil
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(launched)) {
+		return &transport.Error{Rank: transport.None, Op: "join", Err: fmt.Errorf("MPI knows of 1 rank, but %s has started %d: start the "+
+			"program with the mpirun of the MPI that it was built with, and srun with an --mpi that this MPI knows", name, launched[name])}
+	}
+	return nil
 }
 
 // termsBytes is room for the settings as text: rendezvous bounds the user's to 2 KiB, and ours are short.

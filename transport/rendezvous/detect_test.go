@@ -142,6 +142,11 @@ func FuzzDetect(f *testing.F) {
 			{"PMI_RANK": rank, "PMI_SIZE": size, envAddr: host, "MPI_LOCALRANKID": extra},
 			{"JOB_COMPLETION_INDEX": rank, envSize: size, "HOSTNAME": host, envService: extra},
 			{"SLURM_STEP_ID": extra, "SLURM_PROCID": rank, "SLURM_NTASKS": size, "SLURM_STEP_NODELIST": host},
+			{"SLURM_STEP_ID": "0", "SLURM_PROCID": rank, "SLURM_NTASKS": size, "SLURM_STEP_NODELIST": extra, "SLURM_HET_SIZE": size,
+				"SLURM_JOB_NODELIST_HET_GROUP_0": host, "SLURM_JOB_NODELIST_HET_GROUP_1": extra},
+			{"RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": host, "MASTER_PORT": "1", "TORCHELASTIC_ERROR_FILE": extra},
+			{"PMIX_RANK": rank, envSize: size, "PMIX_NAMESPACE": host, envAddr: extra},
+			{"RANK": rank, "WORLD_SIZE": size, "OMPI_COMM_WORLD_RANK": host, "OMPI_COMM_WORLD_SIZE": extra},
 		}
 		p, err := Detect(Place{}, from(sets[int(which)%len(sets)]))
 		if err != nil {

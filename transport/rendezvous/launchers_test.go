@@ -363,3 +363,21 @@ func TestAncestorsOfBrokenProc(t *testing.T) {
 		require.LessOrEqual(t, len(e.ancestors()), maxAncestors, line)
 	}
 }
+
+func FuzzCountHosts(f *testing.F) {
+	f.Add("gpu[03-05,9],login1")
+	f.Add("r[1-2]n[08,10]")
+	f.Fuzz(func(t *testing.T, list string) {
+		if n, err := countHosts(list); err == nil && list != "" {
+			require.Positive(t, n)
+		}
+	})
+}
+
+func FuzzAncestors(f *testing.F) {
+	f.Add("7 (a b) S 6 " + strings.Repeat("1 ", 30))
+	f.Fuzz(func(t *testing.T, line string) {
+		e := &env{proc: fstest.MapFS{"self/stat": {Data: []byte(line)}, "7/stat": {Data: []byte(line)}, "7/cmdline": {Data: []byte(line)}}}
+		require.LessOrEqual(t, len(e.ancestors()), maxAncestors)
+	})
+}

@@ -2,6 +2,7 @@ package rendezvous
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 )
@@ -26,6 +27,19 @@ func (e *env) choose() (*launcher, error) {
 		}
 	}
 	return seen[0], nil
+}
+
+// Sizes are the sizes that visible launchers state, by name: of all of them, whether they agree or not. It is for those
+// who learn rank and size elsewhere, and want to know whether that can be.
+func Sizes(getenv func(string) string) map[string]int {
+	e := &env{getenv: getenv, proc: os.DirFS("/proc"), addrs: interfaceAddrs}
+	sizes := make(map[string]int)
+	for _, l := range launchers {
+		if n := e.count(l.size); n > 0 && l.seen(e) {
+			sizes[l.name] = n
+		}
+	}
+	return sizes
 }
 
 // named is the launcher that the user has chosen.
