@@ -19,12 +19,13 @@ import (
 type JoinConfig struct {
 	// Rank and Size are this rank's number and the number of ranks. With Size 0 they come from the launcher's
 	// variables: torchrun's, else Open MPI's, PMI's, Slurm's, those of a Kubernetes Indexed Job, else this rank is
-	// alone. World.Source says which it was.
+	// alone. World.Source says which it was. Launchers that disagree are an error; see [rendezvous.Detect].
 	Rank transport.Rank
 	Size int
 	// Addr is the host:port at which rank 0 waits for the others. Empty means the launcher's.
 	Addr string
-	// Job names the job, so that another one's ranks are not mistaken for this one's. Empty means the launcher's name.
+	// Job names the job, so that another one's ranks are not mistaken for this one's. Empty means the launcher's name,
+	// which is another one for every launch.
 	Job string
 	// Host is the address, without a port, at which this rank listens for the others; empty means the one by
 	// which Addr is reached.
