@@ -110,7 +110,7 @@ func (v *visitor) listenInstead() (net.Listener, error) {
 			if l, err = v.listenAt(ctx, places); err == nil {
 				return l, nil
 			}
-			if _, final, told := v.attempt(ctx); final && told != nil {
+			if told := v.askHolder(ctx); told != nil {
 				return nil, told
 			}
 		}
@@ -124,6 +124,17 @@ func (v *visitor) listenInstead() (net.Listener, error) {
 			return nil, &transport.Error{Rank: v.cfg.Rank, Op: opName, Err: err}
 		}
 	}
+}
+
+// askHolder comes to whoever holds rank 0's address, and returns what another rank 0 of this job says. Any other
+// program may accept the connection and be silent.
+func (v *visitor) askHolder(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, handshakePatience)
+	defer cancel()
+	if _, final, told := v.attempt(ctx); final {
+		return told
+	}
+	return nil
 }
 
 // hopeless reports whether a failure to listen is unlikely to pass: all but a name that may still resolve elsewhere.

@@ -2,6 +2,7 @@ package rendezvous
 
 import (
 	"context"
+	"net"
 	"testing"
 	"time"
 
@@ -76,4 +77,17 @@ func TestVerdictOfAnEarlierStartIsNotTold(t *testing.T) {
 	again0, again1 := meetAs(addr, 0, "a", 1), meetAs(addr, 1, "a", 1)
 	require.ErrorIs(t, (<-host).err, transport.ErrMismatch)
 	requireMet(t, again0, again1, meetAs(addr, 2, "b", 0))
+}
+
+// TestPortOfASilentHolder: another program that accepts connections on the port and says nothing is no reason to wait
+// until time is up.
+func TestPortOfASilentHolder(t *testing.T) {
+	l, err := net.Listen("tcp", freeAddr(t))
+	require.NoError(t, err)
+	defer l.Close()
+	began := time.Now()
+	_, err = Meet(context.Background(), Config{Rank: 0, Size: 2, Addr: l.Addr().String(), Timeout: 2 * time.Minute})
+	require.ErrorContains(t, err, "address already in use")
+	require.ErrorContains(t, err, l.Addr().String())
+	require.Less(t, time.Since(began), time.Minute)
 }
