@@ -177,10 +177,8 @@ func (l *Layer) beginCompressed(ctx context.Context, p *pass, parts int) (*allto
 		return nil, err
 	}
 	begin := time.Now()
-	centroids, err := l.compress(p, x, ends, false)
-	if err != nil {
-		return nil, err
-	}
+	centroids := l.compress(p, x, ends, false)
+	l.checkMade(p, "forward", "the centroids of its rows", centroids)
 	c := l.squeezedCounts(p)
 	l.sampleResidual(p, x, centroids)
 	p.squeezing += time.Since(begin)
@@ -217,7 +215,7 @@ func (l *Layer) ordered(p *pass) (x blas32.General, ends []int) {
 }
 
 // compress begins the pass's compression and returns its centroids: in a trial as if the judge wanted it everywhere.
-func (l *Layer) compress(p *pass, x blas32.General, ends []int, trial bool) (centroids blas32.General, err error) {
+func (l *Layer) compress(p *pass, x blas32.General, ends []int, trial bool) (centroids blas32.General) {
 	s := l.squeeze
 	if s.gains != nil {
 		copy(s.lsh.Gains(), s.gains.Value)
@@ -226,7 +224,9 @@ func (l *Layer) compress(p *pass, x blas32.General, ends []int, trial bool) (cen
 	case s.Assign != nil:
 		clusters := s.Assign(x, ends)
 		if err := checkAssigned(clusters, ends); err != nil {
-			return centroids, l.misuse("Config.Compression.Assign", "%w", err)
+			l.noteUnassigned(p, err)
+			centroids, p.squeezed = s.lsh.CompressSome(x, ends, func(int) bool { return false }) // the others count on rows
+			return centroids
 		}
 		centroids, p.squeezed = s.lsh.CompressAs(x, clusters)
 	case s.wanted != nil && !trial:
@@ -234,7 +234,7 @@ func (l *Layer) compress(p *pass, x blas32.General, ends []int, trial bool) (cen
 	default:
 		centroids, p.squeezed = s.lsh.Compress(x, ends)
 	}
-	return centroids, nil
+	return centroids
 }
 
 // checkAssigned returns what is wrong with clusters of rows of experts that end at ends.
@@ -397,9 +397,7 @@ func (l *Layer) judgePass(p *pass) {
 	} else if s.judge.wantsTrial() {
 		begin := time.Now()
 		x, ends := l.ordered(p)
-		if _, err := l.compress(p, x, ends, true); err != nil {
-			return
-		}
+		l.compress(p, x, ends, true)
 		s.judge.tried(rows, time.Since(begin))
 		p.squeezed.Release()
 		p.squeezed = nil

@@ -1,6 +1,7 @@
 package switchyard
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -15,7 +16,8 @@ import (
 
 // What is checked: that what the program gives, x and dy, is finite in every row that is not padding, whatever the gate,
 // and the scores of a gate. What is not: what experts make of it, unless [alltoall.Wire.Finite] says so; an
-// expert whose answer overflows gives y an infinity, which the loss shows.
+// expert whose answer overflows gives y an infinity, which the loss shows. A rank that finds something late in a pass lets
+// its rows travel, since others wait for them, and tells of it beside.
 
 // infinite returns the first row of m that holds a NaN or an infinity, and where in it, or −1.
 func infinite(m blas32.General) (row, column int) {
@@ -44,42 +46,86 @@ func (p *pass) checkInput() error {
 	return nil
 }
 
-// checkGradient returns an error that names the first row of dy that is not finite, and that row's number, or −1.
-func (l *Layer) checkGradient(dy blas32.General) (row int, err error) {
-	t, j := infinite(dy)
-	if t < 0 {
-		return -1, nil
+// checkGradient looks through dy, and notes the first row that is not finite.
+func (l *Layer) checkGradient(p *pass, dy blas32.General) {
+	if t, j := infinite(dy); t >= 0 {
+		p.wrong = l.notFinite("backward", "row %d, column %d of dy is %v", t, j, rowOf(dy, t)[j])
+		p.word = uint64(t) + 1
 	}
-	return t, &transport.Error{Rank: l.world.joined(l.world.Rank()), Op: "backward",
-		Err: fmt.Errorf("%w: %w: row %d, column %d of dy is %v", alltoall.ErrRefused, alltoall.ErrNotFinite, t, j, rowOf(dy, t)[j])}
 }
 
-// tellGradient tells all ranks, while rows travel, which row of this rank's dy is not finite, −1 for none, and returns what
-// waits for what they tell: an error that names the first rank that has such a row, on every rank.
+// These stand in place of the row of dy where what a rank has made is not finite, or its Compression.Assign failed.
+const (
+	made       = 1 << 62
+	unassigned = 1<<62 + 1
+)
+
+// checkMade looks through what this rank has made on its way of a pass, under [alltoall.Wire.Finite], and notes the first number that is
+// not finite. The rows travel all the same, as others wait for them.
+func (l *Layer) checkMade(p *pass, op, what string, list ...blas32.General) {
+	if !l.cfg.Wire.Finite || p.wrong != nil {
+		return
+	}
+	for _, m := range list {
+		if r, j := infinite(m); r >= 0 {
+			p.wrong = l.notFinite(op, "row %d, column %d of %s is %v", r, j, what, rowOf(m, r)[j])
+			p.word = made
+			return
+		}
+	}
+}
+
+// noteUnassigned notes that Compression.Assign has made no clusters.
+func (l *Layer) noteUnassigned(p *pass, err error) {
+	p.wrong = &transport.Error{Rank: l.world.joined(l.world.Rank()), Op: "forward",
+		Err: fmt.Errorf("%w: Config.Compression.Assign: %w", alltoall.ErrRefused, err)}
+	p.word = unassigned
+}
+
+// tells tells whether the ranks tell each other at the end of a forward pass what they have noted.
+func (l *Layer) tells() bool { return l.cfg.Wire.Finite || l.cfg.Compression.Assign != nil }
+
+// notFinite is an error of this rank.
+func (l *Layer) notFinite(op, format string, args ...any) error {
+	return l.blamed(l.world.Rank(), op, fmt.Sprintf(format, args...))
+}
+
+func (l *Layer) blamed(r transport.Rank, op, what string) error {
+	return &transport.Error{Rank: l.world.joined(r), Op: op, Err: fmt.Errorf("%w: %w: %s", alltoall.ErrRefused, alltoall.ErrNotFinite, what)}
+}
+
+// tell tells all ranks, while rows travel, what this rank has noted of the pass, and returns what waits for what they tell: the error
+// of the pass on every rank if one of them has noted anything. It names the first rank that has; there, and on others that have, their own.
 //
-// Direct: 8 bytes to each other rank, once a backward pass.
-func (l *Layer) tellGradient(ctx context.Context, row int) (heard func() error) {
-	size := l.world.Size()
-	mine := binary.LittleEndian.AppendUint64(nil, uint64(row+1))
+// Direct: 8 bytes to each other rank, once a backward pass; under Wire.Finite once a forward pass too.
+func (l *Layer) tell(ctx context.Context, op string, p *pass) (heard func() error) {
+	size, own := l.world.Size(), p.wrong
+	mine := binary.LittleEndian.AppendUint64(nil, p.word)
 	if size == 1 {
-		return func() error { return l.blameGradient(mine) }
+		return func() error { return own }
 	}
 	all, done := make([]byte, size*len(mine)), make(chan error, 1)
 	go func() { done <- l.checks.AllGather(ctx, all, mine) }()
 	return func() error {
 		if err := <-done; err != nil {
-			return errtext.Errorf("switchyard: Backward: what the ranks say of dy: %w", err)
+			return errtext.Errorf("switchyard: %s: what the ranks say of the pass: %w", op, err)
 		}
-		return l.blameGradient(all)
+		return cmp.Or(own, l.blame(op, all))
 	}
 }
 
-// blameGradient returns an error if one of the ranks has told of a row.
-func (l *Layer) blameGradient(told []byte) error {
+// blame returns an error if one of the ranks has told of a number that is not finite.
+func (l *Layer) blame(op string, told []byte) error {
 	for r := range len(told) / 8 {
-		if row := binary.LittleEndian.Uint64(told[8*r:]); row != 0 {
-			return &transport.Error{Rank: l.world.joined(transport.Rank(r)), Op: "backward",
-				Err: fmt.Errorf("%w: %w: row %d of its dy", alltoall.ErrRefused, alltoall.ErrNotFinite, row-1)}
+		switch word := binary.LittleEndian.Uint64(told[8*r:]); word {
+		case 0:
+		case made:
+			return l.blamed(transport.Rank(r), op, "in what its experts made; its own error says where")
+		case unassigned:
+			return &transport.Error{Rank: l.world.joined(transport.Rank(r)), Op: op,
+				Err: fmt.Errorf("%w: its Config.Compression.Assign failed; its own error says why", alltoall.ErrRefused)}
+		default:
+			return l.blamed(transport.Rank(r), op, fmt.Sprintf("row %d of its dy", word-1))
 		}
 	}
 	return nil
@@ -98,4 +144,11 @@ func (l *Layer) dropGradients() {
 	if set := l.gainParams(); set != nil {
 		set.Grad.Reset()
 	}
+}
+
+// wire is the format of rows for the exchange. The layer looks for what is not finite by itself: an exchange can only refuse alone.
+func (l *Layer) wire() alltoall.Wire {
+	w := l.cfg.Wire
+	w.Finite = false
+	return w
 }

@@ -98,11 +98,22 @@ func TestANumberThatIsNotFiniteFailsOneBatchAlone(t *testing.T) {
 // and parameters after a step, and each rank's error of batch 1.
 func runPasses(t *testing.T, cfg Config, batches []uint64, spoil func(r transport.Rank, x, dy blas32.General)) (tensors []Tensor, wrong []error) {
 	t.Helper()
+	return runBatches(t, func(transport.Rank) Config { return cfg }, batches, spoil, func(transport.Rank, bool) {})
+}
+
+// runPassesWith is runPasses with a configuration for each rank, and with a call before and after batch 1.
+func runPassesWith(t *testing.T, cfg func(transport.Rank) Config, batches []uint64, spoil func(r transport.Rank, on bool)) ([]Tensor, []error) {
+	t.Helper()
+	return runBatches(t, cfg, batches, func(transport.Rank, blas32.General, blas32.General) {}, spoil)
+}
+
+func runBatches(t *testing.T, cfg func(transport.Rank) Config, batches []uint64, spoil func(r transport.Rank, x, dy blas32.General), around func(r transport.Rank, on bool)) (tensors []Tensor, wrong []error) {
+	t.Helper()
 	wrong = make([]error, refusingRanks)
 	for r, err := range onRanks(inprocWorlds(refusingRanks), func(w *World) error {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		l, err := NewLayer(w, cfg)
+		l, err := NewLayer(w, cfg(w.Rank()))
 		if err != nil {
 			return err
 		}
@@ -112,6 +123,7 @@ func runPasses(t *testing.T, cfg Config, batches []uint64, spoil func(r transpor
 			if n == 1 {
 				spoil(w.Rank(), x, dy)
 			}
+			around(w.Rank(), n == 1)
 			_, err := l.ForwardBatch(ctx, x, side)
 			if err == nil {
 				_, err = l.Backward(ctx, dy)
@@ -138,4 +150,110 @@ func runPasses(t *testing.T, cfg Config, batches []uint64, spoil func(r transpor
 		require.NoError(t, err, "rank %d", r)
 	}
 	return tensors, wrong
+}
+
+// poisoned is experts of which some, on one rank, answer a batch with a number that is not finite, or give such a gradient.
+type poisoned struct {
+	expert.Expert
+	forward, backward *bool
+}
+
+func (p poisoned) String() string { return "poisoned" }
+
+func (p poisoned) New(s expert.Shape) (expert.Group, error) {
+	g, err := p.Expert.New(s)
+	return poisonedGroup{g, p}, err
+}
+
+type poisonedGroup struct {
+	expert.Group
+	by poisoned
+}
+
+func (g poisonedGroup) Forward(x blas32.General, rows expert.Rows) (blas32.General, expert.Saved) {
+	y, saved := g.Group.Forward(x, rows)
+	return poison(y, *g.by.forward), saved
+}
+
+func (g poisonedGroup) Backward(saved expert.Saved, dy blas32.General) blas32.General {
+	return poison(g.Group.Backward(saved, dy), *g.by.backward)
+}
+
+func poison(m blas32.General, do bool) blas32.General {
+	if do && m.Rows > 0 {
+		m.Data[len(m.Data)-1] = float32(math.Inf(1))
+	}
+	return m
+}
+
+// TestWhatExpertsMakeIsChecked under Wire.Finite: an answer or a gradient that is not finite fails the batch on every rank at once, which
+// names the rank whose experts made it, and the next batch is run.
+func TestWhatExpertsMakeIsChecked(t *testing.T) {
+	for name, cfg := range refusals() {
+		cfg.Wire.Finite = true
+		for _, backward := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/backward=%t", name, backward), func(t *testing.T) {
+				const culprit = 1
+				want, _ := runPasses(t, cfg, []uint64{0, 2}, nil)
+				var flags [refusingRanks][2]bool
+				mine := func(r transport.Rank) Config {
+					c := cfg
+					c.Expert = poisoned{cfg.Expert, &flags[r][0], &flags[r][1]}
+					return c
+				}
+				got, errs := runPassesWith(t, mine, []uint64{0, 1, 2}, func(r transport.Rank, on bool) {
+					if r == culprit && backward {
+						flags[r][1] = on
+					} else if r == culprit {
+						flags[r][0] = on
+					}
+				})
+				for r, err := range errs {
+					require.Equal(t, transport.Rank(culprit), transport.CulpritOf(err), "rank %d: %v", r, err)
+					require.ErrorIs(t, err, alltoall.ErrNotFinite)
+				}
+				require.ErrorContains(t, errs[culprit], "+Inf")
+				require.Equal(t, want, got)
+			})
+		}
+	}
+}
+
+// TestAFailingAssignFailsAll: clusters that do not fit on one rank fail the batch on every rank at once, with several copies too.
+func TestAFailingAssignFailsAll(t *testing.T) {
+	for _, nodes := range []bool{false, true} {
+		for _, parallel := range []int{4, 2} {
+			for culprit := range transport.Rank(refusingRanks) {
+				errs := onRanks(inprocWorlds(refusingRanks), func(w *World) error {
+					ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+					defer cancel()
+					cfg, fails := smallConfig(), false
+					cfg.ExpertParallel, cfg.Topology = parallel, alltoall.Nodes(refusingRanks, 2)
+					cfg.Compression = Compression{When: Always, Nodes: nodes, Assign: func(x blas32.General, ends []int) *lsh.Clusters {
+						if fails {
+							return nil
+						}
+						return roundRobin(2)(x, ends)
+					}}
+					l, err := NewLayer(w, cfg)
+					if err != nil {
+						return err
+					}
+					x, _ := batchOf(0, w.Rank())
+					fails = w.Rank() == culprit
+					_, wrong := l.Forward(ctx, x)
+					fails = false
+					if _, err := l.Forward(ctx, x); err != nil {
+						return fmt.Errorf("the next batch failed: %w", err)
+					}
+					return wrong
+				})
+				for r, err := range errs {
+					require.Equal(t, culprit, transport.CulpritOf(err), "rank %d: %v", r, err)
+					require.ErrorIs(t, err, alltoall.ErrRefused)
+					require.ErrorContains(t, err, "Compression.Assign")
+				}
+			}
+		}
+	}
 }

@@ -88,7 +88,9 @@ type pass struct {
 	sharedAnswers blas32.General
 	sharedBack    blas32.General // gradient of the shared expert's input
 
-	lent [][]float32 // memory of copies without padding
+	lent  [][]float32 // memory of copies without padding
+	wrong error       // what is not finite here, once that is known
+	word  uint64      // what the other ranks are told of it
 
 	squeezed  *lsh.Pass      // nil where the rows travel as they are
 	gathered  *gathered      // nil where clusters are of the rank's own rows
@@ -207,7 +209,7 @@ func (l *Layer) buildExchange() error {
 	}
 	l.exchange, err = alltoall.New(view, alltoall.Config{
 		Placement: l.layout.place, Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows, LeafRows: l.mostFromLeaf(),
-		Algorithm: l.cfg.Algorithm, Topology: l.layout.topology(l.cfg.Topology), Links: l.cfg.Links, Wire: l.cfg.Wire,
+		Algorithm: l.cfg.Algorithm, Topology: l.layout.topology(l.cfg.Topology), Links: l.cfg.Links, Wire: l.wire(),
 	})
 	return err
 }
@@ -247,6 +249,9 @@ func (l *Layer) train(ctx context.Context, op string, x blas32.General, side rou
 	l.forget()
 	begin := time.Now()
 	if err := l.attempt(op, func() error { return l.forward(ctx, p) }); err != nil {
+		if refusedByAll(err) {
+			l.release(p)
+		}
 		return y, err
 	}
 	if l.tuner != nil {
@@ -321,6 +326,11 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 	if p.answers, err = l.restoreCompressed(ctx, p, home); err != nil {
 		return err
 	}
+	if l.tells() {
+		if err = l.tell(ctx, "forward", p)(); err != nil {
+			return err
+		}
+	}
 	y, byToken := &l.y, &l.byToken
 	if !p.side.Train {
 		y, byToken = &l.evaluated, &l.evalIndex
@@ -353,6 +363,7 @@ func (l *Layer) throughExperts(ctx context.Context, p *pass) (home blas32.Genera
 		aside: func() { l.sharedForward(p) },
 		experts: func(i int) {
 			l.compute(func() { parts[i].answers = l.expertsForward(p, i, parts[i].rows, parts[i].ends) })
+			l.checkMade(p, "forward", "its experts' answers", parts[i].answers...)
 		},
 		combine: func(ctx context.Context, i int) error { return l.combine(ctx, p, i, home, parts[i].answers) },
 	})
@@ -394,16 +405,20 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 	}
 	begin := time.Now()
 	dy = p.withoutPadding(l, dy)
-	row, wrong := l.checkGradient(dy)
-	if wrong != nil {
+	l.checkGradient(p, dy)
+	if p.wrong != nil {
 		dy = zeroed(resize(blas32.General{}, dy.Rows, dy.Cols)) // the others count on its rows
 	}
-	heard := l.tellGradient(ctx, row)
+	var heard func() error
+	if !l.cfg.Wire.Finite {
+		heard = l.tell(ctx, "backward", p)
+	}
 	back, err := l.rowsBackward(ctx, p, dy)
-	if told := heard(); err == nil && refusedByAll(told) {
-		err = cmp.Or(wrong, told)
-	} else if err == nil {
-		err = told
+	if l.cfg.Wire.Finite && err == nil {
+		heard = l.tell(ctx, "backward", p)
+	}
+	if heard != nil {
+		err = cmp.Or(err, heard())
 	}
 	if err != nil {
 		l.dropGradients()
@@ -436,6 +451,7 @@ func (l *Layer) rowsBackward(ctx context.Context, p *pass, dy blas32.General) (b
 	drows, weights := l.packed(p.decision.NumRows()), p.decision.NumWeights()
 	l.weights = slices.Grow(l.weights[:0], weights)[:weights]
 	l.compute(func() { l.restoreBackward(p, drows, dy) })
+	l.checkMade(p, "backward", "the gradients of answers", drows)
 	there, err := l.backwardCompressed(ctx, p, drows)
 	if err != nil {
 		return blas32.General{}, err
@@ -461,8 +477,11 @@ func (l *Layer) backThroughExperts(ctx context.Context, p *pass, drows, dy blas3
 			arrived[i], err = h.RedispatchPart(ctx, i, drows, in)
 			return err
 		},
-		aside:   func() { l.sharedBackward(p, dy) },
-		experts: func(i int) { l.compute(func() { back[i] = l.expertsBackward(p, i, arrived[i]) }) },
+		aside: func() { l.sharedBackward(p, dy) },
+		experts: func(i int) {
+			l.compute(func() { back[i] = l.expertsBackward(p, i, arrived[i]) })
+			l.checkMade(p, "backward", "its experts' gradients of rows", back[i]...)
+		},
 		weights: func(i int) { l.compute(func() { l.expertsWeights(p, i) }) },
 		combine: func(ctx context.Context, i int) error { return l.combine(ctx, p, i, home, back[i]) },
 	})

@@ -37,7 +37,7 @@ type Wire struct {
 	DispatchBack, CombineBack Format
 	// Finite makes a NaN or an infinity that is about to leave a rank an error there, [ErrNotFinite], which names its place. Where it is
 	// in the rows of a first dispatch, the other ranks' Dispatch returns [ErrRefused] at once; elsewhere they wait, until that rank
-	// closes its transport. Otherwise such numbers travel, as far as the formats have them.
+	// closes its transport. A layer does better: it fails the pass on every rank. Otherwise such numbers travel, as far as the formats have them.
 	Finite bool
 }
 
