@@ -3,6 +3,8 @@ package switchyard
 import (
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,4 +22,25 @@ func TestPicturesOfTheDocsAreReadable(t *testing.T) {
 		require.NoError(t, err)
 		svgtest.Readable(t, svg, file)
 	}
+}
+
+// TestLinksOfTheDocs lead to files that are there.
+func TestLinksOfTheDocs(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#\s]+)[^)]*\)`)
+	pages, err := filepath.Glob("docs/*.md")
+	require.NoError(t, err)
+	seen := 0
+	for _, page := range append(pages, "README.md", "CONTRIBUTING.md") {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			if strings.Contains(m[1], "://") || strings.HasPrefix(m[1], "mailto:") {
+				continue
+			}
+			seen++
+			_, err := os.Stat(filepath.Join(filepath.Dir(page), m[1]))
+			require.NoError(t, err, "%s links to %s", page, m[1])
+		}
+	}
+	require.Greater(t, seen, 10)
 }

@@ -42,3 +42,25 @@ func TestAlgorithmsTable(t *testing.T) {
 		require.NotEmpty(t, text)
 	}
 }
+
+// TestAlgorithmsTableInDocs is what the program prints, but for the time that it takes.
+func TestAlgorithmsTableInDocs(t *testing.T) {
+	var out, errs bytes.Buffer
+	require.Zero(t, runAlgorithms(t.Context(), nil, &out, &errs), errs.String())
+	page, err := os.ReadFile("../docs/algorithms.md")
+	require.NoError(t, err)
+	_, rest, found := strings.Cut(string(page), "```\n  ranks    algorithm")
+	require.True(t, found)
+	table, _, found := strings.Cut("  ranks    algorithm"+rest, "```")
+	require.True(t, found)
+	require.Equal(t, predictions(out.String()), predictions(table))
+}
+
+// predictions are the fields of a table's lines but the last one, a time that was measured.
+func predictions(table string) (lines [][]string) {
+	for line := range strings.Lines(table) {
+		fields := strings.Fields(line)
+		lines = append(lines, fields[:len(fields)-1])
+	}
+	return lines
+}

@@ -361,7 +361,7 @@ func (o *lshOptions) turns() (n int) {
 // expected is about how long they take, by what a step computes and sends.
 func (o *lshOptions) expected() (all time.Duration) {
 	step := func(batch int) time.Duration {
-		return time.Duration(float64(batch*o.dim*o.dim) / (64 * 256 * 256) * 1.2 * float64(time.Second))
+		return time.Duration(float64(batch*o.dim*o.dim) / (64 * 256 * 256) * 0.3 * float64(time.Second))
 	}
 	for _, v := range o.variants {
 		if !o.noQuality && trainsForQuality(v) {

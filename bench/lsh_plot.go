@@ -40,6 +40,7 @@ func drawSpeedups(file string, rows []lshRow) error {
 	}
 	p := figure.New()
 	p.Title.Text, p.X.Label.Text = "how many times as fast as all rows, one after the other", "times"
+	p.Title.Padding = vg.Points(6)
 	var names []string
 	bars := map[int]map[string]float64{}
 	var rates []int
@@ -78,6 +79,6 @@ func drawSpeedups(file string, rows []lshRow) error {
 	}
 	p.NominalY(names...)
 	p.X.Min, p.X.Max = 0, math.Ceil(p.X.Max)
-	p.Legend.Top = false
+	p.Legend.Top = true // where all rows are: a bar of 1
 	return figure.Save(file, vg.Points(520), vg.Points(float64(60+24*len(names))), p)
 }
