@@ -60,7 +60,8 @@ func joinStriped(ctx context.Context, o options, place rendezvous.Place) (transp
 	join := func(lane int, addr string) (transport.Transport, error) {
 		return tcp.Join(ctx, tcp.Config{
 			Rank: place.Rank, Size: place.Size, Addr: addr, Job: fmt.Sprintf("%s lane %d", place.Job, lane),
-			Settings: o.settings, Insecure: o.insecure,
+			LocalSize: max(place.LocalSize, 0),
+			Settings:  o.settings, Insecure: o.insecure,
 		})
 	}
 	first, err := join(0, place.Addr)
