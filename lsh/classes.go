@@ -14,13 +14,14 @@ import (
 // groups of their own:
 //
 //   - a row that is not finite is a cluster of its own;
-//   - rows longer than longFactor times the median are clusters of their own, each, where they are no more than the rate would make
-//     clusters of the whole class; else they are a class, which is divided in the same way;
+//   - rows longer than longFactor times the median are clusters of their own, each, where they are no more than few, or than the
+//     rate would make clusters of the whole class; else they are a class, which is divided in the same way;
 //   - rows shorter than the median over shortFactor are a class, which is divided in the same way.
 //
 // The median is that of the rows that are not zero. What is left has the clusters, to the bit, that it would have if the others were not there.
 const (
 	longFactor  = 8
+	few         = 8
 	shortFactor = 64
 )
 
@@ -90,7 +91,7 @@ func (c *classes) add(rows []int32, cfg *Config) {
 		}
 	}
 	c.list = append(c.list, normal)
-	if len(long) <= cfg.Centroids(len(rows)) {
+	if len(long) <= max(few, cfg.Centroids(len(rows))) {
 		c.apart = append(c.apart, long...)
 		long = nil
 	}

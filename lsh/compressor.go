@@ -59,7 +59,7 @@ func (c *Compressor) Gains() []float32 { return c.gains }
 // pass is released.
 //
 // Rows whose lengths are not alike are not compressed together. A row more than 8 times as long as the median of its group, zeros left out, is a
-// cluster of its own, and so is one that is not finite; if more rows are so long than the rate would make clusters, they are compressed among
+// cluster of its own, and so is one that is not finite; if more rows are so long than the rate would make clusters, and more than 8, they are compressed among
 // themselves, and so are those that are 64 times shorter than the median. The other rows get the bits that they would get without
 // them, and the number of clusters is that of each of these classes together.
 func (c *Compressor) Compress(x blas32.General, ends []int) (centroids blas32.General, p *Pass) {

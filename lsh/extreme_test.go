@@ -91,6 +91,28 @@ func TestLongRowsTouchNoOthers(t *testing.T) {
 	}
 }
 
+// TestLongRowsOfSmallGroups: several among few rows are still clusters of their own; many are compressed among themselves, apart from the others.
+func TestLongRowsOfSmallGroups(t *testing.T) {
+	r := seeded(t)
+	for _, c := range []struct{ rows, long, clusters int }{{2, 1, 2}, {4, 2, 3}, {8, 3, 4}, {20, 8, 11}, {100, 40, 20}, {100, 49, 21}} {
+		x := clumps(r, c.rows, 24, 5, 0.3)
+		for i := range c.long {
+			for j := range x.Cols {
+				row(x, c.rows-1-i)[j] *= 1000
+			}
+		}
+		_, p := compressor(t, Config{}, 24, 1).Compress(x, []int{c.rows})
+		require.Equal(t, c.clusters, p.clusters.Centroids(), "%d of %d rows", c.long, c.rows)
+		for i := range c.rows {
+			for j := range c.rows {
+				if i < c.rows-c.long && j >= c.rows-c.long {
+					require.NotEqual(t, p.clusters.Of[i], p.clusters.Of[j], "rows %d and %d", i, j)
+				}
+			}
+		}
+	}
+}
+
 // TestNoNumberIsMadeOfNothing: finite rows of any size give finite answers and gradients, and rows of one size near those of a pass in
 // which all are of order one.
 func TestNoNumberIsMadeOfNothing(t *testing.T) {
