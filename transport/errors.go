@@ -23,7 +23,7 @@ var (
 	ErrCorrupt = errors.New("corrupt frame")
 	// ErrProtocol: a peer sent what this protocol does not allow.
 	ErrProtocol = errors.New("protocol violation")
-	// ErrTooLarge: a message is longer than the configured limit.
+	// ErrTooLarge: something is longer than a limit, which the error states.
 	ErrTooLarge = errors.New("message exceeds limit")
 	// ErrTruncated: a message is longer than the buffers given to receive it.
 	ErrTruncated = errors.New("message longer than its buffers")

@@ -44,7 +44,8 @@ const TagBits = 48
 //
 // A message is the concatenation of the buffers given to Send, and is spread over the buffers given to Recv in
 // order; where it was cut on the one side need not be where it is cut on the other. Empty buffers, no buffers
-// and messages of no bytes are legal: an empty message is delivered like any other. Recv returns the message's
+// and messages of no bytes are legal: an empty message is delivered like any other. A message may be as long as an int
+// counts: transports cut what travels, and what they announce to each other reserves no memory. Recv returns the message's
 // length, which may be less than the room given. A message longer than that room is an [ErrTruncated] that
 // leaves the transport unusable, because the two sides disagree about what is being said.
 //

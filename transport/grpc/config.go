@@ -42,7 +42,7 @@ type Config struct {
 	// connection that the credentials admit. It is asked by both ends, and may be called from several goroutines.
 	Authorize func(info credentials.AuthInfo, rank transport.Rank) error
 	// DialOptions are added to those by which peers are dialled, and ServerOptions to those of [Join]'s server. They come
-	// last, so that they win: over links that are long and wide at once, wider windows for one (the default is 512 KiB).
+	// last, so that they win, but for keepalive, since the mesh has heartbeats and servers may forbid pings: over links that are long and wide at once, wider windows for one (the default is 512 KiB).
 	DialOptions   []grpc.DialOption
 	ServerOptions []grpc.ServerOption
 	// Health has [Join]'s server answer health checks too. What else a server should offer, reflection for one, is

@@ -21,7 +21,14 @@ import (
 //
 // The server needs nothing special, but windows of 512 KiB (grpc.StaticStreamWindowSize, grpc.StaticConnWindowSize)
 // and wide buffers (grpc.ReadBufferSize, grpc.WriteBufferSize) make it several times as fast. The program's own
-// interceptors see the two streams of each peer; they must not read from them. Stopping the server ends the mesh.
+// interceptors see the two streams of each peer; they must not read from them.
+//
+// What the server must allow: messages of 256 KiB both ways (grpc.MaxRecvMsgSize, grpc.MaxSendMsgSize; the defaults do),
+// one stream a connection (grpc.MaxConcurrentStreams), and the codec that the content type names, so that none is forced.
+// A server that does not is found when ranks join, by an error that names the option. A keepalive.ServerParameters with
+// MaxConnectionAgeGrace ends the streams of the mesh, and with them the job; MaxConnectionAge alone lets them go on, and
+// MaxConnectionIdle does not count a connection of the mesh. GracefulStop returns once the mesh has been closed; Stop ends
+// the mesh.
 type Service struct {
 	cfg   Config
 	hello *Hello // what this rank says, without lane and receiver

@@ -223,7 +223,7 @@ func TestEngineConformsWithLittleRoom(t *testing.T) {
 func TestEngineConformsInManyTransfers(t *testing.T) {
 	t.Parallel()
 	transporttest.Run(t, func(t *testing.T, n int) []transport.Transport {
-		return asTransports(openFake(t, n, func(_ int, c *Config) { c.transferBytes = 20_000 }))
+		return asTransports(openFake(t, n, func(_ int, c *Config) { c.transferBytes = 50_000 }))
 	})
 }
 

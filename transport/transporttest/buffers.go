@@ -2,9 +2,11 @@ package transporttest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"testing"
 
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -14,6 +16,7 @@ var bufferClaims = []claim{
 	{"ScatterGather", "a message need not be cut in the same places on the two sides", 2, testScatterGather},
 	{"ShortMessage", "Recv returns the message's length, which may be less than the room given", 2, testShortMessage},
 	{"NothingBeyond", "a receive writes nothing beyond the length of its buffers", 2, testNothingBeyond},
+	{"Long", "a message may be longer than 1 GiB", 2, testLong},
 	{"ReuseAfterSend", "the sender may overwrite its buffers as soon as Send returns", 2, testReuseAfterSend},
 	{"ReuseAfterRecv", "the receiver may overwrite its list of buffers as soon as Recv returns", 2, testReuseAfterRecv},
 	{"EmptyAmongOthers", "an empty message has its place in the order like any other", 2, testEmptyAmongOthers},
@@ -202,4 +205,38 @@ func testEmptyAmongOthers(j *job) {
 		}
 	}
 	j.together(inOrder(sends...), inOrder(theirs...), inOrder(mine...))
+}
+
+// testLong sends more than 1 GiB from a few buffers, each of which is many parts of the message, to as few.
+func testLong(j *job) {
+	if testing.Short() {
+		j.Skip("moves 1 GiB")
+	}
+	const part, parts = 1 << 20, 1025
+	var from, to [64][]byte
+	for i := range from {
+		from[i], to[i] = payload(uint64(i), part), make([]byte, part)
+	}
+	var body, room [][]byte
+	for i := range parts {
+		body, room = append(body, from[i%len(from)]), append(room, to[i%len(to)])
+	}
+	tail := []byte("the end")
+	j.together(
+		func(ctx context.Context) error { return j.ranks[0].Send(ctx, 1, 1, append(body, tail)...) },
+		func(ctx context.Context) error {
+			end := make([]byte, 2*len(tail))
+			n, err := j.ranks[1].Recv(ctx, 0, 1, append(room, end)...)
+			if err != nil {
+				return err
+			}
+			if want := parts*part + len(tail); n != want {
+				return fmt.Errorf("the message has %d bytes, want %d", n, want)
+			}
+			errs := []error{same(end[:len(tail)], tail)}
+			for i := range to {
+				errs = append(errs, same(to[i], from[i]))
+			}
+			return errors.Join(errs...)
+		})
 }
