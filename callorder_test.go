@@ -1,0 +1,254 @@
+package switchyard
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/lsh"
+	"github.com/switchyard-moe/switchyard/router"
+)
+
+// interlude is what a test calls between a Forward and its Backward.
+type interlude func(l *Layer, x blas32.General, side router.Batch) error
+
+// trainBetween takes two steps of two passes on three ranks, with something in between, and returns all that they leave, as text.
+func trainBetween(t *testing.T, cfg Config, between interlude) [3]string {
+	t.Helper()
+	var left [3]string
+	for rank, err := range onRanks(inprocWorlds(3), func(w *World) error {
+		ctx, rank := context.Background(), int(w.Rank())
+		l, err := NewLayer(w, cfg)
+		if err != nil {
+			return err
+		}
+		x, dy, side := paddedBatch(rank, 0)
+		for range 2 {
+			for range 2 {
+				y, err := l.ForwardBatch(ctx, x, side)
+				if err != nil {
+					return err
+				}
+				if err := between(l, x, side); err != nil {
+					return err
+				}
+				dx, err := l.Backward(ctx, dy)
+				if err != nil {
+					return err
+				}
+				left[rank] += fmt.Sprint(y.Data, dx.Data)
+			}
+			if err := l.Step(ctx, expert.NewSGD(0.1)); err != nil {
+				return err
+			}
+		}
+		p, err := l.Parameters(ctx)
+		left[rank] += fmt.Sprint(p)
+		return err
+	}) {
+		require.NoError(t, err, "rank %d", rank)
+	}
+	return left
+}
+
+// TestWhatMayStandBetweenForwardAndBackward: evaluations of other tokens, and the same pass again, change no bit, with any router, with shared
+// experts, in parts, and compressed.
+func TestWhatMayStandBetweenForwardAndBackward(t *testing.T) {
+	list := map[string]Config{}
+	for name, r := range everyRouter() {
+		list[name] = Config{Dim: 6, Experts: 4, Group: 4, Seed: 9, Router: r, Expert: expert.SwiGLU{Hidden: 5}, Shared: expert.FFN{Hidden: 3}}
+	}
+	compressed, parts, halves, copies := list["topk"], list["topk"], list["soft"], list["choice of all"]
+	compressed.Compression = Compression{When: Always, LSH: lsh.Config{Rate: 0.5}}
+	parts.Overlap.Degree, halves.Overlap.Degree, copies.ExpertParallel = 3, 2, 1
+	list["compressed"], list["parts"], list["halves"], list["copies"] = compressed, parts, halves, copies
+	for name, cfg := range list {
+		t.Run(name, func(t *testing.T) {
+			want := trainBetween(t, cfg, func(*Layer, blas32.General, router.Batch) error { return nil })
+			for what, between := range map[string]interlude{
+				"evaluation": func(l *Layer, x blas32.General, side router.Batch) error {
+					_, _, other := paddedBatch(int(l.world.Rank()+1)%3, 0)
+					for _, n := range []int{x.Rows, 0} {
+						if n == 0 {
+							x, other = blas32.General{}, router.Batch{}
+						}
+						if _, err := l.EvalBatch(context.Background(), x, other); err != nil {
+							return err
+						}
+					}
+					return nil
+				},
+				"again": func(l *Layer, x blas32.General, side router.Batch) error {
+					_, err := l.ForwardBatch(context.Background(), x, side)
+					return err
+				},
+				"discarded": func(l *Layer, x blas32.General, side router.Batch) error {
+					if err := l.Discard(); err != nil {
+						return err
+					}
+					for _, seed := range []uint64{1, 2} {
+						other := randomMatrix(rand.New(rand.NewPCG(seed, 1)), x.Rows, x.Cols)
+						if _, err := l.ForwardBatch(context.Background(), other, side); err != nil {
+							return err
+						}
+						if err := l.Discard(); err != nil {
+							return err
+						}
+					}
+					_, err := l.ForwardBatch(context.Background(), x, side)
+					return err
+				},
+			} {
+				require.Equal(t, want, trainBetween(t, cfg, between), what)
+			}
+		})
+	}
+}
+
+// TestOrderOfCalls: what is called out of turn is an error that says what to call, and does nothing.
+func TestOrderOfCalls(t *testing.T) {
+	alone(t, func(w *World) {
+		l, err := NewLayer(w, smallConfig())
+		require.NoError(t, err)
+		ctx, r := t.Context(), rand.New(rand.NewPCG(4, 4))
+		a, b := randomMatrix(r, 5, 6), randomMatrix(r, 5, 6)
+		refuse := func(err error, why string) {
+			t.Helper()
+			require.ErrorContains(t, err, why)
+			require.NotErrorIs(t, err, ErrFailed)
+		}
+		_, err = l.Backward(ctx, a)
+		refuse(err, "switchyard: rank 0: Backward: no Forward waits for it")
+		refuse(l.Step(ctx, expert.NewSGD(0.1)), "switchyard: rank 0: Step: there has been no Backward since the last Step")
+		_, err = l.Gradients(ctx)
+		refuse(err, "Gradients: there has been no Backward")
+
+		require.NoError(t, calls(l, a)["Forward"](ctx))
+		_, err = l.Forward(ctx, b)
+		refuse(err, "Forward: the Forward before, of another batch, has had no Backward: call Backward, or Discard")
+		_, err = l.Forward(ctx, part(a, 0, 4))
+		refuse(err, "of another batch")
+		_, err = l.ForwardBatch(ctx, a, router.Batch{Padding: []bool{true, false, false, false, false}})
+		refuse(err, "of another batch")
+		_, err = l.ForwardBatch(ctx, a, router.Batch{Micro: 1})
+		refuse(err, "of another batch")
+		refuse(l.Step(ctx, expert.NewSGD(0.1)), "Step: a Forward has had no Backward")
+		_, err = l.Backward(ctx, part(a, 0, 4))
+		refuse(err, "Backward: dy has 4 rows, want 5 as the last Forward's x")
+
+		kept := a.Data[7]
+		a.Data[7]++
+		_, err = l.Backward(ctx, b)
+		refuse(err, "Backward: x has been changed since Forward")
+		_, err = l.Forward(ctx, a)
+		refuse(err, "of another batch")
+		a.Data[7] = kept
+		_, err = l.Backward(ctx, b)
+		require.NoError(t, err)
+		_, err = l.Backward(ctx, b)
+		refuse(err, "no Forward waits for it")
+		require.NoError(t, l.Step(ctx, expert.NewSGD(0.1)))
+		refuse(l.Step(ctx, expert.NewSGD(0.1)), "no Backward since the last Step")
+		refuse(calls(l, a)["Forward"](nil), "the context is nil") //nolint:staticcheck // that is the mistake
+	})
+}
+
+// blocking is an expert whose Forward says that it has begun, and waits.
+type blocking struct {
+	expert.Expert
+	begun, go_ chan struct{}
+}
+
+func (b blocking) New(s expert.Shape) (expert.Group, error) {
+	g, err := b.Expert.New(s)
+	return blockingGroup{g.(expert.Splitter), b}, err
+}
+
+type blockingGroup struct {
+	expert.Splitter
+	b blocking
+}
+
+func (g blockingGroup) Forward(x blas32.General, rows expert.Rows) (blas32.General, expert.Saved) {
+	g.b.begun <- struct{}{}
+	<-g.b.go_
+	return g.Splitter.Forward(x, rows)
+}
+
+// TestASecondGoroutineIsAnError at once, in whatever method, also where the first is in a twin and the second wants what concerns both; what the
+// first does is not disturbed. What a layer tells of itself anybody may ask for at any time.
+func TestASecondGoroutineIsAnError(t *testing.T) {
+	alone(t, func(w *World) {
+		cfg := smallConfig()
+		b := blocking{cfg.Expert, make(chan struct{}), make(chan struct{})}
+		cfg.Expert = b
+		l, err := NewLayer(w, cfg)
+		require.NoError(t, err)
+		twin, err := l.Twin()
+		require.NoError(t, err)
+		x := randomMatrix(rand.New(rand.NewPCG(4, 4)), 5, 6)
+		done := make(chan error)
+		for _, first := range []*Layer{l, twin} {
+			go func() { _, err := first.Forward(t.Context(), x); done <- err }()
+			<-b.begun
+			for name, call := range calls(l, x) {
+				if first == twin && (name == "Forward" || name == "ForwardBatch" || name == "Eval" || name == "EvalBatch") {
+					continue // that may run beside it
+				}
+				err := call(t.Context())
+				if first == twin && (name == "Backward" || name == "SetDegree" || name == "Discard") {
+					require.NotErrorIs(t, err, ErrInUse, name)
+					continue
+				}
+				require.ErrorIs(t, err, ErrInUse, name)
+				require.NotErrorIs(t, err, ErrFailed, name)
+				require.ErrorContains(t, err, "is in Forward", name)
+			}
+			_, _ = l.Stats(), l.OverlapProfile()
+			l.Observe(nil)
+			b.go_ <- struct{}{}
+			require.NoError(t, <-done)
+			_, err := first.Backward(t.Context(), x)
+			require.NoError(t, err)
+		}
+		require.NoError(t, l.Step(t.Context(), expert.NewSGD(0.1)))
+	})
+}
+
+// TestManyGoroutines call whatever they like of one layer: each call succeeds, or is an error of misuse, and the layer is sound at the end.
+func TestManyGoroutines(t *testing.T) {
+	alone(t, func(w *World) {
+		l, err := NewLayer(w, smallConfig())
+		require.NoError(t, err)
+		begin, err := l.Parameters(t.Context())
+		require.NoError(t, err)
+		var wg sync.WaitGroup
+		for g := range 8 {
+			wg.Go(func() {
+				x := randomMatrix(rand.New(rand.NewPCG(4, uint64(g))), 5, 6)
+				for range 20 {
+					for name, call := range calls(l, x) {
+						if name == "Twin" {
+							continue // they would be hundreds
+						}
+						if err := call(t.Context()); err != nil {
+							require.NotErrorIs(t, err, ErrFailed, name)
+						}
+						_ = l.Stats()
+					}
+				}
+			})
+		}
+		wg.Wait()
+		require.NoError(t, l.Discard())
+		require.NoError(t, l.Load(begin), "so many steps lead anywhere")
+		x := randomMatrix(rand.New(rand.NewPCG(5, 5)), 5, 6)
+		require.NoError(t, stepOn(t.Context(), l, x, expert.NewSGD(0.1)))
+	})
+}
