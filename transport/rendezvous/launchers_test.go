@@ -140,6 +140,38 @@ func TestLaunchersThatDisagree(t *testing.T) {
 	}
 }
 
+// TestAnyTwoLaunchersThatDisagree: without anything that explains it, each pair is an error, and each pair that agrees is
+// none.
+func TestAnyTwoLaunchersThatDisagree(t *testing.T) {
+	seen := map[string]vars{
+		"PMI_RANK": {"MPI_LOCALNRANKS": "1"}, "PMIX_RANK": {}, "PMI_ID": {"PMI_PORT": "alpha:1"},
+		"SLURM_PROCID": {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NUM_NODES": "1"}, "RANK": {}, "OMPI_COMM_WORLD_RANK": {},
+		"JOB_COMPLETION_INDEX": {},
+	}
+	says := func(l launcher, rank, size string) vars {
+		return seen[l.rank].and(vars{l.rank: rank, l.size: size})
+	}
+	pairs := 0
+	for i, a := range launchers {
+		for _, b := range launchers[i+1:] {
+			both := says(a, "0", "1").and(says(b, "2", "4"))
+			e := &env{getenv: from(both)}
+			if !a.seen(e) || !b.seen(e) || a.size == b.size {
+				continue // one of the two hides the other, or there is one size for both
+			}
+			pairs++
+			_, err := detectIn(both, nil)
+			require.ErrorContains(t, err, "disagree", "%s and %s", a.rank, b.rank)
+			require.ErrorContains(t, err, a.rank+`="0"`)
+			require.ErrorContains(t, err, b.rank+`="2"`)
+			l, err := (&env{getenv: from(says(a, "2", "4").and(says(b, "2", "4")))}).choose()
+			require.NoError(t, err)
+			require.Equal(t, a.name, l.name)
+		}
+	}
+	require.Greater(t, pairs, 8)
+}
+
 // TestLaunchersThatStartEachOther: the nestings that are common are no disagreement.
 func TestLaunchersThatStartEachOther(t *testing.T) {
 	task := vars{ // srun -N2 -n2, one task a host
