@@ -105,7 +105,10 @@ func pmi(e *env) Place {
 	p.Rank, p.Size = e.world("PMI_RANK", "PMI_SIZE")
 	p.LocalRank = e.optional("MPI_LOCALRANKID", 0, p.Size-1)
 	p.LocalSize = e.optional("MPI_LOCALNRANKS", 1, p.Size)
-	p.Job = nameOf(first(e.getenv("PMI_JOBID"), e.getenv("I_MPI_HYDRA_UUID"), e.hydraLaunch(p.LocalSize == p.Size)))
+	p.Job = first(e.hydraLaunch(p.LocalSize == p.Size), nameOf(e.getenv("I_MPI_HYDRA_UUID")))
+	if p.Job == "" && !e.has("MPI_LOCALNRANKS") { // else it is Hydra, which has PMI_JOBID from what it was started by, if at all
+		p.Job = nameOf(e.getenv("PMI_JOBID"))
+	}
 	return p
 }
 

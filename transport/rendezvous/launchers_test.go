@@ -102,6 +102,11 @@ func TestEveryLaunchHasItsOwnName(t *testing.T) {
 	_, err = detectIn(apart, below("hydra_pmi_proxy: --control-port"))
 	require.ErrorContains(t, err, "set SWITCHYARD_JOB")
 
+	inherited := mpich.and(vars{"PMI_JOBID": "77.0"}) // two mpiexec in one step of srun --mpi=pmi2
+	require.NotEqual(t, mustDetect(t, inherited, one).Job, mustDetect(t, inherited, other).Job)
+	_, err = detectIn(inherited, below("sh"))
+	require.ErrorContains(t, err, "set SWITCHYARD_JOB")
+
 	require.Contains(t, mustDetect(t, intel, below("sh")).Job, "524a0000")
 	require.Contains(t, mustDetect(t, openMPI4, below("sh")).Job, "10fd16ba")
 	// Containers that share the network count their processes alike.
