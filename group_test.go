@@ -12,8 +12,8 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// TestGroupMustBeSaid: on several ranks a group of 0 tokens, which could only mean the tokens of each rank, is an
-// error that says what to set.
+// TestGroupMustBeSaid: on several ranks a group of 0 tokens, which could only mean the tokens of
+// each rank, is an error that says what to set.
 func TestGroupMustBeSaid(t *testing.T) {
 	cfg := smallConfig()
 	cfg.Group = 0
@@ -34,8 +34,8 @@ func TestGroupMustBeSaid(t *testing.T) {
 	}
 }
 
-// TestAnyLegalLayoutHasTheSameBits draws layers, batches with padding, numbers of ranks and ways to spread the tokens,
-// of which every rank but the last one with tokens has whole groups.
+// TestAnyLegalLayoutHasTheSameBits draws layers, batches with padding, numbers of ranks and ways to
+// spread the tokens, of which every rank but the last one with tokens has whole groups.
 func TestAnyLegalLayoutHasTheSameBits(t *testing.T) {
 	needExactProducts(t)
 	draws := 40
@@ -86,7 +86,8 @@ func drawLayer(r *rand.Rand) Config {
 	return cfg
 }
 
-// drawLayout says where the tokens of each rank end: whole groups, but for the last rank with tokens. Some have none.
+// drawLayout says where the tokens of each rank end: whole groups, but for the last rank with
+// tokens. Some have none.
 func drawLayout(r *rand.Rand, tokens, group, ranks int) []int {
 	cuts := make([]int, ranks)
 	at := 0
@@ -105,7 +106,8 @@ type layoutPass struct {
 	cuts    map[int][]int
 }
 
-// TestAnyLegalLayoutOfPassesHasTheSameBits draws steps of up to three passes of different sizes, each spread over ranks in a way of its own.
+// TestAnyLegalLayoutOfPassesHasTheSameBits draws steps of up to three passes of different sizes,
+// each spread over ranks in a way of its own.
 func TestAnyLegalLayoutOfPassesHasTheSameBits(t *testing.T) {
 	needExactProducts(t)
 	draws := 25
@@ -137,7 +139,8 @@ func TestAnyLegalLayoutOfPassesHasTheSameBits(t *testing.T) {
 	}
 }
 
-// trainPasses takes two steps of the passes, and returns the parameters and, as gradients, those of the last step.
+// trainPasses takes two steps of the passes, and returns the parameters and, as gradients, those of
+// the last step.
 func trainPasses(t *testing.T, ranks int, cfg Config, passes []layoutPass) (res result) {
 	t.Helper()
 	for rank, err := range onRanks(inprocWorlds(ranks), func(w *World) error {

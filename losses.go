@@ -12,19 +12,23 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// stepLosses weighs the auxiliary losses of a step of several backward passes. They are to count as if all tokens of the step had come in one
-// pass, each pass by its share of the tokens, padding left out. For the gate's parameters that is exact, whatever comes: their gradient from
-// the losses is kept apart, as a mean over the tokens of the passes so far. The gradient of the tokens has to leave with its pass, so it goes by what
-// is known then: router.Batch.StepTokens, or else Config.MicroBatches passes of equal size.
+// stepLosses weighs the auxiliary losses of a step of several backward passes. They are to count as
+// if all tokens of the step had come in one pass, each pass by its share of the tokens, padding
+// left out. For the gate's parameters that is exact, whatever comes: their gradient from the losses
+// is kept apart, as a mean over the tokens of the passes so far. The gradient of the tokens has to
+// leave with its pass, so it goes by what is known then: router.Batch.StepTokens, or else
+// Config.MicroBatches passes of equal size.
 type stepLosses struct {
-	params    *param.Set // takes what comes of losses in the gradient of the gate's parameters; nil where the gate does not keep it apart
-	mean      total      // of it, over the tokens of the passes in it
-	tokens    int        // of the passes in the mean, over all ranks
-	both      []float32  // scratch: the gate's whole gradient
-	came      int        // tokens of all passes that have gone back since the last step
-	announced int        // how many were announced by each; −1 where passes disagree
-	passes    int        // that have gone back since the last step
-	counts    []int      // of tokens that chose each expert in those passes, where a loss is over the whole step
+	// params takes what comes of losses in the gradient of the gate's parameters; nil where the
+	// gate does not keep it apart.
+	params    *param.Set
+	mean      total     // of it, over the tokens of the passes in it
+	tokens    int       // of the passes in the mean, over all ranks
+	both      []float32 // scratch: the gate's whole gradient
+	came      int       // tokens of all passes that have gone back since the last step
+	announced int       // how many were announced by each; −1 where passes disagree
+	passes    int       // that have gone back since the last step
+	counts    []int     // of tokens that chose each expert in them, where a loss is over the step
 }
 
 // newStepLosses asks the gate whether it keeps the gradient of losses apart.
@@ -34,7 +38,8 @@ func (l *Layer) newStepLosses() {
 	}
 }
 
-// apart is where the pass's gradient from the losses goes; nil where it stays with that of the weights, whose scale is then final.
+// apart is where the pass's gradient from the losses goes; nil where it stays with that of the
+// weights, whose scale is then final.
 func (l *Layer) apart(p *pass) *param.Set {
 	if p.side.StepTokens > 0 {
 		return nil
@@ -45,7 +50,8 @@ func (l *Layer) apart(p *pass) *param.Set {
 // batches is how many passes of equal size the step is taken to have.
 func (c Config) batches() int { return max(c.MicroBatches, 1) }
 
-// lossScale is each group's share of the tokens of the step, as far as those are known, padding left out of both.
+// lossScale is each group's share of the tokens of the step, as far as those are known, padding
+// left out of both.
 func (p *pass) lossScale(batches int) []float32 {
 	all := p.side.StepTokens
 	if all == 0 {
@@ -90,7 +96,8 @@ func (s *stepLosses) begin() {
 	s.tokens, s.came, s.announced, s.passes, s.counts = 0, 0, 0, 0, s.counts[:0]
 }
 
-// announcement returns in what the passes since the last step, those of twins too, differ from Batch.StepTokens.
+// announcement returns in what the passes since the last step, those of twins too, differ from
+// Batch.StepTokens.
 func (l *Layer) announcement() error {
 	came, announced, first := 0, 0, true
 	for _, t := range append([]*Layer{l}, l.twins...) {
@@ -104,7 +111,8 @@ func (l *Layer) announcement() error {
 		announced, first = t.losses.announced, false
 	}
 	if announced > 0 && came != announced {
-		return fmt.Errorf("%d tokens came in the passes of the step, and Batch.StepTokens announced %d", came, announced)
+		return fmt.Errorf(
+			"%d tokens came in the passes of the step, and Batch.StepTokens announced %d", came, announced)
 	}
 	return nil
 }
@@ -126,13 +134,15 @@ func (l *Layer) dropStep() {
 	}
 }
 
-// reduceGate adds the gradient of the gate's parameters in pass p, summed over all ranks, to what earlier passes gave.
+// reduceGate adds the gradient of the gate's parameters in pass p, summed over all ranks, to what
+// earlier passes gave.
 func (l *Layer) reduceGate(ctx context.Context, p *pass) error {
 	apart := l.apart(p)
 	if apart == nil {
 		return l.sumOver(ctx, l.everyone, p.batch.leaves, l.gate.Params(), &l.grads.gate)
 	}
-	if err := takeSums(ctx, l.everyone, p.batch.leaves, []*param.Set{l.gate.Params(), apart}, []*total{&l.grads.gate, &l.losses.mean}); err != nil {
+	sets, to := []*param.Set{l.gate.Params(), apart}, []*total{&l.grads.gate, &l.losses.mean}
+	if err := takeSums(ctx, l.everyone, p.batch.leaves, sets, to); err != nil {
 		return err
 	}
 	l.grads.gate.add(l.grads.passes == 0)
@@ -141,9 +151,12 @@ func (l *Layer) reduceGate(ctx context.Context, p *pass) error {
 	return nil
 }
 
-// takeSums puts the sums of sets' gradients, over the ranks of comm that hold leaves each, in the totals' next, and resets the sets.
-func takeSums(ctx context.Context, comm *collective.Comm, leaves []int, sets []*param.Set, to []*total) error {
-	if comm.Size() == 1 && sets[0].Grad.Holds(0, leaves[0]) { // nobody to send to: an expert's gradient is large, and was copied twice
+// takeSums puts the sums of sets' gradients, over the ranks of comm that hold leaves each, in the
+// totals' next, and resets the sets.
+func takeSums(
+	ctx context.Context, comm *collective.Comm, leaves []int, sets []*param.Set, to []*total,
+) error {
+	if comm.Size() == 1 && sets[0].Grad.Holds(0, leaves[0]) { // an expert's gradient is large: no copy
 		for i, set := range sets {
 			to[i].next = set.Grad.Take(to[i].next)
 		}

@@ -31,7 +31,8 @@ type lossCase struct {
 	passes       []int // rows on each rank, multiples of group
 }
 
-// gradient is the gate's gradient of a step of the case's passes, or of one pass over all of their rows, group by group in the same order.
+// gradient is the gate's gradient of a step of the case's passes, or of one pass over all of their
+// rows, group by group in the same order.
 func (c lossCase) gradient(t *testing.T, together bool) (gate []float32, dx [][]float32) { // dx by rank, of all passes
 	t.Helper()
 	cfg := smallConfig()
@@ -155,8 +156,9 @@ func (c lossCase) run(w *World, cfg Config, batches [][]lossBatch) (gate []float
 	return list[0].Data, dxs, nil
 }
 
-// TestLossesAreWeighedByTheTokensOfTheStep: a step of several passes has the gradient of one pass over all of their tokens, however many
-// passes were announced, with passes of different sizes and with padding, on one layer and on twins.
+// TestLossesAreWeighedByTheTokensOfTheStep: a step of several passes has the gradient of one pass
+// over all of their tokens, however many passes were announced, with passes of different sizes and
+// with padding, on one layer and on twins.
 func TestLossesAreWeighedByTheTokensOfTheStep(t *testing.T) {
 	losses := []router.Loss{router.Balance(0.5), router.ZLoss(0.1), router.SwitchLoss(0.3), router.ImportanceLoss(0.2), router.SequenceBalance(0.2, 2)}
 	routers := map[string]router.Router{
@@ -191,7 +193,8 @@ func TestLossesAreWeighedByTheTokensOfTheStep(t *testing.T) {
 	}
 }
 
-// TestEqualPassesNeedNoAnnouncement: of MicroBatches passes of equal size the gradient of the tokens is that of the step as well.
+// TestEqualPassesNeedNoAnnouncement: of MicroBatches passes of equal size the gradient of the
+// tokens is that of the step as well.
 func TestEqualPassesNeedNoAnnouncement(t *testing.T) {
 	c := lossCase{ranks: 2, group: 2, router: router.TopK{K: 2, Losses: []router.Loss{router.Balance(0.5)}}, passes: []int{4, 4, 4}, micro: 3}
 	_, want := c.gradient(t, true)
@@ -202,8 +205,8 @@ func TestEqualPassesNeedNoAnnouncement(t *testing.T) {
 	}
 }
 
-// TestOtherTokensThanAnnounced: a step in which other tokens came than passes announced, or passes did not announce alike, fails on every rank,
-// changes nothing, and is dropped; the next one works.
+// TestOtherTokensThanAnnounced: a step in which other tokens came than passes announced, or passes
+// did not announce alike, fails on every rank, changes nothing, and is dropped; the next one works.
 func TestOtherTokensThanAnnounced(t *testing.T) {
 	for name, c := range map[string]struct {
 		announced func(rank, pass int) int // 2 ranks, 2 passes of 4 tokens: 16
@@ -281,8 +284,8 @@ func announcedStep(w *World, twin bool, announced func(rank, pass int) int) (ref
 	return refused, l.Step(ctx, expert.NewSGD(0.1))
 }
 
-// TestGlobalBalanceCountsTheStep: the loss of a pass goes by what was chosen in it and in the passes of the step before it, but not by evaluations,
-// discarded passes, or passes of other steps.
+// TestGlobalBalanceCountsTheStep: the loss of a pass goes by what was chosen in it and in the
+// passes of the step before it, but not by evaluations, discarded passes, or passes of other steps.
 func TestGlobalBalanceCountsTheStep(t *testing.T) {
 	const experts, k = 4, 2
 	cfg := smallConfig()
@@ -341,8 +344,9 @@ func sumOfProbabilities(x, w blas32.General) []float64 {
 	return sum
 }
 
-// TestGlobalBalanceAsMegatron runs steps of micro-batches that Megatron-Core 0.19.2 computed (testdata/global_balance.json) through a layer whose gate
-// is the identity, so that tokens are logits, and compares losses and gradients.
+// TestGlobalBalanceAsMegatron runs steps of micro-batches that Megatron-Core 0.19.2 computed
+// (testdata/global_balance.json) through a layer whose gate is the identity, so that tokens are
+// logits, and compares losses and gradients.
 func TestGlobalBalanceAsMegatron(t *testing.T) {
 	var file struct {
 		Cases []struct {

@@ -20,10 +20,12 @@ const (
 	otherTokens      // than Batch.StepTokens announced came
 )
 
-// ready asks every rank whether it can take a step, before any gradient is sent or any parameter changed: a rank that
-// cannot fails the step on all of them. With another optimiser it can be repeated. Optimisers of this module must also have the same settings everywhere,
-// since what several ranks hold copies of would differ from then on. Where other tokens came than were announced, the gradients of the losses have other
-// weights than they should, and the passes of the step are dropped.
+// ready asks every rank whether it can take a step, before any gradient is sent or any parameter
+// changed: a rank that cannot fails the step on all of them. With another optimiser it can be
+// repeated. Optimisers of this module must also have the same settings everywhere, since what
+// several ranks hold copies of would differ from then on. Where other tokens came than were
+// announced, the gradients of the losses have other weights than they should, and the passes of the
+// step are dropped.
 func (l *Layer) ready(ctx context.Context, o expert.Optimizer) error {
 	mine := make([]byte, 9) // what this rank says, a digest of the settings
 	cause := validate(o)
@@ -33,7 +35,8 @@ func (l *Layer) ready(ctx context.Context, o expert.Optimizer) error {
 		mine[0] = otherTokens
 	}
 	if cause != nil {
-		cause = asAgreed(&transport.Error{Rank: l.world.joined(l.world.Rank()), Op: "Step", Err: cause})
+		me := l.world.joined(l.world.Rank())
+		cause = asAgreed(&transport.Error{Rank: me, Op: "Step", Err: cause})
 	}
 	binary.LittleEndian.PutUint64(mine[1:], digest(o))
 	all := make([]byte, len(mine)*l.world.Size())
@@ -52,22 +55,26 @@ func (l *Layer) ready(ctx context.Context, o expert.Optimizer) error {
 	return l.refusal(all, mine, o)
 }
 
-// refusal is the error of a rank that can take the step about one that cannot, or would take another; nil where there is none.
+// refusal is the error of a rank that can take the step about one that cannot, or would take
+// another; nil where there is none.
 func (l *Layer) refusal(all, mine []byte, o expert.Optimizer) error {
 	about := func(r int, err error) error {
-		return asAgreed(&transport.Error{Rank: l.world.joined(transport.Rank(r)), Op: "Step", Err: err})
+		of := l.world.joined(transport.Rank(r))
+		return asAgreed(&transport.Error{Rank: of, Op: "Step", Err: err})
 	}
 	for r := range l.world.Size() {
 		switch all[r*len(mine)] {
 		case cannotStep:
 			return about(r, errors.New("its optimiser cannot take the step; its own error says why"))
 		case otherTokens:
-			return about(r, errors.New("other tokens came than it announced as Batch.StepTokens; its own error says how many"))
+			return about(r, errors.New(
+				"other tokens came than it announced as Batch.StepTokens; its own error says how many"))
 		}
 	}
 	for r := range l.world.Size() {
 		if string(all[r*len(mine):][:len(mine)]) != string(mine) {
-			return about(r, fmt.Errorf("%w: its optimiser is not the one of this rank, %v", transport.ErrMismatch, o))
+			return about(r, fmt.Errorf(
+				"%w: its optimiser is not the one of this rank, %v", transport.ErrMismatch, o))
 		}
 	}
 	return nil
@@ -84,7 +91,8 @@ func validate(o expert.Optimizer) error {
 	return nil
 }
 
-// digest is the same on all ranks where their optimisers have the same settings, as far as those are known.
+// digest is the same on all ranks where their optimisers have the same settings, as far as those
+// are known.
 func digest(o expert.Optimizer) uint64 {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%T", o)

@@ -25,7 +25,8 @@ func stepOn(ctx context.Context, l *Layer, x blas32.General, o expert.Optimizer)
 	return l.Step(ctx, o)
 }
 
-// TestARateOf0TrainsNothing, and the step after it moves again: a warm-up from 0 and a decay to 0 do what they say.
+// TestARateOf0TrainsNothing, and the step after it moves again: a warm-up from 0 and a decay to 0
+// do what they say.
 func TestARateOf0TrainsNothing(t *testing.T) {
 	adam, sgd := expert.NewAdam(0), expert.NewSGD(0)
 	for name, o := range map[string]struct {
@@ -54,9 +55,10 @@ func TestARateOf0TrainsNothing(t *testing.T) {
 	}
 }
 
-// TestAWrongOptimiserFailsTheStepEverywhere: with an optimiser that one rank has not set, or set to other numbers, no rank's
-// parameters change, the others name that rank, and the step can be repeated. The gradients, asked for before, are all summed then:
-// nothing but the check itself makes the ranks wait for each other.
+// TestAWrongOptimiserFailsTheStepEverywhere: with an optimiser that one rank has not set, or set to
+// other numbers, no rank's parameters change, the others name that rank, and the step can be
+// repeated. The gradients, asked for before, are all summed then: nothing but the check itself
+// makes the ranks wait for each other.
 func TestAWrongOptimiserFailsTheStepEverywhere(t *testing.T) {
 	const silent = "its own error says why"
 	for name, c := range map[string]struct {

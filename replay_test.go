@@ -89,8 +89,8 @@ func replayPass(ctx context.Context, l *Layer, x blas32.General, micro int, run 
 	return err
 }
 
-// TestReplayInALayer: routes recorded while a layer trains are replayed into another one, whatever comes in between, and give the bits
-// of the run that was recorded.
+// TestReplayInALayer: routes recorded while a layer trains are replayed into another one, whatever
+// comes in between, and give the bits of the run that was recorded.
 func TestReplayInALayer(t *testing.T) {
 	needExactProducts(t)
 	const ranks = 2

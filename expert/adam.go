@@ -8,10 +8,10 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
-// Adam is the optimiser of Kingma and Ba 2015 with the decoupled weight decay of Loshchilov and Hutter 2019 (AdamW).
-// [NewAdam] makes one with the usual settings, of which each can be changed, to 0 as well. A literal must set LR, Beta1, Beta2 and
-// Eps: [Adam.Validate] tells of one that is missing. An Adam must not be copied after its first update and is not safe
-// for concurrent use.
+// Adam is the optimiser of Kingma and Ba 2015 with the decoupled weight decay of Loshchilov and
+// Hutter 2019 (AdamW). [NewAdam] makes one with the usual settings, of which each can be changed,
+// to 0 as well. A literal must set LR, Beta1, Beta2 and Eps: [Adam.Validate] tells of one that is
+// missing. An Adam must not be copied after its first update and is not safe for concurrent use.
 //
 // An update of element i at its step t, all in float32 with each operation rounded, is
 //
@@ -19,11 +19,13 @@ import (
 //	v = Beta2·v + (1-Beta2)·g²
 //	p = p - LR·WeightDecay·p - LR·(m/(1-Beta1^t)) / (√(v/(1-Beta2^t)) + Eps)
 type Adam struct {
-	// LR is the learning rate, at least 0. It may be changed between updates; at 0 the moments move and the parameters do not.
+	// LR is the learning rate, at least 0. It may be changed between updates; at 0 the moments move
+	// and the parameters do not.
 	LR float32
 	// Beta1 and Beta2 are the decay rates of the two moments, from 0 to below 1.
 	Beta1, Beta2 float32
-	// Eps is added to the root of the second moment. It is above 0, since an element whose gradients were all 0 is divided by it.
+	// Eps is added to the root of the second moment. It is above 0, since an element whose
+	// gradients were all 0 is divided by it.
 	Eps float32
 	// WeightDecay is the share of a parameter, times LR, that each update takes away; 0 means none.
 	WeightDecay float32
@@ -34,7 +36,8 @@ type Adam struct {
 
 var _ Validator = (*Adam)(nil)
 
-// NewAdam returns an Adam of learning rate lr with Beta1 0.9, Beta2 0.999, Eps 1e-8 and no weight decay.
+// NewAdam returns an Adam of learning rate lr with Beta1 0.9, Beta2 0.999, Eps 1e-8 and no weight
+// decay.
 func NewAdam(lr float32) *Adam {
 	return &Adam{LR: lr, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, complete: true}
 }
@@ -44,7 +47,8 @@ type adamState struct {
 	beta1, beta2 float64 // the decay rates to the power of the number of updates
 }
 
-// Validate implements [Validator]: it reports NaN, infinite and negative settings, and what a literal has not set.
+// Validate implements [Validator]: it reports NaN, infinite and negative settings, and what a
+// literal has not set.
 func (a *Adam) Validate() error {
 	if a == nil {
 		return errors.New("expert: a nil Adam")
@@ -68,10 +72,12 @@ func (a *Adam) Validate() error {
 
 // String lists the settings.
 func (a *Adam) String() string {
-	return fmt.Sprintf("Adam{LR:%v Beta1:%v Beta2:%v Eps:%v WeightDecay:%v}", a.LR, a.Beta1, a.Beta2, a.Eps, a.WeightDecay)
+	return fmt.Sprintf("Adam{LR:%v Beta1:%v Beta2:%v Eps:%v WeightDecay:%v}",
+		a.LR, a.Beta1, a.Beta2, a.Eps, a.WeightDecay)
 }
 
-// Update implements [Optimizer]. It panics if grad has another length than p.Value, or if Validate returns an error.
+// Update implements [Optimizer]. It panics if grad has another length than p.Value, or if Validate
+// returns an error.
 func (a *Adam) Update(p *Params, grad []float32) {
 	checkGrad(p, grad)
 	mustValidate(a)

@@ -6,19 +6,21 @@ import (
 	"math"
 )
 
-// Optimizer turns a gradient into a change of the parameters. One that can be set wrongly implements [Validator] too.
-// experttest.RunOptimizer checks implementations.
+// Optimizer turns a gradient into a change of the parameters. One that can be set wrongly
+// implements [Validator] too. experttest.RunOptimizer checks implementations.
 type Optimizer interface {
-	// Update changes p.Value by grad, which is laid out as p.Value and is not changed. The optimiser keeps
-	// whatever it remembers of p by the pointer p.
+	// Update changes p.Value by grad, which is laid out as p.Value and is not changed. The
+	// optimiser keeps whatever it remembers of p by the pointer p.
 	Update(p *Params, grad []float32)
 }
 
-// Validator is an optimiser that can tell beforehand whether its settings make sense. A layer's Step asks before it sends or
-// changes anything; an error then fails the step on every rank, and parameters stay as they are.
+// Validator is an optimiser that can tell beforehand whether its settings make sense. A layer's
+// Step asks before it sends or changes anything; an error then fails the step on every rank, and
+// parameters stay as they are.
 type Validator interface {
 	Optimizer
-	// Validate returns what is wrong with the settings, or nil. It changes nothing. Where it returns an error, Update may panic.
+	// Validate returns what is wrong with the settings, or nil. It changes nothing. Where it
+	// returns an error, Update may panic.
 	Validate() error
 }
 
@@ -28,10 +30,12 @@ type settings struct {
 	faults []error
 }
 
-// missing notes a field that a literal has left at 0, where the optimiser cannot tell whether 0 was meant.
+// missing notes a field that a literal has left at 0, where the optimiser cannot tell whether 0 was
+// meant.
 func (s *settings) missing(field string, value float32) {
 	if value == 0 {
-		s.faults = append(s.faults, fmt.Errorf("expert: %s.%s is not set: make it with expert.New%s, which sets the usual values and takes 0 for 0",
+		s.faults = append(s.faults, fmt.Errorf(
+			"expert: %s.%s is not set: make it with expert.New%s, which sets the usual values and takes 0 for 0",
 			s.name, field, s.name))
 	}
 }
@@ -39,14 +43,16 @@ func (s *settings) missing(field string, value float32) {
 // within notes a field that is not in [least, most], NaN included.
 func (s *settings) within(field string, value, least, most float32) {
 	if !(value >= least && value <= most) {
-		s.faults = append(s.faults, fmt.Errorf("expert: %s.%s is %v, must be %v to %v", s.name, field, value, least, most))
+		s.faults = append(s.faults, fmt.Errorf(
+			"expert: %s.%s is %v, must be %v to %v", s.name, field, value, least, most))
 	}
 }
 
 // from0 notes a field that is not a finite number from 0 on.
 func (s *settings) from0(field string, value float32) {
 	if !(value >= 0 && value <= math.MaxFloat32) {
-		s.faults = append(s.faults, fmt.Errorf("expert: %s.%s is %v, must be a finite number of at least 0", s.name, field, value))
+		s.faults = append(s.faults, fmt.Errorf(
+			"expert: %s.%s is %v, must be a finite number of at least 0", s.name, field, value))
 	}
 }
 

@@ -5,13 +5,15 @@ import (
 	"fmt"
 )
 
-// SGD is stochastic gradient descent with momentum: v = Momentum·v + g, p = p - LR·WeightDecay·p - LR·v. [NewSGD] makes
-// one; a literal must set LR: [SGD.Validate] tells of one that does not. An SGD must not be copied after its first update and
-// is not safe for concurrent use.
+// SGD is stochastic gradient descent with momentum: v = Momentum·v + g, p = p - LR·WeightDecay·p -
+// LR·v. [NewSGD] makes one; a literal must set LR: [SGD.Validate] tells of one that does not. An
+// SGD must not be copied after its first update and is not safe for concurrent use.
 type SGD struct {
-	// LR is the learning rate, at least 0. It may be changed between updates; at 0 the velocity moves and the parameters do not.
+	// LR is the learning rate, at least 0. It may be changed between updates; at 0 the velocity
+	// moves and the parameters do not.
 	LR float32
-	// Momentum is the decay rate of the sum of past gradients, from 0 to 1; 0 means that none is kept.
+	// Momentum is the decay rate of the sum of past gradients, from 0 to 1; 0 means that none is
+	// kept.
 	Momentum float32
 	// WeightDecay is the share of a parameter, times LR, that each update takes away; 0 means none.
 	WeightDecay float32
@@ -25,7 +27,8 @@ var _ Validator = (*SGD)(nil)
 // NewSGD returns an SGD of learning rate lr without momentum and weight decay.
 func NewSGD(lr float32) *SGD { return &SGD{LR: lr, complete: true} }
 
-// Validate implements [Validator]: it reports NaN, infinite and negative settings, and a literal without LR.
+// Validate implements [Validator]: it reports NaN, infinite and negative settings, and a literal
+// without LR.
 func (s *SGD) Validate() error {
 	if s == nil {
 		return errors.New("expert: a nil SGD")
@@ -45,7 +48,8 @@ func (s *SGD) String() string {
 	return fmt.Sprintf("SGD{LR:%v Momentum:%v WeightDecay:%v}", s.LR, s.Momentum, s.WeightDecay)
 }
 
-// Update implements [Optimizer]. It panics if grad has another length than p.Value, or if Validate returns an error.
+// Update implements [Optimizer]. It panics if grad has another length than p.Value, or if Validate
+// returns an error.
 func (s *SGD) Update(p *Params, grad []float32) {
 	checkGrad(p, grad)
 	mustValidate(s)

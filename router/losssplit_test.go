@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestAuxiliaryRoutersKeepTheirGradientApart: what comes of their loss is in the tensors of the auxiliary routers, the rest in the gate's.
+// TestAuxiliaryRoutersKeepTheirGradientApart: what comes of their loss is in the tensors of the
+// auxiliary routers, the rest in the gate's.
 func TestAuxiliaryRoutersKeepTheirGradientApart(t *testing.T) {
 	const tokens, dim = 9, 4
 	config := Modality{Groups: []ModalityGroup{{Name: "a", Experts: 3}, {Name: "b", Experts: 2}}, Aux: true}

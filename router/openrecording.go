@@ -10,8 +10,9 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
-// Recording is a file of routes, for [Replay]. It holds where the route of each batch stands in the file, some hundred bytes a route, and
-// reads a route when it is asked for. It may be used by many gates at once.
+// Recording is a file of routes, for [Replay]. It holds where the route of each batch stands in the
+// file, some hundred bytes a route, and reads a route when it is asked for. It may be used by many
+// gates at once.
 type Recording struct {
 	file    io.ReaderAt
 	routes  map[RouteKey]span
@@ -26,14 +27,18 @@ type span struct {
 	number int // among the records
 }
 
-// OpenRecording reads a file of routes once, to its end, and checks all of it; so does [Recording.Route] with what it reads again. The
-// file must stay open, and as it is, while the recording is in use.
+// OpenRecording reads a file of routes once, to its end, and checks all of it; so does
+// [Recording.Route] with what it reads again. The file must stay open, and as it is, while the
+// recording is in use.
 func OpenRecording(file io.ReaderAt) (*Recording, error) {
-	in, err := NewRouteReader(bufio.NewReaderSize(io.NewSectionReader(file, 0, math.MaxInt64), 1<<16))
+	whole := io.NewSectionReader(file, 0, math.MaxInt64)
+	in, err := NewRouteReader(bufio.NewReaderSize(whole, 1<<16))
 	if err != nil {
 		return nil, err
 	}
-	rec := &Recording{file: file, routes: map[RouteKey]span{}, experts: map[int]int{}, judged: map[int]bool{}}
+	rec := &Recording{
+		file: file, routes: map[RouteKey]span{}, experts: map[int]int{}, judged: map[int]bool{},
+	}
 	for {
 		begin := in.at
 		route, err := in.Next()
@@ -95,7 +100,8 @@ func (r *Recording) bytes(at span) ([]byte, error) {
 // Len returns the number of batches that were recorded, over all layers.
 func (r *Recording) Len() int { return len(r.routes) }
 
-// Route returns the route of a batch, which is the caller's. One that was not recorded is an error that names the batch.
+// Route returns the route of a batch, which is the caller's. One that was not recorded is an error
+// that names the batch.
 func (r *Recording) Route(k RouteKey) (*RecordedRoute, error) {
 	at, ok := r.routes[k]
 	if !ok {

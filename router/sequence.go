@@ -6,11 +6,12 @@ import (
 	"sort"
 )
 
-// SequenceBalance is [Balance] computed for each sequence by itself, then averaged over the sequences of a group that have
-// tokens. [Batch.Sequences] says where they end; without it they are length consecutive rows, the first one starting with the group, padding
-// included, and length should divide the size of groups. At length 0 a batch must say. Where a bias steers the choice, a token counts for the
-// k experts with its largest logits, those that it would choose without. Its name is "sequence". (DeepSeek-V3's sequence-wise loss;
-// Megatron's seq_aux_loss.)
+// SequenceBalance is [Balance] computed for each sequence by itself, then averaged over the
+// sequences of a group that have tokens. [Batch.Sequences] says where they end; without it they are
+// length consecutive rows, the first one starting with the group, padding included, and length
+// should divide the size of groups. At length 0 a batch must say. Where a bias steers the choice, a
+// token counts for the k experts with its largest logits, those that it would choose without. Its
+// name is "sequence". (DeepSeek-V3's sequence-wise loss; Megatron's seq_aux_loss.)
 func SequenceBalance(coefficient float64, length int) Loss {
 	if length < 0 {
 		return Loss{name: "sequence"}
@@ -97,8 +98,8 @@ func (c *choices) runsOf(group int) int {
 	return next - first
 }
 
-// countUnbiased sets counts to the number of tokens from [begin, end) of which each expert has one of the k largest
-// logits.
+// countUnbiased sets counts to the number of tokens from [begin, end) of which each expert has one
+// of the k largest logits.
 func (c *choices) countUnbiased(counts []int, begin, end int) {
 	clear(counts)
 	c.best = resize(c.best, c.k)
@@ -120,7 +121,8 @@ func (c *choices) countPlaces(counts []int, begin, end int) {
 	}
 }
 
-// checkSequences returns what is wrong with the ends of sequences of so many rows, or that there are none where a loss asks for them.
+// checkSequences returns what is wrong with the ends of sequences of so many rows, or that there
+// are none where a loss asks for them.
 func (g *tokenChoice) checkSequences(rows int, ends []int) error {
 	if len(ends) == 0 {
 		if g.needs.sequences && rows > 0 {

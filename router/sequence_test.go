@@ -9,8 +9,9 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/neartest"
 )
 
-// TestSequencesOfUnequalLength: the loss of a group is the mean of the balance losses of its sequences, of which each is a group by itself
-// here, padding left out, sequences of nothing but padding or without tokens too; and so are the gradients.
+// TestSequencesOfUnequalLength: the loss of a group is the mean of the balance losses of its
+// sequences, of which each is a group by itself here, padding left out, sequences of nothing but
+// padding or without tokens too; and so are the gradients.
 func TestSequencesOfUnequalLength(t *testing.T) {
 	const tokens, dim = 14, 3
 	r := rand.New(rand.NewPCG(1, 2))
@@ -75,7 +76,8 @@ func TestSequencesOfUnequalLength(t *testing.T) {
 	}
 }
 
-// TestSequencesAreChecked: ends that do not rise to the last row, or are not given where they are asked for, are an error, and the gate works on.
+// TestSequencesAreChecked: ends that do not rise to the last row, or are not given where they are
+// asked for, are an error, and the gate works on.
 func TestSequencesAreChecked(t *testing.T) {
 	g, err := TopK{K: 1, Losses: []Loss{SequenceBalance(1, 0)}}.New(Shape{Dim: 3, Experts: 3})
 	require.NoError(t, err)

@@ -12,8 +12,9 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/param"
 )
 
-// RunOptimizer runs the suite for optimisers on those that kind returns, each time a new one with the same settings, of which no rate
-// is 0. wrong, where there are any, are optimisers that cannot take a step: their Validate must say so and leave parameters alone.
+// RunOptimizer runs the suite for optimisers on those that kind returns, each time a new one with
+// the same settings, of which no rate is 0. wrong, where there are any, are optimisers that cannot
+// take a step: their Validate must say so and leave parameters alone.
 func RunOptimizer(t *testing.T, kind func() expert.Optimizer, wrong ...expert.Validator) {
 	for name, run := range map[string]func(*testing.T, func() expert.Optimizer){
 		"a small step goes down":              optimizerDescends,
@@ -109,7 +110,8 @@ func optimizerEmpty(t *testing.T, kind func() expert.Optimizer) {
 	require.NotPanics(t, func() { kind().Update(p, nil) })
 }
 
-// optimizerExchanged: a layer may exchange the memory of values between updates; what is remembered of them goes by the set.
+// optimizerExchanged: a layer may exchange the memory of values between updates; what is remembered
+// of them goes by the set.
 func optimizerExchanged(t *testing.T, kind func() expert.Optimizer) {
 	p, grads := parameters(7, 9, 2)
 	q, _ := parameters(7, 9, 2)

@@ -9,8 +9,8 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// testLossesApart compares the two parts of a gradient whose losses are kept apart with those that come where the other's upstream
-// gradient is 0, and their sum with the whole.
+// testLossesApart compares the two parts of a gradient whose losses are kept apart with those that
+// come where the other's upstream gradient is 0, and their sum with the whole.
 func testLossesApart(t *testing.T, s suite) {
 	splitter, ok := s.gate(t).(router.LossSplitter)
 	if !ok || splitter.LossParams() == nil {
