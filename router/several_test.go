@@ -151,8 +151,8 @@ func TestSeveralRefuses(t *testing.T) {
 	require.ErrorContains(t, err, "without routers")
 	_, err = Several{[]Router{nil, TopK{}, SoftMoE{Slots: 1}, ExpertChoice{Over: WholeBatch}, Record{}}}.New(Shape{Dim: 1, Experts: 2})
 	for _, says := range []string{
-		"gate 0 of several: no router", "gate 1 of several: router: TopK: K is 0", "gate 2 of several: router.SoftMoE mixes tokens",
-		"gate 3 of several: router.ExpertChoice consults other ranks", "gate 4 of several: router: Record without a Recorder",
+		"gate 0 of several: no router", "gate 1 of several: TopK: K is 0", "gate 2 of several: router.SoftMoE mixes tokens",
+		"gate 3 of several: router.ExpertChoice consults other ranks", "gate 4 of several: Record without a Recorder",
 	} {
 		require.ErrorContains(t, err, says)
 	}
