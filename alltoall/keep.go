@@ -5,13 +5,14 @@ import (
 	"os"
 
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
-// Save writes m to a file as JSON, for [LoadMeasured].
+// Save writes m to a file as JSON, for [LoadMeasured]: wholly, or not at all.
 func (m Measured) Save(file string) error {
 	text, err := json.MarshalIndent(m, "", "  ")
 	if err == nil {
-		err = os.WriteFile(file, append(text, '\n'), 0o644)
+		err = outfile.WriteBytes(file, append(text, '\n'))
 	}
 	if err != nil {
 		return errtext.Errorf("alltoall: saving measured links: %w", err)

@@ -7,9 +7,9 @@ import (
 	"io"
 	"math"
 	"os"
-	"path/filepath"
 
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
 // profileVersion is the version of a profile's file.
@@ -110,21 +110,7 @@ func DecodeProfile(r io.Reader) (*Profile, error) {
 }
 
 // Save writes the profile to a file: wholly, or not at all.
-func (p *Profile) Save(path string) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".profile-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	if err := errors.Join(p.Encode(f), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
+func (p *Profile) Save(path string) error { return outfile.Write(path, p.Encode) }
 
 // LoadProfile reads a file that Save wrote.
 func LoadProfile(path string) (*Profile, error) {

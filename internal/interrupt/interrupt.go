@@ -25,7 +25,8 @@ func (s Signalled) Error() string {
 func (s Signalled) Code() int { return 128 + int(s.Signal) }
 
 // Context returns a context that ends with an interrupt, or so long after SIGTERM; its cause is a [Signalled]. A second
-// signal has its usual effect. The function that it returns releases what this one holds.
+// signal has its usual effect, but not within a second of the first: a terminal, a shell and programs like timeout may
+// each send the same one. The function that it returns releases what this one holds.
 func Context(afterTerm time.Duration) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
@@ -34,7 +35,7 @@ func Context(afterTerm time.Duration) (context.Context, func()) {
 		select {
 		case <-ctx.Done():
 		case s := <-signals:
-			signal.Stop(signals)
+			time.AfterFunc(time.Second, func() { signal.Stop(signals) })
 			why := Signalled{syscall.SIGINT}
 			if s == syscall.SIGTERM {
 				why.Signal = syscall.SIGTERM

@@ -22,6 +22,7 @@ func TestSignalEndsTheContext(t *testing.T) {
 		require.False(t, over)
 		require.NoError(t, syscall.Kill(syscall.Getpid(), s))
 		<-ctx.Done()
+		require.NoError(t, syscall.Kill(syscall.Getpid(), s), "the same one again changes nothing")
 		why, over := Of(ctx)
 		require.True(t, over)
 		require.Equal(t, want.says, why.Error())
