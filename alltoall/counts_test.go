@@ -1,6 +1,7 @@
 package alltoall
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -52,4 +53,22 @@ func TestMaxCounts(t *testing.T) {
 	require.ErrorIs(t, err, transport.ErrTooLarge)
 	require.ErrorContains(t, err, "8 groups of tokens × experts of rank 0 from it and the ranks before, MaxCounts is 6")
 	require.Equal(t, transport.Rank(1), transport.CulpritOf(err))
+}
+
+// TestMaxRelayFollowsMaxRows: a rank holds as much for others as it may take in itself, so that large exchanges need not be
+// told. What an int does not hold is no bound.
+func TestMaxRelayFollowsMaxRows(t *testing.T) {
+	ends := inproc.New(1)
+	defer ends[0].Close()
+	for _, c := range []struct{ dim, rows, relay, want int }{
+		{4, 100, 0, DefaultMaxRelay},
+		{1 << 10, 0, 0, min(1<<36, math.MaxInt)},
+		{1 << 16, 1 << 13, 0, min(1<<31, math.MaxInt)},
+		{1 << 16, 1 << 13, 7, 7},
+		{1 << 20, math.MaxInt32, 0, min(math.MaxInt32<<22, math.MaxInt)},
+	} {
+		x, err := New(ends[0], Config{Placement: Even(1, 1), Dim: c.dim, MaxRows: c.rows, MaxRelay: c.relay})
+		require.NoError(t, err)
+		require.Equal(t, c.want, x.maxRelay, "dim %d, %d rows", c.dim, c.rows)
+	}
 }

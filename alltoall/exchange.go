@@ -46,7 +46,8 @@ type Config struct {
 	Links Links
 	// Wire is the format of rows where they travel; its zero value leaves them as they are.
 	Wire Wire
-	// MaxRelay bounds the bytes that a rank holds for others in a round; 0 means [DefaultMaxRelay].
+	// MaxRelay bounds the bytes that a rank holds for others in a round; 0 means those of MaxRows rows, as many as it takes
+	// in for itself, and at least [DefaultMaxRelay].
 	MaxRelay int
 }
 
@@ -120,11 +121,11 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 	x.wire = c.Wire
 	x.algorithm, x.topology, x.links, x.maxRelay, x.chosen = algorithm, c.Topology, c.Links, c.MaxRelay, map[load]Algorithm{}
 	x.nodes, x.last = x.topology.on(t.Size()), algorithm
-	if x.maxRelay == 0 {
-		x.maxRelay = DefaultMaxRelay
-	}
 	if x.maxRows == 0 {
 		x.maxRows = DefaultMaxRows
+	}
+	if x.maxRelay == 0 {
+		x.maxRelay = max(DefaultMaxRelay, times(x.maxRows, times(4, x.dim)))
 	}
 	return x, nil
 }

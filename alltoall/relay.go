@@ -13,7 +13,8 @@ const (
 	lengthBytes = 8
 	// inline is the most bytes that travel in one message with their lengths.
 	inline = 16 << 10
-	// DefaultMaxRelay is the most bytes that a rank holds for others in a round unless told otherwise.
+	// DefaultMaxRelay is the most bytes that a rank holds for others in a round unless told otherwise, or its rows may be
+	// longer in all.
 	DefaultMaxRelay = 1 << 30
 )
 
