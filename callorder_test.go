@@ -139,6 +139,7 @@ func TestOrderOfCalls(t *testing.T) {
 		_, err = l.ForwardBatch(ctx, a, router.Batch{Micro: 1})
 		refuse(err, "of another batch")
 		refuse(l.Step(ctx, expert.NewSGD(0.1)), "Step: a Forward has had no Backward")
+		refuse(l.Load(nil), "Load: a Forward has had no Backward")
 		_, err = l.Backward(ctx, part(a, 0, 4))
 		refuse(err, "Backward: dy has 4 rows, want 5 as the last Forward's x")
 

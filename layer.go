@@ -25,7 +25,32 @@ import (
 
 // Layer is one rank's part of a mixture-of-experts layer: the gate, which every rank holds, and the experts hosted
 // here. All ranks call its methods in the same order; any rank may have any number of tokens, none included.
-// It is not safe for concurrent use.
+//
+// # One goroutine at a time
+//
+// A method that is called while another goroutine is in one of the same layer returns [ErrInUse] and does nothing. Twins
+// may run beside each other; what concerns the parameters that they share (Step, Gradients, Parameters, Load, Twin) needs
+// all of them idle. Stats, OverlapProfile and Observe may be called at any time.
+//
+// # Order of calls
+//
+// Forward, Backward, in turns, any number of times, and then Step. Eval may stand anywhere. A call out of turn, or with what
+// does not fit (a matrix that contradicts itself, a nil), is an error that names the rank, the operation, the value and
+// the limit, and does nothing.
+//
+// # After an error
+//
+// errors.Is(err, [ErrFailed]) tells what the layer is after it:
+//
+//   - Without ErrFailed the layer goes on. Either the call has done nothing: its context had ended before it began, or it was a
+//     mistake. Then it may be called again, and all has the bits that it would have had without the first try; the other ranks
+//     wait for it. Or all ranks have refused the batch together ([alltoall.ErrRefused]: a token that cannot be routed, a
+//     number that is not finite), or the step (an optimiser that cannot take it); that pass is dropped on every rank, or
+//     for Step its gradients stay, and the next call works.
+//   - With ErrFailed the layer has ended, on this rank, and so have its twins. Messages had been sent, and the call was
+//     broken off: a rank died, a context ended in the middle, an expert or a gate failed. What the layer holds can not
+//     be told from what the others hold, so nothing of it is used again: every later call returns ErrFailed at once, with
+//     the first error beneath it. Gradients are never left out in silence. A job goes on from its last checkpoint, on a new world.
 type Layer struct {
 	cfg      Config
 	world    *World

@@ -181,17 +181,27 @@ func (l *Layer) mayBackward(dy blas32.General) error {
 
 // mayStep tells whether there are gradients for a step, and no pass that has begun with the parameters before it.
 func (l *Layer) mayStep(op string) error {
+	if err := l.noneWaits(op); err != nil {
+		return err
+	}
 	passes := 0
 	for _, t := range append([]*Layer{l}, l.twins...) {
-		if t.last != nil {
-			return l.misuse(op, "a Forward has had no Backward; call Backward, or Discard where no gradient is wanted")
-		}
 		if passes += t.grads.passes; t.pending != nil {
 			passes++
 		}
 	}
 	if passes == 0 {
 		return l.misuse(op, "there has been no Backward since the last Step")
+	}
+	return nil
+}
+
+// noneWaits tells whether a method may change or use up what a pass that has gone forward needs on its way back.
+func (l *Layer) noneWaits(op string) error {
+	for _, t := range append([]*Layer{l}, l.twins...) {
+		if t.last != nil {
+			return l.misuse(op, "a Forward has had no Backward; call Backward, or Discard where no gradient is wanted")
+		}
 	}
 	return nil
 }

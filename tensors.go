@@ -110,6 +110,9 @@ func (l *Layer) Load(tensors []Tensor) error {
 		return err
 	}
 	defer l.leaveAll()
+	if err := l.noneWaits("Load"); err != nil {
+		return err
+	}
 	var targets, sources [][]float32
 	for _, t := range tensors {
 		parts, shape, offset := l.target(t.Name)
