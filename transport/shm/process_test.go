@@ -24,7 +24,15 @@ const (
 	childRank = "SWITCHYARD_TEST_RANK"
 	childAddr = "SWITCHYARD_TEST_ADDR"
 	childEnd  = "SWITCHYARD_TEST_END"
+	childDead = "SWITCHYARD_TEST_DEAD"
 	childSize = 4
+)
+
+// Limits of silence for children: one that does not end before the death of a process must have been found by its
+// connections, on a busy machine too, and one that is waited for.
+const (
+	longSilence, namedSooner = 2 * time.Minute, time.Minute
+	shortSilence             = 3 * time.Second
 )
 
 // TestChild is not a test of its own: it is what the other tests of this file start as processes. It exchanges
@@ -34,9 +42,11 @@ func TestChild(t *testing.T) {
 	if err != nil {
 		t.Skip("only as a child process")
 	}
+	deadAfter, err := time.ParseDuration(os.Getenv(childDead))
+	require.NoError(t, err)
 	tr, err := Join(context.Background(), Config{
 		Rank: transport.Rank(rank), Size: childSize, Addr: os.Getenv(childAddr), Job: "child",
-		Heartbeat: 50 * time.Millisecond, DeadAfter: 500 * time.Millisecond,
+		Heartbeat: 50 * time.Millisecond, DeadAfter: deadAfter,
 	})
 	require.NoError(t, err)
 	var sends, recvs []transport.Message
@@ -65,12 +75,12 @@ type child struct {
 	lines *bufio.Scanner
 }
 
-func startChildren(t *testing.T, end string) []*child {
+func startChildren(t *testing.T, end string, deadAfter time.Duration) []*child {
 	addr := freeAddr(t)
 	children := make([]*child, childSize)
 	for r := range children {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestChild$")
-		cmd.Env = append(os.Environ(), childAddr+"="+addr, childRank+"="+strconv.Itoa(r), childEnd+"="+end)
+		cmd.Env = append(os.Environ(), childAddr+"="+addr, childRank+"="+strconv.Itoa(r), childEnd+"="+end, childDead+"="+deadAfter.String())
 		out, err := cmd.StdoutPipe()
 		require.NoError(t, err)
 		require.NoError(t, cmd.Start())
@@ -113,9 +123,9 @@ func TestKilledProcessIsNamedByAllOthers(t *testing.T) {
 	for _, end := range []string{"exit", "close"} {
 		for victim := range childSize {
 			t.Run(fmt.Sprintf("victim=%d,others=%s", victim, end), func(t *testing.T) {
-				children := startChildren(t, end)
+				children := startChildren(t, end, longSilence)
 				require.NoError(t, children[victim].cmd.Process.Kill())
-				requireNamed(t, children, victim, 5*time.Second)
+				requireNamed(t, children, victim, namedSooner)
 			})
 		}
 	}
@@ -123,9 +133,9 @@ func TestKilledProcessIsNamedByAllOthers(t *testing.T) {
 
 func TestStoppedProcessIsNamedByAllOthersAndLearnsItself(t *testing.T) {
 	const victim = 2
-	children := startChildren(t, "close")
+	children := startChildren(t, "close", shortSilence)
 	require.NoError(t, children[victim].cmd.Process.Signal(syscall.SIGSTOP))
-	requireNamed(t, children, victim, 5*time.Second)
+	requireNamed(t, children, victim, shortSilence+namedSooner)
 	require.NoError(t, children[victim].cmd.Process.Signal(syscall.SIGCONT))
 	require.Contains(t, children[victim].line("culprit"), "culprit")
 }

@@ -109,7 +109,7 @@ func (full) Accept() (net.Conn, error) { return nil, &net.OpError{Op: "accept", 
 // silence, which is longer than DeadAfter.
 func TestSlowRankIsNotDead(t *testing.T) {
 	ends := openAll(t, 3, func(c *Config) {
-		c.Heartbeat, c.DeadAfter = 10*time.Millisecond, 200*time.Millisecond
+		c.Heartbeat, c.DeadAfter = 20*time.Millisecond, 400*time.Millisecond
 		if c.Rank != 2 {
 			return
 		}
@@ -124,7 +124,7 @@ func TestSlowRankIsNotDead(t *testing.T) {
 			slow := addr != meeting && addr != first
 			mu.Unlock()
 			if slow {
-				time.Sleep(5 * c.DeadAfter)
+				time.Sleep(3 * c.DeadAfter)
 			}
 			return system.Dial(ctx, addr)
 		}

@@ -92,7 +92,7 @@ func TestDifferentSecretsDoNotJoin(t *testing.T) {
 	require.ErrorContains(t, errs[1], "the peer holds another secret")
 	require.Equal(t, transport.Rank(0), transport.CulpritOf(errs[1]))
 	require.Error(t, errs[0])
-	require.Less(t, time.Since(start), 2*time.Second)
+	require.Less(t, time.Since(start), 20*time.Second, "not at the end of JoinTimeout, 60 s")
 }
 
 func TestSecurityPermitsAddressesBeyondLoopback(t *testing.T) {
@@ -120,12 +120,12 @@ func TestStrangersOfAllKindsAreDroppedAtTheMesh(t *testing.T) {
 			var ends [2]*Transport
 			var errs [2]error
 			wg.Go(func() { ends[0], errs[0] = halfMesh(t, t.Context(), zero, 0, l, nil) })
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*slack)
 			defer cancel()
 			for _, s := range securetest.Strangers() {
 				visits.Go(func() {
 					held, err := s.Visit(ctx, l.Addr().String())
-					if err != nil || held > secure.Patience+time.Second { // a second for a loaded machine
+					if err != nil || held > secure.Patience+slack {
 						t.Errorf("%s held for %v: %v", s.Name, held, err)
 					}
 				})
@@ -176,7 +176,7 @@ func TestOnlyTheNamedAddressListensAndOnlyBeforeTheMeshStands(t *testing.T) {
 	wg.Go(func() { ends[0], errs[0] = Join(t.Context(), configs[0]) })
 	require.Eventually(t, func() bool { return len(listeners(t)) == 2 }, 10*time.Second, time.Millisecond)
 	var visits sync.WaitGroup
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*slack)
 	defer cancel()
 	for _, l := range listeners(t) { // the rendezvous and the mesh
 		port, ours := strings.CutPrefix(l, "0100007F:")
@@ -185,7 +185,7 @@ func TestOnlyTheNamedAddressListensAndOnlyBeforeTheMeshStands(t *testing.T) {
 		require.NoError(t, err)
 		visits.Go(func() {
 			held, err := securetest.Strangers()[1].Visit(ctx, fmt.Sprintf("127.0.0.1:%d", n))
-			if err != nil || held > secure.Patience+time.Second {
+			if err != nil || held > secure.Patience+slack {
 				t.Errorf("at port %d, while a rank is awaited, a stranger is held for %v: %v", n, held, err)
 			}
 		})
