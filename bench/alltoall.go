@@ -34,6 +34,7 @@ func (o options) compare(ctx context.Context, stdout, progress io.Writer) (err e
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	c := newContest(o, progress)
 	c.load = load()
+	c.pace = newPace(progress, "alltoall", 0, c.expected())
 	if err := c.gather(ctx, dir); err != nil {
 		return err
 	}

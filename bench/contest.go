@@ -44,7 +44,7 @@ func (c *contest) leaveOut(name string, why error) {
 // who finds the machine warm. A peer that fails is left out from there on, with all it has shown before; that
 // ours fails ends it all.
 func (c *contest) run(ctx context.Context) error {
-	c.pace = newPace(c.progress, "alltoall", c.rounds*len(c.contestants), c.expected())
+	c.pace.turns, c.pace.start = c.rounds*len(c.contestants), time.Now() // which excludes what could not be built, and building
 	for round := range c.rounds {
 		for _, who := range rotated(c.contestants, round) {
 			err := c.turn(ctx, who, round)
@@ -62,13 +62,13 @@ func (c *contest) run(ctx context.Context) error {
 	return nil
 }
 
-// expected is about how long all turns take.
+// expected is about how long all turns of all who are asked for take.
 func (c *contest) expected() (all time.Duration) {
-	for _, who := range c.contestants {
+	for _, who := range slices.Concat(c.transports, c.peers) {
 		each := time.Second // to start
 		for _, s := range c.steps {
 			once := 100*time.Microsecond + time.Duration(s.bytes*c.ranks*(c.ranks-1)) // a GB a second
-			if who.who == glooName && s.bytes < 1<<20 {
+			if who == glooName && s.bytes < 1<<20 {
 				once += 4 * time.Millisecond
 			}
 			each += manyTimes(s.warmup+s.iterations, once)
