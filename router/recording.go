@@ -197,7 +197,7 @@ func (r *RouteReader) next() (*RecordedRoute, error) {
 	if train > 1 || step > math.MaxInt {
 		return nil, fmt.Errorf("train is %d, want 0 or 1, and step %d", train, step)
 	}
-	if groups > maxRecordedGroups || route.Experts > maxRecordedExperts || tokens > maxRecordedTokens ||
+	if groups > maxRecordedGroups || le.Uint32(head[4:]) > maxRecordedExperts || uint64(entries) > math.MaxInt || tokens > maxRecordedTokens ||
 		uint64(entries) > uint64(tokens)*uint64(route.Experts) {
 		return nil, fmt.Errorf("%d groups, %d experts, %d tokens, %d entries are too many", groups, route.Experts, tokens, entries)
 	}
@@ -240,7 +240,7 @@ func (r *RouteReader) body(route *RecordedRoute, groups, entries int) error {
 func words[T any](r *RouteReader, n int, of func(uint32) T) ([]T, error) {
 	var list []T
 	for len(list) < n {
-		b := r.buf[:min(4*(n-len(list)), len(r.buf))]
+		b := r.buf[:4*min(n-len(list), len(r.buf)/4)]
 		if _, err := r.fill(b); err != nil {
 			return nil, unexpected(err)
 		}
