@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"net"
+	"time"
 
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -28,9 +29,19 @@ func (t *Mesh) Missing() []transport.Rank {
 	return missing
 }
 
-// Start begins to send signs of life and to watch for those of others. It follows the last Open call and comes before
-// the first of any other.
-func (t *Mesh) Start() { t.wg.Go(t.monitor) }
+// Start begins to send signs of life and to watch for those of others. together says that every rank has opened its
+// lanes, so that the silence of each counts from now on, and not from its first sign of life. It follows the last Open
+// call and comes before the first of any other.
+func (t *Mesh) Start(together bool) {
+	if together {
+		now := time.Now().UnixNano()
+		for _, p := range t.peers {
+			p.lastHeard.Store(now)
+			p.begun.Store(true)
+		}
+	}
+	t.wg.Go(t.monitor)
+}
 
 // Broken is closed once the mesh is broken; Err then says why, as an error of the operation op.
 func (t *Mesh) Broken() <-chan struct{} { return t.broken }

@@ -79,7 +79,7 @@ func openOver(t testing.TB, link func(testing.TB) (a, b Lane), n int, change fun
 	}
 	for _, e := range ends {
 		require.Empty(t, e.Missing())
-		e.Start()
+		e.Start(true)
 	}
 	t.Cleanup(func() { closeAll(ends) })
 	return ends

@@ -126,7 +126,7 @@ func (s *Service) complete(err error) (*Transport, error) {
 		s.t.release()
 		return nil, err
 	}
-	s.t.Start()
+	s.t.Start(false)
 	return s.t, nil
 }
 

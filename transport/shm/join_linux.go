@@ -38,7 +38,7 @@ func Join(ctx context.Context, cfg Config) (*Transport, error) {
 			return nil, err
 		}
 	}
-	t.Start()
+	t.Start(true)
 	return t, nil
 }
 

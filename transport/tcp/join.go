@@ -32,7 +32,7 @@ func JoinNear(ctx context.Context, cfg Config, near Near) (*Transport, error) {
 		}
 	}
 	t.cfg.Security = secure.Config{} // no secret is kept longer than it serves
-	t.Start()
+	t.Start(true)
 	return t, nil
 }
 
