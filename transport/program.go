@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// ErrOutOfStep: ranks are in different operations of the program above the transport, which wait for each other for good:
+// ErrOutOfStep says that ranks are in different operations of the program above the transport, which wait for each other for good:
 // one evaluates, saves or makes a layer, say, while the others train. The error states the operations of both sides.
 var ErrOutOfStep = errors.New("ranks are out of step")
 
