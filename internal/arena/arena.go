@@ -13,8 +13,8 @@ const Granule = 4096
 
 const (
 	// DefaultBytes is how large transports make an arena unless told otherwise, in bytes of address space: 16 GiB, or
-	// 64 MiB where an int has 32 bits.
-	DefaultBytes = min(16<<30, math.MaxInt/32+1)
+	// 16 MiB where an int has 32 bits.
+	DefaultBytes = min(16<<30, math.MaxInt/128+1)
 	// MaxBytes bounds an arena.
 	MaxBytes = min(1<<40, math.MaxInt)
 )

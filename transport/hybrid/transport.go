@@ -21,7 +21,7 @@ type Config struct {
 	// All ranks must agree. Default 512 KiB.
 	RingBytes int
 	// ArenaBytes bounds what Alloc can hand out: address space, of which memory is taken as it is used. Default 16 GiB, or
-	// 64 MiB on a system of 32 bits.
+	// 16 MiB on a system of 32 bits.
 	ArenaBytes int
 
 	process string // in place of this process's name, for tests

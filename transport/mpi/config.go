@@ -35,7 +35,7 @@ type Config struct {
 	MaxUnexpectedBytes int
 
 	// ArenaBytes bounds what Alloc can hand out: address space, of which memory is taken as it is used. Default 16 GiB, or
-	// 64 MiB on a system of 32 bits.
+	// 16 MiB on a system of 32 bits.
 	ArenaBytes int
 
 	// Log receives what happens to the transport; nil is silent.

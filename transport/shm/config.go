@@ -38,7 +38,7 @@ type Config struct {
 	// Default 512 KiB.
 	RingBytes int
 	// ArenaBytes bounds what Alloc can hand out. It is address space; memory is taken only as it is used, and kept
-	// until Close. Default 16 GiB, or 64 MiB on a system of 32 bits.
+	// until Close. Default 16 GiB, or 16 MiB on a system of 32 bits.
 	ArenaBytes int
 
 	// Net is how the rendezvous uses the network. Its zero value is the system's.
