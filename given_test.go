@@ -178,7 +178,8 @@ func TestClustersThatDoNotFitAreAnError(t *testing.T) {
 			l, err := NewLayer(w, cfg)
 			require.NoError(t, err)
 			_, err = l.Forward(t.Context(), randomMatrix(rand.New(rand.NewPCG(1, 1)), 8, 6))
-			require.ErrorContains(t, err, "switchyard: rank 0: Config.Compression.Assign: ", name)
+			require.ErrorContains(t, err, "Config.Compression.Assign: ", name)
+			require.Equal(t, transport.Rank(0), transport.CulpritOf(err), name)
 		})
 	}
 }

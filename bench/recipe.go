@@ -297,9 +297,6 @@ func recipeRank(ctx context.Context, args []string) (report recipeReport, err er
 			return report, err
 		}
 		report.Took = append(report.Took, int64(time.Since(begin)))
-		if err := r.layer.Discard(); err != nil {
-			return report, err
-		}
 	}
 	report.Wrong = r.wrongForward(all - 1)
 	report.Took = report.Took[all-o.Iterations:]
