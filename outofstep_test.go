@@ -27,7 +27,11 @@ type rankOfStep struct {
 }
 
 func newRankOfStep(w *World) (*rankOfStep, error) {
-	l, err := NewLayer(w, layersUnderTest()["dropless"])
+	return newRankOfStepOf(w, layersUnderTest()["dropless"])
+}
+
+func newRankOfStepOf(w *World, cfg Config) (*rankOfStep, error) {
+	l, err := NewLayer(w, cfg)
 	r := rand.New(rand.NewPCG(1, uint64(w.Rank())))
 	return &rankOfStep{w, l, randomMatrix(r, 2*bitsGroup, bitsDim), randomMatrix(r, 2*bitsGroup, bitsDim)}, err
 }

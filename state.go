@@ -128,8 +128,19 @@ func (l *Layer) fail(op string, err error) error {
 	f := &failure{op: op, cause: err}
 	if l.state.failed == nil {
 		l.state.failed = f
+		for _, of := range l.family() {
+			l.world.log.Fail(of.stream, err)
+		}
 	}
 	return f
+}
+
+// family is the original of l and its twins.
+func (l *Layer) family() []*Layer {
+	if l.original != nil {
+		l = l.original
+	}
+	return append([]*Layer{l}, l.twins...)
 }
 
 // failure is the error that has ended a layer.

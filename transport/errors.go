@@ -17,6 +17,8 @@ var (
 	ErrPeerClosed = errors.New("peer has closed its transport")
 	// ErrPeerDead: the peer is gone without a farewell, or has been silent for too long.
 	ErrPeerDead = errors.New("peer is dead")
+	// ErrPeerFailed: the peer has failed in the operation of the program that this rank waits in, and will not go on with it.
+	ErrPeerFailed = errors.New("peer has failed")
 	// ErrTimeout: the transport's own deadline for one operation passed. It wraps os.ErrDeadlineExceeded.
 	ErrTimeout = fmt.Errorf("operation timed out: %w", os.ErrDeadlineExceeded)
 	// ErrCorrupt: a frame's checksum or sequence number is wrong.

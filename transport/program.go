@@ -17,7 +17,8 @@ type Program interface {
 	// operation of this rank has been waiting for a message from there; 0 if none has.
 	Statement(to Rank, waiting time.Duration) []byte
 	// Compare reads a statement of rank from, which may be any bytes. waiting is for how long this rank has been
-	// waiting for a message from there. An error, which wraps [ErrOutOfStep] or [ErrProtocol], breaks the transport.
+	// waiting for a message from there. An error, which wraps [ErrOutOfStep], [ErrPeerFailed] or [ErrProtocol], breaks the
+	// transport. With ErrPeerFailed it is this rank that has failed.
 	Compare(from Rank, statement []byte, waiting time.Duration) error
 	// Overdue is asked when an operation that waits for rank awaited takes too long. It returns whom to blame, which is
 	// [None] if that rank is known to be waiting itself, and what every rank was last known to be doing, in words.

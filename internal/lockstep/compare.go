@@ -14,6 +14,9 @@ import (
 // maxName bounds what errors say of an operation.
 const maxName = 120
 
+// maxReason bounds what errors say of why a peer has failed.
+const maxReason = 600
+
 // fresh is how old a statement may be that a rank which waits repeats every few seconds.
 const fresh = 30 * time.Second
 
@@ -56,6 +59,9 @@ func (l *Log) Compare(from transport.Rank, b []byte, waiting time.Duration) erro
 			return fmt.Errorf("%w: rank %d is in %v, rank %d has begun %v", transport.ErrOutOfStep, from, o, l.me, mine)
 		}
 	}
+	if e := l.endedBefore(theirs.ops); e != nil {
+		return fmt.Errorf("%w in %v: %s", transport.ErrPeerFailed, e.op, printable.Text(e.err.Error(), maxReason))
+	}
 	if mine, ok := l.deadlocked(theirs, waiting); ok {
 		return fmt.Errorf("%w: rank %d waits for rank %d in %v, rank %d waits for rank %d in %v, and neither has begun the other's",
 			transport.ErrOutOfStep, from, l.me, theirs.ops[0], l.me, from, mine)
@@ -71,6 +77,16 @@ func (l *Log) differs(o operation) (operation, bool) {
 	}
 	name, known := s.name(o.number)
 	return operation{o.stream, o.number, name, false}, known && name != o.name
+}
+
+// endedBefore returns the failure of this rank for which one of ops, in which another rank is, can never be complete.
+func (l *Log) endedBefore(ops []operation) *ended {
+	for _, o := range ops {
+		if s := l.streams[o.stream]; s != nil && s.ended != nil && o.number >= s.ended.op.number {
+			return s.ended
+		}
+	}
+	return nil
 }
 
 // deadlocked applies the rule between streams: it returns what this rank is in.

@@ -13,6 +13,9 @@
 // has told the other what it is in. It is never one where a rank has had two operations open at once, nor while a second
 // goroutine lives that has ever begun one, since that may be about to begin what the other rank waits for.
 //
+// A third rule is about failure: a rank whose stream has ended ([Log.Fail]), because an operation failed there alone,
+// says so to every rank that waits in that operation or a later one of the stream, which can never be complete.
+//
 // A rank that waits for one that is in no operation, but computes or writes a file, waits: nothing is wrong.
 package lockstep
 
@@ -55,6 +58,13 @@ type stream struct {
 	begun  uint64             // operations
 	names  [remembered]string // of the last ones, by number
 	failed uint64             // the first operation that failed here alone, maybe: ranks may have counted differently since; or 0
+	ended  *ended             // why this rank goes on with none of its operations
+}
+
+// ended is the operation with which a stream has ended on this rank, and why.
+type ended struct {
+	op  operation
+	err error
 }
 
 // entry is an operation that is open.
@@ -131,6 +141,17 @@ func (b Begun) End(certain bool) {
 			}
 			return
 		}
+	}
+}
+
+// Fail notes that this rank goes on with no operation of a stream, from the last one that it has begun on. Ranks that wait in
+// one of them are told err.
+func (l *Log) Fail(id StreamID, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s := l.streams[id]; s != nil && s.ended == nil && s.begun > 0 {
+		name, _ := s.name(s.begun)
+		s.ended = &ended{operation{stream: id, number: s.begun, name: name}, err}
 	}
 }
 

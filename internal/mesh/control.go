@@ -132,6 +132,7 @@ const abortFixed = 8
 var reasons = [...]error{
 	errAborted, transport.ErrPeerClosed, transport.ErrPeerDead, transport.ErrTimeout, transport.ErrCorrupt,
 	transport.ErrProtocol, transport.ErrTooLarge, transport.ErrTruncated, transport.ErrMismatch, transport.ErrOutOfStep,
+	transport.ErrPeerFailed,
 }
 
 var errAborted = errors.New("operation given up")

@@ -64,8 +64,11 @@ func (p *peer) stated(h header, statement []byte) {
 	switch {
 	case err != nil && !p.t.closed.Load():
 		culprit := transport.None
-		if errors.Is(err, transport.ErrProtocol) {
+		switch {
+		case errors.Is(err, transport.ErrProtocol):
 			culprit = p.rank
+		case errors.Is(err, transport.ErrPeerFailed):
+			culprit = p.t.cfg.Rank
 		}
 		p.t.fail(culprit, err)
 	case h.tag == asked:

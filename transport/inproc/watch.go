@@ -54,8 +54,11 @@ func (t *Transport) state(peer *Transport, now time.Time) {
 	said := mine.Statement(peer.rank, t.world.waiting(t, peer.rank, now))
 	if err := theirs.Compare(t.rank, said, t.world.waiting(peer, t.rank, now)); err != nil {
 		culprit := transport.None
-		if errors.Is(err, transport.ErrProtocol) {
+		switch {
+		case errors.Is(err, transport.ErrProtocol):
 			culprit = t.rank
+		case errors.Is(err, transport.ErrPeerFailed):
+			culprit = peer.rank
 		}
 		t.world.fail(&transport.Error{Rank: culprit, Op: "wait", Err: err})
 	}

@@ -22,6 +22,7 @@ var errAborted = errors.New("operation given up")
 var reasons = [...]error{
 	errAborted, transport.ErrPeerClosed, transport.ErrPeerDead, transport.ErrTimeout, transport.ErrCorrupt,
 	transport.ErrProtocol, transport.ErrTooLarge, transport.ErrTruncated, transport.ErrMismatch, transport.ErrOutOfStep,
+	transport.ErrPeerFailed,
 }
 
 // encodeReason returns the payload of an end that f is the reason of.

@@ -26,11 +26,15 @@ func (l laneProgram) Statement(to transport.Rank, _ time.Duration) []byte {
 
 func (l laneProgram) Compare(from transport.Rank, statement []byte, _ time.Duration) error {
 	err := l.p.Compare(from, statement, 0)
-	if err != nil && errors.Is(err, transport.ErrOutOfStep) {
+	switch {
+	case errors.Is(err, transport.ErrOutOfStep):
 		l.t.breakDown(transport.None, err)
-		return nil
+	case errors.Is(err, transport.ErrPeerFailed):
+		l.t.breakDown(l.t.Rank(), err)
+	default:
+		return err
 	}
-	return err
+	return nil
 }
 
 func (l laneProgram) Overdue(awaited transport.Rank) (transport.Rank, string) {

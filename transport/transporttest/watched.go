@@ -15,6 +15,7 @@ import (
 var watchedClaims = []claim{
 	{"OutOfStep", "ranks that are in different operations get an error that states both sides, on every rank", 3, outOfStep},
 	{"InStep", "a rank that waits for another is told nothing wrong", 2, inStep},
+	{"PeerFailed", "ranks that wait in what one has failed in get an error that names it and says why", 3, peerFailed},
 	{"Settle", "a rank whose operation has failed finds those that are in another", 2, settle},
 }
 
@@ -48,6 +49,30 @@ func outOfStep(j *job) {
 		require.ErrorContains(j, err, "layer 1: Forward #1", "rank %d", r)
 		require.ErrorContains(j, err, "layer 1: Eval #1", "rank %d", r)
 		require.Equal(j, transport.None, transport.CulpritOf(err), "rank %d", r)
+	}
+}
+
+// peerFailed has rank 1 fail while the others wait for it, and for each other.
+func peerFailed(j *job) {
+	for r, t := range j.ranks {
+		log := lockstep.New(transport.Rank(r))
+		require.True(j, transport.Watch(t, log), "it is a transport.Watcher")
+		begun := log.Begin(1, "layer 1", "Forward")
+		if r == 1 {
+			begun.End(false)
+			log.Fail(1, errors.New("no room for 9 rows"))
+		}
+	}
+	errs := make([]error, len(j.ranks))
+	var wg sync.WaitGroup
+	for _, r := range []int{0, 2} {
+		wg.Go(func() { _, errs[r] = j.ranks[r].Recv(j.Context(), transport.Rank(2-r), 1, make([]byte, 8)) })
+	}
+	wg.Wait()
+	for _, r := range []int{0, 2} {
+		require.ErrorIs(j, errs[r], transport.ErrPeerFailed, "rank %d", r)
+		require.ErrorContains(j, errs[r], "in layer 1: Forward #1: no room for 9 rows", "rank %d", r)
+		require.Equal(j, transport.Rank(1), transport.CulpritOf(errs[r]), "rank %d: %v", r, errs[r])
 	}
 }
 
