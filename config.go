@@ -107,7 +107,7 @@ func (c Config) Validate(ranks int) error {
 		faults = append(faults, errtext.Errorf("switchyard: Config.Topology: %w", err))
 	}
 	faults = append(faults, c.Compression.validate(), c.Overlap.validate())
-	for field, err := range map[string]error{"Links": c.Links.Validate(), "Wire": c.Wire.Validate()} {
+	for field, err := range map[string]error{"Algorithm": c.Algorithm.Validate(), "Links": c.Links.Validate(), "Wire": c.Wire.Validate()} {
 		fault(err != nil, field+": %w", err)
 	}
 	return errors.Join(faults...)

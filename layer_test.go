@@ -75,8 +75,8 @@ func TestLayersThatDifferAreNamed(t *testing.T) {
 }
 
 func TestConfigReportsEveryFault(t *testing.T) {
-	err := Config{Group: -2, MaxRows: -1, ExpertParallel: 3}.Validate(4)
-	for _, part := range []string{"Dim is 0", "Experts is 0", "Router is nil", "Expert is nil", "Group is -2", "MaxRows is -1", "ExpertParallel is 3, must divide the 4 ranks"} {
+	err := Config{Group: -2, MaxRows: -1, ExpertParallel: 3, Algorithm: 99}.Validate(4)
+	for _, part := range []string{"switchyard: Config.Algorithm: alltoall: Algorithm is 99, want 0 to ", "Dim is 0", "Experts is 0", "Router is nil", "Expert is nil", "Group is -2", "MaxRows is -1", "ExpertParallel is 3, must divide the 4 ranks"} {
 		require.ErrorContains(t, err, part)
 	}
 	alone(t, func(w *World) {

@@ -58,10 +58,19 @@ func ParseAlgorithm(name string) (Algorithm, error) {
 // AlgorithmVariable is the environment variable that overrides [Config.Algorithm]. All ranks must have the same.
 const AlgorithmVariable = "SWITCHYARD_ALGORITHM"
 
+// Validate returns an error if a, or what the environment names instead of it, is no algorithm.
+func (a Algorithm) Validate() error {
+	_, err := a.overridden()
+	return err
+}
+
 // overridden is a, or what the environment names instead.
 func (a Algorithm) overridden() (Algorithm, error) {
 	name := os.Getenv(AlgorithmVariable)
 	if name == "" {
+		if a < 0 || int(a) >= algorithms {
+			return 0, fmt.Errorf("alltoall: Algorithm is %d, want 0 to %d", a, algorithms-1)
+		}
 		return a, nil
 	}
 	a, err := ParseAlgorithm(name)

@@ -105,9 +105,6 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 		faults = append(faults, fmt.Errorf("alltoall: MaxRelay is %d, must not be negative", c.MaxRelay))
 	}
 	algorithm, err := c.Algorithm.overridden()
-	if err == nil && (algorithm < 0 || int(algorithm) >= algorithms) {
-		err = fmt.Errorf("alltoall: Algorithm is %d, want 0 to %d", algorithm, algorithms-1)
-	}
 	if err := errors.Join(err, c.Topology.Validate(t.Size()), c.Links.Validate(), c.Wire.Validate()); err != nil {
 		faults = append(faults, err)
 	}

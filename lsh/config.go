@@ -29,7 +29,7 @@ type Config struct {
 	Centre Centre
 	// Refine is the number of Lloyd iterations after hashing: every row moves to the nearest centroid, which is then the mean
 	// of what it got. One cuts the loss of quality by a third, at rows × centroids × columns products for each group. No
-	// cluster loses its last row, so the number of centroids stays.
+	// cluster loses its last row, so the number of centroids stays. At most 1000.
 	Refine int
 	// Compensation says how a row's answer is made of its centroid's.
 	Compensation Compensation
@@ -150,6 +150,9 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// maxRefine is far more iterations than any clustering takes to settle: a slip is an error, and no pass without an end.
+const maxRefine = 1000
+
 // Validate returns all that is wrong with c, or nil.
 func (c Config) Validate() error {
 	var faults []error
@@ -167,7 +170,7 @@ func (c Config) Validate() error {
 	oneOf("Compensation", int(c.Compensation), compensations)
 	fault(c.Hashes < 0, "Hashes is %d, must be at least 0", c.Hashes)
 	fault(c.Width < 0, "Width is %d, must be at least 0", c.Width)
-	fault(c.Refine < 0, "Refine is %d, must be at least 0", c.Refine)
+	fault(c.Refine < 0 || c.Refine > maxRefine, "Refine is %d, want 0 to %d", c.Refine, maxRefine)
 	fault(c.Workers < 0, "Workers is %d, must be at least 0", c.Workers)
 	fault(!(c.Rate >= 0 && c.Rate <= 1), "Rate is %v, want 0 to 1", c.Rate)
 	fault(!finite(c.Gain), "Gain is %v, must be finite", c.Gain)

@@ -2,7 +2,6 @@ package router
 
 import (
 	"fmt"
-	"math"
 )
 
 // Loss is an auxiliary loss that a gate adds to the trainer's. It is computed within each group of tokens, over their
@@ -71,6 +70,9 @@ func (g *lossGroup) tokens() float64 { return float64(g.end - g.begin) }
 
 func (g *lossGroup) experts() float64 { return float64(len(g.counts)) }
 
+// maxCoefficient is the largest coefficient of a loss: gradients, which are float32, must be able to hold it many times over.
+const maxCoefficient = 1e12
+
 // checkLosses returns what is wrong with a list of losses.
 func checkLosses(losses []Loss) (faults []error) {
 	seen := map[string]bool{}
@@ -78,8 +80,8 @@ func checkLosses(losses []Loss) (faults []error) {
 		switch {
 		case l.term == nil:
 			faults = append(faults, fmt.Errorf("router: loss %d is the zero Loss", i))
-		case !(l.coefficient >= 0) || math.IsInf(l.coefficient, 1):
-			faults = append(faults, fmt.Errorf("router: loss %q has coefficient %v, want a finite number from 0", l.name, l.coefficient))
+		case !(l.coefficient >= 0 && l.coefficient <= maxCoefficient):
+			faults = append(faults, fmt.Errorf("router: loss %q has coefficient %v, want 0 to %v", l.name, l.coefficient, maxCoefficient))
 		case seen[l.name]:
 			faults = append(faults, fmt.Errorf("router: loss %q stands twice", l.name))
 		}

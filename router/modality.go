@@ -120,7 +120,7 @@ func (r Modality) faults(s Shape) []error {
 	factor := orDefault(r.CapacityFactor, 1)
 	fault(!(factor > 0) || math.IsInf(factor, 1), "capacity factor is %v, want a finite number above 0", r.CapacityFactor)
 	fault(r.Over < 0 || int(r.Over) >= scopes, "unknown scope %d", int(r.Over))
-	fault(!(r.AuxCoefficient >= 0) || math.IsInf(r.AuxCoefficient, 1), "AuxCoefficient is %v, want a finite number from 0", r.AuxCoefficient)
+	fault(!(r.AuxCoefficient >= 0 && r.AuxCoefficient <= maxCoefficient), "AuxCoefficient is %v, want 0 to %v", r.AuxCoefficient, maxCoefficient)
 	fault(r.AuxCoefficient > 0 && !r.Aux, "AuxCoefficient goes with Aux")
 	return faults
 }

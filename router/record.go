@@ -35,6 +35,8 @@ type recordedLayer struct {
 	sums   map[RouteKey]uint64
 }
 
+var errNoRecorder = errors.New("router: the Recorder was not made by NewRecorder")
+
 // keptSteps is how many steps of a layer a recorder remembers.
 const keptSteps = 64
 
@@ -55,6 +57,9 @@ func (r *Recorder) Write(route *RecordedRoute) error {
 	defer r.mu.Unlock()
 	if r.failed != nil {
 		return r.failed
+	}
+	if r.w == nil {
+		return errNoRecorder
 	}
 	if err := route.validate(); err != nil {
 		return errtext.Errorf("router: recording a route: %w", err)
@@ -130,6 +135,8 @@ func (r Record) New(s Shape) (Gate, error) {
 	var faults []error
 	if r.To == nil {
 		faults = append(faults, errors.New("router: Record without a Recorder"))
+	} else if r.To.w == nil {
+		faults = append(faults, errNoRecorder)
 	}
 	if r.Layer < 0 {
 		faults = append(faults, fmt.Errorf("router: Record: layer %d", r.Layer))
