@@ -137,7 +137,7 @@ func shell(who, script string) *contestant {
 
 func shortContest(contestants ...*contestant) *contest {
 	c := newContest(options{ranks: 2, sizes: []int{8}, rounds: 2, iterations: 1, timeout: time.Minute}, io.Discard)
-	c.contestants = contestants
+	c.contestants, c.pace = contestants, newPace(io.Discard, "alltoall", 0, 0)
 	return c
 }
 
