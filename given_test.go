@@ -363,3 +363,22 @@ const errNoFile = noFile("no file of routes")
 type noFile string
 
 func (e noFile) Error() string { return string(e) }
+
+// TestWhatNobodyMade: worlds and layers that are zero are errors of what is called of them.
+func TestWhatNobodyMade(t *testing.T) {
+	_, err := NewLayer(&World{}, smallConfig())
+	require.EqualError(t, err, "switchyard: NewLayer: the world was not made by Join or NewWorld")
+	for name, call := range calls(&Layer{}, blas32.General{}) {
+		require.EqualError(t, call(t.Context()), "switchyard: "+name+": the layer was not made by NewLayer")
+	}
+}
+
+// TestNegativeSettingsOfJoin are errors that name the field, for a rank that is alone too.
+func TestNegativeSettingsOfJoin(t *testing.T) {
+	for field, cfg := range map[string]JoinConfig{
+		"Size": {Size: -1}, "Timeout": {Size: 1, Timeout: -1}, "DeadAfter": {Size: 1, DeadAfter: -1}, "Heartbeat": {Size: 1, Heartbeat: -1},
+	} {
+		_, err := Join(t.Context(), cfg)
+		require.ErrorContains(t, err, "switchyard: JoinConfig."+field+" is -1")
+	}
+}

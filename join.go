@@ -75,6 +75,17 @@ func (c JoinConfig) place(getenv func(string) string) (rendezvous.Place, error) 
 	if c.Size == 0 && c.Rank != 0 {
 		return rendezvous.Place{}, fmt.Errorf("switchyard: JoinConfig.Rank is %d without a Size", c.Rank)
 	}
+	if c.Size < 0 {
+		return rendezvous.Place{}, fmt.Errorf("switchyard: JoinConfig.Size is %d, want a number of ranks, or 0 for the launcher's", c.Size)
+	}
+	for _, d := range []struct {
+		field string
+		value time.Duration
+	}{{"Timeout", c.Timeout}, {"DeadAfter", c.DeadAfter}, {"Heartbeat", c.Heartbeat}} {
+		if d.value < 0 {
+			return rendezvous.Place{}, fmt.Errorf("switchyard: JoinConfig.%s is %v, must not be negative", d.field, d.value)
+		}
+	}
 	return rendezvous.Detect(rendezvous.Place{Rank: c.Rank, Size: c.Size, Addr: c.Addr, Job: c.Job}, getenv)
 }
 

@@ -130,6 +130,9 @@ func NewLayer(world *World, cfg Config) (*Layer, error) {
 	if world == nil {
 		return nil, errors.New("switchyard: NewLayer: the world is nil")
 	}
+	if world.t == nil {
+		return nil, errors.New("switchyard: NewLayer: the world was not made by Join or NewWorld")
+	}
 	if err := world.beginLayer("NewLayer"); err != nil {
 		return nil, err
 	}

@@ -47,6 +47,9 @@ func (l *Layer) enterAll(ctx context.Context, op string) error {
 }
 
 func (l *Layer) begins(ctx context.Context, op string, all ...*Layer) error {
+	if l.state == nil {
+		return fmt.Errorf("switchyard: %s: the layer was not made by NewLayer", op)
+	}
 	if ctx == nil {
 		return l.misuse(op, "the context is nil")
 	}
