@@ -15,8 +15,8 @@ import (
 
 // Cosine is the router that goes by direction alone: the logit of an expert is cos(x·P, v)/τ, where P projects the token
 // to a few columns and v is the expert's embedding there. It keeps tokens from collapsing towards the
-// embeddings, as long ones let them under a plain product. A token or embedding of zeros has the cosine 0 with
-// everything, and no gradient.
+// embeddings, as long ones let them under a plain product. A projected token or an embedding of zeros, or
+// shorter than 1e-12, has the cosine 0 with everything, and no gradient.
 //
 // What follows the logits is [TopK]'s. X-MoE's weights are those of SoftmaxBefore. Cost: 2·T·(Dim+E)·Columns
 // multiplications where a linear gate has T·Dim·E.
@@ -204,9 +204,16 @@ func scaleGradient(dcosines blas32.General, in *input, begin, end int) float32 {
 	return float32(sum)
 }
 
-// normalizeLength fills dst with x divided by its length, which it returns. Zeros stay zeros. dst may be x.
+// shortest is the least length of a vector that has a direction. The gradient of a direction grows as 1/length, beyond what float32 holds
+// where vectors are still shorter. (PyTorch's normalize bounds its divisor by the same.)
+const shortest = 1e-12
+
+// normalizeLength fills dst with x divided by its length, which it returns. Vectors below shortest become zeros, and have the length 0.
+// dst may be x.
 func normalizeLength(dst, x []float32) (length float64) {
-	length = math.Sqrt(dot(x, x))
+	if length = math.Sqrt(dot(x, x)); length < shortest {
+		length = 0
+	}
 	inv := 0.0
 	if length != 0 {
 		inv = 1 / length

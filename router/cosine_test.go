@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/neartest"
 )
@@ -82,6 +83,31 @@ func TestCosineIgnoresLength(t *testing.T) {
 }
 
 // TestCosineTemperature starts where it is told and stops at 1/100.
+// TestCosineOfTinyVectors: however short tokens and embeddings are, no gradient is NaN or infinite.
+func TestCosineOfTinyVectors(t *testing.T) {
+	for exponent := range 46 {
+		for _, set := range []int{-1, cosineProjection, cosineEmbeddings} {
+			gate, err := Cosine{TopK: TopK{K: 2}, Learned: true, Columns: 3}.New(Shape{Dim: 4, Experts: 3})
+			require.NoError(t, err)
+			x := blas32.General{Rows: 2, Cols: 4, Stride: 4, Data: []float32{1, -2, 3, 0.5, -1, 1, 2, -3}}
+			tiny := x.Data
+			if set >= 0 {
+				tiny = gate.Params().Of(gate.Params().Value, set)
+			}
+			for i := range tiny {
+				tiny[i] *= float32(math.Pow(10, -float64(exponent)))
+			}
+			d, err := gate.Route(x, Batch{Ends: []int{2}, Train: true})
+			require.NoError(t, err)
+			dx := blas32.General{Rows: 2, Cols: 4, Stride: 4, Data: make([]float32, 8)}
+			require.NoError(t, gate.Backward(d, x, Gradient{Weights: []float32{1, -2, 3, -4}, LossScale: []float32{1}, DX: dx}))
+			for _, v := range append(dx.Data, gate.Params().Grad.Total()...) {
+				require.Zero(t, v-v, "tensor %d times 1e-%d", set, exponent)
+			}
+		}
+	}
+}
+
 func TestCosineTemperature(t *testing.T) {
 	g, err := Cosine{TopK: TopK{K: 1}, Columns: 2, Temperature: 0.3, Learned: true}.New(Shape{Dim: 3, Experts: 4})
 	require.NoError(t, err)
