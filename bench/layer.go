@@ -139,7 +139,7 @@ func (o layerOptions) timed() int {
 	if o.iterations != 0 {
 		return o.iterations
 	}
-	return iterationsFor(4*o.rowBytes()*o.ranks, o.short)
+	return iterationsFor(4*int64(o.rowBytes())*int64(o.ranks), o.short)
 }
 
 // compare measures every case and prints the outcome. Wrong elements are an error, in spite of which it is printed.

@@ -24,7 +24,7 @@ func plan(sizes []int, ranks, iterations int, short bool) []step {
 	for i, bytes := range sizes {
 		n := iterations
 		if n == 0 {
-			n = iterationsFor(bytes*ranks*(ranks-1), short)
+			n = iterationsFor(int64(bytes)*int64(ranks*(ranks-1)), short)
 		}
 		steps[i] = step{bytes: bytes, warmup: min(max(n/10, 3), 100), iterations: n}
 	}
@@ -32,11 +32,11 @@ func plan(sizes []int, ranks, iterations int, short bool) []step {
 }
 
 // iterationsFor returns how often an exchange that moves moved bytes is timed.
-func iterationsFor(moved int, short bool) int {
+func iterationsFor(moved int64, short bool) int {
 	if short {
-		return min(max(shortStepBytes/moved, shortMinIterations), shortMaxIterations)
+		return int(min(max(shortStepBytes/moved, shortMinIterations), shortMaxIterations))
 	}
-	return min(max(stepBytes/moved, minIterations), maxIterations)
+	return int(min(max(stepBytes/moved, minIterations), maxIterations))
 }
 
 // String is the form in which a step is told to a rank.
