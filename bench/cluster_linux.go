@@ -82,9 +82,12 @@ func (c *cluster) limit(ctx context.Context, rate int) error {
 	return nil
 }
 
-// command is that of a program as a rank within its node's namespace.
+// command is that of a program as a rank within its node's namespace. It replaces the variables of package launch that say
+// that all ranks are on one machine: ranks of different namespaces meet at the address of the first, not on loopback.
 func (c *cluster) command(program ...string) []string {
-	script := fmt.Sprintf(`exec ip netns exec "$0$((RANK / %d))" "$@"`, c.each)
+	script := fmt.Sprintf(`unset SWITCHYARD_ADDR
+export MASTER_ADDR=%[2]s GROUP_RANK=$((RANK / %[1]d)) LOCAL_RANK=$((RANK %% %[1]d)) LOCAL_WORLD_SIZE=%[1]d
+exec ip netns exec "$0$GROUP_RANK" "$@"`, c.each, nodeAddress(0))
 	return append([]string{"sh", "-c", script, c.prefix}, program...)
 }
 

@@ -327,7 +327,7 @@ func (o *lshOptions) measure(ctx context.Context, stderr io.Writer) (rows []lshR
 			}
 			v.flags = append(slices.Clone(v.flags), "-node-ranks", fmt.Sprint(o.nodeRanks))
 			args := o.flags(v, o.batch, o.speedSteps, 1, filepath.Join(dir, "run.json"))
-			command := c.command(append([]string{"env", "MASTER_ADDR=" + nodeAddress(0), program, "-insecure"}, args...)...)
+			command := c.command(append([]string{program, "-insecure"}, args...)...)
 			run, err := trainRun(ctx, launch.Config{Ranks: 4, Command: command}, filepath.Join(dir, "run.json"))
 			if err != nil {
 				return append(rows, o.rows(rate, runs, losses)...), fmt.Errorf("%s at %d Mbit/s: %w", v.name, rate, err)
@@ -393,7 +393,7 @@ func (o *lshOptions) runTorch(ctx context.Context, c *cluster, dir string, stder
 		if hasTorch(ctx, python) != nil {
 			continue
 		}
-		command := c.command("env", "MASTER_ADDR="+nodeAddress(0), "GLOO_SOCKET_IFNAME="+clusterInterface, python, script,
+		command := c.command("env", "GLOO_SOCKET_IFNAME="+clusterInterface, python, script,
 			fmt.Sprint(o.dim), fmt.Sprint(o.hidden), fmt.Sprint(max(o.hidden/2, 1)), fmt.Sprint(o.batch), fmt.Sprint(o.speedSteps), file)
 		return trainRun(ctx, launch.Config{Ranks: 4, Command: command}, file)
 	}

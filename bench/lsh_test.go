@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -31,6 +32,26 @@ func TestLSHUsage(t *testing.T) {
 	}
 	require.Equal(t, plainName, lshVariants()[0].name)
 	require.Equal(t, noExpertsName, lshVariants()[1].name)
+}
+
+// TestLSHTimesStepsOnItsNetwork: the ranks of a cluster of namespaces, one or two on a node, meet and train.
+func TestLSHTimesStepsOnItsNetwork(t *testing.T) {
+	if testing.Short() || !canMakeNetworks() {
+		t.Skip("starts processes in network namespaces, as root on Linux")
+	}
+	for _, ranks := range []string{"1", "2"} {
+		var out, errs bytes.Buffer
+		file := filepath.Join(t.TempDir(), "rows.json")
+		args := []string{"-short", "-no-quality", "-rates", "1000", "-variants", plainName, "-node-ranks", ranks, "-json", file}
+		require.Zero(t, runLSH(t.Context(), args, &out, &errs), "%s", &errs)
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		var plain lshRow
+		require.NoError(t, json.NewDecoder(bytes.NewReader(text)).Decode(&plain))
+		require.Equal(t, plainName, plain.Variant)
+		require.Positive(t, plain.Step)
+		require.Positive(t, plain.Share)
+	}
 }
 
 // TestLSHRowsAreKept puts losses and times together: a variant that is not compressed in its last quarter takes its time of both.
