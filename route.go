@@ -2,13 +2,17 @@ package switchyard
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -20,6 +24,9 @@ func (l *Layer) route(ctx context.Context, p *pass) (err error) {
 	}
 	if err = p.checkInput(); err == nil {
 		l.compute(func() { p.decision, err = l.gate.Route(p.x, p.side) })
+	}
+	if err == nil {
+		err = l.checkDecision(p)
 	}
 	if err != nil {
 		return l.refuse(ctx, p, err)
@@ -52,6 +59,47 @@ func (l *Layer) consult(ctx context.Context, p *pass, g router.Consulting) error
 		return errtext.Errorf("switchyard: routing the global batch: %w", err)
 	}
 	p.decision = c.Decide()
+	if err := l.checkDecision(p); err != nil {
+		return l.refuse(ctx, p, err)
+	}
+	return nil
+}
+
+// checkDecision returns what is wrong with what the gate has decided. A gate may be anybody's: what it gets wrong fails the batch on every rank,
+// before rows are moved by it.
+func (l *Layer) checkDecision(p *pass) error {
+	d, tokens, experts := p.decision, p.x.Rows, l.cfg.Experts
+	switch {
+	case d == nil:
+		return errors.New("the gate made no decision")
+	case d.Tokens != tokens || d.Experts != experts:
+		return fmt.Errorf("the gate's decision is of %d tokens and %d experts, want %d and %d", d.Tokens, d.Experts, tokens, experts)
+	case d.Mixture != nil:
+		return checkMixture(d.Mixture, p.ends, tokens, experts)
+	case !f32.Finite(d.Weight):
+		return fmt.Errorf("%w: a weight of the gate's decision", alltoall.ErrNotFinite)
+	}
+	if err := d.Validate(); err != nil {
+		return errtext.Errorf("the gate's decision: %w", err)
+	}
+	return nil
+}
+
+// checkMixture is checkDecision for a mixture.
+func checkMixture(m *router.Mixture, ends []int, tokens, experts int) error {
+	if m.Slots < 1 || m.Slots > check.MaxSize || !slices.Equal(m.Ends, ends) || len(m.Empty) != len(ends) {
+		return fmt.Errorf("the gate's mixture has %d slots, groups that end at %v, and says of %d groups whether they are empty; want 1 slot or more, and the groups %v",
+			m.Slots, m.Ends, len(m.Empty), ends)
+	}
+	for name, matrix := range map[string]blas32.General{"Dispatch": m.Dispatch, "Combine": m.Combine} {
+		err := check.Matrix(matrix, experts*m.Slots)
+		if err == nil && matrix.Rows != tokens {
+			err = fmt.Errorf("%d rows, want %d", matrix.Rows, tokens)
+		}
+		if err != nil {
+			return errtext.Errorf("the gate's mixture: %s has %w", name, err)
+		}
+	}
 	return nil
 }
 
