@@ -13,10 +13,10 @@ python3 -m venv "$dir/venv"
 "$dir/venv/bin/pip" install -q --disable-pip-version-check --no-cache-dir torch==2.15.0
 cat >"$dir/worker" <<'SH'
 #!/bin/sh
-# The worker of agent 1 fails once; the first worker of agent 0 waits to be stopped for that.
+# Rank 1 fails once, when both agents have watched their workers for a while; rank 0 waits to be stopped for that.
 echo "rank $RANK: restart count $TORCHELASTIC_RESTART_COUNT, port $MASTER_PORT"
 if [ -e "$DIR/failed" ]; then exit 0; fi
-if [ "$RANK" = 1 ]; then : >"$DIR/failed"; exit 1; fi
+if [ "$RANK" = 1 ]; then sleep 5; : >"$DIR/failed"; exit 1; fi
 exec sleep 120
 SH
 chmod +x "$dir/worker"
