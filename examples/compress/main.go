@@ -54,12 +54,20 @@ func main() {
 	os.Exit(code)
 }
 
-// checked is run, once it is known that the picture can be written.
+// checked is run, once it is known that nothing else was asked for and that the picture can be written.
 func (o *options) checked(ctx context.Context) error {
-	if err := errors.Join(outfile.Check(flag.CommandLine), figure.Format(o.svg)); err != nil {
+	if err := errors.Join(extra(flag.Args()), outfile.Check(flag.CommandLine), figure.Format(o.svg)); err != nil {
 		return err
 	}
 	return o.run(ctx)
+}
+
+// extra is the error of arguments that are no flags, after which flags would not be read either.
+func extra(args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fmt.Errorf("unexpected argument %q", args[0])
 }
 
 // conclude prints in one line what went wrong, if anything did, and returns the exit code.

@@ -26,4 +26,6 @@ func TestTrainsAndDraws(t *testing.T) {
 func TestRefusesWhatMakesNoSense(t *testing.T) {
 	o := options{link: 0, steps: 1, rate: 2}
 	require.ErrorContains(t, o.run(t.Context()), "-link 0 -steps 1 -rate 2")
+	require.ErrorContains(t, extra([]string{"more", "-steps", "1"}), `unexpected argument "more"`)
+	require.NoError(t, extra(nil))
 }

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -78,7 +79,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case err != nil && stopped.Load():
 		fmt.Fprintln(stderr, "launch: stopped by a signal, as were all ranks")
 	case err != nil:
-		fmt.Fprintf(stderr, "launch: %v\n", err)
+		fmt.Fprintf(stderr, "launch: %s\n", strings.TrimPrefix(err.Error(), "launch: "))
 	}
 	return launch.ExitCode(err)
 }

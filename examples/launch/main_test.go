@@ -54,3 +54,10 @@ func TestUsage(t *testing.T) {
 		require.Contains(t, stdout.String()+stderr.String(), c.says, c.args)
 	}
 }
+
+func TestPrefixStandsOnce(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	require.NotZero(t, run([]string{"--", "no-such-program"}, &stdout, &stderr))
+	require.Contains(t, stderr.String(), "launch: starting rank 0")
+	require.NotContains(t, stderr.String(), "launch: launch:")
+}
