@@ -10,7 +10,7 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// Stats tells of a layer's last forward pass, as this rank saw it.
+// Stats tells of a layer's last forward pass, that of Eval included, as this rank saw it.
 type Stats struct {
 	// Tokens is the number of tokens of this rank, and Padding how many of them are padding.
 	Tokens, Padding int
