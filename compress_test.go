@@ -14,6 +14,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/neartest"
 	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/router"
 )
@@ -398,8 +399,8 @@ func TestALongTokenTouchesNoOthers(t *testing.T) {
 			y, dx := pass(scaled, router.Batch{})
 			for i := range y {
 				if i/dim != long {
-					require.Equal(t, wantY[i], y[i], "%v, factor %v: row %d", k, factor, i/dim)
-					require.Equal(t, wantDX[i], dx[i], "%v, factor %v: gradient of row %d", k, factor, i/dim)
+					neartest.Number(t, float64(wantY[i]), float64(y[i]), productsVary, "%v, factor %v: row %d", k, factor, i/dim)
+					neartest.Number(t, float64(wantDX[i]), float64(dx[i]), productsVary, "%v, factor %v: gradient of row %d", k, factor, i/dim)
 				}
 			}
 		}

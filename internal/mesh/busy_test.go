@@ -12,8 +12,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// patience is what a test waits for something that must happen at last, on a machine that is busy with other things.
-const patience = 2 * time.Minute
+// atLast is what a test waits for something that must happen at last, on a machine that is busy with other things.
+const atLast = 2 * time.Minute
 
 // asleep is how many operations of a mesh sleep.
 func (t *Mesh) asleep() int {
@@ -34,7 +34,7 @@ func TestOneOperationSpinsAtATime(t *testing.T) {
 			require.NoError(t, err)
 		})
 	}
-	require.Eventually(t, func() bool { return ends[1].asleep() == waiters-1 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return ends[1].asleep() == waiters-1 }, atLast, time.Millisecond)
 	for tag := range transport.Tag(waiters) {
 		require.NoError(t, ends[0].Send(t.Context(), 1, tag, []byte{1}))
 	}
@@ -50,7 +50,7 @@ func TestDataIsASignOfLife(t *testing.T) {
 	require.NoError(t, ends[1].Send(t.Context(), 0, 1, []byte("data")))
 	_, err := ends[0].Recv(t.Context(), 1, 1, make([]byte, 4))
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return !p.heard.Load() }, patience, time.Millisecond, "the monitor sees it")
+	require.Eventually(t, func() bool { return !p.heard.Load() }, atLast, time.Millisecond, "the monitor sees it")
 
 	m := New(config(0, 2)) // not started: the looks are ours
 	now := time.Now()

@@ -33,7 +33,10 @@ func Join(ctx context.Context, cfg Config) (*Transport, error) {
 
 func join(ctx context.Context, cfg Config, p port) (*Transport, error) {
 	t := newTransport(cfg, p)
-	err := stranger(len(t.peers), rendezvous.Sizes(os.Getenv))
+	var err error
+	if cfg.Size == 0 { // all ranks that there are
+		err = stranger(len(t.peers), rendezvous.Sizes(os.Getenv))
+	}
 	if err == nil {
 		err = t.agree()
 	}

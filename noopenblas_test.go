@@ -1,0 +1,5 @@
+//go:build !openblas
+
+package switchyard
+
+const productsVary = 0
