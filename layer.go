@@ -1,11 +1,9 @@
 package switchyard
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -14,7 +12,6 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/expert"
-	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/lsh"
@@ -401,118 +398,6 @@ func (l *Layer) throughExperts(ctx context.Context, p *pass) (home blas32.Genera
 func (l *Layer) combine(ctx context.Context, p *pass, part int, home blas32.General, answers []blas32.General) error {
 	defer l.clock(time.Now())
 	return p.handle.CombinePart(ctx, part, home, answers...)
-}
-
-// Backward takes the loss's gradient with respect to the last Forward's y and returns the one with respect to
-// its x, valid until the next Backward. The gradients of parameters wait for Step; several passes add up. The
-// auxiliary losses' gradient is added as if their mean over all tokens of the step, of all ranks and passes, stood in the loss: see
-// [Config].MicroBatches.
-//
-// A NaN or an infinity in dy, in a row that is not padding, is an error on every rank that names the rank and the row
-// ([alltoall.ErrNotFinite]). The pass is then dropped on every rank, with all gradients of it; those of passes before stay, and
-// the next batch can be run.
-func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.General, err error) {
-	if err := l.enter(ctx, "Backward"); err != nil {
-		return dx, err
-	}
-	defer l.leave()
-	if err := l.mayBackward(dy); err != nil {
-		return dx, err
-	}
-	defer l.forget()
-	if err := l.attempt("Backward", func() error { return l.backward(ctx, l.last, dy) }); err != nil {
-		return dx, err
-	}
-	return l.dx, nil
-}
-
-// backward is forward the other way.
-func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error {
-	if err := l.reduce(ctx); err != nil { // an earlier pass not yet summed
-		return err
-	}
-	begin := time.Now()
-	dy = p.withoutPadding(l, dy)
-	l.checkGradient(p, dy)
-	if p.wrong != nil {
-		dy = zeroed(resize(blas32.General{}, dy.Rows, dy.Cols)) // the others count on its rows
-	}
-	var heard func() error
-	if !l.cfg.Wire.Finite {
-		heard = l.tell(ctx, "backward", p)
-	}
-	back, err := l.rowsBackward(ctx, p, dy)
-	if l.cfg.Wire.Finite && err == nil {
-		heard = l.tell(ctx, "backward", p)
-	}
-	if heard != nil {
-		err = cmp.Or(err, heard())
-	}
-	if err != nil {
-		l.dropGradients()
-		return err
-	}
-	l.compute(func() {
-		l.dx = resize(l.dx, p.x.Rows, l.cfg.Dim)
-		l.orderBackward(p, back)
-		err = l.gate.Backward(p.decision, p.x, router.Gradient{
-			Weights: l.weights, LossScale: p.lossScale(l.cfg.batches()), Losses: l.apart(p), Rows: back,
-			FirstLeaf: p.batch.firstLeaf(l.world.Rank()), DX: l.dx,
-		})
-		l.addSharedBackward(p, l.dx)
-	})
-	if err != nil {
-		return errtext.Errorf("switchyard: gradient of the gate: %w", err)
-	}
-	l.judgePass(p)
-	if l.tuner != nil {
-		l.tuner.passed(schedule.Backward, begin)
-		l.tuner.steps++
-	}
-	l.pending = p
-	l.losses.wentBack(p)
-	return nil
-}
-
-// rowsBackward makes the gradients of the tokens' rows of that of y: by way of the experts, which enter those of their parameters.
-func (l *Layer) rowsBackward(ctx context.Context, p *pass, dy blas32.General) (back blas32.General, err error) {
-	drows, weights := l.packed(p.decision.NumRows()), p.decision.NumWeights()
-	l.weights = slices.Grow(l.weights[:0], weights)[:weights]
-	l.compute(func() { l.restoreBackward(p, drows, dy) })
-	l.checkMade(p, "backward", "the gradients of answers", drows)
-	there, err := l.backwardCompressed(ctx, p, drows)
-	if err != nil {
-		return blas32.General{}, err
-	}
-	if back, err = l.backThroughExperts(ctx, p, there, dy); err != nil {
-		return blas32.General{}, err
-	}
-	return l.orderCompressed(ctx, p, drows, back)
-}
-
-// backThroughExperts sends the gradients of the answers to the experts, has those compute, and brings the gradients of the rows home.
-func (l *Layer) backThroughExperts(ctx context.Context, p *pass, drows, dy blas32.General) (home blas32.General, err error) {
-	h := p.handle
-	h.Recut(l.parts(p, schedule.Backward))
-	in, arrived, back := h.Arrival(), make([]blas32.General, h.Parts()), make([][]blas32.General, h.Parts())
-	home = h.Home()
-	if l.byPeers {
-		l.back = resize(l.back, h.Plan().Received(), l.cfg.Dim)
-	}
-	return home, l.inParts(ctx, p, schedule.Backward, len(arrived), stages{
-		dispatch: func(ctx context.Context, i int) (err error) {
-			defer l.clock(time.Now())
-			arrived[i], err = h.RedispatchPart(ctx, i, drows, in)
-			return err
-		},
-		aside: func() { l.sharedBackward(p, dy) },
-		experts: func(i int) {
-			l.compute(func() { back[i] = l.expertsBackward(p, i, arrived[i]) })
-			l.checkMade(p, "backward", "its experts' gradients of rows", back[i]...)
-		},
-		weights: func(i int) { l.compute(func() { l.expertsWeights(p, i) }) },
-		combine: func(ctx context.Context, i int) error { return l.combine(ctx, p, i, home, back[i]) },
-	})
 }
 
 // clock counts the time since begin as one of exchanging.

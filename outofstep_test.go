@@ -39,15 +39,15 @@ func newRankOfStepOf(w *World, cfg Config) (*rankOfStep, error) {
 // train is one step, after a pause before each call.
 func (r *rankOfStep) train(pause time.Duration) error {
 	ctx := context.Background()
-	time.Sleep(pause)
+	time.Sleep(pause) // sleep-ok: the clock is that of synctest
 	if _, err := r.l.Forward(ctx, r.x); err != nil {
 		return err
 	}
-	time.Sleep(pause)
+	time.Sleep(pause) // sleep-ok: the clock is that of synctest
 	if _, err := r.l.Backward(ctx, r.dy); err != nil {
 		return err
 	}
-	time.Sleep(pause)
+	time.Sleep(pause) // sleep-ok: the clock is that of synctest
 	return r.l.Step(ctx, expert.NewSGD(0.1))
 }
 
@@ -186,7 +186,7 @@ func TestARankThatIsLateIsNotBlamed(t *testing.T) {
 					return err
 				}
 			}
-			time.Sleep(time.Duration(2-w.Rank()) * 8 * time.Minute)
+			time.Sleep(time.Duration(2-w.Rank()) * 8 * time.Minute) // sleep-ok: the clock is that of synctest
 			return errors.Join(r.barrier(), r.newLayer())
 		}) {
 			require.NoError(t, err, "rank %d", r)
@@ -215,7 +215,7 @@ func TestTwoGoroutinesAreNotBlamed(t *testing.T) {
 			for i := range two {
 				wg.Go(func() {
 					if i == int(w.Rank()) {
-						time.Sleep(5 * time.Minute)
+						time.Sleep(5 * time.Minute) // sleep-ok: the clock is that of synctest
 					}
 					errs[i] = two[i].train(0)
 				})

@@ -1,0 +1,13 @@
+package router
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestARecorderThatNobodyMade(t *testing.T) {
+	_, err := Record{Router: TopK{K: 1}, To: &Recorder{}}.New(Shape{Dim: 2, Experts: 2})
+	require.ErrorIs(t, err, errNoRecorder)
+	require.ErrorIs(t, new(Recorder).Write(&RecordedRoute{}), errNoRecorder)
+}
