@@ -13,7 +13,7 @@
 // No goroutine waits on a data lane for others. Whoever calls Send, Recv or Exchange reads and writes inline, without
 // blocking, straight from and into the caller's buffers. When nothing moves the caller yields the processor a bounded
 // number of times, so that the peers sharing the machine get to send what it waits for, and only then sleeps until a
-// lane is ready. Where several calls wait for one peer, one of them holds the peer's reader role and delivers to the
+// lane is ready; on a machine where other programs compute it sleeps at once. Where several calls wait for one peer, one of them holds the peer's reader role and delivers to the
 // others. A message that nobody has asked for yet is kept, up to [Config.MaxUnexpectedBytes] a peer; beyond that its
 // lane is not read, and the sender waits.
 //

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -19,6 +20,7 @@ type Mesh struct {
 	spins int // turns without progress before an operation sleeps
 
 	spinning atomic.Bool // an operation has the right to spin
+	eager    eagerness   // whether one may
 
 	wireBytes atomic.Uint64
 	sleepers  sleepers
@@ -52,6 +54,7 @@ const idleSpins = 64
 // New returns the end of rank cfg.Rank, without lanes. cfg must be whole: nothing in it has a default here.
 func New(cfg Config) *Mesh {
 	t := &Mesh{
+		eager:   eagerness{start: time.Now()},
 		cfg:     cfg,
 		peers:   make([]*peer, cfg.Size),
 		spins:   idleSpins,

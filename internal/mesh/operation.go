@@ -149,7 +149,9 @@ func (op *operation) run(ctx context.Context) *fault {
 			idle = 0
 		case idle < spins && op.maySpin():
 			idle++
-			yield(idle)
+			if !op.t.eager.turn(func() { yield(idle) }) {
+				spins = 0
+			}
 		default:
 			op.stopSpinning()
 			begin := time.Now()
@@ -161,10 +163,10 @@ func (op *operation) run(ctx context.Context) *fault {
 	}
 }
 
-// maySpin takes the right to spin, if nobody else has it.
+// maySpin takes the right to spin, if nobody else has it and the machine is not busy.
 func (op *operation) maySpin() bool {
 	if !op.spins {
-		op.spins = op.t.spinning.CompareAndSwap(false, true)
+		op.spins = op.t.eager.may(time.Now()) && op.t.spinning.CompareAndSwap(false, true)
 	}
 	return op.spins
 }

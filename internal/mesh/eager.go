@@ -1,0 +1,54 @@
+package mesh
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// A yield of the processor lets a peer run, which takes microseconds. On a machine where others compute it takes until the
+// scheduler has given each of them its time: milliseconds, and 64 of them for each wait made exchanges hundreds of times as slow beside
+// four busy loops. Sleepers are woken before such programs.
+const (
+	longYield    = time.Millisecond // a yield that takes longer has let somebody compute
+	firstPause   = 4 * time.Millisecond
+	longestPause = 256 * time.Millisecond
+)
+
+// eagerness says whether operations may yield before they sleep: not for a while after a yield that took long, and for
+// twice as long after each further one. Its methods may be called by any number of goroutines, turn by one at a time.
+type eagerness struct {
+	start  time.Time
+	resume atomic.Int64 // nanoseconds from start to the end of the pause
+	pause  time.Duration
+	calm   int // yields in turn that were short
+}
+
+// calmTurns is after how many short yields in turn the machine is no longer taken for busy.
+const calmTurns = 256
+
+// may tells whether there is no pause.
+func (e *eagerness) may(now time.Time) bool {
+	return now.Sub(e.start) >= time.Duration(e.resume.Load())
+}
+
+// turn yields once, and reports whether to go on.
+func (e *eagerness) turn(yield func()) bool {
+	begin := time.Now()
+	yield()
+	now := time.Now()
+	return e.took(now.Sub(begin), now)
+}
+
+// took notes how long a yield took that has ended now, and reports whether to go on.
+func (e *eagerness) took(d time.Duration, now time.Time) bool {
+	if d < longYield {
+		if e.calm++; e.calm >= calmTurns {
+			e.pause = 0
+		}
+		return true
+	}
+	e.calm = 0
+	e.pause = min(max(2*e.pause, firstPause), longestPause)
+	e.resume.Store(int64(now.Add(e.pause).Sub(e.start)))
+	return false
+}
