@@ -9,7 +9,7 @@ import (
 // scheduler has given each of them its time: milliseconds, and 64 of them for each wait made exchanges hundreds of times as slow beside
 // four busy loops. Sleepers are woken before such programs.
 const (
-	longYield    = time.Millisecond // a yield that takes longer has let somebody compute
+	longYield    = 2 * time.Millisecond // a yield that takes longer has let somebody compute
 	firstPause   = 4 * time.Millisecond
 	longestPause = 256 * time.Millisecond
 )
