@@ -26,7 +26,7 @@ func (t *Mesh) asleep() int {
 func TestOneOperationSpinsAtATime(t *testing.T) {
 	const waiters = 8
 	ends := openAll(t, 2, nil)
-	ends[1].spins = 1 << 30 // for good, as on a machine where every turn takes long
+	ends[1].spins, ends[1].eager.long = 1<<30, time.Hour // for good, however long a turn takes
 	var wg sync.WaitGroup
 	for tag := range transport.Tag(waiters) {
 		wg.Go(func() {

@@ -18,7 +18,8 @@ const (
 // twice as long after each further one. Its methods may be called by any number of goroutines, turn by one at a time.
 type eagerness struct {
 	start  time.Time
-	resume atomic.Int64 // nanoseconds from start to the end of the pause
+	long   time.Duration // longYield
+	resume atomic.Int64  // nanoseconds from start to the end of the pause
 	pause  time.Duration
 	calm   int // yields in turn that were short
 }
@@ -41,7 +42,7 @@ func (e *eagerness) turn(yield func()) bool {
 
 // took notes how long a yield took that has ended now, and reports whether to go on.
 func (e *eagerness) took(d time.Duration, now time.Time) bool {
-	if d < longYield {
+	if d < e.long {
 		if e.calm++; e.calm >= calmTurns {
 			e.pause = 0
 		}

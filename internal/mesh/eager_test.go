@@ -9,7 +9,7 @@ import (
 
 func TestLongYieldsPauseSpinning(t *testing.T) {
 	now := time.Now()
-	e := eagerness{start: now}
+	e := eagerness{start: now, long: longYield}
 	require.True(t, e.may(now))
 	require.True(t, e.took(longYield-1, now))
 	require.True(t, e.may(now))

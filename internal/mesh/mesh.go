@@ -54,7 +54,7 @@ const idleSpins = 64
 // New returns the end of rank cfg.Rank, without lanes. cfg must be whole: nothing in it has a default here.
 func New(cfg Config) *Mesh {
 	t := &Mesh{
-		eager:   eagerness{start: time.Now()},
+		eager:   eagerness{start: time.Now(), long: longYield},
 		cfg:     cfg,
 		peers:   make([]*peer, cfg.Size),
 		spins:   idleSpins,
