@@ -25,7 +25,7 @@ const (
 	stageIterations = 12
 	stageTolerance  = 0.05 // how far sums of columns may be from even, on average, to go on to the next τ
 	lastIterations  = 100
-	lastTolerance   = 1e-3 // and to end
+	lastTolerance   = 1e-4 // and to end
 )
 
 // solve finds the prices and returns how many iterations that took: at most 11 stages and the last.
