@@ -163,3 +163,33 @@ func TestCancelBeforeAnythingMovedLeavesTheMeshUsable(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 4, n)
 }
+
+// TestNobodyReadsOnWhereACallHasLeft: a call that leaves a closed transport in the middle of a message leaves the rest
+// of it on the lane. Another call that is still there must not take that for a frame.
+func TestNobodyReadsOnWhereACallHasLeft(t *testing.T) {
+	ends := openAll(t, 2, nil)
+	p := ends[0].peers[1]
+	first, second := ends[0].ops.get(ends[0]), ends[0].ops.get(ends[0])
+	first.prepare(nil, []transport.Message{{Peer: 1, Tag: 5, Bufs: [][]byte{make([]byte, 1000)}}})
+	second.prepare(nil, []transport.Message{{Peer: 1, Tag: 6, Bufs: [][]byte{make([]byte, 1000)}}})
+	p.posted.push(&first.recvs[0])
+	p.posted.push(&second.recvs[0])
+	frame := frameOf(header{tag: 5, seq: 1}, make([]byte, 1000))
+	inject(t, ends[1], ends[0], frame[:200])
+	require.True(t, p.tryRead())
+	_, err := p.pump(&first.sources[0], turnBytes)
+	require.NoError(t, err)
+	require.Same(t, &first.recvs[0], p.in.waiter)
+
+	ends[0].life.RLock() // as the two calls do
+	defer ends[0].life.RUnlock()
+	go ends[0].Close()
+	<-ends[0].closing
+	p.abandon(&first.recvs[0])
+	inject(t, ends[1], ends[0], frame[200:])
+	_, err = p.pump(&second.sources[0], turnBytes)
+	require.ErrorIs(t, err, errAbandoned)
+
+	require.ErrorIs(t, ends[0].failLane(p, err).err, transport.ErrClosed)
+	require.Nil(t, ends[0].fault.Load(), "so that Close still says goodbye")
+}

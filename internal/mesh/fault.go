@@ -93,6 +93,9 @@ func (t *Mesh) failLane(p *peer, err error) *fault {
 	return t.fail(p.rank, lost(err))
 }
 
+// errAbandoned: an operation that failed has left half a message on the lane. Why it failed is known to the transport.
+var errAbandoned = errors.New("another call has left in the middle of a message")
+
 // gaveUp is the error of a call whose context has ended.
 func gaveUp(ctx context.Context) error {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, ctx.Err()) {
@@ -197,13 +200,14 @@ func (op *operation) disown() {
 	}
 }
 
-// abandon makes the lane forget w. The transport is broken and the caller holds the reader role.
+// abandon makes the lane forget w. The transport is broken or closed, and the caller holds the reader role. Where half
+// of w's message has come, nobody reads on: the rest of it is not a frame.
 func (p *peer) abandon(w *waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.in.waiter == w {
 		p.in.waiter, p.in.dst = nil, cursor{}
-		p.in.open, p.in.routed = false, false
+		p.in.abandoned = true
 	}
 	if m := p.in.msg; m != nil && m.taker == w {
 		m.taker = nil

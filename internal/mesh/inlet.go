@@ -20,8 +20,9 @@ const (
 
 // inlet is the receiving half of a data lane. All of it but reading belongs to whoever holds the reader role.
 type inlet struct {
-	reading atomic.Bool // the reader role
-	summed  bool        // payloads carry a checksum; never changes
+	reading   atomic.Bool // the reader role
+	summed    bool        // payloads carry a checksum; never changes
+	abandoned bool        // nobody reads on: the message under way has lost its receiver
 
 	buf     []byte // bytes read ahead are buf[r:w]
 	r, w    int
@@ -100,6 +101,8 @@ func (p *peer) hear(bytes int) {
 func (p *peer) pumpOnce() (int, error) {
 	in := &p.in
 	switch {
+	case in.abandoned:
+		return 0, errAbandoned
 	case !in.open && in.w-in.r < headerBytes:
 		return in.readAhead(p.data)
 	case !in.open:
