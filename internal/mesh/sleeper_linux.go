@@ -14,11 +14,15 @@ import (
 type Sleeper struct {
 	state atomic.Int32
 	fds   []unix.PollFd
-	bells []int // the indices in fds of eventfds to be emptied
+	bells []int   // the indices in fds of eventfds to be emptied
+	word  [8]byte // what the owner reads of an eventfd
 
 	mu    sync.Mutex // guards event, so that a late wake never writes to a descriptor that was given away
 	event int        // an eventfd; 0 before the first sleep and after release
 }
+
+// one is what is written to an eventfd. It is kept, as the race detector moves buffers of system calls to the heap.
+var one = []byte{0, 0, 0, 0, 0, 0, 0, 1}
 
 const (
 	awake int32 = iota
@@ -51,7 +55,7 @@ func (s *Sleeper) Wake() {
 	if s.state.CompareAndSwap(armed, roused) {
 		s.mu.Lock()
 		if s.event > 0 {
-			_, _ = unix.Write(s.event, []byte{0, 0, 0, 0, 0, 0, 0, 1})
+			_, _ = unix.Write(s.event, one)
 		}
 		s.mu.Unlock()
 	}
@@ -86,10 +90,9 @@ func (s *Sleeper) sleep() (rung bool) {
 
 // hush empties the bells that have rung, and reports whether there were any.
 func (s *Sleeper) hush() (rung bool) {
-	var b [8]byte
 	for _, i := range s.bells {
 		if s.fds[i].Revents != 0 {
-			_, _ = unix.Read(int(s.fds[i].Fd), b[:])
+			_, _ = unix.Read(int(s.fds[i].Fd), s.word[:])
 			rung = true
 		}
 	}
@@ -98,8 +101,7 @@ func (s *Sleeper) hush() (rung bool) {
 
 // quiet takes back what wake has written.
 func (s *Sleeper) quiet() {
-	var b [8]byte
-	_, _ = unix.Read(s.event, b[:])
+	_, _ = unix.Read(s.event, s.word[:])
 }
 
 // release frees the descriptor.
