@@ -32,10 +32,12 @@ func (e *eagerness) may(now time.Time) bool {
 	return now.Sub(e.start) >= time.Duration(e.resume.Load())
 }
 
-// turn yields once, and reports whether to go on.
-func (e *eagerness) turn(yield func()) bool {
+// turn yields once, as the given one of a wait, and reports whether to go on.
+func (e *eagerness) turn(round int) bool {
 	begin := time.Now()
-	yield()
+	if !yield(round) {
+		return true
+	}
 	now := time.Now()
 	return e.took(now.Sub(begin), now)
 }

@@ -19,8 +19,8 @@ type Mesh struct {
 	self  *peer
 	spins int // turns without progress before an operation sleeps
 
-	spinning atomic.Bool // an operation has the right to spin
-	eager    eagerness   // whether one may
+	spinning atomic.Int32 // operations that have the right to spin
+	eager    eagerness    // whether one may
 
 	wireBytes atomic.Uint64
 	sleepers  sleepers
@@ -46,10 +46,15 @@ var (
 )
 
 // idleSpins is how often an operation yields the processor before it sleeps. A sleep and a wake-up cost about
-// as much as ten yields; on a machine with fewer processors than ranks each yield lets a peer run. One operation of a
-// mesh does so at a time: on a busy machine a yield takes as long as others run, and the Go scheduler's processor with it.
-// A hundred operations that yielded in turn kept the goroutine that hears the signs of life from running for seconds.
+// as much as ten yields; on a machine with fewer processors than ranks each yield lets a peer run, and between
+// ranks of one process it also lets their goroutines run, which a thread that sleeps in the kernel does not for
+// up to milliseconds.
 const idleSpins = 64
+
+// maxSpinning is how many operations of a mesh may spin at a time: as many as a layer has in flight. A hundred
+// that yielded in turn, on a busy machine, kept the goroutine that hears the signs of life from running for
+// seconds.
+const maxSpinning = 4
 
 // New returns the end of rank cfg.Rank, without lanes. cfg must be whole: nothing in it has a default here.
 func New(cfg Config) *Mesh {

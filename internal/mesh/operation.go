@@ -149,7 +149,7 @@ func (op *operation) run(ctx context.Context) *fault {
 			idle = 0
 		case idle < spins && op.maySpin():
 			idle++
-			if !op.t.eager.turn(func() { yield(idle) }) {
+			if !op.t.eager.turn(idle) {
 				spins = 0
 			}
 		default:
@@ -163,19 +163,27 @@ func (op *operation) run(ctx context.Context) *fault {
 	}
 }
 
-// maySpin takes the right to spin, if nobody else has it and the machine is not busy.
+// maySpin takes the right to spin, if few others have it and the machine is not busy.
 func (op *operation) maySpin() bool {
-	if !op.spins {
-		op.spins = op.t.eager.may(time.Now()) && op.t.spinning.CompareAndSwap(false, true)
+	if op.spins {
+		return true
 	}
-	return op.spins
+	if !op.t.eager.may(time.Now()) {
+		return false
+	}
+	if op.t.spinning.Add(1) > maxSpinning {
+		op.t.spinning.Add(-1)
+		return false
+	}
+	op.spins = true
+	return true
 }
 
 // stopSpinning gives the right back.
 func (op *operation) stopSpinning() {
 	if op.spins {
 		op.spins = false
-		op.t.spinning.Store(false)
+		op.t.spinning.Add(-1)
 	}
 }
 

@@ -152,13 +152,15 @@ func (s *Socket) Close() { _ = unix.Close(s.fd) }
 // latter makes the runtime wake a thread to look for work, which where there is none costs the peers their time.
 const goschedEvery = 16
 
-// yield lets another thread of this machine run; round counts the yields of one wait.
-func yield(round int) {
+// yield lets another thread of this machine run; round counts the yields of one wait. It reports whether how long
+// it took says anything of other programs: goroutines of this process may compute for as long as they want.
+func yield(round int) (tells bool) {
 	if round%goschedEvery == 0 {
 		runtime.Gosched()
-		return
+		return false
 	}
 	_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+	return true
 }
 
 // SetUserTimeout makes the kernel give up on data that stays unconfirmed for d.

@@ -70,8 +70,11 @@ func (s *Socket) Unacked() int { return 0 }
 // Close frees the connection.
 func (s *Socket) Close() { _ = s.conn.Close() }
 
-// yield lets another goroutine of this process run.
-func yield(int) { runtime.Gosched() }
+// yield lets another goroutine of this process run. How long that takes says nothing of other programs.
+func yield(int) (tells bool) {
+	runtime.Gosched()
+	return false
+}
 
 // SetUserTimeout does nothing here: heartbeats find the silent peer.
 func SetUserTimeout(*net.TCPConn, time.Duration) error { return nil }
