@@ -15,13 +15,13 @@ const (
 )
 
 // eagerness says whether operations may yield before they sleep: not for a while after a yield that took long, and for
-// twice as long after each further one. Its methods may be called by any number of goroutines, turn by one at a time.
+// twice as long after each further one. Its methods may be called by any number of goroutines.
 type eagerness struct {
 	start  time.Time
 	long   time.Duration // longYield
 	resume atomic.Int64  // nanoseconds from start to the end of the pause
-	pause  time.Duration
-	calm   int // yields in turn that were short
+	pause  atomic.Int64  // nanoseconds
+	calm   atomic.Int32  // yields in turn that were short
 }
 
 // calmTurns is after how many short yields in turn the machine is no longer taken for busy.
@@ -45,13 +45,14 @@ func (e *eagerness) turn(round int) bool {
 // took notes how long a yield took that has ended now, and reports whether to go on.
 func (e *eagerness) took(d time.Duration, now time.Time) bool {
 	if d < e.long {
-		if e.calm++; e.calm >= calmTurns {
-			e.pause = 0
+		if e.calm.Add(1) == calmTurns {
+			e.pause.Store(0)
 		}
 		return true
 	}
-	e.calm = 0
-	e.pause = min(max(2*e.pause, firstPause), longestPause)
-	e.resume.Store(int64(now.Add(e.pause).Sub(e.start)))
+	e.calm.Store(0)
+	pause := min(max(2*time.Duration(e.pause.Load()), firstPause), longestPause)
+	e.pause.Store(int64(pause))
+	e.resume.Store(int64(now.Add(pause).Sub(e.start)))
 	return false
 }
