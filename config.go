@@ -59,7 +59,7 @@ type Config struct {
 	Links alltoall.Links
 	// Wire is the format of rows where they travel, by leg; its zero value leaves them as they are. Rows are rounded whether they leave
 	// their rank or not, so that results do not depend on the number of ranks; sums stay float32. Half the bytes (alltoall.BF16) cost
-	// little, a quarter (FP8, Int8) has cost no more where that was measured: docs/compression.md. Under Wire.Finite a number that is not
+	// little, a quarter (FP8, Int8) has cost no more where that was measured: docs/benchmarks.md. Under Wire.Finite a number that is not
 	// finite, in what experts make too, is an error of the pass on every rank, which names the rank where it arose: the ranks tell each
 	// other at the end of the pass, in 8 bytes to each. Without it x and dy alone are checked.
 	Wire alltoall.Wire

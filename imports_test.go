@@ -52,7 +52,7 @@ var allowed = map[string][]string{
 	"observe":                 {"*"},
 }
 
-// TestImportsPointOneWay holds the code against the plan of the house in docs/design.md.
+// TestImportsPointOneWay checks the code against this table; docs/design.md has the reasons.
 func TestImportsPointOneWay(t *testing.T) {
 	seen := 0
 	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {

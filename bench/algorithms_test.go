@@ -47,7 +47,7 @@ func TestAlgorithmsTable(t *testing.T) {
 func TestAlgorithmsTableInDocs(t *testing.T) {
 	var out, errs bytes.Buffer
 	require.Zero(t, runAlgorithms(t.Context(), nil, &out, &errs), errs.String())
-	page, err := os.ReadFile("../docs/algorithms.md")
+	page, err := os.ReadFile("../docs/results-algorithms.md")
 	require.NoError(t, err)
 	_, rest, found := strings.Cut(string(page), "```\n  ranks    algorithm")
 	require.True(t, found)
