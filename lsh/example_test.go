@@ -36,3 +36,27 @@ func Example() {
 	// travelling: [-8 1 2 10 6 5 6 8]
 	// the first row's answer: [3 20]
 }
+
+// Rows that point the same way have the same codes, whatever their length.
+func ExampleNewHasher() {
+	hasher, err := lsh.NewHasher(lsh.Config{Hashes: 2, Width: 2, Centre: lsh.Origin}, 4)
+	if err != nil {
+		panic(err)
+	}
+	rows := blas32.General{Rows: 2, Cols: 4, Stride: 4, Data: []float32{1, 2, 3, 4, 2, 4, 6, 8}}
+	codes := make([]uint32, 2*2)
+	hasher.Codes(codes, rows)
+	fmt.Println(codes[0] == codes[2], codes[1] == codes[3])
+	// Output: true true
+}
+
+// Three rows of one expert in two clusters, and two of another in one.
+func ExampleNewClusters() {
+	clusters := lsh.NewClusters([][]int32{{0, 1, 0}, {0, 0}})
+	fmt.Print(clusters)
+	fmt.Println(clusters.Centroids(), "centroids, a share of", clusters.Rate())
+	// Output:
+	// group 0, 3 rows, 2 centroids: 0 1 0
+	// group 1, 2 rows, 1 centroids: 0 0
+	// 3 centroids, a share of 0.6
+}

@@ -1,0 +1,73 @@
+package alltoall_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/transport/inproc"
+)
+
+// Each of two ranks hosts one expert, which doubles its rows, and sends one row to each expert.
+func ExampleNew() {
+	ctx, answers := context.Background(), make([][]float32, 2)
+	var ranks sync.WaitGroup
+	for r, t := range inproc.New(2) {
+		ranks.Go(func() {
+			defer t.Close()
+			exchange, err := alltoall.New(t, alltoall.Config{Placement: alltoall.Even(2, 2), Dim: 1})
+			if err != nil {
+				panic(err)
+			}
+			rows := blas32.General{Rows: 2, Cols: 1, Stride: 1, Data: []float32{float32(10 * r), float32(10*r + 1)}}
+			counts := alltoall.Counts{Tokens: 2, Leaves: 1, Rows: []int{1, 1}}
+			handle, arrived, err := exchange.Dispatch(ctx, counts, rows)
+			if err != nil {
+				panic(err)
+			}
+			defer handle.Release()
+			for i := range arrived.Data {
+				arrived.Data[i] *= 2
+			}
+			home, err := handle.Combine(ctx, arrived)
+			if err != nil {
+				panic(err)
+			}
+			answers[r] = append(answers[r], home.Data...)
+		})
+	}
+	ranks.Wait()
+	fmt.Println(answers)
+	// Output: [[0 2] [20 22]]
+}
+
+// What rank 1 of four does in Bruck's algorithm: log₂ 4 steps, each with one rank.
+func ExampleAlgorithm_Steps() {
+	for _, step := range alltoall.Bruck.Steps(alltoall.Topology{}, 4, 1) {
+		fmt.Println("sends", step.Sends, "receives", step.Recvs)
+	}
+	// Output:
+	// sends [{2 [{1 2} {1 0}]}] receives [{0 [{0 1} {0 3}]}]
+	// sends [{3 [{1 3} {0 3}]}] receives [{3 [{3 1} {2 1}]}]
+}
+
+// Five experts on two ranks.
+func ExampleEven() {
+	place := alltoall.Even(5, 2)
+	fmt.Println(place.Count(0), place.Count(1))
+	// Output: 2 3
+}
+
+// A name from a flag or an environment variable.
+func ExampleParseAlgorithm() {
+	a, err := alltoall.ParseAlgorithm("rails")
+	fmt.Println(a, err)
+	_, err = alltoall.ParseAlgorithm("fastest")
+	fmt.Println(err)
+	// Output:
+	// rails <nil>
+	// alltoall: no algorithm "fastest", want one of auto, direct, pairwise, bruck, leader, rails, three-level, gather
+}

@@ -1,0 +1,67 @@
+package collective_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/inproc"
+)
+
+// Four ranks add up their vectors; every rank receives the same sum.
+func ExampleNew() {
+	sums := make([][]float32, 4)
+	var ranks sync.WaitGroup
+	for r, t := range inproc.New(4) {
+		ranks.Go(func() {
+			defer t.Close()
+			x := []float32{float32(r), 1}
+			if err := collective.New(t).AllReduce(context.Background(), x); err != nil {
+				panic(err)
+			}
+			sums[r] = x
+		})
+	}
+	ranks.Wait()
+	fmt.Println(sums)
+	// Output: [[6 4] [6 4] [6 4] [6 4]]
+}
+
+// Rank 1 sends its bytes to all; then every rank gathers a byte of each.
+func ExampleComm_Broadcast() {
+	got := make([]string, 3)
+	var ranks sync.WaitGroup
+	for r, t := range inproc.New(3) {
+		ranks.Go(func() {
+			defer t.Close()
+			comm, buf, all := collective.New(t), make([]byte, 5), make([]byte, 3)
+			if transport.Rank(r) == 1 {
+				copy(buf, "hello")
+			}
+			if err := comm.Broadcast(context.Background(), 1, buf); err != nil {
+				panic(err)
+			}
+			if err := comm.AllGather(context.Background(), all, []byte{'a' + byte(r)}); err != nil {
+				panic(err)
+			}
+			got[r] = string(buf) + " " + string(all)
+		})
+	}
+	ranks.Wait()
+	fmt.Printf("%q\n", got)
+	// Output: ["hello abc" "hello abc" "hello abc"]
+}
+
+// Four ranks own a slice each of a vector of ten elements.
+func ExampleSlice() {
+	for r := range 4 {
+		fmt.Println(collective.Slice(10, r, 4))
+	}
+	// Output:
+	// 0 3
+	// 3 6
+	// 6 8
+	// 8 10
+}

@@ -1,0 +1,94 @@
+package expert_test
+
+import (
+	"fmt"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/expert"
+)
+
+// Two experts that are FFNs answer two rows and one row of one token group.
+func ExampleFFN() {
+	experts, err := expert.FFN{Hidden: 2, Activation: expert.ReLU, NoBias: true}.New(expert.Shape{Dim: 2, Count: 2})
+	if err != nil {
+		panic(err)
+	}
+	// w1 and w2 of both experts, input by output: the identity, and twice that for the second one's w2.
+	copy(experts.Params().Value, []float32{
+		1, 0, 0, 1, 1, 0, 0, 1,
+		1, 0, 0, 1, 2, 0, 0, 2,
+	})
+	x := blas32.General{Rows: 3, Cols: 2, Stride: 2, Data: []float32{1, -1, 2, 3, 4, -5}}
+	y, _ := experts.Forward(x, expert.Rows{Experts: 2, Leaves: 1, Ends: []int{2, 3}})
+	fmt.Println(y.Data)
+	// Output: [1 0 2 3 8 0]
+}
+
+// An expert of a SwiGLU has three tensors.
+func ExampleSwiGLU() {
+	experts, err := expert.SwiGLU{Hidden: 16}.New(expert.Shape{Dim: 4, Count: 3})
+	if err != nil {
+		panic(err)
+	}
+	for _, t := range experts.Params().Tensors() {
+		fmt.Println(t.Name, t.Shape)
+	}
+	// Output:
+	// w_gate [3 4 16]
+	// w_up [3 4 16]
+	// w_down [3 16 4]
+}
+
+// Experts that answer with what they get: what remains of a layer is the exchange.
+func ExampleIdentity() {
+	experts, err := expert.Identity{}.New(expert.Shape{Dim: 2, Count: 1})
+	if err != nil {
+		panic(err)
+	}
+	x := blas32.General{Rows: 1, Cols: 2, Stride: 2, Data: []float32{3, 4}}
+	y, _ := experts.Forward(x, expert.Rows{Experts: 1, Leaves: 1, Ends: []int{1}})
+	fmt.Println(y.Data)
+	// Output: [3 4]
+}
+
+// The first step of Adam moves each element by the learning rate, against the sign of its gradient.
+func ExampleNewAdam() {
+	experts, err := expert.FFN{Hidden: 1, NoBias: true}.New(expert.Shape{Dim: 1, Count: 1})
+	if err != nil {
+		panic(err)
+	}
+	params := experts.Params()
+	copy(params.Value, []float32{1, 2})
+	adam := expert.NewAdam(0.1)
+	adam.Update(params, []float32{5, -5})
+	fmt.Printf("%.2f\n%v\n", params.Value, adam)
+	// Output:
+	// [0.90 2.10]
+	// Adam{LR:0.1 Beta1:0.9 Beta2:0.999 Eps:1e-08 WeightDecay:0}
+}
+
+// Gradient descent with momentum, whose second step is longer.
+func ExampleNewSGD() {
+	experts, err := expert.FFN{Hidden: 1, NoBias: true}.New(expert.Shape{Dim: 1, Count: 1})
+	if err != nil {
+		panic(err)
+	}
+	params := experts.Params()
+	copy(params.Value, []float32{1, 2})
+	sgd := expert.NewSGD(0.5)
+	sgd.Momentum = 0.5
+	for range 2 {
+		sgd.Update(params, []float32{1, 0})
+		fmt.Println(params.Value)
+	}
+	// Output:
+	// [0.5 2]
+	// [-0.25 2]
+}
+
+// A literal that leaves settings out is an error that Step returns before it changes anything.
+func ExampleAdam_Validate() {
+	fmt.Println((&expert.Adam{LR: 0.1}).Validate() != nil, expert.NewAdam(0.1).Validate())
+	// Output: true <nil>
+}

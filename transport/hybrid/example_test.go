@@ -1,0 +1,39 @@
+package hybrid_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/switchyard-moe/switchyard/internal/loopback"
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/hybrid"
+)
+
+// Three ranks, here of one process, meet; each pair takes the fastest way. Each rank sends a letter
+// to the next.
+func ExampleJoin() {
+	ctx, addr, got := context.Background(), loopback.Addr(), make([]byte, 3)
+	var ranks sync.WaitGroup
+	for r := range got {
+		ranks.Go(func() {
+			var cfg hybrid.Config
+			cfg.Rank, cfg.Size, cfg.Addr, cfg.Job = transport.Rank(r), 3, addr, "ring"
+			t, err := hybrid.Join(ctx, cfg)
+			if err != nil {
+				panic(err)
+			}
+			defer t.Close()
+			next, previous := transport.Rank((r+1)%3), transport.Rank((r+2)%3)
+			if err := t.Send(ctx, next, 0, []byte{byte('a' + r)}); err != nil {
+				panic(err)
+			}
+			if _, err := t.Recv(ctx, previous, 0, got[r:r+1]); err != nil {
+				panic(err)
+			}
+		})
+	}
+	ranks.Wait()
+	fmt.Printf("%s\n", got)
+	// Output: cab
+}

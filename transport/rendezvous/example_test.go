@@ -1,0 +1,41 @@
+package rendezvous_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/switchyard-moe/switchyard/internal/loopback"
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
+)
+
+// What torchrun's variables say about a rank.
+func ExampleDetect() {
+	variables := map[string]string{
+		"RANK": "2", "WORLD_SIZE": "4", "MASTER_ADDR": "node0", "MASTER_PORT": "29500", "TORCHELASTIC_RUN_ID": "run7",
+	}
+	place, err := rendezvous.Detect(rendezvous.Place{}, func(name string) string { return variables[name] })
+	fmt.Println(place.Source, place.Rank, place.Size, err)
+	// Output: torchrun 2 4 <nil>
+}
+
+// Two ranks tell each other where they listen.
+func ExampleMeet() {
+	addr, tables := loopback.Addr(), make([]rendezvous.Table, 2)
+	var ranks sync.WaitGroup
+	for r := range tables {
+		ranks.Go(func() {
+			var err error
+			tables[r], err = rendezvous.Meet(context.Background(), rendezvous.Config{
+				Rank: transport.Rank(r), Size: 2, Addr: addr, Job: "demo", Listen: fmt.Sprint("listener of rank ", r),
+			})
+			if err != nil {
+				panic(err)
+			}
+		})
+	}
+	ranks.Wait()
+	fmt.Println(tables[1].Addrs, tables[0].Session == tables[1].Session)
+	// Output: [listener of rank 0 listener of rank 1] true
+}
