@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -43,4 +44,24 @@ func TestLinksOfTheDocs(t *testing.T) {
 		}
 	}
 	require.Greater(t, seen, 10)
+}
+
+// TestProseOfTheDocs stands in lines of at most 100 columns, tables and generated pages aside.
+func TestProseOfTheDocs(t *testing.T) {
+	pages, err := filepath.Glob("docs/*.md")
+	require.NoError(t, err)
+	for _, page := range append(pages, "README.md", "CONTRIBUTING.md") {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		if strings.HasPrefix(string(text), "<!-- Generated") {
+			continue
+		}
+		number := 0
+		for line := range strings.Lines(string(text)) {
+			number++
+			if !strings.HasPrefix(line, "|") {
+				require.LessOrEqual(t, utf8.RuneCountInString(strings.TrimRight(line, "\n")), 100, "%s:%d", page, number)
+			}
+		}
+	}
 }

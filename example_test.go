@@ -16,8 +16,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
-// A layer of four experts takes one training step. Started by a launcher, each rank would do this with its own
-// tokens; here one rank is alone.
+// A layer of four experts is trained for 50 steps. Started by a launcher, each rank would do this
+// with its own tokens; here one rank is alone.
 func Example() {
 	ctx := context.Background()
 	world, err := switchyard.Join(ctx, switchyard.JoinConfig{Size: 1})
@@ -102,8 +102,8 @@ func ExampleJoin() {
 	// Output: [[0 1 2] [0 1 2] [0 1 2]]
 }
 
-// Four goroutines are the ranks of a world. Each brings one token; rank 0's expert answers all of them
-// with what it gets.
+// Four goroutines are the ranks of a world. Each brings one token, and rank 0's expert answers all
+// of them with what it gets.
 func ExampleNewWorld() {
 	answers := make([]float32, 4)
 	var ranks sync.WaitGroup
@@ -137,7 +137,7 @@ func ExampleNewLayer() {
 	// Output: true
 }
 
-// trained returns the parameters of a layer after one step on so many ranks.
+// trained returns the parameters of a layer after one step on size ranks.
 func trained(size int, tokens []float32) []float32 {
 	results := make([][]float32, size)
 	var ranks sync.WaitGroup

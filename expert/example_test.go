@@ -14,7 +14,7 @@ func ExampleFFN() {
 	if err != nil {
 		panic(err)
 	}
-	// w1 and w2 of both experts, input by output: the identity, and twice that for the second one's w2.
+	// w1 and w2 of both experts, input by output: the identity, and twice that for the second w2.
 	copy(experts.Params().Value, []float32{
 		1, 0, 0, 1, 1, 0, 0, 1,
 		1, 0, 0, 1, 2, 0, 0, 2,

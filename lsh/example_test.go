@@ -8,7 +8,7 @@ import (
 	"github.com/switchyard-moe/switchyard/lsh"
 )
 
-// Six rows for two experts, of which half may travel. The experts here answer with twice what they get.
+// Six rows for two experts, of which half may travel. The experts answer with twice what they get.
 func Example() {
 	rows := blas32.General{Rows: 6, Cols: 2, Stride: 2, Data: []float32{
 		1, 10, 3, 10, -8, 1, // the first expert's

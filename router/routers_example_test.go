@@ -8,8 +8,9 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// The gate of DeepSeek-V3: 8 of 256 experts, out of 4 of 8 groups; sigmoid scores, whose bias is moved after each step in
-// place of a loss; a small loss for each sequence of 4096 tokens; weights that sum to 2.5.
+// The gate of DeepSeek-V3: 8 of 256 experts, out of 4 of 8 groups; sigmoid scores, whose bias is
+// moved after each step in place of a loss; a small loss for each sequence of 4096 tokens;
+// weights that sum to 2.5.
 func ExampleGroupLimited() {
 	deepSeekV3 := router.GroupLimited{
 		TopK: router.TopK{
@@ -38,7 +39,8 @@ func ExampleGroupLimited() {
 	// Output: 8 experts in no more than 4 groups: true; weights sum to 2.5
 }
 
-// A gate with learned noise and the losses of its paper. In evaluation, with Train false, there is no noise.
+// A gate with learned noise and the losses of its paper. In evaluation, with Train false, there
+// is no noise.
 func ExampleNoisyTopK() {
 	_, err := router.NoisyTopK{TopK: router.TopK{
 		K: 2, Losses: []router.Loss{router.ImportanceLoss(0.1), router.LoadLoss(0.1)},
@@ -47,8 +49,8 @@ func ExampleNoisyTopK() {
 	// Output: <nil>
 }
 
-// What Tutel does at a capacity factor of −1.25: at most as much as its formula gives, and no more than is needed; the
-// least certain tokens are dropped.
+// What Tutel does at a capacity factor of −1.25: at most as much as its formula gives, and no
+// more than is needed; the least certain tokens are dropped.
 func ExampleCapacity() {
 	tutel := router.TopK{
 		K: 2, CapacityFactor: 1.25, Drop: router.ByPriority,

@@ -21,11 +21,11 @@ func main() {
 		ranks.Go(func() {
 			world := switchyard.NewWorld(end)
 			layer, err := switchyard.NewLayer(world, switchyard.Config{
-				Dim: 4, Experts: 8, Group: 2, // tokens in which capacity is counted
+				Dim: 3, Experts: 8, Group: 2, // tokens in which capacity is counted
 				Router: router.TopK{K: 2}, Expert: expert.SwiGLU{Hidden: 16},
 			})
 			check(err)
-			x := blas32.General{Rows: 2, Cols: 4, Stride: 4, Data: []float32{1, 0, 2, 0, 0, 3, 0, 4}}
+			x := blas32.General{Rows: 2, Cols: 3, Stride: 3, Data: []float32{1, 0, 2, 0, 3, 4}}
 			adam := expert.NewAdam(0.01)
 			for step := range 5 {
 				y, err := layer.Forward(ctx, x)

@@ -7,8 +7,9 @@ import (
 	"net"
 )
 
-// Addr returns a loopback address at which nobody listens. Its port lies below those that the system
-// gives to connections, so that none of them takes it meanwhile. It panics where there is none.
+// Addr returns a loopback address at which nobody listens. Its port lies below those that the
+// system gives to connections, so that none of them takes it meanwhile. It panics where there is
+// none.
 func Addr() string {
 	for range 1000 {
 		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
