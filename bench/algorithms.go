@@ -105,7 +105,7 @@ func drawCosts(file string, costs map[alltoall.Algorithm]plotter.XYs) error {
 		if err != nil {
 			return err
 		}
-		line.Color, line.Width = policyColours[i%len(policyColours)], vg.Points(1.6)
+		line.Color, line.Width = colourOfCurve(i), vg.Points(1.6)
 		if a == alltoall.Rails { // which lies on three-level
 			line.Dashes = []vg.Length{vg.Points(6), vg.Points(5)}
 		}

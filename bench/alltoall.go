@@ -77,17 +77,6 @@ func (c *contest) print(w io.Writer, rows [][]row) {
 	writeTable(w, rows)
 }
 
-// load says how busy the machine is, where the system tells: figures from a busy one are not to be trusted, least
-// of all those of peers that spin while they wait.
-func load() string {
-	text, err := os.ReadFile("/proc/loadavg")
-	lately, _, ok := strings.Cut(string(text), " ")
-	if err != nil || !ok {
-		return ""
-	}
-	return ", load average " + lately + " before the start"
-}
-
 // gather builds all contestants that were asked for. A peer that cannot be built here is left out.
 func (c *contest) gather(ctx context.Context, dir string) error {
 	for _, name := range c.transports {

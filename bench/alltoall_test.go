@@ -19,7 +19,7 @@ import (
 // alltoallCommand runs the command and returns its exit code and what it said on either output.
 func alltoallCommand(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = run(context.Background(), append([]string{"alltoall"}, args...), &out, &errs)
+	code = runAlltoall(context.Background(), args, &out, &errs)
 	return code, out.String(), errs.String()
 }
 

@@ -121,7 +121,5 @@ func (c *contest) rows() [][]row {
 	return rows
 }
 
-func microseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
-
 // toBytes rounds a bandwidth in GB/s to whole bytes a second.
 func toBytes(bandwidth float64) float64 { return math.Round(bandwidth*1e9) / 1e9 }

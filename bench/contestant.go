@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
-	"time"
 
 	"github.com/switchyard-moe/switchyard/internal/launch"
 )
@@ -27,12 +25,6 @@ func (c *contestant) name() string { return c.who + "-" + c.transport }
 
 // ours reports whether c is switchyard itself, not a peer.
 func (c *contestant) ours() bool { return c.who == ourName }
-
-// ourName is what the outcome calls switchyard.
-const ourName = "switchyard"
-
-// quitGrace is how long the ranks of a failed turn have before they are killed.
-const quitGrace = 2 * time.Second
 
 // turn runs the steps once, in fresh processes that end with the turn, so that whoever is not measured does not
 // as much as wait, and returns a sample for each step.
@@ -76,17 +68,4 @@ func (c *contestant) collect(dir string, ranks int, steps []step) ([]sample, err
 		samples[i] = sampleOf(timings)
 	}
 	return samples, nil
-}
-
-// quoted returns the end of what a failed program said, to stand below an error.
-func quoted(out string) string {
-	const most = 2000
-	out = strings.TrimSpace(out)
-	if out == "" {
-		return ""
-	}
-	if len(out) > most {
-		out = "… " + out[len(out)-most:]
-	}
-	return "; it said:\n" + out
 }

@@ -6,6 +6,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
+	"slices"
+	"strings"
 
 	"github.com/switchyard-moe/switchyard/internal/figure"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
@@ -72,4 +75,20 @@ func writeJSONLines[T any](name string, rows []T) error {
 		}
 		return nil
 	})
+}
+
+// maxRankBytes bounds what one rank holds to send, and as much again to receive.
+const maxRankBytes = min(4<<30, math.MaxInt)
+
+// names splits list, each of which must be one of known, and be named once.
+func names(flag, list string, known []string, faults *[]error) []string {
+	all := strings.Split(list, ",")
+	for i, name := range all {
+		if !slices.Contains(known, name) {
+			*faults = append(*faults, fmt.Errorf("%s %q: want one or more of %s", flag, name, strings.Join(known, ",")))
+		} else if slices.Contains(all[:i], name) {
+			*faults = append(*faults, fmt.Errorf("%s: %q is named twice", flag, name))
+		}
+	}
+	return all
 }

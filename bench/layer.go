@@ -57,9 +57,9 @@ Flags:
 
 // layerOptions are the flags of layer.
 type layerOptions struct {
-	transports, routers         []string
-	ranks, tokens, dim          int
-	experts, k                  int
+	transports, routers []string
+	layerShape
+	ranks                       int
 	rounds, iterations          int
 	short                       bool
 	jsonFile                    string
@@ -122,9 +122,8 @@ func (o *layerOptions) resolve() error {
 		faults = append(faults, fmt.Errorf("%d ranks × %d tokens × %d experts × %d columns are %d bytes, want at most %d",
 			o.ranks, o.tokens, o.k, o.dim, bytes, maxRankBytes))
 	}
-	var lists options // whose way of reading lists is ours
-	o.transports = lists.names("-transport", o.transportList, meshNames(), &faults)
-	o.routers = lists.names("-router", o.routersNamed, layerRouteNames(), &faults)
+	o.transports = names("-transport", o.transportList, meshNames(), &faults)
+	o.routers = names("-router", o.routersNamed, layerRouteNames(), &faults)
 	if slices.Contains(o.routers, "hot") && o.k >= o.experts {
 		faults = append(faults, fmt.Errorf("-router hot: wants -k %d below -experts %d", o.k, o.experts))
 	}

@@ -22,6 +22,10 @@ type layerRank struct {
 	y, dx    blas32.General
 }
 
+// layerShape says how large the layer is: the tokens of each rank, their columns, the experts over all ranks, and those
+// of each token.
+type layerShape struct{ tokens, dim, experts, k int }
+
 // entry is one of a token's places in the rows sorted by expert.
 type entry struct {
 	row    int
@@ -29,22 +33,22 @@ type entry struct {
 	weight float32
 }
 
-func newLayerRank(t transport.Transport, o layerOptions, route string) (*layerRank, error) {
+func newLayerRank(t transport.Transport, s layerShape, route string) (*layerRank, error) {
 	r := &layerRank{experts: new(echoes), world: switchyard.NewWorld(t)}
 	random := rand.New(rand.NewPCG(1, uint64(t.Rank())))
 	for i := range r.tokens {
-		r.tokens[i] = newMatrix(o.tokens, o.dim)
+		r.tokens[i] = newMatrix(s.tokens, s.dim)
 		for j := range r.tokens[i].Data {
 			r.tokens[i].Data[j] = random.Float32() - 0.5
 		}
 	}
 	var err error
-	if r.decision, err = decide(route, o.k, o.experts, r.tokens[0]); err != nil {
+	if r.decision, err = decide(route, s.k, s.experts, r.tokens[0]); err != nil {
 		return nil, err
 	}
 	r.entries = entriesOf(r.decision)
 	r.layer, err = switchyard.NewLayer(r.world, switchyard.Config{
-		Dim: o.dim, Experts: o.experts, Group: switchyard.PerRank, Router: decided{r.decision}, Expert: r.experts,
+		Dim: s.dim, Experts: s.experts, Group: switchyard.PerRank, Router: decided{r.decision}, Expert: r.experts,
 	})
 	return r, err
 }

@@ -18,7 +18,7 @@ import (
 // layerCommand runs the command and returns its exit code and what it said on either output.
 func layerCommand(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = run(context.Background(), append([]string{"layer"}, args...), &out, &errs)
+	code = runLayer(context.Background(), args, &out, &errs)
 	return code, out.String(), errs.String()
 }
 
@@ -70,7 +70,7 @@ func smallLayer(t *testing.T) (*layerContest, layerOptions) {
 	ends, err := meshInproc(t.Context(), 1)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, ends[0].Close()) })
-	r, err := newLayerRank(ends[0], o, "random")
+	r, err := newLayerRank(ends[0], o.layerShape, "random")
 	require.NoError(t, err)
 	return &layerContest{options: o, ranks: []*layerRank{r}, copiers: newCopiers(o, []*layerRank{r})}, o
 }

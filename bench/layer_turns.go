@@ -51,7 +51,7 @@ func (o layerOptions) measure(ctx context.Context, transport, route string) (row
 			}
 		})
 	}
-	if _, err := c.all(func(r int) (err error) { c.ranks[r], err = newLayerRank(ends[r], o, route); return err }); err != nil {
+	if _, err := c.all(func(r int) (err error) { c.ranks[r], err = newLayerRank(ends[r], o.layerShape, route); return err }); err != nil {
 		return nil, err
 	}
 	c.copiers = newCopiers(o, c.ranks)

@@ -388,7 +388,7 @@ func (o *lshOptions) runTorch(ctx context.Context, c *cluster, dir string, stder
 	if err := os.WriteFile(script, modelScript, 0o644); err != nil {
 		return lshRun{}, err
 	}
-	for _, python := range pythons {
+	for _, python := range pythons() {
 		if hasTorch(ctx, python) != nil {
 			continue
 		}

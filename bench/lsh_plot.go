@@ -72,7 +72,7 @@ func drawSpeedups(file string, rows []lshRow) error {
 			return err
 		}
 		chart.Horizontal, chart.LineStyle.Width = true, 0
-		chart.Color = policyColours[i%len(policyColours)]
+		chart.Color = colourOfCurve(i)
 		chart.Offset = width * vg.Length(float64(len(rates)-1)/2-float64(i))
 		p.Add(chart)
 		p.Legend.Add(fmt.Sprintf("%d Mbit/s", rate), chart)

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/switchyard-moe/switchyard/internal/svgtest"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -89,4 +91,23 @@ func TestLSHRowsAreKept(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte("{}\n{"), 0o600))
 	require.Equal(t, failed, runLSH(context.Background(), []string{"-in", file}, &out, &out))
 	require.Error(t, drawSpeedups(picture, []lshRow{{Variant: "x"}}))
+}
+
+// TestSpeedupsAreReadable in any of the fonts that a reader may have.
+func TestSpeedupsAreReadable(t *testing.T) {
+	svg := filepath.Join(t.TempDir(), "x.svg")
+	check := func(name string) {
+		t.Helper()
+		text, err := os.ReadFile(svg)
+		require.NoError(t, err)
+		svgtest.Readable(t, text, name)
+	}
+	var rows []lshRow
+	for i, v := range lshVariants() {
+		rows = append(rows, lshRow{Variant: v.name, Link: 400, Speedup: 1 + float64(i)/10}, lshRow{Variant: v.name, Link: 100_000, Speedup: 2 + float64(i)/10})
+	}
+	require.NoError(t, drawSpeedups(svg, rows))
+	check("speedups")
+	require.NoError(t, drawSpeedups(svg, rows[:2]))
+	check("one speedup")
 }

@@ -14,13 +14,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/interrupt"
 )
 
-// Exit codes beside 0.
-const (
-	failed     = 1 // a measurement failed, or bytes arrived wrong
-	misused    = 2 // the command line makes no sense
-	helpFormat = "  %-10s %s\n"
-	rankWord   = "rank" // the first argument of a command that bench starts as a rank
-)
+const helpFormat = "  %-10s %s\n"
 
 // command is one of bench's subcommands. run gets the arguments after the name and returns the exit code.
 type command struct {

@@ -14,6 +14,3 @@ const mpiName = "mpi"
 func withMPI(joiners map[string]func(context.Context) (transport.Transport, error)) map[string]func(context.Context) (transport.Transport, error) {
 	return joiners
 }
-
-// underMPI has no ranks to start without -tags mpi.
-func underMPI(command []string, _ int) []string { return command }

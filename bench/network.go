@@ -136,9 +136,6 @@ func runNetwork(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	return conclude(ctx, err, stderr)
 }
 
-// networkLimit bounds a run.
-const networkLimit = time.Hour
-
 // expected is about how long the ranks take: every algorithm moves all rows of each case there and back, round after round,
 // over links that the ranks of a node share.
 func (o *networkOptions) expected() time.Duration {
@@ -170,7 +167,7 @@ func (o *networkOptions) measure(ctx context.Context, stdout, stderr io.Writer) 
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, networkLimit)
+	ctx, cancel := context.WithTimeout(ctx, runLimit)
 	defer cancel()
 	var out bytes.Buffer
 	stopped := launch.Run(ctx, launch.Config{

@@ -21,7 +21,6 @@ const (
 	// networkRankWord is the argument by which network starts itself as a rank.
 	networkRankWord = rankWord
 	networkPort     = 29600
-	networkPatience = 5 * time.Minute // of one operation: the slowest take seconds
 )
 
 // networkReport is what a rank says at its end.

@@ -90,15 +90,3 @@ func TestNetworkOutcome(t *testing.T) {
 	_, err = o.readMPI(bytes.NewBufferString("0 4 4\n"))
 	require.ErrorContains(t, err, "ended early")
 }
-
-func TestRecipeOptions(t *testing.T) {
-	var stdout, stderr bytes.Buffer
-	require.Equal(t, misused, runRecipe(t.Context(), []string{"-experts", "15"}, &stdout, &stderr))
-	require.Contains(t, stderr.String(), "multiple of -ranks 4")
-	stderr.Reset()
-	require.Equal(t, misused, runRecipe(t.Context(), []string{"-k", "0", "-transport", "pigeon"}, &stdout, &stderr))
-	require.Contains(t, stderr.String(), "-k 0")
-	require.Contains(t, stderr.String(), `"pigeon"`)
-	require.Equal(t, 0, runRecipe(t.Context(), []string{"-h"}, &stdout, &stderr))
-	require.Contains(t, stdout.String(), "index_add")
-}

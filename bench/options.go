@@ -5,8 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -49,9 +47,6 @@ Example:
 
 Flags:
 `
-
-// maxRankBytes bounds what one rank holds to send, and as much again to receive.
-const maxRankBytes = min(4<<30, math.MaxInt)
 
 // Formats of the outcome on standard output.
 const (
@@ -126,9 +121,9 @@ func (o *options) resolve() error {
 	check(o.iterations >= 0 && o.iterations <= 1e6, "-iters %d: want 1 to 1000000, or 0 to choose by size", o.iterations)
 	check(o.timeout > 0, "-timeout %v: want more than 0", o.timeout)
 	check(o.format == formatTable || o.format == formatGo, "-format %q: want table or go", o.format)
-	o.transports = o.names("-transport", o.transportList, transportNames(), &faults)
+	o.transports = names("-transport", o.transportList, transportNames(), &faults)
 	if o.peerList != "" && o.peerList != "none" {
-		o.peers = o.names("-peers", o.peerList, peerNames(), &faults)
+		o.peers = names("-peers", o.peerList, peerNames(), &faults)
 	}
 	var err error
 	if o.sizes, err = parseSizes(o.sizeList); err != nil {
@@ -138,17 +133,4 @@ func (o *options) resolve() error {
 		check(s*o.ranks <= maxRankBytes, "-sizes %s: %d ranks would hold %d bytes each, want at most %d", sizeName(s), o.ranks, s*o.ranks, maxRankBytes)
 	}
 	return errors.Join(faults...)
-}
-
-// names splits list, each of which must be one of known, and be named once.
-func (o *options) names(flag, list string, known []string, faults *[]error) []string {
-	names := strings.Split(list, ",")
-	for i, name := range names {
-		if !slices.Contains(known, name) {
-			*faults = append(*faults, fmt.Errorf("%s %q: want one or more of %s", flag, name, strings.Join(known, ",")))
-		} else if slices.Contains(names[:i], name) {
-			*faults = append(*faults, fmt.Errorf("%s: %q is named twice", flag, name))
-		}
-	}
-	return names
 }

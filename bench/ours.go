@@ -6,36 +6,16 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/switchyard-moe/switchyard/internal/launch"
 	"github.com/switchyard-moe/switchyard/transport"
-	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
 // rankCommand is the command by which bench starts itself as ranks.
 const rankCommand = "alltoall-rank"
-
-// joiners returns, by name, how a process becomes a rank of the job that its environment describes. The transport
-// inproc is not among them, as all its ranks are one process.
-func joiners() map[string]func(context.Context) (transport.Transport, error) {
-	return withMPI(map[string]func(context.Context) (transport.Transport, error){
-		"grpc": joinGRPC, "grpc-unary": joinGRPCUnary, "hybrid": joinHybrid, "shm": joinSHM, "shm-plain": joinSHMPlain, "tcp": joinTCP,
-		"tcp-nosums": joinTCPUnsummed,
-	})
-}
-
-const inprocName = "inproc"
-
-// transportNames lists the transports that can be measured.
-func transportNames() []string {
-	return slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(joiners())), inprocName)))
-}
 
 // ours returns switchyard over the named transport as a contestant.
 func ours(name string) (*contestant, error) {
@@ -53,7 +33,7 @@ func ours(name string) (*contestant, error) {
 			return args, 1
 		}
 		if name == mpiName {
-			return underMPI(args, ranks), 1
+			return slices.Concat(mpirun(ranks), sharedMemory(), args), 1
 		}
 		return args, ranks
 	}
@@ -85,26 +65,6 @@ func runRank(ctx context.Context, args []string, _, stderr io.Writer) int {
 	return 0
 }
 
-// join returns the ranks that this process is.
-func join(ctx context.Context, name string, ranks int) ([]transport.Transport, error) {
-	if name == inprocName {
-		var all []transport.Transport
-		for _, t := range inproc.New(ranks) {
-			all = append(all, t)
-		}
-		return all, nil
-	}
-	joiner, ok := joiners()[name]
-	if !ok {
-		return nil, fmt.Errorf("no transport %q", name)
-	}
-	t, err := joiner(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return []transport.Transport{t}, nil
-}
-
 // measureAll runs the steps on all ranks of this process, writes their reports and closes them.
 func measureAll(ctx context.Context, dir string, transports []transport.Transport, steps []step) error {
 	errs := make([]error, len(transports))
@@ -126,13 +86,4 @@ func measureOne(ctx context.Context, dir string, t transport.Transport, steps []
 		return err
 	}
 	return writeReport(dir, me, report{version: version(), timings: timings})
-}
-
-// version is that of this module, with the commit where the build knows it, and of Go.
-func version() string {
-	v := "(devel)"
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		v = info.Main.Version
-	}
-	return v + " " + runtime.Version()
 }

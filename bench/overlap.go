@@ -164,7 +164,7 @@ func (o *overlapOptions) measure(ctx context.Context, stderr io.Writer) (rows []
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, networkLimit)
+	ctx, cancel := context.WithTimeout(ctx, runLimit)
 	defer cancel()
 	for _, rate := range o.Rates {
 		p.next("links of %d Mbit/s", rate)

@@ -2,27 +2,11 @@ package main
 
 import (
 	"context"
-	"embed"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 )
-
-// peerSources are the programs that run other libraries under our protocol.
-//
-//go:embed peers/protocol.h peers/mpi.c peers/alltoallv.c peers/gloo.cc
-var peerSources embed.FS
-
-// install is what a Debian or Ubuntu system lacks when a peer cannot be built.
-const install = "to compare with it: apt-get install openmpi-bin libopenmpi-dev libgloo-dev g++"
-
-// loopback names the loopback interface by its address, since its name differs between systems.
-const loopback = "127.0.0.0/8"
 
 // peer is a library that can be built into a contestant.
 type peer struct {
@@ -52,24 +36,6 @@ func peerNames() []string {
 		names = append(names, p.name)
 	}
 	return names
-}
-
-// writeSources puts the peers' sources into dir.
-func writeSources(dir string) error {
-	entries, err := peerSources.ReadDir("peers")
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		data, err := peerSources.ReadFile("peers/" + e.Name())
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, e.Name()), data, 0o600); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // variant is a way in which the MPI program exchanges.
@@ -102,22 +68,6 @@ func buildMPI(ctx context.Context, dir, transport string, v variant, mca ...stri
 	return &contestant{who: "openmpi", transport: transport, algorithm: v.algorithm, command: command}, nil
 }
 
-// sharedMemory are the options that have Open MPI talk over shared memory alone.
-func sharedMemory() []string { return []string{"--mca", "btl", "vader,self"} }
-
-// mpirun returns the start of its command line. Ranks are not bound to cores, as ours are not, and give up the
-// core while they wait where there are more of them than cores, or nobody would get anywhere.
-func mpirun(ranks int) []string {
-	args := []string{"mpirun", "--oversubscribe", "--bind-to", "none", "-n", strconv.Itoa(ranks), "--mca", "pml", "ob1"}
-	if os.Geteuid() == 0 {
-		args = append(args, "--allow-run-as-root")
-	}
-	if ranks > runtime.NumCPU() {
-		args = append(args, "--mca", "mpi_yield_when_idle", "1")
-	}
-	return args
-}
-
 // glooName is what the outcome calls Gloo.
 const glooName = "gloo"
 
@@ -130,16 +80,4 @@ func buildGloo(ctx context.Context, dir string) (*contestant, error) {
 		return append([]string{program, dir}, stepArguments(steps)...), ranks
 	}
 	return &contestant{who: glooName, transport: "tcp", algorithm: "gloo::alltoall", command: command}, nil
-}
-
-// tool runs a tool that a peer needs and returns what it says.
-func tool(ctx context.Context, name string, args ...string) (string, error) {
-	if _, err := exec.LookPath(name); err != nil {
-		return "", fmt.Errorf("no %s here; %s", name, install)
-	}
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%s: %w; %s%s", name, err, install, quoted(string(out)))
-	}
-	return string(out), nil
 }

@@ -33,18 +33,4 @@ func TestPicturesAreReadable(t *testing.T) {
 		require.Zero(t, run(t.Context(), args, &stdout, &stderr), stderr.String())
 		check(args[0])
 	}
-	require.NoError(t, drawLoads(svg, []trained{
-		{Router: "topk", ExpertLoad: [][]int{{4, 3, 2, 1, 0, 1, 2, 3}, {1, 1, 1, 1, 1, 1, 1, 9}}},
-		{Router: "expert-choice-global-with-a-long-name", ExpertLoad: [][]int{{1000, 1}}},
-		{Router: "mola", ExpertLoad: [][]int{{1, 2}, {1, 2, 3, 4, 5, 6, 7, 8}}},
-	}))
-	check("loads")
-	var rows []lshRow
-	for i, v := range lshVariants() {
-		rows = append(rows, lshRow{Variant: v.name, Link: 400, Speedup: 1 + float64(i)/10}, lshRow{Variant: v.name, Link: 100_000, Speedup: 2 + float64(i)/10})
-	}
-	require.NoError(t, drawSpeedups(svg, rows))
-	check("speedups")
-	require.NoError(t, drawSpeedups(svg, rows[:2]))
-	check("one speedup")
 }

@@ -18,7 +18,7 @@ func planCommand(t *testing.T, cases string) (code int, results []planResult, st
 	in, out := filepath.Join(t.TempDir(), "in.json"), filepath.Join(t.TempDir(), "out.json")
 	require.NoError(t, os.WriteFile(in, []byte(cases), 0o600))
 	var stdout, errs bytes.Buffer
-	code = run(context.Background(), []string{"plan", "-in", in, "-json", out}, &stdout, &errs)
+	code = runPlan(context.Background(), []string{"-in", in, "-json", out}, &stdout, &errs)
 	if data, err := os.ReadFile(out); err == nil {
 		require.NoError(t, json.Unmarshal(data, &results))
 	}
@@ -85,9 +85,9 @@ func TestPlanRefuses(t *testing.T) {
 		require.Contains(t, stderr, says)
 	}
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, misused, run(t.Context(), []string{"plan"}, &stdout, &stderr))
+	require.Equal(t, misused, runPlan(t.Context(), nil, &stdout, &stderr))
 	require.Contains(t, stderr.String(), "-in must name a file")
-	require.Equal(t, failed, run(t.Context(), []string{"plan", "-in", filepath.Join(t.TempDir(), "none")}, &stdout, &stderr))
-	require.Zero(t, run(t.Context(), []string{"plan", "-h"}, &stdout, &stderr))
+	require.Equal(t, failed, runPlan(t.Context(), []string{"-in", filepath.Join(t.TempDir(), "none")}, &stdout, &stderr))
+	require.Zero(t, runPlan(t.Context(), []string{"-h"}, &stdout, &stderr))
 	require.Contains(t, stdout.String(), "usage: go run ./bench plan")
 }

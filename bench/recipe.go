@@ -215,7 +215,7 @@ func (o *recipeOptions) contestants(ctx context.Context, dir string, stderr io.W
 		return nil, err
 	}
 	var missing error
-	for _, python := range pythons {
+	for _, python := range pythons() {
 		if missing = hasTorch(ctx, python); missing == nil {
 			command := []string{python, script}
 			for _, n := range []int{o.Tokens, o.Dim, o.Experts, o.K, o.Iterations} {
@@ -280,7 +280,7 @@ func recipeRank(ctx context.Context, args []string) (report recipeReport, err er
 	if err != nil {
 		return report, err
 	}
-	r, err := newLayerRank(t, layerOptions{tokens: o.Tokens, dim: o.Dim, experts: o.Experts, k: o.K}, "random")
+	r, err := newLayerRank(t, layerShape{tokens: o.Tokens, dim: o.Dim, experts: o.Experts, k: o.K}, "random")
 	if err != nil {
 		return report, errors.Join(err, t.Close())
 	}

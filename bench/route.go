@@ -33,6 +33,7 @@ type routeOptions struct {
 	experts, ks        []int
 	rounds, iterations int
 	peer, jsonFile     string
+	pythons            []string // interpreters that may have torch
 }
 
 // runRoute is the command "route".
@@ -48,7 +49,7 @@ func runRoute(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 }
 
 func parseRoute(args []string, stdout io.Writer) (routeOptions, error) {
-	o := routeOptions{experts: []int{8, 64, 256}, ks: []int{1, 2, 8}}
+	o := routeOptions{experts: []int{8, 64, 256}, ks: []int{1, 2, 8}, pythons: pythons()}
 	f := flag.NewFlagSet("route", flag.ContinueOnError)
 	f.IntVar(&o.tokens, "tokens", 8192, "tokens of a batch")
 	f.IntVar(&o.dim, "dim", 1024, "columns of a token; nothing that is timed depends on it")
@@ -151,7 +152,7 @@ func (o routeOptions) gather(ctx context.Context, dir string) (contestants []rou
 	if o.peer != torchName {
 		return contestants, ""
 	}
-	torch, err := startTorch(ctx, dir)
+	torch, err := startTorch(ctx, dir, o.pythons)
 	if err != nil {
 		return contestants, fmt.Sprintf("skipped %s: %v", torchName, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,7 +16,7 @@ import (
 // routeCommand runs the command and returns its exit code and what it said on either output.
 func routeCommand(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = run(context.Background(), append([]string{"route"}, args...), &out, &errs)
+	code = runRoute(context.Background(), args, &out, &errs)
 	return code, out.String(), errs.String()
 }
 
@@ -43,15 +44,15 @@ func TestRouteEndToEnd(t *testing.T) {
 }
 
 func TestRouteWithoutTorch(t *testing.T) {
-	found := pythons
-	pythons = []string{filepath.Join(t.TempDir(), "no-python")}
-	defer func() { pythons = found }()
-	code, stdout, stderr := routeCommand("-tokens", "8", "-rounds", "1", "-iters", "1")
-	require.Zero(t, code, stderr)
-	require.Contains(t, stdout, "# skipped torch: ")
-	require.Contains(t, stdout, "to compare with it: apt-get install python3-torch libopenblas0")
+	o, err := parseRoute(strings.Fields("-tokens 8 -rounds 1 -iters 1"), nil)
+	require.NoError(t, err)
+	o.pythons = []string{filepath.Join(t.TempDir(), "no-python")}
+	var out bytes.Buffer
+	require.NoError(t, o.compare(t.Context(), &out, io.Discard))
+	require.Contains(t, out.String(), "# skipped torch: ")
+	require.Contains(t, out.String(), "to compare with it: apt-get install python3-torch libopenblas0")
 
-	_, stdout, _ = routeCommand("-tokens", "8", "-rounds", "1", "-iters", "1", "-peers", "none")
+	_, stdout, _ := routeCommand("-tokens", "8", "-rounds", "1", "-iters", "1", "-peers", "none")
 	require.NotContains(t, stdout, "torch")
 }
 

@@ -15,22 +15,10 @@ import (
 	"time"
 )
 
-// torchName names the peer of route.
-const torchName = "torch"
-
 // torchScript routes with torch under our protocol, which it describes.
 //
 //go:embed peers/route.py
 var torchScript []byte
-
-// hasTorch returns why an interpreter has no torch, or nil.
-func hasTorch(ctx context.Context, python string) error {
-	_, err := tool(ctx, python, "-c", "import torch")
-	return err
-}
-
-// pythons are the interpreters that may have torch: the user's, and that of the distribution, to which its packages go.
-var pythons = []string{"python3", "/usr/bin/python3"}
 
 // torchRoute is the script at work.
 type torchRoute struct {
@@ -40,8 +28,8 @@ type torchRoute struct {
 	about string
 }
 
-// startTorch starts the script with the first Python that has torch.
-func startTorch(ctx context.Context, dir string) (*torchRoute, error) {
+// startTorch starts the script with the first of pythons that has torch.
+func startTorch(ctx context.Context, dir string, pythons []string) (*torchRoute, error) {
 	script := filepath.Join(dir, "route.py")
 	if err := os.WriteFile(script, torchScript, 0o600); err != nil {
 		return nil, err

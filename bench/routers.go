@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -33,9 +32,6 @@ type routersOptions struct {
 	svgDir           string
 	from             string
 }
-
-// trainPackage is the program that trains.
-const trainPackage = "github.com/switchyard-moe/switchyard/examples/train"
 
 // runRouters is the command "routers".
 func runRouters(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -185,15 +181,4 @@ func routersOf(ctx context.Context, program string) ([]string, error) {
 		}
 	}
 	return names, nil
-}
-
-// output runs a program and returns what it prints; an error says what it said.
-func output(ctx context.Context, name string, args ...string) (string, error) {
-	var stdout, stderr strings.Builder
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s: %w%s", name, err, quoted(stderr.String()))
-	}
-	return stdout.String(), nil
 }

@@ -13,12 +13,6 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/figure"
 )
 
-// The colours of the layers: neighbours that colour-blind readers can tell apart.
-var layerColours = []color.Color{
-	color.NRGBA{R: 0x00, G: 0x72, B: 0xb2, A: 0xff}, color.NRGBA{R: 0xe6, G: 0x9f, B: 0x00, A: 0xff},
-	color.NRGBA{R: 0x00, G: 0x9e, B: 0x73, A: 0xff}, color.NRGBA{R: 0xcc, G: 0x79, B: 0xa7, A: 0xff},
-}
-
 const (
 	panelColumns = 4
 	panelWidth   = 150 // points
@@ -100,7 +94,7 @@ func loadPanel(r trained, top float64) (*plot.Plot, error) {
 		if err != nil {
 			return nil, err
 		}
-		bars.Color, bars.LineStyle.Width = layerColours[l%len(layerColours)], 0
+		bars.Color, bars.LineStyle.Width = colourOf(l), 0
 		bars.Offset = width*vg.Length(l) - width*vg.Length(len(r.ExpertLoad)-1)/2
 		p.Add(bars)
 		experts = max(experts, len(layer))

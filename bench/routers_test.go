@@ -9,13 +9,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/switchyard-moe/switchyard/internal/svgtest"
+
 	"github.com/stretchr/testify/require"
 )
 
 // routersCommand runs the command and returns its exit code and what it said on either output.
 func routersCommand(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = run(context.Background(), append([]string{"routers"}, args...), &out, &errs)
+	code = runRouters(context.Background(), args, &out, &errs)
 	return code, out.String(), errs.String()
 }
 
@@ -111,4 +113,21 @@ func TestOutcomesMustBeAlike(t *testing.T) {
 	require.ErrorContains(t, err, "base was trained otherwise than topk")
 	_, err = readTrained([]string{filepath.Join(dir, "none")})
 	require.Error(t, err)
+}
+
+// TestLoadsAreReadable in any of the fonts that a reader may have.
+func TestLoadsAreReadable(t *testing.T) {
+	svg := filepath.Join(t.TempDir(), "x.svg")
+	check := func(name string) {
+		t.Helper()
+		text, err := os.ReadFile(svg)
+		require.NoError(t, err)
+		svgtest.Readable(t, text, name)
+	}
+	require.NoError(t, drawLoads(svg, []trained{
+		{Router: "topk", ExpertLoad: [][]int{{4, 3, 2, 1, 0, 1, 2, 3}, {1, 1, 1, 1, 1, 1, 1, 9}}},
+		{Router: "expert-choice-global-with-a-long-name", ExpertLoad: [][]int{{1000, 1}}},
+		{Router: "mola", ExpertLoad: [][]int{{1, 2}, {1, 2, 3, 4, 5, 6, 7, 8}}},
+	}))
+	check("loads")
 }

@@ -12,10 +12,6 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/figure"
 )
 
-// policyColours are those of the curves, by position; ours, the last policy, is black.
-var policyColours = append(layerColours[:len(layerColours):len(layerColours)],
-	color.NRGBA{R: 0xd5, G: 0x5e, B: 0x00, A: 0xff}, color.NRGBA{R: 0x56, G: 0xb4, B: 0xe9, A: 0xff}, color.Black)
-
 // drawScale draws step time and exposed communication against the number of ranks, a curve for each policy.
 func drawScale(path string, all []simulated) error {
 	step, err := scalePanel(all, "step time, ms", func(s simulated) float64 { return s.StepMS })
@@ -61,7 +57,7 @@ func scalePanel(all []simulated, title string, of func(simulated) float64) (*plo
 		if err != nil {
 			return nil, err
 		}
-		line.Color, line.Width = policyColours[i%len(policyColours)], vg.Points(1.4)
+		line.Color, line.Width = colourOfCurve(i), vg.Points(1.4)
 		if i == len(names)-1 {
 			line.Color, line.Width = color.Black, vg.Points(2)
 		}

@@ -17,7 +17,7 @@ import (
 // sim runs the command and returns its exit code and what it said.
 func sim(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = run(t.Context(), append([]string{"sim"}, args...), &out, &errs)
+	code = runSim(t.Context(), args, &out, &errs)
 	return code, out.String(), errs.String()
 }
 

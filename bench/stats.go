@@ -1,7 +1,6 @@
 package main
 
 import (
-	"math"
 	"slices"
 	"time"
 )
@@ -26,18 +25,6 @@ func sampleOf(ranks []timing) sample {
 	slices.Sort(slowest)
 	s.p50, s.p99 = percentile(slowest, 0.50), percentile(slowest, 0.99)
 	return s
-}
-
-// percentile returns the smallest of sorted, which is not empty, that is not below the share p of them.
-func percentile(sorted []time.Duration, p float64) time.Duration {
-	return sorted[max(int(math.Ceil(p*float64(len(sorted))))-1, 0)]
-}
-
-// median returns the middle of values, or the mean of the two middle ones; it sorts a copy.
-func median(values []time.Duration) time.Duration {
-	sorted := slices.Sorted(slices.Values(values))
-	n := len(sorted)
-	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
 // summarise makes one sample of those of all rounds: the median of each percentile, and all wrong bytes.

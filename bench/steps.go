@@ -11,13 +11,6 @@ type step struct {
 	bytes, warmup, iterations int
 }
 
-// A step moves about so many bytes between all ranks together, within bounds that keep percentiles meaningful
-// where messages are large and runs short where they are small.
-const (
-	stepBytes, minIterations, maxIterations                = 4 << 30, 20, 2000
-	shortStepBytes, shortMinIterations, shortMaxIterations = 64 << 20, 5, 50
-)
-
 // plan returns the steps for sizes: the same for every contestant. iterations overrides the rule where not 0.
 func plan(sizes []int, ranks, iterations int, short bool) []step {
 	steps := make([]step, len(sizes))
@@ -29,14 +22,6 @@ func plan(sizes []int, ranks, iterations int, short bool) []step {
 		steps[i] = step{bytes: bytes, warmup: min(max(n/10, 3), 100), iterations: n}
 	}
 	return steps
-}
-
-// iterationsFor returns how often an exchange that moves moved bytes is timed.
-func iterationsFor(moved int64, short bool) int {
-	if short {
-		return int(min(max(shortStepBytes/moved, shortMinIterations), shortMaxIterations))
-	}
-	return int(min(max(stepBytes/moved, minIterations), maxIterations))
 }
 
 // String is the form in which a step is told to a rank.

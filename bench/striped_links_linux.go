@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"strings"
-	"time"
 )
 
 // links are two network namespaces and the pairs of virtual Ethernet devices between them.
@@ -15,9 +12,6 @@ type links struct {
 	prefix      string // of the namespaces' names; the rank follows
 	count, rate int
 }
-
-// removePatience bounds the removal of the namespaces, which goes on after an interrupt.
-const removePatience = 10 * time.Second
 
 // newLinks makes count links of rate Mbit/s.
 func newLinks(ctx context.Context, count, rate int) (*links, error) {
@@ -99,13 +93,4 @@ func (l *links) remove() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// system runs a command whose output matters only when it fails.
-func system(ctx context.Context, name string, args ...string) error {
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
-	}
-	return nil
 }
