@@ -7,6 +7,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/crc32c"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/view"
 )
 
@@ -27,7 +28,7 @@ func sameRows(a, b blas32.General) bool {
 		return false
 	}
 	for i := range a.Rows {
-		if !bytes.Equal(view.Bytes(rowOf(a, i)), view.Bytes(rowOf(b, i))) {
+		if !bytes.Equal(view.Bytes(mat.Row(a, i)), view.Bytes(mat.Row(b, i))) {
 			return false
 		}
 	}
@@ -42,7 +43,7 @@ func sampleOf(m blas32.General) uint32 {
 	const most = 16
 	sum := uint32(0)
 	for i := range min(m.Rows, most) {
-		sum = crc32c.Update(sum, view.Bytes(rowOf(m, i*m.Rows/min(m.Rows, most))))
+		sum = crc32c.Update(sum, view.Bytes(mat.Row(m, i*m.Rows/min(m.Rows, most))))
 	}
 	return sum
 }

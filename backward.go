@@ -9,6 +9,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
@@ -45,7 +46,7 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 	dy = p.withoutPadding(l, dy)
 	l.checkGradient(p, dy)
 	if p.wrong != nil {
-		dy = zeroed(resize(blas32.General{}, dy.Rows, dy.Cols)) // the others count on its rows
+		dy = mat.Zero(mat.Resize(blas32.General{}, dy.Rows, dy.Cols)) // the others count on its rows
 	}
 	var heard func() error
 	if !l.cfg.Wire.Finite {
@@ -63,7 +64,7 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 		return err
 	}
 	l.compute(func() {
-		l.dx = resize(l.dx, p.x.Rows, l.cfg.Dim)
+		l.dx = mat.Resize(l.dx, p.x.Rows, l.cfg.Dim)
 		l.orderBackward(p, back)
 		err = l.gate.Backward(p.decision, p.x, router.Gradient{
 			Weights: l.weights, LossScale: p.lossScale(l.cfg.batches()), Losses: l.apart(p), Rows: back,
@@ -107,7 +108,7 @@ func (l *Layer) backThroughExperts(ctx context.Context, p *pass, drows, dy blas3
 	in, arrived, back := h.Arrival(), make([]blas32.General, h.Parts()), make([][]blas32.General, h.Parts())
 	home = h.Home()
 	if l.byPeers {
-		l.back = resize(l.back, h.Plan().Received(), l.cfg.Dim)
+		l.back = mat.Resize(l.back, h.Plan().Received(), l.cfg.Dim)
 	}
 	return home, l.inParts(ctx, p, schedule.Backward, len(arrived), stages{
 		dispatch: func(ctx context.Context, i int) (err error) {

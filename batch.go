@@ -5,10 +5,9 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"gonum.org/v1/gonum/blas/blas32"
-
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -19,7 +18,7 @@ type batch struct {
 	first          int   // the first rank of this copy of the experts
 }
 
-func (b batch) firstLeaf(rank transport.Rank) int { return sum(b.leaves[:rank]) }
+func (b batch) firstLeaf(rank transport.Rank) int { return mat.Sum(b.leaves[:rank]) }
 
 // groupsOf is the number of groups of tokens.
 func groupsOf(tokens, size int) int {
@@ -74,7 +73,7 @@ func (l *Layer) mostFromLeaf() int {
 // not, the counts of the dispatch tell: they are the first message of the pass, and go to all ranks. With several copies of
 // the experts they do not go to all, and with clusters of a node they are not the first. The answer is the same on every rank.
 func (l *Layer) asks(p *pass) bool {
-	return l.layout.copies > 1 || l.squeeze != nil && l.squeeze.mates != nil && l.compresses(p)
+	return l.layout.copies > 1 || l.squeeze != nil && l.squeeze.gather != nil && l.compresses(p)
 }
 
 // census learns what every rank brought, if the ranks ask. cause is this rank's reason for not taking part, which
@@ -132,25 +131,4 @@ func (l *Layer) refuse(ctx context.Context, p *pass, cause error) error {
 		return l.misuse("route", "%w (and while telling the other ranks: %w)", cause, err)
 	}
 	return l.misuse("route", "%w: %w", alltoall.ErrRefused, cause)
-}
-
-func sum(list []int) int {
-	total := 0
-	for _, n := range list {
-		total += n
-	}
-	return total
-}
-
-// resize returns a packed matrix of undefined content, in m's memory if it has room.
-func resize(m blas32.General, rows, cols int) blas32.General {
-	if n := rows * cols; cap(m.Data) < n {
-		m.Data = make([]float32, n)
-	}
-	return blas32.General{Rows: rows, Cols: cols, Stride: cols, Data: m.Data[:rows*cols]}
-}
-
-func zeroed(m blas32.General) blas32.General {
-	clear(m.Data)
-	return m
 }

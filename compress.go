@@ -11,8 +11,11 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/internal/nodegather"
 	"github.com/switchyard-moe/switchyard/internal/param"
 	"github.com/switchyard-moe/switchyard/lsh"
+	"github.com/switchyard-moe/switchyard/transport"
 )
 
 // When says when a layer compresses.
@@ -84,11 +87,11 @@ type squeeze struct {
 	lsh    *lsh.Compressor
 	gains  *param.Set // where compensation learns them, else nil
 	judge  judge
-	mates  *mates           // nil where clusters are a rank's own
-	wanted func(e int) bool // of which experts' rows clusters are made; nil for all
-	rows   blas32.General   // scratch: rows sorted by expert, until the pass ends
-	full   blas32.General   // scratch: the answers of those that are clustered
-	home   blas32.General   // scratch: the answers of the rank's own, where those are others
+	gather *nodegather.Gatherer // nil where clusters are a rank's own
+	wanted func(e int) bool     // of which experts' rows clusters are made; nil for all
+	rows   blas32.General       // scratch: rows sorted by expert, until the pass ends
+	full   blas32.General       // scratch: the answers of those that are clustered
+	home   blas32.General       // scratch: the answers of the rank's own, where those are others
 }
 
 // CompressionStats tells what compression did to a rank's rows in one forward pass, and the backward pass before it.
@@ -123,7 +126,7 @@ func (l *Layer) newSqueeze() (err error) {
 		copy(s.gains.Value, s.lsh.Gains())
 	}
 	if c.Nodes {
-		if s.mates, err = l.newMates(); err != nil {
+		if s.gather, err = l.newGatherer(); err != nil {
 			return err
 		}
 	}
@@ -139,6 +142,28 @@ func (l *Layer) newSqueeze() (err error) {
 	}
 	l.squeeze = s
 	return nil
+}
+
+// newGatherer connects the ranks of this one's node that share its copy of the experts.
+func (l *Layer) newGatherer() (*nodegather.Gatherer, error) {
+	top := l.layout.topology(l.cfg.Topology)
+	if len(top.Node) == 0 {
+		top = alltoall.Nodes(l.layout.parallel, l.layout.parallel)
+	}
+	cfg := nodegather.Config{
+		Placement: l.layout.place, Experts: l.cfg.Experts, Node: top.Node, Rank: l.layout.seat,
+		Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows, LeafRows: l.slots(),
+	}
+	members, mine := l.layout.oneCopy(), cfg.Peers()
+	peers := make([]transport.Rank, len(mine))
+	for i, r := range mine {
+		peers[i] = members[r]
+	}
+	view, err := l.world.View(peers)
+	if err != nil {
+		return nil, err
+	}
+	return nodegather.New(view, cfg)
 }
 
 // wanted tells whether the judge would compress the rows of an expert.
@@ -190,25 +215,25 @@ func (l *Layer) beginCompressed(ctx context.Context, p *pass, parts int) (*allto
 func (l *Layer) toCluster(ctx context.Context, p *pass) (x blas32.General, ends []int, err error) {
 	s := l.squeeze
 	x, ends = l.ordered(p)
-	if s.mates == nil {
+	if s.gather == nil {
 		return x, ends, nil
 	}
-	if p.gathered, err = s.mates.gather(ctx, p, x); err != nil || p.gathered == nil {
+	if p.gathered, err = s.gather.Gather(ctx, p.counts(), x); err != nil || p.gathered == nil {
 		return x, ends, err
 	}
-	return p.gathered.rows, s.mates.ends(p.gathered, l.cfg.Experts), nil
+	return p.gathered.Rows, p.gathered.Ends, nil
 }
 
 // ordered returns the pass's rows sorted by expert, and where those of each end.
 func (l *Layer) ordered(p *pass) (x blas32.General, ends []int) {
 	s, d := l.squeeze, p.decision
-	s.rows = resize(s.rows, d.NumRows(), l.cfg.Dim)
+	s.rows = mat.Resize(s.rows, d.NumRows(), l.cfg.Dim)
 	d.Order(s.rows, p.x)
 	c := p.counts()
 	ends = make([]int, d.Experts)
 	row := 0
 	for e := range ends {
-		row += sum(c.Rows[e*c.Leaves : (e+1)*c.Leaves])
+		row += mat.Sum(c.Rows[e*c.Leaves : (e+1)*c.Leaves])
 		ends[e] = row
 	}
 	return s.rows, ends
@@ -270,8 +295,8 @@ func (l *Layer) sampleResidual(p *pass, x, centroids blas32.General) {
 	of := p.squeezed.Clusters().Of
 	var off, all float64
 	for i := 0; i < x.Rows; i += (x.Rows + most - 1) / most {
-		mean := rowOf(centroids, int(of[i]))
-		for j, v := range rowOf(x, i) {
+		mean := mat.Row(centroids, int(of[i]))
+		for j, v := range mat.Row(x, i) {
 			d := float64(v) - float64(mean[j])
 			off += d * d
 			all += float64(v) * float64(v)
@@ -286,15 +311,15 @@ func (l *Layer) restoreCompressed(ctx context.Context, p *pass, answers blas32.G
 		return answers, nil
 	}
 	s, begin := l.squeeze, time.Now()
-	s.full = resize(s.full, len(p.squeezed.Clusters().Of), l.cfg.Dim)
+	s.full = mat.Resize(s.full, len(p.squeezed.Clusters().Of), l.cfg.Dim)
 	p.squeezed.Restore(s.full, answers)
 	p.stopwatch(begin)
 	if p.gathered == nil {
 		return s.full, nil
 	}
 	defer l.clock(time.Now())
-	s.home = resize(s.home, p.decision.NumRows(), l.cfg.Dim)
-	return s.home, p.gathered.home(ctx, s.home, s.full)
+	s.home = mat.Resize(s.home, p.decision.NumRows(), l.cfg.Dim)
+	return s.home, p.gathered.Scatter(ctx, s.home, s.full)
 }
 
 // backwardCompressed makes the gradients of the centroids' answers of those of the rows'.
@@ -306,9 +331,9 @@ func (l *Layer) backwardCompressed(ctx context.Context, p *pass, drows blas32.Ge
 	p.drows = drows
 	if p.gathered != nil {
 		s, begin := l.squeeze, time.Now()
-		s.home = resize(s.home, drows.Rows, l.cfg.Dim)
+		s.home = mat.Resize(s.home, drows.Rows, l.cfg.Dim)
 		var err error
-		p.drows, err = p.gathered.again(ctx, drows, s.home)
+		p.drows, err = p.gathered.GatherGradients(ctx, drows, s.home)
 		l.clock(begin)
 		if err != nil {
 			return blas32.General{}, err
@@ -346,7 +371,7 @@ func (l *Layer) orderCompressed(ctx context.Context, p *pass, drows, back blas32
 		return drows, nil
 	}
 	defer l.clock(time.Now())
-	return drows, p.gathered.home(ctx, drows, p.drows)
+	return drows, p.gathered.Scatter(ctx, drows, p.drows)
 }
 
 func (p *pass) stopwatch(begin time.Time) { p.squeezing += time.Since(begin) }
@@ -369,7 +394,7 @@ func (l *Layer) compressionOf(p *pass, plan *alltoall.Plan) CompressionStats {
 		}
 	} else {
 		c := p.counts()
-		own = sum(c.Rows[first*c.Leaves : end*c.Leaves])
+		own = mat.Sum(c.Rows[first*c.Leaves : end*c.Leaves])
 	}
 	wide := 4 * l.cfg.Dim
 	note.BytesBefore = (note.Rows - own) * wide

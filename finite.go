@@ -11,6 +11,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -25,7 +26,7 @@ func infinite(m blas32.General) (row, column int) {
 		return -1, 0
 	}
 	for t := range m.Rows {
-		line := rowOf(m, t)
+		line := mat.Row(m, t)
 		if f32.Finite(line) {
 			continue
 		}
@@ -41,7 +42,7 @@ func infinite(m blas32.General) (row, column int) {
 // checkInput returns an error that names the first token that is not finite.
 func (p *pass) checkInput() error {
 	if t, j := infinite(p.x); t >= 0 {
-		return fmt.Errorf("%w: token %d, column %d of x is %v", alltoall.ErrNotFinite, t, j, rowOf(p.x, t)[j])
+		return fmt.Errorf("%w: token %d, column %d of x is %v", alltoall.ErrNotFinite, t, j, mat.Row(p.x, t)[j])
 	}
 	return nil
 }
@@ -49,7 +50,7 @@ func (p *pass) checkInput() error {
 // checkGradient looks through dy, and notes the first row that is not finite.
 func (l *Layer) checkGradient(p *pass, dy blas32.General) {
 	if t, j := infinite(dy); t >= 0 {
-		p.wrong = l.notFinite("backward", "row %d, column %d of dy is %v", t, j, rowOf(dy, t)[j])
+		p.wrong = l.notFinite("backward", "row %d, column %d of dy is %v", t, j, mat.Row(dy, t)[j])
 		p.word = uint64(t) + 1
 	}
 }
@@ -68,7 +69,7 @@ func (l *Layer) checkMade(p *pass, op, what string, list ...blas32.General) {
 	}
 	for _, m := range list {
 		if r, j := infinite(m); r >= 0 {
-			p.wrong = l.notFinite(op, "row %d, column %d of %s is %v", r, j, what, rowOf(m, r)[j])
+			p.wrong = l.notFinite(op, "row %d, column %d of %s is %v", r, j, what, mat.Row(m, r)[j])
 			p.word = made
 			return
 		}

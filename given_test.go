@@ -11,6 +11,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/transport"
@@ -81,7 +82,7 @@ func TestAWideStrideHasTheSameBits(t *testing.T) {
 			w.Data[i] = float32(math.NaN())
 		}
 		for i := range m.Rows {
-			copy(rowOf(w, i), rowOf(m, i))
+			copy(mat.Row(w, i), mat.Row(m, i))
 		}
 		return w
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
+	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/internal/nodegather"
 	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/router"
@@ -114,9 +116,9 @@ type pass struct {
 	wrong error       // what is not finite here, once that is known
 	word  uint64      // what the other ranks are told of it
 
-	squeezed  *lsh.Pass      // nil where the rows travel as they are
-	gathered  *gathered      // nil where clusters are of the rank's own rows
-	drows     blas32.General // gradients of the answers of what is clustered here
+	squeezed  *lsh.Pass        // nil where the rows travel as they are
+	gathered  *nodegather.Rows // nil where clusters are of the rank's own rows
+	drows     blas32.General   // gradients of the answers of what is clustered here
 	squeezing time.Duration
 	residual  float64
 }
@@ -361,7 +363,7 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 		y, byToken = &l.evaluated, &l.evalIndex
 	}
 	l.compute(func() {
-		*y = resize(*y, p.x.Rows, l.cfg.Dim)
+		*y = mat.Resize(*y, p.x.Rows, l.cfg.Dim)
 		p.restore(*y, byToken)
 		l.addShared(p, *y)
 	})
@@ -405,7 +407,7 @@ func (l *Layer) clock(begin time.Time) { l.exchanging.Add(int64(time.Since(begin
 
 // packed returns the scratch matrix with the given number of rows.
 func (l *Layer) packed(n int) blas32.General {
-	l.rows = resize(l.rows, n, l.cfg.Dim)
+	l.rows = mat.Resize(l.rows, n, l.cfg.Dim)
 	return l.rows
 }
 
@@ -424,7 +426,7 @@ func (l *Layer) release(p *pass) {
 		p.squeezed = nil
 	}
 	if p.gathered != nil {
-		p.gathered.handle.Release()
+		p.gathered.Release()
 		p.gathered = nil
 	}
 	if p.handle != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -145,8 +146,8 @@ func TestEvalIsForwardThatKeepsNothing(t *testing.T) {
 		_, err = layer.Backward(context.Background(), x)
 		require.ErrorContains(t, err, "no Forward waits")
 		require.Equal(t, 5, layer.Stats().Tokens)
-		require.Equal(t, 10, sum(layer.Stats().Choices))
-		require.Equal(t, 10, sum(layer.Stats().Load))
+		require.Equal(t, 10, mat.Sum(layer.Stats().Choices))
+		require.Equal(t, 10, mat.Sum(layer.Stats().Load))
 	})
 }
 

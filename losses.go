@@ -7,6 +7,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/param"
 	"github.com/switchyard-moe/switchyard/internal/tree"
 	"github.com/switchyard-moe/switchyard/router"
@@ -55,7 +56,7 @@ func (c Config) batches() int { return max(c.MicroBatches, 1) }
 func (p *pass) lossScale(batches int) []float32 {
 	all := p.side.StepTokens
 	if all == 0 {
-		all = sum(p.batch.tokens) * batches
+		all = mat.Sum(p.batch.tokens) * batches
 	}
 	scale, begin := make([]float32, len(p.ends)), 0
 	for g, end := range p.ends {
@@ -81,7 +82,7 @@ func (s *stepLosses) wentBack(p *pass) {
 		s.announced = p.side.StepTokens
 	}
 	s.passes++
-	s.came += sum(p.batch.tokens)
+	s.came += mat.Sum(p.batch.tokens)
 	if len(s.counts) == 0 {
 		s.counts = append(s.counts, p.counted...)
 		return
@@ -147,7 +148,7 @@ func (l *Layer) reduceGate(ctx context.Context, p *pass) error {
 	}
 	l.grads.gate.add(l.grads.passes == 0)
 	// What came was scaled as if this were one of so many passes alike.
-	l.losses.average(l.losses.mean.next, sum(p.batch.tokens), float64(l.cfg.batches()))
+	l.losses.average(l.losses.mean.next, mat.Sum(p.batch.tokens), float64(l.cfg.batches()))
 	return nil
 }
 

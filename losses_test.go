@@ -16,6 +16,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/neartest"
 	"github.com/switchyard-moe/switchyard/router"
 )
@@ -331,8 +332,8 @@ func sumOfProbabilities(x, w blas32.General) []float64 {
 		p, total := make([]float64, w.Cols), 0.0
 		for e := range p {
 			logit := 0.0
-			for c, v := range rowOf(x, t) {
-				logit += float64(v) * float64(rowOf(w, c)[e])
+			for c, v := range mat.Row(x, t) {
+				logit += float64(v) * float64(mat.Row(w, c)[e])
 			}
 			p[e] = math.Exp(logit)
 			total += p[e]

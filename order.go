@@ -6,6 +6,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
@@ -65,7 +66,7 @@ func (l *Layer) restoreBackward(p *pass, drows, dy blas32.General) {
 // orderBackward makes dx of the gradients of the tokens' rows.
 func (l *Layer) orderBackward(p *pass, back blas32.General) {
 	if p.decision.Mixture != nil {
-		p.decision.OrderBackward(zeroed(l.dx), back)
+		p.decision.OrderBackward(mat.Zero(l.dx), back)
 		return
 	}
 	rows.Sum(l.dx, back, &l.byToken, nil)

@@ -5,6 +5,7 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -18,14 +19,14 @@ func (p *pass) withoutPadding(l *Layer, m blas32.General) blas32.General {
 	if m.Rows == 0 || p.real == p.x.Rows {
 		return m
 	}
-	c := resize(blas32.General{Data: l.takeSpare()}, m.Rows, m.Cols)
+	c := mat.Resize(blas32.General{Data: l.takeSpare()}, m.Rows, m.Cols)
 	p.lent = append(p.lent, c.Data)
 	for t := range m.Rows {
 		if p.padded(t) {
-			clear(rowOf(c, t))
+			clear(mat.Row(c, t))
 			continue
 		}
-		copy(rowOf(c, t), rowOf(m, t))
+		copy(mat.Row(c, t), mat.Row(m, t))
 	}
 	return c
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -154,7 +155,7 @@ func (l *Layer) countGlobally(ctx context.Context, p *pass) error {
 	if err := l.everyone.AllReduceInt64(ctx, counts, collective.Sum); err != nil {
 		return errtext.Errorf("switchyard: counts of the global batch: %w", err)
 	}
-	all, tokens := make([]int, len(counts)), sum(p.batch.tokens)
+	all, tokens := make([]int, len(counts)), mat.Sum(p.batch.tokens)
 	for e, n := range counts {
 		all[e] = int(n)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
@@ -56,7 +57,7 @@ func TestRoutersSameBits(t *testing.T) {
 		side.Padding[i] = r.IntN(6) == 0 || i/bitsGroup == 3 // one group is nothing but padding
 		side.Modality[i] = int32(r.IntN(2))
 		if i%3 == 0 {
-			copy(rowOf(x, i), rowOf(x, 0))
+			copy(mat.Row(x, i), mat.Row(x, 0))
 			side.Modality[i] = side.Modality[0]
 		}
 	}
@@ -152,7 +153,7 @@ func TestWholeBatchIsWhatOneRankWouldChoose(t *testing.T) {
 	x := randomMatrix(rand.New(rand.NewPCG(8, 8)), tokens, 6)
 	for i := range tokens {
 		if i%2 == 0 {
-			copy(rowOf(x, i), rowOf(x, 0))
+			copy(mat.Row(x, i), mat.Row(x, 0))
 		}
 	}
 	cfg := Config{Dim: 6, Experts: experts, Group: PerRank, Router: router.ExpertChoice{Over: router.WholeBatch, CapacityFactor: 1.5}, Expert: expert.Identity{}, Seed: 2}

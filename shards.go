@@ -4,6 +4,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // shard is a run of the experts hosted here, with parameters of their own: the experts of one part of an exchange. Cutting them
@@ -90,8 +91,8 @@ func (l *Layer) expertsForward(p *pass, part int, rows blas32.General, ends []in
 		if first > 0 {
 			mine = lowered(mine, first)
 		}
-		y, saved := s.group.Forward(rowsFrom(rows, first, last), expert.Rows{
-			Experts: s.count, FirstLeaf: sum(p.batch.leaves[:p.batch.first]), Leaves: leaves, Ends: mine,
+		y, saved := s.group.Forward(mat.Rows(rows, first, last), expert.Rows{
+			Experts: s.count, FirstLeaf: mat.Sum(p.batch.leaves[:p.batch.first]), Leaves: leaves, Ends: mine,
 		})
 		p.saved[i] = saved
 		answers = append(answers, y)
@@ -113,7 +114,7 @@ func (l *Layer) expertsBackward(p *pass, part int, danswers blas32.General) (dro
 				n += p.handle.Plan().Segment(e, r).Rows
 			}
 		}
-		drows = append(drows, l.backwardOf(s, p.saved[i], rowsFrom(danswers, at, at+n)))
+		drows = append(drows, l.backwardOf(s, p.saved[i], mat.Rows(danswers, at, at+n)))
 		at += n
 	}
 	return drows
@@ -148,8 +149,8 @@ func (l *Layer) forwardOfPeers(p *pass, part int, rows blas32.General, ends []in
 		if len(mine) > 0 {
 			last = mine[len(mine)-1]
 		}
-		y, saved := s.group.Forward(rowsFrom(rows, first, last), expert.Rows{
-			Experts: s.count, FirstLeaf: sum(p.batch.leaves[:p.batch.first+peer]), Leaves: leaves, Ends: lowered(mine, first),
+		y, saved := s.group.Forward(mat.Rows(rows, first, last), expert.Rows{
+			Experts: s.count, FirstLeaf: mat.Sum(p.batch.leaves[:p.batch.first+peer]), Leaves: leaves, Ends: lowered(mine, first),
 		})
 		p.saved[peer] = saved
 		answers = append(answers, y)
@@ -173,8 +174,8 @@ func (l *Layer) backwardOfPeers(p *pass, part int, danswers blas32.General) (dro
 		if s.count > 0 {
 			at = plan.Segment(0, peer).First
 		}
-		own := rowsFrom(l.back, at, at+last-first)
-		copy(own.Data, l.backwardOf(s, p.saved[peer], rowsFrom(danswers, first, last)).Data)
+		own := mat.Rows(l.back, at, at+last-first)
+		copy(own.Data, l.backwardOf(s, p.saved[peer], mat.Rows(danswers, first, last)).Data)
 		drows = append(drows, own)
 		first = last
 	}
@@ -188,9 +189,4 @@ func lowered(list []int, by int) []int {
 		low[i] = v - by
 	}
 	return low
-}
-
-// rowsFrom is rows begin to end of m.
-func rowsFrom(m blas32.General, begin, end int) blas32.General {
-	return blas32.General{Rows: end - begin, Cols: m.Cols, Stride: m.Stride, Data: m.Data[begin*m.Stride : end*m.Stride]}
 }

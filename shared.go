@@ -5,6 +5,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // Shared experts answer every token, beside those that it is routed to: each rank keeps a copy and computes its own
@@ -45,7 +46,7 @@ func (l *Layer) sharedForward(p *pass) {
 func (l *Layer) addShared(p *pass, y blas32.General) {
 	for t := range p.sharedAnswers.Rows {
 		if !p.padded(t) {
-			f32.Add(rowOf(y, t), rowOf(p.sharedAnswers, t))
+			f32.Add(mat.Row(y, t), mat.Row(p.sharedAnswers, t))
 		}
 	}
 }
@@ -55,13 +56,13 @@ func (l *Layer) sharedBackward(p *pass, dy blas32.General) {
 	if l.shared == nil {
 		return
 	}
-	l.dshared = resize(l.dshared, dy.Rows, l.cfg.Dim)
+	l.dshared = mat.Resize(l.dshared, dy.Rows, l.cfg.Dim)
 	for t := range dy.Rows {
 		if p.padded(t) {
-			clear(rowOf(l.dshared, t))
+			clear(mat.Row(l.dshared, t))
 			continue
 		}
-		copy(rowOf(l.dshared, t), rowOf(dy, t))
+		copy(mat.Row(l.dshared, t), mat.Row(dy, t))
 	}
 	l.compute(func() { p.sharedBack = l.shared.Backward(p.sharedSaved, l.dshared) })
 }
@@ -70,10 +71,7 @@ func (l *Layer) sharedBackward(p *pass, dy blas32.General) {
 func (l *Layer) addSharedBackward(p *pass, dx blas32.General) {
 	for t := range p.sharedBack.Rows {
 		if !p.padded(t) {
-			f32.Add(rowOf(dx, t), rowOf(p.sharedBack, t))
+			f32.Add(mat.Row(dx, t), mat.Row(p.sharedBack, t))
 		}
 	}
 }
-
-// rowOf is row i of m.
-func rowOf(m blas32.General, i int) []float32 { return m.Data[i*m.Stride : i*m.Stride+m.Cols] }

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/neartest"
 	"github.com/switchyard-moe/switchyard/router"
 )
@@ -43,19 +44,19 @@ func TestSharedExpertAddsToTheRouted(t *testing.T) {
 		require.NoError(t, err)
 		routedDX, err := without.Backward(ctx, dy)
 		require.NoError(t, err)
-		for i := range rowOf(dy, 2) {
-			rowOf(dy, 2)[i] = 0
+		for i := range mat.Row(dy, 2) {
+			mat.Row(dy, 2)[i] = 0
 		}
 		back := apart.Backward(saved, dy)
 		for i := range y.Rows {
 			for c := range y.Cols {
 				if i == 2 {
-					require.Zero(t, rowOf(y, i)[c])
-					require.Zero(t, rowOf(dx, i)[c])
+					require.Zero(t, mat.Row(y, i)[c])
+					require.Zero(t, mat.Row(dx, i)[c])
 					continue
 				}
-				require.Equal(t, rowOf(routed, i)[c]+rowOf(answers, i)[c], rowOf(y, i)[c])
-				require.Equal(t, rowOf(routedDX, i)[c]+rowOf(back, i)[c], rowOf(dx, i)[c])
+				require.Equal(t, mat.Row(routed, i)[c]+mat.Row(answers, i)[c], mat.Row(y, i)[c])
+				require.Equal(t, mat.Row(routedDX, i)[c]+mat.Row(back, i)[c], mat.Row(dx, i)[c])
 			}
 		}
 		gradients, err := with.Gradients(ctx)
