@@ -188,3 +188,39 @@ func ExampleNewParams() {
 	fmt.Println(len(p.Value))
 	// Output: 10
 }
+
+// Expert 0 takes texts, experts 1 and 2 take images, each the best of its kind.
+func ExampleModality() {
+	show(decide(router.Modality{Groups: []router.ModalityGroup{
+		{Name: "text", Experts: 1}, {Name: "image", Experts: 2},
+	}}, router.Batch{Modality: []int32{0, 1, 1, 0}}))
+	// Output: [0 3] [1] [2] dropped: 0
+}
+
+// The caller's rule in place of a gate.
+func ExampleForced() {
+	show(decide(router.Forced{Route: func(token int) []router.ExpertID {
+		return []router.ExpertID{router.ExpertID(token % 2)}
+	}}, router.Batch{}))
+	// Output: [0 2] [1 3] [] dropped: 0
+}
+
+// Routes that can be read only once, a pipe for one, are kept in memory.
+func ExampleReadRecording() {
+	var file bytes.Buffer
+	recorder, err := router.NewRecorder(&file)
+	if err != nil {
+		panic(err)
+	}
+	decide(router.Record{Router: router.TopK{K: 1}, To: recorder}, router.Batch{Train: true})
+	recording, err := router.ReadRecording(&file)
+	if err != nil {
+		panic(err)
+	}
+	route, err := recording.Route(router.RouteKey{Train: true})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(recording.Len(), route.Counts)
+	// Output: 1 [3 0 1]
+}

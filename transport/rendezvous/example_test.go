@@ -2,6 +2,7 @@ package rendezvous_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -38,4 +39,31 @@ func ExampleMeet() {
 	ranks.Wait()
 	fmt.Println(tables[1].Addrs, tables[0].Session == tables[1].Session)
 	// Output: [listener of rank 0 listener of rank 1] true
+}
+
+// Rank 1 cannot open its connections after ranks have met: every rank gets its error.
+func ExampleStart() {
+	addr, errs := loopback.Addr(), make([]error, 2)
+	var ranks sync.WaitGroup
+	for r := range errs {
+		ranks.Go(func() {
+			meeting, err := rendezvous.Start(context.Background(), rendezvous.Config{
+				Rank: transport.Rank(r), Size: 2, Addr: addr, Job: "demo", Listen: "an address",
+			})
+			if err != nil {
+				panic(err)
+			}
+			var failure error
+			if r == 1 {
+				failure = &transport.Error{Rank: 1, Op: "listen", Err: errors.New("no free port")}
+			}
+			errs[r] = meeting.Finish(failure)
+		})
+	}
+	ranks.Wait()
+	fmt.Println(errs[0])
+	fmt.Println(errs[1])
+	// Output:
+	// switchyard: rank 1: rendezvous: no free port
+	// switchyard: rank 1: rendezvous: no free port
 }
