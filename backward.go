@@ -8,6 +8,7 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/router"
@@ -75,7 +76,9 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 	if err != nil {
 		return errtext.Errorf("switchyard: gradient of the gate: %w", err)
 	}
-	l.judgePass(p)
+	if l.compression != nil {
+		l.compression.EndPass(p.compressed, p.uncompressed())
+	}
 	if l.tuner != nil {
 		l.tuner.passed(schedule.Backward, begin)
 		l.tuner.steps++
@@ -91,14 +94,16 @@ func (l *Layer) rowsBackward(ctx context.Context, p *pass, dy blas32.General) (b
 	l.weights = slices.Grow(l.weights[:0], weights)[:weights]
 	l.compute(func() { l.restoreBackward(p, drows, dy) })
 	l.checkMade(p, "backward", "the gradients of answers", drows)
-	there, err := l.backwardCompressed(ctx, p, drows)
+	there, err := l.compression.RestoreBackward(ctx, p.compressed, drows, compression.Leaves{
+		First: p.batch.firstLeaf(l.world.Rank()), Count: len(p.ends),
+	})
 	if err != nil {
 		return blas32.General{}, err
 	}
 	if back, err = l.backThroughExperts(ctx, p, there, dy); err != nil {
 		return blas32.General{}, err
 	}
-	return l.orderCompressed(ctx, p, drows, back)
+	return l.compression.CompressBackward(ctx, p.compressed, drows, back)
 }
 
 // backThroughExperts sends the gradients of the answers to the experts, has those compute, and brings the gradients of the rows home.

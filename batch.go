@@ -43,14 +43,15 @@ func groupEnds(tokens, size int) []int {
 	return ends
 }
 
-// counts counts the rows that go to each expert, by group of tokens.
+// counts counts the rows that go to each expert, by token group. Nobody may change it.
 func (p *pass) counts() alltoall.Counts {
-	c := alltoall.Counts{
-		Tokens: p.x.Rows, Padding: p.x.Rows - p.real,
-		Leaves: len(p.ends), Rows: make([]int, p.decision.Experts*len(p.ends)),
+	if p.rowCounts == nil {
+		p.rowCounts = make([]int, p.decision.Experts*len(p.ends))
+		p.decision.CountRows(p.rowCounts, p.ends)
 	}
-	p.decision.CountRows(c.Rows, p.ends)
-	return c
+	return alltoall.Counts{
+		Tokens: p.x.Rows, Padding: p.x.Rows - p.real, Leaves: len(p.ends), Rows: p.rowCounts,
+	}
 }
 
 // slots is the number of rows that each group sends to each expert, where the gate's rows are mixtures of tokens; else 0.
@@ -73,7 +74,7 @@ func (l *Layer) mostFromLeaf() int {
 // not, the counts of the dispatch tell: they are the first message of the pass, and go to all ranks. With several copies of
 // the experts they do not go to all, and with clusters of a node they are not the first. The answer is the same on every rank.
 func (l *Layer) asks(p *pass) bool {
-	return l.layout.copies > 1 || l.squeeze != nil && l.squeeze.gather != nil && l.compresses(p)
+	return l.layout.copies > 1 || l.compression.GathersNode() && l.compresses(p)
 }
 
 // census learns what every rank brought, if the ranks ask. cause is this rank's reason for not taking part, which

@@ -142,7 +142,7 @@ func (l *Layer) dropGradients() {
 	if set := l.sharedParams(); set != nil {
 		set.Grad.Reset()
 	}
-	if set := l.gainParams(); set != nil {
+	if set := l.compression.Gains(); set != nil {
 		set.Grad.Reset()
 	}
 }

@@ -127,7 +127,8 @@ func (m *messages) Exchange(ctx context.Context, sends, recvs []transport.Messag
 	return m.Transport.Exchange(ctx, sends, recvs)
 }
 
-// goldenRank is what one rank leaves: the order of its tasks, and its bytes, messages, Stats and results.
+// goldenRank is what one rank leaves: the order of its tasks, and its bytes, messages, Stats and
+// results.
 type goldenRank struct {
 	t      *messages
 	layers []*Layer
@@ -196,12 +197,12 @@ func (g *goldenRank) run(w *World, c *goldenCase, x, dy blas32.General, side rou
 	}
 	g.layers = []*Layer{l}
 	for len(g.layers) < c.micro {
-		twin, err := l.Twin()
+		other, err := l.Twin()
 		if err != nil {
 			return err
 		}
-		twin.Observe(g.observe)
-		g.layers = append(g.layers, twin)
+		other.Observe(g.observe)
+		g.layers = append(g.layers, other)
 	}
 	g.travelled("make")
 	optimizer := expert.NewAdam(0.01)
@@ -280,8 +281,8 @@ func runGolden(t *testing.T, c *goldenCase) []*goldenRank {
 	return ranks
 }
 
-// TestLayerGoldens holds the order of a layer's tasks, what each rank sends, its Stats and its results against files that
-// can be read. Nothing in them comes from a clock.
+// TestLayerGoldens holds the order of a layer's tasks, what each rank sends, its Stats and its
+// results against files that can be read. Nothing in them comes from a clock.
 func TestLayerGoldens(t *testing.T) {
 	var tasks, wire, stats, bits strings.Builder
 	for _, c := range goldenCases() {

@@ -43,6 +43,7 @@ var allowed = map[string][]string{
 	"transport/hybrid":        {"transport", "transport/inproc", "transport/shm", "transport/tcp", "transport/rendezvous"},
 	"internal":                {},
 	"internal/mailbox":        {"transport"},
+	"internal/compression":    {"alltoall", "lsh", "transport"},
 	"internal/mesh":           {"transport"},
 	"internal/nodegather":     {"alltoall", "transport"},
 	"internal/lockstep":       {"transport"},

@@ -12,11 +12,10 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/internal/mat"
-	"github.com/switchyard-moe/switchyard/internal/nodegather"
 	"github.com/switchyard-moe/switchyard/internal/rows"
-	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/schedule"
 	"github.com/switchyard-moe/switchyard/transport"
@@ -51,28 +50,28 @@ import (
 //     be told from what the others hold, so nothing of it is used again: every later call returns ErrFailed at once, with
 //     the first error beneath it. Gradients are never left out in silence. A job goes on from its last checkpoint, on a new world.
 type Layer struct {
-	cfg      Config
-	world    *World
-	stream   lockstep.StreamID // of its operations
-	label    string            // what errors call it: "layer 1"
-	layout   layout
-	gate     router.Gate
-	shards   []shard      // the experts hosted here
-	shared   expert.Group // nil without one
-	squeeze  *squeeze     // nil without compression
-	byPeers  bool         // parts of exchanges are cut by ranks instead of experts
-	halves   bool         // experts go back in halves
-	degree   [2]int       // of overlap, of each pass, if set by hand
-	tuner    *tuner       // nil unless it chooses the degree of overlap
-	exchange *alltoall.Exchange
-	everyone *collective.Comm // over the world: the gate's gradients, token counts, configuration
-	replicas *collective.Comm // over the ranks that host the same experts
-	copies   *collective.Comm // over the ranks of one copy of the experts
-	checks   *collective.Comm // over the world: which rows of dy are not finite
-	state    *state           // shared with twins
-	original *Layer           // of a twin; else nil
-	twins    []*Layer
-	twinned  bool // it has twins or is one
+	cfg         Config
+	world       *World
+	stream      lockstep.StreamID // of its operations
+	label       string            // what errors call it: "layer 1"
+	layout      layout
+	gate        router.Gate
+	shards      []shard            // the experts hosted here
+	shared      expert.Group       // nil without one
+	compression *compression.Stage // nil without it
+	byPeers     bool               // parts of exchanges are cut by ranks instead of experts
+	halves      bool               // experts go back in halves
+	degree      [2]int             // of overlap, of each pass, if set by hand
+	tuner       *tuner             // nil unless it chooses the degree of overlap
+	exchange    *alltoall.Exchange
+	everyone    *collective.Comm // over the world: the gate's gradients, token counts, configuration
+	replicas    *collective.Comm // over the ranks that host the same experts
+	copies      *collective.Comm // over the ranks of one copy of the experts
+	checks      *collective.Comm // over the world: which rows of dy are not finite
+	state       *state           // shared with twins
+	original    *Layer           // of a twin; else nil
+	twins       []*Layer
+	twinned     bool // it has twins or is one
 
 	last       *pass // the forward pass that Backward belongs to
 	pending    *pass // a backward pass whose gradients are not yet summed over ranks
@@ -95,18 +94,19 @@ type Layer struct {
 
 // pass is what one batch's forward pass leaves for its backward pass.
 type pass struct {
-	x        blas32.General
-	side     router.Batch // what else is known of the tokens
-	ends     []int        // of the groups of this rank's tokens
-	real     int          // tokens that are not padding
-	sample   uint32       // checksum of some of x
-	batch    batch
-	decision *router.Decision
-	rounds   int   // of counts that routing summed over the ranks
-	counted  []int // of tokens that chose each expert, over all ranks, where a loss asks for them
-	handle   *alltoall.Handle
-	saved    []expert.Saved // of each shard, or where parts are cut by ranks of each rank's rows
-	answers  blas32.General // of the experts, home again, sorted by expert
+	x         blas32.General
+	side      router.Batch // what else is known of the tokens
+	ends      []int        // of the groups of this rank's tokens
+	real      int          // tokens that are not padding
+	sample    uint32       // checksum of some of x
+	batch     batch
+	decision  *router.Decision
+	rowCounts []int // of each expert, by token group, once they are counted
+	rounds    int   // of counts that routing summed over the ranks
+	counted   []int // of tokens that chose each expert, over all ranks, where a loss asks for them
+	handle    *alltoall.Handle
+	saved     []expert.Saved // of each shard, or where parts are cut by ranks of each rank's rows
+	answers   blas32.General // of the experts, home again, sorted by expert
 
 	sharedSaved   expert.Saved
 	sharedAnswers blas32.General
@@ -116,11 +116,7 @@ type pass struct {
 	wrong error       // what is not finite here, once that is known
 	word  uint64      // what the other ranks are told of it
 
-	squeezed  *lsh.Pass        // nil where the rows travel as they are
-	gathered  *nodegather.Rows // nil where clusters are of the rank's own rows
-	drows     blas32.General   // gradients of the answers of what is clustered here
-	squeezing time.Duration
-	residual  float64
+	compressed *compression.Pass // nil if the rows travel as they are
 }
 
 // NewLayer builds this rank's part of a layer. It talks to the other ranks to check that all were given the
@@ -227,7 +223,7 @@ func (l *Layer) buildParts() (err error) {
 
 // buildExchange makes the way of the rows.
 func (l *Layer) buildExchange() error {
-	if err := l.newSqueeze(); err != nil {
+	if err := l.newCompression(); err != nil {
 		return err
 	}
 	view, err := l.world.View(l.layout.oneCopy())
@@ -337,7 +333,10 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 	}
 	begun := time.Now()
 	p.handle, err = l.begin(ctx, p)
-	l.exchanging.Add(int64(time.Since(begun) - p.squeezing))
+	l.exchanging.Add(int64(time.Since(begun)))
+	if p.compressed != nil {
+		l.exchanging.Add(-int64(p.compressed.Spent))
+	}
 	if err != nil {
 		return err
 	}
@@ -350,7 +349,7 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 	if err != nil {
 		return err
 	}
-	if p.answers, err = l.restoreCompressed(ctx, p, home); err != nil {
+	if p.answers, err = l.compression.Restore(ctx, p.compressed, home); err != nil {
 		return err
 	}
 	if l.tells() {
@@ -421,13 +420,9 @@ func (l *Layer) forget() {
 
 func (l *Layer) release(p *pass) {
 	l.giveBack(p)
-	if p.squeezed != nil {
-		p.squeezed.Release()
-		p.squeezed = nil
-	}
-	if p.gathered != nil {
-		p.gathered.Release()
-		p.gathered = nil
+	if p.compressed != nil {
+		p.compressed.Release()
+		p.compressed = nil
 	}
 	if p.handle != nil {
 		p.handle.Release()

@@ -15,8 +15,8 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// TestNodeClustersAreThoseOfOneRank: where all ranks are of one node, the rows for an expert meet in the order of the global batch, so they
-// are clustered as one rank would that had all tokens.
+// TestNodeClustersAreThoseOfOneRank: where all ranks are of one node, the rows for an expert meet
+// in the order of the global batch, so they are clustered as one rank would that had all tokens.
 func TestNodeClustersAreThoseOfOneRank(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(5, 6))
@@ -48,7 +48,7 @@ func requireNear(t *testing.T, want, got result) {
 	}
 }
 
-// TestNodeClustersAtRateOne move every row, by way of its mates, on nodes of one to four.
+// TestNodeClustersAtRateOne move every row, by way of the ranks of its node, on nodes of one to four.
 func TestNodeClustersAtRateOne(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(5, 6))
@@ -69,7 +69,8 @@ func TestNodeClustersAtRateOne(t *testing.T) {
 	}
 }
 
-// TestNodeClustersSayWhatTravels on two nodes of two: a fifth of the rows of each node, and fewer bytes the closer mates are.
+// TestNodeClustersSayWhatTravels on two nodes of two: a fifth of the rows of each node, and fewer
+// bytes the more ranks share a node.
 func TestNodeClustersSayWhatTravels(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	const tokens = 400

@@ -106,7 +106,7 @@ func (l *Layer) note(p *pass, plan *alltoall.Plan) {
 	if l.tuner != nil {
 		s.Overlap.Predicted = l.tuner.predicted
 	}
-	s.Compression = l.compressionOf(p, plan)
+	s.Compression = l.compressionStats(p, plan)
 	l.told.mu.Lock()
 	defer l.told.mu.Unlock()
 	l.told.stats = s

@@ -53,7 +53,7 @@ func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 	if shared := l.sharedParams(); shared != nil {
 		optimizer.Update(shared, l.grads.shared.sum)
 	}
-	if gains := l.gainParams(); gains != nil {
+	if gains := l.compression.Gains(); gains != nil {
 		optimizer.Update(gains, l.grads.gains.sum)
 	}
 	l.grads.passes = 0
@@ -98,7 +98,7 @@ func (l *Layer) reduce(ctx context.Context) error {
 	if err := l.sumOver(ctx, l.everyone, p.batch.leaves, l.sharedParams(), &l.grads.shared); err != nil {
 		return errtext.Errorf("switchyard: gradients of the shared expert: %w", err)
 	}
-	if err := l.sumOver(ctx, l.everyone, p.batch.leaves, l.gainParams(), &l.grads.gains); err != nil {
+	if err := l.sumOver(ctx, l.everyone, p.batch.leaves, l.compression.Gains(), &l.grads.gains); err != nil {
 		return errtext.Errorf("switchyard: gradients of the gains: %w", err)
 	}
 	l.grads.passes++

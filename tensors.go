@@ -40,7 +40,7 @@ func (l *Layer) Parameters(ctx context.Context) ([]Tensor, error) {
 	defer l.leaveAll()
 	var list []Tensor
 	if err := l.attempt("Parameters", func() (err error) {
-		list, err = l.tensors(ctx, valuesOf(l.gate.Params()), l.expertValues(), valuesOf(l.sharedParams()), valuesOf(l.gainParams()))
+		list, err = l.tensors(ctx, valuesOf(l.gate.Params()), l.expertValues(), valuesOf(l.sharedParams()), valuesOf(l.compression.Gains()))
 		return err
 	}); err != nil {
 		return nil, err
@@ -142,7 +142,7 @@ func (l *Layer) target(name string) (parts [][]float32, whole []int, offset int)
 	if bias := l.bias(); name == biasName && bias != nil {
 		return [][]float32{bias}, []int{len(bias)}, 0
 	}
-	for prefix, set := range map[string]*param.Set{gatePrefix: l.gate.Params(), sharedPrefix: l.sharedParams(), gainPrefix: l.gainParams()} {
+	for prefix, set := range map[string]*param.Set{gatePrefix: l.gate.Params(), sharedPrefix: l.sharedParams(), gainPrefix: l.compression.Gains()} {
 		if part, shape := named(set, prefix, name); part != nil {
 			return [][]float32{part}, shape, 0
 		}
@@ -204,7 +204,7 @@ func (l *Layer) tensors(ctx context.Context, gate []float32, experts [][]float32
 		}
 	}
 	list = appendWhole(list, sharedPrefix, l.sharedParams(), shared)
-	return appendWhole(list, gainPrefix, l.gainParams(), gains), nil
+	return appendWhole(list, gainPrefix, l.compression.Gains(), gains), nil
 }
 
 // collect puts the parts of one copy of the experts together. each is the elements of one expert.

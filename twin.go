@@ -57,7 +57,7 @@ func (l *Layer) newTwin() (*Layer, error) {
 		share(t.shards[i].group.Params(), l.shards[i].group.Params())
 	}
 	share(t.sharedParams(), l.sharedParams())
-	share(t.gainParams(), l.gainParams())
+	share(t.compression.Gains(), l.compression.Gains())
 	l.twins, l.twinned, t.twinned = append(l.twins, t), true, true
 	l.inform(t)
 	return t, nil

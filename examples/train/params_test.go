@@ -57,8 +57,9 @@ func digestOf(t *testing.T, args []string) string {
 	return r.ParamSHA256
 }
 
-// TestParametersAsRecorded holds the digest of the parameters after 20 steps against those of an earlier version, for each
-// router and option: with -short for a few, with -whole for the default model too.
+// TestParametersAsRecorded holds the digest of the parameters after 20 steps against those of an
+// earlier version, for each router and option: with -short for a few, with -whole for the default
+// model too.
 func TestParametersAsRecorded(t *testing.T) {
 	if !gemm.Exact || runtime.GOARCH != "amd64" {
 		t.Skip("elsewhere the compiler may join a product and a sum, or products have other bits")

@@ -1,8 +1,9 @@
 // Package nodegather gathers the rows of the ranks of one node before they are compressed.
 //
-// Rows that are bound for one expert are gathered on one rank of the node: the one whose position on the node is that of the
-// expert's rank on its own node, so that what travels between nodes stays on one rail. More rows that are clustered together
-// lie nearer to their centroids, and messages within a node are cheap.
+// Rows that are bound for one expert are gathered on one rank of the node: the one whose position
+// on the node is that of the expert's rank on its own node, so that what travels between nodes
+// stays on one rail. More rows that are clustered together lie nearer to their centroids, and
+// messages within a node are cheap.
 package nodegather
 
 import (
@@ -17,7 +18,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Config describes the rows, and the ranks that share one copy of the experts. The ranks of a node give the same but for Rank.
+// Config describes the rows, and the ranks that share one copy of the experts. The ranks of a node
+// give the same but for Rank.
 type Config struct {
 	// Placement says which rank of the copy hosts which experts.
 	Placement alltoall.Placement
@@ -29,11 +31,13 @@ type Config struct {
 	Rank int
 	// Dim is the number of columns of a row, and MaxRows the most rows that are gathered on a rank.
 	Dim, MaxRows int
-	// LeafRows is the most rows of a token group for one expert, where that is not its number of tokens; else 0.
+	// LeafRows is the most rows of a token group for one expert, where that is not its number of
+	// tokens; else 0.
 	LeafRows int
 }
 
-// Peers lists the ranks of the copy on this rank's node, itself included, in order: the members of the transport that New takes.
+// Peers lists the ranks of the copy on this rank's node, itself included, in order: the members of
+// the transport that New takes.
 func (c *Config) Peers() (list []int) {
 	for r, node := range c.Node {
 		if node == c.Node[c.Rank] {
@@ -47,11 +51,12 @@ func (c *Config) Peers() (list []int) {
 type Gatherer struct {
 	exchange *alltoall.Exchange
 	all      int   // number of experts
-	experts  []int // in the exchange's order: by the rank of the node that gathers them, then by number
+	experts  []int // in the exchange's order: by the rank that gathers their rows, then by number
 	own      []int // those whose rows are gathered here
 }
 
-// New makes a Gatherer among the ranks of [Config.Peers], which view connects. All of them call it, and its methods, together.
+// New makes a Gatherer among the ranks of [Config.Peers], which view connects. All of them call it,
+// and its methods, together.
 func New(view transport.Transport, cfg Config) (*Gatherer, error) {
 	gathered := cfg.gatheredBy(view.Size())
 	hosted := make([]int, len(gathered))
@@ -91,9 +96,9 @@ type Rows struct {
 	order  []int32 // of the rank's own rows, sorted by expert: which stands where in the exchange
 }
 
-// Gather sends a rank's rows, sorted by expert and counted by counts, to the ranks that gather them. It returns nil on every
-// rank of the node if one of them has no tokens: that rank has no token groups in which rows of others could be counted,
-// and all ranks compress their own rows.
+// Gather sends a rank's rows, sorted by expert and counted by counts, to the ranks that gather
+// them. It returns nil on every rank of the node if one of them has no tokens: that rank has no
+// token groups in which rows of others could be counted, and all ranks compress their own rows.
 func (g *Gatherer) Gather(ctx context.Context, counts alltoall.Counts, rows blas32.General) (*Rows, error) {
 	at := &Rows{}
 	counts.Rows, at.order = g.sorted(counts, rows.Rows)
@@ -139,8 +144,8 @@ func (g *Gatherer) ends(plan *alltoall.Plan) []int {
 	return ends
 }
 
-// Scatter sends what belongs to the gathered rows, answers or gradients, back to the ranks that the rows came from. It fills
-// to, a row for each of the rank's own rows, sorted by expert.
+// Scatter sends what belongs to the gathered rows, answers or gradients, back to the ranks that the
+// rows came from. It fills to, a row for each of the rank's own rows, sorted by expert.
 func (r *Rows) Scatter(ctx context.Context, to, answers blas32.General) error {
 	back, err := r.handle.Combine(ctx, answers)
 	if err != nil {
@@ -152,8 +157,8 @@ func (r *Rows) Scatter(ctx context.Context, to, answers blas32.General) error {
 	return nil
 }
 
-// GatherGradients sends gradients of the rank's own rows to where those were gathered, and returns those that are gathered
-// here. scratch has the shape of rows, and is written over.
+// GatherGradients sends gradients of the rank's own rows to where those were gathered, and returns
+// those that are gathered here. scratch has the shape of rows, and is written over.
 func (r *Rows) GatherGradients(ctx context.Context, rows, scratch blas32.General) (blas32.General, error) {
 	for i, row := range r.order {
 		copy(mat.Row(scratch, i), mat.Row(rows, int(row)))

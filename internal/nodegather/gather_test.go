@@ -21,7 +21,8 @@ func TestMain(m *testing.M) { leaktest.Main(m) }
 
 const dim = 3
 
-// onRanks runs do with a Gatherer on every rank of a copy whose ranks are on the given nodes, each with two experts.
+// onRanks runs do with a Gatherer on every rank of a copy whose ranks are on the given nodes, each
+// with two experts.
 func onRanks(t *testing.T, nodes []int, do func(rank int, g *nodegather.Gatherer) error) {
 	t.Helper()
 	errs := make([]error, len(nodes))
@@ -74,9 +75,9 @@ func rowsOf(rank, experts, each int) (alltoall.Counts, blas32.General) {
 	return counts, m
 }
 
-// TestRowsOfANodeAreGatheredByRail: of two nodes of two ranks, the first rank of each gathers the rows of its node for the
-// experts of both first ranks. Rows come sorted by expert, then by rank; answers return to where they came from, and
-// gradients go the same way.
+// TestRowsOfANodeAreGatheredByRail: of two nodes of two ranks, the first rank of each gathers the
+// rows of its node for the experts of both first ranks. Rows come sorted by expert, then by rank;
+// answers return to where they came from, and gradients go the same way.
 func TestRowsOfANodeAreGatheredByRail(t *testing.T) {
 	const experts = 8
 	nodes := []int{0, 0, 1, 1}
@@ -112,7 +113,8 @@ func TestRowsOfANodeAreGatheredByRail(t *testing.T) {
 	})
 }
 
-// gatheredByRail checks that the rows here are those of this rank's node for the experts of its rail.
+// gatheredByRail checks that the rows here are those of this rank's node for the experts of its
+// rail.
 func gatheredByRail(at *nodegather.Rows, rank int) error {
 	first := rank / 2 * 2 // of the node's ranks
 	i := 0

@@ -1,0 +1,101 @@
+// Package compression is the stage of a layer that sends centroids in place of rows that are alike:
+// LSH-MoE (Nie et al. 2024), as package lsh computes it. In a forward pass Begin makes the rows'
+// centroids, which travel, and Restore makes the rows' answers of the centroids'. In the backward
+// pass RestoreBackward and CompressBackward are their gradients.
+package compression
+
+import (
+	"sync/atomic"
+	"time"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/nodegather"
+	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/lsh"
+)
+
+// Config describes the compression of one rank of a copy of the experts.
+type Config struct {
+	// Dim is the number of columns of a row, and Experts the number of experts of the copy.
+	Dim, Experts int
+	// LSH says how rows become clusters, and the centroids' answers those of the rows.
+	LSH lsh.Config
+	// From is the first step that may be compressed, and Until, if it is not 0, the first one after
+	// that may not.
+	From, Until int
+	// Assign, if it is not nil, makes the clusters of rows x of experts that end at ends, in place
+	// of hashing.
+	Assign func(x blas32.General, ends []int) *lsh.Clusters
+	// Placement says which rank of the copy hosts which experts, and Rank is this rank's number in
+	// the copy.
+	Placement alltoall.Placement
+	Rank      int
+	// Auto compresses what goes to a rank of the copy only if Links say that it pays. RowBytes is
+	// the bytes of a row in the four exchanges of a step together, and Topology the nodes of the
+	// copy's ranks.
+	Auto     bool
+	Links    alltoall.Links
+	Topology alltoall.Topology
+	RowBytes int
+	// Gather, if it is not nil, gathers the rows of the node's ranks before they are compressed.
+	Gather *nodegather.Gatherer
+	// Exchanging, if it is not nil, gets the nanoseconds that gathering took in Restore,
+	// RestoreBackward and CompressBackward; Begin is timed by its caller.
+	Exchanging *atomic.Int64
+}
+
+// Stage compresses the rows of a rank, pass after pass. It is for one goroutine. A nil Stage never
+// compresses.
+type Stage struct {
+	cfg    Config
+	lsh    *lsh.Compressor
+	gains  *param.Set // if compensation learns them, else nil
+	policy *policy    // nil unless Auto
+	spent  time.Duration
+	rows   blas32.General // scratch: rows sorted by expert, until the pass ends
+	full   blas32.General // scratch: the answers of those that are clustered
+	home   blas32.General // scratch: the answers of the rank's own rows, if those are others
+}
+
+// New makes a stage, which takes over cfg.Gather.
+func New(cfg Config) (*Stage, error) {
+	s := &Stage{cfg: cfg}
+	var err error
+	if s.lsh, err = lsh.New(cfg.LSH, cfg.Dim, cfg.Experts); err != nil {
+		return nil, err
+	}
+	if cfg.LSH.Compensation.Learned() {
+		shape := []int{cfg.Experts}
+		if cfg.LSH.Compensation == lsh.LearnedChannels {
+			shape = append(shape, cfg.Dim)
+		}
+		s.gains = param.NewSet(param.Tensor{Name: "gain", Shape: shape})
+		copy(s.gains.Value, s.lsh.Gains())
+	}
+	if cfg.Auto {
+		s.policy = newPolicy(cfg.Links, cfg.Topology, cfg.Rank, cfg.Placement)
+	}
+	return s, nil
+}
+
+// Gains returns the parameters of learned compensation, or nil.
+func (s *Stage) Gains() *param.Set {
+	if s == nil {
+		return nil
+	}
+	return s.gains
+}
+
+// Enabled reports whether to compress a pass of training of a step. Step counts the steps before
+// it.
+func (s *Stage) Enabled(step int) bool {
+	if s == nil || step < s.cfg.From || s.cfg.Until > 0 && step >= s.cfg.Until {
+		return false
+	}
+	return s.policy == nil || s.policy.enabled()
+}
+
+// GathersNode reports whether rows of a node's ranks are gathered before they are compressed.
+func (s *Stage) GathersNode() bool { return s != nil && s.cfg.Gather != nil }

@@ -1,0 +1,256 @@
+package compression_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/compression"
+	"github.com/switchyard-moe/switchyard/internal/leaktest"
+	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/internal/nodegather"
+	"github.com/switchyard-moe/switchyard/lsh"
+	"github.com/switchyard-moe/switchyard/transport/inproc"
+)
+
+func TestMain(m *testing.M) { leaktest.Main(m) }
+
+const (
+	dim     = 8
+	experts = 2
+)
+
+// pairs puts rows 2i and 2i+1 of each expert into one cluster.
+func pairs(_ blas32.General, ends []int) *lsh.Clusters {
+	groups, begin := make([][]int32, len(ends)), 0
+	for g, end := range ends {
+		for i := range end - begin {
+			groups[g] = append(groups[g], int32(i/2))
+		}
+		begin = end
+	}
+	return lsh.NewClusters(groups)
+}
+
+func config() compression.Config {
+	return compression.Config{
+		Dim: dim, Experts: experts, LSH: lsh.Config{Compensation: lsh.LearnedGain}, Assign: pairs,
+		Placement: alltoall.Even(experts, 2),
+	}
+}
+
+// rowsOf are four rows of each expert, of two token groups.
+func rowsOf(seed uint64) (compression.Rows, blas32.General) {
+	r := rand.New(rand.NewPCG(seed, 2))
+	x := mat.Resize(blas32.General{}, 4*experts, dim)
+	for i := range x.Data {
+		x.Data[i] = float32(r.NormFloat64())
+	}
+	counts := alltoall.Counts{Tokens: 4 * experts, Leaves: 2, Rows: []int{1, 3, 2, 2}}
+	return compression.Rows{Counts: counts, Order: func(to blas32.General) { copy(to.Data, x.Data) }}, x
+}
+
+// identity are answers that are the centroids themselves.
+func identity(p *compression.Pass) blas32.General {
+	m := mat.Resize(blas32.General{}, p.Centroids.Rows, dim)
+	copy(m.Data, p.Centroids.Data)
+	return m
+}
+
+// TestAPassBothWays: half of the rows travel, counted in the first token group. Answers of rows are
+// their centroid's plus gain times the distance, and gradients are those of this sum.
+func TestAPassBothWays(t *testing.T) {
+	ctx := context.Background()
+	s, err := compression.New(config())
+	require.NoError(t, err)
+	s.Gains().Value[0], s.Gains().Value[1] = 0.5, 0.25
+	rows, x := rowsOf(1)
+	p, err := s.Begin(ctx, rows)
+	require.NoError(t, err)
+	defer p.Release()
+	require.Equal(t, []int{2, 0, 2, 0}, p.Counts.Rows)
+	require.Equal(t, []int{1, 3, 2, 2}, rows.Counts.Rows, "the counts of the caller stay")
+	mean := func(m blas32.General, i, j int) float32 {
+		return (mat.Row(m, i/2*2)[j] + mat.Row(m, i/2*2+1)[j]) / 2
+	}
+	answers, err := s.Restore(ctx, p, identity(p))
+	require.NoError(t, err)
+	gain := func(row int) float32 { return s.Gains().Value[row/4] }
+	for i := range x.Rows {
+		for j := range dim {
+			c := mean(x, i, j)
+			require.InDelta(t, c, mat.Row(p.Centroids, i/2)[j], 1e-6)
+			require.InDelta(t, c+gain(i)*(mat.Row(x, i)[j]-c), mat.Row(answers, i)[j], 1e-5)
+		}
+	}
+	_, dy := rowsOf(2)
+	given := mat.Resize(blas32.General{}, dy.Rows, dim)
+	copy(given.Data, dy.Data)
+	back, err := s.RestoreBackward(ctx, p, given, compression.Leaves{First: 3, Count: 2})
+	require.NoError(t, err)
+	require.Equal(t, p.Centroids.Rows, back.Rows)
+	// Experts whose answers are their rows pass gradients on.
+	dcentroids := mat.Resize(blas32.General{}, back.Rows, dim)
+	copy(dcentroids.Data, back.Data)
+	dx, err := s.CompressBackward(ctx, p, given, dcentroids)
+	require.NoError(t, err)
+	wantGains := make([]float64, experts)
+	for i := range x.Rows {
+		for j := range dim {
+			want := mean(dy, i, j) + gain(i)*(mat.Row(dy, i)[j]-mean(dy, i, j))
+			require.InDelta(t, want, mat.Row(dx, i)[j], 1e-5, "row %d", i)
+			wantGains[i/4] += float64(mat.Row(dy, i)[j] * (mat.Row(x, i)[j] - mean(x, i, j)))
+		}
+	}
+	require.True(t, s.Gains().Grad.Holds(3, 5), "both token groups are entered")
+	gains := s.Gains().Grad.Total()
+	require.InDeltaSlice(t, wantGains, []float64{float64(gains[0]), float64(gains[1])}, 1e-4)
+}
+
+// TestAPassThatIsNotCompressed changes nothing, and enters zeros for learned gains.
+func TestAPassThatIsNotCompressed(t *testing.T) {
+	ctx := context.Background()
+	s, err := compression.New(config())
+	require.NoError(t, err)
+	_, x := rowsOf(1)
+	for _, s := range []*compression.Stage{nil, s} {
+		y, err := s.Restore(ctx, nil, x)
+		require.NoError(t, err)
+		dy, err := s.RestoreBackward(ctx, nil, x, compression.Leaves{Count: 1})
+		require.NoError(t, err)
+		dx, err := s.CompressBackward(ctx, nil, blas32.General{}, x)
+		require.NoError(t, err)
+		require.Equal(t, []blas32.General{x, x, x}, []blas32.General{y, dy, dx})
+	}
+	require.True(t, s.Gains().Grad.Holds(0, 1))
+	require.Equal(t, []float32{0, 0}, s.Gains().Grad.Total())
+	var none *compression.Stage
+	require.Nil(t, none.Gains())
+	require.False(t, none.Enabled(0) || none.GathersNode())
+	require.Zero(t, none.Stats(nil, alltoall.Counts{}, nil))
+	none.EndPass(nil, compression.Rows{})
+}
+
+// TestEnabledSteps are those from From up to Until.
+func TestEnabledSteps(t *testing.T) {
+	cfg := config()
+	cfg.From, cfg.Until = 2, 4
+	s, err := compression.New(cfg)
+	require.NoError(t, err)
+	for step, want := range []bool{false, false, true, true, false} {
+		require.Equal(t, want, s.Enabled(step), "step %d", step)
+	}
+	cfg.Until = 0
+	s, err = compression.New(cfg)
+	require.NoError(t, err)
+	require.True(t, s.Enabled(1000))
+	cfg.Auto = true
+	s, err = compression.New(cfg)
+	require.NoError(t, err)
+	require.False(t, s.Enabled(1000), "its cost is not known yet")
+}
+
+// TestAutoLearnsItsCostFromRowsThatHaveTravelled, and then compresses over slow links and not over
+// fast ones.
+func TestAutoLearnsItsCostFromRowsThatHaveTravelled(t *testing.T) {
+	for _, slow := range []bool{true, false} {
+		cfg := config()
+		cfg.Auto, cfg.Assign, cfg.RowBytes = true, nil, 16*dim
+		if slow {
+			cfg.Links.Within.Beta = 1e9
+		}
+		s, err := compression.New(cfg)
+		require.NoError(t, err)
+		rows, _ := rowsOf(1)
+		for range 4 {
+			s.EndPass(nil, rows)
+		}
+		require.Equal(t, slow, s.Enabled(0))
+		if slow {
+			p, err := s.Begin(context.Background(), rows)
+			require.NoError(t, err)
+			require.Equal(t, []int{1, 3}, p.Counts.Rows[:2], "what stays here is not compressed")
+			require.Less(t, mat.Sum(p.Counts.Rows[2:]), 4)
+			p.Release()
+		}
+	}
+}
+
+// TestFaultyClustersTravelAsRows, and the pass says why.
+func TestFaultyClustersTravelAsRows(t *testing.T) {
+	for _, c := range []struct {
+		assign func(blas32.General, []int) *lsh.Clusters
+		why    string
+	}{
+		{func(blas32.General, []int) *lsh.Clusters { return nil }, "no clusters"},
+		{func(blas32.General, []int) *lsh.Clusters { return lsh.NewClusters([][]int32{{0}, {0}}) }, "rows that end at"},
+	} {
+		cfg := config()
+		cfg.Assign = c.assign
+		s, err := compression.New(cfg)
+		require.NoError(t, err)
+		rows, x := rowsOf(1)
+		p, err := s.Begin(context.Background(), rows)
+		require.NoError(t, err)
+		require.ErrorContains(t, p.Fault, c.why)
+		require.Equal(t, x.Data, p.Centroids.Data)
+		require.Equal(t, rows.Counts.Rows, p.Counts.Rows)
+		p.Release()
+	}
+}
+
+// TestAConfigurationThatCannotBe is refused.
+func TestAConfigurationThatCannotBe(t *testing.T) {
+	cfg := config()
+	cfg.LSH.Rate = 2
+	_, err := compression.New(cfg)
+	require.ErrorContains(t, err, "Rate is 2")
+}
+
+// TestRowsOfANode are compressed together by a rank that is alone on its node, with the bits of its
+// own rows, and the time of messages is counted.
+func TestRowsOfANode(t *testing.T) {
+	ctx := context.Background()
+	ends := inproc.New(1)
+	defer func() { require.NoError(t, ends[0].Close()) }()
+	gather, err := nodegather.New(ends[0], nodegather.Config{
+		Placement: alltoall.Even(experts, 1), Experts: experts, Node: []int{0}, Dim: dim,
+	})
+	require.NoError(t, err)
+	rows, _ := rowsOf(1)
+	_, dy := rowsOf(2)
+	run := func(cfg compression.Config) (y, dx []float32) {
+		s, err := compression.New(cfg)
+		require.NoError(t, err)
+		require.Equal(t, cfg.Gather != nil, s.GathersNode())
+		p, err := s.Begin(ctx, rows)
+		require.NoError(t, err)
+		defer p.Release()
+		require.Equal(t, []int{2, 0, 2, 0}, p.Counts.Rows)
+		answers, err := s.Restore(ctx, p, identity(p))
+		require.NoError(t, err)
+		y = append(y, answers.Data...)
+		given := mat.Resize(blas32.General{}, dy.Rows, dim)
+		copy(given.Data, dy.Data)
+		back, err := s.RestoreBackward(ctx, p, given, compression.Leaves{Count: 2})
+		require.NoError(t, err)
+		copied := mat.Resize(blas32.General{}, back.Rows, dim)
+		copy(copied.Data, back.Data)
+		grad, err := s.CompressBackward(ctx, p, given, copied)
+		require.NoError(t, err)
+		return y, append(dx, grad.Data...)
+	}
+	cfg := config()
+	wantY, wantDX := run(cfg)
+	var spent atomic.Int64
+	cfg.Gather, cfg.Exchanging = gather, &spent
+	y, dx := run(cfg)
+	require.Equal(t, wantY, y)
+	require.Equal(t, wantDX, dx)
+	require.Positive(t, spent.Load())
+}

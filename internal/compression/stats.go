@@ -1,0 +1,106 @@
+package compression
+
+import (
+	"math"
+	"time"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/lsh"
+)
+
+// Stats is what compression did to the rows of a forward pass.
+type Stats struct {
+	// Rows is the number of rows, if they are gathered those that were gathered here, and Travelled
+	// how many went in their place.
+	Rows, Travelled int
+	// BytesBefore and BytesAfter are the float32 bytes of those that leave this rank in the
+	// dispatch.
+	BytesBefore, BytesAfter int
+	// Residual is the distance of rows from their centroids: the root of the mean square of the
+	// differences over that of the rows, of a sample.
+	Residual float64
+	// Time is what compression took in the forward and the backward pass before.
+	Time time.Duration
+}
+
+// Stats returns what compression did to a forward pass of training, dispatched by plan. counts are
+// those of the rank's rows.
+func (s *Stage) Stats(p *Pass, counts alltoall.Counts, plan *alltoall.Plan) Stats {
+	if s == nil {
+		return Stats{}
+	}
+	stats := Stats{Rows: mat.Sum(counts.Rows), Travelled: plan.SentRows(), Time: s.spent}
+	first, end := s.cfg.Placement.Of(s.cfg.Rank)
+	own := 0
+	if p != nil {
+		clusters := p.lsh.Clusters()
+		stats.Rows, stats.Residual = len(clusters.Of), p.residual
+		for e := first; e < end; e++ {
+			row, rowEnd, _, _ := clusters.Group(e)
+			own += rowEnd - row
+		}
+	} else {
+		own = mat.Sum(counts.Rows[first*counts.Leaves : end*counts.Leaves])
+	}
+	wide := 4 * s.cfg.Dim
+	stats.BytesBefore = (stats.Rows - own) * wide
+	stats.BytesAfter = (plan.SentRows() - plan.Sent[s.cfg.Rank]) * wide
+	return stats
+}
+
+// residual measures the distance of a sample of rows from their centroids.
+func residual(clusters *lsh.Clusters, x, centroids blas32.General) float64 {
+	const most = 128
+	var off, all float64
+	for i := 0; i < x.Rows; i += (x.Rows + most - 1) / most {
+		mean := mat.Row(centroids, int(clusters.Of[i]))
+		for j, v := range mat.Row(x, i) {
+			d := float64(v) - float64(mean[j])
+			off += d * d
+			all += float64(v) * float64(v)
+		}
+	}
+	if all == 0 {
+		return 0
+	}
+	return math.Sqrt(off / all)
+}
+
+// EndPass ends a backward pass, compressed or not: the policy, if there is one, decides what to
+// compress in the next pass.
+func (s *Stage) EndPass(p *Pass, rows Rows) {
+	if s == nil {
+		return
+	}
+	s.spent = 0
+	if p != nil {
+		s.spent = p.Spent
+	}
+	if s.policy == nil {
+		return
+	}
+	rate := s.lsh.Config().Rate
+	if p != nil {
+		clustered, centroids := p.lsh.Clusters().Count(s.policy.wants)
+		s.policy.recordPass(clustered, p.Spent)
+		if clustered > 0 {
+			rate = float64(centroids) / float64(clustered)
+		}
+	} else if s.policy.shouldProbe() {
+		s.probe(rows)
+	}
+	s.policy.update(s.cfg.RowBytes, rate)
+}
+
+// probe finds the centroids of rows that have travelled, to learn what compression would take.
+func (s *Stage) probe(rows Rows) {
+	begin := time.Now()
+	p := &Pass{}
+	x, ends := s.ordered(&rows)
+	s.compress(p, x, ends, true)
+	s.policy.recordProbe(x.Rows, time.Since(begin))
+	p.Release()
+}
