@@ -15,6 +15,8 @@ import (
 	"gonum.org/v1/plot/vg"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/internal/palette"
 	"github.com/switchyard-moe/switchyard/internal/figure"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
@@ -45,7 +47,7 @@ func runAlgorithms(ctx context.Context, args []string, stdout, stderr io.Writer)
 	f.Float64Var(&l.Within.Beta, "within-beta", 0.1, "nanoseconds a byte within a node")
 	f.DurationVar(&l.Between.Alpha, "between-alpha", 20*time.Microsecond, "cost of a message between nodes")
 	f.Float64Var(&l.Between.Beta, "between-beta", 0.08, "nanoseconds a byte on a node's link, which its ranks share: 8 for 1 Gb/s")
-	err := parseFlags(f, algorithmsUsage, args, stdout)
+	err := harness.ParseFlags(f, algorithmsUsage, args, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -56,14 +58,14 @@ func runAlgorithms(ctx context.Context, args []string, stdout, stderr io.Writer)
 		err = l.Validate()
 	}
 	if err != nil {
-		return misuse(stderr, "algorithms", err)
+		return harness.Misuse(stderr, "algorithms", err)
 	}
-	newPace(stderr, "algorithms", 1, manyTimes(*most, 50*time.Microsecond))
+	harness.NewPace(stderr, "algorithms", 1, harness.Times(*most, 50*time.Microsecond))
 	costs := map[alltoall.Algorithm]plotter.XYs{}
 	if code := printCosts(ctx, stdout, l, *each, *bytes, *most, costs); code != 0 || svg == "" {
 		return code
 	}
-	return conclude(ctx, drawCosts(svg, costs), stderr)
+	return harness.Conclude(ctx, drawCosts(svg, costs), stderr)
 }
 
 func printCosts(ctx context.Context, stdout io.Writer, l alltoall.Links, each, bytes, most int, costs map[alltoall.Algorithm]plotter.XYs) int {
@@ -76,7 +78,7 @@ func printCosts(ctx context.Context, stdout io.Writer, l alltoall.Links, each, b
 		}
 		for _, a := range alltoall.Algorithms() {
 			if ctx.Err() != nil {
-				return failed
+				return harness.Failed
 			}
 			begin := time.Now()
 			c := l.Cost(a, alltoall.Nodes(ranks, each), ranks, 0, bytes)
@@ -105,7 +107,7 @@ func drawCosts(file string, costs map[alltoall.Algorithm]plotter.XYs) error {
 		if err != nil {
 			return err
 		}
-		line.Color, line.Width = colourOfCurve(i), vg.Points(1.6)
+		line.Color, line.Width = palette.OfCurve(i), vg.Points(1.6)
 		if a == alltoall.Rails { // which lies on three-level
 			line.Dashes = []vg.Length{vg.Points(6), vg.Points(5)}
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
 func TestAlgorithmsTable(t *testing.T) {
@@ -31,14 +32,14 @@ func TestAlgorithmsTable(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(drawn), "three-level")
 	code, text = run("-ranks", "16", "-svg", filepath.Join(file, "nowhere.svg"))
-	require.Equal(t, failed, code)
+	require.Equal(t, harness.Failed, code)
 	require.Contains(t, text, "nowhere.svg")
 	code, text = run("-h")
 	require.Zero(t, code)
 	require.Contains(t, text, "usage: go run ./bench algorithms")
 	for _, bad := range [][]string{{"-each", "0"}, {"-ranks", "2"}, {"-within-beta", "-1"}, {"-nonsense"}, {"x"}} {
 		code, text = run(bad...)
-		require.Equal(t, misused, code)
+		require.Equal(t, harness.Misused, code)
 		require.NotEmpty(t, text)
 	}
 }

@@ -10,6 +10,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/internal/peers"
 )
 
 // runAlltoall is the command alltoall.
@@ -19,9 +22,9 @@ func runAlltoall(ctx context.Context, args []string, stdout, stderr io.Writer) i
 		return 0
 	}
 	if err != nil {
-		return misuse(stderr, "alltoall", err)
+		return harness.Misuse(stderr, "alltoall", err)
 	}
-	return conclude(ctx, o.compare(ctx, stdout, stderr), stderr)
+	return harness.Conclude(ctx, o.compare(ctx, stdout, stderr), stderr)
 }
 
 // compare builds the contestants, lets them run and prints the outcome. Wrong bytes and failed peers are errors,
@@ -33,8 +36,8 @@ func (o options) compare(ctx context.Context, stdout, progress io.Writer) (err e
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	c := newContest(o, progress)
-	c.load = load()
-	c.pace = newPace(progress, "alltoall", 0, c.expected())
+	c.load = harness.Load()
+	c.pace = harness.NewPace(progress, "alltoall", 0, c.expected())
 	if err := c.gather(ctx, dir); err != nil {
 		return err
 	}
@@ -44,7 +47,7 @@ func (o options) compare(ctx context.Context, stdout, progress io.Writer) (err e
 	}
 	rows := c.rows()
 	c.print(stdout, rows)
-	return errors.Join(stopped, writeJSONLines(o.jsonFile, slices.Concat(rows...)), c.verdict(rows))
+	return errors.Join(stopped, harness.WriteJSONLines(o.jsonFile, slices.Concat(rows...)), c.verdict(rows))
 }
 
 // onlyMeasured leaves out contestants that have had no turn to its end.
@@ -86,10 +89,10 @@ func (c *contest) gather(ctx context.Context, dir string) error {
 		}
 		c.contestants = append(c.contestants, who)
 	}
-	if err := writeSources(dir); err != nil {
+	if err := peers.WriteSources(dir); err != nil {
 		return err
 	}
-	for _, p := range peers() {
+	for _, p := range allPeers() {
 		if !slices.Contains(c.peers, p.name) {
 			continue
 		}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/internal/transports"
 	"github.com/switchyard-moe/switchyard/transport/shm"
 )
 
@@ -24,12 +26,12 @@ func alltoallCommand(args ...string) (code int, stdout, stderr string) {
 }
 
 func TestAlltoallEndToEnd(t *testing.T) {
-	for _, name := range transportNames() {
+	for _, name := range transports.Names() {
 		t.Run(name, func(t *testing.T) {
 			if strings.HasPrefix(name, "shm") && !shm.Supported {
 				t.Skip("no shared memory in this build")
 			}
-			if testing.Short() && name != inprocName && name != "tcp" {
+			if testing.Short() && name != transports.Inproc && name != "tcp" {
 				t.Skip("starts processes")
 			}
 			file := filepath.Join(t.TempDir(), "rows.json")
@@ -43,7 +45,7 @@ func TestAlltoallEndToEnd(t *testing.T) {
 			for i, bytes := range []int{1, 100, 4 << 10, 64 << 10} {
 				r := rows[i]
 				require.Equal(t, row{
-					Who: ourName, Version: version(), Transport: name, Ranks: 3, BytesPerPeer: bytes, Algorithm: "direct",
+					Who: harness.Name, Version: harness.Version(), Transport: name, Ranks: 3, BytesPerPeer: bytes, Algorithm: "direct",
 					P50: r.P50, P99: r.P99, Algbw: r.Algbw, Busbw: r.Busbw,
 				}, r)
 				require.Positive(t, r.P50)
@@ -55,7 +57,7 @@ func TestAlltoallEndToEnd(t *testing.T) {
 }
 
 func TestAlltoallWithPeers(t *testing.T) {
-	code, stdout, stderr := alltoallCommand("-short", "-transport", inprocName, "-sizes", "3,5000", "-format", "table")
+	code, stdout, stderr := alltoallCommand("-short", "-transport", transports.Inproc, "-sizes", "3,5000", "-format", "table")
 	require.Zero(t, code, stderr)
 	for _, p := range peerNames() {
 		if i := strings.Index(stdout, "# skipped "+p+": "); i >= 0 {
@@ -69,14 +71,14 @@ func TestAlltoallWithPeers(t *testing.T) {
 
 func TestPeersThatAreNotThereAreNamed(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	code, stdout, _ := alltoallCommand("-short", "-transport", inprocName, "-sizes", "1")
+	code, stdout, _ := alltoallCommand("-short", "-transport", transports.Inproc, "-sizes", "1")
 	require.Zero(t, code)
 	require.Contains(t, stdout, "# skipped mpi-tcp: no mpirun here; to compare with it: apt-get install openmpi-bin")
 	require.Contains(t, stdout, "# skipped gloo: no g++ here")
 }
 
 func TestBenchstatFormat(t *testing.T) {
-	code, stdout, _ := alltoallCommand("-short", "-transport", inprocName, "-ranks", "2", "-sizes", "64", "-rounds", "3", "-peers", "none", "-format", "go")
+	code, stdout, _ := alltoallCommand("-short", "-transport", transports.Inproc, "-ranks", "2", "-sizes", "64", "-rounds", "3", "-peers", "none", "-format", "go")
 	require.Zero(t, code)
 	require.Regexp(t, `(?m)^goos: \w+\ngoarch: \w+\npkg: \S+\n(BenchmarkAlltoall/who=switchyard/transport=inproc/ranks=2/bytes=64-\d+\t50\t\d+ ns/op\t[\d.]+ MB/s\t\d+ p99-ns\n){3}$`, stdout)
 }
@@ -97,20 +99,20 @@ func TestBadFlags(t *testing.T) {
 		{"inproc", `"inproc": alltoall takes flags only`},
 	} {
 		code, _, stderr := alltoallCommand(strings.Fields(c.args)...)
-		require.Equal(t, misused, code, c.args)
+		require.Equal(t, harness.Misused, code, c.args)
 		require.Contains(t, stderr, c.says)
 	}
-	code, _, stderr := alltoallCommand("-transport", inprocName, "-json", t.TempDir())
-	require.Equal(t, failed, code)
+	code, _, stderr := alltoallCommand("-transport", transports.Inproc, "-json", t.TempDir())
+	require.Equal(t, harness.Failed, code)
 	require.Contains(t, stderr, "-json: open ")
 }
 
 func TestShortKeepsWhatTheUserSet(t *testing.T) {
-	o, err := parseOptions([]string{"-short", "-transport", inprocName}, io.Discard)
+	o, err := parseOptions([]string{"-short", "-transport", transports.Inproc}, io.Discard)
 	require.NoError(t, err)
 	require.Equal(t, 1, o.rounds)
 	require.Len(t, o.sizes, 4)
-	o, err = parseOptions([]string{"-short", "-transport", inprocName, "-rounds", "3", "-sizes", "7"}, io.Discard)
+	o, err = parseOptions([]string{"-short", "-transport", transports.Inproc, "-rounds", "3", "-sizes", "7"}, io.Discard)
 	require.NoError(t, err)
 	require.Equal(t, 3, o.rounds)
 	require.Equal(t, []int{7}, o.sizes)
@@ -137,12 +139,12 @@ func shell(who, script string) *contestant {
 
 func shortContest(contestants ...*contestant) *contest {
 	c := newContest(options{ranks: 2, sizes: []int{8}, rounds: 2, iterations: 1, timeout: time.Minute}, io.Discard)
-	c.contestants, c.pace = contestants, newPace(io.Discard, "alltoall", 0, 0)
+	c.contestants, c.pace = contestants, harness.NewPace(io.Discard, "alltoall", 0, 0)
 	return c
 }
 
 func TestAPeerThatFailsIsLeftOut(t *testing.T) {
-	us, err := ours(inprocName)
+	us, err := ours(transports.Inproc)
 	require.NoError(t, err)
 	c := shortContest(us, shell("gloo", "echo out of luck; exit 3"), shell("openmpi", "true"))
 	require.NoError(t, c.run(context.Background()))
@@ -156,12 +158,12 @@ func TestAPeerThatFailsIsLeftOut(t *testing.T) {
 }
 
 func TestOurOwnFailureEndsTheContest(t *testing.T) {
-	c := shortContest(shell(ourName, "exit 1"))
+	c := shortContest(shell(harness.Name, "exit 1"))
 	require.ErrorContains(t, c.run(context.Background()), "round 1, after ")
 }
 
 func TestATurnThatTakesTooLong(t *testing.T) {
-	c := shortContest(shell(ourName, "exec sleep 600"))
+	c := shortContest(shell(harness.Name, "exec sleep 600"))
 	c.timeout = 50 * time.Millisecond
 	require.ErrorContains(t, c.run(context.Background()), "no end within -timeout 50ms")
 }

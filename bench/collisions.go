@@ -16,6 +16,8 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/internal/workload"
 	"github.com/switchyard-moe/switchyard/internal/figure"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 	"github.com/switchyard-moe/switchyard/lsh"
@@ -46,7 +48,7 @@ func runCollisions(ctx context.Context, args []string, stdout, stderr io.Writer)
 	seeds := f.Int("seeds", 40, "seeds, each with 40 pairs of rows at every angle")
 	var svg string
 	outfile.Var(f, &svg, "svg", "", "draw to this `file`")
-	err := parseFlags(f, collisionsUsage, args, stdout)
+	err := harness.ParseFlags(f, collisionsUsage, args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
@@ -54,9 +56,9 @@ func runCollisions(ctx context.Context, args []string, stdout, stderr io.Writer)
 		err = fmt.Errorf("-dim %d -seeds %d: want at least 2 and 1", *dim, *seeds)
 	}
 	if err != nil {
-		return misuse(stderr, "collisions", err)
+		return harness.Misuse(stderr, "collisions", err)
 	}
-	newPace(stderr, "collisions", 1, manyTimes(*seeds**dim, 200*time.Microsecond))
+	harness.NewPace(stderr, "collisions", 1, harness.Times(*seeds**dim, 200*time.Microsecond))
 	p := figure.New()
 	p.X.Label.Text, p.Y.Label.Text = "angle between two rows, degrees", "share of equal codes"
 	p.Legend.Top = true
@@ -66,7 +68,7 @@ func runCollisions(ctx context.Context, args []string, stdout, stderr io.Writer)
 		var theory, measured plotter.XYs
 		for degrees := 0; degrees <= 180; degrees += 15 {
 			if ctx.Err() != nil {
-				return failed
+				return harness.Failed
 			}
 			angle := float64(degrees) * math.Pi / 180
 			want, got := c.family.Collision(c.width, angle), collisionRate(random, c.family, c.width, *dim, angle, *seeds)
@@ -74,13 +76,13 @@ func runCollisions(ctx context.Context, args []string, stdout, stderr io.Writer)
 			theory, measured = append(theory, plotter.XY{X: float64(degrees), Y: want}), append(measured, plotter.XY{X: float64(degrees), Y: got})
 		}
 		if err := addCollisions(p, fmt.Sprintf("%v, width %d", c.family, c.width), c.colour, theory, measured); err != nil {
-			return conclude(ctx, err, stderr)
+			return harness.Conclude(ctx, err, stderr)
 		}
 	}
 	if svg == "" {
 		return 0
 	}
-	return conclude(ctx, figure.Save(svg, vg.Points(480), vg.Points(320), p), stderr)
+	return harness.Conclude(ctx, figure.Save(svg, vg.Points(480), vg.Points(320), p), stderr)
 }
 
 // addCollisions draws theory as a line and what was measured as dots.
@@ -102,7 +104,7 @@ func addCollisions(p *plot.Plot, name string, c color.Color, theory, measured pl
 // collisionRate is how often two rows at an angle get the same code.
 func collisionRate(random *rand.Rand, family lsh.Family, width, dim int, angle float64, seeds int) float64 {
 	const pairs, hashes = 40, 4
-	x, codes := newMatrix(2*pairs, dim), make([]uint32, 2*pairs*hashes)
+	x, codes := workload.NewMatrix(2*pairs, dim), make([]uint32, 2*pairs*hashes)
 	equal := 0
 	for range seeds {
 		h, err := lsh.NewHasher(lsh.Config{Family: family, Width: width, Hashes: hashes, Centre: lsh.Origin, Seed: random.Uint64()}, dim)

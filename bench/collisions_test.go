@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
 func TestCollisions(t *testing.T) {
@@ -13,5 +15,5 @@ func TestCollisions(t *testing.T) {
 	require.Equal(t, 0, runCollisions(t.Context(), []string{"-seeds", "1", "-dim", "16", "-svg", svg}, &stdout, &stderr), stderr.String())
 	require.Contains(t, stdout.String(), "cross-polytope      8      0  1.0000    1.0000")
 	require.FileExists(t, svg)
-	require.Equal(t, misused, runCollisions(t.Context(), []string{"-dim", "1"}, &stdout, &stderr))
+	require.Equal(t, harness.Misused, runCollisions(t.Context(), []string{"-dim", "1"}, &stdout, &stderr))
 }

@@ -7,6 +7,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
 // contest is a comparison under way.
@@ -19,7 +21,7 @@ type contest struct {
 	// leftOut says, a line each, which peers do not take part and why.
 	leftOut  []string
 	progress io.Writer
-	pace     *pace
+	pace     *harness.Pace
 	// peerFailed is set when a peer that could be built could not be run.
 	peerFailed bool
 	// load says how busy the machine was at the start, or nothing.
@@ -44,7 +46,7 @@ func (c *contest) leaveOut(name string, why error) {
 // who finds the machine warm. A peer that fails is left out from there on, with all it has shown before; that
 // ours fails ends it all.
 func (c *contest) run(ctx context.Context) error {
-	c.pace.turns, c.pace.start = c.rounds*len(c.contestants), time.Now() // which excludes what could not be built, and building
+	c.pace.Turns, c.pace.Start = c.rounds*len(c.contestants), time.Now() // which excludes what could not be built, and building
 	for round := range c.rounds {
 		for _, who := range rotated(c.contestants, round) {
 			err := c.turn(ctx, who, round)
@@ -71,9 +73,9 @@ func (c *contest) expected() (all time.Duration) {
 			if who == glooName && s.bytes < 1<<20 {
 				once += 4 * time.Millisecond
 			}
-			each += manyTimes(s.warmup+s.iterations, once)
+			each += harness.Times(s.warmup+s.iterations, once)
 		}
-		all += manyTimes(c.rounds, each)
+		all += harness.Times(c.rounds, each)
 	}
 	return all
 }
@@ -85,7 +87,7 @@ func rotated(list []*contestant, n int) []*contestant {
 }
 
 func (c *contest) turn(ctx context.Context, who *contestant, round int) error {
-	c.pace.next("round %d of %d: %s", round+1, c.rounds, who.name())
+	c.pace.Next("round %d of %d: %s", round+1, c.rounds, who.name())
 	limited, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("no end within -timeout %v", c.timeout))
 	defer cancel()
 	start := time.Now()
@@ -111,7 +113,7 @@ func (c *contest) rows() [][]row {
 			r := row{
 				Who: who.who, Version: who.version, Transport: who.transport, Ranks: c.ranks,
 				BytesPerPeer: step.bytes, Algorithm: who.algorithm,
-				P50: microseconds(s.p50), P99: microseconds(s.p99), Wrong: s.wrong,
+				P50: harness.Microseconds(s.p50), P99: harness.Microseconds(s.p99), Wrong: s.wrong,
 			}
 			algbw, busbw := bandwidths(step.bytes, c.ranks, s.p50)
 			r.Algbw, r.Busbw = toBytes(algbw), toBytes(busbw)

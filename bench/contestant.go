@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/internal/launch"
 )
 
@@ -24,7 +25,7 @@ type contestant struct {
 func (c *contestant) name() string { return c.who + "-" + c.transport }
 
 // ours reports whether c is switchyard itself, not a peer.
-func (c *contestant) ours() bool { return c.who == ourName }
+func (c *contestant) ours() bool { return c.who == harness.Name }
 
 // turn runs the steps once, in fresh processes that end with the turn, so that whoever is not measured does not
 // as much as wait, and returns a sample for each step.
@@ -39,9 +40,9 @@ func (c *contestant) turn(ctx context.Context, ranks int, steps []step) (samples
 	}
 	command, processes := c.command(dir, ranks, steps)
 	var out bytes.Buffer
-	cfg := launch.Config{Ranks: processes, Command: command, Stdout: &out, Stderr: &out, Grace: quitGrace}
+	cfg := launch.Config{Ranks: processes, Command: command, Stdout: &out, Stderr: &out, Grace: harness.QuitGrace}
 	if err := launch.Run(ctx, cfg); err != nil {
-		return nil, fmt.Errorf("%s: %w%s", c.name(), err, quoted(out.String()))
+		return nil, fmt.Errorf("%s: %w%s", c.name(), err, harness.Quoted(out.String()))
 	}
 	return c.collect(dir, ranks, steps)
 }

@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
 const goldensUsage = `usage: go run ./bench goldens FILE…
@@ -76,9 +78,9 @@ func runGoldens(ctx context.Context, args []string, stdout, stderr io.Writer) in
 		return 0
 	case err != nil || flags.NArg() == 0:
 		fmt.Fprint(stderr, goldensUsage)
-		return misused
+		return harness.Misused
 	}
-	newPace(stderr, "goldens", 1, manyTimes(flags.NArg(), 40*time.Millisecond))
+	harness.NewPace(stderr, "goldens", 1, harness.Times(flags.NArg(), 40*time.Millisecond))
 	var total goldenSummary
 	malformed := 0
 	for _, file := range flags.Args() {
@@ -92,7 +94,7 @@ func runGoldens(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	}
 	fmt.Fprintf(stdout, "%d ok, %d wrong, %d cannot yet, %d files unreadable\n", total.ok, total.wrong, total.skipped, malformed)
 	if total.wrong+malformed > 0 || ctx.Err() != nil {
-		return failed
+		return harness.Failed
 	}
 	return 0
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
 const routerGoldens = "testdata/goldens/router.json"
@@ -85,7 +87,7 @@ func TestGoldensFindMistakes(t *testing.T) {
 		spoil(c)
 		file := writeGoldens(t, c)
 		code, stdout, _ := goldens(file)
-		require.Equal(t, failed, code, says)
+		require.Equal(t, harness.Failed, code, says)
 		require.Contains(t, stdout, file+" case 0: ")
 		require.Contains(t, stdout, says)
 		require.Contains(t, stdout, "0 ok, 1 wrong, 0 cannot yet")
@@ -131,13 +133,13 @@ func TestGoldensNotYet(t *testing.T) {
 
 func TestGoldensFiles(t *testing.T) {
 	code, _, stderr := goldens("testdata/goldens/no-such.json")
-	require.Equal(t, failed, code)
+	require.Equal(t, harness.Failed, code)
 	require.Contains(t, stderr, "no-such.json")
 	for content, says := range map[string]string{`{"cases": [`: "unexpected end", `{}`: `no "cases"`, `[]`: "cannot unmarshal"} {
 		file := filepath.Join(t.TempDir(), "broken.json")
 		require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
 		code, stdout, stderr := goldens(file, routerGoldens)
-		require.Equal(t, failed, code)
+		require.Equal(t, harness.Failed, code)
 		require.Contains(t, stderr, file)
 		require.Contains(t, stderr, says)
 		require.Contains(t, stdout, "1 files unreadable", "the other file is run")
@@ -147,13 +149,13 @@ func TestGoldensFiles(t *testing.T) {
 	require.Zero(t, code)
 	require.Contains(t, stdout, "usage: go run ./bench goldens FILE")
 	code, _, stderr = goldens()
-	require.Equal(t, misused, code)
+	require.Equal(t, harness.Misused, code)
 	require.Contains(t, stderr, "usage: ")
 
 	ctx, stop := context.WithCancel(context.Background())
 	stop()
 	var out bytes.Buffer
-	require.Equal(t, failed, runGoldens(ctx, []string{routerGoldens}, &out, &out))
+	require.Equal(t, harness.Failed, runGoldens(ctx, []string{routerGoldens}, &out, &out))
 	require.Contains(t, out.String(), context.Canceled.Error())
 }
 

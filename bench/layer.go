@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/internal/transports"
+	"github.com/switchyard-moe/switchyard/bench/internal/workload"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
@@ -58,7 +61,7 @@ Flags:
 // layerOptions are the flags of layer.
 type layerOptions struct {
 	transports, routers []string
-	layerShape
+	workload.Shape
 	ranks                       int
 	rounds, iterations          int
 	short                       bool
@@ -73,26 +76,26 @@ func runLayer(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		return misuse(stderr, "layer", err)
+		return harness.Misuse(stderr, "layer", err)
 	}
-	return conclude(ctx, o.compare(ctx, stdout, stderr), stderr)
+	return harness.Conclude(ctx, o.compare(ctx, stdout, stderr), stderr)
 }
 
 func parseLayer(args []string, stdout io.Writer) (layerOptions, error) {
 	var o layerOptions
 	f := flag.NewFlagSet("layer", flag.ContinueOnError)
-	f.StringVar(&o.transportList, "transport", inprocName, "transports to measure, of "+strings.Join(meshNames(), ","))
-	f.StringVar(&o.routersNamed, "router", "uniform,random", "routes to measure, of "+strings.Join(layerRouteNames(), ","))
+	f.StringVar(&o.transportList, "transport", transports.Inproc, "transports to measure, of "+strings.Join(meshNames(), ","))
+	f.StringVar(&o.routersNamed, "router", "uniform,random", "routes to measure, of "+strings.Join(workload.RouteNames(), ","))
 	f.IntVar(&o.ranks, "ranks", 4, "number of ranks, 1 to 64")
-	f.IntVar(&o.tokens, "tokens", 4096, "tokens of each rank")
-	f.IntVar(&o.dim, "dim", 1024, "columns of a token")
-	f.IntVar(&o.experts, "experts", 16, "experts over all ranks")
-	f.IntVar(&o.k, "k", 2, "experts of each token")
+	f.IntVar(&o.Tokens, "tokens", 4096, "tokens of each rank")
+	f.IntVar(&o.Dim, "dim", 1024, "columns of a token")
+	f.IntVar(&o.Experts, "experts", 16, "experts over all ranks")
+	f.IntVar(&o.K, "k", 2, "experts of each token")
 	f.IntVar(&o.rounds, "rounds", 5, "how many turns each contestant takes, 1 to 1000; with -short 2")
 	f.IntVar(&o.iterations, "iters", 0, "timed iterations a turn, up to 1000000; 0: by the bytes that move")
 	f.BoolVar(&o.short, "short", false, "finish within seconds; the figures mean little then")
 	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
-	if err := parseFlags(f, layerUsage, args, stdout); err != nil {
+	if err := harness.ParseFlags(f, layerUsage, args, stdout); err != nil {
 		return o, err
 	}
 	roundsGiven := false
@@ -112,38 +115,38 @@ func (o *layerOptions) resolve() error {
 		}
 	}
 	check("ranks", o.ranks, 1, 64)
-	check("tokens", o.tokens, 1, 1<<20)
-	check("dim", o.dim, 1, 1<<20)
-	check("experts", o.experts, 1, 1<<12)
-	check("k", o.k, 1, max(o.experts, 1))
+	check("tokens", o.Tokens, 1, 1<<20)
+	check("dim", o.Dim, 1, 1<<20)
+	check("experts", o.Experts, 1, 1<<12)
+	check("k", o.K, 1, max(o.Experts, 1))
 	check("rounds", o.rounds, 1, 1000)
 	check("iters", o.iterations, 0, 1e6)
-	if bytes := o.rowBytes() * o.ranks; len(faults) == 0 && bytes > maxRankBytes {
+	if bytes := o.rowBytes() * o.ranks; len(faults) == 0 && bytes > harness.MaxRankBytes {
 		faults = append(faults, fmt.Errorf("%d ranks × %d tokens × %d experts × %d columns are %d bytes, want at most %d",
-			o.ranks, o.tokens, o.k, o.dim, bytes, maxRankBytes))
+			o.ranks, o.Tokens, o.K, o.Dim, bytes, harness.MaxRankBytes))
 	}
-	o.transports = names("-transport", o.transportList, meshNames(), &faults)
-	o.routers = names("-router", o.routersNamed, layerRouteNames(), &faults)
-	if slices.Contains(o.routers, "hot") && o.k >= o.experts {
-		faults = append(faults, fmt.Errorf("-router hot: wants -k %d below -experts %d", o.k, o.experts))
+	o.transports = harness.Names("-transport", o.transportList, meshNames(), &faults)
+	o.routers = harness.Names("-router", o.routersNamed, workload.RouteNames(), &faults)
+	if slices.Contains(o.routers, "hot") && o.K >= o.Experts {
+		faults = append(faults, fmt.Errorf("-router hot: wants -k %d below -experts %d", o.K, o.Experts))
 	}
 	return errors.Join(faults...)
 }
 
 // rowBytes is the size of the rows that one rank sends.
-func (o layerOptions) rowBytes() int { return 4 * o.k * o.tokens * o.dim }
+func (o layerOptions) rowBytes() int { return 4 * o.K * o.Tokens * o.Dim }
 
 // timed is the number of timed iterations of a turn.
 func (o layerOptions) timed() int {
 	if o.iterations != 0 {
 		return o.iterations
 	}
-	return iterationsFor(4*int64(o.rowBytes())*int64(o.ranks), o.short)
+	return harness.IterationsFor(4*int64(o.rowBytes())*int64(o.ranks), o.short)
 }
 
 // compare measures every case and prints the outcome. Wrong elements are an error, in spite of which it is printed.
 func (o layerOptions) compare(ctx context.Context, stdout, progress io.Writer) (err error) {
-	before := load()
+	before := harness.Load()
 	rows, stopped := o.measureAll(ctx, progress)
 	if len(rows) == 0 {
 		return stopped
@@ -153,7 +156,7 @@ func (o layerOptions) compare(ctx context.Context, stdout, progress io.Writer) (
 		wrong += r.Wrong
 	}
 	writeLayerTable(stdout, o, before, rows)
-	err = errors.Join(stopped, writeJSONLines(o.jsonFile, rows))
+	err = errors.Join(stopped, harness.WriteJSONLines(o.jsonFile, rows))
 	if wrong > 0 {
 		err = errors.Join(err, fmt.Errorf("%d wrong elements", wrong))
 	}
@@ -163,10 +166,10 @@ func (o layerOptions) compare(ctx context.Context, stdout, progress io.Writer) (
 // measureAll measures every case, and returns those that it has measured where one fails.
 func (o layerOptions) measureAll(ctx context.Context, progress io.Writer) (rows []layerRow, err error) {
 	cases := len(o.transports) * len(o.routers)
-	p := newPace(progress, "layer", cases, manyTimes(cases, o.expected()))
+	p := harness.NewPace(progress, "layer", cases, harness.Times(cases, o.expected()))
 	for _, transport := range o.transports {
 		for _, route := range o.routers {
-			p.next("%s, %s", transport, route)
+			p.Next("%s, %s", transport, route)
 			group, err := o.measure(ctx, transport, route)
 			if rows = append(rows, group...); err != nil {
 				return rows, fmt.Errorf("%s, %s: %w", transport, route, err)
@@ -180,5 +183,5 @@ func (o layerOptions) measureAll(ctx context.Context, progress io.Writer) (rows 
 func (o layerOptions) expected() time.Duration {
 	once := 100*time.Microsecond + time.Duration(4*o.rowBytes()*o.ranks/4)
 	n := o.timed()
-	return time.Second + manyTimes(o.rounds*(n+warmup(n)+2)*3, once)
+	return time.Second + harness.Times(o.rounds*(n+warmup(n)+2)*3, once)
 }

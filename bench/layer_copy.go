@@ -1,16 +1,19 @@
 package main
 
-import "github.com/switchyard-moe/switchyard/router"
+import (
+	"github.com/switchyard-moe/switchyard/bench/internal/workload"
+	"github.com/switchyard-moe/switchyard/router"
+)
 
 // copier is one rank's share of the copies that a layer is held against: those of its own tokens' rows. No two write to the
 // same memory, so they need not wait for each other.
 type copier struct {
 	dim        int
-	token      []int32   // of each row sorted by expert
-	entries    [][]entry // of each token
-	runs       []span    // by expert
-	x, y       []float32 // a row a token
-	rows, home []float32 // sorted by expert, before and after
+	token      []int32            // of each row sorted by expert
+	entries    [][]workload.Entry // of each token
+	runs       []span             // by expert
+	x, y       []float32          // a row a token
+	rows, home []float32          // sorted by expert, before and after
 }
 
 // span is the rows of one rank for one expert.
@@ -20,34 +23,34 @@ type span struct {
 }
 
 // newCopiers makes the copiers of a layer's ranks, with matrices of the layer's sizes and rows at the layer's places.
-func newCopiers(o layerOptions, ranks []*layerRank) []*copier {
+func newCopiers(o layerOptions, ranks []*workload.Rank) []*copier {
 	all := make([]*copier, len(ranks))
 	for r, rank := range ranks {
-		n := len(rank.decision.Token)
+		n := len(rank.Decision.Token)
 		all[r] = &copier{
-			dim: o.dim, token: rank.decision.Token, entries: rank.entries, x: rank.tokens[0].Data, y: make([]float32, o.tokens*o.dim),
-			rows: make([]float32, n*o.dim), home: make([]float32, n*o.dim),
+			dim: o.Dim, token: rank.Decision.Token, entries: rank.Entries, x: rank.Tokens[0].Data, y: make([]float32, o.Tokens*o.Dim),
+			rows: make([]float32, n*o.Dim), home: make([]float32, n*o.Dim),
 		}
 	}
 	for host := range ranks { // with the experts that a layer places there
-		layOut(all, ranks, o.dim, host*o.experts/o.ranks, (host+1)*o.experts/o.ranks)
+		layOut(all, ranks, o.Dim, host*o.Experts/o.ranks, (host+1)*o.Experts/o.ranks)
 	}
 	return all
 }
 
 // layOut makes the input of the experts [first, last) of one rank, and shows every copier its places in it.
-func layOut(all []*copier, ranks []*layerRank, dim, first, last int) {
+func layOut(all []*copier, ranks []*workload.Rank, dim, first, last int) {
 	total := 0
 	for _, rank := range ranks {
 		for e := first; e < last; e++ {
-			begin, end := rank.decision.Of(router.ExpertID(e))
+			begin, end := rank.Decision.Of(router.ExpertID(e))
 			total += end - begin
 		}
 	}
 	input := make([]float32, total*dim)
 	for e := first; e < last; e++ {
 		for r, rank := range ranks {
-			begin, end := rank.decision.Of(router.ExpertID(e))
+			begin, end := rank.Decision.Of(router.ExpertID(e))
 			n := (end - begin) * dim
 			all[r].runs = append(all[r].runs, span{begin: begin, end: end, input: input[:n:n]})
 			input = input[n:]
@@ -70,7 +73,7 @@ func (c *copier) often() {
 	}
 	for t, entries := range c.entries {
 		for _, e := range entries {
-			copy(c.row(c.y, t), c.row(c.home, e.row))
+			copy(c.row(c.y, t), c.row(c.home, e.Row))
 		}
 	}
 }
@@ -84,8 +87,8 @@ func (c *copier) seldom() {
 	}
 	for t, entries := range c.entries {
 		for _, e := range entries {
-			r := c.runs[e.expert]
-			copy(c.row(c.y, t), c.row(r.input, e.row-r.begin))
+			r := c.runs[e.Expert]
+			copy(c.row(c.y, t), c.row(r.input, e.Row-r.begin))
 		}
 	}
 }

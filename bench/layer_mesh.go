@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/transports"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 	"github.com/switchyard-moe/switchyard/transport/shm"
@@ -19,7 +20,7 @@ import (
 // meshes returns, by the transport's name, how the ranks of a job come about that are all goroutines of this process.
 func meshes() map[string]func(ctx context.Context, ranks int) ([]transport.Transport, error) {
 	return map[string]func(context.Context, int) ([]transport.Transport, error){
-		inprocName: meshInproc,
+		transports.Inproc: meshInproc,
 		"tcp": meshOf(func(ctx context.Context, r transport.Rank, ranks int, addr string) (transport.Transport, error) {
 			return tcp.Join(ctx, tcp.Config{Rank: r, Size: ranks, Addr: addr, Job: "bench layer"})
 		}),

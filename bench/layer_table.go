@@ -5,6 +5,8 @@ import (
 	"io"
 	"runtime"
 	"time"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
 // layerRow is the outcome for one pass of a layer in one case, and a line of the JSON file. The field names say gbps for
@@ -37,19 +39,19 @@ func (o layerOptions) row(transport, route, pass string, took, copied, least tim
 		return float64(copies*o.rowBytes()*o.ranks) / float64(max(d, 1)) // bytes per nanosecond are GB per second
 	}
 	return layerRow{
-		Transport: transport, Router: route, Ranks: o.ranks, Tokens: o.tokens, Dim: o.dim, Experts: o.experts, K: o.k,
-		Pass: pass, P50: microseconds(took), Rate: rate(4, took),
-		Copy: microseconds(copied), CopyRate: rate(4, copied), OfCopy: float64(copied) / float64(max(took, 1)),
-		Least: microseconds(least), LeastRate: rate(2, least), OfLeast: float64(least) / float64(max(took, 1)),
-		Version: version(),
+		Transport: transport, Router: route, Ranks: o.ranks, Tokens: o.Tokens, Dim: o.Dim, Experts: o.Experts, K: o.K,
+		Pass: pass, P50: harness.Microseconds(took), Rate: rate(4, took),
+		Copy: harness.Microseconds(copied), CopyRate: rate(4, copied), OfCopy: float64(copied) / float64(max(took, 1)),
+		Least: harness.Microseconds(least), LeastRate: rate(2, least), OfLeast: float64(least) / float64(max(took, 1)),
+		Version: harness.Version(),
 	}
 }
 
 // writeLayerTable writes rows and what their columns mean.
 func writeLayerTable(w io.Writer, o layerOptions, load string, rows []layerRow) {
 	fmt.Fprintf(w, "# switchyard bench layer: %d ranks as goroutines × %d tokens × dim %d, %d experts, k = %d; %s/%s, %d CPUs%s\n",
-		o.ranks, o.tokens, o.dim, o.experts, o.k, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), load)
-	fmt.Fprintf(w, "# %d rounds of %d iterations in turns; version %s\n", o.rounds, o.timed(), version())
+		o.ranks, o.Tokens, o.Dim, o.Experts, o.K, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), load)
+	fmt.Fprintf(w, "# %d rounds of %d iterations in turns; version %s\n", o.rounds, o.timed(), harness.Version())
 	fmt.Fprint(w, "# copy: 4 copies of k·T rows a rank with Go's copy; fewest: 2, as if ranks read in place; of_: its time / ours; -h says more\n#\n")
 	fmt.Fprintf(w, "#%9s %-8s %-8s %11s %8s %11s %8s %8s %11s %8s %9s %9s %6s\n", "transport", "router", "pass", "p50(us)", "GB/s",
 		"copy(us)", "GB/s", "of_copy", "fewest(us)", "GB/s", "of_fewest", "allocs/op", "#wrong")

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/internal/workload"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -24,7 +26,7 @@ func layerCommand(args ...string) (code int, stdout, stderr string) {
 
 func TestLayerEndToEnd(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "rows.json")
-	routes := strings.Join(layerRouteNames(), ",")
+	routes := strings.Join(workload.RouteNames(), ",")
 	code, stdout, stderr := layerCommand("-transport", "inproc,tcp", "-router", routes, "-ranks", "3", "-experts", "5", "-k", "2",
 		"-tokens", "17", "-dim", "33", "-rounds", "2", "-iters", "3", "-json", file)
 	require.Zero(t, code, stderr)
@@ -52,14 +54,14 @@ func TestLayerBadFlags(t *testing.T) {
 		"more": `"more": layer takes flags only`, "-nonsense": "-nonsense",
 	} {
 		code, _, stderr := layerCommand(strings.Fields(args)...)
-		require.Equal(t, misused, code, args)
+		require.Equal(t, harness.Misused, code, args)
 		require.Contains(t, stderr, says)
 	}
 	code, stdout, _ := layerCommand("-h")
 	require.Zero(t, code)
 	require.Contains(t, stdout, "usage: go run ./bench layer")
 	code, _, stderr := layerCommand("-tokens", "2", "-dim", "2", "-json", t.TempDir())
-	require.Equal(t, failed, code)
+	require.Equal(t, harness.Failed, code)
 	require.Contains(t, stderr, "-json: open ")
 }
 
@@ -70,22 +72,22 @@ func smallLayer(t *testing.T) (*layerContest, layerOptions) {
 	ends, err := meshInproc(t.Context(), 1)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, ends[0].Close()) })
-	r, err := newLayerRank(ends[0], o.layerShape, "random")
+	r, err := workload.NewRank(ends[0], o.Shape, "random")
 	require.NoError(t, err)
-	return &layerContest{options: o, ranks: []*layerRank{r}, copiers: newCopiers(o, []*layerRank{r})}, o
+	return &layerContest{options: o, ranks: []*workload.Rank{r}, copiers: newCopiers(o, []*workload.Rank{r})}, o
 }
 
 func TestWrongElementsAreCounted(t *testing.T) {
 	c, _ := smallLayer(t)
 	r := c.ranks[0]
-	r.experts.numbered = true
-	require.NoError(t, r.forward(t.Context(), 5))
-	require.NoError(t, r.backward(t.Context(), 5))
+	r.Experts.Numbered = true
+	require.NoError(t, r.Forward(t.Context(), 5))
+	require.NoError(t, r.Backward(t.Context(), 5))
 	c.check(5, true)
 	require.Equal(t, [2]int{}, c.wrong)
-	r.y.Data[7]++
-	r.dx.Data[0]++
-	r.dx.Data[1]++
+	r.Y.Data[7]++
+	r.Dx.Data[0]++
+	r.Dx.Data[1]++
 	c.check(5, true)
 	require.Equal(t, [2]int{1, 2}, c.wrong)
 	c.wrong = [2]int{}
@@ -100,10 +102,10 @@ func TestWrongElementsAreCounted(t *testing.T) {
 func TestNumbersTellExpertsApart(t *testing.T) {
 	c, _ := smallLayer(t)
 	r := c.ranks[0]
-	r.experts.numbered = true
-	require.NoError(t, r.forward(t.Context(), 0))
-	require.NoError(t, r.backward(t.Context(), 0))
-	r.entries[3][0].expert = (r.entries[3][0].expert + 1) % 3
+	r.Experts.Numbered = true
+	require.NoError(t, r.Forward(t.Context(), 0))
+	require.NoError(t, r.Backward(t.Context(), 0))
+	r.Entries[3][0].Expert = (r.Entries[3][0].Expert + 1) % 3
 	c.check(0, true)
 	require.Equal(t, [2]int{4, 4}, c.wrong)
 }

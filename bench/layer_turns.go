@@ -7,12 +7,15 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/internal/workload"
 )
 
 // layerContest is that of one transport and one route.
 type layerContest struct {
 	options           layerOptions
-	ranks             []*layerRank
+	ranks             []*workload.Rank
 	copiers           []*copier
 	start             []chan func(rank int) error // a goroutine for each rank waits for what to do
 	done              chan error
@@ -28,7 +31,7 @@ func (o layerOptions) measure(ctx context.Context, transport, route string) (row
 	if err != nil {
 		return nil, err
 	}
-	c := &layerContest{options: o, ranks: make([]*layerRank, o.ranks), done: make(chan error)}
+	c := &layerContest{options: o, ranks: make([]*workload.Rank, o.ranks), done: make(chan error)}
 	var wg sync.WaitGroup
 	defer func() {
 		for r, t := range ends {
@@ -51,7 +54,7 @@ func (o layerOptions) measure(ctx context.Context, transport, route string) (row
 			}
 		})
 	}
-	if _, err := c.all(func(r int) (err error) { c.ranks[r], err = newLayerRank(ends[r], o.layerShape, route); return err }); err != nil {
+	if _, err := c.all(func(r int) (err error) { c.ranks[r], err = workload.NewRank(ends[r], o.Shape, route); return err }); err != nil {
 		return nil, err
 	}
 	c.copiers = newCopiers(o, c.ranks)
@@ -126,10 +129,10 @@ func warmup(n int) int { return min(max(n/10, 2), 100) }
 
 // iteration runs both passes, and times each by itself.
 func (c *layerContest) iteration(ctx context.Context, i int) (forward, backward time.Duration, err error) {
-	if forward, err = c.all(func(r int) error { return c.ranks[r].forward(ctx, i) }); err != nil {
+	if forward, err = c.all(func(r int) error { return c.ranks[r].Forward(ctx, i) }); err != nil {
 		return 0, 0, fmt.Errorf("forward: %w", err)
 	}
-	if backward, err = c.all(func(r int) error { return c.ranks[r].backward(ctx, i) }); err != nil {
+	if backward, err = c.all(func(r int) error { return c.ranks[r].Backward(ctx, i) }); err != nil {
 		return 0, 0, fmt.Errorf("backward: %w", err)
 	}
 	return forward, backward, nil
@@ -138,7 +141,7 @@ func (c *layerContest) iteration(ctx context.Context, i int) (forward, backward 
 // countAllocations runs an untimed iteration and notes how much each pass allocates, if it is less than before: the
 // runtime makes some allocations of its own at times.
 func (c *layerContest) countAllocations(ctx context.Context, i int) error {
-	for pass, do := range []func(*layerRank, context.Context, int) error{(*layerRank).forward, (*layerRank).backward} {
+	for pass, do := range []func(*workload.Rank, context.Context, int) error{(*workload.Rank).Forward, (*workload.Rank).Backward} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		if _, err := c.all(func(r int) error { return do(c.ranks[r], ctx, i) }); err != nil {
@@ -156,7 +159,7 @@ func (c *layerContest) countAllocations(ctx context.Context, i int) error {
 func (c *layerContest) verify(ctx context.Context, i int) error {
 	number := func(on bool) {
 		for _, r := range c.ranks {
-			r.experts.numbered = on
+			r.Experts.Numbered = on
 		}
 	}
 	number(true)
@@ -170,7 +173,7 @@ func (c *layerContest) verify(ctx context.Context, i int) error {
 
 func (c *layerContest) check(i int, all bool) {
 	for _, r := range c.ranks {
-		forward, backward := r.wrong(i, all)
+		forward, backward := r.Wrong(i, all)
 		c.wrong[0] += forward
 		c.wrong[1] += backward
 	}
@@ -202,7 +205,7 @@ func (c *layerContest) rows(transport, route string) []layerRow {
 	rows := make([]layerRow, 2)
 	for i, pass := range []string{"forward", "backward"} {
 		took := [2][]time.Duration{c.forward, c.backward}[i]
-		rows[i] = c.options.row(transport, route, pass, median(took), median(c.often), median(c.seldom))
+		rows[i] = c.options.row(transport, route, pass, harness.Median(took), harness.Median(c.often), harness.Median(c.seldom))
 		rows[i].Wrong, rows[i].Allocs = c.wrong[i], c.allocated[i]
 	}
 	return rows

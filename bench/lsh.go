@@ -16,6 +16,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/internal/netns"
+	"github.com/switchyard-moe/switchyard/bench/internal/peers"
 	"github.com/switchyard-moe/switchyard/internal/launch"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
@@ -178,7 +181,7 @@ func parseLSHOptions(args []string, stdout io.Writer) (lshOptions, error) {
 	outfile.Var(f, &o.svgFile, "svg", "", "draw how many times as fast steps are to this `file`")
 	f.StringVar(&o.inFile, "in", "", "measure nothing: print and draw what -json wrote to this `file`")
 	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
-	err := parseFlags(f, lshUsage, args, stdout)
+	err := harness.ParseFlags(f, lshUsage, args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		var names []string
 		for _, v := range lshVariants() {
@@ -239,7 +242,7 @@ func runLSH(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		return misuse(stderr, "lsh", err)
+		return harness.Misuse(stderr, "lsh", err)
 	}
 	var rows []lshRow
 	if o.inFile != "" {
@@ -249,9 +252,9 @@ func runLSH(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if len(rows) > 0 {
 		writeLSHTable(stdout, rows)
-		err = errors.Join(err, writeJSONLines(o.jsonFile, rows), drawSpeedups(o.svgFile, rows))
+		err = errors.Join(err, harness.WriteJSONLines(o.jsonFile, rows), drawSpeedups(o.svgFile, rows))
 	}
-	return conclude(ctx, err, stderr)
+	return harness.Conclude(ctx, err, stderr)
 }
 
 // lshRow is one variant on links of one rate, and a line of the JSON file.
@@ -281,14 +284,14 @@ type lshRun struct {
 
 // measure builds the program, trains for quality, then for speed at each rate.
 func (o *lshOptions) measure(ctx context.Context, stderr io.Writer) (rows []lshRow, err error) {
-	p := newPace(stderr, "lsh", o.turns(), o.expected())
+	p := harness.NewPace(stderr, "lsh", o.turns(), o.expected())
 	dir, err := os.MkdirTemp("", "switchyard-bench-lsh-")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	program := filepath.Join(dir, "train")
-	if _, err := output(ctx, "go", "build", "-o", program, trainPackage); err != nil {
+	if _, err := harness.Output(ctx, "go", "build", "-o", program, harness.TrainPackage); err != nil {
 		return nil, err
 	}
 	losses := map[string]float64{}
@@ -303,13 +306,13 @@ func (o *lshOptions) measure(ctx context.Context, stderr io.Writer) (rows []lshR
 	if o.noSpeed {
 		return o.rows(0, nil, losses), nil
 	}
-	c, err := newCluster(ctx, 4/o.nodeRanks, o.nodeRanks, 0)
+	c, err := netns.New(ctx, 4/o.nodeRanks, o.nodeRanks, 0)
 	if err != nil {
 		return o.rows(0, nil, losses), err
 	}
-	defer func() { err = errors.Join(err, c.remove()) }()
+	defer func() { err = errors.Join(err, c.Remove()) }()
 	for _, rate := range o.Rates {
-		if err := c.limit(ctx, rate); err != nil {
+		if err := c.Limit(ctx, rate); err != nil {
 			return rows, err
 		}
 		runs := map[string]lshRun{}
@@ -317,7 +320,7 @@ func (o *lshOptions) measure(ctx context.Context, stderr io.Writer) (rows []lshR
 			if !o.timesSpeed(v) {
 				continue
 			}
-			p.next("%d Mbit/s: %s", rate, v.name)
+			p.Next("%d Mbit/s: %s", rate, v.name)
 			if v.name == torchModelName {
 				if runs[v.name], err = o.runTorch(ctx, c, dir, stderr); err != nil {
 					return append(rows, o.rows(rate, runs, losses)...), err
@@ -326,7 +329,7 @@ func (o *lshOptions) measure(ctx context.Context, stderr io.Writer) (rows []lshR
 			}
 			v.flags = append(slices.Clone(v.flags), "-node-ranks", fmt.Sprint(o.nodeRanks))
 			args := o.flags(v, o.batch, o.speedSteps, 1, filepath.Join(dir, "run.json"))
-			command := c.command(append([]string{program, "-insecure"}, args...)...)
+			command := c.Command(append([]string{program, "-insecure"}, args...)...)
 			run, err := trainRun(ctx, launch.Config{Ranks: 4, Command: command}, filepath.Join(dir, "run.json"))
 			if err != nil {
 				return append(rows, o.rows(rate, runs, losses)...), fmt.Errorf("%s at %d Mbit/s: %w", v.name, rate, err)
@@ -364,14 +367,14 @@ func (o *lshOptions) expected() (all time.Duration) {
 	}
 	for _, v := range o.variants {
 		if !o.noQuality && trainsForQuality(v) {
-			all += manyTimes(o.seeds*o.steps, step(o.qualityBatch))
+			all += harness.Times(o.seeds*o.steps, step(o.qualityBatch))
 		}
 		if o.noSpeed || !o.timesSpeed(v) {
 			continue
 		}
 		for _, rate := range o.Rates {
 			link := float64(o.batch*64*o.dim*4*8*2*4) / 4 * v.rate * 2 / float64(rate*1_000_000)
-			all += 5*time.Second + manyTimes(o.speedSteps, step(o.batch)+time.Duration(link*float64(time.Second)))
+			all += 5*time.Second + harness.Times(o.speedSteps, step(o.batch)+time.Duration(link*float64(time.Second)))
 		}
 	}
 	return all
@@ -383,16 +386,16 @@ func trainsForQuality(v lshVariant) bool {
 }
 
 // runTorch runs the model in torch on the cluster, if there is a torch.
-func (o *lshOptions) runTorch(ctx context.Context, c *cluster, dir string, stderr io.Writer) (lshRun, error) {
+func (o *lshOptions) runTorch(ctx context.Context, c *netns.Cluster, dir string, stderr io.Writer) (lshRun, error) {
 	script, file := filepath.Join(dir, "model.py"), filepath.Join(dir, "torch.json")
 	if err := os.WriteFile(script, modelScript, 0o644); err != nil {
 		return lshRun{}, err
 	}
-	for _, python := range pythons() {
-		if hasTorch(ctx, python) != nil {
+	for _, python := range peers.Pythons() {
+		if peers.HasTorch(ctx, python) != nil {
 			continue
 		}
-		command := c.command("env", "GLOO_SOCKET_IFNAME="+clusterInterface, python, script,
+		command := c.Command("env", "GLOO_SOCKET_IFNAME="+netns.Interface, python, script,
 			fmt.Sprint(o.dim), fmt.Sprint(o.hidden), fmt.Sprint(max(o.hidden/2, 1)), fmt.Sprint(o.batch), fmt.Sprint(o.speedSteps), file)
 		return trainRun(ctx, launch.Config{Ranks: 4, Command: command}, file)
 	}
@@ -402,26 +405,26 @@ func (o *lshOptions) runTorch(ctx context.Context, c *cluster, dir string, stder
 
 // quality trains every variant with every seed, and returns the mean losses. Where one fails, those of the variants before
 // are returned, and of that one the mean of its seeds so far.
-func (o *lshOptions) quality(ctx context.Context, program, dir string, p *pace) (map[string]float64, error) {
+func (o *lshOptions) quality(ctx context.Context, program, dir string, p *harness.Pace) (map[string]float64, error) {
 	losses := map[string]float64{}
 	for _, v := range o.variants {
 		if !trainsForQuality(v) {
 			continue
 		}
 		for seed := range o.seeds {
-			p.next("%s, seed %d", v.name, seed+1)
+			p.Next("%s, seed %d", v.name, seed+1)
 			steps := int(float64(o.steps)*v.times + 0.5)
 			file := filepath.Join(dir, "run.json")
 			args := append([]string{"-transport", "inproc", "-ranks", "4"}, o.flags(v, o.qualityBatch, steps, seed+1, file)...)
 			var run lshRun
-			_, err := output(ctx, program, args...)
+			_, err := harness.Output(ctx, program, args...)
 			if err == nil {
 				run, err = readRun(file)
 			}
 			if err != nil {
 				return losses, fmt.Errorf("%s, seed %d: %w", v.name, seed+1, err)
 			}
-			fmt.Fprintf(p.to, "bench: %s, seed %d: held-out loss %.4f\n", v.name, seed+1, run.ValLoss)
+			fmt.Fprintf(p.To, "bench: %s, seed %d: held-out loss %.4f\n", v.name, seed+1, run.ValLoss)
 			losses[v.name] += (run.ValLoss - losses[v.name]) / float64(seed+1)
 		}
 	}
@@ -444,7 +447,7 @@ func trainRun(ctx context.Context, cfg launch.Config, file string) (run lshRun, 
 	var out bytes.Buffer
 	cfg.Stdout, cfg.Stderr = &out, &out
 	if err := launch.Run(ctx, cfg); err != nil {
-		return run, fmt.Errorf("%w%s", err, quoted(out.String()))
+		return run, fmt.Errorf("%w%s", err, harness.Quoted(out.String()))
 	}
 	return readRun(file)
 }

@@ -13,6 +13,7 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/palette"
 	"github.com/switchyard-moe/switchyard/internal/figure"
 )
 
@@ -72,7 +73,7 @@ func drawSpeedups(file string, rows []lshRow) error {
 			return err
 		}
 		chart.Horizontal, chart.LineStyle.Width = true, 0
-		chart.Color = colourOfCurve(i)
+		chart.Color = palette.OfCurve(i)
 		chart.Offset = width * vg.Length(float64(len(rates)-1)/2-float64(i))
 		p.Add(chart)
 		p.Legend.Add(fmt.Sprintf("%d Mbit/s", rate), chart)

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/benchtest"
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/internal/svgtest"
 
 	"github.com/stretchr/testify/require"
@@ -24,7 +26,7 @@ func TestLSHUsage(t *testing.T) {
 	require.Contains(t, text, "interpolate-refined-nodes")
 	for _, bad := range [][]string{{"-rates", "x"}, {"-steps", "0"}, {"-variants", "magic"}, {"-quality-batch", "0"}, {"x"}} {
 		code, text = run(bad...)
-		require.Equal(t, misused, code, "%v", bad)
+		require.Equal(t, harness.Misused, code, "%v", bad)
 		require.NotEmpty(t, text)
 	}
 	names := map[string]bool{}
@@ -38,7 +40,7 @@ func TestLSHUsage(t *testing.T) {
 
 // TestLSHTimesStepsOnItsNetwork: the ranks of a cluster of namespaces, one or two on a node, meet and train.
 func TestLSHTimesStepsOnItsNetwork(t *testing.T) {
-	if testing.Short() || !canMakeNetworks() {
+	if testing.Short() || !benchtest.CanMakeNetworks() {
 		t.Skip("starts processes in network namespaces, as root on Linux")
 	}
 	for _, ranks := range []string{"1", "2"} {
@@ -81,7 +83,7 @@ func TestLSHRowsAreKept(t *testing.T) {
 
 	dir := t.TempDir()
 	file, picture := filepath.Join(dir, "x.json"), filepath.Join(dir, "x.svg")
-	require.NoError(t, writeJSONLines(file, rows))
+	require.NoError(t, harness.WriteJSONLines(file, rows))
 	var out bytes.Buffer
 	require.Zero(t, runLSH(context.Background(), []string{"-in", file, "-svg", picture}, &out, &out), out.String())
 	require.Contains(t, out.String(), "paper-until-3/4")
@@ -89,7 +91,7 @@ func TestLSHRowsAreKept(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(drawn), "120 Mbit/s")
 	require.NoError(t, os.WriteFile(file, []byte("{}\n{"), 0o600))
-	require.Equal(t, failed, runLSH(context.Background(), []string{"-in", file}, &out, &out))
+	require.Equal(t, harness.Failed, runLSH(context.Background(), []string{"-in", file}, &out, &out))
 	require.Error(t, drawSpeedups(picture, []lshRow{{Variant: "x"}}))
 }
 

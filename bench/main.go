@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/internal/interrupt"
 )
 
@@ -55,7 +56,7 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		help(stderr)
-		return misused
+		return harness.Misused
 	}
 	for _, c := range commands() {
 		if c.name == args[0] {
@@ -68,14 +69,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	fmt.Fprintf(stderr, "bench: no command %q; -h lists them\n", args[0])
-	return misused
+	return harness.Misused
 }
 
 // ended tells that a signal has ended a command, and returns its exit code. What bench has started itself leaves that to
 // the bench that has.
 func ended(ctx context.Context, args []string, code int, stderr io.Writer) int {
 	why, over := interrupt.Of(ctx)
-	if !over || code == 0 || code == misused {
+	if !over || code == 0 || code == harness.Misused {
 		return code
 	}
 	if !isRank(args) {
@@ -86,7 +87,7 @@ func ended(ctx context.Context, args []string, code int, stderr io.Writer) int {
 
 // isRank tells whether arguments are those by which bench starts itself.
 func isRank(args []string) bool {
-	return args[0] == rankCommand || len(args) > 1 && args[1] == rankWord
+	return args[0] == rankCommand || len(args) > 1 && args[1] == harness.RankArg
 }
 
 func help(w io.Writer) {

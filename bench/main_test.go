@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/internal/interrupt"
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
 )
@@ -26,11 +27,11 @@ func TestHelp(t *testing.T) {
 		code int
 		says string
 	}{
-		{nil, misused, "usage: go run ./bench <command>"},
+		{nil, harness.Misused, "usage: go run ./bench <command>"},
 		{[]string{"-h"}, 0, "alltoall   time an all-to-all"},
-		{[]string{"allgather"}, misused, `no command "allgather"`},
+		{[]string{"allgather"}, harness.Misused, `no command "allgather"`},
 		{[]string{"alltoall", "-h"}, 0, "usage: go run ./bench alltoall [flags]"},
-		{[]string{rankCommand, "dir", "1:2"}, misused, `step "1:2": want BYTES:WARMUP:ITERATIONS`},
+		{[]string{rankCommand, "dir", "1:2"}, harness.Misused, `step "1:2": want BYTES:WARMUP:ITERATIONS`},
 	} {
 		var stdout, stderr bytes.Buffer
 		require.Equal(t, c.code, run(context.Background(), c.args, &stdout, &stderr), c.args)

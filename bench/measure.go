@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"time"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/payload"
 )
 
 // exchange sends the r-th of ranks equal blocks of send to rank r, and gets the r-th block of recv from it.
@@ -27,8 +29,8 @@ func newRank(me, ranks int, steps []step, alloc func(n int) []byte) *rank {
 	for _, s := range steps {
 		largest = max(largest, s.bytes)
 	}
-	r := &rank{me: me, ranks: ranks, send: alloc(patternLength(ranks * largest)), recv: alloc(ranks * largest)}
-	fillPattern(r.send, me)
+	r := &rank{me: me, ranks: ranks, send: alloc(payload.Length(ranks * largest)), recv: alloc(ranks * largest)}
+	payload.Fill(r.send, me)
 	return r
 }
 
@@ -53,7 +55,7 @@ func (r *rank) step(ctx context.Context, s step, x exchange) (timing, error) {
 	t := timing{bytes: s.bytes, took: took[s.warmup:]}
 	recv := r.recv[:length]
 	for i := range total {
-		send := r.send[offset(i):][:length]
+		send := r.send[payload.Offset(i):][:length]
 		start := time.Now()
 		err := x(ctx, send, recv)
 		took[i] = time.Since(start)
@@ -68,13 +70,13 @@ func (r *rank) step(ctx context.Context, s step, x exchange) (timing, error) {
 // wrong counts the wrong bytes that an iteration left in recv, among all of them or among a few of each block.
 func (r *rank) wrong(recv []byte, iteration int, all bool) (wrong int) {
 	bytes := len(recv) / r.ranks
-	position := offset(iteration) + r.me*bytes
+	position := payload.Offset(iteration) + r.me*bytes
 	for sender := range r.ranks {
 		block := recv[sender*bytes:][:bytes]
 		if all {
-			wrong += checkBlock(block, sender, position)
+			wrong += payload.Check(block, sender, position)
 		} else {
-			wrong += probeBlock(block, sender, position)
+			wrong += payload.Probe(block, sender, position)
 		}
 	}
 	return wrong

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/internal/netns"
 	"github.com/switchyard-moe/switchyard/internal/launch"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
@@ -75,7 +77,7 @@ func newNetworkFlags(o *networkOptions) *flag.FlagSet {
 func parseNetworkOptions(args []string, stdout io.Writer) (networkOptions, error) {
 	var o networkOptions
 	f := newNetworkFlags(&o)
-	if err := parseFlags(f, networkUsage, args, stdout); err != nil {
+	if err := harness.ParseFlags(f, networkUsage, args, stdout); err != nil {
 		return o, err
 	}
 	set := map[string]bool{}
@@ -91,29 +93,29 @@ func parseNetworkOptions(args []string, stdout io.Writer) (networkOptions, error
 
 // resolve turns texts into what they name, and reports every fault.
 func (o *networkOptions) resolve() error {
-	var l limits
-	l.within("nodes", o.Nodes, 1, 16)
-	l.within("each", o.Each, 1, 16)
-	l.within("nodes × -each", o.Nodes*o.Each, 2, 32)
-	l.within("rate", o.Rate, 0, 100_000)
-	l.within("rounds", o.Rounds, 1, 1000)
-	l.within("k", o.K, 0, expertsEach*max(o.Nodes*o.Each, 1))
-	l.within("tokens", o.Tokens, 1, 1<<20)
-	l.within("dim", o.Dim, 1, 1<<16)
+	var l harness.Limits
+	l.Within("nodes", o.Nodes, 1, 16)
+	l.Within("each", o.Each, 1, 16)
+	l.Within("nodes × -each", o.Nodes*o.Each, 2, 32)
+	l.Within("rate", o.Rate, 0, 100_000)
+	l.Within("rounds", o.Rounds, 1, 1000)
+	l.Within("k", o.K, 0, expertsEach*max(o.Nodes*o.Each, 1))
+	l.Within("tokens", o.Tokens, 1, 1<<20)
+	l.Within("dim", o.Dim, 1, 1<<16)
 	var err error
-	if o.Sizes, err = parseSizes(o.sizeText); err != nil {
-		l.faults = append(l.faults, fmt.Errorf("-sizes: %w", err))
+	if o.Sizes, err = harness.ParseSizes(o.sizeText); err != nil {
+		l.Faults = append(l.Faults, fmt.Errorf("-sizes: %w", err))
 	}
 	o.Skews = strings.Split(o.skewText, ",")
 	for _, s := range o.Skews {
 		if _, ok := skews[s]; !ok {
-			l.faults = append(l.faults, fmt.Errorf("-skew %q: want one or more of uniform,zipf,hot", s))
+			l.Faults = append(l.Faults, fmt.Errorf("-skew %q: want one or more of uniform,zipf,hot", s))
 		}
 	}
 	if o.mpi && o.K > 0 {
-		l.faults = append(l.faults, errors.New("-mpi with -k: it times cases by -sizes alone"))
+		l.Faults = append(l.Faults, errors.New("-mpi with -k: it times cases by -sizes alone"))
 	}
-	return errors.Join(l.faults...)
+	return errors.Join(l.Faults...)
 }
 
 // runNetwork is the command.
@@ -126,14 +128,14 @@ func runNetwork(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		return misuse(stderr, "network", err)
+		return harness.Misuse(stderr, "network", err)
 	}
 	rows, err := o.measure(ctx, stdout, stderr)
 	if len(rows) > 0 {
 		writeNetworkTable(stdout, rows)
-		err = errors.Join(err, writeJSONLines(o.jsonFile, rows), wrongRows(rows))
+		err = errors.Join(err, harness.WriteJSONLines(o.jsonFile, rows), wrongRows(rows))
 	}
-	return conclude(ctx, err, stderr)
+	return harness.Conclude(ctx, err, stderr)
 }
 
 // expected is about how long the ranks take: every algorithm moves all rows of each case there and back, round after round,
@@ -143,7 +145,7 @@ func (o *networkOptions) expected() time.Duration {
 	for _, c := range o.cases(0) {
 		bits := 8 * float64(c.Bytes) * float64(o.Each*o.Each*max(o.Nodes-1, 1)) * 2
 		once := 5*time.Millisecond + time.Duration(bits/float64(max(o.Rate, 1)*1_000_000)*float64(time.Second))
-		all += manyTimes((o.Rounds+2)*len(alltoall.Algorithms()), once)
+		all += harness.Times((o.Rounds+2)*len(alltoall.Algorithms()), once)
 	}
 	if o.mpi {
 		all += all / 4
@@ -153,12 +155,12 @@ func (o *networkOptions) expected() time.Duration {
 
 // measure makes the cluster, runs the ranks, and removes the cluster.
 func (o *networkOptions) measure(ctx context.Context, stdout, stderr io.Writer) (rows []networkRow, err error) {
-	newPace(stderr, "network", 1, o.expected())
-	c, err := newCluster(ctx, o.Nodes, o.Each, o.Rate)
+	harness.NewPace(stderr, "network", 1, o.expected())
+	c, err := netns.New(ctx, o.Nodes, o.Each, o.Rate)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, c.remove()) }()
+	defer func() { err = errors.Join(err, c.Remove()) }()
 	text, err := json.Marshal(o)
 	if err != nil {
 		return nil, err
@@ -167,11 +169,11 @@ func (o *networkOptions) measure(ctx context.Context, stdout, stderr io.Writer) 
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, runLimit)
+	ctx, cancel := context.WithTimeout(ctx, netns.RunLimit)
 	defer cancel()
 	var out bytes.Buffer
 	stopped := launch.Run(ctx, launch.Config{
-		Ranks: o.Nodes * o.Each, Command: c.command(self, "network", networkRankWord, string(text)), Stdout: &out, Stderr: untilOver{ctx, stderr},
+		Ranks: o.Nodes * o.Each, Command: c.Command(self, "network", networkRankWord, string(text)), Stdout: &out, Stderr: harness.UntilDone(ctx, stderr),
 	})
 	if rows, err = o.collect(stdout, &out); stopped != nil || err != nil || !o.mpi {
 		return rows, errors.Join(stopped, err)

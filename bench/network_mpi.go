@@ -12,6 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/internal/netns"
+	"github.com/switchyard-moe/switchyard/bench/internal/peers"
 	"github.com/switchyard-moe/switchyard/internal/launch"
 )
 
@@ -20,33 +23,33 @@ const alltoallvName = "MPI_Alltoallv"
 
 // measureMPI times Open MPI's MPI_Alltoallv, there and back, over the counts of o's cases, on the cluster. mpirun runs on the first node, and
 // reaches the others by a script in the place of ssh.
-func (o *networkOptions) measureMPI(ctx context.Context, c *cluster) (rows []networkRow, err error) {
+func (o *networkOptions) measureMPI(ctx context.Context, c *netns.Cluster) (rows []networkRow, err error) {
 	dir, err := os.MkdirTemp("", "switchyard-bench-")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := writeSources(dir); err != nil {
+	if err := peers.WriteSources(dir); err != nil {
 		return nil, err
 	}
 	program, agent := filepath.Join(dir, "alltoallv"), filepath.Join(dir, "agent")
-	if _, err := tool(ctx, "mpicc", "-std=gnu99", "-O2", "-o", program, program+".c"); err != nil {
+	if _, err := peers.Tool(ctx, "mpicc", "-std=gnu99", "-O2", "-o", program, program+".c"); err != nil {
 		return nil, err
 	}
 	hosts, counts := filepath.Join(dir, "hosts"), filepath.Join(dir, "counts")
 	if err := errors.Join(
-		os.WriteFile(agent, []byte(c.agent()), 0o700),
+		os.WriteFile(agent, []byte(c.Agent()), 0o700),
 		os.WriteFile(hosts, []byte(o.hosts()), 0o600),
 		os.WriteFile(counts, []byte(o.countsText()), 0o600),
 	); err != nil {
 		return nil, err
 	}
-	command := mpirun(o.Nodes * o.Each)
+	command := peers.Mpirun(o.Nodes * o.Each)
 	command = append(command, "--hostfile", hosts, "--mca", "plm_rsh_agent", agent, "--mca", "btl", "tcp,vader,self",
-		"--mca", "btl_tcp_if_include", clusterNetwork, "--mca", "oob_tcp_if_include", clusterNetwork, program, counts)
+		"--mca", "btl_tcp_if_include", netns.Network, "--mca", "oob_tcp_if_include", netns.Network, program, counts)
 	var out, complaints bytes.Buffer
-	if err := launch.Run(ctx, launch.Config{Ranks: 1, Command: c.onFirst(command), Stdout: &out, Stderr: &complaints}); err != nil {
-		return nil, fmt.Errorf("%s: %w%s", alltoallvName, err, quoted(complaints.String()))
+	if err := launch.Run(ctx, launch.Config{Ranks: 1, Command: c.OnFirst(command), Stdout: &out, Stderr: &complaints}); err != nil {
+		return nil, fmt.Errorf("%s: %w%s", alltoallvName, err, harness.Quoted(complaints.String()))
 	}
 	return o.readMPI(&out)
 }
@@ -55,7 +58,7 @@ func (o *networkOptions) measureMPI(ctx context.Context, c *cluster) (rows []net
 func (o *networkOptions) hosts() string {
 	var b strings.Builder
 	for n := range o.Nodes {
-		fmt.Fprintf(&b, "%s slots=%d\n", nodeAddress(n), o.Each)
+		fmt.Fprintf(&b, "%s slots=%d\n", netns.Address(n), o.Each)
 	}
 	return b.String()
 }
@@ -106,7 +109,7 @@ func (o *networkOptions) readMPI(out *bytes.Buffer) ([]networkRow, error) {
 		slices.Sort(back[i])
 		rows = append(rows, networkRow{
 			Ranks: o.Nodes * o.Each, Each: o.Each, Rate: o.Rate, Case: c.Name, Bytes: c.Bytes, Algorithm: alltoallvName,
-			Dispatch: microseconds(percentile(there[i], 0.5)), Combine: microseconds(percentile(back[i], 0.5)), Wrong: wrong,
+			Dispatch: harness.Microseconds(harness.Percentile(there[i], 0.5)), Combine: harness.Microseconds(harness.Percentile(back[i], 0.5)), Wrong: wrong,
 		})
 	}
 	return rows, nil

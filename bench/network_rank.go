@@ -14,12 +14,15 @@ import (
 
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/internal/netns"
+	"github.com/switchyard-moe/switchyard/bench/internal/payload"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
 const (
 	// networkRankWord is the argument by which network starts itself as a rank.
-	networkRankWord = rankWord
+	networkRankWord = harness.RankArg
 	networkPort     = 29600
 )
 
@@ -55,16 +58,16 @@ func runNetworkRank(ctx context.Context, args []string, stdout, stderr io.Writer
 	if err == nil || len(report.Results) > 0 { // also of what was done before it was stopped
 		err = errors.Join(err, json.NewEncoder(stdout).Encode(report))
 	}
-	return conclude(ctx, err, stderr)
+	return harness.Conclude(ctx, err, stderr)
 }
 
 func networkRankOf(ctx context.Context, args []string, stderr io.Writer) (report networkReport, err error) {
 	var r networkRank
-	if r.me, err = rankOptions(args, &r.networkOptions); err != nil {
+	if r.me, err = harness.RankOptions(args, &r.networkOptions); err != nil {
 		return report, err
 	}
 	ranks := r.Nodes * r.Each
-	w, err := joinCluster(ctx, r.me, ranks, r.Each, networkPort)
+	w, err := netns.Join(ctx, r.me, ranks, r.Each, networkPort)
 	if err != nil {
 		return report, err
 	}
@@ -78,12 +81,12 @@ func networkRankOf(ctx context.Context, args []string, stderr io.Writer) (report
 	report = networkReport{Rank: r.me, Measured: measured}
 	for i, c := range r.cases(r.me) {
 		if r.me == 0 {
-			fmt.Fprintf(stderr, "bench: case %d of %d: %s of %s\n", i+1, len(r.cases(r.me)), c.Name, sizeName(c.Bytes))
+			fmt.Fprintf(stderr, "bench: case %d of %d: %s of %s\n", i+1, len(r.cases(r.me)), c.Name, harness.SizeName(c.Bytes))
 		}
 		c.load, c.share = r.load(&c)
 		results, err := r.run(ctx, c)
 		if err != nil {
-			return report, fmt.Errorf("%s of %s: %w", c.Name, sizeName(c.Bytes), err)
+			return report, fmt.Errorf("%s of %s: %w", c.Name, harness.SizeName(c.Bytes), err)
 		}
 		report.Results = append(report.Results, results...)
 	}
@@ -237,7 +240,7 @@ func (r *networkRank) load(c *networkCase) (bytes int, share alltoall.Share) {
 func (c *networkCase) rows(rank int) blas32.General {
 	m := blas32.General{Rows: c.tokens, Cols: c.dim, Stride: c.dim, Data: make([]float32, c.tokens*c.dim)}
 	for i := range m.Data {
-		m.Data[i] = float32(patternWord(rank, i) >> 40)
+		m.Data[i] = float32(payload.Word(rank, i) >> 40)
 	}
 	return m
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
 // waitTag is that of the messages by which ranks wait for each other.
@@ -87,8 +88,8 @@ func (r *networkRow) sum(of []networkResult) {
 	}
 	slices.Sort(dispatch)
 	slices.Sort(combine)
-	r.Dispatch, r.Combine = microseconds(percentile(dispatch, 0.5)), microseconds(percentile(combine, 0.5))
-	r.Predicted = microseconds(of[0].Predicted.Dispatch + of[0].Predicted.Combine)
+	r.Dispatch, r.Combine = harness.Microseconds(harness.Percentile(dispatch, 0.5)), harness.Microseconds(harness.Percentile(combine, 0.5))
+	r.Predicted = harness.Microseconds(of[0].Predicted.Dispatch + of[0].Predicted.Combine)
 	r.Auto = of[0].Auto
 	for _, x := range of {
 		r.Sent += x.Sent
@@ -119,7 +120,7 @@ func writeNetworkTable(stdout io.Writer, rows []networkRow) {
 		if r.Predicted > 0 && r.Algorithm != alltoallvName {
 			ratio = fmt.Sprintf("%.2f", r.Predicted/r.time())
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%.0f\t%.0f\t%.0f\t%s\t%.3f\t%.0f%%\t%s\t%d\t\n", r.Case, sizeName(r.Bytes), r.Algorithm, r.Dispatch, r.Combine,
+		fmt.Fprintf(w, "%s\t%s\t%s\t%.0f\t%.0f\t%.0f\t%s\t%.3f\t%.0f%%\t%s\t%d\t\n", r.Case, harness.SizeName(r.Bytes), r.Algorithm, r.Dispatch, r.Combine,
 			r.Predicted, ratio, float64(r.Sent)/1e6, 100*r.Regret, auto, r.Wrong)
 	}
 	w.Flush()

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/internal/transports"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
@@ -70,7 +72,7 @@ type options struct {
 // newFlags declares the flags of alltoall, to be parsed into o.
 func newFlags(o *options) *flag.FlagSet {
 	f := flag.NewFlagSet("alltoall", flag.ContinueOnError)
-	f.StringVar(&o.transportList, "transport", "tcp", "our transports to measure, of "+strings.Join(transportNames(), ","))
+	f.StringVar(&o.transportList, "transport", "tcp", "our transports to measure, of "+strings.Join(transports.Names(), ","))
 	f.IntVar(&o.ranks, "ranks", 4, "number of ranks, 2 to 64")
 	f.StringVar(&o.sizeList, "sizes", "64,4Ki,64Ki,1Mi,16Mi", "bytes to each peer; with -short 64,4Ki,64Ki,1Mi")
 	f.StringVar(&o.peerList, "peers", strings.Join(peerNames(), ","), "libraries to compare with, or none")
@@ -87,7 +89,7 @@ func newFlags(o *options) *flag.FlagSet {
 func parseOptions(args []string, stdout io.Writer) (options, error) {
 	var o options
 	f := newFlags(&o)
-	if err := parseFlags(f, alltoallUsage, args, stdout); err != nil {
+	if err := harness.ParseFlags(f, alltoallUsage, args, stdout); err != nil {
 		return o, err
 	}
 	if o.short {
@@ -121,16 +123,16 @@ func (o *options) resolve() error {
 	check(o.iterations >= 0 && o.iterations <= 1e6, "-iters %d: want 1 to 1000000, or 0 to choose by size", o.iterations)
 	check(o.timeout > 0, "-timeout %v: want more than 0", o.timeout)
 	check(o.format == formatTable || o.format == formatGo, "-format %q: want table or go", o.format)
-	o.transports = names("-transport", o.transportList, transportNames(), &faults)
+	o.transports = harness.Names("-transport", o.transportList, transports.Names(), &faults)
 	if o.peerList != "" && o.peerList != "none" {
-		o.peers = names("-peers", o.peerList, peerNames(), &faults)
+		o.peers = harness.Names("-peers", o.peerList, peerNames(), &faults)
 	}
 	var err error
-	if o.sizes, err = parseSizes(o.sizeList); err != nil {
+	if o.sizes, err = harness.ParseSizes(o.sizeList); err != nil {
 		faults = append(faults, fmt.Errorf("-sizes: %w", err))
 	}
 	for _, s := range o.sizes {
-		check(s*o.ranks <= maxRankBytes, "-sizes %s: %d ranks would hold %d bytes each, want at most %d", sizeName(s), o.ranks, s*o.ranks, maxRankBytes)
+		check(s*o.ranks <= harness.MaxRankBytes, "-sizes %s: %d ranks would hold %d bytes each, want at most %d", harness.SizeName(s), o.ranks, s*o.ranks, harness.MaxRankBytes)
 	}
 	return errors.Join(faults...)
 }

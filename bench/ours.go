@@ -10,6 +10,9 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/internal/peers"
+	"github.com/switchyard-moe/switchyard/bench/internal/transports"
 	"github.com/switchyard-moe/switchyard/internal/launch"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -19,8 +22,8 @@ const rankCommand = "alltoall-rank"
 
 // ours returns switchyard over the named transport as a contestant.
 func ours(name string) (*contestant, error) {
-	if !slices.Contains(transportNames(), name) {
-		return nil, fmt.Errorf("-transport %q: want one or more of %s", name, strings.Join(transportNames(), ","))
+	if !slices.Contains(transports.Names(), name) {
+		return nil, fmt.Errorf("-transport %q: want one or more of %s", name, strings.Join(transports.Names(), ","))
 	}
 	self, err := launch.Self(rankCommand)
 	if err != nil {
@@ -29,15 +32,15 @@ func ours(name string) (*contestant, error) {
 	command := func(dir string, ranks int, steps []step) ([]string, int) {
 		args := append(slices.Clone(self), "-transport", name, "-ranks", fmt.Sprint(ranks), dir)
 		args = append(args, stepArguments(steps)...)
-		if name == inprocName {
+		if name == transports.Inproc {
 			return args, 1
 		}
-		if name == mpiName {
-			return slices.Concat(mpirun(ranks), sharedMemory(), args), 1
+		if name == transports.MPI {
+			return slices.Concat(peers.Mpirun(ranks), peers.SharedMemory(), args), 1
 		}
 		return args, ranks
 	}
-	return &contestant{who: ourName, transport: name, algorithm: "direct", command: command}, nil
+	return &contestant{who: harness.Name, transport: name, algorithm: "direct", command: command}, nil
 }
 
 // runRank is the command of a process of ours: one rank, or all of them where they are goroutines.
@@ -47,29 +50,29 @@ func runRank(ctx context.Context, args []string, _, stderr io.Writer) int {
 	name := flags.String("transport", "", "transport")
 	ranks := flags.Int("ranks", 0, "ranks of the job")
 	if err := flags.Parse(args); err != nil {
-		return misused
+		return harness.Misused
 	}
 	steps, err := parseSteps(flags.Args()[min(1, flags.NArg()):])
 	if err != nil || flags.NArg() < 2 {
 		fmt.Fprintf(stderr, "bench: %s is for bench itself: %v\n", rankCommand, err)
-		return misused
+		return harness.Misused
 	}
-	transports, err := join(ctx, *name, *ranks)
+	ends, err := transports.Join(ctx, *name, *ranks)
 	if err == nil {
-		err = measureAll(ctx, flags.Arg(0), transports, steps)
+		err = measureAll(ctx, flags.Arg(0), ends, steps)
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
+		return harness.Failed
 	}
 	return 0
 }
 
 // measureAll runs the steps on all ranks of this process, writes their reports and closes them.
-func measureAll(ctx context.Context, dir string, transports []transport.Transport, steps []step) error {
-	errs := make([]error, len(transports))
+func measureAll(ctx context.Context, dir string, ends []transport.Transport, steps []step) error {
+	errs := make([]error, len(ends))
 	var wg sync.WaitGroup
-	for i, t := range transports {
+	for i, t := range ends {
 		wg.Go(func() { errs[i] = measureOne(ctx, dir, t, steps) })
 	}
 	wg.Wait()
@@ -81,9 +84,9 @@ func measureOne(ctx context.Context, dir string, t transport.Transport, steps []
 	defer func() { err = errors.Join(err, t.Close()) }()
 	me := int(t.Rank())
 	alloc := func(n int) []byte { return transport.Alloc(t, n) }
-	timings, err := newRank(me, t.Size(), steps, alloc).measure(ctx, steps, newDirect(t).exchange)
+	timings, err := newRank(me, t.Size(), steps, alloc).measure(ctx, steps, transports.NewDirect(t).Exchange)
 	if err != nil {
 		return err
 	}
-	return writeReport(dir, me, report{version: version(), timings: timings})
+	return writeReport(dir, me, report{version: harness.Version(), timings: timings})
 }

@@ -14,6 +14,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/internal/netns"
 	"github.com/switchyard-moe/switchyard/internal/launch"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
@@ -77,7 +79,7 @@ func newOverlapFlags(o *overlapOptions) *flag.FlagSet {
 func parseOverlapOptions(args []string, stdout io.Writer) (overlapOptions, error) {
 	var o overlapOptions
 	f := newOverlapFlags(&o)
-	if err := parseFlags(f, overlapUsage, args, stdout); err != nil {
+	if err := harness.ParseFlags(f, overlapUsage, args, stdout); err != nil {
 		return o, err
 	}
 	if o.short {
@@ -88,14 +90,14 @@ func parseOverlapOptions(args []string, stdout io.Writer) (overlapOptions, error
 
 // resolve turns texts into what they name, and reports every fault.
 func (o *overlapOptions) resolve() error {
-	var l limits
-	l.within("ranks", o.Ranks, 2, 16)
-	l.within("rounds", o.Rounds, 1, 1000)
-	l.within("each", o.Each, 1, 64)
-	l.within("k", o.K, 1, max(o.Each*o.Ranks, 1))
-	l.within("most", o.Most, 1, 64)
-	l.within("micro", o.Micro, 1, 8)
-	l.within("dense", o.Dense, 0, 1<<16)
+	var l harness.Limits
+	l.Within("ranks", o.Ranks, 2, 16)
+	l.Within("rounds", o.Rounds, 1, 1000)
+	l.Within("each", o.Each, 1, 64)
+	l.Within("k", o.K, 1, max(o.Each*o.Ranks, 1))
+	l.Within("most", o.Most, 1, 64)
+	l.Within("micro", o.Micro, 1, 8)
+	l.Within("dense", o.Dense, 0, 1<<16)
 	for _, list := range []struct {
 		name, text string
 		to         *[]int
@@ -104,12 +106,12 @@ func (o *overlapOptions) resolve() error {
 		for _, field := range strings.Split(list.text, ",") {
 			n, err := strconv.Atoi(field)
 			if err != nil || n < 1 || n > list.high {
-				l.faults = append(l.faults, fmt.Errorf("-%s %q: want 1 to %d", list.name, field, list.high))
+				l.Faults = append(l.Faults, fmt.Errorf("-%s %q: want 1 to %d", list.name, field, list.high))
 			}
 			*list.to = append(*list.to, n)
 		}
 	}
-	return errors.Join(l.faults...)
+	return errors.Join(l.Faults...)
 }
 
 // runOverlap is the command.
@@ -122,14 +124,14 @@ func runOverlap(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		return misuse(stderr, "overlap", err)
+		return harness.Misuse(stderr, "overlap", err)
 	}
 	rows, err := o.measure(ctx, stderr)
 	if len(rows) > 0 {
 		writeOverlapTable(stdout, rows)
-		err = errors.Join(err, writeJSONLines(o.jsonFile, rows))
+		err = errors.Join(err, harness.WriteJSONLines(o.jsonFile, rows))
 	}
-	return conclude(ctx, err, stderr)
+	return harness.Conclude(ctx, err, stderr)
 }
 
 // expected is about how long it takes: steps of every way, and those in which layers choose, each of them the time of its
@@ -142,7 +144,7 @@ func (o *overlapOptions) expected() (all time.Duration) {
 			link := 4 * rows * float64(c.dim) * 32 / float64(rate*1_000_000)
 			experts := rows * float64(c.dim*c.hidden) * 18 * float64(o.Ranks) / 2 / 50e9
 			once := time.Duration((link + experts) * float64(max(o.Micro, 1)) * float64(time.Second))
-			all += manyTimes((o.Rounds+1)*(len(o.ways())+2)+profileSteps/4, once)
+			all += harness.Times((o.Rounds+1)*(len(o.ways())+2)+profileSteps/4, once)
 		}
 	}
 	return all
@@ -150,12 +152,12 @@ func (o *overlapOptions) expected() (all time.Duration) {
 
 // measure runs the ranks at each rate.
 func (o *overlapOptions) measure(ctx context.Context, stderr io.Writer) (rows []overlapRow, err error) {
-	p := newPace(stderr, "overlap", len(o.Rates), o.expected())
-	c, err := newCluster(ctx, o.Ranks, 1, 0)
+	p := harness.NewPace(stderr, "overlap", len(o.Rates), o.expected())
+	c, err := netns.New(ctx, o.Ranks, 1, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, c.remove()) }()
+	defer func() { err = errors.Join(err, c.Remove()) }()
 	text, err := json.Marshal(o)
 	if err != nil {
 		return nil, err
@@ -164,16 +166,16 @@ func (o *overlapOptions) measure(ctx context.Context, stderr io.Writer) (rows []
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, runLimit)
+	ctx, cancel := context.WithTimeout(ctx, netns.RunLimit)
 	defer cancel()
 	for _, rate := range o.Rates {
-		p.next("links of %d Mbit/s", rate)
-		if err := c.limit(ctx, rate); err != nil {
+		p.Next("links of %d Mbit/s", rate)
+		if err := c.Limit(ctx, rate); err != nil {
 			return rows, err
 		}
 		var out bytes.Buffer
 		stopped := launch.Run(ctx, launch.Config{
-			Ranks: o.Ranks, Command: c.command(self, "overlap", overlapRankWord, string(text)), Stdout: &out, Stderr: untilOver{ctx, stderr},
+			Ranks: o.Ranks, Command: c.Command(self, "overlap", overlapRankWord, string(text)), Stdout: &out, Stderr: harness.UntilDone(ctx, stderr),
 		})
 		more, err := o.collect(rate, &out)
 		if rows = append(rows, more...); stopped != nil || err != nil {
@@ -259,7 +261,7 @@ func slowestMedian(of []overlapResult, times func(overlapResult) []time.Duration
 			slowest[i] = max(slowest[i], t)
 		}
 	}
-	return median(slowest).Seconds() * 1e3
+	return harness.Median(slowest).Seconds() * 1e3
 }
 
 // allMedian is the median round's time of all ranks together, in ms.
@@ -270,7 +272,7 @@ func allMedian(of []overlapResult, times func(overlapResult) []time.Duration) fl
 			all[i] += t
 		}
 	}
-	return median(all).Seconds() * 1e3
+	return harness.Median(all).Seconds() * 1e3
 }
 
 func writeOverlapTable(stdout io.Writer, rows []overlapRow) {

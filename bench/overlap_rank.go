@@ -13,13 +13,16 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/internal/netns"
+	"github.com/switchyard-moe/switchyard/bench/internal/workload"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
 const (
-	overlapRankWord = rankWord
+	overlapRankWord = harness.RankArg
 	overlapPort     = 29700
 	// profileSteps is more than the steps in which a layer finds its degree.
 	profileSteps = 200
@@ -102,15 +105,15 @@ func runOverlapRank(ctx context.Context, args []string, stdout, stderr io.Writer
 	if err == nil || len(report.Results) > 0 { // also of what was done before it was stopped
 		err = errors.Join(err, json.NewEncoder(stdout).Encode(report))
 	}
-	return conclude(ctx, err, stderr)
+	return harness.Conclude(ctx, err, stderr)
 }
 
 func overlapRank(ctx context.Context, args []string, stderr io.Writer) (report overlapReport, err error) {
 	var o overlapOptions
-	if report.Rank, err = rankOptions(args, &o); err != nil {
+	if report.Rank, err = harness.RankOptions(args, &o); err != nil {
 		return report, err
 	}
-	w, err := joinCluster(ctx, report.Rank, o.Ranks, 1, overlapPort)
+	w, err := netns.Join(ctx, report.Rank, o.Ranks, 1, overlapPort)
 	if err != nil {
 		return report, err
 	}
@@ -140,12 +143,12 @@ type overlapRunner struct {
 
 func (r *overlapRunner) run(ctx context.Context) (result overlapResult, err error) {
 	random := rand.New(rand.NewPCG(7, uint64(r.world.Rank())))
-	r.x, r.dy = newMatrix(r.tokens, r.dim), newMatrix(r.tokens, r.dim)
+	r.x, r.dy = workload.NewMatrix(r.tokens, r.dim), workload.NewMatrix(r.tokens, r.dim)
 	for i := range r.x.Data {
 		r.x.Data[i], r.dy.Data[i] = random.Float32()-0.5, random.Float32()-0.5
 	}
 	clock := &timed{Expert: expert.SwiGLU{Hidden: r.hidden}}
-	echo, err := r.layer(new(echoes), way{degree: 1, inFlight: 1})
+	echo, err := r.layer(new(workload.Passthrough), way{degree: 1, inFlight: 1})
 	if err != nil {
 		return result, err
 	}
@@ -258,7 +261,7 @@ func (r *overlapRunner) observe(_ schedule.Pass, line schedule.Timeline) {
 
 // layer makes the layer of a way: the one that all micro-batches go through, or one for each.
 func (r *overlapRunner) layer(e expert.Expert, v way) (list []lane, err error) {
-	d, err := decide("random", r.K, r.Each*r.Ranks, r.x)
+	d, err := workload.Decide("random", r.K, r.Each*r.Ranks, r.x)
 	if err != nil {
 		return nil, err
 	}
@@ -267,7 +270,7 @@ func (r *overlapRunner) layer(e expert.Expert, v way) (list []lane, err error) {
 		o = switchyard.Overlap{Degree: r.Most, Auto: true}
 	}
 	l, err := switchyard.NewLayer(r.world, switchyard.Config{
-		Dim: r.dim, Experts: r.Each * r.Ranks, Group: switchyard.PerRank, Router: decided{d}, Expert: e, Overlap: o, MicroBatches: r.Micro,
+		Dim: r.dim, Experts: r.Each * r.Ranks, Group: switchyard.PerRank, Router: workload.Decided{Decision: d}, Expert: e, Overlap: o, MicroBatches: r.Micro,
 	})
 	for err == nil {
 		of := lane{layer: l}
@@ -288,7 +291,7 @@ func (r *overlapRunner) denseLike(e expert.Expert) (expert.Group, error) {
 	switch e := e.(type) {
 	case *timed:
 		kind = &timed{Expert: kind, clock: e}
-	case *echoes:
+	case *workload.Passthrough:
 		return nil, nil
 	}
 	return kind.New(expert.Shape{Dim: r.dim, Count: 1, Seed: 1})

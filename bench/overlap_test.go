@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
@@ -25,7 +26,7 @@ func TestOverlapOptions(t *testing.T) {
 	require.NoError(t, err)
 	var there overlapOptions
 	t.Setenv("RANK", "3")
-	_, err = rankOptions([]string{string(text)}, &there)
+	_, err = harness.RankOptions([]string{string(text)}, &there)
 	require.NoError(t, err)
 	require.Equal(t, o.cases(), there.cases())
 	require.Equal(t, o.ways(), there.ways())

@@ -5,45 +5,47 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/payload"
 )
 
 func TestPatternIsFoundRight(t *testing.T) {
-	all := make([]byte, patternLength(200))
-	fillPattern(all, 3)
+	all := make([]byte, payload.Length(200))
+	payload.Fill(all, 3)
 	for _, position := range []int{0, 1, 7, 8, 63} {
 		for _, length := range []int{1, 2, 7, 8, 9, 65, 130} {
 			block := all[position:][:length]
-			require.Zero(t, checkBlock(block, 3, position))
-			require.Zero(t, probeBlock(block, 3, position))
+			require.Zero(t, payload.Check(block, 3, position))
+			require.Zero(t, payload.Probe(block, 3, position))
 		}
 	}
 }
 
 func TestEveryWrongByteIsCounted(t *testing.T) {
-	all := make([]byte, patternLength(100))
-	fillPattern(all, 0)
+	all := make([]byte, payload.Length(100))
+	payload.Fill(all, 0)
 	block := all[5:100]
 	for i := range block {
 		block[i] ^= 0xff
-		require.Equal(t, 1, checkBlock(block, 0, 5), "byte %d", i)
+		require.Equal(t, 1, payload.Check(block, 0, 5), "byte %d", i)
 		block[i] ^= 0xff
 	}
 	block[0]++
 	block[len(block)-1]++
-	require.Equal(t, 2, probeBlock(block, 0, 5), "the ends of a block are always looked at")
+	require.Equal(t, 2, payload.Probe(block, 0, 5), "the ends of a block are always looked at")
 }
 
 func TestOtherIterationsRanksAndPlacesHaveOtherBytes(t *testing.T) {
 	const bytes, ranks = 64, 8
 	for i := range 8 {
 		for to := range ranks {
-			block := make([]byte, patternLength(bytes*ranks))
-			fillPattern(block, 1)
-			block = block[offset(i)+to*bytes:][:bytes]
-			require.Zero(t, checkBlock(block, 1, offset(i)+to*bytes))
-			require.NotZero(t, probeBlock(block, 1, offset(i+1)+to*bytes), "stale")
-			require.NotZero(t, probeBlock(block, 1, offset(i)+(to+1)*bytes), "meant for another")
-			require.NotZero(t, probeBlock(block, 2, offset(i)+to*bytes), "from another")
+			block := make([]byte, payload.Length(bytes*ranks))
+			payload.Fill(block, 1)
+			block = block[payload.Offset(i)+to*bytes:][:bytes]
+			require.Zero(t, payload.Check(block, 1, payload.Offset(i)+to*bytes))
+			require.NotZero(t, payload.Probe(block, 1, payload.Offset(i+1)+to*bytes), "stale")
+			require.NotZero(t, payload.Probe(block, 1, payload.Offset(i)+(to+1)*bytes), "meant for another")
+			require.NotZero(t, payload.Probe(block, 2, payload.Offset(i)+to*bytes), "from another")
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
@@ -59,7 +60,7 @@ func runPlan(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	in := f.String("in", "", "read the exchanges from this `file`")
 	var out string
 	outfile.Var(f, &out, "json", "", "write the results to this `file`; default is the standard output")
-	err := parseFlags(f, planUsage, args, stdout)
+	err := harness.ParseFlags(f, planUsage, args, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -67,10 +68,10 @@ func runPlan(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = errors.New("-in must name a file")
 	}
 	if err != nil {
-		return misuse(stderr, "plan", err)
+		return harness.Misuse(stderr, "plan", err)
 	}
-	newPace(stderr, "plan", 1, time.Second)
-	return conclude(ctx, planFile(*in, out, stdout), stderr)
+	harness.NewPace(stderr, "plan", 1, time.Second)
+	return harness.Conclude(ctx, planFile(*in, out, stdout), stderr)
 }
 
 // planFile plans what a file holds.

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
 // planCommand runs the command on cases given as JSON and returns its exit code, results and complaints.
@@ -81,13 +83,13 @@ func TestPlanRefuses(t *testing.T) {
 		`[{"a2a":{"alpha":-1,"n":1},` + ops[len(`"a2a":{"n":1},`):] + `,"degrees":[1]}]`: "a2a: alpha -1, beta 0, n 1; must not be negative",
 	} {
 		code, _, stderr := planCommand(t, cases)
-		require.Equal(t, failed, code, cases)
+		require.Equal(t, harness.Failed, code, cases)
 		require.Contains(t, stderr, says)
 	}
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, misused, runPlan(t.Context(), nil, &stdout, &stderr))
+	require.Equal(t, harness.Misused, runPlan(t.Context(), nil, &stdout, &stderr))
 	require.Contains(t, stderr.String(), "-in must name a file")
-	require.Equal(t, failed, runPlan(t.Context(), []string{"-in", filepath.Join(t.TempDir(), "none")}, &stdout, &stderr))
+	require.Equal(t, harness.Failed, runPlan(t.Context(), []string{"-in", filepath.Join(t.TempDir(), "none")}, &stdout, &stderr))
 	require.Zero(t, runPlan(t.Context(), []string{"-h"}, &stdout, &stderr))
 	require.Contains(t, stdout.String(), "usage: go run ./bench plan")
 }

@@ -17,6 +17,10 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/internal/peers"
+	"github.com/switchyard-moe/switchyard/bench/internal/transports"
+	"github.com/switchyard-moe/switchyard/bench/internal/workload"
 	"github.com/switchyard-moe/switchyard/internal/launch"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
@@ -88,7 +92,7 @@ type recipeRow struct {
 	took    []time.Duration
 }
 
-const recipeRankWord = rankWord
+const recipeRankWord = harness.RankArg
 
 // runRecipe is the command.
 func runRecipe(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -96,7 +100,7 @@ func runRecipe(ctx context.Context, args []string, stdout, stderr io.Writer) int
 		return runRecipeRank(ctx, args[1:], stdout, stderr)
 	}
 	var o recipeOptions
-	err := parseFlags(newRecipeFlags(&o), recipeUsage, args, stdout)
+	err := harness.ParseFlags(newRecipeFlags(&o), recipeUsage, args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
@@ -107,40 +111,40 @@ func runRecipe(ctx context.Context, args []string, stdout, stderr io.Writer) int
 		err = o.resolve()
 	}
 	if err != nil {
-		return misuse(stderr, "recipe", err)
+		return harness.Misuse(stderr, "recipe", err)
 	}
 	rows, err := o.measure(ctx, stderr)
 	if len(rows) > 0 {
 		writeRecipeTable(stdout, rows)
-		err = errors.Join(err, writeJSONLines(o.jsonFile, rows))
+		err = errors.Join(err, harness.WriteJSONLines(o.jsonFile, rows))
 		for _, r := range rows {
 			if r.Wrong > 0 {
 				err = errors.Join(err, fmt.Errorf("%s: %d wrong elements", r.Who, r.Wrong))
 			}
 		}
 	}
-	return conclude(ctx, err, stderr)
+	return harness.Conclude(ctx, err, stderr)
 }
 
 func (o *recipeOptions) resolve() error {
-	var l limits
-	l.within("ranks", o.Ranks, 2, 64)
-	l.within("tokens", o.Tokens, 1, 1<<20)
-	l.within("dim", o.Dim, 1, 1<<16)
-	l.within("experts", o.Experts, 1, 1<<12)
-	l.within("k", o.K, 1, o.Experts)
-	l.within("iters", o.Iterations, 1, 1<<20)
-	l.within("rounds", o.Rounds, 1, 1000)
-	if len(l.faults) == 0 && o.Experts%o.Ranks != 0 {
-		l.faults = append(l.faults, fmt.Errorf("-experts %d: want a multiple of -ranks %d", o.Experts, o.Ranks))
+	var l harness.Limits
+	l.Within("ranks", o.Ranks, 2, 64)
+	l.Within("tokens", o.Tokens, 1, 1<<20)
+	l.Within("dim", o.Dim, 1, 1<<16)
+	l.Within("experts", o.Experts, 1, 1<<12)
+	l.Within("k", o.K, 1, o.Experts)
+	l.Within("iters", o.Iterations, 1, 1<<20)
+	l.Within("rounds", o.Rounds, 1, 1000)
+	if len(l.Faults) == 0 && o.Experts%o.Ranks != 0 {
+		l.Faults = append(l.Faults, fmt.Errorf("-experts %d: want a multiple of -ranks %d", o.Experts, o.Ranks))
 	}
 	o.Transports = strings.Split(o.transportText, ",")
 	for _, t := range o.Transports {
-		if _, ok := joiners()[t]; !ok || t == mpiName {
-			l.faults = append(l.faults, fmt.Errorf("-transport %q: want one or more that processes can join", t))
+		if _, ok := transports.Joiners()[t]; !ok || t == transports.MPI {
+			l.Faults = append(l.Faults, fmt.Errorf("-transport %q: want one or more that processes can join", t))
 		}
 	}
-	return errors.Join(l.faults...)
+	return errors.Join(l.Faults...)
 }
 
 // measure lets the contestants take turns.
@@ -157,9 +161,9 @@ func (o *recipeOptions) measure(ctx context.Context, stderr io.Writer) (rows []r
 	rows = slices.DeleteFunc(rows, func(r recipeRow) bool { return len(r.took) == 0 }) // where it was stopped before
 	for i := range rows {
 		slices.Sort(rows[i].took)
-		rows[i].P50 = microseconds(percentile(rows[i].took, 0.5))
+		rows[i].P50 = harness.Microseconds(harness.Percentile(rows[i].took, 0.5))
 	}
-	if n := len(rows); n > 0 && rows[n-1].Who == torchName {
+	if n := len(rows); n > 0 && rows[n-1].Who == peers.Torch {
 		for i := range rows {
 			rows[i].Speedup = rows[n-1].P50 / rows[i].P50
 		}
@@ -171,10 +175,10 @@ func (o *recipeOptions) measure(ctx context.Context, stderr io.Writer) (rows []r
 func (o *recipeOptions) expected(rows []recipeRow) (all time.Duration) {
 	once := time.Duration(4 * o.Ranks * o.Tokens * o.K * o.Dim * 2 / 3)
 	for _, r := range rows {
-		if each := 500*time.Millisecond + manyTimes(o.Iterations+2, once); r.Who == torchName {
-			all += manyTimes(o.Rounds, 3*time.Second+5*each)
+		if each := 500*time.Millisecond + harness.Times(o.Iterations+2, once); r.Who == peers.Torch {
+			all += harness.Times(o.Rounds, 3*time.Second+5*each)
 		} else {
-			all += manyTimes(o.Rounds, each)
+			all += harness.Times(o.Rounds, each)
 		}
 	}
 	return all
@@ -182,10 +186,10 @@ func (o *recipeOptions) expected(rows []recipeRow) (all time.Duration) {
 
 // turns has each contestant run once a round.
 func (o *recipeOptions) turns(ctx context.Context, rows []recipeRow, stderr io.Writer) error {
-	p := newPace(stderr, "recipe", o.Rounds*len(rows), o.expected(rows))
+	p := harness.NewPace(stderr, "recipe", o.Rounds*len(rows), o.expected(rows))
 	for round := range o.Rounds {
 		for i := range rows {
-			p.next("round %d of %d: %s", round+1, o.Rounds, rows[i].Who)
+			p.Next("round %d of %d: %s", round+1, o.Rounds, rows[i].Who)
 			if err := o.turn(ctx, &rows[i]); err != nil {
 				return fmt.Errorf("%s: %w", rows[i].Who, err)
 			}
@@ -208,24 +212,24 @@ func (o *recipeOptions) contestants(ctx context.Context, dir string, stderr io.W
 		rows = append(rows, recipeRow{Who: who, Ranks: o.Ranks, Tokens: o.Tokens, Dim: o.Dim, Experts: o.Experts, K: o.K, command: command})
 	}
 	for _, t := range o.Transports {
-		add(ourName+"-"+t, self, "recipe", recipeRankWord, t, string(text))
+		add(harness.Name+"-"+t, self, "recipe", recipeRankWord, t, string(text))
 	}
 	script := filepath.Join(dir, "recipe.py")
 	if err := os.WriteFile(script, recipeScript, 0o600); err != nil {
 		return nil, err
 	}
 	var missing error
-	for _, python := range pythons() {
-		if missing = hasTorch(ctx, python); missing == nil {
+	for _, python := range peers.Pythons() {
+		if missing = peers.HasTorch(ctx, python); missing == nil {
 			command := []string{python, script}
 			for _, n := range []int{o.Tokens, o.Dim, o.Experts, o.K, o.Iterations} {
 				command = append(command, strconv.Itoa(n))
 			}
-			add(torchName, command...)
+			add(peers.Torch, command...)
 			return rows, nil
 		}
 	}
-	fmt.Fprintf(stderr, "bench: skipped %s: to compare with it: apt-get install python3-torch libopenblas0\n", torchName)
+	fmt.Fprintf(stderr, "bench: skipped %s: to compare with it: apt-get install python3-torch libopenblas0\n", peers.Torch)
 	return rows, nil
 }
 
@@ -233,7 +237,7 @@ func (o *recipeOptions) contestants(ctx context.Context, dir string, stderr io.W
 func (o *recipeOptions) turn(ctx context.Context, r *recipeRow) error {
 	var out, complaints bytes.Buffer
 	if err := launch.Run(ctx, launch.Config{Ranks: o.Ranks, Command: r.command, Stdout: &out, Stderr: &complaints}); err != nil {
-		return fmt.Errorf("%w%s", err, quoted(complaints.String()))
+		return fmt.Errorf("%w%s", err, harness.Quoted(complaints.String()))
 	}
 	slowest := make([]time.Duration, o.Iterations)
 	d := json.NewDecoder(&out)
@@ -263,7 +267,7 @@ func runRecipeRank(ctx context.Context, args []string, stdout, stderr io.Writer)
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
+		return harness.Failed
 	}
 	return 0
 }
@@ -276,39 +280,39 @@ func recipeRank(ctx context.Context, args []string) (report recipeReport, err er
 	if err := json.Unmarshal([]byte(args[1]), &o); err != nil {
 		return report, err
 	}
-	t, err := joiners()[args[0]](ctx)
+	t, err := transports.Joiners()[args[0]](ctx)
 	if err != nil {
 		return report, err
 	}
-	r, err := newLayerRank(t, layerShape{tokens: o.Tokens, dim: o.Dim, experts: o.Experts, k: o.K}, "random")
+	r, err := workload.NewRank(t, workload.Shape{Tokens: o.Tokens, Dim: o.Dim, Experts: o.Experts, K: o.K}, "random")
 	if err != nil {
 		return report, errors.Join(err, t.Close())
 	}
-	defer func() { err = errors.Join(err, r.world.Close()) }()
-	report = recipeReport{Rank: int(t.Rank()), Version: version()}
+	defer func() { err = errors.Join(err, r.World.Close()) }()
+	report = recipeReport{Rank: int(t.Rank()), Version: harness.Version()}
 	all := o.Iterations + max(o.Iterations/10, 2)
 	for i := range all {
 		// Only the way there and back is timed: the forward pass before has no gradient.
-		if err := errors.Join(r.layer.Discard(), r.world.Comm().Barrier(ctx)); err != nil {
+		if err := errors.Join(r.Layer.Discard(), r.World.Comm().Barrier(ctx)); err != nil {
 			return report, err
 		}
 		begin := time.Now()
-		if err := r.forward(ctx, i); err != nil {
+		if err := r.Forward(ctx, i); err != nil {
 			return report, err
 		}
 		report.Took = append(report.Took, int64(time.Since(begin)))
 	}
-	report.Wrong = r.wrongForward(all - 1)
+	report.Wrong = wrongForward(r, all-1)
 	report.Took = report.Took[all-o.Iterations:]
-	return report, r.world.Comm().Barrier(ctx)
+	return report, r.World.Comm().Barrier(ctx)
 }
 
 // wrongForward counts the elements that a forward pass got wrong.
-func (r *layerRank) wrongForward(iteration int) (wrong int) {
-	x := r.tokens[iteration%2]
-	for t := range r.entries {
+func wrongForward(r *workload.Rank, iteration int) (wrong int) {
+	x := r.Tokens[iteration%2]
+	for t := range r.Entries {
 		for c := t * x.Cols; c < (t+1)*x.Cols; c++ {
-			if y, _ := r.expected(t, x.Data[c], 0); r.y.Data[c] != y {
+			if y, _ := r.Expected(t, x.Data[c], 0); r.Y.Data[c] != y {
 				wrong++
 			}
 		}

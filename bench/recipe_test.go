@@ -5,14 +5,16 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
 func TestRecipeOptions(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, misused, runRecipe(t.Context(), []string{"-experts", "15"}, &stdout, &stderr))
+	require.Equal(t, harness.Misused, runRecipe(t.Context(), []string{"-experts", "15"}, &stdout, &stderr))
 	require.Contains(t, stderr.String(), "multiple of -ranks 4")
 	stderr.Reset()
-	require.Equal(t, misused, runRecipe(t.Context(), []string{"-k", "0", "-transport", "pigeon"}, &stdout, &stderr))
+	require.Equal(t, harness.Misused, runRecipe(t.Context(), []string{"-k", "0", "-transport", "pigeon"}, &stdout, &stderr))
 	require.Contains(t, stderr.String(), "-k 0")
 	require.Contains(t, stderr.String(), `"pigeon"`)
 	require.Equal(t, 0, runRecipe(t.Context(), []string{"-h"}, &stdout, &stderr))

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/internal/peers"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
@@ -43,21 +45,21 @@ func runRoute(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		return misuse(stderr, "route", err)
+		return harness.Misuse(stderr, "route", err)
 	}
-	return conclude(ctx, o.compare(ctx, stdout, stderr), stderr)
+	return harness.Conclude(ctx, o.compare(ctx, stdout, stderr), stderr)
 }
 
 func parseRoute(args []string, stdout io.Writer) (routeOptions, error) {
-	o := routeOptions{experts: []int{8, 64, 256}, ks: []int{1, 2, 8}, pythons: pythons()}
+	o := routeOptions{experts: []int{8, 64, 256}, ks: []int{1, 2, 8}, pythons: peers.Pythons()}
 	f := flag.NewFlagSet("route", flag.ContinueOnError)
 	f.IntVar(&o.tokens, "tokens", 8192, "tokens of a batch")
 	f.IntVar(&o.dim, "dim", 1024, "columns of a token; nothing that is timed depends on it")
 	f.IntVar(&o.rounds, "rounds", 5, "how many turns each contestant takes in each case")
 	f.IntVar(&o.iterations, "iters", 20, "timed calls a turn")
-	f.StringVar(&o.peer, "peers", torchName, "what to compare with: torch or none")
+	f.StringVar(&o.peer, "peers", peers.Torch, "what to compare with: torch or none")
 	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
-	err := parseFlags(f, routeUsage, args, stdout)
+	err := harness.ParseFlags(f, routeUsage, args, stdout)
 	return o, errors.Join(err, o.faults())
 }
 
@@ -69,8 +71,8 @@ func (o routeOptions) faults() error {
 			faults = append(faults, fmt.Errorf("-%s %d: want 1 to %d", name, n, 1<<20))
 		}
 	}
-	if o.peer != torchName && o.peer != "none" {
-		faults = append(faults, fmt.Errorf("-peers %q: want %s or none", o.peer, torchName))
+	if o.peer != peers.Torch && o.peer != "none" {
+		faults = append(faults, fmt.Errorf("-peers %q: want %s or none", o.peer, peers.Torch))
 	}
 	return errors.Join(faults...)
 }
@@ -110,19 +112,19 @@ func (o routeOptions) compare(ctx context.Context, stdout, progress io.Writer) (
 		return stopped
 	}
 	writeRouteTable(stdout, o, skipped, rows)
-	return errors.Join(stopped, writeJSONLines(o.jsonFile, rows))
+	return errors.Join(stopped, harness.WriteJSONLines(o.jsonFile, rows))
 }
 
 // duels runs all cases, and returns those that it has run where one fails.
 func (o routeOptions) duels(ctx context.Context, contestants []routeContestant, dir string, progress io.Writer) (rows []routeRow, err error) {
-	p := newPace(progress, "route", len(o.experts)*len(o.ks), o.expected(len(contestants)))
+	p := harness.NewPace(progress, "route", len(o.experts)*len(o.ks), o.expected(len(contestants)))
 	for _, experts := range o.experts {
 		file := filepath.Join(dir, fmt.Sprint(experts))
 		if err := writeLogits(file, o.tokens, experts); err != nil {
 			return rows, err
 		}
 		for _, k := range o.ks {
-			p.next("%d experts, k = %d", experts, k)
+			p.Next("%d experts, k = %d", experts, k)
 			group, err := o.duel(ctx, contestants, file, experts, k)
 			if err != nil {
 				return rows, err
@@ -141,7 +143,7 @@ func (o routeOptions) expected(contestants int) (all time.Duration) {
 		if contestants > 1 {
 			each += time.Duration(50 * scores)
 		}
-		all += manyTimes(len(o.ks)*o.rounds*o.iterations, each)
+		all += harness.Times(len(o.ks)*o.rounds*o.iterations, each)
 	}
 	return all
 }
@@ -149,12 +151,12 @@ func (o routeOptions) expected(contestants int) (all time.Duration) {
 // gather returns who takes part, and why others do not.
 func (o routeOptions) gather(ctx context.Context, dir string) (contestants []routeContestant, skipped string) {
 	contestants = append(contestants, ourRoute{dim: o.dim})
-	if o.peer != torchName {
+	if o.peer != peers.Torch {
 		return contestants, ""
 	}
 	torch, err := startTorch(ctx, dir, o.pythons)
 	if err != nil {
-		return contestants, fmt.Sprintf("skipped %s: %v", torchName, err)
+		return contestants, fmt.Sprintf("skipped %s: %v", peers.Torch, err)
 	}
 	return append(contestants, torch), ""
 }
@@ -185,9 +187,9 @@ func (o routeOptions) duel(ctx context.Context, contestants []routeContestant, f
 	}
 	rows := make([]routeRow, len(contestants))
 	for i, c := range contestants {
-		p50 := median(took[i])
+		p50 := harness.Median(took[i])
 		rows[i] = routeRow{
-			Who: c.name(), Version: c.version(), Tokens: o.tokens, Dim: o.dim, Experts: experts, K: k, P50: microseconds(p50),
+			Who: c.name(), Version: c.version(), Tokens: o.tokens, Dim: o.dim, Experts: experts, K: k, P50: harness.Microseconds(p50),
 			TokensPerSecond: math.Round(float64(o.tokens) / p50.Seconds()), Allocs: perCall(allocs[i], o.rounds*o.iterations),
 		}
 		rows[i].Ratio = rows[i].P50 / rows[0].P50

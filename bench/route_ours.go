@@ -11,14 +11,15 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
 // ourRoute routes with this library.
 type ourRoute struct{ dim int }
 
-func (ourRoute) name() string    { return ourName }
-func (ourRoute) version() string { return version() }
+func (ourRoute) name() string    { return harness.Name }
+func (ourRoute) version() string { return harness.Version() }
 func (ourRoute) Close() error    { return nil }
 
 // turn is described at [routeContestant]. The decision's memory goes back to the gate after each call, outside the

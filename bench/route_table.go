@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
 // routeRow is the outcome for one contestant in one case, and a line of the JSON file.
@@ -26,7 +28,7 @@ type routeRow struct {
 // writeRouteTable writes rows with the ratio of each to ours.
 func writeRouteTable(w io.Writer, o routeOptions, skipped string, rows []routeRow) {
 	fmt.Fprintf(w, "# switchyard bench route: %d tokens, logits given, one thread, %s/%s%s; %d rounds of %d calls\n",
-		o.tokens, runtime.GOOS, runtime.GOARCH, load(), o.rounds, o.iterations)
+		o.tokens, runtime.GOOS, runtime.GOARCH, harness.Load(), o.rounds, o.iterations)
 	if skipped != "" {
 		fmt.Fprintf(w, "# %s\n", skipped)
 	}

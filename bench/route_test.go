@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
 // routeCommand runs the command and returns its exit code and what it said on either output.
@@ -35,7 +37,7 @@ func TestRouteEndToEnd(t *testing.T) {
 		require.NoError(t, decoder.Decode(&r))
 		require.Positive(t, r.P50)
 		require.Equal(t, 64, r.Tokens)
-		if r.Who == ourName {
+		if r.Who == harness.Name {
 			ours++
 			require.Equal(t, 1.0, r.Ratio)
 		}
@@ -62,14 +64,14 @@ func TestRouteBadFlags(t *testing.T) {
 		"more": `"more": route takes flags only`, "-nonsense": "-nonsense",
 	} {
 		code, _, stderr := routeCommand(strings.Fields(args)...)
-		require.Equal(t, misused, code, args)
+		require.Equal(t, harness.Misused, code, args)
 		require.Contains(t, stderr, says)
 	}
 	code, stdout, _ := routeCommand("-h")
 	require.Zero(t, code)
 	require.Contains(t, stdout, "usage: go run ./bench route")
 	code, _, stderr := routeCommand("-tokens", "8", "-rounds", "1", "-iters", "1", "-peers", "none", "-json", t.TempDir())
-	require.Equal(t, failed, code)
+	require.Equal(t, harness.Failed, code)
 	require.Contains(t, stderr, "-json: open ")
 }
 

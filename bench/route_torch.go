@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/peers"
 )
 
 // torchScript routes with torch under our protocol, which it describes.
@@ -66,7 +68,7 @@ func startPython(ctx context.Context, python, script string) (*torchRoute, error
 		_ = t.cmd.Wait() // what it says on its way out is the reason
 		return nil, errors.New(lastLine(stderr.String()))
 	}
-	t.about = strings.TrimPrefix(strings.TrimSpace(line), torchName+" ")
+	t.about = strings.TrimPrefix(strings.TrimSpace(line), peers.Torch+" ")
 	return t, nil
 }
 
@@ -76,7 +78,7 @@ func lastLine(text string) string {
 	return lines[len(lines)-1]
 }
 
-func (t *torchRoute) name() string    { return torchName }
+func (t *torchRoute) name() string    { return peers.Torch }
 func (t *torchRoute) version() string { return t.about }
 
 func (t *torchRoute) turn(file string, tokens, experts, k, iterations int) (routeTurn, error) {

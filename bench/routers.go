@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
@@ -40,9 +41,9 @@ func runRouters(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		return misuse(stderr, "routers", err)
+		return harness.Misuse(stderr, "routers", err)
 	}
-	return conclude(ctx, o.trainAll(ctx, stdout, stderr), stderr)
+	return harness.Conclude(ctx, o.trainAll(ctx, stdout, stderr), stderr)
 }
 
 func parseRouters(args []string, stdout io.Writer) (routersOptions, error) {
@@ -56,7 +57,7 @@ func parseRouters(args []string, stdout io.Writer) (routersOptions, error) {
 	f.StringVar(&o.svgDir, "svg", "", "draw each router's load into a file in this `directory`")
 	f.StringVar(&o.from, "from", "", "train nothing: take the outcomes in these `files`, which -json wrote, with commas between them")
 	names := f.String("routers", "", "train only these, `names` with commas between them")
-	err := parseFlags(f, routersUsage, args, stdout)
+	err := harness.ParseFlags(f, routersUsage, args, stdout)
 	if *names != "" {
 		o.names = strings.Split(*names, ",")
 	}
@@ -66,7 +67,7 @@ func parseRouters(args []string, stdout io.Writer) (routersOptions, error) {
 		err = fmt.Errorf("-steps %d, -ranks %d: want at least 1", o.steps, o.ranks)
 	default:
 		if err = o.outputs(); err != nil {
-			err = unwritable{err}
+			err = harness.Unwritable(err)
 		}
 	}
 	return o, err
@@ -117,7 +118,7 @@ func (o routersOptions) trainAll(ctx context.Context, stdout, progress io.Writer
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	program := filepath.Join(dir, "train")
-	if _, err := output(ctx, "go", "build", "-o", program, trainPackage); err != nil {
+	if _, err := harness.Output(ctx, "go", "build", "-o", program, harness.TrainPackage); err != nil {
 		return err
 	}
 	if o.names == nil {
@@ -127,13 +128,13 @@ func (o routersOptions) trainAll(ctx context.Context, stdout, progress io.Writer
 	}
 	var rows []trained
 	var faults error
-	p := newPace(progress, "routers", len(o.names), manyTimes(len(o.names)*o.steps, 120*time.Millisecond))
+	p := harness.NewPace(progress, "routers", len(o.names), harness.Times(len(o.names)*o.steps, 120*time.Millisecond))
 	for _, name := range o.names {
 		if ctx.Err() != nil {
 			faults = errors.Join(faults, context.Cause(ctx))
 			break
 		}
-		p.next("%s", name)
+		p.Next("%s", name)
 		r, err := o.train(ctx, program, name, filepath.Join(dir, "result.json"))
 		if err != nil {
 			faults = errors.Join(faults, fmt.Errorf("%s: %w", name, err))
@@ -151,7 +152,7 @@ func (o routersOptions) trainAll(ctx context.Context, stdout, progress io.Writer
 
 // train runs the program with one router.
 func (o routersOptions) train(ctx context.Context, program, name, result string) (trained, error) {
-	_, err := output(ctx, program, "-router", name, "-steps", fmt.Sprint(o.steps), "-ranks", fmt.Sprint(o.ranks), "-text", o.text,
+	_, err := harness.Output(ctx, program, "-router", name, "-steps", fmt.Sprint(o.steps), "-ranks", fmt.Sprint(o.ranks), "-text", o.text,
 		"-json", result, "-svg", "", "-sample", "0", "-eval-every", "0", "-progress", "none")
 	if err != nil {
 		return trained{}, err
@@ -166,7 +167,7 @@ func (o routersOptions) train(ctx context.Context, program, name, result string)
 
 // routersOf asks the program for its routers: its help ends with a table of them.
 func routersOf(ctx context.Context, program string) ([]string, error) {
-	help, err := output(ctx, program, "-h")
+	help, err := harness.Output(ctx, program, "-h")
 	if err != nil {
 		return nil, err
 	}

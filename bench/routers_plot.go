@@ -10,6 +10,7 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/palette"
 	"github.com/switchyard-moe/switchyard/internal/figure"
 )
 
@@ -94,7 +95,7 @@ func loadPanel(r trained, top float64) (*plot.Plot, error) {
 		if err != nil {
 			return nil, err
 		}
-		bars.Color, bars.LineStyle.Width = colourOf(l), 0
+		bars.Color, bars.LineStyle.Width = palette.Of(l), 0
 		bars.Offset = width*vg.Length(l) - width*vg.Length(len(r.ExpertLoad)-1)/2
 		p.Add(bars)
 		experts = max(experts, len(layer))

@@ -10,13 +10,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
 // save writes the files that were asked for.
 func (o routersOptions) save(rows []trained) error {
 	var faults error
-	faults = errors.Join(faults, writeJSONLines(o.jsonFile, rows))
+	faults = errors.Join(faults, harness.WriteJSONLines(o.jsonFile, rows))
 	if o.mdFile != "" && len(rows) > 0 {
 		faults = errors.Join(faults, insertTable(o.mdFile, rows))
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/internal/svgtest"
 
 	"github.com/stretchr/testify/require"
@@ -51,7 +52,7 @@ func TestRoutersEndToEnd(t *testing.T) {
 	require.Equal(t, stdout, again, "the table of what the file holds")
 
 	code, _, stderr = routersCommand("-steps", "1", "-text", text, "-routers", "astrology")
-	require.Equal(t, failed, code)
+	require.Equal(t, harness.Failed, code)
 	require.Contains(t, stderr, "-router astrology: must be one of topk,")
 }
 
@@ -60,7 +61,7 @@ func TestRoutersAreListed(t *testing.T) {
 		t.Skip("builds a program")
 	}
 	program := filepath.Join(t.TempDir(), "train")
-	_, err := output(context.Background(), "go", "build", "-o", program, trainPackage)
+	_, err := harness.Output(context.Background(), "go", "build", "-o", program, harness.TrainPackage)
 	require.NoError(t, err)
 	names, err := routersOf(context.Background(), program)
 	require.NoError(t, err)
@@ -75,7 +76,7 @@ func TestRoutersBadFlags(t *testing.T) {
 		"-steps 0": "-steps 0, -ranks 2: want at least 1", "more": `"more": routers takes flags only`, "-nonsense": "-nonsense",
 	} {
 		code, _, stderr := routersCommand(strings.Fields(args)...)
-		require.Equal(t, misused, code, args)
+		require.Equal(t, harness.Misused, code, args)
 		require.Contains(t, stderr, says)
 	}
 	code, stdout, _ := routersCommand("-h")
@@ -107,8 +108,8 @@ func TestLooksAheadIsMarked(t *testing.T) {
 func TestOutcomesMustBeAlike(t *testing.T) {
 	dir := t.TempDir()
 	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
-	require.NoError(t, writeJSONLines(a, []trained{{Router: "topk", Steps: 2}}))
-	require.NoError(t, writeJSONLines(b, []trained{{Router: "base", Steps: 3}}))
+	require.NoError(t, harness.WriteJSONLines(a, []trained{{Router: "topk", Steps: 2}}))
+	require.NoError(t, harness.WriteJSONLines(b, []trained{{Router: "base", Steps: 3}}))
 	_, err := readTrained([]string{a, b})
 	require.ErrorContains(t, err, "base was trained otherwise than topk")
 	_, err = readTrained([]string{filepath.Join(dir, "none")})

@@ -1,5 +1,9 @@
 package main
 
+import (
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+)
+
 // row is the outcome for one contestant and one size, and a line of the JSON file. The field names say gbps for
 // what is GB/s, 10⁹ bytes a second.
 type row struct {
@@ -20,7 +24,7 @@ type row struct {
 func (r row) name() string { return r.Who + "-" + r.Transport }
 
 // ours reports whether r is about switchyard.
-func (r row) ours() bool { return r.Who == ourName }
+func (r row) ours() bool { return r.Who == harness.Name }
 
 // wrongBytes sums the wrong bytes of all rows.
 func wrongBytes(rows [][]row) (wrong int) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
@@ -56,7 +57,7 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		return misuse(stderr, "sim", err)
+		return harness.Misuse(stderr, "sim", err)
 	}
 	run := o.runOne
 	switch {
@@ -67,8 +68,8 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case len(o.scale) > 0:
 		run = o.runScale
 	}
-	newPace(stderr, "sim", 1, o.expected())
-	return conclude(ctx, run(ctx, stdout), stderr)
+	harness.NewPace(stderr, "sim", 1, o.expected())
+	return harness.Conclude(ctx, run(ctx, stdout), stderr)
 }
 
 // expected is about how long it takes: 40 ns for a task on a rank, and some seconds for the grid.
@@ -79,10 +80,10 @@ func (o *simOptions) expected() (all time.Duration) {
 		clusters = []int{o.cluster.Nodes * o.cluster.PerNode}
 	}
 	for _, ranks := range clusters {
-		all += manyTimes(ranks*tasks, 40)
+		all += harness.Times(ranks*tasks, 40)
 	}
 	if o.grid {
-		all += 5*time.Second + manyTimes(o.check, time.Second/10)
+		all += 5*time.Second + harness.Times(o.check, time.Second/10)
 	}
 	return all
 }
@@ -102,7 +103,7 @@ func parseSim(args []string, stdout io.Writer) (simOptions, error) {
 	outfile.Var(f, &o.svgFile, "svg", "", "draw the last step of the best policy, or with -scale the curves, into this `file`")
 	outfile.Var(f, &o.traceFile, "trace", "", "write the last step of the best policy in Chrome's trace format into this `file`")
 	outfile.Var(f, &o.jsonFile, "json", "", "write the outcomes to this `file`, one JSON object a line")
-	if err := parseFlags(f, simUsage, args, stdout); err != nil {
+	if err := harness.ParseFlags(f, simUsage, args, stdout); err != nil {
 		return o, err
 	}
 	var faults [2]error

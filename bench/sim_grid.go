@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
@@ -127,7 +128,7 @@ func (o *simOptions) runGrid(ctx context.Context, stdout io.Writer) error {
 			fmt.Fprintf(stdout, "Ours over brute force, worst of %d configurations: %.4f (%v)\n", o.check, ratio, config)
 		}
 	}
-	return errors.Join(writeJSONLines(o.jsonFile, all), context.Cause(ctx))
+	return errors.Join(harness.WriteJSONLines(o.jsonFile, all), context.Cause(ctx))
 }
 
 // write writes a testbed's table.

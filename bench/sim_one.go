@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
@@ -109,5 +110,5 @@ func degreesUsed(all []int) string {
 
 // saveSimulated writes the JSON file, if one was asked for.
 func (o *simOptions) saveSimulated(all []simulated) error {
-	return writeJSONLines(o.jsonFile, all)
+	return harness.WriteJSONLines(o.jsonFile, all)
 }

@@ -9,6 +9,7 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/palette"
 	"github.com/switchyard-moe/switchyard/internal/figure"
 )
 
@@ -57,7 +58,7 @@ func scalePanel(all []simulated, title string, of func(simulated) float64) (*plo
 		if err != nil {
 			return nil, err
 		}
-		line.Color, line.Width = colourOfCurve(i), vg.Points(1.4)
+		line.Color, line.Width = palette.OfCurve(i), vg.Points(1.4)
 		if i == len(names)-1 {
 			line.Color, line.Width = color.Black, vg.Points(2)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
@@ -199,7 +200,7 @@ func TestSimRefuses(t *testing.T) {
 		"-ratio -1, -bytes 2; must be above 0":                    {"-ratio", "-1"},
 	} {
 		code, _, stderr := sim(t, args...)
-		require.Equal(t, misused, code, args)
+		require.Equal(t, harness.Misused, code, args)
 		require.Contains(t, stderr, says)
 	}
 	code, stdout, _ := sim(t, "-h")

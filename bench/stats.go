@@ -3,6 +3,8 @@ package main
 import (
 	"slices"
 	"time"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
 // sample is what one turn says about one size.
@@ -23,7 +25,7 @@ func sampleOf(ranks []timing) sample {
 		}
 	}
 	slices.Sort(slowest)
-	s.p50, s.p99 = percentile(slowest, 0.50), percentile(slowest, 0.99)
+	s.p50, s.p99 = harness.Percentile(slowest, 0.50), harness.Percentile(slowest, 0.99)
 	return s
 }
 
@@ -35,7 +37,7 @@ func summarise(rounds []sample) sample {
 		p50[i], p99[i] = r.p50, r.p99
 		s.wrong += r.wrong
 	}
-	s.p50, s.p99 = median(p50), median(p99)
+	s.p50, s.p99 = harness.Median(p50), harness.Median(p99)
 	return s
 }
 

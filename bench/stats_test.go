@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
 func upTo(n int) []time.Duration {
@@ -24,15 +26,15 @@ func TestPercentileIsTheNearestRank(t *testing.T) {
 		{1, 0.5, 1}, {1, 0.99, 1}, {2, 0.5, 1}, {3, 0.5, 2}, {5, 0.99, 5}, {20, 0.5, 10}, {20, 0.99, 20},
 		{100, 0.99, 99}, {200, 0.99, 198}, {2000, 0.99, 1980}, {10, 0, 1}, {10, 1, 10},
 	} {
-		require.Equal(t, c.want, percentile(upTo(c.n), c.p), "%v of 1..%d", c.p, c.n)
+		require.Equal(t, c.want, harness.Percentile(upTo(c.n), c.p), "%v of 1..%d", c.p, c.n)
 	}
 }
 
 func TestMedian(t *testing.T) {
 	values := []time.Duration{30, 10, 20}
-	require.Equal(t, time.Duration(20), median(values))
+	require.Equal(t, time.Duration(20), harness.Median(values))
 	require.Equal(t, []time.Duration{30, 10, 20}, values, "the values stay as they were")
-	require.Equal(t, time.Duration(15), median(values[1:]))
+	require.Equal(t, time.Duration(15), harness.Median(values[1:]))
 }
 
 func TestSampleTakesTheSlowestRank(t *testing.T) {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
 // step is one size's share of a run: so many untimed iterations, then so many timed ones.
@@ -17,7 +19,7 @@ func plan(sizes []int, ranks, iterations int, short bool) []step {
 	for i, bytes := range sizes {
 		n := iterations
 		if n == 0 {
-			n = iterationsFor(int64(bytes)*int64(ranks*(ranks-1)), short)
+			n = harness.IterationsFor(int64(bytes)*int64(ranks*(ranks-1)), short)
 		}
 		steps[i] = step{bytes: bytes, warmup: min(max(n/10, 3), 100), iterations: n}
 	}
@@ -54,8 +56,8 @@ func parseSteps(args []string) ([]step, error) {
 			}
 			*to = int(n)
 		}
-		if s.bytes < 1 || s.bytes > maxBytes || s.iterations < 1 {
-			return nil, fmt.Errorf("step %q: want 1 to %d bytes and at least 1 iteration", arg, maxBytes)
+		if s.bytes < 1 || s.bytes > harness.MaxBytes || s.iterations < 1 {
+			return nil, fmt.Errorf("step %q: want 1 to %d bytes and at least 1 iteration", arg, harness.MaxBytes)
 		}
 	}
 	return steps, nil

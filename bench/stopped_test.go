@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/switchyard-moe/switchyard/bench/internal/benchtest"
 )
 
 // trip is a writer that ends a context once a text has been written to it.
@@ -72,7 +73,7 @@ func TestStoppedCommandsPrintWhatTheyHave(t *testing.T) {
 		{"striped -short", "throttle, parity 1", "none", true},
 	} {
 		t.Run(c.args, func(t *testing.T) {
-			if c.networks && !canMakeNetworks() {
+			if c.networks && !benchtest.CanMakeNetworks() {
 				t.Skip("makes network namespaces")
 			}
 			args := strings.Fields(c.args)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/internal/launch"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
@@ -39,7 +40,7 @@ Flags:
 `
 
 // strangersRankWord is the argument by which strangers starts itself as a rank.
-const strangersRankWord = rankWord
+const strangersRankWord = harness.RankArg
 
 // strangersOptions are the flags of strangers.
 type strangersOptions struct {
@@ -59,7 +60,7 @@ func parseStrangersOptions(args []string, stdout io.Writer) (strangersOptions, e
 	f.StringVar(&o.security, "security", securityNone, "none, secret or tls")
 	f.BoolVar(&o.short, "short", false, "finish within seconds; the figures mean little then")
 	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this file as a JSON object")
-	if err := parseFlags(f, strangersUsage, args, stdout); err != nil {
+	if err := harness.ParseFlags(f, strangersUsage, args, stdout); err != nil {
 		return o, err
 	}
 	if o.short {
@@ -81,7 +82,7 @@ func (o *strangersOptions) resolve() error {
 	check(o.turns >= 1 && o.turns <= 100, "-turns %d: want 1 to 100", o.turns)
 	check(slices.Contains(securities(), o.security), "-security %q: want one of %v", o.security, securities())
 	var err error
-	if o.bytes, err = parseSize(o.sizeText); err != nil {
+	if o.bytes, err = harness.ParseSize(o.sizeText); err != nil {
 		faults = append(faults, fmt.Errorf("-size: %w", err))
 	}
 	return errors.Join(faults...)
@@ -96,7 +97,7 @@ func runStrangers(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		return 0
 	}
 	if err != nil {
-		return misuse(stderr, "strangers", err)
+		return harness.Misuse(stderr, "strangers", err)
 	}
 	out, err := o.measure(ctx, stderr)
 	if err == nil {
@@ -104,9 +105,9 @@ func runStrangers(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		err = out.fault()
 	}
 	if err == nil && o.jsonFile != "" {
-		err = writeJSONLines(o.jsonFile, []*strangersOutcome{out})
+		err = harness.WriteJSONLines(o.jsonFile, []*strangersOutcome{out})
 	}
-	return conclude(ctx, err, stderr)
+	return harness.Conclude(ctx, err, stderr)
 }
 
 // measure runs the job and the strangers.
@@ -129,7 +130,7 @@ func (o *strangersOptions) measure(ctx context.Context, progress io.Writer) (*st
 	var complaints bytes.Buffer
 	ended := make(chan error, 1)
 	go func() {
-		cfg := launch.Config{Ranks: o.ranks, Command: command, Stdout: &complaints, Stderr: &complaints, Grace: quitGrace}
+		cfg := launch.Config{Ranks: o.ranks, Command: command, Stdout: &complaints, Stderr: &complaints, Grace: harness.QuitGrace}
 		err := launch.Run(ctx, cfg)
 		cancel()
 		ended <- err
@@ -140,7 +141,7 @@ func (o *strangersOptions) measure(ctx context.Context, progress io.Writer) (*st
 		cancel()
 	}
 	if err := <-ended; err != nil {
-		return nil, fmt.Errorf("%w%s", errors.Join(err, crowdErr), quoted(complaints.String()))
+		return nil, fmt.Errorf("%w%s", errors.Join(err, crowdErr), harness.Quoted(complaints.String()))
 	}
 	return out, errors.Join(crowdErr, out.collect(dir))
 }
@@ -152,8 +153,8 @@ func (o *strangersOptions) turn() time.Duration {
 
 // besiege sends the strangers: while the ranks meet, and in every other turn of the running job.
 func (o *strangersOutcome) besiege(ctx context.Context, b board, progress io.Writer) error {
-	p := newPace(progress, "strangers", 1+2*o.turns, 5*time.Second+manyTimes(o.count, time.Second)/time.Duration(o.rate)+manyTimes(2*o.turns, o.turn()))
-	p.next("%d strangers while rank %d is awaited", o.count, o.ranks-1)
+	p := harness.NewPace(progress, "strangers", 1+2*o.turns, 5*time.Second+harness.Times(o.count, time.Second)/time.Duration(o.rate)+harness.Times(2*o.turns, o.turn()))
+	p.Next("%d strangers while rank %d is awaited", o.count, o.ranks-1)
 	for r := range o.ranks - 1 {
 		if err := b.await(ctx, listenName(r)); err != nil {
 			return err
@@ -169,7 +170,7 @@ func (o *strangersOutcome) besiege(ctx context.Context, b board, progress io.Wri
 		if err := b.await(ctx, turnName(i)); err != nil {
 			return err
 		}
-		p.next("turn %d of %d", i+1, 2*o.turns)
+		p.Next("turn %d of %d", i+1, 2*o.turns)
 		if err := b.put(goName(i), ""); err != nil {
 			return err
 		}

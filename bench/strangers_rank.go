@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/internal/transports"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 	"github.com/switchyard-moe/switchyard/transport/tcp"
@@ -51,15 +53,15 @@ func runStrangersRank(ctx context.Context, args []string, stderr io.Writer) int 
 	f.DurationVar(&r.turn, "turn", 0, "time of a turn")
 	err := f.Parse(args)
 	if err == nil {
-		r.place, err = rendezvous.Detect(rendezvous.Place{}, launched)
+		r.place, err = rendezvous.Detect(rendezvous.Place{}, transports.Launched)
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "bench: strangers %s is for bench itself: %v\n", strangersRankWord, err)
-		return misused
+		return harness.Misused
 	}
 	if err := r.run(ctx); err != nil {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
+		return harness.Failed
 	}
 	return 0
 }
@@ -83,7 +85,7 @@ func (r *strangersRank) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, t.Close()) }()
 	report.Join = joined.Seconds()
 	report.MeetPeak = r.memory.peak()
-	x := newDirect(t).exchange
+	x := transports.NewDirect(t).Exchange
 	send, recv := make([]byte, r.bytes*r.place.Size), make([]byte, r.bytes*r.place.Size)
 	for i := range r.turns {
 		turn, err := r.take(ctx, i, x, send, recv)
@@ -149,7 +151,7 @@ func (r *strangersRank) tellListeners(done <-chan struct{}) {
 }
 
 // take exchanges for one turn. Rank 0 says when it begins and, in the first byte of what it sends, when it is over.
-func (r *strangersRank) take(ctx context.Context, i int, x exchange, send, recv []byte) (strangersTurn, error) {
+func (r *strangersRank) take(ctx context.Context, i int, x func(ctx context.Context, send, recv []byte) error, send, recv []byte) (strangersTurn, error) {
 	first := r.place.Rank == 0
 	if first {
 		if err := errors.Join(r.put(turnName(i), ""), r.await(ctx, goName(i))); err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
@@ -58,7 +59,7 @@ func middle(values []float64) float64 {
 
 func (o *strangersOutcome) write(w io.Writer) {
 	fmt.Fprintf(w, "# %d ranks over tcp, security %s, %s to each peer; %d strangers a phase, %d a second\n",
-		o.ranks, o.security, sizeName(o.bytes), o.count, o.rate)
+		o.ranks, o.security, harness.SizeName(o.bytes), o.count, o.rate)
 	fmt.Fprintf(w, "%-44s %10d\n", "strangers that were dropped", o.Dropped)
 	fmt.Fprintf(w, "%-44s %10d\n", "strangers that found nobody", o.Refused)
 	fmt.Fprintf(w, "%-44s %9.2fs\n", "longest that one was held", o.MaxHeld)

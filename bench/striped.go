@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
@@ -70,7 +71,7 @@ func newStripedFlags(o *stripedOptions) *flag.FlagSet {
 func parseStripedOptions(args []string, stdout io.Writer) (stripedOptions, error) {
 	var o stripedOptions
 	f := newStripedFlags(&o)
-	if err := parseFlags(f, stripedUsage, args, stdout); err != nil {
+	if err := harness.ParseFlags(f, stripedUsage, args, stdout); err != nil {
 		return o, err
 	}
 	set := false
@@ -83,23 +84,23 @@ func parseStripedOptions(args []string, stdout io.Writer) (stripedOptions, error
 
 // resolve turns texts into what they name, and reports every fault.
 func (o *stripedOptions) resolve() error {
-	var l limits
-	l.within("lanes", o.lanes, 2, 16)
-	l.within("parity", o.parity, 1, o.lanes-1)
-	l.within("rounds", o.rounds, 8, 100_000)
-	l.within("rate", o.rate, 10, 10_000)
+	var l harness.Limits
+	l.Within("lanes", o.lanes, 2, 16)
+	l.Within("parity", o.parity, 1, o.lanes-1)
+	l.Within("rounds", o.rounds, 8, 100_000)
+	l.Within("rate", o.rate, 10, 10_000)
 	var err error
-	if o.bytes, err = parseSize(o.sizeText); err != nil {
-		l.faults = append(l.faults, fmt.Errorf("-size: %w", err))
+	if o.bytes, err = harness.ParseSize(o.sizeText); err != nil {
+		l.Faults = append(l.Faults, fmt.Errorf("-size: %w", err))
 	}
 	known := []string{faultNone, faultThrottle, faultDown}
 	o.faults = strings.Split(o.faultText, ",")
 	for _, name := range o.faults {
 		if !slices.Contains(known, name) {
-			l.faults = append(l.faults, fmt.Errorf("-fault %q: want one or more of %s", name, strings.Join(known, ",")))
+			l.Faults = append(l.Faults, fmt.Errorf("-fault %q: want one or more of %s", name, strings.Join(known, ",")))
 		}
 	}
-	return errors.Join(l.faults...)
+	return errors.Join(l.Faults...)
 }
 
 // runStriped is the command.
@@ -112,19 +113,19 @@ func runStriped(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
-		return misuse(stderr, "striped", err)
+		return harness.Misuse(stderr, "striped", err)
 	}
 	rows, err := o.measure(ctx, stderr)
 	if len(rows) > 0 {
 		writeStripedTable(stdout, &o, rows)
-		err = errors.Join(err, writeJSONLines(o.jsonFile, rows), verdict(rows))
+		err = errors.Join(err, harness.WriteJSONLines(o.jsonFile, rows), verdict(rows))
 	}
-	return conclude(ctx, err, stderr)
+	return harness.Conclude(ctx, err, stderr)
 }
 
 // measure makes the links, runs every fault with and without parity, and removes the links.
 func (o *stripedOptions) measure(ctx context.Context, stderr io.Writer) (rows []stripedRow, err error) {
-	p := newPace(stderr, "striped", 2*len(o.faults), o.expected())
+	p := harness.NewPace(stderr, "striped", 2*len(o.faults), o.expected())
 	links, err := newLinks(ctx, o.lanes, o.rate)
 	if err != nil {
 		return nil, err
@@ -133,7 +134,7 @@ func (o *stripedOptions) measure(ctx context.Context, stderr io.Writer) (rows []
 	for _, parity := range []int{o.parity, 0} {
 		var healthy stripedRow
 		for _, fault := range o.faults {
-			p.next("%s, parity %d", fault, parity)
+			p.Next("%s, parity %d", fault, parity)
 			row, err := o.trial(ctx, links, fault, parity)
 			if err != nil {
 				return rows, fmt.Errorf("%s, parity %d: %w", fault, parity, err)
@@ -151,5 +152,5 @@ func (o *stripedOptions) measure(ctx context.Context, stderr io.Writer) (rows []
 // expected is about how long all runs take: rounds of a message there and back over the links, some of which are slow.
 func (o *stripedOptions) expected() time.Duration {
 	once := time.Duration(2 * 8 * float64(o.bytes) / float64(o.lanes*o.rate*1_000_000) * float64(time.Second))
-	return manyTimes(2*len(o.faults), 3*time.Second+manyTimes(2*(o.rounds+stripedWarmup), once))
+	return harness.Times(2*len(o.faults), 3*time.Second+harness.Times(2*(o.rounds+stripedWarmup), once))
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/netns"
 )
 
 // links are two network namespaces and the pairs of virtual Ethernet devices between them.
@@ -31,17 +33,17 @@ func device(link int) string { return fmt.Sprint("l", link) }
 
 func (l *links) make(ctx context.Context) error {
 	for rank := range 2 {
-		if err := system(ctx, "ip", "netns", "add", l.namespace(rank)); err != nil {
+		if err := netns.System(ctx, "ip", "netns", "add", l.namespace(rank)); err != nil {
 			return err
 		}
 	}
 	for i := range l.count {
-		if err := system(ctx, "ip", "link", "add", device(i), "netns", l.namespace(0), "type", "veth",
+		if err := netns.System(ctx, "ip", "link", "add", device(i), "netns", l.namespace(0), "type", "veth",
 			"peer", "name", device(i), "netns", l.namespace(1)); err != nil {
 			return err
 		}
 		for rank := range 2 {
-			if err := system(ctx, "ip", "-n", l.namespace(rank), "addr", "add", linkAddress(i, rank)+"/24", "dev", device(i)); err != nil {
+			if err := netns.System(ctx, "ip", "-n", l.namespace(rank), "addr", "add", linkAddress(i, rank)+"/24", "dev", device(i)); err != nil {
 				return err
 			}
 		}
@@ -53,7 +55,7 @@ func (l *links) make(ctx context.Context) error {
 func (l *links) heal(ctx context.Context) error {
 	for i := range l.count {
 		for rank := range 2 {
-			err := system(ctx, "ip", "-n", l.namespace(rank), "link", "set", device(i), "up")
+			err := netns.System(ctx, "ip", "-n", l.namespace(rank), "link", "set", device(i), "up")
 			if err = errors.Join(err, l.limit(ctx, i, rank, l.rate)); err != nil {
 				return err
 			}
@@ -64,7 +66,7 @@ func (l *links) heal(ctx context.Context) error {
 
 // limit holds a rank's end of a link to rate Mbit/s. What waits is bounded well above what TCP has under way.
 func (l *links) limit(ctx context.Context, link, rank, rate int) error {
-	return system(ctx, "tc", "-n", l.namespace(rank), "qdisc", "replace", "dev", device(link), "root",
+	return netns.System(ctx, "tc", "-n", l.namespace(rank), "qdisc", "replace", "dev", device(link), "root",
 		"tbf", "rate", fmt.Sprintf("%dmbit", rate), "burst", "32kb", "limit", "8mb")
 }
 
@@ -74,7 +76,7 @@ func (l *links) inject(ctx context.Context, link int, fault string) error {
 	case faultThrottle:
 		return errors.Join(l.limit(ctx, link, 0, l.rate/throttle), l.limit(ctx, link, 1, l.rate/throttle))
 	case faultDown:
-		return system(ctx, "ip", "-n", l.namespace(0), "link", "set", device(link), "down")
+		return netns.System(ctx, "ip", "-n", l.namespace(0), "link", "set", device(link), "down")
 	}
 	return nil
 }
@@ -84,12 +86,12 @@ func (l *links) command(args ...string) ([]string, error) { return selfInNamespa
 
 // remove deletes the namespaces, and with them the links.
 func (l *links) remove() error {
-	ctx, cancel := context.WithTimeout(context.Background(), removePatience)
+	ctx, cancel := context.WithTimeout(context.Background(), netns.RemoveTimeout)
 	defer cancel()
 	var errs []error
 	for rank := range 2 {
 		if _, err := os.Stat("/run/netns/" + l.namespace(rank)); err == nil {
-			errs = append(errs, system(ctx, "ip", "netns", "del", l.namespace(rank)))
+			errs = append(errs, netns.System(ctx, "ip", "netns", "del", l.namespace(rank)))
 		}
 	}
 	return errors.Join(errs...)

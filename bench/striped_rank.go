@@ -13,6 +13,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/internal/payload"
+	"github.com/switchyard-moe/switchyard/bench/internal/transports"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/striped"
 	"github.com/switchyard-moe/switchyard/transport/tcp"
@@ -20,7 +23,7 @@ import (
 
 const (
 	// stripedRankWord is the argument by which striped starts itself as a rank.
-	stripedRankWord = rankWord
+	stripedRankWord = harness.RankArg
 	// stripedWarmup is the number of untimed rounds.
 	stripedWarmup = 10
 	// stripedOpTimeout is after which time a round that does not end counts as failed: far above any throttled one.
@@ -50,18 +53,18 @@ func runStripedRank(ctx context.Context, args []string, stdout, stderr io.Writer
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "bench: striped %s is for bench itself: %v\n", stripedRankWord, err)
-		return misused
+		return harness.Misused
 	}
 	t, err := r.join(ctx)
 	if err != nil {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
+		return harness.Failed
 	}
 	report := r.measure(ctx, t, stdout)
 	_ = t.Close() // a lane that is down says so
 	if err := json.NewEncoder(stdout).Encode(report); err != nil {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return failed
+		return harness.Failed
 	}
 	return 0
 }
@@ -89,15 +92,15 @@ func (r *stripedRank) join(ctx context.Context) (transport.Transport, error) {
 // measure sends messages there and back, and asks for the fault after a quarter of the timed rounds.
 func (r *stripedRank) measure(ctx context.Context, t transport.Transport, stdout io.Writer) stripedReport {
 	report := stripedReport{Rank: r.me}
-	pattern := make([]byte, patternLength(r.bytes))
-	fillPattern(pattern, r.me)
+	pattern := make([]byte, payload.Length(r.bytes))
+	payload.Fill(pattern, r.me)
 	room := make([]byte, r.bytes)
 	for i := range stripedWarmup + r.rounds {
 		if i == stripedWarmup+r.rounds/4 && r.me == 0 {
 			fmt.Fprintln(stdout, faultWord)
 		}
 		start := time.Now()
-		err := r.round(ctx, t, pattern[offset(i):][:r.bytes], room)
+		err := r.round(ctx, t, pattern[payload.Offset(i):][:r.bytes], room)
 		took := time.Since(start)
 		if err != nil {
 			report.Error = fmt.Sprintf("round %d of %d: %v", i-stripedWarmup+1, r.rounds, err)
@@ -106,7 +109,7 @@ func (r *stripedRank) measure(ctx context.Context, t transport.Transport, stdout
 		if i >= stripedWarmup {
 			report.Took = append(report.Took, took)
 		}
-		report.Wrong += checkBlock(room, 1-r.me, offset(i))
+		report.Wrong += payload.Check(room, 1-r.me, payload.Offset(i))
 	}
 	return report
 }
@@ -115,11 +118,11 @@ func (r *stripedRank) measure(ctx context.Context, t transport.Transport, stdout
 func (r *stripedRank) round(ctx context.Context, t transport.Transport, message, room []byte) error {
 	peer := transport.Rank(1 - r.me)
 	if r.me == 0 {
-		if err := t.Send(ctx, peer, exchangeTag, message); err != nil {
+		if err := t.Send(ctx, peer, transports.Tag, message); err != nil {
 			return err
 		}
 	}
-	n, err := t.Recv(ctx, peer, exchangeTag, room)
+	n, err := t.Recv(ctx, peer, transports.Tag, room)
 	if err != nil {
 		return err
 	}
@@ -127,7 +130,7 @@ func (r *stripedRank) round(ctx context.Context, t transport.Transport, message,
 		return fmt.Errorf("a message of %d bytes, want %d", n, len(room))
 	}
 	if r.me == 1 {
-		return t.Send(ctx, peer, exchangeTag, message)
+		return t.Send(ctx, peer, transports.Tag, message)
 	}
 	return nil
 }

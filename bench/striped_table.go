@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
 // stripedRow is the outcome of one run, and a line of the JSON file. Rate is in Mbit/s.
@@ -58,13 +60,13 @@ func (r *stripedRow) meets() string {
 
 func writeStripedTable(w io.Writer, o *stripedOptions, rows []stripedRow) {
 	fmt.Fprintf(w, "# 2 ranks, %d links of %d Mbit/s, %s there and back a round; ratios of p99 to the run without a fault\n",
-		o.lanes, o.rate, sizeName(o.bytes))
+		o.lanes, o.rate, harness.SizeName(o.bytes))
 	fmt.Fprintf(w, "#%9s %6s %7s %11s %11s %6s %6s %7s\n", "fault", "code", "rounds", "p50(us)", "p99(us)", "p50 x", "p99 x", "#wrong")
 	for _, r := range rows {
 		fmt.Fprintf(w, " %9s %6s %7d %11.0f %11.0f %6s %6s %7d  %s\n", r.Fault, fmt.Sprintf("%d+%d", r.Lanes-r.Parity, r.Parity),
 			r.Rounds, r.P50, r.P99, times(r.P50Ratio), times(r.P99Ratio), r.Wrong, r.meets())
 	}
-	fmt.Fprintf(w, "#\n# %s\n", version())
+	fmt.Fprintf(w, "#\n# %s\n", harness.Version())
 }
 
 func times(ratio float64) string {

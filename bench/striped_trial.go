@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/internal/launch"
 )
 
@@ -46,7 +47,7 @@ func (o *stripedOptions) row(fault string, parity int, reports []stripedReport) 
 		return stripedRow{}, fmt.Errorf("%d ranks have reported, want 2", len(reports))
 	}
 	row := stripedRow{
-		Who: ourName, Version: version(), Fault: fault, Lanes: o.lanes, Parity: parity,
+		Who: harness.Name, Version: harness.Version(), Fault: fault, Lanes: o.lanes, Parity: parity,
 		Bytes: o.bytes, Rate: o.rate,
 	}
 	for _, r := range reports {
@@ -54,7 +55,7 @@ func (o *stripedOptions) row(fault string, parity int, reports []stripedReport) 
 		if r.Rank == 0 && r.Error == "" {
 			row.Rounds = len(r.Took)
 			took := slices.Sorted(slices.Values(r.Took))
-			row.P50, row.P99 = microseconds(percentile(took, 0.50)), microseconds(percentile(took, 0.99))
+			row.P50, row.P99 = harness.Microseconds(harness.Percentile(took, 0.50)), harness.Microseconds(harness.Percentile(took, 0.99))
 		}
 		if row.Error == "" {
 			row.Error = r.Error

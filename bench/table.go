@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
 // writeTable writes rows, grouped by size, in the manner of nccl-tests, and below it how switchyard compares.
@@ -16,7 +18,7 @@ func writeTable(w io.Writer, rows [][]row) {
 	for _, group := range rows {
 		for _, r := range group {
 			fmt.Fprintf(w, " %11d %9s  %-18s %-15s %11.2f %11.2f %12s %12s %7d\n",
-				r.BytesPerPeer*r.Ranks, sizeName(r.BytesPerPeer), r.name(), r.Algorithm, r.P50, r.P99,
+				r.BytesPerPeer*r.Ranks, harness.SizeName(r.BytesPerPeer), r.name(), r.Algorithm, r.P50, r.P99,
 				bandwidth(r.Algbw), bandwidth(r.Busbw), r.Wrong)
 		}
 	}
@@ -58,7 +60,7 @@ func writeRatios(w io.Writer, rows [][]row, ours int) {
 	fmt.Fprintf(w, "#%9s%s\n", "per peer", titles.String())
 	for _, group := range rows {
 		us := group[ours]
-		fmt.Fprintf(w, " %9s", sizeName(us.BytesPerPeer))
+		fmt.Fprintf(w, " %9s", harness.SizeName(us.BytesPerPeer))
 		for _, r := range group {
 			if !r.ours() {
 				fmt.Fprintf(w, "  %6s %6s %6s", ratio(us.Busbw/r.Busbw), ratio(us.P50/r.P50), ratio(us.P99/r.P99))

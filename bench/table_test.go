@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write the expected tables anew instead of comparing with them")
@@ -53,7 +55,7 @@ func TestFigures(t *testing.T) {
 func TestJSON(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "rows.json")
 	whole := row{"openmpi", "4.1.4", "shm", 4, 64, "MPI_Alltoall", 10.5, 20, 0.0256, 0.0192, 0}
-	require.NoError(t, writeJSONLines(file, []row{whole, {Who: ourName, Version: "a&b", Wrong: 2}}))
+	require.NoError(t, harness.WriteJSONLines(file, []row{whole, {Who: harness.Name, Version: "a&b", Wrong: 2}}))
 	out, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Equal(t, `{"who":"openmpi","version":"4.1.4","transport":"shm","ranks":4,"bytes_per_peer":64,"algorithm":"MPI_Alltoall",`+
