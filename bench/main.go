@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/switchyard-moe/switchyard/bench/alltoall"
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/internal/interrupt"
 )
@@ -27,7 +28,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"algorithms", "predict the exchange algorithms on up to 16384 ranks", runAlgorithms},
-		{"alltoall", "time an all-to-all over our transports, beside Open MPI and Gloo", runAlltoall},
+		{"alltoall", "time an all-to-all over our transports, beside Open MPI and Gloo", alltoall.Run},
 		{"collisions", "compare the hashes of compression with theory", runCollisions},
 		{"goldens", "check results against the vectors that other systems computed", runGoldens},
 		{"layer", "time a layer's dispatch and combine, beside copy", runLayer},
@@ -41,7 +42,7 @@ func commands() []command {
 		{"sim", "simulate steps of large models on large clusters", runSim},
 		{"strangers", "have strangers knock at the ports of a job, and time the job", runStrangers},
 		{"striped", "time a striped transport while one of its links is throttled or down", runStriped},
-		{rankCommand, "", runRank},
+		{alltoall.RankCommand, "", alltoall.RunRank},
 	}
 }
 
@@ -87,7 +88,7 @@ func ended(ctx context.Context, args []string, code int, stderr io.Writer) int {
 
 // isRank tells whether arguments are those by which bench starts itself.
 func isRank(args []string) bool {
-	return args[0] == rankCommand || len(args) > 1 && args[1] == harness.RankArg
+	return args[0] == alltoall.RankCommand || len(args) > 1 && args[1] == harness.RankArg
 }
 
 func help(w io.Writer) {

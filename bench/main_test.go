@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/switchyard-moe/switchyard/bench/alltoall"
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/internal/interrupt"
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
@@ -31,11 +32,11 @@ func TestHelp(t *testing.T) {
 		{[]string{"-h"}, 0, "alltoall   time an all-to-all"},
 		{[]string{"allgather"}, harness.Misused, `no command "allgather"`},
 		{[]string{"alltoall", "-h"}, 0, "usage: go run ./bench alltoall [flags]"},
-		{[]string{rankCommand, "dir", "1:2"}, harness.Misused, `step "1:2": want BYTES:WARMUP:ITERATIONS`},
+		{[]string{alltoall.RankCommand, "dir", "1:2"}, harness.Misused, `step "1:2": want BYTES:WARMUP:ITERATIONS`},
 	} {
 		var stdout, stderr bytes.Buffer
 		require.Equal(t, c.code, run(context.Background(), c.args, &stdout, &stderr), c.args)
 		require.Contains(t, stdout.String()+stderr.String(), c.says, c.args)
-		require.NotContains(t, stdout.String(), rankCommand, "what bench starts itself is not listed")
+		require.NotContains(t, stdout.String(), alltoall.RankCommand, "what bench starts itself is not listed")
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package alltoall
 
 import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"

@@ -1,4 +1,5 @@
-package main
+// Package alltoall is a command of bench: it times an all-to-all over our transports, beside Open MPI and Gloo.
+package alltoall
 
 import (
 	"context"
@@ -15,8 +16,8 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/peers"
 )
 
-// runAlltoall is the command alltoall.
-func runAlltoall(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// Run is the command alltoall.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parseOptions(args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -35,7 +36,7 @@ func (o options) compare(ctx context.Context, stdout, progress io.Writer) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	c := newContest(o, progress)
+	c := newComparison(o, progress)
 	c.load = harness.Load()
 	c.pace = harness.NewPace(progress, "alltoall", 0, c.expected())
 	if err := c.gather(ctx, dir); err != nil {
@@ -51,12 +52,12 @@ func (o options) compare(ctx context.Context, stdout, progress io.Writer) (err e
 }
 
 // onlyMeasured leaves out contestants that have had no turn to its end.
-func (c *contest) onlyMeasured() {
+func (c *comparison) onlyMeasured() {
 	c.contestants = slices.DeleteFunc(c.contestants, func(who *contestant) bool { return c.samples[who] == nil })
 }
 
 // verdict returns what is wrong with an outcome.
-func (c *contest) verdict(rows [][]row) error {
+func (c *comparison) verdict(rows [][]row) error {
 	if wrong := wrongBytes(rows); wrong > 0 {
 		return fmt.Errorf("%d wrong bytes", wrong)
 	}
@@ -67,7 +68,7 @@ func (c *contest) verdict(rows [][]row) error {
 }
 
 // print writes the outcome in the format asked for.
-func (c *contest) print(w io.Writer, rows [][]row) {
+func (c *comparison) print(w io.Writer, rows [][]row) {
 	if c.format == formatGo {
 		c.writeBenchstat(w)
 		return
@@ -81,7 +82,7 @@ func (c *contest) print(w io.Writer, rows [][]row) {
 }
 
 // gather builds all contestants that were asked for. A peer that cannot be built here is left out.
-func (c *contest) gather(ctx context.Context, dir string) error {
+func (c *comparison) gather(ctx context.Context, dir string) error {
 	for _, name := range c.transports {
 		who, err := ours(name)
 		if err != nil {

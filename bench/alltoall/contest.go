@@ -1,4 +1,4 @@
-package main
+package alltoall
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
-// contest is a comparison under way.
-type contest struct {
+// comparison is a comparison under way.
+type comparison struct {
 	options
 	steps       []step
 	contestants []*contestant
@@ -28,15 +28,15 @@ type contest struct {
 	load string
 }
 
-func newContest(o options, progress io.Writer) *contest {
-	return &contest{
+func newComparison(o options, progress io.Writer) *comparison {
+	return &comparison{
 		options: o, steps: plan(o.sizes, o.ranks, o.iterations, o.short),
 		samples: map[*contestant][][]sample{}, progress: progress,
 	}
 }
 
 // leaveOut notes that a peer takes no part, there and then and for the outcome.
-func (c *contest) leaveOut(name string, why error) {
+func (c *comparison) leaveOut(name string, why error) {
 	line := fmt.Sprintf("skipped %s: %v", name, why)
 	c.leftOut = append(c.leftOut, line)
 	fmt.Fprintf(c.progress, "bench: %s\n", line)
@@ -45,7 +45,7 @@ func (c *contest) leaveOut(name string, why error) {
 // run lets the contestants take turns. A different one starts in each round, so that nobody is always the one
 // who finds the machine warm. A peer that fails is left out from there on, with all it has shown before; that
 // ours fails ends it all.
-func (c *contest) run(ctx context.Context) error {
+func (c *comparison) run(ctx context.Context) error {
 	c.pace.Turns, c.pace.Start = c.rounds*len(c.contestants), time.Now() // which excludes what could not be built, and building
 	for round := range c.rounds {
 		for _, who := range rotated(c.contestants, round) {
@@ -65,7 +65,7 @@ func (c *contest) run(ctx context.Context) error {
 }
 
 // expected is about how long all turns of all who are asked for take.
-func (c *contest) expected() (all time.Duration) {
+func (c *comparison) expected() (all time.Duration) {
 	for _, who := range slices.Concat(c.transports, c.peers) {
 		each := time.Second // to start
 		for _, s := range c.steps {
@@ -86,7 +86,7 @@ func rotated(list []*contestant, n int) []*contestant {
 	return slices.Concat(list[n:], list[:n])
 }
 
-func (c *contest) turn(ctx context.Context, who *contestant, round int) error {
+func (c *comparison) turn(ctx context.Context, who *contestant, round int) error {
 	c.pace.Next("round %d of %d: %s", round+1, c.rounds, who.name())
 	limited, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("no end within -timeout %v", c.timeout))
 	defer cancel()
@@ -105,7 +105,7 @@ func (c *contest) turn(ctx context.Context, who *contestant, round int) error {
 }
 
 // rows returns the outcome: for each step, that of each contestant.
-func (c *contest) rows() [][]row {
+func (c *comparison) rows() [][]row {
 	rows := make([][]row, len(c.steps))
 	for i, step := range c.steps {
 		for _, who := range c.contestants {

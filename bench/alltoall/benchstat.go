@@ -1,4 +1,4 @@
-package main
+package alltoall
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 
 // writeBenchstat writes a line a round in the form of go test -bench, so that benchstat can compare runs. Time is
 // p50; MB/s is algbw.
-func (c *contest) writeBenchstat(w io.Writer) {
+func (c *comparison) writeBenchstat(w io.Writer) {
 	fmt.Fprintf(w, "goos: %s\ngoarch: %s\npkg: github.com/switchyard-moe/switchyard/bench\n", runtime.GOOS, runtime.GOARCH)
 	for i, step := range c.steps {
 		for _, who := range c.contestants {

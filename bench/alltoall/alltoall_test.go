@@ -1,4 +1,4 @@
-package main
+package alltoall
 
 import (
 	"bytes"
@@ -21,7 +21,7 @@ import (
 // alltoallCommand runs the command and returns its exit code and what it said on either output.
 func alltoallCommand(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = runAlltoall(context.Background(), args, &out, &errs)
+	code = Run(context.Background(), args, &out, &errs)
 	return code, out.String(), errs.String()
 }
 
@@ -137,8 +137,8 @@ func shell(who, script string) *contestant {
 	}}
 }
 
-func shortContest(contestants ...*contestant) *contest {
-	c := newContest(options{ranks: 2, sizes: []int{8}, rounds: 2, iterations: 1, timeout: time.Minute}, io.Discard)
+func shortContest(contestants ...*contestant) *comparison {
+	c := newComparison(options{ranks: 2, sizes: []int{8}, rounds: 2, iterations: 1, timeout: time.Minute}, io.Discard)
 	c.contestants, c.pace = contestants, harness.NewPace(io.Discard, "alltoall", 0, 0)
 	return c
 }

@@ -1,4 +1,4 @@
-package main
+package alltoall
 
 import (
 	"context"
@@ -17,15 +17,15 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// rankCommand is the command by which bench starts itself as ranks.
-const rankCommand = "alltoall-rank"
+// RankCommand is the command by which bench starts itself as ranks.
+const RankCommand = "alltoall-rank"
 
 // ours returns switchyard over the named transport as a contestant.
 func ours(name string) (*contestant, error) {
 	if !slices.Contains(transports.Names(), name) {
 		return nil, fmt.Errorf("-transport %q: want one or more of %s", name, strings.Join(transports.Names(), ","))
 	}
-	self, err := launch.Self(rankCommand)
+	self, err := launch.Self(RankCommand)
 	if err != nil {
 		return nil, err
 	}
@@ -43,9 +43,9 @@ func ours(name string) (*contestant, error) {
 	return &contestant{who: harness.Name, transport: name, algorithm: "direct", command: command}, nil
 }
 
-// runRank is the command of a process of ours: one rank, or all of them where they are goroutines.
-func runRank(ctx context.Context, args []string, _, stderr io.Writer) int {
-	flags := flag.NewFlagSet(rankCommand, flag.ContinueOnError)
+// RunRank is the command of a process of ours: one rank, or all of them where they are goroutines.
+func RunRank(ctx context.Context, args []string, _, stderr io.Writer) int {
+	flags := flag.NewFlagSet(RankCommand, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	name := flags.String("transport", "", "transport")
 	ranks := flags.Int("ranks", 0, "ranks of the job")
@@ -54,7 +54,7 @@ func runRank(ctx context.Context, args []string, _, stderr io.Writer) int {
 	}
 	steps, err := parseSteps(flags.Args()[min(1, flags.NArg()):])
 	if err != nil || flags.NArg() < 2 {
-		fmt.Fprintf(stderr, "bench: %s is for bench itself: %v\n", rankCommand, err)
+		fmt.Fprintf(stderr, "bench: %s is for bench itself: %v\n", RankCommand, err)
 		return harness.Misused
 	}
 	ends, err := transports.Join(ctx, *name, *ranks)
