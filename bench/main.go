@@ -13,6 +13,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/bench/alltoall"
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/plan"
 	"github.com/switchyard-moe/switchyard/internal/interrupt"
 )
 
@@ -35,7 +36,7 @@ func commands() []command {
 		{"lsh", "train with and without compression on slow links, and weigh speed against loss", runLSH},
 		{"network", "time the exchange algorithms on a cluster of namespaces, and hold Auto against them", runNetwork},
 		{"overlap", "time a layer whose experts compute while rows travel, on slow links", runOverlap},
-		{"plan", "choose into how many chunks to cut exchanges", runPlan},
+		{"plan", "choose into how many chunks to cut exchanges", plan.Run},
 		{"recipe", "time dispatch and combine beside the usual recipe in torch", runRecipe},
 		{"route", "time the routing of tokens, beside torch", runRoute},
 		{"routers", "train the example with each router, beside a bigram model", runRouters},

@@ -1,4 +1,5 @@
-package main
+// Package plan is a command of bench: it chooses into how many chunks to cut exchanges.
+package plan
 
 import (
 	"context"
@@ -16,7 +17,7 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-const planUsage = `usage: go run ./bench plan -in FILE [-json FILE]
+const usage = `usage: go run ./bench plan -in FILE [-json FILE]
 
 Chooses into how many chunks to cut exchanges. FILE holds a list of exchanges, each with
   "a2a", "ag", "rs", "exp"  the cost of dispatch and combine, all-gather, reduce-scatter and experts, as
@@ -48,19 +49,19 @@ type planOp struct {
 	N     float64 `json:"n"`
 }
 
-// planResult is what is chosen for a case.
-type planResult struct {
+// result is what is chosen for a case.
+type result struct {
 	MS     []float64 `json:"ms"`
 	Choice int       `json:"choice"`
 }
 
-// runPlan is the command "plan".
-func runPlan(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// Run is the command "plan".
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	f := flag.NewFlagSet("plan", flag.ContinueOnError)
 	in := f.String("in", "", "read the exchanges from this `file`")
 	var out string
 	outfile.Var(f, &out, "json", "", "write the results to this `file`; default is the standard output")
-	err := harness.ParseFlags(f, planUsage, args, stdout)
+	err := harness.ParseFlags(f, usage, args, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -71,11 +72,11 @@ func runPlan(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return harness.Misuse(stderr, "plan", err)
 	}
 	harness.NewPace(stderr, "plan", 1, time.Second)
-	return harness.Conclude(ctx, planFile(*in, out, stdout), stderr)
+	return harness.Conclude(ctx, file(*in, out, stdout), stderr)
 }
 
-// planFile plans what a file holds.
-func planFile(in, out string, stdout io.Writer) error {
+// file plans what a file holds.
+func file(in, out string, stdout io.Writer) error {
 	data, err := os.ReadFile(in)
 	if err != nil {
 		return err
@@ -84,7 +85,7 @@ func planFile(in, out string, stdout io.Writer) error {
 	if err := json.Unmarshal(data, &cases); err != nil {
 		return fmt.Errorf("%s: %w", in, err)
 	}
-	results := make([]planResult, len(cases))
+	results := make([]result, len(cases))
 	for i := range cases {
 		if err := cases[i].validate(); err != nil {
 			return fmt.Errorf("%s: exchange %d: %w", in, i, err)
@@ -125,18 +126,18 @@ func (c *planCase) validate() error {
 		faults = append(faults, errors.New("degrees: want at least one"))
 	}
 	for _, d := range c.Degrees {
-		if d < 1 || d > maxPlanDegree {
-			faults = append(faults, fmt.Errorf("degree %d; must be 1 to %d", d, maxPlanDegree))
+		if d < 1 || d > maxDegree {
+			faults = append(faults, fmt.Errorf("degree %d; must be 1 to %d", d, maxDegree))
 		}
 	}
 	return errors.Join(faults...)
 }
 
-// maxPlanDegree bounds the memory that a graph takes.
-const maxPlanDegree = 1 << 16
+// maxDegree bounds the memory that a graph takes.
+const maxDegree = 1 << 16
 
 // plan simulates every degree.
-func (c *planCase) plan() planResult {
+func (c *planCase) plan() result {
 	work := func(op *planOp) schedule.Work { return schedule.Work{Starts: 1, Size: op.N} }
 	line := func(op *planOp) schedule.Linear { return schedule.Linear{Alpha: op.Alpha, Beta: op.Beta} }
 	layer := schedule.Layer{
@@ -149,7 +150,7 @@ func (c *planCase) plan() planResult {
 	// The graph of a backward pass has a place for gradients; the experts' costs are given as they are, so its second helping of
 	// experts is taken back.
 	costs[schedule.Expert] = schedule.Linear{Alpha: c.Exp.Alpha / 2, Beta: c.Exp.Beta / 2}
-	r := planResult{MS: make([]float64, len(c.Degrees))}
+	r := result{MS: make([]float64, len(c.Degrees))}
 	for i, d := range c.Degrees {
 		p := schedule.Plan{BackwardDegrees: []int{d}}
 		if c.GAR > 0 {

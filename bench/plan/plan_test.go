@@ -1,4 +1,4 @@
-package main
+package plan
 
 import (
 	"bytes"
@@ -15,26 +15,26 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
-// planCommand runs the command on cases given as JSON and returns its exit code, results and complaints.
-func planCommand(t *testing.T, cases string) (code int, results []planResult, stderr string) {
+// command runs the command on cases given as JSON and returns its exit code, results and complaints.
+func command(t *testing.T, cases string) (code int, results []result, stderr string) {
 	in, out := filepath.Join(t.TempDir(), "in.json"), filepath.Join(t.TempDir(), "out.json")
 	require.NoError(t, os.WriteFile(in, []byte(cases), 0o600))
 	var stdout, errs bytes.Buffer
-	code = runPlan(context.Background(), []string{"-in", in, "-json", out}, &stdout, &errs)
+	code = Run(context.Background(), []string{"-in", in, "-json", out}, &stdout, &errs)
 	if data, err := os.ReadFile(out); err == nil {
 		require.NoError(t, json.Unmarshal(data, &results))
 	}
 	return code, results, errs.String()
 }
 
-func TestPlanByHand(t *testing.T) {
-	code, results, stderr := planCommand(t, `[
+func TestByHand(t *testing.T) {
+	code, results, stderr := command(t, `[
 		{"a2a":{"alpha":1,"beta":2,"n":8},"ag":{"alpha":1,"beta":1,"n":8},"rs":{"alpha":1,"beta":1,"n":8},"exp":{"alpha":1,"beta":5,"n":8},"gar":0,"degrees":[1,2]},
 		{"a2a":{"alpha":1,"beta":2,"n":8},"ag":{"alpha":1,"beta":1,"n":8},"rs":{"alpha":1,"beta":1,"n":8},"exp":{"alpha":1,"beta":5,"n":8},"gar":100,"degrees":[2,1]},
 		{"a2a":{"alpha":0,"beta":1,"n":6},"ag":{"alpha":0,"beta":0,"n":0},"rs":{"alpha":0,"beta":0,"n":0},"exp":{"alpha":0,"beta":0,"n":0},"degrees":[3,1]}
 	]`)
 	require.Zero(t, code, stderr)
-	require.Equal(t, []planResult{
+	require.Equal(t, []result{
 		// In one piece 17+9+41+9+17; in two, experts without a pause: 9+5, two of 21, 5+9.
 		{MS: []float64{93, 70}, Choice: 2},
 		// The link is busy from end to end: 2 dispatches, the gradients, 2 combines.
@@ -45,7 +45,7 @@ func TestPlanByHand(t *testing.T) {
 }
 
 // TestPlanIsFSMoEsFormula: for equal all-gather and reduce-scatter the makespan is the largest of the four cases.
-func TestPlanIsFSMoEsFormula(t *testing.T) {
+func TestIsFSMoEsFormula(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 9))
 	for range 2000 {
 		op := func() *planOp { return &planOp{random.Float64(), random.Float64() / 10, 100 * random.Float64()} }
@@ -71,7 +71,7 @@ func TestPlanIsFSMoEsFormula(t *testing.T) {
 	}
 }
 
-func TestPlanRefuses(t *testing.T) {
+func TestRefuses(t *testing.T) {
 	const ops = `"a2a":{"n":1},"ag":{"n":1},"rs":{"n":1},"exp":{"n":1}`
 	for cases, says := range map[string]string{
 		`{}`:                                     "cannot unmarshal object",
@@ -82,14 +82,14 @@ func TestPlanRefuses(t *testing.T) {
 		`[{` + ops + `,"degrees":[1],"gar":-1}]`: "gar -1; must not be negative",
 		`[{"a2a":{"alpha":-1,"n":1},` + ops[len(`"a2a":{"n":1},`):] + `,"degrees":[1]}]`: "a2a: alpha -1, beta 0, n 1; must not be negative",
 	} {
-		code, _, stderr := planCommand(t, cases)
+		code, _, stderr := command(t, cases)
 		require.Equal(t, harness.Failed, code, cases)
 		require.Contains(t, stderr, says)
 	}
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, harness.Misused, runPlan(t.Context(), nil, &stdout, &stderr))
+	require.Equal(t, harness.Misused, Run(t.Context(), nil, &stdout, &stderr))
 	require.Contains(t, stderr.String(), "-in must name a file")
-	require.Equal(t, harness.Failed, runPlan(t.Context(), []string{"-in", filepath.Join(t.TempDir(), "none")}, &stdout, &stderr))
-	require.Zero(t, runPlan(t.Context(), []string{"-h"}, &stdout, &stderr))
+	require.Equal(t, harness.Failed, Run(t.Context(), []string{"-in", filepath.Join(t.TempDir(), "none")}, &stdout, &stderr))
+	require.Zero(t, Run(t.Context(), []string{"-h"}, &stdout, &stderr))
 	require.Contains(t, stdout.String(), "usage: go run ./bench plan")
 }
