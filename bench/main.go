@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/switchyard-moe/switchyard/bench/algorithms"
 	"github.com/switchyard-moe/switchyard/bench/alltoall"
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/bench/plan"
@@ -28,7 +29,7 @@ type command struct {
 // commands lists what bench can do. Those without a summary are what bench starts itself and help does not list.
 func commands() []command {
 	return []command{
-		{"algorithms", "predict the exchange algorithms on up to 16384 ranks", runAlgorithms},
+		{"algorithms", "predict the exchange algorithms on up to 16384 ranks", algorithms.Run},
 		{"alltoall", "time an all-to-all over our transports, beside Open MPI and Gloo", alltoall.Run},
 		{"collisions", "compare the hashes of compression with theory", runCollisions},
 		{"goldens", "check results against the vectors that other systems computed", runGoldens},

@@ -1,4 +1,5 @@
-package main
+// Package algorithms is a command of bench: it predicts the exchange algorithms on large clusters.
+package algorithms
 
 import (
 	"context"
@@ -21,7 +22,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
-const algorithmsUsage = `usage: go run ./bench algorithms [flags]
+const usage = `usage: go run ./bench algorithms [flags]
 
 Makes the plan of every exchange algorithm for clusters of 16 ranks and more, runs nothing, and prints for the first rank, which has
 most to do: steps, messages and bytes within its node and to others, and the time that the given costs of links predict.
@@ -34,8 +35,8 @@ direct's.
 // clusters are the numbers of ranks that plans are made for.
 var clusters = []int{16, 64, 256, 1024, 4096, 16384}
 
-// runAlgorithms prints the cost of every algorithm at scale.
-func runAlgorithms(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// Run prints the cost of every algorithm at scale.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	f := flag.NewFlagSet("algorithms", flag.ContinueOnError)
 	each := f.Int("each", 8, "ranks of a node")
 	bytes := f.Int("bytes", 4096, "bytes from each rank to each other")
@@ -47,7 +48,7 @@ func runAlgorithms(ctx context.Context, args []string, stdout, stderr io.Writer)
 	f.Float64Var(&l.Within.Beta, "within-beta", 0.1, "nanoseconds a byte within a node")
 	f.DurationVar(&l.Between.Alpha, "between-alpha", 20*time.Microsecond, "cost of a message between nodes")
 	f.Float64Var(&l.Between.Beta, "between-beta", 0.08, "nanoseconds a byte on a node's link, which its ranks share: 8 for 1 Gb/s")
-	err := harness.ParseFlags(f, algorithmsUsage, args, stdout)
+	err := harness.ParseFlags(f, usage, args, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0

@@ -1,4 +1,4 @@
-package main
+package algorithms
 
 import (
 	"bytes"
@@ -14,10 +14,10 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
-func TestAlgorithmsTable(t *testing.T) {
+func TestTable(t *testing.T) {
 	run := func(args ...string) (int, string) {
 		var out bytes.Buffer
-		code := runAlgorithms(context.Background(), args, &out, &out)
+		code := Run(context.Background(), args, &out, &out)
 		return code, out.String()
 	}
 	code, text := run("-ranks", "64", "-each", "4", "-bytes", "1000")
@@ -44,10 +44,10 @@ func TestAlgorithmsTable(t *testing.T) {
 	}
 }
 
-// TestAlgorithmsTableInDocs is what the program prints, but for the time that it takes.
-func TestAlgorithmsTableInDocs(t *testing.T) {
+// TestTableInDocs is what the program prints, but for the time that it takes.
+func TestTableInDocs(t *testing.T) {
 	var out, errs bytes.Buffer
-	require.Zero(t, runAlgorithms(t.Context(), nil, &out, &errs), errs.String())
+	require.Zero(t, Run(t.Context(), nil, &out, &errs), errs.String())
 	page, err := os.ReadFile("../docs/results-algorithms.md")
 	require.NoError(t, err)
 	_, rest, found := strings.Cut(string(page), "```\n  ranks    algorithm")
