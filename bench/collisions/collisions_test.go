@@ -1,4 +1,4 @@
-package main
+package collisions
 
 import (
 	"bytes"
@@ -9,11 +9,11 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
-func TestCollisions(t *testing.T) {
+func Test(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	svg := t.TempDir() + "/c.svg"
-	require.Equal(t, 0, runCollisions(t.Context(), []string{"-seeds", "1", "-dim", "16", "-svg", svg}, &stdout, &stderr), stderr.String())
+	require.Equal(t, 0, Run(t.Context(), []string{"-seeds", "1", "-dim", "16", "-svg", svg}, &stdout, &stderr), stderr.String())
 	require.Contains(t, stdout.String(), "cross-polytope      8      0  1.0000    1.0000")
 	require.FileExists(t, svg)
-	require.Equal(t, harness.Misused, runCollisions(t.Context(), []string{"-dim", "1"}, &stdout, &stderr))
+	require.Equal(t, harness.Misused, Run(t.Context(), []string{"-dim", "1"}, &stdout, &stderr))
 }

@@ -1,4 +1,5 @@
-package main
+// Package collisions is a command of bench: it compares the hashes of compression with theory.
+package collisions
 
 import (
 	"context"
@@ -23,7 +24,7 @@ import (
 	"github.com/switchyard-moe/switchyard/lsh"
 )
 
-const collisionsUsage = `usage: go run ./bench collisions [flags]
+const usage = `usage: go run ./bench collisions [flags]
 
 Hashes pairs of rows at angles from 0 to π with many seeds, and prints how often both get the same code beside what theory says of random
 rotations (Goemans and Williamson 1995; Andoni et al. 2015), which the fast ones stand in for.
@@ -41,14 +42,14 @@ var families = []struct {
 	{lsh.CrossPolytope, 32, color.Black}, {lsh.Hyperplane, 4, color.NRGBA{R: 0xd5, G: 0x5e, A: 0xff}},
 }
 
-// runCollisions is the command.
-func runCollisions(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// Run is the command.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	f := flag.NewFlagSet("collisions", flag.ContinueOnError)
 	dim := f.Int("dim", 256, "columns of a row")
 	seeds := f.Int("seeds", 40, "seeds, each with 40 pairs of rows at every angle")
 	var svg string
 	outfile.Var(f, &svg, "svg", "", "draw to this `file`")
-	err := harness.ParseFlags(f, collisionsUsage, args, stdout)
+	err := harness.ParseFlags(f, usage, args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
@@ -75,7 +76,7 @@ func runCollisions(ctx context.Context, args []string, stdout, stderr io.Writer)
 			fmt.Fprintf(stdout, "%-14v  %5d  %5d  %6.4f  %8.4f\n", c.family, c.width, degrees, want, got)
 			theory, measured = append(theory, plotter.XY{X: float64(degrees), Y: want}), append(measured, plotter.XY{X: float64(degrees), Y: got})
 		}
-		if err := addCollisions(p, fmt.Sprintf("%v, width %d", c.family, c.width), c.colour, theory, measured); err != nil {
+		if err := add(p, fmt.Sprintf("%v, width %d", c.family, c.width), c.colour, theory, measured); err != nil {
 			return harness.Conclude(ctx, err, stderr)
 		}
 	}
@@ -85,8 +86,8 @@ func runCollisions(ctx context.Context, args []string, stdout, stderr io.Writer)
 	return harness.Conclude(ctx, figure.Save(svg, vg.Points(480), vg.Points(320), p), stderr)
 }
 
-// addCollisions draws theory as a line and what was measured as dots.
-func addCollisions(p *plot.Plot, name string, c color.Color, theory, measured plotter.XYs) error {
+// add draws theory as a line and what was measured as dots.
+func add(p *plot.Plot, name string, c color.Color, theory, measured plotter.XYs) error {
 	line, err := plotter.NewLine(theory)
 	if err != nil {
 		return err
