@@ -14,6 +14,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/algorithms"
 	"github.com/switchyard-moe/switchyard/bench/alltoall"
 	"github.com/switchyard-moe/switchyard/bench/collisions"
+	"github.com/switchyard-moe/switchyard/bench/goldens"
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/bench/plan"
 	"github.com/switchyard-moe/switchyard/internal/interrupt"
@@ -33,7 +34,7 @@ func commands() []command {
 		{"algorithms", "predict the exchange algorithms on up to 16384 ranks", algorithms.Run},
 		{"alltoall", "time an all-to-all over our transports, beside Open MPI and Gloo", alltoall.Run},
 		{"collisions", "compare the hashes of compression with theory", collisions.Run},
-		{"goldens", "check results against the vectors that other systems computed", runGoldens},
+		{"goldens", "check results against the vectors that other systems computed", goldens.Run},
 		{"layer", "time a layer's dispatch and combine, beside copy", runLayer},
 		{"lsh", "train with and without compression on slow links, and weigh speed against loss", runLSH},
 		{"network", "time the exchange algorithms on a cluster of namespaces, and hold Auto against them", runNetwork},

@@ -1,4 +1,4 @@
-package main
+package goldens
 
 import (
 	"cmp"
@@ -177,15 +177,15 @@ func (c *routerCase) checkCapacity(r routed) error {
 	return nil
 }
 
-// goldenLoss is one loss of a case: its value and its gradient, where the file has them.
-type goldenLoss struct {
+// loss is one loss of a case: its value and its gradient, where the file has them.
+type loss struct {
 	loss     router.Loss
 	value    *float64
 	gradient []float64
 }
 
-func (c *routerCase) losses() []goldenLoss {
-	return []goldenLoss{
+func (c *routerCase) losses() []loss {
+	return []loss{
 		{router.Balance(c.AuxCoeff), c.Aux, c.GradAux},
 		{c.unscaledLoss(), c.AuxUnscaled, c.GradAuxUnscaled},
 		{router.ZLoss(c.ZCoeff), c.Z, c.GradZ},
@@ -193,7 +193,7 @@ func (c *routerCase) losses() []goldenLoss {
 }
 
 // checkLoss computes the case with one loss alone.
-func (c *routerCase) checkLoss(into *comparison, l goldenLoss) error {
+func (c *routerCase) checkLoss(into *comparison, l loss) error {
 	if l.value == nil && l.gradient == nil {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package main
+package goldens
 
 import (
 	"bytes"
@@ -54,12 +54,12 @@ type routerOptions struct {
 }
 
 // runRouterCase computes one case and compares.
-func runRouterCase(raw json.RawMessage) goldenResult {
+func runRouterCase(raw json.RawMessage) result {
 	var c routerCase
 	if err := json.Unmarshal(raw, &c); err != nil {
-		return goldenResult{label: "router case", err: err}
+		return result{label: "router case", err: err}
 	}
-	r := goldenResult{label: c.label()}
+	r := result{label: c.label()}
 	if r.skipped = c.unsupported(); r.skipped != "" {
 		return r
 	}
@@ -83,7 +83,7 @@ func (c *routerCase) label() string {
 
 // unsupported says why the library cannot compute the case, or nothing. It fills the options.
 func (c *routerCase) unsupported() string {
-	if !slices.Contains(goldenRouters, c.Name) {
+	if !slices.Contains(routers, c.Name) {
 		return fmt.Sprintf("router %q", c.Name)
 	}
 	if len(c.RawOpts) != 0 {

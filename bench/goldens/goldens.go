@@ -1,4 +1,5 @@
-package main
+// Package goldens is a command of bench: it checks results against vectors that other systems computed.
+package goldens
 
 import (
 	"context"
@@ -13,7 +14,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
-const goldensUsage = `usage: go run ./bench goldens FILE…
+const usage = `usage: go run ./bench goldens FILE…
 
 Computes every case of files of the form {"cases": [...]} and compares with the results they hold. A case with a "kind" is
 a whole layer, one with a "name" and "logits" is a router. For each case there is a line with its sizes, its worst error, and
@@ -30,8 +31,8 @@ For a layer the scale is the mean |want| of the tensor; tolerance 1e-5.
 Exits with 1 if a case is wrong or a file cannot be read, else with 0.
 `
 
-// goldenResult is the outcome of one case.
-type goldenResult struct {
+// result is the outcome of one case.
+type result struct {
 	// label says which case it is: name and sizes.
 	label string
 	// worst is the largest relative error of any number.
@@ -43,7 +44,7 @@ type goldenResult struct {
 }
 
 // String is the line about the case.
-func (r goldenResult) String() string {
+func (r result) String() string {
 	switch {
 	case r.err != nil:
 		return fmt.Sprintf("%s: WRONG: %v", r.label, r.err)
@@ -53,10 +54,10 @@ func (r goldenResult) String() string {
 	return fmt.Sprintf("%s: worst error %.1e: ok", r.label, r.worst)
 }
 
-// goldenSummary counts outcomes.
-type goldenSummary struct{ ok, wrong, skipped int }
+// summary counts outcomes.
+type summary struct{ ok, wrong, skipped int }
 
-func (s *goldenSummary) add(r goldenResult) {
+func (s *summary) add(r result) {
 	switch {
 	case r.err != nil:
 		s.wrong++
@@ -67,30 +68,30 @@ func (s *goldenSummary) add(r goldenResult) {
 	}
 }
 
-// runGoldens is the command "goldens".
-func runGoldens(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// Run is the command "goldens".
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("goldens", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {}
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, goldensUsage)
+		fmt.Fprint(stdout, usage)
 		return 0
 	case err != nil || flags.NArg() == 0:
-		fmt.Fprint(stderr, goldensUsage)
+		fmt.Fprint(stderr, usage)
 		return harness.Misused
 	}
 	harness.NewPace(stderr, "goldens", 1, harness.Times(flags.NArg(), 40*time.Millisecond))
-	var total goldenSummary
+	var total summary
 	malformed := 0
 	for _, file := range flags.Args() {
-		cases, err := readGoldens(file)
+		cases, err := read(file)
 		if err != nil {
 			fmt.Fprintf(stderr, "bench: %v\n", err)
 			malformed++
 			continue
 		}
-		runGoldenFile(ctx, file, cases, stdout, &total)
+		runFile(ctx, file, cases, stdout, &total)
 	}
 	fmt.Fprintf(stdout, "%d ok, %d wrong, %d cannot yet, %d files unreadable\n", total.ok, total.wrong, total.skipped, malformed)
 	if total.wrong+malformed > 0 || ctx.Err() != nil {
@@ -99,8 +100,8 @@ func runGoldens(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	return 0
 }
 
-// readGoldens returns the cases of a file.
-func readGoldens(file string) ([]json.RawMessage, error) {
+// read returns the cases of a file.
+func read(file string) ([]json.RawMessage, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -117,27 +118,27 @@ func readGoldens(file string) ([]json.RawMessage, error) {
 	return content.Cases, nil
 }
 
-// runGoldenFile computes the cases of a file until the context ends, and prints a line about each.
-func runGoldenFile(ctx context.Context, file string, cases []json.RawMessage, stdout io.Writer, total *goldenSummary) {
+// runFile computes the cases of a file until the context ends, and prints a line about each.
+func runFile(ctx context.Context, file string, cases []json.RawMessage, stdout io.Writer, total *summary) {
 	for i, raw := range cases {
 		if ctx.Err() != nil {
 			fmt.Fprintf(stdout, "%s case %d: %v\n", file, i, context.Cause(ctx))
 			return
 		}
-		r := runGolden(ctx, raw)
+		r := run(ctx, raw)
 		total.add(r)
 		fmt.Fprintf(stdout, "%s case %d: %v\n", file, i, r)
 	}
 }
 
-// runGolden computes one case of either form.
-func runGolden(ctx context.Context, raw json.RawMessage) goldenResult {
+// run computes one case of either form.
+func run(ctx context.Context, raw json.RawMessage) result {
 	var form struct {
 		Kind, Name string
 		Logits     json.RawMessage
 	}
 	if err := json.Unmarshal(raw, &form); err != nil {
-		return goldenResult{label: "malformed", err: err}
+		return result{label: "malformed", err: err}
 	}
 	switch {
 	case form.Kind != "":
@@ -145,5 +146,5 @@ func runGolden(ctx context.Context, raw json.RawMessage) goldenResult {
 	case form.Name != "" && form.Logits != nil:
 		return runRouterCase(raw)
 	}
-	return goldenResult{label: "malformed", err: errors.New(`neither "kind" nor "name" and "logits"`)}
+	return result{label: "malformed", err: errors.New(`neither "kind" nor "name" and "logits"`)}
 }

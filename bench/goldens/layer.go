@@ -1,4 +1,4 @@
-package main
+package goldens
 
 import (
 	"context"
@@ -56,12 +56,12 @@ type layerCompression struct {
 var layerRanks = []int{1, 2, 4}
 
 // runLayerCase runs one case on every number of ranks and reports the worst error of all.
-func runLayerCase(ctx context.Context, raw json.RawMessage) goldenResult {
+func runLayerCase(ctx context.Context, raw json.RawMessage) result {
 	var c layerCase
 	if err := json.Unmarshal(raw, &c); err != nil {
-		return goldenResult{label: "layer case", err: err}
+		return result{label: "layer case", err: err}
 	}
-	res := goldenResult{label: c.label()}
+	res := result{label: c.label()}
 	if res.skipped = c.unsupported(); res.skipped != "" {
 		return res
 	}

@@ -1,4 +1,4 @@
-package main
+package goldens
 
 import (
 	"bytes"
@@ -14,30 +14,30 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
-const routerGoldens = "testdata/goldens/router.json"
+const routerGoldens = "../testdata/goldens/router.json"
 
 // goldens runs the command on files.
 func goldens(args ...string) (code int, stdout, stderr string) {
 	var out, err bytes.Buffer
-	code = runGoldens(context.Background(), args, &out, &err)
+	code = Run(context.Background(), args, &out, &err)
 	return code, out.String(), err.String()
 }
 
-func TestRouterGoldens(t *testing.T) {
+func TestRouter(t *testing.T) {
 	code, stdout, stderr := goldens(routerGoldens)
 	require.Zero(t, code, stdout+stderr)
 	require.Empty(t, stderr)
 	require.NotContains(t, stdout, "WRONG")
-	cases, err := readGoldens(routerGoldens)
+	cases, err := read(routerGoldens)
 	require.NoError(t, err)
 	require.Equal(t, len(cases)+1, strings.Count(stdout, "\n"), "a line a case and one for all")
-	for _, name := range goldenRouters {
+	for _, name := range routers {
 		require.Regexp(t, name+" T=.*: ok", stdout)
 	}
 }
 
-// writeGoldens writes a file of one case.
-func writeGoldens(t *testing.T, c map[string]any) string {
+// write writes a file of one case.
+func write(t *testing.T, c map[string]any) string {
 	data, err := json.Marshal(map[string]any{"cases": []any{c}})
 	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "goldens.json")
@@ -47,7 +47,7 @@ func writeGoldens(t *testing.T, c map[string]any) string {
 
 // goldenCase reads the first case of a name.
 func goldenCase(t *testing.T, name string) map[string]any {
-	cases, err := readGoldens(routerGoldens)
+	cases, err := read(routerGoldens)
 	require.NoError(t, err)
 	for _, raw := range cases {
 		var c map[string]any
@@ -60,8 +60,8 @@ func goldenCase(t *testing.T, name string) map[string]any {
 	return nil
 }
 
-// TestGoldensFindMistakes spoils one number of a right case at a time.
-func TestGoldensFindMistakes(t *testing.T) {
+// TestFindMistakes spoils one number of a right case at a time.
+func TestFindMistakes(t *testing.T) {
 	add := func(delta float64, path ...any) func(map[string]any) {
 		return func(c map[string]any) { bump(c, delta, path...) }
 	}
@@ -85,7 +85,7 @@ func TestGoldensFindMistakes(t *testing.T) {
 	} {
 		c := goldenCase(t, "topk_capacity_probs")
 		spoil(c)
-		file := writeGoldens(t, c)
+		file := write(t, c)
 		code, stdout, _ := goldens(file)
 		require.Equal(t, harness.Failed, code, says)
 		require.Contains(t, stdout, file+" case 0: ")
@@ -116,23 +116,23 @@ func bump(at any, delta float64, path ...any) {
 // cut returns a list without its last element.
 func cut(list any) any { return list.([]any)[:len(list.([]any))-1] }
 
-func TestGoldensNotYet(t *testing.T) {
+func TestNotYet(t *testing.T) {
 	c := goldenCase(t, "topk_sigmoid")
 	c["options"].(map[string]any)["temperature"] = 2
-	code, stdout, _ := goldens(writeGoldens(t, c))
+	code, stdout, _ := goldens(write(t, c))
 	require.Zero(t, code)
 	require.Contains(t, stdout, "cannot yet: options: ")
 	require.Contains(t, stdout, "temperature")
 
 	c = goldenCase(t, "topk_sigmoid")
 	c["name"] = "astrology"
-	code, stdout, _ = goldens(writeGoldens(t, c))
+	code, stdout, _ = goldens(write(t, c))
 	require.Zero(t, code)
 	require.Contains(t, stdout, `cannot yet: router "astrology"`)
 }
 
-func TestGoldensFiles(t *testing.T) {
-	code, _, stderr := goldens("testdata/goldens/no-such.json")
+func TestFiles(t *testing.T) {
+	code, _, stderr := goldens("../testdata/goldens/no-such.json")
 	require.Equal(t, harness.Failed, code)
 	require.Contains(t, stderr, "no-such.json")
 	for content, says := range map[string]string{`{"cases": [`: "unexpected end", `{}`: `no "cases"`, `[]`: "cannot unmarshal"} {
@@ -155,12 +155,12 @@ func TestGoldensFiles(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	stop()
 	var out bytes.Buffer
-	require.Equal(t, harness.Failed, runGoldens(ctx, []string{routerGoldens}, &out, &out))
+	require.Equal(t, harness.Failed, Run(ctx, []string{routerGoldens}, &out, &out))
 	require.Contains(t, out.String(), context.Canceled.Error())
 }
 
-func TestLayerGoldens(t *testing.T) {
-	code, stdout, stderr := goldens("testdata/goldens/layer.json")
+func TestLayer(t *testing.T) {
+	code, stdout, stderr := goldens("../testdata/goldens/layer.json")
 	require.Zero(t, code, stdout+stderr)
 	for _, kind := range []string{"swiglu", "gelu", "relu", softKind, cosineKind, modalityKind} {
 		require.Regexp(t, kind+" T=.*: ok", stdout)

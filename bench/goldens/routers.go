@@ -1,4 +1,4 @@
-package main
+package goldens
 
 import (
 	"fmt"
@@ -14,8 +14,8 @@ const (
 	sinkhornName     = "sinkhorn"
 )
 
-// goldenRouters lists the names of the cases that the library can compute.
-var goldenRouters = []string{
+// routers lists the names of the cases that the library can compute.
+var routers = []string{
 	"topk_softmax_after", "topk_softmax_before", "topk_sigmoid", "sigmoid_biased", "topk_capacity_probs",
 	"group_limited_sigmoid", "group_limited_softmax", "renormalized_topk", gshardName, expertChoiceName, sinkhornName,
 }
