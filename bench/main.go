@@ -16,6 +16,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/collisions"
 	"github.com/switchyard-moe/switchyard/bench/goldens"
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+	"github.com/switchyard-moe/switchyard/bench/layer"
 	"github.com/switchyard-moe/switchyard/bench/plan"
 	"github.com/switchyard-moe/switchyard/internal/interrupt"
 )
@@ -35,7 +36,7 @@ func commands() []command {
 		{"alltoall", "time an all-to-all over our transports, beside Open MPI and Gloo", alltoall.Run},
 		{"collisions", "compare the hashes of compression with theory", collisions.Run},
 		{"goldens", "check results against the vectors that other systems computed", goldens.Run},
-		{"layer", "time a layer's dispatch and combine, beside copy", runLayer},
+		{"layer", "time a layer's dispatch and combine, beside copy", layer.Run},
 		{"lsh", "train with and without compression on slow links, and weigh speed against loss", runLSH},
 		{"network", "time the exchange algorithms on a cluster of namespaces, and hold Auto against them", runNetwork},
 		{"overlap", "time a layer whose experts compute while rows travel, on slow links", runOverlap},

@@ -1,4 +1,4 @@
-package main
+package layer
 
 import (
 	"github.com/switchyard-moe/switchyard/bench/internal/workload"
@@ -23,7 +23,7 @@ type span struct {
 }
 
 // newCopiers makes the copiers of a layer's ranks, with matrices of the layer's sizes and rows at the layer's places.
-func newCopiers(o layerOptions, ranks []*workload.Rank) []*copier {
+func newCopiers(o options, ranks []*workload.Rank) []*copier {
 	all := make([]*copier, len(ranks))
 	for r, rank := range ranks {
 		n := len(rank.Decision.Token)

@@ -1,4 +1,5 @@
-package main
+// Package layer is a command of bench: it times the dispatch and combine of a layer, beside copy.
+package layer
 
 import (
 	"context"
@@ -16,7 +17,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
-const layerUsage = `usage: go run ./bench layer [flags]
+const usage = `usage: go run ./bench layer [flags]
 
 Times the whole way of a token through a layer but for what its experts compute: Forward and Backward with experts that
 return their input as it is, without copying it, and a gate that knows its decision beforehand. Every rank is a
@@ -58,8 +59,8 @@ Example:
 Flags:
 `
 
-// layerOptions are the flags of layer.
-type layerOptions struct {
+// options are the flags of layer.
+type options struct {
 	transports, routers []string
 	workload.Shape
 	ranks                       int
@@ -69,9 +70,9 @@ type layerOptions struct {
 	transportList, routersNamed string
 }
 
-// runLayer is the command "layer".
-func runLayer(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	o, err := parseLayer(args, stdout)
+// Run is the command "layer".
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -81,8 +82,8 @@ func runLayer(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	return harness.Conclude(ctx, o.compare(ctx, stdout, stderr), stderr)
 }
 
-func parseLayer(args []string, stdout io.Writer) (layerOptions, error) {
-	var o layerOptions
+func parse(args []string, stdout io.Writer) (options, error) {
+	var o options
 	f := flag.NewFlagSet("layer", flag.ContinueOnError)
 	f.StringVar(&o.transportList, "transport", transports.Inproc, "transports to measure, of "+strings.Join(meshNames(), ","))
 	f.StringVar(&o.routersNamed, "router", "uniform,random", "routes to measure, of "+strings.Join(workload.RouteNames(), ","))
@@ -95,7 +96,7 @@ func parseLayer(args []string, stdout io.Writer) (layerOptions, error) {
 	f.IntVar(&o.iterations, "iters", 0, "timed iterations a turn, up to 1000000; 0: by the bytes that move")
 	f.BoolVar(&o.short, "short", false, "finish within seconds; the figures mean little then")
 	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
-	if err := harness.ParseFlags(f, layerUsage, args, stdout); err != nil {
+	if err := harness.ParseFlags(f, usage, args, stdout); err != nil {
 		return o, err
 	}
 	roundsGiven := false
@@ -107,7 +108,7 @@ func parseLayer(args []string, stdout io.Writer) (layerOptions, error) {
 }
 
 // resolve turns lists into what they name, and reports every fault.
-func (o *layerOptions) resolve() error {
+func (o *options) resolve() error {
 	var faults []error
 	check := func(name string, n, least, most int) {
 		if n < least || n > most {
@@ -134,10 +135,10 @@ func (o *layerOptions) resolve() error {
 }
 
 // rowBytes is the size of the rows that one rank sends.
-func (o layerOptions) rowBytes() int { return 4 * o.K * o.Tokens * o.Dim }
+func (o options) rowBytes() int { return 4 * o.K * o.Tokens * o.Dim }
 
 // timed is the number of timed iterations of a turn.
-func (o layerOptions) timed() int {
+func (o options) timed() int {
 	if o.iterations != 0 {
 		return o.iterations
 	}
@@ -145,7 +146,7 @@ func (o layerOptions) timed() int {
 }
 
 // compare measures every case and prints the outcome. Wrong elements are an error, in spite of which it is printed.
-func (o layerOptions) compare(ctx context.Context, stdout, progress io.Writer) (err error) {
+func (o options) compare(ctx context.Context, stdout, progress io.Writer) (err error) {
 	before := harness.Load()
 	rows, stopped := o.measureAll(ctx, progress)
 	if len(rows) == 0 {
@@ -155,7 +156,7 @@ func (o layerOptions) compare(ctx context.Context, stdout, progress io.Writer) (
 	for _, r := range rows {
 		wrong += r.Wrong
 	}
-	writeLayerTable(stdout, o, before, rows)
+	writeTable(stdout, o, before, rows)
 	err = errors.Join(stopped, harness.WriteJSONLines(o.jsonFile, rows))
 	if wrong > 0 {
 		err = errors.Join(err, fmt.Errorf("%d wrong elements", wrong))
@@ -164,7 +165,7 @@ func (o layerOptions) compare(ctx context.Context, stdout, progress io.Writer) (
 }
 
 // measureAll measures every case, and returns those that it has measured where one fails.
-func (o layerOptions) measureAll(ctx context.Context, progress io.Writer) (rows []layerRow, err error) {
+func (o options) measureAll(ctx context.Context, progress io.Writer) (rows []row, err error) {
 	cases := len(o.transports) * len(o.routers)
 	p := harness.NewPace(progress, "layer", cases, harness.Times(cases, o.expected()))
 	for _, transport := range o.transports {
@@ -180,7 +181,7 @@ func (o layerOptions) measureAll(ctx context.Context, progress io.Writer) (rows 
 }
 
 // expected is about how long one case takes: its turns move rows as often, at some 4 GB a second.
-func (o layerOptions) expected() time.Duration {
+func (o options) expected() time.Duration {
 	once := 100*time.Microsecond + time.Duration(4*o.rowBytes()*o.ranks/4)
 	n := o.timed()
 	return time.Second + harness.Times(o.rounds*(n+warmup(n)+2)*3, once)

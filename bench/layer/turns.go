@@ -1,4 +1,4 @@
-package main
+package layer
 
 import (
 	"context"
@@ -12,9 +12,9 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/workload"
 )
 
-// layerContest is that of one transport and one route.
-type layerContest struct {
-	options           layerOptions
+// comparison is that of one transport and one route.
+type comparison struct {
+	options           options
 	ranks             []*workload.Rank
 	copiers           []*copier
 	start             []chan func(rank int) error // a goroutine for each rank waits for what to do
@@ -26,12 +26,12 @@ type layerContest struct {
 }
 
 // measure runs one case and returns its outcome: forward and backward.
-func (o layerOptions) measure(ctx context.Context, transport, route string) (rows []layerRow, err error) {
+func (o options) measure(ctx context.Context, transport, route string) (rows []row, err error) {
 	ends, err := meshes()[transport](ctx, o.ranks)
 	if err != nil {
 		return nil, err
 	}
-	c := &layerContest{options: o, ranks: make([]*workload.Rank, o.ranks), done: make(chan error)}
+	c := &comparison{options: o, ranks: make([]*workload.Rank, o.ranks), done: make(chan error)}
 	var wg sync.WaitGroup
 	defer func() {
 		for r, t := range ends {
@@ -70,7 +70,7 @@ func (o layerOptions) measure(ctx context.Context, transport, route string) (row
 }
 
 // all runs do on every rank's goroutine and returns how long it took until the last was done.
-func (c *layerContest) all(do func(rank int) error) (time.Duration, error) {
+func (c *comparison) all(do func(rank int) error) (time.Duration, error) {
 	start := time.Now()
 	for _, s := range c.start {
 		s <- do
@@ -85,7 +85,7 @@ func (c *layerContest) all(do func(rank int) error) (time.Duration, error) {
 }
 
 // round lets every contestant take its turn; nobody is always the first.
-func (c *layerContest) round(ctx context.Context, round int) error {
+func (c *comparison) round(ctx context.Context, round int) error {
 	turns := []func(context.Context) error{
 		c.layerTurn,
 		func(ctx context.Context) error { return c.copyTurn(ctx, &c.often, (*copier).often) },
@@ -100,7 +100,7 @@ func (c *layerContest) round(ctx context.Context, round int) error {
 }
 
 // layerTurn times the layer: both passes of each iteration, each by itself.
-func (c *layerContest) layerTurn(ctx context.Context) error {
+func (c *comparison) layerTurn(ctx context.Context) error {
 	if err := c.verify(ctx, 0); err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (c *layerContest) layerTurn(ctx context.Context) error {
 func warmup(n int) int { return min(max(n/10, 2), 100) }
 
 // iteration runs both passes, and times each by itself.
-func (c *layerContest) iteration(ctx context.Context, i int) (forward, backward time.Duration, err error) {
+func (c *comparison) iteration(ctx context.Context, i int) (forward, backward time.Duration, err error) {
 	if forward, err = c.all(func(r int) error { return c.ranks[r].Forward(ctx, i) }); err != nil {
 		return 0, 0, fmt.Errorf("forward: %w", err)
 	}
@@ -140,7 +140,7 @@ func (c *layerContest) iteration(ctx context.Context, i int) (forward, backward 
 
 // countAllocations runs an untimed iteration and notes how much each pass allocates, if it is less than before: the
 // runtime makes some allocations of its own at times.
-func (c *layerContest) countAllocations(ctx context.Context, i int) error {
+func (c *comparison) countAllocations(ctx context.Context, i int) error {
 	for pass, do := range []func(*workload.Rank, context.Context, int) error{(*workload.Rank).Forward, (*workload.Rank).Backward} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
@@ -156,7 +156,7 @@ func (c *layerContest) countAllocations(ctx context.Context, i int) error {
 }
 
 // verify runs an untimed iteration with experts whose answers tell them apart, and checks every element.
-func (c *layerContest) verify(ctx context.Context, i int) error {
+func (c *comparison) verify(ctx context.Context, i int) error {
 	number := func(on bool) {
 		for _, r := range c.ranks {
 			r.Experts.Numbered = on
@@ -171,7 +171,7 @@ func (c *layerContest) verify(ctx context.Context, i int) error {
 	return nil
 }
 
-func (c *layerContest) check(i int, all bool) {
+func (c *comparison) check(i int, all bool) {
 	for _, r := range c.ranks {
 		forward, backward := r.Wrong(i, all)
 		c.wrong[0] += forward
@@ -180,7 +180,7 @@ func (c *layerContest) check(i int, all bool) {
 }
 
 // copyTurn times one kind of copying.
-func (c *layerContest) copyTurn(ctx context.Context, took *[]time.Duration, do func(*copier)) error {
+func (c *comparison) copyTurn(ctx context.Context, took *[]time.Duration, do func(*copier)) error {
 	n := c.options.timed()
 	warm := warmup(n)
 	for i := range warm + n {
@@ -201,8 +201,8 @@ func (c *layerContest) copyTurn(ctx context.Context, took *[]time.Duration, do f
 }
 
 // rows makes the outcome.
-func (c *layerContest) rows(transport, route string) []layerRow {
-	rows := make([]layerRow, 2)
+func (c *comparison) rows(transport, route string) []row {
+	rows := make([]row, 2)
 	for i, pass := range []string{"forward", "backward"} {
 		took := [2][]time.Duration{c.forward, c.backward}[i]
 		rows[i] = c.options.row(transport, route, pass, harness.Median(took), harness.Median(c.often), harness.Median(c.seldom))

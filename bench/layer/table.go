@@ -1,4 +1,4 @@
-package main
+package layer
 
 import (
 	"fmt"
@@ -9,9 +9,9 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
-// layerRow is the outcome for one pass of a layer in one case, and a line of the JSON file. The field names say gbps for
+// row is the outcome for one pass of a layer in one case, and a line of the JSON file. The field names say gbps for
 // what is GB/s, 10⁹ bytes a second.
-type layerRow struct {
+type row struct {
 	Transport string  `json:"transport"`
 	Router    string  `json:"router"`
 	Ranks     int     `json:"ranks"`
@@ -34,11 +34,11 @@ type layerRow struct {
 }
 
 // row makes the outcome of one pass from the medians.
-func (o layerOptions) row(transport, route, pass string, took, copied, least time.Duration) layerRow {
+func (o options) row(transport, route, pass string, took, copied, least time.Duration) row {
 	rate := func(copies int, d time.Duration) float64 {
 		return float64(copies*o.rowBytes()*o.ranks) / float64(max(d, 1)) // bytes per nanosecond are GB per second
 	}
-	return layerRow{
+	return row{
 		Transport: transport, Router: route, Ranks: o.ranks, Tokens: o.Tokens, Dim: o.Dim, Experts: o.Experts, K: o.K,
 		Pass: pass, P50: harness.Microseconds(took), Rate: rate(4, took),
 		Copy: harness.Microseconds(copied), CopyRate: rate(4, copied), OfCopy: float64(copied) / float64(max(took, 1)),
@@ -47,8 +47,8 @@ func (o layerOptions) row(transport, route, pass string, took, copied, least tim
 	}
 }
 
-// writeLayerTable writes rows and what their columns mean.
-func writeLayerTable(w io.Writer, o layerOptions, load string, rows []layerRow) {
+// writeTable writes rows and what their columns mean.
+func writeTable(w io.Writer, o options, load string, rows []row) {
 	fmt.Fprintf(w, "# switchyard bench layer: %d ranks as goroutines × %d tokens × dim %d, %d experts, k = %d; %s/%s, %d CPUs%s\n",
 		o.ranks, o.Tokens, o.Dim, o.Experts, o.K, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), load)
 	fmt.Fprintf(w, "# %d rounds of %d iterations in turns; version %s\n", o.rounds, o.timed(), harness.Version())

@@ -1,4 +1,4 @@
-package main
+package layer
 
 import (
 	"bytes"
@@ -17,17 +17,17 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// layerCommand runs the command and returns its exit code and what it said on either output.
-func layerCommand(args ...string) (code int, stdout, stderr string) {
+// command runs the command and returns its exit code and what it said on either output.
+func command(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = runLayer(context.Background(), args, &out, &errs)
+	code = Run(context.Background(), args, &out, &errs)
 	return code, out.String(), errs.String()
 }
 
-func TestLayerEndToEnd(t *testing.T) {
+func TestEndToEnd(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "rows.json")
 	routes := strings.Join(workload.RouteNames(), ",")
-	code, stdout, stderr := layerCommand("-transport", "inproc,tcp", "-router", routes, "-ranks", "3", "-experts", "5", "-k", "2",
+	code, stdout, stderr := command("-transport", "inproc,tcp", "-router", routes, "-ranks", "3", "-experts", "5", "-k", "2",
 		"-tokens", "17", "-dim", "33", "-rounds", "2", "-iters", "3", "-json", file)
 	require.Zero(t, code, stderr)
 	require.Contains(t, stdout, "3 ranks as goroutines × 17 tokens × dim 33, 5 experts, k = 2")
@@ -35,7 +35,7 @@ func TestLayerEndToEnd(t *testing.T) {
 	require.NoError(t, err)
 	seen := map[string]int{}
 	for decoder := json.NewDecoder(bytes.NewReader(text)); decoder.More(); {
-		var r layerRow
+		var r row
 		require.NoError(t, decoder.Decode(&r))
 		seen[r.Transport+" "+r.Pass]++
 		require.Zero(t, r.Wrong)
@@ -47,38 +47,38 @@ func TestLayerEndToEnd(t *testing.T) {
 	require.Equal(t, map[string]int{"inproc forward": 4, "inproc backward": 4, "tcp forward": 4, "tcp backward": 4}, seen)
 }
 
-func TestLayerBadFlags(t *testing.T) {
+func TestBadFlags(t *testing.T) {
 	for args, says := range map[string]string{
 		"-ranks 0": "-ranks 0: want 1 to 64", "-k 17": "-k 17: want 1 to 16", "-transport fax": `-transport "fax": want one or more of`,
 		"-router hot -k 16": "-router hot: wants -k 16 below -experts 16", "-tokens 1000000 -dim 1000000": "want at most",
 		"more": `"more": layer takes flags only`, "-nonsense": "-nonsense",
 	} {
-		code, _, stderr := layerCommand(strings.Fields(args)...)
+		code, _, stderr := command(strings.Fields(args)...)
 		require.Equal(t, harness.Misused, code, args)
 		require.Contains(t, stderr, says)
 	}
-	code, stdout, _ := layerCommand("-h")
+	code, stdout, _ := command("-h")
 	require.Zero(t, code)
 	require.Contains(t, stdout, "usage: go run ./bench layer")
-	code, _, stderr := layerCommand("-tokens", "2", "-dim", "2", "-json", t.TempDir())
+	code, _, stderr := command("-tokens", "2", "-dim", "2", "-json", t.TempDir())
 	require.Equal(t, harness.Failed, code)
 	require.Contains(t, stderr, "-json: open ")
 }
 
-// smallLayer makes the contest of a small layer by one goroutine, without timing anything.
-func smallLayer(t *testing.T) (*layerContest, layerOptions) {
-	o, err := parseLayer(strings.Fields("-ranks 1 -tokens 9 -dim 4 -experts 3 -iters 1"), nil)
+// small makes the contest of a small layer by one goroutine, without timing anything.
+func small(t *testing.T) (*comparison, options) {
+	o, err := parse(strings.Fields("-ranks 1 -tokens 9 -dim 4 -experts 3 -iters 1"), nil)
 	require.NoError(t, err)
 	ends, err := meshInproc(t.Context(), 1)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, ends[0].Close()) })
 	r, err := workload.NewRank(ends[0], o.Shape, "random")
 	require.NoError(t, err)
-	return &layerContest{options: o, ranks: []*workload.Rank{r}, copiers: newCopiers(o, []*workload.Rank{r})}, o
+	return &comparison{options: o, ranks: []*workload.Rank{r}, copiers: newCopiers(o, []*workload.Rank{r})}, o
 }
 
 func TestWrongElementsAreCounted(t *testing.T) {
-	c, _ := smallLayer(t)
+	c, _ := small(t)
 	r := c.ranks[0]
 	r.Experts.Numbered = true
 	require.NoError(t, r.Forward(t.Context(), 5))
@@ -100,7 +100,7 @@ func TestWrongElementsAreCounted(t *testing.T) {
 
 // TestNumbersTellExpertsApart: had a row been to another expert than its own, the sum would differ.
 func TestNumbersTellExpertsApart(t *testing.T) {
-	c, _ := smallLayer(t)
+	c, _ := small(t)
 	r := c.ranks[0]
 	r.Experts.Numbered = true
 	require.NoError(t, r.Forward(t.Context(), 0))
@@ -111,7 +111,7 @@ func TestNumbersTellExpertsApart(t *testing.T) {
 }
 
 func TestCopiersCopyEveryRow(t *testing.T) {
-	c, _ := smallLayer(t)
+	c, _ := small(t)
 	one := c.copiers[0]
 	for _, do := range []func(){one.often, one.seldom} {
 		clear(one.y)
