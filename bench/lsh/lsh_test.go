@@ -1,4 +1,4 @@
-package main
+package lsh
 
 import (
 	"bytes"
@@ -15,10 +15,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestLSHUsage(t *testing.T) {
+func TestUsage(t *testing.T) {
 	run := func(args ...string) (int, string) {
 		var out bytes.Buffer
-		code := runLSH(context.Background(), args, &out, &out)
+		code := Run(context.Background(), args, &out, &out)
 		return code, out.String()
 	}
 	code, text := run("-h")
@@ -30,16 +30,16 @@ func TestLSHUsage(t *testing.T) {
 		require.NotEmpty(t, text)
 	}
 	names := map[string]bool{}
-	for _, v := range lshVariants() {
+	for _, v := range variants() {
 		require.False(t, names[v.name], v.name)
 		names[v.name] = true
 	}
-	require.Equal(t, plainName, lshVariants()[0].name)
-	require.Equal(t, noExpertsName, lshVariants()[1].name)
+	require.Equal(t, plainName, variants()[0].name)
+	require.Equal(t, noExpertsName, variants()[1].name)
 }
 
 // TestLSHTimesStepsOnItsNetwork: the ranks of a cluster of namespaces, one or two on a node, meet and train.
-func TestLSHTimesStepsOnItsNetwork(t *testing.T) {
+func TestTimesStepsOnItsNetwork(t *testing.T) {
 	if testing.Short() || !benchtest.CanMakeNetworks() {
 		t.Skip("starts processes in network namespaces, as root on Linux")
 	}
@@ -47,10 +47,10 @@ func TestLSHTimesStepsOnItsNetwork(t *testing.T) {
 		var out, errs bytes.Buffer
 		file := filepath.Join(t.TempDir(), "rows.json")
 		args := []string{"-short", "-no-quality", "-rates", "1000", "-variants", plainName, "-node-ranks", ranks, "-json", file}
-		require.Zero(t, runLSH(t.Context(), args, &out, &errs), "%s", &errs)
+		require.Zero(t, Run(t.Context(), args, &out, &errs), "%s", &errs)
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
-		var plain lshRow
+		var plain row
 		require.NoError(t, json.NewDecoder(bytes.NewReader(text)).Decode(&plain))
 		require.Equal(t, plainName, plain.Variant)
 		require.Positive(t, plain.Step)
@@ -58,13 +58,13 @@ func TestLSHTimesStepsOnItsNetwork(t *testing.T) {
 	}
 }
 
-// TestLSHRowsAreKept puts losses and times together: a variant that is not compressed in its last quarter takes its time of both.
-func TestLSHRowsAreKept(t *testing.T) {
-	o, err := parseLSHOptions([]string{"-variants", "paper,paper-until-3/4,paper×1.25,fp8,torch,plain+overlap"}, &bytes.Buffer{})
+// TestRowsAreKept puts losses and times together: a variant that is not compressed in its last quarter takes its time of both.
+func TestRowsAreKept(t *testing.T) {
+	o, err := parseOptions([]string{"-variants", "paper,paper-until-3/4,paper×1.25,fp8,torch,plain+overlap"}, &bytes.Buffer{})
 	require.NoError(t, err)
 	runs := map[string]lshRun{plainName: {StepMS: 100, ExchangeShare: 0.5, WireBytes: 120}, noExpertsName: {StepMS: 90}, "paper": {StepMS: 40}, "fp8": {StepMS: 50}, "torch": {StepMS: 200}, "plain+overlap": {StepMS: 80}}
 	losses := map[string]float64{plainName: 2, noExpertsName: 3, "paper": 2.5, "paper-until-3/4": 2, "paper×1.25": 1.9, "fp8": 2}
-	got := map[string]lshRow{}
+	got := map[string]row{}
 	rows := o.rows(120, runs, losses)
 	for _, r := range rows {
 		got[r.Variant] = r
@@ -85,14 +85,14 @@ func TestLSHRowsAreKept(t *testing.T) {
 	file, picture := filepath.Join(dir, "x.json"), filepath.Join(dir, "x.svg")
 	require.NoError(t, harness.WriteJSONLines(file, rows))
 	var out bytes.Buffer
-	require.Zero(t, runLSH(context.Background(), []string{"-in", file, "-svg", picture}, &out, &out), out.String())
+	require.Zero(t, Run(context.Background(), []string{"-in", file, "-svg", picture}, &out, &out), out.String())
 	require.Contains(t, out.String(), "paper-until-3/4")
 	drawn, err := os.ReadFile(picture)
 	require.NoError(t, err)
 	require.Contains(t, string(drawn), "120 Mbit/s")
 	require.NoError(t, os.WriteFile(file, []byte("{}\n{"), 0o600))
-	require.Equal(t, harness.Failed, runLSH(context.Background(), []string{"-in", file}, &out, &out))
-	require.Error(t, drawSpeedups(picture, []lshRow{{Variant: "x"}}))
+	require.Equal(t, harness.Failed, Run(context.Background(), []string{"-in", file}, &out, &out))
+	require.Error(t, drawSpeedups(picture, []row{{Variant: "x"}}))
 }
 
 // TestSpeedupsAreReadable in any of the fonts that a reader may have.
@@ -104,9 +104,9 @@ func TestSpeedupsAreReadable(t *testing.T) {
 		require.NoError(t, err)
 		svgtest.Readable(t, text, name)
 	}
-	var rows []lshRow
-	for i, v := range lshVariants() {
-		rows = append(rows, lshRow{Variant: v.name, Link: 400, Speedup: 1 + float64(i)/10}, lshRow{Variant: v.name, Link: 100_000, Speedup: 2 + float64(i)/10})
+	var rows []row
+	for i, v := range variants() {
+		rows = append(rows, row{Variant: v.name, Link: 400, Speedup: 1 + float64(i)/10}, row{Variant: v.name, Link: 100_000, Speedup: 2 + float64(i)/10})
 	}
 	require.NoError(t, drawSpeedups(svg, rows))
 	check("speedups")

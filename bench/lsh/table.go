@@ -1,4 +1,4 @@
-package main
+package lsh
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 )
 
 // rows puts speed at one rate and quality together.
-func (o *lshOptions) rows(link int, runs map[string]lshRun, losses map[string]float64) (rows []lshRow) {
+func (o *options) rows(link int, runs map[string]lshRun, losses map[string]float64) (rows []row) {
 	plain, l0, l1 := runs[plainName], losses[noExpertsName], losses[plainName]
 	for _, v := range o.variants {
 		loss := losses[lossesOf(v.name)]
@@ -21,7 +21,7 @@ func (o *lshOptions) rows(link int, runs map[string]lshRun, losses map[string]fl
 				run.StepMS = v.until*run.StepMS + (1-v.until)*plain.StepMS
 			}
 		}
-		r := lshRow{Variant: v.name, Link: link, Share: plain.ExchangeShare, Rate: v.rate, Step: run.StepMS, Loss: loss, Seeds: o.seeds,
+		r := row{Variant: v.name, Link: link, Share: plain.ExchangeShare, Rate: v.rate, Step: run.StepMS, Loss: loss, Seeds: o.seeds,
 			Wire: run.WireBytes / uint64(o.speedSteps), times: v.times}
 		if run.StepMS > 0 {
 			r.Speedup = plain.StepMS / run.StepMS
@@ -37,7 +37,7 @@ func (o *lshOptions) rows(link int, runs map[string]lshRun, losses map[string]fl
 	return rows
 }
 
-func writeLSHTable(stdout io.Writer, rows []lshRow) {
+func writeTable(stdout io.Writer, rows []row) {
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "variant\tMbit/s\ta2a share\trate\tstep(ms)\tspeedup\theld-out\tkept\ttime to loss\tMB a step\t")
 	number := func(format string, v float64) string {

@@ -1,4 +1,4 @@
-package main
+package lsh
 
 import (
 	"bytes"
@@ -17,14 +17,14 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/figure"
 )
 
-// readLSHRows reads what -json has written.
-func readLSHRows(file string) (rows []lshRow, err error) {
+// readRows reads what -json has written.
+func readRows(file string) (rows []row, err error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
 	for d := json.NewDecoder(bytes.NewReader(text)); ; {
-		var r lshRow
+		var r row
 		if err := d.Decode(&r); errors.Is(err, io.EOF) {
 			return rows, nil
 		} else if err != nil {
@@ -35,7 +35,7 @@ func readLSHRows(file string) (rows []lshRow, err error) {
 }
 
 // drawSpeedups draws a bar for every variant at every rate of links that has been timed: plain's step over its own.
-func drawSpeedups(file string, rows []lshRow) error {
+func drawSpeedups(file string, rows []row) error {
 	if file == "" {
 		return nil
 	}

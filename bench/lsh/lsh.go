@@ -1,4 +1,5 @@
-package main
+// Package lsh is a command of bench: it measures what compression gains in speed and costs in loss.
+package lsh
 
 import (
 	"bytes"
@@ -23,7 +24,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
-const lshUsage = `Measures what compressing rows (LSH-MoE) gains on slow links, and what it costs in loss, on the model of examples/train.
+const usage = `Measures what compressing rows (LSH-MoE) gains on slow links, and what it costs in loss, on the model of examples/train.
 
 usage: go run ./bench lsh [flags]
 
@@ -45,12 +46,12 @@ Variants with +micro have two micro-batches of half the batch in flight.
 Flags:
 `
 
-// lshOptions are the flags of lsh.
-type lshOptions struct {
+// options are the flags of lsh.
+type options struct {
 	Rates, Seeds                          []int
 	steps, speedSteps, dim, batch, hidden int
 	qualityBatch, nodeRanks               int
-	variants                              []lshVariant
+	variants                              []variant
 
 	rateText, variantText     string
 	jsonFile, svgFile, inFile string
@@ -58,8 +59,8 @@ type lshOptions struct {
 	noSpeed, noQuality, short bool
 }
 
-// lshVariant is a way to compress, as flags of examples/train.
-type lshVariant struct {
+// variant is a way to compress, as flags of examples/train.
+type variant struct {
 	name  string
 	rate  float64
 	times float64 // as many steps
@@ -77,7 +78,7 @@ const torchModelName = "torch"
 
 // modelScript is that model.
 //
-//go:embed peers/model.py
+//go:embed model.py
 var modelScript []byte
 
 // Parts of names of variants that have the bits, and so the losses, of the variant without them: exchanges in parts, and over nodes.
@@ -88,29 +89,29 @@ func lossesOf(name string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(name, overlapSuffix, ""), nodesSuffix, "")
 }
 
-// lshVariants are all there are; the first two are what others are measured by.
-func lshVariants() []lshVariant {
-	with := func(name string, rate, times float64, flags ...string) lshVariant {
-		return lshVariant{name: name, rate: rate, times: times, flags: append([]string{"-compress", fmt.Sprint(rate)}, flags...)}
+// variants are all there are; the first two are what others are measured by.
+func variants() []variant {
+	with := func(name string, rate, times float64, flags ...string) variant {
+		return variant{name: name, rate: rate, times: times, flags: append([]string{"-compress", fmt.Sprint(rate)}, flags...)}
 	}
-	onNodes := func(v lshVariant) lshVariant {
+	onNodes := func(v variant) variant {
 		v.nodes = true
 		v.flags = append(v.flags, "-compress-nodes", "-node-ranks", "4")
 		return v
 	}
-	onPairs := func(v lshVariant) lshVariant {
+	onPairs := func(v variant) variant {
 		v.pairs = true
 		v.flags = append(v.flags, "-compensation", "interpolate", "-refine", "1", "-compress-nodes", "-node-ranks", "2", "-algorithm", "rails")
 		return v
 	}
-	until := func(part float64, v lshVariant) lshVariant {
+	until := func(part float64, v variant) variant {
 		v.until = part
 		return v
 	}
-	wire := func(name, format string, flags ...string) lshVariant {
-		return lshVariant{name: name, rate: 1, times: 1, flags: append([]string{"-wire", format}, flags...)}
+	wire := func(name, format string, flags ...string) variant {
+		return variant{name: name, rate: 1, times: 1, flags: append([]string{"-wire", format}, flags...)}
 	}
-	return []lshVariant{
+	return []variant{
 		{name: plainName, rate: 1, times: 1},
 		{name: noExpertsName, rate: 1, times: 1, flags: []string{"-no-experts"}},
 		with("paper", 0.2, 1, "-compensation", "identity"),
@@ -162,8 +163,8 @@ func lshVariants() []lshVariant {
 	}
 }
 
-func parseLSHOptions(args []string, stdout io.Writer) (lshOptions, error) {
-	var o lshOptions
+func parseOptions(args []string, stdout io.Writer) (options, error) {
+	var o options
 	f := flag.NewFlagSet("lsh", flag.ContinueOnError)
 	f.StringVar(&o.rateText, "rates", "500,150", "Mbit/s of the links")
 	f.IntVar(&o.steps, "steps", 300, "steps of a training run for quality")
@@ -181,10 +182,10 @@ func parseLSHOptions(args []string, stdout io.Writer) (lshOptions, error) {
 	outfile.Var(f, &o.svgFile, "svg", "", "draw how many times as fast steps are to this `file`")
 	f.StringVar(&o.inFile, "in", "", "measure nothing: print and draw what -json wrote to this `file`")
 	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
-	err := harness.ParseFlags(f, lshUsage, args, stdout)
+	err := harness.ParseFlags(f, usage, args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		var names []string
-		for _, v := range lshVariants() {
+		for _, v := range variants() {
 			names = append(names, v.name)
 		}
 		fmt.Fprintf(stdout, "\nvariants: %s\n", strings.Join(names, ", "))
@@ -200,7 +201,7 @@ func parseLSHOptions(args []string, stdout io.Writer) (lshOptions, error) {
 }
 
 // resolve turns texts into what they name, and reports every fault.
-func (o *lshOptions) resolve() error {
+func (o *options) resolve() error {
 	var faults []error
 	for _, field := range strings.Split(o.rateText, ",") {
 		n, err := strconv.Atoi(field)
@@ -221,7 +222,7 @@ func (o *lshOptions) resolve() error {
 	for _, name := range strings.Split(o.variantText, ",") {
 		wanted[name] = name != ""
 	}
-	for _, v := range lshVariants() {
+	for _, v := range variants() {
 		if o.variantText == "" || wanted[v.name] || v.name == plainName || v.name == noExpertsName {
 			o.variants = append(o.variants, v)
 		}
@@ -235,30 +236,30 @@ func (o *lshOptions) resolve() error {
 	return errors.Join(faults...)
 }
 
-// runLSH is the command.
-func runLSH(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	o, err := parseLSHOptions(args, stdout)
+// Run is the command.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parseOptions(args, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
 	case err != nil:
 		return harness.Misuse(stderr, "lsh", err)
 	}
-	var rows []lshRow
+	var rows []row
 	if o.inFile != "" {
-		rows, err = readLSHRows(o.inFile)
+		rows, err = readRows(o.inFile)
 	} else {
 		rows, err = o.measure(ctx, stderr)
 	}
 	if len(rows) > 0 {
-		writeLSHTable(stdout, rows)
+		writeTable(stdout, rows)
 		err = errors.Join(err, harness.WriteJSONLines(o.jsonFile, rows), drawSpeedups(o.svgFile, rows))
 	}
 	return harness.Conclude(ctx, err, stderr)
 }
 
-// lshRow is one variant on links of one rate, and a line of the JSON file.
-type lshRow struct {
+// row is one variant on links of one rate, and a line of the JSON file.
+type row struct {
 	Variant    string  `json:"variant"`
 	Link       int     `json:"link_mbps"`
 	Share      float64 `json:"a2a_share"`
@@ -283,7 +284,7 @@ type lshRun struct {
 }
 
 // measure builds the program, trains for quality, then for speed at each rate.
-func (o *lshOptions) measure(ctx context.Context, stderr io.Writer) (rows []lshRow, err error) {
+func (o *options) measure(ctx context.Context, stderr io.Writer) (rows []row, err error) {
 	p := harness.NewPace(stderr, "lsh", o.turns(), o.expected())
 	dir, err := os.MkdirTemp("", "switchyard-bench-lsh-")
 	if err != nil {
@@ -343,12 +344,12 @@ func (o *lshOptions) measure(ctx context.Context, stderr io.Writer) (rows []lshR
 
 // timesSpeed tells whether a variant is run for speed: not if it is as fast as the one of which it is more, nothing that a
 // cluster of these nodes can do, or of no interest.
-func (o *lshOptions) timesSpeed(v lshVariant) bool {
+func (o *options) timesSpeed(v variant) bool {
 	return v.times == 1 && !v.nodes && v.until == 0 && (!v.pairs || o.nodeRanks == 2) && v.name != noExpertsName
 }
 
 // turns is how many runs there are.
-func (o *lshOptions) turns() (n int) {
+func (o *options) turns() (n int) {
 	for _, v := range o.variants {
 		if !o.noQuality && trainsForQuality(v) {
 			n += o.seeds
@@ -361,7 +362,7 @@ func (o *lshOptions) turns() (n int) {
 }
 
 // expected is about how long they take, by what a step computes and sends.
-func (o *lshOptions) expected() (all time.Duration) {
+func (o *options) expected() (all time.Duration) {
 	step := func(batch int) time.Duration {
 		return time.Duration(float64(batch*o.dim*o.dim) / (64 * 256 * 256) * 0.3 * float64(time.Second))
 	}
@@ -381,12 +382,12 @@ func (o *lshOptions) expected() (all time.Duration) {
 }
 
 // trainsForQuality tells whether a variant has losses of its own.
-func trainsForQuality(v lshVariant) bool {
+func trainsForQuality(v variant) bool {
 	return lossesOf(v.name) == v.name && v.name != torchModelName
 }
 
 // runTorch runs the model in torch on the cluster, if there is a torch.
-func (o *lshOptions) runTorch(ctx context.Context, c *netns.Cluster, dir string, stderr io.Writer) (lshRun, error) {
+func (o *options) runTorch(ctx context.Context, c *netns.Cluster, dir string, stderr io.Writer) (lshRun, error) {
 	script, file := filepath.Join(dir, "model.py"), filepath.Join(dir, "torch.json")
 	if err := os.WriteFile(script, modelScript, 0o644); err != nil {
 		return lshRun{}, err
@@ -405,7 +406,7 @@ func (o *lshOptions) runTorch(ctx context.Context, c *netns.Cluster, dir string,
 
 // quality trains every variant with every seed, and returns the mean losses. Where one fails, those of the variants before
 // are returned, and of that one the mean of its seeds so far.
-func (o *lshOptions) quality(ctx context.Context, program, dir string, p *harness.Pace) (map[string]float64, error) {
+func (o *options) quality(ctx context.Context, program, dir string, p *harness.Pace) (map[string]float64, error) {
 	losses := map[string]float64{}
 	for _, v := range o.variants {
 		if !trainsForQuality(v) {
@@ -432,7 +433,7 @@ func (o *lshOptions) quality(ctx context.Context, program, dir string, p *harnes
 }
 
 // flags are those of examples/train for a variant.
-func (o *lshOptions) flags(v lshVariant, batch, steps, seed int, file string) []string {
+func (o *options) flags(v variant, batch, steps, seed int, file string) []string {
 	if v.until > 0 {
 		v.flags = append(v.flags, "-compress-until", fmt.Sprint(int(v.until*float64(steps))))
 	}
