@@ -18,6 +18,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/bench/layer"
 	"github.com/switchyard-moe/switchyard/bench/lsh"
+	"github.com/switchyard-moe/switchyard/bench/network"
 	"github.com/switchyard-moe/switchyard/bench/plan"
 	"github.com/switchyard-moe/switchyard/internal/interrupt"
 )
@@ -39,7 +40,7 @@ func commands() []command {
 		{"goldens", "check results against the vectors that other systems computed", goldens.Run},
 		{"layer", "time a layer's dispatch and combine, beside copy", layer.Run},
 		{"lsh", "train with and without compression on slow links, and weigh speed against loss", lsh.Run},
-		{"network", "time the exchange algorithms on a cluster of namespaces, and hold Auto against them", runNetwork},
+		{"network", "time the exchange algorithms on a cluster of namespaces, and hold Auto against them", network.Run},
 		{"overlap", "time a layer whose experts compute while rows travel, on slow links", runOverlap},
 		{"plan", "choose into how many chunks to cut exchanges", plan.Run},
 		{"recipe", "time dispatch and combine beside the usual recipe in torch", runRecipe},

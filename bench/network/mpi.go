@@ -1,4 +1,4 @@
-package main
+package network
 
 import (
 	"bufio"
@@ -23,7 +23,7 @@ const alltoallvName = "MPI_Alltoallv"
 
 // measureMPI times Open MPI's MPI_Alltoallv, there and back, over the counts of o's cases, on the cluster. mpirun runs on the first node, and
 // reaches the others by a script in the place of ssh.
-func (o *networkOptions) measureMPI(ctx context.Context, c *netns.Cluster) (rows []networkRow, err error) {
+func (o *options) measureMPI(ctx context.Context, c *netns.Cluster) (rows []networkRow, err error) {
 	dir, err := os.MkdirTemp("", "switchyard-bench-")
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func (o *networkOptions) measureMPI(ctx context.Context, c *netns.Cluster) (rows
 }
 
 // hosts lists the nodes as mpirun wants them.
-func (o *networkOptions) hosts() string {
+func (o *options) hosts() string {
 	var b strings.Builder
 	for n := range o.Nodes {
 		fmt.Fprintf(&b, "%s slots=%d\n", netns.Address(n), o.Each)
@@ -64,7 +64,7 @@ func (o *networkOptions) hosts() string {
 }
 
 // countsText is what alltoallv.c reads.
-func (o *networkOptions) countsText() string {
+func (o *options) countsText() string {
 	ranks := o.Nodes * o.Each
 	var b strings.Builder
 	fmt.Fprintln(&b, ranks, len(o.cases(0)), o.Rounds)
@@ -85,7 +85,7 @@ func (o *networkOptions) countsText() string {
 }
 
 // readMPI makes rows of what alltoallv.c prints.
-func (o *networkOptions) readMPI(out *bytes.Buffer) ([]networkRow, error) {
+func (o *options) readMPI(out *bytes.Buffer) ([]networkRow, error) {
 	cases := o.cases(0)
 	there, back := make([][]time.Duration, len(cases)), make([][]time.Duration, len(cases))
 	wrong := -1

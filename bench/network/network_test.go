@@ -1,4 +1,4 @@
-package main
+package network
 
 import (
 	"bytes"
@@ -13,26 +13,26 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 )
 
-func TestNetworkOptions(t *testing.T) {
-	o, err := parseNetworkOptions([]string{"-short", "-skew", "hot,zipf"}, io.Discard)
+func TestOptions(t *testing.T) {
+	o, err := parseOptions([]string{"-short", "-skew", "hot,zipf"}, io.Discard)
 	require.NoError(t, err)
 	require.Equal(t, []int{64, 64 << 10}, o.Sizes)
 	require.Equal(t, 2, o.Rounds)
-	_, err = parseNetworkOptions([]string{"-nodes", "0", "-each", "99", "-rate", "-1", "-rounds", "0", "-sizes", "x", "-skew", "odd", "-k", "9999"}, io.Discard)
+	_, err = parseOptions([]string{"-nodes", "0", "-each", "99", "-rate", "-1", "-rounds", "0", "-sizes", "x", "-skew", "odd", "-k", "9999"}, io.Discard)
 	for _, name := range []string{"-nodes 0", "-each 99", "-rate -1", "-rounds 0", "-sizes", `"odd"`, "-k 9999"} {
 		require.ErrorContains(t, err, name)
 	}
-	_, err = parseNetworkOptions([]string{"-mpi", "-k", "2"}, io.Discard)
+	_, err = parseOptions([]string{"-mpi", "-k", "2"}, io.Discard)
 	require.ErrorContains(t, err, "-mpi with -k")
 	var help bytes.Buffer
-	_, err = parseNetworkOptions([]string{"-h"}, &help)
+	_, err = parseOptions([]string{"-h"}, &help)
 	require.ErrorIs(t, err, flag.ErrHelp)
 	require.Contains(t, help.String(), "-skew")
 }
 
 // TestNetworkCases: every row is somebody's, and tokens have different experts.
-func TestNetworkCases(t *testing.T) {
-	o := networkOptions{Nodes: 2, Each: 2, Sizes: []int{64, 64 << 10}, Skews: []string{"uniform", "zipf", "hot"}, Tokens: 50, Dim: 8}
+func TestCases(t *testing.T) {
+	o := options{Nodes: 2, Each: 2, Sizes: []int{64, 64 << 10}, Skews: []string{"uniform", "zipf", "hot"}, Tokens: 50, Dim: 8}
 	for _, c := range o.cases(1) {
 		n := 0
 		for _, rows := range c.counts.Rows {
@@ -53,15 +53,15 @@ func TestNetworkCases(t *testing.T) {
 	require.Greater(t, all.share().Ranks, all.share().Nodes)
 }
 
-// TestNetworkOutcome goes from what ranks report to rows, their table and the verdict.
-func TestNetworkOutcome(t *testing.T) {
-	o := networkOptions{Nodes: 2, Each: 1, Sizes: []int{64}, Skews: []string{"uniform"}}
+// TestOutcome goes from what ranks report to rows, their table and the verdict.
+func TestOutcome(t *testing.T) {
+	o := options{Nodes: 2, Each: 1, Sizes: []int{64}, Skews: []string{"uniform"}}
 	var out, stdout bytes.Buffer
 	for rank := range 2 {
 		r := networkReport{Rank: rank}
 		for i, a := range alltoall.Algorithms() {
 			took := time.Duration(i+1) * time.Millisecond
-			r.Results = append(r.Results, networkResult{
+			r.Results = append(r.Results, result{
 				Dispatch: []time.Duration{took, took + time.Duration(rank)}, Combine: []time.Duration{took, took},
 				Predicted: alltoall.Prediction{Algorithm: a, Dispatch: took, Combine: took}, Auto: i == 1, Sent: 10,
 			})
@@ -74,7 +74,7 @@ func TestNetworkOutcome(t *testing.T) {
 	require.Equal(t, 20, rows[0].Sent)
 	require.Zero(t, rows[0].Regret)
 	require.InDelta(t, 1, rows[1].Regret, 1e-3, "twice as slow")
-	writeNetworkTable(&stdout, rows)
+	writeTable(&stdout, rows)
 	require.Contains(t, stdout.String(), "in 0 of 1 cases")
 	require.NoError(t, wrongRows(rows))
 	rows[0].Wrong = 3

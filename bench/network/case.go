@@ -1,4 +1,4 @@
-package main
+package network
 
 import (
 	"cmp"
@@ -48,7 +48,7 @@ var skews = map[string]func(experts int) []float64{
 }
 
 // cases returns those that o asks for, as one rank sees them. Its place in every row's pattern is rank.
-func (o *networkOptions) cases(rank int) []networkCase {
+func (o *options) cases(rank int) []networkCase {
 	if o.K > 0 {
 		return []networkCase{o.tokenCase(rank)}
 	}
@@ -65,7 +65,7 @@ func (o *networkOptions) cases(rank int) []networkCase {
 const mostRow = 4096
 
 // rowCase shares a rank's rows out over the experts of all.
-func (o *networkOptions) rowCase(skew string, bytes int) networkCase {
+func (o *options) rowCase(skew string, bytes int) networkCase {
 	ranks := o.Nodes * o.Each
 	c := networkCase{Name: skew, Bytes: bytes, dim: max(min(bytes, mostRow)/4, 1), each: 1}
 	share := skews[skew](ranks)
@@ -100,7 +100,7 @@ func apportion(total int, share []float64) []int {
 }
 
 // tokenCase gives every token K different experts at random.
-func (o *networkOptions) tokenCase(rank int) networkCase {
+func (o *options) tokenCase(rank int) networkCase {
 	ranks := o.Nodes * o.Each
 	experts := ranks * expertsEach
 	c := networkCase{Name: fmt.Sprint("k=", o.K), dim: o.Dim, each: expertsEach, tokens: o.Tokens, Bytes: 4 * o.Dim * o.Tokens * o.K / ranks}
@@ -137,7 +137,7 @@ func (c *crossed) share() alltoall.Share {
 }
 
 // crossings enumerates this rank's rows.
-func (c *networkCase) crossings(o *networkOptions, rank int) (all crossed) {
+func (c *networkCase) crossings(o *options, rank int) (all crossed) {
 	type pair struct{ token, to int }
 	nodes, ranks := map[pair]bool{}, map[pair]bool{}
 	at := 0

@@ -1,4 +1,4 @@
-package main
+package network
 
 import (
 	"context"
@@ -21,20 +21,20 @@ import (
 )
 
 const (
-	// networkRankWord is the argument by which network starts itself as a rank.
-	networkRankWord = harness.RankArg
-	networkPort     = 29600
+	// rankArg is the argument by which network starts itself as a rank.
+	rankArg = harness.RankArg
+	port    = 29600
 )
 
 // networkReport is what a rank says at its end.
 type networkReport struct {
 	Rank     int
 	Measured alltoall.Measured
-	Results  []networkResult // of each case, of each algorithm
+	Results  []result // of each case, of each algorithm
 }
 
-// networkResult is what a rank saw of one case by one algorithm.
-type networkResult struct {
+// result is what a rank saw of one case by one algorithm.
+type result struct {
 	Dispatch, Combine []time.Duration // of each round
 	Sent              int             // bytes of a dispatch to other nodes
 	Predicted         alltoall.Prediction
@@ -42,9 +42,9 @@ type networkResult struct {
 	Wrong             int
 }
 
-// networkRank is one process of network.
-type networkRank struct {
-	networkOptions
+// rank is one process of network.
+type rank struct {
+	options
 	me    int
 	world *switchyard.World
 	top   alltoall.Topology
@@ -53,21 +53,21 @@ type networkRank struct {
 	sent  int // bytes to other nodes
 }
 
-func runNetworkRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	report, err := networkRankOf(ctx, args, stderr)
+func runRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	report, err := rankOf(ctx, args, stderr)
 	if err == nil || len(report.Results) > 0 { // also of what was done before it was stopped
 		err = errors.Join(err, json.NewEncoder(stdout).Encode(report))
 	}
 	return harness.Conclude(ctx, err, stderr)
 }
 
-func networkRankOf(ctx context.Context, args []string, stderr io.Writer) (report networkReport, err error) {
-	var r networkRank
-	if r.me, err = harness.RankOptions(args, &r.networkOptions); err != nil {
+func rankOf(ctx context.Context, args []string, stderr io.Writer) (report networkReport, err error) {
+	var r rank
+	if r.me, err = harness.RankOptions(args, &r.options); err != nil {
 		return report, err
 	}
 	ranks := r.Nodes * r.Each
-	w, err := netns.Join(ctx, r.me, ranks, r.Each, networkPort)
+	w, err := netns.Join(ctx, r.me, ranks, r.Each, port)
 	if err != nil {
 		return report, err
 	}
@@ -98,14 +98,14 @@ type turn struct {
 	a      alltoall.Algorithm
 	view   transport.Transport
 	x      *alltoall.Exchange // nil where it is made anew every time
-	result networkResult
+	result result
 }
 
 // keptBytes is up to which size exchanges, and with them their memory, are kept from round to round.
 const keptBytes = 1 << 20
 
 // run times a case by all algorithms, in turns, after a round that is not timed.
-func (r *networkRank) run(ctx context.Context, c networkCase) ([]networkResult, error) {
+func (r *rank) run(ctx context.Context, c networkCase) ([]result, error) {
 	rows := c.rows(r.me)
 	auto := &turn{}
 	if err := r.once(ctx, auto, c, rows, false); err != nil {
@@ -113,7 +113,7 @@ func (r *networkRank) run(ctx context.Context, c networkCase) ([]networkResult, 
 	}
 	var turns []*turn
 	for _, p := range auto.x.Predict(c.load, c.share) {
-		turns = append(turns, &turn{a: p.Algorithm, result: networkResult{Predicted: p, Auto: p.Algorithm == auto.a}})
+		turns = append(turns, &turn{a: p.Algorithm, result: result{Predicted: p, Auto: p.Algorithm == auto.a}})
 	}
 	auto.x = nil
 	for round := range r.Rounds + 1 {
@@ -123,7 +123,7 @@ func (r *networkRank) run(ctx context.Context, c networkCase) ([]networkResult, 
 			}
 		}
 	}
-	var results []networkResult
+	var results []result
 	for _, t := range turns {
 		results = append(results, t.result)
 	}
@@ -131,7 +131,7 @@ func (r *networkRank) run(ctx context.Context, c networkCase) ([]networkResult, 
 }
 
 // exchange returns the turn's, over a part of the transport of its own.
-func (r *networkRank) exchange(t *turn, c networkCase) (*alltoall.Exchange, error) {
+func (r *rank) exchange(t *turn, c networkCase) (*alltoall.Exchange, error) {
 	if t.x != nil {
 		return t.x, nil
 	}
@@ -151,7 +151,7 @@ func (r *networkRank) exchange(t *turn, c networkCase) (*alltoall.Exchange, erro
 	})
 }
 
-func (r *networkRank) dispatch(ctx context.Context, x *alltoall.Exchange, c networkCase, rows blas32.General) (*alltoall.Handle, blas32.General, error) {
+func (r *rank) dispatch(ctx context.Context, x *alltoall.Exchange, c networkCase, rows blas32.General) (*alltoall.Handle, blas32.General, error) {
 	if c.token != nil {
 		return x.DispatchTokens(ctx, c.counts, rows, c.token)
 	}
@@ -159,7 +159,7 @@ func (r *networkRank) dispatch(ctx context.Context, x *alltoall.Exchange, c netw
 }
 
 // once is a dispatch and the combine of what it brought, each begun when all are ready.
-func (r *networkRank) once(ctx context.Context, t *turn, c networkCase, rows blas32.General, timed bool) error {
+func (r *rank) once(ctx context.Context, t *turn, c networkCase, rows blas32.General, timed bool) error {
 	x, err := r.exchange(t, c)
 	if err != nil {
 		return err
@@ -198,7 +198,7 @@ func (r *networkRank) once(ctx context.Context, t *turn, c networkCase, rows bla
 }
 
 // wait is a barrier.
-func (r *networkRank) wait(ctx context.Context) error {
+func (r *rank) wait(ctx context.Context) error {
 	var mine [1]byte
 	var sends, recvs []transport.Message
 	for p := range r.t.Size() {
@@ -212,7 +212,7 @@ func (r *networkRank) wait(ctx context.Context) error {
 
 // load is what Auto predicts by: the bytes of messages, all alike, that would load every link as the busiest is; and what part of the
 // rows remains where each token travels once.
-func (r *networkRank) load(c *networkCase) (bytes int, share alltoall.Share) {
+func (r *rank) load(c *networkCase) (bytes int, share alltoall.Share) {
 	var all crossed
 	in, out := make([]int, r.Nodes), make([]int, r.Nodes)
 	for rank := range len(r.top.Node) {
@@ -220,7 +220,7 @@ func (r *networkRank) load(c *networkCase) (bytes int, share alltoall.Share) {
 			if other.Name != c.Name || other.Bytes != c.Bytes {
 				continue
 			}
-			all.add(other.crossings(&r.networkOptions, rank))
+			all.add(other.crossings(&r.options, rank))
 			for e, n := range other.counts.Rows {
 				if from, to := rank/r.Each, e/c.each/r.Each; from != to {
 					out[from], in[to] = out[from]+n, in[to]+n
@@ -263,7 +263,7 @@ func (c *networkCase) wrong(rows, home blas32.General) (wrong int) {
 // toll counts what a rank sends to other nodes.
 type toll struct {
 	transport.Transport
-	rank *networkRank
+	rank *rank
 }
 
 func (t *toll) Exchange(ctx context.Context, sends, recvs []transport.Message) error {

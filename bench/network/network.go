@@ -1,4 +1,5 @@
-package main
+// Package network is a command of bench: it times the exchange algorithms on a cluster of network namespaces.
+package network
 
 import (
 	"bytes"
@@ -19,7 +20,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
-const networkUsage = `Times the exchange algorithms of a layer on a small cluster within this machine, and holds Auto and its predictions against them.
+const usage = `Times the exchange algorithms of a layer on a small cluster within this machine, and holds Auto and its predictions against them.
 
 usage: go run ./bench network [flags]
 
@@ -44,8 +45,8 @@ Auto takes it), regret, sent_bytes, wrong.
 Flags:
 `
 
-// networkOptions are the flags of network.
-type networkOptions struct {
+// options are the flags of network.
+type options struct {
 	Nodes, Each, Rate int
 	Rounds            int
 	Sizes             []int
@@ -57,7 +58,7 @@ type networkOptions struct {
 	sizeText, skewText string
 }
 
-func newNetworkFlags(o *networkOptions) *flag.FlagSet {
+func newFlags(o *options) *flag.FlagSet {
 	f := flag.NewFlagSet("network", flag.ContinueOnError)
 	f.IntVar(&o.Nodes, "nodes", 4, "nodes, 1 to 16")
 	f.IntVar(&o.Each, "each", 2, "ranks of a node, 1 to 16; 32 ranks at most")
@@ -74,10 +75,10 @@ func newNetworkFlags(o *networkOptions) *flag.FlagSet {
 	return f
 }
 
-func parseNetworkOptions(args []string, stdout io.Writer) (networkOptions, error) {
-	var o networkOptions
-	f := newNetworkFlags(&o)
-	if err := harness.ParseFlags(f, networkUsage, args, stdout); err != nil {
+func parseOptions(args []string, stdout io.Writer) (options, error) {
+	var o options
+	f := newFlags(&o)
+	if err := harness.ParseFlags(f, usage, args, stdout); err != nil {
 		return o, err
 	}
 	set := map[string]bool{}
@@ -92,7 +93,7 @@ func parseNetworkOptions(args []string, stdout io.Writer) (networkOptions, error
 }
 
 // resolve turns texts into what they name, and reports every fault.
-func (o *networkOptions) resolve() error {
+func (o *options) resolve() error {
 	var l harness.Limits
 	l.Within("nodes", o.Nodes, 1, 16)
 	l.Within("each", o.Each, 1, 16)
@@ -118,12 +119,12 @@ func (o *networkOptions) resolve() error {
 	return errors.Join(l.Faults...)
 }
 
-// runNetwork is the command.
-func runNetwork(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if len(args) > 0 && args[0] == networkRankWord {
-		return runNetworkRank(ctx, args[1:], stdout, stderr)
+// Run is the command.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == rankArg {
+		return runRank(ctx, args[1:], stdout, stderr)
 	}
-	o, err := parseNetworkOptions(args, stdout)
+	o, err := parseOptions(args, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -132,7 +133,7 @@ func runNetwork(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	}
 	rows, err := o.measure(ctx, stdout, stderr)
 	if len(rows) > 0 {
-		writeNetworkTable(stdout, rows)
+		writeTable(stdout, rows)
 		err = errors.Join(err, harness.WriteJSONLines(o.jsonFile, rows), wrongRows(rows))
 	}
 	return harness.Conclude(ctx, err, stderr)
@@ -140,7 +141,7 @@ func runNetwork(ctx context.Context, args []string, stdout, stderr io.Writer) in
 
 // expected is about how long the ranks take: every algorithm moves all rows of each case there and back, round after round,
 // over links that the ranks of a node share.
-func (o *networkOptions) expected() time.Duration {
+func (o *options) expected() time.Duration {
 	all := 10 * time.Second // for the cluster, and to measure links
 	for _, c := range o.cases(0) {
 		bits := 8 * float64(c.Bytes) * float64(o.Each*o.Each*max(o.Nodes-1, 1)) * 2
@@ -154,7 +155,7 @@ func (o *networkOptions) expected() time.Duration {
 }
 
 // measure makes the cluster, runs the ranks, and removes the cluster.
-func (o *networkOptions) measure(ctx context.Context, stdout, stderr io.Writer) (rows []networkRow, err error) {
+func (o *options) measure(ctx context.Context, stdout, stderr io.Writer) (rows []networkRow, err error) {
 	harness.NewPace(stderr, "network", 1, o.expected())
 	c, err := netns.New(ctx, o.Nodes, o.Each, o.Rate)
 	if err != nil {
@@ -173,7 +174,7 @@ func (o *networkOptions) measure(ctx context.Context, stdout, stderr io.Writer) 
 	defer cancel()
 	var out bytes.Buffer
 	stopped := launch.Run(ctx, launch.Config{
-		Ranks: o.Nodes * o.Each, Command: c.Command(self, "network", networkRankWord, string(text)), Stdout: &out, Stderr: harness.UntilDone(ctx, stderr),
+		Ranks: o.Nodes * o.Each, Command: c.Command(self, "network", rankArg, string(text)), Stdout: &out, Stderr: harness.UntilDone(ctx, stderr),
 	})
 	if rows, err = o.collect(stdout, &out); stopped != nil || err != nil || !o.mpi {
 		return rows, errors.Join(stopped, err)

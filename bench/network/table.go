@@ -1,4 +1,4 @@
-package main
+package network
 
 import (
 	"encoding/json"
@@ -36,7 +36,7 @@ type networkRow struct {
 func (r *networkRow) time() float64 { return r.Dispatch + r.Combine }
 
 // collect makes rows of what the ranks have reported, and says what links were found to cost.
-func (o *networkOptions) collect(stdout io.Writer, out io.Reader) ([]networkRow, error) {
+func (o *options) collect(stdout io.Writer, out io.Reader) ([]networkRow, error) {
 	ranks := o.Nodes * o.Each
 	reports := make([]networkReport, ranks)
 	d := json.NewDecoder(out)
@@ -61,7 +61,7 @@ func (o *networkOptions) collect(stdout io.Writer, out io.Reader) ([]networkRow,
 		at := len(rows)
 		for j, a := range algorithms {
 			row := networkRow{Ranks: ranks, Each: o.Each, Rate: o.Rate, Case: c.Name, Bytes: c.Bytes, Algorithm: a.String()}
-			var results []networkResult
+			var results []result
 			for _, r := range reports {
 				results = append(results, r.Results[i*len(algorithms)+j])
 			}
@@ -77,7 +77,7 @@ func (o *networkOptions) collect(stdout io.Writer, out io.Reader) ([]networkRow,
 }
 
 // sum makes a row of what the ranks saw: a round takes as long as its slowest rank, and the row is the median round's.
-func (r *networkRow) sum(of []networkResult) {
+func (r *networkRow) sum(of []result) {
 	var dispatch, combine []time.Duration
 	for i := range of[0].Dispatch {
 		var d, c time.Duration
@@ -108,7 +108,7 @@ func regret(rows []networkRow) {
 	}
 }
 
-func writeNetworkTable(stdout io.Writer, rows []networkRow) {
+func writeTable(stdout io.Writer, rows []networkRow) {
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "case\tbytes\talgorithm\tdispatch(us)\tcombine(us)\tpredicted(us)\tratio\tsent(MB)\tregret\t\t#wrong\t")
 	for _, r := range rows {
