@@ -19,6 +19,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/layer"
 	"github.com/switchyard-moe/switchyard/bench/lsh"
 	"github.com/switchyard-moe/switchyard/bench/network"
+	"github.com/switchyard-moe/switchyard/bench/overlap"
 	"github.com/switchyard-moe/switchyard/bench/plan"
 	"github.com/switchyard-moe/switchyard/internal/interrupt"
 )
@@ -41,7 +42,7 @@ func commands() []command {
 		{"layer", "time a layer's dispatch and combine, beside copy", layer.Run},
 		{"lsh", "train with and without compression on slow links, and weigh speed against loss", lsh.Run},
 		{"network", "time the exchange algorithms on a cluster of namespaces, and hold Auto against them", network.Run},
-		{"overlap", "time a layer whose experts compute while rows travel, on slow links", runOverlap},
+		{"overlap", "time a layer whose experts compute while rows travel, on slow links", overlap.Run},
 		{"plan", "choose into how many chunks to cut exchanges", plan.Run},
 		{"recipe", "time dispatch and combine beside the usual recipe in torch", runRecipe},
 		{"route", "time the routing of tokens, beside torch", runRoute},

@@ -1,4 +1,4 @@
-package main
+package overlap
 
 import (
 	"bytes"
@@ -15,37 +15,37 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-func TestOverlapOptions(t *testing.T) {
-	o, err := parseOverlapOptions([]string{"-short", "-most", "4"}, io.Discard)
+func TestOptions(t *testing.T) {
+	o, err := parseOptions([]string{"-short", "-most", "4"}, io.Discard)
 	require.NoError(t, err)
 	require.Equal(t, []overlapCase{{64, 64, 32}}, o.cases())
 	require.Equal(t, []int{1, 2, 4}, o.degrees())
-	o, err = parseOverlapOptions([]string{"-trace", "steps.json", "-micro", "4"}, io.Discard)
+	o, err = parseOptions([]string{"-trace", "steps.json", "-micro", "4"}, io.Discard)
 	require.NoError(t, err)
 	text, err := json.Marshal(o)
 	require.NoError(t, err)
-	var there overlapOptions
+	var there options
 	t.Setenv("RANK", "3")
 	_, err = harness.RankOptions([]string{string(text)}, &there)
 	require.NoError(t, err)
 	require.Equal(t, o.cases(), there.cases())
 	require.Equal(t, o.ways(), there.ways())
 	require.Equal(t, "steps.json", there.TraceFile, "ranks keep timelines only for a trace")
-	_, err = parseOverlapOptions([]string{"-ranks", "1", "-rounds", "0", "-each", "0", "-k", "0", "-most", "65", "-micro", "0", "-rates", "x", "-dims", "0"}, io.Discard)
+	_, err = parseOptions([]string{"-ranks", "1", "-rounds", "0", "-each", "0", "-k", "0", "-most", "65", "-micro", "0", "-rates", "x", "-dims", "0"}, io.Discard)
 	for _, name := range []string{"-ranks 1", "-rounds 0", "-each 0", "-k 0", "-most 65", "-micro 0", `-rates "x"`, `-dims "0"`} {
 		require.ErrorContains(t, err, name)
 	}
 }
 
-// TestOverlapOutcome goes from what ranks report to rows, their table and a trace.
-func TestOverlapOutcome(t *testing.T) {
+// TestOutcome goes from what ranks report to rows, their table and a trace.
+func TestOutcome(t *testing.T) {
 	ms := func(n ...int) (list []time.Duration) {
 		for _, v := range n {
 			list = append(list, time.Duration(v)*time.Millisecond)
 		}
 		return list
 	}
-	o := overlapOptions{Ranks: 2, K: 2, Most: 2, Micro: 2, Tokens: []int{8}, Dims: []int{4}, Hidden: []int{4}, TraceFile: filepath.Join(t.TempDir(), "trace.json")}
+	o := options{Ranks: 2, K: 2, Most: 2, Micro: 2, Tokens: []int{8}, Dims: []int{4}, Hidden: []int{4}, TraceFile: filepath.Join(t.TempDir(), "trace.json")}
 	var out bytes.Buffer
 	for rank := range 2 {
 		require.NoError(t, json.NewEncoder(&out).Encode(overlapReport{Rank: rank, Results: []overlapResult{{
@@ -64,7 +64,7 @@ func TestOverlapOutcome(t *testing.T) {
 	require.InDelta(t, 1.44, rows[2].OfBound, 1e-9)
 	require.InDelta(t, 72/70.5-1, rows[2].Regret, 1e-9)
 	var table bytes.Buffer
-	writeOverlapTable(&table, rows)
+	writeTable(&table, rows)
 	require.Contains(t, table.String(), "within 5% of the best in 1, at worst 0% slower than one part; predicted within 10% in 1; within 1.1 bound and a chunk in 1")
 	require.Contains(t, table.String(), "chosen 1, 2")
 	require.InDelta(t, 170, rows[1].Processor, 1e-9, "of both ranks together, between the two rounds")

@@ -1,4 +1,5 @@
-package main
+// Package overlap is a command of bench: it times a layer whose experts compute while rows travel.
+package overlap
 
 import (
 	"bytes"
@@ -20,7 +21,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
-const overlapUsage = `Times forward and backward passes of a layer on slow links, with its exchanges in one part, in several, and in as many as it chooses.
+const usage = `Times forward and backward passes of a layer on slow links, with its exchanges in one part, in several, and in as many as it chooses.
 
 usage: go run ./bench overlap [flags]
 
@@ -47,8 +48,8 @@ the bound and one chunk of the smaller of the two: what nothing can overlap with
 Flags:
 `
 
-// overlapOptions are the flags of overlap.
-type overlapOptions struct {
+// options are the flags of overlap.
+type options struct {
 	Ranks, Rounds, Each, K, Most, Micro, Dense int
 	Rates, Tokens, Dims, Hidden                []int
 
@@ -57,7 +58,7 @@ type overlapOptions struct {
 	short                                               bool
 }
 
-func newOverlapFlags(o *overlapOptions) *flag.FlagSet {
+func newFlags(o *options) *flag.FlagSet {
 	f := flag.NewFlagSet("overlap", flag.ContinueOnError)
 	f.IntVar(&o.Ranks, "ranks", 4, "ranks, 2 to 16")
 	f.IntVar(&o.Rounds, "rounds", 9, "timed rounds, 1 to 1000; with -short 2")
@@ -76,10 +77,10 @@ func newOverlapFlags(o *overlapOptions) *flag.FlagSet {
 	return f
 }
 
-func parseOverlapOptions(args []string, stdout io.Writer) (overlapOptions, error) {
-	var o overlapOptions
-	f := newOverlapFlags(&o)
-	if err := harness.ParseFlags(f, overlapUsage, args, stdout); err != nil {
+func parseOptions(args []string, stdout io.Writer) (options, error) {
+	var o options
+	f := newFlags(&o)
+	if err := harness.ParseFlags(f, usage, args, stdout); err != nil {
 		return o, err
 	}
 	if o.short {
@@ -89,7 +90,7 @@ func parseOverlapOptions(args []string, stdout io.Writer) (overlapOptions, error
 }
 
 // resolve turns texts into what they name, and reports every fault.
-func (o *overlapOptions) resolve() error {
+func (o *options) resolve() error {
 	var l harness.Limits
 	l.Within("ranks", o.Ranks, 2, 16)
 	l.Within("rounds", o.Rounds, 1, 1000)
@@ -114,12 +115,12 @@ func (o *overlapOptions) resolve() error {
 	return errors.Join(l.Faults...)
 }
 
-// runOverlap is the command.
-func runOverlap(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if len(args) > 0 && args[0] == overlapRankWord {
-		return runOverlapRank(ctx, args[1:], stdout, stderr)
+// Run is the command.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == rankArg {
+		return runRank(ctx, args[1:], stdout, stderr)
 	}
-	o, err := parseOverlapOptions(args, stdout)
+	o, err := parseOptions(args, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -128,7 +129,7 @@ func runOverlap(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	}
 	rows, err := o.measure(ctx, stderr)
 	if len(rows) > 0 {
-		writeOverlapTable(stdout, rows)
+		writeTable(stdout, rows)
 		err = errors.Join(err, harness.WriteJSONLines(o.jsonFile, rows))
 	}
 	return harness.Conclude(ctx, err, stderr)
@@ -136,7 +137,7 @@ func runOverlap(ctx context.Context, args []string, stdout, stderr io.Writer) in
 
 // expected is about how long it takes: steps of every way, and those in which layers choose, each of them the time of its
 // rows on the link and of its experts on the ranks' share of two cores.
-func (o *overlapOptions) expected() (all time.Duration) {
+func (o *options) expected() (all time.Duration) {
 	for _, rate := range o.Rates {
 		all += 5 * time.Second
 		for _, c := range o.cases() {
@@ -151,7 +152,7 @@ func (o *overlapOptions) expected() (all time.Duration) {
 }
 
 // measure runs the ranks at each rate.
-func (o *overlapOptions) measure(ctx context.Context, stderr io.Writer) (rows []overlapRow, err error) {
+func (o *options) measure(ctx context.Context, stderr io.Writer) (rows []overlapRow, err error) {
 	p := harness.NewPace(stderr, "overlap", len(o.Rates), o.expected())
 	c, err := netns.New(ctx, o.Ranks, 1, 0)
 	if err != nil {
@@ -175,7 +176,7 @@ func (o *overlapOptions) measure(ctx context.Context, stderr io.Writer) (rows []
 		}
 		var out bytes.Buffer
 		stopped := launch.Run(ctx, launch.Config{
-			Ranks: o.Ranks, Command: c.Command(self, "overlap", overlapRankWord, string(text)), Stdout: &out, Stderr: harness.UntilDone(ctx, stderr),
+			Ranks: o.Ranks, Command: c.Command(self, "overlap", rankArg, string(text)), Stdout: &out, Stderr: harness.UntilDone(ctx, stderr),
 		})
 		more, err := o.collect(rate, &out)
 		if rows = append(rows, more...); stopped != nil || err != nil {
@@ -208,7 +209,7 @@ type overlapRow struct {
 }
 
 // collect makes rows of what the ranks report.
-func (o *overlapOptions) collect(rate int, out io.Reader) ([]overlapRow, error) {
+func (o *options) collect(rate int, out io.Reader) ([]overlapRow, error) {
 	reports := make([]overlapReport, o.Ranks)
 	d := json.NewDecoder(out)
 	cases := o.cases() // that all ranks have done
@@ -275,7 +276,7 @@ func allMedian(of []overlapResult, times func(overlapResult) []time.Duration) fl
 	return harness.Median(all).Seconds() * 1e3
 }
 
-func writeOverlapTable(stdout io.Writer, rows []overlapRow) {
+func writeTable(stdout io.Writer, rows []overlapRow) {
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "Mbit/s\ttokens\tdim\thidden\tcomm(ms)\tcompute(ms)\tparts\tstep(ms)\tprocessor(ms)\tspeedup\t÷ bound\tregret\tpredicted ÷\t")
 	for _, r := range rows {

@@ -1,4 +1,4 @@
-package main
+package overlap
 
 import (
 	"context"
@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	overlapRankWord = harness.RankArg
-	overlapPort     = 29700
+	rankArg = harness.RankArg
+	port    = 29700
 	// profileSteps is more than the steps in which a layer finds its degree.
 	profileSteps = 200
 )
@@ -55,7 +55,7 @@ type overlapResult struct {
 // overlapCase is one layer.
 type overlapCase struct{ tokens, dim, hidden int }
 
-func (o *overlapOptions) cases() (list []overlapCase) {
+func (o *options) cases() (list []overlapCase) {
 	for _, t := range o.Tokens {
 		for _, d := range o.Dims {
 			for _, h := range o.Hidden {
@@ -67,7 +67,7 @@ func (o *overlapOptions) cases() (list []overlapCase) {
 }
 
 // degrees are those that are tried: powers of two up to most.
-func (o *overlapOptions) degrees() (list []int) {
+func (o *options) degrees() (list []int) {
 	for d := 1; d <= o.Most; d *= 2 {
 		list = append(list, d)
 	}
@@ -82,7 +82,7 @@ type way struct {
 }
 
 // ways are those that are timed, plain steps in one part first.
-func (o *overlapOptions) ways() (list []way) {
+func (o *options) ways() (list []way) {
 	for _, d := range append(o.degrees(), 0) {
 		list = append(list, way{degree: d, inFlight: 1})
 	}
@@ -93,27 +93,27 @@ func (o *overlapOptions) ways() (list []way) {
 }
 
 // inFlight is how many micro-batches are at most: two, or all where their number is odd.
-func (o *overlapOptions) inFlight() int {
+func (o *options) inFlight() int {
 	if o.Micro%2 == 0 {
 		return 2
 	}
 	return o.Micro
 }
 
-func runOverlapRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	report, err := overlapRank(ctx, args, stderr)
+func runRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	report, err := rank(ctx, args, stderr)
 	if err == nil || len(report.Results) > 0 { // also of what was done before it was stopped
 		err = errors.Join(err, json.NewEncoder(stdout).Encode(report))
 	}
 	return harness.Conclude(ctx, err, stderr)
 }
 
-func overlapRank(ctx context.Context, args []string, stderr io.Writer) (report overlapReport, err error) {
-	var o overlapOptions
+func rank(ctx context.Context, args []string, stderr io.Writer) (report overlapReport, err error) {
+	var o options
 	if report.Rank, err = harness.RankOptions(args, &o); err != nil {
 		return report, err
 	}
-	w, err := netns.Join(ctx, report.Rank, o.Ranks, 1, overlapPort)
+	w, err := netns.Join(ctx, report.Rank, o.Ranks, 1, port)
 	if err != nil {
 		return report, err
 	}
@@ -122,7 +122,7 @@ func overlapRank(ctx context.Context, args []string, stderr io.Writer) (report o
 		if report.Rank == 0 {
 			fmt.Fprintf(stderr, "bench: case %d of %d: %d tokens of %d columns, %d hidden\n", i+1, len(o.cases()), c.tokens, c.dim, c.hidden)
 		}
-		r := overlapRunner{overlapOptions: o, overlapCase: c, world: w}
+		r := runner{options: o, overlapCase: c, world: w}
 		result, err := r.run(ctx)
 		if err != nil {
 			return report, err
@@ -132,16 +132,16 @@ func overlapRank(ctx context.Context, args []string, stderr io.Writer) (report o
 	return report, nil
 }
 
-// overlapRunner times one case on one rank.
-type overlapRunner struct {
-	overlapOptions
+// runner times one case on one rank.
+type runner struct {
+	options
 	overlapCase
 	world *switchyard.World
 	x, dy blas32.General
 	lines []overlapLine
 }
 
-func (r *overlapRunner) run(ctx context.Context) (result overlapResult, err error) {
+func (r *runner) run(ctx context.Context) (result overlapResult, err error) {
 	random := rand.New(rand.NewPCG(7, uint64(r.world.Rank())))
 	r.x, r.dy = workload.NewMatrix(r.tokens, r.dim), workload.NewMatrix(r.tokens, r.dim)
 	for i := range r.x.Data {
@@ -192,7 +192,7 @@ func (r *overlapRunner) run(ctx context.Context) (result overlapResult, err erro
 
 // contestants makes what each way is timed on. All numbers of parts but one are on the layer that chooses, once it has: two layers of equal work differ by
 // several per cent, as memory has it.
-func (r *overlapRunner) contestants(ctx context.Context, result *overlapResult) (list [][]lane, err error) {
+func (r *runner) contestants(ctx context.Context, result *overlapResult) (list [][]lane, err error) {
 	chooser, err := r.settled(ctx, way{inFlight: 1})
 	if err != nil {
 		return nil, err
@@ -223,7 +223,7 @@ func (r *overlapRunner) contestants(ctx context.Context, result *overlapResult) 
 func (v way) onChooser() bool { return v.degree != 1 && v.inFlight == 1 }
 
 // recut has a way's layer run in its parts.
-func (r *overlapRunner) recut(lanes []lane, parts [2]int, v way) error {
+func (r *runner) recut(lanes []lane, parts [2]int, v way) error {
 	if !v.onChooser() {
 		return nil
 	}
@@ -236,7 +236,7 @@ func (r *overlapRunner) recut(lanes []lane, parts [2]int, v way) error {
 }
 
 // settled makes a way's layers and runs steps until these have the degree that they are to be timed in.
-func (r *overlapRunner) settled(ctx context.Context, v way) ([]lane, error) {
+func (r *runner) settled(ctx context.Context, v way) ([]lane, error) {
 	lanes, err := r.layer(expert.SwiGLU{Hidden: r.hidden}, v)
 	for n := 0; err == nil && n < profileSteps && (n == 0 || !haveChosen(lanes)); n++ {
 		_, err = r.step(ctx, lanes, v.apart)
@@ -255,12 +255,12 @@ func haveChosen(lanes []lane) bool {
 }
 
 // observe keeps the timelines of the step that is measured.
-func (r *overlapRunner) observe(_ schedule.Pass, line schedule.Timeline) {
+func (r *runner) observe(_ schedule.Pass, line schedule.Timeline) {
 	r.lines = append(r.lines, overlapLine{line.Begin, line.Graph.Tasks, line.Spans})
 }
 
 // layer makes the layer of a way: the one that all micro-batches go through, or one for each.
-func (r *overlapRunner) layer(e expert.Expert, v way) (list []lane, err error) {
+func (r *runner) layer(e expert.Expert, v way) (list []lane, err error) {
 	d, err := workload.Decide("random", r.K, r.Each*r.Ranks, r.x)
 	if err != nil {
 		return nil, err
@@ -286,7 +286,7 @@ func (r *overlapRunner) layer(e expert.Expert, v way) (list []lane, err error) {
 }
 
 // denseLike makes the dense part, timed where the experts are, and none where they do nothing.
-func (r *overlapRunner) denseLike(e expert.Expert) (expert.Group, error) {
+func (r *runner) denseLike(e expert.Expert) (expert.Group, error) {
 	var kind expert.Expert = expert.SwiGLU{Hidden: r.Dense}
 	switch e := e.(type) {
 	case *timed:
@@ -298,7 +298,7 @@ func (r *overlapRunner) denseLike(e expert.Expert) (expert.Group, error) {
 }
 
 // step is a forward and a backward pass of each micro-batch, begun when all are ready; apart, each lane once the one before has gone forward for the first time.
-func (r *overlapRunner) step(ctx context.Context, lanes []lane, apart bool) (time.Duration, error) {
+func (r *runner) step(ctx context.Context, lanes []lane, apart bool) (time.Duration, error) {
 	if err := r.world.Comm().Barrier(ctx); err != nil {
 		return 0, err
 	}
@@ -337,7 +337,7 @@ type lane struct {
 }
 
 // passes takes so many micro-batches through a lane, and calls wentForward in the middle of each.
-func (r *overlapRunner) passes(ctx context.Context, l lane, n int, wentForward func()) error {
+func (r *runner) passes(ctx context.Context, l lane, n int, wentForward func()) error {
 	for range n {
 		var saved expert.Saved
 		r.compute(l, func() { _, saved = l.dense.Forward(r.x, expert.Rows{Experts: 1, Leaves: 1, Ends: []int{r.tokens}}) })
@@ -358,7 +358,7 @@ func (r *overlapRunner) passes(ctx context.Context, l lane, n int, wentForward f
 }
 
 // compute runs what concerns the dense part, if there is one.
-func (r *overlapRunner) compute(l lane, do func()) {
+func (r *runner) compute(l lane, do func()) {
 	if l.dense != nil {
 		r.world.Compute(do)
 	}
