@@ -21,6 +21,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/network"
 	"github.com/switchyard-moe/switchyard/bench/overlap"
 	"github.com/switchyard-moe/switchyard/bench/plan"
+	"github.com/switchyard-moe/switchyard/bench/recipe"
 	"github.com/switchyard-moe/switchyard/internal/interrupt"
 )
 
@@ -44,7 +45,7 @@ func commands() []command {
 		{"network", "time the exchange algorithms on a cluster of namespaces, and hold Auto against them", network.Run},
 		{"overlap", "time a layer whose experts compute while rows travel, on slow links", overlap.Run},
 		{"plan", "choose into how many chunks to cut exchanges", plan.Run},
-		{"recipe", "time dispatch and combine beside the usual recipe in torch", runRecipe},
+		{"recipe", "time dispatch and combine beside the usual recipe in torch", recipe.Run},
 		{"route", "time the routing of tokens, beside torch", runRoute},
 		{"routers", "train the example with each router, beside a bigram model", runRouters},
 		{"sim", "simulate steps of large models on large clusters", runSim},

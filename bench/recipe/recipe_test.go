@@ -1,4 +1,4 @@
-package main
+package recipe
 
 import (
 	"bytes"
@@ -9,14 +9,14 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
-func TestRecipeOptions(t *testing.T) {
+func TestOptions(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, harness.Misused, runRecipe(t.Context(), []string{"-experts", "15"}, &stdout, &stderr))
+	require.Equal(t, harness.Misused, Run(t.Context(), []string{"-experts", "15"}, &stdout, &stderr))
 	require.Contains(t, stderr.String(), "multiple of -ranks 4")
 	stderr.Reset()
-	require.Equal(t, harness.Misused, runRecipe(t.Context(), []string{"-k", "0", "-transport", "pigeon"}, &stdout, &stderr))
+	require.Equal(t, harness.Misused, Run(t.Context(), []string{"-k", "0", "-transport", "pigeon"}, &stdout, &stderr))
 	require.Contains(t, stderr.String(), "-k 0")
 	require.Contains(t, stderr.String(), `"pigeon"`)
-	require.Equal(t, 0, runRecipe(t.Context(), []string{"-h"}, &stdout, &stderr))
+	require.Equal(t, 0, Run(t.Context(), []string{"-h"}, &stdout, &stderr))
 	require.Contains(t, stdout.String(), "index_add")
 }

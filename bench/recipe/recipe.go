@@ -1,4 +1,5 @@
-package main
+// Package recipe is a command of bench: it times dispatch and combine beside the usual recipe in torch.
+package recipe
 
 import (
 	"bytes"
@@ -25,7 +26,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
-const recipeUsage = `Times a layer's dispatch and combine, forward, beside the usual way to write them with torch: index_select,
+const usage = `Times a layer's dispatch and combine, forward, beside the usual way to write them with torch: index_select,
 all_to_all_single over Gloo, there and back, and index_add.
 
 usage: go run ./bench recipe [flags]
@@ -41,10 +42,10 @@ Flags:
 
 // recipeScript is the recipe in torch.
 //
-//go:embed peers/recipe.py
+//go:embed recipe.py
 var recipeScript []byte
 
-type recipeOptions struct {
+type options struct {
 	Ranks, Tokens, Dim, Experts, K, Iterations, Rounds int
 	Transports                                         []string
 
@@ -52,7 +53,7 @@ type recipeOptions struct {
 	short                   bool
 }
 
-func newRecipeFlags(o *recipeOptions) *flag.FlagSet {
+func newFlags(o *options) *flag.FlagSet {
 	f := flag.NewFlagSet("recipe", flag.ContinueOnError)
 	f.IntVar(&o.Ranks, "ranks", 4, "number of ranks, 2 to 64")
 	f.IntVar(&o.Tokens, "tokens", 4096, "tokens of each rank")
@@ -75,8 +76,8 @@ type recipeReport struct {
 	Version string
 }
 
-// recipeRow is a contestant's outcome, and a line of the JSON file.
-type recipeRow struct {
+// row is a contestant's outcome, and a line of the JSON file.
+type row struct {
 	Who     string  `json:"who"`
 	Version string  `json:"version"`
 	Ranks   int     `json:"ranks"`
@@ -92,15 +93,15 @@ type recipeRow struct {
 	took    []time.Duration
 }
 
-const recipeRankWord = harness.RankArg
+const rankArg = harness.RankArg
 
-// runRecipe is the command.
-func runRecipe(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if len(args) > 0 && args[0] == recipeRankWord {
-		return runRecipeRank(ctx, args[1:], stdout, stderr)
+// Run is the command.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == rankArg {
+		return runRank(ctx, args[1:], stdout, stderr)
 	}
-	var o recipeOptions
-	err := harness.ParseFlags(newRecipeFlags(&o), recipeUsage, args, stdout)
+	var o options
+	err := harness.ParseFlags(newFlags(&o), usage, args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
@@ -115,7 +116,7 @@ func runRecipe(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	}
 	rows, err := o.measure(ctx, stderr)
 	if len(rows) > 0 {
-		writeRecipeTable(stdout, rows)
+		writeTable(stdout, rows)
 		err = errors.Join(err, harness.WriteJSONLines(o.jsonFile, rows))
 		for _, r := range rows {
 			if r.Wrong > 0 {
@@ -126,7 +127,7 @@ func runRecipe(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	return harness.Conclude(ctx, err, stderr)
 }
 
-func (o *recipeOptions) resolve() error {
+func (o *options) resolve() error {
 	var l harness.Limits
 	l.Within("ranks", o.Ranks, 2, 64)
 	l.Within("tokens", o.Tokens, 1, 1<<20)
@@ -148,7 +149,7 @@ func (o *recipeOptions) resolve() error {
 }
 
 // measure lets the contestants take turns.
-func (o *recipeOptions) measure(ctx context.Context, stderr io.Writer) (rows []recipeRow, err error) {
+func (o *options) measure(ctx context.Context, stderr io.Writer) (rows []row, err error) {
 	dir, err := os.MkdirTemp("", "switchyard-bench-")
 	if err != nil {
 		return nil, err
@@ -158,7 +159,7 @@ func (o *recipeOptions) measure(ctx context.Context, stderr io.Writer) (rows []r
 		return nil, err
 	}
 	stopped := o.turns(ctx, rows, stderr)
-	rows = slices.DeleteFunc(rows, func(r recipeRow) bool { return len(r.took) == 0 }) // where it was stopped before
+	rows = slices.DeleteFunc(rows, func(r row) bool { return len(r.took) == 0 }) // where it was stopped before
 	for i := range rows {
 		slices.Sort(rows[i].took)
 		rows[i].P50 = harness.Microseconds(harness.Percentile(rows[i].took, 0.5))
@@ -172,7 +173,7 @@ func (o *recipeOptions) measure(ctx context.Context, stderr io.Writer) (rows []r
 }
 
 // expected is about how long all turns take: ours move 1.5 GB a second, and torch a fifth of that.
-func (o *recipeOptions) expected(rows []recipeRow) (all time.Duration) {
+func (o *options) expected(rows []row) (all time.Duration) {
 	once := time.Duration(4 * o.Ranks * o.Tokens * o.K * o.Dim * 2 / 3)
 	for _, r := range rows {
 		if each := 500*time.Millisecond + harness.Times(o.Iterations+2, once); r.Who == peers.Torch {
@@ -185,7 +186,7 @@ func (o *recipeOptions) expected(rows []recipeRow) (all time.Duration) {
 }
 
 // turns has each contestant run once a round.
-func (o *recipeOptions) turns(ctx context.Context, rows []recipeRow, stderr io.Writer) error {
+func (o *options) turns(ctx context.Context, rows []row, stderr io.Writer) error {
 	p := harness.NewPace(stderr, "recipe", o.Rounds*len(rows), o.expected(rows))
 	for round := range o.Rounds {
 		for i := range rows {
@@ -199,7 +200,7 @@ func (o *recipeOptions) turns(ctx context.Context, rows []recipeRow, stderr io.W
 }
 
 // contestants are our transports, and torch where there is one.
-func (o *recipeOptions) contestants(ctx context.Context, dir string, stderr io.Writer) (rows []recipeRow, err error) {
+func (o *options) contestants(ctx context.Context, dir string, stderr io.Writer) (rows []row, err error) {
 	text, err := json.Marshal(o)
 	if err != nil {
 		return nil, err
@@ -209,10 +210,10 @@ func (o *recipeOptions) contestants(ctx context.Context, dir string, stderr io.W
 		return nil, err
 	}
 	add := func(who string, command ...string) {
-		rows = append(rows, recipeRow{Who: who, Ranks: o.Ranks, Tokens: o.Tokens, Dim: o.Dim, Experts: o.Experts, K: o.K, command: command})
+		rows = append(rows, row{Who: who, Ranks: o.Ranks, Tokens: o.Tokens, Dim: o.Dim, Experts: o.Experts, K: o.K, command: command})
 	}
 	for _, t := range o.Transports {
-		add(harness.Name+"-"+t, self, "recipe", recipeRankWord, t, string(text))
+		add(harness.Name+"-"+t, self, "recipe", rankArg, t, string(text))
 	}
 	script := filepath.Join(dir, "recipe.py")
 	if err := os.WriteFile(script, recipeScript, 0o600); err != nil {
@@ -234,7 +235,7 @@ func (o *recipeOptions) contestants(ctx context.Context, dir string, stderr io.W
 }
 
 // turn runs a contestant's ranks once.
-func (o *recipeOptions) turn(ctx context.Context, r *recipeRow) error {
+func (o *options) turn(ctx context.Context, r *row) error {
 	var out, complaints bytes.Buffer
 	if err := launch.Run(ctx, launch.Config{Ranks: o.Ranks, Command: r.command, Stdout: &out, Stderr: &complaints}); err != nil {
 		return fmt.Errorf("%w%s", err, harness.Quoted(complaints.String()))
@@ -259,9 +260,9 @@ func (o *recipeOptions) turn(ctx context.Context, r *recipeRow) error {
 	return nil
 }
 
-// runRecipeRank is one of our ranks.
-func runRecipeRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	report, err := recipeRank(ctx, args)
+// runRank is one of our ranks.
+func runRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	report, err := rank(ctx, args)
 	if err == nil {
 		err = json.NewEncoder(stdout).Encode(report)
 	}
@@ -272,10 +273,10 @@ func runRecipeRank(ctx context.Context, args []string, stdout, stderr io.Writer)
 	return 0
 }
 
-func recipeRank(ctx context.Context, args []string) (report recipeReport, err error) {
-	var o recipeOptions
+func rank(ctx context.Context, args []string) (report recipeReport, err error) {
+	var o options
 	if len(args) != 2 {
-		return report, fmt.Errorf("recipe %s is for bench itself", recipeRankWord)
+		return report, fmt.Errorf("recipe %s is for bench itself", rankArg)
 	}
 	if err := json.Unmarshal([]byte(args[1]), &o); err != nil {
 		return report, err
@@ -320,7 +321,7 @@ func wrongForward(r *workload.Rank, iteration int) (wrong int) {
 	return wrong
 }
 
-func writeRecipeTable(stdout io.Writer, rows []recipeRow) {
+func writeTable(stdout io.Writer, rows []row) {
 	r := rows[0]
 	fmt.Fprintf(stdout, "# dispatch and combine, forward: %d ranks of %d tokens × %d, %d experts, k = %d\n", r.Ranks, r.Tokens, r.Dim, r.Experts, r.K)
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
