@@ -22,6 +22,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/overlap"
 	"github.com/switchyard-moe/switchyard/bench/plan"
 	"github.com/switchyard-moe/switchyard/bench/recipe"
+	"github.com/switchyard-moe/switchyard/bench/route"
 	"github.com/switchyard-moe/switchyard/internal/interrupt"
 )
 
@@ -46,7 +47,7 @@ func commands() []command {
 		{"overlap", "time a layer whose experts compute while rows travel, on slow links", overlap.Run},
 		{"plan", "choose into how many chunks to cut exchanges", plan.Run},
 		{"recipe", "time dispatch and combine beside the usual recipe in torch", recipe.Run},
-		{"route", "time the routing of tokens, beside torch", runRoute},
+		{"route", "time the routing of tokens, beside torch", route.Run},
 		{"routers", "train the example with each router, beside a bigram model", runRouters},
 		{"sim", "simulate steps of large models on large clusters", runSim},
 		{"strangers", "have strangers knock at the ports of a job, and time the job", runStrangers},

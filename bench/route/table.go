@@ -1,4 +1,4 @@
-package main
+package route
 
 import (
 	"fmt"
@@ -8,8 +8,8 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
-// routeRow is the outcome for one contestant in one case, and a line of the JSON file.
-type routeRow struct {
+// row is the outcome for one contestant in one case, and a line of the JSON file.
+type row struct {
 	Who             string  `json:"who"`
 	Version         string  `json:"version"`
 	Tokens          int     `json:"tokens"`
@@ -25,8 +25,8 @@ type routeRow struct {
 	Ratio float64 `json:"times_ours"`
 }
 
-// writeRouteTable writes rows with the ratio of each to ours.
-func writeRouteTable(w io.Writer, o routeOptions, skipped string, rows []routeRow) {
+// writeTable writes rows with the ratio of each to ours.
+func writeTable(w io.Writer, o options, skipped string, rows []row) {
 	fmt.Fprintf(w, "# switchyard bench route: %d tokens, logits given, one thread, %s/%s%s; %d rounds of %d calls\n",
 		o.tokens, runtime.GOOS, runtime.GOARCH, harness.Load(), o.rounds, o.iterations)
 	if skipped != "" {

@@ -1,4 +1,4 @@
-package main
+package route
 
 import (
 	"bufio"
@@ -19,11 +19,11 @@ import (
 
 // torchScript routes with torch under our protocol, which it describes.
 //
-//go:embed peers/route.py
+//go:embed route.py
 var torchScript []byte
 
-// torchRoute is the script at work.
-type torchRoute struct {
+// torch is the script at work.
+type torch struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser
 	out   *bufio.Reader
@@ -31,7 +31,7 @@ type torchRoute struct {
 }
 
 // startTorch starts the script with the first of pythons that has torch.
-func startTorch(ctx context.Context, dir string, pythons []string) (*torchRoute, error) {
+func startTorch(ctx context.Context, dir string, pythons []string) (*torch, error) {
 	script := filepath.Join(dir, "route.py")
 	if err := os.WriteFile(script, torchScript, 0o600); err != nil {
 		return nil, err
@@ -47,9 +47,9 @@ func startTorch(ctx context.Context, dir string, pythons []string) (*torchRoute,
 	return nil, fmt.Errorf("%s; to compare with it: apt-get install python3-torch libopenblas0", strings.Join(faults, "; "))
 }
 
-func startPython(ctx context.Context, python, script string) (*torchRoute, error) {
+func startPython(ctx context.Context, python, script string) (*torch, error) {
 	var stderr strings.Builder
-	t := &torchRoute{cmd: exec.CommandContext(ctx, python, script)}
+	t := &torch{cmd: exec.CommandContext(ctx, python, script)}
 	t.cmd.Stderr = &stderr
 	var err error
 	if t.in, err = t.cmd.StdinPipe(); err != nil {
@@ -78,19 +78,19 @@ func lastLine(text string) string {
 	return lines[len(lines)-1]
 }
 
-func (t *torchRoute) name() string    { return peers.Torch }
-func (t *torchRoute) version() string { return t.about }
+func (t *torch) name() string    { return peers.Torch }
+func (t *torch) version() string { return t.about }
 
-func (t *torchRoute) turn(file string, tokens, experts, k, iterations int) (routeTurn, error) {
+func (t *torch) turn(file string, tokens, experts, k, iterations int) (turn, error) {
 	if _, err := fmt.Fprintln(t.in, file, tokens, experts, k, iterations); err != nil {
-		return routeTurn{}, err
+		return turn{}, err
 	}
 	line, err := t.out.ReadString('\n')
 	if err != nil {
-		return routeTurn{}, fmt.Errorf("no answer: %w", err)
+		return turn{}, fmt.Errorf("no answer: %w", err)
 	}
 	counts, times, _ := strings.Cut(line, ";")
-	r := routeTurn{allocs: -1}
+	r := turn{allocs: -1}
 	for _, f := range strings.Fields(counts) {
 		n, err := strconv.Atoi(f)
 		if err != nil {
@@ -112,4 +112,4 @@ func (t *torchRoute) turn(file string, tokens, experts, k, iterations int) (rout
 }
 
 // Close ends the script.
-func (t *torchRoute) Close() error { return errors.Join(t.in.Close(), t.cmd.Wait()) }
+func (t *torch) Close() error { return errors.Join(t.in.Close(), t.cmd.Wait()) }

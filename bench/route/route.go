@@ -1,4 +1,5 @@
-package main
+// Package route is a command of bench: it times the routing of tokens, beside torch.
+package route
 
 import (
 	"context"
@@ -19,7 +20,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
-const routeUsage = `usage: go run ./bench route [flags]
+const usage = `usage: go run ./bench route [flags]
 
 Times how many tokens a second a gate routes, the product that makes the logits excluded: both sides get the same logits. Ours
 is the top-k gate with the softmax over all experts, from logits to an assignment sorted by expert with its weights and
@@ -29,8 +30,8 @@ They take turns in one run; figures are medians over all calls of all rounds, an
 Flags:
 `
 
-// routeOptions are the flags of route.
-type routeOptions struct {
+// options are the flags of route.
+type options struct {
 	tokens, dim        int
 	experts, ks        []int
 	rounds, iterations int
@@ -38,9 +39,9 @@ type routeOptions struct {
 	pythons            []string // interpreters that may have torch
 }
 
-// runRoute is the command "route".
-func runRoute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	o, err := parseRoute(args, stdout)
+// Run is the command "route".
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -50,8 +51,8 @@ func runRoute(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	return harness.Conclude(ctx, o.compare(ctx, stdout, stderr), stderr)
 }
 
-func parseRoute(args []string, stdout io.Writer) (routeOptions, error) {
-	o := routeOptions{experts: []int{8, 64, 256}, ks: []int{1, 2, 8}, pythons: peers.Pythons()}
+func parse(args []string, stdout io.Writer) (options, error) {
+	o := options{experts: []int{8, 64, 256}, ks: []int{1, 2, 8}, pythons: peers.Pythons()}
 	f := flag.NewFlagSet("route", flag.ContinueOnError)
 	f.IntVar(&o.tokens, "tokens", 8192, "tokens of a batch")
 	f.IntVar(&o.dim, "dim", 1024, "columns of a token; nothing that is timed depends on it")
@@ -59,12 +60,12 @@ func parseRoute(args []string, stdout io.Writer) (routeOptions, error) {
 	f.IntVar(&o.iterations, "iters", 20, "timed calls a turn")
 	f.StringVar(&o.peer, "peers", peers.Torch, "what to compare with: torch or none")
 	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
-	err := harness.ParseFlags(f, routeUsage, args, stdout)
+	err := harness.ParseFlags(f, usage, args, stdout)
 	return o, errors.Join(err, o.faults())
 }
 
 // faults returns what is wrong with the flags.
-func (o routeOptions) faults() error {
+func (o options) faults() error {
 	var faults []error
 	for name, n := range map[string]int{"tokens": o.tokens, "dim": o.dim, "rounds": o.rounds, "iters": o.iterations} {
 		if n < 1 || n > 1<<20 {
@@ -77,25 +78,25 @@ func (o routeOptions) faults() error {
 	return errors.Join(faults...)
 }
 
-// routeTurn is a contestant's result of a turn: how many tokens chose each expert, the time of each call, and the
+// turn is a contestant's result of a turn: how many tokens chose each expert, the time of each call, and the
 // allocations of all of them, or -1 where they are not counted.
-type routeTurn struct {
+type turn struct {
 	counts []int
 	took   []time.Duration
 	allocs int
 }
 
-// routeContestant is who routes.
-type routeContestant interface {
+// contestant is who routes.
+type contestant interface {
 	name() string
 	version() string
 	// turn routes the logits, tokens × experts, in file, which holds float32 in the machine's order.
-	turn(file string, tokens, experts, k, iterations int) (routeTurn, error)
+	turn(file string, tokens, experts, k, iterations int) (turn, error)
 	io.Closer
 }
 
 // compare runs all cases and prints the outcome.
-func (o routeOptions) compare(ctx context.Context, stdout, progress io.Writer) (err error) {
+func (o options) compare(ctx context.Context, stdout, progress io.Writer) (err error) {
 	dir, err := os.MkdirTemp("", "switchyard-bench-route-")
 	if err != nil {
 		return err
@@ -111,12 +112,12 @@ func (o routeOptions) compare(ctx context.Context, stdout, progress io.Writer) (
 	if len(rows) == 0 {
 		return stopped
 	}
-	writeRouteTable(stdout, o, skipped, rows)
+	writeTable(stdout, o, skipped, rows)
 	return errors.Join(stopped, harness.WriteJSONLines(o.jsonFile, rows))
 }
 
 // duels runs all cases, and returns those that it has run where one fails.
-func (o routeOptions) duels(ctx context.Context, contestants []routeContestant, dir string, progress io.Writer) (rows []routeRow, err error) {
+func (o options) duels(ctx context.Context, contestants []contestant, dir string, progress io.Writer) (rows []row, err error) {
 	p := harness.NewPace(progress, "route", len(o.experts)*len(o.ks), o.expected(len(contestants)))
 	for _, experts := range o.experts {
 		file := filepath.Join(dir, fmt.Sprint(experts))
@@ -136,7 +137,7 @@ func (o routeOptions) duels(ctx context.Context, contestants []routeContestant, 
 }
 
 // expected is about how long all cases take: 10 ns a score for us, and 50 for torch.
-func (o routeOptions) expected(contestants int) (all time.Duration) {
+func (o options) expected(contestants int) (all time.Duration) {
 	for _, experts := range o.experts {
 		scores := o.tokens * experts
 		each := time.Duration(10 * scores)
@@ -149,8 +150,8 @@ func (o routeOptions) expected(contestants int) (all time.Duration) {
 }
 
 // gather returns who takes part, and why others do not.
-func (o routeOptions) gather(ctx context.Context, dir string) (contestants []routeContestant, skipped string) {
-	contestants = append(contestants, ourRoute{dim: o.dim})
+func (o options) gather(ctx context.Context, dir string) (contestants []contestant, skipped string) {
+	contestants = append(contestants, our{dim: o.dim})
 	if o.peer != peers.Torch {
 		return contestants, ""
 	}
@@ -162,7 +163,7 @@ func (o routeOptions) gather(ctx context.Context, dir string) (contestants []rou
 }
 
 // duel lets the contestants take turns in one case.
-func (o routeOptions) duel(ctx context.Context, contestants []routeContestant, file string, experts, k int) ([]routeRow, error) {
+func (o options) duel(ctx context.Context, contestants []contestant, file string, experts, k int) ([]row, error) {
 	took := make([][]time.Duration, len(contestants))
 	allocs := make([]int, len(contestants))
 	var counts []int
@@ -185,10 +186,10 @@ func (o routeOptions) duel(ctx context.Context, contestants []routeContestant, f
 			took[i], allocs[i] = append(took[i], t.took...), allocs[i]+t.allocs
 		}
 	}
-	rows := make([]routeRow, len(contestants))
+	rows := make([]row, len(contestants))
 	for i, c := range contestants {
 		p50 := harness.Median(took[i])
-		rows[i] = routeRow{
+		rows[i] = row{
 			Who: c.name(), Version: c.version(), Tokens: o.tokens, Dim: o.dim, Experts: experts, K: k, P50: harness.Microseconds(p50),
 			TokensPerSecond: math.Round(float64(o.tokens) / p50.Seconds()), Allocs: perCall(allocs[i], o.rounds*o.iterations),
 		}

@@ -1,4 +1,4 @@
-package main
+package route
 
 import (
 	"bytes"
@@ -15,16 +15,16 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
-// routeCommand runs the command and returns its exit code and what it said on either output.
-func routeCommand(args ...string) (code int, stdout, stderr string) {
+// command runs the command and returns its exit code and what it said on either output.
+func command(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = runRoute(context.Background(), args, &out, &errs)
+	code = Run(context.Background(), args, &out, &errs)
 	return code, out.String(), errs.String()
 }
 
-func TestRouteEndToEnd(t *testing.T) {
+func TestEndToEnd(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "rows.json")
-	code, stdout, stderr := routeCommand("-tokens", "64", "-rounds", "2", "-iters", "3", "-json", file)
+	code, stdout, stderr := command("-tokens", "64", "-rounds", "2", "-iters", "3", "-json", file)
 	require.Zero(t, code, stderr)
 	if strings.Contains(stdout, "# skipped torch: ") {
 		t.Log(stdout)
@@ -33,7 +33,7 @@ func TestRouteEndToEnd(t *testing.T) {
 	require.NoError(t, err)
 	ours := 0
 	for decoder := json.NewDecoder(bytes.NewReader(text)); decoder.More(); {
-		var r routeRow
+		var r row
 		require.NoError(t, decoder.Decode(&r))
 		require.Positive(t, r.P50)
 		require.Equal(t, 64, r.Tokens)
@@ -45,8 +45,8 @@ func TestRouteEndToEnd(t *testing.T) {
 	require.Equal(t, 9, ours, "three numbers of experts, three of choices")
 }
 
-func TestRouteWithoutTorch(t *testing.T) {
-	o, err := parseRoute(strings.Fields("-tokens 8 -rounds 1 -iters 1"), nil)
+func TestWithoutTorch(t *testing.T) {
+	o, err := parse(strings.Fields("-tokens 8 -rounds 1 -iters 1"), nil)
 	require.NoError(t, err)
 	o.pythons = []string{filepath.Join(t.TempDir(), "no-python")}
 	var out bytes.Buffer
@@ -54,34 +54,34 @@ func TestRouteWithoutTorch(t *testing.T) {
 	require.Contains(t, out.String(), "# skipped torch: ")
 	require.Contains(t, out.String(), "to compare with it: apt-get install python3-torch libopenblas0")
 
-	_, stdout, _ := routeCommand("-tokens", "8", "-rounds", "1", "-iters", "1", "-peers", "none")
+	_, stdout, _ := command("-tokens", "8", "-rounds", "1", "-iters", "1", "-peers", "none")
 	require.NotContains(t, stdout, "torch")
 }
 
-func TestRouteBadFlags(t *testing.T) {
+func TestBadFlags(t *testing.T) {
 	for args, says := range map[string]string{
 		"-tokens 0": "-tokens 0: want 1 to", "-iters -1": "-iters -1: want 1 to", "-peers jax": `-peers "jax": want torch or none`,
 		"more": `"more": route takes flags only`, "-nonsense": "-nonsense",
 	} {
-		code, _, stderr := routeCommand(strings.Fields(args)...)
+		code, _, stderr := command(strings.Fields(args)...)
 		require.Equal(t, harness.Misused, code, args)
 		require.Contains(t, stderr, says)
 	}
-	code, stdout, _ := routeCommand("-h")
+	code, stdout, _ := command("-h")
 	require.Zero(t, code)
 	require.Contains(t, stdout, "usage: go run ./bench route")
-	code, _, stderr := routeCommand("-tokens", "8", "-rounds", "1", "-iters", "1", "-peers", "none", "-json", t.TempDir())
+	code, _, stderr := command("-tokens", "8", "-rounds", "1", "-iters", "1", "-peers", "none", "-json", t.TempDir())
 	require.Equal(t, harness.Failed, code)
 	require.Contains(t, stderr, "-json: open ")
 }
 
 // liar finds other counts than anybody else.
-type liar struct{ ourRoute }
+type liar struct{ our }
 
 func (liar) name() string { return "liar" }
 
-func (l liar) turn(file string, tokens, experts, k, iterations int) (routeTurn, error) {
-	t, err := l.ourRoute.turn(file, tokens, experts, k, iterations)
+func (l liar) turn(file string, tokens, experts, k, iterations int) (turn, error) {
+	t, err := l.our.turn(file, tokens, experts, k, iterations)
 	t.counts[0]++
 	return t, err
 }
@@ -89,8 +89,8 @@ func (l liar) turn(file string, tokens, experts, k, iterations int) (routeTurn, 
 func TestContestantsMustAgree(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "logits")
 	require.NoError(t, writeLogits(file, 16, 4))
-	o := routeOptions{tokens: 16, rounds: 1, iterations: 1}
-	us := ourRoute{dim: 4}
-	_, err := o.duel(context.Background(), []routeContestant{us, liar{us}}, file, 4, 2)
+	o := options{tokens: 16, rounds: 1, iterations: 1}
+	us := our{dim: 4}
+	_, err := o.duel(context.Background(), []contestant{us, liar{us}}, file, 4, 2)
 	require.ErrorContains(t, err, "liar finds other counts")
 }

@@ -1,4 +1,4 @@
-package main
+package route
 
 import (
 	"encoding/binary"
@@ -15,29 +15,29 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// ourRoute routes with this library.
-type ourRoute struct{ dim int }
+// our routes with this library.
+type our struct{ dim int }
 
-func (ourRoute) name() string    { return harness.Name }
-func (ourRoute) version() string { return harness.Version() }
-func (ourRoute) Close() error    { return nil }
+func (our) name() string    { return harness.Name }
+func (our) version() string { return harness.Version() }
+func (our) Close() error    { return nil }
 
 // turn is described at [routeContestant]. The decision's memory goes back to the gate after each call, outside the
 // time but within the count of allocations.
-func (r ourRoute) turn(file string, tokens, experts, k, iterations int) (routeTurn, error) {
+func (r our) turn(file string, tokens, experts, k, iterations int) (turn, error) {
 	logits, err := readLogits(file, tokens, experts)
 	if err != nil {
-		return routeTurn{}, err
+		return turn{}, err
 	}
 	g, err := router.TopK{K: k, Score: router.SoftmaxBefore}.New(router.Shape{Dim: r.dim, Experts: experts})
 	if err != nil {
-		return routeTurn{}, err
+		return turn{}, err
 	}
 	gate, ok := g.(router.LogitRouter)
 	if !ok {
-		return routeTurn{}, fmt.Errorf("%T takes no logits", g)
+		return turn{}, fmt.Errorf("%T takes no logits", g)
 	}
-	t := routeTurn{took: make([]time.Duration, iterations)}
+	t := turn{took: make([]time.Duration, iterations)}
 	batch := router.Batch{Ends: []int{tokens}, Train: true}
 	var before, after runtime.MemStats
 	for i := -max(iterations/10, 2); i < iterations; i++ {
