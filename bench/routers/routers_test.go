@@ -1,4 +1,4 @@
-package main
+package routers
 
 import (
 	"bytes"
@@ -15,14 +15,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// routersCommand runs the command and returns its exit code and what it said on either output.
-func routersCommand(args ...string) (code int, stdout, stderr string) {
+// command runs the command and returns its exit code and what it said on either output.
+func command(args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = runRouters(context.Background(), args, &out, &errs)
+	code = Run(context.Background(), args, &out, &errs)
 	return code, out.String(), errs.String()
 }
 
-func TestRoutersEndToEnd(t *testing.T) {
+func TestEndToEnd(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and runs a program")
 	}
@@ -30,7 +30,7 @@ func TestRoutersEndToEnd(t *testing.T) {
 	text, md, rows := filepath.Join(dir, "text"), filepath.Join(dir, "a.md"), filepath.Join(dir, "rows.json")
 	require.NoError(t, os.WriteFile(text, bytes.Repeat([]byte("the quick brown fox. "), 600), 0o600))
 	require.NoError(t, os.WriteFile(md, []byte("before\n"+tableBegin+"old\n"+tableEnd+"after\n"), 0o600))
-	code, stdout, stderr := routersCommand("-steps", "1", "-text", text, "-routers", "topk,base", "-md", md, "-json", rows, "-svg", dir)
+	code, stdout, stderr := command("-steps", "1", "-text", text, "-routers", "topk,base", "-md", md, "-json", rows, "-svg", dir)
 	require.Zero(t, code, stderr)
 	require.Contains(t, stdout, "| topk ")
 	page, err := os.ReadFile(md)
@@ -47,39 +47,39 @@ func TestRoutersEndToEnd(t *testing.T) {
 	require.Equal(t, "topk", first.Router)
 	require.Len(t, first.ExpertLoad, 2)
 
-	code, again, _ := routersCommand("-from", rows)
+	code, again, _ := command("-from", rows)
 	require.Zero(t, code)
 	require.Equal(t, stdout, again, "the table of what the file holds")
 
-	code, _, stderr = routersCommand("-steps", "1", "-text", text, "-routers", "astrology")
+	code, _, stderr = command("-steps", "1", "-text", text, "-routers", "astrology")
 	require.Equal(t, harness.Failed, code)
 	require.Contains(t, stderr, "-router astrology: must be one of topk,")
 }
 
-func TestRoutersAreListed(t *testing.T) {
+func TestAreListed(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a program")
 	}
 	program := filepath.Join(t.TempDir(), "train")
 	_, err := harness.Output(context.Background(), "go", "build", "-o", program, harness.TrainPackage)
 	require.NoError(t, err)
-	names, err := routersOf(context.Background(), program)
+	names, err := of(context.Background(), program)
 	require.NoError(t, err)
 	require.Equal(t, "topk", names[0])
 	require.Contains(t, names, "soft-moe")
-	_, err = routersOf(context.Background(), "true")
+	_, err = of(context.Background(), "true")
 	require.ErrorContains(t, err, "lists no routers")
 }
 
-func TestRoutersBadFlags(t *testing.T) {
+func TestBadFlags(t *testing.T) {
 	for args, says := range map[string]string{
 		"-steps 0": "-steps 0, -ranks 2: want at least 1", "more": `"more": routers takes flags only`, "-nonsense": "-nonsense",
 	} {
-		code, _, stderr := routersCommand(strings.Fields(args)...)
+		code, _, stderr := command(strings.Fields(args)...)
 		require.Equal(t, harness.Misused, code, args)
 		require.Contains(t, stderr, says)
 	}
-	code, stdout, _ := routersCommand("-h")
+	code, stdout, _ := command("-h")
 	require.Zero(t, code)
 	require.Contains(t, stdout, "usage: go run ./bench routers")
 }

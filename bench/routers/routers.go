@@ -1,4 +1,5 @@
-package main
+// Package routers is a command of bench: it trains the example with each router.
+package routers
 
 import (
 	"context"
@@ -16,7 +17,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
-const routersUsage = `usage: go run ./bench routers [flags]
+const usage = `usage: go run ./bench routers [flags]
 
 Trains the model of examples/train with each of its routers, one after the other, on the same text with the same seed, and
 prints what each one comes to on the held-out text, beside a bigram model of the same text.
@@ -24,8 +25,8 @@ prints what each one comes to on the held-out text, beside a bigram model of the
 Flags:
 `
 
-// routersOptions are the flags of routers.
-type routersOptions struct {
+// options are the flags of routers.
+type options struct {
 	steps, ranks     int
 	names            []string
 	text             string
@@ -34,9 +35,9 @@ type routersOptions struct {
 	from             string
 }
 
-// runRouters is the command "routers".
-func runRouters(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	o, err := parseRouters(args, stdout)
+// Run is the command "routers".
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -46,8 +47,8 @@ func runRouters(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	return harness.Conclude(ctx, o.trainAll(ctx, stdout, stderr), stderr)
 }
 
-func parseRouters(args []string, stdout io.Writer) (routersOptions, error) {
-	var o routersOptions
+func parse(args []string, stdout io.Writer) (options, error) {
+	var o options
 	f := flag.NewFlagSet("routers", flag.ContinueOnError)
 	f.IntVar(&o.steps, "steps", 400, "optimiser steps of each router")
 	f.IntVar(&o.ranks, "ranks", 2, "ranks, as goroutines; only the speed depends on it")
@@ -57,7 +58,7 @@ func parseRouters(args []string, stdout io.Writer) (routersOptions, error) {
 	f.StringVar(&o.svgDir, "svg", "", "draw each router's load into a file in this `directory`")
 	f.StringVar(&o.from, "from", "", "train nothing: take the outcomes in these `files`, which -json wrote, with commas between them")
 	names := f.String("routers", "", "train only these, `names` with commas between them")
-	err := harness.ParseFlags(f, routersUsage, args, stdout)
+	err := harness.ParseFlags(f, usage, args, stdout)
 	if *names != "" {
 		o.names = strings.Split(*names, ",")
 	}
@@ -74,7 +75,7 @@ func parseRouters(args []string, stdout io.Writer) (routersOptions, error) {
 }
 
 // outputs returns what keeps the files from being written that parseFlags does not know.
-func (o *routersOptions) outputs() error {
+func (o *options) outputs() error {
 	var faults []error
 	if o.svgDir != "" {
 		if err := outfile.Probe(o.loadFile()); err != nil {
@@ -90,7 +91,7 @@ func (o *routersOptions) outputs() error {
 }
 
 // loadFile is where the picture goes.
-func (o *routersOptions) loadFile() string { return filepath.Join(o.svgDir, "routers-load.svg") }
+func (o *options) loadFile() string { return filepath.Join(o.svgDir, "routers-load.svg") }
 
 // trained is what one router came to: the fields of the program's result that the table shows.
 type trained struct {
@@ -106,7 +107,7 @@ type trained struct {
 }
 
 // trainAll trains with all routers and writes what was asked for. A router that fails is told of at the end.
-func (o routersOptions) trainAll(ctx context.Context, stdout, progress io.Writer) (err error) {
+func (o options) trainAll(ctx context.Context, stdout, progress io.Writer) (err error) {
 	if o.from != "" {
 		rows, err := readTrained(strings.Split(o.from, ","))
 		writeTrained(stdout, rows)
@@ -122,7 +123,7 @@ func (o routersOptions) trainAll(ctx context.Context, stdout, progress io.Writer
 		return err
 	}
 	if o.names == nil {
-		if o.names, err = routersOf(ctx, program); err != nil {
+		if o.names, err = of(ctx, program); err != nil {
 			return err
 		}
 	}
@@ -151,7 +152,7 @@ func (o routersOptions) trainAll(ctx context.Context, stdout, progress io.Writer
 }
 
 // train runs the program with one router.
-func (o routersOptions) train(ctx context.Context, program, name, result string) (trained, error) {
+func (o options) train(ctx context.Context, program, name, result string) (trained, error) {
 	_, err := harness.Output(ctx, program, "-router", name, "-steps", fmt.Sprint(o.steps), "-ranks", fmt.Sprint(o.ranks), "-text", o.text,
 		"-json", result, "-svg", "", "-sample", "0", "-eval-every", "0", "-progress", "none")
 	if err != nil {
@@ -165,8 +166,8 @@ func (o routersOptions) train(ctx context.Context, program, name, result string)
 	return r, json.Unmarshal(data, &r)
 }
 
-// routersOf asks the program for its routers: its help ends with a table of them.
-func routersOf(ctx context.Context, program string) ([]string, error) {
+// of asks the program for its routers: its help ends with a table of them.
+func of(ctx context.Context, program string) ([]string, error) {
 	help, err := harness.Output(ctx, program, "-h")
 	if err != nil {
 		return nil, err

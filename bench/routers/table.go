@@ -1,4 +1,4 @@
-package main
+package routers
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 )
 
 // save writes the files that were asked for.
-func (o routersOptions) save(rows []trained) error {
+func (o options) save(rows []trained) error {
 	var faults error
 	faults = errors.Join(faults, harness.WriteJSONLines(o.jsonFile, rows))
 	if o.mdFile != "" && len(rows) > 0 {
