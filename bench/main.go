@@ -24,6 +24,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/recipe"
 	"github.com/switchyard-moe/switchyard/bench/route"
 	"github.com/switchyard-moe/switchyard/bench/routers"
+	"github.com/switchyard-moe/switchyard/bench/sim"
 	"github.com/switchyard-moe/switchyard/internal/interrupt"
 )
 
@@ -50,7 +51,7 @@ func commands() []command {
 		{"recipe", "time dispatch and combine beside the usual recipe in torch", recipe.Run},
 		{"route", "time the routing of tokens, beside torch", route.Run},
 		{"routers", "train the example with each router, beside a bigram model", routers.Run},
-		{"sim", "simulate steps of large models on large clusters", runSim},
+		{"sim", "simulate steps of large models on large clusters", sim.Run},
 		{"strangers", "have strangers knock at the ports of a job, and time the job", runStrangers},
 		{"striped", "time a striped transport while one of its links is throttled or down", runStriped},
 		{alltoall.RankCommand, "", alltoall.RunRank},

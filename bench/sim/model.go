@@ -1,4 +1,4 @@
-package main
+package sim
 
 import (
 	"errors"
@@ -9,8 +9,8 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// simModel is the model that sim trains.
-type simModel struct {
+// model is the model that sim trains.
+type model struct {
 	Layers  int     `json:"layers"`
 	Dim     int     `json:"dim"`
 	Ratio   float64 `json:"ratio"`
@@ -24,7 +24,7 @@ type simModel struct {
 	PerPeer int     `json:"per_peer"`
 }
 
-func (m *simModel) define(f *flag.FlagSet) {
+func (m *model) define(f *flag.FlagSet) {
 	f.IntVar(&m.Layers, "layers", 12, "layers")
 	f.IntVar(&m.Dim, "dim", 2048, "model dimension")
 	f.Float64Var(&m.Ratio, "ratio", 4, "hidden size of an expert over the model dimension")
@@ -38,7 +38,7 @@ func (m *simModel) define(f *flag.FlagSet) {
 	f.IntVar(&m.PerPeer, "per-peer", 1, "messages of an all-to-all on which experts start one by one")
 }
 
-func (m *simModel) validate() error {
+func (m *model) validate() error {
 	var faults []error
 	for _, v := range []struct {
 		name  string
@@ -64,7 +64,7 @@ func (m *simModel) validate() error {
 
 // layers returns the work of the model's layers on one rank, for one micro-batch. Sizes are multiply-adds, bytes and,
 // of gradients, numbers.
-func (m *simModel) layers(c *simCluster) []schedule.Layer {
+func (m *model) layers(c *cluster) []schedule.Layer {
 	tokens := float64(m.Seq*m.Batch) / float64(m.Micro)
 	dim, node := float64(m.Dim), float64(c.PerNode)
 	rows := tokens * float64(m.TopK) * dim // numbers sent by a rank
@@ -94,7 +94,7 @@ func (m *simModel) layers(c *simCluster) []schedule.Layer {
 }
 
 // experts returns their number.
-func (m *simModel) experts(c *simCluster) int {
+func (m *model) experts(c *cluster) int {
 	if m.Experts == 0 {
 		return c.Nodes
 	}
@@ -102,6 +102,6 @@ func (m *simModel) experts(c *simCluster) int {
 }
 
 // options returns the graph options that the model asks for.
-func (m *simModel) options() schedule.Options {
+func (m *model) options() schedule.Options {
 	return schedule.Options{SharedInGap: m.Shared > 0, Batches: m.Micro, PerPeer: m.PerPeer}
 }

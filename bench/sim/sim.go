@@ -1,4 +1,5 @@
-package main
+// Package sim is a command of bench: it simulates steps of large models on large clusters.
+package sim
 
 import (
 	"context"
@@ -16,7 +17,7 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-const simUsage = `usage: go run ./bench sim [flags]              one model on one cluster, with each policy
+const usage = `usage: go run ./bench sim [flags]              one model on one cluster, with each policy
        go run ./bench sim -scale LIST [flags]  the same on growing clusters
        go run ./bench sim -grid [-check N]     FSMoE's 1458 configurations on both of its testbeds
        go run ./bench sim -table2              FSMoE's measured operations (its table 2)
@@ -36,10 +37,10 @@ What the simulation takes for granted:
 Flags:
 `
 
-// simOptions are the flags of sim.
-type simOptions struct {
-	model   simModel
-	cluster simCluster
+// options are the flags of sim.
+type options struct {
+	model   model
+	cluster cluster
 	degrees []int
 	policy  string
 	steps   int
@@ -50,9 +51,9 @@ type simOptions struct {
 	svgFile, traceFile, jsonFile string
 }
 
-// runSim is the command "sim".
-func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	o, err := parseSim(args, stdout)
+// Run is the command "sim".
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -73,7 +74,7 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 // expected is about how long it takes: 40 ns for a task on a rank, and some seconds for the grid.
-func (o *simOptions) expected() (all time.Duration) {
+func (o *options) expected() (all time.Duration) {
 	tasks := 60 * o.model.Layers * max(o.model.Micro, 1) * o.steps * len(schedule.Policies())
 	clusters := o.scale
 	if len(clusters) == 0 {
@@ -88,8 +89,8 @@ func (o *simOptions) expected() (all time.Duration) {
 	return all
 }
 
-func parseSim(args []string, stdout io.Writer) (simOptions, error) {
-	var o simOptions
+func parse(args []string, stdout io.Writer) (options, error) {
+	var o options
 	f := flag.NewFlagSet("sim", flag.ContinueOnError)
 	o.model.define(f)
 	o.cluster.define(f)
@@ -103,7 +104,7 @@ func parseSim(args []string, stdout io.Writer) (simOptions, error) {
 	outfile.Var(f, &o.svgFile, "svg", "", "draw the last step of the best policy, or with -scale the curves, into this `file`")
 	outfile.Var(f, &o.traceFile, "trace", "", "write the last step of the best policy in Chrome's trace format into this `file`")
 	outfile.Var(f, &o.jsonFile, "json", "", "write the outcomes to this `file`, one JSON object a line")
-	if err := harness.ParseFlags(f, simUsage, args, stdout); err != nil {
+	if err := harness.ParseFlags(f, usage, args, stdout); err != nil {
 		return o, err
 	}
 	var faults [2]error
@@ -128,7 +129,7 @@ func parseNumbers(name, list string) (numbers []int, err error) {
 }
 
 // validate reports every flag that makes no sense.
-func (o *simOptions) validate() error {
+func (o *options) validate() error {
 	faults := []error{o.model.validate(), o.cluster.validate(&o.model)}
 	if o.steps < 1 || o.check < 0 || len(o.degrees) == 0 {
 		faults = append(faults, fmt.Errorf("-steps %d, -check %d, %d degrees; want at least 1, 0 and 1", o.steps, o.check, len(o.degrees)))
@@ -145,7 +146,7 @@ func (o *simOptions) validate() error {
 }
 
 // policies returns those to simulate.
-func (o *simOptions) policies() ([]schedule.Policy, error) {
+func (o *options) policies() ([]schedule.Policy, error) {
 	all := schedule.Policies()
 	if o.policy == "" {
 		return all, nil

@@ -1,4 +1,4 @@
-package main
+package sim
 
 import (
 	"errors"
@@ -9,8 +9,8 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// simCluster is the cluster that sim trains on. Times are in microseconds, as flags are.
-type simCluster struct {
+// cluster is the cluster that sim trains on. Times are in microseconds, as flags are.
+type cluster struct {
 	Nodes      int     `json:"nodes"`
 	PerNode    int     `json:"per_node"`
 	Alpha      float64 `json:"alpha_us"`
@@ -26,7 +26,7 @@ type simCluster struct {
 	Seed       uint64  `json:"seed"`
 }
 
-func (c *simCluster) define(f *flag.FlagSet) {
+func (c *cluster) define(f *flag.FlagSet) {
 	f.IntVar(&c.Nodes, "nodes", 8, "nodes")
 	f.IntVar(&c.PerNode, "per-node", 8, "ranks of a node")
 	f.Float64Var(&c.Alpha, "alpha", 5, "`µs` to start a message to another node")
@@ -42,7 +42,7 @@ func (c *simCluster) define(f *flag.FlagSet) {
 	f.Uint64Var(&c.Seed, "seed", 1, "seed of the noise and of who is loaded")
 }
 
-func (c *simCluster) validate(m *simModel) error {
+func (c *cluster) validate(m *model) error {
 	var faults []error
 	if c.Nodes < 1 || c.PerNode < 1 {
 		faults = append(faults, fmt.Errorf("-nodes %d, -per-node %d; must be at least 1", c.Nodes, c.PerNode))
@@ -69,7 +69,7 @@ func (c *simCluster) validate(m *simModel) error {
 }
 
 // costs returns the operations' costs in seconds: a start, and a multiply-add, byte or, of gradients, float32.
-func (c *simCluster) costs() *schedule.Costs {
+func (c *cluster) costs() *schedule.Costs {
 	const micro, gigabit = 1e-6, 1e9 / 8
 	nodes, ranks := float64(c.Nodes), float64(c.PerNode)
 	gemm := schedule.Linear{Alpha: c.Launch * micro, Beta: 2 / (c.TFLOPS * 1e12)}
@@ -86,7 +86,7 @@ func (c *simCluster) costs() *schedule.Costs {
 }
 
 // world returns the cluster to simulate.
-func (c *simCluster) world() *schedule.Cluster {
+func (c *cluster) world() *schedule.Cluster {
 	w := &schedule.Cluster{Nodes: c.Nodes, PerNode: c.PerNode, Costs: *c.costs(), Watch: []int{0}}
 	ranks := c.Nodes * c.PerNode
 	if c.Straggler > 1 {
@@ -107,7 +107,7 @@ func (c *simCluster) world() *schedule.Cluster {
 }
 
 // load gives each layer a node, another each step, whose experts get Skew times the mean; the others share the rest.
-func (c *simCluster) load(step, layer, rank int) float64 {
+func (c *cluster) load(step, layer, rank int) float64 {
 	hot := int(hashOf(c.Seed, uint64(step), uint64(layer)) % uint64(c.Nodes))
 	skew := min(c.Skew, float64(c.Nodes))
 	if rank/c.PerNode == hot {
@@ -117,7 +117,7 @@ func (c *simCluster) load(step, layer, rank int) float64 {
 }
 
 // normal draws a number from the normal distribution by what it belongs to, the same each time.
-func (c *simCluster) normal(key ...uint64) float64 {
+func (c *cluster) normal(key ...uint64) float64 {
 	const unit = 1.0 / (1 << 53)
 	h := hashOf(append([]uint64{c.Seed}, key...)...)
 	u := (float64(h>>11) + 0.5) * unit

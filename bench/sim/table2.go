@@ -1,4 +1,4 @@
-package main
+package sim
 
 import (
 	"context"
@@ -86,7 +86,7 @@ func (m *measuredModel) step(p schedule.Policy, degrees []int, n int) (ms float6
 }
 
 // runTable2 prints each model with each policy.
-func (o *simOptions) runTable2(_ context.Context, stdout io.Writer) error {
+func (o *options) runTable2(_ context.Context, stdout io.Writer) error {
 	policies, err := o.policies()
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package main
+package sim
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 )
 
 // runScale simulates clusters of growing size with the same tokens a rank.
-func (o *simOptions) runScale(ctx context.Context, stdout io.Writer) error {
+func (o *options) runScale(ctx context.Context, stdout io.Writer) error {
 	var all []simulated
 	var best []string
 	for _, ranks := range o.scale {
@@ -46,7 +46,7 @@ func (o *simOptions) runScale(ctx context.Context, stdout io.Writer) error {
 }
 
 // assumptions says in words what was simulated.
-func (o *simOptions) assumptions() string {
+func (o *options) assumptions() string {
 	m, c := &o.model, &o.cluster
 	experts := "one expert a node"
 	if m.Experts > 0 {

@@ -1,4 +1,4 @@
-package main
+package sim
 
 import (
 	"context"
@@ -113,7 +113,7 @@ func (o *gridOutcome) add(t gridTimes, policies []schedule.Policy) {
 }
 
 // runGrid simulates all testbeds.
-func (o *simOptions) runGrid(ctx context.Context, stdout io.Writer) error {
+func (o *options) runGrid(ctx context.Context, stdout io.Writer) error {
 	fmt.Fprintf(stdout, "FSMoE's grid (table 4) with its costs (figure 5): a step of %d equal layers, time over ours.\nThe last column is FSMoE's own mean speed-up, of its table 5, where Tutel includes PipeMoE.\n", gridLayers)
 	var all []gridOutcome
 	for i, bed := range testbeds() {

@@ -1,4 +1,4 @@
-package main
+package sim
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ import (
 // sim runs the command and returns its exit code and what it said.
 func sim(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	code = runSim(t.Context(), args, &out, &errs)
+	code = Run(t.Context(), args, &out, &errs)
 	return code, out.String(), errs.String()
 }
 
@@ -95,7 +95,7 @@ func TestGridOfTestbeds(t *testing.T) {
 	require.InDelta(t, (4*1024*1024+3*1024)/4.0+1024, l[schedule.GradReduce].Size, 1e-6)
 }
 
-func TestSimOneEndToEnd(t *testing.T) {
+func TestOneEndToEnd(t *testing.T) {
 	dir := t.TempDir()
 	picture, trace, rows := filepath.Join(dir, "a.svg"), filepath.Join(dir, "a.json"), filepath.Join(dir, "rows.json")
 	code, stdout, stderr := sim(t, "-nodes", "2", "-per-node", "2", "-layers", "2", "-shared", "1", "-micro", "2", "-straggler", "1.5", "-slow-link", "2",
@@ -127,7 +127,7 @@ func TestSimOneEndToEnd(t *testing.T) {
 }
 
 // TestSimScale: with the same tokens a rank, larger clusters take longer, and the picture shows every size.
-func TestSimScale(t *testing.T) {
+func TestScale(t *testing.T) {
 	picture := filepath.Join(t.TempDir(), "scale.svg")
 	code, stdout, stderr := sim(t, "-scale", "16,64,256", "-layers", "2", "-steps", "1", "-policy", "ours", "-svg", picture)
 	require.Zero(t, code, stderr)
@@ -138,7 +138,7 @@ func TestSimScale(t *testing.T) {
 	for _, says := range []string{"step time, ms", "exposed communication, ms", ">256<"} {
 		require.Contains(t, string(data), says)
 	}
-	o, err := parseSim([]string{"-layers", "2", "-steps", "1", "-policy", "ours"}, nil)
+	o, err := parse([]string{"-layers", "2", "-steps", "1", "-policy", "ours"}, nil)
 	require.NoError(t, err)
 	last := 0.0
 	for _, nodes := range []int{2, 8, 64, 512} {
@@ -150,9 +150,9 @@ func TestSimScale(t *testing.T) {
 	}
 }
 
-func TestSimFlagsReachTheModel(t *testing.T) {
+func TestFlagsReachTheModel(t *testing.T) {
 	step := func(args ...string) float64 {
-		o, err := parseSim(append([]string{"-layers", "2", "-nodes", "4", "-steps", "2", "-policy", "ours"}, args...), nil)
+		o, err := parse(append([]string{"-layers", "2", "-nodes", "4", "-steps", "2", "-policy", "ours"}, args...), nil)
 		require.NoError(t, err)
 		s, err := o.simulate(o.cluster)
 		require.NoError(t, err)
@@ -173,8 +173,8 @@ func TestSimFlagsReachTheModel(t *testing.T) {
 }
 
 // TestSimLoadIsEvenOnAverage: what the loaded node gets, the others lack.
-func TestSimLoadIsEvenOnAverage(t *testing.T) {
-	c := simCluster{Nodes: 4, PerNode: 2, Skew: 2.5, Seed: 3}
+func TestLoadIsEvenOnAverage(t *testing.T) {
+	c := cluster{Nodes: 4, PerNode: 2, Skew: 2.5, Seed: 3}
 	for layer := range 10 {
 		sum := 0.0
 		for rank := range 8 {
@@ -184,7 +184,7 @@ func TestSimLoadIsEvenOnAverage(t *testing.T) {
 	}
 }
 
-func TestSimRefuses(t *testing.T) {
+func TestRefuses(t *testing.T) {
 	for says, args := range map[string][]string{
 		`-policy "magic": must be one of "DeepSpeed-MoE"`:         {"-policy", "magic"},
 		`-degrees "0": want numbers above 0`:                      {"-degrees", "0"},
@@ -211,9 +211,9 @@ func TestSimRefuses(t *testing.T) {
 	require.Contains(t, stdout, "B, Mixtral: 520.6 ms one after the other, 60% of it communication")
 }
 
-// TestSimTraceKeepsEverySlice for a reader that makes nanoseconds of a start and of a duration apart and drops slices that
+// TestTraceKeepsEverySlice for a reader that makes nanoseconds of a start and of a duration apart and drops slices that
 // begin before the one before them on the lane has ended, as Perfetto does.
-func TestSimTraceKeepsEverySlice(t *testing.T) {
+func TestTraceKeepsEverySlice(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "trace.json")
 	code, _, stderr := sim(t, "-trace", file)
 	require.Zero(t, code, stderr)

@@ -1,4 +1,4 @@
-package main
+package sim
 
 import (
 	"context"
@@ -13,19 +13,19 @@ import (
 
 // simulated is what one policy came to on one cluster.
 type simulated struct {
-	Policy    string     `json:"policy"`
-	Ranks     int        `json:"ranks"`
-	StepMS    float64    `json:"step_ms"`
-	ExposedMS float64    `json:"exposed_ms"`
-	ForwardR  []int      `json:"forward_degrees"`
-	BackwardR []int      `json:"backward_degrees"`
-	Model     simModel   `json:"model"`
-	Cluster   simCluster `json:"cluster"`
+	Policy    string  `json:"policy"`
+	Ranks     int     `json:"ranks"`
+	StepMS    float64 `json:"step_ms"`
+	ExposedMS float64 `json:"exposed_ms"`
+	ForwardR  []int   `json:"forward_degrees"`
+	BackwardR []int   `json:"backward_degrees"`
+	Model     model   `json:"model"`
+	Cluster   cluster `json:"cluster"`
 	timelines []schedule.Timeline
 }
 
 // simulate runs the policies on the cluster.
-func (o *simOptions) simulate(c simCluster) ([]simulated, error) {
+func (o *options) simulate(c cluster) ([]simulated, error) {
 	policies, err := o.policies()
 	if err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func fastest(all []simulated) simulated {
 }
 
 // runOne simulates one cluster.
-func (o *simOptions) runOne(_ context.Context, stdout io.Writer) error {
+func (o *options) runOne(_ context.Context, stdout io.Writer) error {
 	all, err := o.simulate(o.cluster)
 	if err != nil {
 		return err
@@ -109,6 +109,6 @@ func degreesUsed(all []int) string {
 }
 
 // saveSimulated writes the JSON file, if one was asked for.
-func (o *simOptions) saveSimulated(all []simulated) error {
+func (o *options) saveSimulated(all []simulated) error {
 	return harness.WriteJSONLines(o.jsonFile, all)
 }
