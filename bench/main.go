@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/switchyard-moe/switchyard/bench/admission"
 	"github.com/switchyard-moe/switchyard/bench/algorithms"
 	"github.com/switchyard-moe/switchyard/bench/alltoall"
 	"github.com/switchyard-moe/switchyard/bench/collisions"
@@ -52,7 +53,7 @@ func commands() []command {
 		{"route", "time the routing of tokens, beside torch", route.Run},
 		{"routers", "train the example with each router, beside a bigram model", routers.Run},
 		{"sim", "simulate steps of large models on large clusters", sim.Run},
-		{"strangers", "have strangers knock at the ports of a job, and time the job", runStrangers},
+		{"admission", "have strangers knock at the ports of a job, and time the job", admission.Run},
 		{"striped", "time a striped transport while one of its links is throttled or down", runStriped},
 		{alltoall.RankCommand, "", alltoall.RunRank},
 	}

@@ -1,4 +1,4 @@
-package main
+package admission
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/secure/securetest"
 )
 
-// board is a folder in which processes leave each other notes.
-type board struct{ dir string }
+// scratchDir is a folder in which processes leave each other notes.
+type scratchDir struct{ dir string }
 
 const (
 	releaseName = "release"
@@ -27,7 +27,7 @@ func goName(i int) string        { return fmt.Sprintf("go.%d", i) }
 func reportName(rank int) string { return fmt.Sprintf("report.%d", rank) }
 
 // put leaves a note, all at once.
-func (b board) put(name, text string) error {
+func (b scratchDir) put(name, text string) error {
 	path := filepath.Join(b.dir, name)
 	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
 		return err
@@ -36,7 +36,7 @@ func (b board) put(name, text string) error {
 }
 
 // await waits until there is a note.
-func (b board) await(ctx context.Context, name string) error {
+func (b scratchDir) await(ctx context.Context, name string) error {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
 	for {
@@ -52,7 +52,7 @@ func (b board) await(ctx context.Context, name string) error {
 }
 
 // addresses are all at which ranks have listened.
-func (b board) addresses() []string {
+func (b scratchDir) addresses() []string {
 	notes, _ := filepath.Glob(filepath.Join(b.dir, "listen.*"))
 	var all []string
 	for _, n := range notes {
@@ -64,9 +64,9 @@ func (b board) addresses() []string {
 	return all
 }
 
-// crowd is strangers that come at a steady rate.
-type crowd struct {
-	b    board
+// clients is strangers that come at a steady rate.
+type clients struct {
+	b    scratchDir
 	rate int
 	wg   sync.WaitGroup
 
@@ -76,11 +76,11 @@ type crowd struct {
 	held             time.Duration
 }
 
-func newCrowd(b board, rate int) *crowd { return &crowd{b: b, rate: rate} }
+func newClients(b scratchDir, rate int) *clients { return &clients{b: b, rate: rate} }
 
 // send has n strangers come, and returns when the last has set out. Those that are late because this process did not run
 // come at once.
-func (c *crowd) send(ctx context.Context, n int) {
+func (c *clients) send(ctx context.Context, n int) {
 	kinds, addresses := securetest.Strangers(), c.b.addresses()
 	ticker := time.NewTicker(time.Millisecond)
 	defer ticker.Stop()
@@ -97,7 +97,7 @@ func (c *crowd) send(ctx context.Context, n int) {
 	}
 }
 
-func (c *crowd) visit(ctx context.Context, kind securetest.Stranger, address string) {
+func (c *clients) visit(ctx context.Context, kind securetest.Stranger, address string) {
 	held, err := kind.Visit(ctx, address)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -111,7 +111,7 @@ func (c *crowd) visit(ctx context.Context, kind securetest.Stranger, address str
 }
 
 // end waits for those that are under way, and says how all have fared.
-func (c *crowd) end() (dropped, refused int, held float64) {
+func (c *clients) end() (dropped, refused int, held float64) {
 	c.wg.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,4 +1,5 @@
-package main
+// Package admission is a command of bench: it connects to the ports of a job with clients that do not belong to it, and times the job.
+package admission
 
 import (
 	"bytes"
@@ -18,9 +19,9 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
-const strangersUsage = `Has strangers knock at the ports of a job over TCP, and measures what that costs the job.
+const usage = `Has strangers knock at the ports of a job over TCP, and measures what that costs the job.
 
-usage: go run ./bench strangers [flags]
+usage: go run ./bench admission [flags]
 
 Ranks are processes. The last of them is held back while strangers come at -rate a second to the
 rendezvous and to every rank's mesh listener: connections that reset, are silent, speak HTTP, TLS,
@@ -39,19 +40,19 @@ join_s, meet_rss, without, with (exchanges a second), ratio, run_rss.
 Flags:
 `
 
-// strangersRankWord is the argument by which strangers starts itself as a rank.
-const strangersRankWord = harness.RankArg
+// rankArg is the argument by which strangers starts itself as a rank.
+const rankArg = harness.RankArg
 
-// strangersOptions are the flags of strangers.
-type strangersOptions struct {
+// options are the flags of strangers.
+type options struct {
 	ranks, bytes, count, rate, turns int
 	security, sizeText, jsonFile     string
 	short                            bool
 }
 
-func parseStrangersOptions(args []string, stdout io.Writer) (strangersOptions, error) {
-	var o strangersOptions
-	f := flag.NewFlagSet("strangers", flag.ContinueOnError)
+func parseOptions(args []string, stdout io.Writer) (options, error) {
+	var o options
+	f := flag.NewFlagSet("admission", flag.ContinueOnError)
 	f.IntVar(&o.ranks, "ranks", 4, "number of ranks, 2 to 64")
 	f.StringVar(&o.sizeText, "size", "64Ki", "bytes to each peer in an exchange")
 	f.IntVar(&o.count, "strangers", 10_000, "how many come in each phase, 1 to 1000000; with -short 500")
@@ -60,7 +61,7 @@ func parseStrangersOptions(args []string, stdout io.Writer) (strangersOptions, e
 	f.StringVar(&o.security, "security", securityNone, "none, secret or tls")
 	f.BoolVar(&o.short, "short", false, "finish within seconds; the figures mean little then")
 	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this file as a JSON object")
-	if err := harness.ParseFlags(f, strangersUsage, args, stdout); err != nil {
+	if err := harness.ParseFlags(f, usage, args, stdout); err != nil {
 		return o, err
 	}
 	if o.short {
@@ -69,7 +70,7 @@ func parseStrangersOptions(args []string, stdout io.Writer) (strangersOptions, e
 	return o, o.resolve()
 }
 
-func (o *strangersOptions) resolve() error {
+func (o *options) resolve() error {
 	var faults []error
 	check := func(ok bool, format string, args ...any) {
 		if !ok {
@@ -88,16 +89,16 @@ func (o *strangersOptions) resolve() error {
 	return errors.Join(faults...)
 }
 
-func runStrangers(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if len(args) > 0 && args[0] == strangersRankWord {
-		return runStrangersRank(ctx, args[1:], stderr)
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == rankArg {
+		return runRank(ctx, args[1:], stderr)
 	}
-	o, err := parseStrangersOptions(args, stdout)
+	o, err := parseOptions(args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
 	if err != nil {
-		return harness.Misuse(stderr, "strangers", err)
+		return harness.Misuse(stderr, "admission", err)
 	}
 	out, err := o.measure(ctx, stderr)
 	if err == nil {
@@ -105,13 +106,13 @@ func runStrangers(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		err = out.fault()
 	}
 	if err == nil && o.jsonFile != "" {
-		err = harness.WriteJSONLines(o.jsonFile, []*strangersOutcome{out})
+		err = harness.WriteJSONLines(o.jsonFile, []*outcome{out})
 	}
 	return harness.Conclude(ctx, err, stderr)
 }
 
 // measure runs the job and the strangers.
-func (o *strangersOptions) measure(ctx context.Context, progress io.Writer) (*strangersOutcome, error) {
+func (o *options) measure(ctx context.Context, progress io.Writer) (*outcome, error) {
 	dir, err := os.MkdirTemp("", "switchyard-strangers-")
 	if err != nil {
 		return nil, err
@@ -120,7 +121,7 @@ func (o *strangersOptions) measure(ctx context.Context, progress io.Writer) (*st
 	if err := o.writeSecurity(dir); err != nil {
 		return nil, err
 	}
-	command, err := launch.Self("strangers", strangersRankWord, "-dir", dir, "-security", o.security,
+	command, err := launch.Self("admission", rankArg, "-dir", dir, "-security", o.security,
 		"-bytes", fmt.Sprint(o.bytes), "-turns", fmt.Sprint(2*o.turns), "-turn", o.turn().String())
 	if err != nil {
 		return nil, err
@@ -135,8 +136,8 @@ func (o *strangersOptions) measure(ctx context.Context, progress io.Writer) (*st
 		cancel()
 		ended <- err
 	}()
-	out := &strangersOutcome{strangersOptions: *o}
-	crowdErr := out.besiege(ctx, board{dir}, progress)
+	out := &outcome{options: *o}
+	crowdErr := out.besiege(ctx, scratchDir{dir}, progress)
 	if crowdErr != nil {
 		cancel()
 	}
@@ -147,20 +148,20 @@ func (o *strangersOptions) measure(ctx context.Context, progress io.Writer) (*st
 }
 
 // turn is how long one turn lasts: all strangers come in all turns with them.
-func (o *strangersOptions) turn() time.Duration {
+func (o *options) turn() time.Duration {
 	return time.Duration(o.count) * time.Second / time.Duration(o.rate*o.turns)
 }
 
 // besiege sends the strangers: while the ranks meet, and in every other turn of the running job.
-func (o *strangersOutcome) besiege(ctx context.Context, b board, progress io.Writer) error {
-	p := harness.NewPace(progress, "strangers", 1+2*o.turns, 5*time.Second+harness.Times(o.count, time.Second)/time.Duration(o.rate)+harness.Times(2*o.turns, o.turn()))
+func (o *outcome) besiege(ctx context.Context, b scratchDir, progress io.Writer) error {
+	p := harness.NewPace(progress, "admission", 1+2*o.turns, 5*time.Second+harness.Times(o.count, time.Second)/time.Duration(o.rate)+harness.Times(2*o.turns, o.turn()))
 	p.Next("%d strangers while rank %d is awaited", o.count, o.ranks-1)
 	for r := range o.ranks - 1 {
 		if err := b.await(ctx, listenName(r)); err != nil {
 			return err
 		}
 	}
-	c := newCrowd(b, o.rate)
+	c := newClients(b, o.rate)
 	c.send(ctx, o.count*9/10)
 	if err := b.put(releaseName, ""); err != nil {
 		return err
@@ -183,9 +184,9 @@ func (o *strangersOutcome) besiege(ctx context.Context, b board, progress io.Wri
 }
 
 // collect reads what the ranks have seen.
-func (o *strangersOutcome) collect(dir string) error {
+func (o *outcome) collect(dir string) error {
 	for r := range o.ranks {
-		var seen strangersReport
+		var seen rankReport
 		text, err := os.ReadFile(filepath.Join(dir, reportName(r)))
 		if err == nil {
 			err = json.Unmarshal(text, &seen)

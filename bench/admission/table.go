@@ -1,4 +1,4 @@
-package main
+package admission
 
 import (
 	"fmt"
@@ -10,9 +10,9 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
-// strangersOutcome is what strangers shows.
-type strangersOutcome struct {
-	strangersOptions
+// outcome is what strangers shows.
+type outcome struct {
+	options
 	Security  string  `json:"security"`
 	Ranks     int     `json:"ranks"`
 	Bytes     int     `json:"bytes"`
@@ -30,7 +30,7 @@ type strangersOutcome struct {
 }
 
 // add takes up what a rank has seen.
-func (o *strangersOutcome) add(r int, seen *strangersReport) {
+func (o *outcome) add(r int, seen *rankReport) {
 	o.Security, o.Ranks, o.Bytes, o.Strangers, o.Rate = o.security, o.ranks, o.bytes, o.count, o.rate
 	if r == o.ranks-1 {
 		o.Join = seen.Join
@@ -57,7 +57,7 @@ func middle(values []float64) float64 {
 	return (values[(n-1)/2] + values[n/2]) / 2
 }
 
-func (o *strangersOutcome) write(w io.Writer) {
+func (o *outcome) write(w io.Writer) {
 	fmt.Fprintf(w, "# %d ranks over tcp, security %s, %s to each peer; %d strangers a phase, %d a second\n",
 		o.ranks, o.security, harness.SizeName(o.bytes), o.count, o.rate)
 	fmt.Fprintf(w, "%-44s %10d\n", "strangers that were dropped", o.Dropped)
@@ -74,7 +74,7 @@ func (o *strangersOutcome) write(w io.Writer) {
 func mebibytes(n int64) float64 { return float64(n) / (1 << 20) }
 
 // fault says what must not be, whatever the machine.
-func (o *strangersOutcome) fault() error {
+func (o *outcome) fault() error {
 	limit := secure.Patience + time.Second
 	if o.MaxHeld > limit.Seconds() {
 		return fmt.Errorf("a stranger was held for %.2fs, limit %v", o.MaxHeld, limit)

@@ -1,4 +1,4 @@
-package main
+package admission
 
 import (
 	"context"
@@ -12,17 +12,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestStrangersOptionsReportEveryFault(t *testing.T) {
-	_, err := parseStrangersOptions([]string{"-ranks", "1", "-rate", "0", "-security", "x", "-size", "y", "-turns", "0"}, io.Discard)
+func TestOptionsReportEveryFault(t *testing.T) {
+	_, err := parseOptions([]string{"-ranks", "1", "-rate", "0", "-security", "x", "-size", "y", "-turns", "0"}, io.Discard)
 	for _, part := range []string{"-ranks 1", "-rate 0", `-security "x"`, "-size", "-turns 0"} {
 		require.ErrorContains(t, err, part)
 	}
-	_, err = parseStrangersOptions([]string{"-h"}, io.Discard)
+	_, err = parseOptions([]string{"-h"}, io.Discard)
 	require.ErrorIs(t, err, flag.ErrHelp)
-	o, err := parseStrangersOptions(nil, io.Discard)
+	o, err := parseOptions(nil, io.Discard)
 	require.NoError(t, err)
 	require.Equal(t, 2*time.Second, o.turn(), "10 000 strangers at 1000 a second in five turns")
-	o, err = parseStrangersOptions([]string{"-short"}, io.Discard)
+	o, err = parseOptions([]string{"-short"}, io.Discard)
 	require.NoError(t, err)
 	require.Equal(t, 500, o.count)
 }
@@ -42,12 +42,12 @@ func TestListenersAreReadFromTheKernelsTable(t *testing.T) {
 	}
 }
 
-func TestStrangersOutcomeComparesTurns(t *testing.T) {
-	o := strangersOutcome{strangersOptions: strangersOptions{ranks: 2, turns: 3}, Dropped: 1}
-	turn := func(n int, rss int64) strangersTurn { return strangersTurn{Exchanges: n, Seconds: 2, PeakRSS: rss} }
-	o.add(0, &strangersReport{MeetBase: 10, MeetPeak: 15,
-		Turns: []strangersTurn{turn(100, 50), turn(90, 58), turn(200, 40), turn(98, 70), turn(20, 60), turn(2, 44)}})
-	o.add(1, &strangersReport{Join: 3, MeetBase: 1, MeetPeak: 100})
+func TestOutcomeComparesTurns(t *testing.T) {
+	o := outcome{options: options{ranks: 2, turns: 3}, Dropped: 1}
+	turn := func(n int, rss int64) turnReport { return turnReport{Exchanges: n, Seconds: 2, PeakRSS: rss} }
+	o.add(0, &rankReport{MeetBase: 10, MeetPeak: 15,
+		Turns: []turnReport{turn(100, 50), turn(90, 58), turn(200, 40), turn(98, 70), turn(20, 60), turn(2, 44)}})
+	o.add(1, &rankReport{Join: 3, MeetBase: 1, MeetPeak: 100})
 	require.Equal(t, 50.0, o.Without)
 	require.Equal(t, 45.0, o.With)
 	require.Equal(t, 0.9, o.Ratio)
@@ -77,10 +77,10 @@ func TestCrowdCountsWhoIsDroppedAndWhoFindsNobody(t *testing.T) {
 		}
 	}()
 	defer l.Close()
-	b := board{t.TempDir()}
+	b := scratchDir{t.TempDir()}
 	require.NoError(t, b.put(listenName(0), l.Addr().String()+"\n"+closed.Addr().String()))
 	require.NoError(t, b.await(t.Context(), listenName(0)))
-	c := newCrowd(b, 10_000)
+	c := newClients(b, 10_000)
 	c.send(t.Context(), 40)
 	dropped, refused, held := c.end()
 	require.Equal(t, 20, dropped)

@@ -1,4 +1,4 @@
-package main
+package admission
 
 import (
 	"crypto/rand"
@@ -26,7 +26,7 @@ const certificateJob = "bench"
 func rankDir(dir string, rank int) string { return filepath.Join(dir, fmt.Sprintf("rank.%d", rank)) }
 
 // writeSecurity makes what the ranks will need.
-func (o *strangersOptions) writeSecurity(dir string) error {
+func (o *options) writeSecurity(dir string) error {
 	switch o.security {
 	case securitySecret:
 		return os.WriteFile(filepath.Join(dir, securitySecret), []byte(rand.Text()), 0o600)
@@ -52,7 +52,7 @@ func writeCertificate(a *securetest.Authority, dir string, rank transport.Rank) 
 }
 
 // readSecurity is the configuration of a rank.
-func (r *strangersRank) readSecurity(rank int) (secure.Config, error) {
+func (r *jobRank) readSecurity(rank int) (secure.Config, error) {
 	switch r.security {
 	case securityNone:
 		return secure.Config{}, nil

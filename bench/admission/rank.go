@@ -1,4 +1,4 @@
-package main
+package admission
 
 import (
 	"context"
@@ -19,9 +19,9 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/tcp"
 )
 
-// strangersRank is one process of the job at whose ports strangers knock.
-type strangersRank struct {
-	board
+// jobRank is one process of the job at whose ports strangers knock.
+type jobRank struct {
+	scratchDir
 	security     string
 	bytes, turns int
 	turn         time.Duration
@@ -29,22 +29,22 @@ type strangersRank struct {
 	memory       *memory
 }
 
-// strangersReport is what a rank has seen. Memory is in bytes, 0 where it cannot be told.
-type strangersReport struct {
+// rankReport is what a rank has seen. Memory is in bytes, 0 where it cannot be told.
+type rankReport struct {
 	Join               float64
 	MeetBase, MeetPeak int64
-	Turns              []strangersTurn
+	Turns              []turnReport
 }
 
-type strangersTurn struct {
+type turnReport struct {
 	Exchanges int
 	Seconds   float64
 	PeakRSS   int64
 }
 
-func runStrangersRank(ctx context.Context, args []string, stderr io.Writer) int {
-	var r strangersRank
-	f := flag.NewFlagSet("strangers "+strangersRankWord, flag.ContinueOnError)
+func runRank(ctx context.Context, args []string, stderr io.Writer) int {
+	var r jobRank
+	f := flag.NewFlagSet("admission "+rankArg, flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.StringVar(&r.dir, "dir", "", "where notes are left")
 	f.StringVar(&r.security, "security", securityNone, "how ranks know each other")
@@ -56,7 +56,7 @@ func runStrangersRank(ctx context.Context, args []string, stderr io.Writer) int 
 		r.place, err = rendezvous.Detect(rendezvous.Place{}, transports.Launched)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "bench: strangers %s is for bench itself: %v\n", strangersRankWord, err)
+		fmt.Fprintf(stderr, "bench: admission %s is for bench itself: %v\n", rankArg, err)
 		return harness.Misused
 	}
 	if err := r.run(ctx); err != nil {
@@ -67,7 +67,7 @@ func runStrangersRank(ctx context.Context, args []string, stderr io.Writer) int 
 }
 
 // run joins, late if this is the last rank, takes the turns and leaves a report.
-func (r *strangersRank) run(ctx context.Context) (err error) {
+func (r *jobRank) run(ctx context.Context) (err error) {
 	last := int(r.place.Rank) == r.place.Size-1
 	if last {
 		if err := r.await(ctx, releaseName); err != nil {
@@ -76,7 +76,7 @@ func (r *strangersRank) run(ctx context.Context) (err error) {
 	}
 	r.memory = watchMemory()
 	defer r.memory.end()
-	var report strangersReport
+	var report rankReport
 	report.MeetBase = r.memory.now()
 	t, joined, err := r.join(ctx, !last)
 	if err != nil {
@@ -102,7 +102,7 @@ func (r *strangersRank) run(ctx context.Context) (err error) {
 }
 
 // join becomes a rank, and if asked tells meanwhile where this process listens.
-func (r *strangersRank) join(ctx context.Context, tell bool) (transport.Transport, time.Duration, error) {
+func (r *jobRank) join(ctx context.Context, tell bool) (transport.Transport, time.Duration, error) {
 	security, err := r.readSecurity(int(r.place.Rank))
 	if err != nil {
 		return nil, 0, err
@@ -126,7 +126,7 @@ func (r *strangersRank) join(ctx context.Context, tell bool) (transport.Transpor
 }
 
 // tellListeners notes where this process listens, once all is open.
-func (r *strangersRank) tellListeners(done <-chan struct{}) {
+func (r *jobRank) tellListeners(done <-chan struct{}) {
 	want := 1
 	if r.place.Rank == 0 {
 		want = 2
@@ -151,26 +151,26 @@ func (r *strangersRank) tellListeners(done <-chan struct{}) {
 }
 
 // take exchanges for one turn. Rank 0 says when it begins and, in the first byte of what it sends, when it is over.
-func (r *strangersRank) take(ctx context.Context, i int, x func(ctx context.Context, send, recv []byte) error, send, recv []byte) (strangersTurn, error) {
+func (r *jobRank) take(ctx context.Context, i int, x func(ctx context.Context, send, recv []byte) error, send, recv []byte) (turnReport, error) {
 	first := r.place.Rank == 0
 	if first {
 		if err := errors.Join(r.put(turnName(i), ""), r.await(ctx, goName(i))); err != nil {
-			return strangersTurn{}, err
+			return turnReport{}, err
 		}
 	}
 	setLast(send, r.bytes, 0)
 	if err := x(ctx, send, recv); err != nil { // everybody begins with the first
-		return strangersTurn{}, err
+		return turnReport{}, err
 	}
 	r.memory.reset()
-	t := strangersTurn{}
+	t := turnReport{}
 	start := time.Now()
 	for over := false; !over; t.Exchanges++ {
 		if first && time.Since(start) >= r.turn {
 			setLast(send, r.bytes, 1)
 		}
 		if err := x(ctx, send, recv); err != nil {
-			return strangersTurn{}, err
+			return turnReport{}, err
 		}
 		over = recv[0] == 1
 	}
