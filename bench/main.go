@@ -26,6 +26,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/route"
 	"github.com/switchyard-moe/switchyard/bench/routers"
 	"github.com/switchyard-moe/switchyard/bench/sim"
+	"github.com/switchyard-moe/switchyard/bench/striped"
 	"github.com/switchyard-moe/switchyard/internal/interrupt"
 )
 
@@ -54,7 +55,7 @@ func commands() []command {
 		{"routers", "train the example with each router, beside a bigram model", routers.Run},
 		{"sim", "simulate steps of large models on large clusters", sim.Run},
 		{"admission", "have strangers knock at the ports of a job, and time the job", admission.Run},
-		{"striped", "time a striped transport while one of its links is throttled or down", runStriped},
+		{"striped", "time a striped transport while one of its links is throttled or down", striped.Run},
 		{alltoall.RankCommand, "", alltoall.RunRank},
 	}
 }

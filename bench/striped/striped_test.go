@@ -1,4 +1,4 @@
-package main
+package striped
 
 import (
 	"bytes"
@@ -14,24 +14,24 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestStripedOptions(t *testing.T) {
-	o, err := parseStripedOptions([]string{"-short", "-fault", "throttle", "-size", "4Ki"}, io.Discard)
+func TestOptions(t *testing.T) {
+	o, err := parseOptions([]string{"-short", "-fault", "throttle", "-size", "4Ki"}, io.Discard)
 	require.NoError(t, err)
 	require.Equal(t, []string{faultThrottle}, o.faults)
 	require.Equal(t, 4096, o.bytes)
 	require.Equal(t, 20, o.rounds)
-	_, err = parseStripedOptions([]string{"-lanes", "1", "-parity", "0", "-rounds", "1", "-rate", "1", "-fault", "fire", "-size", "x"}, io.Discard)
+	_, err = parseOptions([]string{"-lanes", "1", "-parity", "0", "-rounds", "1", "-rate", "1", "-fault", "fire", "-size", "x"}, io.Discard)
 	for _, name := range []string{"-lanes 1", "-parity 0", "-rounds 1", "-rate 1", `"fire"`, "-size"} {
 		require.ErrorContains(t, err, name)
 	}
 	var help bytes.Buffer
-	_, err = parseStripedOptions([]string{"-h"}, &help)
+	_, err = parseOptions([]string{"-h"}, &help)
 	require.ErrorIs(t, err, flag.ErrHelp)
 	require.Contains(t, help.String(), "-parity")
 }
 
-// TestStripedOutcome goes from what ranks say to rows, their table and the verdict.
-func TestStripedOutcome(t *testing.T) {
+// TestOutcome goes from what ranks say to rows, their table and the verdict.
+func TestOutcome(t *testing.T) {
 	faults := 0
 	w := &watcher{inject: func() error { faults++; return nil }}
 	for _, line := range []string{"now\n", `{"Rank":0,"Took":[3000,1000,2000],"Wrong":1}` + "\n", `{"Rank":1,"Took":[1,1,1]}` + "\n"} {
@@ -40,7 +40,7 @@ func TestStripedOutcome(t *testing.T) {
 	}
 	w.wg.Wait()
 	require.Equal(t, 1, faults)
-	o := stripedOptions{lanes: 5, bytes: 10, rate: 100}
+	o := options{lanes: 5, bytes: 10, rate: 100}
 	row, err := o.row(faultThrottle, 1, w.reports)
 	require.NoError(t, err)
 	require.Equal(t, 2.0, row.P50)
@@ -58,7 +58,7 @@ func TestStripedOutcome(t *testing.T) {
 	require.Contains(t, plain.meets(), "so it is")
 
 	var table bytes.Buffer
-	writeStripedTable(&table, &o, []stripedRow{row, down})
+	writeTable(&table, &o, []stripedRow{row, down})
 	require.Contains(t, table.String(), "4+1")
 	_, err = w.Write([]byte("nonsense\n"))
 	require.NoError(t, err)
@@ -68,7 +68,7 @@ func TestStripedOutcome(t *testing.T) {
 }
 
 // TestStripedWithoutPrivileges: whoever may not make namespaces is told so.
-func TestStripedWithoutPrivileges(t *testing.T) {
+func TestWithoutPrivileges(t *testing.T) {
 	if runtime.GOOS == "linux" && os.Geteuid() == 0 {
 		t.Skip("root on Linux may")
 	}

@@ -1,4 +1,4 @@
-package main
+package striped
 
 import (
 	"fmt"
@@ -58,7 +58,7 @@ func (r *stripedRow) meets() string {
 	return fmt.Sprintf("at least %.0f expected: it is less", leastWithoutParity)
 }
 
-func writeStripedTable(w io.Writer, o *stripedOptions, rows []stripedRow) {
+func writeTable(w io.Writer, o *options, rows []stripedRow) {
 	fmt.Fprintf(w, "# 2 ranks, %d links of %d Mbit/s, %s there and back a round; ratios of p99 to the run without a fault\n",
 		o.lanes, o.rate, harness.SizeName(o.bytes))
 	fmt.Fprintf(w, "#%9s %6s %7s %11s %11s %6s %6s %7s\n", "fault", "code", "rounds", "p50(us)", "p99(us)", "p50 x", "p99 x", "#wrong")

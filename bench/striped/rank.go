@@ -1,4 +1,4 @@
-package main
+package striped
 
 import (
 	"context"
@@ -22,26 +22,26 @@ import (
 )
 
 const (
-	// stripedRankWord is the argument by which striped starts itself as a rank.
-	stripedRankWord = harness.RankArg
-	// stripedWarmup is the number of untimed rounds.
-	stripedWarmup = 10
-	// stripedOpTimeout is after which time a round that does not end counts as failed: far above any throttled one.
-	stripedOpTimeout = 5 * time.Second
-	stripedPort      = 29400
+	// rankArg is the argument by which striped starts itself as a rank.
+	rankArg = harness.RankArg
+	// warmup is the number of untimed rounds.
+	warmup = 10
+	// opTimeout is after which time a round that does not end counts as failed: far above any throttled one.
+	opTimeout = 5 * time.Second
+	port      = 29400
 )
 
 // linkAddress is that of a rank's end of a link, in a network that only the two namespaces know.
 func linkAddress(link, rank int) string { return fmt.Sprintf("10.213.%d.%d", link, rank+1) }
 
-// stripedRank is one process of striped.
-type stripedRank struct {
+// rank is one process of striped.
+type rank struct {
 	me, lanes, parity, bytes, rounds int
 }
 
-func runStripedRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	var r stripedRank
-	flags := flag.NewFlagSet("striped "+stripedRankWord, flag.ContinueOnError)
+func runRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var r rank
+	flags := flag.NewFlagSet("striped "+rankArg, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.IntVar(&r.lanes, "lanes", 0, "lanes")
 	flags.IntVar(&r.parity, "parity", 0, "parity lanes")
@@ -52,7 +52,7 @@ func runStripedRank(ctx context.Context, args []string, stdout, stderr io.Writer
 		r.me, err = strconv.Atoi(os.Getenv("RANK"))
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "bench: striped %s is for bench itself: %v\n", stripedRankWord, err)
+		fmt.Fprintf(stderr, "bench: striped %s is for bench itself: %v\n", rankArg, err)
 		return harness.Misused
 	}
 	t, err := r.join(ctx)
@@ -70,14 +70,14 @@ func runStripedRank(ctx context.Context, args []string, stdout, stderr io.Writer
 }
 
 // join opens a TCP lane over every link and stripes them.
-func (r *stripedRank) join(ctx context.Context) (transport.Transport, error) {
+func (r *rank) join(ctx context.Context) (transport.Transport, error) {
 	lanes, errs := make([]transport.Transport, r.lanes), make([]error, r.lanes)
 	var wg sync.WaitGroup
 	for i := range lanes {
 		wg.Go(func() {
 			lanes[i], errs[i] = tcp.Join(ctx, tcp.Config{
 				Rank: transport.Rank(r.me), Size: 2, Job: fmt.Sprint("lane ", i),
-				Addr: net.JoinHostPort(linkAddress(i, 0), strconv.Itoa(stripedPort+i)), Host: linkAddress(i, r.me),
+				Addr: net.JoinHostPort(linkAddress(i, 0), strconv.Itoa(port+i)), Host: linkAddress(i, r.me),
 				Insecure: true, // nobody else is in these namespaces
 			})
 		})
@@ -86,27 +86,27 @@ func (r *stripedRank) join(ctx context.Context) (transport.Transport, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return striped.New(ctx, lanes, striped.Config{Parity: r.parity, OpTimeout: stripedOpTimeout})
+	return striped.New(ctx, lanes, striped.Config{Parity: r.parity, OpTimeout: opTimeout})
 }
 
 // measure sends messages there and back, and asks for the fault after a quarter of the timed rounds.
-func (r *stripedRank) measure(ctx context.Context, t transport.Transport, stdout io.Writer) stripedReport {
+func (r *rank) measure(ctx context.Context, t transport.Transport, stdout io.Writer) stripedReport {
 	report := stripedReport{Rank: r.me}
 	pattern := make([]byte, payload.Length(r.bytes))
 	payload.Fill(pattern, r.me)
 	room := make([]byte, r.bytes)
-	for i := range stripedWarmup + r.rounds {
-		if i == stripedWarmup+r.rounds/4 && r.me == 0 {
+	for i := range warmup + r.rounds {
+		if i == warmup+r.rounds/4 && r.me == 0 {
 			fmt.Fprintln(stdout, faultWord)
 		}
 		start := time.Now()
 		err := r.round(ctx, t, pattern[payload.Offset(i):][:r.bytes], room)
 		took := time.Since(start)
 		if err != nil {
-			report.Error = fmt.Sprintf("round %d of %d: %v", i-stripedWarmup+1, r.rounds, err)
+			report.Error = fmt.Sprintf("round %d of %d: %v", i-warmup+1, r.rounds, err)
 			return report
 		}
-		if i >= stripedWarmup {
+		if i >= warmup {
 			report.Took = append(report.Took, took)
 		}
 		report.Wrong += payload.Check(room, 1-r.me, payload.Offset(i))
@@ -115,7 +115,7 @@ func (r *stripedRank) measure(ctx context.Context, t transport.Transport, stdout
 }
 
 // round is one message there and back: rank 0 begins.
-func (r *stripedRank) round(ctx context.Context, t transport.Transport, message, room []byte) error {
+func (r *rank) round(ctx context.Context, t transport.Transport, message, room []byte) error {
 	peer := transport.Rank(1 - r.me)
 	if r.me == 0 {
 		if err := t.Send(ctx, peer, transports.Tag, message); err != nil {

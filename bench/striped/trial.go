@@ -1,4 +1,4 @@
-package main
+package striped
 
 import (
 	"bytes"
@@ -19,11 +19,11 @@ import (
 const trialLimit = 2 * time.Minute
 
 // trial runs the two ranks once, with a fault on a link after a quarter of the rounds.
-func (o *stripedOptions) trial(ctx context.Context, links *links, fault string, parity int) (stripedRow, error) {
+func (o *options) trial(ctx context.Context, links *links, fault string, parity int) (stripedRow, error) {
 	if err := links.heal(ctx); err != nil {
 		return stripedRow{}, err
 	}
-	command, err := links.command(stripedRankWord, "-lanes", fmt.Sprint(o.lanes), "-parity", fmt.Sprint(parity),
+	command, err := links.command(rankArg, "-lanes", fmt.Sprint(o.lanes), "-parity", fmt.Sprint(parity),
 		"-bytes", fmt.Sprint(o.bytes), "-rounds", fmt.Sprint(o.rounds))
 	if err != nil {
 		return stripedRow{}, err
@@ -42,7 +42,7 @@ func (o *stripedOptions) trial(ctx context.Context, links *links, fault string, 
 }
 
 // row makes one row of what the two ranks have reported.
-func (o *stripedOptions) row(fault string, parity int, reports []stripedReport) (stripedRow, error) {
+func (o *options) row(fault string, parity int, reports []stripedReport) (stripedRow, error) {
 	if len(reports) != 2 {
 		return stripedRow{}, fmt.Errorf("%d ranks have reported, want 2", len(reports))
 	}

@@ -1,4 +1,5 @@
-package main
+// Package striped is a command of bench: it times a striped transport while one of its links is slow or down.
+package striped
 
 import (
 	"context"
@@ -14,7 +15,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
-const stripedUsage = `Times messages over a striped transport while one of its links is throttled or taken down.
+const usage = `Times messages over a striped transport while one of its links is throttled or taken down.
 
 usage: go run ./bench striped [flags]
 
@@ -45,8 +46,8 @@ const (
 // throttle is the factor that a throttled link is slower by.
 const throttle = 10
 
-// stripedOptions are the flags of striped.
-type stripedOptions struct {
+// options are the flags of striped.
+type options struct {
 	lanes, parity, rounds, rate int
 	bytes                       int
 	faults                      []string
@@ -55,7 +56,7 @@ type stripedOptions struct {
 	sizeText, faultText         string
 }
 
-func newStripedFlags(o *stripedOptions) *flag.FlagSet {
+func newFlags(o *options) *flag.FlagSet {
 	f := flag.NewFlagSet("striped", flag.ContinueOnError)
 	f.IntVar(&o.lanes, "lanes", 5, "links, and lanes, 2 to 16")
 	f.IntVar(&o.parity, "parity", 1, "lanes that carry parity, at least 1 and fewer than -lanes")
@@ -68,10 +69,10 @@ func newStripedFlags(o *stripedOptions) *flag.FlagSet {
 	return f
 }
 
-func parseStripedOptions(args []string, stdout io.Writer) (stripedOptions, error) {
-	var o stripedOptions
-	f := newStripedFlags(&o)
-	if err := harness.ParseFlags(f, stripedUsage, args, stdout); err != nil {
+func parseOptions(args []string, stdout io.Writer) (options, error) {
+	var o options
+	f := newFlags(&o)
+	if err := harness.ParseFlags(f, usage, args, stdout); err != nil {
 		return o, err
 	}
 	set := false
@@ -83,7 +84,7 @@ func parseStripedOptions(args []string, stdout io.Writer) (stripedOptions, error
 }
 
 // resolve turns texts into what they name, and reports every fault.
-func (o *stripedOptions) resolve() error {
+func (o *options) resolve() error {
 	var l harness.Limits
 	l.Within("lanes", o.lanes, 2, 16)
 	l.Within("parity", o.parity, 1, o.lanes-1)
@@ -103,12 +104,12 @@ func (o *stripedOptions) resolve() error {
 	return errors.Join(l.Faults...)
 }
 
-// runStriped is the command.
-func runStriped(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if len(args) > 0 && args[0] == stripedRankWord {
-		return runStripedRank(ctx, args[1:], stdout, stderr)
+// Run is the command.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == rankArg {
+		return runRank(ctx, args[1:], stdout, stderr)
 	}
-	o, err := parseStripedOptions(args, stdout)
+	o, err := parseOptions(args, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -117,14 +118,14 @@ func runStriped(ctx context.Context, args []string, stdout, stderr io.Writer) in
 	}
 	rows, err := o.measure(ctx, stderr)
 	if len(rows) > 0 {
-		writeStripedTable(stdout, &o, rows)
+		writeTable(stdout, &o, rows)
 		err = errors.Join(err, harness.WriteJSONLines(o.jsonFile, rows), verdict(rows))
 	}
 	return harness.Conclude(ctx, err, stderr)
 }
 
 // measure makes the links, runs every fault with and without parity, and removes the links.
-func (o *stripedOptions) measure(ctx context.Context, stderr io.Writer) (rows []stripedRow, err error) {
+func (o *options) measure(ctx context.Context, stderr io.Writer) (rows []stripedRow, err error) {
 	p := harness.NewPace(stderr, "striped", 2*len(o.faults), o.expected())
 	links, err := newLinks(ctx, o.lanes, o.rate)
 	if err != nil {
@@ -150,7 +151,7 @@ func (o *stripedOptions) measure(ctx context.Context, stderr io.Writer) (rows []
 }
 
 // expected is about how long all runs take: rounds of a message there and back over the links, some of which are slow.
-func (o *stripedOptions) expected() time.Duration {
+func (o *options) expected() time.Duration {
 	once := time.Duration(2 * 8 * float64(o.bytes) / float64(o.lanes*o.rate*1_000_000) * float64(time.Second))
-	return harness.Times(2*len(o.faults), 3*time.Second+harness.Times(2*(o.rounds+stripedWarmup), once))
+	return harness.Times(2*len(o.faults), 3*time.Second+harness.Times(2*(o.rounds+warmup), once))
 }
