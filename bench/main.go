@@ -41,6 +41,7 @@ type command struct {
 // commands lists what bench can do. Those without a summary are what bench starts itself and help does not list.
 func commands() []command {
 	return []command{
+		{"admission", "connect to the ports of a job as clients that do not belong to it, and time the job", admission.Run},
 		{"algorithms", "predict the exchange algorithms on up to 16384 ranks", algorithms.Run},
 		{"alltoall", "time an all-to-all over our transports, beside Open MPI and Gloo", alltoall.Run},
 		{"collisions", "compare the hashes of compression with theory", collisions.Run},
@@ -54,7 +55,6 @@ func commands() []command {
 		{"route", "time the routing of tokens, beside torch", route.Run},
 		{"routers", "train the example with each router, beside a bigram model", routers.Run},
 		{"sim", "simulate steps of large models on large clusters", sim.Run},
-		{"admission", "have strangers knock at the ports of a job, and time the job", admission.Run},
 		{"striped", "time a striped transport while one of its links is throttled or down", striped.Run},
 		{alltoall.RankCommand, "", alltoall.RunRank},
 	}

@@ -48,7 +48,7 @@ func TestTable(t *testing.T) {
 func TestTableInDocs(t *testing.T) {
 	var out, errs bytes.Buffer
 	require.Zero(t, Run(t.Context(), nil, &out, &errs), errs.String())
-	page, err := os.ReadFile("../docs/results-algorithms.md")
+	page, err := os.ReadFile("../../docs/results-algorithms.md")
 	require.NoError(t, err)
 	_, rest, found := strings.Cut(string(page), "```\n  ranks    algorithm")
 	require.True(t, found)

@@ -1,5 +1,5 @@
 /*
- * protocol.h: what the peer programs share with our own ranks, whose twin of it is bench/pattern.go,
+ * protocol.h: what the peer programs share with our own ranks, whose copy of it is bench/internal/payload/pattern.go,
  * bench/measure.go and bench/protocol.go. Change them together.
  *
  * A program is called as
