@@ -10,7 +10,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/docscmd"
 )
 
-// TestCommandsOfTheDocs are commands and flags that there are. (-h comes last, so that what is before it has been read.)
+// TestCommandsOfTheDocs are commands and flags that there are. (-h comes last, so that what is
+// before it has been read.)
 func TestCommandsOfTheDocs(t *testing.T) {
 	lines, err := docscmd.Of("..", "go run ./bench")
 	require.NoError(t, err)

@@ -2,7 +2,8 @@
 //
 //	go run ./bench <command> -h
 //
-// Each command prints a table, and data for other programs on request. See commands for what there is.
+// Each command prints a table, and data for other programs on request. See commands for what there
+// is.
 package main
 
 import (
@@ -32,13 +33,15 @@ import (
 
 const helpFormat = "  %-10s %s\n"
 
-// command is one of bench's subcommands. run gets the arguments after the name and returns the exit code.
+// command is one of bench's subcommands. run gets the arguments after the name and returns the exit
+// code.
 type command struct {
 	name, summary string
 	run           func(ctx context.Context, args []string, stdout, stderr io.Writer) int
 }
 
-// commands lists what bench can do. Those without a summary are what bench starts itself and help does not list.
+// commands lists what bench can do. Those without a summary are what bench starts itself and help
+// does not list.
 func commands() []command {
 	return []command{
 		{"admission", "connect to the ports of a job as clients that do not belong to it, and time the job", admission.Run},
@@ -87,8 +90,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return harness.Misused
 }
 
-// ended tells that a signal has ended a command, and returns its exit code. What bench has started itself leaves that to
-// the bench that has.
+// ended tells that a signal has ended a command, and returns its exit code. What bench has started
+// itself leaves that to the bench that has.
 func ended(ctx context.Context, args []string, code int, stderr io.Writer) int {
 	why, over := interrupt.Of(ctx)
 	if !over || code == 0 || code == harness.Misused {

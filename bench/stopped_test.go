@@ -47,7 +47,8 @@ func runUntil(t *testing.T, on string, args ...string) (code int, stdout, stderr
 	return code, out.String(), errs.String()
 }
 
-// TestStoppedCommandsPrintWhatTheyHave: what was measured before a signal is printed, and saved, and one line tells of it.
+// TestStoppedCommandsPrintWhatTheyHave: what was measured before a signal is printed, and saved,
+// and one line tells of it.
 func TestStoppedCommandsPrintWhatTheyHave(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs every command")

@@ -1,4 +1,5 @@
-// Package admission is a command of bench: it connects to the ports of a job with clients that do not belong to it, and times the job.
+// Package admission is a command of bench: it connects to the ports of a job with clients that do
+// not belong to it, and times the job.
 package admission
 
 import (

@@ -78,8 +78,8 @@ type clients struct {
 
 func newClients(b scratchDir, rate int) *clients { return &clients{b: b, rate: rate} }
 
-// send has n strangers come, and returns when the last has set out. Those that are late because this process did not run
-// come at once.
+// send has n strangers come, and returns when the last has set out. Those that are late because
+// this process did not run come at once.
 func (c *clients) send(ctx context.Context, n int) {
 	kinds, addresses := securetest.Strangers(), c.b.addresses()
 	ticker := time.NewTicker(time.Millisecond)

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// listening returns where this process listens by IPv4. known is false where the system does not tell as Linux does.
+// listening returns where this process listens by IPv4. known is false where the system does not
+// tell as Linux does.
 func listening() (open []string, known bool) {
 	table, err := os.ReadFile("/proc/self/net/tcp")
 	fds, fdErr := os.ReadDir("/proc/self/fd")

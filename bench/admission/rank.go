@@ -150,7 +150,8 @@ func (r *jobRank) tellListeners(done <-chan struct{}) {
 	}
 }
 
-// take exchanges for one turn. Rank 0 says when it begins and, in the first byte of what it sends, when it is over.
+// take exchanges for one turn. Rank 0 says when it begins and, in the first byte of what it sends,
+// when it is over.
 func (r *jobRank) take(ctx context.Context, i int, x func(ctx context.Context, send, recv []byte) error, send, recv []byte) (turnReport, error) {
 	first := r.place.Rank == 0
 	if first {
@@ -185,7 +186,8 @@ func setLast(send []byte, block int, b byte) {
 	}
 }
 
-// parseListeners returns the listening addresses among the lines of /proc/net/tcp that belong to the given sockets.
+// parseListeners returns the listening addresses among the lines of /proc/net/tcp that belong to
+// the given sockets.
 func parseListeners(table string, mine map[string]bool) []string {
 	const listens = "0A"
 	var open []string

@@ -1,4 +1,5 @@
-// Package alltoall is a command of bench: it times an all-to-all over our transports, beside Open MPI and Gloo.
+// Package alltoall is a command of bench: it times an all-to-all over our transports, beside Open
+// MPI and Gloo.
 package alltoall
 
 import (
@@ -28,8 +29,8 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return harness.Conclude(ctx, o.compare(ctx, stdout, stderr), stderr)
 }
 
-// compare builds the contestants, lets them run and prints the outcome. Wrong bytes and failed peers are errors,
-// but ones that the outcome is printed in spite of.
+// compare builds the contestants, lets them run and prints the outcome. Wrong bytes and failed
+// peers are errors, but ones that the outcome is printed in spite of.
 func (o options) compare(ctx context.Context, stdout, progress io.Writer) (err error) {
 	dir, err := os.MkdirTemp("", "switchyard-bench-peers-")
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"runtime"
 )
 
-// writeBenchstat writes a line a round in the form of go test -bench, so that benchstat can compare runs. Time is
-// p50; MB/s is algbw.
+// writeBenchstat writes a line a round in the form of go test -bench, so that benchstat can compare
+// runs. Time is p50; MB/s is algbw.
 func (c *comparison) writeBenchstat(w io.Writer) {
 	fmt.Fprintf(w, "goos: %s\ngoarch: %s\npkg: github.com/switchyard-moe/switchyard/bench\n", runtime.GOOS, runtime.GOARCH)
 	for i, step := range c.steps {

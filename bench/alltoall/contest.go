@@ -42,9 +42,9 @@ func (c *comparison) leaveOut(name string, why error) {
 	fmt.Fprintf(c.progress, "bench: %s\n", line)
 }
 
-// run lets the contestants take turns. A different one starts in each round, so that nobody is always the one
-// who finds the machine warm. A peer that fails is left out from there on, with all it has shown before; that
-// ours fails ends it all.
+// run lets the contestants take turns. A different one starts in each round, so that nobody is
+// always the one who finds the machine warm. A peer that fails is left out from there on, with all
+// it has shown before; that ours fails ends it all.
 func (c *comparison) run(ctx context.Context) error {
 	c.pace.Turns, c.pace.Start = c.rounds*len(c.contestants), time.Now() // which excludes what could not be built, and building
 	for round := range c.rounds {

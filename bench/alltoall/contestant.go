@@ -12,10 +12,12 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/launch"
 )
 
-// contestant is one of the programs that are compared: its ranks run the steps they are told and write reports.
+// contestant is one of the programs that are compared: its ranks run the steps they are told and
+// write reports.
 type contestant struct {
 	who, transport, algorithm string
-	// command returns what starts ranks under launch: the program that every one of processes processes runs.
+	// command returns what starts ranks under launch: the program that every one of processes
+	// processes runs.
 	command func(dir string, ranks int, steps []step) (command []string, processes int)
 	// version is what its ranks said in the latest turn.
 	version string
@@ -27,8 +29,8 @@ func (c *contestant) name() string { return c.who + "-" + c.transport }
 // ours reports whether c is switchyard itself, not a peer.
 func (c *contestant) ours() bool { return c.who == harness.Name }
 
-// turn runs the steps once, in fresh processes that end with the turn, so that whoever is not measured does not
-// as much as wait, and returns a sample for each step.
+// turn runs the steps once, in fresh processes that end with the turn, so that whoever is not
+// measured does not as much as wait, and returns a sample for each step.
 func (c *contestant) turn(ctx context.Context, ranks int, steps []step) (samples []sample, err error) {
 	dir, err := os.MkdirTemp("", "switchyard-bench-")
 	if err != nil {

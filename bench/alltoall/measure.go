@@ -7,7 +7,8 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/payload"
 )
 
-// exchange sends the r-th of ranks equal blocks of send to rank r, and gets the r-th block of recv from it.
+// exchange sends the r-th of ranks equal blocks of send to rank r, and gets the r-th block of recv
+// from it.
 type exchange func(ctx context.Context, send, recv []byte) error
 
 // timing is what one rank saw of a step.
@@ -46,8 +47,9 @@ func (r *rank) measure(ctx context.Context, steps []step, x exchange) ([]timing,
 	return timings, nil
 }
 
-// step runs the iterations of s back to back, as an all-to-all makes ranks wait for each other by itself. Timed is
-// the exchange alone; bytes are checked in between, all of them in the first and the last iteration.
+// step runs the iterations of s back to back, as an all-to-all makes ranks wait for each other by
+// itself. Timed is the exchange alone; bytes are checked in between, all of them in the first and
+// the last iteration.
 func (r *rank) step(ctx context.Context, s step, x exchange) (timing, error) {
 	total := s.warmup + s.iterations
 	length := r.ranks * s.bytes
@@ -67,7 +69,8 @@ func (r *rank) step(ctx context.Context, s step, x exchange) (timing, error) {
 	return t, nil
 }
 
-// wrong counts the wrong bytes that an iteration left in recv, among all of them or among a few of each block.
+// wrong counts the wrong bytes that an iteration left in recv, among all of them or among a few of
+// each block.
 func (r *rank) wrong(recv []byte, iteration int, all bool) (wrong int) {
 	bytes := len(recv) / r.ranks
 	position := payload.Offset(iteration) + r.me*bytes

@@ -50,7 +50,8 @@ func TestOtherIterationsRanksAndPlacesHaveOtherBytes(t *testing.T) {
 	}
 }
 
-// TestMeasureNoticesFaults has a lone rank exchange with itself, once right and then in ways that are wrong.
+// TestMeasureNoticesFaults has a lone rank exchange with itself, once right and then in ways that
+// are wrong.
 func TestMeasureNoticesFaults(t *testing.T) {
 	steps := []step{{bytes: 1000, warmup: 1, iterations: 3}}
 	calls := 0

@@ -49,8 +49,9 @@ var (
 	posted  = variant{"MPI_Isend/Irecv", "-DPOSTED"}
 )
 
-// buildMPI builds the MPI program for Open MPI. ob1 and the btl that mca names pin the way of the bytes, which
-// Open MPI would choose by itself otherwise, so that the transport in the table is the one that ran.
+// buildMPI builds the MPI program for Open MPI. ob1 and the btl that mca names pin the way of the
+// bytes, which Open MPI would choose by itself otherwise, so that the transport in the table is the
+// one that ran.
 func buildMPI(ctx context.Context, dir, transport string, v variant, mca ...string) (*contestant, error) {
 	out, err := peers.Tool(ctx, "mpirun", "--version")
 	if err != nil {

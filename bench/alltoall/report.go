@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// A rank tells what it measured in a file of its own, which ranks in C write as well: a line "version V", a line
-// "step BYTES WRONG NS NS NS..." for each step, and a line "end" to show that nothing is missing.
+// A rank tells what it measured in a file of its own, which ranks in C write as well: a line
+// "version V", a line "step BYTES WRONG NS NS NS..." for each step, and a line "end" to show that
+// nothing is missing.
 
 // report is what one rank says.
 type report struct {

@@ -4,8 +4,8 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
-// row is the outcome for one contestant and one size, and a line of the JSON file. The field names say gbps for
-// what is GB/s, 10⁹ bytes a second.
+// row is the outcome for one contestant and one size, and a line of the JSON file. The field names
+// say gbps for what is GB/s, 10⁹ bytes a second.
 type row struct {
 	Who          string  `json:"who"`
 	Version      string  `json:"version"`

@@ -13,8 +13,8 @@ type sample struct {
 	wrong    int
 }
 
-// sampleOf takes the slowest rank's time of each iteration for the time of the exchange, as the exchange is over
-// when it is over for everybody, and the percentiles over iterations.
+// sampleOf takes the slowest rank's time of each iteration for the time of the exchange, as the
+// exchange is over when it is over for everybody, and the percentiles over iterations.
 func sampleOf(ranks []timing) sample {
 	slowest := slices.Clone(ranks[0].took)
 	s := sample{}
@@ -29,7 +29,8 @@ func sampleOf(ranks []timing) sample {
 	return s
 }
 
-// summarise makes one sample of those of all rounds: the median of each percentile, and all wrong bytes.
+// summarise makes one sample of those of all rounds: the median of each percentile, and all wrong
+// bytes.
 func summarise(rounds []sample) sample {
 	p50, p99 := make([]time.Duration, len(rounds)), make([]time.Duration, len(rounds))
 	var s sample
@@ -41,8 +42,8 @@ func summarise(rounds []sample) sample {
 	return s
 }
 
-// bandwidths returns, in GB/s, algbw, the bytes in a rank's send buffer over the time, and busbw, the part of it
-// that goes to other ranks and hence through a rank's link.
+// bandwidths returns, in GB/s, algbw, the bytes in a rank's send buffer over the time, and busbw,
+// the part of it that goes to other ranks and hence through a rank's link.
 func bandwidths(bytesPerPeer, ranks int, took time.Duration) (algbw, busbw float64) {
 	algbw = float64(bytesPerPeer*ranks) / float64(max(took, 1)) // bytes per nanosecond are GB per second
 	return algbw, algbw * float64(ranks-1) / float64(ranks)

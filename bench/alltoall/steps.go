@@ -13,7 +13,8 @@ type step struct {
 	bytes, warmup, iterations int
 }
 
-// plan returns the steps for sizes: the same for every contestant. iterations overrides the rule where not 0.
+// plan returns the steps for sizes: the same for every contestant. iterations overrides the rule
+// where not 0.
 func plan(sizes []int, ranks, iterations int, short bool) []step {
 	steps := make([]step, len(sizes))
 	for i, bytes := range sizes {

@@ -8,7 +8,8 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
-// writeTable writes rows, grouped by size, in the manner of nccl-tests, and below it how switchyard compares.
+// writeTable writes rows, grouped by size, in the manner of nccl-tests, and below it how switchyard
+// compares.
 func writeTable(w io.Writer, rows [][]row) {
 	fmt.Fprintln(w, "# size: bytes that a rank sends in one all-to-all, those to itself included: per peer × ranks.")
 	fmt.Fprintln(w, "# GB = 10⁹ bytes; algbw = size / p50; busbw = algbw × (ranks-1) / ranks.")

@@ -24,8 +24,8 @@ func (c layerCase) compare(got map[string][]float32, worst *float64) error {
 	return nil
 }
 
-// relativeError is the largest |got-want| / max(|want|, mean |want|): relative to each number, but not to one that
-// is next to nothing beside its neighbours, where sums of them cancelled.
+// relativeError is the largest |got-want| / max(|want|, mean |want|): relative to each number, but
+// not to one that is next to nothing beside its neighbours, where sums of them cancelled.
 func relativeError(want, got []float32) float64 {
 	mean := 0.0
 	for _, w := range want {

@@ -81,8 +81,8 @@ type wantedRoute struct {
 	upstream float32
 }
 
-// wanted lists the file's routes, sorted as an assignment is: a list of them, or the best experts of each token with
-// their weights and the gradients of these.
+// wanted lists the file's routes, sorted as an assignment is: a list of them, or the best experts
+// of each token with their weights and the gradients of these.
 func (c layerCase) wanted() ([]wantedRoute, error) {
 	var list []wantedRoute
 	for _, r := range c.Routed {
@@ -106,7 +106,8 @@ func (c layerCase) wanted() ([]wantedRoute, error) {
 	return list, nil
 }
 
-// compareRoutes compares who goes where, exactly, and the weights; it returns the gradients of the entries.
+// compareRoutes compares who goes where, exactly, and the weights; it returns the gradients of the
+// entries.
 func (c layerCase) compareRoutes(d *router.Decision, worst *float64) (upstream []float32, err error) {
 	wanted, err := c.wanted()
 	if err != nil {

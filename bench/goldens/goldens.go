@@ -1,4 +1,5 @@
-// Package goldens is a command of bench: it checks results against vectors that other systems computed.
+// Package goldens is a command of bench: it checks results against vectors that other systems
+// computed.
 package goldens
 
 import (

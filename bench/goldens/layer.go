@@ -172,7 +172,8 @@ func (c layerCase) validate() error {
 	return nil
 }
 
-// run gives each rank its share of the tokens and collects what all of them compute, by the file's names.
+// run gives each rank its share of the tokens and collects what all of them compute, by the file's
+// names.
 func (c layerCase) run(ctx context.Context, ranks int) (map[string][]float32, error) {
 	got := map[string][]float32{"y": make([]float32, c.Tokens*c.Dim), "d_x": make([]float32, c.Tokens*c.Dim)}
 	var (
@@ -206,8 +207,8 @@ func (c layerCase) run(ctx context.Context, ranks int) (map[string][]float32, er
 	return got, nil
 }
 
-// share is the range of the tokens that a rank brings. Where all tokens are mixed with each other, or clusters are, they are one rank's,
-// which the others compute for.
+// share is the range of the tokens that a rank brings. Where all tokens are mixed with each other,
+// or clusters are, they are one rank's, which the others compute for.
 func (c layerCase) share(r, ranks int) (begin, end int) {
 	if c.Kind != softKind && c.Compression == nil {
 		return r * c.Tokens / ranks, (r + 1) * c.Tokens / ranks

@@ -40,7 +40,8 @@ type routerCase struct {
 	options routerOptions
 }
 
-// routerOptions is a case's options. A key that is not here asks for something the library does not have.
+// routerOptions is a case's options. A key that is not here asks for something the library does not
+// have.
 type routerOptions struct {
 	Pre            bool    `json:"pre"`
 	Score          string  `json:"score"`

@@ -25,8 +25,9 @@ type routed struct {
 	dlogits  []float32
 }
 
-// run routes the case's logits and takes a gradient back: of Σ upstream·weight where weights is true, and of the
-// losses where there are any. Tokens are the unit vectors and the gate's matrix holds the logits, so the matrix's gradient is theirs.
+// run routes the case's logits and takes a gradient back: of Σ upstream·weight where weights is
+// true, and of the losses where there are any. Tokens are the unit vectors and the gate's matrix
+// holds the logits, so the matrix's gradient is theirs.
 func (c *routerCase) run(weights bool, losses ...router.Loss) (routed, error) {
 	config, err := c.router(losses...)
 	if err != nil {
@@ -73,7 +74,8 @@ func entries(a *router.Assignment) [][]float64 {
 	return list
 }
 
-// fillUpstream puts the file's gradients of weights in the order of the entries. Those it lacks stay 0.
+// fillUpstream puts the file's gradients of weights in the order of the entries. Those it lacks
+// stay 0.
 func (c *routerCase) fillUpstream(dst []float32, d *router.Decision) {
 	value := map[route]float32{}
 	for _, u := range c.Upstream {
@@ -87,7 +89,8 @@ func (c *routerCase) fillUpstream(dst []float32, d *router.Decision) {
 	}
 }
 
-// comparison collects the worst relative error of a case, and the first that is beyond its tolerance.
+// comparison collects the worst relative error of a case, and the first that is beyond its
+// tolerance.
 type comparison struct {
 	worst float64
 	err   error
@@ -163,7 +166,8 @@ func (c *routerCase) checkRoutes(into *comparison, r routed) error {
 	return nil
 }
 
-// checkCapacity compares the capacity that the drops tell of: an expert that lost a token has just as many as it holds.
+// checkCapacity compares the capacity that the drops tell of: an expert that lost a token has just
+// as many as it holds.
 func (c *routerCase) checkCapacity(r routed) error {
 	if c.Capacity == nil {
 		return nil

@@ -108,8 +108,8 @@ func (c *routerCase) unscaledLoss() router.Loss {
 // route is a token and its expert.
 type route struct{ token, expert int }
 
-// slots returns where each route stands in its expert's queue: in the order of tokens, and in GShard's case all first
-// choices before second ones.
+// slots returns where each route stands in its expert's queue: in the order of tokens, and in
+// GShard's case all first choices before second ones.
 func (c *routerCase) slots(a *router.Assignment) map[route]int {
 	slots := map[route]int{}
 	for e := range a.Experts {

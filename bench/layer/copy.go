@@ -5,8 +5,8 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// copier is one rank's share of the copies that a layer is held against: those of its own tokens' rows. No two write to the
-// same memory, so they need not wait for each other.
+// copier is one rank's share of the copies that a layer is held against: those of its own tokens'
+// rows. No two write to the same memory, so they need not wait for each other.
 type copier struct {
 	dim        int
 	token      []int32            // of each row sorted by expert
@@ -22,7 +22,8 @@ type span struct {
 	input      []float32 // their place in the expert's input
 }
 
-// newCopiers makes the copiers of a layer's ranks, with matrices of the layer's sizes and rows at the layer's places.
+// newCopiers makes the copiers of a layer's ranks, with matrices of the layer's sizes and rows at
+// the layer's places.
 func newCopiers(o options, ranks []*workload.Rank) []*copier {
 	all := make([]*copier, len(ranks))
 	for r, rank := range ranks {
@@ -38,7 +39,8 @@ func newCopiers(o options, ranks []*workload.Rank) []*copier {
 	return all
 }
 
-// layOut makes the input of the experts [first, last) of one rank, and shows every copier its places in it.
+// layOut makes the input of the experts [first, last) of one rank, and shows every copier its
+// places in it.
 func layOut(all []*copier, ranks []*workload.Rank, dim, first, last int) {
 	total := 0
 	for _, rank := range ranks {

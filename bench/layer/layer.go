@@ -145,7 +145,8 @@ func (o options) timed() int {
 	return harness.IterationsFor(4*int64(o.rowBytes())*int64(o.ranks), o.short)
 }
 
-// compare measures every case and prints the outcome. Wrong elements are an error, in spite of which it is printed.
+// compare measures every case and prints the outcome. Wrong elements are an error, in spite of
+// which it is printed.
 func (o options) compare(ctx context.Context, stdout, progress io.Writer) (err error) {
 	before := harness.Load()
 	rows, stopped := o.measureAll(ctx, progress)

@@ -17,7 +17,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/tcp"
 )
 
-// meshes returns, by the transport's name, how the ranks of a job come about that are all goroutines of this process.
+// meshes returns, by the transport's name, how the ranks of a job come about that are all
+// goroutines of this process.
 func meshes() map[string]func(ctx context.Context, ranks int) ([]transport.Transport, error) {
 	return map[string]func(context.Context, int) ([]transport.Transport, error){
 		transports.Inproc: meshInproc,
@@ -83,7 +84,8 @@ func joinAll(ctx context.Context, ranks int, join func(context.Context, transpor
 	return nil, err
 }
 
-// loopbackAddr returns an address where nobody listens, below the ports that the system gives to connections.
+// loopbackAddr returns an address where nobody listens, below the ports that the system gives to
+// connections.
 func loopbackAddr() (string, error) {
 	var err error
 	for range 100 {

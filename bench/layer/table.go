@@ -9,8 +9,8 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
-// row is the outcome for one pass of a layer in one case, and a line of the JSON file. The field names say gbps for
-// what is GB/s, 10⁹ bytes a second.
+// row is the outcome for one pass of a layer in one case, and a line of the JSON file. The field
+// names say gbps for what is GB/s, 10⁹ bytes a second.
 type row struct {
 	Transport string  `json:"transport"`
 	Router    string  `json:"router"`

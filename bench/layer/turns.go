@@ -138,8 +138,8 @@ func (c *comparison) iteration(ctx context.Context, i int) (forward, backward ti
 	return forward, backward, nil
 }
 
-// countAllocations runs an untimed iteration and notes how much each pass allocates, if it is less than before: the
-// runtime makes some allocations of its own at times.
+// countAllocations runs an untimed iteration and notes how much each pass allocates, if it is less
+// than before: the runtime makes some allocations of its own at times.
 func (c *comparison) countAllocations(ctx context.Context, i int) error {
 	for pass, do := range []func(*workload.Rank, context.Context, int) error{(*workload.Rank).Forward, (*workload.Rank).Backward} {
 		var before, after runtime.MemStats
@@ -155,7 +155,8 @@ func (c *comparison) countAllocations(ctx context.Context, i int) error {
 	return nil
 }
 
-// verify runs an untimed iteration with experts whose answers tell them apart, and checks every element.
+// verify runs an untimed iteration with experts whose answers tell them apart, and checks every
+// element.
 func (c *comparison) verify(ctx context.Context, i int) error {
 	number := func(on bool) {
 		for _, r := range c.ranks {

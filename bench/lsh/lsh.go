@@ -73,7 +73,8 @@ type variant struct {
 // noExpertsName is the variant whose experts answer nothing.
 const noExpertsName, plainName = "no-experts", "plain"
 
-// torchModelName is the variant that is the same model as one writes it with torch and Gloo, of which only the speed is measured.
+// torchModelName is the variant that is the same model as one writes it with torch and Gloo, of
+// which only the speed is measured.
 const torchModelName = "torch"
 
 // modelScript is that model.
@@ -81,7 +82,8 @@ const torchModelName = "torch"
 //go:embed model.py
 var modelScript []byte
 
-// Parts of names of variants that have the bits, and so the losses, of the variant without them: exchanges in parts, and over nodes.
+// Parts of names of variants that have the bits, and so the losses, of the variant without them:
+// exchanges in parts, and over nodes.
 const overlapSuffix, nodesSuffix = "+overlap", "+nodes"
 
 // lossesOf is the variant whose losses one has.
@@ -342,8 +344,8 @@ func (o *options) measure(ctx context.Context, stderr io.Writer) (rows []row, er
 	return rows, nil
 }
 
-// timesSpeed tells whether a variant is run for speed: not if it is as fast as the one of which it is more, nothing that a
-// cluster of these nodes can do, or of no interest.
+// timesSpeed tells whether a variant is run for speed: not if it is as fast as the one of which it
+// is more, nothing that a cluster of these nodes can do, or of no interest.
 func (o *options) timesSpeed(v variant) bool {
 	return v.times == 1 && !v.nodes && v.until == 0 && (!v.pairs || o.nodeRanks == 2) && v.name != noExpertsName
 }
@@ -404,8 +406,8 @@ func (o *options) runTorch(ctx context.Context, c *netns.Cluster, dir string, st
 	return lshRun{}, nil
 }
 
-// quality trains every variant with every seed, and returns the mean losses. Where one fails, those of the variants before
-// are returned, and of that one the mean of its seeds so far.
+// quality trains every variant with every seed, and returns the mean losses. Where one fails, those
+// of the variants before are returned, and of that one the mean of its seeds so far.
 func (o *options) quality(ctx context.Context, program, dir string, p *harness.Pace) (map[string]float64, error) {
 	losses := map[string]float64{}
 	for _, v := range o.variants {

@@ -38,7 +38,8 @@ func TestUsage(t *testing.T) {
 	require.Equal(t, noExpertsName, variants()[1].name)
 }
 
-// TestLSHTimesStepsOnItsNetwork: the ranks of a cluster of namespaces, one or two on a node, meet and train.
+// TestLSHTimesStepsOnItsNetwork: the ranks of a cluster of namespaces, one or two on a node, meet
+// and train.
 func TestTimesStepsOnItsNetwork(t *testing.T) {
 	if testing.Short() || !benchtest.CanMakeNetworks() {
 		t.Skip("starts processes in network namespaces, as root on Linux")
@@ -58,7 +59,8 @@ func TestTimesStepsOnItsNetwork(t *testing.T) {
 	}
 }
 
-// TestRowsAreKept puts losses and times together: a variant that is not compressed in its last quarter takes its time of both.
+// TestRowsAreKept puts losses and times together: a variant that is not compressed in its last
+// quarter takes its time of both.
 func TestRowsAreKept(t *testing.T) {
 	o, err := parseOptions([]string{"-variants", "paper,paper-until-3/4,paper×1.25,fp8,torch,plain+overlap"}, &bytes.Buffer{})
 	require.NoError(t, err)

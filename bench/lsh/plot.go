@@ -34,7 +34,8 @@ func readRows(file string) (rows []row, err error) {
 	}
 }
 
-// drawSpeedups draws a bar for every variant at every rate of links that has been timed: plain's step over its own.
+// drawSpeedups draws a bar for every variant at every rate of links that has been timed: plain's
+// step over its own.
 func drawSpeedups(file string, rows []row) error {
 	if file == "" {
 		return nil

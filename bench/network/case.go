@@ -47,7 +47,8 @@ var skews = map[string]func(experts int) []float64{
 	},
 }
 
-// cases returns those that o asks for, as one rank sees them. Its place in every row's pattern is rank.
+// cases returns those that o asks for, as one rank sees them. Its place in every row's pattern is
+// rank.
 func (o *options) cases(rank int) []networkCase {
 	if o.K > 0 {
 		return []networkCase{o.tokenCase(rank)}
@@ -119,7 +120,8 @@ func (o *options) tokenCase(rank int) networkCase {
 	return c
 }
 
-// crossed is how many rows leave ranks, and nodes; and how many would if each token went to a rank, or a node, once.
+// crossed is how many rows leave ranks, and nodes; and how many would if each token went to a rank,
+// or a node, once.
 type crossed struct{ leaving, apart, rows, once int }
 
 func (c *crossed) add(d crossed) {

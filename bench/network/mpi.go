@@ -21,8 +21,8 @@ import (
 // alltoallvName is what the outcome calls Open MPI's.
 const alltoallvName = "MPI_Alltoallv"
 
-// measureMPI times Open MPI's MPI_Alltoallv, there and back, over the counts of o's cases, on the cluster. mpirun runs on the first node, and
-// reaches the others by a script in the place of ssh.
+// measureMPI times Open MPI's MPI_Alltoallv, there and back, over the counts of o's cases, on the
+// cluster. mpirun runs on the first node, and reaches the others by a script in the place of ssh.
 func (o *options) measureMPI(ctx context.Context, c *netns.Cluster) (rows []networkRow, err error) {
 	dir, err := os.MkdirTemp("", "switchyard-bench-")
 	if err != nil {

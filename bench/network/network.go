@@ -1,4 +1,5 @@
-// Package network is a command of bench: it times the exchange algorithms on a cluster of network namespaces.
+// Package network is a command of bench: it times the exchange algorithms on a cluster of network
+// namespaces.
 package network
 
 import (
@@ -139,8 +140,8 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return harness.Conclude(ctx, err, stderr)
 }
 
-// expected is about how long the ranks take: every algorithm moves all rows of each case there and back, round after round,
-// over links that the ranks of a node share.
+// expected is about how long the ranks take: every algorithm moves all rows of each case there and
+// back, round after round, over links that the ranks of a node share.
 func (o *options) expected() time.Duration {
 	all := 10 * time.Second // for the cluster, and to measure links
 	for _, c := range o.cases(0) {

@@ -101,7 +101,8 @@ type turn struct {
 	result result
 }
 
-// keptBytes is up to which size exchanges, and with them their memory, are kept from round to round.
+// keptBytes is up to which size exchanges, and with them their memory, are kept from round to
+// round.
 const keptBytes = 1 << 20
 
 // run times a case by all algorithms, in turns, after a round that is not timed.
@@ -210,8 +211,8 @@ func (r *rank) wait(ctx context.Context) error {
 	return transport.Exchange(ctx, r.t, sends, recvs)
 }
 
-// load is what Auto predicts by: the bytes of messages, all alike, that would load every link as the busiest is; and what part of the
-// rows remains where each token travels once.
+// load is what Auto predicts by: the bytes of messages, all alike, that would load every link as
+// the busiest is; and what part of the rows remains where each token travels once.
 func (r *rank) load(c *networkCase) (bytes int, share alltoall.Share) {
 	var all crossed
 	in, out := make([]int, r.Nodes), make([]int, r.Nodes)

@@ -76,7 +76,8 @@ func (o *options) collect(stdout io.Writer, out io.Reader) ([]networkRow, error)
 	return rows, nil
 }
 
-// sum makes a row of what the ranks saw: a round takes as long as its slowest rank, and the row is the median round's.
+// sum makes a row of what the ranks saw: a round takes as long as its slowest rank, and the row is
+// the median round's.
 func (r *networkRow) sum(of []result) {
 	var dispatch, combine []time.Duration
 	for i := range of[0].Dispatch {

@@ -135,8 +135,8 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return harness.Conclude(ctx, err, stderr)
 }
 
-// expected is about how long it takes: steps of every way, and those in which layers choose, each of them the time of its
-// rows on the link and of its experts on the ranks' share of two cores.
+// expected is about how long it takes: steps of every way, and those in which layers choose, each
+// of them the time of its rows on the link and of its experts on the ranks' share of two cores.
 func (o *options) expected() (all time.Duration) {
 	for _, rate := range o.Rates {
 		all += 5 * time.Second
@@ -317,8 +317,8 @@ func writeTable(stdout io.Writer, rows []overlapRow) {
 		"within 1.1 bound and a chunk in %d\n", cases, near, max(100*worst, 0), foretold, tight)
 }
 
-// limit is what a step may take at most to be called well overlapped: a tenth more than the larger of rows and experts, and a chunk of the other
-// before or after it.
+// limit is what a step may take at most to be called well overlapped: a tenth more than the larger
+// of rows and experts, and a chunk of the other before or after it.
 func (r *overlapRow) limit() float64 {
 	return 1.1*max(r.Comm, r.Compute) + min(r.Comm, r.Compute)/float64(min(r.Forward, r.Backward))
 }

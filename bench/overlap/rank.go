@@ -74,8 +74,9 @@ func (o *options) degrees() (list []int) {
 	return list
 }
 
-// way is how to run a step: in so many parts, 0 being as many as the layer chooses, with so many micro-batches at a time, begun together or apart: the second
-// once the first has gone forward, so that one goes forward while the other goes back, as in DualPipe.
+// way is how to run a step: in so many parts, 0 being as many as the layer chooses, with so many
+// micro-batches at a time, begun together or apart: the second once the first has gone forward, so
+// that one goes forward while the other goes back, as in DualPipe.
 type way struct {
 	degree, inFlight int
 	apart            bool
@@ -190,8 +191,8 @@ func (r *runner) run(ctx context.Context) (result overlapResult, err error) {
 	return result, nil
 }
 
-// contestants makes what each way is timed on. All numbers of parts but one are on the layer that chooses, once it has: two layers of equal work differ by
-// several per cent, as memory has it.
+// contestants makes what each way is timed on. All numbers of parts but one are on the layer that
+// chooses, once it has: two layers of equal work differ by several per cent, as memory has it.
 func (r *runner) contestants(ctx context.Context, result *overlapResult) (list [][]lane, err error) {
 	chooser, err := r.settled(ctx, way{inFlight: 1})
 	if err != nil {
@@ -235,7 +236,8 @@ func (r *runner) recut(lanes []lane, parts [2]int, v way) error {
 	return layer.SetDegree(parts[0], parts[1])
 }
 
-// settled makes a way's layers and runs steps until these have the degree that they are to be timed in.
+// settled makes a way's layers and runs steps until these have the degree that they are to be timed
+// in.
 func (r *runner) settled(ctx context.Context, v way) ([]lane, error) {
 	lanes, err := r.layer(expert.SwiGLU{Hidden: r.hidden}, v)
 	for n := 0; err == nil && n < profileSteps && (n == 0 || !haveChosen(lanes)); n++ {
@@ -297,7 +299,8 @@ func (r *runner) denseLike(e expert.Expert) (expert.Group, error) {
 	return kind.New(expert.Shape{Dim: r.dim, Count: 1, Seed: 1})
 }
 
-// step is a forward and a backward pass of each micro-batch, begun when all are ready; apart, each lane once the one before has gone forward for the first time.
+// step is a forward and a backward pass of each micro-batch, begun when all are ready; apart, each
+// lane once the one before has gone forward for the first time.
 func (r *runner) step(ctx context.Context, lanes []lane, apart bool) (time.Duration, error) {
 	if err := r.world.Comm().Barrier(ctx); err != nil {
 		return 0, err

@@ -147,8 +147,8 @@ func (c *planCase) plan() result {
 		schedule.Dispatch: line(c.A2A), schedule.Gather: line(c.AG), schedule.Scatter: line(c.RS), schedule.Combine: line(c.A2A),
 		schedule.GradReduce: {Alpha: c.GAR},
 	}
-	// The graph of a backward pass has a place for gradients; the experts' costs are given as they are, so its second helping of
-	// experts is taken back.
+	// The graph of a backward pass has a place for gradients; the experts' costs are given as they
+	// are, so its second helping of experts is taken back.
 	costs[schedule.Expert] = schedule.Linear{Alpha: c.Exp.Alpha / 2, Beta: c.Exp.Beta / 2}
 	r := result{MS: make([]float64, len(c.Degrees))}
 	for i, d := range c.Degrees {

@@ -15,7 +15,8 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
-// command runs the command on cases given as JSON and returns its exit code, results and complaints.
+// command runs the command on cases given as JSON and returns its exit code, results and
+// complaints.
 func command(t *testing.T, cases string) (code int, results []result, stderr string) {
 	in, out := filepath.Join(t.TempDir(), "in.json"), filepath.Join(t.TempDir(), "out.json")
 	require.NoError(t, os.WriteFile(in, []byte(cases), 0o600))
@@ -44,7 +45,8 @@ func TestByHand(t *testing.T) {
 	}, results)
 }
 
-// TestPlanIsFSMoEsFormula: for equal all-gather and reduce-scatter the makespan is the largest of the four cases.
+// TestPlanIsFSMoEsFormula: for equal all-gather and reduce-scatter the makespan is the largest of
+// the four cases.
 func TestIsFSMoEsFormula(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 9))
 	for range 2000 {

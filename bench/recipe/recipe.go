@@ -1,4 +1,5 @@
-// Package recipe is a command of bench: it times dispatch and combine beside the usual recipe in torch.
+// Package recipe is a command of bench: it times dispatch and combine beside the usual recipe in
+// torch.
 package recipe
 
 import (

@@ -22,8 +22,8 @@ func (our) name() string    { return harness.Name }
 func (our) version() string { return harness.Version() }
 func (our) Close() error    { return nil }
 
-// turn is described at [routeContestant]. The decision's memory goes back to the gate after each call, outside the
-// time but within the count of allocations.
+// turn is described at [routeContestant]. The decision's memory goes back to the gate after each
+// call, outside the time but within the count of allocations.
 func (r our) turn(file string, tokens, experts, k, iterations int) (turn, error) {
 	logits, err := readLogits(file, tokens, experts)
 	if err != nil {

@@ -78,8 +78,8 @@ func (o options) faults() error {
 	return errors.Join(faults...)
 }
 
-// turn is a contestant's result of a turn: how many tokens chose each expert, the time of each call, and the
-// allocations of all of them, or -1 where they are not counted.
+// turn is a contestant's result of a turn: how many tokens chose each expert, the time of each
+// call, and the allocations of all of them, or -1 where they are not counted.
 type turn struct {
 	counts []int
 	took   []time.Duration

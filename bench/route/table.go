@@ -18,7 +18,8 @@ type row struct {
 	K               int     `json:"k"`
 	P50             float64 `json:"p50_us"`
 	TokensPerSecond float64 `json:"tokens_per_second"`
-	// Allocs is the mean number of allocations of a call, whole ones alone, as the runtime makes some of its own at times;
+	// Allocs is the mean number of allocations of a call, whole ones alone, as the runtime makes
+	// some of its own at times;
 	// -1 where nobody counts them.
 	Allocs int `json:"allocs_per_call"`
 	// Ratio is the time over ours.

@@ -20,8 +20,9 @@ const (
 	panelHeight  = 104
 )
 
-// drawLoads writes a picture with a small chart for each router: the share of all choices that each expert got, a
-// colour a layer, and as a dashed line what all would get if they were even. All charts have one scale.
+// drawLoads writes a picture with a small chart for each router: the share of all choices that each
+// expert got, a colour a layer, and as a dashed line what all would get if they were even. All
+// charts have one scale.
 func drawLoads(path string, rows []trained) error {
 	var panels [][]*plot.Plot
 	top := 0.0

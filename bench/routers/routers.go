@@ -106,7 +106,8 @@ type trained struct {
 	ExpertLoad      [][]int `json:"expert_load"`
 }
 
-// trainAll trains with all routers and writes what was asked for. A router that fails is told of at the end.
+// trainAll trains with all routers and writes what was asked for. A router that fails is told of at
+// the end.
 func (o options) trainAll(ctx context.Context, stdout, progress io.Writer) (err error) {
 	if o.from != "" {
 		rows, err := readTrained(strings.Split(o.from, ","))

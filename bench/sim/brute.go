@@ -8,14 +8,16 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// Brute force tries stacks of three layers: the gradients of the last go into the gaps of the two before it, those of the
-// middle one into the gaps of the first, in quarters of a layer's gradients.
+// Brute force tries stacks of three layers: the gradients of the last go into the gaps of the two
+// before it, those of the middle one into the gaps of the first, in quarters of a layer's
+// gradients.
 const (
 	bruteLayers = 3
 	bruteParts  = 4
 )
 
-// worstOfSample returns the largest ratio of ours over brute force among n configurations drawn from a grid, and where it is.
+// worstOfSample returns the largest ratio of ours over brute force among n configurations drawn
+// from a grid, and where it is.
 func worstOfSample(ctx context.Context, bed *testbed, degrees []int, n int) (worst float64, where gridConfig) {
 	grid, costs := bed.grid(), bed.costs()
 	random := rand.New(rand.NewPCG(200, 4))
@@ -33,8 +35,8 @@ func worstOfSample(ctx context.Context, bed *testbed, degrees []int, n int) (wor
 	return worst, where
 }
 
-// bruteForce returns the least step time of equal layers over all degrees of each layer and pass and all cuts of the
-// gradients. Equal layers have one best degree in forward.
+// bruteForce returns the least step time of equal layers over all degrees of each layer and pass
+// and all cuts of the gradients. Equal layers have one best degree in forward.
 func bruteForce(layers []schedule.Layer, costs *schedule.Costs, degrees []int) float64 {
 	forward := schedule.Makespans(layers, costs, schedule.Forward, degrees, schedule.Options{})
 	best := math.Inf(1)
@@ -54,7 +56,8 @@ func bruteForce(layers []schedule.Layer, costs *schedule.Costs, degrees []int) f
 	return forward[schedule.Least(forward)] + best
 }
 
-// bruteCuts returns the least time of the backward pass with these degrees over all cuts of the gradients.
+// bruteCuts returns the least time of the backward pass with these degrees over all cuts of the
+// gradients.
 func bruteCuts(layers []schedule.Layer, costs *schedule.Costs, degrees []int) float64 {
 	plan := schedule.Plan{BackwardDegrees: degrees, Within: [][]float64{{0}, {0}}, Beside: [][]float64{{0}, {0}}}
 	g := schedule.BuildBackward(layers, &plan)

@@ -68,7 +68,8 @@ func (c *cluster) validate(m *model) error {
 	return errors.Join(faults...)
 }
 
-// costs returns the operations' costs in seconds: a start, and a multiply-add, byte or, of gradients, float32.
+// costs returns the operations' costs in seconds: a start, and a multiply-add, byte or, of
+// gradients, float32.
 func (c *cluster) costs() *schedule.Costs {
 	const micro, gigabit = 1e-6, 1e9 / 8
 	nodes, ranks := float64(c.Nodes), float64(c.PerNode)
@@ -106,7 +107,8 @@ func (c *cluster) world() *schedule.Cluster {
 	return w
 }
 
-// load gives each layer a node, another each step, whose experts get Skew times the mean; the others share the rest.
+// load gives each layer a node, another each step, whose experts get Skew times the mean; the
+// others share the rest.
 func (c *cluster) load(step, layer, rank int) float64 {
 	hot := int(hashOf(c.Seed, uint64(step), uint64(layer)) % uint64(c.Nodes))
 	skew := min(c.Skew, float64(c.Nodes))

@@ -6,8 +6,9 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// testbed is a cluster of FSMoE's evaluation (ASPLOS 2025, section 6): its fitted costs (figure 5) in milliseconds and
-// milliseconds a float32 element or multiply-add, the GPUs of a node, and the sequence lengths of its grid (table 4).
+// testbed is a cluster of FSMoE's evaluation (ASPLOS 2025, section 6): its fitted costs (figure 5)
+// in milliseconds and milliseconds a float32 element or multiply-add, the GPUs of a node, and the
+// sequence lengths of its grid (table 4).
 type testbed struct {
 	name                                  string
 	gemm, a2a, gather, scatter, allReduce schedule.Linear
@@ -15,8 +16,9 @@ type testbed struct {
 	lengths                               []int
 }
 
-// testbeds are the two of the paper. In the paper's figure the slopes of A's all-gather and all-reduce are ten times too large
-// beside its reduce-scatter and beside table 2, which we take for a slip; "A as printed" has them as they stand there.
+// testbeds are the two of the paper. In the paper's figure the slopes of A's all-gather and
+// all-reduce are ten times too large beside its reduce-scatter and beside table 2, which we take
+// for a slip; "A as printed" has them as they stand there.
 func testbeds() []testbed {
 	a := testbed{
 		name: "A", perNode: 8, lengths: []int{512, 1024, 2048},
@@ -50,8 +52,8 @@ type gridConfig struct {
 	mixtral                          bool
 }
 
-// grid returns all configurations of a testbed: 3^6 times two kinds of experts. A capacity of 1 stands for "no drops", with
-// experts evenly loaded.
+// grid returns all configurations of a testbed: 3^6 times two kinds of experts. A capacity of 1
+// stands for "no drops", with experts evenly loaded.
 func (t *testbed) grid() (all []gridConfig) {
 	three := func(f func(i int)) {
 		for i := range 3 {
@@ -82,8 +84,8 @@ func (t *testbed) grid() (all []gridConfig) {
 // gridTopK is how many experts a token has; the grid does not say, and the paper's models have 2.
 const gridTopK = 2
 
-// layer returns the work of one layer, by the paper's formulas. The dense part is the attention's matrix products, divided
-// among the GPUs of a node; the number of heads does not change them.
+// layer returns the work of one layer, by the paper's formulas. The dense part is the attention's
+// matrix products, divided among the GPUs of a node; the number of heads does not change them.
 func (t *testbed) layer(c gridConfig) schedule.Layer {
 	node, tokens, dim := float64(t.perNode), float64(c.batch*c.length), float64(c.dim)
 	rows := gridTopK * c.capacity * tokens * dim // k·f·B·L·M

@@ -11,11 +11,13 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// gridLayers is how many equal layers are simulated for a configuration, so that gradients have layers to hide behind.
+// gridLayers is how many equal layers are simulated for a configuration, so that gradients have
+// layers to hide behind.
 const gridLayers = 4
 
-// paperSpeedup is by how much FSMoE is faster than others in the means of its table 5, on testbeds A and B; its Tutel
-// includes PipeMoE, and its "Tutel-Improved" hides gradients behind the dense parts.
+// paperSpeedup is by how much FSMoE is faster than others in the means of its table 5, on testbeds
+// A and B; its Tutel includes PipeMoE, and its "Tutel-Improved" hides gradients behind the dense
+// parts.
 var paperSpeedup = map[string][2]float64{
 	"PipeMoE": {1.18, 1.22}, "PipeMoE+dense": {1.18 / 1.09, 1.22 / 1.08}, "one stream": {1.18 / 1.12, 1.22 / 1.16},
 }
@@ -38,8 +40,8 @@ type gridStanding struct {
 	Most   float64 `json:"most"`
 }
 
-// runTestbed simulates one step of every configuration with every policy. Configurations that differ in heads only are
-// computed once and count as often as they stand in the grid.
+// runTestbed simulates one step of every configuration with every policy. Configurations that
+// differ in heads only are computed once and count as often as they stand in the grid.
 func runTestbed(ctx context.Context, bed *testbed, degrees []int) gridOutcome {
 	began := time.Now()
 	policies, costs := schedule.Policies(), bed.costs()
@@ -64,7 +66,8 @@ func runTestbed(ctx context.Context, bed *testbed, degrees []int) gridOutcome {
 	return out
 }
 
-// gridTimes is the step time of each policy, ours last, and whether ours has different degrees in the two passes.
+// gridTimes is the step time of each policy, ours last, and whether ours has different degrees in
+// the two passes.
 type gridTimes struct {
 	step   []float64
 	differ bool

@@ -62,15 +62,16 @@ func (m *model) validate() error {
 	return errors.Join(faults...)
 }
 
-// layers returns the work of the model's layers on one rank, for one micro-batch. Sizes are multiply-adds, bytes and,
-// of gradients, numbers.
+// layers returns the work of the model's layers on one rank, for one micro-batch. Sizes are
+// multiply-adds, bytes and, of gradients, numbers.
 func (m *model) layers(c *cluster) []schedule.Layer {
 	tokens := float64(m.Seq*m.Batch) / float64(m.Micro)
 	dim, node := float64(m.Dim), float64(c.PerNode)
 	rows := tokens * float64(m.TopK) * dim // numbers sent by a rank
 	ffn := 2 * m.Ratio * dim               // multiply-adds a number
 	l := schedule.Layer{
-		// A node's ranks share the computing for the tokens of all of them, which comes to that for a rank's own tokens.
+		// A node's ranks share the computing for the tokens of all of them, which comes to that for
+		// a rank's own tokens.
 		schedule.Dense:      {Starts: 4, Size: tokens * (4*dim*dim + 2*float64(m.Seq)*dim)},
 		schedule.Route:      {Starts: 1, Size: tokens * dim * float64(m.experts(c))},
 		schedule.Counts:     {Starts: 1, Size: 4 * float64(m.experts(c))},

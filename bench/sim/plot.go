@@ -13,7 +13,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/figure"
 )
 
-// drawScale draws step time and exposed communication against the number of ranks, a curve for each policy.
+// drawScale draws step time and exposed communication against the number of ranks, a curve for each
+// policy.
 func drawScale(path string, all []simulated) error {
 	step, err := scalePanel(all, "step time, ms", func(s simulated) float64 { return s.StepMS })
 	if err != nil {

@@ -22,8 +22,8 @@ func sim(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), errs.String()
 }
 
-// TestGridOursIsNeverSlower: over all 1458 configurations of each testbed no policy beats ours, and the mean speed-ups over the
-// schedules that FSMoE compares with lie near its own.
+// TestGridOursIsNeverSlower: over all 1458 configurations of each testbed no policy beats ours, and
+// the mean speed-ups over the schedules that FSMoE compares with lie near its own.
 func TestGridOursIsNeverSlower(t *testing.T) {
 	if testing.Short() {
 		t.Skip("computes for a long time")
@@ -46,7 +46,8 @@ func TestGridOursIsNeverSlower(t *testing.T) {
 	}
 }
 
-// TestChooseIsNearBruteForce on 200 configurations, half on each testbed, over degrees and cuts of the gradients.
+// TestChooseIsNearBruteForce on 200 configurations, half on each testbed, over degrees and cuts of
+// the gradients.
 func TestChooseIsNearBruteForce(t *testing.T) {
 	n := 100
 	if testing.Short() {
@@ -59,8 +60,8 @@ func TestChooseIsNearBruteForce(t *testing.T) {
 	}
 }
 
-// TestTable2TakesTheMeasuredTimes: without overlap a layer takes the sum of what FSMoE measured, most of it on links, and
-// ours is the fastest.
+// TestTable2TakesTheMeasuredTimes: without overlap a layer takes the sum of what FSMoE measured,
+// most of it on links, and ours is the fastest.
 func TestTable2TakesTheMeasuredTimes(t *testing.T) {
 	for _, m := range table2() {
 		measured := m.forward.sum() + m.backward.sum()
@@ -87,7 +88,8 @@ func TestGridOfTestbeds(t *testing.T) {
 		seen[c] = true
 		require.Contains(t, bed.lengths, c.length)
 	}
-	// B=1, L=256, M=1024, H/M=2, f=1.2, simple: k·f·B·L·M = 629145.6 numbers, a quarter of them to each GPU.
+	// B=1, L=256, M=1024, H/M=2, f=1.2, simple: k·f·B·L·M = 629145.6 numbers, a quarter of them to
+	// each GPU.
 	l := bed.layer(grid[0])
 	require.InDelta(t, 629145.6, l[schedule.Gather].Size, 1e-6)
 	require.InDelta(t, 629145.6/4, l[schedule.Dispatch].Size, 1e-6)
@@ -126,7 +128,8 @@ func TestOneEndToEnd(t *testing.T) {
 	require.Equal(t, stdout, again, "the same command simulates the same")
 }
 
-// TestSimScale: with the same tokens a rank, larger clusters take longer, and the picture shows every size.
+// TestSimScale: with the same tokens a rank, larger clusters take longer, and the picture shows
+// every size.
 func TestScale(t *testing.T) {
 	picture := filepath.Join(t.TempDir(), "scale.svg")
 	code, stdout, stderr := sim(t, "-scale", "16,64,256", "-layers", "2", "-steps", "1", "-policy", "ours", "-svg", picture)
@@ -211,8 +214,8 @@ func TestRefuses(t *testing.T) {
 	require.Contains(t, stdout, "B, Mixtral: 520.6 ms one after the other, 60% of it communication")
 }
 
-// TestTraceKeepsEverySlice for a reader that makes nanoseconds of a start and of a duration apart and drops slices that
-// begin before the one before them on the lane has ended, as Perfetto does.
+// TestTraceKeepsEverySlice for a reader that makes nanoseconds of a start and of a duration apart
+// and drops slices that begin before the one before them on the lane has ended, as Perfetto does.
 func TestTraceKeepsEverySlice(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "trace.json")
 	code, _, stderr := sim(t, "-trace", file)

@@ -8,7 +8,8 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// measuredOps is a row of FSMoE's table 2: milliseconds of each operation in one layer, not cut, of 4 sequences of 1024 tokens.
+// measuredOps is a row of FSMoE's table 2: milliseconds of each operation in one layer, not cut, of
+// 4 sequences of 1024 tokens.
 type measuredOps struct {
 	a2a, allReduce, gather, scatter, experts, routing, order, attention float64
 }
@@ -21,7 +22,8 @@ type measuredModel struct {
 	forward, backward measuredOps
 }
 
-// table2 is FSMoE's table 2. a2a is either of the two all-to-alls' time; the table does not say that it is the sum.
+// table2 is FSMoE's table 2. a2a is either of the two all-to-alls' time; the table does not say
+// that it is the sum.
 func table2() []measuredModel {
 	return []measuredModel{
 		{"A, GPT2-XL", 0, 2, measuredOps{6.9, 0, 4.6, 5.4, 3.1, .1, .3, 1.7}, measuredOps{6.9, 5.26, 4.6, 5.4, 6.1, .1, .4, 3.6}},
@@ -72,7 +74,8 @@ func (m *measuredModel) layer(pass schedule.Pass) schedule.Layer {
 	return l
 }
 
-// step returns how long a policy takes for a step of n layers, which it plans by the times measured in backward.
+// step returns how long a policy takes for a step of n layers, which it plans by the times measured
+// in backward.
 func (m *measuredModel) step(p schedule.Policy, degrees []int, n int) (ms float64, plan schedule.Plan) {
 	forward, backward := make([]schedule.Layer, n), make([]schedule.Layer, n)
 	for i := range n {

@@ -64,7 +64,8 @@ func (l *links) heal(ctx context.Context) error {
 	return nil
 }
 
-// limit holds a rank's end of a link to rate Mbit/s. What waits is bounded well above what TCP has under way.
+// limit holds a rank's end of a link to rate Mbit/s. What waits is bounded well above what TCP has
+// under way.
 func (l *links) limit(ctx context.Context, link, rank, rate int) error {
 	return netns.System(ctx, "tc", "-n", l.namespace(rank), "qdisc", "replace", "dev", device(link), "root",
 		"tbf", "rate", fmt.Sprintf("%dmbit", rate), "burst", "32kb", "limit", "8mb")

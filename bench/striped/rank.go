@@ -26,7 +26,8 @@ const (
 	rankArg = harness.RankArg
 	// warmup is the number of untimed rounds.
 	warmup = 10
-	// opTimeout is after which time a round that does not end counts as failed: far above any throttled one.
+	// opTimeout is after which time a round that does not end counts as failed: far above any
+	// throttled one.
 	opTimeout = 5 * time.Second
 	port      = 29400
 )
@@ -89,7 +90,8 @@ func (r *rank) join(ctx context.Context) (transport.Transport, error) {
 	return striped.New(ctx, lanes, striped.Config{Parity: r.parity, OpTimeout: opTimeout})
 }
 
-// measure sends messages there and back, and asks for the fault after a quarter of the timed rounds.
+// measure sends messages there and back, and asks for the fault after a quarter of the timed
+// rounds.
 func (r *rank) measure(ctx context.Context, t transport.Transport, stdout io.Writer) stripedReport {
 	report := stripedReport{Rank: r.me}
 	pattern := make([]byte, payload.Length(r.bytes))

@@ -1,4 +1,5 @@
-// Package striped is a command of bench: it times a striped transport while one of its links is slow or down.
+// Package striped is a command of bench: it times a striped transport while one of its links is
+// slow or down.
 package striped
 
 import (
@@ -150,7 +151,8 @@ func (o *options) measure(ctx context.Context, stderr io.Writer) (rows []striped
 	return rows, nil
 }
 
-// expected is about how long all runs take: rounds of a message there and back over the links, some of which are slow.
+// expected is about how long all runs take: rounds of a message there and back over the links, some
+// of which are slow.
 func (o *options) expected() time.Duration {
 	once := time.Duration(2 * 8 * float64(o.bytes) / float64(o.lanes*o.rate*1_000_000) * float64(time.Second))
 	return harness.Times(2*len(o.faults), 3*time.Second+harness.Times(2*(o.rounds+warmup), once))

@@ -25,15 +25,16 @@ type stripedRow struct {
 	Error    string  `json:"error,omitempty"`
 }
 
-// compare sets the ratios of r to the run without a fault, if there was one. A run that failed has none.
+// compare sets the ratios of r to the run without a fault, if there was one. A run that failed has
+// none.
 func (r *stripedRow) compare(healthy stripedRow) {
 	if healthy.P99 > 0 && r.Error == "" {
 		r.P50Ratio, r.P99Ratio = r.P50/healthy.P50, r.P99/healthy.P99
 	}
 }
 
-// What parity is for, as ratios of 99th percentiles to the run without a fault: with it a slow or missing link costs at
-// most the one, without it at least the other.
+// What parity is for, as ratios of 99th percentiles to the run without a fault: with it a slow or
+// missing link costs at most the one, without it at least the other.
 const (
 	mostWithParity     = 1.2
 	leastWithoutParity = 5.0

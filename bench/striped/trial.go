@@ -115,7 +115,8 @@ func verdict(rows []stripedRow) error {
 	return errors.Join(faults...)
 }
 
-// selfInNamespaces is the command of this program as a rank in the namespace of its number, prefix followed by it.
+// selfInNamespaces is the command of this program as a rank in the namespace of its number, prefix
+// followed by it.
 func selfInNamespaces(prefix string, args ...string) ([]string, error) {
 	exe, err := os.Executable()
 	if err != nil {

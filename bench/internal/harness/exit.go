@@ -1,4 +1,5 @@
-// Package harness holds what all commands of bench do alike: their flags, sizes, exit codes, progress and output files.
+// Package harness holds what all commands of bench do alike: their flags, sizes, exit codes,
+// progress and output files.
 package harness
 
 // Exit codes beside 0.

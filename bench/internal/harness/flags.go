@@ -14,7 +14,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
-// ParseFlags parses a command's arguments, which are flags only, and tries the files that are to be written. Where they ask for help it prints usage and the flags to stdout, and returns
+// ParseFlags parses a command's arguments, which are flags only, and tries the files that are to be
+// written. Where they ask for help it prints usage and the flags to stdout, and returns
 // flag.ErrHelp.
 func ParseFlags(f *flag.FlagSet, usage string, args []string, stdout io.Writer) error {
 	f.SetOutput(io.Discard)
@@ -34,13 +35,15 @@ func ParseFlags(f *flag.FlagSet, usage string, args []string, stdout io.Writer) 
 	return err
 }
 
-// unwritable is the fault of a command line that makes sense, but names a file that cannot be written.
+// unwritable is the fault of a command line that makes sense, but names a file that cannot be
+// written.
 type unwritable struct{ error }
 
 // Unwritable marks err as that of a file that cannot be written: Misuse then returns Failed.
 func Unwritable(err error) error { return unwritable{err} }
 
-// outputs returns what keeps the files that flags name from being written, so that it is known before the long work.
+// outputs returns what keeps the files that flags name from being written, so that it is known
+// before the long work.
 func outputs(f *flag.FlagSet) error {
 	g := f.Lookup("svg")
 	if g == nil || g.Value.String() == "" || f.Name() == "routers" { // which takes a directory

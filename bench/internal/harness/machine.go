@@ -19,8 +19,8 @@ func Version() string {
 	return v + " " + runtime.Version()
 }
 
-// Load says how busy the machine is, where the system tells: figures from a busy one are not to be trusted, least
-// of all those of peers that spin while they wait.
+// Load says how busy the machine is, where the system tells: figures from a busy one are not to be
+// trusted, least of all those of peers that spin while they wait.
 func Load() string {
 	text, err := os.ReadFile("/proc/loadavg")
 	lately, _, ok := strings.Cut(string(text), " ")

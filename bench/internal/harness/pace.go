@@ -10,8 +10,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/interrupt"
 )
 
-// Pace tells on standard error how long a command is going to take: at its start, by what it takes on two cores, and then
-// by what its turns so far have taken.
+// Pace tells on standard error how long a command is going to take: at its start, by what it takes
+// on two cores, and then by what its turns so far have taken.
 type Pace struct {
 	To          io.Writer
 	Turns, done int
@@ -53,8 +53,8 @@ func roughly(d time.Duration) string {
 // Times is n times d.
 func Times(n int, d time.Duration) time.Duration { return time.Duration(n) * d }
 
-// Conclude prints what went wrong, if anything did, and returns the exit code. That a signal has ended the command is
-// told once, by run.
+// Conclude prints what went wrong, if anything did, and returns the exit code. That a signal has
+// ended the command is told once, by run.
 func Conclude(ctx context.Context, err error, stderr io.Writer) int {
 	if err == nil {
 		return 0
@@ -75,8 +75,8 @@ func Misuse(stderr io.Writer, command string, err error) int {
 	return Misused
 }
 
-// UntilDone returns a writer that passes on to another what ranks say until ctx is done: then the ranks are ended, and
-// say so, each in its own words.
+// UntilDone returns a writer that passes on to another what ranks say until ctx is done: then the
+// ranks are ended, and say so, each in its own words.
 func UntilDone(ctx context.Context, to io.Writer) io.Writer { return untilDone{ctx, to} }
 
 type untilDone struct {

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Percentile returns the smallest of sorted, which is not empty, that is not below the share p of them.
+// Percentile returns the smallest of sorted, which is not empty, that is not below the share p of
+// them.
 func Percentile(sorted []time.Duration, p float64) time.Duration {
 	return sorted[max(int(math.Ceil(p*float64(len(sorted))))-1, 0)]
 }

@@ -7,7 +7,8 @@ import (
 	"strconv"
 )
 
-// RankOptions reads what a command tells its own ranks: its options, as the one argument, and from the environment the rank's number.
+// RankOptions reads what a command tells its own ranks: its options, as the one argument, and from
+// the environment the rank's number.
 func RankOptions(args []string, o any) (rank int, err error) {
 	if len(args) != 1 {
 		return 0, errors.New("ranks are for bench itself to start")

@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// Cluster is nodes, each a network namespace, behind a switch: a bridge in a namespace of its own. Every node's link is held to a rate in
-// both directions.
+// Cluster is nodes, each a network namespace, behind a switch: a bridge in a namespace of its own.
+// Every node's link is held to a rate in both directions.
 type Cluster struct {
 	prefix string // of the namespaces' names; the node, or switchName, follows
 	nodes  int
@@ -20,7 +20,8 @@ const switchName = "s"
 // Interface is a node's network interface. Its name has two letters, as torch overlooks one.
 const Interface = "e0"
 
-// congestion is TCP's congestion control, which differs from machine to machine: reno is in every kernel.
+// congestion is TCP's congestion control, which differs from machine to machine: reno is in every
+// kernel.
 const congestion = "reno"
 
 // New makes nodes of so many ranks each, behind links of rate Mbit/s; 0 is as fast as the machine.
@@ -66,7 +67,8 @@ func (c *Cluster) make(ctx context.Context, rate int) error {
 	return c.Limit(ctx, rate)
 }
 
-// Limit holds every link to rate Mbit/s both ways, or frees it with 0. What waits is bounded well above what TCP has under way.
+// Limit holds every link to rate Mbit/s both ways, or frees it with 0. What waits is bounded well
+// above what TCP has under way.
 func (c *Cluster) Limit(ctx context.Context, rate int) error {
 	for i := range c.nodes {
 		for _, end := range [][2]string{{c.namespace(i), Interface}, {c.namespace(switchName), fmt.Sprint("p", i)}} {
@@ -82,8 +84,9 @@ func (c *Cluster) Limit(ctx context.Context, rate int) error {
 	return nil
 }
 
-// Command is that of a program as a rank within its node's namespace. It replaces the variables of package launch that say
-// that all ranks are on one machine: ranks of different namespaces meet at the address of the first, not on loopback.
+// Command is that of a program as a rank within its node's namespace. It replaces the variables of
+// package launch that say that all ranks are on one machine: ranks of different namespaces meet at
+// the address of the first, not on loopback.
 func (c *Cluster) Command(program ...string) []string {
 	script := fmt.Sprintf(`unset SWITCHYARD_ADDR
 export MASTER_ADDR=%[2]s GROUP_RANK=$((RANK / %[1]d)) LOCAL_RANK=$((RANK %% %[1]d)) LOCAL_WORLD_SIZE=%[1]d
@@ -111,7 +114,8 @@ func (c *Cluster) Remove() error {
 // Network is that of the nodes' addresses.
 const Network = "10.214.0.0/24"
 
-// Agent is a script in the place of ssh: its first argument is a node's address. Every node has a host name of its own.
+// Agent is a script in the place of ssh: its first argument is a node's address. Every node has a
+// host name of its own.
 func (c *Cluster) Agent() string {
 	return fmt.Sprintf("#!/bin/sh\nn=$((${1##*.} - 1))\nshift\nexec ip netns exec %s$n unshare -u sh -c \"hostname node$n; $*\"\n", c.prefix)
 }

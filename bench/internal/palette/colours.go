@@ -3,7 +3,8 @@ package palette
 
 import "image/color"
 
-// Of is the colour of the l-th of several things. Neighbours are colours that colour-blind readers can tell apart.
+// Of is the colour of the l-th of several things. Neighbours are colours that colour-blind readers
+// can tell apart.
 func Of(l int) color.Color {
 	four := fourColours()
 	return four[l%len(four)]

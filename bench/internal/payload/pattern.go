@@ -3,9 +3,10 @@ package payload
 
 import "encoding/binary"
 
-// The bytes that travel. Every sender has one long pattern; in iteration i it sends the part that starts at
-// offset(i), so that each byte depends on sender, receiver, iteration and position, and stale, swapped or misplaced
-// bytes are noticed, while no time goes into filling buffers. bench/internal/peers/sources/protocol.h does the same in C.
+// The bytes that travel. Every sender has one long pattern; in iteration i it sends the part that
+// starts at offset(i), so that each byte depends on sender, receiver, iteration and position, and
+// stale, swapped or misplaced bytes are noticed, while no time goes into filling buffers.
+// bench/internal/peers/sources/protocol.h does the same in C.
 const (
 	grain  = 64   // a cache line, so that every iteration's buffer is aligned alike
 	places = 1021 // a prime number of offsets; with grain, 64 KiB of pattern beyond the message
@@ -19,8 +20,8 @@ func Offset(iteration int) int { return grain * (iteration * stride % places) }
 // Length is how much pattern a rank needs to send length bytes in every iteration, in whole words.
 func Length(length int) int { return (length + grain*places + 7) / 8 * 8 }
 
-// Word is the eight bytes of sender's pattern from byte 8·index on, lowest byte first: the finaliser of
-// the splitmix64 generator over sender and index.
+// Word is the eight bytes of sender's pattern from byte 8·index on, lowest byte first: the
+// finaliser of the splitmix64 generator over sender and index.
 func Word(sender, index int) uint64 {
 	z := uint64(sender+1)<<40 + uint64(index)
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
@@ -39,8 +40,8 @@ func Fill(to []byte, sender int) {
 	}
 }
 
-// Probe checks some bytes of block, which sender's pattern from position on should be, and returns how many
-// are wrong.
+// Probe checks some bytes of block, which sender's pattern from position on should be, and returns
+// how many are wrong.
 func Probe(block []byte, sender, position int) (wrong int) {
 	for k := range probes {
 		at := k * (len(block) - 1) / (probes - 1)
@@ -51,8 +52,8 @@ func Probe(block []byte, sender, position int) (wrong int) {
 	return wrong
 }
 
-// Check checks every byte of block, which sender's pattern from position on should be, and returns how many
-// are wrong.
+// Check checks every byte of block, which sender's pattern from position on should be, and returns
+// how many are wrong.
 func Check(block []byte, sender, position int) (wrong int) {
 	for i := 0; i < len(block); {
 		at := position + i

@@ -31,8 +31,9 @@ func Tool(ctx context.Context, name string, args ...string) (string, error) {
 	return string(out), nil
 }
 
-// Mpirun returns the start of its command line. Ranks are not bound to cores, as ours are not, and give up the
-// core while they wait where there are more of them than cores, or nobody would get anywhere.
+// Mpirun returns the start of its command line. Ranks are not bound to cores, as ours are not, and
+// give up the core while they wait where there are more of them than cores, or nobody would get
+// anywhere.
 func Mpirun(ranks int) []string {
 	args := []string{"mpirun", "--oversubscribe", "--bind-to", "none", "-n", strconv.Itoa(ranks), "--mca", "pml", "ob1"}
 	if os.Geteuid() == 0 {
@@ -74,7 +75,8 @@ func HasTorch(ctx context.Context, python string) error {
 	return err
 }
 
-// Pythons are the interpreters that may have torch: the user's, and that of the distribution, to which its packages go.
+// Pythons are the interpreters that may have torch: the user's, and that of the distribution, to
+// which its packages go.
 func Pythons() []string { return []string{"python3", "/usr/bin/python3"} }
 
 // Torch names the peer of route.

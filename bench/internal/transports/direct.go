@@ -9,15 +9,15 @@ import (
 // Tag is one for all iterations: messages of one tag keep their order.
 const Tag transport.Tag = 1
 
-// direct is the all-to-all in which everybody sends to everybody at once: one message to each peer, and a copy
-// for oneself.
+// direct is the all-to-all in which everybody sends to everybody at once: one message to each peer,
+// and a copy for oneself.
 type direct struct {
 	t            transport.Transport
 	sends, recvs []transport.Message
 }
 
-// NewDirect prepares the messages of a direct all-to-all. Ranks start with the peer after themselves, so that not
-// everybody sends to the same one first.
+// NewDirect prepares the messages of a direct all-to-all. Ranks start with the peer after
+// themselves, so that not everybody sends to the same one first.
 func NewDirect(t transport.Transport) *direct {
 	n := t.Size()
 	d := &direct{t: t}
@@ -29,7 +29,8 @@ func NewDirect(t transport.Transport) *direct {
 	return d
 }
 
-// Exchange sends the r-th of size equal blocks of send to rank r, and gets the r-th block of recv from it.
+// Exchange sends the r-th of size equal blocks of send to rank r, and gets the r-th block of recv
+// from it.
 func (d *direct) Exchange(ctx context.Context, send, recv []byte) error {
 	bytes := len(send) / d.t.Size()
 	block := func(all []byte, r transport.Rank) []byte { return all[int(r)*bytes:][:bytes] }

@@ -8,7 +8,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
-// joinGRPC makes this process a rank over gRPC, of the job that package launch has described in its environment.
+// joinGRPC makes this process a rank over gRPC, of the job that package launch has described in its
+// environment.
 func joinGRPC(ctx context.Context) (transport.Transport, error) {
 	place, err := rendezvous.Detect(rendezvous.Place{}, Launched)
 	if err != nil {

@@ -18,8 +18,9 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/tcp"
 )
 
-// unary is what a program does that knows gRPC and nothing of us: a unary call for each message, whose bytes are a field of a
-// proto message. It is what transport/grpc is measured against, no transport to use: what comes is kept without a limit.
+// unary is what a program does that knows gRPC and nothing of us: a unary call for each message,
+// whose bytes are a field of a proto message. It is what transport/grpc is measured against, no
+// transport to use: what comes is kept without a limit.
 type unary struct {
 	transport.Transport // over which ranks meet
 	comm                *collective.Comm

@@ -9,8 +9,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/tcp"
 )
 
-// joinHybrid makes this process a rank over the default transport, of the job that package launch has described in
-// its environment.
+// joinHybrid makes this process a rank over the default transport, of the job that package launch
+// has described in its environment.
 func joinHybrid(ctx context.Context) (transport.Transport, error) {
 	place, err := rendezvous.Detect(rendezvous.Place{}, Launched)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
-// Joiners returns, by name, how a process becomes a rank of the job that its environment describes. The transport
-// inproc is not among them, as all its ranks are one process.
+// Joiners returns, by name, how a process becomes a rank of the job that its environment describes.
+// The transport inproc is not among them, as all its ranks are one process.
 func Joiners() map[string]func(context.Context) (transport.Transport, error) {
 	return withMPI(map[string]func(context.Context) (transport.Transport, error){
 		"grpc": joinGRPC, "grpc-unary": joinGRPCUnary, "hybrid": joinHybrid, "shm": joinSHM, "shm-plain": joinSHMPlain, "tcp": joinTCP,

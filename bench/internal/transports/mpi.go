@@ -11,7 +11,8 @@ import (
 
 const MPI = "mpi"
 
-// withMPI adds to joiners what -tags mpi offers: a rank of the job that mpirun has started this process in.
+// withMPI adds to joiners what -tags mpi offers: a rank of the job that mpirun has started this
+// process in.
 func withMPI(joiners map[string]func(context.Context) (transport.Transport, error)) map[string]func(context.Context) (transport.Transport, error) {
 	joiners[MPI] = func(ctx context.Context) (transport.Transport, error) { return mpi.Join(ctx, mpi.Config{}) }
 	return joiners

@@ -8,8 +8,9 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/shm"
 )
 
-// joinSHM makes this process a rank over shared memory, of the job that package launch has described in its
-// environment. Messages then lie in memory of the transport, as those of a layer do.
+// joinSHM makes this process a rank over shared memory, of the job that package launch has
+// described in its environment. Messages then lie in memory of the transport, as those of a layer
+// do.
 func joinSHM(ctx context.Context) (transport.Transport, error) {
 	t, err := openSHM(ctx)
 	if err != nil {
@@ -18,7 +19,8 @@ func joinSHM(ctx context.Context) (transport.Transport, error) {
 	return t, nil
 }
 
-// joinSHMPlain does the same for messages that lie in Go's memory, as those of a stranger's program may.
+// joinSHMPlain does the same for messages that lie in Go's memory, as those of a stranger's program
+// may.
 func joinSHMPlain(ctx context.Context) (transport.Transport, error) {
 	t, err := openSHM(ctx)
 	if err != nil {

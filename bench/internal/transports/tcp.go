@@ -10,10 +10,12 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/tcp"
 )
 
-// joinTCP makes this process a rank over TCP, of the job that package launch has described in its environment.
+// joinTCP makes this process a rank over TCP, of the job that package launch has described in its
+// environment.
 func joinTCP(ctx context.Context) (transport.Transport, error) { return openTCP(ctx, tcp.Config{}) }
 
-// joinTCPUnsummed does the same without checksums of messages, which Open MPI and Gloo do not take either.
+// joinTCPUnsummed does the same without checksums of messages, which Open MPI and Gloo do not take
+// either.
 func joinTCPUnsummed(ctx context.Context) (transport.Transport, error) {
 	return openTCP(ctx, tcp.Config{NoPayloadSums: true})
 }
@@ -27,7 +29,8 @@ func openTCP(ctx context.Context, cfg tcp.Config) (transport.Transport, error) {
 	return tcp.Join(ctx, cfg)
 }
 
-// Launched is os.Getenv without our own variables: where the user's jobs meet is not where a measurement does.
+// Launched is os.Getenv without our own variables: where the user's jobs meet is not where a
+// measurement does.
 func Launched(name string) string {
 	if strings.HasPrefix(name, "SWITCHYARD_") {
 		return ""

@@ -52,8 +52,9 @@ func (d Decided) Route(blas32.General, router.Batch) (*router.Decision, error) {
 }
 func (Decided) Backward(*router.Decision, blas32.General, router.Gradient) error { return nil }
 
-// Passthrough are the experts of a rank. They return what they are given: the way there and back is all that a layer of them does.
-// While numbered, they multiply it by their number among all experts, from 1.
+// Passthrough are the experts of a rank. They return what they are given: the way there and back is
+// all that a layer of them does. While numbered, they multiply it by their number among all
+// experts, from 1.
 type Passthrough struct {
 	Numbered bool
 	first    int

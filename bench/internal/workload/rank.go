@@ -1,4 +1,5 @@
-// Package workload is a layer whose experts return what they are given, for commands that time the exchange alone.
+// Package workload is a layer whose experts return what they are given, for commands that time the
+// exchange alone.
 package workload
 
 import (
@@ -23,8 +24,8 @@ type Rank struct {
 	Y, Dx    blas32.General
 }
 
-// Shape says how large the layer is: the tokens of each rank, their columns, the experts over all ranks, and those
-// of each token.
+// Shape says how large the layer is: the tokens of each rank, their columns, the experts over all
+// ranks, and those of each token.
 type Shape struct{ Tokens, Dim, Experts, K int }
 
 // Entry is one of a token's places in the rows sorted by expert.
@@ -80,7 +81,8 @@ func (r *Rank) Backward(ctx context.Context, iteration int) (err error) {
 	return err
 }
 
-// Wrong counts the wrong elements of what the two passes of an iteration gave: of all, or of one of each row.
+// Wrong counts the wrong elements of what the two passes of an iteration gave: of all, or of one of
+// each row.
 func (r *Rank) Wrong(iteration int, all bool) (forward, backward int) {
 	begin, step := iteration%r.Y.Cols, r.Y.Cols
 	if all {
@@ -101,8 +103,8 @@ func (r *Rank) Wrong(iteration int, all bool) (forward, backward int) {
 	return forward, backward
 }
 
-// Expected is what becomes of an element x of token t and an element dy of its gradient, every product and sum rounded in
-// the order in which a layer does them.
+// Expected is what becomes of an element x of token t and an element dy of its gradient, every
+// product and sum rounded in the order in which a layer does them.
 func (r *Rank) Expected(t int, x, dy float32) (y, dx float32) {
 	for _, e := range r.Entries[t] {
 		number := r.Experts.factor(e.Expert)
