@@ -41,10 +41,10 @@ join_s, meet_rss, without, with (exchanges a second), ratio, run_rss.
 Flags:
 `
 
-// rankArg is the argument by which strangers starts itself as a rank.
+// rankArg is the argument by which the command starts itself as a rank.
 const rankArg = harness.RankArg
 
-// options are the flags of strangers.
+// options are the flags of the command.
 type options struct {
 	ranks, bytes, count, rate, turns int
 	security, sizeText, jsonFile     string
@@ -112,7 +112,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return harness.Conclude(ctx, err, stderr)
 }
 
-// measure runs the job and the strangers.
+// measure runs the job and the clients.
 func (o *options) measure(ctx context.Context, progress io.Writer) (*outcome, error) {
 	dir, err := os.MkdirTemp("", "switchyard-strangers-")
 	if err != nil {
@@ -138,23 +138,24 @@ func (o *options) measure(ctx context.Context, progress io.Writer) (*outcome, er
 		ended <- err
 	}()
 	out := &outcome{options: *o}
-	crowdErr := out.besiege(ctx, scratchDir{dir}, progress)
-	if crowdErr != nil {
+	clientsErr := out.sendClients(ctx, scratchDir{dir}, progress)
+	if clientsErr != nil {
 		cancel()
 	}
 	if err := <-ended; err != nil {
-		return nil, fmt.Errorf("%w%s", errors.Join(err, crowdErr), harness.Quoted(complaints.String()))
+		return nil, fmt.Errorf("%w%s", errors.Join(err, clientsErr), harness.Quoted(complaints.String()))
 	}
-	return out, errors.Join(crowdErr, out.collect(dir))
+	return out, errors.Join(clientsErr, out.collect(dir))
 }
 
-// turn is how long one turn lasts: all strangers come in all turns with them.
+// turn is how long one turn lasts: the clients are spread over the turns that have any.
 func (o *options) turn() time.Duration {
 	return time.Duration(o.count) * time.Second / time.Duration(o.rate*o.turns)
 }
 
-// besiege sends the strangers: while the ranks meet, and in every other turn of the running job.
-func (o *outcome) besiege(ctx context.Context, b scratchDir, progress io.Writer) error {
+// sendClients sends clients that do not belong to the job: while the ranks meet, and in every other
+// turn of the running job.
+func (o *outcome) sendClients(ctx context.Context, b scratchDir, progress io.Writer) error {
 	p := harness.NewPace(progress, "admission", 1+2*o.turns, 5*time.Second+harness.Times(o.count, time.Second)/time.Duration(o.rate)+harness.Times(2*o.turns, o.turn()))
 	p.Next("%d strangers while rank %d is awaited", o.count, o.ranks-1)
 	for r := range o.ranks - 1 {

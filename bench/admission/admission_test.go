@@ -59,7 +59,7 @@ func TestOutcomeComparesTurns(t *testing.T) {
 	require.ErrorContains(t, o.fault(), "9.00s, limit 3s")
 }
 
-func TestCrowdCountsWhoIsDroppedAndWhoFindsNobody(t *testing.T) {
+func TestClientsCountWhoIsDroppedAndWhoFindsNobody(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	closed, err := net.Listen("tcp", "127.0.0.1:0")

@@ -19,7 +19,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/tcp"
 )
 
-// jobRank is one process of the job at whose ports strangers knock.
+// jobRank is one process of the job whose ports the clients connect to.
 type jobRank struct {
 	scratchDir
 	security     string
@@ -200,7 +200,8 @@ func parseListeners(table string, mine map[string]bool) []string {
 		ip, err := strconv.ParseUint(host, 16, 32)
 		n, portErr := strconv.ParseUint(port, 16, 16)
 		if err == nil && portErr == nil {
-			addr := net.IPv4(byte(ip), byte(ip>>8), byte(ip>>16), byte(ip>>24)) // as a little-endian machine writes it
+			// a little-endian machine writes it so
+			addr := net.IPv4(byte(ip), byte(ip>>8), byte(ip>>16), byte(ip>>24))
 			open = append(open, net.JoinHostPort(addr.String(), fmt.Sprint(n)))
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/secure/securetest"
 )
 
-// How the ranks of strangers know each other.
+// How the ranks of the job authenticate each other.
 const (
 	securityNone   = "none"
 	securitySecret = "secret"

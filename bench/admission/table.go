@@ -10,28 +10,28 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
-// outcome is what strangers shows.
+// outcome is what the command shows.
 type outcome struct {
 	options
-	Security  string  `json:"security"`
-	Ranks     int     `json:"ranks"`
-	Bytes     int     `json:"bytes"`
-	Strangers int     `json:"strangers"`
-	Rate      int     `json:"rate"`
-	Dropped   int     `json:"dropped"`
-	Refused   int     `json:"refused"`
-	MaxHeld   float64 `json:"max_held_s"`
-	Join      float64 `json:"join_s"` // of the rank that was held back
-	MeetRSS   int64   `json:"meet_rss"`
-	Without   float64 `json:"without"`
-	With      float64 `json:"with"`
-	Ratio     float64 `json:"ratio"`
-	RunRSS    int64   `json:"run_rss"`
+	Security string  `json:"security"`
+	Ranks    int     `json:"ranks"`
+	Bytes    int     `json:"bytes"`
+	Clients  int     `json:"strangers"`
+	Rate     int     `json:"rate"`
+	Dropped  int     `json:"dropped"`
+	Refused  int     `json:"refused"`
+	MaxHeld  float64 `json:"max_held_s"`
+	Join     float64 `json:"join_s"` // of the rank that was held back
+	MeetRSS  int64   `json:"meet_rss"`
+	Without  float64 `json:"without"`
+	With     float64 `json:"with"`
+	Ratio    float64 `json:"ratio"`
+	RunRSS   int64   `json:"run_rss"`
 }
 
 // add takes up what a rank has seen.
 func (o *outcome) add(r int, seen *rankReport) {
-	o.Security, o.Ranks, o.Bytes, o.Strangers, o.Rate = o.security, o.ranks, o.bytes, o.count, o.rate
+	o.Security, o.Ranks, o.Bytes, o.Clients, o.Rate = o.security, o.ranks, o.bytes, o.count, o.rate
 	if r == o.ranks-1 {
 		o.Join = seen.Join
 	} else {

@@ -137,7 +137,7 @@ func shell(who, script string) *contestant {
 	}}
 }
 
-func shortContest(contestants ...*contestant) *comparison {
+func shortComparison(contestants ...*contestant) *comparison {
 	c := newComparison(options{ranks: 2, sizes: []int{8}, rounds: 2, iterations: 1, timeout: time.Minute}, io.Discard)
 	c.contestants, c.pace = contestants, harness.NewPace(io.Discard, "alltoall", 0, 0)
 	return c
@@ -146,7 +146,7 @@ func shortContest(contestants ...*contestant) *comparison {
 func TestAPeerThatFailsIsLeftOut(t *testing.T) {
 	us, err := ours(transports.Inproc)
 	require.NoError(t, err)
-	c := shortContest(us, shell("gloo", "echo out of luck; exit 3"), shell("openmpi", "true"))
+	c := shortComparison(us, shell("gloo", "echo out of luck; exit 3"), shell("openmpi", "true"))
 	require.NoError(t, c.run(context.Background()))
 	require.Len(t, c.contestants, 1)
 	require.Len(t, c.leftOut, 2)
@@ -157,19 +157,19 @@ func TestAPeerThatFailsIsLeftOut(t *testing.T) {
 	require.EqualError(t, c.verdict(c.rows()), "a peer failed, see above")
 }
 
-func TestOurOwnFailureEndsTheContest(t *testing.T) {
-	c := shortContest(shell(harness.Name, "exit 1"))
+func TestOurOwnFailureEndsTheComparison(t *testing.T) {
+	c := shortComparison(shell(harness.Name, "exit 1"))
 	require.ErrorContains(t, c.run(context.Background()), "round 1, after ")
 }
 
 func TestATurnThatTakesTooLong(t *testing.T) {
-	c := shortContest(shell(harness.Name, "exec sleep 600"))
+	c := shortComparison(shell(harness.Name, "exec sleep 600"))
 	c.timeout = 50 * time.Millisecond
 	require.ErrorContains(t, c.run(context.Background()), "no end within -timeout 50ms")
 }
 
 func TestWrongBytesAreAFailure(t *testing.T) {
-	c := shortContest()
+	c := shortComparison()
 	require.NoError(t, c.verdict(exampleRows()[:1]))
 	require.EqualError(t, c.verdict(exampleRows()), "12 wrong bytes")
 }

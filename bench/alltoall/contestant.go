@@ -29,7 +29,7 @@ func (c *contestant) name() string { return c.who + "-" + c.transport }
 // ours reports whether c is switchyard itself, not a peer.
 func (c *contestant) ours() bool { return c.who == harness.Name }
 
-// turn runs the steps once, in fresh processes that end with the turn, so that whoever is not
+// turn runs the steps once, in fresh processes that end with the turn, so that what is not
 // measured does not as much as wait, and returns a sample for each step.
 func (c *contestant) turn(ctx context.Context, ranks int, steps []step) (samples []sample, err error) {
 	dir, err := os.MkdirTemp("", "switchyard-bench-")

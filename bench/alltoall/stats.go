@@ -45,6 +45,7 @@ func summarise(rounds []sample) sample {
 // bandwidths returns, in GB/s, algbw, the bytes in a rank's send buffer over the time, and busbw,
 // the part of it that goes to other ranks and hence through a rank's link.
 func bandwidths(bytesPerPeer, ranks int, took time.Duration) (algbw, busbw float64) {
-	algbw = float64(bytesPerPeer*ranks) / float64(max(took, 1)) // bytes per nanosecond are GB per second
+	// Bytes per nanosecond are GB per second.
+	algbw = float64(bytesPerPeer*ranks) / float64(max(took, 1))
 	return algbw, algbw * float64(ranks-1) / float64(ranks)
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
-// step is one size's share of a run: so many untimed iterations, then so many timed ones.
+// step is one size's share of a run: its untimed iterations, then its timed ones.
 type step struct {
 	bytes, warmup, iterations int
 }

@@ -65,7 +65,7 @@ func TestBadFlags(t *testing.T) {
 	require.Contains(t, stderr, "-json: open ")
 }
 
-// small makes the contest of a small layer by one goroutine, without timing anything.
+// small compares a small layer on one goroutine, without timing anything.
 func small(t *testing.T) (*comparison, options) {
 	o, err := parse(strings.Fields("-ranks 1 -tokens 9 -dim 4 -experts 3 -iters 1"), nil)
 	require.NoError(t, err)

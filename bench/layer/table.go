@@ -36,7 +36,8 @@ type row struct {
 // row makes the outcome of one pass from the medians.
 func (o options) row(transport, route, pass string, took, copied, least time.Duration) row {
 	rate := func(copies int, d time.Duration) float64 {
-		return float64(copies*o.rowBytes()*o.ranks) / float64(max(d, 1)) // bytes per nanosecond are GB per second
+		// Bytes per nanosecond are GB per second.
+		return float64(copies*o.rowBytes()*o.ranks) / float64(max(d, 1))
 	}
 	return row{
 		Transport: transport, Router: route, Ranks: o.ranks, Tokens: o.Tokens, Dim: o.Dim, Experts: o.Experts, K: o.K,

@@ -59,17 +59,6 @@ type options struct {
 	noSpeed, noQuality, short bool
 }
 
-// variant is a way to compress, as flags of examples/train.
-type variant struct {
-	name  string
-	rate  float64
-	times float64 // as many steps
-	flags []string
-	until float64 // the part of the steps that is compressed, where that is not all of them
-	nodes bool    // clusters are those of all four ranks, as of one node: for quality alone, as the ranks of a cluster are several
-	pairs bool    // clusters are those of a node of two ranks
-}
-
 // noExpertsName is the variant whose experts answer nothing.
 const noExpertsName, plainName = "no-experts", "plain"
 
@@ -81,89 +70,6 @@ const torchModelName = "torch"
 //
 //go:embed model.py
 var modelScript []byte
-
-// Parts of names of variants that have the bits, and so the losses, of the variant without them:
-// exchanges in parts, and over nodes.
-const overlapSuffix, nodesSuffix = "+overlap", "+nodes"
-
-// lossesOf is the variant whose losses one has.
-func lossesOf(name string) string {
-	return strings.ReplaceAll(strings.ReplaceAll(name, overlapSuffix, ""), nodesSuffix, "")
-}
-
-// variants are all there are; the first two are what others are measured by.
-func variants() []variant {
-	with := func(name string, rate, times float64, flags ...string) variant {
-		return variant{name: name, rate: rate, times: times, flags: append([]string{"-compress", fmt.Sprint(rate)}, flags...)}
-	}
-	onNodes := func(v variant) variant {
-		v.nodes = true
-		v.flags = append(v.flags, "-compress-nodes", "-node-ranks", "4")
-		return v
-	}
-	onPairs := func(v variant) variant {
-		v.pairs = true
-		v.flags = append(v.flags, "-compensation", "interpolate", "-refine", "1", "-compress-nodes", "-node-ranks", "2", "-algorithm", "rails")
-		return v
-	}
-	until := func(part float64, v variant) variant {
-		v.until = part
-		return v
-	}
-	wire := func(name, format string, flags ...string) variant {
-		return variant{name: name, rate: 1, times: 1, flags: append([]string{"-wire", format}, flags...)}
-	}
-	return []variant{
-		{name: plainName, rate: 1, times: 1},
-		{name: noExpertsName, rate: 1, times: 1, flags: []string{"-no-experts"}},
-		with("paper", 0.2, 1, "-compensation", "identity"),
-		with("none", 0.2, 1, "-compensation", "none"),
-		with("learned-gain", 0.2, 1, "-compensation", "learned-gain"),
-		with("learned-channels", 0.2, 1, "-compensation", "learned-channels"),
-		with("interpolate", 0.2, 1, "-compensation", "interpolate"),
-		with("interpolate-refined", 0.2, 1, "-compensation", "interpolate", "-refine", "1"),
-		with("hyperplane", 0.2, 1, "-compensation", "identity", "-hash", "hyperplane"),
-		with("random", 0.2, 1, "-compensation", "identity", "-hash", "random"),
-		with("random-none", 0.2, 1, "-compensation", "none", "-hash", "random"),
-		{name: "dropping", rate: 0.2, times: 1, flags: []string{"-capacity", "0.2"}},
-		with("paper-10", 0.1, 1, "-compensation", "identity"),
-		with("paper-40", 0.4, 1, "-compensation", "identity"),
-		with("interpolate-40", 0.4, 1, "-compensation", "interpolate"),
-		onNodes(with("paper-nodes", 0.2, 1, "-compensation", "identity")),
-		onNodes(with("none-nodes", 0.2, 1, "-compensation", "none")),
-		onNodes(with("interpolate-refined-nodes", 0.2, 1, "-compensation", "interpolate", "-refine", "1")),
-		onNodes(with("interpolate-refined-nodes-40", 0.4, 1, "-compensation", "interpolate", "-refine", "1")),
-		until(0.75, onNodes(with("interpolate-refined-nodes-until-3/4", 0.2, 1, "-compensation", "interpolate", "-refine", "1"))),
-		until(0.75, onNodes(with("interpolate-refined-nodes-40-until-3/4", 0.4, 1, "-compensation", "interpolate", "-refine", "1"))),
-		until(0.75, onNodes(with("paper-nodes-until-3/4", 0.2, 1, "-compensation", "identity"))),
-		with("paper-warm", 0.2, 1, "-compensation", "identity", "-compress-from", "50"),
-		until(0.75, with("paper-until-3/4", 0.2, 1, "-compensation", "identity")),
-		until(0.75, with("interpolate-refined-until-3/4", 0.2, 1, "-compensation", "interpolate", "-refine", "1")),
-		wire("bf16", "bf16"),
-		wire("fp8", "fp8"),
-		wire("fp8-expanded", "fp8-expanded"),
-		with("paper-bf16", 0.2, 1, "-compensation", "identity", "-wire", "bf16"),
-		with("paper-bf16+overlap", 0.2, 1, "-compensation", "identity", "-wire", "bf16", "-overlap", "2"),
-		with("paper-bf16×1.25", 0.2, 1.25, "-compensation", "identity", "-wire", "bf16"),
-		{name: plainName + "+overlap", rate: 1, times: 1, flags: []string{"-overlap", "2"}},
-		with("paper+overlap", 0.2, 1, "-compensation", "identity", "-overlap", "2"),
-		with("paper×1.25", 0.2, 1.25, "-compensation", "identity"),
-		wire("fp8+overlap", "fp8", "-overlap", "2"),
-		with("paper-fp8+overlap", 0.2, 1, "-compensation", "identity", "-wire", "fp8", "-overlap", "2"),
-		{name: plainName + nodesSuffix, rate: 1, times: 1, flags: []string{"-algorithm", "rails"}},
-		wire("fp8+micro", "fp8", "-micro", "2"),
-		wire("fp8+micro+overlap", "fp8", "-micro", "2", "-overlap", "2"),
-		wire("fp8+nodes+overlap", "fp8", "-algorithm", "rails", "-overlap", "2"),
-		wire("fp8+nodes+micro", "fp8", "-algorithm", "rails", "-micro", "2"),
-		wire("fp8+nodes+micro+overlap", "fp8", "-algorithm", "rails", "-micro", "2", "-overlap", "2"),
-		onPairs(with("lsh-pairs-bf16", 0.2, 1, "-wire", "bf16")),
-		onPairs(with("lsh-pairs-bf16+overlap", 0.2, 1, "-wire", "bf16", "-overlap", "2")),
-		onPairs(with("lsh-pairs-fp8", 0.2, 1, "-wire", "fp8")),
-		onPairs(with("lsh-pairs-fp8+overlap", 0.2, 1, "-wire", "fp8", "-overlap", "2")),
-		{name: torchModelName, rate: 1, times: 1},
-		with("interpolate-40×1.25", 0.4, 1.25, "-compensation", "interpolate"),
-	}
-}
 
 func parseOptions(args []string, stdout io.Writer) (options, error) {
 	var o options

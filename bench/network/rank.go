@@ -145,7 +145,7 @@ func (r *rank) exchange(t *turn, c networkCase) (*alltoall.Exchange, error) {
 		if err != nil {
 			return nil, err
 		}
-		t.view = &toll{Transport: view, rank: r}
+		t.view = &cost{Transport: view, rank: r}
 	}
 	return alltoall.New(t.view, alltoall.Config{
 		Placement: alltoall.Even(c.each*len(r.top.Node), len(r.top.Node)), Dim: c.dim, Algorithm: t.a, Topology: r.top, Links: r.links,
@@ -261,13 +261,13 @@ func (c *networkCase) wrong(rows, home blas32.General) (wrong int) {
 	return wrong
 }
 
-// toll counts what a rank sends to other nodes.
-type toll struct {
+// cost counts what a rank sends to other nodes.
+type cost struct {
 	transport.Transport
 	rank *rank
 }
 
-func (t *toll) Exchange(ctx context.Context, sends, recvs []transport.Message) error {
+func (t *cost) Exchange(ctx context.Context, sends, recvs []transport.Message) error {
 	for _, m := range sends {
 		if int(m.Peer)/t.rank.Each == t.rank.me/t.rank.Each {
 			continue
@@ -280,6 +280,6 @@ func (t *toll) Exchange(ctx context.Context, sends, recvs []transport.Message) e
 }
 
 // Capabilities and Alloc are those of the transport below.
-func (t *toll) Capabilities() transport.Capabilities { return transport.CapabilitiesOf(t.Transport) }
-func (t *toll) Alloc(n int) []byte                   { return transport.Alloc(t.Transport, n) }
-func (t *toll) Free(b []byte) bool                   { transport.Free(t.Transport, b); return true }
+func (t *cost) Capabilities() transport.Capabilities { return transport.CapabilitiesOf(t.Transport) }
+func (t *cost) Alloc(n int) []byte                   { return transport.Alloc(t.Transport, n) }
+func (t *cost) Free(b []byte) bool                   { transport.Free(t.Transport, b); return true }

@@ -34,7 +34,7 @@ comm is the same step with experts that return what they get, compute what the e
 bound is the larger of the two, ÷ bound what overlap leaves of it, speedup that over one part, predicted ÷ what the simulated graph says of the
 degree chosen, from a profile of one and of -most parts, and measured. regret is by how much the chosen is slower than the best degree.
 
-With -micro 2 or more a step is so many micro-batches of -tokens, one after the other; then also two in flight (all, where their number is odd), each on a
+With -micro 2 or more a step is n micro-batches of -tokens, one after the other; then also two in flight (all, where their number is odd), each on a
 twin of the layer: "1 ‖" in one part, "chosen ‖" in as many as the twins choose. "⫽" has the second begin when the first has gone forward, so that one goes
 forward while the other goes back. With -dense each micro-batch goes through a SwiGLU of so many hidden columns before the layer, which every
 rank has for itself: compute counts it.
@@ -135,7 +135,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return harness.Conclude(ctx, err, stderr)
 }
 
-// expected is about how long it takes: steps of every way, and those in which layers choose, each
+// expected is about how long it takes: steps of every mode, and those in which layers choose, each
 // of them the time of its rows on the link and of its experts on the ranks' share of two cores.
 func (o *options) expected() (all time.Duration) {
 	for _, rate := range o.Rates {
@@ -145,7 +145,7 @@ func (o *options) expected() (all time.Duration) {
 			link := 4 * rows * float64(c.dim) * 32 / float64(rate*1_000_000)
 			experts := rows * float64(c.dim*c.hidden) * 18 * float64(o.Ranks) / 2 / 50e9
 			once := time.Duration((link + experts) * float64(max(o.Micro, 1)) * float64(time.Second))
-			all += harness.Times((o.Rounds+1)*(len(o.ways())+2)+profileSteps/4, once)
+			all += harness.Times((o.Rounds+1)*(len(o.modes())+2)+profileSteps/4, once)
 		}
 	}
 	return all
@@ -232,7 +232,7 @@ func (o *options) collect(rate int, out io.Reader) ([]overlapRow, error) {
 		}
 		comm, compute := slowestMedian(of, func(r overlapResult) []time.Duration { return r.Comm }), slowestMedian(of, func(r overlapResult) []time.Duration { return r.Compute })
 		best, first := 0.0, len(rows)
-		for j, v := range o.ways() {
+		for j, v := range o.modes() {
 			row := overlapRow{Rate: rate, Tokens: c.tokens, Dim: c.dim, Hidden: c.hidden, K: o.K, Degree: v.degree, InFlight: v.inFlight, Apart: v.apart, Comm: comm, Compute: compute}
 			row.Forward, row.Backward = of[0].Chosen[j][0], of[0].Chosen[j][1]
 			row.Step = slowestMedian(of, func(r overlapResult) []time.Duration { return r.Steps[j] })
@@ -297,7 +297,7 @@ func writeTable(stdout io.Writer, rows []overlapRow) {
 			parts, r.Step, r.Processor, r.Speedup, r.OfBound, 100*r.Regret, predicted)
 	}
 	w.Flush()
-	cases, near, worst, foretold, tight := 0, 0, 0.0, 0, 0
+	cases, near, worst, predicted, tight := 0, 0, 0.0, 0, 0
 	for _, r := range rows {
 		if r.Predicted > 0 {
 			cases++
@@ -306,7 +306,7 @@ func writeTable(stdout io.Writer, rows []overlapRow) {
 				near++
 			}
 			if p := r.Predicted / r.Step; p >= 0.9 && p <= 1.1 {
-				foretold++
+				predicted++
 			}
 			if r.Step <= r.limit() {
 				tight++
@@ -314,7 +314,7 @@ func writeTable(stdout io.Writer, rows []overlapRow) {
 		}
 	}
 	fmt.Fprintf(stdout, "# %d cases: the chosen degree is within 5%% of the best in %d, at worst %.0f%% slower than one part; predicted within 10%% in %d; "+
-		"within 1.1 bound and a chunk in %d\n", cases, near, max(100*worst, 0), foretold, tight)
+		"within 1.1 bound and a chunk in %d\n", cases, near, max(100*worst, 0), predicted, tight)
 }
 
 // limit is what a step may take at most to be called well overlapped: a tenth more than the larger

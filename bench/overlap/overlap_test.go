@@ -29,7 +29,7 @@ func TestOptions(t *testing.T) {
 	_, err = harness.RankOptions([]string{string(text)}, &there)
 	require.NoError(t, err)
 	require.Equal(t, o.cases(), there.cases())
-	require.Equal(t, o.ways(), there.ways())
+	require.Equal(t, o.modes(), there.modes())
 	require.Equal(t, "steps.json", there.TraceFile, "ranks keep timelines only for a trace")
 	_, err = parseOptions([]string{"-ranks", "1", "-rounds", "0", "-each", "0", "-k", "0", "-most", "65", "-micro", "0", "-rates", "x", "-dims", "0"}, io.Discard)
 	for _, name := range []string{"-ranks 1", "-rounds 0", "-each 0", "-k 0", "-most 65", "-micro 0", `-rates "x"`, `-dims "0"`} {

@@ -46,7 +46,7 @@ type overlapLine struct {
 // overlapResult is what a rank saw of one case.
 type overlapResult struct {
 	Comm, Compute []time.Duration
-	Steps         [][]time.Duration // of each way
+	Steps         [][]time.Duration // of each mode
 	Processor     [][]time.Duration // of this rank in those steps
 	Predicted     []time.Duration   // by the layer that chooses; else 0
 	Chosen        [][2]int          // its parts, forward and backward
@@ -74,21 +74,21 @@ func (o *options) degrees() (list []int) {
 	return list
 }
 
-// way is how to run a step: in so many parts, 0 being as many as the layer chooses, with so many
-// micro-batches at a time, begun together or apart: the second once the first has gone forward, so
-// that one goes forward while the other goes back, as in DualPipe.
-type way struct {
+// mode is how to run a step: in a number of parts, 0 being as many as the layer chooses, with a
+// number of micro-batches at a time, begun together or apart: the second once the first has gone
+// forward, so that one goes forward while the other goes back, as in DualPipe.
+type mode struct {
 	degree, inFlight int
 	apart            bool
 }
 
-// ways are those that are timed, plain steps in one part first.
-func (o *options) ways() (list []way) {
+// modes are those that are timed, plain steps in one part first.
+func (o *options) modes() (list []mode) {
 	for _, d := range append(o.degrees(), 0) {
-		list = append(list, way{degree: d, inFlight: 1})
+		list = append(list, mode{degree: d, inFlight: 1})
 	}
 	if n := o.inFlight(); n > 1 {
-		list = append(list, way{degree: 1, inFlight: n}, way{inFlight: n}, way{degree: o.Most, inFlight: n, apart: true}, way{inFlight: n, apart: true})
+		list = append(list, mode{degree: 1, inFlight: n}, mode{inFlight: n}, mode{degree: o.Most, inFlight: n, apart: true}, mode{inFlight: n, apart: true})
 	}
 	return list
 }
@@ -149,11 +149,11 @@ func (r *runner) run(ctx context.Context) (result overlapResult, err error) {
 		r.x.Data[i], r.dy.Data[i] = random.Float32()-0.5, random.Float32()-0.5
 	}
 	clock := &timed{Expert: expert.SwiGLU{Hidden: r.hidden}}
-	echo, err := r.layer(new(workload.Passthrough), way{degree: 1, inFlight: 1})
+	echo, err := r.layer(new(workload.Passthrough), mode{degree: 1, inFlight: 1})
 	if err != nil {
 		return result, err
 	}
-	plain, err := r.layer(clock, way{degree: 1, inFlight: 1})
+	plain, err := r.layer(clock, mode{degree: 1, inFlight: 1})
 	if err != nil {
 		return result, err
 	}
@@ -176,11 +176,11 @@ func (r *runner) run(ctx context.Context) (result overlapResult, err error) {
 		r.lines = nil
 		for n := range timed { // each round begins with the next one
 			i := (n + round) % len(timed)
-			if err := r.recut(timed[i], result.Chosen[i], r.ways()[i]); err != nil {
+			if err := r.recut(timed[i], result.Chosen[i], r.modes()[i]); err != nil {
 				return result, err
 			}
 			before := processorTime()
-			if took, err = r.step(ctx, timed[i], r.ways()[i].apart); err != nil {
+			if took, err = r.step(ctx, timed[i], r.modes()[i].apart); err != nil {
 				return result, err
 			}
 			if round > 0 {
@@ -191,14 +191,14 @@ func (r *runner) run(ctx context.Context) (result overlapResult, err error) {
 	return result, nil
 }
 
-// contestants makes what each way is timed on. All numbers of parts but one are on the layer that
+// contestants makes what each mode is timed on. All numbers of parts but one are on the layer that
 // chooses, once it has: two layers of equal work differ by several per cent, as memory has it.
 func (r *runner) contestants(ctx context.Context, result *overlapResult) (list [][]lane, err error) {
-	chooser, err := r.settled(ctx, way{inFlight: 1})
+	chooser, err := r.settled(ctx, mode{inFlight: 1})
 	if err != nil {
 		return nil, err
 	}
-	for _, v := range r.ways() {
+	for _, v := range r.modes() {
 		on := chooser
 		if !v.onChooser() {
 			if on, err = r.settled(ctx, v); err != nil {
@@ -220,11 +220,11 @@ func (r *runner) contestants(ctx context.Context, result *overlapResult) (list [
 	return list, nil
 }
 
-// onChooser tells whether a way is timed on the layer that chooses.
-func (v way) onChooser() bool { return v.degree != 1 && v.inFlight == 1 }
+// onChooser tells whether a mode is timed on the layer that chooses.
+func (v mode) onChooser() bool { return v.degree != 1 && v.inFlight == 1 }
 
-// recut has a way's layer run in its parts.
-func (r *runner) recut(lanes []lane, parts [2]int, v way) error {
+// recut has a mode's layer run in its parts.
+func (r *runner) recut(lanes []lane, parts [2]int, v mode) error {
 	if !v.onChooser() {
 		return nil
 	}
@@ -236,9 +236,9 @@ func (r *runner) recut(lanes []lane, parts [2]int, v way) error {
 	return layer.SetDegree(parts[0], parts[1])
 }
 
-// settled makes a way's layers and runs steps until these have the degree that they are to be timed
-// in.
-func (r *runner) settled(ctx context.Context, v way) ([]lane, error) {
+// settled makes a mode's layers and runs steps until these have the degree that they are to be
+// timed in.
+func (r *runner) settled(ctx context.Context, v mode) ([]lane, error) {
 	lanes, err := r.layer(expert.SwiGLU{Hidden: r.hidden}, v)
 	for n := 0; err == nil && n < profileSteps && (n == 0 || !haveChosen(lanes)); n++ {
 		_, err = r.step(ctx, lanes, v.apart)
@@ -246,7 +246,7 @@ func (r *runner) settled(ctx context.Context, v way) ([]lane, error) {
 	return lanes, err
 }
 
-// haveChosen tells whether all of a way's layers have the degree that they are to be timed in.
+// haveChosen tells whether all of a mode's layers have the degree that they are to be timed in.
 func haveChosen(lanes []lane) bool {
 	for _, l := range lanes {
 		if s := l.layer.Stats().Overlap; s.Auto && s.Predicted == 0 {
@@ -261,8 +261,8 @@ func (r *runner) observe(_ schedule.Pass, line schedule.Timeline) {
 	r.lines = append(r.lines, overlapLine{line.Begin, line.Graph.Tasks, line.Spans})
 }
 
-// layer makes the layer of a way: the one that all micro-batches go through, or one for each.
-func (r *runner) layer(e expert.Expert, v way) (list []lane, err error) {
+// layer makes the layer of a mode: the one that all micro-batches go through, or one for each.
+func (r *runner) layer(e expert.Expert, v mode) (list []lane, err error) {
 	d, err := workload.Decide("random", r.K, r.Each*r.Ranks, r.x)
 	if err != nil {
 		return nil, err
@@ -339,7 +339,7 @@ type lane struct {
 	dense expert.Group
 }
 
-// passes takes so many micro-batches through a lane, and calls wentForward in the middle of each.
+// passes takes n micro-batches through a lane, and calls wentForward in the middle of each.
 func (r *runner) passes(ctx context.Context, l lane, n int, wentForward func()) error {
 	for range n {
 		var saved expert.Saved

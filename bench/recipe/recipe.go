@@ -160,7 +160,8 @@ func (o *options) measure(ctx context.Context, stderr io.Writer) (rows []row, er
 		return nil, err
 	}
 	stopped := o.turns(ctx, rows, stderr)
-	rows = slices.DeleteFunc(rows, func(r row) bool { return len(r.took) == 0 }) // where it was stopped before
+	// where it was stopped before
+	rows = slices.DeleteFunc(rows, func(r row) bool { return len(r.took) == 0 })
 	for i := range rows {
 		slices.Sort(rows[i].took)
 		rows[i].P50 = harness.Microseconds(harness.Percentile(rows[i].took, 0.5))

@@ -61,7 +61,8 @@ func bruteForce(layers []schedule.Layer, costs *schedule.Costs, degrees []int) f
 func bruteCuts(layers []schedule.Layer, costs *schedule.Costs, degrees []int) float64 {
 	plan := schedule.Plan{BackwardDegrees: degrees, Within: [][]float64{{0}, {0}}, Beside: [][]float64{{0}, {0}}}
 	g := schedule.BuildBackward(layers, &plan)
-	var sums []*schedule.Task // within and beside the middle layer, within and beside the first, the tail
+	// within and beside the middle layer, within and beside the first, the tail
+	var sums []*schedule.Task
 	for i := range g.Tasks {
 		if g.Tasks[i].Op == schedule.GradReduce {
 			sums = append(sums, &g.Tasks[i])

@@ -78,12 +78,13 @@ func (t *testbed) times(c gridConfig, policies []schedule.Policy, costs *schedul
 	for _, p := range policies {
 		plan := p.Plan(layers, costs, degrees, schedule.Options{})
 		out.step = append(out.step, stepMS(layers, costs, &plan))
-		out.differ = plan.Degree(schedule.Forward, 0) != plan.Degree(schedule.Backward, 0) // the last to set it is ours
+		// the last to set it is ours
+		out.differ = plan.Degree(schedule.Forward, 0) != plan.Degree(schedule.Backward, 0)
 	}
 	return out
 }
 
-// stack returns so many equal layers.
+// stack returns n equal layers.
 func (t *testbed) stack(c gridConfig, n int) []schedule.Layer {
 	layers := make([]schedule.Layer, n)
 	for i := range layers {

@@ -1,7 +1,7 @@
 package harness
 
-// A step moves about so many bytes between all ranks together, within bounds that keep percentiles
-// meaningful where messages are large and runs short where they are small.
+// A step moves about this number of bytes between all ranks together, within bounds that keep
+// percentiles meaningful where messages are large and runs short where they are small.
 const (
 	stepBytes, minIterations, maxIterations                = 4 << 30, 20, 2000
 	shortStepBytes, shortMinIterations, shortMaxIterations = 64 << 20, 5, 50

@@ -19,7 +19,7 @@ type Pace struct {
 	Start       time.Time
 }
 
-// NewPace says how long a command of so many turns takes, unless it is done at once.
+// NewPace says how long a command of turns turns takes, unless it is done at once.
 func NewPace(to io.Writer, command string, turns int, expected time.Duration) *Pace {
 	if atOnce := 50 * time.Millisecond; expected >= atOnce {
 		fmt.Fprintf(to, "bench: %s takes %s; if stopped, it prints what it has measured\n", command, roughly(expected))

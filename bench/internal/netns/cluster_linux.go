@@ -24,7 +24,7 @@ const Interface = "e0"
 // kernel.
 const congestion = "reno"
 
-// New makes nodes of so many ranks each, behind links of rate Mbit/s; 0 is as fast as the machine.
+// New makes nodes of each ranks, behind links of rate Mbit/s; 0 is as fast as the machine.
 func New(ctx context.Context, nodes, each, rate int) (*Cluster, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("network namespaces need root; nothing was measured")

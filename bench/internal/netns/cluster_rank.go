@@ -12,7 +12,7 @@ import (
 // operationTimeout bounds one operation on a cluster; the slowest take seconds.
 const operationTimeout = 5 * time.Minute
 
-// Join joins a job of so many ranks, each of them on every node of a cluster.
+// Join joins a job of ranks ranks, each of them on every node of a cluster.
 func Join(ctx context.Context, rank, ranks, each, port int) (*switchyard.World, error) {
 	return switchyard.Join(ctx, switchyard.JoinConfig{
 		Rank: transport.Rank(rank), Size: ranks, Addr: fmt.Sprintf("%s:%d", Address(0), port), Host: Address(rank / each),

@@ -10,7 +10,7 @@ import "encoding/binary"
 const (
 	grain  = 64   // a cache line, so that every iteration's buffer is aligned alike
 	places = 1021 // a prime number of offsets; with grain, 64 KiB of pattern beyond the message
-	stride = 389  // far from every small fraction of places, so that neighbouring iterations never share bytes
+	stride = 389  // far from small fractions of places: neighbouring iterations share no bytes
 	probes = 8    // bytes checked of each block in every iteration
 )
 

@@ -62,7 +62,7 @@ func joinGRPCUnary(ctx context.Context) (transport.Transport, error) {
 	return u, nil
 }
 
-// open serves, and dials whoever else does.
+// open serves, and dials the others that serve.
 func (u *unary) open(ctx context.Context) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -19,7 +19,7 @@ func joinSHM(ctx context.Context) (transport.Transport, error) {
 	return t, nil
 }
 
-// joinSHMPlain does the same for messages that lie in Go's memory, as those of a stranger's program
+// joinSHMPlain does the same for messages that lie in Go's memory, as those of another program
 // may.
 func joinSHMPlain(ctx context.Context) (transport.Transport, error) {
 	t, err := openSHM(ctx)

@@ -46,7 +46,8 @@ func (c *comparison) leaveOut(name string, why error) {
 // always the one who finds the machine warm. A peer that fails is left out from there on, with all
 // it has shown before; that ours fails ends it all.
 func (c *comparison) run(ctx context.Context) error {
-	c.pace.Turns, c.pace.Start = c.rounds*len(c.contestants), time.Now() // which excludes what could not be built, and building
+	// without what could not be built, and without building
+	c.pace.Turns, c.pace.Start = c.rounds*len(c.contestants), time.Now()
 	for round := range c.rounds {
 		for _, who := range rotated(c.contestants, round) {
 			err := c.turn(ctx, who, round)

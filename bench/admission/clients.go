@@ -13,7 +13,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/secure/securetest"
 )
 
-// scratchDir is a folder in which processes leave each other notes.
+// scratchDir is a folder in which processes leave files for each other.
 type scratchDir struct{ dir string }
 
 const (
@@ -26,7 +26,7 @@ func turnName(i int) string      { return fmt.Sprintf("turn.%d", i) }
 func goName(i int) string        { return fmt.Sprintf("go.%d", i) }
 func reportName(rank int) string { return fmt.Sprintf("report.%d", rank) }
 
-// put leaves a note, all at once.
+// put writes a file, all at once.
 func (b scratchDir) put(name, text string) error {
 	path := filepath.Join(b.dir, name)
 	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
@@ -35,7 +35,7 @@ func (b scratchDir) put(name, text string) error {
 	return os.Rename(path+".new", path)
 }
 
-// await waits until there is a note.
+// await waits until there is a file of that name.
 func (b scratchDir) await(ctx context.Context, name string) error {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
@@ -64,7 +64,7 @@ func (b scratchDir) addresses() []string {
 	return all
 }
 
-// clients is strangers that come at a steady rate.
+// clients connect at a steady rate without belonging to the job.
 type clients struct {
 	b    scratchDir
 	rate int
@@ -78,7 +78,7 @@ type clients struct {
 
 func newClients(b scratchDir, rate int) *clients { return &clients{b: b, rate: rate} }
 
-// send has n strangers come, and returns when the last has set out. Those that are late because
+// send starts n clients, and returns when the last has started. Those that are late because
 // this process did not run come at once.
 func (c *clients) send(ctx context.Context, n int) {
 	kinds, addresses := securetest.Strangers(), c.b.addresses()
