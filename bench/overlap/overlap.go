@@ -34,7 +34,7 @@ comm is the same step with experts that return what they get, compute what the e
 bound is the larger of the two, ÷ bound what overlap leaves of it, speedup that over one part, predicted ÷ what the simulated graph says of the
 degree chosen, from a profile of one and of -most parts, and measured. regret is by how much the chosen is slower than the best degree.
 
-With -micro 2 or more a step is n micro-batches of -tokens, one after the other; then also two in flight (all, where their number is odd), each on a
+With -micro 2 or more a step is so many micro-batches of -tokens, one after the other; then also two in flight (all, where their number is odd), each on a
 twin of the layer: "1 ‖" in one part, "chosen ‖" in as many as the twins choose. "⫽" has the second begin when the first has gone forward, so that one goes
 forward while the other goes back. With -dense each micro-batch goes through a SwiGLU of so many hidden columns before the layer, which every
 rank has for itself: compute counts it.
