@@ -71,7 +71,7 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 			Weights: l.weights, LossScale: p.lossScale(l.cfg.batches()), Losses: l.apart(p), Rows: back,
 			FirstLeaf: p.batch.firstLeaf(l.world.Rank()), DX: l.dx,
 		})
-		l.addSharedBackward(p, l.dx)
+		p.shared.AddGradientTo(l.dx)
 	})
 	if err != nil {
 		return errtext.Errorf("switchyard: gradient of the gate: %w", err)
@@ -112,21 +112,22 @@ func (l *Layer) backThroughExperts(ctx context.Context, p *pass, drows, dy blas3
 	h.Recut(l.parts(p, schedule.Backward))
 	in, arrived, back := h.Arrival(), make([]blas32.General, h.Parts()), make([][]blas32.General, h.Parts())
 	home = h.Home()
-	if l.byPeers {
-		l.back = mat.Resize(l.back, h.Plan().Received(), l.cfg.Dim)
-	}
 	return home, l.inParts(ctx, p, schedule.Backward, len(arrived), stages{
 		dispatch: func(ctx context.Context, i int) (err error) {
 			defer l.clock(time.Now())
 			arrived[i], err = h.RedispatchPart(ctx, i, drows, in)
 			return err
 		},
-		aside: func() { l.sharedBackward(p, dy) },
+		aside: func() {
+			if l.shared != nil {
+				l.compute(func() { l.shared.Backward(&p.shared, dy) })
+			}
+		},
 		experts: func(i int) {
-			l.compute(func() { back[i] = l.expertsBackward(p, i, arrived[i]) })
+			l.compute(func() { back[i] = l.experts.Backward(&p.experts, i, arrived[i]) })
 			l.checkMade(p, "backward", "its experts' gradients of rows", back[i]...)
 		},
-		weights: func(i int) { l.compute(func() { l.expertsWeights(p, i) }) },
+		weights: func(i int) { l.compute(func() { l.experts.BackwardWeights(&p.experts, i) }) },
 		combine: func(ctx context.Context, i int) error { return l.combine(ctx, p, i, home, back[i]) },
 	})
 }

@@ -134,12 +134,12 @@ func (l *Layer) blame(op string, told []byte) error {
 
 // dropGradients forgets what the pass under way has entered into the sums of gradients.
 func (l *Layer) dropGradients() {
-	for i := range l.shards {
-		if set := l.shards[i].group.Params(); set != nil {
+	for _, set := range l.experts.Params() {
+		if set != nil {
 			set.Grad.Reset()
 		}
 	}
-	if set := l.sharedParams(); set != nil {
+	if set := l.shared.Params(); set != nil {
 		set.Grad.Reset()
 	}
 	if set := l.compression.Gains(); set != nil {

@@ -44,6 +44,7 @@ var allowed = map[string][]string{
 	"internal":                {},
 	"internal/mailbox":        {"transport"},
 	"internal/compression":    {"alltoall", "lsh", "transport"},
+	"internal/experts":        {"alltoall", "expert", "transport"},
 	"internal/mesh":           {"transport"},
 	"internal/nodegather":     {"alltoall", "transport"},
 	"internal/lockstep":       {"transport"},

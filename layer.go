@@ -13,6 +13,7 @@ import (
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/compression"
+	"github.com/switchyard-moe/switchyard/internal/experts"
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/rows"
@@ -56,11 +57,10 @@ type Layer struct {
 	label       string            // what errors call it: "layer 1"
 	layout      layout
 	gate        router.Gate
-	shards      []shard            // the experts hosted here
-	shared      expert.Group       // nil without one
+	experts     *experts.Stage     // those hosted here
+	shared      *experts.Shared    // nil without one
 	compression *compression.Stage // nil without it
 	byPeers     bool               // parts of exchanges are cut by ranks instead of experts
-	halves      bool               // experts go back in halves
 	degree      [2]int             // of overlap, of each pass, if set by hand
 	tuner       *tuner             // nil unless it chooses the degree of overlap
 	exchange    *alltoall.Exchange
@@ -87,8 +87,6 @@ type Layer struct {
 	y, dx      blas32.General
 	evaluated  blas32.General // Eval's y
 	evalIndex  rows.Index     // scratch: byToken, of Eval
-	back       blas32.General // scratch: gradients of the rows here, where parts are cut by ranks
-	dshared    blas32.General // scratch: gradient of the shared expert's answers
 	spare      [][]float32    // memory of copies without padding
 }
 
@@ -105,12 +103,9 @@ type pass struct {
 	rounds    int   // of counts that routing summed over the ranks
 	counted   []int // of tokens that chose each expert, over all ranks, where a loss asks for them
 	handle    *alltoall.Handle
-	saved     []expert.Saved // of each shard, or where parts are cut by ranks of each rank's rows
+	experts   experts.Pass
+	shared    experts.SharedPass
 	answers   blas32.General // of the experts, home again, sorted by expert
-
-	sharedSaved   expert.Saved
-	sharedAnswers blas32.General
-	sharedBack    blas32.General // gradient of the shared expert's input
 
 	lent  [][]float32 // memory of copies without padding
 	wrong error       // what is not finite here, once that is known
@@ -204,10 +199,7 @@ func (l *Layer) buildParts() (err error) {
 	}
 	l.newStepLosses()
 	l.byPeers = l.cutsPeers()
-	if err = l.newShards(); err != nil {
-		return err
-	}
-	if err = l.newShared(); err != nil {
+	if err = l.newExperts(); err != nil {
 		return err
 	}
 	if l.cfg.Overlap.Auto {
@@ -219,6 +211,31 @@ func (l *Layer) buildParts() (err error) {
 		l.tellProfile()
 	}
 	return nil
+}
+
+// newExperts builds the experts hosted here, and this rank's copy of the shared expert, whose number
+// follows those of the routed ones: first parameters are drawn by it.
+func (l *Layer) newExperts() (err error) {
+	first, end := l.layout.place.Of(l.layout.seat)
+	shape := expert.Shape{Dim: l.cfg.Dim, First: first, Count: end - first, Seed: l.cfg.Seed}
+	if l.experts, err = experts.New(experts.Config{
+		Expert: l.cfg.Expert, Shape: shape, Chunks: l.mostParts(), ByRanks: l.byPeers,
+	}); err != nil {
+		return err
+	}
+	l.grads.experts = make([]total, len(l.experts.Params()))
+	if l.cfg.Shared != nil {
+		shape.First, shape.Count = l.cfg.Experts, 1
+		l.shared, err = experts.NewShared(l.cfg.Shared, shape)
+	}
+	return err
+}
+
+// ownRows describes this rank's tokens as the rows of one expert.
+func (l *Layer) ownRows(p *pass) expert.Rows {
+	return expert.Rows{
+		Experts: 1, FirstLeaf: p.batch.firstLeaf(l.world.Rank()), Leaves: len(p.ends), Ends: p.ends,
+	}
 }
 
 // buildExchange makes the way of the rows.
@@ -364,7 +381,7 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 	l.compute(func() {
 		*y = mat.Resize(*y, p.x.Rows, l.cfg.Dim)
 		p.restore(*y, byToken)
-		l.addShared(p, *y)
+		p.shared.AddTo(*y)
 	})
 	l.note(p, plan)
 	return nil
@@ -379,16 +396,21 @@ func (l *Layer) throughExperts(ctx context.Context, p *pass) (home blas32.Genera
 		answers []blas32.General
 	}
 	parts := make([]part, h.Parts())
-	p.saved, home = make([]expert.Saved, max(len(l.shards), l.layout.parallel)), h.Home()
+	p.experts = l.experts.Begin(h, mat.Sum(p.batch.leaves[:p.batch.first]))
+	home = h.Home()
 	return home, l.inParts(ctx, p, schedule.Forward, len(parts), stages{
 		dispatch: func(ctx context.Context, i int) (err error) {
 			defer l.clock(time.Now())
 			parts[i].rows, parts[i].ends, err = h.DispatchPart(ctx, i)
 			return err
 		},
-		aside: func() { l.sharedForward(p) },
+		aside: func() {
+			if l.shared != nil {
+				l.compute(func() { p.shared = l.shared.Forward(p.x, l.ownRows(p), p.side.Padding) })
+			}
+		},
 		experts: func(i int) {
-			l.compute(func() { parts[i].answers = l.expertsForward(p, i, parts[i].rows, parts[i].ends) })
+			l.compute(func() { parts[i].answers = l.experts.Forward(&p.experts, i, parts[i].rows, parts[i].ends) })
 			l.checkMade(p, "forward", "its experts' answers", parts[i].answers...)
 		},
 		combine: func(ctx context.Context, i int) error { return l.combine(ctx, p, i, home, parts[i].answers) },

@@ -135,7 +135,7 @@ type stages struct {
 // all combines, and the experts on this one.
 func (l *Layer) inParts(ctx context.Context, p *pass, direction schedule.Pass, parts int, s stages) error {
 	profiled := l.tuner != nil && p.side.Train && l.tuner.turn() > 0
-	chunks, halves := l.chunks(direction, profiled), l.halves && direction == schedule.Backward
+	chunks, halves := l.chunks(direction, profiled), l.experts.Splits() && direction == schedule.Backward
 	observe := *l.observe.Load()
 	lingers := halves && l.tuner != nil && l.tuner.lingers
 	if parts == 1 && !profiled && !lingers && chunks == 0 && observe == nil {

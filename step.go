@@ -12,6 +12,7 @@ import (
 // gradients holds what backward passes since the last Step add up to, over all ranks that share the parameters.
 type gradients struct {
 	gate, shared, gains total
+	experts             []total // of each group of experts
 	passes              int
 }
 
@@ -45,12 +46,12 @@ func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 	if gate := l.gate.Params(); gate != nil {
 		optimizer.Update(gate, l.gateGradient())
 	}
-	for i := range l.shards {
-		if experts := l.shards[i].group.Params(); experts != nil {
-			optimizer.Update(experts, l.shards[i].grads.sum)
+	for i, set := range l.experts.Params() {
+		if set != nil {
+			optimizer.Update(set, l.grads.experts[i].sum)
 		}
 	}
-	if shared := l.sharedParams(); shared != nil {
+	if shared := l.shared.Params(); shared != nil {
 		optimizer.Update(shared, l.grads.shared.sum)
 	}
 	if gains := l.compression.Gains(); gains != nil {
@@ -90,12 +91,12 @@ func (l *Layer) reduce(ctx context.Context) error {
 	for r, n := range p.batch.leaves {
 		perCopy[r/l.layout.parallel] += n
 	}
-	for i := range l.shards {
-		if err := l.sumOver(ctx, l.replicas, perCopy, l.shards[i].group.Params(), &l.shards[i].grads); err != nil {
+	for i, set := range l.experts.Params() {
+		if err := l.sumOver(ctx, l.replicas, perCopy, set, &l.grads.experts[i]); err != nil {
 			return errtext.Errorf("switchyard: gradients of the experts: %w", err)
 		}
 	}
-	if err := l.sumOver(ctx, l.everyone, p.batch.leaves, l.sharedParams(), &l.grads.shared); err != nil {
+	if err := l.sumOver(ctx, l.everyone, p.batch.leaves, l.shared.Params(), &l.grads.shared); err != nil {
 		return errtext.Errorf("switchyard: gradients of the shared expert: %w", err)
 	}
 	if err := l.sumOver(ctx, l.everyone, p.batch.leaves, l.compression.Gains(), &l.grads.gains); err != nil {

@@ -40,7 +40,7 @@ func (l *Layer) Parameters(ctx context.Context) ([]Tensor, error) {
 	defer l.leaveAll()
 	var list []Tensor
 	if err := l.attempt("Parameters", func() (err error) {
-		list, err = l.tensors(ctx, valuesOf(l.gate.Params()), l.expertValues(), valuesOf(l.sharedParams()), valuesOf(l.compression.Gains()))
+		list, err = l.tensors(ctx, valuesOf(l.gate.Params()), l.expertValues(), valuesOf(l.shared.Params()), valuesOf(l.compression.Gains()))
 		return err
 	}); err != nil {
 		return nil, err
@@ -53,16 +53,16 @@ func (l *Layer) Parameters(ctx context.Context) ([]Tensor, error) {
 
 // expertValues returns the parameters of each shard of the experts.
 func (l *Layer) expertValues() (list [][]float32) {
-	for i := range l.shards {
-		list = append(list, valuesOf(l.shards[i].group.Params()))
+	for _, set := range l.experts.Params() {
+		list = append(list, valuesOf(set))
 	}
 	return list
 }
 
 // expertGradients returns their gradients.
 func (l *Layer) expertGradients() (list [][]float32) {
-	for i := range l.shards {
-		list = append(list, l.shards[i].grads.sum)
+	for i := range l.grads.experts {
+		list = append(list, l.grads.experts[i].sum)
 	}
 	return list
 }
@@ -142,16 +142,15 @@ func (l *Layer) target(name string) (parts [][]float32, whole []int, offset int)
 	if bias := l.bias(); name == biasName && bias != nil {
 		return [][]float32{bias}, []int{len(bias)}, 0
 	}
-	for prefix, set := range map[string]*param.Set{gatePrefix: l.gate.Params(), sharedPrefix: l.sharedParams(), gainPrefix: l.compression.Gains()} {
+	for prefix, set := range map[string]*param.Set{gatePrefix: l.gate.Params(), sharedPrefix: l.shared.Params(), gainPrefix: l.compression.Gains()} {
 		if part, shape := named(set, prefix, name); part != nil {
 			return [][]float32{part}, shape, 0
 		}
 	}
-	if set := l.expertParams(); set != nil {
+	if set := l.experts.Params()[0]; set != nil {
 		for i, t := range set.Tensors() {
 			if expertPrefix+t.Name == name {
-				for s := range l.shards {
-					set := l.shards[s].group.Params()
+				for _, set := range l.experts.Params() {
 					parts = append(parts, set.Of(set.Value, i))
 				}
 				first, _ := l.layout.place.Of(l.layout.seat)
@@ -190,11 +189,11 @@ func appendWhole(list []Tensor, prefix string, set *param.Set, vec []float32) []
 // tensors cuts flat vectors laid out as the parameters of the gate, the experts, the shared expert and the gains into whole tensors.
 func (l *Layer) tensors(ctx context.Context, gate []float32, experts [][]float32, shared, gains []float32) ([]Tensor, error) {
 	list := appendWhole(nil, gatePrefix, l.gate.Params(), gate)
-	if set := l.expertParams(); set != nil {
+	if set := l.experts.Params()[0]; set != nil {
 		for i, t := range set.Tensors() {
 			var part []float32
-			for s := range l.shards {
-				part = append(part, l.shards[s].group.Params().Of(experts[s], i)...)
+			for s, set := range l.experts.Params() {
+				part = append(part, set.Of(experts[s], i)...)
 			}
 			data, err := l.collect(ctx, part, (param.Tensor{Shape: t.Shape[1:]}).Len())
 			if err != nil {
@@ -203,7 +202,7 @@ func (l *Layer) tensors(ctx context.Context, gate []float32, experts [][]float32
 			list = append(list, Tensor{Name: expertPrefix + t.Name, Shape: append([]int{l.cfg.Experts}, t.Shape[1:]...), Data: data})
 		}
 	}
-	list = appendWhole(list, sharedPrefix, l.sharedParams(), shared)
+	list = appendWhole(list, sharedPrefix, l.shared.Params(), shared)
 	return appendWhole(list, gainPrefix, l.compression.Gains(), gains), nil
 }
 

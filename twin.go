@@ -53,10 +53,10 @@ func (l *Layer) newTwin() (*Layer, error) {
 	if err := t.build(); err != nil {
 		return nil, err
 	}
-	for i := range t.shards {
-		share(t.shards[i].group.Params(), l.shards[i].group.Params())
+	for i, set := range t.experts.Params() {
+		share(set, l.experts.Params()[i])
 	}
-	share(t.sharedParams(), l.sharedParams())
+	share(t.shared.Params(), l.shared.Params())
 	share(t.compression.Gains(), l.compression.Gains())
 	l.twins, l.twinned, t.twinned = append(l.twins, t), true, true
 	l.inform(t)
@@ -120,8 +120,8 @@ func (l *Layer) absorb(t *Layer) {
 // totals are all sums of gradients, in the same order on twins.
 func (l *Layer) totals() []*total {
 	list := []*total{&l.grads.gate, &l.grads.shared, &l.grads.gains}
-	for i := range l.shards {
-		list = append(list, &l.shards[i].grads)
+	for i := range l.grads.experts {
+		list = append(list, &l.grads.experts[i])
 	}
 	return list
 }
