@@ -11,8 +11,9 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/view"
 )
 
-// A trainer that recomputes activations runs a Forward again before its Backward. That is the same batch, so the later pass may
-// take the place of the earlier. Another batch may not: which of the two a Backward belonged to would be a guess.
+// A trainer that recomputes activations runs a Forward again before its Backward. That is the same
+// batch, so the later pass may take the place of the earlier. Another batch may not: which of the
+// two a Backward belonged to would be a guess.
 
 // repeats tells whether p is the batch of an earlier pass again, whose x is still as it was.
 func (p *pass) repeats(before *pass) bool {
@@ -38,7 +39,8 @@ func sameRows(a, b blas32.General) bool {
 // unchanged tells whether the rows of x that were looked at when the pass began are as they were.
 func (p *pass) unchanged() bool { return p.sample == sampleOf(p.x) }
 
-// sampleOf is a checksum of a few rows of m, spread over all of it: memory that has been used for another batch shows in any of them.
+// sampleOf is a checksum of a few rows of m, spread over all of it: memory that has been used for
+// another batch shows in any of them.
 func sampleOf(m blas32.General) uint32 {
 	const most = 16
 	sum := uint32(0)

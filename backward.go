@@ -44,7 +44,7 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 		return err
 	}
 	begin := time.Now()
-	dy = p.withoutPadding(l, dy)
+	dy = p.withoutPadding(dy)
 	l.checkGradient(p, dy)
 	if p.wrong != nil {
 		dy = mat.Zero(mat.Resize(blas32.General{}, dy.Rows, dy.Cols)) // the others count on its rows

@@ -20,40 +20,6 @@ type batch struct {
 
 func (b batch) firstLeaf(rank transport.Rank) int { return mat.Sum(b.leaves[:rank]) }
 
-// groupsOf is the number of groups of tokens.
-func groupsOf(tokens, size int) int {
-	if tokens == 0 || size <= 0 {
-		return min(tokens, 1)
-	}
-	return (tokens-1)/size + 1
-}
-
-// groupEnds cuts tokens into groups of size each, the last one maybe smaller; PerRank and 0 make all of them one.
-func groupEnds(tokens, size int) []int {
-	ends := make([]int, 0, groupsOf(tokens, size))
-	if size <= 0 {
-		size = max(tokens, 1)
-	}
-	for end := size; end < tokens; end += size {
-		ends = append(ends, end)
-	}
-	if tokens > 0 {
-		ends = append(ends, tokens)
-	}
-	return ends
-}
-
-// counts counts the rows that go to each expert, by token group. Nobody may change it.
-func (p *pass) counts() alltoall.Counts {
-	if p.rowCounts == nil {
-		p.rowCounts = make([]int, p.decision.Experts*len(p.ends))
-		p.decision.CountRows(p.rowCounts, p.ends)
-	}
-	return alltoall.Counts{
-		Tokens: p.x.Rows, Padding: p.x.Rows - p.real, Leaves: len(p.ends), Rows: p.rowCounts,
-	}
-}
-
 // slots is the number of rows that each group sends to each expert, where the gate's rows are mixtures of tokens; else 0.
 func (l *Layer) slots() int {
 	if g, ok := l.gate.(interface{ Slots() int }); ok {

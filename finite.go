@@ -39,14 +39,6 @@ func infinite(m blas32.General) (row, column int) {
 	return -1, 0
 }
 
-// checkInput returns an error that names the first token that is not finite.
-func (p *pass) checkInput() error {
-	if t, j := infinite(p.x); t >= 0 {
-		return fmt.Errorf("%w: token %d, column %d of x is %v", alltoall.ErrNotFinite, t, j, mat.Row(p.x, t)[j])
-	}
-	return nil
-}
-
 // checkGradient looks through dy, and notes the first row that is not finite.
 func (l *Layer) checkGradient(p *pass, dy blas32.General) {
 	if t, j := infinite(dy); t >= 0 {

@@ -87,31 +87,7 @@ type Layer struct {
 	y, dx      blas32.General
 	evaluated  blas32.General // Eval's y
 	evalIndex  rows.Index     // scratch: byToken, of Eval
-	spare      [][]float32    // memory of copies without padding
-}
-
-// pass is what one batch's forward pass leaves for its backward pass.
-type pass struct {
-	x         blas32.General
-	side      router.Batch // what else is known of the tokens
-	ends      []int        // of the groups of this rank's tokens
-	real      int          // tokens that are not padding
-	sample    uint32       // checksum of some of x
-	batch     batch
-	decision  *router.Decision
-	rowCounts []int // of each expert, by token group, once they are counted
-	rounds    int   // of counts that routing summed over the ranks
-	counted   []int // of tokens that chose each expert, over all ranks, where a loss asks for them
-	handle    *alltoall.Handle
-	experts   experts.Pass
-	shared    experts.SharedPass
-	answers   blas32.General // of the experts, home again, sorted by expert
-
-	lent  [][]float32 // memory of copies without padding
-	wrong error       // what is not finite here, once that is known
-	word  uint64      // what the other ranks are told of it
-
-	compressed *compression.Pass // nil if the rows travel as they are
+	spare      spares
 }
 
 // NewLayer builds this rank's part of a layer. It talks to the other ranks to check that all were given the
@@ -290,7 +266,7 @@ func (l *Layer) train(ctx context.Context, op string, x blas32.General, side rou
 	begin := time.Now()
 	if err := l.attempt(op, func() error { return l.forward(ctx, p) }); err != nil {
 		if refusedByAll(err) {
-			l.release(p)
+			p.release()
 		}
 		return y, err
 	}
@@ -333,7 +309,7 @@ func (l *Layer) evaluate(ctx context.Context, op string, x blas32.General, side 
 	if err != nil {
 		return y, err
 	}
-	defer l.release(p)
+	defer p.release()
 	if err := l.attempt(op, func() error { return l.forward(ctx, p) }); err != nil {
 		return y, err
 	}
@@ -432,22 +408,22 @@ func (l *Layer) packed(n int) blas32.General {
 	return l.rows
 }
 
+// newPass begins a pass over x, of the method op.
+func (l *Layer) newPass(op string, x blas32.General, side router.Batch, train bool) (*pass, error) {
+	shape := passShape{
+		dim: l.cfg.Dim, experts: l.cfg.Experts, group: l.cfg.Group, train: train, step: l.steps,
+	}
+	p, err := newPass(shape, &l.spare, x, side)
+	if err != nil {
+		return nil, l.misuse(op, "%w", err)
+	}
+	return p, nil
+}
+
 // forget drops the last forward pass, if its Backward never came.
 func (l *Layer) forget() {
 	if l.last != nil {
-		l.release(l.last)
+		l.last.release()
 		l.last = nil
-	}
-}
-
-func (l *Layer) release(p *pass) {
-	l.giveBack(p)
-	if p.compressed != nil {
-		p.compressed.Release()
-		p.compressed = nil
-	}
-	if p.handle != nil {
-		p.handle.Release()
-		p.handle = nil
 	}
 }

@@ -51,29 +51,6 @@ func (l *Layer) apart(p *pass) *param.Set {
 // batches is how many passes of equal size the step is taken to have.
 func (c Config) batches() int { return max(c.MicroBatches, 1) }
 
-// lossScale is each group's share of the tokens of the step, as far as those are known, padding
-// left out of both.
-func (p *pass) lossScale(batches int) []float32 {
-	all := p.side.StepTokens
-	if all == 0 {
-		all = mat.Sum(p.batch.tokens) * batches
-	}
-	scale, begin := make([]float32, len(p.ends)), 0
-	for g, end := range p.ends {
-		n := 0
-		for t := begin; t < end; t++ {
-			if !p.padded(t) {
-				n++
-			}
-		}
-		if n > 0 {
-			scale[g] = float32(n) / float32(all)
-		}
-		begin = end
-	}
-	return scale
-}
-
 // wentBack counts a pass that has.
 func (s *stepLosses) wentBack(p *pass) {
 	if s.passes > 0 && s.announced != p.side.StepTokens {

@@ -9,17 +9,32 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// Rows of padding are the caller's to fill as he likes: what is in them (NaN, say) must not reach a product, where zero
-// times NaN is NaN. So zeros take their place before anything reads them, and gates and experts, those of the
-// program too, meet nothing else.
+// A caller may leave anything in rows of padding, and it must not reach a product, in which zero
+// times NaN is NaN. So a pass puts zeros in their place before a gate or an expert reads them.
 
-// withoutPadding returns m with zeros in the rows that are padding: m itself if none is, else a copy in memory that
-// release takes back.
-func (p *pass) withoutPadding(l *Layer, m blas32.General) blas32.General {
+// spares is memory that passes have given back.
+type spares [][]float32
+
+// take returns some of it, or nil.
+func (s *spares) take() []float32 {
+	last := len(*s) - 1
+	if last < 0 {
+		return nil
+	}
+	data := (*s)[last]
+	*s = (*s)[:last]
+	return data
+}
+
+func (s *spares) give(list [][]float32) { *s = append(*s, list...) }
+
+// withoutPadding returns m with zeros in the rows that are padding: m itself if there are none,
+// else a copy in memory that release gives back.
+func (p *pass) withoutPadding(m blas32.General) blas32.General {
 	if m.Rows == 0 || p.real == p.x.Rows {
 		return m
 	}
-	c := mat.Resize(blas32.General{Data: l.takeSpare()}, m.Rows, m.Cols)
+	c := mat.Resize(blas32.General{Data: p.spare.take()}, m.Rows, m.Cols)
 	p.lent = append(p.lent, c.Data)
 	for t := range m.Rows {
 		if p.padded(t) {
@@ -31,30 +46,13 @@ func (p *pass) withoutPadding(l *Layer, m blas32.General) blas32.General {
 	return c
 }
 
-// takeSpare returns memory that a pass has given back, or nil.
-func (l *Layer) takeSpare() []float32 {
-	last := len(l.spare) - 1
-	if last < 0 {
-		return nil
-	}
-	data := l.spare[last]
-	l.spare = l.spare[:last]
-	return data
-}
-
-// giveBack takes back the memory of the pass's copies.
-func (l *Layer) giveBack(p *pass) {
-	l.spare = append(l.spare, p.lent...)
-	p.lent = nil
-}
-
-// clean puts zeros where the pass's tokens are padding, in all that gates are told of them.
-func (p *pass) clean(l *Layer) {
+// clean puts zeros where the pass's tokens are padding, in all that gates get of them.
+func (p *pass) clean() {
 	if p.real == p.x.Rows {
 		return
 	}
-	p.side.Features = p.withoutPadding(l, p.side.Features)
-	p.x = p.withoutPadding(l, p.x)
+	p.side.Features = p.withoutPadding(p.side.Features)
+	p.x = p.withoutPadding(p.x)
 	p.side.IDs = zeroed32(p.side, p.side.IDs)
 	p.side.Modality = zeroed32(p.side, p.side.Modality)
 }

@@ -111,19 +111,3 @@ func (l *Layer) note(p *pass, plan *alltoall.Plan) {
 	defer l.told.mu.Unlock()
 	l.told.stats = s
 }
-
-// unanswered counts the tokens without any expert.
-func (p *pass) unanswered() int {
-	if p.decision.Mixture != nil {
-		return 0
-	}
-	answered := make([]bool, p.x.Rows)
-	n := p.real
-	for _, t := range p.decision.Token {
-		if !answered[t] {
-			answered[t] = true
-			n--
-		}
-	}
-	return n
-}
