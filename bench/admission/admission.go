@@ -90,6 +90,7 @@ func (o *options) resolve() error {
 	return errors.Join(faults...)
 }
 
+// Run runs the command with args, and returns its exit code.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == rankArg {
 		return runRank(ctx, args[1:], stderr)

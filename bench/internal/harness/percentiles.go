@@ -19,4 +19,5 @@ func Median(values []time.Duration) time.Duration {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
+// Microseconds returns d in µs.
 func Microseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }

@@ -19,6 +19,7 @@ var units = []struct {
 }
 
 // ParseSizes parses a list such as "64,4Ki,1M".
+// ParseSize parses one size, of 1 to MaxBytes bytes.
 func ParseSizes(list string) ([]int, error) {
 	var sizes []int
 	for _, text := range strings.Split(list, ",") {

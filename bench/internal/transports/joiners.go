@@ -20,6 +20,7 @@ func Joiners() map[string]func(context.Context) (transport.Transport, error) {
 	})
 }
 
+// Inproc names the transport whose ranks are goroutines.
 const Inproc = "inproc"
 
 // Names lists the transports that can be measured.

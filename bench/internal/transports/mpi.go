@@ -9,6 +9,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/mpi"
 )
 
+// MPI names the transport over MPI, which exists in builds with -tags mpi.
 const MPI = "mpi"
 
 // withMPI adds to joiners what -tags mpi offers: a rank of the job that mpirun has started this

@@ -8,6 +8,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
+// MPI names the transport over MPI, which exists in builds with -tags mpi.
 const MPI = "mpi"
 
 // withMPI adds nothing without -tags mpi.

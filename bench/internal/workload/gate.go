@@ -21,6 +21,7 @@ func Routes(k int) map[string]router.Router {
 	}
 }
 
+// RouteNames lists the names of Routes in alphabetical order.
 func RouteNames() []string { return slices.Sorted(maps.Keys(Routes(1))) }
 
 // Decide makes the decision of a route for the tokens x, with weights that differ.
@@ -45,11 +46,18 @@ type Decided struct{ Decision *router.Decision }
 // String is the same on all ranks, though their decisions are not.
 func (Decided) String() string { return "beforehand" }
 
+// New implements router.Router.
 func (d Decided) New(router.Shape) (router.Gate, error) { return d, nil }
-func (Decided) Params() *router.Params                  { return nil }
+
+// Params are none.
+func (Decided) Params() *router.Params { return nil }
+
+// Route returns the decision.
 func (d Decided) Route(blas32.General, router.Batch) (*router.Decision, error) {
 	return d.Decision, nil
 }
+
+// Backward does nothing: there are no parameters.
 func (Decided) Backward(*router.Decision, blas32.General, router.Gradient) error { return nil }
 
 // Passthrough are the experts of a rank. They return what they are given: the way there and back is
@@ -66,18 +74,22 @@ type Passthrough struct {
 // String is the same on all ranks.
 func (*Passthrough) String() string { return "passthrough" }
 
+// New implements expert.Expert.
 func (g *Passthrough) New(s expert.Shape) (expert.Group, error) {
 	g.first, g.params = s.First, param.NewSet()
 	return g, nil
 }
 
+// Params are none.
 func (g *Passthrough) Params() *expert.Params { return g.params }
 
+// Forward returns x itself, or numbered answers.
 func (g *Passthrough) Forward(x blas32.General, rows expert.Rows) (blas32.General, expert.Saved) {
 	g.rows = rows
 	return g.answer(x), nil
 }
 
+// Backward returns dy itself, or numbered gradients.
 func (g *Passthrough) Backward(_ expert.Saved, dy blas32.General) blas32.General {
 	for l := range g.rows.Leaves {
 		g.params.Grad.Leaf(g.rows.FirstLeaf + l)

@@ -35,6 +35,8 @@ type Entry struct {
 	weight float32
 }
 
+// NewRank makes a rank of a layer of shape s over t, which it owns through World; route is one of
+// RouteNames.
 func NewRank(t transport.Transport, s Shape, route string) (*Rank, error) {
 	r := &Rank{Experts: new(Passthrough), World: switchyard.NewWorld(t)}
 	random := rand.New(rand.NewPCG(1, uint64(t.Rank())))
@@ -67,15 +69,18 @@ func entriesOf(d *router.Decision) [][]Entry {
 	return list
 }
 
+// NewMatrix returns a matrix of zeros.
 func NewMatrix(rows, cols int) blas32.General {
 	return blas32.General{Rows: rows, Cols: cols, Stride: cols, Data: make([]float32, rows*cols)}
 }
 
+// Forward runs the forward pass of an iteration, and keeps its output in Y.
 func (r *Rank) Forward(ctx context.Context, iteration int) (err error) {
 	r.Y, err = r.Layer.Forward(ctx, r.Tokens[iteration%2])
 	return err
 }
 
+// Backward runs the backward pass of an iteration, and keeps its output in Dx.
 func (r *Rank) Backward(ctx context.Context, iteration int) (err error) {
 	r.Dx, err = r.Layer.Backward(ctx, r.Tokens[(iteration+1)%2])
 	return err
