@@ -1,5 +1,5 @@
-// Compress trains the example's model behind slow links with every row sent and with a fifth of them, and draws the held-out loss against
-// the time of training and against the bytes sent.
+// Compress trains the example's model behind slow links with every row sent and with a fifth of
+// them, and draws the held-out loss against the time of training and against the bytes sent.
 //
 //	go run ./examples/compress
 //
@@ -54,7 +54,8 @@ func main() {
 	os.Exit(code)
 }
 
-// checked is run, once it is known that nothing else was asked for and that the picture can be written.
+// checked is run, once it is known that nothing else was asked for and that the picture can be
+// written.
 func (o *options) checked(ctx context.Context) error {
 	if err := errors.Join(extra(flag.Args()), outfile.Check(flag.CommandLine), figure.Format(o.svg)); err != nil {
 		return err

@@ -11,8 +11,9 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// Threshold is a router of one's own: a token goes to every expert whose score for it reaches the threshold, be it none or
-// all, and the score is the weight. The score grows from 0 to 1 with the product of the token and the expert's column.
+// Threshold is a router of one's own: a token goes to every expert whose score for it reaches the
+// threshold, be it none or all, and the score is the weight. The score grows from 0 to 1 with the
+// product of the token and the expert's column.
 type Threshold struct {
 	// At is the score from which on an expert takes a token, between 0 and 1.
 	At float32
@@ -52,12 +53,14 @@ type saved struct{ ends []int }
 // Params returns the parameters, which the layer sums over ranks, updates and stores.
 func (g *threshold) Params() *router.Params { return g.params }
 
-// column returns what expert e multiplies tokens by. It looks into Value at each call: the layer may have loaded others.
+// column returns what expert e multiplies tokens by. It looks into Value at each call: the layer
+// may have loaded others.
 func (g *threshold) column(e int) []float32 {
 	return g.params.Value[e*g.shape.Dim : (e+1)*g.shape.Dim]
 }
 
-// Route is described at router.Gate. Entries of an assignment are sorted by expert and then by token, so the loops are, too.
+// Route is described at router.Gate. Entries of an assignment are sorted by expert and then by
+// token, so the loops are, too.
 func (g *threshold) Route(x blas32.General, b router.Batch) (*router.Decision, error) {
 	d := &router.Decision{
 		GroupLoss: make([]float64, len(b.Ends)), GroupCapacity: make([]int, len(b.Ends)), Losses: map[string]float64{},
@@ -107,7 +110,8 @@ func (g *threshold) Backward(d *router.Decision, x blas32.General, grad router.G
 	return nil
 }
 
-// squash is (1 + z/(1+|z|))/2: a sigmoid without an exponential, whose last bits would differ between processors.
+// squash is (1 + z/(1+|z|))/2: a sigmoid without an exponential, whose last bits would differ
+// between processors.
 func squash(z float32) float32 {
 	return (1 + z/(1+max(z, -z))) / 2
 }
@@ -119,7 +123,8 @@ func slope(s float32) float32 {
 	return rest * rest / 2
 }
 
-// product and add round each product before they add it: a fused multiply-add would give other bits on some processors.
+// product and add round each product before they add it: a fused multiply-add would give other bits
+// on some processors.
 func product(x, y []float32) float32 {
 	sum := float32(0)
 	for i, v := range x {

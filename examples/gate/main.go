@@ -1,5 +1,5 @@
-// Gate shows a router of one's own: gate.go holds all of it, gate_test.go runs the conformance suite on it, and this
-// file trains a layer with it on one rank.
+// Gate shows a router of one's own: gate.go holds all of it, gate_test.go runs the conformance
+// suite on it, and this file trains a layer with it on one rank.
 //
 //	go run ./examples/gate
 package main
@@ -24,7 +24,8 @@ func main() {
 
 const dim, tokens, experts = 8, 64, 4
 
-// train teaches the layer to turn each token around, and prints how far it is off and how many experts a token takes.
+// train teaches the layer to turn each token around, and prints how far it is off and how many
+// experts a token takes.
 func train(ctx context.Context, steps int) error {
 	world, err := switchyard.Join(ctx, switchyard.JoinConfig{Size: 1})
 	if err != nil {

@@ -101,7 +101,8 @@ func passOn(signals <-chan os.Signal) (<-chan os.Signal, *atomic.Bool) {
 	return passed, stopped
 }
 
-// parse turns the command line into what is to be launched, and prints help to stdout where that is asked for.
+// parse turns the command line into what is to be launched, and prints help to stdout where that is
+// asked for.
 func parse(args []string, stdout io.Writer) (launch.Config, error) {
 	flags := flag.NewFlagSet("launch", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)

@@ -14,7 +14,8 @@ import (
 // errOptions is the fault of a rank that was started with other flags or another text than rank 0.
 var errOptions = errors.New("was started with other flags, or reads another text, than rank 0")
 
-// agree checks that every rank was given what rank 0 was given, as the parameters would drift apart otherwise.
+// agree checks that every rank was given what rank 0 was given, as the parameters would drift apart
+// otherwise.
 func agree(ctx context.Context, world *switchyard.World, o options, text []byte) error {
 	o.ranks, o.transport, o.text, o.json, o.svg, o.progress, o.outputs = 0, "", "", "", "", "", nil // may well differ
 	h := sha256.New()

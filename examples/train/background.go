@@ -6,23 +6,24 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/switchyard-moe/switchyard/internal/param"
-	"github.com/switchyard-moe/switchyard/internal/tree"
+	"github.com/switchyard-moe/switchyard/examples/internal/gpt"
+	"github.com/switchyard-moe/switchyard/expert"
 )
 
-// background sums the gradients of the dense parameters over the ranks, a set of parameters at a time while other blocks compute, and at the end of the step
-// what is left. The order is that in which Backward completes them, on every rank.
+// background sums the gradients of the dense parameters over the ranks, a set of parameters at a
+// time while other blocks compute, and at the end of the step what is left. The order is that in
+// which Backward completes them, on every rank.
 //
-// With one micro-batch, layers run it in the gaps of their links ([switchyard.Background]); with several in flight, a goroutine does, as which of them is
-// in which layer depends on the clock.
+// With one micro-batch, layers run it in the gaps of their links ([switchyard.Background]); with
+// several in flight, a goroutine does, as which of them is in which layer depends on the clock.
 type background struct {
 	t     *trainer
 	ready []int // sets whose gradients are complete here
-	twins *twinSums
+	micro *microSums
 }
 
-// twinSums is the sums of one step of several micro-batches.
-type twinSums struct {
+// microSums are the sums of one step of several micro-batches.
+type microSums struct {
 	mu    sync.Mutex
 	done  []int // micro-batches that have completed each set
 	queue chan int
@@ -32,7 +33,7 @@ type twinSums struct {
 // follow has the models say when a gradient is complete.
 func (b *background) follow() {
 	for _, of := range b.t.lanes() {
-		of.model.OnGradient(func(set *param.Set) { b.complete(slices.Index(b.t.dense, set)) })
+		of.model.OnGradient(func(set *expert.Params) { b.complete(slices.Index(b.t.dense, set)) })
 	}
 }
 
@@ -41,8 +42,8 @@ func (b *background) begin(ctx context.Context) {
 	if b.t.options.micro == 1 {
 		return
 	}
-	s := &twinSums{done: make([]int, len(b.t.dense)), queue: make(chan int, len(b.t.dense)), ended: make(chan error, 1)}
-	b.twins = s
+	s := &microSums{done: make([]int, len(b.t.dense)), queue: make(chan int, len(b.t.dense)), ended: make(chan error, 1)}
+	b.micro = s
 	go func() {
 		var err error
 		for set := range s.queue {
@@ -56,7 +57,7 @@ func (b *background) begin(ctx context.Context) {
 
 // complete notes that a micro-batch has completed a set.
 func (b *background) complete(set int) {
-	s := b.twins
+	s := b.micro
 	if s == nil {
 		b.ready = append(b.ready, set)
 		return
@@ -80,7 +81,7 @@ func (b *background) Run(ctx context.Context) error {
 
 // rest sums all that wait, as one.
 func (b *background) rest(ctx context.Context) error {
-	if b.twins != nil {
+	if b.micro != nil {
 		return b.end()
 	}
 	all := b.ready
@@ -90,22 +91,22 @@ func (b *background) rest(ctx context.Context) error {
 
 // end waits for the goroutine to sum what it has been given, if there is one.
 func (b *background) end() error {
-	s := b.twins
+	s := b.micro
 	if s == nil {
 		return nil
 	}
-	b.twins = nil
+	b.micro = nil
 	close(s.queue)
 	return <-s.ended
 }
 
 func (b *background) sum(ctx context.Context, sets []int) error {
-	var sums []*tree.Sum
+	var dense []*expert.Params
 	var grads [][]float32
 	for _, i := range sets {
-		sums, grads = append(sums, b.t.sums[i]), append(grads, b.t.grads[i])
+		dense, grads = append(dense, b.t.dense[i]), append(grads, b.t.grads[i])
 	}
-	if err := b.t.world.Comm().AllReduceTree(ctx, b.t.leaves, grads, sums...); err != nil {
+	if err := b.t.world.Comm().AllReduceTree(ctx, b.t.leaves, grads, gpt.Gradients(dense)...); err != nil {
 		return fmt.Errorf("dense gradients: %w", err)
 	}
 	return nil

@@ -13,7 +13,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
-// BenchmarkStep is one training step of the default model with a given number of ranks in one process.
+// BenchmarkStep is one training step of the default model with a given number of ranks in one
+// process.
 func BenchmarkStep(b *testing.B) {
 	for _, ranks := range []int{1, 4} {
 		b.Run(fmt.Sprintf("ranks=%d", ranks), func(b *testing.B) { benchmarkStep(b, ranks) })

@@ -2,8 +2,8 @@ package main
 
 import "math"
 
-// bigram is the yardstick: a model that knows how often each byte followed each other byte in the training text,
-// with one added to every count so that nothing is impossible.
+// bigram is the yardstick: a model that knows how often each byte followed each other byte in the
+// training text, with one added to every count so that nothing is impossible.
 type bigram struct {
 	pairs [256][256]int
 	total [256]int
@@ -23,7 +23,8 @@ func (b *bigram) loss(previous, next byte) float64 {
 	return -math.Log(float64(b.pairs[previous][next]+1) / float64(b.total[previous]+256))
 }
 
-// heldOutLoss is the mean loss over the bytes of the held-out text that the big model is asked to predict as well.
+// heldOutLoss is the mean loss over the bytes of the held-out text that the big model is asked to
+// predict as well.
 func (b *bigram) heldOutLoss(d *dataset) float64 {
 	sum, n := 0.0, d.heldBatches()*d.options.batch*d.options.seq
 	for i := range n {

@@ -35,7 +35,8 @@ func bar(share float64) string {
 	return text
 }
 
-// sparkline draws the load of all experts in a character each, the sum of the layers' loads scaled to the largest.
+// sparkline draws the load of all experts in a character each, the sum of the layers' loads scaled
+// to the largest.
 func sparkline(load [][]int) string {
 	const widest = 32
 	if len(load) == 0 || len(load[0]) > widest {
@@ -55,7 +56,8 @@ func sparkline(load [][]int) string {
 	return b.String()
 }
 
-// imbalance is the largest load over the mean, in the layer where that is worst: 1 where all are even.
+// imbalance is the largest load over the mean, in the layer where that is worst: 1 where all are
+// even.
 func imbalance(load [][]int) float64 {
 	worst := 0.0
 	for _, layer := range load {

@@ -10,8 +10,8 @@ import (
 // share is the run of a batch's leaves that a rank holds.
 type share struct{ first, count int }
 
-// shareOf spreads leaves over ranks as evenly as can be: the first ranks hold one more where there is a
-// remainder, and the last ranks none where there are more ranks than leaves.
+// shareOf spreads leaves over ranks as evenly as can be: the first ranks hold one more where there
+// is a remainder, and the last ranks none where there are more ranks than leaves.
 func shareOf(leaves, ranks, rank int) share {
 	each, more := leaves/ranks, leaves%ranks
 	s := share{first: rank*each + min(rank, more), count: each}
@@ -27,7 +27,8 @@ func (o options) shareOf(ranks, rank int) share {
 	return share{first: s.first * o.micro, count: s.count * o.micro}
 }
 
-// dataset makes one rank's share of the batches. What a global batch holds depends on the options alone.
+// dataset makes one rank's share of the batches. What a global batch holds depends on the options
+// alone.
 type dataset struct {
 	train, held []byte
 	options     options
@@ -36,8 +37,9 @@ type dataset struct {
 	inputs, targets []byte // of the last batch
 }
 
-// trainBatches is the step-th batch, cut into micro-batches: sequences from anywhere in the training text. The first micro-batch has the first of the rank's
-// leaves, the second the next, and so on in turns.
+// trainBatches is the step-th batch, cut into micro-batches: sequences from anywhere in the
+// training text. The first micro-batch has the first of the rank's leaves, the second the next, and
+// so on in turns.
 func (d *dataset) trainBatches(step int) []gpt.Batch {
 	const stream = 0x64617461 << 32
 	r := rand.New(rand.NewPCG(d.options.seed, stream|uint64(step)))
@@ -66,7 +68,8 @@ func interleaved(b gpt.Batch, n int) []gpt.Batch {
 	return list
 }
 
-// heldBatches is the number of batches that the held-out text makes; less than a batch at its end is left out.
+// heldBatches is the number of batches that the held-out text makes; less than a batch at its end
+// is left out.
 func (d *dataset) heldBatches() int {
 	return (len(d.held) - 1) / d.options.seq / d.options.batch
 }
@@ -74,8 +77,8 @@ func (d *dataset) heldBatches() int {
 // heldWindow is the start of the i-th sequence of the held-out text.
 func (d *dataset) heldWindow(i int) int { return i * d.options.seq }
 
-// heldBatch is the i-th of n batches over the held-out text. Where n is below heldBatches, their sequences are spread
-// evenly over it.
+// heldBatch is the i-th of n batches over the held-out text. Where n is below heldBatches, their
+// sequences are spread evenly over it.
 func (d *dataset) heldBatch(i, n int) gpt.Batch {
 	o := d.options
 	starts := make([]int, o.batch)

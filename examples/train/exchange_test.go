@@ -85,7 +85,8 @@ func TestTraceHasBothMicroBatches(t *testing.T) {
 	}
 }
 
-// TestWhatMovesRowsKeepsTheBits: overlap and a simulated link change no parameter, and both leave their marks elsewhere.
+// TestWhatMovesRowsKeepsTheBits: overlap and a simulated link change no parameter, and both leave
+// their marks elsewhere.
 func TestWhatMovesRowsKeepsTheBits(t *testing.T) {
 	clearLauncher(t)
 	text, trace := short(t), t.TempDir()+"/trace.json"

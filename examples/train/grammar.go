@@ -8,8 +8,8 @@ import (
 // generatedBytes is the length of a generated text: about that of the shipped one.
 const generatedBytes = 500_000
 
-// grammar is the rules of the generated language. A word in capitals is replaced by one of its expansions; likely
-// ones are listed more than once. No symbol leads back to itself.
+// grammar is the rules of the generated language. A word in capitals is replaced by one of its
+// expansions; likely ones are listed more than once. No symbol leads back to itself.
 var grammar = map[string][]string{
 	"SENTENCE": {"CLAUSE.", "CLAUSE.", "CLAUSE, and CLAUSE.", "if CLAUSE, then CLAUSE.", "when CLAUSE, PLURAL PLURALVERB."},
 	"CLAUSE":   {"NOUN VERB NOUN", "NOUN VERB NOUN", "NOUN VERB NOUN PLACE", "PLURAL PLURALVERB PLACE", "NOUN, which VERB NOUN, VERB NOUN"},

@@ -25,7 +25,8 @@ func (h *history) addHeld(step int, loss float64) {
 	h.held = append(h.held, plotter.XY{X: float64(step), Y: loss})
 }
 
-// The colours of the loss curve: two that colour-blind readers can tell apart, and grey for the yardstick.
+// The colours of the loss curve: two that colour-blind readers can tell apart, and grey for the
+// yardstick.
 var (
 	trainColour  = color.NRGBA{R: 0x00, G: 0x72, B: 0xb2, A: 0xff}
 	stepColour   = color.NRGBA{R: 0x00, G: 0x72, B: 0xb2, A: 0x50}
@@ -111,8 +112,9 @@ func (h *history) addBigram(p *plot.Plot) error {
 	return nil
 }
 
-// smooth replaces each point by the mean of those at most reach away on either side. Near the start, where the
-// curve is steep, as many are taken from both sides; at the end there are only those before.
+// smooth replaces each point by the mean of those at most reach away on either side. Near the
+// start, where the curve is steep, as many are taken from both sides; at the end there are only
+// those before.
 func smooth(points plotter.XYs, reach int) plotter.XYs {
 	out := make(plotter.XYs, len(points))
 	for i, p := range points {

@@ -72,7 +72,8 @@ func (j *job) introduce(source string, bytes int) {
 	fmt.Fprintf(j.out, "ranks: %d over %s (%s)\n\n", j.world.Size(), j.transportName(), j.world.Source())
 }
 
-// transportName names what the ranks talk over. A lone rank talks to nobody, over whatever was asked for.
+// transportName names what the ranks talk over. A lone rank talks to nobody, over whatever was
+// asked for.
 func (j *job) transportName() string {
 	name := transport.CapabilitiesOf(j.world.Transport()).Name
 	if name == "" || j.world.Size() == 1 {
@@ -182,7 +183,8 @@ func (j *job) sampled(ctx context.Context) ([]byte, error) {
 	return j.model.Sample(ctx, j.data.prompt(), o.sample, how, j.world.Rank() == 0)
 }
 
-// save has rank 0 write the files that were asked for: the results first, and then the picture, without which they stand.
+// save has rank 0 write the files that were asked for: the results first, and then the picture,
+// without which they stand.
 func (j *job) save() error {
 	o := j.options
 	if j.world.Rank() != 0 {

@@ -32,7 +32,8 @@ func trainTiny(t *testing.T, more ...string) (string, result) {
 	return stdout.String(), r
 }
 
-// The parameters and all losses have the same bits on any number of ranks, one without leaves included.
+// The parameters and all losses have the same bits on any number of ranks, one without leaves
+// included.
 func TestRanksGiveTheSameBits(t *testing.T) {
 	clearLauncher(t)
 	text := short(t)
@@ -129,8 +130,9 @@ func TestFailingRankIsNamed(t *testing.T) {
 	}
 }
 
-// The gradient of the whole model through a Switchyard layer: moving all parameters along it changes the loss by
-// its squared length. Every expert is chosen, so that no step crosses from one choice to another.
+// The gradient of the whole model through a Switchyard layer: moving all parameters along it
+// changes the loss by its squared length. Every expert is chosen, so that no step crosses from one
+// choice to another.
 func TestWholeGradient(t *testing.T) {
 	o, err := parse(tiny("-topk", "4", "-capacity", "0", "-balance", "0"), io.Discard)
 	require.NoError(t, err)
@@ -169,8 +171,8 @@ func TestWholeGradient(t *testing.T) {
 	require.NoError(t, errs[0])
 }
 
-// alongGradient returns a function that moves all parameters by a multiple of the gradient of the last backward
-// pass, and the gradient's squared length.
+// alongGradient returns a function that moves all parameters by a multiple of the gradient of the
+// last backward pass, and the gradient's squared length.
 func (t *trainer) alongGradient(tt *testing.T) (move func(by float32), squared float64) {
 	tt.Helper()
 	for i, set := range t.dense {
@@ -215,8 +217,8 @@ func addScaled(dst []float32, by float32, x []float32) {
 	}
 }
 
-// TestMicroBatches: a step of micro-batches in flight at once begins with the losses of a whole batch, and has the same bits on any number of ranks,
-// in parts and with a gate that remembers.
+// TestMicroBatches: a step of micro-batches in flight at once begins with the losses of a whole
+// batch, and has the same bits on any number of ranks, in parts and with a gate that remembers.
 func TestMicroBatches(t *testing.T) {
 	clearLauncher(t)
 	text := short(t)

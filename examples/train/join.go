@@ -17,8 +17,9 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/tcp"
 )
 
-// join makes this process the rank that its launcher says, over the transport of -transport. What [switchyard.Join]
-// chooses is enough for most programs; the others show how a transport of one's own choice becomes a world.
+// join makes this process the rank that its launcher says, over the transport of -transport. What
+// [switchyard.Join] chooses is enough for most programs; the others show how a transport of one's
+// own choice becomes a world.
 func join(ctx context.Context, o options) (*switchyard.World, error) {
 	switch o.transport {
 	case mpiTransport:
@@ -54,8 +55,8 @@ func joinOver(ctx context.Context, o options) (*switchyard.World, error) {
 	return switchyard.NewWorld(t), nil
 }
 
-// joinStriped joins over -lanes connections of TCP. The first is joined as any job over TCP is; over it rank 0 says at
-// which ports it waits for the others'.
+// joinStriped joins over -lanes connections of TCP. The first is joined as any job over TCP is;
+// over it rank 0 says at which ports it waits for the others'.
 func joinStriped(ctx context.Context, o options, place rendezvous.Place) (transport.Transport, error) {
 	join := func(lane int, addr string) (transport.Transport, error) {
 		return tcp.Join(ctx, tcp.Config{
@@ -107,7 +108,8 @@ func joinLanes(lanes []transport.Transport, join func(int) (transport.Transport,
 	return nil
 }
 
-// agreeOnAddresses has rank 0 tell the others at which n addresses, beside the one where they have met, it will wait.
+// agreeOnAddresses has rank 0 tell the others at which n addresses, beside the one where they have
+// met, it will wait.
 func agreeOnAddresses(ctx context.Context, met transport.Transport, addr string, n int) ([]string, error) {
 	const tag, limit = 1, 1 << 12
 	if n == 0 || met.Size() == 1 {

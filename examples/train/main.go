@@ -1,13 +1,14 @@
-// Command train is the main job: a byte-level GPT, whose every second block is a Switchyard mixture-of-experts
-// layer, learns a text across ranks.
+// Command train is the main job: a byte-level GPT, whose every second block is a Switchyard
+// mixture-of-experts layer, learns a text across ranks.
 //
 //	go run ./examples/train                             # four ranks as goroutines
 //	go run ./examples/train -transport hybrid           # four processes that share memory
 //	go run ./examples/train -transport tcp              # four processes over TCP; also shm, grpc, striped
 //	go run ./examples/launch -n 4 -- go run ./examples/train
 //
-// The parameters that it ends with have the same bits on any number of ranks and over any transport.
-// The model's dense parts are in examples/internal/gpt; trainer.go shows how a trainer uses the library.
+// The parameters that it ends with have the same bits on any number of ranks and over any
+// transport. The model's dense parts are in examples/internal/gpt; trainer.go shows how a trainer
+// uses the library.
 package main
 
 import (
@@ -72,8 +73,8 @@ func start(ctx context.Context, isRank bool, o options, args []string, stdout, s
 	}
 }
 
-// conclude prints what went wrong, if anything did, and returns the exit code. Of a signal one process of the job tells:
-// the one that started the ranks, or rank 0 where something else did.
+// conclude prints what went wrong, if anything did, and returns the exit code. Of a signal one
+// process of the job tells: the one that started the ranks, or rank 0 where something else did.
 func conclude(ctx context.Context, err error, stderr io.Writer) int {
 	if err == nil {
 		return 0
@@ -96,8 +97,8 @@ func rankOf(err error) transport.Rank {
 	return -1
 }
 
-// awaitInterrupt gives an interrupt that all ranks get a moment to reach this one as well: another rank's farewell may
-// be faster, and would look like a failure.
+// awaitInterrupt gives an interrupt that all ranks get a moment to reach this one as well: another
+// rank's farewell may be faster, and would look like a failure.
 func awaitInterrupt(ctx context.Context, err error) {
 	const moment = 100 * time.Millisecond
 	if err == nil {
@@ -120,6 +121,6 @@ func complain(stderr io.Writer, err error) {
 	fmt.Fprintf(stderr, "train: %v\n", err)
 }
 
-// terminationDelay is how long a rank goes on after SIGTERM. A launcher sends that to all when one has died; by
-// then the transport is about to say which, and the error should.
+// terminationDelay is how long a rank goes on after SIGTERM. A launcher sends that to all when one
+// has died; by then the transport is about to say which, and the error should.
 const terminationDelay = 500 * time.Millisecond

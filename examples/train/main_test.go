@@ -13,7 +13,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
 )
 
-// asProgram, where it is set, makes the test binary be the program, as one rank or as the launcher of all.
+// asProgram, where it is set, makes the test binary be the program, as one rank or as the launcher
+// of all.
 const asProgram = "TRAIN_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {

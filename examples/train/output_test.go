@@ -13,7 +13,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/svgtest"
 )
 
-// TestOutputsAreTriedBeforeTraining: a file that cannot be written is named at once, with its flag, and nothing is trained.
+// TestOutputsAreTriedBeforeTraining: a file that cannot be written is named at once, with its flag,
+// and nothing is trained.
 func TestOutputsAreTriedBeforeTraining(t *testing.T) {
 	clearLauncher(t)
 	dir := t.TempDir()
@@ -48,7 +49,8 @@ func TestOutputsAreTriedBeforeTraining(t *testing.T) {
 	require.Len(t, list, 1, "tries leave nothing behind")
 }
 
-// TestResultsOutliveTheCurve: what keeps the curve from being drawn at the end does not lose the results.
+// TestResultsOutliveTheCurve: what keeps the curve from being drawn at the end does not lose the
+// results.
 func TestResultsOutliveTheCurve(t *testing.T) {
 	j := &job{trainer: &trainer{}, out: new(bytes.Buffer)}
 	j.world = aloneWorld(t)

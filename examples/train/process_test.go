@@ -106,8 +106,8 @@ func (j *ranksOfJob) awaitLine(t *testing.T, prefix string) {
 	require.Fail(t, "rank 0 ended early", "%s", &j.stderr[0])
 }
 
-// freePort returns a port such that it and the one after it, where ranks meet, are free. Both lie below those that the
-// system gives to connections.
+// freePort returns a port such that it and the one after it, where ranks meet, are free. Both lie
+// below those that the system gives to connections.
 func freePort(t *testing.T) int {
 	t.Helper()
 	for {

@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// relay passes the ranks' output on to a terminal. A line that begins with overwrite is rank 0's bar, which is drawn
-// over the last one; any other line goes below it. Standard output and error share drawn.
+// relay passes the ranks' output on to a terminal. A line that begins with overwrite is rank 0's
+// bar, which is drawn over the last one; any other line goes below it. Standard output and error
+// share drawn.
 type relay struct {
 	to    io.Writer
 	drawn *bool

@@ -6,7 +6,8 @@ import (
 	"math"
 )
 
-// report is one step over all ranks. It is the same on every rank and for every number of ranks, but for wire.
+// report is one step over all ranks. It is the same on every rank and for every number of ranks,
+// but for wire.
 type report struct {
 	// loss is the mean over the batch's tokens, in nats.
 	loss float64
@@ -34,8 +35,8 @@ func (r *report) merge(next report) {
 	}
 }
 
-// gather puts together what every rank knows of a step that went through lanes; sums is the loss of each of its leaves. What it sends is
-// not counted as traffic of training.
+// gather puts together what every rank knows of a step that went through lanes; sums is the loss of
+// each of its leaves. What it sends is not counted as traffic of training.
 func (t *trainer) gather(ctx context.Context, sums []float64, lanes []lane) (report, error) {
 	mine := t.record(sums, lanes)
 	all := make([]byte, len(mine)*t.world.Size())
@@ -53,8 +54,8 @@ func (t *trainer) gather(ctx context.Context, sums []float64, lanes []lane) (rep
 	return r, nil
 }
 
-// record is this rank's part of a report: the bytes sent, the choices dropped, each layer's load, and the losses of as
-// many leaves as a rank may have, in words of eight bytes.
+// record is this rank's part of a report: the bytes sent, the choices dropped, each layer's load,
+// and the losses of as many leaves as a rank may have, in words of eight bytes.
 func (t *trainer) record(sums []float64, lanes []lane) []byte {
 	var words []uint64
 	dropped := 0
@@ -84,7 +85,8 @@ func (t *trainer) record(sums []float64, lanes []lane) []byte {
 	return buf
 }
 
-// add adds a rank's record to r. Ranks are added in order, and so the losses in the order of leaves.
+// add adds a rank's record to r. Ranks are added in order, and so the losses in the order of
+// leaves.
 func (t *trainer) add(r *report, record []byte, leaves int) {
 	next := func() uint64 {
 		w := binary.LittleEndian.Uint64(record)

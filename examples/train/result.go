@@ -19,8 +19,8 @@ type result struct {
 	BigramValLoss   float64 `json:"bigram_val_loss"`
 	TokensPerSecond float64 `json:"tokens_per_second"`
 	WireBytes       uint64  `json:"wire_bytes"`
-	// StepMS is the median time of a training step in milliseconds, and ExchangeShare the part of all steps in which rank 0 exchanged rows, with -micro
-	// those of the first micro-batch.
+	// StepMS is the median time of a training step in milliseconds, and ExchangeShare the part of
+	// all steps in which rank 0 exchanged rows, with -micro those of the first micro-batch.
 	StepMS        float64 `json:"step_ms"`
 	ExchangeShare float64 `json:"exchange_share"`
 	// Course is what the held-out text showed in training, and at the end.
@@ -28,14 +28,16 @@ type result struct {
 	DroppedTokens int    `json:"dropped_tokens"`
 	ParamSHA256   string `json:"param_sha256"`
 	Router        string `json:"router"`
-	// LooksAhead tells that the router's choices in evaluation depend on later bytes, so that ValLoss is not one of
-	// prediction.
+	// LooksAhead tells that the router's choices in evaluation depend on later bytes, so that
+	// ValLoss is not one of prediction.
 	LooksAhead bool `json:"looks_ahead"`
-	// ExpertLoad is the number of bytes of the held-out text that chose each expert, before drops, for each layer.
+	// ExpertLoad is the number of bytes of the held-out text that chose each expert, before drops,
+	// for each layer.
 	ExpertLoad [][]int `json:"expert_load"`
 }
 
-// look is one look at held-out text: after how many steps, seconds spent in them and bytes sent by all ranks, and its loss.
+// look is one look at held-out text: after how many steps, seconds spent in them and bytes sent by
+// all ranks, and its loss.
 type look struct {
 	Step      int     `json:"step"`
 	Seconds   float64 `json:"seconds"`

@@ -33,7 +33,8 @@ func groupLimitedRouter(o options) router.Router {
 	return router.GroupLimited{TopK: t, Groups: groups, Keep: 1}
 }
 
-// sigmoidBiasRouter leaves the balance to the bias alone, which moves fast because training is short.
+// sigmoidBiasRouter leaves the balance to the bias alone, which moves fast because training is
+// short.
 func sigmoidBiasRouter(o options) router.Router {
 	return router.TopK{K: o.topk, Score: router.Sigmoid, BiasRate: 0.01}
 }
@@ -71,7 +72,8 @@ func cappedRouter(o options) router.Router {
 	return router.ExpertChoice{CapacityFactor: float64(o.topk), Cap: o.topk}
 }
 
-// modalityRouter gives the letters more experts than the rest; a lone expert takes all bytes for one kind.
+// modalityRouter gives the letters more experts than the rest; a lone expert takes all bytes for
+// one kind.
 func modalityRouter(o options) router.Router {
 	groups := []router.ModalityGroup{{Name: "letters", Experts: o.experts - o.experts/3}, {Name: "rest", Experts: o.experts / 3}}
 	if o.experts/3 == 0 {
@@ -97,7 +99,8 @@ func dropoutRouter(o options) router.Router {
 // stages are the numbers of experts of the lower and of the upper layers.
 func (o options) stages() router.MoLA { return router.MoLA{max(o.experts/2, o.topk), o.experts} }
 
-// layerExperts returns the number of experts of the layer of a block, every second of which has one.
+// layerExperts returns the number of experts of the layer of a block, every second of which has
+// one.
 func (o options) layerExperts(block int) int {
 	if layers := o.layers / 2; o.router == "mola" && layers >= 2 {
 		return o.stages().Experts(block/2, layers)

@@ -14,7 +14,8 @@ type choosable struct {
 	build       func(o options) router.Router
 }
 
-// choosables lists them, the default first. A router that is added needs a line here and nothing else in this program.
+// choosables lists them, the default first. A router that is added needs a line here and nothing
+// else in this program.
 var choosables = []choosable{
 	{"topk", "the -topk experts with the largest logits", func(o options) router.Router { return o.topK() }},
 	{"switch", "one expert, with jitter (Switch)", switchRouter},
@@ -76,8 +77,8 @@ func routerTable() string {
 	return b.String()
 }
 
-// looksAhead tells whether a router's choices in evaluation depend on later tokens. Those of [router.Modality] with
-// auxiliary routers do not, whatever they do in training.
+// looksAhead tells whether a router's choices in evaluation depend on later tokens. Those of
+// [router.Modality] with auxiliary routers do not, whatever they do in training.
 func looksAhead(r router.Router) bool {
 	if m, ok := r.(router.Modality); ok && m.Aux {
 		return false

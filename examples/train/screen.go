@@ -13,7 +13,8 @@ type screen struct {
 	out    io.Writer
 	bar    bool // draw a bar, else print lines
 	silent bool // show no progress at all
-	// relayed: out is a pipe to the process that has the terminal, and passes whole lines on. See relay.
+	// relayed: out is a pipe to the process that has the terminal, and passes whole lines on. See
+	// relay.
 	relayed bool
 }
 

@@ -9,7 +9,8 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// informed is a Switchyard layer that is told of each row which byte it stands for, for routers that go by that.
+// informed is a Switchyard layer that is told of each row which byte it stands for, for routers
+// that go by that.
 type informed struct {
 	*switchyard.Layer
 	side     router.Batch
@@ -61,7 +62,8 @@ func modalityOf(b byte) int32 {
 	return otherModality
 }
 
-// classOf sorts bytes into small letters, capitals, digits, white space, what else can be printed, and the rest.
+// classOf sorts bytes into small letters, capitals, digits, white space, what else can be printed,
+// and the rest.
 func classOf(b byte) int {
 	switch {
 	case 'a' <= b && b <= 'z':

@@ -26,7 +26,8 @@ type failure struct {
 func (f failure) Error() string { return fmt.Sprintf("rank %d: %v", f.rank, f.err) }
 func (f failure) Unwrap() error { return f.err }
 
-// runGoroutines runs all ranks in this process. A rank that fails closes its end, which ends the others.
+// runGoroutines runs all ranks in this process. A rank that fails closes its end, which ends the
+// others.
 func runGoroutines(ctx context.Context, o options, s screen) error {
 	errs := make([]error, o.ranks)
 	var wg sync.WaitGroup
@@ -39,7 +40,7 @@ func runGoroutines(ctx context.Context, o options, s screen) error {
 	return errors.Join(errs...)
 }
 
-// behindLink puts a rank behind a link of so many Mbit/s; 0 leaves it as it is.
+// behindLink puts a rank behind a link of rate Mbit/s; 0 leaves it as it is.
 func behindLink(end transport.Transport, rate int) transport.Transport {
 	if rate == 0 {
 		return end
@@ -47,7 +48,8 @@ func behindLink(end transport.Transport, rate int) transport.Transport {
 	return shaped.New(end, shaped.Config{Bandwidth: int64(rate) * 1e6 / 8})
 }
 
-// launched reports whether a launcher started this process as a rank of a job, which over MPI it always is.
+// launched reports whether a launcher started this process as a rank of a job, which over MPI it
+// always is.
 func launched(o options) (bool, error) {
 	if o.transport == mpiTransport {
 		return true, nil
@@ -98,7 +100,8 @@ func runProcesses(ctx context.Context, o options, args []string, stdout, stderr 
 	if cfg.Command, err = launch.Self(args...); err != nil {
 		return err
 	}
-	// An interrupt is passed on as one, so that the ranks end by themselves; those that do not are killed.
+	// An interrupt is passed on as one, so that the ranks end by themselves; those that do not are
+	// killed.
 	const patience = 5 * time.Second
 	signals := make(chan os.Signal, 1)
 	cfg.Signals = signals

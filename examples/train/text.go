@@ -14,8 +14,8 @@ import (
 // shippedText is the place of a text of half a megabyte in Go's source tree.
 const shippedText = "src/testdata/Isaac.Newton-Opticks.txt"
 
-// loadText returns the text to learn and where it is from: the file path if one is given, else the text that
-// Go's source tree ships, else a generated one.
+// loadText returns the text to learn and where it is from: the file path if one is given, else the
+// text that Go's source tree ships, else a generated one.
 func loadText(ctx context.Context, path string, seed uint64) (text []byte, source string, err error) {
 	if path != "" {
 		text, err = os.ReadFile(path)

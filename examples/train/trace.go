@@ -29,7 +29,8 @@ type tracedLine struct {
 	Spans []schedule.Span
 }
 
-// observer returns what keeps the passes of one block's layer, for one of the micro-batches in flight.
+// observer returns what keeps the passes of one block's layer, for one of the micro-batches in
+// flight.
 func (t *traced) observer(block, micro int) func(schedule.Pass, schedule.Timeline) {
 	return func(_ schedule.Pass, line schedule.Timeline) {
 		tasks := append([]schedule.Task(nil), line.Graph.Tasks...)

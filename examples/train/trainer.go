@@ -9,8 +9,6 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/examples/internal/gpt"
 	"github.com/switchyard-moe/switchyard/expert"
-	"github.com/switchyard-moe/switchyard/internal/param"
-	"github.com/switchyard-moe/switchyard/internal/tree"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -21,13 +19,12 @@ type trainer struct {
 	data    *dataset
 	model   *gpt.Model
 	layers  []*switchyard.Layer
-	twins   []lane // what other micro-batches in flight go through
+	copies  []lane // what other micro-batches in flight go through
 	adam    *expert.Adam
 
-	dense  []*param.Set // the model's parameters, which every rank holds
-	sums   []*tree.Sum  // their gradients here,
-	grads  [][]float32  // and over all ranks
-	leaves []int        // of each rank
+	dense  []*expert.Params // the model's parameters, which every rank holds
+	grads  [][]float32      // their gradients, summed over all ranks
+	leaves []int            // of each rank
 
 	background *background
 
@@ -35,13 +32,14 @@ type trainer struct {
 	traced traced
 }
 
-// lane is a twin of the model and of its layers.
+// lane is a copy of the model and of its layers, with the same parameters.
 type lane struct {
 	model  *gpt.Model
 	layers []*switchyard.Layer
 }
 
-// newTrainer builds the model and its layers. Every rank calls it with the same options and the same text.
+// newTrainer builds the model and its layers. Every rank calls it with the same options and the
+// same text.
 func newTrainer(ctx context.Context, world *switchyard.World, o options, text []byte) (*trainer, error) {
 	train, held, err := split(text, o)
 	if err != nil {
@@ -60,7 +58,6 @@ func newTrainer(ctx context.Context, world *switchyard.World, o options, text []
 	}
 	for _, set := range t.model.Params() {
 		t.dense = append(t.dense, set)
-		t.sums = append(t.sums, set.Grad)
 		t.grads = append(t.grads, make([]float32, len(set.Value)))
 	}
 	t.background.follow()
@@ -94,35 +91,35 @@ func (t *trainer) build() error {
 	t.model, err = gpt.New(gpt.Config{
 		Seq: o.seq, Dim: o.dim, Heads: o.heads, Layers: o.layers, Hidden: o.hidden, Seed: o.seed,
 	}, parts)
-	for err == nil && len(t.twins) < o.micro-1 {
-		err = t.addTwin()
+	for err == nil && len(t.copies) < o.micro-1 {
+		err = t.addCopy()
 	}
 	return err
 }
 
-// addTwin makes what one more micro-batch in flight goes through.
-func (t *trainer) addTwin() error {
+// addCopy makes what one more micro-batch in flight goes through.
+func (t *trainer) addCopy() error {
 	var of lane
 	parts := make([]gpt.Layer, t.options.layers)
 	for i, layer := range t.layers {
-		twin, err := layer.Twin()
+		other, err := layer.Twin()
 		if err != nil {
-			return fmt.Errorf("twin of the layer of block %d: %w", 2*i+1, err)
+			return fmt.Errorf("copy of the layer of block %d: %w", 2*i+1, err)
 		}
 		if t.options.trace != "" {
-			twin.Observe(t.traced.observer(2*i+1, len(t.twins)+1))
+			other.Observe(t.traced.observer(2*i+1, len(t.copies)+1))
 		}
-		of.layers = append(of.layers, twin)
-		parts[2*i+1] = &informed{Layer: twin, gates: t.options.gates(), side: router.Batch{Micro: len(t.twins) + 1}}
+		of.layers = append(of.layers, other)
+		parts[2*i+1] = &informed{Layer: other, gates: t.options.gates(), side: router.Batch{Micro: len(t.copies) + 1}}
 	}
 	var err error
-	of.model, err = t.model.Twin(parts, t.world.Compute)
-	t.twins = append(t.twins, of)
+	of.model, err = t.model.Copy(parts, t.world.Compute)
+	t.copies = append(t.copies, of)
 	return err
 }
 
-// layerConfig is the mixture of experts of a block. A group is a leaf of the batch, so that drops and balance
-// losses do not depend on the number of ranks.
+// layerConfig is the mixture of experts of a block. A group is a leaf of the batch, so that drops
+// and balance losses do not depend on the number of ranks.
 func (o options) layerConfig(block int) switchyard.Config {
 	return switchyard.Config{
 		Compression: o.compression(),
@@ -158,10 +155,11 @@ func (t *trainer) step(ctx context.Context, n int) (report, error) {
 	return t.gather(ctx, sums, t.lanes())
 }
 
-// lanes are the model and its twins.
-func (t *trainer) lanes() []lane { return append([]lane{{t.model, t.layers}}, t.twins...) }
+// lanes are the model and its copies.
+func (t *trainer) lanes() []lane { return append([]lane{{t.model, t.layers}}, t.copies...) }
 
-// passes takes micro-batches forward and backward, all at once, and returns the loss of each of the rank's leaves. Where one fails it cancels the others.
+// passes takes micro-batches forward and backward, all at once, and returns the loss of each of the
+// rank's leaves. Where one fails it cancels the others.
 func (t *trainer) passes(ctx context.Context, cancel context.CancelCauseFunc, batches []gpt.Batch) ([]float64, error) {
 	t.background.begin(ctx)
 	sums, errs := make([][]float64, len(batches)), make([]error, len(batches))
@@ -209,8 +207,9 @@ func (t *trainer) update(ctx context.Context, rate float32) error {
 	return nil
 }
 
-// rate is the learning rate of step n: it rises linearly over the warm-up and then falls along 1 - 3x² + 2x³, which
-// is within a hundredth of half a cosine and, unlike it, the same on every machine, to a tenth of its height.
+// rate is the learning rate of step n: it rises linearly over the warm-up and then falls along 1 -
+// 3x² + 2x³, which is within a hundredth of half a cosine and, unlike it, the same on every
+// machine, to a tenth of its height.
 func (o options) rate(n int) float32 {
 	if n < o.warmup {
 		return float32(o.lr * float64(n+1) / float64(o.warmup+1))

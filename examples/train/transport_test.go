@@ -27,7 +27,8 @@ func aloneWorld(t *testing.T) *switchyard.World {
 	return world
 }
 
-// TestTransportsGiveTheSameBits: real processes that talk over each transport end with the bits of one rank.
+// TestTransportsGiveTheSameBits: real processes that talk over each transport end with the bits of
+// one rank.
 func TestTransportsGiveTheSameBits(t *testing.T) {
 	clearLauncher(t)
 	if testing.Short() {

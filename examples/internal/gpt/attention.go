@@ -12,9 +12,10 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/param"
 )
 
-// attention is the first half of a block: norm, causal multi-head self-attention, and a product back to the
-// residual stream. A sequence's queries, keys and values stand side by side in the columns of one matrix, which
-// is also the cache of generation: keys and values of earlier tokens stay in it.
+// attention is the first half of a block: norm, causal multi-head self-attention, and a product
+// back to the residual stream. A sequence's queries, keys and values stand side by side in the
+// columns of one matrix, which is also the cache of generation: keys and values of earlier tokens
+// stay in it.
 type attention struct {
 	set        *param.Set
 	seq, heads int
@@ -54,9 +55,10 @@ func newAttention(c Config, block int, in initializer) *attention {
 	return a
 }
 
-// decays returns the linear biases of Press et al. 2022, which let a head begin with the nearest tokens instead of
-// having to find them: a head's scores fall with distance, by 1 a token in the first head and ever less in the
-// others, down towards 1/256. The slopes are powers of two, which are exact on every machine.
+// decays returns the linear biases of Press et al. 2022, which let a head begin with the nearest
+// tokens instead of having to find them: a head's scores fall with distance, by 1 a token in the
+// first head and ever less in the others, down towards 1/256. The slopes are powers of two, which
+// are exact on every machine.
 func decays(heads, seq int) [][]float32 {
 	list := make([][]float32, heads)
 	for h := range list {
@@ -82,8 +84,9 @@ func (a *attention) norm(vec []float32) norm {
 	return norm{gain: a.set.Of(vec, attnGain), bias: a.set.Of(vec, attnBias)}
 }
 
-// forward writes to y the attention's answer to rows [begin, end) of the stream x, plus these rows themselves.
-// They must be whole sequences, or lie in one sequence whose earlier rows came in earlier calls.
+// forward writes to y the attention's answer to rows [begin, end) of the stream x, plus these rows
+// themselves. They must be whole sequences, or lie in one sequence whose earlier rows came in
+// earlier calls.
 func (a *attention) forward(y, x blas32.General, begin, end int) {
 	in, out := rows(x, begin, end), rows(y, begin, end)
 	normed, qkv := rows(a.normed.General, begin, end), rows(a.qkv.General, begin, end)
@@ -133,7 +136,8 @@ func (a *attention) columns(m blas32.General, h, from, to int) blas32.General {
 	return cols(rows(m, from, to), h*width, (h+1)*width)
 }
 
-// weightsOf returns what rows [from, to) of a sequence, in head h, make of the sequence's rows up to to.
+// weightsOf returns what rows [from, to) of a sequence, in head h, make of the sequence's rows up
+// to to.
 func (a *attention) weightsOf(h, from, to int) blas32.General {
 	sequence, place := from/a.seq, from%a.seq
 	first := (sequence*a.heads+h)*a.seq + place

@@ -7,9 +7,9 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/gemm"
 )
 
-// backward turns d, the gradient with respect to the rows that forward wrote for leaf l, into the one with
-// respect to the rows that it read, in place, and writes the parameters' gradient to grad, which is zero. x is the stream
-// that forward read.
+// backward turns d, the gradient with respect to the rows that forward wrote for leaf l, into the
+// one with respect to the rows that it read, in place, and writes the parameters' gradient to grad,
+// which is zero. x is the stream that forward read.
 func (a *attention) backward(d, x blas32.General, l leaf, grad []float32) {
 	n := l.end - l.begin
 	a.dMixed.resize(n, d.Cols)
@@ -29,8 +29,8 @@ func (a *attention) backward(d, x blas32.General, l leaf, grad []float32) {
 	a.norm(a.set.Value).backward(dx, a.dNormed.General, rows(x, l.begin, l.end), g)
 }
 
-// attendBackward takes the gradient of head h of the sequence that begins at row from back to its queries,
-// keys and values. Row offset of the stream is row 0 of the leaf's buffers.
+// attendBackward takes the gradient of head h of the sequence that begins at row from back to its
+// queries, keys and values. Row offset of the stream is row 0 of the leaf's buffers.
 func (a *attention) attendBackward(h, from, offset int) {
 	to := from + a.seq
 	q, k, v := a.head(a.qkv.General, h, from, to)

@@ -9,8 +9,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/param"
 )
 
-// feedForward is the second half of a dense block: norm, a product to Hidden columns, GELU, and a product back
-// to the residual stream.
+// feedForward is the second half of a dense block: norm, a product to Hidden columns, GELU, and a
+// product back to the residual stream.
 type feedForward struct {
 	set *param.Set
 
@@ -73,8 +73,9 @@ func (f *feedForward) forward(y, x blas32.General, begin, end int) {
 	addTo(out, in)
 }
 
-// backward turns d, the gradient with respect to the rows that forward wrote for leaf l, into the one with
-// respect to the rows that it read, in place, and writes the parameters' gradient to grad, which is zero.
+// backward turns d, the gradient with respect to the rows that forward wrote for leaf l, into the
+// one with respect to the rows that it read, in place, and writes the parameters' gradient to grad,
+// which is zero.
 func (f *feedForward) backward(d, x blas32.General, l leaf, grad []float32) {
 	dx, inner := rows(d, l.begin, l.end), rows(f.inner.General, l.begin, l.end)
 	v := f.set.Value

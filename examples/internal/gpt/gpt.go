@@ -1,14 +1,15 @@
-// Package gpt is a small byte-level language model for the examples: embeddings, causal self-attention, layer
-// norms, GELU feed-forward blocks and the cross-entropy loss, each with a backward pass written by hand. The
-// feed-forward part of a block may instead be a [Layer] from outside, which is where an example puts its
-// mixture of experts.
+// Package gpt is a small byte-level language model for the examples: embeddings, causal
+// self-attention, layer norms, GELU feed-forward blocks and the cross-entropy loss, each with a
+// backward pass written by hand. The feed-forward part of a block may instead be a [Layer] from
+// outside, which is where an example puts its mixture of experts.
 //
 // # One model, any number of ranks
 //
-// A global batch is cut into leaves, runs of whole sequences, whose size does not depend on the number of
-// ranks; a rank holds some consecutive leaves of it, or none. Whatever is computed for a token depends on its own
-// sequence alone, and every leaf's gradient is written apart (see internal/param), so a rank's share of the work has
-// the same bits whichever rank does it. Sums over leaves are the caller's, in whatever order he states.
+// A global batch is cut into leaves, runs of whole sequences, whose size does not depend on the
+// number of ranks; a rank holds some consecutive leaves of it, or none. Whatever is computed for a
+// token depends on its own sequence alone, and every leaf's gradient is written apart (see
+// internal/param), so a rank's share of the work has the same bits whichever rank does it. Sums
+// over leaves are the caller's, in whatever order he states.
 package gpt
 
 import (
@@ -24,7 +25,8 @@ const Vocab = 256
 
 // Config is the shape of a model.
 type Config struct {
-	// Seq is the number of tokens of a sequence, and the longest context that the model can look back on.
+	// Seq is the number of tokens of a sequence, and the longest context that the model can look
+	// back on.
 	Seq int
 	// Dim is the width of the residual stream, a multiple of Heads.
 	Dim int
@@ -57,29 +59,32 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Layer takes the place of a block's feed-forward part: rows are tokens, Dim columns. All its methods may be
-// collective: every rank calls them in the same order, with as many rows as it has, possibly none.
+// Layer takes the place of a block's feed-forward part: rows are tokens, Dim columns. All its
+// methods may be collective: every rank calls them in the same order, with as many rows as it has,
+// possibly none.
 type Layer interface {
-	// Forward computes the layer's output. x stays as it is until Backward; the result is valid until the next
-	// call.
+	// Forward computes the layer's output. x stays as it is until Backward; the result is valid
+	// until the next call.
 	Forward(ctx context.Context, x blas32.General) (y blas32.General, err error)
-	// Backward takes the loss's gradient with respect to the output of the last Forward and returns the one with
-	// respect to its input, valid until the next call.
+	// Backward takes the loss's gradient with respect to the output of the last Forward and returns
+	// the one with respect to its input, valid until the next call.
 	Backward(ctx context.Context, dy blas32.General) (dx blas32.General, err error)
 	// Eval computes the output as Forward would outside training, and keeps nothing for a Backward.
 	Eval(ctx context.Context, x blas32.General) (y blas32.General, err error)
 }
 
-// Reader is a [Layer] that wants to know which tokens its rows stand for: Tokens is called before each Forward and Eval
-// with a token a row, which stay as they are until Backward.
+// Reader is a [Layer] that wants to know which tokens its rows stand for: Tokens is called before
+// each Forward and Eval with a token a row, which stay as they are until Backward.
 type Reader interface{ Tokens(tokens []byte) }
 
 // Batch is one rank's share of a global batch: consecutive leaves of whole sequences.
 type Batch struct {
-	// Inputs holds the sequences, Config.Seq tokens each, and Targets the token that follows each of them.
+	// Inputs holds the sequences, Config.Seq tokens each, and Targets the token that follows each
+	// of them.
 	Inputs, Targets []byte
-	// FirstLeaf is the number in the global batch of the rank's first leaf, and LeafStep by how much the number grows from one to the
-	// next; 0 means 1. Micro-batches in flight hold every second leaf, say, of a batch.
+	// FirstLeaf is the number in the global batch of the rank's first leaf, and LeafStep by how
+	// much the number grows from one to the next; 0 means 1. Micro-batches in flight hold every
+	// second leaf, say, of a batch.
 	FirstLeaf, LeafStep int
 	// LeafTokens is the number of tokens of each leaf, a multiple of Config.Seq.
 	LeafTokens int

@@ -9,7 +9,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/param"
 )
 
-// head is the end of the model: norm, a score for each byte that could come next, and the cross-entropy loss.
+// head is the end of the model: norm, a score for each byte that could come next, and the
+// cross-entropy loss.
 type head struct {
 	set *param.Set
 
@@ -54,8 +55,8 @@ func (h *head) scores(x blas32.General, begin, end int) blas32.General {
 	return out
 }
 
-// forward returns the sum over rows [begin, end) of the stream x of the loss, in nats: minus the logarithm of
-// what the model gives to each row's target.
+// forward returns the sum over rows [begin, end) of the stream x of the loss, in nats: minus the
+// logarithm of what the model gives to each row's target.
 func (h *head) forward(x blas32.General, begin, end int, targets []byte) float64 {
 	probs := h.scores(x, begin, end)
 	var loss float64
@@ -68,8 +69,8 @@ func (h *head) forward(x blas32.General, begin, end int, targets []byte) float64
 	return loss
 }
 
-// backward writes to d the gradient with respect to the stream x of scale × the loss of leaf l, and the
-// parameters' gradient to grad, which is zero.
+// backward writes to d the gradient with respect to the stream x of scale × the loss of leaf l, and
+// the parameters' gradient to grad, which is zero.
 func (h *head) backward(d, x blas32.General, l leaf, targets []byte, scale float32, grad []float32) {
 	dx, dScores := rows(d, l.begin, l.end), rows(h.probs.General, l.begin, l.end)
 	for i, t := range targets {

@@ -70,7 +70,8 @@ func weigh(y table, weights blas32.General) float64 {
 	return sum
 }
 
-// checkGradient compares got with central differences of f at the point at, for at most checkedElements elements.
+// checkGradient compares got with central differences of f at the point at, for at most
+// checkedElements elements.
 func checkGradient(t *testing.T, r *rand.Rand, what string, f func() float64, at []float64, got []float32) {
 	t.Helper()
 	const step, checkedElements = 1e-5, 150

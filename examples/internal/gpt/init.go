@@ -7,7 +7,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/param"
 )
 
-// embedDeviation is the standard deviation of initial embeddings: small beside the norm's unit rows.
+// embedDeviation is the standard deviation of initial embeddings: small beside the norm's unit
+// rows.
 const embedDeviation = 0.02
 
 // initializer draws initial parameters in the order in which the parts of the model are built.
@@ -18,8 +19,9 @@ func newInitializer(seed uint64) initializer {
 	return initializer{rand.New(rand.NewPCG(seed, stream))}
 }
 
-// fill draws tensor i of set from a uniform distribution with mean 0 and the given standard deviation.
-// Uniform and not normal: it needs no logarithm, whose last bit differs between architectures.
+// fill draws tensor i of set from a uniform distribution with mean 0 and the given standard
+// deviation. Uniform and not normal: it needs no logarithm, whose last bit differs between
+// architectures.
 func (in initializer) fill(set *param.Set, i int, deviation float64) {
 	bound := deviation * math.Sqrt(3)
 	vec := set.Of(set.Value, i)
@@ -39,6 +41,6 @@ func ones(set *param.Set, i int) {
 // fanIn is the standard deviation that keeps the variance of a product with n terms.
 func fanIn(n int) float64 { return 1 / math.Sqrt(float64(n)) }
 
-// residual is fanIn for a product that is added to the residual stream, which 2·layers products are: it grows by one
-// unit in all.
+// residual is fanIn for a product that is added to the residual stream, which 2·layers products
+// are: it grows by one unit in all.
 func residual(n, layers int) float64 { return fanIn(n) / math.Sqrt(float64(2*layers)) }

@@ -19,8 +19,8 @@ func linear(y, x, w blas32.General, bias []float32) {
 	}
 }
 
-// linearBackward writes the gradient with respect to x to dx, and to w to dw, given dy; that with respect to the
-// bias is added to db where there is one.
+// linearBackward writes the gradient with respect to x to dx, and to w to dw, given dy; that with
+// respect to the bias is added to db where there is one.
 func linearBackward(dx, dw blas32.General, db []float32, dy, x, w blas32.General) {
 	gemm.Gemm(blas.NoTrans, blas.Trans, dy, w, 0, dx)
 	gemm.Gemm(blas.Trans, blas.NoTrans, x, dy, 0, dw)

@@ -6,8 +6,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
-// matrix is a dense matrix that keeps its storage when it is asked for another number of rows, so that a
-// training loop allocates in its first step only.
+// matrix is a dense matrix that keeps its storage when it is asked for another number of rows, so
+// that a training loop allocates in its first step only.
 type matrix struct{ blas32.General }
 
 // resize makes the matrix rows × cols. Its content is undefined afterwards.

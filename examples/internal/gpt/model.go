@@ -57,9 +57,10 @@ func New(c Config, layers []Layer) (*Model, error) {
 	return m, nil
 }
 
-// Twin returns another model with the parameters of m and the same sums of gradients, for a micro-batch in flight beside that of m: their passes may
-// run at the same time. turn runs what the two compute between layers, one at a time. layers are the twin's own.
-func (m *Model) Twin(layers []Layer, turn func(do func())) (*Model, error) {
+// Copy returns another model with the parameters of m and the same sums of gradients, for a
+// micro-batch in flight beside that of m: their passes may run at the same time. turn runs what the
+// two compute between layers, one at a time. layers are the copy's own.
+func (m *Model) Copy(layers []Layer, turn func(do func())) (*Model, error) {
 	t, err := New(m.config, layers)
 	if err != nil {
 		return nil, err
@@ -80,8 +81,8 @@ func (m *Model) Twin(layers []Layer, turn func(do func())) (*Model, error) {
 // Config returns what the model was built from.
 func (m *Model) Config() Config { return m.config }
 
-// Params returns the dense parameters, a set for each part of the model, from the first to the last. Those of
-// Layers are not among them.
+// Params returns the dense parameters, a set for each part of the model, from the first to the
+// last. Those of Layers are not among them.
 func (m *Model) Params() []*param.Set {
 	sets := []*param.Set{m.embed.set}
 	for _, b := range m.blocks {
@@ -95,11 +96,12 @@ func (m *Model) Params() []*param.Set {
 	return append(sets, m.head.set)
 }
 
-// OnGradient has Backward call do with each set of Params once its gradient is complete, from the last to the first.
+// OnGradient has Backward call do with each set of Params once its gradient is complete, from the
+// last to the first.
 func (m *Model) OnGradient(do func(*param.Set)) { m.finished = do }
 
-// Forward returns the sum of the loss, in nats, over the tokens of each leaf of b, and keeps what Backward
-// needs. The result is valid until the next call.
+// Forward returns the sum of the loss, in nats, over the tokens of each leaf of b, and keeps what
+// Backward needs. The result is valid until the next call.
 func (m *Model) Forward(ctx context.Context, b Batch) ([]float64, error) {
 	b.check(m.config)
 	m.batch = b
@@ -131,8 +133,9 @@ func (m *Model) losses(ctx context.Context, b Batch, how ask) ([]float64, error)
 	return m.sums, nil
 }
 
-// stream takes tokens from row from on through all blocks and returns the residual stream at their end, whose
-// rows before from are as they were. It works in runs of step rows, which keeps what it touches close.
+// stream takes tokens from row from on through all blocks and returns the residual stream at their
+// end, whose rows before from are as they were. It works in runs of step rows, which keeps what it
+// touches close.
 func (m *Model) stream(ctx context.Context, tokens []byte, from int, how ask, step int) (blas32.General, error) {
 	m.resize(len(tokens))
 	n := len(tokens)
@@ -177,8 +180,8 @@ func (m *Model) resize(tokens int) {
 	}
 }
 
-// Backward gives each leaf's gradient of the loss, the mean over the global batch of the last Forward, to the
-// Grad of every set of Params, and takes the gradient through the Layers.
+// Backward gives each leaf's gradient of the loss, the mean over the global batch of the last
+// Forward, to the Grad of every set of Params, and takes the gradient through the Layers.
 func (m *Model) Backward(ctx context.Context) error {
 	b := m.batch
 	m.grad.resize(len(b.Inputs), m.config.Dim)

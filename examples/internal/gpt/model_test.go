@@ -47,7 +47,8 @@ func TestModelGradient(t *testing.T) {
 	}
 }
 
-// A leaf's loss and gradient have the same bits wherever the leaf stands and whatever stands beside it.
+// A leaf's loss and gradient have the same bits wherever the leaf stands and whatever stands beside
+// it.
 func TestLeafStandsAlone(t *testing.T) {
 	r := seeded(t)
 	m, b := tinyModel(t, r), tinyBatch(r)
@@ -157,8 +158,9 @@ func TestLayerErrorNamesBlock(t *testing.T) {
 	require.ErrorContains(t, err, "block 2")
 }
 
-// TestTwinsAddUp: two models that share parameters and hold every second leaf, at the same time, have the losses and the gradients of one that holds all.
-func TestTwinsAddUp(t *testing.T) {
+// TestCopiesAddUp: two models that share parameters and hold every second leaf, at the same time,
+// have the losses and the gradients of one that holds all.
+func TestCopiesAddUp(t *testing.T) {
 	r := seeded(t)
 	m, b := tinyModel(t, r), tinyBatch(r)
 	want := slices.Clone(pass(t, m, b))
@@ -168,7 +170,7 @@ func TestTwinsAddUp(t *testing.T) {
 		set.Grad.Reset()
 	}
 	var mu sync.Mutex
-	twin, err := m.Twin([]Layer{nil, &squareLayer{}, nil}, func(do func()) {
+	other, err := m.Copy([]Layer{nil, &squareLayer{}, nil}, func(do func()) {
 		mu.Lock()
 		defer mu.Unlock()
 		do()
@@ -176,7 +178,7 @@ func TestTwinsAddUp(t *testing.T) {
 	require.NoError(t, err)
 	got := make([]float64, 2)
 	var wg sync.WaitGroup
-	for i, model := range []*Model{m, twin} {
+	for i, model := range []*Model{m, other} {
 		half := Batch{Inputs: b.Inputs[i*b.LeafTokens:][:b.LeafTokens], Targets: b.Targets[i*b.LeafTokens:][:b.LeafTokens],
 			FirstLeaf: i, LeafStep: 2, LeafTokens: b.LeafTokens, GlobalTokens: b.GlobalTokens}
 		wg.Go(func() {
@@ -195,6 +197,6 @@ func TestTwinsAddUp(t *testing.T) {
 	for i, set := range m.Params() {
 		require.Equal(t, grads[i], set.Grad.Total())
 	}
-	_, err = m.Twin(nil, nil)
+	_, err = m.Copy(nil, nil)
 	require.Error(t, err)
 }

@@ -9,8 +9,8 @@ import (
 // normEps is added to a row's variance, so that a constant row does not divide by zero.
 const normEps = 1e-5
 
-// norm is layer normalisation: each row is shifted and scaled to mean 0 and variance 1, then multiplied by a
-// gain and moved by a bias, element by element.
+// norm is layer normalisation: each row is shifted and scaled to mean 0 and variance 1, then
+// multiplied by a gain and moved by a bias, element by element.
 type norm struct{ gain, bias []float32 }
 
 // forward writes the normalised rows of x to y.
@@ -24,8 +24,8 @@ func (n norm) forward(y, x blas32.General) {
 	}
 }
 
-// backward adds the gradient with respect to x to dx, given dy, and adds those of gain and bias to grad's.
-// dx and dy must not overlap.
+// backward adds the gradient with respect to x to dx, given dy, and adds those of gain and bias to
+// grad's. dx and dy must not overlap.
 func (n norm) backward(dx, dy, x blas32.General, grad norm) {
 	for i := range x.Rows {
 		n.backwardRow(row(dx, i), row(dy, i), row(x, i), grad)
@@ -53,8 +53,9 @@ func (n norm) backwardRow(dx, dy, x []float32, grad norm) {
 	}
 }
 
-// moments returns a row's mean and the inverse of its standard deviation. The sums are taken in float64, in
-// order, and their terms are exact or rounded once, so the result is the same on every machine.
+// moments returns a row's mean and the inverse of its standard deviation. The sums are taken in
+// float64, in order, and their terms are exact or rounded once, so the result is the same on every
+// machine.
 func moments(x []float32) (mean, scale float32) {
 	var sum float64
 	for _, v := range x {

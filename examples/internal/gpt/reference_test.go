@@ -8,8 +8,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/param"
 )
 
-// This file is the slow reference: the model's forward pass in float64, written as plainly as can be. Its finite
-// differences are what the backward passes are compared with.
+// This file is the slow reference: the model's forward pass in float64, written as plainly as can
+// be. Its finite differences are what the backward passes are compared with.
 
 // table is a float64 matrix as a slice of rows.
 type table [][]float64
@@ -107,7 +107,8 @@ func refAdd(x, y table) table {
 	return sum
 }
 
-// refAttend is causal multi-head attention of queries, keys and values side by side in the columns of qkv.
+// refAttend is causal multi-head attention of queries, keys and values side by side in the columns
+// of qkv.
 func refAttend(qkv table, seq, heads int) table {
 	dim := len(qkv[0]) / 3
 	width := dim / heads

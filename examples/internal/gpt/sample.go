@@ -13,7 +13,8 @@ import (
 
 // Sampling says how text is drawn from a model.
 type Sampling struct {
-	// Temperature divides the scores: below 1 likely bytes become likelier, and 0 always takes the likeliest.
+	// Temperature divides the scores: below 1 likely bytes become likelier, and 0 always takes the
+	// likeliest.
 	Temperature float64
 	// TopP leaves only the likeliest bytes that together have this probability, above 0 and up to 1.
 	TopP float64
@@ -33,10 +34,10 @@ func (s Sampling) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Sample continues prompt by n bytes and returns them. It is collective where the model's Layers are: every rank
-// calls it with the same arguments, but only the one with speaker true computes and gets a result; the
-// others take part in the Layers with no tokens. The model looks back on at most Config.Seq bytes; where the text
-// grows longer, it goes on from the last half of that.
+// Sample continues prompt by n bytes and returns them. It is collective where the model's Layers
+// are: every rank calls it with the same arguments, but only the one with speaker true computes and
+// gets a result; the others take part in the Layers with no tokens. The model looks back on at most
+// Config.Seq bytes; where the text grows longer, it goes on from the last half of that.
 func (m *Model) Sample(ctx context.Context, prompt []byte, n int, s Sampling, speaker bool) ([]byte, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
@@ -70,7 +71,8 @@ func (m *Model) Sample(ctx context.Context, prompt []byte, n int, s Sampling, sp
 	return text, nil
 }
 
-// next returns the scores of the byte that follows window, whose bytes before from were in the last call's window.
+// next returns the scores of the byte that follows window, whose bytes before from were in the last
+// call's window.
 func (m *Model) next(ctx context.Context, window []byte, from int, speaker bool) ([]float32, error) {
 	if !speaker {
 		_, err := m.stream(ctx, nil, 0, Layer.Eval, 1)

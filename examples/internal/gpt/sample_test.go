@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Generation keeps earlier tokens' keys and values; the text must be what a pass over the whole window gives.
+// Generation keeps earlier tokens' keys and values; the text must be what a pass over the whole
+// window gives.
 func TestSampleMatchesWholePasses(t *testing.T) {
 	r := seeded(t)
 	m := tinyModel(t, r)

@@ -2,8 +2,9 @@ package gpt
 
 import "github.com/switchyard-moe/switchyard/internal/f32"
 
-// softmax replaces the scores x by e^x over the sum of them all. It returns the largest score, and the sum of
-// e^(score - largest): the logarithm of the latter, plus the former, is the scores' log-sum-exp.
+// softmax replaces the scores x by e^x over the sum of them all. It returns the largest score, and
+// the sum of e^(score - largest): the logarithm of the latter, plus the former, is the scores'
+// log-sum-exp.
 func softmax(x []float32) (largest, sum float32) {
 	largest = x[0]
 	for _, v := range x[1:] {
@@ -18,8 +19,8 @@ func softmax(x []float32) (largest, sum float32) {
 	return largest, sum
 }
 
-// softmaxBackward turns d, the gradient with respect to the probabilities p, into scale × the one with respect
-// to their scores: p·(d - Σ p·d).
+// softmaxBackward turns d, the gradient with respect to the probabilities p, into scale × the one
+// with respect to their scores: p·(d - Σ p·d).
 func softmaxBackward(d, p []float32, scale float32) {
 	mean := f32.Dot(d, p)
 	for i, q := range p {

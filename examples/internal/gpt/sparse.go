@@ -9,8 +9,9 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/param"
 )
 
-// sparse is the second half of a block whose feed-forward part is a Layer: norm, the layer, and the sum with the
-// residual stream. It takes all rows of the rank at once, because a layer is where ranks meet.
+// sparse is the second half of a block whose feed-forward part is a Layer: norm, the layer, and the
+// sum with the residual stream. It takes all rows of the rank at once, because a layer is where
+// ranks meet.
 type sparse struct {
 	set    *param.Set
 	layer  Layer
@@ -37,7 +38,8 @@ func (s *sparse) norm(vec []float32) norm {
 	return norm{gain: s.set.Of(vec, sparseGain), bias: s.set.Of(vec, sparseBias)}
 }
 
-// forward writes to y the layer's answer to all rows of the stream x, which stand for tokens, plus these rows themselves.
+// forward writes to y the layer's answer to all rows of the stream x, which stand for tokens, plus
+// these rows themselves.
 func (s *sparse) forward(ctx context.Context, m *Model, y, x blas32.General, tokens []byte, how ask) error {
 	if r, ok := s.layer.(Reader); ok {
 		r.Tokens(tokens)
@@ -57,8 +59,8 @@ func (s *sparse) forward(ctx context.Context, m *Model, y, x blas32.General, tok
 	return nil
 }
 
-// backward turns d, the gradient with respect to the rows that forward wrote, into the one with respect to
-// those that it read, in place.
+// backward turns d, the gradient with respect to the rows that forward wrote, into the one with
+// respect to those that it read, in place.
 func (s *sparse) backward(ctx context.Context, m *Model, d, x blas32.General) error {
 	dNormed, err := s.layer.Backward(ctx, d)
 	if err != nil {
