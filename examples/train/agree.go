@@ -17,7 +17,8 @@ var errOptions = errors.New("was started with other flags, or reads another text
 // agree checks that every rank was given what rank 0 was given, as the parameters would drift apart
 // otherwise.
 func agree(ctx context.Context, world *switchyard.World, o options, text []byte) error {
-	o.ranks, o.transport, o.text, o.json, o.svg, o.progress, o.outputs = 0, "", "", "", "", "", nil // may well differ
+	// These may differ.
+	o.ranks, o.transport, o.text, o.json, o.svg, o.progress, o.outputs = 0, "", "", "", "", "", nil
 	h := sha256.New()
 	fmt.Fprintf(h, "%+v\n", o)
 	h.Write(text)

@@ -3,7 +3,7 @@
 //
 //	go run ./examples/train                             # four ranks as goroutines
 //	go run ./examples/train -transport hybrid           # four processes that share memory
-//	go run ./examples/train -transport tcp              # four processes over TCP; also shm, grpc, striped
+//	go run ./examples/train -transport tcp              # four over TCP; also shm, grpc, striped
 //	go run ./examples/launch -n 4 -- go run ./examples/train
 //
 // The parameters that it ends with have the same bits on any number of ranks and over any

@@ -54,7 +54,8 @@ func fit(text string, out io.Writer) string {
 		return text
 	}
 	width, _, err := term.GetSize(int(f.Fd()))
-	if runes := []rune(text); err == nil && width > 0 && len(runes) >= width { // a width of 0 is one that nobody knows
+	// A width of 0 is not known.
+	if runes := []rune(text); err == nil && width > 0 && len(runes) >= width {
 		return string(runes[:width-1])
 	}
 	return text

@@ -74,7 +74,8 @@ func (t *trainer) build() error {
 	for i := 1; i < len(parts); i += 2 {
 		cfg := o.layerConfig(i)
 		cfg.Topology = alltoall.Nodes(t.world.Size(), o.nodeRanks)
-		if o.micro == 1 && (cfg.Overlap.Degree > 1 || cfg.Overlap.Auto) { // which of several is done first depends on the clock
+		// With several micro-batches the clock decides which is done first.
+		if o.micro == 1 && (cfg.Overlap.Degree > 1 || cfg.Overlap.Auto) {
 			cfg.Overlap.Background = t.background
 		}
 		if o.trace != "" {

@@ -24,7 +24,7 @@ type attention struct {
 
 	normed  matrix // tokens × Dim
 	qkv     matrix // tokens × 3·Dim
-	weights matrix // (sequence, head, token) × Seq: who looks at whom
+	weights matrix // (sequence, head, token) × Seq: how much each token attends to each other
 	mixed   matrix // tokens × Dim: the values, mixed by weights
 
 	dNormed, dQKV, dMixed matrix // of one leaf
