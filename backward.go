@@ -45,17 +45,17 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 	}
 	begin := time.Now()
 	dy = p.withoutPadding(dy)
-	l.checkGradient(p, dy)
-	if p.wrong != nil {
+	l.checks.Gradient(&p.fault, dy)
+	if p.fault.Found() {
 		dy = mat.Zero(mat.Resize(blas32.General{}, dy.Rows, dy.Cols)) // the others count on its rows
 	}
 	var heard func() error
 	if !l.cfg.Wire.Finite {
-		heard = l.tell(ctx, "backward", p)
+		heard = l.checks.Share(ctx, "backward", &p.fault)
 	}
 	back, err := l.rowsBackward(ctx, p, dy)
 	if l.cfg.Wire.Finite && err == nil {
-		heard = l.tell(ctx, "backward", p)
+		heard = l.checks.Share(ctx, "backward", &p.fault)
 	}
 	if heard != nil {
 		err = cmp.Or(err, heard())
@@ -93,7 +93,7 @@ func (l *Layer) rowsBackward(ctx context.Context, p *pass, dy blas32.General) (b
 	drows, weights := l.packed(p.decision.NumRows()), p.decision.NumWeights()
 	l.weights = slices.Grow(l.weights[:0], weights)[:weights]
 	l.compute(func() { l.restoreBackward(p, drows, dy) })
-	l.checkMade(p, "backward", "the gradients of answers", drows)
+	l.checks.Made(&p.fault, "backward", "the gradients of answers", drows)
 	there, err := l.compression.RestoreBackward(ctx, p.compressed, drows, compression.Leaves{
 		First: p.batch.firstLeaf(l.world.Rank()), Count: len(p.ends),
 	})
@@ -125,7 +125,7 @@ func (l *Layer) backThroughExperts(ctx context.Context, p *pass, drows, dy blas3
 		},
 		experts: func(i int) {
 			l.compute(func() { back[i] = l.experts.Backward(&p.experts, i, arrived[i]) })
-			l.checkMade(p, "backward", "its experts' gradients of rows", back[i]...)
+			l.checks.Made(&p.fault, "backward", "its experts' gradients of rows", back[i]...)
 		},
 		weights: func(i int) { l.compute(func() { l.experts.BackwardWeights(&p.experts, i) }) },
 		combine: func(ctx context.Context, i int) error { return l.combine(ctx, p, i, home, back[i]) },

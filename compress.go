@@ -167,9 +167,9 @@ func (l *Layer) beginCompressed(ctx context.Context, p *pass, parts int) (h *all
 		return nil, err
 	}
 	if fault := p.compressed.Fault; fault != nil {
-		l.noteUnassigned(p, fault)
+		l.checks.Unassigned(&p.fault, fault)
 	}
-	l.checkMade(p, "forward", "the centroids of its rows", p.compressed.Centroids)
+	l.checks.Made(&p.fault, "forward", "the centroids of its rows", p.compressed.Centroids)
 	return l.beginParts(ctx, p.compressed.Counts, p.compressed.Centroids, nil, parts)
 }
 

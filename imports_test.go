@@ -48,6 +48,7 @@ var allowed = map[string][]string{
 	"internal/mesh":           {"transport"},
 	"internal/nodegather":     {"alltoall", "transport"},
 	"internal/lockstep":       {"transport"},
+	"internal/passcheck":      {"alltoall", "collective", "transport"},
 	"internal/shmlane":        {"transport"},
 	"bench":                   {"*"},
 	"examples":                {"*"},

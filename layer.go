@@ -16,6 +16,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/experts"
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/internal/passcheck"
 	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/schedule"
@@ -67,7 +68,7 @@ type Layer struct {
 	everyone    *collective.Comm // over the world: the gate's gradients, token counts, configuration
 	replicas    *collective.Comm // over the ranks that host the same experts
 	copies      *collective.Comm // over the ranks of one copy of the experts
-	checks      *collective.Comm // over the world: which rows of dy are not finite
+	checks      *passcheck.Stage // of numbers that are not finite
 	state       *state           // shared with twins
 	original    *Layer           // of a twin; else nil
 	twins       []*Layer
@@ -142,13 +143,14 @@ func seedOf(seed uint64, layer int) uint64 {
 
 // connect makes the layer's own channels.
 func (l *Layer) connect() error {
+	var checks *collective.Comm
 	l.stream = lockstep.StreamID(l.world.channel + 1) // the number of the view that comes first
 	for _, of := range []struct {
 		comm    **collective.Comm
 		members []transport.Rank
 	}{
 		{&l.everyone, everyone(l.world.Size())}, {&l.replicas, l.layout.sameExperts()},
-		{&l.copies, l.layout.oneCopy()}, {&l.checks, everyone(l.world.Size())},
+		{&l.copies, l.layout.oneCopy()}, {&checks, everyone(l.world.Size())},
 	} {
 		view, err := l.world.View(of.members)
 		if err != nil {
@@ -156,6 +158,9 @@ func (l *Layer) connect() error {
 		}
 		*of.comm = collective.New(view)
 	}
+	l.checks = passcheck.New(passcheck.Config{
+		Comm: checks, Rank: l.world.Rank(), Joined: l.world.joined, All: l.cfg.Wire.Finite,
+	})
 	return nil
 }
 
@@ -223,9 +228,11 @@ func (l *Layer) buildExchange() error {
 	if err != nil {
 		return err
 	}
+	wire := l.cfg.Wire
+	wire.Finite = false // an exchange can only refuse alone: l.checks looks for what is not finite
 	l.exchange, err = alltoall.New(view, alltoall.Config{
 		Placement: l.layout.place, Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows, LeafRows: l.mostFromLeaf(),
-		Algorithm: l.cfg.Algorithm, Topology: l.layout.topology(l.cfg.Topology), Links: l.cfg.Links, Wire: l.wire(),
+		Algorithm: l.cfg.Algorithm, Topology: l.layout.topology(l.cfg.Topology), Links: l.cfg.Links, Wire: wire,
 	})
 	return err
 }
@@ -345,8 +352,8 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 	if p.answers, err = l.compression.Restore(ctx, p.compressed, home); err != nil {
 		return err
 	}
-	if l.tells() {
-		if err = l.tell(ctx, "forward", p)(); err != nil {
+	if l.cfg.Wire.Finite || l.cfg.Compression.Assign != nil { // else nothing can have been found
+		if err = l.checks.Share(ctx, "forward", &p.fault)(); err != nil {
 			return err
 		}
 	}
@@ -387,7 +394,7 @@ func (l *Layer) throughExperts(ctx context.Context, p *pass) (home blas32.Genera
 		},
 		experts: func(i int) {
 			l.compute(func() { parts[i].answers = l.experts.Forward(&p.experts, i, parts[i].rows, parts[i].ends) })
-			l.checkMade(p, "forward", "its experts' answers", parts[i].answers...)
+			l.checks.Made(&p.fault, "forward", "its experts' answers", parts[i].answers...)
 		},
 		combine: func(ctx context.Context, i int) error { return l.combine(ctx, p, i, home, parts[i].answers) },
 	})

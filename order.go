@@ -30,7 +30,7 @@ func (l *Layer) begin(ctx context.Context, p *pass) (*alltoall.Handle, error) {
 	}
 	mixed := l.packed(p.decision.NumRows())
 	p.decision.Order(mixed, p.x)
-	l.checkMade(p, "forward", "the mixtures of its tokens", mixed)
+	l.checks.Made(&p.fault, "forward", "the mixtures of its tokens", mixed)
 	return l.beginParts(ctx, p.counts(), mixed, nil, parts)
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/experts"
 	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/internal/passcheck"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -32,9 +33,8 @@ type pass struct {
 	shared    experts.SharedPass
 	answers   blas32.General // of the experts, sorted by expert
 
-	lent  [][]float32 // memory of copies without padding
-	wrong error       // what is not finite here, once that is known
-	word  uint64      // what the other ranks are told of it
+	lent  [][]float32     // memory of copies without padding
+	fault passcheck.Fault // what is not finite here, once that is known
 
 	compressed *compression.Pass // nil if the rows travel as they are
 }
@@ -127,7 +127,7 @@ func (p *pass) padded(t int) bool { return len(p.side.Padding) != 0 && p.side.Pa
 
 // checkInput returns an error that names the first token that is not finite.
 func (p *pass) checkInput() error {
-	if t, j := infinite(p.x); t >= 0 {
+	if t, j := passcheck.Infinite(p.x); t >= 0 {
 		return fmt.Errorf("%w: token %d, column %d of x is %v", alltoall.ErrNotFinite, t, j, mat.Row(p.x, t)[j])
 	}
 	return nil

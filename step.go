@@ -117,3 +117,18 @@ func (l *Layer) sumOver(ctx context.Context, comm *collective.Comm, leaves []int
 	t.add(l.grads.passes == 0)
 	return nil
 }
+
+// dropGradients forgets what the pass under way has entered into the sums of gradients.
+func (l *Layer) dropGradients() {
+	for _, set := range l.experts.Params() {
+		if set != nil {
+			set.Grad.Reset()
+		}
+	}
+	if set := l.shared.Params(); set != nil {
+		set.Grad.Reset()
+	}
+	if set := l.compression.Gains(); set != nil {
+		set.Grad.Reset()
+	}
+}

@@ -1,0 +1,139 @@
+package passcheck_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/internal/leaktest"
+	"github.com/switchyard-moe/switchyard/internal/passcheck"
+	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/inproc"
+)
+
+func TestMain(m *testing.M) { leaktest.Main(m) }
+
+var nan = float32(math.NaN())
+
+// with is a matrix of three rows of two columns, with v in row 1, column 1.
+func with(v float32) blas32.General {
+	return blas32.General{Rows: 3, Cols: 2, Stride: 3, Data: []float32{1, 2, nan, 3, v, nan, 5, 6}}
+}
+
+// share has each of three ranks note what find does, and share it. Errors name rank r as r+10.
+func share(t *testing.T, all bool, find func(rank int, s *passcheck.Stage, f *passcheck.Fault)) []error {
+	t.Helper()
+	errs := make([]error, 3)
+	var wg sync.WaitGroup
+	for r, tr := range inproc.New(3) {
+		wg.Go(func() {
+			s := passcheck.New(passcheck.Config{
+				Comm: collective.New(tr), Rank: tr.Rank(), All: all,
+				Joined: func(r transport.Rank) transport.Rank { return r + 10 },
+			})
+			var f passcheck.Fault
+			find(r, s, &f)
+			errs[r] = s.Share(context.Background(), "backward", &f)()
+		})
+		t.Cleanup(func() { _ = tr.Close() })
+	}
+	wg.Wait()
+	return errs
+}
+
+func TestInfinite(t *testing.T) {
+	row, _ := passcheck.Infinite(with(4))
+	require.Equal(t, -1, row, "what lies between rows does not count")
+	for _, v := range []float32{nan, float32(math.Inf(1)), float32(math.Inf(-1))} {
+		row, column := passcheck.Infinite(with(v))
+		require.Equal(t, []int{1, 1}, []int{row, column})
+	}
+	row, _ = passcheck.Infinite(blas32.General{Cols: 2, Stride: 2})
+	require.Equal(t, -1, row)
+}
+
+// TestTheFirstRankIsNamedOnAll, and each that has found something has its own error.
+func TestTheFirstRankIsNamedOnAll(t *testing.T) {
+	errs := share(t, false, func(rank int, s *passcheck.Stage, f *passcheck.Fault) {
+		if rank > 0 {
+			s.Gradient(f, with(nan))
+		}
+		require.Equal(t, rank > 0, f.Found())
+	})
+	for r, err := range errs {
+		require.ErrorIs(t, err, alltoall.ErrRefused)
+		require.ErrorIs(t, err, alltoall.ErrNotFinite)
+		require.Equal(t, transport.Rank(10+max(r, 1)), transport.CulpritOf(err))
+	}
+	require.ErrorContains(t, errs[0], "row 1 of its dy")
+	require.ErrorContains(t, errs[2], "row 1, column 1 of dy is NaN")
+}
+
+// TestWhatExpertsMakeIsCheckedOnRequest.
+func TestWhatExpertsMakeIsCheckedOnRequest(t *testing.T) {
+	for _, all := range []bool{false, true} {
+		errs := share(t, all, func(rank int, s *passcheck.Stage, f *passcheck.Fault) {
+			if rank == 2 {
+				s.Made(f, "backward", "its answers", with(4), with(nan))
+				s.Made(f, "backward", "something later", with(nan))
+			}
+		})
+		if !all {
+			require.Equal(t, make([]error, 3), errs)
+			continue
+		}
+		require.ErrorContains(t, errs[0], "in what its experts made")
+		require.ErrorContains(t, errs[2], "row 1, column 1 of its answers is NaN")
+		require.Equal(t, transport.Rank(12), transport.CulpritOf(errs[1]))
+	}
+}
+
+// TestClustersThatCannotBeMade are an error of the rank whose function made none.
+func TestClustersThatCannotBeMade(t *testing.T) {
+	why := errors.New("no clusters")
+	errs := share(t, false, func(rank int, s *passcheck.Stage, f *passcheck.Fault) {
+		if rank == 1 {
+			s.Unassigned(f, why)
+		}
+	})
+	require.ErrorIs(t, errs[1], why)
+	require.ErrorContains(t, errs[0], "its Config.Compression.Assign failed")
+	require.ErrorIs(t, errs[0], alltoall.ErrRefused)
+	require.Equal(t, transport.Rank(11), transport.CulpritOf(errs[2]))
+}
+
+// TestARankThatIsAloneSharesWithNobody.
+func TestARankThatIsAloneSharesWithNobody(t *testing.T) {
+	tr := inproc.New(1)[0]
+	defer func() { require.NoError(t, tr.Close()) }()
+	s := passcheck.New(passcheck.Config{
+		Comm: collective.New(tr), Joined: func(r transport.Rank) transport.Rank { return r },
+	})
+	var f passcheck.Fault
+	require.NoError(t, s.Share(context.Background(), "forward", &f)())
+	s.Gradient(&f, with(nan))
+	require.ErrorIs(t, s.Share(context.Background(), "forward", &f)(), alltoall.ErrNotFinite)
+}
+
+// TestAnEndedContextIsTheErrorOfThePass.
+func TestAnEndedContextIsTheErrorOfThePass(t *testing.T) {
+	list := inproc.New(2)
+	defer func() {
+		for _, tr := range list {
+			_ = tr.Close()
+		}
+	}()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	s := passcheck.New(passcheck.Config{Comm: collective.New(list[0])})
+	err := s.Share(ctx, "forward", new(passcheck.Fault))()
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, "what the ranks say of the pass")
+}
