@@ -82,7 +82,7 @@ func share(set, original *param.Set) {
 // inform gives t what its gate has to know of l's. A gate's values are copied, not shared: one that is made of several keeps slices of its own of them.
 func (l *Layer) inform(t *Layer) {
 	copy(valuesOf(t.gate.Params()), valuesOf(l.gate.Params()))
-	copy(t.bias(), l.bias())
+	copy(biasOf(t.gate), biasOf(l.gate))
 }
 
 // reduceAll completes the pending backward passes of l and its twins, and adds the twins' gradients to those of l.
