@@ -9,11 +9,12 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// maxSettings bounds what a peer says of its configuration or of why it failed, so that its announced length is not
-// simply believed. Settings are far shorter, whatever is in the fields.
+// maxSettings bounds what a peer says of its configuration or of why it failed, so that its
+// announced length is not simply believed. Settings are far shorter, whatever is in the fields.
 const maxSettings = 1 << 16
 
-// agree checks that every rank has the same configuration, by its text, so that an error can name the field.
+// agree checks that every rank has the same configuration, by its text, so that an error can name
+// the field.
 func (l *Layer) agree(ctx context.Context) error {
 	mine := l.cfg.settings()
 	all, err := l.everyone.AllGatherAny(ctx, []byte(mine), maxSettings)
@@ -29,8 +30,8 @@ func (l *Layer) agree(ctx context.Context) error {
 	return nil
 }
 
-// agreeBuilt has the layer fail on every rank where it could not be built on one, which names that: the file of routes
-// that a router reads, say, may be missing on one rank alone.
+// agreeBuilt has the layer fail on every rank where it could not be built on one, which names that:
+// the file of routes that a router reads, say, may be missing on one rank alone.
 func (l *Layer) agreeBuilt(ctx context.Context, fault error) error {
 	const longest = 1 << 10
 	mine := ""

@@ -18,7 +18,8 @@ func fewer(all []int, some ...int) []int {
 	return all
 }
 
-// TestAlgorithmsSameBits trains through every algorithm, on nodes of one to four, and compares with one rank.
+// TestAlgorithmsSameBits trains through every algorithm, on nodes of one to four, and compares with
+// one rank.
 func TestAlgorithmsSameBits(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(1, 2))

@@ -15,14 +15,14 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// Backward takes the loss's gradient with respect to the last Forward's y and returns the one with respect to
-// its x, valid until the next Backward. The gradients of parameters wait for Step; several passes add up. The
-// auxiliary losses' gradient is added as if their mean over all tokens of the step, of all ranks and passes, stood in the loss: see
-// [Config].MicroBatches.
+// Backward takes the loss's gradient with respect to the last Forward's y and returns the one with
+// respect to its x, valid until the next Backward. The gradients of parameters wait for Step;
+// several passes add up. The auxiliary losses' gradient is added as if their mean over all tokens
+// of the step, of all ranks and passes, stood in the loss: see [Config].MicroBatches.
 //
-// A NaN or an infinity in dy, in a row that is not padding, is an error on every rank that names the rank and the row
-// ([alltoall.ErrNotFinite]). The pass is then dropped on every rank, with all gradients of it; those of passes before stay, and
-// the next batch can be run.
+// A NaN or an infinity in dy, in a row that is not padding, is an error on every rank that names
+// the rank and the row ([alltoall.ErrNotFinite]). The pass is then dropped on every rank, with all
+// gradients of it; those of passes before stay, and the next batch can be run.
 func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.General, err error) {
 	if err := l.enter(ctx, "Backward"); err != nil {
 		return dx, err
@@ -88,7 +88,8 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 	return nil
 }
 
-// rowsBackward makes the gradients of the tokens' rows of that of y: by way of the experts, which enter those of their parameters.
+// rowsBackward makes the gradients of the tokens' rows of that of y: by way of the experts, which
+// enter those of their parameters.
 func (l *Layer) rowsBackward(ctx context.Context, p *pass, dy blas32.General) (back blas32.General, err error) {
 	drows, weights := l.packed(p.decision.NumRows()), p.decision.NumWeights()
 	l.weights = slices.Grow(l.weights[:0], weights)[:weights]
@@ -106,7 +107,8 @@ func (l *Layer) rowsBackward(ctx context.Context, p *pass, dy blas32.General) (b
 	return l.compression.CompressBackward(ctx, p.compressed, drows, back)
 }
 
-// backThroughExperts sends the gradients of the answers to the experts, has those compute, and brings the gradients of the rows home.
+// backThroughExperts sends the gradients of the answers to the experts, has those compute, and
+// brings the gradients of the rows home.
 func (l *Layer) backThroughExperts(ctx context.Context, p *pass, drows, dy blas32.General) (home blas32.General, err error) {
 	h := p.handle
 	h.Recut(l.parts(p, schedule.Backward))

@@ -11,8 +11,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// batch is the global batch: how many tokens and groups each rank of the world brought. Groups are the leaves
-// of the tree in which gradients are summed.
+// batch is the global batch: how many tokens and groups each rank of the world brought. Groups are
+// the leaves of the tree in which gradients are summed.
 type batch struct {
 	tokens, leaves []int // by rank; tokens that are padding left out
 	first          int   // the first rank of this copy of the experts
@@ -20,7 +20,8 @@ type batch struct {
 
 func (b batch) firstLeaf(rank transport.Rank) int { return mat.Sum(b.leaves[:rank]) }
 
-// slots is the number of rows that each group sends to each expert, where the gate's rows are mixtures of tokens; else 0.
+// slots is the number of rows that each group sends to each expert, where the gate's rows are
+// mixtures of tokens; else 0.
 func (l *Layer) slots() int {
 	if g, ok := l.gate.(interface{ Slots() int }); ok {
 		return g.Slots()
@@ -28,7 +29,8 @@ func (l *Layer) slots() int {
 	return 0
 }
 
-// mostFromLeaf is the most rows that an expert gets from a group of tokens where that is not the number of tokens.
+// mostFromLeaf is the most rows that an expert gets from a group of tokens where that is not the
+// number of tokens.
 func (l *Layer) mostFromLeaf() int {
 	if l.cfg.Compression.When != Never && l.cfg.Compression.Nodes {
 		return alltoall.DefaultMaxRows // rows of other ranks meet here; MaxRows bounds all of them together
@@ -36,15 +38,16 @@ func (l *Layer) mostFromLeaf() int {
 	return l.slots()
 }
 
-// asks tells whether the ranks of a pass ask each other what they brought before anything else of it travels. Where they do
-// not, the counts of the dispatch tell: they are the first message of the pass, and go to all ranks. With several copies of
-// the experts they do not go to all, and with clusters of a node they are not the first. The answer is the same on every rank.
+// asks tells whether the ranks of a pass ask each other what they brought before anything else of
+// it travels. Where they do not, the counts of the dispatch tell: they are the first message of the
+// pass, and go to all ranks. With several copies of the experts they do not go to all, and with
+// clusters of a node they are not the first. The answer is the same on every rank.
 func (l *Layer) asks(p *pass) bool {
 	return l.layout.copies > 1 || l.compression.GathersNode() && l.compresses(p)
 }
 
-// census learns what every rank brought, if the ranks ask. cause is this rank's reason for not taking part, which
-// fails the pass on every rank before any of them waits for rows.
+// census learns what every rank brought, if the ranks ask. cause is this rank's reason for not
+// taking part, which fails the pass on every rank before any of them waits for rows.
 //
 // Direct: 12 bytes to each other rank.
 func (l *Layer) census(ctx context.Context, p *pass, cause error) (batch, error) {
@@ -85,8 +88,8 @@ func (l *Layer) settle(p *pass, plan *alltoall.Plan) {
 	}
 }
 
-// refuse tells the other ranks that this one cannot route its tokens, and returns why: [alltoall.ErrRefused], as theirs,
-// where all have heard of it.
+// refuse tells the other ranks that this one cannot route its tokens, and returns why:
+// [alltoall.ErrRefused], as theirs, where all have heard of it.
 func (l *Layer) refuse(ctx context.Context, p *pass, cause error) error {
 	var err error
 	if l.asks(p) {

@@ -18,7 +18,8 @@ import (
 // interlude is what a test calls between a Forward and its Backward.
 type interlude func(l *Layer, x blas32.General, side router.Batch) error
 
-// trainBetween takes two steps of two passes on three ranks, with something in between, and returns all that they leave, as text.
+// trainBetween takes two steps of two passes on three ranks, with something in between, and returns
+// all that they leave, as text.
 func trainBetween(t *testing.T, cfg Config, between interlude) [3]string {
 	t.Helper()
 	var left [3]string
@@ -57,8 +58,8 @@ func trainBetween(t *testing.T, cfg Config, between interlude) [3]string {
 	return left
 }
 
-// TestWhatMayStandBetweenForwardAndBackward: evaluations of other tokens, and the same pass again, change no bit, with any router, with shared
-// experts, in parts, and compressed.
+// TestWhatMayStandBetweenForwardAndBackward: evaluations of other tokens, and the same pass again,
+// change no bit, with any router, with shared experts, in parts, and compressed.
 func TestWhatMayStandBetweenForwardAndBackward(t *testing.T) {
 	list := map[string]Config{}
 	for name, r := range everyRouter() {
@@ -111,7 +112,8 @@ func TestWhatMayStandBetweenForwardAndBackward(t *testing.T) {
 	}
 }
 
-// TestOrderOfCalls: what is called out of turn is an error that says what to call, and does nothing.
+// TestOrderOfCalls: what is called out of turn is an error that says what to call, and does
+// nothing.
 func TestOrderOfCalls(t *testing.T) {
 	alone(t, func(w *World) {
 		l, err := NewLayer(w, smallConfig())
@@ -182,8 +184,9 @@ func (g blockingGroup) Forward(x blas32.General, rows expert.Rows) (blas32.Gener
 	return g.Splitter.Forward(x, rows)
 }
 
-// TestASecondGoroutineIsAnError at once, in whatever method, also where the first is in a twin and the second wants what concerns both; what the
-// first does is not disturbed. What a layer tells of itself anybody may ask for at any time.
+// TestASecondGoroutineIsAnError at once, in whatever method, also where the first is in a twin and
+// the second wants what concerns both; what the first does is not disturbed. What a layer tells of
+// itself anybody may ask for at any time.
 func TestASecondGoroutineIsAnError(t *testing.T) {
 	alone(t, func(w *World) {
 		cfg := smallConfig()
@@ -222,7 +225,8 @@ func TestASecondGoroutineIsAnError(t *testing.T) {
 	})
 }
 
-// TestManyGoroutines call whatever they like of one layer: each call succeeds, or is an error of misuse, and the layer is sound at the end.
+// TestManyGoroutines call whatever they like of one layer: each call succeeds, or is an error of
+// misuse, and the layer is sound at the end.
 func TestManyGoroutines(t *testing.T) {
 	alone(t, func(w *World) {
 		l, err := NewLayer(w, smallConfig())

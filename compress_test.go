@@ -18,7 +18,8 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// TestCompressionAtRateOneHasTheBitsOfNone on any number of ranks, with groups of tokens and without.
+// TestCompressionAtRateOneHasTheBitsOfNone on any number of ranks, with groups of tokens and
+// without.
 func TestCompressionAtRateOneHasTheBitsOfNone(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(5, 6))
@@ -85,7 +86,8 @@ func TestEvalIsNotCompressed(t *testing.T) {
 	require.NotEqual(t, plain, trained)
 }
 
-// slowCompressed is the slow layer in which the i-th token of an expert goes in cluster i mod clusters, and answers are E(c) + g·(x − c).
+// slowCompressed is the slow layer in which the i-th token of an expert goes in cluster i mod
+// clusters, and answers are E(c) + g·(x − c).
 type slowCompressed struct {
 	slowLayer
 	clusters int
@@ -151,7 +153,8 @@ func (s *slowCompressed) weight(x []float64, chosen []int, e int) float64 {
 	return math.Exp(logits[e]) / total
 }
 
-// TestCompressedLayerAgainstSlowReference compares outputs, and every gradient with central differences, clusters held.
+// TestCompressedLayerAgainstSlowReference compares outputs, and every gradient with central
+// differences, clusters held.
 func TestCompressedLayerAgainstSlowReference(t *testing.T) {
 	const tokens, dim, hidden, experts, clusters = 14, 6, 5, 3, 2
 	seed := rand.Uint64()
@@ -225,7 +228,8 @@ func TestLearnedGainsAreTheSameOnEveryRank(t *testing.T) {
 	}
 }
 
-// TestLearnedGainsOfRanksThatDoNotCompress have no gradient: under Auto no rank compresses its first passes.
+// TestLearnedGainsOfRanksThatDoNotCompress have no gradient: under Auto no rank compresses its
+// first passes.
 func TestLearnedGainsOfRanksThatDoNotCompress(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 14))
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
@@ -237,7 +241,8 @@ func TestLearnedGainsOfRanksThatDoNotCompress(t *testing.T) {
 	require.Equal(t, make([]float32, cfg.Experts), last.Data)
 }
 
-// TestAutoGoesByTheLinkOfEachPeer trains on two nodes of two: rows for experts of the own node are sent as they are.
+// TestAutoGoesByTheLinkOfEachPeer trains on two nodes of two: rows for experts of the own node are
+// sent as they are.
 func TestAutoGoesByTheLinkOfEachPeer(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 14))
 	const tokens = 400
@@ -327,7 +332,8 @@ func TestRanksMustCompressAlike(t *testing.T) {
 	}
 }
 
-// TestALongTokenTouchesNoOthers: with a token a thousand times as large as the others, those get the bits that they get where it is padding.
+// TestALongTokenTouchesNoOthers: with a token a thousand times as large as the others, those get
+// the bits that they get where it is padding.
 func TestALongTokenTouchesNoOthers(t *testing.T) {
 	const tokens, dim, long = 64, 16, 37
 	x, dy := randomMatrix(rand.New(rand.NewPCG(8, 9)), tokens, dim), randomMatrix(rand.New(rand.NewPCG(9, 9)), tokens, dim)

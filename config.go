@@ -16,66 +16,76 @@ import (
 type Config struct {
 	// Dim is the number of columns of the tokens, at most 2²⁴.
 	Dim int
-	// Experts is the number of experts over all ranks, at most 2²⁴. It need not be a multiple of the ranks, nor as large.
-	// No tensor of parameters may have more than 2³⁴ elements on one rank.
+	// Experts is the number of experts over all ranks, at most 2²⁴. It need not be a multiple of
+	// the ranks, nor as large. No tensor of parameters may have more than 2³⁴ elements on one rank.
 	Experts int
 	// Router decides which expert takes which token.
 	Router router.Router
 	// Expert is what the experts compute.
 	Expert expert.Expert
-	// Shared, where it is not nil, is one more expert, which answers every token with weight 1. Every rank keeps
-	// a copy of it.
+	// Shared, where it is not nil, is one more expert, which answers every token with weight 1.
+	// Every rank keeps a copy of it.
 	Shared expert.Expert
-	// ExpertParallel is the number of consecutive ranks that share one copy of the experts. The world is cut into
-	// replicas of that many ranks, which see different tokens and sum their gradients. It must divide the
-	// world's size; 0 means all of it: one copy.
+	// ExpertParallel is the number of consecutive ranks that share one copy of the experts. The
+	// world is cut into replicas of that many ranks, which see different tokens and sum their
+	// gradients. It must divide the world's size; 0 means all of it: one copy.
 	ExpertParallel int
-	// Hosted is how many experts each rank of a copy has, where machines are unequal: schedule.PlaceExperts finds it. nil spreads them
-	// evenly.
+	// Hosted is how many experts each rank of a copy has, where machines are unequal:
+	// schedule.PlaceExperts finds it. nil spreads them evenly.
 	Hosted []int
 	// Compression has rows that are alike travel as one, in training. Its zero value is none.
 	Compression Compression
-	// Group is the number of consecutive tokens in which capacity, drops and auxiliary losses are counted, and
-	// whose gradient is one leaf of the tree of sums. The same global batch gives the same bits on any number of
-	// ranks if every rank, except the last one with tokens, holds a multiple of Group tokens. [PerRank] makes
-	// the tokens of each rank one group. A world of one rank may leave Group 0, which means PerRank there; a
-	// larger one must say which of the two it wants.
+	// Group is the number of consecutive tokens in which capacity, drops and auxiliary losses are
+	// counted, and whose gradient is one leaf of the tree of sums. The same global batch gives the
+	// same bits on any number of ranks if every rank, except the last one with tokens, holds a
+	// multiple of Group tokens. [PerRank] makes the tokens of each rank one group. A world of one
+	// rank may leave Group 0, which means PerRank there; a larger one must say which of the two it
+	// wants.
 	Group int
-	// MicroBatches is how many backward passes of equal size make a step, those of twins counted; 0 means 1. It is an estimate for auxiliary
-	// losses, which count as means over the tokens of the step, padding left out. The gradient of the gate's parameters is so however many
-	// passes come, and however large they are. The gradient of the tokens leaves with its pass: it takes the pass for one of so many that
-	// are alike, unless router.Batch.StepTokens says how many tokens the step has, as it should where passes differ in size. A
-	// trainer scales its own loss by the same number.
+	// MicroBatches is how many backward passes of equal size make a step, those of twins counted; 0
+	// means 1. It is an estimate for auxiliary losses, which count as means over the tokens of the
+	// step, padding left out. The gradient of the gate's parameters is so however many passes come,
+	// and however large they are. The gradient of the tokens leaves with its pass: it takes the
+	// pass for one of so many that are alike, unless router.Batch.StepTokens says how many tokens
+	// the step has, as it should where passes differ in size. A trainer scales its own loss by the
+	// same number.
 	MicroBatches int
-	// Seed, with the number of the layer among those made on its world, fixes the initial parameters, the noise of
-	// routing and the rotations of compression. So layers of one Config differ, on any number of ranks alike, and a job that makes its layers in the
-	// same order has the same ones. The first layer of a world has Seed itself. [Layer.Load] makes layers alike.
+	// Seed, with the number of the layer among those made on its world, fixes the initial
+	// parameters, the noise of routing and the rotations of compression. So layers of one Config
+	// differ, on any number of ranks alike, and a job that makes its layers in the same order has
+	// the same ones. The first layer of a world has Seed itself. [Layer.Load] makes layers alike.
 	Seed uint64
-	// Algorithm says through which ranks messages go to their experts; the environment variable SWITCHYARD_ALGORITHM overrides it.
+	// Algorithm says through which ranks messages go to their experts; the environment variable
+	// SWITCHYARD_ALGORITHM overrides it.
 	Algorithm alltoall.Algorithm
 	// Topology says which ranks of the world share a node; its zero value puts all on one.
 	Topology alltoall.Topology
-	// Links are the costs of messages, by which alltoall.Auto chooses; where they are not given it takes alltoall.Direct.
+	// Links are the costs of messages, by which alltoall.Auto chooses; where they are not given it
+	// takes alltoall.Direct.
 	Links alltoall.Links
-	// Wire is the format of rows where they travel, by leg; its zero value leaves them as they are. Rows are rounded whether they leave
-	// their rank or not, so that results do not depend on the number of ranks; sums stay float32. Half the bytes (alltoall.BF16) cost
-	// little, a quarter (FP8, Int8) has cost no more where that was measured: docs/benchmarks.md. Under Wire.Finite a number that is not
-	// finite, in what experts make too, is an error of the pass on every rank, which names the rank where it arose: the ranks tell each
-	// other at the end of the pass, in 8 bytes to each. Without it x and dy alone are checked.
+	// Wire is the format of rows where they travel, by leg; its zero value leaves them as they are.
+	// Rows are rounded whether they leave their rank or not, so that results do not depend on the
+	// number of ranks; sums stay float32. Half the bytes (alltoall.BF16) cost little, a quarter
+	// (FP8, Int8) has cost no more where that was measured: docs/benchmarks.md. Under Wire.Finite a
+	// number that is not finite, in what experts make too, is an error of the pass on every rank,
+	// which names the rank where it arose: the ranks tell each other at the end of the pass, in 8
+	// bytes to each. Without it x and dy alone are checked.
 	Wire alltoall.Wire
 	// Overlap has experts compute while rows travel. Its zero value does one after the other.
 	Overlap Overlap
-	// MaxRows bounds the rows that a rank takes in from one dispatch, at most 2³¹−1; 0 means alltoall.DefaultMaxRows. The
-	// number of groups of tokens times that of experts has a bound of its own, alltoall.MaxCounts.
+	// MaxRows bounds the rows that a rank takes in from one dispatch, at most 2³¹−1; 0 means
+	// alltoall.DefaultMaxRows. The number of groups of tokens times that of experts has a bound of
+	// its own, alltoall.MaxCounts.
 	MaxRows int
 }
 
-// PerRank is the [Config].Group that makes the tokens of each rank one group. Then capacity, drops, noise, auxiliary losses
-// and the last bits of gradients depend on the number of ranks and on how the tokens are spread over them.
+// PerRank is the [Config].Group that makes the tokens of each rank one group. Then capacity, drops,
+// noise, auxiliary losses and the last bits of gradients depend on the number of ranks and on how
+// the tokens are spread over them.
 const PerRank = -1
 
-// Validate reports every fault that can be seen without the other ranks, and changes nothing. ranks is
-// the size of the world.
+// Validate reports every fault that can be seen without the other ranks, and changes nothing. ranks
+// is the size of the world.
 func (c Config) Validate(ranks int) error {
 	var faults []error
 	fault := func(bad bool, format string, args ...any) {

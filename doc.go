@@ -1,5 +1,5 @@
-// Package switchyard is a mixture-of-experts layer whose experts are spread over the ranks of a job:
-// it sends tokens to experts on other machines and brings the answers back.
+// Package switchyard is a mixture-of-experts layer whose experts are spread over the ranks of a
+// job: it sends tokens to experts on other machines and brings the answers back.
 //
 // A trainer joins its ranks into a [World], builds a [Layer] on it, and calls Forward, Backward and
 // Step, as it would for a layer that has all its experts at hand. Package router decides which
@@ -26,6 +26,6 @@
 // groups.
 //
 // The bits do depend on the ranks with groups of [PerRank], with compression (clusters are of the
-// rows of a rank or a node), with a router that goes by the rows of a rank (router.Forced), and in a
-// build with the tag openblas. A step that is cut into other passes has other groups and sums.
+// rows of a rank or a node), with a router that goes by the rows of a rank (router.Forced), and in
+// a build with the tag openblas. A step that is cut into other passes has other groups and sums.
 package switchyard

@@ -33,7 +33,8 @@ func requirePrefixesOnce(t *testing.T, err error, msg ...any) {
 	}
 }
 
-// TestPrefixesStandOnce takes the errors of many operations: of misuse, refusals, ranks that leave in each of them, and joins.
+// TestPrefixesStandOnce takes the errors of many operations: of misuse, refusals, ranks that leave
+// in each of them, and joins.
 func TestPrefixesStandOnce(t *testing.T) {
 	cfg := smallConfig()
 	cfg.ExpertParallel = 1
@@ -116,8 +117,8 @@ func TestPrefixesStandOnce(t *testing.T) {
 	require.EqualError(t, nested, "switchyard: rank 1: census: rank 2: recv: peer has closed its transport")
 }
 
-// TestErrorsAreWrappedByErrtext looks through the code for errors that begin with a package's name and wrap others, which may
-// begin with it too.
+// TestErrorsAreWrappedByErrtext looks through the code for errors that begin with a package's name
+// and wrap others, which may begin with it too.
 func TestErrorsAreWrappedByErrtext(t *testing.T) {
 	bad := regexp.MustCompile(`fmt\.Errorf\("[a-z]+: [^"]*%w`)
 	seen := 0
@@ -136,8 +137,8 @@ func TestErrorsAreWrappedByErrtext(t *testing.T) {
 	require.Greater(t, seen, 100)
 }
 
-// TestRefusalIsKnownOnTheRankThatRefused: in every way of refusing a batch, errors.Is finds ErrRefused on all ranks, the one with the reason
-// included, and the next batch works.
+// TestRefusalIsKnownOnTheRankThatRefused: in every way of refusing a batch, errors.Is finds
+// ErrRefused on all ranks, the one with the reason included, and the next batch works.
 func TestRefusalIsKnownOnTheRankThatRefused(t *testing.T) {
 	const guilty = 1
 	for name, cfg := range refusals() {

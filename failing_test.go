@@ -58,8 +58,8 @@ func beforehand(op string, l *Layer, x blas32.General) error {
 	return nil
 }
 
-// TestALayerThatFailsStaysFailed: a context that ends in the middle of a call ends the layer. Each later call, and those of its twins, says so
-// at once, and where it was, and none panics or waits.
+// TestALayerThatFailsStaysFailed: a context that ends in the middle of a call ends the layer. Each
+// later call, and those of its twins, says so at once, and where it was, and none panics or waits.
 func TestALayerThatFailsStaysFailed(t *testing.T) {
 	cfg := smallConfig()
 	cfg.ExpertParallel = 2
@@ -143,7 +143,8 @@ func (g breakingGate) Backward(d *router.Decision, x blas32.General, grad router
 	return g.Gate.Backward(d, x, grad)
 }
 
-// TestWhatBreaksInAPassEndsTheLayer: an expert that panics, and a gate that returns an error after its rank has taken part in the pass.
+// TestWhatBreaksInAPassEndsTheLayer: an expert that panics, and a gate that returns an error after
+// its rank has taken part in the pass.
 func TestWhatBreaksInAPassEndsTheLayer(t *testing.T) {
 	x := randomMatrix(rand.New(rand.NewPCG(1, 1)), 4, 6)
 	for _, at := range []string{"Forward", "Backward"} {

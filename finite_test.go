@@ -55,8 +55,9 @@ func batchOf(seed uint64, r transport.Rank) (blas32.General, router.Batch) {
 	return m, side
 }
 
-// TestANumberThatIsNotFiniteFailsOneBatchAlone in x, or in dy: every rank learns at once whose it is, and what the
-// layer is after it is what it would be without that batch, gradients and bias and all.
+// TestANumberThatIsNotFiniteFailsOneBatchAlone in x, or in dy: every rank learns at once whose it
+// is, and what the layer is after it is what it would be without that batch, gradients and bias and
+// all.
 func TestANumberThatIsNotFiniteFailsOneBatchAlone(t *testing.T) {
 	for name, cfg := range refusals() {
 		for culprit := range transport.Rank(refusingRanks) {
@@ -94,14 +95,16 @@ func TestANumberThatIsNotFiniteFailsOneBatchAlone(t *testing.T) {
 	}
 }
 
-// runPasses trains a layer on four ranks with batches of the given numbers, of which batch 1 is spoilt, and returns rank 0's gradients
-// and parameters after a step, and each rank's error of batch 1.
+// runPasses trains a layer on four ranks with batches of the given numbers, of which batch 1 is
+// spoilt, and returns rank 0's gradients and parameters after a step, and each rank's error of
+// batch 1.
 func runPasses(t *testing.T, cfg Config, batches []uint64, spoil func(r transport.Rank, x, dy blas32.General)) (tensors []Tensor, wrong []error) {
 	t.Helper()
 	return runBatches(t, func(transport.Rank) Config { return cfg }, batches, spoil, func(transport.Rank, bool) {})
 }
 
-// runPassesWith is runPasses with a configuration for each rank, and with a call before and after batch 1.
+// runPassesWith is runPasses with a configuration for each rank, and with a call before and after
+// batch 1.
 func runPassesWith(t *testing.T, cfg func(transport.Rank) Config, batches []uint64, spoil func(r transport.Rank, on bool)) ([]Tensor, []error) {
 	t.Helper()
 	return runBatches(t, cfg, batches, func(transport.Rank, blas32.General, blas32.General) {}, spoil)
@@ -152,7 +155,8 @@ func runBatches(t *testing.T, cfg func(transport.Rank) Config, batches []uint64,
 	return tensors, wrong
 }
 
-// poisoned is experts of which some, on one rank, answer a batch with a number that is not finite, or give such a gradient.
+// poisoned is experts of which some, on one rank, answer a batch with a number that is not finite,
+// or give such a gradient.
 type poisoned struct {
 	expert.Expert
 	forward, backward *bool
@@ -186,8 +190,9 @@ func poison(m blas32.General, do bool) blas32.General {
 	return m
 }
 
-// TestWhatExpertsMakeIsChecked under Wire.Finite: an answer or a gradient that is not finite fails the batch on every rank at once, which
-// names the rank whose experts made it, and the next batch is run.
+// TestWhatExpertsMakeIsChecked under Wire.Finite: an answer or a gradient that is not finite fails
+// the batch on every rank at once, which names the rank whose experts made it, and the next batch
+// is run.
 func TestWhatExpertsMakeIsChecked(t *testing.T) {
 	for name, cfg := range refusals() {
 		cfg.Wire.Finite = true
@@ -219,7 +224,8 @@ func TestWhatExpertsMakeIsChecked(t *testing.T) {
 	}
 }
 
-// TestAFailingAssignFailsAll: clusters that do not fit on one rank fail the batch on every rank at once, with several copies too.
+// TestAFailingAssignFailsAll: clusters that do not fit on one rank fail the batch on every rank at
+// once, with several copies too.
 func TestAFailingAssignFailsAll(t *testing.T) {
 	for _, nodes := range []bool{false, true} {
 		for _, parallel := range []int{4, 2} {

@@ -33,7 +33,8 @@ func wrongMatrices() map[string]blas32.General {
 	}
 }
 
-// TestWrongMatricesAreErrors in every place that takes one, which name the rank, the operation and what is given; nothing has been done then.
+// TestWrongMatricesAreErrors in every place that takes one, which name the rank, the operation and
+// what is given; nothing has been done then.
 func TestWrongMatricesAreErrors(t *testing.T) {
 	alone(t, func(w *World) {
 		l, err := NewLayer(w, smallConfig())
@@ -71,7 +72,8 @@ func TestWrongMatricesAreErrors(t *testing.T) {
 	})
 }
 
-// TestAWideStrideHasTheSameBits: what lies between the rows of x, dy and the features is never read.
+// TestAWideStrideHasTheSameBits: what lies between the rows of x, dy and the features is never
+// read.
 func TestAWideStrideHasTheSameBits(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(1, 1))
@@ -117,7 +119,8 @@ func TestAWideStrideHasTheSameBits(t *testing.T) {
 	}
 }
 
-// TestWhatARouterLacksIsARefusal: a gate that needs more of a batch than it is given, or other, refuses the batch on every rank.
+// TestWhatARouterLacksIsARefusal: a gate that needs more of a batch than it is given, or other,
+// refuses the batch on every rank.
 func TestWhatARouterLacksIsARefusal(t *testing.T) {
 	several := router.Several{Routers: []router.Router{router.TopK{K: 1}, router.TopK{K: 2}}}
 	groups := []router.ModalityGroup{{Name: "text", Experts: 3}, {Name: "image", Experts: 1}}
@@ -210,8 +213,9 @@ type noOptimiser struct{}
 
 func (*noOptimiser) Update(*expert.Params, []float32) { panic("asked of nothing") }
 
-// TestSizesOfAConfigurationAreBounded: what is negative, far too large, or overflows in a sum or product, and what is nil within an interface, is an
-// error that names the field, the value and the limit. Memory is not asked for first.
+// TestSizesOfAConfigurationAreBounded: what is negative, far too large, or overflows in a sum or
+// product, and what is nil within an interface, is an error that names the field, the value and the
+// limit. Memory is not asked for first.
 func TestSizesOfAConfigurationAreBounded(t *testing.T) {
 	const huge = 1 << 40
 	for want, spoil := range map[string]func(c *Config){
@@ -269,7 +273,8 @@ func TestSizesOfAConfigurationAreBounded(t *testing.T) {
 	require.ErrorContains(t, err, "the world is nil")
 }
 
-// TestEveryFieldIsCompared: two ranks that differ in one field of the configuration fail both, and the field is named, however long it is.
+// TestEveryFieldIsCompared: two ranks that differ in one field of the configuration fail both, and
+// the field is named, however long it is.
 func TestEveryFieldIsCompared(t *testing.T) {
 	profile := func(whole float64) *OverlapProfile {
 		s := OpSeconds{Whole: whole}

@@ -16,8 +16,8 @@ import (
 
 const module = "github.com/switchyard-moe/switchyard"
 
-// allowed says what of this module each folder's code may import, besides internal/…; a folder not named
-// here may import whatever its nearest named parent may. Tests may import more.
+// allowed says what of this module each folder's code may import, besides internal/…; a folder not
+// named here may import whatever its nearest named parent may. Tests may import more.
 var allowed = map[string][]string{
 	".":                       {"router", "expert", "lsh", "schedule", "alltoall", "collective", "transport", "transport/inproc", "transport/tcp", "transport/shm", "transport/hybrid", "transport/rendezvous", "transport/secure"},
 	"router":                  {},

@@ -17,44 +17,49 @@ import (
 
 // JoinConfig says who this rank is. Its zero value asks the environment.
 type JoinConfig struct {
-	// Rank and Size are this rank's number and the number of ranks. With Size 0 they come from the launcher's
-	// variables: torchrun's, else Open MPI's, PMI's, Slurm's, those of a Kubernetes Indexed Job, else this rank is
-	// alone. World.Source says which it was. Launchers that disagree are an error; see [rendezvous.Detect].
+	// Rank and Size are this rank's number and the number of ranks. With Size 0 they come from the
+	// launcher's variables: torchrun's, else Open MPI's, PMI's, Slurm's, those of a Kubernetes
+	// Indexed Job, else this rank is alone. World.Source says which it was. Launchers that disagree
+	// are an error; see [rendezvous.Detect].
 	Rank transport.Rank
 	Size int
 	// Addr is the host:port at which rank 0 waits for the others. Empty means the launcher's.
 	Addr string
-	// Job names the job, so that another one's ranks are not mistaken for this one's. Empty means the launcher's name,
-	// which is another one for every launch.
+	// Job names the job, so that another one's ranks are not mistaken for this one's. Empty means
+	// the launcher's name, which is another one for every launch.
 	Job string
-	// Host is the address, without a port, at which this rank listens for the others; empty means the one by
-	// which Addr is reached.
+	// Host is the address, without a port, at which this rank listens for the others; empty means
+	// the one by which Addr is reached.
 	Host string
-	// Settings are what all ranks must agree on, as name and value: a rank that differs fails the job by name.
+	// Settings are what all ranks must agree on, as name and value: a rank that differs fails the
+	// job by name.
 	Settings map[string]string
-	// Security says how ranks know each other: by TLS, which encrypts too, or by a shared secret. All ranks must agree.
+	// Security says how ranks know each other: by TLS, which encrypts too, or by a shared secret.
+	// All ranks must agree.
 	Security secure.Config
 	// Insecure permits addresses other than loopback without any security.
 	Insecure bool
 	// NoSharedMemory has ranks of one machine speak over TCP instead.
 	NoSharedMemory bool
-	// Timeout bounds the meeting of the ranks; 0 means 60 s. It ends for all when the first rank's time does: this, or
-	// its context's.
+	// Timeout bounds the meeting of the ranks; 0 means 60 s. It ends for all when the first rank's
+	// time does: this, or its context's.
 	Timeout time.Duration
-	// OpTimeout bounds every later operation on the transport, from when it first has to wait; 0 means
-	// [transport.DefaultOpTimeout], 30 min, and negative ([transport.NoTimeout]) no bound, which is for the ranks of a
-	// server that are idle between requests. It is not what finds deaths: see DeadAfter.
+	// OpTimeout bounds every later operation on the transport, from when it first has to wait; 0
+	// means [transport.DefaultOpTimeout], 30 min, and negative ([transport.NoTimeout]) no bound,
+	// which is for the ranks of a server that are idle between requests. It is not what finds
+	// deaths: see DeadAfter.
 	OpTimeout time.Duration
-	// DeadAfter is the silence after which a rank is dead; 0 means 30 s. It is for a machine that vanishes, or a process
-	// that is stopped: one that dies ends its connections, which the others find at once. Heartbeat is the time between
-	// signs of life; 0 means 500 ms, or a quarter of DeadAfter if that is less.
+	// DeadAfter is the silence after which a rank is dead; 0 means 30 s. It is for a machine that
+	// vanishes, or a process that is stopped: one that dies ends its connections, which the others
+	// find at once. Heartbeat is the time between signs of life; 0 means 500 ms, or a quarter of
+	// DeadAfter if that is less.
 	DeadAfter, Heartbeat time.Duration
 	// Log receives what happens to the transport; nil is silent.
 	Log *slog.Logger
 }
 
-// Join meets the other ranks of the job and returns this rank's world. It ends at the latest when ctx does or
-// Timeout passes, with an error that names the ranks that are missing or disagree.
+// Join meets the other ranks of the job and returns this rank's world. It ends at the latest when
+// ctx does or Timeout passes, with an error that names the ranks that are missing or disagree.
 func Join(ctx context.Context, cfg JoinConfig) (*World, error) {
 	who, err := cfg.place(os.Getenv)
 	if err != nil {
@@ -69,8 +74,8 @@ func Join(ctx context.Context, cfg JoinConfig) (*World, error) {
 	return w, nil
 }
 
-// place is what cfg says of this rank, or the environment where it gives no Size; then its address and name of the
-// job still come before the launcher's.
+// place is what cfg says of this rank, or the environment where it gives no Size; then its address
+// and name of the job still come before the launcher's.
 func (c JoinConfig) place(getenv func(string) string) (rendezvous.Place, error) {
 	if c.Size == 0 && c.Rank != 0 {
 		return rendezvous.Place{}, fmt.Errorf("switchyard: JoinConfig.Rank is %d without a Size", c.Rank)

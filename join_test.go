@@ -40,8 +40,8 @@ func joinedWorlds(t *testing.T, n int, apart bool) []*World {
 	return worlds
 }
 
-// freeAddr returns an address to meet at, below the ports that the system gives to connections, of which one may be
-// gone by the time it is listened on.
+// freeAddr returns an address to meet at, below the ports that the system gives to connections, of
+// which one may be gone by the time it is listened on.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	for {
@@ -117,7 +117,8 @@ func TestPlaceComesFromOneSource(t *testing.T) {
 	require.Equal(t, 1, who.Size)
 }
 
-// TestJoinTakesTheLimitOfSilence: what a world's user says of silence reaches the transport, which refuses what cannot work.
+// TestJoinTakesTheLimitOfSilence: what a world's user says of silence reaches the transport, which
+// refuses what cannot work.
 func TestJoinTakesTheLimitOfSilence(t *testing.T) {
 	_, err := Join(t.Context(), JoinConfig{Size: 2, Addr: "127.0.0.1:1", DeadAfter: time.Second, Heartbeat: time.Second})
 	require.ErrorContains(t, err, "DeadAfter 1s is below twice Heartbeat 1s")

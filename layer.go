@@ -23,20 +23,22 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Layer is one rank's part of a mixture-of-experts layer: the gate, which every rank holds, and the experts hosted
-// here. All ranks call its methods in the same order; any rank may have any number of tokens, none included.
+// Layer is one rank's part of a mixture-of-experts layer: the gate, which every rank holds, and the
+// experts hosted here. All ranks call its methods in the same order; any rank may have any number
+// of tokens, none included.
 //
 // # One goroutine at a time
 //
-// A method that is called while another goroutine is in one of the same layer returns [ErrInUse] and does nothing. Twins
-// may run beside each other; what concerns the parameters that they share (Step, Gradients, Parameters, Load, Twin) needs
-// all of them idle. Stats, OverlapProfile and Observe may be called at any time.
+// A method that is called while another goroutine is in one of the same layer returns [ErrInUse]
+// and does nothing. Twins may run beside each other; what concerns the parameters that they share
+// (Step, Gradients, Parameters, Load, Twin) needs all of them idle. Stats, OverlapProfile and
+// Observe may be called at any time.
 //
 // # Order of calls
 //
-// Forward, Backward, in turns, any number of times, and then Step. Eval may stand anywhere. A call out of turn, or with what
-// does not fit (a matrix that contradicts itself, a nil), is an error that names the rank, the operation, the value and
-// the limit, and does nothing.
+// Forward, Backward, in turns, any number of times, and then Step. Eval may stand anywhere. A call
+// out of turn, or with what does not fit (a matrix that contradicts itself, a nil), is an error
+// that names the rank, the operation, the value and the limit, and does nothing.
 //
 // # After an error
 //
@@ -91,8 +93,8 @@ type Layer struct {
 	spare      spares
 }
 
-// NewLayer builds this rank's part of a layer. It talks to the other ranks to check that all were given the
-// same configuration; an error names the rank and the field that differ.
+// NewLayer builds this rank's part of a layer. It talks to the other ranks to check that all were
+// given the same configuration; an error names the rank and the field that differ.
 func NewLayer(world *World, cfg Config) (*Layer, error) {
 	if world == nil {
 		return nil, errors.New("switchyard: NewLayer: the world is nil")
@@ -129,8 +131,8 @@ func (l *Layer) make(number int) error {
 	return l.build()
 }
 
-// seedOf is the seed of a layer by its number in its world: the configured one for the first, and another for each that follows.
-// (The finaliser of SplitMix64; Steele et al. 2014.)
+// seedOf is the seed of a layer by its number in its world: the configured one for the first, and
+// another for each that follows. (The finaliser of SplitMix64; Steele et al. 2014.)
 func seedOf(seed uint64, layer int) uint64 {
 	if layer == 0 {
 		return seed
@@ -194,8 +196,8 @@ func (l *Layer) buildParts() (err error) {
 	return nil
 }
 
-// newExperts builds the experts hosted here, and this rank's copy of the shared expert, whose number
-// follows those of the routed ones: first parameters are drawn by it.
+// newExperts builds the experts hosted here, and this rank's copy of the shared expert, whose
+// number follows those of the routed ones: first parameters are drawn by it.
 func (l *Layer) newExperts() (err error) {
 	first, end := l.layout.place.Of(l.layout.seat)
 	shape := expert.Shape{Dim: l.cfg.Dim, First: first, Count: end - first, Seed: l.cfg.Seed}
@@ -237,21 +239,23 @@ func (l *Layer) buildExchange() error {
 	return err
 }
 
-// Forward sends each token, a row of x, to its experts, and returns their weighted answers, a row a token. A token
-// that every expert dropped gets zeros. x must stay as it is until Backward returns; y is valid until the next Forward.
-// Each Forward is followed by its Backward, or by Discard where no gradient is wanted; Eval keeps nothing for one. The
-// same batch may be run again before its Backward, as where activations are recomputed: then the last pass counts.
+// Forward sends each token, a row of x, to its experts, and returns their weighted answers, a row a
+// token. A token that every expert dropped gets zeros. x must stay as it is until Backward returns;
+// y is valid until the next Forward. Each Forward is followed by its Backward, or by Discard where
+// no gradient is wanted; Eval keeps nothing for one. The same batch may be run again before its
+// Backward, as where activations are recomputed: then the last pass counts.
 //
-// A NaN or an infinity in a row of x is an error on every rank that names the rank; there also the token ([alltoall.ErrNotFinite]).
-// The next batch can be run.
+// A NaN or an infinity in a row of x is an error on every rank that names the rank; there also the
+// token ([alltoall.ErrNotFinite]). The next batch can be run.
 func (l *Layer) Forward(ctx context.Context, x blas32.General) (y blas32.General, err error) {
 	return l.train(ctx, "Forward", x, router.Batch{})
 }
 
-// ForwardBatch is Forward for tokens of which there is more to say: which are padding, of which modality each is, its
-// number in the vocabulary, other features. Ends, Train and Step of side are the layer's to fill; Micro and StepTokens are the caller's. Slices in it must
-// stay as they are until Backward returns. Padding is never routed nor counted, and its rows of y and dx are zeros; what its rows of x, dy
-// and side hold changes nothing.
+// ForwardBatch is Forward for tokens of which there is more to say: which are padding, of which
+// modality each is, its number in the vocabulary, other features. Ends, Train and Step of side are
+// the layer's to fill; Micro and StepTokens are the caller's. Slices in it must stay as they are
+// until Backward returns. Padding is never routed nor counted, and its rows of y and dx are zeros;
+// what its rows of x, dy and side hold changes nothing.
 func (l *Layer) ForwardBatch(ctx context.Context, x blas32.General, side router.Batch) (y blas32.General, err error) {
 	return l.train(ctx, "ForwardBatch", x, side)
 }
@@ -284,8 +288,8 @@ func (l *Layer) train(ctx context.Context, op string, x blas32.General, side rou
 	return l.y, nil
 }
 
-// Discard gives up the last Forward, of which no gradient is wanted, as if it had not been. Every rank does so. Without one
-// that waits for its Backward it does nothing.
+// Discard gives up the last Forward, of which no gradient is wanted, as if it had not been. Every
+// rank does so. Without one that waits for its Backward it does nothing.
 func (l *Layer) Discard() error {
 	if err := l.enter(context.Background(), "Discard"); err != nil {
 		return err
@@ -295,8 +299,9 @@ func (l *Layer) Discard() error {
 	return nil
 }
 
-// Eval is Forward for evaluation: routers leave out what is for training alone, and nothing is kept for Backward. It may
-// stand between a Forward and its Backward, and changes nothing for those. y is valid until the next Eval.
+// Eval is Forward for evaluation: routers leave out what is for training alone, and nothing is kept
+// for Backward. It may stand between a Forward and its Backward, and changes nothing for those. y
+// is valid until the next Eval.
 func (l *Layer) Eval(ctx context.Context, x blas32.General) (y blas32.General, err error) {
 	return l.evaluate(ctx, "Eval", x, router.Batch{})
 }

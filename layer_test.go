@@ -88,7 +88,8 @@ func TestConfigReportsEveryFault(t *testing.T) {
 	})
 }
 
-// TestPassesAddUp: two backward passes before a step give the sum of their gradients, on any number of ranks.
+// TestPassesAddUp: two backward passes before a step give the sum of their gradients, on any number
+// of ranks.
 func TestPassesAddUp(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(5, 5))

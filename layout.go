@@ -5,8 +5,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// layout is where this rank stands in expert parallel × data parallel: replica by replica, each of them
-// parallel consecutive ranks that share one copy of the experts.
+// layout is where this rank stands in expert parallel × data parallel: replica by replica, each of
+// them parallel consecutive ranks that share one copy of the experts.
 type layout struct {
 	parallel int // ranks of one copy
 	copies   int // copies of the experts

@@ -48,7 +48,8 @@ func requireNear(t *testing.T, want, got result) {
 	}
 }
 
-// TestNodeClustersAtRateOne move every row, by way of the ranks of its node, on nodes of one to four.
+// TestNodeClustersAtRateOne move every row, by way of the ranks of its node, on nodes of one to
+// four.
 func TestNodeClustersAtRateOne(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(5, 6))

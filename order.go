@@ -11,9 +11,10 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// The steps between the order of tokens and that of experts. A mixture's are products of matrices, and the decision's own. An
-// assignment's are done here with the bits of [router.Decision], but as the memory likes it: rows leave from where
-// the tokens stand, and a token's answers are added up at once.
+// The steps between the order of tokens and that of experts. A mixture's are products of matrices,
+// and the decision's own. An assignment's are done here with the bits of [router.Decision], but as
+// the memory likes it: rows leave from where the tokens stand, and a token's answers are added up
+// at once.
 
 // begin begins the dispatch of the tokens' rows to their experts.
 func (l *Layer) begin(ctx context.Context, p *pass) (*alltoall.Handle, error) {

@@ -9,8 +9,8 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// TestPassesCutOtherwiseAddUp adds up two passes whose tokens are not cut alike: what the plan of the first says of groups
-// must outlive the memory that the second one's takes over.
+// TestPassesCutOtherwiseAddUp adds up two passes whose tokens are not cut alike: what the plan of
+// the first says of groups must outlive the memory that the second one's takes over.
 func TestPassesCutOtherwiseAddUp(t *testing.T) {
 	needExactProducts(t)
 	const tokens = 5 * bitsGroup
@@ -36,7 +36,8 @@ func TestPassesCutOtherwiseAddUp(t *testing.T) {
 	}
 }
 
-// accumulate runs one pass for each of cuts, which say where every rank's tokens end, and returns the gradients.
+// accumulate runs one pass for each of cuts, which say where every rank's tokens end, and returns
+// the gradients.
 func accumulate(w *World, x, dy blas32.General, cuts [][]int) ([]Tensor, error) {
 	ctx := context.Background()
 	layer, err := NewLayer(w, layersUnderTest()["dropless"])

@@ -169,7 +169,8 @@ func requireOutOfStep(t *testing.T, worlds []*World, do, others func(*rankOfStep
 	require.Equal(t, len(worlds), seen, "errors: %v", errs)
 }
 
-// TestARankThatIsLateIsNotBlamed: a checkpoint, or anything else between calls, takes as long as it takes.
+// TestARankThatIsLateIsNotBlamed: a checkpoint, or anything else between calls, takes as long as it
+// takes.
 func TestARankThatIsLateIsNotBlamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var worlds []*World
@@ -194,8 +195,8 @@ func TestARankThatIsLateIsNotBlamed(t *testing.T) {
 	})
 }
 
-// TestTwoGoroutinesAreNotBlamed: layers of two goroutines are called in another order on each rank, with minutes between the
-// first call of the one and the first call of the other.
+// TestTwoGoroutinesAreNotBlamed: layers of two goroutines are called in another order on each rank,
+// with minutes between the first call of the one and the first call of the other.
 func TestTwoGoroutinesAreNotBlamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var worlds []*World

@@ -43,7 +43,8 @@ func everyRouter() map[string]router.Router {
 	return list
 }
 
-// paddedBatch is a rank's tokens, gradients and side information, of which some are padding that holds garbage, or zeros for 0.
+// paddedBatch is a rank's tokens, gradients and side information, of which some are padding that
+// holds garbage, or zeros for 0.
 func paddedBatch(rank int, garbage float32) (x, dy blas32.General, side router.Batch) {
 	r := rand.New(rand.NewPCG(3, uint64(rank)))
 	const tokens = 11
@@ -71,8 +72,8 @@ func paddedBatch(rank int, garbage float32) (x, dy blas32.General, side router.B
 	return x, dy, side
 }
 
-// TestWhatIsInPaddingChangesNothing: with each kind of gate, shared experts and compression, outputs, gradients, parameters
-// and counts have the bits that they have where padding holds zeros.
+// TestWhatIsInPaddingChangesNothing: with each kind of gate, shared experts and compression,
+// outputs, gradients, parameters and counts have the bits that they have where padding holds zeros.
 func TestWhatIsInPaddingChangesNothing(t *testing.T) {
 	for name, r := range everyRouter() {
 		for how, c := range map[string]Compression{
@@ -91,7 +92,8 @@ func TestWhatIsInPaddingChangesNothing(t *testing.T) {
 	}
 }
 
-// trainPadded takes two steps on three ranks and returns the text of all that a layer returns and tells but times: NaNs are equal there.
+// trainPadded takes two steps on three ranks and returns the text of all that a layer returns and
+// tells but times: NaNs are equal there.
 func trainPadded(t *testing.T, cfg Config, garbage float32) (seen [3]string) {
 	t.Helper()
 	for rank, err := range onRanks(inprocWorlds(3), func(w *World) error {

@@ -12,7 +12,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
-// requireOneFails has rank 2 fail alone in what the others do too. All must hear of it, and whose failure it was.
+// requireOneFails has rank 2 fail alone in what the others do too. All must hear of it, and whose
+// failure it was.
 func requireOneFails(t *testing.T, worlds []*World, cfg Config, do func(r *rankOfStep) error, says string) {
 	t.Helper()
 	defer closeWorlds(worlds)
@@ -40,7 +41,8 @@ func crowded() Config {
 	return cfg
 }
 
-// inTheMiddle trains, with a context that on rank 2 ends while it waits for the others' backward pass.
+// inTheMiddle trains, with a context that on rank 2 ends while it waits for the others' backward
+// pass.
 func inTheMiddle(wait, patience time.Duration) func(r *rankOfStep) error {
 	return func(r *rankOfStep) error {
 		ctx := context.Background()

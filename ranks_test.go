@@ -56,7 +56,8 @@ type result struct {
 	dropped    int
 }
 
-// trainTwice runs two steps on the global batch x, dy, cut after the given tokens into a piece for each rank.
+// trainTwice runs two steps on the global batch x, dy, cut after the given tokens into a piece for
+// each rank.
 func trainTwice(t *testing.T, worlds []*World, cfg Config, x, dy blas32.General, cuts []int) result {
 	t.Helper()
 	return trainTwiceWith(t, worlds, cfg, x, dy, router.Batch{}, cuts)
@@ -74,7 +75,8 @@ func trainOn(t *testing.T, run func([]*World, func(*World) error) []error, world
 	return trainBy(t, run, worlds, x, dy, side, cuts, func(*World) (Config, func() error) { return cfg, func() error { return nil } })
 }
 
-// trainEach is trainTwice with a configuration for each rank, and something to check there after it.
+// trainEach is trainTwice with a configuration for each rank, and something to check there after
+// it.
 func trainEach(t *testing.T, worlds []*World, x, dy blas32.General, cuts []int, config func(*World) (Config, func() error)) result {
 	t.Helper()
 	return trainBy(t, onRanks, worlds, x, dy, router.Batch{}, cuts, config)

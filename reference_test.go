@@ -13,8 +13,9 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// slowLayer is the layer in float64, token by token, with all its parameters at hand: top-2 of softmax after the
-// selection, SwiGLU experts, balance loss by group. Nothing in it is shared with the library.
+// slowLayer is the layer in float64, token by token, with all its parameters at hand: top-2 of
+// softmax after the selection, SwiGLU experts, balance loss by group. Nothing in it is shared with
+// the library.
 type slowLayer struct {
 	dim, hidden, experts, group int
 	balance                     float64
@@ -23,8 +24,8 @@ type slowLayer struct {
 
 const slowK = 2
 
-// loss is Σ y·dy plus the mean over tokens of the groups' balance losses. chosen fixes the choice of experts where
-// it is not nil, and is filled where it is empty.
+// loss is Σ y·dy plus the mean over tokens of the groups' balance losses. chosen fixes the choice
+// of experts where it is not nil, and is filled where it is empty.
 func (s *slowLayer) loss(x, dy []float64, chosen *[][]int) (loss float64, y []float64) {
 	tokens := len(x) / s.dim
 	if len(*chosen) == 0 {
@@ -124,8 +125,8 @@ func widen(list []float32) []float64 {
 	return out
 }
 
-// TestLayerAgainstSlowReference compares outputs with the float64 layer, and every gradient with its central differences,
-// on several ranks.
+// TestLayerAgainstSlowReference compares outputs with the float64 layer, and every gradient with
+// its central differences, on several ranks.
 func TestLayerAgainstSlowReference(t *testing.T) {
 	const tokens, dim, hidden, experts, group, balance = 10, 6, 5, 4, 4, 0.3
 	seed := rand.Uint64()
@@ -211,7 +212,8 @@ func centralDifferences(v []float64, f func() float64) []float64 {
 	return g
 }
 
-// requireClose allows the error of float32 arithmetic: a few units in the last place of the tensor's largest element.
+// requireClose allows the error of float32 arithmetic: a few units in the last place of the
+// tensor's largest element.
 func requireClose(t *testing.T, seed uint64, what string, want []float64, got []float32) {
 	t.Helper()
 	require.Len(t, got, len(want), what)

@@ -17,8 +17,8 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// route makes the pass's decision, with the other ranks where the gate asks for them. A rank whose tokens cannot be
-// routed fails the step on every rank.
+// route makes the pass's decision, with the other ranks where the gate asks for them. A rank whose
+// tokens cannot be routed fails the step on every rank.
 func (l *Layer) route(ctx context.Context, p *pass) (err error) {
 	if g, ok := l.gate.(router.Consulting); ok {
 		return l.consult(ctx, p, g)
@@ -35,8 +35,9 @@ func (l *Layer) route(ctx context.Context, p *pass) (err error) {
 	return nil
 }
 
-// consult routes with a gate that looks at other ranks' tokens. Each round adds up counts over the world: a rank sends
-// each of the others 8 bytes a count, and in the first round 8 more, by which one that cannot route its tokens says so.
+// consult routes with a gate that looks at other ranks' tokens. Each round adds up counts over the
+// world: a rank sends each of the others 8 bytes a count, and in the first round 8 more, by which
+// one that cannot route its tokens says so.
 func (l *Layer) consult(ctx context.Context, p *pass, g router.Consulting) error {
 	c := g.Consult(p.x, p.side, router.Share{Index: int(l.world.Rank()), Count: l.world.Size()})
 	counts, cause := c.Next(nil)
@@ -66,8 +67,8 @@ func (l *Layer) consult(ctx context.Context, p *pass, g router.Consulting) error
 	return nil
 }
 
-// checkDecision returns what is wrong with what the gate has decided. A gate may be anybody's: what it gets wrong fails the batch on every rank,
-// before rows are moved by it.
+// checkDecision returns what is wrong with what the gate has decided. A gate may be anybody's: what
+// it gets wrong fails the batch on every rank, before rows are moved by it.
 func (l *Layer) checkDecision(p *pass) error {
 	d, tokens, experts := p.decision, p.x.Rows, l.cfg.Experts
 	switch {
@@ -104,7 +105,8 @@ func checkMixture(m *router.Mixture, ends []int, tokens, experts int) error {
 	return nil
 }
 
-// addUp goes through the rounds of a consultation, of which the first has given sums. An error is the same on every rank.
+// addUp goes through the rounds of a consultation, of which the first has given sums. An error is
+// the same on every rank.
 func (l *Layer) addUp(ctx context.Context, p *pass, c router.Consultation, sums []int64) error {
 	for len(sums) > 0 {
 		p.rounds++
@@ -132,7 +134,8 @@ func (l *Layer) firstRound(ctx context.Context, counts []int64, refuse bool) (su
 	return words[1:], words[0] > 0, nil
 }
 
-// heedRefusal takes this rank's part in learning which of the others cannot route its tokens, and returns that.
+// heedRefusal takes this rank's part in learning which of the others cannot route its tokens, and
+// returns that.
 func (l *Layer) heedRefusal(ctx context.Context, p *pass) error {
 	if _, err := l.census(ctx, p, nil); err != nil || l.asks(p) {
 		return err
@@ -141,8 +144,8 @@ func (l *Layer) heedRefusal(ctx context.Context, p *pass) error {
 	return err
 }
 
-// countGlobally tells a gate with losses over the whole global batch what all ranks' tokens chose, with those of the passes of this step before it
-// (Megatron's global_aux_loss; Qiu et al. 2025).
+// countGlobally tells a gate with losses over the whole global batch what all ranks' tokens chose,
+// with those of the passes of this step before it (Megatron's global_aux_loss; Qiu et al. 2025).
 func (l *Layer) countGlobally(ctx context.Context, p *pass) error {
 	g, ok := l.gate.(router.GlobalCounter)
 	if !ok || !g.WantsCounts() {

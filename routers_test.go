@@ -22,8 +22,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
-// routersUnderTest are layers with the routers in which tokens do not choose for themselves, and with what stands around
-// any router.
+// routersUnderTest are layers with the routers in which tokens do not choose for themselves, and
+// with what stands around any router.
 func routersUnderTest() map[string]Config {
 	layer := func(r router.Router, experts int) Config {
 		return Config{Dim: bitsDim, Experts: experts, Router: r, Expert: expert.SwiGLU{Hidden: 5}, Group: bitsGroup, Seed: 8}
@@ -46,8 +46,8 @@ func routersUnderTest() map[string]Config {
 	}
 }
 
-// TestRoutersSameBits: as TestSameTokensSameBits, with padding and modalities, and with tokens that are alike so that experts
-// that choose among all of them must break ties across ranks.
+// TestRoutersSameBits: as TestSameTokensSameBits, with padding and modalities, and with tokens that
+// are alike so that experts that choose among all of them must break ties across ranks.
 func TestRoutersSameBits(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(5, 6))
@@ -94,7 +94,8 @@ func (c *counted) Send(ctx context.Context, to transport.Rank, tag transport.Tag
 
 func (c *counted) WireBytes() uint64 { return c.bytes.Load() }
 
-// wireBytes runs do on ranks that have built a layer, and returns what each handed to others while in it.
+// wireBytes runs do on ranks that have built a layer, and returns what each handed to others while
+// in it.
 func wireBytes(t *testing.T, ranks int, cfg Config, do func(l *Layer) error) []uint64 {
 	bytes, worlds := make([]uint64, ranks), make([]*World, ranks)
 	for r, tr := range inproc.New(ranks) {
@@ -115,8 +116,8 @@ func wireBytes(t *testing.T, ranks int, cfg Config, do func(l *Layer) error) []u
 	return bytes
 }
 
-// TestWholeBatchBytes measures the rounds of a choice over the whole batch against the formula in the comment of
-// router.ExpertChoice, for batches of very different size.
+// TestWholeBatchBytes measures the rounds of a choice over the whole batch against the formula in
+// the comment of router.ExpertChoice, for batches of very different size.
 func TestWholeBatchBytes(t *testing.T) {
 	const experts, dim = 16, 8
 	for _, ranks := range []int{1, 2, 3, 4, 8} {
@@ -196,7 +197,8 @@ func TestWholeBatchIsWhatOneRankWouldChoose(t *testing.T) {
 	}
 }
 
-// TestARankThatCannotBeConsultedFailsAll: as for gates that decide alone, whatever the number of copies.
+// TestARankThatCannotBeConsultedFailsAll: as for gates that decide alone, whatever the number of
+// copies.
 func TestARankThatCannotBeConsultedFailsAll(t *testing.T) {
 	for _, parallel := range []int{4, 2, 1} {
 		cfg := smallConfig()

@@ -62,8 +62,8 @@ func randomMatrix(r *rand.Rand, rows, cols int) blas32.General {
 	return m
 }
 
-// TestSameTokensSameBits is the promise of DESIGN in a test: whatever the number of ranks, however the tokens are
-// spread over them, however many copies of the experts there are.
+// TestSameTokensSameBits is the promise of DESIGN in a test: whatever the number of ranks, however
+// the tokens are spread over them, however many copies of the experts there are.
 func TestSameTokensSameBits(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(1, 2))
@@ -100,7 +100,8 @@ func checkSameBits(t *testing.T, name string, cfg Config, x, dy blas32.General, 
 	return want
 }
 
-// needExactProducts skips a test of bits where products come from a library that does not define them.
+// needExactProducts skips a test of bits where products come from a library that does not define
+// them.
 func needExactProducts(t *testing.T) {
 	t.Helper()
 	if !gemm.Exact {

@@ -14,7 +14,8 @@ import (
 // settings is a configuration as text, a field a line, for comparing it between ranks.
 type settings struct{ strings.Builder }
 
-// longestSetting is the most bytes of a field that are compared as they are; a digest stands for those of a longer one.
+// longestSetting is the most bytes of a field that are compared as they are; a digest stands for
+// those of a longer one.
 const longestSetting = 256
 
 // add adds a field. Its text is kept on one line, whatever is in it.
@@ -51,8 +52,8 @@ func (c Config) settings() string {
 	return s.String()
 }
 
-// describe prints a router or an expert by its type and settings. A type whose settings do not print alike on every rank
-// (functions, pointers) says what it is by a String method.
+// describe prints a router or an expert by its type and settings. A type whose settings do not
+// print alike on every rank (functions, pointers) says what it is by a String method.
 func describe(v any) string {
 	if s, ok := v.(fmt.Stringer); ok {
 		return fmt.Sprintf("%T %s", v, s)

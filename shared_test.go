@@ -19,7 +19,8 @@ func sharedConfig() Config {
 	return cfg
 }
 
-// TestSharedExpertAddsToTheRouted compares a layer with a shared expert with one without and with the expert by itself.
+// TestSharedExpertAddsToTheRouted compares a layer with a shared expert with one without and with
+// the expert by itself.
 func TestSharedExpertAddsToTheRouted(t *testing.T) {
 	alone(t, func(w *World) {
 		ctx := context.Background()

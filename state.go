@@ -16,16 +16,16 @@ import (
 )
 
 var (
-	// ErrFailed is beneath the error that ended a layer and beneath the errors of all calls after it. An error
-	// without it has left the layer as it was before the call. See [Layer].
+	// ErrFailed is beneath the error that ended a layer and beneath the errors of all calls after
+	// it. An error without it has left the layer as it was before the call. See [Layer].
 	ErrFailed = errors.New("the layer has failed")
-	// ErrInUse is beneath the error of a call that was made while another goroutine was in a method of the same
-	// layer. The call has done nothing.
+	// ErrInUse is beneath the error of a call that was made while another goroutine was in a method
+	// of the same layer. The call has done nothing.
 	ErrInUse = errors.New("in use by another goroutine")
 )
 
-// state says what a layer and its twins, who share it, may do now: which of their methods run, and whether one
-// of them has failed.
+// state says what a layer and its twins, who share it, may do now: which of their methods run, and
+// whether one of them has failed.
 type state struct {
 	mu      sync.Mutex
 	running map[*Layer]string // the method that each is in
@@ -34,11 +34,12 @@ type state struct {
 
 func newState() *state { return &state{running: map[*Layer]string{}} }
 
-// enter begins a public method of l. An error says why it cannot begin: the context has ended, the layer is in
-// use, or it has failed. Without an error the caller must call leave.
+// enter begins a public method of l. An error says why it cannot begin: the context has ended, the
+// layer is in use, or it has failed. Without an error the caller must call leave.
 func (l *Layer) enter(ctx context.Context, op string) error { return l.begins(ctx, op, l) }
 
-// enterAll is enter for a method that concerns the parameters, which twins share: none of them may be in use.
+// enterAll is enter for a method that concerns the parameters, which twins share: none of them may
+// be in use.
 func (l *Layer) enterAll(ctx context.Context, op string) error {
 	if l.original != nil {
 		return l.misuse(op, "called on a twin; call it on the layer of which Twin was called")
@@ -90,8 +91,9 @@ func (l *Layer) leaveAll() {
 	clear(l.state.running)
 }
 
-// attempt runs do, the part of a method after which the layer is not what it was: it exchanges messages, or changes
-// gradients or parameters. Unless do succeeds, or all ranks agree to refuse the batch, the layer has failed.
+// attempt runs do, the part of a method after which the layer is not what it was: it exchanges
+// messages, or changes gradients or parameters. Unless do succeeds, or all ranks agree to refuse
+// the batch, the layer has failed.
 func (l *Layer) attempt(op string, do func() error) (err error) {
 	err = errors.New("it panicked") // unless do returns
 	// A rank may call Forward where others call ForwardBatch.
@@ -105,13 +107,15 @@ func (l *Layer) attempt(op string, do func() error) (err error) {
 	return do()
 }
 
-// refusedByAll tells whether every rank has an error of the same call, and the layer is as it was before.
+// refusedByAll tells whether every rank has an error of the same call, and the layer is as it was
+// before.
 func refusedByAll(err error) bool {
 	var a *agreed
 	return errors.Is(err, alltoall.ErrRefused) || errors.As(err, &a)
 }
 
-// agreed is an error of a call that all ranks have agreed to fail, other than [alltoall.ErrRefused].
+// agreed is an error of a call that all ranks have agreed to fail, other than
+// [alltoall.ErrRefused].
 type agreed struct{ error }
 
 func (a *agreed) Unwrap() error { return a.error }
@@ -168,7 +172,8 @@ func (l *Layer) misuse(op, format string, args ...any) error {
 	return &transport.Error{Rank: l.world.joined(l.world.Rank()), Op: op, Err: fmt.Errorf(format, args...)}
 }
 
-// mayForward tells whether training pass p may begin: one of another batch must have had its Backward before.
+// mayForward tells whether training pass p may begin: one of another batch must have had its
+// Backward before.
 func (l *Layer) mayForward(op string, p *pass) error {
 	if l.last != nil && !p.repeats(l.last) {
 		return l.misuse(op, "the Forward before, of another batch, has had no Backward: call Backward, or Discard where no gradient is wanted, or Eval in place of Forward")
@@ -193,7 +198,8 @@ func (l *Layer) mayBackward(dy blas32.General) error {
 	return nil
 }
 
-// mayStep tells whether there are gradients for a step, and no pass that has begun with the parameters before it.
+// mayStep tells whether there are gradients for a step, and no pass that has begun with the
+// parameters before it.
 func (l *Layer) mayStep(op string) error {
 	if err := l.noneWaits(op); err != nil {
 		return err
@@ -210,7 +216,8 @@ func (l *Layer) mayStep(op string) error {
 	return nil
 }
 
-// noneWaits tells whether a method may change or use up what a pass that has gone forward needs on its way back.
+// noneWaits tells whether a method may change or use up what a pass that has gone forward needs on
+// its way back.
 func (l *Layer) noneWaits(op string) error {
 	for _, t := range append([]*Layer{l}, l.twins...) {
 		if t.last != nil {

@@ -40,8 +40,8 @@ func withContext(l *Layer, x blas32.General) map[string]func(ctx context.Context
 	return all
 }
 
-// TestACallWithAnEndedContextDoesNothing repeats every call of a step with a context that has ended before the one that counts, on one
-// rank or on all, and expects the bits of a step without.
+// TestACallWithAnEndedContextDoesNothing repeats every call of a step with a context that has ended
+// before the one that counts, on one rank or on all, and expects the bits of a step without.
 func TestACallWithAnEndedContextDoesNothing(t *testing.T) {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()

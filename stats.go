@@ -14,23 +14,26 @@ import (
 type Stats struct {
 	// Tokens is the number of tokens of this rank, and Padding how many of them are padding.
 	Tokens, Padding int
-	// Choices is the number of this rank's tokens that chose each of the layer's experts, before any were dropped; or
-	// that each of them chose; or of slots, where rows are mixtures of tokens.
+	// Choices is the number of this rank's tokens that chose each of the layer's experts, before
+	// any were dropped; or that each of them chose; or of slots, where rows are mixtures of tokens.
 	Choices []int
 	// Dropped is the number of those choices that capacity dropped.
 	Dropped int
-	// Unanswered is the number of this rank's tokens, padding left out, that no expert but a shared one answers.
+	// Unanswered is the number of this rank's tokens, padding left out, that no expert but a shared
+	// one answers.
 	Unanswered int
 	// Rounds is how many times routing added up counts over the ranks.
 	Rounds int
-	// Load is the number of rows that each expert hosted here computed, from all ranks. The first of them is expert FirstExpert.
+	// Load is the number of rows that each expert hosted here computed, from all ranks. The first
+	// of them is expert FirstExpert.
 	Load        []int
 	FirstExpert int
 	// Losses is each auxiliary loss, coefficient applied, as the mean over this rank's tokens.
 	Losses map[string]float64
 	// Compression tells what compression did, where the layer has any.
 	Compression CompressionStats
-	// Exchanging is the time in which rows and their counts were exchanged, in all passes of the layer so far.
+	// Exchanging is the time in which rows and their counts were exchanged, in all passes of the
+	// layer so far.
 	Exchanging time.Duration
 	// Overlap tells into how many parts exchanges are cut.
 	Overlap OverlapStats
@@ -43,8 +46,8 @@ type told struct {
 	profile *OverlapProfile
 }
 
-// OverlapProfile returns what [Overlap.Auto] has timed and goes by, the same on every rank, or nil before it is complete.
-// Any goroutine may call it at any time.
+// OverlapProfile returns what [Overlap.Auto] has timed and goes by, the same on every rank, or nil
+// before it is complete. Any goroutine may call it at any time.
 func (l *Layer) OverlapProfile() *OverlapProfile {
 	l.told.mu.Lock()
 	defer l.told.mu.Unlock()
@@ -74,12 +77,13 @@ type OverlapStats struct {
 	Auto bool
 	// Forward and Backward are the number of parts.
 	Forward, Backward int
-	// Predicted is what a forward and a backward pass take together in that many, by the profile, on the slowest rank; 0 before Auto has
-	// chosen.
+	// Predicted is what a forward and a backward pass take together in that many, by the profile,
+	// on the slowest rank; 0 before Auto has chosen.
 	Predicted time.Duration
 }
 
-// Stats returns a copy of what is known of the last forward pass. Any goroutine may call it at any time.
+// Stats returns a copy of what is known of the last forward pass. Any goroutine may call it at any
+// time.
 func (l *Layer) Stats() Stats {
 	l.told.mu.Lock()
 	defer l.told.mu.Unlock()

@@ -9,7 +9,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/param"
 )
 
-// gradients holds what backward passes since the last Step add up to, over all ranks that share the parameters.
+// gradients holds what backward passes since the last Step add up to, over all ranks that share the
+// parameters.
 type gradients struct {
 	gate, shared, gains total
 	experts             []total // of each group of experts
@@ -19,12 +20,14 @@ type gradients struct {
 // total is the gradient of one set of parameters, and room for that of the next pass.
 type total struct{ sum, next []float32 }
 
-// Step sums the gradients of shared parameters over the ranks that share them — those of the gate and of the shared
-// expert over all, and so those of learned gains; an expert's over its copies — gives them to the optimiser, and forgets them. Then a gate that
-// balances its load by a bias moves it by the load of all ranks since the last step. At least one Backward must
-// have gone before. An optimiser that cannot take a step ([expert.Validator]), or has other settings than on another rank,
-// fails the step on every rank, with the parameters as they were; it can then be repeated with one that can. A step to which other tokens came than
-// router.Batch.StepTokens announced fails so too, and its passes are dropped.
+// Step sums the gradients of shared parameters over the ranks that share them — those of the gate
+// and of the shared expert over all, and so those of learned gains; an expert's over its copies —
+// gives them to the optimiser, and forgets them. Then a gate that balances its load by a bias moves
+// it by the load of all ranks since the last step. At least one Backward must have gone before. An
+// optimiser that cannot take a step ([expert.Validator]), or has other settings than on another
+// rank, fails the step on every rank, with the parameters as they were; it can then be repeated
+// with one that can. A step to which other tokens came than router.Batch.StepTokens announced fails
+// so too, and its passes are dropped.
 func (l *Layer) Step(ctx context.Context, optimizer expert.Optimizer) error {
 	if err := l.enterAll(ctx, "Step"); err != nil {
 		return err
@@ -76,8 +79,8 @@ func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 	return nil
 }
 
-// reduce completes the pending backward pass: it sums its gradients over ranks and adds them to those of the
-// passes before.
+// reduce completes the pending backward pass: it sums its gradients over ranks and adds them to
+// those of the passes before.
 func (l *Layer) reduce(ctx context.Context) error {
 	p := l.pending
 	if p == nil {
@@ -106,7 +109,8 @@ func (l *Layer) reduce(ctx context.Context) error {
 	return nil
 }
 
-// sumOver adds set's gradient, summed over the ranks of comm that hold leaves each, to what earlier passes gave.
+// sumOver adds set's gradient, summed over the ranks of comm that hold leaves each, to what earlier
+// passes gave.
 func (l *Layer) sumOver(ctx context.Context, comm *collective.Comm, leaves []int, set *param.Set, t *total) error {
 	if set == nil {
 		return nil

@@ -25,7 +25,8 @@ import (
 // opener opens a job of n ranks.
 type opener = func(t *testing.T, n int) []*World
 
-// transportsUnderTest are all that ranks of one process can use. That of MPI needs processes: .ci/run trains over it by every algorithm.
+// transportsUnderTest are all that ranks of one process can use. That of MPI needs processes:
+// .ci/run trains over it by every algorithm.
 func transportsUnderTest() map[string]opener {
 	list := map[string]opener{
 		"tcp":     func(t *testing.T, n int) []*World { return joinedWorlds(t, n, true) },
@@ -50,8 +51,9 @@ func transportsUnderTest() map[string]opener {
 	return list
 }
 
-// TestTransportsSameBits trains over every transport, on every number of ranks, by every algorithm, on nodes of one to four, with rows
-// that are dropped and ranks that have few or no tokens, and compares with one rank.
+// TestTransportsSameBits trains over every transport, on every number of ranks, by every algorithm,
+// on nodes of one to four, with rows that are dropped and ranks that have few or no tokens, and
+// compares with one rank.
 func TestTransportsSameBits(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(1, 2))

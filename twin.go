@@ -10,16 +10,22 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// Twin returns another layer with the parameters of l, for a second micro-batch in flight: passes of the two may run at the same time, each on a
-// goroutine of its own, so that one micro-batch is routed, counted and computed while the other's rows travel. Every rank calls it, between
-// steps. There may be several. One of them computes at a time: [World.Compute]. Where a pass fails on one rank, those of the same layer on other ranks wait
-// for it until their contexts end: cancel the others'.
+// Twin returns another layer with the parameters of l, for a second micro-batch in flight: passes
+// of the two may run at the same time, each on a goroutine of its own, so that one micro-batch is
+// routed, counted and computed while the other's rows travel. Every rank calls it, between steps.
+// There may be several. One of them computes at a time: [World.Compute]. Where a pass fails on one
+// rank, those of the same layer on other ranks wait for it until their contexts end: cancel the
+// others'.
 //
-// A step with twins has the gradient, and the bits, of their passes one after another on l, l's first, then the twins' in the order in which they were made, but
-// for router.GlobalBalance, which counts the passes of each twin apart. [Layer.Step]
-// and what else concerns parameters is called on l, while no pass of either runs. What a layer finds out by itself each twin does for itself: the degree of
-// [Overlap], whether to compress under [Auto], the control loop of lsh.Controlled. The degree is better given than found: what a twin times of its passes depends on the other's. [Overlap.Background] and [Overlap.Observe] are for l's passes alone; see [Layer.Observe]. A router that knows batches by
-// their number, as router.Record and router.Replay do, needs that of each micro-batch in [router.Batch].Micro, on twins too.
+// A step with twins has the gradient, and the bits, of their passes one after another on l, l's
+// first, then the twins' in the order in which they were made, but for router.GlobalBalance, which
+// counts the passes of each twin apart. [Layer.Step] and what else concerns parameters is called on
+// l, while no pass of either runs. What a layer finds out by itself each twin does for itself: the
+// degree of [Overlap], whether to compress under [Auto], the control loop of lsh.Controlled. The
+// degree is better given than found: what a twin times of its passes depends on the other's.
+// [Overlap.Background] and [Overlap.Observe] are for l's passes alone; see [Layer.Observe]. A
+// router that knows batches by their number, as router.Record and router.Replay do, needs that of
+// each micro-batch in [router.Batch].Micro, on twins too.
 //
 // (Two batches in flight: PipeMoE, Shi et al. 2023; DualPipe, DeepSeek-AI 2024.)
 func (l *Layer) Twin() (*Layer, error) {
@@ -79,13 +85,15 @@ func share(set, original *param.Set) {
 	}
 }
 
-// inform gives t what its gate has to know of l's. A gate's values are copied, not shared: one that is made of several keeps slices of its own of them.
+// inform gives t what its gate has to know of l's. A gate's values are copied, not shared: one that
+// is made of several keeps slices of its own of them.
 func (l *Layer) inform(t *Layer) {
 	copy(valuesOf(t.gate.Params()), valuesOf(l.gate.Params()))
 	copy(biasOf(t.gate), biasOf(l.gate))
 }
 
-// reduceAll completes the pending backward passes of l and its twins, and adds the twins' gradients to those of l.
+// reduceAll completes the pending backward passes of l and its twins, and adds the twins' gradients
+// to those of l.
 func (l *Layer) reduceAll(ctx context.Context) error {
 	if err := l.reduce(ctx); err != nil {
 		return err
@@ -126,7 +134,8 @@ func (l *Layer) totals() []*total {
 	return list
 }
 
-// tally is what the passes of l and its twins since the last step have for a gate that evens its load by a bias.
+// tally is what the passes of l and its twins since the last step have for a gate that evens its
+// load by a bias.
 func (l *Layer) tally(g router.Balancer) []int64 {
 	total := slices.Clone(g.Tally())
 	for _, t := range l.twins {

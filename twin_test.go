@@ -22,7 +22,8 @@ type twinned struct {
 	parameters []Tensor
 }
 
-// trainMicro takes three steps of two micro-batches, one after the other on one layer, or at the same time on two.
+// trainMicro takes three steps of two micro-batches, one after the other on one layer, or at the
+// same time on two.
 func trainMicro(ctx context.Context, w *World, cfg Config, x, dy [2]blas32.General, twins bool) (res twinned, err error) {
 	l, err := NewLayer(w, cfg)
 	if err != nil {
@@ -97,7 +98,8 @@ func sameTwinned(t *testing.T, open func() []*World, cfg Config, x, dy [2]blas32
 	}
 }
 
-// TestTwinsSameBits: two micro-batches at the same time have the bits of one after the other, whatever the layer remembers between passes.
+// TestTwinsSameBits: two micro-batches at the same time have the bits of one after the other,
+// whatever the layer remembers between passes.
 func TestTwinsSameBits(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(5, 6))
@@ -136,7 +138,8 @@ func TestTwinsSameBits(t *testing.T) {
 	}
 }
 
-// TestTwinsFollow: what is loaded reaches the twin; and it has no parameters of its own to step, tell or load.
+// TestTwinsFollow: what is loaded reaches the twin; and it has no parameters of its own to step,
+// tell or load.
 func TestTwinsFollow(t *testing.T) {
 	cfg := layersUnderTest()["dropless"]
 	cfg.Router = router.TopK{K: 2, Score: router.Sigmoid, BiasRate: 0.1}
@@ -183,8 +186,8 @@ func TestTwinsFollow(t *testing.T) {
 	}
 }
 
-// TestMicroBatchesShareTheAuxiliaryLosses: two passes of the same tokens, without a gradient from above, have that of one pass in a step of its
-// own.
+// TestMicroBatchesShareTheAuxiliaryLosses: two passes of the same tokens, without a gradient from
+// above, have that of one pass in a step of its own.
 func TestMicroBatchesShareTheAuxiliaryLosses(t *testing.T) {
 	cfg := layersUnderTest()["dropless"]
 	x := randomMatrix(rand.New(rand.NewPCG(1, 1)), bitsTokens, bitsDim)

@@ -12,7 +12,8 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// TestWireSameBits: what is rounded on the wire is rounded alike on one rank, where nothing travels, and by every way of travelling.
+// TestWireSameBits: what is rounded on the wire is rounded alike on one rank, where nothing
+// travels, and by every way of travelling.
 func TestWireSameBits(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(1, 2))
@@ -38,7 +39,8 @@ func TestWireSameBits(t *testing.T) {
 	}
 }
 
-// TestWireRoundsALittle: answers differ from those of float32 by about what the format leaves out, leg by leg.
+// TestWireRoundsALittle: answers differ from those of float32 by about what the format leaves out,
+// leg by leg.
 func TestWireRoundsALittle(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	x := randomMatrix(r, bitsTokens, bitsDim)
@@ -79,8 +81,9 @@ func TestWireIsValidated(t *testing.T) {
 	require.ErrorContains(t, cfg.Validate(1), "Format(77)")
 }
 
-// TestWireOfTheWayBack: each leg of the backward pass rounds by its own format. That of the answers' gradients reaches
-// experts and inputs, that of the rows' gradients inputs alone, and neither the answers.
+// TestWireOfTheWayBack: each leg of the backward pass rounds by its own format. That of the
+// answers' gradients reaches experts and inputs, that of the rows' gradients inputs alone, and
+// neither the answers.
 func TestWireOfTheWayBack(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)

@@ -15,7 +15,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// World is one rank's view of all ranks of a job. Layers are built on it in the same order on every rank.
+// World is one rank's view of all ranks of a job. Layers are built on it in the same order on every
+// rank.
 type World struct {
 	t       transport.Transport
 	order   []transport.Rank // of the transport, by this world's; nil where they are the same
@@ -31,8 +32,9 @@ type World struct {
 	log       *lockstep.Log // what this rank is in, so that ranks out of step are found
 }
 
-// NewWorld makes a world of a transport that is already connected, such as one end of an inproc mesh. The world
-// takes it over: closing the world closes the transport, and nobody else may use it.
+// NewWorld makes a world of a transport that is already connected, such as one end of an inproc
+// mesh. The world takes it over: closing the world closes the transport, and nobody else may use
+// it.
 func NewWorld(t transport.Transport) *World {
 	w := &World{
 		t: t, me: t.Rank(), source: "a transport given by the program", computing: new(sync.Mutex), building: new(sync.Mutex), log: lockstep.New(t.Rank()),
@@ -53,8 +55,8 @@ func (w *World) newComm() *collective.Comm {
 	return c
 }
 
-// begin notes that an operation of a stream begins. What it returns is called with the error of the operation, and returns a better
-// one where the error comes of ranks that are out of step.
+// begin notes that an operation of a stream begins. What it returns is called with the error of the
+// operation, and returns a better one where the error comes of ranks that are out of step.
 func (w *World) begin(stream lockstep.StreamID, label, op string) (end func(error) error) {
 	begun := w.log.Begin(stream, label, op)
 	return func(err error) error {
@@ -87,25 +89,28 @@ func (w *World) Size() int { return w.t.Size() }
 // Source says where rank, size and address came from: "torchrun", "alone", …
 func (w *World) Source() string { return w.source }
 
-// Transport returns what the world runs over, for its capabilities and counters. Messages of the program's own
-// would mix with those of the layers unless they go through a view made with [World.View].
+// Transport returns what the world runs over, for its capabilities and counters. Messages of the
+// program's own would mix with those of the layers unless they go through a view made with
+// [World.View].
 func (w *World) Transport() transport.Transport { return w.t }
 
-// Compute runs do while no layer of this rank that has twins computes, and they compute while do does not run. A trainer with two micro-batches in
-// flight runs its dense parts so: each has the whole processor while the rows of the other travel, where otherwise both compute at the same time and
-// then both wait for the link. do must not call a layer.
+// Compute runs do while no layer of this rank that has twins computes, and they compute while do
+// does not run. A trainer with two micro-batches in flight runs its dense parts so: each has the
+// whole processor while the rows of the other travel, where otherwise both compute at the same time
+// and then both wait for the link. do must not call a layer.
 func (w *World) Compute(do func()) {
 	w.computing.Lock()
 	defer w.computing.Unlock()
 	do()
 }
 
-// Comm returns collectives over the whole world for the program's own use: the gradients of its dense
-// parameters, say. Every rank calls them in the same order.
+// Comm returns collectives over the whole world for the program's own use: the gradients of its
+// dense parameters, say. Every rank calls them in the same order.
 func (w *World) Comm() *collective.Comm { return w.comm }
 
-// View returns a transport between the given ranks whose messages meet no others. All members call it, with
-// the same list, and every rank of the world makes as many views and layers as the others, in the same order.
+// View returns a transport between the given ranks whose messages meet no others. All members call
+// it, with the same list, and every rank of the world makes as many views and layers as the others,
+// in the same order.
 func (w *World) View(members []transport.Rank) (transport.Transport, error) {
 	if w.channel == math.MaxUint16 {
 		return nil, fmt.Errorf("switchyard: the world has %d views, those of its layers included, and can have no more", w.channel)
@@ -124,11 +129,12 @@ func (w *World) View(members []transport.Rank) (transport.Transport, error) {
 	return transport.Sub(w.t, w.channel, members)
 }
 
-// Reordered returns a world of the same ranks in which rank i is this one's rank order[i], and takes this one's place: layers, views and
-// collectives are made of the new one, with the same order on every rank, and closing it closes the transport. It is for worlds whose links
-// are unequal: copies of the experts ([Config.ExpertParallel]) are consecutive ranks, and an order by [schedule.GroupRanks] of what
-// [World.MeasurePairs] finds keeps each copy among ranks whose links are fast (Holmes, arXiv 2312.03549). Errors go on naming ranks as they
-// joined.
+// Reordered returns a world of the same ranks in which rank i is this one's rank order[i], and
+// takes this one's place: layers, views and collectives are made of the new one, with the same
+// order on every rank, and closing it closes the transport. It is for worlds whose links are
+// unequal: copies of the experts ([Config.ExpertParallel]) are consecutive ranks, and an order by
+// [schedule.GroupRanks] of what [World.MeasurePairs] finds keeps each copy among ranks whose links
+// are fast (Holmes, arXiv 2312.03549). Errors go on naming ranks as they joined.
 func (w *World) Reordered(order []int) (*World, error) {
 	n := &World{
 		t: w.t, me: -1, source: w.source, channel: w.channel, layers: w.layers, computing: w.computing, building: w.building, log: w.log,
@@ -178,8 +184,8 @@ func (w *World) beginLayer(op string) error {
 
 func (w *World) endLayer() { w.building.Unlock() }
 
-// MeasureLinks times messages within and between the nodes of the world, for [Config.Links]. Every rank calls it, and all get the same;
-// the result can be kept, as JSON say, and given again.
+// MeasureLinks times messages within and between the nodes of the world, for [Config.Links]. Every
+// rank calls it, and all get the same; the result can be kept, as JSON say, and given again.
 func (w *World) MeasureLinks(ctx context.Context, nodes alltoall.Topology) (m alltoall.Measured, err error) {
 	end := w.begin(making, "", "MeasureLinks")
 	defer func() { err = end(err) }()
@@ -208,16 +214,16 @@ func (w *World) linksOf(nodes alltoall.Topology) (alltoall.Links, error) {
 	return m.Links, nil
 }
 
-// MeasurePairs times messages between each two ranks, which tells slow links from fast ones: see [World.Reordered]. Every rank calls it,
-// and all get the same.
+// MeasurePairs times messages between each two ranks, which tells slow links from fast ones: see
+// [World.Reordered]. Every rank calls it, and all get the same.
 func (w *World) MeasurePairs(ctx context.Context) (p alltoall.Pairs, err error) {
 	end := w.begin(making, "", "MeasurePairs")
 	defer func() { err = end(err) }()
 	return alltoall.MeasurePairs(ctx, w.view(everyone(w.Size())))
 }
 
-// Topology says which ranks share a node, where the transport found that out when it was joined, as that of [Join] does; else all are on one.
-// It is for [Config.Topology] and [World.MeasureLinks].
+// Topology says which ranks share a node, where the transport found that out when it was joined, as
+// that of [Join] does; else all are on one. It is for [Config.Topology] and [World.MeasureLinks].
 func (w *World) Topology() alltoall.Topology {
 	if t, ok := w.t.(interface{ Nodes() []int }); ok {
 		nodes := t.Nodes()
@@ -229,7 +235,8 @@ func (w *World) Topology() alltoall.Topology {
 	return alltoall.Topology{}
 }
 
-// WireBytes is the number of bytes that this rank has handed to others, or 0 where the transport does not count.
+// WireBytes is the number of bytes that this rank has handed to others, or 0 where the transport
+// does not count.
 func (w *World) WireBytes() uint64 {
 	if c, ok := w.t.(transport.Counter); ok {
 		return c.WireBytes()

@@ -35,8 +35,9 @@ func tolled(n int, paid *atomic.Int64) []*World {
 	return decorated(n, func(e transport.Transport) transport.Transport { return toll{e, paid} })
 }
 
-// TestReorderedKeepsCopiesOnFastLinks has ranks of one parity near to each other: in their own order each copy of the experts is across.
-// Tokens are many, so that what they take is more than the sums of gradients between copies.
+// TestReorderedKeepsCopiesOnFastLinks has ranks of one parity near to each other: in their own
+// order each copy of the experts is across. Tokens are many, so that what they take is more than
+// the sums of gradients between copies.
 func TestReorderedKeepsCopiesOnFastLinks(t *testing.T) {
 	needExactProducts(t)
 	const tokens = 1000 * bitsGroup
