@@ -96,11 +96,8 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return runRank(ctx, args[1:], stderr)
 	}
 	o, err := parseOptions(args, stdout)
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
 	if err != nil {
-		return harness.Misuse(stderr, "admission", err)
+		return harness.NotRun(stderr, "admission", err)
 	}
 	out, err := o.measure(ctx, stderr)
 	if err == nil {

@@ -59,7 +59,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = l.Validate()
 	}
 	if err != nil {
-		return harness.Misuse(stderr, "algorithms", err)
+		return harness.NotRun(stderr, "algorithms", err)
 	}
 	harness.NewPace(stderr, "algorithms", 1, harness.Times(*most, 50*time.Microsecond))
 	costs := map[alltoall.Algorithm]plotter.XYs{}

@@ -5,7 +5,6 @@ package alltoall
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -20,11 +19,8 @@ import (
 // Run is the command alltoall.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parseOptions(args, stdout)
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
 	if err != nil {
-		return harness.Misuse(stderr, "alltoall", err)
+		return harness.NotRun(stderr, "alltoall", err)
 	}
 	return harness.Conclude(ctx, o.compare(ctx, stdout, stderr), stderr)
 }

@@ -3,7 +3,6 @@ package collisions
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"image/color"
@@ -50,14 +49,11 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var svg string
 	outfile.Var(f, &svg, "svg", "", "draw to this `file`")
 	err := harness.ParseFlags(f, usage, args, stdout)
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
 	if err == nil && (*dim < 2 || *seeds < 1) {
 		err = fmt.Errorf("-dim %d -seeds %d: want at least 2 and 1", *dim, *seeds)
 	}
 	if err != nil {
-		return harness.Misuse(stderr, "collisions", err)
+		return harness.NotRun(stderr, "collisions", err)
 	}
 	harness.NewPace(stderr, "collisions", 1, harness.Times(*seeds**dim, 200*time.Microsecond))
 	p := figure.New()

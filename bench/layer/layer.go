@@ -73,11 +73,8 @@ type options struct {
 // Run is the command "layer".
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parse(args, stdout)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return harness.Misuse(stderr, "layer", err)
+	if err != nil {
+		return harness.NotRun(stderr, "layer", err)
 	}
 	return harness.Conclude(ctx, o.compare(ctx, stdout, stderr), stderr)
 }

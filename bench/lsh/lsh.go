@@ -147,11 +147,8 @@ func (o *options) resolve() error {
 // Run is the command.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parseOptions(args, stdout)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return harness.Misuse(stderr, "lsh", err)
+	if err != nil {
+		return harness.NotRun(stderr, "lsh", err)
 	}
 	var rows []row
 	if o.inFile != "" {

@@ -126,11 +126,8 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return runRank(ctx, args[1:], stdout, stderr)
 	}
 	o, err := parseOptions(args, stdout)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return harness.Misuse(stderr, "network", err)
+	if err != nil {
+		return harness.NotRun(stderr, "network", err)
 	}
 	rows, err := o.measure(ctx, stdout, stderr)
 	if len(rows) > 0 {

@@ -121,11 +121,8 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return runRank(ctx, args[1:], stdout, stderr)
 	}
 	o, err := parseOptions(args, stdout)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return harness.Misuse(stderr, "overlap", err)
+	if err != nil {
+		return harness.NotRun(stderr, "overlap", err)
 	}
 	rows, err := o.measure(ctx, stderr)
 	if len(rows) > 0 {

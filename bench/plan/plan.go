@@ -62,14 +62,11 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var out string
 	outfile.Var(f, &out, "json", "", "write the results to this `file`; default is the standard output")
 	err := harness.ParseFlags(f, usage, args, stdout)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err == nil && *in == "":
+	if err == nil && *in == "" {
 		err = errors.New("-in must name a file")
 	}
 	if err != nil {
-		return harness.Misuse(stderr, "plan", err)
+		return harness.NotRun(stderr, "plan", err)
 	}
 	harness.NewPace(stderr, "plan", 1, time.Second)
 	return harness.Conclude(ctx, file(*in, out, stdout), stderr)

@@ -103,9 +103,6 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	var o options
 	err := harness.ParseFlags(newFlags(&o), usage, args, stdout)
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
 	if o.short {
 		o.Tokens, o.Iterations, o.Rounds = 64, 2, 1
 	}
@@ -113,7 +110,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = o.resolve()
 	}
 	if err != nil {
-		return harness.Misuse(stderr, "recipe", err)
+		return harness.NotRun(stderr, "recipe", err)
 	}
 	rows, err := o.measure(ctx, stderr)
 	if len(rows) > 0 {

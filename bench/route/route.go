@@ -42,11 +42,8 @@ type options struct {
 // Run is the command "route".
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parse(args, stdout)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return harness.Misuse(stderr, "route", err)
+	if err != nil {
+		return harness.NotRun(stderr, "route", err)
 	}
 	return harness.Conclude(ctx, o.compare(ctx, stdout, stderr), stderr)
 }

@@ -38,11 +38,8 @@ type options struct {
 // Run is the command "routers".
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parse(args, stdout)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return harness.Misuse(stderr, "routers", err)
+	if err != nil {
+		return harness.NotRun(stderr, "routers", err)
 	}
 	return harness.Conclude(ctx, o.trainAll(ctx, stdout, stderr), stderr)
 }

@@ -54,11 +54,8 @@ type options struct {
 // Run is the command "sim".
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parse(args, stdout)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		return harness.Misuse(stderr, "sim", err)
+	if err != nil {
+		return harness.NotRun(stderr, "sim", err)
 	}
 	run := o.runOne
 	switch {

@@ -39,7 +39,7 @@ func ParseFlags(f *flag.FlagSet, usage string, args []string, stdout io.Writer) 
 // written.
 type unwritable struct{ error }
 
-// Unwritable marks err as that of a file that cannot be written: Misuse then returns Failed.
+// Unwritable marks err as that of a file that cannot be written: NotRun then returns Failed.
 func Unwritable(err error) error { return unwritable{err} }
 
 // outputs returns what keeps the files that flags name from being written, so that it is known

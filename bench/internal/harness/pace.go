@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"time"
@@ -65,8 +66,12 @@ func Conclude(ctx context.Context, err error, stderr io.Writer) int {
 	return Failed
 }
 
-// Misuse prints what is wrong with a command's arguments and returns the exit code.
-func Misuse(stderr io.Writer, command string, err error) int {
+// NotRun prints what is wrong with a command's arguments and returns the exit code. Where they asked
+// for help, which has been printed, that is 0.
+func NotRun(stderr io.Writer, command string, err error) int {
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
 	if errors.As(err, new(unwritable)) {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
 		return Failed
