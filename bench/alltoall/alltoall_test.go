@@ -13,17 +13,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/benchtest"
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/bench/internal/transports"
 	"github.com/switchyard-moe/switchyard/transport/shm"
 )
-
-// alltoallCommand runs the command and returns its exit code and what it said on either output.
-func alltoallCommand(args ...string) (code int, stdout, stderr string) {
-	var out, errs bytes.Buffer
-	code = Run(context.Background(), args, &out, &errs)
-	return code, out.String(), errs.String()
-}
 
 func TestAlltoallEndToEnd(t *testing.T) {
 	for _, name := range transports.Names() {
@@ -35,7 +29,7 @@ func TestAlltoallEndToEnd(t *testing.T) {
 				t.Skip("starts processes")
 			}
 			file := filepath.Join(t.TempDir(), "rows.json")
-			code, stdout, stderr := alltoallCommand("-short", "-transport", name, "-ranks", "3", "-sizes", "1,100,4Ki,64Ki",
+			code, stdout, stderr := benchtest.Call(t, Run, "-short", "-transport", name, "-ranks", "3", "-sizes", "1,100,4Ki,64Ki",
 				"-rounds", "2", "-peers", "none", "-json", file)
 			require.Zero(t, code, stderr)
 			require.Contains(t, stderr, "bench: round 2 of 2: switchyard-"+name)
@@ -57,7 +51,7 @@ func TestAlltoallEndToEnd(t *testing.T) {
 }
 
 func TestAlltoallWithPeers(t *testing.T) {
-	code, stdout, stderr := alltoallCommand("-short", "-transport", transports.Inproc, "-sizes", "3,5000", "-format", "table")
+	code, stdout, stderr := benchtest.Call(t, Run, "-short", "-transport", transports.Inproc, "-sizes", "3,5000", "-format", "table")
 	require.Zero(t, code, stderr)
 	for _, p := range peerNames() {
 		if i := strings.Index(stdout, "# skipped "+p+": "); i >= 0 {
@@ -71,14 +65,14 @@ func TestAlltoallWithPeers(t *testing.T) {
 
 func TestPeersThatAreNotThereAreNamed(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	code, stdout, _ := alltoallCommand("-short", "-transport", transports.Inproc, "-sizes", "1")
+	code, stdout, _ := benchtest.Call(t, Run, "-short", "-transport", transports.Inproc, "-sizes", "1")
 	require.Zero(t, code)
 	require.Contains(t, stdout, "# skipped mpi-tcp: no mpirun here; to compare with it: apt-get install openmpi-bin")
 	require.Contains(t, stdout, "# skipped gloo: no g++ here")
 }
 
 func TestBenchstatFormat(t *testing.T) {
-	code, stdout, _ := alltoallCommand("-short", "-transport", transports.Inproc, "-ranks", "2", "-sizes", "64", "-rounds", "3", "-peers", "none", "-format", "go")
+	code, stdout, _ := benchtest.Call(t, Run, "-short", "-transport", transports.Inproc, "-ranks", "2", "-sizes", "64", "-rounds", "3", "-peers", "none", "-format", "go")
 	require.Zero(t, code)
 	require.Regexp(t, `(?m)^goos: \w+\ngoarch: \w+\npkg: \S+\n(BenchmarkAlltoall/who=switchyard/transport=inproc/ranks=2/bytes=64-\d+\t50\t\d+ ns/op\t[\d.]+ MB/s\t\d+ p99-ns\n){3}$`, stdout)
 }
@@ -98,11 +92,11 @@ func TestBadFlags(t *testing.T) {
 		{"-nonsense", "flag provided but not defined: -nonsense"},
 		{"inproc", `"inproc": alltoall takes flags only`},
 	} {
-		code, _, stderr := alltoallCommand(strings.Fields(c.args)...)
+		code, _, stderr := benchtest.Call(t, Run, strings.Fields(c.args)...)
 		require.Equal(t, harness.Misused, code, c.args)
 		require.Contains(t, stderr, c.says)
 	}
-	code, _, stderr := alltoallCommand("-transport", transports.Inproc, "-json", t.TempDir())
+	code, _, stderr := benchtest.Call(t, Run, "-transport", transports.Inproc, "-json", t.TempDir())
 	require.Equal(t, harness.Failed, code)
 	require.Contains(t, stderr, "-json: open ")
 }

@@ -11,20 +11,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/benchtest"
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
 const routerGoldens = "../testdata/goldens/router.json"
 
-// goldens runs the command on files.
-func goldens(args ...string) (code int, stdout, stderr string) {
-	var out, err bytes.Buffer
-	code = Run(context.Background(), args, &out, &err)
-	return code, out.String(), err.String()
-}
-
 func TestRouter(t *testing.T) {
-	code, stdout, stderr := goldens(routerGoldens)
+	code, stdout, stderr := benchtest.Call(t, Run, routerGoldens)
 	require.Zero(t, code, stdout+stderr)
 	require.Empty(t, stderr)
 	require.NotContains(t, stdout, "WRONG")
@@ -86,7 +80,7 @@ func TestFindMistakes(t *testing.T) {
 		c := goldenCase(t, "topk_capacity_probs")
 		spoil(c)
 		file := write(t, c)
-		code, stdout, _ := goldens(file)
+		code, stdout, _ := benchtest.Call(t, Run, file)
 		require.Equal(t, harness.Failed, code, says)
 		require.Contains(t, stdout, file+" case 0: ")
 		require.Contains(t, stdout, says)
@@ -119,36 +113,36 @@ func cut(list any) any { return list.([]any)[:len(list.([]any))-1] }
 func TestNotYet(t *testing.T) {
 	c := goldenCase(t, "topk_sigmoid")
 	c["options"].(map[string]any)["temperature"] = 2
-	code, stdout, _ := goldens(write(t, c))
+	code, stdout, _ := benchtest.Call(t, Run, write(t, c))
 	require.Zero(t, code)
 	require.Contains(t, stdout, "cannot yet: options: ")
 	require.Contains(t, stdout, "temperature")
 
 	c = goldenCase(t, "topk_sigmoid")
 	c["name"] = "astrology"
-	code, stdout, _ = goldens(write(t, c))
+	code, stdout, _ = benchtest.Call(t, Run, write(t, c))
 	require.Zero(t, code)
 	require.Contains(t, stdout, `cannot yet: router "astrology"`)
 }
 
 func TestFiles(t *testing.T) {
-	code, _, stderr := goldens("../testdata/goldens/no-such.json")
+	code, _, stderr := benchtest.Call(t, Run, "../testdata/goldens/no-such.json")
 	require.Equal(t, harness.Failed, code)
 	require.Contains(t, stderr, "no-such.json")
 	for content, says := range map[string]string{`{"cases": [`: "unexpected end", `{}`: `no "cases"`, `[]`: "cannot unmarshal"} {
 		file := filepath.Join(t.TempDir(), "broken.json")
 		require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
-		code, stdout, stderr := goldens(file, routerGoldens)
+		code, stdout, stderr := benchtest.Call(t, Run, file, routerGoldens)
 		require.Equal(t, harness.Failed, code)
 		require.Contains(t, stderr, file)
 		require.Contains(t, stderr, says)
 		require.Contains(t, stdout, "1 files unreadable", "the other file is run")
 	}
 
-	code, stdout, _ := goldens("-h")
+	code, stdout, _ := benchtest.Call(t, Run, "-h")
 	require.Zero(t, code)
 	require.Contains(t, stdout, "usage: go run ./bench goldens FILE")
-	code, _, stderr = goldens()
+	code, _, stderr = benchtest.Call(t, Run)
 	require.Equal(t, harness.Misused, code)
 	require.Contains(t, stderr, "usage: ")
 
@@ -160,7 +154,7 @@ func TestFiles(t *testing.T) {
 }
 
 func TestLayer(t *testing.T) {
-	code, stdout, stderr := goldens("../testdata/goldens/layer.json")
+	code, stdout, stderr := benchtest.Call(t, Run, "../testdata/goldens/layer.json")
 	require.Zero(t, code, stdout+stderr)
 	for _, kind := range []string{"swiglu", "gelu", "relu", softKind, cosineKind, modalityKind} {
 		require.Regexp(t, kind+" T=.*: ok", stdout)

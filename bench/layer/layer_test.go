@@ -12,22 +12,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/benchtest"
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/bench/internal/workload"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// command runs the command and returns its exit code and what it said on either output.
-func command(args ...string) (code int, stdout, stderr string) {
-	var out, errs bytes.Buffer
-	code = Run(context.Background(), args, &out, &errs)
-	return code, out.String(), errs.String()
-}
-
 func TestEndToEnd(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "rows.json")
 	routes := strings.Join(workload.RouteNames(), ",")
-	code, stdout, stderr := command("-transport", "inproc,tcp", "-router", routes, "-ranks", "3", "-experts", "5", "-k", "2",
+	code, stdout, stderr := benchtest.Call(t, Run, "-transport", "inproc,tcp", "-router", routes, "-ranks", "3", "-experts", "5", "-k", "2",
 		"-tokens", "17", "-dim", "33", "-rounds", "2", "-iters", "3", "-json", file)
 	require.Zero(t, code, stderr)
 	require.Contains(t, stdout, "3 ranks as goroutines × 17 tokens × dim 33, 5 experts, k = 2")
@@ -53,14 +47,14 @@ func TestBadFlags(t *testing.T) {
 		"-router hot -k 16": "-router hot: wants -k 16 below -experts 16", "-tokens 1000000 -dim 1000000": "want at most",
 		"more": `"more": layer takes flags only`, "-nonsense": "-nonsense",
 	} {
-		code, _, stderr := command(strings.Fields(args)...)
+		code, _, stderr := benchtest.Call(t, Run, strings.Fields(args)...)
 		require.Equal(t, harness.Misused, code, args)
 		require.Contains(t, stderr, says)
 	}
-	code, stdout, _ := command("-h")
+	code, stdout, _ := benchtest.Call(t, Run, "-h")
 	require.Zero(t, code)
 	require.Contains(t, stdout, "usage: go run ./bench layer")
-	code, _, stderr := command("-tokens", "2", "-dim", "2", "-json", t.TempDir())
+	code, _, stderr := benchtest.Call(t, Run, "-tokens", "2", "-dim", "2", "-json", t.TempDir())
 	require.Equal(t, harness.Failed, code)
 	require.Contains(t, stderr, "-json: open ")
 }

@@ -12,19 +12,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/benchtest"
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
-// command runs the command and returns its exit code and what it said on either output.
-func command(args ...string) (code int, stdout, stderr string) {
-	var out, errs bytes.Buffer
-	code = Run(context.Background(), args, &out, &errs)
-	return code, out.String(), errs.String()
-}
-
 func TestEndToEnd(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "rows.json")
-	code, stdout, stderr := command("-tokens", "64", "-rounds", "2", "-iters", "3", "-json", file)
+	code, stdout, stderr := benchtest.Call(t, Run, "-tokens", "64", "-rounds", "2", "-iters", "3", "-json", file)
 	require.Zero(t, code, stderr)
 	if strings.Contains(stdout, "# skipped torch: ") {
 		t.Log(stdout)
@@ -54,7 +48,7 @@ func TestWithoutTorch(t *testing.T) {
 	require.Contains(t, out.String(), "# skipped torch: ")
 	require.Contains(t, out.String(), "to compare with it: apt-get install python3-torch libopenblas0")
 
-	_, stdout, _ := command("-tokens", "8", "-rounds", "1", "-iters", "1", "-peers", "none")
+	_, stdout, _ := benchtest.Call(t, Run, "-tokens", "8", "-rounds", "1", "-iters", "1", "-peers", "none")
 	require.NotContains(t, stdout, "torch")
 }
 
@@ -63,14 +57,14 @@ func TestBadFlags(t *testing.T) {
 		"-tokens 0": "-tokens 0: want 1 to", "-iters -1": "-iters -1: want 1 to", "-peers jax": `-peers "jax": want torch or none`,
 		"more": `"more": route takes flags only`, "-nonsense": "-nonsense",
 	} {
-		code, _, stderr := command(strings.Fields(args)...)
+		code, _, stderr := benchtest.Call(t, Run, strings.Fields(args)...)
 		require.Equal(t, harness.Misused, code, args)
 		require.Contains(t, stderr, says)
 	}
-	code, stdout, _ := command("-h")
+	code, stdout, _ := benchtest.Call(t, Run, "-h")
 	require.Zero(t, code)
 	require.Contains(t, stdout, "usage: go run ./bench route")
-	code, _, stderr := command("-tokens", "8", "-rounds", "1", "-iters", "1", "-peers", "none", "-json", t.TempDir())
+	code, _, stderr := benchtest.Call(t, Run, "-tokens", "8", "-rounds", "1", "-iters", "1", "-peers", "none", "-json", t.TempDir())
 	require.Equal(t, harness.Failed, code)
 	require.Contains(t, stderr, "-json: open ")
 }

@@ -9,18 +9,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/benchtest"
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/internal/svgtest"
 
 	"github.com/stretchr/testify/require"
 )
-
-// command runs the command and returns its exit code and what it said on either output.
-func command(args ...string) (code int, stdout, stderr string) {
-	var out, errs bytes.Buffer
-	code = Run(context.Background(), args, &out, &errs)
-	return code, out.String(), errs.String()
-}
 
 func TestEndToEnd(t *testing.T) {
 	if testing.Short() {
@@ -30,7 +24,7 @@ func TestEndToEnd(t *testing.T) {
 	text, md, rows := filepath.Join(dir, "text"), filepath.Join(dir, "a.md"), filepath.Join(dir, "rows.json")
 	require.NoError(t, os.WriteFile(text, bytes.Repeat([]byte("the quick brown fox. "), 600), 0o600))
 	require.NoError(t, os.WriteFile(md, []byte("before\n"+tableBegin+"old\n"+tableEnd+"after\n"), 0o600))
-	code, stdout, stderr := command("-steps", "1", "-text", text, "-routers", "topk,base", "-md", md, "-json", rows, "-svg", dir)
+	code, stdout, stderr := benchtest.Call(t, Run, "-steps", "1", "-text", text, "-routers", "topk,base", "-md", md, "-json", rows, "-svg", dir)
 	require.Zero(t, code, stderr)
 	require.Contains(t, stdout, "| topk ")
 	page, err := os.ReadFile(md)
@@ -47,11 +41,11 @@ func TestEndToEnd(t *testing.T) {
 	require.Equal(t, "topk", first.Router)
 	require.Len(t, first.ExpertLoad, 2)
 
-	code, again, _ := command("-from", rows)
+	code, again, _ := benchtest.Call(t, Run, "-from", rows)
 	require.Zero(t, code)
 	require.Equal(t, stdout, again, "the table of what the file holds")
 
-	code, _, stderr = command("-steps", "1", "-text", text, "-routers", "astrology")
+	code, _, stderr = benchtest.Call(t, Run, "-steps", "1", "-text", text, "-routers", "astrology")
 	require.Equal(t, harness.Failed, code)
 	require.Contains(t, stderr, "-router astrology: must be one of topk,")
 }
@@ -75,11 +69,11 @@ func TestBadFlags(t *testing.T) {
 	for args, says := range map[string]string{
 		"-steps 0": "-steps 0, -ranks 2: want at least 1", "more": `"more": routers takes flags only`, "-nonsense": "-nonsense",
 	} {
-		code, _, stderr := command(strings.Fields(args)...)
+		code, _, stderr := benchtest.Call(t, Run, strings.Fields(args)...)
 		require.Equal(t, harness.Misused, code, args)
 		require.Contains(t, stderr, says)
 	}
-	code, stdout, _ := command("-h")
+	code, stdout, _ := benchtest.Call(t, Run, "-h")
 	require.Zero(t, code)
 	require.Contains(t, stdout, "usage: go run ./bench routers")
 }

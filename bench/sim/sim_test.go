@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bytes"
 	"encoding/json"
 	"math"
 	"os"
@@ -11,16 +10,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/benchtest"
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
-
-// sim runs the command and returns its exit code and what it said.
-func sim(t *testing.T, args ...string) (code int, stdout, stderr string) {
-	var out, errs bytes.Buffer
-	code = Run(t.Context(), args, &out, &errs)
-	return code, out.String(), errs.String()
-}
 
 // TestGridOursIsNeverSlower: over all 1458 configurations of each testbed no policy beats ours, and
 // the mean speed-ups over the schedules that FSMoE compares with lie near its own.
@@ -100,7 +93,7 @@ func TestGridOfTestbeds(t *testing.T) {
 func TestOneEndToEnd(t *testing.T) {
 	dir := t.TempDir()
 	picture, trace, rows := filepath.Join(dir, "a.svg"), filepath.Join(dir, "a.json"), filepath.Join(dir, "rows.json")
-	code, stdout, stderr := sim(t, "-nodes", "2", "-per-node", "2", "-layers", "2", "-shared", "1", "-micro", "2", "-straggler", "1.5", "-slow-link", "2",
+	code, stdout, stderr := benchtest.Call(t, Run, "-nodes", "2", "-per-node", "2", "-layers", "2", "-shared", "1", "-micro", "2", "-straggler", "1.5", "-slow-link", "2",
 		"-svg", picture, "-trace", trace, "-json", rows)
 	require.Zero(t, code, stderr)
 	for _, says := range []string{"4 ranks, 2 layers, 4096 tokens a rank", "| DeepSpeed-MoE ", "| ours ", "compute  ", "s shared"} {
@@ -123,7 +116,7 @@ func TestOneEndToEnd(t *testing.T) {
 		require.Positive(t, s.ExposedMS)
 		require.Len(t, s.ForwardR, 2)
 	}
-	code, again, _ := sim(t, "-nodes", "2", "-per-node", "2", "-layers", "2", "-shared", "1", "-micro", "2", "-straggler", "1.5", "-slow-link", "2")
+	code, again, _ := benchtest.Call(t, Run, "-nodes", "2", "-per-node", "2", "-layers", "2", "-shared", "1", "-micro", "2", "-straggler", "1.5", "-slow-link", "2")
 	require.Zero(t, code)
 	require.Equal(t, stdout, again, "the same command simulates the same")
 }
@@ -132,7 +125,7 @@ func TestOneEndToEnd(t *testing.T) {
 // every size.
 func TestScale(t *testing.T) {
 	picture := filepath.Join(t.TempDir(), "scale.svg")
-	code, stdout, stderr := sim(t, "-scale", "16,64,256", "-layers", "2", "-steps", "1", "-policy", "ours", "-svg", picture)
+	code, stdout, stderr := benchtest.Call(t, Run, "-scale", "16,64,256", "-layers", "2", "-steps", "1", "-policy", "ours", "-svg", picture)
 	require.Zero(t, code, stderr)
 	require.Contains(t, stdout, "Simulated, not measured: 2 layers of dimension 2048")
 	require.Contains(t, stdout, "256: ours")
@@ -202,14 +195,14 @@ func TestRefuses(t *testing.T) {
 		"-nodes 0, -per-node 8; must be at least 1":               {"-nodes", "0"},
 		"-ratio -1, -bytes 2; must be above 0":                    {"-ratio", "-1"},
 	} {
-		code, _, stderr := sim(t, args...)
+		code, _, stderr := benchtest.Call(t, Run, args...)
 		require.Equal(t, harness.Misused, code, args)
 		require.Contains(t, stderr, says)
 	}
-	code, stdout, _ := sim(t, "-h")
+	code, stdout, _ := benchtest.Call(t, Run, "-h")
 	require.Zero(t, code)
 	require.Contains(t, stdout, "What the simulation takes for granted")
-	code, stdout, _ = sim(t, "-table2")
+	code, stdout, _ = benchtest.Call(t, Run, "-table2")
 	require.Zero(t, code)
 	require.Contains(t, stdout, "B, Mixtral: 520.6 ms one after the other, 60% of it communication")
 }
@@ -218,7 +211,7 @@ func TestRefuses(t *testing.T) {
 // and drops slices that begin before the one before them on the lane has ended, as Perfetto does.
 func TestTraceKeepsEverySlice(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "trace.json")
-	code, _, stderr := sim(t, "-trace", file)
+	code, _, stderr := benchtest.Call(t, Run, "-trace", file)
 	require.Zero(t, code, stderr)
 	data, err := os.ReadFile(file)
 	require.NoError(t, err)
