@@ -73,3 +73,13 @@ func TestOperationsRestAtOnceAfterALongRest(t *testing.T) {
 	require.Zero(t, m.spinsAfter(longRest+1))
 	require.Equal(t, 7, m.spinsAfter(longRest))
 }
+
+// TestGoroutinesOfThisProcessAreNoSignOfABusyMachine: only the yields to other threads count, however
+// long one to other goroutines takes.
+func TestGoroutinesOfThisProcessAreNoSignOfABusyMachine(t *testing.T) {
+	e := eagerness{start: time.Now(), long: -1} // every yield that counts is a long one
+	require.True(t, e.turn(goschedEvery))
+	require.True(t, e.may(time.Now()))
+	require.False(t, e.turn(1))
+	require.False(t, e.may(e.start), "the pause has begun")
+}
