@@ -1,11 +1,12 @@
 package router
 
 import (
-	"math"
 	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/internal/alloctest"
 )
 
 func TestSteadyStateAllocatesNothing(t *testing.T) {
@@ -56,11 +57,6 @@ func checkAllocations(t *testing.T, config Router) {
 		g.Params().Grad.Reset()
 	}
 	for _, b.Padding = range [][]bool{nil, padding} {
-		// The least of several runs: the race detector makes pools forget at random.
-		allocs := math.Inf(1)
-		for i := 0; i < 60 && allocs > 0; i++ {
-			allocs = min(allocs, testing.AllocsPerRun(1, pass))
-		}
-		require.Zero(t, allocs, "padding: %v", b.Padding != nil)
+		require.Zero(t, alloctest.Least(60, pass), "padding: %v", b.Padding != nil)
 	}
 }

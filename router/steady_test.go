@@ -3,11 +3,12 @@ package router
 import (
 	"fmt"
 	"io"
-	"math"
 	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/internal/alloctest"
 )
 
 // TestAssignedRoutersAllocateNothing takes passes through gates that have seen batches of this size.
@@ -38,11 +39,6 @@ func TestAssignedRoutersAllocateNothing(t *testing.T) {
 			}
 		}
 		pass()
-		// The least of several runs: the race detector makes pools forget at random.
-		allocs := math.Inf(1)
-		for i := 0; i < 60 && allocs > 0; i++ {
-			allocs = min(allocs, testing.AllocsPerRun(1, pass))
-		}
-		require.Zero(t, allocs, fmt.Sprintf("%T", config))
+		require.Zero(t, alloctest.Least(60, pass), fmt.Sprintf("%T", config))
 	}
 }
