@@ -130,29 +130,6 @@ func TestLinaOverruns(t *testing.T) {
 	require.Empty(t, plan.Beside[0], "half a chunk waits for more")
 }
 
-func TestBuckets(t *testing.T) {
-	require.Equal(t, []Bucket{{0, 2, 10}, {2, 3, 12}, {3, 6, 15}}, Buckets([]int{4, 6, 12, 9, 5, 1}, 10), "what is left joins the last")
-	require.Equal(t, []Bucket{{0, 2, 3}}, Buckets([]int{1, 2}, 10))
-	require.Empty(t, Buckets(nil, 10))
-	require.Panics(t, func() { Buckets([]int{-1}, 1) })
-	rapid.Check(t, func(t *rapid.T) {
-		sizes := rapid.SliceOf(rapid.IntRange(0, 20)).Draw(t, "sizes")
-		least := rapid.IntRange(0, 40).Draw(t, "least")
-		next, buckets := 0, Buckets(sizes, least)
-		for _, b := range buckets {
-			require.Equal(t, next, b.First)
-			sum := 0
-			for _, s := range sizes[b.First:b.End] {
-				sum += s
-			}
-			require.Equal(t, sum, b.Size)
-			require.True(t, b.Size >= least || len(buckets) == 1)
-			next = b.End
-		}
-		require.Equal(t, len(sizes), next)
-	})
-}
-
 func BenchmarkChoose(b *testing.B) {
 	layers := make([]Layer, 24)
 	for i := range layers {

@@ -52,20 +52,3 @@ func (g *Graph) Validate() error {
 	}
 	return errors.Join(faults...)
 }
-
-// Ends returns the tasks that no other comes after.
-func (g *Graph) Ends() []int {
-	followed := make([]bool, len(g.Tasks))
-	for i := range g.Tasks {
-		for _, a := range g.Tasks[i].After {
-			followed[a] = true
-		}
-	}
-	var ends []int
-	for i, f := range followed {
-		if !f {
-			ends = append(ends, i)
-		}
-	}
-	return ends
-}

@@ -53,16 +53,6 @@ func (o Op) String() string {
 	return fmt.Sprintf("op %d", uint8(o))
 }
 
-// OpNamed is the inverse of String.
-func OpNamed(name string) (Op, bool) {
-	for o, n := range opNames {
-		if n == name {
-			return Op(o), true
-		}
-	}
-	return 0, false
-}
-
 // Lane is where the operation runs when inter-node and intra-node links are used at the same time.
 func (o Op) Lane() Lane { return opLanes[o] }
 

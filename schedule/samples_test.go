@@ -89,7 +89,4 @@ func TestLinear(t *testing.T) {
 	require.Equal(t, 4.0, l.Fits(4))
 	require.Zero(t, l.Fits(2), "no time beyond the start")
 	require.Zero(t, Linear{}.Fits(9))
-	require.Equal(t, 12.0, l.Worthwhile(0.25), "2 s of 8 s")
-	require.Zero(t, Linear{Beta: 1}.Worthwhile(0.5))
-	require.Panics(t, func() { l.Worthwhile(0) })
 }
