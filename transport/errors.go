@@ -13,13 +13,16 @@ import (
 var (
 	// ErrClosed: this rank's own transport has been closed. It wraps net.ErrClosed.
 	ErrClosed = fmt.Errorf("transport closed: %w", net.ErrClosed)
-	// ErrPeerClosed: the peer closed its transport in good order while something was still expected of it.
+	// ErrPeerClosed: the peer closed its transport in good order while something was still expected
+	// of it.
 	ErrPeerClosed = errors.New("peer has closed its transport")
 	// ErrPeerDead: the peer is gone without a farewell, or has been silent for too long.
 	ErrPeerDead = errors.New("peer is dead")
-	// ErrPeerFailed: the peer has failed in the operation of the program that this rank waits in, and will not go on with it.
+	// ErrPeerFailed: the peer has failed in the operation of the program that this rank waits in,
+	// and will not go on with it.
 	ErrPeerFailed = errors.New("peer has failed")
-	// ErrTimeout: the transport's own deadline for one operation passed. It wraps os.ErrDeadlineExceeded.
+	// ErrTimeout: the transport's own deadline for one operation passed. It wraps
+	// os.ErrDeadlineExceeded.
 	ErrTimeout = fmt.Errorf("operation timed out: %w", os.ErrDeadlineExceeded)
 	// ErrCorrupt: a frame's checksum or sequence number is wrong.
 	ErrCorrupt = errors.New("corrupt frame")
@@ -39,7 +42,8 @@ var (
 type Error struct {
 	// Rank is the rank at fault: dead, silent, mistaken. [None] where nobody is known to be.
 	Rank Rank
-	// Op is what was being done, in the words of the caller: "send", "recv", "rendezvous", "dispatch".
+	// Op is what was being done, in the words of the caller: "send", "recv", "rendezvous",
+	// "dispatch".
 	Op string
 	// Seq is the number of the message or operation, from 1, where one is known, else 0.
 	Seq uint64
@@ -47,7 +51,8 @@ type Error struct {
 	Err error
 }
 
-// Error names the rank, the operation and the cause. "switchyard" stands in it once, though the cause may be an Error too.
+// Error names the rank, the operation and the cause. "switchyard" stands in it once, though the
+// cause may be an Error too.
 func (e *Error) Error() string { return errtext.Once(e.text()) }
 
 func (e *Error) text() string {

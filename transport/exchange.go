@@ -18,16 +18,17 @@ type Message struct {
 	N int
 }
 
-// Exchanger is the power of a transport to run many sends and receives at once better than a goroutine
-// each would. Its contract is that of [Exchange].
+// Exchanger is the power of a transport to run many sends and receives at once better than a
+// goroutine each would. Its contract is that of [Exchange].
 type Exchanger interface {
 	Exchange(ctx context.Context, sends, recvs []Message) error
 }
 
-// Exchange posts all receives and all sends at once and returns when every one is done. It cannot deadlock
-// where each rank's receives match its peers' sends. Messages of one list that share a peer and a tag keep
-// their order. On an error the first one is returned, when nothing is under way any more: all buffers are the
-// caller's again. Contract and errors are otherwise those of [Transport].
+// Exchange posts all receives and all sends at once and returns when every one is done. It cannot
+// deadlock where each rank's receives match its peers' sends. Messages of one list that share a
+// peer and a tag keep their order. On an error the first one is returned, when nothing is under way
+// any more: all buffers are the caller's again. Contract and errors are otherwise those of
+// [Transport].
 func Exchange(ctx context.Context, t Transport, sends, recvs []Message) error {
 	if x, ok := t.(Exchanger); ok {
 		return x.Exchange(ctx, sends, recvs)

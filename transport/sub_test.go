@@ -24,7 +24,8 @@ func open(_ *testing.T, n int) []transport.Transport {
 
 func TestViews(t *testing.T) { transporttest.RunViews(t, open) }
 
-// TestViewOfAll: the view of all ranks keeps the whole contract, but for Close, which is the world's.
+// TestViewOfAll: the view of all ranks keeps the whole contract, but for Close, which is the
+// world's.
 func TestViewOfAll(t *testing.T) {
 	transporttest.Run(t, func(t *testing.T, n int) []transport.Transport {
 		ranks := open(t, n)

@@ -1,5 +1,5 @@
-// Package interrupt ends a program when its user or its system says so: it prints one line and exits with the code that
-// shells give to such an end.
+// Package interrupt ends a program when its user or its system says so: it prints one line and
+// exits with the code that shells give to such an end.
 package interrupt
 
 import (
@@ -24,9 +24,10 @@ func (s Signalled) Error() string {
 // Code is the exit code: 128 and the signal's number, 130 after Ctrl-C and 143 after SIGTERM.
 func (s Signalled) Code() int { return 128 + int(s.Signal) }
 
-// Context returns a context that ends with an interrupt, or so long after SIGTERM; its cause is a [Signalled]. A second
-// signal has its usual effect, but not within a second of the first: a terminal, a shell and programs like timeout may
-// each send the same one. The function that it returns releases what this one holds.
+// Context returns a context that ends with an interrupt, or so long after SIGTERM; its cause is a
+// [Signalled]. A second signal has its usual effect, but not within a second of the first: a
+// terminal, a shell and programs like timeout may each send the same one. The function that it
+// returns releases what this one holds.
 func Context(afterTerm time.Duration) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
@@ -53,7 +54,8 @@ func Context(afterTerm time.Duration) (context.Context, func()) {
 	}
 }
 
-// Of returns what ended a context that is over. One that ended without a signal, as in a test, counts as interrupted.
+// Of returns what ended a context that is over. One that ended without a signal, as in a test,
+// counts as interrupted.
 func Of(ctx context.Context) (why Signalled, over bool) {
 	if ctx.Err() == nil {
 		return Signalled{}, false

@@ -49,7 +49,8 @@ func failAsRank1(others func() int) int {
 	return others()
 }
 
-// failBesideTheStubborn has rank 1 fail once rank 0 has said, through a FIFO, that it ignores SIGTERM.
+// failBesideTheStubborn has rank 1 fail once rank 0 has said, through a FIFO, that it ignores
+// SIGTERM.
 func failBesideTheStubborn() int {
 	ready := os.Getenv("READY_DIR") + "/ready"
 	if err := syscall.Mkfifo(ready, 0o600); err != nil && !os.IsExist(err) {
@@ -98,7 +99,8 @@ func noteSignal() int {
 	return 0
 }
 
-// startGrandchild is to its child what "go run" is to a program: it waits for it and dies of SIGTERM alone.
+// startGrandchild is to its child what "go run" is to a program: it waits for it and dies of
+// SIGTERM alone.
 func startGrandchild(name string) int {
 	exe, err := os.Executable()
 	if err != nil {

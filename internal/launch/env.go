@@ -13,14 +13,16 @@ import (
 
 const (
 	maxPort = 65535
-	// Ports are drawn from below the range that Linux, macOS and Windows hand out by themselves, so that no
-	// outgoing connection takes one between the choice here and the rank that listens on it.
+	// Ports are drawn from below the range that Linux, macOS and Windows hand out by themselves, so
+	// that no outgoing connection takes one between the choice here and the rank that listens on
+	// it.
 	firstPort, lastPort = 10000, 32000
 	portTries           = 200
 )
 
-// environment is what torchrun would set for rank on top of base, which is not changed. Two variables of switchyard's say
-// that the rendezvous takes the port after MASTER_PORT, and that whatever base holds of another launcher does not count.
+// environment is what torchrun would set for rank on top of base, which is not changed. Two
+// variables of switchyard's say that the rendezvous takes the port after MASTER_PORT, and that
+// whatever base holds of another launcher does not count.
 func environment(base []string, rank, ranks, port int, id string) []string {
 	return append(base[:len(base):len(base)],
 		"RANK="+strconv.Itoa(rank),
@@ -37,13 +39,14 @@ func environment(base []string, rank, ranks, port int, id string) []string {
 	)
 }
 
-// IsRank reports whether this process was started as a rank of a job, by this package or by torchrun.
+// IsRank reports whether this process was started as a rank of a job, by this package or by
+// torchrun.
 func IsRank() bool {
 	return os.Getenv("RANK") != "" && os.Getenv("WORLD_SIZE") != ""
 }
 
-// freePortPair returns a loopback port that is free together with the port after it: one for MASTER_PORT, where a
-// program of torch's may have its store, and one for the rendezvous.
+// freePortPair returns a loopback port that is free together with the port after it: one for
+// MASTER_PORT, where a program of torch's may have its store, and one for the rendezvous.
 func freePortPair() (int, error) {
 	for range portTries {
 		n, err := rand.Int(rand.Reader, big.NewInt(lastPort-firstPort))

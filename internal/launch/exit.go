@@ -24,8 +24,8 @@ func (e *ExitError) Error() string {
 	return fmt.Sprintf("rank %d failed first: %s", e.Rank, e.State)
 }
 
-// ExitCode is the code a program should exit with after [Run] returned err: 0 for nil, the failing rank's own
-// for an [*ExitError], otherwise 1.
+// ExitCode is the code a program should exit with after [Run] returned err: 0 for nil, the failing
+// rank's own for an [*ExitError], otherwise 1.
 func ExitCode(err error) int {
 	var e *ExitError
 	switch {

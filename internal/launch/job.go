@@ -49,8 +49,8 @@ func (j *job) start() error {
 	return nil
 }
 
-// startOnOwnThread keeps the thread that starts the ranks alive as long as they are: the system takes the death
-// of that thread, not only of the process, for the death of the ranks' parent.
+// startOnOwnThread keeps the thread that starts the ranks alive as long as they are: the system
+// takes the death of that thread, not only of the process, for the death of the ranks' parent.
 func (j *job) startOnOwnThread(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -113,7 +113,8 @@ func (j *job) noteExit(p *process) {
 	j.end()
 }
 
-// forward passes sig on. Ranks may take their time over the first request to stop; who asks twice is in a hurry.
+// forward passes sig on. Ranks may take their time over the first request to stop; who asks twice
+// is in a hurry.
 func (j *job) forward(sig os.Signal) {
 	j.signal(sig)
 	if !isStop(sig) {
@@ -132,8 +133,8 @@ func (j *job) end() {
 	}
 }
 
-// finish waits for output that is still on its way. Whoever holds a pipe open beyond the grace is a child that a
-// rank left behind, and goes the way of its rank.
+// finish waits for output that is still on its way. Whoever holds a pipe open beyond the grace is a
+// child that a rank left behind, and goes the way of its rank.
 func (j *job) finish() {
 	patience := time.NewTimer(j.cfg.Grace)
 	defer patience.Stop()

@@ -1,6 +1,6 @@
-// Package launch starts the ranks of a job as processes of this machine, under the environment variables that
-// torchrun sets, and ends them together: when one fails, when the caller's context ends, or, on Unix, when the
-// caller's process dies.
+// Package launch starts the ranks of a job as processes of this machine, under the environment
+// variables that torchrun sets, and ends them together: when one fails, when the caller's context
+// ends, or, on Unix, when the caller's process dies.
 package launch
 
 import (
@@ -14,7 +14,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
-// MaxRanks bounds [Config.Ranks]: more processes than this on one machine are a slip of the keyboard.
+// MaxRanks bounds [Config.Ranks]: more processes than this on one machine are a slip of the
+// keyboard.
 const MaxRanks = 1024
 
 // DefaultGrace is how long ranks have between SIGTERM and SIGKILL where [Config.Grace] is zero.
@@ -30,17 +31,18 @@ type Config struct {
 	Env []string
 	// Dir is the ranks' working directory; empty means that of this process.
 	Dir string
-	// MasterPort is told to the ranks as MASTER_PORT; 0 chooses one that is free together with the next one.
+	// MasterPort is told to the ranks as MASTER_PORT; 0 chooses one that is free together with the
+	// next one.
 	MasterPort int
-	// Stdout and Stderr take the ranks' output, a whole line a call and one call at a time even where both are
-	// the same writer; nil discards it. The ranks' standard input is empty.
+	// Stdout and Stderr take the ranks' output, a whole line a call and one call at a time even
+	// where both are the same writer; nil discards it. The ranks' standard input is empty.
 	Stdout, Stderr io.Writer
 	// Prefix puts "[rank] " before every line of output.
 	Prefix bool
 	// Colour gives each rank's prefix a colour of its own, by ANSI escapes.
 	Colour bool
-	// Grace is how long ranks that are told to end by SIGTERM may take before they are killed; 0 means
-	// [DefaultGrace].
+	// Grace is how long ranks that are told to end by SIGTERM may take before they are killed; 0
+	// means [DefaultGrace].
 	Grace time.Duration
 	// Signals are passed on to all ranks as they come; nil passes none. See [Forwarded].
 	Signals <-chan os.Signal
@@ -81,12 +83,13 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// Run starts cfg.Ranks processes and returns when all have ended and their output is written: nil if every one
-// exited with 0, otherwise an [*ExitError] about the one that failed first, whereupon the others were ended.
-// When ctx ends, all ranks are ended and the error is also that of ctx.
+// Run starts cfg.Ranks processes and returns when all have ended and their output is written: nil
+// if every one exited with 0, otherwise an [*ExitError] about the one that failed first, whereupon
+// the others were ended. When ctx ends, all ranks are ended and the error is also that of ctx.
 //
-// A rank's whole process group is ended, so children of a rank go with it unless they left the group. What a rank
-// leaves behind when it ends, and still holds its output open, is killed after the grace.
+// A rank's whole process group is ended, so children of a rank go with it unless they left the
+// group. What a rank leaves behind when it ends, and still holds its output open, is killed after
+// the grace.
 func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err

@@ -9,7 +9,8 @@ import (
 	"sync"
 )
 
-// maxLine is the longest line that is kept whole, so that a rank which never ends a line cannot fill memory.
+// maxLine is the longest line that is kept whole, so that a rank which never ends a line cannot
+// fill memory.
 const maxLine = 64 << 10
 
 // colours are ANSI foregrounds that can be read on black and on white.
@@ -27,8 +28,9 @@ func newLines(cfg Config) *lines {
 	return &lines{prefix: cfg.Prefix, colour: cfg.Colour, width: len(strconv.Itoa(cfg.Ranks - 1))}
 }
 
-// copy moves the lines of r to w until r ends. A last line without an end is given one, and a line longer than
-// maxLine is cut. It goes on reading when w fails, since the rank would block on a full pipe otherwise.
+// copy moves the lines of r to w until r ends. A last line without an end is given one, and a line
+// longer than maxLine is cut. It goes on reading when w fails, since the rank would block on a full
+// pipe otherwise.
 func (l *lines) copy(w io.Writer, r io.Reader, rank int) {
 	in := bufio.NewReaderSize(r, maxLine)
 	prefix := l.prefixOf(rank)
@@ -43,7 +45,8 @@ func (l *lines) copy(w io.Writer, r io.Reader, rank int) {
 	}
 }
 
-// write makes one Write of a line, so that writers of other processes on the same file do not cut it either.
+// write makes one Write of a line, so that writers of other processes on the same file do not cut
+// it either.
 func (l *lines) write(w io.Writer, prefix string, line []byte) {
 	whole := make([]byte, 0, len(prefix)+len(line)+1)
 	whole = append(append(whole, prefix...), line...)

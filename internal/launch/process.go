@@ -21,8 +21,9 @@ type process struct {
 	drained chan struct{}
 }
 
-// startProcess starts rank in a process group of its own. The output goes through pipes of ours rather than
-// exec's, so that the end of the process is seen at once even while a child of it holds them open.
+// startProcess starts rank in a process group of its own. The output goes through pipes of ours
+// rather than exec's, so that the end of the process is seen at once even while a child of it holds
+// them open.
 func (j *job) startProcess(rank int, id string) (*process, error) {
 	cmd := exec.Command(j.cfg.Command[0], j.cfg.Command[1:]...)
 	cmd.Dir = j.cfg.Dir

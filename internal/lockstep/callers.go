@@ -6,13 +6,14 @@ import (
 	"strconv"
 )
 
-// callers are the goroutines that have begun operations, by the numbers that the runtime gives them and no goroutine
-// after them. As long as another one than the caller of the open operation lives, it may be about to begin the operation
-// that a peer waits for.
+// callers are the goroutines that have begun operations, by the numbers that the runtime gives them
+// and no goroutine after them. As long as another one than the caller of the open operation lives,
+// it may be about to begin the operation that a peer waits for.
 type callers map[uint64]struct{}
 
 const (
-	// maxCallers bounds what is remembered. A rank with more callers at once is taken for concurrent.
+	// maxCallers bounds what is remembered. A rank with more callers at once is taken for
+	// concurrent.
 	maxCallers = 64
 	// maxDump bounds the list of goroutines that is looked through.
 	maxDump = 16 << 20
@@ -55,7 +56,8 @@ func goroutine() (id uint64, ok bool) {
 	return numberIn(b[:runtime.Stack(b[:], false)])
 }
 
-// goroutines returns the numbers of all goroutines. It is expensive, and for the moment before an error.
+// goroutines returns the numbers of all goroutines. It is expensive, and for the moment before an
+// error.
 func goroutines() (living map[uint64]bool, ok bool) {
 	for size := 64 << 10; size <= maxDump; size *= 4 {
 		dump := make([]byte, size)

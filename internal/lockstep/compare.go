@@ -69,7 +69,8 @@ func (l *Log) Compare(from transport.Rank, b []byte, waiting time.Duration) erro
 	return nil
 }
 
-// differs applies the rule within a stream: it returns what this rank has begun in o's place, if that is something else.
+// differs applies the rule within a stream: it returns what this rank has begun in o's place, if
+// that is something else.
 func (l *Log) differs(o operation) (operation, bool) {
 	s := l.streams[o.stream]
 	if s == nil || s.doubts(o.number) || o.doubtful {
@@ -79,7 +80,8 @@ func (l *Log) differs(o operation) (operation, bool) {
 	return operation{o.stream, o.number, name, false}, known && name != o.name
 }
 
-// endedBefore returns the failure of this rank for which one of ops, in which another rank is, can never be complete.
+// endedBefore returns the failure of this rank for which one of ops, in which another rank is, can
+// never be complete.
 func (l *Log) endedBefore(ops []operation) *ended {
 	for _, o := range ops {
 		if s := l.streams[o.stream]; s != nil && s.ended != nil && o.number >= s.ended.op.number {

@@ -17,7 +17,8 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-// tell has rank from of two state to the other what it is in. Both have waited for each other for so long.
+// tell has rank from of two state to the other what it is in. Both have waited for each other for
+// so long.
 func tell(from, to *Log, waited time.Duration) error {
 	return to.Compare(from.me, from.Statement(to.me, waited), waited)
 }
@@ -45,7 +46,8 @@ func TestOtherNameInTheSamePlace(t *testing.T) {
 	require.EqualError(t, tell(a, b, 0), want, "however far the other has gone on")
 }
 
-// TestSameOperationsAreInStep: ranks that do the same are never accused, however long they wait and however far one of them is ahead.
+// TestSameOperationsAreInStep: ranks that do the same are never accused, however long they wait and
+// however far one of them is ahead.
 func TestSameOperationsAreInStep(t *testing.T) {
 	a, b := New(0), New(1)
 	for _, name := range []string{"Forward", "Backward", "Step", "Parameters"} {
@@ -98,7 +100,8 @@ func TestOperationsOfDifferentStreams(t *testing.T) {
 		"rank 0 waits for rank 2 in NewLayer #1, and neither has begun the other's")
 }
 
-// TestOneSideIsAhead: a waits in an operation that b has not begun, and b in one that a has. a will go on.
+// TestOneSideIsAhead: a waits in an operation that b has not begun, and b in one that a has. a will
+// go on.
 func TestOneSideIsAhead(t *testing.T) {
 	a, b := New(0), New(1)
 	a.Begin(1, "layer 1", "Step").End(true)
@@ -107,7 +110,8 @@ func TestOneSideIsAhead(t *testing.T) {
 	require.NoError(t, talk(a, b, time.Hour))
 }
 
-// TestConcurrentRanksAreNotAccused: another goroutine of either rank may be about to begin what the other waits for.
+// TestConcurrentRanksAreNotAccused: another goroutine of either rank may be about to begin what the
+// other waits for.
 func TestConcurrentRanksAreNotAccused(t *testing.T) {
 	prepare := map[string]func(l *Log) (done func()){
 		"twins": func(l *Log) func() { l.Concurrent(); return func() {} },
@@ -142,7 +146,8 @@ func TestConcurrentRanksAreNotAccused(t *testing.T) {
 	}
 }
 
-// TestCallersThatHaveEndedDoNotMatter: a program may begin each of its phases on a goroutine of its own.
+// TestCallersThatHaveEndedDoNotMatter: a program may begin each of its phases on a goroutine of its
+// own.
 func TestCallersThatHaveEndedDoNotMatter(t *testing.T) {
 	a, b := New(0), New(1)
 	for _, l := range []*Log{a, b} {
@@ -167,8 +172,8 @@ func TestCallersThatHaveEndedDoNotMatter(t *testing.T) {
 	require.Fail(t, "no error")
 }
 
-// TestRightProgramsAreNeverAccused runs random programs of random speed, with statements at every moment. An operation ends when all
-// ranks have begun it, or sooner.
+// TestRightProgramsAreNeverAccused runs random programs of random speed, with statements at every
+// moment. An operation ends when all ranks have begun it, or sooner.
 func TestRightProgramsAreNeverAccused(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -192,7 +197,8 @@ func TestRightProgramsAreNeverAccused(t *testing.T) {
 				at[r]++
 			}
 			from, to := rng.IntN(ranks), rng.IntN(ranks)
-			waits := func(r, for_ int) time.Duration { // a rank waits for those that have not begun what it is in
+			// a rank waits for those that have not begun what it is in
+			waits := func(r, for_ int) time.Duration {
 				if open[r] != nil && at[for_] < at[r] {
 					return time.Hour
 				}

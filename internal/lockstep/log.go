@@ -1,22 +1,26 @@
 // Package lockstep finds ranks whose programs are in different operations.
 //
-// A program calls its collective operations in the same order on every rank, and so can number them: all operations of
-// one layer, or of one communicator, are a stream with a number that all ranks know, and the n-th operation of a stream has
-// the same name on every rank. A [Log] keeps the names of the last operations begun. Ranks whose operations wait tell
-// each other what they are in; transports carry that (transport.Watcher). Two rules make an error of it.
+// A program calls its collective operations in the same order on every rank, and so can number
+// them: all operations of one layer, or of one communicator, are a stream with a number that all
+// ranks know, and the n-th operation of a stream has the same name on every rank. A [Log] keeps the
+// names of the last operations begun. Ranks whose operations wait tell each other what they are in;
+// transports carry that (transport.Watcher). Two rules make an error of it.
 //
-// Within a stream: a rank that is in number n of a stream, and another that has begun number n under another name, are out
-// of step for certain. How long anybody has waited plays no part.
+// Within a stream: a rank that is in number n of a stream, and another that has begun number n
+// under another name, are out of step for certain. How long anybody has waited plays no part.
 //
-// Between streams: rank a waits for rank b in an operation that b has not begun, and b for a in one that a has not
-// begun. If nothing else runs on either, neither can go on. That is an error once both have waited for [confirm] and each
-// has told the other what it is in. It is never one where a rank has had two operations open at once, nor while a second
-// goroutine lives that has ever begun one, since that may be about to begin what the other rank waits for.
+// Between streams: rank a waits for rank b in an operation that b has not begun, and b for a in one
+// that a has not begun. If nothing else runs on either, neither can go on. That is an error once
+// both have waited for [confirm] and each has told the other what it is in. It is never one where a
+// rank has had two operations open at once, nor while a second goroutine lives that has ever begun
+// one, since that may be about to begin what the other rank waits for.
 //
-// A third rule is about failure: a rank whose stream has ended ([Log.Fail]), because an operation failed there alone,
-// says so to every rank that waits in that operation or a later one of the stream, which can never be complete.
+// A third rule is about failure: a rank whose stream has ended ([Log.Fail]), because an operation
+// failed there alone, says so to every rank that waits in that operation or a later one of the
+// stream, which can never be complete.
 //
-// A rank that waits for one that is in no operation, but computes or writes a file, waits: nothing is wrong.
+// A rank that waits for one that is in no operation, but computes or writes a file, waits: nothing
+// is wrong.
 package lockstep
 
 import (
@@ -29,14 +33,15 @@ import (
 // confirm is how long both ranks must have waited before the rule between streams applies.
 const confirm = 3 * time.Second
 
-// remembered is how many operations of a stream are remembered by name. Ranks of one stream are seldom more than one apart.
+// remembered is how many operations of a stream are remembered by name. Ranks of one stream are
+// seldom more than one apart.
 const remembered = 64
 
 // StreamID tells apart the streams of operations of a world, alike on all ranks.
 type StreamID uint32
 
-// Log is what one rank has begun, and what it has heard of the others. Its methods may be called by any number of
-// goroutines. It is a [transport.Program].
+// Log is what one rank has begun, and what it has heard of the others. Its methods may be called by
+// any number of goroutines. It is a [transport.Program].
 type Log struct {
 	me  transport.Rank
 	now func() time.Time
@@ -54,11 +59,13 @@ var _ transport.Program = (*Log)(nil)
 
 // stream is one stream's part of the log.
 type stream struct {
-	label  string
-	begun  uint64             // operations
-	names  [remembered]string // of the last ones, by number
-	failed uint64             // the first operation that failed here alone, maybe: ranks may have counted differently since; or 0
-	ended  *ended             // why this rank goes on with none of its operations
+	label string
+	begun uint64             // operations
+	names [remembered]string // of the last ones, by number
+	// failed is the first operation that may have failed here alone, or 0: since then ranks may
+	// have counted differently.
+	failed uint64
+	ended  *ended // why this rank goes on with none of its operations
 }
 
 // ended is the operation with which a stream has ended on this rank, and why.
@@ -99,8 +106,8 @@ type Begun struct {
 	serial uint64
 }
 
-// Begin notes that the next operation of a stream begins, under a name that is the same on all ranks. The label says what
-// the stream is, and is the same in all calls for it: "layer 2".
+// Begin notes that the next operation of a stream begins, under a name that is the same on all
+// ranks. The label says what the stream is, and is the same in all calls for it: "layer 2".
 func (l *Log) Begin(id StreamID, label, name string) Begun {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -127,8 +134,9 @@ func (l *Log) called() (caller uint64) {
 	return caller
 }
 
-// End notes that the operation has ended. certain says that it has ended alike on all ranks: without an error, or with one
-// that all of them have. Otherwise nobody is accused by the later numbers of its stream.
+// End notes that the operation has ended. certain says that it has ended alike on all ranks:
+// without an error, or with one that all of them have. Otherwise nobody is accused by the later
+// numbers of its stream.
 func (b Begun) End(certain bool) {
 	l := b.log
 	l.mu.Lock()
@@ -144,8 +152,8 @@ func (b Begun) End(certain bool) {
 	}
 }
 
-// Fail notes that this rank goes on with no operation of a stream, from the last one that it has begun on. Ranks that wait in
-// one of them are told err.
+// Fail notes that this rank goes on with no operation of a stream, from the last one that it has
+// begun on. Ranks that wait in one of them are told err.
 func (l *Log) Fail(id StreamID, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -186,7 +194,8 @@ func (l *Log) hasBegun(o operation) bool {
 	return s != nil && s.begun >= o.number
 }
 
-// alone returns the operation that this rank is in, if it is in one for certain and nobody else can begin another.
+// alone returns the operation that this rank is in, if it is in one for certain and nobody else can
+// begin another.
 func (l *Log) alone() (operation, bool) {
 	if len(l.open) != 1 || l.concurrent {
 		return operation{}, false

@@ -13,8 +13,10 @@ import (
 //	 0  uint8   1 if the rank is in one operation alone, and has never been in two
 //	 1  uint32  milliseconds for which it has been waiting for the receiver, or 0
 //	 5  uint32  stream and
-//	 9  uint64  number of the operation that the receiver has said to be in, and the sender has not begun; or 0
-//	17  its operations: stream uint32, number uint64, doubtful uint8, length of the name uint8, name
+//	 9  uint64  number of the operation that the receiver has said to be in, and that the sender
+//	            has not begun; or 0
+//	17  its operations: stream uint32, number uint64, doubtful uint8, length of the name uint8,
+//	    name
 //
 // A rank that is in no operation says nothing at all.
 type statement struct {
@@ -36,7 +38,8 @@ const (
 	maxNameBytes  = 255
 )
 
-// encode returns s in at most transport.MaxStatement bytes: operations that find no room are left out, the last ones first.
+// encode returns s in at most transport.MaxStatement bytes: operations that find no room are left
+// out, the last ones first.
 func (s *statement) encode() []byte {
 	b := make([]byte, statementHead, 64)
 	b[0] = flag(s.alone)

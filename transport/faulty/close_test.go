@@ -25,8 +25,8 @@ func (a *asked) Send(ctx context.Context, to transport.Rank, tag transport.Tag, 
 	return a.Transport.Send(ctx, to, tag, bufs...)
 }
 
-// TestCloseWhileAnOperationBegins has a rank close between an operation's first look at it and the answer of the transport
-// below, to which the rank is then a peer that has left.
+// TestCloseWhileAnOperationBegins has a rank close between an operation's first look at it and the
+// answer of the transport below, to which the rank is then a peer that has left.
 func TestCloseWhileAnOperationBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ends := inproc.New(2)

@@ -13,7 +13,8 @@ import (
 type Config struct {
 	// Seed determines all that is random.
 	Seed uint64
-	// Rules are asked in order about each operation; the first that applies counts, and the others are not asked.
+	// Rules are asked in order about each operation; the first that applies counts, and the others
+	// are not asked.
 	Rules []Rule
 }
 
@@ -21,8 +22,8 @@ type Config struct {
 type Rule struct {
 	// Fault is what happens.
 	Fault Fault
-	// When tells whether it may happen to an operation; nil is to every one. It may be called by several goroutines at
-	// once and must not call the transport.
+	// When tells whether it may happen to an operation; nil is to every one. It may be called by
+	// several goroutines at once and must not call the transport.
 	When func(Op) bool
 	// Chance is how likely it happens then, by the seed and the operation alone. 0 means always.
 	Chance float64
@@ -30,7 +31,8 @@ type Rule struct {
 	Times int
 }
 
-// FailAt is the rule that rank crashes with its n-th operation, from 1. The same rules can be given to all ranks.
+// FailAt is the rule that rank crashes with its n-th operation, from 1. The same rules can be given
+// to all ranks.
 func FailAt(rank transport.Rank, n uint64, err error) Rule {
 	return Rule{Fault: Fail(err), When: func(o Op) bool { return o.Rank == rank && o.N == n }}
 }

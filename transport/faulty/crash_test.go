@@ -17,7 +17,8 @@ func TestFailAt(t *testing.T) {
 		cause := errors.New("bad memory")
 		ranks := open(3, faulty.Config{Rules: []faulty.Rule{faulty.FailAt(1, 4, cause)}})
 		pending := make(chan error, 2)
-		go func() { _, err := ranks[1].Recv(t.Context(), 2, 7); pending <- err }() // its first operation
+		// its first operation
+		go func() { _, err := ranks[1].Recv(t.Context(), 2, 7); pending <- err }()
 		go func() { _, err := ranks[0].Recv(t.Context(), 1, 7); pending <- err }()
 		synctest.Wait()
 		send(t, ranks[1], 0, 1, "second")

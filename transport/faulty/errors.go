@@ -9,8 +9,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// refused tells why an operation cannot begin. Whether the transport below still works is asked of itself, since a
-// fault may keep the operation from it.
+// refused tells why an operation cannot begin. Whether the transport below still works is asked of
+// itself, since a fault may keep the operation from it.
 func (t *Transport) refused(ctx context.Context, o *Op) error {
 	if err := t.unusable(o); err != nil {
 		return err
@@ -52,8 +52,8 @@ func (t *Transport) stall(ctx context.Context, o *Op, until <-chan struct{}) err
 	return t.unusable(o)
 }
 
-// learn passes on an error of the transport below. Unless it is that of a context, the transport is broken, and those
-// who are held up must know.
+// learn passes on an error of the transport below. Unless it is that of a context, the transport is
+// broken, and those who are held up must know.
 func (t *Transport) learn(ctx context.Context, err error, o *Op) error {
 	if err == nil {
 		return nil

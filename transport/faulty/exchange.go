@@ -40,8 +40,8 @@ func (t *Transport) number(dir Direction, peer transport.Rank, tag transport.Tag
 	return o
 }
 
-// Exchange runs all sends and receives at once. Where there are rules, each message is an operation of its own. See
-// [transport.Exchange].
+// Exchange runs all sends and receives at once. Where there are rules, each message is an operation
+// of its own. See [transport.Exchange].
 func (t *Transport) Exchange(ctx context.Context, sends, recvs []transport.Message) error {
 	for _, list := range [2][]transport.Message{sends, recvs} {
 		for i := range list {
@@ -66,8 +66,8 @@ func (t *Transport) Exchange(ctx context.Context, sends, recvs []transport.Messa
 	return t.learn(ctx, err, &o)
 }
 
-// numbered is the transport as one exchange sees it: its operations have their numbers already, since the goroutines
-// that run them come in any order. It is no Exchanger.
+// numbered is the transport as one exchange sees it: its operations have their numbers already,
+// since the goroutines that run them come in any order. It is no Exchanger.
 type numbered struct {
 	t   *Transport
 	mu  sync.Mutex

@@ -40,27 +40,31 @@ type Fault struct {
 	err         error
 }
 
-// Delay has a message arrive late, by least to most, evenly distributed by the seed. Its Send does not wait for that.
-// Messages under other tags overtake it, later ones under its own stay behind it. A receive is called late.
+// Delay has a message arrive late, by least to most, evenly distributed by the seed. Its Send does
+// not wait for that. Messages under other tags overtake it, later ones under its own stay behind
+// it. A receive is called late.
 func Delay(least, most time.Duration) Fault { return Fault{kind: KindDelay, least: least, most: most} }
 
-// Reorder keeps a message back until the same rank sends the same peer a message under another tag, which so
-// overtakes it, or until hold has passed. It does nothing to receives.
+// Reorder keeps a message back until the same rank sends the same peer a message under another tag,
+// which so overtakes it, or until hold has passed. It does nothing to receives.
 func Reorder(hold time.Duration) Fault { return Fault{kind: KindReorder, most: hold} }
 
-// Drop has a message vanish. Its Send succeeds; what a receive gets is thrown away, and it waits for the next one.
+// Drop has a message vanish. Its Send succeeds; what a receive gets is thrown away, and it waits
+// for the next one.
 func Drop() Fault { return Fault{kind: KindDrop} }
 
-// Corrupt changes n different bytes of a message, all of them if it is shorter, in the transport's copy or, for a
-// receive, in what came. An empty message is left alone.
+// Corrupt changes n different bytes of a message, all of them if it is shorter, in the transport's
+// copy or, for a receive, in what came. An empty message is left alone.
 func Corrupt(n int) Fault { return Fault{kind: KindCorrupt, bytes: n} }
 
-// Stall lets an operation begin only when until is closed. Until then it can be cancelled as if it had not begun.
+// Stall lets an operation begin only when until is closed. Until then it can be cancelled as if it
+// had not begun.
 func Stall(until <-chan struct{}) Fault { return Fault{kind: KindStall, until: until} }
 
-// Fail has the rank crash with the operation: this and every other call of it, pending or later, returns an error that
-// names the rank and finds err and [ErrInjected]. err may be nil. Where the transport below can be aborted, as inproc
-// can, the other ranks hear of a death; others are closed.
+// Fail has the rank crash with the operation: this and every other call of it, pending or later,
+// returns an error that names the rank and finds err and [ErrInjected]. err may be nil. Where the
+// transport below can be aborted, as inproc can, the other ranks hear of a death; others are
+// closed.
 func Fail(err error) Fault { return Fault{kind: KindFail, err: err} }
 
 // Kind is what kind of fault f is, or 0.

@@ -1,11 +1,13 @@
-// Package faulty disturbs any transport on purpose: messages that come late, in another order, damaged or not at all,
-// operations that stall, ranks that crash. What goes wrong is said by rules over operations and, where it is left to
-// chance, by a seed, so that a run can be repeated; what did go wrong can be counted and listed.
+// Package faulty disturbs any transport on purpose: messages that come late, in another order,
+// damaged or not at all, operations that stall, ranks that crash. What goes wrong is said by rules
+// over operations and, where it is left to chance, by a seed, so that a run can be repeated; what
+// did go wrong can be counted and listed.
 //
-// Each rank is wrapped on its own, all of them with the same rules or not. Without rules nothing is changed. With delays
-// and reordering alone the contract of [transport.Transport] is kept in full, since it promises no order between tags.
-// The other faults lie above the transport below: its checksums do not see a byte that is changed here, nor its
-// sequence numbers a message that is dropped. For faults on the wire itself, there is a proxy in internal/faultproxy.
+// Each rank is wrapped on its own, all of them with the same rules or not. Without rules nothing is
+// changed. With delays and reordering alone the contract of [transport.Transport] is kept in full,
+// since it promises no order between tags. The other faults lie above the transport below: its
+// checksums do not see a byte that is changed here, nor its sequence numbers a message that is
+// dropped. For faults on the wire itself, there is a proxy in internal/faultproxy.
 package faulty
 
 import (
@@ -80,15 +82,15 @@ func (t *Transport) Send(ctx context.Context, to transport.Rank, tag transport.T
 	return t.send(ctx, t.number(Send, to, tag, bufs), bufs)
 }
 
-// Recv receives the next message of rank from under tag into bufs, and returns its length in bytes. See
-// [transport.Transport].
+// Recv receives the next message of rank from under tag into bufs, and returns its length in bytes.
+// See [transport.Transport].
 func (t *Transport) Recv(ctx context.Context, from transport.Rank, tag transport.Tag, bufs ...[]byte) (int, error) {
 	t.check("Recv", from)
 	return t.recv(ctx, t.number(Recv, from, tag, bufs), bufs)
 }
 
-// Close delivers what has been kept back, as far as the peers take it, and closes the transport below. See
-// [transport.Transport].
+// Close delivers what has been kept back, as far as the peers take it, and closes the transport
+// below. See [transport.Transport].
 func (t *Transport) Close() error {
 	t.close.Do(func() {
 		close(t.closing)

@@ -23,8 +23,8 @@ func (d Direction) String() string {
 	return "recv"
 }
 
-// Op is one message that a rank has been asked to send or to receive. Within an exchange each message is one, receives
-// numbered first, in the order of their lists.
+// Op is one message that a rank has been asked to send or to receive. Within an exchange each
+// message is one, receives numbered first, in the order of their lists.
 type Op struct {
 	// Rank is the rank that does it.
 	Rank transport.Rank
@@ -50,8 +50,8 @@ func (o Op) String() string {
 	return fmt.Sprintf("rank %d: op %d: %v #%d %s rank %d, tag %d, %d bytes", o.Rank, o.N, o.Dir, o.Seq, side, o.Peer, o.Tag, o.Size)
 }
 
-// draw returns random bits of the operation that depend on nothing but the operation, the seed and a salt: the same
-// whatever other goroutines do. N is left out, since it is theirs to change.
+// draw returns random bits of the operation that depend on nothing but the operation, the seed and
+// a salt: the same whatever other goroutines do. N is left out, since it is theirs to change.
 func (o *Op) draw(seed, salt uint64) uint64 {
 	h := seed
 	for _, part := range [...]uint64{uint64(o.Rank), uint64(o.Dir), uint64(o.Peer), uint64(o.Tag), o.Seq, salt} {

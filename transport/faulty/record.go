@@ -23,8 +23,8 @@ type records struct {
 	list  []Record
 }
 
-// choose finds the rule that befalls the operation and records it. The choice and the count are one step, so that
-// Times is exact.
+// choose finds the rule that befalls the operation and records it. The choice and the count are one
+// step, so that Times is exact.
 func (r *records) choose(o *Op, c *Config) Fault {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -50,8 +50,8 @@ func (t *Transport) Count(k Kind) int {
 	return t.records.kinds[k]
 }
 
-// Faults lists the faults that have been injected at this rank, in the order in which they were, up to 65536 of
-// them. The list is the caller's.
+// Faults lists the faults that have been injected at this rank, in the order in which they were, up
+// to 65536 of them. The list is the caller's.
 func (t *Transport) Faults() []Record {
 	t.records.mu.Lock()
 	defer t.records.mu.Unlock()

@@ -61,8 +61,8 @@ func (t *Transport) pause(ctx context.Context, o *Op, d time.Duration) error {
 	return t.stall(ctx, o, over)
 }
 
-// turns has the receives of one sender and tag follow each other in the order in which they were called, so that one
-// that is held up is not overtaken by the next.
+// turns has the receives of one sender and tag follow each other in the order in which they were
+// called, so that one that is held up is not overtaken by the next.
 type turns struct {
 	mu    sync.Mutex
 	lanes map[courier.Key][]chan struct{}

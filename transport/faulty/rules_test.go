@@ -12,8 +12,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
-// exchange has two ranks exchange count messages under each of three tags, one message in five delayed, and
-// returns what befell the first.
+// exchange has two ranks exchange count messages under each of three tags, one message in five
+// delayed, and returns what befell the first.
 func exchange(t *testing.T, seed uint64) []faulty.Record {
 	const count = 50
 	rules := []faulty.Rule{{Fault: faulty.Delay(0, time.Microsecond), Chance: 0.2}}

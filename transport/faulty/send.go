@@ -85,8 +85,8 @@ func (h *held) add(o *Op, l *courier.Letter) {
 	h.letters[o.Peer][l] = o.Tag
 }
 
-// others reports whether a message to the same peer under another tag waits already: then this one can be what
-// overtakes it.
+// others reports whether a message to the same peer under another tag waits already: then this one
+// can be what overtakes it.
 func (h *held) others(o *Op) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

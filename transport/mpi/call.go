@@ -9,7 +9,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// call is one Send, Recv or Exchange under way, or the Close. It runs on the caller's goroutine and is used again.
+// call is one Send, Recv or Exchange under way, or the Close. It runs on the caller's goroutine and
+// is used again.
 type call struct {
 	t     *Transport
 	name  string
@@ -25,7 +26,7 @@ type call struct {
 	moved  bool             // a message is done, or MPI has begun with one
 	idle   int              // turns as the driver in which nothing happened
 	since  time.Time        // when it first had to wait
-	grace  time.Time        // until when it waits for MPI to give its buffers back, once it has failed
+	grace  time.Time        // once it has failed: until when it waits for its buffers
 
 	condition func() bool // for Close: what it waits for instead
 	orphaned  bool        // it has left while MPI still had its buffers

@@ -9,13 +9,14 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// partingGrace is how long Close waits for its farewells to be taken, and, where the transport is broken, for the
-// other ranks' Close.
+// partingGrace is how long Close waits for its farewells to be taken, and, where the transport is
+// broken, for the other ranks' Close.
 const partingGrace = 2 * time.Second
 
-// Close ends the transport. Where Join has started MPI it waits for the other ranks' Close, since all of them have to
-// end MPI together: up to Config.CloseTimeout, or 2 s if the transport is broken. If some are still missing then, it
-// leaves MPI as it is, and mpirun ends the whole job when this process exits.
+// Close ends the transport. Where Join has started MPI it waits for the other ranks' Close, since
+// all of them have to end MPI together: up to Config.CloseTimeout, or 2 s if the transport is
+// broken. If some are still missing then, it leaves MPI as it is, and mpirun ends the whole job
+// when this process exits.
 func (t *Transport) Close() error {
 	t.closeOnce.Do(func() {
 		t.mu.Lock()
@@ -60,8 +61,8 @@ func (t *Transport) shutDown() error {
 	return err
 }
 
-// held are the buffers that MPI still had when their transport closed: it may write to them for as long as the process
-// lives, so they stay where they are, and theirs alone.
+// held are the buffers that MPI still had when their transport closed: it may write to them for as
+// long as the process lives, so they stay where they are, and theirs alone.
 var held struct {
 	sync.Mutex
 	requests []request
@@ -78,7 +79,8 @@ func (t *Transport) keepPinned() {
 	}
 }
 
-// sending reports whether MPI may still read a message whose Send is about to fail: peers must not believe it.
+// sending reports whether MPI may still read a message whose Send is about to fail: peers must not
+// believe it.
 func (t *Transport) sending() bool {
 	for _, c := range t.calls.list {
 		for i := range c.sends {

@@ -13,29 +13,33 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
-// Config says within which limits a rank works. The zero value works. Rank and size are MPI's to say.
+// Config says within which limits a rank works. The zero value works. Rank and size are MPI's to
+// say.
 type Config struct {
-	// Size is the number of ranks that take part, which are the first of MPI_COMM_WORLD; the others must not call
-	// [Join]. 0 means all.
+	// Size is the number of ranks that take part, which are the first of MPI_COMM_WORLD; the others
+	// must not call [Join]. 0 means all.
 	Size int
-	// Settings are what all ranks must agree on, as name and value. A rank that differs is an error that names the setting.
+	// Settings are what all ranks must agree on, as name and value. A rank that differs is an error
+	// that names the setting.
 	Settings map[string]string
 
 	// OpTimeout bounds one Send, Recv or Exchange, from when it first has to wait. Default
-	// [transport.DefaultOpTimeout], 30 min; negative ([transport.NoTimeout]) is no bound. There are no signs of life
-	// here: that a rank has died is for MPI's launcher to find, which ends the job. Where it does not (mpirun's
-	// --enable-recovery, srun's --no-kill), this bound is all that ends the waiting of the others: lower it.
+	// [transport.DefaultOpTimeout], 30 min; negative ([transport.NoTimeout]) is no bound. There are
+	// no signs of life here: MPI's launcher finds that a rank has died, and ends the job. If it
+	// does not (options --enable-recovery of mpirun, --no-kill of srun), only this bound ends the
+	// waiting of the others: lower it.
 	OpTimeout time.Duration
-	// CloseTimeout bounds how long Close waits for the other ranks' Close where Join has started MPI, since
-	// MPI_Finalize needs them all. Default 5 min.
+	// CloseTimeout bounds how long Close waits for the other ranks' Close where Join has started
+	// MPI, since MPI_Finalize needs them all. Default 5 min.
 	CloseTimeout time.Duration
 
-	// MaxUnexpectedBytes bounds, for each peer, what is kept of short messages that nobody has asked for, 64 bytes
-	// a message included. Longer messages wait at their sender. Default 1 MiB. All ranks must agree.
+	// MaxUnexpectedBytes bounds, for each peer, what is kept of short messages that nobody has
+	// asked for, 64 bytes a message included. Longer messages wait at their sender. Default 1 MiB.
+	// All ranks must agree.
 	MaxUnexpectedBytes int
 
-	// ArenaBytes bounds what Alloc can hand out: address space, of which memory is taken as it is used. Default 16 GiB, or
-	// 16 MiB on a system of 32 bits.
+	// ArenaBytes bounds what Alloc can hand out: address space, of which memory is taken as it is
+	// used. Default 16 GiB, or 16 MiB on a system of 32 bits.
 	ArenaBytes int
 
 	// Log receives what happens to the transport; nil is silent.
@@ -44,7 +48,8 @@ type Config struct {
 	transferBytes int // the most that MPI is asked to move at once; less in tests
 }
 
-// maxTransfer is how much of a message MPI moves at once: it counts in an int of 32 bits. A longer message is cut.
+// maxTransfer is how much of a message MPI moves at once: it counts in an int of 32 bits. A longer
+// message is cut.
 const maxTransfer = 1 << 30
 
 // WithDefaults returns c with every zero field that has a default set to it.

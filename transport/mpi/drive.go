@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// spinsPerTurn is how often the port polls before the engine looks at deadlines, and idleTurns how many turns
-	// without an event make a driver pause.
+	// spinsPerTurn is how often the port polls before the engine looks at deadlines, and idleTurns
+	// how many turns without an event make a driver pause.
 	spinsPerTurn, idleTurns = 256, 8
 	// spinsAfterPause is how often a driver polls between two pauses.
 	spinsAfterPause = 2
@@ -18,7 +18,8 @@ const (
 	maxBusyTurns = 64
 )
 
-// wait runs c to its end: as the driver if there is none, else asleep until it is woken. mu is held.
+// wait runs c to its end: as the driver if there is none, else asleep until it is woken. mu is
+// held.
 func (t *Transport) wait(ctx context.Context, c *call) *fault {
 	for turns := 0; ; turns++ {
 		if over, f := t.over(c); over {
@@ -103,8 +104,8 @@ func (t *Transport) digest() bool {
 	return len(b.done)+len(b.arrivals) > 0
 }
 
-// frames takes in a turn's frames, either the aborts or the others. Aborts go before all that a turn brings: a message
-// whose sender has given up must not be delivered.
+// frames takes in a turn's frames, either the aborts or the others. Aborts go before all that a
+// turn brings: a message whose sender has given up must not be delivered.
 func (t *Transport) frames(aborts bool) {
 	for i := range t.batch.arrivals {
 		a := &t.batch.arrivals[i]
@@ -155,8 +156,9 @@ func (t *Transport) sent(req *request, d completion) {
 	}
 }
 
-// arrived ends a transfer to a receive, and the receive with the last one. Once the transport is broken nothing is believed any more: whoever sent this may have
-// given up, and have used the buffers for something else.
+// arrived ends a transfer to a receive, and the receive with the last one. Once the transport is
+// broken nothing is believed any more: whoever sent this may have given up, and have used the
+// buffers for something else.
 func (t *Transport) arrived(req *request, d completion) {
 	r := req.r
 	if r.transfers--; r.transfers == 0 {

@@ -219,7 +219,8 @@ func TestEngineConformsWithLittleRoom(t *testing.T) {
 	})
 }
 
-// With transfers of a few bytes almost every message takes many, as those do that are longer than MPI counts.
+// With transfers of a few bytes almost every message takes many, as those do that are longer than
+// MPI counts.
 func TestEngineConformsInManyTransfers(t *testing.T) {
 	t.Parallel()
 	transporttest.Run(t, func(t *testing.T, n int) []transport.Transport {

@@ -10,14 +10,16 @@ import (
 )
 
 const (
-	// failedGrace is how long a failed call waits for MPI to give its buffers back and to take the notices to the
-	// peers, cancelledGrace how long one whose context has ended waits for messages that MPI is moving.
+	// failedGrace is how long a failed call waits for MPI to give its buffers back and to take the
+	// notices to the peers, cancelledGrace how long one whose context has ended waits for messages
+	// that MPI is moving.
 	failedGrace, cancelledGrace = 250 * time.Millisecond, 100 * time.Millisecond
 	// goneGrace is how long a message under way to a peer that has closed may still take.
 	goneGrace = 250 * time.Millisecond
 )
 
-// fail breaks the transport for good, unless it is broken already, and has all peers told before any call returns.
+// fail breaks the transport for good, unless it is broken already, and has all peers told before
+// any call returns.
 func (t *Transport) fail(rank transport.Rank, err error) {
 	if t.fault != nil {
 		return
@@ -48,7 +50,8 @@ func (t *Transport) purge() {
 	t.work.filter(func(k *task) bool { return k.frame && k.kind >= kindAbort })
 }
 
-// reclaim takes back what MPI would receive for calls that have failed. Only the driver may call it.
+// reclaim takes back what MPI would receive for calls that have failed. Only the driver may call
+// it.
 func (t *Transport) reclaim() {
 	for id := range t.requests {
 		if t.requests[id].r != nil {
@@ -110,7 +113,8 @@ func (c *call) awaited() transport.Rank {
 	return c.t.rank
 }
 
-// abandoned reports whether MPI moves a message of c to a peer that has closed, and does not get on with it.
+// abandoned reports whether MPI moves a message of c to a peer that has closed, and does not get on
+// with it.
 func (c *call) abandoned() bool {
 	for i := range c.sends {
 		s := &c.sends[i]
@@ -164,8 +168,9 @@ func (s *send) withdraw() {
 	}
 }
 
-// released withdraws what is left of a failed call, and reports whether its buffers are the caller's again and the
-// peers know why. After a grace it no longer waits for MPI: what that still holds stays pinned for good.
+// released withdraws what is left of a failed call, and reports whether its buffers are the
+// caller's again and the peers know why. After a grace it no longer waits for MPI: what that still
+// holds stays pinned for good.
 func (c *call) released() bool {
 	c.withdraw()
 	if c.grace.IsZero() {

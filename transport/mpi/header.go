@@ -31,8 +31,8 @@ const (
 //	4  credit: bytes of room for eager messages given back to the receiver of the frame
 //	8  tag
 //	16 length of the message, which follows in an eager frame; of the reason in an abort
-//	24 number of an announced message's first transfer among those of its sender to its receiver, from 1; the culprit + 1 in
-//	   an abort
+//	24 number of an announced message's first transfer among those of its sender to its receiver,
+//	   from 1; the culprit + 1 in an abort
 type header struct {
 	kind   kind
 	credit uint32

@@ -74,8 +74,8 @@ func (t *Transport) accept(r *receive, id uint64) {
 	t.nudge()
 }
 
-// owe notes that a short message of p is kept no longer. The room is given back with the next frame to p, or in one
-// of its own when it gets much.
+// owe notes that a short message of p is kept no longer. The room is given back with the next frame
+// to p, or in one of its own when it gets much.
 func (t *Transport) owe(p *peer, bytes int) {
 	const share = 4
 	before := p.owed
@@ -150,7 +150,8 @@ func (t *Transport) offered(p *peer, h header, payload []byte) *fault {
 	return nil
 }
 
-// takeBack cancels the receiving request id, and reports whether that was in time. Only the driver may call it.
+// takeBack cancels the receiving request id, and reports whether that was in time. Only the driver
+// may call it.
 func (t *Transport) takeBack(id int32) bool {
 	cancelled, err := t.port.cancel(id)
 	if err != nil || !cancelled {
@@ -164,7 +165,8 @@ func (t *Transport) takeBack(id int32) bool {
 	return true
 }
 
-// farewell notes that p is gone, which is a fault if somebody waits for it. What MPI is moving may still be done.
+// farewell notes that p is gone, which is a fault if somebody waits for it. What MPI is moving may
+// still be done.
 func (t *Transport) farewell(p *peer) *fault {
 	p.gone = time.Now()
 	if p.posted.head != nil {

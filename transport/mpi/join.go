@@ -13,10 +13,10 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
-// Join makes this process a rank of the job that mpirun, or srun, has started it in; rank and size are MPI's. It
-// starts MPI unless the program has, and returns when all ranks have called it and agree on their settings. MPI
-// cannot be told to give up waiting for a rank, so ctx is looked at before and after. Without -tags mpi, or without
-// cgo, it returns an error.
+// Join makes this process a rank of the job that mpirun, or srun, has started it in; rank and size
+// are MPI's. It starts MPI unless the program has, and returns when all ranks have called it and
+// agree on their settings. MPI cannot be told to give up waiting for a rank, so ctx is looked at
+// before and after. Without -tags mpi, or without cgo, it returns an error.
 func Join(ctx context.Context, cfg Config) (*Transport, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -51,8 +51,9 @@ func join(ctx context.Context, cfg Config, p port) (*Transport, error) {
 	return t, nil
 }
 
-// stranger reports that MPI takes this process for the only one, although its launcher has started several: each of
-// them would be a job of its own. That is so where the launcher belongs to another MPI than the program.
+// stranger reports that MPI takes this process for the only one, although its launcher has started
+// several: each of them would be a job of its own. That is so where the launcher belongs to another
+// MPI than the program.
 func stranger(size int, launched map[string]int) error {
 	if size > 1 {
 		return nil
@@ -69,7 +70,8 @@ func stranger(size int, launched map[string]int) error {
 	return nil
 }
 
-// termsBytes is room for the settings as text: rendezvous bounds the user's to 2 KiB, and ours are short.
+// termsBytes is room for the settings as text: rendezvous bounds the user's to 2 KiB, and ours are
+// short.
 const termsBytes = 3 << 10
 
 // agree compares the settings of all ranks: digests first, and rank 0's text where one differs.

@@ -30,7 +30,8 @@ type message struct {
 	store []byte
 }
 
-// messageOverhead is what a short message costs of its receiver's room beyond its bytes, so that empty ones are bounded too.
+// messageOverhead is what a short message costs of its receiver's room beyond its bytes, so that
+// empty ones are bounded too.
 const messageOverhead = 64
 
 // receive is one message that a call waits for.
@@ -139,7 +140,8 @@ func (p *peer) next(tag transport.Tag) *message {
 	return m
 }
 
-// copyAll copies the concatenation of src over dst, which has room for it. The two may be cut at different places.
+// copyAll copies the concatenation of src over dst, which has room for it. The two may be cut at
+// different places.
 func copyAll(dst, src [][]byte) {
 	at := 0
 	for _, s := range src {

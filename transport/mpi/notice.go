@@ -11,7 +11,8 @@ import (
 // maxReason bounds the text of a notice.
 const maxReason = 1 << 10
 
-// reasons lists what a notice names by number, from 1, so that errors.Is finds it on every rank. Only its end grows.
+// reasons lists what a notice names by number, from 1, so that errors.Is finds it on every rank.
+// Only its end grows.
 func reasons() []error {
 	return []error{
 		transport.ErrTimeout, transport.ErrPeerClosed, transport.ErrPeerDead, transport.ErrProtocol, transport.ErrTooLarge,

@@ -8,8 +8,9 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// maxEager is the longest message that travels with its header, copied on both sides. The frame is then still one that
-// Open MPI sends without asking the receiver first, over shared memory as over most networks.
+// maxEager is the longest message that travels with its header, copied on both sides. The frame is
+// then still one that Open MPI sends without asking the receiver first, over shared memory as over
+// most networks.
 const maxEager = 4000 - headerBytes
 
 // task is something to ask the port for: a frame, or a transfer of s or r.
@@ -80,8 +81,8 @@ func (t *Transport) freeRequest(id int32) {
 	t.unused = append(t.unused, id)
 }
 
-// submit hands a message over: to a receive of our own, whole behind its header, or announced and in a transfer of its
-// own, which MPI begins when the receiver has asked for it.
+// submit hands a message over: to a receive of our own, whole behind its header, or announced and
+// in a transfer of its own, which MPI begins when the receiver has asked for it.
 func (t *Transport) submit(s *send) *fault {
 	p := s.peer
 	switch {
@@ -106,7 +107,8 @@ func (t *Transport) submit(s *send) *fault {
 	return nil
 }
 
-// submitToSelf delivers a message of this rank to itself: at once if it was asked for, else it is kept.
+// submitToSelf delivers a message of this rank to itself: at once if it was asked for, else it is
+// kept.
 func (t *Transport) submitToSelf(s *send) *fault {
 	if r := s.peer.posted.take(s.tag); r != nil {
 		if f := r.fits(s.bytes); f != nil {
@@ -184,7 +186,8 @@ func (t *Transport) stage(k *task) bool {
 // transfers is how many transfers the bytes of an announced message take, at least one.
 func (t *Transport) transfers(bytes int) int { return max(1, (bytes-1)/t.cfg.transferBytes+1) }
 
-// transfer asks for the bytes of an announced message to go straight from or to the caller's buffers.
+// transfer asks for the bytes of an announced message to go straight from or to the caller's
+// buffers.
 func (t *Transport) transfer(k *task) {
 	kind, id, rest, left, pin := sendData, uint64(0), pieces{}, 0, (*runtime.Pinner)(nil)
 	if s := k.s; s != nil {

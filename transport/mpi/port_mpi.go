@@ -41,7 +41,8 @@ type realPort struct {
 	isCrowded  bool
 }
 
-// openPort starts MPI unless the program has, and makes a port of the first size ranks, or of all if size is 0.
+// openPort starts MPI unless the program has, and makes a port of the first size ranks, or of all
+// if size is 0.
 func openPort(size int) (port, error) {
 	started, err := startMPI()
 	if err != nil {
@@ -79,7 +80,8 @@ func (p *realPort) open(size int) error {
 	return nil
 }
 
-// spinsPerYield is how often a rank that has a processor to itself polls before it offers it to others.
+// spinsPerYield is how often a rank that has a processor to itself polls before it offers it to
+// others.
 const spinsPerYield = 16
 
 // startMPI initialises MPI unless that has been done, which it reports.

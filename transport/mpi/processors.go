@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// processors is how many processors this process may use: those it may run on, of which there are cpus, or less where a
-// container has a quota of their time. root is the system's file system. A quota is of a control group or one above it, and
-// may be a fraction; what cannot be read is none.
+// processors is how many processors this process may use: those it may run on, of which there are
+// cpus, or less where a container has a quota of their time. root is the system's file system. A
+// quota is of a control group or one above it, and may be a fraction; what cannot be read is none.
 func processors(root fs.FS, cpus int) float64 {
 	least := float64(cpus)
 	for _, dir := range groupsOf(root) {
@@ -26,8 +26,8 @@ func processors(root fs.FS, cpus int) float64 {
 // groupRoot is where control groups are seen.
 const groupRoot = "sys/fs/cgroup"
 
-// groupsOf lists the folders of this process's control groups that may limit its time, of both versions. A container that
-// sees its own group as the root has that at the top.
+// groupsOf lists the folders of this process's control groups that may limit its time, of both
+// versions. A container that sees its own group as the root has that at the top.
 func groupsOf(root fs.FS) []string {
 	dirs := []string{groupRoot, path.Join(groupRoot, "cpu"), path.Join(groupRoot, "cpu,cpuacct")}
 	text, _ := fs.ReadFile(root, "proc/self/cgroup")
@@ -56,7 +56,8 @@ func has(list, name string) bool {
 
 // quotaOf is the quota of one control group in processors, or infinity.
 func quotaOf(root fs.FS, dir string) float64 {
-	if text, err := fs.ReadFile(root, path.Join(dir, "cpu.max")); err == nil { // version 2: "quota period", or "max period"
+	// version 2: "quota period", or "max period"
+	if text, err := fs.ReadFile(root, path.Join(dir, "cpu.max")); err == nil {
 		if part := strings.Fields(string(text)); len(part) == 2 {
 			return share(part[0], part[1])
 		}
@@ -79,5 +80,6 @@ func share(quota, period string) float64 {
 	return q / p
 }
 
-// isCrowded reports whether so many ranks of one machine are more than processors that they may use.
+// isCrowded reports whether so many ranks of one machine are more than processors that they may
+// use.
 func isCrowded(ranks int, processors float64) bool { return float64(ranks) > processors }

@@ -11,10 +11,11 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// The suite runs in one process, MPI's ranks are others: what passes between them, as gob over a Unix socket a rank.
+// The suite runs in one process, MPI's ranks are others: what passes between them, as gob over a
+// Unix socket a rank.
 
-// request asks a rank for a call of its transport, or is about one: with Cancel set, that the context of call ID has
-// ended.
+// request asks a rank for a call of its transport, or is about one: with Cancel set, that the
+// context of call ID has ended.
 type rpcRequest struct {
 	ID       uint64
 	Op       string // open, send, recv, exchange, close, wire, steady

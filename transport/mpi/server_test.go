@@ -18,7 +18,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// serverVariable, where it is set, makes the test binary a rank that serves the Unix socket it names.
+// serverVariable, where it is set, makes the test binary a rank that serves the Unix socket it
+// names.
 const serverVariable = "SWITCHYARD_MPI_TEST_SOCKET"
 
 func TestMain(m *testing.M) {
@@ -44,7 +45,8 @@ type server struct {
 	wg       sync.WaitGroup
 }
 
-// scribble is what a buffer is filled with once it is the caller's again, guard what stands around it.
+// scribble is what a buffer is filled with once it is the caller's again, guard what stands around
+// it.
 const scribble, guard, guardBytes = 0x5a, 0xa5, 64
 
 func serve(socket string) error {
@@ -171,7 +173,8 @@ func (s *server) move(ctx context.Context, t *Transport, q rpcRequest) ([]rpcMes
 	return out, err
 }
 
-// guarded returns messages in memory of their own, with guards before, between and behind their buffers.
+// guarded returns messages in memory of their own, with guards before, between and behind their
+// buffers.
 func guarded(list []rpcMessage) (out []transport.Message, guards [][]byte) {
 	for _, m := range list {
 		bytes := guardBytes
@@ -236,7 +239,8 @@ func (s *server) unspoiled() error {
 	return nil
 }
 
-// steady exchanges n messages of so many bytes with every rank, and returns allocations and time of each.
+// steady exchanges n messages of so many bytes with every rank, and returns allocations and time of
+// each.
 func steady(ctx context.Context, t *Transport, bytes, n int) (allocs float64, took time.Duration, err error) {
 	var sends, recvs []transport.Message
 	for r := range t.Size() {

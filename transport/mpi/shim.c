@@ -25,16 +25,18 @@ struct sy_port {
   size_t frame_bytes;
   uint8_t *inbound, *outbound;
 
-  /* The incoming slots are a ring of persistent receives, which match in order: slots are handed out in order too. */
+  /* The incoming slots are a ring of persistent receives. They match in order, and slots are handed
+   * out in order too. */
   MPI_Request *ring;
   struct { int ready, peer, bytes; } *arrived; /* of each slot */
-  int head, lent;                              /* lent: slots before head that the last turn has handed out */
+  int head, lent; /* lent: slots before head that the last turn has handed out */
 
-  /* The requests under way, and the ids by which the engine knows them. Behind them stand, while they are tested, the
-   * next few of the ring, so that one call of MPI, which yields the processor when it finds nothing, tests them all. */
+  /* The requests under way, and the ids by which the engine knows them. While they are tested, the
+   * next few of the ring follow them: one call of MPI, which yields the processor when it finds
+   * nothing, tests them all. */
   MPI_Request *requests;
   int32_t *ids;
-  int count, room, windowed; /* windowed: how many of the ring stand there, or -1 if that is to be found out */
+  int count, room, windowed; /* windowed: how many of the ring follow, or -1 if not known */
   int *indices;
   MPI_Status *statuses;
 

@@ -56,8 +56,9 @@ int32_t *sy_interrupt(sy_port *port);
 /* sy_gather collects bytes of every rank at every rank. */
 int sy_gather(sy_port *port, const void *mine, void *all, int bytes);
 
-/* sy_turn gives back the slots of the last turn's arrivals, starts what commands ask for, and polls up to spins times
- * until something has happened or *sy_interrupt is not 0. What happens to outgoing frames does not count if patient. done has room for these commands and all that is under way. */
+/* sy_turn gives back the slots of the last turn's arrivals, starts the commands and polls up to
+ * spins times until something has happened or *sy_interrupt is not 0. If patient, events of
+ * outgoing frames do not count. done has room for these commands and for all requests under way. */
 int sy_turn(sy_port *port, const sy_command *commands, int count, const sy_piece *pieces, int spins, int patient, int yield_every,
             sy_arrival *arrivals, int *arrived, sy_completion *done, int *completed);
 

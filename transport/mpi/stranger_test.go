@@ -8,7 +8,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
-// TestLauncherOfAnotherMPI: a program that its MPI takes for the only one is not alone where a launcher says so.
+// TestLauncherOfAnotherMPI: a program that its MPI takes for the only one is not alone where a
+// launcher says so.
 func TestLauncherOfAnotherMPI(t *testing.T) {
 	seen := func(vars map[string]string) map[string]int {
 		return rendezvous.Sizes(func(name string) string { return vars[name] })
@@ -19,6 +20,7 @@ func TestLauncherOfAnotherMPI(t *testing.T) {
 	require.NoError(t, stranger(1, seen(nil)))
 	step := map[string]string{"SLURM_STEP_ID": "0", "SLURM_PROCID": "1", "SLURM_NTASKS": "2"}
 	require.ErrorContains(t, stranger(1, seen(step)), "slurm has started 2")
-	step["OMPI_COMM_WORLD_RANK"], step["OMPI_COMM_WORLD_SIZE"] = "0", "1" // mpirun -n 1 in each task
+	// mpirun -n 1 in each task
+	step["OMPI_COMM_WORLD_RANK"], step["OMPI_COMM_WORLD_SIZE"] = "0", "1"
 	require.NoError(t, stranger(1, seen(step)))
 }

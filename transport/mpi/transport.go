@@ -10,8 +10,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Transport is one rank's end. It implements transport.Transport, Exchanger, Describer, Counter and Allocator. All
-// methods may be called from any number of goroutines at once.
+// Transport is one rank's end. It implements transport.Transport, Exchanger, Describer, Counter and
+// Allocator. All methods may be called from any number of goroutines at once.
 type Transport struct {
 	cfg       Config
 	port      port
@@ -75,8 +75,9 @@ func (t *Transport) Capabilities() transport.Capabilities {
 	return transport.Capabilities{Name: "mpi", SurvivesPeerLoss: false, Network: true}
 }
 
-// Watch names the program of which an operation that takes too long states what this rank was in. Statements do not travel over MPI, so
-// ranks that are out of step are found by Config.OpTimeout alone.
+// Watch names the program of which an operation that takes too long states what this rank was in.
+// Statements do not travel over MPI, so ranks that are out of step are found by Config.OpTimeout
+// alone.
 func (t *Transport) Watch(p transport.Program) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -106,8 +107,8 @@ func (t *Transport) Send(ctx context.Context, to transport.Rank, tag transport.T
 	return t.end(c, c.perform(ctx, c.one[:], nil))
 }
 
-// Recv receives the next message of rank from under tag into bufs, and returns its length in bytes. See
-// [transport.Transport].
+// Recv receives the next message of rank from under tag into bufs, and returns its length in bytes.
+// See [transport.Transport].
 func (t *Transport) Recv(ctx context.Context, from transport.Rank, tag transport.Tag, bufs ...[]byte) (int, error) {
 	t.check("Recv", from)
 	t.mu.Lock()
@@ -125,7 +126,8 @@ func (t *Transport) Recv(ctx context.Context, from transport.Rank, tag transport
 	return n, nil
 }
 
-// Exchange runs all sends and receives at once, on the caller's goroutine. See [transport.Exchange].
+// Exchange runs all sends and receives at once, on the caller's goroutine. See
+// [transport.Exchange].
 func (t *Transport) Exchange(ctx context.Context, sends, recvs []transport.Message) error {
 	first := t.rank
 	for _, list := range [2][]transport.Message{sends, recvs} {
@@ -245,8 +247,9 @@ func (l *callList) wakeAll() {
 	}
 }
 
-// The pauses of a driver that waits: an eighth of the time waited so far, so that waiting costs at most an eighth
-// more, within bounds. At the longest pause an idle rank takes about one percent of a processor.
+// The pauses of a driver that waits: an eighth of the time waited so far, so that waiting costs at
+// most an eighth more, within bounds. At the longest pause an idle rank takes about one percent of
+// a processor.
 const (
 	pauseShare         = 8
 	minPause, maxPause = 50 * time.Microsecond, 2 * time.Millisecond

@@ -26,15 +26,17 @@ func isBadAddress(err error) bool {
 	return errors.As(err, &e)
 }
 
-// places returns the addresses at which rank 0 is looked for, and at the first of which that belongs to its machine it
-// listens. Every rank of one machine comes to the same ones:
+// places returns the addresses at which rank 0 is looked for, and at the first of which that
+// belongs to its machine it listens. Every rank of one machine comes to the same ones:
 //
-//   - An address is itself; 127.0.0.1 is ::1 where a machine has no other loopback address. So is "localhost".
-//   - Where all ranks run on one machine, a name is that machine's loopback address, and so is an address that could not
-//     be used without security.
-//   - Any other name is what it resolves to. Without security those of its addresses that are loopback count.
-//   - With security, or Insecure, those that are not loopback count. If there are none, as where the hosts file gives a
-//     machine's own name the address 127.0.1.1, it is the address by which other machines reach this one.
+//   - An address is itself; 127.0.0.1 is ::1 if a machine has no other loopback address. So is
+//     "localhost".
+//   - If all ranks run on one machine, a name is that machine's loopback address, and so is an
+//     address that could not be used without security.
+//   - Any other name is what it resolves to. Without security, only its loopback addresses count.
+//   - With security, or Insecure, only its other addresses count. If there are none, because the
+//     hosts file gives a machine's own name the address 127.0.1.1, it is the address by which
+//     other machines reach this one.
 func (c *Config) places(ctx context.Context) ([]netip.AddrPort, error) {
 	host, port, err := splitAddr(c.Addr)
 	if err != nil {
@@ -106,7 +108,8 @@ func notLoopback(addr string) error {
 		"or set Insecure to allow it", addr)
 }
 
-// resolve asks for the addresses of a name, those of IPv4 first, and leaves out what nobody listens at.
+// resolve asks for the addresses of a name, those of IPv4 first, and leaves out what nobody listens
+// at.
 func (c *Config) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, resolvePatience)
 	defer cancel()
@@ -143,7 +146,8 @@ func (c *Config) loopback(ip netip.Addr) netip.Addr {
 // documentation are addresses that stand for any other machine; nothing is sent to them.
 var documentation = []string{"192.0.2.1:9", "[2001:db8::1]:9"}
 
-// outward is the address by which other machines reach this one: its only one, or that of its default route.
+// outward is the address by which other machines reach this one: its only one, or that of its
+// default route.
 func (c *Config) outward() (netip.Addr, error) {
 	all, err := c.Net.Local()
 	if err != nil {
@@ -168,8 +172,9 @@ func (c *Config) outward() (netip.Addr, error) {
 	return netip.Addr{}, badAddress("this machine has several others, %v, and no default route", append(four, six...))
 }
 
-// LocalHost returns the address, without a port, at which this rank's own listener can be reached by the others: Host, or
-// the one from which Addr is reached. It waits for the name to resolve and for a route until ctx ends or Timeout passes.
+// LocalHost returns the address, without a port, at which this rank's own listener can be reached
+// by the others: Host, or the one from which Addr is reached. It waits for the name to resolve and
+// for a route until ctx ends or Timeout passes.
 func LocalHost(ctx context.Context, c Config) (string, error) {
 	if err := c.Validate(); err != nil {
 		return "", err
@@ -240,8 +245,9 @@ func (c *Config) ownHost(ctx context.Context) (netip.Addr, error) {
 	return netip.Addr{}, notLoopback(net.JoinHostPort(found[0].String(), "0"))
 }
 
-// Rezone returns the address and port addr of another machine with the zone of this rank's own address in place of the
-// other's, if it is link-local: a zone names an interface, and only on its own machine.
+// Rezone returns the address and port addr of another machine with the zone of this rank's own
+// address in place of the other's, if it is link-local: a zone names an interface, and only on its
+// own machine.
 func Rezone(addr, own string) string {
 	theirs, err := netip.ParseAddrPort(addr)
 	mine, errMine := netip.ParseAddrPort(own)

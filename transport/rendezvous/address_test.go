@@ -95,7 +95,8 @@ func TestWhereRankZeroIsLookedFor(t *testing.T) {
 	}
 }
 
-// TestHostOfARank: a rank's own listener takes an address, in brackets or not, with a zone, or a name.
+// TestHostOfARank: a rank's own listener takes an address, in brackets or not, with a zone, or a
+// name.
 func TestHostOfARank(t *testing.T) {
 	n := machine(map[string]string{"node0": "10.1.2.3", "deb": "127.0.1.1"}, "127.0.0.1", "10.1.2.3")
 	for _, c := range []struct {
@@ -138,7 +139,8 @@ func passing[A, R any](times int, err error, f func(A) (R, error)) func(A) (R, e
 	}
 }
 
-// TestRanksWaitForNameAndRoute: neither rank 0's name nor a route to it is there at first, on any rank.
+// TestRanksWaitForNameAndRoute: neither rank 0's name nor a route to it is there at first, on any
+// rank.
 func TestRanksWaitForNameAndRoute(t *testing.T) {
 	noName := &net.DNSError{Err: "no such host", Name: "rank-0.job", IsNotFound: true}
 	busy := &net.DNSError{Err: "server misbehaving", Name: "rank-0.job", IsTemporary: true}
@@ -164,7 +166,8 @@ func TestRanksWaitForNameAndRoute(t *testing.T) {
 	}
 }
 
-// TestNameThatNeverResolvesIsTheReason: on a guest and on rank 0, when the context or the timeout ends it.
+// TestNameThatNeverResolvesIsTheReason: on a guest and on rank 0, when the context or the timeout
+// ends it.
 func TestNameThatNeverResolvesIsTheReason(t *testing.T) {
 	for rank := range transport.Rank(2) {
 		for _, limit := range []patience{{0, 100}, {100, 0}} {
@@ -190,7 +193,8 @@ func TestNameThatNeverResolvesIsTheReason(t *testing.T) {
 	}
 }
 
-// TestLastFailureToDialIsTheReason: whatever keeps a rank from rank 0 stands in its error, with the address.
+// TestLastFailureToDialIsTheReason: whatever keeps a rank from rank 0 stands in its error, with the
+// address.
 func TestLastFailureToDialIsTheReason(t *testing.T) {
 	for _, why := range []error{syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EACCES, syscall.EPERM} {
 		c := job(t, 2)[1]
@@ -208,7 +212,8 @@ func TestLastFailureToDialIsTheReason(t *testing.T) {
 	}
 }
 
-// TestShortageIsNamedAtOnce: on a guest that cannot open a socket, and on rank 0 that cannot accept one.
+// TestShortageIsNamedAtOnce: on a guest that cannot open a socket, and on rank 0 that cannot accept
+// one.
 func TestShortageIsNamedAtOnce(t *testing.T) {
 	for _, short := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS} {
 		configs := patient(t, 2)
@@ -232,7 +237,8 @@ type full struct{ net.Listener }
 
 func (full) Accept() (net.Conn, error) { return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE} }
 
-// TestRankZeroListensAtItsOwnAddress: a name may stand for several machines, and rank 0 is on one of them.
+// TestRankZeroListensAtItsOwnAddress: a name may stand for several machines, and rank 0 is on one
+// of them.
 func TestRankZeroListensAtItsOwnAddress(t *testing.T) {
 	c := job(t, 2)[0]
 	v := guestOf(t, t.Context(), c)

@@ -14,7 +14,7 @@ const maxAncestors = 64
 // process is one that this process descends from.
 type process struct {
 	pid     int
-	started uint64 // in clock ticks since the machine started; with pid it names the process for good
+	started uint64 // in clock ticks since boot: pid and started identify the process for good
 	name    string // at most 15 bytes, as the kernel keeps it
 	args    []string
 }
@@ -48,7 +48,8 @@ func (e *env) self() (p process, parent int, err error) {
 	return readStat(e.proc, "self")
 }
 
-// readStat reads /proc/<folder>/stat. The name of a process stands in parentheses and may itself hold some.
+// readStat reads /proc/<folder>/stat. The name of a process stands in parentheses and may itself
+// hold some.
 func readStat(proc fs.FS, folder string) (p process, parent int, err error) {
 	text, err := fs.ReadFile(proc, path.Join(folder, "stat"))
 	if err != nil {
@@ -88,8 +89,9 @@ func (e *env) nearest(names ...string) *process {
 	return nil
 }
 
-// identity names p among all processes that this machine has run since it was started: containers that share the
-// network have process numbers of their own, so the namespace of the numbers is part of it.
+// identity names p among all processes that this machine has run since it was started: containers
+// that share the network have process numbers of their own, so the namespace of the numbers is part
+// of it.
 func (e *env) identity(p *process) string {
 	space, _ := fs.ReadLink(e.proc, "self/ns/pid") // "pid:[4026531836]"
 	space = strings.Trim(strings.TrimPrefix(space, "pid:"), "[]")

@@ -54,7 +54,8 @@ func (h *host) read(s *secure.Stranger) (func(), error) {
 // otherSecurity: a rank of this job asks for a security that rank 0 does not have.
 type otherSecurity struct{ error }
 
-// readHello reads the first parcel. Where there is no security, ranks that have some are recognised and told.
+// readHello reads the first parcel. Where there is no security, ranks that have some are recognised
+// and told.
 func (h *host) readHello(conn net.Conn) (parcel, error) {
 	var b [headBytes]byte
 	if _, err := io.ReadFull(conn, b[:]); err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// atOnce is within what all ranks must hear of a death: far less than the timeouts of these tests, and far more than it
-// takes on a busy machine.
+// atOnce is within what all ranks must hear of a death: far less than the timeouts of these tests,
+// and far more than it takes on a busy machine.
 const atOnce = 15 * time.Second
 
 // startAll runs Start for each configuration at once, then finish, and returns the errors.
@@ -46,7 +46,8 @@ func patient(t testing.TB, n int) []Config {
 	return configs
 }
 
-// dying returns a Dial whose connections break after so many messages from rank 0, as those of a process that is killed.
+// dying returns a Dial whose connections break after so many messages from rank 0, as those of a
+// process that is killed.
 func dying(messages int) func(context.Context, string) (net.Conn, error) {
 	return func(ctx context.Context, addr string) (net.Conn, error) {
 		if messages < 0 {
@@ -73,8 +74,8 @@ func (c *dyingConn) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// mortal has each rank's connections recorded, and returns a function that breaks those of a rank as the end of its
-// process does: all at once.
+// mortal has each rank's connections recorded, and returns a function that breaks those of a rank
+// as the end of its process does: all at once.
 func mortal(configs []Config) (kill func(rank int)) {
 	lives := make([]life, len(configs))
 	system := Net{}.WithDefaults()
@@ -153,7 +154,8 @@ func requireDead(t *testing.T, errs []error, dead transport.Rank) {
 	}
 }
 
-// TestDeathWhileRanksMeetIsToldAtOnce: rank 3 never comes, and rank 2 dies once it has been welcomed.
+// TestDeathWhileRanksMeetIsToldAtOnce: rank 3 never comes, and rank 2 dies once it has been
+// welcomed.
 func TestDeathWhileRanksMeetIsToldAtOnce(t *testing.T) {
 	configs := patient(t, 4)[:3]
 	configs[2].Net.Dial = dying(1)
@@ -162,7 +164,8 @@ func TestDeathWhileRanksMeetIsToldAtOnce(t *testing.T) {
 	requireDead(t, errs, 2)
 }
 
-// TestConnectionThatIsLostIsNoDeath: a rank whose connection breaks comes again, and the meeting goes on.
+// TestConnectionThatIsLostIsNoDeath: a rank whose connection breaks comes again, and the meeting
+// goes on.
 func TestConnectionThatIsLostIsNoDeath(t *testing.T) {
 	configs := patient(t, 3)
 	back := make(chan struct{})
@@ -187,7 +190,8 @@ func TestConnectionThatIsLostIsNoDeath(t *testing.T) {
 	require.Equal(t, 2, dials)
 }
 
-// TestDeathWhileConnectionsAreOpenedIsToldAtOnce kills each rank in turn while the others wait for its connections.
+// TestDeathWhileConnectionsAreOpenedIsToldAtOnce kills each rank in turn while the others wait for
+// its connections.
 func TestDeathWhileConnectionsAreOpenedIsToldAtOnce(t *testing.T) {
 	for dead := range 4 {
 		t.Run(fmt.Sprint("rank ", dead), func(t *testing.T) {
@@ -206,7 +210,8 @@ func TestDeathWhileConnectionsAreOpenedIsToldAtOnce(t *testing.T) {
 	}
 }
 
-// TestDeathAfterConnectionsWereOpenedIsToldAtOnce: the others have opened theirs, and wait for what the dead one says.
+// TestDeathAfterConnectionsWereOpenedIsToldAtOnce: the others have opened theirs, and wait for what
+// the dead one says.
 func TestDeathAfterConnectionsWereOpenedIsToldAtOnce(t *testing.T) {
 	configs := patient(t, 3)
 	kill := mortal(configs)
@@ -220,7 +225,8 @@ func TestDeathAfterConnectionsWereOpenedIsToldAtOnce(t *testing.T) {
 	requireDead(t, errs, 2)
 }
 
-// TestFailureToOpenConnectionsIsEverybodys: the error of the first that fails is the error of all, with its rank and cause.
+// TestFailureToOpenConnectionsIsEverybodys: the error of the first that fails is the error of all,
+// with its rank and cause.
 func TestFailureToOpenConnectionsIsEverybodys(t *testing.T) {
 	for failing := range 3 {
 		errs := startAll(t, patient(t, 3), func(m *Meeting, rank int) error {
@@ -238,7 +244,8 @@ func TestFailureToOpenConnectionsIsEverybodys(t *testing.T) {
 	}
 }
 
-// TestRankThatOpensNoConnectionsIsNamed: a rank that hangs is blamed, and else the one that another could not dial.
+// TestRankThatOpensNoConnectionsIsNamed: a rank that hangs is blamed, and else the one that another
+// could not dial.
 func TestRankThatOpensNoConnectionsIsNamed(t *testing.T) {
 	configs := job(t, 4)
 	for r := range configs {
@@ -285,7 +292,8 @@ func withAddr(t testing.TB, configs []Config) []Config {
 	return out
 }
 
-// TestNewerStartOfAnAgentReplacesItsEarlierRanks: a rank that an agent has left behind makes room for the next one.
+// TestNewerStartOfAnAgentReplacesItsEarlierRanks: a rank that an agent has left behind makes room
+// for the next one.
 func TestNewerStartOfAnAgentReplacesItsEarlierRanks(t *testing.T) {
 	configs := patient(t, 4)
 	for r := range configs {

@@ -83,14 +83,15 @@ func (h *host) isOlderThan(c *claim) bool {
 	return c.agent != "" && c.agent == h.mine.agent && c.restart > h.mine.restart && h.table.Addrs == nil
 }
 
-// isAnew reports whether c is from a later start of its agent than any that this meeting has been about.
+// isAnew reports whether c is from a later start of its agent than any that this meeting has been
+// about.
 func (h *host) isAnew(c *claim) bool {
 	newest, known := h.newest[c.agent]
 	return c.agent != "" && known && c.restart > newest
 }
 
-// stepDown ends this rank 0 in favour of the one that its agent has started or is about to start. Who does not
-// belong to this start comes again, and so does the rank that told of the other.
+// stepDown ends this rank 0 in favour of the one that its agent has started or is about to start.
+// Who does not belong to this start comes again, and so does the rank that told of the other.
 func (h *host) stepDown(e event) {
 	h.verdict = earlierStart(0, h.mine.restart, e.claim.restart)
 	for _, g := range h.guests {
@@ -110,8 +111,8 @@ func earlierStart(rank, was, is uint32) *refusal {
 		fmt.Sprintf("rank %d belongs to start %d of its agent, which has started the job anew (%d)", rank, was, is)}
 }
 
-// supersede sends away the guests of c's agent that an earlier start of it has left behind, and returns why c itself
-// is refused, if it is from one.
+// supersede sends away the guests of c's agent that an earlier start of it has left behind, and
+// returns why c itself is refused, if it is from one.
 func (h *host) supersede(c *claim) *refusal {
 	if c.agent == "" || h.table.Addrs != nil {
 		return nil
@@ -175,7 +176,8 @@ func (h *host) watch(g *guest) {
 	}
 }
 
-// depart notes that a guest's connection has ended. It may come back within returnGrace; after that it is dead.
+// depart notes that a guest's connection has ended. It may come back within returnGrace; after that
+// it is dead.
 func (h *host) depart(e event) {
 	_ = e.left.conn.Close()
 	if h.guests[e.rank] != e.left {

@@ -16,18 +16,20 @@ type Place struct {
 	// Rank is this process's number; Size how many there are.
 	Rank transport.Rank
 	Size int
-	// LocalRank is its number among the LocalSize processes of this machine; both are -1 where the launcher does
-	// not say.
+	// LocalRank is its number among the LocalSize processes of this machine; both are -1 where the
+	// launcher does not say.
 	LocalRank, LocalSize int
 	// Addr is host:port of rank 0's rendezvous; empty in a job of one.
 	Addr string
-	// Job names the job. Where the launcher has a name or number for each launch, that is part of it.
+	// Job names the job. Where the launcher has a name or number for each launch, that is part of
+	// it.
 	Job string
-	// Source says which launcher's variables were used: "config", "torchrun", "openmpi", "pmi", "slurm",
-	// "kubernetes" or "alone".
+	// Source says which launcher's variables were used: "config", "torchrun", "openmpi", "pmi",
+	// "slurm", "kubernetes" or "alone".
 	Source string
-	// Agent names the process that starts and restarts ranks on this machine, and Restart counts how often it has done
-	// so; empty and 0 where the launcher starts no rank again. Agents count apart from each other.
+	// Agent names the process that starts and restarts ranks on this machine, and Restart counts
+	// how often it has done so; empty and 0 where the launcher starts no rank again. Agents count
+	// apart from each other.
 	Agent   string
 	Restart uint32
 }
@@ -44,25 +46,27 @@ const (
 const (
 	// maxRanks bounds what a variable may state as size, so that a typing error is found here.
 	maxRanks = 1 << 20
-	// kubernetesPort is where rank 0's pod listens: pods have their own addresses, so any fixed one will do.
+	// kubernetesPort is where rank 0's pod listens: pods have their own addresses, so any fixed one
+	// will do.
 	kubernetesPort = 29400
 	unknownLocal   = -1
 	aloneName      = "alone"
 )
 
-// Detect finds out who this process is. explicit, if its Size is above 0, is the whole answer; otherwise its Addr and
-// Job, if set, come before all others.
+// Detect finds out who this process is. explicit, if its Size is above 0, is the whole answer;
+// otherwise its Addr and Job, if set, come before all others.
 //
-// Of the launchers whose variables getenv returns, the first of these is believed: torchrun, Open MPI, PMI (MPICH and
-// Intel MPI), Slurm (within a step), Kubernetes Indexed Jobs; without any the process is alone, rank 0 of 1. Where two
-// launchers disagree about rank or size, and the second is not one that commonly starts the first, that is an error
-// which names both; SWITCHYARD_LAUNCHER names the one to believe.
+// Of the launchers whose variables getenv returns, the first of these is believed: torchrun, Open
+// MPI, PMI (MPICH and Intel MPI), Slurm (within a step), Kubernetes Indexed Jobs; without any the
+// process is alone, rank 0 of 1. Where two launchers disagree about rank or size, and the second is
+// not one that commonly starts the first, that is an error which names both; SWITCHYARD_LAUNCHER
+// names the one to believe.
 //
-// SWITCHYARD_ADDR overrides the address and SWITCHYARD_JOB the name of the job. Ranks that are all on one machine meet
-// on its loopback address. The name of the job is another one for every launch, so that no rank joins another
-// launch of the same program: where the launcher shows nothing of that kind, SWITCHYARD_JOB is demanded. Besides the
-// variables, /proc is read where there is one: it tells what started this process. Errors name the variable, its
-// value and the limit.
+// SWITCHYARD_ADDR overrides the address and SWITCHYARD_JOB the name of the job. Ranks that are all
+// on one machine meet on its loopback address. The name of the job is another one for every launch,
+// so that no rank joins another launch of the same program: where the launcher shows nothing of
+// that kind, SWITCHYARD_JOB is demanded. Besides the variables, /proc is read where there is one:
+// it tells what started this process. Errors name the variable, its value and the limit.
 func Detect(explicit Place, getenv func(string) string) (Place, error) {
 	return detect(explicit, &env{getenv: getenv, proc: os.DirFS("/proc"), addrs: interfaceAddrs})
 }

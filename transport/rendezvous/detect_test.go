@@ -48,7 +48,8 @@ func TestDetectReadsEachLauncher(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got, err := Detect(Place{}, from(c.vars))
 			require.NoError(t, err)
-			if c.want.Source != "pmi" && c.want.Source != "kubernetes" && c.want.Addr != "" { // the port is a hash: only its range is promised
+			// the port is a hash: only its range is promised
+			if c.want.Source != "pmi" && c.want.Source != "kubernetes" && c.want.Addr != "" {
 				require.Regexp(t, `:(2\d{4}|3[01]\d{3})$`, got.Addr)
 				got.Addr, c.want.Addr = "", ""
 			}

@@ -13,7 +13,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// env is what a process sees of its surroundings. It reads variables and collects what is wrong with them.
+// env is what a process sees of its surroundings. It reads variables and collects what is wrong
+// with them.
 type env struct {
 	getenv func(string) string
 	proc   fs.FS // /proc; nil where there is none
@@ -71,7 +72,8 @@ func (e *env) world(rank, size string) (transport.Rank, int) {
 // complete applies what the caller and our own variables say, and demands what is still missing.
 func (e *env) complete(p *Place, explicit Place) {
 	readable := len(e.faults) == 0
-	// In a pod of an Indexed Job that number may be meant for the pods, each of which starts several ranks.
+	// In a pod of an Indexed Job that number may be meant for the pods, each of which starts
+	// several ranks.
 	if n := e.getenv(envSize); n != "" && readable && n != strconv.Itoa(p.Size) && !e.has("JOB_COMPLETION_INDEX") {
 		e.fault("%s=%.20q, but this launcher started %d ranks", envSize, n, p.Size)
 	}
@@ -114,7 +116,8 @@ func first(texts ...string) string {
 	return ""
 }
 
-// nameOf puts what identifies a launch together as the name of a job. A name that would be too long ends in a digest.
+// nameOf puts what identifies a launch together as the name of a job. A name that would be too long
+// ends in a digest.
 func nameOf(parts ...string) string {
 	var some []string
 	for _, p := range parts {

@@ -14,8 +14,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
-// errSelf: where nobody listens, a connection from a port of the system's choice can meet itself. It must be
-// dropped at once, because it keeps rank 0 from listening there.
+// errSelf: where nobody listens, a connection from a port of the system's choice can meet itself.
+// It must be dropped at once, because it keeps rank 0 from listening there.
 var errSelf = errors.New("nobody listens: the connection met itself")
 
 // visitor is the side of every rank but 0.
@@ -59,8 +59,8 @@ func (v *visitor) visit() (*Meeting, error) {
 	return nil, v.giveUp(last)
 }
 
-// giveUp is the error of a rank whose time is up, or whose caller has cancelled: whom rank 0 has been waiting for, or that
-// rank 0 did not answer.
+// giveUp is the error of a rank whose time is up, or whose caller has cancelled: whom rank 0 has
+// been waiting for, or that rank 0 did not answer.
 func (v *visitor) giveUp(last error) error {
 	if v.missing == nil {
 		return &transport.Error{Rank: 0, Op: opName, Err: v.cfg.expired(v.parent, v.begin, "no answer at "+v.cfg.Addr, last)}
@@ -77,7 +77,8 @@ func (v *visitor) giveUp(last error) error {
 	return &transport.Error{Rank: v.missing.rank, Op: opName, Err: err}
 }
 
-// attempt comes to rank 0 once, at each of its addresses. final reports that there is no point in coming again.
+// attempt comes to rank 0 once, at each of its addresses. final reports that there is no point in
+// coming again.
 func (v *visitor) attempt(ctx context.Context) (m *Meeting, final bool, err error) {
 	places, err := v.cfg.places(ctx)
 	if err != nil {
@@ -126,8 +127,8 @@ func (v *visitor) call(ctx context.Context, raw net.Conn) (m *Meeting, final boo
 			_ = raw.Close()
 		}
 	}()
-	// Strangers in front of us may take rank 0's time. Whoever gives up and comes again leaves a connection behind
-	// that looks like a guest, so there is no coming again before this one ends.
+	// Strangers in front of us may take rank 0's time. Whoever gives up and comes again leaves a
+	// connection behind that looks like a guest, so there is no coming again before this one ends.
 	conn, err := v.guard.Open(raw, 0, secure.Session{})
 	if err != nil {
 		return v.unheard(err)
@@ -196,7 +197,8 @@ func (v *visitor) refused(body []byte) error {
 	return err
 }
 
-// await waits, accepted, for the table or a verdict. stop keeps the end of ctx from ending the connection.
+// await waits, accepted, for the table or a verdict. stop keeps the end of ctx from ending the
+// connection.
 func (v *visitor) await(ctx context.Context, conn net.Conn, stop func() bool) (m *Meeting, final bool, err error) {
 	for {
 		p, err := readParcel(conn, max(maxBodyBytes, maxTableBytes(v.cfg.Size)))

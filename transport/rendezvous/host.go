@@ -17,8 +17,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
-// host is rank 0's side. One goroutine decides: the caller's until all ranks have come, then one of its own. Others read
-// what comes and report to it.
+// host is rank 0's side. One goroutine decides: the caller's until all ranks have come, then one of
+// its own. Others read what comes and report to it.
 type host struct {
 	cfg     Config
 	mine    claim
@@ -91,10 +91,10 @@ func (h *host) end() {
 	h.wg.Wait()
 }
 
-// listenInstead opens rank 0's listener, where it would otherwise be a visitor. An address that is taken is tried again
-// for a while: a connection of another process may hold the port by chance, and another rank 0 of this job, if it is
-// that, says so itself. A name that does not resolve yet, or not yet to an address of this machine, is tried until time
-// is up.
+// listenInstead opens rank 0's listener, where it would otherwise be a visitor. An address that is
+// taken is tried again for a while: a connection of another process may hold the port by chance,
+// and another rank 0 of this job, if it is that, says so itself. A name that does not resolve yet,
+// or not yet to an address of this machine, is tried until time is up.
 func (v *visitor) listenInstead() (net.Listener, error) {
 	ctx, cancel := context.WithDeadline(v.parent, v.until)
 	defer cancel()
@@ -126,8 +126,8 @@ func (v *visitor) listenInstead() (net.Listener, error) {
 	}
 }
 
-// askHolder comes to whoever holds rank 0's address, and returns what another rank 0 of this job says. Any other
-// program may accept the connection and be silent.
+// askHolder comes to whoever holds rank 0's address, and returns what another rank 0 of this job
+// says. Any other program may accept the connection and be silent.
 func (v *visitor) askHolder(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, handshakePatience)
 	defer cancel()
@@ -137,7 +137,8 @@ func (v *visitor) askHolder(ctx context.Context) error {
 	return nil
 }
 
-// hopeless reports whether a failure to listen is unlikely to pass: all but a name that may still resolve elsewhere.
+// hopeless reports whether a failure to listen is unlikely to pass: all but a name that may still
+// resolve elsewhere.
 func (v *visitor) hopeless(err error) bool {
 	host, _, _ := splitAddr(v.cfg.Addr)
 	_, literal := parseHost(host)
@@ -164,7 +165,8 @@ func (v *visitor) listenAt(ctx context.Context, places []netip.AddrPort) (net.Li
 	return nil, errors.Join(errs...)
 }
 
-// isNotOurs reports whether listening failed because the address belongs to another machine, or not yet to this one.
+// isNotOurs reports whether listening failed because the address belongs to another machine, or not
+// yet to this one.
 func isNotOurs(err error) bool { return errors.Is(err, syscall.EADDRNOTAVAIL) }
 
 // gather decides about whoever comes until all are here or the job has failed.
@@ -221,7 +223,8 @@ func (h *host) failure() error {
 	return err
 }
 
-// newsEvery is how often guests are told who is missing, if that has changed: a message to each of size guests.
+// newsEvery is how often guests are told who is missing, if that has changed: a message to each of
+// size guests.
 func newsEvery(size int) time.Duration {
 	return 50*time.Millisecond + time.Duration(size)*100*time.Microsecond
 }

@@ -18,8 +18,9 @@ type launcher struct {
 	read func(e *env) Place
 }
 
-// launchers are asked in this order: what comes first is commonly started by what comes later. mpirun in a Slurm
-// allocation sets its own variables beside Slurm's and numbers its ranks by its own.
+// launchers are asked in this order: what comes first is commonly started by what comes later.
+// mpirun in a Slurm allocation sets its own variables beside Slurm's and numbers its ranks by its
+// own.
 var launchers = []launcher{
 	{"torchrun", "RANK", "WORLD_SIZE", sign("RANK"), torchrun},
 	{"openmpi", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", sign("OMPI_COMM_WORLD_RANK"), openMPI},
@@ -57,8 +58,8 @@ func torchrun(e *env) Place {
 	return p
 }
 
-// torchAgent takes the file in which a rank leaves its errors apart: .../<folder of the agent>/attempt_1/0/error.json,
-// where the folder's name is drawn by each agent.
+// torchAgent takes the file in which a rank leaves its errors apart: .../<folder of the
+// agent>/attempt_1/0/error.json, where the folder's name is drawn by each agent.
 func torchAgent(file string) (agent, attempt string) {
 	up := path.Dir(path.Dir(file))
 	if !strings.HasPrefix(path.Base(up), "attempt_") {
@@ -81,7 +82,8 @@ func openMPI(e *env) Place {
 	p.LocalSize = e.optional("OMPI_COMM_WORLD_LOCAL_SIZE", 1, p.Size)
 	// Both names hold the number of mpirun's process, which containers of one host may share.
 	name := first(e.getenv("PMIX_NAMESPACE"), e.getenv("OMPI_MCA_ess_base_jobid"))
-	drawn := e.getenv("OMPI_MCA_orte_precondition_transports") // 128 bits, new for each launch; until Open MPI 4
+	// 128 bits, new for each launch; until Open MPI 4
+	drawn := e.getenv("OMPI_MCA_orte_precondition_transports")
 	if name != "" && drawn == "" && p.LocalSize == p.Size {
 		drawn = e.startedBy(openMPIDaemons...)
 	}
@@ -89,7 +91,8 @@ func openMPI(e *env) Place {
 	return p
 }
 
-// startedBy is the identity of the nearest process above this one that has one of the names, or empty.
+// startedBy is the identity of the nearest process above this one that has one of the names, or
+// empty.
 func (e *env) startedBy(names ...string) string {
 	if p := e.nearest(names...); p != nil {
 		return e.identity(p)
@@ -106,14 +109,15 @@ func pmi(e *env) Place {
 	p.LocalRank = e.optional("MPI_LOCALRANKID", 0, p.Size-1)
 	p.LocalSize = e.optional("MPI_LOCALNRANKS", 1, p.Size)
 	p.Job = first(e.hydraLaunch(p.LocalSize == p.Size), nameOf(e.getenv("I_MPI_HYDRA_UUID")))
-	if p.Job == "" && !e.has("MPI_LOCALNRANKS") { // else it is Hydra, which has PMI_JOBID from what it was started by, if at all
+	// else it is Hydra, which has PMI_JOBID from what it was started by, if at all
+	if p.Job == "" && !e.has("MPI_LOCALNRANKS") {
 		p.Job = nameOf(e.getenv("PMI_JOBID"))
 	}
 	return p
 }
 
-// hydraLaunch names a launch of MPICH's, whose variables do not: on one host by the process that starts its ranks, on
-// several by the port at which all these processes reach mpiexec.
+// hydraLaunch names a launch of MPICH's, whose variables do not: on one host by the process that
+// starts its ranks, on several by the port at which all these processes reach mpiexec.
 func (e *env) hydraLaunch(local bool) string {
 	p := e.nearest(hydraDaemons...)
 	switch {

@@ -21,9 +21,11 @@ func (v vars) and(more vars) vars {
 	return v
 }
 
-// These are what the launchers themselves left in the environment of one rank, without what nobody reads.
+// These are what the launchers themselves left in the environment of one rank, without what nobody
+// reads.
 var (
-	torchrunAgent = vars{ // torchrun --nnodes 2 --nproc-per-node 2 --rdzv-backend c10d --rdzv-id demo, agent 1
+	// torchrun --nnodes 2 --nproc-per-node 2 --rdzv-backend c10d --rdzv-id demo, agent 1
+	torchrunAgent = vars{
 		"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "1", "GROUP_WORLD_SIZE": "2",
 		"MASTER_ADDR": "alpha", "MASTER_PORT": "43211", "TORCHELASTIC_RUN_ID": "demo", "TORCHELASTIC_RESTART_COUNT": "0",
 		"TORCHELASTIC_ERROR_FILE": "/tmp/torchelastic_k3/demo_x7/attempt_0/1/error.json",
@@ -45,7 +47,8 @@ var (
 	}
 )
 
-// below is /proc of a process under the given ones, the nearest first, each as "name" or "name: arguments".
+// below is /proc of a process under the given ones, the nearest first, each as "name" or "name:
+// arguments".
 func below(above ...string) fs.FS {
 	proc := fstest.MapFS{
 		"self/ns/pid":                      {Data: []byte("pid:[4026531836]"), Mode: fs.ModeSymlink},
@@ -113,7 +116,8 @@ func TestEveryLaunchHasItsOwnName(t *testing.T) {
 	require.NotEqual(t, mustDetect(t, openMPI5, below("prterun")).Job, mustDetect(t, openMPI5, below("sh", "prterun")).Job)
 }
 
-// TestLaunchersThatDisagree: variables that were left in a shell do not beat the launcher, nor it them.
+// TestLaunchersThatDisagree: variables that were left in a shell do not beat the launcher, nor it
+// them.
 func TestLaunchersThatDisagree(t *testing.T) {
 	shell := vars{"RANK": "0", "WORLD_SIZE": "1"}
 	for name, c := range map[string]struct {
@@ -145,8 +149,8 @@ func TestLaunchersThatDisagree(t *testing.T) {
 	}
 }
 
-// TestAnyTwoLaunchersThatDisagree: without anything that explains it, each pair is an error, and each pair that agrees is
-// none.
+// TestAnyTwoLaunchersThatDisagree: without anything that explains it, each pair is an error, and
+// each pair that agrees is none.
 func TestAnyTwoLaunchersThatDisagree(t *testing.T) {
 	seen := map[string]vars{
 		"PMI_RANK": {"MPI_LOCALNRANKS": "1"}, "PMIX_RANK": {}, "PMI_ID": {"PMI_PORT": "alpha:1"},
@@ -294,7 +298,8 @@ func TestSlurmProcessesThatAreNoTasks(t *testing.T) {
 	require.ErrorContains(t, err, `SLURM_STEP_ID="x"`)
 }
 
-// TestPortsLieOutsideTheEphemeralRange: no connection of the machine happens to hold the port of a rendezvous.
+// TestPortsLieOutsideTheEphemeralRange: no connection of the machine happens to hold the port of a
+// rendezvous.
 func TestPortsLieOutsideTheEphemeralRange(t *testing.T) {
 	portIn := func(v vars, low, high int) int {
 		proc := below("hydra_pmi_proxy").(fstest.MapFS)
@@ -313,13 +318,14 @@ func TestPortsLieOutsideTheEphemeralRange(t *testing.T) {
 		require.NotZero(t, portIn(v, 1024, 65535))
 	}
 	for port := range 2000 {
-		p := portIn(torchrunAgent.and(vars{"MASTER_PORT": fmt.Sprint(29500 + port)}), 10000, 65000) // of other hosts nothing is known
+		// of other hosts nothing is known
+		p := portIn(torchrunAgent.and(vars{"MASTER_PORT": fmt.Sprint(29500 + port)}), 10000, 65000)
 		require.True(t, firstPort <= p && p < 32768, p)
 	}
 }
 
-// TestRestartsOfTorchrun: what one agent starts again has another name, and of what several agents start the later
-// process is known.
+// TestRestartsOfTorchrun: what one agent starts again has another name, and of what several agents
+// start the later process is known.
 func TestRestartsOfTorchrun(t *testing.T) {
 	attempt := func(v vars, n int, agent string) vars {
 		file := fmt.Sprintf("/tmp/torchelastic_%s/demo_x7/attempt_%d/1/error.json", agent, n)

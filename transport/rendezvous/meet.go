@@ -19,18 +19,20 @@ const (
 
 	// handshakePatience is how long a connection may take to say who it is.
 	handshakePatience = secure.Patience
-	// verdictLinger is how long rank 0 stays, after the job has failed, to tell ranks that come late. Ranks that
-	// start together come within it, and nobody waits for longer than two seconds.
+	// verdictLinger is how long rank 0 stays, after the job has failed, to tell ranks that come
+	// late. Ranks that start together come within it, and nobody waits for longer than two seconds.
 	verdictLinger = time.Second
-	// departureGrace is how long a second claim to a rank waits for the first to be found gone: a rank that lost
-	// its connection may be back before the loss is noticed.
+	// departureGrace is how long a second claim to a rank waits for the first to be found gone: a
+	// rank that lost its connection may be back before the loss is noticed.
 	departureGrace = 200 * time.Millisecond
-	// returnGrace is how long a rank whose connection ended may take to come back before it is dead. A rank that is alive
-	// comes again within milliseconds.
+	// returnGrace is how long a rank whose connection ended may take to come back before it is
+	// dead. A rank that is alive comes again within milliseconds.
 	returnGrace = 500 * time.Millisecond
-	// verdictGrace is how much longer than its own time a guest waits for rank 0's verdict, which is due before.
+	// verdictGrace is how much longer than its own time a guest waits for rank 0's verdict, which
+	// is due before.
 	verdictGrace = 2 * time.Second
-	// marginMost bounds what rank 0 keeps of the time of a rank, so that its verdict comes before that rank gives up.
+	// marginMost bounds what rank 0 keeps of the time of a rank, so that its verdict comes before
+	// that rank gives up.
 	marginMost = time.Second
 	// resolvePatience bounds one question to the resolver.
 	resolvePatience = 10 * time.Second
@@ -45,14 +47,14 @@ type Config struct {
 	Rank transport.Rank
 	// Size is the number of ranks, at least 1.
 	Size int
-	// Addr is host:port at which rank 0 waits. A name is resolved anew for each attempt; until it resolves, and until
-	// there is a route, ranks go on trying.
+	// Addr is host:port at which rank 0 waits. A name is resolved anew for each attempt; until it
+	// resolves, and until there is a route, ranks go on trying.
 	Addr string
-	// LocalSize is the number of ranks on this machine, this one included; 0 where that is not known. Where it is Size,
-	// ranks meet on loopback.
+	// LocalSize is the number of ranks on this machine, this one included; 0 where that is not
+	// known. Where it is Size, ranks meet on loopback.
 	LocalSize int
-	// Host is the address of this rank's own listener, without a port, for [LocalHost]; empty means the address from
-	// which Addr is reached.
+	// Host is the address of this rank's own listener, without a port, for [LocalHost]; empty means
+	// the address from which Addr is reached.
 	Host string
 	// Job names the job, at most 128 bytes.
 	Job string
@@ -60,12 +62,13 @@ type Config struct {
 	Listen string
 	// Settings are what all ranks must share, at most 2 KiB as text.
 	Settings map[string]string
-	// Agent names who started this process, and Restart counts how often that has started it, where a launcher says so.
-	// Of two processes of one agent that claim a rank, the one with the higher count replaces the other.
+	// Agent names who started this process, and Restart counts how often that has started it, where
+	// a launcher says so. Of two processes of one agent that claim a rank, the one with the higher
+	// count replaces the other.
 	Agent   string
 	Restart uint32
-	// Timeout bounds the whole meeting; 0 means [DefaultTimeout]. The meeting ends when the time of the first rank does:
-	// this, or the deadline of its context.
+	// Timeout bounds the whole meeting; 0 means [DefaultTimeout]. The meeting ends when the time of
+	// the first rank does: this, or the deadline of its context.
 	Timeout time.Duration
 	// Security says how ranks know each other. It permits an Addr that is not loopback.
 	Security secure.Config
@@ -127,8 +130,8 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// Meet brings all ranks together and returns what they know of each other. Every rank calls it with the same
-// Addr, Job, Size and Settings. It is [Start] for ranks that have no connections to open.
+// Meet brings all ranks together and returns what they know of each other. Every rank calls it with
+// the same Addr, Job, Size and Settings. It is [Start] for ranks that have no connections to open.
 func Meet(ctx context.Context, cfg Config) (Table, error) {
 	m, err := Start(ctx, cfg)
 	if err != nil {
@@ -137,25 +140,28 @@ func Meet(ctx context.Context, cfg Config) (Table, error) {
 	return m.Table, m.Finish(nil)
 }
 
-// Start brings all ranks together. [Meeting.Finish], which must follow, ends the meeting once every rank has opened its
-// connections.
+// Start brings all ranks together. [Meeting.Finish], which must follow, ends the meeting once every
+// rank has opened its connections.
 //
-// Strangers, and ranks of another job, are dropped without harm. A second claimant to a rank is refused with
-// [transport.ErrDuplicateRank], and the first goes on. Where a rank of this job disagrees about its size or
-// settings, all ranks return one error under [transport.ErrMismatch] that names what differs and both values. All errors
-// are *transport.Error with the operation "rendezvous".
+// Strangers, and ranks of another job, are dropped without harm. A second claimant to a rank is
+// refused with [transport.ErrDuplicateRank], and the first goes on. Where a rank of this job
+// disagrees about its size or settings, all ranks return one error under [transport.ErrMismatch]
+// that names what differs and both values. All errors are *transport.Error with the operation
+// "rendezvous".
 //
-// Ranks that have not come when time is up are named in an error under [transport.ErrTimeout] at every rank that waits.
-// Time is up when that of the first rank is. A rank that comes and dies is named at once under [transport.ErrPeerDead],
-// and one that gives up under [transport.ErrPeerClosed], by all others.
+// Ranks that have not come when time is up are named in an error under [transport.ErrTimeout] at
+// every rank that waits. Time is up when that of the first rank is. A rank that comes and dies is
+// named at once under [transport.ErrPeerDead], and one that gives up under
+// [transport.ErrPeerClosed], by all others.
 //
-// A name that does not resolve, an address without a route and a port where nobody listens are tried until time is up;
-// the error names the last failure.
+// A name that does not resolve, an address without a route and a port where nobody listens are
+// tried until time is up; the error names the last failure.
 //
-// With Security, whoever does not prove to be a rank of the job is a stranger. A rank that is itself refused, or finds
-// that rank 0 is not, fails at once under [secure.ErrUnauthenticated]; rank 0 goes on, since anybody can be refused, and
-// names the last refusal if ranks are missing in the end. A rank that comes with security to a rank 0 that has none
-// fails the job for all, as other differences of configuration do.
+// With Security, whoever does not prove to be a rank of the job is a stranger. A rank that is
+// itself refused, or finds that rank 0 is not, fails at once under [secure.ErrUnauthenticated];
+// rank 0 goes on, since anybody can be refused, and names the last refusal if ranks are missing in
+// the end. A rank that comes with security to a rank 0 that has none fails the job for all, as
+// other differences of configuration do.
 func Start(ctx context.Context, cfg Config) (*Meeting, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -196,11 +202,12 @@ func (c *Config) deadline(ctx context.Context, begin time.Time) time.Time {
 	return end
 }
 
-// margin is how much of the time that is left to a rank is kept for telling it how the meeting ended.
+// margin is how much of the time that is left to a rank is kept for telling it how the meeting
+// ended.
 func margin(left time.Duration) time.Duration { return min(left/8, marginMost) }
 
-// expired states that time is up, or that the caller has given up: what was waited for, for how long, and the last
-// failure.
+// expired states that time is up, or that the caller has given up: what was waited for, for how
+// long, and the last failure.
 func (c *Config) expired(ctx context.Context, begin time.Time, what string, last error) error {
 	waited := time.Since(begin).Round(time.Millisecond)
 	if errors.Is(ctx.Err(), context.Canceled) {

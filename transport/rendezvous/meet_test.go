@@ -22,7 +22,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
-// prompt is within what a job that cannot complete must fail, on a loaded machine too. Meetings last 20 s.
+// prompt is within what a job that cannot complete must fail, on a loaded machine too. Meetings
+// last 20 s.
 const prompt = 15 * time.Second
 
 func freeAddr(t testing.TB) string {
@@ -341,8 +342,8 @@ func TestValidateReportsEveryFault(t *testing.T) {
 	}
 }
 
-// TestWhatAPeerSaysIsPrintable: a refusal, the names of settings and addresses come from other processes, and stand in
-// errors and logs.
+// TestWhatAPeerSaysIsPrintable: a refusal, the names of settings and addresses come from other
+// processes, and stand in errors and logs.
 func TestWhatAPeerSaysIsPrintable(t *testing.T) {
 	const hostile = "x\nlevel=INFO\x1b[2J\u202e\xff"
 	said := refusal{refuseMismatch, 1, ""}
@@ -368,7 +369,8 @@ func requirePrintable(t *testing.T, s string) {
 	require.Equal(t, printable.Text(s, 1<<20), s)
 }
 
-// TestNoChangedBitIsRead changes each bit of a message: the kind and the job in its head, its length and its body.
+// TestNoChangedBitIsRead changes each bit of a message: the kind and the job in its head, its
+// length and its body.
 func TestNoChangedBitIsRead(t *testing.T) {
 	c := claim{size: 4, rank: 2, job: "j", listen: "127.0.0.1:1", text: "a=b\n", left: time.Minute, agent: "a", restart: 3}
 	var b bytes.Buffer
@@ -383,7 +385,8 @@ func TestNoChangedBitIsRead(t *testing.T) {
 		changed := bytes.Clone(whole)
 		changed[bit/8] ^= 1 << (bit % 8)
 		p, err := readParcel(bytes.NewReader(changed), maxBodyBytes)
-		if err == nil { // then the message is another version's, of which nothing but the head is read
+		// then the message is another version's, of which nothing but the head is read
+		if err == nil {
 			require.NotEqual(t, uint16(wireVersion), p.version, "bit %d", bit)
 		}
 	}

@@ -11,8 +11,9 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Meeting is a meeting whose ranks have learnt of each other and now open their connections. Rank 0 stays in contact with
-// every rank until all have done so: the death of one, or its failure, is told to all others at once.
+// Meeting is a meeting whose ranks have learnt of each other and now open their connections. Rank 0
+// stays in contact with every rank until all have done so: the death of one, or its failure, is
+// told to all others at once.
 type Meeting struct {
 	Table
 	ctx    context.Context
@@ -21,13 +22,13 @@ type Meeting struct {
 	finish func(err error) error
 }
 
-// Context ends when a rank has failed, with that as its cause, and when the time for opening connections is up, which is
-// before any rank gives up.
+// Context ends when a rank has failed, with that as its cause, and when the time for opening
+// connections is up, which is before any rank gives up.
 func (m *Meeting) Context() context.Context { return m.ctx }
 
-// Finish ends the meeting: err says why this rank could not open its connections, nil that it has. It must be called
-// once. It returns nil when every rank has opened its connections, and otherwise one error for all: that of the rank that
-// is dead, or else of the first that failed.
+// Finish ends the meeting: err says why this rank could not open its connections, nil that it has.
+// It must be called once. It returns nil when every rank has opened its connections, and otherwise
+// one error for all: that of the rank that is dead, or else of the first that failed.
 func (m *Meeting) Finish(err error) error {
 	defer m.cancel(nil)
 	return m.finish(err)
@@ -154,7 +155,8 @@ func (s *stay) opened() bool {
 	}
 }
 
-// gaveUp is the error of a rank whose caller has given up, or whose time was up before rank 0 said anything.
+// gaveUp is the error of a rank whose caller has given up, or whose time was up before rank 0 said
+// anything.
 func (s *stay) gaveUp(err error) error {
 	switch cause := s.v.parent.Err(); {
 	case err != nil:

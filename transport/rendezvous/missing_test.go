@@ -21,7 +21,8 @@ type patience struct{ context, timeout time.Duration }
 // soon and late are limits; nothing that the test starts waits until late.
 const soon, late = 700, 60_000
 
-// limits are ways in which deadlines of ranks can stand to each other: rank 0's first, then that of all others.
+// limits are ways in which deadlines of ranks can stand to each other: rank 0's first, then that of
+// all others.
 var limits = map[string][2]patience{
 	"timeouts alone":              {{0, soon}, {0, soon}},
 	"contexts alone":              {{soon, 0}, {soon, 0}},
@@ -36,8 +37,9 @@ var limits = map[string][2]patience{
 	"rank 0 is the most patient":  {{soon + 200, soon + 100}, {soon, soon + 200}},
 }
 
-// TestMissingRanksAreNamedWhicheverDeadlineIsFirst leaves out ranks under every relation of deadlines, in all cases at
-// once, since all of them only wait. Whoever waits names all of them, and blames the first.
+// TestMissingRanksAreNamedWhicheverDeadlineIsFirst leaves out ranks under every relation of
+// deadlines, in all cases at once, since all of them only wait. Whoever waits names all of them,
+// and blames the first.
 func TestMissingRanksAreNamedWhicheverDeadlineIsFirst(t *testing.T) {
 	const size = 4
 	var wg sync.WaitGroup
@@ -113,7 +115,8 @@ func ranksOf(numbers []int) (ranks []transport.Rank) {
 	return ranks
 }
 
-// reports passes failures on to a test without ending its goroutine, which may not be the test's own.
+// reports passes failures on to a test without ending its goroutine, which may not be the test's
+// own.
 type reports struct {
 	*testing.T
 	failed bool
@@ -135,7 +138,8 @@ func requireThat(t *testing.T, checks func(require.TestingT)) (ok bool) {
 	return true
 }
 
-// TestEachRankKnowsWhoIsMissingBeforeItGivesUp: a rank whose context is cancelled says whom it waited for.
+// TestEachRankKnowsWhoIsMissingBeforeItGivesUp: a rank whose context is cancelled says whom it
+// waited for.
 func TestEachRankKnowsWhoIsMissingBeforeItGivesUp(t *testing.T) {
 	configs := job(t, 3)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -192,7 +196,8 @@ func guestOf(t testing.TB, ctx context.Context, c Config) *visitor {
 	return &visitor{cfg: c, mine: c.claim(), guard: m, parent: ctx, begin: begin, until: c.deadline(ctx, begin)}
 }
 
-// notifyWrites returns a Listen whose connections close seen once a message of kind has been written.
+// notifyWrites returns a Listen whose connections close seen once a message of kind has been
+// written.
 func notifyWrites(kind wireKind, seen chan struct{}) func(context.Context, string) (net.Listener, error) {
 	var once sync.Once
 	return func(ctx context.Context, addr string) (net.Listener, error) {

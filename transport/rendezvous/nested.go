@@ -29,8 +29,8 @@ func (e *env) choose() (*launcher, error) {
 	return seen[0], nil
 }
 
-// Sizes are the sizes that visible launchers state, by name: of all of them, whether they agree or not. It is for those
-// who learn rank and size elsewhere, and want to know whether that can be.
+// Sizes are the sizes that visible launchers state, by name: of all of them, whether they agree or
+// not. It is for those who learn rank and size elsewhere, and want to know whether that can be.
 func Sizes(getenv func(string) string) map[string]int {
 	e := &env{getenv: getenv, proc: os.DirFS("/proc"), addrs: interfaceAddrs}
 	sizes := make(map[string]int)
@@ -64,8 +64,8 @@ func named(name string, seen []*launcher) (*launcher, error) {
 	return nil, fmt.Errorf("%s=%.40q is none of %s", envLauncher, name, strings.Join(known, ", "))
 }
 
-// disagreement reports that two launchers say different things of this process, and that nothing explains it: the
-// variables of one of them were probably left over from something else.
+// disagreement reports that two launchers say different things of this process, and that nothing
+// explains it: the variables of one of them were probably left over from something else.
 func (e *env) disagreement(inner, outer *launcher) error {
 	if outer.name == "kubernetes" && !e.has(envSize) {
 		return nil // it tells no size, so that nobody has meant it as a launcher
@@ -83,20 +83,23 @@ func (e *env) disagreement(inner, outer *launcher) error {
 		"or set %s to the name of the one that did", says(inner), says(outer), envLauncher)
 }
 
-// startsAgents: torchrun has one agent a host, which starts the ranks there, and outer has started the agents.
+// startsAgents: torchrun has one agent a host, which starts the ranks there, and outer has started
+// the agents.
 func (e *env) startsAgents(inner, outer *launcher) bool {
 	if inner.name != "torchrun" {
 		return false
 	}
 	agents, local := e.count("GROUP_WORLD_SIZE"), e.count("LOCAL_WORLD_SIZE")
 	if e.has("TORCHELASTIC_RUN_ID") && agents > 0 {
-		return agents == e.count(outer.size) // an agent's number need not be that of the task it runs in
+		// an agent's number need not be that of the task it runs in
+		return agents == e.count(outer.size)
 	}
 	// Others that set torch's variables number their ranks host by host.
 	return local > 1 && e.count("WORLD_SIZE") == local*e.count(outer.size) && e.count("RANK")/local == e.count(outer.rank)
 }
 
-// startsDaemons: mpirun in a Slurm allocation has Slurm start one daemon a host, which starts the ranks there.
+// startsDaemons: mpirun in a Slurm allocation has Slurm start one daemon a host, which starts the
+// ranks there.
 func (e *env) startsDaemons(inner, outer *launcher) bool {
 	if outer.name != "slurm" || (inner.name != "openmpi" && inner.name != "pmi") {
 		return false

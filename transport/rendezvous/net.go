@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Net is how a rank uses the network. A field that is nil is the system's own way; tests put others in.
+// Net is how a rank uses the network. A field that is nil is the system's own way; tests put others
+// in.
 type Net struct {
 	// Resolve returns the addresses of a host's name.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -21,8 +22,8 @@ type Net struct {
 	Local func() ([]netip.Addr, error)
 }
 
-// watchMachine has the kernel find that the machine at the other end of c is gone, within six seconds, while both ends
-// wait and say nothing.
+// watchMachine has the kernel find that the machine at the other end of c is gone, within six
+// seconds, while both ends wait and say nothing.
 func watchMachine(c net.Conn) {
 	if t, ok := c.(*net.TCPConn); ok {
 		_ = t.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 4})

@@ -10,8 +10,8 @@ import (
 // maxHostBytes bounds a host's name: that of DNS.
 const maxHostBytes = 253
 
-// firstHost returns the first host of a Slurm node list such as "gpu[03-05,9],login1", which is "gpu03", and
-// whether it is the only one. Of the list no more is expanded than that takes.
+// firstHost returns the first host of a Slurm node list such as "gpu[03-05,9],login1", which is
+// "gpu03", and whether it is the only one. Of the list no more is expanded than that takes.
 func firstHost(list string) (host string, alone bool, err error) {
 	entry, rest, err := firstEntry(list)
 	if err != nil {

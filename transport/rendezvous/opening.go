@@ -37,7 +37,8 @@ func (h *host) close() {
 	if h.verdict == nil {
 		for _, g := range h.guests {
 			_ = g.conn.SetWriteDeadline(time.Now().Add(handshakePatience))
-			_ = writeParcel(g.conn, kindGo, h.cfg.Job, nil) // who cannot be told is found dead by its lanes
+			// who cannot be told is found dead by its lanes
+			_ = writeParcel(g.conn, kindGo, h.cfg.Job, nil)
 		}
 	} else {
 		h.outcome = h.failure()
@@ -76,8 +77,8 @@ func (h *host) attend(e event) {
 	}
 }
 
-// urgent reports whether f ends the meeting at once. Ranks whose time for opening connections is up are compared, for
-// several will say so together and not all know the reason.
+// urgent reports whether f ends the meeting at once. Ranks whose time for opening connections is up
+// are compared, for several will say so together and not all know the reason.
 func urgent(f *refusal) bool { return f.code != refuseNothing && f.code != refuseMissing }
 
 // decided reports whether every rank has said how it went.
@@ -99,8 +100,9 @@ func (h *host) allOpen() bool {
 	return h.opening != nil && h.opening.code == refuseNothing
 }
 
-// unopened says whom to blame when not every rank has opened its connections in time: a rank that says nothing, or else
-// the one which another could not dial. It is always the higher rank of two that dials, so it knows why.
+// unopened says whom to blame when not every rank has opened its connections in time: a rank that
+// says nothing, or else the one which another could not dial. It is always the higher rank of two
+// that dials, so it knows why.
 func (h *host) unopened() *refusal {
 	var silent []transport.Rank
 	var first, dialler *refusal

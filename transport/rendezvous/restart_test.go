@@ -41,8 +41,8 @@ func requireMet(t *testing.T, all ...<-chan met) {
 	}
 }
 
-// TestRankZeroOfAnEarlierStartStepsDown: it holds the address when the restarted job comes, and gives it up. A rank of
-// another agent, whose count is its own, goes on to the new one.
+// TestRankZeroOfAnEarlierStartStepsDown: it holds the address when the restarted job comes, and
+// gives it up. A rank of another agent, whose count is its own, goes on to the new one.
 func TestRankZeroOfAnEarlierStartStepsDown(t *testing.T) {
 	addr := freeAddr(t)
 	stale := meetAs(addr, 0, "a", 0)
@@ -54,7 +54,8 @@ func TestRankZeroOfAnEarlierStartStepsDown(t *testing.T) {
 	requireMet(t, again0, meetAs(addr, 1, "a", 1), other)
 }
 
-// TestRankOfAnEarlierStartIsRefused: whether it comes before or after the others, the job has no place for it.
+// TestRankOfAnEarlierStartIsRefused: whether it comes before or after the others, the job has no
+// place for it.
 func TestRankOfAnEarlierStartIsRefused(t *testing.T) {
 	addr := freeAddr(t)
 	host := meetAs(addr, 0, "a", 1)
@@ -73,14 +74,15 @@ func TestVerdictOfAnEarlierStartIsNotTold(t *testing.T) {
 		_, err := Meet(context.Background(), Config{Rank: 1, Size: 4, Addr: addr, Job: "restarts", Agent: "a", Timeout: 20 * time.Second})
 		wrong <- err
 	}()
-	require.ErrorIs(t, <-wrong, transport.ErrMismatch) // rank 0 now tells this to whoever comes within the next second
+	// rank 0 now tells this to whoever comes within the next second
+	require.ErrorIs(t, <-wrong, transport.ErrMismatch)
 	again0, again1 := meetAs(addr, 0, "a", 1), meetAs(addr, 1, "a", 1)
 	require.ErrorIs(t, (<-host).err, transport.ErrMismatch)
 	requireMet(t, again0, again1, meetAs(addr, 2, "b", 0))
 }
 
-// TestPortOfASilentHolder: another program that accepts connections on the port and says nothing is no reason to wait
-// until time is up.
+// TestPortOfASilentHolder: another program that accepts connections on the port and says nothing is
+// no reason to wait until time is up.
 func TestPortOfASilentHolder(t *testing.T) {
 	l, err := net.Listen("tcp", freeAddr(t))
 	require.NoError(t, err)

@@ -57,7 +57,8 @@ func TestSecureMeetStillNamesWhatDiffers(t *testing.T) {
 	}
 }
 
-// beside runs rank 0, has visit do what it does, brings the right rank 1 and demands that the two meet.
+// beside runs rank 0, has visit do what it does, brings the right rank 1 and demands that the two
+// meet.
 func beside(t *testing.T, configs []Config, visit func()) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -145,7 +146,8 @@ func TestMissingRanksAreNamedWithWhoWasRefused(t *testing.T) {
 	require.ErrorContains(t, out[0].err, "the peer comes with no security, this rank is set to a shared secret")
 }
 
-// TestStrangersAreDroppedWithinTwoSeconds has every kind of stranger come under every security, while a rank is awaited.
+// TestStrangersAreDroppedWithinTwoSeconds has every kind of stranger come under every security,
+// while a rank is awaited.
 func TestStrangersAreDroppedWithinTwoSeconds(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes the two seconds")
@@ -162,7 +164,8 @@ func TestStrangersAreDroppedWithinTwoSeconds(t *testing.T) {
 				for _, s := range securetest.Strangers() {
 					wg.Go(func() {
 						held, err := s.Visit(ctx, configs[0].Addr)
-						if err != nil || held > secure.Patience+time.Second { // a second for a loaded machine
+						// a second for a loaded machine
+						if err != nil || held > secure.Patience+time.Second {
 							t.Errorf("%s held for %v: %v", s.Name, held, err)
 						}
 					})

@@ -11,15 +11,16 @@ import (
 const (
 	// slurmDaemon is the process that starts the tasks of a step on one host.
 	slurmDaemon = "slurmstepd"
-	// From firstSpecialStep on, the numbers of steps stand for what is no parallel step: salloc's shell, a batch
-	// script and the like, which are one process each.
+	// From firstSpecialStep on, the numbers of steps stand for what is no parallel step: salloc's
+	// shell, a batch script and the like, which are one process each.
 	firstSpecialStep = 0xfffffff0
 )
 
 var slurmPMI = regexp.MustCompile(`^\d+\.\d+$`)
 
-// slurmSpeaksPMI reports whether the variables of PMI and PMIx, if any, are Slurm's: srun --mpi=pmi2 names a launch by
-// job and step, and --mpi=pmix by a namespace of its own. They tell nothing that Slurm's own do not.
+// slurmSpeaksPMI reports whether the variables of PMI and PMIx, if any, are Slurm's: srun
+// --mpi=pmi2 names a launch by job and step, and --mpi=pmix by a namespace of its own. They tell
+// nothing that Slurm's own do not.
 func (e *env) slurmSpeaksPMI() bool {
 	if !e.has("SLURM_JOB_ID") || e.has("MPI_LOCALNRANKS") {
 		return false
@@ -27,8 +28,8 @@ func (e *env) slurmSpeaksPMI() bool {
 	return strings.HasPrefix(e.getenv("PMIX_NAMESPACE"), "slurm.pmix.") || slurmPMI.MatchString(e.getenv("PMI_JOBID"))
 }
 
-// slurmStep reports whether this process is a task of a parallel step. Its variables alone do not say so: a batch script
-// that was submitted from within a step has inherited that step's.
+// slurmStep reports whether this process is a task of a parallel step. Its variables alone do not
+// say so: a batch script that was submitted from within a step has inherited that step's.
 func slurmStep(e *env) bool {
 	id, err := strconv.ParseUint(e.getenv("SLURM_STEP_ID"), 10, 32)
 	if e.has("SLURM_STEP_ID") && err != nil {
@@ -50,7 +51,8 @@ func slurmStep(e *env) bool {
 	return job == e.getenv("SLURM_JOB_ID") || e.hetSize() > 1 // whose groups are jobs of their own
 }
 
-// slurmAncestor reads job and step from the title of the daemon that started this process: "slurmstepd: [77.0]".
+// slurmAncestor reads job and step from the title of the daemon that started this process:
+// "slurmstepd: [77.0]".
 func (e *env) slurmAncestor() (job, step string, ok bool) {
 	p := e.nearest(slurmDaemon)
 	if p == nil {
@@ -109,8 +111,9 @@ func (e *env) slurmFirst(list string) (string, error) {
 // hetSize is the number of groups of a heterogeneous job; older versions call them packs.
 func (e *env) hetSize() int { return max(e.count("SLURM_HET_SIZE"), e.count("SLURM_PACK_SIZE")) }
 
-// hetFirst finds the host of rank 0 in a heterogeneous job: ranks are numbered group by group, whereas list is
-// sorted. A step takes all groups or some; only all of them and a single one can be told apart.
+// hetFirst finds the host of rank 0 in a heterogeneous job: ranks are numbered group by group,
+// whereas list is sorted. A step takes all groups or some; only all of them and a single one can be
+// told apart.
 func (e *env) hetFirst(list string) (string, error) {
 	hosts, begin := 0, ""
 	for g := range min(e.hetSize(), maxRanks) {

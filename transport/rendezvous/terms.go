@@ -15,15 +15,15 @@ import (
 const (
 	// maxJobBytes bounds a job's name.
 	maxJobBytes = 128
-	// maxSettingsBytes bounds the settings as text. With the rest of a hello they stay below 4 KiB, the most that
-	// is ever allocated for a connection that has not said who it is.
+	// maxSettingsBytes bounds the settings as text. With the rest of a hello they stay below 4 KiB,
+	// the most that is ever allocated for a connection that has not said who it is.
 	maxSettingsBytes = 2 << 10
 	// maxAddrBytes bounds host:port; a DNS name has at most 253 bytes.
 	maxAddrBytes = 255
 )
 
-// CheckTerms reports what is wrong with a job's name and the settings its ranks must agree on: names and
-// values are single lines, names hold no "=", and all together take at most 2 KiB.
+// CheckTerms reports what is wrong with a job's name and the settings its ranks must agree on:
+// names and values are single lines, names hold no "=", and all together take at most 2 KiB.
 func CheckTerms(job string, settings map[string]string) error {
 	var faults []error
 	if len(job) > maxJobBytes || strings.ContainsAny(job, "\r\n\x00") {
@@ -94,8 +94,9 @@ func shown(v string, present bool) string {
 	return fmt.Sprintf("%q", v)
 }
 
-// CheckBind reports whether addr, as host:port, may be listened on: it must name one address, and that must be
-// loopback unless open is set: because ranks authenticate each other, or because the user wants it without.
+// CheckBind reports whether addr, as host:port, may be listened on: it must name one address, and
+// that must be loopback unless open is set: because ranks authenticate each other, or because the
+// user wants it without.
 func CheckBind(addr string, open bool) error {
 	host, _, err := splitAddr(addr)
 	if err != nil {

@@ -21,12 +21,14 @@ import (
 //	 0  uint32   magic "SWYR"
 //	 4  uint16   version
 //	 6  uint16   kind
-//	 8  32 bytes SHA-256 of the job's name, in every version, so that a stranger is known before anything else
+//	 8  32 bytes SHA-256 of the job's name, in every version, so that another job's connection
+//	            is recognized first
 //	40  uint32   length of the body
 //	44           the body
 //	    uint32   CRC-32C of head and body
 //
-// The head is that of every version. The length is checked against the limit of the kind before anything is allocated.
+// The head is that of every version. The length is checked against the limit of the kind before
+// anything is allocated.
 const (
 	wireMagic   = 0x53575952
 	wireVersion = 2
@@ -41,10 +43,10 @@ type wireKind uint16
 const (
 	kindHello   wireKind = 1 // who the sender is and what it holds to be agreed
 	kindWelcome wireKind = 2 // the same from rank 0: the guest is accepted and waits
-	kindTable   wireKind = 3 // where everybody listens, and how long opening the connections may take
+	kindTable   wireKind = 3 // every rank's address, and the time left to open connections
 	kindRefusal wireKind = 4 // why the guest, or the whole job, cannot go on
-	kindMissing wireKind = 5 // which ranks rank 0 still waits for; encoded as a refusal, but the meeting goes on
-	kindReport  wireKind = 6 // from a guest, encoded as a refusal: its connections are open, or why it leaves
+	kindMissing wireKind = 5 // the ranks that rank 0 still waits for, encoded as a refusal
+	kindReport  wireKind = 6 // a guest's connections are open, or why it leaves, as a refusal
 	kindGo      wireKind = 7 // every rank has opened its connections
 )
 
@@ -191,7 +193,8 @@ const (
 	refuseUnknown   uint16 = 8 // a rank is not who it says it is
 )
 
-// causes are what refusals are found under with errors.Is; the first that fits an error is its code.
+// causes are what refusals are found under with errors.Is; the first that fits an error is its
+// code.
 var causes = []struct {
 	code uint16
 	err  error
@@ -324,7 +327,8 @@ func (r *reader) text(limit int) string {
 	return string(r.bytes(n))
 }
 
-// address is where a rank listens. It stands in the errors of those who dial it, so it must be printable.
+// address is where a rank listens. It stands in the errors of those who dial it, so it must be
+// printable.
 func (r *reader) address() string {
 	s := r.text(maxAddrBytes)
 	if printable.Text(s, maxAddrBytes) != s {

@@ -13,8 +13,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Four messages of fixed size. The side that dials proves first: whoever can connect to a rank gets nothing out of it
-// by which to guess the secret. Big-endian; each begins with
+// Four messages of fixed size. The side that dials proves first: whoever can connect to a rank gets
+// nothing out of it by which to guess the secret. Big-endian; each begins with
 //
 //	0  uint32   magic "SWYA"
 //	4  uint16   version
@@ -22,7 +22,8 @@ import (
 //
 // and goes on
 //
-//	opening   →  8 uint32 from  12 uint32 to  16 session  32 SHA-256 of the job's name  64 nonce, up to 96
+//	opening   →  8 uint32 from  12 uint32 to  16 session  32 SHA-256 of the job's name
+//	             64 nonce, up to 96
 //	challenge ←  8 nonce, up to 40
 //	proof     →  8 HMAC-SHA256(secret, "dials" ‖ opening ‖ challenge), up to 40
 //	answer    ←  8 HMAC-SHA256(secret, "accepts" ‖ opening ‖ challenge), up to 40

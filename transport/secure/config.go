@@ -11,34 +11,36 @@ import (
 type Config struct {
 	// TLS authenticates and encrypts by certificates.
 	TLS *TLS
-	// Secret authenticates by a secret that all ranks share, at least 16 bytes. It should be random.
+	// Secret authenticates by a secret that all ranks share, at least 16 bytes. It should be
+	// random.
 	Secret Secret
 	// SecretFile holds such a secret; one line break at its end is not part of it.
 	SecretFile string
 }
 
-// TLS names a rank's certificate, its key, and the authority that has signed those of all ranks: as files of PEM, or
-// as functions.
+// TLS names a rank's certificate, its key, and the authority that has signed those of all ranks: as
+// files of PEM, or as functions.
 type TLS struct {
-	// CertFile holds this rank's certificate and what lies between it and the authority. It must permit the use
-	// by servers and by clients.
+	// CertFile holds this rank's certificate and what lies between it and the authority. It must
+	// permit the use by servers and by clients.
 	CertFile string
 	// KeyFile holds the certificate's private key.
 	KeyFile string
-	// CAFile holds the certificates of the authorities that are believed. Those of the system are not.
+	// CAFile holds the certificates of the authorities that are believed. Those of the system are
+	// not.
 	CAFile string
 
-	// GetCertificate, if set, stands for CertFile and KeyFile. It is called for every connection, possibly by several
-	// goroutines at once.
+	// GetCertificate, if set, stands for CertFile and KeyFile. It is called for every connection,
+	// possibly by several goroutines at once.
 	GetCertificate func() (*tls.Certificate, error) `json:"-"`
 	// GetRoots, if set, stands for CAFile. It is called for every connection, as GetCertificate is.
 	GetRoots func() (*x509.CertPool, error) `json:"-"`
 
-	// Job is what certificates call the job, if that is not its name: a launcher may give each run another name, and
-	// certificates are made beforehand.
+	// Job is what certificates call the job, if that is not its name: a launcher may give each run
+	// another name, and certificates are made beforehand.
 	Job string
-	// AnyRank also accepts certificates for switchyard://<job>/rank/*, one for a whole job. A rank that is
-	// taken over can then speak for every other.
+	// AnyRank also accepts certificates for switchyard://<job>/rank/*, one for a whole job. A rank
+	// that is taken over can then speak for every other.
 	AnyRank bool
 }
 

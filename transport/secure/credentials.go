@@ -12,8 +12,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// protocol is what both sides negotiate by ALPN: a certificate of this job shown to another program's server opens
-// nothing.
+// protocol is what both sides negotiate by ALPN: a certificate of this job shown to another
+// program's server opens nothing.
 const protocol = "switchyard/1"
 
 // credentials are a rank's certificate and whom it believes.
@@ -62,8 +62,9 @@ func parseRoots(c TLS) func([][]byte) (*x509.CertPool, error) {
 	}
 }
 
-// config is that of one connection. Nothing is resumed, so every connection is checked against the roots of its time.
-// The checks are verify's: a host name, which crypto/tls would ask for, is not what ranks are known by.
+// config is that of one connection. Nothing is resumed, so every connection is checked against the
+// roots of its time. The checks are verify's: a host name, which crypto/tls would ask for, is not
+// what ranks are known by.
 func (k *credentials) config(verify func(tls.ConnectionState) error) *tls.Config {
 	return &tls.Config{
 		MinVersion:                  tls.VersionTLS13,
@@ -110,6 +111,6 @@ func (k *credentials) verifyRank(s tls.ConnectionState, rank transport.Rank) err
 	return p.Check(rank)
 }
 
-// jobProtocol is offered beside protocol and never chosen: by it a rank that expects no TLS sees that a rank of
-// its own job has come.
+// jobProtocol is offered beside protocol and never chosen: by it a rank that expects no TLS sees
+// that a rank of its own job has come.
 func jobProtocol(tag []byte) string { return "switchyard-job/" + hex.EncodeToString(tag[:16]) }

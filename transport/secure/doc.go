@@ -1,30 +1,33 @@
-// Package secure authenticates the connections between the ranks of a job, by certificates or by a shared secret.
+// Package secure authenticates the connections between the ranks of a job, by certificates or by a
+// shared secret.
 //
 // # TLS
 //
-// TLS 1.3, both ways: each side shows a certificate of the job's authority and checks the other's. A certificate
-// states who may use it in a URI among its subject alternative names,
+// TLS 1.3, both ways: each side shows a certificate of the job's authority and checks the other's.
+// A certificate states who may use it in a URI among its subject alternative names,
 //
 //	switchyard://<job>/rank/<n>
 //
-// and whoever claims to be another rank, or of another job, is refused by either side. What travels can neither be
-// read nor changed on the way. Host names play no part, so that ranks may move between machines. Files are read
-// again for every handshake: after a rotation new connections use the new certificate, and old ones live on.
+// and whoever claims to be another rank, or of another job, is refused by either side. What travels
+// can neither be read nor changed on the way. Host names play no part, so that ranks may move
+// between machines. Files are read again for every handshake: after a rotation new connections use
+// the new certificate, and old ones live on.
 //
-// Go's TLS does not renew the keys of a connection. RFC 8446 (5.5) advises to send no more than 2^24.5 full records under
-// one AES-GCM key, about 390 GB a direction; a job that moves more between two ranks has less margin than that.
+// Go's TLS does not renew the keys of a connection. RFC 8446 (5.5) advises to send no more than
+// 2^24.5 full records under one AES-GCM key, about 390 GB a direction; a job that moves more
+// between two ranks has less margin than that.
 //
 // # Shared secret
 //
-// Both sides prove, over fresh random numbers, that they know a secret; neither sends it, and no answer can be
-// replayed, or reflected to its sender. The proof covers job, ranks and session. It covers the opening of a
-// connection and nothing after that: whoever can change packets on the way between two ranks can wait for the proof and
-// then speak in a rank's place, and whoever can see them can read. The secret keeps out everybody else: other
-// users, other jobs, scanners. All ranks hold one secret, so it proves that a rank belongs to the job, not which
-// rank it is.
+// Both sides prove, over fresh random numbers, that they know a secret; neither sends it, and no
+// answer can be replayed, or reflected to its sender. The proof covers job, ranks and session. It
+// covers the opening of a connection and nothing after that: whoever can change packets on the way
+// between two ranks can wait for the proof and then speak in a rank's place, and whoever can see
+// them can read. The secret keeps out everybody else: other users, other jobs, scanners. All ranks
+// hold one secret, so it proves that a rank belongs to the job, not which rank it is.
 //
 // # Strangers
 //
-// Until a connection has said who it is, it costs little: messages of fixed size, two seconds, a place among 64.
-// [Receive] holds listeners to that.
+// Until a connection has said who it is, it costs little: messages of fixed size, two seconds, a
+// place among 64. [Receive] holds listeners to that.
 package secure

@@ -10,8 +10,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
-// file is a value that is kept in files, and parsed again when they change. Their bytes are compared and not their
-// times, which are too coarse to tell two writes apart.
+// file is a value that is kept in files, and parsed again when they change. Their bytes are
+// compared and not their times, which are too coarse to tell two writes apart.
 type file[T any] struct {
 	paths []string
 	parse func(content [][]byte) (T, error)
@@ -23,8 +23,8 @@ type file[T any] struct {
 	valid bool
 }
 
-// get returns the value of the files as they are now. Files that do not parse leave the last good value standing: a
-// rotation writes a certificate and its key one after the other.
+// get returns the value of the files as they are now. Files that do not parse leave the last good
+// value standing: a rotation writes a certificate and its key one after the other.
 func (f *file[T]) get() (T, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -34,7 +34,8 @@ func fuzzGuards(f *testing.F) []*Guard {
 	return []*Guard{secret, open}
 }
 
-// FuzzAdmit says anything to the accepting side. It must not be admitted, and not be read without bound.
+// FuzzAdmit says anything to the accepting side. It must not be admitted, and not be read without
+// bound.
 func FuzzAdmit(f *testing.F) {
 	guards := fuzzGuards(f)
 	var first [openingBytes]byte

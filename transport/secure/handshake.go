@@ -10,8 +10,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// ready is what the accepting side sends last. In TLS 1.3 the side that dials is done before the other has looked at its
-// certificate; with this byte both know how it ended.
+// ready is what the accepting side sends last. In TLS 1.3 the side that dials is done before the
+// other has looked at its certificate; with this byte both know how it ended.
 const ready = 'S'
 
 func (g *Guard) openTLS(conn net.Conn, to transport.Rank) (net.Conn, error) {
@@ -54,8 +54,8 @@ func (g *Guard) admitTLS(conn net.Conn) (net.Conn, Peer, error) {
 	return nil, Peer{}, failedTLS(err)
 }
 
-// failedTLS states why a handshake failed. What the peer or this side has refused is final; a connection that was lost
-// or an answer that is no TLS may go better next time.
+// failedTLS states why a handshake failed. What the peer or this side has refused is final; a
+// connection that was lost or an answer that is no TLS may go better next time.
 func failedTLS(err error) error {
 	var header tls.RecordHeaderError
 	var op *net.OpError

@@ -13,13 +13,14 @@ const (
 	scheme = "switchyard://"
 	// anyRank stands for all ranks in the name of a certificate.
 	anyRank = "*"
-	// maxJobName bounds the name of a job in a certificate: that of DNS, as it stands where a host does.
+	// maxJobName bounds the name of a job in a certificate: that of DNS, as it stands where a host
+	// does.
 	maxJobName = 253
 	maxLabel   = 63
 )
 
-// Name is what a certificate of the rank must hold as a URI: switchyard://<job>/rank/<n>. [transport.None] gives the
-// name of all ranks, which is believed where TLS.AnyRank is set.
+// Name is what a certificate of the rank must hold as a URI: switchyard://<job>/rank/<n>.
+// [transport.None] gives the name of all ranks, which is believed where TLS.AnyRank is set.
 func Name(job string, rank transport.Rank) string {
 	n := anyRank
 	if rank != transport.None {

@@ -10,9 +10,9 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// A rank that is spoken to in another manner than its own answers with a notice and closes, so that both sides know at
-// once what is wrong. It is not authenticated; whoever can send one can also cut the connection. It is as long
-// as any first answer, so that nobody waits for the rest of one:
+// A rank that is spoken to in another manner than its own answers with a notice and closes, so that
+// both sides know at once what is wrong. It is not authenticated; whoever can send one can also cut
+// the connection. It is as long as any first answer, so that nobody waits for the rest of one:
 //
 //	0  uint32 magic "SWYX"
 //	4  uint8  why
@@ -20,8 +20,8 @@ import (
 const (
 	noticeMagic = 0x53575958
 	noticeBytes = 80
-	// maxDrain is what is read of a peer that was answered, so that its bytes do not reset the connection before it has
-	// read the answer. A TLS hello has less than 2 KiB.
+	// maxDrain is what is read of a peer that was answered, so that its bytes do not reset the
+	// connection before it has read the answer. A TLS hello has less than 2 KiB.
 	maxDrain = 3 << 10
 )
 
@@ -57,8 +57,8 @@ func (n notice) err() error {
 	return fmt.Errorf("%w: the peer refuses for reason %d", ErrUnauthenticated, byte(n))
 }
 
-// ReadNotice returns what the first bytes of an answer say if they are a refusal by a rank that is set to another
-// security, and nil if they are not. Five bytes are enough.
+// ReadNotice returns what the first bytes of an answer say if they are a refusal by a rank that is
+// set to another security, and nil if they are not. Five bytes are enough.
 func ReadNotice(answer []byte) error {
 	if len(answer) < 5 || binary.BigEndian.Uint32(answer) != noticeMagic {
 		return nil
@@ -66,9 +66,9 @@ func ReadNotice(answer []byte) error {
 	return notice(answer[4]).err()
 }
 
-// TurnAway is for a rank without security that has read first from a connection and does not know it. If that is how a
-// rank with security begins, it is told, and err says what came; sameJob then reports whether it names this
-// job. Otherwise err is nil.
+// TurnAway is for a rank without security that has read first from a connection and does not know
+// it. If that is how a rank with security begins, it is told, and err says what came; sameJob then
+// reports whether it names this job. Otherwise err is nil.
 func (g *Guard) TurnAway(conn net.Conn, first []byte) (sameJob bool, err error) {
 	came, ok := modeOf(first)
 	if !ok || came == plain || g.mode != plain {
@@ -100,7 +100,8 @@ func sendNotice(w io.Writer, n notice) {
 	_, _ = w.Write(b)
 }
 
-// drain ends the sending direction and reads what the peer still sends, until b is full or conn's deadline has passed.
+// drain ends the sending direction and reads what the peer still sends, until b is full or conn's
+// deadline has passed.
 func drain(conn net.Conn, b []byte) int {
 	if c, ok := conn.(interface{ CloseWrite() error }); ok {
 		_ = c.CloseWrite()

@@ -133,8 +133,8 @@ func TestReplayedHandshakesAreRefused(t *testing.T) {
 	require.ErrorIs(t, opened.err, secure.ErrUnauthenticated, "the accepting side's messages again")
 }
 
-// TestReflectedHandshakesAreRefused sends everything back to whoever has said it, and plays two connections of one rank
-// against each other.
+// TestReflectedHandshakesAreRefused sends everything back to whoever has said it, and plays two
+// connections of one rank against each other.
 func TestReflectedHandshakesAreRefused(t *testing.T) {
 	one := guard(t, knows(secretText), job, 1)
 	opened, _ := together(t, opens(one, 1, session), func(c net.Conn) side {
@@ -145,7 +145,8 @@ func TestReflectedHandshakesAreRefused(t *testing.T) {
 	})
 	require.Error(t, opened.err)
 
-	opened, _ = together(t, opens(one, 0, session), func(c net.Conn) side { // the rank's own proof as the answer
+	// the rank's own proof as the answer
+	opened, _ = together(t, opens(one, 0, session), func(c net.Conn) side {
 		_, _ = io.ReadFull(c, make([]byte, 96))
 		_, _ = c.Write(append([]byte("SWYA\x00\x01\x00\x02"), make([]byte, 32)...))
 		proof := make([]byte, 40)
@@ -228,7 +229,8 @@ func TestSecretsDoNotShow(t *testing.T) {
 	requireHidden(t, shown.Bytes(), []byte(otherText))
 }
 
-// requireHidden demands that shown holds no part of secret, in any notation that Go prints bytes in.
+// requireHidden demands that shown holds no part of secret, in any notation that Go prints bytes
+// in.
 func requireHidden(t *testing.T, shown, secret []byte) {
 	part := secret[:6]
 	for _, form := range []string{

@@ -17,8 +17,8 @@ const (
 	Patience = 2 * time.Second
 	// MaxStrangers bounds the accepted connections that have not yet said who they are.
 	MaxStrangers = 64
-	// grace is how long a stranger is safe from being displaced by others. 64 strangers in 50 ms are 1280 a second;
-	// faster ones wait in the kernel's backlog.
+	// grace is how long a stranger is safe from being displaced by others. 64 strangers in 50 ms
+	// are 1280 a second; faster ones wait in the kernel's backlog.
 	grace = 50 * time.Millisecond
 	// acceptPause is the pause after a failed accept: descriptors may be short for a while.
 	acceptPause = 5 * time.Millisecond
@@ -27,7 +27,8 @@ const (
 // errDisplaced: the connection had to make room.
 var errDisplaced = errors.New("displaced by other connections before it had said who it is")
 
-// Stranger is an accepted connection that has not yet said who it is. It has a deadline, [Patience] after its arrival.
+// Stranger is an accepted connection that has not yet said who it is. It has a deadline, [Patience]
+// after its arrival.
 type Stranger struct {
 	net.Conn
 	hall    *hall
@@ -36,7 +37,8 @@ type Stranger struct {
 	left    chan struct{} // closed then
 }
 
-// Wait waits until ready is closed. It fails when the connection has to make room or its time has passed before.
+// Wait waits until ready is closed. It fails when the connection has to make room or its time has
+// passed before.
 func (s *Stranger) Wait(ready <-chan struct{}) error {
 	timer := time.NewTimer(time.Until(s.arrived.Add(Patience)))
 	defer timer.Stop()
@@ -50,8 +52,8 @@ func (s *Stranger) Wait(ready <-chan struct{}) error {
 	}
 }
 
-// Known says that the connection is no stranger any more, takes its deadline away, and fails if it has been displaced.
-// It must be called before the peer is told that it is accepted.
+// Known says that the connection is no stranger any more, takes its deadline away, and fails if it
+// has been displaced. It must be called before the peer is told that it is accepted.
 func (s *Stranger) Known() error {
 	if !s.hall.leave(s) {
 		return errDisplaced
@@ -59,17 +61,18 @@ func (s *Stranger) Known() error {
 	return s.SetDeadline(time.Time{})
 }
 
-// Receive accepts connections of l until l closes or ctx ends, which closes l, and gives each to serve in a goroutine of its own. A
-// connection for which serve fails is closed and passed to drop; one for which it succeeds is serve's to
-// keep, and then, if that is not nil, runs in the same goroutine once serve's stranger has left. Receive returns when
-// all goroutines have.
+// Receive accepts connections of l until l closes or ctx ends, which closes l, and gives each to
+// serve in a goroutine of its own. A connection for which serve fails is closed and passed to drop;
+// one for which it succeeds is serve's to keep, and then, if that is not nil, runs in the same
+// goroutine once serve's stranger has left. Receive returns when all goroutines have.
 //
-// When a connection comes while there are MaxStrangers, it takes the place of a random one of those that have had their
-// grace. Waiting in line would let who connects in great numbers and says nothing keep ranks out for a
-// minute; and the oldest is not who goes, because then a rank that is slower than the flow of strangers
-// would never be heard, while so each attempt has its chance.
+// When a connection comes while there are MaxStrangers, it takes the place of a random one of those
+// that have had their grace. Waiting in line would let who connects in great numbers and says
+// nothing keep ranks out for a minute; and the oldest is not who goes, because then a rank that is
+// slower than the flow of strangers would never be heard, while so each attempt has its chance.
 //
-// When accepting has failed for a while because this process is short of descriptors or memory, short is told why, once.
+// When accepting has failed for a while because this process is short of descriptors or memory,
+// short is told why, once.
 func Receive(ctx context.Context, l net.Listener, serve func(*Stranger) (then func(), err error), drop func(net.Conn, error), short func(error)) {
 	h := &hall{room: make(chan struct{}, 1)}
 	var wg sync.WaitGroup
@@ -144,7 +147,8 @@ func (h *hall) enter(ctx context.Context, conn net.Conn) *Stranger {
 	}
 }
 
-// tryEnter returns after which time to try again, if there is neither room nor a stranger to displace.
+// tryEnter returns after which time to try again, if there is neither room nor a stranger to
+// displace.
 func (h *hall) tryEnter(s *Stranger) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -37,7 +37,8 @@ func TestRanksWithTheirCertificatesTalk(t *testing.T) {
 	require.Equal(t, uint16(tls.VersionTLS13), opened.conn.(*tls.Conn).ConnectionState().Version)
 }
 
-// TestBadCertificatesAreRefused has a rank with each fault come to a sound one, and a sound rank come to it.
+// TestBadCertificatesAreRefused has a rank with each fault come to a sound one, and a sound rank
+// come to it.
 func TestBadCertificatesAreRefused(t *testing.T) {
 	a, stranger := authority(t), authority(t)
 	now := time.Now()

@@ -25,8 +25,8 @@ func (a *asked) Send(ctx context.Context, to transport.Rank, tag transport.Tag, 
 	return a.Transport.Send(ctx, to, tag, bufs...)
 }
 
-// TestCloseWhileASendBegins has a rank close between a send's first look at it and the answer of the transport below, to which the
-// rank is then a peer that has left.
+// TestCloseWhileASendBegins has a rank close between a send's first look at it and the answer of
+// the transport below, to which the rank is then a peer that has left.
 func TestCloseWhileASendBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ends := inproc.New(2)

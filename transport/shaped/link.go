@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// link is a network card: a token bucket of burst bytes that fills at rate bytes a second. It is kept as the time at
-// which everything accepted so far would have left at the bare rate; after a rest that time may lie in the past, by
-// as much as burst bytes take.
+// link is a network card: a token bucket of burst bytes that fills at rate bytes a second. It is
+// kept as the time at which everything accepted so far would have left at the bare rate; after a
+// rest that time may lie in the past, by as much as burst bytes take.
 type link struct {
 	rate  uint64        // bytes a second; 0 is no limit
 	burst time.Duration // what burst bytes take at the rate
 	free  time.Time
-	rest  uint64 // of the divisions so far, in bytes·ns: many small messages take as long as a large one
+	rest  uint64 // of the divisions so far, in bytes·ns, so that no small message is free
 }
 
 // never is as long as anything takes: about three years.
@@ -39,7 +39,8 @@ func (l *link) time(n int64) time.Duration {
 	return min(time.Duration(whole), never)
 }
 
-// send puts n bytes behind all that have been accepted before and returns when the last of them has left.
+// send puts n bytes behind all that have been accepted before and returns when the last of them has
+// left.
 func (l *link) send(now time.Time, n int) time.Time {
 	if l.rate == 0 {
 		return now

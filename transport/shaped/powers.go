@@ -12,7 +12,8 @@ func (t *Transport) Capabilities() transport.Capabilities {
 // WireBytes is the number of payload bytes sent to other ranks, whether or not they have arrived.
 func (t *Transport) WireBytes() uint64 { return t.wire.Load() }
 
-// Alloc returns memory of the transport below, or nil if it has none to give. See [transport.Allocator].
+// Alloc returns memory of the transport below, or nil if it has none to give. See
+// [transport.Allocator].
 func (t *Transport) Alloc(n int) []byte {
 	if a, ok := t.below.(transport.Allocator); ok {
 		return a.Alloc(n)

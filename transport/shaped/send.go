@@ -47,7 +47,8 @@ func (t *Transport) await(ctx context.Context, s sending, op string) error {
 	return nil
 }
 
-// Exchange runs all sends and receives at once. The sends leave in the order of the list. See [transport.Exchange].
+// Exchange runs all sends and receives at once. The sends leave in the order of the list. See
+// [transport.Exchange].
 func (t *Transport) Exchange(ctx context.Context, sends, recvs []transport.Message) error {
 	for _, list := range [2][]transport.Message{sends, recvs} {
 		for i := range list {
@@ -71,7 +72,8 @@ func (t *Transport) Exchange(ctx context.Context, sends, recvs []transport.Messa
 		t.count(m.Peer, sizeOf(m.Bufs))
 	}
 	for _, s := range posted {
-		// After an error the context of the others has ended or the transport is broken: none waits for long.
+		// After an error the context of the others has ended or the transport is broken: none waits
+		// for long.
 		if e := t.await(ctx, s, "exchange"); e != nil && err == nil {
 			err = e
 		}
@@ -103,8 +105,8 @@ func (t *Transport) refused(op string) error {
 	return nil
 }
 
-// learn passes on an error of the transport below. Unless it is that of a context, the transport is broken, and those
-// who wait for the link must know.
+// learn passes on an error of the transport below. Unless it is that of a context, the transport is
+// broken, and those who wait for the link must know.
 func (t *Transport) learn(ctx context.Context, err error, op string) error {
 	switch {
 	case err == nil:
@@ -121,7 +123,8 @@ func (t *Transport) learn(ctx context.Context, err error, op string) error {
 func (t *Transport) failed(ctx context.Context, err error, peer transport.Rank, op string) error {
 	var known *transport.Error
 	switch {
-	case errors.Is(err, courier.ErrClosed), t.closed.Load(): // what is below may have been closed meanwhile
+	// what is below may have been closed meanwhile
+	case errors.Is(err, courier.ErrClosed), t.closed.Load():
 		return &transport.Error{Rank: t.Rank(), Op: op, Err: transport.ErrClosed}
 	case errors.As(err, &known):
 		return &transport.Error{Rank: known.Rank, Op: op, Seq: known.Seq, Err: known.Err}

@@ -1,12 +1,13 @@
-// Package shaped makes any transport behave as if its rank were behind a slower network: a card of limited
-// bandwidth that all its peers share, and a wire with a delay.
+// Package shaped makes any transport behave as if its rank were behind a slower network: a card of
+// limited bandwidth that all its peers share, and a wire with a delay.
 //
-// Nothing sleeps in place of the network. A message that is sent is put behind those that the card has accepted before
-// and leaves when they have left, at the card's rate: its departure. Its arrival is its departure, the latency, and
-// the message's own jitter, and then it is sent on the transport below, in order within one (receiver, tag). So
-// messages overlap as they do on a network, however many are under way. Send returns with the departure; a copy of the
-// message is kept until its arrival. In a testing/synctest bubble, over a transport that works there, all times are
-// exact.
+// Nothing sleeps in place of the network. A message that is sent is put behind those that the card
+// has accepted before and leaves when they have left, at the card's rate: its departure. Its
+// arrival is its departure, the latency, and the message's own jitter, and then it is sent on the
+// transport below, in order within one (receiver, tag). So messages overlap as they do on a
+// network, however many are under way. Send returns with the departure; a copy of the message is
+// kept until its arrival. In a testing/synctest bubble, over a transport that works there, all
+// times are exact.
 //
 // Each rank is wrapped on its own. What the transport below takes of itself comes on top.
 package shaped
@@ -47,7 +48,8 @@ var (
 	_ transport.Watcher   = (*Transport)(nil)
 )
 
-// New puts t behind a link as c describes it. t is the new transport's from then on. It panics if c is invalid.
+// New puts t behind a link as c describes it. t is the new transport's from then on. It panics if c
+// is invalid.
 func New(t transport.Transport, c Config) *Transport {
 	if err := c.Validate(); err != nil {
 		panic(err.Error())
@@ -71,8 +73,9 @@ func (t *Transport) Rank() transport.Rank { return t.below.Rank() }
 // Size is the number of ranks.
 func (t *Transport) Size() int { return t.below.Size() }
 
-// Send sends the concatenation of bufs to rank to under tag, and returns when it has left. See [transport.Transport].
-// If ctx ends before, the message is taken back; the time that the link has given it stays given.
+// Send sends the concatenation of bufs to rank to under tag, and returns when it has left. See
+// [transport.Transport]. If ctx ends before, the message is taken back; the time that the link has
+// given it stays given.
 func (t *Transport) Send(ctx context.Context, to transport.Rank, tag transport.Tag, bufs ...[]byte) error {
 	t.check("Send", to)
 	if err := t.refused("send"); err != nil {
@@ -92,8 +95,8 @@ func (t *Transport) Send(ctx context.Context, to transport.Rank, tag transport.T
 	return t.await(ctx, s, "send")
 }
 
-// Recv receives the next message of rank from under tag into bufs, and returns its length in bytes. See
-// [transport.Transport].
+// Recv receives the next message of rank from under tag into bufs, and returns its length in bytes.
+// See [transport.Transport].
 func (t *Transport) Recv(ctx context.Context, from transport.Rank, tag transport.Tag, bufs ...[]byte) (int, error) {
 	t.check("Recv", from)
 	if err := t.refused("recv"); err != nil {
@@ -103,8 +106,8 @@ func (t *Transport) Recv(ctx context.Context, from transport.Rank, tag transport
 	return n, t.learn(ctx, err, "recv")
 }
 
-// Close delivers what has been sent, as far as the peers take it, and closes the transport below. It takes at least as
-// long as the last message is under way. See [transport.Transport].
+// Close delivers what has been sent, as far as the peers take it, and closes the transport below.
+// It takes at least as long as the last message is under way. See [transport.Transport].
 func (t *Transport) Close() error {
 	t.close.Do(func() {
 		t.closed.Store(true)

@@ -77,7 +77,8 @@ func sendAll(t *testing.T, from transport.Transport, to transport.Rank, sizes ..
 	}()
 }
 
-// recvAt receives a message of size bytes and demands that it come at the time at, counted from start.
+// recvAt receives a message of size bytes and demands that it come at the time at, counted from
+// start.
 func recvAt(t *testing.T, r transport.Transport, from transport.Rank, size int, start time.Time, at time.Duration) {
 	t.Helper()
 	n, err := r.Recv(t.Context(), from, 1, make([]byte, size))
@@ -96,7 +97,8 @@ func TestMessagesLeaveAtTheRateAndArriveLater(t *testing.T) {
 	})
 }
 
-// TestLatencyDoesNotSlowTheLink: what is under way does not hold up what follows, however long it is under way.
+// TestLatencyDoesNotSlowTheLink: what is under way does not hold up what follows, however long it
+// is under way.
 func TestLatencyDoesNotSlowTheLink(t *testing.T) {
 	const long = time.Second
 	inBubble(t, 2, shaped.Config{Bandwidth: rate, Latency: long}, func(t *testing.T, ranks []transport.Transport) {

@@ -18,21 +18,23 @@ const (
 	queuedStripes = 8
 )
 
-// Config says how messages are cut and within which limits. The zero value is plain multi-rail, without parity.
+// Config says how messages are cut and within which limits. The zero value is plain multi-rail,
+// without parity.
 type Config struct {
-	// Parity is m, the number of lanes that may fail, stall or corrupt without harm; below the number of lanes. All
-	// ranks must agree.
+	// Parity is m, the number of lanes that may fail, stall or corrupt without harm; below the
+	// number of lanes. All ranks must agree.
 	Parity int
-	// MinStripe is the least number of bytes worth a stripe: a message of less than MinStripe for each data lane is sent
-	// whole, on Parity + 1 lanes. Default 4 KiB. All ranks must agree.
+	// MinStripe is the least number of bytes worth a stripe: a message of less than MinStripe for
+	// each data lane is sent whole, on Parity + 1 lanes. Default 4 KiB. All ranks must agree.
 	MinStripe int
-	// StripeBytes is the length of the longest stripe. Default 256 KiB, at most 16 MiB. All ranks must agree.
+	// StripeBytes is the length of the longest stripe. Default 256 KiB, at most 16 MiB. All ranks
+	// must agree.
 	StripeBytes int
-	// LaneBytes bounds what waits for one lane to one peer, 128 bytes a stripe included. Default eight stripes, at least
-	// four.
+	// LaneBytes bounds what waits for one lane to one peer, 128 bytes a stripe included. Default
+	// eight stripes, at least four.
 	LaneBytes int
-	// MaxUnexpectedBytes bounds, for each peer, what is kept of messages that nobody has asked for, 128 bytes a
-	// message included. Default 64 MiB.
+	// MaxUnexpectedBytes bounds, for each peer, what is kept of messages that nobody has asked for,
+	// 128 bytes a message included. Default 64 MiB.
 	MaxUnexpectedBytes int
 
 	// JoinTimeout bounds New. Default 60 s.
@@ -40,7 +42,8 @@ type Config struct {
 	// OpTimeout bounds one Send, Recv or Exchange, from when it first has to wait. Default
 	// [transport.DefaultOpTimeout], 30 min; negative ([transport.NoTimeout]) is no bound.
 	OpTimeout time.Duration
-	// CloseTimeout bounds how long Close waits for peers to take what was sent to them. Default 2 s.
+	// CloseTimeout bounds how long Close waits for peers to take what was sent to them. Default 2
+	// s.
 	CloseTimeout time.Duration
 	// KeepAlive is the time between signs of life on an idle lane. Default 5 s.
 	KeepAlive time.Duration

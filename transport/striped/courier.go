@@ -32,8 +32,8 @@ func (q *queue) carry() {
 	}
 }
 
-// take returns the next frame to send, or nil if there is none, and whether it is the last one. It is not ok when
-// the lane is dead. What it returns still counts.
+// take returns the next frame to send, or nil if there is none, and whether it is the last one. It
+// is not ok when the lane is dead. What it returns still counts.
 func (q *queue) take() (b *buffer, last, ok bool) {
 	q.o.mu.Lock()
 	defer q.o.mu.Unlock()

@@ -2,8 +2,8 @@ package striped
 
 import "fmt"
 
-// decode makes the data stripes of a block that have not come from those that have, and forgets the parity. Stripes
-// that lie in one of the taker's buffers are used, and made, where they are.
+// decode makes the data stripes of a block that have not come from those that have, and forgets the
+// parity. Stripes that lie in one of the taker's buffers are used, and made, where they are.
 func (m *inbound) decode(t *Transport, b int) error {
 	blk, k, n := &m.blocks[b], m.shape.k, m.shape.length(b)
 	shards := make([][]byte, len(t.lanes))

@@ -8,11 +8,12 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// isLoss reports whether err means that a frame is lost, as opposed to a peer that speaks another language.
+// isLoss reports whether err means that a frame is lost, as opposed to a peer that speaks another
+// language.
 func isLoss(err error) bool { return errors.Is(err, transport.ErrCorrupt) }
 
-// endOf takes a peer's word that nothing follows on a lane. Each end is answered by an end, whereupon neither side
-// uses the lane for the other any more and either may close it.
+// endOf takes a peer's word that nothing follows on a lane. Each end is answered by an end,
+// whereupon neither side uses the lane for the other any more and either may close it.
 func (t *Transport) endOf(b *inbox, h *header, payload []byte) error {
 	why, err := decodeReason(payload, b.peer, t.size)
 	if why != nil {
@@ -52,8 +53,9 @@ func (t *Transport) laneOver(b *inbox) {
 	}
 }
 
-// Close implements [transport.Transport]: it sends on what is queued, takes leave of every peer on every lane, which takes
-// at most [Config.CloseTimeout], and closes the lanes. It returns what closing them returned.
+// Close implements [transport.Transport]: it sends on what is queued, takes leave of every peer on
+// every lane, which takes at most [Config.CloseTimeout], and closes the lanes. It returns what
+// closing them returned.
 func (t *Transport) Close() error {
 	t.closeOnce.Do(t.shutDown)
 	return t.closeErr

@@ -7,8 +7,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Exchange posts all receives, sends to each peer in a goroutine of its own where there are several, and waits for
-// everything. See [transport.Exchange].
+// Exchange posts all receives, sends to each peer in a goroutine of its own where there are
+// several, and waits for everything. See [transport.Exchange].
 func (t *Transport) Exchange(ctx context.Context, sends, recvs []transport.Message) error {
 	first := t.rank
 	for _, list := range [2][]transport.Message{sends, recvs} {
@@ -92,7 +92,8 @@ func (x *exchange) sendQueue(ctx context.Context, queue []*transport.Message) {
 	}
 }
 
-// receive waits for all messages that have been asked for; after a failure it takes back those that have not come.
+// receive waits for all messages that have been asked for; after a failure it takes back those that
+// have not come.
 func (x *exchange) receive(ctx context.Context, posted []*receive, recvs []transport.Message) {
 	var c clock
 	defer c.stop()

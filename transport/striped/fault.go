@@ -25,8 +25,8 @@ func (f *fault) as(op string) error {
 	return &transport.Error{Rank: f.rank, Op: op, Err: f.err}
 }
 
-// unusable returns why no call can succeed, or nil. It returns a fault once the peers have been told of it, so that a
-// rank which exits because of another is not blamed itself.
+// unusable returns why no call can succeed, or nil. It returns a fault once the peers have been
+// told of it, so that a rank which exits because of another is not blamed itself.
 func (t *Transport) unusable() *fault {
 	if t.closed.Load() {
 		return &fault{t.rank, transport.ErrClosed}
@@ -44,8 +44,8 @@ func (t *Transport) unusable() *fault {
 // usable is unusable without the wait.
 func (t *Transport) usable() bool { return !t.closed.Load() && t.fault.Load() == nil }
 
-// fail breaks the transport for good, unless it is broken already, and returns the fault that counts. It must be
-// called without any lock.
+// fail breaks the transport for good, unless it is broken already, and returns the fault that
+// counts. It must be called without any lock.
 func (t *Transport) fail(rank transport.Rank, err error) *fault {
 	t.breakDown(rank, err)
 	return t.unusable()

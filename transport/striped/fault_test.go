@@ -71,7 +71,8 @@ func small(m int) Config {
 
 var sizes = []int{0, 1, 63, 64, 65, 200, 1023, 1024, 1025, 4096, 5000, 20_000, 3, 100_000}
 
-// TestAnyLoss loses any m stripes of every block, by dropping or by corrupting them: the bytes are the same.
+// TestAnyLoss loses any m stripes of every block, by dropping or by corrupting them: the bytes are
+// the same.
 func TestAnyLoss(t *testing.T) {
 	for _, c := range []struct{ k, m int }{{1, 1}, {1, 2}, {4, 1}, {2, 2}, {3, 3}} {
 		t.Run(fmt.Sprintf("%d+%d", c.k, c.m), func(t *testing.T) {
@@ -91,8 +92,8 @@ func TestAnyLoss(t *testing.T) {
 	}
 }
 
-// loser loses m stripes of each block: of one that is coded those on m lanes that the seed chooses, of one that is
-// sent in copies the first m.
+// loser loses m stripes of each block: of one that is coded those on m lanes that the seed chooses,
+// of one that is sent in copies the first m.
 type loser struct {
 	seed uint64
 	k, m int
@@ -144,8 +145,8 @@ func TestStalledLanes(t *testing.T) {
 	}
 }
 
-// TestLanesDieInTheMiddle breaks m lanes while messages are under way; one more breaks the transport, with an error
-// that names all of them.
+// TestLanesDieInTheMiddle breaks m lanes while messages are under way; one more breaks the
+// transport, with an error that names all of them.
 func TestLanesDieInTheMiddle(t *testing.T) {
 	const k, m = 2, 2
 	log := &lines{}
@@ -197,7 +198,8 @@ func (l *lines) count(what string) int {
 	return strings.Count(l.text.String(), what)
 }
 
-// TestTooMuchCorrupt: with more than m stripes of a block corrupt there is an error at once, on both sides.
+// TestTooMuchCorrupt: with more than m stripes of a block corrupt there is an error at once, on
+// both sides.
 func TestTooMuchCorrupt(t *testing.T) {
 	for m := range 3 {
 		t.Run(fmt.Sprint(m), func(t *testing.T) {

@@ -41,7 +41,8 @@ func FuzzFrame(f *testing.F) {
 	f.Add([]byte("SYSt"))
 	cfg := Config{Parity: 1}.WithDefaults()
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, own := range []bool{false, true} { // the second time with the right sum, so that more is reached
+		// the second time with the right sum, so that more is reached
+		for _, own := range []bool{false, true} {
 			if own && len(b) >= headerBytes {
 				h := header{
 					kind: frameKind(b[5]), k: b[6], m: b[7], message: uint64(b[8]), total: uint64(b[24])<<24 | uint64(b[25]),

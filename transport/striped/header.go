@@ -8,14 +8,16 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// A frame is what travels on a lane as one message of it: a header and a payload. All numbers are big-endian.
+// A frame is what travels on a lane as one message of it: a header and a payload. All numbers are
+// big-endian.
 //
 //	 0  magic     4  "SYSt"
 //	 4  version   1
 //	 5  kind      1
 //	 6  k         1  data stripes of a block
 //	 7  m         1  further stripes of a block
-//	 8  message   8  number of the message between two ranks, from 0; of an end the number of messages there were
+//	 8  message   8  number of the message between two ranks, from 0; in an end frame, the number
+//	                 of messages that there were
 //	16  tag       8
 //	24  total     8  length of the message
 //	32  block     4
@@ -64,9 +66,9 @@ func (h *header) put(b []byte) {
 	binary.BigEndian.PutUint32(b[ownSumAt:], crc32c.Update(0, b[:ownSumAt]))
 }
 
-// decodeFrame reads the header of frame and checks everything about it that needs no other knowledge but the sum of
-// the payload: [transport.ErrCorrupt] where the header is not what was sent, [transport.ErrProtocol] where it makes no
-// sense.
+// decodeFrame reads the header of frame and checks everything about it that needs no other
+// knowledge but the sum of the payload: [transport.ErrCorrupt] where the header is not what was
+// sent, [transport.ErrProtocol] where it makes no sense.
 func decodeFrame(frame []byte) (header, []byte, error) {
 	if len(frame) < headerBytes {
 		return header{}, nil, fmt.Errorf("frame of %d bytes, want at least %d: %w", len(frame), headerBytes, transport.ErrCorrupt)

@@ -11,8 +11,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// A hello is what a rank says on every lane before anything else, all numbers big-endian: magic and version,
-// 4 bytes each; the terms, 8 bytes each; the CRC-32C of all before.
+// A hello is what a rank says on every lane before anything else, all numbers big-endian: magic and
+// version, 4 bytes each; the terms, 8 bytes each; the CRC-32C of all before.
 const (
 	helloMagic = 0x53595368
 	termCount  = 5

@@ -6,8 +6,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// inbound is a message on its way in. Guarded by the inbox's lock, but for the bytes that to refers to: whoever
-// counts among the writers may write the part that it has claimed.
+// inbound is a message on its way in. Guarded by the inbox's lock, but for the bytes that to refers
+// to: whoever counts among the writers may write the part that it has claimed.
 type inbound struct {
 	number uint64
 	tag    transport.Tag
@@ -41,8 +41,9 @@ func (m *inbound) place(bufs [][]byte) {
 	m.to, m.blocks, m.placed = newSpans(bufs), make([]block, m.left), true
 }
 
-// take takes a stripe that came on lane, and reports whether it keeps the frame's memory. It waits while the stripe
-// belongs to a message that has still to be announced by another lane, or that there is no room for.
+// take takes a stripe that came on lane, and reports whether it keeps the frame's memory. It waits
+// while the stripe belongs to a message that has still to be announced by another lane, or that
+// there is no room for.
 func (b *inbox) take(lane int, h *header, f *buffer) (kept bool, err error) {
 	s, err := h.check(&b.t.cfg, len(b.t.lanes), lane)
 	if err != nil {
@@ -80,7 +81,8 @@ func (b *inbox) take(lane int, h *header, f *buffer) (kept bool, err error) {
 	return b.claim(m, h, lane, f)
 }
 
-// lose counts a stripe that came corrupt: with more than m of one block there is no hope for it. mu is held.
+// lose counts a stripe that came corrupt: with more than m of one block there is no hope for it. mu
+// is held.
 func (b *inbox) lose(m *inbound, h *header, lane int) error {
 	blk := &m.blocks[h.block]
 	blk.corrupt |= 1 << lane
@@ -96,7 +98,8 @@ func (b *inbox) lose(m *inbound, h *header, lane int) error {
 		m.number, h.block, lost, b.t.cfg.Parity, transport.ErrCorrupt)
 }
 
-// claim puts a stripe in its place unless it is not wanted. mu is held, but given up while bytes are copied.
+// claim puts a stripe in its place unless it is not wanted. mu is held, but given up while bytes
+// are copied.
 func (b *inbox) claim(m *inbound, h *header, lane int, f *buffer) (kept bool, err error) {
 	if !m.placed || m.abandoned || !b.t.usable() {
 		return false, nil

@@ -7,8 +7,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// inbox pairs what comes from one peer with who asks for it. Messages are announced in the order of their numbers,
-// each by the first of its stripes to come, and are matched in that order.
+// inbox pairs what comes from one peer with who asks for it. Messages are announced in the order of
+// their numbers, each by the first of its stripes to come, and are matched in that order.
 type inbox struct {
 	t    *Transport
 	peer transport.Rank
@@ -137,7 +137,8 @@ func (b *inbox) whole(m *inbound) {
 	}
 }
 
-// finish returns the length of the message that r has been given, after a value has come from r.done.
+// finish returns the length of the message that r has been given, after a value has come from
+// r.done.
 func (r *receive) finish() int {
 	b, m := r.b, r.msg
 	if m.store != nil {
@@ -151,8 +152,9 @@ func (r *receive) finish() int {
 	return m.shape.total
 }
 
-// withdraw takes back r, and waits until nobody writes into its buffers. begun says that some of a message has come for
-// it, whole that all has, if only while it waited, so that r has not been taken back.
+// withdraw takes back r, and waits until nobody writes into its buffers. begun says that some of a
+// message has come for it, whole that all has, if only while it waited, so that r has not been
+// taken back.
 func (r *receive) withdraw() (begun, whole bool) {
 	b := r.b
 	b.mu.Lock()

@@ -19,7 +19,8 @@ const (
 	lagCount = 100
 )
 
-// rounds sends messages there and back, and returns how long each round took. Before round at it calls fault.
+// rounds sends messages there and back, and returns how long each round took. Before round at it
+// calls fault.
 func rounds(t *testing.T, ends []*Transport, at int, fault func()) []time.Duration {
 	ctx := context.Background()
 	var wg sync.WaitGroup
@@ -52,7 +53,8 @@ func rounds(t *testing.T, ends []*Transport, at int, fault func()) []time.Durati
 	return took
 }
 
-// lagged returns the median, 99th percentile and maximum of the rounds over k+m lanes one of which becomes bad.
+// lagged returns the median, 99th percentile and maximum of the rounds over k+m lanes one of which
+// becomes bad.
 func lagged(t *testing.T, k, m int, bad func(*badLane)) (p50, p99, worst time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGrid()
@@ -71,9 +73,9 @@ func lagged(t *testing.T, k, m int, bad func(*badLane)) (p50, p99, worst time.Du
 	return p50, p99, worst
 }
 
-// TestLaggingLane runs in virtual time, so its figures are exact: with parity a lane that is ten times slower, or stops
-// for good, in the middle of the run costs not even a single round more than a fifth; without, the slower one costs
-// every round at least fivefold.
+// TestLaggingLane runs in virtual time, so its figures are exact: with parity a lane that is ten
+// times slower, or stops for good, in the middle of the run costs not even a single round more than
+// a fifth; without, the slower one costs every round at least fivefold.
 func TestLaggingLane(t *testing.T) {
 	if testing.Short() {
 		t.Skip("moves much, one goroutine at a time")
@@ -95,7 +97,8 @@ func TestLaggingLane(t *testing.T) {
 	require.GreaterOrEqual(t, float64(p50), 5*float64(plain))
 }
 
-// TestRecoveredLane: a lane that has lagged and been passed over carries its part again once it is well.
+// TestRecoveredLane: a lane that has lagged and been passed over carries its part again once it is
+// well.
 func TestRecoveredLane(t *testing.T) {
 	if testing.Short() {
 		t.Skip("moves much, one goroutine at a time")
@@ -125,7 +128,8 @@ func TestRecoveredLane(t *testing.T) {
 	}
 }
 
-// TestIdleLanes: lanes whose own bound on an operation is far below the time that nothing is sent stay alive.
+// TestIdleLanes: lanes whose own bound on an operation is far below the time that nothing is sent
+// stay alive.
 func TestIdleLanes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ends := open(t, 2, 3, Config{Parity: 1, KeepAlive: time.Second}, patience(3*time.Second).wrap)

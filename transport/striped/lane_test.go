@@ -13,7 +13,8 @@ import (
 // badLane is an inproc lane with something wrong in what it sends.
 type badLane struct {
 	*inproc.Transport
-	// tamper, if set, is given a frame to be sent, which it may change, and reports whether it is sent at all.
+	// tamper, if set, is given a frame to be sent, which it may change, and reports whether it is
+	// sent at all.
 	tamper func(to transport.Rank, frame []byte) (pass bool)
 	// rate, if above 0, is the number of bytes a second that frames take.
 	rate atomic.Int64

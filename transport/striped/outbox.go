@@ -8,11 +8,12 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// stripeOverhead is what a stripe in a queue, or a message that nobody has asked for, counts beyond its bytes.
+// stripeOverhead is what a stripe in a queue, or a message that nobody has asked for, counts beyond
+// its bytes.
 const stripeOverhead = 128
 
-// lagGrace is how long a full queue may hold up those that have drained. It is for a goroutine that has not come to run,
-// and is spent once each time that a lane begins to lag.
+// lagGrace is how long a full queue may hold up those that have drained. It is for a goroutine that
+// has not come to run, and is spent once each time that a lane begins to lag.
 const lagGrace = 2 * time.Millisecond
 
 // outbox holds what is on its way to one peer.
@@ -21,7 +22,8 @@ type outbox struct {
 	peer transport.Rank
 	// turn is held by the call whose message is being queued.
 	turn chan struct{}
-	// changed tells the holder of turn that a queue has become shorter, a lane has died or the peer has left.
+	// changed tells the holder of turn that a queue has become shorter, a lane has died or the peer
+	// has left.
 	changed chan struct{}
 
 	mu     sync.Mutex
@@ -65,8 +67,8 @@ func signal(c chan struct{}) {
 func (q *queue) calm() bool      { return !q.dead && q.bytes <= q.o.t.cfg.LaneBytes/2 }
 func (q *queue) room(n int) bool { return !q.dead && q.bytes+n+stripeOverhead <= q.o.t.cfg.LaneBytes }
 
-// choose appends to lanes those that frames of n bytes are sent on, if they can be sent now: that is when every lane
-// but those that lag has room. mu is held.
+// choose appends to lanes those that frames of n bytes are sent on, if they can be sent now: that
+// is when every lane but those that lag has room. mu is held.
 func (o *outbox) choose(lanes []int, n int) (chosen []int, ok bool) {
 	calm, full := 0, 0
 	for _, q := range o.queues {
@@ -88,8 +90,8 @@ func (o *outbox) choose(lanes []int, n int) (chosen []int, ok bool) {
 	return lanes, full == 0 && len(lanes) >= k
 }
 
-// condemn ends the grace of lanes that are still full while k others have drained to half, and would soon have
-// nothing to do. A lane lags until its queue is empty.
+// condemn ends the grace of lanes that are still full while k others have drained to half, and
+// would soon have nothing to do. A lane lags until its queue is empty.
 func (o *outbox) condemn(n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -134,7 +136,8 @@ func (o *outbox) push(lane int, b *buffer) {
 	signal(q.ready)
 }
 
-// end queues the frame that ends every lane: behind what waits, or instead of it. Only the first call counts.
+// end queues the frame that ends every lane: behind what waits, or instead of it. Only the first
+// call counts.
 func (o *outbox) end(h header, payload []byte, instead bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -67,7 +67,8 @@ func TestLanesChosen(t *testing.T) {
 	})
 }
 
-// TestTruncatedCopies: of a message that is too long several copies come, and none of them is taken for it.
+// TestTruncatedCopies: of a message that is too long several copies come, and none of them is taken
+// for it.
 func TestTruncatedCopies(t *testing.T) {
 	for range 200 {
 		ends := open(t, 2, 4, small(3), nil)

@@ -14,8 +14,8 @@ type buffer struct {
 	class int
 }
 
-// pool keeps buffers for reuse. Their payloads are powers of two, so that a small frame never holds the memory of a
-// large one, and a stripe of such a length wastes none.
+// pool keeps buffers for reuse. Their payloads are powers of two, so that a small frame never holds
+// the memory of a large one, and a stripe of such a length wastes none.
 type pool struct {
 	classes [32]sync.Pool
 }

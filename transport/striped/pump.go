@@ -7,8 +7,9 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// pump receives what comes from one peer on one lane, until the peer ends it or the lane dies. Once the transport is
-// of no use it goes on all the same, so that the peer is not kept from sending its end.
+// pump receives what comes from one peer on one lane, until the peer ends it or the lane dies. Once
+// the transport is of no use it goes on all the same, so that the peer is not kept from sending its
+// end.
 func (t *Transport) pump(lane int, peer transport.Rank) {
 	b := t.inboxes[peer]
 	defer t.laneOver(b)

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// A reason is the culprit's rank (-1 if no single one is known) and a code for the sentinel, 4 bytes each, and the
-	// cause in words.
+	// A reason is the culprit's rank (-1 if no single one is known) and a code for the sentinel, 4
+	// bytes each, and the cause in words.
 	reasonFixed   = 8
 	maxReasonText = 512
 )
@@ -40,8 +40,8 @@ func encodeReason(f *fault) []byte {
 	return append(b, text...)
 }
 
-// decodeReason reads the payload of an end that rank by has sent, in a job of size ranks. No payload is a farewell
-// in good order, and no fault.
+// decodeReason reads the payload of an end that rank by has sent, in a job of size ranks. No
+// payload is a farewell in good order, and no fault.
 func decodeReason(b []byte, by transport.Rank, size int) (*fault, error) {
 	if len(b) == 0 {
 		return nil, nil

@@ -44,8 +44,8 @@ func (t *Transport) send(ctx context.Context, c *clock, to transport.Rank, tag t
 	return nil
 }
 
-// awaitLanes waits until block b can be queued, and chooses its lanes. It is the holder of the outbox's turn
-// alone who adds to the queues, so what it finds stays true until it adds itself.
+// awaitLanes waits until block b can be queued, and chooses its lanes. It is the holder of the
+// outbox's turn alone who adds to the queues, so what it finds stays true until it adds itself.
 func (m *outgoing) awaitLanes(ctx context.Context, c *clock, b int) error {
 	n := headerBytes + m.shape.length(b)
 	for {
@@ -73,7 +73,8 @@ func (m *outgoing) choose(n int) (ok bool, err error) {
 	return ok, nil
 }
 
-// errPeerLeft stands for the end of an outbox: the peer has left, or this rank's transport has been closed or broken.
+// errPeerLeft stands for the end of an outbox: the peer has left, or this rank's transport has been
+// closed or broken.
 var errPeerLeft = errors.New("outbox has ended")
 
 // queue codes block b and queues its stripes.
@@ -103,8 +104,8 @@ func (m *outgoing) queue(b int) error {
 	return err
 }
 
-// header returns the head of a stripe of block b. The message's number is the next one while its first block has not
-// been queued, and the last one afterwards.
+// header returns the head of a stripe of block b. The message's number is the next one while its
+// first block has not been queued, and the last one afterwards.
 func (m *outgoing) header(b, stripe int) header {
 	number := m.o.next
 	if b > 0 {

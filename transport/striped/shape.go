@@ -2,13 +2,14 @@ package striped
 
 import "math"
 
-// shape is how one message is cut: into blocks of k stripes, of at most stripe bytes each. Sender and receiver work it
-// out from the message's length.
+// shape is how one message is cut: into blocks of k stripes, of at most stripe bytes each. Sender
+// and receiver work it out from the message's length.
 type shape struct {
 	total, k, stripe int
 }
 
-// cut returns the shape of a message of total bytes over k data lanes. A message with k = 1 is sent in copies.
+// cut returns the shape of a message of total bytes over k data lanes. A message with k = 1 is sent
+// in copies.
 func (c *Config) cut(total, k int) shape {
 	if total < k*c.MinStripe && total <= c.StripeBytes {
 		k = 1
@@ -16,8 +17,8 @@ func (c *Config) cut(total, k int) shape {
 	return shape{total, k, c.StripeBytes}
 }
 
-// longest is the length of the longest message over k data lanes: as many bytes as an int counts when the last block is
-// filled up, in as many blocks as a frame can number.
+// longest is the length of the longest message over k data lanes: as many bytes as an int counts
+// when the last block is filled up, in as many blocks as a frame can number.
 func (c *Config) longest(k int) uint64 {
 	full := uint64(k * c.StripeBytes)
 	return min(math.MaxInt-full, math.MaxUint32*full)
@@ -35,7 +36,8 @@ func (s shape) block(b int) (from, to int) {
 	return b * full, min((b+1)*full, s.total)
 }
 
-// length is that of every stripe of block b, parity included; the last data stripes are filled up with zeros.
+// length is that of every stripe of block b, parity included; the last data stripes are filled up
+// with zeros.
 func (s shape) length(b int) int {
 	from, to := s.block(b)
 	return (to - from + s.k - 1) / s.k

@@ -8,8 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestShape: the data stripes of all blocks are the message, each byte once and in order, and no stripe is longer than
-// allowed.
+// TestShape: the data stripes of all blocks are the message, each byte once and in order, and no
+// stripe is longer than allowed.
 func TestShape(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := Config{MinStripe: rapid.IntRange(1, 50).Draw(t, "least"), StripeBytes: rapid.IntRange(1, 300).Draw(t, "stripe")}

@@ -41,7 +41,8 @@ func (s *spans) find(at int) (buf, place int) {
 	if s.starts == nil {
 		return 0, at
 	}
-	buf = sort.SearchInts(s.starts, at+1) - 1 // the last buffer that begins at or before it: not an empty one
+	// the last buffer that begins at or before it: not an empty one
+	buf = sort.SearchInts(s.starts, at+1) - 1
 	return buf, at - s.starts[buf]
 }
 
@@ -68,7 +69,8 @@ func (s *spans) each(at, n int, visit func(b []byte)) {
 	}
 }
 
-// slice returns the n bytes from the place at, n above 0, if they lie in one buffer. Its capacity is n.
+// slice returns the n bytes from the place at, n above 0, if they lie in one buffer. Its capacity
+// is n.
 func (s *spans) slice(at, n int) ([]byte, bool) {
 	i, place := s.find(at)
 	if place+n > len(s.bufs[i]) {

@@ -64,10 +64,10 @@ var (
 	_ transport.Watcher   = (*Transport)(nil)
 )
 
-// New makes one transport of lanes, which are this rank's ends of as many transports, in the same order on all ranks.
-// It meets the other ranks on every lane and returns when all have been found to agree: an error is
-// [transport.ErrMismatch], naming what differs and both values, or what the lane said. Every lane must be alive.
-// Cfg.Validate's faults are returned as they are.
+// New makes one transport of lanes, which are this rank's ends of as many transports, in the same
+// order on all ranks. It meets the other ranks on every lane and returns when all have been found
+// to agree: an error is [transport.ErrMismatch], naming what differs and both values, or what the
+// lane said. Every lane must be alive. Cfg.Validate's faults are returned as they are.
 //
 // The lanes belong to the transport from now on: Close closes them, and so does New when it fails.
 func New(ctx context.Context, lanes []transport.Transport, cfg Config) (*Transport, error) {
@@ -125,7 +125,8 @@ func (t *Transport) Rank() transport.Rank { return t.rank }
 // Size is the number of ranks.
 func (t *Transport) Size() int { return t.size }
 
-// WireBytes is the number of payload bytes sent to other ranks, parity and copies not counted; the lanes count those.
+// WireBytes is the number of payload bytes sent to other ranks, parity and copies not counted; the
+// lanes count those.
 func (t *Transport) WireBytes() uint64 { return t.wireBytes.Load() }
 
 // Capabilities are what all lanes can do. The name is "striped" with theirs: "striped(tcp)".
@@ -145,8 +146,8 @@ func (t *Transport) Capabilities() transport.Capabilities {
 	return all
 }
 
-// Send sends the concatenation of bufs to rank to under tag. It returns when the message has been coded into the
-// lanes' queues. See [transport.Transport].
+// Send sends the concatenation of bufs to rank to under tag. It returns when the message has been
+// coded into the lanes' queues. See [transport.Transport].
 func (t *Transport) Send(ctx context.Context, to transport.Rank, tag transport.Tag, bufs ...[]byte) error {
 	t.check("Send", to)
 	if err := t.begin(ctx, "send", to); err != nil {
@@ -168,8 +169,8 @@ func (t *Transport) sendOne(ctx context.Context, c *clock, to transport.Rank, ta
 	return nil
 }
 
-// Recv receives the next message of rank from under tag into bufs, and returns its length in bytes. See
-// [transport.Transport].
+// Recv receives the next message of rank from under tag into bufs, and returns its length in bytes.
+// See [transport.Transport].
 func (t *Transport) Recv(ctx context.Context, from transport.Rank, tag transport.Tag, bufs ...[]byte) (int, error) {
 	t.check("Recv", from)
 	if err := t.begin(ctx, "recv", from); err != nil {

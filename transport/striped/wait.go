@@ -80,8 +80,9 @@ func gaveUp(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// interrupted returns the fault of a call with peer that gave up because of why. begun says that something of its
-// message has moved. Unless nothing has, and it was the caller who gave up, that breaks the transport.
+// interrupted returns the fault of a call with peer that gave up because of why. begun says that
+// something of its message has moved. Unless nothing has, and it was the caller who gave up, that
+// breaks the transport.
 func (t *Transport) interrupted(why error, peer transport.Rank, begun bool) *fault {
 	switch {
 	case errors.Is(why, errInterrupted):

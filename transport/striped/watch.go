@@ -7,14 +7,16 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Watch has lane 0 bring statements of p to the peers, if it can. Receives of a lane wait all the time, so that nothing is known of
-// who waits for whom: only ranks that are in different operations of one stream are found. See [transport.Watcher].
+// Watch has lane 0 bring statements of p to the peers, if it can. Receives of a lane wait all the
+// time, so that nothing is known of who waits for whom: only ranks that are in different operations
+// of one stream are found. See [transport.Watcher].
 func (t *Transport) Watch(p transport.Program) {
 	t.program.Store(&p)
 	transport.Watch(t.lanes[0], laneProgram{t, p})
 }
 
-// laneProgram is the program as a lane knows it. What it finds breaks this transport, not the lane alone.
+// laneProgram is the program as a lane knows it. What it finds breaks this transport, not the lane
+// alone.
 type laneProgram struct {
 	t *Transport
 	p transport.Program

@@ -9,10 +9,11 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Bench measures the transports that open returns, as sub-benchmarks: "pingpong" is one message there and back
-// between two ranks; "stream" sends one way; "alltoall" has every rank exchange a message with every rank,
-// itself included. Bytes is the length of one message; the throughput counts what is sent between ranks,
-// in both directions together, and for alltoall what all ranks together send to others.
+// Bench measures the transports that open returns, as sub-benchmarks: "pingpong" is one message
+// there and back between two ranks; "stream" sends one way; "alltoall" has every rank exchange a
+// message with every rank, itself included. Bytes is the length of one message; the throughput
+// counts what is sent between ranks, in both directions together, and for alltoall what all ranks
+// together send to others.
 func Bench(b *testing.B, open func(b *testing.B, n int) []transport.Transport) {
 	for _, n := range []int{0, 64, 4 << 10, 64 << 10, 1 << 20} {
 		b.Run(fmt.Sprintf("pingpong/bytes=%d", n), func(b *testing.B) { benchPingPong(b, open(b, 2), n) })

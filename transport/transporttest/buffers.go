@@ -159,8 +159,8 @@ func testSendChangesNothing(j *job) {
 	}
 }
 
-// testReuseAfterRecv would see a late write into the buffers of an earlier receive, or, in the race detector, a late
-// look at its list.
+// testReuseAfterRecv would see a late write into the buffers of an earlier receive, or, in the race
+// detector, a late look at its list.
 func testReuseAfterRecv(j *job) {
 	const rounds = 60
 	size := func(i int) int { return 1 << (i % 18) }
@@ -207,7 +207,8 @@ func testEmptyAmongOthers(j *job) {
 	j.together(inOrder(sends...), inOrder(theirs...), inOrder(mine...))
 }
 
-// testLong sends more than 1 GiB from a few buffers, each of which is many parts of the message, to as few.
+// testLong sends more than 1 GiB from a few buffers, each of which is many parts of the message, to
+// as few.
 func testLong(j *job) {
 	if testing.Short() {
 		j.Skip("moves 1 GiB")

@@ -85,8 +85,8 @@ func testDelivered(j *job) {
 	j.together(inOrder(sends...), inOrder(recvs...))
 }
 
-// testKept has the receiver come late: once the sender has closed, or, where Send waits for the receiver, after
-// a moment.
+// testKept has the receiver come late: once the sender has closed, or, where Send waits for the
+// receiver, after a moment.
 func testKept(j *job) {
 	closed := make(chan struct{})
 	body := payload(1, 100)
@@ -120,7 +120,8 @@ func testRecvFromClosed(j *job) {
 		func(context.Context) error { return j.ranks[1].Close() })
 }
 
-// testSendToClosed sends until it fails: the farewell may be on its way while the first messages go out.
+// testSendToClosed sends until it fails: the farewell may be on its way while the first messages go
+// out.
 func testSendToClosed(j *job) {
 	j.together(
 		func(ctx context.Context) error {
@@ -134,8 +135,9 @@ func testSendToClosed(j *job) {
 		func(context.Context) error { return j.ranks[1].Close() })
 }
 
-// testSendWaitsForClosing has rank 0 send more than any transport holds for a rank that does not receive, under several
-// tags, so that some of the messages have begun and others have not when that rank closes.
+// testSendWaitsForClosing has rank 0 send more than any transport holds for a rank that does not
+// receive, under several tags, so that some of the messages have begun and others have not when
+// that rank closes.
 func testSendWaitsForClosing(j *job) {
 	parts := []part{j.closesLater(1)}
 	for tag := range 4 {
@@ -165,8 +167,8 @@ func testExchangeWaitsForClosing(j *job) {
 	})
 }
 
-// closesLater is the part that closes rank r when the others have had a moment to wait for it. What they get does not
-// depend on whether that was long enough.
+// closesLater is the part that closes rank r when the others have had a moment to wait for it. What
+// they get does not depend on whether that was long enough.
 func (j *job) closesLater(r int) part {
 	return func(context.Context) error {
 		<-time.After(soon)
@@ -184,8 +186,8 @@ func testExchangeWithClosed(j *job) {
 		func(context.Context) error { return j.ranks[1].Close() })
 }
 
-// testCloseDuringTraffic has rank 0 leave while all exchange. Its own calls end with ErrClosed, those of the others with
-// ErrPeerClosed that names it: theirs can only be held up by it.
+// testCloseDuringTraffic has rank 0 leave while all exchange. Its own calls end with ErrClosed,
+// those of the others with ErrPeerClosed that names it: theirs can only be held up by it.
 func testCloseDuringTraffic(j *job) {
 	under := make(chan struct{}, 1)
 	traffic := func(t transport.Transport, tag transport.Tag) part {

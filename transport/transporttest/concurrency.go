@@ -149,9 +149,9 @@ func swap(ctx context.Context, t transport.Transport, tag transport.Tag, n int) 
 	return nil
 }
 
-// testRecvOrder calls receives with a moment between them. A machine may be so loaded that a goroutine does not get to
-// its call within a moment, so one round in which all is in order is enough; it happens to a transport that keeps no
-// order once in 6! times.
+// testRecvOrder calls receives with a moment between them. A machine may be so loaded that a
+// goroutine does not get to its call within a moment, so one round in which all is in order is
+// enough; it happens to a transport that keeps no order once in 6! times.
 func testRecvOrder(j *job) {
 	const receivers, rounds = 6, 8
 	for range rounds {

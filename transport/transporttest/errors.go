@@ -17,7 +17,8 @@ var errorClaims = []claim{
 	{"RankOutOfRange", "a rank outside [0, Size) panics", 2, testRankOutOfRange},
 }
 
-// truncate has rank 1 send rank 0 a message that is too long, and returns what rank 0's receive returns.
+// truncate has rank 1 send rank 0 a message that is too long, and returns what rank 0's receive
+// returns.
 func (j *job) truncate(ctx context.Context) error {
 	var err error
 	_ = all(

@@ -23,7 +23,8 @@ var exchangeClaims = []claim{
 
 const allToAllSays = "exchanges whose sends and receives match never deadlock, whatever the sizes"
 
-// testAllToAll has three rounds follow each other at once: a rank may be in the next while another is in this.
+// testAllToAll has three rounds follow each other at once: a rank may be in the next while another
+// is in this.
 func testAllToAll(j *job) {
 	const rounds = 3
 	seed := j.rand.Uint64()
@@ -53,7 +54,8 @@ func testAllToAll(j *job) {
 	})
 }
 
-// unevenSize is mostly small, often nothing, and now and then several MiB, less often on many ranks.
+// unevenSize is mostly small, often nothing, and now and then several MiB, less often on many
+// ranks.
 func unevenSize(r *rand.Rand, ranks int) int {
 	switch k := r.IntN(8); {
 	case k < 2:
@@ -109,7 +111,8 @@ func testExchangeNothing(j *job) {
 	})
 }
 
-// testExchangeCancelled waits for what nobody sends. The race detector sees it if a buffer is not given back.
+// testExchangeCancelled waits for what nobody sends. The race detector sees it if a buffer is not
+// given back.
 func testExchangeCancelled(j *job) {
 	room := make([]byte, 100)
 	j.together(func(parent context.Context) error {

@@ -19,11 +19,12 @@ import (
 )
 
 const (
-	// patience is how long the goroutines of a test may take together before their context ends, and grace how long
-	// they have to return then. Past both the test fails with everybody's stacks.
+	// patience is how long the goroutines of a test may take together before their context ends,
+	// and grace how long they have to return then. Past both the test fails with everybody's
+	// stacks.
 	patience, grace = 60 * time.Second, 20 * time.Second
-	// soon is a deadline that a test waits out: long enough for an operation to be under way, short enough to
-	// be waited for.
+	// soon is a deadline that a test waits out: long enough for an operation to be under way, short
+	// enough to be waited for.
 	soon = 30 * time.Millisecond
 )
 
@@ -86,7 +87,8 @@ func (j *job) within(do func()) {
 	}
 }
 
-// part is what one goroutine of a test does. Its error fails the test and ends the other parts' context.
+// part is what one goroutine of a test does. Its error fails the test and ends the other parts'
+// context.
 type part = func(ctx context.Context) error
 
 // together runs parts at once and fails the test with the first error.

@@ -1,10 +1,10 @@
-// Package transporttest is the conformance suite of [transport.Transport]: what its comment promises, as tests
-// and benchmarks that every implementation calls.
+// Package transporttest is the conformance suite of [transport.Transport]: what its comment
+// promises, as tests and benchmarks that every implementation calls.
 //
-// The suite may miss faults, but it never fails a transport that keeps the contract: it depends neither on
-// buffering nor on timing, and its limits are wide enough for a loaded machine. It finds most under the race
-// detector. A test that uses random numbers logs its seed; SWITCHYARD_SEED=N in the environment runs it again
-// with that one.
+// The suite may miss faults, but it never fails a transport that keeps the contract: it depends
+// neither on buffering nor on timing, and its limits are wide enough for a loaded machine. It finds
+// most under the race detector. A test that uses random numbers logs its seed; SWITCHYARD_SEED=N in
+// the environment runs it again with that one.
 package transporttest
 
 import (
@@ -21,11 +21,12 @@ type claim struct {
 	test  func(j *job)
 }
 
-// Run tests that the transports which open returns keep the contract of [transport.Transport], each sentence of
-// it as a subtest. open opens a job of n ranks, n from 1 to 8, and returns its ends in the order of their ranks; the
-// suite closes them.
+// Run tests that the transports which open returns keep the contract of [transport.Transport], each
+// sentence of it as a subtest. open opens a job of n ranks, n from 1 to 8, and returns its ends in
+// the order of their ranks; the suite closes them.
 //
-// The operations of the transports must be allowed at least 20 seconds, and those of a healthy job must not need more.
+// The operations of the transports must be allowed at least 20 seconds, and those of a healthy job
+// must not need more.
 func Run(t *testing.T, open func(t *testing.T, n int) []transport.Transport) {
 	groups := []struct {
 		name   string

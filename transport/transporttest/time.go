@@ -43,8 +43,8 @@ func testRecvCancel(j *job) {
 	j.together(j.works(0, 1))
 }
 
-// testSendDeadline sends until what the transport may buffer is full. Some of the last message may have moved then, so
-// nothing is said about later calls.
+// testSendDeadline sends until what the transport may buffer is full. Some of the last message may
+// have moved then, so nothing is said about later calls.
 func testSendDeadline(j *job) {
 	const limit = 1 << 10 // a transport that buffers this many MiB is not bounded
 	body := make([]byte, 1<<20)
@@ -79,8 +79,9 @@ func testEndedContext(j *job) {
 	j.together(j.works(0, 1), inOrder(j.send(0, 0, 4711, body), j.recv(0, 0, 4711, body)))
 }
 
-// testOwnership lets a cancellation race with the message in each round. Whichever wins, the message is received
-// once, and a buffer given back is not written to: it is scribbled upon, which the race detector sees.
+// testOwnership lets a cancellation race with the message in each round. Whichever wins, the
+// message is received once, and a buffer given back is not written to: it is scribbled upon, which
+// the race detector sees.
 func testOwnership(j *job) {
 	const rounds, size = 300, 64
 	var sends []part
@@ -122,7 +123,8 @@ func (j *job) raceCancel(parent context.Context, want []byte, errStop error) err
 		return same(room[:n], want)
 	}
 	clear(room)
-	if isFault(err, context.Canceled, 0) == nil { // whoever cancels half a message is the one to blame
+	// whoever cancels half a message is the one to blame
+	if isFault(err, context.Canceled, 0) == nil {
 		if _, again := j.ranks[0].Recv(parent, 1, 3, room); again == nil {
 			return fmt.Errorf("rank 0 goes on after %w", err)
 		}
@@ -164,8 +166,8 @@ func inPair(err error) error {
 	return nil
 }
 
-// testCancelAndAgain cancels receives and exchanges before anything has been sent, so that no byte has moved, and then
-// receives what comes.
+// testCancelAndAgain cancels receives and exchanges before anything has been sent, so that no byte
+// has moved, and then receives what comes.
 func testCancelAndAgain(j *job) {
 	const rounds = 5
 	t := j.ranks[0]

@@ -21,7 +21,8 @@ var viewClaims = []claim{
 	{"Refusals", "a view of a view, channel 0, a stranger's view and a wrong list are refused", 3, testViewRefusals},
 }
 
-// RunViews tests [transport.Sub] over the transports that open returns, as [Run] tests the transports themselves.
+// RunViews tests [transport.Sub] over the transports that open returns, as [Run] tests the
+// transports themselves.
 func RunViews(t *testing.T, open func(t *testing.T, n int) []transport.Transport) {
 	runClaims(t, open, viewClaims)
 }

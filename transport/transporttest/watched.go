@@ -19,7 +19,8 @@ var watchedClaims = []claim{
 	{"Settle", "a rank whose operation has failed finds those that are in another", 2, settle},
 }
 
-// RunWatched tests that the transports which open returns are a [transport.Watcher] whose statements reach the other ranks. See [Run].
+// RunWatched tests that the transports which open returns are a [transport.Watcher] whose
+// statements reach the other ranks. See [Run].
 func RunWatched(t *testing.T, open func(t *testing.T, n int) []transport.Transport) {
 	runClaims(t, open, watchedClaims)
 }

@@ -1,5 +1,5 @@
-// Command member is one rank that meets the others, hears a word from each, and says who they are. It is what
-// deploy/launchers/run starts under every launcher.
+// Command member is one rank that meets the others, hears a word from each, and says who they are.
+// It is what deploy/launchers/run starts under every launcher.
 package main
 
 import (
@@ -48,7 +48,8 @@ func main() {
 	}
 }
 
-// write makes a file of its own, under its name only once it is whole: process numbers may be equal in containers.
+// write makes a file of its own, under its name only once it is whole: process numbers may be equal
+// in containers.
 func write(folder string, line []byte) error {
 	f, err := os.CreateTemp(folder, "*.part")
 	if err != nil {
@@ -85,7 +86,8 @@ func hear(ctx context.Context, w *switchyard.World, r *report, token string) err
 		return err
 	}
 	t := w.Transport()
-	for to := range transport.Rank(w.Size()) { // so short a message is kept for whoever has not asked for it
+	// so short a message is kept for whoever has not asked for it
+	for to := range transport.Rank(w.Size()) {
 		if err := t.Send(ctx, to, 1, mine); err != nil {
 			return err
 		}

@@ -35,8 +35,8 @@ func Strangers() []Stranger {
 	}
 }
 
-// Visit connects to addr, behaves, and returns how long it was until the connection was dropped. It fails if nobody
-// listens, or ctx ends before.
+// Visit connects to addr, behaves, and returns how long it was until the connection was dropped. It
+// fails if nobody listens, or ctx ends before.
 func (s Stranger) Visit(ctx context.Context, addr string) (time.Duration, error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", addr)
