@@ -13,6 +13,7 @@ import (
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/lsh"
+	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -211,7 +212,7 @@ func (*noExpert) New(expert.Shape) (expert.Group, error) { panic("asked of nothi
 
 type noOptimiser struct{}
 
-func (*noOptimiser) Update(*expert.Params, []float32) { panic("asked of nothing") }
+func (*noOptimiser) Update(*param.Set, []float32) { panic("asked of nothing") }
 
 // TestSizesOfAConfigurationAreBounded: what is negative, far too large, or overflows in a sum or
 // product, and what is nil within an interface, is an error that names the field, the value and the

@@ -8,8 +8,8 @@ import (
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/mat"
-	"github.com/switchyard-moe/switchyard/internal/param"
-	"github.com/switchyard-moe/switchyard/internal/tree"
+	"github.com/switchyard-moe/switchyard/param"
+	"github.com/switchyard-moe/switchyard/param/tree"
 	"github.com/switchyard-moe/switchyard/router"
 )
 

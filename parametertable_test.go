@@ -8,7 +8,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
-	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 

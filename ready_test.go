@@ -11,6 +11,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -125,7 +126,7 @@ func TestAWrongOptimiserFailsTheStepEverywhere(t *testing.T) {
 // unchecked is an optimiser from outside that only updates.
 type unchecked struct{}
 
-func (unchecked) Update(p *expert.Params, grad []float32) {
+func (unchecked) Update(p *param.Set, grad []float32) {
 	for i, g := range grad {
 		p.Value[i] -= g
 	}

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
-	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/router"
 )
 

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/switchyard-moe/switchyard/internal/tree"
+	"github.com/switchyard-moe/switchyard/param/tree"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 

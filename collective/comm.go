@@ -11,7 +11,7 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/switchyard-moe/switchyard/internal/tree"
+	"github.com/switchyard-moe/switchyard/param/tree"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 

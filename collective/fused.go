@@ -3,8 +3,8 @@ package collective
 import (
 	"context"
 
-	"github.com/switchyard-moe/switchyard/internal/tree"
 	"github.com/switchyard-moe/switchyard/internal/view"
+	"github.com/switchyard-moe/switchyard/param/tree"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 

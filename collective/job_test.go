@@ -14,7 +14,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
-	"github.com/switchyard-moe/switchyard/internal/tree"
+	"github.com/switchyard-moe/switchyard/param/tree"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 

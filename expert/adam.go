@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // Adam is the optimiser of Kingma and Ba 2015 with the decoupled weight decay of Loshchilov and
@@ -31,7 +32,7 @@ type Adam struct {
 	WeightDecay float32
 
 	complete bool // made by NewAdam or used before: zeros are meant
-	state    map[*Params]*adamState
+	state    map[*param.Set]*adamState
 }
 
 var _ Validator = (*Adam)(nil)
@@ -78,7 +79,7 @@ func (a *Adam) String() string {
 
 // Update implements [Optimizer]. It panics if grad has another length than p.Value, or if Validate
 // returns an error.
-func (a *Adam) Update(p *Params, grad []float32) {
+func (a *Adam) Update(p *param.Set, grad []float32) {
 	checkGrad(p, grad)
 	mustValidate(a)
 	a.complete = true
@@ -93,12 +94,12 @@ func (a *Adam) Update(p *Params, grad []float32) {
 	c.Update(p.Value, grad, s.m, s.v)
 }
 
-func (a *Adam) of(p *Params) *adamState {
+func (a *Adam) of(p *param.Set) *adamState {
 	if s := a.state[p]; s != nil {
 		return s
 	}
 	if a.state == nil {
-		a.state = make(map[*Params]*adamState)
+		a.state = make(map[*param.Set]*adamState)
 	}
 	n := len(p.Value)
 	s := &adamState{m: make([]float32, n), v: make([]float32, n), beta1: 1, beta2: 1}

@@ -5,11 +5,8 @@ package expert
 import (
 	"gonum.org/v1/gonum/blas/blas32"
 
-	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/param"
 )
-
-// Params is a set of trainable parameters.
-type Params = param.Set
 
 // Shape is what the experts of one rank are built for.
 type Shape struct {
@@ -31,7 +28,7 @@ type Expert interface {
 type Group interface {
 	// Params returns the trainable parameters: each tensor's first dimension is the expert. Their Value is read at each call: a layer's
 	// twin exchanges it for the memory of its original's.
-	Params() *Params
+	Params() *param.Set
 	// Forward computes each expert's answer to its rows of x. The row of an answer depends on its input row
 	// alone, bit for bit. The result belongs to saved and is valid until saved is passed to Backward. x must
 	// stay as it is until then.

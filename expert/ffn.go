@@ -8,7 +8,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
-	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // FFN is the two-layer perceptron of the Transformer: act(x·w1 + b1)·w2 + b2. Its tensors are w1 [experts, Dim,

@@ -9,12 +9,13 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // base is what the groups of this package share: their parameters and the buffers of passes in flight.
 type base struct {
 	shape   Shape
-	params  *Params
+	params  *param.Set
 	workers int
 
 	free []*pass // consumed passes, kept for their buffers
@@ -50,7 +51,7 @@ const (
 )
 
 // Params returns the trainable parameters.
-func (b *base) Params() *Params { return b.params }
+func (b *base) Params() *param.Set { return b.params }
 
 // begin checks a forward pass's input and returns a pass that holds it.
 func (b *base) begin(x blas32.General, rows Rows) *pass {

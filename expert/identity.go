@@ -3,7 +3,7 @@ package expert
 import (
 	"gonum.org/v1/gonum/blas/blas32"
 
-	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // Identity is an expert that answers with its input and has no parameters: what remains of a layer is the way

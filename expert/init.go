@@ -3,6 +3,8 @@ package expert
 import (
 	"math"
 	"math/rand/v2"
+
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // initialize fills one expert's slice of a weight tensor with uniform numbers of mean 0 and variance 1/fanIn, so
@@ -18,7 +20,7 @@ func initialize(w []float32, seed uint64, expert, tensor, fanIn int) {
 }
 
 // initTensor initialises every expert's matrix of tensor t, whose products run over its rows.
-func initTensor(p *Params, s Shape, t int) {
+func initTensor(p *param.Set, s Shape, t int) {
 	for e := range s.Count {
 		w := p.Slice(p.Value, t, e)
 		initialize(w.Data, s.Seed, s.First+e, t, w.Rows)

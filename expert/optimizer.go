@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // Optimizer turns a gradient into a change of the parameters. One that can be set wrongly
@@ -11,7 +13,7 @@ import (
 type Optimizer interface {
 	// Update changes p.Value by grad, which is laid out as p.Value and is not changed. The
 	// optimiser keeps whatever it remembers of p by the pointer p.
-	Update(p *Params, grad []float32)
+	Update(p *param.Set, grad []float32)
 }
 
 // Validator is an optimiser that can tell beforehand whether its settings make sense. A layer's
@@ -68,7 +70,7 @@ func mustValidate(o Validator) {
 // below1 is the largest float32 below 1.
 const below1 = 1 - 0x1p-24
 
-func checkGrad(p *Params, grad []float32) {
+func checkGrad(p *param.Set, grad []float32) {
 	if len(grad) != len(p.Value) {
 		panic(fmt.Sprintf("expert: gradient of %d elements for %d parameters", len(grad), len(p.Value)))
 	}

@@ -8,10 +8,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/expert"
-	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
-func vector(values ...float32) *expert.Params {
+func vector(values ...float32) *param.Set {
 	p := param.NewSet(param.Tensor{Name: "v", Shape: []int{len(values)}})
 	copy(p.Value, values)
 	return p

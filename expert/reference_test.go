@@ -10,6 +10,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/neartest"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // This file is the experts' formulas once more, in float64 and one number at a time.
@@ -24,7 +25,7 @@ type reference struct {
 	gated bool
 }
 
-func newReference(p *expert.Params, act func(float64) float64, gated bool) *reference {
+func newReference(p *param.Set, act func(float64) float64, gated bool) *reference {
 	r := &reference{start: map[string]int{}, act: act, gated: gated}
 	for _, v := range p.Value {
 		r.value = append(r.value, float64(v))

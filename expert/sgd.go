@@ -3,6 +3,8 @@ package expert
 import (
 	"errors"
 	"fmt"
+
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // SGD is stochastic gradient descent with momentum: v = Momentum·v + g, p = p - LR·WeightDecay·p -
@@ -19,7 +21,7 @@ type SGD struct {
 	WeightDecay float32
 
 	complete bool // made by NewSGD or used before: an LR of 0 is meant
-	state    map[*Params][]float32
+	state    map[*param.Set][]float32
 }
 
 var _ Validator = (*SGD)(nil)
@@ -50,7 +52,7 @@ func (s *SGD) String() string {
 
 // Update implements [Optimizer]. It panics if grad has another length than p.Value, or if Validate
 // returns an error.
-func (s *SGD) Update(p *Params, grad []float32) {
+func (s *SGD) Update(p *param.Set, grad []float32) {
 	checkGrad(p, grad)
 	mustValidate(s)
 	s.complete = true
@@ -62,14 +64,14 @@ func (s *SGD) Update(p *Params, grad []float32) {
 }
 
 // velocity returns the direction of the update: grad itself without momentum.
-func (s *SGD) velocity(p *Params, grad []float32) []float32 {
+func (s *SGD) velocity(p *param.Set, grad []float32) []float32 {
 	if s.Momentum == 0 {
 		return grad
 	}
 	v := s.state[p]
 	if v == nil {
 		if s.state == nil {
-			s.state = make(map[*Params][]float32)
+			s.state = make(map[*param.Set][]float32)
 		}
 		v = make([]float32, len(grad))
 		s.state[p] = v

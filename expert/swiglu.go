@@ -6,7 +6,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
-	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // SwiGLU is the gated perceptron of Shazeer 2020, (silu(x·w_gate) ∘ (x·w_up))·w_down, without biases. Its tensors

@@ -1,6 +1,10 @@
 package router
 
-import "gonum.org/v1/gonum/blas/blas32"
+import (
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/param"
+)
 
 // Backward is described at [Gate]. The gate uses the decision's memory for a later one. It returns no error.
 func (g *tokenChoice) Backward(d *Decision, x blas32.General, grad Gradient) error {
@@ -109,7 +113,7 @@ func (g *tokenChoice) backwardDrop(draw, dlogits []float32, c *choices, t int, d
 }
 
 // LossParams is described at [LossSplitter].
-func (g *tokenChoice) LossParams() *Params {
+func (g *tokenChoice) LossParams() *param.Set {
 	if len(g.losses) == 0 {
 		return nil
 	}
@@ -117,9 +121,9 @@ func (g *tokenChoice) LossParams() *Params {
 }
 
 // likeParams returns a set with the tensors of another, or nil for none.
-func likeParams(p *Params) *Params {
+func likeParams(p *param.Set) *param.Set {
 	if p == nil {
 		return nil
 	}
-	return NewParams(p.Tensors()...)
+	return param.NewSet(p.Tensors()...)
 }

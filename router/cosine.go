@@ -10,7 +10,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
-	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // Cosine is the router that goes by direction alone: the logit of an expert is cos(x·P, v)/τ, where P projects the token
@@ -108,7 +108,7 @@ func newCosine(s Shape, r Cosine) *cosine {
 	return c
 }
 
-func (c *cosine) params() *Params { return c.set }
+func (c *cosine) params() *param.Set { return c.set }
 
 // scale returns 1/τ, and whether the parameter moves it.
 func (c *cosine) scale() (scale float32, moves bool) {

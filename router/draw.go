@@ -4,7 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 
-	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // drawUniform fills tensor i of set uniformly from ±1/√fanIn, so that products with normalised rows are of order one.

@@ -5,6 +5,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // Backward is described at [Gate]. The choice is held fixed. The gate uses the decision's memory for a later one. It
@@ -83,7 +84,7 @@ func (g *expertChoice) projectBackward(c *election, x blas32.General, grad Gradi
 }
 
 // LossParams is described at [LossSplitter].
-func (g *expertChoice) LossParams() *Params {
+func (g *expertChoice) LossParams() *param.Set {
 	if g.aux == nil {
 		return nil
 	}

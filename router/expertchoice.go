@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // Scope says among which tokens an expert chooses.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // expertChoice is the gate in which experts choose their tokens. Experts and tokens have classes, one for all or one for each
@@ -15,7 +16,7 @@ import (
 //
 // A decision returns to free in Backward with all that it remembers, for a later Route to use.
 type expertChoice struct {
-	set     *Params
+	set     *param.Set
 	columns []columns // what tensor i of the set makes, up to the gate's last
 	class   []int32   // of each expert
 	classes int
@@ -65,7 +66,7 @@ type election struct {
 const none = -1
 
 // Params returns the parameters.
-func (g *expertChoice) Params() *Params { return g.set }
+func (g *expertChoice) Params() *param.Set { return g.set }
 
 // Route is described at [Gate].
 func (g *expertChoice) Route(x blas32.General, b Batch) (*Decision, error) {

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // Forced sends each token where the caller says, with equal weights that sum to 1. It has no parameters, no losses and
@@ -40,7 +42,7 @@ type forced struct {
 }
 
 // Params returns nil.
-func (g *forced) Params() *Params { return nil }
+func (g *forced) Params() *param.Set { return nil }
 
 // Route is described at [Gate]. An expert that does not exist, or stands twice, is an error that names the token.
 func (g *forced) Route(x blas32.General, b Batch) (*Decision, error) {

@@ -4,6 +4,8 @@ import (
 	"math"
 
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // given is the gate of routes that no score decides: a rule names k experts for each token, which share its weight
@@ -33,7 +35,7 @@ type givenSaved struct {
 func newGiven(s Shape, k int, rule givenRule) Gate { return &given{shape: s, k: k, rule: rule} }
 
 // Params returns nil.
-func (g *given) Params() *Params { return nil }
+func (g *given) Params() *param.Set { return nil }
 
 // Route is described at [Gate].
 func (g *given) Route(x blas32.General, b Batch) (*Decision, error) {

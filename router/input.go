@@ -6,11 +6,13 @@ import (
 	"sort"
 
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // projection makes the logits of tokens.
 type projection interface {
-	params() *Params
+	params() *param.Set
 	// forward fills logits, tokens × experts, padding included.
 	forward(logits blas32.General, in *input)
 	// backward adds to dx what dlogits asks for; rows of padding are zero. The parameters' gradient is a leaf for

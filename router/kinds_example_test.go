@@ -181,14 +181,6 @@ func ExampleNewRouteReader() {
 	// EOF
 }
 
-// The parameters of a gate of one's own: two tensors, one after the other.
-func ExampleNewParams() {
-	p := router.NewParams(
-		router.Tensor{Name: "columns", Shape: []int{4, 2}}, router.Tensor{Name: "bias", Shape: []int{2}})
-	fmt.Println(len(p.Value))
-	// Output: 10
-}
-
 // Expert 0 takes texts, experts 1 and 2 take images, each the best of its kind.
 func ExampleModality() {
 	show(decide(router.Modality{Groups: []router.ModalityGroup{

@@ -6,7 +6,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
-	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // leastDeviation keeps learned noise alive, and [LoadLoss] finite. (Shazeer et al.'s code, FastMoE.)

@@ -8,7 +8,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/gemm"
-	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // linear is the gate of almost every model: logits = x·W, without bias.
@@ -26,7 +26,7 @@ func newLinear(s Shape) linear {
 	return l
 }
 
-func (l linear) params() *Params { return l.set }
+func (l linear) params() *param.Set { return l.set }
 
 func (l linear) weights() blas32.General { return l.set.Matrix(l.set.Value, 0) }
 

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // TestAuxiliaryRoutersKeepTheirGradientApart: what comes of their loss is in the tensors of the
@@ -22,7 +24,7 @@ func TestAuxiliaryRoutersKeepTheirGradientApart(t *testing.T) {
 	g, err := config.New(Shape{Dim: dim, Experts: 5, Seed: 1})
 	require.NoError(t, err)
 	losses := g.(LossSplitter).LossParams()
-	pass := func(apart *Params) (dx, own []float32) {
+	pass := func(apart *param.Set) (dx, own []float32) {
 		d, err := g.Route(x, b)
 		require.NoError(t, err)
 		grad := Gradient{Weights: make([]float32, len(d.Weight)), LossScale: []float32{1, 2, 3}, Losses: apart, FirstLeaf: 8, DX: dense(tokens, dim, make([]float32, tokens*dim))}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // Modality keeps experts for each kind of token, text and images say, and lets them choose among the tokens of their kind:

@@ -16,6 +16,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // Recorder writes routes to a file, whose format recording.go describes. Each rank has its own. It may be used by many
@@ -253,7 +254,7 @@ func (w wrapper) Rebalance(sum []int64) {
 }
 
 // LossParams is described at [LossSplitter].
-func (w wrapper) LossParams() *Params {
+func (w wrapper) LossParams() *param.Set {
 	if g, ok := w.Gate.(LossSplitter); ok {
 		return g.LossParams()
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // Replay is a router that takes its decisions from a file: a batch goes where that of the same layer, Step, Micro and Train went when it was
@@ -108,7 +110,7 @@ type replaySaved struct {
 }
 
 // Params returns nil.
-func (g *replayed) Params() *Params { return nil }
+func (g *replayed) Params() *param.Set { return nil }
 
 // Route is described at [Gate].
 func (g *replayed) Route(x blas32.General, b Batch) (*Decision, error) {

@@ -8,14 +8,11 @@ package router
 import (
 	"gonum.org/v1/gonum/blas/blas32"
 
-	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // ExpertID numbers an expert of a layer over all ranks, from 0.
 type ExpertID int
-
-// Params is a gate's trainable parameters.
-type Params = param.Set
 
 // Shape is what a gate is built for.
 type Shape struct {
@@ -36,7 +33,7 @@ type Router interface {
 // Gate is a routing rule with its parameters, for one layer on one rank. It is not safe for concurrent use.
 type Gate interface {
 	// Params returns the trainable parameters, or nil where there are none.
-	Params() *Params
+	Params() *param.Set
 	// Route decides for the tokens that are the rows of x; b says what the rows do not. The decision keeps no
 	// reference to x, and is the caller's until he passes it to Backward. NaN or Inf in the scores is an
 	// error that gives the token's row in x, in any words.
@@ -52,7 +49,7 @@ type LossSplitter interface {
 	Gate
 	// LossParams returns a set with the tensors of the gate's parameters, for [Gradient].Losses. Its values mean nothing. It is nil where the gate has
 	// no losses, or no parameters.
-	LossParams() *Params
+	LossParams() *param.Set
 }
 
 // Batch is what a gate is told of the tokens it routes, beside their rows. Only Ends must be set.
@@ -99,7 +96,7 @@ type Gradient struct {
 	LossScale []float32
 	// Losses, where it is not nil, takes in its Grad what comes of LossScale of the gradient of the parameters, a leaf for each group, which
 	// Params().Grad then is without. It is for a [LossSplitter], and what its LossParams has returned.
-	Losses *Params
+	Losses *param.Set
 	// Rows is the loss's gradient with respect to the rows that [Decision.Order] made. Gates whose rows are mixtures of
 	// tokens read it, and it stays as it is until Backward returns; others leave it alone.
 	Rows blas32.General

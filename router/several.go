@@ -10,7 +10,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
-	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // Several is a layer with several gates before the same experts, of which each call chooses one by [Batch.Gate]: one
@@ -88,10 +88,10 @@ func newOfSeveral(r Router, s Shape, i int) (Gate, error) {
 // several is the gate of [Several].
 type several struct {
 	gates   []Gate
-	losses  []*Params  // of each gate: what the gradient of its losses comes in; nil for none
-	set     *param.Set // of all gates, or nil where none has any
-	offsets []int      // of each gate's parameters in the set
-	biases  []float32  // of all gates
+	losses  []*param.Set // of each gate: what the gradient of its losses comes in; nil for none
+	set     *param.Set   // of all gates, or nil where none has any
+	offsets []int        // of each gate's parameters in the set
+	biases  []float32    // of all gates
 	tally   []int64
 	last    int // the gate that routed last
 	free    []*severalSaved
@@ -168,7 +168,7 @@ func (m *several) shareBias() {
 }
 
 // Params returns the parameters of all gates.
-func (m *several) Params() *Params { return m.set }
+func (m *several) Params() *param.Set { return m.set }
 
 // Route is described at [Gate]. It is an error if there is no gate b.Gate.
 func (m *several) Route(x blas32.General, b Batch) (*Decision, error) {
@@ -221,8 +221,8 @@ func (m *several) Backward(d *Decision, x blas32.General, g Gradient) error {
 }
 
 // LossParams is described at [LossSplitter].
-func (m *several) LossParams() *Params {
-	m.losses = make([]*Params, len(m.gates))
+func (m *several) LossParams() *param.Set {
+	m.losses = make([]*param.Set, len(m.gates))
 	found := false
 	for i, g := range m.gates {
 		if of, ok := g.(LossSplitter); ok {
@@ -246,7 +246,7 @@ func (m *several) own(d *Decision) *severalSaved {
 }
 
 // moveGradient moves the gradient of a gate's parameters, sums of leaves, to its place, from offset on, in that of all. p is nil where there is none.
-func moveGradient(all, p *Params, offset, groups, firstLeaf int) {
+func moveGradient(all, p *param.Set, offset, groups, firstLeaf int) {
 	if p == nil {
 		for leaf := range groups {
 			all.Grad.Leaf(firstLeaf + leaf)

@@ -5,7 +5,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/gemm"
-	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // SMoEDropout is a linear gate, with a bias of each logit, that stays as it was drawn, while the number of experts of
@@ -90,7 +90,7 @@ func newFrozen(s Shape) frozen {
 
 func (f frozen) weights() blas32.General { return f.set.Matrix(f.set.Value, 0) }
 
-func (f frozen) params() *Params { return nil }
+func (f frozen) params() *param.Set { return nil }
 
 func (f frozen) forward(logits blas32.General, in *input) {
 	multiply(logits, in.x, f.weights())

@@ -10,7 +10,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
-	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // SoftMoE sends mixtures of tokens in place of tokens: with logits L = x·φ, a column a slot, slot j of a group of tokens is
@@ -56,7 +56,7 @@ func (r SoftMoE) New(s Shape) (Gate, error) {
 
 // softMoE is the gate of [SoftMoE].
 type softMoE struct {
-	set                 *Params
+	set                 *param.Set
 	dim, experts, slots int
 	free                []*Decision
 	dlogits, column     grid
@@ -77,7 +77,7 @@ type mixed struct {
 func (g *softMoE) Slots() int { return g.slots }
 
 // Params returns φ.
-func (g *softMoE) Params() *Params { return g.set }
+func (g *softMoE) Params() *param.Set { return g.set }
 
 // Route is described at [Gate]. The decision is a [Mixture]; its Counts are slots.
 func (g *softMoE) Route(x blas32.General, b Batch) (*Decision, error) {

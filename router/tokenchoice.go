@@ -2,6 +2,8 @@ package router
 
 import (
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // tokenChoice is the gate in which each token gets some number of experts. Its parts vary by themselves: what makes the
@@ -67,7 +69,7 @@ type parts struct {
 }
 
 // Params returns the parameters of the projection.
-func (g *tokenChoice) Params() *Params { return g.projection.params() }
+func (g *tokenChoice) Params() *param.Set { return g.projection.params() }
 
 // Route is described at [Gate].
 func (g *tokenChoice) Route(x blas32.General, b Batch) (*Decision, error) {

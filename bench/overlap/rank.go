@@ -18,6 +18,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/workload"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
+	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
@@ -370,7 +371,7 @@ func (r *runner) compute(l lane, do func()) {
 // still is an optimiser that changes nothing.
 type still struct{}
 
-func (still) Update(*expert.Params, []float32) {}
+func (still) Update(*param.Set, []float32) {}
 
 // timed is experts whose time is taken.
 type timed struct {

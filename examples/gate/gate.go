@@ -8,6 +8,7 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -31,7 +32,7 @@ func (r Threshold) New(s router.Shape) (router.Gate, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
-	g := &threshold{at: r.At, shape: s, params: router.NewParams(router.Tensor{Name: "columns", Shape: []int{s.Experts, s.Dim}})}
+	g := &threshold{at: r.At, shape: s, params: param.NewSet(param.Tensor{Name: "columns", Shape: []int{s.Experts, s.Dim}})}
 	// All ranks draw the same, because the seed is the layer's.
 	random, limit := rand.New(rand.NewPCG(s.Seed, 1)), 1/math.Sqrt(float64(s.Dim))
 	for i := range g.params.Value {
@@ -44,14 +45,14 @@ func (r Threshold) New(s router.Shape) (router.Gate, error) {
 type threshold struct {
 	at     float32
 	shape  router.Shape
-	params *router.Params
+	params *param.Set
 }
 
 // saved is what Backward needs again, beside the decision.
 type saved struct{ ends []int }
 
 // Params returns the parameters, which the layer sums over ranks, updates and stores.
-func (g *threshold) Params() *router.Params { return g.params }
+func (g *threshold) Params() *param.Set { return g.params }
 
 // column returns what expert e multiplies tokens by. It looks into Value at each call: the layer
 // may have loaded others.

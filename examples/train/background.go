@@ -7,7 +7,7 @@ import (
 	"sync"
 
 	"github.com/switchyard-moe/switchyard/examples/internal/gpt"
-	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // background sums the gradients of the dense parameters over the ranks, a set of parameters at a
@@ -33,7 +33,7 @@ type microSums struct {
 // follow has the models say when a gradient is complete.
 func (b *background) follow() {
 	for _, of := range b.t.lanes() {
-		of.model.OnGradient(func(set *expert.Params) { b.complete(slices.Index(b.t.dense, set)) })
+		of.model.OnGradient(func(set *param.Set) { b.complete(slices.Index(b.t.dense, set)) })
 	}
 }
 
@@ -101,7 +101,7 @@ func (b *background) end() error {
 }
 
 func (b *background) sum(ctx context.Context, sets []int) error {
-	var dense []*expert.Params
+	var dense []*param.Set
 	var grads [][]float32
 	for _, i := range sets {
 		dense, grads = append(dense, b.t.dense[i]), append(grads, b.t.grads[i])

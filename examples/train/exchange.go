@@ -9,6 +9,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/lsh"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // compensations are the values of -compensation; that of lsh.Config's zero value is the default.
@@ -68,7 +69,7 @@ func (o *options) layerExpert() expert.Expert {
 type silent struct{}
 
 func (silent) New(expert.Shape) (expert.Group, error) { return silent{}, nil }
-func (silent) Params() *expert.Params                 { return nil }
+func (silent) Params() *param.Set                     { return nil }
 
 func (silent) Forward(x blas32.General, _ expert.Rows) (blas32.General, expert.Saved) {
 	return silence(x), nil

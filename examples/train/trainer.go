@@ -9,6 +9,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/examples/internal/gpt"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -22,9 +23,9 @@ type trainer struct {
 	copies  []lane // what other micro-batches in flight go through
 	adam    *expert.Adam
 
-	dense  []*expert.Params // the model's parameters, which every rank holds
-	grads  [][]float32      // their gradients, summed over all ranks
-	leaves []int            // of each rank
+	dense  []*param.Set // the model's parameters, which every rank holds
+	grads  [][]float32  // their gradients, summed over all ranks
+	leaves []int        // of each rank
 
 	background *background
 

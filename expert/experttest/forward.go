@@ -7,6 +7,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 func shapes(c check) {
@@ -56,7 +57,7 @@ func initialParameters(c check) {
 }
 
 // alike tells whether all experts of p have the same parameters.
-func alike(p *expert.Params) bool {
+func alike(p *param.Set) bool {
 	for i, t := range p.Tensors() {
 		values, each := p.Of(p.Value, i), t.Len()/t.Shape[0]
 		if !slices.Equal(values[each:], values[:len(values)-each]) {

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/expert"
-	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // RunOptimizer runs the suite for optimisers on those that kind returns, each time a new one with
@@ -36,7 +36,7 @@ func RunOptimizer(t *testing.T, kind func() expert.Optimizer, wrong ...expert.Va
 }
 
 // parameters returns a set of random values, and as many random gradients for it as are asked for.
-func parameters(seed uint64, n, gradients int) (*expert.Params, [][]float32) {
+func parameters(seed uint64, n, gradients int) (*param.Set, [][]float32) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	p := param.NewSet(param.Tensor{Name: "v", Shape: []int{n}})
 	list := [][]float32{p.Value}

@@ -12,8 +12,8 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/nodegather"
-	"github.com/switchyard-moe/switchyard/internal/param"
 	"github.com/switchyard-moe/switchyard/lsh"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // Config describes the compression of one rank of a copy of the experts.

@@ -7,7 +7,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/expert"
-	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -50,7 +50,7 @@ func (Decided) String() string { return "beforehand" }
 func (d Decided) New(router.Shape) (router.Gate, error) { return d, nil }
 
 // Params are none.
-func (Decided) Params() *router.Params { return nil }
+func (Decided) Params() *param.Set { return nil }
 
 // Route returns the decision.
 func (d Decided) Route(blas32.General, router.Batch) (*router.Decision, error) {
@@ -67,7 +67,7 @@ type Passthrough struct {
 	Numbered bool
 	first    int
 	rows     expert.Rows
-	params   *expert.Params
+	params   *param.Set
 	answers  blas32.General // memory of numbered answers
 }
 
@@ -81,7 +81,7 @@ func (g *Passthrough) New(s expert.Shape) (expert.Group, error) {
 }
 
 // Params are none.
-func (g *Passthrough) Params() *expert.Params { return g.params }
+func (g *Passthrough) Params() *param.Set { return g.params }
 
 // Forward returns x itself, or numbered answers.
 func (g *Passthrough) Forward(x blas32.General, rows expert.Rows) (blas32.General, expert.Saved) {

@@ -8,7 +8,7 @@
 // A global batch is cut into leaves, runs of whole sequences, whose size does not depend on the
 // number of ranks; a rank holds some consecutive leaves of it, or none. Whatever is computed for a
 // token depends on its own sequence alone, and every leaf's gradient is written apart (see
-// internal/param), so a rank's share of the work has the same bits whichever rank does it. Sums
+// package param), so a rank's share of the work has the same bits whichever rank does it. Sums
 // over leaves are the caller's, in whatever order he states.
 package gpt
 

@@ -1,8 +1,8 @@
 package gpt
 
 import (
-	"github.com/switchyard-moe/switchyard/internal/param"
-	"github.com/switchyard-moe/switchyard/internal/tree"
+	"github.com/switchyard-moe/switchyard/param"
+	"github.com/switchyard-moe/switchyard/param/tree"
 )
 
 // Gradients returns the sums of gradients of sets, in their order, as a reduction over ranks takes

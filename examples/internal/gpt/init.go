@@ -4,7 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 
-	"github.com/switchyard-moe/switchyard/internal/param"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // embedDeviation is the standard deviation of initial embeddings: small beside the norm's unit

@@ -12,7 +12,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/alloctest"
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
-	"github.com/switchyard-moe/switchyard/internal/tree"
+	"github.com/switchyard-moe/switchyard/param/tree"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
