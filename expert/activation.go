@@ -12,8 +12,8 @@ type Activation int
 const (
 	// ReLU is max(x, 0).
 	ReLU Activation = iota
-	// GELU is x·Φ(x), Φ the standard normal distribution: the exact form by erf, not the one by tanh (Hendrycks and
-	// Gimpel 2016).
+	// GELU is x·Φ(x), Φ the standard normal distribution: the exact form by erf, not the one by
+	// tanh (Hendrycks and Gimpel 2016).
 	GELU
 )
 

@@ -8,8 +8,9 @@ import (
 	"github.com/switchyard-moe/switchyard/expert"
 )
 
-// BenchmarkStep measures a forward and a backward pass of four experts, each of 128 rows in 8 leaves, on one core,
-// and reports the rate of the multiplications and additions in the products alone.
+// BenchmarkStep measures a forward and a backward pass of four experts, each of 128 rows in 8
+// leaves, on one core, and reports the rate of the multiplications and additions in the products
+// alone.
 func BenchmarkStep(b *testing.B) {
 	const dim, hidden, experts, each, leaves = 256, 704, 4, 128, 8
 	for _, c := range []struct {

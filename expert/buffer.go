@@ -5,7 +5,8 @@ import "gonum.org/v1/gonum/blas/blas32"
 // buffer is memory that is used again by the next matrix of about its size.
 type buffer []float32
 
-// matrix returns a contiguous matrix with undefined contents in the buffer, which it invalidates for earlier ones.
+// matrix returns a contiguous matrix with undefined contents in the buffer, which it invalidates
+// for earlier ones.
 func (b *buffer) matrix(rows, cols int) blas32.General {
 	n := rows * cols
 	if cap(*b) < n {

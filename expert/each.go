@@ -6,13 +6,14 @@ import (
 	"sync/atomic"
 )
 
-// minParallelWork is the number of multiplications below which starting goroutines costs more than it saves:
-// about 40 µs of one core.
+// minParallelWork is the number of multiplications below which starting goroutines costs more than
+// it saves: about 40 µs of one core.
 const minParallelWork = 1 << 21
 
-// each calls f(g, i) for i in [0, n), on several goroutines when work, the multiplications in all of it, is worth
-// it. The calls must write to disjoint memory; then the result does not depend on the number of workers. All
-// goroutines have ended when it returns. Without goroutines it allocates nothing.
+// each calls f(g, i) for i in [0, n), on several goroutines when work, the multiplications in all
+// of it, is worth it. The calls must write to disjoint memory; then the result does not depend on
+// the number of workers. All goroutines have ended when it returns. Without goroutines it allocates
+// nothing.
 func each[G any](workers, work, n int, g G, f func(g G, i int)) {
 	workers = min(workers, n)
 	if workers <= 1 || work < minParallelWork {

@@ -1,5 +1,6 @@
-// Package expert holds what an expert computes, forward and backward, how its parameters begin, and the
-// optimisers that train them. It knows no network: it is given the rows of the experts of one rank.
+// Package expert holds what an expert computes, forward and backward, how its parameters begin, and
+// the optimisers that train them. It knows no network: it is given the rows of the experts of one
+// rank.
 package expert
 
 import (
@@ -18,54 +19,59 @@ type Shape struct {
 	Seed uint64
 }
 
-// Expert is a kind of expert before it has parameters: what a user writes into a layer's configuration.
+// Expert is a kind of expert before it has parameters: what a user writes into a layer's
+// configuration.
 type Expert interface {
-	// New checks the configuration and builds the experts of one rank. All faults are reported at once.
+	// New checks the configuration and builds the experts of one rank. All faults are reported at
+	// once.
 	New(s Shape) (Group, error)
 }
 
 // Group is the experts of one layer on one rank. It is not safe for concurrent use.
 type Group interface {
-	// Params returns the trainable parameters: each tensor's first dimension is the expert. Their Value is read at each call: a layer's
-	// twin exchanges it for the memory of its original's.
+	// Params returns the trainable parameters: each tensor's first dimension is the expert. Their
+	// Value is read at each call: a layer's twin exchanges it for the memory of its original's.
 	Params() *param.Set
-	// Forward computes each expert's answer to its rows of x. The row of an answer depends on its input row
-	// alone, bit for bit. The result belongs to saved and is valid until saved is passed to Backward. x must
-	// stay as it is until then.
+	// Forward computes each expert's answer to its rows of x. The row of an answer depends on its
+	// input row alone, bit for bit. The result belongs to saved and is valid until saved is passed
+	// to Backward. x must stay as it is until then.
 	Forward(x blas32.General, rows Rows) (y blas32.General, saved Saved)
-	// Backward takes the loss's gradient with respect to the answers, returns the one with respect to the rows of
-	// x, and gives each leaf's gradient of the parameters to Params().Grad. dy must stay as it is until
-	// Backward returns; the result is valid until the next call on the group. It consumes saved, which must not be used again.
-	// Passes may be in flight together and go back in any order; between two resets of Params().Grad each leaf comes once.
+	// Backward takes the loss's gradient with respect to the answers, returns the one with respect
+	// to the rows of x, and gives each leaf's gradient of the parameters to Params().Grad. dy must
+	// stay as it is until Backward returns; the result is valid until the next call on the group.
+	// It consumes saved, which must not be used again. Passes may be in flight together and go back
+	// in any order; between two resets of Params().Grad each leaf comes once.
 	Backward(saved Saved, dy blas32.General) (dx blas32.General)
 }
 
-// Splitter is a [Group] whose backward pass comes in two halves, as all of this package do: a layer then sends the gradient of the rows
-// home while it computes that of the parameters, for which nobody waits (Qi et al. 2024, Zero Bubble Pipeline Parallelism: B and W). Both
-// together have the bits of Backward.
+// Splitter is a [Group] whose backward pass comes in two halves, as all of this package do: a layer
+// then sends the gradient of the rows home while it computes that of the parameters, for which
+// nobody waits (Qi et al. 2024, Zero Bubble Pipeline Parallelism: B and W). Both together have the
+// bits of Backward.
 type Splitter interface {
 	Group
-	// BackwardInput is the half of Backward that returns the gradient with respect to the rows. dy, and the x of Forward, must stay as they are until
-	// BackwardWeights returns; the result is valid until the next call of BackwardInput or Backward on the group.
+	// BackwardInput is the half of Backward that returns the gradient with respect to the rows. dy,
+	// and the x of Forward, must stay as they are until BackwardWeights returns; the result is
+	// valid until the next call of BackwardInput or Backward on the group.
 	BackwardInput(saved Saved, dy blas32.General) (dx blas32.General)
-	// BackwardWeights is the other half, which gives each leaf's gradient of the parameters to Params().Grad and consumes saved. Other
-	// passes may go back between the two.
+	// BackwardWeights is the other half, which gives each leaf's gradient of the parameters to
+	// Params().Grad and consumes saved. Other passes may go back between the two.
 	BackwardWeights(saved Saved)
 }
 
 // Saved is what a forward pass keeps for its backward pass.
 type Saved any
 
-// Rows says whose the rows of a matrix are. They are sorted by expert, then by leaf: a leaf is a group of tokens
-// of the global batch, and each leaf's gradient is summed apart, so that replicas of the experts can add
-// theirs in the same order whatever the number of ranks.
+// Rows says whose the rows of a matrix are. They are sorted by expert, then by leaf: a leaf is a
+// group of tokens of the global batch, and each leaf's gradient is summed apart, so that replicas
+// of the experts can add theirs in the same order whatever the number of ranks.
 type Rows struct {
 	// Experts is the number of experts, as Shape.Count.
 	Experts int
 	// FirstLeaf is the number in the global batch of the first leaf, and Leaves their count.
 	FirstLeaf, Leaves int
-	// Ends holds Experts × Leaves row numbers: the rows of expert e in leaf l end at Ends[e*Leaves+l]. They begin
-	// where the previous ones end.
+	// Ends holds Experts × Leaves row numbers: the rows of expert e in leaf l end at
+	// Ends[e*Leaves+l]. They begin where the previous ones end.
 	Ends []int
 }
 

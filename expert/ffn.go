@@ -11,8 +11,8 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// FFN is the two-layer perceptron of the Transformer: act(x·w1 + b1)·w2 + b2. Its tensors are w1 [experts, Dim,
-// Hidden], b1 [experts, Hidden], w2 [experts, Hidden, Dim] and b2 [experts, Dim].
+// FFN is the two-layer perceptron of the Transformer: act(x·w1 + b1)·w2 + b2. Its tensors are w1
+// [experts, Dim, Hidden], b1 [experts, Hidden], w2 [experts, Hidden, Dim] and b2 [experts, Dim].
 type FFN struct {
 	// Hidden is the number of hidden units, at least 1.
 	Hidden int
@@ -20,8 +20,8 @@ type FFN struct {
 	Activation Activation
 	// NoBias leaves b1 and b2 out.
 	NoBias bool
-	// Workers is the most goroutines that compute experts of one rank at the same time; 0 means GOMAXPROCS. The results do
-	// not depend on it.
+	// Workers is the most goroutines that compute experts of one rank at the same time; 0 means
+	// GOMAXPROCS. The results do not depend on it.
 	Workers int
 }
 
@@ -33,7 +33,8 @@ const (
 	ffnW2NoBias                = 1
 )
 
-// What an FFN keeps of a pass: the hidden units before and after the activation; those before are gradients in the second half of the way back.
+// What an FFN keeps of a pass: the hidden units before and after the activation; those before are
+// gradients in the second half of the way back.
 const ffnPre, ffnAct = 0, 1
 
 type ffnGroup struct {
@@ -135,7 +136,8 @@ func (g *ffnGroup) BackwardWeights(saved Saved) {
 	g.release()
 }
 
-// backward computes the gradient with respect to one expert's hidden units, over what they were, and rows.
+// backward computes the gradient with respect to one expert's hidden units, over what they were,
+// and rows.
 func (g *ffnGroup) backward(e int) {
 	begin, end := g.cur.rows.Of(e)
 	pre, dAct := g.keptSpan(ffnPre, begin, end), span(g.dAct, begin, end)

@@ -12,7 +12,8 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// base is what the groups of this package share: their parameters and the buffers of passes in flight.
+// base is what the groups of this package share: their parameters and the buffers of passes in
+// flight.
 type base struct {
 	shape   Shape
 	params  *param.Set
@@ -21,8 +22,8 @@ type base struct {
 	free []*pass // consumed passes, kept for their buffers
 	dx   buffer  // result of the last backward pass
 
-	// cur is the pass that is being computed and dxm, backward, the gradient of its rows; grad is the leaf's
-	// gradient being written. They are fields so that per-expert work needs no closure.
+	// cur is the pass that is being computed and dxm, backward, the gradient of its rows; grad is
+	// the leaf's gradient being written. They are fields so that per-expert work needs no closure.
 	cur  *pass
 	dxm  blas32.General
 	leaf int
@@ -30,8 +31,8 @@ type base struct {
 	add  bool // the leaf's gradient is to be added to grad
 }
 
-// pass is a forward pass: its input, what each kind of expert keeps of it, and its answer; between the halves of its backward pass also the
-// upstream gradient, and what is kept is gradients.
+// pass is a forward pass: its input, what each kind of expert keeps of it, and its answer; between
+// the halves of its backward pass also the upstream gradient, and what is kept is gradients.
 type pass struct {
 	owner *base
 	state state
@@ -140,8 +141,10 @@ func (b *base) check(x blas32.General, rows Rows) {
 // work is about how many multiplications one product of the current pass costs per hidden unit.
 func (p *pass) work() int { return p.x.Rows * p.x.Cols }
 
-// eachLeaf calls f for every expert and leaf with b.leaf, b.grad and b.add set to the leaf. f writes all of the expert's share of b.grad, which holds what is
-// left over from others, or adds to it: clearing it before would take a twentieth of a step, and so would a vector of its own for each leaf.
+// eachLeaf calls f for every expert and leaf with b.leaf, b.grad and b.add set to the leaf. f
+// writes all of the expert's share of b.grad, which holds what is left over from others, or adds to
+// it: clearing it before would take a twentieth of a step, and so would a vector of its own for
+// each leaf.
 func eachLeaf[G any](b *base, g G, work int, f func(g G, e int)) {
 	rows := b.cur.rows
 	for l := range rows.Leaves {
@@ -151,7 +154,8 @@ func eachLeaf[G any](b *base, g G, work int, f func(g G, e int)) {
 	}
 }
 
-// noGradient clears expert e's share of b.grad, for a leaf without rows for it. Where it would be added, zeros change nothing: sums that began at +0 are never −0.
+// noGradient clears expert e's share of b.grad, for a leaf without rows for it. Where it would be
+// added, zeros change nothing: sums that began at +0 are never −0.
 func (b *base) noGradient(e int) {
 	if b.add {
 		return
@@ -163,7 +167,8 @@ func (b *base) noGradient(e int) {
 	}
 }
 
-// product puts the gradient x transposed · dy of a tensor of one expert, grad, in its place in b.grad.
+// product puts the gradient x transposed · dy of a tensor of one expert, grad, in its place in
+// b.grad.
 func (b *base) product(x, dy, grad blas32.General) {
 	if b.add {
 		gemm.Add(blas.Trans, blas.NoTrans, x, dy, grad)

@@ -49,8 +49,8 @@ func TestTensors(t *testing.T) {
 	}
 }
 
-// TestInitialParameters pins numbers, which must be the same on every machine and in every version, and checks
-// their distribution.
+// TestInitialParameters pins numbers, which must be the same on every machine and in every version,
+// and checks their distribution.
 func TestInitialParameters(t *testing.T) {
 	p := build(t, expert.SwiGLU{Hidden: 300}, expert.Shape{Dim: 100, First: 3, Count: 1, Seed: 7}).Params()
 	require.Equal(t, pinned, p.Value[:len(pinned)])

@@ -6,8 +6,8 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// Identity is an expert that answers with its input and has no parameters: what remains of a layer is the way
-// of its tokens, which is what tests and measurements of that way want.
+// Identity is an expert that answers with its input and has no parameters: what remains of a layer
+// is the way of its tokens, which is what tests and measurements of that way want.
 type Identity struct{}
 
 var _ Expert = Identity{}

@@ -61,7 +61,8 @@ func TestConstructorsSetTheUsualValues(t *testing.T) {
 	require.InDelta(t, 2+3e-3, p.Value[1], 1e-6)
 }
 
-// TestZeroIsZero: learning rates and decay rates of 0 mean what they say, at the start, in between and at the end.
+// TestZeroIsZero: learning rates and decay rates of 0 mean what they say, at the start, in between
+// and at the end.
 func TestZeroIsZero(t *testing.T) {
 	type rated struct {
 		optimizer expert.Optimizer
@@ -91,7 +92,8 @@ func TestZeroIsZero(t *testing.T) {
 	require.InDelta(t, 2.5, p.Value[1], 1e-6)
 }
 
-// TestWrongSettingsAreNamed: what a literal has left out names the constructor; what is no setting names the field.
+// TestWrongSettingsAreNamed: what a literal has left out names the constructor; what is no setting
+// names the field.
 func TestWrongSettingsAreNamed(t *testing.T) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
 	with := func(change func(a *expert.Adam)) *expert.Adam {

@@ -38,7 +38,8 @@ func newReference(p *param.Set, act func(float64) float64, gated bool) *referenc
 	return r
 }
 
-// product returns x·w + bias for expert e, w of len(x)×cols, without a bias if there is none of that name.
+// product returns x·w + bias for expert e, w of len(x)×cols, without a bias if there is none of
+// that name.
 func (r *reference) product(x []float64, e int, w, bias string, cols int) []float64 {
 	y := make([]float64, cols)
 	for j := range y {

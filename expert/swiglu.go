@@ -9,13 +9,13 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// SwiGLU is the gated perceptron of Shazeer 2020, (silu(x·w_gate) ∘ (x·w_up))·w_down, without biases. Its tensors
-// are w_gate and w_up [experts, Dim, Hidden] and w_down [experts, Hidden, Dim].
+// SwiGLU is the gated perceptron of Shazeer 2020, (silu(x·w_gate) ∘ (x·w_up))·w_down, without
+// biases. Its tensors are w_gate and w_up [experts, Dim, Hidden] and w_down [experts, Hidden, Dim].
 type SwiGLU struct {
 	// Hidden is the number of hidden units, at least 1.
 	Hidden int
-	// Workers is the most goroutines that compute experts of one rank at the same time; 0 means GOMAXPROCS. The results do
-	// not depend on it.
+	// Workers is the most goroutines that compute experts of one rank at the same time; 0 means
+	// GOMAXPROCS. The results do not depend on it.
 	Workers int
 }
 
@@ -24,7 +24,8 @@ var _ Expert = SwiGLU{}
 // The tensors of a SwiGLU in order.
 const wGate, wUp, wDown = 0, 1, 2
 
-// What a SwiGLU keeps of a pass: the two products, or in the second half of the way back their gradients, and what goes into the third.
+// What a SwiGLU keeps of a pass: the two products, or in the second half of the way back their
+// gradients, and what goes into the third.
 const keptGate, keptUp, keptAct = 0, 1, 2
 
 type swigluGroup struct {
@@ -113,7 +114,8 @@ func (g *swigluGroup) BackwardWeights(saved Saved) {
 	g.release()
 }
 
-// backward computes the gradient with respect to one expert's hidden units, over what they were, and rows.
+// backward computes the gradient with respect to one expert's hidden units, over what they were,
+// and rows.
 func (g *swigluGroup) backward(e int) {
 	begin, end := g.cur.rows.Of(e)
 	gate, up := g.keptSpan(keptGate, begin, end), g.keptSpan(keptUp, begin, end)

@@ -10,7 +10,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/alloctest"
 )
 
-// TestNothingIsAllocatedInTheLongRun is not for the race detector, under which gemm's pool forgets at random.
+// TestNothingIsAllocatedInTheLongRun is not for the race detector, under which gemm's pool forgets
+// at random.
 func TestNothingIsAllocatedInTheLongRun(t *testing.T) {
 	r := seeded(t)
 	const rows, dim = 300, 32

@@ -7,15 +7,17 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
-// The gradients, with clusters and weights held constant. Of a cluster of N rows let G be the sum of the gradients dy of its rows'
-// answers, and J the gradient of its centroid that comes back from the expert for the gradient that went there.
+// The gradients, with clusters and weights held constant. Of a cluster of N rows let G be the sum
+// of the gradients dy of its rows' answers, and J the gradient of its centroid that comes back from
+// the expert for the gradient that went there.
 //
 //	Identity, Gain   G goes; dx = g·dy + (J − g·G)/N, with g = 1 for Identity
 //	None             G goes; dx = J/N
 //	Interpolate      row k of Wᵀ·dy goes, W being the weights; dx = J/N
 
-// RestoreBackward takes the loss's gradient with respect to the answers of the rows and returns the one with respect to the
-// answers of the centroids, which belongs to the pass. dy must stay as it is until CompressBackward returns.
+// RestoreBackward takes the loss's gradient with respect to the answers of the rows and returns the
+// one with respect to the answers of the centroids, which belongs to the pass. dy must stay as it
+// is until CompressBackward returns.
 func (p *Pass) RestoreBackward(dy blas32.General) (dAnswers blas32.General) {
 	p.advance(restored, restoredBackward, "RestoreBackward")
 	checkShape(dy, p.x.Rows, p.c.dim, "gradients of rows' answers")
@@ -42,7 +44,8 @@ func (*worker) gather(p *Pass, g int) {
 	}
 }
 
-// gainGrad computes the gradient of a group's factors: the sum of dy·(x − c), over its rows in order, and over columns where they share it.
+// gainGrad computes the gradient of a group's factors: the sum of dy·(x − c), over its rows in
+// order, and over columns where they share it.
 func (w *worker) gainGrad(p *Pass, g int) {
 	resize(&w.residual, p.c.dim)
 	sum := 0.0
@@ -92,7 +95,8 @@ func (p *Pass) wideGainGrad(g int, grads []float32) {
 	}
 }
 
-// GainGrads returns the gradient of each of [Compressor.Gains] after RestoreBackward, where they are learned. It belongs to the pass.
+// GainGrads returns the gradient of each of [Compressor.Gains] after RestoreBackward, where they
+// are learned. It belongs to the pass.
 func (p *Pass) GainGrads() []float32 {
 	if p.stage < restoredBackward || !p.c.cfg.Compensation.Learned() {
 		panic("lsh: GainGrads without a gradient of gains")
@@ -100,8 +104,9 @@ func (p *Pass) GainGrads() []float32 {
 	return p.gainGrads
 }
 
-// CompressBackward takes the loss's gradient with respect to the centroids and sets dx to the one with respect to the rows. dx may be
-// the matrix that RestoreBackward got; it must not overlap dCentroids.
+// CompressBackward takes the loss's gradient with respect to the centroids and sets dx to the one
+// with respect to the rows. dx may be the matrix that RestoreBackward got; it must not overlap
+// dCentroids.
 func (p *Pass) CompressBackward(dx, dCentroids blas32.General) {
 	p.advance(restoredBackward, compressedBackward, "CompressBackward")
 	checkShape(dx, p.x.Rows, p.c.dim, "gradients of rows")

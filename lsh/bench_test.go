@@ -9,8 +9,8 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// BenchmarkCompress measures hashing, clustering and centroids, on one goroutine, by bytes of rows. With the build tag purego
-// it measures the twin.
+// BenchmarkCompress measures hashing, clustering and centroids, on one goroutine, by bytes of rows.
+// With the build tag purego it measures the twin.
 func BenchmarkCompress(b *testing.B) {
 	for _, s := range []struct{ rows, groups, dim int }{{4096, 8, 1024}, {4096, 1, 1024}, {512, 1, 1024}, {4096, 8, 768}, {4096, 8, 4096}} {
 		for _, cfg := range []Config{{}, {Family: Hyperplane}, {Bucketing: Controlled}} {
@@ -32,7 +32,8 @@ func BenchmarkCompress(b *testing.B) {
 	}
 }
 
-// fastest keeps the shortest of several times: on a machine that others use too, the one that was disturbed least.
+// fastest keeps the shortest of several times: on a machine that others use too, the one that was
+// disturbed least.
 type fastest struct {
 	start time.Time
 	least time.Duration

@@ -9,23 +9,25 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
-// Rows of one group are compressed together as long as their lengths are alike. A row that is far longer than the others would
-// be all that their mean, their centroid and the kernel's width tell of, so classes of lengths are compressed apart, as
-// groups of their own:
+// Rows of one group are compressed together as long as their lengths are alike. A row that is far
+// longer than the others would be all that their mean, their centroid and the kernel's width tell
+// of, so classes of lengths are compressed apart, as groups of their own:
 //
 //   - a row that is not finite is a cluster of its own;
 //   - rows longer than longFactor times the median are clusters of their own, each, where they are no more than few, or than the
 //     rate would make clusters of the whole class; else they are a class, which is divided in the same way;
 //   - rows shorter than the median over shortFactor are a class, which is divided in the same way.
 //
-// The median is that of the rows that are not zero. What is left has the clusters, to the bit, that it would have if the others were not there.
+// The median is that of the rows that are not zero. What is left has the clusters, to the bit, that
+// it would have if the others were not there.
 const (
 	longFactor  = 8
 	few         = 8
 	shortFactor = 64
 )
 
-// Lengths within these bounds have squares that float32 holds, many times over. Classes beyond are scaled by a power of two.
+// Lengths within these bounds have squares that float32 holds, many times over. Classes beyond are
+// scaled by a power of two.
 const (
 	shortest = 0x1p-30
 	longest  = 0x1p30
@@ -42,7 +44,8 @@ type classes struct {
 	compact buffer
 }
 
-// divide finds the classes of x. It is false where all rows are one class, which needs no scaling: as a rule.
+// divide finds the classes of x. It is false where all rows are one class, which needs no scaling:
+// as a rule.
 func (c *classes) divide(x blas32.General, cfg *Config) bool {
 	resize(&c.length, x.Rows)
 	low, high := math.Inf(1), 0.0
@@ -114,7 +117,8 @@ func (c *classes) median(rows []int32) float64 {
 	return c.sorted[(len(c.sorted)-1)/2]
 }
 
-// scale returns the power of two by which the rows of a class are multiplied before they are compared.
+// scale returns the power of two by which the rows of a class are multiplied before they are
+// compared.
 func (c *classes) scale(rows []int32) float32 {
 	high := 0.0
 	for _, r := range rows {
@@ -123,7 +127,8 @@ func (c *classes) scale(rows []int32) float32 {
 	return scaleOf(high)
 }
 
-// scaleOf returns the power of two that brings a length near 1, where float32 could not hold its square; else 1.
+// scaleOf returns the power of two that brings a length near 1, where float32 could not hold its
+// square; else 1.
 func scaleOf(length float64) float32 {
 	if length == 0 || length >= shortest && length <= longest {
 		return 1

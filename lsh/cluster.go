@@ -39,7 +39,8 @@ func each(of []int32) int {
 	return len(of)
 }
 
-// clusterClasses finds the clusters of each class of rows, and appends to parts where those of each end; what is apart is the last.
+// clusterClasses finds the clusters of each class of rows, and appends to parts where those of each
+// end; what is apart is the last.
 func (w *worker) clusterClasses(c *Compressor, g int, x blas32.General, of []int32, parts []int) []int {
 	k := &w.classes
 	n := int32(0)
@@ -68,7 +69,8 @@ func (w *worker) clusterClasses(c *Compressor, g int, x blas32.General, of []int
 // elsewhere is in place of the number of a group whose rows must not teach the control loop.
 const elsewhere = -1
 
-// clusterRows finds the clusters of rows of one class, numbered from 0, and returns how many there are.
+// clusterRows finds the clusters of rows of one class, numbered from 0, and returns how many there
+// are.
 func (w *worker) clusterRows(c *Compressor, g int, x blas32.General, of []int32) (n int) {
 	exact := c.cfg.Centroids(x.Rows)
 	switch {
@@ -123,8 +125,9 @@ func (w *worker) number(of []int32) int {
 	return int(k) + 1
 }
 
-// bucket makes clusters of equal tuples, or of as much of them as the control loop has found: so many leading bits as would have given
-// the batch before the rate that was asked for; the first batch, itself.
+// bucket makes clusters of equal tuples, or of as much of them as the control loop has found: so
+// many leading bits as would have given the batch before the rate that was asked for; the first
+// batch, itself.
 func (w *worker) bucket(c *Compressor, g, rows int, of []int32) int {
 	if c.cfg.Bucketing == Joint {
 		w.cutter.leading(float64(c.hasher.bits()), c.hasher)

@@ -7,17 +7,18 @@ import (
 	"strings"
 )
 
-// Clusters says which rows travel as one. Rows and centroids stand group by group; a group is the rows of one expert, and no cluster
-// has rows of two.
+// Clusters says which rows travel as one. Rows and centroids stand group by group; a group is the
+// rows of one expert, and no cluster has rows of two.
 type Clusters struct {
-	// RowEnds and CentroidEnds say where the rows and the centroids of each group end. They begin where the previous group's end.
+	// RowEnds and CentroidEnds say where the rows and the centroids of each group end. They begin
+	// where the previous group's end.
 	RowEnds, CentroidEnds []int
 	// Of is the number of each row's centroid, among those of all groups.
 	Of []int32
 }
 
-// NewClusters makes clusters of what each group's rows belong to: numbers from 0 on without gaps, within each group.
-// It panics if there is a gap.
+// NewClusters makes clusters of what each group's rows belong to: numbers from 0 on without gaps,
+// within each group. It panics if there is a gap.
 func NewClusters(groups [][]int32) *Clusters {
 	c := new(Clusters)
 	for _, of := range groups {
@@ -88,8 +89,8 @@ func (c *Clusters) String() string {
 	return b.String()
 }
 
-// Validate returns all that contradicts itself in c, or nil: ends that fall, rows without a group, a row whose centroid is
-// another group's, a centroid without rows.
+// Validate returns all that contradicts itself in c, or nil: ends that fall, rows without a group,
+// a row whose centroid is another group's, a centroid without rows.
 func (c *Clusters) Validate() error {
 	if err := c.validateEnds(); err != nil {
 		return err

@@ -65,7 +65,8 @@ func FuzzClusters(f *testing.F) {
 	})
 }
 
-// TestCompressSomeLeavesTheOthers: rows of groups that are not wanted are clusters of their own, and what is counted leaves them out.
+// TestCompressSomeLeavesTheOthers: rows of groups that are not wanted are clusters of their own,
+// and what is counted leaves them out.
 func TestCompressSomeLeavesTheOthers(t *testing.T) {
 	for b := range Bucketing(bucketings) {
 		x, ends := clumps(seeded(t), 90, 6, 4, 0.01), []int{30, 60, 90} // so close that some are together in every bucketing

@@ -9,7 +9,8 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// collisions hashes pairs of rows at an angle, under many rotations, and returns how many codes there were and how many were equal.
+// collisions hashes pairs of rows at an angle, under many rotations, and returns how many codes
+// there were and how many were equal.
 func collisions(t *testing.T, r *rand.Rand, cfg Config, dim int, angle float64, rotations, pairs int) (equal, all int) {
 	cfg.Centre = Origin
 	x := blas32.General{Rows: 2 * pairs, Cols: dim, Stride: dim, Data: make([]float32, 2*pairs*dim)}
@@ -55,10 +56,12 @@ func atAngle(r *rand.Rand, a, b []float32, angle float64) {
 	}
 }
 
-// TestCollisionsFollowTheory compares what the fast rotations do with what random ones do in theory, at angles from 0 to π. With
+// TestCollisionsFollowTheory compares what the fast rotations do with what random ones do in
+// theory, at angles from 0 to π. With
 // -v it prints the table, for a plot: family, width, angle, theory, measured, and the half-width of the interval in which
-// the measured share lies but for one time in two million, were the theory exact. The codes of one pair are not quite
-// independent, and the theory has three digits: for both together half a hundredth is allowed on top.
+// the measured share lies but for one time in two million, were the theory exact. The codes of one
+// pair are not quite independent, and the theory has three digits: for both together half a
+// hundredth is allowed on top.
 func TestCollisionsFollowTheory(t *testing.T) {
 	r := seeded(t)
 	rotations, pairs := 30, 40
@@ -87,7 +90,8 @@ func TestCollisionWhereItIsKnown(t *testing.T) {
 		require.InDelta(t, 0, CrossPolytope.Collision(w, math.Pi), 1e-9)
 		require.InDelta(t, 1/float64(2*w), CrossPolytope.Collision(w, math.Pi/2), 1e-3, "independent: every vertex is as likely")
 	}
-	// Two coordinates at angle θ: the direction in the plane turns, and a quarter of the circle is a vertex's.
+	// Two coordinates at angle θ: the direction in the plane turns, and a quarter of the circle is
+	// a vertex's.
 	require.InDelta(t, 0.25, Hyperplane.Collision(2, math.Pi/2), 1e-12)
 	last := 1.0
 	for i := range 30 {

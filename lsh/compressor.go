@@ -12,8 +12,9 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
-// Compressor makes clusters of rows, batch after batch. It is not safe for concurrent use; any number of its passes may be under way.
-// Once it has seen the largest batch it allocates nothing, but to start goroutines.
+// Compressor makes clusters of rows, batch after batch. It is not safe for concurrent use; any
+// number of its passes may be under way. Once it has seen the largest batch it allocates nothing,
+// but to start goroutines.
 type Compressor struct {
 	cfg     Config
 	dim     int
@@ -50,23 +51,27 @@ func New(cfg Config, dim, groups int) (*Compressor, error) {
 // Config returns the configuration in effect, defaults filled in.
 func (c *Compressor) Config() Config { return c.cfg }
 
-// Gains returns the factor of each group under [LearnedGain], and of each of its columns in turn under [LearnedChannels], at first Config.Gain: parameters, which the caller changes in place between
-// passes. Their gradients are [Pass.GainGrads].
+// Gains returns the factor of each group under [LearnedGain], and of each of its columns in turn
+// under [LearnedChannels], at first Config.Gain: parameters, which the caller changes in place
+// between passes. Their gradients are [Pass.GainGrads].
 func (c *Compressor) Gains() []float32 { return c.gains }
 
-// Compress finds clusters among the rows of each group, whose rows end at ends[group], and returns their centroids, of which each is the
-// mean of its rows, added in ascending order. The centroids belong to the pass. x must stay as it is until the
-// pass is released.
+// Compress finds clusters among the rows of each group, whose rows end at ends[group], and returns
+// their centroids, of which each is the mean of its rows, added in ascending order. The centroids
+// belong to the pass. x must stay as it is until the pass is released.
 //
-// Rows whose lengths are not alike are not compressed together. A row more than 8 times as long as the median of its group, zeros left out, is a
-// cluster of its own, and so is one that is not finite; if more rows are so long than the rate would make clusters, and more than 8, they are compressed among
-// themselves, and so are those that are 64 times shorter than the median. The other rows get the bits that they would get without
-// them, and the number of clusters is that of each of these classes together.
+// Rows whose lengths are not alike are not compressed together. A row more than 8 times as long as
+// the median of its group, zeros left out, is a cluster of its own, and so is one that is not
+// finite; if more rows are so long than the rate would make clusters, and more than 8, they are
+// compressed among themselves, and so are those that are 64 times shorter than the median. The
+// other rows get the bits that they would get without them, and the number of clusters is that of
+// each of these classes together.
 func (c *Compressor) Compress(x blas32.General, ends []int) (centroids blas32.General, p *Pass) {
 	return c.CompressSome(x, ends, nil)
 }
 
-// CompressSome is Compress of those groups that wanted says; rows of the others are clusters of their own. nil wants all.
+// CompressSome is Compress of those groups that wanted says; rows of the others are clusters of
+// their own. nil wants all.
 func (c *Compressor) CompressSome(x blas32.General, ends []int, wanted func(group int) bool) (centroids blas32.General, p *Pass) {
 	if len(ends) != c.groups || !rising(ends) || last(ends) != x.Rows {
 		panic(fmt.Sprintf("lsh: %d rows of %d groups end at %v", x.Rows, c.groups, ends))
@@ -93,7 +98,8 @@ func (c *Compressor) CompressSome(x blas32.General, ends []int, wanted func(grou
 	return p.average(), p
 }
 
-// CompressAs is Compress with clusters that are known already, which are copied. It panics if they contradict themselves or do not fit.
+// CompressAs is Compress with clusters that are known already, which are copied. It panics if they
+// contradict themselves or do not fit.
 func (c *Compressor) CompressAs(x blas32.General, as *Clusters) (centroids blas32.General, p *Pass) {
 	if err := as.Validate(); err != nil {
 		panic(err.Error())

@@ -6,42 +6,48 @@ import (
 	"math"
 )
 
-// Config says how rows become clusters and how answers come back. The zero value works: a fifth of the rows travel, cut exactly,
-// under the paper's compensation.
+// Config says how rows become clusters and how answers come back. The zero value works: a fifth of
+// the rows travel, cut exactly, under the paper's compensation.
 //
-// A layer with compression is not causal: see the package's documentation. Set it for training alone.
+// A layer with compression is not causal: see the package's documentation. Set it for training
+// alone.
 type Config struct {
 	// Family is the kind of hash.
 	Family Family
-	// Hashes is the number of codes that a row's tuple has; 0 stands for 6, as in the paper. With [Cut] it bounds how fine
-	// clusters can become before nothing but distance is left to cut at: a capacity, not a matter of quality.
+	// Hashes is the number of codes that a row's tuple has; 0 stands for 6, as in the paper. With
+	// [Cut] it bounds how fine clusters can become before nothing but distance is left to cut at: a
+	// capacity, not a matter of quality.
 	Hashes int
-	// Width is the number of coordinates that a hash reads. A cross-polytope hash has 2·Width values, and 0 stands for 8:
-	// from 4 to 32 it makes no difference at equal rate. A hyperplane hash has 2^Width values, and 0 stands for 4.
-	// The tuple must fit into 64 bits.
+	// Width is the number of coordinates that a hash reads. A cross-polytope hash has 2·Width
+	// values, and 0 stands for 8: from 4 to 32 it makes no difference at equal rate. A hyperplane
+	// hash has 2^Width values, and 0 stands for 4. The tuple must fit into 64 bits.
 	Width int
-	// Rate is the share of the rows that travel, above 0 and at most 1; 0 stands for 0.2. At 1 every row travels, and its answer
-	// keeps its bits. With [Joint] it says nothing. Rows that are far longer or shorter than most count apart: see [Compressor.Compress].
+	// Rate is the share of the rows that travel, above 0 and at most 1; 0 stands for 0.2. At 1
+	// every row travels, and its answer keeps its bits. With [Joint] it says nothing. Rows that are
+	// far longer or shorter than most count apart: see [Compressor.Compress].
 	Rate float64
 	// Bucketing says how tuples become clusters.
 	Bucketing Bucketing
 	// Centre says what rows are measured from before they are hashed.
 	Centre Centre
-	// Refine is the number of Lloyd iterations after hashing: every row moves to the nearest centroid, which is then the mean
-	// of what it got. One cuts the loss of quality by a third, at rows × centroids × columns products for each group. No
-	// cluster loses its last row, so the number of centroids stays. At most 1000.
+	// Refine is the number of Lloyd iterations after hashing: every row moves to the nearest
+	// centroid, which is then the mean of what it got. One cuts the loss of quality by a third, at
+	// rows × centroids × columns products for each group. No cluster loses its last row, so the
+	// number of centroids stays. At most 1000.
 	Refine int
 	// Compensation says how a row's answer is made of its centroid's.
 	Compensation Compensation
 	// Gain is the factor of [Gain], and where [LearnedGain] begins.
 	Gain float32
-	// Bandwidth and Ridge shape [Interpolate]: the squared width of the kernel is Bandwidth times the mean squared distance of a row
-	// from its centroid; Ridge is added to the kernel matrix's diagonal. 0 stands for 3 and 0.03. From 2 to 8 and 0.003 to
+	// Bandwidth and Ridge shape [Interpolate]: the squared width of the kernel is Bandwidth times
+	// the mean squared distance of a row from its centroid; Ridge is added to the kernel matrix's
+	// diagonal. 0 stands for 3 and 0.03. From 2 to 8 and 0.003 to
 	// 0.03 little changes.
 	Bandwidth, Ridge float32
 	// Seed fixes the rotations.
 	Seed uint64
-	// Workers is the number of goroutines that groups are shared among; 0 stands for GOMAXPROCS. Results do not depend on it.
+	// Workers is the number of goroutines that groups are shared among; 0 stands for GOMAXPROCS.
+	// Results do not depend on it.
 	Workers int
 }
 
@@ -49,14 +55,16 @@ type Config struct {
 type Bucketing int
 
 const (
-	// Cut sorts a group's rows by their tuples and cuts them where the most significant codes differ, those farthest apart first
-	// among equals, until there are exactly as many clusters as the rate asks for ([Config.Centroids]).
+	// Cut sorts a group's rows by their tuples and cuts them where the most significant codes
+	// differ, those farthest apart first among equals, until there are exactly as many clusters as
+	// the rate asks for ([Config.Centroids]).
 	Cut Bucketing = iota
-	// Joint makes a cluster of the rows that have the same tuple: the paper's way. The rate is whatever comes of it, and drifts
-	// by 3 to 10 times in the course of training.
+	// Joint makes a cluster of the rows that have the same tuple: the paper's way. The rate is
+	// whatever comes of it, and drifts by 3 to 10 times in the course of training.
 	Joint
-	// Controlled is Joint with a control loop: of each group's tuples so many leading bits count as would have given the batch before
-	// the rate that was asked for. What part of a bit is missing goes to that part of the clusters.
+	// Controlled is Joint with a control loop: of each group's tuples so many leading bits count as
+	// would have given the batch before the rate that was asked for. What part of a bit is missing
+	// goes to that part of the clusters.
 	Controlled
 
 	bucketings int = iota
@@ -69,8 +77,8 @@ func (b Bucketing) String() string { return nameOf(int(b), "Bucketing", "cut", "
 type Centre int
 
 const (
-	// GroupMean measures rows from the mean of their group. What a group's rows have in common tells them not apart, but
-	// would fill the hashes' largest coordinates.
+	// GroupMean measures rows from the mean of their group. What a group's rows have in common
+	// tells them not apart, but would fill the hashes' largest coordinates.
 	GroupMean Centre = iota
 	// Origin hashes rows as they are: the paper's way.
 	Origin
@@ -81,24 +89,29 @@ const (
 // String returns the centre's name.
 func (c Centre) String() string { return nameOf(int(c), "Centre", "group mean", "origin") }
 
-// Compensation is a way to make a row's answer of centroids' answers. Below, x is a row, c its centroid and E(c) the answer that came back.
-// A row that is alone in its cluster gets its answer as it came.
+// Compensation is a way to make a row's answer of centroids' answers. Below, x is a row, c its
+// centroid and E(c) the answer that came back. A row that is alone in its cluster gets its answer
+// as it came.
 type Compensation int
 
 const (
-	// Interpolate draws a smooth function through the pairs (c, E(c)) of the row's group, which the sender holds anyway, and
-	// answers with its value at x: kernel ridge regression with a Gaussian kernel, around the mean of the answers, among at most
-	// 256 centroids at a time. Nothing more travels, forward or backward. It is the default, as it loses least where that was measured.
-	// A row for which that cannot be solved, or whose answer would not be finite, is answered as under None.
+	// Interpolate draws a smooth function through the pairs (c, E(c)) of the row's group, which the
+	// sender holds anyway, and answers with its value at x: kernel ridge regression with a Gaussian
+	// kernel, around the mean of the answers, among at most 256 centroids at a time. Nothing more
+	// travels, forward or backward. It is the default, as it loses least where that was measured. A
+	// row for which that cannot be solved, or whose answer would not be finite, is answered as
+	// under None.
 	Interpolate Compensation = iota
-	// Identity answers E(c) + x − c: the expert is taken to pass small differences on as they are. It is the paper's. An expert
-	// that answers with its input gives every row back exactly: it is computed as x − (c − E(c)).
+	// Identity answers E(c) + x − c: the expert is taken to pass small differences on as they are.
+	// It is the paper's. An expert that answers with its input gives every row back exactly: it is
+	// computed as x − (c − E(c)).
 	Identity
 	// None answers E(c).
 	None
 	// Gain answers E(c) + g·(x − c) with g = Config.Gain. In measurements the best g was near 0.1.
 	Gain
-	// LearnedGain is Gain with a g for each group, a parameter that the caller trains: see [Compressor.Gains].
+	// LearnedGain is Gain with a g for each group, a parameter that the caller trains: see
+	// [Compressor.Gains].
 	LearnedGain
 	// LearnedChannels is LearnedGain with a g for each group and column.
 	LearnedChannels
@@ -150,7 +163,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// maxRefine is far more iterations than any clustering takes to settle: a slip is an error, and no pass without an end.
+// maxRefine is far more iterations than any clustering takes to settle: a slip is an error, and no
+// pass without an end.
 const maxRefine = 1000
 
 // Validate returns all that is wrong with c, or nil.
@@ -185,8 +199,9 @@ func (c Config) Validate() error {
 
 func finite(v float32) bool { return !math.IsNaN(float64(v)) && !math.IsInf(float64(v), 0) }
 
-// Centroids returns how many centroids [Cut] makes of a group's rows: the least whole number that is not below Rate·rows, but for the
-// rounding of that product. It is 0 for no rows, else at least 1 and at most rows.
+// Centroids returns how many centroids [Cut] makes of a group's rows: the least whole number that
+// is not below Rate·rows, but for the rounding of that product. It is 0 for no rows, else at least
+// 1 and at most rows.
 func (c Config) Centroids(rows int) int {
 	if rows <= 0 {
 		return 0

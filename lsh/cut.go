@@ -16,8 +16,9 @@ type cutter struct {
 	level [65]int   // places by the first code, or bit, in which neighbours differ
 }
 
-// exactly marks m-1 places besides the first: those where neighbours differ in the most significant codes, and of equally
-// significant ones those where they are farthest apart, the first of equal ones. Distance is measured between rotated rows.
+// exactly marks m-1 places besides the first: those where neighbours differ in the most significant
+// codes, and of equally significant ones those where they are farthest apart, the first of equal
+// ones. Distance is measured between rotated rows.
 func (c *cutter) exactly(m int, h *Hasher, s *hashing) {
 	clear(c.level[:])
 	items := c.rows.items
@@ -43,7 +44,8 @@ func (c *cutter) exactly(m int, h *Hasher, s *hashing) {
 	c.farthest(open, h, s)
 }
 
-// differ returns which code is the first in which two tuples differ, or the number of codes if none is.
+// differ returns which code is the first in which two tuples differ, or the number of codes if none
+// is.
 func (h *Hasher) differ(a, b uint64) int {
 	if a == b {
 		return h.cfg.Hashes
@@ -62,7 +64,8 @@ func (c *cutter) farthest(n int, h *Hasher, s *hashing) {
 	}
 }
 
-// measure gives the places in c.near keys that fall with the distance between the rows on both sides.
+// measure gives the places in c.near keys that fall with the distance between the rows on both
+// sides.
 func (c *cutter) measure(h *Hasher, s *hashing) {
 	rows := c.rows.items
 	resize(&c.norm, len(rows))
@@ -78,8 +81,9 @@ func (c *cutter) measure(h *Hasher, s *hashing) {
 	}
 }
 
-// leading marks the places where neighbours differ in the first depth bits of their tuples. What is beyond the point in depth is the
-// share of those clusters, drawn by their bits, that one bit more divides.
+// leading marks the places where neighbours differ in the first depth bits of their tuples. What is
+// beyond the point in depth is the share of those clusters, drawn by their bits, that one bit more
+// divides.
 func (c *cutter) leading(depth float64, h *Hasher) {
 	whole, part := math.Modf(depth)
 	rest := h.bits() - int(whole)
@@ -113,7 +117,8 @@ func (c *cutter) suitable(clusters float64, h *Hasher) float64 {
 	return float64(h.bits())
 }
 
-// uniform turns a number into one from 0 to 1 that looks drawn. (SplitMix64's last steps: Steele et al. 2014.)
+// uniform turns a number into one from 0 to 1 that looks drawn. (SplitMix64's last steps: Steele et
+// al. 2014.)
 func uniform(v uint64) float64 {
 	v += 0x9e3779b97f4a7c15
 	v = (v ^ v>>30) * 0xbf58476d1ce4e5b9

@@ -11,7 +11,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
-// slowCut is what Cut means, done without tricks: compare tuples code by code, rank all places, take the best.
+// slowCut is what Cut means, done without tricks: compare tuples code by code, rank all places,
+// take the best.
 func slowCut(h *Hasher, x blas32.General, m int) []int32 {
 	n, hashes := x.Rows, h.cfg.Hashes
 	codes := make([]uint32, n*hashes)
@@ -103,7 +104,8 @@ func TestRateIsExactAndClustersKeepToTheirGroup(t *testing.T) {
 	}
 }
 
-// Rows that are alike end in one cluster: clumps far apart are found again, as long as there are not more of them than centroids.
+// Rows that are alike end in one cluster: clumps far apart are found again, as long as there are
+// not more of them than centroids.
 func TestClumpsAreFound(t *testing.T) {
 	r := seeded(t)
 	for _, family := range []Family{CrossPolytope, Hyperplane} {

@@ -5,10 +5,12 @@ import (
 	"sync/atomic"
 )
 
-// minParallelRows is the number of rows below which goroutines cost more than they save: some tens of µs of work.
+// minParallelRows is the number of rows below which goroutines cost more than they save: some tens
+// of µs of work.
 const minParallelRows = 64
 
-// each calls f for every group, on as many goroutines as there are workers. All have ended when it returns.
+// each calls f for every group, on as many goroutines as there are workers. All have ended when it
+// returns.
 func (c *Compressor) each(p *Pass, f func(w *worker, p *Pass, g int)) {
 	if len(c.workers) == 1 || p.x.Rows < minParallelRows {
 		for g := range c.groups {

@@ -20,7 +20,8 @@ func requireSameBits(t *testing.T, want, got blas32.General, format string, args
 	}
 }
 
-// wild draws rows of very unequal magnitudes, with zeros of both signs: what rounding would show on.
+// wild draws rows of very unequal magnitudes, with zeros of both signs: what rounding would show
+// on.
 func wild(t *testing.T, rows, dim int) blas32.General {
 	r := seeded(t)
 	x := matrix(r, rows, dim)
@@ -49,7 +50,8 @@ func TestIdentityExpertsGiveTheInputBack(t *testing.T) {
 	}
 }
 
-// At rate 1 every row travels as it is, and whatever comes back is its answer, forward and backward.
+// At rate 1 every row travels as it is, and whatever comes back is its answer, forward and
+// backward.
 func TestRateOneKeepsBits(t *testing.T) {
 	for k := range Compensation(compensations) {
 		const rows, dim = 90, 33
@@ -67,8 +69,8 @@ func TestRateOneKeepsBits(t *testing.T) {
 	}
 }
 
-// One after the other, in many ways: with memory used before, on other numbers of goroutines, with clusters given, into the rows' own
-// memory. The bits are those of the first.
+// One after the other, in many ways: with memory used before, on other numbers of goroutines, with
+// clusters given, into the rows' own memory. The bits are those of the first.
 func TestSameRowsSameBits(t *testing.T) {
 	r := seeded(t)
 	for k := range Compensation(compensations) {
@@ -111,7 +113,8 @@ func TestSameRowsSameBits(t *testing.T) {
 	}
 }
 
-// The matrix of gradients may be taken again for the rows' gradients, and the rows' own for their answers.
+// The matrix of gradients may be taken again for the rows' gradients, and the rows' own for their
+// answers.
 func TestInPlace(t *testing.T) {
 	r := seeded(t)
 	for k := range Compensation(compensations) {

@@ -24,7 +24,8 @@ func tanhOf(x, m blas32.General) blas32.General {
 	return y
 }
 
-// extremePass is one batch through a compressor, each row with its own gradient, and a smooth expert.
+// extremePass is one batch through a compressor, each row with its own gradient, and a smooth
+// expert.
 type extremePass struct {
 	c               *Compressor
 	p               *Pass
@@ -52,7 +53,8 @@ func everyCompression() (list []Config) {
 	return list
 }
 
-// TestLongRowsTouchNoOthers: whatever a few rows hold, the others have the bits that they have without them.
+// TestLongRowsTouchNoOthers: whatever a few rows hold, the others have the bits that they have
+// without them.
 func TestLongRowsTouchNoOthers(t *testing.T) {
 	r := seeded(t)
 	const rows, dim = 64, 24
@@ -91,7 +93,8 @@ func TestLongRowsTouchNoOthers(t *testing.T) {
 	}
 }
 
-// TestLongRowsOfSmallGroups: several among few rows are still clusters of their own; many are compressed among themselves, apart from the others.
+// TestLongRowsOfSmallGroups: several among few rows are still clusters of their own; many are
+// compressed among themselves, apart from the others.
 func TestLongRowsOfSmallGroups(t *testing.T) {
 	r := seeded(t)
 	for _, c := range []struct{ rows, long, clusters int }{{2, 1, 2}, {4, 2, 3}, {8, 3, 4}, {20, 8, 11}, {100, 40, 20}, {100, 49, 21}} {
@@ -113,8 +116,8 @@ func TestLongRowsOfSmallGroups(t *testing.T) {
 	}
 }
 
-// TestNoNumberIsMadeOfNothing: finite rows of any size give finite answers and gradients, and rows of one size near those of a pass in
-// which all are of order one.
+// TestNoNumberIsMadeOfNothing: finite rows of any size give finite answers and gradients, and rows
+// of one size near those of a pass in which all are of order one.
 func TestNoNumberIsMadeOfNothing(t *testing.T) {
 	r := seeded(t)
 	const rows, dim = 96, 20
@@ -165,7 +168,8 @@ func TestNoNumberIsMadeOfNothing(t *testing.T) {
 	}
 }
 
-// TestScaleOfRowsDoesNotCount: rows that are a power of two times others have the same clusters, and answers by the same weights.
+// TestScaleOfRowsDoesNotCount: rows that are a power of two times others have the same clusters,
+// and answers by the same weights.
 func TestScaleOfRowsDoesNotCount(t *testing.T) {
 	r := seeded(t)
 	const rows, dim = 200, 24
@@ -189,7 +193,8 @@ func TestScaleOfRowsDoesNotCount(t *testing.T) {
 	}
 }
 
-// TestInterpolationWithNumbersThatAreNotFinite: an answer or a gradient that is not finite reaches the rows of its own cluster alone.
+// TestInterpolationWithNumbersThatAreNotFinite: an answer or a gradient that is not finite reaches
+// the rows of its own cluster alone.
 func TestInterpolationWithNumbersThatAreNotFinite(t *testing.T) {
 	r := seeded(t)
 	const rows, dim = 64, 16
@@ -217,7 +222,8 @@ func TestInterpolationWithNumbersThatAreNotFinite(t *testing.T) {
 	}
 }
 
-// TestCopiesWithRounding: rows that are copies but for rounding get the answer of their own centroid, whatever the distance of the others.
+// TestCopiesWithRounding: rows that are copies but for rounding get the answer of their own
+// centroid, whatever the distance of the others.
 func TestCopiesWithRounding(t *testing.T) {
 	r := seeded(t)
 	const dim, kinds, each = 32, 8, 7

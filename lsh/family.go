@@ -6,10 +6,12 @@ import "math/bits"
 type Family int
 
 const (
-	// CrossPolytope gives the vertex of the cross-polytope {±e₁ … ±e_w} that is nearest to the w coordinates which a rotation
-	// made: the largest of them in magnitude, and its sign. (Andoni et al. 2015; the paper's choice.)
+	// CrossPolytope gives the vertex of the cross-polytope {±e₁ … ±e_w} that is nearest to the w
+	// coordinates which a rotation made: the largest of them in magnitude, and its sign. (Andoni et
+	// al. 2015; the paper's choice.)
 	CrossPolytope Family = iota
-	// Hyperplane gives the signs of those w coordinates: on which side of w hyperplanes a row lies. (Charikar 2002.)
+	// Hyperplane gives the signs of those w coordinates: on which side of w hyperplanes a row lies.
+	// (Charikar 2002.)
 	Hyperplane
 
 	families int = iota

@@ -126,7 +126,8 @@ func (c goldenCase) check(t *testing.T) {
 	}
 }
 
-// gate passes the gradients of weights, a softmax over the chosen logits of x·gate, on to dx and to the gate.
+// gate passes the gradients of weights, a softmax over the chosen logits of x·gate, on to dx and to
+// the gate.
 func (c *goldenCase) gate(dx, x blas32.General, dWeights []float32) {
 	gate := c.input("gate", c.Dim)
 	c.gateGradient = make([]float32, len(gate.Data))

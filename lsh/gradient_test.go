@@ -23,8 +23,9 @@ func widen(m blas32.General) wide {
 	return w
 }
 
-// reference is a layer of experts between the two compressed legs, by its definition and in float64: expert g answers
-// tanh(c·M_g) to each centroid of group g. Clusters and weights are constants.
+// reference is a layer of experts between the two compressed legs, by its definition and in
+// float64: expert g answers tanh(c·M_g) to each centroid of group g. Clusters and weights are
+// constants.
 type reference struct {
 	clusters *Clusters
 	kind     Compensation

@@ -13,14 +13,16 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/hadamard"
 )
 
-// rounds of sign flips and Hadamard transforms make a rotation that is as good as a random one (Andoni et al. 2015, §5).
+// rounds of sign flips and Hadamard transforms make a rotation that is as good as a random one
+// (Andoni et al. 2015, §5).
 const rounds = 3
 
 // Hasher gives rows their tuples of codes. It may be used by many goroutines.
 //
-// All hashes share one rotation, of rows padded with zeros to a power of two, and read its first Hashes·Width coordinates, each
-// Width of its own. These are as independent as those of several rotations, since the axes of one are at right angles, and
-// the last transform need only be made as far as they go.
+// All hashes share one rotation, of rows padded with zeros to a power of two, and read its first
+// Hashes·Width coordinates, each Width of its own. These are as independent as those of several
+// rotations, since the axes of one are at right angles, and the last transform need only be made as
+// far as they go.
 type Hasher struct {
 	cfg    Config
 	dim    int
@@ -58,8 +60,8 @@ func (h *Hasher) bits() int { return h.cfg.Hashes * h.codeBits() }
 
 func (h *Hasher) codeBits() int { return h.cfg.Family.bits(h.cfg.Width) }
 
-// Codes sets dst to the Hashes codes of each row of x, whose rows are taken as one group. dst is as long as they need.
-// Of a tuple, the first code is the most significant.
+// Codes sets dst to the Hashes codes of each row of x, whose rows are taken as one group. dst is as
+// long as they need. Of a tuple, the first code is the most significant.
 func (h *Hasher) Codes(dst []uint32, x blas32.General) {
 	if x.Cols != h.dim || len(dst) != x.Rows*h.cfg.Hashes {
 		panic(fmt.Sprintf("lsh: %d codes of rows of %d columns, want %d of %d", len(dst), x.Cols, x.Rows*h.cfg.Hashes, h.dim))
@@ -81,8 +83,8 @@ type hashing struct {
 
 func (s *hashing) row(h *Hasher, i int) []float32 { return s.points[i*h.front : (i+1)*h.front] }
 
-// project fills s.points. A row is read once: the mean of the group is taken of the rotated rows, which is the same as rotating the
-// mean.
+// project fills s.points. A row is read once: the mean of the group is taken of the rotated rows,
+// which is the same as rotating the mean.
 func (h *Hasher) project(s *hashing, x blas32.General) {
 	resize(&s.padded, h.padded)
 	resize(&s.turned, h.padded)
@@ -135,7 +137,8 @@ func (h *Hasher) codes(dst []uint32, point []float32) {
 	}
 }
 
-// tuple returns the joined codes of point i: the first in the most significant of the bits that there are.
+// tuple returns the joined codes of point i: the first in the most significant of the bits that
+// there are.
 func (h *Hasher) tuple(s *hashing, i int) uint64 {
 	h.codes(s.code, s.row(h, i))
 	t, width := uint64(0), h.codeBits()

@@ -99,8 +99,9 @@ func TestScaleDoesNotCount(t *testing.T) {
 	}
 }
 
-// TestTheSameOnEveryMachine holds everything that Compress decides and computes against what it was when this test was written, on
-// rows that are made of whole numbers: any kernel, with or without assembly, must come to the same.
+// TestTheSameOnEveryMachine holds everything that Compress decides and computes against what it was
+// when this test was written, on rows that are made of whole numbers: any kernel, with or without
+// assembly, must come to the same.
 func TestTheSameOnEveryMachine(t *testing.T) {
 	for _, c := range []struct {
 		cfg  Config

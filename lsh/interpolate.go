@@ -12,17 +12,20 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/gemm"
 )
 
-// maxNodes bounds the centroids that are interpolated through at once, since the work grows with their cube.
+// maxNodes bounds the centroids that are interpolated through at once, since the work grows with
+// their cube.
 const maxNodes = 256
 
-// Where the regression says nothing, a row gets the answer of its own centroid alone, as under [None]: where its rows are all
-// equal to their centroids; where its weights' length is above most, which with a ridge of 0.0003 or more takes a matrix
-// that cannot be solved; and where an answer that enters its own is not finite.
+// Where the regression says nothing, a row gets the answer of its own centroid alone, as under
+// [None]: where its rows are all equal to their centroids; where its weights' length is above most,
+// which with a ridge of 0.0003 or more takes a matrix that cannot be solved; and where an answer
+// that enters its own is not finite.
 const mostWeight = 32
 
-// Two bounds of the kernel's width keep it where it tells rows apart. Rows whose distance from their centroid is far above that of most
-// others count as so many times the median; and the width is no less than what rounding leaves uncertain in a distance, as a part of the
-// largest squared distance from the middle.
+// Two bounds of the kernel's width keep it where it tells rows apart. Rows whose distance from
+// their centroid is far above that of most others count as so many times the median; and the width
+// is no less than what rounding leaves uncertain in a distance, as a part of the largest squared
+// distance from the middle.
 const (
 	farOff    = 64 // times the mean: then it is the median that counts, widened times
 	widened   = 8
@@ -48,8 +51,9 @@ type interpolant struct {
 	spd                 spd
 }
 
-// Prepare computes the weights of [Interpolate], which Restore does otherwise: called before, while the centroids are away, it
-// takes no time that is waited for. Under another compensation it does nothing.
+// Prepare computes the weights of [Interpolate], which Restore does otherwise: called before, while
+// the centroids are away, it takes no time that is waited for. Under another compensation it does
+// nothing.
 func (p *Pass) Prepare() {
 	if p.stage != compressed {
 		panic("lsh: Prepare out of turn")
@@ -64,7 +68,8 @@ func (p *Pass) Prepare() {
 	p.ready = true
 }
 
-// weigh cuts the centroids of each class of a group's rows into blocks of about one size and computes their weights.
+// weigh cuts the centroids of each class of a group's rows into blocks of about one size and
+// computes their weights.
 func (w *worker) weigh(p *Pass, g int) {
 	_, _, first, _ := p.clusters.Group(g)
 	begin, at := first, 0
@@ -99,7 +104,8 @@ func (w *worker) weighBlock(p *Pass, b *block) {
 	}
 }
 
-// weigh computes W = A + (1 − A·1)·1ᵀ/m with A = k(X, C)·(k(C, C) + ridge)⁻¹ and k(u, v) = exp(−|u−v|²/2h²).
+// weigh computes W = A + (1 − A·1)·1ᵀ/m with A = k(X, C)·(k(C, C) + ridge)⁻¹ and k(u, v) =
+// exp(−|u−v|²/2h²).
 func (t *interpolant) weigh(p *Pass, b *block, cfg Config) {
 	m := b.end - b.first
 	nodes, points, ok := t.load(p, b)
@@ -148,8 +154,9 @@ func (t *interpolant) width(bandwidth float32, rows int) float32 {
 	return max(h2, uncertain*max(slices.Max(t.nodeSq), slices.Max(t.rowSq)))
 }
 
-// load measures a block's centroids and rows from the mean of its centroids, so that products lose little. Where their squares are not
-// what float32 can hold it scales them; it is false if a number is not finite.
+// load measures a block's centroids and rows from the mean of its centroids, so that products lose
+// little. Where their squares are not what float32 can hold it scales them; it is false if a number
+// is not finite.
 func (t *interpolant) load(p *Pass, b *block) (nodes, points blas32.General, ok bool) {
 	nodes, points = t.loadScaled(p, b, 1)
 	most := float64(max(slices.Max(t.nodeSq), slices.Max(t.rowSq), slices.Max(t.own)))
@@ -164,7 +171,8 @@ func (t *interpolant) load(p *Pass, b *block) (nodes, points blas32.General, ok 
 	return nodes, points, true
 }
 
-// longest is the length of the longest row or centroid of a block; NaN or infinite if one is not finite.
+// longest is the length of the longest row or centroid of a block; NaN or infinite if one is not
+// finite.
 func (t *interpolant) longest(p *Pass, b *block) (length float64) {
 	for k := b.first; k < b.end; k++ {
 		length = max(length, lengthOf(row(p.centroids, k)))
@@ -224,7 +232,8 @@ func kernel(m blas32.General, rowSq, colSq []float32, h2 float32) {
 	}
 }
 
-// onlyOwn gives every row of a block its own centroid's answer, for rows that are all equal to their centroids.
+// onlyOwn gives every row of a block its own centroid's answer, for rows that are all equal to
+// their centroids.
 func onlyOwn(p *Pass, b *block) {
 	for i := range b.rows {
 		b.own(p, i)

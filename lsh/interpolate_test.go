@@ -95,7 +95,8 @@ func TestWeightsAreTheRegressions(t *testing.T) {
 	}
 }
 
-// More centroids than are interpolated through at once: every row's weights are of neighbours in its block alone.
+// More centroids than are interpolated through at once: every row's weights are of neighbours in
+// its block alone.
 func TestBlocks(t *testing.T) {
 	r := seeded(t)
 	const rows, dim = 2*maxNodes + 100, 16
@@ -112,7 +113,8 @@ func TestBlocks(t *testing.T) {
 	require.Equal(t, p.clusters.Centroids(), last)
 }
 
-// Of a smooth expert, interpolation restores more than the other compensations do, at the same clusters.
+// Of a smooth expert, interpolation restores more than the other compensations do, at the same
+// clusters.
 func TestInterpolationIsNearest(t *testing.T) {
 	r := seeded(t)
 	const rows, dim = 1500, 24

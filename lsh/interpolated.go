@@ -33,7 +33,8 @@ func (w *worker) blend(p *Pass, g int) {
 	}
 }
 
-// unblend sets the gradients of the answers of a group's centroids, from those of its rows' answers.
+// unblend sets the gradients of the answers of a group's centroids, from those of its rows'
+// answers.
 func (w *worker) unblend(p *Pass, g int) {
 	for i := range p.weights[g] {
 		b := &p.weights[g][i]
@@ -66,7 +67,8 @@ func (w *worker) unblend(p *Pass, g int) {
 	}
 }
 
-// wideSum sets dst to column k of the weights times dy in float64: float32 sums that overflow both ways are NaN.
+// wideSum sets dst to column k of the weights times dy in float64: float32 sums that overflow both
+// ways are NaN.
 func (b *block) wideSum(dst []float32, k int, dy blas32.General) {
 	for c := range dst {
 		sum := 0.0
@@ -77,7 +79,8 @@ func (b *block) wideSum(dst []float32, k int, dy blas32.General) {
 	}
 }
 
-// addInfinite adds rows of dy that are not finite to the gradient of their own centroids' answers, and of no others.
+// addInfinite adds rows of dy that are not finite to the gradient of their own centroids' answers,
+// and of no others.
 func (b *block) addInfinite(p *Pass, d blas32.General) {
 	for _, r := range b.rows {
 		if v := row(p.dy, int(r)); !f32.Finite(v) {
@@ -86,8 +89,9 @@ func (b *block) addInfinite(p *Pass, d blas32.General) {
 	}
 }
 
-// Weights returns what [Interpolate] gives a group's rows of its centroids' answers, after Prepare or Restore: rows × centroids of the
-// group, in a new matrix. Weights of answers that are not blended are 0. Restore changes those of rows that it cannot answer so.
+// Weights returns what [Interpolate] gives a group's rows of its centroids' answers, after Prepare
+// or Restore: rows × centroids of the group, in a new matrix. Weights of answers that are not
+// blended are 0. Restore changes those of rows that it cannot answer so.
 func (p *Pass) Weights(g int) blas32.General {
 	if !p.ready {
 		panic("lsh: Weights before they are computed")

@@ -2,12 +2,13 @@ package lsh
 
 import "gonum.org/v1/gonum/blas/blas32"
 
-// Pass is the way of one batch's rows, from [Compressor.Compress] until it is released. Its methods go in the order
+// Pass is the way of one batch's rows, from [Compressor.Compress] until it is released. Its methods
+// go in the order
 //
 //	Restore, RestoreBackward, CompressBackward, Release
 //
-// of which any number from the end but Release may be left out; another order panics. It is not safe for concurrent use, nor
-// together with its compressor.
+// of which any number from the end but Release may be left out; another order panics. It is not
+// safe for concurrent use, nor together with its compressor.
 type Pass struct {
 	c         *Compressor
 	stage     stage

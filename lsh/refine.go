@@ -21,8 +21,8 @@ type refiner struct {
 // tile is the number of rows whose distances are found at once.
 const tile = 256
 
-// refine moves the rows of x, so many times, to the cluster of n whose centroid is nearest, the lowest of equally near ones. The last
-// row of a cluster stays.
+// refine moves the rows of x, so many times, to the cluster of n whose centroid is nearest, the
+// lowest of equally near ones. The last row of a cluster stays.
 func (r *refiner) refine(x blas32.General, of []int32, n, times int) {
 	for range times {
 		c := r.average(x, of, n)
@@ -35,8 +35,9 @@ func (r *refiner) refine(x blas32.General, of []int32, n, times int) {
 	}
 }
 
-// average returns the centroids, measured from the mean of all rows, and sets what a row's product with one must be compared to:
-// x is nearest to the centroid c with the largest x·(c−μ) − μ·(c−μ) − |c−μ|²/2.
+// average returns the centroids, measured from the mean of all rows, and sets what a row's product
+// with one must be compared to: x is nearest to the centroid c with the largest x·(c−μ) − μ·(c−μ) −
+// |c−μ|²/2.
 func (r *refiner) average(x blas32.General, of []int32, n int) blas32.General {
 	resize(&r.all, x.Rows)
 	resize(&r.mean, x.Cols)

@@ -7,8 +7,9 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
-// Restore sets dst to the answers of the rows, made of those of their centroids as Config.Compensation says. dst may be the rows'
-// own matrix only if nothing but Release follows; it must not overlap answers.
+// Restore sets dst to the answers of the rows, made of those of their centroids as
+// Config.Compensation says. dst may be the rows' own matrix only if nothing but Release follows; it
+// must not overlap answers.
 func (p *Pass) Restore(dst, answers blas32.General) {
 	p.advance(compressed, compressed, "Restore")
 	checkShape(dst, p.x.Rows, p.c.dim, "answers of rows")
@@ -52,8 +53,8 @@ func (*worker) toMembers(p *Pass, g int) {
 	}
 }
 
-// shift sets the rows of dst to g·src, less their cluster's offset g·own − back, which mean divides by the rows of the cluster; g is
-// the group's factor. A row that is alone gets its row of back.
+// shift sets the rows of dst to g·src, less their cluster's offset g·own − back, which mean divides
+// by the rows of the cluster; g is the group's factor. A row that is alone gets its row of back.
 func (p *Pass) shift(dst, src, own, back blas32.General, mean bool) {
 	p.to, p.of, p.own, p.from, p.mean = dst, src, own, back, mean
 	p.off = p.offsets.matrix(own.Rows, own.Cols)

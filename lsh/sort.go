@@ -6,8 +6,8 @@ type item struct {
 	at  int32
 }
 
-// sorter sorts items by the digits of their keys, the least significant first: a tuple has few of them, and equal
-// keys stay in order.
+// sorter sorts items by the digits of their keys, the least significant first: a tuple has few of
+// them, and equal keys stay in order.
 type sorter struct{ items, other []item }
 
 // sort sorts s.items by the lowest so many bits of their keys. No higher bits may be set.
@@ -20,7 +20,8 @@ func (s *sorter) sort(bits int) {
 	}
 }
 
-// pass moves the items to other, sorted by the eight bits from shift on, unless all have the same ones.
+// pass moves the items to other, sorted by the eight bits from shift on, unless all have the same
+// ones.
 func (s *sorter) pass(shift int) bool {
 	var at [256]int32
 	for _, v := range s.items {

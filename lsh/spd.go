@@ -6,16 +6,17 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// spd inverts symmetric positive definite matrices, in float64: kernel matrices have eigenvalues from the ridge to the number of
-// their rows.
+// spd inverts symmetric positive definite matrices, in float64: kernel matrices have eigenvalues
+// from the ridge to the number of their rows.
 type spd struct {
 	n       int
 	lower   []float64 // of Cholesky's factor L; then, by columns, of its inverse
 	inverse buffer
 }
 
-// invert returns the inverse of a + ridge, rounded to float32. It belongs to s. Where a + ridge is not positive definite to working
-// precision, which a ridge of next to nothing may lead to, the pivot is raised to what rounding leaves uncertain.
+// invert returns the inverse of a + ridge, rounded to float32. It belongs to s. Where a + ridge is
+// not positive definite to working precision, which a ridge of next to nothing may lead to, the
+// pivot is raised to what rounding leaves uncertain.
 func (s *spd) invert(a blas32.General, ridge float32) blas32.General {
 	s.n = a.Rows
 	resize(&s.lower, 2*s.n*s.n)
@@ -52,7 +53,8 @@ func (s *spd) factor(a blas32.General, ridge float64) {
 	}
 }
 
-// invertFactor solves L·V = 1 column by column: V(i, j) = (1 if i = j, less Σ L(i, k)·V(k, j) over j ≤ k < i) / L(i, i).
+// invertFactor solves L·V = 1 column by column: V(i, j) = (1 if i = j, less Σ L(i, k)·V(k, j) over
+// j ≤ k < i) / L(i, i).
 func (s *spd) invertFactor() {
 	for j := range s.n {
 		v := s.column(j)
@@ -64,7 +66,8 @@ func (s *spd) invertFactor() {
 	}
 }
 
-// dot returns Σ x[i]·y[i]: lane i%4 adds its products in ascending i, and the lanes are added (0+1) + (2+3).
+// dot returns Σ x[i]·y[i]: lane i%4 adds its products in ascending i, and the lanes are added (0+1)
+// + (2+3).
 func dot(x, y []float64) float64 {
 	var a, b, c, d float64
 	y = y[:len(x)]

@@ -1,5 +1,6 @@
-// Package param holds trainable parameters: the values of several tensors in one flat vector, and their
-// gradient as a sum over a fixed tree of groups of tokens, so that it has the same bits on any number of ranks.
+// Package param holds trainable parameters: the values of several tensors in one flat vector, and
+// their gradient as a sum over a fixed tree of groups of tokens, so that it has the same bits on
+// any number of ranks.
 package param
 
 import (
@@ -30,8 +31,9 @@ func (t Tensor) Len() int {
 type Set struct {
 	// Value is all tensors, one after the other, row-major.
 	Value []float32
-	// Grad collects the gradient: a backward pass writes leaf i's share, laid out as Value, into Grad.Leaf(i).
-	// A leaf is a group of tokens of the global batch. The optimiser's step resets it.
+	// Grad collects the gradient: a backward pass writes leaf i's share, laid out as Value, into
+	// Grad.Leaf(i). A leaf is a group of tokens of the global batch. The optimiser's step resets
+	// it.
 	Grad *tree.Sum
 
 	tensors []Tensor
@@ -64,8 +66,8 @@ func NewSet(tensors ...Tensor) *Set {
 // Tensors lists the set's tensors in order. The caller must not change the slice.
 func (s *Set) Tensors() []Tensor { return s.tensors }
 
-// Of returns the part of vec that is tensor i, where vec is laid out as Value: Value itself, a leaf's
-// gradient, an optimiser's moment. The result aliases vec.
+// Of returns the part of vec that is tensor i, where vec is laid out as Value: Value itself, a
+// leaf's gradient, an optimiser's moment. The result aliases vec.
 func (s *Set) Of(vec []float32, i int) []float32 {
 	if len(vec) != len(s.Value) {
 		panic(fmt.Sprintf("param: vector of %d elements for a set of %d", len(vec), len(s.Value)))
@@ -73,7 +75,8 @@ func (s *Set) Of(vec []float32, i int) []float32 {
 	return vec[s.offsets[i]:s.offsets[i+1]:s.offsets[i+1]]
 }
 
-// Matrix returns tensor i of vec as a matrix whose columns are the tensor's last dimension. It aliases vec.
+// Matrix returns tensor i of vec as a matrix whose columns are the tensor's last dimension. It
+// aliases vec.
 func (s *Set) Matrix(vec []float32, i int) blas32.General {
 	data, shape := s.Of(vec, i), s.tensors[i].Shape
 	cols := shape[len(shape)-1]

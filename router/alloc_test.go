@@ -36,7 +36,8 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 	}
 }
 
-// checkAllocations trains a gate on batches with and without padding, and expects it to take no memory after the first few.
+// checkAllocations trains a gate on batches with and without padding, and expects it to take no
+// memory after the first few.
 func checkAllocations(t *testing.T, config Router) {
 	g := gateWith(t, config, randomLogits(rand.New(rand.NewPCG(1, 1)), 64, 8))
 	x, padding := identity(64), make([]bool, 64)

@@ -79,8 +79,8 @@ func TestRecordConforms(t *testing.T) {
 	})
 }
 
-// told is a router whose tokens all have the same features, which are broken where the token is: the suite's idea of what
-// a gate looks at.
+// told is a router whose tokens all have the same features, which are broken where the token is:
+// the suite's idea of what a gate looks at.
 type told struct{ router.SideFeatures }
 
 func (r told) New(s router.Shape) (router.Gate, error) {

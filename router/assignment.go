@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// Assignment is a sparse tokens × experts matrix: which expert takes which token, and the weight of its answer.
-// Entries are sorted by expert and then by token, so those of one expert are one run, and those bound for
-// one rank's experts too. No token stands twice with one expert.
+// Assignment is a sparse tokens × experts matrix: which expert takes which token, and the weight of
+// its answer. Entries are sorted by expert and then by token, so those of one expert are one run,
+// and those bound for one rank's experts too. No token stands twice with one expert.
 type Assignment struct {
 	// Tokens and Experts are the matrix's dimensions.
 	Tokens, Experts int

@@ -1,17 +1,19 @@
 package router
 
-// auction assigns tokens to experts, one each, so that the sum of their scores is the largest that there is while every
-// expert gets ⌊T/E⌋ or ⌈T/E⌉ of the T tokens.
+// auction assigns tokens to experts, one each, so that the sum of their scores is the largest that
+// there is while every expert gets ⌊T/E⌋ or ⌈T/E⌉ of the T tokens.
 //
-// Each token bids for the expert that is worth most to it after its price: as much as the second best would leave it,
-// and ε on top. An expert has ⌈T/E⌉ slots, and its price is that of its cheapest; a bid takes the cheapest slot, makes it
-// dearer, and sends away who held it. The last bid leaves a sum within ε for each token of the best (Bertsekas
-// 1979; equal objects: Bertsekas and Castañon 1989). Scores are integers times more than there are bidders, so with
-// ε = 1 at the end it is the best, and its bits are the same everywhere. ε starts large and shrinks: each round
+// Each token bids for the expert that is worth most to it after its price: as much as the second
+// best would leave it, and ε on top. An expert has ⌈T/E⌉ slots, and its price is that of its
+// cheapest; a bid takes the cheapest slot, makes it dearer, and sends away who held it. The last
+// bid leaves a sum within ε for each token of the best (Bertsekas 1979; equal objects: Bertsekas
+// and Castañon 1989). Scores are integers times more than there are bidders, so with ε = 1 at the
+// end it is the best, and its bits are the same everywhere. ε starts large and shrinks: each round
 // keeps the prices of the one before, and all holders that are content at the new ε.
 //
-// Where E does not divide T, as many bidders without scores as there are slots too many want a slot too, but no two
-// of one expert. So every slot finds a holder, as the theorem asks, and an expert loses one token at most.
+// Where E does not divide T, as many bidders without scores as there are slots too many want a slot
+// too, but no two of one expert. So every slot finds a holder, as the theorem asks, and an expert
+// loses one token at most.
 //
 // A bid costs E steps and the logarithm of an expert's slots.
 type auction struct {
@@ -92,8 +94,9 @@ func (a *auction) assign(tokens, experts int, scores func(i int) []float32) []in
 	return a.result
 }
 
-// round turns scores into levels: how far each is below its token's best, in the largest such distance of the group. What all
-// scores of a token have in common does not change who should get it.
+// round turns scores into levels: how far each is below its token's best, in the largest such
+// distance of the group. What all scores of a token have in common does not change who should get
+// it.
 func (a *auction) round(scores func(i int) []float32) {
 	spread := 0.0
 	for i := range a.result {
@@ -123,7 +126,8 @@ func bounds(x []float32) (low, high float32) {
 	return low, high
 }
 
-// open puts vacant slots without a price on the shelves, and queues all bidders, the first token to bid first.
+// open puts vacant slots without a price on the shelves, and queues all bidders, the first token to
+// bid first.
 func (a *auction) open() {
 	each := (len(a.result) + a.experts - 1) / a.experts
 	a.shelves, a.prices = resize(a.shelves[:cap(a.shelves)], a.experts), resize(a.prices, a.experts)
@@ -143,9 +147,9 @@ func (a *auction) open() {
 	}
 }
 
-// dismiss begins a round: all slots of an expert that tokens may hold get its price, and whoever is not content at that
-// with the new ε must bid again. A slot apart keeps its price, or the bidders without scores would have to climb up
-// to it again in steps of ε.
+// dismiss begins a round: all slots of an expert that tokens may hold get its price, and whoever is
+// not content at that with the new ε must bid again. A slot apart keeps its price, or the bidders
+// without scores would have to climb up to it again in steps of ε.
 func (a *auction) dismiss(eps int64) {
 	cheapest := int64(-worthless)
 	for e := range a.shelves {
@@ -183,8 +187,8 @@ func (a *auction) vacate(s *slot) {
 	s.holder = vacant
 }
 
-// bid gives a bidder the cheapest slot of his best expert, at the price at which the second best would be worth as much
-// to him, and ε more.
+// bid gives a bidder the cheapest slot of his best expert, at the price at which the second best
+// would be worth as much to him, and ε more.
 func (a *auction) bid(bidder int32, eps int64) {
 	e, value, second := a.best(bidder)
 	s := &a.shelves[e]
@@ -212,7 +216,8 @@ func (a *auction) bid(bidder int32, eps int64) {
 	a.prices[e] = s.price()
 }
 
-// best returns the expert that is worth most to a bidder, what it is worth, and what the second best is.
+// best returns the expert that is worth most to a bidder, what it is worth, and what the second
+// best is.
 func (a *auction) best(bidder int32) (expert int, value, second int64) {
 	value, second = worthless, worthless
 	if int(bidder) < len(a.result) {

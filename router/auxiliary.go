@@ -8,7 +8,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/gemm"
 )
 
-// auxiliary is the routers that guess, from a token alone, which experts of its modality take it: see [Modality.Aux].
+// auxiliary is the routers that guess, from a token alone, which experts of its modality take it:
+// see [Modality.Aux].
 type auxiliary struct {
 	gate        *expertChoice
 	coefficient float64
@@ -130,8 +131,8 @@ func (a *auxiliary) measure(c *election) {
 	c.d.Losses["auxiliary"] = total / float64(max(real, 1))
 }
 
-// tokenLoss is the mean binary cross-entropy of a token over its modality's experts. That of logit z against
-// the truth y is ln(1+e^-|z|) + max(z, 0) − y·z.
+// tokenLoss is the mean binary cross-entropy of a token over its modality's experts. That of logit
+// z against the truth y is ln(1+e^-|z|) + max(z, 0) − y·z.
 func (a *auxiliary) tokenLoss(c *election, t int) float64 {
 	cols := a.gate.columns[c.class[t]]
 	logits := c.aux.logits.row(t)[cols.first : cols.first+cols.count]
@@ -168,7 +169,8 @@ func (a *auxiliary) backward(c *election, x blas32.General, begin, end int, leaf
 	})
 }
 
-// guessGradient fills dguess, tokens × experts of modality m, with the gradient with respect to the logits: guess − truth.
+// guessGradient fills dguess, tokens × experts of modality m, with the gradient with respect to the
+// logits: guess − truth.
 func (a *auxiliary) guessGradient(c *election, m int, tokens []int32, scale float64) {
 	cols := a.gate.columns[m]
 	a.dguess.reset(len(tokens), cols.count)

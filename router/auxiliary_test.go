@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestAuxiliaryRoutersAreCausal: in evaluation a token's experts and weights do not depend on others, and are those that the
-// trained guess says.
+// TestAuxiliaryRoutersAreCausal: in evaluation a token's experts and weights do not depend on
+// others, and are those that the trained guess says.
 func TestAuxiliaryRoutersAreCausal(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -6,7 +6,8 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// Backward is described at [Gate]. The gate uses the decision's memory for a later one. It returns no error.
+// Backward is described at [Gate]. The gate uses the decision's memory for a later one. It returns
+// no error.
 func (g *tokenChoice) Backward(d *Decision, x blas32.General, grad Gradient) error {
 	c := g.own(d)
 	checkGradient(d, x, grad)
@@ -28,7 +29,8 @@ func (g *tokenChoice) Backward(d *Decision, x blas32.General, grad Gradient) err
 	return nil
 }
 
-// source says where the gradient of logits comes from: that of the weights, that of the losses, or both.
+// source says where the gradient of logits comes from: that of the weights, that of the losses, or
+// both.
 type source struct{ weights, losses bool }
 
 // backwardOf takes one part of the gradient, or all of it, back to the tokens and the parameters.
@@ -75,8 +77,8 @@ func (g *tokenChoice) backwardGroup(group int, c *choices, grad Gradient, from s
 	}
 }
 
-// shareGrad returns the gradient of the group's losses with respect to each token's shares, or nil where no loss
-// reads them.
+// shareGrad returns the gradient of the group's losses with respect to each token's shares, or nil
+// where no loss reads them.
 func (g *tokenChoice) shareGrad(v *lossGroup, losses []Loss, scale float64) []float32 {
 	if !g.needs.shares {
 		return nil
@@ -89,8 +91,9 @@ func (g *tokenChoice) shareGrad(v *lossGroup, losses []Loss, scale float64) []fl
 	return g.dshare
 }
 
-// backwardDrop fills draw with the gradient with respect to the weights of token t before the drop: scaling,
-// renormalisation after it, and the drop itself, taken back in turn. What faint weights ask for it adds to dlogits.
+// backwardDrop fills draw with the gradient with respect to the weights of token t before the drop:
+// scaling, renormalisation after it, and the drop itself, taken back in turn. What faint weights
+// ask for it adds to dlogits.
 func (g *tokenChoice) backwardDrop(draw, dlogits []float32, c *choices, t int, dweights []float32) {
 	a, b := t*c.k, (t+1)*c.k
 	for j, entry := range c.entry[a:b] {

@@ -1,21 +1,24 @@
 package router
 
-// Balance is the loss that evens the experts' loads: E/(k·T²) · Σₑ nₑ·Pₑ for T tokens that choose k of E experts, nₑ
-// the number of those that chose expert e, Pₑ the sum of their scores for it. Scores are the softmax
-// over all experts, or with [Sigmoid] the sigmoids divided by their sum. It is 1 where the load is even,
-// and its gradient holds the counts constant. Its name is "balance". (Fedus et al. 2021 for k = 1; Megatron
-// and DeepSpeed for any k.)
+// Balance is the loss that evens the experts' loads: E/(k·T²) · Σₑ nₑ·Pₑ for T tokens that choose k
+// of E experts, nₑ the number of those that chose expert e, Pₑ the sum of their scores for it.
+// Scores are the softmax over all experts, or with [Sigmoid] the sigmoids divided by their sum. It
+// is 1 where the load is even, and its gradient holds the counts constant. Its name is "balance".
+// (Fedus et al. 2021 for k = 1; Megatron and DeepSpeed for any k.)
 func Balance(coefficient float64) Loss { return Loss{"balance", coefficient, balance{}} }
 
-// SwitchLoss is [Balance] over first choices: E/T² · Σₑ fₑ·Pₑ, fₑ the number of tokens whose first choice expert e is. Its
-// name is "switch". (GShard; Fedus et al. 2021; DeepSpeed's top-1 and top-2 gates, Tutel, FastMoE.)
+// SwitchLoss is [Balance] over first choices: E/T² · Σₑ fₑ·Pₑ, fₑ the number of tokens whose first
+// choice expert e is. Its name is "switch". (GShard; Fedus et al. 2021; DeepSpeed's top-1 and top-2
+// gates, Tutel, FastMoE.)
 func SwitchLoss(coefficient float64) Loss { return Loss{"switch", coefficient, firstChoice{}} }
 
-// GlobalBalance is [Balance] with the counts of the whole global batch and the scores of the group: E/(k·N·T) · Σₑ nₑ·Pₑ,
-// nₑ of all N tokens. So single groups may specialise as long as the batch is even. The counts come from
-// [GlobalCounter]; before they do, those of this rank's batch stand in. A layer counts the tokens of all ranks, in this backward pass and those of
-// the same step before it, as the published losses do; what later passes choose it cannot know, so a step of several passes has not quite the gradient of one.
-// Its name is "global". (Megatron's global_aux_loss; Qiu et al. 2025.)
+// GlobalBalance is [Balance] with the counts of the whole global batch and the scores of the group:
+// E/(k·N·T) · Σₑ nₑ·Pₑ, nₑ of all N tokens. So single groups may specialise as long as the batch is
+// even. The counts come from [GlobalCounter]; before they do, those of this rank's batch stand in.
+// A layer counts the tokens of all ranks, in this backward pass and those of the same step before
+// it, as the published losses do; what later passes choose it cannot know, so a step of several
+// passes has not quite the gradient of one. Its name is "global". (Megatron's global_aux_loss; Qiu
+// et al. 2025.)
 func GlobalBalance(coefficient float64) Loss { return Loss{"global", coefficient, global{}} }
 
 // GlobalCounter is a gate that may have losses over the counts of the whole global batch.
@@ -23,9 +26,10 @@ type GlobalCounter interface {
 	Gate
 	// WantsCounts tells whether it has any. If not, SetCounts need not be called.
 	WantsCounts() bool
-	// SetCounts tells, between Route and Backward, how many tokens of the global batch there are without padding, and
-	// how many of them chose each expert: the sum of all ranks' Counts, to which the caller may add those
-	// of earlier batches of the same step. It computes the decision's losses anew.
+	// SetCounts tells, between Route and Backward, how many tokens of the global batch there are
+	// without padding, and how many of them chose each expert: the sum of all ranks' Counts, to
+	// which the caller may add those of earlier batches of the same step. It computes the
+	// decision's losses anew.
 	SetCounts(d *Decision, counts []int, tokens int)
 }
 

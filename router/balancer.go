@@ -5,16 +5,17 @@ import (
 	"slices"
 )
 
-// Balancer is a gate that evens its load by a bias of the choice, which follows what the whole global batch chose and has
-// no gradient. After an optimiser step, the caller adds up all ranks' tallies, element by element, and passes every rank
-// the sum: whole numbers, so their sum does not depend on the number of ranks. Without that call the bias stays.
+// Balancer is a gate that evens its load by a bias of the choice, which follows what the whole
+// global batch chose and has no gradient. After an optimiser step, the caller adds up all ranks'
+// tallies, element by element, and passes every rank the sum: whole numbers, so their sum does not
+// depend on the number of ranks. Without that call the bias stays.
 type Balancer interface {
 	Gate
-	// Bias returns the bias of each expert, to be read or set; nil where the gate has none, and no tally either. It
-	// belongs to the gate's state, beside its parameters.
+	// Bias returns the bias of each expert, to be read or set; nil where the gate has none, and no
+	// tally either. It belongs to the gate's state, beside its parameters.
 	Bias() []float32
-	// Tally returns what the backward passes since the last Rebalance saw on this rank; nil where the bias is
-	// fixed. It is valid until the gate's next call.
+	// Tally returns what the backward passes since the last Rebalance saw on this rank; nil where
+	// the bias is fixed. It is valid until the gate's next call.
 	Tally() []int64
 	// Rebalance moves the bias by the sum of all ranks' tallies, and begins a new tally.
 	Rebalance(sum []int64)
@@ -54,9 +55,9 @@ func (g *tokenChoice) Rebalance(sum []int64) {
 	}
 }
 
-// signUpdate adds rate to the bias of each expert with less than the mean load and takes it from those with more:
-// b += rate·sign(mean − count), of all of which the mean is taken off where they are centred. (DeepSeek-V3's balancing without a loss and
-// Megatron; torchtitan's, centred.)
+// signUpdate adds rate to the bias of each expert with less than the mean load and takes it from
+// those with more: b += rate·sign(mean − count), of all of which the mean is taken off where they
+// are centred. (DeepSeek-V3's balancing without a loss and Megatron; torchtitan's, centred.)
 type signUpdate struct {
 	rate    float32
 	centred bool

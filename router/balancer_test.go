@@ -9,7 +9,8 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// TestSignUpdate expects the bias to move by the rate against the load of all ranks, whole passes and not forgotten ones.
+// TestSignUpdate expects the bias to move by the rate against the load of all ranks, whole passes
+// and not forgotten ones.
 func TestSignUpdate(t *testing.T) {
 	g := gateWith(t, TopK{K: 1, Score: Sigmoid, BiasRate: 0.25}, [][]float64{{2, 0, 1}, {2, 0, 1}, {0, 0, 1}}).(Balancer)
 	route := func() *Decision {
@@ -32,8 +33,9 @@ func TestSignUpdate(t *testing.T) {
 	require.Nil(t, gateWith(t, TopK{K: 1}, [][]float64{{0, 0}}).(Balancer).Bias())
 }
 
-// TestCentredStepsDoNotDrift: three of four experts above the mean load for good. The step as published takes the mean of the biases with it,
-// the centred one leaves it, and both move the same apart.
+// TestCentredStepsDoNotDrift: three of four experts above the mean load for good. The step as
+// published takes the mean of the biases with it, the centred one leaves it, and both move the same
+// apart.
 func TestCentredStepsDoNotDrift(t *testing.T) {
 	const rate, steps = 0.001, 20000
 	mean := func(bias []float32) (sum float64) {

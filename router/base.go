@@ -2,18 +2,20 @@ package router
 
 import "math"
 
-// BASE is the router of balanced assignment: in training a group's tokens are dealt to the experts, one each, so that
-// the sum of the logits is the largest possible while each expert gets exactly ⌊T/E⌋ or ⌈T/E⌉ of the group's T tokens. The
-// sum is that of the best assignment there is, to within T·2⁻²⁰ times the largest distance of two logits of a token. In
-// evaluation each token takes the expert with its largest logit, and loads are what they are. The weight is the
-// sigmoid of the logit. Nothing is dropped, and no balance loss is needed.
+// BASE is the router of balanced assignment: in training a group's tokens are dealt to the experts,
+// one each, so that the sum of the logits is the largest possible while each expert gets exactly
+// ⌊T/E⌋ or ⌈T/E⌉ of the group's T tokens. The sum is that of the best assignment there is, to
+// within T·2⁻²⁰ times the largest distance of two logits of a token. In evaluation each token takes
+// the expert with its largest logit, and loads are what they are. The weight is the sigmoid of the
+// logit. Nothing is dropped, and no balance loss is needed.
 //
-// The assignment is found by auction, at a cost of E steps for each of some ten bids of a token, and of some hundred where
-// many tokens are equal. In training a token's expert depends on later tokens of its group, so a decoder's
-// loss sees the future. Fairseq adds the answer to α times itself and the token to 1−α; here the layer's caller
-// does whatever residual he wants.
+// The assignment is found by auction, at a cost of E steps for each of some ten bids of a token,
+// and of some hundred where many tokens are equal. In training a token's expert depends on later
+// tokens of its group, so a decoder's loss sees the future. Fairseq adds the answer to α times
+// itself and the token to 1−α; here the layer's caller does whatever residual he wants.
 //
-// (Lewis et al. 2021; fairseq, which asks that E divides T and stops its auction short of the optimum.)
+// (Lewis et al. 2021; fairseq, which asks that E divides T and stops its auction short of the
+// optimum.)
 type BASE struct {
 	// Scale multiplies all weights; 0 stands for 1.
 	Scale float32

@@ -7,9 +7,10 @@ import (
 	"slices"
 )
 
-// Formula is a library's answer to the question how many of a group's T tokens, k choices each, one of E experts takes at
-// a capacity factor f. All are computed from left to right in float64. For T = 10, E = 4, k = 2, f = 1.25 the eight libraries
-// give six answers, which stand at the end of each line.
+// Formula is a library's answer to the question how many of a group's T tokens, k choices each, one
+// of E experts takes at a capacity factor f. All are computed from left to right in float64. For T
+// = 10, E = 4, k = 2, f = 1.25 the eight libraries give six answers, which stand at the end of each
+// line.
 type Formula int
 
 const (
@@ -27,7 +28,8 @@ const (
 	FairscaleCapacity
 	// HetuCapacity is k·⌈T/E·f⌉. (HetuMoE.) 8
 	HetuCapacity
-	// FlaxformerCapacity is f·T/E to the nearest whole number, halves to the even one, whatever k. (flaxformer.) 3
+	// FlaxformerCapacity is f·T/E to the nearest whole number, halves to the even one, whatever k.
+	// (flaxformer.) 3
 	FlaxformerCapacity
 
 	formulas int = iota
@@ -64,24 +66,26 @@ func (f Formula) of(tokens, k, experts int, factor float64) float64 {
 	return math.Ceil(t * n / e * factor)
 }
 
-// Capacity says how a capacity factor bounds what an expert takes of a group. The zero value is Megatron's formula, alike in
-// training and evaluation.
+// Capacity says how a capacity factor bounds what an expert takes of a group. The zero value is
+// Megatron's formula, alike in training and evaluation.
 type Capacity struct {
 	// Formula turns the factor into a number of tokens.
 	Formula Formula
-	// EvalFactor takes the factor's place in evaluation; 0 stands for the same factor, +Inf for no bound.
+	// EvalFactor takes the factor's place in evaluation; 0 stands for the same factor, +Inf for no
+	// bound.
 	EvalFactor float64
 	// Min is the least capacity; 0 is none. (DeepSpeed, flaxformer.)
 	Min int
 	// Align rounds the capacity up to a multiple of itself; 0 and 1 leave it. (Tutel, Megatron.)
 	Align int
-	// Capped lowers the capacity to what the group's fullest expert needs, before Align. Nothing more is dropped: it is
-	// for whoever lays out memory by [Decision.GroupCapacity]. (Tutel's negative factors.)
+	// Capped lowers the capacity to what the group's fullest expert needs, before Align. Nothing
+	// more is dropped: it is for whoever lays out memory by [Decision.GroupCapacity]. (Tutel's
+	// negative factors.)
 	Capped bool
 }
 
-// room returns the most that an expert takes of a group. counts holds what each was chosen by, or nothing if that is not
-// known.
+// room returns the most that an expert takes of a group. counts holds what each was chosen by, or
+// nothing if that is not known.
 func (c Capacity) room(factor float64, tokens, k, experts int, train bool, counts []int) int {
 	if !train && c.EvalFactor != 0 {
 		factor = c.EvalFactor

@@ -50,7 +50,8 @@ func TestCapacityOptions(t *testing.T) {
 	}
 }
 
-// TestCapped expects the capacity to follow the fullest expert up to the factor's bound, and the same drops as without it.
+// TestCapped expects the capacity to follow the fullest expert up to the factor's bound, and the
+// same drops as without it.
 func TestCapped(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -84,7 +85,8 @@ func TestEvalFactor(t *testing.T) {
 	}
 }
 
-// TestByPriority keeps the tokens that are surest of their best expert, first choices before second ones.
+// TestByPriority keeps the tokens that are surest of their best expert, first choices before second
+// ones.
 func TestByPriority(t *testing.T) {
 	logits := [][]float64{{1, 0, -9}, {3, 0, -9}, {0, 2, -9}, {2.5, 0, -9}}
 	for drop, want := range map[Drop]string{
@@ -100,8 +102,8 @@ func TestByPriority(t *testing.T) {
 	}
 }
 
-// TestAtRandom expects every token to be kept about as often, other tokens in other steps, the same ones in the same, and the
-// first ones in evaluation.
+// TestAtRandom expects every token to be kept about as often, other tokens in other steps, the same
+// ones in the same, and the first ones in evaluation.
 func TestAtRandom(t *testing.T) {
 	const tokens, steps = 12, 2000
 	logits := make([][]float64, tokens)

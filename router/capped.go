@@ -8,8 +8,9 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
-// Of the capped choice: λ unless told otherwise, the most rounds of projections (both of Zhou et al. 2022), the change of
-// ln A below which they have converged; and where λ begins, if it is less, and by what it falls each round.
+// Of the capped choice: λ unless told otherwise, the most rounds of projections (both of Zhou et
+// al. 2022), the change of ln A below which they have converged; and where λ begins, if it is less,
+// and by what it falls each round.
 const (
 	defaultEntropy = 0.001
 	cappedRounds   = 100
@@ -22,17 +23,19 @@ const (
 //
 //	Σ S∘A + λ·H(A)   over 0 ≤ A ≤ 1, each expert's row summing to k, each token's column to at most most
 //
-// by Dykstra's alternating projections from A = exp(S/λ), in the Kullback-Leibler divergence: rows are scaled to their sum,
-// columns that are above theirs scaled down, elements cut at 1, over and over, the last two with their corrections. It is
-// done on ln A, which S/λ of 1000 would overflow. (Zhou et al. 2022, section 3.3; Benamou et al. 2015 for the projections.)
+// by Dykstra's alternating projections from A = exp(S/λ), in the Kullback-Leibler divergence: rows
+// are scaled to their sum, columns that are above theirs scaled down, elements cut at 1, over and
+// over, the last two with their corrections. It is done on ln A, which S/λ of 1000 would overflow.
+// (Zhou et al. 2022, section 3.3; Benamou et al. 2015 for the projections.)
 //
-// A hundred rounds with the paper's λ of 0.001 are far from enough to converge, and what is taken then falls short of the
-// best by up to a quarter. So λ begins at 0.2 and falls by a twentieth each round, which leaves it at 0.0012 after the last.
-// (Scaling of ε: Schmitzer 2019.)
+// A hundred rounds with the paper's λ of 0.001 are far from enough to converge, and what is taken
+// then falls short of the best by up to a quarter. So λ begins at 0.2 and falls by a twentieth each
+// round, which leaves it at 0.0012 after the last. (Scaling of ε: Schmitzer 2019.)
 //
-// What is taken are the largest elements of A, as long as expert and token have room: the paper's top k of each row, but never
-// above the cap where the projections have not converged. Then an expert may get fewer than k. Equal elements go to the
-// first token, and of one token to the lowest expert.
+// What is taken are the largest elements of A, as long as expert and token have room: the paper's
+// top k of each row, but never above the cap where the projections have not converged. Then an
+// expert may get fewer than k. Equal elements go to the first token, and of one token to the lowest
+// expert.
 //
 // 100 rounds take 200 exponentials for each token and expert.
 type capped struct {
@@ -103,7 +106,8 @@ func (p *capped) start(c *election) {
 	}
 }
 
-// cool takes λ a step down. What the projections have found stays, in units of S: they go on from it.
+// cool takes λ a step down. What the projections have found stays, in units of S: they go on from
+// it.
 func (p *capped) cool() {
 	next := max(p.now*cooling, p.lambda)
 	if next == p.now {
@@ -152,7 +156,8 @@ func (p *capped) cutElements() {
 	}
 }
 
-// logSum returns ln Σ e^v of n numbers, the exponentials in float32, whose bits are the same everywhere.
+// logSum returns ln Σ e^v of n numbers, the exponentials in float32, whose bits are the same
+// everywhere.
 func (p *capped) logSum(n int, v func(int) float64) float64 {
 	top := math.Inf(-1)
 	for i := range n {
@@ -166,7 +171,8 @@ func (p *capped) logSum(n int, v func(int) float64) float64 {
 	return top + ln(sum(line))
 }
 
-// change returns the largest change of an element of ln A in this round, of those that are not next to nothing.
+// change returns the largest change of an element of ln A in this round, of those that are not next
+// to nothing.
 func (p *capped) change() float64 {
 	const nothing = -50
 	most := 0.0

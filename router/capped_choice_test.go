@@ -56,7 +56,8 @@ func TestCappedChoiceKeepsItsCap(t *testing.T) {
 	}
 }
 
-// TestCappedChoiceIsNearlyTheBest compares the sum of the scores with the best of all choices that keep both bounds.
+// TestCappedChoiceIsNearlyTheBest compares the sum of the scores with the best of all choices that
+// keep both bounds.
 func TestCappedChoiceIsNearlyTheBest(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 0)) // always the same cases: how near is a matter of luck
 	const tokens, experts = 6, 3

@@ -8,8 +8,8 @@ const (
 	withdrawn = -2 // the chooser left the place empty
 )
 
-// choices is what a gate in which tokens choose their experts remembers of a batch, from Route to Backward. Its memory
-// is used again by a later batch.
+// choices is what a gate in which tokens choose their experts remembers of a batch, from Route to
+// Backward. Its memory is used again by a later batch.
 type choices struct {
 	owner     *tokenChoice
 	in        input
@@ -20,7 +20,8 @@ type choices struct {
 	scores    grid      // of all experts, where the gate needs them
 	logSumExp []float64 // of each token's logits, where a loss needs them
 
-	// A place is one of a token's k choices: places t·k to t·k+k-1 are those of token t, the best first.
+	// A place is one of a token's k choices: places t·k to t·k+k-1 are those of token t, the best
+	// first.
 	chosen []int32   // expert
 	raw    []float32 // weight as the score gives it
 	mid    []float32 // raw, or renormalised before the drop; 0 where dropped or withdrawn
@@ -140,8 +141,9 @@ func (c *choices) countsOf(g int) []int {
 	return c.counts[g*n : (g+1)*n]
 }
 
-// assign writes the places that were not dropped into d, sorted by expert and then by token, each with its weight
-// in weight; and the index of each into c.entry. It is a counting sort: places are in token order.
+// assign writes the places that were not dropped into d, sorted by expert and then by token, each
+// with its weight in weight; and the index of each into c.entry. It is a counting sort: places are
+// in token order.
 func (c *choices) assign(d *Decision, weight []float32) {
 	experts := c.logits.cols
 	d.Ends = resize(d.Ends, experts)

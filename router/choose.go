@@ -5,9 +5,9 @@ import (
 	"math"
 )
 
-// topK fills best with the indices of the largest of score, the largest first, and among equal ones the lowest index
-// first. There are at least as many scores as places. Most scores of a row lose to the worst of those chosen before
-// them, so a place is sought only for the few that do not.
+// topK fills best with the indices of the largest of score, the largest first, and among equal ones
+// the lowest index first. There are at least as many scores as places. Most scores of a row lose to
+// the worst of those chosen before them, so a place is sought only for the few that do not.
 func topK(best []int32, score []float32) {
 	k := len(best)
 	for e := range k {
@@ -33,8 +33,8 @@ func place(best []int32, score []float32, e int32) {
 
 // firstInfinite returns the index of the first NaN or infinity in x, or -1.
 func firstInfinite(x []float32) int {
-	// An exponent of all ones carries into the sign bit; the bits of all elements are joined, because there
-	// is hardly ever one to find.
+	// An exponent of all ones carries into the sign bit; the bits of all elements are joined,
+	// because there is hardly ever one to find.
 	const exponent, one = 0x7f800000, 0x00800000
 	joined := uint32(0)
 	for _, v := range x {
@@ -51,7 +51,8 @@ func firstInfinite(x []float32) int {
 	return -1
 }
 
-// checkFinite returns an error that names the first token with a NaN or an infinity among its scores.
+// checkFinite returns an error that names the first token with a NaN or an infinity among its
+// scores.
 func checkFinite(logits *grid, ends []int) error {
 	begin := 0
 	for g, end := range ends {

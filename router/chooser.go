@@ -4,15 +4,17 @@ import "math/rand/v2"
 
 // chooser is the rule by which the tokens of a group get their experts.
 type chooser interface {
-	// choose fills the places of each of the group's tokens, of which there is at least one. A token's experts
-	// are all different, the best first: its first place is what losses and drop rules take for its first choice.
-	// A place may be withdrawn. What one group gets depends on nothing outside it.
+	// choose fills the places of each of the group's tokens, of which there is at least one. A
+	// token's experts are all different, the best first: its first place is what losses and drop
+	// rules take for its first choice. A place may be withdrawn. What one group gets depends on
+	// nothing outside it.
 	choose(g *choosing)
 	// forAll tells whether choose reads scores.
 	forAll() bool
 }
 
-// choosing is one group on its way to its experts. Tokens are numbered within the group, without padding.
+// choosing is one group on its way to its experts. Tokens are numbered within the group, without
+// padding.
 type choosing struct {
 	tokens, k, experts int
 	*Batch             // of which Ends, Padding, IDs and Features go by the batch's rows
@@ -24,8 +26,8 @@ type choosing struct {
 // logits returns the logits of token i for all experts. They must not be changed.
 func (g *choosing) logits(i int) []float32 { return g.c.logits.row(g.begin + i) }
 
-// scores returns the scores of token i for all experts, if the chooser or another part reads them. They must not be
-// changed.
+// scores returns the scores of token i for all experts, if the chooser or another part reads them.
+// They must not be changed.
 func (g *choosing) scores(i int) []float32 { return g.c.scores.row(g.begin + i) }
 
 // places returns the experts of token i, to be filled.
@@ -34,8 +36,8 @@ func (g *choosing) places(i int) []int32 {
 	return g.c.chosen[a : a+g.k]
 }
 
-// withdraw empties place j of token i, which must hold an expert all the same: its weight is as if the expert had
-// dropped the token, but nobody counts it as chosen nor as dropped.
+// withdraw empties place j of token i, which must hold an expert all the same: its weight is as if
+// the expert had dropped the token, but nobody counts it as chosen nor as dropped.
 func (g *choosing) withdraw(i, j int) { g.c.entry[(g.begin+i)*g.k+j] = withdrawn }
 
 // row returns the row of token i in the batch.
@@ -47,8 +49,9 @@ func (g *choosing) scratch() []float32 { return g.c.row }
 // noise returns random bits of the token's own, described at [input.noise].
 func (g *choosing) noise(i int, purpose uint64) rand.PCG { return g.c.in.noise(g.row(i), purpose) }
 
-// best is the rule of [TopK]: each token gets the k experts with the largest logits. With a bias it goes by the biased
-// scores, otherwise by the logits, which tell apart even scores that have been rounded alike.
+// best is the rule of [TopK]: each token gets the k experts with the largest logits. With a bias it
+// goes by the biased scores, otherwise by the logits, which tell apart even scores that have been
+// rounded alike.
 type best struct{ bias *bias }
 
 func (b best) forAll() bool { return b.bias != nil }

@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestCoefficientsAreBounded: float32 gradients must be able to hold what a loss makes of finite logits.
+// TestCoefficientsAreBounded: float32 gradients must be able to hold what a loss makes of finite
+// logits.
 func TestCoefficientsAreBounded(t *testing.T) {
 	for _, c := range []float64{math.NaN(), math.Inf(1), -1, 1e308, 2e12} {
 		_, err := TopK{K: 1, Losses: []Loss{Balance(c)}}.New(Shape{Dim: 2, Experts: 2})

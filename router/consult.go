@@ -2,13 +2,14 @@ package router
 
 import "gonum.org/v1/gonum/blas/blas32"
 
-// Consulting is a gate whose choice depends on the tokens of other ranks. It stays pure: what it must know of them
-// are sums of counts, which it asks for in rounds, and whoever drives it, the layer, does the summing. Its Route decides as if
-// the rows were the whole of the batch.
+// Consulting is a gate whose choice depends on the tokens of other ranks. It stays pure: what it
+// must know of them are sums of counts, which it asks for in rounds, and whoever drives it, the
+// layer, does the summing. Its Route decides as if the rows were the whole of the batch.
 type Consulting interface {
 	Gate
-	// Consult begins to decide for the tokens that are the rows of x, which are one share of the batch. Every rank
-	// calls it for its own share, and then Next and Decide of what it returns, before anything else on the gate.
+	// Consult begins to decide for the tokens that are the rows of x, which are one share of the
+	// batch. Every rank calls it for its own share, and then Next and Decide of what it returns,
+	// before anything else on the gate.
 	Consult(x blas32.General, b Batch, s Share) Consultation
 }
 
@@ -17,11 +18,13 @@ type Share struct{ Index, Count int }
 
 // Consultation is a decision in the making. All ranks go through the same rounds.
 type Consultation interface {
-	// Next takes the sums over all shares of the counts that it returned last, nil the first time, and returns those to
-	// be summed next: as many on every rank, and none once Decide can be called. It keeps neither slice past the next call.
+	// Next takes the sums over all shares of the counts that it returned last, nil the first time,
+	// and returns those to be summed next: as many on every rank, and none once Decide can be
+	// called. It keeps neither slice past the next call.
 	//
-	// The first call alone may fail, where the rank's own tokens cannot be routed. It then returns as many counts as
-	// without the error, so that the rank can still take part in the round in which it tells the others.
+	// The first call alone may fail, where the rank's own tokens cannot be routed. It then returns
+	// as many counts as without the error, so that the rank can still take part in the round in
+	// which it tells the others.
 	Next(sums []int64) (counts []int64, err error)
 	// Decide returns the decision for the rank's own tokens, as [Gate.Route] does.
 	Decide() *Decision

@@ -13,13 +13,14 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// Cosine is the router that goes by direction alone: the logit of an expert is cos(x·P, v)/τ, where P projects the token
-// to a few columns and v is the expert's embedding there. It keeps tokens from collapsing towards the
-// embeddings, as long ones let them under a plain product. A projected token or an embedding of zeros, or
-// shorter than 1e-12, has the cosine 0 with everything, and no gradient.
+// Cosine is the router that goes by direction alone: the logit of an expert is cos(x·P, v)/τ, where
+// P projects the token to a few columns and v is the expert's embedding there. It keeps tokens from
+// collapsing towards the embeddings, as long ones let them under a plain product. A projected token
+// or an embedding of zeros, or shorter than 1e-12, has the cosine 0 with everything, and no
+// gradient.
 //
-// What follows the logits is [TopK]'s. X-MoE's weights are those of SoftmaxBefore. Cost: 2·T·(Dim+E)·Columns
-// multiplications where a linear gate has T·Dim·E.
+// What follows the logits is [TopK]'s. X-MoE's weights are those of SoftmaxBefore. Cost:
+// 2·T·(Dim+E)·Columns multiplications where a linear gate has T·Dim·E.
 //
 // (Chi et al. 2022, X-MoE; Tutel's cosine_top, which learns τ.)
 type Cosine struct {
@@ -28,7 +29,8 @@ type Cosine struct {
 	Columns int
 	// Temperature is τ, or where it is learned what it begins with; 0 stands for 0.07.
 	Temperature float32
-	// Learned makes the logarithm of 1/τ a parameter, which is taken for ln 100 where it is larger. (Tutel.)
+	// Learned makes the logarithm of 1/τ a parameter, which is taken for ln 100 where it is larger.
+	// (Tutel.)
 	Learned bool
 }
 
@@ -37,8 +39,9 @@ var _ Router = Cosine{}
 // maxCosineScale bounds 1/τ where it is learned. (Tutel, after CLIP.)
 const maxCosineScale = 100
 
-// New is described at [Router]. The parameters are "projection", Dim × Columns, and "embeddings", E × Columns, drawn
-// uniformly from ±1/√Dim and ±1/√Columns, and where τ is learned "scale", of one element.
+// New is described at [Router]. The parameters are "projection", Dim × Columns, and "embeddings", E
+// × Columns, drawn uniformly from ±1/√Dim and ±1/√Columns, and where τ is learned "scale", of one
+// element.
 func (r Cosine) New(s Shape) (Gate, error) {
 	if r.Columns == 0 {
 		r.Columns = max(s.Experts/2, 1)
@@ -195,7 +198,8 @@ func (c *cosine) backwardGroup(leaf []float32, dcosines blas32.General, in *inpu
 	}
 }
 
-// scaleGradient is the gradient of the scale's logarithm: Σ dlogit·logit over the tokens [begin, end).
+// scaleGradient is the gradient of the scale's logarithm: Σ dlogit·logit over the tokens [begin,
+// end).
 func scaleGradient(dcosines blas32.General, in *input, begin, end int) float32 {
 	sum := 0.0
 	for t := begin; t < end; t++ {
@@ -204,12 +208,13 @@ func scaleGradient(dcosines blas32.General, in *input, begin, end int) float32 {
 	return float32(sum)
 }
 
-// shortest is the least length of a vector that has a direction. The gradient of a direction grows as 1/length, beyond what float32 holds
-// where vectors are still shorter. (PyTorch's normalize bounds its divisor by the same.)
+// shortest is the least length of a vector that has a direction. The gradient of a direction grows
+// as 1/length, beyond what float32 holds where vectors are still shorter. (PyTorch's normalize
+// bounds its divisor by the same.)
 const shortest = 1e-12
 
-// normalizeLength fills dst with x divided by its length, which it returns. Vectors below shortest become zeros, and have the length 0.
-// dst may be x.
+// normalizeLength fills dst with x divided by its length, which it returns. Vectors below shortest
+// become zeros, and have the length 0. dst may be x.
 func normalizeLength(dst, x []float32) (length float64) {
 	if length = math.Sqrt(dot(x, x)); length < shortest {
 		length = 0
@@ -224,8 +229,8 @@ func normalizeLength(dst, x []float32) (length float64) {
 	return length
 }
 
-// normalizeLengthBackward turns d, the gradient with respect to a unit vector, into the one with respect to the vector of
-// the length given.
+// normalizeLengthBackward turns d, the gradient with respect to a unit vector, into the one with
+// respect to the vector of the length given.
 func normalizeLengthBackward(d, unit []float32, length float64) {
 	if length == 0 {
 		clear(d)

@@ -7,8 +7,9 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// drawUniform fills tensor i of set uniformly from ±1/√fanIn, so that products with normalised rows are of order one.
-// Uniform, because its bits are the same on every processor. stream tells apart what is drawn from one seed.
+// drawUniform fills tensor i of set uniformly from ±1/√fanIn, so that products with normalised rows
+// are of order one. Uniform, because its bits are the same on every processor. stream tells apart
+// what is drawn from one seed.
 func drawUniform(set *param.Set, i, fanIn int, seed, stream uint64) {
 	r := rand.New(rand.NewPCG(seed, stream))
 	limit := 1 / math.Sqrt(float64(fanIn))

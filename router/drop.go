@@ -12,19 +12,20 @@ type Drop int
 const (
 	// ByPosition keeps the first tokens of the group. (DeepSpeed's top-k gate.)
 	ByPosition Drop = iota
-	// ByProbability keeps the tokens with the largest weights, and of equal ones the first. The weights are those
-	// before any renormalisation after the drop; where all of them are 1, as with [SoftmaxAfter]
-	// and K = 1, the first tokens are kept. (Megatron, DeepSpeed: "probs".)
+	// ByProbability keeps the tokens with the largest weights, and of equal ones the first. The
+	// weights are those before any renormalisation after the drop; where all of them are 1, as with
+	// [SoftmaxAfter] and K = 1, the first tokens are kept. (Megatron, DeepSpeed: "probs".)
 	ByProbability
-	// ByChoice keeps the tokens of which the expert is the first choice before those of which it is the second, and so
-	// on; among those of one kind the first. (GShard, Tutel, DeepSpeed's top-2 gate, fairscale.)
+	// ByChoice keeps the tokens of which the expert is the first choice before those of which it is
+	// the second, and so on; among those of one kind the first. (GShard, Tutel, DeepSpeed's top-2
+	// gate, fairscale.)
 	ByChoice
-	// ByPriority is ByChoice with the tokens in descending order of the largest of their weights, equal ones by
-	// position, so that a batch loses its least certain tokens. (Riquelme et al. 2021, batch-prioritised routing; Tutel,
-	// flaxformer.)
+	// ByPriority is ByChoice with the tokens in descending order of the largest of their weights,
+	// equal ones by position, so that a batch loses its least certain tokens. (Riquelme et al.
+	// 2021, batch-prioritised routing; Tutel, flaxformer.)
 	ByPriority
-	// AtRandom keeps tokens drawn at random in training, the same ones on any number of ranks, and the first tokens
-	// in evaluation. (DeepSpeed's random token selection.)
+	// AtRandom keeps tokens drawn at random in training, the same ones on any number of ranks, and
+	// the first tokens in evaluation. (DeepSpeed's random token selection.)
 	AtRandom
 
 	drops int = iota
@@ -74,8 +75,8 @@ func (d *dropper) drop(c *choices, group, room int) {
 	}
 }
 
-// places are the group's choices, k for each token in token order: the expert chosen, and what became of it. Each expert has
-// the same room.
+// places are the group's choices, k for each token in token order: the expert chosen, and what
+// became of it. Each expert has the same room.
 type places struct {
 	entry, chosen []int32
 	k, room       int
@@ -99,7 +100,8 @@ func (d *dropper) byPosition(p places) {
 	}
 }
 
-// byChoice goes through the first choices of all tokens in the order given, then through the second ones.
+// byChoice goes through the first choices of all tokens in the order given, then through the second
+// ones.
 func (d *dropper) byChoice(p places, order []int32) {
 	for j := range p.k {
 		for _, t := range order {
@@ -163,8 +165,8 @@ func (d *dropper) largest(p places, key []float32, counts []int) {
 	}
 }
 
-// sortByExpert fills queue with the places sorted by expert and then by token, and leaves the end of each expert's
-// in starts.
+// sortByExpert fills queue with the places sorted by expert and then by token, and leaves the end
+// of each expert's in starts.
 func (d *dropper) sortByExpert(p places, counts []int) {
 	d.queue, d.starts = resize(d.queue, len(p.chosen)), resize(d.starts, len(counts))
 	begin := 0

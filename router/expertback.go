@@ -8,8 +8,8 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// Backward is described at [Gate]. The choice is held fixed. The gate uses the decision's memory for a later one. It
-// returns no error.
+// Backward is described at [Gate]. The choice is held fixed. The gate uses the decision's memory
+// for a later one. It returns no error.
 func (g *expertChoice) Backward(d *Decision, x blas32.General, grad Gradient) error {
 	c, ok := d.Saved.(*election)
 	if !ok || c.gate != g {
@@ -55,7 +55,8 @@ func (g *expertChoice) scoreGradient(c *election, dweights []float32) {
 	}
 }
 
-// projectBackward takes dlogits, and the auxiliary routers' loss, back to the tokens and the parameters.
+// projectBackward takes dlogits, and the auxiliary routers' loss, back to the tokens and the
+// parameters.
 func (g *expertChoice) projectBackward(c *election, x blas32.General, grad Gradient) {
 	dlogits := g.dlogits.matrix()
 	begin := 0

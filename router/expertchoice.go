@@ -31,37 +31,45 @@ func (s Scope) String() string {
 	return fmt.Sprintf("Scope(%d)", int(s))
 }
 
-// DefaultExpertChoice is the capacity factor of the paper: the mean number of experts that take a token.
+// DefaultExpertChoice is the capacity factor of the paper: the mean number of experts that take a
+// token.
 const DefaultExpertChoice = 2
 
-// ExpertChoice lets the experts choose: each takes the k tokens with the best scores for it, k = n·c/E rounded to the nearest
-// (halves away from zero) of n tokens, c the capacity factor, E the experts. Of equal scores the first token's counts as
-// better. A token's weight for an expert is its score. Loads are equal by construction, so there is no balance loss; a token
-// may go to many experts, or to none and get zeros. (Zhou et al. 2022; the sigmoid form as in MoMa; flaxformer's experts_choose.)
+// ExpertChoice lets the experts choose: each takes the k tokens with the best scores for it, k =
+// n·c/E rounded to the nearest (halves away from zero) of n tokens, c the capacity factor, E the
+// experts. Of equal scores the first token's counts as better. A token's weight for an expert is
+// its score. Loads are equal by construction, so there is no balance loss; a token may go to many
+// experts, or to none and get zeros. (Zhou et al. 2022; the sigmoid form as in MoMa; flaxformer's
+// experts_choose.)
 //
-// It sees the future. Whether an expert takes a token depends on the tokens that it could have taken instead, later ones
-// included: in a model that predicts the next token this leaks what is to be predicted, in training, and cannot be
-// repeated in generation, where later tokens do not exist. It is for encoders, and for decoders with care; [Modality]'s auxiliary
-// routers are a way around it.
+// It sees the future. Whether an expert takes a token depends on the tokens that it could have
+// taken instead, later ones included: in a model that predicts the next token this leaks what is to
+// be predicted, in training, and cannot be repeated in generation, where later tokens do not exist.
+// It is for encoders, and for decoders with care; [Modality]'s auxiliary routers are a way around
+// it.
 //
-// With [EachGroup] nothing travels. With [WholeBatch] the tokens are those of all ranks, and the choice is the one that a single
-// rank with all tokens would make, exactly. The ranks find each expert's last key by radix selection with summed histograms:
-// ten rounds, in which a rank sends each of the others
+// With [EachGroup] nothing travels. With [WholeBatch] the tokens are those of all ranks, and the
+// choice is the one that a single rank with all tokens would make, exactly. The ranks find each
+// expert's last key by radix selection with summed histograms: ten rounds, in which a rank sends
+// each of the others
 //
 //	8 + 8 + 512·E bytes, and 8·R·M where M experts must break a tie over R ranks,
 //
-// however many tokens there are: as much as the scores of 128 of them. Gathering all scores would take 4·E for each token.
+// however many tokens there are: as much as the scores of 128 of them. Gathering all scores would
+// take 4·E for each token.
 type ExpertChoice struct {
-	// CapacityFactor is the mean number of experts that take a token; 0 stands for [DefaultExpertChoice].
+	// CapacityFactor is the mean number of experts that take a token; 0 stands for
+	// [DefaultExpertChoice].
 	CapacityFactor float64
-	// MinCapacity is the least that an expert takes of n tokens, where there are so many: small groups round to 0 otherwise.
+	// MinCapacity is the least that an expert takes of n tokens, where there are so many: small
+	// groups round to 0 otherwise.
 	MinCapacity int
 	// Score is [Sigmoid], or the softmax over all experts for the zero value and [SoftmaxBefore].
 	Score Score
 	// Over says among which tokens an expert chooses.
 	Over Scope
-	// Cap, where it is not 0, is the most experts that take a token: see the comment of capped in capped.go. It goes with
-	// [EachGroup], and must be at least CapacityFactor.
+	// Cap, where it is not 0, is the most experts that take a token: see the comment of capped in
+	// capped.go. It goes with [EachGroup], and must be at least CapacityFactor.
 	Cap int
 	// Entropy is λ of the capped choice; 0 stands for 0.001.
 	Entropy float64
@@ -72,7 +80,8 @@ var _ Router = ExpertChoice{}
 // Causal returns false: which tokens an expert takes depends on later ones.
 func (r ExpertChoice) Causal() bool { return false }
 
-// New is described at [Router]. The parameters are one tensor, "gate", Dim × Experts, drawn uniformly from ±1/√Dim.
+// New is described at [Router]. The parameters are one tensor, "gate", Dim × Experts, drawn
+// uniformly from ±1/√Dim.
 func (r ExpertChoice) New(s Shape) (Gate, error) {
 	if err := errors.Join(append(checkShape(s), r.faults()...)...); err != nil {
 		return nil, err

@@ -68,7 +68,8 @@ func (c expertGolden) check(t *testing.T, g Gate) {
 	}
 }
 
-// slowChoice is the rule in the open: every expert sorts the real tokens of rows [begin, end) by score, then by row.
+// slowChoice is the rule in the open: every expert sorts the real tokens of rows [begin, end) by
+// score, then by row.
 func slowChoice(logits [][]float64, padding []bool, begin, end int, sigmoid bool, k func(n int) int) [][]int {
 	var real []int
 	for t := begin; t < end; t++ {
@@ -100,7 +101,8 @@ func slowScore(logits []float64, sigmoid bool, e int) float64 {
 	return math.Exp(logits[e]) / total
 }
 
-// TestExpertChoiceReference compares choices and weights with the slow rule, and gradients with differences of it.
+// TestExpertChoiceReference compares choices and weights with the slow rule, and gradients with
+// differences of it.
 func TestExpertChoiceReference(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -140,7 +142,8 @@ func TestExpertChoiceReference(t *testing.T) {
 	}
 }
 
-// compareChoiceGradient holds the gradient of Σ upstream·weight in the logits against central differences in float64.
+// compareChoiceGradient holds the gradient of Σ upstream·weight in the logits against central
+// differences in float64.
 func compareChoiceGradient(t *testing.T, r *rand.Rand, g Gate, d *Decision, logits [][]float64, sigmoid bool) {
 	grad := Gradient{Weights: make([]float32, len(d.Weight)), LossScale: make([]float32, len(d.GroupLoss)), DX: identity(len(logits))}
 	for i := range grad.Weights {

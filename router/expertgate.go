@@ -11,8 +11,8 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// expertChoice is the gate in which experts choose their tokens. Experts and tokens have classes, one for all or one for each
-// modality, and an expert chooses among the tokens of its own.
+// expertChoice is the gate in which experts choose their tokens. Experts and tokens have classes,
+// one for all or one for each modality, and an expert chooses among the tokens of its own.
 //
 // A decision returns to free in Backward with all that it remembers, for a later Route to use.
 type expertChoice struct {
@@ -146,8 +146,8 @@ func (g *expertChoice) project(c *election, x blas32.General) {
 	}
 }
 
-// score fills scores and keys. A sigmoid's keys are those of its logits, which tell apart even scores that have been rounded
-// alike.
+// score fills scores and keys. A sigmoid's keys are those of its logits, which tell apart even
+// scores that have been rounded alike.
 func (c *election) score() {
 	g := c.gate
 	c.scores.reset(c.tokens, g.experts)
@@ -166,7 +166,8 @@ func (c *election) score() {
 	}
 }
 
-// keyBlock is the number of tokens whose keys are written together, so that each expert's are whole lines of the cache.
+// keyBlock is the number of tokens whose keys are written together, so that each expert's are whole
+// lines of the cache.
 const keyBlock = 32
 
 // transpose makes the keys of tokens [begin, end).

@@ -56,8 +56,9 @@ func sharesOfLogs(s Score, logits []float64, of []int32) []float64 {
 	return shares
 }
 
-// TestFaintWeights: weights that are divided by their sum, and their gradients, are those of exact arithmetic however low logits are,
-// before drops and after them; and so are the shares of the balance losses.
+// TestFaintWeights: weights that are divided by their sum, and their gradients, are those of exact
+// arithmetic however low logits are, before drops and after them; and so are the shares of the
+// balance losses.
 func TestFaintWeights(t *testing.T) {
 	rows := faintLogits()
 	for _, score := range []Score{Sigmoid, SqrtSoftplus, SoftmaxBefore, SoftmaxAfter} {
@@ -150,7 +151,8 @@ func requireShares(t *testing.T, config TopK, c *choices, rows [][]float64) {
 	}
 }
 
-// TestFaintShareGradient compares the gradient of the balance losses with differences of their values.
+// TestFaintShareGradient compares the gradient of the balance losses with differences of their
+// values.
 func TestFaintShareGradient(t *testing.T) {
 	for _, score := range []Score{Sigmoid, SqrtSoftplus} {
 		for _, base := range []float64{0, -25, -29, -60, -120, -1000} {

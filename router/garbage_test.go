@@ -12,7 +12,8 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// TestGatesReadNoPadding: a gate that is called without a layer decides and learns the same whatever padding holds.
+// TestGatesReadNoPadding: a gate that is called without a layer decides and learns the same
+// whatever padding holds.
 func TestGatesReadNoPadding(t *testing.T) {
 	top := router.TopK{K: 2, CapacityFactor: 1, Losses: everyLoss()}
 	for name, config := range map[string]router.Router{

@@ -8,8 +8,9 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// given is the gate of routes that no score decides: a rule names k experts for each token, which share its weight
-// equally. It has no parameters, no losses and no gradient. A decision is used again once it has been passed to Backward.
+// given is the gate of routes that no score decides: a rule names k experts for each token, which
+// share its weight equally. It has no parameters, no losses and no gradient. A decision is used
+// again once it has been passed to Backward.
 type given struct {
 	shape Shape
 	k     int
@@ -21,7 +22,8 @@ type given struct {
 
 // givenRule names the experts of tokens.
 type givenRule interface {
-	// experts fills dst with different experts for row t of the batch, which is token i of its group, padding not counted.
+	// experts fills dst with different experts for row t of the batch, which is token i of its
+	// group, padding not counted.
 	experts(dst []int32, in *input, t, i int)
 }
 
@@ -102,7 +104,8 @@ func (g *given) assign(d *Decision, tokens int, b Batch) {
 	}
 }
 
-// Backward adds nothing: routes that are given have no gradient. It takes the decision's memory back.
+// Backward adds nothing: routes that are given have no gradient. It takes the decision's memory
+// back.
 func (g *given) Backward(d *Decision, x blas32.General, grad Gradient) error {
 	s, ok := d.Saved.(*givenSaved)
 	if !ok || s.owner != g {
@@ -117,8 +120,8 @@ func (g *given) Backward(d *Decision, x blas32.General, grad Gradient) error {
 	return nil
 }
 
-// distinct turns dst[j], a number below experts−j, into the dst[j]-th of the experts that dst[:j] does not name yet: so
-// independent numbers become different experts.
+// distinct turns dst[j], a number below experts−j, into the dst[j]-th of the experts that dst[:j]
+// does not name yet: so independent numbers become different experts.
 func distinct(dst []int32) {
 	for j, nth := range dst {
 		e := nth

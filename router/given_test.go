@@ -62,7 +62,8 @@ func TestHot(t *testing.T) {
 	}
 }
 
-// TestZipf compares loads with what the law says, for K = 1; and expects K different experts, other ones at another step.
+// TestZipf compares loads with what the law says, for K = 1; and expects K different experts, other
+// ones at another step.
 func TestZipf(t *testing.T) {
 	const tokens, experts = 4000, 8
 	r := rand.New(rand.NewPCG(1, 2))
@@ -127,8 +128,8 @@ func TestGivenRoutesAllocateNothing(t *testing.T) {
 	require.Zero(t, alloctest.Least(60, pass))
 }
 
-// TestStochasticDrawsAllExpertsAlike counts draws: over 16000 of them each expert's share is an eighth, within five
-// standard deviations.
+// TestStochasticDrawsAllExpertsAlike counts draws: over 16000 of them each expert's share is an
+// eighth, within five standard deviations.
 func TestStochasticDrawsAllExpertsAlike(t *testing.T) {
 	const tokens, experts = 8000, 8
 	d := routeIdentity(t, Stochastic{K: 2}, 1, experts, Batch{Ends: []int{1}})

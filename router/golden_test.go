@@ -9,7 +9,8 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// goldens reads a file of vectors that other systems computed; bench/testdata/goldens/README.md says how.
+// goldens reads a file of vectors that other systems computed; bench/testdata/goldens/README.md
+// says how.
 func goldens[T any](t *testing.T, file string) []T {
 	data, err := os.ReadFile("../bench/testdata/goldens/" + file)
 	require.NoError(t, err)

@@ -9,10 +9,11 @@ import (
 type GroupScore int
 
 const (
-	// GroupTopShare is the sum of the group's best K/Keep scores, as many as a token gets from each kept group.
-	// (DeepSeek-V3's report; Megatron.)
+	// GroupTopShare is the sum of the group's best K/Keep scores, as many as a token gets from each
+	// kept group. (DeepSeek-V3's report; Megatron.)
 	GroupTopShare GroupScore = iota
-	// GroupTopTwo is the sum of the group's two best scores, or of the only one. (DeepSeek-V3's and Hugging Face's code.)
+	// GroupTopTwo is the sum of the group's two best scores, or of the only one. (DeepSeek-V3's and
+	// Hugging Face's code.)
 	GroupTopTwo
 	// GroupMax is the group's best score. (DeepSeek-V2; DeepSpeed.)
 	GroupMax
@@ -29,20 +30,21 @@ func (s GroupScore) String() string {
 	return names[s]
 }
 
-// GroupLimited is [TopK] among the experts of a few groups, the best for the token: with a group a node, a token crosses the
-// slow network to no more than Keep nodes. Groups are runs of equally many experts. They are scored, as experts
-// are chosen, by scores with the bias added, or with [SoftmaxAfter] by logits; weights know no groups.
-// (DeepSeek-V2 and V3; Megatron, DeepSpeed.)
+// GroupLimited is [TopK] among the experts of a few groups, the best for the token: with a group a
+// node, a token crosses the slow network to no more than Keep nodes. Groups are runs of equally
+// many experts. They are scored, as experts are chosen, by scores with the bias added, or with
+// [SoftmaxAfter] by logits; weights know no groups. (DeepSeek-V2 and V3; Megatron, DeepSpeed.)
 type GroupLimited struct {
 	TopK
 	// Groups is the number of groups; it divides the number of experts.
 	Groups int
-	// Keep is the number of groups that a token may choose from, from 1 to Groups; they hold at least K experts.
+	// Keep is the number of groups that a token may choose from, from 1 to Groups; they hold at
+	// least K experts.
 	Keep int
 	// GroupScore says how a group is scored.
 	GroupScore GroupScore
-	// FillZero gives experts outside the kept groups the score 0 in place of −∞, so that they are chosen before experts
-	// inside whose biased score is negative. (Hugging Face's DeepSeek-V3.)
+	// FillZero gives experts outside the kept groups the score 0 in place of −∞, so that they are
+	// chosen before experts inside whose biased score is negative. (Hugging Face's DeepSeek-V3.)
 	FillZero bool
 }
 

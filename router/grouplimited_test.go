@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestGroupLimitedReference compares choices, weights, losses and gradients with the reference, for every way of scoring
-// groups, with and without a bias.
+// TestGroupLimitedReference compares choices, weights, losses and gradients with the reference, for
+// every way of scoring groups, with and without a bias.
 func TestGroupLimitedReference(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -75,8 +75,8 @@ func slowlyInGroups(r GroupLimited, scoresOf func([]float64) []float64, logits [
 	return descending(score)[:r.K]
 }
 
-// TestFillZero expects an expert outside the kept group to win against a negative biased score inside, and to be weighed by its
-// own score.
+// TestFillZero expects an expert outside the kept group to win against a negative biased score
+// inside, and to be weighed by its own score.
 func TestFillZero(t *testing.T) {
 	config := GroupLimited{
 		TopK:   TopK{K: 2, Score: Sigmoid, Renormalize: RenormalizeNever, Bias: []float32{0, -2, -3, -3}},

@@ -1,17 +1,18 @@
 package router
 
-// GShard sends each token to the two experts that are best by softmax over all of them. Where an expert is full, all first
-// choices stand before second ones; the weights of those that took the token are divided by their sum. (Lepikhin et al.
-// 2021; DeepSpeed's top-2 gate.)
+// GShard sends each token to the two experts that are best by softmax over all of them. Where an
+// expert is full, all first choices stand before second ones; the weights of those that took the
+// token are divided by their sum. (Lepikhin et al. 2021; DeepSpeed's top-2 gate.)
 type GShard struct {
 	// CapacityFactor and Capacity are those of [TopK].
 	CapacityFactor float64
 	Capacity       Capacity
-	// RandomSecond sends a token to its second expert, in training, only with the probability 2·w, w being the second
-	// weight's part of both: an expert that hardly counts mostly leaves its place to others.
+	// RandomSecond sends a token to its second expert, in training, only with the probability 2·w,
+	// w being the second weight's part of both: an expert that hardly counts mostly leaves its
+	// place to others.
 	RandomSecond bool
-	// NoisySecond draws the second expert, in training, in proportion to the softmax over all but the first. (DeepSpeed,
-	// fairscale: Gumbel noise on the second choice.)
+	// NoisySecond draws the second expert, in training, in proportion to the softmax over all but
+	// the first. (DeepSpeed, fairscale: Gumbel noise on the second choice.)
 	NoisySecond bool
 	// Losses lists the auxiliary losses. The paper's is [SwitchLoss], over first choices.
 	Losses []Loss

@@ -30,8 +30,8 @@ func TestNamedRouters(t *testing.T) {
 	}
 }
 
-// TestRandomSecond expects a second expert as often as twice its part of both weights, and a token without one to give
-// all its weight to the first.
+// TestRandomSecond expects a second expert as often as twice its part of both weights, and a token
+// without one to give all its weight to the first.
 func TestRandomSecond(t *testing.T) {
 	const steps = 20000
 	second := []float64{0.1, 0.4}
@@ -65,7 +65,8 @@ func TestRandomSecond(t *testing.T) {
 	require.Equal(t, []int{2, 2, 0}, d.Counts, "none is withdrawn in evaluation")
 }
 
-// TestNoisySecond expects the first expert always, and the second drawn by the softmax over the others.
+// TestNoisySecond expects the first expert always, and the second drawn by the softmax over the
+// others.
 func TestNoisySecond(t *testing.T) {
 	const steps = 20000
 	g := gateWith(t, GShard{NoisySecond: true}, [][]float64{{3, 0, math.Log(3)}})

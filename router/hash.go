@@ -11,22 +11,24 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// Hash sends a token where a hash of it says, from the first step to the last: nothing is learned, no load is
-// balanced but by the luck of the hash, and no gradient flows. Weights are 1/K.
+// Hash sends a token where a hash of it says, from the first step to the last: nothing is learned,
+// no load is balanced but by the luck of the hash, and no gradient flows. Weights are 1/K.
 //
-// What is hashed is the token's number in its vocabulary, [Batch.IDs], not its row, which changes as the layers below
-// learn. The hash depends on that number, the place among K and [Shape.Seed] alone and is integer arithmetic, so it is the same
-// on all machines. The layers of a world have different seeds, and send a token to other experts.
+// What is hashed is the token's number in its vocabulary, [Batch.IDs], not its row, which changes
+// as the layers below learn. The hash depends on that number, the place among K and [Shape.Seed]
+// alone and is integer arithmetic, so it is the same on all machines. The layers of a world have
+// different seeds, and send a token to other experts.
 //
-// (Roller et al. 2021, "Hash layers": random hash, or with Table their balanced hash; HetuMoE's hash gate.)
+// (Roller et al. 2021, "Hash layers": random hash, or with Table their balanced hash; HetuMoE's
+// hash gate.)
 type Hash struct {
 	// K is the number of different experts of each token, from 1 to all; 0 stands for 1.
 	K int
-	// Table, where there is one, holds the expert of each token of the vocabulary and takes the place of the hash. It
-	// goes with K = 1. New copies it. See [BalancedTable].
+	// Table, where there is one, holds the expert of each token of the vocabulary and takes the
+	// place of the hash. It goes with K = 1. New copies it. See [BalancedTable].
 	Table []ExpertID
-	// Rows hashes the bits of a token's row in place of its number: equal rows go to equal experts. It is for rows that
-	// stay as they are, such as frozen embeddings.
+	// Rows hashes the bits of a token's row in place of its number: equal rows go to equal experts.
+	// It is for rows that stay as they are, such as frozen embeddings.
 	Rows bool
 }
 
@@ -75,7 +77,8 @@ type hashed struct {
 	hashes *hashes
 }
 
-// Route is described at [Gate]. It is an error where tokens have no numbers, or one has a number that the table has not.
+// Route is described at [Gate]. It is an error where tokens have no numbers, or one has a number
+// that the table has not.
 func (g *hashed) Route(x blas32.General, b Batch) (*Decision, error) {
 	if !g.hashes.rows && len(b.IDs) != x.Rows {
 		return nil, fmt.Errorf("router: Hash: %d token numbers (IDs) for %d tokens", len(b.IDs), x.Rows)
@@ -119,9 +122,10 @@ func (h *hashes) experts(dst []int32, in *input, t, _ int) {
 	distinct(dst)
 }
 
-// BalancedTable returns a table for [Hash] that evens the load: tokens are dealt in order of falling frequency, each to
-// the expert with the least load so far, and among equal ones to the lowest. frequency holds how often each token of the
-// vocabulary occurs. (Roller et al. 2021, balanced assignment.)
+// BalancedTable returns a table for [Hash] that evens the load: tokens are dealt in order of
+// falling frequency, each to the expert with the least load so far, and among equal ones to the
+// lowest. frequency holds how often each token of the vocabulary occurs. (Roller et al. 2021,
+// balanced assignment.)
 func BalancedTable(frequency []int, experts int) []ExpertID {
 	if experts < 1 {
 		panic(fmt.Sprintf("router: BalancedTable for %d experts", experts))

@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestHashIsStable holds the hash to what it was when this was written: a model trained with it depends on it.
+// TestHashIsStable holds the hash to what it was when this was written: a model trained with it
+// depends on it.
 func TestHashIsStable(t *testing.T) {
 	ids := []int32{0, 1, 2, 3, 50256, 1 << 30, -1, 7}
 	g, err := Hash{K: 2}.New(Shape{Dim: 8, Experts: 16, Seed: 42})
@@ -18,7 +19,8 @@ func TestHashIsStable(t *testing.T) {
 	require.Equal(t, [][]int{{5, 13}, {6, 15}, {7, 15}, {2, 15}, {7, 14}, {3, 10}, {0, 1}, {1, 3}}, expertsOf(d))
 }
 
-// TestHash expects a token to go where its number says, whatever its row, its place and its neighbours.
+// TestHash expects a token to go where its number says, whatever its row, its place and its
+// neighbours.
 func TestHash(t *testing.T) {
 	const tokens, experts = 3000, 8
 	r := rand.New(rand.NewPCG(1, 2))

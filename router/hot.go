@@ -5,9 +5,10 @@ import (
 	"fmt"
 )
 
-// Hot gives one expert a share of all tokens and deals the others in turn: what a benchmark of an unbalanced load asks
-// for. The hot tokens are spread evenly over a group, and take the hot expert as the first of their K. No parameters,
-// no gradient, weights of 1/K. (DeepEP's tests have such a generator.)
+// Hot gives one expert a share of all tokens and deals the others in turn: what a benchmark of an
+// unbalanced load asks for. The hot tokens are spread evenly over a group, and take the hot expert
+// as the first of their K. No parameters, no gradient, weights of 1/K. (DeepEP's tests have such a
+// generator.)
 type Hot struct {
 	// K is the number of experts of each token, from 1 to all but the hot one.
 	K int

@@ -1,8 +1,8 @@
 package router
 
-// ImportanceLoss is the squared coefficient of variation of the experts' importance: E·ΣI²/(ΣI)² − 1, Iₑ the sum over the
-// group's tokens of expert e's weight before drops, without Scale. It is 0 where all are alike. Its name is "importance".
-// (Shazeer et al. 2017; Tutel, FastMoE.)
+// ImportanceLoss is the squared coefficient of variation of the experts' importance: E·ΣI²/(ΣI)² −
+// 1, Iₑ the sum over the group's tokens of expert e's weight before drops, without Scale. It is 0
+// where all are alike. Its name is "importance". (Shazeer et al. 2017; Tutel, FastMoE.)
 func ImportanceLoss(coefficient float64) Loss { return Loss{"importance", coefficient, importance{}} }
 
 type importance struct{}
@@ -22,11 +22,12 @@ func (importance) tokenGrad(d tokenGrad, g *lossGroup, t int, scale float64) {
 	}
 }
 
-// leastImportance is the sum below which the derivative of variation, some 1/sum, would overflow float32.
+// leastImportance is the sum below which the derivative of variation, some 1/sum, would overflow
+// float32.
 const leastImportance = 1e-30
 
-// variation is the squared coefficient of variation of x, the variance taken over all of them: n·Σx²/(Σx)² − 1. It is 0
-// where their sum is, or next to it.
+// variation is the squared coefficient of variation of x, the variance taken over all of them:
+// n·Σx²/(Σx)² − 1. It is 0 where their sum is, or next to it.
 func variation(x []float64) float64 {
 	sum, squares := moments(x)
 	if sum < leastImportance {

@@ -15,8 +15,9 @@ type projection interface {
 	params() *param.Set
 	// forward fills logits, tokens × experts, padding included.
 	forward(logits blas32.General, in *input)
-	// backward adds to dx what dlogits asks for; rows of padding are zero. The parameters' gradient is a leaf for
-	// each group, from firstLeaf on. dlogits is packed, and may be changed. in is what forward had, and holds what that kept.
+	// backward adds to dx what dlogits asks for; rows of padding are zero. The parameters' gradient
+	// is a leaf for each group, from firstLeaf on. dlogits is packed, and may be changed. in is
+	// what forward had, and holds what that kept.
 	backward(dx, dlogits blas32.General, in *input, firstLeaf int)
 }
 
@@ -50,10 +51,11 @@ func (in *input) set(x blas32.General, b Batch, seed uint64) {
 // setTokens makes x the tokens of the batch.
 func (in *input) setTokens(x blas32.General) { in.x = withoutPadding(x, in.Padding, &in.clean[0]) }
 
-// noise returns random bits for row t of the batch. They depend on the gate's seed, the step, what the bits are for, the
-// token's row within its group and the signs of its elements, and on nothing else. So no rank need know where in the global
-// batch its tokens stand, a pass run again draws the same, and tokens that are alike draw differently; and since a small
-// change of a token leaves the signs, its noise is a constant to the gradient.
+// noise returns random bits for row t of the batch. They depend on the gate's seed, the step, what
+// the bits are for, the token's row within its group and the signs of its elements, and on nothing
+// else. So no rank need know where in the global batch its tokens stand, a pass run again draws the
+// same, and tokens that are alike draw differently; and since a small change of a token leaves the
+// signs, its noise is a constant to the gradient.
 func (in *input) noise(t int, purpose uint64) rand.PCG {
 	h := mix(purpose, uint64(t-in.groupBegin(t)))
 	signs := uint64(0)
@@ -90,8 +92,8 @@ func mix(h, v uint64) uint64 {
 // uniform returns a number in [0, 1), a multiple of 2⁻⁵³.
 func uniform(p *rand.PCG) float64 { return float64(p.Uint64()>>11) * 0x1p-53 }
 
-// gaussian returns two independent numbers of the standard normal distribution, by Marsaglia's polar method: it needs no
-// function whose bits differ between processors.
+// gaussian returns two independent numbers of the standard normal distribution, by Marsaglia's
+// polar method: it needs no function whose bits differ between processors.
 func gaussian(p *rand.PCG) (a, b float64) {
 	for {
 		u, v := 2*uniform(p)-1, 2*uniform(p)-1

@@ -9,14 +9,16 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// leastDeviation keeps learned noise alive, and [LoadLoss] finite. (Shazeer et al.'s code, FastMoE.)
+// leastDeviation keeps learned noise alive, and [LoadLoss] finite. (Shazeer et al.'s code,
+// FastMoE.)
 const leastDeviation = 0.01
 
-// learnedNoise is a linear gate beside which a second matrix makes the deviation of the noise in each logit.
+// learnedNoise is a linear gate beside which a second matrix makes the deviation of the noise in
+// each logit.
 type learnedNoise struct{ linear }
 
-// What learnedNoise and jitteredLogits keep. The last two are gradients, which LoadLoss adds to what the logits' own
-// give.
+// What learnedNoise and jitteredLogits keep. The last two are gradients, which LoadLoss adds to
+// what the logits' own give.
 const (
 	keptClean      = iota // logits without noise
 	keptDeviation         // of each logit's noise

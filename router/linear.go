@@ -14,8 +14,8 @@ import (
 // linear is the gate of almost every model: logits = x·W, without bias.
 type linear struct{ set *param.Set }
 
-// newLinear draws W, Dim × Experts, uniformly from ±1/√Dim, so that logits of normalised tokens are of order one.
-// Uniform, because its bits are the same on every processor.
+// newLinear draws W, Dim × Experts, uniformly from ±1/√Dim, so that logits of normalised tokens are
+// of order one. Uniform, because its bits are the same on every processor.
 func newLinear(s Shape) linear {
 	l := linear{param.NewSet(param.Tensor{Name: "gate", Shape: []int{s.Dim, s.Experts}})}
 	r := rand.New(rand.NewPCG(s.Seed, 0x6a7e))
@@ -39,12 +39,13 @@ func (l linear) backward(dx, dlogits blas32.General, in *input, firstLeaf int) {
 	}
 }
 
-// leaves gives the gradient of the set's first matrices, all of which multiply x: a leaf for each group, in which matrix i's
-// part is xᵀ·d[i].
+// leaves gives the gradient of the set's first matrices, all of which multiply x: a leaf for each
+// group, in which matrix i's part is xᵀ·d[i].
 func leaves(set *param.Set, in *input, firstLeaf int, d ...blas32.General) {
 	begin := 0
 	for g, end := range in.Ends {
-		// A group without tokens has a leaf too, so that the tree's shape does not depend on which are empty.
+		// A group without tokens has a leaf too, so that the tree's shape does not depend on which
+		// are empty.
 		leaf := set.Grad.Leaf(firstLeaf + g)
 		for i := range d {
 			if begin < end {

@@ -7,11 +7,12 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
-// LoadLoss is the squared coefficient of variation of the experts' expected loads: E·ΣL²/(ΣL)² − 1, Lₑ the sum over the
-// tokens of the probability that expert e would be among the k best if its noise alone were drawn again,
-// Φ((cleanₑ − threshold)/deviation); the threshold is the k-th largest of the other experts' noisy logits. It goes with
-// [NoisyTopK] and Gaussian noise. Without noise, in evaluation, the probabilities are 0 and 1, and there is no gradient. Its
-// name is "load". (Shazeer et al. 2017; Tutel, FastMoE.)
+// LoadLoss is the squared coefficient of variation of the experts' expected loads: E·ΣL²/(ΣL)² − 1,
+// Lₑ the sum over the tokens of the probability that expert e would be among the k best if its
+// noise alone were drawn again, Φ((cleanₑ − threshold)/deviation); the threshold is the k-th
+// largest of the other experts' noisy logits. It goes with [NoisyTopK] and Gaussian noise. Without
+// noise, in evaluation, the probabilities are 0 and 1, and there is no gradient. Its name is
+// "load". (Shazeer et al. 2017; Tutel, FastMoE.)
 func LoadLoss(coefficient float64) Loss { return Loss{"load", coefficient, load{}} }
 
 type load struct{}
@@ -114,8 +115,9 @@ func bell(z float64) float64 {
 	return float64(e[0]) * (1 / (math.Sqrt2 * math.SqrtPi))
 }
 
-// normalCDF is the normal distribution's, to about 1e-7. Its series, Φ(z) = ½ + φ(z)·Σ z^(2n+1)/(1·3·…·(2n+1)), has terms of
-// one sign, and the same bits on every processor, as [math.Erf] has not.
+// normalCDF is the normal distribution's, to about 1e-7. Its series, Φ(z) = ½ + φ(z)·Σ
+// z^(2n+1)/(1·3·…·(2n+1)), has terms of one sign, and the same bits on every processor, as
+// [math.Erf] has not.
 func normalCDF(z float64) float64 {
 	if math.Abs(z) > 8 {
 		if z > 0 {

@@ -4,10 +4,10 @@ import (
 	"fmt"
 )
 
-// Loss is an auxiliary loss that a gate adds to the trainer's. It is computed within each group of tokens, over their
-// choices before drops and without padding, and reported with its coefficient applied: by group in [Decision.GroupLoss],
-// and as the mean over the tokens in [Decision.Losses] under its name. A gate may have several, each once. The zero
-// Loss is not valid.
+// Loss is an auxiliary loss that a gate adds to the trainer's. It is computed within each group of
+// tokens, over their choices before drops and without padding, and reported with its coefficient
+// applied: by group in [Decision.GroupLoss], and as the mean over the tokens in [Decision.Losses]
+// under its name. A gate may have several, each once. The zero Loss is not valid.
 type Loss struct {
 	name        string
 	coefficient float64
@@ -25,8 +25,8 @@ type lossTerm interface {
 	needs() needs
 	// value is the group's loss, without coefficient.
 	value(g *lossGroup) float64
-	// shareGrad adds scale times the loss's gradient with respect to a token's shares to d, where it is the same
-	// for all tokens of the group.
+	// shareGrad adds scale times the loss's gradient with respect to a token's shares to d, where
+	// it is the same for all tokens of the group.
 	shareGrad(d []float32, g *lossGroup, scale float64)
 	// tokenGrad adds scale times the rest of the gradient, for token t.
 	tokenGrad(d tokenGrad, g *lossGroup, t int, scale float64)
@@ -49,12 +49,12 @@ func (n needs) or(m needs) needs {
 	}
 }
 
-// tokenGrad collects the gradients with respect to one token's shares (where a loss needs tokenShares), logits, and
-// weights before drops.
+// tokenGrad collects the gradients with respect to one token's shares (where a loss needs
+// tokenShares), logits, and weights before drops.
 type tokenGrad struct{ shares, logits, weights []float32 }
 
-// lossGroup is what losses see of one group of tokens. A token's shares are its scores for all experts, divided by
-// their sum.
+// lossGroup is what losses see of one group of tokens. A token's shares are its scores for all
+// experts, divided by their sum.
 type lossGroup struct {
 	group      int
 	begin, end int
@@ -70,7 +70,8 @@ func (g *lossGroup) tokens() float64 { return float64(g.end - g.begin) }
 
 func (g *lossGroup) experts() float64 { return float64(len(g.counts)) }
 
-// maxCoefficient is the largest coefficient of a loss: gradients, which are float32, must be able to hold it many times over.
+// maxCoefficient is the largest coefficient of a loss: gradients, which are float32, must be able
+// to hold it many times over.
 const maxCoefficient = 1e12
 
 // checkLosses returns what is wrong with a list of losses.

@@ -10,9 +10,10 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/gemm"
 )
 
-// Mixture is a decision in which no row that travels is a token: in each group of tokens every expert has the same number
-// of slots, a slot's row is a weighted sum of the group's tokens, and a token's output a weighted sum of the group's
-// slots. A group without tokens has no slots. (Puigcerver et al. 2024.)
+// Mixture is a decision in which no row that travels is a token: in each group of tokens every
+// expert has the same number of slots, a slot's row is a weighted sum of the group's tokens, and a
+// token's output a weighted sum of the group's slots. A group without tokens has no slots.
+// (Puigcerver et al. 2024.)
 //
 // The rows are sorted by expert, then by group, then by slot.
 type Mixture struct {
@@ -22,9 +23,9 @@ type Mixture struct {
 	Ends []int
 	// Empty marks the groups that have no slots: those without tokens, or with none but padding.
 	Empty []bool
-	// Dispatch and Combine are tokens × (Experts·Slots), the column of slot s of expert e being e·Slots+s. Row j of
-	// a group is the sum of Dispatch[t, j] times token t over the group's tokens; the output of token t is the
-	// sum of Combine[t, j] times answer j.
+	// Dispatch and Combine are tokens × (Experts·Slots), the column of slot s of expert e being
+	// e·Slots+s. Row j of a group is the sum of Dispatch[t, j] times token t over the group's
+	// tokens; the output of token t is the sum of Combine[t, j] times answer j.
 	Dispatch, Combine blas32.General
 }
 
@@ -46,7 +47,8 @@ type part struct {
 	row        int // of the first slot among those that travel
 }
 
-// each calls do for every expert and group with slots, groups in order and in each the experts in order.
+// each calls do for every expert and group with slots, groups in order and in each the experts in
+// order.
 func (m *Mixture) each(do func(p part)) {
 	groups := m.groups()
 	experts := m.Dispatch.Cols / m.Slots
@@ -76,8 +78,8 @@ func (d *Decision) NumRows() int {
 	return len(d.Token)
 }
 
-// NumWeights is the number of factors with which answers enter outputs: one for each entry of the assignment, or the
-// elements of the mixture's Combine, row by row.
+// NumWeights is the number of factors with which answers enter outputs: one for each entry of the
+// assignment, or the elements of the mixture's Combine, row by row.
 func (d *Decision) NumWeights() int {
 	if m := d.Mixture; m != nil {
 		return m.Combine.Rows * m.Combine.Cols
@@ -85,8 +87,8 @@ func (d *Decision) NumWeights() int {
 	return len(d.Weight)
 }
 
-// CountRows counts the rows that travel to each expert from each group of tokens: element e·len(ends)+g of dst, which has
-// Experts·len(ends). ends is what the decision was made with.
+// CountRows counts the rows that travel to each expert from each group of tokens: element
+// e·len(ends)+g of dst, which has Experts·len(ends). ends is what the decision was made with.
 func (d *Decision) CountRows(dst []int, ends []int) {
 	if len(dst) != d.Experts*len(ends) {
 		panic(fmt.Sprintf("router: CountRows: %d counts for %d experts × %d groups", len(dst), d.Experts, len(ends)))
@@ -118,10 +120,11 @@ func (m *Mixture) count(counts []int) {
 	}
 }
 
-// Order makes the rows that travel, NumRows of them in dst, from the tokens x: it gathers them by the assignment, as
-// [Assignment.Order] does, or mixes them.
+// Order makes the rows that travel, NumRows of them in dst, from the tokens x: it gathers them by
+// the assignment, as [Assignment.Order] does, or mixes them.
 //
-// A mixed element starts at +0 and adds Dispatch·x token by token, each product rounded to float32 before it is added.
+// A mixed element starts at +0 and adds Dispatch·x token by token, each product rounded to float32
+// before it is added.
 func (d *Decision) Order(dst, x blas32.General) {
 	m := d.Mixture
 	if m == nil {
@@ -134,8 +137,9 @@ func (d *Decision) Order(dst, x blas32.General) {
 	})
 }
 
-// OrderBackward takes the gradient back through Order: it adds to dx what drows, the gradient with respect to the rows that
-// travel, asks for. That of the mixture's Dispatch is for the gate to take from [Gradient.Rows].
+// OrderBackward takes the gradient back through Order: it adds to dx what drows, the gradient with
+// respect to the rows that travel, asks for. That of the mixture's Dispatch is for the gate to take
+// from [Gradient.Rows].
 func (d *Decision) OrderBackward(dx, drows blas32.General) {
 	m := d.Mixture
 	if m == nil {
@@ -148,11 +152,12 @@ func (d *Decision) OrderBackward(dx, drows blas32.General) {
 	})
 }
 
-// Restore turns the experts' answers, rows, into the layer's output, a row of dst a token: as [Assignment.Restore] does,
-// or as Combine says. A token that nobody answers, and padding, gets zeros.
+// Restore turns the experts' answers, rows, into the layer's output, a row of dst a token: as
+// [Assignment.Restore] does, or as Combine says. A token that nobody answers, and padding, gets
+// zeros.
 //
-// The order of reduction is the same: from +0, in ascending order of experts and within one of slots, each product
-// rounded to float32 before it is added.
+// The order of reduction is the same: from +0, in ascending order of experts and within one of
+// slots, each product rounded to float32 before it is added.
 func (d *Decision) Restore(dst, rows blas32.General) {
 	m := d.Mixture
 	if m == nil {
@@ -168,8 +173,9 @@ func (d *Decision) Restore(dst, rows blas32.General) {
 	})
 }
 
-// RestoreBackward takes the gradient back through Restore, of which rows was the input: it fills drows, the gradient with
-// respect to rows, and dweights, NumWeights long, with that of the factors. drows may be rows itself.
+// RestoreBackward takes the gradient back through Restore, of which rows was the input: it fills
+// drows, the gradient with respect to rows, and dweights, NumWeights long, with that of the
+// factors. drows may be rows itself.
 func (d *Decision) RestoreBackward(drows blas32.General, dweights []float32, rows, dy blas32.General) {
 	m := d.Mixture
 	if m == nil {
@@ -188,7 +194,8 @@ func (d *Decision) RestoreBackward(drows blas32.General, dweights []float32, row
 	})
 }
 
-// dot fills the part of a matrix laid out as Dispatch and Combine with the products of tokens and slots.
+// dot fills the part of a matrix laid out as Dispatch and Combine with the products of tokens and
+// slots.
 func (m *Mixture) dot(matrix []float32, p part, tokens, slots blas32.General) {
 	for i := range tokens.Rows {
 		line := matrix[(p.begin+i)*m.Combine.Cols+p.column:]
@@ -198,7 +205,8 @@ func (m *Mixture) dot(matrix []float32, p part, tokens, slots blas32.General) {
 	}
 }
 
-// checkMixed panics unless slots has a row for each slot and tokens one for each token, of as many columns.
+// checkMixed panics unless slots has a row for each slot and tokens one for each token, of as many
+// columns.
 func (d *Decision) checkMixed(op string, slots, tokens blas32.General) {
 	switch {
 	case slots.Rows != d.NumRows():

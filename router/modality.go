@@ -8,29 +8,35 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// Modality keeps experts for each kind of token, text and images say, and lets them choose among the tokens of their kind:
-// a token's modality, given in [Batch.Modality], decides the experts that it may go to, and each of those takes
-// ⌊n·c/E⌋ of the n tokens of that modality, c the capacity factor, E the modality's experts. A token's weight for an expert is the
-// sigmoid of its logit, so that it depends on no other token. (MoMa: Lin et al. 2024, arXiv 2407.21770.)
+// Modality keeps experts for each kind of token, text and images say, and lets them choose among
+// the tokens of their kind: a token's modality, given in [Batch.Modality], decides the experts that
+// it may go to, and each of those takes ⌊n·c/E⌋ of the n tokens of that modality, c the capacity
+// factor, E the modality's experts. A token's weight for an expert is the sigmoid of its logit, so
+// that it depends on no other token. (MoMa: Lin et al. 2024, arXiv 2407.21770.)
 //
-// Like [ExpertChoice] it sees the future, and its Over and what travels for it are the same. Aux trains routers
-// beside it that do not.
+// Like [ExpertChoice] it sees the future, and its Over and what travels for it are the same. Aux
+// trains routers beside it that do not.
 type Modality struct {
-	// Groups lists the modalities; those of tokens count from 0 in this order. The experts of the first one come
-	// first, then those of the second, and so on: together they must be the layer's experts.
+	// Groups lists the modalities; those of tokens count from 0 in this order. The experts of the
+	// first one come first, then those of the second, and so on: together they must be the layer's
+	// experts.
 	Groups []ModalityGroup
-	// CapacityFactor is the mean number of experts that take a token; 0 stands for 1, the cost of one dense expert.
+	// CapacityFactor is the mean number of experts that take a token; 0 stands for 1, the cost of
+	// one dense expert.
 	CapacityFactor float64
 	// Over says among which tokens an expert chooses.
 	Over Scope
-	// Aux adds auxiliary routers, one for each modality, that guess from a token alone which experts would take it:
-	// sigmoid(SiLU(x·A)·B), A Dim × max(Dim/2, 1), B that × the modality's experts. They are trained by the loss "auxiliary": binary
-	// cross-entropy against the true choices, the mean over a group's tokens and their modality's experts. In evaluation
-	// they decide alone: an expert takes the tokens for which the guess is above 1/2, as many as these are, and
-	// the main router gives the weight. So evaluation is causal, needs no other rank, and its loads are not equal.
+	// Aux adds auxiliary routers, one for each modality, that guess from a token alone which
+	// experts would take it: sigmoid(SiLU(x·A)·B), A Dim × max(Dim/2, 1), B that × the modality's
+	// experts. They are trained by the loss "auxiliary": binary cross-entropy against the true
+	// choices, the mean over a group's tokens and their modality's experts. In evaluation they
+	// decide alone: an expert takes the tokens for which the guess is above 1/2, as many as these
+	// are, and the main router gives the weight. So evaluation is causal, needs no other rank, and
+	// its loads are not equal.
 	//
-	// The loss reaches their own parameters alone, not the tokens: the main model trains as if they were not there. The
-	// paper trains them afterwards; so does this, if all other parameters are then left as they are.
+	// The loss reaches their own parameters alone, not the tokens: the main model trains as if they
+	// were not there. The paper trains them afterwards; so does this, if all other parameters are
+	// then left as they are.
 	Aux bool
 	// AuxCoefficient multiplies the auxiliary loss; 0 stands for 1.
 	AuxCoefficient float64
@@ -49,8 +55,8 @@ var _ Router = Modality{}
 // Causal returns false: training, at least, looks at later tokens.
 func (r Modality) Causal() bool { return false }
 
-// New is described at [Router]. The parameters are a tensor "gate_name" for each modality, Dim × its experts; and with Aux
-// another two, "aux_in_name" and "aux_out_name".
+// New is described at [Router]. The parameters are a tensor "gate_name" for each modality, Dim ×
+// its experts; and with Aux another two, "aux_in_name" and "aux_out_name".
 func (r Modality) New(s Shape) (Gate, error) {
 	if err := errors.Join(append(checkShape(s), r.faults(s)...)...); err != nil {
 		return nil, err
@@ -83,7 +89,8 @@ func (r Modality) quota(modality int, tokens int64) int64 {
 	return int64(min(k, float64(tokens)))
 }
 
-// tensors lists the parameters: the gates, then the auxiliary routers' first matrices, then their second.
+// tensors lists the parameters: the gates, then the auxiliary routers' first matrices, then their
+// second.
 func (r Modality) tensors(s Shape) []param.Tensor {
 	var list []param.Tensor
 	add := func(prefix string, rows int, cols func(m ModalityGroup) int) {

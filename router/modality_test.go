@@ -81,7 +81,8 @@ func slowProduct(x, w []float64, cols int) []float64 {
 	return y
 }
 
-// loss is Σ upstream·weight over the entries of d, which are held fixed, and each group's scale times its auxiliary loss.
+// loss is Σ upstream·weight over the entries of d, which are held fixed, and each group's scale
+// times its auxiliary loss.
 func (s *slowModality) loss(x [][]float64, b Batch, d *Decision, grad Gradient, coefficient float64) float64 {
 	total := 0.0
 	taken := make([]map[int]bool, len(x))

@@ -2,9 +2,10 @@ package router
 
 import "fmt"
 
-// MoLA is a number of experts for each layer of a model: the layers are cut into as many stages as there are numbers, of
-// equal size to within one layer, the first of them a layer larger where it does not come out even. MoLA{2, 4, 6, 8} over 32
-// layers is 2 experts in the first eight and 8 in the last, which the paper found best: higher layers need more experts.
+// MoLA is a number of experts for each layer of a model: the layers are cut into as many stages as
+// there are numbers, of equal size to within one layer, the first of them a layer larger where it
+// does not come out even. MoLA{2, 4, 6, 8} over 32 layers is 2 experts in the first eight and 8 in
+// the last, which the paper found best: higher layers need more experts.
 //
 // (Gao et al. 2024. Its experts are LoRA adapters; the numbers go with any.)
 type MoLA []int
@@ -21,8 +22,8 @@ func (m MoLA) Experts(layer, layers int) int {
 	return m[layer/(size+1)]
 }
 
-// Router returns the paper's gate for a layer of so many experts: softmax over all, of which each token keeps the best k,
-// or all where there are fewer, renormalised.
+// Router returns the paper's gate for a layer of so many experts: softmax over all, of which each
+// token keeps the best k, or all where there are fewer, renormalised.
 func (m MoLA) Router(k, experts int) TopK {
 	return TopK{K: min(k, experts), Score: SoftmaxBefore, Renormalize: RenormalizeBeforeDrop}
 }

@@ -10,24 +10,27 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/gemm"
 )
 
-// Noise says what a gate adds in training so that tokens try other experts too. In evaluation there is none.
+// Noise says what a gate adds in training so that tokens try other experts too. In evaluation there
+// is none.
 type Noise int
 
 const (
-	// LearnedGaussian adds to each logit a normal number times a deviation of its own, softplus(x·Wₙ) + 0.01. Wₙ is a
-	// second matrix, "noise", which begins at 0 and is trained. Weights are of the noisy logits. (Shazeer et
-	// al. 2017; GShard; FastMoE's noisy gate.)
+	// LearnedGaussian adds to each logit a normal number times a deviation of its own,
+	// softplus(x·Wₙ) + 0.01. Wₙ is a second matrix, "noise", which begins at 0 and is trained.
+	// Weights are of the noisy logits. (Shazeer et al. 2017; GShard; FastMoE's noisy gate.)
 	LearnedGaussian Noise = iota
-	// FixedGaussian adds to each logit a normal number times Amount. Weights are of the noisy logits. (Tutel's gate
-	// noise, where Amount is the noise divided by the number of experts.)
+	// FixedGaussian adds to each logit a normal number times Amount. Weights are of the noisy
+	// logits. (Tutel's gate noise, where Amount is the noise divided by the number of experts.)
 	FixedGaussian
-	// Gumbel adds to each logit Amount times a number of the standard Gumbel distribution, for the choice alone, so that at
-	// 1 experts are drawn in proportion to their softmax. Weights are of the logits without it. (DeepSpeed's RSample.)
+	// Gumbel adds to each logit Amount times a number of the standard Gumbel distribution, for the
+	// choice alone, so that at 1 experts are drawn in proportion to their softmax. Weights are of
+	// the logits without it. (DeepSpeed's RSample.)
 	Gumbel
-	// JitterTokens multiplies each element of the token, for the gate alone, by a number drawn evenly from
-	// 1 − Amount to 1 + Amount. (Switch; DeepSpeed's Jitter, Megatron, MegaBlocks.)
+	// JitterTokens multiplies each element of the token, for the gate alone, by a number drawn
+	// evenly from 1 − Amount to 1 + Amount. (Switch; DeepSpeed's Jitter, Megatron, MegaBlocks.)
 	JitterTokens
-	// JitterLogits adds to each logit a number drawn evenly from −Amount to Amount. (FastMoE's Switch gate.)
+	// JitterLogits adds to each logit a number drawn evenly from −Amount to Amount. (FastMoE's
+	// Switch gate.)
 	JitterLogits
 
 	noises int = iota
@@ -90,8 +93,8 @@ func (l jitteredLogits) backward(dx, dlogits blas32.General, in *input, firstLea
 	l.linear.backward(dx, dlogits, in, firstLeaf)
 }
 
-// jitteredTokens is a linear gate that sees each element of a token times a random number. It keeps those, and the
-// jittered tokens; the third is scratch.
+// jitteredTokens is a linear gate that sees each element of a token times a random number. It keeps
+// those, and the jittered tokens; the third is scratch.
 type jitteredTokens struct {
 	linear
 	amount float64

@@ -4,8 +4,9 @@ import "fmt"
 
 // NoisyTopK is [TopK] with noise in training. In evaluation it is TopK with the same matrix.
 //
-// The noise of a token follows from the gate's seed, [Batch.Step], the token's row in its group and the signs of its
-// elements: it is the same on any number of ranks, and in a pass that is run again.
+// The noise of a token follows from the gate's seed, [Batch.Step], the token's row in its group and
+// the signs of its elements: it is the same on any number of ranks, and in a pass that is run
+// again.
 //
 // (Shazeer et al. 2017.)
 type NoisyTopK struct {

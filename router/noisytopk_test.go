@@ -70,8 +70,8 @@ func (c *noisyCase) total(clean [][]float64) float64 {
 	return total
 }
 
-// TestNoisyReference compares gradients of both matrices, through weights and all losses, with differences of a float64
-// reference that is given the same draws.
+// TestNoisyReference compares gradients of both matrices, through weights and all losses, with
+// differences of a float64 reference that is given the same draws.
 func TestNoisyReference(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -192,8 +192,9 @@ func TestNoNoise(t *testing.T) {
 	}
 }
 
-// TestNoiseIsWhereItShouldBe expects the same noise in a pass run again, other noise in the next step, with another seed and in
-// another row, and the same in a group wherever in the batch it stands.
+// TestNoiseIsWhereItShouldBe expects the same noise in a pass run again, other noise in the next
+// step, with another seed and in another row, and the same in a group wherever in the batch it
+// stands.
 func TestNoiseIsWhereItShouldBe(t *testing.T) {
 	config := NoisyTopK{TopK: TopK{K: 1, Score: SoftmaxBefore}, Noise: FixedGaussian, Amount: 1}
 	route := func(seed uint64, b Batch) []float32 {

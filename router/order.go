@@ -8,8 +8,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
-// Order gathers the tokens' rows in the order of the entries: row i of dst becomes row Token[i] of x. dst has a row for
-// each entry, and as many columns as x.
+// Order gathers the tokens' rows in the order of the entries: row i of dst becomes row Token[i] of
+// x. dst has a row for each entry, and as many columns as x.
 func (a *Assignment) Order(dst, x blas32.General) {
 	a.check("Order", dst, x)
 	for i, t := range a.Token {
@@ -17,8 +17,8 @@ func (a *Assignment) Order(dst, x blas32.General) {
 	}
 }
 
-// OrderBackward takes the gradient back through Order: it adds row i of drows to row Token[i] of dx. Rows of one token
-// are added in ascending order of their experts.
+// OrderBackward takes the gradient back through Order: it adds row i of drows to row Token[i] of
+// dx. Rows of one token are added in ascending order of their experts.
 func (a *Assignment) OrderBackward(dx, drows blas32.General) {
 	a.check("OrderBackward", drows, dx)
 	for i, t := range a.Token {
@@ -26,9 +26,10 @@ func (a *Assignment) OrderBackward(dx, drows blas32.General) {
 	}
 }
 
-// Restore turns the experts' answers into the layer's output: row t of dst becomes the sum of Weight[i] times row i of
-// rows, over the entries i of token t. The order of reduction is part of the contract: from zero, in
-// ascending order of experts, each product rounded to float32 before it is added.
+// Restore turns the experts' answers into the layer's output: row t of dst becomes the sum of
+// Weight[i] times row i of rows, over the entries i of token t. The order of reduction is part of
+// the contract: from zero, in ascending order of experts, each product rounded to float32 before it
+// is added.
 func (a *Assignment) Restore(dst, rows blas32.General) {
 	a.check("Restore", rows, dst)
 	for t := range a.Tokens {
@@ -39,8 +40,9 @@ func (a *Assignment) Restore(dst, rows blas32.General) {
 	}
 }
 
-// RestoreBackward takes the gradient back through Restore, of which rows was the input: row i of drows becomes Weight[i]
-// times row Token[i] of dy, and dweights[i] the product of row i of rows with it. drows may be rows itself.
+// RestoreBackward takes the gradient back through Restore, of which rows was the input: row i of
+// drows becomes Weight[i] times row Token[i] of dy, and dweights[i] the product of row i of rows
+// with it. drows may be rows itself.
 func (a *Assignment) RestoreBackward(drows blas32.General, dweights []float32, rows, dy blas32.General) {
 	a.check("RestoreBackward", rows, dy)
 	a.check("RestoreBackward", drows, dy)
@@ -56,7 +58,8 @@ func (a *Assignment) RestoreBackward(drows blas32.General, dweights []float32, r
 	}
 }
 
-// check panics unless entries has a row for each entry and tokens one for each token, of as many columns.
+// check panics unless entries has a row for each entry and tokens one for each token, of as many
+// columns.
 func (a *Assignment) check(op string, entries, tokens blas32.General) {
 	switch {
 	case entries.Rows != len(a.Token):

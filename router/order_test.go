@@ -17,7 +17,8 @@ func strided(r *rand.Rand, rows, cols int) blas32.General {
 	return m
 }
 
-// assignment returns one of 5 tokens to 3 experts: token 1 to all, token 4 to none, expert 1 with a single one.
+// assignment returns one of 5 tokens to 3 experts: token 1 to all, token 4 to none, expert 1 with a
+// single one.
 func assignment() *Assignment {
 	return &Assignment{
 		Tokens: 5, Experts: 3, Ends: []int{2, 3, 6},

@@ -6,11 +6,13 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// Padding is taken out of a batch behind the projection, so that what follows never meets it: the logits of
-// the real tokens move together, and their gradients apart again. The projection meets zeros in its place.
+// Padding is taken out of a batch behind the projection, so that what follows never meets it: the
+// logits of the real tokens move together, and their gradients apart again. The projection meets
+// zeros in its place.
 
-// withoutPadding returns x with zeros in the rows that are padding, whatever is in them: NaN times the zero that is
-// their gradient is NaN. It is x itself where they are zeros already, else a copy in the memory given.
+// withoutPadding returns x with zeros in the rows that are padding, whatever is in them: NaN times
+// the zero that is their gradient is NaN. It is x itself where they are zeros already, else a copy
+// in the memory given.
 func withoutPadding(x blas32.General, padding []bool, memory *grid) blas32.General {
 	if x.Rows != len(padding) || zeroPadding(x, padding) {
 		return x
@@ -36,8 +38,8 @@ func zeroPadding(x blas32.General, padding []bool) bool {
 	return true
 }
 
-// squeeze moves the logits of real tokens together, and cuts their rows into the batch's groups. It fills ends, tokens and
-// real.
+// squeeze moves the logits of real tokens together, and cuts their rows into the batch's groups. It
+// fills ends, tokens and real.
 func (c *choices) squeeze() {
 	c.ends, c.real = append(c.ends[:0], c.in.Ends...), c.real[:0]
 	c.tokens = 0
@@ -77,7 +79,8 @@ func (c *choices) rows() int {
 	return 0
 }
 
-// spread moves the real tokens' rows of g to where they stand in the batch, and clears those of padding.
+// spread moves the real tokens' rows of g to where they stand in the batch, and clears those of
+// padding.
 func (c *choices) spread(g *grid) {
 	if len(c.in.Padding) == 0 {
 		return

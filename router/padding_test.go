@@ -10,7 +10,8 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// TestPaddingIsAsIfItWereNotThere compares a padded batch with one from which the padding was taken before.
+// TestPaddingIsAsIfItWereNotThere compares a padded batch with one from which the padding was taken
+// before.
 func TestPaddingIsAsIfItWereNotThere(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -72,7 +73,8 @@ func TestMisusedPadding(t *testing.T) {
 	})
 }
 
-// TestGlobalBalance compares groups whose counts are told with the balance loss of all of them as one group.
+// TestGlobalBalance compares groups whose counts are told with the balance loss of all of them as
+// one group.
 func TestGlobalBalance(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -2,13 +2,14 @@ package router
 
 import "fmt"
 
-// Prototypes cuts the experts into K runs of equally many, and sends each token to the best expert of each run, weighed by
-// the softmax over the run: K top-1 choices beside each other, which no expert can win twice over.
-// (M6-T, Yang et al. 2021, expert prototyping; HetuMoE's KTop1.)
+// Prototypes cuts the experts into K runs of equally many, and sends each token to the best expert
+// of each run, weighed by the softmax over the run: K top-1 choices beside each other, which no
+// expert can win twice over. (M6-T, Yang et al. 2021, expert prototyping; HetuMoE's KTop1.)
 type Prototypes struct {
 	// K is the number of prototypes; it divides the number of experts.
 	K int
-	// Renormalize and Scale, CapacityFactor, Capacity and Drop are those of [TopK]. The paper renormalises never.
+	// Renormalize and Scale, CapacityFactor, Capacity and Drop are those of [TopK]. The paper
+	// renormalises never.
 	Renormalize    Renormalize
 	Scale          float32
 	CapacityFactor float64

@@ -6,14 +6,17 @@ import (
 	"slices"
 )
 
-// QuantileBalanced is [TopK] with a bias of the choice that is computed from the scores, in place of DeepSeek-V3's that is
-// moved by counts. Even assignment is a linear programme, max Σ xₜₑ·sₜₑ with k experts a token and T·k/E tokens an
-// expert, and the biases are prices of its dual. One round of coordinate descent on it is, for each group: a token's
-// threshold αₜ is the (k+1)-th largest of its sₜₑ + bₑ, which an expert has to exceed; expert e's price qₑ is the
-// ⌈T·k/E⌉-th largest over the tokens of sₜₑ − αₜ, at which so many tokens would choose it. After a step bₑ moves to
-// bₑ + Rate·(−q̄ₑ − bₑ), q̄ₑ the mean over the groups of the global batch, and the mean of all is taken off: see [Balancer].
+// QuantileBalanced is [TopK] with a bias of the choice that is computed from the scores, in place
+// of DeepSeek-V3's that is moved by counts. Even assignment is a linear programme, max Σ xₜₑ·sₜₑ
+// with k experts a token and T·k/E tokens an expert, and the biases are prices of its dual. One
+// round of coordinate descent on it is, for each group: a token's threshold αₜ is the (k+1)-th
+// largest of its sₜₑ + bₑ, which an expert has to exceed; expert e's price qₑ is the ⌈T·k/E⌉-th
+// largest over the tokens of sₜₑ − αₜ, at which so many tokens would choose it. After a step bₑ
+// moves to bₑ + Rate·(−q̄ₑ − bₑ), q̄ₑ the mean over the groups of the global batch, and the mean of
+// all is taken off: see [Balancer].
 //
-// The choice itself uses the biases of the steps before, so it does not see the future. (Megatron's quantile balancing.)
+// The choice itself uses the biases of the steps before, so it does not see the future. (Megatron's
+// quantile balancing.)
 type QuantileBalanced struct {
 	// TopK's Bias is where the bias begins, with any score; BiasRate must be 0.
 	TopK
@@ -45,8 +48,8 @@ func (r QuantileBalanced) New(s Shape) (Gate, error) {
 	return top.build(s, p)
 }
 
-// quantiles is the rule by which QuantileBalanced's bias moves. The tally is the sum of each expert's prices, in units of
-// 2⁻³², and the number of groups.
+// quantiles is the rule by which QuantileBalanced's bias moves. The tally is the sum of each
+// expert's prices, in units of 2⁻³², and the number of groups.
 type quantiles struct {
 	bias   *bias
 	rate   float64

@@ -6,9 +6,10 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
-// Most gates ask for no more than each token's best experts and their weights: no bias, no loss that reads all scores. For
-// those the logits are read once, in runs of rows that stay in the fastest cache, by kernels that take many rows at
-// a time; the scores of all experts are not written down. The results have the bits of the long way.
+// Most gates ask for no more than each token's best experts and their weights: no bias, no loss
+// that reads all scores. For those the logits are read once, in runs of rows that stay in the
+// fastest cache, by kernels that take many rows at a time; the scores of all experts are not
+// written down. The results have the bits of the long way.
 
 // quickRun is the number of logits of a run: what a first-level cache holds.
 const quickRun = 8192
@@ -60,7 +61,8 @@ func (g *tokenChoice) chooseRun(c *choices, begin, end int) {
 	}
 }
 
-// softmax fills raw with the chosen experts' part of the softmax over all; of each row the first one chosen is the largest.
+// softmax fills raw with the chosen experts' part of the softmax over all; of each row the first
+// one chosen is the largest.
 func (q *quick) softmax(raw []float32, chosen []int32, logits []float32, experts, k int) {
 	rows := len(raw) / k
 	q.top, q.sum = resize(q.top, rows), resize(q.sum, rows)
@@ -82,7 +84,8 @@ func (q *quick) softmax(raw []float32, chosen []int32, logits []float32, experts
 	}
 }
 
-// unbounded tells whether no expert's capacity has a bound in any group, and notes it in the decision.
+// unbounded tells whether no expert's capacity has a bound in any group, and notes it in the
+// decision.
 func (g *tokenChoice) unbounded(d *Decision, c *choices) bool {
 	d.GroupCapacity = resize(d.GroupCapacity, len(c.ends))
 	free := true
@@ -102,7 +105,8 @@ func (g *tokenChoice) unscaled(c *choices) []float32 {
 	return g.weigh(c)
 }
 
-// assignAll is assign where every place is in the assignment: the counts say where each expert's entries begin.
+// assignAll is assign where every place is in the assignment: the counts say where each expert's
+// entries begin.
 func (c *choices) assignAll(d *Decision, weight []float32) {
 	c.count(d)
 	n := len(c.chosen)

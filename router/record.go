@@ -19,8 +19,8 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// Recorder writes routes to a file, whose format recording.go describes. Each rank has its own. It may be used by many
-// gates at once. It remembers a sum of each route of a layer's last 64 steps.
+// Recorder writes routes to a file, whose format recording.go describes. Each rank has its own. It
+// may be used by many gates at once. It remembers a sum of each route of a layer's last 64 steps.
 type Recorder struct {
 	mu     sync.Mutex
 	w      io.Writer
@@ -50,9 +50,10 @@ func NewRecorder(w io.Writer) (*Recorder, error) {
 	return &Recorder{w: w, seed: maphash.MakeSeed(), layers: map[int]*recordedLayer{}}, nil
 }
 
-// Write writes one route, in one call of the underlying writer. One that is there already, as where a pass is run again, is not written twice; another
-// one of the same batch is an error, and not written: two batches have one number, see [Batch.Micro]. After a failure of the
-// writer, of which nobody knows how much is in the file, every later call fails too.
+// Write writes one route, in one call of the underlying writer. One that is there already, as where
+// a pass is run again, is not written twice; another one of the same batch is an error, and not
+// written: two batches have one number, see [Batch.Micro]. After a failure of the writer, of which
+// nobody knows how much is in the file, every later call fails too.
 func (r *Recorder) Write(route *RecordedRoute) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -76,7 +77,8 @@ func (r *Recorder) Write(route *RecordedRoute) error {
 	return r.failed
 }
 
-// knows tells whether the route with that sum has been written, and notes it. The batch may have been written otherwise.
+// knows tells whether the route with that sum has been written, and notes it. The batch may have
+// been written otherwise.
 func (r *Recorder) knows(k RouteKey, sum uint64) (bool, error) {
 	l := r.layers[k.Layer]
 	if l == nil {
@@ -104,9 +106,11 @@ func (r *Recorder) Err() error {
 	return r.failed
 }
 
-// Record is a router whose gate writes every decision to a file: for [Replay], and to see afterwards who went where.
-// In all else it is the router that it wraps. A decision is written under the layer's number and the batch's Step, Micro and Train, once: a pass may be
-// run again, and batches of a step must have different numbers ([Batch.Micro]). A decision that cannot be written is an error of its Route.
+// Record is a router whose gate writes every decision to a file: for [Replay], and to see
+// afterwards who went where. In all else it is the router that it wraps. A decision is written
+// under the layer's number and the batch's Step, Micro and Train, once: a pass may be run again,
+// and batches of a step must have different numbers ([Batch.Micro]). A decision that cannot be
+// written is an error of its Route.
 //
 // (Megatron-Core's router tracer and router replay.)
 type Record struct {
@@ -204,7 +208,8 @@ type recordedConsultation struct {
 	batch Batch
 }
 
-// Next is described at [Consultation]. Decide cannot fail, so what it could not write fails the next batch's first round.
+// Next is described at [Consultation]. Decide cannot fail, so what it could not write fails the
+// next batch's first round.
 func (c *recordedConsultation) Next(sums []int64) ([]int64, error) {
 	counts, err := c.Consultation.Next(sums)
 	if sums == nil && err == nil {
@@ -220,8 +225,8 @@ func (c *recordedConsultation) Decide() *Decision {
 	return d
 }
 
-// wrapper passes on what a gate may have beside the methods of [Gate], where the one inside has it, and does nothing where
-// it has not.
+// wrapper passes on what a gate may have beside the methods of [Gate], where the one inside has it,
+// and does nothing where it has not.
 type wrapper struct{ Gate }
 
 var (

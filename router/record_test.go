@@ -13,7 +13,8 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// recordSome routes three batches through two layers and returns their decisions, layer by layer, and the file.
+// recordSome routes three batches through two layers and returns their decisions, layer by layer,
+// and the file.
 func recordSome(t testing.TB, config Router) (want [2][]Assignment, batches []Batch, xs []blas32.General, file []byte) {
 	var out bytes.Buffer
 	to, err := NewRecorder(&out)
@@ -82,8 +83,8 @@ func TestRecordAndReplay(t *testing.T) {
 	require.Equal(t, 6, rec.Len())
 }
 
-// TestReplayGoesByTheBatch: recomputed forward passes, evaluations in between and another order of micro-batches change no route; each batch goes
-// where it went.
+// TestReplayGoesByTheBatch: recomputed forward passes, evaluations in between and another order of
+// micro-batches change no route; each batch goes where it went.
 func TestReplayGoesByTheBatch(t *testing.T) {
 	config := TopK{K: 2}
 	var out bytes.Buffer
@@ -141,8 +142,8 @@ func TestReplayGoesByTheBatch(t *testing.T) {
 	require.ErrorContains(t, err, "layer 3, step 9, micro-batch 1 in evaluation was not recorded")
 }
 
-// TestEvaluationBesideReplay: where training alone was recorded, a live gate evaluates by itself, and what is replayed after it is as before;
-// recorded weights have nothing to evaluate by.
+// TestEvaluationBesideReplay: where training alone was recorded, a live gate evaluates by itself,
+// and what is replayed after it is as before; recorded weights have nothing to evaluate by.
 func TestEvaluationBesideReplay(t *testing.T) {
 	config := TopK{K: 2, Score: Sigmoid, Bias: []float32{0, 2, 0, -1, 0}}
 	var out bytes.Buffer
@@ -186,7 +187,8 @@ func TestEvaluationBesideReplay(t *testing.T) {
 	require.ErrorContains(t, err, "layer 0, step 0, micro-batch 0 in evaluation was not recorded")
 }
 
-// TestRecordingOneBatchTwice: the same routes are fine, and written once; others are an error that names the batch, after which recording goes on.
+// TestRecordingOneBatchTwice: the same routes are fine, and written once; others are an error that
+// names the batch, after which recording goes on.
 func TestRecordingOneBatchTwice(t *testing.T) {
 	var out bytes.Buffer
 	to, err := NewRecorder(&out)
@@ -215,7 +217,8 @@ func TestRecordingOneBatchTwice(t *testing.T) {
 	require.Equal(t, 1+3*keptSteps, rec.Len())
 }
 
-// TestRecordedConsultationsTwice: other routes of a batch that ranks have consulted on are told before the next one.
+// TestRecordedConsultationsTwice: other routes of a batch that ranks have consulted on are told
+// before the next one.
 func TestRecordedConsultationsTwice(t *testing.T) {
 	to, err := NewRecorder(io.Discard)
 	require.NoError(t, err)
@@ -263,7 +266,8 @@ func TestAFileThatChanges(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// TestReplayHoldsNoRoutes: a recording that stays in its file takes memory by the number of batches, not of tokens.
+// TestReplayHoldsNoRoutes: a recording that stays in its file takes memory by the number of
+// batches, not of tokens.
 func TestReplayHoldsNoRoutes(t *testing.T) {
 	const batches, tokens = 200, 2000
 	file := recordingOf(t, batches, tokens)
@@ -294,8 +298,8 @@ func recordingOf(t *testing.T, batches, tokens int) []byte {
 	return b
 }
 
-// TestLiveReplay expects recorded experts with a live gate's weights: those of the same gate are the same, and its
-// gradients too.
+// TestLiveReplay expects recorded experts with a live gate's weights: those of the same gate are
+// the same, and its gradients too.
 func TestLiveReplay(t *testing.T) {
 	config := TopK{K: 3, Score: Sigmoid, Losses: []Loss{Balance(1), ZLoss(1)}}
 	want, batches, xs, file := recordSome(t, config)
@@ -465,7 +469,8 @@ func TestRecordOfConsultations(t *testing.T) {
 	require.Equal(t, d.Clone(), route.Assignment)
 }
 
-// FuzzReadRecording expects an error, or a file that says the same when it is written again, and of which each route is found under its key.
+// FuzzReadRecording expects an error, or a file that says the same when it is written again, and of
+// which each route is found under its key.
 func FuzzReadRecording(f *testing.F) {
 	_, _, _, file := recordSome(f, TopK{K: 2, CapacityFactor: 0.5})
 	f.Add(file)

@@ -23,16 +23,16 @@ import (
 //	        N words: weight of each entry, float32
 //	        word CRC-32C of the record up to here
 //
-// So a record is 40 + 4·(G + 2·E + 2·N) bytes. Version 1 had no numbers of micro-batches: its records were known by their order alone,
-// and are not read.
+// So a record is 40 + 4·(G + 2·E + 2·N) bytes. Version 1 had no numbers of micro-batches: its
+// records were known by their order alone, and are not read.
 const (
 	recordingMagic   = "SWYROUTE"
 	recordingVersion = 2
 	recordHead       = 36 // bytes up to the groups
 )
 
-// Bounds of what a record may announce. Nothing is allocated on the word of a length alone, but absurd ones should be refused
-// by name.
+// Bounds of what a record may announce. Nothing is allocated on the word of a length alone, but
+// absurd ones should be refused by name.
 const (
 	maxRecordedGroups  = 1 << 24
 	maxRecordedExperts = 1 << 20
@@ -170,8 +170,8 @@ func NewRouteReader(r io.Reader) (*RouteReader, error) {
 	return &RouteReader{r: r, at: int64(len(head))}, nil
 }
 
-// Next returns the next route, which is the caller's, or io.EOF after the last. Any other error names the record, and
-// ends the reading.
+// Next returns the next route, which is the caller's, or io.EOF after the last. Any other error
+// names the record, and ends the reading.
 func (r *RouteReader) Next() (*RecordedRoute, error) {
 	route, err := r.next()
 	if err != nil && err != io.EOF {

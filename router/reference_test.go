@@ -6,7 +6,8 @@ import (
 	"slices"
 )
 
-// reference is TopK's rule in float64, written to be read: nothing is shared with the gate but the configuration.
+// reference is TopK's rule in float64, written to be read: nothing is shared with the gate but the
+// configuration.
 type reference struct {
 	TopK
 	experts int
@@ -195,7 +196,8 @@ func (r *reference) sequences(logits [][]float64, begin, end int) float64 {
 	return sum / sequences
 }
 
-// tally returns for each expert how many of the tokens [begin, end) chose it, chose it first, and the sum of their shares.
+// tally returns for each expert how many of the tokens [begin, end) chose it, chose it first, and
+// the sum of their shares.
 func (r *reference) tally(logits [][]float64, begin, end int) (counts, firsts, sums []float64) {
 	counts, firsts, sums = make([]float64, r.experts), make([]float64, r.experts), make([]float64, r.experts)
 	for t := begin; t < end; t++ {
@@ -226,7 +228,8 @@ func squaredVariation(x []float64) float64 {
 	return variance / (mean * mean)
 }
 
-// total is what the gradient is of: Σ upstream·weight + Σ scale·loss, over tokens, places and groups.
+// total is what the gradient is of: Σ upstream·weight + Σ scale·loss, over tokens, places and
+// groups.
 func (r *reference) total(logits [][]float64, upstream [][]float64, scale []float32) float64 {
 	total := 0.0
 	for t, row := range logits {

@@ -6,12 +6,13 @@ import "fmt"
 type Renormalize int
 
 const (
-	// RenormalizeByScore does as the score's authors do: before drops for several sigmoids, never otherwise.
+	// RenormalizeByScore does as the score's authors do: before drops for several sigmoids, never
+	// otherwise.
 	RenormalizeByScore Renormalize = iota
 	// RenormalizeNever keeps the scores as they are.
 	RenormalizeNever
-	// RenormalizeBeforeDrop divides by the sum over all experts that the token chose, so that a drop leaves less
-	// than 1. (Megatron, Tutel.)
+	// RenormalizeBeforeDrop divides by the sum over all experts that the token chose, so that a
+	// drop leaves less than 1. (Megatron, Tutel.)
 	RenormalizeBeforeDrop
 	// RenormalizeAfterDrop divides by the sum over the experts that took the token. (DeepSpeed.)
 	RenormalizeAfterDrop
@@ -45,11 +46,13 @@ func (r Renormalize) resolve(s scoring, k int) Renormalize {
 	return RenormalizeNever
 }
 
-// faint is the sum of weights below which they are not divided by it: by then float32 may have lost some of them. The shares
-// of such weights come from their logarithms, which no logit is too negative for.
+// faint is the sum of weights below which they are not divided by it: by then float32 may have lost
+// some of them. The shares of such weights come from their logarithms, which no logit is too
+// negative for.
 const faint = 1e-12
 
-// normalize fills dst with w divided by its sum, or leaves it and returns false where that is faint. dst may be w.
+// normalize fills dst with w divided by its sum, or leaves it and returns false where that is
+// faint. dst may be w.
 func normalize(dst, w []float32) bool {
 	total := sum(w)
 	if total < faint {
@@ -62,8 +65,8 @@ func normalize(dst, w []float32) bool {
 	return true
 }
 
-// normalizeBackward turns d, the gradient with respect to the result of normalize of w, into the one with respect to
-// w, or leaves it and returns false where normalize does.
+// normalizeBackward turns d, the gradient with respect to the result of normalize of w, into the
+// one with respect to w, or leaves it and returns false where normalize does.
 func normalizeBackward(d, w []float32) bool {
 	total := sum(w)
 	if total < faint {
@@ -77,8 +80,9 @@ func normalizeBackward(d, w []float32) bool {
 	return true
 }
 
-// faintShares fills dst with the weights of a token divided by their sum, where that is faint: a faint score is e^(rate·logit) to
-// within a part in 10¹², so shares are a softmax. Places that kept, where it is not nil, says are in no expert get 0.
+// faintShares fills dst with the weights of a token divided by their sum, where that is faint: a
+// faint score is e^(rate·logit) to within a part in 10¹², so shares are a softmax. Places that
+// kept, where it is not nil, says are in no expert get 0.
 func faintShares(dst []float32, rate float32, t token, kept []int32) {
 	logs := t.scratch[:0]
 	for j, e := range t.chosen {
@@ -95,7 +99,8 @@ func faintShares(dst []float32, rate float32, t token, kept []int32) {
 	}
 }
 
-// faintBackward adds to dlogits what d, the gradient with respect to the result of faintShares, asks for, and clears d.
+// faintBackward adds to dlogits what d, the gradient with respect to the result of faintShares,
+// asks for, and clears d.
 func (g *tokenChoice) faintBackward(dlogits, d []float32, t token, kept []int32) {
 	g.faint = resize(g.faint, len(d))
 	shares, rate := g.faint, g.scoring.rate()
@@ -107,7 +112,8 @@ func (g *tokenChoice) faintBackward(dlogits, d []float32, t token, kept []int32)
 	clear(d)
 }
 
-// sharesOf returns a token's scores of all experts and what they are to be multiplied by to sum to 1. scratch has room for them.
+// sharesOf returns a token's scores of all experts and what they are to be multiplied by to sum to
+// 1. scratch has room for them.
 func sharesOf(s scoring, scores, logits, scratch []float32) (values []float32, inv float64) {
 	if total := sum(scores); total >= faint {
 		return scores, 1 / total

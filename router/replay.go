@@ -11,13 +11,14 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// Replay is a router that takes its decisions from a file: a batch goes where that of the same layer, Step, Micro and Train went when it was
-// recorded, however often and in whatever order batches come. So a policy is trained through the very experts that its rollouts took, or one
-// step is run again while something else changes. A batch that was not recorded, or of another size or in other groups, is an
-// error that names layer, step and micro-batch.
+// Replay is a router that takes its decisions from a file: a batch goes where that of the same
+// layer, Step, Micro and Train went when it was recorded, however often and in whatever order
+// batches come. So a policy is trained through the very experts that its rollouts took, or one step
+// is run again while something else changes. A batch that was not recorded, or of another size or
+// in other groups, is an error that names layer, step and micro-batch.
 //
-// Without Live the weights are the recorded ones, and the gate has no parameters, no losses and no gradient. With Live they
-// come from a trainable gate, of which only the choice is replayed.
+// Without Live the weights are the recorded ones, and the gate has no parameters, no losses and no
+// gradient. With Live they come from a trainable gate, of which only the choice is replayed.
 //
 // (Megatron-Core's router replay is the latter.)
 type Replay struct {
@@ -25,11 +26,11 @@ type Replay struct {
 	From *Recording
 	// Layer is the layer's number in the file.
 	Layer int
-	// Live, where it is not nil, computes logits, weights, losses and gradients as usual, but for the experts that were
-	// recorded. What had been dropped stays out, its weight as if the best of the other experts
-	// dropped the token; K is at least the number
-	// of experts that any token was recorded with. A layer of which no evaluation was recorded at all is evaluated by Live alone, so that
-	// training that replays can look at held-out text.
+	// Live, where it is not nil, computes logits, weights, losses and gradients as usual, but for
+	// the experts that were recorded. What had been dropped stays out, its weight as if the best of
+	// the other experts dropped the token; K is at least the number of experts that any token was
+	// recorded with. A layer of which no evaluation was recorded at all is evaluated by Live alone,
+	// so that training that replays can look at held-out text.
 	Live *TopK
 }
 
@@ -223,8 +224,9 @@ func (a *again) load(x blas32.General, b Batch) error {
 	return nil
 }
 
-// choose fills the places with the recorded experts, the one with the largest logit first. Places without one are
-// withdrawn. They hold the best of the other experts: most likely those that had dropped the token.
+// choose fills the places with the recorded experts, the one with the largest logit first. Places
+// without one are withdrawn. They hold the best of the other experts: most likely those that had
+// dropped the token.
 func (a *again) choose(g *choosing) {
 	if a.free {
 		a.own.choose(g)

@@ -1,8 +1,9 @@
 // Package router decides which expert takes which token.
 //
-// A [Router] is configuration; New builds from it the [Gate] of one layer, with its parameters. A gate routes
-// a batch of tokens and returns a [Decision]: plain data, the sparse tokens × experts matrix that every
-// router of the field ends in, with the losses and counts beside it. Nothing here knows a network.
+// A [Router] is configuration; New builds from it the [Gate] of one layer, with its parameters. A
+// gate routes a batch of tokens and returns a [Decision]: plain data, the sparse tokens × experts
+// matrix that every router of the field ends in, with the losses and counts beside it. Nothing here
+// knows a network.
 package router
 
 import (
@@ -24,66 +25,79 @@ type Shape struct {
 	Seed uint64
 }
 
-// Router is a routing rule before it has parameters: what a user writes into a layer's configuration.
+// Router is a routing rule before it has parameters: what a user writes into a layer's
+// configuration.
 type Router interface {
-	// New checks the configuration and builds a gate with initial parameters. All faults are reported at once.
+	// New checks the configuration and builds a gate with initial parameters. All faults are
+	// reported at once.
 	New(s Shape) (Gate, error)
 }
 
-// Gate is a routing rule with its parameters, for one layer on one rank. It is not safe for concurrent use.
+// Gate is a routing rule with its parameters, for one layer on one rank. It is not safe for
+// concurrent use.
 type Gate interface {
 	// Params returns the trainable parameters, or nil where there are none.
 	Params() *param.Set
-	// Route decides for the tokens that are the rows of x; b says what the rows do not. The decision keeps no
-	// reference to x, and is the caller's until he passes it to Backward. NaN or Inf in the scores is an
-	// error that gives the token's row in x, in any words.
+	// Route decides for the tokens that are the rows of x; b says what the rows do not. The
+	// decision keeps no reference to x, and is the caller's until he passes it to Backward. NaN or
+	// Inf in the scores is an error that gives the token's row in x, in any words.
 	Route(x blas32.General, b Batch) (*Decision, error)
-	// Backward adds to g.DX the gradient of the loss with respect to x, and gives the parameters' gradient,
-	// a leaf for each group, to Params().Grad. x is the input of the Route call that returned d.
+	// Backward adds to g.DX the gradient of the loss with respect to x, and gives the parameters'
+	// gradient, a leaf for each group, to Params().Grad. x is the input of the Route call that
+	// returned d.
 	Backward(d *Decision, x blas32.General, g Gradient) error
 }
 
-// LossSplitter is a gate that can keep the gradient of its auxiliary losses apart from that of the weights, so that a trainer who learns only at the
-// end of a step how many tokens it has had can weigh the losses by them. All of this package's gates with losses are such.
+// LossSplitter is a gate that can keep the gradient of its auxiliary losses apart from that of the
+// weights, so that a trainer who learns only at the end of a step how many tokens it has had can
+// weigh the losses by them. All of this package's gates with losses are such.
 type LossSplitter interface {
 	Gate
-	// LossParams returns a set with the tensors of the gate's parameters, for [Gradient].Losses. Its values mean nothing. It is nil where the gate has
-	// no losses, or no parameters.
+	// LossParams returns a set with the tensors of the gate's parameters, for [Gradient].Losses.
+	// Its values mean nothing. It is nil where the gate has no losses, or no parameters.
 	LossParams() *param.Set
 }
 
 // Batch is what a gate is told of the tokens it routes, beside their rows. Only Ends must be set.
 type Batch struct {
-	// Ends cuts the tokens into groups of consecutive rows, group g being rows [Ends[g-1], Ends[g]). Capacity,
-	// drops, noise and losses count within a group, so that what a group gets does not depend on the ranks.
+	// Ends cuts the tokens into groups of consecutive rows, group g being rows [Ends[g-1],
+	// Ends[g]). Capacity, drops, noise and losses count within a group, so that what a group gets
+	// does not depend on the ranks.
 	Ends []int
 	// Train tells training from evaluation, in which there is no noise.
 	Train bool
-	// Step is the number of optimiser steps before this batch, the same on all ranks: noise and schedules go by it.
+	// Step is the number of optimiser steps before this batch, the same on all ranks: noise and
+	// schedules go by it.
 	Step int
-	// Micro is the number that the caller gives this batch among those of its step, from 0, the same on all ranks: the number of the
-	// micro-batch in training, that of the batch in an evaluation. [Record] and [Replay] know a batch by it, with Step and Train; others
-	// leave it alone. A pass that is run again keeps its number.
+	// Micro is the number that the caller gives this batch among those of its step, from 0, the
+	// same on all ranks: the number of the micro-batch in training, that of the batch in an
+	// evaluation. [Record] and [Replay] know a batch by it, with Step and Train; others leave it
+	// alone. A pass that is run again keeps its number.
 	Micro int
-	// StepTokens is the number of tokens, padding left out, in all batches of this one's optimiser step, over all ranks; 0 where the caller does not
-	// know. A layer weighs auxiliary losses by it; gates leave it alone.
+	// StepTokens is the number of tokens, padding left out, in all batches of this one's optimiser
+	// step, over all ranks; 0 where the caller does not know. A layer weighs auxiliary losses by
+	// it; gates leave it alone.
 	StepTokens int
-	// Padding marks the tokens that are none: they get no expert, take no capacity, and stand in no count and no
-	// loss. What their rows of x and Features, their IDs and their Modality hold changes nothing: a layer puts zeros there
-	// before it calls a gate, and the gates of this package need none. Nil marks none of them.
+	// Padding marks the tokens that are none: they get no expert, take no capacity, and stand in no
+	// count and no loss. What their rows of x and Features, their IDs and their Modality hold
+	// changes nothing: a layer puts zeros there before it calls a gate, and the gates of this
+	// package need none. Nil marks none of them.
 	Padding []bool
-	// Sequences cuts the tokens into sequences of consecutive rows, as Ends into groups, padding included, for [SequenceBalance]. Nil where
-	// there is no need to say. One that goes on in the next group counts as two, since losses count within a group.
+	// Sequences cuts the tokens into sequences of consecutive rows, as Ends into groups, padding
+	// included, for [SequenceBalance]. Nil where there is no need to say. One that goes on in the
+	// next group counts as two, since losses count within a group.
 	Sequences []int
-	// Modality holds the kind of each token (text, image), from 0, for gates that keep experts for each kind; others
-	// leave it alone.
+	// Modality holds the kind of each token (text, image), from 0, for gates that keep experts for
+	// each kind; others leave it alone.
 	Modality []int32
-	// IDs holds the number of each token in its vocabulary, for gates that route by it; others leave it alone.
+	// IDs holds the number of each token in its vocabulary, for gates that route by it; others
+	// leave it alone.
 	IDs []int32
-	// Features has a row a token, for gates that look at them in place of the token; others leave it alone. The
-	// gate reads it again in Backward.
+	// Features has a row a token, for gates that look at them in place of the token; others leave
+	// it alone. The gate reads it again in Backward.
 	Features blas32.General
-	// Gate says which of several gates decides, the same on all ranks: see [Several]. Others leave it alone.
+	// Gate says which of several gates decides, the same on all ranks: see [Several]. Others leave
+	// it alone.
 	Gate int
 }
 
@@ -91,14 +105,17 @@ type Batch struct {
 type Gradient struct {
 	// Weights is the loss's gradient with respect to each weight of the assignment, in its order.
 	Weights []float32
-	// LossScale holds, for each group, the gradient of the loss with respect to the group's auxiliary loss: the
-	// group's share of the global batch's tokens, times whatever the trainer scales its loss by.
+	// LossScale holds, for each group, the gradient of the loss with respect to the group's
+	// auxiliary loss: the group's share of the global batch's tokens, times whatever the trainer
+	// scales its loss by.
 	LossScale []float32
-	// Losses, where it is not nil, takes in its Grad what comes of LossScale of the gradient of the parameters, a leaf for each group, which
-	// Params().Grad then is without. It is for a [LossSplitter], and what its LossParams has returned.
+	// Losses, where it is not nil, takes in its Grad what comes of LossScale of the gradient of the
+	// parameters, a leaf for each group, which Params().Grad then is without. It is for a
+	// [LossSplitter], and what its LossParams has returned.
 	Losses *param.Set
-	// Rows is the loss's gradient with respect to the rows that [Decision.Order] made. Gates whose rows are mixtures of
-	// tokens read it, and it stays as it is until Backward returns; others leave it alone.
+	// Rows is the loss's gradient with respect to the rows that [Decision.Order] made. Gates whose
+	// rows are mixtures of tokens read it, and it stays as it is until Backward returns; others
+	// leave it alone.
 	Rows blas32.General
 	// FirstLeaf is the number of the first group in the global batch.
 	FirstLeaf int
@@ -109,8 +126,8 @@ type Gradient struct {
 // Decision is the outcome of routing one batch.
 type Decision struct {
 	Assignment
-	// Mixture, where there is one, takes the place of the assignment, which then has no entries: the experts' rows are
-	// mixtures of tokens.
+	// Mixture, where there is one, takes the place of the assignment, which then has no entries:
+	// the experts' rows are mixtures of tokens.
 	Mixture *Mixture
 	// GroupLoss is each group's sum of auxiliary losses, coefficients applied.
 	GroupLoss []float64
@@ -118,12 +135,13 @@ type Decision struct {
 	Losses map[string]float64
 	// Counts is the number of tokens that chose each expert, before any were dropped.
 	Counts []int
-	// GroupCapacity is the most of each group's tokens that an expert takes; math.MaxInt where there is no bound.
+	// GroupCapacity is the most of each group's tokens that an expert takes; math.MaxInt where
+	// there is no bound.
 	GroupCapacity []int
 	// Dropped is the number of (token, expert) choices that capacity dropped.
 	Dropped int
 
-	// Saved is what the gate needs again in Backward. It is the gate's alone: whoever passes a decision on leaves it as
-	// it is.
+	// Saved is what the gate needs again in Backward. It is the gate's alone: whoever passes a
+	// decision on leaves it as it is.
 	Saved any
 }

@@ -15,11 +15,11 @@ const (
 	Linear Curve = iota
 	// HalfCosine is From + round((To−From)·(1−cos(π·t/T))/2): slow at both ends.
 	HalfCosine
-	// Exponential is To − round((To−From)·0.99^(300·t/T)): fast at first, and 5 % of the way short of To at T, where
-	// it jumps to it.
+	// Exponential is To − round((To−From)·0.99^(300·t/T)): fast at first, and 5 % of the way short
+	// of To at T, where it jumps to it.
 	Exponential
-	// MultiStep doubles the number, or halves it, at even distances in time: From 1 to 16 it is 1, 2, 4, 8 and 16 for a
-	// fifth of T each.
+	// MultiStep doubles the number, or halves it, at even distances in time: From 1 to 16 it is 1,
+	// 2, 4, 8 and 16 for a fifth of T each.
 	MultiStep
 
 	curves int = iota
@@ -34,9 +34,10 @@ func (c Curve) String() string {
 	return names[c]
 }
 
-// Schedule is a number of experts that changes with the optimiser's steps: From at step 0, To from step Steps on. It may rise
-// or fall. Halves are rounded to the even number. (Chen et al. 2023, SMoE-Dropout, whose code has these curves; of the
-// exponential one we know the rate, 0.99 for each 300th of T.)
+// Schedule is a number of experts that changes with the optimiser's steps: From at step 0, To from
+// step Steps on. It may rise or fall. Halves are rounded to the even number. (Chen et al. 2023,
+// SMoE-Dropout, whose code has these curves; of the exponential one we know the rate, 0.99 for each
+// 300th of T.)
 type Schedule struct {
 	Curve Curve
 	// From and To are the first number and the last, at least 1.
@@ -84,8 +85,8 @@ func decay(t float64) float64 {
 	return float64(p[0])
 }
 
-// cosine01 returns cos(π·t) for t from 0 to 1. math.Cos has other last bits on other processors; and here −cos(π·t)
-// is cos(π·(1−t)) to the bit, so that rounding does not favour either end.
+// cosine01 returns cos(π·t) for t from 0 to 1. math.Cos has other last bits on other processors;
+// and here −cos(π·t) is cos(π·(1−t)) to the bit, so that rounding does not favour either end.
 func cosine01(t float64) float64 {
 	if t > 0.5 {
 		return -cosine01(1 - t)

@@ -10,17 +10,18 @@ import (
 type Score int
 
 const (
-	// SoftmaxAfter is the softmax over the chosen experts' logits, taken after the choice: the weights of a
-	// token sum to 1, and a lone expert's is 1, without gradient. (Mixtral; Megatron's default.)
+	// SoftmaxAfter is the softmax over the chosen experts' logits, taken after the choice: the
+	// weights of a token sum to 1, and a lone expert's is 1, without gradient. (Mixtral; Megatron's
+	// default.)
 	SoftmaxAfter Score = iota
-	// SoftmaxBefore is the softmax over all experts, of which the chosen ones keep their part. (Switch, GShard,
-	// OLMoE; Megatron's pre-softmax.)
+	// SoftmaxBefore is the softmax over all experts, of which the chosen ones keep their part.
+	// (Switch, GShard, OLMoE; Megatron's pre-softmax.)
 	SoftmaxBefore
-	// Sigmoid is the logistic function of each chosen logit, divided by its sum over the chosen where there
-	// are several. (DeepSeek-V3, Megatron.)
+	// Sigmoid is the logistic function of each chosen logit, divided by its sum over the chosen
+	// where there are several. (DeepSeek-V3, Megatron.)
 	Sigmoid
-	// SqrtSoftplus is √ln(1 + e^logit) of each chosen logit, divided by its sum over the chosen where there are
-	// several. Unlike the sigmoid it does not level off. (DeepSeek-V4, Megatron.)
+	// SqrtSoftplus is √ln(1 + e^logit) of each chosen logit, divided by its sum over the chosen
+	// where there are several. Unlike the sigmoid it does not level off. (DeepSeek-V4, Megatron.)
 	SqrtSoftplus
 
 	scores int = iota
@@ -45,23 +46,24 @@ func (s Score) String() string {
 type scoring interface {
 	// score fills dst with every expert's score. It grows with the logit, so that both choose alike.
 	score(dst, logits []float32)
-	// weigh fills raw with the weights of the chosen experts, before renormalisation. scores is as score left it,
-	// or nil where forAll says that weigh and backward can do without.
+	// weigh fills raw with the weights of the chosen experts, before renormalisation. scores is as
+	// score left it, or nil where forAll says that weigh and backward can do without.
 	weigh(raw []float32, t token)
-	// backward adds to dlogits what draw, the gradient with respect to raw, and dshare ask for. dshare is the
-	// gradient with respect to the scores divided by their sum over all experts, or nil where no loss asks for
-	// any. Neither may be changed.
+	// backward adds to dlogits what draw, the gradient with respect to raw, and dshare ask for.
+	// dshare is the gradient with respect to the scores divided by their sum over all experts, or
+	// nil where no loss asks for any. Neither may be changed.
 	backward(dlogits, draw, dshare []float32, t token)
 	// forAll tells whether weigh reads the scores.
 	forAll() bool
 	// normalize tells whether weights are divided by their sum unless the user says otherwise.
 	normalize() bool
-	// rate is that at which a score fades: where it is small, it is e^(rate·logit) times what all experts share.
+	// rate is that at which a score fades: where it is small, it is e^(rate·logit) times what all
+	// experts share.
 	rate() float32
 }
 
-// token is what is known of one token: the logits and scores of all experts, those chosen, and their raw weights;
-// and memory of one element an expert, of any value.
+// token is what is known of one token: the logits and scores of all experts, those chosen, and
+// their raw weights; and memory of one element an expert, of any value.
 type token struct {
 	logits, scores []float32
 	chosen         []int32
@@ -159,8 +161,8 @@ func (sigmoids) backward(dlogits, draw, dshare []float32, t token) {
 	sharesBackward(dlogits, dshare, t, sigmoids{}.rate(), func(e int) float64 { return slope(t.scores[e]) })
 }
 
-// sharesBackward adds to dlogits what dshare asks for where scores are independent of each other; slope is the derivative of
-// expert e's score, and rate that at which scores fade.
+// sharesBackward adds to dlogits what dshare asks for where scores are independent of each other;
+// slope is the derivative of expert e's score, and rate that at which scores fade.
 func sharesBackward(dlogits, dshare []float32, t token, rate float32, slope func(e int) float64) {
 	if dshare == nil {
 		return

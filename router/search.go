@@ -6,17 +6,19 @@ import (
 	"slices"
 )
 
-// A key is the 32 bits of a score, turned so that larger scores have larger keys. Experts that choose among the tokens of
-// all ranks find the key of the last token that they take digit by digit, from the highest: in each round the ranks add
-// up how many of the tokens still in question have each value of the next digit. (Radix selection, with the histograms
-// summed over ranks; cf. Alabi et al. 2012 for one processor.) The result is exact, and takes rounds and bytes that do not
+// A key is the 32 bits of a score, turned so that larger scores have larger keys. Experts that
+// choose among the tokens of all ranks find the key of the last token that they take digit by
+// digit, from the highest: in each round the ranks add up how many of the tokens still in question
+// have each value of the next digit. (Radix selection, with the histograms summed over ranks; cf.
+// Alabi et al. 2012 for one processor.) The result is exact, and takes rounds and bytes that do not
 // depend on the number of tokens.
 const (
 	keyBits   = 32
 	digitBits = 4
 	digits    = 1 << digitBits
 	rounds    = keyBits / digitBits
-	// wordCounts is how many counts travel in one int64. Their sums stay below 2³², so none carries into the next.
+	// wordCounts is how many counts travel in one int64. Their sums stay below 2³², so none carries
+	// into the next.
 	wordCounts = 2
 	countBits  = 64 / wordCounts
 )
@@ -30,7 +32,8 @@ func keyOf(score float32) uint32 {
 	return b | 1<<31
 }
 
-// ballot is what experts choose by: tokens of one range of rows, some of which may not be chosen by some experts.
+// ballot is what experts choose by: tokens of one range of rows, some of which may not be chosen by
+// some experts.
 type ballot struct {
 	begin, end int
 	tokens     int      // of the batch
@@ -41,8 +44,9 @@ type ballot struct {
 	quota      func(class int, tokens int64) int64 // how many of a class's tokens each of its experts takes
 }
 
-// search finds the tokens that each expert takes: the want largest keys, of equal ones the first in the order of the
-// global batch. It is driven as [Consultation.Next] is, and keeps its memory from one ballot to the next.
+// search finds the tokens that each expert takes: the want largest keys, of equal ones the first in
+// the order of the global batch. It is driven as [Consultation.Next] is, and keeps its memory from
+// one ballot to the next.
 type search struct {
 	ballot
 	share  Share
@@ -68,7 +72,8 @@ func (s *search) start(b ballot, share Share) {
 	s.tied = s.tied[:0]
 }
 
-// next takes the sums of the counts that it returned last and returns the next counts, none once all is settled.
+// next takes the sums of the counts that it returned last and returns the next counts, none once
+// all is settled.
 func (s *search) next(sums []int64) ([]int64, error) {
 	s.round++
 	switch {
@@ -147,7 +152,8 @@ func (s *search) histogram() []int64 {
 	return s.words
 }
 
-// settle finds each expert's next digit from the histograms of the round before, and keeps the candidates that have it.
+// settle finds each expert's next digit from the histograms of the round before, and keeps the
+// candidates that have it.
 func (s *search) settle(sums []int64) {
 	const words = digits / wordCounts
 	shift := s.shift() + digitBits
@@ -185,8 +191,9 @@ func (q *queue) keep(digit uint32, shift int) {
 	q.candidates = q.candidates[:n]
 }
 
-// ownTies finds the experts that cannot take all tokens with their last key, and counts those of this rank, in this rank's
-// place: the sum is all ranks' counts. It is nil if there are no such experts.
+// ownTies finds the experts that cannot take all tokens with their last key, and counts those of
+// this rank, in this rank's place: the sum is all ranks' counts. It is nil if there are no such
+// experts.
 func (s *search) ownTies() []int64 {
 	for e := range s.queues {
 		q := &s.queues[e]

@@ -13,13 +13,15 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// Several is a layer with several gates before the same experts, of which each call chooses one by [Batch.Gate]: one
-// for each task, or for each phase of training. The parameters of all are one set, whose tensors are named by the number of
-// the gate: "0.gate", "1.gate". A batch gives gradients to the gate that routed it and zeros to the others, which an optimiser
-// with momentum moves on a little all the same.
+// Several is a layer with several gates before the same experts, of which each call chooses one by
+// [Batch.Gate]: one for each task, or for each phase of training. The parameters of all are one
+// set, whose tensors are named by the number of the gate: "0.gate", "1.gate". A batch gives
+// gradients to the gate that routed it and zeros to the others, which an optimiser with momentum
+// moves on a little all the same.
 //
-// A gate of the list must read its parameters' values from Params().Value at each call, since New moves them. It must
-// not consult other ranks nor mix tokens, and of those with a bias that follows the load there are only this package's.
+// A gate of the list must read its parameters' values from Params().Value at each call, since New
+// moves them. It must not consult other ranks nor mix tokens, and of those with a bias that follows
+// the load there are only this package's.
 //
 // (Tutel's list of gates.)
 type Several struct {
@@ -61,7 +63,8 @@ func (r Several) New(s Shape) (Gate, error) {
 	return m, nil
 }
 
-// newOfSeveral builds gate i. The first has the layer's own seed, so that it begins as it would alone.
+// newOfSeveral builds gate i. The first has the layer's own seed, so that it begins as it would
+// alone.
 func newOfSeveral(r Router, s Shape, i int) (Gate, error) {
 	if check.Nil(r) {
 		return nil, errors.New("no router")
@@ -245,7 +248,8 @@ func (m *several) own(d *Decision) *severalSaved {
 	return s
 }
 
-// moveGradient moves the gradient of a gate's parameters, sums of leaves, to its place, from offset on, in that of all. p is nil where there is none.
+// moveGradient moves the gradient of a gate's parameters, sums of leaves, to its place, from offset
+// on, in that of all. p is nil where there is none.
 func moveGradient(all, p *param.Set, offset, groups, firstLeaf int) {
 	if p == nil {
 		for leaf := range groups {

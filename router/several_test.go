@@ -57,7 +57,8 @@ func TestSeveral(t *testing.T) {
 	require.EqualError(t, err, "router: Several: Gate is 4, want 0 to 3")
 }
 
-// TestSeveralSeeds: gates of one configuration begin with other parameters and draw other noise; the first is as it would be alone.
+// TestSeveralSeeds: gates of one configuration begin with other parameters and draw other noise;
+// the first is as it would be alone.
 func TestSeveralSeeds(t *testing.T) {
 	const tokens, gates = 64, 4
 	r := rand.New(rand.NewPCG(1, 2))

@@ -9,10 +9,11 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
-// SideFeatures is a linear gate that looks at features beside the tokens in place of the tokens themselves: the sampled
-// architecture of a supernet, the language or the task of a sequence, a position. They come with the batch, a row a
-// token, in [Batch.Features]; where all rows are alike, the tokens of a batch all go the same way. What follows the logits is
-// [TopK]'s. The tokens get no gradient from the gate, nor do the features.
+// SideFeatures is a linear gate that looks at features beside the tokens in place of the tokens
+// themselves: the sampled architecture of a supernet, the language or the task of a sequence, a
+// position. They come with the batch, a row a token, in [Batch.Features]; where all rows are alike,
+// the tokens of a batch all go the same way. What follows the logits is [TopK]'s. The tokens get no
+// gradient from the gate, nor do the features.
 //
 // (Jawahar et al. 2024, Mixture-of-Supernets, whose gate sees the architecture.)
 type SideFeatures struct {
@@ -23,7 +24,8 @@ type SideFeatures struct {
 
 var _ Router = SideFeatures{}
 
-// New is described at [Router]. The parameters are one tensor, "gate", Columns × Experts, drawn uniformly from ±1/√Columns.
+// New is described at [Router]. The parameters are one tensor, "gate", Columns × Experts, drawn
+// uniformly from ±1/√Columns.
 func (r SideFeatures) New(s Shape) (Gate, error) {
 	p := parts{name: "SideFeatures"}
 	if r.Columns < 1 || r.Columns > check.MaxSize {

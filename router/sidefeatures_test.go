@@ -7,7 +7,8 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// TestSideFeatures expects what TopK does with the features as tokens, and no gradient of the tokens.
+// TestSideFeatures expects what TopK does with the features as tokens, and no gradient of the
+// tokens.
 func TestSideFeatures(t *testing.T) {
 	config := TopK{K: 2, Score: SoftmaxBefore, CapacityFactor: 1, Losses: []Loss{Balance(1)}}
 	beside, err := SideFeatures{TopK: config, Columns: 3}.New(Shape{Dim: 6, Experts: 4, Seed: 5})

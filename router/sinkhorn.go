@@ -9,19 +9,22 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
-// Sinkhorn is the router that balances the experts by optimal transport. In training a group's tokens choose from its
-// transport matrix: the matrix e^logit, rows and columns scaled in turn until each of the T tokens sends about 1/T
-// and each of the E experts gets about 1/E. In evaluation, where a token must not hang on its neighbours, they choose by
-// the plain logits. No gradient passes the matrix. Weights come from the logits: with K = 1 the sigmoid
-// of the chosen one, otherwise the softmax over all experts, never renormalised.
+// Sinkhorn is the router that balances the experts by optimal transport. In training a group's
+// tokens choose from its transport matrix: the matrix e^logit, rows and columns scaled in turn
+// until each of the T tokens sends about 1/T and each of the E experts gets about 1/E. In
+// evaluation, where a token must not hang on its neighbours, they choose by the plain logits. No
+// gradient passes the matrix. Weights come from the logits: with K = 1 the sigmoid of the chosen
+// one, otherwise the softmax over all experts, never renormalised.
 //
-// Each iteration reads the matrix once: 2·T·E multiplications in float64; logits of order one take about ten of them. Logits
-// that take more than 64, or of which float32 cannot hold the exponentials, are scaled by their logarithms, from a high
-// temperature to a low one, until the columns' sums are 0.01 % off even on average. All logits end within 220 iterations. Where
-// those are not enough, with logits some hundred apart and more, rows still sum to 1/T and the columns are as even as they have
-// become: 0.4 % off on average with logits of order 50, and 4 % of order 1000, where that was measured. Logits of a token
-// that are more than 2²² apart are scaled down to that.
-// In training a token's experts depend on later tokens of its group, so a decoder's loss sees the future.
+// Each iteration reads the matrix once: 2·T·E multiplications in float64; logits of order one take
+// about ten of them. Logits that take more than 64, or of which float32 cannot hold the
+// exponentials, are scaled by their logarithms, from a high temperature to a low one, until the
+// columns' sums are 0.01 % off even on average. All logits end within 220 iterations. Where those
+// are not enough, with logits some hundred apart and more, rows still sum to 1/T and the columns
+// are as even as they have become: 0.4 % off on average with logits of order 50, and 4 % of order
+// 1000, where that was measured. Logits of a token that are more than 2²² apart are scaled down to
+// that. In training a token's experts depend on later tokens of its group, so a decoder's loss sees
+// the future.
 //
 // (Clark et al. 2022, "S-BASE"; Megatron-Core, whose tolerance, ε and weights these are.)
 type Sinkhorn struct {
@@ -65,7 +68,8 @@ func (r Sinkhorn) topK() TopK {
 	return t
 }
 
-// Transport fills dst with the transport matrix of one group's logits, tokens × experts both. The logits must be finite.
+// Transport fills dst with the transport matrix of one group's logits, tokens × experts both. The
+// logits must be finite.
 func (Sinkhorn) Transport(dst, logits blas32.General) {
 	if logits.Rows == 0 || logits.Cols == 0 {
 		return
@@ -102,15 +106,16 @@ func (r *transporter) choose(g *choosing) {
 	r.group = nil
 }
 
-// Constants of Megatron-Core's iteration: it ends when the columns' factors move by less than the tolerance on average; the
-// least sum keeps factors finite.
+// Constants of Megatron-Core's iteration: it ends when the columns' factors move by less than the
+// tolerance on average; the least sum keeps factors finite.
 const (
 	sinkhornTolerance = 1e-4
 	sinkhornLeastSum  = 1e-8
 )
 
-// Bounds of the iteration as Megatron-Core has it: on iterations, which logits of order ten reach; on the distance of a token's
-// logits, beyond which float32 loses the exponentials; and on the sums of columns, below which the least sum counts.
+// Bounds of the iteration as Megatron-Core has it: on iterations, which logits of order ten reach;
+// on the distance of a token's logits, beyond which float32 loses the exponentials; and on the sums
+// of columns, below which the least sum counts.
 const (
 	nearIterations = 64
 	nearSpread     = 80
@@ -128,8 +133,8 @@ type sinkhorn struct {
 	logits     func(i int) []float32
 }
 
-// solve scales the matrix of the logits. That a row's largest logit is taken off changes nothing, because it is
-// a factor of the row, and keeps e^x finite.
+// solve scales the matrix of the logits. That a row's largest logit is taken off changes nothing,
+// because it is a factor of the row, and keeps e^x finite.
 func (s *sinkhorn) solve(tokens, experts int, logits func(i int) []float32) {
 	s.logits, s.iterations = logits, 0
 	spread := 0.0
@@ -142,7 +147,8 @@ func (s *sinkhorn) solve(tokens, experts int, logits func(i int) []float32) {
 	}
 }
 
-// solveNear is Megatron-Core's iteration. It is false where that does not come to its end, or not to even columns.
+// solveNear is Megatron-Core's iteration. It is false where that does not come to its end, or not
+// to even columns.
 func (s *sinkhorn) solveNear(tokens, experts int) bool {
 	s.kernel.reset(tokens, experts)
 	for i := range tokens {
@@ -180,7 +186,8 @@ func (s *sinkhorn) scaleRows() {
 	}
 }
 
-// scaleCols gives each column the sum 1/E and returns by how much the factors have moved on average.
+// scaleCols gives each column the sum 1/E and returns by how much the factors have moved on
+// average.
 func (s *sinkhorn) scaleCols() float64 {
 	moved, share := 0.0, 1/float64(len(s.cols))
 	for e, sum := range s.sums {

@@ -52,8 +52,8 @@ func TestSinkhornGoldens(t *testing.T) {
 	require.Equal(t, 4, ran)
 }
 
-// TestSinkhornBalances checks the sums of rows and columns, and that collapsed logits are spread in training and not in
-// evaluation.
+// TestSinkhornBalances checks the sums of rows and columns, and that collapsed logits are spread in
+// training and not in evaluation.
 func TestSinkhornBalances(t *testing.T) {
 	const tokens, experts = 240, 6
 	seed := rand.Uint64()
@@ -86,7 +86,8 @@ func TestSinkhornBalances(t *testing.T) {
 	}
 }
 
-// TestSinkhornOfFarLogits expects an end, and finite numbers, where Megatron's exponentials overflow.
+// TestSinkhornOfFarLogits expects an end, and finite numbers, where Megatron's exponentials
+// overflow.
 func TestSinkhornOfFarLogits(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, scale := range []float32{0, 30, 100, 1000, 1e38} {
@@ -101,8 +102,8 @@ func TestSinkhornOfFarLogits(t *testing.T) {
 	Sinkhorn{}.Transport(dense(0, 8, nil), dense(0, 8, nil))
 }
 
-// TestSinkhornWorkIsBounded: logits of any size, and a favourite of all tokens, end within 220 iterations, with rows that sum to
-// 1/T, even columns and even loads.
+// TestSinkhornWorkIsBounded: logits of any size, and a favourite of all tokens, end within 220
+// iterations, with rows that sum to 1/T, even columns and even loads.
 func TestSinkhornWorkIsBounded(t *testing.T) {
 	const tokens, experts = 512, 16
 	r := rand.New(rand.NewPCG(1, 1))

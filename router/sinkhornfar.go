@@ -6,11 +6,12 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
-// far balances logits that lie far apart. It works on logarithms: row i of the matrix is the softmax of (logit + price)/τ, and an
-// iteration raises the price of an expert by τ·ln(1/E over what it gets), which is Sinkhorn's scaling of a column after that of the
-// rows. Alone that takes as many iterations as logits lie apart. So τ begins where they lie 8 apart and falls to 1 by quarters, and
-// each temperature begins with the prices of the one before. (Scaling of ε: Schmitzer 2019, "Stabilized Sparse Scaling
-// Algorithms for Entropy Regularized Transport Problems".)
+// far balances logits that lie far apart. It works on logarithms: row i of the matrix is the
+// softmax of (logit + price)/τ, and an iteration raises the price of an expert by τ·ln(1/E over
+// what it gets), which is Sinkhorn's scaling of a column after that of the rows. Alone that takes
+// as many iterations as logits lie apart. So τ begins where they lie 8 apart and falls to 1 by
+// quarters, and each temperature begins with the prices of the one before. (Scaling of ε: Schmitzer
+// 2019, "Stabilized Sparse Scaling Algorithms for Entropy Regularized Transport Problems".)
 type far struct {
 	tau, share float64
 	prices     []float64 // of each expert
@@ -20,7 +21,8 @@ type far struct {
 
 const (
 	hotSpread = 8 // of logits over τ, to begin with
-	// farSpread bounds the spread of logits over the last τ, at what float32 can tell apart: beyond it τ does not reach 1.
+	// farSpread bounds the spread of logits over the last τ, at what float32 can tell apart: beyond
+	// it τ does not reach 1.
 	farSpread       = 1 << 22
 	stageIterations = 12
 	stageTolerance  = 0.05 // how far sums of columns may be from even, on average, to go on to the next τ
@@ -49,7 +51,8 @@ func (f *far) solve(tokens, experts int, spread float64, logits func(i int) []fl
 	}
 }
 
-// iterate scales rows, then columns, and returns by how much the sums of the columns were off their mean, on average.
+// iterate scales rows, then columns, and returns by how much the sums of the columns were off their
+// mean, on average.
 func (f *far) iterate(tokens int, logits func(i int) []float32) (off float64) {
 	clear(f.sums)
 	for i := range tokens {
@@ -67,7 +70,8 @@ func (f *far) iterate(tokens int, logits func(i int) []float32) (off float64) {
 	return off
 }
 
-// logsOf fills dst with the logarithms of a token's row of the matrix, up to what they share: the largest is 0.
+// logsOf fills dst with the logarithms of a token's row of the matrix, up to what they share: the
+// largest is 0.
 func (f *far) logsOf(dst, logits []float32) {
 	top := math.Inf(-1)
 	for e, v := range logits {

@@ -8,18 +8,19 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// SMoEDropout is a linear gate, with a bias of each logit, that stays as it was drawn, while the number of experts of
-// a token follows a schedule. The experts cannot collapse onto a few, because the gate does not learn; with all of them in the
-// end the model can be run with any number. Gradients pass through the weights to the tokens, not to the gate. It
-// has no parameters to train or to store: Shape.Seed gives it back.
+// SMoEDropout is a linear gate, with a bias of each logit, that stays as it was drawn, while the
+// number of experts of a token follows a schedule. The experts cannot collapse onto a few, because
+// the gate does not learn; with all of them in the end the model can be run with any number.
+// Gradients pass through the weights to the tokens, not to the gate. It has no parameters to train
+// or to store: Shape.Seed gives it back.
 //
-// The paper's weights are those of SoftmaxAfter, its schedule is linear from half the experts to all, and it has no
-// balance loss. The layer's Step tells the time, through [Batch.Step].
+// The paper's weights are those of SoftmaxAfter, its schedule is linear from half the experts to
+// all, and it has no balance loss. The layer's Step tells the time, through [Batch.Step].
 //
 // (Chen et al. 2023, SMoE-Dropout.)
 type SMoEDropout struct {
-	// TopK says what follows the logits. Its K is the number of experts in evaluation, and the most in training; 0
-	// stands for all of them.
+	// TopK says what follows the logits. Its K is the number of experts in evaluation, and the most
+	// in training; 0 stands for all of them.
 	TopK
 	// Schedule is the number of experts in training. With To = 0 it is K all the time.
 	Schedule Schedule

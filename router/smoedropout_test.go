@@ -6,7 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSMoEDropoutFollowsItsSchedule counts the experts of each token at some steps, and in evaluation.
+// TestSMoEDropoutFollowsItsSchedule counts the experts of each token at some steps, and in
+// evaluation.
 func TestSMoEDropoutFollowsItsSchedule(t *testing.T) {
 	config := SMoEDropout{Schedule: Schedule{Linear, 4, 8, 100}}
 	g, err := config.New(Shape{Dim: 5, Experts: 8, Seed: 1})

@@ -6,8 +6,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
-// softmax fills dst with the softmax of x, which it may be, and returns ln Σ eˣ. All of x are finite; of none, the
-// result is −∞.
+// softmax fills dst with the softmax of x, which it may be, and returns ln Σ eˣ. All of x are
+// finite; of none, the result is −∞.
 func softmax(dst, x []float32) (logSumExp float64) {
 	if len(x) == 0 {
 		return math.Inf(-1)
@@ -25,8 +25,8 @@ func softmax(dst, x []float32) (logSumExp float64) {
 	return float64(top) + ln(float64(sum))
 }
 
-// softmaxBackward adds to dx the gradient with respect to the input of a softmax with result y, from the one
-// with respect to y.
+// softmaxBackward adds to dx the gradient with respect to the input of a softmax with result y,
+// from the one with respect to y.
 func softmaxBackward(dx, y, dy []float32) {
 	mean := dot(y, dy)
 	for i, v := range y {
@@ -34,8 +34,8 @@ func softmaxBackward(dx, y, dy []float32) {
 	}
 }
 
-// dot adds in float64, from the first to the last. There the product of two float32 numbers is exact, so a
-// compiler that fuses it with the sum changes nothing.
+// dot adds in float64, from the first to the last. There the product of two float32 numbers is
+// exact, so a compiler that fuses it with the sum changes nothing.
 func dot(x, y []float32) float64 {
 	sum := 0.0
 	for i, v := range x {
@@ -53,8 +53,9 @@ func sum(x []float32) float64 {
 	return s
 }
 
-// ln returns the natural logarithm of a positive normal number, to within a few units in the last place. It takes the
-// place of math.Log, whose last bits differ between processors: each product is rounded before it is added.
+// ln returns the natural logarithm of a positive normal number, to within a few units in the last
+// place. It takes the place of math.Log, whose last bits differ between processors: each product is
+// rounded before it is added.
 func ln(x float64) float64 {
 	f, n := math.Frexp(x)
 	if f < math.Sqrt2/2 {

@@ -13,21 +13,25 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// SoftMoE sends mixtures of tokens in place of tokens: with logits L = x·φ, a column a slot, slot j of a group of tokens is
+// SoftMoE sends mixtures of tokens in place of tokens: with logits L = x·φ, a column a slot, slot j
+// of a group of tokens is
 //
 //	Σ_t D[t, j]·x_t    D the softmax of each column of L, over the group's tokens
 //
-// and the output of token t is Σ_j C[t, j]·answer_j, C the softmax of each row of L, over all slots. Nothing is dropped, no
-// token goes without an answer, and there is no balance to keep. It is differentiable throughout. (Puigcerver et al.
-// 2024, "From Sparse to Soft Mixtures of Experts", without its normalisation of x and φ.)
+// and the output of token t is Σ_j C[t, j]·answer_j, C the softmax of each row of L, over all
+// slots. Nothing is dropped, no token goes without an answer, and there is no balance to keep. It
+// is differentiable throughout. (Puigcerver et al. 2024, "From Sparse to Soft Mixtures of Experts",
+// without its normalisation of x and φ.)
 //
-// Each slot sees all tokens of its group, so it is not causal: a group must not hold tokens of which one is to be
-// predicted from another. Every group sends Experts·Slots rows, whatever its number of tokens, and costs a product of
-// tokens × Dim × Experts·Slots three times.
+// Each slot sees all tokens of its group, so it is not causal: a group must not hold tokens of
+// which one is to be predicted from another. Every group sends Experts·Slots rows, whatever its
+// number of tokens, and costs a product of tokens × Dim × Experts·Slots three times.
 //
-// A layer with it has the same bits on any number of ranks if its groups do not depend on the ranks: see Config.Group.
+// A layer with it has the same bits on any number of ranks if its groups do not depend on the
+// ranks: see Config.Group.
 type SoftMoE struct {
-	// Slots is the number of slots of each expert in each group of tokens; 0 stands for 1, the best in the paper.
+	// Slots is the number of slots of each expert in each group of tokens; 0 stands for 1, the best
+	// in the paper.
 	Slots int
 }
 
@@ -36,7 +40,8 @@ var _ Router = SoftMoE{}
 // Causal returns false: a token's output depends on the tokens after it.
 func (r SoftMoE) Causal() bool { return false }
 
-// New is described at [Router]. The parameters are one tensor, "phi", Dim × Experts·Slots, drawn uniformly from ±1/√Dim.
+// New is described at [Router]. The parameters are one tensor, "phi", Dim × Experts·Slots, drawn
+// uniformly from ±1/√Dim.
 func (r SoftMoE) New(s Shape) (Gate, error) {
 	faults := checkShape(s)
 	if r.Slots < 0 || r.Slots > check.MaxSize {
@@ -183,7 +188,8 @@ func (m *mixed) softmaxOverTokens(j, begin, end int) {
 
 func (m *mixed) padded(t int) bool { return len(m.padding) != 0 && m.padding[t] }
 
-// Backward is described at [Gate]. The gate uses the decision's memory for a later one. It returns no error.
+// Backward is described at [Gate]. The gate uses the decision's memory for a later one. It returns
+// no error.
 func (g *softMoE) Backward(d *Decision, x blas32.General, grad Gradient) error {
 	m, ok := d.Saved.(*mixed)
 	switch {
@@ -225,8 +231,9 @@ func (g *softMoE) logitGradient(m *mixed, x blas32.General, grad Gradient) {
 	}
 }
 
-// dispatchGradient turns column j of dlogits, for one group, from the gradient with respect to a softmax's result into
-// that with respect to its input. Where a token is padding, the result is 0 and so is the gradient.
+// dispatchGradient turns column j of dlogits, for one group, from the gradient with respect to a
+// softmax's result into that with respect to its input. Where a token is padding, the result is 0
+// and so is the gradient.
 func (g *softMoE) dispatchGradient(m *mixed, j, begin, end int) {
 	mean := 0.0
 	for t := begin; t < end; t++ {

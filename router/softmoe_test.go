@@ -9,7 +9,8 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// slowSoft is SoftMoE with experts that multiply slot rows by the slot's expert plus one, in float64.
+// slowSoft is SoftMoE with experts that multiply slot rows by the slot's expert plus one, in
+// float64.
 type slowSoft struct {
 	dim, experts, slots int
 	phi                 []float64
@@ -59,7 +60,8 @@ func (s *slowSoft) group(x [][]float64, tokens []int, dy [][]float64) float64 {
 	return total
 }
 
-// TestSoftMoEReference takes tokens all the way through a mixture and back, and compares with differences of the slow one.
+// TestSoftMoEReference takes tokens all the way through a mixture and back, and compares with
+// differences of the slow one.
 func TestSoftMoEReference(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -35,8 +35,8 @@ func (sqrtSoftplus) backward(dlogits, draw, dshare []float32, t token) {
 	sharesBackward(dlogits, dshare, t, sqrtSoftplus{}.rate(), func(e int) float64 { return rootSlope(t.scores[e], t.scratch[e]) })
 }
 
-// rootSlope is the derivative of √softplus where its value is root and that of the sigmoid is s. Where the root has
-// underflowed, so has its slope.
+// rootSlope is the derivative of √softplus where its value is root and that of the sigmoid is s.
+// Where the root has underflowed, so has its slope.
 func rootSlope(root, s float32) float64 {
 	if root == 0 {
 		return 0
@@ -44,7 +44,8 @@ func rootSlope(root, s float32) float64 {
 	return float64(s) / (2 * float64(root))
 }
 
-// softplus fills dst with ln(1 + eˣ), which may be x. It is max(x, 0) + ln(1 + e^−|x|), so that nothing overflows.
+// softplus fills dst with ln(1 + eˣ), which may be x. It is max(x, 0) + ln(1 + e^−|x|), so that
+// nothing overflows.
 func softplus(dst, x []float32) {
 	var block [32]float32
 	for len(x) > 0 {
@@ -60,8 +61,8 @@ func softplus(dst, x []float32) {
 	}
 }
 
-// log1p returns ln(1 + y) for y from 0 to 1, as exact for the smallest y as for the largest. ([math.Log1p] has other bits on
-// other processors.)
+// log1p returns ln(1 + y) for y from 0 to 1, as exact for the smallest y as for the largest.
+// ([math.Log1p] has other bits on other processors.)
 func log1p(y float64) float64 {
 	// 2·artanh(s) = ln((1+s)/(1−s)), a series in s ≤ ⅓.
 	s := y / (2 + y)

@@ -11,7 +11,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/alloctest"
 )
 
-// TestAssignedRoutersAllocateNothing takes passes through gates that have seen batches of this size.
+// TestAssignedRoutersAllocateNothing takes passes through gates that have seen batches of this
+// size.
 func TestAssignedRoutersAllocateNothing(t *testing.T) {
 	const tokens, dim, experts = 48, 6, 8
 	to, err := NewRecorder(io.Discard)

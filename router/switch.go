@@ -2,11 +2,12 @@ package router
 
 import "fmt"
 
-// Switch sends each token to one expert, the best by softmax over all of them, and weighs its answer by that softmax: a linear
-// gate that sees its tokens jittered in training. (Fedus et al. 2021.)
+// Switch sends each token to one expert, the best by softmax over all of them, and weighs its
+// answer by that softmax: a linear gate that sees its tokens jittered in training. (Fedus et al.
+// 2021.)
 type Switch struct {
-	// Jitter multiplies, in training, each element the gate sees by a number drawn evenly from 1 − Jitter to 1 + Jitter; 0
-	// is none. The paper has 0.01. See [JitterTokens].
+	// Jitter multiplies, in training, each element the gate sees by a number drawn evenly from 1 −
+	// Jitter to 1 + Jitter; 0 is none. The paper has 0.01. See [JitterTokens].
 	Jitter float32
 	// CapacityFactor, Capacity and Drop are those of [TopK].
 	CapacityFactor float64

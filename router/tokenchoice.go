@@ -6,9 +6,10 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// tokenChoice is the gate in which each token gets some number of experts. Its parts vary by themselves: what makes the
-// logits, who gets which expert, how logits turn into weights, when those are renormalised, what capacity drops, and
-// which losses there are. A router of this family is [TopK] with some of them replaced, in one file:
+// tokenChoice is the gate in which each token gets some number of experts. Its parts vary by
+// themselves: what makes the logits, who gets which expert, how logits turn into weights, when
+// those are renormalised, what capacity drops, and which losses there are. A router of this family
+// is [TopK] with some of them replaced, in one file:
 //
 //   - [projection] makes the logits: a matrix, cosines, a matrix beside noise.
 //   - [chooser] fills the places of a group from its logits or scores: the best k of each token, within groups
@@ -16,8 +17,9 @@ import (
 //   - [scoring] gives the weights of those chosen, and the scores of all.
 //   - a function of the batch's step gives k.
 //
-// The router's New hands them to [TopK.build] as [parts]; TopK's fields work as they do there. The parts see no padding
-// but for the projection: the rows marked as such are taken out behind it, and their gradient is zero.
+// The router's New hands them to [TopK.build] as [parts]; TopK's fields work as they do there. The
+// parts see no padding but for the projection: the rows marked as such are taken out behind it, and
+// their gradient is zero.
 //
 // A decision returns to free in Backward with all that it remembers, for a later Route to use.
 type tokenChoice struct {
@@ -151,14 +153,16 @@ func (g *tokenChoice) choose(c *choices) {
 	}
 }
 
-// normalize divides the weights of token t by their sum. Places that kept, where it is not nil, says are in no expert have none.
+// normalize divides the weights of token t by their sum. Places that kept, where it is not nil,
+// says are in no expert have none.
 func (g *tokenChoice) normalize(w []float32, c *choices, t int, kept []int32) {
 	if !normalize(w, w) {
 		faintShares(w, g.scoring.rate(), c.token(t), kept)
 	}
 }
 
-// dropAll marks in each group the places that capacity drops, and takes the weight of all that got no expert.
+// dropAll marks in each group the places that capacity drops, and takes the weight of all that got
+// no expert.
 func (g *tokenChoice) dropAll(d *Decision, c *choices) {
 	d.GroupCapacity = resize(d.GroupCapacity, len(c.ends))
 	for group := range c.ends {

@@ -10,13 +10,15 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
-// TopK is the router of almost every model: a linear gate, of whose logits each token takes the k largest. Equal ones go
-// to the lowest expert. K alone must be set.
+// TopK is the router of almost every model: a linear gate, of whose logits each token takes the k
+// largest. Equal ones go to the lowest expert. K alone must be set.
 //
-// A decision of its gates, and what the gate remembers of it, is used again once it has been passed to Backward: one
-// that has must not be read any more. So training allocates nothing in the steady state.
+// A decision of its gates, and what the gate remembers of it, is used again once it has been passed
+// to Backward: one that has must not be read any more. So training allocates nothing in the steady
+// state.
 //
-// (Shazeer et al. 2017 without noise; Fedus et al. 2021 with K = 1; Mixtral; Megatron-Core and DeepSpeed for the modes.)
+// (Shazeer et al. 2017 without noise; Fedus et al. 2021 with K = 1; Mixtral; Megatron-Core and
+// DeepSpeed for the modes.)
 type TopK struct {
 	// K is the number of experts that each token chooses, from 1 to all.
 	K int
@@ -26,20 +28,22 @@ type TopK struct {
 	Renormalize Renormalize
 	// Scale multiplies all weights; 0 stands for 1. (DeepSeek-V3's route scale.)
 	Scale float32
-	// Bias, where there is one, is added to each expert's score for the choice alone, never to the weights, and has
-	// no gradient. It goes with [Sigmoid] and [SqrtSoftplus]. New copies it. (DeepSeek-V3.)
+	// Bias, where there is one, is added to each expert's score for the choice alone, never to the
+	// weights, and has no gradient. It goes with [Sigmoid] and [SqrtSoftplus]. New copies it.
+	// (DeepSeek-V3.)
 	Bias []float32
-	// BiasRate moves the bias after each step, by so much, towards an even load: see [Balancer]. 0 leaves it. Where
-	// Bias is nil it begins at 0. (DeepSeek-V3: 0.001.)
+	// BiasRate moves the bias after each step, by so much, towards an even load: see [Balancer]. 0
+	// leaves it. Where Bias is nil it begins at 0. (DeepSeek-V3: 0.001.)
 	BiasRate float32
-	// BiasCentred takes the mean off each step of the bias, so that the mean of the biases stays where it was, and an expert of exactly
-	// the mean load moves too. Without it, which is the default, every expert moves by BiasRate up or down, or not at all: where more
-	// experts are above the mean load than below it for long, or the other way round, the biases drift away together. The choice goes by
-	// their differences alone, but a float32 far from 0 has few bits left for those. (Off: DeepSeek-V3's rule as published, Megatron. On:
-	// torchtitan.)
+	// BiasCentred takes the mean off each step of the bias, so that the mean of the biases stays
+	// where it was, and an expert of exactly the mean load moves too. Without it, which is the
+	// default, every expert moves by BiasRate up or down, or not at all: where more experts are
+	// above the mean load than below it for long, or the other way round, the biases drift away
+	// together. The choice goes by their differences alone, but a float32 far from 0 has few bits
+	// left for those. (Off: DeepSeek-V3's rule as published, Megatron. On: torchtitan.)
 	BiasCentred bool
-	// CapacityFactor bounds what an expert takes of each group of tokens: ⌈T·K/E·CapacityFactor⌉ of the group's T,
-	// unless Capacity says otherwise. 0 is no bound: nothing is dropped.
+	// CapacityFactor bounds what an expert takes of each group of tokens: ⌈T·K/E·CapacityFactor⌉ of
+	// the group's T, unless Capacity says otherwise. 0 is no bound: nothing is dropped.
 	CapacityFactor float64
 	// Capacity says how the factor becomes a number of tokens.
 	Capacity Capacity
@@ -51,7 +55,8 @@ type TopK struct {
 
 var _ Router = TopK{}
 
-// New is described at [Router]. The parameters are one tensor, "gate", Dim × Experts, drawn uniformly from ±1/√Dim.
+// New is described at [Router]. The parameters are one tensor, "gate", Dim × Experts, drawn
+// uniformly from ±1/√Dim.
 func (r TopK) New(s Shape) (Gate, error) { return r.build(s, parts{name: "TopK"}) }
 
 // build makes a gate of r with some parts replaced.
@@ -120,7 +125,8 @@ func (g *tokenChoice) need() {
 	g.needScores = g.needs.shares || g.scoring.forAll() || g.chooser.forAll()
 }
 
-// Bound returns the most of a group's tokens that one of the experts takes; math.MaxInt where there is no bound.
+// Bound returns the most of a group's tokens that one of the experts takes; math.MaxInt where there
+// is no bound.
 func (r TopK) Bound(tokens, experts int, train bool) int {
 	return r.Capacity.room(r.CapacityFactor, tokens, r.K, experts, train, nil)
 }

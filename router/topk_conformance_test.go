@@ -13,7 +13,8 @@ import (
 
 var losses = []router.Loss{router.Balance(0.5), router.ZLoss(0.25)}
 
-// TestTopK runs the suite on every combination of score, renormalisation and drop rule, with losses.
+// TestTopK runs the suite on every combination of score, renormalisation and drop rule, with
+// losses.
 func TestTopK(t *testing.T) {
 	for score := router.SoftmaxAfter; score <= router.SqrtSoftplus; score++ {
 		for renorm := router.RenormalizeByScore; renorm <= router.RenormalizeAfterDrop; renorm++ {

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// topKGolden is a case of a gate in which tokens choose: routes, weights and the gradient from the weights, as
-// Megatron-Core and DeepSpeed compute them.
+// topKGolden is a case of a gate in which tokens choose: routes, weights and the gradient from the
+// weights, as Megatron-Core and DeepSpeed compute them.
 type topKGolden struct {
 	expertGolden
 	K       int

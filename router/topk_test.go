@@ -10,8 +10,8 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// identity returns the n unit vectors: with them for tokens, a linear gate's matrix is the logits, and the
-// gradient of the one is that of the other.
+// identity returns the n unit vectors: with them for tokens, a linear gate's matrix is the logits,
+// and the gradient of the one is that of the other.
 func identity(n int) blas32.General {
 	m := blas32.General{Rows: n, Cols: n, Stride: n, Data: make([]float32, n*n)}
 	for i := range n {
@@ -33,7 +33,8 @@ func gateWith(t testing.TB, r Router, logits [][]float64) Gate {
 	return g
 }
 
-// randomLogits returns float32 values, so that the gate and the reference start from the same numbers.
+// randomLogits returns float32 values, so that the gate and the reference start from the same
+// numbers.
 func randomLogits(r *rand.Rand, tokens, experts int) [][]float64 {
 	logits := make([][]float64, tokens)
 	for t := range logits {
@@ -44,8 +45,8 @@ func randomLogits(r *rand.Rand, tokens, experts int) [][]float64 {
 	return logits
 }
 
-// TestReference compares decisions, losses and gradients of every mode with the reference; its gradients are central
-// differences.
+// TestReference compares decisions, losses and gradients of every mode with the reference; its
+// gradients are central differences.
 func TestReference(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -181,7 +182,8 @@ func compareGradients(t *testing.T, ref *reference, logits, upstream [][]float64
 	}
 }
 
-// TestTies expects equal logits to go to the lowest experts, and equal weights to be kept by the lowest tokens.
+// TestTies expects equal logits to go to the lowest experts, and equal weights to be kept by the
+// lowest tokens.
 func TestTies(t *testing.T) {
 	logits := [][]float64{{1, 2, 2, 2}, {0, 0, 0, 0}, {3, 1, 3, 1}, {2, 2, 2, 2}}
 	g := gateWith(t, TopK{K: 2, CapacityFactor: 1, Drop: ByProbability}, logits)
@@ -202,7 +204,8 @@ func TestBias(t *testing.T) {
 	require.InDelta(t, 1/(1+math.E), float64(d.Weight[0]), 1e-7)
 }
 
-// TestSaturated routes logits whose scores are all rounded to 0 or to 1: they are told apart, and stay finite.
+// TestSaturated routes logits whose scores are all rounded to 0 or to 1: they are told apart, and
+// stay finite.
 func TestSaturated(t *testing.T) {
 	for score := range Score(scores) {
 		for renorm := range Renormalize(renormalizes) {

@@ -2,8 +2,8 @@ package router
 
 import "gonum.org/v1/gonum/blas/blas32"
 
-// wholeBatch is the gate whose experts choose among the tokens of all ranks. Apart, so that one which needs nobody is not
-// taken for one that does.
+// wholeBatch is the gate whose experts choose among the tokens of all ranks. Apart, so that one
+// which needs nobody is not taken for one that does.
 type wholeBatch struct{ *expertChoice }
 
 var _ Consulting = wholeBatch{}

@@ -20,8 +20,8 @@ func repeatedLogits(r *rand.Rand, tokens, experts int) [][]float64 {
 	return logits
 }
 
-// TestWholeBatchChoosesAsOneRankWould cuts a batch full of equal scores into shares, lets them consult, and compares with the
-// slow rule on all tokens.
+// TestWholeBatchChoosesAsOneRankWould cuts a batch full of equal scores into shares, lets them
+// consult, and compares with the slow rule on all tokens.
 func TestWholeBatchChoosesAsOneRankWould(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -58,8 +58,8 @@ func cutsInto(r *rand.Rand, tokens, shares int) []int {
 	return cuts
 }
 
-// consultAll drives a gate for each share, adding up what they count, and returns each expert's tokens by their numbers in
-// the batch.
+// consultAll drives a gate for each share, adding up what they count, and returns each expert's
+// tokens by their numbers in the batch.
 func consultAll(t *testing.T, config Router, logits [][]float64, padding []bool, cuts []int) (chosen [][]int, rounds int) {
 	shares := make([]Consultation, len(cuts))
 	counts := make([][]int64, len(cuts))
@@ -169,7 +169,8 @@ func make2d(rows, cols int) [][]float64 {
 	return list
 }
 
-// TestAShareThatCannotRouteStillCounts: the first counts come with the error, as many as without it.
+// TestAShareThatCannotRouteStillCounts: the first counts come with the error, as many as without
+// it.
 func TestAShareThatCannotRouteStillCounts(t *testing.T) {
 	logits := make2d(4, 3)
 	logits[2][1] = math.NaN()

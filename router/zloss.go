@@ -2,7 +2,8 @@ package router
 
 import "github.com/switchyard-moe/switchyard/internal/f32"
 
-// ZLoss is the loss that keeps logits small: the mean over the tokens of (ln Σₑ e^logit)². Its name is "z". (Zoph et al.
+// ZLoss is the loss that keeps logits small: the mean over the tokens of (ln Σₑ e^logit)². Its name
+// is "z". (Zoph et al.
 // 2022.)
 func ZLoss(coefficient float64) Loss { return Loss{"z", coefficient, zLoss{}} }
 

@@ -35,7 +35,8 @@ func leavesAddUp(c check) {
 	c.near(whole.grad, split.grad, 1e-4, "gradient of the parameters")
 }
 
-// inFlight holds three passes, of different sizes, before any goes back, and does so twice on used buffers.
+// inFlight holds three passes, of different sizes, before any goes back, and does so twice on used
+// buffers.
 func inFlight(c check) {
 	g := c.usual()
 	for range 2 {
@@ -59,7 +60,8 @@ func inFlight(c check) {
 	}
 }
 
-// halves has three passes go back in halves, the second of each while others are at theirs; for experts that offer halves.
+// halves has three passes go back in halves, the second of each while others are at theirs; for
+// experts that offer halves.
 func halves(c check) {
 	g, ok := c.usual().(expert.Splitter)
 	if !ok {
@@ -88,9 +90,10 @@ func halves(c check) {
 	}
 }
 
-// slopes compares gradients with central differences of the loss Σ y·dy along random directions. The losses are
-// sums of float32 numbers, so this finds wrong formulas, not wrong last digits. They may have kinks as well: where one lies within
-// a step, so that the slopes before and after differ as much, nothing can be said of that direction. Those must be few.
+// slopes compares gradients with central differences of the loss Σ y·dy along random directions.
+// The losses are sums of float32 numbers, so this finds wrong formulas, not wrong last digits. They
+// may have kinks as well: where one lies within a step, so that the slopes before and after differ
+// as much, nothing can be said of that direction. Those must be few.
 func slopes(c check) {
 	g, b := c.usual(), c.batch(2)
 	r := b.pass(g)
@@ -105,7 +108,8 @@ func slopes(c check) {
 	require.GreaterOrEqual(c, said[1], directions*3/4, "directions of the parameters without a kink")
 }
 
-// slope perturbs at, of whose elements grad is the gradient, along a random direction of length 1, and tells how many directions could be compared.
+// slope perturbs at, of whose elements grad is the gradient, along a random direction of length 1,
+// and tells how many directions could be compared.
 func (c check) slope(g expert.Group, b batch, at, grad []float32, what string) int {
 	if len(at) == 0 {
 		return 1

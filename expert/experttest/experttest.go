@@ -1,5 +1,5 @@
-// Package experttest checks that a kind of expert keeps the contract of package expert. Every implementation
-// calls [Run] from its tests.
+// Package experttest checks that a kind of expert keeps the contract of package expert. Every
+// implementation calls [Run] from its tests.
 package experttest
 
 import (
@@ -16,8 +16,8 @@ type check struct {
 	rng  *rand.Rand
 }
 
-// Run runs the suite on the experts that kind returns, which it builds for several shapes. Random input comes from
-// a seed that is printed on failure.
+// Run runs the suite on the experts that kind returns, which it builds for several shapes. Random
+// input comes from a seed that is printed on failure.
 func Run(t *testing.T, kind func() expert.Expert) {
 	for _, c := range []struct {
 		name string

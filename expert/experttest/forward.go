@@ -117,7 +117,8 @@ func untouched(c check) {
 	require.Equal(c, value, g.Params().Value)
 }
 
-// exchangedValues gives a group the memory of another's parameters, whose changes it then follows, forward and backward.
+// exchangedValues gives a group the memory of another's parameters, whose changes it then follows,
+// forward and backward.
 func exchangedValues(c check) {
 	g, b := c.usual(), c.batch(2)
 	twin := c.usual()

@@ -6,8 +6,8 @@ type Index struct {
 	row  []int32
 }
 
-// Set makes the index of rows of which row i is token[i]'s, a number below tokens. A token's rows are listed in ascending
-// order.
+// Set makes the index of rows of which row i is token[i]'s, a number below tokens. A token's rows
+// are listed in ascending order.
 func (x *Index) Set(tokens int, token []int32) {
 	x.ends, x.row = resize(x.ends, tokens), resize(x.row, len(token))
 	clear(x.ends)

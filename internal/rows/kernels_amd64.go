@@ -12,8 +12,8 @@ import (
 // accelerated says whether assembly kernels are in use; tests turn it off and on.
 var accelerated = cpu.X86.HasAVX2
 
-// The kernels work on whole blocks of blockBytes. Those that write past the caches want dst to stand at a multiple of
-// alignment. Whatever next points to is only fetched, so it need not exist.
+// The kernels work on whole blocks of blockBytes. Those that write past the caches want dst to
+// stand at a multiple of alignment. Whatever next points to is only fetched, so it need not exist.
 const (
 	blockBytes  = 128
 	blockFloats = blockBytes / 4
@@ -44,7 +44,8 @@ func far(dst, src, next []byte) {
 	copy(dst[blocks*blockBytes:], src[blocks*blockBytes:])
 }
 
-// scaleFar sets dst to weight times x past the caches, and fetches the two rows that are wanted next.
+// scaleFar sets dst to weight times x past the caches, and fetches the two rows that are wanted
+// next.
 func scaleFar(dst, x []float32, weight float32, nextX, nextRow []float32) {
 	blocks := 0
 	if accelerated && len(x) >= blockFloats && aligned(unsafe.Pointer(&dst[0])) {

@@ -11,9 +11,9 @@ import (
 // most is the number of a token's rows up to which they are added up in registers.
 const most = 16
 
-// Sum sets row t of dst to the sum over the rows i of token t, in ascending order, of weight[i] times row i of rows, or of
-// row i itself where weight is nil. It starts from +0 and rounds each product to float32 before it is added. A
-// token without rows gets zeros.
+// Sum sets row t of dst to the sum over the rows i of token t, in ascending order, of weight[i]
+// times row i of rows, or of row i itself where weight is nil. It starts from +0 and rounds each
+// product to float32 before it is added. A token without rows gets zeros.
 func Sum(dst, rows blas32.General, x *Index, weight []float32) {
 	switch {
 	case dst.Rows != len(x.ends) || rows.Rows != len(x.row):
@@ -54,9 +54,9 @@ func sumGeneric(dst []float32, first int, rows blas32.General, list []int32, wei
 	}
 }
 
-// SumBackward takes the gradient back through [Sum] with weights, of which rows was the input: row i of drows becomes
-// weight[i] times row token[i] of dy, and dweight[i] the product ([f32.Dot]) of row i of rows with it. drows shares no
-// memory with rows.
+// SumBackward takes the gradient back through [Sum] with weights, of which rows was the input: row
+// i of drows becomes weight[i] times row token[i] of dy, and dweight[i] the product ([f32.Dot]) of
+// row i of rows with it. drows shares no memory with rows.
 func SumBackward(drows blas32.General, dweight []float32, rows, dy blas32.General, token []int32, weight []float32) {
 	if drows.Rows != rows.Rows || rows.Rows != len(token) || len(token) != len(weight) || len(weight) != len(dweight) {
 		panic(fmt.Sprintf("rows: SumBackward: %d gradients of %d rows, %d tokens, %d weights, %d gradients of those",

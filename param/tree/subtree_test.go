@@ -34,7 +34,8 @@ func TestLeavesInAnyOrder(t *testing.T) {
 	}
 }
 
-// TestSubtree moves the nodes of one sum into another, and expects what entering the leaves there would have given.
+// TestSubtree moves the nodes of one sum into another, and expects what entering the leaves there
+// would have given.
 func TestSubtree(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

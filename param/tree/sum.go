@@ -8,10 +8,10 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
-// Sum adds up float32 vectors of one length over a fixed binary tree of leaves. The holder of some leaves enters
-// them with Leaf, in any order, and reads the subtrees that it holds whole with Nodes, or the sum of all with
-// Total. It keeps one vector for each node held: where leaves ascend at most about two for each bit of their number.
-// It is for one goroutine.
+// Sum adds up float32 vectors of one length over a fixed binary tree of leaves. The holder of some
+// leaves enters them with Leaf, in any order, and reads the subtrees that it holds whole with
+// Nodes, or the sum of all with Total. It keeps one vector for each node held: where leaves ascend
+// at most about two for each bit of their number. It is for one goroutine.
 type Sum struct {
 	length int
 	nodes  []Node      // what is held, in leaf order
@@ -31,20 +31,23 @@ func NewSum(length int) *Sum {
 // Len returns the length of the vectors.
 func (s *Sum) Len() int { return s.length }
 
-// Leaf begins leaf i and returns its vector, all zero, for the caller to write until its next call on s. There may be gaps between
-// ranges that are held apart. It panics if i is negative or has been entered since the last Reset.
+// Leaf begins leaf i and returns its vector, all zero, for the caller to write until its next call
+// on s. There may be gaps between ranges that are held apart. It panics if i is negative or has
+// been entered since the last Reset.
 func (s *Sum) Leaf(i int) []float32 {
 	v := s.blank(i)
 	clear(v)
 	return v
 }
 
-// blank is Leaf for a caller that writes all of the vector: what is in it now is left over from others.
+// blank is Leaf for a caller that writes all of the vector: what is in it now is left over from
+// others.
 func (s *Sum) blank(i int) []float32 { return s.enter(Place{Index: i}) }
 
-// Addend is Leaf for a caller that adds its leaf, one rounded sum for each element, to the vector where add is true, and where it is not writes all of
-// what is left over there from others. A
-// leaf that comes after its left sibling so needs no vector of its own, and no pass over memory to merge the two.
+// Addend is Leaf for a caller that adds its leaf, one rounded sum for each element, to the vector
+// where add is true, and where it is not writes all of what is left over there from others. A leaf
+// that comes after its left sibling so needs no vector of its own, and no pass over memory to merge
+// the two.
 func (s *Sum) Addend(i int) (v []float32, add bool) {
 	s.settle()
 	if i%2 == 1 {
@@ -80,16 +83,17 @@ func (s *Sum) enter(p Place) []float32 {
 	return v
 }
 
-// Nodes returns the maximal subtrees held, in leaf order: those of [Cover] for each range of leaves held. The slice
-// and the vectors are s's own, for the caller to read until Leaf or Reset.
+// Nodes returns the maximal subtrees held, in leaf order: those of [Cover] for each range of leaves
+// held. The slice and the vectors are s's own, for the caller to read until Leaf or Reset.
 func (s *Sum) Nodes() []Node {
 	s.settle()
 	return s.nodes
 }
 
-// Total returns the sum of everything held by the tree's rule, a node whose right sibling is absent being passed
-// up unchanged, and a vector of zeros if no leaf is held. Only if all leaves of the tree are held is it the tree's
-// sum. The vector is s's own, for the caller to read until its next call on s. The nodes stay as they are.
+// Total returns the sum of everything held by the tree's rule, a node whose right sibling is absent
+// being passed up unchanged, and a vector of zeros if no leaf is held. Only if all leaves of the
+// tree are held is it the tree's sum. The vector is s's own, for the caller to read until its next
+// call on s. The nodes stay as they are.
 func (s *Sum) Total() []float32 {
 	s.settle()
 	last := len(s.nodes) - 1
@@ -123,8 +127,8 @@ func (s *Sum) Holds(first, end int) bool {
 	return first == end
 }
 
-// Take returns the vector of Total, which is then the caller's, and forgets all leaves. v, if it has the length of s's vectors, is s's to use
-// again, so that nothing is copied.
+// Take returns the vector of Total, which is then the caller's, and forgets all leaves. v, if it
+// has the length of s's vectors, is s's to use again, so that nothing is copied.
 func (s *Sum) Take(v []float32) []float32 {
 	t := s.Total()
 	if len(s.nodes) == 1 {
@@ -147,7 +151,8 @@ func (s *Sum) Reset() {
 	s.nodes, s.open = s.nodes[:0], 0
 }
 
-// settle merges what is complete, now that the caller has written its last leaf: that node with its sibling, and what becomes of them again.
+// settle merges what is complete, now that the caller has written its last leaf: that node with its
+// sibling, and what becomes of them again.
 func (s *Sum) settle() {
 	for {
 		i := s.open

@@ -71,8 +71,8 @@ func checkLosses(t *testing.T, d *router.Decision, ends []int) {
 	neartest.Number(t, byGroup, byName, 1e-9*(1+math.Abs(byGroup)), "losses by name and by group")
 }
 
-// checkCapacity compares each group's loads with the capacity that the decision states, and that with the bound that the
-// router declares.
+// checkCapacity compares each group's loads with the capacity that the decision states, and that
+// with the bound that the router declares.
 func (s suite) checkCapacity(t *testing.T, d *router.Decision, ends []int) {
 	bound, ok := s.configure().(interface {
 		Bound(tokens, experts int, train bool) int
@@ -141,7 +141,8 @@ func testDeterministic(t *testing.T, s suite) {
 	}
 }
 
-// testTies routes tokens of zeros, which a gate without bias scores alike: all choose the first experts.
+// testTies routes tokens of zeros, which a gate without bias scores alike: all choose the first
+// experts.
 func testTies(t *testing.T, s suite) {
 	g := s.gate(t)
 	if g.Params() == nil {
@@ -164,7 +165,8 @@ func testTies(t *testing.T, s suite) {
 	}
 }
 
-// testNotFinite expects an error that gives the token's row, in whatever words, and a gate that works on.
+// testNotFinite expects an error that gives the token's row, in whatever words, and a gate that
+// works on.
 func testNotFinite(t *testing.T, s suite) {
 	g := s.gate(t)
 	if g.Params() == nil {

@@ -12,16 +12,18 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// Gradients of a float32 function: a step large enough that rounding does not show in the difference, and a
-// tolerance, relative to the largest gradient, for what both leave. A wrong formula is off by far more.
+// Gradients of a float32 function: a step large enough that rounding does not show in the
+// difference, and a tolerance, relative to the largest gradient, for what both leave. A wrong
+// formula is off by far more.
 const (
 	step      = 1.0 / 256
 	tolerance = 4e-3
 )
 
-// testGradient compares Backward with differences of the loss Σ upstream·weight + Σ scale·GroupLoss, in the tokens and in
-// the parameters. Where a step changes a choice the loss may jump; those are left out, but must be few. Where a batch happens to lie so near to
-// a tie that they are not, what can be compared of it is, and another one is drawn.
+// testGradient compares Backward with differences of the loss Σ upstream·weight + Σ
+// scale·GroupLoss, in the tokens and in the parameters. Where a step changes a choice the loss may
+// jump; those are left out, but must be few. Where a batch happens to lie so near to a tie that
+// they are not, what can be compared of it is, and another one is drawn.
 func testGradient(t *testing.T, s suite) {
 	const draws = 4
 	for range draws {
@@ -77,7 +79,8 @@ func (s suite) loss(t *testing.T, g router.Gate, x blas32.General, ends []int, b
 	return sum, true
 }
 
-// compare holds each element of gradient against the difference that a step in the element of value makes.
+// compare holds each element of gradient against the difference that a step in the element of value
+// makes.
 func compare(t *testing.T, what string, value, gradient []float32, loss func() (float64, bool)) (checked, total int) {
 	scale := 1e-2
 	for _, v := range gradient {
@@ -92,8 +95,9 @@ func compare(t *testing.T, what string, value, gradient []float32, loss func() (
 		total++
 		whole, bend, ok := slope(&value[i], step, base, loss)
 		half, bendHalf, same := slope(&value[i], step/2, base, loss)
-		// A jump within the step, which not every change of choice is seen by, or a kink makes these differ: a
-		// smooth function's slope does not depend on the step, and its bend is proportional to it.
+		// A jump within the step, which not every change of choice is seen by, or a kink makes
+		// these differ: a smooth function's slope does not depend on the step, and its bend is
+		// proportional to it.
 		if !ok || !same || math.Abs(whole-half) > tolerance*scale/4 || math.Abs(2*bendHalf-bend) > tolerance*scale {
 			continue
 		}
@@ -103,8 +107,8 @@ func compare(t *testing.T, what string, value, gradient []float32, loss func() (
 	return checked, total
 }
 
-// slope is the central difference of the loss in one value, by how much the slopes on both sides differ, and whether the choices
-// are the same there.
+// slope is the central difference of the loss in one value, by how much the slopes on both sides
+// differ, and whether the choices are the same there.
 func slope(value *float32, step float32, base float64, loss func() (float64, bool)) (slope, bend float64, same bool) {
 	v := *value
 	*value = v + step

@@ -19,8 +19,8 @@ type part struct {
 	leaf    []float32 // in the first part: the first node of the parameters' gradient
 }
 
-// pass routes x and takes a gradient back that depends on token, expert and group alone, and returns each group's part. base
-// is the number of x's first group.
+// pass routes x and takes a gradient back that depends on token, expert and group alone, and
+// returns each group's part. base is the number of x's first group.
 func (s suite) pass(t *testing.T, x blas32.General, ends []int, base int) []part {
 	g := s.gate(t)
 	d, kept := s.route(t, g, x, ends)
@@ -70,8 +70,8 @@ func testGroupsIndependent(t *testing.T, s suite) {
 	}
 }
 
-// testRowsIndependent puts other tokens around each token. What capacity does depends on those, so it looks only at
-// tokens without drops around them.
+// testRowsIndependent puts other tokens around each token. What capacity does depends on those, so
+// it looks only at tokens without drops around them.
 func testRowsIndependent(t *testing.T, s suite) {
 	if s.has(TokensTogether) {
 		t.Skip("tokens are routed together")
@@ -104,7 +104,8 @@ func testStride(t *testing.T, s suite) {
 	s.testAdded(t, x, wide, ends)
 }
 
-// testAdded checks that Backward adds to DX, and leaves alone what lies between its rows. wide is x with a larger stride.
+// testAdded checks that Backward adds to DX, and leaves alone what lies between its rows. wide is x
+// with a larger stride.
 func (s suite) testAdded(t *testing.T, x, wide blas32.General, ends []int) {
 	g, h := s.gate(t), s.gate(t)
 	d, _ := s.route(t, g, x, ends)
@@ -125,8 +126,8 @@ func (s suite) testAdded(t *testing.T, x, wide blas32.General, ends []int) {
 	}
 }
 
-// testLeaves checks that each group gives the parameters a leaf under its number, the empty ones too, and that the
-// leaf is the one of the group alone.
+// testLeaves checks that each group gives the parameters a leaf under its number, the empty ones
+// too, and that the leaf is the one of the group alone.
 func testLeaves(t *testing.T, s suite) {
 	if s.gate(t).Params() == nil {
 		t.Skip("no parameters")

@@ -10,8 +10,8 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// testPadding marks tokens as padding, and expects them to get no expert and no gradient, and what stands in their rows to
-// change nothing.
+// testPadding marks tokens as padding, and expects them to get no expert and no gradient, and what
+// stands in their rows to change nothing.
 func testPadding(t *testing.T, s suite) {
 	x, b := s.tokens(23), router.Batch{Ends: []int{8, 8, 9, 12, 23}, Train: true, Padding: make([]bool, 23)}
 	for i := range b.Padding {

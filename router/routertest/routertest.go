@@ -1,4 +1,5 @@
-// Package routertest is the conformance suite of routers: what [router.Gate] promises, as tests. Every router runs it:
+// Package routertest is the conformance suite of routers: what [router.Gate] promises, as tests.
+// Every router runs it:
 //
 //	routertest.Run(t, func() router.Router { return router.TopK{K: 2} })
 package routertest
@@ -20,29 +21,32 @@ import (
 // dim is the number of columns of the suite's tokens.
 const dim = 6
 
-// Trait is something that a router does otherwise than most, by design; the tests that go by the rule leave it out.
+// Trait is something that a router does otherwise than most, by design; the tests that go by the
+// rule leave it out.
 type Trait int
 
 const (
-	// TiesElsewhere says that equal scores need not all go to the lowest experts: a rule that spreads tokens evenly, or
-	// over the parts of a set of experts.
+	// TiesElsewhere says that equal scores need not all go to the lowest experts: a rule that
+	// spreads tokens evenly, or over the parts of a set of experts.
 	TiesElsewhere Trait = iota
 	// TokensTogether says that a token's experts depend on the other tokens of its group.
 	TokensTogether
 )
 
-// Run tests the router that configure returns. It must accept some number of experts from 1 to 8, and is tested with all of
-// those that it accepts; the least of them is k = E for a router whose tokens choose k experts. Expert bias, or
-// anything else that breaks ties between equal logits, must be off.
+// Run tests the router that configure returns. It must accept some number of experts from 1 to 8,
+// and is tested with all of those that it accepts; the least of them is k = E for a router whose
+// tokens choose k experts. Expert bias, or anything else that breaks ties between equal logits,
+// must be off.
 //
-// What a router declares is checked too: with a method Bound(tokens, experts int, train bool) int, the most of a group's
-// tokens that an expert takes; with a method WeightSum(experts int) (least, most float64), the bounds of the sum of a token's
-// weights where none was dropped.
+// What a router declares is checked too: with a method Bound(tokens, experts int, train bool) int,
+// the most of a group's tokens that an expert takes; with a method WeightSum(experts int) (least,
+// most float64), the bounds of the sum of a token's weights where none was dropped.
 //
-// Beside what [router.Gate] says it asks that tokens with equal logits for all experts go to the first ones (see [TiesElsewhere]), and that of equal
-// tokens an expert drops the last ones.
+// Beside what [router.Gate] says it asks that tokens with equal logits for all experts go to the
+// first ones (see [TiesElsewhere]), and that of equal tokens an expert drops the last ones.
 //
-// Gates without parameters are taken to have no scores: equal, NaN and infinite ones are not tried on them.
+// Gates without parameters are taken to have no scores: equal, NaN and infinite ones are not tried
+// on them.
 func Run(t *testing.T, configure func() router.Router, traits ...Trait) {
 	sizes := accepted(configure)
 	require.NotEmpty(t, sizes, "the router accepts no number of experts from 1 to 8")
@@ -105,8 +109,8 @@ func (s suite) gate(t *testing.T) router.Gate {
 	return g
 }
 
-// tokens returns random tokens with logits of order one. No element is so small that a step of the gradient's test changes
-// its sign.
+// tokens returns random tokens with logits of order one. No element is so small that a step of the
+// gradient's test changes its sign.
 func (s suite) tokens(n int) blas32.General {
 	x := matrix(n, dim)
 	for i := range x.Data {
