@@ -2,10 +2,13 @@ package switchyard
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"slices"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/crc32c"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/view"
@@ -48,4 +51,22 @@ func sampleOf(m blas32.General) uint32 {
 		sum = crc32c.Update(sum, view.Bytes(mat.Row(m, i*m.Rows/min(m.Rows, most))))
 	}
 	return sum
+}
+
+// checkGradient returns why dy cannot be the gradient of the answers of p, the pass that waits for
+// its backward pass; nil means that none waits.
+func (p *pass) checkGradient(dy blas32.General, dim int) error {
+	if p == nil {
+		return errors.New("no Forward waits for it")
+	}
+	if err := check.Matrix(dy, dim); err != nil {
+		return fmt.Errorf("dy has %w", err)
+	}
+	if dy.Rows != p.x.Rows {
+		return fmt.Errorf("dy has %d rows, want %d as the last Forward's x", dy.Rows, p.x.Rows)
+	}
+	if !p.unchanged() {
+		return errors.New("x has been changed since Forward; it must stay as it is until Backward returns")
+	}
+	return nil
 }

@@ -43,7 +43,7 @@ func (l *Layer) agreeBuilt(ctx context.Context, fault error) error {
 		return errtext.Errorf("switchyard: NewLayer: %w", err)
 	}
 	if fault != nil {
-		return l.misuse("NewLayer", "%w", fault)
+		return l.guard.Misuse("NewLayer", "%w", fault)
 	}
 	for r, text := range all {
 		if len(text) > 0 {

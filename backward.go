@@ -24,17 +24,18 @@ import (
 // the rank and the row ([alltoall.ErrNotFinite]). The pass is then dropped on every rank, with all
 // gradients of it; those of passes before stay, and the next batch can be run.
 func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.General, err error) {
-	if err := l.enter(ctx, "Backward"); err != nil {
+	if err := l.guard.Enter(ctx, "Backward"); err != nil {
 		return dx, err
 	}
-	defer l.leave()
-	if err := l.mayBackward(dy); err != nil {
-		return dx, err
+	defer l.guard.Leave()
+	if err := l.last.checkGradient(dy, l.cfg.Dim); err != nil {
+		return dx, l.guard.Misuse("Backward", "%w", err)
 	}
 	defer l.forget()
-	if err := l.attempt("Backward", func() error { return l.backward(ctx, l.last, dy) }); err != nil {
+	if err := l.guard.Attempt("Backward", func() error { return l.backward(ctx, l.last, dy) }); err != nil {
 		return dx, err
 	}
+	l.guard.BackwardDone()
 	return l.dx, nil
 }
 

@@ -98,7 +98,7 @@ func (l *Layer) refuse(ctx context.Context, p *pass, cause error) error {
 		err = l.exchange.Refuse(ctx)
 	}
 	if err != nil {
-		return l.misuse("route", "%w (and while telling the other ranks: %w)", cause, err)
+		return l.guard.Misuse("route", "%w (and while telling the other ranks: %w)", cause, err)
 	}
-	return l.misuse("route", "%w: %w", alltoall.ErrRefused, cause)
+	return l.guard.Misuse("route", "%w: %w", alltoall.ErrRefused, cause)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/experts"
+	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
@@ -21,6 +23,15 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/schedule"
 	"github.com/switchyard-moe/switchyard/transport"
+)
+
+var (
+	// ErrFailed is beneath the error that ended a layer and beneath the errors of all calls after
+	// it. An error without it has left the layer as it was before the call. See [Layer].
+	ErrFailed = lifecycle.ErrFailed
+	// ErrInUse is beneath the error of a call that was made while another goroutine was in a method
+	// of the same layer. The call has done nothing.
+	ErrInUse = lifecycle.ErrInUse
 )
 
 // Layer is one rank's part of a mixture-of-experts layer: the gate, which every rank holds, and the
@@ -71,7 +82,7 @@ type Layer struct {
 	replicas    *collective.Comm // over the ranks that host the same experts
 	copies      *collective.Comm // over the ranks of one copy of the experts
 	checks      *passcheck.Stage // of numbers that are not finite
-	state       *state           // shared with twins
+	guard       *lifecycle.Guard // of when its methods may be called
 	original    *Layer           // of a twin; else nil
 	twins       []*Layer
 	twinned     bool // it has twins or is one
@@ -111,12 +122,25 @@ func NewLayer(world *World, cfg Config) (*Layer, error) {
 	if err := cfg.Validate(world.Size()); err != nil {
 		return nil, err
 	}
-	l := &Layer{cfg: cfg, world: world, layout: layoutOf(cfg, world), state: newState(), label: fmt.Sprintf("layer %d", number+1)}
+	l := &Layer{cfg: cfg, world: world, layout: layoutOf(cfg, world), label: fmt.Sprintf("layer %d", number+1)}
+	l.guard = lifecycle.New(guarded(l))
 	end := world.begin(making, "", "NewLayer")
 	if err := end(l.make(number)); err != nil {
 		return nil, err
 	}
 	return l, nil
+}
+
+// guarded describes l to its guard.
+func guarded(l *Layer) lifecycle.Config {
+	return lifecycle.Config{
+		Rank: l.world.joined(l.world.Rank()),
+		Begin: func(op string) func(error) error {
+			// A rank may call Forward where others call ForwardBatch.
+			return l.world.begin(l.stream, l.label, strings.TrimSuffix(op, "Batch"))
+		},
+		Ended: func(cause error) { l.world.log.Fail(l.stream, cause) },
+	}
 }
 
 func (l *Layer) make(number int) error {
@@ -262,21 +286,22 @@ func (l *Layer) ForwardBatch(ctx context.Context, x blas32.General, side router.
 
 // train is ForwardBatch under the name by which it was called.
 func (l *Layer) train(ctx context.Context, op string, x blas32.General, side router.Batch) (y blas32.General, err error) {
-	if err := l.enter(ctx, op); err != nil {
+	if err := l.guard.Enter(ctx, op); err != nil {
 		return y, err
 	}
-	defer l.leave()
+	defer l.guard.Leave()
 	p, err := l.newPass(op, x, side, true)
 	if err != nil {
 		return y, err
 	}
-	if err := l.mayForward(op, p); err != nil {
-		return y, err
+	if l.last != nil && !p.repeats(l.last) {
+		return y, l.guard.Misuse(op, "the Forward before, of another batch, has had no Backward: "+
+			"call Backward, or Discard where no gradient is wanted, or Eval in place of Forward")
 	}
 	l.forget()
 	begin := time.Now()
-	if err := l.attempt(op, func() error { return l.forward(ctx, p) }); err != nil {
-		if refusedByAll(err) {
+	if err := l.guard.Attempt(op, func() error { return l.forward(ctx, p) }); err != nil {
+		if lifecycle.AgreedOn(err) {
 			p.release()
 		}
 		return y, err
@@ -285,16 +310,17 @@ func (l *Layer) train(ctx context.Context, op string, x blas32.General, side rou
 		l.tuner.passed(schedule.Forward, begin)
 	}
 	l.last = p
+	l.guard.ForwardDone()
 	return l.y, nil
 }
 
 // Discard gives up the last Forward, of which no gradient is wanted, as if it had not been. Every
 // rank does so. Without one that waits for its Backward it does nothing.
 func (l *Layer) Discard() error {
-	if err := l.enter(context.Background(), "Discard"); err != nil {
+	if err := l.guard.Enter(context.Background(), "Discard"); err != nil {
 		return err
 	}
-	defer l.leave()
+	defer l.guard.Leave()
 	l.forget()
 	return nil
 }
@@ -313,16 +339,16 @@ func (l *Layer) EvalBatch(ctx context.Context, x blas32.General, side router.Bat
 
 // evaluate is EvalBatch under the name by which it was called.
 func (l *Layer) evaluate(ctx context.Context, op string, x blas32.General, side router.Batch) (y blas32.General, err error) {
-	if err := l.enter(ctx, op); err != nil {
+	if err := l.guard.Enter(ctx, op); err != nil {
 		return y, err
 	}
-	defer l.leave()
+	defer l.guard.Leave()
 	p, err := l.newPass(op, x, side, false)
 	if err != nil {
 		return y, err
 	}
 	defer p.release()
-	if err := l.attempt(op, func() error { return l.forward(ctx, p) }); err != nil {
+	if err := l.guard.Attempt(op, func() error { return l.forward(ctx, p) }); err != nil {
 		return y, err
 	}
 	return l.evaluated, nil
@@ -427,7 +453,7 @@ func (l *Layer) newPass(op string, x blas32.General, side router.Batch, train bo
 	}
 	p, err := newPass(shape, &l.spare, x, side)
 	if err != nil {
-		return nil, l.misuse(op, "%w", err)
+		return nil, l.guard.Misuse(op, "%w", err)
 	}
 	return p, nil
 }
@@ -437,5 +463,6 @@ func (l *Layer) forget() {
 	if l.last != nil {
 		l.last.release()
 		l.last = nil
+		l.guard.ForwardDropped()
 	}
 }

@@ -97,6 +97,7 @@ func (l *Layer) announcement() error {
 
 // dropStep forgets all passes since the last step, those of twins too.
 func (l *Layer) dropStep() {
+	l.guard.StepDone()
 	for _, t := range append([]*Layer{l}, l.twins...) {
 		if t.pending != nil {
 			t.dropGradients()

@@ -40,13 +40,13 @@ func (l *Layer) Observe(observe func(pass schedule.Pass, line schedule.Timeline)
 // SetDegree has exchanges cut into so many parts from the next pass on, of forward and of backward passes; it ends [Overlap.Auto]. All ranks give the same, between
 // steps. It is an error if either is not from 1 to what [Overlap.Degree] allows, which where parts are cut by ranks is no more than those.
 func (l *Layer) SetDegree(forward, backward int) error {
-	if err := l.enter(context.Background(), "SetDegree"); err != nil {
+	if err := l.guard.Enter(context.Background(), "SetDegree"); err != nil {
 		return err
 	}
-	defer l.leave()
+	defer l.guard.Leave()
 	for pass, n := range [2]int{forward, backward} {
 		if most := l.mostParts(); n < 1 || n > most {
-			return l.misuse("SetDegree", "%d parts of %v passes, want 1 to %d", n, schedule.Pass(pass), most)
+			return l.guard.Misuse("SetDegree", "%d parts of %v passes, want 1 to %d", n, schedule.Pass(pass), most)
 		}
 	}
 	l.degree, l.tuner = [2]int{forward, backward}, nil

@@ -10,6 +10,7 @@ import (
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -36,7 +37,7 @@ func (l *Layer) ready(ctx context.Context, o expert.Optimizer) error {
 	}
 	if cause != nil {
 		me := l.world.joined(l.world.Rank())
-		cause = asAgreed(&transport.Error{Rank: me, Op: "Step", Err: cause})
+		cause = lifecycle.Agreed(&transport.Error{Rank: me, Op: "Step", Err: cause})
 	}
 	binary.LittleEndian.PutUint64(mine[1:], digest(o))
 	all := make([]byte, len(mine)*l.world.Size())
@@ -60,7 +61,7 @@ func (l *Layer) ready(ctx context.Context, o expert.Optimizer) error {
 func (l *Layer) refusal(all, mine []byte, o expert.Optimizer) error {
 	about := func(r int, err error) error {
 		of := l.world.joined(transport.Rank(r))
-		return asAgreed(&transport.Error{Rank: of, Op: "Step", Err: err})
+		return lifecycle.Agreed(&transport.Error{Rank: of, Op: "Step", Err: err})
 	}
 	for r := range l.world.Size() {
 		switch all[r*len(mine)] {

@@ -29,14 +29,14 @@ type total struct{ sum, next []float32 }
 // with one that can. A step to which other tokens came than router.Batch.StepTokens announced fails
 // so too, and its passes are dropped.
 func (l *Layer) Step(ctx context.Context, optimizer expert.Optimizer) error {
-	if err := l.enterAll(ctx, "Step"); err != nil {
+	if err := l.guard.EnterAll(ctx, "Step"); err != nil {
 		return err
 	}
-	defer l.leaveAll()
-	if err := l.mayStep("Step"); err != nil {
+	defer l.guard.LeaveAll()
+	if err := l.guard.CheckStep("Step"); err != nil {
 		return err
 	}
-	return l.attempt("Step", func() error { return l.step(ctx, optimizer) })
+	return l.guard.Attempt("Step", func() error { return l.step(ctx, optimizer) })
 }
 
 func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
@@ -61,6 +61,7 @@ func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 		optimizer.Update(gains, l.grads.gains.sum)
 	}
 	l.grads.passes = 0
+	l.guard.StepDone()
 	if err := l.rebalance(ctx); err != nil {
 		return err
 	}

@@ -29,12 +29,12 @@ const (
 // Parameters returns all the layer's parameters, on every rank, in an order that does not depend on
 // the number of ranks. What has no gradient stands last. Every rank must call it.
 func (l *Layer) Parameters(ctx context.Context) ([]Tensor, error) {
-	if err := l.enterAll(ctx, "Parameters"); err != nil {
+	if err := l.guard.EnterAll(ctx, "Parameters"); err != nil {
 		return nil, err
 	}
-	defer l.leaveAll()
+	defer l.guard.LeaveAll()
 	var list []Tensor
-	err := l.attempt("Parameters", func() (err error) {
+	err := l.guard.Attempt("Parameters", func() (err error) {
 		t := l.table()
 		list, err = t.whole(ctx, t.values())
 		if t.bias != nil {
@@ -51,15 +51,15 @@ func (l *Layer) Parameters(ctx context.Context) ([]Tensor, error) {
 // Gradients returns, on every rank, the gradients that the next Step would use, in the order of
 // Parameters, of all that has any. Every rank must call it, after at least one Backward.
 func (l *Layer) Gradients(ctx context.Context) ([]Tensor, error) {
-	if err := l.enterAll(ctx, "Gradients"); err != nil {
+	if err := l.guard.EnterAll(ctx, "Gradients"); err != nil {
 		return nil, err
 	}
-	defer l.leaveAll()
-	if err := l.mayStep("Gradients"); err != nil {
+	defer l.guard.LeaveAll()
+	if err := l.guard.CheckStep("Gradients"); err != nil {
 		return nil, err
 	}
 	var list []Tensor
-	err := l.attempt("Gradients", func() (err error) {
+	err := l.guard.Attempt("Gradients", func() (err error) {
 		if err = l.reduceAll(ctx); err != nil {
 			return err
 		}
@@ -76,11 +76,11 @@ func (l *Layer) Gradients(ctx context.Context) ([]Tensor, error) {
 // Load sets the layer's parameters on this rank from whole tensors, as Parameters returns them.
 // Tensors that are not named keep their values. Nothing is changed if a name or a shape is wrong.
 func (l *Layer) Load(tensors []Tensor) error {
-	if err := l.enterAll(context.Background(), "Load"); err != nil {
+	if err := l.guard.EnterAll(context.Background(), "Load"); err != nil {
 		return err
 	}
-	defer l.leaveAll()
-	if err := l.noneWaits("Load"); err != nil {
+	defer l.guard.LeaveAll()
+	if err := l.guard.CheckNoneWaits("Load"); err != nil {
 		return err
 	}
 	if err := l.table().load(tensors); err != nil {

@@ -29,16 +29,16 @@ import (
 //
 // (Two batches in flight: PipeMoE, Shi et al. 2023; DualPipe, DeepSeek-AI 2024.)
 func (l *Layer) Twin() (*Layer, error) {
-	if err := l.enterAll(context.Background(), "Twin"); err != nil {
+	if err := l.guard.EnterAll(context.Background(), "Twin"); err != nil {
 		return nil, err
 	}
-	defer l.leaveAll()
+	defer l.guard.LeaveAll()
 	if err := l.world.beginLayer("Twin"); err != nil {
 		return nil, err
 	}
 	defer l.world.endLayer()
 	var t *Layer
-	err := l.attempt("Twin", func() (err error) {
+	err := l.guard.Attempt("Twin", func() (err error) {
 		t, err = l.newTwin()
 		return err
 	})
@@ -46,7 +46,8 @@ func (l *Layer) Twin() (*Layer, error) {
 }
 
 func (l *Layer) newTwin() (*Layer, error) {
-	t := &Layer{cfg: l.cfg, world: l.world, layout: l.layout, original: l, state: l.state, steps: l.steps}
+	t := &Layer{cfg: l.cfg, world: l.world, layout: l.layout, original: l, steps: l.steps}
+	t.guard = l.guard.NewMicroBatch(guarded(t))
 	t.label = fmt.Sprintf("%s, twin %d", l.label, len(l.twins)+1)
 	l.world.log.Concurrent()
 	t.cfg.Overlap.Background, t.cfg.Overlap.Observe = nil, nil
@@ -65,6 +66,7 @@ func (l *Layer) newTwin() (*Layer, error) {
 	share(t.shared.Params(), l.shared.Params())
 	share(t.compression.Gains(), l.compression.Gains())
 	l.twins, l.twinned, t.twinned = append(l.twins, t), true, true
+	l.guard.Add(t.guard)
 	l.inform(t)
 	return t, nil
 }

@@ -178,7 +178,7 @@ func TestTwinsFollow(t *testing.T) {
 		_, ofParameters := twin.Parameters(t.Context())
 		_, ofGradients := twin.Gradients(t.Context())
 		for _, err := range []error{ofTwin, ofParameters, ofGradients, twin.Load(tensors), twin.Step(t.Context(), expert.NewSGD(1))} {
-			require.ErrorContains(t, err, "called on a twin")
+			require.ErrorContains(t, err, "called on a micro-batch layer")
 		}
 		return nil
 	}) {

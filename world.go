@@ -11,6 +11,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -60,7 +61,7 @@ func (w *World) newComm() *collective.Comm {
 func (w *World) begin(stream lockstep.StreamID, label, op string) (end func(error) error) {
 	begun := w.log.Begin(stream, label, op)
 	return func(err error) error {
-		defer func() { begun.End(err == nil || refusedByAll(err)) }()
+		defer func() { begun.End(err == nil || lifecycle.AgreedOn(err)) }()
 		if mayBeOutOfStep(err) {
 			if better := transport.Settle(w.t); better != nil {
 				err = better
@@ -74,7 +75,7 @@ func (w *World) begin(stream lockstep.StreamID, label, op string) (end func(erro
 func mayBeOutOfStep(err error) bool {
 	for _, kind := range []error{transport.ErrProtocol, transport.ErrTruncated, transport.ErrMismatch, transport.ErrTooLarge} {
 		if errors.Is(err, kind) {
-			return !refusedByAll(err)
+			return !lifecycle.AgreedOn(err)
 		}
 	}
 	return false

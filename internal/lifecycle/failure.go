@@ -1,0 +1,70 @@
+package lifecycle
+
+import (
+	"errors"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
+)
+
+// ErrFailed is beneath the error that ended a layer, and beneath the errors of all calls after it.
+var ErrFailed = errors.New("the layer has failed")
+
+// Attempt runs do, the part of a method after which the layer is not what it was: it exchanges
+// messages, or changes gradients or parameters. Unless do succeeds, or all ranks agree on its
+// error, the layer has failed.
+func (g *Guard) Attempt(op string, do func() error) (err error) {
+	err = errors.New("it panicked") // unless do returns
+	end := g.cfg.Begin(op)
+	defer func() {
+		if err = end(err); err != nil && !AgreedOn(err) {
+			err = g.fail(op, err)
+		}
+	}()
+	return do()
+}
+
+// fail ends all layers of the family because of err, the error of op.
+func (g *Guard) fail(op string, err error) error {
+	g.family.mu.Lock()
+	defer g.family.mu.Unlock()
+	f := &failure{op: op, cause: err}
+	if g.family.failure == nil {
+		g.family.failure = f
+		for _, of := range g.family.guards {
+			of.cfg.Ended(err)
+		}
+	}
+	return f
+}
+
+// failure is the error that has ended a layer.
+type failure struct {
+	op    string
+	cause error
+}
+
+// Error is the cause's.
+func (f *failure) Error() string { return f.cause.Error() }
+
+// Unwrap returns the cause, and ErrFailed beside it.
+func (f *failure) Unwrap() []error { return []error{f.cause, ErrFailed} }
+
+// again is the error of a later call.
+func (f *failure) again(op string) error {
+	return errtext.Errorf("switchyard: %s: this layer failed earlier, in %s: %w", op, f.op, f)
+}
+
+// AgreedOn reports whether every rank has an error of the same call, and the layer is as it was
+// before: [alltoall.ErrRefused], and what Agreed returns.
+func AgreedOn(err error) bool {
+	var a *agreed
+	return errors.Is(err, alltoall.ErrRefused) || errors.As(err, &a)
+}
+
+// Agreed marks err, which is not nil, as the error of a call that all ranks have agreed to fail.
+func Agreed(err error) error { return &agreed{err} }
+
+type agreed struct{ error }
+
+func (a *agreed) Unwrap() error { return a.error }

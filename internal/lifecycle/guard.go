@@ -1,0 +1,141 @@
+// Package lifecycle says which methods of a layer may be called when: not while another goroutine
+// is in one, not out of turn, and none after the layer has failed.
+//
+// A layer and its micro-batch layers share their parameters, and so one lifecycle: a method that
+// concerns the parameters needs all of them idle, and if one fails all have failed.
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// ErrInUse is beneath the error of a call that was made while another goroutine was in a method of
+// the same layer.
+var ErrInUse = errors.New("in use by another goroutine")
+
+// Config describes one layer to its guard.
+type Config struct {
+	// Rank is this rank's number, which errors name.
+	Rank transport.Rank
+	// Begin notes that an operation of the layer begins. What it returns is called with the error
+	// of the operation, and returns that error or a better one.
+	Begin func(op string) (end func(error) error)
+	// Ended is told the error that has ended the layer, once.
+	Ended func(cause error)
+}
+
+// Guard is the lifecycle of one layer. Its methods may be called by any goroutine. A nil Guard
+// permits nothing.
+type Guard struct {
+	cfg    Config
+	family *family
+
+	// The family's mutex guards what follows.
+	running string // the method that the layer is in, if it is in one
+	waiting bool   // a Forward has had no Backward
+	passes  int    // that have gone back since the last step
+}
+
+// family is a layer and its micro-batch layers.
+type family struct {
+	mu      sync.Mutex
+	guards  []*Guard // the original layer's first
+	failure *failure // why every call fails from now on
+}
+
+// New returns the guard of a new layer.
+func New(cfg Config) *Guard {
+	g := &Guard{cfg: cfg, family: &family{}}
+	g.family.guards = []*Guard{g}
+	return g
+}
+
+// NewMicroBatch returns the guard of a micro-batch layer that is being made. It belongs to the
+// family after Add.
+func (g *Guard) NewMicroBatch(cfg Config) *Guard { return &Guard{cfg: cfg, family: g.family} }
+
+// Add adds the guard of a micro-batch layer to g's family.
+func (g *Guard) Add(micro *Guard) {
+	g.family.mu.Lock()
+	defer g.family.mu.Unlock()
+	g.family.guards = append(g.family.guards, micro)
+}
+
+// Enter begins a method of the layer. An error says why it cannot begin: the context has ended, the
+// layer is in use, or it has failed. Without an error the caller must call Leave.
+func (g *Guard) Enter(ctx context.Context, op string) error {
+	if g == nil {
+		return noLayer(op)
+	}
+	g.family.mu.Lock()
+	defer g.family.mu.Unlock()
+	return g.enter(ctx, op, g)
+}
+
+// EnterAll is Enter of a method that concerns the parameters: no layer of the family may be in use.
+// Without an error the caller must call LeaveAll.
+func (g *Guard) EnterAll(ctx context.Context, op string) error {
+	if g == nil {
+		return noLayer(op)
+	}
+	g.family.mu.Lock()
+	defer g.family.mu.Unlock()
+	if g.family.guards[0] != g {
+		return g.Misuse(op, "called on a micro-batch layer; call it on the layer that this one was made from")
+	}
+	return g.enter(ctx, op, g.family.guards...)
+}
+
+func noLayer(op string) error {
+	return fmt.Errorf("switchyard: %s: the layer was not made by NewLayer", op)
+}
+
+func (g *Guard) enter(ctx context.Context, op string, all ...*Guard) error {
+	if ctx == nil {
+		return g.Misuse(op, "the context is nil")
+	}
+	if f := g.family.failure; f != nil {
+		return f.again(op)
+	}
+	for _, of := range all {
+		if of.running != "" {
+			return g.Misuse(op, "%w: the layer, or a micro-batch layer of it, is in %s", ErrInUse, of.running)
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		if cause := context.Cause(ctx); !errors.Is(err, cause) {
+			err = fmt.Errorf("%w: %w", err, cause)
+		}
+		return g.Misuse(op, "nothing was done, as the context had ended: %w", err)
+	}
+	for _, of := range all {
+		of.running = op
+	}
+	return nil
+}
+
+// Leave ends what Enter began.
+func (g *Guard) Leave() {
+	g.family.mu.Lock()
+	defer g.family.mu.Unlock()
+	g.running = ""
+}
+
+// LeaveAll ends what EnterAll began.
+func (g *Guard) LeaveAll() {
+	g.family.mu.Lock()
+	defer g.family.mu.Unlock()
+	for _, of := range g.family.guards {
+		of.running = ""
+	}
+}
+
+// Misuse is the error of a call that has done nothing, by this rank's fault.
+func (g *Guard) Misuse(op, format string, args ...any) error {
+	return &transport.Error{Rank: g.cfg.Rank, Op: op, Err: fmt.Errorf(format, args...)}
+}
