@@ -168,7 +168,7 @@ func TestCompressedLayerAgainstSlowReference(t *testing.T) {
 		if c.Compensation == lsh.None {
 			slow.gain = []float64{0, 0, 0}
 		}
-		values := map[string]*[]float64{"gate": &slow.gate, "w_gate": &slow.wGate, "w_up": &slow.wUp, "w_down": &slow.wDown, gainPrefix + "gain": &slow.gain}
+		values := map[string]*[]float64{"gate": &slow.gate, "w_gate": &slow.wGate, "w_up": &slow.wUp, "w_down": &slow.wDown, "compression.gain": &slow.gain}
 		forwardAlone(t, cfg, func(l *Layer) {
 			ctx := context.Background()
 			parameters, err := l.Parameters(ctx)
@@ -222,7 +222,7 @@ func TestLearnedGainsAreTheSameOnEveryRank(t *testing.T) {
 	cfg.Compression = Compression{When: Always, LSH: lsh.Config{Compensation: lsh.LearnedChannels}}
 	got := trainTwice(t, inprocWorlds(3), cfg, x, dy, []int{20, 20, bitsTokens})
 	last := got.parameters[len(got.parameters)-1]
-	require.Equal(t, gainPrefix+"gain", last.Name)
+	require.Equal(t, "compression.gain", last.Name)
 	for e, g := range last.Data {
 		require.NotZero(t, g, "gain %d", e)
 	}
@@ -237,7 +237,7 @@ func TestLearnedGainsOfRanksThatDoNotCompress(t *testing.T) {
 	cfg.Compression = Compression{When: Auto, LSH: lsh.Config{Compensation: lsh.LearnedGain}}
 	got := trainTwice(t, inprocWorlds(3), cfg, x, dy, []int{20, 20, bitsTokens})
 	last := got.gradients[len(got.gradients)-1]
-	require.Equal(t, gainPrefix+"gain", last.Name)
+	require.Equal(t, "compression.gain", last.Name)
 	require.Equal(t, make([]float32, cfg.Experts), last.Data)
 }
 

@@ -51,6 +51,7 @@ var allowed = map[string][]string{
 	"internal/nodegather":     {"alltoall", "transport"},
 	"internal/lifecycle":      {"alltoall", "transport"},
 	"internal/lockstep":       {"transport"},
+	"internal/parameters":     {"alltoall", "collective", "param", "router", "transport"},
 	"internal/passcheck":      {"alltoall", "collective", "transport"},
 	"internal/shmlane":        {"transport"},
 	"bench":                   {"*"},

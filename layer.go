@@ -18,6 +18,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/internal/parameters"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
 	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/router"
@@ -80,7 +81,7 @@ type Layer struct {
 	exchange    *alltoall.Exchange
 	everyone    *collective.Comm // over the world: the gate's gradients, token counts, configuration
 	replicas    *collective.Comm // over the ranks that host the same experts
-	copies      *collective.Comm // over the ranks of one copy of the experts
+	table       *parameters.Table
 	checks      *passcheck.Stage // of numbers that are not finite
 	guard       *lifecycle.Guard // of when its methods may be called
 	original    *Layer           // of a twin; else nil
@@ -144,7 +145,8 @@ func guarded(l *Layer) lifecycle.Config {
 }
 
 func (l *Layer) make(number int) error {
-	if err := l.connect(); err != nil {
+	copies, err := l.connect()
+	if err != nil {
 		return err
 	}
 	if err := l.agree(context.Background()); err != nil {
@@ -152,7 +154,7 @@ func (l *Layer) make(number int) error {
 	}
 	l.cfg.Seed = seedOf(l.cfg.Seed, number)
 	l.cfg.Compression.LSH.Seed = seedOf(l.cfg.Compression.LSH.Seed, number)
-	return l.build()
+	return l.build(copies)
 }
 
 // seedOf is the seed of a layer by its number in its world: the configured one for the first, and
@@ -167,8 +169,9 @@ func seedOf(seed uint64, layer int) uint64 {
 	return h ^ h>>31
 }
 
-// connect makes the layer's own channels.
-func (l *Layer) connect() error {
+// connect makes the layer's own channels, and returns the one between the ranks of a copy of the
+// experts.
+func (l *Layer) connect() (oneCopy *collective.Comm, err error) {
 	var checks *collective.Comm
 	l.stream = lockstep.StreamID(l.world.channel + 1) // the number of the view that comes first
 	for _, of := range []struct {
@@ -176,27 +179,41 @@ func (l *Layer) connect() error {
 		members []transport.Rank
 	}{
 		{&l.everyone, everyone(l.world.Size())}, {&l.replicas, l.layout.sameExperts()},
-		{&l.copies, l.layout.oneCopy()}, {&checks, everyone(l.world.Size())},
+		{&oneCopy, l.layout.oneCopy()}, {&checks, everyone(l.world.Size())},
 	} {
 		view, err := l.world.View(of.members)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		*of.comm = collective.New(view)
 	}
 	l.checks = passcheck.New(passcheck.Config{
 		Comm: checks, Rank: l.world.Rank(), Joined: l.world.joined, All: l.cfg.Wire.Finite,
 	})
-	return nil
+	return oneCopy, nil
 }
 
 // build makes what the layer is of, after the ranks have agreed on its configuration.
-func (l *Layer) build() error {
+func (l *Layer) build(oneCopy *collective.Comm) error {
 	l.observe.Store(&l.cfg.Overlap.Observe)
 	if err := l.agreeBuilt(context.Background(), l.buildParts()); err != nil {
 		return err
 	}
-	return l.buildExchange()
+	if err := l.buildExchange(); err != nil {
+		return err
+	}
+	l.table = parameters.New(parameters.Config{
+		Sets: l.sets(), Gate: l.gate, Placement: l.layout.place, Rank: l.layout.seat, Comm: oneCopy,
+	})
+	return nil
+}
+
+// sets are the parameters that this rank holds.
+func (l *Layer) sets() parameters.Sets {
+	return parameters.Sets{
+		Gate: l.gate.Params(), Experts: l.experts.Params(), Shared: l.shared.Params(),
+		Gains: l.compression.Gains(),
+	}
 }
 
 // buildParts makes what takes no other rank.

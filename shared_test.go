@@ -116,6 +116,6 @@ func TestBiasFollowsTheLoadAndIsSaved(t *testing.T) {
 		}
 		bias.Data[0] = 7
 		require.NoError(t, layer.Load([]Tensor{bias}))
-		require.EqualValues(t, 7, biasOf(layer.gate)[0])
+		require.EqualValues(t, 7, layer.gate.(router.Balancer).Bias()[0])
 	})
 }

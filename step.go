@@ -6,6 +6,7 @@ import (
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/parameters"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -66,7 +67,7 @@ func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 		return err
 	}
 	for _, t := range l.twins {
-		l.inform(t)
+		parameters.CopyGate(t.gate, l.gate)
 	}
 	for _, t := range append([]*Layer{l}, l.twins...) {
 		t.steps++

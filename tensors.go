@@ -2,7 +2,8 @@ package switchyard
 
 import (
 	"context"
-	"slices"
+
+	"github.com/switchyard-moe/switchyard/internal/parameters"
 )
 
 // Tensor is one tensor of a layer, whole: the first dimension of an expert tensor counts the
@@ -18,14 +19,6 @@ type Tensor struct {
 	Data []float32
 }
 
-const (
-	gatePrefix   = "gate."
-	expertPrefix = "expert."
-	sharedPrefix = "shared."
-	gainPrefix   = "compression."
-	biasName     = "balance.bias"
-)
-
 // Parameters returns all the layer's parameters, on every rank, in an order that does not depend on
 // the number of ranks. What has no gradient stands last. Every rank must call it.
 func (l *Layer) Parameters(ctx context.Context) ([]Tensor, error) {
@@ -33,19 +26,12 @@ func (l *Layer) Parameters(ctx context.Context) ([]Tensor, error) {
 		return nil, err
 	}
 	defer l.guard.LeaveAll()
-	var list []Tensor
+	var list []parameters.Tensor
 	err := l.guard.Attempt("Parameters", func() (err error) {
-		t := l.table()
-		list, err = t.whole(ctx, t.values())
-		if t.bias != nil {
-			list = append(list, Tensor{Name: biasName, Shape: []int{len(t.bias)}, Data: slices.Clone(t.bias)})
-		}
+		list, err = l.table.Parameters(ctx)
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return list, nil
+	return converted[Tensor](list), err
 }
 
 // Gradients returns, on every rank, the gradients that the next Step would use, in the order of
@@ -58,19 +44,21 @@ func (l *Layer) Gradients(ctx context.Context) ([]Tensor, error) {
 	if err := l.guard.CheckStep("Gradients"); err != nil {
 		return nil, err
 	}
-	var list []Tensor
+	var list []parameters.Tensor
 	err := l.guard.Attempt("Gradients", func() (err error) {
 		if err = l.reduceAll(ctx); err != nil {
 			return err
 		}
-		sums := vectors{gate: l.gateGradient(), shared: l.grads.shared.sum, gains: l.grads.gains.sum}
-		for i := range l.grads.experts {
-			sums.experts = append(sums.experts, l.grads.experts[i].sum)
+		sums := parameters.Vectors{
+			Gate: l.gateGradient(), Shared: l.grads.shared.sum, Gains: l.grads.gains.sum,
 		}
-		list, err = l.table().whole(ctx, sums)
+		for i := range l.grads.experts {
+			sums.Experts = append(sums.Experts, l.grads.experts[i].sum)
+		}
+		list, err = l.table.Whole(ctx, sums)
 		return err
 	})
-	return list, err
+	return converted[Tensor](list), err
 }
 
 // Load sets the layer's parameters on this rank from whole tensors, as Parameters returns them.
@@ -83,20 +71,23 @@ func (l *Layer) Load(tensors []Tensor) error {
 	if err := l.guard.CheckNoneWaits("Load"); err != nil {
 		return err
 	}
-	if err := l.table().load(tensors); err != nil {
+	if err := l.table.Load(converted[parameters.Tensor](tensors)); err != nil {
 		return err
 	}
 	for _, t := range l.twins {
-		l.inform(t)
+		parameters.CopyGate(t.gate, l.gate)
 	}
 	return nil
 }
 
-// table lists the parameters that this rank holds.
-func (l *Layer) table() *parameterTable {
-	return &parameterTable{
-		gate: l.gate.Params(), experts: l.experts.Params(), shared: l.shared.Params(),
-		gains: l.compression.Gains(), bias: biasOf(l.gate), all: l.cfg.Experts,
-		placement: l.layout.place, rank: l.layout.seat, comm: l.copies,
+// converted returns the same tensors as values of the other type. They share their data.
+func converted[To, From Tensor | parameters.Tensor](list []From) []To {
+	if list == nil {
+		return nil
 	}
+	to := make([]To, len(list))
+	for i, t := range list {
+		to[i] = To(t)
+	}
+	return to
 }

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
-	"github.com/switchyard-moe/switchyard/param"
+	"github.com/switchyard-moe/switchyard/internal/parameters"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -51,23 +51,21 @@ func (l *Layer) newTwin() (*Layer, error) {
 	t.label = fmt.Sprintf("%s, twin %d", l.label, len(l.twins)+1)
 	l.world.log.Concurrent()
 	t.cfg.Overlap.Background, t.cfg.Overlap.Observe = nil, nil
-	if err := t.connect(); err != nil {
+	copies, err := t.connect()
+	if err != nil {
 		return nil, err
 	}
 	if err := t.agree(context.Background()); err != nil {
 		return nil, err
 	}
-	if err := t.build(); err != nil {
+	if err := t.build(copies); err != nil {
 		return nil, err
 	}
-	for i, set := range t.experts.Params() {
-		share(set, l.experts.Params()[i])
-	}
-	share(t.shared.Params(), l.shared.Params())
-	share(t.compression.Gains(), l.compression.Gains())
+	sets, original := t.sets(), l.sets()
+	sets.ShareExperts(&original)
 	l.twins, l.twinned, t.twinned = append(l.twins, t), true, true
 	l.guard.Add(t.guard)
-	l.inform(t)
+	parameters.CopyGate(t.gate, l.gate)
 	return t, nil
 }
 
@@ -78,20 +76,6 @@ func (l *Layer) compute(do func()) {
 		return
 	}
 	do()
-}
-
-// share has set use the values of original.
-func share(set, original *param.Set) {
-	if set != nil {
-		set.Value = original.Value
-	}
-}
-
-// inform gives t what its gate has to know of l's. A gate's values are copied, not shared: one that
-// is made of several keeps slices of its own of them.
-func (l *Layer) inform(t *Layer) {
-	copy(valuesOf(t.gate.Params()), valuesOf(l.gate.Params()))
-	copy(biasOf(t.gate), biasOf(l.gate))
 }
 
 // reduceAll completes the pending backward passes of l and its twins, and adds the twins' gradients

@@ -1,0 +1,70 @@
+// Package parameters lists the parameters of a layer by name, as tensors that do not depend on the
+// number of ranks: it collects the parts of the ranks, and cuts this rank's part out of a whole
+// tensor.
+package parameters
+
+import (
+	"github.com/switchyard-moe/switchyard/param"
+	"github.com/switchyard-moe/switchyard/router"
+)
+
+// Sets are the parameters that a rank holds; a set of which a layer has none is nil.
+type Sets struct {
+	// Gate, Shared and Gains are those of the gate, of the shared expert and of compression. Every
+	// rank holds all of them.
+	Gate, Shared, Gains *param.Set
+	// Experts are those of each group of the experts hosted here, at least one group.
+	Experts []*param.Set
+}
+
+// Vectors are laid out as the values of each of Sets.
+type Vectors struct {
+	Gate, Shared, Gains []float32
+	Experts             [][]float32
+}
+
+// Values returns the values, which it does not copy.
+func (s *Sets) Values() Vectors {
+	v := Vectors{Gate: valuesOf(s.Gate), Shared: valuesOf(s.Shared), Gains: valuesOf(s.Gains)}
+	for _, set := range s.Experts {
+		v.Experts = append(v.Experts, valuesOf(set))
+	}
+	return v
+}
+
+// ShareExperts has s use the values of original for all but the gate.
+func (s *Sets) ShareExperts(original *Sets) {
+	share(s.Shared, original.Shared)
+	share(s.Gains, original.Gains)
+	for i, set := range s.Experts {
+		share(set, original.Experts[i])
+	}
+}
+
+func share(set, original *param.Set) {
+	if set != nil {
+		set.Value = original.Value
+	}
+}
+
+func valuesOf(set *param.Set) []float32 {
+	if set == nil {
+		return nil
+	}
+	return set.Value
+}
+
+// CopyGate gives a gate the values and the bias of another one of the same router. They are copied
+// because a gate that is made of several keeps slices of its own values.
+func CopyGate(to, from router.Gate) {
+	copy(valuesOf(to.Params()), valuesOf(from.Params()))
+	copy(biasOf(to), biasOf(from))
+}
+
+// biasOf is the gate's bias, if it balances its load by one. It is the gate's memory.
+func biasOf(gate router.Gate) []float32 {
+	if g, ok := gate.(router.Balancer); ok {
+		return g.Bias()
+	}
+	return nil
+}

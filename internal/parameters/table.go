@@ -1,0 +1,208 @@
+package parameters
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/view"
+	"github.com/switchyard-moe/switchyard/param"
+	"github.com/switchyard-moe/switchyard/router"
+)
+
+// Tensor is one tensor of a layer, whole: the first dimension of an expert tensor counts the
+// experts of all ranks.
+type Tensor struct {
+	// Name is the part of the layer and the tensor's own name, as in "gate.w".
+	Name string
+	// Shape gives the dimensions, slowest first.
+	Shape []int
+	// Data holds the elements, row-major.
+	Data []float32
+}
+
+const (
+	gatePrefix   = "gate."
+	expertPrefix = "expert."
+	sharedPrefix = "shared."
+	gainPrefix   = "compression."
+	biasName     = "balance.bias"
+)
+
+// Config describes the parameters of one rank, and where the rank stands among those that share a
+// copy of the experts.
+type Config struct {
+	// Sets are the parameters, and Gate the gate, whose bias is listed if it balances its load by
+	// one.
+	Sets Sets
+	Gate router.Gate
+	// Placement says which experts each rank of the copy hosts.
+	Placement alltoall.Placement
+	// Rank is this rank's number in the copy, and Comm connects its ranks.
+	Rank int
+	Comm *collective.Comm
+}
+
+// Table lists the parameters of a layer by name.
+type Table struct{ cfg Config }
+
+// New makes a table.
+func New(cfg Config) *Table { return &Table{cfg} }
+
+// Parameters returns copies of all parameters, and of the bias. Every rank of the copy calls it.
+func (t *Table) Parameters(ctx context.Context) ([]Tensor, error) {
+	list, err := t.Whole(ctx, t.cfg.Sets.Values())
+	if err != nil {
+		return nil, err
+	}
+	if bias := biasOf(t.cfg.Gate); bias != nil {
+		list = append(list, Tensor{
+			Name: biasName, Shape: []int{len(bias)}, Data: slices.Clone(bias),
+		})
+	}
+	return list, nil
+}
+
+// Whole returns vectors of this rank as whole tensors: those of experts of all ranks of the copy.
+// Every rank of the copy calls it.
+func (t *Table) Whole(ctx context.Context, v Vectors) ([]Tensor, error) {
+	list := appendWhole(nil, gatePrefix, t.cfg.Sets.Gate, v.Gate)
+	experts, err := t.wholeExperts(ctx, v.Experts)
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, experts...)
+	list = appendWhole(list, sharedPrefix, t.cfg.Sets.Shared, v.Shared)
+	return appendWhole(list, gainPrefix, t.cfg.Sets.Gains, v.Gains), nil
+}
+
+// wholeExperts is Whole for the tensors of the experts.
+func (t *Table) wholeExperts(ctx context.Context, groups [][]float32) (list []Tensor, err error) {
+	first := t.cfg.Sets.Experts[0] // the others have the same tensors
+	if first == nil {
+		return nil, nil
+	}
+	for i, tensor := range first.Tensors() {
+		var part []float32
+		for g, set := range t.cfg.Sets.Experts {
+			part = append(part, set.Of(groups[g], i)...)
+		}
+		name := expertPrefix + tensor.Name
+		data, err := t.collect(ctx, part, sizeOfOne(tensor))
+		if err != nil {
+			return nil, errtext.Errorf("switchyard: tensor %s: %w", name, err)
+		}
+		list = append(list, Tensor{Name: name, Shape: t.shape(tensor), Data: data})
+	}
+	return list, nil
+}
+
+// sizeOfOne is the number of elements of one expert.
+func sizeOfOne(tensor param.Tensor) int { return (param.Tensor{Shape: tensor.Shape[1:]}).Len() }
+
+// shape is that of a tensor over all experts.
+func (t *Table) shape(tensor param.Tensor) []int {
+	return append([]int{t.cfg.Placement.Experts()}, tensor.Shape[1:]...)
+}
+
+// appendWhole appends the tensors of a set that every rank holds whole, with the elements vec.
+func appendWhole(list []Tensor, prefix string, set *param.Set, vec []float32) []Tensor {
+	if set == nil {
+		return list
+	}
+	for i, t := range set.Tensors() {
+		list = append(list, Tensor{
+			Name: prefix + t.Name, Shape: slices.Clone(t.Shape), Data: slices.Clone(set.Of(vec, i)),
+		})
+	}
+	return list
+}
+
+// collect puts the parts of the ranks of a copy together. each is the elements of one expert.
+func (t *Table) collect(ctx context.Context, part []float32, each int) ([]float32, error) {
+	whole := make([]float32, t.cfg.Placement.Experts()*each)
+	parts := make([][]byte, t.cfg.Placement.Ranks())
+	for r := range parts {
+		begin, end := t.cfg.Placement.Of(r)
+		parts[r] = view.Bytes(whole[begin*each : end*each])
+	}
+	copy(parts[t.cfg.Rank], view.Bytes(part))
+	return whole, t.cfg.Comm.AllGatherV(ctx, parts)
+}
+
+// Load sets parameters from whole tensors. Tensors that are not named keep their values. Nothing is
+// changed if a name or a shape is wrong.
+func (t *Table) Load(tensors []Tensor) error {
+	var targets, sources [][]float32
+	for _, from := range tensors {
+		parts, shape, offset := t.find(from.Name)
+		if parts == nil {
+			return fmt.Errorf("switchyard: Load: the layer has no tensor %q", from.Name)
+		}
+		n := (param.Tensor{Shape: from.Shape}).Len()
+		if !slices.Equal(from.Shape, shape) || len(from.Data) != n {
+			return fmt.Errorf("switchyard: Load: tensor %q has shape %v and %d elements, want %v",
+				from.Name, from.Shape, len(from.Data), shape)
+		}
+		for _, part := range parts {
+			targets = append(targets, part)
+			sources = append(sources, from.Data[offset:offset+len(part)])
+			offset += len(part)
+		}
+	}
+	for i := range targets {
+		copy(targets[i], sources[i])
+	}
+	return nil
+}
+
+// find returns this rank's part of the named tensor, in the pieces in which it lies, the whole
+// tensor's shape, and where the part begins in it.
+func (t *Table) find(name string) (parts [][]float32, whole []int, offset int) {
+	if bias := biasOf(t.cfg.Gate); name == biasName && bias != nil {
+		return [][]float32{bias}, []int{len(bias)}, 0
+	}
+	for prefix, set := range map[string]*param.Set{
+		gatePrefix: t.cfg.Sets.Gate, sharedPrefix: t.cfg.Sets.Shared, gainPrefix: t.cfg.Sets.Gains,
+	} {
+		if part, shape := findIn(set, prefix, name); part != nil {
+			return [][]float32{part}, shape, 0
+		}
+	}
+	return t.findOfExperts(name)
+}
+
+// findOfExperts is find for a tensor of the experts.
+func (t *Table) findOfExperts(name string) (parts [][]float32, whole []int, offset int) {
+	groups := t.cfg.Sets.Experts
+	if groups[0] == nil {
+		return nil, nil, 0
+	}
+	for i, tensor := range groups[0].Tensors() {
+		if expertPrefix+tensor.Name != name {
+			continue
+		}
+		for _, set := range groups {
+			parts = append(parts, set.Of(set.Value, i))
+		}
+		first, _ := t.cfg.Placement.Of(t.cfg.Rank)
+		return parts, t.shape(tensor), first * sizeOfOne(tensor)
+	}
+	return nil, nil, 0
+}
+
+// findIn finds the tensor of a set that every rank holds whole.
+func findIn(set *param.Set, prefix, name string) (part []float32, shape []int) {
+	if set == nil {
+		return nil, nil
+	}
+	for i, t := range set.Tensors() {
+		if prefix+t.Name == name {
+			return set.Of(set.Value, i), t.Shape
+		}
+	}
+	return nil, nil
+}

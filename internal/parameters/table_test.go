@@ -1,0 +1,171 @@
+package parameters_test
+
+import (
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/internal/leaktest"
+	"github.com/switchyard-moe/switchyard/internal/parameters"
+	"github.com/switchyard-moe/switchyard/param"
+	"github.com/switchyard-moe/switchyard/router"
+	"github.com/switchyard-moe/switchyard/transport/inproc"
+)
+
+func TestMain(m *testing.M) { leaktest.Main(m) }
+
+// setOf is one tensor "w" that holds first, first+1, …
+func setOf(first float32, shape ...int) *param.Set {
+	s := param.NewSet(param.Tensor{Name: "w", Shape: shape})
+	for i := range s.Value {
+		s.Value[i] = first + float32(i)
+	}
+	return s
+}
+
+// gateOf is a gate for three experts that balances their load by a bias.
+func gateOf(t *testing.T) router.Gate {
+	t.Helper()
+	top := router.TopK{K: 1, Score: router.Sigmoid, BiasRate: 0.5}
+	gate, err := top.New(router.Shape{Dim: 1, Experts: 3})
+	require.NoError(t, err)
+	copy(gate.(router.Balancer).Bias(), []float32{0.5, -0.5, 0})
+	return gate
+}
+
+// tableOf is that of a rank of two, which host two experts and one, those of rank 0 in two groups.
+func tableOf(t *testing.T, rank int, comm *collective.Comm) (*parameters.Table, parameters.Sets) {
+	t.Helper()
+	sets := parameters.Sets{
+		Gate: setOf(0, 1, 3), Shared: setOf(50, 1, 2), Gains: setOf(70, 3),
+		Experts: []*param.Set{setOf(0, 1, 2), setOf(2, 1, 2)},
+	}
+	if rank == 1 {
+		sets.Experts = []*param.Set{setOf(4, 1, 2)}
+	}
+	return parameters.New(parameters.Config{
+		Sets: sets, Gate: gateOf(t), Placement: alltoall.Hosted([]int{2, 1}), Rank: rank, Comm: comm,
+	}), sets
+}
+
+// onTwoRanks has each of two ranks list something of its table.
+func onTwoRanks(
+	t *testing.T,
+	list func(*parameters.Table, parameters.Sets) ([]parameters.Tensor, error),
+) (lists [2][]parameters.Tensor) {
+	t.Helper()
+	var wg sync.WaitGroup
+	var errs [2]error
+	for r, tr := range inproc.New(2) {
+		t.Cleanup(func() { _ = tr.Close() })
+		table, sets := tableOf(t, r, collective.New(tr))
+		wg.Go(func() { lists[r], errs[r] = list(table, sets) })
+	}
+	wg.Wait()
+	require.Equal(t, [2]error{}, errs)
+	return lists
+}
+
+// TestParametersOfTwoRanks are the experts of both together, and what each has of its own.
+func TestParametersOfTwoRanks(t *testing.T) {
+	want := []parameters.Tensor{
+		{Name: "gate.w", Shape: []int{1, 3}, Data: []float32{0, 1, 2}},
+		{Name: "expert.w", Shape: []int{3, 2}, Data: []float32{0, 1, 2, 3, 4, 5}},
+		{Name: "shared.w", Shape: []int{1, 2}, Data: []float32{50, 51}},
+		{Name: "compression.w", Shape: []int{3}, Data: []float32{70, 71, 72}},
+		{Name: "balance.bias", Shape: []int{3}, Data: []float32{0.5, -0.5, 0}},
+	}
+	lists := onTwoRanks(t, func(table *parameters.Table, _ parameters.Sets) ([]parameters.Tensor, error) {
+		return table.Parameters(t.Context())
+	})
+	require.Equal(t, [2][]parameters.Tensor{want, want}, lists)
+}
+
+// TestVectorsOfTwoRanks are listed as the parameters are, without a bias.
+func TestVectorsOfTwoRanks(t *testing.T) {
+	lists := onTwoRanks(t, func(table *parameters.Table, sets parameters.Sets) ([]parameters.Tensor, error) {
+		v := parameters.Vectors{
+			Gate: []float32{9, 8, 7}, Shared: []float32{6, 5}, Gains: []float32{4, 3, 2},
+			Experts: sets.Values().Experts,
+		}
+		return table.Whole(t.Context(), v)
+	})
+	require.Equal(t, lists[0], lists[1])
+	data := map[string][]float32{}
+	for _, tensor := range lists[0] {
+		data[tensor.Name] = tensor.Data
+	}
+	require.Equal(t, map[string][]float32{
+		"gate.w": {9, 8, 7}, "expert.w": {0, 1, 2, 3, 4, 5}, "shared.w": {6, 5},
+		"compression.w": {4, 3, 2},
+	}, data)
+}
+
+// TestLoad takes each rank's part, whatever groups its experts are in.
+func TestLoad(t *testing.T) {
+	whole := []parameters.Tensor{
+		{Name: "expert.w", Shape: []int{3, 2}, Data: []float32{9, 8, 7, 6, 5, 4}},
+		{Name: "compression.w", Shape: []int{3}, Data: []float32{1, 2, 3}},
+	}
+	first, of0 := tableOf(t, 0, nil)
+	require.NoError(t, first.Load(whole))
+	require.Equal(t, [][]float32{{9, 8}, {7, 6}}, of0.Values().Experts)
+	require.Equal(t, []float32{1, 2, 3}, of0.Gains.Value)
+	require.Equal(t, []float32{50, 51}, of0.Shared.Value, "it was not named")
+	second, of1 := tableOf(t, 1, nil)
+	require.NoError(t, second.Load(whole))
+	require.Equal(t, [][]float32{{5, 4}}, of1.Values().Experts)
+}
+
+func TestLoadOfTheBias(t *testing.T) {
+	gate := gateOf(t)
+	table := parameters.New(parameters.Config{Sets: parameters.Sets{Experts: []*param.Set{nil}}, Gate: gate})
+	bias := parameters.Tensor{Name: "balance.bias", Shape: []int{3}, Data: []float32{1, 2, 3}}
+	require.NoError(t, table.Load([]parameters.Tensor{bias}))
+	require.Equal(t, bias.Data, gate.(router.Balancer).Bias())
+}
+
+// TestLoadChangesNothing if any tensor is wrong.
+func TestLoadChangesNothing(t *testing.T) {
+	table, sets := tableOf(t, 0, nil)
+	right := parameters.Tensor{Name: "expert.w", Shape: []int{3, 2}, Data: make([]float32, 6)}
+	turned := parameters.Tensor{Name: "expert.w", Shape: []int{2, 3}, Data: make([]float32, 6)}
+	short := parameters.Tensor{Name: "gate.w", Shape: []int{1, 3}, Data: make([]float32, 2)}
+	for want, wrong := range map[string]parameters.Tensor{
+		`no tensor "gate.v"`:                      {Name: "gate.v"},
+		"shape [2 3] and 6 elements, want [3 2]":  turned,
+		"shape [1 3] and 2 elements, want [1 3]":  short,
+		`"balance.bias" has shape [2] and 2 elem`: {Name: "balance.bias", Shape: []int{2}, Data: []float32{1, 2}},
+	} {
+		require.ErrorContains(t, table.Load([]parameters.Tensor{right, wrong}), want)
+	}
+	require.Equal(t, [][]float32{{0, 1}, {2, 3}}, sets.Values().Experts)
+}
+
+// TestCopyGate copies the values and the bias, so that neither gate changes with the other.
+func TestCopyGate(t *testing.T) {
+	from, to := gateOf(t), gateOf(t)
+	from.Params().Value[0], from.(router.Balancer).Bias()[1] = 3, 4
+	parameters.CopyGate(to, from)
+	require.Equal(t, from.Params().Value, to.Params().Value)
+	require.Equal(t, []float32{0.5, 4, 0}, to.(router.Balancer).Bias())
+	from.Params().Value[0] = 5
+	require.EqualValues(t, 3, to.Params().Value[0])
+}
+
+// TestShareExperts leaves the gate's values its own.
+func TestShareExperts(t *testing.T) {
+	_, original := tableOf(t, 0, nil)
+	_, sets := tableOf(t, 0, nil)
+	sets.ShareExperts(&original)
+	for _, set := range []*param.Set{original.Gate, original.Shared, original.Gains, original.Experts[1]} {
+		set.Value[0] = 100
+	}
+	require.EqualValues(t, 0, sets.Gate.Value[0])
+	require.EqualValues(t, []float32{100, 100, 100}, []float32{
+		sets.Shared.Value[0], sets.Gains.Value[0], sets.Experts[1].Value[0],
+	})
+}
