@@ -20,22 +20,22 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
-const usage = `Has strangers knock at the ports of a job over TCP, and measures what that costs the job.
+const usage = `Opens connections that do not belong to a job to its ports over TCP, and measures the cost.
 
 usage: go run ./bench admission [flags]
 
-Ranks are processes. The last of them is held back while strangers come at -rate a second to the
-rendezvous and to every rank's mesh listener: connections that reset, are silent, speak HTTP, TLS,
-random bytes, the protocol with wrong lengths, or a byte a second. After nine tenths of them the last
-rank comes, through the crowd. Once the mesh stands nothing listens. Then the ranks exchange messages, all with all,
-in turns without and with as many strangers at the same addresses. Exchanges a second are the
-median over turns. Strangers run on the same processors as the job and take their share of them.
+Ranks are processes. The last of them is held back while clients connect, -rate a second, to the
+rendezvous and to every rank's listener: they reset, are silent, or send HTTP, TLS, random bytes,
+the protocol with wrong lengths, or a byte a second. After nine tenths of them the last rank joins,
+among the others. Once all ranks are connected nothing listens. Then the ranks exchange messages, all
+with all, in turns without and with clients at the same addresses. Exchanges a second are the
+median over turns. Clients run on the same processors as the job and take their share of them.
 
-RSS is what a rank's resident memory grew by at most: while ranks met, since before the first
-stranger; while they exchanged, beyond the most of the turns without. The exit code is 1 if the job does not
-form, or fails, or a stranger is not dropped within three seconds.
+RSS is the most that a rank's resident memory grew by: while ranks met, since before the first
+client; while they exchanged, beyond the maximum of the turns without. The exit code is 1 if the job
+does not form, or fails, or a client is not dropped within three seconds.
 
--json FILE writes one object: security, ranks, bytes, strangers, rate, dropped, refused, max_held_s,
+-json FILE writes one object: security, ranks, bytes, clients, rate, dropped, refused, max_held_s,
 join_s, meet_rss, without, with (exchanges a second), ratio, run_rss.
 
 Flags:
@@ -56,9 +56,9 @@ func parseOptions(args []string, stdout io.Writer) (options, error) {
 	f := flag.NewFlagSet("admission", flag.ContinueOnError)
 	f.IntVar(&o.ranks, "ranks", 4, "number of ranks, 2 to 64")
 	f.StringVar(&o.sizeText, "size", "64Ki", "bytes to each peer in an exchange")
-	f.IntVar(&o.count, "strangers", 10_000, "how many come in each phase, 1 to 1000000; with -short 500")
-	f.IntVar(&o.rate, "rate", 1000, "how many come a second, 1 to 100000")
-	f.IntVar(&o.turns, "turns", 5, "how many turns with strangers, and as many without, 1 to 100; with -short 1")
+	f.IntVar(&o.count, "clients", 10_000, "how many connect in each phase, 1 to 1000000; with -short 500")
+	f.IntVar(&o.rate, "rate", 1000, "how many connect a second, 1 to 100000")
+	f.IntVar(&o.turns, "turns", 5, "how many turns with clients, and as many without, 1 to 100; with -short 1")
 	f.StringVar(&o.security, "security", securityNone, "none, secret or tls")
 	f.BoolVar(&o.short, "short", false, "finish within seconds; the figures mean little then")
 	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this file as a JSON object")
@@ -79,7 +79,7 @@ func (o *options) resolve() error {
 		}
 	}
 	check(o.ranks >= 2 && o.ranks <= 64, "-ranks %d: want 2 to 64", o.ranks)
-	check(o.count >= 1 && o.count <= 1e6, "-strangers %d: want 1 to 1000000", o.count)
+	check(o.count >= 1 && o.count <= 1e6, "-clients %d: want 1 to 1000000", o.count)
 	check(o.rate >= 1 && o.rate <= 1e5, "-rate %d: want 1 to 100000", o.rate)
 	check(o.turns >= 1 && o.turns <= 100, "-turns %d: want 1 to 100", o.turns)
 	check(slices.Contains(securities(), o.security), "-security %q: want one of %v", o.security, securities())
@@ -112,7 +112,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // measure runs the job and the clients.
 func (o *options) measure(ctx context.Context, progress io.Writer) (*outcome, error) {
-	dir, err := os.MkdirTemp("", "switchyard-strangers-")
+	dir, err := os.MkdirTemp("", "switchyard-clients-")
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ func (o *options) turn() time.Duration {
 // turn of the running job.
 func (o *outcome) sendClients(ctx context.Context, b scratchDir, progress io.Writer) error {
 	p := harness.NewPace(progress, "admission", 1+2*o.turns, 5*time.Second+harness.Times(o.count, time.Second)/time.Duration(o.rate)+harness.Times(2*o.turns, o.turn()))
-	p.Next("%d strangers while rank %d is awaited", o.count, o.ranks-1)
+	p.Next("%d clients while rank %d is awaited", o.count, o.ranks-1)
 	for r := range o.ranks - 1 {
 		if err := b.await(ctx, listenName(r)); err != nil {
 			return err

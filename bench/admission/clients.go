@@ -81,7 +81,7 @@ func newClients(b scratchDir, rate int) *clients { return &clients{b: b, rate: r
 // send starts n clients, and returns when the last has started. Those that are late because
 // this process did not run come at once.
 func (c *clients) send(ctx context.Context, n int) {
-	kinds, addresses := securetest.Strangers(), c.b.addresses()
+	kinds, addresses := securetest.Clients(), c.b.addresses()
 	ticker := time.NewTicker(time.Millisecond)
 	defer ticker.Stop()
 	start, sent := time.Now(), 0
@@ -92,13 +92,13 @@ func (c *clients) send(ctx context.Context, n int) {
 			kind := kinds[c.sent%len(kinds)]
 			address := addresses[c.sent/len(kinds)%len(addresses)]
 			c.sent++
-			c.wg.Go(func() { c.visit(ctx, kind, address) })
+			c.wg.Go(func() { c.connect(ctx, kind, address) })
 		}
 	}
 }
 
-func (c *clients) visit(ctx context.Context, kind securetest.Stranger, address string) {
-	held, err := kind.Visit(ctx, address)
+func (c *clients) connect(ctx context.Context, kind securetest.Client, address string) {
+	held, err := kind.Connect(ctx, address)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {

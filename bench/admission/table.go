@@ -16,7 +16,7 @@ type outcome struct {
 	Security string  `json:"security"`
 	Ranks    int     `json:"ranks"`
 	Bytes    int     `json:"bytes"`
-	Clients  int     `json:"strangers"`
+	Clients  int     `json:"clients"`
 	Rate     int     `json:"rate"`
 	Dropped  int     `json:"dropped"`
 	Refused  int     `json:"refused"`
@@ -58,15 +58,15 @@ func middle(values []float64) float64 {
 }
 
 func (o *outcome) write(w io.Writer) {
-	fmt.Fprintf(w, "# %d ranks over tcp, security %s, %s to each peer; %d strangers a phase, %d a second\n",
+	fmt.Fprintf(w, "# %d ranks over tcp, security %s, %s to each peer; %d clients a phase, %d a second\n",
 		o.ranks, o.security, harness.SizeName(o.bytes), o.count, o.rate)
-	fmt.Fprintf(w, "%-44s %10d\n", "strangers that were dropped", o.Dropped)
-	fmt.Fprintf(w, "%-44s %10d\n", "strangers that found nobody", o.Refused)
+	fmt.Fprintf(w, "%-44s %10d\n", "clients that were dropped", o.Dropped)
+	fmt.Fprintf(w, "%-44s %10d\n", "clients that found no listener", o.Refused)
 	fmt.Fprintf(w, "%-44s %9.2fs\n", "longest that one was held", o.MaxHeld)
 	fmt.Fprintf(w, "%-44s %9.2fs\n", "time the last rank took to join among them", o.Join)
 	fmt.Fprintf(w, "%-44s %7.1f MiB\n", "memory of a rank meanwhile, its lanes included", mebibytes(o.MeetRSS))
-	fmt.Fprintf(w, "%-44s %10.1f\n", "exchanges a second without strangers", o.Without)
-	fmt.Fprintf(w, "%-44s %10.1f\n", "exchanges a second with strangers", o.With)
+	fmt.Fprintf(w, "%-44s %10.1f\n", "exchanges a second without clients", o.Without)
+	fmt.Fprintf(w, "%-44s %10.1f\n", "exchanges a second with clients", o.With)
 	fmt.Fprintf(w, "%-44s %10.3f\n", "ratio", o.Ratio)
 	fmt.Fprintf(w, "%-44s %7.1f MiB\n", "memory of a rank beyond the turns without", mebibytes(o.RunRSS))
 }
@@ -75,12 +75,12 @@ func mebibytes(n int64) float64 { return float64(n) / (1 << 20) }
 
 // fault says what must not be, whatever the machine.
 func (o *outcome) fault() error {
-	limit := secure.Patience + time.Second
+	limit := secure.HandshakeTimeout + time.Second
 	if o.MaxHeld > limit.Seconds() {
-		return fmt.Errorf("a stranger was held for %.2fs, limit %v", o.MaxHeld, limit)
+		return fmt.Errorf("a client was held for %.2fs, limit %v", o.MaxHeld, limit)
 	}
 	if o.Dropped == 0 {
-		return fmt.Errorf("no stranger ever reached the job")
+		return fmt.Errorf("no client ever reached the job")
 	}
 	return nil
 }

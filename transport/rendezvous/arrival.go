@@ -27,7 +27,7 @@ type event struct {
 }
 
 // read takes a stranger's hello.
-func (h *host) read(s *secure.Stranger) (func(), error) {
+func (h *host) read(s *secure.Pending) (func(), error) {
 	watchMachine(s.Conn)
 	conn, peer, err := h.guard.Admit(s.Conn, secure.Session{})
 	if err != nil {
@@ -48,7 +48,7 @@ func (h *host) read(s *secure.Stranger) (func(), error) {
 			return nil, err
 		}
 	}
-	return func() { h.report(e) }, s.Known()
+	return func() { h.report(e) }, s.Identified()
 }
 
 // otherSecurity: a rank of this job asks for a security that rank 0 does not have.
@@ -61,7 +61,7 @@ func (h *host) readHello(conn net.Conn) (parcel, error) {
 	if _, err := io.ReadFull(conn, b[:]); err != nil {
 		return parcel{}, err
 	}
-	if ours, err := h.guard.TurnAway(conn, b[:]); err != nil {
+	if ours, err := h.guard.Reject(conn, b[:]); err != nil {
 		if ours {
 			return parcel{}, &otherSecurity{err}
 		}

@@ -71,7 +71,7 @@ func receive(v *visitor) (*Meeting, error) {
 	if d, ok := v.parent.Deadline(); ok && !d.After(h.until) { // there is no staying beyond it
 		h.until = d.Add(-margin(time.Until(d)))
 	}
-	h.wg.Go(func() { secure.Receive(ctx, listen, h.read, h.drop, h.short) })
+	h.wg.Go(func() { secure.Serve(ctx, listen, h.read, h.drop, h.short) })
 	if err := h.gather(); err != nil {
 		h.end()
 		return nil, err

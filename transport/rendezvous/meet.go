@@ -18,7 +18,7 @@ const (
 	DefaultTimeout = 60 * time.Second
 
 	// handshakePatience is how long a connection may take to say who it is.
-	handshakePatience = secure.Patience
+	handshakePatience = secure.HandshakeTimeout
 	// verdictLinger is how long rank 0 stays, after the job has failed, to tell ranks that come
 	// late. Ranks that start together come within it, and nobody waits for longer than two seconds.
 	verdictLinger = time.Second

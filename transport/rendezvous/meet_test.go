@@ -273,7 +273,7 @@ func TestStrangersDoNoHarm(t *testing.T) {
 		errs <- err
 	}()
 	var open []net.Conn
-	for range 3 * secure.MaxStrangers / len(strangers()) {
+	for range 3 * secure.MaxPending / len(strangers()) {
 		for _, first := range strangers() {
 			c := dialUntil(t, configs[0].Addr)
 			defer c.Close()

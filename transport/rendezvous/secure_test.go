@@ -161,11 +161,11 @@ func TestStrangersAreDroppedWithinTwoSeconds(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 				defer cancel()
 				var wg sync.WaitGroup
-				for _, s := range securetest.Strangers() {
+				for _, s := range securetest.Clients() {
 					wg.Go(func() {
-						held, err := s.Visit(ctx, configs[0].Addr)
+						held, err := s.Connect(ctx, configs[0].Addr)
 						// a second for a loaded machine
-						if err != nil || held > secure.Patience+time.Second {
+						if err != nil || held > secure.HandshakeTimeout+time.Second {
 							t.Errorf("%s held for %v: %v", s.Name, held, err)
 						}
 					})
@@ -181,7 +181,7 @@ func TestCrowdOfStrangersDoesNotKeepRanksOut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			configs := secureJob(t, 2, security)
 			beside(t, configs, func() {
-				for range 4 * secure.MaxStrangers {
+				for range 4 * secure.MaxPending {
 					c := dialUntil(t, configs[0].Addr)
 					t.Cleanup(func() { _ = c.Close() }) // it is silent while the ranks meet
 				}

@@ -13,8 +13,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Four messages of fixed size. The side that dials proves first: whoever can connect to a rank gets
-// nothing out of it by which to guess the secret. Big-endian; each begins with
+// Four messages of fixed size. The dialling side proves first, so that a client without the secret
+// gets no proof from which to guess it. Big-endian; each begins with
 //
 //	0  uint32   magic "SWYA"
 //	4  uint16   version
@@ -28,7 +28,7 @@ import (
 //	proof     →  8 HMAC-SHA256(secret, "dials" ‖ opening ‖ challenge), up to 40
 //	answer    ←  8 HMAC-SHA256(secret, "accepts" ‖ opening ‖ challenge), up to 40
 //
-// In place of the challenge or the answer a notice may come.
+// A notice may take the place of the challenge or the answer.
 const (
 	openingMagic  = 0x53575941
 	secretVersion = 1
@@ -97,8 +97,8 @@ func newReply(kind uint16, content []byte) *reply {
 
 // checkHead reports whether b begins as a message of the kind does.
 func checkHead(b []byte, kind uint16) error {
-	if told := ReadNotice(b); told != nil {
-		return told
+	if refused := ReadNotice(b); refused != nil {
+		return refused
 	}
 	if m := binary.BigEndian.Uint32(b); m != openingMagic {
 		return errtext.Errorf("secure: magic %#08x, want %#08x: %w", m, uint32(openingMagic), transport.ErrProtocol)
@@ -120,7 +120,7 @@ func readReply(r io.Reader, kind uint16) (*reply, error) {
 	return &b, checkHead(b[:], kind)
 }
 
-// prove is what shows that its maker knows the secret and means this exchange.
+// prove returns the proof that a side knows the secret and takes part in this exchange.
 func prove(secret, side, opening []byte, challenge *reply) []byte {
 	h := hmac.New(sha256.New, secret)
 	h.Write(side)
@@ -179,25 +179,25 @@ func (g *Guard) admitSecret(conn net.Conn, session Session) (Peer, error) {
 	}
 	if !hmac.Equal(proof[8:], prove(secret, dials, first, challenge)) {
 		sendNotice(conn, wrongProof)
-		return Peer{}, fmt.Errorf("%w: who claims rank %d has not proven that it knows the secret", ErrUnauthenticated, o.from)
+		return Peer{}, fmt.Errorf("%w: the peer that claims rank %d has not proven that it knows the secret", ErrUnauthenticated, o.from)
 	}
 	_, err = conn.Write(newReply(kindAnswer, prove(secret, accepts, first, challenge))[:])
 	return Peer{mode: bySecret, ranks: []transport.Rank{o.from}}, err
 }
 
-// readOpening reads how a peer begins, and tells it if that cannot lead anywhere.
+// readOpening reads the opening of a peer, and sends a notice if it cannot be accepted.
 func (g *Guard) readOpening(conn net.Conn, session Session) ([]byte, opening, error) {
 	first := make([]byte, openingBytes)
 	const head = 8
 	if _, err := io.ReadFull(conn, first[:head]); err != nil {
 		return nil, opening{}, err
 	}
-	if came, ok := modeOf(first); ok && came != bySecret {
-		return nil, opening{}, turnAway(conn, came, wantsSecret)
+	if theirs, ok := modeOf(first); ok && theirs != bySecret {
+		return nil, opening{}, reject(conn, theirs, wantsSecret)
 	}
 	if err := checkHead(first[:head], kindOpening); err != nil {
 		if v := binary.BigEndian.Uint16(first[4:]); v != secretVersion && binary.BigEndian.Uint32(first) == openingMagic {
-			_ = turnAway(conn, bySecret, wrongVersion)
+			_ = reject(conn, bySecret, wrongVersion)
 		}
 		return nil, opening{}, err
 	}

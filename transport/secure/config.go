@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-// Config says how ranks know each other. The zero value is not at all.
+// Config says how ranks authenticate each other. The zero value is no authentication.
 type Config struct {
 	// TLS authenticates and encrypts by certificates.
 	TLS *TLS
@@ -21,30 +21,30 @@ type Config struct {
 // TLS names a rank's certificate, its key, and the authority that has signed those of all ranks: as
 // files of PEM, or as functions.
 type TLS struct {
-	// CertFile holds this rank's certificate and what lies between it and the authority. It must
-	// permit the use by servers and by clients.
+	// CertFile holds this rank's certificate and the intermediate certificates up to the authority.
+	// It must permit the use by servers and by clients.
 	CertFile string
 	// KeyFile holds the certificate's private key.
 	KeyFile string
-	// CAFile holds the certificates of the authorities that are believed. Those of the system are
+	// CAFile holds the certificates of the authorities that are trusted. Those of the system are
 	// not.
 	CAFile string
 
-	// GetCertificate, if set, stands for CertFile and KeyFile. It is called for every connection,
+	// GetCertificate, if set, replaces CertFile and KeyFile. It is called for every connection,
 	// possibly by several goroutines at once.
 	GetCertificate func() (*tls.Certificate, error) `json:"-"`
-	// GetRoots, if set, stands for CAFile. It is called for every connection, as GetCertificate is.
+	// GetRoots, if set, replaces CAFile. It is called for every connection, as GetCertificate is.
 	GetRoots func() (*x509.CertPool, error) `json:"-"`
 
-	// Job is what certificates call the job, if that is not its name: a launcher may give each run
-	// another name, and certificates are made beforehand.
+	// Job is the name of the job in certificates, if it differs from the job's own: a launcher may
+	// give each run another name, and certificates are made before.
 	Job string
 	// AnyRank also accepts certificates for switchyard://<job>/rank/*, one for a whole job. A rank
-	// that is taken over can then speak for every other.
+	// that is compromised can then speak for every other.
 	AnyRank bool
 }
 
-// mode is how a rank wants to be spoken to.
+// mode is how a rank authenticates its connections.
 type mode byte
 
 const (

@@ -12,13 +12,12 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// protocol is what both sides negotiate by ALPN: a certificate of this job shown to another
-// program's server opens nothing.
+// protocol is negotiated by ALPN, so that a connection to the server of another program fails.
 const protocol = "switchyard/1"
 
-// credentials are a rank's certificate and whom it believes.
+// credentials are a rank's certificate and the authorities that it trusts.
 type credentials struct {
-	job         string // as certificates call it
+	job         string // its name in certificates
 	anyRank     bool
 	certificate func() (*tls.Certificate, error)
 	roots       func() (*x509.CertPool, error)
@@ -62,9 +61,9 @@ func parseRoots(c TLS) func([][]byte) (*x509.CertPool, error) {
 	}
 }
 
-// config is that of one connection. Nothing is resumed, so every connection is checked against the
-// roots of its time. The checks are verify's: a host name, which crypto/tls would ask for, is not
-// what ranks are known by.
+// config is the configuration of one connection. Sessions are not resumed, so each connection is
+// checked against the current roots. verify makes the checks instead of crypto/tls, which would
+// check a host name: ranks are identified by a URI.
 func (k *credentials) config(verify func(tls.ConnectionState) error) *tls.Config {
 	return &tls.Config{
 		MinVersion:                  tls.VersionTLS13,
@@ -79,7 +78,7 @@ func (k *credentials) config(verify func(tls.ConnectionState) error) *tls.Config
 	}
 }
 
-// verify checks the peer's certificate up to a root, and returns for which ranks it speaks.
+// verify checks the peer's certificate up to a root, and returns the ranks that it names.
 func (k *credentials) verify(s tls.ConnectionState, usage x509.ExtKeyUsage) (Peer, error) {
 	if s.NegotiatedProtocol != protocol {
 		return Peer{}, fmt.Errorf("%w: peer speaks %q, want %q", ErrUnauthenticated, s.NegotiatedProtocol, protocol)
@@ -91,18 +90,18 @@ func (k *credentials) verify(s tls.ConnectionState, usage x509.ExtKeyUsage) (Pee
 	if roots == nil || len(s.PeerCertificates) == 0 {
 		return Peer{}, fmt.Errorf("%w: no roots, or no certificate", ErrUnauthenticated)
 	}
-	between := x509.NewCertPool()
+	intermediates := x509.NewCertPool()
 	for _, c := range s.PeerCertificates[1:] {
-		between.AddCert(c)
+		intermediates.AddCert(c)
 	}
 	leaf := s.PeerCertificates[0]
-	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{usage}}); err != nil {
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{usage}}); err != nil {
 		return Peer{}, fmt.Errorf("%w: %w", ErrUnauthenticated, err)
 	}
 	return ranksOf(leaf, k.job, k.anyRank)
 }
 
-// verifyRank is verify where the peer must be one rank.
+// verifyRank is verify for a peer that must be the given rank.
 func (k *credentials) verifyRank(s tls.ConnectionState, rank transport.Rank) error {
 	p, err := k.verify(s, x509.ExtKeyUsageServerAuth)
 	if err != nil {
@@ -111,6 +110,6 @@ func (k *credentials) verifyRank(s tls.ConnectionState, rank transport.Rank) err
 	return p.Check(rank)
 }
 
-// jobProtocol is offered beside protocol and never chosen: by it a rank that expects no TLS sees
-// that a rank of its own job has come.
+// jobProtocol is offered beside protocol and never chosen: a rank without TLS recognizes by it that
+// the peer belongs to its own job.
 func jobProtocol(tag []byte) string { return "switchyard-job/" + hex.EncodeToString(tag[:16]) }

@@ -23,8 +23,8 @@ type file[T any] struct {
 	valid bool
 }
 
-// get returns the value of the files as they are now. Files that do not parse leave the last good
-// value standing: a rotation writes a certificate and its key one after the other.
+// get returns the value of the files as they are now. If they do not parse, it is the last good
+// value: a rotation writes a certificate and its key one after the other.
 func (f *file[T]) get() (T, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -41,7 +41,7 @@ func (f *file[T]) get() (T, error) {
 		}
 	}
 	if f.valid {
-		f.log.Warn("files do not serve, the last good content is used on", "files", f.paths, "err", err)
+		f.log.Warn("files cannot be used, the last good content stays in use", "files", f.paths, "err", err)
 		return f.value, nil
 	}
 	return f.value, err

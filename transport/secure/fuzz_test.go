@@ -12,7 +12,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// heard is a connection on which everything has been said already.
+// heard is a connection whose incoming bytes are given in advance.
 type heard struct {
 	net.Conn
 	said    *bytes.Reader
@@ -34,8 +34,7 @@ func fuzzGuards(f *testing.F) []*Guard {
 	return []*Guard{secret, open}
 }
 
-// FuzzAdmit says anything to the accepting side. It must not be admitted, and not be read without
-// bound.
+// FuzzAdmit sends any bytes to the accepting side, which must not admit them, nor read without bound.
 func FuzzAdmit(f *testing.F) {
 	guards := fuzzGuards(f)
 	var first [openingBytes]byte
@@ -54,12 +53,12 @@ func FuzzAdmit(f *testing.F) {
 		require.LessOrEqual(t, len(said)-c.said.Len(), maxDrain+openingBytes)
 
 		c = &heard{said: bytes.NewReader(said)}
-		_, _ = guards[1].TurnAway(c, said)
+		_, _ = guards[1].Reject(c, said)
 		require.LessOrEqual(t, c.written, noticeBytes)
 	})
 }
 
-// FuzzOpen answers anything to the dialling side.
+// FuzzOpen answers the dialling side with any bytes.
 func FuzzOpen(f *testing.F) {
 	guards := fuzzGuards(f)
 	f.Add(append(newReply(kindChallenge, make([]byte, 32))[:], newReply(kindAnswer, make([]byte, 32))[:]...))
@@ -76,7 +75,7 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-// FuzzOpening holds decoding against encoding.
+// FuzzOpening checks decoding against encoding.
 func FuzzOpening(f *testing.F) {
 	o := opening{from: 3, to: transport.Rank(1), session: Session{7}}
 	b := make([]byte, openingBytes)

@@ -11,8 +11,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// ErrUnauthenticated is found beneath errors that say that whoever is at the other end has not
-// proven who it is, or has refused this rank's proof. Trying again does not help.
+// ErrUnauthenticated is wrapped by errors that say that the peer has not proven its identity, or has
+// refused this rank's proof. Trying again does not help.
 var ErrUnauthenticated = errors.New("not authenticated")
 
 // Guard opens and admits the connections of one rank. Its methods may be called by any number of
@@ -26,9 +26,9 @@ type Guard struct {
 	secret func() ([]byte, error)
 }
 
-// NewGuard returns the guard of a rank of job. It reads the files that c names, and fails if they
-// do not serve. log receives what is wrong with them later, when the last good content is used on;
-// nil is silent.
+// NewGuard returns the guard of a rank of job. It reads the files that c names, and fails if one is
+// missing or wrong. If one becomes so later, its last good content stays in use and log gets a
+// warning; nil is silent.
 func NewGuard(c Config, job string, rank transport.Rank, log *slog.Logger) (*Guard, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -50,8 +50,8 @@ func NewGuard(c Config, job string, rank transport.Rank, log *slog.Logger) (*Gua
 	return g, nil
 }
 
-// secretSource returns what gives the secret. It is a function so that no way of printing a guard
-// shows it.
+// secretSource returns a function that returns the secret, so that printing a guard in any way does
+// not show it.
 func secretSource(c Config, log *slog.Logger) (func() ([]byte, error), error) {
 	if c.SecretFile == "" {
 		own := slices.Clone([]byte(c.Secret))
@@ -64,13 +64,13 @@ func secretSource(c Config, log *slog.Logger) (func() ([]byte, error), error) {
 	return f.get, err
 }
 
-// Session tells one meeting of the ranks from every other. It is all zeros before they have met.
+// Session identifies one rendezvous of the ranks. It is all zeros before that.
 type Session [16]byte
 
-// Open proves to rank to, at the other end of conn, which this rank has dialled, who this rank is,
-// and has that rank do the same. It returns the connection to speak on, which under TLS is another
-// one that owns conn. It ends when conn's deadline passes; on failure conn is the caller's to
-// close. Errors under [ErrUnauthenticated] are final.
+// Open authenticates both ranks of conn, which this rank has dialled, to each other; to is the
+// peer. It returns the connection to use, which under TLS is another one that owns conn. It ends when
+// conn's deadline passes; on failure the caller closes conn. Errors that wrap [ErrUnauthenticated]
+// are final.
 func (g *Guard) Open(conn net.Conn, to transport.Rank, session Session) (net.Conn, error) {
 	switch g.mode {
 	case byTLS:
@@ -81,9 +81,9 @@ func (g *Guard) Open(conn net.Conn, to transport.Rank, session Session) (net.Con
 	return conn, nil
 }
 
-// Admit is the other side of Open: conn has been accepted, and the peer says what it has proven
-// about itself. What comes in another guard's manner is told so. Without security everybody is
-// admitted unseen.
+// Admit is the other side of Open, for a connection that this rank has accepted. It also returns
+// what the peer has proven about itself. A peer with another kind of security gets a notice that
+// says so. Without security every peer is admitted.
 func (g *Guard) Admit(conn net.Conn, session Session) (net.Conn, Peer, error) {
 	switch g.mode {
 	case byTLS:
@@ -95,7 +95,7 @@ func (g *Guard) Admit(conn net.Conn, session Session) (net.Conn, Peer, error) {
 	return conn, Peer{mode: plain, all: true}, nil
 }
 
-// Peer is what a connection has proven about whoever opened it.
+// Peer is what the dialling side of a connection has proven about itself.
 type Peer struct {
 	mode  mode
 	all   bool

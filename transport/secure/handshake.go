@@ -10,8 +10,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// ready is what the accepting side sends last. In TLS 1.3 the side that dials is done before the
-// other has looked at its certificate; with this byte both know how it ended.
+// ready is the last byte of the accepting side. In TLS 1.3 the dialling side is done before the
+// other has checked its certificate; with this byte both know the result.
 const ready = 'S'
 
 func (g *Guard) openTLS(conn net.Conn, to transport.Rank) (net.Conn, error) {
@@ -47,15 +47,15 @@ func (g *Guard) admitTLS(conn net.Conn) (net.Conn, Peer, error) {
 	}
 	var header tls.RecordHeaderError
 	if errors.As(err, &header) && header.Conn != nil {
-		if came, ok := modeOf(header.RecordHeader[:]); ok {
-			return nil, Peer{}, turnAway(conn, came, noticeOf(g.mode))
+		if theirs, ok := modeOf(header.RecordHeader[:]); ok {
+			return nil, Peer{}, reject(conn, theirs, noticeOf(g.mode))
 		}
 	}
 	return nil, Peer{}, failedTLS(err)
 }
 
-// failedTLS states why a handshake failed. What the peer or this side has refused is final; a
-// connection that was lost or an answer that is no TLS may go better next time.
+// failedTLS returns why a handshake failed. A refusal by the peer or this side is final; after a
+// lost connection, or an answer that is not TLS, the next attempt may succeed.
 func failedTLS(err error) error {
 	var header tls.RecordHeaderError
 	var op *net.OpError
@@ -63,8 +63,8 @@ func failedTLS(err error) error {
 	case errors.Is(err, ErrUnauthenticated):
 		return err
 	case errors.As(err, &header):
-		if told := ReadNotice(header.RecordHeader[:]); told != nil {
-			return told
+		if refused := ReadNotice(header.RecordHeader[:]); refused != nil {
+			return refused
 		}
 	case errors.As(err, &op) && op.Op == "remote error":
 		return fmt.Errorf("%w: the peer refuses this rank: %w", ErrUnauthenticated, err)

@@ -13,14 +13,14 @@ const (
 	scheme = "switchyard://"
 	// anyRank stands for all ranks in the name of a certificate.
 	anyRank = "*"
-	// maxJobName bounds the name of a job in a certificate: that of DNS, as it stands where a host
-	// does.
+	// maxJobName bounds the name of a job in a certificate. It is the bound of DNS, since the name
+	// is the host of a URI.
 	maxJobName = 253
 	maxLabel   = 63
 )
 
 // Name is what a certificate of the rank must hold as a URI: switchyard://<job>/rank/<n>.
-// [transport.None] gives the name of all ranks, which is believed where TLS.AnyRank is set.
+// [transport.None] gives the name of all ranks, which is accepted if TLS.AnyRank is set.
 func Name(job string, rank transport.Rank) string {
 	n := anyRank
 	if rank != transport.None {
@@ -29,7 +29,7 @@ func Name(job string, rank transport.Rank) string {
 	return scheme + job + "/rank/" + n
 }
 
-// checkJobName reports whether job can stand in a certificate.
+// checkJobName returns an error if job cannot be in a certificate.
 func checkJobName(job string) error {
 	ok := job != "" && len(job) <= maxJobName
 	for label := range strings.SplitSeq(job, ".") {
@@ -40,7 +40,7 @@ func checkJobName(job string) error {
 		ok = ok && (letter || c == '-' || c == '_' || c == '.')
 	}
 	if !ok {
-		return fmt.Errorf("secure: job name %.80q cannot stand in a certificate, as it is not letters, digits, '-', '_' "+
+		return fmt.Errorf("secure: job name %.80q cannot be in a certificate, as it is not letters, digits, '-', '_' "+
 			"and dots between them: set TLS.Job", job)
 	}
 	return nil

@@ -16,8 +16,8 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-// prompt is within what every refusal must be known, on both sides, on a loaded machine too.
-const prompt = 10 * secure.Patience
+// prompt bounds the time until both sides know of a refusal, on a loaded machine too.
+const prompt = 10 * secure.HandshakeTimeout
 
 const job = "job.1"
 
@@ -95,7 +95,7 @@ func issue(t testing.TB, a *securetest.Authority, l securetest.Leaf) *tls.Certif
 	return cert
 }
 
-// requireTalk demands that what one side says is heard by the other.
+// requireTalk requires that what one side sends arrives at the other.
 func requireTalk(t testing.TB, a, b side) {
 	require.NoError(t, a.err)
 	require.NoError(t, b.err)

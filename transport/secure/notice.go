@@ -10,9 +10,9 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// A rank that is spoken to in another manner than its own answers with a notice and closes, so that
-// both sides know at once what is wrong. It is not authenticated; whoever can send one can also cut
-// the connection. It is as long as any first answer, so that nobody waits for the rest of one:
+// A rank whose peer uses another kind of security answers with a notice and closes, so that both
+// sides know at once what is wrong. It is not authenticated: an attacker who can send one can also
+// cut the connection. It is as long as any first answer, so that no peer waits for the rest of one:
 //
 //	0  uint32 magic "SWYX"
 //	4  uint8  why
@@ -20,8 +20,8 @@ import (
 const (
 	noticeMagic = 0x53575958
 	noticeBytes = 80
-	// maxDrain is what is read of a peer that was answered, so that its bytes do not reset the
-	// connection before it has read the answer. A TLS hello has less than 2 KiB.
+	// maxDrain bounds what is read from a peer after a notice, so that its unread bytes do not
+	// reset the connection before it has read the notice. A TLS hello has less than 2 KiB.
 	maxDrain = 3 << 10
 )
 
@@ -40,7 +40,7 @@ const (
 
 func noticeOf(m mode) notice { return notice(m) }
 
-// err is the notice as its receiver states it.
+// err is the error of a rank that receives the notice.
 func (n notice) err() error {
 	switch n {
 	case wantsPlain, wantsTLS, wantsSecret:
@@ -57,8 +57,8 @@ func (n notice) err() error {
 	return fmt.Errorf("%w: the peer refuses for reason %d", ErrUnauthenticated, byte(n))
 }
 
-// ReadNotice returns what the first bytes of an answer say if they are a refusal by a rank that is
-// set to another security, and nil if they are not. Five bytes are enough.
+// ReadNotice returns the error that the first bytes of an answer stand for if they are a notice, a
+// refusal by a rank with other security, and otherwise nil. Five bytes are enough.
 func ReadNotice(answer []byte) error {
 	if len(answer) < 5 || binary.BigEndian.Uint32(answer) != noticeMagic {
 		return nil
@@ -66,31 +66,31 @@ func ReadNotice(answer []byte) error {
 	return notice(answer[4]).err()
 }
 
-// TurnAway is for a rank without security that has read first from a connection and does not know
-// it. If that is how a rank with security begins, it is told, and err says what came; sameJob then
-// reports whether it names this job. Otherwise err is nil.
-func (g *Guard) TurnAway(conn net.Conn, first []byte) (sameJob bool, err error) {
-	came, ok := modeOf(first)
-	if !ok || came == plain || g.mode != plain {
+// Reject is for a rank without security that has read the bytes first, which it does not expect,
+// from a connection. If a rank with security begins with such bytes, that peer gets a notice, and err
+// says which security it uses; sameJob then reports whether it names this job. Otherwise err is nil.
+func (g *Guard) Reject(conn net.Conn, first []byte) (sameJob bool, err error) {
+	theirs, ok := modeOf(first)
+	if !ok || theirs == plain || g.mode != plain {
 		return false, nil
 	}
 	sendNotice(conn, wantsPlain)
-	said := make([]byte, len(first)+maxDrain)
-	n := copy(said, first)
-	said = said[:n+drain(conn, said[n:])]
-	sameJob = bytes.Contains(said, g.tag[:]) || bytes.Contains(said, []byte(jobProtocol(g.tag[:])))
-	return sameJob, mismatched(came, plain)
+	read := make([]byte, len(first)+maxDrain)
+	n := copy(read, first)
+	read = read[:n+drain(conn, read[n:])]
+	sameJob = bytes.Contains(read, g.tag[:]) || bytes.Contains(read, []byte(jobProtocol(g.tag[:])))
+	return sameJob, mismatched(theirs, plain)
 }
 
-// turnAway tells a peer that came in another manner.
-func turnAway(conn net.Conn, came mode, n notice) error {
+// reject sends notice n to a peer that uses another kind of security.
+func reject(conn net.Conn, theirs mode, n notice) error {
 	sendNotice(conn, n)
 	drain(conn, make([]byte, maxDrain))
-	return mismatched(came, mode(n))
+	return mismatched(theirs, mode(n))
 }
 
-func mismatched(came, here mode) error {
-	return fmt.Errorf("%w: the peer comes with %v, this rank is set to %v: %w", ErrUnauthenticated, came, here, transport.ErrMismatch)
+func mismatched(theirs, here mode) error {
+	return fmt.Errorf("%w: the peer comes with %v, this rank is set to %v: %w", ErrUnauthenticated, theirs, here, transport.ErrMismatch)
 }
 
 func sendNotice(w io.Writer, n notice) {
@@ -110,19 +110,19 @@ func drain(conn net.Conn, b []byte) int {
 	return n
 }
 
-// Magic numbers of the openings of package rendezvous and package tcp, which stand for no security.
+// Magic numbers of package rendezvous and package tcp, with which connections without security begin.
 const (
 	plainMeeting = 0x53575952
-	plainLane    = 0x53575948
+	plainStream  = 0x53575948
 )
 
-// modeOf tells from its first bytes in which manner a connection is opened.
+// modeOf returns the security of the peer that has opened a connection with the bytes first.
 func modeOf(first []byte) (mode, bool) {
 	if len(first) < 4 {
 		return 0, false
 	}
 	switch m := binary.BigEndian.Uint32(first); {
-	case m == plainMeeting || m == plainLane:
+	case m == plainMeeting || m == plainStream:
 		return plain, true
 	case m == openingMagic:
 		return bySecret, true

@@ -7,13 +7,13 @@ import (
 	"log/slog"
 )
 
-// minSecretBytes is the least that a secret may have: 128 bits, if they are random.
+// minSecretBytes is the least length of a secret: 128 bits, if they are random.
 const minSecretBytes = 16
 
-// redacted stands for a secret wherever one would be printed.
+// redacted is printed in place of a secret.
 const redacted = "[secret]"
 
-// Secret is a shared secret. However it is formatted, logged or marshalled, it does not show.
+// Secret is a shared secret. Formatting, logging and marshalling it shows nothing of it.
 type Secret []byte
 
 // String hides s.

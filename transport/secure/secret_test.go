@@ -99,10 +99,10 @@ func (r *recorder) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// replays says what was once said, whatever the answers.
-func replays(said []byte) func(net.Conn) side {
+// replays sends what was once sent, whatever the answers are.
+func replays(data []byte) func(net.Conn) side {
 	return func(c net.Conn) side {
-		_, err := c.Write(said)
+		_, err := c.Write(data)
 		if err == nil {
 			_, err = io.Copy(io.Discard, c)
 		}
@@ -133,8 +133,8 @@ func TestReplayedHandshakesAreRefused(t *testing.T) {
 	require.ErrorIs(t, opened.err, secure.ErrUnauthenticated, "the accepting side's messages again")
 }
 
-// TestReflectedHandshakesAreRefused sends everything back to whoever has said it, and plays two
-// connections of one rank against each other.
+// TestReflectedHandshakesAreRefused sends everything back to its sender, and connects two
+// connections of one rank to each other.
 func TestReflectedHandshakesAreRefused(t *testing.T) {
 	one := guard(t, knows(secretText), job, 1)
 	opened, _ := together(t, opens(one, 1, session), func(c net.Conn) side {
@@ -156,7 +156,7 @@ func TestReflectedHandshakesAreRefused(t *testing.T) {
 	})
 	require.ErrorIs(t, opened.err, secure.ErrUnauthenticated)
 
-	// The rank dials its attacker, which takes what it says to the rank's own listener, and back.
+	// The rank dials its attacker, which forwards its bytes to the rank's own listener, and back.
 	d1, a1 := connection(t)
 	d2, a2 := connection(t)
 	go func() { _, _ = io.Copy(d2, a1); _ = d2.Close() }()
@@ -229,7 +229,7 @@ func TestSecretsDoNotShow(t *testing.T) {
 	requireHidden(t, shown.Bytes(), []byte(otherText))
 }
 
-// requireHidden demands that shown holds no part of secret, in any notation that Go prints bytes
+// requireHidden requires that shown holds no part of secret, in any notation that Go prints bytes
 // in.
 func requireHidden(t *testing.T, shown, secret []byte) {
 	part := secret[:6]

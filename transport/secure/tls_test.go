@@ -14,7 +14,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/secure/securetest"
 )
 
-// shows is the security of a rank that shows cert and believes a.
+// shows is the security of a rank that shows cert and trusts a.
 func shows(a *securetest.Authority, cert *tls.Certificate) secure.Config {
 	return secure.Config{TLS: &secure.TLS{
 		GetCertificate: func() (*tls.Certificate, error) { return cert, nil },
@@ -37,17 +37,17 @@ func TestRanksWithTheirCertificatesTalk(t *testing.T) {
 	require.Equal(t, uint16(tls.VersionTLS13), opened.conn.(*tls.Conn).ConnectionState().Version)
 }
 
-// TestBadCertificatesAreRefused has a rank with each fault come to a sound one, and a sound rank
-// come to it.
+// TestBadCertificatesAreRefused connects a rank with each fault to a sound one, and a sound rank to
+// it.
 func TestBadCertificatesAreRefused(t *testing.T) {
-	a, stranger := authority(t), authority(t)
+	a, other := authority(t), authority(t)
 	now := time.Now()
 	right := []string{secure.Name(job, 1)}
 	for name, c := range map[string]struct {
 		cert *tls.Certificate
 		says string
 	}{
-		"wrong authority": {issue(t, stranger, securetest.Leaf{URIs: right}), "unknown authority"},
+		"wrong authority": {issue(t, other, securetest.Leaf{URIs: right}), "unknown authority"},
 		"expired":         {issue(t, a, securetest.Leaf{URIs: right, NotAfter: now.Add(-time.Second)}), "expired"},
 		"not yet valid":   {issue(t, a, securetest.Leaf{URIs: right, NotBefore: now.Add(time.Minute)}), "not yet valid"},
 		"no name":         {issue(t, a, securetest.Leaf{}), `names ""`},
@@ -70,7 +70,7 @@ func TestBadCertificatesAreRefused(t *testing.T) {
 	}
 }
 
-// requireRefused demands that both sides know, one because it was refused, one because it refuses.
+// requireRefused requires errors on both sides: one was refused, the other refuses.
 func requireRefused(t *testing.T, refused, refuses error, says string) {
 	require.ErrorIs(t, refuses, secure.ErrUnauthenticated)
 	require.ErrorContains(t, refuses, says)
@@ -98,7 +98,7 @@ func TestOneCertificateForAJobIfAsked(t *testing.T) {
 	require.NoError(t, admitted.peer.Check(7))
 }
 
-// TestForeignTLSIsRefused has programs that are no ranks come, and be come to.
+// TestForeignTLSIsRefused connects to a rank with programs that are no ranks, and the other way.
 func TestForeignTLSIsRefused(t *testing.T) {
 	a := authority(t)
 	cert := issue(t, a, securetest.Leaf{URIs: []string{secure.Name(job, 1)}})
@@ -156,7 +156,7 @@ func TestRotatedCertificateServesNewConnections(t *testing.T) {
 	require.NoError(t, err)
 	_, _, shown = meet()
 	require.Equal(t, second.Certificate[0], shown)
-	requireTalk(t, opened, admitted) // the old connection lives on
+	requireTalk(t, opened, admitted) // the old connection goes on
 
 	_, err = authority(t).Write(dir, first) // now the authority is another
 	require.NoError(t, err)

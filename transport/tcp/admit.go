@@ -9,8 +9,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
-// admit has a stranger prove who it is, reads its hello, checks it and answers.
-func (b *builder) admit(s *secure.Stranger) (func(), error) {
+// admit authenticates a pending connection, reads its hello, checks it and answers.
+func (b *builder) admit(s *secure.Pending) (func(), error) {
 	if err := s.Wait(b.met); err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func (b *builder) admit(s *secure.Stranger) (func(), error) {
 		return nil, fmt.Errorf("rank %d has lane %d already: %w", theirs.from, theirs.lane, transport.ErrDuplicateRank)
 	}
 	mine.lane, mine.to = theirs.lane, theirs.from
-	if err = s.Known(); err == nil {
+	if err = s.Identified(); err == nil {
 		err = writeHello(conn, &mine)
 	}
 	if err != nil {
@@ -41,7 +41,7 @@ func (b *builder) admit(s *secure.Stranger) (func(), error) {
 }
 
 func (b *builder) drop(conn net.Conn, err error) {
-	b.t.cfg.Log.Info("stranger dropped", "rank", b.t.cfg.Rank, "from", conn.RemoteAddr(), "err", err)
+	b.t.cfg.Log.Info("connection dropped", "rank", b.t.cfg.Rank, "from", conn.RemoteAddr(), "err", err)
 }
 
 // claim reserves the lane for this connection. A peer for whom another way was planned comes here when it could not

@@ -18,7 +18,7 @@ import (
 
 const (
 	// helloPatience is how long a connection may take to open, or to say who it is.
-	helloPatience = secure.Patience
+	helloPatience = secure.HandshakeTimeout
 	// redialFirst and redialMost bound the pause between attempts to reach a peer.
 	redialFirst = 5 * time.Millisecond
 	redialMost  = 250 * time.Millisecond
@@ -60,7 +60,7 @@ func (t *Transport) newBuilder(ctx context.Context, guard *secure.Guard, listen 
 	ctx, cancel := context.WithCancel(ctx)
 	b := &builder{t: t, guard: guard, ctx: ctx, stop: cancel, lanes: make(chan opened), met: make(chan struct{}),
 		accepted: make(map[[2]int]bool), nearby: make(map[transport.Rank]bool), failed: make(map[transport.Rank]error)}
-	b.wg.Go(func() { secure.Receive(ctx, listen, b.admit, b.drop, b.short) })
+	b.wg.Go(func() { secure.Serve(ctx, listen, b.admit, b.drop, b.short) })
 	b.end = func() {
 		cancel()
 		_ = listen.Close()

@@ -46,7 +46,7 @@ func TestStrangersAtTheMeshAreDropped(t *testing.T) {
 	wrong := make([]byte, helloBytes)
 	(&hello{lane: laneData, size: 3, from: 1}).put(wrong)
 	var open []net.Conn
-	for range secure.MaxStrangers / 2 {
+	for range secure.MaxPending / 2 {
 		for _, first := range [][]byte{[]byte("GET / HTTP/1.1\r\n\r\n"), {0x16, 3, 1}, random, wrong, nil} {
 			c, err := net.Dial("tcp", addr)
 			require.NoError(t, err)

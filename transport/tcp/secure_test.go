@@ -122,10 +122,10 @@ func TestStrangersOfAllKindsAreDroppedAtTheMesh(t *testing.T) {
 			wg.Go(func() { ends[0], errs[0] = halfMesh(t, t.Context(), zero, 0, l, nil) })
 			ctx, cancel := context.WithTimeout(t.Context(), 2*slack)
 			defer cancel()
-			for _, s := range securetest.Strangers() {
+			for _, s := range securetest.Clients() {
 				visits.Go(func() {
-					held, err := s.Visit(ctx, l.Addr().String())
-					if err != nil || held > secure.Patience+slack {
+					held, err := s.Connect(ctx, l.Addr().String())
+					if err != nil || held > secure.HandshakeTimeout+slack {
 						t.Errorf("%s held for %v: %v", s.Name, held, err)
 					}
 				})
@@ -184,8 +184,8 @@ func TestOnlyTheNamedAddressListensAndOnlyBeforeTheMeshStands(t *testing.T) {
 		n, err := strconv.ParseUint(port, 16, 16)
 		require.NoError(t, err)
 		visits.Go(func() {
-			held, err := securetest.Strangers()[1].Visit(ctx, fmt.Sprintf("127.0.0.1:%d", n))
-			if err != nil || held > secure.Patience+slack {
+			held, err := securetest.Clients()[1].Connect(ctx, fmt.Sprintf("127.0.0.1:%d", n))
+			if err != nil || held > secure.HandshakeTimeout+slack {
 				t.Errorf("at port %d, while a rank is awaited, a stranger is held for %v: %v", n, held, err)
 			}
 		})

@@ -1,5 +1,5 @@
-// Package securetest makes certificates for tests and measurements. They are worth nothing
-// elsewhere: keys are made on the spot and held in memory.
+// Package securetest makes certificates, and clients that do not belong to a job, for tests and
+// measurements. The keys are new for each authority and held in memory.
 package securetest
 
 import (
@@ -27,8 +27,8 @@ type Authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// Leaf is what a certificate is to state. Zero fields stand for what a rank needs: valid for an
-// hour around now, for the use by servers and clients.
+// Leaf is the content of a certificate. Zero fields are what a rank needs: valid for an hour around
+// now, for the use by servers and clients.
 type Leaf struct {
 	URIs                []string
 	NotBefore, NotAfter time.Time
@@ -98,8 +98,7 @@ func (l Leaf) template() (*x509.Certificate, error) {
 }
 
 func serial() *big.Int {
-	// fails only without a source of randomness
-	n, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	n, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)) // never fails
 	return n
 }
 
@@ -119,8 +118,8 @@ func (a *Authority) Config(job string, rank transport.Rank) (secure.Config, erro
 	}}, err
 }
 
-// Write puts cert, its key and the authority's certificate into dir as cert.pem, key.pem and
-// ca.pem, over what is there, and returns the configuration that names them.
+// Write writes cert, its key and the authority's certificate to dir as cert.pem, key.pem and ca.pem,
+// over earlier ones, and returns the configuration that names them.
 func (a *Authority) Write(dir string, cert *tls.Certificate) (*secure.TLS, error) {
 	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
 	if err != nil {
