@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/switchyard-moe/switchyard/internal/courier"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/delayqueue"
 )
 
 // refused tells why an operation cannot begin. Whether the transport below still works is asked of
@@ -79,13 +79,13 @@ func (t *Transport) fail(err *transport.Error) {
 	}
 }
 
-// failed is the operation's error for one of the courier's or a context's, or nil.
+// failed is the operation's error for one of the queue's or a context's, or nil.
 func (t *Transport) failed(ctx context.Context, err error, o *Op) error {
 	var known *transport.Error
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, courier.ErrClosed):
+	case errors.Is(err, delayqueue.ErrClosed):
 		return &transport.Error{Rank: o.Rank, Op: o.Dir.String(), Err: transport.ErrClosed}
 	case errors.As(err, &known):
 		if own := t.unusable(o); own != nil { // this rank may have closed what is below meanwhile

@@ -7,7 +7,7 @@
 // changed. With delays and reordering alone the contract of [transport.Transport] is kept in full,
 // since it promises no order between tags. The other faults lie above the transport below: its
 // checksums do not see a byte that is changed here, nor its sequence numbers a message that is
-// dropped. For faults on the wire itself, there is a proxy in internal/faultproxy.
+// dropped. For faults on the wire itself, there is a proxy in transport/internal/faultproxy.
 package faulty
 
 import (
@@ -17,8 +17,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/switchyard-moe/switchyard/internal/courier"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/delayqueue"
 )
 
 const (
@@ -32,7 +32,7 @@ const (
 type Transport struct {
 	below   transport.Transport
 	cfg     Config
-	mail    *courier.Courier
+	mail    *delayqueue.Queue
 	held    held
 	turns   turns
 	numbers numbers
@@ -64,7 +64,7 @@ func New(t transport.Transport, c Config) *Transport {
 	}
 	f := &Transport{below: t, cfg: c, closing: make(chan struct{}), broken: make(chan struct{}),
 		records: records{rules: make([]int, len(c.Rules)), kinds: make(map[Kind]int)}}
-	f.mail = courier.New(func(ctx context.Context, to int, tag uint64, body []byte) error {
+	f.mail = delayqueue.New(func(ctx context.Context, to int, tag uint64, body []byte) error {
 		return t.Send(ctx, transport.Rank(to), transport.Tag(tag), body)
 	}, unclaimedBytes)
 	return f
@@ -94,7 +94,7 @@ func (t *Transport) Recv(ctx context.Context, from transport.Rank, tag transport
 func (t *Transport) Close() error {
 	t.close.Do(func() {
 		close(t.closing)
-		t.mail.Hurry()
+		t.mail.Flush()
 		t.mail.Close(closeTimeout)
 		t.ended = t.below.Close()
 	})

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/switchyard-moe/switchyard/internal/courier"
+	"github.com/switchyard-moe/switchyard/transport/internal/delayqueue"
 )
 
 func (t *Transport) recv(ctx context.Context, o Op, bufs [][]byte) (int, error) {
@@ -65,16 +65,16 @@ func (t *Transport) pause(ctx context.Context, o *Op, d time.Duration) error {
 // called, so that one that is held up is not overtaken by the next.
 type turns struct {
 	mu    sync.Mutex
-	lanes map[courier.Key][]chan struct{}
+	lanes map[delayqueue.Key][]chan struct{}
 }
 
 // queue returns a channel that is closed when it is the caller's turn.
-func (q *turns) queue(k courier.Key) chan struct{} {
+func (q *turns) queue(k delayqueue.Key) chan struct{} {
 	turn := make(chan struct{})
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.lanes == nil {
-		q.lanes = make(map[courier.Key][]chan struct{})
+		q.lanes = make(map[delayqueue.Key][]chan struct{})
 	}
 	if q.lanes[k] = append(q.lanes[k], turn); len(q.lanes[k]) == 1 {
 		close(turn)
@@ -83,7 +83,7 @@ func (q *turns) queue(k courier.Key) chan struct{} {
 }
 
 // leave ends the caller's turn, or its waiting for it.
-func (q *turns) leave(k courier.Key, turn chan struct{}) {
+func (q *turns) leave(k delayqueue.Key, turn chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	i := slices.Index(q.lanes[k], turn)

@@ -5,8 +5,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/switchyard-moe/switchyard/internal/courier"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/delayqueue"
 )
 
 func (t *Transport) send(ctx context.Context, o Op, bufs [][]byte) error {
@@ -47,7 +47,7 @@ func (t *Transport) sendFaulty(ctx context.Context, o *Op, bufs [][]byte) error 
 	return t.learn(ctx, t.below.Send(ctx, o.Peer, o.Tag, bufs...), o)
 }
 
-// sendLater gives a copy of the message to the courier.
+// sendLater gives a copy of the message to the delay queue.
 func (t *Transport) sendLater(ctx context.Context, o *Op, bufs [][]byte, lag time.Duration) error {
 	now := time.Now()
 	l, err := t.mail.Post(o.key(), bufs, now.Add(lag))
@@ -70,17 +70,17 @@ func (t *Transport) hold(o *Op, bufs [][]byte, most time.Duration) error {
 // held are the messages that wait to be overtaken, by receiver.
 type held struct {
 	mu      sync.Mutex
-	letters map[transport.Rank]map[*courier.Letter]transport.Tag
+	letters map[transport.Rank]map[*delayqueue.Message]transport.Tag
 }
 
-func (h *held) add(o *Op, l *courier.Letter) {
+func (h *held) add(o *Op, l *delayqueue.Message) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.letters == nil {
-		h.letters = make(map[transport.Rank]map[*courier.Letter]transport.Tag)
+		h.letters = make(map[transport.Rank]map[*delayqueue.Message]transport.Tag)
 	}
 	if h.letters[o.Peer] == nil {
-		h.letters[o.Peer] = make(map[*courier.Letter]transport.Tag)
+		h.letters[o.Peer] = make(map[*delayqueue.Message]transport.Tag)
 	}
 	h.letters[o.Peer][l] = o.Tag
 }
@@ -115,4 +115,4 @@ func (h *held) overtaken(o *Op) {
 	}
 }
 
-func (o *Op) key() courier.Key { return courier.Key{To: int(o.Peer), Tag: uint64(o.Tag)} }
+func (o *Op) key() delayqueue.Key { return delayqueue.Key{To: int(o.Peer), Tag: uint64(o.Tag)} }

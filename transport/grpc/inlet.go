@@ -9,9 +9,9 @@ import (
 
 	"google.golang.org/grpc/mem"
 
-	"github.com/switchyard-moe/switchyard/internal/mesh"
 	"github.com/switchyard-moe/switchyard/internal/printable"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 )
 
 // maxQueued is how many bytes wait in a lane to be read before gRPC keeps what follows, and behind that the peer, once

@@ -3,7 +3,7 @@ package grpc
 import (
 	"sync"
 
-	"github.com/switchyard-moe/switchyard/internal/mesh"
+	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 )
 
 // lane is a data lane: a stream of bytes in chunks. It is a mesh.Lane.

@@ -5,7 +5,7 @@ import (
 
 	"google.golang.org/grpc/mem"
 
-	"github.com/switchyard-moe/switchyard/internal/mesh"
+	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 )
 
 // What a chunk is, told by its first byte.

@@ -2,7 +2,7 @@
 // that are goroutines of one, shared memory for processes of one machine and user, TCP for all others. It is what
 // switchyard.Join opens.
 //
-// All ways end in one engine (internal/mesh), so one Exchange moves and waits over all of them at once, without a
+// All ways end in one engine (transport/internal/mesh), so one Exchange moves and waits over all of them at once, without a
 // goroutine for any, and errors, deadlines and order are those of TCP.
 //
 // # Who is near

@@ -6,8 +6,8 @@ import (
 	"net"
 	"sync"
 
-	"github.com/switchyard-moe/switchyard/internal/mesh"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 	"github.com/switchyard-moe/switchyard/transport/tcp"
 )
 

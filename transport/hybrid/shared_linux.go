@@ -12,8 +12,8 @@ import (
 	"os"
 	"sync"
 
-	"github.com/switchyard-moe/switchyard/internal/shmlane"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/shmlane"
 	"github.com/switchyard-moe/switchyard/transport/tcp"
 )
 

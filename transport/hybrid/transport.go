@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"math/bits"
 
-	"github.com/switchyard-moe/switchyard/internal/arena"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/arena"
 	"github.com/switchyard-moe/switchyard/transport/tcp"
 )
 

@@ -11,7 +11,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
-// TestWhoLeavesIsNoPeerToItself: a rank that was waited for when it closed finds its own transport closed, not a peer's.
+// TestWhoLeavesIsNoPeerToItself: a rank that was waited for when it closed finds its own transport
+// closed, not a peer's.
 func TestWhoLeavesIsNoPeerToItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ends := inproc.New(2)

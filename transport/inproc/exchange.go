@@ -3,14 +3,14 @@ package inproc
 import (
 	"context"
 
-	"github.com/switchyard-moe/switchyard/internal/mailbox"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/matching"
 )
 
-// Exchange runs all sends and receives at once, in the caller's goroutine: it posts the receives, starts the
-// sends, and waits once. Large messages are copied by whichever rank comes second, so the ranks share the work of
-// copying. See [transport.Exchange]. If ctx ends before all is done, the messages that had not begun to move are
-// taken back and the transport stays usable.
+// Exchange runs all sends and receives at once, in the caller's goroutine: it posts the receives,
+// starts the sends, and waits once. Large messages are copied by whichever rank comes second, so
+// the ranks share the work of copying. See [transport.Exchange]. If ctx ends before all is done,
+// the messages that had not begun to move are taken back and the transport stays usable.
 func (t *Transport) Exchange(ctx context.Context, sends, recvs []transport.Message) error {
 	for _, list := range [2][]transport.Message{sends, recvs} {
 		for i := range list {
@@ -57,7 +57,7 @@ func (x *exchange) run(ctx context.Context) error {
 }
 
 // results reads the lengths of what came, and counts what went if all is well.
-func (x *exchange) results(g *mailbox.Group) error {
+func (x *exchange) results(g *matching.Group) error {
 	for i := range len(x.sends) + len(x.recvs) {
 		n, err := g.Result(i)
 		if err != nil {
@@ -73,12 +73,12 @@ func (x *exchange) results(g *mailbox.Group) error {
 	return nil
 }
 
-func (x *exchange) start(g *mailbox.Group, i int) error {
+func (x *exchange) start(g *matching.Group, i int) error {
 	t := x.t
 	if i < len(x.recvs) {
 		m := &x.recvs[i]
-		return t.world.boxes[t.rank].Recv(g, int(m.Peer), uint64(m.Tag), m.Bufs)
+		return t.world.queues[t.rank].Recv(g, int(m.Peer), uint64(m.Tag), m.Bufs)
 	}
 	m := &x.sends[i-len(x.recvs)]
-	return t.world.boxes[m.Peer].Send(g, int(t.rank), uint64(m.Tag), exchangeEager, m.Bufs)
+	return t.world.queues[m.Peer].Send(g, int(t.rank), uint64(m.Tag), exchangeEager, m.Bufs)
 }

@@ -1,9 +1,10 @@
 // Package inproc is the transport between ranks that are goroutines of one process.
 //
-// Messages are copied, never shared: a rank's buffers are its own again when its call returns, as on any other
-// transport. A message is copied once, by whichever of sender and receiver comes second, straight from the one's
-// buffers into the other's. A short message sent before anybody asks for it is copied into the receiver's box, up
-// to a bounded amount for each pair of ranks; a longer one makes its sender wait.
+// Messages are copied, never shared: a rank's buffers are its own again when its call returns, as
+// on any other transport. A message is copied once, by whichever of sender and receiver comes
+// second, straight from the one's buffers into the other's. A short message sent before anybody
+// asks for it is copied into the receiver's queue, up to a bounded amount for each pair of ranks; a
+// longer one makes its sender wait.
 //
 // There is no goroutine behind a transport, and no allocation for a message in steady traffic.
 package inproc
@@ -15,8 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/switchyard-moe/switchyard/internal/mailbox"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/matching"
 )
 
 // Transport is one rank's end. See [transport.Transport] for its contract.
@@ -26,8 +27,8 @@ type Transport struct {
 	wire  atomic.Uint64
 	close sync.Once
 
-	program transport.Program                                         // guarded by world.mu
-	onSlow  func(*mailbox.Group, time.Duration) (again time.Duration) // slow, made once
+	program transport.Program                                          // guarded by world.mu
+	onSlow  func(*matching.Group, time.Duration) (again time.Duration) // slow, made once
 }
 
 var (
@@ -42,9 +43,10 @@ var (
 func (t *Transport) Rank() transport.Rank { return t.rank }
 
 // Size is the number of ranks.
-func (t *Transport) Size() int { return len(t.world.boxes) }
+func (t *Transport) Size() int { return len(t.world.queues) }
 
-// Capabilities states that ranks live in one process, and that a lost one ([Transport.Abort]) is reported.
+// Capabilities states that ranks live in one process, and that a lost one ([Transport.Abort]) is
+// reported.
 func (t *Transport) Capabilities() transport.Capabilities {
 	return transport.Capabilities{Name: "inproc", SurvivesPeerLoss: true}
 }
@@ -61,7 +63,7 @@ func (t *Transport) Send(ctx context.Context, to transport.Rank, tag transport.T
 	}
 	g := t.begin(1)
 	defer t.world.end(g)
-	if err := t.world.boxes[to].Send(g, int(t.rank), uint64(tag), maxEager, bufs); err != nil {
+	if err := t.world.queues[to].Send(g, int(t.rank), uint64(tag), maxEager, bufs); err != nil {
 		g.Abandon()
 		return t.failed(err, at)
 	}
@@ -75,8 +77,8 @@ func (t *Transport) Send(ctx context.Context, to transport.Rank, tag transport.T
 	return nil
 }
 
-// Recv receives the next message of rank from under tag into bufs, and returns its length in bytes. See
-// [transport.Transport].
+// Recv receives the next message of rank from under tag into bufs, and returns its length in bytes.
+// See [transport.Transport].
 func (t *Transport) Recv(ctx context.Context, from transport.Rank, tag transport.Tag, bufs ...[]byte) (int, error) {
 	t.check("Recv", from)
 	at := place{"recv", from}
@@ -85,7 +87,7 @@ func (t *Transport) Recv(ctx context.Context, from transport.Rank, tag transport
 	}
 	g := t.begin(1)
 	defer t.world.end(g)
-	if err := t.world.boxes[t.rank].Recv(g, int(from), uint64(tag), bufs); err != nil {
+	if err := t.world.queues[t.rank].Recv(g, int(from), uint64(tag), bufs); err != nil {
 		g.Abandon()
 		return 0, t.failed(err, at)
 	}
@@ -105,10 +107,10 @@ func (t *Transport) Close() error {
 	return nil
 }
 
-// Abort ends the job in disorder, as the death of this rank's process would: every pending and later call of
-// every rank returns an error that names this rank, and finds [transport.ErrPeerDead] and cause (which may be nil)
-// beneath it. It is for a rank that cannot go on, such as one that has panicked. After Close, or once the job is
-// broken already, it does nothing.
+// Abort ends the job in disorder, as the death of this rank's process would: every pending and
+// later call of every rank returns an error that names this rank, and finds [transport.ErrPeerDead]
+// and cause (which may be nil) beneath it. It is for a rank that cannot go on, such as one that has
+// panicked. After Close, or once the job is broken already, it does nothing.
 func (t *Transport) Abort(cause error) {
 	err := transport.ErrPeerDead
 	if cause != nil {

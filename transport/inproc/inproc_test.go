@@ -31,7 +31,8 @@ func BenchmarkTransport(b *testing.B) {
 	transporttest.Bench(b, func(_ *testing.B, n int) []transport.Transport { return open(n) })
 }
 
-// BenchmarkCopy is what alltoall does, without a transport: the same buffers, copied by one goroutine a rank.
+// BenchmarkCopy is what alltoall does, without a transport: the same buffers, copied by one
+// goroutine a rank.
 func BenchmarkCopy(b *testing.B) {
 	for _, ranks := range []int{2, 4, 8} {
 		for _, size := range []int{64 << 10, 1 << 20} {

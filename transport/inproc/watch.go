@@ -4,11 +4,12 @@ import (
 	"errors"
 	"time"
 
-	"github.com/switchyard-moe/switchyard/internal/mailbox"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/matching"
 )
 
-// Watch implements transport.Watcher. Statements are compared by whichever rank has waited for long, on its own goroutine.
+// Watch implements transport.Watcher. Statements are compared by whichever rank has waited for
+// long, on its own goroutine.
 func (t *Transport) Watch(p transport.Program) {
 	t.world.mu.Lock()
 	defer t.world.mu.Unlock()
@@ -23,7 +24,7 @@ type slowWait struct {
 }
 
 // slow has this rank state what it is in when a group of operations has waited for long.
-func (t *Transport) slow(g *mailbox.Group, waited time.Duration) (again time.Duration) {
+func (t *Transport) slow(g *matching.Group, waited time.Duration) (again time.Duration) {
 	if waited > 0 {
 		t.speak(g, waited)
 	}
@@ -31,7 +32,7 @@ func (t *Transport) slow(g *mailbox.Group, waited time.Duration) (again time.Dur
 }
 
 // speak has every other rank compare what this one is in with what it does itself.
-func (t *Transport) speak(g *mailbox.Group, waited time.Duration) {
+func (t *Transport) speak(g *matching.Group, waited time.Duration) {
 	w, now := t.world, time.Now()
 	w.slowMu.Lock()
 	if _, known := w.slow[g]; !known {
@@ -87,7 +88,7 @@ func (w *world) waiting(t *Transport, from transport.Rank, now time.Time) (d tim
 }
 
 // awake forgets that a group has waited for long.
-func (w *world) awake(g *mailbox.Group) {
+func (w *world) awake(g *matching.Group) {
 	if g.Slow == nil {
 		return
 	}
@@ -110,7 +111,8 @@ func (t *Transport) Settle() error {
 	return nil
 }
 
-// misfit compares what both ends of a message that does not fit are in, before it breaks the job for that reason.
+// misfit compares what both ends of a message that does not fit are in, before it breaks the job
+// for that reason.
 func (t *Transport) misfit(at place) error {
 	peer := t.world.ranks[at.peer]
 	if now := time.Now(); peer != t {

@@ -7,20 +7,21 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/switchyard-moe/switchyard/internal/mailbox"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/matching"
 )
 
 const (
 	// DefaultOpTimeout is how long one operation may take where [Config] does not say.
 	DefaultOpTimeout = transport.DefaultOpTimeout
-	// DefaultBufferBytes is how much of one pair's unasked-for messages is kept where [Config] does not say.
+	// DefaultBufferBytes is how much of one pair's unasked-for messages is kept where [Config] does
+	// not say.
 	DefaultBufferBytes = 1 << 20
-	// maxEager is the length up to which a message may be copied twice to spare its sender the wait. Beyond
-	// it the second copy costs more than the wait.
+	// maxEager is the length up to which a message may be copied twice to spare its sender the
+	// wait. Beyond it the second copy costs more than the wait.
 	maxEager = 64 << 10
-	// exchangeEager is the same within an exchange, which waits in any case: only what takes less time to
-	// copy than to wake a goroutine for is worth it.
+	// exchangeEager is the same within an exchange, which waits in any case: only what takes less
+	// time to copy than to wake a goroutine for is worth it.
 	exchangeEager = 8 << 10
 )
 
@@ -28,11 +29,12 @@ const (
 type Config struct {
 	// Ranks is the number of ranks, at least 1.
 	Ranks int
-	// OpTimeout bounds every operation; one that takes longer breaks the job with [transport.ErrTimeout]. Zero
-	// means [DefaultOpTimeout], negative no bound.
+	// OpTimeout bounds every operation; one that takes longer breaks the job with
+	// [transport.ErrTimeout]. Zero means [DefaultOpTimeout], negative no bound.
 	OpTimeout time.Duration
-	// BufferBytes bounds the messages kept for a receiver that has not asked for them, for each pair of ranks;
-	// each message counts 64 bytes beyond its length. Zero means [DefaultBufferBytes], negative none.
+	// BufferBytes bounds the messages kept for a receiver that has not asked for them, for each
+	// pair of ranks; each message counts 64 bytes beyond its length. Zero means
+	// [DefaultBufferBytes], negative none.
 	BufferBytes int
 }
 
@@ -55,8 +57,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// New opens a job of n ranks with the default [Config]. Element r of the result is rank r's end. It panics if n
-// is less than 1.
+// New opens a job of n ranks with the default [Config]. Element r of the result is rank r's end. It
+// panics if n is less than 1.
 func New(n int) []*Transport {
 	ranks, err := Open(Config{Ranks: n})
 	if err != nil {
@@ -65,18 +67,19 @@ func New(n int) []*Transport {
 	return ranks
 }
 
-// Open opens a job as c describes it. Element r of the result is rank r's end. It returns an error if c is invalid.
+// Open opens a job as c describes it. Element r of the result is rank r's end. It returns an error
+// if c is invalid.
 func Open(c Config) ([]*Transport, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	c = c.withDefaults()
-	w := &world{timeout: c.OpTimeout, boxes: make([]*mailbox.Box, c.Ranks), gone: make([]bool, c.Ranks)}
-	w.slow = make(map[*mailbox.Group]slowWait)
-	w.groups.New = func() any { return new(mailbox.Group) }
+	w := &world{timeout: c.OpTimeout, queues: make([]*matching.Queue, c.Ranks), gone: make([]bool, c.Ranks)}
+	w.slow = make(map[*matching.Group]slowWait)
+	w.groups.New = func() any { return new(matching.Group) }
 	ranks := make([]*Transport, c.Ranks)
 	for r := range ranks {
-		w.boxes[r] = mailbox.New(r, c.Ranks, c.BufferBytes)
+		w.queues[r] = matching.New(r, c.Ranks, c.BufferBytes)
 		ranks[r] = &Transport{world: w, rank: transport.Rank(r)}
 		ranks[r].onSlow = ranks[r].slow
 	}
@@ -88,20 +91,20 @@ func Open(c Config) ([]*Transport, error) {
 type world struct {
 	timeout time.Duration
 	ranks   []*Transport
-	boxes   []*mailbox.Box // by receiver
-	groups  sync.Pool      // of *mailbox.Group
+	queues  []*matching.Queue // by receiver
+	groups  sync.Pool         // of *matching.Group
 
-	mu     sync.Mutex // never taken while a box is locked
+	mu     sync.Mutex // never taken while a queue is locked
 	broken *transport.Error
 	gone   []bool
 
 	watched atomic.Bool // a rank has a program
-	slowMu  sync.Mutex  // taken before that of a box
-	slow    map[*mailbox.Group]slowWait
+	slowMu  sync.Mutex  // taken before that of a queue
+	slow    map[*matching.Group]slowWait
 }
 
-func (t *Transport) begin(ops int) *mailbox.Group {
-	g := t.world.groups.Get().(*mailbox.Group)
+func (t *Transport) begin(ops int) *matching.Group {
+	g := t.world.groups.Get().(*matching.Group)
 	g.Begin(ops)
 	g.Slow = nil
 	if t.world.watched.Load() {
@@ -110,21 +113,21 @@ func (t *Transport) begin(ops int) *mailbox.Group {
 	return g
 }
 
-func (w *world) end(g *mailbox.Group) {
+func (w *world) end(g *matching.Group) {
 	w.awake(g)
 	g.End()
 	w.groups.Put(g)
 }
 
-// fail breaks the job for all ranks and returns what it is broken with: the first failure wins, so that all
-// ranks name the same culprit.
+// fail breaks the job for all ranks and returns what it is broken with: the first failure wins, so
+// that all ranks name the same culprit.
 func (w *world) fail(err *transport.Error) *transport.Error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.broken == nil {
 		w.broken = err
-		for _, b := range w.boxes {
-			b.Fail(err)
+		for _, q := range w.queues {
+			q.Fail(err)
 		}
 	}
 	return w.broken
@@ -140,17 +143,18 @@ func (w *world) abort(err *transport.Error) {
 	}
 }
 
-// leave takes rank r out of the job in good order. If somebody was waiting for r, that breaks the job.
+// leave takes rank r out of the job in good order. If somebody was waiting for r, that breaks the
+// job.
 func (w *world) leave(r transport.Rank) {
 	w.mu.Lock()
 	w.gone[r] = true
 	w.mu.Unlock()
 	op := ""
-	if w.boxes[r].Close() {
+	if w.queues[r].Close() {
 		op = "send"
 	}
-	for _, b := range w.boxes {
-		if b.Leave(int(r)) {
+	for _, q := range w.queues {
+		if q.Leave(int(r)) {
 			op = "recv"
 		}
 	}

@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/switchyard-moe/switchyard/internal/arena"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/arena"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 

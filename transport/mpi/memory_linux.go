@@ -5,7 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/switchyard-moe/switchyard/internal/arena"
+	"github.com/switchyard-moe/switchyard/transport/internal/arena"
 )
 
 // largePage is what Linux calls a transparent huge page, on amd64 and on arm64 with pages of 4 KiB.

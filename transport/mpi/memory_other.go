@@ -2,7 +2,7 @@
 
 package mpi
 
-import "github.com/switchyard-moe/switchyard/internal/arena"
+import "github.com/switchyard-moe/switchyard/transport/internal/arena"
 
 // newArena returns none: large pages are known on Linux alone.
 func newArena(int) *arena.Arena { return nil }

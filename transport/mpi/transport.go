@@ -6,8 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/switchyard-moe/switchyard/internal/arena"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/arena"
 )
 
 // Transport is one rank's end. It implements transport.Transport, Exchanger, Describer, Counter and

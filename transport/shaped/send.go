@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/switchyard-moe/switchyard/internal/courier"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/delayqueue"
 )
 
 // sending is one message on its way through the link.
 type sending struct {
-	letter  *courier.Letter
+	letter  *delayqueue.Message
 	departs time.Time
 	to      transport.Rank
 	size    int
@@ -20,7 +20,7 @@ type sending struct {
 
 // post puts the message behind those that the link has accepted before.
 func (t *Transport) post(ctx context.Context, m transport.Message, op string) (sending, error) {
-	k := courier.Key{To: int(m.Peer), Tag: uint64(m.Tag)}
+	k := delayqueue.Key{To: int(m.Peer), Tag: uint64(m.Tag)}
 	if err := t.mail.Check(k.To, k.Tag); err != nil {
 		return sending{}, t.failed(ctx, err, m.Peer, op)
 	}
@@ -119,12 +119,12 @@ func (t *Transport) learn(ctx context.Context, err error, op string) error {
 	return err
 }
 
-// failed is the caller's error for one of the courier's.
+// failed is the caller's error for one of the queue's.
 func (t *Transport) failed(ctx context.Context, err error, peer transport.Rank, op string) error {
 	var known *transport.Error
 	switch {
 	// what is below may have been closed meanwhile
-	case errors.Is(err, courier.ErrClosed), t.closed.Load():
+	case errors.Is(err, delayqueue.ErrClosed), t.closed.Load():
 		return &transport.Error{Rank: t.Rank(), Op: op, Err: transport.ErrClosed}
 	case errors.As(err, &known):
 		return &transport.Error{Rank: known.Rank, Op: op, Seq: known.Seq, Err: known.Err}

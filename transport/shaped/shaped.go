@@ -19,8 +19,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/switchyard-moe/switchyard/internal/courier"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/delayqueue"
 )
 
 // Transport is one rank's end behind the link. See [transport.Transport] for its contract.
@@ -28,7 +28,7 @@ type Transport struct {
 	below  transport.Transport
 	cfg    Config
 	behind []bool // the peers that are reached through the link
-	mail   *courier.Courier
+	mail   *delayqueue.Queue
 	wire   atomic.Uint64
 	closed atomic.Bool
 	close  sync.Once
@@ -36,7 +36,7 @@ type Transport struct {
 
 	mu   sync.Mutex // the order of reservations is that of posting
 	link link
-	sent map[courier.Key]uint64 // messages so far, where the jitter depends on it
+	sent map[delayqueue.Key]uint64 // messages so far, where the jitter depends on it
 }
 
 var (
@@ -56,12 +56,12 @@ func New(t transport.Transport, c Config) *Transport {
 	}
 	c = c.withDefaults()
 	s := &Transport{below: t, cfg: c, link: newLink(c.Bandwidth, c.Burst),
-		behind: make([]bool, t.Size()), sent: make(map[courier.Key]uint64)}
+		behind: make([]bool, t.Size()), sent: make(map[delayqueue.Key]uint64)}
 	for r := range s.behind {
 		peer := transport.Rank(r)
 		s.behind[r] = peer != t.Rank() && c.shapes() && (c.Link == nil || c.Link(peer))
 	}
-	s.mail = courier.New(func(ctx context.Context, to int, tag uint64, body []byte) error {
+	s.mail = delayqueue.New(func(ctx context.Context, to int, tag uint64, body []byte) error {
 		return t.Send(ctx, transport.Rank(to), transport.Tag(tag), body)
 	}, c.UnclaimedBytes)
 	return s
@@ -139,7 +139,7 @@ func sizeOf(bufs [][]byte) int {
 }
 
 // arrival is when a message that departs then can be received. The caller holds the lock.
-func (t *Transport) arrival(departs time.Time, k courier.Key) time.Time {
+func (t *Transport) arrival(departs time.Time, k delayqueue.Key) time.Time {
 	at := departs.Add(t.cfg.Latency)
 	if t.cfg.Jitter == 0 {
 		return at

@@ -8,9 +8,9 @@ import (
 	"net"
 	"time"
 
-	"github.com/switchyard-moe/switchyard/internal/arena"
-	"github.com/switchyard-moe/switchyard/internal/mesh"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/arena"
+	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 

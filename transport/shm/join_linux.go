@@ -10,8 +10,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/switchyard-moe/switchyard/internal/shmlane"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/shmlane"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 

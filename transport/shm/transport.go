@@ -3,8 +3,8 @@ package shm
 import (
 	"time"
 
-	"github.com/switchyard-moe/switchyard/internal/mesh"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 )
 
 // Transport is one rank's end. It implements transport.Transport, Exchanger, Describer, Counter and Allocator. All

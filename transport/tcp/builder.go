@@ -9,9 +9,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/switchyard-moe/switchyard/internal/mesh"
 	"github.com/switchyard-moe/switchyard/internal/shortage"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 	"github.com/switchyard-moe/switchyard/transport/secure"
 )

@@ -7,8 +7,8 @@ import (
 	"net"
 	"time"
 
-	"github.com/switchyard-moe/switchyard/internal/mesh"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 	"github.com/switchyard-moe/switchyard/transport/secure"
 )

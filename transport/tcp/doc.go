@@ -2,7 +2,7 @@
 //
 // Every pair of ranks shares two connections, one for messages and one for heartbeats, farewells and aborts. How messages
 // are matched and moved, and how faults are found and told, is the same for all transports between processes and
-// written in package internal/mesh: no goroutine stands between the caller and the socket, and a rank that breaks the
+// written in package transport/internal/mesh: no goroutine stands between the caller and the socket, and a rank that breaks the
 // job is named by all others.
 //
 // A lane opens with the fixed-size hello of hello.go in both directions, from which on both speak frames with a checksum

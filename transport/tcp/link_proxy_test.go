@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/switchyard-moe/switchyard/internal/faultproxy"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/faultproxy"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 

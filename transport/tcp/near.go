@@ -6,8 +6,8 @@ import (
 	"net"
 	"strings"
 
-	"github.com/switchyard-moe/switchyard/internal/mesh"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 )
 
 // Near reaches some peers by something faster than TCP. Package hybrid makes one; its types are the house's own, so

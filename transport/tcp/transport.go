@@ -1,8 +1,8 @@
 package tcp
 
 import (
-	"github.com/switchyard-moe/switchyard/internal/mesh"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 

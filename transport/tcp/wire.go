@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/switchyard-moe/switchyard/internal/mesh"
+	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 )
 
 // wire is what TLS reads from and writes to. While ranks greet each other, and on control lanes, that is a connection as

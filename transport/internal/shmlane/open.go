@@ -8,8 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/switchyard-moe/switchyard/internal/arena"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/transport/internal/arena"
 )
 
 // maxArenaBytes bounds what one rank maps of another: address space, not memory.

@@ -12,8 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/switchyard-moe/switchyard/internal/faultproxy"
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
+	"github.com/switchyard-moe/switchyard/transport/internal/faultproxy"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/switchyard-moe/switchyard/internal/arena"
+	"github.com/switchyard-moe/switchyard/transport/internal/arena"
 )
 
 // Arena is memory of one rank that its peers can read in place.

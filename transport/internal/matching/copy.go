@@ -1,4 +1,4 @@
-package mailbox
+package matching
 
 // spread copies src over dst, which has room for it, and returns its length.
 func spread(dst [][]byte, src []byte) int {

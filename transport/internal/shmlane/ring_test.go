@@ -10,9 +10,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/switchyard-moe/switchyard/internal/mesh"
 	"github.com/switchyard-moe/switchyard/internal/printable"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 )
 
 // newRing returns both ends of a ring in memory of this process.

@@ -1,4 +1,4 @@
-package mailbox
+package matching
 
 import (
 	"context"
@@ -10,20 +10,21 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Group is a number of operations that one goroutine starts, waits for, and then reads the results of. Its life
-// is [Group.Begin], calls of [Box.Send] and [Box.Recv], then one [Group.Wait] or [Group.Abandon], the results, and
-// [Group.End]; after that it can begin again. The zero value is ready.
+// Group is a number of operations that one goroutine starts, waits for, and then reads the results
+// of. Its life is [Group.Begin], calls of [Queue.Send] and [Queue.Recv], then one [Group.Wait] or
+// [Group.Abandon], the results, and [Group.End]; after that it can begin again. The zero value is
+// ready.
 type Group struct {
 	ops     []op
 	started int
-	// pending counts the operations that others will finish, and one for the goroutine that is still starting some,
-	// so that whoever brings it to zero knows that all are done.
+	// pending counts the operations that others will finish, and one for the goroutine that is
+	// still starting some, so that the goroutine that brings it to zero knows that all are done.
 	pending atomic.Int64
 	done    chan struct{}
 	timer   *time.Timer
 
-	// Slow, where it is not nil, is called by Wait once it has waited for the time that Slow returns for 0, and again after
-	// each time that it returns then.
+	// Slow, where it is not nil, is called by Wait once it has waited for the time that Slow
+	// returns for 0, and again after each time that it returns then.
 	Slow func(g *Group, waited time.Duration) (again time.Duration)
 }
 
@@ -39,11 +40,11 @@ func (g *Group) Begin(n int) {
 	g.pending.Store(1)
 }
 
-// start prepares the next operation. It is not in the box yet.
-func (g *Group) start(b *Box, k key, s side, bufs [][]byte) *op {
+// start prepares the next operation. It is not in the queue yet.
+func (g *Group) start(q *Queue, k key, s side, bufs [][]byte) *op {
 	o := &g.ops[g.started]
 	g.started++
-	*o = op{side: s, key: k, box: b, group: g, bufs: bufs, size: rows.SizeOf(bufs)}
+	*o = op{side: s, key: k, queue: q, group: g, bufs: bufs, size: rows.SizeOf(bufs)}
 	return o
 }
 
@@ -53,11 +54,11 @@ func (g *Group) oneDone() {
 	}
 }
 
-// Wait waits until every operation is done, and returns -1 and nil; how each one ended is for [Group.Result] to
-// tell. If ctx ends before, or limit passes (zero or less is no limit), it takes back what nobody has begun to
-// copy, waits for the rest, and returns the number of the first operation taken back and ctx.Err() or
-// [transport.ErrTimeout]; where there was nothing to take back, that is success again. In every case all buffers
-// are the caller's again.
+// Wait waits until every operation is done, and returns -1 and nil; how each one ended is for
+// [Group.Result] to tell. If ctx ends before, or limit passes (zero or less is no limit), it takes
+// back what nobody has begun to copy, waits for the rest, and returns the number of the first
+// operation taken back and ctx.Err() or [transport.ErrTimeout]; where there was nothing to take
+// back, that is success again. In every case all buffers are the caller's again.
 func (g *Group) Wait(ctx context.Context, limit time.Duration) (stuck int, why error) {
 	if g.pending.Add(-1) == 0 {
 		return -1, nil
@@ -116,17 +117,18 @@ func atMost(d, left time.Duration) time.Duration {
 func (g *Group) Awaited(yield func(from int)) {
 	for i := range g.ops[:g.started] {
 		o := &g.ops[i]
-		o.box.mu.Lock()
-		waits := o.queue != nil && o.side == receiving
-		o.box.mu.Unlock()
+		o.queue.mu.Lock()
+		waits := o.line != nil && o.side == receiving
+		o.queue.mu.Unlock()
 		if waits {
 			yield(o.key.from)
 		}
 	}
 }
 
-// yields is how often a waiting goroutine lets others run before it goes to sleep: for small messages these are the ranks
-// that it waits for, and to be woken costs more than the wait. Where nobody else can run it is over in microseconds.
+// yields is how often a waiting goroutine lets others run before it goes to sleep: for small
+// messages these are the ranks that it waits for, and to be woken costs more than the wait. Where
+// nobody else can run it is over in microseconds.
 const yields = 128
 
 // yield tells whether everything was done while others ran.
@@ -140,41 +142,42 @@ func (g *Group) yield() bool {
 	return false
 }
 
-// Abandon takes back what nobody has begun to copy and waits for the rest, instead of [Group.Wait], where
-// starting an operation has failed.
+// Abandon takes back what nobody has begun to copy and waits for the rest, instead of [Group.Wait],
+// where starting an operation has failed.
 func (g *Group) Abandon() {
 	_, taken := g.withdraw()
 	g.settle(taken + 1)
 }
 
-// settle waits for the operations that are left when k of the pending ones are not to be waited for.
+// settle waits for the operations that are left when k of the pending ones are not to be waited
+// for.
 func (g *Group) settle(k int) {
 	if g.pending.Add(-int64(k)) != 0 {
 		<-g.done
 	}
 }
 
-// withdraw takes every operation that still stands in a queue out of it. It returns the first one's number, or
-// -1, and how many there were.
+// withdraw takes every operation that still stands in a line out of it. It returns the number of
+// the first one, or -1 if there was none, and how many there were.
 func (g *Group) withdraw() (first, taken int) {
 	first = -1
 	for i := range g.ops[:g.started] {
 		o := &g.ops[i]
-		o.box.mu.Lock()
-		if o.queue != nil {
-			o.box.unlink(o)
+		o.queue.mu.Lock()
+		if o.line != nil {
+			o.queue.unlink(o)
 			taken++
 			if first < 0 {
 				first = i
 			}
 		}
-		o.box.mu.Unlock()
+		o.queue.mu.Unlock()
 	}
 	return first, taken
 }
 
-// Result returns how operation i, in the order of starting, ended: the length of a message received, or what the
-// box was broken or closed with.
+// Result returns how operation i, in the order of starting, ended: the length of a message
+// received, or what the queue was broken or closed with.
 func (g *Group) Result(i int) (n int, err error) { return g.ops[i].n, g.ops[i].err }
 
 // End forgets the operations and their buffers.

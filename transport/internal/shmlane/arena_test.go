@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/switchyard-moe/switchyard/internal/arena"
+	"github.com/switchyard-moe/switchyard/transport/internal/arena"
 )
 
 const granule = arena.Granule

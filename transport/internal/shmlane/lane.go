@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/switchyard-moe/switchyard/internal/mesh"
+	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 )
 
 // Lane is a data lane of shared memory. It implements mesh.Sharer.

@@ -1,4 +1,4 @@
-package mailbox_test
+package matching_test
 
 import (
 	"context"
@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
-	"github.com/switchyard-moe/switchyard/internal/mailbox"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/matching"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
@@ -23,8 +23,8 @@ const (
 	eager    = 1000
 )
 
-func begin(ops int) *mailbox.Group {
-	g := new(mailbox.Group)
+func begin(ops int) *matching.Group {
+	g := new(matching.Group)
 	g.Begin(ops)
 	return g
 }
@@ -39,14 +39,14 @@ func list(s ...string) [][]byte {
 
 func text(bufs [][]byte) string {
 	s := ""
-	for _, b := range bufs {
-		s += string(b)
+	for _, q := range bufs {
+		s += string(q)
 	}
 	return s
 }
 
 // done expects every operation of g to be done without waiting.
-func done(t *testing.T, g *mailbox.Group) {
+func done(t *testing.T, g *matching.Group) {
 	t.Helper()
 	stuck, err := g.Wait(context.Background(), time.Nanosecond)
 	require.NoError(t, err)
@@ -54,10 +54,10 @@ func done(t *testing.T, g *mailbox.Group) {
 }
 
 func TestReceivePostedFirst(t *testing.T) {
-	b, room := mailbox.New(me, 2, 0), list("....", "", "....")
+	q, room := matching.New(me, 2, 0), list("....", "", "....")
 	r, s := begin(1), begin(1)
-	require.NoError(t, b.Recv(r, peer, 5, room))
-	require.NoError(t, b.Send(s, peer, 5, 0, list("ab", "cdef")))
+	require.NoError(t, q.Recv(r, peer, 5, room))
+	require.NoError(t, q.Send(s, peer, 5, 0, list("ab", "cdef")))
 	done(t, s)
 	done(t, r)
 	n, err := r.Result(0)
@@ -67,122 +67,123 @@ func TestReceivePostedFirst(t *testing.T) {
 }
 
 func TestSenderWaits(t *testing.T) {
-	b, room := mailbox.New(me, 2, 0), list("..", "..")
+	q, room := matching.New(me, 2, 0), list("..", "..")
 	s, r := begin(1), begin(1)
-	require.NoError(t, b.Send(s, peer, 5, eager, list("a", "bcd")))
-	require.NoError(t, b.Recv(r, peer, 5, room))
+	require.NoError(t, q.Send(s, peer, 5, eager, list("a", "bcd")))
+	require.NoError(t, q.Recv(r, peer, 5, room))
 	done(t, r)
 	done(t, s)
 	require.Equal(t, "abcd", text(room))
 }
 
-func TestShortMessagesAreKeptUpToTheLimit(t *testing.T) {
-	b := mailbox.New(me, 2, 2*(3+64))
+func TestShortMessagesAreBufferedUpToTheLimit(t *testing.T) {
+	q := matching.New(me, 2, 2*(3+64))
 	s := begin(4)
-	require.NoError(t, b.Send(s, peer, 1, eager, list("one")))
-	require.NoError(t, b.Send(s, peer, 1, eager, list("two")))
-	require.NoError(t, b.Send(s, peer, 1, eager, list("thr")))
+	require.NoError(t, q.Send(s, peer, 1, eager, list("one")))
+	require.NoError(t, q.Send(s, peer, 1, eager, list("two")))
+	require.NoError(t, q.Send(s, peer, 1, eager, list("thr")))
 	stuck, err := s.Wait(context.Background(), time.Nanosecond)
 	require.Equal(t, 2, stuck, "the third waits, and is taken back")
 	require.ErrorIs(t, err, transport.ErrTimeout)
 	for _, want := range []string{"one", "two"} {
 		r, room := begin(1), list("...")
-		require.NoError(t, b.Recv(r, peer, 1, room))
+		require.NoError(t, q.Recv(r, peer, 1, room))
 		done(t, r)
 		require.Equal(t, want, text(room))
 	}
 }
 
-func TestOwnMessagesAreKeptWithoutLimit(t *testing.T) {
-	b, body := mailbox.New(me, 2, 0), [][]byte{make([]byte, 1<<20)}
+func TestOwnMessagesAreBufferedWithoutLimit(t *testing.T) {
+	q, body := matching.New(me, 2, 0), [][]byte{make([]byte, 1<<20)}
 	for range 3 {
 		s := begin(1)
-		require.NoError(t, b.Send(s, me, 1, 0, body))
+		require.NoError(t, q.Send(s, me, 1, 0, body))
 		done(t, s)
 	}
 }
 
 func TestTruncatedLeavesBoth(t *testing.T) {
-	b := mailbox.New(me, 2, 1000)
+	q := matching.New(me, 2, 1000)
 	r, s := begin(1), begin(1)
-	require.NoError(t, b.Recv(r, peer, 1, list("..")))
-	require.ErrorIs(t, b.Send(s, peer, 1, eager, list("abc")), transport.ErrTruncated)
+	require.NoError(t, q.Recv(r, peer, 1, list("..")))
+	require.ErrorIs(t, q.Send(s, peer, 1, eager, list("abc")), transport.ErrTruncated)
 	s.Abandon()
 	cause := errors.New("broken")
-	b.Fail(cause)
-	b.Fail(errors.New("too late"))
+	q.Fail(cause)
+	q.Fail(errors.New("too late"))
 	done(t, r)
 	_, err := r.Result(0)
 	require.Equal(t, cause, err)
-	require.Equal(t, cause, b.Send(begin(1), peer, 1, eager, nil))
-	require.Equal(t, cause, b.Recv(begin(1), peer, 1, nil))
+	require.Equal(t, cause, q.Send(begin(1), peer, 1, eager, nil))
+	require.Equal(t, cause, q.Recv(begin(1), peer, 1, nil))
 }
 
 func TestOwnerCloses(t *testing.T) {
-	b := mailbox.New(me, 3, 1000)
+	q := matching.New(me, 3, 1000)
 	r, s := begin(2), begin(1)
-	require.NoError(t, b.Recv(r, peer, 1, nil))
-	require.NoError(t, b.Recv(r, me, 1, nil))
-	require.False(t, b.Close())
+	require.NoError(t, q.Recv(r, peer, 1, nil))
+	require.NoError(t, q.Recv(r, me, 1, nil))
+	require.False(t, q.Close())
 	done(t, r)
 	for i := range 2 {
 		_, err := r.Result(i)
 		require.ErrorIs(t, err, transport.ErrClosed)
 	}
-	require.ErrorIs(t, b.Recv(begin(1), peer, 1, nil), transport.ErrClosed)
-	require.ErrorIs(t, b.Send(s, peer, 1, eager, nil), transport.ErrPeerClosed)
+	require.ErrorIs(t, q.Recv(begin(1), peer, 1, nil), transport.ErrClosed)
+	require.ErrorIs(t, q.Send(s, peer, 1, eager, nil), transport.ErrPeerClosed)
 	s.Abandon()
 
-	b, s = mailbox.New(me, 3, 0), begin(1)
-	require.NoError(t, b.Send(s, peer, 1, eager, list("waits")))
-	require.True(t, b.Close(), "somebody was sending")
+	q, s = matching.New(me, 3, 0), begin(1)
+	require.NoError(t, q.Send(s, peer, 1, eager, list("waits")))
+	require.True(t, q.Close(), "somebody was sending")
 	s.Abandon()
 }
 
 func TestSenderLeaves(t *testing.T) {
-	b, kept, waits := mailbox.New(me, 3, 100), begin(1), begin(1)
-	require.NoError(t, b.Send(kept, peer, 1, eager, list("kept")))
-	require.NoError(t, b.Send(waits, peer, 1, 0, list("waits")))
-	require.False(t, b.Leave(peer))
+	q, buffered, waits := matching.New(me, 3, 100), begin(1), begin(1)
+	require.NoError(t, q.Send(buffered, peer, 1, eager, list("kept")))
+	require.NoError(t, q.Send(waits, peer, 1, 0, list("waits")))
+	require.False(t, q.Leave(peer))
 	done(t, waits)
 	_, err := waits.Result(0)
 	require.ErrorIs(t, err, transport.ErrClosed)
-	require.ErrorIs(t, b.Send(begin(1), peer, 1, eager, nil), transport.ErrClosed)
+	require.ErrorIs(t, q.Send(begin(1), peer, 1, eager, nil), transport.ErrClosed)
 
 	r, room := begin(1), list("....")
-	require.NoError(t, b.Recv(r, peer, 1, room))
+	require.NoError(t, q.Recv(r, peer, 1, room))
 	done(t, r)
 	require.Equal(t, "kept", text(room))
-	require.ErrorIs(t, b.Recv(begin(1), peer, 1, nil), transport.ErrPeerClosed)
+	require.ErrorIs(t, q.Recv(begin(1), peer, 1, nil), transport.ErrPeerClosed)
 
 	r = begin(1)
-	require.NoError(t, b.Recv(r, 2, 1, nil))
-	require.True(t, b.Leave(2), "the owner was waiting")
+	require.NoError(t, q.Recv(r, 2, 1, nil))
+	require.True(t, q.Leave(2), "the owner was waiting")
 	r.Abandon()
 }
 
 func TestWaitEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, r := mailbox.New(me, 2, 0), begin(3)
+		q, r := matching.New(me, 2, 0), begin(3)
 		for tag := range uint64(3) {
-			require.NoError(t, b.Recv(r, peer, tag, nil))
+			require.NoError(t, q.Recv(r, peer, tag, nil))
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		require.NoError(t, b.Send(begin(1), peer, 0, 0, nil))
+		require.NoError(t, q.Send(begin(1), peer, 0, 0, nil))
 		stuck, err := r.Wait(ctx, time.Minute)
 		require.Equal(t, 1, stuck)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 }
 
-// TestEveryMessageOnce has senders and receivers give up at random: a message whose send succeeds is received once, in order.
+// TestEveryMessageOnce has senders and receivers give up at random: a message whose send succeeds
+// is received once, in order.
 func TestEveryMessageOnce(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	const count = 3000
-	b := mailbox.New(me, 2, 500)
-	retry := func(r *rand.Rand, start func(g *mailbox.Group) error) {
+	q := matching.New(me, 2, 500)
+	retry := func(r *rand.Rand, start func(g *matching.Group) error) {
 		for {
 			ctx, cancel := context.WithCancel(context.Background())
 			if r.IntN(2) == 0 {
@@ -204,7 +205,7 @@ func TestEveryMessageOnce(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		for i := range count {
 			body := []byte{byte(i), byte(i >> 8), 0, 0, 0}
-			retry(r, func(g *mailbox.Group) error { return b.Send(g, peer, 1, 3+r.IntN(3), [][]byte{body}) })
+			retry(r, func(g *matching.Group) error { return q.Send(g, peer, 1, 3+r.IntN(3), [][]byte{body}) })
 		}
 	})
 	got := make([]int, 0, count)
@@ -212,7 +213,7 @@ func TestEveryMessageOnce(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		for range count {
 			room := make([]byte, 5)
-			retry(r, func(g *mailbox.Group) error { return b.Recv(g, peer, 1, [][]byte{room[:1], room[1:]}) })
+			retry(r, func(g *matching.Group) error { return q.Recv(g, peer, 1, [][]byte{room[:1], room[1:]}) })
 			got = append(got, int(room[0])|int(room[1])<<8)
 		}
 	})
@@ -223,18 +224,18 @@ func TestEveryMessageOnce(t *testing.T) {
 }
 
 func TestSteadyTrafficDoesNotAllocate(t *testing.T) {
-	b, s, r := mailbox.New(me, 2, 1<<20), new(mailbox.Group), new(mailbox.Group)
+	q, s, r := matching.New(me, 2, 1<<20), new(matching.Group), new(matching.Group)
 	body, tag := [][]byte{make([]byte, 500)}, uint64(0)
 	round := func() {
 		tag++
 		for range 3 {
 			s.Begin(1)
-			_ = b.Send(s, peer, tag, eager, body)
+			_ = q.Send(s, peer, tag, eager, body)
 			_, _ = s.Wait(context.Background(), time.Minute)
 		}
 		r.Begin(3)
 		for range 3 {
-			_ = b.Recv(r, peer, tag, body)
+			_ = q.Recv(r, peer, tag, body)
 		}
 		_, _ = r.Wait(context.Background(), time.Minute)
 	}

@@ -1,4 +1,4 @@
-package courier_test
+package delayqueue_test
 
 import (
 	"context"
@@ -12,8 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/switchyard-moe/switchyard/internal/courier"
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
+	"github.com/switchyard-moe/switchyard/transport/internal/delayqueue"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
@@ -55,45 +55,45 @@ func (o *office) taken() []string {
 	return append([]string(nil), o.got...)
 }
 
-func post(t *testing.T, c *courier.Courier, k courier.Key, body string, in time.Duration) *courier.Letter {
+func post(t *testing.T, q *delayqueue.Queue, k delayqueue.Key, body string, in time.Duration) *delayqueue.Message {
 	t.Helper()
-	l, err := c.Post(k, [][]byte{[]byte(body[:1]), []byte(body[1:])}, time.Now().Add(in))
+	m, err := q.Post(k, [][]byte{[]byte(body[:1]), []byte(body[1:])}, time.Now().Add(in))
 	require.NoError(t, err)
-	return l
+	return m
 }
 
-var here, there = courier.Key{To: 1, Tag: 5}, courier.Key{To: 1, Tag: 6}
+var here, there = delayqueue.Key{To: 1, Tag: 5}, delayqueue.Key{To: 1, Tag: 6}
 
 func TestOrderAndTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := new(office)
-		c := courier.New(o.deliver, 0)
-		post(t, c, here, "late", 3*time.Second)
-		post(t, c, here, "behind", time.Second)
-		post(t, c, there, "early", 2*time.Second)
-		require.True(t, c.Busy(here))
+		q := delayqueue.New(o.deliver, 0)
+		post(t, q, here, "late", 3*time.Second)
+		post(t, q, here, "behind", time.Second)
+		post(t, q, there, "early", 2*time.Second)
+		require.True(t, q.Busy(here))
 		time.Sleep(2 * time.Second) // sleep-ok: the bubble's clock
 		synctest.Wait()
 		require.Equal(t, []string{"1/6 early"}, o.taken())
-		require.False(t, c.Busy(there))
+		require.False(t, q.Busy(there))
 		time.Sleep(time.Second) // sleep-ok: the bubble's clock
 		synctest.Wait()
 		require.Equal(t, []string{"1/6 early", "1/5 late", "1/5 behind"}, o.taken())
-		c.Close(0)
+		q.Close(0)
 	})
 }
 
-func TestReleaseAndHurry(t *testing.T) {
+func TestReleaseAndFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, start := new(office), time.Now()
-		c := courier.New(o.deliver, 0)
-		post(t, c, here, "first", time.Hour).Release()
-		post(t, c, here, "second", time.Hour)
-		post(t, c, there, "third", time.Hour)
+		q := delayqueue.New(o.deliver, 0)
+		post(t, q, here, "first", time.Hour).Release()
+		post(t, q, here, "second", time.Hour)
+		post(t, q, there, "third", time.Hour)
 		synctest.Wait()
 		require.Equal(t, []string{"1/5 first"}, o.taken())
-		c.Hurry()
-		c.Close(time.Minute)
+		q.Flush()
+		q.Close(time.Minute)
 		require.Len(t, o.taken(), 3)
 		require.Zero(t, time.Since(start))
 	})
@@ -102,40 +102,40 @@ func TestReleaseAndHurry(t *testing.T) {
 func TestWithdraw(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &office{shut: make(chan struct{})}
-		c := courier.New(o.deliver, 0)
-		waits := post(t, c, here, "waits", time.Second)
-		behind := post(t, c, here, "behind", 0)
-		going := post(t, c, there, "going", 0)
+		q := delayqueue.New(o.deliver, 0)
+		waits := post(t, q, here, "waits", time.Second)
+		behind := post(t, q, here, "behind", 0)
+		going := post(t, q, there, "going", 0)
 		synctest.Wait()
-		require.True(t, c.Withdraw(waits))
-		require.True(t, c.Withdraw(waits))
-		require.True(t, c.Withdraw(going), "it was being handed on, and has been called off")
+		require.True(t, q.Withdraw(waits))
+		require.True(t, q.Withdraw(waits))
+		require.True(t, q.Withdraw(going), "it was being handed on, and has been called off")
 		close(o.shut)
 		synctest.Wait()
-		require.False(t, c.Withdraw(behind), "too late")
+		require.False(t, q.Withdraw(behind), "too late")
 		require.Equal(t, []string{"1/5 behind"}, o.taken())
-		c.Close(0)
+		q.Close(0)
 	})
 }
 
 func TestWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, start := &office{shut: make(chan struct{})}, time.Now()
-		c := courier.New(o.deliver, 5)
-		l := post(t, c, here, "12345", time.Minute)
-		require.NoError(t, c.Wait(t.Context(), l, start.Add(time.Second)))
+		q := delayqueue.New(o.deliver, 5)
+		m := post(t, q, here, "12345", time.Minute)
+		require.NoError(t, q.Wait(t.Context(), m, start.Add(time.Second)))
 		require.Equal(t, time.Second, time.Since(start), "it has left, and is not due")
 		ctx, cancel := context.WithDeadline(t.Context(), start.Add(2*time.Minute))
 		defer cancel()
-		l = post(t, c, there, "6", 0)
-		require.NoError(t, c.Wait(ctx, l, start), "the limit is not reached")
+		m = post(t, q, there, "6", 0)
+		require.NoError(t, q.Wait(ctx, m, start), "the limit is not reached")
 		time.Sleep(time.Minute) // sleep-ok: the bubble's clock
-		l = post(t, c, there, "7", 0)
-		require.ErrorIs(t, c.Wait(ctx, l, start), context.DeadlineExceeded)
+		m = post(t, q, there, "7", 0)
+		require.ErrorIs(t, q.Wait(ctx, m, start), context.DeadlineExceeded)
 		close(o.shut)
-		l = post(t, c, there, "8", 0)
-		require.NoError(t, c.Wait(t.Context(), l, start))
-		c.Close(time.Minute)
+		m = post(t, q, there, "8", 0)
+		require.NoError(t, q.Wait(t.Context(), m, start))
+		q.Close(time.Minute)
 		require.ElementsMatch(t, []string{"1/5 12345", "1/6 6", "1/6 8"}, o.taken())
 	})
 }
@@ -143,19 +143,19 @@ func TestWait(t *testing.T) {
 func TestFailureReachesAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &office{err: errors.New("no such street")}
-		c := courier.New(o.deliver, 0)
-		late := post(t, c, there, "late", time.Hour)
+		q := delayqueue.New(o.deliver, 0)
+		late := post(t, q, there, "late", time.Hour)
 		heard := make(chan error)
-		go func() { heard <- c.Wait(t.Context(), late, time.Now().Add(time.Hour)) }()
+		go func() { heard <- q.Wait(t.Context(), late, time.Now().Add(time.Hour)) }()
 		synctest.Wait()
 		start := time.Now()
-		post(t, c, here, "bad", 0)
+		post(t, q, here, "bad", 0)
 		require.Equal(t, o.err, <-heard)
 		require.Zero(t, time.Since(start))
-		_, err := c.Post(here, nil, time.Now())
+		_, err := q.Post(here, nil, time.Now())
 		require.Equal(t, o.err, err)
-		require.Equal(t, o.err, c.Check(1, 5))
-		c.Close(time.Hour)
+		require.Equal(t, o.err, q.Check(1, 5))
+		q.Close(time.Hour)
 		require.Zero(t, time.Since(start))
 	})
 }
@@ -163,44 +163,44 @@ func TestFailureReachesAll(t *testing.T) {
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, start := &office{shut: make(chan struct{})}, time.Now()
-		c := courier.New(o.deliver, 0)
-		require.NoError(t, c.Check(1, 5))
-		l := post(t, c, here, "waits", time.Second)
+		q := delayqueue.New(o.deliver, 0)
+		require.NoError(t, q.Check(1, 5))
+		m := post(t, q, here, "waits", time.Second)
 		heard := make(chan error)
-		go func() { heard <- c.Wait(t.Context(), l, start.Add(time.Second)) }()
-		post(t, c, there, "never taken", time.Second)
+		go func() { heard <- q.Wait(t.Context(), m, start.Add(time.Second)) }()
+		post(t, q, there, "never taken", time.Second)
 		synctest.Wait()
-		go c.Close(time.Minute)
-		require.Equal(t, courier.ErrClosed, <-heard)
-		c.Close(time.Minute)
+		go q.Close(time.Minute)
+		require.Equal(t, delayqueue.ErrClosed, <-heard)
+		q.Close(time.Minute)
 		require.Equal(t, time.Minute+time.Second, time.Since(start))
-		require.Equal(t, courier.ErrClosed, c.Check(1, 5))
-		_, err := c.Post(here, nil, start)
-		require.Equal(t, courier.ErrClosed, err)
+		require.Equal(t, delayqueue.ErrClosed, q.Check(1, 5))
+		_, err := q.Post(here, nil, start)
+		require.Equal(t, delayqueue.ErrClosed, err)
 		require.Empty(t, o.taken())
 	})
 }
 
-// TestCloseLeavesWhatHasLeft: a letter that is on its way to a receiver with room has been sent, whether the courier closes
-// before its sender wakes or while it sleeps.
+// TestCloseLeavesWhatHasLeft: a message that is on its way to a receiver with room has been sent,
+// whether the queue closes before its sender wakes or while it sleeps.
 func TestCloseLeavesWhatHasLeft(t *testing.T) {
 	for name, free := range map[string]time.Duration{"Before": 0, "While": time.Second} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				o := &office{shut: make(chan struct{})}
-				c := courier.New(o.deliver, 100)
-				l := post(t, c, here, "left", free)
+				q := delayqueue.New(o.deliver, 100)
+				m := post(t, q, here, "left", free)
 				waited, closed := make(chan error, 1), make(chan struct{})
 				go func() {
 					<-time.After(free)
-					c.Close(time.Minute)
+					q.Close(time.Minute)
 					close(closed)
 				}()
 				if free == 0 {
-					synctest.Wait() // it is closing, and the letter waits at the office's door
+					synctest.Wait() // it is closing, and the message waits at the office's door
 				}
 				at := time.Now().Add(free)
-				go func() { waited <- c.Wait(t.Context(), l, at) }()
+				go func() { waited <- q.Wait(t.Context(), m, at) }()
 				require.NoError(t, <-waited)
 				close(o.shut)
 				<-closed
@@ -210,32 +210,33 @@ func TestCloseLeavesWhatHasLeft(t *testing.T) {
 	}
 }
 
-// TestOrderUnderRandomTimes posts from several goroutines, each under its own key, and takes some letters back.
+// TestOrderUnderRandomTimes posts from several goroutines, each under its own key, and takes some
+// messages back.
 func TestOrderUnderRandomTimes(t *testing.T) {
-	const keys, letters = 8, 200
+	const keys, messages = 8, 200
 	o := new(office)
-	c := courier.New(o.deliver, 100)
+	q := delayqueue.New(o.deliver, 100)
 	want := make([][]string, keys)
 	var wg sync.WaitGroup
 	for k := range keys {
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(1, uint64(k)))
-			key := courier.Key{To: k % 3, Tag: uint64(k)}
-			for i := range letters {
+			key := delayqueue.Key{To: k % 3, Tag: uint64(k)}
+			for i := range messages {
 				body := fmt.Sprintf("%04d", i)
-				l, err := c.Post(key, [][]byte{[]byte(body)}, time.Now().Add(time.Duration(r.IntN(30))*time.Microsecond))
+				m, err := q.Post(key, [][]byte{[]byte(body)}, time.Now().Add(time.Duration(r.IntN(30))*time.Microsecond))
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				if r.IntN(4) > 0 || !c.Withdraw(l) {
+				if r.IntN(4) > 0 || !q.Withdraw(m) {
 					want[k] = append(want[k], fmt.Sprintf("%d/%d %s", key.To, key.Tag, body))
 				}
 			}
 		})
 	}
 	wg.Wait()
-	c.Close(time.Minute)
+	q.Close(time.Minute)
 	got := make([][]string, keys)
 	for _, s := range o.taken() {
 		var to, k, i int
