@@ -30,7 +30,8 @@ type Expert interface {
 // Group is the experts of one layer on one rank. It is not safe for concurrent use.
 type Group interface {
 	// Params returns the trainable parameters: each tensor's first dimension is the expert. Their
-	// Value is read at each call: a layer's twin exchanges it for the memory of its original's.
+	// Value is read at each call: a layer for micro-batches replaces it by the memory of its
+	// original's.
 	Params() *param.Set
 	// Forward computes each expert's answer to its rows of x. The row of an answer depends on its
 	// input row alone, bit for bit. The result belongs to saved and is valid until saved is passed

@@ -10,7 +10,7 @@ import (
 )
 
 // BenchmarkCompress measures hashing, clustering and centroids, on one goroutine, by bytes of rows.
-// With the build tag purego it measures the twin.
+// With the build tag purego it measures the Go kernels.
 func BenchmarkCompress(b *testing.B) {
 	for _, s := range []struct{ rows, groups, dim int }{{4096, 8, 1024}, {4096, 1, 1024}, {512, 1, 1024}, {4096, 8, 768}, {4096, 8, 4096}} {
 		for _, cfg := range []Config{{}, {Family: Hyperplane}, {Bucketing: Controlled}} {

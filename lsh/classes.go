@@ -14,8 +14,9 @@ import (
 // of, so classes of lengths are compressed apart, as groups of their own:
 //
 //   - a row that is not finite is a cluster of its own;
-//   - rows longer than longFactor times the median are clusters of their own, each, where they are no more than few, or than the
-//     rate would make clusters of the whole class; else they are a class, which is divided in the same way;
+//   - rows longer than longFactor times the median are each a cluster of their own if they are no
+//     more than few, or no more than the clusters that the rate gives the whole class; otherwise
+//     they are a class, which is divided in the same way;
 //   - rows shorter than the median over shortFactor are a class, which is divided in the same way.
 //
 // The median is that of the rows that are not zero. What is left has the clusters, to the bit, that

@@ -69,7 +69,8 @@ func FuzzClusters(f *testing.F) {
 // and what is counted leaves them out.
 func TestCompressSomeLeavesTheOthers(t *testing.T) {
 	for b := range Bucketing(bucketings) {
-		x, ends := clumps(seeded(t), 90, 6, 4, 0.01), []int{30, 60, 90} // so close that some are together in every bucketing
+		// The rows are so close that some share a cluster in every bucketing.
+		x, ends := clumps(seeded(t), 90, 6, 4, 0.01), []int{30, 60, 90}
 		wanted := func(g int) bool { return g == 1 }
 		m, p := compressor(t, Config{Bucketing: b}, 6, 3).CompressSome(x, ends, wanted)
 		c := p.Clusters()

@@ -56,12 +56,11 @@ func atAngle(r *rand.Rand, a, b []float32, angle float64) {
 	}
 }
 
-// TestCollisionsFollowTheory compares what the fast rotations do with what random ones do in
-// theory, at angles from 0 to π. With
-// -v it prints the table, for a plot: family, width, angle, theory, measured, and the half-width of the interval in which
-// the measured share lies but for one time in two million, were the theory exact. The codes of one
-// pair are not quite independent, and the theory has three digits: for both together half a
-// hundredth is allowed on top.
+// TestCollisionsFollowTheory compares the fast rotations with the theory of random ones, at angles
+// from 0 to π. With -v it prints the table, for a plot: family, width, angle, theory, measured, and
+// the half-width of the interval that the measured share would miss one time in two million if the
+// theory were exact. The codes of one pair are not quite independent, and the theory has three
+// digits: half a hundredth more is allowed for both together.
 func TestCollisionsFollowTheory(t *testing.T) {
 	r := seeded(t)
 	rotations, pairs := 30, 40

@@ -26,7 +26,8 @@ type Compressor struct {
 	free    []*Pass
 }
 
-// New returns a compressor of rows of dim columns, for so many groups, which are experts as a rule.
+// New returns a compressor of rows of dim columns for the given number of row groups, usually one
+// for each expert.
 func New(cfg Config, dim, groups int) (*Compressor, error) {
 	hasher, err := NewHasher(cfg, dim)
 	if err != nil {
@@ -131,7 +132,7 @@ func (c *Compressor) begin(x blas32.General) *Pass {
 	return p
 }
 
-// checkShape panics unless m has so many rows and columns.
+// checkShape panics unless m has the given numbers of rows and columns.
 func checkShape(m blas32.General, rows, cols int, what string) {
 	if m.Rows != rows {
 		panic(fmt.Sprintf("lsh: %d %s, want %d", m.Rows, what, rows))

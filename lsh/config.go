@@ -62,9 +62,9 @@ const (
 	// Joint makes a cluster of the rows that have the same tuple: the paper's way. The rate is
 	// whatever comes of it, and drifts by 3 to 10 times in the course of training.
 	Joint
-	// Controlled is Joint with a control loop: of each group's tuples so many leading bits count as
-	// would have given the batch before the rate that was asked for. What part of a bit is missing
-	// goes to that part of the clusters.
+	// Controlled is Joint with a control loop. Of each row group's tuples only some leading bits
+	// count: the number that would have given the previous batch the configured rate. A fraction of
+	// a bit applies to that fraction of the clusters.
 	Controlled
 
 	bucketings int = iota
@@ -134,7 +134,7 @@ func nameOf(i int, kind string, names ...string) string {
 // Learned tells whether factors are trained.
 func (c Compensation) Learned() bool { return c == LearnedGain || c == LearnedChannels }
 
-// gainsOf is the number of factors of a group, in rows of so many columns.
+// gainsOf returns the number of factors of one row group whose rows have dim columns.
 func (c Compensation) gainsOf(dim int) int {
 	if c == LearnedChannels {
 		return dim

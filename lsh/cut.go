@@ -53,7 +53,7 @@ func (h *Hasher) differ(a, b uint64) int {
 	return (bits.LeadingZeros64(a^b) - 64 + h.bits()) / h.codeBits()
 }
 
-// farthest marks so many of the places in c.near.
+// farthest marks the n boundaries in c.near whose neighbouring rows are farthest apart.
 func (c *cutter) farthest(n int, h *Hasher, s *hashing) {
 	if n < len(c.near.items) {
 		c.measure(h, s)
@@ -64,8 +64,8 @@ func (c *cutter) farthest(n int, h *Hasher, s *hashing) {
 	}
 }
 
-// measure gives the places in c.near keys that fall with the distance between the rows on both
-// sides.
+// measure gives the boundaries in c.near keys that fall as the distance between the rows on both
+// sides grows.
 func (c *cutter) measure(h *Hasher, s *hashing) {
 	rows := c.rows.items
 	resize(&c.norm, len(rows))
@@ -99,7 +99,7 @@ func (c *cutter) leading(depth float64, h *Hasher) {
 	}
 }
 
-// suitable returns the depth at which leading would make about so many clusters, at least 1.
+// suitable returns the depth, at least 1, at which leading would make about that many clusters.
 func (c *cutter) suitable(clusters float64, h *Hasher) float64 {
 	clear(c.level[:])
 	rows := c.rows.items

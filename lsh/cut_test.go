@@ -63,7 +63,8 @@ func TestCutIsTheSlowCut(t *testing.T) {
 		for range 6 {
 			rows, dim := 2+r.IntN(300), 1+r.IntN(200)
 			x := clumps(r, rows, dim, 1+r.IntN(20), 0.2)
-			for i := 0; i < rows && dim < 16; i++ { // rows of few columns may differ much in length, and are then no one class
+			// Rows of few columns may differ much in length, and are then not one class.
+			for i := 0; i < rows && dim < 16; i++ {
 				row(x, i)[0] += 20
 			}
 			for i := range r.IntN(rows) { // the same rows again

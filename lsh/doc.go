@@ -1,13 +1,12 @@
-// Package lsh finds out which rows are alike enough to travel as one: LSH-MoE (Nie et al. 2024). Of
-// the rows that are bound for one expert it makes clusters, by locality-sensitive hashing; the
-// centroid of a cluster travels in place of its rows; and when the expert's answer to the centroid
-// is home again, each row's own answer is made up from it ([Compensation]). The backward pass goes
-// the same way with as few rows. The package is pure: it knows no network.
+// Package lsh compresses similar rows before they are sent: LSH-MoE (Nie et al. 2024). It clusters
+// the rows of each expert by locality-sensitive hashing, and the centroid of a cluster is sent in
+// place of its rows. From the expert's output for the centroid it computes the output of each row
+// ([Compensation]). The backward pass sends as few rows. The package is pure: it knows no network.
 //
-// [Compressor.Compress] returns centroids and a [Pass], whose methods are the other three legs:
+// [Compressor.Compress] returns centroids and a [Pass], whose methods are the other three steps:
 //
-//	rows ──Compress──▶ centroids ─▶ (experts) ─▶ answers ──Restore──▶ answers of the rows
-//	gradient of the rows ◀──CompressBackward── … ◀──RestoreBackward── gradient of the answers of the rows
+//	rows      ──Compress────────▶ centroids ─▶ (experts) ─▶ outputs ──Restore─────────▶ row outputs
+//	gradients ◀─CompressBackward─ … ◀──────────────────────────────── RestoreBackward ── gradients
 //
 // Gradients are exact, with clusters and interpolation weights held constant.
 //
@@ -21,8 +20,8 @@
 // # The same rows give the same bits
 //
 // Rotations come from Config.Seed, sums have a stated order, and kernels in assembly agree with
-// their twins in Go to the bit, so on every machine the same rows of a group give the same
-// clusters, centroids and answers. They do depend on which rows are compressed together, and so on
-// the number of ranks. With the build tag openblas, refinement and interpolation are no longer
-// defined to the bit; [Controlled] buckets also depend on the batches before.
+// those in Go to the bit, so on every machine the same rows of a row group give the same clusters,
+// centroids and outputs. They do depend on which rows are compressed together, and so on the number
+// of ranks. With the build tag openblas, refinement and interpolation are no longer defined to the
+// bit; [Controlled] buckets also depend on the batches before.
 package lsh

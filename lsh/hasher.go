@@ -78,7 +78,7 @@ type hashing struct {
 	padded, turned, scratch []float32 // a row on its way
 	mean                    []float32
 	code                    []uint32
-	points                  []float32 // rows × front: the rows' coordinates after rotation, measured from their centre
+	points                  []float32 // rows × front: rotated rows minus their mean
 }
 
 func (s *hashing) row(h *Hasher, i int) []float32 { return s.points[i*h.front : (i+1)*h.front] }

@@ -22,10 +22,10 @@ const maxNodes = 256
 // that enters its own is not finite.
 const mostWeight = 32
 
-// Two bounds of the kernel's width keep it where it tells rows apart. Rows whose distance from
-// their centroid is far above that of most others count as so many times the median; and the width
-// is no less than what rounding leaves uncertain in a distance, as a part of the largest squared
-// distance from the middle.
+// Two bounds keep the kernel's width in the range in which it distinguishes rows. The distance of a
+// row from its centroid counts as at most a multiple of the median distance; and the width is at
+// least the rounding error of a distance, as a fraction of the largest squared distance from the
+// mean.
 const (
 	farOff    = 64 // times the mean: then it is the median that counts, widened times
 	widened   = 8
@@ -139,7 +139,7 @@ func (t *interpolant) weigh(p *Pass, b *block, cfg Config) {
 	}
 }
 
-// width is the squared width of the kernel, for so many rows.
+// width returns the squared width of the kernel for the given number of rows.
 func (t *interpolant) width(bandwidth float32, rows int) float32 {
 	sum := f32.Sum(t.own)
 	if sum == 0 {

@@ -21,8 +21,8 @@ type refiner struct {
 // tile is the number of rows whose distances are found at once.
 const tile = 256
 
-// refine moves the rows of x, so many times, to the cluster of n whose centroid is nearest, the
-// lowest of equally near ones. The last row of a cluster stays.
+// refine moves each row of x to the cluster, of n, whose centroid is nearest, or the lowest of
+// equally near ones, and repeats that the given number of times. The last row of a cluster stays.
 func (r *refiner) refine(x blas32.General, of []int32, n, times int) {
 	for range times {
 		c := r.average(x, of, n)

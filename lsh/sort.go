@@ -10,7 +10,7 @@ type item struct {
 // them, and equal keys stay in order.
 type sorter struct{ items, other []item }
 
-// sort sorts s.items by the lowest so many bits of their keys. No higher bits may be set.
+// sort sorts s.items by the given number of lowest bits of their keys. No higher bits may be set.
 func (s *sorter) sort(bits int) {
 	resize(&s.other, len(s.items))
 	for shift := 0; shift < bits; shift += 8 {

@@ -2,9 +2,9 @@ package lsh
 
 import "math"
 
-// Collision returns the probability that one hash of so many coordinates gives two rows the same
-// code, when the angle between them, as seen from what rows are measured from, is angle radians,
-// from 0 to π. It is of random rotations, which the fast ones here stand in for.
+// Collision returns the probability that one hash of width coordinates gives two rows the same code
+// if the angle between them, measured from the origin of the hash, is angle radians, from 0 to π.
+// It holds for random rotations, which the fast rotations of this package approximate.
 //
 // For hyperplanes it is (1 − angle/π)^width (Goemans and Williamson 1995). For a cross-polytope it
 // is the integral over one pair (u, v) of correlated normal coordinates of the same sign, that all

@@ -147,9 +147,9 @@ func (a *auction) open() {
 	}
 }
 
-// dismiss begins a round: all slots of an expert that tokens may hold get its price, and whoever is
-// not content at that with the new ε must bid again. A slot apart keeps its price, or the bidders
-// without scores would have to climb up to it again in steps of ε.
+// dismiss begins a round: all slots of an expert that tokens may hold get its price, and a token
+// that is not content at that price with the new ε must bid again. A separate slot keeps its price;
+// otherwise the bidders without scores would have to reach it again in steps of ε.
 func (a *auction) dismiss(eps int64) {
 	cheapest := int64(-worthless)
 	for e := range a.shelves {

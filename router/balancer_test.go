@@ -74,9 +74,9 @@ func TestCentredStepsDoNotDrift(t *testing.T) {
 	require.ErrorContains(t, err, "without BiasRate")
 }
 
-// TestBalancersBalance trains nothing but the bias on tokens that crowd onto few experts.
+// TestBalancersBalance trains nothing but the bias on tokens that prefer few experts.
 func TestBalancersBalance(t *testing.T) {
-	const seed = 5 // how even the load gets differs between draws of the gate, so these are always the same
+	const seed = 5 // fixed, because the final balance depends on the initial gate
 	for name, config := range map[string]Router{
 		"sign":     TopK{K: 2, Score: Sigmoid, BiasRate: 0.01},
 		"quantile": QuantileBalanced{TopK: TopK{K: 2, Score: Sigmoid}, Rate: 0.5},
@@ -87,7 +87,7 @@ func TestBalancersBalance(t *testing.T) {
 			gate, err := config.New(Shape{Dim: 4, Experts: 8, Seed: seed})
 			require.NoError(t, err)
 			g := gate.(Balancer)
-			crowd := func() float64 {
+			excess := func() float64 {
 				x := blas32.General{Rows: 512, Cols: 4, Stride: 4, Data: make([]float32, 2048)}
 				for i := range x.Data {
 					x.Data[i] = float32(r.NormFloat64() + 2)
@@ -105,11 +105,11 @@ func TestBalancersBalance(t *testing.T) {
 				g.Rebalance(g.Tally())
 				return float64(most)/128 - 1
 			}
-			before := crowd()
+			before := excess()
 			for range 200 {
-				crowd()
+				excess()
 			}
-			after := crowd()
+			after := excess()
 			t.Logf("the fullest expert is %.0f %% over the mean, then %.0f %%", 100*before, 100*after)
 			require.Less(t, after, before/2)
 			require.Less(t, after, 0.4)

@@ -79,7 +79,7 @@ type Capacity struct {
 	// Align rounds the capacity up to a multiple of itself; 0 and 1 leave it. (Tutel, Megatron.)
 	Align int
 	// Capped lowers the capacity to what the group's fullest expert needs, before Align. Nothing
-	// more is dropped: it is for whoever lays out memory by [Decision.GroupCapacity]. (Tutel's
+	// more is dropped: it is for callers that size buffers by [Decision.GroupCapacity]. (Tutel's
 	// negative factors.)
 	Capped bool
 }

@@ -21,7 +21,7 @@ const (
 
 // capped is the choice of experts in which no token goes to more than most of them. It maximises
 //
-//	Σ S∘A + λ·H(A)   over 0 ≤ A ≤ 1, each expert's row summing to k, each token's column to at most most
+//	Σ S∘A + λ·H(A)   over 0 ≤ A ≤ 1, each expert's row sums to k, each token's column to ≤ most
 //
 // by Dykstra's alternating projections from A = exp(S/λ), in the Kullback-Leibler divergence: rows
 // are scaled to their sum, columns that are above theirs scaled down, elements cut at 1, over and

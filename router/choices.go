@@ -48,7 +48,7 @@ type choices struct {
 
 // reset takes out the padding and makes room for k choices of each token.
 func (c *choices) reset(k, experts int) {
-	c.squeeze()
+	c.removePadding()
 	c.k, c.spent = k, false
 	places, cells := c.tokens*k, len(c.ends)*experts
 	c.chosen, c.raw = resize(c.chosen, places), resize(c.raw, places)

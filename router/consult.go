@@ -2,9 +2,9 @@ package router
 
 import "gonum.org/v1/gonum/blas/blas32"
 
-// Consulting is a gate whose choice depends on the tokens of other ranks. It stays pure: what it
-// must know of them are sums of counts, which it asks for in rounds, and whoever drives it, the
-// layer, does the summing. Its Route decides as if the rows were the whole of the batch.
+// Consulting is a gate whose choice depends on the tokens of other ranks. It stays pure: it needs
+// only sums of counts over all ranks, which it asks for in rounds, and its caller, the layer, sums
+// them. Its Route decides as if the rows were the whole batch.
 type Consulting interface {
 	Gate
 	// Consult begins to decide for the tokens that are the rows of x, which are one share of the

@@ -61,8 +61,8 @@ type ExpertChoice struct {
 	// CapacityFactor is the mean number of experts that take a token; 0 stands for
 	// [DefaultExpertChoice].
 	CapacityFactor float64
-	// MinCapacity is the least that an expert takes of n tokens, where there are so many: small
-	// groups round to 0 otherwise.
+	// MinCapacity is the least number of tokens that an expert takes of a token group that has that
+	// many: the capacity of a small group would round to 0 otherwise.
 	MinCapacity int
 	// Score is [Sigmoid], or the softmax over all experts for the zero value and [SoftmaxBefore].
 	Score Score

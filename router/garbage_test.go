@@ -32,7 +32,7 @@ func TestGatesReadNoPadding(t *testing.T) {
 	}
 }
 
-// routedText is the decision and the gradients of a batch with so much in its padding.
+// routedText is the decision and the gradients of a batch whose padding rows hold garbage.
 func routedText(t *testing.T, config router.Router, garbage float32) string {
 	t.Helper()
 	const tokens, dim = 9, 5

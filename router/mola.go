@@ -22,8 +22,8 @@ func (m MoLA) Experts(layer, layers int) int {
 	return m[layer/(size+1)]
 }
 
-// Router returns the paper's gate for a layer of so many experts: softmax over all, of which each
-// token keeps the best k, or all where there are fewer, renormalised.
+// Router returns the paper's gate for a layer with the given number of experts: softmax over all,
+// of which each token keeps the best k, or all if there are fewer, renormalised.
 func (m MoLA) Router(k, experts int) TopK {
 	return TopK{K: min(k, experts), Score: SoftmaxBefore, Renormalize: RenormalizeBeforeDrop}
 }

@@ -154,7 +154,7 @@ func rowsOf(g *grid) (rows [][]float64) {
 
 // compareDifferences compares got with central differences of f in each of value.
 func compareDifferences(t *testing.T, what string, value [][]float64, got []float32, f func() float64) {
-	const step = 1e-6 // so small that hardly any crosses a kink of the load loss, where two logits change places
+	const step = 1e-6 // so small that hardly any crosses a kink of the load loss
 	for i, row := range value {
 		for e, v := range row {
 			row[e] = v + step

@@ -38,9 +38,9 @@ func zeroPadding(x blas32.General, padding []bool) bool {
 	return true
 }
 
-// squeeze moves the logits of real tokens together, and cuts their rows into the batch's groups. It
-// fills ends, tokens and real.
-func (c *choices) squeeze() {
+// removePadding moves the logits of real tokens together, and cuts their rows into the batch's
+// token groups. It fills ends, tokens and real.
+func (c *choices) removePadding() {
 	c.ends, c.real = append(c.ends[:0], c.in.Ends...), c.real[:0]
 	c.tokens = 0
 	if n := len(c.ends); n != 0 {

@@ -67,7 +67,7 @@ func (bestOfEach) choose(g *choosing) {
 	}
 }
 
-// softmaxOfEach is the softmax over each of so many runs of experts.
+// softmaxOfEach is the softmax over each of the given number of runs of consecutive experts.
 type softmaxOfEach struct{ prototypes int }
 
 func (softmaxOfEach) forAll() bool    { return true }

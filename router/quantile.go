@@ -11,7 +11,7 @@ import (
 // with k experts a token and T·k/E tokens an expert, and the biases are prices of its dual. One
 // round of coordinate descent on it is, for each group: a token's threshold αₜ is the (k+1)-th
 // largest of its sₜₑ + bₑ, which an expert has to exceed; expert e's price qₑ is the ⌈T·k/E⌉-th
-// largest over the tokens of sₜₑ − αₜ, at which so many tokens would choose it. After a step bₑ
+// largest over the tokens of sₜₑ − αₜ, at which that many tokens would choose it. After a step bₑ
 // moves to bₑ + Rate·(−q̄ₑ − bₑ), q̄ₑ the mean over the groups of the global batch, and the mean of
 // all is taken off: see [Balancer].
 //

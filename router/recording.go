@@ -14,8 +14,8 @@ import (
 // Routes travel in a binary file. All numbers are little-endian; a word is 32 bits.
 //
 //	file    "SWYROUTE", word version = 2, then records up to the end
-//	record  word layer, word experts E, 64 bits step, word micro-batch, word train (0 or 1), word groups G, word tokens T,
-//	        word entries N,
+//	record  word layer, word experts E, 64 bits step, word micro-batch, word train (0 or 1),
+//	        word groups G, word tokens T, word entries N,
 //	        G words: ends of the groups of tokens
 //	        E words: ends of the experts' entries
 //	        E words: tokens that chose each expert, before drops
@@ -107,7 +107,7 @@ func (k RouteKey) validate() error {
 	return nil
 }
 
-// validate returns what is wrong with a route, whoever made it.
+// validate returns what is wrong with a route, whether it was read or recorded.
 func (r *RecordedRoute) validate() error {
 	if err := r.RouteKey.validate(); err != nil {
 		return err

@@ -141,7 +141,7 @@ type Decision struct {
 	// Dropped is the number of (token, expert) choices that capacity dropped.
 	Dropped int
 
-	// Saved is what the gate needs again in Backward. It is the gate's alone: whoever passes a
-	// decision on leaves it as it is.
+	// Saved is what the gate needs again in Backward. It belongs to the gate: nobody else reads or
+	// changes it.
 	Saved any
 }

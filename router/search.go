@@ -41,7 +41,8 @@ type ballot struct {
 	class      []int32  // of each token of the batch: an expert chooses among those of its own class
 	experts    []int32  // class of each expert
 	classes    int
-	quota      func(class int, tokens int64) int64 // how many of a class's tokens each of its experts takes
+	// quota returns how many of a class's tokens each of its experts takes.
+	quota func(class int, tokens int64) int64
 }
 
 // search finds the tokens that each expert takes: the want largest keys, of equal ones the first in

@@ -121,8 +121,8 @@ func (c *choices) countPlaces(counts []int, begin, end int) {
 	}
 }
 
-// checkSequences returns what is wrong with the ends of sequences of so many rows, or that there
-// are none where a loss asks for them.
+// checkSequences returns what is wrong with the ends of the sequences of a batch of rows tokens, or
+// that there are none although a loss needs them.
 func (g *tokenChoice) checkSequences(rows int, ends []int) error {
 	if len(ends) == 0 {
 		if g.needs.sequences && rows > 0 {

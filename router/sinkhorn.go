@@ -85,7 +85,7 @@ func (Sinkhorn) Transport(dst, logits blas32.General) {
 type transporter struct {
 	sinkhorn
 	group *choosing
-	rows  func(i int) []float32 // the group's logits; made once, since a new one would take memory for each group
+	rows  func(i int) []float32 // the token group's logits; made once, to allocate nothing
 }
 
 func (*transporter) forAll() bool { return false }

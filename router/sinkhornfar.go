@@ -25,7 +25,7 @@ const (
 	// it τ does not reach 1.
 	farSpread       = 1 << 22
 	stageIterations = 12
-	stageTolerance  = 0.05 // how far sums of columns may be from even, on average, to go on to the next τ
+	stageTolerance  = 0.05 // mean deviation of column sums from even, below which the next τ begins
 	lastIterations  = 100
 	lastTolerance   = 1e-4 // and to end
 )

@@ -70,7 +70,8 @@ func TestSoftMoEReference(t *testing.T) {
 	g, err := SoftMoE{Slots: slots}.New(Shape{Dim: dim, Experts: experts, Seed: seed})
 	require.NoError(t, err)
 	b := Batch{Ends: []int{5, 5, 7, tokens}, Train: true, Padding: make([]bool, tokens)}
-	b.Padding[1], b.Padding[5], b.Padding[6], b.Padding[12] = true, true, true, true // the third group has no token left
+	// The third token group has no token left.
+	b.Padding[1], b.Padding[5], b.Padding[6], b.Padding[12] = true, true, true, true
 	x, dy := strided(r, tokens, dim), strided(r, tokens, dim)
 	slow := &slowSoft{dim, experts, slots, nil}
 	for _, v := range g.Params().Value {

@@ -12,8 +12,8 @@ import (
 // is [TopK] with some of them replaced, in one file:
 //
 //   - [projection] makes the logits: a matrix, cosines, a matrix beside noise.
-//   - [chooser] fills the places of a group from its logits or scores: the best k of each token, within groups
-//     of experts, balanced over the tokens.
+//   - [chooser] chooses the experts of a token group's tokens from their logits or scores: the best
+//     k of each token, within expert groups, balanced over the tokens.
 //   - [scoring] gives the weights of those chosen, and the scores of all.
 //   - a function of the batch's step gives k.
 //

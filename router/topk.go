@@ -32,8 +32,8 @@ type TopK struct {
 	// weights, and has no gradient. It goes with [Sigmoid] and [SqrtSoftplus]. New copies it.
 	// (DeepSeek-V3.)
 	Bias []float32
-	// BiasRate moves the bias after each step, by so much, towards an even load: see [Balancer]. 0
-	// leaves it. Where Bias is nil it begins at 0. (DeepSeek-V3: 0.001.)
+	// BiasRate is how far each step moves the bias towards an even load: see [Balancer]. 0 leaves
+	// it. If Bias is nil it begins at 0. (DeepSeek-V3: 0.001.)
 	BiasRate float32
 	// BiasCentred takes the mean off each step of the bias, so that the mean of the biases stays
 	// where it was, and an expert of exactly the mean load moves too. Without it, which is the

@@ -161,7 +161,7 @@ func coefficient(losses []Loss, name string) float64 {
 }
 
 func compareGradients(t *testing.T, ref *reference, logits, upstream [][]float64, scale, got []float32) {
-	const step = 1e-6 // a hundredth of what would do, as a choice or a maximum of the losses may turn within it
+	const step = 1e-6 // small, since a choice or a maximum of the losses may change within it
 	for token, row := range logits {
 		largest := 1.0 // of the terms that got sums up in float32, whose sum may be far smaller
 		for _, u := range upstream[token] {

@@ -121,15 +121,15 @@ func untouched(c check) {
 // forward and backward.
 func exchangedValues(c check) {
 	g, b := c.usual(), c.batch(2)
-	twin := c.usual()
+	other := c.usual()
 	if g.Params() == nil || len(g.Params().Value) == 0 {
 		return
 	}
-	twin.Params().Value = g.Params().Value
+	other.Params().Value = g.Params().Value
 	for i := range g.Params().Value {
 		g.Params().Value[i] = c.rng.Float32() - 0.5
 	}
-	want, got := b.pass(g), b.pass(twin)
+	want, got := b.pass(g), b.pass(other)
 	c.same(want.y, got.y, "answers")
 	c.same(want.dx, got.dx, "gradient of the input")
 	c.same(want.grad, got.grad, "gradient of the parameters")

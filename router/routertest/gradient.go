@@ -48,7 +48,8 @@ func testGradientOf(t *testing.T, s suite) bool {
 		c, n := compare(t, "parameter", p.Value, dp, loss)
 		checked, total = checked+c, total+n
 	}
-	return g.Params() == nil || 2*checked > total // without parameters, routes may go by a token's bits, which every step changes
+	// Without parameters, routes may depend on a token's bits, which every step changes.
+	return g.Params() == nil || 2*checked > total
 }
 
 // backward returns the gradient with respect to the tokens and to the parameters.
