@@ -19,7 +19,7 @@ const module = "github.com/switchyard-moe/switchyard"
 // allowed says what of this module each folder's code may import, besides internal/…; a folder not
 // named here may import whatever its nearest named parent may. Tests may import more.
 var allowed = map[string][]string{
-	".":                       {"param", "param/tree", "router", "expert", "lsh", "schedule", "alltoall", "collective", "transport", "transport/inproc", "transport/tcp", "transport/shm", "transport/hybrid", "transport/rendezvous", "transport/secure"},
+	".":                       {"param", "param/tree", "router", "expert", "lsh", "schedule", "schedule/autotune", "alltoall", "collective", "transport", "transport/inproc", "transport/tcp", "transport/shm", "transport/hybrid", "transport/rendezvous", "transport/secure"},
 	"param":                   {"param/tree"},
 	"param/tree":              {},
 	"router":                  {"param"},
@@ -28,6 +28,9 @@ var allowed = map[string][]string{
 	"expert/experttest":       {"expert", "param"},
 	"lsh":                     {},
 	"schedule":                {},
+	"schedule/autotune":       {"schedule"},
+	"schedule/simulate":       {"schedule"},
+	"schedule/trace":          {"schedule"},
 	"collective":              {"param/tree", "transport"},
 	"alltoall":                {"transport"},
 	"transport":               {},

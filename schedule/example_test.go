@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/schedule/trace"
 )
 
 // A layer whose experts take as long as its links is cut into chunks, simulated, and run.
@@ -22,8 +23,8 @@ func ExampleChoose() {
 	plan := schedule.Choose(layers, costs, nil, schedule.Options{})
 	graph := schedule.BuildForward(layers, &plan)
 	cut := schedule.Simulate(graph, costs)
-	fmt.Printf("%d chunks: %s instead of %s\n", plan.ForwardDegrees[0], schedule.FormatSeconds(cut.Makespan()), schedule.FormatSeconds(whole.Makespan()))
-	fmt.Print(cut.Gantt(40))
+	fmt.Printf("%d chunks: %s instead of %s\n", plan.ForwardDegrees[0], trace.FormatSeconds(cut.Makespan()), trace.FormatSeconds(whole.Makespan()))
+	fmt.Print(trace.Gantt(&cut, 40))
 
 	_, err := schedule.Execute(context.Background(), graph, func(_ context.Context, t *schedule.Task) error {
 		return nil // do what t.Op says to chunk t.Chunk

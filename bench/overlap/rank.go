@@ -20,6 +20,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/schedule/trace"
 )
 
 const (
@@ -410,11 +411,11 @@ func (g *timedGroup) stop(begin time.Time) { g.clock.spent += time.Since(begin) 
 
 // writeTraceOf writes the ranks' last passes in most parts. They share a machine, and so a clock.
 func writeTraceOf(name string, reports []overlapReport) error {
-	var tracks []schedule.Track
+	var tracks []trace.Track
 	for _, r := range reports {
 		for _, l := range r.Lines {
-			tracks = append(tracks, schedule.Track{Rank: r.Rank, Line: schedule.Timeline{Graph: &schedule.Graph{Tasks: l.Tasks}, Begin: l.Begin, Spans: l.Spans}})
+			tracks = append(tracks, trace.Track{Rank: r.Rank, Line: schedule.Timeline{Graph: &schedule.Graph{Tasks: l.Tasks}, Begin: l.Begin, Spans: l.Spans}})
 		}
 	}
-	return outfile.Write(name, func(w io.Writer) error { return schedule.WriteTrace(w, tracks) })
+	return outfile.Write(name, func(w io.Writer) error { return trace.WriteJSON(w, tracks) })
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/schedule/trace"
 )
 
 // simulated is what one policy came to on one cluster.
@@ -71,15 +72,15 @@ func (o *options) runOne(_ context.Context, stdout io.Writer) error {
 	writeSimulated(stdout, all)
 	best := fastest(all)
 	title := fmt.Sprintf("%s: one step of rank 0 of %d, %.4g ms a step", best.Policy, best.Ranks, best.StepMS)
-	fmt.Fprintf(stdout, "\n%s\n%s", title, best.timelines[0].Gantt(110))
-	tracks := []schedule.Track{{Rank: 0, Line: best.timelines[0]}}
+	fmt.Fprintf(stdout, "\n%s\n%s", title, trace.Gantt(&best.timelines[0], 110))
+	tracks := []trace.Track{{Rank: 0, Line: best.timelines[0]}}
 	if o.svgFile != "" {
-		if err := outfile.Write(o.svgFile, func(w io.Writer) error { return schedule.WriteSVG(w, title, tracks) }); err != nil {
+		if err := outfile.Write(o.svgFile, func(w io.Writer) error { return trace.WriteSVG(w, title, tracks) }); err != nil {
 			return err
 		}
 	}
 	if o.traceFile != "" {
-		if err := outfile.Write(o.traceFile, func(w io.Writer) error { return schedule.WriteTrace(w, tracks) }); err != nil {
+		if err := outfile.Write(o.traceFile, func(w io.Writer) error { return trace.WriteJSON(w, tracks) }); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/schedule/trace"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -63,18 +64,18 @@ func (t *trainer) writeTrace(ctx context.Context, path string) error {
 	if err != nil || t.world.Rank() != 0 {
 		return err
 	}
-	var tracks []schedule.Track
+	var tracks []trace.Track
 	for r, text := range all {
 		var lines []tracedLine
 		if err := json.Unmarshal(text, &lines); err != nil {
 			return fmt.Errorf("trace of rank %d: %w", r, err)
 		}
 		for _, l := range lines {
-			tracks = append(tracks, schedule.Track{Rank: r, Stream: l.Micro, Ahead: ahead[r],
+			tracks = append(tracks, trace.Track{Rank: r, Stream: l.Micro, Ahead: ahead[r],
 				Line: schedule.Timeline{Graph: &schedule.Graph{Tasks: l.Tasks}, Begin: l.Begin, Spans: l.Spans}})
 		}
 	}
-	return outfile.Write(path, func(w io.Writer) error { return schedule.WriteTrace(w, tracks) })
+	return outfile.Write(path, func(w io.Writer) error { return trace.WriteJSON(w, tracks) })
 }
 
 // pings is how often rank 0 asks each other rank for its time.
@@ -95,9 +96,9 @@ func clocksAhead(ctx context.Context, world *switchyard.World) ([]time.Duration,
 	}
 	ahead := make([]time.Duration, len(all))
 	for _, r := range all[1:] {
-		var list []schedule.Ping
+		var list []trace.Ping
 		for range pings {
-			p := schedule.Ping{Sent: time.Now()}
+			p := trace.Ping{Sent: time.Now()}
 			if err := view.Send(ctx, r, 0, []byte{0}); err != nil {
 				return nil, err
 			}
@@ -114,7 +115,7 @@ func clocksAhead(ctx context.Context, world *switchyard.World) ([]time.Duration,
 			p.Received, p.Answered = answer[0], answer[1]
 			list = append(list, p)
 		}
-		if ahead[r], _, err = schedule.ClockOffset(list); err != nil {
+		if ahead[r], _, err = trace.ClockOffset(list); err != nil {
 			return nil, fmt.Errorf("clock of rank %d: %w", r, err)
 		}
 	}

@@ -1,8 +1,10 @@
-package schedule
+package trace
 
 import (
 	"fmt"
 	"strings"
+
+	"github.com/switchyard-moe/switchyard/schedule"
 )
 
 // ganttGlyphs stand for the operations, by Op.
@@ -10,13 +12,13 @@ const ganttGlyphs = "drnp>(E)<usgw"
 
 // Gantt draws the timeline as text: a line for each lane that the graph uses, of so many characters. A task is its
 // operation's character and dashes to its end; what ends within the character in which it began may be covered by what follows.
-func (t *Timeline) Gantt(width int) string {
+func Gantt(t *schedule.Timeline, width int) string {
 	if width < 1 {
-		panic(fmt.Sprintf("schedule: a chart of width %d; want at least 1", width))
+		panic(fmt.Sprintf("trace: a chart of width %d; want at least 1", width))
 	}
 	total := t.Makespan()
-	var rows [Lanes][]rune
-	var seen [Ops]bool
+	var rows [schedule.Lanes][]rune
+	var seen [schedule.Ops]bool
 	for i, s := range t.Spans {
 		task := &t.Graph.Tasks[i]
 		if rows[task.Lane] == nil {
@@ -37,7 +39,7 @@ func (t *Timeline) Gantt(width int) string {
 	var b strings.Builder
 	for lane, row := range rows {
 		if row != nil {
-			fmt.Fprintf(&b, "%-7s  %s\n", Lane(lane), string(row))
+			fmt.Fprintf(&b, "%-7s  %s\n", schedule.Lane(lane), string(row))
 		}
 	}
 	fmt.Fprintf(&b, "%-7s  0%*s\n", "", width-1, FormatSeconds(total))
@@ -46,11 +48,11 @@ func (t *Timeline) Gantt(width int) string {
 }
 
 // legend names the characters of the operations that a chart has.
-func legend(seen [Ops]bool) string {
+func legend(seen [schedule.Ops]bool) string {
 	var names []string
 	for op, yes := range seen {
 		if yes {
-			names = append(names, fmt.Sprintf("%c %s", ganttGlyphs[op], Op(op)))
+			names = append(names, fmt.Sprintf("%c %s", ganttGlyphs[op], schedule.Op(op)))
 		}
 	}
 	return strings.TrimRight(fmt.Sprintf("%-7s  %s", "", strings.Join(names, ", ")), " ") + "\n"

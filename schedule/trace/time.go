@@ -1,8 +1,10 @@
-package schedule
+package trace
 
 import (
 	"fmt"
 	"math"
+
+	"github.com/switchyard-moe/switchyard/schedule"
 )
 
 // wholeSpan is when a task ran, in whole nanoseconds from the beginning of a trace.
@@ -14,7 +16,7 @@ func (s wholeSpan) tip() int64 {
 }
 
 // ran says whether a track's task has run.
-func ran(k *Track, task int) bool { return k.Line.Spans[task] != (Span{}) }
+func ran(k *Track, task int) bool { return k.Line.Spans[task] != (schedule.Span{}) }
 
 // wholeSpans returns the spans of all tracks in nanoseconds from when the first track began.
 func wholeSpans(tracks []Track) ([][]wholeSpan, error) {
@@ -27,7 +29,7 @@ func wholeSpans(tracks []Track) ([][]wholeSpan, error) {
 		for j, s := range k.Line.Spans {
 			start, end := math.Round(s.Start*1e9), math.Round(s.End*1e9)
 			if !(0 <= start && start <= end && float64(at)+end < limit) {
-				return nil, fmt.Errorf("schedule: trace of rank %d: %v ran from %v s to %v s of a track that began %v s after the first; "+
+				return nil, fmt.Errorf("trace: rank %d: %v ran from %v s to %v s of a track that began %v s after the first; "+
 					"want times in order and within %v s", k.Rank, &k.Line.Graph.Tasks[j], s.Start, s.End, float64(at)/1e9, limit/1e9)
 			}
 			all[i][j] = wholeSpan{at + int64(start), at + int64(end)}

@@ -1,4 +1,4 @@
-package schedule
+package trace
 
 import (
 	"encoding/json"
@@ -9,24 +9,26 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/switchyard-moe/switchyard/schedule"
 )
 
 // drawRuns draws runs of several tracks a rank that follow each other closely, as the layers of a step do, with times in
 // fractions of a nanosecond.
 func drawRuns(t *rapid.T) []Track {
-	graph := &Graph{Tasks: []Task{{Op: Dispatch, Lane: Inter}, {Op: Expert}, {Op: Dense}, {Op: Combine, Lane: Inter, After: []int{1}}}}
+	graph := &schedule.Graph{Tasks: []schedule.Task{{Op: schedule.Dispatch, Lane: schedule.Inter}, {Op: schedule.Expert}, {Op: schedule.Dense}, {Op: schedule.Combine, Lane: schedule.Inter, After: []int{1}}}}
 	seconds := rapid.Float64Range(0, 3e-6)
 	var tracks []Track
 	for rank := range 2 {
 		begin := time.Unix(1_700_000_000, 0)
 		for range rapid.IntRange(1, 20).Draw(t, "tracks") {
-			line := Timeline{Graph: graph, Begin: begin, Spans: make([]Span, len(graph.Tasks))}
-			var free [Lanes]float64
+			line := schedule.Timeline{Graph: graph, Begin: begin, Spans: make([]schedule.Span, len(graph.Tasks))}
+			var free [schedule.Lanes]float64
 			for i := range graph.Tasks {
 				lane := graph.Tasks[i].Lane
 				start := free[lane] + seconds.Draw(t, "pause")*float64(rapid.IntRange(0, 1).Draw(t, "pauses"))
 				free[lane] = start + seconds.Draw(t, "takes")
-				line.Spans[i] = Span{start, free[lane]}
+				line.Spans[i] = schedule.Span{Start: start, End: free[lane]}
 			}
 			tracks = append(tracks, Track{Rank: rank, Line: line})
 			// The time of day may be some nanoseconds behind the clock that spans go by.
@@ -97,11 +99,11 @@ func TestMicros(t *testing.T) {
 
 // TestTraceRefusesImpossibleTimes.
 func TestTraceRefusesImpossibleTimes(t *testing.T) {
-	g := &Graph{Tasks: []Task{{Op: Expert}}}
-	for _, s := range []Span{{0, math.Inf(1)}, {math.NaN(), 1}, {0, math.NaN()}, {2, 1}, {-1, 1}, {0, 1e18}} {
-		err := WriteTrace(&brokenPipe{1 << 20}, []Track{{Rank: 3, Line: Timeline{Graph: g, Spans: []Span{s}}}})
-		require.ErrorContains(t, err, "trace of rank 3: expert")
+	g := &schedule.Graph{Tasks: []schedule.Task{{Op: schedule.Expert}}}
+	for _, s := range []schedule.Span{{Start: 0, End: math.Inf(1)}, {Start: math.NaN(), End: 1}, {Start: 0, End: math.NaN()}, {Start: 2, End: 1}, {Start: -1, End: 1}, {Start: 0, End: 1e18}} {
+		err := WriteJSON(&brokenPipe{1 << 20}, []Track{{Rank: 3, Line: schedule.Timeline{Graph: g, Spans: []schedule.Span{s}}}})
+		require.ErrorContains(t, err, "rank 3: expert")
 	}
-	far := []Track{{Line: Timeline{Graph: g, Spans: []Span{{0, 1}}}}, {Line: Timeline{Graph: g, Begin: time.Now(), Spans: []Span{{0, 1}}}}}
-	require.ErrorContains(t, WriteTrace(&brokenPipe{1 << 20}, far), "after the first")
+	far := []Track{{Line: schedule.Timeline{Graph: g, Spans: []schedule.Span{{Start: 0, End: 1}}}}, {Line: schedule.Timeline{Graph: g, Begin: time.Now(), Spans: []schedule.Span{{Start: 0, End: 1}}}}}
+	require.ErrorContains(t, WriteJSON(&brokenPipe{1 << 20}, far), "after the first")
 }

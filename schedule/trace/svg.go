@@ -1,4 +1,4 @@
-package schedule
+package trace
 
 import (
 	"bufio"
@@ -9,11 +9,12 @@ import (
 	"strings"
 
 	"github.com/switchyard-moe/switchyard/internal/textwidth"
+	"github.com/switchyard-moe/switchyard/schedule"
 )
 
 // The colours of the operations, by Op: grey for what is not of the exchange, blue on the way out, orange on the way back, green
 // for experts, purple for gradients; told apart by colour-blind readers.
-var opColours = [Ops]string{
+var opColours = [schedule.Ops]string{
 	"#b5b5b5", "#8c8c8c", "#cfe3f0", "#9ecae1", "#0072b2", "#56b4e9", "#009e73", "#f0c05a", "#e69f00", "#fdd9a0", "#66c2a4", "#aa4499", "#117733",
 }
 
@@ -28,7 +29,7 @@ const (
 // WriteSVG draws tracks below each other on one axis of time, a row for each lane that a track's graph uses. No text is cut
 // off or covered by another, whichever sans-serif font the reader has.
 func WriteSVG(w io.Writer, title string, tracks []Track) error {
-	p := picture{w: bufio.NewWriter(w), left: svgEdge}
+	p := picture{w: bufio.NewWriter(w), left: 3 * svgEdge}
 	first := firstBegin(tracks)
 	lanes := 0
 	for i := range tracks {
@@ -91,7 +92,7 @@ func wrapped(words []string, width float64) (lines []string) {
 	return lines
 }
 
-func laneLabel(t *Track, lane Lane) string { return fmt.Sprintf("rank %d %v", t.Rank, lane) }
+func laneLabel(t *Track, lane schedule.Lane) string { return fmt.Sprintf("rank %d %v", t.Rank, lane) }
 
 // picture writes an SVG; its buffer keeps the first error.
 type picture struct {
@@ -148,7 +149,7 @@ func (p *picture) fits(step float64) bool {
 
 // track draws the lanes of a run from y on, and returns where it ended.
 func (p *picture) track(t *Track, at float64, y int) int {
-	rows := map[Lane]int{}
+	rows := map[schedule.Lane]int{}
 	for _, lane := range lanesOf(t.Line.Graph) {
 		rows[lane] = y
 		p.text(p.left-svgEdge, y+16, "end", "#000", laneLabel(t, lane))
@@ -173,8 +174,8 @@ func (p *picture) track(t *Track, at float64, y int) int {
 const keyGap = 14 + 2*svgEdge
 
 // keyLines returns the operations that the tracks have, as many in a line as there is room for.
-func (p *picture) keyLines(tracks []Track) (lines [][]Op) {
-	var seen [Ops]bool
+func (p *picture) keyLines(tracks []Track) (lines [][]schedule.Op) {
+	var seen [schedule.Ops]bool
 	for i := range tracks {
 		for j := range tracks[i].Line.Graph.Tasks {
 			seen[tracks[i].Line.Graph.Tasks[j].Op] = true
@@ -185,18 +186,18 @@ func (p *picture) keyLines(tracks []Track) (lines [][]Op) {
 		if !yes {
 			continue
 		}
-		width := keyGap + wide(Op(op).String())
+		width := keyGap + wide(schedule.Op(op).String())
 		if x+width > svgWidth {
 			x, lines = p.left, append(lines, nil)
 		}
 		x += width
-		lines[len(lines)-1] = append(lines[len(lines)-1], Op(op))
+		lines[len(lines)-1] = append(lines[len(lines)-1], schedule.Op(op))
 	}
 	return lines
 }
 
 // key names colours.
-func (p *picture) key(y int, ops []Op) {
+func (p *picture) key(y int, ops []schedule.Op) {
 	x := p.left
 	for _, op := range ops {
 		p.printf(`<rect x="%.1f" y="%d" width="10" height="10" fill="%s"/>`+"\n", x, y-9, opColours[op])
@@ -206,15 +207,15 @@ func (p *picture) key(y int, ops []Op) {
 }
 
 // lanesOf returns the lanes that a graph uses.
-func lanesOf(g *Graph) []Lane {
-	var used [Lanes]bool
+func lanesOf(g *schedule.Graph) []schedule.Lane {
+	var used [schedule.Lanes]bool
 	for i := range g.Tasks {
 		used[g.Tasks[i].Lane] = true
 	}
-	var out []Lane
+	var out []schedule.Lane
 	for lane, yes := range used {
 		if yes {
-			out = append(out, Lane(lane))
+			out = append(out, schedule.Lane(lane))
 		}
 	}
 	return out

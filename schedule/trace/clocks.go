@@ -1,4 +1,4 @@
-package schedule
+package trace
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ type Ping struct {
 
 // ErrNoPing says that an offset cannot be estimated: there is no ping whose answer took at least as long as the other clock
 // says that it spent on it.
-var ErrNoPing = errors.New("schedule: no ping to estimate a clock's offset from")
+var ErrNoPing = errors.New("trace: no ping to estimate a clock's offset from")
 
 // ClockOffset estimates how far the other clock is ahead of the asker's, as NTP does (RFC 5905): the mean of what the two ways
 // say, of the ping that spent the least time on the way. The truth is not farther from the estimate than within, however unequal

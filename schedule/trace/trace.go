@@ -1,4 +1,4 @@
-package schedule
+package trace
 
 import (
 	"bufio"
@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/switchyard-moe/switchyard/schedule"
 )
 
 // Track is a run on one rank, for a picture or trace of several.
@@ -15,7 +17,7 @@ type Track struct {
 	Stream int
 	// Ahead is how far the rank's clock is ahead of the one that the trace is told by; see ClockOffset.
 	Ahead time.Duration
-	Line  Timeline
+	Line  schedule.Timeline
 }
 
 // traceEvent is an entry of Chrome's trace format: "X" a task, "M" a name, "s" and "f" the ends of an arrow. Times are in µs.
@@ -39,7 +41,7 @@ type traceEvent struct {
 //
 // Times are whole nanoseconds, and no slice begins before the one before it on its lane has ended, also for a reader that
 // makes nanoseconds of a slice's start and of its duration apart, by rounding or by cutting off.
-func WriteTrace(w io.Writer, tracks []Track) error {
+func WriteJSON(w io.Writer, tracks []Track) error {
 	buffered := bufio.NewWriter(w)
 	t := tracer{w: buffered, named: map[[2]int]bool{}, seen: map[joint]int{}, ends: map[joint][]part{}}
 	fmt.Fprint(buffered, `{"displayTimeUnit":"ms","traceEvents":[`)
@@ -114,7 +116,7 @@ func (t *tracer) event(e traceEvent) {
 }
 
 // thread is the number of a lane of a stream.
-func thread(lane Lane, stream int) int { return int(lane) + stream*Lanes }
+func thread(lane schedule.Lane, stream int) int { return int(lane) + stream*schedule.Lanes }
 
 // name writes the names of a rank and of the lanes of one of its streams, once.
 func (t *tracer) name(rank, stream int) {
@@ -124,7 +126,7 @@ func (t *tracer) name(rank, stream int) {
 	if t.named[[2]int{rank, stream}] = true; stream == 0 {
 		t.event(traceEvent{Name: "process_name", Phase: "M", Rank: rank, Args: map[string]any{"name": fmt.Sprintf("rank %d", rank)}})
 	}
-	for lane := range Lane(Lanes) {
+	for lane := range schedule.Lane(schedule.Lanes) {
 		name := lane.String()
 		if stream > 0 {
 			name = fmt.Sprintf("%s, stream %d", name, stream)
@@ -146,7 +148,7 @@ func (t *tracer) track(k *Track, spans []wholeSpan) {
 			Cat: task.Op.String(), Args: map[string]any{"layer": task.Layer, "chunk": task.Chunk, "batch": task.Batch, "pass": task.Pass.String(), "size": task.Work.Size},
 		}
 		t.event(e)
-		if task.Lane != Compute {
+		if task.Lane != schedule.Compute {
 			t.join(part{e, s}, k.Stream)
 		}
 		for _, a := range task.After {
