@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -33,7 +34,7 @@ func TestAlgorithmsSameBits(t *testing.T) {
 						cfg := cfg
 						cfg.Algorithm, cfg.Topology = a, alltoall.Nodes(ranks, each)
 						if a == alltoall.Auto {
-							cfg.Links = alltoall.Links{Within: alltoall.Link{Alpha: 1000, Beta: 1}, Between: alltoall.Link{Alpha: time.Duration(20000 * each), Beta: 8}}
+							cfg.Links = links.Links{Within: links.Link{Alpha: 1000, Beta: 1}, Between: links.Link{Alpha: time.Duration(20000 * each), Beta: 8}}
 						}
 						requireSameBits(t, want, trainTwiceWith(t, inprocWorlds(ranks), cfg, x, dy, router.Batch{}, cutsOf(splits[ranks][each%len(splits[ranks])])))
 					})

@@ -9,6 +9,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/nodegather"
@@ -117,7 +118,7 @@ func (l *Layer) newCompression() error {
 	}
 	if cfg.Auto {
 		cfg.Topology, cfg.Links, cfg.RowBytes = l.layout.topology(l.cfg.Topology), l.cfg.Links, l.cfg.rowBytes()
-		if cfg.Links == (alltoall.Links{}) {
+		if cfg.Links == (links.Links{}) {
 			if cfg.Links, err = l.world.linksOf(l.cfg.Topology); err != nil {
 				return err
 			}

@@ -12,6 +12,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/neartest"
 	"github.com/switchyard-moe/switchyard/lsh"
@@ -247,9 +248,9 @@ func TestAutoGoesByTheLinkOfEachPeer(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 14))
 	const tokens = 400
 	x := randomMatrix(r, tokens, 16)
-	slow := alltoall.Links{Within: alltoall.Link{Beta: 1e-6}, Between: alltoall.Link{Beta: 1e6}}
-	fast := alltoall.Links{Within: alltoall.Link{Beta: 1e-6}, Between: alltoall.Link{Beta: 1e-6}}
-	for _, links := range []alltoall.Links{slow, fast} {
+	slow := links.Links{Within: links.Link{Beta: 1e-6}, Between: links.Link{Beta: 1e6}}
+	fast := links.Links{Within: links.Link{Beta: 1e-6}, Between: links.Link{Beta: 1e-6}}
+	for _, links := range []links.Links{slow, fast} {
 		cfg := Config{Dim: 16, Experts: 8, Group: PerRank, Router: router.TopK{K: 2}, Expert: expert.SwiGLU{Hidden: 3}, Topology: alltoall.Nodes(4, 2), Links: links,
 			Compression: Compression{When: Auto}}
 		for rank, err := range onRanks(inprocWorlds(4), func(w *World) error {
@@ -287,9 +288,9 @@ func TestAutoGoesByTheLinkOfEachPeer(t *testing.T) {
 func TestAutoMeasuresLinksItIsNotGiven(t *testing.T) {
 	cfg := smallConfig()
 	cfg.Topology, cfg.Compression.When = alltoall.Nodes(4, 2), Auto
-	found := make([]alltoall.Links, 4)
+	found := make([]links.Links, 4)
 	for rank, err := range onRanks(inprocWorlds(4), func(w *World) error {
-		var of [2]alltoall.Links
+		var of [2]links.Links
 		for i := range of {
 			if _, err := NewLayer(w, cfg); err != nil {
 				return err
@@ -307,7 +308,7 @@ func TestAutoMeasuresLinksItIsNotGiven(t *testing.T) {
 		require.NoError(t, err, "rank %d", rank)
 	}
 	require.Positive(t, found[0].Between.Beta)
-	require.Equal(t, []alltoall.Links{found[0], found[0], found[0]}, found[1:])
+	require.Equal(t, []links.Links{found[0], found[0], found[0]}, found[1:])
 }
 
 func TestCompressionConfig(t *testing.T) {

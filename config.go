@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
@@ -62,7 +63,7 @@ type Config struct {
 	Topology alltoall.Topology
 	// Links are the costs of messages, by which alltoall.Auto chooses; where they are not given it
 	// takes alltoall.Direct.
-	Links alltoall.Links
+	Links links.Links
 	// Wire is the format of rows where they travel, by leg; its zero value leaves them as they are.
 	// Rows are rounded whether they leave their rank or not, so that results do not depend on the
 	// number of ranks; sums stay float32. Half the bytes (alltoall.BF16) cost little, a quarter

@@ -10,6 +10,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/lsh"
@@ -288,7 +289,7 @@ func TestEveryFieldIsCompared(t *testing.T) {
 		"Compression": func(c *Config) { c.Compression.When = Always }, "Group": func(c *Config) { c.Group = 3 },
 		"MicroBatches": func(c *Config) { c.MicroBatches = 2 }, "Seed": func(c *Config) { c.Seed = 10 },
 		"Algorithm": func(c *Config) { c.Algorithm = alltoall.Bruck }, "Topology": func(c *Config) { c.Topology = alltoall.Nodes(4, 2) },
-		"Links": func(c *Config) { c.Links.Within = alltoall.Link{Alpha: 1, Beta: 2} }, "Wire": func(c *Config) { c.Wire.Finite = true },
+		"Links": func(c *Config) { c.Links.Within = links.Link{Alpha: 1, Beta: 2} }, "Wire": func(c *Config) { c.Wire.Finite = true },
 		"Overlap": func(c *Config) { c.Overlap.Degree = 2 }, "Overlap.Profile": func(c *Config) { c.Overlap.Profile = profile(1) },
 		"Overlap.Background": func(c *Config) { c.Overlap.Background = &sums{} }, "MaxRows": func(c *Config) { c.MaxRows = 99 },
 	} {

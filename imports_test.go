@@ -19,7 +19,7 @@ const module = "github.com/switchyard-moe/switchyard"
 // allowed says what of this module each folder's code may import, besides internal/…; a folder not
 // named here may import whatever its nearest named parent may. Tests may import more.
 var allowed = map[string][]string{
-	".":                       {"param", "param/tree", "router", "expert", "lsh", "schedule", "schedule/autotune", "alltoall", "collective", "transport", "transport/inproc", "transport/tcp", "transport/shm", "transport/hybrid", "transport/rendezvous", "transport/secure"},
+	".":                       {"param", "param/tree", "router", "expert", "lsh", "schedule", "schedule/autotune", "alltoall", "alltoall/links", "collective", "transport", "transport/inproc", "transport/tcp", "transport/shm", "transport/hybrid", "transport/rendezvous", "transport/secure"},
 	"param":                   {"param/tree"},
 	"param/tree":              {},
 	"router":                  {"param"},
@@ -33,6 +33,7 @@ var allowed = map[string][]string{
 	"schedule/trace":          {"schedule"},
 	"collective":              {"param/tree", "transport"},
 	"alltoall":                {"transport"},
+	"alltoall/links":          {"alltoall", "transport"},
 	"transport":               {},
 	"transport/secure":        {"transport"},
 	"transport/rendezvous":    {"transport", "transport/secure"},
@@ -48,7 +49,7 @@ var allowed = map[string][]string{
 	"transport/hybrid":        {"transport", "transport/inproc", "transport/shm", "transport/tcp", "transport/rendezvous"},
 	"transport/internal":      {"transport"},
 	"internal":                {},
-	"internal/compression":    {"alltoall", "lsh", "param", "transport"},
+	"internal/compression":    {"alltoall", "alltoall/links", "lsh", "param", "transport"},
 	"internal/experts":        {"alltoall", "expert", "param", "transport"},
 	"internal/nodegather":     {"alltoall", "transport"},
 	"internal/lifecycle":      {"alltoall", "transport"},

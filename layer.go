@@ -11,6 +11,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/compression"
@@ -273,10 +274,14 @@ func (l *Layer) buildExchange() error {
 	}
 	wire := l.cfg.Wire
 	wire.Finite = false // an exchange can only refuse alone: l.checks looks for what is not finite
-	l.exchange, err = alltoall.New(view, alltoall.Config{
+	cfg := alltoall.Config{
 		Placement: l.layout.place, Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows, LeafRows: l.mostFromLeaf(),
-		Algorithm: l.cfg.Algorithm, Topology: l.layout.topology(l.cfg.Topology), Links: l.cfg.Links, Wire: wire,
-	})
+		Algorithm: l.cfg.Algorithm, Topology: l.layout.topology(l.cfg.Topology), Wire: wire,
+	}
+	if l.cfg.Links != (links.Links{}) {
+		cfg.Costs = l.cfg.Links
+	}
+	l.exchange, err = alltoall.New(view, cfg)
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
@@ -25,8 +26,8 @@ type World struct {
 	comm    *collective.Comm
 	source  string
 	channel uint16
-	layers  int                       // made so far, or tried
-	links   map[string]alltoall.Links // measured for layers, by topology
+	layers  int                    // made so far, or tried
+	links   map[string]links.Links // measured for layers, by topology
 
 	computing *sync.Mutex   // held by whichever micro-batch computes
 	building  *sync.Mutex   // held while a layer is made
@@ -187,29 +188,29 @@ func (w *World) endLayer() { w.building.Unlock() }
 
 // MeasureLinks times messages within and between the nodes of the world, for [Config.Links]. Every
 // rank calls it, and all get the same; the result can be kept, as JSON say, and given again.
-func (w *World) MeasureLinks(ctx context.Context, nodes alltoall.Topology) (m alltoall.Measured, err error) {
+func (w *World) MeasureLinks(ctx context.Context, nodes alltoall.Topology) (m links.Measured, err error) {
 	end := w.begin(making, "", "MeasureLinks")
 	defer func() { err = end(err) }()
 	return w.measureLinks(ctx, nodes)
 }
 
 // measureLinks is MeasureLinks within another operation.
-func (w *World) measureLinks(ctx context.Context, nodes alltoall.Topology) (alltoall.Measured, error) {
-	return alltoall.Measure(ctx, w.view(everyone(w.Size())), nodes)
+func (w *World) measureLinks(ctx context.Context, nodes alltoall.Topology) (links.Measured, error) {
+	return links.Measure(ctx, w.view(everyone(w.Size())), nodes)
 }
 
 // linksOf measures links, the same on every rank, once for each topology.
-func (w *World) linksOf(nodes alltoall.Topology) (alltoall.Links, error) {
+func (w *World) linksOf(nodes alltoall.Topology) (links.Links, error) {
 	key := fmt.Sprint(nodes.Node)
 	if l, ok := w.links[key]; ok {
 		return l, nil
 	}
 	m, err := w.measureLinks(context.Background(), nodes)
 	if err != nil {
-		return alltoall.Links{}, err
+		return links.Links{}, err
 	}
 	if w.links == nil {
-		w.links = map[string]alltoall.Links{}
+		w.links = map[string]links.Links{}
 	}
 	w.links[key] = m.Links
 	return m.Links, nil
@@ -217,10 +218,10 @@ func (w *World) linksOf(nodes alltoall.Topology) (alltoall.Links, error) {
 
 // MeasurePairs times messages between each two ranks, which tells slow links from fast ones: see
 // [World.Reordered]. Every rank calls it, and all get the same.
-func (w *World) MeasurePairs(ctx context.Context) (p alltoall.Pairs, err error) {
+func (w *World) MeasurePairs(ctx context.Context) (p links.Pairs, err error) {
 	end := w.begin(making, "", "MeasurePairs")
 	defer func() { err = end(err) }()
-	return alltoall.MeasurePairs(ctx, w.view(everyone(w.Size())))
+	return links.MeasurePairs(ctx, w.view(everyone(w.Size())))
 }
 
 // Topology says which ranks share a node, where the transport found that out when it was joined, as

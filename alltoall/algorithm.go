@@ -10,7 +10,8 @@ import (
 type Algorithm int
 
 const (
-	// Auto takes what [Links] predicts to be fastest for a round's mean message; [Direct] where their costs are not known.
+	// Auto takes what [Config.Costs] predict to be fastest for a round's mean message, or Direct if
+	// there are none.
 	Auto Algorithm = iota
 	// Direct posts all messages at once.
 	Direct
@@ -27,7 +28,8 @@ const (
 	// Gather is Direct whose dispatch brings a rank each token once, however many of its experts take it: for few experts and many choices.
 	Gather
 
-	algorithms int = iota
+	// NumAlgorithms is the number of values of Algorithm, Auto included.
+	NumAlgorithms = int(iota)
 )
 
 // Algorithms lists all but Auto.
@@ -35,11 +37,11 @@ func Algorithms() []Algorithm {
 	return []Algorithm{Direct, Pairwise, Bruck, Leader, Rails, ThreeLevel, Gather}
 }
 
-var algorithmNames = [algorithms]string{"auto", "direct", "pairwise", "bruck", "leader", "rails", "three-level", "gather"}
+var algorithmNames = [NumAlgorithms]string{"auto", "direct", "pairwise", "bruck", "leader", "rails", "three-level", "gather"}
 
 // String returns the algorithm's name, by which ParseAlgorithm finds it.
 func (a Algorithm) String() string {
-	if a < 0 || int(a) >= algorithms {
+	if a < 0 || int(a) >= NumAlgorithms {
 		return fmt.Sprintf("Algorithm(%d)", int(a))
 	}
 	return algorithmNames[a]
@@ -68,8 +70,8 @@ func (a Algorithm) Validate() error {
 func (a Algorithm) overridden() (Algorithm, error) {
 	name := os.Getenv(AlgorithmVariable)
 	if name == "" {
-		if a < 0 || int(a) >= algorithms {
-			return 0, fmt.Errorf("alltoall: Algorithm is %d, want 0 to %d", a, algorithms-1)
+		if a < 0 || int(a) >= NumAlgorithms {
+			return 0, fmt.Errorf("alltoall: Algorithm is %d, want 0 to %d", a, NumAlgorithms-1)
 		}
 		return a, nil
 	}

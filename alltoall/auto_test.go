@@ -2,6 +2,7 @@ package alltoall
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -11,21 +12,62 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
-// autoOn returns rank 0 of 8 on nodes of two, which chooses by links.
-func autoOn(t *testing.T, links Links) *Exchange {
+// messageCosts predicts by what each message costs, within a node and to others. Those of a node
+// send at the same time.
+type messageCosts struct {
+	within, between         time.Duration
+	withinByte, betweenByte float64 // nanoseconds
+}
+
+func (c messageCosts) Validate() error { return nil }
+
+func (c messageCosts) Round(r UniformRound) (slowest time.Duration) {
+	for rank := range r.Ranks {
+		nanos := 0.0
+		sharing := len(r.Topology.Members(r.Ranks)[r.Topology.NodeOf(rank)])
+		if r.Algorithm == Leader {
+			sharing = 1
+		}
+		for _, s := range r.Algorithm.Steps(r.Topology, r.Ranks, rank) {
+			for _, b := range s.Sends {
+				n := float64(r.Bytes * len(b.Blocks))
+				if r.Topology.NodeOf(b.Peer) == r.Topology.NodeOf(rank) {
+					nanos += float64(c.within) + c.withinByte*n
+					continue
+				}
+				nanos += float64(c.between) + c.betweenByte*math.Ceil(r.Crossing*n)*float64(sharing)
+			}
+		}
+		slowest = max(slowest, time.Duration(nanos))
+	}
+	return slowest
+}
+
+// autoOn returns rank 0 of 8 on nodes of two, which chooses by costs.
+func autoOn(t *testing.T, costs Costs) *Exchange {
 	ts := inproc.New(8)
 	t.Cleanup(func() {
 		for _, tr := range ts {
 			_ = tr.Close()
 		}
 	})
-	x, err := New(ts[0], Config{Placement: Even(8, 8), Dim: 64, Topology: Nodes(8, 2), Links: links})
+	x, err := New(ts[0], Config{Placement: Even(8, 8), Dim: 64, Topology: Nodes(8, 2), Costs: costs})
 	require.NoError(t, err)
 	return x
 }
 
-func slowBetween(alpha time.Duration) Links {
-	return Links{Within: Link{Alpha: time.Microsecond, Beta: 0.1}, Between: Link{Alpha: alpha, Beta: 8}}
+func slowBetween(alpha time.Duration) Costs {
+	return messageCosts{within: time.Microsecond, withinByte: 0.1, between: alpha, betweenByte: 8}
+}
+
+// TestAutoFollowsTheCosts takes few messages if each is dear, and Direct without costs.
+func TestAutoFollowsTheCosts(t *testing.T) {
+	x := autoOn(t, slowBetween(100*time.Microsecond))
+	require.NotEqual(t, Direct, x.choose(64, Share{1, 1}))
+	require.Equal(t, Rails, x.choose(4096, Share{1, 1}))
+	x = autoOn(t, nil)
+	require.Equal(t, Direct, x.choose(64, Share{1, 1}))
+	require.Equal(t, Prediction{Algorithm: Direct}, x.Predict(64, Share{1, 1})[0])
 }
 
 // TestAutoLeavesDirectForAQuarter: another algorithm is taken if Direct is predicted to take more than 1.25 times as long, and

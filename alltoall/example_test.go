@@ -72,44 +72,6 @@ func ExampleParseAlgorithm() {
 	// true
 }
 
-// Two nodes of two ranks measure their links; all get the same costs, which can be kept in a file.
-func ExampleMeasure() {
-	measured := make([]alltoall.Measured, 4)
-	var ranks sync.WaitGroup
-	for r, t := range inproc.New(4) {
-		ranks.Go(func() {
-			defer t.Close()
-			var err error
-			measured[r], err = alltoall.Measure(context.Background(), t, alltoall.Nodes(4, 2))
-			if err != nil {
-				panic(err)
-			}
-		})
-	}
-	ranks.Wait()
-	fmt.Println(measured[0].Between == measured[3].Between, measured[0].Links.Validate())
-	// Output: true <nil>
-}
-
-// The link between each two ranks; which of them are near each other follows from the times.
-func ExampleMeasurePairs() {
-	costs := make([][][]float64, 2)
-	var ranks sync.WaitGroup
-	for r, t := range inproc.New(2) {
-		ranks.Go(func() {
-			defer t.Close()
-			pairs, err := alltoall.MeasurePairs(context.Background(), t)
-			if err != nil {
-				panic(err)
-			}
-			costs[r] = pairs.Cost(1 << 20)
-		})
-	}
-	ranks.Wait()
-	fmt.Println(costs[0][0][1] == costs[1][1][0])
-	// Output: true
-}
-
 // Ranks 0 to 2 are on one node, 3 and 4 on another.
 func ExampleNodes() {
 	nodes := alltoall.Nodes(5, 3)

@@ -42,8 +42,8 @@ type Config struct {
 	Algorithm Algorithm
 	// Topology says which ranks share a node. Its zero value puts all on one.
 	Topology Topology
-	// Links are what Auto predicts by. Their zero value leaves it with Direct.
-	Links Links
+	// Costs are what Auto predicts by, such as links.Links. With nil it takes Direct.
+	Costs Costs
 	// Wire is the format of rows where they travel; its zero value leaves them as they are.
 	Wire Wire
 	// MaxRelay bounds the bytes that a rank holds for others in a round; 0 means those of MaxRows rows, as many as it takes
@@ -68,12 +68,12 @@ type Exchange struct {
 	now       Algorithm // the one of this round, never Auto
 	last      Algorithm // the one of the last dispatch
 	topology  Topology
-	links     Links
+	costs     Costs
 	maxRelay  int
 	nodes     on
-	steps     [algorithms][]Step // this rank's, made when first wanted
-	chosen    map[load]Algorithm // by Auto
-	seenBy    [2][]int32         // scratch: which node and which rank a token was last found to go to
+	steps     [NumAlgorithms][]Step // this rank's, made when first wanted
+	chosen    map[load]Algorithm    // by Auto
+	seenBy    [2][]int32            // scratch: which node and which rank a token was last found to go to
 	relay     relay
 	pool      pool
 
@@ -105,8 +105,13 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 		faults = append(faults, fmt.Errorf("alltoall: MaxRelay is %d, must not be negative", c.MaxRelay))
 	}
 	algorithm, err := c.Algorithm.overridden()
-	if err := errors.Join(err, c.Topology.Validate(t.Size()), c.Links.Validate(), c.Wire.Validate()); err != nil {
+	if err := errors.Join(err, c.Topology.Validate(t.Size()), c.Wire.Validate()); err != nil {
 		faults = append(faults, err)
+	}
+	if c.Costs != nil {
+		if err := c.Costs.Validate(); err != nil {
+			faults = append(faults, err)
+		}
 	}
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
@@ -116,7 +121,7 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 		t: t, place: c.Placement, dim: c.Dim, maxRows: c.MaxRows, counted: MaxCounts, leaf: c.LeafRows, inPlace: can.Name != "" && !can.Network,
 	}
 	x.wire = c.Wire
-	x.algorithm, x.topology, x.links, x.maxRelay, x.chosen = algorithm, c.Topology, c.Links, c.MaxRelay, map[load]Algorithm{}
+	x.algorithm, x.topology, x.costs, x.maxRelay, x.chosen = algorithm, c.Topology, c.Costs, c.MaxRelay, map[load]Algorithm{}
 	x.nodes, x.last = x.topology.on(t.Size()), algorithm
 	if x.maxRows == 0 {
 		x.maxRows = DefaultMaxRows

@@ -73,6 +73,22 @@ func (x *Exchange) message(peer int, bufs [][]byte) transport.Message {
 	return transport.Message{Peer: transport.Rank(peer), Tag: x.tag(), Bufs: bufs}
 }
 
+// Uniform is one round by algorithm a, which must not be Auto, as a measurement of it: it sends out
+// to every other rank, and receives as many bytes from rank r into those of in from r·len(out) on.
+// All ranks give the same algorithm and length.
+func (x *Exchange) Uniform(ctx context.Context, a Algorithm, out, in []byte) error {
+	x.seq++
+	x.now = a
+	x.round.begin()
+	defer x.round.end()
+	for i := 1; i < x.size(); i++ {
+		r := x.next(i)
+		x.send(r, x.round.one(out))
+		x.recv(r, x.round.one(in[r*len(out):][:len(out)]))
+	}
+	return x.run(ctx, "measuring")
+}
+
 // run carries out the round and says which one failed. It checks that rows came as announced.
 func (x *Exchange) run(ctx context.Context, op string) error {
 	if x.now != Direct {

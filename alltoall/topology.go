@@ -43,6 +43,17 @@ func (t Topology) Validate(ranks int) error {
 	return nil
 }
 
+// NodeOf returns the number of a rank's node.
+func (t Topology) NodeOf(rank int) int {
+	if len(t.Node) == 0 {
+		return 0
+	}
+	return t.Node[rank]
+}
+
+// Members returns the ranks of each node, in ascending order.
+func (t Topology) Members(ranks int) [][]int { return t.on(ranks).members }
+
 // on is a topology with what algorithms ask of it worked out.
 type on struct {
 	node    []int   // of each rank

@@ -16,6 +16,7 @@ import (
 	"gonum.org/v1/plot/vg"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/bench/internal/palette"
 	"github.com/switchyard-moe/switchyard/internal/figure"
@@ -43,7 +44,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var svg string
 	outfile.Var(f, &svg, "svg", "", "draw to this `file`")
 	most := f.Int("ranks", clusters[len(clusters)-1], "most ranks")
-	var l alltoall.Links
+	var l links.Links
 	f.DurationVar(&l.Within.Alpha, "within-alpha", time.Microsecond, "cost of a message within a node")
 	f.Float64Var(&l.Within.Beta, "within-beta", 0.1, "nanoseconds a byte within a node")
 	f.DurationVar(&l.Between.Alpha, "between-alpha", 20*time.Microsecond, "cost of a message between nodes")
@@ -69,7 +70,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return harness.Conclude(ctx, drawCosts(svg, costs), stderr)
 }
 
-func printCosts(ctx context.Context, stdout io.Writer, l alltoall.Links, each, bytes, most int, costs map[alltoall.Algorithm]plotter.XYs) int {
+func printCosts(ctx context.Context, stdout io.Writer, l links.Links, each, bytes, most int, costs map[alltoall.Algorithm]plotter.XYs) int {
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	defer w.Flush()
 	fmt.Fprintln(w, "ranks\talgorithm\tsteps\twithin\tbetween\tMB within\tMB between\tpredicted\tplan made in\t")

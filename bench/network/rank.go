@@ -14,6 +14,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/bench/internal/netns"
 	"github.com/switchyard-moe/switchyard/bench/internal/payload"
@@ -29,7 +30,7 @@ const (
 // networkReport is what a rank says at its end.
 type networkReport struct {
 	Rank     int
-	Measured alltoall.Measured
+	Measured links.Measured
 	Results  []result // of each case, of each algorithm
 }
 
@@ -49,7 +50,7 @@ type rank struct {
 	world *switchyard.World
 	top   alltoall.Topology
 	t     transport.Transport // for waiting
-	links alltoall.Links
+	links links.Links
 	sent  int // bytes to other nodes
 }
 
@@ -148,7 +149,7 @@ func (r *rank) exchange(t *turn, c networkCase) (*alltoall.Exchange, error) {
 		t.view = &cost{Transport: view, rank: r}
 	}
 	return alltoall.New(t.view, alltoall.Config{
-		Placement: alltoall.Even(c.each*len(r.top.Node), len(r.top.Node)), Dim: c.dim, Algorithm: t.a, Topology: r.top, Links: r.links,
+		Placement: alltoall.Even(c.each*len(r.top.Node), len(r.top.Node)), Dim: c.dim, Algorithm: t.a, Topology: r.top, Costs: r.links,
 	})
 }
 

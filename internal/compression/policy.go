@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/links"
 )
 
 // policy decides, for one rank and each rank that it sends to, whether compression pays: whether
@@ -27,7 +28,7 @@ const (
 
 // newPolicy knows the links from a rank of a copy to the others. All ranks of a node share its link
 // to other nodes.
-func newPolicy(links alltoall.Links, top alltoall.Topology, rank int, placement alltoall.Placement) *policy {
+func newPolicy(links links.Links, top alltoall.Topology, rank int, placement alltoall.Placement) *policy {
 	ranks := placement.Ranks()
 	p := &policy{placement: placement, perByte: make([]float64, ranks), yes: make([]bool, ranks)}
 	node := func(r int) int {

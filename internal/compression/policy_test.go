@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/links"
 )
 
 // TestPolicy is that of rank 1 of four on nodes of two: rank 0 is near, the others behind a link
@@ -14,7 +15,7 @@ import (
 func TestPolicy(t *testing.T) {
 	const rows, bytes = 1000, 4 * 4096
 	at := func(between float64) *policy {
-		links := alltoall.Links{Within: alltoall.Link{Beta: 0.1}, Between: alltoall.Link{Beta: between}}
+		links := links.Links{Within: links.Link{Beta: 0.1}, Between: links.Link{Beta: between}}
 		return newPolicy(links, alltoall.Nodes(4, 2), 1, alltoall.Even(8, 4))
 	}
 	far := []bool{false, false, true, true}
@@ -57,7 +58,7 @@ func TestPolicy(t *testing.T) {
 // TestLinksOfAPolicy are those of the configuration, the same in both directions, that between
 // nodes shared by a node's ranks.
 func TestLinksOfAPolicy(t *testing.T) {
-	links := alltoall.Links{Within: alltoall.Link{Beta: 1}, Between: alltoall.Link{Beta: 10}}
+	links := links.Links{Within: links.Link{Beta: 1}, Between: links.Link{Beta: 10}}
 	at := func(rank int) []float64 {
 		return newPolicy(links, alltoall.Nodes(4, 2), rank, alltoall.Even(4, 4)).perByte
 	}
@@ -69,7 +70,7 @@ func TestLinksOfAPolicy(t *testing.T) {
 
 // TestProbesAreRare once the cost is known.
 func TestProbesAreRare(t *testing.T) {
-	p := newPolicy(alltoall.Links{}, alltoall.Topology{}, 0, alltoall.Even(2, 2))
+	p := newPolicy(links.Links{}, alltoall.Topology{}, 0, alltoall.Even(2, 2))
 	p.recordProbe(10, time.Millisecond)
 	passes := 1
 	for !p.shouldProbe() {

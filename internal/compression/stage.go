@@ -11,6 +11,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/internal/nodegather"
 	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/param"
@@ -36,7 +37,7 @@ type Config struct {
 	// the bytes of a row in the four exchanges of a step together, and Topology the nodes of the
 	// copy's ranks.
 	Auto     bool
-	Links    alltoall.Links
+	Links    links.Links
 	Topology alltoall.Topology
 	RowBytes int
 	// Gather, if it is not nil, gathers the rows of the node's ranks before they are compressed.

@@ -1,8 +1,7 @@
-package alltoall
+package links
 
 import (
 	"context"
-	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -18,7 +17,7 @@ import (
 func TestPartnersMeetOnce(t *testing.T) {
 	for n := 1; n < 20; n++ {
 		met := map[[2]int]int{}
-		for round := range meetings(n) {
+		for round := range pairRounds(n) {
 			for r := range n {
 				peer := partner(n, round, r)
 				if peer < 0 {
@@ -36,7 +35,8 @@ func TestPartnersMeetOnce(t *testing.T) {
 	}
 }
 
-// TestMeasurePairsFindsSlowAndFast behind shaped networks: ranks 0 and 2, and 1 and 3, have fast cards between them.
+// TestMeasurePairsFindsSlowAndFast behind shaped networks: ranks 0 and 2, and 1 and 3, have fast
+// network cards between them.
 func TestMeasurePairsFindsSlowAndFast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		got := make([]Pairs, 5)
@@ -63,20 +63,4 @@ func TestMeasurePairsFindsSlowAndFast(t *testing.T) {
 		require.Equal(t, []int{0, 1, 0, 1, 2}, p.Topology(1<<20, 2).Node)
 		require.Equal(t, []int{0, 0, 0, 0, 0}, p.Topology(1<<20, 1e9).Node)
 	})
-}
-
-func TestMeasuredIsKept(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "links.json")
-	m := Measured{Links: Links{Within: Link{1000, 0.5}, Between: Link{20000, 8}, Rounds: Rounds{Ranks: 3, Bytes: [roundSizes]int{1, 2, 3, 4}}}, R2Within: 0.5, R2Between: 1}
-	m.Rounds.Times[Rails][2] = time.Millisecond
-	require.NoError(t, m.Save(file))
-	got, err := LoadMeasured(file)
-	require.NoError(t, err)
-	require.Equal(t, m, got)
-	m.Between.Beta = -1
-	require.NoError(t, m.Save(file))
-	_, err = LoadMeasured(file)
-	require.ErrorContains(t, err, "must not be negative")
-	_, err = LoadMeasured(file + "x")
-	require.ErrorContains(t, err, "links.jsonx")
 }

@@ -1,4 +1,4 @@
-package alltoall
+package links
 
 import (
 	"context"
@@ -12,14 +12,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 	"github.com/switchyard-moe/switchyard/transport/shaped"
 )
 
-// TestMeasureFindsTheLinks behind a shaped network, whose clock is exact: three nodes, one of them of one rank.
+// TestMeasureFindsTheLinks behind a shaped network, whose clock is exact: three nodes, one of them
+// of one rank.
 func TestMeasureFindsTheLinks(t *testing.T) {
-	top := Topology{Node: []int{0, 0, 1, 1, 2}}
+	top := alltoall.Topology{Node: []int{0, 0, 1, 1, 2}}
 	synctest.Test(t, func(t *testing.T) {
 		got := make([]Measured, 5)
 		var wg sync.WaitGroup
@@ -46,10 +48,10 @@ func TestMeasureFindsTheLinks(t *testing.T) {
 
 func TestMeasureAlone(t *testing.T) {
 	tr := inproc.New(1)[0]
-	m, err := Measure(context.Background(), tr, Topology{})
+	m, err := Measure(context.Background(), tr, alltoall.Topology{})
 	require.NoError(t, err)
 	require.Equal(t, Measured{}, m)
-	_, err = Measure(context.Background(), tr, Nodes(3, 1))
+	_, err = Measure(context.Background(), tr, alltoall.Nodes(3, 1))
 	require.ErrorContains(t, err, "topology of 3 ranks, want 1")
 	require.NoError(t, tr.Close())
 }
@@ -66,8 +68,8 @@ func TestFitLine(t *testing.T) {
 	require.Zero(t, f.alpha)
 }
 
-// TestMeasuredLinksAreNotBelieved where no link can be like that.
-func TestMeasuredLinksAreNotBelieved(t *testing.T) {
+// TestImpossibleFitsOfAPeerAreRefused, and the error blames the peer.
+func TestImpossibleFitsOfAPeerAreRefused(t *testing.T) {
 	for _, bad := range []float64{-1, math.NaN(), math.Inf(1)} {
 		ts := inproc.New(2)
 		ctx := context.Background()
@@ -77,9 +79,10 @@ func TestMeasuredLinksAreNotBelieved(t *testing.T) {
 		}
 		done := make(chan error)
 		go func() {
-			done <- transport.Exchange(ctx, ts[1], []transport.Message{{Peer: 0, Tag: 2, Bufs: [][]byte{words}}}, []transport.Message{{Peer: 0, Tag: 2, Bufs: [][]byte{make([]byte, 48)}}})
+			done <- transport.Exchange(ctx, ts[1], []transport.Message{{Peer: 0, Tag: fitsTag, Bufs: [][]byte{words}}},
+				[]transport.Message{{Peer: 0, Tag: fitsTag, Bufs: [][]byte{make([]byte, 48)}}})
 		}()
-		_, err := shareFits(ctx, ts[0], make([]fit, 2))
+		_, err := slowestFits(ctx, ts[0], make([]fit, 2))
 		require.ErrorIs(t, err, transport.ErrProtocol)
 		require.Equal(t, transport.Rank(1), transport.CulpritOf(err))
 		require.NoError(t, <-done)
@@ -91,8 +94,9 @@ func TestMeasuredLinksAreNotBelieved(t *testing.T) {
 
 // TestMeasuredCanBeKept as JSON, and is then the same.
 func TestMeasuredCanBeKept(t *testing.T) {
-	m := Measured{Links: Links{Within: Link{time.Microsecond, 0.25}, Rounds: Rounds{Ranks: 2, Bytes: [roundSizes]int{1, 2, 3, 4}}}, R2Within: 0.5}
-	m.Rounds.Times[Rails][2] = time.Second
+	rounds := Rounds{Ranks: 2, Bytes: [roundSizes]int{1, 2, 3, 4}}
+	m := Measured{Links: Links{Within: Link{time.Microsecond, 0.25}, Rounds: rounds}, R2Within: 0.5}
+	m.Rounds.Times[alltoall.Rails][2] = time.Second
 	text, err := json.Marshal(m)
 	require.NoError(t, err)
 	var again Measured
@@ -101,4 +105,6 @@ func TestMeasuredCanBeKept(t *testing.T) {
 	require.NoError(t, again.Validate())
 	again.Rounds.Bytes[0] = 9
 	require.ErrorContains(t, again.Validate(), "must ascend")
+	m.Between.Beta = -1
+	require.ErrorContains(t, m.Validate(), "must not be negative")
 }
