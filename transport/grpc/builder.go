@@ -14,6 +14,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/shortage"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/controlpb"
 )
 
 // builder is the building of all lanes: rank i dials every j below it, and j's service accepts.
@@ -28,9 +29,9 @@ func (s *Service) build(parent context.Context, addrs []string) error {
 	b := &builder{Service: s, ctx: ctx}
 	var dialling sync.WaitGroup
 	for j, addr := range addrs[:min(len(addrs), int(s.cfg.Rank))] {
-		for _, l := range []Lane{Lane_LANE_CONTROL, Lane_LANE_DATA} {
+		for _, kind := range []controlpb.StreamKind{controlStream, dataStream} {
 			dialling.Go(func() {
-				o := b.dial(transport.Rank(j), addr, l)
+				o := b.dial(transport.Rank(j), addr, kind)
 				if o == (opened{}) {
 					return
 				}
@@ -64,7 +65,7 @@ func (b *builder) collect() error {
 				return o.err
 			}
 			t.attach(o)
-		case <-t.Broken():
+		case <-t.mesh.Broken():
 			return b.broken()
 		case <-b.ctx.Done():
 			return errIncomplete
@@ -80,13 +81,13 @@ func (b *builder) broken() error {
 	if err := b.refused; errors.Is(err, errOption) {
 		return &transport.Error{Rank: b.cfg.Rank, Op: "join", Err: err}
 	}
-	return b.t.Err("join")
+	return b.t.mesh.Err("join")
 }
 
-// incomplete names the ranks that are missing when time is up, why the first of those that this rank dials could not be
-// reached, and who was refused last.
+// incomplete names the ranks that are missing when time is up, why the first of those that this
+// rank dials could not be reached, and who was refused last.
 func (b *builder) incomplete(parent context.Context) error {
-	missing := b.t.Missing()
+	missing := b.t.mesh.Missing()
 	names := make([]string, len(missing))
 	for i, r := range missing {
 		names[i] = fmt.Sprint(r)
@@ -111,9 +112,9 @@ func (b *builder) incomplete(parent context.Context) error {
 		Err: fmt.Errorf("no connection with rank %s: %w", strings.Join(names, ", "), err)}
 }
 
-// dial opens one lane to rank j, trying again until the context ends, which gives no lane and no error, or there is no
-// point in it.
-func (b *builder) dial(j transport.Rank, addr string, l Lane) opened {
+// dial opens one lane to rank j, trying again until the context ends, which gives no lane and no
+// error, or there is no point in it.
+func (b *builder) dial(j transport.Rank, addr string, kind controlpb.StreamKind) opened {
 	failed := func(err error) opened {
 		return opened{err: &transport.Error{Rank: b.culprit(j, err), Op: "join", Err: fmt.Errorf("dial %s: %w", addr, err)}}
 	}
@@ -127,9 +128,9 @@ func (b *builder) dial(j transport.Rank, addr string, l Lane) opened {
 	b.t.mu.Unlock()
 	heard := false
 	for pause := redialFirst; ; pause = min(2*pause, redialMost) {
-		st, err := b.dialOnce(k, j, l)
+		st, err := b.dialOnce(k, j, kind)
 		if err == nil {
-			return opened{peer: j, lane: l, stream: st}
+			return opened{peer: j, kind: kind, stream: st}
 		}
 		// Our own claim of an attempt that went wrong may not have been found to be stale yet.
 		if isFinal(err) && !(heard && errors.Is(err, transport.ErrDuplicateRank)) {
@@ -158,7 +159,8 @@ func (b *builder) culprit(j transport.Rank, err error) transport.Rank {
 	return j
 }
 
-// remember keeps why rank j could not be reached; that time is up is the reason only where there is no other.
+// remember keeps why rank j could not be reached; that time is up is the reason only where there is
+// no other.
 func (b *builder) remember(j transport.Rank, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -176,12 +178,12 @@ func isFinal(err error) bool {
 }
 
 // dialOnce opens a stream and says hello.
-func (b *builder) dialOnce(k *link, j transport.Rank, l Lane) (*stream, error) {
+func (b *builder) dialOnce(k *link, j transport.Rank, kind controlpb.StreamKind) (*stream, error) {
 	// The stream outlives the building, whose context must not end it once it is open.
 	ctx, cancel := context.WithCancel(context.Background())
 	stop := context.AfterFunc(b.ctx, cancel)
 	method := dataMethod
-	if l == Lane_LANE_CONTROL {
+	if kind == controlStream {
 		method = controlMethod
 	}
 	cs, err := k.NewStream(ctx, &grpc.StreamDesc{StreamName: method, ServerStreams: true, ClientStreams: true},
@@ -189,7 +191,7 @@ func (b *builder) dialOnce(k *link, j transport.Rank, l Lane) (*stream, error) {
 		grpc.MaxCallRecvMsgSize(maxReceiveBytes), grpc.MaxCallSendMsgSize(maxReceiveBytes))
 	if err == nil {
 		st := &stream{messages: cs, end: cancel}
-		if err = b.greet(st, j, l); err == nil && stop() {
+		if err = b.greet(st, j, kind); err == nil && stop() {
 			return st, nil
 		}
 	}
@@ -200,14 +202,14 @@ func (b *builder) dialOnce(k *link, j transport.Rank, l Lane) (*stream, error) {
 	return nil, k.unreached(err)
 }
 
-// greet says hello on a stream that this rank dialled, and checks the answer. It waits for that as long as there is
-// time: the peer may not have joined yet.
-func (b *builder) greet(st *stream, j transport.Rank, l Lane) error {
-	if err := st.greet(b.hello.about(l, j), l); err != nil {
+// greet says hello on a stream that this rank dialled, and checks the answer. It waits for that as
+// long as there is time: the peer may not have joined yet.
+func (b *builder) greet(st *stream, j transport.Rank, kind controlpb.StreamKind) error {
+	if err := st.greet(helloAbout(b.hello, kind, j), kind); err != nil {
 		return b.reasonOf(st, err)
 	}
-	var a Answer
-	if err := st.greeted(&a, l); err != nil {
+	var a controlpb.Answer
+	if err := st.greeted(&a, kind); err != nil {
 		return err
 	}
 	if err := b.cfg.trusts(st.Context(), j); err != nil {
@@ -216,7 +218,7 @@ func (b *builder) greet(st *stream, j transport.Rank, l Lane) error {
 	if a.Refusal != nil {
 		return refusedBy(j, a.Refusal)
 	}
-	if err := b.hello.check(a.Hello, l); err != nil {
+	if err := checkHello(b.hello, a.Hello, kind); err != nil {
 		return err
 	}
 	if a.Hello.From != uint32(j) {

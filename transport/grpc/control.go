@@ -7,23 +7,27 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/switchyard-moe/switchyard/transport/internal/controlpb"
 )
 
 const (
 	// maxNotes is how many frames wait to be sent.
 	maxNotes = 16
-	// urgentBytes is the length from which Write waits for the peer to confirm a frame. Heartbeats are shorter. Aborts are
-	// longer, and who sends one may end the process as soon as Write returns, with all that gRPC has not sent.
+	// urgentBytes is the length from which Write waits for the peer to confirm a frame. Heartbeats
+	// are shorter. Aborts are longer, and who sends one may end the process as soon as Write
+	// returns, with all that gRPC has not sent.
 	urgentBytes = 64
 )
 
-// control is a control lane: a net.Conn over a stream of notes. Write has one user at a time, and so has Read.
+// control is a control lane: a net.Conn over a stream of notes. Write has one user at a time, and
+// so has Read.
 type control struct {
 	stream *stream
 	rest   []byte // of the frame being read
 	heard  uint64 // frames that have come in; belongs to Read
 
-	notes    chan *Note
+	notes    chan *controlpb.Note
 	sent     uint64        // frames written; belongs to Write
 	seen     atomic.Uint64 // of which the peer has seen this many
 	news     chan struct{} // seen has grown
@@ -36,11 +40,11 @@ type control struct {
 
 var _ net.Conn = (*control)(nil)
 
-// newControl makes a control lane of a stream that has been opened. Its goroutine is one of wg and ends with Close or
-// with the stream.
+// newControl makes a control lane of a stream that has been opened. Its goroutine is one of wg and
+// ends with Close or with the stream.
 func newControl(s *stream, wg *sync.WaitGroup) *control {
 	c := &control{
-		stream: s, notes: make(chan *Note, maxNotes), news: make(chan struct{}, 1),
+		stream: s, notes: make(chan *controlpb.Note, maxNotes), news: make(chan struct{}, 1),
 		closing: make(chan struct{}), sender: make(chan struct{}),
 	}
 	wg.Go(c.run)
@@ -68,7 +72,7 @@ func (c *control) run() {
 func (c *control) Write(b []byte) (int, error) {
 	timer, stop := c.timer()
 	defer stop()
-	n := &Note{Frame: append([]byte(nil), b...), Confirm: len(b) >= urgentBytes}
+	n := &controlpb.Note{Frame: append([]byte(nil), b...), Confirm: len(b) >= urgentBytes}
 	if err := c.enqueue(n, timer); err != nil {
 		return 0, err
 	}
@@ -87,7 +91,7 @@ func (c *control) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (c *control) enqueue(n *Note, timer <-chan time.Time) error {
+func (c *control) enqueue(n *controlpb.Note, timer <-chan time.Time) error {
 	select {
 	case c.notes <- n:
 		return nil
@@ -113,7 +117,7 @@ func (c *control) timer() (<-chan time.Time, func() bool) {
 // Read reads from the frame at hand or waits for the next one.
 func (c *control) Read(b []byte) (int, error) {
 	for len(c.rest) == 0 {
-		var n Note
+		var n controlpb.Note
 		if err := c.stream.receive(&n); err != nil {
 			return 0, err
 		}
@@ -125,7 +129,7 @@ func (c *control) Read(b []byte) (int, error) {
 }
 
 // note takes in what the peer says.
-func (c *control) note(n *Note) {
+func (c *control) note(n *controlpb.Note) {
 	if n.Seen > c.seen.Load() {
 		c.seen.Store(n.Seen)
 		select {
@@ -138,7 +142,7 @@ func (c *control) note(n *Note) {
 	}
 	c.rest = n.Frame
 	if c.heard++; n.Confirm {
-		_ = c.enqueue(&Note{Seen: c.heard}, nil) // if the lane is gone nobody waits for it
+		_ = c.enqueue(&controlpb.Note{Seen: c.heard}, nil) // if the lane is gone nobody waits for it
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 const (
 	// helloPatience is how long a connection may take to say who it is.
 	helloPatience = 2 * time.Second
-	// maxStrangers bounds the connections, and on each server the streams, that have not yet said who they are. Further
-	// connections wait in the kernel's backlog.
+	// maxStrangers bounds the connections, and on each server the streams, that have not yet said
+	// who they are. Further connections wait in the kernel's backlog.
 	maxStrangers = 64
 )
 

@@ -4,21 +4,28 @@ import (
 	"fmt"
 
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/controlpb"
 )
 
 // helloVersion is that of the protocol on both streams.
 const helloVersion = 2
 
-// about returns what the rank that says h says to open a lane with rank to.
-func (h *Hello) about(l Lane, to transport.Rank) *Hello {
-	return &Hello{
-		Version: helloVersion, Lane: l, Job: h.Job, Size: h.Size, From: h.From, To: uint32(to),
+// The kinds of stream that two ranks share.
+const (
+	dataStream    = controlpb.StreamKind_STREAM_KIND_DATA
+	controlStream = controlpb.StreamKind_STREAM_KIND_CONTROL
+)
+
+// helloAbout returns what the rank that says h says to open a stream with rank to.
+func helloAbout(h *controlpb.Hello, kind controlpb.StreamKind, to transport.Rank) *controlpb.Hello {
+	return &controlpb.Hello{
+		Version: helloVersion, Kind: kind, Job: h.Job, Size: h.Size, From: h.From, To: uint32(to),
 		Epoch: h.Epoch, Session: h.Session, Digest: h.Digest,
 	}
 }
 
-// check reports whether theirs can open lane l with the rank that says h.
-func (h *Hello) check(theirs *Hello, l Lane) error {
+// checkHello reports whether theirs can open a stream of this kind with the rank that says h.
+func checkHello(h, theirs *controlpb.Hello, kind controlpb.StreamKind) error {
 	differ := func(what string, theirs, here any) error {
 		return fmt.Errorf("hello with %s %v, here %v: %w", what, theirs, here, transport.ErrMismatch)
 	}
@@ -39,8 +46,8 @@ func (h *Hello) check(theirs *Hello, l Lane) error {
 		return differ("receiver", theirs.To, h.From)
 	case theirs.From >= h.Size || theirs.From == h.From:
 		return differ("rank", theirs.From, h.From)
-	case theirs.Lane != l:
-		return differ("lane", theirs.Lane, l)
+	case theirs.Kind != kind:
+		return differ("stream kind", theirs.Kind, kind)
 	}
 	return nil
 }

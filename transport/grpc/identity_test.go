@@ -48,7 +48,8 @@ func TestAuthorizeRefuses(t *testing.T) {
 					c.Authorize = func(credentials.AuthInfo, transport.Rank) error { return why }
 				}
 			})
-			// Rank 1 dials, and hears or decides at once. Where it is who refuses, rank 0 may have joined before it leaves.
+			// Rank 1 dials, and hears or decides at once. Where it is who refuses, rank 0 may have
+			// joined before it leaves.
 			require.ErrorIs(t, programs[1].err, errIdentity)
 			require.ErrorContains(t, programs[1].err, why.Error())
 			require.Equal(t, transport.Rank(0), transport.CulpritOf(programs[1].err))
@@ -59,7 +60,8 @@ func TestAuthorizeRefuses(t *testing.T) {
 	}
 }
 
-// TestAuthorizeByCertificate: certificates tell the ranks apart, and one rank's certificate does not speak for another.
+// TestAuthorizeByCertificate: certificates tell the ranks apart, and one rank's certificate does
+// not speak for another.
 func TestAuthorizeByCertificate(t *testing.T) {
 	issue := newIssuer(t)
 	authorize := func(info credentials.AuthInfo, rank transport.Rank) error {
@@ -101,8 +103,8 @@ func runSecured(t *testing.T, creds []credentials.TransportCredentials, authoriz
 	})
 }
 
-// newIssuer makes an authority and returns what issues credentials for a name: those of a peer that demands a certificate
-// of that authority.
+// newIssuer makes an authority and returns what issues credentials for a name: those of a peer that
+// demands a certificate of that authority.
 func newIssuer(t *testing.T) func(name string) credentials.TransportCredentials {
 	ca := newTestAuthority(t)
 	pool := x509.NewCertPool()
@@ -115,7 +117,8 @@ func newIssuer(t *testing.T) func(name string) credentials.TransportCredentials 
 	}
 }
 
-// TestStrangersFromElsewhereNeedCredentials: a connection that proves nothing speaks for a rank only within this machine.
+// TestStrangersFromElsewhereNeedCredentials: a connection that proves nothing speaks for a rank
+// only within this machine.
 func TestStrangersFromElsewhereNeedCredentials(t *testing.T) {
 	from := func(a net.Addr) context.Context { return peer.NewContext(t.Context(), &peer.Peer{Addr: a}) }
 	far, near := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9}, &net.TCPAddr{IP: net.IPv6loopback, Port: 9}

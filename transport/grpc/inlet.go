@@ -14,11 +14,12 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 )
 
-// maxQueued is how many bytes wait in a lane to be read before gRPC keeps what follows, and behind that the peer, once
-// the stream's window is used up.
+// maxQueued is how many bytes wait in a lane to be read before gRPC keeps what follows, and behind
+// that the peer, once the stream's window is used up.
 const maxQueued = 256 << 10
 
-// inlet is the receiving half of a data lane: one goroutine takes chunks from gRPC and queues them, by reference.
+// inlet is the receiving half of a data lane: one goroutine takes chunks from gRPC and queues them,
+// by reference.
 type inlet struct {
 	chunk mem.BufferSlice // being read; belongs to Read
 	at    int             // bytes of chunk[0] that have been read

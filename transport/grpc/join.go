@@ -19,9 +19,9 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
-// Join meets the other ranks at cfg.Addr, connects to every one of them and returns this rank's end of the
-// mesh. It ends at the latest when ctx does or cfg.JoinTimeout passes; its errors are those of
-// [rendezvous.Meet] and *transport.Error with the operation "join".
+// Join meets the other ranks at cfg.Addr, connects to every one of them and returns this rank's end
+// of the mesh. It ends at the latest when ctx does or cfg.JoinTimeout passes; its errors are those
+// of [rendezvous.Meet] and *transport.Error with the operation "join".
 func Join(ctx context.Context, cfg Config) (*Transport, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -51,8 +51,8 @@ func Join(ctx context.Context, cfg Config) (*Transport, error) {
 	return s.complete(m.Finish(s.build(m.Context(), m.Addrs)))
 }
 
-// serve makes s the service of a server of its own. The listener is closed when the mesh is complete, the server when
-// it ends.
+// serve makes s the service of a server of its own. The listener is closed when the mesh is
+// complete, the server when it ends.
 func (s *Service) serve(l net.Listener) {
 	g := newGuard(l)
 	s.admit = g.admit
@@ -90,19 +90,23 @@ func (c *Config) serverOptions() []grpc.ServerOption {
 const (
 	// maxReceiveBytes bounds a message of either stream.
 	maxReceiveBytes = max(chunkBytes, maxControlBytes)
-	// maxStreams bounds the streams of one connection to Join's server: one is used, health checks have the others.
+	// maxStreams bounds the streams of one connection to Join's server: one is used, health checks
+	// have the others.
 	maxStreams = 4
-	// leastPings is how often a connection to Join's server may ask for signs of life: gRPC's clients do every 10 s at most.
+	// leastPings is how often a connection to Join's server may ask for signs of life: gRPC's
+	// clients do every 10 s at most.
 	leastPings = 5 * time.Second
 )
 
-// Join connects to the peers and returns this rank's end of the mesh, once all ranks have joined. addrs says where the
-// servers of the other ranks are, by rank, as host:port or whatever a dialler among cfg.DialOptions understands; those of
-// this rank and of those above are not used, since the higher rank of a pair dials. A Service joins once.
+// Join connects to the peers and returns this rank's end of the mesh, once all ranks have joined.
+// addrs says where the servers of the other ranks are, by rank, as host:port or whatever a dialler
+// among cfg.DialOptions understands; those of this rank and of those above are not used, since the
+// higher rank of a pair dials. A Service joins once.
 //
-// It ends at the latest when ctx does or cfg.JoinTimeout passes. A rank of another job is refused and does no harm; one of
-// this job that disagrees about its size, settings or epoch is refused too, and both ends return an error under
-// [transport.ErrMismatch] that names what differs and both values.
+// It ends at the latest when ctx does or cfg.JoinTimeout passes. A rank of another job is refused
+// and does no harm; one of this job that disagrees about its size, settings or epoch is refused
+// too, and both ends return an error under [transport.ErrMismatch] that names what differs and both
+// values.
 func (s *Service) Join(ctx context.Context, addrs []string) (*Transport, error) {
 	first := false
 	s.joinOnce.Do(func() { first = true })
@@ -122,11 +126,11 @@ func (s *Service) Join(ctx context.Context, addrs []string) (*Transport, error) 
 func (s *Service) complete(err error) (*Transport, error) {
 	s.overOnce.Do(func() { close(s.over) })
 	if err != nil {
-		s.t.Abandon()
+		s.t.mesh.Abandon()
 		s.t.release()
 		return nil, err
 	}
-	s.t.Start(false)
+	s.t.mesh.Start(false)
 	return s.t, nil
 }
 
@@ -160,8 +164,8 @@ func (c *Config) terms() map[string]string {
 	return terms
 }
 
-// listen opens this rank's mesh listener: on exactly one address, with a port of the system's choice. The time that it
-// takes to find the address is taken from r's.
+// listen opens this rank's mesh listener: on exactly one address, with a port of the system's
+// choice. The time that it takes to find the address is taken from r's.
 func (c *Config) listen(ctx context.Context, r *rendezvous.Config) (net.Listener, error) {
 	begin := time.Now()
 	host, err := rendezvous.LocalHost(ctx, *r)

@@ -11,31 +11,32 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/controlpb"
 )
 
 // TestHelloNamesWhatDiffers: of two ranks, each thing that they must agree on.
 func TestHelloNamesWhatDiffers(t *testing.T) {
-	mine := &Hello{Job: "a", Size: 4, From: 1, Epoch: 7, Session: []byte{1, 2}, Digest: []byte{3}}
-	theirs := func(change func(h *Hello)) *Hello {
-		h := (&Hello{Job: "a", Size: 4, From: 2, Epoch: 7, Session: []byte{1, 2}, Digest: []byte{3}}).about(Lane_LANE_DATA, 1)
+	mine := &controlpb.Hello{Job: "a", Size: 4, From: 1, Epoch: 7, Session: []byte{1, 2}, Digest: []byte{3}}
+	theirs := func(change func(h *controlpb.Hello)) *controlpb.Hello {
+		h := helloAbout(&controlpb.Hello{Job: "a", Size: 4, From: 2, Epoch: 7, Session: []byte{1, 2}, Digest: []byte{3}}, dataStream, 1)
 		change(h)
 		return h
 	}
-	require.NoError(t, mine.check(theirs(func(*Hello) {}), Lane_LANE_DATA))
-	for want, change := range map[string]func(h *Hello){
-		"version 9, here 2":                     func(h *Hello) { h.Version = 9 },
-		`job "b", here "a"`:                     func(h *Hello) { h.Job = "b" },
-		"world size 5, here 4":                  func(h *Hello) { h.Size = 5 },
-		"epoch 8, here 7":                       func(h *Hello) { h.Epoch = 8 },
-		"session 01, here 0102":                 func(h *Hello) { h.Session = h.Session[:1] },
-		"configuration digest 04, here 03":      func(h *Hello) { h.Digest = []byte{4} },
-		"receiver 3, here 1":                    func(h *Hello) { h.To = 3 },
-		"rank 4, here 1":                        func(h *Hello) { h.From = 4 },
-		"rank 1, here 1":                        func(h *Hello) { h.From = 1 },
-		"lane LANE_CONTROL, here LANE_DATA":     func(h *Hello) { h.Lane = Lane_LANE_CONTROL },
-		"lane LANE_UNSPECIFIED, here LANE_DATA": func(h *Hello) { h.Lane = 0 },
+	require.NoError(t, checkHello(mine, theirs(func(*controlpb.Hello) {}), dataStream))
+	for want, change := range map[string]func(h *controlpb.Hello){
+		"version 9, here 2":                func(h *controlpb.Hello) { h.Version = 9 },
+		`job "b", here "a"`:                func(h *controlpb.Hello) { h.Job = "b" },
+		"world size 5, here 4":             func(h *controlpb.Hello) { h.Size = 5 },
+		"epoch 8, here 7":                  func(h *controlpb.Hello) { h.Epoch = 8 },
+		"session 01, here 0102":            func(h *controlpb.Hello) { h.Session = h.Session[:1] },
+		"configuration digest 04, here 03": func(h *controlpb.Hello) { h.Digest = []byte{4} },
+		"receiver 3, here 1":               func(h *controlpb.Hello) { h.To = 3 },
+		"rank 4, here 1":                   func(h *controlpb.Hello) { h.From = 4 },
+		"rank 1, here 1":                   func(h *controlpb.Hello) { h.From = 1 },
+		"stream kind STREAM_KIND_CONTROL, here STREAM_KIND_DATA":     func(h *controlpb.Hello) { h.Kind = controlStream },
+		"stream kind STREAM_KIND_UNSPECIFIED, here STREAM_KIND_DATA": func(h *controlpb.Hello) { h.Kind = 0 },
 	} {
-		err := mine.check(theirs(change), Lane_LANE_DATA)
+		err := checkHello(mine, theirs(change), dataStream)
 		require.ErrorIs(t, err, transport.ErrMismatch, want)
 		require.ErrorContains(t, err, want)
 	}

@@ -8,8 +8,9 @@ import (
 
 // lane is a data lane: a stream of bytes in chunks. It is a mesh.Lane.
 //
-// Bytes are copied twice in this process besides what gRPC and the system do: into buffers of the lane when they are
-// sent, and from gRPC's buffers to where the caller wants them when they are received.
+// Bytes are copied twice in this process besides what gRPC and the system do: into buffers of the
+// lane when they are sent, and from gRPC's buffers to where the caller wants them when they are
+// received.
 type lane struct {
 	inlet
 	outlet
@@ -18,7 +19,8 @@ type lane struct {
 
 var _ mesh.Lane = (*lane)(nil)
 
-// newLane makes a lane of a stream that has been opened. Its goroutine is one of wg and ends with the stream.
+// newLane makes a lane of a stream that has been opened. Its goroutine is one of wg and ends with
+// the stream.
 func newLane(s *stream, wg *sync.WaitGroup) *lane {
 	l := &lane{stream: s}
 	l.room.L = &l.inlet.mu

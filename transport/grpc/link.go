@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// windowBytes is how much a peer may send on a stream before this rank has taken it. gRPC keeps it meanwhile, and
-	// what all peers have under way should fit into the caches: with windows of 4 MiB messages of 1 and of 16 MiB took
+	// windowBytes is how much a peer may send on a stream before this rank has taken it. gRPC keeps
+	// it meanwhile, and what all peers have under way should fit into the caches: with windows of 4
+	// MiB messages of 1 and of 16 MiB took
 	// 1.1 to 1.3 times as long. It is enough for 10 Gb/s and 0.4 ms of round trip with each peer.
 	windowBytes = 512 << 10
 	// writeBufferBytes and readBufferBytes are how much gRPC gathers for one system call.
@@ -33,8 +34,9 @@ const (
 	redialMost  = 250 * time.Millisecond
 )
 
-// noPings leaves keepalive out, whatever the caller's options say: the mesh has heartbeats, and a server ends connections
-// on which it is asked for signs of life more often than its own options allow.
+// noPings leaves keepalive out, whatever the caller's options say: the mesh has heartbeats, and a
+// server ends connections on which it is asked for signs of life more often than its own options
+// allow.
 var noPings = []grpc.DialOption{grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: math.MaxInt64})}
 
 // link is a connection that this rank has dialled.
@@ -100,8 +102,8 @@ func (l *link) unreached(err error) error {
 	return err
 }
 
-// close closes the connection. gRPC waits for seconds until a peer that takes nothing has been told so, which is why
-// it is cut before.
+// close closes the connection. gRPC waits for seconds until a peer that takes nothing has been told
+// so, which is why it is cut before.
 func (l *link) close() {
 	cut := time.AfterFunc(linkPatience, func() {
 		l.mu.Lock()

@@ -9,7 +9,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// errOption: an option of a server, or of a connection to it, keeps out what the mesh sends. It is the same each time.
+// errOption: an option of a server, or of a connection to it, keeps out what the mesh sends. It is
+// the same each time.
 var errOption = errors.New("an option of gRPC is in the way")
 
 const noForcedCodec = "the server must not force a codec (grpc.ForceServerCodec, grpc.CustomCodec)"
@@ -36,7 +37,8 @@ func explained(err error) error {
 	return err
 }
 
-// stateOf is err as a handler returns it: whoever dials tries again, unless an option is in the way.
+// stateOf is err as a handler returns it: whoever dials tries again, unless an option is in the
+// way.
 func stateOf(err error) error {
 	if errors.Is(err, errOption) {
 		return status.Error(codes.FailedPrecondition, err.Error())

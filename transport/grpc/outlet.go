@@ -16,19 +16,21 @@ const (
 )
 
 const (
-	// bufferBytes is the length of the buffers that chunks are made of. gRPC gives each back once it has written it.
+	// bufferBytes is the length of the buffers that chunks are made of. gRPC gives each back once
+	// it has written it.
 	bufferBytes = 32 << 10
-	// chunkBytes bounds a chunk, far below the 4 MiB from which gRPC refuses messages unless told otherwise.
+	// chunkBytes bounds a chunk, far below the 4 MiB from which gRPC refuses messages unless told
+	// otherwise.
 	chunkBytes = 256 << 10
-	// lowBytes is how much gRPC may still have to write when it is given more. It accepts a message without waiting
-	// while less than 64 KiB of the stream are unwritten.
+	// lowBytes is how much gRPC may still have to write when it is given more. It accepts a message
+	// without waiting while less than 64 KiB of the stream are unwritten.
 	lowBytes = 48 << 10
 	// maxBuffers bounds the buffers of a lane.
 	maxBuffers = 2 * chunkBytes / bufferBytes
 )
 
-// outlet is the sending half of a data lane. What Write takes is copied into buffers of the lane, as the caller's
-// are the caller's again when gRPC may not have written them yet.
+// outlet is the sending half of a data lane. What Write takes is copied into buffers of the lane,
+// as the caller's are the caller's again when gRPC may not have written them yet.
 type outlet struct {
 	stream *stream
 	out    outbound
@@ -151,7 +153,8 @@ func (o *outlet) reserve(bufs [][]byte) []*[]byte {
 	return buffers
 }
 
-// fill makes a chunk of the start of bufs, which fills buffers, and returns how many bytes of bufs are in it.
+// fill makes a chunk of the start of bufs, which fills buffers, and returns how many bytes of bufs
+// are in it.
 func (o *outlet) fill(buffers []*[]byte, bufs [][]byte) (mem.BufferSlice, int) {
 	chunk := make(mem.BufferSlice, len(buffers))
 	n, i, off := 0, 0, 0
@@ -216,7 +219,8 @@ func (o *outlet) sendMark(kind byte) error {
 	return o.stream.SendMsg(&outbound{mem.BufferSlice{mem.SliceBuffer([]byte{kind})}})
 }
 
-// confirm tells the peer that its end has been seen. It may wait for room, or for the end of the stream.
+// confirm tells the peer that its end has been seen. It may wait for room, or for the end of the
+// stream.
 func (o *outlet) confirm() {
 	o.sending.Lock()
 	defer o.unlock()
@@ -230,8 +234,8 @@ func (o *outlet) seen() {
 	o.confirmed = true
 }
 
-// left is how many bytes the peer may not have got: all that gRPC has not written and, before the end is confirmed, at
-// least one.
+// left is how many bytes the peer may not have got: all that gRPC has not written and, before the
+// end is confirmed, at least one.
 func (o *outlet) left() int {
 	o.sendDue()
 	o.mu.Lock()

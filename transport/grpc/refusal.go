@@ -6,6 +6,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/printable"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/controlpb"
 )
 
 // maxText bounds a text that a peer has chosen: a refusal, or the message of a status.
@@ -15,17 +16,17 @@ const maxText = 300
 var errIdentity = errors.New("identity does not fit the rank")
 
 // reasons are the sentinels of the reasons for which a hello is refused.
-var reasons = map[Reason]error{
-	Reason_REASON_MISMATCH:  transport.ErrMismatch,
-	Reason_REASON_DUPLICATE: transport.ErrDuplicateRank,
-	Reason_REASON_IDENTITY:  errIdentity,
-	Reason_REASON_PROTOCOL:  transport.ErrProtocol,
-	Reason_REASON_CLOSED:    transport.ErrPeerClosed,
+var reasons = map[controlpb.Reason]error{
+	controlpb.Reason_REASON_MISMATCH:  transport.ErrMismatch,
+	controlpb.Reason_REASON_DUPLICATE: transport.ErrDuplicateRank,
+	controlpb.Reason_REASON_IDENTITY:  errIdentity,
+	controlpb.Reason_REASON_PROTOCOL:  transport.ErrProtocol,
+	controlpb.Reason_REASON_CLOSED:    transport.ErrPeerClosed,
 }
 
 // refusalOf states err to the rank that is refused.
-func refusalOf(err error) *Refusal {
-	r := &Refusal{Reason: Reason_REASON_PROTOCOL, Text: printable.Text(err.Error(), maxText)}
+func refusalOf(err error) *controlpb.Refusal {
+	r := &controlpb.Refusal{Reason: controlpb.Reason_REASON_PROTOCOL, Text: printable.Text(err.Error(), maxText)}
 	for reason, sentinel := range reasons {
 		if errors.Is(err, sentinel) {
 			r.Reason = reason
@@ -45,7 +46,7 @@ func (e *refusedError) Error() string { return fmt.Sprintf("refused by rank %d: 
 func (e *refusedError) Unwrap() error { return e.reason }
 
 // refusedBy returns the refusal of rank by as an error.
-func refusedBy(by transport.Rank, r *Refusal) error {
+func refusedBy(by transport.Rank, r *controlpb.Refusal) error {
 	reason, known := reasons[r.Reason]
 	if !known {
 		reason = transport.ErrProtocol

@@ -15,23 +15,27 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/controlpb"
 )
 
-// Service is this rank's side of a mesh on a grpc.Server that the program runs: register it, serve, and join.
+// Service is this rank's side of a mesh on a grpc.Server that the program runs: register it, serve,
+// and join.
 //
-// The server needs nothing special, but windows of 512 KiB (grpc.StaticStreamWindowSize, grpc.StaticConnWindowSize)
-// and wide buffers (grpc.ReadBufferSize, grpc.WriteBufferSize) make it several times as fast. The program's own
-// interceptors see the two streams of each peer; they must not read from them.
+// The server needs nothing special, but windows of 512 KiB (grpc.StaticStreamWindowSize,
+// grpc.StaticConnWindowSize) and wide buffers (grpc.ReadBufferSize, grpc.WriteBufferSize) make it
+// several times as fast. The program's own interceptors see the two streams of each peer; they must
+// not read from them.
 //
-// What the server must allow: messages of 256 KiB both ways (grpc.MaxRecvMsgSize, grpc.MaxSendMsgSize; the defaults do),
-// one stream a connection (grpc.MaxConcurrentStreams), and the codec that the content type names, so that none is forced.
-// A server that does not is found when ranks join, by an error that names the option. A keepalive.ServerParameters with
-// MaxConnectionAgeGrace ends the streams of the mesh, and with them the job; MaxConnectionAge alone lets them go on, and
-// MaxConnectionIdle does not count a connection of the mesh. GracefulStop returns once the mesh has been closed; Stop ends
-// the mesh.
+// What the server must allow: messages of 256 KiB both ways (grpc.MaxRecvMsgSize,
+// grpc.MaxSendMsgSize; the defaults do), one stream a connection (grpc.MaxConcurrentStreams), and
+// the codec that the content type names, so that none is forced. A server that does not is found
+// when ranks join, by an error that names the option. A keepalive.ServerParameters with
+// MaxConnectionAgeGrace ends the streams of the mesh, and with them the job; MaxConnectionAge alone
+// lets them go on, and MaxConnectionIdle does not count a connection of the mesh. GracefulStop
+// returns once the mesh has been closed; Stop ends the mesh.
 type Service struct {
 	cfg   Config
-	hello *Hello // what this rank says, without lane and receiver
+	hello *controlpb.Hello // what this rank says, without lane and receiver
 	t     *Transport
 	admit func(net.Addr) // told of connections that are no strangers any more
 
@@ -52,13 +56,13 @@ type Service struct {
 // claim is what a hello lays claim to.
 type claim struct {
 	from uint32
-	lane Lane
+	kind controlpb.StreamKind
 }
 
 // opened is a lane whose hellos have been exchanged.
 type opened struct {
 	peer   transport.Rank
-	lane   Lane
+	kind   controlpb.StreamKind
 	stream *stream
 	err    error // why there will be no mesh
 }
@@ -76,7 +80,7 @@ func newService(cfg Config, session []byte) *Service {
 	digest := cfg.digest()
 	return &Service{
 		cfg: cfg, t: newTransport(cfg), admit: func(net.Addr) {},
-		hello: &Hello{
+		hello: &controlpb.Hello{
 			Job: cfg.Job, Size: uint32(cfg.Size), From: uint32(cfg.Rank),
 			Epoch: cfg.Epoch, Session: session, Digest: digest[:],
 		},
@@ -90,20 +94,20 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 	r.RegisterService(&grpc.ServiceDesc{
 		ServiceName: serviceName,
 		HandlerType: (*any)(nil),
-		Metadata:    "transport/grpc/control.proto",
+		Metadata:    "transport/internal/controlpb/control.proto",
 		Streams: []grpc.StreamDesc{
-			{StreamName: dataMethod, ServerStreams: true, ClientStreams: true, Handler: s.handler(Lane_LANE_DATA)},
-			{StreamName: controlMethod, ServerStreams: true, ClientStreams: true, Handler: s.handler(Lane_LANE_CONTROL)},
+			{StreamName: dataMethod, ServerStreams: true, ClientStreams: true, Handler: s.handler(dataStream)},
+			{StreamName: controlMethod, ServerStreams: true, ClientStreams: true, Handler: s.handler(controlStream)},
 		},
 	}, s)
 }
 
 // handler serves one stream for as long as it is open.
-func (s *Service) handler(l Lane) grpc.StreamHandler {
+func (s *Service) handler(kind controlpb.StreamKind) grpc.StreamHandler {
 	return func(_ any, ss grpc.ServerStream) error {
 		done := make(chan struct{})
 		st := &stream{messages: ss, end: sync.OnceFunc(func() { close(done) })}
-		if err := s.open(st, l); err != nil {
+		if err := s.open(st, kind); err != nil {
 			s.cfg.Log.Info("stranger dropped", "rank", s.cfg.Rank, "from", addrOf(ss.Context()), "err", err)
 			return stateOf(err)
 		}
@@ -116,20 +120,20 @@ func (s *Service) handler(l Lane) grpc.StreamHandler {
 }
 
 // open takes the stream's hello, and answers it when there is a mesh to be part of.
-func (s *Service) open(st *stream, l Lane) error {
+func (s *Service) open(st *stream, kind controlpb.StreamKind) error {
 	select {
 	case s.strangers <- struct{}{}:
 	default:
 		return errCrowded
 	}
-	theirs, err := s.greeted(st, l)
+	theirs, err := s.greeted(st, kind)
 	<-s.strangers
 	if err != nil {
-		s.refuse(st, l, theirs, err)
+		s.refuse(st, kind, theirs, err)
 		return err
 	}
 	s.admit(addrOf(st.Context()))
-	if err := s.answer(st, l, theirs); err != nil {
+	if err := s.answer(st, kind, theirs); err != nil {
 		s.disclaim(theirs)
 		return err
 	}
@@ -139,10 +143,10 @@ func (s *Service) open(st *stream, l Lane) error {
 var errCrowded = fmt.Errorf("more than %d streams that have not said who they are", maxStrangers)
 
 // greeted receives a hello, checks it and lays claim to the lane for it.
-func (s *Service) greeted(st *stream, l Lane) (*Hello, error) {
-	theirs := &Hello{}
+func (s *Service) greeted(st *stream, kind controlpb.StreamKind) (*controlpb.Hello, error) {
+	theirs := &controlpb.Hello{}
 	got := make(chan error, 1)
-	go func() { got <- st.greeted(theirs, l) }() // it ends with the handler
+	go func() { got <- st.greeted(theirs, kind) }() // it ends with the handler
 	timer := time.NewTimer(helloPatience)
 	defer timer.Stop()
 	select {
@@ -156,28 +160,30 @@ func (s *Service) greeted(st *stream, l Lane) (*Hello, error) {
 	if err := s.cfg.trusts(st.Context(), transport.Rank(theirs.From)); err != nil {
 		return nil, err
 	}
-	if err := s.hello.check(theirs, l); err != nil {
+	if err := checkHello(s.hello, theirs, kind); err != nil {
 		return theirs, err
 	}
 	if theirs.From < s.hello.From || !s.claim(theirs) {
-		return nil, fmt.Errorf("rank %d has its %v already: %w", theirs.From, theirs.Lane, transport.ErrDuplicateRank)
+		return nil, fmt.Errorf("rank %d has its %v already: %w", theirs.From, theirs.Kind, transport.ErrDuplicateRank)
 	}
 	return theirs, nil
 }
 
 // refuse tells a stranger why. theirs is its hello if it is one of a rank that differs.
-func (s *Service) refuse(st *stream, l Lane, theirs *Hello, err error) {
+func (s *Service) refuse(st *stream, kind controlpb.StreamKind, theirs *controlpb.Hello, err error) {
 	s.note(err) // before the stranger, told so, may leave
-	_ = st.greet(&Answer{Hello: s.hello.about(l, 0), Refusal: refusalOf(err)}, l)
+	_ = st.greet(&controlpb.Answer{Hello: helloAbout(s.hello, kind, 0), Refusal: refusalOf(err)}, kind)
 	if theirs == nil || theirs.Job != s.hello.Job || len(s.hello.Session) > 0 || theirs.From >= s.hello.Size {
 		return
 	}
-	// A rank of this job that nobody has told yet that it differs: without a rendezvous it is up to us.
+	// A rank of this job that nobody has told yet that it differs: without a rendezvous it is up to
+	// us.
 	go s.deliver(st.Context(), opened{err: &transport.Error{Rank: transport.Rank(theirs.From), Op: "join", Err: err}})
 }
 
 // note remembers the latest stream that came to nothing, for when ranks are missing in the end.
-// What its peer gave up, as one does that has found out by itself, says less than what this rank has found.
+// What its peer gave up, as one does that has found out by itself, says less than what this rank
+// has found.
 func (s *Service) note(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -187,7 +193,7 @@ func (s *Service) note(err error) {
 }
 
 // answer opens the stream once this rank joins, and delivers it.
-func (s *Service) answer(st *stream, l Lane, theirs *Hello) error {
+func (s *Service) answer(st *stream, kind controlpb.StreamKind, theirs *controlpb.Hello) error {
 	select {
 	case <-s.joining:
 	case <-s.over:
@@ -197,15 +203,15 @@ func (s *Service) answer(st *stream, l Lane, theirs *Hello) error {
 	select {
 	case <-s.over:
 		err := fmt.Errorf("no mesh to join: %w", transport.ErrPeerClosed)
-		_ = st.greet(&Answer{Hello: s.hello.about(l, 0), Refusal: refusalOf(err)}, l)
+		_ = st.greet(&controlpb.Answer{Hello: helloAbout(s.hello, kind, 0), Refusal: refusalOf(err)}, kind)
 		return err
 	default:
 	}
-	if err := st.greet(&Answer{Hello: s.hello.about(l, transport.Rank(theirs.From))}, l); err != nil {
+	if err := st.greet(&controlpb.Answer{Hello: helloAbout(s.hello, kind, transport.Rank(theirs.From))}, kind); err != nil {
 		s.note(err)
 		return err
 	}
-	if !s.deliver(st.Context(), opened{peer: transport.Rank(theirs.From), lane: l, stream: st}) {
+	if !s.deliver(st.Context(), opened{peer: transport.Rank(theirs.From), kind: kind, stream: st}) {
 		return errors.New("the mesh is given up")
 	}
 	return nil
@@ -223,10 +229,10 @@ func (s *Service) deliver(ctx context.Context, o opened) bool {
 }
 
 // claim reserves the lane for this stream.
-func (s *Service) claim(h *Hello) bool {
+func (s *Service) claim(h *controlpb.Hello) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := claim{h.From, h.Lane}
+	c := claim{h.From, h.Kind}
 	if s.claimed[c] {
 		return false
 	}
@@ -234,10 +240,10 @@ func (s *Service) claim(h *Hello) bool {
 	return true
 }
 
-func (s *Service) disclaim(h *Hello) {
+func (s *Service) disclaim(h *controlpb.Hello) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.claimed, claim{h.From, h.Lane})
+	delete(s.claimed, claim{h.From, h.Kind})
 }
 
 // addrOf is where the stream of ctx comes from.
@@ -248,8 +254,8 @@ func addrOf(ctx context.Context) net.Addr {
 	return streamAddr{}
 }
 
-// trusts reports whether the connection of ctx may speak for rank. It goes by what the connection's credentials have
-// proved, and, where they prove nothing, by whether it is one of this machine.
+// trusts reports whether the connection of ctx may speak for rank. It goes by what the connection's
+// credentials have proved, and, where they prove nothing, by whether it is one of this machine.
 func (c *Config) trusts(ctx context.Context, rank transport.Rank) error {
 	p, ok := peer.FromContext(ctx)
 	if !ok {

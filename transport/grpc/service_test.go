@@ -20,7 +20,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/transporttest"
 )
 
-// program is a process that runs a gRPC server of its own, with a service of its own, and is a rank of a mesh too.
+// program is a process that runs a gRPC server of its own, with a service of its own, and is a rank
+// of a mesh too.
 type program struct {
 	server *grpc.Server
 	addr   string
@@ -28,7 +29,8 @@ type program struct {
 	err    error
 }
 
-// runPrograms starts n of them. options are those of each one's server; each may change its configuration.
+// runPrograms starts n of them. options are those of each one's server; each may change its
+// configuration.
 func runPrograms(t testing.TB, n int, options []grpc.ServerOption, change func(c *Config)) []*program {
 	return runProgramsOf(t, n, func(int) []grpc.ServerOption { return options }, change)
 }
@@ -56,7 +58,8 @@ func runProgramsOf(t testing.TB, n int, options func(r int) []grpc.ServerOption,
 		})
 		programs[r], services[r], addrs[r] = p, s, p.addr
 	}
-	// Nobody tells rank 0, which dials nobody, that another rank has failed: it is stopped once it has refused somebody.
+	// Nobody tells rank 0, which dials nobody, that another rank has failed: it is stopped once it
+	// has refused somebody.
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	failed := make(chan int, n)
@@ -132,8 +135,8 @@ func echo(t testing.TB, ends []transport.Transport, bytes int) error {
 	return err
 }
 
-// TestServiceConforms has the mesh beside other services on servers with options of their own: one stream a connection is
-// what it needs, and interceptors see its streams.
+// TestServiceConforms has the mesh beside other services on servers with options of their own: one
+// stream a connection is what it needs, and interceptors see its streams.
 func TestServiceConforms(t *testing.T) {
 	options := []grpc.ServerOption{
 		grpc.MaxConcurrentStreams(1), grpc.MaxRecvMsgSize(maxReceiveBytes), grpc.MaxSendMsgSize(maxReceiveBytes),
@@ -163,7 +166,8 @@ func TestServerServesOthersBesideTheMesh(t *testing.T) {
 	ask() // the server is the program's, and goes on
 }
 
-// TestOptionsInTheWayAreNamed: the rank that dials fails at once, and the one whose server it is knows why.
+// TestOptionsInTheWayAreNamed: the rank that dials fails at once, and the one whose server it is
+// knows why.
 func TestOptionsInTheWayAreNamed(t *testing.T) {
 	for name, c := range map[string]struct {
 		option grpc.ServerOption
@@ -210,7 +214,8 @@ func TestGracefulStopWaitsForTheMesh(t *testing.T) {
 	stopped.Wait()
 }
 
-// TestAgedConnections: an age alone lets the streams of the mesh go on; with a grace it ends them, which the error says.
+// TestAgedConnections: an age alone lets the streams of the mesh go on; with a grace it ends them,
+// which the error says.
 func TestAgedConnections(t *testing.T) {
 	const age = 50 * time.Millisecond
 	until := func(t *testing.T, ends []transport.Transport, over func(err error) bool) error {
@@ -233,8 +238,8 @@ func TestAgedConnections(t *testing.T) {
 	})
 }
 
-// TestKeepaliveIsNotTheMeshs: options that have a client ask a quiet connection for signs of life, which a server forbids
-// by default, do no harm.
+// TestKeepaliveIsNotTheMeshs: options that have a client ask a quiet connection for signs of life,
+// which a server forbids by default, do no harm.
 func TestKeepaliveIsNotTheMeshs(t *testing.T) {
 	if testing.Short() {
 		t.Skip("gRPC asks every 10 s at most, and is forgiven twice")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/printable"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/controlpb"
 )
 
 // The names by which the streams are called.
@@ -20,7 +21,8 @@ const (
 	controlMethod = "Control"
 )
 
-// maxControlBytes bounds a hello, an answer and a note. Frames of the control lane take 1.1 KiB at most.
+// maxControlBytes bounds a hello, an answer and a note. Frames of the control lane take 1.1 KiB at
+// most.
 const maxControlBytes = 4 << 10
 
 // stream is either end of a bidirectional stream.
@@ -54,14 +56,14 @@ func (s *stream) send(m proto.Message) error {
 // paddingField is the number of a field that no message has.
 const paddingField = 15
 
-// greet sends a Hello or an Answer. On the data stream it is as long as the longest chunk, so that a server which takes
-// less is found before anything depends on it.
-func (s *stream) greet(m proto.Message, l Lane) error {
+// greet sends a Hello or an Answer. On the data stream it is as long as the longest chunk, so that
+// a server which takes less is found before anything depends on it.
+func (s *stream) greet(m proto.Message, kind controlpb.StreamKind) error {
 	b, err := proto.Marshal(m)
 	if err != nil {
 		return err
 	}
-	if l == Lane_LANE_DATA {
+	if kind == dataStream {
 		b = protowire.AppendTag(b, paddingField, protowire.BytesType)
 		left := chunkBytes - len(b)
 		b = protowire.AppendBytes(b, make([]byte, left-protowire.SizeVarint(uint64(left))))
@@ -73,8 +75,8 @@ func (s *stream) greet(m proto.Message, l Lane) error {
 func (s *stream) receive(m proto.Message) error { return s.receiveWithin(m, maxControlBytes) }
 
 // greeted receives a Hello or an Answer.
-func (s *stream) greeted(m proto.Message, l Lane) error {
-	if l == Lane_LANE_DATA {
+func (s *stream) greeted(m proto.Message, kind controlpb.StreamKind) error {
+	if kind == dataStream {
 		return s.receiveWithin(m, chunkBytes)
 	}
 	return s.receive(m)

@@ -1,6 +1,7 @@
 package grpc
 
 import (
+	"context"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -10,12 +11,12 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 )
 
-// Transport is one rank's end of the mesh. It implements transport.Transport, Exchanger, Describer and Counter. All
-// methods may be called from any number of goroutines at once.
+// Transport is one rank's end of the mesh. It implements transport.Transport, Exchanger, Describer,
+// Counter and Watcher. All methods may be called from any number of goroutines at once.
 type Transport struct {
-	*mesh.Mesh
-	cfg Config
-	wg  sync.WaitGroup // the goroutines of lanes, and the server's
+	mesh *mesh.Mesh
+	cfg  Config
+	wg   sync.WaitGroup // the goroutines of lanes, and the server's
 
 	mu     sync.Mutex
 	links  []*link
@@ -29,11 +30,12 @@ var (
 	_ transport.Exchanger = (*Transport)(nil)
 	_ transport.Describer = (*Transport)(nil)
 	_ transport.Counter   = (*Transport)(nil)
+	_ transport.Watcher   = (*Transport)(nil)
 )
 
 // newTransport returns a transport without lanes; cfg has its defaults.
 func newTransport(cfg Config) *Transport {
-	return &Transport{cfg: cfg, Mesh: mesh.New(mesh.Config{
+	return &Transport{cfg: cfg, mesh: mesh.New(mesh.Config{
 		Capabilities: transport.Capabilities{
 			Name: "grpc", SurvivesPeerLoss: true, Network: true, Encrypted: encrypts(cfg.Credentials),
 		},
@@ -49,17 +51,51 @@ func encrypts(c credentials.TransportCredentials) bool {
 
 // attach gives a peer its lane.
 func (t *Transport) attach(o opened) {
-	if o.lane == Lane_LANE_CONTROL {
-		t.OpenControl(o.peer, newControl(o.stream, &t.wg))
+	if o.kind == controlStream {
+		t.mesh.OpenControl(o.peer, newControl(o.stream, &t.wg))
 	} else {
-		t.OpenData(o.peer, newLane(o.stream, &t.wg), !t.cfg.NoPayloadSums)
+		t.mesh.OpenData(o.peer, newLane(o.stream, &t.wg), !t.cfg.NoPayloadSums)
 	}
 }
 
-// Close implements transport.Transport. It waits up to [Config.CloseTimeout] for peers to take what was sent. A server
-// that the program runs itself goes on.
+// Rank is this end's number.
+func (t *Transport) Rank() transport.Rank { return t.mesh.Rank() }
+
+// Size is the number of ranks.
+func (t *Transport) Size() int { return t.mesh.Size() }
+
+// Capabilities implements [transport.Describer].
+func (t *Transport) Capabilities() transport.Capabilities { return t.mesh.Capabilities() }
+
+// WireBytes implements [transport.Counter]: it is the number of payload bytes sent to other ranks.
+func (t *Transport) WireBytes() uint64 { return t.mesh.WireBytes() }
+
+// Send implements [transport.Transport]: it sends the concatenation of bufs to rank to under tag.
+func (t *Transport) Send(ctx context.Context, to transport.Rank, tag transport.Tag, bufs ...[]byte) error {
+	return t.mesh.Send(ctx, to, tag, bufs...)
+}
+
+// Recv implements [transport.Transport]: it receives the next message of rank from under tag into
+// bufs, and returns its length in bytes.
+func (t *Transport) Recv(ctx context.Context, from transport.Rank, tag transport.Tag, bufs ...[]byte) (int, error) {
+	return t.mesh.Recv(ctx, from, tag, bufs...)
+}
+
+// Exchange implements [transport.Exchanger] on the caller's goroutine alone.
+func (t *Transport) Exchange(ctx context.Context, sends, recvs []transport.Message) error {
+	return t.mesh.Exchange(ctx, sends, recvs)
+}
+
+// Watch implements [transport.Watcher].
+func (t *Transport) Watch(p transport.Program) { t.mesh.Watch(p) }
+
+// Settle implements [transport.Watcher].
+func (t *Transport) Settle() error { return t.mesh.Settle() }
+
+// Close implements transport.Transport. It waits up to [Config.CloseTimeout] for peers to take what
+// was sent. A server that the program runs itself goes on.
 func (t *Transport) Close() error {
-	err := t.Mesh.Close()
+	err := t.mesh.Close()
 	t.release()
 	return err
 }

@@ -14,31 +14,34 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
-// Config says who this rank is and within which limits it works. The zero value is a job of one rank.
+// Config says who this rank is and within which limits it works. The zero value is a job of one
+// rank.
 type Config struct {
 	// Rank is this process's number, from 0 to Size-1.
 	Rank transport.Rank
 	// Size is the number of ranks, at most 256; 0 means 1.
 	Size int
-	// Addr is host:port of rank 0's rendezvous, on loopback: whatever host it names, ranks meet on this machine's
-	// loopback address. It is needed when Size is above 1.
+	// Addr is host:port of rank 0's rendezvous, on loopback: whatever host it names, ranks meet on
+	// this machine's loopback address. It is needed when Size is above 1.
 	Addr string
 	// Job names the job; ranks of another job are strangers.
 	Job string
-	// Agent names who started this process, and Restart counts how often that has started it, where a launcher says so:
-	// of two processes of one agent that claim a rank, the one with the higher count replaces the other.
+	// Agent names who started this process, and Restart counts how often that has started it, where
+	// a launcher says so: of two processes of one agent that claim a rank, the one with the higher
+	// count replaces the other.
 	Agent   string
 	Restart uint32
 	// Epoch tells one incarnation of a job from the next.
 	Epoch uint32
-	// Settings are what all ranks must agree on, as name and value. A rank that differs is refused by name.
+	// Settings are what all ranks must agree on, as name and value. A rank that differs is refused
+	// by name.
 	Settings map[string]string
 
-	// RingBytes is the size of the ring from each rank to each other one: a power of two. All ranks must agree.
-	// Default 512 KiB.
+	// RingBytes is the size of the ring from each rank to each other one: a power of two. All ranks
+	// must agree. Default 512 KiB.
 	RingBytes int
-	// ArenaBytes bounds what Alloc can hand out. It is address space; memory is taken only as it is used, and kept
-	// until Close. Default 16 GiB, or 16 MiB on a system of 32 bits.
+	// ArenaBytes bounds what Alloc can hand out. It is address space; memory is taken only as it is
+	// used, and kept until Close. Default 16 GiB, or 16 MiB on a system of 32 bits.
 	ArenaBytes int
 
 	// Net is how the rendezvous uses the network. Its zero value is the system's.
@@ -49,14 +52,16 @@ type Config struct {
 	// OpTimeout bounds one Send, Recv or Exchange, from when it first has to wait. Default
 	// [transport.DefaultOpTimeout], 30 min; negative ([transport.NoTimeout]) is no bound.
 	OpTimeout time.Duration
-	// Heartbeat is the time between signs of life. Default 500 ms, or a quarter of DeadAfter if that is less.
+	// Heartbeat is the time between signs of life. Default 500 ms, or a quarter of DeadAfter if
+	// that is less.
 	Heartbeat time.Duration
-	// DeadAfter is the silence after which a peer is dead. It is for a machine that vanishes: a process that dies ends
-	// its connections, which is found at once. Default 30 s; at least twice Heartbeat.
+	// DeadAfter is the silence after which a peer is dead. It is for a machine that vanishes: a
+	// process that dies ends its connections, which is found at once. Default 30 s; at least twice
+	// Heartbeat.
 	DeadAfter time.Duration
 
-	// MaxUnexpectedBytes bounds, for each peer, what is kept of messages that nobody has asked for, 128 bytes a
-	// message included. Default 64 MiB.
+	// MaxUnexpectedBytes bounds, for each peer, what is kept of messages that nobody has asked for,
+	// 128 bytes a message included. Default 64 MiB.
 	MaxUnexpectedBytes int
 
 	// Log receives what happens to the mesh; nil is silent.

@@ -15,12 +15,13 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
-// Supported reports whether this build can share memory between processes: on Linux, without the tag purego.
+// Supported reports whether this build can share memory between processes: on Linux, without the
+// tag purego.
 const Supported = true
 
-// Join meets the other ranks at cfg.Addr, shares memory with every one of them and returns this rank's end. It ends
-// when ctx does or cfg.JoinTimeout passes, here or on another rank. Its errors are those of [rendezvous.Start] and *transport.Error
-// with the operation "join".
+// Join meets the other ranks at cfg.Addr, shares memory with every one of them and returns this
+// rank's end. It ends when ctx does or cfg.JoinTimeout passes, here or on another rank. Its errors
+// are those of [rendezvous.Start] and *transport.Error with the operation "join".
 func Join(ctx context.Context, cfg Config) (*Transport, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -33,12 +34,12 @@ func Join(ctx context.Context, cfg Config) (*Transport, error) {
 	t := newTransport(cfg, a)
 	if cfg.Size > 1 {
 		if err := t.connect(ctx, cfg, a); err != nil {
-			t.Abandon()
+			t.mesh.Abandon()
 			a.Close()
 			return nil, err
 		}
 	}
-	t.Start(true)
+	t.mesh.Start(true)
 	return t, nil
 }
 
@@ -98,10 +99,10 @@ func (t *Transport) collect(ctx context.Context, b *shmlane.Builder, lanes <-cha
 			if o.Err != nil {
 				return &transport.Error{Rank: o.Peer, Op: "join", Err: o.Err}
 			}
-			t.OpenData(o.Peer, o.Lane, false)
-			t.OpenControl(o.Peer, o.Control)
-		case <-t.Broken():
-			return t.Err("join")
+			t.mesh.OpenData(o.Peer, o.Lane, false)
+			t.mesh.OpenControl(o.Peer, o.Control)
+		case <-t.mesh.Broken():
+			return t.mesh.Err("join")
 		case <-ctx.Done():
 			return t.incomplete(ctx, b)
 		}
@@ -109,9 +110,10 @@ func (t *Transport) collect(ctx context.Context, b *shmlane.Builder, lanes <-cha
 	return nil
 }
 
-// incomplete names the ranks that are missing when time is up, and why this rank could not reach them.
+// incomplete names the ranks that are missing when time is up, and why this rank could not reach
+// them.
 func (t *Transport) incomplete(ctx context.Context, b *shmlane.Builder) error {
-	missing := t.Missing()
+	missing := t.mesh.Missing()
 	names := make([]string, len(missing))
 	for i, r := range missing {
 		names[i] = fmt.Sprint(r)

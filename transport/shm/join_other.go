@@ -10,7 +10,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
-// Supported reports whether this build can share memory between processes: on Linux, without the tag purego.
+// Supported reports whether this build can share memory between processes: on Linux, without the
+// tag purego.
 const Supported = false
 
 // Join fails: shared memory needs Linux, and a build without the tag purego.

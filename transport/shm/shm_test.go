@@ -22,7 +22,8 @@ func fill(b []byte, seed int) []byte {
 	return b
 }
 
-// TestRowsAreGatheredFromTheSendersMemory sends every third row of a matrix in place, and receives them scattered.
+// TestRowsAreGatheredFromTheSendersMemory sends every third row of a matrix in place, and receives
+// them scattered.
 func TestRowsAreGatheredFromTheSendersMemory(t *testing.T) {
 	const row, rows = 1000, 900
 	ends := openAll(t, 2, nil)
@@ -91,7 +92,8 @@ func TestExchangeDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// TestNothingIsLeftBehind looks for files and listening sockets of a job that stands, and of one that has closed.
+// TestNothingIsLeftBehind looks for files and listening sockets of a job that stands, and of one
+// that has closed.
 func TestNothingIsLeftBehind(t *testing.T) {
 	before, err := os.ReadDir("/dev/shm")
 	require.NoError(t, err)
