@@ -3,6 +3,8 @@ package switchyard
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,6 +12,8 @@ import (
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/neartest"
+	"github.com/switchyard-moe/switchyard/lsh"
+	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -117,5 +121,41 @@ func TestBiasFollowsTheLoadAndIsSaved(t *testing.T) {
 		bias.Data[0] = 7
 		require.NoError(t, layer.Load([]Tensor{bias}))
 		require.EqualValues(t, 7, layer.gate.(router.Balancer).Bias()[0])
+	})
+}
+
+// kindsOf is an optimizer that notes the kinds of the sets that it is given.
+type kindsOf struct{ seen []param.Kind }
+
+func (o *kindsOf) Update(p *param.Set, _ []float32) { o.seen = append(o.seen, p.Kind) }
+
+// TestParametersHaveKinds for optimizers and in the list of tensors.
+func TestParametersHaveKinds(t *testing.T) {
+	alone(t, func(w *World) {
+		ctx := context.Background()
+		cfg := smallConfig()
+		cfg.Router = router.TopK{K: 1, Score: router.Sigmoid, BiasRate: 0.25}
+		cfg.Shared = expert.FFN{Hidden: 3}
+		cfg.Compression = Compression{When: Always, LSH: lsh.Config{Compensation: lsh.LearnedGain}}
+		layer, err := NewLayer(w, cfg)
+		require.NoError(t, err)
+		x := randomMatrix(rand.New(rand.NewPCG(3, 3)), 9, cfg.Dim)
+		_, err = layer.Forward(ctx, x)
+		require.NoError(t, err)
+		_, err = layer.Backward(ctx, x)
+		require.NoError(t, err)
+		var optimizer kindsOf
+		require.NoError(t, layer.Step(ctx, &optimizer))
+		require.Equal(t, []param.Kind{param.Gate, param.Expert, param.Shared, param.Gain}, slices.Compact(optimizer.seen))
+		list, err := layer.Parameters(ctx)
+		require.NoError(t, err)
+		for _, tensor := range list {
+			prefix, _, _ := strings.Cut(tensor.Name, ".")
+			want := map[string]param.Kind{
+				"gate": param.Gate, "expert": param.Expert, "shared": param.Shared,
+				"compression": param.Gain, "balance": param.Bias,
+			}[prefix]
+			require.Equal(t, want, tensor.Kind, tensor.Name)
+		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/switchyard-moe/switchyard/internal/parameters"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // Tensor is one tensor of a layer, whole: the first dimension of an expert tensor counts the
@@ -13,6 +14,8 @@ type Tensor struct {
 	// "compression.gain", the learned gain of each expert; or "balance.bias", the bias by which a
 	// gate evens its load, which is not trained.
 	Name string
+	// Kind is the part of the layer that the tensor belongs to. Load does not read it.
+	Kind param.Kind
 	// Shape gives the dimensions, slowest first.
 	Shape []int
 	// Data holds the elements, row-major.

@@ -49,7 +49,7 @@ type Comm struct {
 	x       exchange
 	ones    []int
 	nodes   []tree.Node
-	places  []tree.Place
+	places  []tree.Position
 	first   []int // first[r] is the number of nodes that the ranks before r hold
 	own     [][]float32
 	one     [1][]float32

@@ -6,6 +6,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // Two experts that are FFNs answer two rows and one row of one token group.
@@ -91,4 +92,33 @@ func ExampleNewSGD() {
 func ExampleAdam_Validate() {
 	fmt.Println((&expert.Adam{LR: 0.1}).Validate() != nil, expert.NewAdam(0.1).Validate())
 	// Output: true <nil>
+}
+
+// selective is an optimizer from outside: gradient descent with weight decay for experts alone.
+type selective struct{ lr, decay float32 }
+
+// Update changes p.Value in place. grad is laid out as p.Value, and p.Kind says whose it is.
+func (o selective) Update(p *param.Set, grad []float32) {
+	decay := float32(0)
+	if p.Kind == param.Expert {
+		decay = o.decay
+	}
+	for i, g := range grad {
+		p.Value[i] -= float32(o.lr * (g + float32(decay*p.Value[i])))
+	}
+}
+
+// An optimizer that is not of this package: it treats the gate and the experts differently.
+func ExampleOptimizer() {
+	var optimizer expert.Optimizer = selective{lr: 0.5, decay: 0.5}
+	for _, kind := range []param.Kind{param.Gate, param.Expert} {
+		p := param.NewSet(param.Tensor{Name: "w", Shape: []int{1, 2}})
+		p.Kind = kind // a layer sets it for its gate and its experts
+		copy(p.Value, []float32{1, 2})
+		optimizer.Update(p, []float32{1, 0})
+		fmt.Println(p.Kind, p.Value)
+	}
+	// Output:
+	// gate [0.5 2]
+	// expert [0.25 1.5]
 }

@@ -44,3 +44,14 @@ func TestAVectorOfAnotherLengthPanics(t *testing.T) {
 	s := param.NewSet(param.Tensor{Name: "w", Shape: []int{2}})
 	require.PanicsWithValue(t, "param: vector of 3 elements for a set of 2", func() { s.Of(make([]float32, 3), 0) })
 }
+
+func TestKindsHaveNames(t *testing.T) {
+	require.Equal(t, param.Dense, param.NewSet().Kind)
+	var names []string
+	for k := param.Dense; k <= param.Bias; k++ {
+		names = append(names, k.String())
+	}
+	require.Equal(t, []string{"dense", "gate", "expert", "shared", "gain", "bias"}, names)
+	require.Equal(t, "kind 6", (param.Bias + 1).String())
+	require.Equal(t, "kind -1", param.Kind(-1).String())
+}

@@ -258,7 +258,7 @@ func moveGradient(all, p *param.Set, offset, groups, firstLeaf int) {
 		return
 	}
 	for _, n := range p.Grad.Nodes() {
-		copy(all.Grad.Subtree(n.Place())[offset:], n.Sum)
+		copy(all.Grad.Subtree(n.Position())[offset:], n.Sum)
 	}
 	p.Grad.Reset()
 }

@@ -32,6 +32,22 @@ func (s *Sets) Values() Vectors {
 	return v
 }
 
+// setKinds tells each set which part of the layer it belongs to.
+func (s *Sets) setKinds() {
+	setKind(s.Gate, param.Gate)
+	setKind(s.Shared, param.Shared)
+	setKind(s.Gains, param.Gain)
+	for _, set := range s.Experts {
+		setKind(set, param.Expert)
+	}
+}
+
+func setKind(set *param.Set, kind param.Kind) {
+	if set != nil {
+		set.Kind = kind
+	}
+}
+
 // ShareExperts has s use the values of original for all but the gate.
 func (s *Sets) ShareExperts(original *Sets) {
 	share(s.Shared, original.Shared)

@@ -18,6 +18,8 @@ import (
 type Tensor struct {
 	// Name is the part of the layer and the tensor's own name, as in "gate.w".
 	Name string
+	// Kind is the part of the layer.
+	Kind param.Kind
 	// Shape gives the dimensions, slowest first.
 	Shape []int
 	// Data holds the elements, row-major.
@@ -49,8 +51,11 @@ type Config struct {
 // Table lists the parameters of a layer by name.
 type Table struct{ cfg Config }
 
-// New makes a table.
-func New(cfg Config) *Table { return &Table{cfg} }
+// New makes a table, and sets the kind of each set.
+func New(cfg Config) *Table {
+	cfg.Sets.setKinds()
+	return &Table{cfg}
+}
 
 // Parameters returns copies of all parameters, and of the bias. Every rank of the copy calls it.
 func (t *Table) Parameters(ctx context.Context) ([]Tensor, error) {
@@ -60,7 +65,7 @@ func (t *Table) Parameters(ctx context.Context) ([]Tensor, error) {
 	}
 	if bias := biasOf(t.cfg.Gate); bias != nil {
 		list = append(list, Tensor{
-			Name: biasName, Shape: []int{len(bias)}, Data: slices.Clone(bias),
+			Name: biasName, Kind: param.Bias, Shape: []int{len(bias)}, Data: slices.Clone(bias),
 		})
 	}
 	return list, nil
@@ -95,7 +100,7 @@ func (t *Table) wholeExperts(ctx context.Context, groups [][]float32) (list []Te
 		if err != nil {
 			return nil, errtext.Errorf("switchyard: tensor %s: %w", name, err)
 		}
-		list = append(list, Tensor{Name: name, Shape: t.shape(tensor), Data: data})
+		list = append(list, Tensor{Name: name, Kind: param.Expert, Shape: t.shape(tensor), Data: data})
 	}
 	return list, nil
 }
@@ -115,7 +120,8 @@ func appendWhole(list []Tensor, prefix string, set *param.Set, vec []float32) []
 	}
 	for i, t := range set.Tensors() {
 		list = append(list, Tensor{
-			Name: prefix + t.Name, Shape: slices.Clone(t.Shape), Data: slices.Clone(set.Of(vec, i)),
+			Name: prefix + t.Name, Kind: set.Kind,
+			Shape: slices.Clone(t.Shape), Data: slices.Clone(set.Of(vec, i)),
 		})
 	}
 	return list

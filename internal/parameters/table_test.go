@@ -72,11 +72,11 @@ func onTwoRanks(
 // TestParametersOfTwoRanks are the experts of both together, and what each has of its own.
 func TestParametersOfTwoRanks(t *testing.T) {
 	want := []parameters.Tensor{
-		{Name: "gate.w", Shape: []int{1, 3}, Data: []float32{0, 1, 2}},
-		{Name: "expert.w", Shape: []int{3, 2}, Data: []float32{0, 1, 2, 3, 4, 5}},
-		{Name: "shared.w", Shape: []int{1, 2}, Data: []float32{50, 51}},
-		{Name: "compression.w", Shape: []int{3}, Data: []float32{70, 71, 72}},
-		{Name: "balance.bias", Shape: []int{3}, Data: []float32{0.5, -0.5, 0}},
+		{Name: "gate.w", Kind: param.Gate, Shape: []int{1, 3}, Data: []float32{0, 1, 2}},
+		{Name: "expert.w", Kind: param.Expert, Shape: []int{3, 2}, Data: []float32{0, 1, 2, 3, 4, 5}},
+		{Name: "shared.w", Kind: param.Shared, Shape: []int{1, 2}, Data: []float32{50, 51}},
+		{Name: "compression.w", Kind: param.Gain, Shape: []int{3}, Data: []float32{70, 71, 72}},
+		{Name: "balance.bias", Kind: param.Bias, Shape: []int{3}, Data: []float32{0.5, -0.5, 0}},
 	}
 	lists := onTwoRanks(t, func(table *parameters.Table, _ parameters.Sets) ([]parameters.Tensor, error) {
 		return table.Parameters(t.Context())

@@ -1,10 +1,9 @@
 package tree
 
-// Subtree begins the node at p, whose sum somebody else has formed, in place of its leaves, and
-// returns its vector, all zero, for the caller to write until its next call on s. It stands in for
-// calls of [Sum.Leaf] with all of the node's leaves in turn, and panics where the first of those
-// would.
-func (s *Sum) Subtree(p Place) []float32 {
+// Subtree enters all leaves of the node at p at once, whose sum another [Sum] has formed, and
+// returns its vector, all zero, which the caller writes before its next call on s. It panics if the
+// first leaf is negative or one of the leaves has been entered since the last Reset.
+func (s *Sum) Subtree(p Position) []float32 {
 	v := s.enter(p)
 	clear(v)
 	return v

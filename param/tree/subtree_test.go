@@ -52,7 +52,7 @@ func TestSubtree(t *testing.T) {
 				leaf++
 			}
 			for _, n := range part.Nodes() {
-				copy(got.Subtree(n.Place()), n.Sum)
+				copy(got.Subtree(n.Position()), n.Sum)
 			}
 		}
 		require.Equal(t, want.Nodes(), got.Nodes())
@@ -63,8 +63,8 @@ func TestSubtree(t *testing.T) {
 func TestSubtreeOutOfOrder(t *testing.T) {
 	s := NewSum(1)
 	s.Leaf(4)
-	require.PanicsWithValue(t, "tree: leaf 4 has been entered, with those from 4 to 4", func() { s.Subtree(Place{1, 2}) })
-	s.Subtree(Place{1, 3})
+	require.PanicsWithValue(t, "tree: leaf 4 has been entered, with those from 4 to 4", func() { s.Subtree(Position{1, 2}) })
+	s.Subtree(Position{1, 3})
 	require.PanicsWithValue(t, "tree: leaf 7 has been entered, with those from 6 to 7", func() { s.Leaf(7) })
-	require.PanicsWithValue(t, "tree: leaf -2", func() { NewSum(1).Subtree(Place{1, -1}) })
+	require.PanicsWithValue(t, "tree: leaf -2", func() { NewSum(1).Subtree(Position{1, -1}) })
 }

@@ -8,10 +8,13 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
-// Sum adds up float32 vectors of one length over a fixed binary tree of leaves. The holder of some
-// leaves enters them with Leaf, in any order, and reads the subtrees that it holds whole with
-// Nodes, or the sum of all with Total. It keeps one vector for each node held: where leaves ascend
-// at most about two for each bit of their number. It is for one goroutine.
+// Sum adds float32 vectors of one length, the leaves, over a fixed binary tree. Its owner enters the
+// leaves that it holds with [Sum.Leaf] or [Sum.Addend], in any order, and reads the complete
+// subtrees with [Sum.Nodes] or the sum of all leaves with [Sum.Total]. The result depends on the
+// leaves' numbers and values alone, not on the order in which they came.
+//
+// It keeps one vector for each subtree held: if leaves come in ascending order, about two for each
+// bit of their number. A Sum is not safe for concurrent use.
 type Sum struct {
 	length int
 	nodes  []Node      // what is held, in leaf order
@@ -31,9 +34,9 @@ func NewSum(length int) *Sum {
 // Len returns the length of the vectors.
 func (s *Sum) Len() int { return s.length }
 
-// Leaf begins leaf i and returns its vector, all zero, for the caller to write until its next call
-// on s. There may be gaps between ranges that are held apart. It panics if i is negative or has
-// been entered since the last Reset.
+// Leaf enters leaf i and returns its vector, all zero, which the caller writes before its next call
+// on s. Leaves may be missing in between. It panics if i is negative or has been entered since the
+// last Reset.
 func (s *Sum) Leaf(i int) []float32 {
 	v := s.blank(i)
 	clear(v)
@@ -42,12 +45,12 @@ func (s *Sum) Leaf(i int) []float32 {
 
 // blank is Leaf for a caller that writes all of the vector: what is in it now is left over from
 // others.
-func (s *Sum) blank(i int) []float32 { return s.enter(Place{Index: i}) }
+func (s *Sum) blank(i int) []float32 { return s.enter(Position{Index: i}) }
 
-// Addend is Leaf for a caller that adds its leaf, one rounded sum for each element, to the vector
-// where add is true, and where it is not writes all of what is left over there from others. A leaf
-// that comes after its left sibling so needs no vector of its own, and no pass over memory to merge
-// the two.
+// Addend enters leaf i as [Sum.Leaf] does, and saves a pass over memory. If add is true the caller
+// adds its leaf to v, one rounded sum for each element; otherwise v has arbitrary contents and the
+// caller overwrites all of it. add is true if the leaf's left sibling was entered before, whose
+// vector then takes the sum of both.
 func (s *Sum) Addend(i int) (v []float32, add bool) {
 	s.settle()
 	if i%2 == 1 {
@@ -62,18 +65,18 @@ func (s *Sum) Addend(i int) (v []float32, add bool) {
 }
 
 // enter begins the node at p.
-func (s *Sum) enter(p Place) []float32 {
+func (s *Sum) enter(p Position) []float32 {
 	s.settle()
 	first, end := p.Leaves()
 	if first < 0 {
 		panic(fmt.Sprintf("tree: leaf %d", first))
 	}
 	at := sort.Search(len(s.nodes), func(k int) bool {
-		_, next := s.nodes[k].Place().Leaves()
+		_, next := s.nodes[k].Position().Leaves()
 		return first < next
 	})
 	if at < len(s.nodes) {
-		if begin, next := s.nodes[at].Place().Leaves(); begin < end {
+		if begin, next := s.nodes[at].Position().Leaves(); begin < end {
 			panic(fmt.Sprintf("tree: leaf %d has been entered, with those from %d to %d", max(first, begin), begin, next-1))
 		}
 	}
@@ -83,17 +86,18 @@ func (s *Sum) enter(p Place) []float32 {
 	return v
 }
 
-// Nodes returns the maximal subtrees held, in leaf order: those of [Cover] for each range of leaves
-// held. The slice and the vectors are s's own, for the caller to read until Leaf or Reset.
+// Nodes returns the maximal complete subtrees held, in leaf order: those of [Cover] for each range
+// of consecutive leaves. The slice and the vectors belong to s, and the caller may read them until
+// the next Leaf, Addend, Subtree or Reset.
 func (s *Sum) Nodes() []Node {
 	s.settle()
 	return s.nodes
 }
 
-// Total returns the sum of everything held by the tree's rule, a node whose right sibling is absent
-// being passed up unchanged, and a vector of zeros if no leaf is held. Only if all leaves of the
-// tree are held is it the tree's sum. The vector is s's own, for the caller to read until its next
-// call on s. The nodes stay as they are.
+// Total returns the sum of all leaves held, in the order of the tree: a node without a right sibling
+// is passed up unchanged. It is a vector of zeros if no leaf is held, and the sum of the whole tree
+// only if all its leaves are held. The vector belongs to s, and the caller may read it until its
+// next call on s. The leaves stay held.
 func (s *Sum) Total() []float32 {
 	s.settle()
 	last := len(s.nodes) - 1
@@ -115,10 +119,10 @@ func (s *Sum) Total() []float32 {
 	return s.total
 }
 
-// Holds tells whether what is held is leaves [first, end) and no others.
+// Holds tells whether the leaves held are exactly those of [first, end).
 func (s *Sum) Holds(first, end int) bool {
 	for _, n := range s.Nodes() {
-		begin, next := n.Place().Leaves()
+		begin, next := n.Position().Leaves()
 		if begin != first {
 			return false
 		}
@@ -127,8 +131,9 @@ func (s *Sum) Holds(first, end int) bool {
 	return first == end
 }
 
-// Take returns the vector of Total, which is then the caller's, and forgets all leaves. v, if it
-// has the length of s's vectors, is s's to use again, so that nothing is copied.
+// Take returns the vector of [Sum.Total], which then belongs to the caller, and forgets all leaves.
+// In exchange s may use v again, if it has the length of s's vectors, so that nothing is copied or
+// allocated.
 func (s *Sum) Take(v []float32) []float32 {
 	t := s.Total()
 	if len(s.nodes) == 1 {
@@ -143,7 +148,7 @@ func (s *Sum) Take(v []float32) []float32 {
 	return t
 }
 
-// Reset forgets all leaves. The vectors are kept to be used again.
+// Reset forgets all leaves. It keeps the memory of their vectors for later leaves.
 func (s *Sum) Reset() {
 	for i := range s.nodes {
 		s.spare = append(s.spare, s.nodes[i].Sum)
@@ -157,9 +162,9 @@ func (s *Sum) settle() {
 	for {
 		i := s.open
 		switch n := len(s.nodes); {
-		case i > 0 && i < n && siblings(s.nodes[i-1].Place(), s.nodes[i].Place()):
+		case i > 0 && i < n && siblings(s.nodes[i-1].Position(), s.nodes[i].Position()):
 			s.open = i - 1
-		case i+1 < n && siblings(s.nodes[i].Place(), s.nodes[i+1].Place()):
+		case i+1 < n && siblings(s.nodes[i].Position(), s.nodes[i+1].Position()):
 		default:
 			return
 		}

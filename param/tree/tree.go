@@ -1,12 +1,13 @@
-// Package tree sums float32 vectors in an order that does not depend on who holds them.
+// Package tree sums float32 vectors in an order that does not depend on which rank holds them.
 //
-// Floating-point addition is not associative, so a sum over ranks gives other bits when the number
-// of ranks changes, unless its order is fixed by what is summed. Here it is a binary tree over the
-// leaves, of which a job has as many on 8 ranks as on one. Node (level h, index i) covers the
-// leaves [i<<h, (i+1)<<h) that exist, and its sum is that of its left child plus that of its right
-// child; where no leaf of the right child exists, the left child's sum is passed up unchanged. A
-// rank sums the subtrees whose leaves it holds all ([Sum]), the ranks' nodes together are summed to
-// the root ([Fold]), and every split of the leaves gives the same bits.
+// Floating-point addition is not associative, so a sum over ranks has other bits when the number of
+// ranks changes, unless what is summed fixes its order. Here the order is a binary tree over the
+// leaves, whose number does not depend on the number of ranks. The node with index i on level h
+// covers those of the leaves [i<<h, (i+1)<<h) that exist. Its sum is that of its left child plus
+// that of its right child; if no leaf of the right child exists, the sum of the left child is
+// passed up unchanged. A rank sums the subtrees whose leaves it holds completely ([Sum]), and the
+// nodes of all ranks together are summed to the root ([Fold]). Every division of the leaves between
+// ranks gives the same bits.
 package tree
 
 import (
@@ -15,33 +16,33 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
-// Place says where a node stands: it covers the leaves from Index<<Level up to but not including
-// (Index+1)<<Level.
-type Place struct {
-	// Level is the height above the leaves, which are at 0.
+// Position is the position of a node in the tree.
+type Position struct {
+	// Level is the height above the leaves, which are on level 0.
 	Level int
-	// Index is the number of the node on its level, from the left, from 0.
+	// Index is the number of the node on its level, from 0 at the left.
 	Index int
 }
 
-// Leaves returns the range [lo, hi) of leaves that a whole node at p covers.
-func (p Place) Leaves() (lo, hi int) { return p.Index << p.Level, (p.Index + 1) << p.Level }
+// Leaves returns the leaves [lo, hi) that a node at p covers: from Index<<Level up to but not
+// including (Index+1)<<Level.
+func (p Position) Leaves() (lo, hi int) { return p.Index << p.Level, (p.Index + 1) << p.Level }
 
 // siblings tells whether p and q are the left and right child of one node.
-func siblings(p, q Place) bool {
+func siblings(p, q Position) bool {
 	return p.Level == q.Level && p.Index+1 == q.Index && p.Index&1 == 0
 }
 
-func (p Place) parent() Place { return Place{p.Level + 1, p.Index >> 1} }
+func (p Position) parent() Position { return Position{p.Level + 1, p.Index >> 1} }
 
-// Cover returns the maximal whole nodes within the leaves [lo, hi), in leaf order: what a [Sum]
-// over those leaves ends with, so that a receiver knows which nodes come. They are at most twice as
-// many as hi-lo has bits. An empty range has none.
-func Cover(lo, hi int) []Place { return AppendCover(nil, lo, hi) }
+// Cover returns the positions of the maximal complete nodes within the leaves [lo, hi), in leaf
+// order. They are those of the nodes of a [Sum] over these leaves, so a receiver knows which nodes
+// a sender has. There are at most twice as many as hi-lo has bits; an empty range has none.
+func Cover(lo, hi int) []Position { return AppendCover(nil, lo, hi) }
 
 // AppendCover appends Cover(lo, hi) to dst and returns it. It panics if lo is negative or hi less
 // than lo.
-func AppendCover(dst []Place, lo, hi int) []Place {
+func AppendCover(dst []Position, lo, hi int) []Position {
 	if lo < 0 || hi < lo {
 		panic("tree: Cover of a range that is negative or reversed")
 	}
@@ -50,7 +51,7 @@ func AppendCover(dst []Place, lo, hi int) []Place {
 		if lo > 0 {
 			level = min(level, bits.TrailingZeros(uint(lo)))
 		}
-		dst = append(dst, Place{level, lo >> level})
+		dst = append(dst, Position{level, lo >> level})
 		lo += 1 << level
 	}
 	return dst
@@ -58,19 +59,19 @@ func AppendCover(dst []Place, lo, hi int) []Place {
 
 // Node is a node of the tree and its sum.
 type Node struct {
-	// Level and Index say where the node stands, as in [Place].
+	// Level and Index are the node's [Position].
 	Level, Index int
 	// Sum is the sum of the node's leaves.
 	Sum []float32
 }
 
-// Place returns where n stands.
-func (n Node) Place() Place { return Place{n.Level, n.Index} }
+// Position returns the position of n.
+func (n Node) Position() Position { return Position{n.Level, n.Index} }
 
-// Fold returns the sum of the whole tree, given whole nodes in leaf order that cover all its leaves
-// without a gap, cut between holders in any way. It adds in place: the result is nodes[0].Sum, and
-// the other nodes' sums and the elements of nodes are overwritten. No nodes give nil. It panics if
-// a leaf is missing or the lengths differ.
+// Fold returns the sum of the whole tree, given complete nodes in leaf order that cover all its
+// leaves without a gap, however the leaves were divided between ranks. It adds in place: the result
+// is nodes[0].Sum, and the other sums and the elements of nodes are overwritten. Without nodes it
+// returns nil. It panics if a leaf is missing or the lengths of the sums differ.
 func Fold(nodes []Node) []float32 {
 	check(nodes)
 	kept := 0
@@ -94,10 +95,10 @@ func Fold(nodes []Node) []float32 {
 // left.
 func merge(nodes []Node) int {
 	n := len(nodes)
-	for n > 1 && siblings(nodes[n-2].Place(), nodes[n-1].Place()) {
+	for n > 1 && siblings(nodes[n-2].Position(), nodes[n-1].Position()) {
 		left := &nodes[n-2]
 		f32.Add(left.Sum, nodes[n-1].Sum)
-		up := left.Place().parent()
+		up := left.Position().parent()
 		left.Level, left.Index = up.Level, up.Index
 		n--
 	}
@@ -107,7 +108,7 @@ func merge(nodes []Node) int {
 func check(nodes []Node) {
 	end := 0
 	for _, n := range nodes {
-		lo, hi := n.Place().Leaves()
+		lo, hi := n.Position().Leaves()
 		if lo != end {
 			panic("tree: Fold of nodes that do not cover the leaves in order")
 		}

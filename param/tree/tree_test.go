@@ -77,9 +77,9 @@ func TestEverySplitGivesTheSameBits(t *testing.T) {
 		for r := 1; r < len(cuts); r++ {
 			s := tree.NewSum(len(leaves[0]))
 			enter(s, leaves, cuts[r-1], cuts[r])
-			var places []tree.Place
+			var places []tree.Position
 			for _, n := range s.Nodes() {
-				places = append(places, n.Place())
+				places = append(places, n.Position())
 			}
 			require.Equal(t, tree.Cover(cuts[r-1], cuts[r]), places)
 			nodes = append(nodes, s.Nodes()...)
@@ -196,7 +196,7 @@ func TestCoverIsMaximalAndWhole(t *testing.T) {
 		}
 	}
 	require.Nil(t, tree.Cover(5, 5))
-	require.Equal(t, []tree.Place{{0, 3}, {2, 1}, {1, 4}}, tree.Cover(3, 10))
+	require.Equal(t, []tree.Position{{0, 3}, {2, 1}, {1, 4}}, tree.Cover(3, 10))
 }
 
 func TestMistakesPanic(t *testing.T) {
