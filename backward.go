@@ -28,7 +28,10 @@ func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.Gene
 		return dx, err
 	}
 	defer l.guard.Leave()
-	if err := l.last.checkGradient(dy, l.cfg.Dim); err != nil {
+	if l.last == nil {
+		return dx, l.guard.Misuse("Backward", "no Forward waits for it")
+	}
+	if err := l.last.CheckGradient(dy); err != nil {
 		return dx, l.guard.Misuse("Backward", "%w", err)
 	}
 	defer l.forget()
@@ -45,7 +48,7 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 		return err
 	}
 	begin := time.Now()
-	dy = p.withoutPadding(dy)
+	dy = p.WithoutPadding(dy)
 	l.checks.Gradient(&p.fault, dy)
 	if p.fault.Found() {
 		dy = mat.Zero(mat.Resize(blas32.General{}, dy.Rows, dy.Cols)) // the others count on its rows
@@ -66,11 +69,11 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 		return err
 	}
 	l.compute(func() {
-		l.dx = mat.Resize(l.dx, p.x.Rows, l.cfg.Dim)
+		l.dx = mat.Resize(l.dx, p.X.Rows, l.cfg.Dim)
 		l.orderBackward(p, back)
-		err = l.gate.Backward(p.decision, p.x, router.Gradient{
-			Weights: l.weights, LossScale: p.lossScale(l.cfg.batches()), Losses: l.apart(p), Rows: back,
-			FirstLeaf: p.batch.firstLeaf(l.world.Rank()), DX: l.dx,
+		err = l.gate.Backward(p.Decision, p.X, router.Gradient{
+			Weights: l.weights, LossScale: p.LossScale(p.Global, l.cfg.batches()), Losses: l.apart(p), Rows: back,
+			FirstLeaf: p.Global.FirstLeaf(l.world.Rank()), DX: l.dx,
 		})
 		p.shared.AddGradientTo(l.dx)
 	})
@@ -92,12 +95,12 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 // rowsBackward makes the gradients of the tokens' rows of that of y: by way of the experts, which
 // enter those of their parameters.
 func (l *Layer) rowsBackward(ctx context.Context, p *pass, dy blas32.General) (back blas32.General, err error) {
-	drows, weights := l.packed(p.decision.NumRows()), p.decision.NumWeights()
+	drows, weights := l.packed(p.Decision.NumRows()), p.Decision.NumWeights()
 	l.weights = slices.Grow(l.weights[:0], weights)[:weights]
 	l.compute(func() { l.restoreBackward(p, drows, dy) })
 	l.checks.Made(&p.fault, "backward", "the gradients of answers", drows)
 	there, err := l.compression.RestoreBackward(ctx, p.compressed, drows, compression.Leaves{
-		First: p.batch.firstLeaf(l.world.Rank()), Count: len(p.ends),
+		First: p.Global.FirstLeaf(l.world.Rank()), Count: len(p.Info.Ends),
 	})
 	if err != nil {
 		return blas32.General{}, err

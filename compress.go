@@ -13,6 +13,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/nodegather"
+	"github.com/switchyard-moe/switchyard/internal/routing"
 	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -145,7 +146,7 @@ func (l *Layer) newGatherer() (*nodegather.Gatherer, error) {
 	}
 	cfg := nodegather.Config{
 		Placement: l.layout.place, Experts: l.cfg.Experts, Node: top.Node, Rank: l.layout.seat,
-		Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows, LeafRows: l.slots(),
+		Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows, LeafRows: routing.Slots(l.gate),
 	}
 	members, mine := l.layout.oneCopy(), cfg.Peers()
 	peers := make([]transport.Rank, len(mine))
@@ -160,7 +161,7 @@ func (l *Layer) newGatherer() (*nodegather.Gatherer, error) {
 }
 
 // compresses reports whether to compress the pass.
-func (l *Layer) compresses(p *pass) bool { return p.side.Train && l.compression.Enabled(l.steps) }
+func (l *Layer) compresses(p *pass) bool { return p.Info.Train && l.compression.Enabled(l.steps) }
 
 // beginCompressed begins the dispatch of the centroids of the tokens' rows.
 func (l *Layer) beginCompressed(ctx context.Context, p *pass, parts int) (h *alltoall.Handle, err error) {
@@ -176,12 +177,12 @@ func (l *Layer) beginCompressed(ctx context.Context, p *pass, parts int) (h *all
 
 // uncompressed describes the pass's rows before they are compressed.
 func (p *pass) uncompressed() compression.Rows {
-	return compression.Rows{Counts: p.counts(), Order: func(to blas32.General) { p.decision.Order(to, p.x) }}
+	return compression.Rows{Counts: p.counts(), Order: func(to blas32.General) { p.Decision.Order(to, p.X) }}
 }
 
 // compressionStats is what compression did to a forward pass.
 func (l *Layer) compressionStats(p *pass, plan *alltoall.Plan) CompressionStats {
-	if l.compression == nil || !p.side.Train {
+	if l.compression == nil || !p.Info.Train {
 		return CompressionStats{}
 	}
 	return CompressionStats(l.compression.Stats(p.compressed, p.counts(), plan))

@@ -14,6 +14,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/experts"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
@@ -21,6 +22,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
+	"github.com/switchyard-moe/switchyard/internal/routing"
 	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/schedule"
@@ -73,6 +75,7 @@ type Layer struct {
 	label       string            // what errors call it: "layer 1"
 	layout      layout
 	gate        router.Gate
+	routing     *routing.Stage
 	experts     *experts.Stage     // those hosted here
 	shared      *experts.Shared    // nil without one
 	compression *compression.Stage // nil without it
@@ -103,7 +106,7 @@ type Layer struct {
 	y, dx      blas32.General
 	evaluated  blas32.General // Eval's y
 	evalIndex  rows.Index     // scratch: byToken, of Eval
-	spare      spares
+	pool       batch.Pool     // memory of copies without padding
 }
 
 // NewLayer builds this rank's part of a layer. It talks to the other ranks to check that all were
@@ -222,6 +225,7 @@ func (l *Layer) buildParts() (err error) {
 	if l.gate, err = l.cfg.Router.New(router.Shape{Dim: l.cfg.Dim, Experts: l.cfg.Experts, Seed: l.cfg.Seed}); err != nil {
 		return err
 	}
+	l.newRouting()
 	l.newStepLosses()
 	l.byPeers = l.cutsPeers()
 	if err = l.newExperts(); err != nil {
@@ -259,7 +263,7 @@ func (l *Layer) newExperts() (err error) {
 // ownRows describes this rank's tokens as the rows of one expert.
 func (l *Layer) ownRows(p *pass) expert.Rows {
 	return expert.Rows{
-		Experts: 1, FirstLeaf: p.batch.firstLeaf(l.world.Rank()), Leaves: len(p.ends), Ends: p.ends,
+		Experts: 1, FirstLeaf: p.Global.FirstLeaf(l.world.Rank()), Leaves: len(p.Info.Ends), Ends: p.Info.Ends,
 	}
 }
 
@@ -272,10 +276,14 @@ func (l *Layer) buildExchange() error {
 	if err != nil {
 		return err
 	}
+	leafRows := routing.Slots(l.gate)
+	if l.cfg.Compression.When != Never && l.cfg.Compression.Nodes {
+		leafRows = alltoall.DefaultMaxRows // of other ranks too; MaxRows bounds all of them together
+	}
 	wire := l.cfg.Wire
 	wire.Finite = false // an exchange can only refuse alone: l.checks looks for what is not finite
 	cfg := alltoall.Config{
-		Placement: l.layout.place, Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows, LeafRows: l.mostFromLeaf(),
+		Placement: l.layout.place, Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows, LeafRows: leafRows,
 		Algorithm: l.cfg.Algorithm, Topology: l.layout.topology(l.cfg.Topology), Wire: wire,
 	}
 	if l.cfg.Links != (links.Links{}) {
@@ -283,6 +291,19 @@ func (l *Layer) buildExchange() error {
 	}
 	l.exchange, err = alltoall.New(view, cfg)
 	return err
+}
+
+// newRouting makes the stage that routes, after the gate.
+func (l *Layer) newRouting() {
+	l.routing = routing.New(routing.Config{
+		Gate: l.gate, Experts: l.cfg.Experts, Comm: l.everyone, Joined: l.world.joined,
+		Replicas: l.layout.copies, Compute: l.compute,
+		Abort: func(ctx context.Context) error { return l.exchange.Refuse(ctx) },
+		AwaitAbort: func(ctx context.Context) error {
+			_, _, err := l.exchange.Dispatch(ctx, alltoall.Counts{Rows: []int{}}, blas32.General{})
+			return err
+		},
+	})
 }
 
 // Forward sends each token, a row of x, to its experts, and returns their weighted answers, a row a
@@ -316,7 +337,7 @@ func (l *Layer) train(ctx context.Context, op string, x blas32.General, side rou
 	if err != nil {
 		return y, err
 	}
-	if l.last != nil && !p.repeats(l.last) {
+	if l.last != nil && !p.Repeats(l.last.Tokens) {
 		return y, l.guard.Misuse(op, "the Forward before, of another batch, has had no Backward: "+
 			"call Backward, or Discard where no gradient is wanted, or Eval in place of Forward")
 	}
@@ -378,10 +399,7 @@ func (l *Layer) evaluate(ctx context.Context, op string, x blas32.General, side 
 
 // forward is the whole way of a token: route, order, dispatch, compute, combine, restore.
 func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
-	if err = l.route(ctx, p); err != nil {
-		return err
-	}
-	if p.batch, err = l.census(ctx, p, nil); err != nil {
+	if p.Result, err = l.routing.Route(ctx, p.Tokens, l.gathers(p)); err != nil {
 		return err
 	}
 	begun := time.Now()
@@ -394,8 +412,8 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 		return err
 	}
 	plan := p.handle.Plan()
-	l.settle(p, plan)
-	if err = l.countGlobally(ctx, p); err != nil {
+	p.Global.FillFromPlan(plan)
+	if err = l.shareCounts(ctx, p); err != nil {
 		return err
 	}
 	home, err := l.throughExperts(ctx, p)
@@ -411,11 +429,11 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 		}
 	}
 	y, byToken := &l.y, &l.byToken
-	if !p.side.Train {
+	if !p.Info.Train {
 		y, byToken = &l.evaluated, &l.evalIndex
 	}
 	l.compute(func() {
-		*y = mat.Resize(*y, p.x.Rows, l.cfg.Dim)
+		*y = mat.Resize(*y, p.X.Rows, l.cfg.Dim)
 		p.restore(*y, byToken)
 		p.shared.AddTo(*y)
 	})
@@ -432,7 +450,7 @@ func (l *Layer) throughExperts(ctx context.Context, p *pass) (home blas32.Genera
 		answers []blas32.General
 	}
 	parts := make([]part, h.Parts())
-	p.experts = l.experts.Begin(h, mat.Sum(p.batch.leaves[:p.batch.first]))
+	p.experts = l.experts.Begin(h, mat.Sum(p.Global.Leaves[:p.Global.First]))
 	home = h.Home()
 	return home, l.inParts(ctx, p, schedule.Forward, len(parts), stages{
 		dispatch: func(ctx context.Context, i int) (err error) {
@@ -442,7 +460,7 @@ func (l *Layer) throughExperts(ctx context.Context, p *pass) (home blas32.Genera
 		},
 		aside: func() {
 			if l.shared != nil {
-				l.compute(func() { p.shared = l.shared.Forward(p.x, l.ownRows(p), p.side.Padding) })
+				l.compute(func() { p.shared = l.shared.Forward(p.X, l.ownRows(p), p.Info.Padding) })
 			}
 		},
 		experts: func(i int) {
@@ -470,14 +488,25 @@ func (l *Layer) packed(n int) blas32.General {
 
 // newPass begins a pass over x, of the method op.
 func (l *Layer) newPass(op string, x blas32.General, side router.Batch, train bool) (*pass, error) {
-	shape := passShape{
-		dim: l.cfg.Dim, experts: l.cfg.Experts, group: l.cfg.Group, train: train, step: l.steps,
+	shape := batch.Shape{
+		Dim: l.cfg.Dim, Experts: l.cfg.Experts, Group: l.cfg.Group, Train: train, Step: l.steps,
 	}
-	p, err := newPass(shape, &l.spare, x, side)
+	tokens, err := batch.New(shape, &l.pool, x, side)
 	if err != nil {
 		return nil, l.guard.Misuse(op, "%w", err)
 	}
-	return p, nil
+	return &pass{Tokens: tokens}, nil
+}
+
+// gathers reports whether rows of a node's ranks are gathered before they are compressed.
+func (l *Layer) gathers(p *pass) bool { return l.compression.GathersNode() && l.compresses(p) }
+
+// shareCounts shares what the tokens of all ranks chose, if a loss of the gate is over them.
+func (l *Layer) shareCounts(ctx context.Context, p *pass) error {
+	if !p.Info.Train {
+		return l.routing.ShareCounts(ctx, &p.Result, nil, 0)
+	}
+	return l.routing.ShareCounts(ctx, &p.Result, l.losses.counts, l.losses.came)
 }
 
 // forget drops the last forward pass, if its Backward never came.

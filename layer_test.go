@@ -193,12 +193,3 @@ func TestACancelledContextEndsEveryRank(t *testing.T) {
 	require.Error(t, errs[0])
 	require.Error(t, errs[1])
 }
-
-func TestGroupEnds(t *testing.T) {
-	require.Equal(t, []int{}, groupEnds(0, 4))
-	require.Equal(t, []int{}, groupEnds(0, 0))
-	require.Equal(t, []int{7}, groupEnds(7, 0))
-	require.Equal(t, []int{4, 7}, groupEnds(7, 4))
-	require.Equal(t, []int{4, 8}, groupEnds(8, 4))
-	require.Equal(t, []int{1}, groupEnds(1, 4))
-}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/f32"
-	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/param/tree"
 	"github.com/switchyard-moe/switchyard/router"
@@ -42,7 +41,7 @@ func (l *Layer) newStepLosses() {
 // apart is where the pass's gradient from the losses goes; nil where it stays with that of the
 // weights, whose scale is then final.
 func (l *Layer) apart(p *pass) *param.Set {
-	if p.side.StepTokens > 0 {
+	if p.Info.StepTokens > 0 {
 		return nil
 	}
 	return l.losses.params
@@ -53,18 +52,18 @@ func (c Config) batches() int { return max(c.MicroBatches, 1) }
 
 // wentBack counts a pass that has.
 func (s *stepLosses) wentBack(p *pass) {
-	if s.passes > 0 && s.announced != p.side.StepTokens {
+	if s.passes > 0 && s.announced != p.Info.StepTokens {
 		s.announced = -1
 	} else {
-		s.announced = p.side.StepTokens
+		s.announced = p.Info.StepTokens
 	}
 	s.passes++
-	s.came += mat.Sum(p.batch.tokens)
+	s.came += p.Global.TotalTokens()
 	if len(s.counts) == 0 {
-		s.counts = append(s.counts, p.counted...)
+		s.counts = append(s.counts, p.Counted...)
 		return
 	}
-	for e, n := range p.counted {
+	for e, n := range p.Counted {
 		s.counts[e] += n
 	}
 }
@@ -118,15 +117,15 @@ func (l *Layer) dropStep() {
 func (l *Layer) reduceGate(ctx context.Context, p *pass) error {
 	apart := l.apart(p)
 	if apart == nil {
-		return l.sumOver(ctx, l.everyone, p.batch.leaves, l.gate.Params(), &l.grads.gate)
+		return l.sumOver(ctx, l.everyone, p.Global.Leaves, l.gate.Params(), &l.grads.gate)
 	}
 	sets, to := []*param.Set{l.gate.Params(), apart}, []*total{&l.grads.gate, &l.losses.mean}
-	if err := takeSums(ctx, l.everyone, p.batch.leaves, sets, to); err != nil {
+	if err := takeSums(ctx, l.everyone, p.Global.Leaves, sets, to); err != nil {
 		return err
 	}
 	l.grads.gate.add(l.grads.passes == 0)
 	// What came was scaled as if this were one of so many passes alike.
-	l.losses.average(l.losses.mean.next, mat.Sum(p.batch.tokens), float64(l.cfg.batches()))
+	l.losses.average(l.losses.mean.next, p.Global.TotalTokens(), float64(l.cfg.batches()))
 	return nil
 }
 

@@ -22,15 +22,15 @@ func (l *Layer) begin(ctx context.Context, p *pass) (*alltoall.Handle, error) {
 	if l.compresses(p) {
 		return l.beginCompressed(ctx, p, parts)
 	}
-	if d := p.decision; d.Mixture == nil {
+	if d := p.Decision; d.Mixture == nil {
 		token := d.Token
 		if token == nil {
 			token = []int32{}
 		}
-		return l.beginParts(ctx, p.counts(), p.x, token, parts)
+		return l.beginParts(ctx, p.counts(), p.X, token, parts)
 	}
-	mixed := l.packed(p.decision.NumRows())
-	p.decision.Order(mixed, p.x)
+	mixed := l.packed(p.Decision.NumRows())
+	p.Decision.Order(mixed, p.X)
 	l.checks.Made(&p.fault, "forward", "the mixtures of its tokens", mixed)
 	return l.beginParts(ctx, p.counts(), mixed, nil, parts)
 }
@@ -45,18 +45,18 @@ func (l *Layer) beginParts(ctx context.Context, c alltoall.Counts, rows blas32.G
 
 // restore makes y of the answers, and of byToken which rows are each token's.
 func (p *pass) restore(y blas32.General, byToken *rows.Index) {
-	d := p.decision
+	d := p.Decision
 	if d.Mixture != nil {
 		d.Restore(y, p.answers)
 		return
 	}
-	byToken.Set(p.x.Rows, d.Token)
+	byToken.Set(p.X.Rows, d.Token)
 	rows.Sum(y, p.answers, byToken, d.Weight)
 }
 
 // restoreBackward makes the gradients of the answers, drows, and of their weights from that of y.
 func (l *Layer) restoreBackward(p *pass, drows, dy blas32.General) {
-	d := p.decision
+	d := p.Decision
 	if d.Mixture != nil {
 		d.RestoreBackward(drows, l.weights, p.answers, dy)
 		return
@@ -66,8 +66,8 @@ func (l *Layer) restoreBackward(p *pass, drows, dy blas32.General) {
 
 // orderBackward makes dx of the gradients of the tokens' rows.
 func (l *Layer) orderBackward(p *pass, back blas32.General) {
-	if p.decision.Mixture != nil {
-		p.decision.OrderBackward(mat.Zero(l.dx), back)
+	if p.Decision.Mixture != nil {
+		p.Decision.OrderBackward(mat.Zero(l.dx), back)
 		return
 	}
 	rows.Sum(l.dx, back, &l.byToken, nil)

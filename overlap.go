@@ -117,7 +117,7 @@ func (l *Layer) parts(p *pass, direction schedule.Pass) int {
 		return l.degree[direction]
 	case l.tuner == nil:
 		return l.mostParts()
-	case !p.side.Train:
+	case !p.Info.Train:
 		return 1
 	}
 	return l.tuner.parts(direction)
@@ -134,7 +134,7 @@ type stages struct {
 // inParts runs a pass's stages: in turn where nothing is to overlap, else with the exchanges on a goroutine of their own, all dispatches before
 // all combines, and the experts on this one.
 func (l *Layer) inParts(ctx context.Context, p *pass, direction schedule.Pass, parts int, s stages) error {
-	profiled := l.tuner != nil && p.side.Train && l.tuner.turn() > 0
+	profiled := l.tuner != nil && p.Info.Train && l.tuner.turn() > 0
 	chunks, halves := l.chunks(direction, profiled), l.experts.Splits() && direction == schedule.Backward
 	observe := *l.observe.Load()
 	lingers := halves && l.tuner != nil && l.tuner.lingers

@@ -133,7 +133,8 @@ func TestWholeBatchBytes(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					return l.route(context.Background(), p)
+					_, err = l.routing.Route(context.Background(), p.Tokens, false)
+					return err
 				})
 				each := 8 + 8 + 512*experts
 				if same && ranks*tokens > 1 {
@@ -167,14 +168,15 @@ func TestWholeBatchIsWhatOneRankWouldChoose(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if err := l.route(context.Background(), p); err != nil {
+			r, err := l.routing.Route(context.Background(), p.Tokens, false)
+			if err != nil {
 				return err
 			}
 			mu.Lock()
 			defer mu.Unlock()
 			for e := range experts {
-				first, last := p.decision.Of(router.ExpertID(e))
-				for _, token := range p.decision.Token[first:last] {
+				first, last := r.Decision.Of(router.ExpertID(e))
+				for _, token := range r.Decision.Token[first:last] {
 					taken[[2]int{e, begin + int(token)}] = true
 				}
 			}

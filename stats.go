@@ -102,9 +102,9 @@ func (l *Layer) note(p *pass, plan *alltoall.Plan) {
 		}
 	}
 	s := Stats{
-		Tokens: p.x.Rows, Padding: p.x.Rows - p.real, Unanswered: p.unanswered(), Rounds: p.rounds,
-		Choices: slices.Clone(p.decision.Counts), Dropped: p.decision.Dropped,
-		Load: load, FirstExpert: first, Losses: maps.Clone(p.decision.Losses),
+		Tokens: p.X.Rows, Padding: p.X.Rows - p.Real, Unanswered: p.Unanswered(p.Tokens), Rounds: p.Rounds,
+		Choices: slices.Clone(p.Decision.Counts), Dropped: p.Decision.Dropped,
+		Load: load, FirstExpert: first, Losses: maps.Clone(p.Decision.Losses),
 	}
 	s.Overlap = OverlapStats{Auto: l.tuner != nil, Forward: p.handle.Parts(), Backward: l.parts(p, schedule.Backward)}
 	if l.tuner != nil {

@@ -7,6 +7,7 @@ import (
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
+	"github.com/switchyard-moe/switchyard/internal/routing"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -63,7 +64,11 @@ func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 	}
 	l.grads.passes = 0
 	l.guard.StepDone()
-	if err := l.rebalance(ctx); err != nil {
+	micro := make([]*routing.Stage, len(l.twins))
+	for i, t := range l.twins {
+		micro[i] = t.routing
+	}
+	if err := l.routing.UpdateBias(ctx, micro); err != nil {
 		return err
 	}
 	for _, t := range l.twins {
@@ -93,7 +98,7 @@ func (l *Layer) reduce(ctx context.Context) error {
 		return errtext.Errorf("switchyard: gradients of the gate: %w", err)
 	}
 	perCopy := make([]int, l.layout.copies)
-	for r, n := range p.batch.leaves {
+	for r, n := range p.Global.Leaves {
 		perCopy[r/l.layout.parallel] += n
 	}
 	for i, set := range l.experts.Params() {
@@ -101,10 +106,10 @@ func (l *Layer) reduce(ctx context.Context) error {
 			return errtext.Errorf("switchyard: gradients of the experts: %w", err)
 		}
 	}
-	if err := l.sumOver(ctx, l.everyone, p.batch.leaves, l.shared.Params(), &l.grads.shared); err != nil {
+	if err := l.sumOver(ctx, l.everyone, p.Global.Leaves, l.shared.Params(), &l.grads.shared); err != nil {
 		return errtext.Errorf("switchyard: gradients of the shared expert: %w", err)
 	}
-	if err := l.sumOver(ctx, l.everyone, p.batch.leaves, l.compression.Gains(), &l.grads.gains); err != nil {
+	if err := l.sumOver(ctx, l.everyone, p.Global.Leaves, l.compression.Gains(), &l.grads.gains); err != nil {
 		return errtext.Errorf("switchyard: gradients of the gains: %w", err)
 	}
 	l.grads.passes++

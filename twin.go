@@ -3,11 +3,9 @@ package switchyard
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
-	"github.com/switchyard-moe/switchyard/router"
 )
 
 // Twin returns another layer with the parameters of l, for a second micro-batch in flight: passes
@@ -118,16 +116,4 @@ func (l *Layer) totals() []*total {
 		list = append(list, &l.grads.experts[i])
 	}
 	return list
-}
-
-// tally is what the passes of l and its twins since the last step have for a gate that evens its
-// load by a bias.
-func (l *Layer) tally(g router.Balancer) []int64 {
-	total := slices.Clone(g.Tally())
-	for _, t := range l.twins {
-		for i, n := range t.gate.(router.Balancer).Tally() {
-			total[i] += n
-		}
-	}
-	return total
 }

@@ -1,0 +1,73 @@
+package batch
+
+import (
+	"slices"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
+)
+
+// A caller may leave anything in rows of padding, and it must not reach a product, in which zero
+// times NaN is NaN. So zeros take its place before a gate or an expert reads them.
+
+// Pool is memory that batches have given back. Its zero value is empty. It is for one goroutine.
+type Pool [][]float32
+
+// take returns some of it, or nil.
+func (p *Pool) take() []float32 {
+	last := len(*p) - 1
+	if last < 0 {
+		return nil
+	}
+	data := (*p)[last]
+	*p = (*p)[:last]
+	return data
+}
+
+// isPadding reports whether token i is padding.
+func (t *Tokens) isPadding(i int) bool { return len(t.Info.Padding) != 0 && t.Info.Padding[i] }
+
+// WithoutPadding returns m, which has a row a token, with zeros in the rows that are padding: m
+// itself if there are none, else a copy that is valid until Release.
+func (t *Tokens) WithoutPadding(m blas32.General) blas32.General {
+	if m.Rows == 0 || t.Real == t.X.Rows {
+		return m
+	}
+	c := mat.Resize(blas32.General{Data: t.pool.take()}, m.Rows, m.Cols)
+	t.lent = append(t.lent, c.Data)
+	for i := range m.Rows {
+		if t.isPadding(i) {
+			clear(mat.Row(c, i))
+			continue
+		}
+		copy(mat.Row(c, i), mat.Row(m, i))
+	}
+	return c
+}
+
+// clearPadding puts zeros where tokens are padding, in all that gates get of them.
+func (t *Tokens) clearPadding() {
+	if t.Real == t.X.Rows {
+		return
+	}
+	t.Info.Features = t.WithoutPadding(t.Info.Features)
+	t.X = t.WithoutPadding(t.X)
+	t.Info.IDs = t.zeroPadding(t.Info.IDs)
+	t.Info.Modality = t.zeroPadding(t.Info.Modality)
+}
+
+// zeroPadding returns list with 0 where a token is padding: list itself if it is so already.
+func (t *Tokens) zeroPadding(list []int32) []int32 {
+	copied := false
+	for i := range list {
+		if !t.isPadding(i) || list[i] == 0 {
+			continue
+		}
+		if !copied {
+			list, copied = slices.Clone(list), true
+		}
+		list[i] = 0
+	}
+	return list
+}

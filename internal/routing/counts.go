@@ -1,0 +1,70 @@
+package routing
+
+import (
+	"context"
+	"slices"
+
+	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/router"
+)
+
+// ShareCounts tells a gate with losses over the whole global batch what the tokens of all ranks
+// chose, with those of the passes of this step before it: earlier of each expert, of earlierTokens
+// tokens (Megatron's global_aux_loss; Qiu et al. 2025). r.Global must be complete.
+func (s *Stage) ShareCounts(
+	ctx context.Context, r *Result, earlier []int, earlierTokens int,
+) error {
+	g, ok := s.cfg.Gate.(router.GlobalCounter)
+	if !ok || !g.WantsCounts() {
+		return nil
+	}
+	counts := make([]int64, len(r.Decision.Counts))
+	for e, n := range r.Decision.Counts {
+		counts[e] = int64(n)
+	}
+	if err := s.cfg.Comm.AllReduceInt64(ctx, counts, collective.Sum); err != nil {
+		return errtext.Errorf("switchyard: counts of the global batch: %w", err)
+	}
+	all := make([]int, len(counts))
+	for e, n := range counts {
+		all[e] = int(n)
+	}
+	r.Counted = slices.Clone(all)
+	tokens := r.Global.TotalTokens()
+	if len(earlier) > 0 {
+		tokens += earlierTokens
+	}
+	for e, n := range earlier {
+		all[e] += n
+	}
+	g.SetCounts(r.Decision, all, tokens)
+	return nil
+}
+
+// UpdateBias moves the bias of a gate that balances its load by one, after a step. It goes by the
+// load since the last step of all ranks, of this stage and of those of micro-batches, whose biases
+// it moves too.
+func (s *Stage) UpdateBias(ctx context.Context, micro []*Stage) error {
+	g, ok := s.cfg.Gate.(router.Balancer)
+	if !ok {
+		return nil
+	}
+	load := slices.Clone(g.Tally())
+	for _, m := range micro {
+		for e, n := range m.cfg.Gate.(router.Balancer).Tally() {
+			load[e] += n
+		}
+	}
+	if load == nil {
+		return nil
+	}
+	if err := s.cfg.Comm.AllReduceInt64(ctx, load, collective.Sum); err != nil {
+		return errtext.Errorf("switchyard: load of the global batch: %w", err)
+	}
+	g.Rebalance(load)
+	for _, m := range micro {
+		m.cfg.Gate.(router.Balancer).Rebalance(load)
+	}
+	return nil
+}
