@@ -141,7 +141,8 @@ func (l *Layer) inParts(ctx context.Context, p *pass, direction schedule.Pass, p
 	if parts == 1 && !profiled && !lingers && chunks == 0 && observe == nil {
 		return s.inTurn(ctx, halves)
 	}
-	line, err := schedule.Execute(ctx, pipeline(direction, parts, chunks, halves), func(ctx context.Context, t *schedule.Task) error {
+	graph := schedule.Pipeline{Pass: direction, Chunks: parts, Background: chunks, SplitBackward: halves}.Graph()
+	line, err := schedule.Execute(ctx, graph, func(ctx context.Context, t *schedule.Task) error {
 		switch t.Op {
 		case schedule.Dispatch:
 			return s.dispatch(ctx, t.Chunk)
@@ -199,32 +200,4 @@ func (l *Layer) chunks(direction schedule.Pass, profiled bool) int {
 		return min(ready, 1)
 	}
 	return min(ready, l.tuner.chunks)
-}
-
-// pipeline is the graph of one pass of one layer in so many parts, with chunks of other work of the link after the last dispatch. Where experts
-// go back in halves, the gradient of their weights is computed while that of their rows is on its way home.
-func pipeline(pass schedule.Pass, parts, chunks int, halves bool) *schedule.Graph {
-	g := &schedule.Graph{}
-	add := func(op schedule.Op, part int, after ...int) int {
-		g.Tasks = append(g.Tasks, schedule.Task{Op: op, Pass: pass, Chunk: part, Lane: op.Lane(), After: after})
-		return len(g.Tasks) - 1
-	}
-	arrived, computed := make([]int, parts), make([]int, parts)
-	for i := range arrived {
-		arrived[i] = add(schedule.Dispatch, i)
-	}
-	for i := range chunks {
-		add(schedule.GradReduce, i)
-	}
-	add(schedule.Shared, 0)
-	for i := range computed {
-		computed[i] = add(schedule.Expert, i, arrived[i])
-		if halves {
-			add(schedule.Weights, i, computed[i])
-		}
-	}
-	for i := range computed {
-		add(schedule.Combine, i, computed[i])
-	}
-	return g
 }

@@ -99,7 +99,9 @@ func (p *profiled) seenBeyond(d *DegreeSeconds) float64 {
 
 // makespan is that of the graph of so many parts, with so many of the background's chunks.
 func (p *profiled) makespan(parts, chunks int) float64 {
-	g := pipeline(p.pass, parts, chunks, p.Timed[0].of(p.pass).Weights > 0)
+	g := schedule.Pipeline{
+		Pass: p.pass, Chunks: parts, Background: chunks, SplitBackward: p.Timed[0].of(p.pass).Weights > 0,
+	}.Graph()
 	for i := range g.Tasks {
 		g.Tasks[i].Work = schedule.Work{Starts: 1, Size: 1 / float64(parts)}
 		if op := g.Tasks[i].Op; op == schedule.Shared || op == schedule.GradReduce {

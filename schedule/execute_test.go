@@ -41,9 +41,8 @@ func TestExecuteTakesWhatSimulateSays(t *testing.T) {
 		draws = 20
 	}
 	drawn := rapid.Custom(func(t *rapid.T) func() (*Graph, *Costs) {
-		layers, costs := drawLayers(t, 2), drawCosts(t)
-		plan := drawPlan(t, layers)
-		return func() (*Graph, *Costs) { return BuildStep(layers, &plan), costs }
+		g, costs := drawGraph(t), drawCosts(t)
+		return func() (*Graph, *Costs) { return g, costs }
 	})
 	for seed := range draws {
 		g, costs := drawn.Example(seed)()
@@ -70,9 +69,12 @@ func TestExecuteTakesWhatSimulateSays(t *testing.T) {
 
 // TestExecuteKeepsOrder watches the real thing: one task a lane at a time, in order, and none before what it comes after.
 func TestExecuteKeepsOrder(t *testing.T) {
-	layers := []Layer{whole(), whole(), whole()}
-	plan := Plan{ForwardDegrees: []int{4}, BackwardDegrees: []int{3}, Options: Options{Batches: 2, SharedInGap: true}}
-	g := BuildStep(layers, &plan)
+	g := Pipeline{Pass: Backward, Chunks: 8, Background: 3, SplitBackward: true}.Graph()
+	for i := range g.Tasks {
+		if g.Tasks[i].Op == Weights {
+			g.Tasks[i].Lane = Intra // so that all three are busy
+		}
+	}
 	var (
 		lock  sync.Mutex
 		ended = make([]bool, len(g.Tasks))
@@ -99,7 +101,7 @@ func TestExecuteKeepsOrder(t *testing.T) {
 
 // TestExecuteStopsAtTheFirstError: the others' context ends, no task starts, and the first error is the one that is returned.
 func TestExecuteStopsAtTheFirstError(t *testing.T) {
-	g := BuildForward([]Layer{exchangeOnly()}, &Plan{ForwardDegrees: []int{4}})
+	g := Pipeline{Chunks: 4, Background: 1}.Graph()
 	for victim := range g.Tasks {
 		synctest.Test(t, func(t *testing.T) {
 			broken := errors.New("cable cut")
@@ -126,7 +128,7 @@ func TestExecuteStopsAtTheFirstError(t *testing.T) {
 }
 
 func TestExecuteEndsWithItsContext(t *testing.T) {
-	g := BuildForward([]Layer{exchangeOnly()}, &Plan{ForwardDegrees: []int{2}})
+	g := &Graph{Tasks: []Task{{Op: Dense}, {Op: Dispatch, Lane: Inter, After: []int{0}}, {Op: Expert, After: []int{1}}}}
 	reason := errors.New("the job is over")
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -172,7 +174,7 @@ func TestExecuteRefusesWhatCouldBlock(t *testing.T) {
 }
 
 func BenchmarkExecute(b *testing.B) {
-	g := BuildForward([]Layer{exchangeOnly()}, &Plan{ForwardDegrees: []int{4}})
+	g := Pipeline{Chunks: 4, Background: 1}.Graph()
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := Execute(b.Context(), g, func(context.Context, *Task) error { return nil }); err != nil {

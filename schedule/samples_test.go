@@ -86,7 +86,4 @@ func TestFitNeedsTwoSizes(t *testing.T) {
 func TestLinear(t *testing.T) {
 	l := Linear{Alpha: 2, Beta: 0.5}
 	require.Equal(t, 11.0, l.Time(Work{3, 10}))
-	require.Equal(t, 4.0, l.Fits(4))
-	require.Zero(t, l.Fits(2), "no time beyond the start")
-	require.Zero(t, Linear{}.Fits(9))
 }

@@ -11,19 +11,20 @@ func Simulate(g *Graph, costs *Costs) Timeline {
 	return walk(g, times)
 }
 
-// walk gives each task its span. One pass is enough: a lane takes its tasks in the order of the graph, and a task only waits
-// for tasks before it.
+// walk gives each task its span.
 func walk(g *Graph, times []float64) Timeline {
 	line := Timeline{Graph: g, Spans: make([]Span, len(g.Tasks))}
-	line.walk(times)
+	line.Recompute(times)
 	return line
 }
 
-// walk computes the spans anew and returns the makespan.
-func (t *Timeline) walk(times []float64) float64 {
-	var free [Lanes]float64
+// Recompute sets the spans to those of a simulated run whose tasks take the given times, in seconds
+// and in the order of the graph, and returns the makespan. It allocates nothing, for planners that
+// call it in a loop. It panics if a time is negative or NaN.
+func (t *Timeline) Recompute(times []float64) float64 {
+	var free [Lanes]float64 // when each lane has run all of its tasks so far
 	last := 0.0
-	for i := range t.Graph.Tasks {
+	for i := range t.Graph.Tasks { // one pass is enough: tasks only wait for tasks before them
 		task := &t.Graph.Tasks[i]
 		start := free[task.Lane]
 		for _, a := range task.After {

@@ -15,6 +15,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/schedule/simulate"
 )
 
 const usage = `usage: go run ./bench plan -in FILE [-json FILE]
@@ -137,7 +138,7 @@ const maxDegree = 1 << 16
 func (c *planCase) plan() result {
 	work := func(op *planOp) schedule.Work { return schedule.Work{Starts: 1, Size: op.N} }
 	line := func(op *planOp) schedule.Linear { return schedule.Linear{Alpha: op.Alpha, Beta: op.Beta} }
-	layer := schedule.Layer{
+	layer := simulate.Layer{
 		schedule.Dispatch: work(c.A2A), schedule.Gather: work(c.AG), schedule.Expert: work(c.Exp), schedule.Scatter: work(c.RS), schedule.Combine: work(c.A2A),
 	}
 	costs := schedule.Costs{
@@ -149,13 +150,13 @@ func (c *planCase) plan() result {
 	costs[schedule.Expert] = schedule.Linear{Alpha: c.Exp.Alpha / 2, Beta: c.Exp.Beta / 2}
 	r := result{MS: make([]float64, len(c.Degrees))}
 	for i, d := range c.Degrees {
-		p := schedule.Plan{BackwardDegrees: []int{d}}
+		p := simulate.Plan{BackwardDegrees: []int{d}}
 		if c.GAR > 0 {
 			p.Within = [][]float64{{0}} // one start, which costs GAR
 		}
-		line := schedule.Simulate(schedule.BuildBackward([]schedule.Layer{layer}, &p), &costs)
+		line := schedule.Simulate(simulate.BuildBackward([]simulate.Layer{layer}, &p), &costs)
 		r.MS[i] = line.Makespan()
 	}
-	r.Choice = c.Degrees[schedule.Least(r.MS)]
+	r.Choice = c.Degrees[simulate.Least(r.MS)]
 	return r
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 
 	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/schedule/simulate"
 )
 
 // Brute force tries stacks of three layers: the gradients of the last go into the gaps of the two
@@ -27,7 +28,7 @@ func worstOfSample(ctx context.Context, bed *testbed, degrees []int, n int) (wor
 			break
 		}
 		layers := bed.stack(c, bruteLayers)
-		plan := schedule.Choose(layers, costs, degrees, schedule.Options{})
+		plan := simulate.Choose(layers, costs, degrees, simulate.Options{})
 		if ratio := stepMS(layers, costs, &plan) / bruteForce(layers, costs, degrees); ratio > worst {
 			worst, where = ratio, c
 		}
@@ -37,8 +38,8 @@ func worstOfSample(ctx context.Context, bed *testbed, degrees []int, n int) (wor
 
 // bruteForce returns the least step time of equal layers over all degrees of each layer and pass
 // and all cuts of the gradients. Equal layers have one best degree in forward.
-func bruteForce(layers []schedule.Layer, costs *schedule.Costs, degrees []int) float64 {
-	forward := schedule.Makespans(layers, costs, schedule.Forward, degrees, schedule.Options{})
+func bruteForce(layers []simulate.Layer, costs *schedule.Costs, degrees []int) float64 {
+	forward := simulate.Makespans(layers, costs, schedule.Forward, degrees, simulate.Options{})
 	best := math.Inf(1)
 	chosen := make([]int, len(layers))
 	var choose func(layer int)
@@ -53,14 +54,14 @@ func bruteForce(layers []schedule.Layer, costs *schedule.Costs, degrees []int) f
 		best = min(best, bruteCuts(layers, costs, chosen))
 	}
 	choose(0)
-	return forward[schedule.Least(forward)] + best
+	return forward[simulate.Least(forward)] + best
 }
 
 // bruteCuts returns the least time of the backward pass with these degrees over all cuts of the
 // gradients.
-func bruteCuts(layers []schedule.Layer, costs *schedule.Costs, degrees []int) float64 {
-	plan := schedule.Plan{BackwardDegrees: degrees, Within: [][]float64{{0}, {0}}, Beside: [][]float64{{0}, {0}}}
-	g := schedule.BuildBackward(layers, &plan)
+func bruteCuts(layers []simulate.Layer, costs *schedule.Costs, degrees []int) float64 {
+	plan := simulate.Plan{BackwardDegrees: degrees, Within: [][]float64{{0}, {0}}, Beside: [][]float64{{0}, {0}}}
+	g := simulate.BuildBackward(layers, &plan)
 	// within and beside the middle layer, within and beside the first, the tail
 	var sums []*schedule.Task
 	for i := range g.Tasks {

@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/schedule/simulate"
 )
 
 // cluster is the cluster that sim trains on. Times are in microseconds, as flags are.
@@ -87,8 +88,8 @@ func (c *cluster) costs() *schedule.Costs {
 }
 
 // world returns the cluster to simulate.
-func (c *cluster) world() *schedule.Cluster {
-	w := &schedule.Cluster{Nodes: c.Nodes, PerNode: c.PerNode, Costs: *c.costs(), Watch: []int{0}}
+func (c *cluster) world() *simulate.Cluster {
+	w := &simulate.Cluster{Nodes: c.Nodes, PerNode: c.PerNode, Costs: *c.costs(), Watch: []int{0}}
 	ranks := c.Nodes * c.PerNode
 	if c.Straggler > 1 {
 		w.Slow = oneSlow(ranks, c.Straggler)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/schedule/simulate"
 )
 
 // testbed is a cluster of FSMoE's evaluation (ASPLOS 2025, section 6): its fitted costs (figure 5)
@@ -86,14 +87,14 @@ const gridTopK = 2
 
 // layer returns the work of one layer, by the paper's formulas. The dense part is the attention's
 // matrix products, divided among the GPUs of a node; the number of heads does not change them.
-func (t *testbed) layer(c gridConfig) schedule.Layer {
+func (t *testbed) layer(c gridConfig) simulate.Layer {
 	node, tokens, dim := float64(t.perNode), float64(c.batch*c.length), float64(c.dim)
 	rows := gridTopK * c.capacity * tokens * dim // k·f·B·L·M
 	gemms, attention, gradient := 2.0, 4.0, (4*dim*dim+3*dim)/node+dim
 	if c.mixtral {
 		gemms, attention, gradient = 3, 2.5, 2.5*dim*dim/node
 	}
-	return schedule.Layer{
+	return simulate.Layer{
 		schedule.Dense:      {Starts: 4, Size: tokens * (attention*dim*dim + 2*float64(c.length)*dim) / node},
 		schedule.Dispatch:   {Starts: 1, Size: rows / node},
 		schedule.Gather:     {Starts: 1, Size: rows},

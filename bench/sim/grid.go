@@ -9,6 +9,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/schedule/simulate"
 )
 
 // gridLayers is how many equal layers are simulated for a configuration, so that gradients have
@@ -44,7 +45,7 @@ type gridStanding struct {
 // differ in heads only are computed once and count as often as they stand in the grid.
 func runTestbed(ctx context.Context, bed *testbed, degrees []int) gridOutcome {
 	began := time.Now()
-	policies, costs := schedule.Policies(), bed.costs()
+	policies, costs := simulate.Policies(), bed.costs()
 	out := gridOutcome{Testbed: bed.name}
 	known := map[gridConfig]gridTimes{}
 	for _, config := range bed.grid() {
@@ -73,10 +74,10 @@ type gridTimes struct {
 	differ bool
 }
 
-func (t *testbed) times(c gridConfig, policies []schedule.Policy, costs *schedule.Costs, degrees []int) (out gridTimes) {
+func (t *testbed) times(c gridConfig, policies []simulate.Policy, costs *schedule.Costs, degrees []int) (out gridTimes) {
 	layers := t.stack(c, gridLayers)
 	for _, p := range policies {
-		plan := p.Plan(layers, costs, degrees, schedule.Options{})
+		plan := p.Plan(layers, costs, degrees, simulate.Options{})
 		out.step = append(out.step, stepMS(layers, costs, &plan))
 		// the last to set it is ours
 		out.differ = plan.Degree(schedule.Forward, 0) != plan.Degree(schedule.Backward, 0)
@@ -85,8 +86,8 @@ func (t *testbed) times(c gridConfig, policies []schedule.Policy, costs *schedul
 }
 
 // stack returns n equal layers.
-func (t *testbed) stack(c gridConfig, n int) []schedule.Layer {
-	layers := make([]schedule.Layer, n)
+func (t *testbed) stack(c gridConfig, n int) []simulate.Layer {
+	layers := make([]simulate.Layer, n)
 	for i := range layers {
 		layers[i] = t.layer(c)
 	}
@@ -94,13 +95,13 @@ func (t *testbed) stack(c gridConfig, n int) []schedule.Layer {
 }
 
 // stepMS simulates a step of a plan on one rank, in the costs' unit.
-func stepMS(layers []schedule.Layer, costs *schedule.Costs, plan *schedule.Plan) float64 {
-	line := schedule.Simulate(schedule.BuildStep(layers, plan), costs)
+func stepMS(layers []simulate.Layer, costs *schedule.Costs, plan *simulate.Plan) float64 {
+	line := schedule.Simulate(simulate.BuildStep(layers, plan), costs)
 	return line.Makespan()
 }
 
 // add counts one configuration.
-func (o *gridOutcome) add(t gridTimes, policies []schedule.Policy) {
+func (o *gridOutcome) add(t gridTimes, policies []simulate.Policy) {
 	o.Configs++
 	if t.differ {
 		o.Differ++

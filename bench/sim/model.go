@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/schedule/simulate"
 )
 
 // model is the model that sim trains.
@@ -64,12 +65,12 @@ func (m *model) validate() error {
 
 // layers returns the work of the model's layers on one rank, for one micro-batch. Sizes are
 // multiply-adds, bytes and, of gradients, numbers.
-func (m *model) layers(c *cluster) []schedule.Layer {
+func (m *model) layers(c *cluster) []simulate.Layer {
 	tokens := float64(m.Seq*m.Batch) / float64(m.Micro)
 	dim, node := float64(m.Dim), float64(c.PerNode)
 	rows := tokens * float64(m.TopK) * dim // numbers sent by a rank
 	ffn := 2 * m.Ratio * dim               // multiply-adds a number
-	l := schedule.Layer{
+	l := simulate.Layer{
 		// A node's ranks share the computing for the tokens of all of them, which comes to that for
 		// a rank's own tokens.
 		schedule.Dense:      {Starts: 4, Size: tokens * (4*dim*dim + 2*float64(m.Seq)*dim)},
@@ -87,7 +88,7 @@ func (m *model) layers(c *cluster) []schedule.Layer {
 	if m.Shared > 0 {
 		l[schedule.Shared] = schedule.Work{Starts: 2, Size: float64(m.Shared) * tokens * dim * ffn}
 	}
-	layers := make([]schedule.Layer, m.Layers)
+	layers := make([]simulate.Layer, m.Layers)
 	for i := range layers {
 		layers[i] = l
 	}
@@ -103,6 +104,6 @@ func (m *model) experts(c *cluster) int {
 }
 
 // options returns the graph options that the model asks for.
-func (m *model) options() schedule.Options {
-	return schedule.Options{SharedInGap: m.Shared > 0, Batches: m.Micro, PerPeer: m.PerPeer}
+func (m *model) options() simulate.Options {
+	return simulate.Options{SharedInGap: m.Shared > 0, Batches: m.Micro, PerPeer: m.PerPeer}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/schedule/simulate"
 	"github.com/switchyard-moe/switchyard/schedule/trace"
 )
 
@@ -35,7 +36,7 @@ func (o *options) simulate(c cluster) ([]simulated, error) {
 	var out []simulated
 	for _, p := range policies {
 		plan := p.Plan(layers, costs, o.degrees, o.model.options())
-		run := world.Simulate(schedule.BuildStep(layers, &plan), o.steps)
+		run := world.Simulate(simulate.BuildStep(layers, &plan), o.steps)
 		s := simulated{
 			Policy: p.Name, Ranks: c.Nodes * c.PerNode, StepMS: 1e3 * run.StepTime, ExposedMS: 1e3 * run.Exposed,
 			Model: o.model, Cluster: c, timelines: run.Timelines,

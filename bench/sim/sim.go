@@ -14,7 +14,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
-	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/schedule/simulate"
 )
 
 const usage = `usage: go run ./bench sim [flags]              one model on one cluster, with each policy
@@ -72,7 +72,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // expected is about how long it takes: 40 ns for a task on a rank, and some seconds for the grid.
 func (o *options) expected() (all time.Duration) {
-	tasks := 60 * o.model.Layers * max(o.model.Micro, 1) * o.steps * len(schedule.Policies())
+	tasks := 60 * o.model.Layers * max(o.model.Micro, 1) * o.steps * len(simulate.Policies())
 	clusters := o.scale
 	if len(clusters) == 0 {
 		clusters = []int{o.cluster.Nodes * o.cluster.PerNode}
@@ -143,12 +143,12 @@ func (o *options) validate() error {
 }
 
 // policies returns those to simulate.
-func (o *options) policies() ([]schedule.Policy, error) {
-	all := schedule.Policies()
+func (o *options) policies() ([]simulate.Policy, error) {
+	all := simulate.Policies()
 	if o.policy == "" {
 		return all, nil
 	}
-	i := slices.IndexFunc(all, func(p schedule.Policy) bool { return p.Name == o.policy })
+	i := slices.IndexFunc(all, func(p simulate.Policy) bool { return p.Name == o.policy })
 	if i < 0 {
 		var names []string
 		for _, p := range all {

@@ -13,6 +13,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/benchtest"
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/schedule/simulate"
 )
 
 // TestGridOursIsNeverSlower: over all 1458 configurations of each testbed no policy beats ours, and
@@ -22,7 +23,7 @@ func TestGridOursIsNeverSlower(t *testing.T) {
 		t.Skip("computes for a long time")
 	}
 	for _, bed := range testbeds() {
-		g := runTestbed(t.Context(), &bed, schedule.DefaultDegrees())
+		g := runTestbed(t.Context(), &bed, simulate.DefaultDegrees())
 		require.Equal(t, 1458, g.Configs)
 		means := map[string]float64{}
 		for _, r := range g.Rows {
@@ -60,8 +61,8 @@ func TestTable2TakesTheMeasuredTimes(t *testing.T) {
 		measured := m.forward.sum() + m.backward.sum()
 		require.Greater(t, (m.forward.communication()+m.backward.communication())/measured, 0.5, "%s: FSMoE's section 1", m.name)
 		times := map[string]float64{}
-		for _, p := range schedule.Policies() {
-			times[p.Name], _ = m.step(p, schedule.DefaultDegrees(), 1)
+		for _, p := range simulate.Policies() {
+			times[p.Name], _ = m.step(p, simulate.DefaultDegrees(), 1)
 			require.GreaterOrEqual(t, times[p.Name], times["DeepSpeed-MoE"]/3)
 		}
 		require.InEpsilon(t, measured, times["DeepSpeed-MoE"], 1e-9, m.name)
@@ -107,7 +108,7 @@ func TestOneEndToEnd(t *testing.T) {
 	data, err := os.ReadFile(rows)
 	require.NoError(t, err)
 	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
-	require.Len(t, lines, len(schedule.Policies()))
+	require.Len(t, lines, len(simulate.Policies()))
 	for _, line := range lines {
 		var s simulated
 		require.NoError(t, json.Unmarshal([]byte(line), &s))

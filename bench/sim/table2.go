@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/schedule/simulate"
 )
 
 // measuredOps is a row of FSMoE's table 2: milliseconds of each operation in one layer, not cut, of
@@ -51,7 +52,7 @@ func (m *measuredModel) costs() *schedule.Costs {
 }
 
 // layer returns work that takes the measured times in the given pass.
-func (m *measuredModel) layer(pass schedule.Pass) schedule.Layer {
+func (m *measuredModel) layer(pass schedule.Pass) simulate.Layer {
 	costs, ops, double := m.costs(), m.forward, 1.0
 	if pass == schedule.Backward {
 		ops, double = m.backward, 2 // the graph doubles what computes
@@ -59,7 +60,7 @@ func (m *measuredModel) layer(pass schedule.Pass) schedule.Layer {
 	work := func(op schedule.Op, starts, ms, times float64) schedule.Work {
 		return schedule.Work{Starts: starts, Size: ms/times - starts*costs[op].Alpha}
 	}
-	l := schedule.Layer{
+	l := simulate.Layer{
 		schedule.Dense:    work(schedule.Dense, 4, ops.attention, double),
 		schedule.Route:    work(schedule.Route, 0, ops.routing+ops.order, double),
 		schedule.Dispatch: work(schedule.Dispatch, 1, ops.a2a, 1),
@@ -76,15 +77,15 @@ func (m *measuredModel) layer(pass schedule.Pass) schedule.Layer {
 
 // step returns how long a policy takes for a step of n layers, which it plans by the times measured
 // in backward.
-func (m *measuredModel) step(p schedule.Policy, degrees []int, n int) (ms float64, plan schedule.Plan) {
-	forward, backward := make([]schedule.Layer, n), make([]schedule.Layer, n)
+func (m *measuredModel) step(p simulate.Policy, degrees []int, n int) (ms float64, plan simulate.Plan) {
+	forward, backward := make([]simulate.Layer, n), make([]simulate.Layer, n)
 	for i := range n {
 		forward[i], backward[i] = m.layer(schedule.Forward), m.layer(schedule.Backward)
 	}
 	costs := m.costs()
-	plan = p.Plan(backward, costs, degrees, schedule.Options{})
-	one := schedule.Plan{Options: plan.Options, ForwardDegrees: plan.ForwardDegrees}
-	f, b := schedule.Simulate(schedule.BuildForward(forward, &one), costs), schedule.Simulate(schedule.BuildBackward(backward, &plan), costs)
+	plan = p.Plan(backward, costs, degrees, simulate.Options{})
+	one := simulate.Plan{Options: plan.Options, ForwardDegrees: plan.ForwardDegrees}
+	f, b := schedule.Simulate(simulate.BuildForward(forward, &one), costs), schedule.Simulate(simulate.BuildBackward(backward, &plan), costs)
 	return f.Makespan() + b.Makespan(), plan
 }
 

@@ -1,16 +1,20 @@
-package schedule
+package simulate
+
+import (
+	"github.com/switchyard-moe/switchyard/schedule"
+)
 
 // BuildForward returns the graph of the forward pass of a stack of layers. It panics if the plan does not fit them.
-func BuildForward(layers []Layer, plan *Plan) *Graph {
+func BuildForward(layers []Layer, plan *Plan) *schedule.Graph {
 	b := newBuilder(layers, plan)
 	b.forward()
-	return &Graph{b.tasks}
+	return &schedule.Graph{Tasks: b.tasks}
 }
 
 // forward issues, layer by layer, first everything up to the last dispatch for each micro-batch, then the experts and the way
 // back for each. It returns what the last layer's outputs wait for, by micro-batch.
 func (b *builder) forward() [][]int {
-	b.pass = Forward
+	b.pass = schedule.Forward
 	ready := make([][]int, b.batches())
 	inputs, arrived := make([][]int, len(ready)), make([][][]int, len(ready))
 	for layer := range b.layers {
@@ -29,7 +33,7 @@ func (b *builder) forward() [][]int {
 // head issues what precedes the first rows: the dense part, the router and the counts.
 func (b *builder) head(p place, in []int) []int {
 	l := &b.layers[p.layer]
-	in = b.add(Dense, p, 0, l[Dense], in...)
-	in = b.add(Route, p, 0, l[Route], in...)
-	return b.add(Counts, p, 0, l[Counts], in...)
+	in = b.add(schedule.Dense, p, 0, l[schedule.Dense], in...)
+	in = b.add(schedule.Route, p, 0, l[schedule.Route], in...)
+	return b.add(schedule.Counts, p, 0, l[schedule.Counts], in...)
 }

@@ -1,6 +1,10 @@
-package schedule
+package simulate
 
-import "math"
+import (
+	"math"
+
+	"github.com/switchyard-moe/switchyard/schedule"
+)
 
 // Policy is a way to plan, by its name.
 type Policy struct {
@@ -8,7 +12,7 @@ type Policy struct {
 	// About says in a line what the policy does.
 	About string
 	// Plan plans for layers with these costs, with degrees to choose from.
-	Plan func(layers []Layer, costs *Costs, degrees []int, o Options) Plan
+	Plan func(layers []Layer, costs *schedule.Costs, degrees []int, o Options) Plan
 }
 
 // Policies lists the schedules of other systems, each with what is known of it, and ours, which is last. Those before
@@ -25,19 +29,19 @@ func Policies() []Policy {
 	}
 }
 
-func planSequential(_ []Layer, _ *Costs, _ []int, o Options) Plan {
+func planSequential(_ []Layer, _ *schedule.Costs, _ []int, o Options) Plan {
 	return Plan{Options: Options{OneStream: true, Batches: o.Batches}}
 }
 
-func planTwo(_ []Layer, _ *Costs, _ []int, o Options) Plan {
+func planTwo(_ []Layer, _ *schedule.Costs, _ []int, o Options) Plan {
 	o.OneStream = true
 	return Plan{Options: o, ForwardDegrees: []int{2}, BackwardDegrees: []int{2}}
 }
 
 // planSingle is PipeMoE (INFOCOM 2023): one degree, the best for forward and backward together.
-func planSingle(layers []Layer, costs *Costs, degrees []int, o Options) Plan {
+func planSingle(layers []Layer, costs *schedule.Costs, degrees []int, o Options) Plan {
 	o.OneStream = true
-	forward, backward := Makespans(layers, costs, Forward, degrees, o), Makespans(layers, costs, Backward, degrees, o)
+	forward, backward := Makespans(layers, costs, schedule.Forward, degrees, o), Makespans(layers, costs, schedule.Backward, degrees, o)
 	for i := range forward {
 		forward[i] += backward[i]
 	}
@@ -45,9 +49,9 @@ func planSingle(layers []Layer, costs *Costs, degrees []int, o Options) Plan {
 	return Plan{Options: o, ForwardDegrees: d, BackwardDegrees: d}
 }
 
-func planDense(layers []Layer, costs *Costs, degrees []int, o Options) Plan {
+func planDense(layers []Layer, costs *schedule.Costs, degrees []int, o Options) Plan {
 	f := newFilling(layers, costs, planSingle(layers, costs, degrees, o))
-	f.fill(func(g *gap, seconds, waiting float64, cost Linear) []float64 {
+	f.fill(func(g *gap, seconds, waiting float64, cost schedule.Linear) []float64 {
 		if !g.beside {
 			return nil
 		}
@@ -61,10 +65,10 @@ const linaChunk = 30e6 / 4
 
 // planLina is Lina (USENIX ATC 2023) on PipeMoE: chunks of one size, each begun if the link is idle then, so the last one in a
 // gap may run beyond it.
-func planLina(layers []Layer, costs *Costs, degrees []int, o Options) Plan {
+func planLina(layers []Layer, costs *schedule.Costs, degrees []int, o Options) Plan {
 	f := newFilling(layers, costs, planSingle(layers, costs, degrees, o))
-	f.fill(func(_ *gap, seconds, waiting float64, cost Linear) []float64 {
-		begun := math.Ceil(seconds / cost.Time(Work{1, linaChunk}))
+	f.fill(func(_ *gap, seconds, waiting float64, cost schedule.Linear) []float64 {
+		begun := math.Ceil(seconds / cost.Time(schedule.Work{Starts: 1, Size: linaChunk}))
 		n := int(max(0, min(begun, math.Floor(waiting/linaChunk))))
 		pieces := make([]float64, n)
 		for i := range pieces {
@@ -75,7 +79,7 @@ func planLina(layers []Layer, costs *Costs, degrees []int, o Options) Plan {
 	return f.plan
 }
 
-func planOneStream(layers []Layer, costs *Costs, degrees []int, o Options) Plan {
+func planOneStream(layers []Layer, costs *schedule.Costs, degrees []int, o Options) Plan {
 	o.OneStream = true
 	return Choose(layers, costs, degrees, o)
 }

@@ -1,8 +1,7 @@
-package schedule
+package simulate
 
 import (
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/switchyard-moe/switchyard/schedule"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what the code draws into testdata; read the difference before keeping it")
@@ -18,16 +19,16 @@ var rewrite = flag.Bool("rewrite", false, "write what the code draws into testda
 func whole() Layer {
 	var l Layer
 	for op := range l {
-		l[op] = Work{1, 8}
+		l[op] = schedule.Work{Starts: 1, Size: 8}
 	}
 	return l
 }
 
 // exchangeOnly is a layer of the four communications and the experts.
 func exchangeOnly() Layer {
-	l := Layer{GradReduce: {1, 8}}
-	for _, op := range []Op{Dispatch, Gather, Expert, Scatter, Combine, Dense} {
-		l[op] = Work{1, 8}
+	l := Layer{schedule.GradReduce: {Starts: 1, Size: 8}}
+	for _, op := range []schedule.Op{schedule.Dispatch, schedule.Gather, schedule.Expert, schedule.Scatter, schedule.Combine, schedule.Dense} {
+		l[op] = schedule.Work{Starts: 1, Size: 8}
 	}
 	return l
 }
@@ -35,7 +36,7 @@ func exchangeOnly() Layer {
 // TestPictures compares the graphs with pictures that were read by eye.
 func TestPictures(t *testing.T) {
 	flat := exchangeOnly() // experts are not sharded
-	flat[Gather], flat[Scatter], flat[Counts], flat[Route], flat[Shared] = Work{}, Work{}, Work{1, 0}, Work{1, 1}, Work{1, 1}
+	flat[schedule.Gather], flat[schedule.Scatter], flat[schedule.Counts], flat[schedule.Route], flat[schedule.Shared] = schedule.Work{}, schedule.Work{}, schedule.Work{Starts: 1, Size: 0}, schedule.Work{Starts: 1, Size: 1}, schedule.Work{Starts: 1, Size: 1}
 	plan := func(degree int, o Options) *Plan {
 		return &Plan{Options: o, ForwardDegrees: []int{degree}, BackwardDegrees: []int{degree}}
 	}
@@ -44,7 +45,7 @@ func TestPictures(t *testing.T) {
 	cut.Carried = 1
 	for _, c := range []struct {
 		name  string
-		graph *Graph
+		graph *schedule.Graph
 	}{
 		{"forward, one chunk", BuildForward([]Layer{whole()}, plan(1, Options{}))},
 		{"forward, two chunks", BuildForward([]Layer{exchangeOnly()}, plan(2, Options{}))},
@@ -80,33 +81,33 @@ func TestGraphsDoAllTheWork(t *testing.T) {
 		batches, peers := float64(max(1, plan.Batches)), max(1, plan.PerPeer)
 		g := BuildStep(layers, &plan)
 		require.NoError(t, g.Validate())
-		var sizes, starts [Ops]float64
+		var sizes, starts [schedule.Ops]float64
 		for i := range g.Tasks {
 			sizes[g.Tasks[i].Op] += g.Tasks[i].Work.Size
 			starts[g.Tasks[i].Op] += g.Tasks[i].Work.Starts
 		}
 		gradients := plan.Carried
-		var wantSizes, wantStarts [Ops]float64
+		var wantSizes, wantStarts [schedule.Ops]float64
 		for i, l := range layers {
-			gradients += l[GradReduce].Size
+			gradients += l[schedule.GradReduce].Size
 			for pass, work := range []Layer{l, l.Backward()} {
-				for op := range Op(Ops) {
+				for op := range schedule.Op(schedule.Ops) {
 					pieces := 1.0
 					switch op {
-					case Dispatch, Combine:
-						pieces = float64(plan.Degree(Pass(pass), i))
-					case Pack, Gather, Expert, Scatter, Unpack:
-						pieces = float64(plan.Degree(Pass(pass), i) * peers)
+					case schedule.Dispatch, schedule.Combine:
+						pieces = float64(plan.Degree(schedule.Pass(pass), i))
+					case schedule.Pack, schedule.Gather, schedule.Expert, schedule.Scatter, schedule.Unpack:
+						pieces = float64(plan.Degree(schedule.Pass(pass), i) * peers)
 					}
 					wantSizes[op] += batches * work[op].Size
 					wantStarts[op] += batches * pieces * work[op].Starts
 				}
 			}
 		}
-		wantSizes[GradReduce], wantStarts[GradReduce] = gradients, starts[GradReduce]
+		wantSizes[schedule.GradReduce], wantStarts[schedule.GradReduce] = gradients, starts[schedule.GradReduce]
 		for op := range sizes {
-			require.InDelta(t, wantSizes[op], sizes[op], 1e-6, "size of %v", Op(op))
-			require.InDelta(t, wantStarts[op], starts[op], 1e-6, "starts of %v", Op(op))
+			require.InDelta(t, wantSizes[op], sizes[op], 1e-6, "size of %v", schedule.Op(op))
+			require.InDelta(t, wantStarts[op], starts[op], 1e-6, "starts of %v", schedule.Op(op))
 		}
 	})
 }
@@ -116,20 +117,20 @@ func TestGradientsComeAfterTheirLayer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		layers := drawLayers(t, 4)
 		for i := range layers {
-			layers[i][Dense] = Work{1, 1}
+			layers[i][schedule.Dense] = schedule.Work{Starts: 1, Size: 1}
 		}
 		plan := drawPlan(t, layers)
 		g := BuildBackward(layers, &plan)
-		line := Simulate(g, unitCosts())
+		line := schedule.Simulate(g, unitCosts())
 		denseEnd := make([]float64, len(layers)+1)
 		for i, s := range line.Spans {
-			if task := &g.Tasks[i]; task.Op == Dense {
+			if task := &g.Tasks[i]; task.Op == schedule.Dense {
 				denseEnd[task.Layer] = max(denseEnd[task.Layer], s.End)
 			}
 		}
 		for i, s := range line.Spans {
 			task := &g.Tasks[i]
-			if task.Op != GradReduce {
+			if task.Op != schedule.GradReduce {
 				continue
 			}
 			in := len(at(plan.Within, task.Layer)) + len(at(plan.Beside, task.Layer))
@@ -148,22 +149,22 @@ func TestOneStreamIsNeverFaster(t *testing.T) {
 		layers, costs := drawLayers(t, 3), drawCosts(t)
 		plan := drawPlan(t, layers)
 		plan.OneStream = true
-		one := Simulate(BuildStep(layers, &plan), costs)
+		one := schedule.Simulate(BuildStep(layers, &plan), costs)
 		plan.OneStream = false
-		two := Simulate(BuildStep(layers, &plan), costs)
+		two := schedule.Simulate(BuildStep(layers, &plan), costs)
 		require.LessOrEqual(t, two.Makespan(), one.Makespan()+1e-9)
 	})
 }
 
 func TestOptionsFillTheGap(t *testing.T) {
-	l := Layer{Dense: {1, 2}, Route: {1, 1}, Counts: {1, 1}, Dispatch: {1, 8}, Expert: {1, 6}, Combine: {1, 8}, Shared: {1, 5}}
+	l := Layer{schedule.Dense: {Starts: 1, Size: 2}, schedule.Route: {Starts: 1, Size: 1}, schedule.Counts: {Starts: 1, Size: 1}, schedule.Dispatch: {Starts: 1, Size: 8}, schedule.Expert: {Starts: 1, Size: 6}, schedule.Combine: {Starts: 1, Size: 8}, schedule.Shared: {Starts: 1, Size: 5}}
 	makespan := func(o Options, layers ...Layer) float64 {
-		line := Simulate(BuildForward(layers, &Plan{Options: o}), unitCosts())
+		line := schedule.Simulate(BuildForward(layers, &Plan{Options: o}), unitCosts())
 		return line.Makespan()
 	}
 	require.Equal(t, 31.0, makespan(Options{}, l))
 	require.Equal(t, 26.0, makespan(Options{SharedInGap: true}, l), "the shared expert runs during the dispatch")
-	l[Shared] = Work{}
+	l[schedule.Shared] = schedule.Work{}
 	// One batch after the other would take 52. Dense, router of the second run during the first's dispatch; its counts and rows
 	// follow on the link, which is then busy from 3 to the end, but for the first micro-batch's dense part.
 	require.Equal(t, 2.0+1+1+8+1+8+8+8, makespan(Options{Batches: 2}, l))
@@ -172,7 +173,7 @@ func TestOptionsFillTheGap(t *testing.T) {
 }
 
 func TestPlanValidateReportsEveryFault(t *testing.T) {
-	layers := []Layer{{GradReduce: {1, 5}}, {GradReduce: {1, 5}}}
+	layers := []Layer{{schedule.GradReduce: {Starts: 1, Size: 5}}, {schedule.GradReduce: {Starts: 1, Size: 5}}}
 	bad := Plan{
 		Options: Options{Batches: -1}, ForwardDegrees: []int{1, 2, 3}, BackwardDegrees: []int{0},
 		Within: [][]float64{nil, {1}},
@@ -191,7 +192,7 @@ func TestPlanValidateReportsEveryFault(t *testing.T) {
 		"the tail sums gradients of size 11, but 10 are":  {Tail: []float64{11}},
 		"the tail sums gradients of size 7, but 6 are":    {Within: [][]float64{{4}}, Tail: []float64{7}},
 		"a gradient piece of size NaN":                    {Tail: []float64{nan()}},
-		"schedule: 2 backward degrees for 1 layers; want": {BackwardDegrees: []int{1, 1}},
+		"simulate: 2 backward degrees for 1 layers; want": {BackwardDegrees: []int{1, 1}},
 	} {
 		some := layers
 		if strings.Contains(says, "1 layers") {
@@ -206,22 +207,3 @@ func TestPlanValidateReportsEveryFault(t *testing.T) {
 func nan() float64 { return zero / zero }
 
 var zero = 0.0
-
-func TestGraphValidate(t *testing.T) {
-	g := &Graph{Tasks: []Task{{Op: Ops, Lane: 7}, {After: []int{1}}, {After: []int{-1}}}}
-	err := g.Validate()
-	for _, says := range []string{"task 0: op 13 on lane 7", "task 1 (dense 0.0) comes after task 1", "task 2 (dense 0.0) comes after task -1"} {
-		require.ErrorContains(t, err, says)
-	}
-	require.Equal(t, "(empty)\n", (&Graph{}).String())
-}
-
-func TestNames(t *testing.T) {
-	names := map[string]bool{}
-	for op := range Op(Ops) {
-		names[op.String()] = true
-	}
-	require.Len(t, names, Ops, "each operation has a name of its own")
-	require.Equal(t, "op 13", Op(Ops).String())
-	require.Equal(t, "∂expert 3.2′", fmt.Sprint(&Task{Op: Expert, Pass: Backward, Layer: 3, Chunk: 2, Batch: 1}))
-}

@@ -1,8 +1,10 @@
-package schedule
+package simulate
 
 import (
 	"errors"
 	"fmt"
+
+	"github.com/switchyard-moe/switchyard/schedule"
 )
 
 // Cluster is many ranks that run the same graph: Nodes machines of PerNode ranks each, rank r on machine r/PerNode.
@@ -13,7 +15,7 @@ import (
 type Cluster struct {
 	Nodes, PerNode int
 	// Costs are those of a rank without any of the following.
-	Costs Costs
+	Costs schedule.Costs
 	// Slow holds for each rank the factor by which it computes more slowly: 1.3 is a straggler. Nil: all 1.
 	Slow []float64
 	// Link holds for each rank the factor by which its link to other nodes is slower. All-reduces run in rings, at the pace of
@@ -22,7 +24,7 @@ type Cluster struct {
 	// Load returns the rows that the rank's experts get, over the mean of all ranks. Nil: 1, experts evenly loaded. It is called for every task and rank, and must be pure.
 	Load func(step, layer, rank int) float64
 	// Noise returns a factor on the time of a rank's computing tasks of a layer and pass; nil: 1. It must be pure.
-	Noise func(step, layer, rank int, pass Pass) float64
+	Noise func(step, layer, rank int, pass schedule.Pass) float64
 	// Watch names the ranks whose timelines are kept.
 	Watch []int
 }
@@ -35,29 +37,29 @@ type ClusterRun struct {
 	Exposed float64
 	// Timelines are those of the ranks that Cluster.Watch names, of the last step, in this order. A timeline's Begin is the zero
 	// time and what the rank had run before this step.
-	Timelines []Timeline
+	Timelines []schedule.Timeline
 }
 
 // Validate reports everything that is wrong with the cluster.
 func (c *Cluster) Validate() error {
 	var faults []error
 	if c.Nodes < 1 || c.PerNode < 1 {
-		faults = append(faults, fmt.Errorf("schedule: %d nodes of %d ranks; want at least 1 of 1", c.Nodes, c.PerNode))
+		faults = append(faults, fmt.Errorf("simulate: %d nodes of %d ranks; want at least 1 of 1", c.Nodes, c.PerNode))
 	}
 	ranks := c.Nodes * c.PerNode
 	for i, factors := range [][]float64{c.Slow, c.Link} {
 		if factors != nil && len(factors) != ranks {
-			faults = append(faults, fmt.Errorf("schedule: %s has %d entries for %d ranks", []string{"Slow", "Link"}[i], len(factors), ranks))
+			faults = append(faults, fmt.Errorf("simulate: %s has %d entries for %d ranks", []string{"Slow", "Link"}[i], len(factors), ranks))
 		}
 		for r, v := range factors {
 			if !(v > 0) {
-				faults = append(faults, fmt.Errorf("schedule: %s of rank %d is %v; must be above 0", []string{"Slow", "Link"}[i], r, v))
+				faults = append(faults, fmt.Errorf("simulate: %s of rank %d is %v; must be above 0", []string{"Slow", "Link"}[i], r, v))
 			}
 		}
 	}
 	for _, r := range c.Watch {
 		if r < 0 || r >= ranks {
-			faults = append(faults, fmt.Errorf("schedule: Watch names rank %d of %d", r, ranks))
+			faults = append(faults, fmt.Errorf("simulate: Watch names rank %d of %d", r, ranks))
 		}
 	}
 	return errors.Join(faults...)
@@ -65,12 +67,12 @@ func (c *Cluster) Validate() error {
 
 // Simulate runs the graph the given number of times on all ranks. It panics if the cluster, the graph or the number makes no
 // sense.
-func (c *Cluster) Simulate(g *Graph, steps int) ClusterRun {
+func (c *Cluster) Simulate(g *schedule.Graph, steps int) ClusterRun {
 	if err := errors.Join(c.Validate(), g.Validate()); err != nil {
 		panic(err.Error())
 	}
 	if steps < 1 {
-		panic(fmt.Sprintf("schedule: %d steps; want at least 1", steps))
+		panic(fmt.Sprintf("simulate: %d steps; want at least 1", steps))
 	}
 	w := newWorld(c, g)
 	for step := range steps {

@@ -1,18 +1,22 @@
-package schedule
+package simulate
+
+import (
+	"github.com/switchyard-moe/switchyard/schedule"
+)
 
 // DefaultDegrees are the numbers of chunks that are tried if a caller names none.
 func DefaultDegrees() []int { return []int{1, 2, 4, 8} }
 
 // Makespans returns, for each degree, how long one pass of a layer takes.
-func Makespans(layers []Layer, costs *Costs, pass Pass, degrees []int, o Options) []float64 {
+func Makespans(layers []Layer, costs *schedule.Costs, pass schedule.Pass, degrees []int, o Options) []float64 {
 	out := make([]float64, len(degrees))
 	for i, d := range degrees {
 		plan := Plan{Options: o, ForwardDegrees: []int{d}, BackwardDegrees: []int{d}}
 		build := BuildForward
-		if pass == Backward {
+		if pass == schedule.Backward {
 			build = BuildBackward
 		}
-		line := Simulate(build(layers, &plan), costs)
+		line := schedule.Simulate(build(layers, &plan), costs)
 		out[i] = line.Makespan()
 	}
 	return out
@@ -39,13 +43,13 @@ func better(a, b float64) bool { return a < b-1e-12*b }
 //
 // For given degrees gradients first go greedily into the idle time of the link (see fill); then degrees are refined layer by
 // layer, with gradients cut anew each time, as a degree that is worse by itself may leave a larger gap.
-func Choose(layers []Layer, costs *Costs, degrees []int, o Options) Plan {
+func Choose(layers []Layer, costs *schedule.Costs, degrees []int, o Options) Plan {
 	if len(degrees) == 0 {
 		degrees = DefaultDegrees()
 	}
 	plan := Plan{Options: o}
 	plan.ForwardDegrees = search(len(layers), degrees, func(d []int) float64 {
-		line := Simulate(BuildForward(layers, &Plan{Options: o, ForwardDegrees: d}), costs)
+		line := schedule.Simulate(BuildForward(layers, &Plan{Options: o, ForwardDegrees: d}), costs)
 		return line.Makespan()
 	})
 	plan.BackwardDegrees = search(len(layers), degrees, func(d []int) float64 {

@@ -1,4 +1,4 @@
-package schedule
+package simulate
 
 import (
 	"slices"
@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/switchyard-moe/switchyard/schedule"
 )
 
 // TestEqualRanksAreLikeOne: a cluster of equal ranks takes what one rank takes.
@@ -16,7 +18,7 @@ func TestEqualRanksAreLikeOne(t *testing.T) {
 		plan := drawPlan(t, layers)
 		g := BuildStep(layers, &plan)
 		c := Cluster{Nodes: rapid.IntRange(1, 4).Draw(t, "nodes"), PerNode: rapid.IntRange(1, 3).Draw(t, "per node"), Costs: *costs, Watch: []int{0}}
-		one := Simulate(g, costs)
+		one := schedule.Simulate(g, costs)
 		run := c.Simulate(g, 3)
 		require.InDelta(t, one.Makespan(), run.StepTime, 1e-9*max(1, one.Makespan()))
 		require.InDelta(t, one.Exposed(), run.Exposed, 1e-9*max(1, one.Makespan()))
@@ -27,9 +29,9 @@ func TestEqualRanksAreLikeOne(t *testing.T) {
 }
 
 // slowly is the same simulation the long way: every rank's ends of all tasks, found by asking the definition.
-func slowly(c *Cluster, g *Graph, steps int) (begin []float64, ends [][]float64) {
+func slowly(c *Cluster, g *schedule.Graph, steps int) (begin []float64, ends [][]float64) {
 	ranks := c.Nodes * c.PerNode
-	var free [Lanes][]float64
+	var free [schedule.Lanes][]float64
 	for lane := range free {
 		free[lane] = make([]float64, ranks)
 	}
@@ -45,7 +47,7 @@ func slowly(c *Cluster, g *Graph, steps int) (begin []float64, ends [][]float64)
 			for r := range ranks {
 				start := 0.0
 				for q := range ranks {
-					together := q == r || t.Op.Lane() == Inter && q%c.PerNode == r%c.PerNode || t.Op.Lane() == Intra && q/c.PerNode == r/c.PerNode
+					together := q == r || t.Op.Lane() == schedule.Inter && q%c.PerNode == r%c.PerNode || t.Op.Lane() == schedule.Intra && q/c.PerNode == r/c.PerNode
 					if !together {
 						continue
 					}
@@ -57,22 +59,22 @@ func slowly(c *Cluster, g *Graph, steps int) (begin []float64, ends [][]float64)
 				size, factor := t.Work.Size, 1.0
 				load := c.Load(step, t.Layer, r)
 				switch t.Op {
-				case Dispatch, Combine:
+				case schedule.Dispatch, schedule.Combine:
 					size *= max(1, load)
 					factor = c.Link[r]
-				case Expert, Gather, Scatter:
+				case schedule.Expert, schedule.Gather, schedule.Scatter:
 					size *= load
-				case Counts:
+				case schedule.Counts:
 					factor = c.Link[r]
-				case GradReduce:
+				case schedule.GradReduce:
 					for q := r % c.PerNode; q < ranks; q += c.PerNode {
 						factor = max(factor, c.Link[q])
 					}
 				}
-				if t.Lane == Compute {
+				if t.Lane == schedule.Compute {
 					factor = c.Slow[r] * c.Noise(step, t.Layer, r, t.Pass)
 				}
-				ends[i][r] = start + factor*c.Costs[t.Op].Time(Work{t.Work.Starts, size})
+				ends[i][r] = start + factor*c.Costs[t.Op].Time(schedule.Work{Starts: t.Work.Starts, Size: size})
 			}
 			copy(free[t.Lane], ends[i])
 		}
@@ -91,7 +93,7 @@ func TestClusterIsItsDefinition(t *testing.T) {
 		c.Slow = rapid.SliceOfN(factor, ranks, ranks).Draw(t, "slow")
 		c.Link = rapid.SliceOfN(factor, ranks, ranks).Draw(t, "link")
 		c.Load = func(step, layer, rank int) float64 { return float64((step+layer+2*rank)%3) * 0.75 }
-		c.Noise = func(step, layer, rank int, p Pass) float64 { return 1 + float64((step+rank+int(p)+layer)%4)/4 }
+		c.Noise = func(step, layer, rank int, p schedule.Pass) float64 { return 1 + float64((step+rank+int(p)+layer)%4)/4 }
 		for r := range ranks {
 			c.Watch = append(c.Watch, r)
 		}
@@ -113,7 +115,7 @@ func TestClusterIsItsDefinition(t *testing.T) {
 
 // TestOneStragglerHoldsUpAll: every rank waits for it in every exchange, so all are exposed but it.
 func TestOneStragglerHoldsUpAll(t *testing.T) {
-	layers := []Layer{{Dense: {1, 10}, Dispatch: {1, 1}, Expert: {1, 10}, Combine: {1, 1}}}
+	layers := []Layer{{schedule.Dense: {Starts: 1, Size: 10}, schedule.Dispatch: {Starts: 1, Size: 1}, schedule.Expert: {Starts: 1, Size: 10}, schedule.Combine: {Starts: 1, Size: 1}}}
 	c := Cluster{Nodes: 8, PerNode: 2, Costs: *unitCosts(), Watch: []int{4, 6}}
 	g := BuildForward(layers, &Plan{})
 	require.InDelta(t, 22, c.Simulate(g, 5).StepTime, 1e-9)
@@ -129,7 +131,7 @@ func TestOneStragglerHoldsUpAll(t *testing.T) {
 }
 
 func TestThousandsOfRanksLayersAndSteps(t *testing.T) {
-	g := func(n int) *Graph {
+	g := func(n int) *schedule.Graph {
 		layers := make([]Layer, n)
 		for i := range layers {
 			layers[i] = exchangeOnly()
@@ -151,8 +153,8 @@ func TestClusterValidate(t *testing.T) {
 		require.ErrorContains(t, c.Validate(), says)
 	}
 	require.ErrorContains(t, (&Cluster{}).Validate(), "0 nodes of 0 ranks")
-	require.Panics(t, func() { c.Simulate(&Graph{}, 1) })
-	require.Panics(t, func() { (&Cluster{Nodes: 1, PerNode: 1}).Simulate(&Graph{}, 0) })
+	require.Panics(t, func() { c.Simulate(&schedule.Graph{}, 1) })
+	require.Panics(t, func() { (&Cluster{Nodes: 1, PerNode: 1}).Simulate(&schedule.Graph{}, 0) })
 }
 
 func BenchmarkCluster4096(b *testing.B) {

@@ -1,4 +1,8 @@
-package schedule
+package simulate
+
+import (
+	"github.com/switchyard-moe/switchyard/schedule"
+)
 
 // filling cuts the gradients of a backward pass into the idle time of the link.
 //
@@ -7,9 +11,9 @@ package schedule
 // max(C, D + t). So C - D is what the gap holds for nothing, and walking the graph once with t = C yields it.
 type filling struct {
 	layers  []Layer
-	costs   *Costs
+	costs   *schedule.Costs
 	plan    Plan
-	line    Timeline
+	line    schedule.Timeline
 	times   []float64 // by task
 	gaps    []gap     // in the order of the pass
 	tail    int       // the task that sums what is left, -1 if there is none
@@ -26,7 +30,7 @@ type gap struct {
 }
 
 // newFilling prepares the backward graph of a plan without gradients, with an empty task in every gap and one at the end.
-func newFilling(layers []Layer, costs *Costs, plan Plan) *filling {
+func newFilling(layers []Layer, costs *schedule.Costs, plan Plan) *filling {
 	f := &filling{layers: layers, costs: costs, plan: plan, tail: -1}
 	trial := plan
 	trial.Within, trial.Beside, trial.Tail = make([][]float64, len(layers)), make([][]float64, len(layers)), nil
@@ -34,11 +38,11 @@ func newFilling(layers []Layer, costs *Costs, plan Plan) *filling {
 		trial.Within[i], trial.Beside[i] = []float64{0}, []float64{0}
 	}
 	g := BuildBackward(layers, &trial)
-	f.line = Timeline{Graph: g, Spans: make([]Span, len(g.Tasks))}
+	f.line = schedule.Timeline{Graph: g, Spans: make([]schedule.Span, len(g.Tasks))}
 	f.times = make([]float64, len(g.Tasks))
 	for i := range g.Tasks {
 		switch t := &g.Tasks[i]; {
-		case t.Op != GradReduce:
+		case t.Op != schedule.GradReduce:
 			f.times[i] = costs.Time(t)
 		case len(f.gaps) < 2*len(layers):
 			f.gaps = append(f.gaps, gap{task: i, layer: t.Layer, beside: t.Chunk == 1})
@@ -50,14 +54,22 @@ func newFilling(layers []Layer, costs *Costs, plan Plan) *filling {
 }
 
 // taking says which pieces to put into a gap that holds so many seconds, out of gradients of the given size.
-type taking func(g *gap, seconds, waiting float64, cost Linear) []float64
+type taking func(g *gap, seconds, waiting float64, cost schedule.Linear) []float64
 
 // exactly takes what fits, in one piece.
-func exactly(_ *gap, seconds, waiting float64, cost Linear) []float64 {
-	if n := min(waiting, cost.Fits(seconds)); n > 0 {
+func exactly(_ *gap, seconds, waiting float64, cost schedule.Linear) []float64 {
+	if n := min(waiting, fitting(cost, seconds)); n > 0 {
 		return []float64{n}
 	}
 	return nil
+}
+
+// fitting returns the largest size that one start brings within the given time, 0 if there is none.
+func fitting(l schedule.Linear, seconds float64) float64 {
+	if seconds <= l.Alpha || l.Beta <= 0 {
+		return 0
+	}
+	return (seconds - l.Alpha) / l.Beta
 }
 
 // fill puts gradients into the gaps, in the order of the pass, as take says, and returns the makespan of the plan. As
@@ -65,22 +77,22 @@ func exactly(_ *gap, seconds, waiting float64, cost Linear) []float64 {
 // the plan can be faster than that, as gaps which stay empty then hold nothing up.)
 func (f *filling) fill(take taking) float64 {
 	waiting := f.plan.Carried
-	idle := f.line.walk(f.times)
+	idle := f.line.Recompute(f.times)
 	for i := range f.gaps {
 		g := &f.gaps[i]
 		if waiting > 0 {
 			f.times[g.task] = idle
-			room := 2*idle - f.line.walk(f.times)
-			g.pieces = take(g, room, waiting, f.costs[GradReduce])
+			room := 2*idle - f.line.Recompute(f.times)
+			g.pieces = take(g, room, waiting, f.costs[schedule.GradReduce])
 			f.times[g.task] = f.piecesTime(g)
 			for _, s := range g.pieces {
 				waiting = max(0, waiting-s)
 			}
-			idle = f.line.walk(f.times)
+			idle = f.line.Recompute(f.times)
 		}
 		g.spare = waiting
 		if g.beside {
-			waiting += f.layers[g.layer][GradReduce].Size
+			waiting += f.layers[g.layer][schedule.GradReduce].Size
 		}
 	}
 	f.pending = waiting
@@ -93,10 +105,10 @@ func (f *filling) fill(take taking) float64 {
 // gap beyond what it holds costs as much as the tail does for the same size. It returns the makespan.
 func (f *filling) finish() float64 {
 	if f.tail < 0 || f.pending <= 0 {
-		return f.line.walk(f.times)
+		return f.line.Recompute(f.times)
 	}
-	f.times[f.tail] = f.costs[GradReduce].Time(Work{1, f.pending})
-	best := f.line.walk(f.times)
+	f.times[f.tail] = f.costs[schedule.GradReduce].Time(schedule.Work{Starts: 1, Size: f.pending})
+	best := f.line.Recompute(f.times)
 	atEnd, place := f.times[f.tail], -1
 	f.times[f.tail] = 0
 	most := f.pending
@@ -106,11 +118,11 @@ func (f *filling) finish() float64 {
 			break // no earlier gap can have all of it
 		}
 		before := f.times[g.task]
-		f.times[g.task] = f.piecesTime(g) + f.costs[GradReduce].Beta*f.pending
+		f.times[g.task] = f.piecesTime(g) + f.costs[schedule.GradReduce].Beta*f.pending
 		if len(g.pieces) == 0 {
-			f.times[g.task] += f.costs[GradReduce].Alpha
+			f.times[g.task] += f.costs[schedule.GradReduce].Alpha
 		}
-		if t := f.line.walk(f.times); better(t, best) {
+		if t := f.line.Recompute(f.times); better(t, best) {
 			best, place = t, i
 		}
 		f.times[g.task] = before
@@ -132,7 +144,7 @@ func (f *filling) finish() float64 {
 func (f *filling) piecesTime(g *gap) float64 {
 	sum := 0.0
 	for _, s := range g.pieces {
-		sum += f.costs[GradReduce].Time(Work{1, s})
+		sum += f.costs[schedule.GradReduce].Time(schedule.Work{Starts: 1, Size: s})
 	}
 	return sum
 }

@@ -1,26 +1,30 @@
-package schedule
+package simulate
 
-import "time"
+import (
+	"time"
+
+	"github.com/switchyard-moe/switchyard/schedule"
+)
 
 // world is the state of a simulation of many ranks. As all run the same graph in the same order, one pass over its tasks, each
 // for all ranks, is enough.
 type world struct {
 	*Cluster
-	g     *Graph
+	g     *schedule.Graph
 	ranks int
-	free  [Lanes][]float64 // by rank: when the lane has ended its last task
-	begin []float64        // by rank: when it began the step
-	ends  [][]float64      // by task, by rank; nil before the task has run and after its last use
-	last  []int            // by task: the last one that comes after it
-	spare [][]float64      // rows of ends that are free again
+	free  [schedule.Lanes][]float64 // by rank: when the lane has ended its last task
+	begin []float64                 // by rank: when it began the step
+	ends  [][]float64               // by task, by rank; nil before the task has run and after its last use
+	last  []int                     // by task: the last one that comes after it
+	spare [][]float64               // rows of ends that are free again
 	ready []float64
 	meet  []float64
 
 	computed float64 // by all ranks in all steps
-	kept     []Timeline
+	kept     []schedule.Timeline
 }
 
-func newWorld(c *Cluster, g *Graph) *world {
+func newWorld(c *Cluster, g *schedule.Graph) *world {
 	w := &world{Cluster: c, g: g, ranks: c.Nodes * c.PerNode, ends: make([][]float64, len(g.Tasks)), last: make([]int, len(g.Tasks))}
 	for lane := range w.free {
 		w.free[lane] = make([]float64, w.ranks)
@@ -38,12 +42,12 @@ func newWorld(c *Cluster, g *Graph) *world {
 // step runs the graph once. A rank begins when all its lanes have ended the step before.
 func (w *world) step(step int, keep bool) {
 	for r := range w.begin {
-		w.begin[r] = max(w.free[Compute][r], w.free[Inter][r], w.free[Intra][r])
+		w.begin[r] = max(w.free[schedule.Compute][r], w.free[schedule.Inter][r], w.free[schedule.Intra][r])
 	}
 	if keep {
 		for _, r := range w.Watch {
 			begin := time.Time{}.Add(time.Duration(w.begin[r] * float64(time.Second)))
-			w.kept = append(w.kept, Timeline{Graph: w.g, Begin: begin, Spans: make([]Span, len(w.g.Tasks))})
+			w.kept = append(w.kept, schedule.Timeline{Graph: w.g, Begin: begin, Spans: make([]schedule.Span, len(w.g.Tasks))})
 		}
 	}
 	for i := range w.g.Tasks {
@@ -74,13 +78,13 @@ func (w *world) run(step, i int, keep bool) {
 		seconds := w.seconds(step, t, r, pace)
 		ends[r] = w.ready[r] + seconds
 		w.free[t.Lane][r] = ends[r]
-		if t.Lane == Compute {
+		if t.Lane == schedule.Compute {
 			w.computed += seconds
 		}
 	}
 	for k := range w.kept {
 		if r := w.Watch[k]; keep {
-			w.kept[k].Spans[i] = Span{w.ready[r] - w.begin[r], ends[r] - w.begin[r]}
+			w.kept[k].Spans[i] = schedule.Span{Start: w.ready[r] - w.begin[r], End: ends[r] - w.begin[r]}
 		}
 	}
 	w.ends[i] = ends
@@ -93,8 +97,8 @@ func (w *world) run(step, i int, keep bool) {
 
 // gather makes the ranks of a collective wait for their last one. Who they are depends on the operation's own lane, also where
 // all links share one.
-func (w *world) gather(lane Lane) {
-	if lane == Compute {
+func (w *world) gather(lane schedule.Lane) {
+	if lane == schedule.Compute {
 		return
 	}
 	clear(w.meet)
@@ -108,41 +112,41 @@ func (w *world) gather(lane Lane) {
 }
 
 // group returns which of a lane's collectives a rank is in.
-func (w *world) group(lane Lane, rank int) int {
-	if lane == Intra {
+func (w *world) group(lane schedule.Lane, rank int) int {
+	if lane == schedule.Intra {
 		return rank / w.PerNode
 	}
 	return rank % w.PerNode
 }
 
 // pace returns for each group how much slower its slowest link is, nil if links do not count.
-func (w *world) pace(t *Task) []float64 {
-	if w.Link == nil || t.Op != GradReduce {
+func (w *world) pace(t *schedule.Task) []float64 {
+	if w.Link == nil || t.Op != schedule.GradReduce {
 		return nil
 	}
 	pace := make([]float64, w.PerNode)
 	for r, f := range w.Link {
-		k := w.group(Inter, r)
+		k := w.group(schedule.Inter, r)
 		pace[k] = max(pace[k], f)
 	}
 	return pace
 }
 
 // seconds returns how long a task takes on a rank once it has begun.
-func (w *world) seconds(step int, t *Task, rank int, pace []float64) float64 {
+func (w *world) seconds(step int, t *schedule.Task, rank int, pace []float64) float64 {
 	work, load := t.Work, 1.0
 	if w.Load != nil {
 		load = w.Load(step, t.Layer, rank)
 	}
 	switch t.Op {
-	case Expert, Gather, Scatter:
+	case schedule.Expert, schedule.Gather, schedule.Scatter:
 		work.Size *= load
-	case Dispatch, Combine: // a rank sends what is its own and receives what its experts get, or the reverse
+	case schedule.Dispatch, schedule.Combine: // a rank sends what is its own and receives what its experts get, or the reverse
 		work.Size *= max(1, load)
 	}
 	s := w.Costs[t.Op].Time(work)
 	switch {
-	case t.Lane == Compute:
+	case t.Lane == schedule.Compute:
 		if w.Slow != nil {
 			s *= w.Slow[rank]
 		}
@@ -150,8 +154,8 @@ func (w *world) seconds(step int, t *Task, rank int, pace []float64) float64 {
 			s *= w.Noise(step, t.Layer, rank, t.Pass)
 		}
 	case pace != nil:
-		s *= pace[w.group(Inter, rank)]
-	case w.Link != nil && t.Op.Lane() == Inter:
+		s *= pace[w.group(schedule.Inter, rank)]
+	case w.Link != nil && t.Op.Lane() == schedule.Inter:
 		s *= w.Link[rank]
 	}
 	return s
@@ -170,7 +174,7 @@ func (w *world) row() []float64 {
 func (w *world) result(steps int) ClusterRun {
 	finish, sum := 0.0, 0.0
 	for r := range w.ranks {
-		end := max(w.free[Compute][r], w.free[Inter][r], w.free[Intra][r])
+		end := max(w.free[schedule.Compute][r], w.free[schedule.Inter][r], w.free[schedule.Intra][r])
 		finish, sum = max(finish, end), sum+end
 	}
 	n := float64(steps)

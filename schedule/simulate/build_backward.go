@@ -1,26 +1,30 @@
-package schedule
+package simulate
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/switchyard-moe/switchyard/schedule"
+)
 
 // BuildBackward returns the graph of the backward pass of a stack of layers, given their work in the forward pass. It panics
 // if the plan does not fit them.
-func BuildBackward(layers []Layer, plan *Plan) *Graph {
+func BuildBackward(layers []Layer, plan *Plan) *schedule.Graph {
 	b := newBuilder(layers, plan)
 	b.backward(make([][]int, b.batches()))
-	return &Graph{b.tasks}
+	return &schedule.Graph{Tasks: b.tasks}
 }
 
 // BuildStep returns the graph of a forward pass followed by the backward pass.
-func BuildStep(layers []Layer, plan *Plan) *Graph {
+func BuildStep(layers []Layer, plan *Plan) *schedule.Graph {
 	b := newBuilder(layers, plan)
 	b.backward(b.forward())
-	return &Graph{b.tasks}
+	return &schedule.Graph{Tasks: b.tasks}
 }
 
 // backward issues the layers from the last to the first. ready is what each micro-batch's first gradients wait for.
 func (b *builder) backward(ready [][]int) {
 	forward := b.layers
-	b.pass, b.layers = Backward, make([]Layer, len(forward))
+	b.pass, b.layers = schedule.Backward, make([]Layer, len(forward))
 	for i, l := range forward {
 		b.layers[i] = l.Backward()
 	}
@@ -38,8 +42,8 @@ func (b *builder) backward(ready [][]int) {
 		b.sum(layer, sums, at(b.plan.Beside, layer), exist)
 		for batch := range ready {
 			p, l := place{layer, batch}, &b.layers[layer]
-			ready[batch] = b.add(Route, p, 0, l[Route], ready[batch]...)
-			ready[batch] = b.add(Dense, p, 0, l[Dense], ready[batch]...)
+			ready[batch] = b.add(schedule.Route, p, 0, l[schedule.Route], ready[batch]...)
+			ready[batch] = b.add(schedule.Dense, p, 0, l[schedule.Dense], ready[batch]...)
 		}
 	}
 	b.tail(forward, slices.Compact(slices.Concat(ready...)))
@@ -47,9 +51,9 @@ func (b *builder) backward(ready [][]int) {
 
 // sum issues the all-reduces of gradient pieces in a gap of a layer, numbered from first, and returns the number after the last.
 func (b *builder) sum(layer, first int, pieces []float64, exist []int) int {
-	starts := max(1, b.layers[layer][GradReduce].Starts)
+	starts := max(1, b.layers[layer][schedule.GradReduce].Starts)
 	for i, size := range pieces {
-		b.add(GradReduce, place{layer: layer}, first+i, Work{starts, size}, exist...)
+		b.add(schedule.GradReduce, place{layer: layer}, first+i, schedule.Work{Starts: starts, Size: size}, exist...)
 	}
 	return first + len(pieces)
 }

@@ -1,12 +1,16 @@
-package schedule
+package simulate
+
+import (
+	"github.com/switchyard-moe/switchyard/schedule"
+)
 
 // builder appends tasks to a graph. Its methods take the tasks that come before and return those that whatever follows has to
 // wait for.
 type builder struct {
 	plan   *Plan
 	layers []Layer // their work in this pass
-	pass   Pass
-	tasks  []Task
+	pass   schedule.Pass
+	tasks  []schedule.Task
 }
 
 // newBuilder panics if the plan does not fit the layers.
@@ -23,15 +27,15 @@ func (b *builder) batches() int { return max(1, b.plan.Batches) }
 type place struct{ layer, batch int }
 
 // add appends a task, or, if it has no work, lets what follows wait for what it would have waited for.
-func (b *builder) add(op Op, p place, chunk int, w Work, after ...int) []int {
-	if w == (Work{}) {
+func (b *builder) add(op schedule.Op, p place, chunk int, w schedule.Work, after ...int) []int {
+	if w == (schedule.Work{}) {
 		return after
 	}
 	lane := op.Lane()
-	if b.plan.OneStream && lane == Intra {
-		lane = Inter
+	if b.plan.OneStream && lane == schedule.Intra {
+		lane = schedule.Inter
 	}
-	b.tasks = append(b.tasks, Task{
+	b.tasks = append(b.tasks, schedule.Task{
 		Op: op, Pass: b.pass, Layer: p.layer, Batch: p.batch, Chunk: chunk, Lane: lane, Work: w, After: after,
 	})
 	return []int{len(b.tasks) - 1}
@@ -50,9 +54,9 @@ func (b *builder) out(p place, in []int) [][]int {
 	l := &b.layers[p.layer]
 	arrived := make([][]int, n)
 	for c := range n {
-		rows := b.add(Pack, p, c, cut(l[Pack], n, 1), in...)
-		rows = b.add(Dispatch, p, c, cut(l[Dispatch], n, starts), rows...)
-		arrived[c] = b.add(Gather, p, c, cut(l[Gather], n, 1), rows...)
+		rows := b.add(schedule.Pack, p, c, cut(l[schedule.Pack], n, 1), in...)
+		rows = b.add(schedule.Dispatch, p, c, cut(l[schedule.Dispatch], n, starts), rows...)
+		arrived[c] = b.add(schedule.Gather, p, c, cut(l[schedule.Gather], n, 1), rows...)
 	}
 	return arrived
 }
@@ -62,29 +66,29 @@ func (b *builder) back(p place, in []int, arrived [][]int) []int {
 	n, starts := b.pieces(p.layer)
 	l := &b.layers[p.layer]
 	var done []int
-	if b.plan.SharedInGap && l[Shared] != (Work{}) {
-		done = append(done, b.add(Shared, p, 0, l[Shared], in...)...)
+	if b.plan.SharedInGap && l[schedule.Shared] != (schedule.Work{}) {
+		done = append(done, b.add(schedule.Shared, p, 0, l[schedule.Shared], in...)...)
 	}
 	returned := make([][]int, n)
 	for c := range n {
-		rows := b.add(Expert, p, c, cut(l[Expert], n, 1), arrived[c]...)
-		rows = b.add(Scatter, p, c, cut(l[Scatter], n, 1), rows...)
-		returned[c] = b.add(Combine, p, c, cut(l[Combine], n, starts), rows...)
+		rows := b.add(schedule.Expert, p, c, cut(l[schedule.Expert], n, 1), arrived[c]...)
+		rows = b.add(schedule.Scatter, p, c, cut(l[schedule.Scatter], n, 1), rows...)
+		returned[c] = b.add(schedule.Combine, p, c, cut(l[schedule.Combine], n, starts), rows...)
 	}
 	for c, rows := range returned {
-		for _, t := range b.add(Unpack, p, c, cut(l[Unpack], n, 1), rows...) {
+		for _, t := range b.add(schedule.Unpack, p, c, cut(l[schedule.Unpack], n, 1), rows...) {
 			if len(done) == 0 || done[len(done)-1] != t { // without any work all pieces wait for the same
 				done = append(done, t)
 			}
 		}
 	}
 	if !b.plan.SharedInGap {
-		done = b.add(Shared, p, 0, l[Shared], done...)
+		done = b.add(schedule.Shared, p, 0, l[schedule.Shared], done...)
 	}
 	return done
 }
 
 // cut returns the work of one of n pieces, whose starts are the given part of the whole's.
-func cut(w Work, n int, starts float64) Work {
-	return Work{Starts: w.Starts * starts, Size: w.Size / float64(n)}
+func cut(w schedule.Work, n int, starts float64) schedule.Work {
+	return schedule.Work{Starts: w.Starts * starts, Size: w.Size / float64(n)}
 }

@@ -1,4 +1,4 @@
-package schedule
+package simulate
 
 import (
 	"math"
@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/switchyard-moe/switchyard/schedule"
 )
 
 // exchange is one backward pass of FSMoE's section 4: chunks times of a piece, and the gradients after the last dispatch.
@@ -17,14 +19,14 @@ type exchange struct {
 
 // makespan simulates it.
 func (e exchange) makespan() float64 {
-	line := Simulate(e.graph(), unitCosts())
+	line := schedule.Simulate(e.graph(), unitCosts())
 	return line.Makespan()
 }
 
-func (e exchange) graph() *Graph {
+func (e exchange) graph() *schedule.Graph {
 	r := float64(e.r)
 	l := Layer{
-		Dispatch: {1, r * e.a2a}, Combine: {1, r * e.a2a}, Gather: {1, r * e.gather}, Scatter: {1, r * e.scatter}, Expert: {1, r * e.exps / 2},
+		schedule.Dispatch: {Starts: 1, Size: r * e.a2a}, schedule.Combine: {Starts: 1, Size: r * e.a2a}, schedule.Gather: {Starts: 1, Size: r * e.gather}, schedule.Scatter: {Starts: 1, Size: r * e.scatter}, schedule.Expert: {Starts: 1, Size: r * e.exps / 2},
 	}
 	plan := Plan{BackwardDegrees: []int{e.r}, Carried: e.gradients, Within: [][]float64{{e.gradients}}}
 	return BuildBackward([]Layer{l}, &plan)
@@ -93,86 +95,4 @@ func TestFormulaIsABoundForUnequalTimes(t *testing.T) {
 		require.GreaterOrEqual(t, got, most*(1-1e-12))
 		require.LessOrEqual(t, got, most*1.2)
 	})
-}
-
-// byEvents runs a graph the long way: a clock that goes from event to event, lanes that take the first task of their queue once
-// all that it comes after has ended.
-func byEvents(g *Graph, costs *Costs) []Span {
-	spans := make([]Span, len(g.Tasks))
-	started, ended := make([]bool, len(g.Tasks)), make([]bool, len(g.Tasks))
-	var queues [Lanes][]int
-	for i := range g.Tasks {
-		queues[g.Tasks[i].Lane] = append(queues[g.Tasks[i].Lane], i)
-	}
-	running := [Lanes]int{-1, -1, -1}
-	for now := 0.0; ; {
-		for changed := true; changed; { // all that happens at this moment
-			changed = false
-			for lane := range running {
-				if i := running[lane]; i >= 0 && spans[i].End <= now {
-					ended[i], running[lane], changed = true, -1, true
-				}
-				if running[lane] < 0 && len(queues[lane]) > 0 && allEnded(ended, g.Tasks[queues[lane][0]].After) {
-					i := queues[lane][0]
-					queues[lane] = queues[lane][1:]
-					spans[i] = Span{now, now + costs.Time(&g.Tasks[i])}
-					started[i], running[lane], changed = true, i, true
-				}
-			}
-		}
-		next := math.Inf(1)
-		for _, i := range running {
-			if i >= 0 {
-				next = min(next, spans[i].End)
-			}
-		}
-		if math.IsInf(next, 1) {
-			return spans
-		}
-		now = next
-	}
-}
-
-func allEnded(ended []bool, tasks []int) bool {
-	for _, i := range tasks {
-		if !ended[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// TestSimulateIsAnEventSimulation compares the walk with the long way on graphs of all kinds.
-func TestSimulateIsAnEventSimulation(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		layers, costs := drawLayers(t, 3), drawCosts(t)
-		plan := drawPlan(t, layers)
-		g := BuildStep(layers, &plan)
-		require.NoError(t, g.Validate())
-		want := byEvents(g, costs)
-		got := Simulate(g, costs).Spans
-		for i := range want {
-			require.InDelta(t, want[i].Start, got[i].Start, 1e-9)
-			require.InDelta(t, want[i].End, got[i].End, 1e-9)
-		}
-	})
-}
-
-func TestSimulateUnequalExchangesByEvents(t *testing.T) {
-	random := seeded(2)
-	for range 10_000 {
-		e := exchange{
-			r: 1 + random.IntN(8), a2a: random.Float64(), gather: random.Float64(), scatter: random.Float64(), exps: random.Float64(),
-			gradients: 3 * random.Float64(),
-		}
-		line := Timeline{Spans: byEvents(e.graph(), unitCosts())}
-		if want, got := line.Makespan(), e.makespan(); math.Abs(got-want) > 1e-9*want {
-			require.Equal(t, want, got, "%+v", e)
-		}
-	}
-}
-
-func TestNegativeTimesPanic(t *testing.T) {
-	g := &Graph{Tasks: []Task{{Op: Expert, Work: Work{1, 1}}}}
-	require.PanicsWithValue(t, "schedule: expert 0.0 takes -1 s; must not be negative", func() { Simulate(g, &Costs{Expert: {Alpha: -1}}) })
 }

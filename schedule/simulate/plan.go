@@ -1,9 +1,11 @@
-package schedule
+package simulate
 
 import (
 	"errors"
 	"fmt"
 	"math"
+
+	"github.com/switchyard-moe/switchyard/schedule"
 )
 
 // Options are how graphs are laid out, beside the number of chunks. The zero value is FSMoE's layout.
@@ -37,9 +39,9 @@ type Plan struct {
 }
 
 // Degree returns the number of chunks of a layer.
-func (p *Plan) Degree(pass Pass, layer int) int {
+func (p *Plan) Degree(pass schedule.Pass, layer int) int {
 	d := p.ForwardDegrees
-	if pass == Backward {
+	if pass == schedule.Backward {
 		d = p.BackwardDegrees
 	}
 	switch len(d) {
@@ -56,19 +58,19 @@ func (p *Plan) Validate(layers []Layer) error {
 	var faults []error
 	for i, d := range [][]int{p.ForwardDegrees, p.BackwardDegrees} {
 		if len(d) > 1 && len(d) != len(layers) {
-			faults = append(faults, fmt.Errorf("schedule: %d %v degrees for %d layers; want 0, 1 or one a layer", len(d), Pass(i), len(layers)))
+			faults = append(faults, fmt.Errorf("simulate: %d %v degrees for %d layers; want 0, 1 or one a layer", len(d), schedule.Pass(i), len(layers)))
 		}
 		for _, r := range d {
 			if r < 1 {
-				faults = append(faults, fmt.Errorf("schedule: %v degree %d; must be at least 1", Pass(i), r))
+				faults = append(faults, fmt.Errorf("simulate: %v degree %d; must be at least 1", schedule.Pass(i), r))
 			}
 		}
 	}
 	if p.Batches < 0 || p.PerPeer < 0 {
-		faults = append(faults, fmt.Errorf("schedule: Batches %d, PerPeer %d; must not be negative", p.Batches, p.PerPeer))
+		faults = append(faults, fmt.Errorf("simulate: Batches %d, PerPeer %d; must not be negative", p.Batches, p.PerPeer))
 	}
 	if len(p.Within) > len(layers) || len(p.Beside) > len(layers) {
-		faults = append(faults, fmt.Errorf("schedule: gradients within %d and beside %d layers; there are %d", len(p.Within), len(p.Beside), len(layers)))
+		faults = append(faults, fmt.Errorf("simulate: gradients within %d and beside %d layers; there are %d", len(p.Within), len(p.Beside), len(layers)))
 	} else {
 		faults = append(faults, p.validateGradients(layers))
 	}
@@ -79,7 +81,7 @@ func (p *Plan) Validate(layers []Layer) error {
 func (p *Plan) validateGradients(layers []Layer) error {
 	total := p.Carried
 	for i := range layers {
-		total += layers[i][GradReduce].Size
+		total += layers[i][schedule.GradReduce].Size
 	}
 	slack := 1e-9 * total // of rounding
 	waiting := p.Carried
@@ -90,14 +92,14 @@ func (p *Plan) validateGradients(layers []Layer) error {
 				return err
 			}
 			if waiting -= sum; waiting < -slack {
-				return fmt.Errorf("schedule: layer %d sums gradients of size %g, %g more than exist by then", i, sum, -waiting)
+				return fmt.Errorf("simulate: layer %d sums gradients of size %g, %g more than exist by then", i, sum, -waiting)
 			}
 		}
-		waiting += layers[i][GradReduce].Size
+		waiting += layers[i][schedule.GradReduce].Size
 	}
 	sum, err := sumPieces(p.Tail)
 	if err == nil && sum > waiting+slack {
-		err = fmt.Errorf("schedule: the tail sums gradients of size %g, but %g are left", sum, waiting)
+		err = fmt.Errorf("simulate: the tail sums gradients of size %g, but %g are left", sum, waiting)
 	}
 	return err
 }
@@ -106,7 +108,7 @@ func sumPieces(pieces []float64) (float64, error) {
 	sum := 0.0
 	for _, s := range pieces {
 		if !(s >= 0) || math.IsInf(s, 0) {
-			return 0, fmt.Errorf("schedule: a gradient piece of size %g; must not be negative", s)
+			return 0, fmt.Errorf("simulate: a gradient piece of size %g; must not be negative", s)
 		}
 		sum += s
 	}
@@ -125,7 +127,7 @@ func at(pieces [][]float64, layer int) []float64 {
 func (p *Plan) left(layers []Layer) float64 {
 	total := p.Carried
 	for i := range layers {
-		total += layers[i][GradReduce].Size
+		total += layers[i][schedule.GradReduce].Size
 	}
 	rest := total
 	for _, lists := range [][][]float64{p.Within, p.Beside, {p.Tail}} {
