@@ -1,6 +1,7 @@
-// Package centroid holds the kernels of clustering whose results are defined to the bit: each doc comment states which
-// operations happen in which order, every product and sum is rounded apart, and nothing depends on the machine. There are kernels
-// for AVX-512 and AVX2 and a twin in Go; the build tag purego leaves the twin alone. The payload of a NaN is the one thing left open.
+// Package centroid holds the kernels of clustering whose results are defined to the bit: each doc
+// comment states which operations happen in which order, every product and sum is rounded apart,
+// and nothing depends on the machine. There are kernels for AVX-512 and AVX2 and a twin in Go; the
+// build tag purego leaves the twin alone. The payload of a NaN is the one thing left open.
 package centroid
 
 import (
@@ -8,8 +9,9 @@ import (
 	"math"
 )
 
-// Sum sets dst to factor times the sum of some rows of a matrix that begins at x: the first row, plus the second, and so on, then
-// the product. There is at least one row; with one and the factor 1 dst is its copy. It panics if a row is not in x.
+// Sum sets dst to factor times the sum of some rows of a matrix that begins at x: the first row,
+// plus the second, and so on, then the product. There is at least one row; with one and the factor
+// 1 dst is its copy. It panics if a row is not in x.
 func Sum(dst, x []float32, stride int, rows []int32, factor float32) {
 	for _, r := range rows {
 		if r < 0 || int(r)*stride+len(dst) > len(x) {
@@ -50,9 +52,10 @@ func residualGeneric(dst []float32, a float32, x, b []float32) {
 	}
 }
 
-// Vertices cuts x into points of q coordinates, and finds which of the 2q vertices of the cross-polytope each is nearest to: twice
-// the index of the coordinate of largest magnitude, the lowest of equal ones, plus 1 if it is negative. Magnitudes are
-// compared as bits, so NaN is larger than infinity.
+// Vertices cuts x into points of q coordinates, and finds which of the 2q vertices of the
+// cross-polytope each is nearest to: twice the index of the coordinate of largest magnitude, the
+// lowest of equal ones, plus 1 if it is negative. Magnitudes are compared as bits, so NaN is larger
+// than infinity.
 func Vertices(dst []uint32, x []float32, q int) {
 	if q < 1 || len(x) != q*len(dst) {
 		panic(fmt.Sprintf("centroid: %d points of %d coordinates in %d elements", len(dst), q, len(x)))

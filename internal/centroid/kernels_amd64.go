@@ -48,7 +48,8 @@ func residualAVX512(dst, x, b *float32, n int, a float32)
 //go:noescape
 func residualAVX2(dst, x, b *float32, n int, a float32)
 
-// vertex8AVX512 takes an even number n of points of eight coordinates, vertexAVX2 points of a multiple of eight.
+// vertex8AVX512 takes an even number n of points of eight coordinates, vertexAVX2 points of a
+// multiple of eight.
 
 //go:noescape
 func vertex8AVX512(dst *uint32, x *float32, n int)

@@ -38,7 +38,8 @@ func seeded(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 3))
 }
 
-// number draws any float32 one time in four, infinities and NaN included, else a common one, often one of a few.
+// number draws any float32 one time in four, infinities and NaN included, else a common one, often
+// one of a few.
 func number(r *rand.Rand) float32 {
 	switch r.IntN(4) {
 	case 0:

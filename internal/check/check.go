@@ -9,8 +9,8 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// Matrix returns what is wrong with m where so many columns are wanted, or nil. It is to be put behind the matrix's
-// name: "x has %w". Of a matrix without rows nothing else is looked at.
+// Matrix returns what is wrong with m where so many columns are wanted, or nil. It is to be put
+// behind the matrix's name: "x has %w". Of a matrix without rows nothing else is looked at.
 func Matrix(m blas32.General, cols int) error {
 	if m.Rows > 0 && m.Cols != cols {
 		return fmt.Errorf("%d rows of %d columns, want %d columns", m.Rows, m.Cols, cols)
@@ -35,11 +35,13 @@ func AnyMatrix(m blas32.General) error {
 	return nil
 }
 
-// MaxSize is the most that a size is believed to be: the width of a row, a number of experts, of hidden units. It is far above any
-// model's, so that a slip is an error and no attempt to get the memory.
+// MaxSize is the most that a size is believed to be: the width of a row, a number of experts, of
+// hidden units. It is far above any model's, so that a slip is an error and no attempt to get the
+// memory.
 const MaxSize = 1 << 24
 
-// Size returns an error unless a size is from low to MaxSize. It is to be put behind the name of what was given: "Dim is %w".
+// Size returns an error unless a size is from low to MaxSize. It is to be put behind the name of
+// what was given: "Dim is %w".
 func Size(v, low int) error {
 	switch {
 	case v < low:
@@ -50,8 +52,8 @@ func Size(v, low int) error {
 	return nil
 }
 
-// MaxElements is the most elements that one rank is believed to hold of one layer's parameters of a kind: 64 GiB of float32, or what
-// an int counts.
+// MaxElements is the most elements that one rank is believed to hold of one layer's parameters of a
+// kind: 64 GiB of float32, or what an int counts.
 const MaxElements = min(1<<34, math.MaxInt)
 
 // Elements returns an error if tensors of such shapes have more than MaxElements together.

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// width is the number of bits of the registers that long buffers are folded in, or 0. It is a variable so that tests can
-// take each in turn.
+// width is the number of bits of the registers that long buffers are folded in, or 0. It is a
+// variable so that tests can take each in turn.
 var width = widest()
 
 func widest() int {
@@ -38,13 +38,14 @@ const (
 	foldAbove = 32 * foldBytes
 )
 
-// fold reduces blocks times 256 bytes at p, at least one block, to 64 bytes with the same checksum. state is the inverted
-// checksum of what came before.
+// fold reduces blocks times 256 bytes at p, at least one block, to 64 bytes with the same checksum.
+// state is the inverted checksum of what came before.
 //
-// Four registers of four 128-bit lanes each hold a remainder of all bytes so far, as a polynomial over GF(2)
-// with reflected bits. A step multiplies a lane's halves by x^(2048+31) and x^(2048-33) modulo the checksum's
-// polynomial, which moves it 256 bytes on, and adds the next bytes. (Gopal, Ozturk et al., "Fast CRC
-// Computation for Generic Polynomials Using PCLMULQDQ Instruction", Intel 2009.)
+// Four registers of four 128-bit lanes each hold a remainder of all bytes so far, as a polynomial
+// over GF(2) with reflected bits. A step multiplies a lane's halves by x^(2048+31) and x^(2048-33)
+// modulo the checksum's polynomial, which moves it 256 bytes on, and adds the next bytes. (Gopal,
+// Ozturk et al., "Fast CRC Computation for Generic Polynomials Using PCLMULQDQ Instruction", Intel
+// 2009.)
 //
 //go:noescape
 func fold(p *byte, blocks int, state uint32, rest *[64]byte)

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Of returns the arguments of each command line that begins with program, "go run ./bench" for one, in the README and the
-// pages of docs of the module whose root is given.
+// Of returns the arguments of each command line that begins with program, "go run ./bench" for one,
+// in the README and the pages of docs of the module whose root is given.
 func Of(root, program string) ([][]string, error) {
 	pages, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	if err != nil {
@@ -28,8 +28,8 @@ func Of(root, program string) ([][]string, error) {
 	return lines, nil
 }
 
-// in returns the arguments of the commands of a line. A command ends with a backquote, with a comment, or where the shell
-// goes on to another one.
+// in returns the arguments of the commands of a line. A command ends with a backquote, with a
+// comment, or where the shell goes on to another one.
 func in(line, program string) (found [][]string) {
 	for _, rest := range strings.Split(line, program+" ")[1:] {
 		rest, _, _ = strings.Cut(rest, "`")

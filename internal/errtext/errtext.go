@@ -1,4 +1,5 @@
-// Package errtext keeps the text of errors that wrap each other short: each says of which package it is, and once is enough.
+// Package errtext keeps the text of errors that wrap each other short: each says of which package
+// it is, and once is enough.
 package errtext
 
 import (
@@ -9,7 +10,8 @@ import (
 // prefixes are the names of packages with which errors of this module begin.
 const prefixes = " alltoall arena collective expert faulty grpc hybrid inproc lane launch lsh mpi param rendezvous router schedule secure shaped shm striped switchyard tcp transport "
 
-// Errorf is fmt.Errorf for a format that begins with the name of the package, "router: …", where an error that it wraps may do so too.
+// Errorf is fmt.Errorf for a format that begins with the name of the package, "router: …", where an
+// error that it wraps may do so too.
 func Errorf(format string, args ...any) error { return &once{fmt.Errorf(format, args...)} }
 
 // once is an error whose text has each prefix once.
@@ -21,7 +23,8 @@ func (o *once) Error() string { return Once(o.error.Error()) }
 // Unwrap returns the error as fmt.Errorf made it.
 func (o *once) Unwrap() error { return o.error }
 
-// Once returns text without the names of packages, each followed by a colon, that stand before in the same line.
+// Once returns text without the names of packages, each followed by a colon, that stand before in
+// the same line.
 func Once(text string) string {
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {

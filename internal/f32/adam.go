@@ -4,8 +4,8 @@ import "math"
 
 // AdamStep is the numbers that all elements of an update by Adam share.
 type AdamStep struct {
-	// Beta1 and Rest1 are the shares of the old first moment and of the gradient in the new one; Beta2 and Rest2 those of the
-	// second moment and the gradient's square.
+	// Beta1 and Rest1 are the shares of the old first moment and of the gradient in the new one;
+	// Beta2 and Rest2 those of the second moment and the gradient's square.
 	Beta1, Rest1, Beta2, Rest2 float32
 	// Scale1 and Scale2 are the corrections 1/(1-β^t) of the two moments' bias.
 	Scale1, Scale2 float32

@@ -2,27 +2,30 @@ package f32
 
 import "math"
 
-// The limits beyond which e^x has rounded to +Inf and to 0; clamping to them keeps the power of two below in range.
+// The limits beyond which e^x has rounded to +Inf and to 0; clamping to them keeps the power of two
+// below in range.
 const (
 	expMax = 89
 	expMin = -104
 )
 
-// ln2Hi + ln2Lo is the logarithm of two; ln2Hi has so few bits that its product with any exponent is exact.
+// ln2Hi + ln2Lo is the logarithm of two; ln2Hi has so few bits that its product with any exponent
+// is exact.
 const (
 	log2e = 1.44269504
 	ln2Hi = 0.693359375
 	ln2Lo = -2.12194440e-4
 )
 
-// roundMagic, added to a small number, leaves that number rounded to an integer in the lowest bits of the sum.
+// roundMagic, added to a small number, leaves that number rounded to an integer in the lowest bits
+// of the sum.
 const (
 	roundMagic     = 3 << 22
 	roundMagicBits = 0x4B400000
 )
 
-// Coefficients q of e^r ≈ 1 + r + r²·(q0 + q1·r + … ) for |r| ≤ ln2/2, fitted to the least largest relative
-// error, 3e-9.
+// Coefficients q of e^r ≈ 1 + r + r²·(q0 + q1·r + … ) for |r| ≤ ln2/2, fitted to the least largest
+// relative error, 3e-9.
 const (
 	expQ0 = 0.49999993
 	expQ1 = 0.1666652
@@ -31,8 +34,8 @@ const (
 	expQ4 = 0.0013814466
 )
 
-// exp returns e^x within 1.5 units in the last place. It is all products, sums and integer operations, so that
-// a vector unit gets the same bits.
+// exp returns e^x within 1.5 units in the last place. It is all products, sums and integer
+// operations, so that a vector unit gets the same bits.
 func exp(x float32) float32 {
 	if x > expMax {
 		x = expMax
@@ -56,7 +59,8 @@ func exp(x float32) float32 {
 // pow2 returns 2^k for k of a normal number.
 func pow2(k int32) float32 { return math.Float32frombits(uint32(k+127) << 23) }
 
-// Exp sets dst[i] = e^x[i] within 2 units in the last place: +Inf and 0 beyond float32's range, NaN of NaN.
+// Exp sets dst[i] = e^x[i] within 2 units in the last place: +Inf and 0 beyond float32's range, NaN
+// of NaN.
 func Exp(dst, x []float32) {
 	sameLen(len(dst), len(x))
 	expVec(dst, x)

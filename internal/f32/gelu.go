@@ -1,11 +1,12 @@
 package f32
 
-// geluLimit is where the normal distribution's tail has long rounded to zero; clamping there gives the limits at
-// ±Inf instead of Inf·0.
+// geluLimit is where the normal distribution's tail has long rounded to zero; clamping there gives
+// the limits at ±Inf instead of Inf·0.
 const geluLimit = 15
 
-// The tail of the normal distribution is Φ(-t) = e^(-t²/2)·u·(tail0 + tail1·u + …) with u = 1/(1 + tailScale·t):
-// the form of Abramowitz and Stegun 7.1.26, here with coefficients fitted to a relative error of 3e-8 on [0, 14].
+// The tail of the normal distribution is Φ(-t) = e^(-t²/2)·u·(tail0 + tail1·u + …) with u = 1/(1 +
+// tailScale·t): the form of Abramowitz and Stegun 7.1.26, here with coefficients fitted to a
+// relative error of 3e-8 on [0, 14].
 const (
 	tailScale = 0.35
 	tail0     = 0.13962140322152242
@@ -65,8 +66,8 @@ func geluSlope(x float32) float32 {
 	return phi + float32(x*float32(invSqrt2Pi*bell))
 }
 
-// GELU sets dst[i] = x[i]·Φ(x[i]), Φ the standard normal distribution: the exact form, (1+erf(x/√2))/2, with an
-// absolute error of a few units in the last place of x.
+// GELU sets dst[i] = x[i]·Φ(x[i]), Φ the standard normal distribution: the exact form,
+// (1+erf(x/√2))/2, with an absolute error of a few units in the last place of x.
 func GELU(dst, x []float32) {
 	sameLen(len(dst), len(x))
 	geluVec(dst, x)

@@ -7,8 +7,8 @@ import "golang.org/x/sys/cpu"
 // accelerated says whether assembly kernels are in use; tests turn it off and on.
 var accelerated = cpu.X86.HasAVX2
 
-// The kernels in assembly do what the function of the same name with Generic does, for the whole blocks of eight
-// elements, or of lanes; the wrappers below leave the rest to that function.
+// The kernels in assembly do what the function of the same name with Generic does, for the whole
+// blocks of eight elements, or of lanes; the wrappers below leave the rest to that function.
 
 //go:noescape
 func addAVX2(dst, x []float32)
@@ -49,8 +49,8 @@ func swigluGradAVX2(dGate, dUp, gate, up, dy []float32, table *eight[float32])
 //go:noescape
 func adamAVX2(c *AdamStep, value, grad, m, v []float32)
 
-// whole returns how many of n elements the assembly does: none on a processor without AVX2, where it must not even be
-// called.
+// whole returns how many of n elements the assembly does: none on a processor without AVX2, where
+// it must not even be called.
 func whole(n int) int {
 	if !accelerated {
 		return 0

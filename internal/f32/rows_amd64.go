@@ -23,8 +23,9 @@ func sumExpRowsAVX2(sum, x, top []float32, cols int, table *eight[float32])
 //go:noescape
 func sumExpRowsAVX512(sum, x, top []float32, cols int, table *eight[float32])
 
-// turns is what the ranking of a row of eight needs: for each n from 1 to 7 the lane n further on, round and round, and
-// then, for each n, all ones in the lanes where that is a lower lane, which goes first among equals.
+// turns is what the ranking of a row of eight needs: for each n from 1 to 7 the lane n further on,
+// round and round, and then, for each n, all ones in the lanes where that is a lower lane, which
+// goes first among equals.
 var turns = [14]eight[uint32]{
 	{1, 2, 3, 4, 5, 6, 7, 0}, {2, 3, 4, 5, 6, 7, 0, 1}, {3, 4, 5, 6, 7, 0, 1, 2}, {4, 5, 6, 7, 0, 1, 2, 3},
 	{5, 6, 7, 0, 1, 2, 3, 4}, {6, 7, 0, 1, 2, 3, 4, 5}, {7, 0, 1, 2, 3, 4, 5, 6},

@@ -1,7 +1,7 @@
 package f32
 
-// siluLimit is where a sigmoid has long become 0 or 1 to float32's precision beside x; clamping there gives the
-// limits at ±Inf instead of Inf·0 and keeps e^x finite.
+// siluLimit is where a sigmoid has long become 0 or 1 to float32's precision beside x; clamping
+// there gives the limits at ±Inf instead of Inf·0 and keeps e^x finite.
 const siluLimit = 87
 
 func sigmoid(x float32) float32 { return 1 / (1 + exp(-x)) }
@@ -13,8 +13,8 @@ func silu(x float32) float32 {
 	return x * sigmoid(x)
 }
 
-// siluSlope returns silu's value and derivative s·(1 + x·(1-s)), s the sigmoid of x. It takes 1-s as e^-x·s, which
-// keeps its precision where s is near one.
+// siluSlope returns silu's value and derivative s·(1 + x·(1-s)), s the sigmoid of x. It takes 1-s
+// as e^-x·s, which keeps its precision where s is near one.
 func siluSlope(x float32) (value, slope float32) {
 	if x < -siluLimit {
 		x = -siluLimit
@@ -54,9 +54,9 @@ func SwiGLU(dst, gate, up []float32) {
 	swiglu(dst, gate, up)
 }
 
-// SwiGLUGrad is the backward pass of [SwiGLU]: for the gradient dy of its result it sets
-// dGate[i] = dy[i]·up[i]·SiLU'(gate[i]) and dUp[i] = dy[i]·SiLU(gate[i]). dGate may be gate, dUp may be up, and
-// either may be dy.
+// SwiGLUGrad is the backward pass of [SwiGLU]: for the gradient dy of its result it sets dGate[i] =
+// dy[i]·up[i]·SiLU'(gate[i]) and dUp[i] = dy[i]·SiLU(gate[i]). dGate may be gate, dUp may be up,
+// and either may be dy.
 func SwiGLUGrad(dGate, dUp, gate, up, dy []float32) {
 	sameLen(len(dGate), len(dUp), len(gate), len(up), len(dy))
 	swigluGrad(dGate, dUp, gate, up, dy)

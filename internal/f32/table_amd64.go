@@ -5,8 +5,9 @@ package f32
 // eight is a constant in every lane of a vector register.
 type eight[T any] [8]T
 
-// table is the constants of the assembly kernels, which thereby are those of the Go loops. Its order is that of
-// table_amd64.h. It is written out in full so that the linker, not an init function, fills it.
+// table is the constants of the assembly kernels, which thereby are those of the Go loops. Its
+// order is that of table_amd64.h. It is written out in full so that the linker, not an init
+// function, fills it.
 var table = struct {
 	f [28]eight[float32]
 	u [4]eight[uint32]

@@ -13,8 +13,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32/fence"
 )
 
-// twins are all functions with an assembly kernel, as functions of five vectors of which the first one to four
-// are results.
+// twins are all functions with an assembly kernel, as functions of five vectors of which the first
+// one to four are results.
 var twins = map[string]func(v [5][]float32){
 	"add":        func(v [5][]float32) { Add(v[0], v[1]) },
 	"axpy":       func(v [5][]float32) { Axpy(v[0], 1.7, v[1]) },
@@ -39,7 +39,8 @@ var twins = map[string]func(v [5][]float32){
 	},
 }
 
-// bothWays runs f with and without assembly on copies of v and requires the same bits in all vectors.
+// bothWays runs f with and without assembly on copies of v and requires the same bits in all
+// vectors.
 func bothWays(t *testing.T, name string, f func(v [5][]float32), v [5][]float32) {
 	t.Helper()
 	require.True(t, accelerated)
@@ -88,7 +89,8 @@ func number(r *rand.Rand) float32 {
 	return float32(r.NormFloat64() * 4)
 }
 
-// TestTwins compares every length up to 100, with and without an offset, between pages that must not be touched.
+// TestTwins compares every length up to 100, with and without an offset, between pages that must
+// not be touched.
 func TestTwins(t *testing.T) {
 	needAVX2(t)
 	r := seeded(t)

@@ -21,12 +21,12 @@ func Mul(dst, x, y []float32) {
 // Scale sets dst[i] *= a.
 func Scale(dst []float32, a float32) { scale(dst, a) }
 
-// lanes is the number of partial sums of Dot and Sum: enough independent chains of additions to keep the vector
-// units busy in spite of an addition's latency.
+// lanes is the number of partial sums of Dot and Sum: enough independent chains of additions to
+// keep the vector units busy in spite of an addition's latency.
 const lanes = 32
 
-// Dot returns Σ x[i]*y[i]: lane i%32 adds its products in ascending i to +0; the lanes are then added
-// pairwise, lane l to lane l+16, then l to l+8, and so on down to one.
+// Dot returns Σ x[i]*y[i]: lane i%32 adds its products in ascending i to +0; the lanes are then
+// added pairwise, lane l to lane l+16, then l to l+8, and so on down to one.
 func Dot(x, y []float32) float32 {
 	sameLen(len(x), len(y))
 	var acc [lanes]float32

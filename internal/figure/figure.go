@@ -1,8 +1,8 @@
 // Package figure draws charts whose text has room in any of the fonts that a reader may have.
 //
-// A chart in SVG names fonts and does not hold them. Where the reader's is wider than the one that the chart was laid out
-// in, labels overlap or are cut off. So the layout goes by the widest, each text is anchored where it is to stay, and
-// several fonts are named.
+// A chart in SVG names fonts and does not hold them. Where the reader's is wider than the one that
+// the chart was laid out in, labels overlap or are cut off. So the layout goes by the widest, each
+// text is anchored where it is to stay, and several fonts are named.
 package figure
 
 import (
@@ -127,7 +127,8 @@ func (h handler) Draw(c vg.Canvas, txt string, style text.Style, at vg.Point) {
 	h.Handler.Draw(c, txt, style, at)
 }
 
-// marks go before text in an SVG, and are removed when it is written. They are no characters of any text.
+// marks go before text in an SVG, and are removed when it is written. They are no characters of any
+// text.
 var marks = map[text.XAlignment]string{draw.XCenter: "\ue001", draw.XRight: "\ue002"}
 
 // isSVG says whether a canvas is, at its bottom, one of SVG.

@@ -8,8 +8,8 @@ import (
 	"gonum.org/v1/gonum/blas/gonum"
 )
 
-// shapes are a big square, the products of an expert's forward and backward pass for many and for few rows, and a
-// router's.
+// shapes are a big square, the products of an expert's forward and backward pass for many and for
+// few rows, and a router's.
 var shapes = []struct {
 	m, k, n int
 	tA, tB  blas.Transpose

@@ -11,11 +11,12 @@ type multiplier struct{ gonum.Implementation }
 
 var _ blas.Float32 = multiplier{}
 
-// Implementation returns a BLAS that multiplies matrices as [Gemm] does and is gonum's for the rest.
+// Implementation returns a BLAS that multiplies matrices as [Gemm] does and is gonum's for the
+// rest.
 func Implementation() blas.Float32 { return multiplier{} }
 
-// Sgemm computes c = alpha·a·b + beta·c, a of m×k and b of k×n after transposition; see gonum's for the arguments. With
-// alpha 1 and beta 0 or 1 it is [Gemm], with its panics.
+// Sgemm computes c = alpha·a·b + beta·c, a of m×k and b of k×n after transposition; see gonum's for
+// the arguments. With alpha 1 and beta 0 or 1 it is [Gemm], with its panics.
 func (mp multiplier) Sgemm(tA, tB blas.Transpose, m, n, k int, alpha float32, a []float32, lda int,
 	b []float32, ldb int, beta float32, c []float32, ldc int) {
 	am, bm := stored(tA, m, k, a, lda), stored(tB, k, n, b, ldb)

@@ -9,9 +9,10 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/gemm/openblas"
 )
 
-// Exact says whether [Gemm] keeps its promise to the bit in this build. OpenBLAS fuses products with sums and picks
-// its order of summation by shape and processor. With version 0.3.21 on Zen 4 nearly every product differs from
-// the definition in its last bits, and in about a fifth of random shapes a row's bits depend on how many other rows there are.
+// Exact says whether [Gemm] keeps its promise to the bit in this build. OpenBLAS fuses products
+// with sums and picks its order of summation by shape and processor. With version 0.3.21 on Zen 4
+// nearly every product differs from the definition in its last bits, and in about a fifth of random
+// shapes a row's bits depend on how many other rows there are.
 const Exact = false
 
 // Name returns what multiplies matrices here: avx512, avx2, go or openblas.
@@ -27,7 +28,8 @@ func multiply(a, b view, how start, c view) {
 	openblas.Sgemm(tA, tB, c.rows, c.cols, a.cols, 1, a.data, lda, b.data, ldb, beta, c.data, c.rs)
 }
 
-// layout returns how BLAS names the view's strides. Where both are 1, only one of the names is legal.
+// layout returns how BLAS names the view's strides. Where both are 1, only one of the names is
+// legal.
 func (v view) layout() (blas.Transpose, int) {
 	if v.cs == 1 && v.rs >= v.cols {
 		return blas.NoTrans, v.rs

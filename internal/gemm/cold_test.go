@@ -8,7 +8,8 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// BenchmarkExperts takes turns with the weights of several experts, more than caches hold, as a layer does.
+// BenchmarkExperts takes turns with the weights of several experts, more than caches hold, as a
+// layer does.
 func BenchmarkExperts(b *testing.B) {
 	for _, s := range []struct {
 		m, k, n int

@@ -1,12 +1,12 @@
 // Package gemm multiplies float32 matrices, with a result that is defined to the bit: see [Gemm].
 //
-// The product is computed as Goto and van de Geijn 2008 do: panels of b, a block of k deep, are packed so that the
-// innermost loop reads them in order, and a kernel keeps one small tile of c in registers while it runs through k.
-// There are kernels in assembly for AVX-512 and AVX2 and one in Go; each element of c is one accumulator in all of
-// them, which is why they agree to the bit.
+// The product is computed as Goto and van de Geijn 2008 do: panels of b, a block of k deep, are
+// packed so that the innermost loop reads them in order, and a kernel keeps one small tile of c in
+// registers while it runs through k. There are kernels in assembly for AVX-512 and AVX2 and one in
+// Go; each element of c is one accumulator in all of them, which is why they agree to the bit.
 //
-// With the build tag openblas the products go to OpenBLAS instead, which is faster on some machines and promises less:
-// see [Exact].
+// With the build tag openblas the products go to OpenBLAS instead, which is faster on some machines
+// and promises less: see [Exact].
 package gemm
 
 import (
@@ -18,12 +18,14 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// Gemm computes c = a·b + beta·c, with a or b transposed where tA or tB says so; beta is 0 or 1, and with 0 what c
-// held before, NaN included, does not matter. c must not overlap a or b. It may be called by many goroutines.
+// Gemm computes c = a·b + beta·c, with a or b transposed where tA or tB says so; beta is 0 or 1,
+// and with 0 what c held before, NaN included, does not matter. c must not overlap a or b. It may
+// be called by many goroutines.
 //
-// Each element of c starts at +0, or at its old value if beta is 1, and adds the float32 products a[i,k]·b[k,j] one after the
-// other in ascending k, every product and every sum rounded apart. So a row of c does not depend on the other rows of a, a column not
-// on the other columns of b, and all machines compute the same bits; only the payload of a NaN is left open.
+// Each element of c starts at +0, or at its old value if beta is 1, and adds the float32 products
+// a[i,k]·b[k,j] one after the other in ascending k, every product and every sum rounded apart. So a
+// row of c does not depend on the other rows of a, a column not on the other columns of b, and all
+// machines compute the same bits; only the payload of a NaN is left open.
 //
 // It panics if the shapes do not fit or a matrix is shorter than its shape says.
 func Gemm(tA, tB blas.Transpose, a, b blas32.General, beta float32, c blas32.General) {
@@ -44,8 +46,9 @@ func Gemm(tA, tB blas.Transpose, a, b blas32.General, beta float32, c blas32.Gen
 	}
 }
 
-// Add adds to c the product a·b: the elements of Gemm with beta 0, one rounded sum each. So it has the bits of that product in memory of its own, added
-// to c afterwards, which Gemm with beta 1 has not.
+// Add adds to c the product a·b: the elements of Gemm with beta 0, one rounded sum each. So it has
+// the bits of that product in memory of its own, added to c afterwards, which Gemm with beta 1 has
+// not.
 func Add(tA, tB blas.Transpose, a, b blas32.General, c blas32.General) {
 	av, bv, cv := views(tA, tB, a, b, c)
 	switch {
@@ -84,8 +87,8 @@ func clearUnless(keep bool, c blas32.General) {
 	}
 }
 
-// view is a matrix whose element (i, j) is data[i*rs+j*cs]; one of the strides is 1. It is how a transpose
-// becomes an exchange of two numbers.
+// view is a matrix whose element (i, j) is data[i*rs+j*cs]; one of the strides is 1. It is how a
+// transpose becomes an exchange of two numbers.
 type view struct {
 	data       []float32
 	rows, cols int

@@ -1,13 +1,15 @@
 package gemm
 
-// kernel computes one tile of mr×nr elements of c. Element (i, j) starts at +0, or with load at c[i*ldc+j], adds
-// a[i*rs+p*cs]·b[p*bs+j] for p = 0 … k-1 in this order, each product and each sum rounded apart, and ends in
-// c[i*ldc+j]. k is at least 1. An assembly kernel does not check bounds: call it through [kernel.tile].
+// kernel computes one tile of mr×nr elements of c. Element (i, j) starts at +0, or with load at
+// c[i*ldc+j], adds a[i*rs+p*cs]·b[p*bs+j] for p = 0 … k-1 in this order, each product and each sum
+// rounded apart, and ends in c[i*ldc+j]. k is at least 1. An assembly kernel does not check bounds:
+// call it through [kernel.tile].
 type kernel struct {
 	mr, nr int
 	run    func(k int, a []float32, rs, cs int, b []float32, bs int, c []float32, ldc int, load bool)
-	// row, where there is one, is run for n tiles of c side by side and panels of b that are step apart: where k is small, calls take a
-	// sixth of the time otherwise. Call it through [kernel.tiles].
+	// row, where there is one, is run for n tiles of c side by side and panels of b that are step
+	// apart: where k is small, calls take a sixth of the time otherwise. Call it through
+	// [kernel.tiles].
 	row func(n, k int, a *float32, rs, cs int, b *float32, bs, step int, c *float32, ldc int, how start)
 }
 
@@ -39,8 +41,8 @@ const (
 // kernels are the tiles of one width, the tallest first.
 type kernels []kernel
 
-// forRows returns the kernel for the next tile when m rows are left: the tallest one while it is full, then the
-// least one that holds the rest.
+// forRows returns the kernel for the next tile when m rows are left: the tallest one while it is
+// full, then the least one that holds the rest.
 func (ks kernels) forRows(m int) *kernel {
 	best := 0
 	for i := range ks {
@@ -59,8 +61,8 @@ type set struct {
 	spread16  func(dst, row *float32, panels, step int) // packRow's loop for panels of 16 columns, or nil; it does not check bounds
 }
 
-// forCols returns the kernels for the next columns when n are left and how many of these they do: whole tiles of
-// the widest, then the narrowest that holds the rest.
+// forCols returns the kernels for the next columns when n are left and how many of these they do:
+// whole tiles of the widest, then the narrowest that holds the rest.
 func (s *set) forCols(n int) (ks kernels, cols int) {
 	widest := s.widths[0][0].nr
 	if n >= widest {

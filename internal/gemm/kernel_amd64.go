@@ -4,8 +4,8 @@ package gemm
 
 import "golang.org/x/sys/cpu"
 
-// The kernels in assembly; [kernel] says what each computes, its name says the tile's rows and columns. The
-// twin of all of them is tile2x4.
+// The kernels in assembly; [kernel] says what each computes, its name says the tile's rows and
+// columns. The twin of all of them is tile2x4.
 
 //go:noescape
 func tile12x32AVX512(k int, a []float32, rs, cs int, b []float32, bs int, c []float32, ldc int, load bool)
@@ -37,12 +37,14 @@ func tile12x8AVX2(k int, a []float32, rs, cs int, b []float32, bs int, c []float
 //go:noescape
 func tile4x8AVX2(k int, a []float32, rs, cs int, b []float32, bs int, c []float32, ldc int, load bool)
 
-// row6x16AVX2 computes n tiles of c side by side, at least one, from as many panels of b that are step apart. It does not check bounds.
+// row6x16AVX2 computes n tiles of c side by side, at least one, from as many panels of b that are
+// step apart. It does not check bounds.
 //
 //go:noescape
 func row6x16AVX2(n, k int, a *float32, rs, cs int, b *float32, bs, step int, c *float32, ldc int, how start)
 
-// spreadAVX2 copies the first panels·16 elements of row, 16 at a time, to places in dst that are step apart; panels is at least 1.
+// spreadAVX2 copies the first panels·16 elements of row, 16 at a time, to places in dst that are
+// step apart; panels is at least 1.
 //
 //go:noescape
 func spreadAVX2(dst, row *float32, panels, step int)

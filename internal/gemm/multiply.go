@@ -2,8 +2,9 @@ package gemm
 
 import "sync"
 
-// Depth and width of the block of b that is packed at a time: it stays in the second-level cache (384 KiB) while tiles of a pass by,
-// and a tile of a (12 KiB) stays in the first-level cache while the block's panels pass by.
+// Depth and width of the block of b that is packed at a time: it stays in the second-level cache
+// (384 KiB) while tiles of a pass by, and a tile of a (12 KiB) stays in the first-level cache while
+// the block's panels pass by.
 const (
 	blockDepth = 256
 	blockWidth = 384
@@ -32,7 +33,8 @@ type product struct {
 	how     start
 }
 
-// multiply computes c = a·b, or adds that to c, for dimensions of at least 1; with onC for a depth of at most blockDepth.
+// multiply computes c = a·b, or adds that to c, for dimensions of at least 1; with onC for a depth
+// of at most blockDepth.
 func (s *set) multiply(a, b view, how start, c view) {
 	w := workspaces.Get().(*workspace)
 	p := product{set: s, workspace: w, a: a, b: b, c: c, how: how}
@@ -57,7 +59,8 @@ func (p *product) columns(ks kernels, j, n int) {
 	}
 }
 
-// block adds to n columns of c, from the j-th on, the products of k columns of a and rows of b, from the k0-th on.
+// block adds to n columns of c, from the j-th on, the products of k columns of a and rows of b,
+// from the k0-th on.
 func (p *product) block(ks kernels, k0, k, j, n int, how start) {
 	cols := p.packB(ks, p.b.at(k0, j), k, n)
 	for i := 0; i < p.c.rows; {
@@ -77,8 +80,8 @@ func (p *product) block(ks kernels, k0, k, j, n int, how start) {
 	}
 }
 
-// panels is a block of b as a kernel reads it: the panel of columns from the q-th on begins at data[q*step], its rows
-// are rs apart.
+// panels is a block of b as a kernel reads it: the panel of columns from the q-th on begins at
+// data[q*step], its rows are rs apart.
 type panels struct {
 	data     []float32
 	step, rs int
@@ -103,7 +106,8 @@ func (p *product) packA(kn *kernel, a view, m, k, n int) view {
 	return view{data: p.rows[:], rs: rs, cs: cs}
 }
 
-// tile computes one tile of m×n elements. A kernel writes whole tiles, so one at the edge, and one that is added, goes through memory of its own.
+// tile computes one tile of m×n elements. A kernel writes whole tiles, so one at the edge, and one
+// that is added, goes through memory of its own.
 func (p *product) tile(kn *kernel, k int, a, b view, c []float32, m, n int, how start) {
 	if m == kn.mr && n == kn.nr && how != onC {
 		kn.tile(k, a.data, a.rs, a.cs, b.data, b.rs, c, p.c.rs, how == fromC)

@@ -10,7 +10,8 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// TestOpenBLASRowIndependence measures, and does not demand, that a row's bits do not depend on the other rows.
+// TestOpenBLASRowIndependence measures, and does not demand, that a row's bits do not depend on the
+// other rows.
 func TestOpenBLASRowIndependence(t *testing.T) {
 	r := seeded(t)
 	differing, off := 0, 0

@@ -1,8 +1,8 @@
 package gemm
 
-// packRows copies an mr×k tile of a into dst, rows below the m-th zeroed, and returns its strides. Rows that are
-// contiguous stay so; their distance is such that the rows of a tile do not fall into one set of the cache,
-// which they do where a's stride is a power of two.
+// packRows copies an mr×k tile of a into dst, rows below the m-th zeroed, and returns its strides.
+// Rows that are contiguous stay so; their distance is such that the rows of a tile do not fall into
+// one set of the cache, which they do where a's stride is a power of two.
 func packRows(dst []float32, a view, m, mr, k int) (rs, cs int) {
 	if a.cs == 1 {
 		return packContiguous(dst, a, m, mr, k), 1
@@ -29,8 +29,8 @@ func packContiguous(dst []float32, a view, m, mr, k int) (rs int) {
 	return rs
 }
 
-// packCols copies k rows of n columns of b into dst as panels of nr columns, one after the other, each with its k rows one
-// after the other. The last panel is filled up with zeros.
+// packCols copies k rows of n columns of b into dst as panels of nr columns, one after the other,
+// each with its k rows one after the other. The last panel is filled up with zeros.
 func (s *set) packCols(dst []float32, b view, k, n, nr int) {
 	if n%nr != 0 {
 		clear(dst[n/nr*nr*k:][:nr*k])

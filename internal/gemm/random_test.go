@@ -21,8 +21,8 @@ func seeded(t testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 1))
 }
 
-// matrix returns random numbers of the stored shape, with gap elements of NaN after each row but the last, in a slice
-// that ends with the last element.
+// matrix returns random numbers of the stored shape, with gap elements of NaN after each row but
+// the last, in a slice that ends with the last element.
 func matrix(r *rand.Rand, rows, cols, gap int) blas32.General {
 	m := blas32.General{Rows: rows, Cols: cols, Stride: max(cols+gap, 1)}
 	if rows == 0 || cols == 0 {

@@ -1,7 +1,7 @@
-// Package hadamard holds fast Walsh–Hadamard transforms with signs, whose results are defined to the bit: every butterfly
-// is one sum and one difference, each rounded once, and butterflies go by stride, the largest first. There are kernels for
-// AVX-512 and AVX2 and a twin in Go; the build tag purego leaves the twin alone. The payload of a NaN is the one
-// thing left open.
+// Package hadamard holds fast Walsh–Hadamard transforms with signs, whose results are defined to
+// the bit: every butterfly is one sum and one difference, each rounded once, and butterflies go by
+// stride, the largest first. There are kernels for AVX-512 and AVX2 and a twin in Go; the build tag
+// purego leaves the twin alone. The payload of a NaN is the one thing left open.
 package hadamard
 
 import (
@@ -16,9 +16,9 @@ const Block = 64
 // Sign is the mask that turns an element's sign around; the other mask is 0.
 const Sign = 1 << 31
 
-// Transform sets dst = H·(src with the signs of signs turned around), where H is the Hadamard matrix of ±1 in the natural order:
-// element (i, j) is -1 to the number of ones that i and j have in common. dst may be src. Elements grow by √len on average: nothing
-// is divided.
+// Transform sets dst = H·(src with the signs of signs turned around), where H is the Hadamard
+// matrix of ±1 in the natural order: element (i, j) is -1 to the number of ones that i and j have
+// in common. dst may be src. Elements grow by √len on average: nothing is divided.
 //
 // Butterflies join elements len/2 apart, then len/4, down to 1: (a, b) become (a+b, a-b).
 func Transform(dst, src []float32, signs []uint32) {
@@ -27,8 +27,9 @@ func Transform(dst, src []float32, signs []uint32) {
 	transform(dst, src, signs)
 }
 
-// Front sets dst to the first len(dst) elements of what [Transform] makes of src, which costs little more than reading src when
-// dst is short. scratch is memory of len(src) elements; the three must not overlap.
+// Front sets dst to the first len(dst) elements of what [Transform] makes of src, which costs
+// little more than reading src when dst is short. scratch is memory of len(src) elements; the three
+// must not overlap.
 func Front(dst, src []float32, signs []uint32, scratch []float32) {
 	n, m := check(len(src)), check(len(dst))
 	same(n, len(signs), len(scratch))

@@ -29,8 +29,9 @@ func best() level {
 	return levelGo
 }
 
-// A pass of radix r does the butterflies of log2(r) strides at once, on registers. Those called signed also turn signs around on the
-// way from src to dst; the others work in place. n is the number of elements, at least r times the elements of a register.
+// A pass of radix r does the butterflies of log2(r) strides at once, on registers. Those called
+// signed also turn signs around on the way from src to dst; the others work in place. n is the
+// number of elements, at least r times the elements of a register.
 
 //go:noescape
 func signed2AVX512(dst, src *float32, signs *uint32, n int)
@@ -105,7 +106,8 @@ func transform(dst, src []float32, signs []uint32) {
 	rest(dst, n>>first)
 }
 
-// leading is the number of strides of the first pass over n elements, which leaves whole passes of the largest radix.
+// leading is the number of strides of the first pass over n elements, which leaves whole passes of
+// the largest radix.
 func leading(n int) int {
 	strides := bits.Len(uint(n/Block)) - 1
 	if using == levelAVX512 {
@@ -135,7 +137,8 @@ func signed(strides int, dst, src *float32, signs *uint32, n int) {
 	}
 }
 
-// rest does the butterflies of the strides below n, a length that whole passes bring down to a block.
+// rest does the butterflies of the strides below n, a length that whole passes bring down to a
+// block.
 func rest(x []float32, n int) {
 	if using == levelAVX512 {
 		for ; n > Block; n /= 16 {
@@ -154,7 +157,8 @@ func rest(x []float32, n int) {
 	blocksAVX2(&x[0], len(x))
 }
 
-// plain transforms x without signs. It is for fronts, which are short, so there are no kernels for what whole passes leave.
+// plain transforms x without signs. It is for fronts, which are short, so there are no kernels for
+// what whole passes leave.
 func plain(x []float32) {
 	if using == levelGo {
 		plainGeneric(x)
@@ -168,8 +172,8 @@ func plain(x []float32) {
 	rest(x, n)
 }
 
-// halve sets dst to what the first element of each pair becomes in the butterflies of the largest strides: of one, or of four if
-// dst is short enough. It returns how many elements of dst that are.
+// halve sets dst to what the first element of each pair becomes in the butterflies of the largest
+// strides: of one, or of four if dst is short enough. It returns how many elements of dst that are.
 func halve(dst, src []float32, signs []uint32, m int) int {
 	n := len(src)
 	four := n/m >= 16

@@ -1,5 +1,5 @@
-// Package leaktest ends a package's tests with a check that nothing of them is left: no goroutine and no
-// file descriptor.
+// Package leaktest ends a package's tests with a check that nothing of them is left: no goroutine
+// and no file descriptor.
 package leaktest
 
 import (
@@ -12,8 +12,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Main runs the tests of a package and exits with 1 if they leave a goroutine or a descriptor behind. A
-// package's TestMain is one call of it.
+// Main runs the tests of a package and exits with 1 if they leave a goroutine or a descriptor
+// behind. A package's TestMain is one call of it.
 func Main(m *testing.M) {
 	before := descriptors()
 	code := m.Run()
@@ -30,8 +30,8 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// settle waits up to a second for descriptors to fall to want: the runtime opens its poller's two or three
-// on first use and keeps them, so those are allowed.
+// settle waits up to a second for descriptors to fall to want: the runtime opens its poller's two
+// or three on first use and keeps them, so those are allowed.
 func settle(want int) int {
 	const poller = 3
 	for end := time.Now().Add(time.Second); ; {

@@ -7,9 +7,11 @@ import (
 	"sync/atomic"
 )
 
-// FP8Expanded is E4M3 of powers, by COAT's dynamic range expansion (Xi et al. 2024, arXiv 2410.19313): of a block whose largest magnitude is a,
-// and the least that is not 0 is b, number x is written as 448·(|x|/a)^k with x's sign, where k takes a/b to the range of E4M3, 448²/2, rounded
-// down to a sixteenth. COAT centres on √(ab) first, which cancels. A block is a, a byte for k, and the codes.
+// FP8Expanded is E4M3 of powers, by COAT's dynamic range expansion (Xi et al. 2024, arXiv
+// 2410.19313): of a block whose largest magnitude is a, and the least that is not 0 is b, number x
+// is written as 448·(|x|/a)^k with x's sign, where k takes a/b to the range of E4M3, 448²/2,
+// rounded down to a sixteenth. COAT centres on √(ab) first, which cancels. A block is a, a byte for
+// k, and the codes.
 
 const (
 	expandedHead = 5  // bytes before a block's codes
@@ -18,7 +20,8 @@ const (
 	codes        = 127
 )
 
-// expansion is what codes stand for under one k, over a, ascending: code i is the i-th magnitude of E4M3.
+// expansion is what codes stand for under one k, over a, ascending: code i is the i-th magnitude of
+// E4M3.
 type expansion struct {
 	values [codes]float32
 	least  [codes]float32 // from where on a number has the code: half way, as powers, from the one before

@@ -4,8 +4,9 @@ package narrow
 
 import "golang.org/x/sys/cpu"
 
-// accelerated tells whether the processor has what the kernels use; they have the twins' bits. Every processor with AVX2 converts
-// binary16. Vectors of sixteen would gain nothing: the kernels go as fast as memory does.
+// accelerated tells whether the processor has what the kernels use; they have the twins' bits.
+// Every processor with AVX2 converts binary16. Vectors of sixteen would gain nothing: the kernels
+// go as fast as memory does.
 var accelerated = cpu.X86.HasAVX2 && cpu.X86.HasFMA
 
 //go:noescape

@@ -1,5 +1,6 @@
-// Package narrow writes rows of float32 in fewer bytes, and reads them back. Every row is written apart, so that what comes of one does
-// not depend on others. Numbers are rounded to nearest, ties to even.
+// Package narrow writes rows of float32 in fewer bytes, and reads them back. Every row is written
+// apart, so that what comes of one does not depend on others. Numbers are rounded to nearest, ties
+// to even.
 package narrow
 
 import (
@@ -18,12 +19,13 @@ const (
 	BF16
 	// FP16 is IEEE 754 binary16: 11 bits, up to 65504. What is larger becomes infinite.
 	FP16
-	// FP8 is E4M3 as in OCP's specification: 4 bits, with a float32 scale for each 128 numbers that takes the largest of them to 448
-	// (Micikevicius et al. 2022; DeepSeek-V3's tiles).
+	// FP8 is E4M3 as in OCP's specification: 4 bits, with a float32 scale for each 128 numbers that
+	// takes the largest of them to 448 (Micikevicius et al. 2022; DeepSeek-V3's tiles).
 	FP8
 	// Int8 is whole numbers from −127 to 127, with a float32 scale for each 128 numbers.
 	Int8
-	// FP8Expanded is E4M3 of powers of the numbers, by which a block fills its range: COAT's dynamic range expansion. It takes the most time.
+	// FP8Expanded is E4M3 of powers of the numbers, by which a block fills its range: COAT's
+	// dynamic range expansion. It takes the most time.
 	FP8Expanded
 
 	formats int = iota
@@ -73,8 +75,8 @@ func (f Format) Bytes(n int) int {
 	return n + head*((n+Block-1)/Block)
 }
 
-// Encode writes row to dst, which is Bytes(len(row)) long. A NaN stays one; with a shared scale a NaN or an infinity makes its whole
-// block NaN.
+// Encode writes row to dst, which is Bytes(len(row)) long. A NaN stays one; with a shared scale a
+// NaN or an infinity makes its whole block NaN.
 func (f Format) Encode(dst []byte, row []float32) {
 	switch f {
 	case Float32:
@@ -237,7 +239,8 @@ func fromFP16(h uint16) float32 {
 // largestE4M3 is the largest number of E4M3.
 const largestE4M3 = 448
 
-// e4m3Values is what each byte stands for: a sign, four bits of exponent with bias 7, three of fraction; all ones is NaN.
+// e4m3Values is what each byte stands for: a sign, four bits of exponent with bias 7, three of
+// fraction; all ones is NaN.
 var e4m3Values = func() (values [256]float32) {
 	for i := range values {
 		e, m := i>>3&15, float64(i&7)

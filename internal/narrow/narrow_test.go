@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// nearest is the slow reference: of all numbers that there are, the one next to v; of two the one whose code is even.
+// nearest is the slow reference: of all numbers that there are, the one next to v; of two the one
+// whose code is even.
 func nearest(v float32, codes int, value func(int) float32) int {
 	best, off := -1, math.Inf(1)
 	for c := range codes {
@@ -146,8 +147,8 @@ func BenchmarkBF16(b *testing.B) {
 	}
 }
 
-// TestExpansionIsCOATs holds codes against the formula, centre and all, and its errors against those of E4M3 alone where a block's range
-// is small.
+// TestExpansionIsCOATs holds codes against the formula, centre and all, and its errors against
+// those of E4M3 alone where a block's range is small.
 func TestExpansionIsCOATs(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for _, span := range []float64{0.01, 1, 3, 10, 20, 60} { // powers of two

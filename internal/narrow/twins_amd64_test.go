@@ -28,7 +28,8 @@ func odd(r *rand.Rand, nan bool) float32 {
 	return float32(math.Ldexp(r.NormFloat64(), r.IntN(30)-20))
 }
 
-// TestTwins compares bytes and bits at any length and alignment, between guards that must not be touched.
+// TestTwins compares bytes and bits at any length and alignment, between guards that must not be
+// touched.
 func TestTwins(t *testing.T) {
 	if !accelerated {
 		t.Skip("this processor has no AVX2")

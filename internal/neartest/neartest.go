@@ -1,7 +1,7 @@
 // Package neartest compares numbers that need not have the same bits. It is for tests alone.
 //
-// It is used in place of testify's InDeltaSlice, which compares as many elements as the second slice has and so passes
-// where that one is too short.
+// It is used in place of testify's InDeltaSlice, which compares as many elements as the second
+// slice has and so passes where that one is too short.
 package neartest
 
 import (
@@ -13,8 +13,8 @@ import (
 
 type float interface{ ~float32 | ~float64 }
 
-// Equal requires two slices to be equally long and each element of got to be within delta of that of want. A NaN is
-// near a NaN only, and an infinity near itself only.
+// Equal requires two slices to be equally long and each element of got to be within delta of that
+// of want. A NaN is near a NaN only, and an infinity near itself only.
 func Equal[A, B float](t require.TestingT, want []A, got []B, delta float64, message ...any) {
 	if h, ok := t.(interface{ Helper() }); ok {
 		h.Helper()
@@ -24,8 +24,8 @@ func Equal[A, B float](t require.TestingT, want []A, got []B, delta float64, mes
 	}
 }
 
-// Number requires got to be within delta of want. Unlike testify's InDelta it never passes with a NaN among the three,
-// which one that a delta is computed from would make of it.
+// Number requires got to be within delta of want. Unlike testify's InDelta it never passes with a
+// NaN among the three, which one that a delta is computed from would make of it.
 func Number(t require.TestingT, want, got, delta float64, message ...any) {
 	if h, ok := t.(interface{ Helper() }); ok {
 		h.Helper()

@@ -72,8 +72,8 @@ func TestNumber(t *testing.T) {
 	}
 }
 
-// TestNobodyUsesWhatPassesTooEasily: testify's InDeltaSlice and InEpsilonSlice do not notice that the actual slice is
-// shorter.
+// TestNobodyUsesWhatPassesTooEasily: testify's InDeltaSlice and InEpsilonSlice do not notice that
+// the actual slice is shorter.
 func TestNobodyUsesWhatPassesTooEasily(t *testing.T) {
 	root := filepath.Join("..", "..")
 	seen := 0

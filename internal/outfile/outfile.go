@@ -1,5 +1,5 @@
-// Package outfile writes the files that a program's flags name: it finds out before the long work whether they can be
-// written, and nobody ever sees half of one.
+// Package outfile writes the files that a program's flags name: it finds out before the long work
+// whether they can be written, and nobody ever sees half of one.
 package outfile
 
 import (
@@ -35,8 +35,8 @@ func Var(f *flag.FlagSet, to *string, name, value, usage string) {
 	f.Var(file{to}, name, usage)
 }
 
-// Check returns an error for each flag declared by Var whose file cannot be written, and for two that name the same
-// file. It leaves nothing behind.
+// Check returns an error for each flag declared by Var whose file cannot be written, and for two
+// that name the same file. It leaves nothing behind.
 func Check(f *flag.FlagSet) error {
 	var faults []error
 	flags := map[string]string{} // by the path in full
@@ -67,7 +67,8 @@ func bare(err error) error {
 	return err
 }
 
-// Probe returns why a file cannot be written, if so. It makes a file beside it and removes that one again.
+// Probe returns why a file cannot be written, if so. It makes a file beside it and removes that one
+// again.
 func Probe(path string) error {
 	path, err := resolve(path)
 	if err != nil {
@@ -101,9 +102,10 @@ func Probe(path string) error {
 // maxName is the most bytes in the name of a file on the file systems in use.
 const maxName = 255
 
-// Write writes a file with what write gives. It does so under another name in the same directory, and renames the whole
-// file at the end, so that under its own name stands what was there before or all of the new. Where that is no regular
-// file but a device or a pipe, it writes there. The error names the path.
+// Write writes a file with what write gives. It does so under another name in the same directory,
+// and renames the whole file at the end, so that under its own name stands what was there before or
+// all of the new. Where that is no regular file but a device or a pipe, it writes there. The error
+// names the path.
 func Write(path string, write func(io.Writer) error) error {
 	full, err := resolve(path)
 	if err != nil {
@@ -153,12 +155,14 @@ func writeThrough(path string, write func(io.Writer) error) error {
 	return errors.Join(write(f), f.Close())
 }
 
-// stream says whether a path is one of a device or of a descriptor: a file that stands behind it is open elsewhere.
+// stream says whether a path is one of a device or of a descriptor: a file that stands behind it is
+// open elsewhere.
 func stream(path string) bool {
 	return strings.HasPrefix(path, "/dev/") && !strings.HasPrefix(path, "/dev/shm/") || strings.HasPrefix(path, "/proc/")
 }
 
-// resolve returns a path in full, and what it links to in place of a link, so that a rename does not replace the link.
+// resolve returns a path in full, and what it links to in place of a link, so that a rename does
+// not replace the link.
 func resolve(path string) (string, error) {
 	trailing := strings.HasSuffix(path, string(filepath.Separator))
 	path, err := filepath.Abs(path)
@@ -185,7 +189,8 @@ func resolve(path string) (string, error) {
 	return "", fmt.Errorf("more than %d links", most)
 }
 
-// beside makes a new file in the directory of path. Its name is short, as that of path may be as long as names can be.
+// beside makes a new file in the directory of path. Its name is short, as that of path may be as
+// long as names can be.
 func beside(path string) (*os.File, error) {
 	for {
 		name := filepath.Join(filepath.Dir(path), fmt.Sprintf(".unfinished-%016x", rand.Uint64()))

@@ -10,10 +10,11 @@ import (
 // ellipsis ends a text that was cut.
 const ellipsis = "…"
 
-// Text returns s as one line of printable characters and at most limit bytes. Whatever is not printable (control
-// characters, line breaks, marks that turn the direction of writing, bytes that are not UTF-8) becomes an escape as in a
-// Go string, such as \n, \x1b or \u202e. A text that is too long is cut between characters, or between escapes, and ends
-// in "…". Printable text within the limit is returned as it is, so applying Text again changes nothing.
+// Text returns s as one line of printable characters and at most limit bytes. Whatever is not
+// printable (control characters, line breaks, marks that turn the direction of writing, bytes that
+// are not UTF-8) becomes an escape as in a Go string, such as \n, \x1b or \u202e. A text that is
+// too long is cut between characters, or between escapes, and ends in "…". Printable text within
+// the limit is returned as it is, so applying Text again changes nothing.
 func Text(s string, limit int) string {
 	if len(s) <= limit && isPrintable(s) {
 		return s

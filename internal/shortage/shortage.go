@@ -1,5 +1,6 @@
-// Package shortage knows the errors that say that a process or its machine is short of something: descriptors, memory,
-// buffers or room. They may pass, or they may be what keeps a job from starting.
+// Package shortage knows the errors that say that a process or its machine is short of something:
+// descriptors, memory, buffers or room. They may pass, or they may be what keeps a job from
+// starting.
 package shortage
 
 import (
@@ -26,8 +27,8 @@ func Is(err error) bool {
 // Watch follows the attempts of one undertaking. Its zero value is ready.
 type Watch struct{ since time.Time }
 
-// Lasts takes the error of the latest attempt, nil where there was none, and reports whether every attempt for
-// [Patience] has found something short.
+// Lasts takes the error of the latest attempt, nil where there was none, and reports whether every
+// attempt for [Patience] has found something short.
 func (w *Watch) Lasts(err error) bool {
 	if !Is(err) {
 		w.since = time.Time{}

@@ -1,4 +1,5 @@
-// Package svgtest checks in tests that the text of an SVG has room in whichever font its reader has.
+// Package svgtest checks in tests that the text of an SVG has room in whichever font its reader
+// has.
 package svgtest
 
 import (
@@ -25,8 +26,8 @@ type Text struct {
 
 type point struct{ x, y float64 }
 
-// Readable requires each text of an SVG to name several fonts of which the last is a generic one, to lie within the
-// picture, and to overlap no other.
+// Readable requires each text of an SVG to name several fonts of which the last is a generic one,
+// to lie within the picture, and to overlap no other.
 func Readable(t require.TestingT, svg []byte, name string) {
 	width, height, texts, err := Texts(svg)
 	require.NoError(t, err, name)
@@ -46,7 +47,8 @@ func Readable(t require.TestingT, svg []byte, name string) {
 	}
 }
 
-// overlap says whether two rectangles have an inner point in common: no line along a side of either separates them.
+// overlap says whether two rectangles have an inner point in common: no line along a side of either
+// separates them.
 func overlap(a, b [4]point) bool {
 	for _, r := range [2][4]point{a, b} {
 		for i := range r {
@@ -124,7 +126,8 @@ func Texts(svg []byte) (width, height float64, texts []Text, err error) {
 	}
 }
 
-// handedDown are the properties that an element has from the one around it. (The place of a text counts for its lines.)
+// handedDown are the properties that an element has from the one around it. (The place of a text
+// counts for its lines.)
 var handedDown = []string{"font-family", "font-size", "font-weight", "text-anchor", "x", "y"}
 
 func (s state) enter(e xml.StartElement) (state, error) {

@@ -1,13 +1,14 @@
-// Package textwidth bounds how wide text is in a picture whose reader has fonts that nobody knows: an SVG names several
-// of them, and the first that the reader has is taken.
+// Package textwidth bounds how wide text is in a picture whose reader has fonts that nobody knows:
+// an SVG names several of them, and the first that the reader has is taken.
 package textwidth
 
-// Sans is the value of font-family that pictures use: the fonts with the widths of Arial first, then what systems without
-// those have.
+// Sans is the value of font-family that pictures use: the fonts with the widths of Arial first,
+// then what systems without those have.
 const Sans = "Liberation Sans, Arial, Helvetica, DejaVu Sans, sans-serif"
 
-// advances are the widths of the characters from blank to tilde, in thousandths of the font size: of each character the
-// wider of those in DejaVu Sans and in Liberation Sans, which has the widths of Arial and Helvetica.
+// advances are the widths of the characters from blank to tilde, in thousandths of the font size:
+// of each character the wider of those in DejaVu Sans and in Liberation Sans, which has the widths
+// of Arial and Helvetica.
 var advances = [...]uint16{
 	318, 401, 460, 838, 637, 951, 780, 275, 391, 391, 500, 838, 318, 361, 318, 337, // blank to /
 	637, 637, 637, 637, 637, 637, 637, 637, 637, 637, 337, 337, 838, 838, 838, 557, // 0 to ?

@@ -8,7 +8,8 @@ import (
 	"gonum.org/v1/plot/font/liberation"
 )
 
-// TestWiderThanLiberation: no character is wider in Liberation Sans, which has the widths of Arial and Helvetica, but for rounding.
+// TestWiderThanLiberation: no character is wider in Liberation Sans, which has the widths of Arial
+// and Helvetica, but for rounding.
 func TestWiderThanLiberation(t *testing.T) {
 	cache := font.NewCache(liberation.Collection())
 	face := cache.Lookup(font.Font{Typeface: "Liberation", Variant: "Sans"}, 100)

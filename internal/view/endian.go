@@ -2,6 +2,6 @@
 
 package view
 
-// The wire is little-endian and rows travel as they stand in memory, so a big-endian machine cannot take part:
-// it fails here, at compile time, and not with wrong numbers.
+// The wire is little-endian and rows travel as they stand in memory, so a big-endian machine cannot
+// take part: it fails here, at compile time, and not with wrong numbers.
 var _ = switchyardNeedsALittleEndianMachine

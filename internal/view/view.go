@@ -1,7 +1,7 @@
 // Package view shows a slice of numbers as the bytes that it travels as, without copying.
 //
-// What travels is little-endian, and a view is the machine's own memory; so the library builds for little-endian
-// machines only (see endian.go).
+// What travels is little-endian, and a view is the machine's own memory; so the library builds for
+// little-endian machines only (see endian.go).
 package view
 
 import "unsafe"
@@ -11,7 +11,8 @@ type Number interface {
 	~float32 | ~float64 | ~int32 | ~uint32 | ~int64 | ~uint64 | ~uint16
 }
 
-// Bytes returns the memory of s, as long as s has bytes. It aliases s: what is written to the one is read from the other.
+// Bytes returns the memory of s, as long as s has bytes. It aliases s: what is written to the one
+// is read from the other.
 func Bytes[T Number](s []T) []byte {
 	if len(s) == 0 {
 		return nil

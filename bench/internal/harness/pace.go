@@ -66,8 +66,8 @@ func Conclude(ctx context.Context, err error, stderr io.Writer) int {
 	return Failed
 }
 
-// NotRun prints what is wrong with a command's arguments and returns the exit code. Where they asked
-// for help, which has been printed, that is 0.
+// NotRun prints what is wrong with a command's arguments and returns the exit code. Where they
+// asked for help, which has been printed, that is 0.
 func NotRun(stderr io.Writer, command string, err error) int {
 	if errors.Is(err, flag.ErrHelp) {
 		return 0

@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Float32 returns n zeros in a slice that ends where a page begins that must not be touched, or with before, that begins where
-// such a page ends. Touching it ends the program. The memory goes with the test. On other systems than Linux it
-// is an ordinary slice.
+// Float32 returns n zeros in a slice that ends where a page begins that must not be touched, or
+// with before, that begins where such a page ends. Touching it ends the program. The memory goes
+// with the test. On other systems than Linux it is an ordinary slice.
 func Float32(t testing.TB, n int, before bool) []float32 {
 	t.Helper()
 	page := syscall.Getpagesize()

@@ -14,11 +14,12 @@ import (
 	"gonum.org/v1/gonum/blas"
 )
 
-// oneThread keeps OpenBLAS from starting threads: its callers are already as many as there are cores.
+// oneThread keeps OpenBLAS from starting threads: its callers are already as many as there are
+// cores.
 var oneThread = sync.OnceFunc(func() { C.openblas_set_num_threads(1) })
 
-// Sgemm computes c = alpha·a·b + beta·c for row-major matrices on one thread, a of m×k and b of k×n after
-// transposition; see gonum's blas.Float32Level3 for the arguments. It does not check them.
+// Sgemm computes c = alpha·a·b + beta·c for row-major matrices on one thread, a of m×k and b of k×n
+// after transposition; see gonum's blas.Float32Level3 for the arguments. It does not check them.
 func Sgemm(tA, tB blas.Transpose, m, n, k int, alpha float32, a []float32, lda int,
 	b []float32, ldb int, beta float32, c []float32, ldc int) {
 	oneThread()
