@@ -1,7 +1,7 @@
 // Package centroid holds the kernels of clustering whose results are defined to the bit: each doc
 // comment states which operations happen in which order, every product and sum is rounded apart,
-// and nothing depends on the machine. There are kernels for AVX-512 and AVX2 and a twin in Go; the
-// build tag purego leaves the twin alone. The payload of a NaN is the one thing left open.
+// and nothing depends on the machine. There are kernels for AVX-512 and AVX2 and a version in Go;
+// the build tag purego leaves only that version. The payload of a NaN is the one thing left open.
 package centroid
 
 import (

@@ -2,9 +2,9 @@
 
 package centroid
 
-import "golang.org/x/sys/cpu"
+import "github.com/switchyard-moe/switchyard/internal/cpu"
 
-// level is the widest vectors in use; tests go through all that the processor has.
+// level is how wide the vectors of a kernel are.
 type level int
 
 const (
@@ -13,13 +13,18 @@ const (
 	levelAVX512
 )
 
-var using = best()
+// What the kernels need.
+const (
+	needsAVX2   = cpu.AVX2
+	needsAVX512 = cpu.AVX512F
+)
 
-func best() level {
+// widest returns the widest vectors that the kernels may use.
+func widest() level {
 	switch {
-	case cpu.X86.HasAVX512F:
+	case cpu.Has(needsAVX512):
 		return levelAVX512
-	case cpu.X86.HasAVX2:
+	case cpu.Has(needsAVX2):
 		return levelAVX2
 	}
 	return levelGo
@@ -27,7 +32,7 @@ func best() level {
 
 // whole returns how many of n elements the assembly does: the Go code does the rest.
 func whole(n int) int {
-	switch using {
+	switch widest() {
 	case levelAVX512:
 		return n &^ 15
 	case levelAVX2:
@@ -61,7 +66,7 @@ func sum(dst, x []float32, stride int, rows []int32, factor float32) {
 	n := whole(len(dst))
 	switch {
 	case n == 0:
-	case using == levelAVX512:
+	case widest() == levelAVX512:
 		sumAVX512(&dst[0], &x[0], stride, &rows[0], len(rows), n, factor)
 	default:
 		sumAVX2(&dst[0], &x[0], stride, &rows[0], len(rows), n, factor)
@@ -75,7 +80,7 @@ func residual(dst []float32, a float32, x, b []float32) {
 	n := whole(len(dst))
 	switch {
 	case n == 0:
-	case using == levelAVX512:
+	case widest() == levelAVX512:
 		residualAVX512(&dst[0], &x[0], &b[0], n, a)
 	default:
 		residualAVX2(&dst[0], &x[0], &b[0], n, a)
@@ -86,10 +91,10 @@ func residual(dst []float32, a float32, x, b []float32) {
 func vertices(dst []uint32, x []float32, q int) {
 	n := 0
 	switch {
-	case using == levelAVX512 && q == 8 && len(dst) > 1:
+	case widest() == levelAVX512 && q == 8 && len(dst) > 1:
 		n = len(dst) &^ 1
 		vertex8AVX512(&dst[0], &x[0], n)
-	case using != levelGo && q%8 == 0:
+	case widest() != levelGo && q%8 == 0:
 		n = len(dst)
 		vertexAVX2(&dst[0], &x[0], q, n)
 	}

@@ -9,8 +9,8 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// Matrix returns what is wrong with m where so many columns are wanted, or nil. It is to be put
-// behind the matrix's name: "x has %w". Of a matrix without rows nothing else is looked at.
+// Matrix returns what is wrong with m, which is to have cols columns, or nil. The caller puts it
+// behind the matrix's name: "x has %w". Of a matrix without rows only that is checked.
 func Matrix(m blas32.General, cols int) error {
 	if m.Rows > 0 && m.Cols != cols {
 		return fmt.Errorf("%d rows of %d columns, want %d columns", m.Rows, m.Cols, cols)

@@ -5,32 +5,25 @@ package crc32c
 import (
 	"hash/crc32"
 
-	"golang.org/x/sys/cpu"
+	"github.com/switchyard-moe/switchyard/internal/cpu"
 )
 
-// width is the number of bits of the registers that long buffers are folded in, or 0. It is a
-// variable so that tests can take each in turn.
-var width = widest()
+// What the folds in registers of 512 and of 256 bits need.
+const (
+	needs512 = cpu.AVX512F | cpu.AVX512VPCLMULQDQ
+	needs256 = cpu.AVX2 | cpu.PCLMULQDQ | cpu.VPCLMULQDQ
+)
 
-func widest() int {
+// width returns the number of bits of the registers that long buffers are folded in, or 0.
+func width() int {
 	switch {
-	case has512:
+	case cpu.Has(needs512):
 		return 512
-	case has256:
+	case cpu.Has(needs256):
 		return 256
 	}
 	return 0
 }
-
-const vpclmulqdq = 1 << 10 // among the extended features, in ECX
-
-var (
-	has512 = cpu.X86.HasAVX512F && cpu.X86.HasAVX512VPCLMULQDQ
-	has256 = cpu.X86.HasAVX2 && cpu.X86.HasPCLMULQDQ && extendedFeatures()&vpclmulqdq != 0
-)
-
-// extendedFeatures is ECX of CPUID's leaf 7, which every processor with AVX2 has.
-func extendedFeatures() (ecx uint32)
 
 const (
 	foldBytes = 256
@@ -57,11 +50,12 @@ func fold256(p *byte, blocks int, state uint32, rest *[64]byte)
 
 // updateLong takes most of a long p into crc, and returns what is left of it.
 func updateLong(crc uint32, p []byte) (uint32, []byte) {
-	if width == 0 || len(p) < foldAbove {
+	bits := width()
+	if bits == 0 || len(p) < foldAbove {
 		return crc, p
 	}
 	var rest [64]byte
-	if blocks := len(p) / foldBytes; width == 512 {
+	if blocks := len(p) / foldBytes; bits == 512 {
 		fold(&p[0], blocks, ^crc, &rest)
 	} else {
 		fold256(&p[0], blocks, ^crc, &rest)

@@ -2,14 +2,6 @@
 
 #include "textflag.h"
 
-// func extendedFeatures() (ecx uint32)
-TEXT ·extendedFeatures(SB), NOSPLIT, $0-4
-	MOVL  $7, AX
-	XORL  CX, CX
-	CPUID
-	MOVL  CX, ecx+0(FP)
-	RET
-
 // The multipliers of the folds: x^(n+31) and x^(n-33) modulo the Castagnoli polynomial, reflected, for a step of n bits.
 DATA multipliers<>+0(SB)/8, $0xdcb17aa4  // n = 2048
 DATA multipliers<>+8(SB)/8, $0xb9e02b86

@@ -8,17 +8,18 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/internal/cpu"
 )
 
 func TestEveryFold(t *testing.T) {
-	kept := width
-	t.Cleanup(func() { width = kept })
-	for bits, has := range map[int]bool{0: true, 256: has256, 512: has512} {
+	for bits, needs := range map[int]cpu.Features{0: 0, 256: needs256, 512: needs512} {
 		t.Run(fmt.Sprint(bits), func(t *testing.T) {
-			if !has {
-				t.Skip("this processor has not the instructions")
+			if !cpu.Has(needs) {
+				t.Skip("this processor does not have the instructions")
 			}
-			width = bits
+			defer cpu.Limit(needs)()
+			require.Equal(t, bits, width())
 			p := bytesOf(5, 3*foldAbove)
 			for n := foldAbove - 1; n < len(p)-70; n += 97 {
 				from := n % 70

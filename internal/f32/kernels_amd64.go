@@ -2,10 +2,7 @@
 
 package f32
 
-import "golang.org/x/sys/cpu"
-
-// accelerated says whether assembly kernels are in use; tests turn it off and on.
-var accelerated = cpu.X86.HasAVX2
+import "github.com/switchyard-moe/switchyard/internal/cpu"
 
 // The kernels in assembly do what the function of the same name with Generic does, for the whole
 // blocks of eight elements, or of lanes; the wrappers below leave the rest to that function.
@@ -52,7 +49,7 @@ func adamAVX2(c *AdamStep, value, grad, m, v []float32)
 // whole returns how many of n elements the assembly does: none on a processor without AVX2, where
 // it must not even be called.
 func whole(n int) int {
-	if !accelerated {
+	if !cpu.Has(cpu.AVX2) {
 		return 0
 	}
 	return n &^ 7
@@ -91,7 +88,7 @@ func scale(dst []float32, a float32) {
 }
 
 func dotLanes(acc *[lanes]float32, x, y []float32) {
-	if !accelerated {
+	if !cpu.Has(cpu.AVX2) {
 		dotLanesGeneric(acc, x, y)
 		return
 	}

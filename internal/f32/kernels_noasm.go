@@ -2,9 +2,6 @@
 
 package f32
 
-// accelerated says whether assembly kernels are in use.
-const accelerated = false
-
 func add(dst, x []float32)                          { addGeneric(dst, x) }
 func axpy(dst []float32, a float32, x []float32)    { axpyGeneric(dst, a, x) }
 func mul(dst, x, y []float32)                       { mulGeneric(dst, x, y) }

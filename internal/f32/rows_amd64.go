@@ -2,10 +2,7 @@
 
 package f32
 
-import "golang.org/x/sys/cpu"
-
-// wide says whether the kernels for vectors of sixteen are in use, where the others are.
-var wide = cpu.X86.HasAVX512F
+import "github.com/switchyard-moe/switchyard/internal/cpu"
 
 //go:noescape
 func finiteAVX2(x []float32) bool
@@ -53,7 +50,7 @@ func sumExpRows(sum, x, top []float32, cols int) {
 	switch {
 	case whole(cols) != cols:
 		sumExpRowsGeneric(sum, x, top, cols)
-	case wide && cols%16 == 0:
+	case cpu.Has(cpu.AVX512F) && cols%16 == 0:
 		sumExpRowsAVX512(sum, x, top, cols, &table.f[0])
 	default:
 		sumExpRowsAVX2(sum, x, top, cols, &table.f[0])

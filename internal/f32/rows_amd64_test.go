@@ -2,18 +2,21 @@
 
 package f32
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/switchyard-moe/switchyard/internal/cpu"
+)
 
 // The kernels for vectors of eight are what a processor without wider ones runs.
 func TestRowsWithoutWideVectors(t *testing.T) {
-	defer func(was bool) { wide = was }(wide)
-	wide = false
+	needAVX2(t)
+	defer cpu.Limit(cpu.AVX2)()
 	TestSumExpRowsIsSumOfExp(t)
 }
 
 func TestRowsWithoutAssembly(t *testing.T) {
-	defer func(was bool) { accelerated = was }(accelerated)
-	accelerated = false
+	defer cpu.Limit(0)()
 	TestTopRowsIsAStableSort(t)
 	TestSumExpRowsIsSumOfExp(t)
 	TestFinite(t)

@@ -6,10 +6,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/internal/alloctest"
+	"github.com/switchyard-moe/switchyard/internal/cpu"
 )
 
 func TestVectors(t *testing.T) {
-	t.Logf("assembly kernels in use: %v", accelerated)
+	t.Logf("assembly kernels in use: %v", cpu.Has(cpu.AVX2))
 	x, y := []float32{1, 2, 3}, []float32{4, 5, 6}
 	Add(x, y)
 	require.Equal(t, []float32{5, 7, 9}, x)

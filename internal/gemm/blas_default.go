@@ -10,13 +10,10 @@ import (
 // Exact says whether [Gemm] keeps its promise to the bit in this build.
 const Exact = true
 
-// active is the set that Gemm runs.
-var active = sets()[0]
-
 // Name returns what multiplies matrices here: avx512, avx2, go or openblas.
-func Name() string { return active.name }
+func Name() string { return fastest().name }
 
-func multiply(a, b view, how start, c view) { active.multiply(a, b, how, c) }
+func multiply(a, b view, how start, c view) { fastest().multiply(a, b, how, c) }
 
 // general multiplies with any alpha and beta.
 func (mp multiplier) general(tA, tB blas.Transpose, alpha float32, a, b blas32.General, beta float32, c blas32.General) {

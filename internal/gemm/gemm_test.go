@@ -70,7 +70,7 @@ func TestSetsMatchDefinition(t *testing.T) {
 	for range 300 {
 		p := newProblem(r, side(r, 150), side(r, 2*blockDepth+40), side(r, blockWidth+100))
 		want := p.byDefinition()
-		for _, s := range sets() {
+		for _, s := range runnable() {
 			requireBits(t, want.Data, p.on(s).Data, "%s %v", s.name, p)
 		}
 	}
@@ -86,7 +86,7 @@ func TestOldContentsDoNotMatter(t *testing.T) {
 		for i := range p.c.Data {
 			p.c.Data[i] = float32(math.NaN())
 		}
-		for _, s := range sets() {
+		for _, s := range runnable() {
 			requireBits(t, want.Data, p.on(s).Data, "%s %v", s.name, p)
 		}
 	}
@@ -124,7 +124,7 @@ func TestEverySmallShape(t *testing.T) {
 		for n := 1; n <= 70; n++ {
 			p := newProblem(r, m, 1+r.IntN(20), n)
 			want := p.byDefinition()
-			for _, s := range sets() {
+			for _, s := range runnable() {
 				requireBits(t, want.Data, p.on(s).Data, "%s %v", s.name, p)
 			}
 		}
@@ -146,7 +146,7 @@ func TestInfAndNaN(t *testing.T) {
 		spoil(p.b)
 		spoil(p.c)
 		want := p.byDefinition()
-		for _, s := range sets() {
+		for _, s := range runnable() {
 			requireBits(t, want.Data, p.on(s).Data, "%s %v", s.name, p)
 		}
 	}
@@ -156,7 +156,7 @@ func TestInfAndNaN(t *testing.T) {
 func TestNegativeZero(t *testing.T) {
 	one := blas32.General{Rows: 1, Cols: 1, Stride: 1, Data: []float32{1}}
 	zero := blas32.General{Rows: 1, Cols: 1, Stride: 1, Data: []float32{float32(math.Copysign(0, -1))}}
-	for _, s := range sets() {
+	for _, s := range runnable() {
 		p := problem{tA: blas.NoTrans, tB: blas.NoTrans, a: one, b: zero, c: zero}
 		requireBits(t, []float32{0}, p.on(s).Data)
 		p.how = fromC
@@ -189,7 +189,7 @@ func TestMisaligned(t *testing.T) {
 		for _, m := range []*blas32.General{&p.a, &p.b, &p.c} {
 			m.Data = append(make([]float32, shift, shift+len(m.Data)), m.Data...)[shift:]
 		}
-		for _, s := range sets() {
+		for _, s := range runnable() {
 			requireBits(t, want.Data, p.on(s).Data, "%s shift=%d %v", s.name, shift, p)
 		}
 	}
@@ -198,7 +198,7 @@ func TestMisaligned(t *testing.T) {
 func TestConcurrentCalls(t *testing.T) {
 	r := seeded(t)
 	p := newProblem(r, 100, 100, 100)
-	for _, s := range sets() {
+	for _, s := range runnable() {
 		want := p.byDefinition()
 		got := make([]blas32.General, 8)
 		var wg sync.WaitGroup

@@ -23,7 +23,7 @@ func TestStaysInside(t *testing.T) {
 		enclose(t, &p.a, i%2 == 0)
 		enclose(t, &p.b, i%2 == 0)
 		enclose(t, &p.c, i%2 == 0)
-		for _, s := range sets() {
+		for _, s := range runnable() {
 			c := p.c
 			saved := append([]float32(nil), c.Data...)
 			p.into(s, c)

@@ -1,5 +1,7 @@
 package gemm
 
+import "github.com/switchyard-moe/switchyard/internal/cpu"
+
 // kernel computes one tile of mr×nr elements of c. Element (i, j) starts at +0, or with load at
 // c[i*ldc+j], adds a[i*rs+p*cs]·b[p*bs+j] for p = 0 … k-1 in this order, each product and each sum
 // rounded apart, and ends in c[i*ldc+j]. k is at least 1. An assembly kernel does not check bounds:
@@ -56,9 +58,21 @@ func (ks kernels) forRows(m int) *kernel {
 // set is everything that one kind of processor runs, the widest kernels first.
 type set struct {
 	name      string
+	needs     cpu.Features
 	widths    []kernels
 	transpose func(dst []float32, ld int, src view, k, n int)
-	spread16  func(dst, row *float32, panels, step int) // packRow's loop for panels of 16 columns, or nil; it does not check bounds
+	// spread16 is packRow's loop for panels of 16 columns, or nil; it does not check bounds.
+	spread16 func(dst, row *float32, panels, step int)
+}
+
+// fastest returns the fastest set that this processor can run; the last one needs nothing.
+func fastest() *set {
+	for _, s := range sets {
+		if cpu.Has(s.needs) {
+			return s
+		}
+	}
+	return &goSet
 }
 
 // forCols returns the kernels for the next columns when n are left and how many of these they do:

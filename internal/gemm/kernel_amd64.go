@@ -2,10 +2,10 @@
 
 package gemm
 
-import "golang.org/x/sys/cpu"
+import "github.com/switchyard-moe/switchyard/internal/cpu"
 
 // The kernels in assembly; [kernel] says what each computes, its name says the tile's rows and
-// columns. The twin of all of them is tile2x4.
+// columns. The Go version of all of them is tile2x4.
 
 //go:noescape
 func tile12x32AVX512(k int, a []float32, rs, cs int, b []float32, bs int, c []float32, ldc int, load bool)
@@ -56,7 +56,8 @@ func transposeBlocksAVX2(dst []float32, ldd int, src []float32, lds, blocks int)
 
 var (
 	avx512Set = set{
-		name: "avx512",
+		name:  "avx512",
+		needs: cpu.AVX512F | cpu.AVX512DQ | cpu.AVX512VL | cpu.AVX2,
 		widths: []kernels{
 			{{mr: 12, nr: 32, run: tile12x32AVX512}, {mr: 8, nr: 32, run: tile8x32AVX512}, {mr: 4, nr: 32, run: tile4x32AVX512}},
 			{{mr: 12, nr: 16, run: tile12x16AVX512}, {mr: 4, nr: 16, run: tile4x16AVX512}},
@@ -65,7 +66,8 @@ var (
 		transpose: transposeAVX2,
 	}
 	avx2Set = set{
-		name: "avx2",
+		name:  "avx2",
+		needs: cpu.AVX2,
 		widths: []kernels{
 			{{mr: 6, nr: 16, run: tile6x16AVX2, row: row6x16AVX2}, {mr: 2, nr: 16, run: tile2x16AVX2}},
 			{{mr: 12, nr: 8, run: tile12x8AVX2}, {mr: 4, nr: 8, run: tile4x8AVX2}},
@@ -104,14 +106,5 @@ func transposeAVX2(dst []float32, ld int, src view, k, n int) {
 	}
 }
 
-// sets lists every set that this processor can run, the fastest first.
-func sets() []*set {
-	var all []*set
-	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL && cpu.X86.HasAVX2 {
-		all = append(all, &avx512Set)
-	}
-	if cpu.X86.HasAVX2 {
-		all = append(all, &avx2Set)
-	}
-	return append(all, &goSet)
-}
+// sets lists every set, the fastest first.
+var sets = []*set{&avx512Set, &avx2Set, &goSet}

@@ -75,7 +75,7 @@ func requireBits(t testing.TB, want, got []float32, args ...any) {
 // onSets runs f for every set that this processor can run.
 func onSets(t *testing.T, f func(t *testing.T, s *set)) {
 	t.Logf("this build multiplies with %s", Name())
-	for _, s := range sets() {
+	for _, s := range runnable() {
 		t.Run(s.name, func(t *testing.T) { f(t, s) })
 	}
 }

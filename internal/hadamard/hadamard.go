@@ -1,7 +1,7 @@
 // Package hadamard holds fast Walsh–Hadamard transforms with signs, whose results are defined to
 // the bit: every butterfly is one sum and one difference, each rounded once, and butterflies go by
-// stride, the largest first. There are kernels for AVX-512 and AVX2 and a twin in Go; the build tag
-// purego leaves the twin alone. The payload of a NaN is the one thing left open.
+// stride, the largest first. There are kernels for AVX-512 and AVX2 and a version in Go; the build
+// tag purego leaves only that version. The payload of a NaN is the one thing left open.
 package hadamard
 
 import (

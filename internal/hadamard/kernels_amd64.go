@@ -5,10 +5,10 @@ package hadamard
 import (
 	"math/bits"
 
-	"golang.org/x/sys/cpu"
+	"github.com/switchyard-moe/switchyard/internal/cpu"
 )
 
-// level is the widest vectors in use; tests go through all that the processor has.
+// level is how wide the vectors of a kernel are.
 type level int
 
 const (
@@ -17,13 +17,18 @@ const (
 	levelAVX512
 )
 
-var using = best()
+// What the kernels need.
+const (
+	needsAVX2   = cpu.AVX2 | cpu.FMA
+	needsAVX512 = cpu.AVX512F
+)
 
-func best() level {
+// widest returns the widest vectors that the kernels may use.
+func widest() level {
 	switch {
-	case cpu.X86.HasAVX512F:
+	case cpu.Has(needsAVX512):
 		return levelAVX512
-	case cpu.X86.HasAVX2 && cpu.X86.HasFMA:
+	case cpu.Has(needsAVX2):
 		return levelAVX2
 	}
 	return levelGo
@@ -96,7 +101,7 @@ func foldAVX2(dst, src *float32, signs *uint32, n int)
 
 func transform(dst, src []float32, signs []uint32) {
 	n := len(src)
-	if using == levelGo || n == Block {
+	if widest() == levelGo || n == Block {
 		flip(dst, src, signs)
 		plain(dst)
 		return
@@ -110,15 +115,15 @@ func transform(dst, src []float32, signs []uint32) {
 // the largest radix.
 func leading(n int) int {
 	strides := bits.Len(uint(n/Block)) - 1
-	if using == levelAVX512 {
+	if widest() == levelAVX512 {
 		return (strides-1)%4 + 1
 	}
 	return (strides-1)%3 + 1
 }
 
-// signed is the pass of so many strides.
+// signed is the pass of a number of strides.
 func signed(strides int, dst, src *float32, signs *uint32, n int) {
-	wide := using == levelAVX512
+	wide := widest() == levelAVX512
 	switch {
 	case wide && strides == 1:
 		signed2AVX512(dst, src, signs, n)
@@ -140,7 +145,7 @@ func signed(strides int, dst, src *float32, signs *uint32, n int) {
 // rest does the butterflies of the strides below n, a length that whole passes bring down to a
 // block.
 func rest(x []float32, n int) {
-	if using == levelAVX512 {
+	if widest() == levelAVX512 {
 		for ; n > Block; n /= 16 {
 			for b := 0; b < len(x); b += n {
 				plain16AVX512(&x[b], n)
@@ -160,7 +165,7 @@ func rest(x []float32, n int) {
 // plain transforms x without signs. It is for fronts, which are short, so there are no kernels for
 // what whole passes leave.
 func plain(x []float32) {
-	if using == levelGo {
+	if widest() == levelGo {
 		plainGeneric(x)
 		return
 	}
@@ -178,13 +183,13 @@ func halve(dst, src []float32, signs []uint32, m int) int {
 	n := len(src)
 	four := n/m >= 16
 	switch {
-	case four && using == levelAVX512:
+	case four && widest() == levelAVX512:
 		foldAVX512(&dst[0], &src[0], &signs[0], n)
-	case four && using == levelAVX2:
+	case four && widest() == levelAVX2:
 		foldAVX2(&dst[0], &src[0], &signs[0], n)
-	case using == levelAVX512:
+	case widest() == levelAVX512:
 		halveAVX512(&dst[0], &src[0], &signs[0], n)
-	case using == levelAVX2:
+	case widest() == levelAVX2:
 		halveAVX2(&dst[0], &src[0], &signs[0], n)
 	default:
 		halveGeneric(dst[:n/2], src, signs)

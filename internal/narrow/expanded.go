@@ -24,7 +24,8 @@ const (
 // E4M3.
 type expansion struct {
 	values [codes]float32
-	least  [codes]float32 // from where on a number has the code: half way, as powers, from the one before
+	// least is the least number that has the code: half way, as powers, from the one before.
+	least [codes]float32
 }
 
 var expansions [sixteenths * mostK]atomic.Pointer[expansion]

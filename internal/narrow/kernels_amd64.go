@@ -2,12 +2,12 @@
 
 package narrow
 
-import "golang.org/x/sys/cpu"
+import "github.com/switchyard-moe/switchyard/internal/cpu"
 
-// accelerated tells whether the processor has what the kernels use; they have the twins' bits.
-// Every processor with AVX2 converts binary16. Vectors of sixteen would gain nothing: the kernels
-// go as fast as memory does.
-var accelerated = cpu.X86.HasAVX2 && cpu.X86.HasFMA
+// needs is what the kernels use; they have the bits of the Go code. Every processor with AVX2
+// converts binary16. Vectors of sixteen elements would gain nothing: the kernels are as fast as
+// memory.
+const needs = cpu.AVX2 | cpu.FMA
 
 //go:noescape
 func bf16EncodeAVX2(dst *byte, src *float32, n int)
@@ -36,9 +36,9 @@ func fp8DecodeAVX2(dst *float32, src *byte, scale float32, n int)
 //go:noescape
 func int8DecodeAVX2(dst *float32, src *byte, scale float32, n int)
 
-// whole is the part of n that kernels do, in steps of so many.
+// whole returns how many of n elements kernels do, a multiple of step.
 func whole(n, step int) int {
-	if !accelerated {
+	if !cpu.Has(needs) {
 		return 0
 	}
 	return n &^ (step - 1)

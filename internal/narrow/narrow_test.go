@@ -173,7 +173,8 @@ func TestExpansionIsCOATs(t *testing.T) {
 		for i, v := range block {
 			q := float64(e4m3Values[e4m3(float32(math.Pow(math.Abs(float64(v))/centre, k)/scale))])
 			want := math.Copysign(math.Pow(q*scale, 1/k)*centre, float64(v))
-			require.InEpsilon(t, want, back[i], 0.13/k, "span %v", span) // numbers half way between two codes may take either
+			// A number half way between two codes may take either.
+			require.InEpsilon(t, want, back[i], 0.13/k, "span %v", span)
 			off += math.Abs(float64(back[i]/v - 1))
 			offPlain += math.Abs(float64(plain[i]/v - 1))
 		}

@@ -52,7 +52,7 @@ func isPrintable(s string) bool {
 	return true
 }
 
-// printableRune reports whether r, found in so many bytes, may stand as it is.
+// printableRune reports whether r, which takes width bytes, may stand as it is.
 func printableRune(r rune, width int) bool {
 	return strconv.IsPrint(r) && (r != utf8.RuneError || width > 1)
 }

@@ -5,12 +5,10 @@ package rows
 import (
 	"unsafe"
 
-	"golang.org/x/sys/cpu"
 	"gonum.org/v1/gonum/blas/blas32"
-)
 
-// accelerated says whether assembly kernels are in use; tests turn it off and on.
-var accelerated = cpu.X86.HasAVX2
+	"github.com/switchyard-moe/switchyard/internal/cpu"
+)
 
 // The kernels work on whole blocks of blockBytes. Those that write past the caches want dst to
 // stand at a multiple of alignment. Whatever next points to is only fetched, so it need not exist.
@@ -37,7 +35,7 @@ func aligned(p unsafe.Pointer) bool { return uintptr(p)%alignment == 0 }
 // far copies src to dst past the caches, and fetches next.
 func far(dst, src, next []byte) {
 	blocks := 0
-	if accelerated && len(src) >= blockBytes && aligned(unsafe.Pointer(&dst[0])) {
+	if cpu.Has(cpu.AVX2) && len(src) >= blockBytes && aligned(unsafe.Pointer(&dst[0])) {
 		blocks = len(src) / blockBytes
 		copyAVX(&dst[0], &src[0], &next[0], blocks)
 	}
@@ -48,7 +46,7 @@ func far(dst, src, next []byte) {
 // next.
 func scaleFar(dst, x []float32, weight float32, nextX, nextRow []float32) {
 	blocks := 0
-	if accelerated && len(x) >= blockFloats && aligned(unsafe.Pointer(&dst[0])) {
+	if cpu.Has(cpu.AVX2) && len(x) >= blockFloats && aligned(unsafe.Pointer(&dst[0])) {
 		blocks = len(x) / blockFloats
 		scaleAVX(&dst[0], &x[0], weight, &nextX[0], &nextRow[0], blocks)
 	}
@@ -58,7 +56,7 @@ func scaleFar(dst, x []float32, weight float32, nextX, nextRow []float32) {
 // sum is one token's share of [Sum]: list names its rows, next those that are wanted next.
 func sum(dst []float32, rows blas32.General, list, next []int32, weight []float32, past bool) {
 	done := 0
-	if n := len(list); accelerated && n > 0 && n <= most && len(dst) >= blockFloats {
+	if n := len(list); cpu.Has(cpu.AVX2) && n > 0 && n <= most && len(dst) >= blockFloats {
 		done = len(dst) &^ (blockFloats - 1)
 		var at, ahead [most]int
 		var w [most]float32

@@ -26,7 +26,8 @@ var others = map[rune]uint16{
 // Bold is how much wider bold text is, at most.
 const Bold = 1.15
 
-// Of returns a width that text is not wider than, in the unit of the font's size, in any of the fonts of [Sans].
+// Of returns a width that text is not wider than, in the unit of the font's size, in any of the
+// fonts of [Sans].
 func Of(text string, size float64) float64 {
 	sum := 0
 	for _, r := range text {

@@ -2,13 +2,15 @@
 
 package rows
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/switchyard-moe/switchyard/internal/cpu"
+)
 
 // TestWithoutAssembly runs the tests again as on a processor that has not got the instructions.
 func TestWithoutAssembly(t *testing.T) {
-	was := accelerated
-	defer func() { accelerated = was }()
-	accelerated = false
+	defer cpu.Limit(0)()
 	t.Run("CopyAll", TestCopyAll)
 	t.Run("Sum", TestSumAndItsBackwardHaveTheReferencesBits)
 }

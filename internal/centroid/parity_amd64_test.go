@@ -10,21 +10,28 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/internal/cpu"
 	"github.com/switchyard-moe/switchyard/internal/f32/fence"
 )
 
-var levelNames = [...]string{"Go", "AVX2", "AVX-512"}
+// levels are what the kernels of each width need.
+var levels = []struct {
+	name  string
+	level level
+	needs cpu.Features
+}{{"Go", levelGo, 0}, {"AVX2", levelAVX2, needsAVX2}, {"AVX-512", levelAVX512, needsAVX512}}
 
-// eachLevel runs f with every width of vectors that this processor has, but that of the twin.
+// eachLevel runs f with vectors of each width that this processor has, and with the Go code.
 func eachLevel(t *testing.T, f func(t *testing.T)) {
-	widest := best()
-	defer func() { using = widest }()
-	for l := levelAVX2; l <= widest; l++ {
-		using = l
-		t.Run(levelNames[l], f)
-	}
-	if widest == levelGo {
-		t.Skip("this processor has no AVX2")
+	for _, l := range levels {
+		t.Run(l.name, func(t *testing.T) {
+			if !cpu.Has(l.needs) {
+				t.Skip("this processor does not have the instructions")
+			}
+			defer cpu.Limit(l.needs)()
+			require.Equal(t, l.level, widest())
+			f(t)
+		})
 	}
 }
 
@@ -89,7 +96,7 @@ func requireBits(t *testing.T, want, got []float32, what string) {
 	}
 }
 
-func TestSumTwins(t *testing.T) {
+func TestSumHasTheBitsOfGo(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		r := seeded(t)
 		for _, before := range []bool{true, false} {
@@ -115,7 +122,7 @@ func TestSumTwins(t *testing.T) {
 	})
 }
 
-func TestResidualTwins(t *testing.T) {
+func TestResidualHasTheBitsOfGo(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		r := seeded(t)
 		for _, before := range []bool{true, false} {
@@ -132,7 +139,7 @@ func TestResidualTwins(t *testing.T) {
 	})
 }
 
-func TestVerticesTwins(t *testing.T) {
+func TestVerticesHasTheBitsOfGo(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		r := seeded(t)
 		for _, before := range []bool{true, false} {

@@ -10,12 +10,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/internal/cpu"
 	"github.com/switchyard-moe/switchyard/internal/f32/fence"
 )
 
-// twins are all functions with an assembly kernel, as functions of five vectors of which the first
+// kernels are all functions with an assembly kernel, as functions of five vectors of which the first
 // one to four are results.
-var twins = map[string]func(v [5][]float32){
+var kernels = map[string]func(v [5][]float32){
 	"add":        func(v [5][]float32) { Add(v[0], v[1]) },
 	"axpy":       func(v [5][]float32) { Axpy(v[0], 1.7, v[1]) },
 	"mul":        func(v [5][]float32) { Mul(v[0], v[1], v[2]) },
@@ -43,14 +44,13 @@ var twins = map[string]func(v [5][]float32){
 // vectors.
 func bothWays(t *testing.T, name string, f func(v [5][]float32), v [5][]float32) {
 	t.Helper()
-	require.True(t, accelerated)
 	var plain [5][]float32
 	for i := range v {
 		plain[i] = slices.Clone(v[i])
 	}
-	accelerated = false
+	undo := cpu.Limit(0)
 	f(plain)
-	accelerated = true
+	undo()
 	f(v)
 	for i := range v {
 		for j, w := range plain[i] {
@@ -62,7 +62,7 @@ func bothWays(t *testing.T, name string, f func(v [5][]float32), v [5][]float32)
 }
 
 func needAVX2(t *testing.T) {
-	if !accelerated {
+	if !cpu.Has(cpu.AVX2) {
 		t.Skip("this processor has no AVX2")
 	}
 }
@@ -89,9 +89,9 @@ func number(r *rand.Rand) float32 {
 	return float32(r.NormFloat64() * 4)
 }
 
-// TestTwins compares every length up to 100, with and without an offset, between pages that must
+// TestKernelsHaveTheBitsOfGo compares every length up to 100, with and without an offset, between pages that must
 // not be touched.
-func TestTwins(t *testing.T) {
+func TestKernelsHaveTheBitsOfGo(t *testing.T) {
 	needAVX2(t)
 	r := seeded(t)
 	var room [2][5][]float32
@@ -100,7 +100,7 @@ func TestTwins(t *testing.T) {
 			room[i][j] = fence.Float32(t, 107, i == 0)
 		}
 	}
-	for name, f := range twins {
+	for name, f := range kernels {
 		for n := range 100 {
 			for i, whole := range room {
 				var v [5][]float32
@@ -120,13 +120,13 @@ func TestTwins(t *testing.T) {
 	}
 }
 
-// TestTwinsSweep goes through the numbers of the accuracy tests.
-func TestTwinsSweep(t *testing.T) {
+// TestKernelsHaveTheBitsOfGoInASweep goes through the numbers of the accuracy tests.
+func TestKernelsHaveTheBitsOfGoInASweep(t *testing.T) {
 	needAVX2(t)
 	var x []float32
 	sweep(stride()*8, func(v float32) { x = append(x, v) })
 	ones := slices.Repeat([]float32{1}, len(x))
-	for name, f := range twins {
+	for name, f := range kernels {
 		v := [5][]float32{slices.Clone(x), slices.Clone(x), slices.Clone(ones), slices.Clone(x), slices.Clone(ones)}
 		bothWays(t, name, f, v)
 	}
@@ -136,7 +136,7 @@ func TestTwinsSweep(t *testing.T) {
 func TestStaysBetween(t *testing.T) {
 	needAVX2(t)
 	const guard = 12345
-	for name, f := range twins {
+	for name, f := range kernels {
 		for n := range 70 {
 			var v, all [5][]float32
 			for i := range v {

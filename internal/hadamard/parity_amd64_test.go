@@ -11,29 +11,33 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/internal/cpu"
 	"github.com/switchyard-moe/switchyard/internal/f32/fence"
 )
 
-var levelNames = [...]string{"Go", "AVX2", "AVX-512"}
+// levels are what the kernels of each width need.
+var levels = []struct {
+	name  string
+	level level
+	needs cpu.Features
+}{{"Go", levelGo, 0}, {"AVX2", levelAVX2, needsAVX2}, {"AVX-512", levelAVX512, needsAVX512}}
 
-// eachLevel runs f with every width of vectors that this processor has, but that of the twin.
+// eachLevel runs f with vectors of each width that this processor has, and with the Go code.
 func eachLevel(t *testing.T, f func(t *testing.T)) {
-	widest := best()
-	defer func() { using = widest }()
-	for l := levelAVX2; l <= widest; l++ {
-		using = l
-		t.Run(levelNames[l], f)
-	}
-	if widest == levelGo {
-		t.Skip("this processor has no AVX2")
+	for _, l := range levels {
+		t.Run(l.name, func(t *testing.T) {
+			if !cpu.Has(l.needs) {
+				t.Skip("this processor does not have the instructions")
+			}
+			defer cpu.Limit(l.needs)()
+			require.Equal(t, l.level, widest())
+			f(t)
+		})
 	}
 }
 
 func TestEachLevelIsTheMatrixProduct(t *testing.T) {
 	eachLevel(t, TestTransformIsTheMatrixProduct)
-	using = levelGo
-	defer func() { using = best() }()
-	t.Run("Go", TestTransformIsTheMatrixProduct)
 }
 
 // odd is any float32 now and then, infinities and denormals included, but no NaN.
@@ -56,21 +60,21 @@ func requireBits(t *testing.T, want, got []float32, what string) {
 	}
 }
 
-// TestTwins compares bits between pages that must not be touched, at any alignment.
-func TestTwins(t *testing.T) {
+// TestKernelsHaveTheBitsOfGo compares bits between pages that must not be touched, at any alignment.
+func TestKernelsHaveTheBitsOfGo(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
 		r := rand.New(rand.NewPCG(3, seed))
 		for n := Block; n <= 1<<14; n *= 2 {
 			for turn := range 4 {
-				twins(t, r, n, turn)
+				compare(t, r, n, turn)
 			}
 		}
 	})
 }
 
-func twins(t *testing.T, r *rand.Rand, n, turn int) {
+func compare(t *testing.T, r *rand.Rand, n, turn int) {
 	before, off := turn%2 == 0, 0
 	if turn > 1 {
 		off = 1 + r.IntN(15)
@@ -120,23 +124,30 @@ func TestStaysBetween(t *testing.T) {
 }
 
 func BenchmarkLevels(b *testing.B) {
-	defer func() { using = best() }()
-	r := rand.New(rand.NewPCG(4, 4))
-	const n = 1024
-	x, signs := sample(r, n)
-	y, scratch := make([]float32, n), make([]float32, n)
-	for using = levelGo; using <= best(); using++ {
-		b.Run(levelNames[using]+"/whole", func(b *testing.B) {
-			b.SetBytes(4 * n)
-			for b.Loop() {
-				Transform(y, x, signs)
-			}
-		})
-		b.Run(levelNames[using]+"/front", func(b *testing.B) {
-			b.SetBytes(4 * n)
-			for b.Loop() {
-				Front(y[:Block], x, signs, scratch)
-			}
-		})
+	for _, l := range levels {
+		if cpu.Has(l.needs) {
+			b.Run(l.name, func(b *testing.B) {
+				defer cpu.Limit(l.needs)()
+				benchmarkTransform(b)
+			})
+		}
 	}
+}
+
+func benchmarkTransform(b *testing.B) {
+	const n = 1024
+	x, signs := sample(rand.New(rand.NewPCG(4, 4)), n)
+	y, scratch := make([]float32, n), make([]float32, n)
+	b.Run("whole", func(b *testing.B) {
+		b.SetBytes(4 * n)
+		for b.Loop() {
+			Transform(y, x, signs)
+		}
+	})
+	b.Run("front", func(b *testing.B) {
+		b.SetBytes(4 * n)
+		for b.Loop() {
+			Front(y[:Block], x, signs, scratch)
+		}
+	})
 }

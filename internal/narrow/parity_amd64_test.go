@@ -9,12 +9,13 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/internal/cpu"
 )
 
-// twin runs f without the kernels.
-func twin(f func()) {
-	defer func(was bool) { accelerated = was }(accelerated)
-	accelerated = false
+// withoutKernels runs f on the Go code alone.
+func withoutKernels(f func()) {
+	defer cpu.Limit(0)()
 	f()
 }
 
@@ -28,11 +29,11 @@ func odd(r *rand.Rand, nan bool) float32 {
 	return float32(math.Ldexp(r.NormFloat64(), r.IntN(30)-20))
 }
 
-// TestTwins compares bytes and bits at any length and alignment, between guards that must not be
+// TestKernelsHaveTheBitsOfGo compares bytes and bits at any length and alignment, between guards that must not be
 // touched.
-func TestTwins(t *testing.T) {
-	if !accelerated {
-		t.Skip("this processor has no AVX2")
+func TestKernelsHaveTheBitsOfGo(t *testing.T) {
+	if !cpu.Has(needs) {
+		t.Skip("this processor has no AVX2 and FMA")
 	}
 	r := rand.New(rand.NewPCG(rand.Uint64(), 1))
 	const margin, guard = 64, 0xa5
@@ -51,7 +52,7 @@ func TestTwins(t *testing.T) {
 			all := slices.Repeat([]byte{guard}, f.Bytes(n)+2*margin)
 			got, want := all[off:][:f.Bytes(n)], make([]byte, f.Bytes(n))
 			f.Encode(got, row)
-			twin(func() { f.Encode(want, row) })
+			withoutKernels(func() { f.Encode(want, row) })
 			require.Equal(t, want, got, "%v of %v", f, row)
 			require.Equal(t, slices.Repeat([]byte{guard}, off), all[:off])
 			require.Equal(t, slices.Repeat([]byte{guard}, 2*margin-off), all[off+len(got):])
@@ -64,7 +65,7 @@ func TestTwins(t *testing.T) {
 			floats := slices.Repeat([]float32{12345}, n+64)
 			back, slow := floats[off:][:n], make([]float32, n)
 			f.Decode(back, got)
-			twin(func() { f.Decode(slow, got) })
+			withoutKernels(func() { f.Decode(slow, got) })
 			for i := range slow {
 				if math.Float32bits(slow[i]) != math.Float32bits(back[i]) && (slow[i] == slow[i] || back[i] == back[i]) {
 					require.Failf(t, "bits differ", "%v: element %d is %v, want %v", f, i, back[i], slow[i])
@@ -77,7 +78,7 @@ func TestTwins(t *testing.T) {
 }
 
 func TestWithoutKernels(t *testing.T) {
-	twin(func() {
+	withoutKernels(func() {
 		TestFormatsKeepRows(t)
 		TestWhatIsNoNumberSurvives(t)
 	})
@@ -92,7 +93,7 @@ func TestEveryNumberOf16Bits(t *testing.T) {
 		}
 		got, want := make([]float32, 1<<16), make([]float32, 1<<16)
 		f.Decode(got, src)
-		twin(func() { f.Decode(want, src) })
+		withoutKernels(func() { f.Decode(want, src) })
 		for i := range want {
 			require.Equal(t, math.Float32bits(want[i]), math.Float32bits(got[i]), "%v of %#x", f, i)
 		}
@@ -108,7 +109,7 @@ func BenchmarkFormats(b *testing.B) {
 		for _, kernels := range []bool{true, false} {
 			name := f.String()
 			if !kernels {
-				name += "/twin"
+				name += "/go"
 			}
 			b.Run(name, func(b *testing.B) {
 				dst := make([]byte, f.Bytes(len(row)))
@@ -122,7 +123,7 @@ func BenchmarkFormats(b *testing.B) {
 				if kernels {
 					run()
 				} else {
-					twin(run)
+					withoutKernels(run)
 				}
 			})
 		}
