@@ -2,7 +2,8 @@
 
 #include "textflag.h"
 
-// A pass takes some columns of all rows, into as many registers, and then the next columns: so each element of dst is written once.
+// A pass takes some columns of all rows, into as many registers, and then the next columns: so each
+// element of dst is written once.
 
 // func sumAVX512(dst, x *float32, stride int, rows *int32, n, cols int, factor float32)
 TEXT ·sumAVX512(SB), NOSPLIT, $0-52

@@ -4,7 +4,7 @@ package cpu
 
 import "golang.org/x/sys/cpu"
 
-// bitVPCLMULQDQ is its bit of the extended features. Package x/sys/cpu knows it only beside AVX-512.
+// bitVPCLMULQDQ is its bit of the extended features, which x/sys/cpu reads only beside AVX-512.
 const bitVPCLMULQDQ = 1 << 10
 
 // extendedFeatures returns ECX of CPUID's leaf 7, which every processor with AVX2 has.

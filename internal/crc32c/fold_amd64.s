@@ -2,7 +2,8 @@
 
 #include "textflag.h"
 
-// The multipliers of the folds: x^(n+31) and x^(n-33) modulo the Castagnoli polynomial, reflected, for a step of n bits.
+// The multipliers of the folds: x^(n+31) and x^(n-33) modulo the Castagnoli polynomial, reflected,
+// for a step of n bits.
 DATA multipliers<>+0(SB)/8, $0xdcb17aa4  // n = 2048
 DATA multipliers<>+8(SB)/8, $0xb9e02b86
 DATA multipliers<>+16(SB)/8, $0x740eef02 // n = 512
@@ -36,7 +37,8 @@ loop:
 	ADDQ $256, SI
 	DECQ CX
 	JZ   done
-	// The bytes are on their way from memory four blocks ahead: the copy that follows a checksum finds them near.
+	// The bytes are on their way from memory four blocks ahead: the copy that follows a checksum
+	// finds them near.
 	PREFETCHT0 1024(SI)
 	PREFETCHT0 1088(SI)
 	PREFETCHT0 1152(SI)
@@ -88,7 +90,8 @@ loop:
 	ADDQ $256, SI
 	DECQ CX
 	JZ   done
-	// The bytes are on their way from memory eight blocks ahead: out of a cache this is what sets the pace.
+	// The bytes are on their way from memory eight blocks ahead: out of a cache this is what sets
+	// the pace.
 	PREFETCHT0 2048(SI)
 	PREFETCHT0 2112(SI)
 	PREFETCHT0 2176(SI)

@@ -14,8 +14,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32/fence"
 )
 
-// kernels are all functions with an assembly kernel, as functions of five vectors of which the first
-// one to four are results.
+// kernels are all functions with an assembly kernel, as functions of five vectors of which the
+// first one to four are results.
 var kernels = map[string]func(v [5][]float32){
 	"add":        func(v [5][]float32) { Add(v[0], v[1]) },
 	"axpy":       func(v [5][]float32) { Axpy(v[0], 1.7, v[1]) },
@@ -89,8 +89,8 @@ func number(r *rand.Rand) float32 {
 	return float32(r.NormFloat64() * 4)
 }
 
-// TestKernelsHaveTheBitsOfGo compares every length up to 100, with and without an offset, between pages that must
-// not be touched.
+// TestKernelsHaveTheBitsOfGo compares every length up to 100, with and without an offset, between
+// pages that must not be touched.
 func TestKernelsHaveTheBitsOfGo(t *testing.T) {
 	needAVX2(t)
 	r := seeded(t)

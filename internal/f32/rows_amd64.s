@@ -73,7 +73,8 @@ TEXT ·topRowsAVX2(SB), NOSPLIT, $0-96
 	CMPQ R11, $1
 	JNE  ranks
 
-	// The largest is sought and taken out k times: in place if once, otherwise in a copy, made while it is sought first.
+	// The largest is sought and taken out k times: in place if once, otherwise in a copy, made
+	// while it is sought first.
 row:
 	MOVQ SI, BX
 	CMPQ R11, $1

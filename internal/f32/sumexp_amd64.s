@@ -3,9 +3,10 @@
 #include "textflag.h"
 #include "table_amd64.h"
 
-// ADDEXP adds e^(x-Y4) of the eight elements at an offset to an accumulator. It is EXP for what is at most 0: no upper
-// limit, and a lower one in Y5 with a normal result, so that the power of two can be added to the exponent. The limits
-// of EXP would be lost in a sum of 1 and more all the same.
+// ADDEXP adds e^(x-Y4) of the eight elements at an offset to an accumulator. It is EXP for what is
+// at most 0: no upper limit, and a lower one in Y5 with a normal result, so that the power of two
+// can be added to the exponent. The limits of EXP would be lost in a sum of 1 and more all the
+// same.
 #define ADDEXP(offset, acc) \
 	VMOVUPS offset(SI), Y0 \
 	VSUBPS  Y4, Y0, Y0 \

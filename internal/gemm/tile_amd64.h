@@ -1,5 +1,6 @@
-// Register use of all tile kernels: AX = a, R12 = row 6 of a, SI = rs, R10 = 3·rs, R11 = 5·rs, R8 = cs, BX = b,
-// R9 = bs, DI = c, DX = ldc, CX = k, all strides in bytes; R13 walks over the rows of c.
+// Register use of all tile kernels: AX = a, R12 = row 6 of a, SI = rs, R10 = 3·rs, R11 = 5·rs, R8 =
+// cs, BX = b, R9 = bs, DI = c, DX = ldc, CX = k, all strides in bytes; R13 walks over the rows of
+// c.
 
 #define ARGS \
 	MOVQ k+0(FP), CX       \

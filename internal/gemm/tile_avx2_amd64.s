@@ -13,7 +13,8 @@
 	VMOVUPS y, 32(R13) \
 	ADDQ    DX, R13
 
-// MAC2 adds a row's element of a times the 16 elements of b in Y0 and Y1 to the row's sums x and y. MAC1 does one half.
+// MAC2 adds a row's element of a times the 16 elements of b in Y0 and Y1 to the row's sums x and y.
+// MAC1 does one half.
 #define MAC2(a, x, y) \
 	VBROADCASTSS a, Y2 \
 	VMULPS       Y0, Y2, Y3 \
@@ -32,7 +33,8 @@
 	VADDPS 32(R13), y, y \
 	ADDQ   DX, R13
 
-// Sums of row i in Y{4+2i} and Y{5+2i}. Registers as in the tile kernels, but R14 = the panel of b, R12 = step in bytes, R15 = panels to do.
+// Sums of row i in Y{4+2i} and Y{5+2i}. Registers as in the tile kernels, but R14 = the panel of b,
+// R12 = step in bytes, R15 = panels to do.
 // func row6x16AVX2(n, k int, a *float32, rs, cs int, b *float32, bs, step int, c *float32, ldc int, how start)
 TEXT ·row6x16AVX2(SB), NOSPLIT, $0-81
 	MOVQ n+0(FP), R15

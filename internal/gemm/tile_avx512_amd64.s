@@ -13,9 +13,9 @@
 	VMOVUPS y, 64(R13) \
 	ADDQ    DX, R13
 
-// MAC2 adds a row's element of a times the 32 elements of b in Z0 and Z1 to the row's sums x and y. MAC1 does one
-// half. Loading the element with each product instead of once for both makes Zen 4 half as fast again: there a
-// VBROADCASTSS of 512 bits takes a slot of the arithmetic units.
+// MAC2 adds a row's element of a times the 32 elements of b in Z0 and Z1 to the row's sums x and y.
+// MAC1 does one half. Loading the element with each product instead of once for both makes Zen 4
+// half as fast again: there a VBROADCASTSS of 512 bits takes a slot of the arithmetic units.
 #define MAC2(a, x, y) \
 	VMULPS.BCST a, Z0, Z2 \
 	VMULPS.BCST a, Z1, Z3 \

@@ -17,8 +17,8 @@ GLOBL turn<>(SB), RODATA|NOPTR, $72
 #define BF(a, b, s) \
 	VADDPS b, a, s; VSUBPS b, a, b
 
-// Each of these exchanges the lanes of a at one stride and adds a to them, or subtracts it: the product by ±1 is exact, so the
-// fused result is the sum's own.
+// Each of these exchanges the lanes of a at one stride and adds a to them, or subtracts it: the
+// product by ±1 is exact, so the fused result is the sum's own.
 #define FOUR(a) \
 	VPERM2F128 $1, a, a, Y9; VFMADD213PS Y9, Y13, a
 #define TWO(a) \

@@ -33,8 +33,8 @@ DATA turn<>+184(SB)/8, $0xbf800000bf800000
 DATA turn<>+192(SB)/8, $0xbf8000003f800000
 GLOBL turn<>(SB), RODATA|NOPTR, $200
 
-// Each of these exchanges the lanes of a at one stride and adds a to them, or subtracts it: the product by ±1 is exact, so the
-// fused result is the sum's own.
+// Each of these exchanges the lanes of a at one stride and adds a to them, or subtracts it: the
+// product by ±1 is exact, so the fused result is the sum's own.
 #define EIGHT(a, t) \
 	VSHUFF32X4 $0x4E, a, a, t; VFMADD213PS t, Z28, a
 #define FOUR(a, t) \

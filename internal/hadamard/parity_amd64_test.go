@@ -60,7 +60,8 @@ func requireBits(t *testing.T, want, got []float32, what string) {
 	}
 }
 
-// TestKernelsHaveTheBitsOfGo compares bits between pages that must not be touched, at any alignment.
+// TestKernelsHaveTheBitsOfGo compares bits between pages that must not be touched, at any
+// alignment.
 func TestKernelsHaveTheBitsOfGo(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		seed := rand.Uint64()

@@ -6,7 +6,8 @@
 #define BF(a, b, s) \
 	VADDPS b, a, s; VSUBPS b, a, b
 
-// BUTTERFLIES2 transforms Y0 to Y1, which end in other registers than they began: see the stores after it.
+// BUTTERFLIES2 transforms Y0 to Y1, which end in other registers than they began: see the stores
+// after it.
 #define BUTTERFLIES2 \
 	BF(Y0, Y1, Y2)
 

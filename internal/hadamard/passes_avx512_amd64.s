@@ -2,12 +2,13 @@
 
 #include "textflag.h"
 
-// BF puts a+b into s and a-b into b. The difference is taken as a-1·b, which has the same bits and goes to the units for products,
-// so that those for sums do only half of the work. 1 is in Z31.
+// BF puts a+b into s and a-b into b. The difference is taken as a-1·b, which has the same bits and
+// goes to the units for products, so that those for sums do only half of the work. 1 is in Z31.
 #define BF(a, b, s) \
 	VADDPS b, a, s; VFNMADD213PS a, Z31, b
 
-// BUTTERFLIES2 transforms Z0 to Z1, which end in other registers than they began: see the stores after it.
+// BUTTERFLIES2 transforms Z0 to Z1, which end in other registers than they began: see the stores
+// after it.
 #define BUTTERFLIES2 \
 	BF(Z0, Z1, Z2)
 

@@ -35,7 +35,8 @@ DATA inOrder<>+24(SB)/4, $3
 DATA inOrder<>+28(SB)/4, $7
 GLOBL inOrder<>(SB), RODATA|NOPTR, $32
 
-// BF16 leaves in Y0 the upper halves of eight numbers at an offset, rounded to even. It uses Y1 to Y3.
+// BF16 leaves in Y0 the upper halves of eight numbers at an offset, rounded to even. It uses Y1 to
+// Y3.
 #define BF16(offset) \
 	VMOVUPS offset(SI), Y1           \
 	VPSRLD  $16, Y1, Y2              \

@@ -29,8 +29,8 @@ func odd(r *rand.Rand, nan bool) float32 {
 	return float32(math.Ldexp(r.NormFloat64(), r.IntN(30)-20))
 }
 
-// TestKernelsHaveTheBitsOfGo compares bytes and bits at any length and alignment, between guards that must not be
-// touched.
+// TestKernelsHaveTheBitsOfGo compares bytes and bits at any length and alignment, between guards
+// that must not be touched.
 func TestKernelsHaveTheBitsOfGo(t *testing.T) {
 	if !cpu.Has(needs) {
 		t.Skip("this processor has no AVX2 and FMA")
