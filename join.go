@@ -76,26 +76,26 @@ func Join(ctx context.Context, cfg JoinConfig) (*World, error) {
 
 // place is what cfg says of this rank, or the environment where it gives no Size; then its address
 // and name of the job still come before the launcher's.
-func (c JoinConfig) place(getenv func(string) string) (rendezvous.Place, error) {
+func (c JoinConfig) place(getenv func(string) string) (rendezvous.Process, error) {
 	if c.Size == 0 && c.Rank != 0 {
-		return rendezvous.Place{}, fmt.Errorf("switchyard: JoinConfig.Rank is %d without a Size", c.Rank)
+		return rendezvous.Process{}, fmt.Errorf("switchyard: JoinConfig.Rank is %d without a Size", c.Rank)
 	}
 	if c.Size < 0 {
-		return rendezvous.Place{}, fmt.Errorf("switchyard: JoinConfig.Size is %d, want a number of ranks, or 0 for the launcher's", c.Size)
+		return rendezvous.Process{}, fmt.Errorf("switchyard: JoinConfig.Size is %d, want a number of ranks, or 0 for the launcher's", c.Size)
 	}
 	for _, d := range []struct {
 		field string
 		value time.Duration
 	}{{"Timeout", c.Timeout}, {"DeadAfter", c.DeadAfter}, {"Heartbeat", c.Heartbeat}} {
 		if d.value < 0 {
-			return rendezvous.Place{}, fmt.Errorf("switchyard: JoinConfig.%s is %v, must not be negative", d.field, d.value)
+			return rendezvous.Process{}, fmt.Errorf("switchyard: JoinConfig.%s is %v, must not be negative", d.field, d.value)
 		}
 	}
-	return rendezvous.Detect(rendezvous.Place{Rank: c.Rank, Size: c.Size, Addr: c.Addr, Job: c.Job}, getenv)
+	return rendezvous.Detect(rendezvous.Process{Rank: c.Rank, Size: c.Size, Addr: c.Addr, Job: c.Job}, getenv)
 }
 
 // connect opens the transport: nothing but memory for a rank that is alone.
-func (c JoinConfig) connect(ctx context.Context, who rendezvous.Place) (transport.Transport, error) {
+func (c JoinConfig) connect(ctx context.Context, who rendezvous.Process) (transport.Transport, error) {
 	if who.Size == 1 {
 		return inproc.New(1)[0], nil
 	}

@@ -25,7 +25,7 @@ type jobRank struct {
 	security     string
 	bytes, turns int
 	turn         time.Duration
-	place        rendezvous.Place
+	place        rendezvous.Process
 	memory       *memory
 }
 
@@ -53,7 +53,7 @@ func runRank(ctx context.Context, args []string, stderr io.Writer) int {
 	f.DurationVar(&r.turn, "turn", 0, "time of a turn")
 	err := f.Parse(args)
 	if err == nil {
-		r.place, err = rendezvous.Detect(rendezvous.Place{}, transports.Launched)
+		r.place, err = rendezvous.Detect(rendezvous.Process{}, transports.Launched)
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "bench: admission %s is for bench itself: %v\n", rankArg, err)

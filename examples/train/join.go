@@ -34,7 +34,7 @@ func join(ctx context.Context, o options) (*switchyard.World, error) {
 
 // joinOver joins over a transport that switchyard.Join does not choose by itself.
 func joinOver(ctx context.Context, o options) (*switchyard.World, error) {
-	place, err := rendezvous.Detect(rendezvous.Place{}, os.Getenv)
+	place, err := rendezvous.Detect(rendezvous.Process{}, os.Getenv)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func joinOver(ctx context.Context, o options) (*switchyard.World, error) {
 
 // joinStriped joins over -lanes connections of TCP. The first is joined as any job over TCP is;
 // over it rank 0 says at which ports it waits for the others'.
-func joinStriped(ctx context.Context, o options, place rendezvous.Place) (transport.Transport, error) {
+func joinStriped(ctx context.Context, o options, place rendezvous.Process) (transport.Transport, error) {
 	join := func(lane int, addr string) (transport.Transport, error) {
 		return tcp.Join(ctx, tcp.Config{
 			Rank: place.Rank, Size: place.Size, Addr: addr, Job: fmt.Sprintf("%s lane %d", place.Job, lane),

@@ -54,7 +54,7 @@ func launched(o options) (bool, error) {
 	if o.transport == mpiTransport {
 		return true, nil
 	}
-	place, err := rendezvous.Detect(rendezvous.Place{}, os.Getenv)
+	place, err := rendezvous.Detect(rendezvous.Process{}, os.Getenv)
 	return place.Source != alone, err
 }
 
@@ -65,7 +65,7 @@ const alone = "alone"
 func runLaunched(ctx context.Context, o options, s screen) error {
 	world, err := join(ctx, o)
 	if err != nil {
-		if place, unknown := rendezvous.Detect(rendezvous.Place{}, os.Getenv); unknown == nil {
+		if place, unknown := rendezvous.Detect(rendezvous.Process{}, os.Getenv); unknown == nil {
 			err = failure{place.Rank, err}
 		}
 		return err

@@ -16,7 +16,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// addressError is about an address that no further attempt makes better.
+// addressError is an error about an address that another attempt cannot fix.
 type addressError struct{ error }
 
 func badAddress(format string, args ...any) error { return &addressError{fmt.Errorf(format, args...)} }
@@ -26,8 +26,8 @@ func isBadAddress(err error) bool {
 	return errors.As(err, &e)
 }
 
-// places returns the addresses at which rank 0 is looked for, and at the first of which that
-// belongs to its machine it listens. Every rank of one machine comes to the same ones:
+// addrPorts returns the addresses at which ranks look for rank 0. Rank 0 listens at the first that
+// belongs to its machine. All ranks of one machine get the same ones:
 //
 //   - An address is itself; 127.0.0.1 is ::1 if a machine has no other loopback address. So is
 //     "localhost".
@@ -37,7 +37,7 @@ func isBadAddress(err error) bool {
 //   - With security, or Insecure, only its other addresses count. If there are none, because the
 //     hosts file gives a machine's own name the address 127.0.1.1, it is the address by which
 //     other machines reach this one.
-func (c *Config) places(ctx context.Context) ([]netip.AddrPort, error) {
+func (c *Config) addrPorts(ctx context.Context) ([]netip.AddrPort, error) {
 	host, port, err := splitAddr(c.Addr)
 	if err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func (c *Config) addresses(ctx context.Context, host string) ([]netip.Addr, erro
 	return c.choose(host, found)
 }
 
-// choose picks those of a name's addresses that serve.
+// choose returns those of a name's addresses that may be used.
 func (c *Config) choose(host string, found []netip.Addr) ([]netip.Addr, error) {
 	var near, far []netip.Addr
 	for _, a := range found {
@@ -94,7 +94,7 @@ func (c *Config) choose(host string, found []netip.Addr) ([]netip.Addr, error) {
 		return nil, fmt.Errorf("%q is %v: %w", host, far[0], notLoopback(c.Addr))
 	case c.LocalSize > 0 && c.LocalSize < c.Size:
 		return nil, badAddress("%q is the loopback address %v here, and only %d of %d ranks run on this machine: "+
-			"configure Security or set Insecure, and rank 0 listens where the others can come",
+			"configure Security or set Insecure, and rank 0 listens where the others can connect",
 			host, near[0], c.LocalSize, c.Size)
 	}
 	return near, nil
@@ -108,10 +108,10 @@ func notLoopback(addr string) error {
 		"or set Insecure to allow it", addr)
 }
 
-// resolve asks for the addresses of a name, those of IPv4 first, and leaves out what nobody listens
-// at.
+// resolve returns the addresses of a name, those of IPv4 first, without unspecified and multicast
+// ones.
 func (c *Config) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
-	ctx, cancel := context.WithTimeout(ctx, resolvePatience)
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
 	all, err := c.Net.Resolve(ctx, host)
 	if err != nil {
@@ -130,7 +130,7 @@ func (c *Config) resolve(ctx context.Context, host string) ([]netip.Addr, error)
 	return out, nil
 }
 
-// loopback returns ip, or ::1 on a machine whose only loopback address that is.
+// loopback returns ip, or ::1 on a machine that has no other loopback address.
 func (c *Config) loopback(ip netip.Addr) netip.Addr {
 	if !ip.Is4() {
 		return ip
@@ -143,7 +143,7 @@ func (c *Config) loopback(ip netip.Addr) netip.Addr {
 	return six
 }
 
-// documentation are addresses that stand for any other machine; nothing is sent to them.
+// documentation are addresses that represent any other machine; nothing is sent to them.
 var documentation = []string{"192.0.2.1:9", "[2001:db8::1]:9"}
 
 // outward is the address by which other machines reach this one: its only one, or that of its
@@ -185,7 +185,7 @@ func LocalHost(ctx context.Context, c Config) (string, error) {
 	limited, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	var last error
-	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
+	for pause := minRetry; ; pause = min(2*pause, maxRetry) {
 		host, err := c.localHost(limited)
 		if err == nil {
 			return host.String(), nil
@@ -196,7 +196,7 @@ func LocalHost(ctx context.Context, c Config) (string, error) {
 		if last == nil || limited.Err() == nil {
 			last = err
 		}
-		if pause == retryFirst {
+		if pause == minRetry {
 			c.Log.Warn("address of rank 0 not found yet", "addr", c.Addr, "err", err)
 		}
 		if !sleep(limited, pause) {
@@ -209,12 +209,12 @@ func (c *Config) localHost(ctx context.Context) (netip.Addr, error) {
 	if c.Host != "" {
 		return c.ownHost(ctx)
 	}
-	places, err := c.places(ctx)
+	addrs, err := c.addrPorts(ctx)
 	if err != nil {
 		return netip.Addr{}, err
 	}
 	var errs []error
-	for _, p := range places {
+	for _, p := range addrs {
 		from, err := c.Net.Route(p)
 		if err == nil {
 			return from, nil
@@ -245,9 +245,8 @@ func (c *Config) ownHost(ctx context.Context) (netip.Addr, error) {
 	return netip.Addr{}, notLoopback(net.JoinHostPort(found[0].String(), "0"))
 }
 
-// Rezone returns the address and port addr of another machine with the zone of this rank's own
-// address in place of the other's, if it is link-local: a zone names an interface, and only on its
-// own machine.
+// Rezone returns the address and port addr of another machine. If it is link-local, its zone is
+// replaced by that of this rank's own address: a zone names an interface of one machine.
 func Rezone(addr, own string) string {
 	theirs, err := netip.ParseAddrPort(addr)
 	mine, errMine := netip.ParseAddrPort(own)
@@ -257,7 +256,7 @@ func Rezone(addr, own string) string {
 	return netip.AddrPortFrom(theirs.Addr().WithZone(mine.Addr().Zone()), theirs.Port()).String()
 }
 
-// splitAddr takes host:port apart.
+// splitAddr splits host:port.
 func splitAddr(addr string) (host string, port uint16, err error) {
 	host, text, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -273,7 +272,7 @@ func splitAddr(addr string) (host string, port uint16, err error) {
 	return host, uint16(n), nil
 }
 
-// parseHost reads a host that is an address, in brackets or not.
+// parseHost parses a host that is an address, in brackets or not.
 func parseHost(host string) (netip.Addr, bool) {
 	if inner, ok := strings.CutPrefix(host, "["); ok {
 		host = strings.TrimSuffix(inner, "]")

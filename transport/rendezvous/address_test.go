@@ -84,7 +84,7 @@ func TestWhereRankZeroIsLookedFor(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := Config{Size: 4, Addr: c.addr, LocalSize: c.local, Insecure: c.open, Net: c.net}
 			cfg = cfg.withDefaults()
-			got, err := cfg.places(t.Context())
+			got, err := cfg.addrPorts(t.Context())
 			if err != nil {
 				require.ErrorContains(t, err, c.want)
 				return
@@ -125,7 +125,7 @@ func TestZoneIsThisMachines(t *testing.T) {
 	require.Equal(t, "@abstract", Rezone("@abstract", "10.0.0.2:9"))
 }
 
-// passing fails so many times with err and then does what f does.
+// passing fails the given number of times with err and then does what f does.
 func passing[A, R any](times int, err error, f func(A) (R, error)) func(A) (R, error) {
 	var mu sync.Mutex
 	return func(a A) (R, error) {
@@ -166,7 +166,7 @@ func TestRanksWaitForNameAndRoute(t *testing.T) {
 	}
 }
 
-// TestNameThatNeverResolvesIsTheReason: on a guest and on rank 0, when the context or the timeout
+// TestNameThatNeverResolvesIsTheReason: on a client and on rank 0, when the context or the timeout
 // ends it.
 func TestNameThatNeverResolvesIsTheReason(t *testing.T) {
 	for rank := range transport.Rank(2) {
@@ -212,8 +212,8 @@ func TestLastFailureToDialIsTheReason(t *testing.T) {
 	}
 }
 
-// TestShortageIsNamedAtOnce: on a guest that cannot open a socket, and on rank 0 that cannot accept
-// one.
+// TestShortageIsNamedAtOnce: on a client that cannot open a socket, and on rank 0 that cannot
+// accept one.
 func TestShortageIsNamedAtOnce(t *testing.T) {
 	for _, short := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS} {
 		configs := patient(t, 2)
@@ -241,7 +241,7 @@ func (full) Accept() (net.Conn, error) { return nil, &net.OpError{Op: "accept", 
 // of them.
 func TestRankZeroListensAtItsOwnAddress(t *testing.T) {
 	c := job(t, 2)[0]
-	v := guestOf(t, t.Context(), c)
+	v := clientOf(t, t.Context(), c)
 	foreign := netip.MustParseAddrPort("192.0.2.1:5")
 	l, err := v.listenAt(t.Context(), []netip.AddrPort{foreign, netip.MustParseAddrPort("127.0.0.1:0")})
 	require.NoError(t, err)

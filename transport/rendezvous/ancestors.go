@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// maxAncestors bounds the way up from a process to the first one.
+// maxAncestors bounds the number of ancestors that are read.
 const maxAncestors = 64
 
-// process is one that this process descends from.
+// process is an ancestor of this process.
 type process struct {
 	pid     int
 	started uint64 // in clock ticks since boot: pid and started identify the process for good
@@ -19,7 +19,7 @@ type process struct {
 	args    []string
 }
 
-// ancestors are the processes above this one, the nearest first, as far as /proc shows them.
+// ancestors returns the ancestors of this process, the nearest first, as far as /proc shows them.
 func (e *env) ancestors() []process {
 	if e.above != nil || e.proc == nil {
 		return e.above
@@ -40,7 +40,7 @@ func (e *env) ancestors() []process {
 	return e.above
 }
 
-// self is this process, and the number of the one that it was started by.
+// self returns this process and the number of its parent.
 func (e *env) self() (p process, parent int, err error) {
 	if e.proc == nil {
 		return process{}, 0, fs.ErrNotExist
@@ -48,8 +48,8 @@ func (e *env) self() (p process, parent int, err error) {
 	return readStat(e.proc, "self")
 }
 
-// readStat reads /proc/<folder>/stat. The name of a process stands in parentheses and may itself
-// hold some.
+// readStat reads /proc/<folder>/stat. The name of a process is in parentheses and may itself
+// contain some.
 func readStat(proc fs.FS, folder string) (p process, parent int, err error) {
 	text, err := fs.ReadFile(proc, path.Join(folder, "stat"))
 	if err != nil {
@@ -76,7 +76,7 @@ func readStat(proc fs.FS, folder string) (p process, parent int, err error) {
 	return p, parent, err
 }
 
-// nearest is the first process above this one that has one of the names, or nil.
+// nearest returns the nearest ancestor that has one of the names, or nil.
 func (e *env) nearest(names ...string) *process {
 	above := e.ancestors()
 	for i := range above {
@@ -89,9 +89,8 @@ func (e *env) nearest(names ...string) *process {
 	return nil
 }
 
-// identity names p among all processes that this machine has run since it was started: containers
-// that share the network have process numbers of their own, so the namespace of the numbers is part
-// of it.
+// identity identifies p among all processes since this machine was booted. Containers that share
+// the network have process numbers of their own, so the namespace of the numbers is part of it.
 func (e *env) identity(p *process) string {
 	space, _ := fs.ReadLink(e.proc, "self/ns/pid") // "pid:[4026531836]"
 	space = strings.Trim(strings.TrimPrefix(space, "pid:"), "[]")

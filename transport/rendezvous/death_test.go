@@ -46,7 +46,7 @@ func patient(t testing.TB, n int) []Config {
 	return configs
 }
 
-// dying returns a Dial whose connections break after so many messages from rank 0, as those of a
+// dying returns a Dial whose connections break after that many messages from rank 0, as those of a
 // process that is killed.
 func dying(messages int) func(context.Context, string) (net.Conn, error) {
 	return func(ctx context.Context, addr string) (net.Conn, error) {
@@ -154,9 +154,9 @@ func requireDead(t *testing.T, errs []error, dead transport.Rank) {
 	}
 }
 
-// TestDeathWhileRanksMeetIsToldAtOnce: rank 3 never comes, and rank 2 dies once it has been
+// TestDeathWhileRanksMeetIsKnownAtOnce: rank 3 never comes, and rank 2 dies once it has been
 // welcomed.
-func TestDeathWhileRanksMeetIsToldAtOnce(t *testing.T) {
+func TestDeathWhileRanksMeetIsKnownAtOnce(t *testing.T) {
 	configs := patient(t, 4)[:3]
 	configs[2].Net.Dial = dying(1)
 	configs[2].Timeout = 3 * time.Second // it cannot come back
@@ -190,9 +190,9 @@ func TestConnectionThatIsLostIsNoDeath(t *testing.T) {
 	require.Equal(t, 2, dials)
 }
 
-// TestDeathWhileConnectionsAreOpenedIsToldAtOnce kills each rank in turn while the others wait for
+// TestDeathWhileConnectionsAreOpenedIsKnownAtOnce kills each rank in turn while the others wait for
 // its connections.
-func TestDeathWhileConnectionsAreOpenedIsToldAtOnce(t *testing.T) {
+func TestDeathWhileConnectionsAreOpenedIsKnownAtOnce(t *testing.T) {
 	for dead := range 4 {
 		t.Run(fmt.Sprint("rank ", dead), func(t *testing.T) {
 			configs := patient(t, 4)
@@ -210,9 +210,9 @@ func TestDeathWhileConnectionsAreOpenedIsToldAtOnce(t *testing.T) {
 	}
 }
 
-// TestDeathAfterConnectionsWereOpenedIsToldAtOnce: the others have opened theirs, and wait for what
-// the dead one says.
-func TestDeathAfterConnectionsWereOpenedIsToldAtOnce(t *testing.T) {
+// TestDeathAfterConnectionsWereOpenedIsKnownAtOnce: the others have opened theirs, and wait for
+// what the dead one says.
+func TestDeathAfterConnectionsWereOpenedIsKnownAtOnce(t *testing.T) {
 	configs := patient(t, 3)
 	kill := mortal(configs)
 	errs := startAll(t, configs, func(m *Meeting, rank int) error {
@@ -225,9 +225,9 @@ func TestDeathAfterConnectionsWereOpenedIsToldAtOnce(t *testing.T) {
 	requireDead(t, errs, 2)
 }
 
-// TestFailureToOpenConnectionsIsEverybodys: the error of the first that fails is the error of all,
-// with its rank and cause.
-func TestFailureToOpenConnectionsIsEverybodys(t *testing.T) {
+// TestFailureToOpenConnectionsIsThatOfAllRanks: the error of the first that fails is the error of
+// all, with its rank and cause.
+func TestFailureToOpenConnectionsIsThatOfAllRanks(t *testing.T) {
 	for failing := range 3 {
 		errs := startAll(t, patient(t, 3), func(m *Meeting, rank int) error {
 			if rank == failing {

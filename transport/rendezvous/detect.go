@@ -11,30 +11,29 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Place is who this process is in its job, as its launcher says.
-type Place struct {
-	// Rank is this process's number; Size how many there are.
+// Process is the rank of this process in its job, as its launcher says.
+type Process struct {
+	// Rank is this process's number among Size.
 	Rank transport.Rank
 	Size int
-	// LocalRank is its number among the LocalSize processes of this machine; both are -1 where the
+	// LocalRank is its number among the LocalSize processes of this machine; both are -1 if the
 	// launcher does not say.
 	LocalRank, LocalSize int
 	// Addr is host:port of rank 0's rendezvous; empty in a job of one.
 	Addr string
-	// Job names the job. Where the launcher has a name or number for each launch, that is part of
-	// it.
+	// Job names the job. If the launcher has a name or number for each launch, that is part of it.
 	Job string
 	// Source says which launcher's variables were used: "config", "torchrun", "openmpi", "pmi",
 	// "slurm", "kubernetes" or "alone".
 	Source string
 	// Agent names the process that starts and restarts ranks on this machine, and Restart counts
-	// how often it has done so; empty and 0 where the launcher starts no rank again. Agents count
-	// apart from each other.
+	// its restarts; empty and 0 if the launcher does not restart ranks. Each agent has its own
+	// count.
 	Agent   string
 	Restart uint32
 }
 
-// The variables of our own. They complete what a launcher says and override its address.
+// Switchyard's own variables. They complete what a launcher says and override its address.
 const (
 	envAddr     = "SWITCHYARD_ADDR"
 	envJob      = "SWITCHYARD_JOB"
@@ -44,56 +43,56 @@ const (
 )
 
 const (
-	// maxRanks bounds what a variable may state as size, so that a typing error is found here.
+	// maxRanks bounds the size that a variable may state, so that a typing error is found here.
 	maxRanks = 1 << 20
-	// kubernetesPort is where rank 0's pod listens: pods have their own addresses, so any fixed one
-	// will do.
+	// kubernetesPort is where rank 0's pod listens: pods have their own addresses, so any fixed
+	// port is free.
 	kubernetesPort = 29400
 	unknownLocal   = -1
 	aloneName      = "alone"
 )
 
-// Detect finds out who this process is. explicit, if its Size is above 0, is the whole answer;
-// otherwise its Addr and Job, if set, come before all others.
+// Detect returns the rank of this process. If explicit has a Size above 0, it is the whole answer;
+// otherwise its Addr and Job, if set, take precedence.
 //
-// Of the launchers whose variables getenv returns, the first of these is believed: torchrun, Open
-// MPI, PMI (MPICH and Intel MPI), Slurm (within a step), Kubernetes Indexed Jobs; without any the
-// process is alone, rank 0 of 1. Where two launchers disagree about rank or size, and the second is
-// not one that commonly starts the first, that is an error which names both; SWITCHYARD_LAUNCHER
-// names the one to believe.
+// Of the launchers whose variables getenv returns, the first of these is used: torchrun, Open MPI,
+// PMI (MPICH and Intel MPI), Slurm (within a step), Kubernetes Indexed Jobs; without any the
+// process is alone, rank 0 of 1. If two launchers disagree about rank or size, and the second is
+// not one that commonly starts the first, the error names both; SWITCHYARD_LAUNCHER names the one
+// to use.
 //
 // SWITCHYARD_ADDR overrides the address and SWITCHYARD_JOB the name of the job. Ranks that are all
-// on one machine meet on its loopback address. The name of the job is another one for every launch,
-// so that no rank joins another launch of the same program: where the launcher shows nothing of
-// that kind, SWITCHYARD_JOB is demanded. Besides the variables, /proc is read where there is one:
-// it tells what started this process. Errors name the variable, its value and the limit.
-func Detect(explicit Place, getenv func(string) string) (Place, error) {
+// on one machine meet on its loopback address. The name of the job differs for every launch, so
+// that no rank joins another launch of the same program: if the launcher has no name for a launch,
+// SWITCHYARD_JOB is required. Besides the variables, /proc is read if there is one, to find the
+// processes that started this one. Errors name the variable, its value and the limit.
+func Detect(explicit Process, getenv func(string) string) (Process, error) {
 	return detect(explicit, &env{getenv: getenv, proc: os.DirFS("/proc"), addrs: interfaceAddrs})
 }
 
-func detect(explicit Place, e *env) (Place, error) {
+func detect(explicit Process, e *env) (Process, error) {
 	if explicit.Size > 0 {
 		explicit.Source = "config"
 		return explicit, explicit.check()
 	}
 	l, err := e.choose()
 	if err != nil {
-		return Place{}, errtext.Errorf("rendezvous: %w", err)
+		return Process{}, errtext.Errorf("rendezvous: %w", err)
 	}
 	if l == nil {
-		return Place{Size: 1, LocalSize: 1, Job: first(explicit.Job, e.getenv(envJob)), Source: aloneName}, nil
+		return Process{Size: 1, LocalSize: 1, Job: first(explicit.Job, e.getenv(envJob)), Source: aloneName}, nil
 	}
 	p := l.read(e)
 	p.Source = l.name
 	e.complete(&p, explicit)
 	if e.err() != nil {
-		return Place{}, errtext.Errorf("rendezvous: %s: %w", l.name, e.err())
+		return Process{}, errtext.Errorf("rendezvous: %s: %w", l.name, e.err())
 	}
 	return p, p.check()
 }
 
-// check reports what is wrong with p as a whole.
-func (p *Place) check() error {
+// check returns what is wrong with p.
+func (p *Process) check() error {
 	fault := func(format string, args ...any) error {
 		return fmt.Errorf("rendezvous: %s: "+format, append([]any{p.Source}, args...)...)
 	}

@@ -14,39 +14,39 @@ func from(vars map[string]string) func(string) string {
 func TestDetectReadsEachLauncher(t *testing.T) {
 	for name, c := range map[string]struct {
 		vars map[string]string
-		want Place
+		want Process
 	}{
-		"alone": {nil, Place{Size: 1, LocalSize: 1, Source: "alone"}},
+		"alone": {nil, Process{Size: 1, LocalSize: 1, Source: "alone"}},
 		"torchrun": {
 			map[string]string{"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",
 				"MASTER_ADDR": "node7", "MASTER_PORT": "29500"},
-			Place{Rank: 3, Size: 8, LocalRank: 1, LocalSize: 2, Addr: "node7:28715", Job: "torchrun.29500", Source: "torchrun"},
+			Process{Rank: 3, Size: 8, LocalRank: 1, LocalSize: 2, Addr: "node7:28715", Job: "torchrun.29500", Source: "torchrun"},
 		},
 		"open mpi on one host": {
 			map[string]string{"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_RANK": "1",
 				"OMPI_COMM_WORLD_LOCAL_SIZE": "2", "PMIX_NAMESPACE": "123"},
-			Place{Rank: 1, Size: 2, LocalRank: 1, LocalSize: 2, Addr: "127.0.0.1:28716", Job: "123", Source: "openmpi"},
+			Process{Rank: 1, Size: 2, LocalRank: 1, LocalSize: 2, Addr: "127.0.0.1:28716", Job: "123", Source: "openmpi"},
 		},
 		"pmi": {
 			map[string]string{"PMI_RANK": "0", "PMI_SIZE": "2", "MPI_LOCALRANKID": "0", envAddr: "10.0.0.1:7000", envJob: "j"},
-			Place{Size: 2, LocalSize: -1, Addr: "10.0.0.1:7000", Job: "j", Source: "pmi"},
+			Process{Size: 2, LocalSize: -1, Addr: "10.0.0.1:7000", Job: "j", Source: "pmi"},
 		},
 		"slurm on several hosts": {
 			map[string]string{"SLURM_STEP_ID": "0", "SLURM_JOB_ID": "77", "SLURM_PROCID": "5", "SLURM_NTASKS": "6",
 				"SLURM_LOCALID": "1", "SLURM_STEP_NODELIST": "gpu[03-05,9],login1"},
-			Place{Rank: 5, Size: 6, LocalRank: 1, LocalSize: -1, Addr: "gpu03:26203", Job: "slurm.77.0", Source: "slurm"},
+			Process{Rank: 5, Size: 6, LocalRank: 1, LocalSize: -1, Addr: "gpu03:26203", Job: "slurm.77.0", Source: "slurm"},
 		},
 		"an sbatch script is no step": {
 			map[string]string{"SLURM_PROCID": "0", "SLURM_NTASKS": "6"},
-			Place{Size: 1, LocalSize: 1, Source: "alone"},
+			Process{Size: 1, LocalSize: 1, Source: "alone"},
 		},
 		"kubernetes": {
 			map[string]string{"JOB_COMPLETION_INDEX": "2", envSize: "4", "HOSTNAME": "train-2", envService: "mesh"},
-			Place{Rank: 2, Size: 4, LocalRank: -1, LocalSize: -1, Addr: "train-0.mesh:29400", Job: "train", Source: "kubernetes"},
+			Process{Rank: 2, Size: 4, LocalRank: -1, LocalSize: -1, Addr: "train-0.mesh:29400", Job: "train", Source: "kubernetes"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := Detect(Place{}, from(c.vars))
+			got, err := Detect(Process{}, from(c.vars))
 			require.NoError(t, err)
 			// the port is a hash: only its range is promised
 			if c.want.Source != "pmi" && c.want.Source != "kubernetes" && c.want.Addr != "" {
@@ -59,10 +59,10 @@ func TestDetectReadsEachLauncher(t *testing.T) {
 }
 
 func TestDetectPrefersExplicitConfig(t *testing.T) {
-	got, err := Detect(Place{Rank: 1, Size: 2, Addr: "127.0.0.1:7"}, from(map[string]string{"RANK": "0", "WORLD_SIZE": "9"}))
+	got, err := Detect(Process{Rank: 1, Size: 2, Addr: "127.0.0.1:7"}, from(map[string]string{"RANK": "0", "WORLD_SIZE": "9"}))
 	require.NoError(t, err)
-	require.Equal(t, Place{Rank: 1, Size: 2, Addr: "127.0.0.1:7", Source: "config"}, got)
-	_, err = Detect(Place{Rank: 2, Size: 2, Addr: "127.0.0.1:7"}, from(nil))
+	require.Equal(t, Process{Rank: 1, Size: 2, Addr: "127.0.0.1:7", Source: "config"}, got)
+	_, err = Detect(Process{Rank: 2, Size: 2, Addr: "127.0.0.1:7"}, from(nil))
 	require.ErrorContains(t, err, "rank 2 is outside 0..1")
 }
 
@@ -98,7 +98,7 @@ func TestDetectNamesWhatIsWrong(t *testing.T) {
 		"indexed job without service": {map[string]string{"JOB_COMPLETION_INDEX": "0", envSize: "2", "HOSTNAME": "j-0"}, "set SWITCHYARD_SERVICE"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Detect(Place{}, from(c.vars))
+			_, err := Detect(Process{}, from(c.vars))
 			require.ErrorContains(t, err, c.want)
 		})
 	}
@@ -149,7 +149,7 @@ func FuzzDetect(f *testing.F) {
 			{"PMIX_RANK": rank, envSize: size, "PMIX_NAMESPACE": host, envAddr: extra},
 			{"RANK": rank, "WORLD_SIZE": size, "OMPI_COMM_WORLD_RANK": host, "OMPI_COMM_WORLD_SIZE": extra},
 		}
-		p, err := Detect(Place{}, from(sets[int(which)%len(sets)]))
+		p, err := Detect(Process{}, from(sets[int(which)%len(sets)]))
 		if err != nil {
 			return
 		}

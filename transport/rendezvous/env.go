@@ -13,13 +13,12 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// env is what a process sees of its surroundings. It reads variables and collects what is wrong
-// with them.
+// env is the environment of a process. It reads variables and collects what is wrong with them.
 type env struct {
 	getenv func(string) string
 	proc   fs.FS // /proc; nil where there is none
 	addrs  func() ([]netip.Addr, error)
-	above  []process // what ancestors has found
+	above  []process // the result of ancestors
 	faults []error
 }
 
@@ -54,7 +53,7 @@ func (e *env) optional(name string, low, high int) int {
 	return e.number(name, low, high)
 }
 
-// count reads a variable that is a hint and no more: anything but a number is 0.
+// count reads a variable that is only a hint: a value that is not a number is 0.
 func (e *env) count(name string) int {
 	n, err := strconv.Atoi(e.getenv(name))
 	if err != nil {
@@ -63,17 +62,17 @@ func (e *env) count(name string) int {
 	return n
 }
 
-// world reads rank and size, which must fit.
+// world reads rank and size, and checks that the rank is below the size.
 func (e *env) world(rank, size string) (transport.Rank, int) {
 	n := e.number(size, 1, maxRanks)
 	return transport.Rank(e.number(rank, 0, n-1)), n
 }
 
-// complete applies what the caller and our own variables say, and demands what is still missing.
-func (e *env) complete(p *Place, explicit Place) {
+// complete applies the caller's values and our own variables, and reports what is still missing.
+func (e *env) complete(p *Process, explicit Process) {
 	readable := len(e.faults) == 0
-	// In a pod of an Indexed Job that number may be meant for the pods, each of which starts
-	// several ranks.
+	// In a pod of an Indexed Job that may be the number of pods, each of which starts several
+	// ranks.
 	if n := e.getenv(envSize); n != "" && readable && n != strconv.Itoa(p.Size) && !e.has("JOB_COMPLETION_INDEX") {
 		e.fault("%s=%.20q, but this launcher started %d ranks", envSize, n, p.Size)
 	}
@@ -106,7 +105,7 @@ func known(n int) string {
 	return strconv.Itoa(n)
 }
 
-// first is the first of the texts that is not empty.
+// first returns the first of texts that is not empty.
 func first(texts ...string) string {
 	for _, t := range texts {
 		if t != "" {
@@ -116,8 +115,8 @@ func first(texts ...string) string {
 	return ""
 }
 
-// nameOf puts what identifies a launch together as the name of a job. A name that would be too long
-// ends in a digest.
+// nameOf joins what identifies a launch into the name of a job. A name that would be too long ends
+// in a digest.
 func nameOf(parts ...string) string {
 	var some []string
 	for _, p := range parts {

@@ -16,12 +16,12 @@ func ExampleDetect() {
 	variables := map[string]string{
 		"RANK": "2", "WORLD_SIZE": "4", "MASTER_ADDR": "node0", "MASTER_PORT": "29500", "TORCHELASTIC_RUN_ID": "run7",
 	}
-	place, err := rendezvous.Detect(rendezvous.Place{}, func(name string) string { return variables[name] })
+	place, err := rendezvous.Detect(rendezvous.Process{}, func(name string) string { return variables[name] })
 	fmt.Println(place.Source, place.Rank, place.Size, err)
 	// Output: torchrun 2 4 <nil>
 }
 
-// Two ranks tell each other where they listen.
+// Two ranks learn where the other listens.
 func ExampleMeet() {
 	addr, tables := loopback.Addr(), make([]rendezvous.Table, 2)
 	var ranks sync.WaitGroup

@@ -8,19 +8,18 @@ import (
 	"strings"
 )
 
-// launcher knows the variables of one way to start a job.
+// launcher reads the variables of one launcher.
 type launcher struct {
 	name string
-	// rank and size are the variables that tell these.
+	// rank and size are the names of the variables for these.
 	rank, size string
-	// seen reports whether this launcher has left its variables.
+	// seen reports whether this launcher has set its variables.
 	seen func(e *env) bool
-	read func(e *env) Place
+	read func(e *env) Process
 }
 
-// launchers are asked in this order: what comes first is commonly started by what comes later.
-// mpirun in a Slurm allocation sets its own variables beside Slurm's and numbers its ranks by its
-// own.
+// launchers are tried in this order: a later one commonly starts an earlier one. mpirun in a Slurm
+// allocation sets its own variables beside Slurm's, and its rank numbers are those that count.
 var launchers = []launcher{
 	{"torchrun", "RANK", "WORLD_SIZE", sign("RANK"), torchrun},
 	{"openmpi", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", sign("OMPI_COMM_WORLD_RANK"), openMPI},
@@ -35,8 +34,8 @@ func sign(name string) func(*env) bool {
 	return func(e *env) bool { return e.has(name) }
 }
 
-func torchrun(e *env) Place {
-	p := Place{}
+func torchrun(e *env) Process {
+	p := Process{}
 	p.Rank, p.Size = e.world("RANK", "WORLD_SIZE")
 	p.LocalRank = e.optional("LOCAL_RANK", 0, p.Size-1)
 	p.LocalSize = e.optional("LOCAL_WORLD_SIZE", 1, p.Size)
@@ -49,7 +48,7 @@ func torchrun(e *env) Place {
 	}
 	agent, attempt := torchAgent(e.getenv("TORCHELASTIC_ERROR_FILE"))
 	if p.LocalSize == p.Size {
-		// One agent starts all ranks, so that its restarts are the job's.
+		// One agent starts all ranks, so its restarts are those of the job.
 		p.Job = nameOf(p.Job, agent, first(attempt, e.getenv("TORCHELASTIC_RESTART_COUNT")))
 	}
 	if agent != "" {
@@ -58,8 +57,8 @@ func torchrun(e *env) Place {
 	return p
 }
 
-// torchAgent takes the file in which a rank leaves its errors apart: .../<folder of the
-// agent>/attempt_1/0/error.json, where the folder's name is drawn by each agent.
+// torchAgent parses the path of a rank's error file: .../<folder of the
+// agent>/attempt_1/0/error.json, where each agent chooses a random name for its folder.
 func torchAgent(file string) (agent, attempt string) {
 	up := path.Dir(path.Dir(file))
 	if !strings.HasPrefix(path.Base(up), "attempt_") {
@@ -75,8 +74,8 @@ var (
 	hydraDaemons   = []string{"hydra_pmi_proxy", "pmi_proxy"}
 )
 
-func openMPI(e *env) Place {
-	p := Place{}
+func openMPI(e *env) Process {
+	p := Process{}
 	p.Rank, p.Size = e.world("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")
 	p.LocalRank = e.optional("OMPI_COMM_WORLD_LOCAL_RANK", 0, p.Size-1)
 	p.LocalSize = e.optional("OMPI_COMM_WORLD_LOCAL_SIZE", 1, p.Size)
@@ -103,8 +102,8 @@ func (e *env) startedBy(names ...string) string {
 // seesPMI: MPICH, Intel MPI and their like. Slurm sets the same variables for its own steps.
 func seesPMI(e *env) bool { return e.has("PMI_RANK") && !e.slurmSpeaksPMI() }
 
-func pmi(e *env) Place {
-	p := Place{}
+func pmi(e *env) Process {
+	p := Process{}
 	p.Rank, p.Size = e.world("PMI_RANK", "PMI_SIZE")
 	p.LocalRank = e.optional("MPI_LOCALRANKID", 0, p.Size-1)
 	p.LocalSize = e.optional("MPI_LOCALNRANKS", 1, p.Size)
@@ -139,10 +138,10 @@ func seesPMIx(e *env) bool {
 	return e.has("PMIX_RANK") && !e.has("PMI_RANK") && !e.has("OMPI_COMM_WORLD_RANK") && !e.slurmSpeaksPMI()
 }
 
-func pmix(e *env) Place {
-	p := Place{LocalRank: unknownLocal, LocalSize: unknownLocal, Job: nameOf(e.getenv("PMIX_NAMESPACE"))}
+func pmix(e *env) Process {
+	p := Process{LocalRank: unknownLocal, LocalSize: unknownLocal, Job: nameOf(e.getenv("PMIX_NAMESPACE"))}
 	if !e.has(envSize) {
-		e.fault("PMIX_RANK=%.20q, but this launcher leaves no variable that tells the size: set %s", e.getenv("PMIX_RANK"), envSize)
+		e.fault("PMIX_RANK=%.20q, but this launcher sets no variable with the size: set %s", e.getenv("PMIX_RANK"), envSize)
 		return p
 	}
 	p.Rank, p.Size = e.world("PMIX_RANK", envSize)
@@ -152,16 +151,16 @@ func pmix(e *env) Place {
 // seesPMIPort: mpiexec -pmi-port leaves the address of a server instead of the answers.
 func seesPMIPort(e *env) bool { return e.has("PMI_PORT") && e.has("PMI_ID") && !e.has("PMI_RANK") }
 
-func pmiPort(e *env) Place {
-	e.fault("PMI_PORT=%.80q without PMI_RANK and PMI_SIZE: with -pmi-port, mpiexec tells rank and size to MPI programs only: "+
+func pmiPort(e *env) Process {
+	e.fault("PMI_PORT=%.80q without PMI_RANK and PMI_SIZE: with -pmi-port, mpiexec gives rank and size to MPI programs only: "+
 		"start without it", e.getenv("PMI_PORT"))
-	return Place{}
+	return Process{}
 }
 
-func kubernetes(e *env) Place {
-	p := Place{LocalRank: unknownLocal, LocalSize: unknownLocal}
+func kubernetes(e *env) Process {
+	p := Process{LocalRank: unknownLocal, LocalSize: unknownLocal}
 	if !e.has(envSize) {
-		e.fault("an Indexed Job does not tell its size: set %s to its completions", envSize)
+		e.fault("an Indexed Job does not state its size: set %s to its completions", envSize)
 		return p
 	}
 	p.Rank, p.Size = e.world("JOB_COMPLETION_INDEX", envSize)

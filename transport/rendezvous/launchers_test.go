@@ -75,11 +75,11 @@ func below(above ...string) fs.FS {
 
 func noAddrs() ([]netip.Addr, error) { return nil, nil }
 
-func detectIn(v vars, proc fs.FS) (Place, error) {
-	return detect(Place{}, &env{getenv: from(v), proc: proc, addrs: noAddrs})
+func detectIn(v vars, proc fs.FS) (Process, error) {
+	return detect(Process{}, &env{getenv: from(v), proc: proc, addrs: noAddrs})
 }
 
-func mustDetect(t *testing.T, v vars, proc fs.FS) Place {
+func mustDetect(t *testing.T, v vars, proc fs.FS) Process {
 	t.Helper()
 	p, err := detectIn(v, proc)
 	require.NoError(t, err)
@@ -221,7 +221,8 @@ func TestLaunchersThatStartEachOther(t *testing.T) {
 	require.ErrorContains(t, err, "is none of alone, torchrun, openmpi, pmi, slurm, kubernetes")
 }
 
-// TestHalfVisibleLaunchers: a launcher that does not tell all is an error and no world of one rank.
+// TestHalfVisibleLaunchers: a launcher whose variables are incomplete is an error, not a job of one
+// rank.
 func TestHalfVisibleLaunchers(t *testing.T) {
 	_, err := detectIn(vars{"PMI_PORT": "alpha:36113", "PMI_ID": "1"}, nil)
 	require.ErrorContains(t, err, "-pmi-port")
@@ -275,7 +276,7 @@ func TestSlurmSteps(t *testing.T) {
 	require.NotEqual(t, mustDetect(t, step, nil).Job, again.Job)
 }
 
-// TestSlurmProcessesThatAreNoTasks: a plain program within an allocation waits for nobody.
+// TestSlurmProcessesThatAreNoTasks: a plain program within an allocation waits for no other.
 func TestSlurmProcessesThatAreNoTasks(t *testing.T) {
 	batch := step.and(vars{"SLURM_PROCID": "0", "SLURM_STEP_NODELIST": "node1", "SLURM_STEP_NUM_TASKS": "1", "SLURM_STEP_NUM_NODES": "1"})
 	same := step.and(vars{"SLURM_PROCID": "0"}) // submitted from within a step of as many tasks
@@ -292,7 +293,7 @@ func TestSlurmProcessesThatAreNoTasks(t *testing.T) {
 	} {
 		p, err := detectIn(c.v, c.proc)
 		require.NoError(t, err, name)
-		require.Equal(t, Place{Size: 1, LocalSize: 1, Source: "alone"}, p, name)
+		require.Equal(t, Process{Size: 1, LocalSize: 1, Source: "alone"}, p, name)
 	}
 	_, err := detectIn(step.and(vars{"SLURM_STEP_ID": "x"}), nil)
 	require.ErrorContains(t, err, `SLURM_STEP_ID="x"`)
@@ -353,7 +354,7 @@ func TestAddressesOfAllKinds(t *testing.T) {
 	loopback4, loopback6 := netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()
 	local := torchrunAgent.and(vars{"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "alpha.example"})
 	hostOf := func(v vars, addrs ...netip.Addr) string {
-		p, err := detect(Place{}, &env{getenv: from(v), addrs: func() ([]netip.Addr, error) { return addrs, nil }})
+		p, err := detect(Process{}, &env{getenv: from(v), addrs: func() ([]netip.Addr, error) { return addrs, nil }})
 		require.NoError(t, err)
 		host, _, err := net.SplitHostPort(p.Addr)
 		require.NoError(t, err)
@@ -380,7 +381,7 @@ func TestAddressesOfAllKinds(t *testing.T) {
 
 func TestWhatTheCallerSaysComesFirst(t *testing.T) {
 	e := &env{getenv: from(mpich.and(vars{envAddr: "bad", "MPI_LOCALNRANKS": "3"})), addrs: noAddrs}
-	p, err := detect(Place{Addr: "alpha:7", Job: "mine"}, e)
+	p, err := detect(Process{Addr: "alpha:7", Job: "mine"}, e)
 	require.NoError(t, err)
 	require.Equal(t, "alpha:7", p.Addr)
 	require.Equal(t, "mine", p.Job)

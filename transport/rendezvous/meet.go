@@ -17,74 +17,74 @@ const (
 	// DefaultTimeout is how long ranks wait for each other if Config does not say.
 	DefaultTimeout = 60 * time.Second
 
-	// handshakePatience is how long a connection may take to say who it is.
-	handshakePatience = secure.HandshakeTimeout
-	// verdictLinger is how long rank 0 stays, after the job has failed, to tell ranks that come
-	// late. Ranks that start together come within it, and nobody waits for longer than two seconds.
-	verdictLinger = time.Second
-	// departureGrace is how long a second claim to a rank waits for the first to be found gone: a
-	// rank that lost its connection may be back before the loss is noticed.
+	// handshakeTimeout is how long a connection may take to identify itself.
+	handshakeTimeout = secure.HandshakeTimeout
+	// rejectGrace is how long rank 0 goes on, after the job has failed, to send the rejection to
+	// ranks that come late. Ranks that start together come within it.
+	rejectGrace = time.Second
+	// departureGrace is how long a second claim to a rank waits for the end of the first: a rank
+	// that lost its connection may connect again before rank 0 notices the loss.
 	departureGrace = 200 * time.Millisecond
 	// returnGrace is how long a rank whose connection ended may take to come back before it is
-	// dead. A rank that is alive comes again within milliseconds.
+	// dead. A rank that is alive connects again within milliseconds.
 	returnGrace = 500 * time.Millisecond
-	// verdictGrace is how much longer than its own time a guest waits for rank 0's verdict, which
-	// is due before.
-	verdictGrace = 2 * time.Second
-	// marginMost bounds what rank 0 keeps of the time of a rank, so that its verdict comes before
-	// that rank gives up.
-	marginMost = time.Second
-	// resolvePatience bounds one question to the resolver.
-	resolvePatience = 10 * time.Second
-	// retryFirst and retryMost bound the pause between attempts to reach rank 0.
-	retryFirst = 5 * time.Millisecond
-	retryMost  = 250 * time.Millisecond
+	// decisionGrace is how much longer than its own time a member waits for rank 0's decision,
+	// which is due before.
+	decisionGrace = 2 * time.Second
+	// maxMargin bounds the part of a rank's time that rank 0 keeps, so that its decision arrives
+	// before that rank gives up.
+	maxMargin = time.Second
+	// resolveTimeout bounds one name resolution.
+	resolveTimeout = 10 * time.Second
+	// minRetry and maxRetry bound the pause between attempts to reach rank 0.
+	minRetry = 5 * time.Millisecond
+	maxRetry = 250 * time.Millisecond
 )
 
-// Config says who this rank is and what it holds to be agreed.
+// Config describes this rank and what all ranks must agree on.
 type Config struct {
-	// Rank is this rank, from 0 to Size-1; rank 0 is the one the others come to.
+	// Rank is this rank, from 0 to Size-1. The others connect to rank 0.
 	Rank transport.Rank
 	// Size is the number of ranks, at least 1.
 	Size int
-	// Addr is host:port at which rank 0 waits. A name is resolved anew for each attempt; until it
-	// resolves, and until there is a route, ranks go on trying.
+	// Addr is the host:port of rank 0. A name is resolved again for each attempt; until it
+	// resolves, and until there is a route, ranks try again.
 	Addr string
-	// LocalSize is the number of ranks on this machine, this one included; 0 where that is not
-	// known. Where it is Size, ranks meet on loopback.
+	// LocalSize is the number of ranks on this machine, this one included; 0 if that is not known.
+	// If it equals Size, ranks meet on loopback.
 	LocalSize int
 	// Host is the address of this rank's own listener, without a port, for [LocalHost]; empty means
 	// the address from which Addr is reached.
 	Host string
 	// Job names the job, at most 128 bytes.
 	Job string
-	// Listen is what the others are told of this rank: the address of its own listener.
+	// Listen is the address of this rank's own listener, which the others learn.
 	Listen string
 	// Settings are what all ranks must share, at most 2 KiB as text.
 	Settings map[string]string
-	// Agent names who started this process, and Restart counts how often that has started it, where
-	// a launcher says so. Of two processes of one agent that claim a rank, the one with the higher
+	// Agent names the agent that started this process, and Restart counts how often it has, if a
+	// launcher says so. Of two processes of one agent that claim a rank, the one with the higher
 	// count replaces the other.
 	Agent   string
 	Restart uint32
-	// Timeout bounds the whole meeting; 0 means [DefaultTimeout]. The meeting ends when the time of
-	// the first rank does: this, or the deadline of its context.
+	// Timeout bounds the whole meeting; 0 means [DefaultTimeout]. The meeting ends at the earliest
+	// end of a rank's Timeout or context.
 	Timeout time.Duration
-	// Security says how ranks know each other. It permits an Addr that is not loopback.
+	// Security is how ranks authenticate each other. It permits an Addr that is not loopback.
 	Security secure.Config
-	// Insecure permits that without any security.
+	// Insecure permits such an Addr without security.
 	Insecure bool
-	// Net is how the network is used. Its zero value is the system's.
+	// Net provides the network. Its zero value is that of the system.
 	Net Net
-	// Log receives who came and was refused; nil is silent.
+	// Log receives who joined and was refused; nil is silent.
 	Log *slog.Logger
 }
 
-// Table is what all ranks know after the meeting.
+// Table is the result of a meeting, equal on all ranks.
 type Table struct {
 	// Addrs holds the Listen of every rank.
 	Addrs []string
-	// Session is drawn at random by rank 0: it tells this meeting from every other.
+	// Session is a random number of rank 0 that identifies this meeting.
 	Session [16]byte
 }
 
@@ -116,7 +116,7 @@ func (c Config) Validate() error {
 		case err != nil:
 			faults = append(faults, err)
 		case port == 0:
-			fault("Addr %q has port 0: ranks must know where to come", c.Addr)
+			fault("Addr %q has port 0: ranks must know where to connect", c.Addr)
 		case literal && !ip.IsLoopback() && !c.open() && c.LocalSize != c.Size:
 			fault("%w", notLoopback(c.Addr))
 		}
@@ -130,8 +130,8 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// Meet brings all ranks together and returns what they know of each other. Every rank calls it with
-// the same Addr, Job, Size and Settings. It is [Start] for ranks that have no connections to open.
+// Meet connects all ranks to rank 0 and returns their addresses. Every rank calls it with the same
+// Addr, Job, Size and Settings. It is [Start] for ranks that have no connections to open.
 func Meet(ctx context.Context, cfg Config) (Table, error) {
 	m, err := Start(ctx, cfg)
 	if err != nil {
@@ -140,28 +140,28 @@ func Meet(ctx context.Context, cfg Config) (Table, error) {
 	return m.Table, m.Finish(nil)
 }
 
-// Start brings all ranks together. [Meeting.Finish], which must follow, ends the meeting once every
-// rank has opened its connections.
+// Start connects all ranks to rank 0. [Meeting.Finish], which must follow, ends the meeting once
+// every rank has opened its connections.
 //
-// Strangers, and ranks of another job, are dropped without harm. A second claimant to a rank is
-// refused with [transport.ErrDuplicateRank], and the first goes on. Where a rank of this job
-// disagrees about its size or settings, all ranks return one error under [transport.ErrMismatch]
-// that names what differs and both values. All errors are *transport.Error with the operation
-// "rendezvous".
+// Connections that are not of this job are dropped and do no harm. A second process that claims a
+// rank is refused with [transport.ErrDuplicateRank], and the first goes on. If a rank of this job
+// disagrees about its size or settings, all ranks return one error that wraps
+// [transport.ErrMismatch] and names what differs and both values. All errors are *transport.Error
+// with the operation "rendezvous".
 //
-// Ranks that have not come when time is up are named in an error under [transport.ErrTimeout] at
-// every rank that waits. Time is up when that of the first rank is. A rank that comes and dies is
-// named at once under [transport.ErrPeerDead], and one that gives up under
-// [transport.ErrPeerClosed], by all others.
+// If ranks are missing when the first rank's time is up, every rank that waits returns an error
+// that wraps [transport.ErrTimeout] and names them. If a rank joins and dies, all others return at
+// once an error that names it and wraps [transport.ErrPeerDead]; if it gives up,
+// [transport.ErrPeerClosed].
 //
-// A name that does not resolve, an address without a route and a port where nobody listens are
-// tried until time is up; the error names the last failure.
+// A name that does not resolve, an address without a route and a port without a listener are tried
+// until time is up; the error names the last failure.
 //
-// With Security, whoever does not prove to be a rank of the job is a stranger. A rank that is
-// itself refused, or finds that rank 0 is not, fails at once under [secure.ErrUnauthenticated];
-// rank 0 goes on, since anybody can be refused, and names the last refusal if ranks are missing in
-// the end. A rank that comes with security to a rank 0 that has none fails the job for all, as
-// other differences of configuration do.
+// With Security, a connection that does not prove to be a rank of the job is dropped. A rank that
+// is refused, or to which rank 0 does not prove its identity, fails at once with
+// [secure.ErrUnauthenticated]; rank 0 goes on, since any program can be refused, and names the last
+// refusal if ranks are missing in the end. A rank with security and a rank 0 without fail the job
+// for all ranks, as other differences of configuration do.
 func Start(ctx context.Context, cfg Config) (*Meeting, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -175,11 +175,11 @@ func Start(ctx context.Context, cfg Config) (*Meeting, error) {
 		return nil, &transport.Error{Rank: cfg.Rank, Op: opName, Err: err}
 	}
 	begin := time.Now()
-	v := &visitor{cfg: cfg, mine: cfg.claim(), guard: guard, parent: ctx, begin: begin, until: cfg.deadline(ctx, begin)}
+	c := &client{cfg: cfg, mine: cfg.claim(), guard: guard, parent: ctx, begin: begin, until: cfg.deadline(ctx, begin)}
 	if cfg.Rank == 0 {
-		return receive(v)
+		return serve(c)
 	}
-	return v.visit()
+	return c.join()
 }
 
 func (c Config) withDefaults() Config {
@@ -193,7 +193,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// deadline is when the time of a rank ends that has begun to wait.
+// deadline is when a rank that began to wait at begin gives up.
 func (c *Config) deadline(ctx context.Context, begin time.Time) time.Time {
 	end := begin.Add(c.Timeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(end) {
@@ -202,12 +202,11 @@ func (c *Config) deadline(ctx context.Context, begin time.Time) time.Time {
 	return end
 }
 
-// margin is how much of the time that is left to a rank is kept for telling it how the meeting
-// ended.
-func margin(left time.Duration) time.Duration { return min(left/8, marginMost) }
+// margin is the part of the time left to a rank that is kept for sending it the outcome.
+func margin(left time.Duration) time.Duration { return min(left/8, maxMargin) }
 
-// expired states that time is up, or that the caller has given up: what was waited for, for how
-// long, and the last failure.
+// expired is the error when time is up, or the caller has cancelled: it says what was waited for,
+// for how long, and the last failure.
 func (c *Config) expired(ctx context.Context, begin time.Time, what string, last error) error {
 	waited := time.Since(begin).Round(time.Millisecond)
 	if errors.Is(ctx.Err(), context.Canceled) {
@@ -217,15 +216,16 @@ func (c *Config) expired(ctx context.Context, begin time.Time, what string, last
 	return c.dated(ctx, begin, err)
 }
 
-// dated adds to err, which says that time was up, that it was the time of ctx if that is so.
+// dated returns err, which says that time was up, and wraps context.DeadlineExceeded if the
+// deadline of ctx was the reason.
 func (c *Config) dated(ctx context.Context, begin time.Time, err error) error {
 	if d, ok := ctx.Deadline(); ok && d.Before(begin.Add(c.Timeout)) {
-		return beneath(err, context.DeadlineExceeded)
+		return withCause(err, context.DeadlineExceeded)
 	}
 	return err
 }
 
-// claim is what this rank says of itself.
+// claim is what this rank states about itself.
 func (c *Config) claim() claim {
 	return claim{
 		size: uint32(c.Size), rank: uint32(c.Rank), digest: Digest(c.Job, c.Settings),
@@ -233,7 +233,7 @@ func (c *Config) claim() claim {
 	}
 }
 
-// disagreement says what mine and theirs, two claims of one job, differ in, or returns "".
+// disagreement returns what mine and theirs, two claims of one job, differ in, or "".
 func disagreement(mine, theirs *claim) string {
 	me, them := fmt.Sprintf("rank %d", mine.rank), fmt.Sprintf("rank %d", theirs.rank)
 	if mine.size != theirs.size {

@@ -71,7 +71,7 @@ func job(t testing.TB, n int) []Config {
 	return configs
 }
 
-func TestMeetTellsEverybodyWhereEverybodyIs(t *testing.T) {
+func TestMeetGivesAllAddressesToAllRanks(t *testing.T) {
 	for _, n := range []int{1, 2, 7} {
 		out := meetAll(t.Context(), job(t, n))
 		for r, o := range out {
@@ -131,18 +131,18 @@ func TestDuplicateRankIsRefusedAndTheFirstGoesOn(t *testing.T) {
 	start(0)
 	// The first holder of rank 1 speaks by hand, so that the test knows when it has been accepted.
 	wg.Go(func() {
-		v := visitor{cfg: configs[1], mine: configs[1].claim()}
+		v := client{cfg: configs[1], mine: configs[1].claim()}
 		v.mine.left = time.Minute
 		conn := dialUntil(t, configs[1].Addr)
 		defer conn.Close()
-		require.NoError(t, writeParcel(conn, kindHello, "job", v.mine.encode()))
-		_, err := readParcel(conn, maxBodyBytes)
+		require.NoError(t, writeMessage(conn, kindHello, "job", v.mine.encode()))
+		_, err := readMessage(conn, maxBodyBytes)
 		require.NoError(t, err)
 		close(arrived)
 		for _, want := range []wireKind{kindMissing, kindTable, kindGo} {
-			p, err := readParcel(conn, maxTableBytes(3))
+			p, err := readMessage(conn, maxTableBytes(3))
 			for err == nil && p.kind == kindMissing && want != kindMissing {
-				p, err = readParcel(conn, maxTableBytes(3))
+				p, err = readMessage(conn, maxTableBytes(3))
 			}
 			require.NoError(t, err)
 			require.Equal(t, want, p.kind)
@@ -202,11 +202,11 @@ func TestAnotherVersionFailsTheJobNamingBoth(t *testing.T) {
 	conn := dialUntil(t, configs[0].Addr)
 	defer conn.Close()
 	var b bytes.Buffer
-	require.NoError(t, writeParcel(&b, kindHello, "job", nil))
+	require.NoError(t, writeMessage(&b, kindHello, "job", nil))
 	b.Bytes()[5] = 9
 	_, err := conn.Write(b.Bytes())
 	require.NoError(t, err)
-	p, err := readParcel(conn, maxBodyBytes)
+	p, err := readMessage(conn, maxBodyBytes)
 	require.NoError(t, err)
 	f, err := decodeRefusal(p.body)
 	require.NoError(t, err)
@@ -248,8 +248,8 @@ func TestMeetEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// strangers are the first bytes of whoever knocks at an open port.
-func strangers() map[string][]byte {
+// unknownClients returns the first bytes of clients that do not belong to a job.
+func unknownClients() map[string][]byte {
 	random := make([]byte, 4096)
 	_, _ = crand.Read(random)
 	huge := make([]byte, headBytes)
@@ -265,7 +265,7 @@ func strangers() map[string][]byte {
 	}
 }
 
-func TestStrangersDoNoHarm(t *testing.T) {
+func TestUnknownClientsDoNoHarm(t *testing.T) {
 	configs := job(t, 2)
 	errs := make(chan error, 1)
 	go func() {
@@ -273,8 +273,8 @@ func TestStrangersDoNoHarm(t *testing.T) {
 		errs <- err
 	}()
 	var open []net.Conn
-	for range 3 * secure.MaxPending / len(strangers()) {
-		for _, first := range strangers() {
+	for range 3 * secure.MaxPending / len(unknownClients()) {
+		for _, first := range unknownClients() {
 			c := dialUntil(t, configs[0].Addr)
 			defer c.Close()
 			_, _ = c.Write(first)
@@ -285,7 +285,7 @@ func TestStrangersDoNoHarm(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, <-errs)
 	for _, c := range open { // every one of them has been dropped
-		_ = c.SetReadDeadline(time.Now().Add(3 * handshakePatience))
+		_ = c.SetReadDeadline(time.Now().Add(3 * handshakeTimeout))
 		_, err := io.Copy(io.Discard, c)
 		require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 	}
@@ -358,10 +358,10 @@ func TestWhatAPeerSaysIsPrintable(t *testing.T) {
 
 	c := claim{size: 2, rank: 1, job: "j", listen: hostile}
 	_, err = decodeClaim(c.encode())
-	require.ErrorIs(t, err, errStranger)
+	require.ErrorIs(t, err, errNotRendezvous)
 	table := Table{Addrs: []string{"127.0.0.1:1", hostile}}
 	_, _, err = decodeTable(table.encode(time.Second), 2)
-	require.ErrorIs(t, err, errStranger)
+	require.ErrorIs(t, err, errNotRendezvous)
 }
 
 func requirePrintable(t *testing.T, s string) {
@@ -374,9 +374,9 @@ func requirePrintable(t *testing.T, s string) {
 func TestNoChangedBitIsRead(t *testing.T) {
 	c := claim{size: 4, rank: 2, job: "j", listen: "127.0.0.1:1", text: "a=b\n", left: time.Minute, agent: "a", restart: 3}
 	var b bytes.Buffer
-	require.NoError(t, writeParcel(&b, kindHello, "j", c.encode()))
+	require.NoError(t, writeMessage(&b, kindHello, "j", c.encode()))
 	whole := b.Bytes()
-	got, err := readParcel(bytes.NewReader(whole), maxBodyBytes)
+	got, err := readMessage(bytes.NewReader(whole), maxBodyBytes)
 	require.NoError(t, err)
 	back, err := decodeClaim(got.body)
 	require.NoError(t, err)
@@ -384,7 +384,7 @@ func TestNoChangedBitIsRead(t *testing.T) {
 	for bit := range 8 * len(whole) {
 		changed := bytes.Clone(whole)
 		changed[bit/8] ^= 1 << (bit % 8)
-		p, err := readParcel(bytes.NewReader(changed), maxBodyBytes)
+		p, err := readMessage(bytes.NewReader(changed), maxBodyBytes)
 		// then the message is another version's, of which nothing but the head is read
 		if err == nil {
 			require.NotEqual(t, uint16(wireVersion), p.version, "bit %d", bit)
@@ -395,10 +395,10 @@ func TestNoChangedBitIsRead(t *testing.T) {
 func FuzzReadParcel(f *testing.F) {
 	var b bytes.Buffer
 	c := claim{size: 4, rank: 2, job: "j", listen: "127.0.0.1:1", text: "a=b\n"}
-	_ = writeParcel(&b, kindHello, "j", c.encode())
+	_ = writeMessage(&b, kindHello, "j", c.encode())
 	f.Add(b.Bytes())
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		p, err := readParcel(bytes.NewReader(raw), maxBodyBytes)
+		p, err := readMessage(bytes.NewReader(raw), maxBodyBytes)
 		if err != nil {
 			return
 		}

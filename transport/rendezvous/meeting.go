@@ -11,19 +11,19 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Meeting is a meeting whose ranks have learnt of each other and now open their connections. Rank 0
-// stays in contact with every rank until all have done so: the death of one, or its failure, is
-// told to all others at once.
+// Meeting is a meeting whose ranks know each other's addresses and now open their connections. Rank
+// 0 keeps its connection to every rank until all have done so. If one dies or fails, all others
+// learn of it at once.
 type Meeting struct {
 	Table
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	told   atomic.Pointer[error]
-	finish func(err error) error
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	failure atomic.Pointer[error]
+	finish  func(err error) error
 }
 
 // Context ends when a rank has failed, with that as its cause, and when the time for opening
-// connections is up, which is before any rank gives up.
+// connections is up, before any rank gives up.
 func (m *Meeting) Context() context.Context { return m.ctx }
 
 // Finish ends the meeting: err says why this rank could not open its connections, nil that it has.
@@ -53,40 +53,40 @@ func newMeeting(parent context.Context, t Table, left time.Duration, finish func
 
 // fail ends the context of m because the job has failed.
 func (m *Meeting) fail(err error) {
-	m.told.CompareAndSwap(nil, &err)
+	m.failure.CompareAndSwap(nil, &err)
 	m.cancel(err)
 }
 
-// verdict is the failure of the job that ended m, or nil.
-func (m *Meeting) verdict() error {
-	if err := m.told.Load(); err != nil {
+// failed returns the failure of the job that ended m, or nil.
+func (m *Meeting) failed() error {
+	if err := m.failure.Load(); err != nil {
 		return *err
 	}
 	return nil
 }
 
-// stay is a guest's side of a meeting.
-type stay struct {
-	v    *visitor
+// memberMeeting is a member's side of a meeting.
+type memberMeeting struct {
+	c    *client
 	m    *Meeting
 	conn net.Conn
-	over chan struct{} // closed when rank 0 has said how it ended, or is gone
+	over chan struct{} // closed when rank 0 has sent the outcome, or is gone
 	all  bool          // every rank has opened its connections
 }
 
-func newStay(v *visitor, conn net.Conn, t Table, left time.Duration) *Meeting {
-	s := &stay{v: v, conn: conn, over: make(chan struct{})}
+func newMemberMeeting(c *client, conn net.Conn, t Table, left time.Duration) *Meeting {
+	s := &memberMeeting{c: c, conn: conn, over: make(chan struct{})}
 	_ = conn.SetReadDeadline(time.Time{})
-	s.m = newMeeting(v.parent, t, left, s.finish)
+	s.m = newMeeting(c.parent, t, left, s.finish)
 	go s.listen()
 	return s.m
 }
 
-// listen reads what rank 0 says until it has decided.
-func (s *stay) listen() {
+// listen reads rank 0's messages until it has decided.
+func (s *memberMeeting) listen() {
 	defer close(s.over)
 	for {
-		p, err := readParcel(s.conn, maxBodyBytes)
+		p, err := readMessage(s.conn, maxBodyBytes)
 		switch {
 		case errors.Is(err, transport.ErrCorrupt):
 			s.end(&transport.Error{Rank: 0, Op: opName, Err: err})
@@ -95,7 +95,7 @@ func (s *stay) listen() {
 			s.end(&transport.Error{Rank: 0, Op: opName, Err: fmt.Errorf("%w while ranks opened their connections: %w", transport.ErrPeerDead, err)})
 			return
 		case p.kind == kindRefusal:
-			s.end(s.v.refused(p.body))
+			s.end(s.c.refused(p.body))
 			return
 		case p.kind == kindGo:
 			s.all = true
@@ -107,36 +107,36 @@ func (s *stay) listen() {
 	}
 }
 
-func (s *stay) end(err error) { s.m.fail(err) }
+func (s *memberMeeting) end(err error) { s.m.fail(err) }
 
-// finish tells rank 0 how it went here, and waits to hear how it went everywhere.
-func (s *stay) finish(err error) error {
+// finish reports to rank 0 whether this rank has opened its connections, and waits for the outcome.
+func (s *memberMeeting) finish(err error) error {
 	defer func() {
 		_ = s.conn.Close()
 		<-s.over
 	}()
-	if told := s.m.verdict(); told != nil {
-		return told
+	if failed := s.m.failed(); failed != nil {
+		return failed
 	}
-	f := &refusal{code: refuseNothing, rank: s.v.cfg.Rank}
+	f := &refusal{code: refuseNothing, rank: s.c.cfg.Rank}
 	switch {
-	case errors.Is(s.v.parent.Err(), context.Canceled):
-		s.v.report(s.conn, s.v.cancelled())
+	case errors.Is(s.c.parent.Err(), context.Canceled):
+		s.c.report(s.conn, s.c.cancelled())
 		return s.gaveUp(err)
 	case err != nil:
 		f = refusalOf(err)
 	}
-	s.v.report(s.conn, f)
-	timer := time.NewTimer(time.Until(s.v.until.Add(verdictGrace)))
+	s.c.report(s.conn, f)
+	timer := time.NewTimer(time.Until(s.c.until.Add(decisionGrace)))
 	defer timer.Stop()
 	select {
 	case <-s.over:
 	case <-timer.C:
-	case <-s.v.parent.Done():
+	case <-s.c.parent.Done():
 	}
-	switch told := s.m.verdict(); {
-	case told != nil:
-		return told
+	switch failed := s.m.failed(); {
+	case failed != nil:
+		return failed
 	case err != nil:
 		return err
 	case s.opened():
@@ -146,7 +146,7 @@ func (s *stay) finish(err error) error {
 }
 
 // opened reports whether rank 0 has said that every rank has opened its connections.
-func (s *stay) opened() bool {
+func (s *memberMeeting) opened() bool {
 	select {
 	case <-s.over:
 		return s.all
@@ -155,16 +155,16 @@ func (s *stay) opened() bool {
 	}
 }
 
-// gaveUp is the error of a rank whose caller has given up, or whose time was up before rank 0 said
-// anything.
-func (s *stay) gaveUp(err error) error {
-	switch cause := s.v.parent.Err(); {
+// gaveUp is the error of a rank whose caller has cancelled, or whose time was up before rank 0
+// decided.
+func (s *memberMeeting) gaveUp(err error) error {
+	switch cause := s.c.parent.Err(); {
 	case err != nil:
 		return err
 	case errors.Is(cause, context.Canceled):
-		return &transport.Error{Rank: s.v.cfg.Rank, Op: opName, Err: cause}
+		return &transport.Error{Rank: s.c.cfg.Rank, Op: opName, Err: cause}
 	}
-	return &transport.Error{Rank: 0, Op: opName, Err: s.v.cfg.dated(s.v.parent, s.v.begin,
+	return &transport.Error{Rank: 0, Op: opName, Err: s.c.cfg.dated(s.c.parent, s.c.begin,
 		fmt.Errorf("rank 0 has not said within %v whether every rank has opened its connections: %w",
-			time.Since(s.v.begin).Round(time.Millisecond), transport.ErrTimeout))}
+			time.Since(s.c.begin).Round(time.Millisecond), transport.ErrTimeout))}
 }

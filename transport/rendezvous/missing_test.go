@@ -38,8 +38,8 @@ var limits = map[string][2]patience{
 }
 
 // TestMissingRanksAreNamedWhicheverDeadlineIsFirst leaves out ranks under every relation of
-// deadlines, in all cases at once, since all of them only wait. Whoever waits names all of them,
-// and blames the first.
+// deadlines, in all cases at once, since all of them only wait. Each rank that waits names all of
+// them, and blames the first.
 func TestMissingRanksAreNamedWhicheverDeadlineIsFirst(t *testing.T) {
 	const size = 4
 	var wg sync.WaitGroup
@@ -138,8 +138,8 @@ func requireThat(t *testing.T, checks func(require.TestingT)) (ok bool) {
 	return true
 }
 
-// TestEachRankKnowsWhoIsMissingBeforeItGivesUp: a rank whose context is cancelled says whom it
-// waited for.
+// TestEachRankKnowsWhoIsMissingBeforeItGivesUp: a rank whose context is cancelled says which ranks
+// it waited for.
 func TestEachRankKnowsWhoIsMissingBeforeItGivesUp(t *testing.T) {
 	configs := job(t, 3)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -151,8 +151,8 @@ func TestEachRankKnowsWhoIsMissingBeforeItGivesUp(t *testing.T) {
 			conn, err := Net{}.WithDefaults().Dial(ctx, addr)
 			return &hearing{Conn: conn, knows: knows}, err
 		}
-		v := guestOf(t, ctx, c)
-		_, err := v.visit()
+		v := clientOf(t, ctx, c)
+		_, err := v.join()
 		requireThat(t, func(t require.TestingT) {
 			require.ErrorIs(t, err, context.Canceled)
 			require.Equal(t, transport.Rank(2), transport.CulpritOf(err))
@@ -189,11 +189,11 @@ func (h *hearing) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func guestOf(t testing.TB, ctx context.Context, c Config) *visitor {
+func clientOf(t testing.TB, ctx context.Context, c Config) *client {
 	c = c.withDefaults()
 	begin := time.Now()
 	m := guard(t, c)
-	return &visitor{cfg: c, mine: c.claim(), guard: m, parent: ctx, begin: begin, until: c.deadline(ctx, begin)}
+	return &client{cfg: c, mine: c.claim(), guard: m, parent: ctx, begin: begin, until: c.deadline(ctx, begin)}
 }
 
 // notifyWrites returns a Listen whose connections close seen once a message of kind has been

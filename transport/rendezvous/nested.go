@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// choose finds the launcher to believe; nil means that there is none.
+// choose returns the launcher to use, or nil if there is none.
 func (e *env) choose() (*launcher, error) {
 	var seen []*launcher
 	for i := range launchers {
@@ -29,8 +29,8 @@ func (e *env) choose() (*launcher, error) {
 	return seen[0], nil
 }
 
-// Sizes are the sizes that visible launchers state, by name: of all of them, whether they agree or
-// not. It is for those who learn rank and size elsewhere, and want to know whether that can be.
+// Sizes returns the size that each visible launcher states, by name, whether they agree or not. A
+// transport that gets rank and size elsewhere can check them against it.
 func Sizes(getenv func(string) string) map[string]int {
 	e := &env{getenv: getenv, proc: os.DirFS("/proc"), addrs: interfaceAddrs}
 	sizes := make(map[string]int)
@@ -42,7 +42,7 @@ func Sizes(getenv func(string) string) map[string]int {
 	return sizes
 }
 
-// named is the launcher that the user has chosen.
+// named returns the launcher that the user has chosen.
 func named(name string, seen []*launcher) (*launcher, error) {
 	for _, l := range seen {
 		if l.name == name {
@@ -64,11 +64,11 @@ func named(name string, seen []*launcher) (*launcher, error) {
 	return nil, fmt.Errorf("%s=%.40q is none of %s", envLauncher, name, strings.Join(known, ", "))
 }
 
-// disagreement reports that two launchers say different things of this process, and that nothing
-// explains it: the variables of one of them were probably left over from something else.
+// disagreement returns an error if two launchers state different ranks or sizes without a known
+// reason: probably the variables of one of them remain from something else.
 func (e *env) disagreement(inner, outer *launcher) error {
 	if outer.name == "kubernetes" && !e.has(envSize) {
-		return nil // it tells no size, so that nobody has meant it as a launcher
+		return nil // it states no size, so it is not meant as a launcher
 	}
 	if e.getenv(inner.rank) == e.getenv(outer.rank) && e.getenv(inner.size) == e.getenv(outer.size) {
 		return nil
@@ -91,7 +91,7 @@ func (e *env) startsAgents(inner, outer *launcher) bool {
 	}
 	agents, local := e.count("GROUP_WORLD_SIZE"), e.count("LOCAL_WORLD_SIZE")
 	if e.has("TORCHELASTIC_RUN_ID") && agents > 0 {
-		// an agent's number need not be that of the task it runs in
+		// the number of an agent may differ from that of its task
 		return agents == e.count(outer.size)
 	}
 	// Others that set torch's variables number their ranks host by host.

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Net is how a rank uses the network. A field that is nil is the system's own way; tests put others
-// in.
+// Net holds the functions by which a rank uses the network. A nil field means the system's; tests
+// replace them.
 type Net struct {
 	// Resolve returns the addresses of a host's name.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -22,15 +22,15 @@ type Net struct {
 	Local func() ([]netip.Addr, error)
 }
 
-// watchMachine has the kernel find that the machine at the other end of c is gone, within six
-// seconds, while both ends wait and say nothing.
+// watchMachine makes the kernel notice within six seconds that the machine at the other end of c is
+// gone, while neither end sends.
 func watchMachine(c net.Conn) {
 	if t, ok := c.(*net.TCPConn); ok {
 		_ = t.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 4})
 	}
 }
 
-// WithDefaults returns n with the system's way in every field that is nil.
+// WithDefaults returns n with the system's function in every nil field.
 func (n Net) WithDefaults() Net {
 	if n.Resolve == nil {
 		n.Resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {

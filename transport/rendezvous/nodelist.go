@@ -10,8 +10,8 @@ import (
 // maxHostBytes bounds a host's name: that of DNS.
 const maxHostBytes = 253
 
-// firstHost returns the first host of a Slurm node list such as "gpu[03-05,9],login1", which is
-// "gpu03", and whether it is the only one. Of the list no more is expanded than that takes.
+// firstHost returns the first host of a Slurm node list, and whether it is the only one: of
+// "gpu[03-05,9],login1" it is "gpu03". The list is not expanded.
 func firstHost(list string) (host string, alone bool, err error) {
 	entry, rest, err := firstEntry(list)
 	if err != nil {
@@ -123,7 +123,7 @@ func countHosts(list string) (int, error) {
 	return total, nil
 }
 
-// countNumbers counts what a list of numbers and ranges such as "03-05,9" stands for.
+// countNumbers counts the numbers of a list of numbers and ranges such as "03-05,9".
 func countNumbers(ranges string) (int, error) {
 	total := 0
 	for r := range strings.SplitSeq(ranges, ",") {

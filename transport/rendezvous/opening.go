@@ -8,102 +8,101 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// oversee decides while ranks open their connections.
-func (h *host) oversee() {
-	deadline := time.NewTimer(time.Until(h.until))
+// superviseOpening decides while ranks open their connections.
+func (s *server) superviseOpening() {
+	deadline := time.NewTimer(time.Until(s.until))
 	defer deadline.Stop()
-	for h.verdict == nil && !h.decided() {
+	for s.rejection == nil && !s.decided() {
 		select {
-		case e := <-h.events:
-			h.attend(e)
-		case h.opening = <-h.own:
-			if urgent(h.opening) {
-				h.condemn(h.opening)
+		case e := <-s.events:
+			s.handleOpening(e)
+		case s.opening = <-s.own:
+			if urgent(s.opening) {
+				s.rejectJob(s.opening)
 			}
 		case <-deadline.C:
-			h.condemn(h.unopened())
-		case <-h.parent.Done():
-			h.condemn(h.givenUp())
+			s.rejectJob(s.unopened())
+		case <-s.parent.Done():
+			s.rejectJob(s.cancelled())
 		}
 	}
-	h.close()
+	s.close()
 }
 
-// close tells the outcome to all, which is success unless there is a verdict.
-func (h *host) close() {
-	if h.verdict == nil && !h.allOpen() {
-		h.condemn(h.unopened())
+// close sends the outcome to all members: success, unless there is a rejection.
+func (s *server) close() {
+	if s.rejection == nil && !s.allOpen() {
+		s.rejectJob(s.unopened())
 	}
-	if h.verdict == nil {
-		for _, g := range h.guests {
-			_ = g.conn.SetWriteDeadline(time.Now().Add(handshakePatience))
-			// who cannot be told is found dead by its lanes
-			_ = writeParcel(g.conn, kindGo, h.cfg.Job, nil)
+	if s.rejection == nil {
+		for _, g := range s.members {
+			_ = g.conn.SetWriteDeadline(time.Now().Add(handshakeTimeout))
+			_ = writeMessage(g.conn, kindGo, s.cfg.Job, nil) // the transport finds a dead member
 		}
 	} else {
-		h.outcome = h.failure()
-		h.meeting.fail(h.outcome)
-		h.linger()
+		s.outcome = s.failure()
+		s.meeting.fail(s.outcome)
+		s.rejectLate()
 	}
-	h.end()
-	close(h.finished)
+	s.end()
+	close(s.finished)
 }
 
 // finish is rank 0's Finish.
-func (h *host) finish(err error) error {
+func (s *server) finish(err error) error {
 	mine := &refusal{code: refuseNothing}
-	if err != nil && h.meeting.verdict() == nil {
+	if err != nil && s.meeting.failed() == nil {
 		mine = refusalOf(err)
 	}
-	h.own <- mine
-	<-h.finished
-	return h.outcome
+	s.own <- mine
+	<-s.finished
+	return s.outcome
 }
 
-// attend decides about one event while connections are opened.
-func (h *host) attend(e event) {
+// handleOpening decides about one event while connections are opened.
+func (s *server) handleOpening(e event) {
 	switch {
-	case e.report != nil && h.guests[e.rank] == e.left:
+	case e.report != nil && s.members[e.rank] == e.left:
 		e.left.report = e.report
 		if urgent(e.report) {
-			h.condemn(e.report)
+			s.rejectJob(e.report)
 		}
-	case e.report == nil && e.left != nil && h.guests[e.rank] == e.left:
-		h.condemn(dead(e, "opened their connections"))
-		h.handle(e)
-	case e.conn != nil: // it came as the last of the others did
-		h.refuse(e.conn, &refusal{refuseDuplicate, transport.Rank(e.claim.rank),
-			fmt.Sprintf("all ranks of job %q have met without %s", h.cfg.Job, e.conn.RemoteAddr())})
+	case e.report == nil && e.left != nil && s.members[e.rank] == e.left:
+		s.rejectJob(dead(e, "opened their connections"))
+		s.handle(e)
+	case e.conn != nil: // it came after the last member had
+		s.refuse(e.conn, &refusal{refuseDuplicate, transport.Rank(e.claim.rank),
+			fmt.Sprintf("all ranks of job %q have met without %s", s.cfg.Job, e.conn.RemoteAddr())})
 	}
 }
 
-// urgent reports whether f ends the meeting at once. Ranks whose time for opening connections is up
-// are compared, for several will say so together and not all know the reason.
+// urgent reports whether f ends the meeting at once. Timeouts are collected and compared: several
+// ranks report them together, and not all know the reason.
 func urgent(f *refusal) bool { return f.code != refuseNothing && f.code != refuseMissing }
 
-// decided reports whether every rank has said how it went.
-func (h *host) decided() bool {
-	for _, g := range h.guests {
+// decided reports whether every rank has reported.
+func (s *server) decided() bool {
+	for _, g := range s.members {
 		if g.report == nil {
 			return false
 		}
 	}
-	return h.opening != nil
+	return s.opening != nil
 }
 
-func (h *host) allOpen() bool {
-	for _, g := range h.guests {
+func (s *server) allOpen() bool {
+	for _, g := range s.members {
 		if g.report == nil || g.report.code != refuseNothing {
 			return false
 		}
 	}
-	return h.opening != nil && h.opening.code == refuseNothing
+	return s.opening != nil && s.opening.code == refuseNothing
 }
 
-// unopened says whom to blame when not every rank has opened its connections in time: a rank that
-// says nothing, or else the one which another could not dial. It is always the higher rank of two
-// that dials, so it knows why.
-func (h *host) unopened() *refusal {
+// unopened is the rejection if not every rank has opened its connections in time. It blames a rank
+// that has reported nothing, or else one that another could not dial. The higher of two ranks
+// dials, so it knows the reason.
+func (s *server) unopened() *refusal {
 	var silent []transport.Rank
 	var first, dialler *refusal
 	consider := func(r transport.Rank, f *refusal) {
@@ -120,15 +119,15 @@ func (h *host) unopened() *refusal {
 			dialler = cmp.Or(dialler, f)
 		}
 	}
-	consider(0, h.opening)
-	for r := 1; r < h.cfg.Size; r++ {
-		if g := h.guests[uint32(r)]; g != nil {
+	consider(0, s.opening)
+	for r := 1; r < s.cfg.Size; r++ {
+		if g := s.members[uint32(r)]; g != nil {
 			consider(transport.Rank(r), g.report)
 		}
 	}
 	if len(silent) > 0 {
 		return &refusal{refuseMissing, silent[0], fmt.Sprintf("%d of %d ranks have not opened their connections after %v: %s",
-			len(silent), h.cfg.Size, h.waited(), list(silent))}
+			len(silent), s.cfg.Size, s.waited(), list(silent))}
 	}
 	return cmp.Or(dialler, first)
 }

@@ -11,7 +11,7 @@ import (
 const (
 	// firstPort and portSpan are the range of ports derived from a job's name: below the range from
 	// which Linux takes ephemeral ports (32768 to 60999), so that no connection of the machine
-	// happens to hold one.
+	// holds one by chance.
 	firstPort = 20000
 	portSpan  = 12000
 	// leastPort is the first port that needs no privilege.
@@ -29,9 +29,9 @@ func portWithin(job string, first, span int) int {
 	return first + int(h.Sum32()%uint32(span))
 }
 
-// localPort is portOf for ranks of one machine, which all see the same range of ephemeral ports:
-// where that reaches into ours, the port is taken from beside it, on the side that has more, unless
-// neither side has portSpan/10.
+// localPort is portOf for ranks of one machine, which all see the same range of ephemeral ports. If
+// that range overlaps ours, the port is taken from below or above it, where more ports are, unless
+// both have fewer than portSpan/10.
 func (e *env) localPort(job string) int {
 	low, high, ok := e.ephemeral()
 	if !ok || high < firstPort || low >= firstPort+portSpan {
@@ -47,7 +47,7 @@ func (e *env) localPort(job string) int {
 	return portWithin(job, max(leastPort, low-portSpan), min(below, portSpan))
 }
 
-// ephemeral is the range from which this machine gives ports to connections.
+// ephemeral is the range of this machine's ephemeral ports.
 func (e *env) ephemeral() (low, high int, ok bool) {
 	if e.proc == nil {
 		return 0, 0, false
@@ -62,8 +62,8 @@ func (e *env) ephemeral() (low, high int, ok bool) {
 	return low, high, errLow == nil && errHigh == nil && 0 < low && low <= high && high <= maxPort
 }
 
-// loopback is where the ranks of one machine meet: 127.0.0.1, or ::1 where the machine has only
-// that.
+// loopback is the address at which the ranks of one machine meet: 127.0.0.1, or ::1 if the machine
+// has only that.
 func (e *env) loopback() string {
 	addrs, _ := e.addrs()
 	found := "127.0.0.1"

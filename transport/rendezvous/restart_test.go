@@ -58,26 +58,27 @@ func TestRankZeroOfAnEarlierStartStepsDown(t *testing.T) {
 // place for it.
 func TestRankOfAnEarlierStartIsRefused(t *testing.T) {
 	addr := freeAddr(t)
-	host := meetAs(addr, 0, "a", 1)
+	zero := meetAs(addr, 0, "a", 1)
 	m := <-meetAs(addr, 1, "a", 0)
 	require.ErrorIs(t, m.err, transport.ErrDuplicateRank)
 	require.ErrorContains(t, m.err, "rank 1 belongs to start 0")
-	requireMet(t, host, meetAs(addr, 1, "a", 1), meetAs(addr, 2, "b", 0))
+	requireMet(t, zero, meetAs(addr, 1, "a", 1), meetAs(addr, 2, "b", 0))
 }
 
-// TestVerdictOfAnEarlierStartIsNotTold: what has failed one start of a job does not fail the next.
-func TestVerdictOfAnEarlierStartIsNotTold(t *testing.T) {
+// TestRejectionOfAnEarlierStartIsNotSent: what has failed one start of a job does not fail the
+// next.
+func TestRejectionOfAnEarlierStartIsNotSent(t *testing.T) {
 	addr := freeAddr(t)
-	host := meetAs(addr, 0, "a", 0)
+	zero := meetAs(addr, 0, "a", 0)
 	wrong := make(chan error, 1)
 	go func() {
 		_, err := Meet(context.Background(), Config{Rank: 1, Size: 4, Addr: addr, Job: "restarts", Agent: "a", Timeout: 20 * time.Second})
 		wrong <- err
 	}()
-	// rank 0 now tells this to whoever comes within the next second
+	// rank 0 now sends this to each rank that connects within the next second
 	require.ErrorIs(t, <-wrong, transport.ErrMismatch)
 	again0, again1 := meetAs(addr, 0, "a", 1), meetAs(addr, 1, "a", 1)
-	require.ErrorIs(t, (<-host).err, transport.ErrMismatch)
+	require.ErrorIs(t, (<-zero).err, transport.ErrMismatch)
 	requireMet(t, again0, again1, meetAs(addr, 2, "b", 0))
 }
 

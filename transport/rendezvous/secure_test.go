@@ -39,7 +39,7 @@ func secureJob(t testing.TB, n int, security func(r transport.Rank) secure.Confi
 	return configs
 }
 
-func TestSecureMeetTellsEverybodyWhereEverybodyIs(t *testing.T) {
+func TestSecureMeetGivesAllAddressesToAllRanks(t *testing.T) {
 	for name, security := range securities(t) {
 		out := meetAll(t.Context(), secureJob(t, 5, security))
 		for r, o := range out {
@@ -57,22 +57,21 @@ func TestSecureMeetStillNamesWhatDiffers(t *testing.T) {
 	}
 }
 
-// beside runs rank 0, has visit do what it does, brings the right rank 1 and demands that the two
-// meet.
-func beside(t *testing.T, configs []Config, visit func()) {
+// beside runs rank 0, calls connect, starts the right rank 1 and requires that the two meet.
+func beside(t *testing.T, configs []Config, connect func()) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		_, err := Meet(t.Context(), configs[0])
 		require.NoError(t, err)
 	})
-	visit()
+	connect()
 	_, err := Meet(t.Context(), configs[1])
 	require.NoError(t, err)
 	wg.Wait()
 }
 
-// requireTurnedAway demands that a rank is refused at once, and says why.
-func requireTurnedAway(t *testing.T, c Config, parts ...string) {
+// requireRefused requires that a rank is refused at once, and knows why.
+func requireRefused(t *testing.T, c Config, parts ...string) {
 	start := time.Now()
 	_, err := Meet(t.Context(), c)
 	require.Error(t, err)
@@ -82,7 +81,7 @@ func requireTurnedAway(t *testing.T, c Config, parts ...string) {
 	require.Less(t, time.Since(start), prompt)
 }
 
-func TestRankWithoutProofIsTurnedAwayAndTheRightOneComes(t *testing.T) {
+func TestRankWithoutProofIsRefusedAndTheRightOneJoins(t *testing.T) {
 	all := securities(t)
 	other := securities(t) // of another authority
 	for name, c := range map[string]struct {
@@ -100,14 +99,14 @@ func TestRankWithoutProofIsTurnedAwayAndTheRightOneComes(t *testing.T) {
 			beside(t, configs, func() {
 				stray := configs[1]
 				c.stray(&stray)
-				requireTurnedAway(t, stray, c.says)
+				requireRefused(t, stray, c.says)
 			})
 		})
 	}
 }
 
-// TestRanksOfDifferentSecurityTellEachOther pairs every security with every other.
-func TestRanksOfDifferentSecurityTellEachOther(t *testing.T) {
+// TestRanksOfDifferentSecurityRefuseEachOther pairs every security with every other.
+func TestRanksOfDifferentSecurityRefuseEachOther(t *testing.T) {
 	all := securities(t)
 	for here, zero := range all {
 		for there, one := range all {
@@ -121,7 +120,7 @@ func TestRanksOfDifferentSecurityTellEachOther(t *testing.T) {
 				says := []string{"the peer is set to " + here, "not authenticated", "ranks disagree"}
 				if here != "no security" {
 					// Anybody can come without proof, so it does not end the job.
-					beside(t, configs, func() { requireTurnedAway(t, stray, says...) })
+					beside(t, configs, func() { requireRefused(t, stray, says...) })
 					return
 				}
 				out := meetAll(t.Context(), []Config{configs[0], stray})
@@ -146,9 +145,9 @@ func TestMissingRanksAreNamedWithWhoWasRefused(t *testing.T) {
 	require.ErrorContains(t, out[0].err, "the peer comes with no security, this rank is set to a shared secret")
 }
 
-// TestStrangersAreDroppedWithinTwoSeconds has every kind of stranger come under every security,
-// while a rank is awaited.
-func TestStrangersAreDroppedWithinTwoSeconds(t *testing.T) {
+// TestUnknownClientsAreDroppedWithinTwoSeconds has every kind of client connect under every
+// security, while a rank is awaited.
+func TestUnknownClientsAreDroppedWithinTwoSeconds(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes the two seconds")
 	}
@@ -176,7 +175,7 @@ func TestStrangersAreDroppedWithinTwoSeconds(t *testing.T) {
 	}
 }
 
-func TestCrowdOfStrangersDoesNotKeepRanksOut(t *testing.T) {
+func TestManySilentClientsDoNotKeepRanksOut(t *testing.T) {
 	for name, security := range securities(t) {
 		t.Run(name, func(t *testing.T) {
 			configs := secureJob(t, 2, security)

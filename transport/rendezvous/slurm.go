@@ -11,16 +11,16 @@ import (
 const (
 	// slurmDaemon is the process that starts the tasks of a step on one host.
 	slurmDaemon = "slurmstepd"
-	// From firstSpecialStep on, the numbers of steps stand for what is no parallel step: salloc's
-	// shell, a batch script and the like, which are one process each.
+	// Step numbers from firstSpecialStep on are not parallel steps but salloc's shell, a batch
+	// script and the like, which are one process each.
 	firstSpecialStep = 0xfffffff0
 )
 
 var slurmPMI = regexp.MustCompile(`^\d+\.\d+$`)
 
 // slurmSpeaksPMI reports whether the variables of PMI and PMIx, if any, are Slurm's: srun
-// --mpi=pmi2 names a launch by job and step, and --mpi=pmix by a namespace of its own. They tell
-// nothing that Slurm's own do not.
+// --mpi=pmi2 names a launch by job and step, and --mpi=pmix by a namespace of its own. They add
+// nothing to Slurm's own.
 func (e *env) slurmSpeaksPMI() bool {
 	if !e.has("SLURM_JOB_ID") || e.has("MPI_LOCALNRANKS") {
 		return false
@@ -64,8 +64,8 @@ func (e *env) slurmAncestor() (job, step string, ok bool) {
 	return job, step, isTitle && ok
 }
 
-func slurm(e *env) Place {
-	p := Place{Job: nameOf("slurm", e.getenv("SLURM_JOB_ID"), e.getenv("SLURM_STEP_ID"))}
+func slurm(e *env) Process {
+	p := Process{Job: nameOf("slurm", e.getenv("SLURM_JOB_ID"), e.getenv("SLURM_STEP_ID"))}
 	if n := e.getenv("SLURM_RESTART_COUNT"); n != "" && n != "0" {
 		p.Job = nameOf(p.Job, "restart"+n) // a job that is queued again keeps its number
 	}
@@ -96,10 +96,10 @@ func slurm(e *env) Place {
 	return p
 }
 
-// slurmFirst finds the host of rank 0 in a step on several hosts.
+// slurmFirst returns the host of rank 0 in a step on several hosts.
 func (e *env) slurmFirst(list string) (string, error) {
 	if d := e.getenv("SLURM_DISTRIBUTION"); strings.HasPrefix(d, "arbitrary") {
-		return "", fmt.Errorf("SLURM_DISTRIBUTION=%.40s: no variable tells on which host rank 0 is", d)
+		return "", fmt.Errorf("SLURM_DISTRIBUTION=%.40s: no variable says on which host rank 0 is", d)
 	}
 	if e.hetSize() > 1 {
 		return e.hetFirst(list)
@@ -111,9 +111,9 @@ func (e *env) slurmFirst(list string) (string, error) {
 // hetSize is the number of groups of a heterogeneous job; older versions call them packs.
 func (e *env) hetSize() int { return max(e.count("SLURM_HET_SIZE"), e.count("SLURM_PACK_SIZE")) }
 
-// hetFirst finds the host of rank 0 in a heterogeneous job: ranks are numbered group by group,
-// whereas list is sorted. A step takes all groups or some; only all of them and a single one can be
-// told apart.
+// hetFirst returns the host of rank 0 in a heterogeneous job: ranks are numbered group by group,
+// whereas list is sorted. A step uses all groups or some; only all of them and a single one can be
+// distinguished.
 func (e *env) hetFirst(list string) (string, error) {
 	hosts, begin := 0, ""
 	for g := range min(e.hetSize(), maxRanks) {
@@ -140,7 +140,7 @@ func (e *env) hetFirst(list string) (string, error) {
 		hosts += n
 	}
 	if n := e.count("SLURM_STEP_NUM_NODES"); n != hosts {
-		return "", fmt.Errorf("a step on %d of the %d hosts of a heterogeneous job: no variable tells on which rank 0 is", n, hosts)
+		return "", fmt.Errorf("a step on %d of the %d hosts of a heterogeneous job: no variable says on which rank 0 is", n, hosts)
 	}
 	return begin, nil
 }

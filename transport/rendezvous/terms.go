@@ -16,7 +16,7 @@ const (
 	// maxJobBytes bounds a job's name.
 	maxJobBytes = 128
 	// maxSettingsBytes bounds the settings as text. With the rest of a hello they stay below 4 KiB,
-	// the most that is ever allocated for a connection that has not said who it is.
+	// the most that is allocated for a connection that has not identified itself.
 	maxSettingsBytes = 2 << 10
 	// maxAddrBytes bounds host:port; a DNS name has at most 253 bytes.
 	maxAddrBytes = 255
@@ -94,9 +94,9 @@ func shown(v string, present bool) string {
 	return fmt.Sprintf("%q", v)
 }
 
-// CheckBind reports whether addr, as host:port, may be listened on: it must name one address, and
-// that must be loopback unless open is set: because ranks authenticate each other, or because the
-// user wants it without.
+// CheckBind returns an error if a rank may not listen on addr, a host:port. It must name one
+// address, which must be loopback unless open is set: because ranks authenticate each other, or
+// because the user has allowed it without.
 func CheckBind(addr string, open bool) error {
 	host, _, err := splitAddr(addr)
 	if err != nil {

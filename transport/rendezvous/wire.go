@@ -34,24 +34,24 @@ const (
 	wireVersion = 2
 	headBytes   = 44
 	sumBytes    = 4
-	// maxBodyBytes bounds what is read from a connection that has not said who it is.
+	// maxBodyBytes bounds what is read from a connection that has not identified itself.
 	maxBodyBytes = 4<<10 - headBytes - sumBytes
 )
 
 type wireKind uint16
 
 const (
-	kindHello   wireKind = 1 // who the sender is and what it holds to be agreed
-	kindWelcome wireKind = 2 // the same from rank 0: the guest is accepted and waits
+	kindHello   wireKind = 1 // the sender's claim
+	kindWelcome wireKind = 2 // the same from rank 0: the rank is accepted
 	kindTable   wireKind = 3 // every rank's address, and the time left to open connections
-	kindRefusal wireKind = 4 // why the guest, or the whole job, cannot go on
+	kindRefusal wireKind = 4 // why the rank, or the whole job, cannot go on
 	kindMissing wireKind = 5 // the ranks that rank 0 still waits for, encoded as a refusal
-	kindReport  wireKind = 6 // a guest's connections are open, or why it leaves, as a refusal
+	kindReport  wireKind = 6 // a member's connections are open, or why it leaves, as a refusal
 	kindGo      wireKind = 7 // every rank has opened its connections
 )
 
-// errStranger: whoever is at the other end does not speak this protocol.
-var errStranger = errors.New("not a switchyard rendezvous")
+// errNotRendezvous: the peer does not speak this protocol.
+var errNotRendezvous = errors.New("not a switchyard rendezvous")
 
 type head struct {
 	version uint16
@@ -60,13 +60,13 @@ type head struct {
 	length  uint32
 }
 
-// parcel is a message as read: its head, and its body if the version is ours.
-type parcel struct {
+// message is a message as read: its head, and its body if the version is ours.
+type message struct {
 	head
 	body []byte
 }
 
-func writeParcel(w io.Writer, kind wireKind, job string, body []byte) error {
+func writeMessage(w io.Writer, kind wireKind, job string, body []byte) error {
 	b := make([]byte, headBytes, headBytes+len(body)+sumBytes)
 	binary.BigEndian.PutUint32(b, wireMagic)
 	binary.BigEndian.PutUint16(b[4:], wireVersion)
@@ -79,41 +79,41 @@ func writeParcel(w io.Writer, kind wireKind, job string, body []byte) error {
 	return err
 }
 
-// readParcel reads one message whose body has at most limit bytes.
-func readParcel(r io.Reader, limit int) (parcel, error) {
+// readMessage reads one message whose body has at most limit bytes.
+func readMessage(r io.Reader, limit int) (message, error) {
 	var b [headBytes]byte
 	if _, err := io.ReadFull(r, b[:]); err != nil {
-		return parcel{}, err
+		return message{}, err
 	}
 	return readRest(r, b[:], limit)
 }
 
 // readRest reads the message that begins with head.
-func readRest(r io.Reader, head []byte, limit int) (parcel, error) {
+func readRest(r io.Reader, head []byte, limit int) (message, error) {
 	h, err := decodeHead(head)
 	if err != nil || h.version != wireVersion {
-		return parcel{head: h}, err // another version's body is its own business
+		return message{head: h}, err // the body of another version is not read
 	}
 	if h.length > uint32(limit) {
-		return parcel{}, fmt.Errorf("%w: body of %d bytes, limit %d", errStranger, h.length, limit)
+		return message{}, fmt.Errorf("%w: body of %d bytes, limit %d", errNotRendezvous, h.length, limit)
 	}
 	rest := make([]byte, h.length+sumBytes)
 	if _, err = io.ReadFull(r, rest); err != nil {
-		return parcel{}, err
+		return message{}, err
 	}
 	body, sum := rest[:h.length], binary.BigEndian.Uint32(rest[h.length:])
 	if own := crc32c.Update(crc32c.Update(0, head), body); own != sum {
-		return parcel{}, fmt.Errorf("rendezvous message of %d bytes sums to %#08x, states %#08x: %w", h.length, own, sum, transport.ErrCorrupt)
+		return message{}, fmt.Errorf("rendezvous message of %d bytes sums to %#08x, states %#08x: %w", h.length, own, sum, transport.ErrCorrupt)
 	}
-	return parcel{head: h, body: body}, nil
+	return message{head: h, body: body}, nil
 }
 
 func decodeHead(b []byte) (head, error) {
 	if m := binary.BigEndian.Uint32(b); m != wireMagic {
-		if told := secure.ReadNotice(b); told != nil {
-			return head{}, told
+		if refused := secure.ReadNotice(b); refused != nil {
+			return head{}, refused
 		}
-		return head{}, fmt.Errorf("%w: magic %#08x", errStranger, m)
+		return head{}, fmt.Errorf("%w: magic %#08x", errNotRendezvous, m)
 	}
 	h := head{
 		version: binary.BigEndian.Uint16(b[4:]),
@@ -132,10 +132,10 @@ type claim struct {
 	job    string
 	listen string
 	text   string // the settings
-	// agent and restart say which start of the process this is; see Config.
+	// agent and restart identify the start of the process; see Config.
 	agent   string
 	restart uint32
-	left    time.Duration // for how long the sender still waits
+	left    time.Duration // how long the sender still waits
 }
 
 func (c *claim) encode() []byte {
@@ -161,7 +161,7 @@ func decodeClaim(b []byte) (claim, error) {
 	return c, r.end()
 }
 
-// A time is written in whole milliseconds, at most 24 days of them.
+// A duration is written in whole milliseconds, at most 24 days.
 const maxMillis = math.MaxInt32
 
 func appendMillis(b []byte, d time.Duration) []byte {
@@ -174,7 +174,7 @@ func (r *reader) millis() time.Duration {
 	return time.Duration(n) * time.Millisecond
 }
 
-// refusal is the body of a refusal: which rank is to blame, for what, in words.
+// refusal is the body of a refusal: the rank to blame, a code and a text.
 type refusal struct {
 	code uint16
 	rank transport.Rank
@@ -182,19 +182,19 @@ type refusal struct {
 }
 
 const (
-	refuseNothing   uint16 = 0 // of a report: all is well
+	refuseNothing   uint16 = 0 // of a report: success
 	refuseMismatch  uint16 = 1
 	refuseDuplicate uint16 = 2
 	refuseMissing   uint16 = 3
-	refuseDead      uint16 = 4 // a rank is gone without a word
+	refuseDead      uint16 = 4 // a rank's connection ended without a report
 	refuseLeft      uint16 = 5 // a rank has given up
 	refuseCorrupt   uint16 = 6
 	refuseFailed    uint16 = 7 // a rank could not open its connections
-	refuseUnknown   uint16 = 8 // a rank is not who it says it is
+	refuseUnknown   uint16 = 8 // a rank is not authenticated
 )
 
-// causes are what refusals are found under with errors.Is; the first that fits an error is its
-// code.
+// causes are the errors that the codes of refusals stand for. An error has the code of the first
+// that it wraps.
 var causes = []struct {
 	code uint16
 	err  error
@@ -204,7 +204,7 @@ var causes = []struct {
 	{refuseMissing, transport.ErrTimeout}, {refuseDead, transport.ErrPeerDead}, {refuseLeft, transport.ErrPeerClosed},
 }
 
-// refusalOf states err, which another rank will read, as a refusal.
+// refusalOf returns err as a refusal, for another rank.
 func refusalOf(err error) *refusal {
 	f := &refusal{code: refuseFailed, rank: transport.CulpritOf(err)}
 	for _, c := range causes {
@@ -236,19 +236,19 @@ func decodeRefusal(b []byte) (refusal, error) {
 	return f, r.end()
 }
 
-// err states the refusal as an error.
+// err returns the refusal as an error.
 func (f *refusal) err() error {
 	err := errors.New(printable.Text(f.text, maxBodyBytes))
 	for _, c := range causes {
 		if c.code == f.code {
-			err = beneath(err, c.err)
+			err = withCause(err, c.err)
 		}
 	}
 	return &transport.Error{Rank: f.rank, Op: opName, Err: err}
 }
 
-// beneath returns err with cause beneath it. The words of cause are not repeated.
-func beneath(err, cause error) error {
+// withCause returns err such that it wraps cause. The text of cause is not repeated.
+func withCause(err, cause error) error {
 	if errors.Is(err, cause) {
 		return err
 	}
@@ -258,7 +258,7 @@ func beneath(err, cause error) error {
 	return fmt.Errorf("%w: %w", err, cause)
 }
 
-// caused is an error whose text names its cause already.
+// caused is an error whose text contains that of its cause.
 type caused struct {
 	error
 	cause error
@@ -266,7 +266,7 @@ type caused struct {
 
 func (c *caused) Unwrap() []error { return []error{c.error, c.cause} }
 
-// encode writes t, and the time that is left for opening connections.
+// encode encodes t, and the time left for opening connections.
 func (t *Table) encode(left time.Duration) []byte {
 	b := appendMillis(append([]byte(nil), t.Session[:]...), left)
 	for _, a := range t.Addrs {
@@ -289,7 +289,7 @@ func decodeTable(b []byte, size int) (t Table, left time.Duration, err error) {
 	return t, left, r.end()
 }
 
-// reader takes a body apart; after the first fault it returns zeros, and end reports the fault.
+// reader decodes a body; after the first fault it returns zeros, and end reports the fault.
 type reader struct {
 	b      []byte
 	broken bool
@@ -327,7 +327,7 @@ func (r *reader) text(limit int) string {
 	return string(r.bytes(n))
 }
 
-// address is where a rank listens. It stands in the errors of those who dial it, so it must be
+// address is where a rank listens. It appears in the errors of ranks that dial it, so it must be
 // printable.
 func (r *reader) address() string {
 	s := r.text(maxAddrBytes)
@@ -339,7 +339,7 @@ func (r *reader) address() string {
 
 func (r *reader) end() error {
 	if r.broken || len(r.b) > 0 {
-		return fmt.Errorf("%w: body does not parse, %d bytes left", errStranger, len(r.b))
+		return fmt.Errorf("%w: body does not parse, %d bytes left", errNotRendezvous, len(r.b))
 	}
 	return nil
 }

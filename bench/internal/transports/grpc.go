@@ -11,7 +11,7 @@ import (
 // joinGRPC makes this process a rank over gRPC, of the job that package launch has described in its
 // environment.
 func joinGRPC(ctx context.Context) (transport.Transport, error) {
-	place, err := rendezvous.Detect(rendezvous.Place{}, Launched)
+	place, err := rendezvous.Detect(rendezvous.Process{}, Launched)
 	if err != nil {
 		return nil, err
 	}

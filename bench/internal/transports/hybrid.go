@@ -12,7 +12,7 @@ import (
 // joinHybrid makes this process a rank over the default transport, of the job that package launch
 // has described in its environment.
 func joinHybrid(ctx context.Context) (transport.Transport, error) {
-	place, err := rendezvous.Detect(rendezvous.Place{}, Launched)
+	place, err := rendezvous.Detect(rendezvous.Process{}, Launched)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func joinSHMPlain(ctx context.Context) (transport.Transport, error) {
 }
 
 func openSHM(ctx context.Context) (*shm.Transport, error) {
-	place, err := rendezvous.Detect(rendezvous.Place{}, Launched)
+	place, err := rendezvous.Detect(rendezvous.Process{}, Launched)
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ func joinTCPUnsummed(ctx context.Context) (transport.Transport, error) {
 }
 
 func openTCP(ctx context.Context, cfg tcp.Config) (transport.Transport, error) {
-	place, err := rendezvous.Detect(rendezvous.Place{}, Launched)
+	place, err := rendezvous.Detect(rendezvous.Process{}, Launched)
 	if err != nil {
 		return nil, err
 	}
