@@ -10,6 +10,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/schedule"
@@ -44,7 +45,7 @@ func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.Gene
 
 // backward is forward the other way.
 func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error {
-	if err := l.reduce(ctx); err != nil { // an earlier pass not yet summed
+	if err := l.gradients.Reduce(ctx); err != nil { // an earlier pass not yet summed
 		return err
 	}
 	begin := time.Now()
@@ -65,14 +66,14 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 		err = cmp.Or(err, heard())
 	}
 	if err != nil {
-		l.dropGradients()
+		l.gradients.Drop()
 		return err
 	}
 	l.compute(func() {
 		l.dx = mat.Resize(l.dx, p.X.Rows, l.cfg.Dim)
 		l.orderBackward(p, back)
 		err = l.gate.Backward(p.Decision, p.X, router.Gradient{
-			Weights: l.weights, LossScale: p.LossScale(p.Global, l.cfg.batches()), Losses: l.apart(p), Rows: back,
+			Weights: l.weights, LossScale: p.LossScale(p.Global, l.cfg.batches()), Losses: l.gradients.Losses(p.Info.StepTokens), Rows: back,
 			FirstLeaf: p.Global.FirstLeaf(l.world.Rank()), DX: l.dx,
 		})
 		p.shared.AddGradientTo(l.dx)
@@ -87,8 +88,10 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 		l.tuner.passed(schedule.Backward, begin)
 		l.tuner.steps++
 	}
-	l.pending = p
-	l.losses.wentBack(p)
+	l.gradients.Append(gradients.Pass{
+		Tokens: p.Global.Tokens, Leaves: p.Global.Leaves, StepTokens: p.Info.StepTokens,
+		Counts: p.Counted,
+	})
 	return nil
 }
 

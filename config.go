@@ -80,6 +80,9 @@ type Config struct {
 	MaxRows int
 }
 
+// batches is how many passes of equal size a step is taken to have.
+func (c Config) batches() int { return max(c.MicroBatches, 1) }
+
 // PerRank is the [Config].Group that makes the tokens of each rank one group. Then capacity, drops,
 // noise, auxiliary losses and the last bits of gradients depend on the number of ranks and on how
 // the tokens are spread over them.

@@ -17,6 +17,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/experts"
+	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/internal/mat"
@@ -84,20 +85,16 @@ type Layer struct {
 	tuner       *tuner             // nil unless it chooses the degree of overlap
 	exchange    *alltoall.Exchange
 	everyone    *collective.Comm // over the world: the gate's gradients, token counts, configuration
-	replicas    *collective.Comm // over the ranks that host the same experts
 	table       *parameters.Table
 	checks      *passcheck.Stage // of numbers that are not finite
 	guard       *lifecycle.Guard // of when its methods may be called
-	original    *Layer           // of a twin; else nil
 	twins       []*Layer
 	twinned     bool // it has twins or is one
 
-	last       *pass // the forward pass that Backward belongs to
-	pending    *pass // a backward pass whose gradients are not yet summed over ranks
-	grads      gradients
-	losses     stepLosses
-	steps      int          // taken
-	exchanging atomic.Int64 // nanoseconds, in all passes
+	last       *pass              // the forward pass that Backward belongs to
+	gradients  *gradients.Reducer // of the passes since the last step
+	steps      int                // taken
+	exchanging atomic.Int64       // nanoseconds, in all passes
 	told       told
 	observe    atomic.Pointer[func(schedule.Pass, schedule.Timeline)]
 	rows       blas32.General // scratch: rows sorted by expert
@@ -149,7 +146,7 @@ func guarded(l *Layer) lifecycle.Config {
 }
 
 func (l *Layer) make(number int) error {
-	copies, err := l.connect()
+	oneCopy, replicas, err := l.connect()
 	if err != nil {
 		return err
 	}
@@ -158,7 +155,7 @@ func (l *Layer) make(number int) error {
 	}
 	l.cfg.Seed = seedOf(l.cfg.Seed, number)
 	l.cfg.Compression.LSH.Seed = seedOf(l.cfg.Compression.LSH.Seed, number)
-	return l.build(copies)
+	return l.build(oneCopy, replicas)
 }
 
 // seedOf is the seed of a layer by its number in its world: the configured one for the first, and
@@ -173,32 +170,32 @@ func seedOf(seed uint64, layer int) uint64 {
 	return h ^ h>>31
 }
 
-// connect makes the layer's own channels, and returns the one between the ranks of a copy of the
-// experts.
-func (l *Layer) connect() (oneCopy *collective.Comm, err error) {
+// connect makes the layer's own channels, and returns those between the ranks of a copy of the
+// experts, and between the ranks that host the same experts.
+func (l *Layer) connect() (oneCopy, replicas *collective.Comm, err error) {
 	var checks *collective.Comm
 	l.stream = lockstep.StreamID(l.world.channel + 1) // the number of the view that comes first
 	for _, of := range []struct {
 		comm    **collective.Comm
 		members []transport.Rank
 	}{
-		{&l.everyone, everyone(l.world.Size())}, {&l.replicas, l.layout.sameExperts()},
+		{&l.everyone, everyone(l.world.Size())}, {&replicas, l.layout.sameExperts()},
 		{&oneCopy, l.layout.oneCopy()}, {&checks, everyone(l.world.Size())},
 	} {
 		view, err := l.world.View(of.members)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		*of.comm = collective.New(view)
 	}
 	l.checks = passcheck.New(passcheck.Config{
 		Comm: checks, Rank: l.world.Rank(), Joined: l.world.joined, All: l.cfg.Wire.Finite,
 	})
-	return oneCopy, nil
+	return oneCopy, replicas, nil
 }
 
 // build makes what the layer is of, after the ranks have agreed on its configuration.
-func (l *Layer) build(oneCopy *collective.Comm) error {
+func (l *Layer) build(oneCopy, replicas *collective.Comm) error {
 	l.observe.Store(&l.cfg.Overlap.Observe)
 	if err := l.agreeBuilt(context.Background(), l.buildParts()); err != nil {
 		return err
@@ -208,6 +205,10 @@ func (l *Layer) build(oneCopy *collective.Comm) error {
 	}
 	l.table = parameters.New(parameters.Config{
 		Sets: l.sets(), Gate: l.gate, Placement: l.layout.place, Rank: l.layout.seat, Comm: oneCopy,
+	})
+	l.gradients = gradients.New(gradients.Config{
+		Sets: l.sets(), Gate: l.gate, World: l.everyone, Replicas: replicas,
+		ExpertParallel: l.layout.parallel, MicroBatches: l.cfg.batches(), Joined: l.world.joined,
 	})
 	return nil
 }
@@ -226,7 +227,6 @@ func (l *Layer) buildParts() (err error) {
 		return err
 	}
 	l.newRouting()
-	l.newStepLosses()
 	l.byPeers = l.cutsPeers()
 	if err = l.newExperts(); err != nil {
 		return err
@@ -252,7 +252,6 @@ func (l *Layer) newExperts() (err error) {
 	}); err != nil {
 		return err
 	}
-	l.grads.experts = make([]total, len(l.experts.Params()))
 	if l.cfg.Shared != nil {
 		shape.First, shape.Count = l.cfg.Experts, 1
 		l.shared, err = experts.NewShared(l.cfg.Shared, shape)
@@ -506,7 +505,8 @@ func (l *Layer) shareCounts(ctx context.Context, p *pass) error {
 	if !p.Info.Train {
 		return l.routing.ShareCounts(ctx, &p.Result, nil, 0)
 	}
-	return l.routing.ShareCounts(ctx, &p.Result, l.losses.counts, l.losses.came)
+	choices, tokens := l.gradients.Counts()
+	return l.routing.ShareCounts(ctx, &p.Result, choices, tokens)
 }
 
 // forget drops the last forward pass, if its Backward never came.

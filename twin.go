@@ -3,9 +3,6 @@ package switchyard
 import (
 	"context"
 	"fmt"
-
-	"github.com/switchyard-moe/switchyard/internal/f32"
-	"github.com/switchyard-moe/switchyard/internal/parameters"
 )
 
 // Twin returns another layer with the parameters of l, for a second micro-batch in flight: passes
@@ -44,26 +41,26 @@ func (l *Layer) Twin() (*Layer, error) {
 }
 
 func (l *Layer) newTwin() (*Layer, error) {
-	t := &Layer{cfg: l.cfg, world: l.world, layout: l.layout, original: l, steps: l.steps}
+	t := &Layer{cfg: l.cfg, world: l.world, layout: l.layout, steps: l.steps}
 	t.guard = l.guard.NewMicroBatch(guarded(t))
 	t.label = fmt.Sprintf("%s, twin %d", l.label, len(l.twins)+1)
 	l.world.log.Concurrent()
 	t.cfg.Overlap.Background, t.cfg.Overlap.Observe = nil, nil
-	copies, err := t.connect()
+	oneCopy, replicas, err := t.connect()
 	if err != nil {
 		return nil, err
 	}
 	if err := t.agree(context.Background()); err != nil {
 		return nil, err
 	}
-	if err := t.build(copies); err != nil {
+	if err := t.build(oneCopy, replicas); err != nil {
 		return nil, err
 	}
 	sets, original := t.sets(), l.sets()
 	sets.ShareExperts(&original)
 	l.twins, l.twinned, t.twinned = append(l.twins, t), true, true
 	l.guard.Add(t.guard)
-	parameters.CopyGate(t.gate, l.gate)
+	l.gradients.Add(t.gradients)
 	return t, nil
 }
 
@@ -74,46 +71,4 @@ func (l *Layer) compute(do func()) {
 		return
 	}
 	do()
-}
-
-// reduceAll completes the pending backward passes of l and its twins, and adds the twins' gradients
-// to those of l.
-func (l *Layer) reduceAll(ctx context.Context) error {
-	if err := l.reduce(ctx); err != nil {
-		return err
-	}
-	for _, t := range l.twins {
-		if err := t.reduce(ctx); err != nil {
-			return err
-		}
-		l.absorb(t)
-	}
-	return nil
-}
-
-// absorb takes t's gradients.
-func (l *Layer) absorb(t *Layer) {
-	if t.grads.passes == 0 {
-		return
-	}
-	theirs := t.totals()
-	for i, mine := range l.totals() {
-		if l.grads.passes == 0 {
-			mine.sum, theirs[i].sum = theirs[i].sum, mine.sum
-			continue
-		}
-		f32.Add(mine.sum, theirs[i].sum)
-	}
-	l.losses.absorb(&t.losses)
-	l.grads.passes += t.grads.passes
-	t.grads.passes = 0
-}
-
-// totals are all sums of gradients, in the same order on twins.
-func (l *Layer) totals() []*total {
-	list := []*total{&l.grads.gate, &l.grads.shared, &l.grads.gains}
-	for i := range l.grads.experts {
-		list = append(list, &l.grads.experts[i])
-	}
-	return list
 }

@@ -3,7 +3,9 @@ package switchyard
 import (
 	"context"
 
+	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
+	"github.com/switchyard-moe/switchyard/internal/routing"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -49,16 +51,10 @@ func (l *Layer) Gradients(ctx context.Context) ([]Tensor, error) {
 	}
 	var list []parameters.Tensor
 	err := l.guard.Attempt("Gradients", func() (err error) {
-		if err = l.reduceAll(ctx); err != nil {
+		if err = l.gradients.ReduceAll(ctx); err != nil {
 			return err
 		}
-		sums := parameters.Vectors{
-			Gate: l.gateGradient(), Shared: l.grads.shared.sum, Gains: l.grads.gains.sum,
-		}
-		for i := range l.grads.experts {
-			sums.Experts = append(sums.Experts, l.grads.experts[i].sum)
-		}
-		list, err = l.table.Whole(ctx, sums)
+		list, err = l.table.Whole(ctx, l.gradients.Sums())
 		return err
 	})
 	return converted[Tensor](list), err
@@ -77,9 +73,7 @@ func (l *Layer) Load(tensors []Tensor) error {
 	if err := l.table.Load(converted[parameters.Tensor](tensors)); err != nil {
 		return err
 	}
-	for _, t := range l.twins {
-		parameters.CopyGate(t.gate, l.gate)
-	}
+	l.gradients.CopyGate()
 	return nil
 }
 
@@ -93,4 +87,54 @@ func converted[To, From Tensor | parameters.Tensor](list []From) []To {
 		to[i] = To(t)
 	}
 	return to
+}
+
+// Step sums the gradients of shared parameters over the ranks that share them — those of the gate
+// and of the shared expert over all, and so those of learned gains; an expert's over its copies —
+// gives them to the optimiser, and forgets them. Then a gate that balances its load by a bias moves
+// it by the load of all ranks since the last step. At least one Backward must have gone before. An
+// optimiser that cannot take a step ([expert.Validator]), or has other settings than on another
+// rank, fails the step on every rank, with the parameters as they were; it can then be repeated
+// with one that can. A step to which other tokens came than router.Batch.StepTokens announced fails
+// so too, and its passes are dropped.
+func (l *Layer) Step(ctx context.Context, optimizer expert.Optimizer) error {
+	if err := l.guard.EnterAll(ctx, "Step"); err != nil {
+		return err
+	}
+	defer l.guard.LeaveAll()
+	if err := l.guard.CheckStep("Step"); err != nil {
+		return err
+	}
+	return l.guard.Attempt("Step", func() error { return l.step(ctx, optimizer) })
+}
+
+func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
+	dropped, err := l.gradients.Ready(ctx, optimizer)
+	if dropped {
+		l.guard.StepDone()
+	}
+	if err != nil {
+		return err
+	}
+	if err := l.gradients.Step(ctx, optimizer); err != nil {
+		return err
+	}
+	l.guard.StepDone()
+	micro := make([]*routing.Stage, len(l.twins))
+	for i, t := range l.twins {
+		micro[i] = t.routing
+	}
+	if err := l.routing.UpdateBias(ctx, micro); err != nil {
+		return err
+	}
+	l.gradients.CopyGate()
+	for _, t := range append([]*Layer{l}, l.twins...) {
+		t.steps++
+		if t.tuner != nil {
+			if err := t.tuner.stepped(ctx, t); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

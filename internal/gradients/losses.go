@@ -1,0 +1,131 @@
+package gradients
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/param"
+)
+
+// losses weighs the auxiliary losses of a step of several backward passes. They are to count as if
+// all tokens of the step had come in one pass, each pass by its share of the tokens, padding left
+// out. The gradient of the gate's parameters is exact, whatever the passes are: its part from the
+// losses is kept apart, as a mean over the tokens of the passes so far. The gradient of the tokens
+// leaves with its pass, and is scaled by what is known then: Pass.StepTokens, or else
+// Config.MicroBatches passes of equal size.
+type losses struct {
+	// set takes the losses' part of the gradient of the gate's parameters; nil if the gate does not
+	// keep it apart.
+	set    *param.Set
+	mean   sum       // of that gradient, over the tokens of the passes in it
+	tokens int       // of the passes in the mean, over all ranks
+	both   []float32 // scratch: the gate's whole gradient
+
+	// Of all passes since the last step:
+	passes    int
+	came      int   // their tokens
+	announced int   // the StepTokens of each; −1 if they differ
+	counts    []int // of tokens that chose each expert, if a loss is over the step
+}
+
+// count counts a backward pass.
+func (s *losses) count(p Pass) {
+	if s.passes > 0 && s.announced != p.StepTokens {
+		s.announced = -1
+	} else {
+		s.announced = p.StepTokens
+	}
+	s.passes++
+	s.came += mat.Sum(p.Tokens)
+	if len(s.counts) == 0 {
+		s.counts = append(s.counts, p.Counts...)
+		return
+	}
+	for e, n := range p.Counts {
+		s.counts[e] += n
+	}
+}
+
+// restart forgets the passes of the last step.
+func (s *losses) restart() {
+	s.tokens, s.came, s.announced, s.passes, s.counts = 0, 0, 0, 0, s.counts[:0]
+}
+
+// Counts returns how many tokens of the passes since the last step chose each expert, none if no
+// loss asks for it, and the number of those tokens. Micro-batch layers are not counted.
+func (r *Reducer) Counts() (choices []int, tokens int) { return r.losses.counts, r.losses.came }
+
+// checkStepTokens returns an error if the passes since the last step, those of micro-batch layers
+// included, had other tokens than their StepTokens says.
+func (r *Reducer) checkStepTokens() error {
+	came, announced, first := 0, 0, true
+	for _, of := range r.all() {
+		s := &of.losses
+		if s.passes == 0 {
+			continue
+		}
+		came += s.came
+		if s.announced < 0 || !first && s.announced != announced {
+			return fmt.Errorf("passes of one step gave different numbers as Batch.StepTokens")
+		}
+		announced, first = s.announced, false
+	}
+	if announced > 0 && came != announced {
+		return fmt.Errorf("%d tokens came in the passes of the step, and Batch.StepTokens announced %d",
+			came, announced)
+	}
+	return nil
+}
+
+// reduceGate is Reduce for the gate.
+func (r *Reducer) reduceGate(ctx context.Context, p *Pass) error {
+	gate, ofLosses := r.cfg.Sets.Gate, r.Losses(p.StepTokens)
+	if ofLosses == nil {
+		return r.reduceSet(ctx, r.cfg.World, p.Leaves, gate, &r.gate)
+	}
+	sets, to := []*param.Set{gate, ofLosses}, []*sum{&r.gate, &r.losses.mean}
+	if err := reduce(ctx, r.cfg.World, p.Leaves, sets, to); err != nil {
+		return err
+	}
+	r.gate.add(r.passes == 0)
+	// The pass scaled its losses as one of MicroBatches passes.
+	r.losses.average(r.losses.mean.next, mat.Sum(p.Tokens), float64(r.cfg.MicroBatches))
+	return nil
+}
+
+// average takes factor times grad, the mean over the given number of tokens, into the mean.
+func (s *losses) average(grad []float32, tokens int, factor float64) {
+	if tokens == 0 {
+		return
+	}
+	all := float64(s.tokens + tokens)
+	old, new := float32(float64(s.tokens)/all), float32(factor*float64(tokens)/all)
+	s.mean.total = slices.Grow(s.mean.total[:0], len(grad))[:len(grad)]
+	for i, g := range grad {
+		if s.tokens == 0 {
+			s.mean.total[i] = g * new
+			continue
+		}
+		s.mean.total[i] = float32(s.mean.total[i]*old) + float32(g*new)
+	}
+	s.tokens += tokens
+}
+
+// take takes the mean of a micro-batch layer into s.
+func (s *losses) take(micro *losses) {
+	s.average(micro.mean.total, micro.tokens, 1)
+	micro.tokens = 0
+}
+
+// gateGradient is the gradient of the gate's parameters, of the weights and of the losses.
+func (r *Reducer) gateGradient() []float32 {
+	if r.losses.tokens == 0 {
+		return r.gate.total
+	}
+	r.losses.both = append(r.losses.both[:0], r.gate.total...)
+	f32.Add(r.losses.both, r.losses.mean.total)
+	return r.losses.both
+}

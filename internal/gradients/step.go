@@ -1,0 +1,57 @@
+package gradients
+
+import (
+	"context"
+
+	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/parameters"
+	"github.com/switchyard-moe/switchyard/param"
+)
+
+// Sums returns the gradients of all passes that have been reduced since the last step. The vectors
+// are r's own and valid until its next call.
+func (r *Reducer) Sums() parameters.Vectors {
+	v := parameters.Vectors{Gate: r.gateGradient(), Shared: r.shared.total, Gains: r.gains.total}
+	for i := range r.experts {
+		v.Experts = append(v.Experts, r.experts[i].total)
+	}
+	return v
+}
+
+// Step sums what is not yet summed, gives the sums to the optimiser, and forgets them, once Ready
+// has returned no error. After it the gates of micro-batch layers have the old parameters: see
+// CopyGate.
+func (r *Reducer) Step(ctx context.Context, optimizer expert.Optimizer) error {
+	if err := r.ReduceAll(ctx); err != nil {
+		return err
+	}
+	r.update(optimizer)
+	for _, of := range r.all() {
+		of.passes = 0
+		of.losses.restart()
+	}
+	return nil
+}
+
+// update gives all gradients to the optimiser.
+func (r *Reducer) update(optimizer expert.Optimizer) {
+	sets, sums := r.cfg.Sets, r.Sums()
+	update := func(set *param.Set, sum []float32) {
+		if set != nil {
+			optimizer.Update(set, sum)
+		}
+	}
+	update(sets.Gate, sums.Gate)
+	for i, set := range sets.Experts {
+		update(set, sums.Experts[i])
+	}
+	update(sets.Shared, sums.Shared)
+	update(sets.Gains, sums.Gains)
+}
+
+// CopyGate gives the gates of micro-batch layers the parameters and the bias of the layer's.
+func (r *Reducer) CopyGate() {
+	for _, micro := range r.micro {
+		parameters.CopyGate(micro.cfg.Gate, r.cfg.Gate)
+	}
+}
