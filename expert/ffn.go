@@ -8,6 +8,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -41,7 +42,7 @@ type ffnGroup struct {
 	base
 	FFN
 	w2      int // w2's place in the set
-	dActBuf buffer
+	dActBuf mat.Buffer
 	dAct    blas32.General // gradient of the hidden units after the activation
 }
 
@@ -80,9 +81,9 @@ func (f FFN) tensors(s Shape) []param.Tensor {
 // Forward implements [Group].
 func (g *ffnGroup) Forward(x blas32.General, rows Rows) (blas32.General, Saved) {
 	p := g.begin(x, rows)
-	p.kept[ffnPre].matrix(x.Rows, g.Hidden)
-	p.kept[ffnAct].matrix(x.Rows, g.Hidden)
-	y := p.y.matrix(x.Rows, x.Cols)
+	p.kept[ffnPre].Matrix(x.Rows, g.Hidden)
+	p.kept[ffnAct].Matrix(x.Rows, g.Hidden)
+	y := p.y.Matrix(x.Rows, x.Cols)
 	each(g.workers, 2*p.work()*g.Hidden, rows.Experts, g, (*ffnGroup).forward)
 	g.cur = nil
 	return y, p
@@ -92,23 +93,23 @@ func (g *ffnGroup) forward(e int) {
 	p := g.cur
 	begin, end := p.rows.Of(e)
 	pre, act := g.keptSpan(ffnPre, begin, end), g.keptSpan(ffnAct, begin, end)
-	g.affine(span(p.x, begin, end), e, ffnW1, ffnB1, pre)
+	g.affine(mat.Rows(p.x, begin, end), e, ffnW1, ffnB1, pre)
 	g.Activation.apply(act.Data, pre.Data)
 	y := blas32.General{Rows: p.x.Rows, Cols: p.x.Cols, Stride: p.x.Cols, Data: p.y}
-	g.affine(act, e, g.w2, ffnB2, span(y, begin, end))
+	g.affine(act, e, g.w2, ffnB2, mat.Rows(y, begin, end))
 }
 
 // keptSpan returns rows [begin, end) of the i-th matrix that the current pass keeps.
 func (g *ffnGroup) keptSpan(i, begin, end int) blas32.General {
 	m := blas32.General{Rows: g.cur.x.Rows, Cols: g.Hidden, Stride: g.Hidden, Data: g.cur.kept[i]}
-	return span(m, begin, end)
+	return mat.Rows(m, begin, end)
 }
 
 // affine computes dst = bias + x·w, each element starting at the bias and adding products in order.
 func (g *ffnGroup) affine(x blas32.General, e, w, bias int, dst blas32.General) {
 	var beta float32
 	if !g.NoBias {
-		fill(dst, row(g.params.Matrix(g.params.Value, bias), e))
+		fill(dst, mat.Row(g.params.Matrix(g.params.Value, bias), e))
 		beta = 1
 	}
 	gemm.Gemm(blas.NoTrans, blas.NoTrans, x, g.params.Slice(g.params.Value, w, e), beta, dst)
@@ -124,7 +125,7 @@ func (g *ffnGroup) Backward(saved Saved, dy blas32.General) blas32.General {
 // BackwardInput implements [Splitter].
 func (g *ffnGroup) BackwardInput(saved Saved, dy blas32.General) blas32.General {
 	p := g.resume(saved, dy)
-	g.dAct = g.dActBuf.matrix(dy.Rows, g.Hidden)
+	g.dAct = g.dActBuf.Matrix(dy.Rows, g.Hidden)
 	each(g.workers, 2*p.work()*g.Hidden, p.rows.Experts, g, (*ffnGroup).backward)
 	return g.pause()
 }
@@ -140,11 +141,11 @@ func (g *ffnGroup) BackwardWeights(saved Saved) {
 // and rows.
 func (g *ffnGroup) backward(e int) {
 	begin, end := g.cur.rows.Of(e)
-	pre, dAct := g.keptSpan(ffnPre, begin, end), span(g.dAct, begin, end)
+	pre, dAct := g.keptSpan(ffnPre, begin, end), mat.Rows(g.dAct, begin, end)
 	value := g.params.Value
-	gemm.Gemm(blas.NoTrans, blas.Trans, span(g.cur.dy, begin, end), g.params.Slice(value, g.w2, e), 0, dAct)
+	gemm.Gemm(blas.NoTrans, blas.Trans, mat.Rows(g.cur.dy, begin, end), g.params.Slice(value, g.w2, e), 0, dAct)
 	g.Activation.chain(pre.Data, pre.Data, dAct.Data)
-	gemm.Gemm(blas.NoTrans, blas.Trans, pre, g.params.Slice(value, ffnW1, e), 0, span(g.dxm, begin, end))
+	gemm.Gemm(blas.NoTrans, blas.Trans, pre, g.params.Slice(value, ffnW1, e), 0, mat.Rows(g.dxm, begin, end))
 }
 
 // gradient computes one expert's gradient of the parameters over the rows of the current leaf.
@@ -154,13 +155,13 @@ func (g *ffnGroup) gradient(e int) {
 		g.noGradient(e)
 		return
 	}
-	x, act := span(g.cur.x, begin, end), g.keptSpan(ffnAct, begin, end)
-	dPre, dy := g.keptSpan(ffnPre, begin, end), span(g.cur.dy, begin, end)
+	x, act := mat.Rows(g.cur.x, begin, end), g.keptSpan(ffnAct, begin, end)
+	dPre, dy := g.keptSpan(ffnPre, begin, end), mat.Rows(g.cur.dy, begin, end)
 	g.product(x, dPre, g.params.Slice(g.grad, ffnW1, e))
 	g.product(act, dy, g.params.Slice(g.grad, g.w2, e))
 	if !g.NoBias {
-		g.sumRows(row(g.params.Matrix(g.grad, ffnB1), e), dPre)
-		g.sumRows(row(g.params.Matrix(g.grad, ffnB2), e), dy)
+		g.sumRows(mat.Row(g.params.Matrix(g.grad, ffnB1), e), dPre)
+		g.sumRows(mat.Row(g.params.Matrix(g.grad, ffnB2), e), dy)
 	}
 }
 
@@ -169,7 +170,7 @@ func (b *base) sumRows(grad []float32, m blas32.General) {
 	if !b.add {
 		clear(grad)
 		for i := range m.Rows {
-			f32.Add(grad, row(m, i))
+			f32.Add(grad, mat.Row(m, i))
 		}
 		return
 	}

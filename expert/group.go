@@ -9,6 +9,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -19,8 +20,8 @@ type base struct {
 	params  *param.Set
 	workers int
 
-	free []*pass // consumed passes, kept for their buffers
-	dx   buffer  // result of the last backward pass
+	free []*pass    // consumed passes, kept for their buffers
+	dx   mat.Buffer // result of the last backward pass
 
 	// cur is the pass that is being computed and dxm, backward, the gradient of its rows; grad is
 	// the leaf's gradient being written. They are fields so that per-expert work needs no closure.
@@ -38,8 +39,8 @@ type pass struct {
 	state state
 	x, dy blas32.General
 	rows  Rows
-	y     buffer
-	kept  [3]buffer
+	y     mat.Buffer
+	kept  [3]mat.Buffer
 }
 
 // state is how far a pass has come.
@@ -82,7 +83,7 @@ func (b *base) resume(saved Saved, dy blas32.General) *pass {
 	if err := check.Matrix(dy, b.shape.Dim); err != nil {
 		panic(fmt.Sprintf("expert: Backward: dy has %v", err))
 	}
-	b.cur, b.dxm = p, b.dx.matrix(dy.Rows, b.shape.Dim)
+	b.cur, b.dxm = p, b.dx.Matrix(dy.Rows, b.shape.Dim)
 	p.state, p.dy = wentHalfBack, dy
 	return p
 }

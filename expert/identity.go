@@ -3,6 +3,7 @@ package expert
 import (
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -27,8 +28,8 @@ func (Identity) New(s Shape) (Group, error) {
 // Forward implements [Group].
 func (g *identityGroup) Forward(x blas32.General, rows Rows) (blas32.General, Saved) {
 	p := g.begin(x, rows)
-	y := p.y.matrix(x.Rows, x.Cols)
-	copyRows(y, x)
+	y := p.y.Matrix(x.Rows, x.Cols)
+	mat.Copy(y, x)
 	g.cur = nil
 	return y, p
 }
@@ -43,7 +44,7 @@ func (g *identityGroup) Backward(saved Saved, dy blas32.General) blas32.General 
 // BackwardInput implements [Splitter].
 func (g *identityGroup) BackwardInput(saved Saved, dy blas32.General) blas32.General {
 	g.resume(saved, dy)
-	copyRows(g.dxm, dy)
+	mat.Copy(g.dxm, dy)
 	return g.pause()
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -31,7 +32,7 @@ const keptGate, keptUp, keptAct = 0, 1, 2
 type swigluGroup struct {
 	base
 	SwiGLU
-	dActBuf buffer
+	dActBuf mat.Buffer
 	dAct    blas32.General // gradient of what goes into the third product
 }
 
@@ -62,9 +63,9 @@ func (c SwiGLU) tensors(s Shape) []param.Tensor {
 func (g *swigluGroup) Forward(x blas32.General, rows Rows) (blas32.General, Saved) {
 	p := g.begin(x, rows)
 	for i := range p.kept {
-		p.kept[i].matrix(x.Rows, g.Hidden)
+		p.kept[i].Matrix(x.Rows, g.Hidden)
 	}
-	y := p.y.matrix(x.Rows, x.Cols)
+	y := p.y.Matrix(x.Rows, x.Cols)
 	each(g.workers, 3*p.work()*g.Hidden, rows.Experts, g, (*swigluGroup).forward)
 	g.cur = nil
 	return y, p
@@ -73,13 +74,13 @@ func (g *swigluGroup) Forward(x blas32.General, rows Rows) (blas32.General, Save
 func (g *swigluGroup) forward(e int) {
 	p := g.cur
 	begin, end := p.rows.Of(e)
-	x := span(p.x, begin, end)
+	x := mat.Rows(p.x, begin, end)
 	gate, up, act := g.keptSpan(keptGate, begin, end), g.keptSpan(keptUp, begin, end), g.keptSpan(keptAct, begin, end)
 	gemm.Gemm(blas.NoTrans, blas.NoTrans, x, g.weight(wGate, e), 0, gate)
 	gemm.Gemm(blas.NoTrans, blas.NoTrans, x, g.weight(wUp, e), 0, up)
 	f32.SwiGLU(act.Data, gate.Data, up.Data)
 	y := blas32.General{Rows: p.x.Rows, Cols: p.x.Cols, Stride: p.x.Cols, Data: p.y}
-	gemm.Gemm(blas.NoTrans, blas.NoTrans, act, g.weight(wDown, e), 0, span(y, begin, end))
+	gemm.Gemm(blas.NoTrans, blas.NoTrans, act, g.weight(wDown, e), 0, mat.Rows(y, begin, end))
 }
 
 func (g *swigluGroup) weight(tensor, e int) blas32.General {
@@ -89,7 +90,7 @@ func (g *swigluGroup) weight(tensor, e int) blas32.General {
 // keptSpan returns rows [begin, end) of the i-th matrix that the current pass keeps.
 func (g *swigluGroup) keptSpan(i, begin, end int) blas32.General {
 	m := blas32.General{Rows: g.cur.x.Rows, Cols: g.Hidden, Stride: g.Hidden, Data: g.cur.kept[i]}
-	return span(m, begin, end)
+	return mat.Rows(m, begin, end)
 }
 
 // Backward implements [Group].
@@ -102,7 +103,7 @@ func (g *swigluGroup) Backward(saved Saved, dy blas32.General) blas32.General {
 // BackwardInput implements [Splitter].
 func (g *swigluGroup) BackwardInput(saved Saved, dy blas32.General) blas32.General {
 	p := g.resume(saved, dy)
-	g.dAct = g.dActBuf.matrix(dy.Rows, g.Hidden)
+	g.dAct = g.dActBuf.Matrix(dy.Rows, g.Hidden)
 	each(g.workers, 3*p.work()*g.Hidden, p.rows.Experts, g, (*swigluGroup).backward)
 	return g.pause()
 }
@@ -119,8 +120,8 @@ func (g *swigluGroup) BackwardWeights(saved Saved) {
 func (g *swigluGroup) backward(e int) {
 	begin, end := g.cur.rows.Of(e)
 	gate, up := g.keptSpan(keptGate, begin, end), g.keptSpan(keptUp, begin, end)
-	dAct, dx := span(g.dAct, begin, end), span(g.dxm, begin, end)
-	gemm.Gemm(blas.NoTrans, blas.Trans, span(g.cur.dy, begin, end), g.weight(wDown, e), 0, dAct)
+	dAct, dx := mat.Rows(g.dAct, begin, end), mat.Rows(g.dxm, begin, end)
+	gemm.Gemm(blas.NoTrans, blas.Trans, mat.Rows(g.cur.dy, begin, end), g.weight(wDown, e), 0, dAct)
 	f32.SwiGLUGrad(gate.Data, up.Data, gate.Data, up.Data, dAct.Data)
 	gemm.Gemm(blas.NoTrans, blas.Trans, gate, g.weight(wGate, e), 0, dx)
 	gemm.Gemm(blas.NoTrans, blas.Trans, up, g.weight(wUp, e), 1, dx)
@@ -133,7 +134,7 @@ func (g *swigluGroup) gradient(e int) {
 		g.noGradient(e)
 		return
 	}
-	x, act, dy := span(g.cur.x, begin, end), g.keptSpan(keptAct, begin, end), span(g.cur.dy, begin, end)
+	x, act, dy := mat.Rows(g.cur.x, begin, end), g.keptSpan(keptAct, begin, end), mat.Rows(g.cur.dy, begin, end)
 	g.product(x, g.keptSpan(keptGate, begin, end), g.params.Slice(g.grad, wGate, e))
 	g.product(x, g.keptSpan(keptUp, begin, end), g.params.Slice(g.grad, wUp, e))
 	g.product(act, dy, g.params.Slice(g.grad, wDown, e))

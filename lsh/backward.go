@@ -5,6 +5,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/centroid"
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // The gradients, with clusters and weights held constant. Of a cluster of N rows let G be the sum
@@ -22,14 +23,14 @@ func (p *Pass) RestoreBackward(dy blas32.General) (dAnswers blas32.General) {
 	p.advance(restored, restoredBackward, "RestoreBackward")
 	checkShape(dy, p.x.Rows, p.c.dim, "gradients of rows' answers")
 	p.dy = dy
-	p.dAnswers = p.gathered.matrix(p.centroids.Rows, p.c.dim)
+	p.dAnswers = p.gathered.Matrix(p.centroids.Rows, p.c.dim)
 	if p.c.cfg.Compensation == Interpolate {
 		p.c.each(p, (*worker).unblend)
 		return p.dAnswers
 	}
 	p.c.each(p, (*worker).gather)
 	if p.c.cfg.Compensation.Learned() {
-		resize(&p.gainGrads, len(p.c.gains))
+		p.gainGrads = mat.Reuse(p.gainGrads, len(p.c.gains))
 		clear(p.gainGrads)
 		p.c.each(p, (*worker).gainGrad)
 	}
@@ -40,14 +41,14 @@ func (p *Pass) RestoreBackward(dy blas32.General) (dAnswers blas32.General) {
 func (*worker) gather(p *Pass, g int) {
 	_, _, k, end := p.clusters.Group(g)
 	for ; k < end; k++ {
-		centroid.Sum(row(p.dAnswers, k), p.dy.Data, p.dy.Stride, p.members(k), 1)
+		centroid.Sum(mat.Row(p.dAnswers, k), p.dy.Data, p.dy.Stride, p.members(k), 1)
 	}
 }
 
 // gainGrad computes the gradient of a group's factors: the sum of dy·(x − c), over its rows in
 // order, and over columns where they share it.
 func (w *worker) gainGrad(p *Pass, g int) {
-	resize(&w.residual, p.c.dim)
+	w.residual = mat.Reuse(w.residual, p.c.dim)
 	sum := 0.0
 	begin, end, _, _ := p.clusters.Group(g)
 	for i := begin; i < end; i++ {
@@ -55,15 +56,15 @@ func (w *worker) gainGrad(p *Pass, g int) {
 		if len(p.members(k)) == 1 {
 			continue
 		}
-		centroid.Residual(w.residual, 1, row(p.x, i), row(p.centroids, k))
+		centroid.Residual(w.residual, 1, mat.Row(p.x, i), mat.Row(p.centroids, k))
 		if p.c.cfg.Compensation == LearnedChannels {
 			grads := p.gainGrads[g*p.c.dim:][:p.c.dim]
-			for j, d := range row(p.dy, i) {
+			for j, d := range mat.Row(p.dy, i) {
 				grads[j] += float32(w.residual[j] * d)
 			}
 			continue
 		}
-		sum += float64(f32.Dot(w.residual, row(p.dy, i)))
+		sum += float64(f32.Dot(w.residual, mat.Row(p.dy, i)))
 	}
 	if p.c.cfg.Compensation == LearnedGain {
 		p.gainGrads[g] = float32(sum)
@@ -81,8 +82,8 @@ func (p *Pass) wideGainGrad(g int, grads []float32) {
 		sum := 0.0
 		for i := begin; i < end; i++ {
 			if k := int(p.clusters.Of[i]); len(p.members(k)) > 1 {
-				residual := float64(row(p.x, i)[j]) - float64(row(p.centroids, k)[j])
-				sum += float64(residual * float64(row(p.dy, i)[j]))
+				residual := float64(mat.Row(p.x, i)[j]) - float64(mat.Row(p.centroids, k)[j])
+				sum += float64(residual * float64(mat.Row(p.dy, i)[j]))
 			}
 		}
 		if p.c.cfg.Compensation == LearnedChannels {
@@ -125,11 +126,11 @@ func (w *worker) share(p *Pass, g int) {
 	_, _, k, end := p.clusters.Group(g)
 	for ; k < end; k++ {
 		m := p.members(k)
-		mine := row(p.to, int(m[0]))
-		copy(mine, row(p.from, k))
+		mine := mat.Row(p.to, int(m[0]))
+		copy(mine, mat.Row(p.from, k))
 		f32.Scale(mine, 1/float32(len(m)))
 		for _, i := range m[1:] {
-			copy(row(p.to, int(i)), mine)
+			copy(mat.Row(p.to, int(i)), mine)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // Rows of one group are compressed together as long as their lengths are alike. A row that is far
@@ -42,16 +43,16 @@ type classes struct {
 	all     []int32   // the others
 	sorted  []float64
 	of      []int32 // clusters within a class
-	compact buffer
+	compact mat.Buffer
 }
 
 // divide finds the classes of x. It is false where all rows are one class, which needs no scaling:
 // as a rule.
 func (c *classes) divide(x blas32.General, cfg *Config) bool {
-	resize(&c.length, x.Rows)
+	c.length = mat.Reuse(c.length, x.Rows)
 	low, high := math.Inf(1), 0.0
 	for i := range c.length {
-		l := lengthOf(row(x, i))
+		l := lengthOf(mat.Row(x, i))
 		c.length[i] = l
 		if !(l <= math.MaxFloat64) { // NaN too
 			high = math.Inf(1)
@@ -140,9 +141,9 @@ func scaleOf(length float64) float32 {
 
 // gather copies the rows of a class, scaled, into one matrix.
 func (c *classes) gather(x blas32.General, rows []int32) blas32.General {
-	m, scale := c.compact.matrix(len(rows), x.Cols), c.scale(rows)
+	m, scale := c.compact.Matrix(len(rows), x.Cols), c.scale(rows)
 	for i, r := range rows {
-		copy(row(m, i), row(x, int(r)))
+		copy(mat.Row(m, i), mat.Row(x, int(r)))
 	}
 	if scale != 1 {
 		f32.Scale(m.Data, scale)

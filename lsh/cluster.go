@@ -1,6 +1,10 @@
 package lsh
 
-import "gonum.org/v1/gonum/blas/blas32"
+import (
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
+)
 
 // worker is the memory of one goroutine.
 type worker struct {
@@ -18,7 +22,7 @@ func (w *worker) cluster(p *Pass, g int) {
 	if g > 0 {
 		begin = p.clusters.RowEnds[g-1]
 	}
-	of, x := p.clusters.Of[begin:end], span(p.x, begin, end)
+	of, x := p.clusters.Of[begin:end], mat.Rows(p.x, begin, end)
 	parts := p.parts[g][:0]
 	switch {
 	case p.whole[g] || p.c.cfg.Bucketing == Cut && p.c.cfg.Centroids(x.Rows) == x.Rows:
@@ -45,7 +49,7 @@ func (w *worker) clusterClasses(c *Compressor, g int, x blas32.General, of []int
 	k := &w.classes
 	n := int32(0)
 	for i, rows := range k.list {
-		resize(&k.of, len(rows))
+		k.of = mat.Reuse(k.of, len(rows))
 		if i > 0 {
 			g = elsewhere
 		}
@@ -93,20 +97,11 @@ func (w *worker) clusterRows(c *Compressor, g int, x blas32.General, of []int32)
 	return n
 }
 
-// span returns rows [begin, end) of m, aliasing it.
-func span(m blas32.General, begin, end int) blas32.General {
-	v := blas32.General{Rows: end - begin, Cols: m.Cols, Stride: m.Stride}
-	if begin < end {
-		v.Data = m.Data[begin*m.Stride : (end-1)*m.Stride+m.Cols]
-	}
-	return v
-}
-
 // sort hashes the rows of a group and sorts them by their tuples.
 func (w *worker) sort(h *Hasher, x blas32.General) {
 	h.project(&w.hashing, x)
-	resize(&w.hashing.code, h.cfg.Hashes)
-	resize(&w.cutter.rows.items, x.Rows)
+	w.hashing.code = mat.Reuse(w.hashing.code, h.cfg.Hashes)
+	w.cutter.rows.items = mat.Reuse(w.cutter.rows.items, x.Rows)
 	for i := range x.Rows {
 		w.cutter.rows.items[i] = item{h.tuple(&w.hashing, i), int32(i)}
 	}

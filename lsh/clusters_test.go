@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 func TestClusters(t *testing.T) {
@@ -78,7 +80,7 @@ func TestCompressSomeLeavesTheOthers(t *testing.T) {
 		for _, g := range []int{0, 2} {
 			row, rowEnd, first, end := c.Group(g)
 			require.Equal(t, rowEnd-row, end-first)
-			requireSameBits(t, span(x, row, rowEnd), span(m, first, end), "group %d", g)
+			requireSameBits(t, mat.Rows(x, row, rowEnd), mat.Rows(m, first, end), "group %d", g)
 		}
 		rows, centroids := c.Count(wanted)
 		require.Equal(t, 30, rows)

@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // collisions hashes pairs of rows at an angle, under many rotations, and returns how many codes
@@ -19,7 +21,7 @@ func collisions(t *testing.T, r *rand.Rand, cfg Config, dim int, angle float64, 
 		h, err := NewHasher(cfg, dim)
 		require.NoError(t, err)
 		for i := range pairs {
-			atAngle(r, row(x, 2*i), row(x, 2*i+1), angle)
+			atAngle(r, mat.Row(x, 2*i), mat.Row(x, 2*i+1), angle)
 		}
 		codes := make([]uint32, 2*pairs*h.cfg.Hashes)
 		h.Codes(codes, x)

@@ -10,6 +10,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/centroid"
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // Compressor makes clusters of rows, batch after batch. It is not safe for concurrent use; any
@@ -78,10 +79,10 @@ func (c *Compressor) CompressSome(x blas32.General, ends []int, wanted func(grou
 		panic(fmt.Sprintf("lsh: %d rows of %d groups end at %v", x.Rows, c.groups, ends))
 	}
 	p = c.begin(x)
-	resize(&p.clusters.Of, x.Rows)
-	resize(&p.clusters.CentroidEnds, c.groups)
+	p.clusters.Of = mat.Reuse(p.clusters.Of, x.Rows)
+	p.clusters.CentroidEnds = mat.Reuse(p.clusters.CentroidEnds, c.groups)
 	p.clusters.RowEnds = append(p.clusters.RowEnds[:0], ends...)
-	resize(&p.whole, c.groups)
+	p.whole = mat.Reuse(p.whole, c.groups)
 	p.resetParts()
 	for g := range p.whole {
 		p.whole[g] = wanted != nil && !wanted(g)
@@ -145,7 +146,7 @@ func checkShape(m blas32.General, rows, cols int, what string) {
 // average lists the members of each cluster and computes the centroids.
 func (p *Pass) average() blas32.General {
 	p.enroll()
-	p.centroids = p.means.matrix(p.clusters.Centroids(), p.c.dim)
+	p.centroids = p.means.Matrix(p.clusters.Centroids(), p.c.dim)
 	p.c.each(p, (*worker).average)
 	return p.centroids
 }
@@ -154,7 +155,7 @@ func (*worker) average(p *Pass, g int) {
 	_, _, k, end := p.clusters.Group(g)
 	for ; k < end; k++ {
 		m := p.members(k)
-		mean := row(p.centroids, k)
+		mean := mat.Row(p.centroids, k)
 		centroid.Sum(mean, p.x.Data, p.x.Stride, m, 1/float32(len(m)))
 		if !f32.Finite(mean) {
 			meanOf(mean, p.x, m)
@@ -167,7 +168,7 @@ func meanOf(dst []float32, x blas32.General, rows []int32) {
 	for j := range dst {
 		sum := 0.0
 		for _, r := range rows {
-			sum += float64(row(x, int(r))[j])
+			sum += float64(mat.Row(x, int(r))[j])
 		}
 		dst[j] = float32(sum / float64(len(rows)))
 	}
@@ -175,8 +176,8 @@ func meanOf(dst []float32, x blas32.General, rows []int32) {
 
 // enroll sorts the rows by cluster, and within a cluster leaves them in order.
 func (p *Pass) enroll() {
-	resize(&p.begin, p.clusters.Centroids()+1)
-	resize(&p.order, len(p.clusters.Of))
+	p.begin = mat.Reuse(p.begin, p.clusters.Centroids()+1)
+	p.order = mat.Reuse(p.order, len(p.clusters.Of))
 	clear(p.begin)
 	for _, k := range p.clusters.Of {
 		p.begin[k+1]++

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // cutter finds where sorted rows are cut into clusters.
@@ -29,8 +30,8 @@ func (c *cutter) exactly(m int, h *Hasher, s *hashing) {
 	for ; open > c.level[last]; last++ {
 		open -= c.level[last]
 	}
-	resize(&c.first, len(items))
-	resize(&c.near.items, 0)
+	c.first = mat.Reuse(c.first, len(items))
+	c.near.items = mat.Reuse(c.near.items, 0)
 	for i := range items {
 		l := -1
 		if i > 0 {
@@ -68,7 +69,7 @@ func (c *cutter) farthest(n int, h *Hasher, s *hashing) {
 // sides grows.
 func (c *cutter) measure(h *Hasher, s *hashing) {
 	rows := c.rows.items
-	resize(&c.norm, len(rows))
+	c.norm = mat.Reuse(c.norm, len(rows))
 	for i, r := range rows {
 		p := s.row(h, int(r.at))
 		c.norm[i] = f32.Dot(p, p)
@@ -87,7 +88,7 @@ func (c *cutter) measure(h *Hasher, s *hashing) {
 func (c *cutter) leading(depth float64, h *Hasher) {
 	whole, part := math.Modf(depth)
 	rest := h.bits() - int(whole)
-	resize(&c.first, len(c.rows.items))
+	c.first = mat.Reuse(c.first, len(c.rows.items))
 	for i, v := range c.rows.items {
 		if i == 0 {
 			c.first[i] = true

@@ -9,6 +9,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // slowCut is what Cut means, done without tricks: compare tuples code by code, rank all places,
@@ -65,10 +66,10 @@ func TestCutIsTheSlowCut(t *testing.T) {
 			x := clumps(r, rows, dim, 1+r.IntN(20), 0.2)
 			// Rows of few columns may differ much in length, and are then not one class.
 			for i := 0; i < rows && dim < 16; i++ {
-				row(x, i)[0] += 20
+				mat.Row(x, i)[0] += 20
 			}
 			for i := range r.IntN(rows) { // the same rows again
-				copy(row(x, i), row(x, r.IntN(rows)))
+				copy(mat.Row(x, i), mat.Row(x, r.IntN(rows)))
 			}
 			cfg.Rate, cfg.Seed = r.Float64(), r.Uint64()
 			c := compressor(t, cfg, dim, 1)
@@ -116,11 +117,11 @@ func TestClumpsAreFound(t *testing.T) {
 		spread, within := 0.0, 0.0
 		mean := make([]float32, x.Cols)
 		for i := range x.Rows {
-			f32.Axpy(mean, 1/float32(x.Rows), row(x, i))
+			f32.Axpy(mean, 1/float32(x.Rows), mat.Row(x, i))
 		}
 		for i := range x.Rows {
-			spread += squared(row(x, i), mean)
-			within += squared(row(x, i), row(p.centroids, int(p.clusters.Of[i])))
+			spread += squared(mat.Row(x, i), mean)
+			within += squared(mat.Row(x, i), mat.Row(p.centroids, int(p.clusters.Of[i])))
 		}
 		require.Less(t, within, 0.02*spread, "%v", family)
 	}

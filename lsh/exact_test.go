@@ -7,13 +7,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 func requireSameBits(t *testing.T, want, got blas32.General, format string, args ...any) {
 	t.Helper()
 	for i := range want.Rows {
-		for j, w := range row(want, i) {
-			if g := row(got, i)[j]; math.Float32bits(w) != math.Float32bits(g) {
+		for j, w := range mat.Row(want, i) {
+			if g := mat.Row(got, i)[j]; math.Float32bits(w) != math.Float32bits(g) {
 				require.Failf(t, fmt.Sprintf(format, args...), "row %d, column %d is %v, not %v", i, j, g, w)
 			}
 		}
@@ -87,9 +89,9 @@ func TestSameRowsSameBits(t *testing.T) {
 			centroids, p := begin(x, ends)
 			res := result{centroids: centroids, y: like(x), dx: like(x)}
 			p.Prepare()
-			p.Restore(res.y, span(answers, 0, centroids.Rows))
+			p.Restore(res.y, mat.Rows(answers, 0, centroids.Rows))
 			res.dAnswers = p.RestoreBackward(dy)
-			p.CompressBackward(res.dx, span(dCentroids, 0, centroids.Rows))
+			p.CompressBackward(res.dx, mat.Rows(dCentroids, 0, centroids.Rows))
 			return res, p
 		}
 		one := compressor(t, cfg, dim, groups)
@@ -123,7 +125,7 @@ func TestInPlace(t *testing.T) {
 		c := compressor(t, Config{Compensation: k, Gain: 0.4}, dim, 1)
 		y, dx := like(x), like(x)
 		centroids, p := c.Compress(x, []int{rows})
-		answers = span(answers, 0, centroids.Rows)
+		answers = mat.Rows(answers, 0, centroids.Rows)
 		p.Restore(y, answers)
 		p.RestoreBackward(dy)
 		p.CompressBackward(dx, answers)

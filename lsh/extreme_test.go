@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // tanhOf is a smooth expert: tanh of a matrix times the row, row by row.
@@ -15,10 +17,10 @@ func tanhOf(x, m blas32.General) blas32.General {
 	for i := range x.Rows {
 		for j := range x.Cols {
 			sum := 0.0
-			for k, v := range row(x, i) {
-				sum += float64(v) * float64(row(m, k)[j]) * 0.15
+			for k, v := range mat.Row(x, i) {
+				sum += float64(v) * float64(mat.Row(m, k)[j]) * 0.15
 			}
-			row(y, i)[j] = float32(math.Tanh(sum))
+			mat.Row(y, i)[j] = float32(math.Tanh(sum))
 		}
 	}
 	return y
@@ -39,7 +41,7 @@ func passOf(t *testing.T, cfg Config, x, dy, expert blas32.General) extremePass 
 	e.centroids, e.p = e.c.Compress(x, []int{x.Rows})
 	e.p.Restore(e.y, tanhOf(e.centroids, expert))
 	e.dAnswers = e.p.RestoreBackward(dy)
-	e.p.CompressBackward(e.dx, span(like(blas32.General{Rows: x.Rows, Cols: x.Cols}), 0, e.centroids.Rows))
+	e.p.CompressBackward(e.dx, mat.Rows(like(blas32.General{Rows: x.Rows, Cols: x.Cols}), 0, e.centroids.Rows))
 	return e
 }
 
@@ -71,18 +73,18 @@ func TestLongRowsTouchNoOthers(t *testing.T) {
 					return i + min(i/5, len(factors))
 				}
 				for i := range rows {
-					copy(row(x, at(i)), row(rest, i))
-					copy(row(d, at(i)), row(dy, i))
+					copy(mat.Row(x, at(i)), mat.Row(rest, i))
+					copy(mat.Row(d, at(i)), mat.Row(dy, i))
 				}
 				for i, f := range factors {
 					for j := range dim {
-						row(x, 6*i+5)[j] = f * (0.5 + r.Float32()/2)
+						mat.Row(x, 6*i+5)[j] = f * (0.5 + r.Float32()/2)
 					}
 				}
 				got := passOf(t, cfg, x, d, expert)
 				for i := range rows {
-					require.Equal(t, row(want.y, i), row(got.y, at(i)), "answer of row %d", i)
-					require.Equal(t, row(want.dx, i), row(got.dx, at(i)), "gradient of row %d", i)
+					require.Equal(t, mat.Row(want.y, i), mat.Row(got.y, at(i)), "answer of row %d", i)
+					require.Equal(t, mat.Row(want.dx, i), mat.Row(got.dx, at(i)), "gradient of row %d", i)
 				}
 				require.Equal(t, want.centroids.Rows+len(factors), got.centroids.Rows)
 				for i := range factors {
@@ -101,7 +103,7 @@ func TestLongRowsOfSmallGroups(t *testing.T) {
 		x := clumps(r, c.rows, 24, 5, 0.3)
 		for i := range c.long {
 			for j := range x.Cols {
-				row(x, c.rows-1-i)[j] *= 1000
+				mat.Row(x, c.rows-1-i)[j] *= 1000
 			}
 		}
 		_, p := compressor(t, Config{}, 24, 1).Compress(x, []int{c.rows})
@@ -145,15 +147,15 @@ func TestNoNumberIsMadeOfNothing(t *testing.T) {
 					x, d := like(base), like(dy)
 					for i := range rows {
 						for j := range dim {
-							row(x, i)[j] = change(i, j, row(base, i)[j])
-							row(d, i)[j] = row(dy, i)[j] / 8 * wide
+							mat.Row(x, i)[j] = change(i, j, mat.Row(base, i)[j])
+							mat.Row(d, i)[j] = mat.Row(dy, i)[j] / 8 * wide
 						}
 					}
 					e := passOf(t, cfg, x, d, expert)
 					for what, m := range map[string]blas32.General{"centroids": e.centroids, "answers": e.y, "gradient of answers": e.dAnswers, "gradient of rows": e.dx} {
 						for i := range m.Rows {
-							for _, v := range row(m, i) {
-								require.False(t, v != v, "%s: row %d is %v", what, i, row(m, i))
+							for _, v := range mat.Row(m, i) {
+								require.False(t, v != v, "%s: row %d is %v", what, i, mat.Row(m, i))
 							}
 						}
 					}
@@ -179,8 +181,8 @@ func TestScaleOfRowsDoesNotCount(t *testing.T) {
 		for _, exponent := range []int{-100, -60, -20, 10, 60, 120} {
 			scaled := like(x)
 			for i := range rows {
-				for j, v := range row(x, i) {
-					row(scaled, i)[j] = float32(math.Ldexp(float64(v), exponent))
+				for j, v := range mat.Row(x, i) {
+					mat.Row(scaled, i)[j] = float32(math.Ldexp(float64(v), exponent))
 				}
 			}
 			got := passOf(t, cfg, scaled, dy, expert)
@@ -203,19 +205,19 @@ func TestInterpolationWithNumbersThatAreNotFinite(t *testing.T) {
 		c := compressor(t, Config{Rate: 0.3}, dim, 1)
 		m, p := c.Compress(x, []int{rows})
 		answers := matrix(r, m.Rows, dim)
-		row(answers, 2)[1] = bad
+		mat.Row(answers, 2)[1] = bad
 		y := like(x)
 		p.Restore(y, answers)
 		culprit := int(p.members(4)[0])
-		row(dy, culprit)[3] = bad
+		mat.Row(dy, culprit)[3] = bad
 		d := p.RestoreBackward(dy)
 		for i := range rows {
-			for j, v := range row(y, i) {
+			for j, v := range mat.Row(y, i) {
 				require.Equal(t, p.clusters.Of[i] == 2 && j == 1, v-v != 0, "row %d, column %d: %v", i, j, v)
 			}
 		}
 		for k := range d.Rows {
-			for j, v := range row(d, k) {
+			for j, v := range mat.Row(d, k) {
 				require.Equal(t, k == 4 && j == 3, v-v != 0, "centroid %d, column %d: %v", k, j, v)
 			}
 		}
@@ -230,13 +232,13 @@ func TestCopiesWithRounding(t *testing.T) {
 	kind, expert := matrix(r, kinds, dim), matrix(r, dim, dim)
 	x := like(blas32.General{Rows: kinds * each, Cols: dim})
 	for i := range x.Rows {
-		copy(row(x, i), row(kind, i%kinds))
+		copy(mat.Row(x, i), mat.Row(kind, i%kinds))
 	}
 	e := passOf(t, Config{Rate: 1. / each}, x, like(x), expert)
 	want := tanhOf(x, expert)
 	for i := range x.Rows {
-		for j, v := range row(want, i) {
-			require.InDelta(t, v, row(e.y, i)[j], 0.05, "row %d, column %d", i, j)
+		for j, v := range mat.Row(want, i) {
+			require.InDelta(t, v, mat.Row(e.y, i)[j], 0.05, "row %d, column %d", i, j)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // goldenCase is a layer with clusters given, as other software computed it, forward and backward.
@@ -66,11 +67,11 @@ func (c *goldenCase) input(name string, rows int) blas32.General {
 func (c *goldenCase) gather(m blas32.General, weighted bool) blas32.General {
 	out := like(blas32.General{Rows: len(c.rows), Cols: m.Cols})
 	for i, token := range c.rows {
-		for j, v := range row(m, token) {
+		for j, v := range mat.Row(m, token) {
 			if weighted {
 				v *= c.weight[i]
 			}
-			row(out, i)[j] = v
+			mat.Row(out, i)[j] = v
 		}
 	}
 	return out
@@ -102,9 +103,9 @@ func (c goldenCase) check(t *testing.T) {
 	y := like(x)
 	dWeights := make([]float32, len(c.Weights))
 	for i, token := range c.rows {
-		for j, v := range row(restored, i) {
-			row(y, token)[j] += c.weight[i] * v
-			dWeights[c.slot[i]] += v * row(dy, token)[j]
+		for j, v := range mat.Row(restored, i) {
+			mat.Row(y, token)[j] += c.weight[i] * v
+			dWeights[c.slot[i]] += v * mat.Row(dy, token)[j]
 		}
 	}
 	c.near(t, "y", y.Data)
@@ -113,8 +114,8 @@ func (c goldenCase) check(t *testing.T) {
 	p.CompressBackward(dRows, dCentroids)
 	dx := like(x)
 	for i, token := range c.rows {
-		for j, v := range row(dRows, i) {
-			row(dx, token)[j] += v
+		for j, v := range mat.Row(dRows, i) {
+			mat.Row(dx, token)[j] += v
 		}
 	}
 	c.gate(dx, x, dWeights)
@@ -139,9 +140,9 @@ func (c *goldenCase) gate(dx, x blas32.General, dWeights []float32) {
 		}
 		for k, e := range chosen {
 			d := w[k] * (dw[k] - mean)
-			for j, v := range row(x, token) {
+			for j, v := range mat.Row(x, token) {
 				c.gateGradient[j*c.Experts+e] += d * v
-				row(dx, token)[j] += d * row(gate, j)[e]
+				mat.Row(dx, token)[j] += d * mat.Row(gate, j)[e]
 			}
 		}
 	}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // wide is a matrix in float64.
@@ -16,7 +18,7 @@ func widen(m blas32.General) wide {
 	w := make(wide, m.Rows)
 	for i := range w {
 		w[i] = make([]float64, m.Cols)
-		for j, v := range row(m, i) {
+		for j, v := range mat.Row(m, i) {
 			w[i][j] = float64(v)
 		}
 	}
@@ -121,9 +123,9 @@ func (f reference) expertBackward(dst, dAnswers blas32.General, answers wide) {
 			for j := range dAnswers.Cols {
 				sum := 0.0
 				for l, e := range answers[k] {
-					sum += f.experts[g][j][l] * (1 - e*e) * float64(row(dAnswers, k)[l])
+					sum += f.experts[g][j][l] * (1 - e*e) * float64(mat.Row(dAnswers, k)[l])
 				}
-				row(dst, k)[j] = float32(sum)
+				mat.Row(dst, k)[j] = float32(sum)
 			}
 		}
 	}
@@ -179,7 +181,7 @@ func checkGradients(t *testing.T, r *rand.Rand, cfg Config) {
 	answers, y, dx := like(centroids), like(x), like(x)
 	for k := range wideAnswers {
 		for j, v := range wideAnswers[k] {
-			row(answers, k)[j] = float32(v)
+			mat.Row(answers, k)[j] = float32(v)
 		}
 	}
 	p.Restore(y, answers)
@@ -188,8 +190,8 @@ func checkGradients(t *testing.T, r *rand.Rand, cfg Config) {
 	p.CompressBackward(dx, dCentroids)
 	for i := range wx {
 		for j := range wx[i] {
-			require.InDelta(t, wantY[i][j], row(y, i)[j], 1e-4, "%+v: answer of row %d", cfg, i)
-			require.InDelta(t, f.slope(wx, &wx[i][j]), row(dx, i)[j], 2e-4, "%+v: gradient of row %d", cfg, i)
+			require.InDelta(t, wantY[i][j], mat.Row(y, i)[j], 1e-4, "%+v: answer of row %d", cfg, i)
+			require.InDelta(t, f.slope(wx, &wx[i][j]), mat.Row(dx, i)[j], 2e-4, "%+v: gradient of row %d", cfg, i)
 		}
 	}
 	if !cfg.Compensation.Learned() {

@@ -11,6 +11,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/centroid"
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/hadamard"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // rounds of sign flips and Hadamard transforms make a rotation that is as good as a random one
@@ -86,18 +87,18 @@ func (s *hashing) row(h *Hasher, i int) []float32 { return s.points[i*h.front : 
 // project fills s.points. A row is read once: the mean of the group is taken of the rotated rows,
 // which is the same as rotating the mean.
 func (h *Hasher) project(s *hashing, x blas32.General) {
-	resize(&s.padded, h.padded)
-	resize(&s.turned, h.padded)
-	resize(&s.scratch, h.padded)
-	resize(&s.points, x.Rows*h.front)
+	s.padded = mat.Reuse(s.padded, h.padded)
+	s.turned = mat.Reuse(s.turned, h.padded)
+	s.scratch = mat.Reuse(s.scratch, h.padded)
+	s.points = mat.Reuse(s.points, x.Rows*h.front)
 	clear(s.padded)
 	for i := range x.Rows {
-		src := row(x, i)
+		src := mat.Row(x, i)
 		if h.dim < h.padded {
 			copy(s.padded, src)
 			src = s.padded
 		}
-		next := row(x, min(i+1, x.Rows-1))
+		next := mat.Row(x, min(i+1, x.Rows-1))
 		hadamard.Transform(s.turned, src, h.signs[0])
 		hadamard.Prefetch(next[:h.dim/2])
 		hadamard.Transform(s.turned, s.turned, h.signs[1])
@@ -111,7 +112,7 @@ func (h *Hasher) project(s *hashing, x blas32.General) {
 
 // centre measures the first rows points from their mean, which is summed in the order of the rows.
 func (h *Hasher) centre(s *hashing, rows int) {
-	resize(&s.mean, h.front)
+	s.mean = mat.Reuse(s.mean, h.front)
 	clear(s.mean)
 	for i := range rows {
 		f32.Add(s.mean, s.row(h, i))
@@ -147,14 +148,3 @@ func (h *Hasher) tuple(s *hashing, i int) uint64 {
 	}
 	return t
 }
-
-// resize makes s n elements long, with undefined contents.
-func resize[T any](s *[]T, n int) {
-	if cap(*s) < n {
-		*s = make([]T, n+n/4)
-	}
-	*s = (*s)[:n]
-}
-
-// row returns row i of m, aliasing it.
-func row(m blas32.General, i int) []float32 { return m.Data[i*m.Stride : i*m.Stride+m.Cols] }

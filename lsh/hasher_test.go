@@ -14,6 +14,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/gemm"
 	"github.com/switchyard-moe/switchyard/internal/hadamard"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // slowPoint rotates a row by the definition, in float64.
@@ -51,7 +52,7 @@ func TestPointsAreRotatedRows(t *testing.T) {
 			mean := make([]float64, h.front)
 			want := make([][]float64, x.Rows)
 			for i := range want {
-				want[i] = slowPoint(h, row(x, i))
+				want[i] = slowPoint(h, mat.Row(x, i))
 				for j, v := range want[i] {
 					mean[j] += v / float64(x.Rows)
 				}
@@ -128,14 +129,14 @@ func digest(t *testing.T, cfg Config) string {
 	}
 	centroids, p := compressor(t, cfg, dim, groups).Compress(x, []int{90, 100, rows})
 	y, dx := like(x), like(x)
-	p.Restore(y, span(e, 0, centroids.Rows))
+	p.Restore(y, mat.Rows(e, 0, centroids.Rows))
 	sum := sha256.New()
 	put := func(v any) { require.NoError(t, binary.Write(sum, binary.LittleEndian, v)) }
 	put(p.Clusters().Of)
 	put(centroids.Data)
 	put(y.Data)
 	put(p.RestoreBackward(e).Data)
-	p.CompressBackward(dx, span(e, 0, centroids.Rows))
+	p.CompressBackward(dx, mat.Rows(e, 0, centroids.Rows))
 	put(dx.Data)
 	return fmt.Sprintf("%x", sum.Sum(nil)[:8])
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/centroid"
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // maxNodes bounds the centroids that are interpolated through at once, since the work grows with
@@ -36,14 +37,14 @@ const (
 type block struct {
 	first, end int     // centroids
 	rows       []int32 // that are not alone in their clusters
-	memory     buffer
+	memory     mat.Buffer
 	weights    blas32.General // rows × centroids
 }
 
 // interpolant is the memory for the weights of one block.
 type interpolant struct {
-	nodes, points       buffer // measured from the nodes' mean
-	between, toward     buffer
+	nodes, points       mat.Buffer // measured from the nodes' mean
+	between, toward     mat.Buffer
 	mean, nodeSq, rowSq []float32
 	origin, sorted      []float32
 	own                 []float32 // squared distances between rows and their centroids
@@ -98,7 +99,7 @@ func (w *worker) weighBlock(p *Pass, b *block) {
 			b.rows = append(b.rows, m...)
 		}
 	}
-	b.weights = b.memory.matrix(len(b.rows), b.end-b.first)
+	b.weights = b.memory.Matrix(len(b.rows), b.end-b.first)
 	if len(b.rows) > 0 {
 		w.interpolant.weigh(p, b, p.c.cfg)
 	}
@@ -113,7 +114,7 @@ func (t *interpolant) weigh(p *Pass, b *block, cfg Config) {
 		onlyOwn(p, b)
 		return
 	}
-	between, toward := t.between.matrix(m, m), t.toward.matrix(len(b.rows), m)
+	between, toward := t.between.Matrix(m, m), t.toward.Matrix(len(b.rows), m)
 	gemm.Gemm(blas.NoTrans, blas.Trans, nodes, nodes, 0, between)
 	gemm.Gemm(blas.NoTrans, blas.Trans, points, nodes, 0, toward)
 	// Rows that are alone count as rows at no distance.
@@ -128,7 +129,7 @@ func (t *interpolant) weigh(p *Pass, b *block, cfg Config) {
 	inverse := t.spd.invert(between, cfg.Ridge)
 	gemm.Gemm(blas.NoTrans, blas.NoTrans, toward, inverse, 0, b.weights)
 	for i := range b.weights.Rows {
-		w := row(b.weights, i)
+		w := mat.Row(b.weights, i)
 		rest := (1 - f32.Sum(w)) / float32(m)
 		for k := range w {
 			w[k] += rest
@@ -175,10 +176,10 @@ func (t *interpolant) load(p *Pass, b *block) (nodes, points blas32.General, ok 
 // finite.
 func (t *interpolant) longest(p *Pass, b *block) (length float64) {
 	for k := b.first; k < b.end; k++ {
-		length = max(length, lengthOf(row(p.centroids, k)))
+		length = max(length, lengthOf(mat.Row(p.centroids, k)))
 	}
 	for _, r := range b.rows {
-		length = max(length, lengthOf(row(p.x, int(r))))
+		length = max(length, lengthOf(mat.Row(p.x, int(r))))
 	}
 	return length
 }
@@ -186,27 +187,27 @@ func (t *interpolant) longest(p *Pass, b *block) (length float64) {
 // loadScaled is load of rows and centroids times scale, a power of two.
 func (t *interpolant) loadScaled(p *Pass, b *block, scale float32) (nodes, points blas32.General) {
 	m := b.end - b.first
-	nodes, points = t.nodes.matrix(m, p.c.dim), t.points.matrix(len(b.rows), p.c.dim)
-	resize(&t.all, m)
+	nodes, points = t.nodes.Matrix(m, p.c.dim), t.points.Matrix(len(b.rows), p.c.dim)
+	t.all = mat.Reuse(t.all, m)
 	for k := range t.all {
 		t.all[k] = int32(b.first + k)
 	}
-	resize(&t.mean, p.c.dim)
+	t.mean = mat.Reuse(t.mean, p.c.dim)
 	centroid.Sum(t.mean, p.centroids.Data, p.centroids.Stride, t.all, 1/float32(m))
 	if !f32.Finite(t.mean) {
 		meanOf(t.mean, p.centroids, t.all)
 	}
 	f32.Scale(t.mean, scale)
-	resize(&t.nodeSq, m)
+	t.nodeSq = mat.Reuse(t.nodeSq, m)
 	for k := range m {
-		t.nodeSq[k] = measured(row(nodes, k), scale, row(p.centroids, b.first+k), t.mean)
+		t.nodeSq[k] = measured(mat.Row(nodes, k), scale, mat.Row(p.centroids, b.first+k), t.mean)
 	}
-	resize(&t.origin, p.c.dim)
-	resize(&t.rowSq, len(b.rows))
-	resize(&t.own, len(b.rows))
+	t.origin = mat.Reuse(t.origin, p.c.dim)
+	t.rowSq = mat.Reuse(t.rowSq, len(b.rows))
+	t.own = mat.Reuse(t.own, len(b.rows))
 	for i, r := range b.rows {
-		x, v := row(p.x, int(r)), row(points, i)
-		copy(t.origin, row(p.centroids, int(p.clusters.Of[r])))
+		x, v := mat.Row(p.x, int(r)), mat.Row(points, i)
+		copy(t.origin, mat.Row(p.centroids, int(p.clusters.Of[r])))
 		f32.Scale(t.origin, scale)
 		t.own[i] = measured(v, scale, x, t.origin)
 		t.rowSq[i] = measured(v, scale, x, t.mean)
@@ -224,7 +225,7 @@ func measured(dst []float32, scale float32, x, origin []float32) float32 {
 func kernel(m blas32.General, rowSq, colSq []float32, h2 float32) {
 	scale := -1 / (2 * h2)
 	for i := range m.Rows {
-		v := row(m, i)
+		v := mat.Row(m, i)
 		for k := range v {
 			v[k] = float32(max(rowSq[i]+colSq[k]-2*v[k], 0) * scale)
 		}
@@ -242,7 +243,7 @@ func onlyOwn(p *Pass, b *block) {
 
 // own gives the i-th of a block's rows its own centroid's answer.
 func (b *block) own(p *Pass, i int) {
-	w := row(b.weights, i)
+	w := mat.Row(b.weights, i)
 	clear(w)
 	w[int(p.clusters.Of[b.rows[i]])-b.first] = 1
 }

@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // solve solves a·x = b in float64, by elimination with pivots.
@@ -40,7 +42,7 @@ func solve(a wide, b []float64) []float64 {
 func slowWeights(x, c blas32.General, of []int32, size []int, bandwidth, ridge float64) wide {
 	h2, n := 0.0, c.Rows
 	for i, k := range of {
-		h2 += squared(row(x, i), row(c, int(k))) / float64(x.Rows) * bandwidth
+		h2 += squared(mat.Row(x, i), mat.Row(c, int(k))) / float64(x.Rows) * bandwidth
 	}
 	value := func(u, v []float32) float64 { return math.Exp(-squared(u, v) / (2 * h2)) }
 	weights := make(wide, x.Rows)
@@ -54,10 +56,10 @@ func slowWeights(x, c blas32.General, of []int32, size []int, bandwidth, ridge f
 		for j := range a {
 			a[j] = make([]float64, n)
 			for k := range a[j] {
-				a[j][k] = value(row(c, j), row(c, k))
+				a[j][k] = value(mat.Row(c, j), mat.Row(c, k))
 			}
 			a[j][j] += ridge
-			b[j] = value(row(x, i), row(c, j))
+			b[j] = value(mat.Row(x, i), mat.Row(c, j))
 		}
 		w, sum := solve(a, b), 0.0
 		for _, v := range w {
@@ -87,8 +89,8 @@ func TestWeightsAreTheRegressions(t *testing.T) {
 		for i, want := range slowWeights(x, centroids, p.clusters.Of, size, float64(c.cfg.Bandwidth), float64(c.cfg.Ridge)) {
 			sum := 0.0
 			for j, w := range want {
-				require.InDelta(t, w, row(got, i)[j], 2e-4, "%+v: row %d, centroid %d", cfg, i, j)
-				sum += float64(row(got, i)[j])
+				require.InDelta(t, w, mat.Row(got, i)[j], 2e-4, "%+v: row %d, centroid %d", cfg, i, j)
+				sum += float64(mat.Row(got, i)[j])
 			}
 			require.InDelta(t, 1, sum, 1e-5, "an expert with a constant answer is answered with it")
 		}
@@ -121,9 +123,9 @@ func TestInterpolationIsNearest(t *testing.T) {
 	x, latent, mix, m := matrix(r, rows, dim), matrix(r, rows, 4), matrix(r, 4, dim), matrix(r, dim, dim)
 	for i := range rows { // rows near a surface of four dimensions
 		for j := range dim {
-			row(x, i)[j] *= 0.05
-			for k, v := range row(latent, i) {
-				row(x, i)[j] += v * row(mix, k)[j] / 2
+			mat.Row(x, i)[j] *= 0.05
+			for k, v := range mat.Row(latent, i) {
+				mat.Row(x, i)[j] += v * mat.Row(mix, k)[j] / 2
 			}
 		}
 	}
@@ -132,10 +134,10 @@ func TestInterpolationIsNearest(t *testing.T) {
 		for i := range x.Rows {
 			for j := range dim {
 				sum := 0.0
-				for k, v := range row(x, i) {
-					sum += float64(v) * float64(row(m, k)[j]) * 0.15
+				for k, v := range mat.Row(x, i) {
+					sum += float64(v) * float64(mat.Row(m, k)[j]) * 0.15
 				}
-				row(y, i)[j] = float32(math.Tanh(sum))
+				mat.Row(y, i)[j] = float32(math.Tanh(sum))
 			}
 		}
 		return y
@@ -147,7 +149,7 @@ func TestInterpolationIsNearest(t *testing.T) {
 		y := like(x)
 		p.Restore(y, answer(c))
 		for i := range rows {
-			wrong[k] += squared(row(want, i), row(y, i))
+			wrong[k] += squared(mat.Row(want, i), mat.Row(y, i))
 		}
 	}
 	require.Less(t, wrong[Interpolate], 0.5*wrong[None])
@@ -159,11 +161,11 @@ func TestInterpolationOfCopies(t *testing.T) {
 	r := seeded(t)
 	x, dim := matrix(r, 100, 12), 12
 	for i := range 100 {
-		copy(row(x, i), row(x, i%10))
+		copy(mat.Row(x, i), mat.Row(x, i%10))
 	}
 	c, p := compressor(t, Config{Compensation: Interpolate, Rate: 0.1}, dim, 1).Compress(x, []int{100})
 	for k := range c.Rows { // means of equal rows, without their rounding
-		copy(row(c, k), row(x, int(p.members(k)[0])))
+		copy(mat.Row(c, k), mat.Row(x, int(p.members(k)[0])))
 	}
 	y := like(x)
 	p.Restore(y, c)
@@ -177,8 +179,8 @@ func TestInvert(t *testing.T) {
 		a := like(blas32.General{Rows: n, Cols: n})
 		for i := range n {
 			for j := range n {
-				for k, v := range row(x, i) {
-					row(a, i)[j] += v * row(x, j)[k] / float32(n)
+				for k, v := range mat.Row(x, i) {
+					mat.Row(a, i)[j] += v * mat.Row(x, j)[k] / float32(n)
 				}
 			}
 		}
@@ -186,9 +188,9 @@ func TestInvert(t *testing.T) {
 		inverse := s.invert(a, 0.5)
 		for i := range n {
 			for j := range n {
-				sum := 0.5 * float64(row(inverse, i)[j])
+				sum := 0.5 * float64(mat.Row(inverse, i)[j])
 				for k := range n {
-					sum += float64(row(a, i)[k]) * float64(row(inverse, k)[j])
+					sum += float64(mat.Row(a, i)[k]) * float64(mat.Row(inverse, k)[j])
 				}
 				want := 0.0
 				if i == j {

@@ -6,28 +6,29 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // blend sets the answers of a group's rows to the weighted answers of its centroids.
 func (w *worker) blend(p *Pass, g int) {
 	for i := range p.weights[g] {
 		b := &p.weights[g][i]
-		answers := span(p.from, b.first, b.end)
+		answers := mat.Rows(p.from, b.first, b.end)
 		for begin := 0; begin < len(b.rows); begin += tile {
 			rows := b.rows[begin:min(begin+tile, len(b.rows))]
-			y := w.interpolant.points.matrix(len(rows), p.c.dim)
-			gemm.Gemm(blas.NoTrans, blas.NoTrans, span(b.weights, begin, begin+len(rows)), answers, 0, y)
+			y := w.interpolant.points.Matrix(len(rows), p.c.dim)
+			gemm.Gemm(blas.NoTrans, blas.NoTrans, mat.Rows(b.weights, begin, begin+len(rows)), answers, 0, y)
 			for j, r := range rows {
-				to := row(p.to, int(r))
-				if copy(to, row(y, j)); !f32.Finite(to) {
+				to := mat.Row(p.to, int(r))
+				if copy(to, mat.Row(y, j)); !f32.Finite(to) {
 					b.own(p, begin+j)
-					copy(to, row(p.from, int(p.clusters.Of[r])))
+					copy(to, mat.Row(p.from, int(p.clusters.Of[r])))
 				}
 			}
 		}
 		for k := b.first; k < b.end; k++ {
 			if m := p.members(k); len(m) == 1 {
-				copy(row(p.to, int(m[0])), row(p.from, k))
+				copy(mat.Row(p.to, int(m[0])), mat.Row(p.from, k))
 			}
 		}
 	}
@@ -38,18 +39,18 @@ func (w *worker) blend(p *Pass, g int) {
 func (w *worker) unblend(p *Pass, g int) {
 	for i := range p.weights[g] {
 		b := &p.weights[g][i]
-		d := span(p.dAnswers, b.first, b.end)
+		d := mat.Rows(p.dAnswers, b.first, b.end)
 		if len(b.rows) > 0 {
-			dy := w.interpolant.points.matrix(len(b.rows), p.c.dim)
+			dy := w.interpolant.points.Matrix(len(b.rows), p.c.dim)
 			for j, r := range b.rows {
-				if copy(row(dy, j), row(p.dy, int(r))); !f32.Finite(row(dy, j)) {
-					clear(row(dy, j)) // its own centroid gets it below
+				if copy(mat.Row(dy, j), mat.Row(p.dy, int(r))); !f32.Finite(mat.Row(dy, j)) {
+					clear(mat.Row(dy, j)) // its own centroid gets it below
 				}
 			}
 			gemm.Gemm(blas.Trans, blas.NoTrans, b.weights, dy, 0, d)
 			for k := range d.Rows {
-				if !f32.Finite(row(d, k)) {
-					b.wideSum(row(d, k), k, dy)
+				if !f32.Finite(mat.Row(d, k)) {
+					b.wideSum(mat.Row(d, k), k, dy)
 				}
 			}
 			b.addInfinite(p, d)
@@ -59,9 +60,9 @@ func (w *worker) unblend(p *Pass, g int) {
 			switch {
 			case len(m) > 1:
 			case len(b.rows) > 0:
-				f32.Add(row(d, k), row(p.dy, int(m[0])))
+				f32.Add(mat.Row(d, k), mat.Row(p.dy, int(m[0])))
 			default: // nothing else reaches it
-				copy(row(d, k), row(p.dy, int(m[0])))
+				copy(mat.Row(d, k), mat.Row(p.dy, int(m[0])))
 			}
 		}
 	}
@@ -73,7 +74,7 @@ func (b *block) wideSum(dst []float32, k int, dy blas32.General) {
 	for c := range dst {
 		sum := 0.0
 		for j := range dy.Rows {
-			sum += float64(float64(row(b.weights, j)[k]) * float64(row(dy, j)[c]))
+			sum += float64(float64(mat.Row(b.weights, j)[k]) * float64(mat.Row(dy, j)[c]))
 		}
 		dst[c] = float32(sum)
 	}
@@ -83,8 +84,8 @@ func (b *block) wideSum(dst []float32, k int, dy blas32.General) {
 // and of no others.
 func (b *block) addInfinite(p *Pass, d blas32.General) {
 	for _, r := range b.rows {
-		if v := row(p.dy, int(r)); !f32.Finite(v) {
-			f32.Add(row(d, int(p.clusters.Of[r])-b.first), v)
+		if v := mat.Row(p.dy, int(r)); !f32.Finite(v) {
+			f32.Add(mat.Row(d, int(p.clusters.Of[r])-b.first), v)
 		}
 	}
 }
@@ -97,17 +98,17 @@ func (p *Pass) Weights(g int) blas32.General {
 		panic("lsh: Weights before they are computed")
 	}
 	begin, end, first, last := p.clusters.Group(g)
-	var fresh buffer
-	m := fresh.matrix(end-begin, last-first)
+	var fresh mat.Buffer
+	m := fresh.Matrix(end-begin, last-first)
 	for i := range p.weights[g] {
 		b := &p.weights[g][i]
 		for j, r := range b.rows {
-			copy(row(m, int(r)-begin)[b.first-first:], row(b.weights, j))
+			copy(mat.Row(m, int(r)-begin)[b.first-first:], mat.Row(b.weights, j))
 		}
 	}
 	for k := first; k < last; k++ {
 		if alone := p.members(k); len(alone) == 1 {
-			row(m, int(alone[0])-begin)[k-first] = 1
+			mat.Row(m, int(alone[0])-begin)[k-first] = 1
 		}
 	}
 	return m

@@ -7,6 +7,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
@@ -37,7 +38,7 @@ func clumps(r *rand.Rand, rows, cols, centres int, spread float32) blas32.Genera
 	for i := range rows {
 		k := r.IntN(centres)
 		for j := range cols {
-			row(m, i)[j] = row(m, i)[j]*spread + row(c, k)[j] + row(common, 0)[j]
+			mat.Row(m, i)[j] = mat.Row(m, i)[j]*spread + mat.Row(c, k)[j] + mat.Row(common, 0)[j]
 		}
 	}
 	return m

@@ -1,6 +1,10 @@
 package lsh
 
-import "gonum.org/v1/gonum/blas/blas32"
+import (
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
+)
 
 // Pass is the way of one batch's rows, from [Compressor.Compress] until it is released. Its methods
 // go in the order
@@ -30,7 +34,7 @@ type Pass struct {
 	to, of, own, from, off blas32.General
 	mean                   bool
 
-	means, offsets, gathered buffer
+	means, offsets, gathered mat.Buffer
 }
 
 // stage is how far a pass has come.
@@ -72,13 +76,4 @@ func (p *Pass) Release() {
 	p.stage, p.ready = released, false
 	p.x, p.dy, p.to, p.of, p.own, p.from = blas32.General{}, blas32.General{}, blas32.General{}, blas32.General{}, blas32.General{}, blas32.General{}
 	p.c.free = append(p.c.free, p)
-}
-
-// buffer is memory that is used again by the next matrix of about its size.
-type buffer []float32
-
-// matrix returns a contiguous matrix with undefined contents in the buffer.
-func (b *buffer) matrix(rows, cols int) blas32.General {
-	resize((*[]float32)(b), rows*cols)
-	return blas32.General{Rows: rows, Cols: cols, Stride: max(cols, 1), Data: *b}
 }

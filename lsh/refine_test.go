@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // residual is the squared distance of all rows from their centroids.
@@ -16,7 +18,7 @@ func residual(x blas32.General, of []int32, n int) float64 {
 			c[k] = make([]float32, x.Cols)
 		}
 		size[k]++
-		for j, v := range row(x, i) {
+		for j, v := range mat.Row(x, i) {
 			c[k][j] += v
 		}
 	}
@@ -27,7 +29,7 @@ func residual(x blas32.General, of []int32, n int) float64 {
 		}
 	}
 	for i, k := range of {
-		sum += squared(row(x, i), c[k])
+		sum += squared(mat.Row(x, i), c[k])
 	}
 	return sum
 }
@@ -40,7 +42,7 @@ func slowRefine(x blas32.General, of []int32, n int) []int32 {
 			mean[k] = make([]float64, x.Cols)
 		}
 		size[k]++
-		for j, v := range row(x, i) {
+		for j, v := range mat.Row(x, i) {
 			mean[k][j] += float64(v)
 		}
 	}
@@ -50,7 +52,7 @@ func slowRefine(x blas32.General, of []int32, n int) []int32 {
 		best, least := from, 0.0
 		for k := range mean {
 			d := 0.0
-			for j, v := range row(x, i) {
+			for j, v := range mat.Row(x, i) {
 				e := float64(v) - mean[k][j]/float64(size[k])
 				d += e * e
 			}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/centroid"
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // Restore sets dst to the answers of the rows, made of those of their centroids as
@@ -30,7 +31,7 @@ func (p *Pass) Restore(dst, answers blas32.General) {
 
 // snapshot keeps the groups' factors as they are now.
 func (p *Pass) snapshot() {
-	resize(&p.gains, len(p.c.gains))
+	p.gains = mat.Reuse(p.gains, len(p.c.gains))
 	for g := range p.gains {
 		switch p.c.cfg.Compensation {
 		case Identity:
@@ -48,7 +49,7 @@ func (*worker) toMembers(p *Pass, g int) {
 	_, _, k, end := p.clusters.Group(g)
 	for ; k < end; k++ {
 		for _, i := range p.members(k) {
-			copy(row(p.to, int(i)), row(p.from, k))
+			copy(mat.Row(p.to, int(i)), mat.Row(p.from, k))
 		}
 	}
 }
@@ -57,7 +58,7 @@ func (*worker) toMembers(p *Pass, g int) {
 // by the rows of the cluster; g is the group's factor. A row that is alone gets its row of back.
 func (p *Pass) shift(dst, src, own, back blas32.General, mean bool) {
 	p.to, p.of, p.own, p.from, p.mean = dst, src, own, back, mean
-	p.off = p.offsets.matrix(own.Rows, own.Cols)
+	p.off = p.offsets.Matrix(own.Rows, own.Cols)
 	p.c.each(p, (*worker).shift)
 }
 
@@ -71,11 +72,11 @@ func (w *worker) shift(p *Pass, g int) {
 	for ; k < end; k++ {
 		m := p.members(k)
 		if len(m) == 1 {
-			copy(row(p.to, int(m[0])), row(p.from, k))
+			copy(mat.Row(p.to, int(m[0])), mat.Row(p.from, k))
 			continue
 		}
-		off := row(p.off, k)
-		residual(off, row(p.own, k), row(p.from, k))
+		off := mat.Row(p.off, k)
+		residual(off, mat.Row(p.own, k), mat.Row(p.from, k))
 		if p.mean {
 			f32.Scale(off, 1/float32(len(m)))
 		}
@@ -84,7 +85,7 @@ func (w *worker) shift(p *Pass, g int) {
 			continue
 		}
 		for _, i := range m {
-			residual(row(p.to, int(i)), row(p.of, int(i)), off)
+			residual(mat.Row(p.to, int(i)), mat.Row(p.of, int(i)), off)
 		}
 	}
 }
@@ -101,9 +102,9 @@ func (p *Pass) shiftWide(g, k int) {
 		if p.c.cfg.Compensation == LearnedChannels {
 			gain = float64(gains[j])
 		}
-		off := (float64(gain*float64(row(p.own, k)[j])) - float64(row(p.from, k)[j])) / parts
+		off := (float64(gain*float64(mat.Row(p.own, k)[j])) - float64(mat.Row(p.from, k)[j])) / parts
 		for _, i := range m {
-			row(p.to, int(i))[j] = float32(float64(gain*float64(row(p.of, int(i))[j])) - off)
+			mat.Row(p.to, int(i))[j] = float32(float64(gain*float64(mat.Row(p.of, int(i))[j])) - off)
 		}
 	}
 }

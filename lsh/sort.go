@@ -1,5 +1,7 @@
 package lsh
 
+import "github.com/switchyard-moe/switchyard/internal/mat"
+
 // item is something to sort: by key.
 type item struct {
 	key uint64
@@ -12,7 +14,7 @@ type sorter struct{ items, other []item }
 
 // sort sorts s.items by the given number of lowest bits of their keys. No higher bits may be set.
 func (s *sorter) sort(bits int) {
-	resize(&s.other, len(s.items))
+	s.other = mat.Reuse(s.other, len(s.items))
 	for shift := 0; shift < bits; shift += 8 {
 		if s.pass(shift) {
 			s.items, s.other = s.other, s.items

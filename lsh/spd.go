@@ -4,6 +4,8 @@ import (
 	"math"
 
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // spd inverts symmetric positive definite matrices, in float64: kernel matrices have eigenvalues
@@ -11,7 +13,7 @@ import (
 type spd struct {
 	n       int
 	lower   []float64 // of Cholesky's factor L; then, by columns, of its inverse
-	inverse buffer
+	inverse mat.Buffer
 }
 
 // invert returns the inverse of a + ridge, rounded to float32. It belongs to s. Where a + ridge is
@@ -19,10 +21,10 @@ type spd struct {
 // pivot is raised to what rounding leaves uncertain.
 func (s *spd) invert(a blas32.General, ridge float32) blas32.General {
 	s.n = a.Rows
-	resize(&s.lower, 2*s.n*s.n)
+	s.lower = mat.Reuse(s.lower, 2*s.n*s.n)
 	s.factor(a, float64(ridge))
 	s.invertFactor()
-	out := s.inverse.matrix(s.n, s.n)
+	out := s.inverse.Matrix(s.n, s.n)
 	for i := range s.n {
 		for j := range i + 1 {
 			// Rows i and j of the transposed inverse of L, from the column where both have begun.

@@ -1,5 +1,7 @@
 package router
 
+import "github.com/switchyard-moe/switchyard/internal/mat"
+
 // auction assigns tokens to experts, one each, so that the sum of their scores is the largest that
 // there is while every expert gets ⌊T/E⌋ or ⌈T/E⌉ of the T tokens.
 //
@@ -70,7 +72,7 @@ func (s *shelf) entrance() int64 {
 // assign returns the expert of each token. It is valid until the next call.
 func (a *auction) assign(tokens, experts int, scores func(i int) []float32) []int32 {
 	a.experts = experts
-	a.result = resize(a.result, tokens)
+	a.result = mat.Reuse(a.result, tokens)
 	a.round(scores)
 	a.open()
 	// The first ε is of the order of the scores themselves.
@@ -103,7 +105,7 @@ func (a *auction) round(scores func(i int) []float32) {
 		low, high := bounds(scores(i))
 		spread = max(spread, float64(high)-float64(low))
 	}
-	a.scores = resize(a.scores, len(a.result)*a.experts)
+	a.scores = mat.Reuse(a.scores, len(a.result)*a.experts)
 	if spread == 0 {
 		clear(a.scores)
 		return
@@ -130,11 +132,11 @@ func bounds(x []float32) (low, high float32) {
 // bid first.
 func (a *auction) open() {
 	each := (len(a.result) + a.experts - 1) / a.experts
-	a.shelves, a.prices = resize(a.shelves[:cap(a.shelves)], a.experts), resize(a.prices, a.experts)
+	a.shelves, a.prices = mat.Reuse(a.shelves[:cap(a.shelves)], a.experts), mat.Reuse(a.prices, a.experts)
 	clear(a.prices)
 	for e := range a.shelves {
 		s := &a.shelves[e]
-		s.slots, s.split = resize(s.slots, each), false
+		s.slots, s.split = mat.Reuse(s.slots, each), false
 		for i := range s.slots {
 			s.slots[i] = slot{0, vacant}
 		}

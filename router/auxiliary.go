@@ -6,6 +6,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // auxiliary is the routers that guess, from a token alone, which experts of its modality take it:
@@ -62,7 +63,7 @@ func (a *auxiliary) each(c *election, begin, end int, do func(m int, tokens []in
 func (a *auxiliary) gather(x blas32.General, tokens []int32) blas32.General {
 	a.rows.reset(len(tokens), x.Cols)
 	for i, t := range tokens {
-		copy(a.rows.row(i), row(x, int(t)))
+		copy(a.rows.row(i), mat.Row(x, int(t)))
 	}
 	return a.rows.matrix()
 }
@@ -96,7 +97,7 @@ func (a *auxiliary) forward(c *election, x blas32.General) {
 	if c.err == nil {
 		c.err = checkFinite(&p.logits, c.ends)
 	}
-	p.guess = resize(p.guess, len(p.logits.data))
+	p.guess = mat.Reuse(p.guess, len(p.logits.data))
 	f32.Sigmoid(p.guess, p.logits.data)
 }
 

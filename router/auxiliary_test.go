@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // TestAuxiliaryRoutersAreCausal: in evaluation a token's experts and weights do not depend on
@@ -37,7 +39,7 @@ func TestAuxiliaryRoutersAreCausal(t *testing.T) {
 		require.NoError(t, err)
 		for i, token := range widen(x) {
 			guess := slow.guess(token, int(b.Modality[i]))
-			alone, err := g.Route(rowRange(x, i, i+1), Batch{Ends: []int{1}, Modality: b.Modality[i : i+1]})
+			alone, err := g.Route(mat.Rows(x, i, i+1), Batch{Ends: []int{1}, Modality: b.Modality[i : i+1]})
 			require.NoError(t, err)
 			for e := range 4 {
 				at, here := find(d, i, e), find(alone, 0, e)

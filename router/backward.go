@@ -3,6 +3,7 @@ package router
 import (
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -56,7 +57,7 @@ func (g *tokenChoice) backwardGroup(group int, c *choices, grad Gradient, from s
 		losses = nil
 	}
 	dshare := g.shareGrad(v, losses, scale)
-	g.draw = resize(g.draw, c.k)
+	g.draw = mat.Reuse(g.draw, c.k)
 	for t := v.begin; t < v.end; t++ {
 		d := tokenGrad{shares: dshare, logits: g.dlogits.row(t), weights: g.draw}
 		if g.needs.tokenShares {
@@ -83,7 +84,7 @@ func (g *tokenChoice) shareGrad(v *lossGroup, losses []Loss, scale float64) []fl
 	if !g.needs.shares {
 		return nil
 	}
-	g.dshare = resize(g.dshare, g.experts)
+	g.dshare = mat.Reuse(g.dshare, g.experts)
 	clear(g.dshare)
 	for _, l := range losses {
 		l.term.shareGrad(g.dshare, v, scale*l.coefficient)

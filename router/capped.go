@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // Of the capped choice: λ unless told otherwise, the most rounds of projections (both of Zhou et
@@ -59,7 +60,7 @@ type matrix64 struct {
 	data []float64
 }
 
-func (m *matrix64) reset(rows, cols int) { m.cols, m.data = cols, resize(m.data, rows*cols) }
+func (m *matrix64) reset(rows, cols int) { m.cols, m.data = cols, mat.Reuse(m.data, rows*cols) }
 
 func (m *matrix64) row(e int) []float64 { return m.data[e*m.cols : (e+1)*m.cols] }
 
@@ -97,7 +98,7 @@ func (p *capped) start(c *election) {
 	p.old.reset(experts, n)
 	p.box.reset(experts, n)
 	clear(p.box.data)
-	p.column, p.line = resize(p.column, n), resize(p.line, max(n, experts))
+	p.column, p.line = mat.Reuse(p.column, n), mat.Reuse(p.line, max(n, experts))
 	clear(p.column)
 	for i, t := range p.tokens {
 		for e, s := range c.scores.row(int(t)) {
@@ -187,14 +188,14 @@ func (p *capped) change() float64 {
 // take marks the largest elements for which there is room.
 func (p *capped) take(c *election, k int) {
 	experts, n := c.gate.experts, len(p.tokens)
-	p.order = resize(p.order, len(p.a.data))
+	p.order = mat.Reuse(p.order, len(p.a.data))
 	for i := range p.order {
 		p.order[i] = int32(i)
 	}
 	slices.SortFunc(p.order, func(a, b int32) int {
 		return cmp.Or(cmp.Compare(p.a.data[b], p.a.data[a]), cmp.Compare(int(a)%n, int(b)%n), cmp.Compare(a, b))
 	})
-	p.perHead = resize(p.perHead, n+experts)
+	p.perHead = mat.Reuse(p.perHead, n+experts)
 	clear(p.perHead)
 	perToken, perExpert := p.perHead[:n], p.perHead[n:]
 	for _, at := range p.order {

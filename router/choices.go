@@ -1,6 +1,10 @@
 package router
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
+)
 
 // What stands in choices.entry for a place that is not in the assignment.
 const (
@@ -51,11 +55,11 @@ func (c *choices) reset(k, experts int) {
 	c.removePadding()
 	c.k, c.spent = k, false
 	places, cells := c.tokens*k, len(c.ends)*experts
-	c.chosen, c.raw = resize(c.chosen, places), resize(c.raw, places)
-	c.mid, c.entry = resize(c.mid, places), resize(c.entry, places)
-	c.counts, c.firsts = resize(c.counts, cells), resize(c.firsts, cells)
-	c.shares, c.weights = resize(c.shares, cells), resize(c.weights, cells)
-	c.row, c.allTokens = resize(c.row, experts), -1
+	c.chosen, c.raw = mat.Reuse(c.chosen, places), mat.Reuse(c.raw, places)
+	c.mid, c.entry = mat.Reuse(c.mid, places), mat.Reuse(c.entry, places)
+	c.counts, c.firsts = mat.Reuse(c.counts, cells), mat.Reuse(c.firsts, cells)
+	c.shares, c.weights = mat.Reuse(c.shares, cells), mat.Reuse(c.weights, cells)
+	c.row, c.allTokens = mat.Reuse(c.row, experts), -1
 	clear(c.entry)
 	clear(c.counts)
 	clear(c.firsts)
@@ -119,7 +123,7 @@ func (c *choices) lossGroup(g int) *lossGroup {
 // loadsOf returns the expected load of each expert in group g.
 func (c *choices) loadsOf(g int) []float64 {
 	n := c.logits.cols
-	c.loads = resize(c.loads, len(c.ends)*n)
+	c.loads = mat.Reuse(c.loads, len(c.ends)*n)
 	return c.loads[g*n : (g+1)*n]
 }
 
@@ -146,7 +150,7 @@ func (c *choices) countsOf(g int) []int {
 // in token order.
 func (c *choices) assign(d *Decision, weight []float32) {
 	experts := c.logits.cols
-	d.Ends = resize(d.Ends, experts)
+	d.Ends = mat.Reuse(d.Ends, experts)
 	clear(d.Ends)
 	d.Dropped = 0
 	for i, e := range c.chosen {
@@ -164,7 +168,7 @@ func (c *choices) assign(d *Decision, weight []float32) {
 		kept += n
 	}
 	d.Tokens, d.Experts = c.rows(), experts
-	d.Token, d.Weight = resize(d.Token, kept), resize(d.Weight, kept)
+	d.Token, d.Weight = mat.Reuse(d.Token, kept), mat.Reuse(d.Weight, kept)
 	for t := range c.tokens {
 		row := int32(c.rowOf(t))
 		for i := t * c.k; i < (t+1)*c.k; i++ {
@@ -180,7 +184,7 @@ func (c *choices) assign(d *Decision, weight []float32) {
 
 // count fills d.Counts.
 func (c *choices) count(d *Decision) {
-	d.Counts = resize(d.Counts, c.logits.cols)
+	d.Counts = mat.Reuse(d.Counts, c.logits.cols)
 	clear(d.Counts)
 	for counts := range slices.Chunk(c.counts, c.logits.cols) {
 		for e, n := range counts {

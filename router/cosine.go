@@ -10,6 +10,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -132,9 +133,9 @@ func (c *cosine) forward(logits blas32.General, in *input) {
 	units.reset(tokens, c.columns)
 	lengths.reset(tokens, 1)
 	c.units.reset(embeddings.Rows, c.columns)
-	c.lengths = resize(c.lengths, embeddings.Rows)
+	c.lengths = mat.Reuse(c.lengths, embeddings.Rows)
 	for e := range embeddings.Rows {
-		c.lengths[e] = normalizeLength(c.units.row(e), row(embeddings, e))
+		c.lengths[e] = normalizeLength(c.units.row(e), mat.Row(embeddings, e))
 	}
 	if tokens == 0 {
 		return
@@ -148,7 +149,7 @@ func (c *cosine) forward(logits blas32.General, in *input) {
 	gemm.Gemm(blas.NoTrans, blas.Trans, units.matrix(), c.units.matrix(), 0, cosines.matrix())
 	scale, _ := c.scale()
 	for t := range tokens {
-		line := row(logits, t)
+		line := mat.Row(logits, t)
 		copy(line, cosines.row(t))
 		f32.Scale(line, scale)
 	}
@@ -157,7 +158,7 @@ func (c *cosine) forward(logits blas32.General, in *input) {
 func (c *cosine) backward(dx, dlogits blas32.General, in *input, firstLeaf int) {
 	scale, moves := c.scale()
 	for t := range in.x.Rows {
-		f32.Scale(row(dlogits, t), scale)
+		f32.Scale(mat.Row(dlogits, t), scale)
 	}
 	c.backwardTokens(dlogits, in)
 	begin := 0
@@ -190,11 +191,11 @@ func (c *cosine) backwardTokens(dcosines blas32.General, in *input) {
 
 // backwardGroup fills the leaf of the tokens [begin, end), of which there is at least one.
 func (c *cosine) backwardGroup(leaf []float32, dcosines blas32.General, in *input, begin, end int) {
-	gemm.Gemm(blas.Trans, blas.NoTrans, rowRange(in.x, begin, end), rowRange(c.dtokens.matrix(), begin, end), 0, c.set.Matrix(leaf, cosineProjection))
+	gemm.Gemm(blas.Trans, blas.NoTrans, mat.Rows(in.x, begin, end), mat.Rows(c.dtokens.matrix(), begin, end), 0, c.set.Matrix(leaf, cosineProjection))
 	dunits, units := c.set.Matrix(leaf, cosineEmbeddings), in.kept[keptUnits].matrix()
-	gemm.Gemm(blas.Trans, blas.NoTrans, rowRange(dcosines, begin, end), rowRange(units, begin, end), 0, dunits)
+	gemm.Gemm(blas.Trans, blas.NoTrans, mat.Rows(dcosines, begin, end), mat.Rows(units, begin, end), 0, dunits)
 	for e := range dunits.Rows {
-		normalizeLengthBackward(row(dunits, e), c.units.row(e), c.lengths[e])
+		normalizeLengthBackward(mat.Row(dunits, e), c.units.row(e), c.lengths[e])
 	}
 }
 
@@ -203,7 +204,7 @@ func (c *cosine) backwardGroup(leaf []float32, dcosines blas32.General, in *inpu
 func scaleGradient(dcosines blas32.General, in *input, begin, end int) float32 {
 	sum := 0.0
 	for t := begin; t < end; t++ {
-		sum += dot(row(dcosines, t), in.kept[keptCosines].row(t))
+		sum += dot(mat.Row(dcosines, t), in.kept[keptCosines].row(t))
 	}
 	return float32(sum)
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // Drop says which tokens an expert keeps when more chose it than its capacity.
@@ -59,7 +61,7 @@ func (d *dropper) drop(c *choices, group, room int) {
 	begin, end := c.group(group)
 	a, b := begin*c.k, end*c.k
 	p := places{entry: c.entry[a:b], chosen: c.chosen[a:b], k: c.k, room: room}
-	d.taken = resize(d.taken, len(counts))
+	d.taken = mat.Reuse(d.taken, len(counts))
 	clear(d.taken)
 	switch {
 	case d.rule == ByProbability:
@@ -112,7 +114,7 @@ func (d *dropper) byChoice(p places, order []int32) {
 
 // inOrder returns the tokens in order.
 func (d *dropper) inOrder(tokens int) []int32 {
-	d.order = resize(d.order, tokens)
+	d.order = mat.Reuse(d.order, tokens)
 	for t := range d.order {
 		d.order[t] = int32(t)
 	}
@@ -121,7 +123,7 @@ func (d *dropper) inOrder(tokens int) []int32 {
 
 // byWeight returns the tokens in descending order of their largest weight.
 func (d *dropper) byWeight(tokens, k int, weight []float32) []int32 {
-	d.key = resize(d.key, tokens)
+	d.key = mat.Reuse(d.key, tokens)
 	for t := range d.key {
 		d.key[t] = slices.Max(weight[t*k : (t+1)*k])
 	}
@@ -132,7 +134,7 @@ func (d *dropper) byWeight(tokens, k int, weight []float32) []int32 {
 
 // draw returns a random number for each place.
 func (d *dropper) draw(c *choices, begin, end int) []float32 {
-	d.key = resize(d.key, (end-begin)*c.k)
+	d.key = mat.Reuse(d.key, (end-begin)*c.k)
 	for t := begin; t < end; t++ {
 		random := c.in.noise(c.rowOf(t), noiseDrop)
 		for j := range c.k {
@@ -168,7 +170,7 @@ func (d *dropper) largest(p places, key []float32, counts []int) {
 // sortByExpert fills queue with the places sorted by expert and then by token, and leaves the end
 // of each expert's in starts.
 func (d *dropper) sortByExpert(p places, counts []int) {
-	d.queue, d.starts = resize(d.queue, len(p.chosen)), resize(d.starts, len(counts))
+	d.queue, d.starts = mat.Reuse(d.queue, len(p.chosen)), mat.Reuse(d.starts, len(counts))
 	begin := 0
 	for e, n := range counts {
 		d.starts[e] = begin

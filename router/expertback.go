@@ -5,6 +5,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -68,7 +69,7 @@ func (g *expertChoice) projectBackward(c *election, x blas32.General, grad Gradi
 		}
 		if begin < end {
 			for j, cols := range g.columns {
-				gemm.Gemm(blas.Trans, blas.NoTrans, rowRange(x, begin, end), rowRange(cols.of(dlogits), begin, end), 0, g.set.Matrix(leaf, j))
+				gemm.Gemm(blas.Trans, blas.NoTrans, mat.Rows(x, begin, end), mat.Rows(cols.of(dlogits), begin, end), 0, g.set.Matrix(leaf, j))
 			}
 			if g.aux != nil && c.train {
 				g.aux.backward(c, x, begin, end, ofLosses, grad.LossScale[i])

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // BenchmarkExpertChoice routes 8192 tokens of one column: the product is next to nothing.
@@ -31,7 +33,7 @@ func BenchmarkExpertChoice(b *testing.B) {
 						b.Fatal(err)
 					}
 					b.StopTimer()
-					grad.Weights = resize(grad.Weights, len(d.Weight))
+					grad.Weights = mat.Reuse(grad.Weights, len(d.Weight))
 					_ = g.Backward(d, x, grad)
 					g.Params().Grad.Reset()
 					b.StartTimer()

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/internal/alloctest"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // expertGolden is a case of "expert_choice".
@@ -201,7 +202,7 @@ func TestExpertChoiceAllocatesNothing(t *testing.T) {
 		pass := func() {
 			d, err := g.Route(x, b)
 			require.NoError(t, err)
-			grad.Weights = resize(grad.Weights, len(d.Weight))
+			grad.Weights = mat.Reuse(grad.Weights, len(d.Weight))
 			require.NoError(t, g.Backward(d, x, grad))
 			g.Params().Grad.Reset()
 		}

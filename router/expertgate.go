@@ -8,6 +8,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -116,7 +117,7 @@ func (g *expertChoice) take() *election {
 
 // classify fills the tokens' classes.
 func (c *election) classify(b Batch) error {
-	c.class = resize(c.class, c.tokens)
+	c.class = mat.Reuse(c.class, c.tokens)
 	clear(c.class)
 	named := c.gate.names != nil
 	if named && len(b.Modality) != c.tokens {
@@ -151,7 +152,7 @@ func (g *expertChoice) project(c *election, x blas32.General) {
 func (c *election) score() {
 	g := c.gate
 	c.scores.reset(c.tokens, g.experts)
-	c.keys = resize(c.keys, c.tokens*g.experts)
+	c.keys = mat.Reuse(c.keys, c.tokens*g.experts)
 	choice := &c.scores
 	if g.sigmoid {
 		f32.Sigmoid(c.scores.data, c.logits.data)
@@ -185,7 +186,7 @@ func (c *election) local() (*Decision, error) {
 	if c.err != nil {
 		return nil, c.fail()
 	}
-	c.taken = resize(c.taken, c.tokens*c.gate.experts)
+	c.taken = mat.Reuse(c.taken, c.tokens*c.gate.experts)
 	clear(c.taken)
 	if c.gate.aux != nil && !c.train {
 		c.gate.aux.choose(c)
@@ -230,7 +231,7 @@ func (c *election) chooseGroup(begin, end int) error {
 func (c *election) assign() *Decision {
 	d, g := c.d, c.gate
 	d.Tokens, d.Experts, d.Dropped = c.tokens, g.experts, 0
-	d.Ends, d.Counts = resize(d.Ends, g.experts), resize(d.Counts, g.experts)
+	d.Ends, d.Counts = mat.Reuse(d.Ends, g.experts), mat.Reuse(d.Counts, g.experts)
 	d.Token, d.Weight = d.Token[:0], d.Weight[:0]
 	for e := range g.experts {
 		begin := len(d.Token)
@@ -241,7 +242,7 @@ func (c *election) assign() *Decision {
 		}
 		d.Ends[e], d.Counts[e] = len(d.Token), len(d.Token)-begin
 	}
-	d.GroupLoss = resize(d.GroupLoss, len(c.ends))
+	d.GroupLoss = mat.Reuse(d.GroupLoss, len(c.ends))
 	clear(d.GroupLoss)
 	clear(d.Losses)
 	if g.aux != nil && c.train {

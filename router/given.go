@@ -5,6 +5,7 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -44,7 +45,7 @@ func (g *given) Route(x blas32.General, b Batch) (*Decision, error) {
 	checkBatch(x, b.Ends, g.shape.Dim)
 	checkPadding(x, b)
 	g.in.set(x, b, g.shape.Seed)
-	g.spots = resize(g.spots, x.Rows*g.k)
+	g.spots = mat.Reuse(g.spots, x.Rows*g.k)
 	begin := 0
 	for _, end := range b.Ends {
 		i := 0
@@ -76,7 +77,7 @@ func (g *given) take() *Decision {
 
 // assign writes the named experts into d. It is a counting sort, in which spots are in token order.
 func (g *given) assign(d *Decision, tokens int, b Batch) {
-	d.Counts, d.Ends = resize(d.Counts, g.shape.Experts), resize(d.Ends, g.shape.Experts)
+	d.Counts, d.Ends = mat.Reuse(d.Counts, g.shape.Experts), mat.Reuse(d.Ends, g.shape.Experts)
 	clear(d.Counts)
 	for t := range tokens {
 		for j := t * g.k; j < (t+1)*g.k && !b.padded(t); j++ {
@@ -89,7 +90,7 @@ func (g *given) assign(d *Decision, tokens int, b Batch) {
 		total += n
 	}
 	d.Tokens, d.Experts, d.Dropped = tokens, g.shape.Experts, 0
-	d.Token, d.Weight = resize(d.Token, total), resize(d.Weight, total)
+	d.Token, d.Weight = mat.Reuse(d.Token, total), mat.Reuse(d.Weight, total)
 	for t := range tokens {
 		for j := t * g.k; j < (t+1)*g.k && !b.padded(t); j++ {
 			n := d.Ends[g.spots[j]]
@@ -97,7 +98,7 @@ func (g *given) assign(d *Decision, tokens int, b Batch) {
 			d.Token[n], d.Weight[n] = int32(t), 1/float32(g.k)
 		}
 	}
-	d.GroupLoss, d.GroupCapacity = resize(d.GroupLoss, len(b.Ends)), resize(d.GroupCapacity, len(b.Ends))
+	d.GroupLoss, d.GroupCapacity = mat.Reuse(d.GroupLoss, len(b.Ends)), mat.Reuse(d.GroupCapacity, len(b.Ends))
 	clear(d.GroupLoss)
 	for i := range d.GroupCapacity {
 		d.GroupCapacity[i] = math.MaxInt

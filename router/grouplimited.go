@@ -3,6 +3,8 @@ package router
 import (
 	"fmt"
 	"math"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // GroupScore says how good a group of experts is for a token.
@@ -132,7 +134,7 @@ func (c *inGroups) goBy(g *choosing, i int) []float32 {
 
 // keep fills kept with the best groups.
 func (c *inGroups) keep(score []float32, size int) {
-	c.top = resize(c.top, c.best)
+	c.top = mat.Reuse(c.top, c.best)
 	for n := range c.groups {
 		group := score[n*size : (n+1)*size]
 		topK(c.top, group)

@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // Hash sends a token where a hash of it says, from the first step to the last: nothing is learned,
@@ -108,7 +110,7 @@ func (h *hashes) experts(dst []int32, in *input, t, _ int) {
 	}
 	var key uint64
 	if h.rows {
-		for _, v := range row(in.x, t) {
+		for _, v := range mat.Row(in.x, t) {
 			key = mix(key, uint64(math.Float32bits(v)))
 		}
 	} else {

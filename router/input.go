@@ -7,6 +7,7 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -59,7 +60,7 @@ func (in *input) setTokens(x blas32.General) { in.x = withoutPadding(x, in.Paddi
 func (in *input) noise(t int, purpose uint64) rand.PCG {
 	h := mix(purpose, uint64(t-in.groupBegin(t)))
 	signs := uint64(0)
-	for i, v := range row(in.x, t) {
+	for i, v := range mat.Row(in.x, t) {
 		signs <<= 1
 		if v < 0 {
 			signs |= 1

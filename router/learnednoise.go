@@ -6,6 +6,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -51,7 +52,7 @@ func (l learnedNoise) forward(logits blas32.General, in *input) {
 	raw := in.kept[keptSlope].matrix()
 	multiply(raw, in.x, l.noiseWeights())
 	for t := range logits.Rows {
-		l.addNoise(row(logits, t), in, t)
+		l.addNoise(mat.Row(logits, t), in, t)
 	}
 }
 
@@ -79,7 +80,7 @@ func (l learnedNoise) backward(dx, dlogits blas32.General, in *input, firstLeaf 
 	}
 	clean, raw := in.kept[keptDClean].matrix(), in.kept[keptDDeviation].matrix()
 	for t := range dlogits.Rows {
-		l.backwardRow(row(dlogits, t), in, t)
+		l.backwardRow(mat.Row(dlogits, t), in, t)
 	}
 	leaves(l.set, in, firstLeaf, clean, raw)
 	if dx.Rows != 0 {

@@ -8,6 +8,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -49,7 +50,7 @@ func leaves(set *param.Set, in *input, firstLeaf int, d ...blas32.General) {
 		leaf := set.Grad.Leaf(firstLeaf + g)
 		for i := range d {
 			if begin < end {
-				gemm.Gemm(blas.Trans, blas.NoTrans, rowRange(in.x, begin, end), rowRange(d[i], begin, end), 0, set.Matrix(leaf, i))
+				gemm.Gemm(blas.Trans, blas.NoTrans, mat.Rows(in.x, begin, end), mat.Rows(d[i], begin, end), 0, set.Matrix(leaf, i))
 			}
 		}
 		begin = end

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // LoadLoss is the squared coefficient of variation of the experts' expected loads: E·ΣL²/(ΣL)² − 1,
@@ -71,7 +72,7 @@ func (load) othersOf(c *choices, t int) others {
 	} else {
 		o.dclean = c.in.kept[keptDClean].row(r)
 	}
-	c.best = resize(c.best, c.k+1)
+	c.best = mat.Reuse(c.best, c.k+1)
 	topK(c.best, o.noisy)
 	o.chosen, o.next = c.best[:c.k], c.best[c.k]
 	return o

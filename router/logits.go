@@ -1,6 +1,10 @@
 package router
 
-import "gonum.org/v1/gonum/blas/blas32"
+import (
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
+)
 
 // LogitRouter is a gate that can be given logits in place of tokens: for a trainer that computes
 // them himself, as part of a larger product or on another device. The gates of [TopK] and of the
@@ -33,7 +37,7 @@ func (g *tokenChoice) RouteLogits(logits blas32.General, b Batch) (*Decision, er
 	}
 	c.logits.reset(logits.Rows, g.experts)
 	for t := range logits.Rows {
-		copy(c.logits.row(t), row(c.in.x, t))
+		copy(c.logits.row(t), mat.Row(c.in.x, t))
 	}
 	return g.finish(d, c)
 }

@@ -1,12 +1,14 @@
 package router
 
+import "github.com/switchyard-moe/switchyard/internal/mat"
+
 // measure fills the decision's counts and losses.
 func (g *tokenChoice) measure(d *Decision, c *choices) {
 	c.count(d)
 	if g.needs.global && c.allTokens < 0 {
 		c.allCounts, c.allTokens = append(c.allCounts[:0], d.Counts...), c.tokens
 	}
-	d.GroupLoss = resize(d.GroupLoss, len(c.ends))
+	d.GroupLoss = mat.Reuse(d.GroupLoss, len(c.ends))
 	clear(d.GroupLoss)
 	clear(d.Losses)
 	c.runs, c.runCounts = c.runs[:0], c.runCounts[:0]

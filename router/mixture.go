@@ -8,6 +8,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // Mixture is a decision in which no row that travels is a token: in each group of tokens every
@@ -66,7 +67,7 @@ func (m *Mixture) each(do func(p part)) {
 
 // of returns the part's columns of its tokens' rows of d, which it aliases.
 func (m *Mixture) of(d blas32.General, p part) blas32.General {
-	d = rowRange(d, p.begin, p.end)
+	d = mat.Rows(d, p.begin, p.end)
 	return blas32.General{Rows: d.Rows, Cols: m.Slots, Stride: d.Stride, Data: d.Data[p.column:]}
 }
 
@@ -133,7 +134,7 @@ func (d *Decision) Order(dst, x blas32.General) {
 	}
 	d.checkMixed("Order", dst, x)
 	m.each(func(p part) {
-		gemm.Gemm(blas.Trans, blas.NoTrans, m.of(m.Dispatch, p), rowRange(x, p.begin, p.end), 0, rowRange(dst, p.row, p.row+m.Slots))
+		gemm.Gemm(blas.Trans, blas.NoTrans, m.of(m.Dispatch, p), mat.Rows(x, p.begin, p.end), 0, mat.Rows(dst, p.row, p.row+m.Slots))
 	})
 }
 
@@ -148,7 +149,7 @@ func (d *Decision) OrderBackward(dx, drows blas32.General) {
 	}
 	d.checkMixed("OrderBackward", drows, dx)
 	m.each(func(p part) {
-		gemm.Gemm(blas.NoTrans, blas.NoTrans, m.of(m.Dispatch, p), rowRange(drows, p.row, p.row+m.Slots), 1, rowRange(dx, p.begin, p.end))
+		gemm.Gemm(blas.NoTrans, blas.NoTrans, m.of(m.Dispatch, p), mat.Rows(drows, p.row, p.row+m.Slots), 1, mat.Rows(dx, p.begin, p.end))
 	})
 }
 
@@ -166,10 +167,10 @@ func (d *Decision) Restore(dst, rows blas32.General) {
 	}
 	d.checkMixed("Restore", rows, dst)
 	for t := range d.Tokens {
-		clear(row(dst, t))
+		clear(mat.Row(dst, t))
 	}
 	m.each(func(p part) {
-		gemm.Gemm(blas.NoTrans, blas.NoTrans, m.of(m.Combine, p), rowRange(rows, p.row, p.row+m.Slots), 1, rowRange(dst, p.begin, p.end))
+		gemm.Gemm(blas.NoTrans, blas.NoTrans, m.of(m.Combine, p), mat.Rows(rows, p.row, p.row+m.Slots), 1, mat.Rows(dst, p.begin, p.end))
 	})
 }
 
@@ -189,8 +190,8 @@ func (d *Decision) RestoreBackward(drows blas32.General, dweights []float32, row
 	}
 	clear(dweights)
 	m.each(func(p part) {
-		m.dot(dweights, p, rowRange(dy, p.begin, p.end), rowRange(rows, p.row, p.row+m.Slots))
-		gemm.Gemm(blas.Trans, blas.NoTrans, m.of(m.Combine, p), rowRange(dy, p.begin, p.end), 0, rowRange(drows, p.row, p.row+m.Slots))
+		m.dot(dweights, p, mat.Rows(dy, p.begin, p.end), mat.Rows(rows, p.row, p.row+m.Slots))
+		gemm.Gemm(blas.Trans, blas.NoTrans, m.of(m.Combine, p), mat.Rows(dy, p.begin, p.end), 0, mat.Rows(drows, p.row, p.row+m.Slots))
 	})
 }
 
@@ -200,7 +201,7 @@ func (m *Mixture) dot(matrix []float32, p part, tokens, slots blas32.General) {
 	for i := range tokens.Rows {
 		line := matrix[(p.begin+i)*m.Combine.Cols+p.column:]
 		for s := range slots.Rows {
-			line[s] = f32.Dot(row(tokens, i), row(slots, s))
+			line[s] = f32.Dot(mat.Row(tokens, i), mat.Row(slots, s))
 		}
 	}
 }

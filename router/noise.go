@@ -8,6 +8,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // Noise says what a gate adds in training so that tokens try other experts too. In evaluation there
@@ -62,7 +63,7 @@ func (l jitteredLogits) forward(logits blas32.General, in *input) {
 	}
 	for t := range logits.Rows {
 		random := in.noise(t, noiseLogits)
-		dst := row(logits, t)
+		dst := mat.Row(logits, t)
 		for e := 0; e < len(dst); e += 2 {
 			a, b := 2*uniform(&random)-1, 2*uniform(&random)-1
 			if l.normal {
@@ -110,7 +111,7 @@ func (l jitteredTokens) forward(logits blas32.General, in *input) {
 	jittered.reset(in.x.Rows, in.x.Cols)
 	for t := range in.x.Rows {
 		random, f, dst := in.noise(t, noiseTokens), factor.row(t), jittered.row(t)
-		for i, v := range row(in.x, t) {
+		for i, v := range mat.Row(in.x, t) {
 			f[i] = float32(1 + float64((2*uniform(&random)-1)*l.amount))
 			dst[i] = v * f[i]
 		}
@@ -134,7 +135,7 @@ func (l jitteredTokens) backward(dx, dlogits blas32.General, in *input, firstLea
 	d := in.kept[2].matrix()
 	gemm.Gemm(blas.NoTrans, blas.Trans, dlogits, l.weights(), 0, d)
 	for t := range dx.Rows {
-		f32.Mul(row(d, t), row(d, t), factor.row(t))
-		f32.Add(row(dx, t), row(d, t))
+		f32.Mul(mat.Row(d, t), mat.Row(d, t), factor.row(t))
+		f32.Add(mat.Row(dx, t), mat.Row(d, t))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // Order gathers the tokens' rows in the order of the entries: row i of dst becomes row Token[i] of
@@ -13,7 +14,7 @@ import (
 func (a *Assignment) Order(dst, x blas32.General) {
 	a.check("Order", dst, x)
 	for i, t := range a.Token {
-		copy(row(dst, i), row(x, int(t)))
+		copy(mat.Row(dst, i), mat.Row(x, int(t)))
 	}
 }
 
@@ -22,7 +23,7 @@ func (a *Assignment) Order(dst, x blas32.General) {
 func (a *Assignment) OrderBackward(dx, drows blas32.General) {
 	a.check("OrderBackward", drows, dx)
 	for i, t := range a.Token {
-		f32.Add(row(dx, int(t)), row(drows, i))
+		f32.Add(mat.Row(dx, int(t)), mat.Row(drows, i))
 	}
 }
 
@@ -33,10 +34,10 @@ func (a *Assignment) OrderBackward(dx, drows blas32.General) {
 func (a *Assignment) Restore(dst, rows blas32.General) {
 	a.check("Restore", rows, dst)
 	for t := range a.Tokens {
-		clear(row(dst, t))
+		clear(mat.Row(dst, t))
 	}
 	for i, t := range a.Token {
-		f32.Axpy(row(dst, int(t)), a.Weight[i], row(rows, i))
+		f32.Axpy(mat.Row(dst, int(t)), a.Weight[i], mat.Row(rows, i))
 	}
 }
 
@@ -50,9 +51,9 @@ func (a *Assignment) RestoreBackward(drows blas32.General, dweights []float32, r
 		panic(fmt.Sprintf("router: RestoreBackward: %d gradients of weights for %d entries", len(dweights), len(a.Token)))
 	}
 	for i, t := range a.Token {
-		d := row(dy, int(t))
-		dweights[i] = f32.Dot(row(rows, i), d)
-		drow := row(drows, i)
+		d := mat.Row(dy, int(t))
+		dweights[i] = f32.Dot(mat.Row(rows, i), d)
+		drow := mat.Row(drows, i)
 		copy(drow, d)
 		f32.Scale(drow, a.Weight[i])
 	}

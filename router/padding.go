@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // Padding is taken out of a batch behind the projection, so that what follows never meets it: the
@@ -23,7 +25,7 @@ func withoutPadding(x blas32.General, padding []bool, memory *grid) blas32.Gener
 			clear(memory.row(t))
 			continue
 		}
-		copy(memory.row(t), row(x, t))
+		copy(memory.row(t), mat.Row(x, t))
 	}
 	return memory.matrix()
 }
@@ -31,7 +33,7 @@ func withoutPadding(x blas32.General, padding []bool, memory *grid) blas32.Gener
 // zeroPadding tells whether all rows of padding hold zeros.
 func zeroPadding(x blas32.General, padding []bool) bool {
 	for t, is := range padding {
-		if is && slices.ContainsFunc(row(x, t), func(v float32) bool { return v != 0 }) {
+		if is && slices.ContainsFunc(mat.Row(x, t), func(v float32) bool { return v != 0 }) {
 			return false
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/neartest"
 	"gonum.org/v1/gonum/blas/blas32"
 )
@@ -26,7 +27,7 @@ func TestPaddingIsAsIfItWereNotThere(t *testing.T) {
 	var rowOf []int
 	for i := range b.Padding {
 		if b.Padding[i] = r.IntN(3) == 0; !b.Padding[i] {
-			rowOf, real.Data = append(rowOf, i), append(real.Data, row(x, i)...)
+			rowOf, real.Data = append(rowOf, i), append(real.Data, mat.Row(x, i)...)
 			real.Rows++
 		}
 		for g, end := range b.Ends {

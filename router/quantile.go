@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // QuantileBalanced is [TopK] with a bias of the choice that is computed from the scores, in place
@@ -83,7 +85,7 @@ func (q *quantiles) add(tally []int64, c *choices) {
 
 // thresholds fills alpha.
 func (q *quantiles) thresholds(c *choices, begin, end int) {
-	q.best, q.row, q.alpha = resize(q.best, c.k+1), resize(q.row, c.logits.cols), resize(q.alpha, end-begin)
+	q.best, q.row, q.alpha = mat.Reuse(q.best, c.k+1), mat.Reuse(q.row, c.logits.cols), mat.Reuse(q.alpha, end-begin)
 	for t := begin; t < end; t++ {
 		topK(q.best, q.bias.add(q.row, c.scores.row(t)))
 		q.alpha[t-begin] = q.row[q.best[c.k]]
@@ -93,7 +95,7 @@ func (q *quantiles) thresholds(c *choices, begin, end int) {
 // price returns the price of expert e in one group.
 func (q *quantiles) price(c *choices, begin, end, e int) float64 {
 	n := end - begin
-	q.column = resize(q.column, n)
+	q.column = mat.Reuse(q.column, n)
 	for i, alpha := range q.alpha {
 		q.column[i] = c.scores.row(begin + i)[e] - alpha
 	}

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // Most gates ask for no more than each token's best experts and their weights: no bias, no loss
@@ -48,7 +49,7 @@ func (g *tokenChoice) chooseQuickly(c *choices) bool {
 // chooseRun fills chosen and raw for tokens [begin, end).
 func (g *tokenChoice) chooseRun(c *choices, begin, end int) {
 	q := &g.quick
-	q.scratch = resize(q.scratch, max(g.experts, 16))
+	q.scratch = mat.Reuse(q.scratch, max(g.experts, 16))
 	logits := c.logits.data[begin*g.experts : end*g.experts]
 	f32.TopRows(c.chosen[begin*c.k:end*c.k], logits, g.experts, c.k, q.scratch)
 	if _, before := g.scoring.(softmaxBefore); before {
@@ -65,7 +66,7 @@ func (g *tokenChoice) chooseRun(c *choices, begin, end int) {
 // one chosen is the largest.
 func (q *quick) softmax(raw []float32, chosen []int32, logits []float32, experts, k int) {
 	rows := len(raw) / k
-	q.top, q.sum = resize(q.top, rows), resize(q.sum, rows)
+	q.top, q.sum = mat.Reuse(q.top, rows), mat.Reuse(q.sum, rows)
 	for r := range q.top {
 		row, c, w := logits[r*experts:(r+1)*experts], chosen[r*k:(r+1)*k], raw[r*k:(r+1)*k]
 		top := row[c[0]]
@@ -87,7 +88,7 @@ func (q *quick) softmax(raw []float32, chosen []int32, logits []float32, experts
 // unbounded tells whether no expert's capacity has a bound in any group, and notes it in the
 // decision.
 func (g *tokenChoice) unbounded(d *Decision, c *choices) bool {
-	d.GroupCapacity = resize(d.GroupCapacity, len(c.ends))
+	d.GroupCapacity = mat.Reuse(d.GroupCapacity, len(c.ends))
 	free := true
 	for group := range c.ends {
 		begin, end := c.group(group)
@@ -111,7 +112,7 @@ func (c *choices) assignAll(d *Decision, weight []float32) {
 	c.count(d)
 	n := len(c.chosen)
 	d.Tokens, d.Experts, d.Dropped = c.tokens, c.logits.cols, 0
-	d.Ends, d.Token, d.Weight = resize(d.Ends, d.Experts), resize(d.Token, n), resize(d.Weight, n)
+	d.Ends, d.Token, d.Weight = mat.Reuse(d.Ends, d.Experts), mat.Reuse(d.Token, n), mat.Reuse(d.Weight, n)
 	begin := 0
 	for e, n := range d.Counts {
 		d.Ends[e] = begin

@@ -1,6 +1,10 @@
 package router
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
+)
 
 // Renormalize says when a token's weights are divided by their sum.
 type Renormalize int
@@ -102,7 +106,7 @@ func faintShares(dst []float32, rate float32, t token, kept []int32) {
 // faintBackward adds to dlogits what d, the gradient with respect to the result of faintShares,
 // asks for, and clears d.
 func (g *tokenChoice) faintBackward(dlogits, d []float32, t token, kept []int32) {
-	g.faint = resize(g.faint, len(d))
+	g.faint = mat.Reuse(g.faint, len(d))
 	shares, rate := g.faint, g.scoring.rate()
 	faintShares(shares, rate, t, kept)
 	mean := dot(shares, d)

@@ -8,6 +8,7 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -129,7 +130,7 @@ func (g *replayed) Route(x blas32.General, b Batch) (*Decision, error) {
 	for _, n := range r.Counts {
 		d.Dropped += n
 	}
-	d.GroupLoss, d.GroupCapacity = resize(d.GroupLoss, len(b.Ends)), resize(d.GroupCapacity, len(b.Ends))
+	d.GroupLoss, d.GroupCapacity = mat.Reuse(d.GroupLoss, len(b.Ends)), mat.Reuse(d.GroupCapacity, len(b.Ends))
 	clear(d.GroupLoss)
 	for i := range d.GroupCapacity {
 		d.GroupCapacity[i] = math.MaxInt
@@ -208,7 +209,7 @@ func (a *again) load(x blas32.General, b Batch) error {
 	if err != nil {
 		return err
 	}
-	a.spots, a.used = resize(a.spots, r.Tokens*a.k), resize(a.used, r.Tokens)
+	a.spots, a.used = mat.Reuse(a.spots, r.Tokens*a.k), mat.Reuse(a.used, r.Tokens)
 	clear(a.used)
 	for e := range r.Experts {
 		begin, end := r.Of(ExpertID(e))

@@ -2,23 +2,12 @@ package router
 
 import (
 	"fmt"
-	"slices"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/check"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
-
-// row returns row i of m, which it aliases.
-func row(m blas32.General, i int) []float32 {
-	return m.Data[i*m.Stride : i*m.Stride+m.Cols]
-}
-
-// rowRange returns the rows [begin, end) of m, of which there is at least one. They alias m.
-func rowRange(m blas32.General, begin, end int) blas32.General {
-	m.Data, m.Rows = m.Data[begin*m.Stride:], end-begin
-	return m
-}
 
 // grid is a dense matrix of rows of width cols, whose memory is used again from batch to batch.
 type grid struct {
@@ -27,7 +16,7 @@ type grid struct {
 }
 
 // reset makes room for rows × cols elements of any value.
-func (g *grid) reset(rows, cols int) { g.cols, g.data = cols, resize(g.data, rows*cols) }
+func (g *grid) reset(rows, cols int) { g.cols, g.data = cols, mat.Reuse(g.data, rows*cols) }
 
 func (g *grid) row(i int) []float32 { return g.data[i*g.cols : (i+1)*g.cols : (i+1)*g.cols] }
 
@@ -35,9 +24,6 @@ func (g *grid) row(i int) []float32 { return g.data[i*g.cols : (i+1)*g.cols : (i
 func (g *grid) matrix() blas32.General {
 	return blas32.General{Rows: len(g.data) / max(g.cols, 1), Cols: g.cols, Stride: max(g.cols, 1), Data: g.data}
 }
-
-// resize returns a slice of n elements of any value, in the memory of s where that is large enough.
-func resize[T any](s []T, n int) []T { return slices.Grow(s[:0], n)[:n] }
 
 // checkBatch panics unless x is a matrix of dim columns and ends cuts exactly its rows into groups.
 func checkBatch(x blas32.General, ends []int, dim int) {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // A key is the 32 bits of a score, turned so that larger scores have larger keys. Experts that
@@ -69,7 +71,7 @@ type queue struct {
 // start begins with a ballot.
 func (s *search) start(b ballot, share Share) {
 	s.ballot, s.share, s.round = b, share, 0
-	s.queues = resize(s.queues, len(b.experts))
+	s.queues = mat.Reuse(s.queues, len(b.experts))
 	s.tied = s.tied[:0]
 }
 
@@ -99,7 +101,7 @@ func (s *search) next(sums []int64) ([]int64, error) {
 
 // population counts the tokens of each class.
 func (s *search) population() []int64 {
-	s.words = resize(s.words, s.classes)
+	s.words = mat.Reuse(s.words, s.classes)
 	clear(s.words)
 	for _, class := range s.class[s.begin:s.end] {
 		if class >= 0 {
@@ -140,7 +142,7 @@ func (s *search) shift() int { return keyBits - (s.round-1)*digitBits }
 // histogram counts each expert's candidates by their next digit.
 func (s *search) histogram() []int64 {
 	const words = digits / wordCounts
-	s.words = resize(s.words, len(s.queues)*words)
+	s.words = mat.Reuse(s.words, len(s.queues)*words)
 	clear(s.words)
 	shift := s.shift()
 	for e, q := range s.queues {
@@ -203,7 +205,7 @@ func (s *search) ownTies() []int64 {
 			s.tied = append(s.tied, e)
 		}
 	}
-	s.words = resize(s.words, len(s.tied)*s.share.Count)
+	s.words = mat.Reuse(s.words, len(s.tied)*s.share.Count)
 	clear(s.words)
 	for i, e := range s.tied {
 		s.words[i*s.share.Count+s.share.Index] = s.queues[e].ties

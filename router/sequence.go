@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // SequenceBalance is [Balance] computed for each sequence by itself, then averaged over the
@@ -102,7 +104,7 @@ func (c *choices) runsOf(group int) int {
 // of the k largest logits.
 func (c *choices) countUnbiased(counts []int, begin, end int) {
 	clear(counts)
-	c.best = resize(c.best, c.k)
+	c.best = mat.Reuse(c.best, c.k)
 	for t := begin; t < end; t++ {
 		topK(c.best, c.logits.row(t))
 		for _, e := range c.best {

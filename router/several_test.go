@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // TestSeveral expects of each gate what it does alone, and its gradient in its place.
@@ -106,7 +108,7 @@ type passed struct {
 // gradientOf takes a pass through gate number gate, in two steps whose leaves follow each other.
 func gradientOf(t *testing.T, g Gate, x blas32.General, gate int) (p passed) {
 	for leaf, rows := range [][2]int{{0, 2}, {2, 7}} {
-		part := rowRange(x, rows[0], rows[1])
+		part := mat.Rows(x, rows[0], rows[1])
 		n := part.Rows
 		d, err := g.Route(part, Batch{Ends: []int{n / 2, n}, Train: true, Gate: gate})
 		require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // Sinkhorn is the router that balances the experts by optimal transport. In training a group's
@@ -75,9 +76,9 @@ func (Sinkhorn) Transport(dst, logits blas32.General) {
 		return
 	}
 	var s sinkhorn
-	s.solve(logits.Rows, logits.Cols, func(i int) []float32 { return row(logits, i) })
+	s.solve(logits.Rows, logits.Cols, func(i int) []float32 { return mat.Row(logits, i) })
 	for i := range logits.Rows {
-		s.transport(row(dst, i), i)
+		s.transport(mat.Row(dst, i), i)
 	}
 }
 
@@ -154,8 +155,8 @@ func (s *sinkhorn) solveNear(tokens, experts int) bool {
 	for i := range tokens {
 		expBelowMax(s.kernel.row(i), s.logits(i))
 	}
-	s.rows, s.cols = resize(s.rows, tokens), resize(s.cols, experts)
-	s.sums = resize(s.sums, experts)
+	s.rows, s.cols = mat.Reuse(s.rows, tokens), mat.Reuse(s.cols, experts)
+	s.sums = mat.Reuse(s.sums, experts)
 	for e := range s.cols {
 		s.cols[e] = 1
 	}

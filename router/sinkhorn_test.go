@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // TestSinkhornGoldens compares with Megatron-Core's matrices, relative to each of their elements.
@@ -126,14 +128,14 @@ func TestSinkhornWorkIsBounded(t *testing.T) {
 					flat.Data[i*experts+e] = float32(v)
 				}
 			}
-			s.solve(tokens, experts, func(i int) []float32 { return row(flat, i) })
+			s.solve(tokens, experts, func(i int) []float32 { return mat.Row(flat, i) })
 			require.LessOrEqual(t, s.iterations, 220, "scale %v, favour %v", scale, favour)
 			plan := dense(tokens, experts, make([]float32, tokens*experts))
 			Sinkhorn{}.Transport(plan, flat)
 			off, columns := 0.0, make([]float64, experts)
 			for i := range tokens {
 				total := 0.0
-				for e, v := range row(plan, i) {
+				for e, v := range mat.Row(plan, i) {
 					columns[e] += float64(v)
 					total += float64(v)
 				}
@@ -166,11 +168,11 @@ func TestFarSinkhornIsTheLimit(t *testing.T) {
 	Sinkhorn{}.Transport(near, flat)
 	var s sinkhorn
 	s.isFar = true
-	s.far.solve(tokens, experts, 30, func(i int) []float32 { return row(flat, i) })
+	s.far.solve(tokens, experts, 30, func(i int) []float32 { return mat.Row(flat, i) })
 	for i := range tokens {
 		got := make([]float32, experts)
-		s.far.transport(got, row(flat, i))
-		for e, v := range row(near, i) {
+		s.far.transport(got, mat.Row(flat, i))
+		for e, v := range mat.Row(near, i) {
 			require.InDelta(t, v, got[e], 0.01/tokens)
 		}
 	}

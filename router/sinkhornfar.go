@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // far balances logits that lie far apart. It works on logarithms: row i of the matrix is the
@@ -32,8 +33,8 @@ const (
 
 // solve finds the prices and returns how many iterations that took: at most 11 stages and the last.
 func (f *far) solve(tokens, experts int, spread float64, logits func(i int) []float32) (iterations int) {
-	f.prices, f.sums = resize(f.prices, experts), resize(f.sums, experts)
-	f.line, f.share = resize(f.line, experts), 1/float64(tokens)
+	f.prices, f.sums = mat.Reuse(f.prices, experts), mat.Reuse(f.sums, experts)
+	f.line, f.share = mat.Reuse(f.line, experts), 1/float64(tokens)
 	clear(f.prices)
 	last := max(1, spread/farSpread)
 	for f.tau = max(spread/hotSpread, last); ; f.tau = max(f.tau/4, last) {

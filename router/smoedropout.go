@@ -5,6 +5,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -96,7 +97,7 @@ func (f frozen) params() *param.Set { return nil }
 func (f frozen) forward(logits blas32.General, in *input) {
 	multiply(logits, in.x, f.weights())
 	for t := range logits.Rows {
-		line := row(logits, t)
+		line := mat.Row(logits, t)
 		for e, b := range f.set.Of(f.set.Value, 1) {
 			line[e] += b
 		}

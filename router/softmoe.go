@@ -10,6 +10,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/gemm"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -121,8 +122,8 @@ func (g *softMoE) take() (*Decision, *mixed) {
 // declare fills what a decision says of itself beside the mixture: an assignment without entries.
 func (g *softMoE) declare(d *Decision, tokens int, ends []int) {
 	d.Tokens, d.Experts = tokens, g.experts
-	d.Ends, d.Counts = resize(d.Ends, g.experts), resize(d.Counts, g.experts)
-	d.GroupLoss = resize(d.GroupLoss, len(ends))
+	d.Ends, d.Counts = mat.Reuse(d.Ends, g.experts), mat.Reuse(d.Counts, g.experts)
+	d.GroupLoss = mat.Reuse(d.GroupLoss, len(ends))
 	clear(d.Ends)
 	clear(d.GroupLoss)
 	for e := range d.Counts {
@@ -216,7 +217,7 @@ func (g *softMoE) logitGradient(m *mixed, x blas32.General, grad Gradient) {
 	clear(g.dlogits.data)
 	// dD[t, j] = x_t · gradient of slot j
 	m.mixture.each(func(p part) {
-		m.mixture.dot(g.dlogits.data, p, rowRange(x, p.begin, p.end), rowRange(grad.Rows, p.row, p.row+g.slots))
+		m.mixture.dot(g.dlogits.data, p, mat.Rows(x, p.begin, p.end), mat.Rows(grad.Rows, p.row, p.row+g.slots))
 	})
 	begin := 0
 	for _, end := range m.mixture.Ends {
@@ -252,7 +253,7 @@ func (g *softMoE) project(m *mixed, x blas32.General, grad Gradient) {
 	for i, end := range m.mixture.Ends {
 		leaf := g.set.Grad.Leaf(grad.FirstLeaf + i)
 		if begin < end {
-			gemm.Gemm(blas.Trans, blas.NoTrans, rowRange(x, begin, end), rowRange(dlogits, begin, end), 0, g.set.Matrix(leaf, 0))
+			gemm.Gemm(blas.Trans, blas.NoTrans, mat.Rows(x, begin, end), mat.Rows(dlogits, begin, end), 0, g.set.Matrix(leaf, 0))
 		}
 		begin = end
 	}

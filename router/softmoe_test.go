@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // slowSoft is SoftMoE with experts that multiply slot rows by the slot's expert plus one, in
@@ -94,7 +96,7 @@ func TestSoftMoEReference(t *testing.T) {
 		scaleByExpert(rows, experts)
 		d.Restore(y, rows)
 		require.InDelta(t, slow.loss(slowX, b, slowDY), total(y, dy), 1e-4)
-		require.Equal(t, make([]float32, dim), row(y, 1), "padding gets zeros")
+		require.Equal(t, make([]float32, dim), mat.Row(y, 1), "padding gets zeros")
 
 		grad := Gradient{Weights: make([]float32, d.NumWeights()), DX: dense(tokens, dim, make([]float32, tokens*dim)), LossScale: make([]float32, 4)}
 		d.RestoreBackward(rows, grad.Weights, rows, dy)
@@ -119,7 +121,7 @@ func compareSoft(t *testing.T, slow *slowSoft, x, dy [][]float64, b Batch, dx bl
 	}
 	for i := range x {
 		for c := range x[i] {
-			require.InDelta(t, difference(&x[i][c]), float64(row(dx, i)[c]), 1e-4, "token %d, column %d", i, c)
+			require.InDelta(t, difference(&x[i][c]), float64(mat.Row(dx, i)[c]), 1e-4, "token %d, column %d", i, c)
 		}
 	}
 	for i := range slow.phi {
@@ -139,7 +141,7 @@ func scaleByExpert(rows blas32.General, experts int) {
 func widen(m blas32.General) [][]float64 {
 	list := make([][]float64, m.Rows)
 	for i := range list {
-		for _, v := range row(m, i) {
+		for _, v := range mat.Row(m, i) {
 			list[i] = append(list[i], float64(v))
 		}
 	}
@@ -149,7 +151,7 @@ func widen(m blas32.General) [][]float64 {
 func total(x, y blas32.General) float64 {
 	s := 0.0
 	for i := range x.Rows {
-		s += dot(row(x, i), row(y, i))
+		s += dot(mat.Row(x, i), mat.Row(y, i))
 	}
 	return s
 }
@@ -170,8 +172,8 @@ func TestSoftMoEGroupsAreIndependent(t *testing.T) {
 		return rows.Data, y.Data
 	}
 	rows, y := route(x, []int{4, 12})
-	firstRows, firstY := route(rowRange(x, 0, 4), []int{4})
-	lastRows, lastY := route(rowRange(x, 4, 12), []int{8})
+	firstRows, firstY := route(mat.Rows(x, 0, 4), []int{4})
+	lastRows, lastY := route(mat.Rows(x, 4, 12), []int{8})
 	require.Equal(t, y, append(firstY, lastY...))
 	const each = slots * dim
 	for e := range experts {

@@ -3,6 +3,7 @@ package router
 import (
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -123,7 +124,7 @@ func (g *tokenChoice) score(c *choices) {
 		}
 	}
 	if g.needs.logSumExp {
-		c.logSumExp = resize(c.logSumExp, c.tokens)
+		c.logSumExp = mat.Reuse(c.logSumExp, c.tokens)
 		for t := range c.tokens {
 			c.logSumExp[t] = softmax(c.row, c.logits.row(t))
 		}
@@ -164,7 +165,7 @@ func (g *tokenChoice) normalize(w []float32, c *choices, t int, kept []int32) {
 // dropAll marks in each group the places that capacity drops, and takes the weight of all that got
 // no expert.
 func (g *tokenChoice) dropAll(d *Decision, c *choices) {
-	d.GroupCapacity = resize(d.GroupCapacity, len(c.ends))
+	d.GroupCapacity = mat.Reuse(d.GroupCapacity, len(c.ends))
 	for group := range c.ends {
 		begin, end := c.group(group)
 		counts := c.countsOf(group)
@@ -186,7 +187,7 @@ func (g *tokenChoice) room(tokens int, c *choices, counts []int) int {
 
 // weigh returns the final weight of each place.
 func (g *tokenChoice) weigh(c *choices) []float32 {
-	g.weights = resize(g.weights, len(c.mid))
+	g.weights = mat.Reuse(g.weights, len(c.mid))
 	copy(g.weights, c.mid)
 	if g.renorm == RenormalizeAfterDrop {
 		for i := 0; i < len(g.weights); i += c.k {

@@ -1,6 +1,10 @@
 package router
 
-import "gonum.org/v1/gonum/blas/blas32"
+import (
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
+)
 
 // wholeBatch is the gate whose experts choose among the tokens of all ranks. Apart, so that one
 // which needs nobody is not taken for one that does.
@@ -65,7 +69,7 @@ func (c *election) Next(sums []int64) ([]int64, error) {
 
 // Decide is described at [Consultation].
 func (c *election) Decide() *Decision {
-	c.taken = resize(c.taken, c.tokens*c.gate.experts)
+	c.taken = mat.Reuse(c.taken, c.tokens*c.gate.experts)
 	clear(c.taken)
 	c.gate.search.mark(c.taken)
 	return c.assign()

@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // repeatedLogits has three different rows, so that many scores are equal.
@@ -67,7 +69,7 @@ func consultAll(t *testing.T, config Router, logits [][]float64, padding []bool,
 	for i, end := range cuts {
 		dim := max(len(logits), 1)
 		g := gateOverAll(t, config, logits)
-		x := rowRange(blas32.General{Rows: dim, Cols: dim, Stride: dim, Data: identity(dim).Data}, begin, end)
+		x := mat.Rows(blas32.General{Rows: dim, Cols: dim, Stride: dim, Data: identity(dim).Data}, begin, end)
 		b := Batch{Train: true, Padding: padding[begin:end]}
 		if end > begin {
 			b.Ends = []int{end - begin}

@@ -1,4 +1,4 @@
-// Package mat has small helpers for row-major matrices of gonum.
+// Package mat has small helpers for gonum's row-major matrices and for memory that is used again.
 package mat
 
 import "gonum.org/v1/gonum/blas/blas32"
@@ -22,14 +22,16 @@ func Row(m blas32.General, i int) []float32 { return m.Data[i*m.Stride : i*m.Str
 
 // Rows returns rows begin to end of m, whose memory it shares.
 func Rows(m blas32.General, begin, end int) blas32.General {
-	return blas32.General{Rows: end - begin, Cols: m.Cols, Stride: m.Stride, Data: m.Data[begin*m.Stride : end*m.Stride]}
+	rows := blas32.General{Rows: end - begin, Cols: m.Cols, Stride: m.Stride}
+	if begin < end { // otherwise m.Data may end before row begin
+		rows.Data = m.Data[begin*m.Stride : (end-1)*m.Stride+m.Cols]
+	}
+	return rows
 }
 
-// Sum adds up a list of integers.
-func Sum(list []int) int {
-	total := 0
-	for _, n := range list {
-		total += n
+// Copy copies src into dst, which has its shape.
+func Copy(dst, src blas32.General) {
+	for i := range src.Rows {
+		copy(Row(dst, i), Row(src, i))
 	}
-	return total
 }

@@ -41,3 +41,35 @@ func TestSum(t *testing.T) {
 	require.Zero(t, mat.Sum(nil))
 	require.Equal(t, 6, mat.Sum([]int{1, 2, 3}))
 }
+
+// TestRowsOfAMatrixWithoutPaddingAtItsEnd, whose last row is shorter than the stride.
+func TestRowsOfAMatrixWithoutPaddingAtItsEnd(t *testing.T) {
+	m := blas32.General{Rows: 2, Cols: 1, Stride: 3, Data: []float32{1, 0, 0, 2}}
+	require.Equal(t, blas32.General{Rows: 1, Cols: 1, Stride: 3, Data: []float32{2}}, mat.Rows(m, 1, 2))
+	require.Equal(t, blas32.General{Cols: 1, Stride: 3}, mat.Rows(m, 2, 2))
+}
+
+func TestCopyLeavesWhatIsBetweenRows(t *testing.T) {
+	dst := blas32.General{Rows: 2, Cols: 1, Stride: 2, Data: []float32{0, 7, 0}}
+	mat.Copy(dst, blas32.General{Rows: 2, Cols: 1, Stride: 1, Data: []float32{1, 2}})
+	require.Equal(t, []float32{1, 7, 2}, dst.Data)
+}
+
+// TestBufferKeepsItsMemory for smaller matrices and for slightly larger ones.
+func TestBufferKeepsItsMemory(t *testing.T) {
+	var b mat.Buffer
+	first := b.Matrix(4, 2)
+	require.Equal(t, []int{4, 2, 2, 8, 8}, []int{first.Rows, first.Cols, first.Stride, len(first.Data), cap(first.Data)})
+	require.Same(t, &first.Data[0], &b.Matrix(1, 3).Data[0])
+	require.Same(t, &first.Data[0], &b.Matrix(5, 2).Data[0])
+	require.Equal(t, 11, len(b.Matrix(11, 1).Data))
+	require.Equal(t, blas32.General{Rows: 3, Stride: 1, Data: []float32{}}, b.Matrix(3, 0))
+}
+
+func TestReuse(t *testing.T) {
+	s := mat.Reuse([]int32(nil), 8)
+	require.Len(t, s, 8)
+	require.Equal(t, 10, cap(s))
+	require.Same(t, &s[0], &mat.Reuse(s[:0], 10)[0])
+	require.Len(t, mat.Reuse(s, 11), 11)
+}

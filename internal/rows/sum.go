@@ -6,6 +6,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // most is the number of a token's rows up to which they are added up in registers.
@@ -31,7 +32,7 @@ func Sum(dst, rows blas32.General, x *Index, weight []float32) {
 		if len(next) == 0 {
 			next = x.row[begin:]
 		}
-		sum(rowOf(dst, t), rows, x.row[begin:end], next, weight, past)
+		sum(mat.Row(dst, t), rows, x.row[begin:end], next, weight, past)
 		begin = end
 	}
 	if past {
@@ -47,9 +48,9 @@ func sumGeneric(dst []float32, first int, rows blas32.General, list []int32, wei
 	clear(dst[first:])
 	for _, i := range list {
 		if weight == nil {
-			f32.Add(dst[first:], rowOf(rows, int(i))[first:])
+			f32.Add(dst[first:], mat.Row(rows, int(i))[first:])
 		} else {
-			f32.Axpy(dst[first:], weight[i], rowOf(rows, int(i))[first:])
+			f32.Axpy(dst[first:], weight[i], mat.Row(rows, int(i))[first:])
 		}
 	}
 }
@@ -64,11 +65,11 @@ func SumBackward(drows blas32.General, dweight []float32, rows, dy blas32.Genera
 	}
 	past := 4*rows.Rows*dy.Cols >= farBytes
 	for i, t := range token {
-		d, drow := rowOf(dy, int(t)), rowOf(drows, i)
-		dweight[i] = f32.Dot(rowOf(rows, i), d)
+		d, drow := mat.Row(dy, int(t)), mat.Row(drows, i)
+		dweight[i] = f32.Dot(mat.Row(rows, i), d)
 		if past {
 			next := min(i+1, len(token)-1)
-			scaleFar(drow, d, weight[i], rowOf(dy, int(token[next])), rowOf(rows, next))
+			scaleFar(drow, d, weight[i], mat.Row(dy, int(token[next])), mat.Row(rows, next))
 		} else {
 			scaleGeneric(drow, d, weight[i])
 		}
@@ -82,5 +83,3 @@ func scaleGeneric(dst, x []float32, weight float32) {
 	copy(dst, x)
 	f32.Scale(dst, weight)
 }
-
-func rowOf(m blas32.General, i int) []float32 { return m.Data[i*m.Stride : i*m.Stride+m.Cols] }

@@ -11,6 +11,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // assigned is a random assignment of tokens to experts, entries sorted by expert and then by token.
@@ -47,14 +48,14 @@ func randomMatrix(r *rand.Rand, rows, cols, gap int) blas32.General {
 // slowSum is the reference: entry by entry, as the router's contract states.
 func slowSum(a assigned, dst, rows blas32.General, weight []float32) {
 	for t := range dst.Rows {
-		clear(rowOf(dst, t))
+		clear(mat.Row(dst, t))
 	}
 	for i, t := range a.token {
-		for c, v := range rowOf(rows, i) {
+		for c, v := range mat.Row(rows, i) {
 			if weight != nil {
 				v = float32(weight[i] * v)
 			}
-			rowOf(dst, int(t))[c] += v
+			mat.Row(dst, int(t))[c] += v
 		}
 	}
 }
@@ -62,8 +63,8 @@ func slowSum(a assigned, dst, rows blas32.General, weight []float32) {
 func requireSameBits(t *testing.T, want, got blas32.General, about string) {
 	t.Helper()
 	for r := range want.Rows {
-		for c, v := range rowOf(want, r) {
-			if g := rowOf(got, r)[c]; math.Float32bits(v) != math.Float32bits(g) {
+		for c, v := range mat.Row(want, r) {
+			if g := mat.Row(got, r)[c]; math.Float32bits(v) != math.Float32bits(g) {
 				require.Failf(t, "other bits", "%s: row %d, column %d: %v, want %v", about, r, c, g, v)
 			}
 		}
@@ -94,10 +95,10 @@ func TestSumAndItsBackwardHaveTheReferencesBits(t *testing.T) {
 		SumBackward(drows, dweight, rows, dy, a.token, a.weight)
 		want := randomMatrix(r, len(a.token), s[2], 0)
 		for i, token := range a.token {
-			for c, v := range rowOf(dy, int(token)) {
-				rowOf(want, i)[c] = v * a.weight[i]
+			for c, v := range mat.Row(dy, int(token)) {
+				mat.Row(want, i)[c] = v * a.weight[i]
 			}
-			require.Equal(t, f32.Dot(rowOf(rows, i), rowOf(dy, int(token))), dweight[i], about)
+			require.Equal(t, f32.Dot(mat.Row(rows, i), mat.Row(dy, int(token))), dweight[i], about)
 		}
 		requireSameBits(t, want, drows, about)
 	}
