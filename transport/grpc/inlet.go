@@ -115,7 +115,7 @@ func (in *inlet) wake() {
 	}
 }
 
-// Read implements mesh.Lane.
+// Read implements mesh.Stream.
 func (in *inlet) Read(bufs [][]byte) (int, error) {
 	n := 0
 	for _, b := range bufs {
@@ -171,7 +171,7 @@ func (in *inlet) next() error {
 	return nil
 }
 
-// AwaitRead implements mesh.Lane.
+// AwaitRead implements mesh.Stream.
 func (in *inlet) AwaitRead(s *mesh.Sleeper) bool {
 	if len(in.chunk) > 0 {
 		return true

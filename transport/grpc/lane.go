@@ -6,7 +6,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 )
 
-// lane is a data lane: a stream of bytes in chunks. It is a mesh.Lane.
+// lane is a data lane: a stream of bytes in chunks. It is a mesh.Stream.
 //
 // Bytes are copied twice in this process besides what gRPC and the system do: into buffers of the
 // lane when they are sent, and from gRPC's buffers to where the caller wants them when they are
@@ -17,7 +17,7 @@ type lane struct {
 	stream *stream
 }
 
-var _ mesh.Lane = (*lane)(nil)
+var _ mesh.Stream = (*lane)(nil)
 
 // newLane makes a lane of a stream that has been opened. Its goroutine is one of wg and ends with
 // the stream.
@@ -41,7 +41,7 @@ func (l *lane) marked(kind byte) {
 	}
 }
 
-// Unacked implements mesh.Lane. Who has confirmed the end, or is gone, needs nothing more.
+// Unacked implements mesh.Stream. Who has confirmed the end, or is gone, needs nothing more.
 func (l *lane) Unacked() int {
 	if l.gone() {
 		return 0
@@ -52,7 +52,7 @@ func (l *lane) Unacked() int {
 // gone reports whether the stream has ended.
 func (l *lane) gone() bool { return l.stream.Context().Err() != nil }
 
-// Close implements mesh.Lane.
+// Close implements mesh.Stream.
 func (l *lane) Close() {
 	l.stream.end()
 	l.inlet.close()

@@ -101,7 +101,7 @@ func (o *outlet) wake() {
 	}
 }
 
-// Write implements mesh.Lane.
+// Write implements mesh.Stream.
 func (o *outlet) Write(bufs [][]byte, _ bool) (int, error) {
 	if !o.sending.TryLock() {
 		return 0, mesh.ErrAgain
@@ -177,10 +177,10 @@ func (o *outlet) fill(buffers []*[]byte, bufs [][]byte) (mem.BufferSlice, int) {
 	return chunk, n
 }
 
-// Flush implements mesh.Lane. gRPC sends by itself.
+// Flush implements mesh.Stream. gRPC sends by itself.
 func (o *outlet) Flush() error { return nil }
 
-// AwaitWrite implements mesh.Lane.
+// AwaitWrite implements mesh.Stream.
 func (o *outlet) AwaitWrite(s *mesh.Sleeper) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -192,7 +192,7 @@ func (o *outlet) AwaitWrite(s *mesh.Sleeper) bool {
 	return o.hasRoom()
 }
 
-// Finish implements mesh.Lane. Where there is no room yet for the end, Unacked sends it.
+// Finish implements mesh.Stream. Where there is no room yet for the end, Unacked sends it.
 func (o *outlet) Finish() {
 	o.mu.Lock()
 	o.due, o.ending = true, true

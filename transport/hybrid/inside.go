@@ -8,11 +8,12 @@ import (
 
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
-	"github.com/switchyard-moe/switchyard/transport/tcp"
+	"github.com/switchyard-moe/switchyard/transport/internal/meshjoin"
 )
 
-// meetings is where ranks of one process find each other: by the session, which only ranks of the job know. An entry
-// is the end of a way whose other end has been taken, and is gone once both are, or one has given up.
+// meetings is where ranks of one process find each other: by the session, which only ranks of the
+// job know. An entry is the end of a way whose other end has been taken, and is gone once both are,
+// or one has given up.
 var meetings = struct {
 	sync.Mutex
 	ends map[string]end
@@ -20,7 +21,7 @@ var meetings = struct {
 
 // end is one rank's end of a way inside the process.
 type end struct {
-	data    mesh.Lane
+	data    mesh.Stream
 	control net.Conn
 }
 
@@ -40,13 +41,13 @@ func meet(key string) end {
 }
 
 // meetInside delivers the ways to peers of this process.
-func (n *near) meetInside(ctx context.Context, m tcp.Meeting, peers []transport.Rank, lanes chan<- tcp.NearLane) {
+func (n *near) meetInside(ctx context.Context, m meshjoin.Meeting, peers []transport.Rank, lanes chan<- meshjoin.Opened) {
 	for _, r := range peers {
 		key := fmt.Sprintf("%x/%d-%d", m.Session, min(r, n.rank), max(r, n.rank))
 		e := meet(key)
 		n.met = append(n.met, key)
 		select {
-		case lanes <- tcp.NearLane{Peer: r, Data: e.data, Control: e.control}:
+		case lanes <- meshjoin.Opened{Peer: r, Data: e.data, Control: e.control}:
 		case <-ctx.Done():
 			_ = e.control.Close()
 		}

@@ -36,8 +36,8 @@ const (
 	joinOpen    = "SWITCHYARD_TEST_JOIN_OPEN=1"  // has addresses beyond loopback be used
 )
 
-// TestJoiningChild is not a test of its own: it is what the other tests of this file start as processes. It joins, and
-// reports whom the error names.
+// TestJoiningChild is not a test of its own: it is what the other tests of this file start as
+// processes. It joins, and reports whom the error names.
 func TestJoiningChild(t *testing.T) {
 	rank, err := strconv.Atoi(os.Getenv(joinRank))
 	if err != nil {
@@ -172,7 +172,8 @@ func startJoiner(t *testing.T, addr, over string, rank, size int, dies string, c
 	return &joiner{cmd, bufio.NewScanner(out)}
 }
 
-// line returns what the process says next that begins with prefix, or everything that it has said instead.
+// line returns what the process says next that begins with prefix, or everything that it has said
+// instead.
 func (j *joiner) line(prefix string) string {
 	var all []string
 	for j.says.Scan() {
@@ -189,8 +190,8 @@ const (
 	afterTable   = "3*"
 )
 
-// TestDeathWhileJoiningIsNamedByAll kills a process while ranks meet, and while they open their connections, over each
-// transport: all others name it, long before the timeout.
+// TestDeathWhileJoiningIsNamedByAll kills a process while ranks meet, and while they open their
+// connections, over each transport: all others name it, long before the timeout.
 func TestDeathWhileJoiningIsNamedByAll(t *testing.T) {
 	for _, c := range []struct {
 		over   string

@@ -14,16 +14,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// machines are network namespaces that stand for machines, connected by one cable each to a bridge of their own
-// namespace. They go with the test.
+// machines are network namespaces that stand for machines, connected by one cable each to a bridge
+// of their own namespace. They go with the test.
 type machines struct {
 	t     *testing.T
 	names []string
 	dir   string // of their hosts files
 }
 
-// connect makes n machines with the addresses 10.77.0.1, 10.77.0.2 … on the interface wire0 of the first, wire1 of the
-// second, and so on.
+// connect makes n machines with the addresses 10.77.0.1, 10.77.0.2 … on the interface wire0 of the
+// first, wire1 of the second, and so on.
 func connect(t *testing.T, n int) *machines {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can make network namespaces")
@@ -86,7 +86,8 @@ func with(change func(*exec.Cmd), variables ...string) func(*exec.Cmd) {
 	}
 }
 
-// TestNameOfDebiansHostsFile: rank 0's machine knows its own name as 127.0.1.1, the other one as its address.
+// TestNameOfDebiansHostsFile: rank 0's machine knows its own name as 127.0.1.1, the other one as
+// its address.
 func TestNameOfDebiansHostsFile(t *testing.T) {
 	m := connect(t, 2)
 	zero, other := m.on(0, "127.0.1.1 node0"), m.on(1, "10.77.0.1 node0")
@@ -134,7 +135,8 @@ func TestMachinesMeetByLinkLocalAddress(t *testing.T) {
 	}
 }
 
-// TestMachineWithIPv6LoopbackAlone: launchers that give no address have ranks meet on 127.0.0.1, which is not there.
+// TestMachineWithIPv6LoopbackAlone: launchers that give no address have ranks meet on 127.0.0.1,
+// which is not there.
 func TestMachineWithIPv6LoopbackAlone(t *testing.T) {
 	m := connect(t, 1)
 	m.ip("-n", m.names[0], "addr", "del", "127.0.0.1/8", "dev", "lo")
@@ -161,7 +163,8 @@ func TestRouteMayAppearLate(t *testing.T) {
 	require.Contains(t, one.line("culprit"), "culprit -1 <nil>")
 }
 
-// TestFilteredRouteIsTheReason: the network between two ranks refuses, after they have met through rank 0.
+// TestFilteredRouteIsTheReason: the network between two ranks refuses, after they have met through
+// rank 0.
 func TestFilteredRouteIsTheReason(t *testing.T) {
 	for kind, reason := range map[string]string{"prohibit": "permission denied", "unreachable": "no route to host"} {
 		t.Run(kind, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"sync"
 
 	"github.com/switchyard-moe/switchyard/transport"
-	"github.com/switchyard-moe/switchyard/transport/tcp"
+	"github.com/switchyard-moe/switchyard/transport/internal/meshjoin"
 )
 
 // processName is a random name of this process, drawn once.
@@ -22,7 +22,7 @@ type sharer interface {
 	// door is where peers come to.
 	door() string
 	// open begins to open lanes to peers, given by their doors.
-	open(ctx context.Context, m tcp.Meeting, peers map[transport.Rank]string, lanes chan<- tcp.NearLane)
+	open(ctx context.Context, m meshjoin.Meeting, peers map[transport.Rank]string, lanes chan<- meshjoin.Opened)
 	// forsake has no lane be opened to a peer of open any more.
 	forsake(r transport.Rank)
 	// wait returns when the context of open has ended and nothing is under way.
@@ -32,7 +32,7 @@ type sharer interface {
 	close()
 }
 
-// near finds out who is near, and opens the ways. It implements tcp.Near.
+// near finds out who is near, and opens the ways. It implements meshjoin.FastPath.
 type near struct {
 	rank    transport.Rank
 	process string
@@ -63,7 +63,8 @@ func (n *near) Notice() string {
 	return strings.Join([]string{n.process, n.shared.host(), n.shared.door()}, ",")
 }
 
-// parseNotice reads what a peer has published. Whatever is wrong with it makes the peer no neighbour.
+// parseNotice reads what a peer has published. Whatever is wrong with it makes the peer no
+// neighbour.
 func parseNotice(s string) (notice, bool) {
 	f := strings.Split(s, ",")
 	if len(f) != 3 || f[0] == "" {
@@ -83,7 +84,8 @@ func wayTo(mine, theirs notice) Way {
 	return Network
 }
 
-// nodesOf numbers what ranks share: a process, or memory of a host. Every rank finds the same numbers, ascending by the first rank of each.
+// nodesOf numbers what ranks share: a process, or memory of a host. Every rank finds the same
+// numbers, ascending by the first rank of each.
 func nodesOf(notices []string) []int {
 	nodes, next := make([]int, len(notices)), 0
 	of := make(map[string]int)
@@ -114,9 +116,9 @@ func nodesOf(notices []string) []int {
 	return nodes
 }
 
-func (n *near) Open(ctx context.Context, m tcp.Meeting, notices []string) ([]transport.Rank, <-chan tcp.NearLane) {
+func (n *near) Open(ctx context.Context, m meshjoin.Meeting, notices []string) ([]transport.Rank, <-chan meshjoin.Opened) {
 	n.nodes = nodesOf(notices)
-	lanes := make(chan tcp.NearLane)
+	lanes := make(chan meshjoin.Opened)
 	mine, _ := parseNotice(n.Notice())
 	doors := make(map[transport.Rank]string)
 	var peers, inside []transport.Rank
@@ -144,8 +146,8 @@ func (n *near) Open(ctx context.Context, m tcp.Meeting, notices []string) ([]tra
 	return peers, lanes
 }
 
-// Forsake has r be reached over TCP. Both ends say why, in their logs.
-func (n *near) Forsake(r transport.Rank, why error) {
+// UseTCP has r be reached over TCP. Both ends say why, in their logs.
+func (n *near) UseTCP(r transport.Rank, why error) {
 	n.shared.forsake(r)
 	n.ways[r] = Network
 	if why == nil {

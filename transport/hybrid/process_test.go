@@ -29,15 +29,15 @@ const (
 	childSize = 4
 )
 
-// Limits of silence for children: one that does not end before the death of a process must have been found by its
-// connections, on a busy machine too, and one that is waited for.
+// Limits of silence for children: one that does not end before the death of a process must have
+// been found by its connections, on a busy machine too, and one that is waited for.
 const (
 	longSilence, namedSooner = 2 * time.Minute, time.Minute
 	shortSilence             = 3 * time.Second
 )
 
-// TestChild is not a test of its own: it is what the other tests of this file start as processes. It exchanges
-// messages until that fails, and reports whom the error names.
+// TestChild is not a test of its own: it is what the other tests of this file start as processes.
+// It exchanges messages until that fails, and reports whom the error names.
 func TestChild(t *testing.T) {
 	rank, err := strconv.Atoi(os.Getenv(childRank))
 	if err != nil {

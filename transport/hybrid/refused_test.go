@@ -18,11 +18,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/meshjoin"
 	"github.com/switchyard-moe/switchyard/transport/tcp"
 )
 
-// strange has a process be of another user who believes to be the same one, as in a container that shares this
-// machine's network but has users of its own.
+// strange has a process be of another user who believes to be the same one, as in a container that
+// shares this machine's network but has users of its own.
 func strange(t *testing.T) func(cmd *exec.Cmd) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give a process other users")
@@ -42,8 +43,8 @@ func strange(t *testing.T) func(cmd *exec.Cmd) {
 	}
 }
 
-// TestContainersWithOtherUsersSpeakTCP: one of three ranks is of another user. It does not matter whether it dials or is
-// dialled.
+// TestContainersWithOtherUsersSpeakTCP: one of three ranks is of another user. It does not matter
+// whether it dials or is dialled.
 func TestContainersWithOtherUsersSpeakTCP(t *testing.T) {
 	contain := strange(t)
 	for other := range 3 {
@@ -109,7 +110,7 @@ type refusing struct {
 	lower, higher transport.Rank
 }
 
-func (f *refusing) open(ctx context.Context, m tcp.Meeting, peers map[transport.Rank]string, lanes chan<- tcp.NearLane) {
+func (f *refusing) open(ctx context.Context, m meshjoin.Meeting, peers map[transport.Rank]string, lanes chan<- meshjoin.Opened) {
 	if f.rank != f.higher {
 		f.memory.open(ctx, m, peers, lanes)
 		return
@@ -119,13 +120,14 @@ func (f *refusing) open(ctx context.Context, m tcp.Meeting, peers map[transport.
 	f.memory.open(ctx, m, peers, lanes)
 	f.wg.Go(func() {
 		select {
-		case lanes <- tcp.NearLane{Peer: f.lower, Err: fmt.Errorf("mmap: %w", syscall.ENOMEM)}:
+		case lanes <- meshjoin.Opened{Peer: f.lower, Err: fmt.Errorf("mmap: %w", syscall.ENOMEM)}:
 		case <-ctx.Done():
 		}
 	})
 }
 
-// TestPairThatCannotShareMemorySpeaksTCP: every other pair shares memory, and both ends say why they do not.
+// TestPairThatCannotShareMemorySpeaksTCP: every other pair shares memory, and both ends say why
+// they do not.
 func TestPairThatCannotShareMemorySpeaksTCP(t *testing.T) {
 	for _, pair := range [][2]transport.Rank{{0, 1}, {0, 2}, {1, 2}} {
 		addr := freeAddr(t)
@@ -144,7 +146,7 @@ func TestPairThatCannotShareMemorySpeaksTCP(t *testing.T) {
 				}
 				t.Cleanup(shared.close)
 				n := newNear(&cfg, &refusing{shared.(*host), pair[0], pair[1]})
-				end, err := tcp.JoinNear(t.Context(), cfg.Config, n)
+				end, err := meshjoin.Join(t.Context(), meshjoin.Config(cfg.Config), n)
 				if err != nil {
 					t.Error(err)
 					return

@@ -13,8 +13,8 @@ import (
 	"sync"
 
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/meshjoin"
 	"github.com/switchyard-moe/switchyard/transport/internal/shmlane"
-	"github.com/switchyard-moe/switchyard/transport/tcp"
 )
 
 // host is memory shared with the processes of one machine, network namespace and user.
@@ -55,8 +55,8 @@ func openShared(cfg *Config) (sharer, error) {
 	}, nil
 }
 
-// hostName tells apart what cannot share memory: machines and their boots, network namespaces (whose sockets
-// descriptors travel over) and users. It is "" where that cannot be found out.
+// hostName tells apart what cannot share memory: machines and their boots, network namespaces
+// (whose sockets descriptors travel over) and users. It is "" where that cannot be found out.
 func hostName() string {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -73,7 +73,7 @@ func hostName() string {
 func (h *host) host() string { return h.name }
 func (h *host) door() string { return h.listen.Addr() }
 
-func (h *host) open(ctx context.Context, m tcp.Meeting, peers map[transport.Rank]string, lanes chan<- tcp.NearLane) {
+func (h *host) open(ctx context.Context, m meshjoin.Meeting, peers map[transport.Rank]string, lanes chan<- meshjoin.Opened) {
 	opened := make(chan shmlane.Opened)
 	h.builder = &shmlane.Builder{
 		Terms: shmlane.Terms{
@@ -95,8 +95,8 @@ func (h *host) open(ctx context.Context, m tcp.Meeting, peers map[transport.Rank
 }
 
 // deliver hands over a lane, or closes it if nobody wants it any more.
-func (h *host) deliver(ctx context.Context, o shmlane.Opened, lanes chan<- tcp.NearLane) {
-	n := tcp.NearLane{Peer: o.Peer, Err: o.Err, Final: o.Peer == h.rank || errors.Is(o.Err, transport.ErrMismatch)}
+func (h *host) deliver(ctx context.Context, o shmlane.Opened, lanes chan<- meshjoin.Opened) {
+	n := meshjoin.Opened{Peer: o.Peer, Err: o.Err, Final: o.Peer == h.rank || errors.Is(o.Err, transport.ErrMismatch)}
 	if o.Err == nil {
 		n.Data, n.Control = o.Lane, o.Control
 	}

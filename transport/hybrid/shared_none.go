@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/switchyard-moe/switchyard/transport"
-	"github.com/switchyard-moe/switchyard/transport/tcp"
+	"github.com/switchyard-moe/switchyard/transport/internal/meshjoin"
 )
 
 // nothing shares no memory.
@@ -12,7 +12,7 @@ type nothing struct{}
 
 func (nothing) host() string { return "" }
 func (nothing) door() string { return "" }
-func (nothing) open(context.Context, tcp.Meeting, map[transport.Rank]string, chan<- tcp.NearLane) {
+func (nothing) open(context.Context, meshjoin.Meeting, map[transport.Rank]string, chan<- meshjoin.Opened) {
 }
 func (nothing) forsake(transport.Rank) {}
 func (nothing) wait()                  {}

@@ -14,7 +14,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/transporttest"
 )
 
-// mixed puts ranks 0 and 1 in one process, 2 and 3 in their own, and every fourth on a host without shared memory.
+// mixed puts ranks 0 and 1 in one process, 2 and 3 in their own, and every fourth on a host without
+// shared memory.
 func mixed(c *Config) {
 	c.process = fmt.Sprint("process", c.Rank/2*2)
 	if c.Rank%4 >= 2 {
@@ -61,7 +62,8 @@ func TestEveryPeerIsReachedByTheFastestWay(t *testing.T) {
 	}
 }
 
-// TestNodesAreWhatIsShared: a process that shares no memory is a node, and what cannot be read one of its own.
+// TestNodesAreWhatIsShared: a process that shares no memory is a node, and what cannot be read one
+// of its own.
 func TestNodesAreWhatIsShared(t *testing.T) {
 	require.Equal(t, []int{0, 1, 0, 2, 1, 3, 0}, nodesOf([]string{"a,x,", "b,,", "c,x,", "nonsense", "b,,", "d,y,", "a,x,"}))
 }

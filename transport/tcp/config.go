@@ -13,7 +13,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
-// Config says who this rank is and within which limits it works. The zero value is a job of one rank.
+// Config says who this rank is and within which limits it works. The zero value is a job of one
+// rank.
 type Config struct {
 	// Rank is this process's number, from 0 to Size-1.
 	Rank transport.Rank
@@ -23,28 +24,30 @@ type Config struct {
 	Addr string
 	// Job names the job; ranks of another job are strangers.
 	Job string
-	// Host is the address that this rank's mesh listens on, without a port. Empty means the address by which Addr
-	// is reached from here: loopback when Addr is loopback.
+	// Host is the address that this rank's mesh listens on, without a port. Empty means the address
+	// by which Addr is reached from here: loopback when Addr is loopback.
 	Host string
-	// LocalSize is the number of ranks on this machine, this one included; 0 where that is not known. Where it is Size,
-	// ranks meet on loopback.
+	// LocalSize is the number of ranks on this machine, this one included; 0 where that is not
+	// known. Where it is Size, ranks meet on loopback.
 	LocalSize int
-	// Agent names who started this process, and Restart counts how often that has started it, where a launcher says so:
-	// of two processes of one agent that claim a rank, the one with the higher count replaces the other.
+	// Agent names who started this process, and Restart counts how often that has started it, where
+	// a launcher says so: of two processes of one agent that claim a rank, the one with the higher
+	// count replaces the other.
 	Agent   string
 	Restart uint32
 	// Epoch tells one incarnation of a job from the next; frames of another epoch are refused.
 	Epoch uint32
-	// Settings are what all ranks must agree on, as name and value. A rank that differs is refused by name.
+	// Settings are what all ranks must agree on, as name and value. A rank that differs is refused
+	// by name.
 	Settings map[string]string
-	// Security says how ranks know each other: by TLS, which encrypts too, or by a shared secret. It permits addresses
-	// other than loopback. All ranks must agree.
+	// Security says how ranks know each other: by TLS, which encrypts too, or by a shared secret.
+	// It permits addresses other than loopback. All ranks must agree.
 	Security secure.Config
 	// Insecure permits addresses other than loopback without any security.
 	Insecure bool
 
-	// Net is how joining uses the network. Its zero value is the system's. What its Dial and Listen open must be TCP
-	// connections of package net.
+	// Net is how joining uses the network. Its zero value is the system's. What its Dial and Listen
+	// open must be TCP connections of package net.
 	Net rendezvous.Net
 
 	// JoinTimeout bounds rendezvous and the building of the mesh. Default 60 s.
@@ -52,20 +55,23 @@ type Config struct {
 	// OpTimeout bounds one Send, Recv or Exchange, from when it first has to wait. Default
 	// [transport.DefaultOpTimeout], 30 min; negative ([transport.NoTimeout]) is no bound.
 	OpTimeout time.Duration
-	// Heartbeat is the time between signs of life. Default 500 ms, or a quarter of DeadAfter if that is less.
+	// Heartbeat is the time between signs of life. Default 500 ms, or a quarter of DeadAfter if
+	// that is less.
 	Heartbeat time.Duration
-	// DeadAfter is the silence after which a peer is dead. It is for a machine that vanishes: a process that dies ends
-	// its connections, which is found at once. Default 30 s; at least twice Heartbeat.
+	// DeadAfter is the silence after which a peer is dead. It is for a machine that vanishes: a
+	// process that dies ends its connections, which is found at once. Default 30 s; at least twice
+	// Heartbeat.
 	DeadAfter time.Duration
 	// CloseTimeout bounds how long Close waits for peers to take what was sent to them. Default 2 s.
 	CloseTimeout time.Duration
 
-	// MaxUnexpectedBytes bounds, for each peer, what is kept of messages that nobody has asked for, 128 bytes a
-	// message included. Default 64 MiB.
+	// MaxUnexpectedBytes bounds, for each peer, what is kept of messages that nobody has asked for,
+	// 128 bytes a message included. Default 64 MiB.
 	MaxUnexpectedBytes int
 
-	// NoPayloadSums leaves messages without a checksum of their own; frame headers keep theirs. The sums cost about
-	// a seventh of the processor time of large messages on one machine, with AVX-512. All ranks must agree. Under TLS, which has its own, there are none.
+	// NoPayloadSums leaves messages without a checksum of their own; frame headers keep theirs. The
+	// sums cost about a seventh of the processor time of large messages on one machine, with
+	// AVX-512. All ranks must agree. Under TLS, which has its own, there are none.
 	NoPayloadSums bool
 
 	// Log receives what happens to the mesh; nil is silent.

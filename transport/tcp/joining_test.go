@@ -49,7 +49,8 @@ func failDials(c *Config, why error) {
 	}
 }
 
-// TestRankThatCannotBeDialledIsNamedWithTheReason: all ranks say which rank could not be reached, where, and why.
+// TestRankThatCannotBeDialledIsNamedWithTheReason: all ranks say which rank could not be reached,
+// where, and why.
 func TestRankThatCannotBeDialledIsNamedWithTheReason(t *testing.T) {
 	for _, why := range []error{syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EHOSTUNREACH, syscall.EPERM} {
 		errs := joinErrors(t, 3, func(c *Config) {
@@ -67,7 +68,8 @@ func TestRankThatCannotBeDialledIsNamedWithTheReason(t *testing.T) {
 	}
 }
 
-// TestShortageWhileConnectingIsEverybodysReason: it ends the joining long before the timeout, and names who is short.
+// TestShortageWhileConnectingIsEverybodysReason: it ends the joining long before the timeout, and
+// names who is short.
 func TestShortageWhileConnectingIsEverybodysReason(t *testing.T) {
 	begin := time.Now()
 	for _, why := range []error{syscall.EMFILE, syscall.ENOMEM} {
@@ -105,8 +107,8 @@ type full struct{ net.Listener }
 
 func (full) Accept() (net.Conn, error) { return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE} }
 
-// TestSlowRankIsNotDead: a rank that opens its last connection long after the others have theirs is not dead for its
-// silence, which is longer than DeadAfter.
+// TestSlowRankIsNotDead: a rank that opens its last connection long after the others have theirs is
+// not dead for its silence, which is longer than DeadAfter.
 func TestSlowRankIsNotDead(t *testing.T) {
 	ends := openAll(t, 3, func(c *Config) {
 		c.Heartbeat, c.DeadAfter = 20*time.Millisecond, 400*time.Millisecond

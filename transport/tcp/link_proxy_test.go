@@ -13,8 +13,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
-// proxied is a job of which every connection of the mesh goes through a proxy of its pair of ranks. Tx is what the
-// higher rank of a pair sends, since it is the one that dials.
+// proxied is a job of which every connection of the mesh goes through a proxy of its pair of ranks.
+// Tx is what the higher rank of a pair sends, since it is the one that dials.
 type proxied struct {
 	ends []*Transport
 	addr string // of the rendezvous itself
@@ -63,7 +63,8 @@ func (j *proxied) divert(t *testing.T, c *Config) {
 	}
 }
 
-// insteadOf returns the address of the proxy by which rank reaches addr, or addr if that is the rendezvous.
+// insteadOf returns the address of the proxy by which rank reaches addr, or addr if that is the
+// rendezvous.
 func (j *proxied) insteadOf(t *testing.T, rank transport.Rank, addr string) string {
 	j.mu.Lock()
 	defer j.mu.Unlock()

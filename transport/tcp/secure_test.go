@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
@@ -104,62 +103,6 @@ func TestSecurityPermitsAddressesBeyondLoopback(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// TestStrangersOfAllKindsAreDroppedAtTheMesh has them come while rank 1 is awaited.
-func TestStrangersOfAllKindsAreDroppedAtTheMesh(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes two seconds")
-	}
-	for name, with := range map[string]func(*Config){"plain": func(*Config) {}, "secret": withSecret, "tls": withTLS(t)} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			zero, one := Config{Rank: 0}, Config{Rank: 1}
-			with(&zero)
-			with(&one)
-			l := listenAnywhere(t)
-			var wg, visits sync.WaitGroup
-			var ends [2]*Transport
-			var errs [2]error
-			wg.Go(func() { ends[0], errs[0] = halfMesh(t, t.Context(), zero, 0, l, nil) })
-			ctx, cancel := context.WithTimeout(t.Context(), 2*slack)
-			defer cancel()
-			for _, s := range securetest.Clients() {
-				visits.Go(func() {
-					held, err := s.Connect(ctx, l.Addr().String())
-					if err != nil || held > secure.HandshakeTimeout+slack {
-						t.Errorf("%s held for %v: %v", s.Name, held, err)
-					}
-				})
-			}
-			visits.Wait()
-			ends[1], errs[1] = halfMesh(t, t.Context(), one, 1, listenAnywhere(t), []string{l.Addr().String()})
-			wg.Wait()
-			require.NoError(t, errs[0])
-			require.NoError(t, errs[1])
-			requireHears(t, ends[1], ends[0])
-		})
-	}
-}
-
-func TestMeshRefusesTheCertificateOfAnotherRank(t *testing.T) {
-	with := withTLS(t)
-	zero, two := Config{Rank: 0}, Config{Rank: 2}
-	with(&zero)
-	with(&two)
-	var log strings.Builder
-	zero.Log = slog.New(slog.NewTextHandler(&log, nil))
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	l := listenAnywhere(t)
-	var wg sync.WaitGroup
-	var err error
-	wg.Go(func() { _, err = halfMesh(t, ctx, zero, 0, l, nil) })
-	_, refused := halfMesh(t, ctx, two, 1, listenAnywhere(t), []string{l.Addr().String()})
-	wg.Wait()
-	require.Error(t, refused)
-	require.ErrorContains(t, err, "no connection with rank 1")
-	require.Contains(t, log.String(), "rank 1 is claimed under a certificate for")
-}
-
 func TestOnlyTheNamedAddressListensAndOnlyBeforeTheMeshStands(t *testing.T) {
 	if len(listeners(t)) > 0 {
 		t.Skip("other tests of this process listen")
@@ -198,8 +141,40 @@ func TestOnlyTheNamedAddressListensAndOnlyBeforeTheMeshStands(t *testing.T) {
 	closeAll(ends[:])
 }
 
-func TestTransportKeepsNoSecret(t *testing.T) {
-	for _, e := range openAll(t, 2, withSecret) {
-		require.Equal(t, secure.Config{}, e.cfg.Security)
+// BenchmarkAllToAll compares the securities: four ranks send as much to each other.
+func BenchmarkAllToAll(b *testing.B) {
+	ways := map[string]func(*Config){"plain": nil, "secret": withSecret, "tls": withTLS(b)}
+	for _, size := range []struct {
+		name  string
+		bytes int
+	}{{"64B", 64}, {"64KiB", 64 << 10}, {"1MiB", 1 << 20}} {
+		for _, way := range []string{"plain", "secret", "tls"} {
+			b.Run("size="+size.name+"/"+way, func(b *testing.B) {
+				ends := openAll(b, 4, ways[way])
+				b.SetBytes(int64(3 * size.bytes))
+				b.ResetTimer()
+				var wg sync.WaitGroup
+				for r, e := range ends {
+					wg.Go(func() { exchangeAll(b, r, e, size.bytes) })
+				}
+				wg.Wait()
+				b.StopTimer()
+				closeAll(ends)
+			})
+		}
+	}
+}
+
+func exchangeAll(b *testing.B, r int, e *Transport, size int) {
+	var sends, recvs []transport.Message
+	for d := 1; d < 4; d++ {
+		sends = append(sends, transport.Message{Peer: transport.Rank((r + d) % 4), Bufs: [][]byte{make([]byte, size)}})
+		recvs = append(recvs, transport.Message{Peer: transport.Rank((r + 4 - d) % 4), Bufs: [][]byte{make([]byte, size)}})
+	}
+	for range b.N {
+		if err := e.Exchange(context.Background(), sends, recvs); err != nil {
+			b.Error(err)
+			return
+		}
 	}
 }

@@ -16,7 +16,7 @@ func (t *Mesh) OpenControl(to transport.Rank, c net.Conn) {
 }
 
 // OpenData gives the mesh the data lane to a peer. summed has every payload carry a checksum; both ends must agree.
-func (t *Mesh) OpenData(to transport.Rank, l Lane, summed bool) { t.peers[to].openData(l, summed) }
+func (t *Mesh) OpenData(to transport.Rank, l Stream, summed bool) { t.peers[to].openData(l, summed) }
 
 // Missing lists the ranks to which a lane is missing.
 func (t *Mesh) Missing() []transport.Rank {

@@ -3,7 +3,7 @@
 //
 // # Lanes
 //
-// Every pair of ranks shares two lanes. The data lane, a [Lane], carries messages and nothing else; the control lane, a
+// Every pair of ranks shares two lanes. The data lane, a [Stream], carries messages and nothing else; the control lane, a
 // net.Conn, carries heartbeats, farewells and aborts. They are apart so that a peer which is slow to take its messages,
 // and therefore holds up the data lane, is still heard to be alive, and so that bad news overtakes the messages it makes
 // pointless. The transports (tcp, shm, hybrid, grpc) open the lanes; peers of one mesh may have lanes of different kinds.

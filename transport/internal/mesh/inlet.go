@@ -132,7 +132,7 @@ func (p *peer) awaitBytes(s *Sleeper) (ready bool) {
 }
 
 // readAhead reads whatever comes next into the buffer.
-func (in *inlet) readAhead(l Lane) (int, error) {
+func (in *inlet) readAhead(l Stream) (int, error) {
 	if in.drained {
 		return 0, ErrAgain
 	}
@@ -188,7 +188,7 @@ func (in *inlet) checkContinues(h *header) error {
 }
 
 // payload moves what is at hand, or can be read at once, to its destination.
-func (in *inlet) payload(l Lane) (int, error) {
+func (in *inlet) payload(l Stream) (int, error) {
 	if n := min(in.w-in.r, in.left); n > 0 {
 		in.dst.fill(in.buf[in.r : in.r+n])
 		if in.summed {

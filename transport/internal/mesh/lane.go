@@ -5,9 +5,9 @@ import "errors"
 // ErrAgain is what a lane answers when nothing can be read or written without waiting.
 var ErrAgain = errors.New("would block")
 
-// Lane is a stream of bytes to and from one peer, in order and whole, that is used without waiting. Reading has
+// Stream is a stream of bytes to and from one peer, in order and whole, that is used without waiting. Reading has
 // one user at a time, and so has writing; the two may be at work at once.
-type Lane interface {
+type Stream interface {
 	// Read reads what is there into bufs, in order. None of them is empty. It returns ErrAgain or io.EOF with 0.
 	Read(bufs [][]byte) (int, error)
 	// Write takes as much of bufs as there is room for, or returns ErrAgain with 0. more says that a further call
@@ -40,7 +40,7 @@ type Patient interface {
 // Sharer is a lane whose ends can read parts of each other's memory. A message that lies in such memory is not
 // written to the lane: it is told where it lies, and copied once, from the sender's buffers into the receiver's.
 type Sharer interface {
-	Lane
+	Stream
 	// Place returns where b lies in the memory that the peer can read, if it does.
 	Place(b []byte) (offset uint64, ok bool)
 	// View returns n bytes of the peer's memory at offset, or an error if it does not offer them.

@@ -16,12 +16,12 @@ import (
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // linkers make the data lanes of a pair of ranks, each of another kind.
-var linkers = map[string]func(t testing.TB) (a, b Lane){
+var linkers = map[string]func(t testing.TB) (a, b Stream){
 	"socket": socketPair,
-	"pipe":   func(testing.TB) (a, b Lane) { return NewPipe() },
+	"pipe":   func(testing.TB) (a, b Stream) { return NewPipe() },
 }
 
-func socketPair(t testing.TB) (a, b Lane) {
+func socketPair(t testing.TB) (a, b Stream) {
 	c, d := connected(t)
 	a, err := NewSocket(c)
 	require.NoError(t, err)
@@ -57,7 +57,7 @@ func openAll(t testing.TB, n int, change func(c *Config)) []*Mesh {
 	return openOver(t, socketPair, n, change)
 }
 
-func openOver(t testing.TB, link func(testing.TB) (a, b Lane), n int, change func(c *Config)) []*Mesh {
+func openOver(t testing.TB, link func(testing.TB) (a, b Stream), n int, change func(c *Config)) []*Mesh {
 	ends := make([]*Mesh, n)
 	for r := range n {
 		cfg := config(r, n)

@@ -14,7 +14,7 @@ import (
 type peer struct {
 	t      *Mesh
 	rank   transport.Rank
-	data   Lane
+	data   Stream
 	shared Sharer // data, if it is one
 	in     inlet
 	out    outlet
@@ -47,7 +47,7 @@ func (p *peer) openControl(c net.Conn) {
 	p.lastHeard.Store(time.Now().UnixNano())
 }
 
-func (p *peer) openData(l Lane, summed bool) {
+func (p *peer) openData(l Stream, summed bool) {
 	p.data = l
 	p.controlMu.Lock() // against a revoke, since the mesh may break while it is being built
 	p.shared, _ = l.(Sharer)

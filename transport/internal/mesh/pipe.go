@@ -14,7 +14,7 @@ const pipeBytes = 64 << 10
 
 // NewPipe returns the two ends of a data lane between ranks of one process. All of each other's memory can be read in
 // place, so what is long is copied once.
-func NewPipe() (a, b Lane) {
+func NewPipe() (a, b Stream) {
 	x, y := newTube(), newTube()
 	return &pipe{in: x, out: y}, &pipe{in: y, out: x}
 }

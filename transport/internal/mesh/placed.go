@@ -106,7 +106,7 @@ func (p *peer) locate() (int, error) {
 }
 
 // readList moves what is at hand, or can be read at once, to the list.
-func (in *inlet) readList(l Lane) (int, error) {
+func (in *inlet) readList(l Stream) (int, error) {
 	rest := in.list[in.listed:]
 	if n := copy(rest, in.buf[in.r:in.w]); n > 0 {
 		in.r += n

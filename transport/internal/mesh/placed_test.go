@@ -34,7 +34,7 @@ func TestMessageTakenBackIsNeverReceived(t *testing.T) {
 		require.ErrorIs(t, <-sent, context.Canceled)
 		clear(x)
 	}
-	ends := openOver(t, func(testing.TB) (a, b Lane) {
+	ends := openOver(t, func(testing.TB) (a, b Stream) {
 		a, b = NewPipe()
 		return watched{a.(*pipe), onView}, b
 	}, 2, nil) // a is the end of the higher rank

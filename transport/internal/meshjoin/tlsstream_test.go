@@ -1,4 +1,4 @@
-package tcp
+package meshjoin
 
 import (
 	"bytes"
@@ -32,8 +32,9 @@ func tcpPair(t testing.TB) (a, b *net.TCPConn) {
 	return dialled.(*net.TCPConn), accepted.(*net.TCPConn)
 }
 
-// lanesOver makes data lanes under TLS of two connections that lead to each other, maybe through somebody between.
-func lanesOver(t testing.TB, dialled, accepted *net.TCPConn) (a, b mesh.Lane) {
+// streamsOver makes data streams under TLS of two connections that lead to each other, maybe
+// through somebody between.
+func streamsOver(t testing.TB, dialled, accepted *net.TCPConn) (a, b mesh.Stream) {
 	with := withTLS(t)
 	guard := func(r transport.Rank) *secure.Guard {
 		c := Config{Rank: r}
@@ -49,15 +50,16 @@ func lanesOver(t testing.TB, dialled, accepted *net.TCPConn) (a, b mesh.Lane) {
 	admitted, _, admitErr = guard(0).Admit(&wire{TCPConn: accepted}, secure.Session{})
 	wg.Wait()
 	require.NoError(t, errors.Join(openErr, admitErr))
-	a, err := newLane(opened)
+	a, err := newDataStream(opened)
 	require.NoError(t, err)
-	b, err = newLane(admitted)
+	b, err = newDataStream(admitted)
 	require.NoError(t, err)
 	t.Cleanup(func() { a.Close(); b.Close() })
 	return a, b
 }
 
-// pieces cuts b at random places into parts, none of them empty, and offers a random number of them.
+// pieces cuts b at random places into parts, none of them empty, and offers a random number of
+// them.
 func pieces(rng *rand.Rand, b []byte) [][]byte {
 	var out [][]byte
 	for len(b) > 0 && (len(out) == 0 || rng.IntN(8) > 0) {
@@ -68,11 +70,12 @@ func pieces(rng *rand.Rand, b []byte) [][]byte {
 	return out
 }
 
-// TestTLSLaneMovesEveryByteWithoutWaiting writes and reads in one goroutine, so any wait would be the last.
-func TestTLSLaneMovesEveryByteWithoutWaiting(t *testing.T) {
+// TestTLSStreamMovesEveryByteWithoutWaiting writes and reads in one goroutine, so any wait would be
+// the last.
+func TestTLSStreamMovesEveryByteWithoutWaiting(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	a, b := tcpPair(t)
-	from, to := lanesOver(t, a, b)
+	from, to := streamsOver(t, a, b)
 	const size = 8 << 20
 	sent, got := make([]byte, size), make([]byte, size)
 	for i := range sent {
@@ -106,7 +109,7 @@ func TestTLSLaneMovesEveryByteWithoutWaiting(t *testing.T) {
 	}
 	require.Positive(t, again, "the lane never was full")
 	require.True(t, bytes.Equal(sent, got))
-	require.Less(t, cap(from.(*tlsLane).wire.out), 8*wireBehind, "what waits for the kernel is bounded")
+	require.Less(t, cap(from.(*tlsStream).wire.out), 8*wireBehind, "what waits for the kernel is bounded")
 	from.Finish()
 	require.Eventually(t, func() bool {
 		_, err := to.Read([][]byte{make([]byte, 1)})
@@ -115,13 +118,13 @@ func TestTLSLaneMovesEveryByteWithoutWaiting(t *testing.T) {
 	require.Eventually(t, func() bool { return from.Unacked() == 0 }, 10*time.Second, time.Millisecond)
 }
 
-// between stands between two lanes and holds what goes from the first to the second.
+// between stands between two streams and holds what goes from the first to the second.
 type between struct {
 	from, to net.Conn
 }
 
-// lanesWith returns two lanes with somebody between, who for the handshake only passes on.
-func lanesWith(t *testing.T) (a, b mesh.Lane, m between) {
+// streamsWith returns two streams with somebody between, who for the handshake only passes on.
+func streamsWith(t *testing.T) (a, b mesh.Stream, m between) {
 	a1, m1 := tcpPair(t)
 	m2, b1 := tcpPair(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -132,14 +135,14 @@ func lanesWith(t *testing.T) (a, b mesh.Lane, m between) {
 	}
 	pass(m1, m2)
 	pass(m2, m1)
-	a, b = lanesOver(t, a1, b1)
+	a, b = streamsOver(t, a1, b1)
 	cancel()
 	wg.Wait()
 	require.NoError(t, m1.SetReadDeadline(time.Time{}))
 	return a, b, between{m1, m2}
 }
 
-// record takes what the first lane has written.
+// record takes what the first stream has written.
 func (m between) record(t *testing.T) []byte {
 	b := make([]byte, 4096)
 	n, err := m.from.Read(b)
@@ -147,8 +150,8 @@ func (m between) record(t *testing.T) []byte {
 	return b[:n]
 }
 
-func TestTLSLaneGoesOnWithHalfARecord(t *testing.T) {
-	a, b, m := lanesWith(t)
+func TestTLSStreamGoesOnWithHalfARecord(t *testing.T) {
+	a, b, m := streamsWith(t)
 	want := []byte("a message of one record")
 	_, err := a.Write([][]byte{want[:3], want[3:]}, false)
 	require.NoError(t, err)
@@ -169,9 +172,9 @@ func TestTLSLaneGoesOnWithHalfARecord(t *testing.T) {
 	require.Equal(t, want, got[:n])
 }
 
-func TestTLSLaneFindsEveryChange(t *testing.T) {
+func TestTLSStreamFindsEveryChange(t *testing.T) {
 	for bit := range 8 {
-		a, b, m := lanesWith(t)
+		a, b, m := streamsWith(t)
 		_, err := a.Write([][]byte{[]byte("a message")}, false)
 		require.NoError(t, err)
 		cipher := m.record(t)
@@ -188,8 +191,8 @@ func TestTLSLaneFindsEveryChange(t *testing.T) {
 	}
 }
 
-func TestTLSLaneWithAPeerThatIsGone(t *testing.T) {
-	a, b, m := lanesWith(t)
+func TestTLSStreamWithAPeerThatIsGone(t *testing.T) {
+	a, b, m := streamsWith(t)
 	_ = m.to.Close()
 	_ = m.from.Close()
 	require.Eventually(t, func() bool {
@@ -204,46 +207,8 @@ func TestTLSLaneWithAPeerThatIsGone(t *testing.T) {
 	require.Zero(t, a.Unacked())
 }
 
-// BenchmarkAllToAll compares the securities: four ranks send as much to each other.
-func BenchmarkAllToAll(b *testing.B) {
-	ways := map[string]func(*Config){"plain": nil, "secret": withSecret, "tls": withTLS(b)}
-	for _, size := range []struct {
-		name  string
-		bytes int
-	}{{"64B", 64}, {"64KiB", 64 << 10}, {"1MiB", 1 << 20}} {
-		for _, way := range []string{"plain", "secret", "tls"} {
-			b.Run("size="+size.name+"/"+way, func(b *testing.B) {
-				ends := openAll(b, 4, ways[way])
-				b.SetBytes(int64(3 * size.bytes))
-				b.ResetTimer()
-				var wg sync.WaitGroup
-				for r, e := range ends {
-					wg.Go(func() { exchangeAll(b, r, e, size.bytes) })
-				}
-				wg.Wait()
-				b.StopTimer()
-				closeAll(ends)
-			})
-		}
-	}
-}
-
-func exchangeAll(b *testing.B, r int, e *Transport, size int) {
-	var sends, recvs []transport.Message
-	for d := 1; d < 4; d++ {
-		sends = append(sends, transport.Message{Peer: transport.Rank((r + d) % 4), Bufs: [][]byte{make([]byte, size)}})
-		recvs = append(recvs, transport.Message{Peer: transport.Rank((r + 4 - d) % 4), Bufs: [][]byte{make([]byte, size)}})
-	}
-	for range b.N {
-		if err := e.Exchange(context.Background(), sends, recvs); err != nil {
-			b.Error(err)
-			return
-		}
-	}
-}
-
-// TestTLSOutlivesALateWrite: where this process does not run between the setting of a deadline and a write, the control
-// lane of a rank goes on.
+// TestTLSOutlivesALateWrite: where this process does not run between the setting of a deadline and
+// a write, the control stream of a rank goes on.
 func TestTLSOutlivesALateWrite(t *testing.T) {
 	with := withTLS(t)
 	guard := func(r transport.Rank) *secure.Guard {

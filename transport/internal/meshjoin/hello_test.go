@@ -1,4 +1,4 @@
-package tcp
+package meshjoin
 
 import (
 	"testing"
@@ -8,7 +8,7 @@ import (
 
 func FuzzDecodeHello(f *testing.F) {
 	var b [helloBytes]byte
-	(&hello{lane: laneData, size: 4, from: 3, to: 1, epoch: 2}).put(b[:])
+	(&hello{kind: dataStream, size: 4, from: 3, to: 1, epoch: 2}).put(b[:])
 	f.Add(b[:])
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if len(raw) < helloBytes {

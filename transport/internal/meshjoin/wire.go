@@ -1,4 +1,4 @@
-package tcp
+package meshjoin
 
 import (
 	"crypto/tls"
@@ -11,12 +11,13 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 )
 
-// wire is what TLS reads from and writes to. While ranks greet each other, and on control lanes, that is a connection as
-// usual. Under a data lane it never waits: reading says that nothing is there, which crypto/tls
-// takes for a passing fault and goes on from later, and writing is to a buffer, because for writing it forgives nothing.
+// wire is what TLS reads from and writes to. While ranks say hello, and on control streams, that is
+// a connection as usual. Under a data stream it never waits: reading says that nothing is there,
+// which crypto/tls takes for a passing fault and goes on from later, and writing is to a buffer,
+// because crypto/tls takes no fault of writing for passing.
 type wire struct {
 	*net.TCPConn
-	socket *mesh.Socket // what a data lane uses instead
+	socket *mesh.Socket // what a data stream uses instead
 
 	in   []byte // read and not yet asked for: in[r:w]
 	r, w int
@@ -31,7 +32,7 @@ type wire struct {
 const (
 	// wireAhead is the most that is read at once: four records.
 	wireAhead = 64 << 10
-	// wireBehind is how much may wait for the kernel before a lane takes no more.
+	// wireBehind is how much may wait for the kernel before a stream takes no more.
 	wireBehind = 64 << 10
 )
 
@@ -42,7 +43,7 @@ func (nothing) Error() string   { return "nothing there yet" }
 func (nothing) Timeout() bool   { return true }
 func (nothing) Temporary() bool { return true }
 
-// detach makes w the wire of a data lane.
+// detach makes w the wire of a data stream.
 func (w *wire) detach() (err error) {
 	w.socket, err = mesh.NewSocket(w.TCPConn)
 	w.in = make([]byte, wireAhead)
@@ -70,7 +71,7 @@ func (w *wire) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// Write is TLS's. Under a data lane it takes everything.
+// Write is TLS's. Under a data stream it takes everything.
 func (w *wire) Write(b []byte) (int, error) {
 	if w.socket == nil {
 		return w.writeLate(b)
@@ -84,9 +85,9 @@ func (w *wire) Write(b []byte) (int, error) {
 // lateness is what a write is given again whose deadline passed before a byte was written.
 const lateness = 500 * time.Millisecond
 
-// writeLate writes again where this process did not run between the setting of a deadline and the write. TLS takes a
-// deadline that has passed for the end of the connection, and a rank whose control lane has ended so, and which nobody
-// hears any more, would be dead for its peers.
+// writeLate writes again if this process did not run between the setting of a deadline and the
+// write. TLS takes a deadline that has passed for the end of the connection, and a rank whose
+// control stream has ended so, and which nobody hears any more, would be dead for its peers.
 func (w *wire) writeLate(b []byte) (int, error) {
 	n, err := w.TCPConn.Write(b)
 	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
@@ -96,7 +97,8 @@ func (w *wire) writeLate(b []byte) (int, error) {
 	return n, err
 }
 
-// flush gives the kernel what it takes, and reports how much is left. more says that a further call follows.
+// flush gives the kernel what it takes, and reports how much is left. more says that a further call
+// follows.
 func (w *wire) flush(more bool) (left int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -132,8 +134,8 @@ func tcpOf(c net.Conn) *net.TCPConn {
 	return c.(*wire).TCPConn
 }
 
-// newLane makes a data lane of a connection whose hellos have been exchanged.
-func newLane(c net.Conn) (mesh.Lane, error) {
+// newDataStream makes a data stream of a connection whose hellos have been exchanged.
+func newDataStream(c net.Conn) (mesh.Stream, error) {
 	t, ok := c.(*tls.Conn)
 	if !ok {
 		return mesh.NewSocket(tcpOf(c))
@@ -142,5 +144,5 @@ func newLane(c net.Conn) (mesh.Lane, error) {
 	if err := w.detach(); err != nil {
 		return nil, err
 	}
-	return &tlsLane{tls: t, wire: w, stage: make([]byte, 0, recordBytes)}, nil
+	return &tlsStream{tls: t, wire: w, stage: make([]byte, 0, recordBytes)}, nil
 }

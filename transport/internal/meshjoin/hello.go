@@ -1,4 +1,4 @@
-package tcp
+package meshjoin
 
 import (
 	"crypto/sha256"
@@ -10,12 +10,13 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// A lane opens with this hello from the rank that dials, answered by one from the rank that accepts. It has a
-// fixed size and holds no length, so nothing that a stranger sends is ever believed. Big-endian:
+// A stream opens with this hello from the rank that dials, answered by one from the rank that
+// accepts. It has a fixed size and no length field, so nothing that another program sends is ever
+// believed. Big-endian:
 //
 //	 0  uint32   magic "SWYH"
 //	 4  uint16   version
-//	 6  uint16   lane: 1 data, 2 control
+//	 6  uint16   kind of stream: 1 data, 2 control
 //	 8  uint32   size of the job
 //	12  uint32   rank of the sender
 //	16  uint32   rank it means to speak to
@@ -30,15 +31,15 @@ const (
 	helloSumAt   = 72
 )
 
-type lane uint16
+type streamKind uint16
 
 const (
-	laneData    lane = 1
-	laneControl lane = 2
+	dataStream    streamKind = 1
+	controlStream streamKind = 2
 )
 
 type hello struct {
-	lane     lane
+	kind     streamKind
 	size     uint32
 	from, to transport.Rank
 	epoch    uint32
@@ -49,7 +50,7 @@ type hello struct {
 func (h *hello) put(b []byte) {
 	binary.BigEndian.PutUint32(b, helloMagic)
 	binary.BigEndian.PutUint16(b[4:], helloVersion)
-	binary.BigEndian.PutUint16(b[6:], uint16(h.lane))
+	binary.BigEndian.PutUint16(b[6:], uint16(h.kind))
 	binary.BigEndian.PutUint32(b[8:], h.size)
 	binary.BigEndian.PutUint32(b[12:], uint32(h.from))
 	binary.BigEndian.PutUint32(b[16:], uint32(h.to))
@@ -71,7 +72,7 @@ func decodeHello(b []byte) (hello, error) {
 		return hello{}, fmt.Errorf("hello with a wrong checksum: %w", transport.ErrCorrupt)
 	}
 	h := hello{
-		lane:  lane(binary.BigEndian.Uint16(b[6:])),
+		kind:  streamKind(binary.BigEndian.Uint16(b[6:])),
 		size:  binary.BigEndian.Uint32(b[8:]),
 		from:  transport.Rank(binary.BigEndian.Uint32(b[12:])),
 		to:    transport.Rank(binary.BigEndian.Uint32(b[16:])),
@@ -97,7 +98,7 @@ func readHello(r io.Reader) (hello, error) {
 	return decodeHello(b[:])
 }
 
-// check reports whether theirs can open a lane with the rank that would say mine.
+// check reports whether theirs can open a stream with the rank that would say mine.
 func (h *hello) check(theirs *hello) error {
 	mismatch := func(what string, mine, theirs any) error {
 		return fmt.Errorf("hello with %s %v, here %v: %w", what, theirs, mine, transport.ErrMismatch)
@@ -115,8 +116,8 @@ func (h *hello) check(theirs *hello) error {
 		return mismatch("receiver", h.from, theirs.to)
 	case theirs.from < 0 || theirs.from >= transport.Rank(h.size) || theirs.from == h.from:
 		return mismatch("rank", h.from, theirs.from)
-	case theirs.lane != laneData && theirs.lane != laneControl:
-		return mismatch("lane", "1 or 2", theirs.lane)
+	case theirs.kind != dataStream && theirs.kind != controlStream:
+		return mismatch("stream kind", "1 or 2", theirs.kind)
 	}
 	return nil
 }

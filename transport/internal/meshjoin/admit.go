@@ -1,4 +1,4 @@
-package tcp
+package meshjoin
 
 import (
 	"errors"
@@ -27,9 +27,9 @@ func (b *builder) admit(s *secure.Pending) (func(), error) {
 		return nil, err
 	}
 	if theirs.from < mine.from || !b.claim(&theirs) {
-		return nil, fmt.Errorf("rank %d has lane %d already: %w", theirs.from, theirs.lane, transport.ErrDuplicateRank)
+		return nil, fmt.Errorf("rank %d has stream %d already: %w", theirs.from, theirs.kind, transport.ErrDuplicateRank)
 	}
-	mine.lane, mine.to = theirs.lane, theirs.from
+	mine.kind, mine.to = theirs.kind, theirs.from
 	if err = s.Identified(); err == nil {
 		err = writeHello(conn, &mine)
 	}
@@ -37,19 +37,19 @@ func (b *builder) admit(s *secure.Pending) (func(), error) {
 		b.disclaim(&theirs)
 		return nil, err
 	}
-	return func() { b.deliver(opened{peer: theirs.from, lane: theirs.lane, conn: conn}) }, nil
+	return func() { b.deliver(opened{peer: theirs.from, kind: theirs.kind, conn: conn}) }, nil
 }
 
 func (b *builder) drop(conn net.Conn, err error) {
-	b.t.cfg.Log.Info("connection dropped", "rank", b.t.cfg.Rank, "from", conn.RemoteAddr(), "err", err)
+	b.join.cfg.Log.Info("connection dropped", "rank", b.join.cfg.Rank, "from", conn.RemoteAddr(), "err", err)
 }
 
-// claim reserves the lane for this connection. A peer for whom another way was planned comes here when it could not
-// take that.
+// claim reserves the stream for this connection. A peer for whom another way was planned comes here
+// when it could not take that.
 func (b *builder) claim(h *hello) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	key := [2]int{int(h.from), int(h.lane)}
+	key := [2]int{int(h.from), int(h.kind)}
 	if b.accepted[key] {
 		return false
 	}
@@ -60,5 +60,5 @@ func (b *builder) claim(h *hello) bool {
 func (b *builder) disclaim(h *hello) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.accepted, [2]int{int(h.from), int(h.lane)})
+	delete(b.accepted, [2]int{int(h.from), int(h.kind)})
 }

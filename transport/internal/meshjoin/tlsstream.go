@@ -1,4 +1,4 @@
-package tcp
+package meshjoin
 
 import (
 	"crypto/tls"
@@ -18,8 +18,8 @@ const (
 	burstBytes = 4 * recordBytes
 )
 
-// tlsLane is a data lane under TLS. Its ends share a wire that never waits.
-type tlsLane struct {
+// tlsStream is a data stream under TLS. Its ends share a wire that never waits.
+type tlsStream struct {
 	tls   *tls.Conn
 	wire  *wire
 	stage []byte   // what is to share a record: headers and small payloads
@@ -27,10 +27,10 @@ type tlsLane struct {
 	done  bool     // nothing more is written
 }
 
-var _ mesh.Lane = (*tlsLane)(nil)
+var _ mesh.Stream = (*tlsStream)(nil)
 
-// Read implements mesh.Lane.
-func (l *tlsLane) Read(bufs [][]byte) (int, error) {
+// Read implements mesh.Stream.
+func (l *tlsStream) Read(bufs [][]byte) (int, error) {
 	got := 0
 	for _, b := range bufs {
 		for len(b) > 0 {
@@ -38,7 +38,7 @@ func (l *tlsLane) Read(bufs [][]byte) (int, error) {
 			got += n
 			b = b[n:]
 			if err != nil && got > 0 {
-				return got, nil // what is wrong will be so again
+				return got, nil // the fault will be found again
 			}
 			if err != nil {
 				return 0, readFault(err)
@@ -48,7 +48,8 @@ func (l *tlsLane) Read(bufs [][]byte) (int, error) {
 	return got, nil
 }
 
-// readFault states an error of reading as a lane does. What does not decrypt was changed on the way.
+// readFault states an error of reading as a stream does. What does not decrypt was changed on the
+// way.
 func readFault(err error) error {
 	var op *net.OpError
 	var header tls.RecordHeaderError
@@ -63,8 +64,8 @@ func readFault(err error) error {
 	return err
 }
 
-// Write implements mesh.Lane. It encrypts no more than the kernel is likely to take soon.
-func (l *tlsLane) Write(bufs [][]byte, more bool) (int, error) {
+// Write implements mesh.Stream. It encrypts no more than the kernel is likely to take soon.
+func (l *tlsStream) Write(bufs [][]byte, more bool) (int, error) {
 	l.rest = append(l.rest[:0], bufs...)
 	defer clear(l.rest) // no reference outlives the call
 	taken := 0
@@ -88,9 +89,9 @@ func (l *tlsLane) Write(bufs [][]byte, more bool) (int, error) {
 	return taken, nil
 }
 
-// encrypt puts a burst of bufs into records, and returns its length and what is left. What lies scattered shares a
-// record; what fills one is not copied for that.
-func (l *tlsLane) encrypt(bufs [][]byte) (n int, rest [][]byte, err error) {
+// encrypt puts a burst of bufs into records, and returns its length and what is left. What lies
+// scattered shares a record; what fills one is not copied for that.
+func (l *tlsStream) encrypt(bufs [][]byte) (n int, rest [][]byte, err error) {
 	for n < burstBytes && len(bufs) > 0 && err == nil {
 		b := bufs[0]
 		part := 0
@@ -113,7 +114,7 @@ func (l *tlsLane) encrypt(bufs [][]byte) (n int, rest [][]byte, err error) {
 }
 
 // emit makes a record of what is staged.
-func (l *tlsLane) emit() error {
+func (l *tlsStream) emit() error {
 	if len(l.stage) == 0 {
 		return nil
 	}
@@ -122,8 +123,8 @@ func (l *tlsLane) emit() error {
 	return err
 }
 
-// Flush implements mesh.Lane.
-func (l *tlsLane) Flush() error {
+// Flush implements mesh.Stream.
+func (l *tlsStream) Flush() error {
 	left, err := l.wire.flush(false)
 	if err == nil && left > 0 {
 		err = mesh.ErrAgain
@@ -132,18 +133,18 @@ func (l *tlsLane) Flush() error {
 }
 
 // AwaitRead and AwaitWrite wait for the descriptor: after ErrAgain TLS holds no whole record.
-func (l *tlsLane) AwaitRead(s *mesh.Sleeper) bool  { return l.wire.socket.AwaitRead(s) }
-func (l *tlsLane) AwaitWrite(s *mesh.Sleeper) bool { return l.wire.socket.AwaitWrite(s) }
+func (l *tlsStream) AwaitRead(s *mesh.Sleeper) bool  { return l.wire.socket.AwaitRead(s) }
+func (l *tlsStream) AwaitWrite(s *mesh.Sleeper) bool { return l.wire.socket.AwaitWrite(s) }
 
-// Finish implements mesh.Lane. Nothing is said for a farewell: that is the control lane's, and here it would be bytes
-// which a peer that has closed before never confirms.
-func (l *tlsLane) Finish() {
+// Finish implements mesh.Stream. TLS's own end of the connection is not sent: the control stream
+// says goodbye, and here it would be bytes that a peer which has closed before never confirms.
+func (l *tlsStream) Finish() {
 	l.done = true
 	_ = l.Unacked()
 }
 
-// Unacked implements mesh.Lane. It goes on with what is left to send.
-func (l *tlsLane) Unacked() int {
+// Unacked implements mesh.Stream. It goes on with what is left to send.
+func (l *tlsStream) Unacked() int {
 	left, err := l.wire.flush(false)
 	if err != nil {
 		return 0
@@ -155,5 +156,5 @@ func (l *tlsLane) Unacked() int {
 	return left + l.wire.socket.Unacked()
 }
 
-// Close implements mesh.Lane.
-func (l *tlsLane) Close() { l.wire.socket.Close() }
+// Close implements mesh.Stream.
+func (l *tlsStream) Close() { l.wire.socket.Close() }
