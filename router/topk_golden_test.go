@@ -32,11 +32,7 @@ func TestTopKGoldens(t *testing.T) {
 			continue // which have tests of their own
 		}
 		seen[c.Name] = true
-		logits := make([][]float64, c.Tokens)
-		for i, v := range c.Logits {
-			logits[i/c.Experts] = append(logits[i/c.Experts], float64(v))
-		}
-		c.check(t, gateWith(t, c.router(t), logits))
+		c.check(t, gateWith(t, c.router(t), c.rows()))
 	}
 	require.Len(t, seen, 9)
 }
