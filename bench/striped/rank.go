@@ -37,15 +37,15 @@ func linkAddress(link, rank int) string { return fmt.Sprintf("10.213.%d.%d", lin
 
 // rank is one process of striped.
 type rank struct {
-	me, lanes, parity, bytes, rounds int
+	me, links, parity, bytes, rounds int
 }
 
 func runRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var r rank
 	flags := flag.NewFlagSet("striped "+rankArg, flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.IntVar(&r.lanes, "lanes", 0, "lanes")
-	flags.IntVar(&r.parity, "parity", 0, "parity lanes")
+	flags.IntVar(&r.links, "links", 0, "links")
+	flags.IntVar(&r.parity, "parity", 0, "links that carry parity")
 	flags.IntVar(&r.bytes, "bytes", 0, "bytes a message")
 	flags.IntVar(&r.rounds, "rounds", 0, "timed rounds")
 	var err error
@@ -62,7 +62,7 @@ func runRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return harness.Failed
 	}
 	report := r.measure(ctx, t, stdout)
-	_ = t.Close() // a lane that is down says so
+	_ = t.Close() // the error is that of a link that is down
 	if err := json.NewEncoder(stdout).Encode(report); err != nil {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
 		return harness.Failed
@@ -70,14 +70,14 @@ func runRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// join opens a TCP lane over every link and stripes them.
+// join opens a TCP connection over every link and stripes messages over them.
 func (r *rank) join(ctx context.Context) (transport.Transport, error) {
-	lanes, errs := make([]transport.Transport, r.lanes), make([]error, r.lanes)
+	connections, errs := make([]transport.Transport, r.links), make([]error, r.links)
 	var wg sync.WaitGroup
-	for i := range lanes {
+	for i := range connections {
 		wg.Go(func() {
-			lanes[i], errs[i] = tcp.Join(ctx, tcp.Config{
-				Rank: transport.Rank(r.me), Size: 2, Job: fmt.Sprint("lane ", i),
+			connections[i], errs[i] = tcp.Join(ctx, tcp.Config{
+				Rank: transport.Rank(r.me), Size: 2, Job: fmt.Sprint("link ", i),
 				Addr: net.JoinHostPort(linkAddress(i, 0), strconv.Itoa(port+i)), Host: linkAddress(i, r.me),
 				Insecure: true, // nobody else is in these namespaces
 			})
@@ -87,7 +87,7 @@ func (r *rank) join(ctx context.Context) (transport.Transport, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return striped.New(ctx, lanes, striped.Config{Parity: r.parity, OpTimeout: opTimeout})
+	return striped.New(ctx, connections, striped.Config{Parity: r.parity, OpTimeout: opTimeout})
 }
 
 // measure sends messages there and back, and asks for the fault after a quarter of the timed

@@ -21,17 +21,17 @@ const usage = `Times messages over a striped transport while one of its links is
 usage: go run ./bench striped [flags]
 
 Needs root and Linux. Two network namespaces are joined by one pair of virtual Ethernet devices for
-each lane, each held to -rate by a token bucket (tc tbf) in both directions. Two ranks, a process in
-each namespace, have a TCP lane over every link, striped with and without parity. A round is one
-message there and one back, timed by rank 0. After a quarter of the rounds the last data lane's link
-is throttled tenfold, or taken down; all timed rounds count, those before the fault included. Every
-byte of every round depends on sender, round and position, and is checked. The namespaces are removed
-at the end, also after an interrupt.
+each link, each held to -rate by a token bucket (tc tbf) in both directions. Two ranks, a process in
+each namespace, have a TCP connection over every link, striped with and without parity. A round is
+one message there and one back, timed by rank 0. After a quarter of the rounds the last link that
+carries data is throttled tenfold, or taken down; all timed rounds count, those before the fault
+included. Every byte of every round depends on sender, round and position, and is checked. The
+namespaces are removed at the end, also after an interrupt.
 
 Ratios are to the run without a fault with the same parity. The exit code is 1 if a byte is wrong, or
 if a round with parity fails; a plain one whose link is down must fail.
 
--json FILE writes an object a line: who, version, fault, lanes, parity, bytes, rounds, rate_mbit,
+-json FILE writes an object a line: who, version, fault, links, parity, bytes, rounds, rate_mbit,
 p50_us, p99_us, p50_ratio, p99_ratio (0 without a run to compare with), wrong, error.
 
 Flags:
@@ -49,7 +49,7 @@ const throttle = 10
 
 // options are the flags of striped.
 type options struct {
-	lanes, parity, rounds, rate int
+	links, parity, rounds, rate int
 	bytes                       int
 	faults                      []string
 	short                       bool
@@ -59,8 +59,8 @@ type options struct {
 
 func newFlags(o *options) *flag.FlagSet {
 	f := flag.NewFlagSet("striped", flag.ContinueOnError)
-	f.IntVar(&o.lanes, "lanes", 5, "links, and lanes, 2 to 16")
-	f.IntVar(&o.parity, "parity", 1, "lanes that carry parity, at least 1 and fewer than -lanes")
+	f.IntVar(&o.links, "links", 5, "links, with a connection each, 2 to 16")
+	f.IntVar(&o.parity, "parity", 1, "links that carry parity, at least 1 and fewer than -links")
 	f.StringVar(&o.sizeText, "size", "1Mi", "bytes of a message")
 	f.IntVar(&o.rounds, "rounds", 100, "timed rounds of each run, 8 to 100000; with -short 20")
 	f.IntVar(&o.rate, "rate", 100, "Mbit/s of each link, 10 to 10000")
@@ -87,8 +87,8 @@ func parseOptions(args []string, stdout io.Writer) (options, error) {
 // resolve turns texts into what they name, and reports every fault.
 func (o *options) resolve() error {
 	var l harness.Limits
-	l.Within("lanes", o.lanes, 2, 16)
-	l.Within("parity", o.parity, 1, o.lanes-1)
+	l.Within("links", o.links, 2, 16)
+	l.Within("parity", o.parity, 1, o.links-1)
 	l.Within("rounds", o.rounds, 8, 100_000)
 	l.Within("rate", o.rate, 10, 10_000)
 	var err error
@@ -125,7 +125,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // measure makes the links, runs every fault with and without parity, and removes the links.
 func (o *options) measure(ctx context.Context, stderr io.Writer) (rows []stripedRow, err error) {
 	p := harness.NewPace(stderr, "striped", 2*len(o.faults), o.expected())
-	links, err := newLinks(ctx, o.lanes, o.rate)
+	links, err := newLinks(ctx, o.links, o.rate)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +151,6 @@ func (o *options) measure(ctx context.Context, stderr io.Writer) (rows []striped
 // expected is about how long all runs take: rounds of a message there and back over the links, some
 // of which are slow.
 func (o *options) expected() time.Duration {
-	once := time.Duration(2 * 8 * float64(o.bytes) / float64(o.lanes*o.rate*1_000_000) * float64(time.Second))
+	once := time.Duration(2 * 8 * float64(o.bytes) / float64(o.links*o.rate*1_000_000) * float64(time.Second))
 	return harness.Times(2*len(o.faults), 3*time.Second+harness.Times(2*(o.rounds+warmup), once))
 }

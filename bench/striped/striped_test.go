@@ -20,8 +20,8 @@ func TestOptions(t *testing.T) {
 	require.Equal(t, []string{faultThrottle}, o.faults)
 	require.Equal(t, 4096, o.bytes)
 	require.Equal(t, 20, o.rounds)
-	_, err = parseOptions([]string{"-lanes", "1", "-parity", "0", "-rounds", "1", "-rate", "1", "-fault", "fire", "-size", "x"}, io.Discard)
-	for _, name := range []string{"-lanes 1", "-parity 0", "-rounds 1", "-rate 1", `"fire"`, "-size"} {
+	_, err = parseOptions([]string{"-links", "1", "-parity", "0", "-rounds", "1", "-rate", "1", "-fault", "fire", "-size", "x"}, io.Discard)
+	for _, name := range []string{"-links 1", "-parity 0", "-rounds 1", "-rate 1", `"fire"`, "-size"} {
 		require.ErrorContains(t, err, name)
 	}
 	var help bytes.Buffer
@@ -40,7 +40,7 @@ func TestOutcome(t *testing.T) {
 	}
 	w.wg.Wait()
 	require.Equal(t, 1, faults)
-	o := options{lanes: 5, bytes: 10, rate: 100}
+	o := options{links: 5, bytes: 10, rate: 100}
 	row, err := o.row(faultThrottle, 1, w.reports)
 	require.NoError(t, err)
 	require.Equal(t, 2.0, row.P50)

@@ -12,7 +12,7 @@ type stripedRow struct {
 	Who      string  `json:"who"`
 	Version  string  `json:"version"`
 	Fault    string  `json:"fault"`
-	Lanes    int     `json:"lanes"`
+	Links    int     `json:"links"`
 	Parity   int     `json:"parity"`
 	Bytes    int     `json:"bytes"`
 	Rounds   int     `json:"rounds"`
@@ -61,10 +61,10 @@ func (r *stripedRow) meets() string {
 
 func writeTable(w io.Writer, o *options, rows []stripedRow) {
 	fmt.Fprintf(w, "# 2 ranks, %d links of %d Mbit/s, %s there and back a round; ratios of p99 to the run without a fault\n",
-		o.lanes, o.rate, harness.SizeName(o.bytes))
+		o.links, o.rate, harness.SizeName(o.bytes))
 	fmt.Fprintf(w, "#%9s %6s %7s %11s %11s %6s %6s %7s\n", "fault", "code", "rounds", "p50(us)", "p99(us)", "p50 x", "p99 x", "#wrong")
 	for _, r := range rows {
-		fmt.Fprintf(w, " %9s %6s %7d %11.0f %11.0f %6s %6s %7d  %s\n", r.Fault, fmt.Sprintf("%d+%d", r.Lanes-r.Parity, r.Parity),
+		fmt.Fprintf(w, " %9s %6s %7d %11.0f %11.0f %6s %6s %7d  %s\n", r.Fault, fmt.Sprintf("%d+%d", r.Links-r.Parity, r.Parity),
 			r.Rounds, r.P50, r.P99, times(r.P50Ratio), times(r.P99Ratio), r.Wrong, r.meets())
 	}
 	fmt.Fprintf(w, "#\n# %s\n", harness.Version())

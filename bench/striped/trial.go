@@ -23,14 +23,14 @@ func (o *options) trial(ctx context.Context, links *links, fault string, parity 
 	if err := links.heal(ctx); err != nil {
 		return stripedRow{}, err
 	}
-	command, err := links.command(rankArg, "-lanes", fmt.Sprint(o.lanes), "-parity", fmt.Sprint(parity),
+	command, err := links.command(rankArg, "-links", fmt.Sprint(o.links), "-parity", fmt.Sprint(parity),
 		"-bytes", fmt.Sprint(o.bytes), "-rounds", fmt.Sprint(o.rounds))
 	if err != nil {
 		return stripedRow{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, trialLimit)
 	defer cancel()
-	victim := o.lanes - parity - 1
+	victim := o.links - parity - 1
 	w := &watcher{inject: func() error { return links.inject(ctx, victim, fault) }}
 	var complaints bytes.Buffer
 	err = launch.Run(ctx, launch.Config{Ranks: 2, Command: command, Stdout: w, Stderr: &complaints})
@@ -47,7 +47,7 @@ func (o *options) row(fault string, parity int, reports []stripedReport) (stripe
 		return stripedRow{}, fmt.Errorf("%d ranks have reported, want 2", len(reports))
 	}
 	row := stripedRow{
-		Who: harness.Name, Version: harness.Version(), Fault: fault, Lanes: o.lanes, Parity: parity,
+		Who: harness.Name, Version: harness.Version(), Fault: fault, Links: o.links, Parity: parity,
 		Bytes: o.bytes, Rate: o.rate,
 	}
 	for _, r := range reports {

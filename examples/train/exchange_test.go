@@ -68,7 +68,7 @@ func traceIn(t *testing.T, file string) []traceEvent {
 	return events.TraceEvents
 }
 
-// TestTraceHasBothMicroBatches, each with lanes of its own, on both ranks.
+// TestTraceHasBothMicroBatches, each with rows of its own, on both ranks.
 func TestTraceHasBothMicroBatches(t *testing.T) {
 	clearLauncher(t)
 	trace := t.TempDir() + "/trace.json"

@@ -58,9 +58,9 @@ func joinOver(ctx context.Context, o options) (*switchyard.World, error) {
 // joinStriped joins over -lanes connections of TCP. The first is joined as any job over TCP is;
 // over it rank 0 says at which ports it waits for the others'.
 func joinStriped(ctx context.Context, o options, place rendezvous.Process) (transport.Transport, error) {
-	join := func(lane int, addr string) (transport.Transport, error) {
+	join := func(link int, addr string) (transport.Transport, error) {
 		return tcp.Join(ctx, tcp.Config{
-			Rank: place.Rank, Size: place.Size, Addr: addr, Job: fmt.Sprintf("%s lane %d", place.Job, lane),
+			Rank: place.Rank, Size: place.Size, Addr: addr, Job: fmt.Sprintf("%s link %d", place.Job, link),
 			LocalSize: max(place.LocalSize, 0),
 			Settings:  o.settings, Insecure: o.insecure,
 		})
@@ -69,32 +69,32 @@ func joinStriped(ctx context.Context, o options, place rendezvous.Process) (tran
 	if err != nil {
 		return nil, err
 	}
-	lanes := make([]transport.Transport, o.lanes)
-	lanes[0] = first
+	links := make([]transport.Transport, o.lanes)
+	links[0] = first
 	addrs, err := agreeOnAddresses(ctx, first, place.Addr, o.lanes-1)
 	if err == nil {
-		err = joinLanes(lanes[1:], func(i int) (transport.Transport, error) { return join(i+1, addrs[i]) })
+		err = joinLinks(links[1:], func(i int) (transport.Transport, error) { return join(i+1, addrs[i]) })
 	}
 	if err != nil {
-		for _, t := range lanes {
+		for _, t := range links {
 			if t != nil {
 				_ = t.Close() // the error that led here says more
 			}
 		}
 		return nil, err
 	}
-	return striped.New(ctx, lanes, striped.Config{Parity: o.parity})
+	return striped.New(ctx, links, striped.Config{Parity: o.parity})
 }
 
-// joinLanes opens lanes at the same time.
-func joinLanes(lanes []transport.Transport, join func(int) (transport.Transport, error)) error {
-	errs := make([]error, len(lanes))
+// joinLinks opens connections at the same time.
+func joinLinks(links []transport.Transport, join func(int) (transport.Transport, error)) error {
+	errs := make([]error, len(links))
 	var wg sync.WaitGroup
-	for i := range lanes {
+	for i := range links {
 		wg.Go(func() {
 			t, err := join(i)
 			if err == nil {
-				lanes[i] = t
+				links[i] = t
 			}
 			errs[i] = err
 		})
@@ -102,7 +102,7 @@ func joinLanes(lanes []transport.Transport, join func(int) (transport.Transport,
 	wg.Wait()
 	for i, err := range errs {
 		if err != nil {
-			return fmt.Errorf("lane %d: %w", i+1, err)
+			return fmt.Errorf("link %d: %w", i+1, err)
 		}
 	}
 	return nil
@@ -123,7 +123,7 @@ func agreeOnAddresses(ctx context.Context, met transport.Transport, addr string,
 			err = json.Unmarshal(text[:length], &addrs)
 		}
 		if err == nil && len(addrs) != n {
-			err = fmt.Errorf("rank 0 names %d addresses of lanes, want %d", len(addrs), n)
+			err = fmt.Errorf("rank 0 names %d addresses of links, want %d", len(addrs), n)
 		}
 		return addrs, err
 	}
@@ -148,7 +148,7 @@ func freeAddresses(addr string, n int) ([]string, error) {
 	for range n {
 		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 		if err != nil {
-			return nil, fmt.Errorf("an address for a lane: %w", err)
+			return nil, fmt.Errorf("an address for a link: %w", err)
 		}
 		defer l.Close() // when all are found, so that they differ
 		_, port, _ := net.SplitHostPort(l.Addr().String())

@@ -126,7 +126,7 @@ func (o *options) declare(f *flagSet) {
 	choice(f, &o.transport, "transport", "how ranks talk; hybrid is shared memory within a machine and tcp between",
 		append([]string{inprocTransport, hybridTransport, shmTransport, tcpTransport, grpcTransport, stripedTransport}, moreTransports()...)...)
 	integer(f, &o.lanes, "lanes", 3, 1, 16, "TCP connections that a message is spread over, with -transport striped")
-	integer(f, &o.parity, "parity", 1, 0, 15, "of -lanes, those that carry parity: so many may fail; less than -lanes")
+	integer(f, &o.parity, "parity", 1, 0, 15, "of -lanes, those that carry parity, which is how many may fail; less than -lanes")
 	f.BoolVar(&o.insecure, "insecure", false, "let ranks of several machines talk, although nothing is encrypted or authenticated")
 
 	integer(f, &o.steps, "steps", 400, 1, large, "optimiser steps")

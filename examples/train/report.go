@@ -35,10 +35,10 @@ func (r *report) merge(next report) {
 	}
 }
 
-// gather puts together what every rank knows of a step that went through lanes; sums is the loss of
+// gather puts together what every rank knows of a step of some micro-batches; sums is the loss of
 // each of its leaves. What it sends is not counted as traffic of training.
-func (t *trainer) gather(ctx context.Context, sums []float64, lanes []lane) (report, error) {
-	mine := t.record(sums, lanes)
+func (t *trainer) gather(ctx context.Context, sums []float64, through []microBatch) (report, error) {
+	mine := t.record(sums, through)
 	all := make([]byte, len(mine)*t.world.Size())
 	if err := t.world.Comm().AllGather(ctx, all, mine); err != nil {
 		return report{}, err
@@ -56,12 +56,12 @@ func (t *trainer) gather(ctx context.Context, sums []float64, lanes []lane) (rep
 
 // record is this rank's part of a report: the bytes sent, the choices dropped, each layer's load,
 // and the losses of as many leaves as a rank may have, in words of eight bytes.
-func (t *trainer) record(sums []float64, lanes []lane) []byte {
+func (t *trainer) record(sums []float64, through []microBatch) []byte {
 	var words []uint64
 	dropped := 0
 	for i := range t.layers {
 		load := make([]uint64, t.options.experts)
-		for _, of := range lanes {
+		for _, of := range through {
 			s := of.layers[i].Stats()
 			dropped += s.Dropped
 			for e := range min(len(load), len(s.Choices)) {

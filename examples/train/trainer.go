@@ -20,7 +20,7 @@ type trainer struct {
 	data    *dataset
 	model   *gpt.Model
 	layers  []*switchyard.Layer
-	copies  []lane // what other micro-batches in flight go through
+	copies  []microBatch // the other micro-batches in flight
 	adam    *expert.Adam
 
 	dense  []*param.Set // the model's parameters, which every rank holds
@@ -33,8 +33,9 @@ type trainer struct {
 	traced traced
 }
 
-// lane is a copy of the model and of its layers, with the same parameters.
-type lane struct {
+// microBatch is what a micro-batch in flight goes through: a copy of the model and of its layers,
+// with the same parameters.
+type microBatch struct {
 	model  *gpt.Model
 	layers []*switchyard.Layer
 }
@@ -101,7 +102,7 @@ func (t *trainer) build() error {
 
 // addCopy makes what one more micro-batch in flight goes through.
 func (t *trainer) addCopy() error {
-	var of lane
+	var of microBatch
 	parts := make([]gpt.Layer, t.options.layers)
 	for i, layer := range t.layers {
 		other, err := layer.Twin()
@@ -154,11 +155,13 @@ func (t *trainer) step(ctx context.Context, n int) (report, error) {
 		return report{}, err
 	}
 	t.wire += t.world.WireBytes() - before
-	return t.gather(ctx, sums, t.lanes())
+	return t.gather(ctx, sums, t.microBatches())
 }
 
-// lanes are the model and its copies.
-func (t *trainer) lanes() []lane { return append([]lane{{t.model, t.layers}}, t.copies...) }
+// microBatches are all that are in flight: the model and its copies.
+func (t *trainer) microBatches() []microBatch {
+	return append([]microBatch{{t.model, t.layers}}, t.copies...)
+}
 
 // passes takes micro-batches forward and backward, all at once, and returns the loss of each of the
 // rank's leaves. Where one fails it cancels the others.
@@ -166,7 +169,7 @@ func (t *trainer) passes(ctx context.Context, cancel context.CancelCauseFunc, ba
 	t.background.begin(ctx)
 	sums, errs := make([][]float64, len(batches)), make([]error, len(batches))
 	var wg sync.WaitGroup
-	for i, of := range t.lanes() {
+	for i, of := range t.microBatches() {
 		wg.Go(func() {
 			if sums[i], errs[i] = of.model.Forward(ctx, batches[i]); errs[i] == nil {
 				errs[i] = of.model.Backward(ctx)
@@ -230,7 +233,7 @@ func (t *trainer) evaluate(ctx context.Context, n int) (report, error) {
 		if err != nil {
 			return report{}, err
 		}
-		r, err := t.gather(ctx, sums, t.lanes()[:1])
+		r, err := t.gather(ctx, sums, t.microBatches()[:1])
 		if err != nil {
 			return report{}, err
 		}
