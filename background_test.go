@@ -15,8 +15,8 @@ type waiting int
 func (w waiting) Ready() int              { return int(w) }
 func (waiting) Run(context.Context) error { return nil }
 
-// TestChunksOfABackward: a backward pass runs what is ready, one chunk while it is profiled, and then no more than the tuner
-// has found to be worth it.
+// TestChunksOfABackward: a backward pass runs what is ready, one chunk while it is profiled, and
+// then no more than the tuner has found to be worth it.
 func TestChunksOfABackward(t *testing.T) {
 	l := &Layer{cfg: Config{Overlap: Overlap{Background: waiting(9)}}}
 	require.Equal(t, 9, l.chunks(schedule.Backward, false))

@@ -184,9 +184,9 @@ func (g blockingGroup) Forward(x blas32.General, rows expert.Rows) (blas32.Gener
 	return g.Splitter.Forward(x, rows)
 }
 
-// TestASecondGoroutineIsAnError at once, in whatever method, also where the first is in a twin and
-// the second wants what concerns both; what the first does is not disturbed. What a layer tells of
-// itself anybody may ask for at any time.
+// TestASecondGoroutineIsAnError at once, in whatever method, also where the first is in a
+// micro-batch layer and the second wants what concerns both; what the first does is not disturbed.
+// What a layer tells of itself anybody may ask for at any time.
 func TestASecondGoroutineIsAnError(t *testing.T) {
 	alone(t, func(w *World) {
 		cfg := smallConfig()
@@ -194,19 +194,19 @@ func TestASecondGoroutineIsAnError(t *testing.T) {
 		cfg.Expert = b
 		l, err := NewLayer(w, cfg)
 		require.NoError(t, err)
-		twin, err := l.Twin()
+		micro, err := l.NewMicroBatch()
 		require.NoError(t, err)
 		x := randomMatrix(rand.New(rand.NewPCG(4, 4)), 5, 6)
 		done := make(chan error)
-		for _, first := range []*Layer{l, twin} {
+		for _, first := range []*Layer{l, micro} {
 			go func() { _, err := first.Forward(t.Context(), x); done <- err }()
 			<-b.begun
 			for name, call := range calls(l, x) {
-				if first == twin && (name == "Forward" || name == "ForwardBatch" || name == "Eval" || name == "EvalBatch") {
+				if first == micro && (name == "Forward" || name == "ForwardBatch" || name == "Eval" || name == "EvalBatch") {
 					continue // that may run beside it
 				}
 				err := call(t.Context())
-				if first == twin && (name == "Backward" || name == "SetDegree" || name == "Discard") {
+				if first == micro && (name == "Backward" || name == "SetDegree" || name == "Discard") {
 					require.NotErrorIs(t, err, ErrInUse, name)
 					continue
 				}
@@ -239,7 +239,7 @@ func TestManyGoroutines(t *testing.T) {
 				x := randomMatrix(rand.New(rand.NewPCG(4, uint64(g))), 5, 6)
 				for range 20 {
 					for name, call := range calls(l, x) {
-						if name == "Twin" {
+						if name == "NewMicroBatch" {
 							continue // they would be hundreds
 						}
 						if err := call(t.Context()); err != nil {

@@ -43,13 +43,13 @@ type Config struct {
 	// rank may leave Group 0, which means PerRank there; a larger one must say which of the two it
 	// wants.
 	Group int
-	// MicroBatches is how many backward passes of equal size make a step, those of twins counted; 0
-	// means 1. It is an estimate for auxiliary losses, which count as means over the tokens of the
-	// step, padding left out. The gradient of the gate's parameters is so however many passes come,
-	// and however large they are. The gradient of the tokens leaves with its pass: it takes the
-	// pass for one of so many that are alike, unless router.Batch.StepTokens says how many tokens
-	// the step has, as it should where passes differ in size. A trainer scales its own loss by the
-	// same number.
+	// MicroBatches is how many backward passes of equal size make a step, those of micro-batch
+	// layers counted; 0 means 1. It is an estimate for auxiliary losses, which count as means over
+	// the tokens of the step, padding left out. The gradient of the gate's parameters is so however
+	// many passes come, and however large they are. The gradient of the tokens leaves with its
+	// pass: it takes the pass for one of so many that are alike, unless router.Batch.StepTokens
+	// says how many tokens the step has, as it should where passes differ in size. A trainer scales
+	// its own loss by the same number.
 	MicroBatches int
 	// Seed, with the number of the layer among those made on its world, fixes the initial
 	// parameters, the noise of routing and the rotations of compression. So layers of one Config

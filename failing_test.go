@@ -59,7 +59,8 @@ func beforehand(op string, l *Layer, x blas32.General) error {
 }
 
 // TestALayerThatFailsStaysFailed: a context that ends in the middle of a call ends the layer. Each
-// later call, and those of its twins, says so at once, and where it was, and none panics or waits.
+// later call, and those of its micro-batch layers, says so at once, and where it was, and none
+// panics or waits.
 func TestALayerThatFailsStaysFailed(t *testing.T) {
 	cfg := smallConfig()
 	cfg.ExpertParallel = 2
@@ -68,7 +69,7 @@ func TestALayerThatFailsStaysFailed(t *testing.T) {
 		for rank, err := range onRanks(inprocWorlds(2), func(w *World) error {
 			l, err := NewLayer(w, cfg)
 			require.NoError(t, err)
-			twin, err := l.Twin()
+			micro, err := l.NewMicroBatch()
 			require.NoError(t, err)
 			require.NoError(t, beforehand(op, l, x))
 			if w.Rank() == 1 {
@@ -84,7 +85,7 @@ func TestALayerThatFailsStaysFailed(t *testing.T) {
 					require.ErrorIs(t, err, first)
 				}
 				for _, name := range []string{"Forward", "ForwardBatch", "Eval", "EvalBatch", "Backward", "SetDegree", "Discard"} {
-					require.ErrorIs(t, calls(twin, x)[name](context.Background()), ErrFailed, "%s of a twin after %s", name, op)
+					require.ErrorIs(t, calls(micro, x)[name](context.Background()), ErrFailed, "%s of a micro-batch layer after %s", name, op)
 				}
 			}
 			return nil

@@ -197,7 +197,7 @@ func (g *goldenRank) run(w *World, c *goldenCase, x, dy blas32.General, side rou
 	}
 	g.layers = []*Layer{l}
 	for len(g.layers) < c.micro {
-		other, err := l.Twin()
+		other, err := l.NewMicroBatch()
 		if err != nil {
 			return err
 		}

@@ -46,9 +46,9 @@ var (
 // # One goroutine at a time
 //
 // A method that is called while another goroutine is in one of the same layer returns [ErrInUse]
-// and does nothing. Twins may run beside each other; what concerns the parameters that they share
-// (Step, Gradients, Parameters, Load, Twin) needs all of them idle. Stats, OverlapProfile and
-// Observe may be called at any time.
+// and does nothing. Micro-batch layers may run beside each other; what concerns the parameters that
+// they share (Step, Gradients, Parameters, Load, NewMicroBatch) needs all of them idle. Stats,
+// OverlapProfile and Observe may be called at any time.
 //
 // # Order of calls
 //
@@ -65,7 +65,7 @@ var (
 //     wait for it. Or all ranks have refused the batch together ([alltoall.ErrRefused]: a token that cannot be routed, a
 //     number that is not finite), or the step (an optimiser that cannot take it); that pass is dropped on every rank, or
 //     for Step its gradients stay, and the next call works.
-//   - With ErrFailed the layer has ended, on this rank, and so have its twins. Messages had been sent, and the call was
+//   - With ErrFailed the layer has ended, on this rank, and so have its micro-batch layers. Messages had been sent, and the call was
 //     broken off: a rank died, a context ended in the middle, an expert or a gate failed. What the layer holds can not
 //     be told from what the others hold, so nothing of it is used again: every later call returns ErrFailed at once, with
 //     the first error beneath it. Gradients are never left out in silence. A job goes on from its last checkpoint, on a new world.
@@ -88,8 +88,8 @@ type Layer struct {
 	table       *parameters.Table
 	checks      *passcheck.Stage // of numbers that are not finite
 	guard       *lifecycle.Guard // of when its methods may be called
-	twins       []*Layer
-	twinned     bool // it has twins or is one
+	micro       []*Layer
+	inTurn      bool // it has micro-batch layers or is one: they compute in turn
 
 	last       *pass              // the forward pass that Backward belongs to
 	gradients  *gradients.Reducer // of the passes since the last step

@@ -27,7 +27,7 @@ type lossCase struct {
 	router       router.Router
 	micro        int   // Config.MicroBatches
 	announce     bool  // Batch.StepTokens
-	twin         bool  // every other pass goes through a twin
+	inFlight     bool  // every other pass goes through a micro-batch layer
 	padding      bool  // every third token
 	passes       []int // rows on each rank, multiples of group
 }
@@ -103,8 +103,8 @@ func (c lossCase) run(w *World, cfg Config, batches [][]lossBatch) (gate []float
 		return nil, nil, err
 	}
 	layers := []*Layer{l, l}
-	if c.twin {
-		if layers[1], err = l.Twin(); err != nil {
+	if c.inFlight {
+		if layers[1], err = l.NewMicroBatch(); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -159,7 +159,7 @@ func (c lossCase) run(w *World, cfg Config, batches [][]lossBatch) (gate []float
 
 // TestLossesAreWeighedByTheTokensOfTheStep: a step of several passes has the gradient of one pass
 // over all of their tokens, however many passes were announced, with passes of different sizes and
-// with padding, on one layer and on twins.
+// with padding, on one layer and on a micro-batch layer too.
 func TestLossesAreWeighedByTheTokensOfTheStep(t *testing.T) {
 	losses := []router.Loss{router.Balance(0.5), router.ZLoss(0.1), router.SwitchLoss(0.3), router.ImportanceLoss(0.2), router.SequenceBalance(0.2, 2)}
 	routers := map[string]router.Router{
@@ -177,10 +177,10 @@ func TestLossesAreWeighedByTheTokensOfTheStep(t *testing.T) {
 				delta := 1e-5 * float64(max(slices.Max(want), -slices.Min(want)))
 				require.NotZero(t, delta)
 				for _, micro := range []int{0, len(passes), len(passes) + 1, 1} {
-					for _, twin := range []bool{false, true} {
-						c.micro, c.twin = micro, twin
+					for _, inFlight := range []bool{false, true} {
+						c.micro, c.inFlight = micro, inFlight
 						got, _ := c.gradient(t, false)
-						neartest.Equal(t, want, got, delta, "%s, %d ranks, passes of %v, MicroBatches %d, twin %v", name, ranks, passes, micro, twin)
+						neartest.Equal(t, want, got, delta, "%s, %d ranks, passes of %v, MicroBatches %d, in flight %v", name, ranks, passes, micro, inFlight)
 					}
 				}
 				c.announce = true
@@ -218,11 +218,11 @@ func TestOtherTokensThanAnnounced(t *testing.T) {
 		"passes": {func(_, pass int) int { return 16 * pass }, []string{"passes of one step gave different numbers", "passes of one step gave different numbers"}},
 		"ranks":  {func(rank, _ int) int { return 16 + rank }, []string{"its own error says how many", "16 tokens came in the passes of the step, and Batch.StepTokens announced 17"}},
 	} {
-		for _, twin := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/twin=%v", name, twin), func(t *testing.T) {
+		for _, inFlight := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/in-flight=%v", name, inFlight), func(t *testing.T) {
 				refused := make([]error, 2)
 				for rank, err := range onRanks(inprocWorlds(2), func(w *World) (err error) {
-					refused[w.Rank()], err = announcedStep(w, twin, c.announced)
+					refused[w.Rank()], err = announcedStep(w, inFlight, c.announced)
 					return err
 				}) {
 					require.NoError(t, err, "rank %d", rank)
@@ -236,7 +236,7 @@ func TestOtherTokensThanAnnounced(t *testing.T) {
 }
 
 // announcedStep takes a step that is to fail, and one that is not.
-func announcedStep(w *World, twin bool, announced func(rank, pass int) int) (refused, err error) {
+func announcedStep(w *World, inFlight bool, announced func(rank, pass int) int) (refused, err error) {
 	ctx, cfg := context.Background(), smallConfig()
 	cfg.Router = router.TopK{K: 2, Losses: []router.Loss{router.Balance(0.5)}}
 	l, err := NewLayer(w, cfg)
@@ -244,8 +244,8 @@ func announcedStep(w *World, twin bool, announced func(rank, pass int) int) (ref
 		return nil, err
 	}
 	layers := []*Layer{l, l}
-	if twin {
-		if layers[1], err = l.Twin(); err != nil {
+	if inFlight {
+		if layers[1], err = l.NewMicroBatch(); err != nil {
 			return nil, err
 		}
 	}

@@ -120,15 +120,15 @@ func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 		return err
 	}
 	l.guard.StepDone()
-	micro := make([]*routing.Stage, len(l.twins))
-	for i, t := range l.twins {
+	micro := make([]*routing.Stage, len(l.micro))
+	for i, t := range l.micro {
 		micro[i] = t.routing
 	}
 	if err := l.routing.UpdateBias(ctx, micro); err != nil {
 		return err
 	}
 	l.gradients.CopyGate()
-	for _, t := range append([]*Layer{l}, l.twins...) {
+	for _, t := range append([]*Layer{l}, l.micro...) {
 		t.steps++
 		if t.tuner != nil {
 			if err := t.tuner.stepped(ctx, t); err != nil {

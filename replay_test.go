@@ -18,7 +18,7 @@ import (
 type replayRun struct {
 	evaluate  bool // other tokens between passes
 	recompute bool // each forward pass twice
-	twins     bool // micro-batches at once
+	inFlight  bool // micro-batches at once
 }
 
 // trainReplay trains on a rank and returns the parameters.
@@ -29,9 +29,9 @@ func trainReplay(w *World, cfg Config, run replayRun) ([]Tensor, error) {
 		return nil, err
 	}
 	layers := []*Layer{l, l, l}
-	if run.twins {
+	if run.inFlight {
 		for i := range layers[1:] {
-			if layers[1+i], err = l.Twin(); err != nil {
+			if layers[1+i], err = l.NewMicroBatch(); err != nil {
 				return nil, err
 			}
 		}
@@ -46,7 +46,7 @@ func trainReplay(w *World, cfg Config, run replayRun) ([]Tensor, error) {
 		var errs [3]error
 		for m, x := range batches {
 			pass := func() { errs[m] = replayPass(ctx, layers[m], x, m, run) }
-			if run.twins {
+			if run.inFlight {
 				wg.Go(pass)
 			} else {
 				pass()
@@ -110,7 +110,7 @@ func TestReplayInALayer(t *testing.T) {
 	}) {
 		require.NoError(t, err, "rank %d", rank)
 	}
-	for _, run := range []replayRun{{}, {evaluate: true}, {recompute: true}, {twins: true}, {true, true, true}} {
+	for _, run := range []replayRun{{}, {evaluate: true}, {recompute: true}, {inFlight: true}, {true, true, true}} {
 		got := make([][]Tensor, ranks)
 		for rank, err := range onRanks(inprocWorlds(ranks), func(w *World) error {
 			from, err := router.OpenRecording(bytes.NewReader(files[w.Rank()].Bytes()))

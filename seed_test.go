@@ -99,22 +99,22 @@ func TestTheFirstLayerHasTheSeedItself(t *testing.T) {
 	})
 }
 
-// TestATwinHasItsOriginalsSeed: parameters, of course, and noise.
-func TestATwinHasItsOriginalsSeed(t *testing.T) {
+// TestAMicroBatchLayerHasTheSameSeed: parameters, of course, and noise.
+func TestAMicroBatchLayerHasTheSameSeed(t *testing.T) {
 	alone(t, func(w *World) {
 		_, err := NewLayer(w, noisyConfig())
 		require.NoError(t, err)
 		l, err := NewLayer(w, noisyConfig())
 		require.NoError(t, err)
-		twin, err := l.Twin()
+		micro, err := l.NewMicroBatch()
 		require.NoError(t, err)
 		x := randomMatrix(rand.New(rand.NewPCG(4, 4)), 40, 6)
 		y, err := l.Forward(t.Context(), x)
 		require.NoError(t, err)
-		same, err := twin.Forward(t.Context(), x)
+		same, err := micro.Forward(t.Context(), x)
 		require.NoError(t, err)
 		sameBits(t, "y", y.Data, same.Data)
-		// A twin does not count as a layer.
+		// A micro-batch layer does not count as a layer.
 		next, err := NewLayer(w, noisyConfig())
 		require.NoError(t, err)
 		require.Equal(t, seedOf(noisyConfig().Seed, 2), next.cfg.Seed)

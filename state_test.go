@@ -16,25 +16,25 @@ import (
 // calls are all methods of a layer that may fail, each given what is right.
 func calls(l *Layer, x blas32.General) map[string]func(ctx context.Context) error {
 	return map[string]func(ctx context.Context) error{
-		"Forward":      func(ctx context.Context) error { _, err := l.Forward(ctx, x); return err },
-		"ForwardBatch": func(ctx context.Context) error { _, err := l.ForwardBatch(ctx, x, router.Batch{}); return err },
-		"Eval":         func(ctx context.Context) error { _, err := l.Eval(ctx, x); return err },
-		"EvalBatch":    func(ctx context.Context) error { _, err := l.EvalBatch(ctx, x, router.Batch{}); return err },
-		"Backward":     func(ctx context.Context) error { _, err := l.Backward(ctx, x); return err },
-		"Step":         func(ctx context.Context) error { return l.Step(ctx, expert.NewSGD(0.1)) },
-		"Parameters":   func(ctx context.Context) error { _, err := l.Parameters(ctx); return err },
-		"Gradients":    func(ctx context.Context) error { _, err := l.Gradients(ctx); return err },
-		"Twin":         func(context.Context) error { _, err := l.Twin(); return err },
-		"Load":         func(context.Context) error { return l.Load(nil) },
-		"SetDegree":    func(context.Context) error { return l.SetDegree(1, 1) },
-		"Discard":      func(context.Context) error { return l.Discard() },
+		"Forward":       func(ctx context.Context) error { _, err := l.Forward(ctx, x); return err },
+		"ForwardBatch":  func(ctx context.Context) error { _, err := l.ForwardBatch(ctx, x, router.Batch{}); return err },
+		"Eval":          func(ctx context.Context) error { _, err := l.Eval(ctx, x); return err },
+		"EvalBatch":     func(ctx context.Context) error { _, err := l.EvalBatch(ctx, x, router.Batch{}); return err },
+		"Backward":      func(ctx context.Context) error { _, err := l.Backward(ctx, x); return err },
+		"Step":          func(ctx context.Context) error { return l.Step(ctx, expert.NewSGD(0.1)) },
+		"Parameters":    func(ctx context.Context) error { _, err := l.Parameters(ctx); return err },
+		"Gradients":     func(ctx context.Context) error { _, err := l.Gradients(ctx); return err },
+		"NewMicroBatch": func(context.Context) error { _, err := l.NewMicroBatch(); return err },
+		"Load":          func(context.Context) error { return l.Load(nil) },
+		"SetDegree":     func(context.Context) error { return l.SetDegree(1, 1) },
+		"Discard":       func(context.Context) error { return l.Discard() },
 	}
 }
 
 // withContext are those that take a context.
 func withContext(l *Layer, x blas32.General) map[string]func(ctx context.Context) error {
 	all := calls(l, x)
-	for _, name := range []string{"Twin", "Load", "SetDegree", "Discard"} {
+	for _, name := range []string{"NewMicroBatch", "Load", "SetDegree", "Discard"} {
 		delete(all, name)
 	}
 	return all

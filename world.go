@@ -96,10 +96,10 @@ func (w *World) Source() string { return w.source }
 // [World.View].
 func (w *World) Transport() transport.Transport { return w.t }
 
-// Compute runs do while no layer of this rank that has twins computes, and they compute while do
-// does not run. A trainer with two micro-batches in flight runs its dense parts so: each has the
-// whole processor while the rows of the other travel, where otherwise both compute at the same time
-// and then both wait for the link. do must not call a layer.
+// Compute runs do while no layer of this rank that has micro-batch layers computes, and they
+// compute while do does not run. A trainer with two micro-batches in flight runs its dense parts
+// so: each has the whole processor while the rows of the other travel, where otherwise both compute
+// at the same time and then both wait for the link. do must not call a layer.
 func (w *World) Compute(do func()) {
 	w.computing.Lock()
 	defer w.computing.Unlock()

@@ -35,7 +35,7 @@ bound is the larger of the two, ÷ bound what overlap leaves of it, speedup that
 degree chosen, from a profile of one and of -most parts, and measured. regret is by how much the chosen is slower than the best degree.
 
 With -micro 2 or more a step is so many micro-batches of -tokens, one after the other; then also two in flight (all, where their number is odd), each on a
-twin of the layer: "1 ‖" in one part, "chosen ‖" in as many as the twins choose. "⫽" has the second begin when the first has gone forward, so that one goes
+micro-batch layer: "1 ‖" in one part, "chosen ‖" in as many as those layers choose. "⫽" has the second begin when the first has gone forward, so that one goes
 forward while the other goes back. With -dense each micro-batch goes through a SwiGLU of so many hidden columns before the layer, which every
 rank has for itself: compute counts it.
 

@@ -284,7 +284,7 @@ func (r *runner) layer(e expert.Expert, v mode) (list []lane, err error) {
 		if list = append(list, of); len(list) == v.inFlight || err != nil {
 			break
 		}
-		l, err = list[0].layer.Twin()
+		l, err = list[0].layer.NewMicroBatch()
 	}
 	return list, err
 }

@@ -105,7 +105,7 @@ func (t *trainer) addCopy() error {
 	var of microBatch
 	parts := make([]gpt.Layer, t.options.layers)
 	for i, layer := range t.layers {
-		other, err := layer.Twin()
+		other, err := layer.NewMicroBatch()
 		if err != nil {
 			return fmt.Errorf("copy of the layer of block %d: %w", 2*i+1, err)
 		}

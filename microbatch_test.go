@@ -16,22 +16,22 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// twinned is what two micro-batches a step left on one rank.
-type twinned struct {
+// trained is what two micro-batches a step left on one rank.
+type trained struct {
 	passes     [2][][]float32 // y and dx of each micro-batch, step by step
 	parameters []Tensor
 }
 
 // trainMicro takes three steps of two micro-batches, one after the other on one layer, or at the
 // same time on two.
-func trainMicro(ctx context.Context, w *World, cfg Config, x, dy [2]blas32.General, twins bool) (res twinned, err error) {
+func trainMicro(ctx context.Context, w *World, cfg Config, x, dy [2]blas32.General, inFlight bool) (res trained, err error) {
 	l, err := NewLayer(w, cfg)
 	if err != nil {
 		return res, err
 	}
 	layers := [2]*Layer{l, l}
-	if twins {
-		if layers[1], err = l.Twin(); err != nil {
+	if inFlight {
+		if layers[1], err = l.NewMicroBatch(); err != nil {
 			return res, err
 		}
 	}
@@ -49,7 +49,7 @@ func trainMicro(ctx context.Context, w *World, cfg Config, x, dy [2]blas32.Gener
 		var wg sync.WaitGroup
 		var errs [2]error
 		for m := range layers {
-			if twins {
+			if inFlight {
 				wg.Go(func() { errs[m] = pass(m) })
 			} else {
 				errs[m] = pass(m)
@@ -77,30 +77,30 @@ func micros(w *World, m [2]blas32.General) (mine [2]blas32.General) {
 	return mine
 }
 
-// sameTwinned trains on all worlds, in both ways, and compares.
-func sameTwinned(t *testing.T, open func() []*World, cfg Config, x, dy [2]blas32.General) {
+// sameInFlight trains on all worlds, in both ways, and compares.
+func sameInFlight(t *testing.T, open func() []*World, cfg Config, x, dy [2]blas32.General) {
 	t.Helper()
-	var want []twinned
-	for _, twins := range []bool{false, true} {
+	var want []trained
+	for _, inFlight := range []bool{false, true} {
 		worlds := open()
-		got := make([]twinned, len(worlds))
+		got := make([]trained, len(worlds))
 		for rank, err := range atOnce(worlds, func(w *World) (err error) {
-			got[w.Rank()], err = trainMicro(t.Context(), w, cfg, micros(w, x), micros(w, dy), twins)
+			got[w.Rank()], err = trainMicro(t.Context(), w, cfg, micros(w, x), micros(w, dy), inFlight)
 			return err
 		}) {
 			require.NoError(t, err, "rank %d", rank)
 		}
 		closeWorlds(worlds)
-		if !twins {
+		if !inFlight {
 			want = got
 		}
 		require.Equal(t, want, got)
 	}
 }
 
-// TestTwinsSameBits: two micro-batches at the same time have the bits of one after the other,
-// whatever the layer remembers between passes.
-func TestTwinsSameBits(t *testing.T) {
+// TestMicroBatchesSameBits: two micro-batches at the same time have the bits of one after the
+// other, whatever the layer remembers between passes.
+func TestMicroBatchesSameBits(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(5, 6))
 	var x, dy [2]blas32.General
@@ -128,19 +128,19 @@ func TestTwinsSameBits(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/ranks=%d/copies=%d", name, ranks, copies), func(t *testing.T) {
 					cfg := cfg
 					cfg.ExpertParallel = ranks / copies
-					sameTwinned(t, func() []*World { return inprocWorlds(ranks) }, cfg, x, dy)
+					sameInFlight(t, func() []*World { return inprocWorlds(ranks) }, cfg, x, dy)
 				})
 			}
 		}
 	}
 	for name, open := range transportsUnderTest() {
-		t.Run(name, func(t *testing.T) { sameTwinned(t, func() []*World { return open(t, 3) }, layers["inParts"], x, dy) })
+		t.Run(name, func(t *testing.T) { sameInFlight(t, func() []*World { return open(t, 3) }, layers["inParts"], x, dy) })
 	}
 }
 
-// TestTwinsFollow: what is loaded reaches the twin; and it has no parameters of its own to step,
-// tell or load.
-func TestTwinsFollow(t *testing.T) {
+// TestMicroBatchesFollow: what is loaded reaches the micro-batch layer; and it has no parameters of
+// its own to step, tell or load.
+func TestMicroBatchesFollow(t *testing.T) {
 	cfg := layersUnderTest()["dropless"]
 	cfg.Router = router.TopK{K: 2, Score: router.Sigmoid, BiasRate: 0.1}
 	for _, err := range onRanks(inprocWorlds(1), func(w *World) error {
@@ -148,7 +148,7 @@ func TestTwinsFollow(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		twin, err := l.Twin()
+		micro, err := l.NewMicroBatch()
 		if err != nil {
 			return err
 		}
@@ -169,15 +169,15 @@ func TestTwinsFollow(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		got, err := twin.Eval(t.Context(), x)
+		got, err := micro.Eval(t.Context(), x)
 		if err != nil {
 			return err
 		}
 		require.Equal(t, want, got)
-		_, ofTwin := twin.Twin()
-		_, ofParameters := twin.Parameters(t.Context())
-		_, ofGradients := twin.Gradients(t.Context())
-		for _, err := range []error{ofTwin, ofParameters, ofGradients, twin.Load(tensors), twin.Step(t.Context(), expert.NewSGD(1))} {
+		_, ofMicroBatch := micro.NewMicroBatch()
+		_, ofParameters := micro.Parameters(t.Context())
+		_, ofGradients := micro.Gradients(t.Context())
+		for _, err := range []error{ofMicroBatch, ofParameters, ofGradients, micro.Load(tensors), micro.Step(t.Context(), expert.NewSGD(1))} {
 			require.ErrorContains(t, err, "called on a micro-batch layer")
 		}
 		return nil

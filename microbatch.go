@@ -1,0 +1,76 @@
+package switchyard
+
+import (
+	"context"
+	"fmt"
+)
+
+// NewMicroBatch returns another layer with the parameters of l, a micro-batch layer, for a second
+// micro-batch in flight: passes of the two may run at the same time, each on a goroutine of its
+// own, so that one micro-batch is routed, counted and computed while the rows of the other travel.
+// Every rank calls it, between steps. There may be several. They compute in turn: [World.Compute].
+// If a pass fails on one rank, the passes of the same layer on other ranks wait for it until their
+// contexts end: cancel the others'.
+//
+// A step has the gradient, and the bits, of all passes one after another on l: l's first, then
+// those of the micro-batch layers in the order in which they were made. An exception is
+// router.GlobalBalance, which counts the passes of each of them apart. [Layer.Step] and what else
+// concerns parameters is called on l, while no pass of either runs.
+//
+// What a layer finds out by itself each micro-batch layer finds out for itself: the degree of
+// [Overlap], whether to compress under [Auto], the control loop of lsh.Controlled. The degree is
+// better given than found, since what one of them times of its passes depends on the others.
+// [Overlap.Background] and [Overlap.Observe] are for l's passes alone; see [Layer.Observe]. A
+// router that identifies batches by their number, as router.Record and router.Replay do, needs the
+// number of each micro-batch in [router.Batch].Micro, on micro-batch layers too.
+//
+// (Two batches in flight: PipeMoE, Shi et al. 2023; DualPipe, DeepSeek-AI 2024.)
+func (l *Layer) NewMicroBatch() (*Layer, error) {
+	if err := l.guard.EnterAll(context.Background(), "NewMicroBatch"); err != nil {
+		return nil, err
+	}
+	defer l.guard.LeaveAll()
+	if err := l.world.beginLayer("NewMicroBatch"); err != nil {
+		return nil, err
+	}
+	defer l.world.endLayer()
+	var t *Layer
+	err := l.guard.Attempt("NewMicroBatch", func() (err error) {
+		t, err = l.newMicroBatch()
+		return err
+	})
+	return t, err
+}
+
+func (l *Layer) newMicroBatch() (*Layer, error) {
+	t := &Layer{cfg: l.cfg, world: l.world, layout: l.layout, steps: l.steps}
+	t.guard = l.guard.NewMicroBatch(guarded(t))
+	t.label = fmt.Sprintf("%s, micro-batch layer %d", l.label, len(l.micro)+1)
+	l.world.log.Concurrent()
+	t.cfg.Overlap.Background, t.cfg.Overlap.Observe = nil, nil
+	oneCopy, replicas, err := t.connect()
+	if err != nil {
+		return nil, err
+	}
+	if err := t.agree(context.Background()); err != nil {
+		return nil, err
+	}
+	if err := t.build(oneCopy, replicas); err != nil {
+		return nil, err
+	}
+	sets, original := t.sets(), l.sets()
+	sets.ShareExperts(&original)
+	l.micro, l.inTurn, t.inTurn = append(l.micro, t), true, true
+	l.guard.Add(t.guard)
+	l.gradients.Add(t.gradients)
+	return t, nil
+}
+
+// compute runs do, in turn with other micro-batches in flight if there may be any.
+func (l *Layer) compute(do func()) {
+	if l.inTurn {
+		l.world.Compute(do)
+		return
+	}
+	do()
+}
