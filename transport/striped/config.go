@@ -10,30 +10,30 @@ import (
 )
 
 const (
-	// maxLanes bounds the lanes of a transport: a stripe's number is a bit of a word.
-	maxLanes = 64
-	// maxStripeBytes bounds Config.StripeBytes: each lane and peer has a buffer of that size.
+	// maxLinks bounds the links of a transport: a stripe's number is a bit of a word.
+	maxLinks = 64
+	// maxStripeBytes bounds Config.StripeBytes: each link and peer has a buffer of that size.
 	maxStripeBytes = 16 << 20
-	// queuedStripes is how many full stripes a lane's queue holds where Config does not say.
+	// queuedStripes is how many full stripes a link's queue holds by default.
 	queuedStripes = 8
 )
 
-// Config says how messages are cut and within which limits. The zero value is plain multi-rail,
-// without parity.
+// Config holds how messages are cut, and limits. The zero value is plain multi-rail, without
+// parity.
 type Config struct {
-	// Parity is m, the number of lanes that may fail, stall or corrupt without harm; below the
-	// number of lanes. All ranks must agree.
+	// Parity is m, the number of links that may fail, stall or corrupt without harm; below the
+	// number of links. All ranks must agree.
 	Parity int
-	// MinStripe is the least number of bytes worth a stripe: a message of less than MinStripe for
-	// each data lane is sent whole, on Parity + 1 lanes. Default 4 KiB. All ranks must agree.
+	// MinStripe is the least number of bytes of a stripe: a message of less than MinStripe for each
+	// data link is sent whole, on Parity + 1 links. Default 4 KiB. All ranks must agree.
 	MinStripe int
 	// StripeBytes is the length of the longest stripe. Default 256 KiB, at most 16 MiB. All ranks
 	// must agree.
 	StripeBytes int
-	// LaneBytes bounds what waits for one lane to one peer, 128 bytes a stripe included. Default
+	// LinkBytes bounds the queue of one link to one peer, 128 bytes a stripe included. Default
 	// eight stripes, at least four.
-	LaneBytes int
-	// MaxUnexpectedBytes bounds, for each peer, what is kept of messages that nobody has asked for,
+	LinkBytes int
+	// MaxUnexpectedBytes bounds, for each peer, the kept messages that no receive has asked for,
 	// 128 bytes a message included. Default 64 MiB.
 	MaxUnexpectedBytes int
 
@@ -45,10 +45,10 @@ type Config struct {
 	// CloseTimeout bounds how long Close waits for peers to take what was sent to them. Default 2
 	// s.
 	CloseTimeout time.Duration
-	// KeepAlive is the time between signs of life on an idle lane. Default 5 s.
+	// KeepAlive is the time between signs of life on an idle link. Default 5 s.
 	KeepAlive time.Duration
 
-	// Log receives what happens to lanes; nil is silent.
+	// Log receives what happens to links; nil is silent.
 	Log *slog.Logger
 }
 
@@ -66,7 +66,7 @@ func (c Config) WithDefaults() Config {
 	}
 	orInt(&c.MinStripe, 4<<10)
 	orInt(&c.StripeBytes, 256<<10)
-	orInt(&c.LaneBytes, queuedStripes*(c.StripeBytes+stripeOverhead))
+	orInt(&c.LinkBytes, queuedStripes*(c.StripeBytes+stripeOverhead))
 	orInt(&c.MaxUnexpectedBytes, 64<<20)
 	orTime(&c.JoinTimeout, 60*time.Second)
 	orTime(&c.OpTimeout, transport.DefaultOpTimeout)
@@ -83,8 +83,8 @@ func (c Config) Validate() error {
 	c = c.WithDefaults()
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf("striped: "+format, args...)) }
-	if c.Parity < 0 || c.Parity >= maxLanes {
-		fault("Parity %d is outside 0..%d", c.Parity, maxLanes-1)
+	if c.Parity < 0 || c.Parity >= maxLinks {
+		fault("Parity %d is outside 0..%d", c.Parity, maxLinks-1)
 	}
 	if c.MinStripe < 1 {
 		fault("MinStripe %d is below 1", c.MinStripe)
@@ -92,8 +92,8 @@ func (c Config) Validate() error {
 	if c.StripeBytes < 1 || c.StripeBytes > maxStripeBytes {
 		fault("StripeBytes %d is outside 1..%d", c.StripeBytes, maxStripeBytes)
 	}
-	if least := 4 * (c.StripeBytes + stripeOverhead); c.LaneBytes < least {
-		fault("LaneBytes %d is below four stripes, %d", c.LaneBytes, least)
+	if least := 4 * (c.StripeBytes + stripeOverhead); c.LinkBytes < least {
+		fault("LinkBytes %d is below four stripes, %d", c.LinkBytes, least)
 	}
 	if c.MaxUnexpectedBytes < 0 {
 		fault("MaxUnexpectedBytes %d is negative", c.MaxUnexpectedBytes)
@@ -111,19 +111,19 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// validateLanes reports what is wrong with lanes under c.
-func (c Config) validateLanes(lanes []transport.Transport) error {
-	if len(lanes) < 1 || len(lanes) > maxLanes {
-		return fmt.Errorf("striped: %d lanes, want 1 to %d", len(lanes), maxLanes)
+// validateLinks returns what is wrong with links under c.
+func (c Config) validateLinks(links []transport.Transport) error {
+	if len(links) < 1 || len(links) > maxLinks {
+		return fmt.Errorf("striped: %d links, want 1 to %d", len(links), maxLinks)
 	}
 	var faults []error
-	if c.Parity >= len(lanes) {
-		faults = append(faults, fmt.Errorf("striped: Parity %d leaves none of %d lanes for data", c.Parity, len(lanes)))
+	if c.Parity >= len(links) {
+		faults = append(faults, fmt.Errorf("striped: Parity %d leaves none of %d links for data", c.Parity, len(links)))
 	}
-	for i, l := range lanes[1:] {
-		if l.Rank() != lanes[0].Rank() || l.Size() != lanes[0].Size() {
-			faults = append(faults, fmt.Errorf("striped: lane %d is rank %d of %d, lane 0 is rank %d of %d",
-				i+1, l.Rank(), l.Size(), lanes[0].Rank(), lanes[0].Size()))
+	for i, l := range links[1:] {
+		if l.Rank() != links[0].Rank() || l.Size() != links[0].Size() {
+			faults = append(faults, fmt.Errorf("striped: link %d is rank %d of %d, link 0 is rank %d of %d",
+				i+1, l.Rank(), l.Size(), links[0].Rank(), links[0].Size()))
 		}
 	}
 	return errors.Join(faults...)

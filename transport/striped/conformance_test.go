@@ -14,29 +14,29 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/transporttest"
 )
 
-// wrapper makes lane number lane of rank r out of an inproc lane.
-type wrapper func(lane int, r transport.Rank, t transport.Transport) transport.Transport
+// wrapper makes link number link of rank r out of an inproc link.
+type wrapper func(link int, r transport.Rank, t transport.Transport) transport.Transport
 
-// open opens a job of n ranks over lanes inproc lanes.
-func open(t testing.TB, n, lanes int, cfg Config, wrap wrapper) []*Transport {
+// open opens a job of n ranks over links inproc links.
+func open(t testing.TB, n, links int, cfg Config, wrap wrapper) []*Transport {
 	t.Helper()
-	ends, err := join(openLanes(t, n, lanes, wrap), func(transport.Rank) Config { return cfg })
+	ends, err := join(openLinks(t, n, links, wrap), func(transport.Rank) Config { return cfg })
 	require.NoError(t, err)
 	t.Cleanup(func() { closeEnds(ends) })
 	return ends
 }
 
-// openLanes returns each rank's lanes.
-func openLanes(t testing.TB, n, lanes int, wrap wrapper) [][]transport.Transport {
+// openLinks returns each rank's links.
+func openLinks(t testing.TB, n, links int, wrap wrapper) [][]transport.Transport {
 	t.Helper()
 	all := make([][]transport.Transport, n)
-	for lane := range lanes {
+	for link := range links {
 		ends, err := inproc.Open(inproc.Config{Ranks: n, OpTimeout: -1})
 		require.NoError(t, err)
 		for r, e := range ends {
 			var l transport.Transport = e
 			if wrap != nil {
-				l = wrap(lane, transport.Rank(r), l)
+				l = wrap(link, transport.Rank(r), l)
 			}
 			all[r] = append(all[r], l)
 		}
@@ -45,11 +45,11 @@ func openLanes(t testing.TB, n, lanes int, wrap wrapper) [][]transport.Transport
 }
 
 // join calls New for every rank at once.
-func join(lanes [][]transport.Transport, cfg func(transport.Rank) Config) ([]*Transport, error) {
-	ends, errs := make([]*Transport, len(lanes)), make([]error, len(lanes))
+func join(links [][]transport.Transport, cfg func(transport.Rank) Config) ([]*Transport, error) {
+	ends, errs := make([]*Transport, len(links)), make([]error, len(links))
 	var wg sync.WaitGroup
-	for r := range lanes {
-		wg.Go(func() { ends[r], errs[r] = New(context.Background(), lanes[r], cfg(transport.Rank(r))) })
+	for r := range links {
+		wg.Go(func() { ends[r], errs[r] = New(context.Background(), links[r], cfg(transport.Rank(r))) })
 	}
 	wg.Wait()
 	return ends, errors.Join(errs...)
@@ -73,7 +73,7 @@ func asTransports(ends []*Transport) []transport.Transport {
 	return all
 }
 
-// codes are the numbers of data and parity lanes that tests go through.
+// codes are the numbers of data and parity links that tests go through.
 var codes = []struct{ k, m int }{{1, 0}, {2, 0}, {4, 1}, {2, 2}}
 
 func TestConformance(t *testing.T) {

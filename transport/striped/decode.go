@@ -2,15 +2,15 @@ package striped
 
 import "fmt"
 
-// decode makes the data stripes of a block that have not come from those that have, and forgets the
-// parity. Stripes that lie in one of the taker's buffers are used, and made, where they are.
+// decode recovers the missing data stripes of a block from those that have arrived, and frees the
+// parity. Stripes that lie within one buffer of the receive are used, and written, in place.
 func (m *inbound) decode(t *Transport, b int) error {
 	blk, k, n := &m.blocks[b], m.shape.k, m.shape.length(b)
-	shards := make([][]byte, len(t.lanes))
+	shards := make([][]byte, len(t.links))
 	var scratch []*buffer
-	var spread []int // stripes made in scratch, to be copied to their place
+	var spread []int // stripes recovered in scratch, to be copied
 	for i := range k {
-		come := blk.claimed&(1<<i) != 0
+		arrived := blk.claimed&(1<<i) != 0
 		from, to := m.shape.data(b, i)
 		direct, ok := []byte(nil), false
 		if to-from == n {
@@ -20,14 +20,14 @@ func (m *inbound) decode(t *Transport, b int) error {
 			buf := t.pool.get(n)
 			scratch = append(scratch, buf)
 			direct = buf.b
-			if come {
+			if arrived {
 				m.to.read(from, direct[:to-from])
 				clear(direct[to-from:])
 			} else {
 				spread = append(spread, i)
 			}
 		}
-		if !come {
+		if !arrived {
 			direct = direct[:0]
 		}
 		shards[i] = direct

@@ -8,12 +8,11 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// isLoss reports whether err means that a frame is lost, as opposed to a peer that speaks another
-// language.
+// isLoss reports whether err means that a frame is lost, as opposed to a protocol error.
 func isLoss(err error) bool { return errors.Is(err, transport.ErrCorrupt) }
 
-// endOf takes a peer's word that nothing follows on a lane. Each end is answered by an end,
-// whereupon neither side uses the lane for the other any more and either may close it.
+// endOf handles a peer's end, after which nothing follows on a link. Each end is answered by an
+// end; then neither side uses the link for the other, and either may close it.
 func (t *Transport) endOf(b *inbox, h *header, payload []byte) error {
 	why, err := decodeReason(payload, b.peer, t.size)
 	if why != nil {
@@ -30,22 +29,22 @@ func (t *Transport) endOf(b *inbox, h *header, payload []byte) error {
 	return err
 }
 
-// exhausted returns an error if somebody waits for what will not come. mu is held.
+// exhausted returns an error if a receive waits for a message that cannot arrive. mu is held.
 func (b *inbox) exhausted() error {
 	wanted := b.asked > 0
 	for _, m := range b.open {
-		wanted = wanted || b.lanes == 0 && m.taker != nil
+		wanted = wanted || b.links == 0 && m.taker != nil
 	}
-	if wanted && b.ended && (b.lanes == 0 || b.next >= b.final && b.asked > 0) {
+	if wanted && b.ended && (b.links == 0 || b.next >= b.final && b.asked > 0) {
 		return transport.ErrPeerClosed
 	}
 	return nil
 }
 
-// laneOver notes that nothing more comes from b's peer on one lane.
-func (t *Transport) laneOver(b *inbox) {
+// linkEnded notes that nothing more arrives from b's peer on one link.
+func (t *Transport) linkEnded(b *inbox) {
 	b.mu.Lock()
-	b.lanes--
+	b.links--
 	err := b.exhausted()
 	b.mu.Unlock()
 	if err != nil {
@@ -53,9 +52,9 @@ func (t *Transport) laneOver(b *inbox) {
 	}
 }
 
-// Close implements [transport.Transport]: it sends on what is queued, takes leave of every peer on
-// every lane, which takes at most [Config.CloseTimeout], and closes the lanes. It returns what
-// closing them returned.
+// Close implements [transport.Transport]: it sends the queued frames and an end to every peer on
+// every link, which takes at most [Config.CloseTimeout], and closes the links. It returns their
+// errors.
 func (t *Transport) Close() error {
 	t.closeOnce.Do(t.shutDown)
 	return t.closeErr
@@ -64,7 +63,7 @@ func (t *Transport) Close() error {
 func (t *Transport) shutDown() {
 	t.closed.Store(true)
 	close(t.closing)
-	t.rouse()
+	t.wakeAll()
 	t.life.Lock() // every call has left
 	defer t.life.Unlock()
 	for _, o := range t.outward {
@@ -78,25 +77,25 @@ func (t *Transport) shutDown() {
 	case <-parted:
 	case <-timer.C:
 	}
-	t.closeErr = closeAll(t.lanes)
+	t.closeErr = closeAll(t.links)
 	for _, o := range t.outward {
-		for lane := range t.lanes {
-			o.drop(lane)
+		for link := range t.links {
+			o.drop(link)
 		}
 	}
 	<-parted
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.patience != nil {
-		t.patience.Stop()
+	if t.notifyTimer != nil {
+		t.notifyTimer.Stop()
 	}
 }
 
-// closeAll closes lanes at once, as each may have to wait for its peers.
-func closeAll(lanes []transport.Transport) error {
-	errs := make([]error, len(lanes))
+// closeAll closes links concurrently, as each may have to wait for its peers.
+func closeAll(links []transport.Transport) error {
+	errs := make([]error, len(links))
 	var wg sync.WaitGroup
-	for i, l := range lanes {
+	for i, l := range links {
 		wg.Go(func() { errs[i] = l.Close() })
 	}
 	wg.Wait()

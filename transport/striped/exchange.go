@@ -7,8 +7,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Exchange posts all receives, sends to each peer in a goroutine of its own where there are
-// several, and waits for everything. See [transport.Exchange].
+// Exchange posts all receives, sends to each peer in a goroutine of its own, and waits for all. See
+// [transport.Exchange].
 func (t *Transport) Exchange(ctx context.Context, sends, recvs []transport.Message) error {
 	first := t.rank
 	for _, list := range [2][]transport.Message{sends, recvs} {
@@ -39,14 +39,14 @@ type exchange struct {
 	first  *fault
 }
 
-// fail ends the exchange with f, if that is not nil.
+// fail ends the exchange with f, unless f is nil.
 func (x *exchange) fail(f *fault) {
 	if f != nil {
 		x.once.Do(func() { x.first = f; x.cancel(f.err) })
 	}
 }
 
-// post asks for all messages, until that fails.
+// post posts all receives, until one fails.
 func (x *exchange) post(recvs []transport.Message) []*receive {
 	posted := make([]*receive, 0, len(recvs))
 	for i := range recvs {
@@ -92,8 +92,7 @@ func (x *exchange) sendQueue(ctx context.Context, queue []*transport.Message) {
 	}
 }
 
-// receive waits for all messages that have been asked for; after a failure it takes back those that
-// have not come.
+// receive waits for all posted receives; after a failure it withdraws those without a message.
 func (x *exchange) receive(ctx context.Context, posted []*receive, recvs []transport.Message) {
 	var c clock
 	defer c.stop()

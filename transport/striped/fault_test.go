@@ -66,7 +66,7 @@ func pass(ctx context.Context, ends []*Transport, sizes ...int) error {
 
 // small makes blocks out of a few bytes, so that short messages have many.
 func small(m int) Config {
-	return Config{Parity: m, MinStripe: 16, StripeBytes: 256, LaneBytes: 1 << 20, OpTimeout: 20 * time.Second, CloseTimeout: 50 * time.Millisecond}
+	return Config{Parity: m, MinStripe: 16, StripeBytes: 256, LinkBytes: 1 << 20, OpTimeout: 20 * time.Second, CloseTimeout: 50 * time.Millisecond}
 }
 
 var sizes = []int{0, 1, 63, 64, 65, 200, 1023, 1024, 1025, 4096, 5000, 20_000, 3, 100_000}
@@ -80,9 +80,9 @@ func TestAnyLoss(t *testing.T) {
 				seed := rapid.Uint64().Draw(rt, "seed")
 				lengths := rapid.SliceOfN(rapid.IntRange(0, 9000), 1, 12).Draw(rt, "sizes")
 				l := &loser{seed: seed, k: c.k, m: c.m, lost: make(map[[2]uint64]int)}
-				ends := open(t, 2, c.k+c.m, small(c.m), func(lane int, r transport.Rank, in transport.Transport) transport.Transport {
-					b := newBadLane(in)
-					b.tamper = func(_ transport.Rank, frame []byte) bool { return l.tamper(lane, frame) }
+				ends := open(t, 2, c.k+c.m, small(c.m), func(link int, r transport.Rank, in transport.Transport) transport.Transport {
+					b := newBadLink(in)
+					b.tamper = func(_ transport.Rank, frame []byte) bool { return l.tamper(link, frame) }
 					return b
 				})
 				defer closeEnds(ends)
@@ -92,7 +92,7 @@ func TestAnyLoss(t *testing.T) {
 	}
 }
 
-// loser loses m stripes of each block: of one that is coded those on m lanes that the seed chooses,
+// loser loses m stripes of each block: of one that is coded those on m links that the seed chooses,
 // of one that is sent in copies the first m.
 type loser struct {
 	seed uint64
@@ -101,7 +101,7 @@ type loser struct {
 	lost map[[2]uint64]int
 }
 
-func (l *loser) tamper(lane int, frame []byte) (pass bool) {
+func (l *loser) tamper(link int, frame []byte) (pass bool) {
 	h, _, err := decodeFrame(frame)
 	if err != nil || h.kind != kindStripe {
 		return true
@@ -114,7 +114,7 @@ func (l *loser) tamper(lane int, frame []byte) (pass bool) {
 	if h.k > 1 {
 		hit = false
 		for _, chosen := range r.Perm(l.k + l.m)[:l.m] {
-			hit = hit || chosen == lane
+			hit = hit || chosen == link
 		}
 	}
 	if !hit {
@@ -128,15 +128,15 @@ func (l *loser) tamper(lane int, frame []byte) (pass bool) {
 	return true
 }
 
-// TestStalledLanes has m lanes stop for good in the middle of a message, on both sides.
-func TestStalledLanes(t *testing.T) {
+// TestStalledLinks has m links stop for good in the middle of a message, on both sides.
+func TestStalledLinks(t *testing.T) {
 	for _, c := range []struct{ k, m int }{{1, 1}, {4, 1}, {2, 2}} {
 		t.Run(fmt.Sprintf("%d+%d", c.k, c.m), func(t *testing.T) {
 			g := newGrid()
 			ends := open(t, 2, c.k+c.m, small(c.m), g.wrap)
 			require.NoError(t, pass(context.Background(), ends, sizes...))
-			for lane := range c.m {
-				g.each(lane, 2, func(l *badLane) { l.stalled.Store(true) })
+			for link := range c.m {
+				g.each(link, 2, func(l *badLink) { l.stalled.Store(true) })
 			}
 			for range 3 {
 				require.NoError(t, pass(context.Background(), ends, sizes...))
@@ -145,19 +145,19 @@ func TestStalledLanes(t *testing.T) {
 	}
 }
 
-// TestLanesDieInTheMiddle breaks m lanes while messages are under way; one more breaks the
+// TestLinksDieInTheMiddle breaks m links while messages are under way; one more breaks the
 // transport, with an error that names all of them.
-func TestLanesDieInTheMiddle(t *testing.T) {
+func TestLinksDieInTheMiddle(t *testing.T) {
 	const k, m = 2, 2
 	log := &lines{}
 	cfg := small(m)
 	cfg.Log = log.logger()
 	g := newGrid()
-	ends := open(t, 3, k+m, cfg, func(lane int, r transport.Rank, in transport.Transport) transport.Transport {
-		l := g.wrap(lane, r, in).(*badLane)
+	ends := open(t, 3, k+m, cfg, func(link int, r transport.Rank, in transport.Transport) transport.Transport {
+		l := g.wrap(link, r, in).(*badLink)
 		var frames atomic.Int64
 		l.tamper = func(to transport.Rank, _ []byte) bool {
-			if frames.Add(1) == int64(30*(lane+1)) && r == 0 && lane < m {
+			if frames.Add(1) == int64(30*(link+1)) && r == 0 && link < m {
 				l.Abort(nil)
 			}
 			return true
@@ -167,14 +167,14 @@ func TestLanesDieInTheMiddle(t *testing.T) {
 	for range 3 {
 		require.NoError(t, pass(context.Background(), ends, sizes...))
 	}
-	require.Eventually(t, func() bool { return log.count("lane dead") == 3*m }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return log.count("link dead") == 3*m }, 10*time.Second, time.Millisecond)
 	require.Zero(t, log.count("transport broken"))
 	g.at(3, 0).Abort(nil)
 	for r, e := range ends {
 		_, err := e.Recv(context.Background(), transport.Rank((r+1)%3), 9, nil)
 		require.ErrorIs(t, err, transport.ErrPeerDead)
 		require.Equal(t, transport.Rank(0), transport.CulpritOf(err))
-		require.ErrorContains(t, err, "lane 0, lane 1, lane 3 of 4 dead, parity 2")
+		require.ErrorContains(t, err, "link 0, link 1, link 3 of 4 dead, parity 2")
 	}
 }
 
@@ -203,10 +203,10 @@ func (l *lines) count(what string) int {
 func TestTooMuchCorrupt(t *testing.T) {
 	for m := range 3 {
 		t.Run(fmt.Sprint(m), func(t *testing.T) {
-			ends := open(t, 2, 2+m, small(m), func(lane int, _ transport.Rank, in transport.Transport) transport.Transport {
-				l := newBadLane(in)
+			ends := open(t, 2, 2+m, small(m), func(link int, _ transport.Rank, in transport.Transport) transport.Transport {
+				l := newBadLink(in)
 				l.tamper = func(_ transport.Rank, frame []byte) bool {
-					if h, _, _ := decodeFrame(frame); h.kind == kindStripe && h.message == 2 && lane <= m {
+					if h, _, _ := decodeFrame(frame); h.kind == kindStripe && h.message == 2 && link <= m {
 						frame[len(frame)-1] ^= 4
 					}
 					return true
@@ -226,9 +226,9 @@ func TestTooMuchCorrupt(t *testing.T) {
 func TestLost(t *testing.T) {
 	cfg := small(1)
 	cfg.OpTimeout = 50 * time.Millisecond
-	ends := open(t, 2, 3, cfg, func(lane int, _ transport.Rank, in transport.Transport) transport.Transport {
-		l := newBadLane(in)
-		l.tamper = func(_ transport.Rank, frame []byte) bool { return lane > 1 || frame[5] != byte(kindStripe) }
+	ends := open(t, 2, 3, cfg, func(link int, _ transport.Rank, in transport.Transport) transport.Transport {
+		l := newBadLink(in)
+		l.tamper = func(_ transport.Rank, frame []byte) bool { return link > 1 || frame[5] != byte(kindStripe) }
 		return l
 	})
 	require.ErrorIs(t, pass(context.Background(), ends, 500), transport.ErrTimeout)

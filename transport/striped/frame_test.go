@@ -117,12 +117,12 @@ func TestNonsense(t *testing.T) {
 		"stripe":          {stripe(func(h *header) { h.stripe = 1 }), transport.ErrProtocol},
 		"length":          {stripe(func(h *header) { h.total = 300 }), transport.ErrProtocol},
 		"kind":            {frameOf(header{kind: 77}, nil), transport.ErrProtocol},
-		"end by nobody":   {frameOf(header{kind: kindEnd}, encodeReason(&fault{9, transport.ErrCorrupt})), transport.ErrProtocol},
+		"end by no rank":  {frameOf(header{kind: kindEnd}, encodeReason(&fault{9, transport.ErrCorrupt})), transport.ErrProtocol},
 		"end for nothing": {frameOf(header{kind: kindEnd}, []byte{1, 2}), transport.ErrProtocol},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ends := open(t, 2, 3, small(1), nil)
-			require.NoError(t, ends[0].lanes[0].Send(context.Background(), 1, frameTag, c.frame))
+			require.NoError(t, ends[0].links[0].Send(context.Background(), 1, frameTag, c.frame))
 			_, err := ends[1].Recv(context.Background(), 0, 1, nil)
 			require.ErrorIs(t, err, c.want)
 			require.Equal(t, transport.Rank(0), transport.CulpritOf(err))
@@ -130,9 +130,9 @@ func TestNonsense(t *testing.T) {
 	}
 	t.Run("two messages of one number", func(t *testing.T) {
 		ends := open(t, 2, 3, small(1), nil)
-		for lane, tag := range []transport.Tag{5, 6} {
-			f := stripe(func(h *header) { h.stripe, h.tag = uint32(lane), tag })
-			require.NoError(t, ends[0].lanes[lane].Send(context.Background(), 1, frameTag, f))
+		for link, tag := range []transport.Tag{5, 6} {
+			f := stripe(func(h *header) { h.stripe, h.tag = uint32(link), tag })
+			require.NoError(t, ends[0].links[link].Send(context.Background(), 1, frameTag, f))
 		}
 		_, err := ends[1].Recv(context.Background(), 0, 1, nil)
 		require.ErrorIs(t, err, transport.ErrProtocol)

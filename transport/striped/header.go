@@ -8,8 +8,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// A frame is what travels on a lane as one message of it: a header and a payload. All numbers are
-// big-endian.
+// A frame is one message of a link: a header and a payload. All numbers are big-endian.
 //
 //	 0  magic     4  "SYSt"
 //	 4  version   1
@@ -37,7 +36,7 @@ type frameKind uint8
 
 const (
 	kindStripe frameKind = 1 + iota
-	kindEnd              // nothing follows on this lane; the payload says why, if not in good order
+	kindEnd              // nothing follows on this link; the payload says why, if not in good order
 	kindAlive            // nothing but a sign of life
 )
 
@@ -66,9 +65,9 @@ func (h *header) put(b []byte) {
 	binary.BigEndian.PutUint32(b[ownSumAt:], crc32c.Update(0, b[:ownSumAt]))
 }
 
-// decodeFrame reads the header of frame and checks everything about it that needs no other
-// knowledge but the sum of the payload: [transport.ErrCorrupt] where the header is not what was
-// sent, [transport.ErrProtocol] where it makes no sense.
+// decodeFrame decodes the header of frame and checks it by itself, but not the sum of the payload.
+// The error is [transport.ErrCorrupt] if the header is not what was sent, [transport.ErrProtocol]
+// if it is invalid.
 func decodeFrame(frame []byte) (header, []byte, error) {
 	if len(frame) < headerBytes {
 		return header{}, nil, fmt.Errorf("frame of %d bytes, want at least %d: %w", len(frame), headerBytes, transport.ErrCorrupt)
@@ -103,14 +102,14 @@ func decodeFrame(frame []byte) (header, []byte, error) {
 // intact reports whether payload is what the sender summed.
 func (h *header) intact(payload []byte) bool { return sumOf(payload) == h.sum }
 
-// check holds a stripe that came on lane against the shape that its message must have.
-func (h *header) check(c *Config, lanes, lane int) (shape, error) {
-	if most := c.longest(lanes - c.Parity); h.total > most {
+// check checks a stripe that arrived on link against the shape that its message must have.
+func (h *header) check(c *Config, links, link int) (shape, error) {
+	if most := c.longest(links - c.Parity); h.total > most {
 		return shape{}, fmt.Errorf("message %d, tag %#x, of %d bytes, limit %d: %w",
 			h.message, uint64(h.tag), h.total, most, transport.ErrTooLarge)
 	}
-	s := c.cut(int(h.total), lanes-c.Parity)
-	stripe := lane
+	s := c.cut(int(h.total), links-c.Parity)
+	stripe := link
 	if s.k == 1 {
 		stripe = 0
 	}
@@ -121,7 +120,7 @@ func (h *header) check(c *Config, lanes, lane int) (shape, error) {
 	case uint64(h.block) >= uint64(s.blocks()):
 		return shape{}, fmt.Errorf("block %d of %d: %w", h.block, s.blocks(), transport.ErrProtocol)
 	case int64(h.stripe) != int64(stripe):
-		return shape{}, fmt.Errorf("stripe %d on lane %d, want %d: %w", h.stripe, lane, stripe, transport.ErrProtocol)
+		return shape{}, fmt.Errorf("stripe %d on link %d, want %d: %w", h.stripe, link, stripe, transport.ErrProtocol)
 	case int(h.length) != s.length(int(h.block)):
 		return shape{}, fmt.Errorf("stripe of %d bytes in block %d of a message of %d, want %d: %w",
 			h.length, h.block, h.total, s.length(int(h.block)), transport.ErrProtocol)

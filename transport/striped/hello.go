@@ -11,22 +11,22 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// A hello is what a rank says on every lane before anything else, all numbers big-endian: magic and
-// version, 4 bytes each; the terms, 8 bytes each; the CRC-32C of all before.
+// A hello is the first message on every link, all numbers big-endian: magic and version, 4 bytes
+// each; the terms, 8 bytes each; the CRC-32C of all before.
 const (
 	helloMagic = 0x53595368
 	termCount  = 5
 	helloBytes = 8 + 8*termCount + 4
 )
 
-// terms are what ranks must agree on, on each lane.
+// terms are what ranks must agree on, on each link.
 type terms [termCount]uint64
 
-var termNames = [termCount]string{"the lane's number", "number of lanes", "Parity", "MinStripe", "StripeBytes"}
+var termNames = [termCount]string{"the link's number", "number of links", "Parity", "MinStripe", "StripeBytes"}
 
-func (t *Transport) terms(lane int) terms {
+func (t *Transport) terms(link int) terms {
 	c := &t.cfg
-	return terms{uint64(lane), uint64(len(t.lanes)), uint64(c.Parity), uint64(c.MinStripe), uint64(c.StripeBytes)}
+	return terms{uint64(link), uint64(len(t.links)), uint64(c.Parity), uint64(c.MinStripe), uint64(c.StripeBytes)}
 }
 
 func (h terms) encode() []byte {
@@ -39,7 +39,7 @@ func (h terms) encode() []byte {
 	return binary.BigEndian.AppendUint32(b, crc32c.Update(0, b))
 }
 
-// decodeHello reads what encode wrote.
+// decodeHello decodes what encode wrote.
 func decodeHello(b []byte) (h terms, err error) {
 	if len(b) != helloBytes || binary.BigEndian.Uint32(b) != helloMagic {
 		return h, fmt.Errorf("hello of %d bytes, want %d and the magic %#08x: %w", len(b), helloBytes, uint32(helloMagic), transport.ErrProtocol)
@@ -56,17 +56,17 @@ func decodeHello(b []byte) (h terms, err error) {
 	return h, nil
 }
 
-// meet exchanges hellos with every peer on every lane.
+// meet exchanges hellos with every peer on every link.
 func (t *Transport) meet(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.JoinTimeout)
 	defer cancel()
-	errs := make([]error, len(t.lanes))
+	errs := make([]error, len(t.links))
 	var wg sync.WaitGroup
-	for lane := range t.lanes {
-		wg.Go(func() { errs[lane] = t.meetOn(ctx, lane) })
+	for link := range t.links {
+		wg.Go(func() { errs[link] = t.meetOn(ctx, link) })
 	}
 	wg.Wait()
-	for _, err := range errs { // a disagreement explains what other lanes may have met with
+	for _, err := range errs { // a disagreement explains the errors of other links
 		if errors.Is(err, transport.ErrMismatch) {
 			return err
 		}
@@ -74,16 +74,16 @@ func (t *Transport) meet(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (t *Transport) meetOn(ctx context.Context, lane int) error {
-	mine := t.terms(lane)
-	said := [][]byte{mine.encode()}
+func (t *Transport) meetOn(ctx context.Context, link int) error {
+	mine := t.terms(link)
+	hello := [][]byte{mine.encode()}
 	var sends, recvs []transport.Message
 	for _, o := range t.outward {
-		sends = append(sends, transport.Message{Peer: o.peer, Tag: helloTag, Bufs: said})
+		sends = append(sends, transport.Message{Peer: o.peer, Tag: helloTag, Bufs: hello})
 		recvs = append(recvs, transport.Message{Peer: o.peer, Tag: helloTag, Bufs: [][]byte{make([]byte, helloBytes)}})
 	}
-	if err := transport.Exchange(ctx, t.lanes[lane], sends, recvs); err != nil {
-		return &transport.Error{Rank: transport.CulpritOf(err), Op: "join", Err: fmt.Errorf("lane %d: %w", lane, err)}
+	if err := transport.Exchange(ctx, t.links[link], sends, recvs); err != nil {
+		return &transport.Error{Rank: transport.CulpritOf(err), Op: "join", Err: fmt.Errorf("link %d: %w", link, err)}
 	}
 	for _, r := range recvs {
 		theirs, err := decodeHello(r.Bufs[0][:r.N])
@@ -93,7 +93,7 @@ func (t *Transport) meetOn(ctx context.Context, lane int) error {
 			}
 		}
 		if err != nil {
-			return &transport.Error{Rank: r.Peer, Op: "join", Err: fmt.Errorf("lane %d: %w", lane, err)}
+			return &transport.Error{Rank: r.Peer, Op: "join", Err: fmt.Errorf("link %d: %w", link, err)}
 		}
 	}
 	return nil

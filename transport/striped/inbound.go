@@ -6,29 +6,29 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// inbound is a message on its way in. Guarded by the inbox's lock, but for the bytes that to refers
-// to: whoever counts among the writers may write the part that it has claimed.
+// inbound is a message that is arriving. Guarded by the inbox's lock, but for the bytes that to
+// refers to: each goroutine that is counted in writers may write the stripe that it has claimed.
 type inbound struct {
 	number uint64
 	tag    transport.Tag
 	shape  shape
 	taker  *receive
 
-	placed bool   // it has memory, which is
-	to     spans  // this: the taker's buffers, or store
-	store  []byte // memory of its own, where it came before anybody asked
+	hasMemory bool   // it has memory, which is
+	to        spans  // this: the receive's buffers, or store
+	store     []byte // memory of its own, if it came before a receive asked for it
 
 	blocks    []block // once it has memory: a length that a peer announces reserves nothing
 	left      int     // blocks that are not whole
 	writers   int
-	abandoned bool // the taker has gone, or has no room: nothing may be written any more
+	abandoned bool // the receive is gone or too small: nothing may be written any more
 }
 
-// block is what has come of one block.
+// block is what has arrived of one block.
 type block struct {
-	claimed uint64 // stripes that have come intact; a bit each
+	claimed uint64 // stripes that have arrived intact; a bit each
 	claims  uint8
-	written uint8 // of the claimed ones, those in their place
+	written uint8 // of the claimed ones, those that have been stored
 	corrupt uint64
 	parity  []*buffer // parity stripes, by number less k
 }
@@ -37,15 +37,15 @@ func newInbound(number uint64, tag transport.Tag, s shape) *inbound {
 	return &inbound{number: number, tag: tag, shape: s, left: s.blocks()}
 }
 
-func (m *inbound) place(bufs [][]byte) {
-	m.to, m.blocks, m.placed = newSpans(bufs), make([]block, m.left), true
+func (m *inbound) setMemory(bufs [][]byte) {
+	m.to, m.blocks, m.hasMemory = newSpans(bufs), make([]block, m.left), true
 }
 
-// take takes a stripe that came on lane, and reports whether it keeps the frame's memory. It waits
-// while the stripe belongs to a message that has still to be announced by another lane, or that
+// take takes a stripe that arrived on link, and reports whether it keeps the frame's memory. It
+// waits while the stripe belongs to a message that another link has still to announce, or that
 // there is no room for.
-func (b *inbox) take(lane int, h *header, f *buffer) (kept bool, err error) {
-	s, err := h.check(&b.t.cfg, len(b.t.lanes), lane)
+func (b *inbox) take(link int, h *header, f *buffer) (kept bool, err error) {
+	s, err := h.check(&b.t.cfg, len(b.t.links), link)
 	if err != nil {
 		return false, err
 	}
@@ -63,30 +63,29 @@ func (b *inbox) take(lane int, h *header, f *buffer) (kept bool, err error) {
 		}
 	}
 	if m == nil {
-		return false, nil // too late, or too early and never to be awaited
+		return false, nil // too late, or the transport is unusable
 	}
 	if m.tag != h.tag || m.shape != s {
 		return false, fmt.Errorf("message %d is %d bytes under tag %#x, and %d under %#x: %w",
 			h.message, m.shape.total, uint64(m.tag), s.total, uint64(h.tag), transport.ErrProtocol)
 	}
-	for !m.placed && !m.abandoned && b.t.usable() && !b.admit(m) {
+	for !m.hasMemory && !m.abandoned && b.t.usable() && !b.admit(m) {
 		b.changed.Wait()
 	}
-	if !intact && m.placed {
-		return false, b.lose(m, h, lane)
+	if !intact && m.hasMemory {
+		return false, b.lose(m, h, link)
 	}
 	if !intact {
 		return false, nil
 	}
-	return b.claim(m, h, lane, f)
+	return b.claim(m, h, link, f)
 }
 
-// lose counts a stripe that came corrupt: with more than m of one block there is no hope for it. mu
-// is held.
-func (b *inbox) lose(m *inbound, h *header, lane int) error {
+// lose counts a corrupt stripe: a block with more than m of them cannot be recovered. mu is held.
+func (b *inbox) lose(m *inbound, h *header, link int) error {
 	blk := &m.blocks[h.block]
-	blk.corrupt |= 1 << lane
-	b.t.corrupted(lane, b.peer, h)
+	blk.corrupt |= 1 << link
+	b.t.corrupted(link, b.peer, h)
 	lost := 0
 	for c := blk.corrupt; c != 0; c &= c - 1 {
 		lost++
@@ -98,10 +97,9 @@ func (b *inbox) lose(m *inbound, h *header, lane int) error {
 		m.number, h.block, lost, b.t.cfg.Parity, transport.ErrCorrupt)
 }
 
-// claim puts a stripe in its place unless it is not wanted. mu is held, but given up while bytes
-// are copied.
-func (b *inbox) claim(m *inbound, h *header, lane int, f *buffer) (kept bool, err error) {
-	if !m.placed || m.abandoned || !b.t.usable() {
+// claim stores a stripe unless it is not needed. mu is held, but released while bytes are copied.
+func (b *inbox) claim(m *inbound, h *header, link int, f *buffer) (kept bool, err error) {
+	if !m.hasMemory || m.abandoned || !b.t.usable() {
 		return false, nil
 	}
 	blk := &m.blocks[h.block]
@@ -144,7 +142,7 @@ func (b *inbox) unlocked(m *inbound, do func()) {
 	}
 }
 
-// write puts a data stripe in its place, without what it has been filled up with.
+// write stores a data stripe, without the zeros that it was filled up with.
 func (m *inbound) write(h *header, payload []byte) {
 	from, to := m.shape.data(int(h.block), int(h.stripe))
 	m.to.write(from, payload[:to-from])

@@ -7,29 +7,29 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// inbox pairs what comes from one peer with who asks for it. Messages are announced in the order of
-// their numbers, each by the first of its stripes to come, and are matched in that order.
+// inbox matches the messages of one peer with receives. Messages are announced in the order of
+// their numbers, each by the first of its stripes to arrive, and are matched in that order.
 type inbox struct {
 	t    *Transport
 	peer transport.Rank
 
 	mu      sync.Mutex
-	changed sync.Cond // next has grown, a message has got its memory, or nothing is wanted any more
+	changed sync.Cond // next has grown, a message has got its memory, or the transport is unusable
 	next    uint64    // number of the next message to be announced
 	open    map[uint64]*inbound
 	arrived map[transport.Tag][]*inbound
 	posted  map[transport.Tag][]*receive
 	asked   int // receives in posted
 
-	held  int // bytes of messages that nobody has asked for, overhead included
-	lanes int // lanes that something may still come on
+	held  int // bytes of unexpected messages, overhead included
+	links int // links that a frame may still arrive on
 	ended bool
-	final uint64 // number of messages there are, once ended
+	final uint64 // the number of messages, once ended
 }
 
 func newInbox(t *Transport, peer transport.Rank) *inbox {
 	b := &inbox{
-		t: t, peer: peer, lanes: len(t.lanes),
+		t: t, peer: peer, links: len(t.links),
 		open:    make(map[uint64]*inbound),
 		arrived: make(map[transport.Tag][]*inbound),
 		posted:  make(map[transport.Tag][]*receive),
@@ -38,17 +38,17 @@ func newInbox(t *Transport, peer transport.Rank) *inbox {
 	return b
 }
 
-// receive is one that has been asked for. All but done is guarded by the inbox's lock.
+// receive is a posted receive. All but done is guarded by the inbox's lock.
 type receive struct {
 	b    *inbox
 	tag  transport.Tag
 	bufs [][]byte
 	room int
-	msg  *inbound      // what it has been matched with
+	msg  *inbound      // the message that it has been matched with
 	done chan struct{} // gets a value when msg is whole
 }
 
-// post asks for the next message under tag.
+// post posts a receive of the next message under tag.
 func (b *inbox) post(tag transport.Tag, bufs [][]byte) (*receive, *fault) {
 	r := &receive{b: b, tag: tag, bufs: bufs, room: sizeOf(bufs), done: make(chan struct{}, 1)}
 	b.mu.Lock()
@@ -85,7 +85,7 @@ func shift[T any](queues map[transport.Tag][]*T, tag transport.Tag) (first *T, o
 	return first, true
 }
 
-// match gives m to r, which may be whole already. mu is held.
+// match gives r the message m, which may be whole already. mu is held.
 func (b *inbox) match(m *inbound, r *receive) error {
 	if m.shape.total > r.room {
 		m.abandoned = true
@@ -93,8 +93,8 @@ func (b *inbox) match(m *inbound, r *receive) error {
 			m.number, uint64(r.tag), m.shape.total, r.room, transport.ErrTruncated)
 	}
 	r.msg, m.taker = m, r
-	if !m.placed {
-		m.place(r.bufs)
+	if !m.hasMemory {
+		m.setMemory(r.bufs)
 		b.changed.Broadcast()
 	}
 	if m.left == 0 {
@@ -103,7 +103,7 @@ func (b *inbox) match(m *inbound, r *receive) error {
 	return nil
 }
 
-// announce enters the message that h is the first stripe of. mu is held.
+// announce enters the message whose first stripe has the header h. mu is held.
 func (b *inbox) announce(h *header, s shape) (*inbound, error) {
 	m := newInbound(h.message, h.tag, s)
 	b.next++
@@ -118,18 +118,18 @@ func (b *inbox) announce(h *header, s shape) (*inbound, error) {
 	return m, b.match(m, r)
 }
 
-// admit gives m memory of its own where there is room for it. mu is held.
+// admit gives m memory of its own if there is room for it. mu is held.
 func (b *inbox) admit(m *inbound) bool {
 	if m.shape.total > b.t.cfg.MaxUnexpectedBytes-b.held-stripeOverhead && b.peer != b.t.rank {
 		return false
 	}
 	b.held += m.shape.total + stripeOverhead
 	m.store = make([]byte, m.shape.total)
-	m.place([][]byte{m.store})
+	m.setMemory([][]byte{m.store})
 	return true
 }
 
-// whole hands a message to who asked for it, if anybody has. mu is held.
+// whole completes the receive of a message, if there is one. mu is held.
 func (b *inbox) whole(m *inbound) {
 	delete(b.open, m.number)
 	if m.taker != nil {
@@ -137,8 +137,7 @@ func (b *inbox) whole(m *inbound) {
 	}
 }
 
-// finish returns the length of the message that r has been given, after a value has come from
-// r.done.
+// finish returns the length of r's message, after a value has come from r.done.
 func (r *receive) finish() int {
 	b, m := r.b, r.msg
 	if m.store != nil {
@@ -152,9 +151,9 @@ func (r *receive) finish() int {
 	return m.shape.total
 }
 
-// withdraw takes back r, and waits until nobody writes into its buffers. begun says that some of a
-// message has come for it, whole that all has, if only while it waited, so that r has not been
-// taken back.
+// withdraw withdraws r, and waits until no goroutine writes into its buffers. begun says that a
+// part of its message has arrived, whole that all has, perhaps while it waited; then r is not
+// withdrawn.
 func (r *receive) withdraw() (begun, whole bool) {
 	b := r.b
 	b.mu.Lock()
@@ -197,7 +196,7 @@ func (b *inbox) deliverSelf(tag transport.Tag, bufs [][]byte) error {
 	if err != nil {
 		return err
 	}
-	if !m.placed {
+	if !m.hasMemory {
 		b.admit(m)
 	}
 	at := 0

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	laneRate = 25_000_000 // bytes a second: 200 Mbit/s
+	linkRate = 25_000_000 // bytes a second: 200 Mbit/s
 	lagBytes = 1 << 20
 	lagCount = 100
 )
@@ -53,14 +53,14 @@ func rounds(t *testing.T, ends []*Transport, at int, fault func()) []time.Durati
 	return took
 }
 
-// lagged returns the median, 99th percentile and maximum of the rounds over k+m lanes one of which
+// lagged returns the median, 99th percentile and maximum of the rounds over k+m links one of which
 // becomes bad.
-func lagged(t *testing.T, k, m int, bad func(*badLane)) (p50, p99, worst time.Duration) {
+func lagged(t *testing.T, k, m int, bad func(*badLink)) (p50, p99, worst time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGrid()
 		ends := open(t, 2, k+m, Config{Parity: m}, g.wrap)
-		for lane := range k + m {
-			g.each(lane, 2, func(l *badLane) { l.rate.Store(laneRate) })
+		for link := range k + m {
+			g.each(link, 2, func(l *badLink) { l.rate.Store(linkRate) })
 		}
 		took := rounds(t, ends, lagCount/4, func() {
 			if bad != nil {
@@ -73,17 +73,17 @@ func lagged(t *testing.T, k, m int, bad func(*badLane)) (p50, p99, worst time.Du
 	return p50, p99, worst
 }
 
-// TestLaggingLane runs in virtual time, so its figures are exact: with parity a lane that is ten
+// TestLaggingLink runs in virtual time, so its figures are exact: with parity a link that is ten
 // times slower, or stops for good, in the middle of the run costs not even a single round more than
 // a fifth; without, the slower one costs every round at least fivefold.
-func TestLaggingLane(t *testing.T) {
+func TestLaggingLink(t *testing.T) {
 	if testing.Short() {
 		t.Skip("moves much, one goroutine at a time")
 	}
-	slow := func(l *badLane) { l.rate.Store(laneRate / 10) }
-	stall := func(l *badLane) { l.stalled.Store(true) }
+	slow := func(l *badLink) { l.rate.Store(linkRate / 10) }
+	stall := func(l *badLink) { l.stalled.Store(true) }
 	_, healthy, _ := lagged(t, 4, 1, nil)
-	for name, bad := range map[string]func(*badLane){"throttled": slow, "stalled": stall} {
+	for name, bad := range map[string]func(*badLink){"throttled": slow, "stalled": stall} {
 		t.Run(name, func(t *testing.T) {
 			p50, p99, worst := lagged(t, 4, 1, bad)
 			t.Logf("4+1: healthy p99 %v; %s p50 %v, p99 %v, worst %v", healthy, name, p50, p99, worst)
@@ -97,27 +97,27 @@ func TestLaggingLane(t *testing.T) {
 	require.GreaterOrEqual(t, float64(p50), 5*float64(plain))
 }
 
-// TestRecoveredLane: a lane that has lagged and been passed over carries its part again once it is
+// TestRecoveredLink: a link that has lagged and been passed over carries its part again once it is
 // well.
-func TestRecoveredLane(t *testing.T) {
+func TestRecoveredLink(t *testing.T) {
 	if testing.Short() {
 		t.Skip("moves much, one goroutine at a time")
 	}
-	for _, lane := range []int{0, 4} {
-		t.Run(fmt.Sprint(lane), func(t *testing.T) {
+	for _, link := range []int{0, 4} {
+		t.Run(fmt.Sprint(link), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := newGrid()
 				ends := open(t, 2, 5, Config{Parity: 1}, g.wrap)
 				for i := range 5 {
-					g.each(i, 2, func(l *badLane) { l.rate.Store(laneRate) })
+					g.each(i, 2, func(l *badLink) { l.rate.Store(linkRate) })
 				}
-				bad := g.at(lane, 0)
+				bad := g.at(link, 0)
 				sent := func() uint64 { return bad.WireBytes() }
-				bad.rate.Store(laneRate / 100)
+				bad.rate.Store(linkRate / 100)
 				rounds(t, ends, -1, nil)
 				before := sent()
 				require.Less(t, before, uint64(lagCount*lagBytes/4/4), "it has been passed over")
-				bad.rate.Store(laneRate)
+				bad.rate.Store(linkRate)
 				rounds(t, ends, -1, nil) // it has still to send what it was at, at its old rate
 				before = sent()
 				rounds(t, ends, -1, nil)
@@ -128,9 +128,9 @@ func TestRecoveredLane(t *testing.T) {
 	}
 }
 
-// TestIdleLanes: lanes whose own bound on an operation is far below the time that nothing is sent
+// TestIdleLinks: links whose own bound on an operation is far below the time that nothing is sent
 // stay alive.
-func TestIdleLanes(t *testing.T) {
+func TestIdleLinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ends := open(t, 2, 3, Config{Parity: 1, KeepAlive: time.Second}, patience(3*time.Second).wrap)
 		time.Sleep(time.Hour) // sleep-ok: on the bubble's clock

@@ -11,10 +11,10 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// TestLanesChosen goes through the states of the queues of 2+1 lanes that hold 1000 bytes each.
-func TestLanesChosen(t *testing.T) {
+// TestLinksChosen goes through the states of the queues of 2+1 links that hold 1000 bytes each.
+func TestLinksChosen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tr := &Transport{cfg: Config{Parity: 1, LaneBytes: 1000}.WithDefaults(), k: 2, lanes: make([]transport.Transport, 3)}
+		tr := &Transport{cfg: Config{Parity: 1, LinkBytes: 1000}.WithDefaults(), k: 2, links: make([]transport.Transport, 3)}
 		o := newOutbox(tr, 1)
 		choose := func(bytes ...int) ([]int, bool) {
 			o.mu.Lock()

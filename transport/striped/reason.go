@@ -18,14 +18,14 @@ const (
 
 var errAborted = errors.New("operation given up")
 
-// reasons are the sentinels that travel; their index is the code. 0 stands for any other error.
+// reasons are the sentinels that an end can carry; their index is the code. 0 is any other error.
 var reasons = [...]error{
 	errAborted, transport.ErrPeerClosed, transport.ErrPeerDead, transport.ErrTimeout, transport.ErrCorrupt,
 	transport.ErrProtocol, transport.ErrTooLarge, transport.ErrTruncated, transport.ErrMismatch, transport.ErrOutOfStep,
 	transport.ErrPeerFailed,
 }
 
-// encodeReason returns the payload of an end that f is the reason of.
+// encodeReason returns the payload of an end whose reason is f.
 func encodeReason(f *fault) []byte {
 	code := 0
 	for i, r := range reasons {
@@ -40,8 +40,8 @@ func encodeReason(f *fault) []byte {
 	return append(b, text...)
 }
 
-// decodeReason reads the payload of an end that rank by has sent, in a job of size ranks. No
-// payload is a farewell in good order, and no fault.
+// decodeReason decodes the payload of an end that rank by has sent, in a job of size ranks. No
+// payload means that the peer has closed, which is no fault.
 func decodeReason(b []byte, by transport.Rank, size int) (*fault, error) {
 	if len(b) == 0 {
 		return nil, nil

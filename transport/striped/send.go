@@ -8,13 +8,13 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// outgoing is a message on its way into the queues.
+// outgoing is a message that is being queued.
 type outgoing struct {
 	o     *outbox
 	shape shape
 	tag   transport.Tag
 	src   source
-	lanes []int // those chosen for the block at hand
+	links []int // those chosen for the current block
 
 	shards  [][]byte
 	buffers []*buffer
@@ -33,7 +33,7 @@ func (t *Transport) send(ctx context.Context, c *clock, to transport.Rank, tag t
 	defer func() { <-o.turn }()
 	m := &outgoing{o: o, shape: t.cfg.cut(total, t.k), tag: tag, src: source{bufs: bufs}}
 	for b := range m.shape.blocks() {
-		if err := m.awaitLanes(ctx, c, b); err != nil {
+		if err := m.awaitLinks(ctx, c, b); err != nil {
 			return t.interrupted(err, to, b > 0)
 		}
 		if err := m.queue(b); err != nil {
@@ -44,9 +44,9 @@ func (t *Transport) send(ctx context.Context, c *clock, to transport.Rank, tag t
 	return nil
 }
 
-// awaitLanes waits until block b can be queued, and chooses its lanes. It is the holder of the
-// outbox's turn alone who adds to the queues, so what it finds stays true until it adds itself.
-func (m *outgoing) awaitLanes(ctx context.Context, c *clock, b int) error {
+// awaitLinks waits until block b can be queued, and chooses its links. Only the holder of
+// the outbox's turn adds to the queues, so the result is valid until it does.
+func (m *outgoing) awaitLinks(ctx context.Context, c *clock, b int) error {
 	n := headerBytes + m.shape.length(b)
 	for {
 		ok, err := m.choose(n)
@@ -66,9 +66,9 @@ func (m *outgoing) choose(n int) (ok bool, err error) {
 	if o.ended {
 		return false, errPeerLeft
 	}
-	m.lanes, ok = o.choose(m.lanes[:0], n)
+	m.links, ok = o.choose(m.links[:0], n)
 	if ok && m.shape.k == 1 {
-		m.lanes = o.chooseFew(m.lanes)
+		m.links = o.chooseFew(m.links)
 	}
 	return ok, nil
 }
@@ -91,13 +91,13 @@ func (m *outgoing) queue(b int) error {
 	if b == 0 {
 		o.next++
 	}
-	for _, lane := range m.lanes {
+	for _, link := range m.links {
 		if err == nil {
-			o.push(lane, m.buffers[lane])
-			m.buffers[lane] = nil
+			o.push(link, m.buffers[link])
+			m.buffers[link] = nil
 		}
 	}
-	for i, buf := range m.buffers { // stripes of lanes that are passed over
+	for i, buf := range m.buffers { // stripes of links that are skipped
 		o.t.pool.put(buf)
 		m.buffers[i] = nil
 	}
@@ -117,15 +117,15 @@ func (m *outgoing) header(b, stripe int) header {
 	}
 }
 
-// copyWhole makes a copy of block b, which is one stripe, for each of the lanes chosen.
+// copyWhole makes a copy of block b, which is one stripe, for each of the links chosen.
 func (m *outgoing) copyWhole(b int) {
 	t := m.o.t
-	m.buffers = append(m.buffers[:0], make([]*buffer, len(t.lanes))...)
-	first := m.lanes[0]
-	for _, lane := range m.lanes {
+	m.buffers = append(m.buffers[:0], make([]*buffer, len(t.links))...)
+	first := m.links[0]
+	for _, link := range m.links {
 		buf := t.pool.get(headerBytes + m.shape.length(b))
-		m.buffers[lane] = buf
-		if lane != first {
+		m.buffers[link] = buf
+		if link != first {
 			copy(buf.b, m.buffers[first].b)
 			continue
 		}
@@ -135,11 +135,11 @@ func (m *outgoing) copyWhole(b int) {
 	}
 }
 
-// code cuts block b into stripes and adds parity, where any is to be sent.
+// code cuts block b into stripes and adds parity, if any is to be sent.
 func (m *outgoing) code(b int) error {
 	t, n := m.o.t, m.shape.length(b)
 	m.shards, m.buffers = m.shards[:0], m.buffers[:0]
-	for i := range t.lanes {
+	for i := range t.links {
 		buf := t.pool.get(headerBytes + n)
 		payload := buf.b[headerBytes:]
 		m.shards, m.buffers = append(m.shards, payload), append(m.buffers, buf)
@@ -149,14 +149,14 @@ func (m *outgoing) code(b int) error {
 			clear(payload[to-from:])
 		}
 	}
-	if m.lanes[len(m.lanes)-1] >= t.k {
+	if m.links[len(m.links)-1] >= t.k {
 		if err := t.code.Encode(m.shards); err != nil {
 			return fmt.Errorf("parity of %d stripes of %d bytes: %w", t.k, n, err)
 		}
 	}
-	for _, lane := range m.lanes {
-		h := m.header(b, lane)
-		h.seal(m.buffers[lane])
+	for _, link := range m.links {
+		h := m.header(b, link)
+		h.seal(m.buffers[link])
 	}
 	return nil
 }

@@ -3,12 +3,12 @@ package striped
 import "math"
 
 // shape is how one message is cut: into blocks of k stripes, of at most stripe bytes each. Sender
-// and receiver work it out from the message's length.
+// and receiver compute it from the message's length.
 type shape struct {
 	total, k, stripe int
 }
 
-// cut returns the shape of a message of total bytes over k data lanes. A message with k = 1 is sent
+// cut returns the shape of a message of total bytes over k data links. A message with k = 1 is sent
 // in copies.
 func (c *Config) cut(total, k int) shape {
 	if total < k*c.MinStripe && total <= c.StripeBytes {
@@ -17,8 +17,8 @@ func (c *Config) cut(total, k int) shape {
 	return shape{total, k, c.StripeBytes}
 }
 
-// longest is the length of the longest message over k data lanes: as many bytes as an int counts
-// when the last block is filled up, in as many blocks as a frame can number.
+// longest is the length of the longest message over k data links. With a full last block it must
+// fit an int, and the number of its blocks must fit a frame.
 func (c *Config) longest(k int) uint64 {
 	full := uint64(k * c.StripeBytes)
 	return min(math.MaxInt-full, math.MaxUint32*full)
@@ -36,14 +36,14 @@ func (s shape) block(b int) (from, to int) {
 	return b * full, min((b+1)*full, s.total)
 }
 
-// length is that of every stripe of block b, parity included; the last data stripes are filled up
-// with zeros.
+// length is the length of every stripe of block b, parity included; the last data stripes are
+// filled up with zeros.
 func (s shape) length(b int) int {
 	from, to := s.block(b)
 	return (to - from + s.k - 1) / s.k
 }
 
-// data returns where data stripe i of block b lies in the message, which may be nowhere.
+// data returns where data stripe i of block b lies in the message; it may be empty.
 func (s shape) data(b, i int) (from, to int) {
 	start, end := s.block(b)
 	n := s.length(b)

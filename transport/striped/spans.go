@@ -19,10 +19,10 @@ func (s *source) read(dst []byte) {
 	}
 }
 
-// spans is the concatenation of several buffers, to be used at any place.
+// spans is the concatenation of several buffers, with access at any offset.
 type spans struct {
 	bufs   [][]byte
-	starts []int // where each buffer begins; nil if there is but one
+	starts []int // where each buffer begins; nil if there is only one
 }
 
 func newSpans(bufs [][]byte) spans {
@@ -36,47 +36,47 @@ func newSpans(bufs [][]byte) spans {
 	return s
 }
 
-// find returns the buffer that holds byte at, and the byte's place within.
-func (s *spans) find(at int) (buf, place int) {
+// find returns the buffer that holds byte at, and the byte's offset within.
+func (s *spans) find(at int) (buf, offset int) {
 	if s.starts == nil {
 		return 0, at
 	}
-	// the last buffer that begins at or before it: not an empty one
+	// the last buffer that begins at or before it, which is not empty
 	buf = sort.SearchInts(s.starts, at+1) - 1
 	return buf, at - s.starts[buf]
 }
 
-// write copies src to the place at.
+// write copies src to offset at.
 func (s *spans) write(at int, src []byte) {
 	s.each(at, len(src), func(b []byte) { src = src[copy(b, src):] })
 }
 
-// read copies from the place at to dst.
+// read copies from offset at to dst.
 func (s *spans) read(at int, dst []byte) {
 	s.each(at, len(dst), func(b []byte) { dst = dst[copy(dst, b):] })
 }
 
-// each visits n bytes from the place at, in order.
-func (s *spans) each(at, n int, visit func(b []byte)) {
+// each calls do with n bytes from offset at, a buffer at a time, in order.
+func (s *spans) each(at, n int, do func(b []byte)) {
 	if n == 0 {
 		return
 	}
-	for i, place := s.find(at); n > 0; i, place = i+1, 0 {
-		b := s.bufs[i][place:]
+	for i, offset := s.find(at); n > 0; i, offset = i+1, 0 {
+		b := s.bufs[i][offset:]
 		b = b[:min(len(b), n)]
-		visit(b)
+		do(b)
 		n -= len(b)
 	}
 }
 
-// slice returns the n bytes from the place at, n above 0, if they lie in one buffer. Its capacity
-// is n.
+// slice returns the n bytes from offset at, n above 0, if they lie in one buffer. Its capacity is
+// n.
 func (s *spans) slice(at, n int) ([]byte, bool) {
-	i, place := s.find(at)
-	if place+n > len(s.bufs[i]) {
+	i, offset := s.find(at)
+	if offset+n > len(s.bufs[i]) {
 		return nil, false
 	}
-	return s.bufs[i][place : place+n : place+n], true
+	return s.bufs[i][offset : offset+n : offset+n], true
 }
 
 func sizeOf(bufs [][]byte) int {

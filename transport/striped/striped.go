@@ -15,22 +15,22 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// frameTag and helloTag are those that lanes carry everything under.
+// helloTag and frameTag are the tags of all messages on links.
 const (
 	helloTag transport.Tag = 1 + iota
 	frameTag
 )
 
-// Transport is one rank's end of all its lanes. See [transport.Transport] for its contract.
+// Transport is one rank's end of all its links. See [transport.Transport] for its contract.
 type Transport struct {
 	cfg     Config
 	rank    transport.Rank
 	size    int
-	k       int // lanes that carry data
-	lanes   []transport.Transport
+	k       int // links that carry data
+	links   []transport.Transport
 	code    reedsolomon.Encoder // nil where nothing is coded
 	pool    pool
-	outward []*outbox // those to other ranks
+	outward []*outbox // to other ranks
 
 	outboxes  []*outbox
 	inboxes   []*inbox
@@ -41,19 +41,19 @@ type Transport struct {
 	fault  atomic.Pointer[fault]
 	broken chan struct{} // closed with the first fault
 
-	untold    atomic.Int64 // peers that have still to be told that nothing follows
-	told      chan struct{}
-	tellOnce  sync.Once
-	patience  *time.Timer // guarded by mu
-	closed    atomic.Bool
-	closing   chan struct{}
-	closeOnce sync.Once
-	closeErr  error
-	wg        sync.WaitGroup // couriers and pumps
+	unnotified  atomic.Int64 // peers to which an end has still to be sent
+	notified    chan struct{}
+	notifyOnce  sync.Once
+	notifyTimer *time.Timer // guarded by mu
+	closed      atomic.Bool
+	closing     chan struct{}
+	closeOnce   sync.Once
+	closeErr    error
+	wg          sync.WaitGroup // senders and receivers of links
 
 	mu     sync.Mutex
-	dead   []error  // why each lane is dead, or nil
-	errors []uint64 // corrupt frames of each lane
+	dead   []error  // why each link is dead, or nil
+	errors []uint64 // corrupt frames of each link
 }
 
 var (
@@ -64,46 +64,46 @@ var (
 	_ transport.Watcher   = (*Transport)(nil)
 )
 
-// New makes one transport of lanes, which are this rank's ends of as many transports, in the same
-// order on all ranks. It meets the other ranks on every lane and returns when all have been found
-// to agree: an error is [transport.ErrMismatch], naming what differs and both values, or what the
-// lane said. Every lane must be alive. Cfg.Validate's faults are returned as they are.
+// New combines links, which are this rank's ends of as many transports, in the same order on all
+// ranks. It exchanges the configuration with the other ranks on every link and returns when all
+// agree. Otherwise its error wraps [transport.ErrMismatch] and names what differs and both values,
+// or is that of a link: every link must be alive. Errors of cfg.Validate are returned as they are.
 //
-// The lanes belong to the transport from now on: Close closes them, and so does New when it fails.
-func New(ctx context.Context, lanes []transport.Transport, cfg Config) (*Transport, error) {
-	t, err := newTransport(slices.Clone(lanes), cfg)
+// The links belong to the transport then: Close closes them, and so does New if it fails.
+func New(ctx context.Context, links []transport.Transport, cfg Config) (*Transport, error) {
+	t, err := newTransport(slices.Clone(links), cfg)
 	if err == nil {
 		err = t.meet(ctx)
 	}
 	if err != nil {
-		_ = closeAll(lanes)
+		_ = closeAll(links)
 		return nil, err
 	}
 	for _, o := range t.outward {
-		for lane := range lanes {
-			t.wg.Go(o.queues[lane].carry)
-			t.wg.Go(func() { t.pump(lane, o.peer) })
+		for link := range links {
+			t.wg.Go(o.queues[link].run)
+			t.wg.Go(func() { t.pump(link, o.peer) })
 		}
 	}
 	return t, nil
 }
 
-func newTransport(lanes []transport.Transport, cfg Config) (*Transport, error) {
+func newTransport(links []transport.Transport, cfg Config) (*Transport, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	cfg = cfg.WithDefaults()
-	if err := cfg.validateLanes(lanes); err != nil {
+	if err := cfg.validateLinks(links); err != nil {
 		return nil, err
 	}
 	t := &Transport{
-		cfg: cfg, rank: lanes[0].Rank(), size: lanes[0].Size(), k: len(lanes) - cfg.Parity, lanes: lanes,
-		broken: make(chan struct{}), closing: make(chan struct{}), told: make(chan struct{}),
-		dead: make([]error, len(lanes)), errors: make([]uint64, len(lanes)),
+		cfg: cfg, rank: links[0].Rank(), size: links[0].Size(), k: len(links) - cfg.Parity, links: links,
+		broken: make(chan struct{}), closing: make(chan struct{}), notified: make(chan struct{}),
+		dead: make([]error, len(links)), errors: make([]uint64, len(links)),
 	}
 	if cfg.Parity > 0 && t.k > 1 {
 		var err error
-		// One goroutine: stripes are short, and whoever codes has others to send meanwhile.
+		// One goroutine: stripes are short, and other goroutines send meanwhile.
 		if t.code, err = reedsolomon.New(t.k, cfg.Parity, reedsolomon.WithMaxGoroutines(1)); err != nil {
 			return nil, errtext.Errorf("striped: code of %d+%d: %w", t.k, cfg.Parity, err)
 		}
@@ -115,7 +115,7 @@ func newTransport(lanes []transport.Transport, cfg Config) (*Transport, error) {
 			t.outward = append(t.outward, o)
 		}
 	}
-	t.untold.Store(int64(len(t.outward)))
+	t.unnotified.Store(int64(len(t.outward)))
 	return t, nil
 }
 
@@ -125,15 +125,15 @@ func (t *Transport) Rank() transport.Rank { return t.rank }
 // Size is the number of ranks.
 func (t *Transport) Size() int { return t.size }
 
-// WireBytes is the number of payload bytes sent to other ranks, parity and copies not counted; the
-// lanes count those.
+// WireBytes is the number of payload bytes sent to other ranks, without parity and copies, which
+// the links count.
 func (t *Transport) WireBytes() uint64 { return t.wireBytes.Load() }
 
-// Capabilities are what all lanes can do. The name is "striped" with theirs: "striped(tcp)".
+// Capabilities are those that all links have. The name is "striped" with theirs: "striped(tcp)".
 func (t *Transport) Capabilities() transport.Capabilities {
 	all := transport.Capabilities{SurvivesPeerLoss: true, Encrypted: true}
 	var names []string
-	for _, l := range t.lanes {
+	for _, l := range t.links {
 		c := transport.CapabilitiesOf(l)
 		all.SurvivesPeerLoss = all.SurvivesPeerLoss && c.SurvivesPeerLoss
 		all.Encrypted = all.Encrypted && c.Encrypted
@@ -147,7 +147,7 @@ func (t *Transport) Capabilities() transport.Capabilities {
 }
 
 // Send sends the concatenation of bufs to rank to under tag. It returns when the message has been
-// coded into the lanes' queues. See [transport.Transport].
+// coded into the links' queues. See [transport.Transport].
 func (t *Transport) Send(ctx context.Context, to transport.Rank, tag transport.Tag, bufs ...[]byte) error {
 	t.check("Send", to)
 	if err := t.begin(ctx, "send", to); err != nil {
@@ -200,7 +200,7 @@ func (t *Transport) receive(ctx context.Context, c *clock, r *receive) (int, *fa
 	return 0, t.interrupted(why, r.b.peer, begun)
 }
 
-// check panics if r is no rank of the job.
+// check panics if r is not a rank of the job.
 func (t *Transport) check(call string, r transport.Rank) {
 	if r < 0 || int(r) >= t.size {
 		panic(fmt.Sprintf("striped: %s: rank %d outside 0..%d", call, r, t.size-1))

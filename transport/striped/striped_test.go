@@ -13,32 +13,32 @@ import (
 
 func TestConfig(t *testing.T) {
 	require.NoError(t, Config{}.Validate())
-	c := Config{Parity: -1, MinStripe: -1, StripeBytes: -1, LaneBytes: 1, MaxUnexpectedBytes: -1, JoinTimeout: -1,
+	c := Config{Parity: -1, MinStripe: -1, StripeBytes: -1, LinkBytes: 1, MaxUnexpectedBytes: -1, JoinTimeout: -1,
 		CloseTimeout: -1, KeepAlive: -1}
 	err := c.Validate()
 	for _, name := range []string{"Parity", "MinStripe", "StripeBytes", "MaxUnexpectedBytes", "JoinTimeout",
 		"CloseTimeout", "KeepAlive"} {
 		require.ErrorContains(t, err, name)
 	}
-	require.ErrorContains(t, Config{LaneBytes: 1000}.Validate(), "LaneBytes 1000")
+	require.ErrorContains(t, Config{LinkBytes: 1000}.Validate(), "LinkBytes 1000")
 	_, err = New(context.Background(), nil, Config{})
-	require.ErrorContains(t, err, "0 lanes")
-	lanes := openLanes(t, 2, 2, nil)
-	_, err = New(context.Background(), lanes[0], Config{Parity: 2})
-	require.ErrorContains(t, err, "Parity 2 leaves none of 2 lanes")
-	require.ErrorIs(t, lanes[0][0].Send(context.Background(), 1, 1), transport.ErrClosed, "New has closed the lanes")
-	other := openLanes(t, 2, 1, nil)
+	require.ErrorContains(t, err, "0 links")
+	links := openLinks(t, 2, 2, nil)
+	_, err = New(context.Background(), links[0], Config{Parity: 2})
+	require.ErrorContains(t, err, "Parity 2 leaves none of 2 links")
+	require.ErrorIs(t, links[0][0].Send(context.Background(), 1, 1), transport.ErrClosed, "New has closed the links")
+	other := openLinks(t, 2, 1, nil)
 	_, err = New(context.Background(), append(other[1], other[0]...), Config{})
-	require.ErrorContains(t, err, "lane 1 is rank 0 of 2, lane 0 is rank 1 of 2")
+	require.ErrorContains(t, err, "link 1 is rank 0 of 2, link 0 is rank 1 of 2")
 }
 
-// TestMismatch: ranks that disagree are told what about, with both values.
+// TestMismatch: ranks that disagree get an error with both values.
 func TestMismatch(t *testing.T) {
 	for name, c := range map[string]Config{
 		"Parity": {Parity: 1}, "MinStripe": {MinStripe: 1}, "StripeBytes": {StripeBytes: 1 << 10},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := join(openLanes(t, 3, 2, nil), func(r transport.Rank) Config {
+			_, err := join(openLinks(t, 3, 2, nil), func(r transport.Rank) Config {
 				if r == 1 {
 					return c
 				}
@@ -49,15 +49,15 @@ func TestMismatch(t *testing.T) {
 		})
 	}
 	t.Run("order", func(t *testing.T) {
-		lanes := openLanes(t, 2, 2, nil)
-		lanes[1][0], lanes[1][1] = lanes[1][1], lanes[1][0]
-		_, err := join(lanes, func(transport.Rank) Config { return Config{} })
+		links := openLinks(t, 2, 2, nil)
+		links[1][0], links[1][1] = links[1][1], links[1][0]
+		_, err := join(links, func(transport.Rank) Config { return Config{} })
 		require.ErrorIs(t, err, transport.ErrMismatch)
-		require.ErrorContains(t, err, "the lane's number is ")
+		require.ErrorContains(t, err, "the link's number is ")
 	})
 	t.Run("absent", func(t *testing.T) {
-		lanes := openLanes(t, 2, 2, nil)
-		_, err := New(context.Background(), lanes[0], Config{JoinTimeout: 20 * time.Millisecond})
+		links := openLinks(t, 2, 2, nil)
+		_, err := New(context.Background(), links[0], Config{JoinTimeout: 20 * time.Millisecond})
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 }
@@ -67,17 +67,17 @@ func TestCapabilities(t *testing.T) {
 	require.Equal(t, transport.Capabilities{Name: "striped(inproc)", SurvivesPeerLoss: true}, ends[0].Capabilities())
 }
 
-// TestCost holds the bytes on the lanes against what the package comment says of them.
+// TestCost holds the bytes on the links against what the package comment says of them.
 func TestCost(t *testing.T) {
 	const k, m = 4, 2
 	for _, n := range []int{0, 1, 100, k*4096 - 1, k * 4096, 1 << 20, 5 << 20} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			lanes := openLanes(t, 2, k+m, nil)
-			ends, err := join(lanes, func(transport.Rank) Config { return Config{Parity: m} })
+			links := openLinks(t, 2, k+m, nil)
+			ends, err := join(links, func(transport.Rank) Config { return Config{Parity: m} })
 			require.NoError(t, err)
 			t.Cleanup(func() { closeEnds(ends) })
 			wire := func() (total int) {
-				for _, l := range lanes[0] {
+				for _, l := range links[0] {
 					total += int(l.(transport.Counter).WireBytes())
 				}
 				return total
@@ -96,10 +96,10 @@ func TestCost(t *testing.T) {
 	}
 }
 
-// TestUnexpected: what nobody asks for is bounded, and holds nothing up once it is asked for.
+// TestUnexpected: unexpected messages are bounded, and hold nothing up once they are received.
 func TestUnexpected(t *testing.T) {
 	cfg := small(1)
-	cfg.MaxUnexpectedBytes, cfg.LaneBytes = 4000, 2000
+	cfg.MaxUnexpectedBytes, cfg.LinkBytes = 4000, 2000
 	ends := open(t, 2, 3, cfg, nil)
 	ctx := context.Background()
 	done := make(chan error, 1)

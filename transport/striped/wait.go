@@ -9,10 +9,10 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// clock bounds the waiting of one call, from when it first has to.
+// clock bounds the waiting of one call, from when it first has to wait.
 type clock struct{ timer *time.Timer }
 
-// start returns what ends the waiting: nothing where there is no limit.
+// start returns a channel that ends the waiting, or nil if there is no limit.
 func (c *clock) start(limit time.Duration) <-chan time.Time {
 	if limit <= 0 {
 		return nil
@@ -32,7 +32,7 @@ func (c *clock) stop() {
 // errInterrupted says that the transport has been closed or broken while a call waited.
 var errInterrupted = errors.New("closed or broken")
 
-// wait waits for a value from event. Otherwise it returns why it gave up.
+// wait waits for a value from event. Otherwise it returns why the wait ended.
 func (t *Transport) wait(ctx context.Context, c *clock, event <-chan struct{}) error {
 	select {
 	case <-event:
@@ -52,7 +52,7 @@ func (t *Transport) wait(ctx context.Context, c *clock, event <-chan struct{}) e
 	return errInterrupted
 }
 
-// await waits until it can put a value into slot. Otherwise it returns why it gave up.
+// await waits until it can put a value into slot. Otherwise it returns why the wait ended.
 func (t *Transport) await(ctx context.Context, c *clock, slot chan<- struct{}) error {
 	select {
 	case slot <- struct{}{}:
@@ -80,9 +80,9 @@ func gaveUp(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// interrupted returns the fault of a call with peer that gave up because of why. begun says that
-// something of its message has moved. Unless nothing has, and it was the caller who gave up, that
-// breaks the transport.
+// interrupted returns the fault of a call with peer that ended because of why. begun says that a
+// part of its message has moved. That breaks the transport, unless nothing has moved and the caller
+// has cancelled.
 func (t *Transport) interrupted(why error, peer transport.Rank, begun bool) *fault {
 	switch {
 	case errors.Is(why, errInterrupted):
@@ -94,12 +94,12 @@ func (t *Transport) interrupted(why error, peer transport.Rank, begun bool) *fau
 		return t.fail(peer, transport.ErrPeerClosed)
 	case errors.Is(why, transport.ErrTimeout):
 		culprit, err := transport.Overdue(t.watched(), peer, t.cfg.OpTimeout)
-		return t.fail(culprit, fmt.Errorf("%s%w", t.deadLanes("%s dead: "), err))
+		return t.fail(culprit, fmt.Errorf("%s%w", t.deadLinks("%s dead: "), err))
 	case !begun:
 		return &fault{peer, why}
 	}
 	if errors.Is(why, context.Canceled) {
-		peer = t.rank // whoever cancels half a message is the one to blame
+		peer = t.rank // a rank that cancels half a message is to blame
 	}
 	return t.fail(peer, fmt.Errorf("message half moved: %w", why))
 }

@@ -7,26 +7,26 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Watch has lane 0 bring statements of p to the peers, if it can. Receives of a lane wait all the
-// time, so that nothing is known of who waits for whom: only ranks that are in different operations
-// of one stream are found. See [transport.Watcher].
+// Watch lets link 0 carry statements of p to the peers, if it can. Receives of a link always wait,
+// so it is not known which rank waits for which: only ranks that are in different operations of one
+// stream are found. See [transport.Watcher].
 func (t *Transport) Watch(p transport.Program) {
 	t.program.Store(&p)
-	transport.Watch(t.lanes[0], laneProgram{t, p})
+	transport.Watch(t.links[0], linkProgram{t, p})
 }
 
-// laneProgram is the program as a lane knows it. What it finds breaks this transport, not the lane
-// alone.
-type laneProgram struct {
+// linkProgram is the program for a link. An error that it finds breaks this transport, not only the
+// link.
+type linkProgram struct {
 	t *Transport
 	p transport.Program
 }
 
-func (l laneProgram) Statement(to transport.Rank, _ time.Duration) []byte {
+func (l linkProgram) Statement(to transport.Rank, _ time.Duration) []byte {
 	return l.p.Statement(to, 0)
 }
 
-func (l laneProgram) Compare(from transport.Rank, statement []byte, _ time.Duration) error {
+func (l linkProgram) Compare(from transport.Rank, statement []byte, _ time.Duration) error {
 	err := l.p.Compare(from, statement, 0)
 	switch {
 	case errors.Is(err, transport.ErrOutOfStep):
@@ -39,7 +39,7 @@ func (l laneProgram) Compare(from transport.Rank, statement []byte, _ time.Durat
 	return nil
 }
 
-func (l laneProgram) Overdue(awaited transport.Rank) (transport.Rank, string) {
+func (l linkProgram) Overdue(awaited transport.Rank) (transport.Rank, string) {
 	return l.p.Overdue(awaited)
 }
 
@@ -51,9 +51,9 @@ func (t *Transport) watched() transport.Program {
 	return nil
 }
 
-// Settle has lane 0 ask the peers. See [transport.Watcher].
+// Settle lets link 0 ask the peers. See [transport.Watcher].
 func (t *Transport) Settle() error {
-	err := transport.Settle(t.lanes[0])
+	err := transport.Settle(t.links[0])
 	if f := t.fault.Load(); f != nil && errors.Is(f.err, transport.ErrOutOfStep) {
 		return f.as("settle")
 	}

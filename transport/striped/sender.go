@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// carry sends what is queued on one lane to one peer, until it has sent an end or the lane dies.
-func (q *queue) carry() {
+// run sends the queued frames of one link and peer, until it has sent an end or the link dies.
+func (q *queue) run() {
 	idle := time.NewTimer(q.o.t.cfg.KeepAlive)
 	defer idle.Stop()
 	for {
@@ -20,8 +20,8 @@ func (q *queue) carry() {
 			b = q.o.t.frame(header{kind: kindAlive}, nil)
 		}
 		t := q.o.t
-		if err := t.lanes[q.lane].Send(context.Background(), q.o.peer, frameTag, b.b); err != nil {
-			t.laneDied(q.lane, q.o.peer, err)
+		if err := t.links[q.link].Send(context.Background(), q.o.peer, frameTag, b.b); err != nil {
+			t.linkDied(q.link, q.o.peer, err)
 			return
 		}
 		q.sent(b, last)
@@ -33,7 +33,7 @@ func (q *queue) carry() {
 }
 
 // take returns the next frame to send, or nil if there is none, and whether it is the last one. It
-// is not ok when the lane is dead. What it returns still counts.
+// is not ok if the link is dead. The bytes of the frame still count as queued.
 func (q *queue) take() (b *buffer, last, ok bool) {
 	q.o.mu.Lock()
 	defer q.o.mu.Unlock()
@@ -51,7 +51,7 @@ func (q *queue) take() (b *buffer, last, ok bool) {
 	return q.last, q.last != nil, true
 }
 
-// wait waits for something to send, and reports whether it is time for a sign of life first.
+// wait waits for a frame, and reports whether a sign of life is due first.
 func (q *queue) wait(idle *time.Timer) (beat bool) {
 	select {
 	case <-q.ready:
@@ -61,7 +61,7 @@ func (q *queue) wait(idle *time.Timer) (beat bool) {
 	}
 }
 
-// sent frees what has been sent.
+// sent frees a frame that has been sent.
 func (q *queue) sent(b *buffer, last bool) {
 	h := b.b[5]
 	q.o.mu.Lock()
@@ -69,7 +69,7 @@ func (q *queue) sent(b *buffer, last bool) {
 	switch {
 	case last:
 		q.last = nil
-		q.o.told()
+		q.o.notified()
 	case frameKind(h) == kindStripe:
 		q.bytes -= len(b.b) + stripeOverhead
 		q.lags = q.lags && q.bytes > 0
