@@ -3,7 +3,6 @@ package switchyard
 import (
 	"cmp"
 	"context"
-	"slices"
 	"time"
 
 	"gonum.org/v1/gonum/blas/blas32"
@@ -29,18 +28,19 @@ func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.Gene
 		return dx, err
 	}
 	defer l.guard.Leave()
-	if l.last == nil {
+	p := l.last
+	if p == nil {
 		return dx, l.guard.Misuse("Backward", "no Forward waits for it")
 	}
-	if err := l.last.CheckGradient(dy); err != nil {
+	if err := p.CheckGradient(dy); err != nil {
 		return dx, l.guard.Misuse("Backward", "%w", err)
 	}
 	defer l.forget()
-	if err := l.guard.Attempt("Backward", func() error { return l.backward(ctx, l.last, dy) }); err != nil {
+	if err := l.guard.Attempt("Backward", func() error { return l.backward(ctx, p, dy) }); err != nil {
 		return dx, err
 	}
 	l.guard.BackwardDone()
-	return l.dx, nil
+	return p.dx, nil
 }
 
 // backward is forward the other way.
@@ -70,13 +70,12 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 		return err
 	}
 	l.compute(func() {
-		l.dx = mat.Resize(l.dx, p.X.Rows, l.cfg.Dim)
-		l.orderBackward(p, back)
+		p.dx = l.order.OrderBackward(p.Decision, back, p.X.Rows)
 		err = l.gate.Backward(p.Decision, p.X, router.Gradient{
-			Weights: l.weights, LossScale: p.LossScale(p.Global, l.cfg.batches()), Losses: l.gradients.Losses(p.Info.StepTokens), Rows: back,
-			FirstLeaf: p.Global.FirstLeaf(l.world.Rank()), DX: l.dx,
+			Weights: p.dweights, LossScale: p.LossScale(p.Global, l.cfg.batches()), Losses: l.gradients.Losses(p.Info.StepTokens), Rows: back,
+			FirstLeaf: p.Global.FirstLeaf(l.world.Rank()), DX: p.dx,
 		})
-		p.shared.AddGradientTo(l.dx)
+		p.shared.AddGradientTo(p.dx)
 	})
 	if err != nil {
 		return errtext.Errorf("switchyard: gradient of the gate: %w", err)
@@ -98,9 +97,8 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 // rowsBackward makes the gradients of the tokens' rows of that of y: by way of the experts, which
 // enter those of their parameters.
 func (l *Layer) rowsBackward(ctx context.Context, p *pass, dy blas32.General) (back blas32.General, err error) {
-	drows, weights := l.packed(p.Decision.NumRows()), p.Decision.NumWeights()
-	l.weights = slices.Grow(l.weights[:0], weights)[:weights]
-	l.compute(func() { l.restoreBackward(p, drows, dy) })
+	var drows blas32.General
+	l.compute(func() { drows, p.dweights = l.order.RestoreBackward(p.Decision, p.answers, dy) })
 	l.checks.Made(&p.fault, "backward", "the gradients of answers", drows)
 	there, err := l.compression.RestoreBackward(ctx, p.compressed, drows, compression.Leaves{
 		First: p.Global.FirstLeaf(l.world.Rank()), Count: len(p.Info.Ends),

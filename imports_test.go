@@ -64,6 +64,7 @@ var allowed = map[string][]string{
 	"examples":                    {"*"},
 	"recovery":                    {"*"},
 	"observe":                     {"*"},
+	"internal/roworder":           {"router"},
 }
 
 // TestImportsPointOneWay checks the code against this table; docs/design.md has the reasons.

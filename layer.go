@@ -24,7 +24,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/parameters"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
 	"github.com/switchyard-moe/switchyard/internal/routing"
-	"github.com/switchyard-moe/switchyard/internal/rows"
+	"github.com/switchyard-moe/switchyard/internal/roworder"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/schedule"
 	"github.com/switchyard-moe/switchyard/transport"
@@ -77,6 +77,7 @@ type Layer struct {
 	layout      layout
 	gate        router.Gate
 	routing     *routing.Stage
+	order       *roworder.Stage
 	experts     *experts.Stage     // those hosted here
 	shared      *experts.Shared    // nil without one
 	compression *compression.Stage // nil without it
@@ -97,13 +98,7 @@ type Layer struct {
 	exchanging atomic.Int64       // nanoseconds, in all passes
 	told       told
 	observe    atomic.Pointer[func(schedule.Pass, schedule.Timeline)]
-	rows       blas32.General // scratch: rows sorted by expert
-	weights    []float32      // scratch: gradients of the rows' weights
-	byToken    rows.Index     // scratch: the rows of each token of the last forward pass
-	y, dx      blas32.General
-	evaluated  blas32.General // Eval's y
-	evalIndex  rows.Index     // scratch: byToken, of Eval
-	pool       batch.Pool     // memory of copies without padding
+	pool       batch.Pool // memory of copies without padding
 }
 
 // NewLayer builds this rank's part of a layer. It talks to the other ranks to check that all were
@@ -227,6 +222,7 @@ func (l *Layer) buildParts() (err error) {
 		return err
 	}
 	l.newRouting()
+	l.order = roworder.New(l.cfg.Dim)
 	l.byPeers = l.cutsPeers()
 	if err = l.newExperts(); err != nil {
 		return err
@@ -353,7 +349,7 @@ func (l *Layer) train(ctx context.Context, op string, x blas32.General, side rou
 	}
 	l.last = p
 	l.guard.ForwardDone()
-	return l.y, nil
+	return p.y, nil
 }
 
 // Discard gives up the last Forward, of which no gradient is wanted, as if it had not been. Every
@@ -393,7 +389,7 @@ func (l *Layer) evaluate(ctx context.Context, op string, x blas32.General, side 
 	if err := l.guard.Attempt(op, func() error { return l.forward(ctx, p) }); err != nil {
 		return y, err
 	}
-	return l.evaluated, nil
+	return p.y, nil
 }
 
 // forward is the whole way of a token: route, order, dispatch, compute, combine, restore.
@@ -427,17 +423,33 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 			return err
 		}
 	}
-	y, byToken := &l.y, &l.byToken
-	if !p.Info.Train {
-		y, byToken = &l.evaluated, &l.evalIndex
-	}
 	l.compute(func() {
-		*y = mat.Resize(*y, p.X.Rows, l.cfg.Dim)
-		p.restore(*y, byToken)
-		p.shared.AddTo(*y)
+		p.y = l.order.Restore(p.Decision, p.answers, p.X.Rows, p.Info.Train)
+		p.shared.AddTo(p.y)
 	})
 	l.note(p, plan)
 	return nil
+}
+
+// begin begins the dispatch of the tokens' rows to their experts.
+func (l *Layer) begin(ctx context.Context, p *pass) (*alltoall.Handle, error) {
+	parts := l.parts(p, schedule.Forward)
+	if l.compresses(p) {
+		return l.beginCompressed(ctx, p, parts)
+	}
+	rows, token := l.order.Order(p.Decision, p.X)
+	if token == nil {
+		l.checks.Made(&p.fault, "forward", "the mixtures of its tokens", rows)
+	}
+	return l.beginParts(ctx, p.counts(), rows, token, parts)
+}
+
+// beginParts begins a dispatch in parts, cut as the layer cuts them.
+func (l *Layer) beginParts(ctx context.Context, c alltoall.Counts, rows blas32.General, token []int32, parts int) (*alltoall.Handle, error) {
+	if l.byPeers {
+		return l.exchange.BeginByPeers(ctx, c, rows, token, parts)
+	}
+	return l.exchange.Begin(ctx, c, rows, token, parts)
 }
 
 // throughExperts sends the rows to their experts, has those compute, and brings the answers home.
@@ -478,12 +490,6 @@ func (l *Layer) combine(ctx context.Context, p *pass, part int, home blas32.Gene
 
 // clock counts the time since begin as one of exchanging.
 func (l *Layer) clock(begin time.Time) { l.exchanging.Add(int64(time.Since(begin))) }
-
-// packed returns the scratch matrix with the given number of rows.
-func (l *Layer) packed(n int) blas32.General {
-	l.rows = mat.Resize(l.rows, n, l.cfg.Dim)
-	return l.rows
-}
 
 // newPass begins a pass over x, of the method op.
 func (l *Layer) newPass(op string, x blas32.General, side router.Batch, train bool) (*pass, error) {

@@ -19,7 +19,9 @@ type pass struct {
 	handle     *alltoall.Handle
 	experts    experts.Pass
 	shared     experts.SharedPass
-	answers    blas32.General    // of the experts, sorted by expert
+	answers    blas32.General // of the experts, sorted by expert
+	y, dx      blas32.General
+	dweights   []float32         // gradients of the weights of answers
 	fault      passcheck.Fault   // what is not finite here, once that is known
 	compressed *compression.Pass // nil if the rows travel as they are
 }
