@@ -227,14 +227,11 @@ func (w *World) MeasurePairs(ctx context.Context) (p links.Pairs, err error) {
 // Topology says which ranks share a node, where the transport found that out when it was joined, as
 // that of [Join] does; else all are on one. It is for [Config.Topology] and [World.MeasureLinks].
 func (w *World) Topology() alltoall.Topology {
-	if t, ok := w.t.(interface{ Nodes() []int }); ok {
-		nodes := t.Nodes()
-		if w.order == nil {
-			return alltoall.Topology{Node: slices.Clone(nodes)}
-		}
-		return alltoall.Topology{Node: renumbered(w.order, func(r transport.Rank) int { return nodes[r] })}
+	nodes := transport.NodesOf(w.t)
+	if nodes == nil || w.order == nil {
+		return alltoall.Topology{Node: slices.Clone(nodes)}
 	}
-	return alltoall.Topology{}
+	return alltoall.Topology{Node: renumbered(w.order, func(r transport.Rank) int { return nodes[r] })}
 }
 
 // WireBytes is the number of bytes that this rank has handed to others, or 0 where the transport

@@ -100,9 +100,6 @@ func (t *Transport) failed(ctx context.Context, err error, o *Op) error {
 	return &transport.Error{Rank: o.Peer, Op: o.Dir.String(), Err: err}
 }
 
-// aborter is a transport that can end as if its process had died.
-type aborter interface{ Abort(cause error) }
-
 // crash ends the rank.
 func (t *Transport) crash(o *Op, cause error) error {
 	err := ErrInjected
@@ -110,10 +107,6 @@ func (t *Transport) crash(o *Op, cause error) error {
 		err = fmt.Errorf("%w: %w", ErrInjected, cause)
 	}
 	t.fail(&transport.Error{Rank: o.Rank, Op: o.Dir.String(), Seq: o.N, Err: err})
-	if a, ok := t.below.(aborter); ok {
-		a.Abort(err)
-	} else {
-		_ = t.below.Close() // the crash is what is reported
-	}
+	transport.Abort(t.below, err)
 	return t.unusable(o)
 }

@@ -55,6 +55,8 @@ var (
 	_ transport.Counter   = (*Transport)(nil)
 	_ transport.Allocator = (*Transport)(nil)
 	_ transport.Watcher   = (*Transport)(nil)
+	_ transport.Locator   = (*Transport)(nil)
+	_ transport.Aborter   = (*Transport)(nil)
 )
 
 // New disturbs t as c says. t is the new transport's from then on. It panics if c is invalid.

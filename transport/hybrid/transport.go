@@ -24,6 +24,7 @@ var (
 	_ transport.Counter   = (*Transport)(nil)
 	_ transport.Watcher   = (*Transport)(nil)
 	_ transport.Allocator = (*Transport)(nil)
+	_ transport.Locator   = (*Transport)(nil)
 )
 
 // Way is how a peer is reached.

@@ -37,6 +37,7 @@ var (
 	_ transport.Describer = (*Transport)(nil)
 	_ transport.Counter   = (*Transport)(nil)
 	_ transport.Watcher   = (*Transport)(nil)
+	_ transport.Aborter   = (*Transport)(nil)
 )
 
 // Rank is this end's number.

@@ -32,3 +32,9 @@ func (t *Transport) Watch(p transport.Program) { transport.Watch(t.below, p) }
 
 // Settle is that of the transport below, if it has it. See [transport.Watcher].
 func (t *Transport) Settle() error { return transport.Settle(t.below) }
+
+// Nodes are those of the transport below, if it knows them. See [transport.Locator].
+func (t *Transport) Nodes() []int { return transport.NodesOf(t.below) }
+
+// Abort ends the transport below in disorder, if it can, else in order. See [transport.Aborter].
+func (t *Transport) Abort(cause error) { transport.Abort(t.below, cause) }
