@@ -84,8 +84,7 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 		l.compression.EndPass(p.compressed, p.uncompressed())
 	}
 	if l.tuner != nil {
-		l.tuner.passed(schedule.Backward, begin)
-		l.tuner.steps++
+		l.tuner.EndPass(schedule.Backward, time.Since(begin))
 	}
 	l.gradients.Append(gradients.Pass{
 		Tokens: p.Global.Tokens, Leaves: p.Global.Leaves, StepTokens: p.Info.StepTokens,

@@ -280,7 +280,7 @@ func TestSizesOfAConfigurationAreBounded(t *testing.T) {
 func TestEveryFieldIsCompared(t *testing.T) {
 	profile := func(whole float64) *OverlapProfile {
 		s := OpSeconds{Whole: whole}
-		return &OverlapProfile{Ranks: 4, Most: 1, Timed: []DegreeSeconds{{Parts: 1, Forward: s, Backward: s, Slowest: 1}}}
+		return &OverlapProfile{Ranks: 4, Most: 1, Timed: []DegreeSeconds{{Chunks: 1, Forward: s, Backward: s, Slowest: 1}}}
 	}
 	for field, change := range map[string]func(c *Config){
 		"Dim": func(c *Config) { c.Dim = 7 }, "Experts": func(c *Config) { c.Experts = 5 }, "Router": func(c *Config) { c.Router = router.TopK{K: 1} },

@@ -16,6 +16,7 @@ import (
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/compression"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/experts"
 	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
@@ -27,6 +28,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/roworder"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/schedule/autotune"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -83,7 +85,7 @@ type Layer struct {
 	compression *compression.Stage // nil without it
 	byPeers     bool               // parts of exchanges are cut by ranks instead of experts
 	degree      [2]int             // of overlap, of each pass, if set by hand
-	tuner       *tuner             // nil unless it chooses the degree of overlap
+	tuner       *autotune.Tuner    // nil unless it chooses the number of chunks
 	exchange    *alltoall.Exchange
 	everyone    *collective.Comm // over the world: the gate's gradients, token counts, configuration
 	table       *parameters.Table
@@ -229,10 +231,12 @@ func (l *Layer) buildParts() (err error) {
 	}
 	if l.cfg.Overlap.Auto {
 		known := l.cfg.Overlap.Profile
-		if err = known.validate(l.world.Size(), l.mostParts()); err != nil {
-			return err
+		if err = known.Validate(l.world.Size(), l.mostParts()); err != nil {
+			return errtext.Errorf("switchyard: Config.Overlap.Profile: %w", err)
 		}
-		l.tuner = newTuner(l.world.Size(), l.mostParts(), known)
+		l.tuner = autotune.New(autotune.Config{
+			Comm: l.everyone, Rank: int(l.world.Rank()), Ranks: l.world.Size(), Most: l.mostParts(), Known: known,
+		})
 		l.tellProfile()
 	}
 	return nil
@@ -345,7 +349,7 @@ func (l *Layer) train(ctx context.Context, op string, x blas32.General, side rou
 		return y, err
 	}
 	if l.tuner != nil {
-		l.tuner.passed(schedule.Forward, begin)
+		l.tuner.EndPass(schedule.Forward, time.Since(begin))
 	}
 	l.last = p
 	l.guard.ForwardDone()

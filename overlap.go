@@ -8,6 +8,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/schedule/autotune"
 )
 
 // Overlap has experts compute on one part of their rows while other parts travel. Each rank's experts are cut into runs, and a part is the
@@ -30,6 +31,15 @@ type Overlap struct {
 	// Observe, where it is not nil, is given the timeline of each pass on this rank. It is called on the goroutine that runs the pass.
 	Observe func(pass schedule.Pass, line schedule.Timeline)
 }
+
+// OverlapProfile is what a layer has timed under [Overlap.Auto].
+type OverlapProfile = autotune.Profile
+
+// DegreeSeconds is the time of passes in a number of chunks, in an [OverlapProfile].
+type DegreeSeconds = autotune.DegreeSeconds
+
+// OpSeconds is the time of each operation of a pass, in an [OverlapProfile].
+type OpSeconds = autotune.OpSeconds
 
 // Observe has observe be given the timelines of this layer's passes from the next one on, in place of [Overlap.Observe]. A twin's passes are seen by no
 // other way; they may run, and observe be called, at the same time as the original's. Any goroutine may call it at any time.
@@ -120,7 +130,7 @@ func (l *Layer) parts(p *pass, direction schedule.Pass) int {
 	case !p.Info.Train:
 		return 1
 	}
-	return l.tuner.parts(direction)
+	return l.tuner.Chunks(direction)
 }
 
 // stages are what a pass does to each part, and what it computes beside.
@@ -134,10 +144,10 @@ type stages struct {
 // inParts runs a pass's stages: in turn where nothing is to overlap, else with the exchanges on a goroutine of their own, all dispatches before
 // all combines, and the experts on this one.
 func (l *Layer) inParts(ctx context.Context, p *pass, direction schedule.Pass, parts int, s stages) error {
-	profiled := l.tuner != nil && p.Info.Train && l.tuner.turn() > 0
-	chunks, halves := l.chunks(direction, profiled), l.experts.Splits() && direction == schedule.Backward
+	profiled := l.tuner != nil && p.Info.Train && l.tuner.Timing()
+	chunks, halves := l.chunks(direction), l.experts.Splits() && direction == schedule.Backward
 	observe := *l.observe.Load()
-	lingers := halves && l.tuner != nil && l.tuner.lingers
+	lingers := halves && l.tuner != nil && l.tuner.OverlapsWeights()
 	if parts == 1 && !profiled && !lingers && chunks == 0 && observe == nil {
 		return s.inTurn(ctx, halves)
 	}
@@ -165,7 +175,7 @@ func (l *Layer) inParts(ctx context.Context, p *pass, direction schedule.Pass, p
 		return err
 	}
 	if profiled {
-		l.tuner.note(direction, line)
+		l.tuner.Record(direction, line)
 	}
 	if observe != nil {
 		observe(direction, line)
@@ -187,7 +197,7 @@ func (s *stages) inTurn(ctx context.Context, halves bool) error {
 }
 
 // chunks is how many of the background's a pass runs.
-func (l *Layer) chunks(direction schedule.Pass, profiled bool) int {
+func (l *Layer) chunks(direction schedule.Pass) int {
 	b := l.cfg.Overlap.Background
 	if b == nil || direction != schedule.Backward {
 		return 0
@@ -196,8 +206,6 @@ func (l *Layer) chunks(direction schedule.Pass, profiled bool) int {
 	switch {
 	case l.tuner == nil:
 		return ready
-	case profiled:
-		return min(ready, 1)
 	}
-	return min(ready, l.tuner.chunks)
+	return l.tuner.Background(ready)
 }

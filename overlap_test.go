@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -115,7 +116,7 @@ func TestOverlapAutoSameBits(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			for range warmSteps + heatSteps*(2+3+3) + 2 { // one and four parts, then at most all three, twice
+			for range 2 + 7*(2+3+3) + 2 { // the tuner times one and four chunks, then at most all three, twice
 				if _, err := l.Forward(t.Context(), x); err != nil {
 					return err
 				}
@@ -137,15 +138,17 @@ func TestOverlapAutoSameBits(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				require.Equal(t, l.tuner.degree, again.tuner.degree)
-				require.Equal(t, l.Stats().Overlap.Predicted, again.tuner.predicted)
+				for _, pass := range []schedule.Pass{schedule.Forward, schedule.Backward} {
+					require.Equal(t, l.tuner.Chunks(pass), again.tuner.Chunks(pass))
+				}
+				require.Equal(t, l.Stats().Overlap.Predicted, again.tuner.Predicted())
 				require.Equal(t, profile, again.OverlapProfile())
 				next.Overlap.Profile = &OverlapProfile{Ranks: 3, Most: 4}
-				if _, err = NewLayer(w, next); err == nil || !strings.Contains(err.Error(), "Profile is of 3 ranks") {
+				if _, err = NewLayer(w, next); err == nil || !strings.Contains(err.Error(), "Profile: autotune: the profile is of 3 ranks") {
 					return fmt.Errorf("another job's profile: %w", err)
 				}
 			}
-			if l.tuner != nil && (l.tuner.turn() > 0 || !l.tuner.decided || l.Stats().Overlap.Predicted == 0) {
+			if l.tuner != nil && (l.tuner.Timing() || l.tuner.Profile() == nil || l.Stats().Overlap.Predicted == 0) {
 				return errors.New("the profile has not ended")
 			}
 			return nil
@@ -229,14 +232,15 @@ func TestOverlapBackground(t *testing.T) {
 	}
 }
 
-// TestOnePartLingers: where both take long enough, a layer that chose one part computes gradients of weights while those of rows go home, with the same bits.
-func TestOnePartLingers(t *testing.T) {
+// TestOneChunkOverlapsWeights: if both take long enough, a layer that chose one chunk computes
+// gradients of weights while those of rows travel, with the same bits.
+func TestOneChunkOverlapsWeights(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(1, 2))
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
 	cfg := layersUnderTest()["dropless"]
 	want := trainTwice(t, inprocWorlds(2), cfg, x, dy, cutsOf(splits[2][0]))
-	for combine, lingers := range map[float64]bool{0: false, 1e-4: false, 1e-3: true} {
+	for _, combine := range []float64{0, 1e-4, 1e-3} { // the last is long enough
 		one, most := OpSeconds{Experts: 1e-3, Weights: 1e-3, Combine: combine, Whole: 4e-3}, OpSeconds{Experts: 1e-3, Weights: 1e-3, Combine: combine, Whole: 5e-3}
 		profile := profileOf(4, map[int]OpSeconds{1: one, 4: most})
 		got := trainEach(t, inprocWorlds(2), x, dy, cutsOf(splits[2][0]), func(*World) (Config, func() error) {
@@ -245,10 +249,17 @@ func TestOnePartLingers(t *testing.T) {
 			return cfg, func() error { return nil }
 		})
 		requireSameBits(t, want, got)
-		u := newTuner(2, 4, profile)
-		require.Equal(t, lingers, u.lingers, "combine takes %v s", combine)
-		require.Equal(t, [2]int{1, 1}, u.degree)
 	}
+}
+
+// profileOf returns a profile whose numbers of chunks took these times in both passes.
+func profileOf(most int, of map[int]OpSeconds) *OverlapProfile {
+	p := &OverlapProfile{Ranks: 2, Most: most}
+	for _, d := range slices.Sorted(maps.Keys(of)) {
+		s := of[d]
+		p.Timed = append(p.Timed, DegreeSeconds{Chunks: d, Steps: 5, Forward: s, Backward: s, Slowest: 2 * s.Whole})
+	}
+	return p
 }
 
 // held is experts the second half of whose backward passes waits for a signal.

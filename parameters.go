@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
 	"github.com/switchyard-moe/switchyard/internal/routing"
 	"github.com/switchyard-moe/switchyard/param"
@@ -131,8 +132,10 @@ func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 	for _, t := range append([]*Layer{l}, l.micro...) {
 		t.steps++
 		if t.tuner != nil {
-			if err := t.tuner.stepped(ctx, t); err != nil {
-				return err
+			err := t.tuner.EndStep(ctx)
+			t.tellProfile()
+			if err != nil {
+				return errtext.Errorf("switchyard: Overlap.Auto: %w", err)
 			}
 		}
 	}

@@ -64,10 +64,8 @@ func (l *Layer) tellProfile() {
 	l.told.mu.Lock()
 	defer l.told.mu.Unlock()
 	l.told.profile = nil
-	if l.tuner != nil && l.tuner.decided {
-		profile := l.tuner.profile
-		profile.Timed = slices.Clone(profile.Timed)
-		l.told.profile = &profile
+	if l.tuner != nil {
+		l.told.profile = l.tuner.Profile()
 	}
 }
 
@@ -108,7 +106,7 @@ func (l *Layer) note(p *pass, plan *alltoall.Plan) {
 	}
 	s.Overlap = OverlapStats{Auto: l.tuner != nil, Forward: p.handle.Parts(), Backward: l.parts(p, schedule.Backward)}
 	if l.tuner != nil {
-		s.Overlap.Predicted = l.tuner.predicted
+		s.Overlap.Predicted = l.tuner.Predicted()
 	}
 	s.Compression = l.compressionStats(p, plan)
 	l.told.mu.Lock()
