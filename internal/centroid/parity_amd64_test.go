@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/internal/cpu"
-	"github.com/switchyard-moe/switchyard/internal/f32/fence"
+	"github.com/switchyard-moe/switchyard/internal/guardpage"
 )
 
 // levels are what the kernels of each width need.
@@ -71,7 +71,7 @@ type memory struct {
 }
 
 func newMemory(t *testing.T, r *rand.Rand, n int, before bool) memory {
-	return memory{fence.Float32(t, n+16, before), before, r}
+	return memory{guardpage.Float32(t, n+16, before), before, r}
 }
 
 func (m memory) take(n int) []float32 {

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/internal/cpu"
-	"github.com/switchyard-moe/switchyard/internal/f32/fence"
+	"github.com/switchyard-moe/switchyard/internal/guardpage"
 )
 
 // kernels are all functions with an assembly kernel, as functions of five vectors of which the
@@ -97,7 +97,7 @@ func TestKernelsHaveTheBitsOfGo(t *testing.T) {
 	var room [2][5][]float32
 	for i := range room {
 		for j := range room[i] {
-			room[i][j] = fence.Float32(t, 107, i == 0)
+			room[i][j] = guardpage.Float32(t, 107, i == 0)
 		}
 	}
 	for name, f := range kernels {

@@ -5,11 +5,11 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
-	"github.com/switchyard-moe/switchyard/internal/f32/fence"
+	"github.com/switchyard-moe/switchyard/internal/guardpage"
 )
 
 func enclose(t *testing.T, m *blas32.General, before bool) {
-	data := fence.Float32(t, len(m.Data), before)
+	data := guardpage.Float32(t, len(m.Data), before)
 	copy(data, m.Data)
 	m.Data = data
 }

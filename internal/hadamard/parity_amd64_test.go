@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/internal/cpu"
-	"github.com/switchyard-moe/switchyard/internal/f32/fence"
+	"github.com/switchyard-moe/switchyard/internal/guardpage"
 )
 
 // levels are what the kernels of each width need.
@@ -81,7 +81,7 @@ func compare(t *testing.T, r *rand.Rand, n, turn int) {
 		off = 1 + r.IntN(15)
 	}
 	vector := func(n int) []float32 {
-		v := fence.Float32(t, n+off, before)
+		v := guardpage.Float32(t, n+off, before)
 		if before {
 			return v[off:]
 		}

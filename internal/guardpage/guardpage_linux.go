@@ -1,5 +1,6 @@
-// Package fence gives tests memory beside which nothing can be read or written.
-package fence
+// Package guardpage gives tests memory beside pages that nobody may read or write, so that a kernel
+// that goes past the end of a slice ends the program.
+package guardpage
 
 import (
 	"syscall"
@@ -9,9 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Float32 returns n zeros in a slice that ends where a page begins that must not be touched, or
-// with before, that begins where such a page ends. Touching it ends the program. The memory goes
-// with the test. On other systems than Linux it is an ordinary slice.
+// Float32 returns n zeros whose end, or with before whose beginning, lies at a guard page. The
+// memory is freed when the test ends. On systems other than Linux it is an ordinary slice.
 func Float32(t testing.TB, n int, before bool) []float32 {
 	t.Helper()
 	page := syscall.Getpagesize()

@@ -1,7 +1,7 @@
 //go:build !linux
 
-// Package fence gives tests memory beside which nothing can be read or written.
-package fence
+// Package guardpage gives tests an ordinary slice on systems other than Linux.
+package guardpage
 
 import "testing"
 
