@@ -1,4 +1,4 @@
-// Package check looks at what callers give: matrices, and values of interfaces.
+// Package check validates what callers pass: matrices, sizes, and values of interfaces.
 package check
 
 import (
@@ -35,13 +35,13 @@ func AnyMatrix(m blas32.General) error {
 	return nil
 }
 
-// MaxSize is the most that a size is believed to be: the width of a row, a number of experts, of
-// hidden units. It is far above any model's, so that a slip is an error and no attempt to get the
-// memory.
+// MaxSize is the largest size that is accepted: the width of a row, a number of experts or of
+// hidden units. It is far above that of any model, so that a mistake is an error instead of an
+// attempt to allocate the memory.
 const MaxSize = 1 << 24
 
-// Size returns an error unless a size is from low to MaxSize. It is to be put behind the name of
-// what was given: "Dim is %w".
+// Size returns an error unless a size is from low to MaxSize. The caller puts it behind the name of
+// the size: "Dim is %w".
 func Size(v, low int) error {
 	switch {
 	case v < low:
@@ -52,11 +52,11 @@ func Size(v, low int) error {
 	return nil
 }
 
-// MaxElements is the most elements that one rank is believed to hold of one layer's parameters of a
-// kind: 64 GiB of float32, or what an int counts.
+// MaxElements is the largest number of elements that one rank may hold of one layer's parameters of
+// a kind: 64 GiB of float32, or the largest int.
 const MaxElements = min(1<<34, math.MaxInt)
 
-// Elements returns an error if tensors of such shapes have more than MaxElements together.
+// Elements returns an error if tensors of these shapes have more than MaxElements in total.
 func Elements(shapes ...[]int) error {
 	total := 0
 	for _, shape := range shapes {
@@ -78,7 +78,7 @@ func Elements(shapes ...[]int) error {
 	return nil
 }
 
-// Nil tells whether v is nil, or an interface that holds a nil pointer, function or map.
+// Nil reports whether v is nil, or an interface that holds a nil pointer, function or map.
 func Nil(v any) bool {
 	if v == nil {
 		return true

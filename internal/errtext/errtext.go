@@ -1,5 +1,5 @@
-// Package errtext keeps the text of errors that wrap each other short: each says of which package
-// it is, and once is enough.
+// Package errtext shortens the text of errors that wrap one another: each begins with the name of
+// its package, which one text needs once.
 package errtext
 
 import (

@@ -1,8 +1,8 @@
 // Package figure draws charts whose text has room in any of the fonts that a reader may have.
 //
-// A chart in SVG names fonts and does not hold them. Where the reader's is wider than the one that
-// the chart was laid out in, labels overlap or are cut off. So the layout goes by the widest, each
-// text is anchored where it is to stay, and several fonts are named.
+// A chart in SVG names fonts and does not contain them. If the reader's font is wider than the one
+// of the layout, labels overlap or are cut off. So the layout uses the width of the widest font,
+// each text has an anchor, and several fonts are named.
 package figure
 
 import (

@@ -1,5 +1,5 @@
-// Package leaktest ends a package's tests with a check that nothing of them is left: no goroutine
-// and no file descriptor.
+// Package leaktest checks at the end of a package's tests that they leave no goroutine and no file
+// descriptor.
 package leaktest
 
 import (

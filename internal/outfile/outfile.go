@@ -1,5 +1,5 @@
-// Package outfile writes the files that a program's flags name: it finds out before the long work
-// whether they can be written, and nobody ever sees half of one.
+// Package outfile writes the files that a program's flags name. It checks before the long work that
+// they can be written, and each file is either complete or not changed.
 package outfile
 
 import (
@@ -102,10 +102,9 @@ func Probe(path string) error {
 // maxName is the most bytes in the name of a file on the file systems in use.
 const maxName = 255
 
-// Write writes a file with what write gives. It does so under another name in the same directory,
-// and renames the whole file at the end, so that under its own name stands what was there before or
-// all of the new. Where that is no regular file but a device or a pipe, it writes there. The error
-// names the path.
+// Write writes a file with what write writes. It uses another name in the same directory and
+// renames the file at the end, so that the path has either the old content or all of the new. If
+// the path is no regular file but a device or a pipe, it writes to that. The error names the path.
 func Write(path string, write func(io.Writer) error) error {
 	full, err := resolve(path)
 	if err != nil {
@@ -146,7 +145,7 @@ func WriteBytes(path string, data []byte) error {
 	})
 }
 
-// writeThrough writes to what is no file that a rename could replace.
+// writeThrough writes to a device or pipe, which a rename cannot replace.
 func writeThrough(path string, write func(io.Writer) error) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {

@@ -92,8 +92,8 @@ func tokens(t *testing.T, me, n int) *batch.Tokens {
 // spoil makes a token of b one that cannot be routed.
 func spoil(b *batch.Tokens) { b.X.Data[b.X.Stride+1] = float32(math.Inf(1)) }
 
-// TestRouteGathersBatchInfo if the experts have replicas, or the caller asks for it; else nothing is
-// sent, and the dispatch will tell.
+// TestRouteGathersBatchInfo if the experts have replicas, or the caller asks for it; else nothing
+// is sent, and the dispatch will tell.
 func TestRouteGathersBatchInfo(t *testing.T) {
 	for _, c := range []struct {
 		replicas int

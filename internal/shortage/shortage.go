@@ -1,6 +1,5 @@
-// Package shortage knows the errors that say that a process or its machine is short of something:
-// descriptors, memory, buffers or room. They may pass, or they may be what keeps a job from
-// starting.
+// Package shortage recognises errors of a process or machine that lacks a resource: descriptors,
+// memory, buffers or disk space. A shortage may end by itself, or keep a job from starting.
 package shortage
 
 import (
@@ -9,12 +8,12 @@ import (
 	"time"
 )
 
-// Patience is how long a shortage may last before it is stated as the cause.
+// Patience is how long a shortage may last before it is reported as the cause of a failure.
 const Patience = time.Second
 
 var kinds = []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.ENOSPC}
 
-// Is reports whether err says that something is short.
+// Is reports whether err is of a resource that is short.
 func Is(err error) bool {
 	for _, k := range kinds {
 		if errors.Is(err, k) {
@@ -24,11 +23,11 @@ func Is(err error) bool {
 	return false
 }
 
-// Watch follows the attempts of one undertaking. Its zero value is ready.
+// Watch follows repeated attempts of one operation. Its zero value is ready for use.
 type Watch struct{ since time.Time }
 
-// Lasts takes the error of the latest attempt, nil where there was none, and reports whether every
-// attempt for [Patience] has found something short.
+// Lasts takes the error of the latest attempt, nil if it succeeded, and reports whether every
+// attempt during the last [Patience] has failed for lack of a resource.
 func (w *Watch) Lasts(err error) bool {
 	if !Is(err) {
 		w.since = time.Time{}

@@ -1,5 +1,5 @@
-// Package svgtest checks in tests that the text of an SVG has room in whichever font its reader
-// has.
+// Package svgtest checks in tests that the text of an SVG has room in each font that its reader may
+// have.
 package svgtest
 
 import (
@@ -72,7 +72,7 @@ func spread(r [4]point, axis point) (low, high float64) {
 	return low, high
 }
 
-// state is what an element hands down.
+// state is what an element passes to those inside it.
 type state struct {
 	matrix [6]float64 // a b c d e f
 	attrs  map[string]string

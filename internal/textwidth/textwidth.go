@@ -1,5 +1,5 @@
-// Package textwidth bounds how wide text is in a picture whose reader has fonts that nobody knows:
-// an SVG names several of them, and the first that the reader has is taken.
+// Package textwidth bounds the width of text in a picture when the reader's fonts are unknown: an
+// SVG names several fonts, and the reader's program takes the first that it has.
 package textwidth
 
 // Sans is the value of font-family that pictures use: the fonts with the widths of Arial first,

@@ -1,4 +1,4 @@
-// Package view shows a slice of numbers as the bytes that it travels as, without copying.
+// Package view gives the memory of a slice of numbers as bytes, as it is sent, without a copy.
 //
 // What travels is little-endian, and a view is the machine's own memory; so the library builds for
 // little-endian machines only (see endian.go).
@@ -11,8 +11,7 @@ type Number interface {
 	~float32 | ~float64 | ~int32 | ~uint32 | ~int64 | ~uint64 | ~uint16
 }
 
-// Bytes returns the memory of s, as long as s has bytes. It aliases s: what is written to the one
-// is read from the other.
+// Bytes returns the memory of s. It aliases s: a change of one is a change of the other.
 func Bytes[T Number](s []T) []byte {
 	if len(s) == 0 {
 		return nil
