@@ -115,13 +115,14 @@ func (l *Layer) rowsBackward(ctx context.Context, p *pass, dy blas32.General) (b
 // brings the gradients of the rows home.
 func (l *Layer) backThroughExperts(ctx context.Context, p *pass, drows, dy blas32.General) (home blas32.General, err error) {
 	h := p.handle
-	h.Recut(l.parts(p, schedule.Backward))
-	in, arrived, back := h.Arrival(), make([]blas32.General, h.Parts()), make([][]blas32.General, h.Parts())
-	home = h.Home()
-	return home, l.inParts(ctx, p, schedule.Backward, len(arrived), stages{
+	if err := h.Recut(l.parts(p, schedule.Backward)); err != nil {
+		return blas32.General{}, err
+	}
+	arrived, back := make([]blas32.General, h.Chunks()), make([][]blas32.General, h.Chunks())
+	err = l.inParts(ctx, p, schedule.Backward, len(arrived), stages{
 		dispatch: func(ctx context.Context, i int) (err error) {
 			defer l.clock(time.Now())
-			arrived[i], err = h.RedispatchPart(ctx, i, drows, in)
+			arrived[i], err = h.DispatchBack(ctx, i, drows)
 			return err
 		},
 		aside: func() {
@@ -134,6 +135,10 @@ func (l *Layer) backThroughExperts(ctx context.Context, p *pass, drows, dy blas3
 			l.checks.Made(&p.fault, "backward", "its experts' gradients of rows", back[i]...)
 		},
 		weights: func(i int) { l.compute(func() { l.experts.BackwardWeights(&p.experts, i) }) },
-		combine: func(ctx context.Context, i int) error { return l.combine(ctx, p, i, home, back[i]) },
+		combine: func(ctx context.Context, i int) (err error) {
+			home, err = l.combine(ctx, p, i, back[i])
+			return err
+		},
 	})
+	return home, err
 }

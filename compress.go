@@ -164,7 +164,7 @@ func (l *Layer) newGatherer() (*nodegather.Gatherer, error) {
 func (l *Layer) compresses(p *pass) bool { return p.Info.Train && l.compression.Enabled(l.steps) }
 
 // beginCompressed begins the dispatch of the centroids of the tokens' rows.
-func (l *Layer) beginCompressed(ctx context.Context, p *pass, parts int) (h *alltoall.Handle, err error) {
+func (l *Layer) beginCompressed(ctx context.Context, p *pass, chunks int) (h *alltoall.Handle, err error) {
 	if p.compressed, err = l.compression.Begin(ctx, p.uncompressed()); err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (l *Layer) beginCompressed(ctx context.Context, p *pass, parts int) (h *all
 		l.checks.Unassigned(&p.fault, fault)
 	}
 	l.checks.Made(&p.fault, "forward", "the centroids of its rows", p.compressed.Centroids)
-	return l.beginParts(ctx, p.compressed.Counts, p.compressed.Centroids, nil, parts)
+	return l.beginChunks(ctx, alltoall.Request{Counts: p.compressed.Counts, Rows: p.compressed.Centroids}, chunks)
 }
 
 // uncompressed describes the pass's rows before they are compressed.

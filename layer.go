@@ -83,7 +83,7 @@ type Layer struct {
 	experts     *experts.Stage     // those hosted here
 	shared      *experts.Shared    // nil without one
 	compression *compression.Stage // nil without it
-	byPeers     bool               // parts of exchanges are cut by ranks instead of experts
+	byRanks     bool               // exchanges are cut by ranks instead of experts
 	degree      [2]int             // of overlap, of each pass, if set by hand
 	tuner       *autotune.Tuner    // nil unless it chooses the number of chunks
 	exchange    *alltoall.Exchange
@@ -225,7 +225,7 @@ func (l *Layer) buildParts() (err error) {
 	}
 	l.newRouting()
 	l.order = roworder.New(l.cfg.Dim)
-	l.byPeers = l.cutsPeers()
+	l.byRanks = l.cutsByRanks()
 	if err = l.newExperts(); err != nil {
 		return err
 	}
@@ -248,7 +248,7 @@ func (l *Layer) newExperts() (err error) {
 	first, end := l.layout.place.Of(l.layout.seat)
 	shape := expert.Shape{Dim: l.cfg.Dim, First: first, Count: end - first, Seed: l.cfg.Seed}
 	if l.experts, err = experts.New(experts.Config{
-		Expert: l.cfg.Expert, Shape: shape, Chunks: l.mostParts(), ByRanks: l.byPeers,
+		Expert: l.cfg.Expert, Shape: shape, Chunks: l.mostParts(), ByRanks: l.byRanks,
 	}); err != nil {
 		return err
 	}
@@ -299,7 +299,7 @@ func (l *Layer) newRouting() {
 		Replicas: l.layout.copies, Compute: l.compute,
 		Abort: func(ctx context.Context) error { return l.exchange.Refuse(ctx) },
 		AwaitAbort: func(ctx context.Context) error {
-			_, _, err := l.exchange.Dispatch(ctx, alltoall.Counts{Rows: []int{}}, blas32.General{})
+			_, err := l.exchange.Begin(ctx, alltoall.Request{Counts: alltoall.Counts{Rows: []int{}}})
 			return err
 		},
 	})
@@ -437,40 +437,40 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 
 // begin begins the dispatch of the tokens' rows to their experts.
 func (l *Layer) begin(ctx context.Context, p *pass) (*alltoall.Handle, error) {
-	parts := l.parts(p, schedule.Forward)
+	chunks := l.parts(p, schedule.Forward)
 	if l.compresses(p) {
-		return l.beginCompressed(ctx, p, parts)
+		return l.beginCompressed(ctx, p, chunks)
 	}
 	rows, token := l.order.Order(p.Decision, p.X)
 	if token == nil {
 		l.checks.Made(&p.fault, "forward", "the mixtures of its tokens", rows)
 	}
-	return l.beginParts(ctx, p.counts(), rows, token, parts)
+	return l.beginChunks(ctx, alltoall.Request{Counts: p.counts(), Rows: rows, Token: token}, chunks)
 }
 
-// beginParts begins a dispatch in parts, cut as the layer cuts them.
-func (l *Layer) beginParts(ctx context.Context, c alltoall.Counts, rows blas32.General, token []int32, parts int) (*alltoall.Handle, error) {
-	if l.byPeers {
-		return l.exchange.BeginByPeers(ctx, c, rows, token, parts)
+// beginChunks begins a dispatch in chunks, cut by experts or by ranks.
+func (l *Layer) beginChunks(ctx context.Context, r alltoall.Request, chunks int) (*alltoall.Handle, error) {
+	r.Cut = alltoall.ByExperts(chunks)
+	if l.byRanks {
+		r.Cut = alltoall.ByRanks(chunks)
 	}
-	return l.exchange.Begin(ctx, c, rows, token, parts)
+	return l.exchange.Begin(ctx, r)
 }
 
 // throughExperts sends the rows to their experts, has those compute, and brings the answers home.
 func (l *Layer) throughExperts(ctx context.Context, p *pass) (home blas32.General, err error) {
 	h := p.handle
-	type part struct {
+	type chunk struct {
 		rows    blas32.General
 		ends    []int
 		answers []blas32.General
 	}
-	parts := make([]part, h.Parts())
+	chunks := make([]chunk, h.Chunks())
 	p.experts = l.experts.Begin(h, mat.Sum(p.Global.Leaves[:p.Global.First]))
-	home = h.Home()
-	return home, l.inParts(ctx, p, schedule.Forward, len(parts), stages{
+	err = l.inParts(ctx, p, schedule.Forward, len(chunks), stages{
 		dispatch: func(ctx context.Context, i int) (err error) {
 			defer l.clock(time.Now())
-			parts[i].rows, parts[i].ends, err = h.DispatchPart(ctx, i)
+			chunks[i].rows, chunks[i].ends, err = h.Dispatch(ctx, i)
 			return err
 		},
 		aside: func() {
@@ -479,17 +479,21 @@ func (l *Layer) throughExperts(ctx context.Context, p *pass) (home blas32.Genera
 			}
 		},
 		experts: func(i int) {
-			l.compute(func() { parts[i].answers = l.experts.Forward(&p.experts, i, parts[i].rows, parts[i].ends) })
-			l.checks.Made(&p.fault, "forward", "its experts' answers", parts[i].answers...)
+			l.compute(func() { chunks[i].answers = l.experts.Forward(&p.experts, i, chunks[i].rows, chunks[i].ends) })
+			l.checks.Made(&p.fault, "forward", "its experts' answers", chunks[i].answers...)
 		},
-		combine: func(ctx context.Context, i int) error { return l.combine(ctx, p, i, home, parts[i].answers) },
+		combine: func(ctx context.Context, i int) (err error) {
+			home, err = l.combine(ctx, p, i, chunks[i].answers)
+			return err
+		},
 	})
+	return home, err
 }
 
-// combine brings a part's answers home.
-func (l *Layer) combine(ctx context.Context, p *pass, part int, home blas32.General, answers []blas32.General) error {
+// combine brings the answers to the rows of a chunk home, into a matrix for those of all chunks.
+func (l *Layer) combine(ctx context.Context, p *pass, chunk int, answers []blas32.General) (blas32.General, error) {
 	defer l.clock(time.Now())
-	return p.handle.CombinePart(ctx, part, home, answers...)
+	return p.handle.Combine(ctx, chunk, answers...)
 }
 
 // clock counts the time since begin as one of exchanging.

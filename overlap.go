@@ -98,8 +98,8 @@ func (o Overlap) most() int {
 	return most
 }
 
-// cutsPeers tells whether parts are cut by the ranks that rows come from: where some rank has fewer experts than there may be parts.
-func (l *Layer) cutsPeers() bool {
+// cutsByRanks tells whether parts are cut by the ranks that rows come from: where some rank has fewer experts than there may be parts.
+func (l *Layer) cutsByRanks() bool {
 	fewest := l.cfg.Experts
 	for r := range l.layout.parallel {
 		fewest = min(fewest, l.layout.place.Count(r))
@@ -110,7 +110,7 @@ func (l *Layer) cutsPeers() bool {
 // mostParts is the largest number of parts of an exchange: where they are cut by ranks, no more than those.
 func (l *Layer) mostParts() int {
 	most := l.cfg.Overlap.most()
-	for l.byPeers && most > l.layout.parallel {
+	for l.byRanks && most > l.layout.parallel {
 		if l.cfg.Overlap.Auto {
 			most /= 2
 		} else {

@@ -104,7 +104,7 @@ func (l *Layer) note(p *pass, plan *alltoall.Plan) {
 		Choices: slices.Clone(p.Decision.Counts), Dropped: p.Decision.Dropped,
 		Load: load, FirstExpert: first, Losses: maps.Clone(p.Decision.Losses),
 	}
-	s.Overlap = OverlapStats{Auto: l.tuner != nil, Forward: p.handle.Parts(), Backward: l.parts(p, schedule.Backward)}
+	s.Overlap = OverlapStats{Auto: l.tuner != nil, Forward: p.handle.Chunks(), Backward: l.parts(p, schedule.Backward)}
 	if l.tuner != nil {
 		s.Overlap.Predicted = l.tuner.Predicted()
 	}

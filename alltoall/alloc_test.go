@@ -30,18 +30,18 @@ func TestExchangesAllocateNothing(t *testing.T) {
 	x := blas32.General{Rows: tokens, Cols: wide, Stride: wide, Data: make([]float32, tokens*wide)}
 	pass := func(e *alltoall.Exchange) error {
 		ctx := context.Background()
-		h, in, err := e.DispatchTokens(ctx, counts, x, token)
+		h, in, err := whole(ctx, e, alltoall.Request{Counts: counts, Rows: x, Token: token})
 		if err != nil {
 			return err
 		}
-		home, err := h.Combine(ctx, in)
+		home, err := h.Combine(ctx, 0, in)
 		if err != nil {
 			return err
 		}
-		if in, err = h.Dispatch(ctx, home); err != nil {
+		if in, err = h.DispatchBack(ctx, 0, home); err != nil {
 			return err
 		}
-		_, err = h.Combine(ctx, in)
+		_, err = h.Combine(ctx, 0, in)
 		h.Release()
 		return err
 	}

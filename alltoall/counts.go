@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/bits"
 
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -53,7 +54,7 @@ func (x *Exchange) exchangeCounts(ctx context.Context, c Counts, k crossings) ([
 	in[me] = x.encodeCounts(c, me, k)
 	for i := 1; i < x.size(); i++ {
 		r := x.next(i)
-		in[r] = x.round.takeBytes(4 * (countsHeader + x.place.Count(me) + x.nodeWords()))
+		in[r] = x.round.takeBytes(4 * (countsHeader + x.placement.Count(me) + x.nodeWords()))
 		x.send(r, x.round.one(x.encodeCounts(c, r, k)))
 		x.recv(r, x.round.one(in[r]))
 	}
@@ -83,23 +84,23 @@ func (x *Exchange) refuse(ctx context.Context, cause *transport.Error) error {
 }
 
 func (x *Exchange) encodeCounts(c Counts, to int, k crossings) []byte {
-	begin, end := x.place.Of(to)
+	begin, end := x.placement.Of(to)
 	words := x.round.takeBytes(4 * (countsHeader + end - begin + x.nodeWords()))[:0]
 	leaving := 0
 	if len(c.Rows) > 0 {
-		leaving = sum(c.Rows) - sum(c.ofExperts(x.place.Of(x.rank())))
+		leaving = mat.Sum(c.Rows) - mat.Sum(c.ofExperts(x.placement.Of(x.rank())))
 	}
-	for _, n := range [countsHeader]int{x.dim, x.place.Experts(), c.Tokens, c.Padding, c.Leaves, leaving, k.rows, k.once, k.apart} {
+	for _, n := range [countsHeader]int{x.dim, x.placement.Experts(), c.Tokens, c.Padding, c.Leaves, leaving, k.rows, k.once, k.apart} {
 		words = binary.LittleEndian.AppendUint32(words, uint32(n))
 	}
 	for e := begin; e < end; e++ {
-		words = binary.LittleEndian.AppendUint32(words, uint32(sum(c.ofExperts(e, e+1))))
+		words = binary.LittleEndian.AppendUint32(words, uint32(mat.Sum(c.ofExperts(e, e+1))))
 	}
 	for _, members := range x.nodes.members[:x.nodeWords()] {
 		rows := 0
 		for _, r := range members {
 			if len(c.Rows) > 0 && r != x.rank() {
-				rows += sum(c.ofExperts(x.place.Of(r)))
+				rows += mat.Sum(c.ofExperts(x.placement.Of(r)))
 			}
 		}
 		words = binary.LittleEndian.AppendUint32(words, uint32(rows))
@@ -149,9 +150,9 @@ func (x *Exchange) decodeAll(in [][]byte) ([]announcement, error) {
 // decodeCounts believes nothing: every number is held against what it can be.
 func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
 	word := func(i int) int { return number(words[4*i:]) }
-	if dim, experts := word(wordDim), word(wordExperts); dim != x.dim || experts != x.place.Experts() {
+	if dim, experts := word(wordDim), word(wordExperts); dim != x.dim || experts != x.placement.Experts() {
 		return announcement{}, x.fault(from, "counts", transport.ErrMismatch,
-			"its layer has dim %d and %d experts, here %d and %d", dim, experts, x.dim, x.place.Experts())
+			"its layer has dim %d and %d experts, here %d and %d", dim, experts, x.dim, x.placement.Experts())
 	}
 	a := announcement{tokens: word(wordTokens), padding: word(wordPadding), leaves: word(wordLeaves), leaving: word(wordLeaving),
 		crossings: crossings{word(wordCrossing), word(wordOnce), word(wordApart)}}
@@ -171,7 +172,7 @@ func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
 				"%d rows for its expert +%d here, of %d tokens", a.rows[e], e, a.tokens)
 		}
 	}
-	if most := times(x.mostRows(a), x.place.Experts()-x.place.Count(from)); a.leaving > most {
+	if most := times(x.mostRows(a), x.placement.Experts()-x.placement.Count(from)); a.leaving > most {
 		return announcement{}, x.fault(from, "counts", transport.ErrProtocol, "%d rows for other ranks, at most %d of %d tokens", a.leaving, most, a.tokens)
 	}
 	a.toNode = x.round.takeInts(x.nodeWords())

@@ -5,223 +5,148 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/rows"
 )
 
-// begin tells the other ranks how many rows will come, and lays out what comes here. The rows move by parts of their experts: see
-// [Handle.Parts].
-func (x *Exchange) begin(ctx context.Context, c Counts, src source, parts int, byPeers bool) (*Handle, error) {
-	var k crossings
-	if x.predicts() {
-		k = src.crossings(x, c)
+// Dispatch moves the rows of a chunk to their experts. It returns the rows that came for the experts
+// hosted here, in the order that the request's Cut states, and where they end: an entry for each
+// expert of the chunk and leaf of all ranks, or if cut by ranks for each rank of the chunk, expert
+// and leaf of that rank, counted from the chunk's first row.
+//
+// It is a message to each other rank that gets rows of the chunk.
+func (h *Handle) Dispatch(ctx context.Context, chunk int) (m blas32.General, ends []int, err error) {
+	if err := h.mayDispatch(chunk); err != nil {
+		return blas32.General{}, nil, err
 	}
-	h := x.newHandle()
-	h.prepare(src, x.last)
-	from, err := x.exchangeCounts(ctx, c, k)
-	if err != nil {
-		h.preparing.Wait()
-		h.Release()
-		return nil, err
+	before := len(h.plan.Ends)
+	if err := h.ended(h.dispatchRound(ctx, chunk)); err != nil {
+		return blas32.General{}, nil, err
 	}
-	h.parts, h.byPeers = parts, byPeers
-	if byPeers {
-		parts = 1 // messages are as long as in one part
+	if h.dispatched++; h.dispatched == h.Chunks() {
+		h.dropSource()
 	}
-	h.algorithm = x.chooseFor(from, parts)
-	x.last = h.algorithm
-	h.prepared(h.algorithm)
-	c.Rows = append(h.counts.Rows[:0], c.Rows...) // the caller's may change before the rounds that follow
-	h.counts = c
-	p := &h.plan
-	p.Rank, p.Experts, p.Sent = x.rank(), x.place.Count(x.rank()), x.sentRows(p.Sent[:0], c)
-	p.Tokens, p.Padding, p.Leaves, p.Ends = p.Tokens[:0], p.Padding[:0], p.Leaves[:0], p.Ends[:0]
-	for _, a := range from {
-		p.Tokens, p.Padding, p.Leaves = append(p.Tokens, a.tokens), append(p.Padding, a.padding), append(p.Leaves, a.leaves)
+	first, n := h.arrivingRows(chunk)
+	if first == 0 {
+		ends = h.plan.Ends[before:]
+	} else {
+		for _, end := range h.plan.Ends[before:] {
+			ends = append(ends, end-first)
+		}
 	}
-	h.in = h.lend(x.pool.matrix(p.layOut(from, byPeers), x.dim))
-	return h, nil
+	return mat.Rows(h.in, first, first+n), ends, nil
 }
 
-// dispatchPart sends every other rank one message with the rows for a part of its experts, by the algorithm that suits their size.
+// dispatchRound sends each other rank one message with the rows for its experts of a chunk.
 //
-// A row has 4·dim bytes, and travels unless its expert is here; and there are 4 for each of those experts and the sender's leaves.
-func (h *Handle) dispatchPart(ctx context.Context, part int) error {
-	x, p := h.x, &h.plan
+// A row has 4·dim bytes, and travels unless its expert is here; and there are 4 for each of those
+// experts and the sender's leaves.
+func (h *Handle) dispatchRound(ctx context.Context, chunk int) error {
+	x := h.x
 	h.begin()
 	defer x.round.end()
 	x.round.rowsOnce, x.round.width = true, x.wire.Dispatch.Bytes(x.dim)
 	splits := x.emptySplits(x.size())
-	for i := range x.size() {
+	splits[x.rank()] = h.ownSplits(chunk)
+	for i := 1; i < x.size(); i++ {
 		r := x.next(i)
-		begin, end := h.expertsOf(r, part)
-		first, n := h.sentBefore(r, begin), sum(h.counts.ofExperts(begin, end))
-		switch list := x.encodeSplits(h.counts.ofExperts(begin, end)); {
-		case r == x.rank() && h.takesFrom(r, part):
-			splits[r] = list
-		case n > 0:
-			begun := len(x.round.bufs)
-			x.round.bufs = append(x.round.bufs, list)
-			h.listSource(first, n)
-			x.send(r, x.round.list(begun))
-		}
-		if r != x.rank() && h.arriving(part, r) > 0 {
-			mine, to := h.partOf(part)
-			splits[r] = x.round.takeBytes(4 * (to - mine) * p.Leaves[r])
-			begun := len(x.round.bufs)
-			x.round.bufs = append(x.round.bufs, splits[r])
-			x.expectSegments(x.wire.Dispatch, h.in, h.segmentsIn(part), r)
-			x.recv(r, x.round.list(begun))
-		}
+		h.sendRows(r, chunk)
+		splits[r] = h.expectRows(r, chunk)
 	}
-	begin, end := h.expertsOf(x.rank(), part)
-	begun := len(x.round.bufs)
-	h.listSource(h.sentBefore(x.rank(), begin), sum(h.counts.ofExperts(begin, end)))
-	h.keepOwn(x.wire.Dispatch, h.in, part, x.round.list(begun))
+	h.keepRows(chunk)
 	if err := x.run(ctx, "dispatch"); err != nil {
 		return err
 	}
-	return h.readEnds(part, splits)
+	return h.readEnds(chunk, splits)
 }
 
-// readEnds appends to the plan where the rows of a part's experts end, leaf by leaf.
-func (h *Handle) readEnds(part int, splits [][]byte) error {
-	x, p := h.x, &h.plan
-	if h.byPeers {
-		return h.readEndsOfPeers(part, splits)
+// ownSplits is what this rank says to itself of the leaves of a chunk.
+func (h *Handle) ownSplits(chunk int) []byte {
+	return h.x.encodeSplits(h.counts.ofExperts(h.leaving(h.x.rank(), chunk)))
+}
+
+// sendRows sends the rows of a chunk that go to rank r, after their division into leaves.
+func (h *Handle) sendRows(r, chunk int) {
+	x := h.x
+	first, n := h.leavingRows(r, chunk)
+	if n == 0 {
+		return
 	}
-	begin, end := h.partOf(part)
+	begun := len(x.round.bufs)
+	x.round.bufs = append(x.round.bufs, x.encodeSplits(h.counts.ofExperts(h.leaving(r, chunk))))
+	h.listSource(first, n)
+	x.send(r, x.round.list(begun))
+}
+
+// expectRows receives the rows of a chunk that come from rank s, and returns room for what it says
+// of its leaves, or nil if nothing comes.
+func (h *Handle) expectRows(s, chunk int) []byte {
+	x := h.x
+	if h.arrivingFrom(s, chunk) == 0 {
+		return nil
+	}
+	begin, end := h.arriving(s, chunk)
+	splits := x.round.takeBytes(4 * (end - begin) * h.plan.Leaves[s])
+	begun := len(x.round.bufs)
+	x.round.bufs = append(x.round.bufs, splits)
+	h.expectSegments(x.wire.Dispatch, h.in, s, chunk)
+	x.recv(s, x.round.list(begun))
+	return splits
+}
+
+// keepRows copies the rows of a chunk that stay here.
+func (h *Handle) keepRows(chunk int) {
+	x := h.x
+	begun := len(x.round.bufs)
+	h.listSource(h.leavingRows(x.rank(), chunk))
+	own := x.round.list(begun)
+	begun = len(x.round.bufs)
+	h.expectSegments(x.wire.Dispatch, h.in, x.rank(), chunk)
+	rows.CopyAll(x.round.list(begun), own)
+}
+
+// readEnds appends to the plan where the rows of a chunk end, leaf by leaf.
+func (h *Handle) readEnds(chunk int, splits [][]byte) error {
+	x, me := h.x, h.seat()
 	x.counts = x.counts[:0]
 	for s := range splits {
-		a := announcement{tokens: p.Tokens[s], padding: p.Padding[s], leaves: p.Leaves[s], rows: x.round.takeInts(end - begin)}
-		for e := range a.rows {
-			a.rows[e] = p.Segment(begin+e, s).Rows
-		}
-		c, err := x.decodeSplits(s, a, splits[s])
+		c, err := h.readSplits(s, chunk, splits[s])
 		if err != nil {
 			return err
 		}
 		x.counts = append(x.counts, c)
 	}
-	row := 0
-	if begin < end {
-		row = p.Segment(begin, 0).First
-	}
-	for e := range end - begin {
-		for _, c := range x.counts {
-			for _, n := range c.ofExperts(e, e+1) {
-				row += n
-				p.Ends = append(p.Ends, row)
-			}
+	begin, end := h.cut.span(me, chunk)
+	for i := begin; i < end; i++ {
+		e, s := h.cut.segment(me, i)
+		first, _ := h.arriving(s, chunk)
+		row := h.plan.Segment(e, s).First
+		for _, n := range x.counts[s].ofExperts(e-first, e-first+1) {
+			row += n
+			h.plan.Ends = append(h.plan.Ends, row)
 		}
 	}
 	return nil
 }
 
-// readEndsOfPeers is readEnds where a part is the rows of some ranks.
-func (h *Handle) readEndsOfPeers(part int, splits [][]byte) error {
-	x, p := h.x, &h.plan
-	for _, s := range h.Peers(part) {
-		a := announcement{tokens: p.Tokens[s], padding: p.Padding[s], leaves: p.Leaves[s], rows: x.round.takeInts(p.Experts)}
-		for e := range a.rows {
-			a.rows[e] = p.Segment(e, s).Rows
-		}
-		c, err := x.decodeSplits(s, a, splits[s])
-		if err != nil {
-			return err
-		}
-		for e := range p.Experts {
-			row := p.Segment(e, s).First
-			for _, n := range c.ofExperts(e, e+1) {
-				row += n
-				p.Ends = append(p.Ends, row)
-			}
-		}
+// readSplits reads what rank s says of its leaves in a chunk.
+func (h *Handle) readSplits(s, chunk int, splits []byte) (Counts, error) {
+	p := &h.plan
+	begin, end := h.arriving(s, chunk)
+	a := announcement{tokens: p.Tokens[s], padding: p.Padding[s], leaves: p.Leaves[s], rows: h.x.round.takeInts(end - begin)}
+	for e := range a.rows {
+		a.rows[e] = p.Segment(begin+e, s).Rows
 	}
-	return nil
+	return h.x.decodeSplits(s, a, splits)
 }
 
-// chooseFor returns the algorithm for what has been announced, the same on every rank: by a message's length, and by how much is saved
-// where rows cross to a node once. Where all messages are alike the length is theirs; otherwise it is that of messages, all alike, which
-// would load the links as much as the busiest is. Each of the parts is as long as the others here.
-func (x *Exchange) chooseFor(from []announcement, parts int) Algorithm {
-	leaving, crossing, once, apart := 0, 0, 0, 0
-	for _, a := range from {
-		leaving, crossing, once, apart = leaving+a.leaving, crossing+a.crossings.rows, once+a.once, apart+a.apart
+// expectSegments lists where in m the rows of rank s for the experts of a chunk go.
+func (h *Handle) expectSegments(f Format, m blas32.General, s, chunk int) {
+	begin, end := h.arriving(s, chunk)
+	for e := begin; e < end; e++ {
+		segment := h.plan.Segment(e, s)
+		h.x.expect(f, m, segment.First, segment.Rows)
 	}
-	share := Share{1, 1}
-	if crossing > 0 {
-		share.Nodes = float64(once) / float64(crossing)
-	}
-	if leaving > 0 {
-		share.Ranks = float64(apart) / float64(leaving)
-	}
-	mean := float64(leaving) / float64(max(len(from)*(len(from)-1), 1))
-	return x.choose(int(float64(x.wire.Dispatch.Bytes(x.dim))*max(mean, x.busiest(from)))/parts, share)
-}
-
-// busiest is the mean number of rows from rank to rank that would load every node's link as much as the busiest is.
-func (x *Exchange) busiest(from []announcement) float64 {
-	most := 0.0
-	for n, members := range x.nodes.members[:x.nodeWords()] {
-		out, in := 0, 0
-		for r, a := range from {
-			for to, rows := range a.toNode {
-				switch {
-				case to == n && x.nodes.node[r] != n:
-					in += rows
-				case to != n && x.nodes.node[r] == n:
-					out += rows
-				}
-			}
-		}
-		if pairs := len(members) * (len(from) - len(members)); pairs > 0 {
-			most = max(most, float64(max(in, out))/float64(pairs))
-		}
-	}
-	return most
-}
-
-// sentRows appends the number of rows that go to each rank.
-func (x *Exchange) sentRows(list []int, c Counts) []int {
-	for r := range x.size() {
-		list = append(list, sum(c.ofExperts(x.place.Of(r))))
-	}
-	return list
-}
-
-// layOut gives each sender's rows for each expert here their place: by expert, then by sender, or by sender from this rank on, then by expert.
-// It returns how many there are.
-func (p *Plan) layOut(from []announcement, byPeers bool) int {
-	p.Segments = p.Segments[:0]
-	row := 0
-	if byPeers {
-		p.Segments = append(p.Segments, make([]Segment, len(from[0].rows)*len(from))...)
-		for o := range from {
-			s := (p.Rank + o) % len(from)
-			for e, n := range from[s].rows {
-				p.Segments[e*len(from)+s] = Segment{First: row, Rows: n}
-				row += n
-			}
-		}
-		return row
-	}
-	for e := range from[0].rows {
-		for _, a := range from {
-			p.Segments = append(p.Segments, Segment{First: row, Rows: a.rows[e]})
-			row += a.rows[e]
-		}
-	}
-	return row
-}
-
-// keepOwn copies those of a part's rows that stay here, which are in own, to their segments.
-func (h *Handle) keepOwn(f Format, in blas32.General, part int, own [][]byte) {
-	x, begun := h.x, len(h.x.round.bufs)
-	if !h.takesFrom(x.rank(), part) {
-		return
-	}
-	x.expectSegments(f, in, h.segmentsIn(part), x.rank())
-	rows.CopyAll(x.round.list(begun), own)
 }
 
 // emptySplits returns room for what each rank says of its leaves.

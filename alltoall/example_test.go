@@ -24,15 +24,19 @@ func ExampleNew() {
 			}
 			rows := blas32.General{Rows: 2, Cols: 1, Stride: 1, Data: []float32{float32(10 * r), float32(10*r + 1)}}
 			counts := alltoall.Counts{Tokens: 2, Leaves: 1, Rows: []int{1, 1}}
-			handle, arrived, err := exchange.Dispatch(ctx, counts, rows)
+			handle, err := exchange.Begin(ctx, alltoall.Request{Counts: counts, Rows: rows})
 			if err != nil {
 				panic(err)
 			}
 			defer handle.Release()
+			arrived, _, err := handle.Dispatch(ctx, 0)
+			if err != nil {
+				panic(err)
+			}
 			for i := range arrived.Data {
 				arrived.Data[i] *= 2
 			}
-			home, err := handle.Combine(ctx, arrived)
+			home, err := handle.Combine(ctx, 0, arrived)
 			if err != nil {
 				panic(err)
 			}

@@ -1,11 +1,9 @@
 package alltoall
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
@@ -54,15 +52,15 @@ type Config struct {
 // Exchange carries rows of one layer between the ranks of a transport. All ranks call its methods, and those of
 // its handles, in the same order; it is not safe for concurrent use.
 type Exchange struct {
-	t       transport.Transport
-	place   Placement
-	dim     int
-	maxRows int
-	counted int  // MaxCounts
-	leaf    int  // Config.LeafRows
-	inPlace bool // the transport copies many short buffers as well as one
-	wire    Wire
-	seq     uint64
+	t         transport.Transport
+	placement Placement
+	dim       int
+	maxRows   int
+	counted   int  // MaxCounts
+	leaf      int  // Config.LeafRows
+	inPlace   bool // the transport copies many short buffers as well as one
+	wire      Wire
+	seq       uint64
 
 	algorithm Algorithm // the one configured
 	now       Algorithm // the one of this round, never Auto
@@ -118,7 +116,7 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 	}
 	can := transport.CapabilitiesOf(t)
 	x := &Exchange{
-		t: t, place: c.Placement, dim: c.Dim, maxRows: c.MaxRows, counted: MaxCounts, leaf: c.LeafRows, inPlace: can.Name != "" && !can.Network,
+		t: t, placement: c.Placement, dim: c.Dim, maxRows: c.MaxRows, counted: MaxCounts, leaf: c.LeafRows, inPlace: can.Name != "" && !can.Network,
 	}
 	x.wire = c.Wire
 	x.algorithm, x.topology, x.costs, x.maxRelay, x.chosen = algorithm, c.Topology, c.Costs, c.MaxRelay, map[load]Algorithm{}
@@ -130,70 +128,6 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 		x.maxRelay = max(DefaultMaxRelay, times(x.maxRows, times(4, x.dim)))
 	}
 	return x, nil
-}
-
-// Dispatch sends rows, sorted by expert, to the experts' ranks, and returns those that arrived for the experts
-// hosted here, in the order that [Plan] states, with the handle that reverses or repeats the exchange. rows is
-// the caller's again when Dispatch returns; the result belongs to the handle until its Release.
-//
-// It takes two messages to each peer: the counts, then the rows with their division into leaves.
-func (x *Exchange) Dispatch(ctx context.Context, c Counts, rows blas32.General) (*Handle, blas32.General, error) {
-	return x.dispatch(ctx, c, source{m: rows})
-}
-
-// DispatchTokens is Dispatch of rows that the caller has not gathered: the i-th is row token[i] of tokens. Where ranks
-// share memory each goes straight from there to its expert's input, and is copied once instead of twice.
-func (x *Exchange) DispatchTokens(ctx context.Context, c Counts, tokens blas32.General, token []int32) (*Handle, blas32.General, error) {
-	if token == nil {
-		token = []int32{}
-	}
-	return x.dispatch(ctx, c, source{m: tokens, token: token})
-}
-
-func (x *Exchange) dispatch(ctx context.Context, c Counts, src source) (*Handle, blas32.General, error) {
-	h, err := x.start(ctx, c, src, 1, false)
-	if err != nil {
-		return nil, blas32.General{}, err
-	}
-	in, _, err := h.DispatchPart(ctx, 0)
-	return h, in, err
-}
-
-// start begins a dispatch after it has checked what it is given.
-func (x *Exchange) start(ctx context.Context, c Counts, src source, parts int, byPeers bool) (*Handle, error) {
-	src.check(x, sum(c.Rows))
-	if c.Leaves < 0 || c.Leaves > mostRows || len(c.Rows) != times(x.place.Experts(), c.Leaves) {
-		panic(fmt.Sprintf("alltoall: Dispatch: %d counts for %d experts × %d leaves", len(c.Rows), x.place.Experts(), c.Leaves))
-	}
-	if c.Padding < 0 || c.Padding > c.Tokens || c.Tokens > mostRows {
-		panic(fmt.Sprintf("alltoall: Dispatch: %d tokens, %d of them padding, want at most %d tokens", c.Tokens, c.Padding, mostRows))
-	}
-	if i := slices.IndexFunc(c.Rows, func(n int) bool { return n < 0 }); i >= 0 {
-		panic(fmt.Sprintf("alltoall: Dispatch: count %d is %d rows", i, c.Rows[i]))
-	}
-	if err := src.findInfinite(x); err != nil {
-		return nil, x.refuse(ctx, err)
-	}
-	return x.begin(ctx, c, src, parts, byPeers)
-}
-
-func (x *Exchange) checkRows(op string, rows blas32.General, want int) {
-	if rows.Rows != want || want > 0 && (rows.Cols != x.dim || rows.Stride != x.dim) {
-		panic(fmt.Sprintf("alltoall: %s: %d rows × %d (stride %d), want %d × %d, packed", op, rows.Rows, rows.Cols, rows.Stride, want, x.dim))
-	}
-	if err := check.Matrix(rows, x.dim); err != nil {
-		panic(fmt.Sprintf("alltoall: %s: %v", op, err))
-	}
-}
-
-// checkPacked is checkRows of a matrix with columns of its own.
-func checkPacked(op string, m blas32.General, rows int) {
-	if m.Rows != rows || m.Cols < 1 || rows > 0 && m.Stride != m.Cols {
-		panic(fmt.Sprintf("alltoall: %s: %d rows × %d (stride %d), want %d rows of 1 column or more, packed", op, m.Rows, m.Cols, m.Stride, rows))
-	}
-	if err := check.AnyMatrix(m); err != nil {
-		panic(fmt.Sprintf("alltoall: %s: %v", op, err))
-	}
 }
 
 // rank and size of the transport, as the plan's integers.

@@ -89,6 +89,16 @@ func onRanks(t *testing.T, ranks int, do func(tr transport.Transport) error) []e
 	return errs
 }
 
+// whole begins an exchange and dispatches its only chunk.
+func whole(ctx context.Context, x *alltoall.Exchange, r alltoall.Request) (*alltoall.Handle, blas32.General, error) {
+	h, err := x.Begin(ctx, r)
+	if err != nil {
+		return nil, blas32.General{}, err
+	}
+	in, _, err := h.Dispatch(ctx, 0)
+	return h, in, err
+}
+
 func TestRowsArriveInOrderAndComeHome(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))
@@ -112,7 +122,7 @@ func (j job) check(tr transport.Transport) error {
 	want, ends := j.incoming(me)
 	for range 2 { // the second time in recycled memory
 		out := j.outgoing(me)
-		h, in, err := x.Dispatch(ctx, j.counts[me], out)
+		h, in, err := whole(ctx, x, alltoall.Request{Counts: j.counts[me], Rows: out})
 		if err != nil {
 			return err
 		}
@@ -122,14 +132,14 @@ func (j job) check(tr transport.Transport) error {
 		if got := h.Plan().Ends; fmt.Sprint(got) != fmt.Sprint(ends) {
 			return fmt.Errorf("ends %v, want %v", got, ends)
 		}
-		home, err := h.Combine(ctx, in)
+		home, err := h.Combine(ctx, 0, in)
 		if err != nil {
 			return err
 		}
 		if err := same("combined", out.Data, home.Data); err != nil {
 			return err
 		}
-		again, err := h.Dispatch(ctx, home)
+		again, err := h.DispatchBack(ctx, 0, home)
 		if err != nil {
 			return err
 		}
@@ -166,9 +176,9 @@ func TestRefuseFailsEveryRankAndHarmsNone(t *testing.T) {
 		if tr.Rank() == 1 {
 			err = x.Refuse(ctx)
 		} else {
-			_, _, err = x.Dispatch(ctx, counts, rows)
+			_, _, err = whole(ctx, x, alltoall.Request{Counts: counts, Rows: rows})
 		}
-		if _, _, again := x.Dispatch(ctx, counts, rows); again != nil {
+		if _, _, again := whole(ctx, x, alltoall.Request{Counts: counts, Rows: rows}); again != nil {
 			return fmt.Errorf("the next batch failed: %w", again)
 		}
 		return err
@@ -186,7 +196,7 @@ func TestRanksThatDisagreeAreNamed(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		_, _, err = x.Dispatch(context.Background(), alltoall.Counts{Rows: []int{}}, blas32.General{})
+		_, _, err = whole(context.Background(), x, alltoall.Request{Counts: alltoall.Counts{Rows: []int{}}})
 		return err
 	})
 	require.ErrorIs(t, errs[0], transport.ErrMismatch)
@@ -201,7 +211,7 @@ func TestTooManyRowsAreRefusedBeforeTheyAreAllocated(t *testing.T) {
 			return err
 		}
 		rows := blas32.General{Rows: 6, Cols: dim, Stride: dim, Data: make([]float32, 6*dim)}
-		_, _, err = x.Dispatch(context.Background(), alltoall.Counts{Tokens: 6, Leaves: 1, Rows: []int{6}}, rows)
+		_, _, err = whole(context.Background(), x, alltoall.Request{Counts: alltoall.Counts{Tokens: 6, Leaves: 1, Rows: []int{6}}, Rows: rows})
 		if tr.Rank() == 0 { // its silence must not hold up the rank that refused
 			tr.Close()
 		}
@@ -221,7 +231,7 @@ func TestMaxRowsBoundsRowsAlone(t *testing.T) {
 		counts := alltoall.Counts{Tokens: 6, Leaves: 6, Rows: make([]int, 8*6)}
 		counts.Rows[0], counts.Rows[47] = 1, 1 // the first token to the first expert, the last to the last
 		rows := blas32.General{Rows: 2, Cols: dim, Stride: dim, Data: make([]float32, 2*dim)}
-		_, in, err := x.Dispatch(context.Background(), counts, rows)
+		_, in, err := whole(context.Background(), x, alltoall.Request{Counts: counts, Rows: rows})
 		require.Equal(t, 2, in.Rows)
 		return err
 	})
@@ -252,24 +262,50 @@ func ExamplePlan() {
 	//   expert +1: [2,3) from 0 [3,6) from 1
 }
 
-// TestWhatIsNotThereIsRefusedHere and not where rows are gathered, beside the exchange of counts.
-func TestWhatIsNotThereIsRefusedHere(t *testing.T) {
-	for _, err := range onRanks(t, 1, func(tr transport.Transport) error {
-		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(1, 1), Dim: dim, Wire: alltoall.Everywhere(alltoall.BF16)})
-		require.NoError(t, err)
-		counts := alltoall.Counts{Tokens: 2, Leaves: 1, Rows: []int{2}}
-		short := blas32.General{Rows: 2, Cols: dim, Stride: dim, Data: make([]float32, 2*dim-1)}
-		require.Panics(t, func() { _, _, _ = x.Dispatch(context.Background(), counts, short) })
-		whole := blas32.General{Rows: 2, Cols: dim, Stride: dim, Data: make([]float32, 2*dim)}
-		for _, bad := range []int32{-1, 2} {
-			require.Panics(t, func() { _, _, _ = x.DispatchTokens(context.Background(), counts, whole, []int32{0, bad}) })
+// TestFaultyRequests: what is not consistent is an error of this rank that says so, before a
+// goroutine reads it.
+func TestFaultyRequests(t *testing.T) {
+	matrix := func(rows, cols, stride, elements int) blas32.General {
+		return blas32.General{Rows: rows, Cols: cols, Stride: stride, Data: make([]float32, elements)}
+	}
+	counts := func(change func(c *alltoall.Counts)) alltoall.Counts {
+		c := alltoall.Counts{Tokens: 2, Leaves: 1, Rows: []int{2}}
+		change(&c)
+		return c
+	}
+	good := counts(func(*alltoall.Counts) {})
+	two := matrix(2, dim, dim, 2*dim)
+	for says, r := range map[string]alltoall.Request{
+		"2 rows of 3 columns with stride 3, but 5 elements":    {Counts: good, Rows: matrix(2, dim, dim, 2*dim-1)},
+		"1 rows × 3 (stride 3), want 2 × 3, packed":            {Counts: good, Rows: matrix(1, dim, dim, dim)},
+		"2 rows × 3 (stride 4), want 2 × 3, packed":            {Counts: good, Rows: matrix(2, dim, dim+1, 2*dim+2)},
+		"row 1 is row -1 of 2":                                 {Counts: good, Rows: two, Token: []int32{0, -1}},
+		"row 1 is row 2 of 2":                                  {Counts: good, Rows: two, Token: []int32{0, 2}},
+		"1 rows of 3 columns in Token, want 2 of 3":            {Counts: good, Rows: two, Token: []int32{0}},
+		"2 rows of 4 columns in Token, want 2 of 3":            {Counts: good, Rows: matrix(2, dim+1, dim+1, 8), Token: []int32{0, 1}},
+		"but 1 elements, which are too few":                    {Counts: good, Rows: matrix(2, dim, dim, 1), Token: []int32{0, 1}},
+		"1 counts for 1 experts × 2 leaves":                    {Counts: counts(func(c *alltoall.Counts) { c.Leaves = 2 }), Rows: two},
+		"1 counts for 1 experts × -1 leaves":                   {Counts: counts(func(c *alltoall.Counts) { c.Leaves = -1 }), Rows: two},
+		"2 tokens, 3 of them padding, want at most 2147483647": {Counts: counts(func(c *alltoall.Counts) { c.Padding = 3 }), Rows: two},
+		"2 tokens, -1 of them padding":                         {Counts: counts(func(c *alltoall.Counts) { c.Padding = -1 }), Rows: two},
+		"count 0 is -2 rows":                                   {Counts: counts(func(c *alltoall.Counts) { c.Rows[0] = -2 }), Rows: two},
+		"Cut is alltoall.ByExperts(0), want 1 chunk or more":   {Counts: good, Rows: two, Cut: alltoall.ByExperts(0)},
+		"Cut is alltoall.ByRanks(-3), want 1 chunk or more":    {Counts: good, Rows: two, Cut: alltoall.ByRanks(-3)},
+	} {
+		for _, err := range onRanks(t, 1, func(tr transport.Transport) error {
+			x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(1, 1), Dim: dim, Wire: alltoall.Everywhere(alltoall.BF16)})
+			require.NoError(t, err)
+			_, err = x.Begin(context.Background(), r)
+			require.ErrorContains(t, err, "rank 0: begin: ")
+			require.ErrorContains(t, err, says)
+			require.Equal(t, transport.Rank(0), transport.CulpritOf(err))
+			h, _, err := whole(context.Background(), x, alltoall.Request{Counts: good, Rows: two, Token: []int32{0, 1}})
+			if err == nil {
+				h.Release()
+			}
+			return err
+		}) {
+			require.NoError(t, err, "the next request")
 		}
-		h, _, err := x.DispatchTokens(context.Background(), counts, whole, []int32{0, 1})
-		if err == nil {
-			h.Release()
-		}
-		return err
-	}) {
-		require.NoError(t, err)
 	}
 }

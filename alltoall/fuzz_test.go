@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
@@ -31,7 +32,7 @@ func FuzzDecodeCounts(f *testing.F) {
 		}
 		require.LessOrEqual(t, a.tokens, mostRows)
 		require.LessOrEqual(t, a.leaves*len(a.rows), 200)
-		if sum(a.rows) == 0 {
+		if mat.Sum(a.rows) == 0 {
 			splits = nil
 		} else if len(splits) != 4*2*a.leaves { // the length is checked before
 			return
@@ -40,7 +41,7 @@ func FuzzDecodeCounts(f *testing.F) {
 		if err != nil {
 			return
 		}
-		require.Equal(t, sum(a.rows), sum(c.Rows))
+		require.Equal(t, mat.Sum(a.rows), mat.Sum(c.Rows))
 		again, err := x.decodeCounts(0, x.encodeCounts(c, 0, crossings{}))
 		require.NoError(t, err)
 		require.Equal(t, a, again)

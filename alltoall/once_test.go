@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
@@ -79,8 +80,8 @@ func (c topK) crossings(place Placement, node []int, rank int) (rows, once int) 
 func (c topK) toRank(place Placement, rank int) int {
 	begin, end := place.Of(rank)
 	seen := map[int32]bool{}
-	at := sum(c.rows[:begin])
-	for _, t := range c.token[at : at+sum(c.rows[begin:end])] {
+	at := mat.Sum(c.rows[:begin])
+	for _, t := range c.token[at : at+mat.Sum(c.rows[begin:end])] {
 		seen[t] = true
 	}
 	return len(seen)
@@ -121,7 +122,12 @@ func TestTokensCrossToANodeOnce(t *testing.T) {
 						return err
 					}
 					e.inPlace = n == 0
-					h, in, err := e.DispatchTokens(context.Background(), Counts{Tokens: tokens, Leaves: min(tokens, 1), Rows: route.rows[:min(tokens, 1)*len(route.rows)]}, x, route.token)
+					counts := Counts{Tokens: tokens, Leaves: min(tokens, 1), Rows: route.rows[:min(tokens, 1)*len(route.rows)]}
+					h, err := e.Begin(context.Background(), Request{Counts: counts, Rows: x, Token: route.token})
+					if err != nil {
+						return err
+					}
+					in, _, err := h.Dispatch(context.Background(), 0)
 					if err != nil {
 						return err
 					}
@@ -140,7 +146,7 @@ func TestTokensCrossToANodeOnce(t *testing.T) {
 			}
 			// What is said besides rows differs: heads, and a number for each row.
 			saved := paid[0].Load() - paid[1].Load()
-			require.LessOrEqual(t, saved, int64(sum(want)), "seed %d, %d ranks, topology %d", seed, ranks, i)
+			require.LessOrEqual(t, saved, int64(mat.Sum(want)), "seed %d, %d ranks, topology %d", seed, ranks, i)
 		}
 	}
 }
@@ -165,7 +171,12 @@ func TestRowsOnceSaveWhatEnumerationGives(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			h, _, err := e.DispatchTokens(context.Background(), Counts{Tokens: tokens, Leaves: 1, Rows: route.rows}, x, route.token)
+			counts := Counts{Tokens: tokens, Leaves: 1, Rows: route.rows}
+			h, err := e.Begin(context.Background(), Request{Counts: counts, Rows: x, Token: route.token})
+			if err != nil {
+				return err
+			}
+			_, _, err = h.Dispatch(context.Background(), 0)
 			if err != nil {
 				return err
 			}

@@ -3,6 +3,8 @@ package alltoall
 import (
 	"fmt"
 	"strings"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // Counts says how many rows a rank sends to each expert, cut by leaf: a leaf is a group of consecutive tokens
@@ -52,22 +54,14 @@ func (p *Plan) Received() (rows int) {
 	return rows
 }
 
-// from is the number of rows that arrive here from rank s.
-func (p *Plan) from(s int) (rows int) {
-	for i := s; i < len(p.Segments); i += p.Ranks() {
-		rows += p.Segments[i].Rows
-	}
-	return rows
-}
-
 // SentRows is the number of rows that leave here, those that stay included.
-func (p *Plan) SentRows() int { return sum(p.Sent) }
+func (p *Plan) SentRows() int { return mat.Sum(p.Sent) }
 
 // FirstLeaf is the number of this rank's first leaf among those of all ranks.
-func (p *Plan) FirstLeaf() int { return sum(p.Leaves[:p.Rank]) }
+func (p *Plan) FirstLeaf() int { return mat.Sum(p.Leaves[:p.Rank]) }
 
 // TotalLeaves is the number of leaves of all ranks.
-func (p *Plan) TotalLeaves() int { return sum(p.Leaves) }
+func (p *Plan) TotalLeaves() int { return mat.Sum(p.Leaves) }
 
 // Segment returns where the rows of sender s for the e-th expert hosted here stand.
 func (p *Plan) Segment(e, s int) Segment { return p.Segments[e*p.Ranks()+s] }
@@ -116,12 +110,4 @@ func (p *Plan) String() string {
 		b.WriteByte('\n')
 	}
 	return b.String()
-}
-
-func sum(list []int) int {
-	total := 0
-	for _, n := range list {
-		total += n
-	}
-	return total
 }

@@ -74,7 +74,7 @@ func (x *Exchange) Predict(bytes int, share Share) []Prediction {
 
 // countsBytes is the mean length of a counts message.
 func (x *Exchange) countsBytes() int {
-	return 4 * (countsHeader + x.place.Experts()/x.size() + x.nodeWords())
+	return 4 * (countsHeader + x.placement.Experts()/x.size() + x.nodeWords())
 }
 
 // roundTime predicts the time of a round of which a share of the bytes between nodes crosses.
@@ -118,6 +118,49 @@ func (x *Exchange) choose(bytes int, share Share) Algorithm {
 		x.chosen[l] = a
 	}
 	return a
+}
+
+// chooseFor returns the algorithm for the rows that ranks have announced, in this number of messages
+// from rank to rank, the same on every rank. It goes by the length of a message, and by the share
+// of rows that remains without repeated tokens. If messages differ the length is that of uniform
+// messages that would load the links as much as the busiest one is.
+func (x *Exchange) chooseFor(from []announcement, messages int) Algorithm {
+	leaving, crossing, once, apart := 0, 0, 0, 0
+	for _, a := range from {
+		leaving, crossing, once, apart = leaving+a.leaving, crossing+a.crossings.rows, once+a.once, apart+a.apart
+	}
+	share := Share{1, 1}
+	if crossing > 0 {
+		share.Nodes = float64(once) / float64(crossing)
+	}
+	if leaving > 0 {
+		share.Ranks = float64(apart) / float64(leaving)
+	}
+	mean := float64(leaving) / float64(max(len(from)*(len(from)-1), 1))
+	return x.choose(int(float64(x.wire.Dispatch.Bytes(x.dim))*max(mean, x.busiest(from)))/messages, share)
+}
+
+// busiest is the number of rows from each rank to each other that would load every node's link as
+// much as the busiest one is.
+func (x *Exchange) busiest(from []announcement) float64 {
+	most := 0.0
+	for n, members := range x.nodes.members[:x.nodeWords()] {
+		out, in := 0, 0
+		for r, a := range from {
+			for to, rows := range a.toNode {
+				switch {
+				case to == n && x.nodes.node[r] != n:
+					in += rows
+				case to != n && x.nodes.node[r] == n:
+					out += rows
+				}
+			}
+		}
+		if pairs := len(members) * (len(from) - len(members)); pairs > 0 {
+			most = max(most, float64(max(in, out))/float64(pairs))
+		}
+	}
+	return most
 }
 
 // stepsOf returns this rank's steps of an algorithm.

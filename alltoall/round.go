@@ -3,8 +3,6 @@ package alltoall
 import (
 	"context"
 
-	"gonum.org/v1/gonum/blas/blas32"
-
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -108,13 +106,6 @@ func (x *Exchange) run(ctx context.Context, op string) error {
 	}
 	x.widen()
 	return nil
-}
-
-// expectSegments expects sender s's rows in the pieces of m that are theirs.
-func (x *Exchange) expectSegments(f Format, m blas32.General, segments []Segment, s int) {
-	for i := s; i < len(segments); i += x.size() {
-		x.expect(f, m, segments[i].First, segments[i].Rows)
-	}
 }
 
 func length(bufs [][]byte) int {

@@ -1,11 +1,9 @@
 package alltoall
 
 import (
-	"fmt"
-
 	"gonum.org/v1/gonum/blas/blas32"
 
-	"github.com/switchyard-moe/switchyard/internal/check"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/view"
 )
 
@@ -14,26 +12,6 @@ import (
 type source struct {
 	m     blas32.General
 	token []int32
-}
-
-// check panics where the source has not as many rows as were announced, or they are not as wide as the exchange's, or not all there: what
-// reads them later may be another goroutine.
-func (s source) check(x *Exchange, want int) {
-	if err := check.AnyMatrix(s.m); err != nil {
-		panic(fmt.Sprintf("alltoall: Dispatch: %v", err))
-	}
-	if s.token == nil {
-		x.checkRows("Dispatch", s.m, want)
-		return
-	}
-	if len(s.token) != want || s.m.Rows > 0 && s.m.Cols != x.dim {
-		panic(fmt.Sprintf("alltoall: DispatchTokens: %d rows of %d columns, want %d of %d", len(s.token), s.m.Cols, want, x.dim))
-	}
-	for i, t := range s.token {
-		if t < 0 || int(t) >= s.m.Rows {
-			panic(fmt.Sprintf("alltoall: DispatchTokens: row %d is token %d of %d", i, t, s.m.Rows))
-		}
-	}
 }
 
 // wantsPacking tells whether the rows that the source names are to be gathered first: where the transport would do badly with a buffer
@@ -81,8 +59,8 @@ func (s source) crossings(x *Exchange, c Counts) (k crossings) {
 	}
 	for n, members := range o.members {
 		for _, r := range members {
-			begin, end := x.place.Of(r)
-			rows, first := sum(c.ofExperts(begin, end)), sum(c.Rows[:begin*c.Leaves])
+			begin, end := x.placement.Of(r)
+			rows, first := mat.Sum(c.ofExperts(begin, end)), mat.Sum(c.Rows[:begin*c.Leaves])
 			switch {
 			case r == x.rank():
 				continue

@@ -34,8 +34,8 @@ func shuffled(r *rand.Rand, m blas32.General) (blas32.General, []int32) {
 	return x, token
 }
 
-// TestTokensArriveAsRowsDo compares DispatchTokens with the slow reference of Dispatch, over transports that copy many
-// buffers as well as one and over others.
+// TestTokensArriveAsRowsDo compares rows that Token lists with the slow reference, over transports
+// that copy many buffers as fast as one and over others.
 func TestTokensArriveAsRowsDo(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))
@@ -67,7 +67,7 @@ func (j job) checkTokens(tr transport.Transport, r *rand.Rand) error {
 	for range 3 { // after the first time in recycled memory
 		out := j.outgoing(me)
 		m, token := shuffled(r, out)
-		h, in, err := x.DispatchTokens(ctx, j.counts[me], m, token)
+		h, in, err := whole(ctx, x, alltoall.Request{Counts: j.counts[me], Rows: m, Token: token})
 		if err != nil {
 			return err
 		}
@@ -77,7 +77,7 @@ func (j job) checkTokens(tr transport.Transport, r *rand.Rand) error {
 		if got := h.Plan().Ends; fmt.Sprint(got) != fmt.Sprint(ends) {
 			return fmt.Errorf("ends %v, want %v", got, ends)
 		}
-		home, err := h.Combine(ctx, in)
+		home, err := h.Combine(ctx, 0, in)
 		if err != nil {
 			return err
 		}
@@ -88,25 +88,4 @@ func (j job) checkTokens(tr transport.Transport, r *rand.Rand) error {
 		h.Release() // once is enough, and twice does no harm
 	}
 	return nil
-}
-
-func TestDispatchTokensPanicsOnWrongSizes(t *testing.T) {
-	for _, err := range onRanks(t, 1, func(tr transport.Transport) error {
-		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(1, 1), Dim: dim})
-		if err != nil {
-			return err
-		}
-		counts := alltoall.Counts{Tokens: 2, Leaves: 1, Rows: []int{2}}
-		two := blas32.General{Rows: 2, Cols: dim, Stride: dim, Data: make([]float32, 2*dim)}
-		wide := blas32.General{Rows: 2, Cols: dim + 1, Stride: dim + 1, Data: make([]float32, 2*(dim+1))}
-		require.PanicsWithValue(t, "alltoall: DispatchTokens: 1 rows of 3 columns, want 2 of 3", func() {
-			_, _, _ = x.DispatchTokens(context.Background(), counts, two, []int32{0})
-		})
-		require.PanicsWithValue(t, "alltoall: DispatchTokens: 2 rows of 4 columns, want 2 of 3", func() {
-			_, _, _ = x.DispatchTokens(context.Background(), counts, wide, []int32{0, 1})
-		})
-		return nil
-	}) {
-		require.NoError(t, err)
-	}
 }

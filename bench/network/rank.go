@@ -154,10 +154,12 @@ func (r *rank) exchange(t *turn, c networkCase) (*alltoall.Exchange, error) {
 }
 
 func (r *rank) dispatch(ctx context.Context, x *alltoall.Exchange, c networkCase, rows blas32.General) (*alltoall.Handle, blas32.General, error) {
-	if c.token != nil {
-		return x.DispatchTokens(ctx, c.counts, rows, c.token)
+	h, err := x.Begin(ctx, alltoall.Request{Counts: c.counts, Rows: rows, Token: c.token})
+	if err != nil {
+		return nil, blas32.General{}, err
 	}
-	return x.Dispatch(ctx, c.counts, rows)
+	in, _, err := h.Dispatch(ctx, 0)
+	return h, in, err
 }
 
 // once is a dispatch and the combine of what it brought, each begun when all are ready.
@@ -187,7 +189,7 @@ func (r *rank) once(ctx context.Context, t *turn, c networkCase, rows blas32.Gen
 		return err
 	}
 	begin = time.Now()
-	home, err := h.Combine(ctx, in)
+	home, err := h.Combine(ctx, 0, in)
 	combined := time.Since(begin)
 	if err != nil {
 		return err

@@ -92,10 +92,8 @@ func (s *Stage) Params() []*param.Set { return s.params }
 type Chunks interface {
 	// Plan says where rows come from and stand.
 	Plan() *alltoall.Plan
-	// Experts returns which of the experts hosted here are those of a chunk, cut by experts.
-	Experts(chunk int) (begin, end int)
-	// Peers lists the ranks whose rows are a chunk, cut by ranks.
-	Peers(chunk int) []int
+	// Chunk says which experts and ranks the rows of a chunk are of.
+	Chunk(chunk int) alltoall.Chunk
 }
 
 // Pass is what a forward pass keeps for its backward pass.
@@ -117,10 +115,10 @@ func (s *Stage) Begin(chunks Chunks, firstLeaf int) Pass {
 
 // in lists the groups of a chunk. One without experts is in the first chunk.
 func (s *Stage) in(p *Pass, chunk int) (list []int) {
-	begin, end := p.chunks.Experts(chunk)
+	c := p.chunks.Chunk(chunk)
 	for i := range s.groups {
 		g := &s.groups[i]
-		if g.first >= begin && g.first+g.count <= end && (g.count > 0 || chunk == 0) {
+		if g.first >= c.FirstExpert && g.first+g.count <= c.EndExpert && (g.count > 0 || chunk == 0) {
 			list = append(list, i)
 		}
 	}
@@ -135,7 +133,7 @@ func (s *Stage) Forward(p *Pass, chunk int, rows blas32.General, ends []int) (
 	if s.byRanks {
 		return s.forwardByRanks(p, chunk, rows, ends)
 	}
-	begin, _ := p.chunks.Experts(chunk)
+	begin := p.chunks.Chunk(chunk).FirstExpert
 	leaves := p.chunks.Plan().TotalLeaves()
 	for _, i := range s.in(p, chunk) {
 		g := &s.groups[i]
@@ -162,7 +160,7 @@ func (s *Stage) forwardByRanks(p *Pass, chunk int, rows blas32.General, ends []i
 	answers []blas32.General,
 ) {
 	plan, g, first := p.chunks.Plan(), &s.groups[0], 0
-	for _, peer := range p.chunks.Peers(chunk) {
+	for _, peer := range p.chunks.Chunk(chunk).Ranks {
 		leaves := plan.Leaves[peer]
 		if leaves == 0 {
 			continue
@@ -208,7 +206,7 @@ func (s *Stage) backwardByRanks(p *Pass, chunk int, danswers blas32.General) (
 ) {
 	plan, g, first := p.chunks.Plan(), &s.groups[0], 0
 	s.drows = mat.Resize(s.drows, plan.Received(), danswers.Cols) // the same for all chunks
-	for _, peer := range p.chunks.Peers(chunk) {
+	for _, peer := range p.chunks.Chunk(chunk).Ranks {
 		if plan.Leaves[peer] == 0 {
 			continue
 		}
@@ -245,7 +243,7 @@ func (s *Stage) BackwardWeights(p *Pass, chunk int) {
 		}
 		return
 	}
-	for _, peer := range p.chunks.Peers(chunk) {
+	for _, peer := range p.chunks.Chunk(chunk).Ranks {
 		if p.saved[peer] != nil {
 			s.groups[0].split.BackwardWeights(p.saved[peer])
 		}

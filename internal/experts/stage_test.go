@@ -42,15 +42,16 @@ type chunks struct {
 }
 
 func (c chunks) Plan() *alltoall.Plan { return c.plan }
-func (c chunks) Peers(chunk int) []int {
-	return []int{chunk}
-}
 
-func (c chunks) Experts(chunk int) (begin, end int) {
+func (c chunks) Chunk(chunk int) alltoall.Chunk {
+	if c.ends == nil {
+		return alltoall.Chunk{EndExpert: c.plan.Experts, Ranks: []int{chunk}}
+	}
+	begin := 0
 	if chunk > 0 {
 		begin = c.ends[chunk-1]
 	}
-	return begin, c.ends[chunk]
+	return alltoall.Chunk{FirstExpert: begin, EndExpert: c.ends[chunk]}
 }
 
 func random(seed uint64, rows int) blas32.General {
@@ -136,7 +137,8 @@ func runs(n int) (ends []int) {
 
 // ofExperts are the rows of a chunk of experts, and where those of each expert and leaf end.
 func ofExperts(p *alltoall.Plan, c *chunks, chunk int, m blas32.General) (rows blas32.General, ends []int) {
-	begin, end := c.Experts(chunk)
+	of := c.Chunk(chunk)
+	begin, end := of.FirstExpert, of.EndExpert
 	leaves, first := p.TotalLeaves(), 0
 	if begin > 0 {
 		first = p.Ends[begin*leaves-1]

@@ -103,14 +103,15 @@ func (g *Gatherer) Gather(ctx context.Context, counts alltoall.Counts, rows blas
 	at := &Rows{}
 	counts.Rows, at.order = g.sorted(counts, rows.Rows)
 	var err error
-	if at.handle, err = g.exchange.Begin(ctx, counts, rows, at.order, 1); err != nil {
+	request := alltoall.Request{Counts: counts, Rows: rows, Token: at.order}
+	if at.handle, err = g.exchange.Begin(ctx, request); err != nil {
 		return nil, errtext.Errorf("switchyard: gathering of a node's rows: %w", err)
 	}
 	if slices.Contains(at.handle.Plan().Tokens, 0) {
 		at.handle.Release()
 		return nil, nil
 	}
-	at.Rows, _, err = at.handle.DispatchPart(ctx, 0)
+	at.Rows, _, err = at.handle.Dispatch(ctx, 0)
 	at.Ends = g.ends(at.handle.Plan())
 	return at, err
 }
@@ -147,7 +148,7 @@ func (g *Gatherer) ends(plan *alltoall.Plan) []int {
 // Scatter sends what belongs to the gathered rows, answers or gradients, back to the ranks that the
 // rows came from. It fills to, a row for each of the rank's own rows, sorted by expert.
 func (r *Rows) Scatter(ctx context.Context, to, answers blas32.General) error {
-	back, err := r.handle.Combine(ctx, answers)
+	back, err := r.handle.Combine(ctx, 0, answers)
 	if err != nil {
 		return errtext.Errorf("switchyard: return of a node's rows: %w", err)
 	}
@@ -163,7 +164,7 @@ func (r *Rows) GatherGradients(ctx context.Context, rows, scratch blas32.General
 	for i, row := range r.order {
 		copy(mat.Row(scratch, i), mat.Row(rows, int(row)))
 	}
-	in, err := r.handle.Dispatch(ctx, scratch)
+	in, err := r.handle.DispatchBack(ctx, 0, scratch)
 	if err != nil {
 		return blas32.General{}, errtext.Errorf("switchyard: gathering of a node's gradients: %w", err)
 	}

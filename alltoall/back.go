@@ -1,0 +1,152 @@
+package alltoall
+
+import (
+	"context"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/internal/rows"
+)
+
+// Combine sends the answers to the rows of a chunk back to where those came from. The answers, rows
+// in the order in which they arrived, may be in several matrices, divided between the rows of one
+// expert or rank and those of the next. It returns a matrix for the answers to all of this rank's
+// rows, in the order in which they were dispatched, with those of the chunks so far.
+func (h *Handle) Combine(ctx context.Context, chunk int, answers ...blas32.General) (blas32.General, error) {
+	if err := h.mayCombine(chunk); err != nil {
+		return blas32.General{}, err
+	}
+	got, x := 0, h.x
+	for _, m := range answers {
+		if err := x.checkRows("combine", m, m.Rows); err != nil {
+			return blas32.General{}, err
+		}
+		got += m.Rows
+	}
+	if _, n := h.arrivingRows(chunk); got != n {
+		return blas32.General{}, x.misuse("combine", "%d answers, want %d", got, n)
+	}
+	if chunk == 0 {
+		h.home = h.lend(x.pool.matrix(h.plan.SentRows(), x.dim))
+	}
+	if err := h.ended(h.combineRound(ctx, chunk, answers)); err != nil {
+		return blas32.General{}, err
+	}
+	h.combined++
+	return h.home, nil
+}
+
+// combineRound sends each other rank the answers of a chunk that are for it.
+func (h *Handle) combineRound(ctx context.Context, chunk int, answers []blas32.General) error {
+	x := h.x
+	if err := x.checkFinite("combine", answers...); err != nil {
+		return err
+	}
+	h.begin()
+	defer x.round.end()
+	f := x.wire.Combine
+	if h.back {
+		f = x.wire.CombineBack
+	}
+	for i := 1; i < x.size(); i++ {
+		r := x.next(i)
+		if out := h.offerAnswers(f, r, chunk, answers); len(out) > 0 {
+			x.send(r, out)
+		}
+		if to := h.expectHome(f, r, chunk); len(to) > 0 {
+			x.recv(r, to)
+		}
+	}
+	own := h.offerAnswers(f, x.rank(), chunk, answers)
+	rows.CopyAll(h.expectHome(f, x.rank(), chunk), own)
+	return x.run(ctx, "combine")
+}
+
+// offerAnswers lists the answers of a chunk that are for rank r.
+func (h *Handle) offerAnswers(f Format, r, chunk int, answers []blas32.General) [][]byte {
+	begun := len(h.x.round.bufs)
+	base, _ := h.arrivingRows(chunk)
+	begin, end := h.arriving(r, chunk)
+	for e := begin; e < end; e++ {
+		s := h.plan.Segment(e, r)
+		for s.Rows > 0 && s.First-base >= answers[0].Rows {
+			base += answers[0].Rows
+			answers = answers[1:]
+		}
+		if s.Rows > 0 {
+			h.x.offer(f, answers[0], s.First-base, s.Rows)
+		}
+	}
+	return h.x.round.list(begun)
+}
+
+// expectHome lists where the answers of a chunk from rank r go.
+func (h *Handle) expectHome(f Format, r, chunk int) [][]byte {
+	begun := len(h.x.round.bufs)
+	first, n := h.leavingRows(r, chunk)
+	h.x.expect(f, h.home, first, n)
+	return h.x.round.list(begun)
+}
+
+// DispatchBack sends, of this rank's rows m, sorted by expert as those that were dispatched first,
+// those of a chunk: the gradients of what Combine returned, for one. It returns those that came.
+// The caller gives the same m for all chunks.
+func (h *Handle) DispatchBack(ctx context.Context, chunk int, m blas32.General) (blas32.General, error) {
+	if err := h.mayDispatchBack(chunk); err != nil {
+		return blas32.General{}, err
+	}
+	x := h.x
+	if err := x.checkRows("dispatch back", m, h.plan.SentRows()); err != nil {
+		return blas32.General{}, err
+	}
+	if chunk == 0 {
+		h.restart()
+		h.in = h.lend(x.pool.matrix(h.plan.Received(), x.dim))
+	}
+	if err := h.ended(h.dispatchBackRound(ctx, chunk, m)); err != nil {
+		return blas32.General{}, err
+	}
+	h.dispatched++
+	first, n := h.arrivingRows(chunk)
+	return mat.Rows(h.in, first, first+n), nil
+}
+
+// dispatchBackRound sends each other rank the rows of a chunk that its experts got first.
+func (h *Handle) dispatchBackRound(ctx context.Context, chunk int, m blas32.General) error {
+	x, f := h.x, h.x.wire.DispatchBack
+	if chunk == 0 { // all of it, since a chunk is not a run of rows on this side
+		if err := x.checkFinite("dispatch", m); err != nil {
+			return err
+		}
+	}
+	h.begin()
+	defer x.round.end()
+	for i := 1; i < x.size(); i++ {
+		r := x.next(i)
+		if out := h.offerRows(f, r, chunk, m); len(out) > 0 {
+			x.send(r, out)
+		}
+		if to := h.expectBack(f, r, chunk); len(to) > 0 {
+			x.recv(r, to)
+		}
+	}
+	own := h.offerRows(f, x.rank(), chunk, m)
+	rows.CopyAll(h.expectBack(f, x.rank(), chunk), own)
+	return x.run(ctx, "dispatch")
+}
+
+// offerRows lists the rows of m that go to rank r in a chunk.
+func (h *Handle) offerRows(f Format, r, chunk int, m blas32.General) [][]byte {
+	begun := len(h.x.round.bufs)
+	first, n := h.leavingRows(r, chunk)
+	h.x.offer(f, m, first, n)
+	return h.x.round.list(begun)
+}
+
+// expectBack lists where the rows of a chunk from rank s go.
+func (h *Handle) expectBack(f Format, s, chunk int) [][]byte {
+	begun := len(h.x.round.bufs)
+	h.expectSegments(f, h.in, s, chunk)
+	return h.x.round.list(begun)
+}
