@@ -2,109 +2,15 @@ package router
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/maphash"
-	"io"
-	"maps"
 	"slices"
 	"strings"
-	"sync"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/check"
-	"github.com/switchyard-moe/switchyard/internal/errtext"
-	"github.com/switchyard-moe/switchyard/param"
 )
-
-// Recorder writes routes to a file, whose format recording.go describes. Each rank has its own. It
-// may be used by many gates at once. It remembers a sum of each route of a layer's last 64 steps.
-type Recorder struct {
-	mu     sync.Mutex
-	w      io.Writer
-	buf    []byte
-	failed error
-	seed   maphash.Seed
-	layers map[int]*recordedLayer
-}
-
-// recordedLayer is what a recorder remembers of a layer.
-type recordedLayer struct {
-	newest int // step
-	sums   map[RouteKey]uint64
-}
-
-var errNoRecorder = errors.New("router: the Recorder was not made by NewRecorder")
-
-// keptSteps is how many steps of a layer a recorder remembers.
-const keptSteps = 64
-
-// NewRecorder writes the header of a file of routes. The caller closes w after the last route.
-func NewRecorder(w io.Writer) (*Recorder, error) {
-	head := binary.LittleEndian.AppendUint32([]byte(recordingMagic), recordingVersion)
-	if _, err := w.Write(head); err != nil {
-		return nil, errtext.Errorf("router: header of a file of routes: %w", err)
-	}
-	return &Recorder{w: w, seed: maphash.MakeSeed(), layers: map[int]*recordedLayer{}}, nil
-}
-
-// Write writes one route, in one call of the underlying writer. One that is there already, as where
-// a pass is run again, is not written twice; another one of the same batch is an error, and not
-// written: two batches have one number, see [Batch.Micro]. After a failure of the writer, of which
-// nobody knows how much is in the file, every later call fails too.
-func (r *Recorder) Write(route *RecordedRoute) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.failed != nil {
-		return r.failed
-	}
-	if r.w == nil {
-		return errNoRecorder
-	}
-	if err := route.validate(); err != nil {
-		return errtext.Errorf("router: recording a route: %w", err)
-	}
-	r.buf = route.append(r.buf[:0])
-	known, err := r.knows(route.RouteKey, maphash.Bytes(r.seed, r.buf))
-	if known || err != nil {
-		return err
-	}
-	if _, err := r.w.Write(r.buf); err != nil {
-		r.failed = errtext.Errorf("router: recording a route: %w", err)
-	}
-	return r.failed
-}
-
-// knows tells whether the route with that sum has been written, and notes it. The batch may have
-// been written otherwise.
-func (r *Recorder) knows(k RouteKey, sum uint64) (bool, error) {
-	l := r.layers[k.Layer]
-	if l == nil {
-		l = &recordedLayer{sums: map[RouteKey]uint64{}}
-		r.layers[k.Layer] = l
-	}
-	if old, ok := l.sums[k]; ok {
-		if old != sum {
-			return false, fmt.Errorf("router: recording %v: it has been recorded with other routes; batches of a step need numbers of their own, Batch.Micro", k)
-		}
-		return true, nil
-	}
-	l.sums[k] = sum
-	if k.Step > l.newest {
-		l.newest = k.Step
-		maps.DeleteFunc(l.sums, func(k RouteKey, _ uint64) bool { return k.Step <= l.newest-keptSteps })
-	}
-	return false, nil
-}
-
-// Err returns the error of the writer, if it has failed.
-func (r *Recorder) Err() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.failed
-}
 
 // Record is a router whose gate writes every decision to a file: for [Replay], and to see
 // afterwards who went where. In all else it is the router that it wraps. A decision is written
@@ -122,10 +28,27 @@ type Record struct {
 	Layer int
 }
 
-var _ Router = Record{}
+var (
+	_ CausalRouter   = Record{}
+	_ BoundedRouter  = Record{}
+	_ WeightedRouter = Record{}
+)
 
 // String leaves out the file, which is another on each rank.
 func (r Record) String() string { return fmt.Sprintf("{%s Layer:%d}", describe(r.Router), r.Layer) }
+
+// Causal is described at [CausalRouter].
+func (r Record) Causal() bool { return IsCausal(r.Router) }
+
+// Bound is described at [BoundedRouter].
+func (r Record) Bound(tokens, experts int, train bool) int {
+	return boundOf(r.Router, tokens, experts, train)
+}
+
+// WeightSum is described at [WeightedRouter].
+func (r Record) WeightSum(experts int) (least, most float64) {
+	return weightSumOf(r.Router, experts)
+}
 
 // describe returns a router's type and configuration, as ranks compare them.
 func describe(r Router) string {
@@ -152,17 +75,39 @@ func (r Record) New(s Shape) (Gate, error) {
 	g, err := r.Router.New(s)
 	if err != nil {
 		faults = append(faults, err)
-	} else if _, ok := g.(interface{ Slots() int }); ok {
+	} else if _, ok := g.(Mixer); ok {
 		faults = append(faults, fmt.Errorf("router: Record: %T mixes tokens, which have no routes", r.Router))
 	}
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
-	w := wrapper{g}
-	if c, ok := g.(Consulting); ok {
-		return &consultRecorded{recorded{w, r}, c, nil}, nil
+	return newRecorded(g, r), nil
+}
+
+// newRecorded returns the gate of [Record] around g. It has only those abilities that g has.
+func newRecorded(g Gate, r Record) Gate {
+	w := &recorded{wrapper{g}, r}
+	consulting, consults := g.(Consulting)
+	logits, takesLogits := g.(LogitRouter)
+	switch c, l := (&recordedConsulting{gate: w, inner: consulting}), (recordedLogits{w, logits}); {
+	case consults && takesLogits:
+		return struct {
+			*recorded
+			*recordedConsulting
+			recordedLogits
+		}{w, c, l}
+	case consults:
+		return struct {
+			*recorded
+			*recordedConsulting
+		}{w, c}
+	case takesLogits:
+		return struct {
+			*recorded
+			recordedLogits
+		}{w, l}
 	}
-	return &recorded{w, r}, nil
+	return w
 }
 
 // recorded is the gate of [Record].
@@ -174,6 +119,11 @@ type recorded struct {
 // Route is described at [Gate].
 func (g *recorded) Route(x blas32.General, b Batch) (*Decision, error) {
 	d, err := g.Gate.Route(x, b)
+	return g.written(d, b, err)
+}
+
+// written is a decision that the gate inside returned, or an error if it cannot be written.
+func (g *recorded) written(d *Decision, b Batch, err error) (*Decision, error) {
 	if err == nil {
 		err = g.write(d, b)
 	}
@@ -189,31 +139,47 @@ func (g *recorded) write(d *Decision, b Batch) error {
 	})
 }
 
-// consultRecorded is the gate of [Record] around one that consults other ranks.
-type consultRecorded struct {
-	recorded
+// recordedLogits is the ability of a recorded gate to be given logits.
+type recordedLogits struct {
+	gate  *recorded
+	inner LogitRouter
+}
+
+// RouteLogits is described at [LogitRouter].
+func (r recordedLogits) RouteLogits(logits blas32.General, b Batch) (*Decision, error) {
+	d, err := r.inner.RouteLogits(logits, b)
+	return r.gate.written(d, b, err)
+}
+
+// Release is described at [LogitRouter].
+func (r recordedLogits) Release(d *Decision) { r.inner.Release(d) }
+
+// recordedConsulting is the ability of a recorded gate to consult other ranks.
+type recordedConsulting struct {
+	gate   *recorded
 	inner  Consulting
-	failed error // what the last decision could not be written for, until somebody hears of it
+	failed error // why the last decision could not be written, until the next batch reports it
 }
 
 // Consult is described at [Consulting].
-func (g *consultRecorded) Consult(x blas32.General, b Batch, s Share) Consultation {
+func (r *recordedConsulting) Consult(x blas32.General, b Batch, s Share) Consultation {
 	b.Ends = slices.Clone(b.Ends)
-	return &recordedConsultation{g.inner.Consult(x, b, s), g, b}
+	return &recordedConsultation{r.inner.Consult(x, b, s), r, b}
 }
 
+// recordedConsultation writes the decision of the one inside.
 type recordedConsultation struct {
 	Consultation
-	gate  *consultRecorded
+	of    *recordedConsulting
 	batch Batch
 }
 
-// Next is described at [Consultation]. Decide cannot fail, so what it could not write fails the
-// next batch's first round.
+// Next is described at [Consultation]. Decide cannot fail, so a decision that it could not write
+// fails the first round of the next batch.
 func (c *recordedConsultation) Next(sums []int64) ([]int64, error) {
 	counts, err := c.Consultation.Next(sums)
 	if sums == nil && err == nil {
-		err, c.gate.failed = cmp.Or(c.gate.failed, c.gate.config.To.Err()), nil
+		err, c.of.failed = cmp.Or(c.of.failed, c.of.gate.config.To.Err()), nil
 	}
 	return counts, err
 }
@@ -221,60 +187,6 @@ func (c *recordedConsultation) Next(sums []int64) ([]int64, error) {
 // Decide is described at [Consultation].
 func (c *recordedConsultation) Decide() *Decision {
 	d := c.Consultation.Decide()
-	c.gate.failed = c.gate.write(d, c.batch)
+	c.of.failed = c.of.gate.write(d, c.batch)
 	return d
-}
-
-// wrapper passes on what a gate may have beside the methods of [Gate], where the one inside has it,
-// and does nothing where it has not.
-type wrapper struct{ Gate }
-
-var (
-	_ Balancer      = wrapper{}
-	_ GlobalCounter = wrapper{}
-	_ LossSplitter  = wrapper{}
-)
-
-// Bias is described at [Balancer].
-func (w wrapper) Bias() []float32 {
-	if g, ok := w.Gate.(Balancer); ok {
-		return g.Bias()
-	}
-	return nil
-}
-
-// Tally is described at [Balancer].
-func (w wrapper) Tally() []int64 {
-	if g, ok := w.Gate.(Balancer); ok {
-		return g.Tally()
-	}
-	return nil
-}
-
-// Rebalance is described at [Balancer].
-func (w wrapper) Rebalance(sum []int64) {
-	if g, ok := w.Gate.(Balancer); ok {
-		g.Rebalance(sum)
-	}
-}
-
-// LossParams is described at [LossSplitter].
-func (w wrapper) LossParams() *param.Set {
-	if g, ok := w.Gate.(LossSplitter); ok {
-		return g.LossParams()
-	}
-	return nil
-}
-
-// WantsCounts is described at [GlobalCounter].
-func (w wrapper) WantsCounts() bool {
-	g, ok := w.Gate.(GlobalCounter)
-	return ok && g.WantsCounts()
-}
-
-// SetCounts is described at [GlobalCounter].
-func (w wrapper) SetCounts(d *Decision, counts []int, tokens int) {
-	if g, ok := w.Gate.(GlobalCounter); ok {
-		g.SetCounts(d, counts, tokens)
-	}
 }

@@ -3,7 +3,6 @@ package router
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"gonum.org/v1/gonum/blas/blas32"
@@ -20,8 +19,9 @@ import (
 // moves on a little all the same.
 //
 // A gate of the list must read its parameters' values from Params().Value at each call, since New
-// moves them. It must not consult other ranks nor mix tokens, and of those with a bias that follows
-// the load there are only this package's.
+// moves them. It must not consult other ranks nor mix tokens. The gate keeps what its gates can do
+// else: biases of any of them, counts and losses of the one that routes, and logits in place of
+// tokens if all gates take them.
 //
 // (Tutel's list of gates.)
 type Several struct {
@@ -29,7 +29,11 @@ type Several struct {
 	Routers []Router
 }
 
-var _ Router = Several{}
+var (
+	_ CausalRouter   = Several{}
+	_ BoundedRouter  = Several{}
+	_ WeightedRouter = Several{}
+)
 
 // String lists the routers.
 func (r Several) String() string {
@@ -59,8 +63,8 @@ func (r Several) New(s Shape) (Gate, error) {
 		return nil, err
 	}
 	m.shareParameters()
-	m.shareBias()
-	return m, nil
+	m.listBiases()
+	return m.withLogits(), nil
 }
 
 // newOfSeveral builds gate i. The first has the layer's own seed, so that it begins as it would
@@ -79,11 +83,8 @@ func newOfSeveral(r Router, s Shape, i int) (Gate, error) {
 	if _, ok := g.(Consulting); ok {
 		return nil, fmt.Errorf("%T consults other ranks", r)
 	}
-	if _, ok := g.(interface{ Slots() int }); ok {
+	if _, ok := g.(Mixer); ok {
 		return nil, fmt.Errorf("%T mixes tokens", r)
-	}
-	if b, ok := g.(Balancer); ok && b.Bias() != nil && ownBias(g) == nil {
-		return nil, fmt.Errorf("%T has a bias of its own", r)
 	}
 	return g, nil
 }
@@ -94,7 +95,8 @@ type several struct {
 	losses  []*param.Set // of each gate: what the gradient of its losses comes in; nil for none
 	set     *param.Set   // of all gates, or nil where none has any
 	offsets []int        // of each gate's parameters in the set
-	biases  []float32    // of all gates
+	biases  []float32    // of all gates; a gate is given its own before it is used
+	bias    [][]float32  // of each gate, in biases
 	tally   []int64
 	last    int // the gate that routed last
 	free    []*severalSaved
@@ -140,51 +142,34 @@ func (m *several) shareParameters() {
 	m.offsets[len(m.gates)] = at
 }
 
-// ownBias returns the bias of a gate of this package.
-func ownBias(g Gate) *bias {
-	switch g := g.(type) {
-	case *tokenChoice:
-		return g.bias
-	case *liveReplay:
-		return g.bias
-	case *recorded:
-		return ownBias(g.Gate)
-	}
-	return nil
-}
-
-// shareBias moves the biases of all gates into one slice.
-func (m *several) shareBias() {
-	for _, g := range m.gates {
-		if b := ownBias(g); b != nil {
-			m.biases = append(m.biases, b.value...)
-		}
-	}
-	at := 0
-	for _, g := range m.gates {
-		if b := ownBias(g); b != nil {
-			n := len(b.value)
-			b.value = m.biases[at : at+n : at+n]
-			at += n
-		}
-	}
-}
-
 // Params returns the parameters of all gates.
 func (m *several) Params() *param.Set { return m.set }
 
 // Route is described at [Gate]. It is an error if there is no gate b.Gate.
 func (m *several) Route(x blas32.General, b Batch) (*Decision, error) {
-	if b.Gate < 0 || b.Gate >= len(m.gates) {
-		return nil, fmt.Errorf("router: Several: Gate is %d, want 0 to %d", b.Gate, len(m.gates)-1)
+	if err := m.checkGate(b); err != nil {
+		return nil, err
 	}
+	m.setBias(b.Gate)
 	d, err := m.gates[b.Gate].Route(x, b)
+	return m.routed(b.Gate, d, err)
+}
+
+func (m *several) checkGate(b Batch) error {
+	if b.Gate < 0 || b.Gate >= len(m.gates) {
+		return fmt.Errorf("router: Several: Gate is %d, want 0 to %d", b.Gate, len(m.gates)-1)
+	}
+	return nil
+}
+
+// routed notes which gate made the decision d.
+func (m *several) routed(gate int, d *Decision, err error) (*Decision, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.last = b.Gate
+	m.last = gate
 	s := m.take()
-	*s = severalSaved{m, b.Gate, d.Saved}
+	*s = severalSaved{m, gate, d.Saved}
 	d.Saved = s
 	return d, nil
 }
@@ -202,11 +187,9 @@ func (m *several) take() *severalSaved {
 
 // Backward is described at [Gate].
 func (m *several) Backward(d *Decision, x blas32.General, g Gradient) error {
-	s := m.own(d)
-	d.Saved = s.inner
+	s := m.release(d)
 	gate := m.gates[s.gate]
-	s.owner = nil
-	m.free = append(m.free, s)
+	m.setBias(s.gate)
 	losses := g.Losses
 	if losses != nil {
 		g.Losses = m.losses[s.gate]
@@ -248,6 +231,16 @@ func (m *several) own(d *Decision) *severalSaved {
 	return s
 }
 
+// release gives d back to the gate that decided, as that gate made it, and frees what was kept of
+// it, which stays readable until the next decision.
+func (m *several) release(d *Decision) *severalSaved {
+	s := m.own(d)
+	d.Saved = s.inner
+	s.owner = nil
+	m.free = append(m.free, s)
+	return s
+}
+
 // moveGradient moves the gradient of a gate's parameters, sums of leaves, to its place, from offset
 // on, in that of all. p is nil where there is none.
 func moveGradient(all, p *param.Set, offset, groups, firstLeaf int) {
@@ -261,53 +254,4 @@ func moveGradient(all, p *param.Set, offset, groups, firstLeaf int) {
 		copy(all.Grad.Subtree(n.Position())[offset:], n.Sum)
 	}
 	p.Grad.Reset()
-}
-
-// Bias is described at [Balancer]: those of all gates, one after the other.
-func (m *several) Bias() []float32 { return m.biases }
-
-// Tally is described at [Balancer]: those of all gates, one after the other.
-func (m *several) Tally() []int64 {
-	m.tally = m.tally[:0]
-	for _, g := range m.gates {
-		if b, ok := g.(Balancer); ok {
-			m.tally = append(m.tally, b.Tally()...)
-		}
-	}
-	if len(m.tally) == 0 {
-		return nil
-	}
-	return m.tally
-}
-
-// Rebalance is described at [Balancer]. A gate that has routed nothing since stays as it is.
-func (m *several) Rebalance(sum []int64) {
-	for _, g := range m.gates {
-		b, ok := g.(Balancer)
-		if !ok {
-			continue
-		}
-		n := len(b.Tally())
-		if part := sum[:n:n]; slices.ContainsFunc(part, func(v int64) bool { return v != 0 }) {
-			b.Rebalance(part)
-		}
-		sum = sum[n:]
-	}
-	if len(sum) != 0 {
-		panic("router: sum of tallies of another gate")
-	}
-}
-
-// WantsCounts is described at [GlobalCounter], for the gate that routed last.
-func (m *several) WantsCounts() bool {
-	g, ok := m.gates[m.last].(GlobalCounter)
-	return ok && g.WantsCounts()
-}
-
-// SetCounts is described at [GlobalCounter].
-func (m *several) SetCounts(d *Decision, counts []int, tokens int) {
-	s := m.own(d)
-	d.Saved = s.inner
-	m.gates[s.gate].(GlobalCounter).SetCounts(d, counts, tokens)
-	d.Saved = s
 }

@@ -79,7 +79,7 @@ type mixed struct {
 	spent             bool
 }
 
-// Slots returns the number of slots of each expert in each group.
+// Slots is described at [Mixer].
 func (g *softMoE) Slots() int { return g.slots }
 
 // Params returns φ.

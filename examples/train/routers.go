@@ -83,6 +83,5 @@ func looksAhead(r router.Router) bool {
 	if m, ok := r.(router.Modality); ok && m.Aux {
 		return false
 	}
-	c, ok := r.(interface{ Causal() bool })
-	return ok && !c.Causal()
+	return !router.IsCausal(r)
 }

@@ -58,7 +58,7 @@ func checkMixture(m *router.Mixture, ends []int, tokens, experts int) error {
 // Slots is the number of rows that each token group sends to each expert, if the gate's rows are
 // mixtures of tokens; else 0.
 func Slots(gate router.Gate) int {
-	if g, ok := gate.(interface{ Slots() int }); ok {
+	if g, ok := gate.(router.Mixer); ok {
 		return g.Slots()
 	}
 	return 0

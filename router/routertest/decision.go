@@ -39,9 +39,7 @@ func testValid(t *testing.T, s suite) {
 
 // checkWeights compares the sum of each token's weights with the bounds that the router declares.
 func (s suite) checkWeights(t *testing.T, d *router.Decision) {
-	declared, ok := s.configure().(interface {
-		WeightSum(experts int) (least, most float64)
-	})
+	declared, ok := s.configure().(router.WeightedRouter)
 	if !ok {
 		return
 	}
@@ -74,9 +72,7 @@ func checkLosses(t *testing.T, d *router.Decision, ends []int) {
 // checkCapacity compares each group's loads with the capacity that the decision states, and that
 // with the bound that the router declares.
 func (s suite) checkCapacity(t *testing.T, d *router.Decision, ends []int) {
-	bound, ok := s.configure().(interface {
-		Bound(tokens, experts int, train bool) int
-	})
+	bound, ok := s.configure().(router.BoundedRouter)
 	begin := 0
 	for g, end := range ends {
 		room := math.MaxInt

@@ -38,9 +38,7 @@ const (
 // tokens choose k experts. Expert bias, or anything else that breaks ties between equal logits,
 // must be off.
 //
-// What a router declares is checked too: with a method Bound(tokens, experts int, train bool) int,
-// the most of a group's tokens that an expert takes; with a method WeightSum(experts int) (least,
-// most float64), the bounds of the sum of a token's weights where none was dropped.
+// The declarations of a [router.BoundedRouter] and of a [router.WeightedRouter] are checked too.
 //
 // Beside what [router.Gate] says it asks that tokens with equal logits for all experts go to the
 // first ones (see [TiesElsewhere]), and that of equal tokens an expert drops the last ones.
