@@ -109,7 +109,7 @@ func (l *Layer) newCompression() error {
 	}
 	cfg := compression.Config{
 		Dim: l.cfg.Dim, Experts: l.cfg.Experts, LSH: c.LSH, From: c.From, Until: c.Until, Assign: c.Assign,
-		Placement: l.layout.place, Rank: l.layout.seat, Auto: c.When == Auto, Exchanging: &l.exchanging,
+		Placement: l.layout.Placement, Rank: l.layout.Rank, Auto: c.When == Auto, Exchanging: &l.exchanging,
 	}
 	var err error
 	if c.Nodes {
@@ -118,7 +118,7 @@ func (l *Layer) newCompression() error {
 		}
 	}
 	if cfg.Auto {
-		cfg.Topology, cfg.Links, cfg.RowBytes = l.layout.topology(l.cfg.Topology), l.cfg.Links, l.cfg.rowBytes()
+		cfg.Topology, cfg.Links, cfg.RowBytes = l.layout.Topology(l.cfg.Topology), l.cfg.Links, l.cfg.rowBytes()
 		if cfg.Links == (links.Links{}) {
 			if cfg.Links, err = l.world.linksOf(l.cfg.Topology); err != nil {
 				return err
@@ -140,15 +140,15 @@ func (c Config) rowBytes() int {
 
 // newGatherer connects the ranks of this one's node that share its copy of the experts.
 func (l *Layer) newGatherer() (*nodegather.Gatherer, error) {
-	top := l.layout.topology(l.cfg.Topology)
+	top := l.layout.Topology(l.cfg.Topology)
 	if len(top.Node) == 0 {
-		top = alltoall.Nodes(l.layout.parallel, l.layout.parallel)
+		top = alltoall.Nodes(l.layout.Parallel, l.layout.Parallel)
 	}
 	cfg := nodegather.Config{
-		Placement: l.layout.place, Experts: l.cfg.Experts, Node: top.Node, Rank: l.layout.seat,
+		Placement: l.layout.Placement, Experts: l.cfg.Experts, Node: top.Node, Rank: l.layout.Rank,
 		Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows, LeafRows: routing.Slots(l.gate),
 	}
-	members, mine := l.layout.oneCopy(), cfg.Peers()
+	members, mine := l.layout.OneCopy(), cfg.Peers()
 	peers := make([]transport.Rank, len(mine))
 	for i, r := range mine {
 		peers[i] = members[r]

@@ -1,13 +1,16 @@
 package switchyard
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
+	"os"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/agreement"
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/router"
@@ -149,4 +152,29 @@ func (c Config) checkHosted(ranks int) error {
 		return fmt.Errorf("switchyard: Config.Hosted has the sum %d, want the %d experts", total, c.Experts)
 	}
 	return nil
+}
+
+// settings are all fields in which ranks must agree.
+func (c Config) settings() *agreement.Settings {
+	s := new(agreement.Settings)
+	s.Add("Dim", "%d", c.Dim)
+	s.Add("Experts", "%d", c.Experts)
+	s.Add("Router", "%s", agreement.Describe(c.Router))
+	s.Add("Expert", "%s", agreement.Describe(c.Expert))
+	s.Add("Shared", "%s", agreement.Describe(c.Shared))
+	s.Add("ExpertParallel", "%d", c.ExpertParallel)
+	s.Add("Hosted", "%v", c.Hosted)
+	s.Add("Compression", "%s", c.Compression)
+	s.Add("Group", "%d", c.Group)
+	s.Add("MicroBatches", "%d", c.MicroBatches)
+	s.Add("Algorithm", "%s", cmp.Or(os.Getenv(alltoall.AlgorithmVariable), c.Algorithm.String()))
+	s.Add("Topology", "%v", c.Topology.Node)
+	s.Add("Links", "%+v", c.Links)
+	s.Add("Wire", "%+v", c.Wire)
+	s.Add("Overlap", "%v", [2]any{c.Overlap.Degree, c.Overlap.Auto})
+	s.Add("Overlap.Profile", "%s", agreement.Describe(c.Overlap.Profile))
+	s.Add("Overlap.Background", "%t", c.Overlap.Background != nil)
+	s.Add("MaxRows", "%d", c.MaxRows)
+	s.Add("Seed", "%d", c.Seed)
+	return s
 }

@@ -14,11 +14,13 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/agreement"
 	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/experts"
 	"github.com/switchyard-moe/switchyard/internal/gradients"
+	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/internal/mat"
@@ -76,7 +78,7 @@ type Layer struct {
 	world       *World
 	stream      lockstep.StreamID // of its operations
 	label       string            // what errors call it: "layer 1"
-	layout      layout
+	layout      layout.Layout
 	gate        router.Gate
 	routing     *routing.Stage
 	order       *roworder.Stage
@@ -121,7 +123,11 @@ func NewLayer(world *World, cfg Config) (*Layer, error) {
 	if err := cfg.Validate(world.Size()); err != nil {
 		return nil, err
 	}
-	l := &Layer{cfg: cfg, world: world, layout: layoutOf(cfg, world), label: fmt.Sprintf("layer %d", number+1)}
+	l := &Layer{cfg: cfg, world: world, label: fmt.Sprintf("layer %d", number+1)}
+	l.layout = layout.New(layout.Config{
+		Rank: int(world.Rank()), Size: world.Size(), ExpertParallel: cfg.ExpertParallel,
+		Experts: cfg.Experts, Hosted: cfg.Hosted,
+	})
 	l.guard = lifecycle.New(guarded(l))
 	end := world.begin(making, "", "NewLayer")
 	if err := end(l.make(number)); err != nil {
@@ -147,7 +153,7 @@ func (l *Layer) make(number int) error {
 	if err != nil {
 		return err
 	}
-	if err := l.agree(context.Background()); err != nil {
+	if err := l.agreement().Compare(context.Background(), l.cfg.settings()); err != nil {
 		return err
 	}
 	l.cfg.Seed = seedOf(l.cfg.Seed, number)
@@ -176,8 +182,8 @@ func (l *Layer) connect() (oneCopy, replicas *collective.Comm, err error) {
 		comm    **collective.Comm
 		members []transport.Rank
 	}{
-		{&l.everyone, everyone(l.world.Size())}, {&replicas, l.layout.sameExperts()},
-		{&oneCopy, l.layout.oneCopy()}, {&checks, everyone(l.world.Size())},
+		{&l.everyone, l.layout.World()}, {&replicas, l.layout.Replicas()},
+		{&oneCopy, l.layout.OneCopy()}, {&checks, l.layout.World()},
 	} {
 		view, err := l.world.View(of.members)
 		if err != nil {
@@ -194,20 +200,25 @@ func (l *Layer) connect() (oneCopy, replicas *collective.Comm, err error) {
 // build makes what the layer is of, after the ranks have agreed on its configuration.
 func (l *Layer) build(oneCopy, replicas *collective.Comm) error {
 	l.observe.Store(&l.cfg.Overlap.Observe)
-	if err := l.agreeBuilt(context.Background(), l.buildParts()); err != nil {
+	if err := l.agreement().Built(context.Background(), l.buildParts()); err != nil {
 		return err
 	}
 	if err := l.buildExchange(); err != nil {
 		return err
 	}
 	l.table = parameters.New(parameters.Config{
-		Sets: l.sets(), Gate: l.gate, Placement: l.layout.place, Rank: l.layout.seat, Comm: oneCopy,
+		Sets: l.sets(), Gate: l.gate, Placement: l.layout.Placement, Rank: l.layout.Rank, Comm: oneCopy,
 	})
 	l.gradients = gradients.New(gradients.Config{
 		Sets: l.sets(), Gate: l.gate, World: l.everyone, Replicas: replicas,
-		ExpertParallel: l.layout.parallel, MicroBatches: l.cfg.batches(), Joined: l.world.joined,
+		ExpertParallel: l.layout.Parallel, MicroBatches: l.cfg.batches(), Joined: l.world.joined,
 	})
 	return nil
+}
+
+// agreement is the ranks that build the layer.
+func (l *Layer) agreement() agreement.Ranks {
+	return agreement.Ranks{Comm: l.everyone, Joined: l.world.joined}
 }
 
 // sets are the parameters that this rank holds.
@@ -245,7 +256,7 @@ func (l *Layer) buildParts() (err error) {
 // newExperts builds the experts hosted here, and this rank's copy of the shared expert, whose
 // number follows those of the routed ones: first parameters are drawn by it.
 func (l *Layer) newExperts() (err error) {
-	first, end := l.layout.place.Of(l.layout.seat)
+	first, end := l.layout.Placement.Of(l.layout.Rank)
 	shape := expert.Shape{Dim: l.cfg.Dim, First: first, Count: end - first, Seed: l.cfg.Seed}
 	if l.experts, err = experts.New(experts.Config{
 		Expert: l.cfg.Expert, Shape: shape, Chunks: l.mostParts(), ByRanks: l.byRanks,
@@ -271,7 +282,7 @@ func (l *Layer) buildExchange() error {
 	if err := l.newCompression(); err != nil {
 		return err
 	}
-	view, err := l.world.View(l.layout.oneCopy())
+	view, err := l.world.View(l.layout.OneCopy())
 	if err != nil {
 		return err
 	}
@@ -282,8 +293,8 @@ func (l *Layer) buildExchange() error {
 	wire := l.cfg.Wire
 	wire.Finite = false // an exchange can only refuse alone: l.checks looks for what is not finite
 	cfg := alltoall.Config{
-		Placement: l.layout.place, Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows, LeafRows: leafRows,
-		Algorithm: l.cfg.Algorithm, Topology: l.layout.topology(l.cfg.Topology), Wire: wire,
+		Placement: l.layout.Placement, Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows, LeafRows: leafRows,
+		Algorithm: l.cfg.Algorithm, Topology: l.layout.Topology(l.cfg.Topology), Wire: wire,
 	}
 	if l.cfg.Links != (links.Links{}) {
 		cfg.Costs = l.cfg.Links
@@ -296,7 +307,7 @@ func (l *Layer) buildExchange() error {
 func (l *Layer) newRouting() {
 	l.routing = routing.New(routing.Config{
 		Gate: l.gate, Experts: l.cfg.Experts, Comm: l.everyone, Joined: l.world.joined,
-		Replicas: l.layout.copies, Compute: l.compute,
+		Replicas: l.layout.Copies, Compute: l.compute,
 		Abort: func(ctx context.Context) error { return l.exchange.Refuse(ctx) },
 		AwaitAbort: func(ctx context.Context) error {
 			_, err := l.exchange.Begin(ctx, alltoall.Request{Counts: alltoall.Counts{Rows: []int{}}})

@@ -52,7 +52,7 @@ func (l *Layer) newMicroBatch() (*Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.agree(context.Background()); err != nil {
+	if err := t.agreement().Compare(context.Background(), t.cfg.settings()); err != nil {
 		return nil, err
 	}
 	if err := t.build(oneCopy, replicas); err != nil {

@@ -101,8 +101,8 @@ func (o Overlap) most() int {
 // cutsByRanks tells whether parts are cut by the ranks that rows come from: where some rank has fewer experts than there may be parts.
 func (l *Layer) cutsByRanks() bool {
 	fewest := l.cfg.Experts
-	for r := range l.layout.parallel {
-		fewest = min(fewest, l.layout.place.Count(r))
+	for r := range l.layout.Parallel {
+		fewest = min(fewest, l.layout.Placement.Count(r))
 	}
 	return fewest < l.cfg.Overlap.most()
 }
@@ -110,11 +110,11 @@ func (l *Layer) cutsByRanks() bool {
 // mostParts is the largest number of parts of an exchange: where they are cut by ranks, no more than those.
 func (l *Layer) mostParts() int {
 	most := l.cfg.Overlap.most()
-	for l.byRanks && most > l.layout.parallel {
+	for l.byRanks && most > l.layout.Parallel {
 		if l.cfg.Overlap.Auto {
 			most /= 2
 		} else {
-			most = l.layout.parallel
+			most = l.layout.Parallel
 		}
 	}
 	return most

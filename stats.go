@@ -92,7 +92,7 @@ func (l *Layer) Stats() Stats {
 }
 
 func (l *Layer) note(p *pass, plan *alltoall.Plan) {
-	first, _ := l.layout.place.Of(l.layout.seat)
+	first, _ := l.layout.Placement.Of(l.layout.Rank)
 	load := make([]int, plan.Experts)
 	for e := range load {
 		for s := range plan.Ranks() {

@@ -12,6 +12,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/transport"
@@ -51,7 +52,7 @@ const making lockstep.StreamID = 0
 
 // newComm makes collectives for the program's own use, whose calls are a stream of operations.
 func (w *World) newComm() *collective.Comm {
-	c := collective.New(w.view(everyone(w.Size())))
+	c := collective.New(w.view(layout.Ranks(0, w.Size(), 1)))
 	stream := lockstep.StreamID(w.channel)
 	c.Watch(func(op string) (end func(error) error) { return w.begin(stream, "World.Comm", op) })
 	return c
@@ -196,7 +197,7 @@ func (w *World) MeasureLinks(ctx context.Context, nodes alltoall.Topology) (m li
 
 // measureLinks is MeasureLinks within another operation.
 func (w *World) measureLinks(ctx context.Context, nodes alltoall.Topology) (links.Measured, error) {
-	return links.Measure(ctx, w.view(everyone(w.Size())), nodes)
+	return links.Measure(ctx, w.view(layout.Ranks(0, w.Size(), 1)), nodes)
 }
 
 // linksOf measures links, the same on every rank, once for each topology.
@@ -221,7 +222,7 @@ func (w *World) linksOf(nodes alltoall.Topology) (links.Links, error) {
 func (w *World) MeasurePairs(ctx context.Context) (p links.Pairs, err error) {
 	end := w.begin(making, "", "MeasurePairs")
 	defer func() { err = end(err) }()
-	return links.MeasurePairs(ctx, w.view(everyone(w.Size())))
+	return links.MeasurePairs(ctx, w.view(layout.Ranks(0, w.Size(), 1)))
 }
 
 // Topology says which ranks share a node, where the transport found that out when it was joined, as
@@ -231,7 +232,7 @@ func (w *World) Topology() alltoall.Topology {
 	if nodes == nil || w.order == nil {
 		return alltoall.Topology{Node: slices.Clone(nodes)}
 	}
-	return alltoall.Topology{Node: renumbered(w.order, func(r transport.Rank) int { return nodes[r] })}
+	return layout.Nodes(w.order, nodes)
 }
 
 // WireBytes is the number of bytes that this rank has handed to others, or 0 where the transport
@@ -245,29 +246,3 @@ func (w *World) WireBytes() uint64 {
 
 // Close ends the world and its transport. It is idempotent.
 func (w *World) Close() error { return w.t.Close() }
-
-// renumbered numbers the nodes of ranks from 0 on, in the order in which they come.
-func renumbered(ranks []transport.Rank, node func(transport.Rank) int) []int {
-	number := map[int]int{}
-	list := make([]int, len(ranks))
-	for i, r := range ranks {
-		n, seen := number[node(r)]
-		if !seen {
-			n = len(number)
-			number[node(r)] = n
-		}
-		list[i] = n
-	}
-	return list
-}
-
-func everyone(size int) []transport.Rank { return ranks(0, size, 1) }
-
-// ranks lists count ranks from first, step apart.
-func ranks(first, count, step int) []transport.Rank {
-	list := make([]transport.Rank, count)
-	for i := range list {
-		list[i] = transport.Rank(first + i*step)
-	}
-	return list
-}

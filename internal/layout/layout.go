@@ -1,0 +1,87 @@
+// Package layout says where a rank stands in expert parallel × data parallel: the world is cut into
+// copies of the experts, of as many consecutive ranks each.
+package layout
+
+import (
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// Config describes a world and its experts.
+type Config struct {
+	// Rank is this rank of the world, and Size the number of ranks.
+	Rank, Size int
+	// ExpertParallel is the number of ranks that share a copy of the experts; 0 means all.
+	ExpertParallel int
+	// Experts is the number of experts, and Hosted how many of them each rank of a copy has; nil
+	// spreads them evenly.
+	Experts int
+	Hosted  []int
+}
+
+// Layout is where one rank stands.
+type Layout struct {
+	// Parallel is the number of ranks of one copy of the experts, and Copies the number of copies.
+	Parallel, Copies int
+	// Copy is the copy that this rank belongs to, and Rank its number in it.
+	Copy, Rank int
+	// Placement says which experts each rank of a copy hosts.
+	Placement alltoall.Placement
+}
+
+// New returns the layout of a rank. Faults in cfg have been found before.
+func New(cfg Config) Layout {
+	at := Layout{Parallel: cfg.ExpertParallel}
+	if at.Parallel == 0 {
+		at.Parallel = cfg.Size
+	}
+	at.Copies = cfg.Size / at.Parallel
+	at.Copy, at.Rank = cfg.Rank/at.Parallel, cfg.Rank%at.Parallel
+	at.Placement = alltoall.Even(cfg.Experts, at.Parallel)
+	if len(cfg.Hosted) > 0 {
+		at.Placement = alltoall.Hosted(cfg.Hosted)
+	}
+	return at
+}
+
+// World lists all ranks of the world.
+func (at Layout) World() []transport.Rank { return Ranks(0, at.Copies*at.Parallel, 1) }
+
+// OneCopy lists the ranks of this rank's copy of the experts.
+func (at Layout) OneCopy() []transport.Rank { return Ranks(at.Copy*at.Parallel, at.Parallel, 1) }
+
+// Replicas lists the ranks that host the experts that this one hosts.
+func (at Layout) Replicas() []transport.Rank { return Ranks(at.Rank, at.Copies, at.Parallel) }
+
+// Topology is that of the ranks of this copy, whose nodes it numbers anew.
+func (at Layout) Topology(world alltoall.Topology) alltoall.Topology {
+	if len(world.Node) == 0 {
+		return world
+	}
+	return Nodes(at.OneCopy(), world.Node)
+}
+
+// Nodes is the topology of the given ranks, given the node of every rank. Nodes are numbered from 0
+// in the order in which they come.
+func Nodes(ranks []transport.Rank, nodes []int) alltoall.Topology {
+	number := map[int]int{}
+	list := make([]int, len(ranks))
+	for i, r := range ranks {
+		n, seen := number[nodes[r]]
+		if !seen {
+			n = len(number)
+			number[nodes[r]] = n
+		}
+		list[i] = n
+	}
+	return alltoall.Topology{Node: list}
+}
+
+// Ranks lists count ranks from first, step apart.
+func Ranks(first, count, step int) []transport.Rank {
+	list := make([]transport.Rank, count)
+	for i := range list {
+		list[i] = transport.Rank(first + i*step)
+	}
+	return list
+}
