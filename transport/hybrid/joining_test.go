@@ -29,7 +29,7 @@ const (
 	joinRank = "SWITCHYARD_TEST_JOIN_RANK"
 	joinSize = "SWITCHYARD_TEST_JOIN_SIZE"
 	joinOver = "SWITCHYARD_TEST_JOIN_TRANSPORT"
-	joinDies = "SWITCHYARD_TEST_JOIN_DIES" // after how many messages of which kind of the rendezvous: "3*2"
+	joinDies = "SWITCHYARD_TEST_JOIN_DIES" // after which message of the rendezvous: "3*2" is the second of kind 3
 
 	joinLocal   = "SWITCHYARD_TEST_JOIN_LOCAL"   // ranks of this machine
 	joinTimeout = "SWITCHYARD_TEST_JOIN_TIMEOUT" // where it is not long

@@ -12,15 +12,15 @@ import (
 const Granule = 4096
 
 const (
-	// DefaultBytes is how large transports make an arena unless told otherwise, in bytes of address space: 16 GiB, or
-	// 16 MiB where an int has 32 bits.
+	// DefaultBytes is how large transports make an arena unless told otherwise, in bytes of address
+	// space: 16 GiB, or 16 MiB where an int has 32 bits.
 	DefaultBytes = min(16<<30, math.MaxInt/128+1)
 	// MaxBytes bounds an arena.
 	MaxBytes = min(1<<40, math.MaxInt)
 )
 
-// Arena hands out pieces of one region, the lowest that is wide enough first. Its methods may be called from several
-// goroutines at once.
+// Arena hands out pieces of one region, the lowest that is wide enough first. Its methods may be
+// called from several goroutines at once.
 type Arena struct {
 	mu     sync.Mutex
 	memory []byte
@@ -31,7 +31,8 @@ type Arena struct {
 // span is a piece of an arena that is not in use.
 type span struct{ at, end uint64 }
 
-// Over returns an arena of memory, which is a whole number of granules and remains the caller's to give back.
+// Over returns an arena of memory, which is a whole number of granules and remains the caller's to
+// give back.
 func Over(memory []byte) *Arena {
 	return &Arena{memory: memory, free: []span{{0, uint64(len(memory))}}, used: make(map[uint64]int)}
 }
@@ -115,8 +116,8 @@ func (a *Arena) Len() int {
 	return len(a.memory)
 }
 
-// Close ends the arena, and returns its memory if nothing of it is in use any more. Otherwise whoever holds a piece
-// could crash if the memory went away, which is why nobody gets it.
+// Close ends the arena, and returns its memory if nothing of it is in use any more. Otherwise
+// whoever holds a piece could crash if the memory went away, which is why nobody gets it.
 func (a *Arena) Close() (memory []byte, unused bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

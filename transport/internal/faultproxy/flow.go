@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Flow is one direction of a proxy, over all its connections. The verbs may be combined: what is read is first
-// black-holed or not, then modified, delayed, and at last held by a pause.
+// Flow is one direction of a proxy, over all its connections. The verbs may be combined: what is
+// read is first black-holed or not, then modified, delayed, and at last held by a pause.
 type Flow struct {
 	bytes atomic.Int64
 	lost  atomic.Int64
@@ -24,29 +24,30 @@ type Flow struct {
 
 func newFlow(seed uint64) *Flow { return &Flow{rand: rand.New(rand.NewPCG(seed, 0))} }
 
-// Pause holds everything back, ends of connections included. What is held is bounded: then the sender's buffers fill.
+// Pause holds everything back, ends of connections included. What is held is bounded: then the
+// sender's buffers fill.
 func (f *Flow) Pause() { f.pause.set(true) }
 
 // Resume ends Pause. Nothing has been lost.
 func (f *Flow) Resume() { f.pause.set(false) }
 
-// Blackhole takes everything and forwards nothing, as a link does that has gone down behind a switch: the sender
-// sees no error. Ends of connections are kept back.
+// Blackhole takes everything and forwards nothing, as a link does that has gone down behind a
+// switch: the sender sees no error. Ends of connections are kept back.
 func (f *Flow) Blackhole() { f.hole.set(true) }
 
 // Unblackhole ends Blackhole. What was swallowed is lost.
 func (f *Flow) Unblackhole() { f.hole.set(false) }
 
-// Delay has what is read from now on arrive later, by d and a random part of up to jitter. Order within a connection is
-// kept; much can be under way at once. Delay(0, 0) ends it.
+// Delay has what is read from now on arrive later, by d and a random part of up to jitter. Order
+// within a connection is kept; much can be under way at once. Delay(0, 0) ends it.
 func (f *Flow) Delay(d, jitter time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.least, f.jitter = d, jitter
 }
 
-// Modify passes what flows through m, in pieces as they happen to be read, one at a time. m may change its argument,
-// and returns what is sent instead. nil ends it.
+// Modify passes what flows through m, in pieces as they happen to be read, one at a time. m may
+// change its argument, and returns what is sent instead. nil ends it.
 func (f *Flow) Modify(m func([]byte) []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

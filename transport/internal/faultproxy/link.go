@@ -78,8 +78,8 @@ func (l *link) put(pieces chan<- piece, p piece) bool {
 	}
 }
 
-// write forwards pieces when it is their time. Where the far side has gone, the news travels back with the flow the
-// other way, like everything else that this side learns of it.
+// write forwards pieces when it is their time. Where the far side has gone, the news travels back
+// with the flow the other way, like everything else that this side learns of it.
 func (l *link) write(f, back *Flow, to *net.TCPConn, pieces <-chan piece) {
 	for p := range pieces {
 		if !l.until(p.at) || !f.pause.pass(l.ended) {

@@ -1,6 +1,6 @@
-// Package faultproxy is a TCP proxy for tests that does to connections what networks do to them: delays, pauses,
-// partitions in one direction or both, damage, resets. Its verbs are those of etcd's proxy; each acts on
-// connections that exist and on those to come, from the next byte on.
+// Package faultproxy is a TCP proxy for tests that does to connections what networks do to them:
+// delays, pauses, partitions in one direction or both, damage, resets. Its verbs are those of
+// etcd's proxy; each acts on connections that exist and on those to come, from the next byte on.
 //
 // Tx is what flows from those who dial the proxy to its target, Rx what flows back.
 package faultproxy
@@ -29,8 +29,8 @@ type Proxy struct {
 	links  map[*link]struct{}
 }
 
-// Listen starts a proxy for target, which need not listen yet, on a loopback port of the system's choice. Seed
-// determines the random part of delays.
+// Listen starts a proxy for target, which need not listen yet, on a loopback port of the system's
+// choice. Seed determines the random part of delays.
 func Listen(target string, seed uint64) (*Proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -55,8 +55,8 @@ func (p *Proxy) Open() int {
 	return len(p.links)
 }
 
-// PauseAccept leaves new connections in the backlog: they are open for those who dial, but nothing is read of them
-// and the target does not hear of them.
+// PauseAccept leaves new connections in the backlog: they are open for those who dial, but nothing
+// is read of them and the target does not hear of them.
 func (p *Proxy) PauseAccept() { p.accept.set(true) }
 
 // ResumeAccept ends PauseAccept.
@@ -75,8 +75,8 @@ func (p *Proxy) ResetConnections() {
 	}
 }
 
-// ResetListener ends all connections with a reset on both sides and refuses new ones, as a machine does on which the
-// target's process has died, until [Proxy.Restore].
+// ResetListener ends all connections with a reset on both sides and refuses new ones, as a machine
+// does on which the target's process has died, until [Proxy.Restore].
 func (p *Proxy) ResetListener() {
 	p.refuse()
 	p.ResetConnections()
@@ -141,7 +141,8 @@ func (p *Proxy) serveLocked(l net.Listener) {
 	})
 }
 
-// join connects a new connection with the target and carries what flows until both directions have ended.
+// join connects a new connection with the target and carries what flows until both directions have
+// ended.
 func (p *Proxy) join(c *net.TCPConn, listen net.Listener) {
 	d, err := net.Dial("tcp", p.target)
 	if err != nil {

@@ -14,9 +14,9 @@ func (q *Queue) Fail(err error) {
 	q.sweep(func(*op) error { return err })
 }
 
-// Close is called when the owner closes: its receives fail with [transport.ErrClosed], now and later, and
-// what had been buffered for it is dropped. It tells whether somebody was still waiting to send to
-// it; those go on waiting, for the caller to break the queue.
+// Close is called when the owner closes: its receives fail with [transport.ErrClosed], now and
+// later, and what had been buffered for it is dropped. It tells whether somebody was still waiting
+// to send to it; those go on waiting, for the caller to break the queue.
 func (q *Queue) Close() (expected bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -31,9 +31,9 @@ func (q *Queue) Close() (expected bool) {
 	return expected
 }
 
-// Leave is called when a sender closes: what it waits to send fails with [transport.ErrClosed], now and
-// later. What the queue keeps of it can still be received. It tells whether the owner was waiting
-// for a message of it; that receive goes on waiting, for the caller to break the queue.
+// Leave is called when a sender closes: what it waits to send fails with [transport.ErrClosed], now
+// and later. What the queue keeps of it can still be received. It tells whether the owner was
+// waiting for a message of it; that receive goes on waiting, for the caller to break the queue.
 func (q *Queue) Leave(from int) (expected bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

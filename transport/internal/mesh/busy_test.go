@@ -12,7 +12,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// atLast is what a test waits for something that must happen at last, on a machine that is busy with other things.
+// atLast is what a test waits for something that must happen at last, on a machine that is busy
+// with other things.
 const atLast = 2 * time.Minute
 
 // asleep is how many operations of a mesh sleep.
@@ -22,7 +23,8 @@ func (t *Mesh) asleep() int {
 	return len(t.sleepers.ops)
 }
 
-// TestFewOperationsSpinAtATime: whoever else has to wait sleeps, and leaves the processor to those who hear signs of life.
+// TestFewOperationsSpinAtATime: whoever else has to wait sleeps, and leaves the processor to those
+// who hear signs of life.
 func TestFewOperationsSpinAtATime(t *testing.T) {
 	const waiters = 8
 	ends := openAll(t, 2, nil)
@@ -79,7 +81,8 @@ func (c *fullConn) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// TestHalfAControlFrameIsCompleted: a lane that was full in the middle of a frame goes on with the rest of that one.
+// TestHalfAControlFrameIsCompleted: a lane that was full in the middle of a frame goes on with the
+// rest of that one.
 func TestHalfAControlFrameIsCompleted(t *testing.T) {
 	near, far := net.Pipe()
 	defer near.Close()
@@ -111,7 +114,8 @@ func TestNoTimeout(t *testing.T) {
 	require.True(t, op.timedOut.Load())
 }
 
-// TestRhythm: signs of life come several times within the silence that means death, whichever is given.
+// TestRhythm: signs of life come several times within the silence that means death, whichever is
+// given.
 func TestRhythm(t *testing.T) {
 	for _, c := range []struct{ beat, dead, wantBeat, wantDead time.Duration }{
 		{0, 0, 500 * time.Millisecond, 30 * time.Second},

@@ -7,8 +7,9 @@ import (
 )
 
 const (
-	// partingPatience is how long Close waits for a peer to confirm the farewell by closing its end. Closing first
-	// would, with a heartbeat unread, send a reset that can overtake the farewell.
+	// partingPatience is how long Close waits for a peer to confirm the farewell by closing its
+	// end. Closing first would, with a heartbeat unread, send a reset that can overtake the
+	// farewell.
 	partingPatience = 250 * time.Millisecond
 	// drainEvery is how often Close looks whether the peers have taken what was sent.
 	drainEvery = 500 * time.Microsecond
@@ -16,7 +17,8 @@ const (
 	maxDrainReads = 64
 )
 
-// Close implements transport.Transport. It waits up to [Config.CloseTimeout] for peers to take what was sent.
+// Close implements transport.Transport. It waits up to [Config.CloseTimeout] for peers to take what
+// was sent.
 func (t *Mesh) Close() error {
 	t.closeOnce.Do(t.shutDown)
 	return nil
@@ -45,9 +47,9 @@ func (t *Mesh) shutDown() {
 	t.ops.release()
 }
 
-// drain ends the sending direction of every data lane and waits until the peers' kernels have everything.
-// What they send meanwhile is read and dropped: unread bytes would turn the close into a reset, and a peer
-// that is draining too needs the room.
+// drain ends the sending direction of every data lane and waits until the peers' kernels have
+// everything. What they send meanwhile is read and dropped: unread bytes would turn the close into
+// a reset, and a peer that is draining too needs the room.
 func (t *Mesh) drain() {
 	var open []*peer
 	for _, p := range t.peers {

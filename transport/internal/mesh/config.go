@@ -33,13 +33,15 @@ type Config struct {
 }
 
 const (
-	// defaultDeadAfter is above what a process has been seen to be silent for on a machine with several times as many
-	// busy threads as processors. A death costs no such wait, because it ends the connections.
+	// defaultDeadAfter is above what a process has been seen to be silent for on a machine with
+	// several times as many busy threads as processors. A death costs no such wait, because it ends
+	// the connections.
 	defaultDeadAfter = 30 * time.Second
 	defaultHeartbeat = 500 * time.Millisecond
 )
 
-// Rhythm gives the times between signs of life, and until silence is death, their defaults where they are zero.
+// Rhythm gives the times between signs of life, and until silence is death, their defaults where
+// they are zero.
 func Rhythm(heartbeat, deadAfter *time.Duration) {
 	if *deadAfter == 0 {
 		*deadAfter = defaultDeadAfter

@@ -17,14 +17,15 @@ import (
 const (
 	// maxControlPayload bounds what a control frame carries: a reason in words.
 	maxControlPayload = 1 << 10
-	// controlPatience bounds the write of one control frame. Control lanes are as good as empty; one that is full
-	// belongs to a peer that has not run for a long time. It is far above what a busy machine keeps this process from
-	// running between setting the deadline and the write, because that would lose the frame.
+	// controlPatience bounds the write of one control frame. Control lanes are as good as empty;
+	// one that is full belongs to a peer that has not run for a long time. It is far above what a
+	// busy machine keeps this process from running between setting the deadline and the write,
+	// because that would lose the frame.
 	controlPatience = 500 * time.Millisecond
 )
 
-// sendControl writes one frame to p's control lane. A failure is not reported here: the reader of the lane
-// sees it too and knows what it means.
+// sendControl writes one frame to p's control lane. A failure is not reported here: the reader of
+// the lane sees it too and knows what it means.
 func (p *peer) sendControl(kind frameKind, payload []byte) { p.sendTagged(kind, 0, payload) }
 
 func (p *peer) sendTagged(kind frameKind, tag transport.Tag, payload []byte) {
@@ -51,7 +52,8 @@ func (p *peer) sendTagged(kind frameKind, tag transport.Tag, payload []byte) {
 
 // writeControl writes b and returns what the lane has not taken.
 func (p *peer) writeControl(b []byte) (rest []byte) {
-	for tries := 0; len(b) > 0 && tries < 2; tries++ { // this process may have been stopped before the first write
+	// This process may have been stopped before the first write.
+	for tries := 0; len(b) > 0 && tries < 2; tries++ {
 		_ = p.control.SetWriteDeadline(time.Now().Add(controlPatience))
 		n, err := p.control.Write(b)
 		if b = b[n:]; n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -124,8 +126,8 @@ func (p *peer) ended(err error) {
 	p.t.fail(p.rank, err)
 }
 
-// An abort carries the culprit's rank (-1 if no single one is known) and a code for the sentinel, 4 bytes each, and
-// the reason in words.
+// An abort carries the culprit's rank (-1 if no single one is known) and a code for the sentinel, 4
+// bytes each, and the reason in words.
 const abortFixed = 8
 
 // reasons are the sentinels that travel; their index is the code. 0 stands for any other error.

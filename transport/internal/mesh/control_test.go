@@ -24,8 +24,8 @@ func (c *lateConn) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// TestControlFrameIsWrittenAgain: a farewell is not lost where this process was stopped between setting the deadline and the write, and frames are
-// numbered without a gap.
+// TestControlFrameIsWrittenAgain: a farewell is not lost where this process was stopped between
+// setting the deadline and the write, and frames are numbered without a gap.
 func TestControlFrameIsWrittenAgain(t *testing.T) {
 	near, far := net.Pipe()
 	defer near.Close()

@@ -13,7 +13,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// inject writes raw bytes on the data lane from one rank to another, as a faulty rank or wire would.
+// inject writes raw bytes on the data lane from one rank to another, as a faulty rank or wire
+// would.
 func inject(t *testing.T, from, to *Mesh, raw []byte) {
 	for len(raw) > 0 {
 		n, err := from.peers[to.cfg.Rank].data.Write([][]byte{raw}, false)
@@ -164,8 +165,9 @@ func TestCancelBeforeAnythingMovedLeavesTheMeshUsable(t *testing.T) {
 	require.Equal(t, 4, n)
 }
 
-// TestNobodyReadsOnWhereACallHasLeft: a call that leaves a closed transport in the middle of a message leaves the rest
-// of it on the lane. Another call that is still there must not take that for a frame.
+// TestNobodyReadsOnWhereACallHasLeft: a call that leaves a closed transport in the middle of a
+// message leaves the rest of it on the lane. Another call that is still there must not take that
+// for a frame.
 func TestNobodyReadsOnWhereACallHasLeft(t *testing.T) {
 	ends := openAll(t, 2, nil)
 	p := ends[0].peers[1]

@@ -2,15 +2,16 @@ package mesh
 
 import "github.com/switchyard-moe/switchyard/internal/crc32c"
 
-// cursor walks over the concatenation of buffers that belong to somebody else and never changes the slice
-// that holds them.
+// cursor walks over the concatenation of buffers that belong to somebody else and never changes the
+// slice that holds them.
 type cursor struct {
 	bufs [][]byte
 	i    int // buffer
 	off  int // byte within it
 }
 
-// next appends to dst the slices that cover the next n bytes, at most cap(dst) of them, without moving.
+// next appends to dst the slices that cover the next n bytes, at most cap(dst) of them, without
+// moving.
 func (c *cursor) next(dst [][]byte, n int) [][]byte {
 	off := c.off
 	for i := c.i; i < len(c.bufs) && n > 0 && len(dst) < cap(dst); i++ {

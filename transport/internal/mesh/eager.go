@@ -5,17 +5,19 @@ import (
 	"time"
 )
 
-// A yield of the processor lets a peer run, which takes microseconds. On a machine where others compute it takes until the
-// scheduler has given each of them its time: milliseconds, and 64 of them for each wait made exchanges hundreds of times as slow beside
-// four busy loops. Sleepers are woken before such programs.
+// A yield of the processor lets a peer run, which takes microseconds. On a machine where others
+// compute it takes until the scheduler has given each of them its time: milliseconds, and 64 of
+// them for each wait made exchanges hundreds of times as slow beside four busy loops. Sleepers are
+// woken before such programs.
 const (
 	longYield    = 2 * time.Millisecond // a yield that takes longer has let somebody compute
 	firstPause   = 4 * time.Millisecond
 	longestPause = 256 * time.Millisecond
 )
 
-// eagerness says whether operations may yield before they sleep: not for a while after a yield that took long, and for
-// twice as long after each further one. Its methods may be called by any number of goroutines.
+// eagerness says whether operations may yield before they sleep: not for a while after a yield that
+// took long, and for twice as long after each further one. Its methods may be called by any number
+// of goroutines.
 type eagerness struct {
 	start  time.Time
 	long   time.Duration // longYield

@@ -13,7 +13,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// hostile is what a peer may send in place of a reason: it would end a line of a log, and begin a false one.
+// hostile is what a peer may send in place of a reason: it would end a line of a log, and begin a
+// false one.
 const hostile = "x\nlevel=INFO msg=\"all is well\"\x1b[2J\u202e\xff"
 
 // abortOf is the payload of an abort.
@@ -53,7 +54,8 @@ func (w lockedWriter) Write(b []byte) (int, error) {
 	return w.to.Write(b)
 }
 
-// FuzzAbort reads any payload as an abort: it breaks the mesh with a printable error, whatever it says.
+// FuzzAbort reads any payload as an abort: it breaks the mesh with a printable error, whatever it
+// says.
 func FuzzAbort(f *testing.F) {
 	f.Add(abortOf(1, 2, hostile))
 	f.Add(abortOf(transport.None, 3, "after 30 s"))

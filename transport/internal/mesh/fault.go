@@ -20,12 +20,14 @@ func (f *fault) as(op string) *transport.Error {
 	return &transport.Error{Rank: f.rank, Op: op, Err: f.err}
 }
 
-// verdictGrace is how long the end of a data lane waits for the control lane to say what has happened. Both
-// ends of a dead process are closed by the same kernel within microseconds; the rest is for a loaded machine.
+// verdictGrace is how long the end of a data lane waits for the control lane to say what has
+// happened. Both ends of a dead process are closed by the same kernel within microseconds; the rest
+// is for a loaded machine.
 const verdictGrace = 500 * time.Millisecond
 
-// fail breaks the transport for good, unless it is broken already, and returns the fault that counts. Peers
-// are told before anybody here is, so that none of them mistakes our leaving for the cause.
+// fail breaks the transport for good, unless it is broken already, and returns the fault that
+// counts. Peers are told before anybody here is, so that none of them mistakes our leaving for the
+// cause.
 func (t *Mesh) fail(rank transport.Rank, err error) *fault {
 	f := &fault{rank, err}
 	if !t.fault.CompareAndSwap(nil, f) {
@@ -55,8 +57,9 @@ func (t *Mesh) revoke() {
 	}
 }
 
-// told returns what broke the transport, if anything did, once the peers have been told of it: a call that returned
-// sooner could be followed by a Close that ends the lanes before the culprit's name is on them.
+// told returns what broke the transport, if anything did, once the peers have been told of it: a
+// call that returned sooner could be followed by a Close that ends the lanes before the culprit's
+// name is on them.
 func (t *Mesh) told() *fault {
 	f := t.fault.Load()
 	if f != nil {
@@ -65,8 +68,8 @@ func (t *Mesh) told() *fault {
 	return f
 }
 
-// failLane breaks the transport because of an error on p's data lane. Where the lane merely ended, the control
-// lane knows why.
+// failLane breaks the transport because of an error on p's data lane. Where the lane merely ended,
+// the control lane knows why.
 func (t *Mesh) failLane(p *peer, err error) *fault {
 	if errors.Is(err, transport.ErrTruncated) {
 		return t.misfit(p, err)
@@ -93,7 +96,8 @@ func (t *Mesh) failLane(p *peer, err error) *fault {
 	return t.fail(p.rank, lost(err))
 }
 
-// errAbandoned: an operation that failed has left half a message on the lane. Why it failed is known to the transport.
+// errAbandoned: an operation that failed has left half a message on the lane. Why it failed is
+// known to the transport.
 var errAbandoned = errors.New("another call has left in the middle of a message")
 
 // gaveUp is the error of a call whose context has ended.
@@ -140,8 +144,8 @@ func (op *operation) awaited() transport.Rank {
 	return op.t.cfg.Rank
 }
 
-// withdraw takes everything back that was asked for, and reports whether that left no trace: not a byte of
-// any message has moved.
+// withdraw takes everything back that was asked for, and reports whether that left no trace: not a
+// byte of any message has moved.
 func (op *operation) withdraw() bool {
 	clean := true
 	for i := range op.sends {
@@ -154,8 +158,8 @@ func (op *operation) withdraw() bool {
 	return clean
 }
 
-// leave ends the operation's part in everything it shares. After a failure it makes sure that nobody still
-// reads into the caller's buffers.
+// leave ends the operation's part in everything it shares. After a failure it makes sure that
+// nobody still reads into the caller's buffers.
 func (op *operation) leave(failed bool) {
 	op.stopSpinning()
 	for i := range op.sends {
@@ -200,8 +204,8 @@ func (op *operation) disown() {
 	}
 }
 
-// abandon makes the lane forget w. The transport is broken or closed, and the caller holds the reader role. Where half
-// of w's message has come, nobody reads on: the rest of it is not a frame.
+// abandon makes the lane forget w. The transport is broken or closed, and the caller holds the
+// reader role. Where half of w's message has come, nobody reads on: the rest of it is not a frame.
 func (p *peer) abandon(w *waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -21,12 +21,13 @@ import (
 //	16  uint64  tag
 //	24  uint64  sequence number on this lane and direction, from 1
 //	32  uint64  length of the whole message in bytes
-//	40  uint32  CRC-32C of the message's bytes before this frame, in its last frame with that frame's own; or zero on a
-//	            lane without payload sums
+//	40  uint32  CRC-32C of the message's bytes before this frame, in its last frame with that
+//	            frame's own; or zero on a stream without payload sums
 //	44  uint32  CRC-32C of the 44 bytes before
 //
-// A sum that runs behind can be taken of bytes right after the system call that has copied them, while they are still in a
-// near cache. A message is not delivered before the sum of all of it has been found right.
+// A sum that runs behind can be taken of bytes right after the system call that has copied them,
+// while they are still in a near cache. A message is not delivered before the sum of all of it has
+// been found right.
 const (
 	frameMagic   = 0x53575946
 	frameVersion = 3
@@ -35,8 +36,9 @@ const (
 )
 
 const (
-	// maxFramePayload bounds a frame of data, and longer messages are cut into frames of so much. Shorter frames
-	// take more packets and system calls; 64, 128 and 256 KiB were all slower than 1 MiB.
+	// maxFramePayload bounds a frame of data, and longer messages are cut into frames of so much.
+	// Shorter frames take more packets and system calls; 64, 128 and 256 KiB were all slower than 1
+	// MiB.
 	maxFramePayload = 1 << 20
 	// tailBytes is the length of the last frame of a message of more than twice as much.
 	tailBytes = 32 << 10
@@ -80,8 +82,8 @@ func (h *header) put(b []byte) {
 
 var errShortHeader = errors.New("short frame header")
 
-// decodeHeader decodes the first headerBytes of b. It checks what needs no knowledge of the lane: magic,
-// version, the header's own sum, the reserved bytes and that the kind is known.
+// decodeHeader decodes the first headerBytes of b. It checks what needs no knowledge of the lane:
+// magic, version, the header's own sum, the reserved bytes and that the kind is known.
 func decodeHeader(b []byte) (header, error) {
 	if len(b) < headerBytes {
 		return header{}, fmt.Errorf("%w: %d of %d bytes", errShortHeader, len(b), headerBytes)
@@ -125,8 +127,9 @@ func (h *header) checkPlace(epoch uint32, seq uint64) error {
 	return nil
 }
 
-// checkData reports whether h can be a frame of data. A message may be as long as an int counts: what a peer announces
-// reserves nothing, since bytes go to the receiver's buffers, or within MaxUnexpectedBytes to memory taken frame by frame.
+// checkData reports whether h can be a frame of data. A message may be as long as an int counts:
+// what a peer announces reserves nothing, since bytes go to the receiver's buffers, or within
+// MaxUnexpectedBytes to memory taken frame by frame.
 func (h *header) checkData() error {
 	switch {
 	case h.kind != kindData && h.kind != kindPlaced:

@@ -11,14 +11,15 @@ import (
 )
 
 const (
-	// readAhead is the most that is read beyond what is known to come. Small messages arrive with their headers
-	// in one system call; of a large one at most this much is copied once more.
+	// readAhead is the most that is read beyond what is known to come. Small messages arrive with
+	// their headers in one system call; of a large one at most this much is copied once more.
 	readAhead = 16 << 10
 	// maxVectors bounds the pieces of one system call; more pieces take more calls.
 	maxVectors = 64
 )
 
-// inlet is the receiving half of a data lane. All of it but reading belongs to whoever holds the reader role.
+// inlet is the receiving half of a data lane. All of it but reading belongs to whoever holds the
+// reader role.
 type inlet struct {
 	reading   atomic.Bool // the reader role
 	summed    bool        // payloads carry a checksum; never changes
@@ -62,16 +63,16 @@ func (p *peer) endRead() {
 	p.rouse(false)
 }
 
-// endStalled gives the role up because the next frame has nowhere to go. Nobody in line could do better, but
-// for one who has asked for that very message since.
+// endStalled gives the role up because the next frame has nowhere to go. Nobody in line could do
+// better, but for one who has asked for that very message since.
 func (p *peer) endStalled() {
 	tag, msg := p.in.head.tag, p.in.msg
 	p.in.reading.Store(false)
 	p.rouseFor(tag, msg)
 }
 
-// pump reads from p until nothing is left, budget bytes have moved or src needs no more, and returns how many
-// bytes moved. The caller holds the reader role.
+// pump reads from p until nothing is left, budget bytes have moved or src needs no more, and
+// returns how many bytes moved. The caller holds the reader role.
 func (p *peer) pump(src *source, budget int) (int, error) {
 	moved := 0
 	p.in.drained = false
@@ -90,7 +91,8 @@ func (p *peer) pump(src *source, budget int) (int, error) {
 	return moved, nil
 }
 
-// hear notes that bytes have come: the peer is alive, even where its signs of life wait for a processor, here or there.
+// hear notes that bytes have come: the peer is alive, even where its signs of life wait for a
+// processor, here or there.
 func (p *peer) hear(bytes int) {
 	if bytes > 0 && !p.heard.Load() {
 		p.heard.Store(true)

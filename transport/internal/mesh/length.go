@@ -7,8 +7,9 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// checkLengths reports a message that is longer than an int counts, which 64 bits always do. Buffers that overlap can
-// add up to so much where an int has 32. Nothing has been asked for or sent yet, so the transport stays usable.
+// checkLengths reports a message that is longer than an int counts, which 64 bits always do.
+// Buffers that overlap can add up to so much where an int has 32. Nothing has been asked for or
+// sent yet, so the transport stays usable.
 func checkLengths(op string, lists ...[]transport.Message) error {
 	if bits.UintSize == 64 {
 		return nil

@@ -52,7 +52,8 @@ func config(r, n int) Config {
 	}
 }
 
-// openAll builds the mesh of n ranks of this process over sockets; each may change its configuration.
+// openAll builds the mesh of n ranks of this process over sockets; each may change its
+// configuration.
 func openAll(t testing.TB, n int, change func(c *Config)) []*Mesh {
 	return openOver(t, socketPair, n, change)
 }

@@ -19,10 +19,11 @@ type waiter struct {
 	done    atomic.Bool
 }
 
-// complete hands the waiter back to the operation that posted it. The caller must not touch w afterwards.
+// complete hands the waiter back to the operation that posted it. The caller must not touch w
+// afterwards.
 func (w *waiter) complete() {
 	s := w.source
-	op := s.op // read first: once the last message is counted the operation may end and s serve another
+	op := s.op // read first: after the last message is counted the operation may end and s be reused
 	w.done.Store(true)
 	if s.pending.Add(-1) == 0 && op.unreceived.Add(-1) == 0 {
 		op.Wake()
@@ -39,11 +40,13 @@ type message struct {
 	taker    *waiter // who asked for it while it was still coming
 }
 
-// messageOverhead is what an unexpected message counts beyond its bytes, so that empty ones are bounded too.
+// messageOverhead is what an unexpected message counts beyond its bytes, so that empty ones are
+// bounded too.
 const messageOverhead = 128
 
-// matching pairs what arrives from one peer with who asks for it. Messages of one tag form a queue in order
-// of arrival, of which only the last can be incomplete; waiters form one list in order of posting.
+// matching pairs what arrives from one peer with who asks for it. Messages of one tag form a queue
+// in order of arrival, of which only the last can be incomplete; waiters form one list in order of
+// posting.
 type matching struct {
 	mu      sync.Mutex
 	posted  waiterList
@@ -127,7 +130,8 @@ func (m *matching) dequeue(msg *message) {
 	m.arrived[msg.tag] = q
 }
 
-// admit reserves room for n more unexpected bytes, or reports that the bound is reached. mu is held.
+// admit reserves room for n more unexpected bytes, or reports that the bound is reached. mu is
+// held.
 func (m *matching) admit(n int) bool {
 	if m.held+n > m.limit {
 		m.stalled = true
@@ -137,8 +141,8 @@ func (m *matching) admit(n int) bool {
 	return true
 }
 
-// post asks for the next message of w's tag. It returns the message if that is here already, whole and
-// removed from the queue, for the caller to copy. truncated reports that it does not fit.
+// post asks for the next message of w's tag. It returns the message if that is here already, whole
+// and removed from the queue, for the caller to copy. truncated reports that it does not fit.
 func (m *matching) post(w *waiter) (whole *message, truncated bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -159,8 +163,8 @@ func (m *matching) post(w *waiter) (whole *message, truncated bool) {
 	return msg, false
 }
 
-// free returns the memory of a message that has been copied out, and reports whether reading, stopped for
-// want of room, may go on.
+// free returns the memory of a message that has been copied out, and reports whether reading,
+// stopped for want of room, may go on.
 func (m *matching) free(msg *message) (resume bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -11,8 +11,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Mesh is one rank's end of all its lanes. It implements transport.Transport, Exchanger, Describer and Counter. All
-// methods may be called from any number of goroutines at once.
+// Mesh is one rank's end of all its lanes. It implements transport.Transport, Exchanger, Describer
+// and Counter. All methods may be called from any number of goroutines at once.
 type Mesh struct {
 	cfg   Config
 	peers []*peer
@@ -45,18 +45,19 @@ var (
 	_ transport.Watcher   = (*Mesh)(nil)
 )
 
-// idleSpins is how often an operation yields the processor before it sleeps. A sleep and a wake-up cost about
-// as much as ten yields; on a machine with fewer processors than ranks each yield lets a peer run, and between
-// ranks of one process it also lets their goroutines run, which a thread that sleeps in the kernel does not for
-// up to milliseconds.
+// idleSpins is how often an operation yields the processor before it sleeps. A sleep and a wake-up
+// cost about as much as ten yields; on a machine with fewer processors than ranks each yield lets a
+// peer run, and between ranks of one process it also lets their goroutines run, which a thread that
+// sleeps in the kernel does not for up to milliseconds.
 const idleSpins = 64
 
-// maxSpinning is how many operations of a mesh may spin at a time: as many as a layer has in flight. A hundred
-// that yielded in turn, on a busy machine, kept the goroutine that hears the signs of life from running for
-// seconds.
+// maxSpinning is how many operations of a mesh may spin at a time: as many as a layer has in
+// flight. A hundred that yielded in turn, on a busy machine, kept the goroutine that hears the
+// signs of life from running for seconds.
 const maxSpinning = 4
 
-// New returns the end of rank cfg.Rank, without lanes. cfg must be whole: nothing in it has a default here.
+// New returns the end of rank cfg.Rank, without lanes. cfg must be whole: nothing in it has a
+// default here.
 func New(cfg Config) *Mesh {
 	t := &Mesh{
 		eager:   eagerness{start: time.Now(), long: longYield},
@@ -229,7 +230,8 @@ func (o *opPool) release() {
 	o.free = nil
 }
 
-// takeRole waits for the reader role of p. It is for the moment after a fault, when holders give it up at once.
+// takeRole waits for the reader role of p. It is for the moment after a fault, when holders give it
+// up at once.
 func (p *peer) takeRole() {
 	for !p.tryRead() {
 		p.rouse(true)

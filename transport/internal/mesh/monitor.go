@@ -11,12 +11,12 @@ import (
 // tick is how often the monitor looks. It is what a deadline may be late by.
 const tick = 50 * time.Millisecond
 
-// minLooks is the least number of looks in which a peer has to be found silent before it is dead, unless that takes less
-// than a tick each.
+// minLooks is the least number of looks in which a peer has to be found silent before it is dead,
+// unless that takes less than a tick each.
 const minLooks = 10
 
-// joinPatience is the silence after which a peer is dead that has given no sign of life yet: it may still be opening its
-// connections to others. One that dies meanwhile closes its control lane.
+// joinPatience is the silence after which a peer is dead that has given no sign of life yet: it may
+// still be opening its connections to others. One that dies meanwhile closes its control lane.
 const joinPatience = 10 * time.Minute
 
 // monitor sends this rank's signs of life, and finds silent peers and overdue operations.
@@ -46,8 +46,9 @@ func (t *Mesh) monitor() {
 	}
 }
 
-// forgive takes what a tick came late out of every peer's silence: in that time it was this process that did not run and
-// hear. So no silence is too long before this process has looked minLooks times, however often it is stopped.
+// forgive takes what a tick came late out of every peer's silence: in that time it was this process
+// that did not run and hear. So no silence is too long before this process has looked minLooks
+// times, however often it is stopped.
 func (t *Mesh) forgive(since time.Duration, now time.Time) {
 	late := since - max(t.cfg.DeadAfter/minLooks, tick)
 	if late <= 0 {

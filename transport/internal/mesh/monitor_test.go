@@ -9,8 +9,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// TestForgiveTakesLateTicksOut has the clock jump, as it does for a process that is stopped, and counts the looks that it
-// takes for a peer that says nothing to be dead.
+// TestForgiveTakesLateTicksOut has the clock jump, as it does for a process that is stopped, and
+// counts the looks that it takes for a peer that says nothing to be dead.
 func TestForgiveTakesLateTicksOut(t *testing.T) {
 	for name, step := range map[string]time.Duration{
 		"in time": 500 * time.Millisecond, "a little late": 600 * time.Millisecond, "stopped often": 2400 * time.Millisecond, "stopped for long": time.Hour,
@@ -32,7 +32,8 @@ func TestForgiveTakesLateTicksOut(t *testing.T) {
 	}
 }
 
-// TestSilenceOfJoiningRankIsNoDeath: a rank that has been connected to and still connects to others says nothing.
+// TestSilenceOfJoiningRankIsNoDeath: a rank that has been connected to and still connects to others
+// says nothing.
 func TestSilenceOfJoiningRankIsNoDeath(t *testing.T) {
 	m := New(config(0, 2))
 	now := time.Now()

@@ -8,8 +8,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// operation is one call of Send, Recv or Exchange: what it waits for and what it still has to write. It runs
-// on the caller's goroutine and is reused by later calls.
+// operation is one call of Send, Recv or Exchange: what it waits for and what it still has to
+// write. It runs on the caller's goroutine and is reused by later calls.
 type operation struct {
 	t    *Mesh
 	name string
@@ -42,8 +42,8 @@ type source struct {
 
 const none int32 = -1
 
-// turnBytes is what one operation moves on one lane before it turns to the next: small enough that large
-// messages in both directions keep each other going, large enough that turns cost nothing.
+// turnBytes is what one operation moves on one lane before it turns to the next: small enough that
+// large messages in both directions keep each other going, large enough that turns cost nothing.
 const turnBytes = 1 << 20
 
 // prepare posts nothing yet: it lays out what the call asks for.
@@ -187,11 +187,14 @@ func (op *operation) stopSpinning() {
 	}
 }
 
-// longRest is a sleep after which the next wait is slept through from its beginning: it is for a slow link, or for a peer that has no processor, and
-// more turns would take the processor from whoever computes. Four ranks behind links of 250 Mbit/s spent two thirds of an exchange's processor time so.
+// longRest is a sleep after which the next wait is slept through from its beginning: it is for a
+// slow link, or for a peer that has no processor, and more turns would take the processor from
+// whoever computes. Four ranks behind links of 250 Mbit/s spent two thirds of an exchange's
+// processor time so.
 const longRest = 200 * time.Microsecond
 
-// spinsAfter is how many turns without progress go before the next sleep, after one that took so long.
+// spinsAfter is how many turns without progress go before the next sleep, after one that took so
+// long.
 func (t *Mesh) spinsAfter(rest time.Duration) int {
 	if rest > longRest {
 		return 0
@@ -322,7 +325,8 @@ func (op *operation) rest(ctx context.Context) *fault {
 	return nil
 }
 
-// awaitLanes makes the lanes that the operation needs end its sleep, and reports whether one of them is ready already.
+// awaitLanes makes the lanes that the operation needs end its sleep, and reports whether one of
+// them is ready already.
 func (op *operation) awaitLanes() (ready bool) {
 	for i := range op.sources {
 		if s := &op.sources[i]; s.holds {
@@ -337,7 +341,8 @@ func (op *operation) awaitLanes() (ready bool) {
 	return ready
 }
 
-// passOn tells the others who wait to send where this operation waited too: the bell may have been meant for them.
+// passOn tells the others who wait to send where this operation waited too: the bell may have been
+// meant for them.
 func (op *operation) passOn() {
 	for _, h := range op.heads {
 		if h != none && op.sends[h].awaitsLane() {
@@ -346,7 +351,8 @@ func (op *operation) passOn() {
 	}
 }
 
-// enlist makes the operation known to those who may have to wake it: the monitor and the caller's context.
+// enlist makes the operation known to those who may have to wake it: the monitor and the caller's
+// context.
 func (op *operation) enlist(ctx context.Context) {
 	if op.asleep {
 		return
@@ -359,8 +365,9 @@ func (op *operation) enlist(ctx context.Context) {
 	}
 }
 
-// sendSelf delivers a message of this rank to itself: at once if it was asked for, else it is kept. The copy is
-// made under the lock, so that a waiter which has left the list is never written to afterwards.
+// sendSelf delivers a message of this rank to itself: at once if it was asked for, else it is kept.
+// The copy is made under the lock, so that a waiter which has left the list is never written to
+// afterwards.
 func (op *operation) sendSelf(o *outgoing) *fault {
 	o.started = true
 	self := op.t.self

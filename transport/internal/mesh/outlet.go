@@ -8,11 +8,12 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// copyBelow is the length up to which a payload is copied behind its header and written in one piece, which
-// costs less than a second vector.
+// copyBelow is the length up to which a payload is copied behind its header and written in one
+// piece, which costs less than a second vector.
 const copyBelow = 4 << 10
 
-// outlet is the sending half of a data lane. All but writing and queue belongs to whoever holds the lane.
+// outlet is the sending half of a data lane. All but writing and queue belongs to whoever holds the
+// lane.
 type outlet struct {
 	writing atomic.Bool // the lane is held
 	seq     uint64      // frames begun
@@ -47,8 +48,8 @@ type outgoing struct {
 	ticket   uint64 // which of the placed messages it is, once that has been said
 }
 
-// push writes as much of the message as the lane takes, at most about budget bytes. It returns the bytes
-// moved and whether the message is done.
+// push writes as much of the message as the lane takes, at most about budget bytes. It returns the
+// bytes moved and whether the message is done.
 func (o *outgoing) push(op *operation, budget int) (moved int, done bool, err error) {
 	if o.ticket > 0 {
 		return 0, o.isTaken(op), nil
@@ -86,7 +87,8 @@ func (o *outgoing) push(op *operation, budget int) (moved int, done bool, err er
 // isWritten reports whether the lane has taken all of the message.
 func (o *outgoing) isWritten() bool { return o.started && o.headLen == 0 && o.framed == o.total }
 
-// conclude gives the lane up once it holds nothing of the message back, and reports whether that ends the message.
+// conclude gives the lane up once it holds nothing of the message back, and reports whether that
+// ends the message.
 func (o *outgoing) conclude(op *operation) (done bool, err error) {
 	if err := o.p.data.Flush(); err != nil {
 		if errors.Is(err, ErrAgain) {
@@ -102,8 +104,9 @@ func (o *outgoing) conclude(op *operation) (done bool, err error) {
 	return !o.isPlaced || o.isTaken(op), nil
 }
 
-// isForsaken reports whether the receiver has closed before it took a message that has begun: no call of its is left that
-// could receive the rest. No lane is relied on to tell: memory does not, and a stream that waits for room may not either.
+// isForsaken reports whether the receiver has closed before it took a message that has begun: no
+// call of its is left that could receive the rest. No lane is relied on to tell: memory does not,
+// and a stream that waits for room may not either.
 func (o *outgoing) isForsaken() bool {
 	if !o.started || !o.p.saidGoodbye.Load() {
 		return false
@@ -114,7 +117,8 @@ func (o *outgoing) isForsaken() bool {
 // awaitsLane reports whether the lane is what the message needs to go on.
 func (o *outgoing) awaitsLane() bool { return o.holds || o.ticket > 0 }
 
-// await has s end its sleep when the lane lets the message go on, and reports whether it does already.
+// await has s end its sleep when the lane lets the message go on, and reports whether it does
+// already.
 func (o *outgoing) await(s *Sleeper) bool {
 	if o.ticket > 0 {
 		return o.p.shared.AwaitTaken(s, o.ticket)
@@ -166,8 +170,8 @@ func (out *outlet) rouse() {
 	out.queue = out.queue[:0]
 }
 
-// frame prepares the next frame of the message in scratch. Its number is taken only once a byte is written,
-// so that a message given up before that leaves no gap.
+// frame prepares the next frame of the message in scratch. Its number is taken only once a byte is
+// written, so that a message given up before that leaves no gap.
 func (o *outgoing) frame() {
 	out := &o.p.out
 	if o.isPlaced = o.place(); o.isPlaced {
@@ -190,8 +194,8 @@ func (o *outgoing) frame() {
 	o.framed += n
 }
 
-// frameLength is how much of the left bytes of a message its next frame takes: all, or so much that a short frame is the
-// last one, whose bytes are summed before they are written.
+// frameLength is how much of the left bytes of a message its next frame takes: all, or so much that
+// a short frame is the last one, whose bytes are summed before they are written.
 func frameLength(left int) int {
 	if left <= 2*tailBytes {
 		return left

@@ -9,8 +9,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// peer is this rank's end of the two lanes to another rank. The peer that stands for this rank itself has no
-// lanes and uses the matching alone.
+// peer is this rank's end of the two lanes to another rank. The peer that stands for this rank
+// itself has no lanes and uses the matching alone.
 type peer struct {
 	t      *Mesh
 	rank   transport.Rank

@@ -12,8 +12,8 @@ import (
 // pipeBytes is what one direction of a pipe holds.
 const pipeBytes = 64 << 10
 
-// NewPipe returns the two ends of a data lane between ranks of one process. All of each other's memory can be read in
-// place, so what is long is copied once.
+// NewPipe returns the two ends of a data lane between ranks of one process. All of each other's
+// memory can be read in place, so what is long is copied once.
 func NewPipe() (a, b Stream) {
 	x, y := newTube(), newTube()
 	return &pipe{in: x, out: y}, &pipe{in: y, out: x}
@@ -147,7 +147,8 @@ func (p *pipe) Place(b []byte) (uint64, bool) {
 	return t.first + uint64(len(t.placed)) - 1, true
 }
 
-// View returns what has the number offset, and forgets it and all before it, which were placed in vain.
+// View returns what has the number offset, and forgets it and all before it, which were placed in
+// vain.
 func (p *pipe) View(offset, n uint64) ([]byte, error) {
 	t := p.in
 	t.mu.Lock()

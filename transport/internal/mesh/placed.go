@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// placeFrom is the length from which a message in shared memory is placed: the sender then waits until the
-	// receiver has copied it, which for shorter ones costs more than copying twice.
+	// placeFrom is the length from which a message in shared memory is placed: the sender then
+	// waits until the receiver has copied it, which for shorter ones costs more than copying twice.
 	placeFrom = 16 << 10
 	// placeBytes is one place on the wire: offset and length, big-endian uint64 each.
 	placeBytes = 16
@@ -20,7 +20,8 @@ const (
 // errRevoked: the peer's operation ended, so its memory may have changed while it was read.
 var errRevoked = errors.New("the peer took the message back")
 
-// place makes the next frame one that tells where the message lies, if the receiver can read it there.
+// place makes the next frame one that tells where the message lies, if the receiver can read it
+// there.
 func (o *outgoing) place() bool {
 	if o.p.shared == nil || o.total < placeFrom || o.framed > 0 {
 		return false
@@ -50,7 +51,8 @@ func (o *outgoing) place() bool {
 	return true
 }
 
-// isTaken reports whether the receiver has copied the message, and has op woken when that may have changed.
+// isTaken reports whether the receiver has copied the message, and has op woken when that may have
+// changed.
 func (o *outgoing) isTaken(op *operation) bool {
 	if o.p.shared.Taken() >= o.ticket {
 		return true
@@ -119,7 +121,8 @@ func (in *inlet) readList(l Stream) (int, error) {
 	return n, err
 }
 
-// fetch copies the next part of a placed message from the peer's memory to its destination, and returns how much.
+// fetch copies the next part of a placed message from the peer's memory to its destination, and
+// returns how much.
 func (in *inlet) fetch() int {
 	n := 0
 	for n < turnBytes && in.left > 0 {
@@ -134,8 +137,8 @@ func (in *inlet) fetch() int {
 	return n
 }
 
-// release gives a placed message that has been copied back to the peer, and reports whether it was still the peer's
-// word when it was copied.
+// release gives a placed message that has been copied back to the peer, and reports whether it was
+// still the peer's word when it was copied.
 func (p *peer) release() bool {
 	clear(p.in.places)
 	if p.shared.Revoked() {

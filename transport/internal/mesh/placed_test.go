@@ -23,8 +23,8 @@ func (w watched) View(offset, n uint64) ([]byte, error) {
 	return b, err
 }
 
-// TestMessageTakenBackIsNeverReceived gives up a message in place while its receiver copies it: whoever receives must
-// not take for the message what has since become of the memory.
+// TestMessageTakenBackIsNeverReceived gives up a message in place while its receiver copies it:
+// whoever receives must not take for the message what has since become of the memory.
 func TestMessageTakenBackIsNeverReceived(t *testing.T) {
 	x := pattern(0, 1, 100_000)
 	ctx, cancel := context.WithCancel(t.Context())

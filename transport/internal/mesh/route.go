@@ -6,8 +6,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// route decides where the payload of the open frame goes: to the waiter that asked for the message, or to the
-// memory for unexpected ones. The caller holds the reader role.
+// route decides where the payload of the open frame goes: to the waiter that asked for the message,
+// or to the memory for unexpected ones. The caller holds the reader role.
 func (p *peer) route() error {
 	in := &p.in
 	adopted, err := p.destine()
@@ -24,8 +24,8 @@ func (p *peer) route() error {
 	return nil
 }
 
-// destine sets in.waiter or in.msg. If a waiter has asked for a message that was being kept, it returns what
-// was kept so far, removed from the queue.
+// destine sets in.waiter or in.msg. If a waiter has asked for a message that was being kept, it
+// returns what was kept so far, removed from the queue.
 func (p *peer) destine() (adopted *message, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -67,8 +67,8 @@ func (p *peer) keep(overhead int) error {
 	return nil
 }
 
-// finishUnexpected marks msg complete. If somebody asked for it meanwhile, it is copied and that waiter
-// returned.
+// finishUnexpected marks msg complete. If somebody asked for it meanwhile, it is copied and that
+// waiter returned.
 func (p *peer) finishUnexpected(msg *message) *waiter {
 	p.mu.Lock()
 	msg.complete = true

@@ -9,19 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sleeper lets one operation wait for its sockets and for other goroutines at once. The order that loses no
-// wake-up is: arm, look once more whether there is something to do, sleep.
+// Sleeper lets one operation wait for its sockets and for other goroutines at once. The order that
+// loses no wake-up is: arm, look once more whether there is something to do, sleep.
 type Sleeper struct {
 	state atomic.Int32
 	fds   []unix.PollFd
 	bells []int   // the indices in fds of eventfds to be emptied
 	word  [8]byte // what the owner reads of an eventfd
 
-	mu    sync.Mutex // guards event, so that a late wake never writes to a descriptor that was given away
+	mu    sync.Mutex // guards event, so that a late wake never writes to a descriptor that was closed
 	event int        // an eventfd; 0 before the first sleep and after release
 }
 
-// one is what is written to an eventfd. It is kept, as the race detector moves buffers of system calls to the heap.
+// one is what is written to an eventfd. It is kept, as the race detector moves buffers of system
+// calls to the heap.
 var one = []byte{0, 0, 0, 0, 0, 0, 0, 1}
 
 const (
@@ -50,7 +51,8 @@ func (s *Sleeper) disarm() {
 	}
 }
 
-// Wake ends the owner's sleep, or the one it is about to begin. It may be called at any time by anybody.
+// Wake ends the owner's sleep, or the one it is about to begin. It may be called at any time by
+// anybody.
 func (s *Sleeper) Wake() {
 	if s.state.CompareAndSwap(armed, roused) {
 		s.mu.Lock()
@@ -61,8 +63,8 @@ func (s *Sleeper) Wake() {
 	}
 }
 
-// Watch adds a descriptor to what ends the next sleep, once one of events is there. For lanes, within AwaitRead and
-// AwaitWrite.
+// Watch adds a descriptor to what ends the next sleep, once one of events is there. For lanes,
+// within AwaitRead and AwaitWrite.
 func (s *Sleeper) Watch(fd int, events int16) {
 	s.fds = append(s.fds, unix.PollFd{Fd: int32(fd), Events: events})
 }
@@ -73,11 +75,12 @@ func (s *Sleeper) WatchBell(fd int) {
 	s.Watch(fd, unix.POLLIN)
 }
 
-// maxSleepMs bounds one sleep, as a net below the wake-ups: a lost one would cost this and not the operation.
+// maxSleepMs bounds one sleep, as a net below the wake-ups: a lost one would cost this and not the
+// operation.
 const maxSleepMs = 1000
 
-// sleep waits until a watched descriptor is ready or Wake is called, and disarms. It reports whether a bell has rung,
-// which is silent from then on although it may have been for others too.
+// sleep waits until a watched descriptor is ready or Wake is called, and disarms. It reports
+// whether a bell has rung, which is silent from then on although it may have been for others too.
 func (s *Sleeper) sleep() (rung bool) {
 	s.fds = append(s.fds, unix.PollFd{Fd: int32(s.event), Events: unix.POLLIN})
 	if s.state.Load() == armed {

@@ -39,7 +39,8 @@ func (s *Sleeper) disarm() {
 	}
 }
 
-// Wake ends the owner's sleep, or the one it is about to begin. It may be called at any time by anybody.
+// Wake ends the owner's sleep, or the one it is about to begin. It may be called at any time by
+// anybody.
 func (s *Sleeper) Wake() {
 	if s.state.CompareAndSwap(armed, roused) {
 		select {
@@ -49,7 +50,8 @@ func (s *Sleeper) Wake() {
 	}
 }
 
-// Poll says that something may end the next sleep which does not call Wake. For lanes, within AwaitRead and AwaitWrite.
+// Poll says that something may end the next sleep which does not call Wake. For lanes, within
+// AwaitRead and AwaitWrite.
 func (s *Sleeper) Poll() { s.polled = true }
 
 const (
@@ -59,7 +61,8 @@ const (
 	maxSleep = time.Second
 )
 
-// sleep waits until it is time to try the lanes or Wake is called, and disarms. No lane here has a bell.
+// sleep waits until it is time to try the lanes or Wake is called, and disarms. No lane here has a
+// bell.
 func (s *Sleeper) sleep() (rung bool) {
 	d := maxSleep
 	if s.polled {

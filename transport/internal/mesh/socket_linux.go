@@ -13,22 +13,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Socket is a data lane over TCP: a descriptor, non-blocking and out of the runtime's poller: arrivals there would wake
-// a thread for every message although the reader is already awake.
+// Socket is a data lane over TCP: a descriptor, non-blocking and out of the runtime's poller:
+// arrivals there would wake a thread for every message although the reader is already awake.
 type Socket struct {
 	fd      int
 	in, out vectors
 	low     int // bytes that end a reader's sleep; 0 is 1
 }
 
-// nearBytes is what one direction of a lane between processes of this machine may hold in the kernel (which doubles
-// it). Left to itself the kernel takes in whole messages, megabytes of them, and by the time the peer gets to run
-// they have left the caches: 1 MiB to each of three peers took 6.8 ms so, 2.8 with this bound and 16 MiB 88 and 45,
-// four ranks on two cores. 32 KiB are less than a packet of the loopback interface and stall.
+// nearBytes is what one direction of a lane between processes of this machine may hold in the
+// kernel (which doubles it). Left to itself the kernel takes in whole messages, megabytes of them,
+// and by the time the peer gets to run they have left the caches: 1 MiB to each of three peers took
+// 6.8 ms so, 2.8 with this bound and 16 MiB 88 and 45, four ranks on two cores. 32 KiB are less
+// than a packet of the loopback interface and stall.
 const nearBytes = 128 << 10
 
-// keepNear bounds the send buffer of a connection that does not leave this machine. Across a network the kernel sizes
-// it by bandwidth and delay.
+// keepNear bounds the send buffer of a connection that does not leave this machine. Across a
+// network the kernel sizes it by bandwidth and delay.
 func keepNear(c *net.TCPConn) error {
 	if to, ok := c.RemoteAddr().(*net.TCPAddr); !ok || !to.IP.IsLoopback() {
 		return nil
@@ -64,8 +65,9 @@ func (s *Socket) Read(bufs [][]byte) (int, error) {
 	return n, err
 }
 
-// Write writes from bufs as much as the kernel takes, or returns ErrAgain with 0. more says that a further call
-// follows at once: the kernel then waits for it to fill a packet that these bytes leave partly empty.
+// Write writes from bufs as much as the kernel takes, or returns ErrAgain with 0. more says that a
+// further call follows at once: the kernel then waits for it to fill a packet that these bytes
+// leave partly empty.
 func (s *Socket) Write(bufs [][]byte, more bool) (int, error) {
 	flags := unix.MSG_NOSIGNAL
 	if more {
@@ -82,9 +84,10 @@ type vectors struct {
 
 // call makes one vectored system call that does not wait, again where a signal interrupts it.
 //
-// The scheduler is not told of it: the call copies for some 100 µs at most, as a loop of ours would, and when it is
-// told of one that takes more than 20 it gives the processor to another thread, which finds nothing to do (in
-// an all-to-all of 1 MiB among four ranks on two cores, 96 switches of threads a round instead of 28).
+// The scheduler is not told of it: the call copies for some 100 µs at most, as a loop of ours
+// would, and when it is told of one that takes more than 20 it gives the processor to another
+// thread, which finds nothing to do (in an all-to-all of 1 MiB among four ranks on two cores, 96
+// switches of threads a round instead of 28).
 func (v *vectors) call(trap uintptr, fd int, bufs [][]byte, flags int) (int, error) {
 	for i, b := range bufs {
 		v.list[i].Base = unsafe.SliceData(b)
@@ -111,10 +114,12 @@ func (v *vectors) call(trap uintptr, fd int, bufs [][]byte, flags int) (int, err
 // AwaitRead has the descriptor polled, as AwaitBytes and AwaitWrite have it.
 func (s *Socket) AwaitRead(w *Sleeper) bool { return s.AwaitBytes(w, 1) }
 
-// worthWaking is how many bytes of more to come are worth ending a sleep for: behind a slow link they trickle in by a packet or two.
+// worthWaking is how many bytes of more to come are worth ending a sleep for: behind a slow link
+// they trickle in by a packet or two.
 const worthWaking = 64 << 10
 
-// AwaitBytes sets the low-water mark. The kernel wakes below it too where the connection's window, or its memory, runs out.
+// AwaitBytes sets the low-water mark. The kernel wakes below it too where the connection's window,
+// or its memory, runs out.
 func (s *Socket) AwaitBytes(w *Sleeper, n int) bool {
 	if low := min(n, worthWaking); low != max(s.low, 1) {
 		if unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVLOWAT, low) == nil {
@@ -136,7 +141,8 @@ func (s *Socket) Flush() error { return nil }
 // Finish ends the sending direction; what was written is still delivered.
 func (s *Socket) Finish() { _ = unix.Shutdown(s.fd, unix.SHUT_WR) }
 
-// Unacked is the number of bytes that the peer's kernel has not yet confirmed, or 0 where nobody knows.
+// Unacked is the number of bytes that the peer's kernel has not yet confirmed, or 0 where nobody
+// knows.
 func (s *Socket) Unacked() int {
 	n, err := unix.IoctlGetInt(s.fd, unix.SIOCOUTQ)
 	if err != nil {
@@ -148,12 +154,14 @@ func (s *Socket) Unacked() int {
 // Close frees the descriptor.
 func (s *Socket) Close() { _ = unix.Close(s.fd) }
 
-// goschedEvery is how many yields of the processor come before one to other goroutines of this process. The
-// latter makes the runtime wake a thread to look for work, which where there is none costs the peers their time.
+// goschedEvery is how many yields of the processor come before one to other goroutines of this
+// process. The latter makes the runtime wake a thread to look for work, which where there is none
+// costs the peers their time.
 const goschedEvery = 16
 
-// yield lets another thread of this machine run; round counts the yields of one wait. It reports whether how long
-// it took says anything of other programs: goroutines of this process may compute for as long as they want.
+// yield lets another thread of this machine run; round counts the yields of one wait. It reports
+// whether how long it took says anything of other programs: goroutines of this process may compute
+// for as long as they want.
 func yield(round int) (tells bool) {
 	if round%goschedEvery == 0 {
 		runtime.Gosched()

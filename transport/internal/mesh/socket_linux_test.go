@@ -37,8 +37,8 @@ func (s *Socket) wakes(t *testing.T, n int) bool {
 	return ready > 0
 }
 
-// TestReaderSleepsUntilItIsWorthIt: for fewer bytes than it waits for it sleeps on, up to as many as are worth waking for, and wakes when all are there
-// that will come, or the peer is gone.
+// TestReaderSleepsUntilItIsWorthIt: for fewer bytes than it waits for it sleeps on, up to as many
+// as are worth waking for, and wakes when all are there that will come, or the peer is gone.
 func TestReaderSleepsUntilItIsWorthIt(t *testing.T) {
 	near, far := socketPair(t)
 	a, b := near.(*Socket), far.(*Socket)
@@ -74,8 +74,8 @@ func TestOperationsRestAtOnceAfterALongRest(t *testing.T) {
 	require.Equal(t, 7, m.spinsAfter(longRest))
 }
 
-// TestGoroutinesOfThisProcessAreNoSignOfABusyMachine: only the yields to other threads count, however
-// long one to other goroutines takes.
+// TestGoroutinesOfThisProcessAreNoSignOfABusyMachine: only the yields to other threads count,
+// however long one to other goroutines takes.
 func TestGoroutinesOfThisProcessAreNoSignOfABusyMachine(t *testing.T) {
 	e := eagerness{start: time.Now(), long: -1} // every yield that counts is a long one
 	require.True(t, e.turn(goschedEvery))

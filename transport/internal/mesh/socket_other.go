@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Socket is a data lane over TCP where the system offers nothing better than net: what would block is cut short by a
-// deadline. It is right everywhere and tuned nowhere.
+// Socket is a data lane over TCP where the system offers nothing better than net: what would block
+// is cut short by a deadline. It is right everywhere and tuned nowhere.
 type Socket struct {
 	conn *net.TCPConn
 }
@@ -32,8 +32,8 @@ func (s *Socket) Read(bufs [][]byte) (int, error) {
 	return outcome(n, err)
 }
 
-// Write writes from bufs as much as the kernel takes, or returns ErrAgain with 0. That more follows makes no
-// difference here.
+// Write writes from bufs as much as the kernel takes, or returns ErrAgain with 0. That more follows
+// makes no difference here.
 func (s *Socket) Write(bufs [][]byte, _ bool) (int, error) {
 	if err := s.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		return 0, err
@@ -64,13 +64,15 @@ func (s *Socket) Flush() error { return nil }
 // Finish ends the sending direction; what was written is still delivered.
 func (s *Socket) Finish() { _ = s.conn.CloseWrite() }
 
-// Unacked is the number of bytes that the peer's kernel has not yet confirmed, or 0 where nobody knows.
+// Unacked is the number of bytes that the peer's kernel has not yet confirmed, or 0 where nobody
+// knows.
 func (s *Socket) Unacked() int { return 0 }
 
 // Close frees the connection.
 func (s *Socket) Close() { _ = s.conn.Close() }
 
-// yield lets another goroutine of this process run. How long that takes says nothing of other programs.
+// yield lets another goroutine of this process run. How long that takes says nothing of other
+// programs.
 func yield(int) (tells bool) {
 	runtime.Gosched()
 	return false

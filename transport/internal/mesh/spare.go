@@ -3,13 +3,14 @@ package mesh
 import "github.com/switchyard-moe/switchyard/transport"
 
 const (
-	// spareMessages and spareChunkBytes bound what one peer keeps for reuse: 32 × 16 KiB. Steps whose ranks are a
-	// little apart meet a handful of small unexpected messages each time.
+	// spareMessages and spareChunkBytes bound what one peer keeps for reuse: 32 × 16 KiB. Steps
+	// whose ranks are a little apart meet a handful of small unexpected messages each time.
 	spareMessages   = 32
 	spareChunkBytes = 16 << 10
 )
 
-// sparePool keeps the small messages that were copied out, so that the next ones need no allocation.
+// sparePool keeps the small messages that were copied out, so that the next ones need no
+// allocation.
 type sparePool struct {
 	free []*message
 }

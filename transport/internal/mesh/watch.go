@@ -8,7 +8,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Statements of the program above go over the control lanes, in frames whose tag says what is expected of the receiver.
+// Statements of the program above go over the control lanes, in frames whose tag says what is
+// expected of the receiver.
 const (
 	said     transport.Tag = iota // nothing
 	asked                         // an answer
@@ -27,7 +28,8 @@ type watch struct {
 // Watch implements transport.Watcher.
 func (t *Mesh) Watch(p transport.Program) { t.watched.Store(&watch{program: p}) }
 
-// speak states to all peers what this rank is in, if an operation has waited for so long that it is time.
+// speak states to all peers what this rank is in, if an operation has waited for so long that it is
+// time.
 func (t *Mesh) speak(now time.Time) {
 	w := t.watched.Load()
 	if w == nil {
@@ -97,8 +99,9 @@ func (t *Mesh) statement(p *peer) []byte {
 	return nil
 }
 
-// misfit breaks the mesh because a message of p does not fit what this rank does. The two programs may be out of step, so p is told what this
-// rank is in, and asked for the same, before that is all that is known.
+// misfit breaks the mesh because a message of p does not fit what this rank does. The two programs
+// may be out of step, so p is told what this rank is in, and asked for the same, before that is all
+// that is known.
 func (t *Mesh) misfit(p *peer, err error) *fault {
 	if t.watched.Load() == nil || p == t.self || t.fault.Load() != nil {
 		return t.fail(p.rank, err)
@@ -129,7 +132,8 @@ func (t *Mesh) Settle() error {
 	return nil
 }
 
-// ask tells peers what this rank is in, and waits until they have said what they are in, or for answerPatience.
+// ask tells peers what this rank is in, and waits until they have said what they are in, or for
+// answerPatience.
 func (t *Mesh) ask(peers ...*peer) {
 	for _, p := range peers {
 		select {

@@ -21,7 +21,8 @@ func openWatched(t *testing.T, n int, change func(c *Config)) ([]*Mesh, []*locks
 	return ends, logs
 }
 
-// TestWaitingRanksStateWhatTheyAreIn: all ranks get the error with both sides, also those that took no part in finding it.
+// TestWaitingRanksStateWhatTheyAreIn: all ranks get the error with both sides, also those that took
+// no part in finding it.
 func TestWaitingRanksStateWhatTheyAreIn(t *testing.T) {
 	ends, logs := openWatched(t, 3, nil)
 	for r, name := range []string{"Forward", "Eval", "Forward"} {
@@ -46,7 +47,8 @@ func receiveAll(t *testing.T, ends []*Mesh, from []transport.Rank) []error {
 	return errs
 }
 
-// TestAMessageThatDoesNotFitIsExplained: a message that is too long for who receives it is what ranks out of step often meet first.
+// TestAMessageThatDoesNotFitIsExplained: a message that is too long for who receives it is what
+// ranks out of step often meet first.
 func TestAMessageThatDoesNotFitIsExplained(t *testing.T) {
 	for name, first := range map[string]bool{"message first": true, "receiver first": false} {
 		t.Run(name, func(t *testing.T) {
@@ -128,7 +130,8 @@ func TestAStatementThatDoesNotParseBreaks(t *testing.T) {
 	}
 }
 
-// TestSettle: a rank whose operation has failed finds that its peers are in another one, and they find it too.
+// TestSettle: a rank whose operation has failed finds that its peers are in another one, and they
+// find it too.
 func TestSettle(t *testing.T) {
 	ends, logs := openWatched(t, 3, nil)
 	for _, l := range logs {

@@ -95,7 +95,7 @@ func (j *joiner) listen(ctx context.Context, r *rendezvous.Config) (net.Listener
 		_ = l.Close()
 		return nil, j.joinError(err)
 	}
-	j.own = net.JoinHostPort(host, port) // with the zone, which the listener's own address may have lost
+	j.own = net.JoinHostPort(host, port) // with the zone, which the listener's address may have lost
 	r.Timeout = max(r.Timeout-time.Since(begin), time.Millisecond)
 	r.Listen = j.publish(j.own)
 	return l, nil

@@ -17,8 +17,8 @@ type Arena struct {
 	close sync.Once
 }
 
-// NewArena reserves size bytes, rounded up to whole pages. They take memory only once they are used, and keep it until
-// Close.
+// NewArena reserves size bytes, rounded up to whole pages. They take memory only once they are
+// used, and keep it until Close.
 func NewArena(size int) (*Arena, error) {
 	fd, memory, err := create(arena.RoundUp(size), arenaSeals)
 	if err != nil {
@@ -28,7 +28,8 @@ func NewArena(size int) (*Arena, error) {
 	return &Arena{Arena: arena.Over(memory), fd: fd}, nil
 }
 
-// Close frees the arena. Where something of it is still in use, the memory stays until the process ends.
+// Close frees the arena. Where something of it is still in use, the memory stays until the process
+// ends.
 func (a *Arena) Close() {
 	a.close.Do(func() {
 		closeAll(a.fd)

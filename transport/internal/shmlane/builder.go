@@ -37,8 +37,9 @@ type Terms struct {
 	RingBytes int
 }
 
-// Opened is a lane that has been opened, or why it could not be. The failure of a peer above this one is not told: it
-// dials, and knows. An error about this rank itself says why it can accept no lanes.
+// Opened is a lane that has been opened, or why it could not be. The failure of a peer above this
+// one is not told: it dials, and knows. An error about this rank itself says why it can accept no
+// lanes.
 type Opened struct {
 	Peer    transport.Rank
 	Lane    *Lane
@@ -46,7 +47,8 @@ type Opened struct {
 	Err     error
 }
 
-// Listener is where the ranks above this one come to: a socket in the abstract namespace, with a random name.
+// Listener is where the ranks above this one come to: a socket in the abstract namespace, with a
+// random name.
 type Listener struct{ l *net.UnixListener }
 
 // Listen opens a listener. Its address is the Addr of other ranks' [Builder.Open].
@@ -71,7 +73,8 @@ type Builder struct {
 	Arena  *Arena
 	Listen *Listener
 	Log    *slog.Logger
-	// Opened receives every lane, on any goroutine, and whoever waits for it must take it until ctx ends.
+	// Opened receives every lane, on any goroutine, and whoever waits for it must take it until ctx
+	// ends.
 	Opened chan<- Opened
 
 	ctx    context.Context
@@ -81,8 +84,8 @@ type Builder struct {
 	failed map[transport.Rank]error // the last failure to reach a rank below this one
 }
 
-// Open begins to open the lanes to peers, given by the addresses of their listeners, until ctx ends. Wait returns
-// when nothing of that is under way any more.
+// Open begins to open the lanes to peers, given by the addresses of their listeners, until ctx
+// ends. Wait returns when nothing of that is under way any more.
 func (b *Builder) Open(ctx context.Context, peers map[transport.Rank]string) {
 	b.ctx, b.peers = ctx, make(map[transport.Rank]bool)
 	for r, addr := range peers {
@@ -144,7 +147,8 @@ func (b *Builder) deliver(o Opened) {
 	}
 }
 
-// dial opens the lane to rank r, trying again until the context ends, or a failure is not one that passes.
+// dial opens the lane to rank r, trying again until the context ends, or a failure is not one that
+// passes.
 func (b *Builder) dial(r transport.Rank, addr string) Opened {
 	var last error
 	begin := time.Now()
@@ -217,7 +221,8 @@ func (b *Builder) greet(c *net.UnixConn, r transport.Rank) (*Lane, error) {
 	return l, nil
 }
 
-// limit has c fail when the context ends, and after patience if that is not 0, until the function it returns is called.
+// limit has c fail when the context ends, and after patience if that is not 0, until the function
+// it returns is called.
 func (b *Builder) limit(c *net.UnixConn, patience time.Duration) func() {
 	if patience > 0 {
 		_ = c.SetDeadline(time.Now().Add(patience))
@@ -230,7 +235,8 @@ func (b *Builder) limit(c *net.UnixConn, patience time.Duration) func() {
 	}
 }
 
-// accept takes connections until the listener closes. Those beyond maxStrangers wait in the kernel's backlog.
+// accept takes connections until the listener closes. Those beyond maxStrangers wait in the
+// kernel's backlog.
 func (b *Builder) accept() {
 	strangers := make(chan struct{}, maxStrangers)
 	var wanting shortage.Watch
@@ -323,7 +329,8 @@ func (b *Builder) answer(c *net.UnixConn, mine, theirs *hello) (*Lane, error) {
 	return l, nil
 }
 
-// claim takes rank r off the list of those still to come, or puts it back, and reports whether that changed anything.
+// claim takes rank r off the list of those still to come, or puts it back, and reports whether that
+// changed anything.
 func (b *Builder) claim(r transport.Rank, back bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// A connection opens with this hello from the rank that dials, answered by one from the rank that accepts. It has a
-// fixed size. Big-endian:
+// A connection opens with this hello from the rank that dials, answered by one from the rank that
+// accepts. It has a fixed size. Big-endian:
 //
 //	 0  uint32   magic "SWYM"
 //	 4  uint32   version
@@ -27,9 +27,9 @@ import (
 //	80  uint32   bytes of a ring
 //	84  uint32   CRC-32C of the 84 bytes before
 //
-// Descriptors follow, with one byte each way: from the rank that dials the lane's memory, its arena and four bells;
-// from the other its arena. Then the rank that dials says with one byte that it has mapped everything. Whoever cannot go
-// on says why, in place of what is due (refusal.go).
+// Descriptors follow, with one byte each way: from the rank that dials the lane's memory, its arena
+// and four bells; from the other its arena. Then the rank that dials says with one byte that it has
+// mapped everything. Whoever cannot go on says why, in place of what is due (refusal.go).
 const (
 	helloMagic   = 0x5357594d
 	helloVersion = 2

@@ -141,9 +141,10 @@ func (l *Lane) Revoke() { l.out.revoked.Store(1) }
 // Revoked reports whether the peer's may have.
 func (l *Lane) Revoked() bool { return l.in.revoked.Load() != 0 }
 
-// ringBell ends the sleep of whoever watches the bell. It fails only where so many signals are pending that one more
-// makes no difference.
+// ringBell ends the sleep of whoever watches the bell. It fails only where so many signals are
+// pending that one more makes no difference.
 func ringBell(fd int) { _, _ = unix.Write(fd, one) }
 
-// one is what is written to a bell. It is kept, as the race detector moves buffers of system calls to the heap.
+// one is what is written to a bell. It is kept, as the race detector moves buffers of system calls
+// to the heap.
 var one = []byte{0, 0, 0, 0, 0, 0, 0, 1}

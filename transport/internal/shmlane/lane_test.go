@@ -129,8 +129,8 @@ func TestFinishIsReadAfterTheLastByte(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF)
 }
 
-// TestStrangersAreDropped connects with nonsense, with the hello of another job and with too few descriptors, before
-// the peer comes.
+// TestStrangersAreDropped connects with nonsense, with the hello of another job and with too few
+// descriptors, before the peer comes.
 func TestStrangersAreDropped(t *testing.T) {
 	pair(t, func(b [2]*Builder) {
 		wrong := b[1].hello(0)
@@ -184,7 +184,8 @@ func openDescriptors(t *testing.T) int {
 
 const dialName = "SWITCHYARD_TEST_DIAL"
 
-// TestDialAsAnotherUser is not a test of its own: it is the process that TestAnotherUserIsRefused starts.
+// TestDialAsAnotherUser is not a test of its own: it is the process that TestAnotherUserIsRefused
+// starts.
 func TestDialAsAnotherUser(t *testing.T) {
 	name := os.Getenv(dialName)
 	if name == "" {
@@ -256,7 +257,8 @@ func TestRefusalSaysWhy(t *testing.T) {
 	}
 }
 
-// TestLaneIsNobodysBeforeBothHaveIt: a rank that dials and then cannot map the lane leaves nothing behind at its peer.
+// TestLaneIsNobodysBeforeBothHaveIt: a rank that dials and then cannot map the lane leaves nothing
+// behind at its peer.
 func TestLaneIsNobodysBeforeBothHaveIt(t *testing.T) {
 	opened := make(chan Opened, 1)
 	b := builder(t, 0, opened)

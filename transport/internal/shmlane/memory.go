@@ -11,15 +11,16 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Seals of memory that is shared. Its size is fixed, and so are the seals; the owner of an arena adds that nobody
-// else can map it for writing.
+// Seals of memory that is shared. Its size is fixed, and so are the seals; the owner of an arena
+// adds that nobody else can map it for writing.
 const (
 	sizeSeals  = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW
 	laneSeals  = sizeSeals | unix.F_SEAL_SEAL
 	arenaSeals = laneSeals | unix.F_SEAL_FUTURE_WRITE
 )
 
-// create makes size bytes of anonymous memory and maps it. They take room only where they are touched.
+// create makes size bytes of anonymous memory and maps it. They take room only where they are
+// touched.
 func create(size, seals int) (fd int, memory []byte, err error) {
 	if fd, err = unix.MemfdCreate("switchyard", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING); err != nil {
 		return -1, nil, fmt.Errorf("memfd_create: %w", err)

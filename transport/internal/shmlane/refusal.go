@@ -16,8 +16,9 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// A refusal takes the place of a hello, and has its size: magic "SWYN", a byte that is 1 where the ranks disagree about
-// the job, and the reason in words, filled up with zeros. In place of descriptors it follows the byte refusing.
+// A refusal takes the place of a hello, and has its size: magic "SWYN", a byte that is 1 where the
+// ranks disagree about the job, and the reason in words, filled up with zeros. In place of
+// descriptors it follows the byte refusing.
 const (
 	refusalMagic = 0x5357594e
 	refusalText  = helloBytes - 5
@@ -47,7 +48,8 @@ func readRefusal(b []byte) error {
 	return err
 }
 
-// refuse tells the peer why this rank does not go on. inHello says that a hello is due, else descriptors are.
+// refuse tells the peer why this rank does not go on. inHello says that a hello is due, else
+// descriptors are.
 func refuse(c *net.UnixConn, why error, inHello bool) {
 	if errors.Is(why, ErrRefused) || isPassing(why) {
 		return // it knows, or it will be tried again
@@ -62,8 +64,9 @@ func refuse(c *net.UnixConn, why error, inHello bool) {
 // isAbsent reports whether nobody listens. Ranks listen before they meet, so it does not pass.
 func isAbsent(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
-// isPassing reports whether a further attempt may go better: the peer has hung up or was slow, or its queue was full.
-// Everything else is as it is: another user's process, no memory, no descriptors, no permission.
+// isPassing reports whether a further attempt may go better: the peer has hung up or was slow, or
+// its queue was full. Everything else is as it is: another user's process, no memory, no
+// descriptors, no permission.
 func isPassing(err error) bool {
 	for _, passing := range []error{
 		io.EOF, io.ErrUnexpectedEOF, os.ErrDeadlineExceeded, net.ErrClosed,

@@ -12,7 +12,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 )
 
-// line keeps what different processors write to in different cache lines, prefetched neighbours included.
+// line keeps what different processors write to in different cache lines, prefetched neighbours
+// included.
 const line = 128
 
 // control is what the two ends of a ring tell each other. It lies in shared memory.
@@ -23,7 +24,7 @@ type control struct {
 	_           [line - 8]byte
 	readerWaits atomic.Uint32 // the reader sleeps until there are bytes
 	_           [line - 4]byte
-	writerWaits atomic.Uint32 // the writer sleeps until there is room, or a placed message has been taken
+	writerWaits atomic.Uint32 // the writer sleeps until there is room, or an in-place message is taken
 	_           [line - 4]byte
 	taken       atomic.Uint64 // placed messages copied; the reader's
 	_           [line - 8]byte

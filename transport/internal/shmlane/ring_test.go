@@ -32,7 +32,8 @@ func cut(random *rand.Rand, b []byte) [][]byte {
 	return pieces
 }
 
-// TestRingIsAStream writes and reads a stream in random portions, and compares every byte with its place.
+// TestRingIsAStream writes and reads a stream in random portions, and compares every byte with its
+// place.
 func TestRingIsAStream(t *testing.T) {
 	for seed := range uint64(5) {
 		random := rand.New(rand.NewPCG(seed, 1))
