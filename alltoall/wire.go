@@ -8,26 +8,49 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/narrow"
 )
 
-// Format is how the numbers of rows are written where they travel. Rows are rounded whether they leave the rank or not, so that results do not
-// depend on where experts are; what is computed and summed stays float32.
-type Format = narrow.Format
+// Format is how the numbers of rows are written in messages. Rows are rounded whether they leave
+// the rank or not, so that results do not depend on where experts are; what is computed and summed
+// stays float32. Numbers are rounded to nearest, ties to even.
+type Format int
 
-// The formats: as they are, in 2 bytes, and in 1 with a float32 scale for each 128 columns. Package narrow's constants say what each keeps.
 const (
-	Float32 = narrow.Float32
-	BF16    = narrow.BF16
-	FP16    = narrow.FP16
-	FP8     = narrow.FP8 // E4M3
-	Int8    = narrow.Int8
-	// FP8Expanded is E4M3 of powers by which a block of 128 fills its range (COAT).
-	FP8Expanded = narrow.FP8Expanded
+	// Float32 writes numbers as they are.
+	Float32 = Format(narrow.Float32)
+	// BF16 keeps 8 bits of a number's 24, and its range.
+	BF16 = Format(narrow.BF16)
+	// FP16 is IEEE 754 binary16: 11 bits, up to 65504. Larger numbers become infinite.
+	FP16 = Format(narrow.FP16)
+	// FP8 is E4M3 of OCP's specification: 4 bits, with a float32 scale for each 128 columns that
+	// takes the largest of them to 448 (Micikevicius et al. 2022; DeepSeek-V3's tiles).
+	FP8 = Format(narrow.FP8)
+	// Int8 is integers from −127 to 127, with a float32 scale for each 128 columns.
+	Int8 = Format(narrow.Int8)
+	// FP8Expanded is E4M3 of powers of the numbers, by which a block of 128 fills its range: COAT's
+	// dynamic range expansion. It takes the most time.
+	FP8Expanded = Format(narrow.FP8Expanded)
 )
 
+// String returns the format's name, by which ParseFormat finds it.
+func (f Format) String() string { return narrow.Format(f).String() }
+
+// Bytes is the length in a message of a row of n numbers.
+func (f Format) Bytes(n int) int { return narrow.Format(f).Bytes(n) }
+
 // ParseFormat returns the format of a name: float32, bf16, fp16, fp8, int8 or fp8-expanded.
-func ParseFormat(name string) (Format, error) { return narrow.Parse(name) }
+func ParseFormat(name string) (Format, error) {
+	f, err := narrow.Parse(name)
+	return Format(f), err
+}
 
 // FormatNames lists those names.
 func FormatNames() []string { return narrow.Names() }
+
+// encode writes row to dst, which is Bytes(len(row)) long. A NaN stays one; with a shared scale a
+// NaN or an infinity makes its whole block NaN.
+func (f Format) encode(dst []byte, row []float32) { narrow.Format(f).Encode(dst, row) }
+
+// decode reads len(row) numbers from src.
+func (f Format) decode(row []float32, src []byte) { narrow.Format(f).Decode(row, src) }
 
 // Wire is the format of rows on each of the four legs of a step. Its zero value is float32 on all.
 type Wire struct {
@@ -49,7 +72,7 @@ func Everywhere(f Format) Wire {
 // Validate reports a format that there is not, or nil.
 func (w Wire) Validate() error {
 	for _, f := range []Format{w.Dispatch, w.Combine, w.DispatchBack, w.CombineBack} {
-		if !f.Known() {
+		if !narrow.Format(f).Known() {
 			return fmt.Errorf("alltoall: Wire has %v, want one of %v", f, FormatNames())
 		}
 	}
@@ -76,7 +99,7 @@ func (x *Exchange) offer(f Format, m blas32.General, first, n int) {
 	width := f.Bytes(m.Cols)
 	buf := x.round.takeBytes(n * width)
 	for i := range n {
-		f.Encode(buf[i*width:(i+1)*width], m.Data[(first+i)*m.Cols:(first+i+1)*m.Cols])
+		f.encode(buf[i*width:(i+1)*width], m.Data[(first+i)*m.Cols:(first+i+1)*m.Cols])
 	}
 	x.round.bufs = append(x.round.bufs, buf)
 }
@@ -100,7 +123,7 @@ func (x *Exchange) widen() {
 	for _, a := range x.round.narrow {
 		cols, width := a.m.Cols, a.format.Bytes(a.m.Cols)
 		for i := range a.rows {
-			a.format.Decode(a.m.Data[(a.first+i)*cols:(a.first+i+1)*cols], a.buf[i*width:(i+1)*width])
+			a.format.decode(a.m.Data[(a.first+i)*cols:(a.first+i+1)*cols], a.buf[i*width:(i+1)*width])
 		}
 	}
 }
@@ -117,6 +140,6 @@ func (h *Handle) encodeSource() {
 	}
 	h.encoded = h.encoded[:m.Rows*width]
 	for i := range m.Rows {
-		f.Encode(h.encoded[i*width:(i+1)*width], m.Data[i*m.Stride:i*m.Stride+dim])
+		f.encode(h.encoded[i*width:(i+1)*width], m.Data[i*m.Stride:i*m.Stride+dim])
 	}
 }
