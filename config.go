@@ -1,11 +1,9 @@
 package switchyard
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"math"
-	"os"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/alltoall/links"
@@ -59,8 +57,8 @@ type Config struct {
 	// differ, on any number of ranks alike, and a job that makes its layers in the same order has
 	// the same ones. The first layer of a world has Seed itself. [Layer.Load] makes layers alike.
 	Seed uint64
-	// Algorithm says through which ranks messages go to their experts; the environment variable
-	// SWITCHYARD_ALGORITHM overrides it.
+	// Algorithm says through which ranks messages go to their experts. On a world of [Join] the
+	// environment variable SWITCHYARD_ALGORITHM overrides it.
 	Algorithm alltoall.Algorithm
 	// Topology says which ranks of the world share a node; its zero value puts all on one.
 	Topology alltoall.Topology
@@ -167,7 +165,7 @@ func (c Config) settings() *agreement.Settings {
 	s.Add("Compression", "%s", c.Compression)
 	s.Add("Group", "%d", c.Group)
 	s.Add("MicroBatches", "%d", c.MicroBatches)
-	s.Add("Algorithm", "%s", cmp.Or(os.Getenv(alltoall.AlgorithmVariable), c.Algorithm.String()))
+	s.Add("Algorithm", "%s", c.Algorithm)
 	s.Add("Topology", "%v", c.Topology.Node)
 	s.Add("Links", "%+v", c.Links)
 	s.Add("Wire", "%+v", c.Wire)

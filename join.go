@@ -7,6 +7,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/hybrid"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
@@ -60,8 +62,15 @@ type JoinConfig struct {
 
 // Join meets the other ranks of the job and returns this rank's world. It ends at the latest when
 // ctx does or Timeout passes, with an error that names the ranks that are missing or disagree.
+//
+// The environment variable SWITCHYARD_ALGORITHM, which all ranks must have alike, overrides
+// [Config.Algorithm] of the layers built on this world.
 func Join(ctx context.Context, cfg JoinConfig) (*World, error) {
 	who, err := cfg.place(os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	algorithm, err := algorithmOf(os.Getenv)
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +79,24 @@ func Join(ctx context.Context, cfg JoinConfig) (*World, error) {
 		return nil, err
 	}
 	w := NewWorld(t)
-	w.source = who.Source
+	w.source, w.algorithm = who.Source, algorithm
 	return w, nil
+}
+
+// algorithmVariable names the exchange algorithm of all layers.
+const algorithmVariable = "SWITCHYARD_ALGORITHM"
+
+// algorithmOf returns the algorithm that the environment names, or nil.
+func algorithmOf(getenv func(string) string) (*alltoall.Algorithm, error) {
+	name := getenv(algorithmVariable)
+	if name == "" {
+		return nil, nil
+	}
+	a, err := alltoall.ParseAlgorithm(name)
+	if err != nil {
+		return nil, errtext.Errorf("switchyard: Join: %s: %w", algorithmVariable, err)
+	}
+	return &a, nil
 }
 
 // place is what cfg says of this rank, or the environment where it gives no Size; then its address

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -122,4 +123,26 @@ func TestPlaceComesFromOneSource(t *testing.T) {
 func TestJoinTakesTheLimitOfSilence(t *testing.T) {
 	_, err := Join(t.Context(), JoinConfig{Size: 2, Addr: "127.0.0.1:1", DeadAfter: time.Second, Heartbeat: time.Second})
 	require.ErrorContains(t, err, "DeadAfter 1s is below twice Heartbeat 1s")
+}
+
+// TestJoinTakesTheAlgorithmOfTheEnvironment, for all layers of the world and of one reordered.
+func TestJoinTakesTheAlgorithmOfTheEnvironment(t *testing.T) {
+	cfg := smallConfig()
+	cfg.Algorithm = alltoall.Bruck
+	for name, want := range map[string]alltoall.Algorithm{"": alltoall.Bruck, "auto": alltoall.Auto, "rails": alltoall.Rails} {
+		t.Setenv(algorithmVariable, name)
+		w, err := Join(t.Context(), JoinConfig{Size: 1})
+		require.NoError(t, err)
+		reordered, err := w.Reordered([]int{0})
+		require.NoError(t, err)
+		for _, w := range []*World{w, reordered} {
+			l, err := NewLayer(w, cfg)
+			require.NoError(t, err)
+			require.Equal(t, want, l.cfg.Algorithm, "%q", name)
+		}
+		require.NoError(t, w.Close())
+	}
+	t.Setenv(algorithmVariable, "teleport")
+	_, err := Join(t.Context(), JoinConfig{Size: 1})
+	require.ErrorContains(t, err, `switchyard: Join: SWITCHYARD_ALGORITHM: alltoall: no algorithm "teleport", want one of auto, direct`)
 }

@@ -123,6 +123,9 @@ func NewLayer(world *World, cfg Config) (*Layer, error) {
 	if err := cfg.Validate(world.Size()); err != nil {
 		return nil, err
 	}
+	if world.algorithm != nil {
+		cfg.Algorithm = *world.algorithm
+	}
 	l := &Layer{cfg: cfg, world: world, label: fmt.Sprintf("layer %d", number+1)}
 	l.layout = layout.New(layout.Config{
 		Rank: int(world.Rank()), Size: world.Size(), ExpertParallel: cfg.ExpertParallel,

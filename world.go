@@ -21,14 +21,15 @@ import (
 // World is one rank's view of all ranks of a job. Layers are built on it in the same order on every
 // rank.
 type World struct {
-	t       transport.Transport
-	order   []transport.Rank // of the transport, by this world's; nil where they are the same
-	me      transport.Rank
-	comm    *collective.Comm
-	source  string
-	channel uint16
-	layers  int                    // made so far, or tried
-	links   map[string]links.Links // measured for layers, by topology
+	t         transport.Transport
+	order     []transport.Rank // of the transport, by this world's; nil where they are the same
+	me        transport.Rank
+	comm      *collective.Comm
+	source    string
+	algorithm *alltoall.Algorithm // of all layers, if the environment of Join named one
+	channel   uint16
+	layers    int                    // made so far, or tried
+	links     map[string]links.Links // measured for layers, by topology
 
 	computing *sync.Mutex   // held by whichever micro-batch computes
 	building  *sync.Mutex   // held while a layer is made
@@ -140,7 +141,7 @@ func (w *World) View(members []transport.Rank) (transport.Transport, error) {
 // are fast (Holmes, arXiv 2312.03549). Errors go on naming ranks as they joined.
 func (w *World) Reordered(order []int) (*World, error) {
 	n := &World{
-		t: w.t, me: -1, source: w.source, channel: w.channel, layers: w.layers, computing: w.computing, building: w.building, log: w.log,
+		t: w.t, me: -1, source: w.source, algorithm: w.algorithm, channel: w.channel, layers: w.layers, computing: w.computing, building: w.building, log: w.log,
 	}
 	seen := make([]bool, w.Size())
 	for i, r := range order {

@@ -2,7 +2,6 @@ package alltoall
 
 import (
 	"fmt"
-	"os"
 	"strings"
 )
 
@@ -57,29 +56,12 @@ func ParseAlgorithm(name string) (Algorithm, error) {
 	return 0, fmt.Errorf("alltoall: no algorithm %q, want one of %s", name, strings.Join(algorithmNames[:], ", "))
 }
 
-// AlgorithmVariable is the environment variable that overrides [Config.Algorithm]. All ranks must have the same.
-const AlgorithmVariable = "SWITCHYARD_ALGORITHM"
-
-// Validate returns an error if a, or what the environment names instead of it, is no algorithm.
+// Validate returns an error if a is not an algorithm.
 func (a Algorithm) Validate() error {
-	_, err := a.overridden()
-	return err
-}
-
-// overridden is a, or what the environment names instead.
-func (a Algorithm) overridden() (Algorithm, error) {
-	name := os.Getenv(AlgorithmVariable)
-	if name == "" {
-		if a < 0 || int(a) >= NumAlgorithms {
-			return 0, fmt.Errorf("alltoall: Algorithm is %d, want 0 to %d", a, NumAlgorithms-1)
-		}
-		return a, nil
+	if a < 0 || int(a) >= NumAlgorithms {
+		return fmt.Errorf("alltoall: Algorithm is %d, want 0 to %d", a, NumAlgorithms-1)
 	}
-	a, err := ParseAlgorithm(name)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", AlgorithmVariable, err)
-	}
-	return a, nil
+	return nil
 }
 
 // Block is what one rank has for another.

@@ -199,9 +199,8 @@ func TestAlgorithmNames(t *testing.T) {
 	}
 	_, err := ParseAlgorithm("teleport")
 	require.ErrorContains(t, err, `no algorithm "teleport", want one of auto, direct`)
-	t.Setenv(AlgorithmVariable, "teleport")
-	_, err = New(inproc.New(1)[0], Config{Placement: Even(1, 1), Dim: 1})
-	require.ErrorContains(t, err, AlgorithmVariable)
+	require.ErrorContains(t, Algorithm(99).Validate(), "Algorithm is 99, want 0 to 7")
+	require.ErrorContains(t, Algorithm(-1).Validate(), "Algorithm is -1, want 0 to 7")
 }
 
 func TestTopologyFaults(t *testing.T) {

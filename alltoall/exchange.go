@@ -36,7 +36,7 @@ type Config struct {
 	// LeafRows is the most rows that an expert gets from one leaf where rows are not tokens but mixtures of them; 0 means
 	// that they are tokens, so that there are no more rows than those.
 	LeafRows int
-	// Algorithm says through which ranks messages go. The environment variable SWITCHYARD_ALGORITHM overrides it.
+	// Algorithm says through which ranks messages go.
 	Algorithm Algorithm
 	// Topology says which ranks share a node. Its zero value puts all on one.
 	Topology Topology
@@ -102,8 +102,7 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 	if c.MaxRelay < 0 {
 		faults = append(faults, fmt.Errorf("alltoall: MaxRelay is %d, must not be negative", c.MaxRelay))
 	}
-	algorithm, err := c.Algorithm.overridden()
-	if err := errors.Join(err, c.Topology.Validate(t.Size()), c.Wire.Validate()); err != nil {
+	if err := errors.Join(c.Algorithm.Validate(), c.Topology.Validate(t.Size()), c.Wire.Validate()); err != nil {
 		faults = append(faults, err)
 	}
 	if c.Costs != nil {
@@ -119,8 +118,8 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 		t: t, placement: c.Placement, dim: c.Dim, maxRows: c.MaxRows, counted: MaxCounts, leaf: c.LeafRows, inPlace: can.Name != "" && !can.Network,
 	}
 	x.wire = c.Wire
-	x.algorithm, x.topology, x.costs, x.maxRelay, x.chosen = algorithm, c.Topology, c.Costs, c.MaxRelay, map[load]Algorithm{}
-	x.nodes, x.last = x.topology.on(t.Size()), algorithm
+	x.algorithm, x.topology, x.costs, x.maxRelay, x.chosen = c.Algorithm, c.Topology, c.Costs, c.MaxRelay, map[load]Algorithm{}
+	x.nodes, x.last = x.topology.on(t.Size()), c.Algorithm
 	if x.maxRows == 0 {
 		x.maxRows = DefaultMaxRows
 	}
