@@ -66,7 +66,7 @@ func TestWhatMayStandBetweenForwardAndBackward(t *testing.T) {
 		list[name] = Config{Dim: 6, Experts: 4, Group: 4, Seed: 9, Router: r, Expert: expert.SwiGLU{Hidden: 5}, Shared: expert.FFN{Hidden: 3}}
 	}
 	compressed, parts, halves, copies := list["topk"], list["topk"], list["soft"], list["choice of all"]
-	compressed.Compression = Compression{When: Always, LSH: lsh.Config{Rate: 0.5}}
+	compressed.Compression = Compression{When: CompressAlways, LSH: lsh.Config{Rate: 0.5}}
 	parts.Overlap.Degree, halves.Overlap.Degree, copies.ExpertParallel = 3, 2, 1
 	list["compressed"], list["parts"], list["halves"], list["copies"] = compressed, parts, halves, copies
 	for name, cfg := range list {

@@ -22,15 +22,15 @@ import (
 type When int
 
 const (
-	// Never sends every row as it is.
-	Never When = iota
-	// Always compresses every pass of training.
-	Always
-	// Auto compresses what goes to a peer while the link there is so slow that the bytes saved take
-	// longer than the hashing. The links are Config.Links, which NewLayer measures where they are
-	// not given. What hashing takes each rank measures itself, and decides for its own rows, so
-	// that results depend on the clock.
-	Auto
+	// CompressNever sends every row as it is.
+	CompressNever When = iota
+	// CompressAlways compresses every pass of training.
+	CompressAlways
+	// CompressAuto compresses what goes to a peer while the link there is so slow that the bytes
+	// saved take longer than the hashing. The links are Config.Links, which NewLayer measures where
+	// they are not given. What hashing takes each rank measures itself, and decides for its own
+	// rows, so that results depend on the clock.
+	CompressAuto
 
 	whens int = iota
 )
@@ -49,8 +49,8 @@ type Compression struct {
 	LSH lsh.Config
 	// Nodes has clusters made once a node (Config.Topology) instead of once a rank: the rows of its
 	// ranks that are bound for one expert meet on one of them first. The more rows are clustered
-	// together, the nearer they are to their centroids. It needs Always, as a node's ranks have to
-	// compress the same passes.
+	// together, the nearer they are to their centroids. It needs CompressAlways, as a node's ranks
+	// have to compress the same passes.
 	Nodes bool
 	// From is the first step that may be compressed, the ones before warm up; and Until, where it
 	// is not 0, the first one after that may not: the last steps of training teach the experts rows
@@ -71,8 +71,8 @@ func (c Compression) validate() error {
 	if c.From < 0 || c.Until < 0 {
 		faults = append(faults, fmt.Errorf("switchyard: Config.Compression.From is %d and Until %d, must not be negative", c.From, c.Until))
 	}
-	if c.Nodes && c.When == Auto {
-		faults = append(faults, errors.New("switchyard: Config.Compression.Nodes with When Auto, want Always or Never"))
+	if c.Nodes && c.When == CompressAuto {
+		faults = append(faults, errors.New("switchyard: Config.Compression.Nodes with When CompressAuto, want CompressAlways or CompressNever"))
 	}
 	if err := c.LSH.Validate(); err != nil {
 		faults = append(faults, errtext.Errorf("switchyard: Config.Compression.LSH: %w", err))
@@ -104,12 +104,12 @@ type CompressionStats struct {
 // newCompression makes the layer's compression, if it has any.
 func (l *Layer) newCompression() error {
 	c := l.cfg.Compression
-	if c.When == Never {
+	if c.When == CompressNever {
 		return nil
 	}
 	cfg := compression.Config{
 		Dim: l.cfg.Dim, Experts: l.cfg.Experts, LSH: c.LSH, From: c.From, Until: c.Until, Assign: c.Assign,
-		Placement: l.layout.Placement, Rank: l.layout.Rank, Auto: c.When == Auto, Exchanging: &l.exchanging,
+		Placement: l.layout.Placement, Rank: l.layout.Rank, Auto: c.When == CompressAuto, Exchanging: &l.exchanging,
 	}
 	var err error
 	if c.Nodes {

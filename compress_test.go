@@ -28,7 +28,7 @@ func TestCompressionAtRateOneHasTheBitsOfNone(t *testing.T) {
 	for name, cfg := range layersUnderTest() {
 		want := trainTwiceWith(t, inprocWorlds(1), cfg, x, dy, router.Batch{}, []int{bitsTokens})
 		for _, how := range []lsh.Compensation{lsh.Identity, lsh.None, lsh.Gain, lsh.Interpolate} {
-			cfg.Compression = Compression{When: Always, LSH: lsh.Config{Rate: 1, Compensation: how, Gain: 0.1}}
+			cfg.Compression = Compression{When: CompressAlways, LSH: lsh.Config{Rate: 1, Compensation: how, Gain: 0.1}}
 			for _, ranks := range []int{1, 3} {
 				t.Run(name+"/"+how.String(), func(t *testing.T) {
 					requireSameBits(t, want, trainTwiceWith(t, inprocWorlds(ranks), cfg, x, dy, router.Batch{}, cutsOf(splits[ranks][0])))
@@ -53,7 +53,7 @@ func TestIdentityExpertsGiveCompressedTokensBack(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	x := randomMatrix(r, 100, 16)
 	forwardAlone(t, Config{Dim: 16, Experts: 3, Router: router.TopK{K: 1, Score: router.SoftmaxAfter}, Expert: expert.Identity{},
-		Compression: Compression{When: Always, LSH: lsh.Config{Compensation: lsh.Identity}}}, func(l *Layer) {
+		Compression: Compression{When: CompressAlways, LSH: lsh.Config{Compensation: lsh.Identity}}}, func(l *Layer) {
 		y, err := l.Forward(context.Background(), x)
 		require.NoError(t, err)
 		sameBits(t, "y", x.Data, y.Data)
@@ -77,7 +77,7 @@ func TestEvalIsNotCompressed(t *testing.T) {
 		return append([]float32(nil), y.Data...)
 	}
 	forwardAlone(t, cfg, func(l *Layer) { plain = eval(l) })
-	cfg.Compression.When = Always
+	cfg.Compression.When = CompressAlways
 	forwardAlone(t, cfg, func(l *Layer) {
 		y, err := l.Forward(context.Background(), x)
 		require.NoError(t, err)
@@ -163,7 +163,7 @@ func TestCompressedLayerAgainstSlowReference(t *testing.T) {
 	x, dy := randomMatrix(r, tokens, dim), randomMatrix(r, tokens, dim)
 	for _, c := range []lsh.Config{{Compensation: lsh.Identity}, {Compensation: lsh.None}, {Compensation: lsh.LearnedGain, Gain: 0.3}} {
 		cfg := Config{Dim: dim, Experts: experts, Group: 4, Seed: seed, Expert: expert.SwiGLU{Hidden: hidden}, Router: router.TopK{K: slowK},
-			Compression: Compression{When: Always, LSH: c, Assign: roundRobin(clusters)}}
+			Compression: Compression{When: CompressAlways, LSH: c, Assign: roundRobin(clusters)}}
 		slow := &slowCompressed{slowLayer: slowLayer{dim: dim, hidden: hidden, experts: experts}, clusters: clusters}
 		slow.gain = []float64{1, 1, 1}
 		if c.Compensation == lsh.None {
@@ -220,7 +220,7 @@ func TestLearnedGainsAreTheSameOnEveryRank(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
 	cfg := layersUnderTest()["dropless"]
-	cfg.Compression = Compression{When: Always, LSH: lsh.Config{Compensation: lsh.LearnedChannels}}
+	cfg.Compression = Compression{When: CompressAlways, LSH: lsh.Config{Compensation: lsh.LearnedChannels}}
 	got := trainTwice(t, inprocWorlds(3), cfg, x, dy, []int{20, 20, bitsTokens})
 	last := got.parameters[len(got.parameters)-1]
 	require.Equal(t, "compression.gain", last.Name)
@@ -235,7 +235,7 @@ func TestLearnedGainsOfRanksThatDoNotCompress(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 14))
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
 	cfg := layersUnderTest()["dropless"]
-	cfg.Compression = Compression{When: Auto, LSH: lsh.Config{Compensation: lsh.LearnedGain}}
+	cfg.Compression = Compression{When: CompressAuto, LSH: lsh.Config{Compensation: lsh.LearnedGain}}
 	got := trainTwice(t, inprocWorlds(3), cfg, x, dy, []int{20, 20, bitsTokens})
 	last := got.gradients[len(got.gradients)-1]
 	require.Equal(t, "compression.gain", last.Name)
@@ -252,7 +252,7 @@ func TestAutoGoesByTheLinkOfEachPeer(t *testing.T) {
 	fast := links.Links{Within: links.Link{Beta: 1e-6}, Between: links.Link{Beta: 1e-6}}
 	for _, links := range []links.Links{slow, fast} {
 		cfg := Config{Dim: 16, Experts: 8, Group: PerRank, Router: router.TopK{K: 2}, Expert: expert.SwiGLU{Hidden: 3}, Topology: alltoall.Nodes(4, 2), Links: links,
-			Compression: Compression{When: Auto}}
+			Compression: Compression{When: CompressAuto}}
 		for rank, err := range onRanks(inprocWorlds(4), func(w *World) error {
 			l, err := NewLayer(w, cfg)
 			if err != nil {
@@ -287,7 +287,7 @@ func TestAutoGoesByTheLinkOfEachPeer(t *testing.T) {
 // TestAutoMeasuresLinksItIsNotGiven once for all layers of a topology, alike on every rank.
 func TestAutoMeasuresLinksItIsNotGiven(t *testing.T) {
 	cfg := smallConfig()
-	cfg.Topology, cfg.Compression.When = alltoall.Nodes(4, 2), Auto
+	cfg.Topology, cfg.Compression.When = alltoall.Nodes(4, 2), CompressAuto
 	found := make([]links.Links, 4)
 	for rank, err := range onRanks(inprocWorlds(4), func(w *World) error {
 		var of [2]links.Links
@@ -324,7 +324,7 @@ func TestRanksMustCompressAlike(t *testing.T) {
 	for _, err := range onRanks(inprocWorlds(2), func(w *World) error {
 		cfg := smallConfig()
 		if w.Rank() == 1 {
-			cfg.Compression.When = Always
+			cfg.Compression.When = CompressAlways
 		}
 		_, err := NewLayer(w, cfg)
 		return err
@@ -344,7 +344,7 @@ func TestALongTokenTouchesNoOthers(t *testing.T) {
 	side := router.Batch{Padding: make([]bool, tokens)}
 	side.Padding[long] = true
 	for k := range lsh.LearnedChannels + 1 {
-		cfg := Config{Dim: dim, Experts: 2, Router: router.TopK{K: 1}, Expert: expert.FFN{Hidden: 8}, Compression: Compression{When: Always, LSH: lsh.Config{Rate: 0.3, Compensation: k}}}
+		cfg := Config{Dim: dim, Experts: 2, Router: router.TopK{K: 1}, Expert: expert.FFN{Hidden: 8}, Compression: Compression{When: CompressAlways, LSH: lsh.Config{Rate: 0.3, Compensation: k}}}
 		pass := func(x blas32.General, side router.Batch) (y, dx []float32) {
 			forwardAlone(t, cfg, func(l *Layer) {
 				out, err := l.ForwardBatch(context.Background(), x, side)

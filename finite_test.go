@@ -31,8 +31,8 @@ func refusals() map[string]Config {
 		"global":    router.TopK{K: 2, Losses: []router.Loss{router.GlobalBalance(0.01)}},
 	} {
 		for how, c := range map[string]Compression{
-			"plain": {}, "compressed": {When: Always, LSH: lsh.Config{Rate: 0.5}},
-			"nodes": {When: Always, Nodes: true, LSH: lsh.Config{Rate: 0.5, Compensation: lsh.LearnedGain}},
+			"plain": {}, "compressed": {When: CompressAlways, LSH: lsh.Config{Rate: 0.5}},
+			"nodes": {When: CompressAlways, Nodes: true, LSH: lsh.Config{Rate: 0.5, Compensation: lsh.LearnedGain}},
 		} {
 			for _, parallel := range []int{4, 2} {
 				cfg := smallConfig()
@@ -235,7 +235,7 @@ func TestAFailingAssignFailsAll(t *testing.T) {
 					defer cancel()
 					cfg, fails := smallConfig(), false
 					cfg.ExpertParallel, cfg.Topology = parallel, alltoall.Nodes(refusingRanks, 2)
-					cfg.Compression = Compression{When: Always, Nodes: nodes, Assign: func(x blas32.General, ends []int) *lsh.Clusters {
+					cfg.Compression = Compression{When: CompressAlways, Nodes: nodes, Assign: func(x blas32.General, ends []int) *lsh.Clusters {
 						if fails {
 							return nil
 						}

@@ -92,7 +92,7 @@ func TestAWideStrideHasTheSameBits(t *testing.T) {
 	}
 	ids, modality := []int32{1, 2, 3, 4, 5, 6, 1, 2, 3}, []int32{0, 1, 1, 0, 0, 0, 1, 0, 1}
 	for name, of := range everyRouter() {
-		for _, compression := range []Compression{{}, {When: Always, LSH: lsh.Config{Rate: 0.5}}} {
+		for _, compression := range []Compression{{}, {When: CompressAlways, LSH: lsh.Config{Rate: 0.5}}} {
 			alone(t, func(w *World) {
 				var want []float32
 				for _, as := range []func(blas32.General) blas32.General{func(m blas32.General) blas32.General { return m }, wide} {
@@ -180,7 +180,7 @@ func TestClustersThatDoNotFitAreAnError(t *testing.T) {
 	} {
 		alone(t, func(w *World) {
 			cfg := smallConfig()
-			cfg.Compression = Compression{When: Always, Assign: assign}
+			cfg.Compression = Compression{When: CompressAlways, Assign: assign}
 			l, err := NewLayer(w, cfg)
 			require.NoError(t, err)
 			_, err = l.Forward(t.Context(), randomMatrix(rand.New(rand.NewPCG(1, 1)), 8, 6))
@@ -286,7 +286,7 @@ func TestEveryFieldIsCompared(t *testing.T) {
 		"Dim": func(c *Config) { c.Dim = 7 }, "Experts": func(c *Config) { c.Experts = 5 }, "Router": func(c *Config) { c.Router = router.TopK{K: 1} },
 		"Expert": func(c *Config) { c.Expert = expert.SwiGLU{Hidden: 6} }, "Shared": func(c *Config) { c.Shared = expert.SwiGLU{Hidden: 6} },
 		"ExpertParallel": func(c *Config) { c.ExpertParallel = 1 }, "Hosted": func(c *Config) { c.Hosted = []int{2, 0, 1, 1} },
-		"Compression": func(c *Config) { c.Compression.When = Always }, "Group": func(c *Config) { c.Group = 3 },
+		"Compression": func(c *Config) { c.Compression.When = CompressAlways }, "Group": func(c *Config) { c.Group = 3 },
 		"MicroBatches": func(c *Config) { c.MicroBatches = 2 }, "Seed": func(c *Config) { c.Seed = 10 },
 		"Algorithm": func(c *Config) { c.Algorithm = alltoall.Bruck }, "Topology": func(c *Config) { c.Topology = alltoall.Nodes(4, 2) },
 		"Links": func(c *Config) { c.Links.Within = links.Link{Alpha: 1, Beta: 2} }, "Wire": func(c *Config) { c.Wire.Finite = true },

@@ -290,7 +290,7 @@ func (l *Layer) buildExchange() error {
 		return err
 	}
 	leafRows := routing.Slots(l.gate)
-	if l.cfg.Compression.When != Never && l.cfg.Compression.Nodes {
+	if l.cfg.Compression.When != CompressNever && l.cfg.Compression.Nodes {
 		leafRows = alltoall.DefaultMaxRows // of other ranks too; MaxRows bounds all of them together
 	}
 	wire := l.cfg.Wire

@@ -18,11 +18,11 @@ import (
 // concerns parameters is called on l, while no pass of either runs.
 //
 // What a layer finds out by itself each micro-batch layer finds out for itself: the degree of
-// [Overlap], whether to compress under [Auto], the control loop of lsh.Controlled. The degree is
-// better given than found, since what one of them times of its passes depends on the others.
-// [Overlap.Background] and [Overlap.Observe] are for l's passes alone; see [Layer.Observe]. A
-// router that identifies batches by their number, as router.Record and router.Replay do, needs the
-// number of each micro-batch in [router.Batch].Micro, on micro-batch layers too.
+// [Overlap], whether to compress under [CompressAuto], the control loop of lsh.Controlled. The
+// degree is better given than found, since what one of them times of its passes depends on the
+// others. [Overlap.Background] and [Overlap.Observe] are for l's passes alone; see [Layer.Observe].
+// A router that identifies batches by their number, as router.Record and router.Replay do, needs
+// the number of each micro-batch in [router.Batch].Micro, on micro-batch layers too.
 //
 // (Two batches in flight: PipeMoE, Shi et al. 2023; DualPipe, DeepSeek-AI 2024.)
 func (l *Layer) NewMicroBatch() (*Layer, error) {

@@ -118,7 +118,7 @@ func TestMicroBatchesSameBits(t *testing.T) {
 	layers["inParts"] = with(func(c *Config) { c.Overlap.Degree = 2 })
 	layers["byRanks"] = with(func(c *Config) { c.Overlap.Degree, c.Experts = 4, 4 })
 	layers["compressed"] = with(func(c *Config) {
-		c.Compression = Compression{When: Always, From: 1, LSH: lsh.Config{Rate: 0.4, Compensation: lsh.LearnedGain}}
+		c.Compression = Compression{When: CompressAlways, From: 1, LSH: lsh.Config{Rate: 0.4, Compensation: lsh.LearnedGain}}
 	})
 	layers["bias"] = with(func(c *Config) { c.Router = router.TopK{K: 2, Score: router.Sigmoid, BiasRate: 0.1} })
 	layers["micro"] = with(func(c *Config) { c.MicroBatches = 2 })

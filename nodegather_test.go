@@ -23,7 +23,7 @@ func TestNodeClustersAreThoseOfOneRank(t *testing.T) {
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
 	for name, cfg := range layersUnderTest() {
 		for _, how := range []lsh.Compensation{lsh.Identity, lsh.LearnedGain, lsh.Interpolate} {
-			cfg.Compression = Compression{When: Always, LSH: lsh.Config{Rate: 0.3, Compensation: how}}
+			cfg.Compression = Compression{When: CompressAlways, LSH: lsh.Config{Rate: 0.3, Compensation: how}}
 			want := trainTwice(t, inprocWorlds(1), cfg, x, dy, []int{bitsTokens})
 			cfg.Compression.Nodes = true
 			for _, ranks := range []int{1, 2, 3, 4} {
@@ -56,7 +56,7 @@ func TestNodeClustersAtRateOne(t *testing.T) {
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
 	for name, cfg := range layersUnderTest() {
 		want := trainTwice(t, inprocWorlds(1), cfg, x, dy, []int{bitsTokens})
-		cfg.Compression = Compression{When: Always, Nodes: true, LSH: lsh.Config{Rate: 1}}
+		cfg.Compression = Compression{When: CompressAlways, Nodes: true, LSH: lsh.Config{Rate: 1}}
 		for _, ranks := range fewer([]int{3, 4, 7, 8}, 4, 7) {
 			for _, way := range splits[ranks] {
 				for each := 1; each <= 4; each++ {
@@ -77,7 +77,7 @@ func TestNodeClustersSayWhatTravels(t *testing.T) {
 	const tokens = 400
 	x := randomMatrix(r, tokens, 16)
 	cfg := Config{Dim: 16, Experts: 8, Group: PerRank, Router: router.TopK{K: 2}, Expert: expert.Identity{}, Topology: alltoall.Nodes(4, 2),
-		Compression: Compression{When: Always, Nodes: true, LSH: lsh.Config{Rate: 0.2, Compensation: lsh.Identity}}}
+		Compression: Compression{When: CompressAlways, Nodes: true, LSH: lsh.Config{Rate: 0.2, Compensation: lsh.Identity}}}
 	stats := make([]CompressionStats, 4)
 	for rank, err := range onRanks(inprocWorlds(4), func(w *World) error {
 		l, err := NewLayer(w, cfg)
@@ -111,7 +111,7 @@ func TestNodeClustersSayWhatTravels(t *testing.T) {
 func TestCompressionFrom(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	x := randomMatrix(r, 60, 16)
-	cfg := Config{Dim: 16, Experts: 3, Group: PerRank, Router: router.TopK{K: 1}, Expert: expert.FFN{Hidden: 4}, Compression: Compression{When: Always, From: 2, Until: 5}}
+	cfg := Config{Dim: 16, Experts: 3, Group: PerRank, Router: router.TopK{K: 1}, Expert: expert.FFN{Hidden: 4}, Compression: Compression{When: CompressAlways, From: 2, Until: 5}}
 	forwardAlone(t, cfg, func(l *Layer) {
 		for step := range 7 {
 			_, err := l.Forward(context.Background(), x)
@@ -122,8 +122,8 @@ func TestCompressionFrom(t *testing.T) {
 			require.NoError(t, l.Step(context.Background(), expert.NewAdam(0.01)))
 		}
 	})
-	cfg.Compression = Compression{When: Auto, Nodes: true, From: -1}
+	cfg.Compression = Compression{When: CompressAuto, Nodes: true, From: -1}
 	err := cfg.Validate(1)
-	require.ErrorContains(t, err, "Nodes with When Auto")
+	require.ErrorContains(t, err, "Nodes with When CompressAuto")
 	require.ErrorContains(t, err, "From is -1 and Until 0")
 }

@@ -63,7 +63,7 @@ func TestOverlapWithCompression(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
 	cfg := layersUnderTest()["dropless"]
-	cfg.Compression = Compression{When: Always, LSH: lsh.Config{Rate: 0.4, Compensation: lsh.LearnedGain}}
+	cfg.Compression = Compression{When: CompressAlways, LSH: lsh.Config{Rate: 0.4, Compensation: lsh.LearnedGain}}
 	cfg.Shared = expert.SwiGLU{Hidden: 5}
 	cuts := cutsOf(splits[3][0])
 	want := trainTwiceWith(t, inprocWorlds(3), cfg, x, dy, router.Batch{}, cuts)

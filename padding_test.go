@@ -77,8 +77,8 @@ func paddedBatch(rank int, garbage float32) (x, dy blas32.General, side router.B
 func TestWhatIsInPaddingChangesNothing(t *testing.T) {
 	for name, r := range everyRouter() {
 		for how, c := range map[string]Compression{
-			"plain": {}, "compressed": {When: Always, LSH: lsh.Config{Rate: 0.4}},
-			"nodes": {When: Always, Nodes: true, LSH: lsh.Config{Rate: 0.4, Compensation: lsh.LearnedChannels}},
+			"plain": {}, "compressed": {When: CompressAlways, LSH: lsh.Config{Rate: 0.4}},
+			"nodes": {When: CompressAlways, Nodes: true, LSH: lsh.Config{Rate: 0.4, Compensation: lsh.LearnedChannels}},
 		} {
 			t.Run(name+"/"+how, func(t *testing.T) {
 				cfg := Config{Dim: 6, Experts: 4, Group: 4, Seed: 9, Router: r, Compression: c, Shared: expert.FFN{Hidden: 3},

@@ -136,7 +136,7 @@ func TestParametersHaveKinds(t *testing.T) {
 		cfg := smallConfig()
 		cfg.Router = router.TopK{K: 1, Score: router.Sigmoid, BiasRate: 0.25}
 		cfg.Shared = expert.FFN{Hidden: 3}
-		cfg.Compression = Compression{When: Always, LSH: lsh.Config{Compensation: lsh.LearnedGain}}
+		cfg.Compression = Compression{When: CompressAlways, LSH: lsh.Config{Compensation: lsh.LearnedGain}}
 		layer, err := NewLayer(w, cfg)
 		require.NoError(t, err)
 		x := randomMatrix(rand.New(rand.NewPCG(3, 3)), 9, cfg.Dim)

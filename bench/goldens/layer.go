@@ -224,7 +224,7 @@ func (c layerCase) runRank(ctx context.Context, world *switchyard.World, begin, 
 	experts, _ := c.expert()
 	cfg := switchyard.Config{Dim: c.Dim, Experts: c.Experts, Group: switchyard.PerRank, Router: routing, Expert: experts}
 	if c.Compression != nil {
-		cfg.Compression = switchyard.Compression{When: switchyard.Always, Assign: c.assign, LSH: lsh.Config{Compensation: lsh.Identity}}
+		cfg.Compression = switchyard.Compression{When: switchyard.CompressAlways, Assign: c.assign, LSH: lsh.Config{Compensation: lsh.Identity}}
 	}
 	layer, err := switchyard.NewLayer(world, cfg)
 	if err != nil {

@@ -22,11 +22,11 @@ func (o *options) compression() switchyard.Compression {
 	if o.compress == 0 {
 		return switchyard.Compression{}
 	}
-	c := switchyard.Compression{When: switchyard.Always, LSH: lsh.Config{
+	c := switchyard.Compression{When: switchyard.CompressAlways, LSH: lsh.Config{
 		Rate: o.compress, Compensation: compensations[o.compensation], Refine: o.refine, Seed: o.seed,
 	}, Nodes: o.compressNode, From: o.compressFrom, Until: o.compressTill}
 	if o.compressAuto {
-		c.When = switchyard.Auto
+		c.When = switchyard.CompressAuto
 	}
 	switch o.hash {
 	case "hyperplane":
