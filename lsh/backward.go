@@ -45,7 +45,7 @@ func (*worker) gather(p *Pass, g int) {
 	}
 }
 
-// gainGrad computes the gradient of a group's factors: the sum of dy·(x − c), over its rows in
+// gainGrad computes the gradient of a row group's factors: the sum of dy·(x − c), over its rows in
 // order, and over columns where they share it.
 func (w *worker) gainGrad(p *Pass, g int) {
 	w.residual = mat.Reuse(w.residual, p.c.dim)
@@ -121,7 +121,7 @@ func (p *Pass) CompressBackward(dx, dCentroids blas32.General) {
 	}
 }
 
-// share gives each row of a group its share of its centroid's gradient.
+// share gives each row of a row group its share of its centroid's gradient.
 func (w *worker) share(p *Pass, g int) {
 	_, _, k, end := p.clusters.Group(g)
 	for ; k < end; k++ {

@@ -10,9 +10,9 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
-// Rows of one group are compressed together as long as their lengths are alike. A row that is far
-// longer than the others would be all that their mean, their centroid and the kernel's width tell
-// of, so classes of lengths are compressed apart, as groups of their own:
+// Rows of one row group are compressed together as long as their lengths are alike. A row that is
+// far longer than the others would be all that their mean, their centroid and the kernel's width
+// tell of, so classes of lengths are compressed apart, as groups of their own:
 //
 //   - a row that is not finite is a cluster of its own;
 //   - rows longer than longFactor times the median are each a cluster of their own if they are no
@@ -35,7 +35,7 @@ const (
 	longest  = 0x1p30
 )
 
-// classes divides the rows of a group.
+// classes divides the rows of a row group.
 type classes struct {
 	length  []float64
 	list    [][]int32 // the rows of each class, ascending

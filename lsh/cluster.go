@@ -16,7 +16,8 @@ type worker struct {
 	residual    []float32
 }
 
-// cluster finds the clusters of group g, numbered from 0, and leaves their number in CentroidEnds.
+// cluster finds the clusters of row group g, numbered from 0, and leaves their number in
+// CentroidEnds.
 func (w *worker) cluster(p *Pass, g int) {
 	begin, end := 0, p.clusters.RowEnds[g] // other workers are setting CentroidEnds
 	if g > 0 {
@@ -70,7 +71,7 @@ func (w *worker) clusterClasses(c *Compressor, g int, x blas32.General, of []int
 	return parts
 }
 
-// elsewhere is in place of the number of a group whose rows must not teach the control loop.
+// elsewhere is in place of the number of a row group whose rows must not teach the control loop.
 const elsewhere = -1
 
 // clusterRows finds the clusters of rows of one class, numbered from 0, and returns how many there
@@ -97,7 +98,7 @@ func (w *worker) clusterRows(c *Compressor, g int, x blas32.General, of []int32)
 	return n
 }
 
-// sort hashes the rows of a group and sorts them by their tuples.
+// sort hashes the rows of a row group and sorts them by their tuples.
 func (w *worker) sort(h *Hasher, x blas32.General) {
 	h.project(&w.hashing, x)
 	w.hashing.code = mat.Reuse(w.hashing.code, h.cfg.Hashes)

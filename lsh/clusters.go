@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// Clusters says which rows travel as one. Rows and centroids stand group by group; a group is the
+// Clusters says which rows travel as one. Rows and centroids stand by row group; a group is the
 // rows of one expert, and no cluster has rows of two.
 type Clusters struct {
-	// RowEnds and CentroidEnds say where the rows and the centroids of each group end. They begin
+	// RowEnds and CentroidEnds say where the rows and the centroids of each row group end. They begin
 	// where the previous group's end.
 	RowEnds, CentroidEnds []int
-	// Of is the number of each row's centroid, among those of all groups.
+	// Of is the number of each row's centroid, among those of all row groups.
 	Of []int32
 }
 
-// NewClusters makes clusters of what each group's rows belong to: numbers from 0 on without gaps,
-// within each group. It panics if there is a gap.
+// NewClusters makes clusters of what each row group's rows belong to: numbers from 0 on without
+// gaps, within each group. It panics if there is a gap.
 func NewClusters(groups [][]int32) *Clusters {
 	c := new(Clusters)
 	for _, of := range groups {
@@ -37,13 +37,13 @@ func NewClusters(groups [][]int32) *Clusters {
 	return c
 }
 
-// Groups is the number of groups.
+// Groups is the number of row groups.
 func (c *Clusters) Groups() int { return len(c.RowEnds) }
 
-// Centroids is the number of clusters of all groups.
+// Centroids is the number of clusters of all row groups.
 func (c *Clusters) Centroids() int { return last(c.CentroidEnds) }
 
-// Group returns the half-open ranges of the rows and the centroids of a group.
+// Group returns the half-open ranges of the rows and the centroids of a row group.
 func (c *Clusters) Group(g int) (row, rowEnd, centroid, centroidEnd int) {
 	if g > 0 {
 		row, centroid = c.RowEnds[g-1], c.CentroidEnds[g-1]
@@ -59,7 +59,7 @@ func (c *Clusters) Rate() float64 {
 	return float64(c.Centroids()) / float64(len(c.Of))
 }
 
-// Count returns how many rows and centroids the groups have that wanted says; nil wants all.
+// Count returns how many rows and centroids the row groups have that wanted says; nil wants all.
 func (c *Clusters) Count(wanted func(group int) bool) (rows, centroids int) {
 	for g := range c.RowEnds {
 		if wanted == nil || wanted(g) {
@@ -75,7 +75,7 @@ func (c *Clusters) Equal(d *Clusters) bool {
 	return slices.Equal(c.RowEnds, d.RowEnds) && slices.Equal(c.CentroidEnds, d.CentroidEnds) && slices.Equal(c.Of, d.Of)
 }
 
-// String lists the cluster of every row, numbered within its group, a line a group.
+// String lists the cluster of every row, numbered within its row group, a line a group.
 func (c *Clusters) String() string {
 	var b strings.Builder
 	for g := range c.RowEnds {
@@ -89,8 +89,8 @@ func (c *Clusters) String() string {
 	return b.String()
 }
 
-// Validate returns all that contradicts itself in c, or nil: ends that fall, rows without a group,
-// a row whose centroid is another group's, a centroid without rows.
+// Validate returns all that contradicts itself in c, or nil: ends that fall, rows without a row
+// group, a row whose centroid is another group's, a centroid without rows.
 func (c *Clusters) Validate() error {
 	if err := c.validateEnds(); err != nil {
 		return err

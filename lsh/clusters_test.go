@@ -67,8 +67,8 @@ func FuzzClusters(f *testing.F) {
 	})
 }
 
-// TestCompressSomeLeavesTheOthers: rows of groups that are not wanted are clusters of their own,
-// and what is counted leaves them out.
+// TestCompressSomeLeavesTheOthers: rows of row groups that are not wanted are clusters of their
+// own, and what is counted leaves them out.
 func TestCompressSomeLeavesTheOthers(t *testing.T) {
 	for b := range Bucketing(bucketings) {
 		// The rows are so close that some share a cluster in every bucketing.

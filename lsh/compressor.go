@@ -21,8 +21,8 @@ type Compressor struct {
 	dim     int
 	groups  int
 	hasher  *Hasher
-	gains   []float32 // by group, and under LearnedChannels by column
-	depth   []float64 // by group: leading bits of a tuple that suited the last batch, for Controlled
+	gains   []float32 // by row group, and under LearnedChannels by column
+	depth   []float64 // by row group: leading bits that suited the last batch, for Controlled
 	workers []*worker
 	free    []*Pass
 }
@@ -53,14 +53,14 @@ func New(cfg Config, dim, groups int) (*Compressor, error) {
 // Config returns the configuration in effect, defaults filled in.
 func (c *Compressor) Config() Config { return c.cfg }
 
-// Gains returns the factor of each group under [LearnedGain], and of each of its columns in turn
-// under [LearnedChannels], at first Config.Gain: parameters, which the caller changes in place
+// Gains returns the factor of each row group under [LearnedGain], and of each of its columns in
+// turn under [LearnedChannels], at first Config.Gain: parameters, which the caller changes in place
 // between passes. Their gradients are [Pass.GainGrads].
 func (c *Compressor) Gains() []float32 { return c.gains }
 
-// Compress finds clusters among the rows of each group, whose rows end at ends[group], and returns
-// their centroids, of which each is the mean of its rows, added in ascending order. The centroids
-// belong to the pass. x must stay as it is until the pass is released.
+// Compress finds clusters among the rows of each row group, whose rows end at ends[group], and
+// returns their centroids, of which each is the mean of its rows, added in ascending order. The
+// centroids belong to the pass. x must stay as it is until the pass is released.
 //
 // Rows whose lengths are not alike are not compressed together. A row more than 8 times as long as
 // the median of its group, zeros left out, is a cluster of its own, and so is one that is not
@@ -72,7 +72,7 @@ func (c *Compressor) Compress(x blas32.General, ends []int) (centroids blas32.Ge
 	return c.CompressSome(x, ends, nil)
 }
 
-// CompressSome is Compress of those groups that wanted says; rows of the others are clusters of
+// CompressSome is Compress of those row groups that wanted says; rows of the others are clusters of
 // their own. nil wants all.
 func (c *Compressor) CompressSome(x blas32.General, ends []int, wanted func(group int) bool) (centroids blas32.General, p *Pass) {
 	if len(ends) != c.groups || !rising(ends) || last(ends) != x.Rows {

@@ -32,7 +32,7 @@ type Config struct {
 	Centre Centre
 	// Refine is the number of Lloyd iterations after hashing: every row moves to the nearest
 	// centroid, which is then the mean of what it got. One cuts the loss of quality by a third, at
-	// rows × centroids × columns products for each group. No cluster loses its last row, so the
+	// rows × centroids × columns products for each row group. No cluster loses its last row, so the
 	// number of centroids stays. At most 1000.
 	Refine int
 	// Compensation says how a row's answer is made of its centroid's.
@@ -46,7 +46,7 @@ type Config struct {
 	Bandwidth, Ridge float32
 	// Seed fixes the rotations.
 	Seed uint64
-	// Workers is the number of goroutines that groups are shared among; 0 stands for GOMAXPROCS.
+	// Workers is the number of goroutines that row groups are shared among; 0 stands for GOMAXPROCS.
 	// Results do not depend on it.
 	Workers int
 }
@@ -55,7 +55,7 @@ type Config struct {
 type Bucketing int
 
 const (
-	// Cut sorts a group's rows by their tuples and cuts them where the most significant codes
+	// Cut sorts a row group's rows by their tuples and cuts them where the most significant codes
 	// differ, those farthest apart first among equals, until there are exactly as many clusters as
 	// the rate asks for ([Config.Centroids]).
 	Cut Bucketing = iota
@@ -77,7 +77,7 @@ func (b Bucketing) String() string { return nameOf(int(b), "Bucketing", "cut", "
 type Centre int
 
 const (
-	// GroupMean measures rows from the mean of their group. What a group's rows have in common
+	// GroupMean measures rows from the mean of their row group. What a group's rows have in common
 	// tells them not apart, but would fill the hashes' largest coordinates.
 	GroupMean Centre = iota
 	// Origin hashes rows as they are: the paper's way.
@@ -95,12 +95,12 @@ func (c Centre) String() string { return nameOf(int(c), "Centre", "group mean", 
 type Compensation int
 
 const (
-	// Interpolate draws a smooth function through the pairs (c, E(c)) of the row's group, which the
-	// sender holds anyway, and answers with its value at x: kernel ridge regression with a Gaussian
-	// kernel, around the mean of the answers, among at most 256 centroids at a time. Nothing more
-	// travels, forward or backward. It is the default, as it loses least where that was measured. A
-	// row for which that cannot be solved, or whose answer would not be finite, is answered as
-	// under None.
+	// Interpolate draws a smooth function through the pairs (c, E(c)) of the row's row group, which
+	// the sender holds anyway, and answers with its value at x: kernel ridge regression with a
+	// Gaussian kernel, around the mean of the answers, among at most 256 centroids at a time.
+	// Nothing more travels, forward or backward. It is the default, as it loses least where that
+	// was measured. A row for which that cannot be solved, or whose answer would not be finite, is
+	// answered as under None.
 	Interpolate Compensation = iota
 	// Identity answers E(c) + x − c: the expert is taken to pass small differences on as they are.
 	// It is the paper's. An expert that answers with its input gives every row back exactly: it is
@@ -110,10 +110,10 @@ const (
 	None
 	// Gain answers E(c) + g·(x − c) with g = Config.Gain. In measurements the best g was near 0.1.
 	Gain
-	// LearnedGain is Gain with a g for each group, a parameter that the caller trains: see
+	// LearnedGain is Gain with a g for each row group, a parameter that the caller trains: see
 	// [Compressor.Gains].
 	LearnedGain
-	// LearnedChannels is LearnedGain with a g for each group and column.
+	// LearnedChannels is LearnedGain with a g for each row group and column.
 	LearnedChannels
 
 	compensations int = iota
@@ -199,9 +199,9 @@ func (c Config) Validate() error {
 
 func finite(v float32) bool { return !math.IsNaN(float64(v)) && !math.IsInf(float64(v), 0) }
 
-// Centroids returns how many centroids [Cut] makes of a group's rows: the least whole number that
-// is not below Rate·rows, but for the rounding of that product. It is 0 for no rows, else at least
-// 1 and at most rows.
+// Centroids returns how many centroids [Cut] makes of a row group's rows: the least whole number
+// that is not below Rate·rows, but for the rounding of that product. It is 0 for no rows, else at
+// least 1 and at most rows.
 func (c Config) Centroids(rows int) int {
 	if rows <= 0 {
 		return 0

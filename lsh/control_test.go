@@ -10,7 +10,7 @@ import (
 
 // TestControlKeepsTheRate trains, as it were: the rows draw apart from batch to batch. The rate of
 // plain joint buckets drifts by far; under control it stays near what was asked for, and no cluster
-// mixes groups.
+// mixes row groups.
 func TestControlKeepsTheRate(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	const rows, dim, batches = 2000, 64, 60

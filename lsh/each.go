@@ -9,8 +9,8 @@ import (
 // of µs of work.
 const minParallelRows = 64
 
-// each calls f for every group, on as many goroutines as there are workers. All have ended when it
-// returns.
+// each calls f for every row group, on as many goroutines as there are workers. All have ended when
+// it returns.
 func (c *Compressor) each(p *Pass, f func(w *worker, p *Pass, g int)) {
 	if len(c.workers) == 1 || p.x.Rows < minParallelRows {
 		for g := range c.groups {

@@ -26,13 +26,13 @@ func widen(m blas32.General) wide {
 }
 
 // reference is a layer of experts between the two compressed legs, by its definition and in
-// float64: expert g answers tanh(c·M_g) to each centroid of group g. Clusters and weights are
+// float64: expert g answers tanh(c·M_g) to each centroid of row group g. Clusters and weights are
 // constants.
 type reference struct {
 	clusters *Clusters
 	kind     Compensation
-	gains    [][]float64 // by group and column, which may share one
-	weights  []wide      // of Interpolate, by group
+	gains    [][]float64 // by row group and column, which may share one
+	weights  []wide      // of Interpolate, by row group
 	experts  []wide
 	dy       wide
 }

@@ -61,8 +61,8 @@ func (h *Hasher) bits() int { return h.cfg.Hashes * h.codeBits() }
 
 func (h *Hasher) codeBits() int { return h.cfg.Family.bits(h.cfg.Width) }
 
-// Codes sets dst to the Hashes codes of each row of x, whose rows are taken as one group. dst is as
-// long as they need. Of a tuple, the first code is the most significant.
+// Codes sets dst to the Hashes codes of each row of x, whose rows are taken as one row group. dst
+// is as long as they need. Of a tuple, the first code is the most significant.
 func (h *Hasher) Codes(dst []uint32, x blas32.General) {
 	if x.Cols != h.dim || len(dst) != x.Rows*h.cfg.Hashes {
 		panic(fmt.Sprintf("lsh: %d codes of rows of %d columns, want %d of %d", len(dst), x.Cols, x.Rows*h.cfg.Hashes, h.dim))
@@ -74,7 +74,7 @@ func (h *Hasher) Codes(dst []uint32, x blas32.General) {
 	}
 }
 
-// hashing is the memory for hashing one group.
+// hashing is the memory for hashing one row group.
 type hashing struct {
 	padded, turned, scratch []float32 // a row on its way
 	mean                    []float32
@@ -84,8 +84,8 @@ type hashing struct {
 
 func (s *hashing) row(h *Hasher, i int) []float32 { return s.points[i*h.front : (i+1)*h.front] }
 
-// project fills s.points. A row is read once: the mean of the group is taken of the rotated rows,
-// which is the same as rotating the mean.
+// project fills s.points. A row is read once: the mean of the row group is taken of the rotated
+// rows, which is the same as rotating the mean.
 func (h *Hasher) project(s *hashing, x blas32.General) {
 	s.padded = mat.Reuse(s.padded, h.padded)
 	s.turned = mat.Reuse(s.turned, h.padded)

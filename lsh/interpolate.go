@@ -33,7 +33,7 @@ const (
 	uncertain = 1e-4
 )
 
-// block is some neighbouring centroids of a group, and the rows of their clusters.
+// block is some neighbouring centroids of a row group, and the rows of their clusters.
 type block struct {
 	first, end int     // centroids
 	rows       []int32 // that are not alone in their clusters
@@ -69,7 +69,7 @@ func (p *Pass) Prepare() {
 	p.ready = true
 }
 
-// weigh cuts the centroids of each class of a group's rows into blocks of about one size and
+// weigh cuts the centroids of each class of a row group's rows into blocks of about one size and
 // computes their weights.
 func (w *worker) weigh(p *Pass, g int) {
 	_, _, first, _ := p.clusters.Group(g)

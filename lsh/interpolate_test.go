@@ -38,7 +38,8 @@ func solve(a wide, b []float64) []float64 {
 	return b
 }
 
-// slowWeights are those of one group of at most maxNodes centroids, by the definition in float64.
+// slowWeights are those of one row group of at most maxNodes centroids, by the definition in
+// float64.
 func slowWeights(x, c blas32.General, of []int32, size []int, bandwidth, ridge float64) wide {
 	h2, n := 0.0, c.Rows
 	for i, k := range of {

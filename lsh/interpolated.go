@@ -9,7 +9,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
-// blend sets the answers of a group's rows to the weighted answers of its centroids.
+// blend sets the answers of a row group's rows to the weighted answers of its centroids.
 func (w *worker) blend(p *Pass, g int) {
 	for i := range p.weights[g] {
 		b := &p.weights[g][i]
@@ -34,7 +34,7 @@ func (w *worker) blend(p *Pass, g int) {
 	}
 }
 
-// unblend sets the gradients of the answers of a group's centroids, from those of its rows'
+// unblend sets the gradients of the answers of a row group's centroids, from those of its rows'
 // answers.
 func (w *worker) unblend(p *Pass, g int) {
 	for i := range p.weights[g] {
@@ -90,9 +90,9 @@ func (b *block) addInfinite(p *Pass, d blas32.General) {
 	}
 }
 
-// Weights returns what [Interpolate] gives a group's rows of its centroids' answers, after Prepare
-// or Restore: rows × centroids of the group, in a new matrix. Weights of answers that are not
-// blended are 0. Restore changes those of rows that it cannot answer so.
+// Weights returns what [Interpolate] gives a row group's rows of its centroids' answers, after
+// Prepare or Restore: rows × centroids of the group, in a new matrix. Weights of answers that are
+// not blended are 0. Restore changes those of rows that it cannot answer so.
 func (p *Pass) Weights(g int) blas32.General {
 	if !p.ready {
 		panic("lsh: Weights before they are computed")

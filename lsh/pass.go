@@ -21,16 +21,16 @@ type Pass struct {
 	clusters  Clusters
 	order     []int32 // rows sorted by cluster
 	begin     []int32 // where each cluster's begin in it, and where the last one's end
-	whole     []bool  // by group: its rows are not clustered
-	parts     [][]int // by group: where the centroids of each class of rows end, among the group's
+	whole     []bool  // by row group: its rows are not clustered
+	parts     [][]int // by row group: where the centroids of each class of rows end, among the group's
 	gains     []float32
 	gainGrads []float32
-	weights   [][]block      // of Interpolate, by group
+	weights   [][]block      // of Interpolate, by row group
 	ready     bool           // weights are computed
 	dy        blas32.General // the caller's
 	dAnswers  blas32.General
 
-	// what the groups' work of one leg reads and writes
+	// what the row groups' work of one leg reads and writes
 	to, of, own, from, off blas32.General
 	mean                   bool
 
@@ -55,7 +55,7 @@ func (p *Pass) advance(from, to stage, method string) {
 	p.stage = to
 }
 
-// resetParts makes room for the parts of each group.
+// resetParts makes room for the parts of each row group.
 func (p *Pass) resetParts() {
 	for len(p.parts) < p.c.groups {
 		p.parts = append(p.parts, nil)

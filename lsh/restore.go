@@ -29,7 +29,7 @@ func (p *Pass) Restore(dst, answers blas32.General) {
 	}
 }
 
-// snapshot keeps the groups' factors as they are now.
+// snapshot keeps the row groups' factors as they are now.
 func (p *Pass) snapshot() {
 	p.gains = mat.Reuse(p.gains, len(p.c.gains))
 	for g := range p.gains {
@@ -55,7 +55,8 @@ func (*worker) toMembers(p *Pass, g int) {
 }
 
 // shift sets the rows of dst to g·src, less their cluster's offset g·own − back, which mean divides
-// by the rows of the cluster; g is the group's factor. A row that is alone gets its row of back.
+// by the rows of the cluster; g is the row group's factor. A row that is alone gets its row of
+// back.
 func (p *Pass) shift(dst, src, own, back blas32.General, mean bool) {
 	p.to, p.of, p.own, p.from, p.mean = dst, src, own, back, mean
 	p.off = p.offsets.Matrix(own.Rows, own.Cols)

@@ -28,7 +28,7 @@ type auction struct {
 	result  []int32 // expert of each token
 }
 
-// levels is how many steps the scores of a group are rounded to.
+// levels is how many steps the scores of a token group are rounded to.
 const levels = 1 << 20
 
 // shelf is the slots of one expert. Its price is that of the cheapest.
@@ -97,8 +97,8 @@ func (a *auction) assign(tokens, experts int, scores func(i int) []float32) []in
 }
 
 // round turns scores into levels: how far each is below its token's best, in the largest such
-// distance of the group. What all scores of a token have in common does not change who should get
-// it.
+// distance of the token group. What all scores of a token have in common does not change who should
+// get it.
 func (a *auction) round(scores func(i int) []float32) {
 	spread := 0.0
 	for i := range a.result {

@@ -52,8 +52,8 @@ func worth(t testing.TB, got []int32, scores [][]float32, experts int) float64 {
 	return sum
 }
 
-// TestAuctionIsOptimal compares the auction with all assignments of small groups: random scores,
-// scores with many ties, and tokens that are all alike but for one.
+// TestAuctionIsOptimal compares the auction with all assignments of small token groups: random
+// scores, scores with many ties, and tokens that are all alike but for one.
 func TestAuctionIsOptimal(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -84,8 +84,8 @@ func TestAuctionIsOptimal(t *testing.T) {
 	}
 }
 
-// TestAuctionOfAnyGroup uses the memory of large groups for small ones, and of many experts for
-// few.
+// TestAuctionOfAnyGroup uses the memory of large token groups for small ones, and of many experts
+// for few.
 func TestAuctionOfAnyGroup(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var a auction

@@ -17,7 +17,7 @@ type auxiliary struct {
 	hidden      int
 
 	dguess, dhidden grid
-	rows            grid // one modality's tokens of a group
+	rows            grid // one modality's tokens of a token group
 }
 
 // auxPass is what the auxiliary routers remember of a batch.
@@ -149,7 +149,7 @@ func (a *auxiliary) tokenLoss(c *election, t int) float64 {
 	return loss / float64(cols.count)
 }
 
-// backward writes the gradient of one group's loss into the leaf. The group has tokens.
+// backward writes the gradient of one token group's loss into the leaf. The group has tokens.
 func (a *auxiliary) backward(c *election, x blas32.General, begin, end int, leaf []float32, scale float32) {
 	n := 0
 	for _, class := range c.class[begin:end] {

@@ -34,7 +34,8 @@ func (g *tokenChoice) Backward(d *Decision, x blas32.General, grad Gradient) err
 // both.
 type source struct{ weights, losses bool }
 
-// backwardOf takes one part of the gradient, or all of it, back to the tokens and the parameters.
+// backwardOf takes the gradient of the weights, that of the losses, or both back to the tokens and
+// the parameters.
 func (g *tokenChoice) backwardOf(c *choices, x blas32.General, grad Gradient, from source) {
 	g.dlogits.reset(c.tokens, g.experts)
 	clear(g.dlogits.data)
@@ -46,7 +47,7 @@ func (g *tokenChoice) backwardOf(c *choices, x blas32.General, grad Gradient, fr
 	g.projection.backward(grad.DX, g.dlogits.matrix(), &c.in, grad.FirstLeaf)
 }
 
-// backwardGroup fills dlogits for the tokens of one group.
+// backwardGroup fills dlogits for the tokens of one token group.
 func (g *tokenChoice) backwardGroup(group int, c *choices, grad Gradient, from source) {
 	v := c.lossGroup(group)
 	if v.begin == v.end {
@@ -78,8 +79,8 @@ func (g *tokenChoice) backwardGroup(group int, c *choices, grad Gradient, from s
 	}
 }
 
-// shareGrad returns the gradient of the group's losses with respect to each token's shares, or nil
-// where no loss reads them.
+// shareGrad returns the gradient of the token group's losses with respect to each token's shares,
+// or nil where no loss reads them.
 func (g *tokenChoice) shareGrad(v *lossGroup, losses []Loss, scale float64) []float32 {
 	if !g.needs.shares {
 		return nil

@@ -12,13 +12,13 @@ func Balance(coefficient float64) Loss { return Loss{"balance", coefficient, bal
 // gates, Tutel, FastMoE.)
 func SwitchLoss(coefficient float64) Loss { return Loss{"switch", coefficient, firstChoice{}} }
 
-// GlobalBalance is [Balance] with the counts of the whole global batch and the scores of the group:
-// E/(k·N·T) · Σₑ nₑ·Pₑ, nₑ of all N tokens. So single groups may specialise as long as the batch is
-// even. The counts come from [GlobalCounter]; before they do, those of this rank's batch stand in.
-// A layer counts the tokens of all ranks, in this backward pass and those of the same step before
-// it, as the published losses do; what later passes choose it cannot know, so a step of several
-// passes has not quite the gradient of one. Its name is "global". (Megatron's global_aux_loss; Qiu
-// et al. 2025.)
+// GlobalBalance is [Balance] with the counts of the whole global batch and the scores of the token
+// group: E/(k·N·T) · Σₑ nₑ·Pₑ, nₑ of all N tokens. So single groups may specialise as long as the
+// batch is even. The counts come from [GlobalCounter]; before they do, those of this rank's batch
+// stand in. A layer counts the tokens of all ranks, in this backward pass and those of the same
+// step before it, as the published losses do; what later passes choose it cannot know, so a step of
+// several passes has not quite the gradient of one. Its name is "global". (Megatron's
+// global_aux_loss; Qiu et al. 2025.)
 func GlobalBalance(coefficient float64) Loss { return Loss{"global", coefficient, global{}} }
 
 // GlobalCounter is a gate that may have losses over the counts of the whole global batch.

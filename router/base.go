@@ -2,12 +2,12 @@ package router
 
 import "math"
 
-// BASE is the router of balanced assignment: in training a group's tokens are dealt to the experts,
-// one each, so that the sum of the logits is the largest possible while each expert gets exactly
-// ⌊T/E⌋ or ⌈T/E⌉ of the group's T tokens. The sum is that of the best assignment there is, to
-// within T·2⁻²⁰ times the largest distance of two logits of a token. In evaluation each token takes
-// the expert with its largest logit, and loads are what they are. The weight is the sigmoid of the
-// logit. Nothing is dropped, and no balance loss is needed.
+// BASE is the router of balanced assignment: in training a token group's tokens are dealt to the
+// experts, one each, so that the sum of the logits is the largest possible while each expert gets
+// exactly ⌊T/E⌋ or ⌈T/E⌉ of the group's T tokens. The sum is that of the best assignment there is,
+// to within T·2⁻²⁰ times the largest distance of two logits of a token. In evaluation each token
+// takes the expert with its largest logit, and loads are what they are. The weight is the sigmoid
+// of the logit. Nothing is dropped, and no balance loss is needed.
 //
 // The assignment is found by auction, at a cost of E steps for each of some ten bids of a token,
 // and of some hundred where many tokens are equal. In training a token's expert depends on later
@@ -27,7 +27,7 @@ var _ Router = BASE{}
 
 // New is described at [Router]. The parameters are those of [TopK].
 func (r BASE) New(s Shape) (Gate, error) {
-	return r.topK().build(s, parts{name: "BASE", chooser: &auctioneer{}})
+	return r.topK().build(s, overrides{name: "BASE", chooser: &auctioneer{}})
 }
 
 // topK declares the balance as a capacity, which drops nothing.
@@ -57,6 +57,6 @@ func (r *auctioneer) choose(g *choosing) {
 		return
 	}
 	for i, e := range r.assign(g.tokens, g.experts, g.logits) {
-		g.places(i)[0] = e
+		g.choices(i)[0] = e
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestBASE expects exact balance in each group in training and the largest logit in evaluation, and
-// the sigmoid as weight.
+// TestBASE expects exact balance in each token group in training and the largest logit in
+// evaluation, and the sigmoid as weight.
 func TestBASE(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -7,10 +7,10 @@ import (
 	"slices"
 )
 
-// Formula is a library's answer to the question how many of a group's T tokens, k choices each, one
-// of E experts takes at a capacity factor f. All are computed from left to right in float64. For T
-// = 10, E = 4, k = 2, f = 1.25 the eight libraries give six answers, which stand at the end of each
-// line.
+// Formula is a library's answer to the question how many of a token group's T tokens, k choices
+// each, one of E experts takes at a capacity factor f. All are computed from left to right in
+// float64. For T = 10, E = 4, k = 2, f = 1.25 the eight libraries give six answers, which stand at
+// the end of each line.
 type Formula int
 
 const (
@@ -66,8 +66,8 @@ func (f Formula) of(tokens, k, experts int, factor float64) float64 {
 	return math.Ceil(t * n / e * factor)
 }
 
-// Capacity says how a capacity factor bounds what an expert takes of a group. The zero value is
-// Megatron's formula, alike in training and evaluation.
+// Capacity says how a capacity factor bounds what an expert takes of a token group. The zero value
+// is Megatron's formula, alike in training and evaluation.
 type Capacity struct {
 	// Formula turns the factor into a number of tokens.
 	Formula Formula
@@ -84,8 +84,8 @@ type Capacity struct {
 	Capped bool
 }
 
-// room returns the most that an expert takes of a group. counts holds what each was chosen by, or
-// nothing if that is not known.
+// room returns the most that an expert takes of a token group. counts holds what each was chosen
+// by, or nothing if that is not known.
 func (c Capacity) room(factor float64, tokens, k, experts int, train bool, counts []int) int {
 	if !train && c.EvalFactor != 0 {
 		factor = c.EvalFactor

@@ -44,7 +44,7 @@ type capped struct {
 	lambda float64
 
 	now     float64 // λ of this round
-	tokens  []int32 // those of the group that are not padding
+	tokens  []int32 // those of the token group that are not padding
 	a       matrix64
 	old     matrix64
 	box     matrix64  // correction of the cut at 1

@@ -6,10 +6,10 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
-// What stands in choices.entry for a place that is not in the assignment.
+// Values of choices.entry for a choice that is not in the assignment.
 const (
 	dropped   = -1 // capacity dropped the choice
-	withdrawn = -2 // the chooser left the place empty
+	withdrawn = -2 // the chooser withdrew the choice
 )
 
 // choices is what a gate in which tokens choose their experts remembers of a batch, from Route to
@@ -18,26 +18,25 @@ type choices struct {
 	owner     *tokenChoice
 	in        input
 	tokens, k int     // tokens without padding
-	ends      []int   // of the groups, without padding
+	ends      []int   // of the token groups, without padding
 	real      []int32 // the row in the batch of each token, where there is padding
 	logits    grid
 	scores    grid      // of all experts, where the gate needs them
 	logSumExp []float64 // of each token's logits, where a loss needs them
 
-	// A place is one of a token's k choices: places t·k to t·k+k-1 are those of token t, the best
-	// first.
+	// Choices t·k to t·k+k-1 are the k choices of token t, the best first.
 	chosen []int32   // expert
 	raw    []float32 // weight as the score gives it
 	mid    []float32 // raw, or renormalised before the drop; 0 where dropped or withdrawn
 	entry  []int32   // index in the assignment, or dropped, or withdrawn
 
-	counts  []int     // groups × experts: choices before drops
-	firsts  []int     // groups × experts: first choices before drops
-	shares  []float64 // groups × experts: sums of the shares
-	weights []float64 // groups × experts: sums of the weights before drops
+	counts  []int     // token groups × experts: choices before drops
+	firsts  []int     // token groups × experts: first choices before drops
+	shares  []float64 // token groups × experts: sums of the shares
+	weights []float64 // token groups × experts: sums of the weights before drops
 
-	loads []float64 // groups × experts, where a loss is over expected loads
-	best  []int32   // memory of k+1 places
+	loads []float64 // token groups × experts, where a loss is over expected loads
+	best  []int32   // memory of k+1 choices
 
 	allCounts []int // choices of each expert in the global batch
 	allTokens int   // of the global batch; -1 where not known
@@ -54,9 +53,9 @@ type choices struct {
 func (c *choices) reset(k, experts int) {
 	c.removePadding()
 	c.k, c.spent = k, false
-	places, cells := c.tokens*k, len(c.ends)*experts
-	c.chosen, c.raw = mat.Reuse(c.chosen, places), mat.Reuse(c.raw, places)
-	c.mid, c.entry = mat.Reuse(c.mid, places), mat.Reuse(c.entry, places)
+	n, cells := c.tokens*k, len(c.ends)*experts
+	c.chosen, c.raw = mat.Reuse(c.chosen, n), mat.Reuse(c.raw, n)
+	c.mid, c.entry = mat.Reuse(c.mid, n), mat.Reuse(c.entry, n)
 	c.counts, c.firsts = mat.Reuse(c.counts, cells), mat.Reuse(c.firsts, cells)
 	c.shares, c.weights = mat.Reuse(c.shares, cells), mat.Reuse(c.weights, cells)
 	c.row, c.allTokens = mat.Reuse(c.row, experts), -1
@@ -66,14 +65,14 @@ func (c *choices) reset(k, experts int) {
 	clear(c.weights)
 }
 
-// choosing returns what the chooser sees of group g. It is valid until the next call.
+// choosing returns what the chooser sees of token group g. It is valid until the next call.
 func (c *choices) choosing(g int) *choosing {
 	begin, end := c.group(g)
 	c.current = choosing{tokens: end - begin, k: c.k, experts: c.logits.cols, Batch: &c.in.Batch, c: c, begin: begin}
 	return &c.current
 }
 
-// countGroup counts the choices of group g.
+// countGroup counts the choices of token group g.
 func (c *choices) countGroup(g int) {
 	begin, end := c.group(g)
 	counts, firsts := c.countsOf(g), c.firstsOf(g)
@@ -100,7 +99,7 @@ func (c *choices) token(t int) token {
 	return k
 }
 
-// group returns the half-open range of the rows of group g.
+// group returns the half-open range of the rows of token group g.
 func (c *choices) group(g int) (begin, end int) {
 	if g > 0 {
 		begin = c.ends[g-1]
@@ -108,7 +107,7 @@ func (c *choices) group(g int) (begin, end int) {
 	return begin, c.ends[g]
 }
 
-// lossGroup returns what losses see of group g. It is valid until the next call.
+// lossGroup returns what losses see of token group g. It is valid until the next call.
 func (c *choices) lossGroup(g int) *lossGroup {
 	begin, end := c.group(g)
 	n := c.logits.cols
@@ -120,33 +119,33 @@ func (c *choices) lossGroup(g int) *lossGroup {
 	return &c.view
 }
 
-// loadsOf returns the expected load of each expert in group g.
+// loadsOf returns the expected load of each expert in token group g.
 func (c *choices) loadsOf(g int) []float64 {
 	n := c.logits.cols
 	c.loads = mat.Reuse(c.loads, len(c.ends)*n)
 	return c.loads[g*n : (g+1)*n]
 }
 
-// weightsOf returns the sums of the weights of each expert in group g.
+// weightsOf returns the sums of the weights of each expert in token group g.
 func (c *choices) weightsOf(g int) []float64 {
 	n := c.logits.cols
 	return c.weights[g*n : (g+1)*n]
 }
 
-// firstsOf returns the first choices of each expert in group g.
+// firstsOf returns the first choices of each expert in token group g.
 func (c *choices) firstsOf(g int) []int {
 	n := c.logits.cols
 	return c.firsts[g*n : (g+1)*n]
 }
 
-// countsOf returns the choices of each expert in group g.
+// countsOf returns the choices of each expert in token group g.
 func (c *choices) countsOf(g int) []int {
 	n := c.logits.cols
 	return c.counts[g*n : (g+1)*n]
 }
 
-// assign writes the places that were not dropped into d, sorted by expert and then by token, each
-// with its weight in weight; and the index of each into c.entry. It is a counting sort: places are
+// assign writes the choices that were not dropped into d, sorted by expert and then by token, each
+// with its weight in weight; and the index of each into c.entry. It is a counting sort: choices are
 // in token order.
 func (c *choices) assign(d *Decision, weight []float32) {
 	experts := c.logits.cols

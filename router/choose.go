@@ -6,24 +6,25 @@ import (
 )
 
 // topK fills best with the indices of the largest of score, the largest first, and among equal ones
-// the lowest index first. There are at least as many scores as places. Most scores of a row lose to
-// the worst of those chosen before them, so a place is sought only for the few that do not.
+// the lowest index first. There are at least as many scores as choices. Most scores of a row lose
+// to the worst of those chosen before them, so the position is searched for only for the few that
+// do not.
 func topK(best []int32, score []float32) {
 	k := len(best)
 	for e := range k {
-		place(best[:e+1], score, int32(e))
+		insert(best[:e+1], score, int32(e))
 	}
 	worst := score[best[k-1]]
 	for e := k; e < len(score); e++ {
 		if score[e] > worst {
-			place(best, score, int32(e))
+			insert(best, score, int32(e))
 			worst = score[best[k-1]]
 		}
 	}
 }
 
-// place inserts e before those of best that are smaller, and drops the last.
-func place(best []int32, score []float32, e int32) {
+// insert puts e before those of best that are smaller, and drops the last.
+func insert(best []int32, score []float32, e int32) {
 	i := len(best) - 1
 	for ; i > 0 && score[best[i-1]] < score[e]; i-- {
 		best[i] = best[i-1]

@@ -2,18 +2,18 @@ package router
 
 import "math/rand/v2"
 
-// chooser is the rule by which the tokens of a group get their experts.
+// chooser is the rule that chooses the experts of the tokens of a token group.
 type chooser interface {
-	// choose fills the places of each of the group's tokens, of which there is at least one. A
-	// token's experts are all different, the best first: its first place is what losses and drop
-	// rules take for its first choice. A place may be withdrawn. What one group gets depends on
-	// nothing outside it.
+	// choose fills the choices of each of the token group's tokens, of which there is at least one. A
+	// token's experts are all different, the best first: losses and drop rules take the first one
+	// for its first choice. A choice may be withdrawn. The choices of a group depend on nothing
+	// outside it.
 	choose(g *choosing)
 	// forAll tells whether choose reads scores.
 	forAll() bool
 }
 
-// choosing is one group on its way to its experts. Tokens are numbered within the group, without
+// choosing is what a chooser sees of one token group. Tokens are numbered within the group, without
 // padding.
 type choosing struct {
 	tokens, k, experts int
@@ -26,18 +26,18 @@ type choosing struct {
 // logits returns the logits of token i for all experts. They must not be changed.
 func (g *choosing) logits(i int) []float32 { return g.c.logits.row(g.begin + i) }
 
-// scores returns the scores of token i for all experts, if the chooser or another part reads them.
+// scores returns the scores of token i for all experts, if the chooser or a loss reads them.
 // They must not be changed.
 func (g *choosing) scores(i int) []float32 { return g.c.scores.row(g.begin + i) }
 
-// places returns the experts of token i, to be filled.
-func (g *choosing) places(i int) []int32 {
+// choices returns the k choices of token i, for the chooser to fill.
+func (g *choosing) choices(i int) []int32 {
 	a := (g.begin + i) * g.k
 	return g.c.chosen[a : a+g.k]
 }
 
-// withdraw empties place j of token i, which must hold an expert all the same: its weight is as if
-// the expert had dropped the token, but nobody counts it as chosen nor as dropped.
+// withdraw withdraws choice j of token i, which must hold an expert all the same: its weight is as
+// if the expert had dropped the token, but nobody counts it as chosen nor as dropped.
 func (g *choosing) withdraw(i, j int) { g.c.entry[(g.begin+i)*g.k+j] = withdrawn }
 
 // row returns the row of token i in the batch.
@@ -59,10 +59,10 @@ func (b best) forAll() bool { return b.bias != nil }
 func (b best) choose(g *choosing) {
 	for i := range g.tokens {
 		if b.bias == nil {
-			topK(g.places(i), g.logits(i))
+			topK(g.choices(i), g.logits(i))
 			continue
 		}
-		topK(g.places(i), b.bias.add(g.scratch(), g.scores(i)))
+		topK(g.choices(i), b.bias.add(g.scratch(), g.scores(i)))
 	}
 }
 

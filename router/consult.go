@@ -13,7 +13,7 @@ type Consulting interface {
 	Consult(x blas32.General, b Batch, s Share) Consultation
 }
 
-// Share says which part of a batch a rank holds: its tokens follow those of the shares before.
+// Share says which tokens of a batch a rank holds: its tokens follow those of the shares before.
 type Share struct{ Index, Count int }
 
 // Consultation is a decision in the making. All ranks go through the same rounds.

@@ -50,7 +50,7 @@ func (r Cosine) New(s Shape) (Gate, error) {
 	if r.Temperature == 0 {
 		r.Temperature = 0.07
 	}
-	p := parts{name: "Cosine", faults: r.ownFaults(s)}
+	p := overrides{name: "Cosine", faults: r.ownFaults(s)}
 	if len(p.faults)+len(checkShape(s)) == 0 {
 		p.projection = newCosine(s, r)
 	}

@@ -12,7 +12,7 @@ import (
 type Drop int
 
 const (
-	// ByPosition keeps the first tokens of the group. (DeepSpeed's top-k gate.)
+	// ByPosition keeps the first tokens of the token group. (DeepSpeed's top-k gate.)
 	ByPosition Drop = iota
 	// ByProbability keeps the tokens with the largest weights, and of equal ones the first. The
 	// weights are those before any renormalisation after the drop; where all of them are 1, as with
@@ -42,17 +42,17 @@ func (d Drop) String() string {
 	return names[d]
 }
 
-// dropper marks what capacity drops of a group. It holds memory that is used again.
+// dropper marks what capacity drops of a token group. It holds memory that is used again.
 type dropper struct {
 	rule   Drop
 	taken  []int
 	queue  []int32
 	starts []int
-	key    []float32 // of each place: an expert keeps those with the largest
+	key    []float32 // of each choice: an expert keeps those with the largest
 	order  []int32   // tokens
 }
 
-// drop sets entry to dropped for each place of the group that its expert has no room for.
+// drop sets entry to dropped for each choice of the token group that its expert has no room for.
 func (d *dropper) drop(c *choices, group, room int) {
 	counts := c.countsOf(group)
 	if len(counts) == 0 || slices.Max(counts) <= room {
@@ -60,7 +60,7 @@ func (d *dropper) drop(c *choices, group, room int) {
 	}
 	begin, end := c.group(group)
 	a, b := begin*c.k, end*c.k
-	p := places{entry: c.entry[a:b], chosen: c.chosen[a:b], k: c.k, room: room}
+	p := groupChoices{entry: c.entry[a:b], chosen: c.chosen[a:b], k: c.k, room: room}
 	d.taken = mat.Reuse(d.taken, len(counts))
 	clear(d.taken)
 	switch {
@@ -77,15 +77,15 @@ func (d *dropper) drop(c *choices, group, room int) {
 	}
 }
 
-// places are the group's choices, k for each token in token order: the expert chosen, and what
-// became of it. Each expert has the same room.
-type places struct {
+// groupChoices are the choices of a token group, k for each token in token order: the expert
+// chosen, and what became of it. Each expert has the same room.
+type groupChoices struct {
 	entry, chosen []int32
 	k, room       int
 }
 
-// take gives place i its expert, if that has room left.
-func (d *dropper) take(p places, i int) {
+// take gives choice i its expert, if that has room left.
+func (d *dropper) take(p groupChoices, i int) {
 	e := p.chosen[i]
 	switch {
 	case p.entry[i] == withdrawn:
@@ -96,7 +96,7 @@ func (d *dropper) take(p places, i int) {
 	}
 }
 
-func (d *dropper) byPosition(p places) {
+func (d *dropper) byPosition(p groupChoices) {
 	for i := range p.chosen {
 		d.take(p, i)
 	}
@@ -104,7 +104,7 @@ func (d *dropper) byPosition(p places) {
 
 // byChoice goes through the first choices of all tokens in the order given, then through the second
 // ones.
-func (d *dropper) byChoice(p places, order []int32) {
+func (d *dropper) byChoice(p groupChoices, order []int32) {
 	for j := range p.k {
 		for _, t := range order {
 			d.take(p, int(t)*p.k+j)
@@ -132,7 +132,7 @@ func (d *dropper) byWeight(tokens, k int, weight []float32) []int32 {
 	return order
 }
 
-// draw returns a random number for each place.
+// draw returns a random number for each choice.
 func (d *dropper) draw(c *choices, begin, end int) []float32 {
 	d.key = mat.Reuse(d.key, (end-begin)*c.k)
 	for t := begin; t < end; t++ {
@@ -151,14 +151,14 @@ func (d *dropper) sort(list []int32, key []float32) {
 	})
 }
 
-// largest lets each expert keep the places with the largest keys, and of equal ones the first.
-func (d *dropper) largest(p places, key []float32, counts []int) {
+// largest lets each expert keep the choices with the largest keys, and of equal ones the first.
+func (d *dropper) largest(p groupChoices, key []float32, counts []int) {
 	d.sortByExpert(p, counts)
 	for e, n := range counts {
 		if n <= p.room {
 			continue
 		}
-		// A token chooses an expert once, so the order of places is the order of tokens.
+		// A token chooses an expert once, so the order of choices is the order of tokens.
 		list := d.queue[d.starts[e]-n : d.starts[e]]
 		d.sort(list, key)
 		for _, i := range list[p.room:] {
@@ -167,9 +167,9 @@ func (d *dropper) largest(p places, key []float32, counts []int) {
 	}
 }
 
-// sortByExpert fills queue with the places sorted by expert and then by token, and leaves the end
+// sortByExpert fills queue with the choices sorted by expert and then by token, and leaves the end
 // of each expert's in starts.
-func (d *dropper) sortByExpert(p places, counts []int) {
+func (d *dropper) sortByExpert(p groupChoices, counts []int) {
 	d.queue, d.starts = mat.Reuse(d.queue, len(p.chosen)), mat.Reuse(d.starts, len(counts))
 	begin := 0
 	for e, n := range counts {

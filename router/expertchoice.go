@@ -102,7 +102,8 @@ func (r ExpertChoice) New(s Shape) (Gate, error) {
 	return g.asGate(), nil
 }
 
-// Bound returns the number of tokens, of a group of that many, that each of the experts takes.
+// Bound returns the number of tokens, of a token group of that many, that each of the experts
+// takes.
 func (r ExpertChoice) Bound(tokens, experts int, _ bool) int {
 	return int(r.quota(int64(tokens), experts))
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/switchyard-moe/switchyard/router/routertest"
 )
 
-// TestExpertChoice runs the suite on experts that choose within groups.
+// TestExpertChoice runs the suite on experts that choose within token groups.
 func TestExpertChoice(t *testing.T) {
 	for name, config := range map[string]router.ExpertChoice{
 		"softmax": {}, "sigmoid": {Score: router.Sigmoid, CapacityFactor: 1}, "least": {CapacityFactor: 0.5, MinCapacity: 2},

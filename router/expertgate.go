@@ -209,7 +209,7 @@ func (c *election) fail() error {
 	return c.err
 }
 
-// chooseGroup marks what the experts take of one group.
+// chooseGroup marks what the experts take of one token group.
 func (c *election) chooseGroup(begin, end int) error {
 	c.startSearch(begin, end, Share{Index: 0, Count: 1})
 	if c.gate.capped != nil {

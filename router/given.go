@@ -24,7 +24,7 @@ type given struct {
 // givenRule names the experts of tokens.
 type givenRule interface {
 	// experts fills dst with different experts for row t of the batch, which is token i of its
-	// group, padding not counted.
+	// token group, padding not counted.
 	experts(dst []int32, in *input, t, i int)
 }
 

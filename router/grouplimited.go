@@ -54,7 +54,7 @@ var _ Router = GroupLimited{}
 
 // New is described at [Router].
 func (r GroupLimited) New(s Shape) (Gate, error) {
-	p := parts{name: "GroupLimited", faults: r.groupFaults(s)}
+	p := overrides{name: "GroupLimited", faults: r.groupFaults(s)}
 	if len(p.faults)+len(checkShape(s)) == 0 {
 		p.bias = r.newBias(s)
 		p.chooser = &inGroups{
@@ -117,7 +117,7 @@ func (c *inGroups) choose(g *choosing) {
 			copy(score, c.goBy(g, i))
 		}
 		c.mask(score, size)
-		topK(g.places(i), score)
+		topK(g.choices(i), score)
 	}
 }
 

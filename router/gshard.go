@@ -8,8 +8,8 @@ type GShard struct {
 	CapacityFactor float64
 	Capacity       Capacity
 	// RandomSecond sends a token to its second expert, in training, only with the probability 2·w,
-	// w being the second weight's part of both: an expert that hardly counts mostly leaves its
-	// place to others.
+	// w being the second weight's share of both: an expert that hardly counts mostly leaves its
+	// capacity to others.
 	RandomSecond bool
 	// NoisySecond draws the second expert, in training, in proportion to the softmax over all but
 	// the first. (DeepSpeed, fairscale: Gumbel noise on the second choice.)
@@ -22,7 +22,7 @@ var _ Router = GShard{}
 
 // New is described at [Router].
 func (r GShard) New(s Shape) (Gate, error) {
-	return r.topK().build(s, parts{name: "GShard", chooser: topTwo{r.RandomSecond, r.NoisySecond}})
+	return r.topK().build(s, overrides{name: "GShard", chooser: topTwo{r.RandomSecond, r.NoisySecond}})
 }
 
 func (r GShard) topK() TopK {
@@ -47,7 +47,7 @@ func (topTwo) forAll() bool { return true }
 
 func (c topTwo) choose(g *choosing) {
 	for i := range g.tokens {
-		two := g.places(i)
+		two := g.choices(i)
 		topK(two, g.logits(i))
 		if !g.Train {
 			continue
@@ -73,9 +73,9 @@ func (topTwo) second(g *choosing, i int, first int32) int32 {
 	return best
 }
 
-// withdraw empties the second place unless 2·w exceeds a number drawn evenly from 0 to 1.
+// withdraw withdraws the second choice unless 2·w exceeds a number drawn evenly from 0 to 1.
 func (topTwo) withdraw(g *choosing, i int) {
-	two, p := g.places(i), g.scores(i)
+	two, p := g.choices(i), g.scores(i)
 	random := g.noise(i, noiseSecond)
 	a, b := float64(p[two[0]]), float64(p[two[1]])
 	if 2*b/(a+b) <= uniform(&random) {

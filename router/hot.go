@@ -6,15 +6,15 @@ import (
 )
 
 // Hot gives one expert a share of all tokens and deals the others in turn: what a benchmark of an
-// unbalanced load asks for. The hot tokens are spread evenly over a group, and take the hot expert
-// as the first of their K. No parameters, no gradient, weights of 1/K. (DeepEP's tests have such a
-// generator.)
+// unbalanced load asks for. The hot tokens are spread evenly over a token group, and take the hot
+// expert as the first of their K. No parameters, no gradient, weights of 1/K. (DeepEP's tests have
+// such a generator.)
 type Hot struct {
 	// K is the number of experts of each token, from 1 to all but the hot one.
 	K int
 	// Expert is the hot one.
 	Expert ExpertID
-	// Share is the part of the tokens that go to it, from 0 to 1.
+	// Share is the share of the tokens that go to it, from 0 to 1.
 	Share float64
 }
 

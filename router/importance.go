@@ -1,8 +1,8 @@
 package router
 
 // ImportanceLoss is the squared coefficient of variation of the experts' importance: E·ΣI²/(ΣI)² −
-// 1, Iₑ the sum over the group's tokens of expert e's weight before drops, without Scale. It is 0
-// where all are alike. Its name is "importance". (Shazeer et al. 2017; Tutel, FastMoE.)
+// 1, Iₑ the sum over the token group's tokens of expert e's weight before drops, without Scale. It
+// is 0 where all are alike. Its name is "importance". (Shazeer et al. 2017; Tutel, FastMoE.)
 func ImportanceLoss(coefficient float64) Loss { return Loss{"importance", coefficient, importance{}} }
 
 type importance struct{}

@@ -17,7 +17,7 @@ type projection interface {
 	// forward fills logits, tokens × experts, padding included.
 	forward(logits blas32.General, in *input)
 	// backward adds to dx what dlogits asks for; rows of padding are zero. The parameters' gradient
-	// is a leaf for each group, from firstLeaf on. dlogits is packed, and may be changed. in is
+	// is a leaf for each token group, from firstLeaf on. dlogits is packed, and may be changed. in is
 	// what forward had, and holds what that kept.
 	backward(dx, dlogits blas32.General, in *input, firstLeaf int)
 }
@@ -53,10 +53,10 @@ func (in *input) set(x blas32.General, b Batch, seed uint64) {
 func (in *input) setTokens(x blas32.General) { in.x = withoutPadding(x, in.Padding, &in.clean[0]) }
 
 // noise returns random bits for row t of the batch. They depend on the gate's seed, the step, what
-// the bits are for, the token's row within its group and the signs of its elements, and on nothing
-// else. So no rank need know where in the global batch its tokens stand, a pass run again draws the
-// same, and tokens that are alike draw differently; and since a small change of a token leaves the
-// signs, its noise is a constant to the gradient.
+// the bits are for, the token's row within its token group and the signs of its elements, and on
+// nothing else. So no rank need know where in the global batch its tokens stand, a pass run again
+// draws the same, and tokens that are alike draw differently; and since a small change of a token
+// leaves the signs, its noise is a constant to the gradient.
 func (in *input) noise(t int, purpose uint64) rand.PCG {
 	h := mix(purpose, uint64(t-in.groupBegin(t)))
 	signs := uint64(0)
@@ -74,7 +74,7 @@ func (in *input) noise(t int, purpose uint64) rand.PCG {
 	return p
 }
 
-// groupBegin returns the first row of the group of row t.
+// groupBegin returns the first row of the token group of row t.
 func (in *input) groupBegin(t int) int {
 	if g := sort.SearchInts(in.Ends, t+1); g > 0 {
 		return in.Ends[g-1]

@@ -9,8 +9,8 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// decide routes four tokens of three columns, one group, to three experts. The gate's matrix is the
-// identity, so that the logits of a token are the token itself.
+// decide routes four tokens of three columns, one token group, to three experts. The gate's matrix
+// is the identity, so that the logits of a token are the token itself.
 func decide(r router.Router, b router.Batch) *router.Decision {
 	gate, err := r.New(router.Shape{Dim: 3, Experts: 3})
 	if err != nil {

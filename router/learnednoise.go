@@ -87,7 +87,7 @@ func (l learnedNoise) backward(dx, dlogits blas32.General, in *input, firstLeaf 
 		gemm.Gemm(blas.NoTrans, blas.Trans, clean, l.weights(), 1, dx)
 		gemm.Gemm(blas.NoTrans, blas.Trans, raw, l.noiseWeights(), 1, dx)
 	}
-	clear(clean.Data) // they are in one part of the gradient
+	clear(clean.Data) // only one share of the gradient has them
 	clear(raw.Data)
 }
 

@@ -41,11 +41,11 @@ func (l linear) backward(dx, dlogits blas32.General, in *input, firstLeaf int) {
 }
 
 // leaves gives the gradient of the set's first matrices, all of which multiply x: a leaf for each
-// group, in which matrix i's part is xᵀ·d[i].
+// token group, in which matrix i has xᵀ·d[i].
 func leaves(set *param.Set, in *input, firstLeaf int, d ...blas32.General) {
 	begin := 0
 	for g, end := range in.Ends {
-		// A group without tokens has a leaf too, so that the tree's shape does not depend on which
+		// A token group without tokens has a leaf too, so that the tree's shape does not depend on which
 		// are empty.
 		leaf := set.Grad.Leaf(firstLeaf + g)
 		for i := range d {

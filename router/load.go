@@ -20,7 +20,7 @@ type load struct{}
 
 func (load) needs() needs { return needs{noise: true} }
 
-// value leaves the loads in the group's loads.
+// value leaves the loads in the token group's loads.
 func (l load) value(g *lossGroup) float64 {
 	loads := g.c.loadsOf(g.group)
 	for e := range loads {

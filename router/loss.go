@@ -20,13 +20,13 @@ func (l Loss) Name() string { return l.name }
 // Coefficient returns the factor of the loss.
 func (l Loss) Coefficient() float64 { return l.coefficient }
 
-// lossTerm is what a [Loss] computes. A loss sees a group only once it has tokens.
+// lossTerm is what a [Loss] computes. A loss sees a token group only once it has tokens.
 type lossTerm interface {
 	needs() needs
-	// value is the group's loss, without coefficient.
+	// value is the token group's loss, without coefficient.
 	value(g *lossGroup) float64
 	// shareGrad adds scale times the loss's gradient with respect to a token's shares to d, where
-	// it is the same for all tokens of the group.
+	// it is the same for all tokens of the token group.
 	shareGrad(d []float32, g *lossGroup, scale float64)
 	// tokenGrad adds scale times the rest of the gradient, for token t.
 	tokenGrad(d tokenGrad, g *lossGroup, t int, scale float64)

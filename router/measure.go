@@ -31,7 +31,7 @@ func (g *tokenChoice) measure(d *Decision, c *choices) {
 	}
 }
 
-// sumShares adds up the shares of the group's tokens, in token order.
+// sumShares adds up the shares of the token group's tokens, in token order.
 func (c *choices) sumShares(v *lossGroup) {
 	clear(v.shares)
 	for t := v.begin; t < v.end; t++ {
@@ -42,7 +42,7 @@ func (c *choices) sumShares(v *lossGroup) {
 	}
 }
 
-// sumWeights adds up the weights before drops of the group's tokens, in token order.
+// sumWeights adds up the weights before drops of the token group's tokens, in token order.
 func (c *choices) sumWeights(group int) {
 	begin, end := c.group(group)
 	sums := c.weightsOf(group)

@@ -18,19 +18,19 @@ import (
 //
 // The rows are sorted by expert, then by group, then by slot.
 type Mixture struct {
-	// Slots is the number of slots of each expert in each group.
+	// Slots is the number of slots of each expert in each token group.
 	Slots int
-	// Ends cuts the tokens into groups, as [Batch.Ends] does.
+	// Ends cuts the tokens into token groups, as [Batch.Ends] does.
 	Ends []int
-	// Empty marks the groups that have no slots: those without tokens, or with none but padding.
+	// Empty marks the token groups that have no slots: those without tokens, or with none but padding.
 	Empty []bool
 	// Dispatch and Combine are tokens × (Experts·Slots), the column of slot s of expert e being
-	// e·Slots+s. Row j of a group is the sum of Dispatch[t, j] times token t over the group's
+	// e·Slots+s. Row j of a token group is the sum of Dispatch[t, j] times token t over the group's
 	// tokens; the output of token t is the sum of Combine[t, j] times answer j.
 	Dispatch, Combine blas32.General
 }
 
-// groups is the number of groups that have slots.
+// groups is the number of token groups that have slots.
 func (m *Mixture) groups() int {
 	n := 0
 	for _, empty := range m.Empty {
@@ -41,23 +41,23 @@ func (m *Mixture) groups() int {
 	return n
 }
 
-// part is one expert's slots in one group of tokens.
-type part struct {
+// slotBlock is one expert's slots in one token group.
+type slotBlock struct {
 	begin, end int // tokens
 	column     int // of the first slot in the matrices
 	row        int // of the first slot among those that travel
 }
 
-// each calls do for every expert and group with slots, groups in order and in each the experts in
-// order.
-func (m *Mixture) each(do func(p part)) {
+// each calls do for every expert and token group with slots, groups in order and in each the
+// experts in order.
+func (m *Mixture) each(do func(p slotBlock)) {
 	groups := m.groups()
 	experts := m.Dispatch.Cols / m.Slots
 	begin, at := 0, 0
 	for g, end := range m.Ends {
 		if !m.Empty[g] {
 			for e := range experts {
-				do(part{begin, end, e * m.Slots, (e*groups + at) * m.Slots})
+				do(slotBlock{begin, end, e * m.Slots, (e*groups + at) * m.Slots})
 			}
 			at++
 		}
@@ -65,8 +65,8 @@ func (m *Mixture) each(do func(p part)) {
 	}
 }
 
-// of returns the part's columns of its tokens' rows of d, which it aliases.
-func (m *Mixture) of(d blas32.General, p part) blas32.General {
+// of returns the block's columns of its tokens' rows of d, which it aliases.
+func (m *Mixture) of(d blas32.General, p slotBlock) blas32.General {
 	d = mat.Rows(d, p.begin, p.end)
 	return blas32.General{Rows: d.Rows, Cols: m.Slots, Stride: d.Stride, Data: d.Data[p.column:]}
 }
@@ -112,7 +112,7 @@ func (d *Decision) CountRows(dst []int, ends []int) {
 	}
 }
 
-// count fills in the slots of one expert in each group.
+// count fills in the slots of one expert in each token group.
 func (m *Mixture) count(counts []int) {
 	for g, empty := range m.Empty {
 		if !empty {
@@ -133,7 +133,7 @@ func (d *Decision) Order(dst, x blas32.General) {
 		return
 	}
 	d.checkMixed("Order", dst, x)
-	m.each(func(p part) {
+	m.each(func(p slotBlock) {
 		gemm.Gemm(blas.Trans, blas.NoTrans, m.of(m.Dispatch, p), mat.Rows(x, p.begin, p.end), 0, mat.Rows(dst, p.row, p.row+m.Slots))
 	})
 }
@@ -148,7 +148,7 @@ func (d *Decision) OrderBackward(dx, drows blas32.General) {
 		return
 	}
 	d.checkMixed("OrderBackward", drows, dx)
-	m.each(func(p part) {
+	m.each(func(p slotBlock) {
 		gemm.Gemm(blas.NoTrans, blas.NoTrans, m.of(m.Dispatch, p), mat.Rows(drows, p.row, p.row+m.Slots), 1, mat.Rows(dx, p.begin, p.end))
 	})
 }
@@ -169,7 +169,7 @@ func (d *Decision) Restore(dst, rows blas32.General) {
 	for t := range d.Tokens {
 		clear(mat.Row(dst, t))
 	}
-	m.each(func(p part) {
+	m.each(func(p slotBlock) {
 		gemm.Gemm(blas.NoTrans, blas.NoTrans, m.of(m.Combine, p), mat.Rows(rows, p.row, p.row+m.Slots), 1, mat.Rows(dst, p.begin, p.end))
 	})
 }
@@ -189,15 +189,15 @@ func (d *Decision) RestoreBackward(drows blas32.General, dweights []float32, row
 		panic(fmt.Sprintf("router: RestoreBackward: %d gradients of weights for %d", len(dweights), d.NumWeights()))
 	}
 	clear(dweights)
-	m.each(func(p part) {
+	m.each(func(p slotBlock) {
 		m.dot(dweights, p, mat.Rows(dy, p.begin, p.end), mat.Rows(rows, p.row, p.row+m.Slots))
 		gemm.Gemm(blas.Trans, blas.NoTrans, m.of(m.Combine, p), mat.Rows(dy, p.begin, p.end), 0, mat.Rows(drows, p.row, p.row+m.Slots))
 	})
 }
 
-// dot fills the part of a matrix laid out as Dispatch and Combine with the products of tokens and
+// dot fills the block of a matrix laid out as Dispatch and Combine with the products of tokens and
 // slots.
-func (m *Mixture) dot(matrix []float32, p part, tokens, slots blas32.General) {
+func (m *Mixture) dot(matrix []float32, p slotBlock, tokens, slots blas32.General) {
 	for i := range tokens.Rows {
 		line := matrix[(p.begin+i)*m.Combine.Cols+p.column:]
 		for s := range slots.Rows {

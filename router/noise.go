@@ -89,7 +89,7 @@ func (jitteredLogits) keep(logits blas32.General, in *input) {
 func (l jitteredLogits) backward(dx, dlogits blas32.General, in *input, firstLeaf int) {
 	if in.noisy {
 		f32.Add(dlogits.Data, in.kept[keptDClean].data)
-		clear(in.kept[keptDClean].data) // it is in one part of the gradient
+		clear(in.kept[keptDClean].data) // only one share of the gradient has it
 	}
 	l.linear.backward(dx, dlogits, in, firstLeaf)
 }

@@ -4,9 +4,9 @@ import "fmt"
 
 // NoisyTopK is [TopK] with noise in training. In evaluation it is TopK with the same matrix.
 //
-// The noise of a token follows from the gate's seed, [Batch.Step], the token's row in its group and
-// the signs of its elements: it is the same on any number of ranks, and in a pass that is run
-// again.
+// The noise of a token follows from the gate's seed, [Batch.Step], the token's row in its token
+// group and the signs of its elements: it is the same on any number of ranks, and in a pass that is
+// run again.
 //
 // (Shazeer et al. 2017.)
 type NoisyTopK struct {
@@ -21,7 +21,7 @@ var _ Router = NoisyTopK{}
 
 // New is described at [Router].
 func (r NoisyTopK) New(s Shape) (Gate, error) {
-	p := parts{name: "NoisyTopK", faults: r.noiseFaults(), gaussian: r.Noise == LearnedGaussian || r.Noise == FixedGaussian}
+	p := overrides{name: "NoisyTopK", faults: r.noiseFaults(), gaussian: r.Noise == LearnedGaussian || r.Noise == FixedGaussian}
 	if len(p.faults) == 0 && len(checkShape(s)) == 0 {
 		r.addNoise(&p, s)
 	}
@@ -41,8 +41,8 @@ func (r NoisyTopK) noiseFaults() (faults []error) {
 	return faults
 }
 
-// addNoise puts the parts in that make the noise.
-func (r NoisyTopK) addNoise(p *parts, s Shape) {
+// addNoise replaces the steps that make the noise.
+func (r NoisyTopK) addNoise(p *overrides, s Shape) {
 	amount := float64(r.Amount)
 	switch r.Noise {
 	case LearnedGaussian:
@@ -79,6 +79,6 @@ func (b gumbelBest) choose(g *choosing) {
 		for e := range noisy {
 			noisy[e] += float32(b.amount * gumbel(&random))
 		}
-		topK(g.places(i), noisy)
+		topK(g.choices(i), noisy)
 	}
 }

@@ -193,8 +193,8 @@ func TestNoNoise(t *testing.T) {
 }
 
 // TestNoiseIsWhereItShouldBe expects the same noise in a pass run again, other noise in the next
-// step, with another seed and in another row, and the same in a group wherever in the batch it
-// stands.
+// step, with another seed and in another row, and the same in a token group wherever in the batch
+// it stands.
 func TestNoiseIsWhereItShouldBe(t *testing.T) {
 	config := NoisyTopK{TopK: TopK{K: 1, Score: SoftmaxBefore}, Noise: FixedGaussian, Amount: 1}
 	route := func(seed uint64, b Batch) []float32 {

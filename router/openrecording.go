@@ -14,10 +14,10 @@ import (
 // file, some hundred bytes a route, and reads a route when it is asked for. It may be used by many
 // gates at once.
 type Recording struct {
-	file    io.ReaderAt
-	routes  map[RouteKey]span
-	experts map[int]int  // of each layer, by its first record
-	judged  map[int]bool // layers of which evaluations were recorded
+	file      io.ReaderAt
+	routes    map[RouteKey]span
+	experts   map[int]int  // of each layer, by its first record
+	evaluated map[int]bool // layers of which evaluations were recorded
 }
 
 // span is where a record stands.
@@ -37,7 +37,7 @@ func OpenRecording(file io.ReaderAt) (*Recording, error) {
 		return nil, err
 	}
 	rec := &Recording{
-		file: file, routes: map[RouteKey]span{}, experts: map[int]int{}, judged: map[int]bool{},
+		file: file, routes: map[RouteKey]span{}, experts: map[int]int{}, evaluated: map[int]bool{},
 	}
 	for {
 		begin := in.at
@@ -68,7 +68,7 @@ func (r *Recording) add(route *RecordedRoute, at span) error {
 	first, ok := r.routes[route.RouteKey]
 	if !ok {
 		r.routes[route.RouteKey] = at
-		r.judged[route.Layer] = r.judged[route.Layer] || !route.Train
+		r.evaluated[route.Layer] = r.evaluated[route.Layer] || !route.Train
 		if _, ok := r.experts[route.Layer]; !ok {
 			r.experts[route.Layer] = route.Experts
 		}

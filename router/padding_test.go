@@ -74,8 +74,8 @@ func TestMisusedPadding(t *testing.T) {
 	})
 }
 
-// TestGlobalBalance compares groups whose counts are told with the balance loss of all of them as
-// one group.
+// TestGlobalBalance compares token groups whose counts are told with the balance loss of all of
+// them as one group.
 func TestGlobalBalance(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -87,7 +87,7 @@ func TestGlobalBalance(t *testing.T) {
 	grad := Gradient{Weights: make([]float32, 24), LossScale: []float32{1}, DX: identity(12)}
 	require.NoError(t, whole.Backward(d, identity(12), grad))
 
-	// Two ranks of two groups each.
+	// Two ranks of two token groups each.
 	sum, dlogits := 0.0, []float32{}
 	for rank := range 2 {
 		half := logits[rank*6 : rank*6+6]

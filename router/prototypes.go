@@ -23,7 +23,7 @@ var _ Router = Prototypes{}
 
 // New is described at [Router].
 func (r Prototypes) New(s Shape) (Gate, error) {
-	p := parts{name: "Prototypes", chooser: bestOfEach{}, scoring: softmaxOfEach{r.K}}
+	p := overrides{name: "Prototypes", chooser: bestOfEach{}, scoring: softmaxOfEach{r.K}}
 	if r.K > 0 && s.Experts%r.K != 0 {
 		p.faults = append(p.faults, fmt.Errorf("router: Prototypes: %d prototypes do not divide %d experts", r.K, s.Experts))
 	}
@@ -59,7 +59,7 @@ func (bestOfEach) forAll() bool { return false }
 func (bestOfEach) choose(g *choosing) {
 	size := g.experts / g.k
 	for i := range g.tokens {
-		chosen, logits := g.places(i), g.logits(i)
+		chosen, logits := g.choices(i), g.logits(i)
 		for j := range chosen {
 			topK(chosen[j:j+1], logits[j*size:(j+1)*size])
 			chosen[j] += int32(j * size)

@@ -11,11 +11,11 @@ import (
 // QuantileBalanced is [TopK] with a bias of the choice that is computed from the scores, in place
 // of DeepSeek-V3's that is moved by counts. Even assignment is a linear programme, max Σ xₜₑ·sₜₑ
 // with k experts a token and T·k/E tokens an expert, and the biases are prices of its dual. One
-// round of coordinate descent on it is, for each group: a token's threshold αₜ is the (k+1)-th
-// largest of its sₜₑ + bₑ, which an expert has to exceed; expert e's price qₑ is the ⌈T·k/E⌉-th
-// largest over the tokens of sₜₑ − αₜ, at which that many tokens would choose it. After a step bₑ
-// moves to bₑ + Rate·(−q̄ₑ − bₑ), q̄ₑ the mean over the groups of the global batch, and the mean of
-// all is taken off: see [Balancer].
+// round of coordinate descent on it is, for each token group: a token's threshold αₜ is the
+// (k+1)-th largest of its sₜₑ + bₑ, which an expert has to exceed; expert e's price qₑ is the
+// ⌈T·k/E⌉-th largest over the tokens of sₜₑ − αₜ, at which that many tokens would choose it. After
+// a step bₑ moves to bₑ + Rate·(−q̄ₑ − bₑ), q̄ₑ the mean over the groups of the global batch, and
+// the mean of all is taken off: see [Balancer].
 //
 // The choice itself uses the biases of the steps before, so it does not see the future. (Megatron's
 // quantile balancing.)
@@ -30,7 +30,7 @@ var _ Router = QuantileBalanced{}
 
 // New is described at [Router].
 func (r QuantileBalanced) New(s Shape) (Gate, error) {
-	p := parts{name: "QuantileBalanced"}
+	p := overrides{name: "QuantileBalanced"}
 	fault := func(wrong bool, format string, args ...any) {
 		if wrong {
 			p.faults = append(p.faults, fmt.Errorf("router: QuantileBalanced: "+format, args...))
@@ -51,7 +51,7 @@ func (r QuantileBalanced) New(s Shape) (Gate, error) {
 }
 
 // quantiles is the rule by which QuantileBalanced's bias moves. The tally is the sum of each
-// expert's prices, in units of 2⁻³², and the number of groups.
+// expert's prices, in units of 2⁻³², and the number of token groups.
 type quantiles struct {
 	bias   *bias
 	rate   float64
@@ -92,7 +92,7 @@ func (q *quantiles) thresholds(c *choices, begin, end int) {
 	}
 }
 
-// price returns the price of expert e in one group.
+// price returns the price of expert e in one token group.
 func (q *quantiles) price(c *choices, begin, end, e int) float64 {
 	n := end - begin
 	q.column = mat.Reuse(q.column, n)

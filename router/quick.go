@@ -62,7 +62,7 @@ func (g *tokenChoice) chooseRun(c *choices, begin, end int) {
 	}
 }
 
-// softmax fills raw with the chosen experts' part of the softmax over all; of each row the first
+// softmax fills raw with the chosen experts' shares of the softmax over all; of each row the first
 // one chosen is the largest.
 func (q *quick) softmax(raw []float32, chosen []int32, logits []float32, experts, k int) {
 	rows := len(raw) / k
@@ -85,7 +85,7 @@ func (q *quick) softmax(raw []float32, chosen []int32, logits []float32, experts
 	}
 }
 
-// unbounded tells whether no expert's capacity has a bound in any group, and notes it in the
+// unbounded tells whether no expert's capacity has a bound in any token group, and notes it in the
 // decision.
 func (g *tokenChoice) unbounded(d *Decision, c *choices) bool {
 	d.GroupCapacity = mat.Reuse(d.GroupCapacity, len(c.ends))
@@ -106,7 +106,7 @@ func (g *tokenChoice) unscaled(c *choices) []float32 {
 	return g.weigh(c)
 }
 
-// assignAll is assign where every place is in the assignment: the counts say where each expert's
+// assignAll is assign if every choice is in the assignment: the counts say where each expert's
 // entries begin.
 func (c *choices) assignAll(d *Decision, weight []float32) {
 	c.count(d)

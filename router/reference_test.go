@@ -112,7 +112,7 @@ func descending(x []float64) []int {
 	return order
 }
 
-// keep decides which tokens of a group expert e keeps.
+// keep decides which tokens of a token group expert e keeps.
 func (r *reference) keep(logits [][]float64, begin, end, e int) {
 	var queue []int
 	weight := func(t int) float64 { return r.weigh(logits[t], t)[slices.Index(r.chosen[t], e)] }
@@ -229,7 +229,7 @@ func squaredVariation(x []float64) float64 {
 }
 
 // total is what the gradient is of: Σ upstream·weight + Σ scale·loss, over tokens, places and
-// groups.
+// token groups.
 func (r *reference) total(logits [][]float64, upstream [][]float64, scale []float32) float64 {
 	total := 0.0
 	for t, row := range logits {

@@ -85,7 +85,7 @@ func normalizeBackward(d, w []float32) bool {
 }
 
 // faintShares fills dst with the weights of a token divided by their sum, where that is faint: a
-// faint score is e^(rate·logit) to within a part in 10¹², so shares are a softmax. Places that
+// faint score is e^(rate·logit) to within a part in 10¹², so shares are a softmax. Choices that
 // kept, where it is not nil, says are in no expert get 0.
 func faintShares(dst []float32, rate float32, t token, kept []int32) {
 	logs := t.scratch[:0]

@@ -16,7 +16,7 @@ import (
 // layer, Step, Micro and Train went when it was recorded, however often and in whatever order
 // batches come. So a policy is trained through the very experts that its rollouts took, or one step
 // is run again while something else changes. A batch that was not recorded, or of another size or
-// in other groups, is an error that names layer, step and micro-batch.
+// in other token groups, is an error that names layer, step and micro-batch.
 //
 // Without Live the weights are the recorded ones, and the gate has no parameters, no losses and no
 // gradient. With Live they come from a trainable gate, of which only the choice is replayed.
@@ -57,27 +57,27 @@ func (r Replay) New(s Shape) (Gate, error) {
 		if err := errors.Join(faults...); err != nil {
 			return nil, err
 		}
-		return &replayed{tape: tape{r.From, r.Layer, s.Experts}, shape: s}, nil
+		return &replayed{layerRoutes: layerRoutes{r.From, r.Layer, s.Experts}, shape: s}, nil
 	}
-	again := &again{tape: tape{r.From, r.Layer, s.Experts}, k: r.Live.K, biased: r.Live.Bias != nil || r.Live.BiasRate != 0}
-	g, err := r.Live.build(s, parts{name: "Replay", chooser: again, faults: faults})
+	chooser := &replayChooser{layerRoutes: layerRoutes{r.From, r.Layer, s.Experts}, k: r.Live.K, biased: r.Live.Bias != nil || r.Live.BiasRate != 0}
+	g, err := r.Live.build(s, overrides{name: "Replay", chooser: chooser, faults: faults})
 	if err != nil {
 		return nil, err
 	}
-	live := &liveReplay{g.(*tokenChoice), again}
-	again.own.bias = live.bias
+	live := &liveReplay{g.(*tokenChoice), chooser}
+	chooser.own.bias = live.bias
 	return live, nil
 }
 
-// tape is a layer's recorded routes.
-type tape struct {
+// layerRoutes is a layer's recorded routes.
+type layerRoutes struct {
 	from    *Recording
 	layer   int
 	experts int
 }
 
 // find returns the route of a batch of that many tokens.
-func (p *tape) find(tokens int, b Batch) (*RecordedRoute, error) {
+func (p *layerRoutes) find(tokens int, b Batch) (*RecordedRoute, error) {
 	key := RouteKey{p.layer, b.Step, b.Micro, b.Train}
 	r, err := p.from.Route(key)
 	if err != nil {
@@ -100,7 +100,7 @@ func (p *tape) find(tokens int, b Batch) (*RecordedRoute, error) {
 
 // replayed is the gate of a [Replay] of recorded weights.
 type replayed struct {
-	tape
+	layerRoutes
 	shape Shape
 	free  []*Decision
 }
@@ -168,12 +168,12 @@ func (g *replayed) Backward(d *Decision, x blas32.General, grad Gradient) error 
 // liveReplay is the gate of a [Replay] with Live.
 type liveReplay struct {
 	*tokenChoice
-	again *again
+	replay *replayChooser
 }
 
 // Route is described at [Gate].
 func (g *liveReplay) Route(x blas32.General, b Batch) (*Decision, error) {
-	if err := g.again.load(x, b); err != nil {
+	if err := g.replay.load(x, b); err != nil {
 		return nil, err
 	}
 	return g.tokenChoice.Route(x, b)
@@ -181,74 +181,74 @@ func (g *liveReplay) Route(x blas32.General, b Batch) (*Decision, error) {
 
 // RouteLogits is described at [LogitRouter].
 func (g *liveReplay) RouteLogits(logits blas32.General, b Batch) (*Decision, error) {
-	if err := g.again.load(logits, b); err != nil {
+	if err := g.replay.load(logits, b); err != nil {
 		return nil, err
 	}
 	return g.tokenChoice.RouteLogits(logits, b)
 }
 
-// again is the chooser of a live replay.
-type again struct {
-	tape
-	k      int
-	own    best    // chooses where nothing is replayed
-	free   bool    // so it is for this batch
-	biased bool    // own goes by scores
-	spots  []int32 // k experts of each row
-	used   []int   // how many of them there are
+// replayChooser is the chooser of a live replay.
+type replayChooser struct {
+	layerRoutes
+	k        int
+	own      best    // chooses if nothing is replayed
+	free     bool    // so it is for this batch
+	biased   bool    // own goes by scores
+	recorded []int32 // k experts of each row
+	counts   []int   // how many of them there are
 }
 
-func (a *again) forAll() bool { return a.biased }
+func (c *replayChooser) forAll() bool { return c.biased }
 
 // load lists each row's experts of a batch.
-func (a *again) load(x blas32.General, b Batch) error {
-	if a.free = !b.Train && !a.from.judged[a.layer]; a.free {
+func (c *replayChooser) load(x blas32.General, b Batch) error {
+	if c.free = !b.Train && !c.from.evaluated[c.layer]; c.free {
 		return nil
 	}
-	r, err := a.find(x.Rows, b)
+	r, err := c.find(x.Rows, b)
 	if err != nil {
 		return err
 	}
-	a.spots, a.used = mat.Reuse(a.spots, r.Tokens*a.k), mat.Reuse(a.used, r.Tokens)
-	clear(a.used)
+	c.recorded, c.counts = mat.Reuse(c.recorded, r.Tokens*c.k), mat.Reuse(c.counts, r.Tokens)
+	clear(c.counts)
 	for e := range r.Experts {
 		begin, end := r.Of(ExpertID(e))
 		for _, t := range r.Token[begin:end] {
-			n := a.used[t]
-			if n == a.k {
-				return fmt.Errorf("router: replay: token %d of %v was recorded with more experts than K = %d", t, r.RouteKey, a.k)
+			n := c.counts[t]
+			if n == c.k {
+				return fmt.Errorf("router: replay: token %d of %v was recorded with more experts than K = %d", t, r.RouteKey, c.k)
 			}
-			a.spots[int(t)*a.k+n] = int32(e)
-			a.used[t]++
+			c.recorded[int(t)*c.k+n] = int32(e)
+			c.counts[t]++
 		}
 	}
 	return nil
 }
 
-// choose fills the places with the recorded experts, the one with the largest logit first. Places
-// without one are withdrawn. They hold the best of the other experts: most likely those that had
-// dropped the token.
-func (a *again) choose(g *choosing) {
-	if a.free {
-		a.own.choose(g)
+// choose makes the recorded experts the choices of each token, the one with the largest logit
+// first. The choices left over are withdrawn. They hold the best of the other experts: most likely
+// those that had dropped the token.
+func (c *replayChooser) choose(g *choosing) {
+	if c.free {
+		c.own.choose(g)
 		return
 	}
 	for i := range g.tokens {
-		t, logits, places := g.row(i), g.logits(i), g.places(i)
-		recorded := a.spots[t*a.k : t*a.k+a.used[t]]
-		for j, e := range recorded {
-			place(places[:j+1], logits, e)
+		t, logits, chosen := g.row(i), g.logits(i), g.choices(i)
+		experts := c.recorded[t*c.k : t*c.k+c.counts[t]]
+		for j, e := range experts {
+			insert(chosen[:j+1], logits, e)
 		}
-		if len(recorded) == len(places) {
+		if len(experts) == len(chosen) {
 			continue
 		}
 		others := g.scratch()
 		copy(others, logits)
-		for _, e := range recorded {
+		for _, e := range experts {
 			others[e] = float32(math.Inf(-1))
 		}
-		topK(places[len(recorded):], others)
-		for j := len(recorded); j < len(places); j++ {
+		topK(chosen[len(experts):], others)
+		for j := len(experts); j < len(chosen); j++ {
 			g.withdraw(i, j)
 		}
 	}

@@ -43,7 +43,7 @@ type Gate interface {
 	// Inf in the scores is an error that gives the token's row in x, in any words.
 	Route(x blas32.General, b Batch) (*Decision, error)
 	// Backward adds to g.DX the gradient of the loss with respect to x, and gives the parameters'
-	// gradient, a leaf for each group, to Params().Grad. x is the input of the Route call that
+	// gradient, a leaf for each token group, to Params().Grad. x is the input of the Route call that
 	// returned d.
 	Backward(d *Decision, x blas32.General, g Gradient) error
 }
@@ -83,7 +83,7 @@ type Batch struct {
 	// changes nothing: a layer puts zeros there before it calls a gate, and the gates of this
 	// package need none. Nil marks none of them.
 	Padding []bool
-	// Sequences cuts the tokens into sequences of consecutive rows, as Ends into groups, padding
+	// Sequences cuts the tokens into sequences of consecutive rows, as Ends into token groups, padding
 	// included, for [SequenceBalance]. Nil where there is no need to say. One that goes on in the
 	// next group counts as two, since losses count within a group.
 	Sequences []int
@@ -105,19 +105,19 @@ type Batch struct {
 type Gradient struct {
 	// Weights is the loss's gradient with respect to each weight of the assignment, in its order.
 	Weights []float32
-	// LossScale holds, for each group, the gradient of the loss with respect to the group's
+	// LossScale holds, for each token group, the gradient of the loss with respect to the group's
 	// auxiliary loss: the group's share of the global batch's tokens, times whatever the trainer
 	// scales its loss by.
 	LossScale []float32
 	// Losses, where it is not nil, takes in its Grad what comes of LossScale of the gradient of the
-	// parameters, a leaf for each group, which Params().Grad then is without. It is for a
+	// parameters, a leaf for each token group, which Params().Grad then is without. It is for a
 	// [LossSplitter], and what its LossParams has returned.
 	Losses *param.Set
 	// Rows is the loss's gradient with respect to the rows that [Decision.Order] made. Gates whose
 	// rows are mixtures of tokens read it, and it stays as it is until Backward returns; others
 	// leave it alone.
 	Rows blas32.General
-	// FirstLeaf is the number of the first group in the global batch.
+	// FirstLeaf is the number of the first token group in the global batch.
 	FirstLeaf int
 	// DX is tokens × Dim; the gradient is added to it.
 	DX blas32.General
@@ -129,13 +129,13 @@ type Decision struct {
 	// Mixture, where there is one, takes the place of the assignment, which then has no entries:
 	// the experts' rows are mixtures of tokens.
 	Mixture *Mixture
-	// GroupLoss is each group's sum of auxiliary losses, coefficients applied.
+	// GroupLoss is each token group's sum of auxiliary losses, coefficients applied.
 	GroupLoss []float64
 	// Losses is the mean over the tokens of each configured loss, by its name, coefficients applied.
 	Losses map[string]float64
 	// Counts is the number of tokens that chose each expert, before any were dropped.
 	Counts []int
-	// GroupCapacity is the most of each group's tokens that an expert takes; math.MaxInt where
+	// GroupCapacity is the most of each token group's tokens that an expert takes; math.MaxInt where
 	// there is no bound.
 	GroupCapacity []int
 	// Dropped is the number of (token, expert) choices that capacity dropped.

@@ -8,8 +8,8 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// The gate of DeepSeek-V3: 8 of 256 experts, out of 4 of 8 groups; sigmoid scores, whose bias is
-// moved after each step in place of a loss; a small loss for each sequence of 4096 tokens;
+// The gate of DeepSeek-V3: 8 of 256 experts, out of 4 of 8 expert groups; sigmoid scores, whose
+// bias is moved after each step in place of a loss; a small loss for each sequence of 4096 tokens;
 // weights that sum to 2.5.
 func ExampleGroupLimited() {
 	deepSeekV3 := router.GroupLimited{

@@ -25,7 +25,8 @@ func (g *grid) matrix() blas32.General {
 	return blas32.General{Rows: len(g.data) / max(g.cols, 1), Cols: g.cols, Stride: max(g.cols, 1), Data: g.data}
 }
 
-// checkBatch panics unless x is a matrix of dim columns and ends cuts exactly its rows into groups.
+// checkBatch panics unless x is a matrix of dim columns and ends cuts exactly its rows into token
+// groups.
 func checkBatch(x blas32.General, ends []int, dim int) {
 	if err := check.Matrix(x, dim); err != nil {
 		panic(fmt.Sprintf("router: a batch has %v", err))

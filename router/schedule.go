@@ -59,21 +59,21 @@ func (s Schedule) At(step int) int {
 	case Exponential:
 		return s.To - int(math.RoundToEven(way*decay(t/float64(s.Steps))))
 	case MultiStep:
-		return s.rung(int(t))
+		return s.doubled(int(t))
 	}
 	return s.From + int(math.RoundToEven(way*t/float64(s.Steps)))
 }
 
-// rung returns the number of the multi-step curve.
-func (s Schedule) rung(step int) int {
+// doubled returns the number of the multi-step curve.
+func (s Schedule) doubled(step int) int {
 	low, high := min(s.From, s.To), max(s.From, s.To)
-	rungs := 1
+	powers := 1
 	for k := low; k < high; k *= 2 {
-		rungs++
+		powers++
 	}
-	n := int(int64(step) * int64(rungs) / int64(s.Steps))
+	n := int(int64(step) * int64(powers) / int64(s.Steps))
 	if s.From > s.To {
-		n = rungs - 1 - n
+		n = powers - 1 - n
 	}
 	return min(low<<n, high)
 }

@@ -14,7 +14,7 @@ const (
 	// weights of a token sum to 1, and a lone expert's is 1, without gradient. (Mixtral; Megatron's
 	// default.)
 	SoftmaxAfter Score = iota
-	// SoftmaxBefore is the softmax over all experts, of which the chosen ones keep their part.
+	// SoftmaxBefore is the softmax over all experts, of which the chosen ones keep their shares.
 	// (Switch, GShard, OLMoE; Megatron's pre-softmax.)
 	SoftmaxBefore
 	// Sigmoid is the logistic function of each chosen logit, divided by its sum over the chosen

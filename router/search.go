@@ -59,7 +59,7 @@ type search struct {
 	tied   []int // experts that take some, but not all, of the tokens with their last key
 }
 
-// queue is one expert's part of the search.
+// queue is the search of one expert.
 type queue struct {
 	want       int64    // tokens to take among the candidates of all ranks
 	last       uint32   // digits of the last key, as far as they are settled
@@ -195,7 +195,7 @@ func (q *queue) keep(digit uint32, shift int) {
 }
 
 // ownTies finds the experts that cannot take all tokens with their last key, and counts those of
-// this rank, in this rank's place: the sum is all ranks' counts. It is nil if there are no such
+// this rank, at this rank's number: the sum is all ranks' counts. It is nil if there are no such
 // experts.
 func (s *search) ownTies() []int64 {
 	for e := range s.queues {

@@ -9,11 +9,11 @@ import (
 )
 
 // SequenceBalance is [Balance] computed for each sequence by itself, then averaged over the
-// sequences of a group that have tokens. [Batch.Sequences] says where they end; without it they are
-// length consecutive rows, the first one starting with the group, padding included, and length
-// should divide the size of groups. At length 0 a batch must say. Where a bias steers the choice, a
-// token counts for the k experts with its largest logits, those that it would choose without. Its
-// name is "sequence". (DeepSeek-V3's sequence-wise loss; Megatron's seq_aux_loss.)
+// sequences of a token group that have tokens. [Batch.Sequences] says where they end; without it
+// they are length consecutive rows, the first one starting with the group, padding included, and
+// length should divide the size of groups. At length 0 a batch must say. Where a bias steers the
+// choice, a token counts for the k experts with its largest logits, those that it would choose
+// without. Its name is "sequence". (DeepSeek-V3's sequence-wise loss; Megatron's seq_aux_loss.)
 func SequenceBalance(coefficient float64, length int) Loss {
 	if length < 0 {
 		return Loss{name: "sequence"}
@@ -27,7 +27,7 @@ func (s sequence) needs() needs {
 	return needs{shares: true, tokenShares: true, sequences: s.length == 0}
 }
 
-// of returns the number of token t's sequence, in the batch or within its group.
+// of returns the number of token t's sequence, in the batch or within its token group.
 func (s sequence) of(g *lossGroup, t int) int {
 	row := g.c.rowOf(t)
 	if len(g.c.in.Sequences) > 0 {
@@ -45,7 +45,7 @@ func (s sequence) end(g *lossGroup, t int) int {
 	return end
 }
 
-// value adds each sequence of the group to runs, and its counts to runCounts.
+// value adds each sequence of the token group to runs, and its counts to runCounts.
 func (s sequence) value(g *lossGroup) float64 {
 	c, n := g.c, len(g.counts)
 	sum, sequences := 0.0, 0
@@ -57,7 +57,7 @@ func (s sequence) value(g *lossGroup) float64 {
 		if c.owner.bias != nil {
 			c.countUnbiased(counts, t, end)
 		} else {
-			c.countPlaces(counts, t, end)
+			c.countChoices(counts, t, end)
 		}
 		size := float64(end - t)
 		sum += s.evenness(c, counts, t, end) * float64(n) / (float64(g.k) * size * size)
@@ -89,10 +89,10 @@ func (s sequence) tokenGrad(d tokenGrad, g *lossGroup, t int, scale float64) {
 	addCounts(d.shares, c.runCounts[i*n:(i+1)*n], f)
 }
 
-// run is one sequence: the tokens [begin, end) of a group.
+// run is one sequence: the tokens [begin, end) of a token group.
 type run struct{ begin, end, group int }
 
-// runsOf returns the number of sequences of a group.
+// runsOf returns the number of sequences of a token group.
 func (c *choices) runsOf(group int) int {
 	compare := func(r run, g int) int { return r.group - g }
 	first, _ := slices.BinarySearchFunc(c.runs, group, compare)
@@ -113,8 +113,8 @@ func (c *choices) countUnbiased(counts []int, begin, end int) {
 	}
 }
 
-// countPlaces sets counts to the choices of each expert by the tokens [begin, end).
-func (c *choices) countPlaces(counts []int, begin, end int) {
+// countChoices sets counts to the choices of each expert by the tokens [begin, end).
+func (c *choices) countChoices(counts []int, begin, end int) {
 	clear(counts)
 	for i := begin * c.k; i < end*c.k; i++ {
 		if c.entry[i] != withdrawn {

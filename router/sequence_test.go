@@ -9,7 +9,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/neartest"
 )
 
-// TestSequencesOfUnequalLength: the loss of a group is the mean of the balance losses of its
+// TestSequencesOfUnequalLength: the loss of a token group is the mean of the balance losses of its
 // sequences, of which each is a group by itself here, padding left out, sequences of nothing but
 // padding or without tokens too; and so are the gradients.
 func TestSequencesOfUnequalLength(t *testing.T) {
@@ -41,7 +41,7 @@ func TestSequencesOfUnequalLength(t *testing.T) {
 				require.NoError(t, g.Backward(d, x, grad))
 				return value, grad.DX.Data, g.Params().Grad.Total()
 			}
-			// Each sequence weighs one over the number of those with tokens in its group.
+			// Each sequence weighs one over the number of those with tokens in its token group.
 			weights, means, s := make([]float32, len(sequences)), make([]float64, len(c.ends)), 0
 			within := make([][]int, len(c.ends))
 			for i, end := range sequences {

@@ -241,8 +241,8 @@ func (m *several) release(d *Decision) *severalSaved {
 	return s
 }
 
-// moveGradient moves the gradient of a gate's parameters, sums of leaves, to its place, from offset
-// on, in that of all. p is nil where there is none.
+// moveGradient moves the gradient of a gate's parameters, sums of leaves, to that of all gates,
+// from offset on. p is nil if the gate has none.
 func moveGradient(all, p *param.Set, offset, groups, firstLeaf int) {
 	if p == nil {
 		for leaf := range groups {

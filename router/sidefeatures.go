@@ -27,22 +27,22 @@ var _ Router = SideFeatures{}
 // New is described at [Router]. The parameters are one tensor, "gate", Columns × Experts, drawn
 // uniformly from ±1/√Columns.
 func (r SideFeatures) New(s Shape) (Gate, error) {
-	p := parts{name: "SideFeatures"}
+	p := overrides{name: "SideFeatures"}
 	if r.Columns < 1 || r.Columns > check.MaxSize {
 		p.faults = append(p.faults, fmt.Errorf("router: SideFeatures: %d features, want 1 to %d", r.Columns, check.MaxSize))
 	} else {
 		p.faults = tooLarge([]int{r.Columns, s.Experts})
 	}
 	if len(p.faults)+len(checkShape(s)) == 0 {
-		p.projection = beside{newLinear(Shape{Dim: r.Columns, Experts: s.Experts, Seed: s.Seed})}
+		p.projection = featureProjection{newLinear(Shape{Dim: r.Columns, Experts: s.Experts, Seed: s.Seed})}
 	}
 	return r.build(s, p)
 }
 
-// beside is a linear projection of the features.
-type beside struct{ linear }
+// featureProjection is a linear projection of the features.
+type featureProjection struct{ linear }
 
-func (p beside) check(in *input) error {
+func (p featureProjection) check(in *input) error {
 	if n := in.Features.Rows; n != in.x.Rows {
 		return fmt.Errorf("router: SideFeatures: %d rows of features for %d tokens", n, in.x.Rows)
 	}
@@ -52,9 +52,11 @@ func (p beside) check(in *input) error {
 	return nil
 }
 
-func (p beside) forward(logits blas32.General, in *input) { multiply(logits, in.Features, p.weights()) }
+func (p featureProjection) forward(logits blas32.General, in *input) {
+	multiply(logits, in.Features, p.weights())
+}
 
-func (p beside) backward(_, dlogits blas32.General, in *input, firstLeaf int) {
+func (p featureProjection) backward(_, dlogits blas32.General, in *input, firstLeaf int) {
 	features := input{x: in.Features, Batch: in.Batch}
 	leaves(p.set, &features, firstLeaf, dlogits)
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
-// Sinkhorn is the router that balances the experts by optimal transport. In training a group's
-// tokens choose from its transport matrix: the matrix e^logit, rows and columns scaled in turn
-// until each of the T tokens sends about 1/T and each of the E experts gets about 1/E. In
+// Sinkhorn is the router that balances the experts by optimal transport. In training a token
+// group's tokens choose from its transport matrix: the matrix e^logit, rows and columns scaled in
+// turn until each of the T tokens sends about 1/T and each of the E experts gets about 1/E. In
 // evaluation, where a token must not hang on its neighbours, they choose by the plain logits. No
 // gradient passes the matrix. Weights come from the logits: with K = 1 the sigmoid of the chosen
 // one, otherwise the softmax over all experts, never renormalised.
@@ -45,7 +45,7 @@ var _ Router = Sinkhorn{}
 
 // New is described at [Router]. The parameters are those of [TopK].
 func (r Sinkhorn) New(s Shape) (Gate, error) {
-	return r.topK().build(s, parts{name: "Sinkhorn", chooser: &transporter{}})
+	return r.topK().build(s, overrides{name: "Sinkhorn", chooser: &transporter{}})
 }
 
 // Bound is described at [TopK.Bound].
@@ -69,8 +69,8 @@ func (r Sinkhorn) topK() TopK {
 	return t
 }
 
-// Transport fills dst with the transport matrix of one group's logits, tokens × experts both. The
-// logits must be finite.
+// Transport fills dst with the transport matrix of one token group's logits, tokens × experts both.
+// The logits must be finite.
 func (Sinkhorn) Transport(dst, logits blas32.General) {
 	if logits.Rows == 0 || logits.Cols == 0 {
 		return
@@ -102,7 +102,7 @@ func (r *transporter) choose(g *choosing) {
 	r.solve(g.tokens, g.experts, r.rows)
 	for i := range g.tokens {
 		r.rank(g.scratch(), i)
-		topK(g.places(i), g.scratch())
+		topK(g.choices(i), g.scratch())
 	}
 	r.group = nil
 }

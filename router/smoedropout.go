@@ -34,7 +34,7 @@ func (r SMoEDropout) New(s Shape) (Gate, error) {
 	if r.K == 0 {
 		r.K = max(s.Experts, 1)
 	}
-	p := parts{name: "SMoEDropout"}
+	p := overrides{name: "SMoEDropout"}
 	if r.Schedule.To != 0 {
 		p.faults = r.Schedule.faults(r.K)
 		p.k = func(b *Batch) int {

@@ -149,7 +149,7 @@ func (m *mixed) mix(tokens int, b Batch) {
 	}
 }
 
-// mixGroup takes both softmaxes of one group, and tells whether it has any token.
+// mixGroup takes both softmaxes of one token group, and tells whether it has any token.
 func (m *mixed) mixGroup(begin, end int) bool {
 	any := false
 	for t := begin; t < end; t++ {
@@ -169,7 +169,7 @@ func (m *mixed) mixGroup(begin, end int) bool {
 	return any
 }
 
-// softmaxOverTokens fills column j of the dispatch for the group's real tokens.
+// softmaxOverTokens fills column j of the dispatch for the token group's real tokens.
 func (m *mixed) softmaxOverTokens(j, begin, end int) {
 	column := &m.owner.column
 	column.reset(1, end-begin)
@@ -216,7 +216,7 @@ func (g *softMoE) logitGradient(m *mixed, x blas32.General, grad Gradient) {
 	g.dlogits.reset(x.Rows, m.logits.cols)
 	clear(g.dlogits.data)
 	// dD[t, j] = x_t · gradient of slot j
-	m.mixture.each(func(p part) {
+	m.mixture.each(func(p slotBlock) {
 		m.mixture.dot(g.dlogits.data, p, mat.Rows(x, p.begin, p.end), mat.Rows(grad.Rows, p.row, p.row+g.slots))
 	})
 	begin := 0
@@ -232,9 +232,9 @@ func (g *softMoE) logitGradient(m *mixed, x blas32.General, grad Gradient) {
 	}
 }
 
-// dispatchGradient turns column j of dlogits, for one group, from the gradient with respect to a
-// softmax's result into that with respect to its input. Where a token is padding, the result is 0
-// and so is the gradient.
+// dispatchGradient turns column j of dlogits, for one token group, from the gradient with respect
+// to a softmax's result into that with respect to its input. Where a token is padding, the result
+// is 0 and so is the gradient.
 func (g *softMoE) dispatchGradient(m *mixed, j, begin, end int) {
 	mean := 0.0
 	for t := begin; t < end; t++ {

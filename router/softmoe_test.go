@@ -18,7 +18,7 @@ type slowSoft struct {
 	phi                 []float64
 }
 
-// loss is Σ y·dy, group by group.
+// loss is Σ y·dy, by token group.
 func (s *slowSoft) loss(x [][]float64, b Batch, dy [][]float64) float64 {
 	total, begin := 0.0, 0
 	for _, end := range b.Ends {
@@ -156,7 +156,8 @@ func total(x, y blas32.General) float64 {
 	return s
 }
 
-// TestSoftMoEGroupsAreIndependent: a group's rows and outputs have the bits that it has alone.
+// TestSoftMoEGroupsAreIndependent: a token group's rows and outputs have the bits that it has
+// alone.
 func TestSoftMoEGroupsAreIndependent(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 3))
 	const dim, experts, slots = 5, 4, 3

@@ -8,8 +8,8 @@ import (
 // Stochastic draws each token's experts at random, all of them alike, in training and in
 // evaluation: every expert sees a bit of everything, and none needs a gate. No parameters, no
 // gradient, weights of 1/K. What a token draws depends on the seed, the step, its row within its
-// group and the signs of its elements, and not on the ranks. (THOR without its consistency loss:
-// Zuo et al. 2022, "Taming Sparsely Activated Transformer with Stochastic Experts".)
+// token group and the signs of its elements, and not on the ranks. (THOR without its consistency
+// loss: Zuo et al. 2022, "Taming Sparsely Activated Transformer with Stochastic Experts".)
 type Stochastic struct {
 	// K is the number of different experts of each token, from 1 to all.
 	K int

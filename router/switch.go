@@ -21,7 +21,7 @@ var _ Router = Switch{}
 
 // New is described at [Router].
 func (r Switch) New(s Shape) (Gate, error) {
-	p := parts{name: "Switch"}
+	p := overrides{name: "Switch"}
 	if !(r.Jitter >= 0 && r.Jitter <= 1) {
 		p.faults = append(p.faults, fmt.Errorf("router: Switch: jitter is %v, want 0 to 1", r.Jitter))
 	}

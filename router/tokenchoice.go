@@ -7,8 +7,8 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// tokenChoice is the gate in which each token gets some number of experts. Its parts vary by
-// themselves: what makes the logits, who gets which expert, how logits turn into weights, when
+// tokenChoice is the gate in which each token gets some number of experts. Its steps vary
+// independently: what makes the logits, who gets which expert, how logits turn into weights, when
 // those are renormalised, what capacity drops, and which losses there are. A router of this family
 // is [TopK] with some of them replaced, in one file:
 //
@@ -18,9 +18,9 @@ import (
 //   - [scoring] gives the weights of those chosen, and the scores of all.
 //   - a function of the batch's step gives k.
 //
-// The router's New hands them to [TopK.build] as [parts]; TopK's fields work as they do there. The
-// parts see no padding but for the projection: the rows marked as such are taken out behind it, and
-// their gradient is zero.
+// The router's New hands them to [TopK.build] as [overrides]; TopK's fields work as they do there.
+// Only the projection sees padding: the rows marked as such are taken out behind it, and their
+// gradient is zero.
 //
 // A decision returns to free in Backward with all that it remembers, for a later Route to use.
 type tokenChoice struct {
@@ -47,18 +47,19 @@ type tokenChoice struct {
 	quick      quick
 
 	free    []*Decision
-	weights []float32 // a batch's places
+	weights []float32 // of a batch's choices
 	dlogits grid
-	draw    []float32 // one token's places
-	dshare  []float32 // the same for all tokens of a group
+	draw    []float32 // of one token's choices
+	dshare  []float32 // the same for all tokens of a token group
 	dtoken  []float32 // one token's shares
 	faint   []float32 // one token's weights
 }
 
 var _ Gate = (*tokenChoice)(nil)
 
-// parts are what a router puts in place of TopK's own. The zero value replaces nothing.
-type parts struct {
+// overrides replace steps of [TopK] for a router that is built on it. The zero value replaces
+// nothing.
+type overrides struct {
 	name       string             // of the router, in errors
 	projection projection         // in place of newLinear
 	chooser    chooser            // in place of best
@@ -115,7 +116,8 @@ func (g *tokenChoice) take() (*Decision, *choices) {
 	return d, d.Saved.(*choices)
 }
 
-// score computes what some part of the gate wants to know of all experts, not only of those chosen.
+// score computes the scores of all experts, not only of those chosen, if a step of the gate reads
+// them.
 func (g *tokenChoice) score(c *choices) {
 	if g.needScores {
 		c.scores.reset(c.tokens, g.experts)
@@ -154,7 +156,7 @@ func (g *tokenChoice) choose(c *choices) {
 	}
 }
 
-// normalize divides the weights of token t by their sum. Places that kept, where it is not nil,
+// normalize divides the weights of token t by their sum. Choices that kept, where it is not nil,
 // says are in no expert have none.
 func (g *tokenChoice) normalize(w []float32, c *choices, t int, kept []int32) {
 	if !normalize(w, w) {
@@ -162,8 +164,8 @@ func (g *tokenChoice) normalize(w []float32, c *choices, t int, kept []int32) {
 	}
 }
 
-// dropAll marks in each group the places that capacity drops, and takes the weight of all that got
-// no expert.
+// dropAll marks in each token group the choices that capacity drops, and takes the weight of all
+// that got no expert.
 func (g *tokenChoice) dropAll(d *Decision, c *choices) {
 	d.GroupCapacity = mat.Reuse(d.GroupCapacity, len(c.ends))
 	for group := range c.ends {
@@ -180,12 +182,13 @@ func (g *tokenChoice) dropAll(d *Decision, c *choices) {
 	}
 }
 
-// room returns the most that an expert takes of a group's tokens, of which it was chosen by counts.
+// room returns the most that an expert takes of a token group's tokens, of which it was chosen by
+// counts.
 func (g *tokenChoice) room(tokens int, c *choices, counts []int) int {
 	return g.capacity.room(g.factor, tokens, c.k, g.experts, c.in.Train, counts)
 }
 
-// weigh returns the final weight of each place.
+// weigh returns the final weight of each choice.
 func (g *tokenChoice) weigh(c *choices) []float32 {
 	g.weights = mat.Reuse(g.weights, len(c.mid))
 	copy(g.weights, c.mid)

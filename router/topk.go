@@ -57,10 +57,10 @@ var _ Router = TopK{}
 
 // New is described at [Router]. The parameters are one tensor, "gate", Dim × Experts, drawn
 // uniformly from ±1/√Dim.
-func (r TopK) New(s Shape) (Gate, error) { return r.build(s, parts{name: "TopK"}) }
+func (r TopK) New(s Shape) (Gate, error) { return r.build(s, overrides{name: "TopK"}) }
 
-// build makes a gate of r with some parts replaced.
-func (r TopK) build(s Shape, p parts) (Gate, error) {
+// build makes a gate of r with some steps replaced.
+func (r TopK) build(s Shape, p overrides) (Gate, error) {
 	if err := errors.Join(slices.Concat(checkShape(s), r.faults(s, p.name), checkNoise(r.Losses, p.gaussian), p.faults)...); err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func (r TopK) build(s Shape, p parts) (Gate, error) {
 	return g, nil
 }
 
-// fill puts TopK's own parts where there are no others.
+// fill sets the steps that are not replaced.
 func (r TopK) fill(g *tokenChoice, s Shape) {
 	if g.projection == nil {
 		g.projection = newLinear(s)
@@ -117,7 +117,7 @@ func (r TopK) newBias(s Shape) *bias {
 	return nil
 }
 
-// need finds out what the gate's parts read.
+// need finds out what the gate's steps read.
 func (g *tokenChoice) need() {
 	for _, l := range g.losses {
 		g.needs = g.needs.or(l.term.needs())
@@ -125,8 +125,8 @@ func (g *tokenChoice) need() {
 	g.needScores = g.needs.shares || g.scoring.forAll() || g.chooser.forAll()
 }
 
-// Bound returns the most of a group's tokens that one of the experts takes; math.MaxInt where there
-// is no bound.
+// Bound returns the most of a token group's tokens that one of the experts takes; math.MaxInt where
+// there is no bound.
 func (r TopK) Bound(tokens, experts int, train bool) int {
 	return r.Capacity.room(r.CapacityFactor, tokens, r.K, experts, train, nil)
 }

@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// Uniform deals experts to tokens in turn: token i of a group gets experts i·K to i·K+K−1, counted
-// around. It is for benchmarks: no load is more even. No parameters, no gradient, weights of 1/K.
-// (MegaBlocks' uniform and Megatron's forced load balancing are random; this is exact.)
+// Uniform deals experts to tokens in turn: token i of a token group gets experts i·K to i·K+K−1,
+// counted around. It is for benchmarks: no load is more even. No parameters, no gradient, weights
+// of 1/K. (MegaBlocks' uniform and Megatron's forced load balancing are random; this is exact.)
 type Uniform struct {
 	// K is the number of experts of each token, from 1 to all.
 	K int

@@ -10,7 +10,7 @@ import (
 // Zipf draws each token's experts at random, expert e in proportion to (e+1)^−Exponent: the load
 // that words put on experts that each learn some of them. It is for benchmarks. No parameters, no
 // gradient, weights of 1/K. What a token draws depends on the seed, the step, its row within its
-// group and the signs of its elements, and not on the ranks.
+// token group and the signs of its elements, and not on the ranks.
 type Zipf struct {
 	// K is the number of different experts of each token, from 1 to all.
 	K int
@@ -62,7 +62,7 @@ func (z *zipf) experts(dst []int32, in *input, t, _ int) {
 	}
 }
 
-// pick returns the expert within whose part of the popularities of all that are not taken the
+// pick returns the expert within whose share of the popularities of all that are not taken the
 // number at lies.
 func (z *zipf) pick(at float64, taken []int32) int32 {
 	last := int32(0)

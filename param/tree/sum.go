@@ -8,8 +8,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
-// Sum adds float32 vectors of one length, the leaves, over a fixed binary tree. Its owner enters the
-// leaves that it holds with [Sum.Leaf] or [Sum.Addend], in any order, and reads the complete
+// Sum adds float32 vectors of one length, the leaves, over a fixed binary tree. Its owner enters
+// the leaves that it holds with [Sum.Leaf] or [Sum.Addend], in any order, and reads the complete
 // subtrees with [Sum.Nodes] or the sum of all leaves with [Sum.Total]. The result depends on the
 // leaves' numbers and values alone, not on the order in which they came.
 //
@@ -94,10 +94,10 @@ func (s *Sum) Nodes() []Node {
 	return s.nodes
 }
 
-// Total returns the sum of all leaves held, in the order of the tree: a node without a right sibling
-// is passed up unchanged. It is a vector of zeros if no leaf is held, and the sum of the whole tree
-// only if all its leaves are held. The vector belongs to s, and the caller may read it until its
-// next call on s. The leaves stay held.
+// Total returns the sum of all leaves held, in the order of the tree: a node without a right
+// sibling is passed up unchanged. It is a vector of zeros if no leaf is held, and the sum of the
+// whole tree only if all its leaves are held. The vector belongs to s, and the caller may read it
+// until its next call on s. The leaves stay held.
 func (s *Sum) Total() []float32 {
 	s.settle()
 	last := len(s.nodes) - 1

@@ -12,7 +12,7 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// testValid checks what a decision says of itself, for groups of many sizes.
+// testValid checks what a decision says of itself, for token groups of many sizes.
 func testValid(t *testing.T, s suite) {
 	for _, ends := range [][]int{{1}, {40}, {7, 7, 20, 40}, {0, 3, 3}, {1, 2, 3, 4}} {
 		n := ends[len(ends)-1]
@@ -56,7 +56,7 @@ func (s suite) checkWeights(t *testing.T, d *router.Decision) {
 	}
 }
 
-// checkLosses compares the losses by name with those by group.
+// checkLosses compares the losses by name with those by token group.
 func checkLosses(t *testing.T, d *router.Decision, ends []int) {
 	byName, byGroup, begin := 0.0, 0.0, 0
 	for _, v := range d.Losses {
@@ -69,8 +69,8 @@ func checkLosses(t *testing.T, d *router.Decision, ends []int) {
 	neartest.Number(t, byGroup, byName, 1e-9*(1+math.Abs(byGroup)), "losses by name and by group")
 }
 
-// checkCapacity compares each group's loads with the capacity that the decision states, and that
-// with the bound that the router declares.
+// checkCapacity compares each token group's loads with the capacity that the decision states, and
+// that with the bound that the router declares.
 func (s suite) checkCapacity(t *testing.T, d *router.Decision, ends []int) {
 	bound, ok := s.configure().(router.BoundedRouter)
 	begin := 0

@@ -11,7 +11,7 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// part is what a pass computes for one group, to the bit.
+// part is what a pass computes for one token group, to the bit.
 type part struct {
 	entries []entry
 	loss    float64
@@ -19,7 +19,7 @@ type part struct {
 	leaf    []float32 // in the first part: the first node of the parameters' gradient
 }
 
-// pass routes x and takes a gradient back that depends on token, expert and group alone, and
+// pass routes x and takes a gradient back that depends on token, expert and token group alone, and
 // returns each group's part. base is the number of x's first group.
 func (s suite) pass(t *testing.T, x blas32.General, ends []int, base int) []part {
 	g := s.gate(t)
@@ -53,7 +53,7 @@ func (s suite) pass(t *testing.T, x blas32.General, ends []int, base int) []part
 	return parts
 }
 
-// testGroupsIndependent compares groups routed together with each routed alone.
+// testGroupsIndependent compares token groups routed together with each routed alone.
 func testGroupsIndependent(t *testing.T, s suite) {
 	if s.gate(t).Params() == nil {
 		t.Skip("routes may go by the row, not by the token")
@@ -126,8 +126,8 @@ func (s suite) testAdded(t *testing.T, x, wide blas32.General, ends []int) {
 	}
 }
 
-// testLeaves checks that each group gives the parameters a leaf under its number, the empty ones
-// too, and that the leaf is the one of the group alone.
+// testLeaves checks that each token group gives the parameters a leaf under its number, the empty
+// ones too, and that the leaf is the one of the group alone.
 func testLeaves(t *testing.T, s suite) {
 	if s.gate(t).Params() == nil {
 		t.Skip("no parameters")

@@ -15,7 +15,7 @@ import (
 func testPadding(t *testing.T, s suite) {
 	x, b := s.tokens(23), router.Batch{Ends: []int{8, 8, 9, 12, 23}, Train: true, Padding: make([]bool, 23)}
 	for i := range b.Padding {
-		b.Padding[i] = s.rand.IntN(3) == 0 || i == 8 || i == 22 // group 2 is nothing but padding
+		b.Padding[i] = s.rand.IntN(3) == 0 || i == 8 || i == 22 // token group 2 is nothing but padding
 	}
 	want := s.padded(t, x, b)
 	for i, padding := range b.Padding {

@@ -29,7 +29,7 @@ const (
 	// TiesElsewhere says that equal scores need not all go to the lowest experts: a rule that
 	// spreads tokens evenly, or over the parts of a set of experts.
 	TiesElsewhere Trait = iota
-	// TokensTogether says that a token's experts depend on the other tokens of its group.
+	// TokensTogether says that a token's experts depend on the other tokens of its token group.
 	TokensTogether
 )
 
