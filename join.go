@@ -124,12 +124,16 @@ func (c JoinConfig) connect(ctx context.Context, who rendezvous.Process) (transp
 	if who.Size == 1 {
 		return inproc.New(1)[0], nil
 	}
+	identity := who.Identity()
+	identity.Settings = c.Settings
 	t, err := hybrid.Join(ctx, hybrid.Config{
 		Config: tcp.Config{
-			Rank: who.Rank, Size: who.Size, Addr: who.Addr, Job: who.Job, Host: c.Host,
-			LocalSize: max(who.LocalSize, 0), Agent: who.Agent, Restart: who.Restart, Settings: c.Settings,
-			Security: c.Security, Insecure: c.Insecure, JoinTimeout: c.Timeout, OpTimeout: c.OpTimeout,
-			DeadAfter: c.DeadAfter, Heartbeat: c.Heartbeat, Log: c.Log,
+			Identity: identity,
+			Limits: transport.Limits{
+				JoinTimeout: c.Timeout, OpTimeout: c.OpTimeout, DeadAfter: c.DeadAfter, Heartbeat: c.Heartbeat,
+			},
+			Host: c.Host, LocalSize: max(who.LocalSize, 0), Agent: who.Agent, Restart: who.Restart,
+			Security: c.Security, Insecure: c.Insecure, Log: c.Log,
 		},
 		NoSharedMemory: c.NoSharedMemory,
 	})

@@ -17,6 +17,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/faulty"
 	"github.com/switchyard-moe/switchyard/transport/grpc"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 	"github.com/switchyard-moe/switchyard/transport/shaped"
 	"github.com/switchyard-moe/switchyard/transport/shm"
 	"github.com/switchyard-moe/switchyard/transport/striped"
@@ -130,14 +131,14 @@ func worldsOf(t *testing.T, n int, join func(ctx context.Context, r transport.Ra
 func shmWorlds(t *testing.T, n int) []*World {
 	addr := freeAddr(t)
 	return worldsOf(t, n, func(ctx context.Context, r transport.Rank) (transport.Transport, error) {
-		return shm.Join(ctx, shm.Config{Rank: r, Size: n, Addr: addr, Job: t.Name()})
+		return shm.Join(ctx, shm.Config{Identity: rendezvous.Identity{Rank: r, Size: n, Addr: addr, Job: t.Name()}})
 	})
 }
 
 func grpcWorlds(t *testing.T, n int) []*World {
 	addr := freeAddr(t)
 	return worldsOf(t, n, func(ctx context.Context, r transport.Rank) (transport.Transport, error) {
-		return grpc.Join(ctx, grpc.Config{Rank: r, Size: n, Addr: addr, Job: t.Name()})
+		return grpc.Join(ctx, grpc.Config{Identity: rendezvous.Identity{Rank: r, Size: n, Addr: addr, Job: t.Name()}})
 	})
 }
 

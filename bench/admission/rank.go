@@ -116,8 +116,9 @@ func (r *jobRank) join(ctx context.Context, tell bool) (transport.Transport, tim
 	}()
 	start := time.Now()
 	t, err := tcp.Join(ctx, tcp.Config{
-		Rank: r.place.Rank, Size: r.place.Size, Addr: r.place.Addr, Job: r.place.Job,
-		JoinTimeout: 10 * time.Minute, Security: security,
+		Identity: r.place.Identity(),
+		Limits:   transport.Limits{JoinTimeout: 10 * time.Minute},
+		Security: security,
 	})
 	took := time.Since(start)
 	close(done)

@@ -13,6 +13,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/transports"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 	"github.com/switchyard-moe/switchyard/transport/shm"
 	"github.com/switchyard-moe/switchyard/transport/tcp"
 )
@@ -23,10 +24,10 @@ func meshes() map[string]func(ctx context.Context, ranks int) ([]transport.Trans
 	return map[string]func(context.Context, int) ([]transport.Transport, error){
 		transports.Inproc: meshInproc,
 		"tcp": meshOf(func(ctx context.Context, r transport.Rank, ranks int, addr string) (transport.Transport, error) {
-			return tcp.Join(ctx, tcp.Config{Rank: r, Size: ranks, Addr: addr, Job: "bench layer"})
+			return tcp.Join(ctx, tcp.Config{Identity: rendezvous.Identity{Rank: r, Size: ranks, Addr: addr, Job: "bench layer"}})
 		}),
 		"shm": meshOf(func(ctx context.Context, r transport.Rank, ranks int, addr string) (transport.Transport, error) {
-			return shm.Join(ctx, shm.Config{Rank: r, Size: ranks, Addr: addr, Job: "bench layer"})
+			return shm.Join(ctx, shm.Config{Identity: rendezvous.Identity{Rank: r, Size: ranks, Addr: addr, Job: "bench layer"}})
 		}),
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/payload"
 	"github.com/switchyard-moe/switchyard/bench/internal/transports"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 	"github.com/switchyard-moe/switchyard/transport/striped"
 	"github.com/switchyard-moe/switchyard/transport/tcp"
 )
@@ -77,8 +78,11 @@ func (r *rank) join(ctx context.Context) (transport.Transport, error) {
 	for i := range connections {
 		wg.Go(func() {
 			connections[i], errs[i] = tcp.Join(ctx, tcp.Config{
-				Rank: transport.Rank(r.me), Size: 2, Job: fmt.Sprint("link ", i),
-				Addr: net.JoinHostPort(linkAddress(i, 0), strconv.Itoa(port+i)), Host: linkAddress(i, r.me),
+				Identity: rendezvous.Identity{
+					Rank: transport.Rank(r.me), Size: 2, Job: fmt.Sprint("link ", i),
+					Addr: net.JoinHostPort(linkAddress(i, 0), strconv.Itoa(port+i)),
+				},
+				Host:     linkAddress(i, r.me),
 				Insecure: true, // nobody else is in these namespaces
 			})
 		})
@@ -87,7 +91,7 @@ func (r *rank) join(ctx context.Context) (transport.Transport, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return striped.New(ctx, connections, striped.Config{Parity: r.parity, OpTimeout: opTimeout})
+	return striped.New(ctx, connections, striped.Config{Limits: transport.Limits{OpTimeout: opTimeout}, Parity: r.parity})
 }
 
 // measure sends messages there and back, and asks for the fault after a quarter of the timed

@@ -38,14 +38,14 @@ func joinOver(ctx context.Context, o options) (*switchyard.World, error) {
 	if err != nil {
 		return nil, err
 	}
+	identity := place.Identity()
+	identity.Settings = o.settings
 	var t transport.Transport
 	switch o.transport {
 	case shmTransport:
-		t, err = shm.Join(ctx, shm.Config{Rank: place.Rank, Size: place.Size, Addr: place.Addr, Job: place.Job, Settings: o.settings})
+		t, err = shm.Join(ctx, shm.Config{Identity: identity})
 	case grpcTransport:
-		t, err = grpc.Join(ctx, grpc.Config{
-			Rank: place.Rank, Size: place.Size, Addr: place.Addr, Job: place.Job, Settings: o.settings, Insecure: o.insecure,
-		})
+		t, err = grpc.Join(ctx, grpc.Config{Identity: identity, Insecure: o.insecure})
 	default:
 		t, err = joinStriped(ctx, o, place)
 	}
@@ -59,11 +59,9 @@ func joinOver(ctx context.Context, o options) (*switchyard.World, error) {
 // over it rank 0 says at which ports it waits for the others'.
 func joinStriped(ctx context.Context, o options, place rendezvous.Process) (transport.Transport, error) {
 	join := func(link int, addr string) (transport.Transport, error) {
-		return tcp.Join(ctx, tcp.Config{
-			Rank: place.Rank, Size: place.Size, Addr: addr, Job: fmt.Sprintf("%s link %d", place.Job, link),
-			LocalSize: max(place.LocalSize, 0),
-			Settings:  o.settings, Insecure: o.insecure,
-		})
+		identity := place.Identity()
+		identity.Addr, identity.Job, identity.Settings = addr, fmt.Sprintf("%s link %d", place.Job, link), o.settings
+		return tcp.Join(ctx, tcp.Config{Identity: identity, LocalSize: max(place.LocalSize, 0), Insecure: o.insecure})
 	}
 	first, err := join(0, place.Addr)
 	if err != nil {

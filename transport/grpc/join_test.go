@@ -12,6 +12,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/internal/controlpb"
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
 // TestHelloNamesWhatDiffers: of two ranks, each thing that they must agree on.
@@ -53,7 +54,7 @@ func TestServicesOfTwoEpochsDoNotJoin(t *testing.T) {
 
 // join has one rank of a job of three join at addrs until it has had enough.
 func join(t *testing.T, rank transport.Rank, addrs []string) error {
-	s, err := NewService(Config{Rank: rank, Size: 3, Job: t.Name(), JoinTimeout: time.Second})
+	s, err := NewService(Config{Identity: rendezvous.Identity{Rank: rank, Size: 3, Job: t.Name()}, Limits: transport.Limits{JoinTimeout: time.Second}})
 	require.NoError(t, err)
 	_, err = s.Join(t.Context(), addrs)
 	require.ErrorIs(t, err, transport.ErrTimeout)
@@ -104,16 +105,16 @@ func TestJoinNamesTheRanksThatNeverCame(t *testing.T) {
 }
 
 func TestJoinOnceWithAddresses(t *testing.T) {
-	s, err := NewService(Config{Rank: 1, Size: 2})
+	s, err := NewService(Config{Identity: rendezvous.Identity{Rank: 1, Size: 2}})
 	require.NoError(t, err)
 	_, err = s.Join(t.Context(), nil)
 	require.ErrorContains(t, err, "0 addresses, want those of the 1 ranks below")
 	_, err = s.Join(t.Context(), []string{"127.0.0.1:1"})
 	require.ErrorContains(t, err, "Join called twice")
-	far, err := NewService(Config{Rank: 1, Size: 2})
+	far, err := NewService(Config{Identity: rendezvous.Identity{Rank: 1, Size: 2}})
 	require.NoError(t, err)
 	_, err = far.Join(t.Context(), []string{"192.0.2.1:1"})
 	require.ErrorContains(t, err, "192.0.2.1")
-	_, err = NewService(Config{Rank: 2, Size: 2})
+	_, err = NewService(Config{Identity: rendezvous.Identity{Rank: 2, Size: 2}})
 	require.ErrorContains(t, err, "Rank 2 is outside 0..1")
 }

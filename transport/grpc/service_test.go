@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 	"github.com/switchyard-moe/switchyard/transport/transporttest"
 )
 
@@ -39,7 +40,7 @@ func runPrograms(t testing.TB, n int, options []grpc.ServerOption, change func(c
 func runProgramsOf(t testing.TB, n int, options func(r int) []grpc.ServerOption, change func(c *Config)) []*program {
 	programs, services, addrs := make([]*program, n), make([]*Service, n), make([]string, n)
 	for r := range n {
-		cfg := Config{Rank: transport.Rank(r), Size: n, Job: t.Name(), JoinTimeout: time.Minute}
+		cfg := Config{Identity: rendezvous.Identity{Rank: transport.Rank(r), Size: n, Job: t.Name()}, Limits: transport.Limits{JoinTimeout: time.Minute}}
 		if change != nil {
 			change(&cfg)
 		}

@@ -40,8 +40,7 @@ func newTransport(cfg Config) *Transport {
 			Name: "grpc", SurvivesPeerLoss: true, Network: true, Encrypted: encrypts(cfg.Credentials),
 		},
 		Rank: cfg.Rank, Size: cfg.Size, Epoch: cfg.Epoch,
-		OpTimeout: cfg.OpTimeout, Heartbeat: cfg.Heartbeat, DeadAfter: cfg.DeadAfter, CloseTimeout: cfg.CloseTimeout,
-		MaxUnexpectedBytes: cfg.MaxUnexpectedBytes, Log: cfg.Log,
+		Limits: cfg.Limits, Log: cfg.Log,
 	})}
 }
 

@@ -46,8 +46,9 @@ func TestJoiningChild(t *testing.T) {
 	size, err := strconv.Atoi(os.Getenv(joinSize))
 	require.NoError(t, err)
 	c := tcp.Config{
-		Rank: transport.Rank(rank), Size: size, Addr: os.Getenv(childAddr), Job: "joining", JoinTimeout: 4 * time.Minute,
-		Net: mortalNet(os.Getenv(joinDies)), Log: slog.New(slog.NewTextHandler(logLines{}, nil)),
+		Identity: rendezvous.Identity{Rank: transport.Rank(rank), Size: size, Addr: os.Getenv(childAddr), Job: "joining"},
+		Limits:   transport.Limits{JoinTimeout: 4 * time.Minute},
+		Net:      mortalNet(os.Getenv(joinDies)), Log: slog.New(slog.NewTextHandler(logLines{}, nil)),
 	}
 	_, c.Insecure = os.LookupEnv("SWITCHYARD_TEST_JOIN_OPEN")
 	c.LocalSize, _ = strconv.Atoi(os.Getenv(joinLocal))
@@ -72,7 +73,7 @@ func joinOverTransport(name string, c tcp.Config) (tr transport.Transport, err e
 	case "tcp":
 		tr, err = tcp.Join(ctx, c)
 	case "shm":
-		tr, err = shm.Join(ctx, shm.Config{Rank: c.Rank, Size: c.Size, Addr: c.Addr, Job: c.Job, JoinTimeout: c.JoinTimeout, Net: c.Net})
+		tr, err = shm.Join(ctx, shm.Config{Identity: rendezvous.Identity{Rank: c.Rank, Size: c.Size, Addr: c.Addr, Job: c.Job}, Limits: transport.Limits{JoinTimeout: c.JoinTimeout}, Net: c.Net})
 	default:
 		var h *Transport
 		if h, err = Join(ctx, Config{Config: c}); err == nil {

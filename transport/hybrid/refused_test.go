@@ -19,6 +19,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/internal/meshjoin"
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 	"github.com/switchyard-moe/switchyard/transport/tcp"
 )
 
@@ -137,8 +138,10 @@ func TestPairThatCannotShareMemorySpeaksTCP(t *testing.T) {
 		var wg sync.WaitGroup
 		for r := range ends {
 			wg.Go(func() {
-				cfg := Config{Config: tcp.Config{Rank: transport.Rank(r), Size: 3, Addr: addr, Job: t.Name(),
-					Log: slog.New(slog.NewTextHandler(&logs[r], nil))}, process: fmt.Sprint("process", r)}.WithDefaults()
+				cfg := Config{Config: tcp.Config{
+					Identity: rendezvous.Identity{Rank: transport.Rank(r), Size: 3, Addr: addr, Job: t.Name()},
+					Log:      slog.New(slog.NewTextHandler(&logs[r], nil)),
+				}, process: fmt.Sprint("process", r)}.WithDefaults()
 				shared, err := openShared(&cfg)
 				if err != nil {
 					t.Error(err)
@@ -191,7 +194,7 @@ func TestDifferentRingsAreADisagreement(t *testing.T) {
 	var wg sync.WaitGroup
 	for r := range errs {
 		wg.Go(func() {
-			cfg := Config{Config: tcp.Config{Rank: transport.Rank(r), Size: 3, Addr: addr, Job: t.Name()}, process: fmt.Sprint("process", r)}
+			cfg := Config{Config: tcp.Config{Identity: rendezvous.Identity{Rank: transport.Rank(r), Size: 3, Addr: addr, Job: t.Name()}}, process: fmt.Sprint("process", r)}
 			if r == 1 {
 				cfg.RingBytes = 8 << 10
 			}

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 	"github.com/switchyard-moe/switchyard/transport/tcp"
 	"github.com/switchyard-moe/switchyard/transport/transporttest"
 )
@@ -71,7 +72,7 @@ func TestNodesAreWhatIsShared(t *testing.T) {
 func TestFailedJoinLeavesNoMeetings(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err := Join(ctx, Config{Config: tcp.Config{Size: 2, Addr: freeAddr(t)}})
+	_, err := Join(ctx, Config{Config: tcp.Config{Identity: rendezvous.Identity{Size: 2, Addr: freeAddr(t)}}})
 	require.Error(t, err)
 	meetings.Lock()
 	defer meetings.Unlock()
@@ -89,7 +90,7 @@ func FuzzNotice(f *testing.F) {
 }
 
 func TestValidateReportsEveryFault(t *testing.T) {
-	err := Config{Config: tcp.Config{Rank: 9, Size: 3}, RingBytes: 5000, ArenaBytes: -1}.Validate()
+	err := Config{Config: tcp.Config{Identity: rendezvous.Identity{Rank: 9, Size: 3}}, RingBytes: 5000, ArenaBytes: -1}.Validate()
 	for _, part := range []string{"Rank 9", "RingBytes 5000", "ArenaBytes -1"} {
 		require.ErrorContains(t, err, part)
 	}

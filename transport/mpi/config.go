@@ -13,8 +13,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
-// Config says within which limits a rank works. The zero value works. Rank and size are MPI's to
-// say.
+// Config holds the limits of a rank. The zero value works. Rank and size are those of MPI.
 type Config struct {
 	// Size is the number of ranks that take part, which are the first of MPI_COMM_WORLD; the others
 	// must not call [Join]. 0 means all.
@@ -23,20 +22,19 @@ type Config struct {
 	// that names the setting.
 	Settings map[string]string
 
-	// OpTimeout bounds one Send, Recv or Exchange, from when it first has to wait. Default
-	// [transport.DefaultOpTimeout], 30 min; negative ([transport.NoTimeout]) is no bound. There are
-	// no signs of life here: MPI's launcher finds that a rank has died, and ends the job. If it
-	// does not (options --enable-recovery of mpirun, --no-kill of srun), only this bound ends the
-	// waiting of the others: lower it.
-	OpTimeout time.Duration
-	// CloseTimeout bounds how long Close waits for the other ranks' Close where Join has started
-	// MPI, since MPI_Finalize needs them all. Default 5 min.
-	CloseTimeout time.Duration
-
-	// MaxUnexpectedBytes bounds, for each peer, what is kept of short messages that nobody has
-	// asked for, 64 bytes a message included. Longer messages wait at their sender. Default 1 MiB.
-	// All ranks must agree.
-	MaxUnexpectedBytes int
+	// Limits are OpTimeout, CloseTimeout and MaxUnexpectedBytes; the others must not be set.
+	//
+	// OpTimeout has the default of [transport.DefaultLimits]. There are no signs of life here: MPI's
+	// launcher finds that a rank has died, and ends the job. If it does not (options
+	// --enable-recovery of mpirun, --no-kill of srun), only this bound ends the waiting of the
+	// others: lower it.
+	//
+	// CloseTimeout bounds how long Close waits for the other ranks' Close if Join has started MPI,
+	// since MPI_Finalize needs them all. Default 5 min.
+	//
+	// MaxUnexpectedBytes counts 64 bytes a message. Longer messages wait at their sender. Default
+	// 1 MiB. All ranks must agree.
+	transport.Limits
 
 	// ArenaBytes bounds what Alloc can hand out: address space, of which memory is taken as it is
 	// used. Default 16 GiB, or 16 MiB on a system of 32 bits.
@@ -52,17 +50,13 @@ type Config struct {
 // message is cut.
 const maxTransfer = 1 << 30
 
+func defaultLimits() transport.Limits {
+	return transport.Limits{OpTimeout: transport.DefaultOpTimeout, CloseTimeout: 5 * time.Minute, MaxUnexpectedBytes: 1 << 20}
+}
+
 // WithDefaults returns c with every zero field that has a default set to it.
 func (c Config) WithDefaults() Config {
-	if c.OpTimeout == 0 {
-		c.OpTimeout = transport.DefaultOpTimeout
-	}
-	if c.CloseTimeout == 0 {
-		c.CloseTimeout = 5 * time.Minute
-	}
-	if c.MaxUnexpectedBytes == 0 {
-		c.MaxUnexpectedBytes = 1 << 20
-	}
+	c.Limits = c.Limits.WithDefaults(defaultLimits())
 	if c.ArenaBytes == 0 {
 		c.ArenaBytes = arena.DefaultBytes
 	}
@@ -77,20 +71,15 @@ func (c Config) WithDefaults() Config {
 
 // Validate reports everything that is wrong with c, and changes nothing.
 func (c Config) Validate() error {
-	var faults []error
+	faults := []error{c.Limits.Validate("mpi", defaultLimits()), rendezvous.CheckTerms("", c.Settings)}
 	fault := func(wrong bool, format string, args ...any) {
 		if wrong {
 			faults = append(faults, fmt.Errorf("mpi: "+format, args...))
 		}
 	}
 	fault(c.Size < 0, "Size %d is negative", c.Size)
-	fault(c.CloseTimeout < 0, "CloseTimeout %v is negative", c.CloseTimeout)
-	fault(c.MaxUnexpectedBytes < 0 || c.MaxUnexpectedBytes > math.MaxInt32,
-		"MaxUnexpectedBytes %d is outside 0..%d", c.MaxUnexpectedBytes, math.MaxInt32)
+	fault(c.MaxUnexpectedBytes > math.MaxInt32, "MaxUnexpectedBytes %d is above %d", c.MaxUnexpectedBytes, math.MaxInt32)
 	fault(c.ArenaBytes < 0 || c.ArenaBytes > arena.MaxBytes, "ArenaBytes %d is outside 0..%d", c.ArenaBytes, arena.MaxBytes)
-	if err := rendezvous.CheckTerms("", c.Settings); err != nil {
-		faults = append(faults, err)
-	}
 	return errors.Join(faults...)
 }
 

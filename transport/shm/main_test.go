@@ -12,6 +12,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
@@ -37,7 +38,7 @@ func openAll(t testing.TB, n int, change func(c *Config)) []*Transport {
 	var wg sync.WaitGroup
 	for r := range n {
 		wg.Go(func() {
-			cfg := Config{Rank: transport.Rank(r), Size: n, Addr: addr, Job: t.Name()}
+			cfg := Config{Identity: rendezvous.Identity{Rank: transport.Rank(r), Size: n, Addr: addr, Job: t.Name()}}
 			if change != nil {
 				change(&cfg)
 			}

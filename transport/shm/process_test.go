@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
 const (
@@ -45,8 +46,8 @@ func TestChild(t *testing.T) {
 	deadAfter, err := time.ParseDuration(os.Getenv(childDead))
 	require.NoError(t, err)
 	tr, err := Join(context.Background(), Config{
-		Rank: transport.Rank(rank), Size: childSize, Addr: os.Getenv(childAddr), Job: "child",
-		Heartbeat: 50 * time.Millisecond, DeadAfter: deadAfter,
+		Identity: rendezvous.Identity{Rank: transport.Rank(rank), Size: childSize, Addr: os.Getenv(childAddr), Job: "child"},
+		Limits:   transport.Limits{Heartbeat: 50 * time.Millisecond, DeadAfter: deadAfter},
 	})
 	require.NoError(t, err)
 	var sends, recvs []transport.Message

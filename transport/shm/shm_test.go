@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
 // fill makes b differ from byte to byte and from seed to seed.
@@ -124,7 +125,7 @@ func mine(t *testing.T, inode string) bool {
 }
 
 func TestValidateReportsEveryFaultAndChangesNothing(t *testing.T) {
-	c := Config{Rank: 9, Size: 3, Addr: "x", JoinTimeout: -1, MaxUnexpectedBytes: -1, RingBytes: 5000, ArenaBytes: -1}
+	c := Config{Identity: rendezvous.Identity{Rank: 9, Size: 3, Addr: "x"}, Limits: transport.Limits{JoinTimeout: -1, MaxUnexpectedBytes: -1}, RingBytes: 5000, ArenaBytes: -1}
 	before := c
 	err := c.Validate()
 	for _, part := range []string{"Rank 9", "Addr", "JoinTimeout", "MaxUnexpectedBytes", "RingBytes 5000", "ArenaBytes"} {

@@ -2,7 +2,6 @@ package shm
 
 import (
 	"context"
-	"time"
 
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
@@ -31,16 +30,11 @@ var (
 	_ transport.Allocator = (*Transport)(nil)
 )
 
-// closePatience bounds how long Close waits for peers. There is little to wait for: they read what
-// was sent from memory that they hold themselves.
-const closePatience = 2 * time.Second
-
 func newTransport(cfg Config, a allocator) *Transport {
 	return &Transport{arena: a, mesh: mesh.New(mesh.Config{
 		Capabilities: transport.Capabilities{Name: "shm", SurvivesPeerLoss: true, Network: true, InPlace: true},
 		Rank:         cfg.Rank, Size: cfg.Size, Epoch: cfg.Epoch,
-		OpTimeout: cfg.OpTimeout, Heartbeat: cfg.Heartbeat, DeadAfter: cfg.DeadAfter, CloseTimeout: closePatience,
-		MaxUnexpectedBytes: cfg.MaxUnexpectedBytes, Log: cfg.Log,
+		Limits: cfg.Limits, Log: cfg.Log,
 	})}
 }
 

@@ -33,23 +33,18 @@ type Config struct {
 	// LinkBytes bounds the queue of one link to one peer, 128 bytes a stripe included. Default
 	// eight stripes, at least four.
 	LinkBytes int
-	// MaxUnexpectedBytes bounds, for each peer, the kept messages that no receive has asked for,
-	// 128 bytes a message included. Default 64 MiB.
-	MaxUnexpectedBytes int
-
-	// JoinTimeout bounds New. Default 60 s.
-	JoinTimeout time.Duration
-	// OpTimeout bounds one Send, Recv or Exchange, from when it first has to wait. Default
-	// [transport.DefaultOpTimeout], 30 min; negative ([transport.NoTimeout]) is no bound.
-	OpTimeout time.Duration
-	// CloseTimeout bounds how long Close waits for peers to take what was sent to them. Default 2
-	// s.
-	CloseTimeout time.Duration
-	// KeepAlive is the time between signs of life on an idle link. Default 5 s.
-	KeepAlive time.Duration
+	// Limits have the defaults of [transport.DefaultLimits], but Heartbeat, the time between signs of
+	// life on an idle link, is 5 s. DeadAfter must not be set: the links find that a peer is dead.
+	transport.Limits
 
 	// Log receives what happens to links; nil is silent.
 	Log *slog.Logger
+}
+
+func defaultLimits() transport.Limits {
+	d := transport.DefaultLimits()
+	d.Heartbeat, d.DeadAfter = 5*time.Second, 0
+	return d
 }
 
 // WithDefaults returns c with every zero field that has a default set to it.
@@ -59,19 +54,10 @@ func (c Config) WithDefaults() Config {
 			*v = d
 		}
 	}
-	orTime := func(v *time.Duration, d time.Duration) {
-		if *v == 0 {
-			*v = d
-		}
-	}
 	orInt(&c.MinStripe, 4<<10)
 	orInt(&c.StripeBytes, 256<<10)
 	orInt(&c.LinkBytes, queuedStripes*(c.StripeBytes+stripeOverhead))
-	orInt(&c.MaxUnexpectedBytes, 64<<20)
-	orTime(&c.JoinTimeout, 60*time.Second)
-	orTime(&c.OpTimeout, transport.DefaultOpTimeout)
-	orTime(&c.CloseTimeout, 2*time.Second)
-	orTime(&c.KeepAlive, 5*time.Second)
+	c.Limits = c.Limits.WithDefaults(defaultLimits())
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -80,8 +66,8 @@ func (c Config) WithDefaults() Config {
 
 // Validate reports everything that is wrong with c, and changes nothing.
 func (c Config) Validate() error {
+	faults := []error{c.Limits.Validate("striped", defaultLimits())}
 	c = c.WithDefaults()
-	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf("striped: "+format, args...)) }
 	if c.Parity < 0 || c.Parity >= maxLinks {
 		fault("Parity %d is outside 0..%d", c.Parity, maxLinks-1)
@@ -94,19 +80,6 @@ func (c Config) Validate() error {
 	}
 	if least := 4 * (c.StripeBytes + stripeOverhead); c.LinkBytes < least {
 		fault("LinkBytes %d is below four stripes, %d", c.LinkBytes, least)
-	}
-	if c.MaxUnexpectedBytes < 0 {
-		fault("MaxUnexpectedBytes %d is negative", c.MaxUnexpectedBytes)
-	}
-	for _, f := range []struct {
-		name  string
-		value time.Duration
-	}{
-		{"JoinTimeout", c.JoinTimeout}, {"CloseTimeout", c.CloseTimeout}, {"KeepAlive", c.KeepAlive},
-	} {
-		if f.value < 0 {
-			fault("%s %v is negative", f.name, f.value)
-		}
 	}
 	return errors.Join(faults...)
 }

@@ -66,7 +66,10 @@ func pass(ctx context.Context, ends []*Transport, sizes ...int) error {
 
 // small makes blocks out of a few bytes, so that short messages have many.
 func small(m int) Config {
-	return Config{Parity: m, MinStripe: 16, StripeBytes: 256, LinkBytes: 1 << 20, OpTimeout: 20 * time.Second, CloseTimeout: 50 * time.Millisecond}
+	return Config{
+		Limits: transport.Limits{OpTimeout: 20 * time.Second, CloseTimeout: 50 * time.Millisecond},
+		Parity: m, MinStripe: 16, StripeBytes: 256, LinkBytes: 1 << 20,
+	}
 }
 
 var sizes = []int{0, 1, 63, 64, 65, 200, 1023, 1024, 1025, 4096, 5000, 20_000, 3, 100_000}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/transport"
 )
 
 const (
@@ -132,7 +134,7 @@ func TestRecoveredLink(t *testing.T) {
 // stay alive.
 func TestIdleLinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ends := open(t, 2, 3, Config{Parity: 1, KeepAlive: time.Second}, patience(3*time.Second).wrap)
+		ends := open(t, 2, 3, Config{Limits: transport.Limits{Heartbeat: time.Second}, Parity: 1}, patience(3*time.Second).wrap)
 		time.Sleep(time.Hour) // sleep-ok: on the bubble's clock
 		require.NoError(t, pass(context.Background(), ends, sizes...))
 		closeEnds(ends)

@@ -7,7 +7,7 @@ import (
 
 // run sends the queued frames of one link and peer, until it has sent an end or the link dies.
 func (q *queue) run() {
-	idle := time.NewTimer(q.o.t.cfg.KeepAlive)
+	idle := time.NewTimer(q.o.t.cfg.Heartbeat)
 	defer idle.Stop()
 	for {
 		b, last, ok := q.take()
@@ -28,7 +28,7 @@ func (q *queue) run() {
 		if last {
 			return
 		}
-		idle.Reset(t.cfg.KeepAlive)
+		idle.Reset(t.cfg.Heartbeat)
 	}
 }
 

@@ -13,14 +13,17 @@ import (
 
 func TestConfig(t *testing.T) {
 	require.NoError(t, Config{}.Validate())
-	c := Config{Parity: -1, MinStripe: -1, StripeBytes: -1, LinkBytes: 1, MaxUnexpectedBytes: -1, JoinTimeout: -1,
-		CloseTimeout: -1, KeepAlive: -1}
+	c := Config{
+		Limits: transport.Limits{MaxUnexpectedBytes: -1, JoinTimeout: -1, CloseTimeout: -1, Heartbeat: -1},
+		Parity: -1, MinStripe: -1, StripeBytes: -1, LinkBytes: 1,
+	}
 	err := c.Validate()
 	for _, name := range []string{"Parity", "MinStripe", "StripeBytes", "MaxUnexpectedBytes", "JoinTimeout",
-		"CloseTimeout", "KeepAlive"} {
+		"CloseTimeout", "Heartbeat"} {
 		require.ErrorContains(t, err, name)
 	}
 	require.ErrorContains(t, Config{LinkBytes: 1000}.Validate(), "LinkBytes 1000")
+	require.ErrorContains(t, Config{Limits: transport.Limits{DeadAfter: time.Hour}}.Validate(), "DeadAfter 1h0m0s is set, but striped has no such limit")
 	_, err = New(context.Background(), nil, Config{})
 	require.ErrorContains(t, err, "0 links")
 	links := openLinks(t, 2, 2, nil)
@@ -57,7 +60,7 @@ func TestMismatch(t *testing.T) {
 	})
 	t.Run("absent", func(t *testing.T) {
 		links := openLinks(t, 2, 2, nil)
-		_, err := New(context.Background(), links[0], Config{JoinTimeout: 20 * time.Millisecond})
+		_, err := New(context.Background(), links[0], Config{Limits: transport.Limits{JoinTimeout: 20 * time.Millisecond}})
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
 // requireHears demands that b gets what a sends.
@@ -30,7 +31,7 @@ func TestJoinReportsDisagreementToAll(t *testing.T) {
 	var wg sync.WaitGroup
 	for r := range errs {
 		wg.Go(func() {
-			cfg := Config{Rank: transport.Rank(r), Size: 3, Addr: addr, Settings: map[string]string{"experts": "8"}}
+			cfg := Config{Identity: rendezvous.Identity{Rank: transport.Rank(r), Size: 3, Addr: addr, Settings: map[string]string{"experts": "8"}}}
 			if r == 2 {
 				cfg.Settings = map[string]string{"experts": "16"}
 			}
@@ -97,7 +98,7 @@ func listeners(t *testing.T) []string {
 }
 
 func TestValidateReportsEveryFaultAndChangesNothing(t *testing.T) {
-	c := Config{Rank: 9, Size: 3, Addr: "x", CloseTimeout: -1, MaxUnexpectedBytes: -1, Heartbeat: time.Hour}
+	c := Config{Identity: rendezvous.Identity{Rank: 9, Size: 3, Addr: "x"}, Limits: transport.Limits{CloseTimeout: -1, MaxUnexpectedBytes: -1, Heartbeat: time.Hour}}
 	before := c
 	err := c.Validate()
 	for _, part := range []string{"Rank 9", "Addr", "CloseTimeout", "MaxUnexpectedBytes", "DeadAfter"} {
@@ -105,11 +106,11 @@ func TestValidateReportsEveryFaultAndChangesNothing(t *testing.T) {
 	}
 	require.Equal(t, before, c)
 	require.NoError(t, Config{}.Validate())
-	require.NoError(t, Config{OpTimeout: transport.NoTimeout}.Validate())
-	require.NoError(t, Config{DeadAfter: time.Second / 2}.Validate(), "signs of life come as often as that needs")
+	require.NoError(t, Config{Limits: transport.Limits{OpTimeout: transport.NoTimeout}}.Validate())
+	require.NoError(t, Config{Limits: transport.Limits{DeadAfter: time.Second / 2}}.Validate(), "signs of life come as often as that needs")
 }
 
 func TestAddressesBeyondLoopbackNeedInsecure(t *testing.T) {
-	_, err := Join(t.Context(), Config{Size: 2, Addr: "127.0.0.1:1", Host: "0.0.0.0"})
+	_, err := Join(t.Context(), Config{Identity: rendezvous.Identity{Size: 2, Addr: "127.0.0.1:1"}, Host: "0.0.0.0"})
 	require.ErrorContains(t, err, "set Insecure")
 }

@@ -23,7 +23,7 @@ func joinErrors(t *testing.T, n int, change func(c *Config)) []error {
 	var wg sync.WaitGroup
 	for r := range n {
 		wg.Go(func() {
-			cfg := Config{Rank: transport.Rank(r), Size: n, Addr: addr, Job: t.Name(), JoinTimeout: 5 * time.Minute}
+			cfg := Config{Identity: rendezvous.Identity{Rank: transport.Rank(r), Size: n, Addr: addr, Job: t.Name()}, Limits: transport.Limits{JoinTimeout: 5 * time.Minute}}
 			change(&cfg)
 			var end *Transport
 			if end, errs[r] = Join(t.Context(), cfg); errs[r] == nil {

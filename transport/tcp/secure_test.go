@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 	"github.com/switchyard-moe/switchyard/transport/secure"
 	"github.com/switchyard-moe/switchyard/transport/secure/securetest"
 	"github.com/switchyard-moe/switchyard/transport/transporttest"
@@ -95,11 +96,11 @@ func TestDifferentSecretsDoNotJoin(t *testing.T) {
 }
 
 func TestSecurityPermitsAddressesBeyondLoopback(t *testing.T) {
-	c := Config{Size: 2, Addr: "0.0.0.0:1", Security: secure.Config{Secret: secure.Secret("short")}}
+	c := Config{Identity: rendezvous.Identity{Size: 2, Addr: "0.0.0.0:1"}, Security: secure.Config{Secret: secure.Secret("short")}}
 	require.ErrorContains(t, c.Validate(), "Secret has 5 bytes, at least 16 are needed")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := Join(ctx, Config{Size: 2, Addr: freeAddr(t), Host: "0.0.0.0", Security: secure.Config{Secret: testSecret}})
+	_, err := Join(ctx, Config{Identity: rendezvous.Identity{Size: 2, Addr: freeAddr(t)}, Host: "0.0.0.0", Security: secure.Config{Secret: testSecret}})
 	require.ErrorIs(t, err, context.Canceled)
 }
 
@@ -110,7 +111,7 @@ func TestOnlyTheNamedAddressListensAndOnlyBeforeTheMeshStands(t *testing.T) {
 	configs := make([]Config, 2)
 	addr := freeAddr(t)
 	for r := range configs {
-		configs[r] = Config{Rank: transport.Rank(r), Size: 2, Addr: addr}
+		configs[r] = Config{Identity: rendezvous.Identity{Rank: transport.Rank(r), Size: 2, Addr: addr}}
 		withSecret(&configs[r])
 	}
 	var wg sync.WaitGroup

@@ -15,5 +15,5 @@ func joinGRPC(ctx context.Context) (transport.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return grpc.Join(ctx, grpc.Config{Rank: place.Rank, Size: place.Size, Addr: place.Addr, Job: place.Job})
+	return grpc.Join(ctx, grpc.Config{Identity: place.Identity()})
 }

@@ -17,7 +17,7 @@ func joinHybrid(ctx context.Context) (transport.Transport, error) {
 		return nil, err
 	}
 	t, err := hybrid.Join(ctx, hybrid.Config{
-		Config: tcp.Config{Rank: place.Rank, Size: place.Size, Addr: place.Addr, Job: place.Job},
+		Config: tcp.Config{Identity: place.Identity()},
 	})
 	if err != nil {
 		return nil, err

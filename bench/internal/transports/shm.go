@@ -34,7 +34,7 @@ func openSHM(ctx context.Context) (*shm.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return shm.Join(ctx, shm.Config{Rank: place.Rank, Size: place.Size, Addr: place.Addr, Job: place.Job})
+	return shm.Join(ctx, shm.Config{Identity: place.Identity()})
 }
 
 // plainMemory has no memory of its own to offer.

@@ -113,19 +113,3 @@ func TestNoTimeout(t *testing.T) {
 	m.sleepers.expire(time.Now(), transport.DefaultOpTimeout)
 	require.True(t, op.timedOut.Load())
 }
-
-// TestRhythm: signs of life come several times within the silence that means death, whichever is
-// given.
-func TestRhythm(t *testing.T) {
-	for _, c := range []struct{ beat, dead, wantBeat, wantDead time.Duration }{
-		{0, 0, 500 * time.Millisecond, 30 * time.Second},
-		{0, time.Second, 250 * time.Millisecond, time.Second},
-		{time.Second, 0, time.Second, 30 * time.Second},
-		{0, time.Hour, 500 * time.Millisecond, time.Hour},
-		{-1, -1, -1, -1}, // for Validate to refuse
-	} {
-		Rhythm(&c.beat, &c.dead)
-		require.Equal(t, c.wantBeat, c.beat)
-		require.Equal(t, c.wantDead, c.dead)
-	}
-}

@@ -47,8 +47,8 @@ func config(r, n int) Config {
 	return Config{
 		Capabilities: transport.Capabilities{Name: "mesh", SurvivesPeerLoss: true},
 		Rank:         transport.Rank(r), Size: n,
-		OpTimeout: 30 * time.Second, Heartbeat: 500 * time.Millisecond, DeadAfter: 5 * time.Second, CloseTimeout: 2 * time.Second,
-		MaxUnexpectedBytes: 64 << 20, Log: slog.New(slog.DiscardHandler),
+		Limits: transport.Limits{OpTimeout: 30 * time.Second, DeadAfter: 5 * time.Second}.WithDefaults(transport.DefaultLimits()),
+		Log:    slog.New(slog.DiscardHandler),
 	}
 }
 

@@ -23,8 +23,8 @@ func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // withDefaults completes c as package tcp does.
 func withDefaults(c Config) Config {
-	c.OpTimeout, c.CloseTimeout, c.MaxUnexpectedBytes = time.Minute, 2*time.Second, 64<<20
-	mesh.Rhythm(&c.Heartbeat, &c.DeadAfter)
+	c.OpTimeout = time.Minute
+	c.Limits = c.Limits.WithDefaults(transport.DefaultLimits())
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

@@ -2,7 +2,6 @@ package meshjoin
 
 import (
 	"log/slog"
-	"time"
 
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
@@ -13,28 +12,17 @@ import (
 // Config has the fields of tcp.Config, which documents, checks and completes them; one is converted
 // to the other, so both list the same fields in the same order.
 type Config struct {
-	Rank      transport.Rank
-	Size      int
-	Addr      string
-	Job       string
+	rendezvous.Identity
+	transport.Limits
+
 	Host      string
 	LocalSize int
 	Agent     string
 	Restart   uint32
-	Epoch     uint32
-	Settings  map[string]string
 	Security  secure.Config
 	Insecure  bool
 
 	Net rendezvous.Net
-
-	JoinTimeout  time.Duration
-	OpTimeout    time.Duration
-	Heartbeat    time.Duration
-	DeadAfter    time.Duration
-	CloseTimeout time.Duration
-
-	MaxUnexpectedBytes int
 
 	NoPayloadSums bool
 
@@ -58,7 +46,6 @@ func (c *Config) mesh() mesh.Config {
 			Name: "tcp", SurvivesPeerLoss: true, Encrypted: c.Security.Encrypted(), Network: true,
 		},
 		Rank: c.Rank, Size: c.Size, Epoch: c.Epoch,
-		OpTimeout: c.OpTimeout, Heartbeat: c.Heartbeat, DeadAfter: c.DeadAfter,
-		CloseTimeout: c.CloseTimeout, MaxUnexpectedBytes: c.MaxUnexpectedBytes, Log: c.Log,
+		Limits: c.Limits, Log: c.Log,
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 	"github.com/switchyard-moe/switchyard/transport/secure"
 	"github.com/switchyard-moe/switchyard/transport/secure/securetest"
 )
@@ -47,7 +48,7 @@ func TestStrangersOfAllKindsAreDroppedAtTheMesh(t *testing.T) {
 	for name, with := range map[string]func(*Config){"plain": func(*Config) {}, "secret": withSecret, "tls": withTLS(t)} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			zero, one := Config{Rank: 0}, Config{Rank: 1}
+			zero, one := Config{Identity: rendezvous.Identity{Rank: 0}}, Config{Identity: rendezvous.Identity{Rank: 1}}
 			with(&zero)
 			with(&one)
 			l := listenAnywhere(t)
@@ -77,7 +78,7 @@ func TestStrangersOfAllKindsAreDroppedAtTheMesh(t *testing.T) {
 
 func TestMeshRefusesTheCertificateOfAnotherRank(t *testing.T) {
 	with := withTLS(t)
-	zero, two := Config{Rank: 0}, Config{Rank: 2}
+	zero, two := Config{Identity: rendezvous.Identity{Rank: 0}}, Config{Identity: rendezvous.Identity{Rank: 2}}
 	with(&zero)
 	with(&two)
 	var log strings.Builder

@@ -16,6 +16,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
+	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
@@ -37,7 +38,7 @@ func tcpPair(t testing.TB) (a, b *net.TCPConn) {
 func streamsOver(t testing.TB, dialled, accepted *net.TCPConn) (a, b mesh.Stream) {
 	with := withTLS(t)
 	guard := func(r transport.Rank) *secure.Guard {
-		c := Config{Rank: r}
+		c := Config{Identity: rendezvous.Identity{Rank: r}}
 		with(&c)
 		g, err := secure.NewGuard(c.Security, "", r, nil)
 		require.NoError(t, err)
@@ -212,7 +213,7 @@ func TestTLSStreamWithAPeerThatIsGone(t *testing.T) {
 func TestTLSOutlivesALateWrite(t *testing.T) {
 	with := withTLS(t)
 	guard := func(r transport.Rank) *secure.Guard {
-		c := Config{Rank: r}
+		c := Config{Identity: rendezvous.Identity{Rank: r}}
 		with(&c)
 		g, err := secure.NewGuard(c.Security, "", r, nil)
 		require.NoError(t, err)
