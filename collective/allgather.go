@@ -8,15 +8,15 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// AllGather gives every rank all ranks' src, one after the other in dst. All are of one length, and dst is Size
-// times as long. src may be this rank's own place in dst. A peer whose length differs is an error. It panics if
-// dst has the wrong length.
+// AllGather gives every rank the src of all ranks, in the order of ranks, in dst. All are of the
+// same length, and dst is Size times as long. src may be this rank's own range of dst. A peer whose
+// length differs is an error.
 //
-// Direct: every rank sends its src to all others at once. One step, (n-1)*len(src) bytes sent by each rank.
+// Direct: each rank sends src to all others at once. One step, (n-1)·len(src) bytes a rank.
 func (c *Comm) AllGather(ctx context.Context, dst, src []byte) error {
 	n, size := c.Size(), len(src)
 	if len(dst) != n*size {
-		panic(fmt.Sprintf("collective: AllGather: dst has %d bytes, want %d times %d", len(dst), n, size))
+		return c.misuse("all-gather", "dst has %d bytes, want %d times %d", len(dst), n, size)
 	}
 	return c.call("all-gather", func(tag transport.Tag) error {
 		me := int(c.Rank())
@@ -31,36 +31,39 @@ func (c *Comm) AllGather(ctx context.Context, dst, src []byte) error {
 	})
 }
 
-// AllGatherV gives every rank all ranks' parts, whose lengths all ranks know: parts[Rank()] is what this rank
-// gives, and the others are the room for what it gets. A peer whose length differs is an error. It panics if parts
-// does not have Size elements.
+// AllGatherV gives every rank the bytes of all ranks, whose lengths all ranks know: bufs[Rank()] is
+// sent to the others, and bufs[r] is filled with what rank r sends. A peer whose length differs is
+// an error.
 //
-// Direct: every rank sends its part to all others at once. One step, (n-1)*len(parts[r]) bytes sent by rank r.
-func (c *Comm) AllGatherV(ctx context.Context, parts [][]byte) error {
-	if len(parts) != c.Size() {
-		panic(fmt.Sprintf("collective: AllGatherV: %d parts for %d ranks", len(parts), c.Size()))
+// Direct: each rank sends its bytes to all others at once. One step, (n-1)·len(bufs[r]) bytes by
+// rank r.
+func (c *Comm) AllGatherV(ctx context.Context, bufs [][]byte) error {
+	if len(bufs) != c.Size() {
+		return c.misuse("all-gather", "%d buffers for %d ranks", len(bufs), c.Size())
 	}
-	return c.call("all-gather", func(tag transport.Tag) error { return c.gatherV(ctx, tag, parts) })
+	return c.call("all-gather", func(tag transport.Tag) error { return c.gatherV(ctx, tag, bufs) })
 }
 
-func (c *Comm) gatherV(ctx context.Context, tag transport.Tag, parts [][]byte) error {
+func (c *Comm) gatherV(ctx context.Context, tag transport.Tag, bufs [][]byte) error {
 	me := int(c.Rank())
-	for r, part := range parts {
+	for r, buf := range bufs {
 		if r != me {
-			c.x.send(r, tag, parts[me])
-			c.x.recv(r, tag, part)
+			c.x.send(r, tag, bufs[me])
+			c.x.recv(r, tag, buf)
 		}
 	}
 	return c.step(ctx)
 }
 
-// AllGatherAny gives every rank all ranks' src, whose lengths nobody knows before. Element r of the result is what
-// rank r gave, the caller's to keep; all elements share one allocation. A length above limit bytes is
-// [transport.ErrTooLarge], found by all ranks alike if they give the same limit, and before anything is allocated for it.
+// AllGatherAny gives every rank the src of all ranks, which need not know each other's lengths.
+// Element r of the result is that of rank r, the caller's to keep; all elements share one
+// allocation. A length above limit bytes is [transport.ErrTooLarge], on all ranks if they give the
+// same limit, before memory is allocated for it.
 //
-// Direct, twice: 8 bytes of length to all others, then the data. Two steps, (n-1)*(8+len(src)) bytes sent by each rank.
+// Direct, twice: 8 bytes of length to all others, then the data. Two steps, (n-1)·(8+len(src))
+// bytes a rank.
 func (c *Comm) AllGatherAny(ctx context.Context, src []byte, limit int) ([][]byte, error) {
-	parts := make([][]byte, c.Size())
+	bufs := make([][]byte, c.Size())
 	err := c.call("all-gather", func(tag transport.Tag) error {
 		if err := c.gatherLengths(ctx, tag, int64(len(src))); err != nil {
 			return err
@@ -75,18 +78,18 @@ func (c *Comm) AllGatherAny(ctx context.Context, src []byte, limit int) ([][]byt
 		}
 		room := make([]byte, total)
 		for r, size := range c.ints {
-			parts[r], room = room[:size:size], room[size:]
+			bufs[r], room = room[:size:size], room[size:]
 		}
-		copy(parts[c.Rank()], src)
-		return c.gatherV(ctx, tag+1, parts)
+		copy(bufs[c.Rank()], src)
+		return c.gatherV(ctx, tag+1, bufs)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return parts, nil
+	return bufs, nil
 }
 
-// gatherLengths leaves all ranks' lengths in c.ints.
+// gatherLengths puts the lengths of all ranks into c.ints.
 func (c *Comm) gatherLengths(ctx context.Context, tag transport.Tag, mine int64) error {
 	me, n := int(c.Rank()), c.Size()
 	c.ints = grow(c.ints, n)

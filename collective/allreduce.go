@@ -2,18 +2,19 @@ package collective
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param/tree"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// AllReduce sums x, of one length on every rank, over the ranks, in place: all ranks end with the same bits. The
-// order of summation is the binary tree over ranks, so the bits depend on nothing but the ranks' vectors and their
-// number; for sums that do not depend on the number either see [Comm.AllReduceTree].
+// AllReduce sums x, of the same length on every rank, over the ranks, in place: all ranks end with
+// the same bits. The order of summation is the binary tree over ranks, so the bits depend on the
+// vectors of the ranks and their number alone; for sums that do not depend on the number either see
+// [Comm.AllReduceTree].
 //
-// A reduce-scatter and an all-gather, both direct: two steps, 2*(n-1)/n times x sent by each rank.
+// A reduce-scatter and an all-gather, both direct: two steps, 2·(n-1)/n times x sent by each rank.
 func (c *Comm) AllReduce(ctx context.Context, x []float32) error {
 	return c.call("all-reduce", func(tag transport.Tag) error {
 		defer c.forget()
@@ -26,22 +27,25 @@ func (c *Comm) AllReduce(ctx context.Context, x []float32) error {
 	})
 }
 
-// AllReduceTree sums vectors over the leaves of one tree that the ranks hold between them, so that the totals have
-// the bits that a single rank holding all leaves would get from [tree.Sum.Total].
+// AllReduceTree sums vectors over the leaves of one tree that the ranks hold together, so that the
+// totals have the bits that one rank with all leaves would get from [tree.Sum.Total].
 //
-// Rank r holds leaves[r] leaves, which follow those of rank r-1; leaves is the same on every rank. Each of
-// sums has all of this rank's leaves and no others; there are as many, of the same lengths, on every rank. The total of
-// sums[i] is written to dst[i], which has its length and may not alias what a sum holds. The sums stay as they
-// are. Without any leaf the totals are zero. It panics if leaves, dst and sums do not fit together on this rank.
+// Rank r holds leaves[r] leaves, which follow those of rank r-1; leaves is the same on every rank.
+// Each of sums has all leaves of this rank and no others; there are as many sums, of the same
+// lengths, on every rank. The total of sums[i] is written to dst[i], which has its length and must
+// not alias the memory of a sum. The sums do not change. Without any leaf the totals are zero.
 //
-// The sums are treated as one long vector. A reduce-scatter of the ranks' subtrees ([tree.Cover]), gathered from
-// where they stand, and an all-gather, both direct: two steps. A rank that holds k subtrees sends (k+1)*(n-1)/n times
-// the vector; k is 1 where the leaves are spread evenly and their number on each rank is a power of two.
+// The sums are treated as one long vector. A reduce-scatter of the subtrees of the ranks
+// ([tree.Cover]), sent from where they stand, and an all-gather, both direct: two steps. A rank
+// that holds k subtrees sends (k+1)·(n-1)/n times the vector; k is 1 if each rank has the same
+// number of leaves and that is a power of two.
 func (c *Comm) AllReduceTree(ctx context.Context, leaves []int, dst [][]float32, sums ...*tree.Sum) error {
-	c.checkTree(leaves, dst, sums)
+	if err := c.checkTree(leaves, dst, sums); err != nil {
+		return err
+	}
 	return c.call("all-reduce", func(tag transport.Tag) error {
 		defer c.forget()
-		if total(leaves) == 0 {
+		if mat.Sum(leaves) == 0 {
 			for _, d := range dst {
 				clear(d)
 			}
@@ -62,7 +66,7 @@ func (c *Comm) AllReduceTree(ctx context.Context, leaves []int, dst [][]float32,
 	})
 }
 
-// held returns how many nodes each of sums holds.
+// held returns the number of nodes that each of sums holds.
 func (c *Comm) held(sums []*tree.Sum) int {
 	if len(sums) == 0 {
 		return 0
@@ -70,30 +74,23 @@ func (c *Comm) held(sums []*tree.Sum) int {
 	return len(sums[0].Nodes())
 }
 
-// checkTree panics if the arguments of AllReduceTree do not fit together.
-func (c *Comm) checkTree(leaves []int, dst [][]float32, sums []*tree.Sum) {
+// checkTree returns an error unless the arguments of AllReduceTree fit together.
+func (c *Comm) checkTree(leaves []int, dst [][]float32, sums []*tree.Sum) error {
 	if len(leaves) != c.Size() || slices.ContainsFunc(leaves, func(n int) bool { return n < 0 }) {
-		panic(fmt.Sprintf("collective: AllReduceTree: leaves %v for %d ranks", leaves, c.Size()))
+		return c.misuse("all-reduce", "leaves %v for %d ranks", leaves, c.Size())
 	}
 	if len(dst) != len(sums) {
-		panic(fmt.Sprintf("collective: AllReduceTree: %d places for %d sums", len(dst), len(sums)))
+		return c.misuse("all-reduce", "%d vectors for %d sums", len(dst), len(sums))
 	}
-	lo := total(leaves[:c.Rank()])
+	lo := mat.Sum(leaves[:c.Rank()])
 	hi := lo + leaves[c.Rank()]
 	for i, s := range sums {
 		if len(dst[i]) != s.Len() {
-			panic(fmt.Sprintf("collective: AllReduceTree: dst[%d] has %d elements, its sum %d", i, len(dst[i]), s.Len()))
+			return c.misuse("all-reduce", "dst[%d] has %d elements, its sum %d", i, len(dst[i]), s.Len())
 		}
 		if !s.Holds(lo, hi) {
-			panic(fmt.Sprintf("collective: AllReduceTree: sum %d does not hold leaves %d to %d and no others", i, lo, hi-1))
+			return c.misuse("all-reduce", "sum %d does not hold leaves %d to %d and no others", i, lo, hi-1)
 		}
 	}
-}
-
-func total(list []int) int {
-	sum := 0
-	for _, n := range list {
-		sum += n
-	}
-	return sum
+	return nil
 }

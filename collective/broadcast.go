@@ -2,19 +2,19 @@ package collective
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Broadcast gives all ranks what root has in buf, which is as long on every rank. A rank whose buffer has another
-// length than root's gets an error. It panics if there is no such root.
+// Broadcast gives all ranks the bytes of root in buf, which is as long on every rank. A rank whose
+// buffer has another length than that of root gets an error.
 //
-// Binomial tree: seen from root, rank v receives from v without its lowest set bit, and then sends to those
-// of whom it is that. n-1 messages of the whole length in all, ceil(log2 n) one after the other at most.
+// Binomial tree: counted from root, rank v receives from the rank whose number is v without its
+// lowest set bit, and then sends to its own children. n-1 messages of the whole length in all, at
+// most ceil(log2 n) one after the other.
 func (c *Comm) Broadcast(ctx context.Context, root transport.Rank, buf []byte) error {
 	if root < 0 || int(root) >= c.Size() {
-		panic(fmt.Sprintf("collective: Broadcast: root %d outside 0..%d", root, c.Size()-1))
+		return c.misuse("broadcast", "root %d outside 0..%d", root, c.Size()-1)
 	}
 	return c.call("broadcast", func(tag transport.Tag) error {
 		n := c.Size()
@@ -31,10 +31,10 @@ func (c *Comm) Broadcast(ctx context.Context, root transport.Rank, buf []byte) e
 				return err
 			}
 		}
-		// The farthest child has the largest subtree, so it is served first.
-		for far := reach / 2; far > 0; far /= 2 {
-			if v+far < n {
-				c.x.send(world(v+far), tag, buf)
+		// The farthest child has the largest subtree, so it gets its message first.
+		for distance := reach / 2; distance > 0; distance /= 2 {
+			if v+distance < n {
+				c.x.send(world(v+distance), tag, buf)
 			}
 		}
 		return c.step(ctx)

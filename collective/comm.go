@@ -1,8 +1,3 @@
-// Package collective has the operations that all ranks of a job take part in: barrier, broadcast, all-gather,
-// reduce-scatter and all-reduce, over any [transport.Transport].
-//
-// Sums of float32 are taken over a binary tree in an order that no timing changes, so every rank has the same
-// bits, on every run and every transport. [Comm.AllReduceTree] makes them independent of the number of ranks too.
 package collective
 
 import (
@@ -15,33 +10,30 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Lanes is the number of lanes that the Comms of one transport may use.
-const Lanes = 128
-
-// The tags of a Comm: the highest of the caller's bits, then 7 bits of lane, 32 bits of call number and 8 bits of
-// step within the call. Whoever else uses the transport keeps to the tags below 1<<47, and never meets them.
+// The tags of a Comm: the highest of the caller's bits, then 32 bits of call number and 8 bits of
+// step within the call. Other users of the transport keep to the tags below 1<<47.
 const (
-	tagBit    = transport.Tag(1) << (transport.TagBits - 1)
-	laneShift = 40
-	seqShift  = 8
+	tagBit   = transport.Tag(1) << (transport.TagBits - 1)
+	seqShift = 8
 )
 
-// Comm is one rank's part in the collective operations of a job.
+// Comm is one rank's part in the collective operations of a job, as MPI's communicator.
 //
-// All ranks make the same calls in the same order. Each call takes the next number, which goes into its tags, so a
-// rank may be in one call while another is still in the one before. Calls of several goroutines follow each
-// other one by one; who wants them to overlap, or cannot tell their order, gives each goroutine a Comm with a
-// lane of its own ([NewLane]) or a view of its own ([transport.Sub]).
+// All ranks make the same calls in the same order. Each call takes the next number, which goes into
+// its tags, so a rank may be in one call while another is still in the one before. Calls of several
+// goroutines follow each other; for calls that overlap, or whose order the ranks do not agree on,
+// each goroutine needs a Comm on a view of its own ([transport.Sub]).
 //
-// Every error is a [*transport.Error] that names the operation, the number of the call, and the rank at fault
-// where one is known. Ranks are those of the transport, except that a fault that the transport found beneath a view
-// names a rank of the world. After an error the call's buffers have undefined content and are the caller's again. A Comm whose
-// call has failed must not be used any more, as the ranks may disagree about what was done.
+// Every error is a [*transport.Error] that names the operation, the number of the call, and the
+// rank at fault if one is known. Ranks are those of the transport, but a fault that the transport
+// found beneath a view names a rank of the world. After an error the buffers of the call have
+// undefined content and are the caller's again. A Comm whose call has failed must not be used any
+// more, since the ranks may disagree about what was done; a call that was refused because of its
+// arguments (without a number) does no harm if the rank then makes the right one.
 //
 // A Comm keeps its working memory between calls, so that calls of the same sizes do not allocate.
 type Comm struct {
-	t    transport.Transport
-	lane transport.Tag
+	t transport.Transport
 
 	mu      sync.Mutex
 	begin   func(op string) (end func(error) error) // of Watch, or nil
@@ -49,8 +41,8 @@ type Comm struct {
 	x       exchange
 	ones    []int
 	nodes   []tree.Node
-	places  []tree.Position
-	first   []int // first[r] is the number of nodes that the ranks before r hold
+	covers  []tree.Position // of the nodes that the ranks hold, by rank
+	first   []int           // first[r] is the number of nodes that the ranks before r hold
 	own     [][]float32
 	one     [1][]float32
 	staging []float32
@@ -58,34 +50,30 @@ type Comm struct {
 	floats  []float64
 }
 
-// New returns this rank's part in lane 0 of t, which stays the caller's to close.
-func New(t transport.Transport) *Comm { return NewLane(t, 0) }
-
-// NewLane returns this rank's part in a lane of t, from 0 to Lanes-1. The traffic of different lanes never mixes. Two
-// Comms on one rank must not share a lane of a transport at any time. It panics if there is no such lane.
-func NewLane(t transport.Transport, lane int) *Comm {
-	if lane < 0 || lane >= Lanes {
-		panic(fmt.Sprintf("collective: lane %d outside 0..%d", lane, Lanes-1))
-	}
-	c := &Comm{t: t, lane: tagBit | transport.Tag(lane)<<laneShift, ones: make([]int, t.Size())}
+// New returns this rank's part in the operations of t, which stays the caller's to close. There
+// must be one Comm at a time on a transport.
+func New(t transport.Transport) *Comm {
+	c := &Comm{t: t, ones: make([]int, t.Size())}
 	for r := range c.ones {
 		c.ones[r] = 1
 	}
 	return c
 }
 
-// Watch has begin called with the name of every call of c when its turn comes, and what begin returns with the error that
-// the call would end with, nil if all is well; the call ends with what that returns. It is for who tells what a rank is waiting
-// in, and is called once, before any other method.
+// Watch has begin called with the name of each call of c when its turn comes, and what begin
+// returns with the error that the call would end with, nil if none; the call ends with what that
+// returns. So a program can say in which operation a rank waits. It is called once, before any
+// other method.
 func (c *Comm) Watch(begin func(op string) (end func(error) error)) { c.begin = begin }
 
-// Rank is this end's number.
+// Rank is the number of this rank.
 func (c *Comm) Rank() transport.Rank { return c.t.Rank() }
 
 // Size is the number of ranks.
 func (c *Comm) Size() int { return c.t.Size() }
 
-// call runs one collective operation: run gets the tag of its first step, and the next ones follow it.
+// call runs one collective operation: run gets the tag of its first step, and the tags that follow
+// are those of the next.
 func (c *Comm) call(op string, run func(tag transport.Tag) error) (err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,7 +83,7 @@ func (c *Comm) call(op string, run func(tag transport.Tag) error) (err error) {
 	}
 	c.seq++
 	defer c.x.reset()
-	err = run(c.lane | transport.Tag(c.seq&(1<<32-1))<<seqShift)
+	err = run(tagBit | transport.Tag(c.seq&(1<<32-1))<<seqShift)
 	if err == nil {
 		return nil
 	}
@@ -107,13 +95,18 @@ func (c *Comm) call(op string, run func(tag transport.Tag) error) (err error) {
 	return &transport.Error{Rank: culprit, Op: op, Seq: c.seq, Err: err}
 }
 
+// misuse is an error of this rank's program in op.
+func (c *Comm) misuse(op, format string, args ...any) error {
+	return &transport.Error{Rank: transport.Joined(c.t, c.t.Rank()), Op: op, Err: fmt.Errorf(format, args...)}
+}
+
 // step exchanges what has been put into c.x.
 func (c *Comm) step(ctx context.Context) error {
 	defer c.x.reset()
 	return c.x.run(ctx, c.t)
 }
 
-// grow returns a slice of n elements, which is s where that has room.
+// grow returns a slice of n elements, in the memory of s if that has room.
 func grow[T any](s []T, n int) []T {
 	if cap(s) < n {
 		return make([]T, n)

@@ -10,7 +10,7 @@ import (
 // exchange gathers the messages of one step.
 type exchange struct {
 	sends, recvs []transport.Message
-	bufs         [][]byte // the messages' lists of buffers, one after the other
+	bufs         [][]byte // the lists of buffers of the messages, one after the other
 }
 
 func (x *exchange) send(peer int, tag transport.Tag, bufs ...[]byte) {
@@ -27,13 +27,13 @@ func (x *exchange) message(peer int, tag transport.Tag, bufs [][]byte) transport
 	return x.from(peer, tag, from)
 }
 
-// from is the message whose buffers are those of x.bufs from number first on.
+// from is the message whose buffers are x.bufs from number first on.
 func (x *exchange) from(peer int, tag transport.Tag, first int) transport.Message {
 	end := len(x.bufs)
 	return transport.Message{Peer: transport.Rank(peer), Tag: tag, Bufs: x.bufs[first:end:end]}
 }
 
-// run exchanges the messages. One that does not fill its room is a disagreement about lengths.
+// run exchanges the messages. If one does not fill its buffers the ranks disagree about lengths.
 func (x *exchange) run(ctx context.Context, t transport.Transport) error {
 	if err := transport.Exchange(ctx, t, x.sends, x.recvs); err != nil {
 		return err

@@ -8,8 +8,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Slice returns the range [lo, hi) of a vector of length elements that rank r of n owns in a reduction. The slices
-// of ranks 0 to n-1 follow each other and differ by one element at most.
+// Slice returns the range [lo, hi) of a vector of length elements that rank r of n owns in a
+// reduction. The slices of ranks 0 to n-1 follow each other and differ by one element at most.
 func Slice(length, r, n int) (lo, hi int) {
 	each, more := length/n, length%n
 	lo = r*each + min(r, more)
@@ -31,8 +31,8 @@ func (f fused) length() int {
 	return n
 }
 
-// each calls do with the parts of the vectors that make up [lo, hi) of the whole.
-func (f fused) each(lo, hi int, do func(part []float32)) {
+// each calls do with the ranges of the vectors that make up [lo, hi) of the whole.
+func (f fused) each(lo, hi int, do func(v []float32)) {
 	for _, v := range f {
 		if from, to := max(lo, 0), min(hi, len(v)); from < to {
 			do(v[from:to])
@@ -43,31 +43,32 @@ func (f fused) each(lo, hi int, do func(part []float32)) {
 
 // appendViews appends the memory of [lo, hi) of the whole to bufs.
 func (f fused) appendViews(bufs [][]byte, lo, hi int) [][]byte {
-	f.each(lo, hi, func(part []float32) { bufs = append(bufs, view.Bytes(part)) })
+	f.each(lo, hi, func(v []float32) { bufs = append(bufs, view.Bytes(v)) })
 	return bufs
 }
 
 // read copies [lo, hi) of the whole to dst, and write copies src there.
 func (f fused) read(dst []float32, lo, hi int) {
-	f.each(lo, hi, func(part []float32) { dst = dst[copy(dst, part):] })
+	f.each(lo, hi, func(v []float32) { dst = dst[copy(dst, v):] })
 }
 
 func (f fused) write(src []float32, lo, hi int) {
-	f.each(lo, hi, func(part []float32) { src = src[copy(part, src):] })
+	f.each(lo, hi, func(v []float32) { src = src[copy(v, src):] })
 }
 
-// reduce sums the tree over all ranks' leaves and returns this rank's slice of the sum, which stands in the
-// working memory until the next call. Rank r holds leaves[r] leaves. own has this rank's nodes, each as the vectors of
-// one fused vector of length elements, width of them. The number of leaves must not be zero.
+// reduce sums the tree over the leaves of all ranks and returns this rank's slice of the sum, which
+// stands in the working memory until the next call. Rank r holds leaves[r] leaves. own has the
+// nodes of this rank, each as the vectors of one fused vector of length elements, width of them.
+// The number of leaves must not be zero.
 //
-// Direct: every rank sends every other that one's slice of its nodes, gathered from where they are, and folds what
-// it gets. One step; a rank of k nodes sends k*(n-1)/n times the vector.
+// Direct: each rank sends each other that one's slice of its nodes, from where they stand, and
+// folds what it gets. One step; a rank of k nodes sends k·(n-1)/n times the vector.
 func (c *Comm) reduce(ctx context.Context, tag transport.Tag, leaves []int, own [][]float32, width, length int) ([]float32, error) {
 	me, n := int(c.Rank()), c.Size()
-	c.place(leaves)
+	c.layOut(leaves)
 	lo, hi := Slice(length, me, n)
 	size := hi - lo
-	c.staging = grow(c.staging, len(c.places)*size)
+	c.staging = grow(c.staging, len(c.covers)*size)
 	for r := range n {
 		if r == me {
 			continue
@@ -87,18 +88,18 @@ func (c *Comm) reduce(ctx context.Context, tag transport.Tag, leaves []int, own 
 	return c.fold(size), nil
 }
 
-// place lays out all ranks' nodes.
-func (c *Comm) place(leaves []int) {
-	c.places, c.first = c.places[:0], append(c.first[:0], 0)
+// layOut lists the nodes of all ranks.
+func (c *Comm) layOut(leaves []int) {
+	c.covers, c.first = c.covers[:0], append(c.first[:0], 0)
 	leaf := 0
 	for _, count := range leaves {
-		c.places = tree.AppendCover(c.places, leaf, leaf+count)
-		c.first = append(c.first, len(c.places))
+		c.covers = tree.AppendCover(c.covers, leaf, leaf+count)
+		c.first = append(c.first, len(c.covers))
 		leaf += count
 	}
 }
 
-// sendNodes sends rank r its slice of this rank's nodes, if there is any.
+// sendNodes sends rank r its slice of this rank's nodes, if it is not empty.
 func (c *Comm) sendNodes(r int, tag transport.Tag, own [][]float32, width, length int) {
 	lo, hi := Slice(length, r, c.Size())
 	me := c.Rank()
@@ -115,16 +116,18 @@ func (c *Comm) sendNodes(r int, tag transport.Tag, own [][]float32, width, lengt
 
 // fold sums the nodes in the staging memory, each of size elements.
 func (c *Comm) fold(size int) []float32 {
-	c.nodes = grow(c.nodes, len(c.places))
-	for k, p := range c.places {
+	c.nodes = grow(c.nodes, len(c.covers))
+	for k, p := range c.covers {
 		c.nodes[k] = tree.Node{Level: p.Level, Index: p.Index, Sum: c.staging[k*size : (k+1)*size]}
 	}
 	return tree.Fold(c.nodes)
 }
 
-// gather gives every rank all ranks' slices of the fused vector dst, of which mine is this rank's.
+// gather gives every rank the slices of all ranks of the fused vector dst, of which mine is this
+// rank's.
 //
-// Direct: every rank sends its slice to all others, who receive it where it belongs. One step, (n-1)/n times the vector.
+// Direct: each rank sends its slice to all others, who receive it where it belongs. One step,
+// (n-1)/n times the vector.
 func (c *Comm) gather(ctx context.Context, tag transport.Tag, mine []float32, dst fused, length int) error {
 	me, n := int(c.Rank()), c.Size()
 	for r := range n {

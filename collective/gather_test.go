@@ -152,41 +152,20 @@ func TestRanksMayBeCallsApart(t *testing.T) {
 	})
 }
 
-func TestLanesDoNotMix(t *testing.T) {
-	const n, lanes = 3, 4
-	ranks := inproc.New(n)
-	done := make(chan error, n*lanes)
-	for _, rank := range ranks {
-		for lane := range lanes {
-			c := collective.NewLane(rank, lane)
-			go func() {
-				for i := range 100 {
-					x := []int64{int64(i * lane)}
-					err := c.AllReduceInt64(context.Background(), x, collective.Sum)
-					if err == nil && x[0] != int64(n*i*lane) {
-						err = fmt.Errorf("lane %d: %d, want %d", lane, x[0], n*i*lane)
-					}
-					if err != nil {
-						done <- err
-						return
-					}
-				}
-				done <- nil
-			}()
-		}
-	}
-	for range n * lanes {
-		require.NoError(t, <-done)
-	}
-}
-
-func TestMistakesPanic(t *testing.T) {
+// TestMisuseIsAnError that names the rank, the operation and the value; the next call works.
+func TestMisuseIsAnError(t *testing.T) {
 	rank := inproc.New(1)[0]
 	c, ctx := collective.New(rank), context.Background()
-	require.Panics(t, func() { collective.NewLane(rank, collective.Lanes) })
-	require.Panics(t, func() { collective.NewLane(rank, -1) })
-	require.Panics(t, func() { _ = c.Broadcast(ctx, 1, nil) })
-	require.Panics(t, func() { _ = c.AllGather(ctx, make([]byte, 3), make([]byte, 2)) })
-	require.Panics(t, func() { _ = c.AllGatherV(ctx, nil) })
-	require.Panics(t, func() { _ = c.AllReduceInt64(ctx, nil, 7) })
+	for says, err := range map[string]error{
+		"rank 0: broadcast: root 1 outside 0..0":              c.Broadcast(ctx, 1, nil),
+		"rank 0: broadcast: root -1 outside 0..0":             c.Broadcast(ctx, -1, nil),
+		"rank 0: all-gather: dst has 3 bytes, want 1 times 2": c.AllGather(ctx, make([]byte, 3), make([]byte, 2)),
+		"rank 0: all-gather: 0 buffers for 1 ranks":           c.AllGatherV(ctx, nil),
+		"rank 0: all-reduce: no reduction Reduction(7)":       c.AllReduceInt64(ctx, nil, 7),
+		"rank 0: all-reduce: no reduction Reduction(-1)":      c.AllReduceFloat64(ctx, nil, -1),
+	} {
+		require.ErrorContains(t, err, says)
+		require.Equal(t, transport.Rank(0), transport.CulpritOf(err))
+	}
+	require.NoError(t, c.Barrier(ctx))
 }

@@ -27,11 +27,11 @@ func onRanks(t *testing.T, do func(t *testing.T, n int)) {
 	}
 }
 
-// errDies makes a rank of each die.
+// errDies has each kill the rank that returns it.
 var errDies = errors.New("out of memory")
 
-// each runs do on n ranks at once and returns their errors. A rank that returns errDies itself dies; the others
-// leave in good order.
+// each runs do on n ranks at once and returns their errors. A rank that returns errDies is aborted;
+// the others close in good order.
 func each(t testing.TB, n int, do func(ctx context.Context, c *collective.Comm) error) []error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

@@ -139,12 +139,19 @@ func TestAllReduceTreeChecksItsArguments(t *testing.T) {
 	s.Leaf(0)
 	require.NoError(t, c.AllReduceTree(ctx, []int{1}, dst, s))
 	require.NoError(t, c.AllReduceTree(ctx, []int{1}, nil))
-	require.Panics(t, func() { _ = c.AllReduceTree(ctx, []int{2}, dst, s) }, "a leaf is missing")
-	require.Panics(t, func() { _ = c.AllReduceTree(ctx, []int{0}, dst, s) }, "a leaf too many")
-	require.Panics(t, func() { _ = c.AllReduceTree(ctx, []int{1, 0}, dst, s) }, "too many ranks")
-	require.Panics(t, func() { _ = c.AllReduceTree(ctx, []int{-1}, dst, s) }, "negative")
-	require.Panics(t, func() { _ = c.AllReduceTree(ctx, []int{1}, nil, s) }, "no place")
-	require.Panics(t, func() { _ = c.AllReduceTree(ctx, []int{1}, [][]float32{{1}}, s) }, "short place")
+	for _, c := range []struct {
+		err  error
+		says string
+	}{
+		{c.AllReduceTree(ctx, []int{2}, dst, s), "sum 0 does not hold leaves 0 to 1 and no others"},
+		{c.AllReduceTree(ctx, []int{0}, dst, s), "sum 0 does not hold leaves 0 to -1 and no others"},
+		{c.AllReduceTree(ctx, []int{1, 0}, dst, s), "leaves [1 0] for 1 ranks"},
+		{c.AllReduceTree(ctx, []int{-1}, dst, s), "leaves [-1] for 1 ranks"},
+		{c.AllReduceTree(ctx, []int{1}, nil, s), "0 vectors for 1 sums"},
+		{c.AllReduceTree(ctx, []int{1}, [][]float32{{1}}, s), "dst[0] has 1 elements, its sum 2"},
+	} {
+		require.ErrorContains(t, c.err, "rank 0: all-reduce: "+c.says)
+	}
 }
 
 func TestShortReductions(t *testing.T) {

@@ -6,13 +6,14 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// ReduceScatter sums x, of one length on every rank, over the ranks, and returns this rank's slice of the sum:
-// x[lo:hi] of [Slice], written in place. The rest of x stays as it was. The order of summation is the binary tree
-// over ranks, so the bits depend on nothing but the ranks' vectors and their number. A peer whose length
-// differs may go unnoticed where its slices happen to agree; elsewhere it is an error.
+// ReduceScatter sums x, of the same length on every rank, over the ranks, and returns this rank's
+// slice of the sum: x[lo:hi] of [Slice], written in place. The rest of x does not change. The order
+// of summation is the binary tree over ranks, so the bits depend on the vectors of the ranks and
+// their number alone. A peer whose length differs may go unnoticed if its slices have the same
+// lengths by chance; else it is an error.
 //
-// Direct: every rank sends every other its slice of x, and folds what it gets. One step, (n-1)/n times x sent by
-// each rank.
+// Direct: each rank sends each other its slice of x, and folds what it gets. One step, (n-1)/n
+// times x sent by each rank.
 func (c *Comm) ReduceScatter(ctx context.Context, x []float32) ([]float32, error) {
 	lo, hi := Slice(len(x), int(c.Rank()), c.Size())
 	err := c.call("reduce-scatter", func(tag transport.Tag) error {

@@ -8,7 +8,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Reduction says how the ranks' numbers become one.
+// Reduction says how the numbers of the ranks become one.
 type Reduction int
 
 // The reductions.
@@ -31,31 +31,38 @@ func (r Reduction) String() string {
 	return fmt.Sprintf("Reduction(%d)", int(r))
 }
 
-func (r Reduction) check() {
-	if r < Sum || r > Min {
-		panic(fmt.Sprintf("collective: no reduction %v", r))
+// check returns an error unless by is a reduction.
+func (c *Comm) check(by Reduction) error {
+	if by < Sum || by > Min {
+		return c.misuse("all-reduce", "no reduction %v", by)
 	}
+	return nil
 }
 
-// AllReduceInt64 reduces x, of one length on every rank, over the ranks in place. It is for counts and the like; a
-// sum that overflows wraps around. It panics if by is no reduction.
+// AllReduceInt64 reduces x, of the same length on every rank, over the ranks in place. It is for
+// short vectors, such as counts. A sum that overflows wraps around.
 //
-// Direct: every rank sends the whole of x to all others. One step, (n-1)*8*len(x) bytes sent by each rank.
+// Direct: each rank sends the whole of x to all others. One step, (n-1)·8·len(x) bytes a rank.
 func (c *Comm) AllReduceInt64(ctx context.Context, x []int64, by Reduction) error {
-	by.check()
+	if err := c.check(by); err != nil {
+		return err
+	}
 	return c.call("all-reduce", func(tag transport.Tag) error { return reduceShort(ctx, c, tag, &c.ints, x, by) })
 }
 
-// AllReduceFloat64 reduces x, of one length on every rank, over the ranks in place. Sums are taken in the order of
-// ranks, so all ranks have the same bits. It is for losses and the like. It panics if by is no reduction.
+// AllReduceFloat64 reduces x, of the same length on every rank, over the ranks in place. Sums are
+// taken in the order of ranks, so all ranks have the same bits. It is for short vectors, such as
+// losses.
 //
-// Direct: every rank sends the whole of x to all others. One step, (n-1)*8*len(x) bytes sent by each rank.
+// Direct: each rank sends the whole of x to all others. One step, (n-1)·8·len(x) bytes a rank.
 func (c *Comm) AllReduceFloat64(ctx context.Context, x []float64, by Reduction) error {
-	by.check()
+	if err := c.check(by); err != nil {
+		return err
+	}
 	return c.call("all-reduce", func(tag transport.Tag) error { return reduceShort(ctx, c, tag, &c.floats, x, by) })
 }
 
-// reduceShort gathers all ranks' x in staging, and reduces them in the order of ranks.
+// reduceShort gathers the x of all ranks in staging, and reduces them in the order of ranks.
 func reduceShort[T int64 | float64](ctx context.Context, c *Comm, tag transport.Tag, staging *[]T, x []T, by Reduction) error {
 	me, n, size := int(c.Rank()), c.Size(), len(x)
 	all := grow(*staging, n*size)
