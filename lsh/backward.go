@@ -8,13 +8,13 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
-// The gradients, with clusters and weights held constant. Of a cluster of N rows let G be the sum
-// of the gradients dy of its rows' answers, and J the gradient of its centroid that comes back from
-// the expert for the gradient that went there.
+// The gradients hold clusters and weights constant. For a cluster of N rows, G is the sum of the
+// gradients dy of its rows' answers, and J is the gradient of its centroid, which the expert
+// returns for the gradient that was sent.
 //
-//	Identity, Gain   G goes; dx = g·dy + (J − g·G)/N, with g = 1 for Identity
-//	None             G goes; dx = J/N
-//	Interpolate      row k of Wᵀ·dy goes, W being the weights; dx = J/N
+//	Identity, Gain   G is sent; dx = g·dy + (J − g·G)/N, with g = 1 for Identity
+//	None             G is sent; dx = J/N
+//	Interpolate      row k of Wᵀ·dy is sent, with the weights W; dx = J/N
 
 // RestoreBackward takes the loss's gradient with respect to the answers of the rows and returns the
 // one with respect to the answers of the centroids, which belongs to the pass. dy must stay as it
@@ -46,7 +46,7 @@ func (*worker) gather(p *Pass, g int) {
 }
 
 // gainGrad computes the gradient of a row group's factors: the sum of dy·(x − c), over its rows in
-// order, and over columns where they share it.
+// order, and over columns if they share a factor.
 func (w *worker) gainGrad(p *Pass, g int) {
 	w.residual = mat.Reuse(w.residual, p.c.dim)
 	sum := 0.0
@@ -74,7 +74,7 @@ func (w *worker) gainGrad(p *Pass, g int) {
 	}
 }
 
-// wideGainGrad is gainGrad in float64: float32 sums that overflow both ways are NaN.
+// wideGainGrad is gainGrad in float64, for float32 sums that overflow in both directions to NaN.
 func (p *Pass) wideGainGrad(g int, grads []float32) {
 	all := 0.0
 	begin, end, _, _ := p.clusters.Group(g)
@@ -96,8 +96,8 @@ func (p *Pass) wideGainGrad(g int, grads []float32) {
 	}
 }
 
-// GainGrads returns the gradient of each of [Compressor.Gains] after RestoreBackward, where they
-// are learned. It belongs to the pass.
+// GainGrads returns the gradient of each of [Compressor.Gains] after RestoreBackward, if they are
+// learned. It belongs to the pass.
 func (p *Pass) GainGrads() []float32 {
 	if p.stage < restoredBackward || !p.c.cfg.Compensation.Learned() {
 		panic("lsh: GainGrads without a gradient of gains")

@@ -10,9 +10,9 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
-// Rows of one row group are compressed together as long as their lengths are alike. A row that is
-// far longer than the others would be all that their mean, their centroid and the kernel's width
-// tell of, so classes of lengths are compressed apart, as groups of their own:
+// Rows of one row group are compressed together if their lengths are alike. A row that is far
+// longer than the others would dominate their mean, their centroid and the kernel's width, so the
+// group is divided into classes of lengths, each of which is compressed as a group of its own:
 //
 //   - a row that is not finite is a cluster of its own;
 //   - rows longer than longFactor times the median are each a cluster of their own if they are no
@@ -20,16 +20,16 @@ import (
 //     they are a class, which is divided in the same way;
 //   - rows shorter than the median over shortFactor are a class, which is divided in the same way.
 //
-// The median is that of the rows that are not zero. What is left has the clusters, to the bit, that
-// it would have if the others were not there.
+// The median is that of the rows that are not zero. The remaining rows have the clusters, to the
+// bit, that they would have without the others.
 const (
 	longFactor  = 8
 	few         = 8
 	shortFactor = 64
 )
 
-// Lengths within these bounds have squares that float32 holds, many times over. Classes beyond are
-// scaled by a power of two.
+// Lengths within these bounds have squares that are far from the limits of float32. Classes outside
+// of them are scaled by a power of two.
 const (
 	shortest = 0x1p-30
 	longest  = 0x1p30
@@ -46,8 +46,8 @@ type classes struct {
 	compact mat.Buffer
 }
 
-// divide finds the classes of x. It is false where all rows are one class, which needs no scaling:
-// as a rule.
+// divide finds the classes of x. It returns false if all rows are one class that needs no scaling,
+// which is the usual case.
 func (c *classes) divide(x blas32.General, cfg *Config) bool {
 	c.length = mat.Reuse(c.length, x.Rows)
 	low, high := math.Inf(1), 0.0
@@ -104,7 +104,7 @@ func (c *classes) add(rows []int32, cfg *Config) {
 	c.add(short, cfg)
 }
 
-// median is that of the lengths of rows, zeros left out, or 0 of zeros alone.
+// median returns the median of the lengths of rows, zeros left out, or 0 if all are zero.
 func (c *classes) median(rows []int32) float64 {
 	c.sorted = c.sorted[:0]
 	for _, r := range rows {
@@ -129,8 +129,8 @@ func (c *classes) scale(rows []int32) float32 {
 	return scaleOf(high)
 }
 
-// scaleOf returns the power of two that brings a length near 1, where float32 could not hold its
-// square; else 1.
+// scaleOf returns the power of two that brings a length near 1 if float32 cannot hold its square,
+// else 1.
 func scaleOf(length float64) float32 {
 	if length == 0 || length >= shortest && length <= longest {
 		return 1
@@ -151,7 +151,7 @@ func (c *classes) gather(x blas32.General, rows []int32) blas32.General {
 	return m
 }
 
-// lengthOf is the length of a row, or NaN or infinity of one that is not finite.
+// lengthOf returns the length of a row, NaN or infinity for one that is not finite.
 func lengthOf(v []float32) float64 {
 	const least, most = 1e-20, 1e20
 	if square := f32.Dot(v, v); square > least && square < most {

@@ -24,16 +24,16 @@ func (w *worker) cluster(p *Pass, g int) {
 		begin = p.clusters.RowEnds[g-1]
 	}
 	of, x := p.clusters.Of[begin:end], mat.Rows(p.x, begin, end)
-	parts := p.parts[g][:0]
+	ends := p.classEnds[g][:0]
 	switch {
 	case p.whole[g] || p.c.cfg.Bucketing == Cut && p.c.cfg.Centroids(x.Rows) == x.Rows:
-		parts = append(parts, each(of))
+		ends = append(ends, each(of))
 	case w.classes.divide(x, &p.c.cfg):
-		parts = w.clusterClasses(p.c, g, x, of, parts)
+		ends = w.clusterClasses(p.c, g, x, of, ends)
 	default:
-		parts = append(parts, w.clusterRows(p.c, g, x, of))
+		ends = append(ends, w.clusterRows(p.c, g, x, of))
 	}
-	p.parts[g], p.clusters.CentroidEnds[g] = parts, last(parts)
+	p.classEnds[g], p.clusters.CentroidEnds[g] = ends, last(ends)
 }
 
 // each makes every row a cluster, and returns how many there are.
@@ -44,9 +44,9 @@ func each(of []int32) int {
 	return len(of)
 }
 
-// clusterClasses finds the clusters of each class of rows, and appends to parts where those of each
-// end; what is apart is the last.
-func (w *worker) clusterClasses(c *Compressor, g int, x blas32.General, of []int32, parts []int) []int {
+// clusterClasses finds the clusters of each class of rows, and appends to ends where those of each
+// class end; the rows that are clusters of their own come last.
+func (w *worker) clusterClasses(c *Compressor, g int, x blas32.General, of []int32, ends []int) []int {
 	k := &w.classes
 	n := int32(0)
 	for i, rows := range k.list {
@@ -59,19 +59,19 @@ func (w *worker) clusterClasses(c *Compressor, g int, x blas32.General, of []int
 			of[r] = n + k.of[j]
 		}
 		n += int32(made)
-		parts = append(parts, int(n))
+		ends = append(ends, int(n))
 	}
 	for _, r := range k.apart {
 		of[r] = n
 		n++
 	}
 	if len(k.apart) > 0 {
-		parts = append(parts, int(n))
+		ends = append(ends, int(n))
 	}
-	return parts
+	return ends
 }
 
-// elsewhere is in place of the number of a row group whose rows must not teach the control loop.
+// elsewhere stands for the number of a row group whose rows the control loop ignores.
 const elsewhere = -1
 
 // clusterRows finds the clusters of rows of one class, numbered from 0, and returns how many there
@@ -121,9 +121,9 @@ func (w *worker) number(of []int32) int {
 	return int(k) + 1
 }
 
-// bucket makes clusters of equal tuples, or of as much of them as the control loop has found: so
-// many leading bits as would have given the batch before the rate that was asked for; the first
-// batch, itself.
+// bucket makes clusters of equal tuples, or of tuples that are equal in the number of leading bits
+// that the control loop has found: the number that would have given the previous batch the
+// configured rate, or in the first batch that batch itself.
 func (w *worker) bucket(c *Compressor, g, rows int, of []int32) int {
 	if c.cfg.Bucketing == Joint {
 		w.cutter.leading(float64(c.hasher.bits()), c.hasher)

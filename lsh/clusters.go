@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Clusters says which rows travel as one. Rows and centroids stand by row group; a group is the
-// rows of one expert, and no cluster has rows of two.
+// Clusters says which rows are sent as one. Rows and centroids are sorted by row group, the rows of
+// one expert. A cluster has rows of one row group.
 type Clusters struct {
 	// RowEnds and CentroidEnds say where the rows and the centroids of each row group end. They begin
 	// where the previous group's end.
@@ -17,8 +17,8 @@ type Clusters struct {
 	Of []int32
 }
 
-// NewClusters makes clusters of what each row group's rows belong to: numbers from 0 on without
-// gaps, within each group. It panics if there is a gap.
+// NewClusters makes clusters from the number of each row's cluster within its row group. The
+// numbers of a group start at 0 and have no gaps; it panics if there is one.
 func NewClusters(groups [][]int32) *Clusters {
 	c := new(Clusters)
 	for _, of := range groups {
@@ -51,7 +51,7 @@ func (c *Clusters) Group(g int) (row, rowEnd, centroid, centroidEnd int) {
 	return row, c.RowEnds[g], centroid, c.CentroidEnds[g]
 }
 
-// Rate is the share of the rows that travel: centroids divided by rows, 1 without rows.
+// Rate returns the share of the rows that is sent: centroids divided by rows, 1 without rows.
 func (c *Clusters) Rate() float64 {
 	if len(c.Of) == 0 {
 		return 1
@@ -59,7 +59,8 @@ func (c *Clusters) Rate() float64 {
 	return float64(c.Centroids()) / float64(len(c.Of))
 }
 
-// Count returns how many rows and centroids the row groups have that wanted says; nil wants all.
+// Count returns the numbers of rows and centroids of the row groups that wanted marks; nil marks
+// all.
 func (c *Clusters) Count(wanted func(group int) bool) (rows, centroids int) {
 	for g := range c.RowEnds {
 		if wanted == nil || wanted(g) {
@@ -70,7 +71,7 @@ func (c *Clusters) Count(wanted func(group int) bool) (rows, centroids int) {
 	return rows, centroids
 }
 
-// Equal tells whether both say the same.
+// Equal tells whether c and other have the same row groups and clusters.
 func (c *Clusters) Equal(d *Clusters) bool {
 	return slices.Equal(c.RowEnds, d.RowEnds) && slices.Equal(c.CentroidEnds, d.CentroidEnds) && slices.Equal(c.Of, d.Of)
 }
@@ -89,8 +90,8 @@ func (c *Clusters) String() string {
 	return b.String()
 }
 
-// Validate returns all that contradicts itself in c, or nil: ends that fall, rows without a row
-// group, a row whose centroid is another group's, a centroid without rows.
+// Validate returns all contradictions in c, or nil: ends that decrease, rows outside of the row
+// groups, a row whose centroid belongs to another group, a centroid without rows.
 func (c *Clusters) Validate() error {
 	if err := c.validateEnds(); err != nil {
 		return err

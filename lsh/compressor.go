@@ -13,9 +13,9 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
-// Compressor makes clusters of rows, batch after batch. It is not safe for concurrent use; any
-// number of its passes may be under way. Once it has seen the largest batch it allocates nothing,
-// but to start goroutines.
+// Compressor clusters the rows of one batch after the other. It is not safe for concurrent use. Any
+// number of its passes may be unfinished. Once it has seen the largest batch it allocates nothing
+// except to start goroutines.
 type Compressor struct {
 	cfg     Config
 	dim     int
@@ -50,7 +50,7 @@ func New(cfg Config, dim, groups int) (*Compressor, error) {
 	return c, nil
 }
 
-// Config returns the configuration in effect, defaults filled in.
+// Config returns the configuration in effect, with defaults filled in.
 func (c *Compressor) Config() Config { return c.cfg }
 
 // Gains returns the factor of each row group under [LearnedGain], and of each of its columns in
@@ -62,18 +62,18 @@ func (c *Compressor) Gains() []float32 { return c.gains }
 // returns their centroids, of which each is the mean of its rows, added in ascending order. The
 // centroids belong to the pass. x must stay as it is until the pass is released.
 //
-// Rows whose lengths are not alike are not compressed together. A row more than 8 times as long as
-// the median of its group, zeros left out, is a cluster of its own, and so is one that is not
-// finite; if more rows are so long than the rate would make clusters, and more than 8, they are
-// compressed among themselves, and so are those that are 64 times shorter than the median. The
-// other rows get the bits that they would get without them, and the number of clusters is that of
-// each of these classes together.
+// Rows of very different lengths are not compressed together. A row that is more than 8 times as
+// long as the median of its group (zeros left out) is a cluster of its own, and so is a row that is
+// not finite. If there are more than 8 such long rows, and more than the rate gives them clusters,
+// they are compressed among themselves, and so are rows that are 64 times shorter than the median.
+// The other rows get the bits that they would get without these, and the number of clusters is the
+// sum over these classes.
 func (c *Compressor) Compress(x blas32.General, ends []int) (centroids blas32.General, p *Pass) {
 	return c.CompressSome(x, ends, nil)
 }
 
-// CompressSome is Compress of those row groups that wanted says; rows of the others are clusters of
-// their own. nil wants all.
+// CompressSome is Compress for the row groups that wanted marks; each row of the others is a
+// cluster of its own. nil marks all.
 func (c *Compressor) CompressSome(x blas32.General, ends []int, wanted func(group int) bool) (centroids blas32.General, p *Pass) {
 	if len(ends) != c.groups || !rising(ends) || last(ends) != x.Rows {
 		panic(fmt.Sprintf("lsh: %d rows of %d groups end at %v", x.Rows, c.groups, ends))
@@ -83,7 +83,7 @@ func (c *Compressor) CompressSome(x blas32.General, ends []int, wanted func(grou
 	p.clusters.CentroidEnds = mat.Reuse(p.clusters.CentroidEnds, c.groups)
 	p.clusters.RowEnds = append(p.clusters.RowEnds[:0], ends...)
 	p.whole = mat.Reuse(p.whole, c.groups)
-	p.resetParts()
+	p.resetClassEnds()
 	for g := range p.whole {
 		p.whole[g] = wanted != nil && !wanted(g)
 	}
@@ -100,8 +100,8 @@ func (c *Compressor) CompressSome(x blas32.General, ends []int, wanted func(grou
 	return p.average(), p
 }
 
-// CompressAs is Compress with clusters that are known already, which are copied. It panics if they
-// contradict themselves or do not fit.
+// CompressAs is Compress with the given clusters, which it copies. It panics if they are not valid
+// or do not fit x.
 func (c *Compressor) CompressAs(x blas32.General, as *Clusters) (centroids blas32.General, p *Pass) {
 	if err := as.Validate(); err != nil {
 		panic(err.Error())
@@ -113,10 +113,10 @@ func (c *Compressor) CompressAs(x blas32.General, as *Clusters) (centroids blas3
 	p.clusters.Of = append(p.clusters.Of[:0], as.Of...)
 	p.clusters.RowEnds = append(p.clusters.RowEnds[:0], as.RowEnds...)
 	p.clusters.CentroidEnds = append(p.clusters.CentroidEnds[:0], as.CentroidEnds...)
-	p.resetParts()
-	for g := range p.parts {
+	p.resetClassEnds()
+	for g := range p.classEnds {
 		_, _, first, end := p.clusters.Group(g)
-		p.parts[g] = append(p.parts[g], end-first)
+		p.classEnds[g] = append(p.classEnds[g], end-first)
 	}
 	return p.average(), p
 }
@@ -174,7 +174,7 @@ func meanOf(dst []float32, x blas32.General, rows []int32) {
 	}
 }
 
-// enroll sorts the rows by cluster, and within a cluster leaves them in order.
+// enroll sorts the rows by cluster and keeps their order within a cluster.
 func (p *Pass) enroll() {
 	p.begin = mat.Reuse(p.begin, p.clusters.Centroids()+1)
 	p.order = mat.Reuse(p.order, len(p.clusters.Of))
@@ -189,7 +189,7 @@ func (p *Pass) enroll() {
 		p.order[p.begin[k]] = int32(i)
 		p.begin[k]++
 	}
-	// Every beginning has moved to the next one's place.
+	// The beginning of each cluster has become that of the next one.
 	copy(p.begin[1:], p.begin)
 	p.begin[0] = 0
 }

@@ -6,8 +6,8 @@ import (
 	"math"
 )
 
-// Config says how rows become clusters and how answers come back. The zero value works: a fifth of
-// the rows travel, cut exactly, under the paper's compensation.
+// Config configures how rows are clustered and how their answers are restored. The zero value
+// works: a fifth as many rows are sent, cut exactly, and answers are interpolated.
 //
 // A layer with compression is not causal: see the package's documentation. Set it for training
 // alone.
@@ -22,27 +22,26 @@ type Config struct {
 	// values, and 0 stands for 8: from 4 to 32 it makes no difference at equal rate. A hyperplane
 	// hash has 2^Width values, and 0 stands for 4. The tuple must fit into 64 bits.
 	Width int
-	// Rate is the share of the rows that travel, above 0 and at most 1; 0 stands for 0.2. At 1
-	// every row travels, and its answer keeps its bits. With [Joint] it says nothing. Rows that are
-	// far longer or shorter than most count apart: see [Compressor.Compress].
+	// Rate is the number of rows sent divided by the number of rows, above 0 and at most 1; 0 stands
+	// for 0.2. At 1 every row is sent, and its answer keeps its bits. [Joint] ignores it. Rows that
+	// are far longer or shorter than most are counted separately: see [Compressor.Compress].
 	Rate float64
 	// Bucketing says how tuples become clusters.
 	Bucketing Bucketing
 	// Centre says what rows are measured from before they are hashed.
 	Centre Centre
 	// Refine is the number of Lloyd iterations after hashing: every row moves to the nearest
-	// centroid, which is then the mean of what it got. One cuts the loss of quality by a third, at
+	// centroid, which is then the mean of its rows. One cuts the loss of quality by a third, at
 	// rows × centroids × columns products for each row group. No cluster loses its last row, so the
 	// number of centroids stays. At most 1000.
 	Refine int
-	// Compensation says how a row's answer is made of its centroid's.
+	// Compensation says how a row's answer is computed from that of its centroid.
 	Compensation Compensation
-	// Gain is the factor of [Gain], and where [LearnedGain] begins.
+	// Gain is the factor of [Gain] and the initial factor of [LearnedGain].
 	Gain float32
 	// Bandwidth and Ridge shape [Interpolate]: the squared width of the kernel is Bandwidth times
 	// the mean squared distance of a row from its centroid; Ridge is added to the kernel matrix's
-	// diagonal. 0 stands for 3 and 0.03. From 2 to 8 and 0.003 to
-	// 0.03 little changes.
+	// diagonal. 0 stands for 3 and 0.03. Within 2 to 8 and 0.003 to 0.03 they matter little.
 	Bandwidth, Ridge float32
 	// Seed fixes the rotations.
 	Seed uint64
@@ -59,8 +58,8 @@ const (
 	// differ, those farthest apart first among equals, until there are exactly as many clusters as
 	// the rate asks for ([Config.Centroids]).
 	Cut Bucketing = iota
-	// Joint makes a cluster of the rows that have the same tuple: the paper's way. The rate is
-	// whatever comes of it, and drifts by 3 to 10 times in the course of training.
+	// Joint makes a cluster of the rows that have the same tuple, as the paper does. The rate is not
+	// controlled; it drifts by a factor of 3 to 10 in the course of training.
 	Joint
 	// Controlled is Joint with a control loop. Of each row group's tuples only some leading bits
 	// count: the number that would have given the previous batch the configured rate. A fraction of
@@ -78,9 +77,9 @@ type Centre int
 
 const (
 	// GroupMean measures rows from the mean of their row group. What a group's rows have in common
-	// tells them not apart, but would fill the hashes' largest coordinates.
+	// does not distinguish them, but would fill the hashes' largest coordinates.
 	GroupMean Centre = iota
-	// Origin hashes rows as they are: the paper's way.
+	// Origin hashes rows as they are, as the paper does.
 	Origin
 
 	centres int = iota
@@ -89,22 +88,21 @@ const (
 // String returns the centre's name.
 func (c Centre) String() string { return nameOf(int(c), "Centre", "group mean", "origin") }
 
-// Compensation is a way to make a row's answer of centroids' answers. Below, x is a row, c its
-// centroid and E(c) the answer that came back. A row that is alone in its cluster gets its answer
-// as it came.
+// Compensation is a way to compute a row's answer from the answers of centroids. Below, x is a row,
+// c its centroid and E(c) the centroid's answer. A row that is alone in its cluster gets E(c).
 type Compensation int
 
 const (
 	// Interpolate draws a smooth function through the pairs (c, E(c)) of the row's row group, which
-	// the sender holds anyway, and answers with its value at x: kernel ridge regression with a
-	// Gaussian kernel, around the mean of the answers, among at most 256 centroids at a time.
-	// Nothing more travels, forward or backward. It is the default, as it loses least where that
-	// was measured. A row for which that cannot be solved, or whose answer would not be finite, is
+	// the sender has in any case, and answers with its value at x: kernel ridge regression with a
+	// Gaussian kernel, around the mean of the answers, among at most 256 centroids at a time. It
+	// sends no more bytes. It is the default because it lost the least quality in measurements. A
+	// row for which the regression cannot be solved, or whose answer would not be finite, is
 	// answered as under None.
 	Interpolate Compensation = iota
-	// Identity answers E(c) + x − c: the expert is taken to pass small differences on as they are.
-	// It is the paper's. An expert that answers with its input gives every row back exactly: it is
-	// computed as x − (c − E(c)).
+	// Identity answers E(c) + x − c, as the paper does: it assumes that the expert passes small
+	// differences on unchanged. An expert that returns its input gives every row back exactly: the
+	// answer is computed as x − (c − E(c)).
 	Identity
 	// None answers E(c).
 	None
@@ -163,8 +161,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// maxRefine is far more iterations than any clustering takes to settle: a slip is an error, and no
-// pass without an end.
+// maxRefine is far more iterations than any clustering needs, so that a wrong value is an error and
+// not an endless pass.
 const maxRefine = 1000
 
 // Validate returns all that is wrong with c, or nil.

@@ -12,14 +12,14 @@ import (
 type cutter struct {
 	rows  sorter
 	first []bool    // of the sorted rows: whether a cluster begins there
-	near  sorter    // places among which distance decides
+	near  sorter    // boundaries among which distance decides
 	norm  []float32 // of the points, squared
-	level [65]int   // places by the first code, or bit, in which neighbours differ
+	level [65]int   // boundaries by the first code, or bit, in which neighbours differ
 }
 
-// exactly marks m-1 places besides the first: those where neighbours differ in the most significant
-// codes, and of equally significant ones those where they are farthest apart, the first of equal
-// ones. Distance is measured between rotated rows.
+// exactly marks m-1 boundaries besides the first: those whose neighbours differ in the most
+// significant codes, and of equally significant ones those whose neighbours are farthest apart, the
+// first of equal ones. Distance is measured between rotated rows.
 func (c *cutter) exactly(m int, h *Hasher, s *hashing) {
 	clear(c.level[:])
 	items := c.rows.items
@@ -82,9 +82,8 @@ func (c *cutter) measure(h *Hasher, s *hashing) {
 	}
 }
 
-// leading marks the places where neighbours differ in the first depth bits of their tuples. What is
-// beyond the point in depth is the share of those clusters, drawn by their bits, that one bit more
-// divides.
+// leading marks the boundaries whose neighbours differ in the first depth bits of their tuples. The
+// fraction of depth is the share of these clusters, drawn by their bits, that one more bit divides.
 func (c *cutter) leading(depth float64, h *Hasher) {
 	whole, part := math.Modf(depth)
 	rest := h.bits() - int(whole)
@@ -118,8 +117,7 @@ func (c *cutter) suitable(clusters float64, h *Hasher) float64 {
 	return float64(h.bits())
 }
 
-// uniform turns a number into one from 0 to 1 that looks drawn. (SplitMix64's last steps: Steele et
-// al. 2014.)
+// uniform hashes a number to one from 0 to 1. (SplitMix64's last steps: Steele et al. 2014.)
 func uniform(v uint64) float64 {
 	v += 0x9e3779b97f4a7c15
 	v = (v ^ v>>30) * 0xbf58476d1ce4e5b9

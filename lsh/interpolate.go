@@ -13,14 +13,13 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
-// maxNodes bounds the centroids that are interpolated through at once, since the work grows with
-// their cube.
+// maxNodes bounds the number of centroids of one interpolation, since the work grows with its cube.
 const maxNodes = 256
 
-// Where the regression says nothing, a row gets the answer of its own centroid alone, as under
-// [None]: where its rows are all equal to their centroids; where its weights' length is above most,
-// which with a ridge of 0.0003 or more takes a matrix that cannot be solved; and where an answer
-// that enters its own is not finite.
+// If the regression has no useful result, a row gets the answer of its own centroid, as under
+// [None]: if all rows of the block are equal to their centroids; if the length of its weights is
+// above mostWeight, which with a ridge of 0.0003 or more happens only if the matrix cannot be
+// solved; and if an answer that it uses is not finite.
 const mostWeight = 32
 
 // Two bounds keep the kernel's width in the range in which it distinguishes rows. The distance of a
@@ -52,9 +51,9 @@ type interpolant struct {
 	spd                 spd
 }
 
-// Prepare computes the weights of [Interpolate], which Restore does otherwise: called before, while
-// the centroids are away, it takes no time that is waited for. Under another compensation it does
-// nothing.
+// Prepare computes the weights of [Interpolate]. Restore computes them otherwise: a caller that
+// calls Prepare while the centroids are at the experts hides that time. Under another compensation
+// it does nothing.
 func (p *Pass) Prepare() {
 	if p.stage != compressed {
 		panic("lsh: Prepare out of turn")
@@ -74,8 +73,8 @@ func (p *Pass) Prepare() {
 func (w *worker) weigh(p *Pass, g int) {
 	_, _, first, _ := p.clusters.Group(g)
 	begin, at := first, 0
-	for _, part := range p.parts[g] {
-		end := first + part
+	for _, classEnd := range p.classEnds[g] {
+		end := first + classEnd
 		n := (end - begin + maxNodes - 1) / maxNodes
 		for i := range n {
 			if at == len(p.weights[g]) {
@@ -156,8 +155,8 @@ func (t *interpolant) width(bandwidth float32, rows int) float32 {
 }
 
 // load measures a block's centroids and rows from the mean of its centroids, so that products lose
-// little. Where their squares are not what float32 can hold it scales them; it is false if a number
-// is not finite.
+// little precision. If float32 cannot hold their squares it scales them. It returns false if a
+// number is not finite.
 func (t *interpolant) load(p *Pass, b *block) (nodes, points blas32.General, ok bool) {
 	nodes, points = t.loadScaled(p, b, 1)
 	most := float64(max(slices.Max(t.nodeSq), slices.Max(t.rowSq), slices.Max(t.own)))

@@ -90,9 +90,9 @@ func (b *block) addInfinite(p *Pass, d blas32.General) {
 	}
 }
 
-// Weights returns what [Interpolate] gives a row group's rows of its centroids' answers, after
-// Prepare or Restore: rows × centroids of the group, in a new matrix. Weights of answers that are
-// not blended are 0. Restore changes those of rows that it cannot answer so.
+// Weights returns the weights of [Interpolate] for a row group, after Prepare or Restore: its rows
+// × its centroids, in a new matrix. Weights of answers that are not blended are 0. Restore changes
+// those of the rows that it cannot interpolate.
 func (p *Pass) Weights(g int) blas32.General {
 	if !p.ready {
 		panic("lsh: Weights before they are computed")

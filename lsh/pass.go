@@ -6,13 +6,13 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
-// Pass is the way of one batch's rows, from [Compressor.Compress] until it is released. Its methods
-// go in the order
+// Pass is one batch of rows between [Compressor.Compress] and Release. Its methods are called in
+// the order
 //
 //	Restore, RestoreBackward, CompressBackward, Release
 //
-// of which any number from the end but Release may be left out; another order panics. It is not
-// safe for concurrent use, nor together with its compressor.
+// and may end early, with Release; another order panics. It is not safe for concurrent use, nor
+// together with its compressor.
 type Pass struct {
 	c         *Compressor
 	stage     stage
@@ -22,7 +22,7 @@ type Pass struct {
 	order     []int32 // rows sorted by cluster
 	begin     []int32 // where each cluster's begin in it, and where the last one's end
 	whole     []bool  // by row group: its rows are not clustered
-	parts     [][]int // by row group: where the centroids of each class of rows end, among the group's
+	classEnds [][]int // by row group: where the centroids of each class of rows end, among the group's
 	gains     []float32
 	gainGrads []float32
 	weights   [][]block      // of Interpolate, by row group
@@ -30,7 +30,7 @@ type Pass struct {
 	dy        blas32.General // the caller's
 	dAnswers  blas32.General
 
-	// what the row groups' work of one leg reads and writes
+	// matrices that the row groups of one method read and write
 	to, of, own, from, off blas32.General
 	mean                   bool
 
@@ -55,20 +55,21 @@ func (p *Pass) advance(from, to stage, method string) {
 	p.stage = to
 }
 
-// resetParts makes room for the parts of each row group.
-func (p *Pass) resetParts() {
-	for len(p.parts) < p.c.groups {
-		p.parts = append(p.parts, nil)
+// resetClassEnds empties the list of classes of each row group.
+func (p *Pass) resetClassEnds() {
+	for len(p.classEnds) < p.c.groups {
+		p.classEnds = append(p.classEnds, nil)
 	}
-	for g := range p.parts {
-		p.parts[g] = p.parts[g][:0]
+	for g := range p.classEnds {
+		p.classEnds[g] = p.classEnds[g][:0]
 	}
 }
 
 // Clusters returns the clusters, which belong to the pass.
 func (p *Pass) Clusters() *Clusters { return &p.clusters }
 
-// Release gives the pass's memory back to the compressor. Nothing of it may be used any more.
+// Release gives the pass's memory back to the compressor. Nothing that belongs to the pass may be
+// used afterwards.
 func (p *Pass) Release() {
 	if p.stage == released {
 		panic("lsh: Release of what is released")

@@ -8,7 +8,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
-// Restore sets dst to the answers of the rows, made of those of their centroids as
+// Restore sets dst to the answers of the rows, computed from the answers of their centroids as
 // Config.Compensation says. dst may be the rows' own matrix only if nothing but Release follows; it
 // must not overlap answers.
 func (p *Pass) Restore(dst, answers blas32.General) {
@@ -94,16 +94,16 @@ func (w *worker) shift(p *Pass, g int) {
 // shiftWide is shift of the rows of cluster k in float64, where the offset overflows float32.
 func (p *Pass) shiftWide(g, k int) {
 	m, gains := p.members(k), p.gains[g*p.c.cfg.Compensation.gainsOf(p.c.dim):]
-	parts := 1.0
+	size := 1.0
 	if p.mean {
-		parts = float64(len(m))
+		size = float64(len(m))
 	}
 	for j := range p.c.dim {
 		gain := float64(gains[0])
 		if p.c.cfg.Compensation == LearnedChannels {
 			gain = float64(gains[j])
 		}
-		off := (float64(gain*float64(mat.Row(p.own, k)[j])) - float64(mat.Row(p.from, k)[j])) / parts
+		off := (float64(gain*float64(mat.Row(p.own, k)[j])) - float64(mat.Row(p.from, k)[j])) / size
 		for _, i := range m {
 			mat.Row(p.to, int(i))[j] = float32(float64(gain*float64(mat.Row(p.of, int(i))[j])) - off)
 		}

@@ -16,9 +16,9 @@ type spd struct {
 	inverse mat.Buffer
 }
 
-// invert returns the inverse of a + ridge, rounded to float32. It belongs to s. Where a + ridge is
-// not positive definite to working precision, which a ridge of next to nothing may lead to, the
-// pivot is raised to what rounding leaves uncertain.
+// invert returns the inverse of a + ridge, rounded to float32. It belongs to s. If a + ridge is not
+// positive definite to working precision, as may happen with a tiny ridge, the pivot is raised to
+// the rounding error.
 func (s *spd) invert(a blas32.General, ridge float32) blas32.General {
 	s.n = a.Rows
 	s.lower = mat.Reuse(s.lower, 2*s.n*s.n)
@@ -68,8 +68,8 @@ func (s *spd) invertFactor() {
 	}
 }
 
-// dot returns Σ x[i]·y[i]: lane i%4 adds its products in ascending i, and the lanes are added (0+1)
-// + (2+3).
+// dot returns Σ x[i]·y[i]: sum i%4 adds its products in ascending i, and the four sums are added as
+// (0+1) + (2+3).
 func dot(x, y []float64) float64 {
 	var a, b, c, d float64
 	y = y[:len(x)]

@@ -11,16 +11,16 @@ import (
 type Curve int
 
 const (
-	// Linear is From + round((To−From)·t/T).
-	Linear Curve = iota
-	// HalfCosine is From + round((To−From)·(1−cos(π·t/T))/2): slow at both ends.
-	HalfCosine
-	// Exponential is To − round((To−From)·0.99^(300·t/T)): fast at first, and 5 % of the way short
-	// of To at T, where it jumps to it.
-	Exponential
+	// CurveLinear is From + round((To−From)·t/T).
+	CurveLinear Curve = iota
+	// CurveHalfCosine is From + round((To−From)·(1−cos(π·t/T))/2): slow at both ends.
+	CurveHalfCosine
+	// CurveExponential is To − round((To−From)·0.99^(300·t/T)): fast at first, and 5 % of the way
+	// short of To at T, where it jumps to it.
+	CurveExponential
 	// MultiStep doubles the number, or halves it, at even distances in time: From 1 to 16 it is 1,
 	// 2, 4, 8 and 16 for a fifth of T each.
-	MultiStep
+	CurveMultiStep
 
 	curves int = iota
 )
@@ -54,11 +54,11 @@ func (s Schedule) At(step int) int {
 	// With whole numbers first, so that what lies in the middle is exactly there.
 	t, way := float64(max(step, 0)), float64(s.To-s.From)
 	switch s.Curve {
-	case HalfCosine:
+	case CurveHalfCosine:
 		return s.From + int(math.RoundToEven(way*(1-cosine01(t/float64(s.Steps)))/2))
-	case Exponential:
+	case CurveExponential:
 		return s.To - int(math.RoundToEven(way*decay(t/float64(s.Steps))))
-	case MultiStep:
+	case CurveMultiStep:
 		return s.doubled(int(t))
 	}
 	return s.From + int(math.RoundToEven(way*t/float64(s.Steps)))

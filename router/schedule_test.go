@@ -13,15 +13,15 @@ func TestScheduleCurves(t *testing.T) {
 		Schedule
 		want map[int]int
 	}{
-		{"the paper's", Schedule{Linear, 8, 16, 400000}, map[int]int{0: 8, 24999: 8, 25001: 9, 200000: 12, 399999: 16, 400000: 16, math.MaxInt: 16}},
-		{"linear down", Schedule{Linear, 16, 8, 100}, map[int]int{-3: 16, 0: 16, 50: 12, 99: 8, 100: 8}},
-		{"cosine up", Schedule{HalfCosine, 1, 16, 1000}, map[int]int{0: 1, 100: 1, 333: 5, 500: 9, 667: 12, 900: 16, 1000: 16}},
-		{"cosine down", Schedule{HalfCosine, 16, 2, 1000}, map[int]int{0: 16, 500: 9, 999: 2, 1000: 2}},
-		{"exponential up", Schedule{Exponential, 1, 101, 300}, map[int]int{0: 1, 1: 2, 100: 64, 299: 96, 300: 101}},
-		{"exponential down", Schedule{Exponential, 101, 1, 300}, map[int]int{0: 101, 1: 100, 100: 38, 299: 6, 300: 1}},
-		{"multi-step up", Schedule{MultiStep, 1, 16, 100}, map[int]int{0: 1, 19: 1, 20: 2, 40: 4, 60: 8, 80: 16, 100: 16}},
-		{"multi-step down", Schedule{MultiStep, 16, 1, 100}, map[int]int{0: 16, 19: 16, 20: 8, 99: 1, 100: 1}},
-		{"multi-step between", Schedule{MultiStep, 3, 10, 90}, map[int]int{0: 3, 30: 6, 60: 10, 89: 10}},
+		{"the paper's", Schedule{CurveLinear, 8, 16, 400000}, map[int]int{0: 8, 24999: 8, 25001: 9, 200000: 12, 399999: 16, 400000: 16, math.MaxInt: 16}},
+		{"linear down", Schedule{CurveLinear, 16, 8, 100}, map[int]int{-3: 16, 0: 16, 50: 12, 99: 8, 100: 8}},
+		{"cosine up", Schedule{CurveHalfCosine, 1, 16, 1000}, map[int]int{0: 1, 100: 1, 333: 5, 500: 9, 667: 12, 900: 16, 1000: 16}},
+		{"cosine down", Schedule{CurveHalfCosine, 16, 2, 1000}, map[int]int{0: 16, 500: 9, 999: 2, 1000: 2}},
+		{"exponential up", Schedule{CurveExponential, 1, 101, 300}, map[int]int{0: 1, 1: 2, 100: 64, 299: 96, 300: 101}},
+		{"exponential down", Schedule{CurveExponential, 101, 1, 300}, map[int]int{0: 101, 1: 100, 100: 38, 299: 6, 300: 1}},
+		{"multi-step up", Schedule{CurveMultiStep, 1, 16, 100}, map[int]int{0: 1, 19: 1, 20: 2, 40: 4, 60: 8, 80: 16, 100: 16}},
+		{"multi-step down", Schedule{CurveMultiStep, 16, 1, 100}, map[int]int{0: 16, 19: 16, 20: 8, 99: 1, 100: 1}},
+		{"multi-step between", Schedule{CurveMultiStep, 3, 10, 90}, map[int]int{0: 3, 30: 6, 60: 10, 89: 10}},
 		{"none", Schedule{From: 3, To: 5}, map[int]int{0: 5, 7: 5}},
 	} {
 		for step, want := range c.want {

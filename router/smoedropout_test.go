@@ -9,7 +9,7 @@ import (
 // TestSMoEDropoutFollowsItsSchedule counts the experts of each token at some steps, and in
 // evaluation.
 func TestSMoEDropoutFollowsItsSchedule(t *testing.T) {
-	config := SMoEDropout{Schedule: Schedule{Linear, 4, 8, 100}}
+	config := SMoEDropout{Schedule: Schedule{CurveLinear, 4, 8, 100}}
 	g, err := config.New(Shape{Dim: 5, Experts: 8, Seed: 1})
 	require.NoError(t, err)
 	require.Nil(t, g.Params(), "nothing to train")

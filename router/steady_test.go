@@ -26,7 +26,7 @@ func TestAssignedRoutersAllocateNothing(t *testing.T) {
 	weights, scale := make([]float32, tokens*experts), make([]float32, 2)
 	for _, config := range []Router{
 		Sinkhorn{K: 2}, BASE{}, Cosine{TopK: TopK{K: 2}, Learned: true}, SideFeatures{TopK: TopK{K: 2}, Columns: dim},
-		SMoEDropout{Schedule: Schedule{HalfCosine, 2, 8, 10}}, Uniform{K: 2}, Stochastic{K: 2}, Zipf{K: 2, Exponent: 1}, Hot{K: 1, Share: 0.5}, Hash{K: 2},
+		SMoEDropout{Schedule: Schedule{CurveHalfCosine, 2, 8, 10}}, Uniform{K: 2}, Stochastic{K: 2}, Zipf{K: 2, Exponent: 1}, Hot{K: 1, Share: 0.5}, Hash{K: 2},
 		Several{[]Router{BASE{}, TopK{K: 1}}}, Record{Router: TopK{K: 2}, To: to},
 	} {
 		g, err := config.New(Shape{Dim: dim, Experts: experts})

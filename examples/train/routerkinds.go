@@ -92,7 +92,7 @@ func dropoutRouter(o options) router.Router {
 	most := max(o.experts/2, o.topk)
 	return router.SMoEDropout{
 		TopK:     router.TopK{K: most},
-		Schedule: router.Schedule{Curve: router.Linear, From: o.topk, To: most, Steps: o.steps * 3 / 4},
+		Schedule: router.Schedule{Curve: router.CurveLinear, From: o.topk, To: most, Steps: o.steps * 3 / 4},
 	}
 }
 
