@@ -11,6 +11,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/internal/pipeline"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
@@ -83,9 +84,7 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 	if l.compression != nil {
 		l.compression.EndPass(p.compressed, p.uncompressed())
 	}
-	if l.tuner != nil {
-		l.tuner.EndPass(schedule.Backward, time.Since(begin))
-	}
+	l.pipeline.EndPass(schedule.Backward, begin)
 	l.gradients.Append(gradients.Pass{
 		Tokens: p.Global.Tokens, Leaves: p.Global.Leaves, StepTokens: p.Info.StepTokens,
 		Counts: p.Counted,
@@ -115,28 +114,27 @@ func (l *Layer) rowsBackward(ctx context.Context, p *pass, dy blas32.General) (b
 // brings the gradients of the rows home.
 func (l *Layer) backThroughExperts(ctx context.Context, p *pass, drows, dy blas32.General) (home blas32.General, err error) {
 	h := p.handle
-	if err := h.Recut(l.parts(p, schedule.Backward)); err != nil {
+	if err := h.Recut(l.pipeline.Chunks(schedule.Backward, p.Info.Train)); err != nil {
 		return blas32.General{}, err
 	}
 	arrived, back := make([]blas32.General, h.Chunks()), make([][]blas32.General, h.Chunks())
-	err = l.inParts(ctx, p, schedule.Backward, len(arrived), stages{
-		dispatch: func(ctx context.Context, i int) (err error) {
-			defer l.clock(time.Now())
+	err = l.pipeline.Run(ctx, schedule.Backward, p.Info.Train, len(arrived), pipeline.Steps{
+		Dispatch: func(ctx context.Context, i int) (err error) {
 			arrived[i], err = h.DispatchBack(ctx, i, drows)
 			return err
 		},
-		aside: func() {
+		Shared: func() {
 			if l.shared != nil {
 				l.compute(func() { l.shared.Backward(&p.shared, dy) })
 			}
 		},
-		experts: func(i int) {
+		Experts: func(i int) {
 			l.compute(func() { back[i] = l.experts.Backward(&p.experts, i, arrived[i]) })
 			l.checks.Made(&p.fault, "backward", "its experts' gradients of rows", back[i]...)
 		},
-		weights: func(i int) { l.compute(func() { l.experts.BackwardWeights(&p.experts, i) }) },
-		combine: func(ctx context.Context, i int) (err error) {
-			home, err = l.combine(ctx, p, i, back[i])
+		Weights: func(i int) { l.compute(func() { l.experts.BackwardWeights(&p.experts, i) }) },
+		Combine: func(ctx context.Context, i int) (err error) {
+			home, err = h.Combine(ctx, i, back[i]...)
 			return err
 		},
 	})

@@ -109,7 +109,7 @@ func (l *Layer) newCompression() error {
 	}
 	cfg := compression.Config{
 		Dim: l.cfg.Dim, Experts: l.cfg.Experts, LSH: c.LSH, From: c.From, Until: c.Until, Assign: c.Assign,
-		Placement: l.layout.Placement, Rank: l.layout.Rank, Auto: c.When == CompressAuto, Exchanging: &l.exchanging,
+		Placement: l.layout.Placement, Rank: l.layout.Rank, Auto: c.When == CompressAuto, Exchanging: &l.stats.exchanging,
 	}
 	var err error
 	if c.Nodes {
@@ -164,7 +164,7 @@ func (l *Layer) newGatherer() (*nodegather.Gatherer, error) {
 func (l *Layer) compresses(p *pass) bool { return p.Info.Train && l.compression.Enabled(l.steps) }
 
 // beginCompressed begins the dispatch of the centroids of the tokens' rows.
-func (l *Layer) beginCompressed(ctx context.Context, p *pass, chunks int) (h *alltoall.Handle, err error) {
+func (l *Layer) beginCompressed(ctx context.Context, p *pass, cut alltoall.Cut) (h *alltoall.Handle, err error) {
 	if p.compressed, err = l.compression.Begin(ctx, p.uncompressed()); err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (l *Layer) beginCompressed(ctx context.Context, p *pass, chunks int) (h *al
 		l.checks.Unassigned(&p.fault, fault)
 	}
 	l.checks.Made(&p.fault, "forward", "the centroids of its rows", p.compressed.Centroids)
-	return l.beginChunks(ctx, alltoall.Request{Counts: p.compressed.Counts, Rows: p.compressed.Centroids}, chunks)
+	return l.exchange.Begin(ctx, alltoall.Request{Counts: p.compressed.Counts, Rows: p.compressed.Centroids, Cut: cut})
 }
 
 // uncompressed describes the pass's rows before they are compressed.

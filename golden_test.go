@@ -127,6 +127,12 @@ func (m *messages) Exchange(ctx context.Context, sends, recvs []transport.Messag
 	return m.Transport.Exchange(ctx, sends, recvs)
 }
 
+// waiting is a background of a number of collectives, which do nothing.
+type waiting int
+
+func (w waiting) Ready() int              { return int(w) }
+func (waiting) Run(context.Context) error { return nil }
+
 // goldenRank is what one rank leaves: the order of its tasks, and its bytes, messages, Stats and
 // results.
 type goldenRank struct {

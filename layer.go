@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"gonum.org/v1/gonum/blas/blas32"
@@ -17,7 +16,6 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/agreement"
 	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/compression"
-	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/experts"
 	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/layout"
@@ -26,11 +24,11 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
+	"github.com/switchyard-moe/switchyard/internal/pipeline"
 	"github.com/switchyard-moe/switchyard/internal/routing"
 	"github.com/switchyard-moe/switchyard/internal/roworder"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/schedule"
-	"github.com/switchyard-moe/switchyard/schedule/autotune"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -85,9 +83,7 @@ type Layer struct {
 	experts     *experts.Stage     // those hosted here
 	shared      *experts.Shared    // nil without one
 	compression *compression.Stage // nil without it
-	byRanks     bool               // exchanges are cut by ranks instead of experts
-	degree      [2]int             // of overlap, of each pass, if set by hand
-	tuner       *autotune.Tuner    // nil unless it chooses the number of chunks
+	pipeline    *pipeline.Stage    // runs passes in chunks
 	exchange    *alltoall.Exchange
 	everyone    *collective.Comm // over the world: the gate's gradients, token counts, configuration
 	table       *parameters.Table
@@ -96,13 +92,11 @@ type Layer struct {
 	micro       []*Layer
 	inTurn      bool // it has micro-batch layers or is one: they compute in turn
 
-	last       *pass              // the forward pass that Backward belongs to
-	gradients  *gradients.Reducer // of the passes since the last step
-	steps      int                // taken
-	exchanging atomic.Int64       // nanoseconds, in all passes
-	told       told
-	observe    atomic.Pointer[func(schedule.Pass, schedule.Timeline)]
-	pool       batch.Pool // memory of copies without padding
+	last      *pass              // the forward pass that Backward belongs to
+	gradients *gradients.Reducer // of the passes since the last step
+	steps     int                // taken
+	stats     statsBoard
+	pool      batch.Pool // memory of copies without padding
 }
 
 // NewLayer builds this rank's part of a layer. It talks to the other ranks to check that all were
@@ -202,7 +196,6 @@ func (l *Layer) connect() (oneCopy, replicas *collective.Comm, err error) {
 
 // build makes what the layer is of, after the ranks have agreed on its configuration.
 func (l *Layer) build(oneCopy, replicas *collective.Comm) error {
-	l.observe.Store(&l.cfg.Overlap.Observe)
 	if err := l.agreement().Built(context.Background(), l.buildParts()); err != nil {
 		return err
 	}
@@ -239,21 +232,10 @@ func (l *Layer) buildParts() (err error) {
 	}
 	l.newRouting()
 	l.order = roworder.New(l.cfg.Dim)
-	l.byRanks = l.cutsByRanks()
 	if err = l.newExperts(); err != nil {
 		return err
 	}
-	if l.cfg.Overlap.Auto {
-		known := l.cfg.Overlap.Profile
-		if err = known.Validate(l.world.Size(), l.mostParts()); err != nil {
-			return errtext.Errorf("switchyard: Config.Overlap.Profile: %w", err)
-		}
-		l.tuner = autotune.New(autotune.Config{
-			Comm: l.everyone, Rank: int(l.world.Rank()), Ranks: l.world.Size(), Most: l.mostParts(), Known: known,
-		})
-		l.tellProfile()
-	}
-	return nil
+	return l.newPipeline()
 }
 
 // newExperts builds the experts hosted here, and this rank's copy of the shared expert, whose
@@ -261,8 +243,9 @@ func (l *Layer) buildParts() (err error) {
 func (l *Layer) newExperts() (err error) {
 	first, end := l.layout.Placement.Of(l.layout.Rank)
 	shape := expert.Shape{Dim: l.cfg.Dim, First: first, Count: end - first, Seed: l.cfg.Seed}
+	most, byRanks := l.cfg.Overlap.chunks(l.layout.Placement)
 	if l.experts, err = experts.New(experts.Config{
-		Expert: l.cfg.Expert, Shape: shape, Chunks: l.mostParts(), ByRanks: l.byRanks,
+		Expert: l.cfg.Expert, Shape: shape, Chunks: most, ByRanks: byRanks,
 	}); err != nil {
 		return err
 	}
@@ -362,9 +345,7 @@ func (l *Layer) train(ctx context.Context, op string, x blas32.General, side rou
 		}
 		return y, err
 	}
-	if l.tuner != nil {
-		l.tuner.EndPass(schedule.Forward, time.Since(begin))
-	}
+	l.pipeline.EndPass(schedule.Forward, begin)
 	l.last = p
 	l.guard.ForwardDone()
 	return p.y, nil
@@ -417,9 +398,9 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 	}
 	begun := time.Now()
 	p.handle, err = l.begin(ctx, p)
-	l.exchanging.Add(int64(time.Since(begun)))
+	l.stats.exchanging.Add(int64(time.Since(begun)))
 	if p.compressed != nil {
-		l.exchanging.Add(-int64(p.compressed.Spent))
+		l.stats.exchanging.Add(-int64(p.compressed.Spent))
 	}
 	if err != nil {
 		return err
@@ -445,30 +426,25 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 		p.y = l.order.Restore(p.Decision, p.answers, p.X.Rows, p.Info.Train)
 		p.shared.AddTo(p.y)
 	})
-	l.note(p, plan)
+	stats := p.stats(plan)
+	stats.FirstExpert, _ = l.layout.Placement.Of(l.layout.Rank)
+	stats.Overlap = overlapStats(l.pipeline, p)
+	stats.Compression = l.compressionStats(p, plan)
+	l.stats.set(stats)
 	return nil
 }
 
 // begin begins the dispatch of the tokens' rows to their experts.
 func (l *Layer) begin(ctx context.Context, p *pass) (*alltoall.Handle, error) {
-	chunks := l.parts(p, schedule.Forward)
+	cut := l.pipeline.Cut(schedule.Forward, p.Info.Train)
 	if l.compresses(p) {
-		return l.beginCompressed(ctx, p, chunks)
+		return l.beginCompressed(ctx, p, cut)
 	}
 	rows, token := l.order.Order(p.Decision, p.X)
 	if token == nil {
 		l.checks.Made(&p.fault, "forward", "the mixtures of its tokens", rows)
 	}
-	return l.beginChunks(ctx, alltoall.Request{Counts: p.counts(), Rows: rows, Token: token}, chunks)
-}
-
-// beginChunks begins a dispatch in chunks, cut by experts or by ranks.
-func (l *Layer) beginChunks(ctx context.Context, r alltoall.Request, chunks int) (*alltoall.Handle, error) {
-	r.Cut = alltoall.ByExperts(chunks)
-	if l.byRanks {
-		r.Cut = alltoall.ByRanks(chunks)
-	}
-	return l.exchange.Begin(ctx, r)
+	return l.exchange.Begin(ctx, alltoall.Request{Counts: p.counts(), Rows: rows, Token: token, Cut: cut})
 }
 
 // throughExperts sends the rows to their experts, has those compute, and brings the answers home.
@@ -481,37 +457,27 @@ func (l *Layer) throughExperts(ctx context.Context, p *pass) (home blas32.Genera
 	}
 	chunks := make([]chunk, h.Chunks())
 	p.experts = l.experts.Begin(h, mat.Sum(p.Global.Leaves[:p.Global.First]))
-	err = l.inParts(ctx, p, schedule.Forward, len(chunks), stages{
-		dispatch: func(ctx context.Context, i int) (err error) {
-			defer l.clock(time.Now())
+	err = l.pipeline.Run(ctx, schedule.Forward, p.Info.Train, len(chunks), pipeline.Steps{
+		Dispatch: func(ctx context.Context, i int) (err error) {
 			chunks[i].rows, chunks[i].ends, err = h.Dispatch(ctx, i)
 			return err
 		},
-		aside: func() {
+		Shared: func() {
 			if l.shared != nil {
 				l.compute(func() { p.shared = l.shared.Forward(p.X, l.ownRows(p), p.Info.Padding) })
 			}
 		},
-		experts: func(i int) {
+		Experts: func(i int) {
 			l.compute(func() { chunks[i].answers = l.experts.Forward(&p.experts, i, chunks[i].rows, chunks[i].ends) })
 			l.checks.Made(&p.fault, "forward", "its experts' answers", chunks[i].answers...)
 		},
-		combine: func(ctx context.Context, i int) (err error) {
-			home, err = l.combine(ctx, p, i, chunks[i].answers)
+		Combine: func(ctx context.Context, i int) (err error) {
+			home, err = h.Combine(ctx, i, chunks[i].answers...)
 			return err
 		},
 	})
 	return home, err
 }
-
-// combine brings the answers to the rows of a chunk home, into a matrix for those of all chunks.
-func (l *Layer) combine(ctx context.Context, p *pass, chunk int, answers []blas32.General) (blas32.General, error) {
-	defer l.clock(time.Now())
-	return p.handle.Combine(ctx, chunk, answers...)
-}
-
-// clock counts the time since begin as one of exchanging.
-func (l *Layer) clock(begin time.Time) { l.exchanging.Add(int64(time.Since(begin))) }
 
 // newPass begins a pass over x, of the method op.
 func (l *Layer) newPass(op string, x blas32.General, side router.Batch, train bool) (*pass, error) {

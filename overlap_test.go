@@ -139,16 +139,16 @@ func TestOverlapAutoSameBits(t *testing.T) {
 					return err
 				}
 				for _, pass := range []schedule.Pass{schedule.Forward, schedule.Backward} {
-					require.Equal(t, l.tuner.Chunks(pass), again.tuner.Chunks(pass))
+					require.Equal(t, l.pipeline.Chunks(pass, true), again.pipeline.Chunks(pass, true))
 				}
-				require.Equal(t, l.Stats().Overlap.Predicted, again.tuner.Predicted())
+				require.Equal(t, l.Stats().Overlap.Predicted, again.pipeline.Predicted())
 				require.Equal(t, profile, again.OverlapProfile())
 				next.Overlap.Profile = &OverlapProfile{Ranks: 3, Most: 4}
 				if _, err = NewLayer(w, next); err == nil || !strings.Contains(err.Error(), "Profile: autotune: the profile is of 3 ranks") {
 					return fmt.Errorf("another job's profile: %w", err)
 				}
 			}
-			if l.tuner != nil && (l.tuner.Timing() || l.tuner.Profile() == nil || l.Stats().Overlap.Predicted == 0) {
+			if auto && (l.OverlapProfile() == nil || l.Stats().Overlap.Predicted == 0) {
 				return errors.New("the profile has not ended")
 			}
 			return nil
@@ -393,4 +393,39 @@ func TestOverlapIsValidated(t *testing.T) {
 	cfg := layersUnderTest()["dropless"]
 	cfg.Overlap.Degree = -1
 	require.ErrorContains(t, cfg.Validate(1), "Overlap.Degree is -1")
+}
+
+// TestLargestNumberOfChunks: as many as experts of a rank; by ranks if a rank has fewer, and then no
+// more than ranks, or the power of two below under Auto.
+func TestLargestNumberOfChunks(t *testing.T) {
+	for _, c := range []struct {
+		overlap        Overlap
+		experts, ranks int
+		most           int
+		byRanks        bool
+	}{
+		{Overlap{}, 4, 4, 1, false},
+		{Overlap{Degree: 3}, 8, 2, 3, false},
+		{Overlap{Degree: 3}, 8, 4, 3, true},
+		{Overlap{Degree: 7}, 8, 3, 3, true},
+		{Overlap{Auto: true}, 8, 2, 4, false},
+		{Overlap{Auto: true, Degree: 7}, 8, 2, 4, false},
+		{Overlap{Auto: true, Degree: 8}, 8, 3, 2, true},
+		{Overlap{Auto: true}, 1, 1, 1, true},
+	} {
+		most, byRanks := c.overlap.chunks(alltoall.Even(c.experts, c.ranks))
+		require.Equal(t, c.most, most, "%+v", c)
+		require.Equal(t, c.byRanks, byRanks, "%+v", c)
+	}
+}
+
+// TestStatsBoard: readers get a copy, while passes write.
+func TestStatsBoard(t *testing.T) {
+	var b statsBoard
+	b.exchanging.Add(int64(time.Second))
+	b.set(Stats{Tokens: 3, Choices: []int{1, 2}})
+	got := b.get()
+	require.Equal(t, time.Second, got.Exchanging)
+	got.Choices[0] = 9
+	require.Equal(t, []int{1, 2}, b.get().Choices)
 }

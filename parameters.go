@@ -131,12 +131,8 @@ func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 	l.gradients.CopyGate()
 	for _, t := range append([]*Layer{l}, l.micro...) {
 		t.steps++
-		if t.tuner != nil {
-			err := t.tuner.EndStep(ctx)
-			t.tellProfile()
-			if err != nil {
-				return errtext.Errorf("switchyard: Overlap.Auto: %w", err)
-			}
+		if err := t.pipeline.EndStep(ctx); err != nil {
+			return errtext.Errorf("switchyard: Overlap.Auto: %w", err)
 		}
 	}
 	return nil

@@ -4,9 +4,11 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/pipeline"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
@@ -39,77 +41,64 @@ type Stats struct {
 	Overlap OverlapStats
 }
 
-// told is what a layer tells of itself, to any goroutine at any time.
-type told struct {
-	mu      sync.Mutex
-	stats   Stats
-	profile *OverlapProfile
-}
-
-// OverlapProfile returns what [Overlap.Auto] has timed and goes by, the same on every rank, or nil
-// before it is complete. Any goroutine may call it at any time.
-func (l *Layer) OverlapProfile() *OverlapProfile {
-	l.told.mu.Lock()
-	defer l.told.mu.Unlock()
-	if l.told.profile == nil {
-		return nil
-	}
-	profile := *l.told.profile
-	profile.Timed = slices.Clone(profile.Timed)
-	return &profile
-}
-
-// tellProfile has OverlapProfile return what the tuner goes by now.
-func (l *Layer) tellProfile() {
-	l.told.mu.Lock()
-	defer l.told.mu.Unlock()
-	l.told.profile = nil
-	if l.tuner != nil {
-		l.told.profile = l.tuner.Profile()
-	}
-}
-
-// OverlapStats tells of the parts of a layer's exchanges.
+// OverlapStats tells into how many chunks a layer's exchanges are cut.
 type OverlapStats struct {
-	// Auto tells whether the layer chooses them by itself ([Overlap.Auto]).
+	// Auto tells whether the layer chooses the numbers by itself ([Overlap.Auto]).
 	Auto bool
-	// Forward and Backward are the number of parts.
+	// Forward and Backward are the number of chunks.
 	Forward, Backward int
-	// Predicted is what a forward and a backward pass take together in that many, by the profile,
-	// on the slowest rank; 0 before Auto has chosen.
+	// Predicted is the time that a forward and a backward pass take together in these numbers of
+	// chunks, by the profile, on the slowest rank; 0 before Auto has chosen.
 	Predicted time.Duration
 }
 
-// Stats returns a copy of what is known of the last forward pass. Any goroutine may call it at any
-// time.
-func (l *Layer) Stats() Stats {
-	l.told.mu.Lock()
-	defer l.told.mu.Unlock()
-	s := l.told.stats
-	s.Exchanging = time.Duration(l.exchanging.Load())
-	s.Choices, s.Load, s.Losses = slices.Clone(s.Choices), slices.Clone(s.Load), maps.Clone(s.Losses)
-	return s
+// overlapStats describes the forward pass p and the backward pass to come.
+func overlapStats(s *pipeline.Stage, p *pass) OverlapStats {
+	return OverlapStats{
+		Auto: s.Auto(), Predicted: s.Predicted(),
+		Forward: p.handle.Chunks(), Backward: s.Chunks(schedule.Backward, p.Info.Train),
+	}
 }
 
-func (l *Layer) note(p *pass, plan *alltoall.Plan) {
-	first, _ := l.layout.Placement.Of(l.layout.Rank)
+// stats describes a forward pass, by what the pass itself knows.
+func (p *pass) stats(plan *alltoall.Plan) Stats {
 	load := make([]int, plan.Experts)
 	for e := range load {
 		for s := range plan.Ranks() {
 			load[e] += plan.Segment(e, s).Rows
 		}
 	}
-	s := Stats{
+	return Stats{
 		Tokens: p.X.Rows, Padding: p.X.Rows - p.Real, Unanswered: p.Unanswered(p.Tokens), Rounds: p.Rounds,
 		Choices: slices.Clone(p.Decision.Counts), Dropped: p.Decision.Dropped,
-		Load: load, FirstExpert: first, Losses: maps.Clone(p.Decision.Losses),
+		Load: load, Losses: maps.Clone(p.Decision.Losses),
 	}
-	s.Overlap = OverlapStats{Auto: l.tuner != nil, Forward: p.handle.Chunks(), Backward: l.parts(p, schedule.Backward)}
-	if l.tuner != nil {
-		s.Overlap.Predicted = l.tuner.Predicted()
-	}
-	s.Compression = l.compressionStats(p, plan)
-	l.told.mu.Lock()
-	defer l.told.mu.Unlock()
-	l.told.stats = s
 }
+
+// statsBoard holds the Stats of the last forward pass, for any goroutine at any time.
+type statsBoard struct {
+	mu         sync.Mutex
+	stats      Stats
+	exchanging atomic.Int64 // nanoseconds, in all passes
+}
+
+// set replaces the Stats.
+func (b *statsBoard) set(s Stats) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stats = s
+}
+
+// get returns a copy.
+func (b *statsBoard) get() Stats {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.stats
+	s.Exchanging = time.Duration(b.exchanging.Load())
+	s.Choices, s.Load, s.Losses = slices.Clone(s.Choices), slices.Clone(s.Load), maps.Clone(s.Losses)
+	return s
+}
+
+// Stats returns a copy of what is known of the last forward pass. Any goroutine may call it at any
+// time.
+func (l *Layer) Stats() Stats { return l.stats.get() }

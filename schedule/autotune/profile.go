@@ -81,8 +81,11 @@ func (p *Profile) timed(chunks int) bool {
 	return found
 }
 
-// clone returns a copy that shares nothing with p.
-func (p *Profile) clone() *Profile {
+// Clone returns a copy that shares nothing with p; nil if p is nil.
+func (p *Profile) Clone() *Profile {
+	if p == nil {
+		return nil
+	}
 	other := *p
 	other.Timed = slices.Clone(p.Timed)
 	return &other

@@ -143,7 +143,7 @@ func (t *Tuner) Profile() *Profile {
 	if !t.decided {
 		return nil
 	}
-	return t.profile.clone()
+	return t.profile.Clone()
 }
 
 // Predicted returns the time that a forward and a backward pass take together in the chosen numbers

@@ -1,0 +1,235 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/schedule/autotune"
+)
+
+// log is the steps of a pass in the order in which they ended.
+type log struct {
+	mu    sync.Mutex
+	steps []string
+	fail  string // the step that fails
+}
+
+var errBroken = errors.New("cable cut")
+
+func (l *log) add(name string, chunk int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	step := fmt.Sprint(name, " ", chunk)
+	l.steps = append(l.steps, step)
+	if step == l.fail {
+		return errBroken
+	}
+	return nil
+}
+
+// Steps log themselves.
+func (l *log) do() Steps {
+	return Steps{
+		Dispatch: func(_ context.Context, i int) error { return l.add("dispatch", i) },
+		Combine:  func(_ context.Context, i int) error { return l.add("combine", i) },
+		Experts:  func(i int) { l.add("experts", i) },
+		Weights:  func(i int) { l.add("weights", i) },
+		Shared:   func() { l.add("shared", 0) },
+	}
+}
+
+// waiting is background collectives, of which a number is ready.
+type waiting struct {
+	ready, ran int
+	err        error
+}
+
+func (w *waiting) Ready() int                { return w.ready }
+func (w *waiting) Run(context.Context) error { w.ran++; return w.err }
+
+func newStage(cfg Config) *Stage {
+	cfg.Exchanging = new(atomic.Int64)
+	return New(cfg)
+}
+
+// known is a profile by which one chunk is the fastest, and four background collectives fit.
+func known() *autotune.Profile {
+	one := autotune.OpSeconds{Dispatch: 1, Experts: 8, Combine: 1, Background: 2, Collectives: 1, Whole: 12}
+	four := autotune.OpSeconds{Dispatch: 1, Experts: 8, Combine: 1, Whole: 13}
+	return &autotune.Profile{Ranks: 1, Most: 4, Timed: []autotune.DegreeSeconds{
+		{Chunks: 1, Steps: 7, Forward: one, Backward: one, Slowest: 24},
+		{Chunks: 4, Steps: 7, Forward: four, Backward: four, Slowest: 26},
+	}}
+}
+
+// alone sums over one rank.
+type alone struct{}
+
+func (alone) AllReduce(context.Context, []float32) error { return nil }
+
+func tuner(known *autotune.Profile) *autotune.Tuner {
+	return autotune.New(autotune.Config{Comm: alone{}, Ranks: 1, Most: 4, Known: known})
+}
+
+// TestOneChunkRunsInTurn: without anything to overlap, the steps run one after the other.
+func TestOneChunkRunsInTurn(t *testing.T) {
+	for _, split := range []bool{false, true} {
+		s := newStage(Config{Most: 1, SplitBackward: split})
+		var forward, backward log
+		require.NoError(t, s.Run(t.Context(), schedule.Forward, true, 1, forward.do()))
+		require.Equal(t, []string{"dispatch 0", "shared 0", "experts 0", "combine 0"}, forward.steps)
+		require.NoError(t, s.Run(t.Context(), schedule.Backward, true, 1, backward.do()))
+		want := []string{"dispatch 0", "shared 0", "experts 0", "combine 0"}
+		if split {
+			want = []string{"dispatch 0", "shared 0", "experts 0", "weights 0", "combine 0"}
+		}
+		require.Equal(t, want, backward.steps)
+		require.Positive(t, s.cfg.Exchanging.Load())
+	}
+}
+
+// TestChunksRunAsAGraph: every step of every chunk runs once, and an observer sees the graph.
+func TestChunksRunAsAGraph(t *testing.T) {
+	background := &waiting{ready: 2}
+	var seen []schedule.Timeline
+	s := newStage(Config{Most: 3, SplitBackward: true, Background: background})
+	s.Observe(func(pass schedule.Pass, line schedule.Timeline) {
+		require.Equal(t, schedule.Backward, pass)
+		seen = append(seen, line)
+	})
+	var l log
+	require.NoError(t, s.Run(t.Context(), schedule.Backward, true, 3, l.do()))
+	require.ElementsMatch(t, []string{
+		"dispatch 0", "dispatch 1", "dispatch 2", "shared 0", "experts 0", "experts 1", "experts 2",
+		"weights 0", "weights 1", "weights 2", "combine 0", "combine 1", "combine 2",
+	}, l.steps)
+	require.Equal(t, 2, background.ran)
+	want := schedule.Pipeline{Pass: schedule.Backward, Chunks: 3, Background: 2, SplitBackward: true}.Graph()
+	require.Equal(t, want.String(), seen[0].Graph.String())
+	s.Observe(nil)
+	require.NoError(t, s.Run(t.Context(), schedule.Backward, true, 3, l.do()))
+	require.Len(t, seen, 1)
+}
+
+// TestErrorsEndAPass: no step follows one that failed, in turn or as a graph.
+func TestErrorsEndAPass(t *testing.T) {
+	for _, step := range []string{"dispatch 0", "combine 0"} {
+		for _, chunks := range []int{1, 2} {
+			l := log{fail: step}
+			s := newStage(Config{Most: chunks})
+			require.Equal(t, errBroken, s.Run(t.Context(), schedule.Forward, true, chunks, l.do()), "%s of %d", step, chunks)
+			require.NotContains(t, l.steps, fmt.Sprint("combine ", chunks), "%d chunks", chunks)
+			if step == "dispatch 0" {
+				require.NotContains(t, l.steps, "experts 0")
+			}
+		}
+	}
+	var l log
+	s := newStage(Config{Most: 1, Background: &waiting{ready: 1, err: errBroken}})
+	err := s.Run(t.Context(), schedule.Backward, true, 1, l.do())
+	require.ErrorIs(t, err, errBroken)
+	require.ErrorContains(t, err, "Overlap.Background")
+}
+
+// TestBackgroundOfAPass: a backward pass runs what is ready, one collective while it is timed, and
+// then no more than the tuner has found to be worth it.
+func TestBackgroundOfAPass(t *testing.T) {
+	b := &waiting{ready: 9}
+	s := newStage(Config{Most: 4, Background: b})
+	require.Equal(t, 9, s.background(schedule.Backward))
+	require.Zero(t, s.background(schedule.Forward))
+	s = newStage(Config{Most: 4, Background: b, Tuner: tuner(known())})
+	require.Equal(t, 4, s.background(schedule.Backward), "the tuner's bound")
+	b.ready = 2
+	require.Equal(t, 2, s.background(schedule.Backward), "no more are ready")
+	require.Zero(t, newStage(Config{Most: 4}).background(schedule.Backward))
+}
+
+// TestChunksOfAPass: most without a tuner, what it says in training, and what is set by hand.
+func TestChunksOfAPass(t *testing.T) {
+	s := newStage(Config{Most: 4})
+	require.False(t, s.Auto())
+	require.Zero(t, s.Predicted())
+	require.Equal(t, 4, s.Chunks(schedule.Forward, true))
+	require.Equal(t, alltoall.ByExperts(4), s.Cut(schedule.Forward, false))
+	require.NoError(t, s.EndStep(t.Context()))
+
+	s = newStage(Config{Most: 4, ByRanks: true, Tuner: tuner(nil)})
+	require.True(t, s.Auto())
+	require.Nil(t, s.Profile())
+	for range 2 {
+		s.EndPass(schedule.Backward, time.Now()) // the warm steps
+	}
+	seen := map[int]int{}
+	for range 14 {
+		seen[s.Chunks(schedule.Forward, true)]++
+		require.Equal(t, 1, s.Chunks(schedule.Forward, false), "of Eval")
+		s.EndPass(schedule.Backward, time.Now())
+	}
+	require.Equal(t, map[int]int{1: 7, 4: 7}, seen)
+	require.Equal(t, alltoall.ByRanks(1), s.Cut(schedule.Forward, false))
+
+	s.SetDegree(2, 3)
+	require.False(t, s.Auto())
+	require.Equal(t, 4, s.Most())
+	for _, train := range []bool{false, true} {
+		require.Equal(t, 2, s.Chunks(schedule.Forward, train))
+		require.Equal(t, 3, s.Chunks(schedule.Backward, train))
+	}
+}
+
+// TestProfileIsShared: what the tuner goes by can be read until the degree is set by hand.
+func TestProfileIsShared(t *testing.T) {
+	s := newStage(Config{Most: 4, Tuner: tuner(known())})
+	require.Equal(t, known(), s.Profile())
+	require.Equal(t, 1, s.Chunks(schedule.Backward, true))
+	require.Equal(t, 24*time.Second, s.Predicted().Round(time.Second))
+	s.Profile().Timed[0].Chunks = 9
+	require.Equal(t, known(), s.Profile(), "the caller has a copy")
+	s.SetDegree(1, 1)
+	require.Nil(t, s.Profile())
+}
+
+// TestTimedPassesAreRecorded: a pass that the tuner times runs as a graph in one chunk too, and a
+// tuner that has seen its rounds shows a profile.
+func TestTimedPassesAreRecorded(t *testing.T) {
+	s := newStage(Config{Most: 1, Tuner: autotune.New(autotune.Config{Comm: alone{}, Ranks: 1, Most: 1})})
+	for step := 0; s.Profile() == nil; step++ {
+		require.Less(t, step, 20)
+		for _, pass := range []schedule.Pass{schedule.Forward, schedule.Backward} {
+			begin := time.Now()
+			var l log
+			require.NoError(t, s.Run(t.Context(), pass, true, s.Chunks(pass, true), l.do()))
+			s.EndPass(pass, begin)
+		}
+		require.NoError(t, s.EndStep(t.Context()))
+	}
+	timed := s.Profile().Timed[0]
+	require.Positive(t, timed.Forward.Dispatch)
+	require.Positive(t, timed.Backward.Experts)
+	require.Positive(t, s.Predicted())
+}
+
+// TestWeightsOverlapInOneChunk if the tuner found that to be worth a goroutine.
+func TestWeightsOverlapInOneChunk(t *testing.T) {
+	p := known()
+	for i := range p.Timed {
+		p.Timed[i].Backward.Weights = 1
+	}
+	s := newStage(Config{Most: 4, Tuner: tuner(p), SplitBackward: true})
+	home := make(chan struct{})
+	var l log
+	do := l.do()
+	do.Combine = func(context.Context, int) error { close(home); return nil }
+	do.Weights = func(int) { <-home } // the rows travel meanwhile, else this would never end
+	require.NoError(t, s.Run(t.Context(), schedule.Backward, true, 1, do))
+}
