@@ -170,18 +170,18 @@ type blocking struct {
 
 func (b blocking) New(s expert.Shape) (expert.Group, error) {
 	g, err := b.Expert.New(s)
-	return blockingGroup{g.(expert.Splitter), b}, err
+	return blockingGroup{g.(expert.SplitBackward), b}, err
 }
 
 type blockingGroup struct {
-	expert.Splitter
+	expert.SplitBackward
 	b blocking
 }
 
 func (g blockingGroup) Forward(x blas32.General, rows expert.Rows) (blas32.General, expert.Saved) {
 	g.b.begun <- struct{}{}
 	<-g.b.go_
-	return g.Splitter.Forward(x, rows)
+	return g.SplitBackward.Forward(x, rows)
 }
 
 // TestASecondGoroutineIsAnError at once, in whatever method, also where the first is in a

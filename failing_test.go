@@ -108,11 +108,11 @@ type breakingExpert struct{ *breaking }
 
 func (b breakingExpert) New(s expert.Shape) (expert.Group, error) {
 	g, err := b.Expert.New(s)
-	return breakingGroup{g.(expert.Splitter), b.breaking}, err
+	return breakingGroup{g.(expert.SplitBackward), b.breaking}, err
 }
 
 type breakingGroup struct {
-	expert.Splitter
+	expert.SplitBackward
 	b *breaking
 }
 
@@ -120,7 +120,7 @@ func (g breakingGroup) Forward(x blas32.General, rows expert.Rows) (blas32.Gener
 	if g.b.at == "Forward" {
 		panic("expert broke")
 	}
-	return g.Splitter.Forward(x, rows)
+	return g.SplitBackward.Forward(x, rows)
 }
 
 type breakingRouter struct{ *breaking }

@@ -22,7 +22,8 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// TestOverlapSameBits trains with exchanges in parts, more of them than experts too, and compares with one rank in one part.
+// TestOverlapSameBits trains with exchanges in parts, more of them than experts too, and compares
+// with one rank in one part.
 func TestOverlapSameBits(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(1, 2))
@@ -57,7 +58,8 @@ func TestOverlapSameBits(t *testing.T) {
 	}
 }
 
-// TestOverlapWithCompression has the bits of the same compression without overlap, on as many ranks; and a shared expert.
+// TestOverlapWithCompression has the bits of the same compression without overlap, on as many
+// ranks; and a shared expert.
 func TestOverlapWithCompression(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(1, 2))
@@ -71,7 +73,8 @@ func TestOverlapWithCompression(t *testing.T) {
 	requireSameBits(t, want, trainTwiceWith(t, inprocWorlds(3), cfg, x, dy, router.Batch{}, cuts))
 }
 
-// TestOverlapEndsWithItsContext: a pass whose context has ended returns its cause, with nothing left running.
+// TestOverlapEndsWithItsContext: a pass whose context has ended returns its cause, with nothing
+// left running.
 func TestOverlapEndsWithItsContext(t *testing.T) {
 	cfg := layersUnderTest()["dropless"]
 	cfg.Overlap.Degree = 2
@@ -182,7 +185,8 @@ func (s *sums) Run(ctx context.Context) error {
 	return s.comm.AllReduce(ctx, next)
 }
 
-// TestOverlapBackground runs collectives between a pass's exchanges, of any degree: they are right, and so are the layer's bits.
+// TestOverlapBackground runs collectives between a pass's exchanges, of any degree: they are right,
+// and so are the layer's bits.
 func TestOverlapBackground(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(1, 2))
@@ -276,11 +280,11 @@ func (h held) New(s expert.Shape) (expert.Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	return heldGroup{g.(expert.Splitter), h.until}, nil
+	return heldGroup{g.(expert.SplitBackward), h.until}, nil
 }
 
 type heldGroup struct {
-	expert.Splitter
+	expert.SplitBackward
 	until <-chan struct{}
 }
 
@@ -292,10 +296,11 @@ func (g heldGroup) BackwardWeights(saved expert.Saved) {
 			panic("the gradient of the rows has not gone home")
 		}
 	}
-	g.Splitter.BackwardWeights(saved)
+	g.SplitBackward.BackwardWeights(saved)
 }
 
-// TestRowsGoHomeBeforeWeights: rank 1 ends its backward pass while rank 0 has not begun with gradients of weights.
+// TestRowsGoHomeBeforeWeights: rank 1 ends its backward pass while rank 0 has not begun with
+// gradients of weights.
 func TestRowsGoHomeBeforeWeights(t *testing.T) {
 	long := OpSeconds{Experts: 1e-3, Weights: 1e-3, Combine: 1e-3, Whole: 4e-3}
 	slow := long

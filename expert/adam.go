@@ -9,10 +9,10 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// Adam is the optimiser of Kingma and Ba 2015 with the decoupled weight decay of Loshchilov and
-// Hutter 2019 (AdamW). [NewAdam] makes one with the usual settings, of which each can be changed,
-// to 0 as well. A literal must set LR, Beta1, Beta2 and Eps: [Adam.Validate] tells of one that is
-// missing. An Adam must not be copied after its first update and is not safe for concurrent use.
+// Adam is the optimizer of Kingma and Ba 2015 with the decoupled weight decay of Loshchilov and
+// Hutter 2019 (AdamW). [NewAdam] makes one with the usual settings, each of which can be changed,
+// also to 0. A literal must set LR, Beta1, Beta2 and Eps: [Adam.Validate] reports a missing one. An
+// Adam must not be copied after its first update and is not safe for concurrent use.
 //
 // An update of element i at its step t, all in float32 with each operation rounded, is
 //

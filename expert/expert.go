@@ -1,6 +1,6 @@
-// Package expert holds what an expert computes, forward and backward, how its parameters begin, and
-// the optimisers that train them. It knows no network: it is given the rows of the experts of one
-// rank.
+// Package expert defines what an expert computes, forward and backward, how its parameters are
+// initialised, and the optimizers that train them. It knows no network: its input is the rows of
+// the experts of one rank.
 package expert
 
 import (
@@ -9,11 +9,12 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// Shape is what the experts of one rank are built for.
+// Shape describes the experts of one rank to [Expert.New].
 type Shape struct {
-	// Dim is the number of columns of the rows in and out.
+	// Dim is the number of columns of the input and output rows.
 	Dim int
-	// First and Count say which of the layer's experts these are; there may be none.
+	// First is the number of the first expert in the layer, and Count how many follow from it; it
+	// may be 0.
 	First, Count int
 	// Seed fixes the initial parameters; those of an expert depend on Seed and its number alone.
 	Seed uint64
@@ -29,43 +30,44 @@ type Expert interface {
 
 // Group is the experts of one layer on one rank. It is not safe for concurrent use.
 type Group interface {
-	// Params returns the trainable parameters: each tensor's first dimension is the expert. Their
-	// Value is read at each call: a layer for micro-batches replaces it by the memory of its
-	// original's.
+	// Params returns the trainable parameters, the same set at each call, or nil if there are none.
+	// The first dimension of each tensor is the expert. The group reads Value anew at each call: a
+	// layer for micro-batches replaces it by the memory of its original's.
 	Params() *param.Set
-	// Forward computes each expert's answer to its rows of x. The row of an answer depends on its
-	// input row alone, bit for bit. The result belongs to saved and is valid until saved is passed
-	// to Backward. x must stay as it is until then.
+	// Forward computes each expert's answer to its rows of x, as many rows of as many columns. The
+	// row of an answer depends on its input row alone, bit for bit. The result belongs to saved and
+	// is valid until saved is passed to Backward. x must stay as it is until then.
 	Forward(x blas32.General, rows Rows) (y blas32.General, saved Saved)
 	// Backward takes the loss's gradient with respect to the answers, returns the one with respect
 	// to the rows of x, and gives each leaf's gradient of the parameters to Params().Grad. dy must
 	// stay as it is until Backward returns; the result is valid until the next call on the group.
-	// It consumes saved, which must not be used again. Passes may be in flight together and go back
-	// in any order; between two resets of Params().Grad each leaf comes once.
+	// It consumes saved, which must not be used again. Several passes may be in flight, and their
+	// Backward comes in any order; between two resets of Params().Grad each leaf comes once.
 	Backward(saved Saved, dy blas32.General) (dx blas32.General)
 }
 
-// Splitter is a [Group] whose backward pass comes in two halves, as all of this package do: a layer
-// then sends the gradient of the rows home while it computes that of the parameters, for which
-// nobody waits (Qi et al. 2024, Zero Bubble Pipeline Parallelism: B and W). Both together have the
-// bits of Backward.
-type Splitter interface {
+// SplitBackward is a [Group] whose backward pass can be split in two, as all groups of this
+// package: a layer then computes the gradient of the parameters while that of the rows is on its
+// way to other ranks (Qi et al. 2024, Zero Bubble Pipeline Parallelism: B and W). Both halves
+// together have the bits of Backward.
+type SplitBackward interface {
 	Group
 	// BackwardInput is the half of Backward that returns the gradient with respect to the rows. dy,
 	// and the x of Forward, must stay as they are until BackwardWeights returns; the result is
 	// valid until the next call of BackwardInput or Backward on the group.
 	BackwardInput(saved Saved, dy blas32.General) (dx blas32.General)
 	// BackwardWeights is the other half, which gives each leaf's gradient of the parameters to
-	// Params().Grad and consumes saved. Other passes may go back between the two.
+	// Params().Grad and consumes saved. Other passes may come between the two.
 	BackwardWeights(saved Saved)
 }
 
 // Saved is what a forward pass keeps for its backward pass.
 type Saved any
 
-// Rows says whose the rows of a matrix are. They are sorted by expert, then by leaf: a leaf is a
-// group of tokens of the global batch, and each leaf's gradient is summed apart, so that replicas
-// of the experts can add theirs in the same order whatever the number of ranks.
+// Rows says which expert and which leaf each row of a matrix belongs to. Rows are sorted by expert,
+// then by leaf. A leaf is a token group of the global batch. The gradient of each leaf is summed
+// separately, so that replicas of the experts can add theirs in the same order for any number of
+// ranks.
 type Rows struct {
 	// Experts is the number of experts, as Shape.Count.
 	Experts int

@@ -34,14 +34,14 @@ const (
 	ffnW2NoBias                = 1
 )
 
-// What an FFN keeps of a pass: the hidden units before and after the activation; those before are
-// gradients in the second half of the way back.
+// The matrices that an FFN keeps of a pass: the hidden units before and after the activation. After
+// BackwardInput the first one holds gradients.
 const ffnPre, ffnAct = 0, 1
 
 type ffnGroup struct {
 	base
 	FFN
-	w2      int // w2's place in the set
+	w2      int // w2's number in the set
 	dActBuf mat.Buffer
 	dAct    blas32.General // gradient of the hidden units after the activation
 }
@@ -122,7 +122,7 @@ func (g *ffnGroup) Backward(saved Saved, dy blas32.General) blas32.General {
 	return dx
 }
 
-// BackwardInput implements [Splitter].
+// BackwardInput implements [SplitBackward].
 func (g *ffnGroup) BackwardInput(saved Saved, dy blas32.General) blas32.General {
 	p := g.resume(saved, dy)
 	g.dAct = g.dActBuf.Matrix(dy.Rows, g.Hidden)
@@ -130,15 +130,15 @@ func (g *ffnGroup) BackwardInput(saved Saved, dy blas32.General) blas32.General 
 	return g.pause()
 }
 
-// BackwardWeights implements [Splitter].
+// BackwardWeights implements [SplitBackward].
 func (g *ffnGroup) BackwardWeights(saved Saved) {
 	p := g.resumeWeights(saved)
 	eachLeaf(&g.base, g, 2*p.work()*g.Hidden, (*ffnGroup).gradient)
 	g.release()
 }
 
-// backward computes the gradient with respect to one expert's hidden units, over what they were,
-// and rows.
+// backward computes the gradient with respect to one expert's hidden units, in their memory, and to
+// its rows.
 func (g *ffnGroup) backward(e int) {
 	begin, end := g.cur.rows.Of(e)
 	pre, dAct := g.keptSpan(ffnPre, begin, end), mat.Rows(g.dAct, begin, end)

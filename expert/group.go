@@ -33,7 +33,8 @@ type base struct {
 }
 
 // pass is a forward pass: its input, what each kind of expert keeps of it, and its answer; between
-// the halves of its backward pass also the upstream gradient, and what is kept is gradients.
+// BackwardInput and BackwardWeights also the upstream gradient, and the kept matrices hold
+// gradients.
 type pass struct {
 	owner *base
 	state state
@@ -49,7 +50,7 @@ type state int
 const (
 	consumed state = iota
 	wentForward
-	wentHalfBack // by BackwardInput
+	inputDone // by BackwardInput
 )
 
 // Params returns the trainable parameters.
@@ -84,7 +85,7 @@ func (b *base) resume(saved Saved, dy blas32.General) *pass {
 		panic(fmt.Sprintf("expert: Backward: dy has %v", err))
 	}
 	b.cur, b.dxm = p, b.dx.Matrix(dy.Rows, b.shape.Dim)
-	p.state, p.dy = wentHalfBack, dy
+	p.state, p.dy = inputDone, dy
 	return p
 }
 
@@ -95,10 +96,10 @@ func (b *base) pause() blas32.General {
 	return dx
 }
 
-// resumeWeights makes a pass the current one for the second half of its way back.
+// resumeWeights makes a pass the current one for BackwardWeights.
 func (b *base) resumeWeights(saved Saved) *pass {
 	p := b.own(saved)
-	if p.state != wentHalfBack {
+	if p.state != inputDone {
 		panic("expert: BackwardWeights without the BackwardInput of that pass before")
 	}
 	b.cur = p
@@ -113,7 +114,7 @@ func (b *base) release() {
 	b.cur, b.grad = nil, nil
 }
 
-// own is the pass that saved is.
+// own returns the pass that saved is.
 func (b *base) own(saved Saved) *pass {
 	p, ok := saved.(*pass)
 	if !ok || p.owner != b {
@@ -143,9 +144,8 @@ func (b *base) check(x blas32.General, rows Rows) {
 func (p *pass) work() int { return p.x.Rows * p.x.Cols }
 
 // eachLeaf calls f for every expert and leaf with b.leaf, b.grad and b.add set to the leaf. f
-// writes all of the expert's share of b.grad, which holds what is left over from others, or adds to
-// it: clearing it before would take a twentieth of a step, and so would a vector of its own for
-// each leaf.
+// overwrites all of the expert's share of b.grad, whose content is undefined, or adds to it:
+// clearing it before would take a twentieth of a step, and so would a vector for each leaf.
 func eachLeaf[G any](b *base, g G, work int, f func(g G, e int)) {
 	rows := b.cur.rows
 	for l := range rows.Leaves {
@@ -155,8 +155,8 @@ func eachLeaf[G any](b *base, g G, work int, f func(g G, e int)) {
 	}
 }
 
-// noGradient clears expert e's share of b.grad, for a leaf without rows for it. Where it would be
-// added, zeros change nothing: sums that began at +0 are never −0.
+// noGradient clears expert e's share of b.grad, for a leaf without rows for it. If it is to be
+// added there is nothing to do: sums that began at +0 are never −0.
 func (b *base) noGradient(e int) {
 	if b.add {
 		return
@@ -168,7 +168,7 @@ func (b *base) noGradient(e int) {
 	}
 }
 
-// product puts the gradient x transposed · dy of a tensor of one expert, grad, in its place in
+// product computes the gradient x transposed · dy of a tensor of one expert in grad, its share of
 // b.grad.
 func (b *base) product(x, dy, grad blas32.General) {
 	if b.add {

@@ -88,7 +88,7 @@ func TestMisuse(t *testing.T) {
 	g.Backward(saved, x(1, 2))
 	require.PanicsWithValue(t, "expert: second backward of one pass", func() { g.Backward(saved, x(1, 2)) })
 
-	halves := g.(expert.Splitter)
+	halves := g.(expert.SplitBackward)
 	_, saved = g.Forward(x(1, 2), rows(1, 1))
 	early := "expert: BackwardWeights without the BackwardInput of that pass before"
 	require.PanicsWithValue(t, early, func() { halves.BackwardWeights(saved) })

@@ -7,8 +7,8 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// Identity is an expert that answers with its input and has no parameters: what remains of a layer
-// is the way of its tokens, which is what tests and measurements of that way want.
+// Identity is an expert that returns its input and has no parameters, for tests and measurements of
+// the exchange alone.
 type Identity struct{}
 
 var _ Expert = Identity{}
@@ -41,14 +41,14 @@ func (g *identityGroup) Backward(saved Saved, dy blas32.General) blas32.General 
 	return dx
 }
 
-// BackwardInput implements [Splitter].
+// BackwardInput implements [SplitBackward].
 func (g *identityGroup) BackwardInput(saved Saved, dy blas32.General) blas32.General {
 	g.resume(saved, dy)
 	mat.Copy(g.dxm, dy)
 	return g.pause()
 }
 
-// BackwardWeights implements [Splitter].
+// BackwardWeights implements [SplitBackward].
 func (g *identityGroup) BackwardWeights(saved Saved) {
 	p := g.resumeWeights(saved)
 	for l := range p.rows.Leaves {

@@ -10,7 +10,7 @@ import (
 // initialize fills one expert's slice of a weight tensor with uniform numbers of mean 0 and
 // variance 1/fanIn, so that a product keeps the variance of its input. They depend on the seed, the
 // expert's number in the layer and the tensor's number alone, and are the same on every machine:
-// unlike a normal variate, a uniform one takes no function whose last bit differs between
+// unlike a normal variate, a uniform one needs no function whose last bit differs between
 // processors.
 func initialize(w []float32, seed uint64, expert, tensor, fanIn int) {
 	src := rand.New(rand.NewPCG(seed, uint64(expert)<<16|uint64(tensor)))

@@ -11,28 +11,29 @@ import (
 // Optimizer turns a gradient into a change of the parameters. One that can be set wrongly
 // implements [Validator] too. experttest.RunOptimizer checks implementations.
 type Optimizer interface {
-	// Update changes p.Value by grad, which is laid out as p.Value and is not changed. The
-	// optimiser keeps whatever it remembers of p by the pointer p.
+	// Update changes the elements of p.Value by grad, which is laid out as p.Value and must not be
+	// changed or kept. The optimizer keeps its state by the pointer p: the layer may replace the
+	// slice p.Value between updates.
 	Update(p *param.Set, grad []float32)
 }
 
-// Validator is an optimiser that can tell beforehand whether its settings make sense. A layer's
-// Step asks before it sends or changes anything; an error then fails the step on every rank, and
-// parameters stay as they are.
+// Validator is an optimizer that can check its settings beforehand. A layer's Step asks before it
+// sends or changes anything; an error then fails the step on every rank, and parameters stay as
+// they are.
 type Validator interface {
 	Optimizer
-	// Validate returns what is wrong with the settings, or nil. It changes nothing. Where it
-	// returns an error, Update may panic.
+	// Validate returns what is wrong with the settings, or nil. It changes nothing. After an error,
+	// Update may panic.
 	Validate() error
 }
 
-// settings collects what is wrong with the fields of an optimiser.
+// settings collects what is wrong with the fields of an optimizer.
 type settings struct {
 	name   string
 	faults []error
 }
 
-// missing notes a field that a literal has left at 0, where the optimiser cannot tell whether 0 was
+// missing notes a field that a literal has left at 0, if the optimizer cannot know whether 0 was
 // meant.
 func (s *settings) missing(field string, value float32) {
 	if value == 0 {
@@ -60,7 +61,7 @@ func (s *settings) from0(field string, value float32) {
 
 func (s *settings) err() error { return errors.Join(s.faults...) }
 
-// mustValidate panics where an optimiser is used although its settings are wrong.
+// mustValidate panics if an optimizer is used although its settings are wrong.
 func mustValidate(o Validator) {
 	if err := o.Validate(); err != nil {
 		panic(err.Error())

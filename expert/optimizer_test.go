@@ -134,7 +134,7 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 	}
 }
 
-// TestAdamKeepsSetsApart interleaves two sets with one optimiser.
+// TestAdamKeepsSetsApart interleaves two sets with one optimizer.
 func TestAdamKeepsSetsApart(t *testing.T) {
 	p, q, alone := vector(1), vector(5), vector(1)
 	both, one := expert.NewAdam(1e-3), expert.NewAdam(1e-3)

@@ -8,7 +8,7 @@ import (
 )
 
 // SGD is stochastic gradient descent with momentum: v = Momentum·v + g, p = p - LR·WeightDecay·p -
-// LR·v. [NewSGD] makes one; a literal must set LR: [SGD.Validate] tells of one that does not. An
+// LR·v. [NewSGD] makes one; a literal must set LR: [SGD.Validate] reports one that does not. An
 // SGD must not be copied after its first update and is not safe for concurrent use.
 type SGD struct {
 	// LR is the learning rate, at least 0. It may be changed between updates; at 0 the velocity

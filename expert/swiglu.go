@@ -25,8 +25,8 @@ var _ Expert = SwiGLU{}
 // The tensors of a SwiGLU in order.
 const wGate, wUp, wDown = 0, 1, 2
 
-// What a SwiGLU keeps of a pass: the two products, or in the second half of the way back their
-// gradients, and what goes into the third.
+// The matrices that a SwiGLU keeps of a pass: the two products, after BackwardInput their
+// gradients, and the input of the third product.
 const keptGate, keptUp, keptAct = 0, 1, 2
 
 type swigluGroup struct {
@@ -100,7 +100,7 @@ func (g *swigluGroup) Backward(saved Saved, dy blas32.General) blas32.General {
 	return dx
 }
 
-// BackwardInput implements [Splitter].
+// BackwardInput implements [SplitBackward].
 func (g *swigluGroup) BackwardInput(saved Saved, dy blas32.General) blas32.General {
 	p := g.resume(saved, dy)
 	g.dAct = g.dActBuf.Matrix(dy.Rows, g.Hidden)
@@ -108,15 +108,15 @@ func (g *swigluGroup) BackwardInput(saved Saved, dy blas32.General) blas32.Gener
 	return g.pause()
 }
 
-// BackwardWeights implements [Splitter].
+// BackwardWeights implements [SplitBackward].
 func (g *swigluGroup) BackwardWeights(saved Saved) {
 	p := g.resumeWeights(saved)
 	eachLeaf(&g.base, g, 3*p.work()*g.Hidden, (*swigluGroup).gradient)
 	g.release()
 }
 
-// backward computes the gradient with respect to one expert's hidden units, over what they were,
-// and rows.
+// backward computes the gradient with respect to one expert's hidden units, in their memory, and to
+// its rows.
 func (g *swigluGroup) backward(e int) {
 	begin, end := g.cur.rows.Of(e)
 	gate, up := g.keptSpan(keptGate, begin, end), g.keptSpan(keptUp, begin, end)

@@ -10,7 +10,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/neartest"
 )
 
-// leaves runs the leaves of a batch one by one: a leaf's gradient must not know of the others.
+// leaves runs the leaves of a batch one by one: a leaf's gradient must not depend on the others.
 func leaves(c check) {
 	const n = 4
 	g, b := c.usual(), c.batch(n)
@@ -35,8 +35,8 @@ func leavesAddUp(c check) {
 	c.near(whole.grad, split.grad, 1e-4, "gradient of the parameters")
 }
 
-// inFlight holds three passes, of different sizes, before any goes back, and does so twice on used
-// buffers.
+// inFlight runs three forward passes of different sizes before any backward pass, and does so twice
+// on used buffers.
 func inFlight(c check) {
 	g := c.usual()
 	for range 2 {
@@ -60,10 +60,10 @@ func inFlight(c check) {
 	}
 }
 
-// halves has three passes go back in halves, the second of each while others are at theirs; for
-// experts that offer halves.
+// halves runs BackwardInput of three passes and then BackwardWeights of each, for experts that can
+// split their backward pass.
 func halves(c check) {
-	g, ok := c.usual().(expert.Splitter)
+	g, ok := c.usual().(expert.SplitBackward)
 	if !ok {
 		c.Skip("these go back in one")
 	}
@@ -92,8 +92,8 @@ func halves(c check) {
 
 // slopes compares gradients with central differences of the loss Σ y·dy along random directions.
 // The losses are sums of float32 numbers, so this finds wrong formulas, not wrong last digits. They
-// may have kinks as well: where one lies within a step, so that the slopes before and after differ
-// as much, nothing can be said of that direction. Those must be few.
+// may have kinks as well: if one lies within a step, the slopes before and after it differ, and
+// that direction is not compared. There must be few of them.
 func slopes(c check) {
 	g, b := c.usual(), c.batch(2)
 	r := b.pass(g)

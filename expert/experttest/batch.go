@@ -27,7 +27,7 @@ func (c check) usual() expert.Group {
 	return c.group(expert.Shape{Dim: dim, First: 2, Count: count, Seed: 11})
 }
 
-// batch is the arguments of a pass and its way back.
+// batch is the arguments of a forward and a backward pass.
 type batch struct {
 	x, dy blas32.General
 	rows  expert.Rows
@@ -53,7 +53,7 @@ func (c check) matrix(rows, cols int) blas32.General {
 	return m
 }
 
-// leaf returns the part of b that is its l-th leaf, as a batch of one leaf.
+// leaf returns leaf l of b as a batch of one leaf.
 func (b batch) leaf(l int) batch {
 	out := batch{rows: expert.Rows{Experts: b.rows.Experts, Leaves: 1}}
 	var keep []int
@@ -96,7 +96,7 @@ func dense(m blas32.General) []float32 {
 	return pick(m, all).Data
 }
 
-// result is what a pass and its way back give.
+// result is what a forward and a backward pass return.
 type result struct{ y, dx, grad []float32 }
 
 // pass runs b forward and backward on g and returns copies of the results.

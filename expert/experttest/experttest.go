@@ -1,5 +1,5 @@
-// Package experttest checks that a kind of expert keeps the contract of package expert. Every
-// implementation calls [Run] from its tests.
+// Package experttest is the conformance suite of experts and optimizers: it checks the contracts of
+// package expert. Every implementation calls [Run] or [RunOptimizer] from its tests.
 package experttest
 
 import (

@@ -12,9 +12,9 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// RunOptimizer runs the suite for optimisers on those that kind returns, each time a new one with
-// the same settings, of which no rate is 0. wrong, where there are any, are optimisers that cannot
-// take a step: their Validate must say so and leave parameters alone.
+// RunOptimizer runs the suite for optimizers on those that kind returns, each time a new one with
+// the same settings, of which no rate is 0. wrong are optimizers with settings that cannot work:
+// their Validate must return an error and leave parameters alone.
 func RunOptimizer(t *testing.T, kind func() expert.Optimizer, wrong ...expert.Validator) {
 	for name, run := range map[string]func(*testing.T, func() expert.Optimizer){
 		"a small step goes down":              optimizerDescends,
@@ -74,7 +74,7 @@ func optimizerLeavesGradients(t *testing.T, kind func() expert.Optimizer) {
 	}
 }
 
-// optimizerKeepsApart updates two sets in turn with one optimiser, and each with one of its own.
+// optimizerKeepsApart updates two sets in turn with one optimizer, and each with one of its own.
 func optimizerKeepsApart(t *testing.T, kind func() expert.Optimizer) {
 	a, gradsA := parameters(3, 20, 4)
 	b, gradsB := parameters(4, 31, 4)
@@ -124,7 +124,7 @@ func optimizerExchanged(t *testing.T, kind func() expert.Optimizer) {
 	require.Equal(t, p.Value, q.Value)
 }
 
-// optimizerValidates asks one of two optimisers for faults before each update.
+// optimizerValidates asks one of two optimizers for faults before each update.
 func optimizerValidates(t *testing.T, kind func() expert.Optimizer) {
 	p, grads := parameters(8, 12, 3)
 	q, _ := parameters(8, 12, 3)

@@ -40,8 +40,8 @@ type Stage struct {
 // group is a run of the experts hosted here.
 type group struct {
 	expert.Group
-	split        expert.Splitter // the group, if it is one
-	first, count int             // among the experts hosted here
+	split        expert.SplitBackward // the group, if it is one
+	first, count int                  // among the experts hosted here
 }
 
 // New builds the experts, in groups as even as can be.
@@ -76,7 +76,7 @@ func (s *Stage) add(cfg Config, first, count int) error {
 		return err
 	}
 	g := group{Group: built, first: first, count: count}
-	g.split, s.splits = built.(expert.Splitter)
+	g.split, s.splits = built.(expert.SplitBackward)
 	s.groups, s.params = append(s.groups, g), append(s.params, g.Params())
 	return nil
 }

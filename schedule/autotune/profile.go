@@ -36,7 +36,7 @@ type DegreeSeconds struct {
 type OpSeconds struct {
 	Dispatch, Experts, Combine float64
 	// Weights is the time of the gradients of the experts' weights in backward passes, if they are
-	// computed apart from Experts (expert.Splitter).
+	// computed apart from Experts (expert.SplitBackward).
 	Weights float64
 	// Shared is the time of the shared expert.
 	Shared float64 `json:"Aside"`
@@ -106,8 +106,8 @@ func inChunks() []schedule.Op {
 // Fit returns the line through the times that one chunk of an operation took (dispatch, experts,
 // weights or combine), against its share of the rows of the pass: α seconds for each chunk, and β
 // for all rows together, with r² over the numbers of chunks that were timed. With only two of them
-// the line passes through both, and r² says nothing. It is an error if only one number of chunks was
-// timed.
+// the line passes through both, and r² says nothing. It is an error if only one number of chunks
+// was timed.
 func (p *Profile) Fit(pass schedule.Pass, op schedule.Op) (schedule.Fit, error) {
 	if !slices.Contains(inChunks(), op) {
 		return schedule.Fit{}, fmt.Errorf("autotune: Profile.Fit: %v does not run in chunks", op)
