@@ -158,7 +158,8 @@ func TestOrderOfCalls(t *testing.T) {
 		refuse(err, "no Forward waits for it")
 		require.NoError(t, l.Step(ctx, expert.NewSGD(0.1)))
 		refuse(l.Step(ctx, expert.NewSGD(0.1)), "no Backward since the last Step")
-		refuse(calls(l, a)["Forward"](nil), "the context is nil") //nolint:staticcheck // that is the mistake
+		//nolint:staticcheck // that is the mistake
+		refuse(calls(l, a)["Forward"](nil), "the context is nil")
 	})
 }
 

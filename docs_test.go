@@ -46,7 +46,7 @@ func TestLinksOfTheDocs(t *testing.T) {
 	require.Greater(t, seen, 10)
 }
 
-// TestProseOfTheDocs stands in lines of at most 100 columns, tables and generated pages aside.
+// TestProseOfTheDocs stands in lines of at most 100 columns, except tables and generated pages.
 func TestProseOfTheDocs(t *testing.T) {
 	pages, err := filepath.Glob("docs/*.md")
 	require.NoError(t, err)

@@ -16,7 +16,7 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// ending is a context that is seen to end after it has been looked at so many times.
+// ending is a context that ends after it has been looked at a number of times.
 type ending struct {
 	context.Context
 	mu   sync.Mutex

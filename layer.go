@@ -62,15 +62,18 @@ var (
 //
 // errors.Is(err, [ErrFailed]) tells what the layer is after it:
 //
-//   - Without ErrFailed the layer goes on. Either the call has done nothing: its context had ended before it began, or it was a
-//     mistake. Then it may be called again, and all has the bits that it would have had without the first try; the other ranks
-//     wait for it. Or all ranks have refused the batch together ([alltoall.ErrRefused]: a token that cannot be routed, a
-//     number that is not finite), or the step (an optimiser that cannot take it); that pass is dropped on every rank, or
-//     for Step its gradients stay, and the next call works.
-//   - With ErrFailed the layer has ended, on this rank, and so have its micro-batch layers. Messages had been sent, and the call was
-//     broken off: a rank died, a context ended in the middle, an expert or a gate failed. What the layer holds can not
-//     be told from what the others hold, so nothing of it is used again: every later call returns ErrFailed at once, with
-//     the first error beneath it. Gradients are never left out in silence. A job goes on from its last checkpoint, on a new world.
+//   - Without ErrFailed the layer goes on. Either the call has done nothing: its context had ended
+//     before it began, or it was a mistake. Then it may be called again, and the result has the bits
+//     that it would have had without the first call; the other ranks wait for it. Or all ranks have
+//     refused the batch together ([alltoall.ErrRefused]: a token that cannot be routed, a number
+//     that is not finite), or the step (an optimiser that cannot take it). Then the pass is dropped
+//     on every rank, or the gradients stay for the next Step, and the next call works.
+//   - With ErrFailed the layer has ended on this rank, and so have its micro-batch layers. Messages
+//     had been sent, and the call was broken off: a rank died, a context ended in the middle, an
+//     expert or a gate failed. The state of this layer may differ from that of the others, so it is
+//     not used again: every later call returns ErrFailed at once, with the first error beneath it.
+//     No gradient is left out without an error. A job goes on from its last checkpoint, on a new
+//     world.
 type Layer struct {
 	cfg         Config
 	world       *World

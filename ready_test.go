@@ -73,7 +73,8 @@ func TestAWrongOptimiserFailsTheStepEverywhere(t *testing.T) {
 		"another":  {expert.NewAdam(0.1), "is not the one of this rank", "is not the one of this rank"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var states [3][3][]Tensor // of each rank before, after the step that fails, and after the one that does not
+			// Of each rank: before, after the step that fails, and after the one that does not.
+			var states [3][3][]Tensor
 			refused := make([]error, 3)
 			for rank, err := range onRanks(inprocWorlds(3), func(w *World) error {
 				ctx, me := context.Background(), w.Rank()

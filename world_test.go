@@ -16,23 +16,23 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
-// toll counts the bytes that a rank sends to ranks of the other parity.
-type toll struct {
+// crossingCounter counts the bytes that a rank sends to ranks of the other parity.
+type crossingCounter struct {
 	transport.Transport
-	paid *atomic.Int64
+	sent *atomic.Int64
 }
 
-func (w toll) Send(ctx context.Context, to transport.Rank, tag transport.Tag, bufs ...[]byte) error {
+func (w crossingCounter) Send(ctx context.Context, to transport.Rank, tag transport.Tag, bufs ...[]byte) error {
 	if (to-w.Rank())%2 != 0 {
 		for _, b := range bufs {
-			w.paid.Add(int64(len(b)))
+			w.sent.Add(int64(len(b)))
 		}
 	}
 	return w.Transport.Send(ctx, to, tag, bufs...)
 }
 
-func tolled(n int, paid *atomic.Int64) []*World {
-	return decorated(n, func(e transport.Transport) transport.Transport { return toll{e, paid} })
+func crossingWorlds(n int, sent *atomic.Int64) []*World {
+	return decorated(n, func(e transport.Transport) transport.Transport { return crossingCounter{e, sent} })
 }
 
 // TestReorderedKeepsCopiesOnFastLinks has ranks of one parity near to each other: in their own
@@ -49,17 +49,17 @@ func TestReorderedKeepsCopiesOnFastLinks(t *testing.T) {
 	require.Equal(t, []int{0, 2, 1, 3}, order)
 	cfg := layersUnderTest()["drops"]
 	cfg.ExpertParallel = 2
-	var paid [2]atomic.Int64
-	want := trainTwice(t, tolled(4, &paid[0]), cfg, x, dy, cuts)
+	var sent [2]atomic.Int64
+	want := trainTwice(t, crossingWorlds(4, &sent[0]), cfg, x, dy, cuts)
 	reordered := make([]*World, 4)
-	for _, w := range tolled(4, &paid[1]) {
+	for _, w := range crossingWorlds(4, &sent[1]) {
 		n, err := w.Reordered(order)
 		require.NoError(t, err)
 		require.Equal(t, w.Rank(), transport.Rank(order[n.Rank()]))
 		reordered[n.Rank()] = n
 	}
 	requireSameBits(t, want, trainTwice(t, reordered, cfg, x, dy, cuts))
-	require.Less(t, 4*paid[1].Load(), paid[0].Load())
+	require.Less(t, 4*sent[1].Load(), sent[0].Load())
 }
 
 // TestReorderedNamesRanksAsTheyJoined in the errors of layers and views.
