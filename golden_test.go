@@ -151,7 +151,7 @@ func (g *goldenRank) observe(_ schedule.Pass, line schedule.Timeline) {
 	var b strings.Builder
 	for i := range line.Graph.Tasks {
 		task := &line.Graph.Tasks[i]
-		fmt.Fprintf(&b, "    %2d %-16s lane %d", i, task, task.Lane)
+		fmt.Fprintf(&b, "    %2d %-16s resource %d", i, task, task.Resource)
 		if len(task.After) > 0 {
 			fmt.Fprintf(&b, " after %v", task.After)
 		}

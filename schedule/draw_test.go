@@ -12,7 +12,7 @@ func drawGraph(t *rapid.T) *Graph {
 	for i := range g.Tasks {
 		op := Op(rapid.IntRange(0, Ops-1).Draw(t, "op"))
 		g.Tasks[i] = Task{
-			Op: op, Lane: Lane(rapid.IntRange(0, Lanes-1).Draw(t, "lane")), Chunk: i,
+			Op: op, Resource: Resource(rapid.IntRange(0, Resources-1).Draw(t, "resource")), Chunk: i,
 			Work: Work{float64(rapid.IntRange(0, 2).Draw(t, "starts")), float64(rapid.IntRange(0, 80).Draw(t, "size")) / 10},
 		}
 		if i > 0 {

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// Execute runs the graph: one worker for each lane takes the lane's tasks in order, waits for the tasks that each comes after,
+// Execute runs the graph: one worker for each resource takes the resource's tasks in order, waits for the tasks that each comes after,
 // and calls run. It returns when all workers have ended, with the spans of the tasks that ended without error.
 //
 // The first error ends it: the context given to run is cancelled, no further task starts, and that error is returned as it
-// is. If ctx ends first, its cause is returned. run is called by up to Lanes goroutines at once; the compute lane's tasks run
+// is. If ctx ends first, its cause is returned. run is called by up to Resources goroutines at once; the compute resource's tasks run
 // on the caller's. It panics if the graph is not valid.
 func Execute(ctx context.Context, g *Graph, run func(ctx context.Context, t *Task) error) (Timeline, error) {
 	if err := g.Validate(); err != nil {
@@ -23,21 +23,21 @@ func Execute(ctx context.Context, g *Graph, run func(ctx context.Context, t *Tas
 		done: make([]chan struct{}, len(g.Tasks)),
 		run:  run, fail: cancel,
 	}
-	var lanes [Lanes][]int
+	var resources [Resources][]int
 	for i := range g.Tasks {
 		e.done[i] = make(chan struct{})
-		lanes[g.Tasks[i].Lane] = append(lanes[g.Tasks[i].Lane], i)
+		resources[g.Tasks[i].Resource] = append(resources[g.Tasks[i].Resource], i)
 	}
 	var workers sync.WaitGroup
-	var finished [Lanes]bool
-	for lane := Compute + 1; lane < Lanes; lane++ {
-		if finished[lane] = len(lanes[lane]) == 0; !finished[lane] {
-			workers.Go(func() { finished[lane] = e.work(ctx, lanes[lane]) })
+	var finished [Resources]bool
+	for resource := Compute + 1; resource < Resources; resource++ {
+		if finished[resource] = len(resources[resource]) == 0; !finished[resource] {
+			workers.Go(func() { finished[resource] = e.work(ctx, resources[resource]) })
 		}
 	}
-	finished[Compute] = e.work(ctx, lanes[Compute])
+	finished[Compute] = e.work(ctx, resources[Compute])
 	workers.Wait()
-	if finished == [Lanes]bool{true, true, true} {
+	if finished == [Resources]bool{true, true, true} {
 		return e.line, nil
 	}
 	return e.line, context.Cause(ctx)
@@ -51,7 +51,7 @@ type execution struct {
 	fail context.CancelCauseFunc
 }
 
-// work runs a lane's tasks until one fails or the context ends, and says whether all of them ended well.
+// work runs a resource's tasks until one fails or the context ends, and says whether all of them ended well.
 func (e *execution) work(ctx context.Context, tasks []int) bool {
 	for _, i := range tasks {
 		t := &e.line.Graph.Tasks[i]

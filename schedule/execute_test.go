@@ -67,29 +67,29 @@ func TestExecuteTakesWhatSimulateSays(t *testing.T) {
 	}
 }
 
-// TestExecuteKeepsOrder watches the real thing: one task a lane at a time, in order, and none before what it comes after.
+// TestExecuteKeepsOrder watches the real thing: one task a resource at a time, in order, and none before what it comes after.
 func TestExecuteKeepsOrder(t *testing.T) {
 	g := Pipeline{Pass: Backward, Chunks: 8, Background: 3, SplitBackward: true}.Graph()
 	for i := range g.Tasks {
 		if g.Tasks[i].Op == Weights {
-			g.Tasks[i].Lane = Intra // so that all three are busy
+			g.Tasks[i].Resource = Intra // so that all three are busy
 		}
 	}
 	var (
 		lock  sync.Mutex
 		ended = make([]bool, len(g.Tasks))
-		last  = [Lanes]int{-1, -1, -1}
-		busy  [Lanes]atomic.Int32
+		last  = [Resources]int{-1, -1, -1}
+		busy  [Resources]atomic.Int32
 	)
 	_, err := Execute(t.Context(), g, func(_ context.Context, task *Task) error {
 		i := position(g, task)
-		assert.EqualValues(t, 1, busy[task.Lane].Add(1))
-		defer busy[task.Lane].Add(-1)
+		assert.EqualValues(t, 1, busy[task.Resource].Add(1))
+		defer busy[task.Resource].Add(-1)
 		runtime.Gosched()
 		lock.Lock()
 		defer lock.Unlock()
-		assert.Greater(t, i, last[task.Lane])
-		last[task.Lane], ended[i] = i, true
+		assert.Greater(t, i, last[task.Resource])
+		last[task.Resource], ended[i] = i, true
 		assert.True(t, allEnded(ended, task.After))
 		return nil
 	})
@@ -128,7 +128,7 @@ func TestExecuteStopsAtTheFirstError(t *testing.T) {
 }
 
 func TestExecuteEndsWithItsContext(t *testing.T) {
-	g := &Graph{Tasks: []Task{{Op: Dense}, {Op: Dispatch, Lane: Inter, After: []int{0}}, {Op: Expert, After: []int{1}}}}
+	g := &Graph{Tasks: []Task{{Op: Dense}, {Op: Dispatch, Resource: Inter, After: []int{0}}, {Op: Expert, After: []int{1}}}}
 	reason := errors.New("the job is over")
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())

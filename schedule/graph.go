@@ -5,15 +5,15 @@ import (
 	"fmt"
 )
 
-// Task is one operation on one lane.
+// Task is one operation on one resource.
 type Task struct {
-	Op    Op
-	Pass  Pass
-	Layer int
-	Batch int // micro-batch
-	Chunk int // which of the pieces that the exchange is cut into
-	Lane  Lane
-	Work  Work
+	Op       Op
+	Pass     Pass
+	Layer    int
+	Batch    int // micro-batch
+	Chunk    int // which of the pieces that the exchange is cut into
+	Resource Resource
+	Work     Work
 	// After holds the positions in the graph of the tasks that must have ended; all are smaller than the task's own.
 	After []int
 }
@@ -30,19 +30,19 @@ func (t *Task) String() string {
 	return name
 }
 
-// Graph is what is to run, in the order in which it is issued: each lane takes its tasks in this order, and each task waits
+// Graph is what is to run, in the order in which it is issued: each resource takes its tasks in this order, and each task waits
 // for those that it comes after. As these stand before it, no order of events can block.
 type Graph struct {
 	Tasks []Task
 }
 
-// Validate reports every task that is on no lane, does no known operation, or comes after one that does not stand before it.
+// Validate reports every task that is on no resource, does no known operation, or comes after one that does not stand before it.
 func (g *Graph) Validate() error {
 	var faults []error
 	for i := range g.Tasks {
 		t := &g.Tasks[i]
-		if t.Lane >= Lanes || t.Op >= Ops {
-			faults = append(faults, fmt.Errorf("schedule: task %d: %v on %v: there is no such thing", i, t.Op, t.Lane))
+		if t.Resource >= Resources || t.Op >= Ops {
+			faults = append(faults, fmt.Errorf("schedule: task %d: %v on %v: there is no such thing", i, t.Op, t.Resource))
 		}
 		for _, a := range t.After {
 			if a < 0 || a >= i {

@@ -8,9 +8,9 @@ import (
 )
 
 func TestGraphValidate(t *testing.T) {
-	g := &Graph{Tasks: []Task{{Op: Ops, Lane: 7}, {After: []int{1}}, {After: []int{-1}}}}
+	g := &Graph{Tasks: []Task{{Op: Ops, Resource: 7}, {After: []int{1}}, {After: []int{-1}}}}
 	err := g.Validate()
-	for _, says := range []string{"task 0: op 13 on lane 7", "task 1 (dense 0.0) comes after task 1", "task 2 (dense 0.0) comes after task -1"} {
+	for _, says := range []string{"task 0: op 13 on resource 7", "task 1 (dense 0.0) comes after task 1", "task 2 (dense 0.0) comes after task -1"} {
 		require.ErrorContains(t, err, says)
 	}
 	require.Equal(t, "(empty)\n", (&Graph{}).String())

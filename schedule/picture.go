@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// String draws the graph: a line for each lane that it uses, and a column for each moment if all tasks took equally long.
+// String draws the graph: a line for each resource that it uses, and a column for each moment if all tasks took equally long.
 func (g *Graph) String() string {
 	unit := make([]float64, len(g.Tasks))
 	for i := range unit {
@@ -16,22 +16,22 @@ func (g *Graph) String() string {
 	if columns == 0 {
 		return "(empty)\n"
 	}
-	var cells [Lanes][]string
+	var cells [Resources][]string
 	widths := make([]int, columns)
 	for i, s := range line.Spans {
-		lane, at := g.Tasks[i].Lane, int(s.Start)
-		if cells[lane] == nil {
-			cells[lane] = make([]string, columns)
+		resource, at := g.Tasks[i].Resource, int(s.Start)
+		if cells[resource] == nil {
+			cells[resource] = make([]string, columns)
 		}
-		cells[lane][at] = g.Tasks[i].String()
-		widths[at] = max(widths[at], utf8.RuneCountInString(cells[lane][at]))
+		cells[resource][at] = g.Tasks[i].String()
+		widths[at] = max(widths[at], utf8.RuneCountInString(cells[resource][at]))
 	}
 	var b strings.Builder
-	for lane, row := range cells {
+	for resource, row := range cells {
 		if row == nil {
 			continue
 		}
-		text := pad(Lane(lane).String(), 7)
+		text := pad(Resource(resource).String(), 7)
 		for at, cell := range row {
 			if cell == "" {
 				cell = "·"

@@ -20,7 +20,7 @@ type Pipeline struct {
 func (p Pipeline) Graph() *Graph {
 	g := &Graph{}
 	add := func(op Op, chunk int, after ...int) int {
-		g.Tasks = append(g.Tasks, Task{Op: op, Pass: p.Pass, Chunk: chunk, Lane: op.Lane(), After: after})
+		g.Tasks = append(g.Tasks, Task{Op: op, Pass: p.Pass, Chunk: chunk, Resource: op.Resource(), After: after})
 		return len(g.Tasks) - 1
 	}
 	arrived, computed := make([]int, p.Chunks), make([]int, p.Chunks)

@@ -22,11 +22,11 @@ func walk(g *Graph, times []float64) Timeline {
 // and in the order of the graph, and returns the makespan. It allocates nothing, for planners that
 // call it in a loop. It panics if a time is negative or NaN.
 func (t *Timeline) Recompute(times []float64) float64 {
-	var free [Lanes]float64 // when each lane has run all of its tasks so far
+	var free [Resources]float64 // when each resource has run all of its tasks so far
 	last := 0.0
 	for i := range t.Graph.Tasks { // one pass is enough: tasks only wait for tasks before them
 		task := &t.Graph.Tasks[i]
-		start := free[task.Lane]
+		start := free[task.Resource]
 		for _, a := range task.After {
 			start = max(start, t.Spans[a].End)
 		}
@@ -35,7 +35,7 @@ func (t *Timeline) Recompute(times []float64) float64 {
 		}
 		end := start + times[i]
 		t.Spans[i] = Span{start, end}
-		free[task.Lane] = end
+		free[task.Resource] = end
 		last = max(last, end)
 	}
 	return last

@@ -8,28 +8,28 @@ import (
 	"pgregory.net/rapid"
 )
 
-// byEvents runs a graph the long way: a clock that goes from event to event, lanes that take the first task of their queue once
+// byEvents runs a graph the long way: a clock that goes from event to event, resources that take the first task of their queue once
 // all that it comes after has ended.
 func byEvents(g *Graph, costs *Costs) []Span {
 	spans := make([]Span, len(g.Tasks))
 	started, ended := make([]bool, len(g.Tasks)), make([]bool, len(g.Tasks))
-	var queues [Lanes][]int
+	var queues [Resources][]int
 	for i := range g.Tasks {
-		queues[g.Tasks[i].Lane] = append(queues[g.Tasks[i].Lane], i)
+		queues[g.Tasks[i].Resource] = append(queues[g.Tasks[i].Resource], i)
 	}
-	running := [Lanes]int{-1, -1, -1}
+	running := [Resources]int{-1, -1, -1}
 	for now := 0.0; ; {
 		for changed := true; changed; { // all that happens at this moment
 			changed = false
-			for lane := range running {
-				if i := running[lane]; i >= 0 && spans[i].End <= now {
-					ended[i], running[lane], changed = true, -1, true
+			for resource := range running {
+				if i := running[resource]; i >= 0 && spans[i].End <= now {
+					ended[i], running[resource], changed = true, -1, true
 				}
-				if running[lane] < 0 && len(queues[lane]) > 0 && allEnded(ended, g.Tasks[queues[lane][0]].After) {
-					i := queues[lane][0]
-					queues[lane] = queues[lane][1:]
+				if running[resource] < 0 && len(queues[resource]) > 0 && allEnded(ended, g.Tasks[queues[resource][0]].After) {
+					i := queues[resource][0]
+					queues[resource] = queues[resource][1:]
 					spans[i] = Span{now, now + costs.Time(&g.Tasks[i])}
-					started[i], running[lane], changed = true, i, true
+					started[i], running[resource], changed = true, i, true
 				}
 			}
 		}

@@ -25,11 +25,11 @@ func (t *Timeline) Makespan() float64 {
 	return last
 }
 
-// Busy returns the seconds during which a lane ran something.
-func (t *Timeline) Busy(lane Lane) float64 {
+// Busy returns the seconds during which a resource ran something.
+func (t *Timeline) Busy(resource Resource) float64 {
 	sum := 0.0
 	for i, s := range t.Spans {
-		if t.Graph.Tasks[i].Lane == lane {
+		if t.Graph.Tasks[i].Resource == resource {
 			sum += s.End - s.Start
 		}
 	}

@@ -218,10 +218,10 @@ func TestTraceKeepsEverySlice(t *testing.T) {
 	require.NoError(t, err)
 	var trace struct {
 		Events []struct {
-			Phase string  `json:"ph"`
-			Lane  int     `json:"tid"`
-			Time  float64 `json:"ts"`
-			Dur   float64 `json:"dur"`
+			Phase  string  `json:"ph"`
+			Thread int     `json:"tid"`
+			Time   float64 `json:"ts"`
+			Dur    float64 `json:"dur"`
 		} `json:"traceEvents"`
 	}
 	require.NoError(t, json.Unmarshal(data, &trace))
@@ -233,8 +233,8 @@ func TestTraceKeepsEverySlice(t *testing.T) {
 			}
 			slices++
 			start := read(e.Time * 1000)
-			require.GreaterOrEqual(t, start, ends[e.Lane], "%s: a slice of lane %d at %v µs", name, e.Lane, e.Time)
-			ends[e.Lane] = start + read(e.Dur*1000)
+			require.GreaterOrEqual(t, start, ends[e.Thread], "%s: a slice of thread %d at %v µs", name, e.Thread, e.Time)
+			ends[e.Thread] = start + read(e.Dur*1000)
 		}
 		require.Greater(t, slices, 100)
 	}

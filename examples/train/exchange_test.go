@@ -53,9 +53,9 @@ func TestRandomClusters(t *testing.T) {
 
 // traceEvent is what a trace has of a task or an arrow.
 type traceEvent struct {
-	Name string `json:"name"`
-	Rank int    `json:"pid"`
-	Lane int    `json:"tid"`
+	Name   string `json:"name"`
+	Rank   int    `json:"pid"`
+	Thread int    `json:"tid"`
 }
 
 func traceIn(t *testing.T, file string) []traceEvent {
@@ -76,7 +76,7 @@ func TestTraceHasBothMicroBatches(t *testing.T) {
 	seen := map[[2]int]int{}
 	for _, e := range traceIn(t, trace) {
 		if strings.HasPrefix(e.Name, "expert") {
-			seen[[2]int{e.Rank, e.Lane / schedule.Lanes}]++
+			seen[[2]int{e.Rank, e.Thread / schedule.Resources}]++
 		}
 	}
 	require.Len(t, seen, 4, "ranks and micro-batches")

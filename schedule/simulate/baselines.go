@@ -16,7 +16,7 @@ type Policy struct {
 }
 
 // Policies lists the schedules of other systems, each with what is known of it, and ours, which is last. Those before
-// FSMoE know one kind of link, so all their communication is on one lane.
+// FSMoE know one kind of link, so all their communication is on one resource.
 func Policies() []Policy {
 	return []Policy{
 		{"DeepSpeed-MoE", "nothing overlaps", planSequential},

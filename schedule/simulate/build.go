@@ -31,12 +31,12 @@ func (b *builder) add(op schedule.Op, p place, chunk int, w schedule.Work, after
 	if w == (schedule.Work{}) {
 		return after
 	}
-	lane := op.Lane()
-	if b.plan.OneStream && lane == schedule.Intra {
-		lane = schedule.Inter
+	resource := op.Resource()
+	if b.plan.OneStream && resource == schedule.Intra {
+		resource = schedule.Inter
 	}
 	b.tasks = append(b.tasks, schedule.Task{
-		Op: op, Pass: b.pass, Layer: p.layer, Batch: p.batch, Chunk: chunk, Lane: lane, Work: w, After: after,
+		Op: op, Pass: b.pass, Layer: p.layer, Batch: p.batch, Chunk: chunk, Resource: resource, Work: w, After: after,
 	})
 	return []int{len(b.tasks) - 1}
 }

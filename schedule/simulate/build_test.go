@@ -143,7 +143,7 @@ func TestGradientsComeAfterTheirLayer(t *testing.T) {
 	})
 }
 
-// TestOneStreamIsNeverFaster: lanes of their own take constraints away and add none.
+// TestOneStreamIsNeverFaster: resources of their own take constraints away and add none.
 func TestOneStreamIsNeverFaster(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		layers, costs := drawLayers(t, 3), drawCosts(t)

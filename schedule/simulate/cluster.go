@@ -9,7 +9,7 @@ import (
 
 // Cluster is many ranks that run the same graph: Nodes machines of PerNode ranks each, rank r on machine r/PerNode.
 //
-// Tasks on the intra lane are collectives of a machine's ranks; those on the inter lane, of the ranks that have the same place
+// Tasks on the intra resource are collectives of a machine's ranks; those on the inter resource, of the ranks that have the same place
 // in all machines (FSMoE's layout; with PerNode 1 these are all ranks). A collective begins when the last of its ranks is
 // ready for it, and each rank leaves when its own rows have passed.
 type Cluster struct {

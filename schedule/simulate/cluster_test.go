@@ -31,9 +31,9 @@ func TestEqualRanksAreLikeOne(t *testing.T) {
 // slowly is the same simulation the long way: every rank's ends of all tasks, found by asking the definition.
 func slowly(c *Cluster, g *schedule.Graph, steps int) (begin []float64, ends [][]float64) {
 	ranks := c.Nodes * c.PerNode
-	var free [schedule.Lanes][]float64
-	for lane := range free {
-		free[lane] = make([]float64, ranks)
+	var free [schedule.Resources][]float64
+	for resource := range free {
+		free[resource] = make([]float64, ranks)
 	}
 	for step := range steps {
 		begin = make([]float64, ranks)
@@ -47,11 +47,11 @@ func slowly(c *Cluster, g *schedule.Graph, steps int) (begin []float64, ends [][
 			for r := range ranks {
 				start := 0.0
 				for q := range ranks {
-					together := q == r || t.Op.Lane() == schedule.Inter && q%c.PerNode == r%c.PerNode || t.Op.Lane() == schedule.Intra && q/c.PerNode == r/c.PerNode
+					together := q == r || t.Op.Resource() == schedule.Inter && q%c.PerNode == r%c.PerNode || t.Op.Resource() == schedule.Intra && q/c.PerNode == r/c.PerNode
 					if !together {
 						continue
 					}
-					start = max(start, begin[q], free[t.Lane][q])
+					start = max(start, begin[q], free[t.Resource][q])
 					for _, a := range t.After {
 						start = max(start, ends[a][q])
 					}
@@ -71,12 +71,12 @@ func slowly(c *Cluster, g *schedule.Graph, steps int) (begin []float64, ends [][
 						factor = max(factor, c.Link[q])
 					}
 				}
-				if t.Lane == schedule.Compute {
+				if t.Resource == schedule.Compute {
 					factor = c.Slow[r] * c.Noise(step, t.Layer, r, t.Pass)
 				}
 				ends[i][r] = start + factor*c.Costs[t.Op].Time(schedule.Work{Starts: t.Work.Starts, Size: size})
 			}
-			copy(free[t.Lane], ends[i])
+			copy(free[t.Resource], ends[i])
 		}
 	}
 	return begin, ends

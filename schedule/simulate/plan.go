@@ -10,7 +10,7 @@ import (
 
 // Options are how graphs are laid out, beside the number of chunks. The zero value is FSMoE's layout.
 type Options struct {
-	// OneStream puts all communication on one lane, as systems do that know only one kind of link.
+	// OneStream puts all communication on one resource, as systems do that know only one kind of link.
 	OneStream bool
 	// SharedInGap computes shared experts while the first rows are under way, not after the last have returned.
 	SharedInGap bool

@@ -12,11 +12,11 @@ type world struct {
 	*Cluster
 	g     *schedule.Graph
 	ranks int
-	free  [schedule.Lanes][]float64 // by rank: when the lane has ended its last task
-	begin []float64                 // by rank: when it began the step
-	ends  [][]float64               // by task, by rank; nil before the task has run and after its last use
-	last  []int                     // by task: the last one that comes after it
-	spare [][]float64               // rows of ends that are free again
+	free  [schedule.Resources][]float64 // by rank: when the resource has ended its last task
+	begin []float64                     // by rank: when it began the step
+	ends  [][]float64                   // by task, by rank; nil before the task has run and after its last use
+	last  []int                         // by task: the last one that comes after it
+	spare [][]float64                   // rows of ends that are free again
 	ready []float64
 	meet  []float64
 
@@ -26,8 +26,8 @@ type world struct {
 
 func newWorld(c *Cluster, g *schedule.Graph) *world {
 	w := &world{Cluster: c, g: g, ranks: c.Nodes * c.PerNode, ends: make([][]float64, len(g.Tasks)), last: make([]int, len(g.Tasks))}
-	for lane := range w.free {
-		w.free[lane] = make([]float64, w.ranks)
+	for resource := range w.free {
+		w.free[resource] = make([]float64, w.ranks)
 	}
 	w.begin, w.ready = make([]float64, w.ranks), make([]float64, w.ranks)
 	w.meet = make([]float64, max(c.Nodes, c.PerNode))
@@ -39,7 +39,7 @@ func newWorld(c *Cluster, g *schedule.Graph) *world {
 	return w
 }
 
-// step runs the graph once. A rank begins when all its lanes have ended the step before.
+// step runs the graph once. A rank begins when all its resources have ended the step before.
 func (w *world) step(step int, keep bool) {
 	for r := range w.begin {
 		w.begin[r] = max(w.free[schedule.Compute][r], w.free[schedule.Inter][r], w.free[schedule.Intra][r])
@@ -64,21 +64,21 @@ func (w *world) step(step int, keep bool) {
 func (w *world) run(step, i int, keep bool) {
 	t := &w.g.Tasks[i]
 	for r := range w.ready {
-		w.ready[r] = max(w.begin[r], w.free[t.Lane][r])
+		w.ready[r] = max(w.begin[r], w.free[t.Resource][r])
 	}
 	for _, a := range t.After {
 		for r, end := range w.ends[a] {
 			w.ready[r] = max(w.ready[r], end)
 		}
 	}
-	w.gather(t.Op.Lane())
+	w.gather(t.Op.Resource())
 	pace := w.pace(t)
 	ends := w.row()
 	for r := range ends {
 		seconds := w.seconds(step, t, r, pace)
 		ends[r] = w.ready[r] + seconds
-		w.free[t.Lane][r] = ends[r]
-		if t.Lane == schedule.Compute {
+		w.free[t.Resource][r] = ends[r]
+		if t.Resource == schedule.Compute {
 			w.computed += seconds
 		}
 	}
@@ -95,25 +95,25 @@ func (w *world) run(step, i int, keep bool) {
 	}
 }
 
-// gather makes the ranks of a collective wait for their last one. Who they are depends on the operation's own lane, also where
+// gather makes the ranks of a collective wait for their last one. Who they are depends on the operation's own resource, also where
 // all links share one.
-func (w *world) gather(lane schedule.Lane) {
-	if lane == schedule.Compute {
+func (w *world) gather(resource schedule.Resource) {
+	if resource == schedule.Compute {
 		return
 	}
 	clear(w.meet)
 	for r, at := range w.ready {
-		k := w.group(lane, r)
+		k := w.group(resource, r)
 		w.meet[k] = max(w.meet[k], at)
 	}
 	for r := range w.ready {
-		w.ready[r] = w.meet[w.group(lane, r)]
+		w.ready[r] = w.meet[w.group(resource, r)]
 	}
 }
 
-// group returns which of a lane's collectives a rank is in.
-func (w *world) group(lane schedule.Lane, rank int) int {
-	if lane == schedule.Intra {
+// group returns which of a resource's collectives a rank is in.
+func (w *world) group(resource schedule.Resource, rank int) int {
+	if resource == schedule.Intra {
 		return rank / w.PerNode
 	}
 	return rank % w.PerNode
@@ -146,7 +146,7 @@ func (w *world) seconds(step int, t *schedule.Task, rank int, pace []float64) fl
 	}
 	s := w.Costs[t.Op].Time(work)
 	switch {
-	case t.Lane == schedule.Compute:
+	case t.Resource == schedule.Compute:
 		if w.Slow != nil {
 			s *= w.Slow[rank]
 		}
@@ -155,7 +155,7 @@ func (w *world) seconds(step int, t *schedule.Task, rank int, pace []float64) fl
 		}
 	case pace != nil:
 		s *= pace[w.group(schedule.Inter, rank)]
-	case w.Link != nil && t.Op.Lane() == schedule.Inter:
+	case w.Link != nil && t.Op.Resource() == schedule.Inter:
 		s *= w.Link[rank]
 	}
 	return s

@@ -10,19 +10,19 @@ import (
 // ganttGlyphs stand for the operations, by Op.
 const ganttGlyphs = "drnp>(E)<usgw"
 
-// Gantt draws the timeline as text: a line for each lane that the graph uses, of so many characters. A task is its
+// Gantt draws the timeline as text: a line for each resource that the graph uses, of so many characters. A task is its
 // operation's character and dashes to its end; what ends within the character in which it began may be covered by what follows.
 func Gantt(t *schedule.Timeline, width int) string {
 	if width < 1 {
 		panic(fmt.Sprintf("trace: a chart of width %d; want at least 1", width))
 	}
 	total := t.Makespan()
-	var rows [schedule.Lanes][]rune
+	var rows [schedule.Resources][]rune
 	var seen [schedule.Ops]bool
 	for i, s := range t.Spans {
 		task := &t.Graph.Tasks[i]
-		if rows[task.Lane] == nil {
-			rows[task.Lane] = []rune(strings.Repeat("·", width))
+		if rows[task.Resource] == nil {
+			rows[task.Resource] = []rune(strings.Repeat("·", width))
 		}
 		if s.End <= s.Start {
 			continue
@@ -30,16 +30,16 @@ func Gantt(t *schedule.Timeline, width int) string {
 		seen[task.Op] = true
 		from := min(width-1, int(s.Start/total*float64(width)))
 		to := max(from+1, min(width, int(s.End/total*float64(width))))
-		row := rows[task.Lane][from:to]
+		row := rows[task.Resource][from:to]
 		for j := range row {
 			row[j] = '-'
 		}
 		row[0] = rune(ganttGlyphs[task.Op])
 	}
 	var b strings.Builder
-	for lane, row := range rows {
+	for resource, row := range rows {
 		if row != nil {
-			fmt.Fprintf(&b, "%-7s  %s\n", schedule.Lane(lane), string(row))
+			fmt.Fprintf(&b, "%-7s  %s\n", schedule.Resource(resource), string(row))
 		}
 	}
 	fmt.Fprintf(&b, "%-7s  0%*s\n", "", width-1, FormatSeconds(total))

@@ -14,12 +14,12 @@ import (
 func TestGantt(t *testing.T) {
 	g := &schedule.Graph{Tasks: []schedule.Task{
 		{Op: schedule.Dense, Work: schedule.Work{Size: 2}},
-		{Op: schedule.Dispatch, Lane: schedule.Inter, Work: schedule.Work{Size: 2}, After: []int{0}},
-		{Op: schedule.Dispatch, Lane: schedule.Inter, Work: schedule.Work{Size: 2}, After: []int{0}},
+		{Op: schedule.Dispatch, Resource: schedule.Inter, Work: schedule.Work{Size: 2}, After: []int{0}},
+		{Op: schedule.Dispatch, Resource: schedule.Inter, Work: schedule.Work{Size: 2}, After: []int{0}},
 		{Op: schedule.Expert, Work: schedule.Work{Size: 4}, After: []int{1}},
-		{Op: schedule.Combine, Lane: schedule.Inter, Work: schedule.Work{Size: 2}, After: []int{3}},
+		{Op: schedule.Combine, Resource: schedule.Inter, Work: schedule.Work{Size: 2}, After: []int{3}},
 		{Op: schedule.Expert, Work: schedule.Work{Size: 4}, After: []int{2}},
-		{Op: schedule.Combine, Lane: schedule.Inter, Work: schedule.Work{Size: 2}, After: []int{5}},
+		{Op: schedule.Combine, Resource: schedule.Inter, Work: schedule.Work{Size: 2}, After: []int{5}},
 	}}
 	line := schedule.Simulate(g, secondPerUnit())
 	require.Equal(t, strings.Join([]string{

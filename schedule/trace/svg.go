@@ -20,30 +20,30 @@ var opColours = [schedule.Ops]string{
 
 // The measures of a picture, in pixels.
 const (
-	svgWidth, svgLane, svgGap = 1000, 24, 10
-	svgFont, svgLine          = 11, 17 // size of the text, and height of a line of it
-	svgEdge                   = 8      // between text and the edge, and between texts
-	svgFoot                   = 36     // for the axis
+	svgWidth, svgRow, svgGap = 1000, 24, 10
+	svgFont, svgLine         = 11, 17 // size of the text, and height of a line of it
+	svgEdge                  = 8      // between text and the edge, and between texts
+	svgFoot                  = 36     // for the axis
 )
 
-// WriteSVG draws tracks below each other on one axis of time, a row for each lane that a track's graph uses. No text is cut
+// WriteSVG draws tracks below each other on one axis of time, a row for each resource that a track's graph uses. No text is cut
 // off or covered by another, whichever sans-serif font the reader has.
 func WriteSVG(w io.Writer, title string, tracks []Track) error {
 	p := picture{w: bufio.NewWriter(w), left: 3 * svgEdge}
 	first := firstBegin(tracks)
-	lanes := 0
+	rows := 0
 	for i := range tracks {
 		p.total = max(p.total, beginOf(&tracks[i]).Sub(first).Seconds()+tracks[i].Line.Makespan())
-		for _, lane := range lanesOf(tracks[i].Line.Graph) {
-			p.left = max(p.left, wide(laneLabel(&tracks[i], lane))+2*svgEdge)
-			lanes += svgLane
+		for _, resource := range resourcesOf(tracks[i].Line.Graph) {
+			p.left = max(p.left, wide(rowLabel(&tracks[i], resource))+2*svgEdge)
+			rows += svgRow
 		}
-		lanes += svgGap
+		rows += svgGap
 	}
 	p.right = max(3*svgEdge, wide(FormatSeconds(p.total))/2+svgEdge)
 	titles, keys := wrapped(strings.Fields(title), svgWidth-2*svgEdge), p.keyLines(tracks)
 	top := svgEdge + len(titles)*svgLine + svgEdge
-	bottom := top + lanes
+	bottom := top + rows
 	height := bottom + svgFoot + len(keys)*svgLine
 	p.printf(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="%s" font-size="%d">`+"\n",
 		svgWidth, height, svgWidth, height, textwidth.Sans, svgFont)
@@ -92,7 +92,9 @@ func wrapped(words []string, width float64) (lines []string) {
 	return lines
 }
 
-func laneLabel(t *Track, lane schedule.Lane) string { return fmt.Sprintf("rank %d %v", t.Rank, lane) }
+func rowLabel(t *Track, resource schedule.Resource) string {
+	return fmt.Sprintf("rank %d %v", t.Rank, resource)
+}
 
 // picture writes an SVG; its buffer keeps the first error.
 type picture struct {
@@ -147,13 +149,13 @@ func (p *picture) fits(step float64) bool {
 	return true
 }
 
-// track draws the lanes of a run from y on, and returns where it ended.
+// track draws the resources of a run from y on, and returns where it ended.
 func (p *picture) track(t *Track, at float64, y int) int {
-	rows := map[schedule.Lane]int{}
-	for _, lane := range lanesOf(t.Line.Graph) {
-		rows[lane] = y
-		p.text(p.left-svgEdge, y+16, "end", "#000", laneLabel(t, lane))
-		y += svgLane
+	rows := map[schedule.Resource]int{}
+	for _, resource := range resourcesOf(t.Line.Graph) {
+		rows[resource] = y
+		p.text(p.left-svgEdge, y+16, "end", "#000", rowLabel(t, resource))
+		y += svgRow
 	}
 	for i, s := range t.Line.Spans {
 		if s.End <= s.Start {
@@ -162,9 +164,9 @@ func (p *picture) track(t *Track, at float64, y int) int {
 		task := &t.Line.Graph.Tasks[i]
 		from, to := p.x(at+s.Start), p.x(at+s.End)
 		p.printf(`<rect x="%.2f" y="%d" width="%.2f" height="%d" fill="%s" stroke="white" stroke-width="0.5"><title>%v: %s</title></rect>`+"\n",
-			from, rows[task.Lane]+2, to-from, svgLane-4, opColours[task.Op], task, FormatSeconds(s.End-s.Start))
+			from, rows[task.Resource]+2, to-from, svgRow-4, opColours[task.Op], task, FormatSeconds(s.End-s.Start))
 		if label := fmt.Sprint(task.Chunk); to-from > wide(label)+4 {
-			p.text((from+to)/2, rows[task.Lane]+16, "middle", "#fff", label)
+			p.text((from+to)/2, rows[task.Resource]+16, "middle", "#fff", label)
 		}
 	}
 	return y
@@ -206,16 +208,16 @@ func (p *picture) key(y int, ops []schedule.Op) {
 	}
 }
 
-// lanesOf returns the lanes that a graph uses.
-func lanesOf(g *schedule.Graph) []schedule.Lane {
-	var used [schedule.Lanes]bool
+// resourcesOf returns the resources that a graph uses.
+func resourcesOf(g *schedule.Graph) []schedule.Resource {
+	var used [schedule.Resources]bool
 	for i := range g.Tasks {
-		used[g.Tasks[i].Lane] = true
+		used[g.Tasks[i].Resource] = true
 	}
-	var out []schedule.Lane
-	for lane, yes := range used {
+	var out []schedule.Resource
+	for resource, yes := range used {
 		if yes {
-			out = append(out, schedule.Lane(lane))
+			out = append(out, schedule.Resource(resource))
 		}
 	}
 	return out

@@ -57,7 +57,7 @@ func TestSVGHasRoom(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		graph := &schedule.Graph{}
 		for i := range rapid.IntRange(1, 40).Draw(t, "tasks") {
-			graph.Tasks = append(graph.Tasks, schedule.Task{Op: schedule.Op(i % schedule.Ops), Lane: schedule.Lane(i % schedule.Lanes), Chunk: i * i * i})
+			graph.Tasks = append(graph.Tasks, schedule.Task{Op: schedule.Op(i % schedule.Ops), Resource: schedule.Resource(i % schedule.Resources), Chunk: i * i * i})
 		}
 		line := schedule.Timeline{Graph: graph, Spans: make([]schedule.Span, len(graph.Tasks))}
 		unit := rapid.Float64Range(1e-9, 1e3).Draw(t, "unit")

@@ -46,7 +46,7 @@ const limit = float64(1 << 53)
 // the time of day, and its spans go by the clock that only moves forward.
 const clockError = 1000
 
-// separate has slices of one lane not overlap where they do only by the error of the clock: the later one begins later.
+// separate has slices of one resource not overlap where they do only by the error of the clock: the later one begins later.
 func separate(tracks []Track, all [][]wholeSpan) {
 	last := map[[2]int]int64{} // by rank and thread: when its latest slice ends
 	for i := range tracks {
@@ -55,11 +55,11 @@ func separate(tracks []Track, all [][]wholeSpan) {
 			if !ran(k, j) {
 				continue
 			}
-			lane, s := [2]int{k.Rank, thread(k.Line.Graph.Tasks[j].Lane, k.Stream)}, &all[i][j]
-			if end := last[lane]; s.start < end && s.start+clockError >= end {
+			resource, s := [2]int{k.Rank, thread(k.Line.Graph.Tasks[j].Resource, k.Stream)}, &all[i][j]
+			if end := last[resource]; s.start < end && s.start+clockError >= end {
 				s.start, s.end = end, max(end, s.end)
 			}
-			last[lane] = max(last[lane], s.end)
+			last[resource] = max(last[resource], s.end)
 		}
 	}
 }

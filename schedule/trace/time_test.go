@@ -16,19 +16,19 @@ import (
 // drawRuns draws runs of several tracks a rank that follow each other closely, as the layers of a step do, with times in
 // fractions of a nanosecond.
 func drawRuns(t *rapid.T) []Track {
-	graph := &schedule.Graph{Tasks: []schedule.Task{{Op: schedule.Dispatch, Lane: schedule.Inter}, {Op: schedule.Expert}, {Op: schedule.Dense}, {Op: schedule.Combine, Lane: schedule.Inter, After: []int{1}}}}
+	graph := &schedule.Graph{Tasks: []schedule.Task{{Op: schedule.Dispatch, Resource: schedule.Inter}, {Op: schedule.Expert}, {Op: schedule.Dense}, {Op: schedule.Combine, Resource: schedule.Inter, After: []int{1}}}}
 	seconds := rapid.Float64Range(0, 3e-6)
 	var tracks []Track
 	for rank := range 2 {
 		begin := time.Unix(1_700_000_000, 0)
 		for range rapid.IntRange(1, 20).Draw(t, "tracks") {
 			line := schedule.Timeline{Graph: graph, Begin: begin, Spans: make([]schedule.Span, len(graph.Tasks))}
-			var free [schedule.Lanes]float64
+			var free [schedule.Resources]float64
 			for i := range graph.Tasks {
-				lane := graph.Tasks[i].Lane
-				start := free[lane] + seconds.Draw(t, "pause")*float64(rapid.IntRange(0, 1).Draw(t, "pauses"))
-				free[lane] = start + seconds.Draw(t, "takes")
-				line.Spans[i] = schedule.Span{Start: start, End: free[lane]}
+				resource := graph.Tasks[i].Resource
+				start := free[resource] + seconds.Draw(t, "pause")*float64(rapid.IntRange(0, 1).Draw(t, "pauses"))
+				free[resource] = start + seconds.Draw(t, "takes")
+				line.Spans[i] = schedule.Span{Start: start, End: free[resource]}
 			}
 			tracks = append(tracks, Track{Rank: rank, Line: line})
 			// The time of day may be some nanoseconds behind the clock that spans go by.
@@ -59,17 +59,17 @@ func TestTraceSlicesDoNotOverlap(t *testing.T) {
 // slicesKept counts what a reader keeps that drops each slice that begins before the one before it has ended.
 func slicesKept(t require.TestingT, events []traceEvent, read func(float64) float64) int {
 	type slice struct{ start, end float64 }
-	lanes := map[[2]int][]slice{}
+	threads := map[[2]int][]slice{}
 	for _, e := range events {
 		if e.Phase == "X" {
 			start, dur := e.Time*1000, *e.Dur*1000
 			require.Less(t, math.Abs(start-math.Round(start))+math.Abs(dur-math.Round(dur)), 1e-3, "whole nanoseconds")
-			at := [2]int{e.Rank, e.Lane}
-			lanes[at] = append(lanes[at], slice{read(start), read(start) + read(dur)})
+			at := [2]int{e.Rank, e.Thread}
+			threads[at] = append(threads[at], slice{read(start), read(start) + read(dur)})
 		}
 	}
 	kept := 0
-	for _, all := range lanes {
+	for _, all := range threads {
 		slices.SortStableFunc(all, func(a, b slice) int { return int(a.start - b.start) })
 		last := 0.
 		for _, s := range all {

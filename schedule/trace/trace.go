@@ -13,7 +13,7 @@ import (
 // Track is a run on one rank, for a picture or trace of several.
 type Track struct {
 	Rank int
-	// Stream is which of several runs at the same time on the rank it is, a second micro-batch in flight, say: each has lanes of its own in the trace.
+	// Stream is which of several runs at the same time on the rank it is, a second micro-batch in flight, say: each has resources of its own in the trace.
 	Stream int
 	// Ahead is how far the rank's clock is ahead of the one that the trace is told by; see ClockOffset.
 	Ahead time.Duration
@@ -22,24 +22,24 @@ type Track struct {
 
 // traceEvent is an entry of Chrome's trace format: "X" a task, "M" a name, "s" and "f" the ends of an arrow. Times are in µs.
 type traceEvent struct {
-	Name  string         `json:"name"`
-	Phase string         `json:"ph"`
-	Rank  int            `json:"pid"`
-	Lane  int            `json:"tid"`
-	Time  float64        `json:"ts"`
-	Dur   *float64       `json:"dur,omitempty"`
-	Cat   string         `json:"cat,omitempty"`
-	ID    int            `json:"id,omitempty"`
-	Bind  string         `json:"bp,omitempty"`
-	Args  map[string]any `json:"args,omitempty"`
+	Name   string         `json:"name"`
+	Phase  string         `json:"ph"`
+	Rank   int            `json:"pid"`
+	Thread int            `json:"tid"`
+	Time   float64        `json:"ts"`
+	Dur    *float64       `json:"dur,omitempty"`
+	Cat    string         `json:"cat,omitempty"`
+	ID     int            `json:"id,omitempty"`
+	Bind   string         `json:"bp,omitempty"`
+	Args   map[string]any `json:"args,omitempty"`
 }
 
 // WriteTrace writes runs in Chrome's trace format, which chrome://tracing and ui.perfetto.dev show: a process for each rank, a
-// thread for each lane, an arrow wherever a task waits for one of another lane, and arrows from the rank that was the last to begin an exchange,
+// thread for each resource, an arrow wherever a task waits for one of another resource, and arrows from the rank that was the last to begin an exchange,
 // for whose rows the others waited, to the end of that exchange on each. Time 0 is when the first run began; a rank may have several tracks,
 // in the order in which they ran.
 //
-// Times are whole nanoseconds, and no slice begins before the one before it on its lane has ended, also for a reader that
+// Times are whole nanoseconds, and no slice begins before the one before it on its resource has ended, also for a reader that
 // makes nanoseconds of a slice's start and of its duration apart, by rounding or by cutting off.
 func WriteJSON(w io.Writer, tracks []Track) error {
 	buffered := bufio.NewWriter(w)
@@ -115,10 +115,12 @@ func (t *tracer) event(e traceEvent) {
 	}
 }
 
-// thread is the number of a lane of a stream.
-func thread(lane schedule.Lane, stream int) int { return int(lane) + stream*schedule.Lanes }
+// thread is the number of a resource of a stream.
+func thread(resource schedule.Resource, stream int) int {
+	return int(resource) + stream*schedule.Resources
+}
 
-// name writes the names of a rank and of the lanes of one of its streams, once.
+// name writes the names of a rank and of the resources of one of its streams, once.
 func (t *tracer) name(rank, stream int) {
 	if t.named[[2]int{rank, stream}] {
 		return
@@ -126,12 +128,12 @@ func (t *tracer) name(rank, stream int) {
 	if t.named[[2]int{rank, stream}] = true; stream == 0 {
 		t.event(traceEvent{Name: "process_name", Phase: "M", Rank: rank, Args: map[string]any{"name": fmt.Sprintf("rank %d", rank)}})
 	}
-	for lane := range schedule.Lane(schedule.Lanes) {
-		name := lane.String()
+	for resource := range schedule.Resource(schedule.Resources) {
+		name := resource.String()
 		if stream > 0 {
 			name = fmt.Sprintf("%s, stream %d", name, stream)
 		}
-		t.event(traceEvent{Name: "thread_name", Phase: "M", Rank: rank, Lane: thread(lane, stream), Args: map[string]any{"name": name}})
+		t.event(traceEvent{Name: "thread_name", Phase: "M", Rank: rank, Thread: thread(resource, stream), Args: map[string]any{"name": name}})
 	}
 }
 
@@ -144,20 +146,20 @@ func (t *tracer) track(k *Track, spans []wholeSpan) {
 		task := &k.Line.Graph.Tasks[i]
 		dur := micros(s.end - s.start)
 		e := traceEvent{
-			Name: task.String(), Phase: "X", Rank: k.Rank, Lane: thread(task.Lane, k.Stream), Time: micros(s.start), Dur: &dur,
+			Name: task.String(), Phase: "X", Rank: k.Rank, Thread: thread(task.Resource, k.Stream), Time: micros(s.start), Dur: &dur,
 			Cat: task.Op.String(), Args: map[string]any{"layer": task.Layer, "chunk": task.Chunk, "batch": task.Batch, "pass": task.Pass.String(), "size": task.Work.Size},
 		}
 		t.event(e)
-		if task.Lane != schedule.Compute {
+		if task.Resource != schedule.Compute {
 			t.join(part{e, s}, k.Stream)
 		}
 		for _, a := range task.After {
 			before := &k.Line.Graph.Tasks[a]
-			if before.Lane == task.Lane || !ran(k, a) {
+			if before.Resource == task.Resource || !ran(k, a) {
 				continue
 			}
-			t.arrow("waits", traceEvent{Rank: k.Rank, Lane: thread(before.Lane, k.Stream), Time: micros(spans[a].tip())},
-				traceEvent{Rank: k.Rank, Lane: thread(task.Lane, k.Stream), Time: micros(s.start)})
+			t.arrow("waits", traceEvent{Rank: k.Rank, Thread: thread(before.Resource, k.Stream), Time: micros(spans[a].tip())},
+				traceEvent{Rank: k.Rank, Thread: thread(task.Resource, k.Stream), Time: micros(s.start)})
 		}
 	}
 }
@@ -194,8 +196,8 @@ func (t *tracer) sent(parts []part) {
 	from := last.span.start + (last.span.end-last.span.start)/1000
 	for _, p := range parts {
 		if to := p.span.tip(); p.event.Rank != last.event.Rank && to >= from {
-			t.arrow("sent", traceEvent{Rank: last.event.Rank, Lane: last.event.Lane, Time: micros(from)},
-				traceEvent{Rank: p.event.Rank, Lane: p.event.Lane, Time: micros(to)})
+			t.arrow("sent", traceEvent{Rank: last.event.Rank, Thread: last.event.Thread, Time: micros(from)},
+				traceEvent{Rank: p.event.Rank, Thread: p.event.Thread, Time: micros(to)})
 		}
 	}
 }

@@ -22,7 +22,7 @@ func drawGraph(t *rapid.T) *schedule.Graph {
 	for i := range g.Tasks {
 		op := schedule.Op(rapid.IntRange(0, schedule.Ops-1).Draw(t, "op"))
 		g.Tasks[i] = schedule.Task{
-			Op: op, Lane: op.Lane(), Pass: schedule.Pass(rapid.IntRange(0, 1).Draw(t, "pass")),
+			Op: op, Resource: op.Resource(), Pass: schedule.Pass(rapid.IntRange(0, 1).Draw(t, "pass")),
 			Chunk: rapid.IntRange(0, 9).Draw(t, "chunk"), Work: schedule.Work{Starts: 1, Size: rapid.Float64Range(0, 8).Draw(t, "size")},
 		}
 		if i > 0 {
@@ -70,11 +70,11 @@ func TestTraceShowsEveryTask(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		tracks := drawTracks(t)
 		events := traced(t, tracks)
-		type lane struct{ rank, lane int }
-		slices, starts, names := map[lane][]traceEvent{}, map[int]traceEvent{}, 0
+		type row struct{ rank, thread int }
+		slices, starts, names := map[row][]traceEvent{}, map[int]traceEvent{}, 0
 		ran := 0
 		for _, e := range events {
-			switch at := (lane{e.Rank, e.Lane}); e.Phase {
+			switch at := (row{e.Rank, e.Thread}); e.Phase {
 			case "M":
 				names++
 			case "X":
@@ -93,9 +93,9 @@ func TestTraceShowsEveryTask(t *testing.T) {
 			}
 		}
 		require.Equal(t, want, ran)
-		require.Equal(t, len(tracks)*(1+schedule.Lanes), names)
+		require.Equal(t, len(tracks)*(1+schedule.Resources), names)
 		inside := func(e traceEvent) bool {
-			for _, s := range slices[lane{e.Rank, e.Lane}] {
+			for _, s := range slices[row{e.Rank, e.Thread}] {
 				if e.Time >= s.Time-1e-3 && e.Time <= s.Time+*s.Dur+1e-3 {
 					return true
 				}
@@ -109,10 +109,10 @@ func TestTraceShowsEveryTask(t *testing.T) {
 				require.LessOrEqual(t, s.Time, e.Time+1e-3, "an arrow points forward")
 				if s.Name == "sent" {
 					require.NotEqual(t, s.Rank, e.Rank)
-					require.Equal(t, s.Lane, e.Lane)
+					require.Equal(t, s.Thread, e.Thread)
 				} else {
 					require.Equal(t, s.Rank, e.Rank)
-					require.NotEqual(t, s.Lane, e.Lane)
+					require.NotEqual(t, s.Thread, e.Thread)
 				}
 				require.True(t, inside(s) && inside(e))
 				delete(starts, e.ID)
@@ -139,9 +139,9 @@ func TestTraceAlignsClocks(t *testing.T) {
 	require.Empty(t, traced(t, nil))
 }
 
-// TestTraceShowsWhoWasWaitedFor: an arrow goes from the rank that began an exchange last to the others' ends, and each stream has lanes of its own.
+// TestTraceShowsWhoWasWaitedFor: an arrow goes from the rank that began an exchange last to the others' ends, and each stream has resources of its own.
 func TestTraceShowsWhoWasWaitedFor(t *testing.T) {
-	g := &schedule.Graph{Tasks: []schedule.Task{{Op: schedule.Dispatch, Lane: schedule.Inter}, {Op: schedule.Expert}}}
+	g := &schedule.Graph{Tasks: []schedule.Task{{Op: schedule.Dispatch, Resource: schedule.Inter}, {Op: schedule.Expert}}}
 	now := time.Now()
 	var tracks []Track
 	for pass := range 2 { // rank 1 is late in the first exchange, rank 2 in the second
@@ -158,7 +158,7 @@ func TestTraceShowsWhoWasWaitedFor(t *testing.T) {
 	streams := map[int]bool{}
 	for _, e := range traced(t, tracks) {
 		if e.Phase == "X" && e.Rank == 0 {
-			streams[e.Lane/schedule.Lanes] = true
+			streams[e.Thread/schedule.Resources] = true
 		}
 		if e.Name == "sent" && e.Phase == "s" {
 			from = append(from, e)
@@ -178,9 +178,9 @@ func TestTraceShowsWhoWasWaitedFor(t *testing.T) {
 }
 
 func TestTraceLeavesOutWhatNeverRan(t *testing.T) {
-	g := &schedule.Graph{Tasks: []schedule.Task{{Op: schedule.Expert}, {Op: schedule.Combine, Lane: schedule.Inter, After: []int{0}}}}
+	g := &schedule.Graph{Tasks: []schedule.Task{{Op: schedule.Expert}, {Op: schedule.Combine, Resource: schedule.Inter, After: []int{0}}}}
 	events := traced(t, []Track{{Line: schedule.Timeline{Graph: g, Spans: []schedule.Span{{Start: 0, End: 1}, {}}}}})
-	require.Len(t, events, 1+schedule.Lanes+1)
+	require.Len(t, events, 1+schedule.Resources+1)
 }
 
 // brokenPipe takes some bytes and then none.
@@ -198,7 +198,7 @@ func (p *brokenPipe) Write(b []byte) (int, error) {
 func TestWritersReportErrors(t *testing.T) {
 	g := &schedule.Graph{}
 	for i := range 200 {
-		g.Tasks = append(g.Tasks, schedule.Task{Op: schedule.Op(i % schedule.Ops), Lane: schedule.Lane(i % schedule.Lanes), Work: schedule.Work{Starts: 1, Size: 1}})
+		g.Tasks = append(g.Tasks, schedule.Task{Op: schedule.Op(i % schedule.Ops), Resource: schedule.Resource(i % schedule.Resources), Work: schedule.Work{Starts: 1, Size: 1}})
 	}
 	tracks := []Track{{Line: schedule.Simulate(g, secondPerUnit())}}
 	for _, left := range []int{0, 5000} {

@@ -2,23 +2,23 @@ package schedule
 
 import "fmt"
 
-// Lane is what a task occupies while it runs. Tasks of one lane run one after the other in the order of the graph;
-// tasks of different lanes overlap.
-type Lane uint8
+// Resource is what a task occupies while it runs. Tasks of one resource run one after the other in the order of the graph;
+// tasks of different resources overlap.
+type Resource uint8
 
 // The three resources of a rank that can be busy at the same time.
 const (
-	Compute Lane = iota // the processor
-	Inter               // the link to other nodes
-	Intra               // the link within the node
-	Lanes   = 3         // how many there are
+	Compute   Resource = iota // the processor
+	Inter                     // the link to other nodes
+	Intra                     // the link within the node
+	Resources = 3             // how many there are
 )
 
-func (l Lane) String() string {
-	if l < Lanes {
-		return [Lanes]string{"compute", "inter", "intra"}[l]
+func (r Resource) String() string {
+	if r < Resources {
+		return [Resources]string{"compute", "inter", "intra"}[r]
 	}
-	return fmt.Sprintf("lane %d", uint8(l))
+	return fmt.Sprintf("resource %d", uint8(r))
 }
 
 // Op is what a task does.
@@ -44,7 +44,7 @@ const (
 
 var opNames = [Ops]string{"dense", "route", "counts", "pack", "dispatch", "gather", "expert", "scatter", "combine", "unpack", "shared", "gradients", "weights"}
 
-var opLanes = [Ops]Lane{Counts: Inter, Dispatch: Inter, Combine: Inter, GradReduce: Inter, Gather: Intra, Scatter: Intra}
+var opResources = [Ops]Resource{Counts: Inter, Dispatch: Inter, Combine: Inter, GradReduce: Inter, Gather: Intra, Scatter: Intra}
 
 func (o Op) String() string {
 	if o < Ops {
@@ -53,8 +53,8 @@ func (o Op) String() string {
 	return fmt.Sprintf("op %d", uint8(o))
 }
 
-// Lane is where the operation runs when inter-node and intra-node links are used at the same time.
-func (o Op) Lane() Lane { return opLanes[o] }
+// Resource is where the operation runs when inter-node and intra-node links are used at the same time.
+func (o Op) Resource() Resource { return opResources[o] }
 
 // Pass is forward or backward.
 type Pass uint8
