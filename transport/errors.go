@@ -9,17 +9,15 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
-// Sentinels for errors.Is. They are found beneath the [*Error] that an operation returns.
+// Sentinels for errors.Is. The [*Error] of an operation wraps them.
 var (
 	// ErrClosed: this rank's own transport has been closed. It wraps net.ErrClosed.
 	ErrClosed = fmt.Errorf("transport closed: %w", net.ErrClosed)
-	// ErrPeerClosed: the peer closed its transport in good order while something was still expected
-	// of it.
+	// ErrPeerClosed: the peer closed its transport while this rank still waited for it.
 	ErrPeerClosed = errors.New("peer has closed its transport")
-	// ErrPeerDead: the peer is gone without a farewell, or has been silent for too long.
+	// ErrPeerDead: the peer ended without closing its transport, or has been silent for too long.
 	ErrPeerDead = errors.New("peer is dead")
-	// ErrPeerFailed: the peer has failed in the operation of the program that this rank waits in,
-	// and will not go on with it.
+	// ErrPeerFailed: the peer has failed in the operation of the program in which this rank waits.
 	ErrPeerFailed = errors.New("peer has failed")
 	// ErrTimeout: the transport's own deadline for one operation passed. It wraps
 	// os.ErrDeadlineExceeded.
@@ -28,7 +26,7 @@ var (
 	ErrCorrupt = errors.New("corrupt frame")
 	// ErrProtocol: a peer sent what this protocol does not allow.
 	ErrProtocol = errors.New("protocol violation")
-	// ErrTooLarge: something is longer than a limit, which the error states.
+	// ErrTooLarge: a message is longer than a limit, which the error states.
 	ErrTooLarge = errors.New("message exceeds limit")
 	// ErrTruncated: a message is longer than the buffers given to receive it.
 	ErrTruncated = errors.New("message longer than its buffers")
@@ -38,21 +36,20 @@ var (
 	ErrDuplicateRank = errors.New("rank claimed twice")
 )
 
-// Error is what every failed operation of a transport, and of what is built upon it, returns.
+// Error is the error of every failed operation of a transport and of the packages above it.
 type Error struct {
-	// Rank is the rank at fault: dead, silent, mistaken. [None] where nobody is known to be.
+	// Rank is the rank at fault, for instance a dead one; [None] if it is not known.
 	Rank Rank
-	// Op is what was being done, in the words of the caller: "send", "recv", "rendezvous",
-	// "dispatch".
+	// Op is the operation that failed: "send", "recv", "rendezvous", "dispatch".
 	Op string
-	// Seq is the number of the message or operation, from 1, where one is known, else 0.
+	// Seq is the number of the message or operation, from 1, or 0 if it is not known.
 	Seq uint64
-	// Err says what went wrong.
+	// Err is the cause.
 	Err error
 }
 
-// Error names the rank, the operation and the cause. "switchyard" stands in it once, though the
-// cause may be an Error too.
+// Error names the rank, the operation and the cause. "switchyard" is in it once, though the cause
+// may be an Error too.
 func (e *Error) Error() string { return errtext.Once(e.text()) }
 
 func (e *Error) text() string {

@@ -12,22 +12,22 @@ type Message struct {
 	Peer Rank
 	// Tag is the message's tag.
 	Tag Tag
-	// Bufs holds the message, or the room for it.
+	// Bufs holds the message, or the buffers to receive it.
 	Bufs [][]byte
-	// N is set by Exchange on a receive: the length of the message that came.
+	// N is the length of the received message, which Exchange sets.
 	N int
 }
 
-// Exchanger is the power of a transport to run many sends and receives at once better than a
-// goroutine each would. Its contract is that of [Exchange].
+// Exchanger is implemented by transports that run many sends and receives at once without a
+// goroutine for each. Its contract is that of [Exchange].
 type Exchanger interface {
 	Exchange(ctx context.Context, sends, recvs []Message) error
 }
 
 // Exchange posts all receives and all sends at once and returns when every one is done. It cannot
-// deadlock where each rank's receives match its peers' sends. Messages of one list that share a
-// peer and a tag keep their order. On an error the first one is returned, when nothing is under way
-// any more: all buffers are the caller's again. Contract and errors are otherwise those of
+// deadlock if each rank's receives match its peers' sends. Messages of one list that share a peer
+// and a tag keep their order. After an error it returns the first one, once no message is under
+// way: all buffers belong to the caller again. Contract and errors are otherwise those of
 // [Transport].
 func Exchange(ctx context.Context, t Transport, sends, recvs []Message) error {
 	if x, ok := t.(Exchanger); ok {
@@ -39,7 +39,7 @@ func Exchange(ctx context.Context, t Transport, sends, recvs []Message) error {
 // exchangeByGoroutines is the slow reference: a goroutine for each direction, peer and tag.
 func exchangeByGoroutines(parent context.Context, t Transport, sends, recvs []Message) error {
 	for _, list := range [2][]Message{sends, recvs} {
-		for _, m := range list { // here, where the caller can recover
+		for _, m := range list { // on this goroutine, so that the caller can recover
 			if m.Peer < 0 || int(m.Peer) >= t.Size() {
 				panic(fmt.Sprintf("transport: Exchange with rank %d, outside 0..%d", m.Peer, t.Size()-1))
 			}

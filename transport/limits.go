@@ -23,7 +23,8 @@ type Limits struct {
 	// Default 30 s, which is above the silence of a process on a machine with several times as many
 	// busy threads as processors.
 	DeadAfter time.Duration
-	// CloseTimeout bounds how long Close waits for peers to take what was sent to them. Default 2 s.
+	// CloseTimeout bounds how long Close waits for peers to take what was sent to them. Default 2
+	// s.
 	CloseTimeout time.Duration
 	// MaxUnexpectedBytes bounds, for each peer, the kept messages that no receive has asked for,
 	// 128 bytes a message included. Default 64 MiB.

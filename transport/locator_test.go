@@ -33,13 +33,14 @@ func TestDecoratorsAndViewsKeepNodes(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []int{0, 1, 1}, transport.NodesOf(view), name)
 	}
-	require.Nil(t, transport.NodesOf(shaped.New(ranks[2], shaped.Config{})), "nobody knows")
+	require.Nil(t, transport.NodesOf(shaped.New(ranks[2], shaped.Config{})), "not known")
 	view, err := transport.Sub(ranks[2], 1, []transport.Rank{2})
 	require.NoError(t, err)
 	require.Nil(t, transport.NodesOf(view))
 }
 
-// TestDecoratorsKeepAbort: a rank that ends in disorder is dead for its peers behind decorators too.
+// TestDecoratorsKeepAbort: a rank that ends in disorder is dead for its peers behind decorators
+// too.
 func TestDecoratorsKeepAbort(t *testing.T) {
 	for name, wrap := range map[string]func(transport.Transport) transport.Transport{
 		"itself": func(b transport.Transport) transport.Transport { return b },

@@ -6,11 +6,11 @@ import (
 	"slices"
 )
 
-// Sub returns the view of t that members share: a transport whose rank i is members[i], and whose
-// tags carry channel, so that its messages never meet those of the world or of another channel.
+// Sub returns a view of t for some of its ranks: a transport whose rank i is members[i], and whose
+// tags contain channel, so that its messages never match those of the world or of another channel.
 // Every member calls Sub with the same channel and the same list. The errors of a view name ranks
-// of the world. Closing a view does nothing; the world's transport stays whoever opened it's to
-// close. t itself must not be a view.
+// of the world. Closing a view does nothing: t must still be closed by its owner. t itself must not
+// be a view.
 func Sub(t Transport, channel uint16, members []Rank) (Transport, error) {
 	if _, ok := t.(*sub); ok {
 		return nil, fmt.Errorf("transport: Sub of a Sub")
@@ -32,8 +32,8 @@ func Sub(t Transport, channel uint16, members []Rank) (Transport, error) {
 	return &sub{t: t, me: Rank(me), members: slices.Clone(members), channel: Tag(channel) << TagBits}, nil
 }
 
-// Joined returns the rank of the world that rank r of t is, where t is a view; else r. Errors name
-// ranks so.
+// Joined returns the rank of the world that is rank r of t if t is a view, else r. Errors name
+// ranks of the world.
 func Joined(t Transport, r Rank) Rank {
 	if s, ok := t.(*sub); ok {
 		return s.members[r]

@@ -11,10 +11,10 @@ import "context"
 // Rank numbers a member of the job, from 0 to Size-1.
 type Rank int
 
-// None stands where no rank is meant, as in an [Error] whose culprit is unknown.
+// None is no rank, as in an [Error] whose culprit is unknown.
 const None Rank = -1
 
-// Tag tells apart the messages between one pair of ranks. The low 48 bits are the caller's; the
+// Tag distinguishes the messages between one pair of ranks. The low 48 bits are the caller's; the
 // high 16 are a channel, 0 for the whole world, given by [Sub] to groups of ranks so that their
 // traffic never mixes.
 type Tag uint64
@@ -30,54 +30,54 @@ const TagBits = 48
 // tag) arrive in the order in which they were sent; between different tags, or different senders,
 // there is no order. Several Recv calls on one (sender, tag) are served in the order in which they
 // were called. Any number of messages may be in flight, but no program may depend on buffering:
-// Send may wait until the receiver calls Recv, and does so once a bounded amount has been sent that
-// nobody asked for. Code in which ranks send to each other in a circle uses [Exchange], which never
-// deadlocks where sends and receives match. A message to oneself is legal and is always buffered.
+// Send may wait until the receiver calls Recv, and does so once a bounded amount of unexpected
+// messages has been sent. Code in which ranks send to each other in a circle uses [Exchange], which
+// never deadlocks if sends and receives match. A message to oneself is legal and is always
+// buffered.
 //
 // # Ownership
 //
 // The buffers of Send belong to the transport until Send returns, and are not changed by it;
 // afterwards the caller may overwrite them at once, whether or not the peer has received. The
 // buffers of Recv belong to the transport until Recv returns. After an error their content is
-// undefined, but they are the caller's again. The transport keeps no reference to any buffer, nor
-// to the slice that holds them, once the call has returned.
+// undefined, but they belong to the caller again. The transport keeps no reference to any buffer,
+// nor to the slice that holds them, once the call has returned.
 //
 // # Scatter, gather and length
 //
 // A message is the concatenation of the buffers given to Send, and is spread over the buffers given
-// to Recv in order; where it was cut on the one side need not be where it is cut on the other.
-// Empty buffers, no buffers and messages of no bytes are legal: an empty message is delivered like
-// any other. A message may be as long as an int counts: transports cut what travels, and what they
-// announce to each other reserves no memory. Recv returns the message's length, which may be less
-// than the room given. A message longer than that room is an [ErrTruncated] that leaves the
-// transport unusable, because the two sides disagree about what is being said.
+// to Recv in order; the two sides may cut it differently. Empty buffers, no buffers and messages of
+// no bytes are legal: an empty message is delivered like any other. The length of a message is
+// bounded only by int: transports cut it into pieces, and an announced length reserves no memory.
+// Recv returns the message's length, which may be less than that of its buffers. A message longer
+// than the buffers is an [ErrTruncated] and breaks the transport, because the two sides disagree
+// about the message.
 //
 // # Concurrency
 //
 // All methods may be called from any number of goroutines at once. Sends on one (receiver, tag) by
-// concurrent goroutines are whole but in no stated order.
+// concurrent goroutines are whole, in any order.
 //
 // # Time and errors
 //
 // Every call ends: with success, or with an [*Error] that names a rank and the operation, at the
 // latest when ctx ends or the transport's own deadline for an operation passes, whichever is first.
-// errors.Is finds context.Canceled, context.DeadlineExceeded, [ErrTimeout], [ErrPeerDead],
-// [ErrCorrupt] and the other sentinels of this package beneath it.
+// It wraps context.Canceled, context.DeadlineExceeded, [ErrTimeout], [ErrPeerDead],
+// [ErrCorrupt] or another sentinel of this package.
 //
 // A call whose ctx ends before any byte of its message has moved leaves the transport as it was.
-// Any other error breaks the transport for good: what was in flight cannot be told apart from what
-// was not, so every pending and later call on any peer returns the same error, and only Close is
-// left. A rank whose transport breaks tells its peers why, so that all of them name the same
-// culprit.
+// Any other error breaks the transport for good, since it is not known which bytes were in flight:
+// every pending and later call on any peer returns the same error, and only Close is left. A rank
+// whose transport breaks sends its peers the reason, so that all of them name the same culprit.
 //
 // # Close
 //
-// Close is idempotent, wakes every pending call with [ErrClosed], and returns when no goroutine of
+// Close is idempotent, ends every pending call with [ErrClosed], and returns when no goroutine of
 // the transport is left. Messages whose Send had returned before Close are still delivered to a
 // peer that is receiving. A peer that waits for a message of a closed rank gets [ErrPeerClosed]
 // naming it.
 //
-// A rank outside [0, Size) is a caller's mistake that the caller could have checked: it panics.
+// A rank outside [0, Size) is a caller's mistake and panics.
 type Transport interface {
 	// Rank is this end's number.
 	Rank() Rank
@@ -93,19 +93,19 @@ type Transport interface {
 	Close() error
 }
 
-// Capabilities says what a transport can do beyond moving messages; a transport tells by
-// implementing [Describer]. The zero value is what an unknown transport is taken for.
+// Capabilities says what a transport can do beyond moving messages; a transport states them by
+// implementing [Describer]. The zero value is that of a transport that does not.
 type Capabilities struct {
 	// Name is the transport's short name: "inproc", "tcp".
 	Name string
 	// SurvivesPeerLoss: the loss of a peer is reported as an error that names it, to every other
 	// rank, and does not end the process.
 	SurvivesPeerLoss bool
-	// Encrypted: what travels cannot be read on the way.
+	// Encrypted: messages cannot be read on the way.
 	Encrypted bool
 	// Network: messages may leave the process, so WireBytes counts real traffic.
 	Network bool
-	// InPlace: peers read messages from memory of [Allocator] where it lies.
+	// InPlace: peers read messages from memory of [Allocator] without a copy by the sender.
 	InPlace bool
 }
 
@@ -114,7 +114,7 @@ type Describer interface {
 	Capabilities() Capabilities
 }
 
-// CapabilitiesOf returns what t states of itself, or the zero value.
+// CapabilitiesOf returns the capabilities that t states, or the zero value.
 func CapabilitiesOf(t Transport) Capabilities {
 	if d, ok := t.(Describer); ok {
 		return d.Capabilities()
@@ -124,7 +124,7 @@ func CapabilitiesOf(t Transport) Capabilities {
 
 // Counter is implemented by transports that count what they move.
 type Counter interface {
-	// WireBytes is the number of payload bytes handed to other ranks since the start, own framing
-	// and messages to oneself not counted.
+	// WireBytes is the number of payload bytes sent to other ranks since the start, without headers
+	// and messages to oneself.
 	WireBytes() uint64
 }

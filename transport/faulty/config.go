@@ -9,30 +9,30 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Config says what goes wrong. The zero value is nothing.
+// Config holds the faults to inject. The zero value is none.
 type Config struct {
-	// Seed determines all that is random.
+	// Seed determines everything random.
 	Seed uint64
-	// Rules are asked in order about each operation; the first that applies counts, and the others
-	// are not asked.
+	// Rules are tried in order for each operation; only the first that applies has an effect.
 	Rules []Rule
 }
 
-// Rule is one fault and whom it befalls.
+// Rule is one fault and the operations that it applies to.
 type Rule struct {
-	// Fault is what happens.
+	// Fault is the fault.
 	Fault Fault
-	// When tells whether it may happen to an operation; nil is to every one. It may be called by
-	// several goroutines at once and must not call the transport.
+	// When reports whether the rule may apply to an operation; nil means to every one. It may be
+	// called by several goroutines at once and must not call the transport.
 	When func(Op) bool
-	// Chance is how likely it happens then, by the seed and the operation alone. 0 means always.
+	// Chance is the probability that it applies then, by the seed and the operation alone. 0 means
+	// always.
 	Chance float64
-	// Times is how often it happens at most. 0 is without limit.
+	// Times is how often it applies at most. 0 is no limit.
 	Times int
 }
 
-// FailAt is the rule that rank crashes with its n-th operation, from 1. The same rules can be given
-// to all ranks.
+// FailAt is the rule by which rank crashes in its n-th operation, from 1. All ranks may have the
+// same rules.
 func FailAt(rank transport.Rank, n uint64, err error) Rule {
 	return Rule{Fault: Fail(err), When: func(o Op) bool { return o.Rank == rank && o.N == n }}
 }
@@ -54,7 +54,7 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// applies reports whether rule i, which has happened so often, befalls the operation.
+// applies reports whether rule i, which has applied happened times, applies to the operation.
 func (r *Rule) applies(o *Op, seed uint64, i, happened int) bool {
 	if !r.Fault.suits(o) || r.Times > 0 && happened >= r.Times || r.When != nil && !r.When(*o) {
 		return false

@@ -2,7 +2,7 @@ package faulty
 
 import "math/rand/v2"
 
-// corruptSalt keeps the draw of what is changed apart from that of whether.
+// corruptSalt makes the choice of bytes independent of the choice whether to change any.
 const corruptSalt = 1 << 33
 
 // corrupted returns a copy of the message with n bytes changed.
@@ -21,7 +21,7 @@ func corrupt(bufs [][]byte, n int, bits uint64) {
 	left, size := n, sizeOf(bufs)
 	for _, b := range bufs {
 		for i := range b {
-			// Each byte is one of the left ones among those to come with equal chance.
+			// Each of the remaining bytes is one of the left ones with equal chance.
 			if r.IntN(size) < left {
 				b[i] ^= byte(1 + r.IntN(255))
 				left--

@@ -9,8 +9,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/internal/delayqueue"
 )
 
-// refused tells why an operation cannot begin. Whether the transport below still works is asked of
-// itself, since a fault may keep the operation from it.
+// refused returns why an operation cannot begin, or nil. The transport below is asked whether it
+// still works, since a fault may keep the operation from it.
 func (t *Transport) refused(ctx context.Context, o *Op) error {
 	if err := t.unusable(o); err != nil {
 		return err
@@ -18,13 +18,13 @@ func (t *Transport) refused(ctx context.Context, o *Op) error {
 	if len(t.cfg.Rules) == 0 {
 		return nil
 	}
-	if err := t.mail.Check(int(o.Peer), uint64(o.Tag)); err != nil {
+	if err := t.queue.Check(int(o.Peer), uint64(o.Tag)); err != nil {
 		return t.failed(ctx, err, o)
 	}
 	return t.failed(ctx, ctx.Err(), o)
 }
 
-// unusable returns what every operation returns, or nil.
+// unusable returns the error of every operation, or nil.
 func (t *Transport) unusable(o *Op) error {
 	select {
 	case <-t.closing:
@@ -39,7 +39,7 @@ func (t *Transport) unusable(o *Op) error {
 	}
 }
 
-// stall waits for until. ctx, Close and the failure of the transport end it with an error.
+// stall waits for until. The end of ctx, Close and a failure of the transport end it with an error.
 func (t *Transport) stall(ctx context.Context, o *Op, until <-chan struct{}) error {
 	select {
 	case <-until:
@@ -52,8 +52,8 @@ func (t *Transport) stall(ctx context.Context, o *Op, until <-chan struct{}) err
 	return t.unusable(o)
 }
 
-// learn passes on an error of the transport below. Unless it is that of a context, the transport is
-// broken, and those who are held up must know.
+// learn returns an error of the transport below. Unless it is that of a context, the transport is
+// broken, and stalled operations must end.
 func (t *Transport) learn(ctx context.Context, err error, o *Op) error {
 	if err == nil {
 		return nil
@@ -75,11 +75,11 @@ func (t *Transport) fail(err *transport.Error) {
 	if t.fault == nil {
 		t.fault = err
 		close(t.broken)
-		t.mail.Fail(err)
+		t.queue.Fail(err)
 	}
 }
 
-// failed is the operation's error for one of the queue's or a context's, or nil.
+// failed returns err, of the queue or a context, as the operation's error, or nil.
 func (t *Transport) failed(ctx context.Context, err error, o *Op) error {
 	var known *transport.Error
 	switch {
@@ -88,7 +88,7 @@ func (t *Transport) failed(ctx context.Context, err error, o *Op) error {
 	case errors.Is(err, delayqueue.ErrClosed):
 		return &transport.Error{Rank: o.Rank, Op: o.Dir.String(), Err: transport.ErrClosed}
 	case errors.As(err, &known):
-		if own := t.unusable(o); own != nil { // this rank may have closed what is below meanwhile
+		if own := t.unusable(o); own != nil { // this rank may have closed the transport below meanwhile
 			return own
 		}
 		t.fail(known)

@@ -11,11 +11,11 @@ import (
 type numbers struct {
 	mu  sync.Mutex
 	all uint64
-	seq map[lane]uint64
+	seq map[sequence]uint64
 }
 
-// lane is what a sequence number counts along.
-type lane struct {
+// sequence is the operations that a sequence number counts.
+type sequence struct {
 	dir  Direction
 	peer transport.Rank
 	tag  transport.Tag
@@ -31,9 +31,9 @@ func (t *Transport) number(dir Direction, peer transport.Rank, tag transport.Tag
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.seq == nil {
-		n.seq = make(map[lane]uint64)
+		n.seq = make(map[sequence]uint64)
 	}
-	l := lane{dir, peer, tag}
+	l := sequence{dir, peer, tag}
 	n.all++
 	n.seq[l]++
 	o.N, o.Seq = n.all, n.seq[l]
@@ -66,19 +66,19 @@ func (t *Transport) Exchange(ctx context.Context, sends, recvs []transport.Messa
 	return t.learn(ctx, err, &o)
 }
 
-// numbered is the transport as one exchange sees it: its operations have their numbers already,
-// since the goroutines that run them come in any order. It is no Exchanger.
+// numbered is the transport within one exchange: its operations have their numbers already, since
+// the goroutines that run them come in any order. It is not an Exchanger.
 type numbered struct {
 	t   *Transport
 	mu  sync.Mutex
-	ops map[lane][]Op
+	ops map[sequence][]Op
 }
 
 func (t *Transport) numbered(sends, recvs []transport.Message) *numbered {
-	x := &numbered{t: t, ops: make(map[lane][]Op)}
+	x := &numbered{t: t, ops: make(map[sequence][]Op)}
 	add := func(dir Direction, list []transport.Message) {
 		for _, m := range list {
-			l := lane{dir, m.Peer, m.Tag}
+			l := sequence{dir, m.Peer, m.Tag}
 			x.ops[l] = append(x.ops[l], t.number(dir, m.Peer, m.Tag, m.Bufs))
 		}
 	}
@@ -87,8 +87,8 @@ func (t *Transport) numbered(sends, recvs []transport.Message) *numbered {
 	return x
 }
 
-// next returns the lane's operations in their order.
-func (x *numbered) next(l lane) Op {
+// next returns the operations of a sequence in their order.
+func (x *numbered) next(l sequence) Op {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	o := x.ops[l][0]
@@ -101,9 +101,9 @@ func (x *numbered) Size() int            { return x.t.Size() }
 func (x *numbered) Close() error         { return x.t.Close() }
 
 func (x *numbered) Send(ctx context.Context, to transport.Rank, tag transport.Tag, bufs ...[]byte) error {
-	return x.t.send(ctx, x.next(lane{Send, to, tag}), bufs)
+	return x.t.send(ctx, x.next(sequence{Send, to, tag}), bufs)
 }
 
 func (x *numbered) Recv(ctx context.Context, from transport.Rank, tag transport.Tag, bufs ...[]byte) (int, error) {
-	return x.t.recv(ctx, x.next(lane{Recv, from, tag}), bufs)
+	return x.t.recv(ctx, x.next(sequence{Recv, from, tag}), bufs)
 }

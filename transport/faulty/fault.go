@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// ErrInjected is found by errors.Is beneath every error that this package makes by itself.
+// ErrInjected is wrapped by every error that this package makes itself.
 var ErrInjected = errors.New("injected fault")
 
-// Kind tells faults apart.
+// Kind is the kind of a fault.
 type Kind uint8
 
-// The kinds of faults. Their functions say what they do.
+// The kinds of faults. The functions of the same names describe them.
 const (
 	KindDelay Kind = iota + 1
 	KindReorder
@@ -31,7 +31,7 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
-// Fault is what goes wrong with an operation. The zero value is none.
+// Fault is a fault of an operation. The zero value is none.
 type Fault struct {
 	kind        Kind
 	least, most time.Duration
@@ -40,34 +40,34 @@ type Fault struct {
 	err         error
 }
 
-// Delay has a message arrive late, by least to most, evenly distributed by the seed. Its Send does
-// not wait for that. Messages under other tags overtake it, later ones under its own stay behind
-// it. A receive is called late.
+// Delay delays a message by least to most, uniformly distributed by the seed. Its Send does not
+// wait for that. Messages of other tags overtake it, later ones of its own tag stay behind it. A
+// receive begins late.
 func Delay(least, most time.Duration) Fault { return Fault{kind: KindDelay, least: least, most: most} }
 
-// Reorder keeps a message back until the same rank sends the same peer a message under another tag,
-// which so overtakes it, or until hold has passed. It does nothing to receives.
+// Reorder keeps a message back until a message of another tag from the same rank to the same peer
+// has overtaken it, or hold has passed. It does not apply to receives.
 func Reorder(hold time.Duration) Fault { return Fault{kind: KindReorder, most: hold} }
 
-// Drop has a message vanish. Its Send succeeds; what a receive gets is thrown away, and it waits
-// for the next one.
+// Drop loses a message. Its Send succeeds; a receive discards its message and waits for the next
+// one.
 func Drop() Fault { return Fault{kind: KindDrop} }
 
-// Corrupt changes n different bytes of a message, all of them if it is shorter, in the transport's
-// copy or, for a receive, in what came. An empty message is left alone.
+// Corrupt changes n different bytes of a message, all of them if it is shorter: in the transport's
+// copy or, for a receive, in the received message. An empty message is not changed.
 func Corrupt(n int) Fault { return Fault{kind: KindCorrupt, bytes: n} }
 
-// Stall lets an operation begin only when until is closed. Until then it can be cancelled as if it
-// had not begun.
+// Stall delays the begin of an operation until until is closed. Before that it can be cancelled
+// without effect.
 func Stall(until <-chan struct{}) Fault { return Fault{kind: KindStall, until: until} }
 
-// Fail has the rank crash with the operation: this and every other call of it, pending or later,
-// returns an error that names the rank and finds err and [ErrInjected]. err may be nil. Where the
-// transport below can be aborted, as inproc can, the other ranks hear of a death; others are
+// Fail crashes the rank in the operation: this and every other call of the rank, pending or later,
+// returns an error that names the rank and wraps err and [ErrInjected]. err may be nil. If the
+// transport below is a [transport.Aborter], the other ranks find that this one is dead; else it is
 // closed.
 func Fail(err error) Fault { return Fault{kind: KindFail, err: err} }
 
-// Kind is what kind of fault f is, or 0.
+// Kind is the kind of f, or 0.
 func (f Fault) Kind() Kind { return f.kind }
 
 func (f Fault) validate() error {
@@ -82,7 +82,7 @@ func (f Fault) validate() error {
 	return nil
 }
 
-// suits reports whether the fault can befall an operation.
+// suits reports whether the fault can apply to an operation.
 func (f Fault) suits(o *Op) bool {
 	switch f.kind {
 	case 0:

@@ -1,13 +1,12 @@
-// Package faulty disturbs any transport on purpose: messages that come late, in another order,
-// damaged or not at all, operations that stall, ranks that crash. What goes wrong is said by rules
-// over operations and, where it is left to chance, by a seed, so that a run can be repeated; what
-// did go wrong can be counted and listed.
+// Package faulty injects faults into any transport: late, reordered, corrupt and lost messages,
+// operations that stall, ranks that crash. Rules choose the operations and a seed decides what is
+// random, so that a run can be repeated. Injected faults are counted and listed.
 //
-// Each rank is wrapped on its own, all of them with the same rules or not. Without rules nothing is
-// changed. With delays and reordering alone the contract of [transport.Transport] is kept in full,
-// since it promises no order between tags. The other faults lie above the transport below: its
-// checksums do not see a byte that is changed here, nor its sequence numbers a message that is
-// dropped. For faults on the wire itself, there is a proxy in transport/internal/faultproxy.
+// Each rank is wrapped separately, with the same rules or others. Without rules there is no effect.
+// With only delays and reordering the whole contract of [transport.Transport] holds, since it
+// promises no order between tags. The other faults are above the wrapped transport: its checksums
+// do not detect a byte that is changed here, nor its sequence numbers a lost message. For faults of
+// the wire there is a proxy in transport/internal/faultproxy.
 package faulty
 
 import (
@@ -22,9 +21,9 @@ import (
 )
 
 const (
-	// unclaimedBytes is how far a receiver may be behind with messages that have been kept back.
+	// unclaimedBytes bounds the delayed messages that a receiver has not received.
 	unclaimedBytes = 1 << 20
-	// closeTimeout is how long Close waits for peers to take them.
+	// closeTimeout is how long Close waits for peers to receive them.
 	closeTimeout = 2 * time.Second
 )
 
@@ -32,7 +31,7 @@ const (
 type Transport struct {
 	below   transport.Transport
 	cfg     Config
-	mail    *delayqueue.Queue
+	queue   *delayqueue.Queue
 	held    held
 	turns   turns
 	numbers numbers
@@ -41,7 +40,7 @@ type Transport struct {
 
 	closing chan struct{}
 	close   sync.Once
-	ended   error // of the close of what is below
+	ended   error // of closing the transport below
 
 	mu     sync.Mutex
 	fault  *transport.Error
@@ -59,14 +58,15 @@ var (
 	_ transport.Aborter   = (*Transport)(nil)
 )
 
-// New disturbs t as c says. t is the new transport's from then on. It panics if c is invalid.
+// New returns t with the faults of c. t belongs to the new transport then. It panics if c is
+// invalid.
 func New(t transport.Transport, c Config) *Transport {
 	if err := c.Validate(); err != nil {
 		panic(err.Error())
 	}
 	f := &Transport{below: t, cfg: c, closing: make(chan struct{}), broken: make(chan struct{}),
 		records: records{rules: make([]int, len(c.Rules)), kinds: make(map[Kind]int)}}
-	f.mail = delayqueue.New(func(ctx context.Context, to int, tag uint64, body []byte) error {
+	f.queue = delayqueue.New(func(ctx context.Context, to int, tag uint64, body []byte) error {
 		return t.Send(ctx, transport.Rank(to), transport.Tag(tag), body)
 	}, unclaimedBytes)
 	return f
@@ -91,19 +91,19 @@ func (t *Transport) Recv(ctx context.Context, from transport.Rank, tag transport
 	return t.recv(ctx, t.number(Recv, from, tag, bufs), bufs)
 }
 
-// Close delivers what has been kept back, as far as the peers take it, and closes the transport
+// Close sends the delayed messages, as far as the peers receive them, and closes the transport
 // below. See [transport.Transport].
 func (t *Transport) Close() error {
 	t.close.Do(func() {
 		close(t.closing)
-		t.mail.Flush()
-		t.mail.Close(closeTimeout)
+		t.queue.Flush()
+		t.queue.Close(closeTimeout)
 		t.ended = t.below.Close()
 	})
 	return t.ended
 }
 
-// check panics if r is no rank of the job.
+// check panics if r is not a rank of the job.
 func (t *Transport) check(call string, r transport.Rank) {
 	if r < 0 || int(r) >= t.Size() {
 		panic(fmt.Sprintf("faulty: %s: rank %d outside 0..%d", call, r, t.Size()-1))

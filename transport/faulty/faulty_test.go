@@ -79,8 +79,8 @@ func recv(t *testing.T, at transport.Transport, from transport.Rank, tag transpo
 	return string(room[:n])
 }
 
-// recvIn is recv for a goroutine that is not the test's: what went wrong stands in place of the
-// message.
+// recvIn is recv for a goroutine that is not the test's: it returns the text of an error in place
+// of the message.
 func recvIn(in transport.Transport, from transport.Rank, tag transport.Tag) string {
 	buf := make([]byte, 100)
 	n, err := in.Recv(context.Background(), from, tag, buf)

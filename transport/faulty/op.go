@@ -6,7 +6,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Direction tells sends from receives.
+// Direction is the direction of an operation.
 type Direction uint8
 
 // The directions.
@@ -23,25 +23,25 @@ func (d Direction) String() string {
 	return "recv"
 }
 
-// Op is one message that a rank has been asked to send or to receive. Within an exchange each
-// message is one, receives numbered first, in the order of their lists.
+// Op is one send or receive of a rank. Within an exchange each message is one; receives are
+// numbered first, in the order of their lists.
 type Op struct {
-	// Rank is the rank that does it.
+	// Rank is the rank of the operation.
 	Rank transport.Rank
-	// Dir is whether it sends or receives.
+	// Dir is its direction.
 	Dir Direction
-	// Peer and Tag are the message's.
+	// Peer and Tag are those of the message.
 	Peer transport.Rank
 	Tag  transport.Tag
 	// Seq numbers the operations of one rank, direction, peer and tag, from 1.
 	Seq uint64
 	// N numbers all operations of one rank, from 1.
 	N uint64
-	// Size is the length of a message to be sent, or the room for one to be received, in bytes.
+	// Size is the length of a message to send, or of the buffers to receive one, in bytes.
 	Size int
 }
 
-// String says what is done: "rank 2: op 17: send #3 to rank 0, tag 5, 128 bytes".
+// String describes the operation: "rank 2: op 17: send #3 to rank 0, tag 5, 128 bytes".
 func (o Op) String() string {
 	side := "to"
 	if o.Dir == Recv {
@@ -50,8 +50,8 @@ func (o Op) String() string {
 	return fmt.Sprintf("rank %d: op %d: %v #%d %s rank %d, tag %d, %d bytes", o.Rank, o.N, o.Dir, o.Seq, side, o.Peer, o.Tag, o.Size)
 }
 
-// draw returns random bits of the operation that depend on nothing but the operation, the seed and
-// a salt: the same whatever other goroutines do. N is left out, since it is theirs to change.
+// draw returns random bits that depend only on the operation, the seed and a salt, not on other
+// goroutines. N is left out, since it depends on them.
 func (o *Op) draw(seed, salt uint64) uint64 {
 	h := seed
 	for _, part := range [...]uint64{uint64(o.Rank), uint64(o.Dir), uint64(o.Peer), uint64(o.Tag), o.Seq, salt} {

@@ -7,15 +7,15 @@ const maxRecords = 1 << 16
 
 // Record is one fault that has been injected.
 type Record struct {
-	// Kind is what went wrong.
+	// Kind is its kind.
 	Kind Kind
 	// Rule is the number of the rule, from 0.
 	Rule int
-	// Op is whom it befell.
+	// Op is the operation that it was applied to.
 	Op Op
 }
 
-// records counts and lists what has happened.
+// records counts and lists the injected faults.
 type records struct {
 	mu    sync.Mutex
 	rules []int // how often each has applied
@@ -23,8 +23,8 @@ type records struct {
 	list  []Record
 }
 
-// choose finds the rule that befalls the operation and records it. The choice and the count are one
-// step, so that Times is exact.
+// choose returns the fault of the first rule that applies to the operation and records it. Both are
+// one step, so that Times is exact.
 func (r *records) choose(o *Op, c *Config) Fault {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -50,8 +50,8 @@ func (t *Transport) Count(k Kind) int {
 	return t.records.kinds[k]
 }
 
-// Faults lists the faults that have been injected at this rank, in the order in which they were, up
-// to 65536 of them. The list is the caller's.
+// Faults returns the first 65536 faults that have been injected at this rank, in order. The list
+// belongs to the caller.
 func (t *Transport) Faults() []Record {
 	t.records.mu.Lock()
 	defer t.records.mu.Unlock()

@@ -31,7 +31,7 @@ func (t *Transport) recv(ctx context.Context, o Op, bufs [][]byte) (int, error) 
 	}
 }
 
-// recvFaulty receives one message, which may be one to throw away.
+// recvFaulty receives one message, which is to be discarded if dropped.
 func (t *Transport) recvFaulty(ctx context.Context, o *Op, bufs [][]byte) (n int, dropped bool, err error) {
 	f := t.records.choose(o, &t.cfg)
 	switch f.kind {
@@ -61,11 +61,11 @@ func (t *Transport) pause(ctx context.Context, o *Op, d time.Duration) error {
 	return t.stall(ctx, o, over)
 }
 
-// turns has the receives of one sender and tag follow each other in the order in which they were
-// called, so that one that is held up is not overtaken by the next.
+// turns keeps the receives of one sender and tag in the order of their calls, so that the next one
+// does not overtake a delayed one.
 type turns struct {
-	mu    sync.Mutex
-	lanes map[delayqueue.Key][]chan struct{}
+	mu      sync.Mutex
+	waiting map[delayqueue.Key][]chan struct{}
 }
 
 // queue returns a channel that is closed when it is the caller's turn.
@@ -73,25 +73,25 @@ func (q *turns) queue(k delayqueue.Key) chan struct{} {
 	turn := make(chan struct{})
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.lanes == nil {
-		q.lanes = make(map[delayqueue.Key][]chan struct{})
+	if q.waiting == nil {
+		q.waiting = make(map[delayqueue.Key][]chan struct{})
 	}
-	if q.lanes[k] = append(q.lanes[k], turn); len(q.lanes[k]) == 1 {
+	if q.waiting[k] = append(q.waiting[k], turn); len(q.waiting[k]) == 1 {
 		close(turn)
 	}
 	return turn
 }
 
-// leave ends the caller's turn, or its waiting for it.
+// leave ends the caller's turn, or its wait for it.
 func (q *turns) leave(k delayqueue.Key, turn chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	i := slices.Index(q.lanes[k], turn)
-	q.lanes[k] = slices.Delete(q.lanes[k], i, i+1)
+	i := slices.Index(q.waiting[k], turn)
+	q.waiting[k] = slices.Delete(q.waiting[k], i, i+1)
 	switch {
-	case len(q.lanes[k]) == 0:
-		delete(q.lanes, k)
+	case len(q.waiting[k]) == 0:
+		delete(q.waiting, k)
 	case i == 0:
-		close(q.lanes[k][0])
+		close(q.waiting[k][0])
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
-// exchange has two ranks exchange count messages under each of three tags, one message in five
-// delayed, and returns what befell the first.
+// exchange lets two ranks exchange count messages of each of three tags, one message in five
+// delayed, and returns the faults of the first.
 func exchange(t *testing.T, seed uint64) []faulty.Record {
 	const count = 50
 	rules := []faulty.Rule{{Fault: faulty.Delay(0, time.Microsecond), Chance: 0.2}}
@@ -44,7 +44,7 @@ func exchange(t *testing.T, seed uint64) []faulty.Record {
 	return list
 }
 
-// TestChanceIsOfTheSeed: what befalls whom does not depend on the order in which goroutines run.
+// TestChanceIsOfTheSeed: the faults do not depend on the order in which goroutines run.
 func TestChanceIsOfTheSeed(t *testing.T) {
 	first := exchange(t, 1)
 	require.ElementsMatch(t, first, exchange(t, 1))

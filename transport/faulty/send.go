@@ -41,25 +41,25 @@ func (t *Transport) sendFaulty(ctx context.Context, o *Op, bufs [][]byte) error 
 		}
 	}
 	defer t.held.overtaken(o)
-	if t.mail.Busy(o.key()) {
+	if t.queue.Busy(o.key()) {
 		return t.sendLater(ctx, o, bufs, 0)
 	}
 	return t.learn(ctx, t.below.Send(ctx, o.Peer, o.Tag, bufs...), o)
 }
 
-// sendLater gives a copy of the message to the delay queue.
+// sendLater puts a copy of the message into the delay queue.
 func (t *Transport) sendLater(ctx context.Context, o *Op, bufs [][]byte, lag time.Duration) error {
 	now := time.Now()
-	l, err := t.mail.Post(o.key(), bufs, now.Add(lag))
+	l, err := t.queue.Post(o.key(), bufs, now.Add(lag))
 	if err == nil {
-		err = t.mail.Wait(ctx, l, now)
+		err = t.queue.Wait(ctx, l, now)
 	}
 	return t.failed(ctx, err, o)
 }
 
-// hold keeps the message back for another to overtake it.
+// hold keeps the message back until another has overtaken it.
 func (t *Transport) hold(o *Op, bufs [][]byte, most time.Duration) error {
-	l, err := t.mail.Post(o.key(), bufs, time.Now().Add(most))
+	l, err := t.queue.Post(o.key(), bufs, time.Now().Add(most))
 	if err != nil {
 		return t.failed(context.Background(), err, o)
 	}
@@ -85,8 +85,8 @@ func (h *held) add(o *Op, l *delayqueue.Message) {
 	h.letters[o.Peer][l] = o.Tag
 }
 
-// others reports whether a message to the same peer under another tag waits already: then this one
-// can be what overtakes it.
+// others reports whether a message to the same peer with another tag waits already: then this one
+// can overtake it.
 func (h *held) others(o *Op) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -103,7 +103,7 @@ func (h *held) others(o *Op) bool {
 	return false
 }
 
-// overtaken lets those go that the operation has overtaken.
+// overtaken releases the messages that the operation has overtaken.
 func (h *held) overtaken(o *Op) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

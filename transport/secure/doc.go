@@ -9,9 +9,9 @@
 //	switchyard://<job>/rank/<n>
 //
 // and either side refuses a peer that claims to be another rank, or of another job. Data can
-// neither be read nor changed on the way. Host names are not checked, so that ranks may move between
-// machines. Files are read again for every handshake: after a rotation new connections use the new
-// certificate, and old ones go on.
+// neither be read nor changed on the way. Host names are not checked, so that ranks may move
+// between machines. Files are read again for every handshake: after a rotation new connections use
+// the new certificate, and old ones go on.
 //
 // Go's TLS does not renew the keys of a connection. RFC 8446 (5.5) advises to send no more than
 // 2^24.5 full records under one AES-GCM key, about 390 GB a direction; a job that moves more

@@ -34,7 +34,8 @@ func fuzzGuards(f *testing.F) []*Guard {
 	return []*Guard{secret, open}
 }
 
-// FuzzAdmit sends any bytes to the accepting side, which must not admit them, nor read without bound.
+// FuzzAdmit sends any bytes to the accepting side, which must not admit them, nor read without
+// bound.
 func FuzzAdmit(f *testing.F) {
 	guards := fuzzGuards(f)
 	var first [openingBytes]byte

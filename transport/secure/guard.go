@@ -11,8 +11,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// ErrUnauthenticated is wrapped by errors that say that the peer has not proven its identity, or has
-// refused this rank's proof. Trying again does not help.
+// ErrUnauthenticated is wrapped by errors that say that the peer has not proven its identity, or
+// has refused this rank's proof. Trying again does not help.
 var ErrUnauthenticated = errors.New("not authenticated")
 
 // Guard opens and admits the connections of one rank. Its methods may be called by any number of
@@ -68,9 +68,9 @@ func secretSource(c Config, log *slog.Logger) (func() ([]byte, error), error) {
 type Session [16]byte
 
 // Open authenticates both ranks of conn, which this rank has dialled, to each other; to is the
-// peer. It returns the connection to use, which under TLS is another one that owns conn. It ends when
-// conn's deadline passes; on failure the caller closes conn. Errors that wrap [ErrUnauthenticated]
-// are final.
+// peer. It returns the connection to use, which under TLS is another one that owns conn. It ends
+// when conn's deadline passes; on failure the caller closes conn. Errors that wrap
+// [ErrUnauthenticated] are final.
 func (g *Guard) Open(conn net.Conn, to transport.Rank, session Session) (net.Conn, error) {
 	switch g.mode {
 	case byTLS:

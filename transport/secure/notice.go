@@ -67,8 +67,9 @@ func ReadNotice(answer []byte) error {
 }
 
 // Reject is for a rank without security that has read the bytes first, which it does not expect,
-// from a connection. If a rank with security begins with such bytes, that peer gets a notice, and err
-// says which security it uses; sameJob then reports whether it names this job. Otherwise err is nil.
+// from a connection. If a rank with security begins with such bytes, that peer gets a notice, and
+// err says which security it uses; sameJob then reports whether it names this job. Otherwise err is
+// nil.
 func (g *Guard) Reject(conn net.Conn, first []byte) (sameJob bool, err error) {
 	theirs, ok := modeOf(first)
 	if !ok || theirs == plain || g.mode != plain {
@@ -110,7 +111,8 @@ func drain(conn net.Conn, b []byte) int {
 	return n
 }
 
-// Magic numbers of package rendezvous and package tcp, with which connections without security begin.
+// Magic numbers of package rendezvous and package tcp, with which connections without security
+// begin.
 const (
 	plainMeeting = 0x53575952
 	plainStream  = 0x53575948

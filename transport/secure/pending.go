@@ -63,13 +63,13 @@ func (p *Pending) Identified() error {
 
 // Serve accepts connections of l until l closes or ctx ends, which closes l, and calls identify
 // with each in a goroutine of its own. If identify fails, the connection is closed and passed to
-// drop. If it succeeds, the connection belongs to identify, which must have called Identified; then,
-// unless it is nil, runs in the same goroutine. Serve returns when all goroutines have.
+// drop. If it succeeds, the connection belongs to identify, which must have called Identified;
+// then, unless it is nil, runs in the same goroutine. Serve returns when all goroutines have.
 //
 // A connection that comes while MaxPending are pending displaces a random one of those whose grace
-// is over. With a queue, a client that opens many connections and sends nothing could keep ranks out
-// for a minute. If the oldest were displaced, a rank that is slower than the flow of connections
-// would never be served; at random, each attempt has its chance.
+// is over. With a queue, a client that opens many connections and sends nothing could keep ranks
+// out for a minute. If the oldest were displaced, a rank that is slower than the flow of
+// connections would never be served; at random, each attempt has its chance.
 //
 // If accepting has failed for a while because this process is short of descriptors or memory, short
 // is called with the cause, once.

@@ -12,7 +12,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/shaped"
 )
 
-// asked calls then when it is asked whether the way is still open: with a context that has ended.
+// asked calls then when a call with an ended context asks whether it is still open.
 type asked struct {
 	transport.Transport
 	then func()
@@ -25,8 +25,8 @@ func (a *asked) Send(ctx context.Context, to transport.Rank, tag transport.Tag, 
 	return a.Transport.Send(ctx, to, tag, bufs...)
 }
 
-// TestCloseWhileASendBegins has a rank close between a send's first look at it and the answer of
-// the transport below, to which the rank is then a peer that has left.
+// TestCloseWhileASendBegins closes a rank between a send's first check and the answer of the
+// transport below, for which the rank is then a peer that has closed.
 func TestCloseWhileASendBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ends := inproc.New(2)

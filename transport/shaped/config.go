@@ -9,36 +9,35 @@ import (
 )
 
 const (
-	// DefaultUnclaimedBytes is how far a receiver may be behind where [Config] does not say.
+	// DefaultUnclaimedBytes is the default of [Config.UnclaimedBytes].
 	DefaultUnclaimedBytes = 1 << 20
-	// DefaultCloseTimeout is how long Close waits for receivers where [Config] does not say.
+	// DefaultCloseTimeout is the default of [Config.CloseTimeout].
 	DefaultCloseTimeout = 2 * time.Second
 )
 
 // Config describes one rank's network card and the wire behind it. The zero value is a link without
 // limits, which changes nothing.
 type Config struct {
-	// Bandwidth is what the card sends in a second, in bytes, to all its peers together. 0 is no
+	// Bandwidth is how many bytes the card sends in a second to all its peers together. 0 is no
 	// limit.
 	Bandwidth int64
-	// Burst is how many bytes the card may send at once after a rest, as a token bucket of that
-	// size. 0 is none: from the first byte on, n bytes take n/Bandwidth seconds.
+	// Burst is the size of the token bucket: how many bytes the card may send at once after a
+	// pause. 0 is none: from the first byte on, n bytes take n/Bandwidth seconds.
 	Burst int64
-	// Latency is how long after its last byte has left a message can be received.
+	// Latency is the time from the departure of a message's last byte until it can be received.
 	Latency time.Duration
-	// Jitter is up to how much longer, evenly distributed, it takes for some messages.
+	// Jitter is the greatest additional latency of a message, uniformly distributed from 0.
 	Jitter time.Duration
-	// Seed determines the jitter of each message, by its receiver, tag and number, whatever else
-	// goes on.
+	// Seed determines the jitter of each message, by its receiver, tag and number alone.
 	Seed uint64
-	// Link tells which peers are behind the link, such as those on other nodes; the others are
-	// reached directly. It is asked once for each rank. nil means all of them. A rank reaches
-	// itself directly in any case.
+	// Link reports which peers are behind the link, such as those on other nodes; the others are
+	// reached directly. It is called once for each rank. nil means all of them. A rank always
+	// reaches itself directly.
 	Link func(peer transport.Rank) bool
-	// UnclaimedBytes bounds what has arrived at a peer and is not received: beyond it Send waits. 0
-	// means [DefaultUnclaimedBytes].
+	// UnclaimedBytes bounds the messages that have arrived at a peer and are not received: beyond
+	// it Send waits. 0 means [DefaultUnclaimedBytes].
 	UnclaimedBytes int
-	// CloseTimeout bounds how long Close waits for peers to take what has arrived. 0 means
+	// CloseTimeout bounds how long Close waits for peers to receive what has arrived. 0 means
 	// [DefaultCloseTimeout].
 	CloseTimeout time.Duration
 }
@@ -73,5 +72,5 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// shapes reports whether c does anything.
+// shapes reports whether c has any effect.
 func (c *Config) shapes() bool { return c.Bandwidth > 0 || c.Latency > 0 || c.Jitter > 0 }

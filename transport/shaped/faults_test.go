@@ -87,8 +87,8 @@ func TestCloseDoesNotWaitForeverForAReceiver(t *testing.T) {
 	})
 }
 
-// TestDeathIsHeardByThoseWhoWaitForTheLink: here by a receive that hears of it.
-func TestDeathIsHeardByThoseWhoWaitForTheLink(t *testing.T) {
+// TestDeathEndsSendsThatWaitForTheLink: a receive finds it.
+func TestDeathEndsSendsThatWaitForTheLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		below := inproc.New(3)
 		r := shaped.New(below[0], shaped.Config{Bandwidth: 1})
@@ -111,7 +111,7 @@ func TestDeathIsHeardByThoseWhoWaitForTheLink(t *testing.T) {
 func TestLaterSendsOfABrokenTransportFail(t *testing.T) {
 	inBubble(t, 2, shaped.Config{Latency: time.Second}, func(t *testing.T, ranks []transport.Transport) {
 		require.NoError(t, ranks[1].Close())
-		require.NoError(t, ranks[0].Send(t.Context(), 1, 1, nil), "nobody knows yet")
+		require.NoError(t, ranks[0].Send(t.Context(), 1, 1, nil), "not known yet")
 		time.Sleep(time.Second) // sleep-ok: on the bubble's clock
 		synctest.Wait()
 		require.ErrorIs(t, ranks[0].Send(t.Context(), 1, 1, nil), transport.ErrPeerClosed)

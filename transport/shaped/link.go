@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// link is a network card: a token bucket of burst bytes that fills at rate bytes a second. It is
-// kept as the time at which everything accepted so far would have left at the bare rate; after a
-// rest that time may lie in the past, by as much as burst bytes take.
+// link is a network card: a token bucket of burst bytes that fills at rate bytes a second. Its
+// state is the time at which everything accepted so far would have left at the bare rate. After a
+// pause that time may be in the past, by at most the time of burst bytes.
 type link struct {
 	rate  uint64        // bytes a second; 0 is no limit
 	burst time.Duration // what burst bytes take at the rate
@@ -15,7 +15,7 @@ type link struct {
 	rest  uint64 // of the divisions so far, in bytes·ns, so that no small message is free
 }
 
-// never is as long as anything takes: about three years.
+// never is the longest time of a message: about three years.
 const never = 1e17 * time.Nanosecond
 
 func newLink(rate, burst int64) link {
@@ -27,7 +27,8 @@ func newLink(rate, burst int64) link {
 	return l
 }
 
-// time is what n bytes take, to the nanosecond below; what that leaves is counted to the next ones.
+// time is the time of n bytes, rounded down to a nanosecond; the remainder is added to the next
+// ones.
 func (l *link) time(n int64) time.Duration {
 	high, low := bits.Mul64(uint64(n), uint64(time.Second))
 	low, carry := bits.Add64(low, l.rest, 0)
@@ -39,8 +40,7 @@ func (l *link) time(n int64) time.Duration {
 	return min(time.Duration(whole), never)
 }
 
-// send puts n bytes behind all that have been accepted before and returns when the last of them has
-// left.
+// send accepts n bytes after all earlier ones and returns when the last of them has left.
 func (l *link) send(now time.Time, n int) time.Time {
 	if l.rate == 0 {
 		return now

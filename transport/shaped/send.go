@@ -12,16 +12,16 @@ import (
 
 // sending is one message on its way through the link.
 type sending struct {
-	letter  *delayqueue.Message
+	message *delayqueue.Message
 	departs time.Time
 	to      transport.Rank
 	size    int
 }
 
-// post puts the message behind those that the link has accepted before.
+// post queues the message after those that the link has accepted before.
 func (t *Transport) post(ctx context.Context, m transport.Message, op string) (sending, error) {
 	k := delayqueue.Key{To: int(m.Peer), Tag: uint64(m.Tag)}
-	if err := t.mail.Check(k.To, k.Tag); err != nil {
+	if err := t.queue.Check(k.To, k.Tag); err != nil {
 		return sending{}, t.failed(ctx, err, m.Peer, op)
 	}
 	if ctx.Err() != nil {
@@ -32,7 +32,7 @@ func (t *Transport) post(ctx context.Context, m transport.Message, op string) (s
 	defer t.mu.Unlock()
 	s.departs = t.link.send(time.Now(), s.size)
 	var err error
-	if s.letter, err = t.mail.Post(k, m.Bufs, t.arrival(s.departs, k)); err != nil {
+	if s.message, err = t.queue.Post(k, m.Bufs, t.arrival(s.departs, k)); err != nil {
 		return sending{}, t.failed(ctx, err, m.Peer, op)
 	}
 	return s, nil
@@ -40,7 +40,7 @@ func (t *Transport) post(ctx context.Context, m transport.Message, op string) (s
 
 // await waits until the message has left.
 func (t *Transport) await(ctx context.Context, s sending, op string) error {
-	if err := t.mail.Wait(ctx, s.letter, s.departs); err != nil {
+	if err := t.queue.Wait(ctx, s.message, s.departs); err != nil {
 		return t.failed(ctx, err, s.to, op)
 	}
 	t.count(s.to, s.size)
@@ -64,7 +64,7 @@ func (t *Transport) Exchange(ctx context.Context, sends, recvs []transport.Messa
 	}
 	if err != nil {
 		for _, s := range posted {
-			t.mail.Withdraw(s.letter)
+			t.queue.Withdraw(s.message)
 		}
 		return err
 	}
@@ -72,8 +72,8 @@ func (t *Transport) Exchange(ctx context.Context, sends, recvs []transport.Messa
 		t.count(m.Peer, sizeOf(m.Bufs))
 	}
 	for _, s := range posted {
-		// After an error the context of the others has ended or the transport is broken: none waits
-		// for long.
+		// After an error the context of the others has ended or the transport is broken: no wait is
+		// long.
 		if e := t.await(ctx, s, "exchange"); e != nil && err == nil {
 			err = e
 		}
@@ -81,7 +81,7 @@ func (t *Transport) Exchange(ctx context.Context, sends, recvs []transport.Messa
 	return err
 }
 
-// postAll posts what goes through the link and returns what does not.
+// postAll posts the messages that go through the link and returns the others.
 func (t *Transport) postAll(ctx context.Context, sends []transport.Message) (direct []transport.Message, posted []sending, err error) {
 	for _, m := range sends {
 		if !t.behind[m.Peer] {
@@ -97,7 +97,7 @@ func (t *Transport) postAll(ctx context.Context, sends []transport.Message) (dir
 	return direct, posted, nil
 }
 
-// refused tells why no call is possible on this side of the link.
+// refused returns why no call is possible on this side of the link, or nil.
 func (t *Transport) refused(op string) error {
 	if t.closed.Load() {
 		return &transport.Error{Rank: t.Rank(), Op: op, Err: transport.ErrClosed}
@@ -105,8 +105,8 @@ func (t *Transport) refused(op string) error {
 	return nil
 }
 
-// learn passes on an error of the transport below. Unless it is that of a context, the transport is
-// broken, and those who wait for the link must know.
+// learn returns an error of the transport below. Unless it is that of a context, the transport is
+// broken, and calls that wait for the link must end.
 func (t *Transport) learn(ctx context.Context, err error, op string) error {
 	switch {
 	case err == nil:
@@ -114,16 +114,16 @@ func (t *Transport) learn(ctx context.Context, err error, op string) error {
 	case t.closed.Load():
 		return &transport.Error{Rank: t.Rank(), Op: op, Err: transport.ErrClosed}
 	case ctx.Err() == nil:
-		t.mail.Fail(err)
+		t.queue.Fail(err)
 	}
 	return err
 }
 
-// failed is the caller's error for one of the queue's.
+// failed returns err, of the queue, as the caller's error.
 func (t *Transport) failed(ctx context.Context, err error, peer transport.Rank, op string) error {
 	var known *transport.Error
 	switch {
-	// what is below may have been closed meanwhile
+	// the transport below may have been closed meanwhile
 	case errors.Is(err, delayqueue.ErrClosed), t.closed.Load():
 		return &transport.Error{Rank: t.Rank(), Op: op, Err: transport.ErrClosed}
 	case errors.As(err, &known):

@@ -1,15 +1,14 @@
-// Package shaped makes any transport behave as if its rank were behind a slower network: a card of
-// limited bandwidth that all its peers share, and a wire with a delay.
+// Package shaped makes any transport behave as if its rank were behind a slower network: a network
+// card of limited bandwidth for all its peers, and a wire with a delay.
 //
-// Nothing sleeps in place of the network. A message that is sent is put behind those that the card
-// has accepted before and leaves when they have left, at the card's rate: its departure. Its
-// arrival is its departure, the latency, and the message's own jitter, and then it is sent on the
-// transport below, in order within one (receiver, tag). So messages overlap as they do on a
-// network, however many are under way. Send returns with the departure; a copy of the message is
-// kept until its arrival. In a testing/synctest bubble, over a transport that works there, all
-// times are exact.
+// The card sends messages in the order in which it accepts them, at its rate. The end of that is a
+// message's departure. Its arrival is its departure plus the latency and its own jitter; then it is
+// sent on the transport below, in order within one (receiver, tag). So any number of messages
+// overlap, as they do on a network. Send returns at the departure; a copy of the message is kept
+// until its arrival. In a testing/synctest bubble, over a transport that works there, all times are
+// exact.
 //
-// Each rank is wrapped on its own. What the transport below takes of itself comes on top.
+// Each rank is wrapped separately. The time of the transport below is added.
 package shaped
 
 import (
@@ -28,15 +27,15 @@ type Transport struct {
 	below  transport.Transport
 	cfg    Config
 	behind []bool // the peers that are reached through the link
-	mail   *delayqueue.Queue
+	queue  *delayqueue.Queue
 	wire   atomic.Uint64
 	closed atomic.Bool
 	close  sync.Once
-	ended  error // of the close of what is below
+	ended  error // of closing the transport below
 
 	mu   sync.Mutex // the order of reservations is that of posting
 	link link
-	sent map[delayqueue.Key]uint64 // messages so far, where the jitter depends on it
+	sent map[delayqueue.Key]uint64 // messages so far, if there is jitter
 }
 
 var (
@@ -50,8 +49,8 @@ var (
 	_ transport.Aborter   = (*Transport)(nil)
 )
 
-// New puts t behind a link as c describes it. t is the new transport's from then on. It panics if c
-// is invalid.
+// New returns t behind the link that c describes. t belongs to the new transport then. It panics if
+// c is invalid.
 func New(t transport.Transport, c Config) *Transport {
 	if err := c.Validate(); err != nil {
 		panic(err.Error())
@@ -63,7 +62,7 @@ func New(t transport.Transport, c Config) *Transport {
 		peer := transport.Rank(r)
 		s.behind[r] = peer != t.Rank() && c.shapes() && (c.Link == nil || c.Link(peer))
 	}
-	s.mail = delayqueue.New(func(ctx context.Context, to int, tag uint64, body []byte) error {
+	s.queue = delayqueue.New(func(ctx context.Context, to int, tag uint64, body []byte) error {
 		return t.Send(ctx, transport.Rank(to), transport.Tag(tag), body)
 	}, c.UnclaimedBytes)
 	return s
@@ -76,8 +75,8 @@ func (t *Transport) Rank() transport.Rank { return t.below.Rank() }
 func (t *Transport) Size() int { return t.below.Size() }
 
 // Send sends the concatenation of bufs to rank to under tag, and returns when it has left. See
-// [transport.Transport]. If ctx ends before, the message is taken back; the time that the link has
-// given it stays given.
+// [transport.Transport]. If ctx ends before, the message is withdrawn, but its time on the link
+// stays reserved.
 func (t *Transport) Send(ctx context.Context, to transport.Rank, tag transport.Tag, bufs ...[]byte) error {
 	t.check("Send", to)
 	if err := t.refused("send"); err != nil {
@@ -108,18 +107,18 @@ func (t *Transport) Recv(ctx context.Context, from transport.Rank, tag transport
 	return n, t.learn(ctx, err, "recv")
 }
 
-// Close delivers what has been sent, as far as the peers take it, and closes the transport below.
-// It takes at least as long as the last message is under way. See [transport.Transport].
+// Close delivers the sent messages, as far as the peers receive them, and closes the transport
+// below. It waits for the arrival of the last message. See [transport.Transport].
 func (t *Transport) Close() error {
 	t.close.Do(func() {
 		t.closed.Store(true)
-		t.mail.Close(t.cfg.CloseTimeout)
+		t.queue.Close(t.cfg.CloseTimeout)
 		t.ended = t.below.Close()
 	})
 	return t.ended
 }
 
-// check panics if r is no rank of the job.
+// check panics if r is not a rank of the job.
 func (t *Transport) check(call string, r transport.Rank) {
 	if r < 0 || int(r) >= len(t.behind) {
 		panic(fmt.Sprintf("shaped: %s: rank %d outside 0..%d", call, r, len(t.behind)-1))

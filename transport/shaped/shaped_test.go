@@ -77,7 +77,7 @@ func sendAll(t *testing.T, from transport.Transport, to transport.Rank, sizes ..
 	}()
 }
 
-// recvAt receives a message of size bytes and demands that it come at the time at, counted from
+// recvAt receives a message of size bytes and requires that it arrives at the time at, counted from
 // start.
 func recvAt(t *testing.T, r transport.Transport, from transport.Rank, size int, start time.Time, at time.Duration) {
 	t.Helper()
@@ -97,8 +97,7 @@ func TestMessagesLeaveAtTheRateAndArriveLater(t *testing.T) {
 	})
 }
 
-// TestLatencyDoesNotSlowTheLink: what is under way does not hold up what follows, however long it
-// is under way.
+// TestLatencyDoesNotSlowTheLink: a message under way does not delay the next, for any latency.
 func TestLatencyDoesNotSlowTheLink(t *testing.T) {
 	const long = time.Second
 	inBubble(t, 2, shaped.Config{Bandwidth: rate, Latency: long}, func(t *testing.T, ranks []transport.Transport) {
@@ -131,7 +130,8 @@ func TestPeersShareTheCard(t *testing.T) {
 	})
 }
 
-// TestAllToAllTakesOneCardsTime: cards work at the same time, and each sends to itself for nothing.
+// TestAllToAllTakesOneCardsTime: cards work at the same time, and a message to oneself takes no
+// time.
 func TestAllToAllTakesOneCardsTime(t *testing.T) {
 	const n = 4
 	inBubble(t, n, shaped.Config{Bandwidth: rate, Latency: oneWay}, func(t *testing.T, ranks []transport.Transport) {

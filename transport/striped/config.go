@@ -33,8 +33,9 @@ type Config struct {
 	// LinkBytes bounds the queue of one link to one peer, 128 bytes a stripe included. Default
 	// eight stripes, at least four.
 	LinkBytes int
-	// Limits have the defaults of [transport.DefaultLimits], but Heartbeat, the time between signs of
-	// life on an idle link, is 5 s. DeadAfter must not be set: the links find that a peer is dead.
+	// Limits have the defaults of [transport.DefaultLimits], but Heartbeat, the time between signs
+	// of life on an idle link, is 5 s. DeadAfter must not be set: the links find that a peer is
+	// dead.
 	transport.Limits
 
 	// Log receives what happens to links; nil is silent.

@@ -34,11 +34,12 @@
 //
 // Links are complete transports of the same rank and size, in the same order on all ranks; nothing
 // else may use them. Each has a goroutine that receives, and one that sends, for every peer. An
-// idle link carries a sign of life every [transport.Limits.Heartbeat], so that its own bound on one operation
-// (tcp.Config.OpTimeout) need only be above that and above the time that one stripe takes: half a
-// minute, say, rather than that transport's default. A link that exceeds that bound is dead, as is
-// one that fails in any other way: it is logged and not used again. When more than m links are dead
-// the transport breaks, with an error that names them and the rank that the last of them blames.
+// idle link carries a sign of life every [transport.Limits.Heartbeat], so that its own bound on one
+// operation (tcp.Config.OpTimeout) need only be above that and above the time that one stripe
+// takes: half a minute, say, rather than that transport's default. A link that exceeds that bound
+// is dead, as is one that fails in any other way: it is logged and not used again. When more than m
+// links are dead the transport breaks, with an error that names them and the rank that the last of
+// them blames.
 //
 // # Checks
 //

@@ -118,8 +118,8 @@ func (a *Authority) Config(job string, rank transport.Rank) (secure.Config, erro
 	}}, err
 }
 
-// Write writes cert, its key and the authority's certificate to dir as cert.pem, key.pem and ca.pem,
-// over earlier ones, and returns the configuration that names them.
+// Write writes cert, its key and the authority's certificate to dir as cert.pem, key.pem and
+// ca.pem, over earlier ones, and returns the configuration that names them.
 func (a *Authority) Write(dir string, cert *tls.Certificate) (*secure.TLS, error) {
 	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
 	if err != nil {

@@ -12,8 +12,7 @@ func (t *Transport) Capabilities() transport.Capabilities {
 // WireBytes is the number of payload bytes sent to other ranks, whether or not they arrive.
 func (t *Transport) WireBytes() uint64 { return t.wire.Load() }
 
-// Alloc returns memory of the transport below, or nil if it has none to give. See
-// [transport.Allocator].
+// Alloc returns memory of the transport below, or nil if it has none. See [transport.Allocator].
 func (t *Transport) Alloc(n int) []byte {
 	if a, ok := t.below.(transport.Allocator); ok {
 		return a.Alloc(n)
@@ -21,13 +20,13 @@ func (t *Transport) Alloc(n int) []byte {
 	return nil
 }
 
-// Free gives back what Alloc returned.
+// Free frees what Alloc returned.
 func (t *Transport) Free(b []byte) bool {
 	a, ok := t.below.(transport.Allocator)
 	return ok && a.Free(b)
 }
 
-// Watch has the transport below watch p, if it can. See [transport.Watcher].
+// Watch makes the transport below watch p, if it can. See [transport.Watcher].
 func (t *Transport) Watch(p transport.Program) { transport.Watch(t.below, p) }
 
 // Settle is that of the transport below, if it has it. See [transport.Watcher].
