@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// Algorithm is a way through which the messages of a round reach their ranks. All give the same bits.
+// Algorithm says through which ranks the messages of a round reach their receivers. All give the
+// same bits.
 type Algorithm int
 
 const (
@@ -20,11 +21,13 @@ const (
 	Bruck
 	// Leader gathers what leaves a node at its first rank: 1D-hierarchical.
 	Leader
-	// Rails gathers what leaves a node at the rank with the receiver's place: 2D-hierarchical.
+	// Rails gathers what leaves a node at the rank with the receiver's position on its node:
+	// 2D-hierarchical.
 	Rails
-	// ThreeLevel is Rails whose gathering goes through pairs of ranks first.
+	// ThreeLevel is Rails whose first step goes through pairs of ranks.
 	ThreeLevel
-	// Gather is Direct whose dispatch brings a rank each token once, however many of its experts take it: for few experts and many choices.
+	// Gather is Direct whose dispatch sends a token once to each rank, even if several of its experts
+	// are there: for few experts and many choices.
 	Gather
 
 	// NumAlgorithms is the number of values of Algorithm, Auto included.
@@ -73,11 +76,11 @@ type Bundle struct {
 	Blocks []Block
 }
 
-// Step is what a rank sends and receives at once. It holds what it sends before the step begins.
+// Step is what a rank sends and receives at once. It has all that it sends before the step begins.
 type Step struct{ Sends, Recvs []Bundle }
 
-// Steps returns what rank does in a: every block starts at its From and ends at its To, and a rank passes on only what
-// an earlier step brought. It panics if a is Auto.
+// Steps returns what rank does in a: every block starts at its From and ends at its To, and a rank
+// sends on only what an earlier step brought. It panics if a is Auto.
 func (a Algorithm) Steps(t Topology, ranks, rank int) []Step {
 	o := t.on(ranks)
 	switch a {
@@ -97,15 +100,15 @@ func (a Algorithm) Steps(t Topology, ranks, rank int) []Step {
 	panic(fmt.Sprintf("alltoall: steps of %s", a))
 }
 
-// hop is a block's way from one rank to another in a step.
+// hop is the move of a block from one rank to another in a step.
 type hop struct {
 	step, from, to int
 	block          Block
 }
 
-// gather makes the steps of rank of hops that begin or end there, and leaves out those that stay where they are. Hops of one step
-// between two ranks must be listed in the same order on both.
-func gather(rank, steps int, hops func(yield func(hop))) []Step {
+// stepsOfHops makes the steps of rank from the hops that begin or end there, without those that
+// stay where they are. Hops of one step between two ranks must be listed in the same order on both.
+func stepsOfHops(rank, steps int, hops func(yield func(hop))) []Step {
 	list := make([]Step, steps)
 	type key struct{ step, peer int }
 	sends, recvs := map[key]int{}, map[key]int{}

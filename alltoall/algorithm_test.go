@@ -14,7 +14,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
-// topologies are those of so many ranks that tests go through: even, ragged, with a node's ranks apart, and one node a rank.
+// topologies are those that tests go through, of the given number of ranks: one node, a node a
+// rank, even and uneven nodes, and nodes whose ranks are not consecutive.
 func topologies(ranks int) []Topology {
 	apart := Topology{Node: make([]int, ranks)}
 	for r := range apart.Node {
@@ -23,8 +24,9 @@ func topologies(ranks int) []Topology {
 	return []Topology{{}, Nodes(ranks, 1), Nodes(ranks, 2), Nodes(ranks, 3), apart}
 }
 
-// TestStepsBringEveryBlockHome walks through every algorithm's steps on paper: what one rank sends the other expects, nobody sends what
-// it has not, and at the end all are where they belong, once.
+// TestStepsBringEveryBlockHome simulates the steps of every algorithm: each rank expects what the
+// other sends, no rank sends what it does not have, and at the end all blocks are at their
+// receivers.
 func TestStepsBringEveryBlockHome(t *testing.T) {
 	for _, ranks := range []int{1, 2, 3, 4, 6, 7, 8, 13} {
 		for i, top := range topologies(ranks) {
@@ -74,7 +76,8 @@ func walk(t *testing.T, a Algorithm, top Topology, ranks int) {
 	}
 }
 
-// exchangeAll has every rank send every other a message of a length and content that depend on both, several rounds long.
+// exchangeAll has every rank send each other a message whose length and content depend on both, for
+// several rounds.
 func exchangeAll(t transport.Transport, a Algorithm, top Topology, size func(from, to, round int) int) error {
 	x, err := New(t, Config{Placement: Even(t.Size(), t.Size()), Dim: 1, Algorithm: a, Topology: top})
 	if err != nil {
@@ -118,7 +121,8 @@ func exchangeAll(t transport.Transport, a Algorithm, top Topology, size func(fro
 	return nil
 }
 
-// TestAlgorithmsMoveTheBytes of uneven, empty and skewed messages, below and above what travels with its lengths.
+// TestAlgorithmsMoveTheBytes of uneven, empty and skewed messages, shorter and longer than those
+// that travel with their lengths.
 func TestAlgorithmsMoveTheBytes(t *testing.T) {
 	sizes := map[string]func(from, to, round int) int{
 		"small":  func(from, to, round int) int { return (from*5 + to*3 + round) % 4 * 10 },
@@ -156,7 +160,7 @@ func onAll(ts []*inproc.Transport, do func(t transport.Transport) error) []error
 	return errs
 }
 
-// TestRelayBelievesNoLength feeds a rank that relays what a hostile one might send.
+// TestRelayBelievesNoLength sends a rank that relays what a hostile one might send.
 func TestRelayBelievesNoLength(t *testing.T) {
 	top := Nodes(4, 2)
 	lengths := func(n ...uint64) []byte {

@@ -14,7 +14,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
-// TestExchangesAllocateNothing runs whole passes, forward and backward, over and over on ranks that have seen as many rows.
+// TestExchangesAllocateNothing runs forward and backward passes repeatedly on ranks that have had
+// as many rows before.
 func TestExchangesAllocateNothing(t *testing.T) {
 	const ranks, experts, tokens, wide = 3, 5, 40, 16
 	place := alltoall.Even(experts, ranks)

@@ -70,8 +70,9 @@ func TestAutoFollowsTheCosts(t *testing.T) {
 	require.Equal(t, Prediction{Algorithm: Direct}, x.Predict(64, Share{1, 1})[0])
 }
 
-// TestAutoLeavesDirectForAQuarter: another algorithm is taken if Direct is predicted to take more than 1.25 times as long, and
-// only then.
+// TestAutoLeavesDirectForAQuarter: another algorithm is taken if Direct is predicted to take more
+// than
+// 1.25 times as long, and only then.
 func TestAutoLeavesDirectForAQuarter(t *testing.T) {
 	within, beyond := 0, 0
 	for alpha := time.Microsecond; alpha < time.Millisecond; alpha += alpha/8 + 1 {
@@ -99,7 +100,8 @@ func TestAutoLeavesDirectForAQuarter(t *testing.T) {
 	require.Positive(t, beyond)
 }
 
-// announced are announcements by which rank 0 sends so many rows to each other node and the others nothing.
+// announced are announcements by which rank 0 sends the given number of rows to each other node and
+// the others nothing.
 func announced(x *Exchange, rows int) []announcement {
 	from := make([]announcement, x.size())
 	for r := range from {
@@ -113,7 +115,8 @@ func announced(x *Exchange, rows int) []announcement {
 	return from
 }
 
-// TestBusiestLink: what the busiest node sends or receives, as the mean of its pairs of ranks with others.
+// TestBusiestLink: what the busiest node sends or receives, as the mean over its pairs of ranks
+// with others.
 func TestBusiestLink(t *testing.T) {
 	x := autoOn(t, slowBetween(time.Millisecond))
 	require.Equal(t, 4, x.nodeWords())
@@ -126,8 +129,8 @@ func TestBusiestLink(t *testing.T) {
 	require.Zero(t, x.busiest(announced(x, 0)))
 }
 
-// TestAutoGoesByTheBusiestLink: the same rows choose as long messages where one node has them all, and as short ones where
-// every rank has its share.
+// TestAutoGoesByTheBusiestLink: the same rows choose as long messages do if one node has them all,
+// and as short ones do if every rank has its share.
 func TestAutoGoesByTheBusiestLink(t *testing.T) {
 	x := autoOn(t, slowBetween(100*time.Microsecond))
 	row := x.wire.Dispatch.Bytes(x.dim)
@@ -146,8 +149,8 @@ func TestAutoGoesByTheBusiestLink(t *testing.T) {
 	require.Positive(t, differ, "the mean would always have chosen the same")
 }
 
-// TestAutoGoesByRepeatedTokens: rows of one token for several experts of a node make Rails dear or cheap, those for several of
-// a rank make Gather so.
+// TestAutoGoesByRepeatedTokens: rows of one token for several experts of a node make Rails slow or
+// fast, those for several experts of a rank make Gather so.
 func TestAutoGoesByRepeatedTokens(t *testing.T) {
 	x := autoOn(t, slowBetween(100*time.Microsecond))
 	nodes, ranks := 0, 0

@@ -2,11 +2,13 @@ package alltoall
 
 import "math/bits"
 
-// bruckSteps moves a block that has d ranks to go by the bits of d, the lowest first: in step k those with bit k set go 2^k ahead.
+// bruckSteps moves a block whose receiver is d ranks ahead by the bits of d, the lowest first: in
+// step k the blocks with bit k set go 2^k ahead.
 //
-// Steps: ⌈log₂ n⌉. Messages a rank: as many. Bytes: each block once for each bit of its distance, half of ⌈log₂ n⌉ times in the mean. It
-// wins where messages are so small that their number is what counts. (Bruck et al. 1997; uneven blocks: Fan et al. 2022, whose lengths
-// also travel with the data.)
+// Steps: ⌈log₂ n⌉. Messages a rank: as many. Bytes: each block once for each bit of its distance,
+// half of ⌈log₂ n⌉ times on average. It wins if messages are so small that only their number
+// counts. (Bruck et al. 1997; uneven blocks: Fan et al. 2022, whose lengths also travel with the
+// data.)
 func bruckSteps(o on, rank int) []Step {
 	n := o.ranks()
 	steps := make([]Step, bits.Len(uint(n-1)))

@@ -12,8 +12,9 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// A counts message is a row of little-endian 32-bit words: the fixed ones below, then the rows for each of the
-// receiver's experts, then, where Auto predicts, those for each node. The first two let a rank see that its peer runs another layer than it does.
+// A counts message is a row of little-endian 32-bit words: the fixed ones below, then the rows for
+// each of the receiver's experts, then, if Auto predicts, the rows for each node. By the first two
+// a rank sees that its peer runs another layer.
 const (
 	wordDim = iota
 	wordExperts
@@ -27,14 +28,17 @@ const (
 	countsHeader
 )
 
-// refused stands in the place of the tokens when the sender could not route them. It travels as the highest word.
+// refused is the number of tokens if the sender could not route them. It travels as the highest
+// word.
 const refused = -1
 
-// ErrRefused says that a rank refused its batch, since it could not route its tokens or they were not finite, so that no rank has sent
-// any rows. All ranks return it, the one that refused with its reason, and all can go on with the next batch.
+// ErrRefused says that a rank refused its batch, since it could not route its tokens or they were
+// not finite, so that no rank has sent any rows. All ranks return it, the one that refused with its
+// reason, and all can go on with the next batch.
 var ErrRefused = errors.New("the batch was refused")
 
-// announcement is what a rank says that it will send: rows for each expert hosted here, not yet cut by leaf.
+// announcement is what a rank says that it will send: the rows for each expert hosted here, not yet
+// divided by leaf.
 type announcement struct {
 	tokens, padding, leaves int
 	leaving                 int // rows for ranks other than the sender
@@ -43,8 +47,8 @@ type announcement struct {
 	toNode []int // rows for each node, without those that stay on the sender
 }
 
-// exchangeCounts tells every rank what it will get from this one, and returns what this one will get, by sender. What it
-// returns stays until the next round begins.
+// exchangeCounts sends every rank the counts of what it will get from this one, and returns what
+// this one will get, by sender. The result is valid until the next round begins.
 func (x *Exchange) exchangeCounts(ctx context.Context, c Counts, k crossings) ([]announcement, error) {
 	x.seq++
 	x.now = x.choose(x.countsBytes(), Share{1, 1})
@@ -64,8 +68,9 @@ func (x *Exchange) exchangeCounts(ctx context.Context, c Counts, k crossings) ([
 	return x.decodeAll(in)
 }
 
-// Refuse takes the place of Dispatch on a rank that cannot route its tokens: the other ranks' Dispatch returns
-// [ErrRefused] naming it, at once, and every rank can go on with the next batch.
+// Refuse takes the place of Begin on a rank that cannot route its tokens: the Begin of the other
+// ranks returns [ErrRefused] with its number, at once, and every rank can go on with the next
+// batch.
 func (x *Exchange) Refuse(ctx context.Context) error {
 	_, err := x.exchangeCounts(ctx, Counts{Tokens: refused, Rows: []int{}}, crossings{})
 	if errors.Is(err, ErrRefused) { // by this rank, or by another at the same time
@@ -108,10 +113,10 @@ func (x *Exchange) encodeCounts(c Counts, to int, k crossings) []byte {
 	return words
 }
 
-// mostNodes bounds the nodes of which counts say how many rows they get.
+// mostNodes bounds the number of nodes of whose rows counts tell.
 const mostNodes = 64
 
-// nodeWords is how many nodes those are: none where nothing is predicted.
+// nodeWords is the number of those nodes, or 0 if nothing is predicted.
 func (x *Exchange) nodeWords() int {
 	if n := len(x.nodes.members); x.predicts() && n <= mostNodes {
 		return n
@@ -147,7 +152,7 @@ func (x *Exchange) decodeAll(in [][]byte) ([]announcement, error) {
 	return x.announced, nil
 }
 
-// decodeCounts believes nothing: every number is held against what it can be.
+// decodeCounts checks every number against its limits.
 func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
 	word := func(i int) int { return number(words[4*i:]) }
 	if dim, experts := word(wordDim), word(wordExperts); dim != x.dim || experts != x.placement.Experts() {
@@ -196,7 +201,7 @@ func times(a, b int) int {
 	return int(lo)
 }
 
-// number reads a count. One that no int holds becomes the highest that it does, which is over every limit.
+// number reads a count. One that does not fit an int becomes the highest int, above every limit.
 func number(word []byte) int { return int(min(uint64(binary.LittleEndian.Uint32(word)), math.MaxInt)) }
 
 // mostRows is the most rows that one expert can get of what a announces.
@@ -207,7 +212,7 @@ func (x *Exchange) mostRows(a announcement) int {
 	return a.tokens - a.padding
 }
 
-// encodeSplits writes counts of some experts, leaf by leaf.
+// encodeSplits writes the counts of some experts, leaf by leaf.
 func (x *Exchange) encodeSplits(list []int) []byte {
 	words := x.round.takeBytes(4 * len(list))[:0]
 	for _, n := range list {
@@ -216,7 +221,7 @@ func (x *Exchange) encodeSplits(list []int) []byte {
 	return words
 }
 
-// decodeSplits reads the division into leaves of what rank from announced.
+// decodeSplits reads the division into leaves of what rank from has announced.
 func (x *Exchange) decodeSplits(from int, a announcement, words []byte) (Counts, error) {
 	c := Counts{Tokens: a.tokens, Padding: a.padding, Leaves: a.leaves, Rows: x.round.takeInts(len(a.rows) * a.leaves)}
 	if len(words) == 0 { // nothing was announced, so nothing came

@@ -10,7 +10,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
-// TestRowsThatAnExpertCanGet: no more than the tokens that are not padding, or what a leaf of mixtures may have.
+// TestRowsThatAnExpertCanGet: no more than the tokens that are not padding, or what a leaf of
+// mixtures may have.
 func TestRowsThatAnExpertCanGet(t *testing.T) {
 	ends := inproc.New(1)
 	defer ends[0].Close()
@@ -33,7 +34,8 @@ func TestRowsThatAnExpertCanGet(t *testing.T) {
 	require.ErrorContains(t, err, "LeafRows is -1")
 }
 
-// TestMaxCounts bounds the groups of tokens times experts of one rank, and those of all ranks together.
+// TestMaxCounts bounds the groups of tokens times experts of one rank, and those of all ranks
+// together.
 func TestMaxCounts(t *testing.T) {
 	ends := inproc.New(2)
 	defer ends[0].Close()
@@ -55,8 +57,8 @@ func TestMaxCounts(t *testing.T) {
 	require.Equal(t, transport.Rank(1), transport.CulpritOf(err))
 }
 
-// TestMaxRelayFollowsMaxRows: a rank holds as much for others as it may take in itself, so that large exchanges need not be
-// told. What an int does not hold is no bound.
+// TestMaxRelayFollowsMaxRows: a rank holds as much for others as it may take in itself, so that
+// large exchanges need no setting. The bound is at most the highest int.
 func TestMaxRelayFollowsMaxRows(t *testing.T) {
 	ends := inproc.New(1)
 	defer ends[0].Close()

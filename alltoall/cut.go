@@ -16,20 +16,21 @@ type Cut interface {
 	// with is the same Cut with another number of chunks, in which segments stand in the same order.
 	with(chunks int) Cut
 	// segment is the i-th segment: the number of its expert among those hosted here, and its sender.
-	segment(s seat, i int) (expert, sender int)
+	segment(r receiver, i int) (expert, sender int)
 	// span is the range of the segments of a chunk.
-	span(s seat, chunk int) (begin, end int)
+	span(r receiver, chunk int) (begin, end int)
 	// experts is the range, among the experts hosted by a rank, of those whose rows of the rank that
 	// is the given number of ranks ahead of it are in a chunk.
-	experts(s seat, ahead, chunk int) (begin, end int)
+	experts(r receiver, ahead, chunk int) (begin, end int)
 	// messages is the number of messages from one rank to another in the whole exchange.
 	messages() int
 	// listed returns the ranks whose rows are a chunk, or nil if it has rows of all of them.
-	listed(s seat, chunk int) []int
+	listed(r receiver, chunk int) []int
 }
 
-// seat is a rank that receives, with the number of ranks and that of the experts hosted by it.
-type seat struct{ rank, ranks, hosted int }
+// receiver is a rank that receives rows, the number of ranks, and the number of experts that it
+// hosts.
+type receiver struct{ rank, ranks, hosted int }
 
 // divide returns the range of the given chunk of n things, divided as evenly as can be.
 func divide(n, chunk, chunks int) (begin, end int) {
@@ -46,20 +47,20 @@ func (c ByExperts) Chunks() int { return int(c) }
 
 func (c ByExperts) with(chunks int) Cut { return ByExperts(chunks) }
 
-func (c ByExperts) segment(s seat, i int) (expert, sender int) { return i / s.ranks, i % s.ranks }
+func (c ByExperts) segment(r receiver, i int) (expert, sender int) { return i / r.ranks, i % r.ranks }
 
-func (c ByExperts) span(s seat, chunk int) (begin, end int) {
-	begin, end = divide(s.hosted, chunk, int(c))
-	return begin * s.ranks, end * s.ranks
+func (c ByExperts) span(r receiver, chunk int) (begin, end int) {
+	begin, end = divide(r.hosted, chunk, int(c))
+	return begin * r.ranks, end * r.ranks
 }
 
-func (c ByExperts) experts(s seat, _, chunk int) (begin, end int) {
-	return divide(s.hosted, chunk, int(c))
+func (c ByExperts) experts(r receiver, _, chunk int) (begin, end int) {
+	return divide(r.hosted, chunk, int(c))
 }
 
 func (c ByExperts) messages() int { return int(c) }
 
-func (c ByExperts) listed(seat, int) []int { return nil }
+func (c ByExperts) listed(receiver, int) []int { return nil }
 
 // ByRanks cuts an exchange into this number of chunks by ranks, for ranks that host fewer experts
 // than there are chunks: a chunk is the rows from some of the ranks, for all experts hosted here.
@@ -74,29 +75,29 @@ func (c ByRanks) Chunks() int { return int(c) }
 
 func (c ByRanks) with(chunks int) Cut { return ByRanks(chunks) }
 
-func (c ByRanks) segment(s seat, i int) (expert, sender int) {
-	return i % s.hosted, (s.rank + i/s.hosted) % s.ranks
+func (c ByRanks) segment(r receiver, i int) (expert, sender int) {
+	return i % r.hosted, (r.rank + i/r.hosted) % r.ranks
 }
 
-func (c ByRanks) span(s seat, chunk int) (begin, end int) {
-	begin, end = divide(s.ranks, chunk, int(c))
-	return begin * s.hosted, end * s.hosted
+func (c ByRanks) span(r receiver, chunk int) (begin, end int) {
+	begin, end = divide(r.ranks, chunk, int(c))
+	return begin * r.hosted, end * r.hosted
 }
 
-func (c ByRanks) experts(s seat, ahead, chunk int) (begin, end int) {
-	if begin, end = divide(s.ranks, chunk, int(c)); ahead < begin || ahead >= end {
+func (c ByRanks) experts(r receiver, ahead, chunk int) (begin, end int) {
+	if begin, end = divide(r.ranks, chunk, int(c)); ahead < begin || ahead >= end {
 		return 0, 0
 	}
-	return 0, s.hosted
+	return 0, r.hosted
 }
 
 func (c ByRanks) messages() int { return 1 }
 
-func (c ByRanks) listed(s seat, chunk int) []int {
-	begin, end := divide(s.ranks, chunk, int(c))
+func (c ByRanks) listed(r receiver, chunk int) []int {
+	begin, end := divide(r.ranks, chunk, int(c))
 	list := make([]int, 0, end-begin)
 	for ahead := begin; ahead < end; ahead++ {
-		list = append(list, (s.rank+ahead)%s.ranks)
+		list = append(list, (r.rank+ahead)%r.ranks)
 	}
 	return list
 }
@@ -109,14 +110,14 @@ type Chunk struct {
 	Ranks []int
 }
 
-// seat is this rank as one that receives.
-func (h *Handle) seat() seat {
-	return seat{rank: h.x.rank(), ranks: h.x.size(), hosted: h.plan.Experts}
+// receiver is this rank as one that receives rows.
+func (h *Handle) receiver() receiver {
+	return receiver{rank: h.x.rank(), ranks: h.x.size(), hosted: h.plan.Experts}
 }
 
 // arriving is the range of the experts hosted here whose rows of rank s arrive in a chunk.
 func (h *Handle) arriving(s, chunk int) (begin, end int) {
-	me := h.seat()
+	me := h.receiver()
 	return h.cut.experts(me, (s-me.rank+me.ranks)%me.ranks, chunk)
 }
 
@@ -124,14 +125,14 @@ func (h *Handle) arriving(s, chunk int) (begin, end int) {
 func (h *Handle) leaving(r, chunk int) (begin, end int) {
 	x := h.x
 	first, last := x.placement.Of(r)
-	there := seat{rank: r, ranks: x.size(), hosted: last - first}
+	there := receiver{rank: r, ranks: x.size(), hosted: last - first}
 	begin, end = h.cut.experts(there, (x.rank()-r+x.size())%x.size(), chunk)
 	return first + begin, first + end
 }
 
 // arrivingRows is the run of the rows that arrive in a chunk.
 func (h *Handle) arrivingRows(chunk int) (first, n int) {
-	me := h.seat()
+	me := h.receiver()
 	begin, end := h.cut.span(me, chunk)
 	if begin == end {
 		return 0, 0

@@ -9,10 +9,10 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/rows"
 )
 
-// Dispatch moves the rows of a chunk to their experts. It returns the rows that came for the experts
-// hosted here, in the order that the request's Cut states, and where they end: an entry for each
-// expert of the chunk and leaf of all ranks, or if cut by ranks for each rank of the chunk, expert
-// and leaf of that rank, counted from the chunk's first row.
+// Dispatch moves the rows of a chunk to their experts. It returns the rows that came for the
+// experts hosted here, in the order that the request's Cut states, and where they end: an entry for
+// each expert of the chunk and leaf of all ranks, or if cut by ranks for each rank of the chunk,
+// expert and leaf of that rank, counted from the chunk's first row.
 //
 // It is a message to each other rank that gets rows of the chunk.
 func (h *Handle) Dispatch(ctx context.Context, chunk int) (m blas32.General, ends []int, err error) {
@@ -107,7 +107,7 @@ func (h *Handle) keepRows(chunk int) {
 
 // readEnds appends to the plan where the rows of a chunk end, leaf by leaf.
 func (h *Handle) readEnds(chunk int, splits [][]byte) error {
-	x, me := h.x, h.seat()
+	x, me := h.x, h.receiver()
 	x.counts = x.counts[:0]
 	for s := range splits {
 		c, err := h.readSplits(s, chunk, splits[s])

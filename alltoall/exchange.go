@@ -13,13 +13,15 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// DefaultMaxRows is the most rows that a rank takes in from one dispatch unless told otherwise: with rows of 4 KiB
-// it is 64 GiB, more than a rank is likely to hold and less than a broken count would ask for.
+// DefaultMaxRows is the most rows that a rank takes in from one dispatch by default: with rows of 4
+// KiB it is 64 GiB, more than a rank is likely to hold and less than a corrupt count would ask for.
 const DefaultMaxRows = 1 << 24
 
-// The most that rows and tokens may be counted to, by the width of a count where it travels, and the most counts that a rank takes in from
-// one dispatch, or sends: the leaves of all ranks times the experts hosted here, or this rank's leaves times all experts. There are as
-// many as groups of tokens, however few the rows are, and each takes 8 bytes of memory.
+// mostRows is the most that rows and tokens are counted to, by the width of a count in a message.
+//
+// MaxCounts is the most counts that a rank takes in from one dispatch, or sends: the leaves of all
+// ranks times the experts hosted here, or the leaves of this rank times all experts. Each takes 8
+// bytes of memory, and there are as many however few the rows are.
 const (
 	mostRows  = math.MaxInt32
 	MaxCounts = 1 << 27
@@ -33,8 +35,8 @@ type Config struct {
 	Dim int
 	// MaxRows bounds the rows taken in by one dispatch, at most 2³¹−1; 0 means [DefaultMaxRows].
 	MaxRows int
-	// LeafRows is the most rows that an expert gets from one leaf where rows are not tokens but mixtures of them; 0 means
-	// that they are tokens, so that there are no more rows than those.
+	// LeafRows is the most rows that an expert gets from one leaf if rows are not tokens but
+	// mixtures of them; 0 means that they are tokens, so that there are no more rows than those.
 	LeafRows int
 	// Algorithm says through which ranks messages go.
 	Algorithm Algorithm
@@ -42,15 +44,15 @@ type Config struct {
 	Topology Topology
 	// Costs are what Auto predicts by, such as links.Links. With nil it takes Direct.
 	Costs Costs
-	// Wire is the format of rows where they travel; its zero value leaves them as they are.
+	// Wire is the formats of rows in messages; its zero value is float32.
 	Wire Wire
-	// MaxRelay bounds the bytes that a rank holds for others in a round; 0 means those of MaxRows rows, as many as it takes
-	// in for itself, and at least [DefaultMaxRelay].
+	// MaxRelay bounds the bytes that a rank holds for others in a round; 0 means those of MaxRows
+	// rows, as many as it takes in for itself, and at least [DefaultMaxRelay].
 	MaxRelay int
 }
 
-// Exchange carries rows of one layer between the ranks of a transport. All ranks call its methods, and those of
-// its handles, in the same order; it is not safe for concurrent use.
+// Exchange carries rows of one layer between the ranks of a transport. All ranks call its methods,
+// and those of its handles, in the same order; it is not safe for concurrent use.
 type Exchange struct {
 	t         transport.Transport
 	placement Placement
@@ -71,7 +73,7 @@ type Exchange struct {
 	nodes     on
 	steps     [NumAlgorithms][]Step // this rank's, made when first wanted
 	chosen    map[load]Algorithm    // by Auto
-	seenBy    [2][]int32            // scratch: which node and which rank a token was last found to go to
+	seenBy    [2][]int32            // scratch: the node and the rank that a token last went to
 	relay     relay
 	pool      pool
 
@@ -82,7 +84,7 @@ type Exchange struct {
 	spare     []*Handle
 }
 
-// New makes an exchange over t, which must carry nothing else: use [transport.Sub] where it does.
+// New makes an exchange over t, which must carry nothing else: see [transport.Sub].
 func New(t transport.Transport, c Config) (*Exchange, error) {
 	var faults []error
 	if err := c.Placement.Validate(); err != nil {
@@ -133,8 +135,8 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 func (x *Exchange) rank() int { return int(x.t.Rank()) }
 func (x *Exchange) size() int { return x.t.Size() }
 
-// next is the i-th rank from this one on. Everybody starts with its own next, so that not everybody talks to the same one
-// first.
+// next is the i-th rank from this one on. Each rank begins with the next one, so that they do not
+// all send to the same rank first.
 func (x *Exchange) next(i int) int { return (x.rank() + i) % x.size() }
 
 // tag is that of the current round.

@@ -37,7 +37,7 @@ func randomJob(r *rand.Rand, ranks int) job {
 	return j
 }
 
-// row is the content of the i-th row that rank s sends to expert e from leaf l: it says where it comes from.
+// row is the content of the i-th row that rank s sends to expert e from leaf l.
 func row(s, e, l, i int) []float32 {
 	return []float32{float32(s), float32(1000*e + l), float32(i)}
 }
@@ -57,7 +57,8 @@ func (j job) outgoing(s int) blas32.General {
 	return m
 }
 
-// incoming is the slow reference: what rank d must get, and the end of each expert's rows in each leaf.
+// incoming is the slow reference: what rank d must get, and the end of the rows of each expert and
+// leaf.
 func (j job) incoming(d int) (data []float32, ends []int) {
 	begin, end := j.place.Of(d)
 	for e := begin; e < end; e++ {
@@ -112,7 +113,7 @@ func TestRowsArriveInOrderAndComeHome(t *testing.T) {
 	}
 }
 
-// check runs a forward and a backward round of j on one rank and compares everything with the reference.
+// check runs a forward and a backward trip of j on one rank and compares all with the reference.
 func (j job) check(tr transport.Transport) error {
 	ctx, me := context.Background(), int(tr.Rank())
 	x, err := alltoall.New(tr, alltoall.Config{Placement: j.place, Dim: dim})
@@ -221,7 +222,7 @@ func TestTooManyRowsAreRefusedBeforeTheyAreAllocated(t *testing.T) {
 	require.ErrorContains(t, errs[1], "12 rows for rank 1 from it and the ranks before, MaxRows is 10")
 }
 
-// TestMaxRowsBoundsRowsAlone: tokens that stay away, and groups of tokens times experts, are no rows.
+// TestMaxRowsBoundsRowsAlone, not tokens that no expert gets, nor groups of tokens times experts.
 func TestMaxRowsBoundsRowsAlone(t *testing.T) {
 	errs := onRanks(t, 2, func(tr transport.Transport) error {
 		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(8, 2), Dim: dim, MaxRows: 4})
@@ -229,7 +230,8 @@ func TestMaxRowsBoundsRowsAlone(t *testing.T) {
 			return err
 		}
 		counts := alltoall.Counts{Tokens: 6, Leaves: 6, Rows: make([]int, 8*6)}
-		counts.Rows[0], counts.Rows[47] = 1, 1 // the first token to the first expert, the last to the last
+		// The first token goes to the first expert, the last to the last.
+		counts.Rows[0], counts.Rows[47] = 1, 1
 		rows := blas32.General{Rows: 2, Cols: dim, Stride: dim, Data: make([]float32, 2*dim)}
 		_, in, err := whole(context.Background(), x, alltoall.Request{Counts: counts, Rows: rows})
 		require.Equal(t, 2, in.Rows)

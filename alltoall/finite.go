@@ -13,7 +13,8 @@ import (
 // ErrNotFinite says that a rank was to send a NaN or an infinity under [Wire.Finite].
 var ErrNotFinite = errors.New("not a finite number")
 
-// checkFinite looks through packed rows that are about to leave, where that is asked for.
+// checkFinite looks for numbers that are not finite in packed rows that are about to leave, if
+// [Wire.Finite].
 func (x *Exchange) checkFinite(op string, ms ...blas32.General) error {
 	if err := x.findInfinite(op, ms...); err != nil {
 		return err
@@ -37,7 +38,7 @@ func (x *Exchange) findInfinite(op string, ms ...blas32.General) *transport.Erro
 	return nil
 }
 
-// findInfinite looks through the rows that a source names.
+// findInfinite looks through the rows that a source lists.
 func (s source) findInfinite(x *Exchange) *transport.Error {
 	if s.token == nil || !x.wire.Finite {
 		return x.findInfinite("dispatch", s.m)

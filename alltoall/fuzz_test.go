@@ -10,7 +10,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
-// FuzzDecodeCounts feeds what a hostile peer may say to the decoder: it must answer with an error or with
+// FuzzDecodeCounts gives the decoder what a hostile peer may send: it must return an error or
 // numbers inside the limits, and never panic or allocate beyond them.
 func FuzzDecodeCounts(f *testing.F) {
 	ends := inproc.New(1)
@@ -48,7 +48,8 @@ func FuzzDecodeCounts(f *testing.F) {
 	})
 }
 
-// FuzzRelayedLengths feeds a rank that passes blocks on what a hostile one might send: it must not panic, nor hold more than it may.
+// FuzzRelayedLengths gives a rank that relays blocks what a hostile peer might send: it must not
+// panic, nor hold more than it may.
 func FuzzRelayedLengths(f *testing.F) {
 	f.Add(make([]byte, 3*lengthBytes))
 	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9})

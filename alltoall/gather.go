@@ -1,13 +1,17 @@
 package alltoall
 
-// Gather has the steps of Direct. In a dispatch each message is the distinct rows for a rank and a number for each of its rows, as
-// [railsSteps]'s are for a node: a token with several experts on a rank travels there once. Answers come back one by one.
+// Gather has the steps of Direct. In a dispatch each message is the distinct rows for a rank and a
+// number for each of its rows, as those of [Rails] are for a node: a token with several experts on
+// a rank travels there once. Answers come back one by one.
 //
-// Steps: 1, and one for the heads. Messages a rank: n−1, and as many heads. Bytes: those of direct, less the rows that would repeat: with
-// n ranks and k choices at random, about n·(1−(1−1/n)^k) of k rows remain. It wins where experts are few and choices many, as the all-gather
-// dispatchers of Megatron-Core and vLLM do, which send every token to every rank; this sends none to a rank that does not want it.
+// Steps: 1, and one for the heads. Messages a rank: n−1, and as many heads. Bytes: those of direct,
+// less the rows that would repeat: with n ranks and k choices at random, about n·(1−(1−1/n)^k) of k
+// rows remain. It wins if experts are few and choices many, as the all-gather dispatchers of
+// Megatron-Core and vLLM, which send every token to every rank; this one sends a token only to the
+// ranks that need it.
 
-// crossesOnce tells whether bundle b of this rank's, or for it, carries each row once: both ends say the same.
+// crossesOnce reports whether bundle b, which this rank sends or receives, carries each row once:
+// both ends find the same.
 func (r *relay) crossesOnce(b Bundle) bool {
 	switch x := r.x; {
 	case !x.round.rowsOnce:

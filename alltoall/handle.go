@@ -10,21 +10,22 @@ import (
 // answers back, and then, for a backward pass, gradients travel the same way, without counts. One
 // way there and back is a trip; Dispatch begins the first, DispatchBack every other.
 //
-// All ranks make the same calls in the same order. A call out of order is [ErrOrder], names the
-// rank, the operation and the chunk, sends nothing and changes nothing.
+// All ranks make the same calls in the same order. A call out of order is [ErrOrder]; it, and one
+// whose matrices do not fit, names the rank, the operation and the value, sends nothing and changes
+// nothing.
 //
-//	call               allowed                                     memory
-//	Dispatch(c)        in the first trip, for c = 0, 1, …          the request's rows are read until
-//	                                                               the last chunk's returns; rows and
-//	                                                               ends are lent until Release
-//	Combine(c)         after the Dispatch or DispatchBack of       answers are read until it returns;
-//	                   chunk c in this trip, for c = 0, 1, …       its result is lent until Release
-//	Recut              after the last chunk's Combine              —
-//	DispatchBack(c)    for c = 0 after the last chunk's Combine    rows are read until it returns; its
-//	                   of the trip before; then for c = 1, 2, …    result is lent until Release
-//	Plan, Algorithm,   until Release                               the plan is lent until Release
+//	call               allowed                                   memory
+//	Dispatch(c)        in the first trip, for c = 0, 1, …        the request's rows are read until
+//	                                                             the last chunk's returns; rows
+//	                                                             and ends are lent until Release
+//	Combine(c)         after the Dispatch or DispatchBack of     answers are read until it returns;
+//	                   chunk c in this trip, for c = 0, 1, …     its result is lent until Release
+//	Recut              after the last chunk's Combine            —
+//	DispatchBack(c)    for c = 0 after the last chunk's Combine  rows are read until it returns; its
+//	                   of the trip before; then for c = 1, 2, …  result is lent until Release
+//	Plan, Algorithm,   until Release                             the plan is lent until Release
 //	Chunks, Chunk
-//	Release            at any time; again it does nothing          gives back all that was lent
+//	Release            at any time; again it does nothing        gives back all that was lent
 //
 // What is lent may be written to, but for the plan. Combine of one chunk may come before Dispatch
 // of the next. After a call that failed in any other way only Release is allowed. After Release a
@@ -70,7 +71,7 @@ func (h *Handle) Chunks() int { return h.cut.Chunks() }
 
 // Chunk says which rows are in a chunk.
 func (h *Handle) Chunk(chunk int) Chunk {
-	me := h.seat()
+	me := h.receiver()
 	c := Chunk{EndExpert: me.hosted, Ranks: h.cut.listed(me, chunk)}
 	if c.Ranks == nil {
 		c.FirstExpert, c.EndExpert = h.cut.experts(me, 0, chunk)

@@ -7,21 +7,24 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// In a dispatch by Rails, what a rank has for the ranks of another node crosses with each row once: a head that says for each block how
-// long its prefix is and how many rows it has, and how many distinct rows there are; then the prefixes, a number for each row, and the
-// distinct rows. The receiver puts the blocks together again. A row is known by where it lies.
+// In a dispatch by Rails, what a rank has for the ranks of another node crosses with each row once,
+// as do all messages of one by Gather: a head that has for each block the length of its prefix and
+// the number of its rows, and the number of distinct rows; then the prefixes, a number for each
+// row, and the distinct rows. The receiver puts the blocks together again. A row is identified by
+// its address.
 //
-// Answers cross one by one: their sum has to be taken in the order of a token's experts, and those of one node need not follow each other.
+// Answers cross one by one: they have to be summed in the order of a token's experts, and those of
+// one node need not follow each other.
 
 const (
 	wordBytes = 8 // of a number in the head
 	refBytes  = 4 // of a row's number
 )
 
-// onceHead is the length of the head of a bundle of so many blocks.
+// onceHead is the length of the head of a bundle with the given number of blocks.
 func onceHead(blocks int) int { return wordBytes * (2*blocks + 1) }
 
-// once is a bundle that has come, or is coming, with each row once.
+// once is a bundle with each row once that has come or is coming.
 type once struct {
 	bundle   Bundle
 	prefix   [][]byte // of each block
@@ -75,8 +78,9 @@ func (r *relay) number(row []byte) uint32 {
 	return id
 }
 
-// packBelow is the length in bytes below which distinct rows are copied into one buffer, which is sent faster than thousands. That of
-// longer rows is not: a dispatch of rows of 4 KiB over links of 1 Gb/s takes 4 % less as they are.
+// packBelow is the length in bytes below which distinct rows are copied into one buffer, which is
+// sent faster than thousands. For longer rows it is not: a dispatch of rows of 4 KiB over links of
+// 1 Gb/s takes 4 % less time as they are.
 const packBelow = 4 << 10
 
 // listDistinct appends the distinct rows to the round's buffers.
@@ -133,7 +137,8 @@ func (r *relay) landOnce(a arrival) error {
 	return nil
 }
 
-// roomOnce returns room for the prefix of a block that peer announces, once it is known to have the right size.
+// roomOnce returns room for the prefix of a block that peer announces, after it has checked the
+// size.
 func (r *relay) roomOnce(peer int, block Block, prefix, n uint64) ([]byte, error) {
 	x := r.x
 	if block.To != x.rank() {
@@ -156,8 +161,9 @@ func (r *relay) roomOnce(peer int, block Block, prefix, n uint64) ([]byte, error
 	return mine, nil
 }
 
-// place puts the blocks of a bundle together, where they are for this rank, and lists their pieces where they are for others.
-func (r *relay) place(o once) error {
+// assemble puts the blocks of a bundle for this rank together, and lists the pieces of those for
+// others.
+func (r *relay) assemble(o once) error {
 	x, width := r.x, r.x.round.width
 	refs, distinct := o.refs, uint32(len(o.distinct)/width)
 	for i, block := range o.bundle.Blocks {

@@ -17,20 +17,20 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
-// tolls counts the bytes that its rank sends to other nodes.
-type tolls struct {
+// crossing counts the bytes that its rank sends to other nodes.
+type crossing struct {
 	*inproc.Transport
 	node []int
-	paid *atomic.Int64
+	sent *atomic.Int64
 }
 
-func (t tolls) Exchange(ctx context.Context, sends, recvs []transport.Message) error {
+func (c crossing) Exchange(ctx context.Context, sends, recvs []transport.Message) error {
 	for _, m := range sends {
-		if t.node[m.Peer] != t.node[t.Rank()] {
-			t.paid.Add(int64(length(m.Bufs)))
+		if c.node[m.Peer] != c.node[c.Rank()] {
+			c.sent.Add(int64(length(m.Bufs)))
 		}
 	}
-	return t.Transport.Exchange(ctx, sends, recvs)
+	return c.Transport.Exchange(ctx, sends, recvs)
 }
 
 // topK is a routing: every token has k experts, no two the same, one leaf for all.
@@ -55,7 +55,8 @@ func newTopK(r *rand.Rand, tokens, k, experts int) topK {
 	return c
 }
 
-// crossings enumerates the rows that leave rank's node, and the pairs of a token and another node that it has an expert on.
+// crossings enumerates the rows that leave the node of a rank, and the pairs of a token and another
+// node that it has an expert on.
 func (c topK) crossings(place Placement, node []int, rank int) (rows, once int) {
 	type pair struct{ token, node int }
 	pairs := map[pair]bool{}
@@ -87,8 +88,8 @@ func (c topK) toRank(place Placement, rank int) int {
 	return len(seen)
 }
 
-// TestTokensCrossToANodeOnce holds a dispatch by Rails against one by Direct, which sends every row, bit for bit, and the bytes that
-// leave nodes against what enumeration gives.
+// TestTokensCrossToANodeOnce holds a dispatch by Rails or Gather against one by Direct, which sends
+// every row, bit for bit, and the bytes that leave nodes against enumeration.
 func TestTokensCrossToANodeOnce(t *testing.T) {
 	seed := rand.Uint64()
 	const each = 2
@@ -103,7 +104,7 @@ func TestTokensCrossToANodeOnce(t *testing.T) {
 			}
 			place := Even(each*ranks, ranks)
 			want := make([]int, ranks)
-			var paid [3]atomic.Int64
+			var sent [3]atomic.Int64
 			for r, err := range onAll(inproc.New(ranks), func(tr transport.Transport) error {
 				me := int(tr.Rank())
 				random := rand.New(rand.NewPCG(seed, uint64(me)))
@@ -117,7 +118,7 @@ func TestTokensCrossToANodeOnce(t *testing.T) {
 				want[me] = 4 * width * (rows - once)
 				var got [3][]float32
 				for n, a := range []Algorithm{Direct, Rails, Gather} {
-					e, err := New(tolls{tr.(*inproc.Transport), top.Node, &paid[n]}, Config{Placement: place, Dim: width, Algorithm: a, Topology: top})
+					e, err := New(crossing{tr.(*inproc.Transport), top.Node, &sent[n]}, Config{Placement: place, Dim: width, Algorithm: a, Topology: top})
 					if err != nil {
 						return err
 					}
@@ -144,30 +145,31 @@ func TestTokensCrossToANodeOnce(t *testing.T) {
 			}) {
 				require.NoError(t, err, "seed %d, %d ranks, topology %d, rank %d", seed, ranks, i, r)
 			}
-			// What is said besides rows differs: heads, and a number for each row.
-			saved := paid[0].Load() - paid[1].Load()
+			// There is more than rows: heads, and a number for each row.
+			saved := sent[0].Load() - sent[1].Load()
 			require.LessOrEqual(t, saved, int64(mat.Sum(want)), "seed %d, %d ranks, topology %d", seed, ranks, i)
 		}
 	}
 }
 
-// TestRowsOnceSaveWhatEnumerationGives has rows so wide that what is said besides them is nothing.
+// TestRowsOnceSaveWhatEnumerationGives has rows so wide that other bytes do not count.
 func TestRowsOnceSaveWhatEnumerationGives(t *testing.T) {
 	const ranks, each, width, tokens, k = 8, 2, 2048, 64, 8
 	top, place := Nodes(ranks, 2), Even(each*ranks, ranks)
-	var paid [3]atomic.Int64
+	var sent [3]atomic.Int64
 	var all, once, apart atomic.Int64
 	for r, err := range onAll(inproc.New(ranks), func(tr transport.Transport) error {
 		route := newTopK(rand.New(rand.NewPCG(1, uint64(tr.Rank()))), tokens, k, each*ranks)
 		rows, distinct := route.crossings(place, top.Node, int(tr.Rank()))
 		all.Add(int64(4 * width * rows))
 		once.Add(int64(4 * width * distinct))
-		_, apartRows := route.crossings(place, []int{0, 1, 2, 3, 4, 5, 6, 7}, int(tr.Rank())) // each rank a node
-		mate := route.toRank(place, int(tr.Rank())^1)
-		apart.Add(int64(4 * width * (apartRows - mate)))
+		// Each rank is a node.
+		_, apartRows := route.crossings(place, []int{0, 1, 2, 3, 4, 5, 6, 7}, int(tr.Rank()))
+		neighbour := route.toRank(place, int(tr.Rank())^1)
+		apart.Add(int64(4 * width * (apartRows - neighbour)))
 		x := blas32.General{Rows: tokens, Cols: width, Stride: width, Data: make([]float32, width*tokens)}
 		for n, a := range []Algorithm{Direct, Rails, Gather} {
-			e, err := New(tolls{tr.(*inproc.Transport), top.Node, &paid[n]}, Config{Placement: place, Dim: width, Algorithm: a, Topology: top})
+			e, err := New(crossing{tr.(*inproc.Transport), top.Node, &sent[n]}, Config{Placement: place, Dim: width, Algorithm: a, Topology: top})
 			if err != nil {
 				return err
 			}
@@ -186,15 +188,15 @@ func TestRowsOnceSaveWhatEnumerationGives(t *testing.T) {
 	}) {
 		require.NoError(t, err, "rank %d", r)
 	}
-	require.InEpsilon(t, all.Load(), paid[0].Load(), 0.01)
-	require.InEpsilon(t, once.Load(), paid[1].Load(), 0.01)
+	require.InEpsilon(t, all.Load(), sent[0].Load(), 0.01)
+	require.InEpsilon(t, once.Load(), sent[1].Load(), 0.01)
 	require.Less(t, 3*once.Load(), 2*all.Load(), "of 8 experts on 4 nodes, several share one")
-	require.InEpsilon(t, apart.Load(), paid[2].Load(), 0.01)
+	require.InEpsilon(t, apart.Load(), sent[2].Load(), 0.01)
 	require.Less(t, once.Load(), apart.Load())
 	require.Less(t, apart.Load(), all.Load())
 }
 
-// FuzzRowsOnce feeds the rank at the end of a crossing what a hostile peer might send.
+// FuzzRowsOnce gives the rank at the end of a crossing what a hostile peer might send.
 func FuzzRowsOnce(f *testing.F) {
 	words := func(list ...uint64) (b []byte) {
 		for _, w := range list {
@@ -226,7 +228,7 @@ func FuzzRowsOnce(f *testing.F) {
 		err = r.landOnce(arrival{bundle: bundle, buf: buf, once: true})
 		for _, o := range r.unpack {
 			if err == nil {
-				err = r.place(o)
+				err = r.assemble(o)
 			}
 		}
 		require.LessOrEqual(t, r.holding, most)

@@ -2,8 +2,8 @@ package alltoall
 
 // pairwiseSteps sends to the rank i ahead and receives from the one i behind, for i from 1 on.
 //
-// Steps: n−1. Messages a rank: n−1. Bytes: each block once. It wins where many messages at once overflow a switch or a receiver.
-// (Thakur, Rabenseifner and Gropp 2005; MPICH's long messages.)
+// Steps: n−1. Messages a rank: n−1. Bytes: each block once. It wins if many messages at once
+// overflow a switch or a receiver. (Thakur, Rabenseifner and Gropp 2005; MPICH's long messages.)
 func pairwiseSteps(o on, rank int) []Step {
 	n := o.ranks()
 	steps := make([]Step, 0, n)

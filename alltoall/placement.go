@@ -1,8 +1,3 @@
-// Package alltoall carries rows to the ranks that host their experts and brings the answers back.
-//
-// An [Exchange] binds a transport to a [Placement] of experts. Its Dispatch sends each row to its expert and returns
-// a [Handle], on which Combine brings answers home and Dispatch sends gradients the same way again: counts
-// travel once. What goes where is a [Plan], plain data made from counts, that can be printed and compared.
 package alltoall
 
 import (
@@ -12,13 +7,13 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
-// Placement says which rank hosts which experts: rank r has experts First[r] up to First[r+1]. A rank may
-// have none.
+// Placement says which rank hosts which experts: rank r has experts First[r] up to First[r+1]. A
+// rank may have none.
 type Placement struct {
 	First []int
 }
 
-// Even spreads experts over ranks as evenly as may be, in order.
+// Even spreads experts over ranks as evenly as possible, in order.
 func Even(experts, ranks int) Placement {
 	first := make([]int, ranks+1)
 	for r := range first {
@@ -27,7 +22,7 @@ func Even(experts, ranks int) Placement {
 	return Placement{First: first}
 }
 
-// Hosted gives each rank so many experts, in order.
+// Hosted gives each rank the listed number of experts, in order.
 func Hosted(experts []int) Placement {
 	p := Placement{First: make([]int, len(experts)+1)}
 	for r, n := range experts {
@@ -48,7 +43,7 @@ func (p Placement) Of(r int) (begin, end int) { return p.First[r], p.First[r+1] 
 // Count is the number of experts of rank r.
 func (p Placement) Count(r int) int { return p.First[r+1] - p.First[r] }
 
-// Validate reports the first rank whose range is not one.
+// Validate returns an error that names the first rank whose range is not valid.
 func (p Placement) Validate() error {
 	if len(p.First) < 2 || p.First[0] != 0 {
 		return fmt.Errorf("alltoall: placement %v does not begin at expert 0 or names no rank", p.First)

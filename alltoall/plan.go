@@ -7,13 +7,14 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
-// Counts says how many rows a rank sends to each expert, cut by leaf: a leaf is a group of consecutive tokens
-// whose gradient is summed apart.
+// Counts says how many rows a rank sends to each expert, by leaf: a leaf is a group of consecutive
+// tokens whose gradient is summed separately.
 type Counts struct {
-	// Tokens is the number of tokens that the rows come from, and Padding how many of them are padding. No expert gets
-	// more rows than the others, but where [Config.LeafRows] says otherwise.
+	// Tokens is the number of tokens that the rows come from, and Padding how many of them are
+	// padding. No expert gets more rows than there are other tokens, unless [Config.LeafRows] says
+	// so.
 	Tokens, Padding int
-	// Leaves is the number of groups that the tokens make.
+	// Leaves is the number of leaves of the tokens.
 	Leaves int
 	// Rows holds Experts × Leaves numbers, expert by expert.
 	Rows []int
@@ -22,9 +23,10 @@ type Counts struct {
 // ofExperts returns the part of c.Rows that concerns experts begin to end.
 func (c Counts) ofExperts(begin, end int) []int { return c.Rows[begin*c.Leaves : end*c.Leaves] }
 
-// Plan is one exchange of rows as one rank sees it, in plain data. Rows leave sorted by expert, so those for one
-// rank are one run. They arrive sorted by expert, then by the rank that sent them: that is the order of the
-// tokens in the global batch, whatever the number of ranks. [Exchange.BeginByPeers] has another order.
+// Plan is one exchange of rows as one rank sees it, in plain data. Rows leave sorted by expert, so
+// those for one rank are one run. They arrive sorted by expert, then by the rank that sent them:
+// that is the order of the tokens in the global batch, for any number of ranks. [ByRanks] has
+// another order.
 type Plan struct {
 	// Rank is the rank whose view this is.
 	Rank int
@@ -34,9 +36,10 @@ type Plan struct {
 	Sent []int
 	// Tokens, Padding and Leaves are each rank's, in rank order.
 	Tokens, Padding, Leaves []int
-	// Segments says where the rows of sender s for the e-th expert hosted here stand: in Segments[e*ranks+s].
+	// Segments[e*ranks+s] is the run of the rows of rank s for the e-th expert hosted here.
 	Segments []Segment
-	// Ends cuts the rows that arrive by expert and leaf: entry e*TotalLeaves()+l is the end of expert e's rows in leaf l.
+	// Ends are where the rows of each leaf end, in the order in which rows arrive: if that is by
+	// expert, entry e*TotalLeaves()+l is the end of the rows of expert e in leaf l.
 	Ends []int
 }
 
@@ -63,11 +66,11 @@ func (p *Plan) FirstLeaf() int { return mat.Sum(p.Leaves[:p.Rank]) }
 // TotalLeaves is the number of leaves of all ranks.
 func (p *Plan) TotalLeaves() int { return mat.Sum(p.Leaves) }
 
-// Segment returns where the rows of sender s for the e-th expert hosted here stand.
+// Segment returns the run of the rows of rank s for the e-th expert hosted here.
 func (p *Plan) Segment(e, s int) Segment { return p.Segments[e*p.Ranks()+s] }
 
-// NewPlan makes rank's plan. sent is the number of rows that it sends to each rank; from[s] is what rank s
-// sends here: counts for the experts hosted here alone.
+// NewPlan makes the plan of a rank. sent is the number of rows that it sends to each rank; from[s]
+// is what rank s sends here: counts for the experts hosted here alone.
 func NewPlan(rank int, place Placement, sent []int, from []Counts) *Plan {
 	p := new(Plan)
 	p.fill(rank, place, sent, from)

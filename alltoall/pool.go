@@ -6,8 +6,8 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// pool keeps the matrices of past steps for the next ones: routing changes their sizes a little from step to step,
-// so a new one is made with room to grow.
+// pool keeps the matrices of past steps for the next ones: routing changes their sizes a little
+// from step to step, so a new one has room to grow.
 type pool struct{ free [][]float32 }
 
 // matrix returns a packed matrix of undefined content.
@@ -15,7 +15,7 @@ func (p *pool) matrix(rows, cols int) blas32.General {
 	return blas32.General{Rows: rows, Cols: cols, Stride: cols, Data: p.get(rows * cols)}
 }
 
-// get takes what was used last, as some of it may still be in a cache.
+// get takes the memory that was used last, since some of it may still be in a cache.
 func (p *pool) get(n int) []float32 {
 	for i := len(p.free) - 1; i >= 0; i-- {
 		if data := p.free[i]; cap(data) >= n {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Costs predicts the time of rounds, by which [Auto] chooses. All ranks have the same. Package links
-// has one, of links that it measures.
+// Costs predicts the time of rounds, by which [Auto] chooses. All ranks have the same. Package
+// links has one, of links that it measures.
 type Costs interface {
 	// Round predicts the time of a round on the rank that is slowest.
 	Round(r UniformRound) time.Duration
@@ -45,8 +45,8 @@ func loadOf(bytes int, share Share) load {
 	return l
 }
 
-// Prediction is the time of a dispatch by an algorithm, and of the combine that follows, on the rank
-// that is slowest.
+// Prediction is the time of a dispatch by an algorithm, and of the combine that follows, on the
+// rank that is slowest.
 type Prediction struct {
 	Algorithm         Algorithm
 	Dispatch, Combine time.Duration
@@ -54,8 +54,9 @@ type Prediction struct {
 
 func (p Prediction) sum() time.Duration { return p.Dispatch + p.Combine }
 
-// Predict returns the time that is predicted of each algorithm if all messages have the given length
-// and the given share of rows remains without repeated tokens. Without [Config.Costs] all are 0.
+// Predict returns the time that is predicted of each algorithm if all messages have the given
+// length and the given share of rows remains without repeated tokens. Without [Config.Costs] all
+// are 0.
 func (x *Exchange) Predict(bytes int, share Share) []Prediction {
 	var list []Prediction
 	for _, a := range Algorithms() {
@@ -120,10 +121,10 @@ func (x *Exchange) choose(bytes int, share Share) Algorithm {
 	return a
 }
 
-// chooseFor returns the algorithm for the rows that ranks have announced, in this number of messages
-// from rank to rank, the same on every rank. It goes by the length of a message, and by the share
-// of rows that remains without repeated tokens. If messages differ the length is that of uniform
-// messages that would load the links as much as the busiest one is.
+// chooseFor returns the algorithm for the rows that ranks have announced, in this number of
+// messages from rank to rank, the same on every rank. It goes by the length of a message, and by
+// the share of rows that remains without repeated tokens. If messages differ the length is that of
+// uniform messages that would load the links as much as the busiest one is.
 func (x *Exchange) chooseFor(from []announcement, messages int) Algorithm {
 	leaving, crossing, once, apart := 0, 0, 0, 0
 	for _, a := range from {
@@ -163,7 +164,7 @@ func (x *Exchange) busiest(from []announcement) float64 {
 	return most
 }
 
-// stepsOf returns this rank's steps of an algorithm.
+// stepsOf returns the steps of this rank in an algorithm.
 func (x *Exchange) stepsOf(a Algorithm) []Step {
 	if x.steps[a] == nil {
 		x.steps[a] = a.Steps(x.topology, x.size(), x.rank())

@@ -1,7 +1,8 @@
 package alltoall
 
-// What leaves in a dispatch is gathered and encoded while the counts are under way: neither needs the other. Which rows are gathered depends
-// on the algorithm, which depends on all ranks' counts, so it is the last dispatch's that is prepared for.
+// The rows of the first trip are gathered and encoded while the counts travel: neither needs the
+// other. Which rows are gathered depends on the algorithm, and that on the counts of all ranks, so
+// the algorithm of the last exchange is assumed.
 
 // prepare begins to make the source ready for algorithm a.
 func (h *Handle) prepare(raw source, a Algorithm) {
@@ -20,7 +21,7 @@ func (h *Handle) prepare(raw source, a Algorithm) {
 	go h.packing()
 }
 
-// pack is what prepare begins.
+// pack runs on a goroutine of its own.
 func (h *Handle) pack() {
 	defer h.preparing.Done()
 	if h.packed != nil {
@@ -37,5 +38,4 @@ func (h *Handle) prepared(a Algorithm) {
 		h.prepare(h.raw, a)
 		h.preparing.Wait()
 	}
-
 }

@@ -13,14 +13,15 @@ const (
 	lengthBytes = 8
 	// inline is the most bytes that travel in one message with their lengths.
 	inline = 16 << 10
-	// DefaultMaxRelay is the most bytes that a rank holds for others in a round unless told otherwise, or its rows may be
-	// longer in all.
+	// DefaultMaxRelay is the most bytes that a rank holds for others in a round by default, unless its
+	// rows may be longer in total.
 	DefaultMaxRelay = 1 << 30
 )
 
-// relay carries out a round by an algorithm's steps. A bundle whose blocks all end at its receiver, who knows their lengths, is one
-// message of just those. Others begin with the lengths of their blocks, which the receiver believes only within bounds; what is short comes
-// with them, the rest follows as a message of its own.
+// relay carries out a round by the steps of an algorithm. A bundle whose blocks all end at its
+// receiver, which knows their lengths, is one message of those blocks. Other bundles begin with the
+// lengths of their blocks, which the receiver accepts only within bounds; short blocks follow in
+// the same message, long ones in another.
 type relay struct {
 	x           *Exchange
 	op          string
@@ -37,7 +38,7 @@ type relay struct {
 	unpack   []once
 }
 
-// batchOf is messages that go at once.
+// batchOf is messages that are exchanged at once.
 type batchOf struct{ sends, recvs []transport.Message }
 
 // arrival is a bundle whose lengths are on their way.
@@ -78,7 +79,7 @@ func (r *relay) begin(x *Exchange, op string) {
 	}
 }
 
-// end forgets all that belongs to others.
+// end drops all references to the memory of others.
 func (r *relay) end() {
 	clear(r.held)
 	clear(r.out)
@@ -90,7 +91,7 @@ func (r *relay) end() {
 	r.rest.clear()
 }
 
-// step carries out one step, and forgets what others have now.
+// step carries out one step, and drops the blocks that it has sent.
 func (r *relay) step(ctx context.Context, s *Step) error {
 	r.first.clear()
 	r.rest.clear()
@@ -128,7 +129,7 @@ func (r *relay) step(ctx context.Context, s *Step) error {
 		}
 	}
 	for _, o := range r.unpack {
-		if err := r.place(o); err != nil {
+		if err := r.assemble(o); err != nil {
 			return err
 		}
 	}
@@ -155,7 +156,7 @@ func (r *relay) send(b Bundle) {
 	r.post(b.Peer, head, bufs)
 }
 
-// post sends a head with what follows it, if that is short, or before it.
+// post sends a head with the blocks after it, or if those are long before a message of them.
 func (r *relay) post(peer int, head []byte, bufs [][]byte) {
 	if length(bufs) <= inline {
 		begun := len(r.x.round.bufs)
@@ -181,14 +182,14 @@ func (r *relay) recv(b Bundle) {
 	r.expect(b, lengthBytes*len(b.Blocks), false)
 }
 
-// expect makes room for a head of so many bytes and what may come with it.
+// expect makes room for a head of the given length and the blocks that may follow it.
 func (r *relay) expect(b Bundle, head int, once bool) {
 	buf := r.x.round.takeBytes(head + inline)
 	r.heads = append(r.heads, arrival{b, buf, len(r.first.recvs), once})
 	r.first.recvs = append(r.first.recvs, r.x.message(b.Peer, r.x.round.one(buf)))
 }
 
-// plain tells whether all of a bundle's blocks end at its receiver.
+// plain reports whether all blocks of a bundle end at its receiver.
 func plain(b Bundle, receiver int) bool {
 	for _, block := range b.Blocks {
 		if block.To != receiver {
@@ -198,7 +199,7 @@ func plain(b Bundle, receiver int) bool {
 	return true
 }
 
-// exchange moves a batch, and checks that what had a known length has it.
+// exchange carries out a batch, and checks the messages whose lengths are known.
 func (r *relay) exchange(ctx context.Context, b *batchOf) error {
 	x := r.x
 	if err := transport.Exchange(ctx, x.t, b.sends, b.recvs); err != nil {
@@ -217,7 +218,8 @@ func (r *relay) exchange(ctx context.Context, b *batchOf) error {
 	return nil
 }
 
-// land makes room for the blocks of a bundle whose lengths have come, and fills it or has the rest fill it.
+// land makes room for the blocks of a bundle whose head has come, and fills it or expects their
+// message.
 func (r *relay) land(a arrival) error {
 	x, got := r.x, r.first.recvs[a.at].N
 	head := lengthBytes * len(a.bundle.Blocks)
@@ -234,7 +236,7 @@ func (r *relay) land(a arrival) error {
 	return r.fill(a, head, x.round.list(begun))
 }
 
-// fill has what follows a head go to bufs: from behind it, or from a message of its own.
+// fill has what follows a head go to bufs: from the same message, or from another.
 func (r *relay) fill(a arrival, head int, bufs [][]byte) error {
 	x, got, total := r.x, r.first.recvs[a.at].N, length(bufs)
 	if total > inline {
@@ -274,7 +276,7 @@ func (r *relay) room(peer int, block Block, n uint64) error {
 	return nil
 }
 
-// hold counts n more bytes that peer has this rank hold.
+// hold counts n more bytes that this rank holds because of peer.
 func (r *relay) hold(peer int, n uint64) error {
 	x := r.x
 	if limit := x.maxRelay - r.holding; n > uint64(limit) {

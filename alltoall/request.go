@@ -118,13 +118,13 @@ func (p *Plan) announce(x *Exchange, c Counts, from []announcement) {
 // layOut gives each segment its run of rows, in the order of the cut, and returns how many rows
 // there are.
 func (p *Plan) layOut(cut Cut, from []announcement) (rows int) {
-	s := seat{rank: p.Rank, ranks: len(from), hosted: p.Experts}
-	n := s.ranks * s.hosted
+	r := receiver{rank: p.Rank, ranks: len(from), hosted: p.Experts}
+	n := r.ranks * r.hosted
 	p.Segments = slices.Grow(p.Segments[:0], n)[:n]
 	for i := range n {
-		e, sender := cut.segment(s, i)
+		e, sender := cut.segment(r, i)
 		segment := Segment{First: rows, Rows: from[sender].rows[e]}
-		p.Segments[e*s.ranks+sender] = segment
+		p.Segments[e*r.ranks+sender] = segment
 		rows += segment.Rows
 	}
 	return rows

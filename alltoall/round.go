@@ -7,8 +7,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// round is the messages of one round of an exchange, and the memory for what is said in them besides rows. It is used
-// again from round to round, so that none allocates.
+// round is the messages of one round of an exchange, and the memory for what is sent in them
+// besides rows. It is used again from round to round, so that none allocates.
 type round struct {
 	sends, recvs []transport.Message
 	bufs         [][]byte
@@ -19,10 +19,10 @@ type round struct {
 	narrow       []arrivingRows
 }
 
-// begin forgets what has been taken of the memory.
+// begin takes the memory back.
 func (r *round) begin() { r.words, r.ints = r.words[:0], r.ints[:0] }
 
-// end forgets the messages, and with them all that belongs to others.
+// end drops the messages, and with them all references to the memory of others.
 func (r *round) end() {
 	clear(r.sends)
 	clear(r.recvs)
@@ -38,8 +38,8 @@ func (r *round) takeBytes(n int) []byte { return take(&r.words, n) }
 // takeInts returns n numbers of any value, which stay until the next begin.
 func (r *round) takeInts(n int) []int { return take(&r.ints, n) }
 
-// take returns the next n elements of an arena. Once that is full a larger one takes its place, and what was taken of the
-// old one stays as it is.
+// take returns the next n elements of an arena. If it is full a larger one replaces it, and what
+// was taken of the old one stays as it is.
 func take[T any](arena *[]T, n int) []T {
 	if cap(*arena)-len(*arena) < n {
 		*arena = make([]T, 0, max(2*cap(*arena), n))
@@ -49,7 +49,7 @@ func take[T any](arena *[]T, n int) []T {
 	return (*arena)[begin : begin+n : begin+n]
 }
 
-// list ends a list of buffers that began when bufs had begun elements, and returns it.
+// list returns the list of the buffers from number begun on.
 func (r *round) list(begun int) [][]byte { return r.bufs[begun:len(r.bufs):len(r.bufs)] }
 
 // one returns a list of one buffer.
@@ -87,7 +87,7 @@ func (x *Exchange) Uniform(ctx context.Context, a Algorithm, out, in []byte) err
 	return x.run(ctx, "measuring")
 }
 
-// run carries out the round and says which one failed. It checks that rows came as announced.
+// run carries out the round. An error says which one failed. It checks that rows came as announced.
 func (x *Exchange) run(ctx context.Context, op string) error {
 	if x.now != Direct {
 		if err := x.runRelay(ctx, op, x.stepsOf(x.now)); err != nil {

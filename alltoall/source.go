@@ -7,27 +7,28 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/view"
 )
 
-// source is the rows that leave in a dispatch: those of m, or where token is not nil those of m that it names, in its
-// order.
+// source is the rows that leave in the first trip: those of m, or if token is not nil those of m
+// that it lists, in its order.
 type source struct {
 	m     blas32.General
 	token []int32
 }
 
-// wantsPacking tells whether the rows that the source names are to be gathered first: where the transport would do badly with a buffer
-// for each. Rails and Gather do it by themselves.
+// wantsPacking reports whether the rows that the source lists are copied to a packed matrix first,
+// since the transport is slow with a buffer for each. Rails and Gather do it themselves.
 func (s source) wantsPacking(x *Exchange, a Algorithm) bool {
 	return s.token != nil && !x.inPlace && a != Rails && a != Gather
 }
 
-// gather copies the rows that the source names to a packed matrix.
+// gather copies the rows that the source lists to a packed matrix.
 func (s source) gather(to blas32.General) {
 	for i, t := range s.token {
 		copy(to.Data[i*to.Cols:(i+1)*to.Cols], s.m.Data[int(t)*s.m.Stride:])
 	}
 }
 
-// listSource appends rows [first, first+n) of what leaves to the round's buffers, in the dispatch's format.
+// listSource appends rows [first, first+n) of what leaves to the round's buffers, in the format of
+// a dispatch.
 func (h *Handle) listSource(first, n int) {
 	x, s := h.x, &h.src
 	r, width := &x.round, x.wire.Dispatch.Bytes(x.dim)
@@ -50,7 +51,7 @@ func (h *Handle) listSource(first, n int) {
 	}
 }
 
-// crossings counts what of c leaves.
+// crossings counts the rows that leave.
 func (s source) crossings(x *Exchange, c Counts) (k crossings) {
 	o := &x.nodes
 	mine := o.node[x.rank()]
@@ -87,7 +88,8 @@ func (s source) crossings(x *Exchange, c Counts) (k crossings) {
 	return k
 }
 
-// isNews notes that token t is for the i-th, and tells whether that is news. All of one i come in a row.
+// isNews notes that token t is for the i-th node or rank, and reports whether that is new. All
+// calls for one i follow each other.
 func isNews(seen []int32, t int32, i int) bool {
 	if seen[t] == int32(i+1) {
 		return false
@@ -104,6 +106,6 @@ func cleared(list []int32, n int) []int32 {
 	return list[:n]
 }
 
-// crossings are rows that leave: those for other nodes, those that would if no token crossed to a node twice, and those that would leave
-// at all if no token went to a rank twice.
+// crossings are numbers of rows: those for other nodes, those for other nodes if no token crossed
+// to a node twice, and those for other ranks if no token went to a rank twice.
 type crossings struct{ rows, once, apart int }

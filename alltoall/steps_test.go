@@ -12,7 +12,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// TestStepsReadAsTheyDid holds every algorithm's steps on small clusters against a file that can be read.
+// TestStepsReadAsTheyDid compares the steps of every algorithm on small clusters with a golden
+// file.
 func TestStepsReadAsTheyDid(t *testing.T) {
 	const golden = "testdata/steps.txt"
 	var b strings.Builder

@@ -13,13 +13,13 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// afar passes a transport off as one over a network, with which rows are gathered before they leave.
+// afar says that a transport is one over a network, for which rows are gathered before they leave.
 type afar struct{ transport.Transport }
 
 func (afar) Capabilities() transport.Capabilities { return transport.Capabilities{Network: true} }
 
-// shuffled returns a matrix with the rows of m, and others between, in random order with gaps between them, and where
-// each row of m is found in it.
+// shuffled returns a matrix with the rows of m, and others between, in random order with gaps
+// between them, and the row that each row of m is in it.
 func shuffled(r *rand.Rand, m blas32.General) (blas32.General, []int32) {
 	x := blas32.General{Rows: 2 * m.Rows, Cols: m.Cols, Stride: m.Cols + 2}
 	x.Data = make([]float32, x.Rows*x.Stride)

@@ -5,14 +5,15 @@ import (
 	"slices"
 )
 
-// Topology says on which node each rank is. Between ranks of one node links are fast; all ranks of a node share its link to the others.
-// The zero value puts all ranks on one node.
+// Topology says on which node each rank is. Links within a node are fast; all ranks of a node share
+// its link to the other nodes. The zero value puts all ranks on one node.
 type Topology struct {
 	// Node is the number of each rank's node, from 0 on without gaps.
 	Node []int
 }
 
-// Nodes returns the topology of nodes of so many consecutive ranks each; the last may have fewer.
+// Nodes returns the topology of nodes with the given number of consecutive ranks each; the last may
+// have fewer.
 func Nodes(ranks, each int) Topology {
 	t := Topology{Node: make([]int, ranks)}
 	for r := range t.Node {
@@ -21,7 +22,7 @@ func Nodes(ranks, each int) Topology {
 	return t
 }
 
-// Validate reports what is wrong with t for so many ranks, or nil.
+// Validate returns an error unless t is a topology of the given number of ranks.
 func (t Topology) Validate(ranks int) error {
 	if len(t.Node) == 0 {
 		return nil
@@ -54,10 +55,10 @@ func (t Topology) NodeOf(rank int) int {
 // Members returns the ranks of each node, in ascending order.
 func (t Topology) Members(ranks int) [][]int { return t.on(ranks).members }
 
-// on is a topology with what algorithms ask of it worked out.
+// on is a topology in the form that algorithms use.
 type on struct {
 	node    []int   // of each rank
-	local   []int   // each rank's place on its node
+	local   []int   // each rank's position on its node
 	members [][]int // ranks of each node, ascending
 }
 
@@ -78,5 +79,5 @@ func (t Topology) on(ranks int) on {
 
 func (o on) ranks() int { return len(o.node) }
 
-// rail is the rank of a node that stands for local place j, or for one that has as many ranks or more.
+// rail is the rank of a node at local position j, modulo the number of its ranks.
 func (o on) rail(node, j int) int { return o.members[node][j%len(o.members[node])] }

@@ -54,13 +54,15 @@ func (f Format) decode(row []float32, src []byte) { narrow.Format(f).Decode(row,
 
 // Wire is the format of rows on each of the four legs of a step. Its zero value is float32 on all.
 type Wire struct {
-	// Dispatch is that of rows on their way to experts, and Combine of their answers.
+	// Dispatch is the format of rows on their way to experts, and Combine of their answers.
 	Dispatch, Combine Format
-	// DispatchBack is that of the answers' gradients, and CombineBack of the rows'.
+	// DispatchBack is the format of the gradients of answers, and CombineBack of those of rows.
 	DispatchBack, CombineBack Format
-	// Finite makes a NaN or an infinity that is about to leave a rank an error there, [ErrNotFinite], which names its place. Where it is
-	// in the rows of a first dispatch, the other ranks' Dispatch returns [ErrRefused] at once; elsewhere they wait, until that rank
-	// closes its transport. A layer does better: it fails the pass on every rank. Otherwise such numbers travel, as far as the formats have them.
+	// Finite makes a NaN or an infinity that is about to leave a rank an error there, [ErrNotFinite],
+	// with its row and column. In the rows of a Begin, the Begin of the other ranks returns
+	// [ErrRefused] at once; elsewhere they wait until that rank closes its transport. A layer does
+	// better: it fails the pass on every rank. Without Finite such numbers travel, as far as the
+	// formats have them.
 	Finite bool
 }
 
@@ -69,7 +71,7 @@ func Everywhere(f Format) Wire {
 	return Wire{Dispatch: f, Combine: f, DispatchBack: f, CombineBack: f}
 }
 
-// Validate reports a format that there is not, or nil.
+// Validate returns an error if a format is not one of those above.
 func (w Wire) Validate() error {
 	for _, f := range []Format{w.Dispatch, w.Combine, w.DispatchBack, w.CombineBack} {
 		if !narrow.Format(f).Known() {
@@ -79,7 +81,7 @@ func (w Wire) Validate() error {
 	return nil
 }
 
-// arrivingRows is rows that come in another format than float32, and where they belong.
+// arrivingRows are rows that come in another format than float32, and where they belong.
 type arrivingRows struct {
 	format      Format
 	buf         []byte
@@ -104,7 +106,8 @@ func (x *Exchange) offer(f Format, m blas32.General, first, n int) {
 	x.round.bufs = append(x.round.bufs, buf)
 }
 
-// expect appends to the round's buffers room for rows [first, first+n) of m, which come in a format, and are there after the round.
+// expect appends room for rows [first, first+n) of m, which come in a format, to the round's
+// buffers. The rows are there after the round.
 func (x *Exchange) expect(f Format, m blas32.General, first, n int) {
 	if n == 0 {
 		return
@@ -128,7 +131,7 @@ func (x *Exchange) widen() {
 	}
 }
 
-// encodeSource writes all rows that the first dispatch sends in its format: each token's once.
+// encodeSource writes all rows of the first trip in its format: those of each token once.
 func (h *Handle) encodeSource() {
 	f, dim := h.x.wire.Dispatch, h.x.dim
 	if f == Float32 {
