@@ -1,9 +1,9 @@
 package router
 
-// Balance is the loss that evens the experts' loads: E/(k·T²) · Σₑ nₑ·Pₑ for T tokens that choose k
-// of E experts, nₑ the number of those that chose expert e, Pₑ the sum of their scores for it.
-// Scores are the softmax over all experts, or with [Sigmoid] the sigmoids divided by their sum. It
-// is 1 where the load is even, and its gradient holds the counts constant. Its name is "balance".
+// Balance is the loss that balances the experts' loads: E/(k·T²) · Σₑ nₑ·Pₑ for T tokens that
+// choose k of E experts, nₑ the number of those that chose expert e, Pₑ the sum of their scores for
+// it. Scores are the softmax over all experts, or with [Sigmoid] the sigmoids divided by their sum.
+// It is 1 if the load is even, and its gradient holds the counts constant. Its name is "balance".
 // (Fedus et al. 2021 for k = 1; Megatron and DeepSpeed for any k.)
 func Balance(coefficient float64) Loss { return Loss{"balance", coefficient, balance{}} }
 
@@ -21,15 +21,15 @@ func SwitchLoss(coefficient float64) Loss { return Loss{"switch", coefficient, f
 // global_aux_loss; Qiu et al. 2025.)
 func GlobalBalance(coefficient float64) Loss { return Loss{"global", coefficient, global{}} }
 
-// GlobalCounter is a gate that may have losses over the counts of the whole global batch.
+// GlobalCounter is a gate that can have losses over the counts of the whole global batch.
 type GlobalCounter interface {
 	Gate
-	// WantsCounts tells whether it has any. If not, SetCounts need not be called.
+	// WantsCounts tells whether it has such losses. If not, SetCounts need not be called.
 	WantsCounts() bool
-	// SetCounts tells, between Route and Backward, how many tokens of the global batch there are
+	// SetCounts gives the gate, between Route and Backward, the number of tokens of the global batch
 	// without padding, and how many of them chose each expert: the sum of all ranks' Counts, to
-	// which the caller may add those of earlier batches of the same step. It computes the
-	// decision's losses anew.
+	// which the caller may add those of earlier batches of the same step. The gate computes the
+	// decision's losses again.
 	SetCounts(d *Decision, counts []int, tokens int)
 }
 

@@ -5,16 +5,16 @@ import (
 	"slices"
 )
 
-// Balancer is a gate that evens its load by a bias of the choice, which follows what the whole
-// global batch chose and has no gradient. After an optimiser step, the caller adds up all ranks'
-// tallies, element by element, and passes every rank the sum: whole numbers, so their sum does not
-// depend on the number of ranks. Without that call the bias stays.
+// Balancer is a gate that balances its load by a bias of the choice, which follows the choices of
+// the whole global batch and has no gradient. After an optimizer step, the caller adds up the
+// tallies of all ranks, element by element, and passes every rank the sum. Tallies are whole
+// numbers, so their sum does not depend on the number of ranks. Without that call the bias stays.
 type Balancer interface {
 	Gate
-	// Bias returns the bias of each expert, to be read or set; nil where the gate has none, and no
-	// tally either. It belongs to the gate's state, beside its parameters.
+	// Bias returns the bias of each expert, which the caller may read and set; nil if the gate has
+	// none, and then no tally either. It belongs to the gate's state, like its parameters.
 	Bias() []float32
-	// Tally returns what the backward passes since the last Rebalance saw on this rank; nil where
+	// Tally returns the counts of the backward passes since the last Rebalance on this rank; nil if
 	// the bias is fixed. It is valid until the gate's next call.
 	Tally() []int64
 	// Rebalance moves the bias by the sum of all ranks' tallies, and begins a new tally.

@@ -11,8 +11,8 @@ import "math"
 //
 // The assignment is found by auction, at a cost of E steps for each of some ten bids of a token,
 // and of some hundred where many tokens are equal. In training a token's expert depends on later
-// tokens of its group, so a decoder's loss sees the future. Fairseq adds the answer to α times
-// itself and the token to 1−α; here the layer's caller does whatever residual he wants.
+// tokens of its group, so a decoder's loss sees the future. Fairseq mixes the answer and the token;
+// here a residual connection is left to the caller.
 //
 // (Lewis et al. 2021; fairseq, which asks that E divides T and stops its auction short of the
 // optimum.)

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// Formula is a library's answer to the question how many of a token group's T tokens, k choices
+// Formula is a library's rule for how many of a token group's T tokens, k choices
 // each, one of E experts takes at a capacity factor f. All are computed from left to right in
 // float64. For T = 10, E = 4, k = 2, f = 1.25 the eight libraries give six answers, which stand at
 // the end of each line.
@@ -71,8 +71,7 @@ func (f Formula) of(tokens, k, experts int, factor float64) float64 {
 type Capacity struct {
 	// Formula turns the factor into a number of tokens.
 	Formula Formula
-	// EvalFactor takes the factor's place in evaluation; 0 stands for the same factor, +Inf for no
-	// bound.
+	// EvalFactor replaces the factor in evaluation; 0 stands for the same factor, +Inf for no bound.
 	EvalFactor float64
 	// Min is the least capacity; 0 is none. (DeepSpeed, flaxformer.)
 	Min int

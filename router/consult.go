@@ -7,30 +7,30 @@ import "gonum.org/v1/gonum/blas/blas32"
 // them. Its Route decides as if the rows were the whole batch.
 type Consulting interface {
 	Gate
-	// Consult begins to decide for the tokens that are the rows of x, which are one share of the
-	// batch. Every rank calls it for its own share, and then Next and Decide of what it returns,
-	// before anything else on the gate.
+	// Consult begins to decide for the rows of x, which are one share of the batch. Every rank calls
+	// it for its own share, and then Next and Decide of the result, before anything else on the
+	// gate.
 	Consult(x blas32.General, b Batch, s Share) Consultation
 }
 
 // Share says which tokens of a batch a rank holds: its tokens follow those of the shares before.
 type Share struct{ Index, Count int }
 
-// Consultation is a decision in the making. All ranks go through the same rounds.
+// Consultation is an unfinished decision. All ranks go through the same rounds.
 type Consultation interface {
 	// Next takes the sums over all shares of the counts that it returned last, nil the first time,
-	// and returns those to be summed next: as many on every rank, and none once Decide can be
+	// and returns those to be summed next: equally many on every rank, and none once Decide can be
 	// called. It keeps neither slice past the next call.
 	//
-	// The first call alone may fail, where the rank's own tokens cannot be routed. It then returns
-	// as many counts as without the error, so that the rank can still take part in the round in
-	// which it tells the others.
+	// Only the first call may fail, if the rank's own tokens cannot be routed. It then returns as
+	// many counts as without the error, so that the rank can still take part in the round in which
+	// the others learn of it.
 	Next(sums []int64) (counts []int64, err error)
 	// Decide returns the decision for the rank's own tokens, as [Gate.Route] does.
 	Decide() *Decision
 }
 
-// alone decides with the only share there is.
+// alone decides for a batch of one share.
 func alone(c Consultation) (*Decision, error) {
 	counts, err := c.Next(nil)
 	for err == nil && len(counts) > 0 {

@@ -48,7 +48,7 @@ const DefaultExpertChoice = 2
 // It is for encoders, and for decoders with care; [Modality]'s auxiliary routers are a way around
 // it.
 //
-// With [EachGroup] nothing travels. With [WholeBatch] the tokens are those of all ranks, and the
+// With [EachGroup] nothing is sent. With [WholeBatch] the tokens are those of all ranks, and the
 // choice is the one that a single rank with all tokens would make, exactly. The ranks find each
 // expert's last key by radix selection with summed histograms: ten rounds, in which a rank sends
 // each of the others

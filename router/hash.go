@@ -26,8 +26,8 @@ import (
 type Hash struct {
 	// K is the number of different experts of each token, from 1 to all; 0 stands for 1.
 	K int
-	// Table, where there is one, holds the expert of each token of the vocabulary and takes the
-	// place of the hash. It goes with K = 1. New copies it. See [BalancedTable].
+	// Table, if not nil, holds the expert of each token of the vocabulary and replaces the hash. It
+	// needs K = 1. New copies it. See [BalancedTable].
 	Table []ExpertID
 	// Rows hashes the bits of a token's row in place of its number: equal rows go to equal experts.
 	// It is for rows that stay as they are, such as frozen embeddings.

@@ -6,17 +6,17 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
-// LogitRouter is a gate that can be given logits in place of tokens: for a trainer that computes
-// them himself, as part of a larger product or on another device. The gates of [TopK] and of the
-// routers built on it are such.
+// LogitRouter is a gate that takes logits instead of tokens: for a trainer that computes them
+// itself, with a larger product or on another device. The gates of [TopK] and of the routers built
+// on it can.
 type LogitRouter interface {
 	Gate
-	// RouteLogits is Route for tokens whose logits, tokens × experts, are there already: the gate's
-	// own projection, and what noise that adds, is left out. Logits must stay as they are until
-	// Release takes the decision back; it is not for Backward.
+	// RouteLogits is Route for tokens with the given logits, tokens × experts: the gate's own
+	// projection, and noise that it adds, is left out. Logits must stay as they are until Release
+	// takes the decision back; it must not be passed to Backward.
 	RouteLogits(logits blas32.General, b Batch) (*Decision, error)
-	// Release gives the gate the memory of a decision that will see no Backward, for a later one to
-	// use. The decision must not be read afterwards.
+	// Release gives the memory of a decision of RouteLogits back to the gate, for a later one. The
+	// decision must not be read afterwards.
 	Release(d *Decision)
 }
 

@@ -11,9 +11,9 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
-// Mixture is a decision in which no row that travels is a token: in each group of tokens every
-// expert has the same number of slots, a slot's row is a weighted sum of the group's tokens, and a
-// token's output a weighted sum of the group's slots. A group without tokens has no slots.
+// Mixture is a decision that sends no tokens but mixtures of them: in each token group every expert
+// has the same number of slots, a slot's row is a weighted sum of the group's tokens, and a token's
+// output a weighted sum of the answers to the group's slots. A group without tokens has no slots.
 // (Puigcerver et al. 2024.)
 //
 // The rows are sorted by expert, then by group, then by slot.
@@ -45,7 +45,7 @@ func (m *Mixture) groups() int {
 type slotBlock struct {
 	begin, end int // tokens
 	column     int // of the first slot in the matrices
-	row        int // of the first slot among those that travel
+	row        int // of the first slot among the rows that are sent
 }
 
 // each calls do for every expert and token group with slots, groups in order and in each the
@@ -71,7 +71,7 @@ func (m *Mixture) of(d blas32.General, p slotBlock) blas32.General {
 	return blas32.General{Rows: d.Rows, Cols: m.Slots, Stride: d.Stride, Data: d.Data[p.column:]}
 }
 
-// NumRows is the number of rows that travel to experts.
+// NumRows returns the number of rows that are sent to experts.
 func (d *Decision) NumRows() int {
 	if m := d.Mixture; m != nil {
 		return m.groups() * m.Dispatch.Cols
@@ -88,8 +88,8 @@ func (d *Decision) NumWeights() int {
 	return len(d.Weight)
 }
 
-// CountRows counts the rows that travel to each expert from each group of tokens: element
-// e·len(ends)+g of dst, which has Experts·len(ends). ends is what the decision was made with.
+// CountRows counts the rows that are sent to each expert from each token group: element
+// e·len(ends)+g of dst, which has Experts·len(ends). ends is the Ends of the routed [Batch].
 func (d *Decision) CountRows(dst []int, ends []int) {
 	if len(dst) != d.Experts*len(ends) {
 		panic(fmt.Sprintf("router: CountRows: %d counts for %d experts × %d groups", len(dst), d.Experts, len(ends)))
@@ -121,8 +121,8 @@ func (m *Mixture) count(counts []int) {
 	}
 }
 
-// Order makes the rows that travel, NumRows of them in dst, from the tokens x: it gathers them by
-// the assignment, as [Assignment.Order] does, or mixes them.
+// Order computes the rows that are sent, NumRows of them in dst, from the tokens x: it gathers them
+// by the assignment, as [Assignment.Order] does, or mixes them.
 //
 // A mixed element starts at +0 and adds Dispatch·x token by token, each product rounded to float32
 // before it is added.
@@ -138,9 +138,9 @@ func (d *Decision) Order(dst, x blas32.General) {
 	})
 }
 
-// OrderBackward takes the gradient back through Order: it adds to dx what drows, the gradient with
-// respect to the rows that travel, asks for. That of the mixture's Dispatch is for the gate to take
-// from [Gradient.Rows].
+// OrderBackward is the backward pass of Order: it adds to dx the gradient of the tokens for drows,
+// that of the rows sent. The gate computes the gradient of the mixture's Dispatch from
+// [Gradient.Rows].
 func (d *Decision) OrderBackward(dx, drows blas32.General) {
 	m := d.Mixture
 	if m == nil {

@@ -8,14 +8,14 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// Modality keeps experts for each kind of token, text and images say, and lets them choose among
-// the tokens of their kind: a token's modality, given in [Batch.Modality], decides the experts that
-// it may go to, and each of those takes ⌊n·c/E⌋ of the n tokens of that modality, c the capacity
-// factor, E the modality's experts. A token's weight for an expert is the sigmoid of its logit, so
-// that it depends on no other token. (MoMa: Lin et al. 2024, arXiv 2407.21770.)
+// Modality has experts for each kind of token, for example text and images, and lets them choose
+// among the tokens of their kind: a token's modality, given in [Batch.Modality], decides the
+// experts that it may go to, and each of those takes ⌊n·c/E⌋ of the n tokens of that modality, c
+// the capacity factor, E the modality's experts. A token's weight for an expert is the sigmoid of
+// its logit, so that it depends on no other token. (MoMa: Lin et al. 2024, arXiv 2407.21770.)
 //
-// Like [ExpertChoice] it sees the future, and its Over and what travels for it are the same. Aux
-// trains routers beside it that do not.
+// Like [ExpertChoice] it sees the future, and its Over and what it sends to other ranks are the
+// same. Aux trains additional routers that do not.
 type Modality struct {
 	// Groups lists the modalities; those of tokens count from 0 in this order. The experts of the
 	// first one come first, then those of the second, and so on: together they must be the layer's

@@ -12,8 +12,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/check"
 )
 
-// Record is a router whose gate writes every decision to a file: for [Replay], and to see
-// afterwards who went where. In all else it is the router that it wraps. A decision is written
+// Record is a router whose gate writes every decision to a file, for [Replay] or for analysis.
+// Otherwise it is the router that it wraps. A decision is written
 // under the layer's number and the batch's Step, Micro and Train, once: a pass may be run again,
 // and batches of a step must have different numbers ([Batch.Micro]). A decision that cannot be
 // written is an error of its Route.
@@ -34,7 +34,7 @@ var (
 	_ WeightedRouter = Record{}
 )
 
-// String leaves out the file, which is another on each rank.
+// String leaves out the file, which differs between ranks.
 func (r Record) String() string { return fmt.Sprintf("{%s Layer:%d}", describe(r.Router), r.Layer) }
 
 // Causal is described at [CausalRouter].

@@ -12,8 +12,9 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
-// Recorder writes routes to a file, whose format recording.go describes. Each rank has its own. It
-// may be used by many gates at once. It remembers a sum of each route of a layer's last 64 steps.
+// Recorder writes routes to a file, whose format recording.go describes. Each rank has its own.
+// Many gates may use it at the same time. It keeps a checksum of each route of a layer's last 64
+// steps.
 type Recorder struct {
 	mu     sync.Mutex
 	w      io.Writer
@@ -43,10 +44,10 @@ func NewRecorder(w io.Writer) (*Recorder, error) {
 	return &Recorder{w: w, seed: maphash.MakeSeed(), layers: map[int]*recordedLayer{}}, nil
 }
 
-// Write writes one route, in one call of the underlying writer. One that is there already, as where
-// a pass is run again, is not written twice; another one of the same batch is an error, and not
-// written: two batches have one number, see [Batch.Micro]. After a failure of the writer, of which
-// nobody knows how much is in the file, every later call fails too.
+// Write writes one route, in one call of the underlying writer. It does not write a route twice
+// that is written already, as of a pass that is run again. A different route of the same batch is
+// an error and is not written: two batches have one number, see [Batch.Micro]. After the writer has
+// failed, the end of the file is unknown, and every later call fails too.
 func (r *Recorder) Write(route *RecordedRoute) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -70,8 +71,8 @@ func (r *Recorder) Write(route *RecordedRoute) error {
 	return r.failed
 }
 
-// knows tells whether the route with that sum has been written, and notes it. The batch may have
-// been written otherwise.
+// knows tells whether the route with that checksum has been written, and notes it. It is an error
+// if the batch has been written with another one.
 func (r *Recorder) knows(k RouteKey, sum uint64) (bool, error) {
 	l := r.layers[k.Layer]
 	if l == nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
-// Routes travel in a binary file. All numbers are little-endian; a word is 32 bits.
+// Routes are stored in a binary file. All numbers are little-endian; a word is 32 bits.
 //
 //	file    "SWYROUTE", word version = 2, then records up to the end
 //	record  word layer, word experts E, 64 bits step, word micro-batch, word train (0 or 1),

@@ -7,7 +7,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
-// Curve is the way of a [Schedule] from its first number to its last.
+// Curve says how a [Schedule] gets from its first number to its last.
 type Curve int
 
 const (
@@ -18,7 +18,7 @@ const (
 	// CurveExponential is To − round((To−From)·0.99^(300·t/T)): fast at first, and 5 % of the way
 	// short of To at T, where it jumps to it.
 	CurveExponential
-	// MultiStep doubles the number, or halves it, at even distances in time: From 1 to 16 it is 1,
+	// CurveMultiStep doubles the number, or halves it, at equal intervals: from 1 to 16 it is 1,
 	// 2, 4, 8 and 16 for a fifth of T each.
 	CurveMultiStep
 

@@ -9,11 +9,11 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
-// SideFeatures is a linear gate that looks at features beside the tokens in place of the tokens
-// themselves: the sampled architecture of a supernet, the language or the task of a sequence, a
-// position. They come with the batch, a row a token, in [Batch.Features]; where all rows are alike,
-// the tokens of a batch all go the same way. What follows the logits is [TopK]'s. The tokens get no
-// gradient from the gate, nor do the features.
+// SideFeatures is a linear gate that reads features instead of the tokens: the sampled architecture
+// of a supernet, the language or the task of a sequence, a position. They come with the batch, a
+// row for each token, in [Batch.Features]; if all rows are equal, all tokens of a batch have the
+// same experts. The steps after the logits are those of [TopK]. Neither the tokens nor the features
+// get a gradient from the gate.
 //
 // (Jawahar et al. 2024, Mixture-of-Supernets, whose gate sees the architecture.)
 type SideFeatures struct {
