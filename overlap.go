@@ -13,11 +13,11 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule/autotune"
 )
 
-// Overlap has experts compute one chunk of their rows while other chunks travel. Each rank's experts
-// are cut into runs, and a chunk is the rows for one run of every rank. If some rank has fewer
-// experts than there may be chunks, a chunk is the rows of some of the ranks instead; the first is a
-// rank's own, which need not travel. Results have the same bits with any number of chunks. The zero
-// value is one chunk: nothing overlaps.
+// Overlap has experts compute one chunk of their rows while other chunks travel. Each rank's
+// experts are cut into runs, and a chunk is the rows for one run of every rank. If some rank has
+// fewer experts than there may be chunks, a chunk is the rows of some of the ranks instead; the
+// first is a rank's own, which need not travel. Results have the same bits with any number of
+// chunks. The zero value is one chunk: nothing overlaps.
 //
 // (The pipelines of Tutel and PipeMoE, whose chunks are cut by rows; the schedule of FSMoE, which
 // package schedule models.)

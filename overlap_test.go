@@ -22,8 +22,8 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// TestOverlapSameBits trains with exchanges in parts, more of them than experts too, and compares
-// with one rank in one part.
+// TestOverlapSameBits trains with exchanges in chunks, more of them than experts too, and compares
+// with one rank in one chunk.
 func TestOverlapSameBits(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(1, 2))
@@ -38,15 +38,15 @@ func TestOverlapSameBits(t *testing.T) {
 						var passes atomic.Int64
 						cfg.Overlap = Overlap{Degree: degree, Observe: func(pass schedule.Pass, line schedule.Timeline) {
 							passes.Add(1)
-							parts := degree
+							chunks := degree
 							if cfg.Experts/ranks < degree { // cut by ranks
-								parts = min(degree, ranks)
+								chunks = min(degree, ranks)
 							}
-							if pass == schedule.Backward { // experts go back in halves
-								require.Len(t, line.Spans, 4*parts+1)
+							if pass == schedule.Backward { // gradients of weights are tasks of their own
+								require.Len(t, line.Spans, 4*chunks+1)
 								return
 							}
-							require.Len(t, line.Spans, 3*parts+1)
+							require.Len(t, line.Spans, 3*chunks+1)
 						}}
 						cfg.Algorithm, cfg.Topology = a, alltoall.Nodes(ranks, 2)
 						requireSameBits(t, want, trainTwiceWith(t, inprocWorlds(ranks), cfg, x, dy, router.Batch{}, cutsOf(splits[ranks][0])))
@@ -58,8 +58,8 @@ func TestOverlapSameBits(t *testing.T) {
 	}
 }
 
-// TestOverlapWithCompression has the bits of the same compression without overlap, on as many
-// ranks; and a shared expert.
+// TestOverlapWithCompression: with compression and a shared expert, overlap has the bits of as many
+// ranks without overlap.
 func TestOverlapWithCompression(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(1, 2))
@@ -93,7 +93,8 @@ func TestOverlapEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	gone := errors.New("gone")
 	go func() {
-		_, err := layers[0].Forward(ctx, randomMatrix(rand.New(rand.NewPCG(1, 1)), 8, bitsDim)) // the other rank never comes
+		// The other rank never comes.
+		_, err := layers[0].Forward(ctx, randomMatrix(rand.New(rand.NewPCG(1, 1)), 8, bitsDim))
 		done <- err
 	}()
 	cancel(gone)
@@ -103,7 +104,8 @@ func TestOverlapEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// TestOverlapAutoSameBits goes through the profile and what is chosen after it.
+// TestOverlapAutoSameBits: the steps that are timed, and those after the choice, have the same
+// bits.
 func TestOverlapAutoSameBits(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(1, 2))
@@ -119,7 +121,8 @@ func TestOverlapAutoSameBits(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			for range 2 + 7*(2+3+3) + 2 { // the tuner times one and four chunks, then at most all three, twice
+			// The tuner times one and four chunks, then at most all three, twice.
+			for range 2 + 7*(2+3+3) + 2 {
 				if _, err := l.Forward(t.Context(), x); err != nil {
 					return err
 				}
@@ -205,11 +208,11 @@ func TestOverlapBackground(t *testing.T) {
 			cfg.Overlap = Overlap{Degree: degree, Background: s}
 			return cfg, func() error {
 				if s.ran != 4 {
-					return fmt.Errorf("%d chunks ran", s.ran)
+					return fmt.Errorf("%d collectives ran", s.ran)
 				}
 				for i, v := range all {
 					if v[0] != float32(3*i) || v[1] != 3 {
-						return fmt.Errorf("chunk %d is %v", i, v)
+						return fmt.Errorf("collective %d is %v", i, v)
 					}
 				}
 				return nil
@@ -266,7 +269,7 @@ func profileOf(most int, of map[int]OpSeconds) *OverlapProfile {
 	return p
 }
 
-// held is experts the second half of whose backward passes waits for a signal.
+// held is experts that wait for a signal before they compute gradients of weights.
 type held struct {
 	expert.Expert
 	until <-chan struct{} // nil: it does not wait
@@ -292,16 +295,16 @@ func (g heldGroup) BackwardWeights(saved expert.Saved) {
 	if g.until != nil {
 		select {
 		case <-g.until:
-		case <-time.After(10 * time.Second): // the other rank then misses nothing but the test's patience
-			panic("the gradient of the rows has not gone home")
+		case <-time.After(10 * time.Second): // only a failure takes so long
+			panic("the gradients of the rows have not returned")
 		}
 	}
 	g.SplitBackward.BackwardWeights(saved)
 }
 
-// TestRowsGoHomeBeforeWeights: rank 1 ends its backward pass while rank 0 has not begun with
-// gradients of weights.
-func TestRowsGoHomeBeforeWeights(t *testing.T) {
+// TestRowsReturnBeforeWeights: rank 1 ends its backward pass before rank 0 has started on gradients
+// of weights.
+func TestRowsReturnBeforeWeights(t *testing.T) {
 	long := OpSeconds{Experts: 1e-3, Weights: 1e-3, Combine: 1e-3, Whole: 4e-3}
 	slow := long
 	slow.Whole = 5e-3
@@ -338,7 +341,7 @@ func TestSetDegree(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(1, 2))
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
-	var parts [2]int // on rank 0, as observed
+	var chunks [2]int // on rank 0, as observed
 	cfg := layersUnderTest()["dropless"]
 	for rank, err := range onRanks(inprocWorlds(2), func(w *World) error {
 		cfg := cfg
@@ -351,10 +354,10 @@ func TestSetDegree(t *testing.T) {
 			if w.Rank() != 0 {
 				return
 			}
-			parts[pass] = 0
+			chunks[pass] = 0
 			for _, task := range line.Graph.Tasks {
 				if task.Op == schedule.Expert {
-					parts[pass]++
+					chunks[pass]++
 				}
 			}
 		})
@@ -374,18 +377,18 @@ func TestSetDegree(t *testing.T) {
 				want = append(want, dx.Data...)
 			}
 			if !slices.Equal(want, dx.Data) {
-				return fmt.Errorf("%v parts: other gradients", d)
+				return fmt.Errorf("%v chunks: other gradients", d)
 			}
 			if s := l.Stats().Overlap; s.Auto || [2]int{s.Forward, s.Backward} != d {
-				return fmt.Errorf("%v parts: %+v", d, s)
+				return fmt.Errorf("%v chunks: %+v", d, s)
 			}
-			if w.Rank() == 0 && parts != d {
-				return fmt.Errorf("%v parts: %v were seen", d, parts)
+			if w.Rank() == 0 && chunks != d {
+				return fmt.Errorf("%v chunks: %v were seen", d, chunks)
 			}
 		}
 		for _, d := range [][2]int{{0, 1}, {1, 5}} {
 			if err := l.SetDegree(d[0], d[1]); err == nil || !strings.Contains(err.Error(), "want 1 to 4") {
-				return fmt.Errorf("%v parts: %w", d, err)
+				return fmt.Errorf("%v chunks: %w", d, err)
 			}
 		}
 		return nil
@@ -400,8 +403,8 @@ func TestOverlapIsValidated(t *testing.T) {
 	require.ErrorContains(t, cfg.Validate(1), "Overlap.Degree is -1")
 }
 
-// TestLargestNumberOfChunks: as many as experts of a rank; by ranks if a rank has fewer, and then no
-// more than ranks, or the power of two below under Auto.
+// TestLargestNumberOfChunks: as many as experts of a rank; by ranks if a rank has fewer, and then
+// no more than ranks, or the power of two below under Auto.
 func TestLargestNumberOfChunks(t *testing.T) {
 	for _, c := range []struct {
 		overlap        Overlap

@@ -12,38 +12,39 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// Stats tells of a layer's last forward pass, that of Eval included, as this rank saw it.
+// Stats describes a layer's last forward pass, or Eval, as this rank saw it.
 type Stats struct {
 	// Tokens is the number of tokens of this rank, and Padding how many of them are padding.
 	Tokens, Padding int
 	// Choices is the number of this rank's tokens that chose each of the layer's experts, before
-	// any were dropped; or that each of them chose; or of slots, where rows are mixtures of tokens.
+	// any were dropped; or that each of them chose; or the number of slots, if rows are mixtures of
+	// tokens.
 	Choices []int
 	// Dropped is the number of those choices that capacity dropped.
 	Dropped int
-	// Unanswered is the number of this rank's tokens, padding left out, that no expert but a shared
-	// one answers.
+	// Unanswered is the number of this rank's tokens, without padding, that only a shared expert
+	// answers, or none.
 	Unanswered int
-	// Rounds is how many times routing added up counts over the ranks.
+	// Rounds is the number of times that routing summed counts over the ranks.
 	Rounds int
 	// Load is the number of rows that each expert hosted here computed, from all ranks. The first
 	// of them is expert FirstExpert.
 	Load        []int
 	FirstExpert int
-	// Losses is each auxiliary loss, coefficient applied, as the mean over this rank's tokens.
+	// Losses is each auxiliary loss, with its coefficient, as the mean over this rank's tokens.
 	Losses map[string]float64
-	// Compression tells what compression did, where the layer has any.
+	// Compression describes what compression did, if the layer has any.
 	Compression CompressionStats
 	// Exchanging is the time in which rows and their counts were exchanged, in all passes of the
 	// layer so far.
 	Exchanging time.Duration
-	// Overlap tells into how many parts exchanges are cut.
+	// Overlap describes the chunks that exchanges are cut into.
 	Overlap OverlapStats
 }
 
-// OverlapStats tells into how many chunks a layer's exchanges are cut.
+// OverlapStats describes the chunks that a layer's exchanges are cut into.
 type OverlapStats struct {
-	// Auto tells whether the layer chooses the numbers by itself ([Overlap.Auto]).
+	// Auto says that the layer chooses the numbers of chunks by itself ([Overlap.Auto]).
 	Auto bool
 	// Forward and Backward are the number of chunks.
 	Forward, Backward int
@@ -99,6 +100,6 @@ func (b *statsBoard) get() Stats {
 	return s
 }
 
-// Stats returns a copy of what is known of the last forward pass. Any goroutine may call it at any
+// Stats returns a copy of the Stats of the last forward pass. Any goroutine may call it at any
 // time.
 func (l *Layer) Stats() Stats { return l.stats.get() }

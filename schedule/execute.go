@@ -6,12 +6,14 @@ import (
 	"time"
 )
 
-// Execute runs the graph: one worker for each resource takes the resource's tasks in order, waits for the tasks that each comes after,
-// and calls run. It returns when all workers have ended, with the spans of the tasks that ended without error.
+// Execute runs the graph: one worker for each resource takes the resource's tasks in order, waits
+// for the tasks that each comes after, and calls run. It returns when all workers have ended, with
+// the spans of the tasks that ended without error.
 //
-// The first error ends it: the context given to run is cancelled, no further task starts, and that error is returned as it
-// is. If ctx ends first, its cause is returned. run is called by up to Resources goroutines at once; the compute resource's tasks run
-// on the caller's. It panics if the graph is not valid.
+// The first error ends it: the context given to run is cancelled, no further task starts, and that
+// error is returned as it is. If ctx ends first, its cause is returned. run is called by up to
+// Resources goroutines at once; the compute resource's tasks run on the caller's. It panics if the
+// graph is not valid.
 func Execute(ctx context.Context, g *Graph, run func(ctx context.Context, t *Task) error) (Timeline, error) {
 	if err := g.Validate(); err != nil {
 		panic(err.Error())
@@ -51,7 +53,8 @@ type execution struct {
 	fail context.CancelCauseFunc
 }
 
-// work runs a resource's tasks until one fails or the context ends, and says whether all of them ended well.
+// work runs the tasks of a resource until one fails or the context ends, and reports whether all of
+// them succeeded.
 func (e *execution) work(ctx context.Context, tasks []int) bool {
 	for _, i := range tasks {
 		t := &e.line.Graph.Tasks[i]
@@ -69,7 +72,7 @@ func (e *execution) work(ctx context.Context, tasks []int) bool {
 	return true
 }
 
-// await waits until t may start, and says whether it may.
+// await waits until t may start, and reports whether it may.
 func (e *execution) await(ctx context.Context, t *Task) bool {
 	for _, a := range t.After {
 		select {

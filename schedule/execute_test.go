@@ -15,7 +15,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// wholeTimes rounds a plan's times so that the virtual clock, which counts nanoseconds, has them exactly.
+// wholeTimes rounds a plan's times so that the virtual clock, which counts nanoseconds, has them
+// exactly.
 func wholeTimes(g *Graph, costs *Costs) []time.Duration {
 	times := make([]time.Duration, len(g.Tasks))
 	for i := range times {
@@ -34,7 +35,8 @@ func position(g *Graph, t *Task) int {
 	return -1
 }
 
-// TestExecuteTakesWhatSimulateSays runs graphs of all kinds against a virtual clock, where each task takes as long as it costs.
+// TestExecuteTakesWhatSimulateSays runs graphs of all kinds against a virtual clock, where each
+// task takes as long as it costs.
 func TestExecuteTakesWhatSimulateSays(t *testing.T) {
 	draws := 200
 	if testing.Short() {
@@ -67,7 +69,8 @@ func TestExecuteTakesWhatSimulateSays(t *testing.T) {
 	}
 }
 
-// TestExecuteKeepsOrder watches the real thing: one task a resource at a time, in order, and none before what it comes after.
+// TestExecuteKeepsOrder watches the real thing: one task a resource at a time, in order, and none
+// before what it comes after.
 func TestExecuteKeepsOrder(t *testing.T) {
 	g := Pipeline{Pass: Backward, Chunks: 8, Background: 3, SplitBackward: true}.Graph()
 	for i := range g.Tasks {
@@ -99,7 +102,8 @@ func TestExecuteKeepsOrder(t *testing.T) {
 	}
 }
 
-// TestExecuteStopsAtTheFirstError: the others' context ends, no task starts, and the first error is the one that is returned.
+// TestExecuteStopsAtTheFirstError: the others' context ends, no task starts, and the first error is
+// the one that is returned.
 func TestExecuteStopsAtTheFirstError(t *testing.T) {
 	g := Pipeline{Chunks: 4, Background: 1}.Graph()
 	for victim := range g.Tasks {

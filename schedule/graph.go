@@ -14,11 +14,13 @@ type Task struct {
 	Chunk    int // which of the pieces that the exchange is cut into
 	Resource Resource
 	Work     Work
-	// After holds the positions in the graph of the tasks that must have ended; all are smaller than the task's own.
+	// After holds the positions in the graph of the tasks that must have ended; all are smaller
+	// than the task's own.
 	After []int
 }
 
-// String is the task's name: operation, layer and chunk, ∂ for backward and ′ for each micro-batch after the first.
+// String is the task's name: operation, layer and chunk, ∂ for backward and ′ for each micro-batch
+// after the first.
 func (t *Task) String() string {
 	name := fmt.Sprintf("%s %d.%d", t.Op, t.Layer, t.Chunk)
 	if t.Pass == Backward {
@@ -30,13 +32,15 @@ func (t *Task) String() string {
 	return name
 }
 
-// Graph is what is to run, in the order in which it is issued: each resource takes its tasks in this order, and each task waits
-// for those that it comes after. As these stand before it, no order of events can block.
+// Graph is what is to run, in the order in which it is issued: each resource takes its tasks in
+// this order, and each task waits for those in After. As these stand before it, no order of events
+// can deadlock.
 type Graph struct {
 	Tasks []Task
 }
 
-// Validate reports every task that is on no resource, does no known operation, or comes after one that does not stand before it.
+// Validate reports every task with an unknown resource or operation, or that comes after one that
+// does not stand before it.
 func (g *Graph) Validate() error {
 	var faults []error
 	for i := range g.Tasks {

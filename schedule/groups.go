@@ -5,14 +5,16 @@ import (
 	"slices"
 )
 
-// GroupRanks divides ranks into groups of equal size so that slow links lie between groups and not within them, as Holmes
-// does for clusters with several kinds of networks: what talks most (an expert-parallel group) is to talk over the fastest
-// links. cost[a][b] is how slow the link between a and b is, and is taken as symmetric.
+// GroupRanks divides ranks into groups of equal size such that slow links lie between groups, not
+// within them, as Holmes does for clusters with several kinds of networks: the ranks that exchange
+// most (an expert-parallel group) should use the fastest links. cost[a][b] is how slow the link
+// between a and b is; it is taken as symmetric.
 //
-// It makes the slowest link within any group as fast as it can find, and among those the sum of all links within groups. Each
-// group is begun by the first rank left and takes the nearest ranks; then ranks are swapped between groups while that helps,
-// which takes about ranks² · size a round. Groups and their ranks are in ascending order; one after the other they are an
-// order of ranks in which groups are neighbours. It panics if the groups would not be equal.
+// It makes the slowest link within any group as fast as it can find, and then the sum of all links
+// within groups as small. Each group starts with the first rank that is left and takes the nearest
+// ranks; then ranks are swapped between groups while that helps, which takes about ranks² · size a
+// round. Groups and their ranks are in ascending order; concatenated they are an order of ranks in
+// which the ranks of a group are neighbours. It panics if the groups would not be equal.
 func GroupRanks(cost [][]float64, size int) [][]int {
 	n := len(cost)
 	if size < 1 || n%size != 0 {
@@ -94,8 +96,9 @@ func nearestTo(cost [][]float64, group []int, taken []bool) int {
 	return best
 }
 
-// twoGroups is what a swap between two groups is judged by. Comparing the better group too, before the sum, makes the sorted
-// slowest links of all groups smaller with every swap, or leaves them and makes the sum smaller; so swapping ends.
+// twoGroups is what decides whether to swap ranks of two groups. Because the better group is
+// compared too, before the sum, each swap makes the sorted slowest links of all groups smaller, or
+// leaves them and makes the sum smaller; so swapping ends.
 type twoGroups struct{ worst, other, sum float64 }
 
 func twoOf(cost [][]float64, a, b []int) twoGroups {
@@ -110,7 +113,8 @@ func (a twoGroups) less(b twoGroups) bool {
 	return linkSpread{a.other, a.sum}.less(linkSpread{b.other, b.sum})
 }
 
-// swapOne swaps two ranks of different groups if that makes the links of these two groups better, and says whether it did.
+// swapOne swaps two ranks of different groups if that makes the links of these two groups better,
+// and says whether it did.
 func swapOne(cost [][]float64, groups [][]int) bool {
 	for i := range groups {
 		for j := range groups[:i] {

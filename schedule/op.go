@@ -2,8 +2,8 @@ package schedule
 
 import "fmt"
 
-// Resource is what a task occupies while it runs. Tasks of one resource run one after the other in the order of the graph;
-// tasks of different resources overlap.
+// Resource is what a task occupies while it runs. Tasks of one resource run one after the other in
+// the order of the graph; tasks of different resources overlap.
 type Resource uint8
 
 // The three resources of a rank that can be busy at the same time.
@@ -24,7 +24,8 @@ func (r Resource) String() string {
 // Op is what a task does.
 type Op uint8
 
-// The operations of one generalised layer: a mixture-of-experts layer with the dense part before it (attention, norms).
+// The operations of one layer: a mixture of experts, and the dense part before it (attention,
+// norms).
 const (
 	Dense      Op   = iota // everything before the mixture of experts
 	Route                  // gate and order of the rows
@@ -38,7 +39,7 @@ const (
 	Unpack                 // decoding, compensation and weighting of a chunk of answers
 	Shared                 // experts that every token passes, computed where the token is
 	GradReduce             // all-reduce of the gradients of the dense part
-	Weights                // gradient of the experts' weights, where it is computed apart; graphs of whole stacks have it within Expert
+	Weights                // gradient of the experts' weights, if it is computed apart from Expert
 	Ops        = 13        // how many there are
 )
 
@@ -53,7 +54,8 @@ func (o Op) String() string {
 	return fmt.Sprintf("op %d", uint8(o))
 }
 
-// Resource is where the operation runs when inter-node and intra-node links are used at the same time.
+// Resource is where the operation runs when inter-node and intra-node links are used at the same
+// time.
 func (o Op) Resource() Resource { return opResources[o] }
 
 // Pass is forward or backward.

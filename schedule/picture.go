@@ -5,7 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// String draws the graph: a line for each resource that it uses, and a column for each moment if all tasks took equally long.
+// String draws the graph: a line for each resource that it uses, and a column for each moment if
+// all tasks took equally long.
 func (g *Graph) String() string {
 	unit := make([]float64, len(g.Tasks))
 	for i := range unit {

@@ -8,15 +8,17 @@ import (
 
 // Host is a rank that experts can be put on.
 type Host struct {
-	// PerRow is how many seconds a row costs there, computed and carried: the larger of the two if they overlap, else the sum.
+	// PerRow is the number of seconds that a row takes there, to compute and to carry: the larger
+	// of the two if they overlap, else the sum.
 	PerRow float64
 	// Slots is how many experts it has room for; 0 means any number.
 	Slots int
 }
 
-// PlaceExperts says on which host to put each expert so that the busiest host is done early: load is the number of rows
-// of each expert. Hosts may be unequal. The largest experts are placed first, each where it is done earliest, then
-// experts are moved and swapped while that shortens the busiest host's time. It panics if there are not enough slots.
+// PlaceExperts returns the host of each expert, such that the busiest host ends early. load is the
+// number of rows of each expert. Hosts may be unequal. The largest experts are placed first, each
+// where it ends earliest; then experts are moved and swapped while that shortens the time of the
+// busiest host. It panics if there are not enough slots.
 func PlaceExperts(load []float64, hosts []Host) []int {
 	s := spread{load: load, hosts: hosts, on: make([]int, len(load)), rows: make([]float64, len(hosts)), count: make([]int, len(hosts))}
 	order := make([]int, len(load))
@@ -32,7 +34,7 @@ func PlaceExperts(load []float64, hosts []Host) []int {
 	return s.on
 }
 
-// Busiest returns the time of the host that is done last.
+// Busiest returns the time of the host that ends last, in seconds.
 func Busiest(load []float64, hosts []Host, on []int) float64 {
 	rows := make([]float64, len(hosts))
 	for e, h := range on {
@@ -71,7 +73,7 @@ func (s *spread) room(h int) bool { return s.hosts[h].Slots == 0 || s.count[h] <
 
 func (s *spread) time(h int) float64 { return s.rows[h] * s.hosts[h].PerRow }
 
-// earliest returns the host with room on which e would be done first.
+// earliest returns the host with room on which e would end first.
 func (s *spread) earliest(e int) int {
 	best := -1
 	var least float64
@@ -86,8 +88,8 @@ func (s *spread) earliest(e int) int {
 	return best
 }
 
-// better moves an expert off the busiest host, or swaps it for a smaller one, so that both hosts concerned are done earlier than
-// the busiest was, and says whether it found one.
+// better moves an expert off the busiest host, or swaps it for a smaller one, such that both hosts
+// end earlier than the busiest did, and reports whether it found one.
 func (s *spread) better() bool {
 	worst := 0
 	for h := range s.hosts {

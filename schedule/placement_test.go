@@ -109,8 +109,8 @@ func bestGroups(cost [][]float64, size int) linkSpread {
 	return best
 }
 
-// TestGroupRanksKeepsClassesTogether: with classes of links, whose machines are numbered in any order, groups stay within a
-// class as Holmes asks, and brute force finds nothing better.
+// TestGroupRanksKeepsClassesTogether: with classes of links, whose machines are numbered in any
+// order, groups stay within a class as Holmes asks, and brute force finds nothing better.
 func TestGroupRanksKeepsClassesTogether(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		size := rapid.IntRange(1, 4).Draw(t, "size")

@@ -6,7 +6,8 @@ import (
 	"math"
 )
 
-// Samples accumulates measured times of one operation at various sizes, in constant memory. The zero value is empty.
+// Samples accumulates measured times of one operation at various sizes, in constant memory. The
+// zero value is empty.
 type Samples struct {
 	n             int
 	x, y          float64 // means of size and time
@@ -17,7 +18,8 @@ type Samples struct {
 // ErrFewSizes says that a line cannot be fitted: it takes samples of two different sizes.
 var ErrFewSizes = errors.New("schedule: samples of at least two sizes are needed")
 
-// Add adds the time in seconds that one start with the given size took. It panics if either is negative or not finite.
+// Add adds the time in seconds that one start with the given size took. It panics if either is
+// negative or not finite.
 func (s *Samples) Add(size, seconds float64) {
 	for _, v := range []float64{size, seconds} {
 		if !(v >= 0) || math.IsInf(v, 0) {
@@ -43,17 +45,19 @@ func (s *Samples) Len() int { return s.n }
 // Fit is a line through samples.
 type Fit struct {
 	Linear
-	// R2 is the part of the variance of times that the line explains: 1 if all samples lie on it, 0 if it says no more
-	// than the mean does.
+	// R2 is the part of the variance of times that the line explains: 1 if all samples lie on it, 0
+	// if it says no more than the mean does.
 	R2 float64 `json:"r2"`
-	// Samples is how many there were, Least and Most their smallest and largest size. Beyond these the line is a guess.
+	// Samples is how many there were, Least and Most their smallest and largest size. Beyond these
+	// the line is a guess.
 	Samples int     `json:"samples"`
 	Least   float64 `json:"least"`
 	Most    float64 `json:"most"`
 }
 
-// Fit returns the line with the least sum of squared errors among those with Alpha and Beta not below 0: where ordinary least
-// squares crosses the axis below 0, the line through the origin; where it falls with size, the mean.
+// Fit returns the line with the least sum of squared errors among those whose Alpha and Beta are
+// not negative. If ordinary least squares gives a negative Alpha, that is the line through the
+// origin; if it gives a negative Beta, the mean.
 func (s *Samples) Fit() (Fit, error) {
 	if s.n < 2 || s.least == s.most {
 		return Fit{}, fmt.Errorf("%w; got %d samples of size %g to %g", ErrFewSizes, s.n, s.least, s.most)

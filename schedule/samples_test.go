@@ -28,7 +28,8 @@ func TestFitFindsTheLine(t *testing.T) {
 	require.Equal(t, []float64{1 << 18, 24 << 18}, []float64{f.Least, f.Most})
 }
 
-// TestFitIsLeastSquares compares with the formulas over all samples at once, and with every line near the one found.
+// TestFitIsLeastSquares compares with the formulas over all samples at once, and with every line
+// near the one found.
 func TestFitIsLeastSquares(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(2, 30).Draw(t, "samples")

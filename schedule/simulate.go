@@ -2,7 +2,8 @@ package schedule
 
 import "fmt"
 
-// Simulate walks the graph on one rank with the given costs. It panics if a cost makes a task's time negative or NaN.
+// Simulate walks the graph on one rank with the given costs. It panics if a cost makes a task's
+// time negative or NaN.
 func Simulate(g *Graph, costs *Costs) Timeline {
 	times := make([]float64, len(g.Tasks))
 	for i := range g.Tasks {

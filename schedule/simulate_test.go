@@ -8,8 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// byEvents runs a graph the long way: a clock that goes from event to event, resources that take the first task of their queue once
-// all that it comes after has ended.
+// byEvents runs a graph the long way: a clock that goes from event to event, resources that take
+// the first task of their queue once all that it comes after has ended.
 func byEvents(g *Graph, costs *Costs) []Span {
 	spans := make([]Span, len(g.Tasks))
 	started, ended := make([]bool, len(g.Tasks)), make([]bool, len(g.Tasks))

@@ -36,5 +36,6 @@ func (t *Timeline) Busy(resource Resource) float64 {
 	return sum
 }
 
-// Exposed returns the seconds during which the rank communicates or waits for others and computes nothing.
+// Exposed returns the seconds during which the rank communicates or waits for others and computes
+// nothing.
 func (t *Timeline) Exposed() float64 { return t.Makespan() - t.Busy(Compute) }

@@ -1,15 +1,17 @@
 package schedule
 
-// Work is how much a task has to do: how often something is started, which costs α each time, and how large it is (elements,
-// bytes or multiply-adds), which costs β a piece. A task with no work at all is left out of a graph.
+// Work is how much a task has to do: Starts, the number of times that something is started, each of
+// which costs α, and Size (elements, bytes or multiply-adds), each unit of which costs β. Graphs of
+// whole models leave out tasks without any work.
 type Work struct {
 	Starts, Size float64
 }
 
-// Times returns the work done f times over.
+// Times returns f times the work.
 func (w Work) Times(f float64) Work { return Work{w.Starts * f, w.Size * f} }
 
-// Linear is the cost of an operation: Alpha for each start and Beta for each unit of size, in seconds.
+// Linear is the cost of an operation: Alpha for each start and Beta for each unit of size, in
+// seconds.
 type Linear struct {
 	Alpha float64 `json:"alpha"`
 	Beta  float64 `json:"beta"`

@@ -1,5 +1,5 @@
-// Package pipeline runs the passes of one layer in chunks: while the rows of some chunks travel, the
-// experts compute others. It decides into how many chunks a pass is cut, runs its graph
+// Package pipeline runs the passes of one layer in chunks: while the rows of some chunks travel,
+// the experts compute others. It decides into how many chunks a pass is cut, runs its graph
 // (schedule.Pipeline), and gives the times of that to the tuner and to an observer.
 package pipeline
 
@@ -79,8 +79,8 @@ func (s *Stage) Profile() *autotune.Profile { return s.profile.Load().Clone() }
 // Most is the largest number of chunks.
 func (s *Stage) Most() int { return s.cfg.Most }
 
-// SetDegree sets the number of chunks of forward and backward passes, from the next pass on. It ends
-// tuning. Both numbers must be from 1 to Most.
+// SetDegree sets the number of chunks of forward and backward passes, from the next pass on. It
+// ends tuning. Both numbers must be from 1 to Most.
 func (s *Stage) SetDegree(forward, backward int) {
 	s.degree, s.cfg.Tuner = [2]int{forward, backward}, nil
 	s.publish()

@@ -53,8 +53,8 @@ func (m *model) bestDegree() int {
 // mostBackground bounds the background collectives of one pass.
 const mostBackground = 64
 
-// bestBackground returns how many background collectives a pass in the given number of chunks should
-// run: those that take more time off what is left to do after it than they add to it.
+// bestBackground returns how many background collectives a pass in the given number of chunks
+// should run: those that take more time off what is left to do after it than they add to it.
 func (m *model) bestBackground(chunks int) int {
 	each := m.costs[schedule.GradReduce].Beta
 	if each == 0 {
@@ -114,9 +114,9 @@ func (m *model) makespan(chunks, background int) float64 {
 	return line.Makespan()
 }
 
-// Two numbers of chunks whose times are within the factor alike may be equally fast: the median of a
-// few steps does not tell them apart. The prediction for one that was not timed may be wrong by the
-// factor doubtful.
+// Two numbers of chunks whose times are within the factor alike may be equally fast: the median of
+// a few steps does not tell them apart. The prediction for one that was not timed may be wrong by
+// the factor doubtful.
 const alike, doubtful = 1.05, 1.10
 
 // candidates returns the numbers of chunks, powers of two up to Most and Most itself, that may be

@@ -17,8 +17,8 @@ func profileOf(most int, of map[int]OpSeconds) *Profile {
 	return p
 }
 
-// truth is how long passes take in an invented world: operations that cost α for each chunk, and the
-// overhead of overlap.
+// truth is how long passes take in an invented world: operations that cost α for each chunk, and
+// the overhead of overlap.
 type truth struct{ dispatch, experts, combine, alpha, always, overlapping float64 }
 
 // seconds returns the time of a pass in a number of chunks.
@@ -60,8 +60,8 @@ func TestModelPredictsWhatWasNotTimed(t *testing.T) {
 	require.ErrorIs(t, err, schedule.ErrFewSizes)
 }
 
-// TestCandidates: a number of chunks is out if it is predicted to be slower than the fastest by more
-// than a tenth, or was timed and found slower by more than a twentieth.
+// TestCandidates: a number of chunks is out if it is predicted to be slower than the fastest by
+// more than a tenth, or was timed and found slower by more than a twentieth.
 func TestCandidates(t *testing.T) {
 	balanced := truth{dispatch: 4, experts: 8, combine: 4}
 	require.Equal(t, []int{8}, profileOf(8, map[int]OpSeconds{1: balanced.seconds(1), 8: balanced.seconds(8)}).candidates(),
@@ -81,8 +81,8 @@ func TestCandidates(t *testing.T) {
 	require.Equal(t, []int{1, 2, 4}, timed.candidates(), "two chunks may be the best in backward passes")
 }
 
-// TestBestDegree: one chunk unless others are faster by more than 2 %; of those the fastest, and only
-// what was timed.
+// TestBestDegree: one chunk unless others are faster by more than 2 %; of those the fastest, and
+// only what was timed.
 func TestBestDegree(t *testing.T) {
 	for _, of := range []struct {
 		whole map[int]float64
@@ -114,8 +114,8 @@ func TestBackgroundIsLeftOutOfTheChoice(t *testing.T) {
 	require.InDelta(t, m.makespan(2, 0)+always+2./3*(most-always), m.time(2, 0), 1e-9)
 }
 
-// TestBackgroundFillsTheGap: as many collectives run as end before the first answers are there; none
-// if the link takes the longest time.
+// TestBackgroundFillsTheGap: as many collectives run as end before the first answers are there;
+// none if the link takes the longest time.
 func TestBackgroundFillsTheGap(t *testing.T) {
 	best := func(s OpSeconds) int {
 		return profileOf(1, map[int]OpSeconds{1: s}).model(schedule.Backward).bestBackground(1)

@@ -30,8 +30,8 @@ func TestProfileIsValidated(t *testing.T) {
 	}
 }
 
-// TestProfileKeepsItsFormat: profiles that programs have stored as JSON stay readable, with the names
-// that fields had when they were written.
+// TestProfileKeepsItsFormat: profiles that programs have stored as JSON stay readable, with the
+// names that fields had when they were written.
 func TestProfileKeepsItsFormat(t *testing.T) {
 	const stored = `{"Ranks":2,"Most":4,"Timed":[{"Parts":1,"Steps":7,` +
 		`"Forward":{"Dispatch":1,"Experts":2,"Combine":3,"Weights":4,"Aside":5,"Background":6,"Chunks":7,"Whole":8},` +

@@ -45,8 +45,8 @@ func (s *OpSeconds) add(line schedule.Timeline) {
 	}
 }
 
-// sum takes the median step, and its mean over the ranks. Of whole steps it takes the slowest rank's:
-// the others wait for it.
+// sum takes the median step, and its mean over the ranks. Of whole steps it takes the slowest
+// rank's: the others wait for it.
 func (of *trial) sum(ctx context.Context, cfg *Config) (DegreeSeconds, error) {
 	d := DegreeSeconds{Chunks: of.chunks, Steps: len(of.steps)}
 	var fields []*float64
@@ -81,8 +81,8 @@ func (of *trial) appendSteps(words []float32, rank, ranks int) []float32 {
 	return words
 }
 
-// slowestStep returns the median over the steps of the time of the slowest rank, from the sum of what
-// appendSteps returned on each rank.
+// slowestStep returns the median over the steps of the time of the slowest rank, from the sum of
+// what appendSteps returned on each rank.
 func slowestStep(words []float32, ranks int) float64 {
 	var slowest []float32
 	for of := range slices.Chunk(words, ranks) {

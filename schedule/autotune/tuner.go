@@ -103,8 +103,8 @@ func (t *Tuner) trial(chunks int) *trial {
 	return &t.trials[i]
 }
 
-// turn returns the number of chunks that the present step times, or 0. The order rotates by one from
-// turn to turn, so that none always has the same of several micro-batches.
+// turn returns the number of chunks that the present step times, or 0. The order rotates by one
+// from turn to turn, so that none always has the same of several micro-batches.
 func (t *Tuner) turn() int {
 	n := t.steps - t.from
 	if t.decided || n < 0 || n >= roundSteps*len(t.testing) {
@@ -134,8 +134,8 @@ func (t *Tuner) Background(ready int) int {
 	return min(ready, t.collects)
 }
 
-// OverlapsWeights says whether the gradients of weights should be computed during the combine in one
-// chunk too: whether both take so long that a second goroutine is worth its price.
+// OverlapsWeights says whether the gradients of weights should be computed during the combine in
+// one chunk too: whether both take so long that a second goroutine is worth its price.
 func (t *Tuner) OverlapsWeights() bool { return t.splits }
 
 // Profile returns a copy of what the tuner goes by, or nil before it has chosen.
@@ -177,8 +177,8 @@ func (t *Tuner) sample(pass schedule.Pass) *OpSeconds {
 	return t.trial(d).sample(t.steps, pass)
 }
 
-// EndStep ends a step of the optimizer. Once a round is complete the ranks compare their times: here,
-// where none of them can be missing because it could not route its tokens.
+// EndStep ends a step of the optimizer. Once a round is complete the ranks compare their times:
+// here, where none of them can be missing because it could not route its tokens.
 func (t *Tuner) EndStep(ctx context.Context) error {
 	switch n := t.steps - t.from - roundSteps*len(t.testing); {
 	case n < 0:
@@ -209,8 +209,8 @@ func (t *Tuner) checkDrift(ctx context.Context) error {
 	return nil
 }
 
-// endRound sums what the ranks saw in a round. It starts another with the numbers of chunks that may
-// still be the fastest, or chooses.
+// endRound sums what the ranks saw in a round. It starts another with the numbers of chunks that
+// may still be the fastest, or chooses.
 func (t *Tuner) endRound(ctx context.Context) error {
 	for _, d := range t.testing {
 		seen, err := t.trial(d).sum(ctx, &t.cfg)
@@ -227,9 +227,9 @@ func (t *Tuner) endRound(ctx context.Context) error {
 	return nil
 }
 
-// choose takes the numbers of chunks that are fastest by the profile. The predicted time of a step is
-// that of its passes, and by how much the slowest rank's steps in these numbers of chunks took longer
-// than the mean of their passes.
+// choose takes the numbers of chunks that are fastest by the profile. The predicted time of a step
+// is that of its passes, and by how much the slowest rank's steps in these numbers of chunks took
+// longer than the mean of their passes.
 func (t *Tuner) choose() {
 	t.decided, t.taken, t.usual = true, 0, 0
 	seconds := 0.0

@@ -167,8 +167,8 @@ func TestTunerComparesWhatWasTimedInTheSameRound(t *testing.T) {
 	require.Equal(t, 3., u.profile.Timed[0].Forward.Whole, "of the last two rounds")
 }
 
-// TestTunerNoticesDrift: passes that take longer than after the choice, by more than a quarter, start
-// another profile on both ranks.
+// TestTunerNoticesDrift: passes that take longer than after the choice, by more than a quarter,
+// start another profile on both ranks.
 func TestTunerNoticesDrift(t *testing.T) {
 	p := newPair(4)
 	for _, u := range p {

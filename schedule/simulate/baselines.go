@@ -15,8 +15,9 @@ type Policy struct {
 	Plan func(layers []Layer, costs *schedule.Costs, degrees []int, o Options) Plan
 }
 
-// Policies lists the schedules of other systems, each with what is known of it, and ours, which is last. Those before
-// FSMoE know one kind of link, so all their communication is on one resource.
+// Policies returns the schedules of other systems, each with what is published of it, and ours,
+// which is last. Those before FSMoE have one kind of link, so all their communication is on one
+// resource.
 func Policies() []Policy {
 	return []Policy{
 		{"DeepSpeed-MoE", "nothing overlaps", planSequential},
@@ -63,8 +64,8 @@ func planDense(layers []Layer, costs *schedule.Costs, degrees []int, o Options) 
 // linaChunk is Lina's 30 MB in float32 elements.
 const linaChunk = 30e6 / 4
 
-// planLina is Lina (USENIX ATC 2023) on PipeMoE: chunks of one size, each begun if the link is idle then, so the last one in a
-// gap may run beyond it.
+// planLina is Lina (USENIX ATC 2023) on PipeMoE: chunks of one size, each of which starts if the
+// link is idle then, so that the last one in a gap may end after it.
 func planLina(layers []Layer, costs *schedule.Costs, degrees []int, o Options) Plan {
 	f := newFilling(layers, costs, planSingle(layers, costs, degrees, o))
 	f.fill(func(_ *gap, seconds, waiting float64, cost schedule.Linear) []float64 {

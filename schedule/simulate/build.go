@@ -4,8 +4,8 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// builder appends tasks to a graph. Its methods take the tasks that come before and return those that whatever follows has to
-// wait for.
+// builder appends tasks to a graph. Its methods take the tasks that come before, and return those
+// that the next ones have to wait for.
 type builder struct {
 	plan   *Plan
 	layers []Layer // their work in this pass
@@ -23,11 +23,12 @@ func newBuilder(layers []Layer, plan *Plan) *builder {
 
 func (b *builder) batches() int { return max(1, b.plan.Batches) }
 
-// place is where in the stack a task belongs.
-type place struct{ layer, batch int }
+// position is a layer and a micro-batch, to which a task belongs.
+type position struct{ layer, batch int }
 
-// add appends a task, or, if it has no work, lets what follows wait for what it would have waited for.
-func (b *builder) add(op schedule.Op, p place, chunk int, w schedule.Work, after ...int) []int {
+// add appends a task. If the task has no work, what follows waits for what the task would have
+// waited for.
+func (b *builder) add(op schedule.Op, p position, chunk int, w schedule.Work, after ...int) []int {
 	if w == (schedule.Work{}) {
 		return after
 	}
@@ -41,15 +42,16 @@ func (b *builder) add(op schedule.Op, p place, chunk int, w schedule.Work, after
 	return []int{len(b.tasks) - 1}
 }
 
-// pieces returns into how many pieces a layer's rows are cut, and what part of a piece's starts the messages between nodes
-// have.
+// pieces returns the number of pieces of a layer's rows, and which part of a piece's starts the
+// messages between nodes have.
 func (b *builder) pieces(layer int) (n int, starts float64) {
 	peers := max(1, b.plan.PerPeer)
 	return b.plan.Degree(b.pass, layer) * peers, 1 / float64(peers)
 }
 
-// out issues the way of a layer's rows to their experts. It returns what the experts have to wait for, by piece.
-func (b *builder) out(p place, in []int) [][]int {
+// out issues the exchange of a layer's rows to their experts. It returns what the experts have to
+// wait for, by piece.
+func (b *builder) out(p position, in []int) [][]int {
 	n, starts := b.pieces(p.layer)
 	l := &b.layers[p.layer]
 	arrived := make([][]int, n)
@@ -61,8 +63,9 @@ func (b *builder) out(p place, in []int) [][]int {
 	return arrived
 }
 
-// back issues the experts and the way back of the answers. in is what the layer's input waited for.
-func (b *builder) back(p place, in []int, arrived [][]int) []int {
+// back issues the experts and the exchange of their answers. in is what the layer's input waited
+// for.
+func (b *builder) back(p position, in []int, arrived [][]int) []int {
 	n, starts := b.pieces(p.layer)
 	l := &b.layers[p.layer]
 	var done []int
@@ -88,7 +91,7 @@ func (b *builder) back(p place, in []int, arrived [][]int) []int {
 	return done
 }
 
-// cut returns the work of one of n pieces, whose starts are the given part of the whole's.
+// cut returns the work of one of n pieces. starts is which part of the whole's starts it has.
 func cut(w schedule.Work, n int, starts float64) schedule.Work {
 	return schedule.Work{Starts: w.Starts * starts, Size: w.Size / float64(n)}
 }

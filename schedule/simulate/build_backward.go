@@ -6,8 +6,8 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// BuildBackward returns the graph of the backward pass of a stack of layers, given their work in the forward pass. It panics
-// if the plan does not fit them.
+// BuildBackward returns the graph of the backward pass of a stack of layers, given their work in
+// the forward pass. It panics if the plan does not fit them.
 func BuildBackward(layers []Layer, plan *Plan) *schedule.Graph {
 	b := newBuilder(layers, plan)
 	b.backward(make([][]int, b.batches()))
@@ -21,7 +21,8 @@ func BuildStep(layers []Layer, plan *Plan) *schedule.Graph {
 	return &schedule.Graph{Tasks: b.tasks}
 }
 
-// backward issues the layers from the last to the first. ready is what each micro-batch's first gradients wait for.
+// backward issues the layers from the last to the first. ready is what each micro-batch's first
+// gradients wait for.
 func (b *builder) backward(ready [][]int) {
 	forward := b.layers
 	b.pass, b.layers = schedule.Backward, make([]Layer, len(forward))
@@ -31,17 +32,17 @@ func (b *builder) backward(ready [][]int) {
 	arrived := make([][][]int, len(ready))
 	ready = slices.Clone(ready)
 	for layer := len(forward) - 1; layer >= 0; layer-- {
-		exist := slices.Compact(slices.Concat(ready...)) // gradients of the layers done so far exist after these
+		exist := slices.Compact(slices.Concat(ready...)) // after these there are gradients so far
 		for batch := range ready {
-			arrived[batch] = b.out(place{layer, batch}, ready[batch])
+			arrived[batch] = b.out(position{layer, batch}, ready[batch])
 		}
 		sums := b.sum(layer, 0, at(b.plan.Within, layer), exist)
 		for batch := range ready {
-			ready[batch] = b.back(place{layer, batch}, ready[batch], arrived[batch])
+			ready[batch] = b.back(position{layer, batch}, ready[batch], arrived[batch])
 		}
 		b.sum(layer, sums, at(b.plan.Beside, layer), exist)
 		for batch := range ready {
-			p, l := place{layer, batch}, &b.layers[layer]
+			p, l := position{layer, batch}, &b.layers[layer]
 			ready[batch] = b.add(schedule.Route, p, 0, l[schedule.Route], ready[batch]...)
 			ready[batch] = b.add(schedule.Dense, p, 0, l[schedule.Dense], ready[batch]...)
 		}
@@ -49,11 +50,12 @@ func (b *builder) backward(ready [][]int) {
 	b.tail(forward, slices.Compact(slices.Concat(ready...)))
 }
 
-// sum issues the all-reduces of gradient pieces in a gap of a layer, numbered from first, and returns the number after the last.
+// sum issues the all-reduces of gradient pieces in a gap of a layer, numbered from first, and
+// returns the number after the last.
 func (b *builder) sum(layer, first int, pieces []float64, exist []int) int {
 	starts := max(1, b.layers[layer][schedule.GradReduce].Starts)
 	for i, size := range pieces {
-		b.add(schedule.GradReduce, place{layer: layer}, first+i, schedule.Work{Starts: starts, Size: size}, exist...)
+		b.add(schedule.GradReduce, position{layer: layer}, first+i, schedule.Work{Starts: starts, Size: size}, exist...)
 	}
 	return first + len(pieces)
 }

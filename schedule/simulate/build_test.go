@@ -73,7 +73,8 @@ func TestPictures(t *testing.T) {
 	}
 }
 
-// TestGraphsDoAllTheWork: however a layer is cut, sizes add up, starts are what each piece costs, and every gradient is summed.
+// TestGraphsDoAllTheWork: however a layer is cut, sizes add up, starts are what each piece costs,
+// and every gradient is summed.
 func TestGraphsDoAllTheWork(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		layers := drawLayers(t, 3)
@@ -112,7 +113,8 @@ func TestGraphsDoAllTheWork(t *testing.T) {
 	})
 }
 
-// TestGradientsComeAfterTheirLayer: no all-reduce begins before the dense parts have ended whose gradients it may hold.
+// TestGradientsComeAfterTheirLayer: no all-reduce begins before the dense parts have ended whose
+// gradients it may hold.
 func TestGradientsComeAfterTheirLayer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		layers := drawLayers(t, 4)
@@ -165,10 +167,12 @@ func TestOptionsFillTheGap(t *testing.T) {
 	require.Equal(t, 31.0, makespan(Options{}, l))
 	require.Equal(t, 26.0, makespan(Options{SharedInGap: true}, l), "the shared expert runs during the dispatch")
 	l[schedule.Shared] = schedule.Work{}
-	// One batch after the other would take 52. Dense, router of the second run during the first's dispatch; its counts and rows
-	// follow on the link, which is then busy from 3 to the end, but for the first micro-batch's dense part.
+	// One batch after the other would take 52. Dense, router of the second run during the first's
+	// dispatch; its counts and rows follow on the link, which is then busy from 3 to the end, but
+	// for the first micro-batch's dense part.
 	require.Equal(t, 2.0+1+1+8+1+8+8+8, makespan(Options{Batches: 2}, l))
-	// Experts work on two of the three messages while the link is busy, and answers leave as soon as it is free.
+	// Experts work on two of the three messages while the link is busy, and answers leave as soon
+	// as it is free.
 	require.InDelta(t, 2.0+1+1+8+8, makespan(Options{PerPeer: 3}, l), 1e-9)
 }
 

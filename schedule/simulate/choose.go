@@ -22,8 +22,8 @@ func Makespans(layers []Layer, costs *schedule.Costs, pass schedule.Pass, degree
 	return out
 }
 
-// Least returns the position of the smallest entry. An entry that is smaller by no more than rounding does not replace an
-// earlier one, so that of equally good degrees the first wins.
+// Least returns the position of the smallest entry. An entry that is smaller by no more than
+// rounding does not replace an earlier one, so that of equally good degrees the first wins.
 func Least(times []float64) int {
 	best := 0
 	for i, t := range times {
@@ -34,15 +34,16 @@ func Least(times []float64) int {
 	return best
 }
 
-// better says whether a is smaller than b by more than rounding.
+// better reports whether a is smaller than b by more than rounding.
 func better(a, b float64) bool { return a < b-1e-12*b }
 
-// Choose returns the plan that it finds best for the layers on a rank with these costs: the degree of each layer in forward and
-// in backward, out of degrees (nil: DefaultDegrees), and the cut of the gradients. It judges by the makespan of the graph
-// itself, so unequal costs need no closed form.
+// Choose returns the best plan that it finds for the layers on a rank with these costs: the degree
+// of each layer in forward and in backward, out of degrees (nil: DefaultDegrees), and the cut of
+// the gradients. It compares makespans of the graph itself, so unequal costs need no closed form.
 //
-// For given degrees gradients first go greedily into the idle time of the link (see fill); then degrees are refined layer by
-// layer, with gradients cut anew each time, as a degree that is worse by itself may leave a larger gap.
+// For given degrees, gradients are first put greedily into the idle time of the link (see fill);
+// then degrees are refined layer by layer, with gradients cut anew each time, because a degree that
+// is worse by itself may leave a larger gap.
 func Choose(layers []Layer, costs *schedule.Costs, degrees []int, o Options) Plan {
 	if len(degrees) == 0 {
 		degrees = DefaultDegrees()
@@ -61,8 +62,8 @@ func Choose(layers []Layer, costs *schedule.Costs, degrees []int, o Options) Pla
 	return f.plan
 }
 
-// search finds degrees of n layers for which cost is small: it tries each degree for all layers, then betters the best of
-// these one layer at a time until no single change helps.
+// search finds degrees of n layers for which cost is small: it tries each degree for all layers,
+// then improves the best of these one layer at a time until no single change helps.
 func search(n int, degrees []int, cost func([]int) float64) []int {
 	if n == 0 {
 		return nil

@@ -15,7 +15,8 @@ func stepTime(layers []Layer, costs *schedule.Costs, plan *Plan) float64 {
 	return line.Makespan()
 }
 
-// TestChooseIsNeverSlowerThanOthers: than the schedules of other systems with the same layers and costs.
+// TestChooseIsNeverSlowerThanOthers: than the schedules of other systems with the same layers and
+// costs.
 func TestChooseIsNeverSlowerThanOthers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		layers, costs := drawLayers(t, 4), drawCosts(t)
@@ -33,7 +34,8 @@ func TestChooseIsNeverSlowerThanOthers(t *testing.T) {
 	})
 }
 
-// TestChooseIsNearTheBestOfRandomPlans: rapid looks for degrees and a cut of the gradients that are more than 1 % faster.
+// TestChooseIsNearTheBestOfRandomPlans: rapid looks for degrees and a cut of the gradients that are
+// more than 1 % faster.
 func TestChooseIsNearTheBestOfRandomPlans(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		layers, costs := drawLayers(t, 3), drawCosts(t)
@@ -47,22 +49,26 @@ func TestChooseIsNearTheBestOfRandomPlans(t *testing.T) {
 	})
 }
 
-// TestChooseOneLayer by hand: FSMoE's case 2 forward, where r* = sqrt of what is divided over the start of the experts.
+// TestChooseOneLayer by hand: FSMoE's case 2 forward, where r* = sqrt of what is divided over the
+// start of the experts.
 func TestChooseOneLayer(t *testing.T) {
 	l := Layer{schedule.Dispatch: {Starts: 1, Size: 16}, schedule.Gather: {Starts: 1, Size: 8}, schedule.Expert: {Starts: 1, Size: 100}, schedule.Scatter: {Starts: 1, Size: 8}, schedule.Combine: {Starts: 1, Size: 16}}
 	costs := &schedule.Costs{schedule.Dispatch: {Alpha: 0, Beta: 1}, schedule.Gather: {Alpha: 0, Beta: 1}, schedule.Expert: {Alpha: 3, Beta: 1}, schedule.Scatter: {Alpha: 0, Beta: 1}, schedule.Combine: {Alpha: 0, Beta: 1}}
-	// 48 seconds of communication stand outside the experts if nothing is cut, 48/r + 3·r in r pieces: least at r = 4.
+	// 48 seconds of communication stand outside the experts if nothing is cut, 48/r + 3·r in r
+	// pieces: least at r = 4.
 	want := []float64{48 + 103, 24 + 106, 12 + 112, 6 + 124}
 	neartest.Equal(t, want, Makespans([]Layer{l}, costs, schedule.Forward, DefaultDegrees(), Options{}), 1e-9)
 	require.Equal(t, 2, Least(want))
 	plan := Choose([]Layer{l}, costs, nil, Options{})
 	require.Equal(t, []int{4}, plan.ForwardDegrees)
-	// In backward experts take twice as long and cost two starts: 48/r + 6·r, and 2 and 4 are the candidates around √8.
+	// In backward experts take twice as long and cost two starts: 48/r + 6·r, and 2 and 4 are the
+	// candidates around √8.
 	neartest.Equal(t, []float64{48 + 206, 24 + 212, 12 + 224, 6 + 248}, Makespans([]Layer{l}, costs, schedule.Backward, DefaultDegrees(), Options{}), 1e-9)
 	require.Equal(t, []int{2}, plan.BackwardDegrees, "of two that are equal the first")
 }
 
-// TestChooseCutsEachLayerByItself: one that is worth cutting, and one whose experts are slow to start.
+// TestChooseCutsEachLayerByItself: one that is worth cutting, and one whose experts are slow to
+// start.
 func TestChooseCutsEachLayerByItself(t *testing.T) {
 	large := Layer{schedule.Dispatch: {Starts: 1, Size: 16}, schedule.Expert: {Starts: 1, Size: 100}, schedule.Combine: {Starts: 1, Size: 16}}
 	small := Layer{schedule.Dispatch: {Starts: 1, Size: 1}, schedule.Expert: {Starts: 1, Size: 2}, schedule.Combine: {Starts: 1, Size: 1}}
@@ -78,7 +84,8 @@ func TestChooseFillsGapsExactly(t *testing.T) {
 	costs[schedule.GradReduce] = schedule.Linear{Alpha: 1, Beta: 0.1}
 	layers := []Layer{l, l}
 	plan := Choose(layers, costs, []int{1}, Options{})
-	// Backward the experts take 8 and the dense part 6, of which a start costs 1: 70 and 50 units fit, and 100 exist.
+	// Backward the experts take 8 and the dense part 6, of which a start costs 1: 70 and 50 units
+	// fit, and 100 exist.
 	require.Equal(t, [][]float64{{70}, nil}, plan.Within)
 	require.InDelta(t, 30, plan.Beside[0][0], 1e-9)
 	require.Nil(t, plan.Beside[1])
@@ -88,7 +95,8 @@ func TestChooseFillsGapsExactly(t *testing.T) {
 	require.InDelta(t, 2*(2+8+2+6)+1+10, line.Makespan(), 1e-9)
 }
 
-// TestChooseSavesTheTailsStart: what a gap cannot hold for nothing costs less there than a start of its own at the end.
+// TestChooseSavesTheTailsStart: what a gap cannot hold for nothing costs less there than a start of
+// its own at the end.
 func TestChooseSavesTheTailsStart(t *testing.T) {
 	l := Layer{schedule.Dispatch: {Starts: 1, Size: 2}, schedule.Expert: {Starts: 1, Size: 4}, schedule.Combine: {Starts: 1, Size: 2}}
 	costs := unitCosts()
@@ -99,7 +107,8 @@ func TestChooseSavesTheTailsStart(t *testing.T) {
 	require.Zero(t, f.plan.left([]Layer{l}))
 }
 
-// TestFillsPromiseIsThePlansTime: the makespan by which degrees are chosen is that of the graph of the plan that comes out.
+// TestFillsPromiseIsThePlansTime: the makespan by which degrees are chosen is that of the graph of
+// the plan that comes out.
 func TestFillsPromiseIsThePlansTime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		layers, costs := drawLayers(t, 4), drawCosts(t)

@@ -7,36 +7,42 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// Cluster is many ranks that run the same graph: Nodes machines of PerNode ranks each, rank r on machine r/PerNode.
+// Cluster is many ranks that run the same graph: Nodes machines of PerNode ranks each, rank r on
+// machine r/PerNode.
 //
-// Tasks on the intra resource are collectives of a machine's ranks; those on the inter resource, of the ranks that have the same place
-// in all machines (FSMoE's layout; with PerNode 1 these are all ranks). A collective begins when the last of its ranks is
-// ready for it, and each rank leaves when its own rows have passed.
+// Tasks on the intra resource are collectives of the ranks of a machine; those on the inter
+// resource, of the ranks with the same number in their machines (FSMoE's layout; with PerNode 1
+// these are all ranks). A collective begins when the last of its ranks is ready for it, and each
+// rank leaves it when its own rows have been moved.
 type Cluster struct {
 	Nodes, PerNode int
 	// Costs are those of a rank without any of the following.
 	Costs schedule.Costs
-	// Slow holds for each rank the factor by which it computes more slowly: 1.3 is a straggler. Nil: all 1.
+	// Slow holds for each rank the factor by which it computes more slowly: 1.3 is a straggler.
+	// Nil: all 1.
 	Slow []float64
-	// Link holds for each rank the factor by which its link to other nodes is slower. All-reduces run in rings, at the pace of
-	// their slowest link. Nil: all 1.
+	// Link holds for each rank the factor by which its link to other nodes is slower. All-reduces
+	// run in rings, at the pace of their slowest link. Nil: all 1.
 	Link []float64
-	// Load returns the rows that the rank's experts get, over the mean of all ranks. Nil: 1, experts evenly loaded. It is called for every task and rank, and must be pure.
+	// Load returns the rows of the rank's experts, divided by the mean of all ranks. Nil: 1,
+	// experts are evenly loaded. It is called for every task and rank, and must be pure.
 	Load func(step, layer, rank int) float64
-	// Noise returns a factor on the time of a rank's computing tasks of a layer and pass; nil: 1. It must be pure.
+	// Noise returns a factor on the time of a rank's computing tasks of a layer and pass. Nil: 1.
+	// It must be pure.
 	Noise func(step, layer, rank int, pass schedule.Pass) float64
 	// Watch names the ranks whose timelines are kept.
 	Watch []int
 }
 
-// ClusterRun is what a simulation of a cluster came to.
+// ClusterRun is the result of simulating a cluster.
 type ClusterRun struct {
-	// StepTime is the mean time of a step, in seconds: that of all steps until the last rank ended, over their number.
+	// StepTime is the mean time of a step, in seconds: that of all steps until the last rank ended,
+	// over their number.
 	StepTime float64
 	// Exposed is the mean over ranks and steps of the time in which a rank computes nothing.
 	Exposed float64
-	// Timelines are those of the ranks that Cluster.Watch names, of the last step, in this order. A timeline's Begin is the zero
-	// time and what the rank had run before this step.
+	// Timelines are those of the ranks in Cluster.Watch, in this order, of the last step. A
+	// timeline's Begin is the zero time plus the time that the rank had run before this step.
 	Timelines []schedule.Timeline
 }
 
@@ -65,8 +71,8 @@ func (c *Cluster) Validate() error {
 	return errors.Join(faults...)
 }
 
-// Simulate runs the graph the given number of times on all ranks. It panics if the cluster, the graph or the number makes no
-// sense.
+// Simulate runs the graph the given number of times on all ranks. It panics if the cluster or the
+// graph is not valid, or the number is not positive.
 func (c *Cluster) Simulate(g *schedule.Graph, steps int) ClusterRun {
 	if err := errors.Join(c.Validate(), g.Validate()); err != nil {
 		panic(err.Error())

@@ -28,7 +28,8 @@ func TestEqualRanksAreLikeOne(t *testing.T) {
 	})
 }
 
-// slowly is the same simulation the long way: every rank's ends of all tasks, found by asking the definition.
+// slowly is the same simulation the long way: every rank's ends of all tasks, found by asking the
+// definition.
 func slowly(c *Cluster, g *schedule.Graph, steps int) (begin []float64, ends [][]float64) {
 	ranks := c.Nodes * c.PerNode
 	var free [schedule.Resources][]float64

@@ -17,7 +17,8 @@ func unitCosts() *schedule.Costs {
 	return &c
 }
 
-// drawLayer draws a layer with some of the operations, their times between about 0 and 8; without Weights, the last, which stacks have within Expert.
+// drawLayer draws a layer with some of the operations, their times between about 0 and 8; without
+// Weights, the last, which stacks have within Expert.
 func drawLayer(t *rapid.T, label string) Layer {
 	var l Layer
 	for op := range schedule.Weights {

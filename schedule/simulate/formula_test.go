@@ -10,7 +10,8 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// exchange is one backward pass of FSMoE's section 4: chunks times of a piece, and the gradients after the last dispatch.
+// exchange is one backward pass of FSMoE's section 4: chunks times of a piece, and the gradients
+// after the last dispatch.
 type exchange struct {
 	r                          int
 	a2a, gather, scatter, exps float64
@@ -32,7 +33,8 @@ func (e exchange) graph() *schedule.Graph {
 	return BuildBackward([]Layer{l}, &plan)
 }
 
-// fourCases is FSMoE's section 4.2: which of its four cases holds, by its conditions Q1 to Q7, and that case's time.
+// fourCases is FSMoE's section 4.2: which of its four cases holds, by its conditions Q1 to Q7, and
+// that case's time.
 func (e exchange) fourCases() (which int, seconds float64) {
 	r := float64(e.r)
 	pair := e.gather + e.scatter
@@ -53,8 +55,8 @@ func (e exchange) fourCases() (which int, seconds float64) {
 	return 4, 2*e.a2a + r*pair
 }
 
-// TestMakespanIsFSMoEsFormula compares the simulator with the four cases where these are exact: all-gather and
-// reduce-scatter equally long.
+// TestMakespanIsFSMoEsFormula compares the simulator with the four cases where these are exact:
+// all-gather and reduce-scatter equally long.
 func TestMakespanIsFSMoEsFormula(t *testing.T) {
 	draws := 100_000
 	if testing.Short() {
@@ -79,8 +81,8 @@ func TestMakespanIsFSMoEsFormula(t *testing.T) {
 	}
 }
 
-// TestFormulaIsABoundForUnequalTimes: with all-gather and reduce-scatter of different lengths, the largest of the four times is
-// never above the makespan, and near it.
+// TestFormulaIsABoundForUnequalTimes: with all-gather and reduce-scatter of different lengths, the
+// largest of the four times is never above the makespan, and near it.
 func TestFormulaIsABoundForUnequalTimes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		time := rapid.Float64Range(0.01, 4)

@@ -6,9 +6,10 @@ import (
 
 // filling cuts the gradients of a backward pass into the idle time of the link.
 //
-// Each layer has two gaps: after its last dispatch, while experts compute, and beside its dense part. As a function of the
-// time t that is put into one gap, the makespan is the longest of the paths that avoid the gap and of those that pass it,
-// max(C, D + t). So C - D is what the gap holds for nothing, and walking the graph once with t = C yields it.
+// Each layer has two gaps: after its last dispatch, while experts compute, and during its dense
+// part. As a function of the time t that is put into one gap, the makespan is the longest of the
+// paths that avoid the gap and of those that pass it, max(C, D + t). So C - D is what the gap holds
+// without making the pass longer, and walking the graph once with t = C yields it.
 type filling struct {
 	layers  []Layer
 	costs   *schedule.Costs
@@ -20,7 +21,7 @@ type filling struct {
 	pending float64   // what the tail sums
 }
 
-// gap is a place for gradients.
+// gap is an idle time of the link, which can take gradients.
 type gap struct {
 	task   int
 	layer  int
@@ -29,7 +30,8 @@ type gap struct {
 	pieces []float64
 }
 
-// newFilling prepares the backward graph of a plan without gradients, with an empty task in every gap and one at the end.
+// newFilling prepares the backward graph of a plan without gradients, with an empty task in every
+// gap and one at the end.
 func newFilling(layers []Layer, costs *schedule.Costs, plan Plan) *filling {
 	f := &filling{layers: layers, costs: costs, plan: plan, tail: -1}
 	trial := plan
@@ -53,7 +55,8 @@ func newFilling(layers []Layer, costs *schedule.Costs, plan Plan) *filling {
 	return f
 }
 
-// taking says which pieces to put into a gap that holds so many seconds, out of gradients of the given size.
+// taking returns the pieces to put into a gap that is that many seconds long, out of waiting
+// gradients of the given size.
 type taking func(g *gap, seconds, waiting float64, cost schedule.Linear) []float64
 
 // exactly takes what fits, in one piece.
@@ -64,7 +67,7 @@ func exactly(_ *gap, seconds, waiting float64, cost schedule.Linear) []float64 {
 	return nil
 }
 
-// fitting returns the largest size that one start brings within the given time, 0 if there is none.
+// fitting returns the largest size that one start moves within the given time, 0 if there is none.
 func fitting(l schedule.Linear, seconds float64) float64 {
 	if seconds <= l.Alpha || l.Beta <= 0 {
 		return 0
@@ -72,9 +75,10 @@ func fitting(l schedule.Linear, seconds float64) float64 {
 	return (seconds - l.Alpha) / l.Beta
 }
 
-// fill puts gradients into the gaps, in the order of the pass, as take says, and returns the makespan of the plan. As
-// every gap can take what an earlier one left, but not the reverse, early gaps are filled first. (With several micro-batches
-// the plan can be faster than that, as gaps which stay empty then hold nothing up.)
+// fill puts gradients into the gaps, in the order of the pass, as take says, and returns the
+// makespan of the plan. Early gaps are filled first, because every gap can take what an earlier one
+// left, but not the reverse. (With several micro-batches the plan can be faster than that, because
+// gaps that stay empty then delay nothing.)
 func (f *filling) fill(take taking) float64 {
 	waiting := f.plan.Carried
 	idle := f.line.Recompute(f.times)
@@ -101,15 +105,16 @@ func (f *filling) fill(take taking) float64 {
 	return total
 }
 
-// finish finds a place for what is left: at the end, or, if that saves the tail's start, as more of a gap's last piece. A
-// gap beyond what it holds costs as much as the tail does for the same size. It returns the makespan.
+// finish sums what is left: at the end, or, if that saves the start there, as more of a gap's last
+// piece. A gap that is filled beyond what it holds costs as much as the end does for the same size.
+// It returns the makespan.
 func (f *filling) finish() float64 {
 	if f.tail < 0 || f.pending <= 0 {
 		return f.line.Recompute(f.times)
 	}
 	f.times[f.tail] = f.costs[schedule.GradReduce].Time(schedule.Work{Starts: 1, Size: f.pending})
 	best := f.line.Recompute(f.times)
-	atEnd, place := f.times[f.tail], -1
+	atEnd, chosen := f.times[f.tail], -1
 	f.times[f.tail] = 0
 	most := f.pending
 	for i := len(f.gaps) - 1; i >= 0; i-- {
@@ -123,15 +128,15 @@ func (f *filling) finish() float64 {
 			f.times[g.task] += f.costs[schedule.GradReduce].Alpha
 		}
 		if t := f.line.Recompute(f.times); better(t, best) {
-			best, place = t, i
+			best, chosen = t, i
 		}
 		f.times[g.task] = before
 	}
-	if place < 0 {
+	if chosen < 0 {
 		f.times[f.tail] = atEnd
 		return best
 	}
-	g := &f.gaps[place]
+	g := &f.gaps[chosen]
 	if len(g.pieces) == 0 {
 		g.pieces = []float64{0}
 	}

@@ -8,30 +8,36 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// Options are how graphs are laid out, beside the number of chunks. The zero value is FSMoE's layout.
+// Options are how graphs are laid out, apart from the number of chunks. The zero value is FSMoE's
+// layout.
 type Options struct {
-	// OneStream puts all communication on one resource, as systems do that know only one kind of link.
+	// OneStream puts all communication on one resource, as systems with one kind of link do.
 	OneStream bool
-	// SharedInGap computes shared experts while the first rows are under way, not after the last have returned.
+	// SharedInGap computes shared experts while the first rows travel, not after the last have
+	// returned.
 	SharedInGap bool
-	// Batches is how many micro-batches are in flight; 0 means 1. With two, the dense part, the router and the counts of the
-	// second run while the first one's rows are under way, and so on through the stack.
+	// Batches is the number of micro-batches in flight; 0 means 1. With two, the dense part, the
+	// router and the counts of the second run while the rows of the first travel, and so on through
+	// the layers.
 	Batches int
-	// PerPeer is the number of messages that make up an all-to-all, if experts are to start on each message's rows as soon as
-	// it is there; 0 or 1 means that they wait for all of them. A message has its share of the all-to-all's starts, so links
-	// pay nothing for it; experts and the links within a node start once for each message.
+	// PerPeer is the number of messages that make up an all-to-all, if experts start on the rows of
+	// each message as soon as it arrives; 0 or 1 means that they wait for all. A message has its
+	// share of the starts of the all-to-all, so links pay nothing for it; experts and the links
+	// within a node start once for each message.
 	PerPeer int
 }
 
-// Plan says into how many chunks each layer is cut and where gradients are summed. Its zero value cuts nothing and sums
-// all gradients at the end.
+// Plan says into how many chunks each layer is cut and where gradients are summed. Its zero value
+// cuts nothing and sums all gradients at the end.
 type Plan struct {
 	Options
-	// ForwardDegrees and BackwardDegrees hold the number of chunks of each layer; one entry stands for all layers, none for 1.
+	// ForwardDegrees and BackwardDegrees hold the number of chunks of each layer; one entry stands
+	// for all layers, none for 1.
 	ForwardDegrees, BackwardDegrees []int
-	// Within holds, for each layer, the sizes of the gradient pieces that are all-reduced after the layer's last dispatch of the
-	// backward pass; Beside, of those all-reduced beside its dense part; Tail, of those after the whole pass. What they leave
-	// follows in one piece. A layer's gradient exists once its dense part has passed, so later layers of the pass send it.
+	// Within holds, for each layer, the sizes of the gradient pieces that are all-reduced after the
+	// layer's last dispatch of the backward pass; Beside, of those that are during its dense part;
+	// Tail, of those after the whole pass. The rest follows in one piece. A layer's gradient exists
+	// once its dense part has run, so layers that come later in the pass send it.
 	Within, Beside [][]float64
 	Tail           []float64
 	// Carried is the size of gradients that wait to be all-reduced when the backward pass begins.
@@ -77,7 +83,7 @@ func (p *Plan) Validate(layers []Layer) error {
 	return errors.Join(faults...)
 }
 
-// validateGradients follows the backward pass and sees that no gradient is sent before it exists.
+// validateGradients follows the backward pass and checks that no gradient is sent before it exists.
 func (p *Plan) validateGradients(layers []Layer) error {
 	total := p.Carried
 	for i := range layers {
@@ -123,7 +129,8 @@ func at(pieces [][]float64, layer int) []float64 {
 	return nil
 }
 
-// left returns the size of the gradients that no piece of the plan covers; amounts that are but rounding count as none.
+// left returns the size of the gradients that no piece of the plan covers; an amount within
+// rounding counts as none.
 func (p *Plan) left(layers []Layer) float64 {
 	total := p.Carried
 	for i := range layers {

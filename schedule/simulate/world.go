@@ -6,15 +6,15 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// world is the state of a simulation of many ranks. As all run the same graph in the same order, one pass over its tasks, each
-// for all ranks, is enough.
+// world is the state of a simulation of many ranks. As all run the same graph in the same order,
+// one walk over its tasks, each for all ranks, is enough.
 type world struct {
 	*Cluster
 	g     *schedule.Graph
 	ranks int
 	free  [schedule.Resources][]float64 // by rank: when the resource has ended its last task
 	begin []float64                     // by rank: when it began the step
-	ends  [][]float64                   // by task, by rank; nil before the task has run and after its last use
+	ends  [][]float64                   // by task and rank; nil before a task and after its last use
 	last  []int                         // by task: the last one that comes after it
 	spare [][]float64                   // rows of ends that are free again
 	ready []float64
@@ -53,7 +53,7 @@ func (w *world) step(step int, keep bool) {
 	for i := range w.g.Tasks {
 		w.run(step, i, keep)
 	}
-	for i, row := range w.ends { // tasks that nothing comes after
+	for i, row := range w.ends { // of tasks that no other comes after
 		if row != nil {
 			w.spare, w.ends[i] = append(w.spare, row), nil
 		}
@@ -95,8 +95,8 @@ func (w *world) run(step, i int, keep bool) {
 	}
 }
 
-// gather makes the ranks of a collective wait for their last one. Who they are depends on the operation's own resource, also where
-// all links share one.
+// gather makes the ranks of a collective wait for the last of them. Which ranks they are depends on
+// the operation's own resource, even if all links share one.
 func (w *world) gather(resource schedule.Resource) {
 	if resource == schedule.Compute {
 		return
@@ -119,7 +119,8 @@ func (w *world) group(resource schedule.Resource, rank int) int {
 	return rank % w.PerNode
 }
 
-// pace returns for each group how much slower its slowest link is, nil if links do not count.
+// pace returns for each group how many times as slow its slowest link is; nil if links do not
+// count.
 func (w *world) pace(t *schedule.Task) []float64 {
 	if w.Link == nil || t.Op != schedule.GradReduce {
 		return nil
@@ -141,7 +142,8 @@ func (w *world) seconds(step int, t *schedule.Task, rank int, pace []float64) fl
 	switch t.Op {
 	case schedule.Expert, schedule.Gather, schedule.Scatter:
 		work.Size *= load
-	case schedule.Dispatch, schedule.Combine: // a rank sends what is its own and receives what its experts get, or the reverse
+	case schedule.Dispatch, schedule.Combine:
+		// A rank sends its own rows and receives those of its experts, or the reverse.
 		work.Size *= max(1, load)
 	}
 	s := w.Costs[t.Op].Time(work)

@@ -8,7 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestClockOffset: whatever the ways take, the truth is within the bound, and with equal ways the estimate is exact.
+// TestClockOffset: whatever the ways take, the truth is within the bound, and with equal ways the
+// estimate is exact.
 func TestClockOffset(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		truth := time.Duration(rapid.Int64Range(-1e12, 1e12).Draw(t, "ahead"))
@@ -30,7 +31,8 @@ func TestClockOffset(t *testing.T) {
 			pings = append(pings, p)
 			now = p.Returned.Add(way("pause"))
 		}
-		pings = append(pings, Ping{Sent: now, Received: now.Add(5), Answered: now, Returned: now}) // the other clock was set back
+		// In this one the other clock was set back.
+		pings = append(pings, Ping{Sent: now, Received: now.Add(5), Answered: now, Returned: now})
 		ahead, within, err := ClockOffset(pings)
 		require.NoError(t, err)
 		require.LessOrEqual(t, (ahead - truth).Abs(), within)

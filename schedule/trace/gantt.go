@@ -7,11 +7,12 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// ganttGlyphs stand for the operations, by Op.
+// ganttGlyphs are the characters of the operations, by Op.
 const ganttGlyphs = "drnp>(E)<usgw"
 
-// Gantt draws the timeline as text: a line for each resource that the graph uses, of so many characters. A task is its
-// operation's character and dashes to its end; what ends within the character in which it began may be covered by what follows.
+// Gantt draws a timeline as text of the given width in characters, with a line for each resource
+// that the graph uses. A task is its operation's character, followed by dashes to its end; a task
+// that ends within the character in which it began may be covered by the next.
 func Gantt(t *schedule.Timeline, width int) string {
 	if width < 1 {
 		panic(fmt.Sprintf("trace: a chart of width %d; want at least 1", width))
@@ -47,7 +48,7 @@ func Gantt(t *schedule.Timeline, width int) string {
 	return b.String()
 }
 
-// legend names the characters of the operations that a chart has.
+// legend explains the characters of the operations in a chart.
 func legend(seen [schedule.Ops]bool) string {
 	var names []string
 	for op, yes := range seen {
@@ -58,7 +59,7 @@ func legend(seen [schedule.Ops]bool) string {
 	return strings.TrimRight(fmt.Sprintf("%-7s  %s", "", strings.Join(names, ", ")), " ") + "\n"
 }
 
-// FormatSeconds writes a time with three digits and the unit that suits it.
+// FormatSeconds formats a time with three digits and a fitting unit.
 func FormatSeconds(s float64) string {
 	switch {
 	case s >= 1:

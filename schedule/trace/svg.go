@@ -12,8 +12,9 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// The colours of the operations, by Op: grey for what is not of the exchange, blue on the way out, orange on the way back, green
-// for experts, purple for gradients; told apart by colour-blind readers.
+// The colours of the operations, by Op: grey for what does not belong to the exchange, blue for
+// dispatch, orange for combine, green for experts, purple for gradients. Colour-blind readers can
+// tell them apart.
 var opColours = [schedule.Ops]string{
 	"#b5b5b5", "#8c8c8c", "#cfe3f0", "#9ecae1", "#0072b2", "#56b4e9", "#009e73", "#f0c05a", "#e69f00", "#fdd9a0", "#66c2a4", "#aa4499", "#117733",
 }
@@ -26,8 +27,8 @@ const (
 	svgFoot                  = 36     // for the axis
 )
 
-// WriteSVG draws tracks below each other on one axis of time, a row for each resource that a track's graph uses. No text is cut
-// off or covered by another, whichever sans-serif font the reader has.
+// WriteSVG draws tracks one below the other on one axis of time, with a row for each resource that
+// a track's graph uses. No text is cut off or covered by other text, in any sans-serif font.
 func WriteSVG(w io.Writer, title string, tracks []Track) error {
 	p := picture{w: bufio.NewWriter(w), left: 3 * svgEdge}
 	first := firstBegin(tracks)
@@ -63,7 +64,7 @@ func WriteSVG(w io.Writer, title string, tracks []Track) error {
 	return p.w.Flush()
 }
 
-// wide is how wide a text can be.
+// wide returns the largest width that a text can have.
 func wide(text string) float64 { return textwidth.Of(text, svgFont) }
 
 // wrapped makes lines of words that are no wider than width. A word that is wider is cut.
@@ -111,7 +112,7 @@ func (p *picture) text(x float64, y int, anchor, colour, s string) {
 	p.printf("</text>\n")
 }
 
-// x returns where a time lies.
+// x returns the position of a time on the axis.
 func (p *picture) x(seconds float64) float64 {
 	if p.total <= 0 {
 		return p.left
@@ -119,7 +120,7 @@ func (p *picture) x(seconds float64) float64 {
 	return p.left + seconds/p.total*(svgWidth-p.left-p.right)
 }
 
-// axis draws lines at round times, as far apart as what is written below them needs.
+// axis draws lines at round times, with enough space between them for their labels.
 func (p *picture) axis(top, bottom int) {
 	if p.total <= 0 {
 		return
@@ -138,7 +139,7 @@ func (p *picture) axis(top, bottom int) {
 	}
 }
 
-// fits says whether there is room below an axis of such steps.
+// fits reports whether the labels of an axis with such steps fit.
 func (p *picture) fits(step float64) bool {
 	apart := p.x(step) - p.x(0)
 	for k := 1; float64(k)*step <= p.total; k++ {
@@ -149,7 +150,7 @@ func (p *picture) fits(step float64) bool {
 	return true
 }
 
-// track draws the resources of a run from y on, and returns where it ended.
+// track draws the rows of a run from y on, and returns where they end.
 func (p *picture) track(t *Track, at float64, y int) int {
 	rows := map[schedule.Resource]int{}
 	for _, resource := range resourcesOf(t.Line.Graph) {
@@ -172,10 +173,11 @@ func (p *picture) track(t *Track, at float64, y int) int {
 	return y
 }
 
-// keyGap is what the key has for an operation beside its name: the square of its colour, and blanks.
+// keyGap is the width that the key has for an operation apart from its name: the coloured square,
+// and space.
 const keyGap = 14 + 2*svgEdge
 
-// keyLines returns the operations that the tracks have, as many in a line as there is room for.
+// keyLines returns the operations of the tracks, as many in a line as fit.
 func (p *picture) keyLines(tracks []Track) (lines [][]schedule.Op) {
 	var seen [schedule.Ops]bool
 	for i := range tracks {

@@ -15,7 +15,7 @@ func (s wholeSpan) tip() int64 {
 	return max(s.start, s.end-max(1, (s.end-s.start)/1000))
 }
 
-// ran says whether a track's task has run.
+// ran reports whether a track's task has run.
 func ran(k *Track, task int) bool { return k.Line.Spans[task] != (schedule.Span{}) }
 
 // wholeSpans returns the spans of all tracks in nanoseconds from when the first track began.
@@ -39,14 +39,16 @@ func wholeSpans(tracks []Track) ([][]wholeSpan, error) {
 	return all, nil
 }
 
-// limit is the most nanoseconds, a hundred days, that a trace may take: floats of microseconds tell those apart.
+// limit is the longest trace in nanoseconds, a hundred days: a float64 of microseconds has each of
+// them exactly.
 const limit = float64(1 << 53)
 
-// clockError is the nanoseconds by which two readings of a rank's clock may be in the wrong order: a track begins by
-// the time of day, and its spans go by the clock that only moves forward.
+// clockError is the nanoseconds by which two readings of a rank's clock may be in the wrong order:
+// a track begins by the time of day, and its spans go by the clock that only moves forward.
 const clockError = 1000
 
-// separate has slices of one resource not overlap where they do only by the error of the clock: the later one begins later.
+// separate moves slices of one thread apart that overlap only by the error of the clock: the second
+// begins later.
 func separate(tracks []Track, all [][]wholeSpan) {
 	last := map[[2]int]int64{} // by rank and thread: when its latest slice ends
 	for i := range tracks {
@@ -64,7 +66,8 @@ func separate(tracks []Track, all [][]wholeSpan) {
 	}
 }
 
-// micros is nanoseconds in microseconds, such that a thousand times that, rounded or cut off, are these nanoseconds.
+// micros converts nanoseconds to microseconds such that a thousand times the result, rounded or
+// truncated, is the same number of nanoseconds.
 func micros(nanoseconds int64) float64 {
 	us := float64(nanoseconds) / 1000
 	if int64(us*1000) != nanoseconds {

@@ -13,8 +13,8 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// drawRuns draws runs of several tracks a rank that follow each other closely, as the layers of a step do, with times in
-// fractions of a nanosecond.
+// drawRuns draws runs of several tracks a rank that follow each other closely, as the layers of a
+// step do, with times in fractions of a nanosecond.
 func drawRuns(t *rapid.T) []Track {
 	graph := &schedule.Graph{Tasks: []schedule.Task{{Op: schedule.Dispatch, Resource: schedule.Inter}, {Op: schedule.Expert}, {Op: schedule.Dense}, {Op: schedule.Combine, Resource: schedule.Inter, After: []int{1}}}}
 	seconds := rapid.Float64Range(0, 3e-6)
@@ -38,7 +38,8 @@ func drawRuns(t *rapid.T) []Track {
 	return tracks
 }
 
-// TestTraceSlicesDoNotOverlap for readers that turn a start and a duration into nanoseconds apart, whichever way.
+// TestTraceSlicesDoNotOverlap for readers that turn a start and a duration into nanoseconds apart,
+// whichever way.
 func TestTraceSlicesDoNotOverlap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		tracks := drawRuns(t)
@@ -56,7 +57,8 @@ func TestTraceSlicesDoNotOverlap(t *testing.T) {
 	})
 }
 
-// slicesKept counts what a reader keeps that drops each slice that begins before the one before it has ended.
+// slicesKept counts what a reader keeps that drops each slice that begins before the one before it
+// has ended.
 func slicesKept(t require.TestingT, events []traceEvent, read func(float64) float64) int {
 	type slice struct{ start, end float64 }
 	threads := map[[2]int][]slice{}
@@ -81,7 +83,8 @@ func slicesKept(t require.TestingT, events []traceEvent, read func(float64) floa
 	return kept
 }
 
-// TestMicros: what is written for a nanosecond is read as that nanosecond, in whatever way it is turned back.
+// TestMicros: what is written for a nanosecond is read as that nanosecond, in whatever way it is
+// turned back.
 func TestMicros(t *testing.T) {
 	check := func(t require.TestingT, ns int64) {
 		text, err := json.Marshal(micros(ns))

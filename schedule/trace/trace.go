@@ -10,17 +10,19 @@ import (
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// Track is a run on one rank, for a picture or trace of several.
+// Track is a run on one rank, for a picture or trace of several ranks.
 type Track struct {
 	Rank int
-	// Stream is which of several runs at the same time on the rank it is, a second micro-batch in flight, say: each has resources of its own in the trace.
+	// Stream numbers runs at the same time on one rank, such as those of a second micro-batch in
+	// flight: each stream has threads of its own in the trace.
 	Stream int
-	// Ahead is how far the rank's clock is ahead of the one that the trace is told by; see ClockOffset.
+	// Ahead is how far the rank's clock is ahead of the clock of the trace; see ClockOffset.
 	Ahead time.Duration
 	Line  schedule.Timeline
 }
 
-// traceEvent is an entry of Chrome's trace format: "X" a task, "M" a name, "s" and "f" the ends of an arrow. Times are in µs.
+// traceEvent is an entry of Chrome's trace format: "X" a task, "M" a name, "s" and "f" the ends of
+// an arrow. Times are in µs.
 type traceEvent struct {
 	Name   string         `json:"name"`
 	Phase  string         `json:"ph"`
@@ -34,16 +36,18 @@ type traceEvent struct {
 	Args   map[string]any `json:"args,omitempty"`
 }
 
-// WriteTrace writes runs in Chrome's trace format, which chrome://tracing and ui.perfetto.dev show: a process for each rank, a
-// thread for each resource, an arrow wherever a task waits for one of another resource, and arrows from the rank that was the last to begin an exchange,
-// for whose rows the others waited, to the end of that exchange on each. Time 0 is when the first run began; a rank may have several tracks,
-// in the order in which they ran.
+// WriteJSON writes runs in Chrome's trace format, which chrome://tracing and ui.perfetto.dev show:
+// a process for each rank, a thread for each resource, and an arrow for each task that waits for
+// one of another resource. More arrows show who was waited for: they lead from the rank that was
+// the last to begin an exchange to the end of that exchange on each other rank. Time 0 is when the
+// first run began. A rank may have several tracks, in the order in which they ran.
 //
-// Times are whole nanoseconds, and no slice begins before the one before it on its resource has ended, also for a reader that
-// makes nanoseconds of a slice's start and of its duration apart, by rounding or by cutting off.
+// Times are whole nanoseconds, and no slice begins before the previous one of its thread has ended;
+// so it is also for a reader that rounds or truncates the start and the duration of a slice to
+// nanoseconds one by one.
 func WriteJSON(w io.Writer, tracks []Track) error {
 	buffered := bufio.NewWriter(w)
-	t := tracer{w: buffered, named: map[[2]int]bool{}, seen: map[joint]int{}, ends: map[joint][]part{}}
+	t := tracer{w: buffered, named: map[[2]int]bool{}, seen: map[exchange]int{}, ends: map[exchange][]share{}}
 	fmt.Fprint(buffered, `{"displayTimeUnit":"ms","traceEvents":[`)
 	spans, err := wholeSpans(tracks)
 	if err != nil {
@@ -83,20 +87,22 @@ type tracer struct {
 	any    bool
 	arrows int
 	named  map[[2]int]bool // rank and stream
-	// exchanges are those so far; ends has a rank's part in each, and seen how often a rank had one of that name.
-	exchanges []joint
-	ends      map[joint][]part
-	seen      map[joint]int
+	// exchanges are those so far; ends has each rank's share in them, and seen the number of
+	// exchanges of that name that a rank has had.
+	exchanges []exchange
+	ends      map[exchange][]share
+	seen      map[exchange]int
 }
 
-// part is a rank's part in an exchange.
-type part struct {
+// share is one rank's run of an exchange.
+type share struct {
 	event traceEvent
 	span  wholeSpan
 }
 
-// joint is a task that all ranks have a part in: the n-th of its name in a stream. Rank is only used to count them.
-type joint struct {
+// exchange is a task that all ranks run together: the n-th of its name in a stream. rank is only
+// used to count them.
+type exchange struct {
 	name            string
 	stream, n, rank int
 }
@@ -115,12 +121,12 @@ func (t *tracer) event(e traceEvent) {
 	}
 }
 
-// thread is the number of a resource of a stream.
+// thread returns the number of the thread that shows a resource of a stream.
 func thread(resource schedule.Resource, stream int) int {
 	return int(resource) + stream*schedule.Resources
 }
 
-// name writes the names of a rank and of the resources of one of its streams, once.
+// name writes the names of a rank and of the threads of one of its streams, once.
 func (t *tracer) name(rank, stream int) {
 	if t.named[[2]int{rank, stream}] {
 		return
@@ -151,7 +157,7 @@ func (t *tracer) track(k *Track, spans []wholeSpan) {
 		}
 		t.event(e)
 		if task.Resource != schedule.Compute {
-			t.join(part{e, s}, k.Stream)
+			t.join(share{e, s}, k.Stream)
 		}
 		for _, a := range task.After {
 			before := &k.Line.Graph.Tasks[a]
@@ -173,10 +179,10 @@ func (t *tracer) arrow(name string, from, to traceEvent) {
 	t.event(to)
 }
 
-// join takes in a rank's part in an exchange.
-func (t *tracer) join(p part, stream int) {
-	of := joint{name: p.event.Name, stream: stream}
-	counter := joint{name: p.event.Name, stream: stream, rank: p.event.Rank}
+// join adds a rank's share of an exchange.
+func (t *tracer) join(p share, stream int) {
+	of := exchange{name: p.event.Name, stream: stream}
+	counter := exchange{name: p.event.Name, stream: stream, rank: p.event.Rank}
 	of.n = t.seen[counter]
 	t.seen[counter]++
 	if len(t.ends[of]) == 0 {
@@ -185,19 +191,20 @@ func (t *tracer) join(p part, stream int) {
 	t.ends[of] = append(t.ends[of], p)
 }
 
-// sent writes the arrows of an exchange, from the part that began last. A part that ended before, as far as clocks can tell, waited for nothing.
-func (t *tracer) sent(parts []part) {
-	last := parts[0]
-	for _, p := range parts[1:] {
-		if p.span.start > last.span.start {
-			last = p
+// sent writes the arrows of an exchange, from the share that began last. A share that had ended by
+// then, as far as clocks can tell, waited for nothing.
+func (t *tracer) sent(shares []share) {
+	last := shares[0]
+	for _, s := range shares[1:] {
+		if s.span.start > last.span.start {
+			last = s
 		}
 	}
 	from := last.span.start + (last.span.end-last.span.start)/1000
-	for _, p := range parts {
-		if to := p.span.tip(); p.event.Rank != last.event.Rank && to >= from {
+	for _, s := range shares {
+		if to := s.span.tip(); s.event.Rank != last.event.Rank && to >= from {
 			t.arrow("sent", traceEvent{Rank: last.event.Rank, Thread: last.event.Thread, Time: micros(from)},
-				traceEvent{Rank: p.event.Rank, Thread: p.event.Thread, Time: micros(to)})
+				traceEvent{Rank: s.event.Rank, Thread: s.event.Thread, Time: micros(to)})
 		}
 	}
 }

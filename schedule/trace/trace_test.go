@@ -65,7 +65,8 @@ func traced(t require.TestingT, tracks []Track) []traceEvent {
 	return file.TraceEvents
 }
 
-// TestTraceShowsEveryTask once, when it ran by the common clock, with arrows that begin and end inside the tasks they join.
+// TestTraceShowsEveryTask once, when it ran by the common clock, with arrows that begin and end
+// inside the tasks they join.
 func TestTraceShowsEveryTask(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		tracks := drawTracks(t)
@@ -139,7 +140,8 @@ func TestTraceAlignsClocks(t *testing.T) {
 	require.Empty(t, traced(t, nil))
 }
 
-// TestTraceShowsWhoWasWaitedFor: an arrow goes from the rank that began an exchange last to the others' ends, and each stream has resources of its own.
+// TestTraceShowsWhoWasWaitedFor: an arrow goes from the rank that began an exchange last to the
+// others' ends, and each stream has resources of its own.
 func TestTraceShowsWhoWasWaitedFor(t *testing.T) {
 	g := &schedule.Graph{Tasks: []schedule.Task{{Op: schedule.Dispatch, Resource: schedule.Inter}, {Op: schedule.Expert}}}
 	now := time.Now()
