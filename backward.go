@@ -124,8 +124,8 @@ func (l *Layer) backThroughExperts(ctx context.Context, p *pass, drows, dy blas3
 			return err
 		},
 		Shared: func() {
-			if l.shared != nil {
-				l.compute(func() { l.shared.Backward(&p.shared, dy) })
+			if s := l.experts.Shared; s != nil {
+				l.compute(func() { s.Backward(&p.shared, dy) })
 			}
 		},
 		Experts: func(i int) {

@@ -83,8 +83,7 @@ type Layer struct {
 	gate        router.Gate
 	routing     *routing.Stage
 	order       *roworder.Stage
-	experts     *experts.Stage     // those hosted here
-	shared      *experts.Shared    // nil without one
+	experts     *experts.Stage     // those hosted here, and the shared one
 	compression *compression.Stage // nil without it
 	pipeline    *pipeline.Stage    // runs passes in chunks
 	exchange    *alltoall.Exchange
@@ -223,7 +222,7 @@ func (l *Layer) agreement() agreement.Ranks {
 // sets are the parameters that this rank holds.
 func (l *Layer) sets() parameters.Sets {
 	return parameters.Sets{
-		Gate: l.gate.Params(), Experts: l.experts.Params(), Shared: l.shared.Params(),
+		Gate: l.gate.Params(), Experts: l.experts.Params(), Shared: l.experts.Shared.Params(),
 		Gains: l.compression.Gains(),
 	}
 }
@@ -241,29 +240,16 @@ func (l *Layer) buildParts() (err error) {
 	return l.newPipeline()
 }
 
-// newExperts builds the experts hosted here, and this rank's copy of the shared expert, whose
-// number follows those of the routed ones: first parameters are drawn by it.
+// newExperts builds the experts hosted here, and this rank's copy of the shared expert.
 func (l *Layer) newExperts() (err error) {
 	first, end := l.layout.Placement.Of(l.layout.Rank)
 	shape := expert.Shape{Dim: l.cfg.Dim, First: first, Count: end - first, Seed: l.cfg.Seed}
 	most, byRanks := l.cfg.Overlap.chunks(l.layout.Placement)
-	if l.experts, err = experts.New(experts.Config{
-		Expert: l.cfg.Expert, Shape: shape, Chunks: most, ByRanks: byRanks,
-	}); err != nil {
-		return err
-	}
-	if l.cfg.Shared != nil {
-		shape.First, shape.Count = l.cfg.Experts, 1
-		l.shared, err = experts.NewShared(l.cfg.Shared, shape)
-	}
+	l.experts, err = experts.New(experts.Config{
+		Expert: l.cfg.Expert, Shape: shape, Shared: l.cfg.Shared, Total: l.cfg.Experts,
+		Chunks: most, ByRanks: byRanks,
+	})
 	return err
-}
-
-// ownRows describes this rank's tokens as the rows of one expert.
-func (l *Layer) ownRows(p *pass) expert.Rows {
-	return expert.Rows{
-		Experts: 1, FirstLeaf: p.Global.FirstLeaf(l.world.Rank()), Leaves: len(p.Info.Ends), Ends: p.Info.Ends,
-	}
 }
 
 // buildExchange makes the way of the rows.
@@ -466,8 +452,8 @@ func (l *Layer) throughExperts(ctx context.Context, p *pass) (home blas32.Genera
 			return err
 		},
 		Shared: func() {
-			if l.shared != nil {
-				l.compute(func() { p.shared = l.shared.Forward(p.X, l.ownRows(p), p.Info.Padding) })
+			if s := l.experts.Shared; s != nil {
+				l.compute(func() { p.shared = s.Forward(p.Tokens, p.Global.FirstLeaf(l.world.Rank())) })
 			}
 		},
 		Experts: func(i int) {

@@ -4,6 +4,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
@@ -18,9 +19,10 @@ type Shared struct {
 	dy    blas32.General // scratch: gradient of its answers
 }
 
-// NewShared builds a shared expert of the given shape.
-func NewShared(e expert.Expert, shape expert.Shape) (*Shared, error) {
-	group, err := e.New(shape)
+func newShared(cfg Config) (*Shared, error) {
+	shape := cfg.Shape
+	shape.First, shape.Count = cfg.Total, 1
+	group, err := cfg.Shared.New(shape)
 	if err != nil {
 		return nil, err
 	}
@@ -43,14 +45,17 @@ type SharedPass struct {
 	dx      blas32.General
 }
 
-// Forward computes the answers to the tokens x, some of which may be padding: padded marks them, or
-// is empty. x must stay as it is until Backward returns.
-func (s *Shared) Forward(x blas32.General, rows expert.Rows, padded []bool) SharedPass {
+// Forward computes the answers to the tokens of this rank, whose groups are the leaves from
+// firstLeaf on of the tree in which gradients are summed. They must stay as they are until Backward
+// returns.
+func (s *Shared) Forward(t *batch.Tokens, firstLeaf int) SharedPass {
 	if s == nil {
 		return SharedPass{}
 	}
-	p := SharedPass{padded: padded}
-	p.answers, p.saved = s.group.Forward(x, rows)
+	p := SharedPass{padded: t.Info.Padding}
+	p.answers, p.saved = s.group.Forward(t.X, expert.Rows{
+		Experts: 1, FirstLeaf: firstLeaf, Leaves: len(t.Info.Ends), Ends: t.Info.Ends,
+	})
 	return p
 }
 

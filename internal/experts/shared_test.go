@@ -7,16 +7,19 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/experts"
 	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/router"
 )
 
 // TestSharedAnswersAllButPadding: answers and gradients are added to what is there, and what stands
 // in a row of dy that is padding changes nothing.
 func TestSharedAnswersAllButPadding(t *testing.T) {
 	one := expert.Shape{Dim: dim, First: 9, Count: 1, Seed: 7}
-	s, err := experts.NewShared(kind, one)
+	stage, err := experts.New(experts.Config{Expert: kind, Shape: shape(), Shared: kind, Total: 9})
 	require.NoError(t, err)
+	s := stage.Shared
 	x, dy := random(1, 3), random(2, 3)
 	rows := expert.Rows{Experts: 1, FirstLeaf: 2, Leaves: 2, Ends: []int{1, 3}}
 	padded := []bool{false, true, false}
@@ -35,10 +38,12 @@ func TestSharedAnswersAllButPadding(t *testing.T) {
 		}
 	}
 	y, dx := ones(), ones()
-	before := s.Forward(x, rows, nil)
+	tokens := &batch.Tokens{X: x, Info: router.Batch{Ends: rows.Ends}}
+	before := s.Forward(tokens, rows.FirstLeaf)
 	s.Backward(&before, dy) // leaves its gradients behind, in every row
 	s.Params().Grad.Reset()
-	p := s.Forward(x, rows, padded)
+	tokens.Info.Padding = padded
+	p := s.Forward(tokens, rows.FirstLeaf)
 	p.AddTo(y)
 	s.Backward(&p, dy)
 	p.AddGradientTo(dx)
@@ -60,7 +65,7 @@ func ones() blas32.General {
 func TestNoSharedExpert(t *testing.T) {
 	var s *experts.Shared
 	require.Nil(t, s.Params())
-	p := s.Forward(random(1, 3), expert.Rows{}, nil)
+	p := s.Forward(&batch.Tokens{X: random(1, 3)}, 0)
 	y := ones()
 	p.AddTo(y)
 	s.Backward(&p, random(2, 3))

@@ -20,6 +20,10 @@ type Config struct {
 	Expert expert.Expert
 	// Shape says which they are.
 	Shape expert.Shape
+	// Shared is what the shared expert computes; nil means that there is none. Its number is Total,
+	// that of the routed experts of all ranks: first parameters are drawn by it.
+	Shared expert.Expert
+	Total  int
 	// Chunks is the most chunks of an exchange that are cut by experts.
 	Chunks int
 	// ByRanks says that chunks are cut by the ranks that rows come from.
@@ -30,6 +34,9 @@ type Config struct {
 // them, each with parameters of its own, so that a chunk is whole groups. That changes no bit: the
 // parameters and gradients of an expert depend on its number and its rows alone.
 type Stage struct {
+	// Shared is this rank's copy of the shared expert, nil if there is none.
+	Shared *Shared
+
 	groups  []group
 	byRanks bool
 	splits  bool
@@ -65,7 +72,12 @@ func New(cfg Config) (*Stage, error) {
 			return nil, err
 		}
 	}
-	return s, nil
+	if cfg.Shared == nil {
+		return s, nil
+	}
+	var err error
+	s.Shared, err = newShared(cfg)
+	return s, err
 }
 
 func (s *Stage) add(cfg Config, first, count int) error {

@@ -270,6 +270,6 @@ func TestExpertsThatCannotBeBuilt(t *testing.T) {
 		_, err := experts.New(experts.Config{Expert: unbuildable{}, Shape: expert.Shape{Dim: dim, Count: count}, Chunks: 2})
 		require.ErrorIs(t, err, errBuild)
 	}
-	_, err := experts.NewShared(unbuildable{}, shape())
+	_, err := experts.New(experts.Config{Expert: kind, Shape: shape(), Shared: unbuildable{}, Total: 9})
 	require.ErrorIs(t, err, errBuild)
 }
