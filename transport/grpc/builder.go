@@ -17,13 +17,13 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/internal/controlpb"
 )
 
-// builder is the building of all lanes: rank i dials every j below it, and j's service accepts.
+// builder is the building of all streams: rank i dials every j below it, and j's service accepts.
 type builder struct {
 	*Service
 	ctx context.Context
 }
 
-// build opens both lanes to every peer, or fails.
+// build opens both streams to every peer, or fails.
 func (s *Service) build(parent context.Context, addrs []string) error {
 	ctx, cancel := context.WithCancel(parent)
 	b := &builder{Service: s, ctx: ctx}
@@ -53,14 +53,14 @@ func (s *Service) build(parent context.Context, addrs []string) error {
 }
 
 // errIncomplete: time is up.
-var errIncomplete = errors.New("lanes are missing")
+var errIncomplete = errors.New("streams are missing")
 
-// collect attaches lanes as they open until there are two for each peer.
+// collect attaches streams as they open until there are two for each peer.
 func (b *builder) collect() error {
 	t := b.t
 	for left := 2 * (b.cfg.Size - 1); left > 0; left-- {
 		select {
-		case o := <-b.lanes:
+		case o := <-b.opened:
 			if o.err != nil {
 				return o.err
 			}
@@ -112,8 +112,8 @@ func (b *builder) incomplete(parent context.Context) error {
 		Err: fmt.Errorf("no connection with rank %s: %w", strings.Join(names, ", "), err)}
 }
 
-// dial opens one lane to rank j, trying again until the context ends, which gives no lane and no
-// error, or there is no point in it.
+// dial opens one stream to rank j, trying again until the context ends, which gives no stream and
+// no error, or there is no point in it.
 func (b *builder) dial(j transport.Rank, addr string, kind controlpb.StreamKind) opened {
 	failed := func(err error) opened {
 		return opened{err: &transport.Error{Rank: b.culprit(j, err), Op: "join", Err: fmt.Errorf("dial %s: %w", addr, err)}}

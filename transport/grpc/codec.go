@@ -17,7 +17,7 @@ type codec struct{}
 // outbound is a message to send. gRPC frees the buffers when it has written them.
 type outbound struct{ data mem.BufferSlice }
 
-// inbound is a message that has come in. Whoever takes it frees the buffers.
+// inbound is a message that has come in. Its receiver frees the buffers.
 type inbound struct{ data mem.BufferSlice }
 
 // gRPC finds codecs in a registry that may be written to only while a program starts. There is no

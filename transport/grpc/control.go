@@ -15,13 +15,13 @@ const (
 	// maxNotes is how many frames wait to be sent.
 	maxNotes = 16
 	// urgentBytes is the length from which Write waits for the peer to confirm a frame. Heartbeats
-	// are shorter. Aborts are longer, and who sends one may end the process as soon as Write
-	// returns, with all that gRPC has not sent.
+	// are shorter. Aborts are longer, and a rank that sends one may end its process as
+	// soon as Write returns, with all that gRPC has not sent.
 	urgentBytes = 64
 )
 
-// control is a control lane: a net.Conn over a stream of notes. Write has one user at a time, and
-// so has Read.
+// control is a control stream: a net.Conn over a gRPC stream of notes. Write has one user at a
+// time, and so has Read.
 type control struct {
 	stream *stream
 	rest   []byte // of the frame being read
@@ -40,8 +40,8 @@ type control struct {
 
 var _ net.Conn = (*control)(nil)
 
-// newControl makes a control lane of a stream that has been opened. Its goroutine is one of wg and
-// ends with Close or with the stream.
+// newControl makes a control stream of a gRPC stream that has been opened. Its goroutine is one of
+// wg and ends with Close or with the stream.
 func newControl(s *stream, wg *sync.WaitGroup) *control {
 	c := &control{
 		stream: s, notes: make(chan *controlpb.Note, maxNotes), news: make(chan struct{}, 1),
@@ -51,7 +51,7 @@ func newControl(s *stream, wg *sync.WaitGroup) *control {
 	return c
 }
 
-// run sends notes until the lane is closed.
+// run sends notes until the stream is closed.
 func (c *control) run() {
 	defer close(c.sender)
 	for {
@@ -128,7 +128,7 @@ func (c *control) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// note takes in what the peer says.
+// note handles what the peer says.
 func (c *control) note(n *controlpb.Note) {
 	if n.Seen > c.seen.Load() {
 		c.seen.Store(n.Seen)
@@ -142,11 +142,11 @@ func (c *control) note(n *controlpb.Note) {
 	}
 	c.rest = n.Frame
 	if c.heard++; n.Confirm {
-		_ = c.enqueue(&controlpb.Note{Seen: c.heard}, nil) // if the lane is gone nobody waits for it
+		_ = c.enqueue(&controlpb.Note{Seen: c.heard}, nil) // nobody waits if the stream is gone
 	}
 }
 
-// Close ends the stream. What Write has not been told to be seen may be lost.
+// Close ends the stream. Frames that the peer has not confirmed may be lost.
 func (c *control) Close() error {
 	c.closeOnce.Do(func() { close(c.closing) })
 	c.stream.end()
@@ -163,7 +163,7 @@ func (c *control) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// SetReadDeadline is not offered: heartbeats tell a silent peer, and Close ends a Read.
+// SetReadDeadline is not offered: heartbeats find a silent peer, and Close ends a Read.
 func (c *control) SetReadDeadline(time.Time) error { return os.ErrNoDeadline }
 
 // SetDeadline is not offered, as SetReadDeadline is not.

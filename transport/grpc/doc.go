@@ -3,7 +3,7 @@
 //
 // Every pair of ranks shares two streams, one for messages and one for heartbeats, farewells and
 // aborts, each on a connection of its own, so that neither waits for the other. How messages are
-// matched and moved, and how faults are found and told, is the same for all transports between
+// matched and moved, and how faults are found and reported, is the same for all transports between
 // processes and written in package transport/internal/mesh.
 //
 // # Two ways in

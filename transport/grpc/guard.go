@@ -7,25 +7,26 @@ import (
 )
 
 const (
-	// helloPatience is how long a connection may take to say who it is.
-	helloPatience = 2 * time.Second
-	// maxStrangers bounds the connections, and on each server the streams, that have not yet said
+	// helloTimeout is how long a connection may take to say who it is.
+	helloTimeout = 2 * time.Second
+	// maxPending bounds the connections, and on each server the streams, that have not yet said
 	// who they are. Further connections wait in the kernel's backlog.
-	maxStrangers = 64
+	maxPending = 64
 )
 
-// guard is the listener of Join: it keeps strangers few and short.
+// guard is the listener of Join: it bounds the number and the time of pending connections, those
+// whose peer is not known yet.
 type guard struct {
 	net.Listener
 	slots  chan struct{}
 	closed chan struct{}
 	once   sync.Once
 
-	mu        sync.Mutex
-	strangers map[string]*guarded // by their address
+	mu      sync.Mutex
+	pending map[string]*guarded // by their address
 }
 
-// guarded is a connection that has been accepted. It has a slot while it is a stranger.
+// guarded is a connection that has been accepted. It has a slot while it is pending.
 type guarded struct {
 	*net.TCPConn // and not just a net.Conn: gRPC reads one without holding a buffer while it waits
 	guard        *guard
@@ -35,12 +36,12 @@ type guarded struct {
 
 func newGuard(l net.Listener) *guard {
 	return &guard{
-		Listener: l, slots: make(chan struct{}, maxStrangers),
-		closed: make(chan struct{}), strangers: make(map[string]*guarded),
+		Listener: l, slots: make(chan struct{}, maxPending),
+		closed: make(chan struct{}), pending: make(map[string]*guarded),
 	}
 }
 
-// Accept waits until there is room for a stranger and returns the next one.
+// Accept waits until there is room for a pending connection and returns the next one.
 func (g *guard) Accept() (net.Conn, error) {
 	select {
 	case g.slots <- struct{}{}:
@@ -55,30 +56,30 @@ func (g *guard) Accept() (net.Conn, error) {
 	s := &guarded{TCPConn: c.(*net.TCPConn), guard: g}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.strangers[c.RemoteAddr().String()] = s
-	s.timer = time.AfterFunc(helloPatience, func() { _ = s.Close() })
+	g.pending[c.RemoteAddr().String()] = s
+	s.timer = time.AfterFunc(helloTimeout, func() { _ = s.Close() })
 	return s, nil
 }
 
-// admit makes the connection from addr no stranger any more.
+// admit ends the pending state of the connection from addr: its peer is known.
 func (g *guard) admit(addr net.Addr) {
 	g.mu.Lock()
-	s := g.strangers[addr.String()]
+	s := g.pending[addr.String()]
 	g.mu.Unlock()
 	if s != nil {
 		s.leave()
 	}
 }
 
-// Close ends the listening, and the connections of all strangers.
+// Close ends the listening, and all pending connections.
 func (g *guard) Close() error {
 	g.once.Do(func() { close(g.closed) })
 	err := g.Listener.Close()
 	g.mu.Lock()
-	strangers := g.strangers
-	g.strangers = make(map[string]*guarded)
+	pending := g.pending
+	g.pending = make(map[string]*guarded)
 	g.mu.Unlock()
-	for _, s := range strangers {
+	for _, s := range pending {
 		_ = s.Close()
 	}
 	return err
@@ -95,7 +96,7 @@ func (s *guarded) leave() {
 	s.once.Do(func() {
 		s.guard.mu.Lock()
 		s.timer.Stop()
-		delete(s.guard.strangers, s.RemoteAddr().String())
+		delete(s.guard.pending, s.RemoteAddr().String())
 		s.guard.mu.Unlock()
 		<-s.guard.slots
 	})

@@ -52,7 +52,7 @@ func checkHello(h, theirs *controlpb.Hello, kind controlpb.StreamKind) error {
 	return nil
 }
 
-// quoted and digits shorten what a stranger may have made long.
+// quoted and digits shorten what another program may have made long.
 func quoted(s string) string { return fmt.Sprintf("%.40q", s) }
 
 func digits(b []byte) string { return fmt.Sprintf("%.8x", b) }

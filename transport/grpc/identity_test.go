@@ -117,9 +117,9 @@ func newIssuer(t *testing.T) func(name string) credentials.TransportCredentials 
 	}
 }
 
-// TestStrangersFromElsewhereNeedCredentials: a connection that proves nothing speaks for a rank
+// TestConnectionsFromElsewhereNeedCredentials: a connection that proves nothing speaks for a rank
 // only within this machine.
-func TestStrangersFromElsewhereNeedCredentials(t *testing.T) {
+func TestConnectionsFromElsewhereNeedCredentials(t *testing.T) {
 	from := func(a net.Addr) context.Context { return peer.NewContext(t.Context(), &peer.Peer{Addr: a}) }
 	far, near := &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9}, &net.TCPAddr{IP: net.IPv6loopback, Port: 9}
 	c := Config{}

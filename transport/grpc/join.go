@@ -71,7 +71,7 @@ func (s *Service) serve(l net.Listener) {
 
 func (c *Config) serverOptions() []grpc.ServerOption {
 	options := []grpc.ServerOption{
-		grpc.ConnectionTimeout(helloPatience),
+		grpc.ConnectionTimeout(helloTimeout),
 		grpc.StaticStreamWindowSize(windowBytes),
 		grpc.StaticConnWindowSize(windowBytes),
 		grpc.WriteBufferSize(writeBufferBytes),

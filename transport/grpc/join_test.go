@@ -85,7 +85,7 @@ func TestJoinNamesTheLastFailure(t *testing.T) {
 	}
 }
 
-// answerAll says the same to whoever connects, and resets the connection.
+// answerAll sends greeting to each connection, and resets the connection.
 func answerAll(l net.Listener, greeting string) {
 	for {
 		c, err := l.Accept()

@@ -23,12 +23,12 @@ const (
 	// writeBufferBytes and readBufferBytes are how much gRPC gathers for one system call.
 	writeBufferBytes = 256 << 10
 	readBufferBytes  = 256 << 10
-	// linkPatience is how long a connection may take to say that it ends, before it is cut.
-	linkPatience = 250 * time.Millisecond
+	// linkTimeout is how long a connection may take to say that it ends, before it is cut.
+	linkTimeout = 250 * time.Millisecond
 	// maxHeaderBytes bounds the headers of a call.
 	maxHeaderBytes = 8 << 10
-	// dialPatience is how long one attempt to connect may take.
-	dialPatience = 5 * time.Second
+	// dialTimeout is how long one attempt to connect may take.
+	dialTimeout = 5 * time.Second
 	// redialFirst and redialMost bound the pause between attempts to reach a peer.
 	redialFirst = 5 * time.Millisecond
 	redialMost  = 250 * time.Millisecond
@@ -76,7 +76,7 @@ func (l *link) options(cfg *Config) []grpc.DialOption {
 		grpc.WithNoProxy(),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: redialFirst, Multiplier: 2, Jitter: 0.2, MaxDelay: redialMost},
-			MinConnectTimeout: dialPatience,
+			MinConnectTimeout: dialTimeout,
 		}),
 	}
 }
@@ -105,7 +105,7 @@ func (l *link) unreached(err error) error {
 // close closes the connection. gRPC waits for seconds until a peer that takes nothing has been told
 // so, which is why it is cut before.
 func (l *link) close() {
-	cut := time.AfterFunc(linkPatience, func() {
+	cut := time.AfterFunc(linkTimeout, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if l.conn != nil {

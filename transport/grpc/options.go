@@ -37,8 +37,8 @@ func explained(err error) error {
 	return err
 }
 
-// stateOf is err as a handler returns it: whoever dials tries again, unless an option is in the
-// way.
+// stateOf is err as a handler returns it: the rank that dials tries again, unless an option is in
+// the way.
 func stateOf(err error) error {
 	if errors.Is(err, errOption) {
 		return status.Error(codes.FailedPrecondition, err.Error())

@@ -35,16 +35,16 @@ import (
 // returns once the mesh has been closed; Stop ends the mesh.
 type Service struct {
 	cfg   Config
-	hello *controlpb.Hello // what this rank says, without lane and receiver
+	hello *controlpb.Hello // what this rank says, without kind and receiver
 	t     *Transport
-	admit func(net.Addr) // told of connections that are no strangers any more
+	admit func(net.Addr) // called with the address of a connection whose peer is known
 
-	strangers chan struct{}
-	lanes     chan opened
+	pending chan struct{}
+	opened  chan opened
 
 	joining  chan struct{} // closed when Join begins
 	joinOnce sync.Once
-	over     chan struct{} // closed when no lane is wanted any more
+	over     chan struct{} // closed when no stream is wanted any more
 	overOnce sync.Once
 
 	mu      sync.Mutex
@@ -53,13 +53,13 @@ type Service struct {
 	failed  map[transport.Rank]error // why a peer that this rank dials could not be reached
 }
 
-// claim is what a hello lays claim to.
+// claim is the stream that a hello claims.
 type claim struct {
 	from uint32
 	kind controlpb.StreamKind
 }
 
-// opened is a lane whose hellos have been exchanged.
+// opened is a stream whose hellos have been exchanged.
 type opened struct {
 	peer   transport.Rank
 	kind   controlpb.StreamKind
@@ -84,7 +84,7 @@ func newService(cfg Config, session []byte) *Service {
 			Job: cfg.Job, Size: uint32(cfg.Size), From: uint32(cfg.Rank),
 			Epoch: cfg.Epoch, Session: session, Digest: digest[:],
 		},
-		strangers: make(chan struct{}, maxStrangers), lanes: make(chan opened),
+		pending: make(chan struct{}, maxPending), opened: make(chan opened),
 		joining: make(chan struct{}), over: make(chan struct{}), claimed: make(map[claim]bool), failed: make(map[transport.Rank]error),
 	}
 }
@@ -108,7 +108,7 @@ func (s *Service) handler(kind controlpb.StreamKind) grpc.StreamHandler {
 		done := make(chan struct{})
 		st := &stream{messages: ss, end: sync.OnceFunc(func() { close(done) })}
 		if err := s.open(st, kind); err != nil {
-			s.cfg.Log.Info("stranger dropped", "rank", s.cfg.Rank, "from", addrOf(ss.Context()), "err", err)
+			s.cfg.Log.Info("stream dropped", "rank", s.cfg.Rank, "from", addrOf(ss.Context()), "err", err)
 			return stateOf(err)
 		}
 		select {
@@ -122,12 +122,12 @@ func (s *Service) handler(kind controlpb.StreamKind) grpc.StreamHandler {
 // open takes the stream's hello, and answers it when there is a mesh to be part of.
 func (s *Service) open(st *stream, kind controlpb.StreamKind) error {
 	select {
-	case s.strangers <- struct{}{}:
+	case s.pending <- struct{}{}:
 	default:
 		return errCrowded
 	}
 	theirs, err := s.greeted(st, kind)
-	<-s.strangers
+	<-s.pending
 	if err != nil {
 		s.refuse(st, kind, theirs, err)
 		return err
@@ -140,14 +140,14 @@ func (s *Service) open(st *stream, kind controlpb.StreamKind) error {
 	return nil
 }
 
-var errCrowded = fmt.Errorf("more than %d streams that have not said who they are", maxStrangers)
+var errCrowded = fmt.Errorf("more than %d streams that have not said who they are", maxPending)
 
-// greeted receives a hello, checks it and lays claim to the lane for it.
+// greeted receives a hello, checks it and claims the stream for it.
 func (s *Service) greeted(st *stream, kind controlpb.StreamKind) (*controlpb.Hello, error) {
 	theirs := &controlpb.Hello{}
 	got := make(chan error, 1)
 	go func() { got <- st.greeted(theirs, kind) }() // it ends with the handler
-	timer := time.NewTimer(helloPatience)
+	timer := time.NewTimer(helloTimeout)
 	defer timer.Stop()
 	select {
 	case err := <-got:
@@ -155,7 +155,7 @@ func (s *Service) greeted(st *stream, kind controlpb.StreamKind) (*controlpb.Hel
 			return nil, err
 		}
 	case <-timer.C:
-		return nil, fmt.Errorf("no hello within %v: %w", helloPatience, transport.ErrProtocol)
+		return nil, fmt.Errorf("no hello within %v: %w", helloTimeout, transport.ErrProtocol)
 	}
 	if err := s.cfg.trusts(st.Context(), transport.Rank(theirs.From)); err != nil {
 		return nil, err
@@ -169,15 +169,15 @@ func (s *Service) greeted(st *stream, kind controlpb.StreamKind) (*controlpb.Hel
 	return theirs, nil
 }
 
-// refuse tells a stranger why. theirs is its hello if it is one of a rank that differs.
+// refuse tells the peer why it cannot join. theirs is its hello if it is one of a rank that
+// differs.
 func (s *Service) refuse(st *stream, kind controlpb.StreamKind, theirs *controlpb.Hello, err error) {
-	s.note(err) // before the stranger, told so, may leave
+	s.note(err) // before the peer, which is told so, may leave
 	_ = st.greet(&controlpb.Answer{Hello: helloAbout(s.hello, kind, 0), Refusal: refusalOf(err)}, kind)
 	if theirs == nil || theirs.Job != s.hello.Job || len(s.hello.Session) > 0 || theirs.From >= s.hello.Size {
 		return
 	}
-	// A rank of this job that nobody has told yet that it differs: without a rendezvous it is up to
-	// us.
+	// A rank of this job that differs: without a rendezvous, this rank has to report it.
 	go s.deliver(st.Context(), opened{err: &transport.Error{Rank: transport.Rank(theirs.From), Op: "join", Err: err}})
 }
 
@@ -217,10 +217,10 @@ func (s *Service) answer(st *stream, kind controlpb.StreamKind, theirs *controlp
 	return nil
 }
 
-// deliver hands a lane to Join, if it still wants one.
+// deliver hands a stream to Join, if it still wants one.
 func (s *Service) deliver(ctx context.Context, o opened) bool {
 	select {
-	case s.lanes <- o:
+	case s.opened <- o:
 		return true
 	case <-s.over:
 	case <-ctx.Done():
@@ -228,7 +228,7 @@ func (s *Service) deliver(ctx context.Context, o opened) bool {
 	return false
 }
 
-// claim reserves the lane for this stream.
+// claim reserves the stream for this stream.
 func (s *Service) claim(h *controlpb.Hello) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -21,8 +21,8 @@ const (
 	controlMethod = "Control"
 )
 
-// maxControlBytes bounds a hello, an answer and a note. Frames of the control lane take 1.1 KiB at
-// most.
+// maxControlBytes bounds a hello, an answer and a note. Frames of the control stream take 1.1 KiB
+// at most.
 const maxControlBytes = 4 << 10
 
 // stream is either end of a bidirectional stream.

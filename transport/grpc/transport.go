@@ -16,7 +16,7 @@ import (
 type Transport struct {
 	mesh *mesh.Mesh
 	cfg  Config
-	wg   sync.WaitGroup // the goroutines of lanes, and the server's
+	wg   sync.WaitGroup // the goroutines of streams, and the server's
 
 	mu     sync.Mutex
 	links  []*link
@@ -33,7 +33,7 @@ var (
 	_ transport.Watcher   = (*Transport)(nil)
 )
 
-// newTransport returns a transport without lanes; cfg has its defaults.
+// newTransport returns a transport without streams; cfg has its defaults.
 func newTransport(cfg Config) *Transport {
 	return &Transport{cfg: cfg, mesh: mesh.New(mesh.Config{
 		Capabilities: transport.Capabilities{
@@ -48,12 +48,12 @@ func encrypts(c credentials.TransportCredentials) bool {
 	return c != nil && c.Info().SecurityProtocol == "tls"
 }
 
-// attach gives a peer its lane.
+// attach gives a peer its stream.
 func (t *Transport) attach(o opened) {
 	if o.kind == controlStream {
 		t.mesh.OpenControl(o.peer, newControl(o.stream, &t.wg))
 	} else {
-		t.mesh.OpenData(o.peer, newLane(o.stream, &t.wg), !t.cfg.NoPayloadSums)
+		t.mesh.OpenData(o.peer, newChunkStream(o.stream, &t.wg), !t.cfg.NoPayloadSums)
 	}
 }
 
@@ -99,7 +99,7 @@ func (t *Transport) Close() error {
 	return err
 }
 
-// release frees what carried the lanes, which have been closed.
+// release frees what carried the streams, which have been closed.
 func (t *Transport) release() {
 	t.releaseOnce.Do(func() {
 		t.mu.Lock()

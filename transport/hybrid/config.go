@@ -12,7 +12,7 @@ import (
 // Config says who this rank is and within which limits it works. The zero value is a job of one
 // rank.
 type Config struct {
-	// Config is that of the lanes over TCP, and of the job.
+	// Config is that of the streams over TCP, and of the job.
 	tcp.Config
 	// NoSharedMemory has processes of one machine speak over TCP. It is this rank's own choice.
 	NoSharedMemory bool

@@ -25,7 +25,7 @@ type end struct {
 	control net.Conn
 }
 
-// meet returns this rank's end of the way between two ranks; whoever comes first makes it.
+// meet returns this rank's end of the way between two ranks; the first of them to come makes it.
 func meet(key string) end {
 	meetings.Lock()
 	defer meetings.Unlock()
@@ -41,13 +41,13 @@ func meet(key string) end {
 }
 
 // meetInside delivers the ways to peers of this process.
-func (n *near) meetInside(ctx context.Context, m meshjoin.Meeting, peers []transport.Rank, lanes chan<- meshjoin.Opened) {
+func (n *fastPath) meetInside(ctx context.Context, m meshjoin.Meeting, peers []transport.Rank, streams chan<- meshjoin.Opened) {
 	for _, r := range peers {
 		key := fmt.Sprintf("%x/%d-%d", m.Session, min(r, n.rank), max(r, n.rank))
 		e := meet(key)
 		n.met = append(n.met, key)
 		select {
-		case lanes <- meshjoin.Opened{Peer: r, Data: e.data, Control: e.control}:
+		case streams <- meshjoin.Opened{Peer: r, Data: e.data, Control: e.control}:
 		case <-ctx.Done():
 			_ = e.control.Close()
 		}
@@ -55,7 +55,7 @@ func (n *near) meetInside(ctx context.Context, m meshjoin.Meeting, peers []trans
 }
 
 // forget takes back what peers that never came have not taken, after joining has failed.
-func (n *near) forget() {
+func (n *fastPath) forget() {
 	meetings.Lock()
 	defer meetings.Unlock()
 	for _, key := range n.met {

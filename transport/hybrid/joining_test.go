@@ -29,7 +29,8 @@ const (
 	joinRank = "SWITCHYARD_TEST_JOIN_RANK"
 	joinSize = "SWITCHYARD_TEST_JOIN_SIZE"
 	joinOver = "SWITCHYARD_TEST_JOIN_TRANSPORT"
-	joinDies = "SWITCHYARD_TEST_JOIN_DIES" // after which message of the rendezvous: "3*2" is the second of kind 3
+	// joinDies is after which message of the rendezvous it dies: "3*2" is the second of kind 3.
+	joinDies = "SWITCHYARD_TEST_JOIN_DIES"
 
 	joinLocal   = "SWITCHYARD_TEST_JOIN_LOCAL"   // ranks of this machine
 	joinTimeout = "SWITCHYARD_TEST_JOIN_TIMEOUT" // where it is not long
@@ -37,7 +38,7 @@ const (
 )
 
 // TestJoiningChild is not a test of its own: it is what the other tests of this file start as
-// processes. It joins, and reports whom the error names.
+// processes. It joins, and reports which rank the error names.
 func TestJoiningChild(t *testing.T) {
 	rank, err := strconv.Atoi(os.Getenv(joinRank))
 	if err != nil {
@@ -84,7 +85,8 @@ func joinOverTransport(name string, c tcp.Config) (tr transport.Transport, err e
 	return tr, err
 }
 
-// mortalNet ends this process after so many messages of a kind, at either end of the rendezvous.
+// mortalNet ends this process after a number of messages of one kind, at either end of the
+// rendezvous.
 func mortalNet(dies string) rendezvous.Net {
 	kind, times, mortal := strings.Cut(dies, "*")
 	if !mortal {

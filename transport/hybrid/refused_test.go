@@ -111,17 +111,17 @@ type refusing struct {
 	lower, higher transport.Rank
 }
 
-func (f *refusing) open(ctx context.Context, m meshjoin.Meeting, peers map[transport.Rank]string, lanes chan<- meshjoin.Opened) {
+func (f *refusing) open(ctx context.Context, m meshjoin.Meeting, peers map[transport.Rank]string, streams chan<- meshjoin.Opened) {
 	if f.rank != f.higher {
-		f.memory.open(ctx, m, peers, lanes)
+		f.memory.open(ctx, m, peers, streams)
 		return
 	}
 	peers = maps.Clone(peers)
 	delete(peers, f.lower)
-	f.memory.open(ctx, m, peers, lanes)
+	f.memory.open(ctx, m, peers, streams)
 	f.wg.Go(func() {
 		select {
-		case lanes <- meshjoin.Opened{Peer: f.lower, Err: fmt.Errorf("mmap: %w", syscall.ENOMEM)}:
+		case streams <- meshjoin.Opened{Peer: f.lower, Err: fmt.Errorf("mmap: %w", syscall.ENOMEM)}:
 		case <-ctx.Done():
 		}
 	})
@@ -148,7 +148,7 @@ func TestPairThatCannotShareMemorySpeaksTCP(t *testing.T) {
 					return
 				}
 				t.Cleanup(shared.close)
-				n := newNear(&cfg, &refusing{shared.(*host), pair[0], pair[1]})
+				n := newFastPath(&cfg, &refusing{shared.(*host), pair[0], pair[1]})
 				end, err := meshjoin.Join(t.Context(), meshjoin.Config(cfg.Config), n)
 				if err != nil {
 					t.Error(err)

@@ -14,7 +14,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/internal/meshjoin"
-	"github.com/switchyard-moe/switchyard/transport/internal/shmlane"
+	"github.com/switchyard-moe/switchyard/transport/internal/shmstream"
 )
 
 // host is memory shared with the processes of one machine, network namespace and user.
@@ -26,9 +26,9 @@ type host struct {
 	ringBytes int
 	log       *slog.Logger
 
-	arena   *shmlane.Arena
-	listen  *shmlane.Listener
-	builder *shmlane.Builder
+	arena   *shmstream.Arena
+	listen  *shmstream.Listener
+	builder *shmstream.Builder
 	wg      sync.WaitGroup
 }
 
@@ -36,18 +36,18 @@ type host struct {
 func openShared(cfg *Config) (sharer, error) {
 	name := hostName()
 	if cfg.NoSharedMemory || cfg.Size == 1 || name == "" {
-		return nothing{}, nil
+		return noMemory{}, nil
 	}
-	arena, err := shmlane.NewArena(cfg.ArenaBytes)
+	arena, err := shmstream.NewArena(cfg.ArenaBytes)
 	if err != nil {
 		cfg.Log.Warn("no shared memory", "rank", cfg.Rank, "err", err)
-		return nothing{}, nil
+		return noMemory{}, nil
 	}
-	listen, err := shmlane.Listen()
+	listen, err := shmstream.Listen()
 	if err != nil {
 		arena.Close()
 		cfg.Log.Warn("no shared memory", "rank", cfg.Rank, "err", err)
-		return nothing{}, nil
+		return noMemory{}, nil
 	}
 	return &host{
 		name: name, rank: cfg.Rank, size: cfg.Size, epoch: cfg.Epoch, ringBytes: cfg.RingBytes, log: cfg.Log,
@@ -71,12 +71,12 @@ func hostName() string {
 }
 
 func (h *host) host() string { return h.name }
-func (h *host) door() string { return h.listen.Addr() }
+func (h *host) addr() string { return h.listen.Addr() }
 
-func (h *host) open(ctx context.Context, m meshjoin.Meeting, peers map[transport.Rank]string, lanes chan<- meshjoin.Opened) {
-	opened := make(chan shmlane.Opened)
-	h.builder = &shmlane.Builder{
-		Terms: shmlane.Terms{
+func (h *host) open(ctx context.Context, m meshjoin.Meeting, peers map[transport.Rank]string, streams chan<- meshjoin.Opened) {
+	opened := make(chan shmstream.Opened)
+	h.builder = &shmstream.Builder{
+		Terms: shmstream.Terms{
 			Rank: h.rank, Size: h.size, Epoch: h.epoch, Session: m.Session, Digest: m.Digest, RingBytes: h.ringBytes,
 		},
 		Arena: h.arena, Listen: h.listen, Log: h.log, Opened: opened,
@@ -86,7 +86,7 @@ func (h *host) open(ctx context.Context, m meshjoin.Meeting, peers map[transport
 		for {
 			select {
 			case o := <-opened:
-				h.deliver(ctx, o, lanes)
+				h.deliver(ctx, o, streams)
 			case <-ctx.Done():
 				return
 			}
@@ -94,23 +94,23 @@ func (h *host) open(ctx context.Context, m meshjoin.Meeting, peers map[transport
 	})
 }
 
-// deliver hands over a lane, or closes it if nobody wants it any more.
-func (h *host) deliver(ctx context.Context, o shmlane.Opened, lanes chan<- meshjoin.Opened) {
+// deliver hands over a stream, or closes it if the context has ended.
+func (h *host) deliver(ctx context.Context, o shmstream.Opened, streams chan<- meshjoin.Opened) {
 	n := meshjoin.Opened{Peer: o.Peer, Err: o.Err, Final: o.Peer == h.rank || errors.Is(o.Err, transport.ErrMismatch)}
 	if o.Err == nil {
-		n.Data, n.Control = o.Lane, o.Control
+		n.Data, n.Control = o.Stream, o.Control
 	}
 	select {
-	case lanes <- n:
+	case streams <- n:
 	case <-ctx.Done():
-		if o.Lane != nil {
+		if o.Stream != nil {
 			_ = o.Control.Close()
-			o.Lane.Close()
+			o.Stream.Close()
 		}
 	}
 }
 
-func (h *host) forsake(r transport.Rank) { h.builder.Forsake(r) }
+func (h *host) withdraw(r transport.Rank) { h.builder.Withdraw(r) }
 
 func (h *host) wait() {
 	if h.builder != nil {

@@ -7,15 +7,15 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/internal/meshjoin"
 )
 
-// nothing shares no memory.
-type nothing struct{}
+// noMemory shares no memory.
+type noMemory struct{}
 
-func (nothing) host() string { return "" }
-func (nothing) door() string { return "" }
-func (nothing) open(context.Context, meshjoin.Meeting, map[transport.Rank]string, chan<- meshjoin.Opened) {
+func (noMemory) host() string { return "" }
+func (noMemory) addr() string { return "" }
+func (noMemory) open(context.Context, meshjoin.Meeting, map[transport.Rank]string, chan<- meshjoin.Opened) {
 }
-func (nothing) forsake(transport.Rank) {}
-func (nothing) wait()                  {}
-func (nothing) alloc(int) []byte       { return nil }
-func (nothing) free([]byte) bool       { return false }
-func (nothing) close()                 {}
+func (noMemory) withdraw(transport.Rank) {}
+func (noMemory) wait()                   {}
+func (noMemory) alloc(int) []byte        { return nil }
+func (noMemory) free([]byte) bool        { return false }
+func (noMemory) close()                  {}

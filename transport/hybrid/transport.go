@@ -49,7 +49,7 @@ func Join(ctx context.Context, cfg Config) (*Transport, error) {
 	if err != nil {
 		return nil, &transport.Error{Rank: cfg.Rank, Op: "join", Err: err}
 	}
-	n := newNear(&cfg, shared)
+	n := newFastPath(&cfg, shared)
 	m, err := meshjoin.Join(ctx, meshjoin.Config(cfg.Config), n)
 	if err != nil {
 		n.forget()

@@ -81,7 +81,7 @@ func TestFailedJoinLeavesNoMeetings(t *testing.T) {
 
 // FuzzNotice reads what a peer may publish.
 func FuzzNotice(f *testing.F) {
-	f.Add("process,host,@door")
+	f.Add("process,host,@addr")
 	f.Add(",,")
 	f.Fuzz(func(t *testing.T, s string) {
 		n, ok := parseNotice(s)

@@ -8,7 +8,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// place says what was being done, and with whom, for errors.
+// place says what was being done, and with which rank, for errors.
 type place struct {
 	op   string
 	peer transport.Rank

@@ -17,7 +17,7 @@ func (t *Transport) Watch(p transport.Program) {
 	t.world.watched.Store(true)
 }
 
-// slowWait is an operation that has waited for long, and for whom.
+// slowWait is an operation that has waited for long, and the rank that waits.
 type slowWait struct {
 	t     *Transport
 	since time.Time

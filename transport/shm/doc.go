@@ -2,9 +2,9 @@
 // memory. It needs Linux.
 //
 // A message is copied into a ring that sender and receiver share, and out of it. One that lies in
-// memory from [Transport.Alloc] is told by its place instead, and copied once: the receiver gathers
-// it straight from the sender's memory into its own buffers. How messages are matched, how a rank
-// waits without wasting a processor, and how faults are found and told is the same as over TCP
+// memory from [Transport.Alloc] is sent in place instead, and copied once: the receiver gathers it
+// straight from the sender's memory into its own buffers. How messages are matched, how a rank
+// waits without wasting a processor, and how faults are found and reported is the same as over TCP
 // (transport/internal/mesh).
 //
 // # Security

@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/switchyard-moe/switchyard/transport"
-	"github.com/switchyard-moe/switchyard/transport/internal/shmlane"
+	"github.com/switchyard-moe/switchyard/transport/internal/shmstream"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
@@ -27,7 +27,7 @@ func Join(ctx context.Context, cfg Config) (*Transport, error) {
 		return nil, err
 	}
 	cfg = cfg.WithDefaults()
-	a, err := shmlane.NewArena(cfg.ArenaBytes)
+	a, err := shmstream.NewArena(cfg.ArenaBytes)
 	if err != nil {
 		return nil, &transport.Error{Rank: cfg.Rank, Op: "join", Err: err}
 	}
@@ -43,9 +43,9 @@ func Join(ctx context.Context, cfg Config) (*Transport, error) {
 	return t, nil
 }
 
-// connect learns where the others listen, and opens the lanes.
-func (t *Transport) connect(ctx context.Context, cfg Config, a *shmlane.Arena) error {
-	listen, err := shmlane.Listen()
+// connect learns where the others listen, and opens the streams.
+func (t *Transport) connect(ctx context.Context, cfg Config, a *shmstream.Arena) error {
+	listen, err := shmstream.Listen()
 	if err != nil {
 		return &transport.Error{Rank: cfg.Rank, Op: "join", Err: err}
 	}
@@ -59,13 +59,13 @@ func (t *Transport) connect(ctx context.Context, cfg Config, a *shmlane.Arena) e
 	if err != nil {
 		return err
 	}
-	lanes := make(chan shmlane.Opened)
-	b := &shmlane.Builder{
-		Terms: shmlane.Terms{
+	streams := make(chan shmstream.Opened)
+	b := &shmstream.Builder{
+		Terms: shmstream.Terms{
 			Rank: cfg.Rank, Size: cfg.Size, Epoch: cfg.Epoch, Session: m.Session,
 			Digest: rendezvous.Digest(cfg.Job, settings), RingBytes: cfg.RingBytes,
 		},
-		Arena: a, Listen: listen, Log: cfg.Log, Opened: lanes,
+		Arena: a, Listen: listen, Log: cfg.Log, Opened: streams,
 	}
 	opening, cancel := context.WithCancel(m.Context())
 	defer b.Wait()
@@ -77,7 +77,7 @@ func (t *Transport) connect(ctx context.Context, cfg Config, a *shmlane.Arena) e
 		}
 	}
 	b.Open(opening, peers)
-	return m.Finish(t.collect(m.Context(), b, lanes))
+	return m.Finish(t.collect(m.Context(), b, streams))
 }
 
 // terms are the settings that all ranks must share: the user's and those of the memory.
@@ -91,15 +91,15 @@ func (c *Config) terms() map[string]string {
 	return terms
 }
 
-// collect attaches lanes as they open until there is one for each peer.
-func (t *Transport) collect(ctx context.Context, b *shmlane.Builder, lanes <-chan shmlane.Opened) error {
+// collect attaches streams as they open until there is one for each peer.
+func (t *Transport) collect(ctx context.Context, b *shmstream.Builder, streams <-chan shmstream.Opened) error {
 	for left := t.Size() - 1; left > 0; left-- {
 		select {
-		case o := <-lanes:
+		case o := <-streams:
 			if o.Err != nil {
 				return &transport.Error{Rank: o.Peer, Op: "join", Err: o.Err}
 			}
-			t.mesh.OpenData(o.Peer, o.Lane, false)
+			t.mesh.OpenData(o.Peer, o.Stream, false)
 			t.mesh.OpenControl(o.Peer, o.Control)
 		case <-t.mesh.Broken():
 			return t.mesh.Err("join")
@@ -112,7 +112,7 @@ func (t *Transport) collect(ctx context.Context, b *shmlane.Builder, lanes <-cha
 
 // incomplete names the ranks that are missing when time is up, and why this rank could not reach
 // them.
-func (t *Transport) incomplete(ctx context.Context, b *shmlane.Builder) error {
+func (t *Transport) incomplete(ctx context.Context, b *shmstream.Builder) error {
 	missing := t.mesh.Missing()
 	names := make([]string, len(missing))
 	for i, r := range missing {
@@ -130,5 +130,5 @@ func (t *Transport) incomplete(ctx context.Context, b *shmlane.Builder) error {
 		}
 	}
 	return &transport.Error{Rank: blamed, Op: "join",
-		Err: fmt.Errorf("no lane to rank %s: %w", strings.Join(names, ", "), err)}
+		Err: fmt.Errorf("no stream to rank %s: %w", strings.Join(names, ", "), err)}
 }

@@ -37,7 +37,7 @@ const (
 )
 
 // TestChild is not a test of its own: it is what the other tests of this file start as processes.
-// It exchanges messages until that fails, and reports whom the error names.
+// It exchanges messages until that fails, and reports which rank the error names.
 func TestChild(t *testing.T) {
 	rank, err := strconv.Atoi(os.Getenv(childRank))
 	if err != nil {

@@ -117,8 +117,8 @@ func exchangeChecked(ctx context.Context, e *Transport, size int) error {
 	return nil
 }
 
-// TestADamagedByteIsNeverWrongData flips one bit on the way, in whichever lane's header or payload
-// it happens to be.
+// TestADamagedByteIsNeverWrongData flips one bit on the way, in whichever stream's header or
+// payload it happens to be.
 func TestADamagedByteIsNeverWrongData(t *testing.T) {
 	rounds := 40
 	if testing.Short() {

@@ -123,7 +123,7 @@ func (j *proxied) waitAll(ctx context.Context, ranks ...transport.Rank) map[tran
 func TestEveryConnectionGoesThroughItsProxy(t *testing.T) {
 	job := openProxied(t, 3, func(*Config) {})
 	for pair, p := range job.links {
-		require.Equal(t, 2, p.Accepted(), "lanes between ranks %v", pair)
+		require.Equal(t, 2, p.Accepted(), "streams between ranks %v", pair)
 	}
 	require.NoError(t, job.ends[2].Send(t.Context(), 1, 1, make([]byte, 5000)))
 	_, err := job.ends[1].Recv(t.Context(), 2, 1, make([]byte, 5000))

@@ -130,7 +130,7 @@ func TestOnlyTheNamedAddressListensAndOnlyBeforeTheMeshStands(t *testing.T) {
 		visits.Go(func() {
 			held, err := securetest.Clients()[1].Connect(ctx, fmt.Sprintf("127.0.0.1:%d", n))
 			if err != nil || held > secure.HandshakeTimeout+slack {
-				t.Errorf("at port %d, while a rank is awaited, a stranger is held for %v: %v", n, held, err)
+				t.Errorf("at port %d, while a rank is awaited, another program is held for %v: %v", n, held, err)
 			}
 		})
 	}

@@ -116,8 +116,8 @@ func (a *Arena) Len() int {
 	return len(a.memory)
 }
 
-// Close ends the arena, and returns its memory if nothing of it is in use any more. Otherwise
-// whoever holds a piece could crash if the memory went away, which is why nobody gets it.
+// Close ends the arena, and returns its memory if nothing of it is in use any more. Otherwise it
+// stays mapped, because the holder of a piece would crash without it.
 func (a *Arena) Close() (memory []byte, unused bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

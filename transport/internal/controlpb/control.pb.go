@@ -142,7 +142,7 @@ func (Reason) EnumDescriptor() ([]byte, []int) {
 	return file_transport_internal_controlpb_control_proto_rawDescGZIP(), []int{1}
 }
 
-// Hello says who opens a stream, to whom, and what it holds to be agreed.
+// Hello says which rank opens a stream to which other one, and what it takes to be agreed.
 type Hello struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Version uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`

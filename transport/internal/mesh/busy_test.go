@@ -23,12 +23,12 @@ func (t *Mesh) asleep() int {
 	return len(t.sleepers.ops)
 }
 
-// TestFewOperationsSpinAtATime: whoever else has to wait sleeps, and leaves the processor to those
-// who hear signs of life.
+// TestFewOperationsSpinAtATime: the other operations that wait sleep, and leave the processor to
+// the goroutines that hear signs of life.
 func TestFewOperationsSpinAtATime(t *testing.T) {
 	const waiters = 8
 	ends := openAll(t, 2, nil)
-	ends[1].spins, ends[1].eager.long = 1<<30, time.Hour // for good, however long a turn takes
+	ends[1].spins, ends[1].spin.long = 1<<30, time.Hour // for good, however long a turn takes
 	var wg sync.WaitGroup
 	for tag := range transport.Tag(waiters) {
 		wg.Go(func() {
@@ -64,7 +64,7 @@ func TestDataIsASignOfLife(t *testing.T) {
 	require.ErrorIs(t, m.fault.Load().err, transport.ErrPeerDead)
 }
 
-// fullConn takes so many bytes, and then finds every deadline passed.
+// fullConn takes room bytes, and then finds every deadline passed.
 type fullConn struct {
 	net.Conn
 	room int
@@ -81,8 +81,8 @@ func (c *fullConn) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// TestHalfAControlFrameIsCompleted: a lane that was full in the middle of a frame goes on with the
-// rest of that one.
+// TestHalfAControlFrameIsCompleted: a stream that was full in the middle of a frame goes on with
+// the rest of that one.
 func TestHalfAControlFrameIsCompleted(t *testing.T) {
 	near, far := net.Pipe()
 	defer near.Close()

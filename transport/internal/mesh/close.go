@@ -7,10 +7,10 @@ import (
 )
 
 const (
-	// partingPatience is how long Close waits for a peer to confirm the farewell by closing its
+	// goodbyeTimeout is how long Close waits for a peer to confirm the farewell by closing its
 	// end. Closing first would, with a heartbeat unread, send a reset that can overtake the
 	// farewell.
-	partingPatience = 250 * time.Millisecond
+	goodbyeTimeout = 250 * time.Millisecond
 	// drainEvery is how often Close looks whether the peers have taken what was sent.
 	drainEvery = 500 * time.Microsecond
 	// maxDrainReads bounds what is dropped of one peer before the next has its turn.
@@ -47,7 +47,7 @@ func (t *Mesh) shutDown() {
 	t.ops.release()
 }
 
-// drain ends the sending direction of every data lane and waits until the peers' kernels have
+// drain ends the sending direction of every data stream and waits until the peers' kernels have
 // everything. What they send meanwhile is read and dropped: unread bytes would turn the close into
 // a reset, and a peer that is draining too needs the room.
 func (t *Mesh) drain() {
@@ -89,14 +89,14 @@ func (p *peer) drained(sink []byte) bool {
 	return false
 }
 
-// partControl closes every control lane, in order where the peer takes part.
+// partControl closes every control stream, in order where the peer takes part.
 func (t *Mesh) partControl() {
 	for _, p := range t.peers {
 		if c, ok := p.control.(interface{ CloseWrite() error }); ok {
 			_ = c.CloseWrite()
 		}
 	}
-	timer := time.NewTimer(partingPatience)
+	timer := time.NewTimer(goodbyeTimeout)
 	defer timer.Stop()
 	for _, p := range t.peers {
 		if p.control == nil {

@@ -17,15 +17,15 @@ import (
 const (
 	// maxControlPayload bounds what a control frame carries: a reason in words.
 	maxControlPayload = 1 << 10
-	// controlPatience bounds the write of one control frame. Control lanes are as good as empty;
+	// controlTimeout bounds the write of one control frame. Control streams are nearly always empty;
 	// one that is full belongs to a peer that has not run for a long time. It is far above what a
 	// busy machine keeps this process from running between setting the deadline and the write,
 	// because that would lose the frame.
-	controlPatience = 500 * time.Millisecond
+	controlTimeout = 500 * time.Millisecond
 )
 
-// sendControl writes one frame to p's control lane. A failure is not reported here: the reader of
-// the lane sees it too and knows what it means.
+// sendControl writes one frame to p's control stream. A failure is not reported here: the reader of
+// the stream sees it too and knows what it means.
 func (p *peer) sendControl(kind frameKind, payload []byte) { p.sendTagged(kind, 0, payload) }
 
 func (p *peer) sendTagged(kind frameKind, tag transport.Tag, payload []byte) {
@@ -50,11 +50,11 @@ func (p *peer) sendTagged(kind frameKind, tag transport.Tag, payload []byte) {
 	}
 }
 
-// writeControl writes b and returns what the lane has not taken.
+// writeControl writes b and returns what the stream has not taken.
 func (p *peer) writeControl(b []byte) (rest []byte) {
 	// This process may have been stopped before the first write.
 	for tries := 0; len(b) > 0 && tries < 2; tries++ {
-		_ = p.control.SetWriteDeadline(time.Now().Add(controlPatience))
+		_ = p.control.SetWriteDeadline(time.Now().Add(controlTimeout))
 		n, err := p.control.Write(b)
 		if b = b[n:]; n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			break
@@ -63,7 +63,7 @@ func (p *peer) writeControl(b []byte) (rest []byte) {
 	return b
 }
 
-// listen reads p's control lane until it ends, and gives the verdict on how it ended.
+// listen reads p's control stream until it ends, and reports how it ended.
 func (p *peer) listen() {
 	defer close(p.gone)
 	defer p.control.Close() // the far end, if it is closing, waits for this
@@ -79,13 +79,13 @@ func (p *peer) listen() {
 		switch h.kind {
 		case kindFarewell:
 			p.saidGoodbye.Store(true)
-			p.t.sleepers.wakeAll() // a lane of memory does not tell its writer that nobody reads any more
+			p.t.sleepers.wakeAll() // memory does not tell its writer that nobody reads any more
 			return
 		case kindAbort:
 			p.aborted(payload)
 			return
 		case kindStatement:
-			p.stated(h, payload)
+			p.receiveStatement(h, payload)
 		}
 	}
 }
@@ -96,9 +96,9 @@ func (p *peer) readControl(frame []byte, seq uint64) (header, []byte, error) {
 	}
 	h, err := decodeHeader(frame)
 	if err == nil {
-		err = h.checkPlace(p.t.cfg.Epoch, seq)
+		err = h.checkOrder(p.t.cfg.Epoch, seq)
 	}
-	if err == nil && (h.kind == kindData || h.kind == kindPlaced || h.length > maxControlPayload) {
+	if err == nil && (h.kind == kindData || h.kind == kindInPlace || h.length > maxControlPayload) {
 		err = fmt.Errorf("control frame of kind %d and %d bytes, limit %d: %w",
 			h.kind, h.length, maxControlPayload, transport.ErrProtocol)
 	}
@@ -115,13 +115,13 @@ func (p *peer) readControl(frame []byte, seq uint64) (header, []byte, error) {
 	return h, payload, nil
 }
 
-// ended judges a control lane that ended without a farewell.
+// ended breaks the mesh when a control stream has ended without a farewell.
 func (p *peer) ended(err error) {
 	if p.t.closed.Load() || errors.Is(err, net.ErrClosed) {
 		return
 	}
 	if !errors.Is(err, transport.ErrCorrupt) && !errors.Is(err, transport.ErrProtocol) {
-		err = lost(err)
+		err = peerLost(err)
 	}
 	p.t.fail(p.rank, err)
 }

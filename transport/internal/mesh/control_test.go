@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// lateConn finds its deadline passed, before a byte has moved, in so many writes.
+// lateConn finds its deadline passed, before a byte has moved, in the first late writes.
 type lateConn struct {
 	net.Conn
 	late   int

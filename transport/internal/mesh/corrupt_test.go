@@ -13,12 +13,12 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// inject writes raw bytes on the data lane from one rank to another, as a faulty rank or wire
+// inject writes raw bytes on the data stream from one rank to another, as a faulty rank or wire
 // would.
 func inject(t *testing.T, from, to *Mesh, raw []byte) {
 	for len(raw) > 0 {
 		n, err := from.peers[to.cfg.Rank].data.Write([][]byte{raw}, false)
-		if err != ErrAgain { // which a lane may answer at any time
+		if err != ErrAgain { // which a stream may answer at any time
 			require.NoError(t, err)
 		}
 		raw = raw[n:]
@@ -166,7 +166,7 @@ func TestCancelBeforeAnythingMovedLeavesTheMeshUsable(t *testing.T) {
 }
 
 // TestNobodyReadsOnWhereACallHasLeft: a call that leaves a closed transport in the middle of a
-// message leaves the rest of it on the lane. Another call that is still there must not take that
+// message leaves the rest of it on the stream. Another call that is still there must not take that
 // for a frame.
 func TestNobodyReadsOnWhereACallHasLeft(t *testing.T) {
 	ends := openAll(t, 2, nil)
@@ -192,6 +192,6 @@ func TestNobodyReadsOnWhereACallHasLeft(t *testing.T) {
 	_, err = p.pump(&second.sources[0], turnBytes)
 	require.ErrorIs(t, err, errAbandoned)
 
-	require.ErrorIs(t, ends[0].failLane(p, err).err, transport.ErrClosed)
+	require.ErrorIs(t, ends[0].failStream(p, err).err, transport.ErrClosed)
 	require.Nil(t, ends[0].fault.Load(), "so that Close still says goodbye")
 }

@@ -1,44 +1,45 @@
 // Package mesh is the engine of the transports between processes: it matches, orders and moves
 // messages over one stream of bytes for each peer, whatever that stream is made of.
 //
-// # Lanes
+// # Streams
 //
-// Every pair of ranks shares two lanes. The data lane, a [Stream], carries messages and nothing
-// else; the control lane, a net.Conn, carries heartbeats, farewells and aborts. They are apart so
-// that a peer which is slow to take its messages, and therefore holds up the data lane, is still
-// heard to be alive, and so that bad news overtakes the messages it makes pointless. The transports
-// (tcp, shm, hybrid, grpc) open the lanes; peers of one mesh may have lanes of different kinds.
+// Every pair of ranks shares two streams. The data stream, a [Stream], carries messages and nothing
+// else; the control stream, a net.Conn, carries heartbeats, farewells and aborts. They are separate
+// so that a peer which is slow to take its messages, and therefore holds up the data stream, is
+// still known to be alive, and so that an abort overtakes the messages that it makes pointless. The
+// transports (tcp, shm, hybrid, grpc) open the streams; peers of one mesh may have streams of
+// different kinds.
 //
 // # Progress without hand-offs
 //
-// No goroutine waits on a data lane for others. Whoever calls Send, Recv or Exchange reads and
+// No goroutine waits on a data stream for others. A call of Send, Recv or Exchange reads and
 // writes inline, without blocking, straight from and into the caller's buffers. When nothing moves
 // the caller yields the processor a bounded number of times, so that the peers sharing the machine
-// get to send what it waits for, and only then sleeps until a lane is ready; on a machine where
-// other programs compute it sleeps at once. Where several calls wait for one peer, one of them
+// get to send what it waits for, and only then sleeps until a stream is ready; on a machine where
+// other programs compute it sleeps at once. If several calls wait for one peer, one of them
 // holds the peer's reader role and delivers to the others. A message that nobody has asked for yet
-// is kept, up to [Config.MaxUnexpectedBytes] a peer; beyond that its lane is not read, and the
+// is kept, up to [Config.MaxUnexpectedBytes] a peer; beyond that its stream is not read, and the
 // sender waits.
 //
 // # Wire
 //
-// Both lanes speak the frames of frame.go. A message is one or more frames of at most 1 MiB that
-// follow each other directly. Where the ends of a lane share memory ([Sharer]), a message that lies
-// in it is one frame that says where.
+// Both streams speak the frames of frame.go. A message is one or more frames of at most 1 MiB that
+// follow each other directly. If the ends of a stream share memory ([Sharer]), a message that lies
+// in it is one frame that says where, and is read in place.
 //
 // # Faults
 //
-// A control lane that ends without a farewell is a crash of that rank. Silence beyond
-// [Config.DeadAfter] is a death. A rank whose transport breaks tells all its peers the culprit and
+// A control stream that ends without a farewell is a crash of that rank. Silence beyond
+// [Config.DeadAfter] is a death. A rank whose transport breaks sends all its peers the culprit and
 // the reason before any of its own calls return, so a rank that exits because of another is never
 // blamed itself.
 //
 // # Statements
 //
 // An operation that waits for long has the mesh bring a statement of what the rank's program is in
-// ([transport.Program]) to all peers, over the control lanes, who compare it with what they are in.
-// A message that does not fit has its sender asked before it breaks the mesh, since programs that
-// are out of step often meet with that first.
+// ([transport.Program]) to all peers, over the control streams, who compare it with what they are
+// in. A message that does not fit has its sender asked before it breaks the mesh, since programs
+// that are out of step often meet with that first.
 //
 // # Limits
 //

@@ -61,7 +61,7 @@ func FuzzAbort(f *testing.F) {
 	f.Add(abortOf(transport.None, 3, "after 30 s"))
 	f.Add([]byte{0, 0})
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		m := New(config(0, 3)) // without lanes: nobody is told
+		m := New(config(0, 3)) // without streams: nobody is notified
 		m.peers[1].aborted(payload)
 		err := m.Err("recv").(*transport.Error)
 		require.Equal(t, printable.Text(err.Error(), 1<<14), err.Error())

@@ -20,18 +20,18 @@ func (f *fault) as(op string) *transport.Error {
 	return &transport.Error{Rank: f.rank, Op: op, Err: f.err}
 }
 
-// verdictGrace is how long the end of a data lane waits for the control lane to say what has
+// reasonGrace is how long the end of a data stream waits for the control stream to say what has
 // happened. Both ends of a dead process are closed by the same kernel within microseconds; the rest
 // is for a loaded machine.
-const verdictGrace = 500 * time.Millisecond
+const reasonGrace = 500 * time.Millisecond
 
 // fail breaks the transport for good, unless it is broken already, and returns the fault that
-// counts. Peers are told before anybody here is, so that none of them mistakes our leaving for the
-// cause.
+// counts. Peers are notified before any call here returns, so that none of them mistakes this
+// rank's leaving for the cause.
 func (t *Mesh) fail(rank transport.Rank, err error) *fault {
 	f := &fault{rank, err}
 	if !t.fault.CompareAndSwap(nil, f) {
-		return t.told()
+		return t.brokenBy()
 	}
 	if !t.closed.Load() {
 		t.cfg.Log.Warn("transport broken", "rank", t.cfg.Rank, "culprit", rank, "err", err)
@@ -57,10 +57,10 @@ func (t *Mesh) revoke() {
 	}
 }
 
-// told returns what broke the transport, if anything did, once the peers have been told of it: a
-// call that returned sooner could be followed by a Close that ends the lanes before the culprit's
+// brokenBy returns what broke the transport, if anything did, once the peers have been notified: a
+// call that returned sooner could be followed by a Close that ends the streams before the culprit's
 // name is on them.
-func (t *Mesh) told() *fault {
+func (t *Mesh) brokenBy() *fault {
 	f := t.fault.Load()
 	if f != nil {
 		<-t.broken
@@ -68,18 +68,18 @@ func (t *Mesh) told() *fault {
 	return f
 }
 
-// failLane breaks the transport because of an error on p's data lane. Where the lane merely ended,
-// the control lane knows why.
-func (t *Mesh) failLane(p *peer, err error) *fault {
+// failStream breaks the transport because of an error on p's data stream. If the stream merely
+// ended, the control stream knows why.
+func (t *Mesh) failStream(p *peer, err error) *fault {
 	if errors.Is(err, transport.ErrTruncated) {
-		return t.misfit(p, err)
+		return t.failMismatch(p, err)
 	}
 	for _, own := range []error{transport.ErrCorrupt, transport.ErrProtocol, transport.ErrTooLarge} {
 		if errors.Is(err, own) {
 			return t.fail(p.rank, err)
 		}
 	}
-	timer := time.NewTimer(verdictGrace)
+	timer := time.NewTimer(reasonGrace)
 	defer timer.Stop()
 	select {
 	case <-p.gone:
@@ -93,15 +93,15 @@ func (t *Mesh) failLane(p *peer, err error) *fault {
 	if p.saidGoodbye.Load() {
 		return t.fail(p.rank, transport.ErrPeerClosed)
 	}
-	return t.fail(p.rank, lost(err))
+	return t.fail(p.rank, peerLost(err))
 }
 
-// errAbandoned: an operation that failed has left half a message on the lane. Why it failed is
+// errAbandoned: an operation that failed has left half a message on the stream. Why it failed is
 // known to the transport.
 var errAbandoned = errors.New("another call has left in the middle of a message")
 
-// gaveUp is the error of a call whose context has ended.
-func gaveUp(ctx context.Context) error {
+// contextError is the error of a call whose context has ended.
+func contextError(ctx context.Context) error {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, ctx.Err()) {
 		return fmt.Errorf("%w: %w", ctx.Err(), cause)
 	}
@@ -119,12 +119,12 @@ func (op *operation) interrupted(ctx context.Context) *fault {
 	if ctx.Err() == nil {
 		return nil
 	}
-	rank, err := op.awaited(), gaveUp(ctx)
+	rank, err := op.awaited(), contextError(ctx)
 	if op.withdraw() {
 		return &fault{rank, err}
 	}
 	if errors.Is(err, context.Canceled) {
-		rank = op.t.cfg.Rank // whoever cancels half a message is the one to blame
+		rank = op.t.cfg.Rank // the rank that cancels half a message is the one to blame
 	}
 	return op.t.fail(rank, fmt.Errorf("message half moved: %w", err))
 }
@@ -144,8 +144,8 @@ func (op *operation) awaited() transport.Rank {
 	return op.t.cfg.Rank
 }
 
-// withdraw takes everything back that was asked for, and reports whether that left no trace: not a
-// byte of any message has moved.
+// withdraw takes everything back that was asked for, and reports whether not a byte of any message
+// has moved.
 func (op *operation) withdraw() bool {
 	clean := true
 	for i := range op.sends {
@@ -164,14 +164,14 @@ func (op *operation) leave(failed bool) {
 	op.stopSpinning()
 	for i := range op.sends {
 		if o := &op.sends[i]; o.holds && !o.started {
-			o.release() // a lane with half a message on it stays held: nothing can follow
+			o.release() // a stream with half a message on it stays held: nothing can follow
 		}
 	}
 	for i := range op.sources {
 		op.sources[i].yieldRole()
 	}
 	if failed {
-		op.disown()
+		op.withdrawAll()
 	}
 	if op.asleep {
 		op.t.sleepers.remove(op)
@@ -185,8 +185,8 @@ func (op *operation) leave(failed bool) {
 	op.forget()
 }
 
-// disown takes back every waiter that is not done, wherever it is.
-func (op *operation) disown() {
+// withdrawAll takes back every waiter that is not done, whether it is posted or being filled.
+func (op *operation) withdrawAll() {
 	for i := range op.recvs {
 		w := &op.recvs[i]
 		p := w.source.p
@@ -199,13 +199,13 @@ func (op *operation) disown() {
 	}
 	for i := range op.sources {
 		if p := op.sources[i].p; !p.in.reading.Load() {
-			p.rouse(false) // we may have been the next in line
+			p.wake(false) // this operation may have been the next to read
 		}
 	}
 }
 
-// abandon makes the lane forget w. The transport is broken or closed, and the caller holds the
-// reader role. Where half of w's message has come, nobody reads on: the rest of it is not a frame.
+// abandon makes the stream forget w. The transport is broken or closed, and the caller holds the
+// reader role. If half of w's message has come, nobody reads on: the rest of it is not a frame.
 func (p *peer) abandon(w *waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -19,15 +19,15 @@ import (
 //	 8  uint32  epoch of the job
 //	12  uint32  payload length in bytes
 //	16  uint64  tag
-//	24  uint64  sequence number on this lane and direction, from 1
+//	24  uint64  sequence number on this stream and direction, from 1
 //	32  uint64  length of the whole message in bytes
 //	40  uint32  CRC-32C of the message's bytes before this frame, in its last frame with that
 //	            frame's own; or zero on a stream without payload sums
 //	44  uint32  CRC-32C of the 44 bytes before
 //
-// A sum that runs behind can be taken of bytes right after the system call that has copied them,
-// while they are still in a near cache. A message is not delivered before the sum of all of it has
-// been found right.
+// The sum of the frames before can be taken right after the system call that has copied their
+// bytes, while these are still in a cache. A message is not delivered before the sum of all of it
+// has been found right.
 const (
 	frameMagic   = 0x53575946
 	frameVersion = 3
@@ -36,7 +36,7 @@ const (
 )
 
 const (
-	// maxFramePayload bounds a frame of data, and longer messages are cut into frames of so much.
+	// maxFramePayload bounds a frame of data, and longer messages are cut into frames of this length.
 	// Shorter frames take more packets and system calls; 64, 128 and 256 KiB were all slower than 1
 	// MiB.
 	maxFramePayload = 1 << 20
@@ -51,7 +51,7 @@ const (
 	kindHeartbeat frameKind = 2 // "I am here"; no payload
 	kindFarewell  frameKind = 3 // an orderly Close; no payload
 	kindAbort     frameKind = 4 // the sender's transport broke; payload in control.go
-	kindPlaced    frameKind = 5 // where a whole message lies in shared memory; payload in placed.go
+	kindInPlace   frameKind = 5 // where a whole message lies in shared memory; payload in inplace.go
 	kindStatement frameKind = 6 // what the program above is doing; payload of transport.Program
 )
 
@@ -82,7 +82,7 @@ func (h *header) put(b []byte) {
 
 var errShortHeader = errors.New("short frame header")
 
-// decodeHeader decodes the first headerBytes of b. It checks what needs no knowledge of the lane:
+// decodeHeader decodes the first headerBytes of b. It checks what needs no knowledge of the stream:
 // magic, version, the header's own sum, the reserved bytes and that the kind is known.
 func decodeHeader(b []byte) (header, error) {
 	if len(b) < headerBytes {
@@ -116,8 +116,8 @@ func decodeHeader(b []byte) (header, error) {
 	return h, nil
 }
 
-// checkPlace reports whether h may stand as frame number seq of a lane of this epoch.
-func (h *header) checkPlace(epoch uint32, seq uint64) error {
+// checkOrder reports whether h may be frame number seq of a stream of this epoch.
+func (h *header) checkOrder(epoch uint32, seq uint64) error {
 	if h.epoch != epoch {
 		return fmt.Errorf("frame of epoch %d in epoch %d: %w", h.epoch, epoch, transport.ErrProtocol)
 	}
@@ -132,8 +132,8 @@ func (h *header) checkPlace(epoch uint32, seq uint64) error {
 // MaxUnexpectedBytes to memory taken frame by frame.
 func (h *header) checkData() error {
 	switch {
-	case h.kind != kindData && h.kind != kindPlaced:
-		return fmt.Errorf("frame of kind %d on the data lane: %w", h.kind, transport.ErrProtocol)
+	case h.kind != kindData && h.kind != kindInPlace:
+		return fmt.Errorf("frame of kind %d on the data stream: %w", h.kind, transport.ErrProtocol)
 	case h.message > math.MaxInt:
 		return fmt.Errorf("message of %d bytes, limit %d: %w", h.message, math.MaxInt, transport.ErrTooLarge)
 	case h.length > maxFramePayload || (h.kind == kindData && uint64(h.length) > h.message):

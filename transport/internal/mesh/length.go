@@ -8,7 +8,7 @@ import (
 )
 
 // checkLengths reports a message that is longer than an int counts, which 64 bits always do.
-// Buffers that overlap can add up to so much where an int has 32. Nothing has been asked for or
+// Buffers that overlap can add up to that if an int has 32. Nothing has been asked for or
 // sent yet, so the transport stays usable.
 func checkLengths(op string, lists ...[]transport.Message) error {
 	if bits.UintSize == 64 {

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-// linkers make the data lanes of a pair of ranks, each of another kind.
+// linkers make the data streams of a pair of ranks, each of another kind.
 var linkers = map[string]func(t testing.TB) (a, b Stream){
 	"socket": socketPair,
 	"pipe":   func(testing.TB) (a, b Stream) { return NewPipe() },
@@ -71,9 +71,9 @@ func openOver(t testing.TB, link func(testing.TB) (a, b Stream), n int, change f
 		for j := range i {
 			a, b := link(t)
 			c, d := connected(t)
-			_, placed := a.(Sharer)
-			ends[i].OpenData(transport.Rank(j), a, !placed)
-			ends[j].OpenData(transport.Rank(i), b, !placed)
+			_, shared := a.(Sharer)
+			ends[i].OpenData(transport.Rank(j), a, !shared)
+			ends[j].OpenData(transport.Rank(i), b, !shared)
 			ends[i].OpenControl(transport.Rank(j), c)
 			ends[j].OpenControl(transport.Rank(i), d)
 		}

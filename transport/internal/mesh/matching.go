@@ -30,30 +30,30 @@ func (w *waiter) complete() {
 	}
 }
 
-// message is one that came, or began to come, before anybody asked for it.
+// message is one that came, or began to come, before any receive asked for it.
 type message struct {
 	next     *message
 	tag      transport.Tag
 	total    int      // the length announced
 	chunks   [][]byte // what has come: the payload of one frame each
 	complete bool
-	taker    *waiter // who asked for it while it was still coming
+	taker    *waiter // the receive that asked for it while it was still coming
 }
 
 // messageOverhead is what an unexpected message counts beyond its bytes, so that empty ones are
 // bounded too.
 const messageOverhead = 128
 
-// matching pairs what arrives from one peer with who asks for it. Messages of one tag form a queue
-// in order of arrival, of which only the last can be incomplete; waiters form one list in order of
-// posting.
+// matching pairs what arrives from one peer with the receives that ask for it. Messages of one tag
+// form a queue in order of arrival, of which only the last can be incomplete; waiters form one list
+// in order of posting.
 type matching struct {
 	mu      sync.Mutex
 	posted  waiterList
 	arrived map[transport.Tag]messageQueue
 	held    int // bytes of unexpected messages, overhead included
 	limit   int
-	stalled bool // the lane is not read because limit is reached
+	stalled bool // the stream is not read because limit is reached
 	spare   sparePool
 }
 
@@ -184,8 +184,8 @@ func (m *matching) withdraw(w *waiter) bool {
 	return !w.started && m.posted.remove(w)
 }
 
-// rouse wakes whoever waits for this peer: the first, who takes up the reading, or everybody.
-func (m *matching) rouse(all bool) {
+// wake wakes the operations that wait for this peer: the first, which takes up the reading, or all.
+func (m *matching) wake(all bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for w := m.posted.head; w != nil; w = w.next {
@@ -196,8 +196,8 @@ func (m *matching) rouse(all bool) {
 	}
 }
 
-// rouseFor wakes whoever has asked for the message that the lane is stalled at.
-func (m *matching) rouseFor(tag transport.Tag, msg *message) {
+// wakeFor wakes the operation that has asked for the message that the stream is stalled at.
+func (m *matching) wakeFor(tag transport.Tag, msg *message) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if msg != nil && msg.taker != nil {

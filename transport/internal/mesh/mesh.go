@@ -11,8 +11,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Mesh is one rank's end of all its lanes. It implements transport.Transport, Exchanger, Describer
-// and Counter. All methods may be called from any number of goroutines at once.
+// Mesh is one rank's end of all its streams. It implements transport.Transport, Exchanger,
+// Describer and Counter. All methods may be called from any number of goroutines at once.
 type Mesh struct {
 	cfg   Config
 	peers []*peer
@@ -20,7 +20,7 @@ type Mesh struct {
 	spins int // turns without progress before an operation sleeps
 
 	spinning atomic.Int32 // operations that have the right to spin
-	eager    eagerness    // whether one may
+	spin     spinPolicy   // whether one may
 
 	wireBytes atomic.Uint64
 	sleepers  sleepers
@@ -56,11 +56,11 @@ const idleSpins = 64
 // signs of life from running for seconds.
 const maxSpinning = 4
 
-// New returns the end of rank cfg.Rank, without lanes. cfg must be whole: nothing in it has a
+// New returns the end of rank cfg.Rank, without streams. cfg must be whole: nothing in it has a
 // default here.
 func New(cfg Config) *Mesh {
 	t := &Mesh{
-		eager:   eagerness{start: time.Now(), long: longYield},
+		spin:    spinPolicy{start: time.Now(), long: longYield},
 		cfg:     cfg,
 		peers:   make([]*peer, cfg.Size),
 		spins:   idleSpins,
@@ -117,7 +117,7 @@ func (t *Mesh) Recv(ctx context.Context, from transport.Rank, tag transport.Tag,
 	}
 	f := op.perform(ctx, nil, op.one[:])
 	n := 0
-	if f == nil { // else somebody may still be at it
+	if f == nil { // else another call may still use it
 		n = op.recvs[0].n
 	}
 	return n, t.end(op, f)
@@ -142,7 +142,7 @@ func (t *Mesh) Exchange(ctx context.Context, sends, recvs []transport.Message) e
 		return err
 	}
 	f := op.perform(ctx, sends, recvs)
-	if f == nil { // else somebody may still be at them
+	if f == nil { // else another call may still use them
 		for i := range op.recvs {
 			recvs[i].N = op.recvs[i].n
 		}
@@ -161,7 +161,7 @@ func (t *Mesh) begin(ctx context.Context, name string, about transport.Rank) (*o
 	t.life.RLock()
 	f := t.unusable()
 	if f == nil && ctx.Err() != nil {
-		f = &fault{about, gaveUp(ctx)}
+		f = &fault{about, contextError(ctx)}
 	}
 	if f != nil {
 		t.life.RUnlock()
@@ -177,7 +177,7 @@ func (t *Mesh) unusable() *fault {
 	if t.closed.Load() {
 		return &fault{t.cfg.Rank, transport.ErrClosed}
 	}
-	return t.told()
+	return t.brokenBy()
 }
 
 // end gives the operation back and states its error as the caller's.
@@ -189,7 +189,7 @@ func (t *Mesh) end(op *operation, f *fault) error {
 		t.ops.put(op)
 		return nil
 	}
-	op.release() // and not reused: whoever completes one of its waiters just now may still count it
+	op.release() // and not reused: a call that completes one of its waiters now may still count it
 	return f.as(name)
 }
 
@@ -234,7 +234,7 @@ func (o *opPool) release() {
 // up at once.
 func (p *peer) takeRole() {
 	for !p.tryRead() {
-		p.rouse(true)
+		p.wake(true)
 		runtime.Gosched()
 	}
 }

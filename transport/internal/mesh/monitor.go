@@ -15,9 +15,10 @@ const tick = 50 * time.Millisecond
 // unless that takes less than a tick each.
 const minLooks = 10
 
-// joinPatience is the silence after which a peer is dead that has given no sign of life yet: it may
-// still be opening its connections to others. One that dies meanwhile closes its control lane.
-const joinPatience = 10 * time.Minute
+// firstSignTimeout is the silence after which a peer is dead that has given no sign of life yet: it
+// may still be opening its connections to others. One that dies meanwhile closes its control
+// stream.
+const firstSignTimeout = 10 * time.Minute
 
 // monitor sends this rank's signs of life, and finds silent peers and overdue operations.
 func (t *Mesh) monitor() {
@@ -33,23 +34,23 @@ func (t *Mesh) monitor() {
 			return
 		case <-ticker.C:
 			now := time.Now() // a tick may have waited as long as this process has been stopped
-			t.forgive(now.Sub(last), now)
+			t.creditScheduling(now.Sub(last), now)
 			last = now
 			if now.Sub(beat) >= t.cfg.Heartbeat {
 				beat = now
 				t.beat()
 			}
 			t.findSilent(now)
-			t.speak(now)
+			t.sendStatements(now)
 			t.sleepers.expire(now, t.cfg.OpTimeout)
 		}
 	}
 }
 
-// forgive takes what a tick came late out of every peer's silence: in that time it was this process
-// that did not run and hear. So no silence is too long before this process has looked minLooks
+// creditScheduling subtracts what a tick came late from every peer's silence: in that time it was
+// this process that did not run. So no silence is too long before this process has looked minLooks
 // times, however often it is stopped.
-func (t *Mesh) forgive(since time.Duration, now time.Time) {
+func (t *Mesh) creditScheduling(since time.Duration, now time.Time) {
 	late := since - max(t.cfg.DeadAfter/minLooks, tick)
 	if late <= 0 {
 		return
@@ -77,7 +78,7 @@ func (t *Mesh) findSilent(now time.Time) {
 		}
 		limit := t.cfg.DeadAfter
 		if !p.begun.Load() {
-			limit = max(limit, joinPatience)
+			limit = max(limit, firstSignTimeout)
 		}
 		silence := now.Sub(time.Unix(0, p.lastHeard.Load()))
 		if p != t.self && !p.isGone() && silence > limit {
@@ -87,7 +88,7 @@ func (t *Mesh) findSilent(now time.Time) {
 	}
 }
 
-// isGone reports whether nothing more can come on the control lane.
+// isGone reports whether nothing more can come on the control stream.
 func (p *peer) isGone() bool {
 	select {
 	case <-p.gone:

@@ -9,9 +9,9 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// TestForgiveTakesLateTicksOut has the clock jump, as it does for a process that is stopped, and
-// counts the looks that it takes for a peer that says nothing to be dead.
-func TestForgiveTakesLateTicksOut(t *testing.T) {
+// TestCreditSchedulingTakesLateTicksOut has the clock jump, as it does for a process that is
+// stopped, and counts the looks that it takes for a peer that says nothing to be dead.
+func TestCreditSchedulingTakesLateTicksOut(t *testing.T) {
 	for name, step := range map[string]time.Duration{
 		"in time": 500 * time.Millisecond, "a little late": 600 * time.Millisecond, "stopped often": 2400 * time.Millisecond, "stopped for long": time.Hour,
 	} {
@@ -23,7 +23,7 @@ func TestForgiveTakesLateTicksOut(t *testing.T) {
 			looks := 0
 			for ; m.fault.Load() == nil && looks < 2*minLooks; looks++ {
 				now = now.Add(step)
-				m.forgive(step, now)
+				m.creditScheduling(step, now)
 				m.findSilent(now)
 			}
 			require.Equal(t, minLooks+1, looks)
@@ -48,10 +48,10 @@ func TestSilenceOfJoiningRankIsNoDeath(t *testing.T) {
 	require.ErrorIs(t, m.fault.Load().err, transport.ErrPeerDead)
 }
 
-func TestForgiveKeepsWhatWasJustHeard(t *testing.T) {
+func TestCreditSchedulingKeepsWhatWasJustHeard(t *testing.T) {
 	m := New(config(0, 2))
 	now := time.Now()
 	m.peers[1].lastHeard.Store(now.UnixNano())
-	m.forgive(time.Hour, now)
+	m.creditScheduling(time.Hour, now)
 	require.Equal(t, now.UnixNano(), m.peers[1].lastHeard.Load(), "no peer is heard in the future")
 }

@@ -17,11 +17,11 @@ type operation struct {
 
 	recvs      []waiter
 	sources    []source
-	unreceived atomic.Int32 // sources that still owe a message
+	unreceived atomic.Int32 // sources whose messages have not all come
 
 	sends  []outgoing
 	heads  []int32 // the message under way for each receiver, an index into sends, or none
-	unsent int     // receivers that are still owed a message
+	unsent int     // receivers to which a message is still to be sent
 
 	scratch  []int32 // for each rank, 1 + an index into sources or heads while posting
 	spins    bool    // it has the right to spin
@@ -36,14 +36,15 @@ type operation struct {
 type source struct {
 	op      *operation
 	p       *peer
-	pending atomic.Int32 // messages still owed
+	pending atomic.Int32 // messages still to come
 	holds   bool         // the reader role is ours
 }
 
 const none int32 = -1
 
-// turnBytes is what one operation moves on one lane before it turns to the next: small enough that
-// large messages in both directions keep each other going, large enough that turns cost nothing.
+// turnBytes is what one operation moves on one stream before it turns to the next: small enough
+// that large messages in both directions make progress together, large enough that turns cost
+// nothing.
 const turnBytes = 1 << 20
 
 // prepare posts nothing yet: it lays out what the call asks for.
@@ -108,13 +109,13 @@ func (op *operation) post() *fault {
 		p := w.source.p
 		msg, truncated := p.post(w)
 		if truncated {
-			return op.t.misfit(p, checkRoom(w))
+			return op.t.failMismatch(p, checkRoom(w))
 		}
 		if msg != nil {
 			msg.copyTo(w)
 			w.complete()
 			if p.free(msg) {
-				p.rouse(true)
+				p.wake(true)
 			}
 		}
 	}
@@ -149,13 +150,13 @@ func (op *operation) run(ctx context.Context) *fault {
 			idle = 0
 		case idle < spins && op.maySpin():
 			idle++
-			if !op.t.eager.turn(idle) {
+			if !op.t.spin.yield(idle) {
 				spins = 0
 			}
 		default:
 			op.stopSpinning()
 			begin := time.Now()
-			if err := op.rest(ctx); err != nil {
+			if err := op.park(ctx); err != nil {
 				return err
 			}
 			idle, spins = 0, op.t.spinsAfter(time.Since(begin))
@@ -168,7 +169,7 @@ func (op *operation) maySpin() bool {
 	if op.spins {
 		return true
 	}
-	if !op.t.eager.may(time.Now()) {
+	if !op.t.spin.allowed(time.Now()) {
 		return false
 	}
 	if op.t.spinning.Add(1) > maxSpinning {
@@ -187,22 +188,22 @@ func (op *operation) stopSpinning() {
 	}
 }
 
-// longRest is a sleep after which the next wait is slept through from its beginning: it is for a
+// longPark is a sleep after which the next wait is slept through from its beginning: it is for a
 // slow link, or for a peer that has no processor, and more turns would take the processor from
-// whoever computes. Four ranks behind links of 250 Mbit/s spent two thirds of an exchange's
-// processor time so.
-const longRest = 200 * time.Microsecond
+// programs that compute. Four ranks behind links of 250 Mbit/s spent two thirds of an exchange's
+// processor time that way.
+const longPark = 200 * time.Microsecond
 
-// spinsAfter is how many turns without progress go before the next sleep, after one that took so
+// spinsAfter is how many turns without progress precede the next sleep, after one that took this
 // long.
 func (t *Mesh) spinsAfter(rest time.Duration) int {
-	if rest > longRest {
+	if rest > longPark {
 		return 0
 	}
 	return t.spins
 }
 
-// turn gives every lane of the operation one go, and reports whether anything moved.
+// turn moves what it can on every stream of the operation, and reports whether anything moved.
 func (op *operation) turn() (bool, *fault) {
 	moved := false
 	for i := range op.heads {
@@ -241,9 +242,9 @@ func (op *operation) sendTurn(head *int32) (bool, *fault) {
 	}
 	n, done, err := o.push(op, turnBytes)
 	if err != nil {
-		return true, op.t.failLane(o.p, err)
+		return true, op.t.failStream(o.p, err)
 	}
-	if !done && o.isForsaken() {
+	if !done && o.peerGone() {
 		return true, op.t.fail(o.p.rank, transport.ErrPeerClosed)
 	}
 	if done {
@@ -284,10 +285,10 @@ func (op *operation) recvTurn(s *source) (bool, *fault) {
 	switch {
 	case err == errStalled:
 		s.holds = false
-		s.p.endStalled() // whoever asks for the message, or frees memory, takes the role up
+		s.p.endStalled() // the call that asks for the message, or frees memory, takes the role up
 		return n > 0, nil
 	case err != nil:
-		return true, op.t.failLane(s.p, err)
+		return true, op.t.failStream(s.p, err)
 	}
 	if s.pending.Load() == 0 {
 		s.yieldRole()
@@ -303,8 +304,8 @@ func (s *source) yieldRole() {
 	}
 }
 
-// rest sleeps until one of the lanes is ready or somebody wakes the operation.
-func (op *operation) rest(ctx context.Context) *fault {
+// park sleeps until one of the streams is ready or the operation is woken.
+func (op *operation) park(ctx context.Context) *fault {
 	op.arm()
 	op.enlist(ctx)
 	moved, err := op.turn()
@@ -315,43 +316,43 @@ func (op *operation) rest(ctx context.Context) *fault {
 		op.disarm()
 		return err
 	}
-	if op.awaitLanes() {
+	if op.awaitStreams() {
 		op.disarm()
 		return nil
 	}
 	if op.sleep() {
-		op.passOn()
+		op.wakeOthers()
 	}
 	return nil
 }
 
-// awaitLanes makes the lanes that the operation needs end its sleep, and reports whether one of
+// awaitStreams makes the streams that the operation needs end its sleep, and reports whether one of
 // them is ready already.
-func (op *operation) awaitLanes() (ready bool) {
+func (op *operation) awaitStreams() (ready bool) {
 	for i := range op.sources {
 		if s := &op.sources[i]; s.holds {
 			ready = s.p.awaitBytes(&op.Sleeper) || ready
 		}
 	}
 	for _, h := range op.heads {
-		if h != none && op.sends[h].awaitsLane() {
+		if h != none && op.sends[h].awaitsStream() {
 			ready = op.sends[h].await(&op.Sleeper) || ready
 		}
 	}
 	return ready
 }
 
-// passOn tells the others who wait to send where this operation waited too: the bell may have been
-// meant for them.
-func (op *operation) passOn() {
+// wakeOthers wakes the other operations that wait to send on the same streams: the signal may have
+// been meant for them.
+func (op *operation) wakeOthers() {
 	for _, h := range op.heads {
-		if h != none && op.sends[h].awaitsLane() {
-			op.sends[h].p.out.rouse()
+		if h != none && op.sends[h].awaitsStream() {
+			op.sends[h].p.out.wake()
 		}
 	}
 }
 
-// enlist makes the operation known to those who may have to wake it: the monitor and the caller's
+// enlist registers the operation with those that may have to wake it: the monitor and the caller's
 // context.
 func (op *operation) enlist(ctx context.Context) {
 	if op.asleep {

@@ -9,27 +9,27 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// peer is this rank's end of the two lanes to another rank. The peer that stands for this rank
-// itself has no lanes and uses the matching alone.
+// peer is this rank's end of the two streams to another rank. The peer that stands for this rank
+// itself has no streams and uses the matching alone.
 type peer struct {
 	t      *Mesh
 	rank   transport.Rank
 	data   Stream
 	shared Sharer // data, if it is one
-	in     inlet
-	out    outlet
+	in     recvSide
+	out    sendSide
 	matching
 
 	control     net.Conn
 	controlMu   sync.Mutex // serialises frames sent on control
 	controlSeq  uint64     // guarded by controlMu
-	controlRest []byte     // of a frame that the lane has taken the beginning of; guarded by controlMu
+	controlRest []byte     // of a frame whose beginning has been written; guarded by controlMu
 	lastHeard   atomic.Int64
-	heard       atomic.Bool   // something has come on the data lane since the monitor looked
+	heard       atomic.Bool   // something has come on the data stream since the monitor looked
 	saidGoodbye atomic.Bool   // the peer has closed in good order
-	begun       atomic.Bool   // it has given a sign of life since its lanes were opened
+	begun       atomic.Bool   // it has given a sign of life since its streams were opened
 	answers     chan struct{} // gets a value when the peer has answered a question
-	gone        chan struct{} // closed when nothing more will come on the control lane
+	gone        chan struct{} // closed when nothing more will come on the control stream
 }
 
 func newPeer(t *Mesh, rank transport.Rank) *peer {
@@ -39,7 +39,7 @@ func newPeer(t *Mesh, rank transport.Rank) *peer {
 	return p
 }
 
-// openControl and openData give p its lanes.
+// openControl and openData give p its streams.
 func (p *peer) openControl(c net.Conn) {
 	p.controlMu.Lock()
 	defer p.controlMu.Unlock()
@@ -57,5 +57,5 @@ func (p *peer) openData(l Stream, summed bool) {
 	p.out.scratch = make([]byte, headerBytes+copyBelow)
 }
 
-// complete reports whether p has both lanes.
+// complete reports whether p has both streams.
 func (p *peer) complete() bool { return p.control != nil && p.data != nil }

@@ -12,8 +12,8 @@ import (
 // pipeBytes is what one direction of a pipe holds.
 const pipeBytes = 64 << 10
 
-// NewPipe returns the two ends of a data lane between ranks of one process. All of each other's
-// memory can be read in place, so what is long is copied once.
+// NewPipe returns the two ends of a data stream between ranks of one process. All of each other's
+// memory can be read in place, so a long message is copied once.
 func NewPipe() (a, b Stream) {
 	x, y := newTube(), newTube()
 	return &pipe{in: x, out: y}, &pipe{in: y, out: x}
@@ -32,8 +32,8 @@ type tube struct {
 	tail     int    // bytes read
 	finished bool
 
-	placed  [][]byte // what has been placed and not yet viewed
-	first   uint64   // the number of placed[0]
+	offered [][]byte // what has an offset and has not been viewed
+	first   uint64   // the offset of offered[0]
 	taken   uint64
 	revoked bool
 
@@ -138,28 +138,28 @@ func (p *pipe) Finish() {
 func (p *pipe) Unacked() int { return 0 }
 func (p *pipe) Close()       {}
 
-// Place gives b the next number. It stays in the list until it is viewed.
-func (p *pipe) Place(b []byte) (uint64, bool) {
+// Offset gives b the next number for an offset. It stays in the list until it is viewed.
+func (p *pipe) Offset(b []byte) (uint64, bool) {
 	t := p.out
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.placed = append(t.placed, b)
-	return t.first + uint64(len(t.placed)) - 1, true
+	t.offered = append(t.offered, b)
+	return t.first + uint64(len(t.offered)) - 1, true
 }
 
-// View returns what has the number offset, and forgets it and all before it, which were placed in
-// vain.
+// View returns what has this offset, and forgets it and all before it, whose messages were not sent
+// in place after all.
 func (p *pipe) View(offset, n uint64) ([]byte, error) {
 	t := p.in
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	i := offset - t.first
-	if offset < t.first || i >= uint64(len(t.placed)) || uint64(len(t.placed[i])) != n {
-		return nil, fmt.Errorf("nothing of %d bytes is placed at %d: %w", n, offset, transport.ErrProtocol)
+	if offset < t.first || i >= uint64(len(t.offered)) || uint64(len(t.offered[i])) != n {
+		return nil, fmt.Errorf("nothing of %d bytes is at offset %d: %w", n, offset, transport.ErrProtocol)
 	}
-	b := t.placed[i]
-	clear(t.placed[:i+1])
-	t.placed = t.placed[i+1:]
+	b := t.offered[i]
+	clear(t.offered[:i+1])
+	t.offered = t.offered[i+1:]
 	t.first = offset + 1
 	return b, nil
 }

@@ -10,23 +10,23 @@ import (
 // or to the memory for unexpected ones. The caller holds the reader role.
 func (p *peer) route() error {
 	in := &p.in
-	adopted, err := p.destine()
+	partial, err := p.chooseDestination()
 	if err != nil {
 		return err
 	}
 	in.routed = true
-	if adopted != nil { // copied without the lock: it may be megabytes
-		in.dst = adopted.copyTo(in.waiter)
-		if p.free(adopted) {
-			p.rouse(true)
+	if partial != nil { // copied without the lock: it may be megabytes
+		in.dst = partial.copyTo(in.waiter)
+		if p.free(partial) {
+			p.wake(true)
 		}
 	}
 	return nil
 }
 
-// destine sets in.waiter or in.msg. If a waiter has asked for a message that was being kept, it
-// returns what was kept so far, removed from the queue.
-func (p *peer) destine() (adopted *message, err error) {
+// chooseDestination sets in.waiter or in.msg. If a waiter has asked for a message that was being
+// buffered, it returns what was buffered so far, removed from the queue.
+func (p *peer) chooseDestination() (partial *message, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	in := &p.in
@@ -34,10 +34,10 @@ func (p *peer) destine() (adopted *message, err error) {
 	case in.waiter != nil:
 		return nil, nil
 	case in.msg != nil && in.msg.taker != nil:
-		adopted = in.msg
-		in.waiter, in.msg = adopted.taker, nil
-		p.dequeue(adopted)
-		return adopted, nil
+		partial = in.msg
+		in.waiter, in.msg = partial.taker, nil
+		p.dequeue(partial)
+		return partial, nil
 	case in.msg != nil:
 		return nil, p.keep(0)
 	}
@@ -67,7 +67,7 @@ func (p *peer) keep(overhead int) error {
 	return nil
 }
 
-// finishUnexpected marks msg complete. If somebody asked for it meanwhile, it is copied and that
+// finishUnexpected marks msg complete. If a receive asked for it meanwhile, it is copied and that
 // waiter returned.
 func (p *peer) finishUnexpected(msg *message) *waiter {
 	p.mu.Lock()
@@ -80,7 +80,7 @@ func (p *peer) finishUnexpected(msg *message) *waiter {
 	if w != nil {
 		msg.copyTo(w)
 		if p.free(msg) {
-			p.rouse(true)
+			p.wake(true)
 		}
 	}
 	return w

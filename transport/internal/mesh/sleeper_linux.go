@@ -28,7 +28,7 @@ var one = []byte{0, 0, 0, 0, 0, 0, 0, 1}
 const (
 	awake int32 = iota
 	armed
-	roused
+	woken
 )
 
 // arm announces that the owner is about to sleep.
@@ -46,15 +46,15 @@ func (s *Sleeper) arm() {
 
 // disarm takes the announcement back.
 func (s *Sleeper) disarm() {
-	if s.state.Swap(awake) == roused {
-		s.quiet()
+	if s.state.Swap(awake) == woken {
+		s.drainEvent()
 	}
 }
 
 // Wake ends the owner's sleep, or the one it is about to begin. It may be called at any time by
 // anybody.
 func (s *Sleeper) Wake() {
-	if s.state.CompareAndSwap(armed, roused) {
+	if s.state.CompareAndSwap(armed, woken) {
 		s.mu.Lock()
 		if s.event > 0 {
 			_, _ = unix.Write(s.event, one)
@@ -63,7 +63,7 @@ func (s *Sleeper) Wake() {
 	}
 }
 
-// Watch adds a descriptor to what ends the next sleep, once one of events is there. For lanes,
+// Watch adds a descriptor to what ends the next sleep, once one of events is there. For streams,
 // within AwaitRead and AwaitWrite.
 func (s *Sleeper) Watch(fd int, events int16) {
 	s.fds = append(s.fds, unix.PollFd{Fd: int32(fd), Events: events})
@@ -75,24 +75,23 @@ func (s *Sleeper) WatchBell(fd int) {
 	s.Watch(fd, unix.POLLIN)
 }
 
-// maxSleepMs bounds one sleep, as a net below the wake-ups: a lost one would cost this and not the
-// operation.
+// maxSleepMs bounds one sleep as a safeguard: a lost wake-up would cost this and not the operation.
 const maxSleepMs = 1000
 
 // sleep waits until a watched descriptor is ready or Wake is called, and disarms. It reports
-// whether a bell has rung, which is silent from then on although it may have been for others too.
+// whether a bell has rung, which is emptied then although it may have been for others too.
 func (s *Sleeper) sleep() (rung bool) {
 	s.fds = append(s.fds, unix.PollFd{Fd: int32(s.event), Events: unix.POLLIN})
 	if s.state.Load() == armed {
 		_, _ = unix.Poll(s.fds, maxSleepMs)
-		rung = s.hush()
+		rung = s.drainBells()
 	}
 	s.disarm()
 	return rung
 }
 
-// hush empties the bells that have rung, and reports whether there were any.
-func (s *Sleeper) hush() (rung bool) {
+// drainBells empties the eventfds that were signalled, and reports whether there were any.
+func (s *Sleeper) drainBells() (rung bool) {
 	for _, i := range s.bells {
 		if s.fds[i].Revents != 0 {
 			_, _ = unix.Read(int(s.fds[i].Fd), s.word[:])
@@ -102,8 +101,8 @@ func (s *Sleeper) hush() (rung bool) {
 	return rung
 }
 
-// quiet takes back what wake has written.
-func (s *Sleeper) quiet() {
+// drainEvent takes back what wake has written.
+func (s *Sleeper) drainEvent() {
 	_, _ = unix.Read(s.event, s.word[:])
 }
 

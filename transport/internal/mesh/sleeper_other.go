@@ -19,7 +19,7 @@ type Sleeper struct {
 const (
 	awake int32 = iota
 	armed
-	roused
+	woken
 )
 
 // arm announces that the owner is about to sleep.
@@ -31,7 +31,7 @@ func (s *Sleeper) arm() {
 
 // disarm takes the announcement back.
 func (s *Sleeper) disarm() {
-	if s.state.Swap(awake) == roused {
+	if s.state.Swap(awake) == woken {
 		select {
 		case <-s.event:
 		default:
@@ -42,7 +42,7 @@ func (s *Sleeper) disarm() {
 // Wake ends the owner's sleep, or the one it is about to begin. It may be called at any time by
 // anybody.
 func (s *Sleeper) Wake() {
-	if s.state.CompareAndSwap(armed, roused) {
+	if s.state.CompareAndSwap(armed, woken) {
 		select {
 		case s.event <- struct{}{}:
 		default:
@@ -50,7 +50,7 @@ func (s *Sleeper) Wake() {
 	}
 }
 
-// Poll says that something may end the next sleep which does not call Wake. For lanes, within
+// Poll says that something may end the next sleep which does not call Wake. For streams, within
 // AwaitRead and AwaitWrite.
 func (s *Sleeper) Poll() { s.polled = true }
 
@@ -61,8 +61,8 @@ const (
 	maxSleep = time.Second
 )
 
-// sleep waits until it is time to try the lanes or Wake is called, and disarms. No lane here has a
-// bell.
+// sleep waits until it is time to try the streams or Wake is called, and disarms. No stream here
+// has a bell.
 func (s *Sleeper) sleep() (rung bool) {
 	d := maxSleep
 	if s.polled {

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Socket is a data lane over TCP: a descriptor, non-blocking and out of the runtime's poller:
+// Socket is a data stream over TCP: a descriptor, non-blocking and out of the runtime's poller:
 // arrivals there would wake a thread for every message although the reader is already awake.
 type Socket struct {
 	fd      int
@@ -21,25 +21,26 @@ type Socket struct {
 	low     int // bytes that end a reader's sleep; 0 is 1
 }
 
-// nearBytes is what one direction of a lane between processes of this machine may hold in the
-// kernel (which doubles it). Left to itself the kernel takes in whole messages, megabytes of them,
-// and by the time the peer gets to run they have left the caches: 1 MiB to each of three peers took
-// 6.8 ms so, 2.8 with this bound and 16 MiB 88 and 45, four ranks on two cores. 32 KiB are less
-// than a packet of the loopback interface and stall.
-const nearBytes = 128 << 10
+// localSendBuffer is what one direction of a stream between processes of this machine may hold in
+// the kernel (which doubles it). Left to itself the kernel takes in whole messages, megabytes of
+// them, and by the time the peer gets to run they have left the caches: 1 MiB to each of three
+// peers took
+// 6.8 ms that way and 2.8 with this bound, 16 MiB took 88 and 45, with four ranks on two cores. A
+// bound of 32 KiB is less than a packet of the loopback interface and stalls.
+const localSendBuffer = 128 << 10
 
-// keepNear bounds the send buffer of a connection that does not leave this machine. Across a
+// limitSendBuffer bounds the send buffer of a connection that does not leave this machine. Across a
 // network the kernel sizes it by bandwidth and delay.
-func keepNear(c *net.TCPConn) error {
+func limitSendBuffer(c *net.TCPConn) error {
 	if to, ok := c.RemoteAddr().(*net.TCPAddr); !ok || !to.IP.IsLoopback() {
 		return nil
 	}
-	return c.SetWriteBuffer(nearBytes)
+	return c.SetWriteBuffer(localSendBuffer)
 }
 
 // NewSocket takes the connection away from c, which is closed.
 func NewSocket(c *net.TCPConn) (*Socket, error) {
-	if err := keepNear(c); err != nil {
+	if err := limitSendBuffer(c); err != nil {
 		return nil, err
 	}
 	raw, err := c.SyscallConn()
@@ -84,8 +85,8 @@ type vectors struct {
 
 // call makes one vectored system call that does not wait, again where a signal interrupts it.
 //
-// The scheduler is not told of it: the call copies for some 100 µs at most, as a loop of ours
-// would, and when it is told of one that takes more than 20 it gives the processor to another
+// The scheduler does not know of it: the call copies for some 100 µs at most, as a loop of ours
+// would, and of a call that takes more than 20 µs the scheduler gives the processor to another
 // thread, which finds nothing to do (in an all-to-all of 1 MiB among four ranks on two cores, 96
 // switches of threads a round instead of 28).
 func (v *vectors) call(trap uintptr, fd int, bufs [][]byte, flags int) (int, error) {

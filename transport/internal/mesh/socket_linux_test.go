@@ -70,16 +70,16 @@ func TestReaderSleepsUntilItIsWorthIt(t *testing.T) {
 // TestOperationsRestAtOnceAfterALongRest, and spin again after a short one.
 func TestOperationsRestAtOnceAfterALongRest(t *testing.T) {
 	m := &Mesh{spins: 7}
-	require.Zero(t, m.spinsAfter(longRest+1))
-	require.Equal(t, 7, m.spinsAfter(longRest))
+	require.Zero(t, m.spinsAfter(longPark+1))
+	require.Equal(t, 7, m.spinsAfter(longPark))
 }
 
 // TestGoroutinesOfThisProcessAreNoSignOfABusyMachine: only the yields to other threads count,
 // however long one to other goroutines takes.
 func TestGoroutinesOfThisProcessAreNoSignOfABusyMachine(t *testing.T) {
-	e := eagerness{start: time.Now(), long: -1} // every yield that counts is a long one
-	require.True(t, e.turn(goschedEvery))
-	require.True(t, e.may(time.Now()))
-	require.False(t, e.turn(1))
-	require.False(t, e.may(e.start), "the pause has begun")
+	e := spinPolicy{start: time.Now(), long: -1} // every yield that counts is a long one
+	require.True(t, e.yield(goschedEvery))
+	require.True(t, e.allowed(time.Now()))
+	require.False(t, e.yield(1))
+	require.False(t, e.allowed(e.start), "the pause has begun")
 }

@@ -11,21 +11,21 @@ import (
 	"time"
 )
 
-// Socket is a data lane over TCP where the system offers nothing better than net: what would block
-// is cut short by a deadline. It is right everywhere and tuned nowhere.
+// Socket is a data stream over TCP where the system offers nothing better than net: what would
+// block is cut short by a deadline. It is right everywhere and tuned nowhere.
 type Socket struct {
 	conn *net.TCPConn
 }
 
-// patience is how long one attempt may wait for the socket.
-const patience = 200 * time.Microsecond
+// attemptTimeout is how long one attempt may wait for the socket.
+const attemptTimeout = 200 * time.Microsecond
 
-// NewSocket takes the connection over from whoever held c.
+// NewSocket takes the connection over: the caller does not use c any more.
 func NewSocket(c *net.TCPConn) (*Socket, error) { return &Socket{conn: c}, nil }
 
 // Read reads into the first of bufs. It returns ErrAgain or io.EOF with 0.
 func (s *Socket) Read(bufs [][]byte) (int, error) {
-	if err := s.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := s.conn.SetReadDeadline(time.Now().Add(attemptTimeout)); err != nil {
 		return 0, err
 	}
 	n, err := s.conn.Read(bufs[0])
@@ -35,7 +35,7 @@ func (s *Socket) Read(bufs [][]byte) (int, error) {
 // Write writes from bufs as much as the kernel takes, or returns ErrAgain with 0. That more follows
 // makes no difference here.
 func (s *Socket) Write(bufs [][]byte, _ bool) (int, error) {
-	if err := s.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+	if err := s.conn.SetWriteDeadline(time.Now().Add(attemptTimeout)); err != nil {
 		return 0, err
 	}
 	n, err := s.conn.Write(bufs[0])
@@ -54,7 +54,7 @@ func outcome(n int, err error) (int, error) {
 	return 0, err
 }
 
-// AwaitRead and AwaitWrite have the lane tried every now and then.
+// AwaitRead and AwaitWrite have the stream tried every now and then.
 func (s *Socket) AwaitRead(w *Sleeper) bool  { w.Poll(); return false }
 func (s *Socket) AwaitWrite(w *Sleeper) bool { w.Poll(); return false }
 

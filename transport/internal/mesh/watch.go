@@ -8,21 +8,21 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Statements of the program above go over the control lanes, in frames whose tag says what is
+// Statements of the program above go over the control streams, in frames whose tag says what is
 // expected of the receiver.
 const (
-	said     transport.Tag = iota // nothing
-	asked                         // an answer
-	answered                      // nothing: it is one
+	statementOnly     transport.Tag = iota // nothing
+	statementQuestion                      // an answer
+	statementAnswer                        // nothing: it is one
 )
 
-// answerPatience bounds how long a failure waits for a peer's answer.
-const answerPatience = 5 * time.Second
+// answerTimeout bounds how long a failure waits for a peer's answer.
+const answerTimeout = 5 * time.Second
 
 // watch is what a mesh knows of its program.
 type watch struct {
 	program transport.Program
-	spoke   time.Time // of the last statement; the monitor's
+	last    time.Time // of the last statement; the monitor's
 }
 
 // Watch implements transport.Watcher.
@@ -30,20 +30,20 @@ func (t *Mesh) Watch(p transport.Program) { t.watched.Store(&watch{program: p}) 
 
 // speak states to all peers what this rank is in, if an operation has waited for so long that it is
 // time.
-func (t *Mesh) speak(now time.Time) {
+func (t *Mesh) sendStatements(now time.Time) {
 	w := t.watched.Load()
 	if w == nil {
 		return
 	}
 	longest := t.sleepers.longest(now)
-	if now.Sub(w.spoke) < transport.NextStatement(longest) || longest < transport.NextStatement(0) {
+	if now.Sub(w.last) < transport.NextStatement(longest) || longest < transport.NextStatement(0) {
 		return
 	}
-	w.spoke = now
+	w.last = now
 	for _, p := range t.peers {
 		if p != t.self && !p.isGone() {
 			if b := w.program.Statement(p.rank, t.sleepers.waitingFor(p, now)); len(b) > 0 {
-				p.sendStatement(said, b)
+				p.sendStatement(statementOnly, b)
 			}
 		}
 	}
@@ -53,12 +53,12 @@ func (p *peer) sendStatement(tag transport.Tag, statement []byte) {
 	p.sendTagged(kindStatement, tag, statement)
 }
 
-// stated takes in what p states.
-func (p *peer) stated(h header, statement []byte) {
+// receiveStatement compares what p states, and answers if that is expected.
+func (p *peer) receiveStatement(h header, statement []byte) {
 	w := p.t.watched.Load()
 	var err error
 	switch {
-	case h.tag > answered:
+	case h.tag > statementAnswer:
 		err = fmt.Errorf("statement of kind %d: %w", h.tag, transport.ErrProtocol)
 	case w != nil:
 		err = w.program.Compare(p.rank, statement, p.t.sleepers.waitingFor(p, time.Now()))
@@ -73,9 +73,9 @@ func (p *peer) stated(h header, statement []byte) {
 			culprit = p.t.cfg.Rank
 		}
 		p.t.fail(culprit, err)
-	case h.tag == asked:
-		p.sendStatement(answered, p.t.statement(p))
-	case h.tag == answered:
+	case h.tag == statementQuestion:
+		p.sendStatement(statementAnswer, p.t.statement(p))
+	case h.tag == statementAnswer:
 		select {
 		case p.answers <- struct{}{}:
 		default:
@@ -99,10 +99,10 @@ func (t *Mesh) statement(p *peer) []byte {
 	return nil
 }
 
-// misfit breaks the mesh because a message of p does not fit what this rank does. The two programs
-// may be out of step, so p is told what this rank is in, and asked for the same, before that is all
-// that is known.
-func (t *Mesh) misfit(p *peer, err error) *fault {
+// failMismatch breaks the mesh because a message of p does not fit what this rank does. The two
+// programs may be out of step, so p gets this rank's statement and is asked for its own, before
+// that is all that is known.
+func (t *Mesh) failMismatch(p *peer, err error) *fault {
 	if t.watched.Load() == nil || p == t.self || t.fault.Load() != nil {
 		return t.fail(p.rank, err)
 	}
@@ -126,23 +126,23 @@ func (t *Mesh) Settle() error {
 		}
 		t.ask(others...)
 	}
-	if f := t.told(); f != nil && errors.Is(f.err, transport.ErrOutOfStep) {
+	if f := t.brokenBy(); f != nil && errors.Is(f.err, transport.ErrOutOfStep) {
 		return f.as("settle")
 	}
 	return nil
 }
 
 // ask tells peers what this rank is in, and waits until they have said what they are in, or for
-// answerPatience.
+// answerTimeout.
 func (t *Mesh) ask(peers ...*peer) {
 	for _, p := range peers {
 		select {
 		case <-p.answers: // to an earlier question
 		default:
 		}
-		p.sendStatement(asked, t.statement(p))
+		p.sendStatement(statementQuestion, t.statement(p))
 	}
-	timer := time.NewTimer(answerPatience)
+	timer := time.NewTimer(answerTimeout)
 	defer timer.Stop()
 	for _, p := range peers {
 		select {

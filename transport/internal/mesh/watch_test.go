@@ -117,8 +117,8 @@ func TestATimeoutStatesWhatAllAreIn(t *testing.T) {
 // TestAStatementThatDoesNotParseBreaks the mesh and names who sent it.
 func TestAStatementThatDoesNotParseBreaks(t *testing.T) {
 	for name, send := range map[string]func(p *peer){
-		"content": func(p *peer) { p.sendStatement(said, []byte{7}) },
-		"kind":    func(p *peer) { p.sendStatement(answered+1, nil) },
+		"content": func(p *peer) { p.sendStatement(statementOnly, []byte{7}) },
+		"kind":    func(p *peer) { p.sendStatement(statementAnswer+1, nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			ends, _ := openWatched(t, 2, nil)

@@ -44,8 +44,8 @@ func (b *builder) drop(conn net.Conn, err error) {
 	b.join.cfg.Log.Info("connection dropped", "rank", b.join.cfg.Rank, "from", conn.RemoteAddr(), "err", err)
 }
 
-// claim reserves the stream for this connection. A peer for whom another way was planned comes here
-// when it could not take that.
+// claim reserves the stream for this connection. A peer for which another way was planned comes
+// here when it could not take that.
 func (b *builder) claim(h *hello) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -51,7 +51,7 @@ func listenAnywhere(t *testing.T) net.Listener {
 	return l
 }
 
-func TestStrangersAtTheMeshAreDropped(t *testing.T) {
+func TestOtherProgramsAreDropped(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	addr := l.Addr().String()

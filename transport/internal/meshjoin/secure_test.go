@@ -40,8 +40,8 @@ func withTLS(t testing.TB) func(c *Config) {
 
 func withSecret(c *Config) { c.Security.Secret = testSecret }
 
-// TestStrangersOfAllKindsAreDroppedAtTheMesh has them come while rank 1 is awaited.
-func TestStrangersOfAllKindsAreDroppedAtTheMesh(t *testing.T) {
+// TestOtherProgramsOfAllKindsAreDropped has them come while rank 1 is awaited.
+func TestOtherProgramsOfAllKindsAreDropped(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes two seconds")
 	}

@@ -108,7 +108,7 @@ func TestTLSStreamMovesEveryByteWithoutWaiting(t *testing.T) {
 			require.Zero(t, n)
 		}
 	}
-	require.Positive(t, again, "the lane never was full")
+	require.Positive(t, again, "the stream never was full")
 	require.True(t, bytes.Equal(sent, got))
 	require.Less(t, cap(from.(*tlsStream).wire.out), 8*wireBehind, "what waits for the kernel is bounded")
 	from.Finish()

@@ -1,6 +1,6 @@
 //go:build linux && !purego
 
-package shmlane
+package shmstream
 
 import (
 	"fmt"
@@ -26,10 +26,10 @@ type control struct {
 	_           [line - 4]byte
 	writerWaits atomic.Uint32 // the writer sleeps until there is room, or an in-place message is taken
 	_           [line - 4]byte
-	taken       atomic.Uint64 // placed messages copied; the reader's
+	taken       atomic.Uint64 // messages in place copied; the reader's
 	_           [line - 8]byte
 	finished    atomic.Uint32 // no byte will follow; the writer's
-	revoked     atomic.Uint32 // placed messages may have changed; the writer's
+	revoked     atomic.Uint32 // messages in place may have changed; the writer's
 	_           [line - 8]byte
 }
 

@@ -19,12 +19,12 @@ var processName = sync.OnceValue(func() string { return rand.Text()[:16] })
 type sharer interface {
 	// host names what a peer must have in common, or is "" where nothing is shared.
 	host() string
-	// door is where peers come to.
-	door() string
-	// open begins to open lanes to peers, given by their doors.
-	open(ctx context.Context, m meshjoin.Meeting, peers map[transport.Rank]string, lanes chan<- meshjoin.Opened)
-	// forsake has no lane be opened to a peer of open any more.
-	forsake(r transport.Rank)
+	// addr is where peers connect to.
+	addr() string
+	// open begins to open streams to peers, given by their addresses.
+	open(ctx context.Context, m meshjoin.Meeting, peers map[transport.Rank]string, streams chan<- meshjoin.Opened)
+	// withdraw keeps the stream to a peer of open from being opened.
+	withdraw(r transport.Rank)
 	// wait returns when the context of open has ended and nothing is under way.
 	wait()
 	alloc(n int) []byte
@@ -32,8 +32,9 @@ type sharer interface {
 	close()
 }
 
-// near finds out who is near, and opens the ways. It implements meshjoin.FastPath.
-type near struct {
+// fastPath finds out which peers share memory with this rank, and opens streams to them. It
+// implements meshjoin.FastPath.
+type fastPath struct {
 	rank    transport.Rank
 	process string
 	shared  sharer
@@ -44,8 +45,8 @@ type near struct {
 	met     []string // the meetings in this process that this rank has come to
 }
 
-func newNear(cfg *Config, shared sharer) *near {
-	n := &near{rank: cfg.Rank, process: cfg.process, shared: shared, log: cfg.Log, ways: make([]Way, cfg.Size)}
+func newFastPath(cfg *Config, shared sharer) *fastPath {
+	n := &fastPath{rank: cfg.Rank, process: cfg.process, shared: shared, log: cfg.Log, ways: make([]Way, cfg.Size)}
 	if n.process == "" {
 		n.process = processName()
 	}
@@ -56,11 +57,11 @@ func newNear(cfg *Config, shared sharer) *near {
 	return n
 }
 
-// notice is what ranks know of each other: process, host, door.
-type notice struct{ process, host, door string }
+// notice is what ranks know of each other: process, host, addr.
+type notice struct{ process, host, addr string }
 
-func (n *near) Notice() string {
-	return strings.Join([]string{n.process, n.shared.host(), n.shared.door()}, ",")
+func (n *fastPath) Notice() string {
+	return strings.Join([]string{n.process, n.shared.host(), n.shared.addr()}, ",")
 }
 
 // parseNotice reads what a peer has published. Whatever is wrong with it makes the peer no
@@ -116,11 +117,11 @@ func nodesOf(notices []string) []int {
 	return nodes
 }
 
-func (n *near) Open(ctx context.Context, m meshjoin.Meeting, notices []string) ([]transport.Rank, <-chan meshjoin.Opened) {
+func (n *fastPath) Open(ctx context.Context, m meshjoin.Meeting, notices []string) ([]transport.Rank, <-chan meshjoin.Opened) {
 	n.nodes = nodesOf(notices)
-	lanes := make(chan meshjoin.Opened)
+	streams := make(chan meshjoin.Opened)
 	mine, _ := parseNotice(n.Notice())
-	doors := make(map[transport.Rank]string)
+	addrs := make(map[transport.Rank]string)
 	var peers, inside []transport.Rank
 	for i, s := range notices {
 		r := transport.Rank(i)
@@ -133,22 +134,22 @@ func (n *near) Open(ctx context.Context, m meshjoin.Meeting, notices []string) (
 		case InProcess:
 			inside = append(inside, r)
 		case SharedMemory:
-			doors[r] = theirs.door
+			addrs[r] = theirs.addr
 		default:
 			continue
 		}
 		peers = append(peers, r)
 	}
-	if len(doors) > 0 {
-		n.shared.open(ctx, m, doors, lanes)
+	if len(addrs) > 0 {
+		n.shared.open(ctx, m, addrs, streams)
 	}
-	n.wg.Go(func() { n.meetInside(ctx, m, inside, lanes) })
-	return peers, lanes
+	n.wg.Go(func() { n.meetInside(ctx, m, inside, streams) })
+	return peers, streams
 }
 
 // UseTCP has r be reached over TCP. Both ends say why, in their logs.
-func (n *near) UseTCP(r transport.Rank, why error) {
-	n.shared.forsake(r)
+func (n *fastPath) UseTCP(r transport.Rank, why error) {
+	n.shared.withdraw(r)
 	n.ways[r] = Network
 	if why == nil {
 		why = errPeerChose
@@ -159,7 +160,7 @@ func (n *near) UseTCP(r transport.Rank, why error) {
 // errPeerChose: it is the higher rank of two that finds out, and logs why.
 var errPeerChose = errors.New("the peer could not share it")
 
-func (n *near) Wait() {
+func (n *fastPath) Wait() {
 	n.shared.wait()
 	n.wg.Wait()
 }

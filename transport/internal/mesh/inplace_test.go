@@ -11,7 +11,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// watched is a pipe that tells before a placed message is copied.
+// watched is a pipe that calls back before a message in place is copied.
 type watched struct {
 	*pipe
 	onView func()
@@ -24,7 +24,7 @@ func (w watched) View(offset, n uint64) ([]byte, error) {
 }
 
 // TestMessageTakenBackIsNeverReceived gives up a message in place while its receiver copies it:
-// whoever receives must not take for the message what has since become of the memory.
+// the receiver must not take for the message what the memory has since become.
 func TestMessageTakenBackIsNeverReceived(t *testing.T) {
 	x := pattern(0, 1, 100_000)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -90,13 +90,13 @@ func TestSeveralSendersAwaitTheirPlacedMessages(t *testing.T) {
 	}
 }
 
-// places builds the frame that says where a message of total bytes lies.
-func places(total uint64, list ...uint64) []byte {
+// segments builds the frame that says where a message of total bytes lies.
+func segments(total uint64, list ...uint64) []byte {
 	var payload []byte
 	for _, v := range list {
 		payload = binary.BigEndian.AppendUint64(payload, v)
 	}
-	h := header{kind: kindPlaced, seq: 1, tag: 6, length: uint32(len(payload)), message: total}
+	h := header{kind: kindInPlace, seq: 1, tag: 6, length: uint32(len(payload)), message: total}
 	b := make([]byte, headerBytes)
 	h.put(b)
 	return append(b, payload...)
@@ -108,13 +108,13 @@ func TestPlacesOfAPeerAreNotBelieved(t *testing.T) {
 		link string
 		want error
 	}{
-		"nothing there":          {places(64, 0, 64), "pipe", transport.ErrProtocol},
-		"no place":               {places(64), "pipe", transport.ErrProtocol},
-		"half a place":           {places(64, 0), "pipe", transport.ErrProtocol},
-		"longer than stated":     {places(64, 0, 65), "pipe", transport.ErrProtocol},
-		"an empty piece":         {places(64, 0, 0), "pipe", transport.ErrProtocol},
-		"longer than an int":     {places(1<<63, 0, 1<<63), "pipe", transport.ErrTooLarge},
-		"where no memory is met": {places(64, 0, 64), "socket", transport.ErrProtocol},
+		"nothing there":          {segments(64, 0, 64), "pipe", transport.ErrProtocol},
+		"no segment":             {segments(64), "pipe", transport.ErrProtocol},
+		"half a segment":         {segments(64, 0), "pipe", transport.ErrProtocol},
+		"longer than stated":     {segments(64, 0, 65), "pipe", transport.ErrProtocol},
+		"an empty piece":         {segments(64, 0, 0), "pipe", transport.ErrProtocol},
+		"longer than an int":     {segments(1<<63, 0, 1<<63), "pipe", transport.ErrTooLarge},
+		"where no memory is met": {segments(64, 0, 64), "socket", transport.ErrProtocol},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ends := openOver(t, linkers[c.link], 3, nil)

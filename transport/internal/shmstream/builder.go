@@ -1,6 +1,6 @@
 //go:build linux && !purego
 
-package shmlane
+package shmstream
 
 import (
 	"context"
@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	// helloPatience is how long a connection may take to say who it is.
-	helloPatience = 2 * time.Second
-	// maxStrangers bounds the connections that have not yet said who they are.
-	maxStrangers = 64
+	// helloTimeout is how long a connection may take to say who it is.
+	helloTimeout = 2 * time.Second
+	// maxPending bounds the connections that have not yet said who they are.
+	maxPending = 64
 	// redialFirst and redialMost bound the pause between attempts to reach a peer.
 	redialFirst = time.Millisecond
 	redialMost  = 50 * time.Millisecond
@@ -37,12 +37,12 @@ type Terms struct {
 	RingBytes int
 }
 
-// Opened is a lane that has been opened, or why it could not be. The failure of a peer above this
-// one is not told: it dials, and knows. An error about this rank itself says why it can accept no
-// lanes.
+// Opened is a stream that has been opened, or why it could not be. The failure of a peer above this
+// one is not delivered: it dials, and knows. An error about this rank itself says why it can accept
+// no streams.
 type Opened struct {
 	Peer    transport.Rank
-	Lane    *Lane
+	Stream  *Stream
 	Control *net.UnixConn
 	Err     error
 }
@@ -67,14 +67,13 @@ func (l *Listener) Addr() string { return l.l.Addr().String() }
 // Close closes the listener.
 func (l *Listener) Close() { _ = l.l.Close() }
 
-// Builder opens lanes: a rank dials every peer below it, and accepts from those above.
+// Builder opens streams: a rank dials every peer below it, and accepts from those above.
 type Builder struct {
 	Terms  Terms
 	Arena  *Arena
 	Listen *Listener
 	Log    *slog.Logger
-	// Opened receives every lane, on any goroutine, and whoever waits for it must take it until ctx
-	// ends.
+	// Opened receives every stream, from any goroutine; its reader must take them until ctx ends.
 	Opened chan<- Opened
 
 	ctx    context.Context
@@ -84,7 +83,7 @@ type Builder struct {
 	failed map[transport.Rank]error // the last failure to reach a rank below this one
 }
 
-// Open begins to open the lanes to peers, given by the addresses of their listeners, until ctx
+// Open begins to open the streams to peers, given by the addresses of their listeners, until ctx
 // ends. Wait returns when nothing of that is under way any more.
 func (b *Builder) Open(ctx context.Context, peers map[transport.Rank]string) {
 	b.ctx, b.peers = ctx, make(map[transport.Rank]bool)
@@ -117,8 +116,8 @@ func (b *Builder) Failed(r transport.Rank) error {
 	return b.failed[r]
 }
 
-// Forsake has no lane be opened with peer r any more, if that has not happened yet.
-func (b *Builder) Forsake(r transport.Rank) { b.claim(r, false) }
+// Withdraw keeps the stream with peer r from being opened, if that has not happened yet.
+func (b *Builder) Withdraw(r transport.Rank) { b.claim(r, false) }
 
 // Wait returns when the context of Open has ended and nothing is under way.
 func (b *Builder) Wait() {
@@ -135,20 +134,20 @@ func (b *Builder) hello(to transport.Rank) hello {
 	}
 }
 
-// deliver hands over a lane, or closes it if nobody wants it any more.
+// deliver hands over a stream, or closes it if the context has ended.
 func (b *Builder) deliver(o Opened) {
 	select {
 	case b.Opened <- o:
 	case <-b.ctx.Done():
-		if o.Lane != nil {
+		if o.Stream != nil {
 			_ = o.Control.Close()
-			o.Lane.Close()
+			o.Stream.Close()
 		}
 	}
 }
 
-// dial opens the lane to rank r, trying again until the context ends, or a failure is not one that
-// passes.
+// dial opens the stream to rank r, trying again until the context ends, or a failure is not one
+// that passes.
 func (b *Builder) dial(r transport.Rank, addr string) Opened {
 	var last error
 	begin := time.Now()
@@ -161,7 +160,7 @@ func (b *Builder) dial(r transport.Rank, addr string) Opened {
 			last = fmt.Errorf("dial %s: %w", addr, err)
 			b.note(r, last)
 		}
-		if b.ctx.Err() == nil && (!isPassing(err) || isAbsent(err) && time.Since(begin) > shortage.Patience) {
+		if b.ctx.Err() == nil && (!isTransient(err) || isAbsent(err) && time.Since(begin) > shortage.Patience) {
 			return Opened{Peer: r, Err: last}
 		}
 		timer := time.NewTimer(pause)
@@ -175,22 +174,23 @@ func (b *Builder) dial(r transport.Rank, addr string) Opened {
 }
 
 func (b *Builder) dialOnce(r transport.Rank, addr string) (Opened, error) {
-	dialer := net.Dialer{Timeout: helloPatience}
+	dialer := net.Dialer{Timeout: helloTimeout}
 	c, err := dialer.DialContext(b.ctx, "unix", addr)
 	if err != nil {
 		return Opened{}, err
 	}
 	conn := c.(*net.UnixConn)
-	lane, err := b.greet(conn, r)
+	stream, err := b.greet(conn, r)
 	if err != nil {
 		_ = conn.Close()
 		return Opened{}, err
 	}
-	return Opened{Peer: r, Lane: lane, Control: conn}, nil
+	return Opened{Peer: r, Stream: stream, Control: conn}, nil
 }
 
-// greet says hello on a connection that this rank dialled, checks the answer, and offers the lane.
-func (b *Builder) greet(c *net.UnixConn, r transport.Rank) (*Lane, error) {
+// greet says hello on a connection that this rank dialled, checks the answer, and offers the
+// stream.
+func (b *Builder) greet(c *net.UnixConn, r transport.Rank) (*Stream, error) {
 	defer b.limit(c, 0)()
 	if err := checkUser(c); err != nil {
 		return nil, err
@@ -221,11 +221,11 @@ func (b *Builder) greet(c *net.UnixConn, r transport.Rank) (*Lane, error) {
 	return l, nil
 }
 
-// limit has c fail when the context ends, and after patience if that is not 0, until the function
+// limit has c fail when the context ends, and after limit if that is not 0, until the function
 // it returns is called.
-func (b *Builder) limit(c *net.UnixConn, patience time.Duration) func() {
-	if patience > 0 {
-		_ = c.SetDeadline(time.Now().Add(patience))
+func (b *Builder) limit(c *net.UnixConn, limit time.Duration) func() {
+	if limit > 0 {
+		_ = c.SetDeadline(time.Now().Add(limit))
 	}
 	stop := context.AfterFunc(b.ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	return func() {
@@ -235,14 +235,14 @@ func (b *Builder) limit(c *net.UnixConn, patience time.Duration) func() {
 	}
 }
 
-// accept takes connections until the listener closes. Those beyond maxStrangers wait in the
+// accept takes connections until the listener closes. Those beyond maxPending wait in the
 // kernel's backlog.
 func (b *Builder) accept() {
-	strangers := make(chan struct{}, maxStrangers)
+	pending := make(chan struct{}, maxPending)
 	var wanting shortage.Watch
 	for {
 		select {
-		case strangers <- struct{}{}:
+		case pending <- struct{}{}:
 		case <-b.ctx.Done():
 			return
 		}
@@ -251,7 +251,7 @@ func (b *Builder) accept() {
 			if errors.Is(err, net.ErrClosed) || b.ctx.Err() != nil {
 				return
 			}
-			<-strangers
+			<-pending
 			if wanting.Lasts(err) {
 				b.deliver(Opened{Peer: b.Terms.Rank, Err: fmt.Errorf("accept connections: %w", err)})
 				return
@@ -262,9 +262,9 @@ func (b *Builder) accept() {
 		wanting.Lasts(nil)
 		b.wg.Go(func() {
 			o, err := b.admit(c)
-			<-strangers
+			<-pending
 			if err != nil {
-				b.Log.Info("stranger dropped", "rank", b.Terms.Rank, "err", err)
+				b.Log.Info("connection dropped", "rank", b.Terms.Rank, "err", err)
 				_ = c.Close()
 				return
 			}
@@ -273,9 +273,9 @@ func (b *Builder) accept() {
 	}
 }
 
-// admit reads a stranger's hello, checks it, answers, and takes the lane.
+// admit reads the hello of a new connection, checks it, answers, and takes the stream.
 func (b *Builder) admit(c *net.UnixConn) (Opened, error) {
-	defer b.limit(c, helloPatience)()
+	defer b.limit(c, helloTimeout)()
 	theirs, err := b.meet(c)
 	if err != nil {
 		refuse(c, err, true)
@@ -283,17 +283,17 @@ func (b *Builder) admit(c *net.UnixConn) (Opened, error) {
 	}
 	mine := b.hello(theirs.from)
 	if !b.claim(theirs.from, false) {
-		return Opened{}, fmt.Errorf("rank %d has a lane already, or wants none: %w", theirs.from, transport.ErrDuplicateRank)
+		return Opened{}, fmt.Errorf("rank %d has a stream already, or uses none: %w", theirs.from, transport.ErrDuplicateRank)
 	}
-	lane, err := b.answer(c, &mine, &theirs)
+	stream, err := b.answer(c, &mine, &theirs)
 	if err != nil {
 		b.claim(theirs.from, true)
 		return Opened{}, err
 	}
-	return Opened{Peer: theirs.from, Lane: lane, Control: c}, nil
+	return Opened{Peer: theirs.from, Stream: stream, Control: c}, nil
 }
 
-// meet reads and checks a stranger's hello.
+// meet reads and checks the hello of a new connection.
 func (b *Builder) meet(c *net.UnixConn) (hello, error) {
 	if err := checkUser(c); err != nil {
 		return hello{}, err
@@ -306,8 +306,8 @@ func (b *Builder) meet(c *net.UnixConn) (hello, error) {
 	return theirs, mine.check(&theirs)
 }
 
-// answer says hello, takes the lane, and waits until the peer has it too.
-func (b *Builder) answer(c *net.UnixConn, mine, theirs *hello) (*Lane, error) {
+// answer says hello, takes the stream, and waits until the peer has it too.
+func (b *Builder) answer(c *net.UnixConn, mine, theirs *hello) (*Stream, error) {
 	if err := writeHello(c, mine); err != nil {
 		return nil, err
 	}

@@ -10,42 +10,43 @@ import (
 )
 
 const (
-	// placeFrom is the length from which a message in shared memory is placed: the sender then
-	// waits until the receiver has copied it, which for shorter ones costs more than copying twice.
-	placeFrom = 16 << 10
-	// placeBytes is one place on the wire: offset and length, big-endian uint64 each.
-	placeBytes = 16
+	// inPlaceFrom is the length from which a message in shared memory is sent in place: the sender
+	// then waits until the receiver has copied it, which for shorter ones costs more than copying
+	// twice.
+	inPlaceFrom = 16 << 10
+	// segmentBytes is one segment on the wire: offset and length, big-endian uint64 each.
+	segmentBytes = 16
 )
 
 // errRevoked: the peer's operation ended, so its memory may have changed while it was read.
 var errRevoked = errors.New("the peer took the message back")
 
-// place makes the next frame one that tells where the message lies, if the receiver can read it
-// there.
-func (o *outgoing) place() bool {
-	if o.p.shared == nil || o.total < placeFrom || o.framed > 0 {
+// frameInPlace makes the next frame one that says where the message lies, if the receiver can read
+// it there.
+func (o *outgoing) frameInPlace() bool {
+	if o.p.shared == nil || o.total < inPlaceFrom || o.framed > 0 {
 		return false
 	}
 	out := &o.p.out
-	out.places = out.places[:0]
+	out.segments = out.segments[:0]
 	for _, b := range o.at.bufs {
 		if len(b) == 0 {
 			continue
 		}
-		offset, ok := o.p.shared.Place(b)
-		if !ok || len(out.places)+placeBytes > maxFramePayload {
+		offset, ok := o.p.shared.Offset(b)
+		if !ok || len(out.segments)+segmentBytes > maxFramePayload {
 			return false
 		}
-		out.places = binary.BigEndian.AppendUint64(out.places, offset)
-		out.places = binary.BigEndian.AppendUint64(out.places, uint64(len(b)))
+		out.segments = binary.BigEndian.AppendUint64(out.segments, offset)
+		out.segments = binary.BigEndian.AppendUint64(out.segments, uint64(len(b)))
 	}
-	n := len(out.places)
+	n := len(out.segments)
 	h := header{
-		kind: kindPlaced, epoch: o.p.t.cfg.Epoch, length: uint32(n), tag: o.tag,
+		kind: kindInPlace, epoch: o.p.t.cfg.Epoch, length: uint32(n), tag: o.tag,
 		seq: out.seq + 1, message: uint64(o.total),
 	}
 	h.put(out.scratch)
-	out.one[0] = out.places
+	out.one[0] = out.segments
 	o.at = cursor{bufs: out.one[:]}
 	o.head, o.headLen, o.left, o.framed = 0, headerBytes, n, o.total
 	return true
@@ -64,10 +65,10 @@ func (o *outgoing) isTaken(op *operation) bool {
 	return false
 }
 
-// checkPlaced reports whether a placed message can stand here.
-func (p *peer) checkPlaced(h *header) error {
-	if p.shared == nil || p.in.got > 0 || h.length == 0 || h.length%placeBytes != 0 || h.sum != 0 {
-		return fmt.Errorf("placed message of %d bytes in %d bytes of places, %d bytes into another: %w",
+// checkInPlace reports why h cannot announce a message in place, or nil.
+func (p *peer) checkInPlace(h *header) error {
+	if p.shared == nil || p.in.got > 0 || h.length == 0 || h.length%segmentBytes != 0 || h.sum != 0 {
+		return fmt.Errorf("message in place of %d bytes in %d bytes of segments, %d bytes into another: %w",
 			h.message, h.length, p.in.got, transport.ErrProtocol)
 	}
 	return nil
@@ -84,31 +85,31 @@ func (p *peer) locate() (int, error) {
 		return n, err
 	}
 	in.listed = 0
-	in.places = in.places[:0]
+	in.segments = in.segments[:0]
 	left := in.head.message
-	for at := 0; at < len(in.list); at += placeBytes {
+	for at := 0; at < len(in.list); at += segmentBytes {
 		offset, length := binary.BigEndian.Uint64(in.list[at:]), binary.BigEndian.Uint64(in.list[at+8:])
 		if length == 0 || length > left {
-			return n, fmt.Errorf("place %d of %d bytes where %d of the message's %d are left: %w",
-				at/placeBytes, length, left, in.head.message, transport.ErrProtocol)
+			return n, fmt.Errorf("segment %d of %d bytes where %d of the message's %d are left: %w",
+				at/segmentBytes, length, left, in.head.message, transport.ErrProtocol)
 		}
 		view, err := p.shared.View(offset, length)
 		if err != nil {
-			return n, fmt.Errorf("place %d: %w: %w", at/placeBytes, err, transport.ErrProtocol)
+			return n, fmt.Errorf("segment %d: %w: %w", at/segmentBytes, err, transport.ErrProtocol)
 		}
-		in.places = append(in.places, view)
+		in.segments = append(in.segments, view)
 		left -= length
 	}
 	if left > 0 {
-		return n, fmt.Errorf("places lack %d of the message's %d bytes: %w", left, in.head.message, transport.ErrProtocol)
+		return n, fmt.Errorf("segments lack %d of the message's %d bytes: %w", left, in.head.message, transport.ErrProtocol)
 	}
-	in.from = cursor{bufs: in.places}
+	in.from = cursor{bufs: in.segments}
 	in.left, in.located = int(in.head.message), true
 	return n, nil
 }
 
 // readList moves what is at hand, or can be read at once, to the list.
-func (in *inlet) readList(l Stream) (int, error) {
+func (in *recvSide) readList(l Stream) (int, error) {
 	rest := in.list[in.listed:]
 	if n := copy(rest, in.buf[in.r:in.w]); n > 0 {
 		in.r += n
@@ -121,9 +122,9 @@ func (in *inlet) readList(l Stream) (int, error) {
 	return n, err
 }
 
-// fetch copies the next part of a placed message from the peer's memory to its destination, and
+// fetch copies the next bytes of a message in place from the peer's memory to its destination, and
 // returns how much.
-func (in *inlet) fetch() int {
+func (in *recvSide) fetch() int {
 	n := 0
 	for n < turnBytes && in.left > 0 {
 		src := in.from.next(in.vec[:0:1], in.left)[0]
@@ -137,10 +138,10 @@ func (in *inlet) fetch() int {
 	return n
 }
 
-// release gives a placed message that has been copied back to the peer, and reports whether it was
-// still the peer's word when it was copied.
+// release gives a message in place that has been copied back to the peer, and reports whether it
+// was still unchanged when it was copied.
 func (p *peer) release() bool {
-	clear(p.in.places)
+	clear(p.in.segments)
 	if p.shared.Revoked() {
 		return false
 	}

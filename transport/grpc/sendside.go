@@ -25,13 +25,13 @@ const (
 	// lowBytes is how much gRPC may still have to write when it is given more. It accepts a message
 	// without waiting while less than 64 KiB of the stream are unwritten.
 	lowBytes = 48 << 10
-	// maxBuffers bounds the buffers of a lane.
+	// maxBuffers bounds the buffers of a stream.
 	maxBuffers = 2 * chunkBytes / bufferBytes
 )
 
-// outlet is the sending half of a data lane. What Write takes is copied into buffers of the lane,
-// as the caller's are the caller's again when gRPC may not have written them yet.
-type outlet struct {
+// sendSide is the sending half of a data stream. What Write takes is copied into buffers of the
+// stream, as the caller's are the caller's again when gRPC may not have written them yet.
+type sendSide struct {
 	stream *stream
 	out    outbound
 
@@ -48,14 +48,15 @@ type outlet struct {
 	writer    *mesh.Sleeper
 }
 
-// Get and Put make an outlet the mem.BufferPool of its own buffers. Put is called by gRPC's writer.
-func (o *outlet) Get(int) *[]byte {
+// Get and Put make an sendSide the mem.BufferPool of its own buffers. Put is called by gRPC's
+// writer.
+func (o *sendSide) Get(int) *[]byte {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.take()
 }
 
-func (o *outlet) take() *[]byte {
+func (o *sendSide) take() *[]byte {
 	if n := len(o.free); n > 0 {
 		b := o.free[n-1]
 		o.free = o.free[:n-1]
@@ -69,7 +70,7 @@ func (o *outlet) take() *[]byte {
 	return &b
 }
 
-func (o *outlet) Put(b *[]byte) {
+func (o *sendSide) Put(b *[]byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.unwritten -= len(*b)
@@ -81,12 +82,12 @@ func (o *outlet) Put(b *[]byte) {
 }
 
 // hasRoom reports whether gRPC would take a message without waiting. mu is held.
-func (o *outlet) hasRoom() bool {
+func (o *sendSide) hasRoom() bool {
 	return o.over || o.unwritten <= lowBytes && (len(o.free) > 0 || o.made < maxBuffers)
 }
 
 // stop has a writer that waits for room find that the stream has ended.
-func (o *outlet) stop() {
+func (o *sendSide) stop() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.over = true
@@ -94,7 +95,7 @@ func (o *outlet) stop() {
 }
 
 // wake ends the writer's sleep. mu is held.
-func (o *outlet) wake() {
+func (o *sendSide) wake() {
 	if o.writer != nil {
 		o.writer.Wake()
 		o.writer = nil
@@ -102,7 +103,7 @@ func (o *outlet) wake() {
 }
 
 // Write implements mesh.Stream.
-func (o *outlet) Write(bufs [][]byte, _ bool) (int, error) {
+func (o *sendSide) Write(bufs [][]byte, _ bool) (int, error) {
 	if !o.sending.TryLock() {
 		return 0, mesh.ErrAgain
 	}
@@ -120,7 +121,7 @@ func (o *outlet) Write(bufs [][]byte, _ bool) (int, error) {
 }
 
 // unlock lets others send.
-func (o *outlet) unlock() {
+func (o *sendSide) unlock() {
 	o.sending.Unlock()
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -128,7 +129,7 @@ func (o *outlet) unlock() {
 }
 
 // reserve takes buffers for as much of bufs as a chunk may hold, or none if there is no room.
-func (o *outlet) reserve(bufs [][]byte) []*[]byte {
+func (o *sendSide) reserve(bufs [][]byte) []*[]byte {
 	want := 1
 	for _, b := range bufs {
 		want += len(b)
@@ -155,7 +156,7 @@ func (o *outlet) reserve(bufs [][]byte) []*[]byte {
 
 // fill makes a chunk of the start of bufs, which fills buffers, and returns how many bytes of bufs
 // are in it.
-func (o *outlet) fill(buffers []*[]byte, bufs [][]byte) (mem.BufferSlice, int) {
+func (o *sendSide) fill(buffers []*[]byte, bufs [][]byte) (mem.BufferSlice, int) {
 	chunk := make(mem.BufferSlice, len(buffers))
 	n, i, off := 0, 0, 0
 	for k, b := range buffers {
@@ -178,29 +179,29 @@ func (o *outlet) fill(buffers []*[]byte, bufs [][]byte) (mem.BufferSlice, int) {
 }
 
 // Flush implements mesh.Stream. gRPC sends by itself.
-func (o *outlet) Flush() error { return nil }
+func (o *sendSide) Flush() error { return nil }
 
 // AwaitWrite implements mesh.Stream.
-func (o *outlet) AwaitWrite(s *mesh.Sleeper) bool {
+func (o *sendSide) AwaitWrite(s *mesh.Sleeper) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.writer = s
 	if !o.sending.TryLock() {
-		return false // whoever sends now wakes the writer
+		return false // the call that sends now wakes the writer
 	}
 	o.sending.Unlock()
 	return o.hasRoom()
 }
 
 // Finish implements mesh.Stream. Where there is no room yet for the end, Unacked sends it.
-func (o *outlet) Finish() {
+func (o *sendSide) Finish() {
 	o.mu.Lock()
 	o.due, o.ending = true, true
 	o.mu.Unlock()
 	o.sendDue()
 }
 
-func (o *outlet) sendDue() {
+func (o *sendSide) sendDue() {
 	if !o.sending.TryLock() {
 		return
 	}
@@ -210,25 +211,25 @@ func (o *outlet) sendDue() {
 	o.due = o.due && !now
 	o.mu.Unlock()
 	if now {
-		_ = o.sendMark(kindEnd) // if it fails, the other half of the lane finds out
+		_ = o.sendMark(kindEnd) // if it fails, the other half of the stream finds out
 	}
 }
 
 // sendMark sends a chunk without data. sending is held.
-func (o *outlet) sendMark(kind byte) error {
+func (o *sendSide) sendMark(kind byte) error {
 	return o.stream.SendMsg(&outbound{mem.BufferSlice{mem.SliceBuffer([]byte{kind})}})
 }
 
 // confirm tells the peer that its end has been seen. It may wait for room, or for the end of the
 // stream.
-func (o *outlet) confirm() {
+func (o *sendSide) confirm() {
 	o.sending.Lock()
 	defer o.unlock()
 	_ = o.sendMark(kindEndSeen)
 }
 
 // seen notes that the peer has seen the end.
-func (o *outlet) seen() {
+func (o *sendSide) seen() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.confirmed = true
@@ -236,7 +237,7 @@ func (o *outlet) seen() {
 
 // left is how many bytes the peer may not have got: all that gRPC has not written and, before the
 // end is confirmed, at least one.
-func (o *outlet) left() int {
+func (o *sendSide) left() int {
 	o.sendDue()
 	o.mu.Lock()
 	defer o.mu.Unlock()

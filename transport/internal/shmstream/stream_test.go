@@ -1,6 +1,6 @@
 //go:build linux && !purego
 
-package shmlane
+package shmstream
 
 import (
 	"context"
@@ -34,7 +34,7 @@ func builder(t *testing.T, rank int, opened chan Opened) *Builder {
 	}
 }
 
-// pair opens the lane between two ranks, which change may alter before.
+// pair opens the stream between two ranks, which change may alter before.
 func pair(t *testing.T, change func(b [2]*Builder)) (ends [2]Opened) {
 	var b [2]*Builder
 	var opened [2]chan Opened
@@ -58,7 +58,7 @@ func pair(t *testing.T, change func(b [2]*Builder)) (ends [2]Opened) {
 	}
 	t.Cleanup(func() {
 		for r := range ends {
-			ends[r].Lane.Close()
+			ends[r].Stream.Close()
 			_ = ends[r].Control.Close()
 		}
 	})
@@ -71,9 +71,9 @@ func TestPeersReadEachOthersArena(t *testing.T) {
 	for r := range ends {
 		mine := arenas[r].Alloc(5000)
 		copy(mine[4990:], "in place")
-		at, ok := ends[r].Lane.Place(mine[4990:4998])
+		at, ok := ends[r].Stream.Offset(mine[4990:4998])
 		require.True(t, ok)
-		view, err := ends[1-r].Lane.View(at, 8)
+		view, err := ends[1-r].Stream.View(at, 8)
 		require.NoError(t, err)
 		require.Equal(t, "in place", string(view))
 		require.True(t, arenas[r].Free(mine))
@@ -81,7 +81,7 @@ func TestPeersReadEachOthersArena(t *testing.T) {
 }
 
 func TestNothingOutsideAnArenaCanBeViewed(t *testing.T) {
-	l := pair(t, nil)[0].Lane
+	l := pair(t, nil)[0].Stream
 	for _, c := range [][2]uint64{{0, 1<<20 + 1}, {1 << 20, 1}, {^uint64(0), 2}, {1, ^uint64(0)}, {1 << 63, 1 << 63}} {
 		_, err := l.View(c[0], c[1])
 		require.ErrorIs(t, err, errOutside, "%v", c)
@@ -106,7 +106,7 @@ func TestMemoryIsCheckedBeforeItIsMapped(t *testing.T) {
 	defer func() { _ = unix.Munmap(memory) }()
 	_, err = adopt(fd, 2*granule, sizeSeals, unix.PROT_READ)
 	require.ErrorContains(t, err, "4096 bytes, want 8192")
-	_, err = adopt(fd, granule, laneSeals, unix.PROT_READ)
+	_, err = adopt(fd, granule, streamSeals, unix.PROT_READ)
 	require.ErrorContains(t, err, "seals")
 	file, err := os.CreateTemp(t.TempDir(), "")
 	require.NoError(t, err)
@@ -118,20 +118,20 @@ func TestMemoryIsCheckedBeforeItIsMapped(t *testing.T) {
 
 func TestFinishIsReadAfterTheLastByte(t *testing.T) {
 	ends := pair(t, nil)
-	_, err := ends[0].Lane.Write([][]byte{[]byte("last")}, false)
+	_, err := ends[0].Stream.Write([][]byte{[]byte("last")}, false)
 	require.NoError(t, err)
-	ends[0].Lane.Finish()
+	ends[0].Stream.Finish()
 	b := make([]byte, 10)
-	n, err := ends[1].Lane.Read([][]byte{b})
+	n, err := ends[1].Stream.Read([][]byte{b})
 	require.NoError(t, err)
 	require.Equal(t, "last", string(b[:n]))
-	_, err = ends[1].Lane.Read([][]byte{b})
+	_, err = ends[1].Stream.Read([][]byte{b})
 	require.ErrorIs(t, err, io.EOF)
 }
 
-// TestStrangersAreDropped connects with nonsense, with the hello of another job and with too few
-// descriptors, before the peer comes.
-func TestStrangersAreDropped(t *testing.T) {
+// TestOtherProgramsAreDropped connects with nonsense, with the hello of another job and with too
+// few descriptors, before the peer comes.
+func TestOtherProgramsAreDropped(t *testing.T) {
 	pair(t, func(b [2]*Builder) {
 		wrong := b[1].hello(0)
 		wrong.session[0]++
@@ -250,16 +250,16 @@ func TestRefusalSaysWhy(t *testing.T) {
 		require.ErrorIs(t, err, ErrRefused)
 		require.ErrorIs(t, err, transport.ErrMismatch)
 		require.ErrorContains(t, err, `ring size\x00\n`)
-		require.False(t, isPassing(err))
+		require.False(t, isTransient(err))
 		_ = d.Close()
 		_ = c.Close()
 		l.Close()
 	}
 }
 
-// TestLaneIsNobodysBeforeBothHaveIt: a rank that dials and then cannot map the lane leaves nothing
-// behind at its peer.
-func TestLaneIsNobodysBeforeBothHaveIt(t *testing.T) {
+// TestStreamBelongsToNeitherBeforeBothHaveIt: a rank that dials and then cannot map the stream
+// leaves nothing behind at its peer.
+func TestStreamBelongsToNeitherBeforeBothHaveIt(t *testing.T) {
 	opened := make(chan Opened, 1)
 	b := builder(t, 0, opened)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -273,14 +273,14 @@ func TestLaneIsNobodysBeforeBothHaveIt(t *testing.T) {
 	require.NoError(t, writeHello(c, &mine))
 	theirs, err := readHello(c)
 	require.NoError(t, err)
-	lane, err := offer(c, other.Arena, &theirs) // the peer has everything now
+	stream, err := offer(c, other.Arena, &theirs) // the peer has everything now
 	require.NoError(t, err)
 	refuse(c, unix.ENOMEM, false)
 	require.NoError(t, c.CloseWrite())
 	_, _ = io.ReadAll(c) // until it has let go
 	require.Empty(t, opened)
 	require.True(t, b.claim(1, false), "the peer may come again")
-	lane.Close()
+	stream.Close()
 	cancel()
 	b.Wait()
 	_ = c.Close()

@@ -12,20 +12,20 @@ import (
 // piece, which costs less than a second vector.
 const copyBelow = 4 << 10
 
-// outlet is the sending half of a data lane. All but writing and queue belongs to whoever holds the
-// lane.
-type outlet struct {
-	writing atomic.Bool // the lane is held
+// sendSide is the sending half of a data stream. All but writing and queue belongs to the
+// operation that holds the stream.
+type sendSide struct {
+	writing atomic.Bool // the stream is held
 	seq     uint64      // frames begun
 	scratch []byte      // the header of the frame under way, and a small payload
 	vec     [maxVectors + 1][]byte
 
 	mu    sync.Mutex
-	queue []*operation // who wants the lane next, or waits for a placed message to be taken
+	queue []*operation // those that want the stream next, or wait for a message in place to be taken
 
-	placed uint64 // messages placed
-	places []byte // where the message under way lies
-	one    [1][]byte
+	inPlace  uint64 // messages sent in place
+	segments []byte // where the message under way lies
+	one      [1][]byte
 }
 
 // outgoing is one message being sent.
@@ -41,15 +41,15 @@ type outgoing struct {
 	head    int    // bytes of scratch written
 	headLen int    // bytes of scratch to write; 0 between frames
 	left    int    // payload bytes of the frame still to be written from at
-	holds   bool   // the lane is ours
+	holds   bool   // the stream is ours
 	started bool   // a byte has moved
 
-	isPlaced bool   // the frame says where the message lies
-	ticket   uint64 // which of the placed messages it is, once that has been said
+	inPlace bool   // the frame says where the message lies
+	ticket  uint64 // its number among the messages in place, once the frame is written
 }
 
-// push writes as much of the message as the lane takes, at most about budget bytes. It returns the
-// bytes moved and whether the message is done.
+// push writes as much of the message as the stream takes, at most about budget bytes. It returns
+// the bytes moved and whether the message is done.
 func (o *outgoing) push(op *operation, budget int) (moved int, done bool, err error) {
 	if o.ticket > 0 {
 		return 0, o.isTaken(op), nil
@@ -84,10 +84,10 @@ func (o *outgoing) push(op *operation, budget int) (moved int, done bool, err er
 	return moved, false, nil
 }
 
-// isWritten reports whether the lane has taken all of the message.
+// isWritten reports whether the stream has taken all of the message.
 func (o *outgoing) isWritten() bool { return o.started && o.headLen == 0 && o.framed == o.total }
 
-// conclude gives the lane up once it holds nothing of the message back, and reports whether that
+// conclude gives the stream up once it holds nothing of the message back, and reports whether that
 // ends the message.
 func (o *outgoing) conclude(op *operation) (done bool, err error) {
 	if err := o.p.data.Flush(); err != nil {
@@ -96,28 +96,28 @@ func (o *outgoing) conclude(op *operation) (done bool, err error) {
 		}
 		return false, err
 	}
-	if o.isPlaced {
-		o.p.out.placed++
-		o.ticket = o.p.out.placed
+	if o.inPlace {
+		o.p.out.inPlace++
+		o.ticket = o.p.out.inPlace
 	}
 	o.release()
-	return !o.isPlaced || o.isTaken(op), nil
+	return !o.inPlace || o.isTaken(op), nil
 }
 
-// isForsaken reports whether the receiver has closed before it took a message that has begun: no
-// call of its is left that could receive the rest. No lane is relied on to tell: memory does not,
-// and a stream that waits for room may not either.
-func (o *outgoing) isForsaken() bool {
+// peerGone reports whether the receiver has closed before it took a message that has begun: none of
+// its calls is left that could receive the rest. The stream is not relied on for that: memory does
+// not report it, and a stream that waits for room may not either.
+func (o *outgoing) peerGone() bool {
 	if !o.started || !o.p.saidGoodbye.Load() {
 		return false
 	}
 	return o.ticket == 0 || o.p.shared.Taken() < o.ticket
 }
 
-// awaitsLane reports whether the lane is what the message needs to go on.
-func (o *outgoing) awaitsLane() bool { return o.holds || o.ticket > 0 }
+// awaitsStream reports whether the stream is what the message needs to go on.
+func (o *outgoing) awaitsStream() bool { return o.holds || o.ticket > 0 }
 
-// await has s end its sleep when the lane lets the message go on, and reports whether it does
+// await has s end its sleep when the stream lets the message go on, and reports whether it does
 // already.
 func (o *outgoing) await(s *Sleeper) bool {
 	if o.ticket > 0 {
@@ -126,7 +126,7 @@ func (o *outgoing) await(s *Sleeper) bool {
 	return o.p.data.AwaitWrite(s)
 }
 
-// acquire takes the lane, or queues op for it.
+// acquire takes the stream, or queues op for it.
 func (o *outgoing) acquire(op *operation) bool {
 	out := &o.p.out
 	if out.writing.CompareAndSwap(false, true) {
@@ -143,8 +143,8 @@ func (o *outgoing) acquire(op *operation) bool {
 	return false
 }
 
-// enlist has op woken by the next rouse. mu is held.
-func (out *outlet) enlist(op *operation) {
+// enlist has op woken by the next wake. mu is held.
+func (out *sendSide) enlist(op *operation) {
 	for _, queued := range out.queue {
 		if queued == op {
 			return
@@ -153,14 +153,14 @@ func (out *outlet) enlist(op *operation) {
 	out.queue = append(out.queue, op)
 }
 
-// release gives the lane up and wakes everybody who wants it: each looks again.
+// release gives the stream up and wakes all operations that want it: each tries again.
 func (o *outgoing) release() {
 	o.holds = false
 	o.p.out.writing.Store(false)
-	o.p.out.rouse()
+	o.p.out.wake()
 }
 
-func (out *outlet) rouse() {
+func (out *sendSide) wake() {
 	out.mu.Lock()
 	defer out.mu.Unlock()
 	for i, op := range out.queue {
@@ -174,7 +174,7 @@ func (out *outlet) rouse() {
 // written, so that a message given up before that leaves no gap.
 func (o *outgoing) frame() {
 	out := &o.p.out
-	if o.isPlaced = o.place(); o.isPlaced {
+	if o.inPlace = o.frameInPlace(); o.inPlace {
 		return
 	}
 	n := frameLength(o.total - o.framed)
@@ -194,8 +194,8 @@ func (o *outgoing) frame() {
 	o.framed += n
 }
 
-// frameLength is how much of the left bytes of a message its next frame takes: all, or so much that
-// a short frame is the last one, whose bytes are summed before they are written.
+// frameLength is how many of the left bytes of a message its next frame takes: all, or as many as
+// leave a short frame for the last one, whose bytes are summed before they are written.
 func frameLength(left int) int {
 	if left <= 2*tailBytes {
 		return left

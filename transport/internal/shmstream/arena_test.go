@@ -1,6 +1,6 @@
 //go:build linux && !purego
 
-package shmlane
+package shmstream
 
 import (
 	"testing"

@@ -1,4 +1,5 @@
-// Package shmlane makes data lanes of shared memory between processes of one machine and one user.
+// Package shmstream makes data streams of shared memory between processes of one machine and one
+// user.
 //
 // # Memory
 //
@@ -16,7 +17,7 @@
 //
 // # Waiting
 //
-// An end that sleeps says so in the shared memory, and the other then writes to its eventfd: a lane
-// can so be waited for beside sockets, timers and other lanes in one system call, which a futex
-// could not. While nobody sleeps no system call is made.
-package shmlane
+// An end that sleeps says so in the shared memory, and the other then writes to its eventfd: so a
+// stream can be waited for beside sockets, timers and other streams in one system call, which a
+// futex could not. While nobody sleeps no system call is made.
+package shmstream

@@ -1,4 +1,4 @@
-package shmlane
+package shmstream
 
 import (
 	"testing"

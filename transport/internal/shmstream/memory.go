@@ -1,6 +1,6 @@
 //go:build linux && !purego
 
-package shmlane
+package shmstream
 
 import (
 	"errors"
@@ -14,9 +14,9 @@ import (
 // Seals of memory that is shared. Its size is fixed, and so are the seals; the owner of an arena
 // adds that nobody else can map it for writing.
 const (
-	sizeSeals  = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW
-	laneSeals  = sizeSeals | unix.F_SEAL_SEAL
-	arenaSeals = laneSeals | unix.F_SEAL_FUTURE_WRITE
+	sizeSeals   = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW
+	streamSeals = sizeSeals | unix.F_SEAL_SEAL
+	arenaSeals  = streamSeals | unix.F_SEAL_FUTURE_WRITE
 )
 
 // create makes size bytes of anonymous memory and maps it. They take room only where they are

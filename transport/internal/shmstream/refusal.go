@@ -1,6 +1,6 @@
 //go:build linux && !purego
 
-package shmlane
+package shmstream
 
 import (
 	"encoding/binary"
@@ -51,7 +51,7 @@ func readRefusal(b []byte) error {
 // refuse tells the peer why this rank does not go on. inHello says that a hello is due, else
 // descriptors are.
 func refuse(c *net.UnixConn, why error, inHello bool) {
-	if errors.Is(why, ErrRefused) || isPassing(why) {
+	if errors.Is(why, ErrRefused) || isTransient(why) {
 		return // it knows, or it will be tried again
 	}
 	b := putRefusal(why)
@@ -61,18 +61,19 @@ func refuse(c *net.UnixConn, why error, inHello bool) {
 	_, _ = c.Write(b)
 }
 
-// isAbsent reports whether nobody listens. Ranks listen before they meet, so it does not pass.
+// isAbsent reports whether nobody listens. Ranks listen before they meet, so trying again does not
+// help.
 func isAbsent(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
-// isPassing reports whether a further attempt may go better: the peer has hung up or was slow, or
+// isTransient reports whether a further attempt may go better: the peer has hung up or was slow, or
 // its queue was full. Everything else is as it is: another user's process, no memory, no
 // descriptors, no permission.
-func isPassing(err error) bool {
-	for _, passing := range []error{
+func isTransient(err error) bool {
+	for _, transient := range []error{
 		io.EOF, io.ErrUnexpectedEOF, os.ErrDeadlineExceeded, net.ErrClosed,
 		syscall.ECONNRESET, syscall.EPIPE, syscall.EAGAIN, syscall.ECONNREFUSED, syscall.EINTR,
 	} {
-		if errors.Is(err, passing) {
+		if errors.Is(err, transient) {
 			return true
 		}
 	}

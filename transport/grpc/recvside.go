@@ -14,13 +14,13 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 )
 
-// maxQueued is how many bytes wait in a lane to be read before gRPC keeps what follows, and behind
-// that the peer, once the stream's window is used up.
+// maxQueued is how many bytes wait in a stream to be read before gRPC keeps what follows, and
+// behind that the peer, once the stream's window is used up.
 const maxQueued = 256 << 10
 
-// inlet is the receiving half of a data lane: one goroutine takes chunks from gRPC and queues them,
-// by reference.
-type inlet struct {
+// recvSide is the receiving half of a data stream: one goroutine takes chunks from gRPC and queues
+// them, by reference.
+type recvSide struct {
 	chunk mem.BufferSlice // being read; belongs to Read
 	at    int             // bytes of chunk[0] that have been read
 
@@ -34,7 +34,7 @@ type inlet struct {
 }
 
 // run receives until the stream ends. marked is called with each chunk that is no data.
-func (in *inlet) run(s *stream, marked func(kind byte)) {
+func (in *recvSide) run(s *stream, marked func(kind byte)) {
 	for {
 		var m inbound
 		if err := s.RecvMsg(&m); err != nil {
@@ -82,7 +82,7 @@ func kindOf(data mem.BufferSlice) (byte, error) {
 }
 
 // put queues a chunk and waits until the queue is short again.
-func (in *inlet) put(data mem.BufferSlice) {
+func (in *recvSide) put(data mem.BufferSlice) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.closed || in.ended != nil {
@@ -98,7 +98,7 @@ func (in *inlet) put(data mem.BufferSlice) {
 }
 
 // fail has Read return err once it has read what is queued.
-func (in *inlet) fail(err error) {
+func (in *recvSide) fail(err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.ended == nil {
@@ -108,7 +108,7 @@ func (in *inlet) fail(err error) {
 }
 
 // wake ends the reader's sleep. mu is held.
-func (in *inlet) wake() {
+func (in *recvSide) wake() {
 	if in.reader != nil {
 		in.reader.Wake()
 		in.reader = nil
@@ -116,7 +116,7 @@ func (in *inlet) wake() {
 }
 
 // Read implements mesh.Stream.
-func (in *inlet) Read(bufs [][]byte) (int, error) {
+func (in *recvSide) Read(bufs [][]byte) (int, error) {
 	n := 0
 	for _, b := range bufs {
 		for len(b) > 0 {
@@ -141,7 +141,7 @@ func (in *inlet) Read(bufs [][]byte) (int, error) {
 }
 
 // skip moves on within the chunk, and frees its buffers as they have been read.
-func (in *inlet) skip(n int) {
+func (in *recvSide) skip(n int) {
 	if in.at += n; in.at == in.chunk[0].Len() {
 		in.chunk[0].Free()
 		in.chunk = in.chunk[1:]
@@ -150,7 +150,7 @@ func (in *inlet) skip(n int) {
 }
 
 // next takes the first chunk off the queue.
-func (in *inlet) next() error {
+func (in *recvSide) next() error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if len(in.queue) == 0 {
@@ -172,7 +172,7 @@ func (in *inlet) next() error {
 }
 
 // AwaitRead implements mesh.Stream.
-func (in *inlet) AwaitRead(s *mesh.Sleeper) bool {
+func (in *recvSide) AwaitRead(s *mesh.Sleeper) bool {
 	if len(in.chunk) > 0 {
 		return true
 	}
@@ -186,7 +186,7 @@ func (in *inlet) AwaitRead(s *mesh.Sleeper) bool {
 }
 
 // close frees what has not been read and lets run go on, so that it finds the stream's end.
-func (in *inlet) close() {
+func (in *recvSide) close() {
 	in.chunk.Free()
 	in.chunk = nil
 	in.mu.Lock()

@@ -1,6 +1,6 @@
 //go:build linux && !purego
 
-package shmlane
+package shmstream
 
 import (
 	"crypto/sha256"
@@ -27,9 +27,9 @@ import (
 //	80  uint32   bytes of a ring
 //	84  uint32   CRC-32C of the 84 bytes before
 //
-// Descriptors follow, with one byte each way: from the rank that dials the lane's memory, its arena
-// and four bells; from the other its arena. Then the rank that dials says with one byte that it has
-// mapped everything. Whoever cannot go on says why, in place of what is due (refusal.go).
+// Descriptors follow, with one byte each way: from the rank that dials the stream's memory, its
+// arena and four bells; from the other its arena. Then the rank that dials says with one byte that
+// it has mapped everything. A rank that cannot go on says why instead (refusal.go).
 const (
 	helloMagic   = 0x5357594d
 	helloVersion = 2
@@ -103,7 +103,7 @@ func readHello(r io.Reader) (hello, error) {
 	return decodeHello(b[:])
 }
 
-// check reports whether theirs can share a lane with the rank that would say mine.
+// check reports whether theirs can share a stream with the rank that would say mine.
 func (h *hello) check(theirs *hello) error {
 	mismatch := func(what string, mine, theirs any) error {
 		return fmt.Errorf("hello with %s %v, here %v: %w", what, theirs, mine, transport.ErrMismatch)

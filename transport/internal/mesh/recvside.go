@@ -18,9 +18,9 @@ const (
 	maxVectors = 64
 )
 
-// inlet is the receiving half of a data lane. All of it but reading belongs to whoever holds the
-// reader role.
-type inlet struct {
+// recvSide is the receiving half of a data stream. All of it but reading belongs to the holder of
+// the reader role.
+type recvSide struct {
 	reading   atomic.Bool // the reader role
 	summed    bool        // payloads carry a checksum; never changes
 	abandoned bool        // nobody reads on: the message under way has lost its receiver
@@ -32,7 +32,7 @@ type inlet struct {
 	seq     uint64 // frames opened
 	open    bool   // head is the frame under way
 	routed  bool   // its payload has a destination
-	located bool   // it is placed, and the places are known
+	located bool   // the message is in place, and its segments are known
 	head    header
 	left    int    // payload bytes of the frame still to come
 	sum     uint32 // of the message's bytes that have come
@@ -43,10 +43,10 @@ type inlet struct {
 	dst    cursor
 	one    [1][]byte
 
-	list   []byte   // of a placed message: where it lies
-	listed int      // bytes of list that have come
-	places [][]byte // the peer's memory that it names
-	from   cursor   // over places
+	list     []byte   // of a message in place: where it lies
+	listed   int      // bytes of list that have come
+	segments [][]byte // the peer's memory that it names
+	from     cursor   // over segments
 
 	vec [maxVectors + 1][]byte
 }
@@ -57,18 +57,18 @@ var errStalled = errors.New("nobody asked for the next message and the bound is 
 // tryRead takes the reader role if it is free.
 func (p *peer) tryRead() bool { return p.in.reading.CompareAndSwap(false, true) }
 
-// endRead gives the role up and lets the next in line know.
+// endRead gives the role up and wakes the next operation that waits for it.
 func (p *peer) endRead() {
 	p.in.reading.Store(false)
-	p.rouse(false)
+	p.wake(false)
 }
 
-// endStalled gives the role up because the next frame has nowhere to go. Nobody in line could do
-// better, but for one who has asked for that very message since.
+// endStalled gives the role up because the next frame has nowhere to go. No other operation could
+// do better, except one that has asked for that message since.
 func (p *peer) endStalled() {
 	tag, msg := p.in.head.tag, p.in.msg
 	p.in.reading.Store(false)
-	p.rouseFor(tag, msg)
+	p.wakeFor(tag, msg)
 }
 
 // pump reads from p until nothing is left, budget bytes have moved or src needs no more, and
@@ -109,14 +109,14 @@ func (p *peer) pumpOnce() (int, error) {
 		return in.readAhead(p.data)
 	case !in.open:
 		return headerBytes, p.openFrame()
-	case in.head.kind == kindPlaced && !in.located:
+	case in.head.kind == kindInPlace && !in.located:
 		return p.locate()
 	case !in.routed:
 		if err := p.route(); err != nil {
 			return 0, err
 		}
 		return 1, nil
-	case in.left > 0 && in.head.kind == kindPlaced:
+	case in.left > 0 && in.head.kind == kindInPlace:
 		return in.fetch(), nil
 	case in.left > 0:
 		return in.payload(p.data)
@@ -127,14 +127,14 @@ func (p *peer) pumpOnce() (int, error) {
 // awaitBytes has s end its sleep when enough has come from p. The caller holds the reader role.
 func (p *peer) awaitBytes(s *Sleeper) (ready bool) {
 	in := &p.in
-	if lane, ok := p.data.(Patient); ok && in.open && in.routed && in.head.kind == kindData && in.left > 0 {
-		return lane.AwaitBytes(s, in.left)
+	if stream, ok := p.data.(LowWater); ok && in.open && in.routed && in.head.kind == kindData && in.left > 0 {
+		return stream.AwaitBytes(s, in.left)
 	}
 	return p.data.AwaitRead(s)
 }
 
 // readAhead reads whatever comes next into the buffer.
-func (in *inlet) readAhead(l Stream) (int, error) {
+func (in *recvSide) readAhead(l Stream) (int, error) {
 	if in.drained {
 		return 0, ErrAgain
 	}
@@ -154,13 +154,13 @@ func (p *peer) openFrame() error {
 	in := &p.in
 	h, err := decodeHeader(in.buf[in.r:])
 	if err == nil {
-		err = h.checkPlace(p.t.cfg.Epoch, in.seq+1)
+		err = h.checkOrder(p.t.cfg.Epoch, in.seq+1)
 	}
 	if err == nil {
 		err = h.checkData()
 	}
-	if err == nil && h.kind == kindPlaced {
-		err = p.checkPlaced(&h)
+	if err == nil && h.kind == kindInPlace {
+		err = p.checkInPlace(&h)
 	}
 	if err == nil && in.got > 0 {
 		err = in.checkContinues(&h)
@@ -181,7 +181,7 @@ func (p *peer) openFrame() error {
 }
 
 // checkContinues reports whether h goes on with the message that the frame before left unfinished.
-func (in *inlet) checkContinues(h *header) error {
+func (in *recvSide) checkContinues(h *header) error {
 	if h.kind != kindData || h.tag != in.head.tag || h.message != in.head.message || uint64(in.got)+uint64(h.length) > h.message {
 		return fmt.Errorf("frame of tag %#x at byte %d of %d inside a message of tag %#x and %d bytes: %w",
 			uint64(h.tag), in.got, h.message, uint64(in.head.tag), in.head.message, transport.ErrProtocol)
@@ -190,7 +190,7 @@ func (in *inlet) checkContinues(h *header) error {
 }
 
 // payload moves what is at hand, or can be read at once, to its destination.
-func (in *inlet) payload(l Stream) (int, error) {
+func (in *recvSide) payload(l Stream) (int, error) {
 	if n := min(in.w-in.r, in.left); n > 0 {
 		in.dst.fill(in.buf[in.r : in.r+n])
 		if in.summed {
@@ -226,20 +226,20 @@ func (in *inlet) payload(l Stream) (int, error) {
 }
 
 // isLast reports whether the frame of data at hand ends its message.
-func (in *inlet) isLast() bool { return in.got+int(in.head.length) == int(in.head.message) }
+func (in *recvSide) isLast() bool { return in.got+int(in.head.length) == int(in.head.message) }
 
 // checkSum compares what has come of the message with what the header at hand states.
-func (in *inlet) checkSum() error {
+func (in *recvSide) checkSum() error {
 	if in.sum == in.head.sum {
 		return nil
 	}
-	return fmt.Errorf("message sums to %#08x where frame %d states %#08x: %w", in.sum, in.seq, in.head.sum, transport.ErrCorrupt)
+	return fmt.Errorf("message sums to %#08x, frame %d states %#08x: %w", in.sum, in.seq, in.head.sum, transport.ErrCorrupt)
 }
 
 // closeFrame checks the payload that came and ends the message if that was all of it.
 func (p *peer) closeFrame() error {
 	in := &p.in
-	if in.head.kind == kindPlaced || in.isLast() {
+	if in.head.kind == kindInPlace || in.isLast() {
 		if err := in.checkSum(); err != nil {
 			return err
 		}
@@ -266,8 +266,8 @@ func (p *peer) closeFrame() error {
 	return nil
 }
 
-// lost translates the end of the data lane into what is wrong with the peer.
-func lost(err error) error {
+// lost translates the end of the data stream into what is wrong with the peer.
+func peerLost(err error) error {
 	if errors.Is(err, io.EOF) {
 		return fmt.Errorf("connection ended: %w", transport.ErrPeerDead)
 	}

@@ -1,6 +1,6 @@
 //go:build linux && !purego
 
-package shmlane
+package shmstream
 
 import (
 	"errors"
@@ -15,14 +15,14 @@ import (
 // maxArenaBytes bounds what one rank maps of another: address space, not memory.
 const maxArenaBytes = arena.MaxBytes
 
-// offer makes the lane's memory and bells, and shares them with the rank at the other end of c.
-func offer(c *net.UnixConn, arena *Arena, theirs *hello) (*Lane, error) {
-	fd, memory, err := create(laneBytes(int(theirs.ringBytes)), laneSeals)
+// offer makes the stream's memory and bells, and shares them with the rank at the other end of c.
+func offer(c *net.UnixConn, arena *Arena, theirs *hello) (*Stream, error) {
+	fd, memory, err := create(streamBytes(int(theirs.ringBytes)), streamSeals)
 	if err != nil {
 		return nil, err
 	}
 	defer closeAll(fd)
-	l := newLane(memory, int(theirs.ringBytes), true)
+	l := newStream(memory, int(theirs.ringBytes), true)
 	if err = l.ownBells(); err == nil {
 		l.arena = arena
 		err = pass(c, fd, arena.fd, l.inBell, l.outBell, l.peerInBell, l.peerOutBell)
@@ -38,7 +38,7 @@ func offer(c *net.UnixConn, arena *Arena, theirs *hello) (*Lane, error) {
 }
 
 // ownBells makes the bells of both sides.
-func (l *Lane) ownBells() error {
+func (l *Stream) ownBells() error {
 	var errs [4]error
 	l.inBell, errs[0] = bell()
 	l.outBell, errs[1] = bell()
@@ -48,7 +48,7 @@ func (l *Lane) ownBells() error {
 }
 
 // takeArena receives the other's arena, which is all that it adds.
-func (l *Lane) takeArena(c *net.UnixConn, theirs *hello) error {
+func (l *Stream) takeArena(c *net.UnixConn, theirs *hello) error {
 	fds, err := receive(c, 1)
 	if err != nil {
 		return err
@@ -58,19 +58,19 @@ func (l *Lane) takeArena(c *net.UnixConn, theirs *hello) error {
 	return err
 }
 
-// accept takes the lane that the rank at the other end of c offers.
-func accept(c *net.UnixConn, arena *Arena, theirs *hello) (*Lane, error) {
+// accept takes the stream that the rank at the other end of c offers.
+func accept(c *net.UnixConn, arena *Arena, theirs *hello) (*Stream, error) {
 	fds, err := receive(c, 6)
 	if err != nil {
 		return nil, err
 	}
 	defer closeAll(fds[:2]...)
-	memory, err := adopt(fds[0], laneBytes(int(theirs.ringBytes)), laneSeals, unix.PROT_READ|unix.PROT_WRITE)
+	memory, err := adopt(fds[0], streamBytes(int(theirs.ringBytes)), streamSeals, unix.PROT_READ|unix.PROT_WRITE)
 	if err != nil {
 		closeAll(fds[2:]...)
-		return nil, errtext.Errorf("lane: %w", err)
+		return nil, errtext.Errorf("stream: %w", err)
 	}
-	l := newLane(memory, int(theirs.ringBytes), false)
+	l := newStream(memory, int(theirs.ringBytes), false)
 	l.arena = arena
 	l.peerInBell, l.peerOutBell, l.inBell, l.outBell = fds[2], fds[3], fds[4], fds[5]
 	l.peers, err = adopt(fds[1], int(theirs.arenaBytes), arenaSeals, unix.PROT_READ)

@@ -2,7 +2,7 @@ package mesh
 
 import "errors"
 
-// ErrAgain is what a lane answers when nothing can be read or written without waiting.
+// ErrAgain is what a stream answers when nothing can be read or written without waiting.
 var ErrAgain = errors.New("would block")
 
 // Stream is a stream of bytes to and from one peer, in order and whole, that is used without
@@ -14,7 +14,7 @@ type Stream interface {
 	// Write takes as much of bufs as there is room for, or returns ErrAgain with 0. more says that
 	// a further call follows at once, so that a signal to the peer may wait for it.
 	Write(bufs [][]byte, more bool) (int, error)
-	// Flush sends on what Write has taken and the lane still holds back; ErrAgain means that some
+	// Flush sends on what Write has taken and the stream still holds back; ErrAgain means that some
 	// of it remains.
 	Flush() error
 
@@ -29,34 +29,34 @@ type Stream interface {
 	// Unacked is the number of bytes written that the peer would not get if this process ended now,
 	// as far as that is known.
 	Unacked() int
-	// Close frees the lane. No other call follows.
+	// Close frees the stream. No other call follows.
 	Close()
 }
 
-// Patient is a lane whose reader can sleep until more than a byte has come.
-type Patient interface {
+// LowWater is a stream with a low-water mark: its reader can sleep until more than a byte has come.
+type LowWater interface {
 	// AwaitBytes is AwaitRead for a reader that knows of n bytes to come, at least 1: sleep need
 	// not end before they are there, or as many of them as are worth waking for.
 	AwaitBytes(s *Sleeper, n int) (ready bool)
 }
 
-// Sharer is a lane whose ends can read parts of each other's memory. A message that lies in such
-// memory is not written to the lane: it is told where it lies, and copied once, from the sender's
-// buffers into the receiver's.
+// Sharer is a stream whose ends can read parts of each other's memory. A message that lies in such
+// memory is sent in place: the stream carries where it lies, and it is copied once, from the
+// sender's buffers into the receiver's.
 type Sharer interface {
 	Stream
-	// Place returns where b lies in the memory that the peer can read, if it does.
-	Place(b []byte) (offset uint64, ok bool)
+	// Offset returns where b lies in the memory that the peer can read, if it does.
+	Offset(b []byte) (offset uint64, ok bool)
 	// View returns n bytes of the peer's memory at offset, or an error if it does not offer them.
 	View(offset, n uint64) ([]byte, error)
-	// Took tells the peer that another of the messages it placed has been copied. It belongs to
-	// Read's user.
+	// Took tells the peer that another of its messages in place has been copied. Only the user of
+	// Read calls it.
 	Took()
-	// Taken is how many messages placed by this rank the peer has copied.
+	// Taken is how many of this rank's messages in place the peer has copied.
 	Taken() uint64
 	// AwaitTaken has s end its sleep when Taken grows, and reports whether it is n already.
 	AwaitTaken(s *Sleeper, n uint64) (ready bool)
-	// Revoke tells the peer that what this rank has placed may change from now on.
+	// Revoke tells the peer that this rank's messages in place may change from now on.
 	Revoke()
 	// Revoked reports whether the peer has done so.
 	Revoked() bool
