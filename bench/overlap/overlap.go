@@ -21,28 +21,28 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
-const usage = `Times forward and backward passes of a layer on slow links, with its exchanges in one part, in several, and in as many as it chooses.
+const usage = `Times forward and backward passes of a layer on slow links, with its exchanges in one chunk, in several, and in as many as it chooses.
 
 usage: go run ./bench overlap [flags]
 
 Needs root and Linux. Every rank is a process in a network namespace of its own, behind a link held to a rate by token buckets (tc tbf) in
 both directions. Experts are SwiGLU with -hidden columns, -each of them a rank; tokens go to -k experts at random. All take turns in every
-round, after the profile of the one that chooses; a step takes as long as its slowest rank, and is the median round's. One part is a layer that was built for one;
-the other numbers of parts, and those chosen, are tried on the layer that has chosen: two of equal work differ by several per cent, as memory has it.
+round, after the profile of the one that chooses; a step takes as long as its slowest rank, and is the median round's. One chunk is a layer that was built for one;
+the other numbers of chunks, and those chosen, are tried on the layer that has chosen: two of equal work differ by several per cent, as memory has it.
 
-comm is the same step with experts that return what they get, compute what the experts of a rank took in one part, on the slowest rank.
-bound is the larger of the two, ÷ bound what overlap leaves of it, speedup that over one part, predicted ÷ what the simulated graph says of the
-degree chosen, from a profile of one and of -most parts, and measured. regret is by how much the chosen is slower than the best degree.
+comm is the same step with experts that return what they get, compute what the experts of a rank took in one chunk, on the slowest rank.
+bound is the larger of the two, ÷ bound what overlap leaves of it, speedup that over one chunk, predicted ÷ what the simulated graph says of the
+degree chosen, from a profile of one and of -most chunks, and measured. regret is by how much the chosen is slower than the best degree.
 
-With -micro 2 or more a step is so many micro-batches of -tokens, one after the other; then also two in flight (all, where their number is odd), each on a
-micro-batch layer: "1 ‖" in one part, "chosen ‖" in as many as those layers choose. "⫽" has the second begin when the first has gone forward, so that one goes
-forward while the other goes back. With -dense each micro-batch goes through a SwiGLU of so many hidden columns before the layer, which every
+With -micro 2 or more a step is that number of micro-batches of -tokens, one after the other; then also two in flight (all, where their number is odd), each on a
+micro-batch layer: "1 ‖" in one chunk, "chosen ‖" in as many as those layers choose. "⫽" has the second begin when the first has gone forward, so that one goes
+forward while the other goes back. With -dense each micro-batch goes through a SwiGLU of that number of hidden columns before the layer, which every
 rank has for itself: compute counts it.
 
 processor is what all ranks together had of processors in a step and what lies between two. The last line counts the chosen whose step takes at most 1.1 times
 the bound and one chunk of the smaller of the two: what nothing can overlap with.
 
--json FILE writes an object a line: rate_mbit, tokens, dim, hidden, k, comm_ms, compute_ms, degree (0: chosen), forward and backward (parts), in_flight
+-json FILE writes an object a line: rate_mbit, tokens, dim, hidden, k, comm_ms, compute_ms, degree (0: chosen), forward and backward (chunks), in_flight
 (micro-batches), apart (⫽), step_ms, processor_ms, predicted_ms, speedup, of_bound, regret.
 
 Flags:
@@ -64,16 +64,16 @@ func newFlags(o *options) *flag.FlagSet {
 	f.IntVar(&o.Rounds, "rounds", 9, "timed rounds, 1 to 1000; with -short 2")
 	f.IntVar(&o.Each, "each", 8, "experts of a rank, 1 to 64")
 	f.IntVar(&o.K, "k", 2, "experts of each token")
-	f.IntVar(&o.Most, "most", 8, "most parts, a power of two up to 64")
+	f.IntVar(&o.Most, "most", 8, "most chunks, a power of two up to 64")
 	f.IntVar(&o.Micro, "micro", 1, "micro-batches of a step, 1 to 8")
-	f.IntVar(&o.Dense, "dense", 0, "hidden columns of a dense part before the layer, 0 to 65536; 0: there is none")
+	f.IntVar(&o.Dense, "dense", 0, "hidden columns of a dense layer before the layer, 0 to 65536; 0: there is none")
 	f.StringVar(&o.rateText, "rates", "250,500,1000,2000", "Mbit/s of the links")
 	f.StringVar(&o.tokensText, "tokens", "512,1024", "tokens of each rank")
 	f.StringVar(&o.dimText, "dims", "512", "columns of a token")
 	f.StringVar(&o.hiddenText, "hidden", "256,512,1024", "hidden columns of an expert")
 	f.BoolVar(&o.short, "short", false, "one small case: finish within seconds")
 	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")
-	outfile.Var(f, &o.TraceFile, "trace", "", "write the last step in most parts of the last case to this file, for ui.perfetto.dev")
+	outfile.Var(f, &o.TraceFile, "trace", "", "write the last step in most chunks of the last case to this file, for ui.perfetto.dev")
 	return f
 }
 
@@ -193,7 +193,7 @@ type overlapRow struct {
 	Comm      float64 `json:"comm_ms"`
 	Compute   float64 `json:"compute_ms"`
 	Degree    int     `json:"degree"`  // 0 is what the layer chooses
-	Forward   int     `json:"forward"` // parts
+	Forward   int     `json:"forward"` // chunks
 	Backward  int     `json:"backward"`
 	InFlight  int     `json:"in_flight"`
 	Apart     bool    `json:"apart"`
@@ -277,21 +277,21 @@ func writeTable(stdout io.Writer, rows []overlapRow) {
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "Mbit/s\ttokens\tdim\thidden\tcomm(ms)\tcompute(ms)\tparts\tstep(ms)\tprocessor(ms)\tspeedup\t÷ bound\tregret\tpredicted ÷\t")
 	for _, r := range rows {
-		parts, predicted := strconv.Itoa(r.Degree), ""
+		chunks, predicted := strconv.Itoa(r.Degree), ""
 		if r.Degree == 0 {
-			parts = fmt.Sprintf("chosen %d, %d", r.Forward, r.Backward)
+			chunks = fmt.Sprintf("chosen %d, %d", r.Forward, r.Backward)
 		}
 		if r.Predicted > 0 {
 			predicted = fmt.Sprintf("%.2f", r.Predicted/r.Step)
 		}
 		switch {
 		case r.Apart:
-			parts += " ⫽"
+			chunks += " ⫽"
 		case r.InFlight > 1:
-			parts += " ‖"
+			chunks += " ‖"
 		}
 		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%.1f\t%.1f\t%s\t%.1f\t%.0f\t%.2f\t%.2f\t%.0f%%\t%s\t\n", r.Rate, r.Tokens, r.Dim, r.Hidden, r.Comm, r.Compute,
-			parts, r.Step, r.Processor, r.Speedup, r.OfBound, 100*r.Regret, predicted)
+			chunks, r.Step, r.Processor, r.Speedup, r.OfBound, 100*r.Regret, predicted)
 	}
 	w.Flush()
 	cases, near, worst, predicted, tight := 0, 0, 0.0, 0, 0
@@ -310,7 +310,7 @@ func writeTable(stdout io.Writer, rows []overlapRow) {
 			}
 		}
 	}
-	fmt.Fprintf(stdout, "# %d cases: the chosen degree is within 5%% of the best in %d, at worst %.0f%% slower than one part; predicted within 10%% in %d; "+
+	fmt.Fprintf(stdout, "# %d cases: the chosen degree is within 5%% of the best in %d, at worst %.0f%% slower than one chunk; predicted within 10%% in %d; "+
 		"within 1.1 bound and a chunk in %d\n", cases, near, max(100*worst, 0), predicted, tight)
 }
 

@@ -65,7 +65,7 @@ func TestOutcome(t *testing.T) {
 	require.InDelta(t, 72/70.5-1, rows[2].Regret, 1e-9)
 	var table bytes.Buffer
 	writeTable(&table, rows)
-	require.Contains(t, table.String(), "within 5% of the best in 1, at worst 0% slower than one part; predicted within 10% in 1; within 1.1 bound and a chunk in 1")
+	require.Contains(t, table.String(), "within 5% of the best in 1, at worst 0% slower than one chunk; predicted within 10% in 1; within 1.1 bound and a chunk in 1")
 	require.Contains(t, table.String(), "chosen 1, 2")
 	require.InDelta(t, 170, rows[1].Processor, 1e-9, "of both ranks together, between the two rounds")
 	require.Contains(t, table.String(), "chosen 2, 2 ‖")

@@ -34,7 +34,7 @@ const (
 type overlapReport struct {
 	Rank    int
 	Results []overlapResult // of each case
-	// Lines are the last forward and backward pass in most parts.
+	// Lines are the last forward and backward pass in most chunks.
 	Lines []overlapLine
 }
 
@@ -51,7 +51,7 @@ type overlapResult struct {
 	Steps         [][]time.Duration // of each mode
 	Processor     [][]time.Duration // of this rank in those steps
 	Predicted     []time.Duration   // by the layer that chooses; else 0
-	Chosen        [][2]int          // its parts, forward and backward
+	Chosen        [][2]int          // its chunks, forward and backward
 }
 
 // overlapCase is one layer.
@@ -76,7 +76,7 @@ func (o *options) degrees() (list []int) {
 	return list
 }
 
-// mode is how to run a step: in a number of parts, 0 being as many as the layer chooses, with a
+// mode is how to run a step: in a number of chunks, 0 being as many as the layer chooses, with a
 // number of micro-batches at a time, begun together or apart: the second once the first has gone
 // forward, so that one goes forward while the other goes back, as in DualPipe.
 type mode struct {
@@ -84,7 +84,7 @@ type mode struct {
 	apart            bool
 }
 
-// modes are those that are timed, plain steps in one part first.
+// modes are those that are timed, plain steps in one chunk first.
 func (o *options) modes() (list []mode) {
 	for _, d := range append(o.degrees(), 0) {
 		list = append(list, mode{degree: d, inFlight: 1})
@@ -193,9 +193,9 @@ func (r *runner) run(ctx context.Context) (result overlapResult, err error) {
 	return result, nil
 }
 
-// contestants makes what each mode is timed on. All numbers of parts but one are on the layer that
+// contestants makes what each mode is timed on. All numbers of chunks but one are on the layer that
 // chooses, once it has: two layers of equal work differ by several per cent, as memory has it.
-func (r *runner) contestants(ctx context.Context, result *overlapResult) (list [][]lane, err error) {
+func (r *runner) contestants(ctx context.Context, result *overlapResult) (list [][]stack, err error) {
 	chooser, err := r.settled(ctx, mode{inFlight: 1})
 	if err != nil {
 		return nil, err
@@ -225,32 +225,32 @@ func (r *runner) contestants(ctx context.Context, result *overlapResult) (list [
 // onChooser tells whether a mode is timed on the layer that chooses.
 func (v mode) onChooser() bool { return v.degree != 1 && v.inFlight == 1 }
 
-// recut has a mode's layer run in its parts.
-func (r *runner) recut(lanes []lane, parts [2]int, v mode) error {
+// recut has a mode's layer run in its chunks.
+func (r *runner) recut(stacks []stack, chunks [2]int, v mode) error {
 	if !v.onChooser() {
 		return nil
 	}
-	layer := lanes[0].layer
+	layer := stacks[0].layer
 	layer.Observe(nil)
 	if v.degree == r.Most && r.TraceFile != "" {
 		layer.Observe(r.observe)
 	}
-	return layer.SetDegree(parts[0], parts[1])
+	return layer.SetDegree(chunks[0], chunks[1])
 }
 
 // settled makes a mode's layers and runs steps until these have the degree that they are to be
 // timed in.
-func (r *runner) settled(ctx context.Context, v mode) ([]lane, error) {
-	lanes, err := r.layer(expert.SwiGLU{Hidden: r.hidden}, v)
-	for n := 0; err == nil && n < profileSteps && (n == 0 || !haveChosen(lanes)); n++ {
-		_, err = r.step(ctx, lanes, v.apart)
+func (r *runner) settled(ctx context.Context, v mode) ([]stack, error) {
+	stacks, err := r.layer(expert.SwiGLU{Hidden: r.hidden}, v)
+	for n := 0; err == nil && n < profileSteps && (n == 0 || !haveChosen(stacks)); n++ {
+		_, err = r.step(ctx, stacks, v.apart)
 	}
-	return lanes, err
+	return stacks, err
 }
 
 // haveChosen tells whether all of a mode's layers have the degree that they are to be timed in.
-func haveChosen(lanes []lane) bool {
-	for _, l := range lanes {
+func haveChosen(stacks []stack) bool {
+	for _, l := range stacks {
 		if s := l.layer.Stats().Overlap; s.Auto && s.Predicted == 0 {
 			return false
 		}
@@ -264,7 +264,7 @@ func (r *runner) observe(_ schedule.Pass, line schedule.Timeline) {
 }
 
 // layer makes the layer of a mode: the one that all micro-batches go through, or one for each.
-func (r *runner) layer(e expert.Expert, v mode) (list []lane, err error) {
+func (r *runner) layer(e expert.Expert, v mode) (list []stack, err error) {
 	d, err := workload.Decide("random", r.K, r.Each*r.Ranks, r.x)
 	if err != nil {
 		return nil, err
@@ -277,7 +277,7 @@ func (r *runner) layer(e expert.Expert, v mode) (list []lane, err error) {
 		Dim: r.dim, Experts: r.Each * r.Ranks, Group: switchyard.PerRank, Router: workload.Decided{Decision: d}, Expert: e, Overlap: o, MicroBatches: r.Micro,
 	})
 	for err == nil {
-		of := lane{layer: l}
+		of := stack{layer: l}
 		if r.Dense > 0 {
 			of.dense, err = r.denseLike(e)
 		}
@@ -289,7 +289,7 @@ func (r *runner) layer(e expert.Expert, v mode) (list []lane, err error) {
 	return list, err
 }
 
-// denseLike makes the dense part, timed where the experts are, and none where they do nothing.
+// denseLike makes the dense layer, timed where the experts are, and none where they do nothing.
 func (r *runner) denseLike(e expert.Expert) (expert.Group, error) {
 	var kind expert.Expert = expert.SwiGLU{Hidden: r.Dense}
 	switch e := e.(type) {
@@ -302,28 +302,28 @@ func (r *runner) denseLike(e expert.Expert) (expert.Group, error) {
 }
 
 // step is a forward and a backward pass of each micro-batch, begun when all are ready; apart, each
-// lane once the one before has gone forward for the first time.
-func (r *runner) step(ctx context.Context, lanes []lane, apart bool) (time.Duration, error) {
+// stack once the one before has gone forward for the first time.
+func (r *runner) step(ctx context.Context, stacks []stack, apart bool) (time.Duration, error) {
 	if err := r.world.Comm().Barrier(ctx); err != nil {
 		return 0, err
 	}
 	begin := time.Now()
-	errs := make([]error, len(lanes))
+	errs := make([]error, len(stacks))
 	var wg sync.WaitGroup
-	turn := make([]chan struct{}, len(lanes)+1) // closed when the lane may begin
+	turn := make([]chan struct{}, len(stacks)+1) // closed when the stack may begin
 	for i := range turn {
 		if turn[i] = make(chan struct{}); i == 0 || !apart {
 			close(turn[i])
 		}
 	}
-	for i, l := range lanes {
+	for i, l := range stacks {
 		next := func() {}
 		if apart {
 			next = sync.OnceFunc(func() { close(turn[i+1]) })
 		}
 		wg.Go(func() {
 			<-turn[i]
-			errs[i] = r.passes(ctx, l, r.Micro/len(lanes), next)
+			errs[i] = r.passes(ctx, l, r.Micro/len(stacks), next)
 			next() // where it failed before
 		})
 	}
@@ -332,17 +332,17 @@ func (r *runner) step(ctx context.Context, lanes []lane, apart bool) (time.Durat
 	if err := errors.Join(errs...); err != nil {
 		return 0, err
 	}
-	return took, lanes[0].layer.Step(ctx, still{})
+	return took, stacks[0].layer.Step(ctx, still{})
 }
 
-// lane is what micro-batches go through: a layer, and before it the dense part, if there is one.
-type lane struct {
+// stack is what micro-batches go through: a layer, and before it the dense layer, if there is one.
+type stack struct {
 	layer *switchyard.Layer
 	dense expert.Group
 }
 
-// passes takes n micro-batches through a lane, and calls wentForward in the middle of each.
-func (r *runner) passes(ctx context.Context, l lane, n int, wentForward func()) error {
+// passes takes n micro-batches through a stack, and calls wentForward in the middle of each.
+func (r *runner) passes(ctx context.Context, l stack, n int, wentForward func()) error {
 	for range n {
 		var saved expert.Saved
 		r.compute(l, func() { _, saved = l.dense.Forward(r.x, expert.Rows{Experts: 1, Leaves: 1, Ends: []int{r.tokens}}) })
@@ -362,8 +362,8 @@ func (r *runner) passes(ctx context.Context, l lane, n int, wentForward func()) 
 	return nil
 }
 
-// compute runs what concerns the dense part, if there is one.
-func (r *runner) compute(l lane, do func()) {
+// compute runs what concerns the dense layer, if there is one.
+func (r *runner) compute(l stack, do func()) {
 	if l.dense != nil {
 		r.world.Compute(do)
 	}
@@ -409,7 +409,7 @@ func (g *timedGroup) Backward(saved expert.Saved, dy blas32.General) blas32.Gene
 
 func (g *timedGroup) stop(begin time.Time) { g.clock.spent += time.Since(begin) }
 
-// writeTraceOf writes the ranks' last passes in most parts. They share a machine, and so a clock.
+// writeTraceOf writes the ranks' last passes in most chunks. They share a machine, and so a clock.
 func writeTraceOf(name string, reports []overlapReport) error {
 	var tracks []trace.Track
 	for _, r := range reports {
