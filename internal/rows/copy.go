@@ -38,3 +38,22 @@ func SizeOf(bufs [][]byte) int {
 	}
 	return n
 }
+
+// Spread copies src over dst, which has room for it, and returns its length.
+func Spread(dst [][]byte, src []byte) int {
+	total := len(src)
+	for _, d := range dst {
+		src = src[copy(d, src):]
+	}
+	return total
+}
+
+// Gather copies the concatenation of src to the start of dst, which has room for it, and returns
+// its length.
+func Gather(dst []byte, src [][]byte) int {
+	total := 0
+	for _, s := range src {
+		total += copy(dst[total:], s)
+	}
+	return total
+}

@@ -51,3 +51,19 @@ func TestCopyAllAllocatesNothing(t *testing.T) {
 	dst, src := [][]byte{data[:farBytes]}, [][]byte{data[farBytes : farBytes+100], data[farBytes+100:]}
 	require.Zero(t, alloctest.Least(10, func() { CopyAll(dst, src) }))
 }
+
+func TestSpreadAndGather(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 50 {
+		data := make([]byte, r.IntN(200))
+		for i := range data {
+			data[i] = byte(r.Uint32())
+		}
+		flat := make([]byte, len(data)+3)
+		require.Equal(t, len(data), Gather(flat, cut(r, data, 20)))
+		require.Equal(t, data, flat[:len(data)])
+		room := make([]byte, len(data)+r.IntN(9))
+		require.Equal(t, len(data), Spread(cut(r, room, 20), data))
+		require.Equal(t, data, room[:len(data)])
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -23,7 +24,7 @@ type sequence struct {
 
 // number gives the next operation its numbers.
 func (t *Transport) number(dir Direction, peer transport.Rank, tag transport.Tag, bufs [][]byte) Op {
-	o := Op{Rank: t.Rank(), Dir: dir, Peer: peer, Tag: tag, Size: sizeOf(bufs)}
+	o := Op{Rank: t.Rank(), Dir: dir, Peer: peer, Tag: tag, Size: rows.SizeOf(bufs)}
 	if len(t.cfg.Rules) == 0 {
 		return o
 	}
@@ -59,7 +60,7 @@ func (t *Transport) Exchange(ctx context.Context, sends, recvs []transport.Messa
 	if err == nil {
 		for i := range sends {
 			if sends[i].Peer != o.Rank {
-				t.wire.Add(uint64(sizeOf(sends[i].Bufs)))
+				t.wire.Add(uint64(rows.SizeOf(sends[i].Bufs)))
 			}
 		}
 	}

@@ -109,11 +109,3 @@ func (t *Transport) check(call string, r transport.Rank) {
 		panic(fmt.Sprintf("faulty: %s: rank %d outside 0..%d", call, r, t.Size()-1))
 	}
 }
-
-func sizeOf(bufs [][]byte) int {
-	n := 0
-	for _, b := range bufs {
-		n += len(b)
-	}
-	return n
-}

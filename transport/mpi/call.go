@@ -6,11 +6,12 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// call is one Send, Recv or Exchange under way, or the Close. It runs on the caller's goroutine and
-// is used again.
+// call is one Send, Recv or Exchange under way, or the Close. It runs on the caller's goroutine.
+// Finished calls are reused.
 type call struct {
 	t     *Transport
 	name  string
@@ -28,8 +29,8 @@ type call struct {
 	since  time.Time        // when it first had to wait
 	grace  time.Time        // once it has failed: until when it waits for its buffers
 
-	condition func() bool // for Close: what it waits for instead
-	orphaned  bool        // it has left while MPI still had its buffers
+	condition func() bool // of Close: what it waits for instead
+	orphaned  bool        // it has ended while MPI still had its buffers
 	one       [1]transport.Message
 }
 
@@ -52,14 +53,14 @@ type sendState uint8
 
 const (
 	sendQueued sendState = iota // nothing has left this rank
-	sendMoving                  // MPI has it, and cannot be made to give it back
+	sendMoving                  // MPI has it, and it cannot be cancelled
 	sendDone
 )
 
 // large reports whether MPI reads s from its own buffers.
 func (s *send) large() bool { return s.id != 0 }
 
-// perform runs the call that sends and recvs describe. mu is held, but not all the time.
+// perform runs the call with sends and recvs. mu is held at the begin and the end.
 func (c *call) perform(ctx context.Context, sends, recvs []transport.Message) *fault {
 	c.prepare(sends, recvs)
 	t := c.t
@@ -70,7 +71,7 @@ func (c *call) perform(ctx context.Context, sends, recvs []transport.Message) *f
 	return t.wait(ctx, c)
 }
 
-// prepare lays out what the call asks for.
+// prepare sets up the messages of the call.
 func (c *call) prepare(sends, recvs []transport.Message) {
 	if cap(c.recvs) < len(recvs) {
 		c.recvs = make([]receive, len(recvs))
@@ -85,13 +86,13 @@ func (c *call) prepare(sends, recvs []transport.Message) {
 	for i := range recvs {
 		m := &recvs[i]
 		c.recvs[i] = receive{
-			call: c, peer: c.t.peers[m.Peer], tag: m.Tag, bufs: m.Bufs, room: total(m.Bufs), pin: &c.pins[i],
+			call: c, peer: c.t.peers[m.Peer], tag: m.Tag, bufs: m.Bufs, room: rows.SizeOf(m.Bufs), pin: &c.pins[i],
 		}
 	}
 	for i := range sends {
 		m := &sends[i]
 		c.sends[i] = send{
-			call: c, peer: c.t.peers[m.Peer], tag: m.Tag, bufs: m.Bufs, bytes: total(m.Bufs), pin: &c.pins[len(recvs)+i],
+			call: c, peer: c.t.peers[m.Peer], tag: m.Tag, bufs: m.Bufs, bytes: rows.SizeOf(m.Bufs), pin: &c.pins[len(recvs)+i],
 		}
 	}
 	c.left = len(recvs) + len(sends)
@@ -102,7 +103,7 @@ func (c *call) begin() {
 	c.staged, c.moved, c.orphaned, c.idle, c.since, c.grace = 0, false, false, 0, time.Time{}, time.Time{}
 }
 
-// start posts the receives and hands over the sends.
+// start posts the receives and submits the sends.
 func (c *call) start() *fault {
 	for i := range c.recvs {
 		if f := c.t.post(&c.recvs[i]); f != nil {
@@ -117,7 +118,7 @@ func (c *call) start() *fault {
 	return nil
 }
 
-// received ends r, which has got its message.
+// received completes r, which has its message.
 func (r *receive) received() {
 	r.state = recvDone
 	r.call.oneDone()
@@ -126,19 +127,19 @@ func (r *receive) received() {
 func (c *call) oneDone() {
 	c.moved = true
 	if c.left--; c.left == 0 && c.t.driver != c {
-		c.rouse()
+		c.wakeUp()
 	}
 }
 
-// rouse ends the call's pause, or the next one.
-func (c *call) rouse() {
+// wakeUp ends the pause of the call, or the next one.
+func (c *call) wakeUp() {
 	select {
 	case c.wake <- struct{}{}:
 	default:
 	}
 }
 
-// forget drops every reference to the caller's memory.
+// forget drops all references to the caller's memory.
 func (c *call) forget() {
 	clear(c.recvs)
 	clear(c.sends)
@@ -150,8 +151,8 @@ func (c *call) forget() {
 	}
 }
 
-// gaveUp is the error of a call whose context has ended.
-func gaveUp(ctx context.Context) error {
+// contextError is the error of a call whose context has ended.
+func contextError(ctx context.Context) error {
 	if cause := context.Cause(ctx); cause != nil && cause != ctx.Err() {
 		return fmt.Errorf("%w: %w", ctx.Err(), cause)
 	}

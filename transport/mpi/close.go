@@ -9,14 +9,14 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// partingGrace is how long Close waits for its farewells to be taken, and, where the transport is
-// broken, for the other ranks' Close.
-const partingGrace = 2 * time.Second
+// closeGrace is how long Close waits until its farewells are sent, and, if the transport is broken,
+// for the other ranks' Close.
+const closeGrace = 2 * time.Second
 
-// Close ends the transport. Where Join has started MPI it waits for the other ranks' Close, since
-// all of them have to end MPI together: up to Config.CloseTimeout, or 2 s if the transport is
-// broken. If some are still missing then, it leaves MPI as it is, and mpirun ends the whole job
-// when this process exits.
+// Close ends the transport. If Join has started MPI, it waits for the other ranks' Close, since all
+// ranks must finalize MPI together: up to Config.CloseTimeout, or 2 s if the transport is broken.
+// If some are still missing then, MPI is not finalized, and mpirun ends the whole job when this
+// process exits.
 func (t *Transport) Close() error {
 	t.closeOnce.Do(func() {
 		t.mu.Lock()
@@ -31,21 +31,21 @@ func (t *Transport) shutDown() error {
 	t.purge()
 	if t.fault == nil && t.sending() {
 		h, text := (&fault{t.rank, transport.ErrPeerClosed}).notice()
-		t.tellAll(h, text)
+		t.notifyAll(h, text)
 	}
 	c := t.enter("close")
 	t.calls.wakeAll()
 	t.nudge()
-	clean := t.until(c, failedGrace+partingGrace, func() bool { return len(t.calls.list) == 1 && t.quiet() })
-	t.tellAll(header{kind: kindFarewell}, nil)
-	clean = t.until(c, partingGrace, t.quiet) && clean
+	clean := t.until(c, failedGrace+closeGrace, func() bool { return len(t.calls.list) == 1 && t.quiet() })
+	t.notifyAll(header{kind: kindFarewell}, nil)
+	clean = t.until(c, closeGrace, t.quiet) && clean
 	var err error
-	if patience := t.cfg.CloseTimeout; t.port.owned() {
+	if limit := t.cfg.CloseTimeout; t.port.owned() {
 		if t.fault != nil {
-			patience = partingGrace
+			limit = closeGrace
 		}
-		if !t.until(c, patience, t.allGone) {
-			err = t.missing(patience)
+		if !t.until(c, limit, t.allGone) {
+			err = t.missing(limit)
 		}
 	}
 	t.leave(c)
@@ -61,14 +61,14 @@ func (t *Transport) shutDown() error {
 	return err
 }
 
-// held are the buffers that MPI still had when their transport closed: it may write to them for as
-// long as the process lives, so they stay where they are, and theirs alone.
+// held are the buffers that MPI still had when their transport closed. MPI may write to them as
+// long as the process lives, so they stay pinned and are not reused.
 var held struct {
 	sync.Mutex
 	requests []request
 }
 
-// keepPinned puts what MPI has not given back where nothing frees it.
+// keepPinned adds the buffers that MPI still has to held.
 func (t *Transport) keepPinned() {
 	held.Lock()
 	defer held.Unlock()
@@ -80,7 +80,7 @@ func (t *Transport) keepPinned() {
 }
 
 // sending reports whether MPI may still read a message whose Send is about to fail: peers must not
-// believe it.
+// use it.
 func (t *Transport) sending() bool {
 	for _, c := range t.calls.list {
 		for i := range c.sends {
@@ -92,10 +92,10 @@ func (t *Transport) sending() bool {
 	return false
 }
 
-// until drives until condition holds or patience is over, and reports whether it does.
-func (t *Transport) until(c *call, patience time.Duration, condition func() bool) bool {
+// until drives until condition holds or limit has passed, and reports whether it holds.
+func (t *Transport) until(c *call, limit time.Duration, condition func() bool) bool {
 	c.begin()
-	c.condition, c.grace = condition, time.Now().Add(patience)
+	c.condition, c.grace = condition, time.Now().Add(limit)
 	t.wait(context.Background(), c)
 	return condition()
 }
@@ -113,11 +113,11 @@ func (t *Transport) allGone() bool {
 }
 
 // missing names the first rank that has not closed.
-func (t *Transport) missing(patience time.Duration) error {
+func (t *Transport) missing(limit time.Duration) error {
 	for _, p := range t.peers {
 		if p.rank != t.rank && p.gone.IsZero() {
 			return &transport.Error{Rank: p.rank, Op: "close", Err: fmt.Errorf(
-				"has not closed within %v, so MPI is not finalised: %w", patience, transport.ErrTimeout)}
+				"has not closed within %v, so MPI is not finalized: %w", limit, transport.ErrTimeout)}
 		}
 	}
 	return nil

@@ -24,8 +24,8 @@ type Config struct {
 
 	// Limits are OpTimeout, CloseTimeout and MaxUnexpectedBytes; the others must not be set.
 	//
-	// OpTimeout has the default of [transport.DefaultLimits]. There are no signs of life here: MPI's
-	// launcher finds that a rank has died, and ends the job. If it does not (options
+	// OpTimeout has the default of [transport.DefaultLimits]. There are no signs of life here:
+	// MPI's launcher finds that a rank has died, and ends the job. If it does not (options
 	// --enable-recovery of mpirun, --no-kill of srun), only this bound ends the waiting of the
 	// others: lower it.
 	//

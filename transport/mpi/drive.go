@@ -9,12 +9,12 @@ import (
 )
 
 const (
-	// spinsPerTurn is how often the port polls before the engine looks at deadlines, and idleTurns
-	// how many turns without an event make a driver pause.
+	// spinsPerTurn is how often the port polls before the engine checks deadlines, and idleTurns
+	// after how many turns without an event a driver pauses.
 	spinsPerTurn, idleTurns = 256, 8
 	// spinsAfterPause is how often a driver polls between two pauses.
 	spinsAfterPause = 2
-	// maxBusyTurns is how many turns a driver serves others before it looks at its own deadlines.
+	// maxBusyTurns is how many turns a driver serves others before it checks its own deadlines.
 	maxBusyTurns = 64
 )
 
@@ -88,12 +88,12 @@ func (t *Transport) drive(ctx context.Context, c *call) {
 	}
 }
 
-// patient reports whether a turn for c brings nothing until something comes in.
+// patient reports whether a turn for c has no result until a frame or a transfer arrives.
 func (t *Transport) patient(c *call) bool {
 	return len(t.calls.list) == 1 && c.left > c.staged && t.work.empty() && t.fault == nil && !t.closed
 }
 
-// digest takes in what a turn has brought, and reports whether it was anything.
+// digest handles the events of a turn, and reports whether there were any.
 func (t *Transport) digest() bool {
 	b := t.batch
 	t.frames(true)
@@ -104,8 +104,8 @@ func (t *Transport) digest() bool {
 	return len(b.done)+len(b.arrivals) > 0
 }
 
-// frames takes in a turn's frames, either the aborts or the others. Aborts go before all that a
-// turn brings: a message whose sender has given up must not be delivered.
+// frames handles a turn's frames, either the aborts or the others. Aborts come before all other
+// events: a message whose sender has failed must not be delivered.
 func (t *Transport) frames(aborts bool) {
 	for i := range t.batch.arrivals {
 		a := &t.batch.arrivals[i]
@@ -157,8 +157,7 @@ func (t *Transport) sent(req *request, d completion) {
 }
 
 // arrived ends a transfer to a receive, and the receive with the last one. Once the transport is
-// broken nothing is believed any more: whoever sent this may have given up, and have used the
-// buffers for something else.
+// broken no data is accepted: the sender may have failed, and have reused its buffers.
 func (t *Transport) arrived(req *request, d completion) {
 	r := req.r
 	if r.transfers--; r.transfers == 0 {
@@ -193,7 +192,7 @@ func (t *Transport) pause(ctx context.Context, c *call, d time.Duration) {
 	}
 	done := ctx.Done()
 	if ctx.Err() != nil {
-		done = nil // it is known; what is awaited now is something else
+		done = nil // handled already; now it waits for another event
 	}
 	t.mu.Unlock()
 	select {
@@ -204,7 +203,7 @@ func (t *Transport) pause(ctx context.Context, c *call, d time.Duration) {
 	c.timer.Stop()
 	t.mu.Lock()
 	if c.idle == 0 && t.driver != c {
-		c.idle = 1 // deadlines are to be looked at
+		c.idle = 1 // deadlines are to be checked
 	}
 }
 
@@ -223,10 +222,10 @@ func (t *Transport) remaining(c *call) time.Duration {
 	return max(min(time.Until(c.since.Add(t.cfg.OpTimeout)), atMost), time.Millisecond)
 }
 
-// nudge makes the driver, if there is one, look at what has been added.
+// nudge makes the driver, if there is one, handle new tasks.
 func (t *Transport) nudge() {
 	if d := t.driver; d != nil {
 		t.port.interrupt()
-		d.rouse()
+		d.wakeUp()
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/transporttest"
 )
@@ -72,7 +73,7 @@ func (p *fakePort) owned() bool             { return false }
 func (p *fakePort) close(_ bool, owner any) error {
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
-	for k := range p.w.data { // nobody will ever ask for these
+	for k := range p.w.data { // no receive will ask for these
 		if k.from == p.me || k.to == p.me {
 			delete(p.w.data, k)
 		}
@@ -156,9 +157,9 @@ func (p *fakePort) start(c command, pieces []piece) {
 	}
 	delete(p.w.data, k)
 	if mine.sender {
-		copyAll(other.bufs, mine.bufs)
+		rows.CopyAll(other.bufs, mine.bufs)
 	} else {
-		copyAll(mine.bufs, other.bufs)
+		rows.CopyAll(mine.bufs, other.bufs)
 	}
 	bytes := int64(min(mine.bytes, other.bytes))
 	p.done = append(p.done, completion{id: mine.id, bytes: bytes})

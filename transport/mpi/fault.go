@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	// failedGrace is how long a failed call waits for MPI to give its buffers back and to take the
-	// notices to the peers, cancelledGrace how long one whose context has ended waits for messages
-	// that MPI is moving.
+	// failedGrace is how long a failed call waits until MPI has released its buffers and sent the
+	// notices to the peers. cancelledGrace is how long a call whose context has ended waits for
+	// messages that MPI is moving.
 	failedGrace, cancelledGrace = 250 * time.Millisecond, 100 * time.Millisecond
-	// goneGrace is how long a message under way to a peer that has closed may still take.
+	// goneGrace is how long a message to a peer that has closed may still take.
 	goneGrace = 250 * time.Millisecond
 )
 
-// fail breaks the transport for good, unless it is broken already, and has all peers told before
-// any call returns.
+// fail breaks the transport for good, unless it is broken already, and sends all peers a notice
+// before any call returns.
 func (t *Transport) fail(rank transport.Rank, err error) {
 	if t.fault != nil {
 		return
@@ -29,14 +29,14 @@ func (t *Transport) fail(rank transport.Rank, err error) {
 	if !t.closed {
 		t.cfg.Log.Warn("transport broken", "rank", t.rank, "culprit", rank, "err", err)
 		h, text := t.fault.notice()
-		t.tellAll(h, text)
+		t.notifyAll(h, text)
 	}
 	t.calls.wakeAll()
 	t.nudge()
 }
 
-// tellAll sends a notice to every peer; those that have closed still wait for farewells.
-func (t *Transport) tellAll(h header, text []byte) {
+// notifyAll sends a notice to every peer; those that have closed still wait for farewells.
+func (t *Transport) notifyAll(h header, text []byte) {
 	for _, p := range t.peers {
 		if p.rank != t.rank && (h.kind == kindFarewell || p.gone.IsZero()) {
 			t.notices++
@@ -45,13 +45,12 @@ func (t *Transport) tellAll(h header, text []byte) {
 	}
 }
 
-// purge drops what has not been asked of the port yet and makes no sense any more.
+// purge drops the tasks that have not been started and are not notices.
 func (t *Transport) purge() {
 	t.work.filter(func(k *task) bool { return k.frame && k.kind >= kindAbort })
 }
 
-// reclaim takes back what MPI would receive for calls that have failed. Only the driver may call
-// it.
+// reclaim cancels the receiving transfers of failed calls. Only the driver may call it.
 func (t *Transport) reclaim() {
 	for id := range t.requests {
 		if t.requests[id].r != nil {
@@ -60,7 +59,7 @@ func (t *Transport) reclaim() {
 	}
 }
 
-// interrupted reports whether c ends because its context or its time has, and how.
+// interrupted reports whether c ends because its context or its time has ended, and how.
 func (t *Transport) interrupted(ctx context.Context, c *call) (bool, *fault) {
 	if c.condition != nil {
 		return false, nil
@@ -78,8 +77,8 @@ func (t *Transport) interrupted(ctx context.Context, c *call) (bool, *fault) {
 	if ctx.Err() == nil {
 		return false, nil
 	}
-	err := gaveUp(ctx)
-	waiting, moving := c.census()
+	err := contextError(ctx)
+	waiting, moving := c.countLeft()
 	switch {
 	case moving == 0 && !c.moved:
 		c.withdraw()
@@ -91,14 +90,14 @@ func (t *Transport) interrupted(ctx context.Context, c *call) (bool, *fault) {
 		return false, nil
 	}
 	if errors.Is(err, context.Canceled) {
-		rank = t.rank // whoever cancels half a message is the one to blame
+		rank = t.rank // a rank that cancels half a message is to blame
 	}
 	c.grace = time.Time{}
 	t.fail(rank, fmt.Errorf("message half moved: %w", err))
 	return false, nil
 }
 
-// awaited is the first rank that c still needs something from.
+// awaited is the first rank that c still waits for.
 func (c *call) awaited() transport.Rank {
 	for i := range c.recvs {
 		if r := &c.recvs[i]; r.state == recvPosted || r.state == recvMoving {
@@ -113,8 +112,7 @@ func (c *call) awaited() transport.Rank {
 	return c.t.rank
 }
 
-// abandoned reports whether MPI moves a message of c to a peer that has closed, and does not get on
-// with it.
+// abandoned reports whether MPI moves a message of c to a peer that has closed, without progress.
 func (c *call) abandoned() bool {
 	for i := range c.sends {
 		s := &c.sends[i]
@@ -125,8 +123,8 @@ func (c *call) abandoned() bool {
 	return false
 }
 
-// census counts the messages that can be taken back, and those that MPI is moving.
-func (c *call) census() (waiting, moving int) {
+// countLeft counts the messages that can be withdrawn, and those that MPI is moving.
+func (c *call) countLeft() (waiting, moving int) {
 	for i := range c.recvs {
 		switch c.recvs[i].state {
 		case recvPosted:
@@ -146,7 +144,7 @@ func (c *call) census() (waiting, moving int) {
 	return waiting, moving
 }
 
-// withdraw takes back every message that MPI is not moving.
+// withdraw withdraws every message that MPI is not moving.
 func (c *call) withdraw() {
 	for i := range c.recvs {
 		if r := &c.recvs[i]; r.state == recvPosted {
@@ -168,9 +166,9 @@ func (s *send) withdraw() {
 	}
 }
 
-// released withdraws what is left of a failed call, and reports whether its buffers are the
-// caller's again and the peers know why. After a grace it no longer waits for MPI: what that still
-// holds stays pinned for good.
+// released withdraws the rest of a failed call, and reports whether MPI has released its buffers
+// and sent the notices. After a grace it no longer waits for MPI: buffers that MPI still has stay
+// pinned for good.
 func (c *call) released() bool {
 	c.withdraw()
 	if c.grace.IsZero() {

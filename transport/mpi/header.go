@@ -8,13 +8,13 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// kind says what a frame is.
+// kind is the kind of a frame.
 type kind uint8
 
 const (
 	kindEager    kind = 1 + iota // a message, whole
-	kindAnnounce                 // a message, whose bytes MPI carries apart
-	kindCredit                   // nothing but the header's own credit
+	kindAnnounce                 // a message whose bytes follow in transfers
+	kindCredit                   // only the header's credit
 	kindAbort                    // the sender's transport is broken; the payload says why
 	kindFarewell                 // the sender's transport is closed
 	kindEnd
@@ -25,7 +25,7 @@ const (
 	headerBytes = 32
 )
 
-// header stands before every frame, in little-endian:
+// header begins every frame, in little-endian:
 //
 //	0  kind, version, two bytes of zero
 //	4  credit: bytes of room for eager messages given back to the receiver of the frame
@@ -50,10 +50,10 @@ func (h header) put(b []byte) {
 	binary.LittleEndian.PutUint64(b[24:], h.id)
 }
 
-// isAbort tells what kind a frame is before it is checked.
+// isAbort reports whether an unchecked frame is an abort.
 func isAbort(frame []byte) bool { return len(frame) > 0 && kind(frame[0]) == kindAbort }
 
-// parse reads a frame. The payload is part of frame.
+// parse decodes a frame. The payload is part of frame.
 func parse(frame []byte) (h header, payload []byte, err error) {
 	if len(frame) < headerBytes {
 		return h, nil, fmt.Errorf("frame of %d bytes, want at least %d: %w", len(frame), headerBytes, transport.ErrProtocol)
@@ -73,14 +73,14 @@ func parse(frame []byte) (h header, payload []byte, err error) {
 	return h, payload, h.check(len(payload))
 }
 
-// check reports whether the lengths are possible.
+// check returns an error if the lengths are impossible.
 func (h header) check(payload int) error {
 	follows := uint64(0)
 	if h.kind == kindEager || h.kind == kindAbort {
 		follows = h.bytes
 	}
 	if uint64(payload) != follows {
-		return fmt.Errorf("frame of kind %d with %d bytes behind its header, want %d: %w", h.kind, payload, follows, transport.ErrProtocol)
+		return fmt.Errorf("frame of kind %d with %d bytes after its header, want %d: %w", h.kind, payload, follows, transport.ErrProtocol)
 	}
 	if h.kind <= kindAnnounce && h.bytes > math.MaxInt {
 		return fmt.Errorf("message of %d bytes, tag %#x, limit %d: %w", h.bytes, uint64(h.tag), math.MaxInt, transport.ErrTooLarge)

@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// maxSpare and maxSpareBytes bound the emptied messages that are kept to be used again.
+// maxSpare and maxSpareBytes bound the empty messages that are kept for reuse.
 const maxSpare, maxSpareBytes = 64, 8 << 10
 
 func (t *Transport) newMessage(tag transport.Tag, bytes int) *message {
@@ -20,7 +21,7 @@ func (t *Transport) newMessage(tag transport.Tag, bytes int) *message {
 	return &message{tag: tag, bytes: bytes}
 }
 
-// release gives back the memory of a message that has been copied out.
+// release keeps the memory of a message that has been copied out for reuse.
 func (t *Transport) release(m *message) {
 	if len(t.spare) < maxSpare && cap(m.store) <= maxSpareBytes {
 		*m = message{store: m.store[:0]}
@@ -28,7 +29,8 @@ func (t *Transport) release(m *message) {
 	}
 }
 
-// post asks for the next message of r's tag, and takes it if it is here or has been announced.
+// post posts r, or matches it with the next message of its tag if that has arrived or been
+// announced.
 func (t *Transport) post(r *receive) *fault {
 	p := r.peer
 	m := p.next(r.tag)
@@ -45,7 +47,7 @@ func (t *Transport) post(r *receive) *fault {
 	if m.id != 0 {
 		t.accept(r, m.id)
 	} else {
-		spread(r.bufs, m.store)
+		rows.Spread(r.bufs, m.store)
 		r.n = m.bytes
 		if p.rank != t.rank {
 			p.held -= m.bytes + messageOverhead
@@ -57,7 +59,7 @@ func (t *Transport) post(r *receive) *fault {
 	return nil
 }
 
-// fits notes the length of the message for r, and blames its sender if there is no room for it.
+// fits sets the length of r's message. The fault is its sender's if r has no room for it.
 func (r *receive) fits(bytes int) *fault {
 	if bytes > r.room {
 		return &fault{r.peer.rank, fmt.Errorf("message of %d bytes, tag %#x, room for %d: %w",
@@ -67,15 +69,15 @@ func (r *receive) fits(bytes int) *fault {
 	return nil
 }
 
-// accept has MPI receive the message that was announced as id.
+// accept receives the message that was announced as id.
 func (t *Transport) accept(r *receive, id uint64) {
 	r.id, r.state = id, recvMoving
 	t.work.push(task{peer: r.peer, r: r})
 	t.nudge()
 }
 
-// owe notes that a short message of p is kept no longer. The room is given back with the next frame
-// to p, or in one of its own when it gets much.
+// owe notes that a short message of p is no longer kept. Its room is given back with the next frame
+// to p, or in a frame of its own once it is a quarter of the limit.
 func (t *Transport) owe(p *peer, bytes int) {
 	const share = 4
 	before := p.owed
@@ -86,7 +88,7 @@ func (t *Transport) owe(p *peer, bytes int) {
 	}
 }
 
-// frame takes a frame of p in. An error is p's fault, unless it says otherwise.
+// frame handles a frame of p.
 func (t *Transport) frame(p *peer, b []byte) *fault {
 	h, payload, err := parse(b)
 	if err != nil {
@@ -115,10 +117,10 @@ func (p *peer) broke(format string, args ...any) *fault {
 	return &fault{p.rank, fmt.Errorf(format+": %w", append(args, transport.ErrProtocol)...)}
 }
 
-// offered gives a message, or the news of one, to whoever has asked for it, or keeps it.
+// offered matches a message, or the announcement of one, with a posted receive, or keeps it.
 func (t *Transport) offered(p *peer, h header, payload []byte) *fault {
 	if t.unusable() != nil {
-		return nil // calls are leaving, and a transfer to their buffers must not begin
+		return nil // calls are ending, and no transfer to their buffers must begin
 	}
 	n := int(h.bytes)
 	if (h.kind == kindAnnounce) != (h.id != 0) {
@@ -133,7 +135,7 @@ func (t *Transport) offered(p *peer, h header, payload []byte) *fault {
 			t.accept(r, h.id)
 			return nil
 		}
-		spread(r.bufs, payload)
+		rows.Spread(r.bufs, payload)
 		t.owe(p, n)
 		r.received()
 		return nil
@@ -142,7 +144,7 @@ func (t *Transport) offered(p *peer, h header, payload []byte) *fault {
 	m.id = h.id
 	if h.id == 0 {
 		if p.held += n + messageOverhead; p.held > t.cfg.MaxUnexpectedBytes {
-			return p.broke("%d bytes of short messages that nobody has asked for, limit %d", p.held, t.cfg.MaxUnexpectedBytes)
+			return p.broke("%d bytes of unexpected short messages, limit %d", p.held, t.cfg.MaxUnexpectedBytes)
 		}
 		m.store = append(m.store, payload...)
 	}
@@ -150,7 +152,7 @@ func (t *Transport) offered(p *peer, h header, payload []byte) *fault {
 	return nil
 }
 
-// takeBack cancels the receiving request id, and reports whether that was in time. Only the driver
+// takeBack cancels the receiving request id, and reports whether it was in time. Only the driver
 // may call it.
 func (t *Transport) takeBack(id int32) bool {
 	cancelled, err := t.port.cancel(id)
@@ -165,8 +167,8 @@ func (t *Transport) takeBack(id int32) bool {
 	return true
 }
 
-// farewell notes that p is gone, which is a fault if somebody waits for it. What MPI is moving may
-// still be done.
+// farewell notes that p has closed, which is a fault if a receive waits for it. Messages that MPI
+// is moving may still complete.
 func (t *Transport) farewell(p *peer) *fault {
 	p.gone = time.Now()
 	if p.posted.head != nil {

@@ -13,16 +13,17 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
-// Join makes this process a rank of the job that mpirun, or srun, has started it in; rank and size
-// are MPI's. It starts MPI unless the program has, and returns when all ranks have called it and
-// agree on their settings. MPI cannot be told to give up waiting for a rank, so ctx is looked at
-// before and after. Without -tags mpi, or without cgo, it returns an error.
+// Join makes this process a rank of its job, which mpirun or srun has started; rank and size are
+// those of MPI. It starts MPI unless the program has, and returns when all ranks have called it and
+// agree on their settings. MPI cannot stop waiting for a rank, so ctx is checked only before and
+// after. Without
+// -tags mpi, or without cgo, it returns an error.
 func Join(ctx context.Context, cfg Config) (*Transport, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, &transport.Error{Rank: transport.None, Op: "join", Err: gaveUp(ctx)}
+		return nil, &transport.Error{Rank: transport.None, Op: "join", Err: contextError(ctx)}
 	}
 	p, err := openPort(cfg.Size)
 	if err != nil {
@@ -34,27 +35,26 @@ func Join(ctx context.Context, cfg Config) (*Transport, error) {
 func join(ctx context.Context, cfg Config, p port) (*Transport, error) {
 	t := newTransport(cfg, p)
 	var err error
-	if cfg.Size == 0 { // all ranks that there are
-		err = stranger(len(t.peers), rendezvous.Sizes(os.Getenv))
+	if cfg.Size == 0 { // all ranks
+		err = separateJob(len(t.peers), rendezvous.Sizes(os.Getenv))
 	}
 	if err == nil {
 		err = t.agree()
 	}
 	if err == nil && ctx.Err() != nil {
-		err = &transport.Error{Rank: t.rank, Op: "join", Err: gaveUp(ctx)}
+		err = &transport.Error{Rank: t.rank, Op: "join", Err: contextError(ctx)}
 	}
 	if err != nil {
-		_ = t.Close() // says farewell, so that the others do not wait
+		_ = t.Close() // so that the others do not wait
 		return nil, err
 	}
 	t.cfg.Log.Info("joined", "rank", t.rank, "size", len(t.peers))
 	return t, nil
 }
 
-// stranger reports that MPI takes this process for the only one, although its launcher has started
-// several: each of them would be a job of its own. That is so where the launcher belongs to another
-// MPI than the program.
-func stranger(size int, launched map[string]int) error {
+// separateJob returns an error if MPI has only this rank although its launcher has started several:
+// each would be a separate job. The launcher then belongs to another MPI than the program.
+func separateJob(size int, launched map[string]int) error {
 	if size > 1 {
 		return nil
 	}
@@ -70,11 +70,11 @@ func stranger(size int, launched map[string]int) error {
 	return nil
 }
 
-// termsBytes is room for the settings as text: rendezvous bounds the user's to 2 KiB, and ours are
+// termsBytes bounds the settings as text: rendezvous bounds the user's to 2 KiB, and ours are
 // short.
 const termsBytes = 3 << 10
 
-// agree compares the settings of all ranks: digests first, and rank 0's text where one differs.
+// agree compares the settings of all ranks: digests first, then the texts if one differs.
 func (t *Transport) agree() error {
 	terms := t.cfg.terms()
 	mine := rendezvous.Digest("", terms)

@@ -7,31 +7,31 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// peer is what this rank knows of one rank. All of it is guarded by Transport.mu.
+// peer is the state of one rank. All of it is guarded by Transport.mu.
 type peer struct {
 	rank transport.Rank
-	gone time.Time // when it said farewell; zero before
+	gone time.Time // when its farewell arrived; zero before
 
 	posted  receiveList
 	arrived map[transport.Tag]messageQueue
 	held    int // bytes of short messages that are kept
-	owed    int // bytes of room that it has not been told of
+	owed    int // bytes of room that have not been given back to it
 
 	room   int    // bytes of short messages that it still keeps for us
 	lastID uint64 // of the transfers announced to it
 }
 
-// message is one that came, or was announced, before anybody asked for it.
+// message is one that arrived, or was announced, before its receive was posted.
 type message struct {
 	next  *message
 	tag   transport.Tag
 	bytes int
-	id    uint64 // of the first transfer of an announced message; 0 where store holds it
+	id    uint64 // of the first transfer of an announced message; 0 if store holds it
 	store []byte
 }
 
-// messageOverhead is what a short message costs of its receiver's room beyond its bytes, so that
-// empty ones are bounded too.
+// messageOverhead is what a short message counts beyond its bytes, so that empty ones are bounded
+// too.
 const messageOverhead = 64
 
 // receive is one message that a call waits for.
@@ -71,7 +71,7 @@ func (l *receiveList) push(r *receive) {
 	l.tail = r
 }
 
-// pushFront puts back what had been first.
+// pushFront puts back the receive that was first.
 func (l *receiveList) pushFront(r *receive) {
 	r.prev, r.next, r.state = nil, l.head, recvPosted
 	if l.head == nil {
@@ -109,7 +109,7 @@ func (l *receiveList) take(tag transport.Tag) *receive {
 
 type messageQueue struct{ head, tail *message }
 
-// keep queues a message that nobody has asked for.
+// keep queues an unexpected message.
 func (p *peer) keep(m *message) {
 	if p.arrived == nil {
 		p.arrived = make(map[transport.Tag]messageQueue)
@@ -124,7 +124,7 @@ func (p *peer) keep(m *message) {
 	p.arrived[m.tag] = q
 }
 
-// next removes and returns the first message of tag that has come, or nil.
+// next removes and returns the first unexpected message of tag, or nil.
 func (p *peer) next(tag transport.Tag) *message {
 	q := p.arrived[tag]
 	m := q.head
@@ -138,42 +138,4 @@ func (p *peer) next(tag transport.Tag) *message {
 	}
 	m.next = nil
 	return m
-}
-
-// copyAll copies the concatenation of src over dst, which has room for it. The two may be cut at
-// different places.
-func copyAll(dst, src [][]byte) {
-	at := 0
-	for _, s := range src {
-		for len(s) > 0 {
-			for at == len(dst[0]) {
-				dst, at = dst[1:], 0
-			}
-			n := copy(dst[0][at:], s)
-			s, at = s[n:], at+n
-		}
-	}
-}
-
-// spread copies src over dst, which has room for it.
-func spread(dst [][]byte, src []byte) {
-	for _, d := range dst {
-		src = src[copy(d, src):]
-	}
-}
-
-// gather copies src to the start of dst, which has room for it.
-func gather(dst []byte, src [][]byte) {
-	for _, s := range src {
-		dst = dst[copy(dst, s):]
-	}
-}
-
-// total is the number of bytes in bufs.
-func total(bufs [][]byte) int {
-	n := 0
-	for _, b := range bufs {
-		n += len(b)
-	}
-	return n
 }

@@ -11,8 +11,8 @@ import (
 // largePage is what Linux calls a transparent huge page, on amd64 and on arm64 with pages of 4 KiB.
 const largePage = 2 << 20
 
-// newArena reserves n bytes in large pages, where the system has some. They take memory only once
-// they are used. There is no arena where the system refuses.
+// newArena reserves n bytes in large pages, if the system has some. They take memory only once they
+// are used. The result is nil if the system refuses.
 func newArena(n int) *arena.Arena {
 	n = (n + largePage - 1) &^ (largePage - 1)
 	if n == 0 {

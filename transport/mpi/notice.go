@@ -11,8 +11,8 @@ import (
 // maxReason bounds the text of a notice.
 const maxReason = 1 << 10
 
-// reasons lists what a notice names by number, from 1, so that errors.Is finds it on every rank.
-// Only its end grows.
+// reasons are the errors that a notice names by number, from 1, so that the error on every rank
+// wraps them. New ones are added at the end only.
 func reasons() []error {
 	return []error{
 		transport.ErrTimeout, transport.ErrPeerClosed, transport.ErrPeerDead, transport.ErrProtocol, transport.ErrTooLarge,
@@ -20,18 +20,18 @@ func reasons() []error {
 	}
 }
 
-// fault is why a call failed: who is to blame, and for what.
+// fault is why a call failed: the culprit and the cause.
 type fault struct {
 	rank transport.Rank
 	err  error
 }
 
-// as states the fault as that of the named operation.
+// as returns f as the error of the named operation.
 func (f *fault) as(op string) *transport.Error {
 	return &transport.Error{Rank: f.rank, Op: op, Err: f.err}
 }
 
-// notice is a fault as an abort frame's header and payload.
+// notice returns f as an abort frame's header and payload.
 func (f *fault) notice() (header, []byte) {
 	text := []byte{0}
 	for i, r := range reasons() {
@@ -50,19 +50,19 @@ func readNotice(h header, text []byte, from transport.Rank, size int) (*fault, e
 	if len(text) == 0 || len(text) > maxReason || h.id > uint64(size) {
 		return nil, fmt.Errorf("abort notice of %d bytes blames rank %d of %d: %w", len(text), int64(h.id)-1, size, transport.ErrProtocol)
 	}
-	told := &toldError{from: from, text: string(text[1:])}
+	remote := &peerError{from: from, text: string(text[1:])}
 	if list := reasons(); text[0] > 0 && int(text[0]) <= len(list) {
-		told.reason = list[text[0]-1]
+		remote.reason = list[text[0]-1]
 	}
-	return &fault{transport.Rank(h.id) - 1, told}, nil
+	return &fault{transport.Rank(h.id) - 1, remote}, nil
 }
 
-// toldError is a fault that another rank has found.
-type toldError struct {
+// peerError is the cause that another rank found.
+type peerError struct {
 	from   transport.Rank
 	text   string
 	reason error
 }
 
-func (e *toldError) Error() string { return fmt.Sprintf("rank %d says: %q", e.from, e.text) }
-func (e *toldError) Unwrap() error { return e.reason }
+func (e *peerError) Error() string { return fmt.Sprintf("rank %d says: %q", e.from, e.text) }
+func (e *peerError) Unwrap() error { return e.reason }

@@ -5,15 +5,16 @@ import (
 	"slices"
 	"unsafe"
 
+	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// maxEager is the longest message that travels with its header, copied on both sides. The frame is
-// then still one that Open MPI sends without asking the receiver first, over shared memory as over
-// most networks.
+// maxEager is the longest message that is sent with its header, copied on both sides. Open MPI
+// sends a frame of that length without asking the receiver first, over shared memory and most
+// networks.
 const maxEager = 4000 - headerBytes
 
-// task is something to ask the port for: a frame, or a transfer of s or r.
+// task is work for the port: a frame, or a transfer of s or r.
 type task struct {
 	frame bool
 	peer  *peer
@@ -43,7 +44,7 @@ func (q *queue) pop() {
 	q.head++
 }
 
-// filter drops the tasks that keep does not want, and returns how many those were.
+// filter drops the tasks for which keep is false, and returns their number.
 func (q *queue) filter(keep func(k *task) bool) int {
 	before := q.list[q.head:]
 	q.list = slices.DeleteFunc(before, func(k task) bool { return !keep(&k) })
@@ -54,7 +55,7 @@ func (q *queue) filter(keep func(k *task) bool) int {
 // none is no slot.
 const none int32 = -1
 
-// request is one that the port has been asked for.
+// request is a request that the port has started.
 type request struct {
 	slot   int32 // of a frame, else none
 	notice bool  // an abort or a farewell
@@ -81,8 +82,8 @@ func (t *Transport) freeRequest(id int32) {
 	t.unused = append(t.unused, id)
 }
 
-// submit hands a message over: to a receive of our own, whole behind its header, or announced and
-// in a transfer of its own, which MPI begins when the receiver has asked for it.
+// submit sends a message: to a receive of this rank, or whole after its header, or announced and in
+// transfers, which MPI begins when the receiver has posted them.
 func (t *Transport) submit(s *send) *fault {
 	p := s.peer
 	switch {
@@ -107,27 +108,26 @@ func (t *Transport) submit(s *send) *fault {
 	return nil
 }
 
-// submitToSelf delivers a message of this rank to itself: at once if it was asked for, else it is
-// kept.
+// submitToSelf delivers a message of this rank to itself, or keeps it until it is received.
 func (t *Transport) submitToSelf(s *send) *fault {
 	if r := s.peer.posted.take(s.tag); r != nil {
 		if f := r.fits(s.bytes); f != nil {
 			s.peer.posted.pushFront(r)
 			return f
 		}
-		copyAll(r.bufs, s.bufs)
+		rows.CopyAll(r.bufs, s.bufs)
 		r.received()
 	} else {
 		m := t.newMessage(s.tag, s.bytes)
 		m.store = slices.Grow(m.store, s.bytes)[:s.bytes]
-		gather(m.store, s.bufs)
+		rows.Gather(m.store, s.bufs)
 		s.peer.keep(m)
 	}
 	s.finished()
 	return nil
 }
 
-// finished ends s, whose buffers are the caller's again.
+// finished completes s, whose buffers belong to the caller again.
 func (s *send) finished() {
 	if !s.large() && s.peer.rank != s.call.t.rank {
 		s.call.staged--
@@ -136,7 +136,7 @@ func (s *send) finished() {
 	s.call.oneDone()
 }
 
-// fill moves tasks into the batch, as many as there are slots and commands for.
+// fill moves tasks into the batch, up to the number of free slots and commands.
 func (t *Transport) fill() {
 	b := t.batch
 	b.commands, b.pieces = b.commands[:0], b.pieces[:0]
@@ -166,7 +166,7 @@ func (t *Transport) stage(k *task) bool {
 	req := request{slot: slot}
 	switch k.kind {
 	case kindEager:
-		gather(mem[n:], k.s.bufs)
+		rows.Gather(mem[n:], k.s.bufs)
 		n += k.s.bytes
 		k.s.state = sendMoving
 		req.s = k.s
@@ -186,8 +186,7 @@ func (t *Transport) stage(k *task) bool {
 // transfers is how many transfers the bytes of an announced message take, at least one.
 func (t *Transport) transfers(bytes int) int { return max(1, (bytes-1)/t.cfg.transferBytes+1) }
 
-// transfer asks for the bytes of an announced message to go straight from or to the caller's
-// buffers.
+// transfer adds the transfers of an announced message, directly from or to the caller's buffers.
 func (t *Transport) transfer(k *task) {
 	kind, id, rest, left, pin := sendData, uint64(0), pieces{}, 0, (*runtime.Pinner)(nil)
 	if s := k.s; s != nil {
@@ -217,13 +216,13 @@ func (t *Transport) transfer(k *task) {
 	}
 }
 
-// pieces hands out the concatenation of bufs in pieces that lie in one buffer each.
+// pieces cuts the concatenation of bufs into pieces that lie in one buffer each.
 type pieces struct {
 	bufs [][]byte
 	at   int // within bufs[0]
 }
 
-// next is the next piece, of 1 to n bytes. There must be so much left.
+// next returns the next piece, of 1 to n bytes. At least one byte must be left.
 func (p *pieces) next(n int) []byte {
 	for p.at == len(p.bufs[0]) {
 		p.bufs, p.at = p.bufs[1:], 0
@@ -234,5 +233,5 @@ func (p *pieces) next(n int) []byte {
 	return b
 }
 
-// dataTag is MPI's tag for transfer number id, which no other one of the pair has at the same time.
+// dataTag is MPI's tag for transfer number id: no other one of the pair has it at the same time.
 func (t *Transport) dataTag(id uint64) int32 { return int32(1 + id%t.tagSpan) }

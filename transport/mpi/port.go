@@ -1,7 +1,7 @@
 package mpi
 
-// port is what the engine needs of MPI: short frames that arrive in order, and transfers straight
-// between the callers' buffers. One goroutine at a time uses it, but for interrupt.
+// port is the part of MPI that the engine uses: short frames that arrive in order, and transfers
+// directly between the callers' buffers. Except for interrupt, one goroutine at a time uses it.
 type port interface {
 	// rank, size and crowded describe the job; crowded says that this machine runs more ranks than
 	// they may use processors, by their affinity and their container's quota.
@@ -10,29 +10,28 @@ type port interface {
 	crowded() bool
 	// tagLimit is the highest tag that a transfer may have; the lowest is 0.
 	tagLimit() int
-	// gather returns what all ranks, which call it at once, give it: as many bytes each.
+	// gather returns the bytes of all ranks. All call it at once with the same length.
 	gather(mine []byte) ([]byte, error)
-	// words says what a completion's code means.
+	// words returns the meaning of a completion's code.
 	words(code int32) string
 	// outbound is the memory of outgoing slot i, of outSlots; inbound that of incoming slot i. Each
 	// has frameBytes.
 	outbound(i int32) []byte
 	inbound(i int32) []byte
-	// turn starts what b asks for and polls, up to spins times, until something has happened or
-	// interrupt was called since calm; patient says that what happens to outgoing frames is not
-	// worth a return. What has is in b.arrivals and b.done. Arrivals' slots are free again at the
-	// next turn.
+	// turn starts the commands of b and polls, up to spins times, until there is an event or
+	// interrupt was called since calm. If patient, events of outgoing frames do not count. The
+	// events are in b.arrivals and b.done. The slots of arrivals are free again at the next turn.
 	turn(b *batch, spins int, patient bool) error
-	// cancel takes a receiving transfer back, and reports whether that was in time.
+	// cancel cancels a receiving transfer, and reports whether it was in time.
 	cancel(id int32) (bool, error)
 	// interrupt ends the turn under way early, and calm makes the port ready for the next
 	// interrupt.
 	interrupt()
 	calm()
-	// owned reports that close ends MPI itself, for which all ranks have to call it.
+	// owned reports that close finalizes MPI, for which all ranks must call it.
 	owned() bool
-	// close frees what the port holds. clean says that no message is under way from or to anybody.
-	// owner, if it is not nil, knows of memory that is still in use, and stays for good.
+	// close frees the port. clean says that no message is under way from or to any rank. owner, if
+	// not nil, refers to memory that is still in use, and is kept for good.
 	close(clean bool, owner any) error
 }
 
@@ -45,7 +44,7 @@ const (
 	maxEvents   = inSlots
 )
 
-// The kinds of a command. shim.h has the twins of these and of the three structs below.
+// The kinds of a command. shim.h has the same constants, and the structs below.
 const (
 	sendFrame int32 = iota
 	sendData
@@ -67,19 +66,19 @@ type piece struct {
 	bytes int64
 }
 
-// arrival is a frame that has come into incoming slot slot.
+// arrival is a frame that has arrived in incoming slot slot.
 type arrival struct {
 	slot, peer int32
 	bytes      int64
 }
 
-// completion is the end of the request id: the bytes received, or MPI's code of what went wrong.
+// completion is the end of the request id: the bytes received, or MPI's error code.
 type completion struct {
 	id, code int32
 	bytes    int64
 }
 
-// batch is what passes between the engine and the port in one turn. There is room in done for every
+// batch is the commands and events of one turn. There is room in done for every
 // request that is under way or asked for.
 type batch struct {
 	commands []command

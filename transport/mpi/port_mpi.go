@@ -22,7 +22,7 @@ import (
 	"unsafe"
 )
 
-// The twins must have one layout.
+// The structs must have the same layout in C.
 var (
 	_ = [1]struct{}{}[unsafe.Sizeof(command{})-C.sizeof_sy_command]
 	_ = [1]struct{}{}[unsafe.Sizeof(piece{})-C.sizeof_sy_piece]

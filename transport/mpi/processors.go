@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// processors is how many processors this process may use: those it may run on, of which there are
-// cpus, or less where a container has a quota of their time. root is the system's file system. A
-// quota is of a control group or one above it, and may be a fraction; what cannot be read is none.
+// processors returns how many processors this process may use: cpus, those that it may run on, or
+// less if a container has a quota of their time. root is the system's file system. A quota is that
+// of a control group or one above it, and may be a fraction; one that cannot be read is none.
 func processors(root fs.FS, cpus int) float64 {
 	least := float64(cpus)
 	for _, dir := range groupsOf(root) {
@@ -23,7 +23,7 @@ func processors(root fs.FS, cpus int) float64 {
 	return least
 }
 
-// groupRoot is where control groups are seen.
+// groupRoot is the folder of control groups.
 const groupRoot = "sys/fs/cgroup"
 
 // groupsOf lists the folders of this process's control groups that may limit its time, of both
@@ -70,7 +70,7 @@ func quotaOf(root fs.FS, dir string) float64 {
 	return share(strings.TrimSpace(string(quota)), strings.TrimSpace(string(period)))
 }
 
-// share is quota / period; a quota that is no positive number is none.
+// share is quota / period; a quota that is not a positive number is none.
 func share(quota, period string) float64 {
 	q, err := strconv.ParseFloat(quota, 64)
 	p, err2 := strconv.ParseFloat(period, 64)
@@ -80,6 +80,5 @@ func share(quota, period string) float64 {
 	return q / p
 }
 
-// isCrowded reports whether so many ranks of one machine are more than processors that they may
-// use.
+// isCrowded reports whether one machine has more ranks than processors that they may use.
 func isCrowded(ranks int, processors float64) bool { return float64(ranks) > processors }

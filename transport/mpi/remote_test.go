@@ -69,7 +69,7 @@ func startWorld(t testing.TB, n int) *world {
 	return w
 }
 
-// end tells the ranks that the test is over, and fails it if they do not end in good order.
+// end ends the ranks, and fails the test if they do not end in order.
 func (w *world) end(t testing.TB, cmd *exec.Cmd, ended chan error, said *bytes.Buffer) {
 	for _, r := range w.ranks {
 		if r != nil {
@@ -138,7 +138,7 @@ func (r *remote) listen() {
 	}
 }
 
-// ask has the rank do what q says, and passes the end of ctx on.
+// ask makes the rank run q, and passes the end of ctx on.
 func (r *remote) ask(ctx context.Context, q rpcRequest) (rpcResponse, error) {
 	answer := make(chan rpcResponse, 1)
 	q.Cancel = endingOf(ctx)

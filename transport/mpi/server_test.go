@@ -41,7 +41,7 @@ type server struct {
 	mu       sync.Mutex
 	t        *Transport
 	contexts map[uint64]*rpcContext
-	returned [][]byte // buffers of failed calls, scribbled upon: nobody else may write to them
+	returned [][]byte // overwritten buffers of failed calls: MPI must not write to them
 	wg       sync.WaitGroup
 }
 
@@ -239,8 +239,8 @@ func (s *server) unspoiled() error {
 	return nil
 }
 
-// steady exchanges n messages of so many bytes with every rank, and returns allocations and time of
-// each.
+// steady exchanges n messages of the given bytes with every rank, and returns allocations and time
+// of each.
 func steady(ctx context.Context, t *Transport, bytes, n int) (allocs float64, took time.Duration, err error) {
 	var sends, recvs []transport.Message
 	for r := range t.Size() {

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The kinds of a command and the structs below are the twins of those in port.go. */
+/* The kinds of a command and the structs below are the same in port.go. */
 enum { SY_SEND_FRAME, SY_SEND_DATA, SY_RECV_DATA };
 
 typedef struct {
@@ -33,10 +33,10 @@ typedef struct sy_port sy_port;
 
 /* Functions that return int return an MPI error code, 0 for success. */
 
-/* sy_start initialises MPI unless that has been done, which started tells. */
+/* sy_start initializes MPI unless that has been done; started says whether it has. */
 int sy_start(int *started);
 int sy_finish(void);
-/* sy_ready tells whether MPI can be used now, and by one thread after another. */
+/* sy_ready reports whether MPI can be used now, by one thread after another. */
 int sy_ready(int *initialised, int *finalised, int *serial);
 /* sy_open makes a port for the first size ranks of the world, or all if size is 0. */
 int sy_open(int size, int in_slots, int out_slots, size_t frame_bytes, int max_events, sy_port **port);

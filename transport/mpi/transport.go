@@ -17,14 +17,14 @@ type Transport struct {
 	port      port
 	rank      transport.Rank
 	tagSpan   uint64
-	arena     *arena.Arena // of Alloc; nil where there is none
+	arena     *arena.Arena // of Alloc, or nil
 	closeOnce sync.Once
 	closeErr  error
 
 	mu       sync.Mutex // guards all below, but is free while the driver is in a turn or in a pause
 	peers    []*peer
 	calls    callList // under way
-	idle     []*call  // to be used again
+	idle     []*call  // for reuse
 	driver   *call    // whose goroutine alone uses the port
 	fault    *fault
 	program  transport.Program // for what errors state; or nil
@@ -35,7 +35,7 @@ type Transport struct {
 	unused   []int32 // free places in requests
 	active   int     // requests under way
 	slots    []int32 // free outgoing slots
-	notices  int     // abort frames and farewells that MPI has not taken yet
+	notices  int     // abort frames and farewells that MPI has not sent yet
 	batch    *batch
 	spare    []*message
 }
@@ -49,7 +49,7 @@ var (
 	_ transport.Watcher   = (*Transport)(nil)
 )
 
-// newTransport makes the engine over a port that is open.
+// newTransport returns the engine over an open port.
 func newTransport(cfg Config, p port) *Transport {
 	t := &Transport{
 		cfg: cfg, port: p, rank: transport.Rank(p.rank()), tagSpan: uint64(p.tagLimit()),
@@ -70,21 +70,20 @@ func (t *Transport) Rank() transport.Rank { return t.rank }
 // Size is the number of ranks.
 func (t *Transport) Size() int { return len(t.peers) }
 
-// Capabilities states that the loss of a rank ends the whole job: mpirun sees to that.
+// Capabilities states that the loss of a rank ends the whole job, by mpirun.
 func (t *Transport) Capabilities() transport.Capabilities {
 	return transport.Capabilities{Name: "mpi", SurvivesPeerLoss: false, Network: true}
 }
 
-// Watch names the program of which an operation that takes too long states what this rank was in.
-// Statements do not travel over MPI, so ranks that are out of step are found by Config.OpTimeout
-// alone.
+// Watch sets the program whose state an operation that takes too long adds to its error. Statements
+// are not sent over MPI, so ranks that are out of step are found only by Config.OpTimeout.
 func (t *Transport) Watch(p transport.Program) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.program = p
 }
 
-// Settle has nobody to ask.
+// Settle does nothing: peers cannot be asked.
 func (t *Transport) Settle() error { return nil }
 
 // WireBytes is the number of payload bytes sent to other ranks.
@@ -149,7 +148,7 @@ func (t *Transport) Exchange(ctx context.Context, sends, recvs []transport.Messa
 	return t.end(c, f)
 }
 
-// check panics if r is no rank of the job.
+// check panics if r is not a rank of the job.
 func (t *Transport) check(call string, r transport.Rank) {
 	if r < 0 || int(r) >= len(t.peers) {
 		panic(fmt.Sprintf("mpi: %s: rank %d outside 0..%d", call, r, len(t.peers)-1))
@@ -165,7 +164,7 @@ func (t *Transport) begin(ctx context.Context, name string, about transport.Rank
 		t.leave(c)
 	}
 	if f == nil && ctx.Err() != nil {
-		f = &fault{about, gaveUp(ctx)}
+		f = &fault{about, contextError(ctx)}
 	}
 	if f != nil {
 		return nil, f.as(name)
@@ -173,7 +172,7 @@ func (t *Transport) begin(ctx context.Context, name string, about transport.Rank
 	return t.enter(name), nil
 }
 
-// enter makes a call one of those under way.
+// enter adds a call to those under way.
 func (t *Transport) enter(name string) *call {
 	var c *call
 	if n := len(t.idle); n > 0 {
@@ -186,7 +185,7 @@ func (t *Transport) enter(name string) *call {
 	return c
 }
 
-// end gives the call back and states its error as the caller's. mu is held.
+// end removes the call and returns its error for the caller. mu is held.
 func (t *Transport) end(c *call, f *fault) error {
 	name := c.name
 	t.leave(c)
@@ -196,7 +195,7 @@ func (t *Transport) end(c *call, f *fault) error {
 	return f.as(name)
 }
 
-// leave takes c out of those under way, and makes another the driver if it was that.
+// leave removes c from the calls under way. If it was the driver, another call becomes that.
 func (t *Transport) leave(c *call) {
 	t.calls.remove(c)
 	if t.driver == c {
@@ -234,16 +233,16 @@ func (l *callList) remove(c *call) {
 	l.list = l.list[:last]
 }
 
-// wakeOne makes one of the waiting calls look whether it is to drive.
+// wakeOne wakes one of the waiting calls, which may become the driver.
 func (l *callList) wakeOne() {
 	if len(l.list) > 0 {
-		l.list[0].rouse()
+		l.list[0].wakeUp()
 	}
 }
 
 func (l *callList) wakeAll() {
 	for _, c := range l.list {
-		c.rouse()
+		c.wakeUp()
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/internal/delayqueue"
 )
@@ -27,7 +28,7 @@ func (t *Transport) post(ctx context.Context, m transport.Message, op string) (s
 	if ctx.Err() != nil {
 		return sending{}, t.failed(ctx, ctx.Err(), m.Peer, op)
 	}
-	s := sending{to: m.Peer, size: sizeOf(m.Bufs)}
+	s := sending{to: m.Peer, size: rows.SizeOf(m.Bufs)}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.departs = t.link.send(time.Now(), s.size)
@@ -69,7 +70,7 @@ func (t *Transport) Exchange(ctx context.Context, sends, recvs []transport.Messa
 		return err
 	}
 	for _, m := range direct {
-		t.count(m.Peer, sizeOf(m.Bufs))
+		t.count(m.Peer, rows.SizeOf(m.Bufs))
 	}
 	for _, s := range posted {
 		// After an error the context of the others has ended or the transport is broken: no wait is

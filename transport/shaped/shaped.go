@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/internal/delayqueue"
 )
@@ -85,7 +86,7 @@ func (t *Transport) Send(ctx context.Context, to transport.Rank, tag transport.T
 	if !t.behind[to] {
 		err := t.below.Send(ctx, to, tag, bufs...)
 		if err == nil {
-			t.count(to, sizeOf(bufs))
+			t.count(to, rows.SizeOf(bufs))
 		}
 		return t.learn(ctx, err, "send")
 	}
@@ -129,14 +130,6 @@ func (t *Transport) count(to transport.Rank, n int) {
 	if to != t.below.Rank() {
 		t.wire.Add(uint64(n))
 	}
-}
-
-func sizeOf(bufs [][]byte) int {
-	n := 0
-	for _, b := range bufs {
-		n += len(b)
-	}
-	return n
 }
 
 // arrival is when a message that departs then can be received. The caller holds the lock.

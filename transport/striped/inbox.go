@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -50,7 +51,7 @@ type receive struct {
 
 // post posts a receive of the next message under tag.
 func (b *inbox) post(tag transport.Tag, bufs [][]byte) (*receive, *fault) {
-	r := &receive{b: b, tag: tag, bufs: bufs, room: sizeOf(bufs), done: make(chan struct{}, 1)}
+	r := &receive{b: b, tag: tag, bufs: bufs, room: rows.SizeOf(bufs), done: make(chan struct{}, 1)}
 	b.mu.Lock()
 	if m, ok := shift(b.arrived, tag); ok {
 		err := b.match(m, r)
@@ -189,7 +190,7 @@ func (r *receive) unpost() {
 
 // deliverSelf takes a message of this rank to itself, whole.
 func (b *inbox) deliverSelf(tag transport.Tag, bufs [][]byte) error {
-	s := shape{total: sizeOf(bufs), k: 1, stripe: max(1, sizeOf(bufs))}
+	s := shape{total: rows.SizeOf(bufs), k: 1, stripe: max(1, rows.SizeOf(bufs))}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	m, err := b.announce(&header{message: b.next, tag: tag}, s)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -22,7 +23,7 @@ type outgoing struct {
 
 // send queues a message for another rank. Nothing refers to bufs when it returns.
 func (t *Transport) send(ctx context.Context, c *clock, to transport.Rank, tag transport.Tag, bufs [][]byte) *fault {
-	total := sizeOf(bufs)
+	total := rows.SizeOf(bufs)
 	if most := t.cfg.longest(t.k); uint64(total) > most {
 		return t.fail(to, fmt.Errorf("message of %d bytes, tag %#x, limit %d: %w", total, uint64(tag), most, transport.ErrTooLarge))
 	}

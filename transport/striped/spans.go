@@ -78,11 +78,3 @@ func (s *spans) slice(at, n int) ([]byte, bool) {
 	}
 	return s.bufs[i][offset : offset+n : offset+n], true
 }
-
-func sizeOf(bufs [][]byte) int {
-	n := 0
-	for _, b := range bufs {
-		n += len(b)
-	}
-	return n
-}
