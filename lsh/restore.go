@@ -91,7 +91,7 @@ func (w *worker) shift(p *Pass, g int) {
 	}
 }
 
-// shiftWide is shift of the rows of cluster k in float64, where the offset overflows float32.
+// shiftWide is shift of the rows of cluster k in float64, if the offset overflows float32.
 func (p *Pass) shiftWide(g, k int) {
 	m, gains := p.members(k), p.gains[g*p.c.cfg.Compensation.gainsOf(p.c.dim):]
 	size := 1.0

@@ -2,40 +2,41 @@ package router
 
 import "github.com/switchyard-moe/switchyard/internal/mat"
 
-// auction assigns tokens to experts, one each, so that the sum of their scores is the largest that
-// there is while every expert gets ⌊T/E⌋ or ⌈T/E⌉ of the T tokens.
+// auction assigns tokens to experts, one each, so that the sum of their scores is the largest
+// possible while every expert gets ⌊T/E⌋ or ⌈T/E⌉ of the T tokens.
 //
-// Each token bids for the expert that is worth most to it after its price: as much as the second
-// best would leave it, and ε on top. An expert has ⌈T/E⌉ slots, and its price is that of its
-// cheapest; a bid takes the cheapest slot, makes it dearer, and sends away who held it. The last
-// bid leaves a sum within ε for each token of the best (Bertsekas 1979; equal objects: Bertsekas
-// and Castañon 1989). Scores are integers times more than there are bidders, so with ε = 1 at the
-// end it is the best, and its bits are the same everywhere. ε starts large and shrinks: each round
-// keeps the prices of the one before, and all holders that are content at the new ε.
+// Each token bids for the expert with the largest score minus price. The bid is the price at which
+// the second best expert would be worth as much, plus ε. An expert has ⌈T/E⌉ slots, and its price
+// is that of its cheapest slot; a bid takes the cheapest slot, raises its price, and removes the
+// token that held it. After the last bid the sum is within ε for each token of the largest
+// (Bertsekas 1979; equal objects: Bertsekas and Castañon 1989). Scores are integers times more than
+// the number of bidders, so with ε = 1 in the last round the sum is the largest, and the bits are
+// the same on all machines. ε starts large and shrinks: each round keeps the prices of the round
+// before, and all holders that do not prefer another expert at the new ε.
 //
-// Where E does not divide T, as many bidders without scores as there are slots too many want a slot
-// too, but no two of one expert. So every slot finds a holder, as the theorem asks, and an expert
-// loses one token at most.
+// If E does not divide T, the surplus slots go to bidders without scores, at most one of them at
+// each expert. So every slot has a holder, as the theorem requires, and an expert loses at most one
+// token.
 //
 // A bid costs E steps and the logarithm of an expert's slots.
 type auction struct {
 	experts int
-	scores  []int32 // tokens × experts, in levels
-	unit    int64   // what a level is worth: more than the number of bidders
-	shelves []shelf // of each expert
-	prices  []int64 // of each expert, as shelf.price has it
-	queue   []int32 // bidders without a slot, the next one last; those from T on have no scores
-	result  []int32 // expert of each token
+	scores  []int32    // tokens × experts, in levels
+	unit    int64      // what a level is worth: more than the number of bidders
+	heaps   []slotHeap // of each expert
+	prices  []int64    // of each expert, as slotHeap.price has it
+	queue   []int32    // bidders without a slot, the next one last; those from T on have no scores
+	result  []int32    // expert of each token
 }
 
 // levels is how many steps the scores of a token group are rounded to.
 const levels = 1 << 20
 
-// shelf is the slots of one expert. Its price is that of the cheapest.
-type shelf struct {
-	slots []slot // a heap, the cheapest first; vacant or held by tokens
-	apart slot   // the one for a bidder without scores
-	split bool   // whether there is one, beside the others
+// slotHeap is the slots of one expert. Its price is that of the cheapest.
+type slotHeap struct {
+	slots    []slot // a heap, the cheapest first; vacant or held by tokens
+	extra    slot   // one more, for a bidder without scores
+	hasExtra bool   // whether there is one, beside the others
 }
 
 type slot struct {
@@ -45,26 +46,26 @@ type slot struct {
 
 const vacant = -1
 
-// worthless is less than any value of a bidder, and leaves room below it.
+// worthless is less than any value of an expert to a bidder, with room below it.
 const worthless = -1 << 62
 
-// apartFirst tells whether the slot apart is the cheapest.
-func (s *shelf) apartFirst() bool {
-	return s.split && (len(s.slots) == 0 || s.apart.price < s.slots[0].price)
+// extraFirst tells whether the extra slot is the cheapest.
+func (s *slotHeap) extraFirst() bool {
+	return s.hasExtra && (len(s.slots) == 0 || s.extra.price < s.slots[0].price)
 }
 
-// price is what a token must outbid.
-func (s *shelf) price() int64 {
-	if s.apartFirst() {
-		return s.apart.price
+// price is the price that a token must exceed.
+func (s *slotHeap) price() int64 {
+	if s.extraFirst() {
+		return s.extra.price
 	}
 	return s.slots[0].price
 }
 
-// entrance is what a bidder without scores must outbid.
-func (s *shelf) entrance() int64 {
-	if s.split {
-		return s.apart.price
+// extraPrice is the price that a bidder without scores must exceed.
+func (s *slotHeap) extraPrice() int64 {
+	if s.hasExtra {
+		return s.extra.price
 	}
 	return s.slots[0].price
 }
@@ -77,7 +78,7 @@ func (a *auction) assign(tokens, experts int, scores func(i int) []float32) []in
 	a.open()
 	// The first ε is of the order of the scores themselves.
 	for eps := levels * a.unit / 4; ; eps = max(eps/8, 1) {
-		a.dismiss(eps)
+		a.restart(eps)
 		for len(a.queue) != 0 {
 			last := len(a.queue) - 1
 			bidder := a.queue[last]
@@ -88,7 +89,7 @@ func (a *auction) assign(tokens, experts int, scores func(i int) []float32) []in
 			break
 		}
 	}
-	for e, s := range a.shelves {
+	for e, s := range a.heaps {
 		for _, slot := range s.slots {
 			a.result[slot.holder] = int32(e)
 		}
@@ -96,9 +97,9 @@ func (a *auction) assign(tokens, experts int, scores func(i int) []float32) []in
 	return a.result
 }
 
-// round turns scores into levels: how far each is below its token's best, in the largest such
-// distance of the token group. What all scores of a token have in common does not change who should
-// get it.
+// round turns scores into levels: the distance of each from its token's best, relative to the
+// largest such distance of the token group. A constant added to all scores of a token does not
+// change the assignment.
 func (a *auction) round(scores func(i int) []float32) {
 	spread := 0.0
 	for i := range a.result {
@@ -128,15 +129,14 @@ func bounds(x []float32) (low, high float32) {
 	return low, high
 }
 
-// open puts vacant slots without a price on the shelves, and queues all bidders, the first token to
-// bid first.
+// open makes all slots vacant with a price of 0, and queues all bidders, the first token first.
 func (a *auction) open() {
 	each := (len(a.result) + a.experts - 1) / a.experts
-	a.shelves, a.prices = mat.Reuse(a.shelves[:cap(a.shelves)], a.experts), mat.Reuse(a.prices, a.experts)
+	a.heaps, a.prices = mat.Reuse(a.heaps[:cap(a.heaps)], a.experts), mat.Reuse(a.prices, a.experts)
 	clear(a.prices)
-	for e := range a.shelves {
-		s := &a.shelves[e]
-		s.slots, s.split = mat.Reuse(s.slots, each), false
+	for e := range a.heaps {
+		s := &a.heaps[e]
+		s.slots, s.hasExtra = mat.Reuse(s.slots, each), false
 		for i := range s.slots {
 			s.slots[i] = slot{0, vacant}
 		}
@@ -149,39 +149,40 @@ func (a *auction) open() {
 	}
 }
 
-// dismiss begins a round: all slots of an expert that tokens may hold get its price, and a token
-// that is not content at that price with the new ε must bid again. A separate slot keeps its price;
-// otherwise the bidders without scores would have to reach it again in steps of ε.
-func (a *auction) dismiss(eps int64) {
+// restart begins a round: all slots of an expert but the extra one get its price, and a token that
+// prefers another expert at the new ε must bid again. The extra slot keeps its price; otherwise the
+// bidders without scores would have to reach it again in steps of ε.
+func (a *auction) restart(eps int64) {
 	cheapest := int64(-worthless)
-	for e := range a.shelves {
-		s := &a.shelves[e]
+	for e := range a.heaps {
+		s := &a.heaps[e]
 		price := s.price()
 		for i := range s.slots {
 			s.slots[i].price = price
 		}
-		cheapest = min(cheapest, s.entrance())
+		cheapest = min(cheapest, s.extraPrice())
 	}
-	for e := range a.shelves {
-		s := &a.shelves[e]
+	for e := range a.heaps {
+		s := &a.heaps[e]
 		for i, slot := range s.slots {
-			if slot.holder != vacant && a.discontent(slot.holder, e, eps) {
+			if slot.holder != vacant && a.prefersAnother(slot.holder, e, eps) {
 				a.vacate(&s.slots[i])
 			}
 		}
-		if s.split && s.apart.price > cheapest+eps {
-			a.vacate(&s.apart)
+		if s.hasExtra && s.extra.price > cheapest+eps {
+			a.vacate(&s.extra)
 		}
 	}
 }
 
-// discontent tells whether another expert is worth more to a token than its own, by more than ε.
-func (a *auction) discontent(token int32, own int, eps int64) bool {
+// prefersAnother tells whether another expert is worth more to a token than its own, by more than
+// ε.
+func (a *auction) prefersAnother(token int32, own int, eps int64) bool {
 	_, value, _ := a.best(token)
 	return int64(a.scoresOf(token)[own])*a.unit-a.prices[own] < value-eps
 }
 
-// vacate takes a slot from its holder, who must bid again.
+// vacate takes a slot from its holder, which must bid again.
 func (a *auction) vacate(s *slot) {
 	if s.holder != vacant {
 		a.queue = append(a.queue, s.holder)
@@ -189,27 +190,27 @@ func (a *auction) vacate(s *slot) {
 	s.holder = vacant
 }
 
-// bid gives a bidder the cheapest slot of his best expert, at the price at which the second best
-// would be worth as much to him, and ε more.
+// bid gives a bidder the cheapest slot of its best expert, at the price at which the second best
+// would be worth as much to it, plus ε.
 func (a *auction) bid(bidder int32, eps int64) {
 	e, value, second := a.best(bidder)
-	s := &a.shelves[e]
+	s := &a.heaps[e]
 	more := value - second + eps
 	switch {
-	case int(bidder) < len(a.result) && s.apartFirst():
-		a.vacate(&s.apart)
-		s.slots, s.split = append(s.slots, slot{s.apart.price + more, bidder}), false
+	case int(bidder) < len(a.result) && s.extraFirst():
+		a.vacate(&s.extra)
+		s.slots, s.hasExtra = append(s.slots, slot{s.extra.price + more, bidder}), false
 		rise(s.slots)
 	case int(bidder) < len(a.result):
 		a.vacate(&s.slots[0])
 		s.slots[0] = slot{s.slots[0].price + more, bidder}
 		sink(s.slots)
-	case s.split:
-		a.vacate(&s.apart)
-		s.apart = slot{s.apart.price + more, bidder}
+	case s.hasExtra:
+		a.vacate(&s.extra)
+		s.extra = slot{s.extra.price + more, bidder}
 	default:
 		a.vacate(&s.slots[0])
-		s.apart, s.split = slot{s.slots[0].price + more, bidder}, true
+		s.extra, s.hasExtra = slot{s.slots[0].price + more, bidder}, true
 		last := len(s.slots) - 1
 		s.slots[0] = s.slots[last]
 		s.slots = s.slots[:last]
@@ -232,8 +233,8 @@ func (a *auction) best(bidder int32) (expert int, value, second int64) {
 			}
 		}
 	} else {
-		for e := range a.shelves {
-			if v := -a.shelves[e].entrance(); v > value {
+		for e := range a.heaps {
+			if v := -a.heaps[e].extraPrice(); v > value {
 				expert, value, second = e, v, value
 			} else {
 				second = max(second, v)
@@ -251,7 +252,7 @@ func (a *auction) scoresOf(token int32) []int32 {
 	return a.scores[int(token)*a.experts:][:a.experts]
 }
 
-// sink restores a heap after its root has become dearer.
+// sink restores a heap after the price of its root has risen.
 func sink(h []slot) {
 	for i := 0; ; {
 		child := 2*i + 1

@@ -80,7 +80,7 @@ func (g *tokenChoice) backwardGroup(group int, c *choices, grad Gradient, from s
 }
 
 // shareGrad returns the gradient of the token group's losses with respect to each token's shares,
-// or nil where no loss reads them.
+// or nil if no loss reads them.
 func (g *tokenChoice) shareGrad(v *lossGroup, losses []Loss, scale float64) []float32 {
 	if !g.needs.shares {
 		return nil
@@ -94,8 +94,8 @@ func (g *tokenChoice) shareGrad(v *lossGroup, losses []Loss, scale float64) []fl
 }
 
 // backwardDrop fills draw with the gradient with respect to the weights of token t before the drop:
-// scaling, renormalisation after it, and the drop itself, taken back in turn. What faint weights
-// ask for it adds to dlogits.
+// the backward passes of scaling, of renormalisation after the drop, and of the drop itself. It
+// adds the gradient of weights with a tiny sum directly to dlogits.
 func (g *tokenChoice) backwardDrop(draw, dlogits []float32, c *choices, t int, dweights []float32) {
 	a, b := t*c.k, (t+1)*c.k
 	for j, entry := range c.entry[a:b] {

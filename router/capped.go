@@ -9,9 +9,9 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
-// Of the capped choice: λ unless told otherwise, the most rounds of projections (both of Zhou et
-// al. 2022), the change of ln A below which they have converged; and where λ begins, if it is less,
-// and by what it falls each round.
+// Constants of the capped choice: the default λ and the largest number of rounds of projections
+// (both of Zhou et al. 2022), the change of ln A below which they have converged; the first λ, if
+// the configured one is less, and its factor from round to round.
 const (
 	defaultEntropy = 0.001
 	cappedRounds   = 100
@@ -107,8 +107,7 @@ func (p *capped) start(c *election) {
 	}
 }
 
-// cool takes λ a step down. What the projections have found stays, in units of S: they go on from
-// it.
+// cool lowers λ by one step. The result of the projections so far is kept, in units of S.
 func (p *capped) cool() {
 	next := max(p.now*cooling, p.lambda)
 	if next == p.now {

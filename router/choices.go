@@ -12,22 +12,22 @@ const (
 	withdrawn = -2 // the chooser withdrew the choice
 )
 
-// choices is what a gate in which tokens choose their experts remembers of a batch, from Route to
-// Backward. Its memory is used again by a later batch.
+// choices is the state of a batch from Route to Backward, in a gate in which tokens choose their
+// experts. Its memory is used again by a later batch.
 type choices struct {
 	owner     *tokenChoice
 	in        input
 	tokens, k int     // tokens without padding
 	ends      []int   // of the token groups, without padding
-	real      []int32 // the row in the batch of each token, where there is padding
+	real      []int32 // the row in the batch of each token, if there is padding
 	logits    grid
-	scores    grid      // of all experts, where the gate needs them
-	logSumExp []float64 // of each token's logits, where a loss needs them
+	scores    grid      // of all experts, if the gate needs them
+	logSumExp []float64 // of each token's logits, if a loss needs them
 
 	// Choices t·k to t·k+k-1 are the k choices of token t, the best first.
 	chosen []int32   // expert
 	raw    []float32 // weight as the score gives it
-	mid    []float32 // raw, or renormalised before the drop; 0 where dropped or withdrawn
+	mid    []float32 // raw, or renormalised before the drop; 0 if dropped or withdrawn
 	entry  []int32   // index in the assignment, or dropped, or withdrawn
 
 	counts  []int     // token groups × experts: choices before drops
@@ -35,18 +35,18 @@ type choices struct {
 	shares  []float64 // token groups × experts: sums of the shares
 	weights []float64 // token groups × experts: sums of the weights before drops
 
-	loads []float64 // token groups × experts, where a loss is over expected loads
+	loads []float64 // token groups × experts, if a loss is over expected loads
 	best  []int32   // memory of k+1 choices
 
 	allCounts []int // choices of each expert in the global batch
-	allTokens int   // of the global batch; -1 where not known
-	runs      []run // the sequences, where a loss is over them
+	allTokens int   // of the global batch; -1 if not known
+	runs      []run // the sequences, if a loss is over them
 	runCounts []int // sequences × experts: choices before drops
 
 	row     []float32 // memory of one element an expert
 	view    lossGroup
 	current choosing
-	spent   bool // whether Backward has had it
+	spent   bool // Backward has been called
 }
 
 // reset takes out the padding and makes room for k choices of each token.

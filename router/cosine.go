@@ -28,20 +28,20 @@ type Cosine struct {
 	TopK
 	// Columns is the width of the projection; 0 stands for half the number of experts, at least 1.
 	Columns int
-	// Temperature is τ, or where it is learned what it begins with; 0 stands for 0.07.
+	// Temperature is τ, or if it is learned what it begins with; 0 stands for 0.07.
 	Temperature float32
-	// Learned makes the logarithm of 1/τ a parameter, which is taken for ln 100 where it is larger.
+	// Learned makes the logarithm of 1/τ a parameter, which is taken for ln 100 if it is larger.
 	// (Tutel.)
 	Learned bool
 }
 
 var _ Router = Cosine{}
 
-// maxCosineScale bounds 1/τ where it is learned. (Tutel, after CLIP.)
+// maxCosineScale bounds 1/τ if it is learned. (Tutel, after CLIP.)
 const maxCosineScale = 100
 
 // New is described at [Router]. The parameters are "projection", Dim × Columns, and "embeddings", E
-// × Columns, drawn uniformly from ±1/√Dim and ±1/√Columns, and where τ is learned "scale", of one
+// × Columns, drawn uniformly from ±1/√Dim and ±1/√Columns, and if τ is learned "scale", of one
 // element.
 func (r Cosine) New(s Shape) (Gate, error) {
 	if r.Columns == 0 {
@@ -79,7 +79,7 @@ const (
 // cosine is the projection of [Cosine].
 type cosine struct {
 	set     *param.Set
-	fixed   float32 // 1/τ, or 0 where it is a parameter
+	fixed   float32 // 1/τ, or 0 if it is a parameter
 	columns int
 
 	units   grid // unit vectors of the embeddings

@@ -15,7 +15,7 @@ const (
 	// ByPosition keeps the first tokens of the token group. (DeepSpeed's top-k gate.)
 	ByPosition Drop = iota
 	// ByProbability keeps the tokens with the largest weights, and of equal ones the first. The
-	// weights are those before any renormalisation after the drop; where all of them are 1, as with
+	// weights are those before any renormalisation after the drop; if all of them are 1, as with
 	// [SoftmaxAfter] and K = 1, the first tokens are kept. (Megatron, DeepSpeed: "probs".)
 	ByProbability
 	// ByChoice keeps the tokens of which the expert is the first choice before those of which it is

@@ -53,7 +53,7 @@ const DefaultExpertChoice = 2
 // expert's last key by radix selection with summed histograms: ten rounds, in which a rank sends
 // each of the others
 //
-//	8 + 8 + 512·E bytes, and 8·R·M where M experts must break a tie over R ranks,
+//	8 + 8 + 512·E bytes, and 8·R·M if M experts must break a tie over R ranks,
 //
 // however many tokens there are: as much as the scores of 128 of them. Gathering all scores would
 // take 4·E for each token.
@@ -68,7 +68,7 @@ type ExpertChoice struct {
 	Score Score
 	// Over says among which tokens an expert chooses.
 	Over Scope
-	// Cap, where it is not 0, is the most experts that take a token: see the comment of capped in
+	// Cap, if it is not 0, is the most experts that take a token: see the comment of capped in
 	// capped.go. It goes with [EachGroup], and must be at least CapacityFactor.
 	Cap int
 	// Entropy is λ of the capped choice; 0 stands for 0.001.

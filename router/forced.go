@@ -10,9 +10,9 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// Forced sends each token where the caller says, with equal weights that sum to 1. It has no
-// parameters, no losses and no gradient. It is for tests and benchmarks: all tokens to one expert,
-// an expert with none.
+// Forced sends each token to the experts that the caller names, with equal weights that sum to 1.
+// It has no parameters, no losses and no gradient. It is for tests and benchmarks: all tokens to
+// one expert, an expert with none.
 type Forced struct {
 	// Route returns the experts of a token, by its row in the rank's batch; none is legal. The
 	// result may be in any order, and is read before the next call. A rule that goes by the row has

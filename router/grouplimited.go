@@ -11,19 +11,19 @@ import (
 type GroupScore int
 
 const (
-	// GroupTopShare is the sum of the group's best K/Keep scores, as many as a token gets from each
-	// kept group. (DeepSeek-V3's report; Megatron.)
+	// GroupTopShare is the sum of the expert group's best K/Keep scores, as many as a token gets
+	// from each kept group. (DeepSeek-V3's report; Megatron.)
 	GroupTopShare GroupScore = iota
-	// GroupTopTwo is the sum of the group's two best scores, or of the only one. (DeepSeek-V3's and
-	// Hugging Face's code.)
+	// GroupTopTwo is the sum of the expert group's two best scores, or of the only one.
+	// (DeepSeek-V3's and Hugging Face's code.)
 	GroupTopTwo
-	// GroupMax is the group's best score. (DeepSeek-V2; DeepSpeed.)
+	// GroupMax is the expert group's best score. (DeepSeek-V2; DeepSpeed.)
 	GroupMax
 
 	groupScores int = iota
 )
 
-// String returns the name of the group score.
+// String returns the name of the expert group score.
 func (s GroupScore) String() string {
 	names := [...]string{"top share", "top two", "max"}
 	if s < 0 || int(s) >= len(names) {
@@ -32,21 +32,23 @@ func (s GroupScore) String() string {
 	return names[s]
 }
 
-// GroupLimited is [TopK] among the experts of a few groups, the best for the token: with a group a
-// node, a token crosses the slow network to no more than Keep nodes. Groups are runs of equally
-// many experts. They are scored, as experts are chosen, by scores with the bias added, or with
-// [SoftmaxAfter] by logits; weights know no groups. (DeepSeek-V2 and V3; Megatron, DeepSpeed.)
+// GroupLimited is [TopK] among the experts of a few expert groups, the best ones for the token: if
+// each group is on one node, a token is sent over the slow network to no more than Keep nodes.
+// Groups are runs of equally many experts. They are scored, as experts are chosen, by scores with
+// the bias added, or with [SoftmaxAfter] by logits; groups do not change weights. (DeepSeek-V2 and
+// V3; Megatron, DeepSpeed.)
 type GroupLimited struct {
 	TopK
-	// Groups is the number of groups; it divides the number of experts.
+	// Groups is the number of expert groups; it divides the number of experts.
 	Groups int
-	// Keep is the number of groups that a token may choose from, from 1 to Groups; they hold at
+	// Keep is the number of expert groups that a token may choose from, from 1 to Groups; they hold at
 	// least K experts.
 	Keep int
-	// GroupScore says how a group is scored.
+	// GroupScore says how a expert group is scored.
 	GroupScore GroupScore
-	// FillZero gives experts outside the kept groups the score 0 in place of −∞, so that they are
-	// chosen before experts inside whose biased score is negative. (Hugging Face's DeepSeek-V3.)
+	// FillZero gives experts outside the kept expert groups the score 0 in place of −∞, so that
+	// they are chosen before experts inside whose biased score is negative. (Hugging Face's
+	// DeepSeek-V3.)
 	FillZero bool
 }
 
@@ -65,7 +67,7 @@ func (r GroupLimited) New(s Shape) (Gate, error) {
 	return r.TopK.build(s, p)
 }
 
-// scored returns how many of a group's best scores make up the group's.
+// scored returns how many of a expert group's best scores make up the group's.
 func (r GroupLimited) scored(size int) int {
 	switch r.GroupScore {
 	case GroupTopTwo:
@@ -97,10 +99,10 @@ type inGroups struct {
 	bias     *bias
 	byLogit  bool
 	fillZero bool
-	best     int       // scores that a group's is the sum of
-	groups   []float32 // the groups' scores
-	kept     []int32   // the groups kept
-	top      []int32   // the best of one group
+	best     int       // scores that a expert group's is the sum of
+	groups   []float32 // the expert groups' scores
+	kept     []int32   // the expert groups kept
+	top      []int32   // the best of one expert group
 }
 
 func (c *inGroups) forAll() bool { return !c.byLogit || c.bias != nil }
@@ -121,7 +123,7 @@ func (c *inGroups) choose(g *choosing) {
 	}
 }
 
-// goBy returns what groups are scored by. It may be in the scratch memory.
+// goBy returns what expert groups are scored by. It may be in the scratch memory.
 func (c *inGroups) goBy(g *choosing, i int) []float32 {
 	switch {
 	case c.bias != nil:
@@ -132,7 +134,7 @@ func (c *inGroups) goBy(g *choosing, i int) []float32 {
 	return g.scores(i)
 }
 
-// keep fills kept with the best groups.
+// keep fills kept with the best expert groups.
 func (c *inGroups) keep(score []float32, size int) {
 	c.top = mat.Reuse(c.top, c.best)
 	for n := range c.groups {
@@ -147,7 +149,7 @@ func (c *inGroups) keep(score []float32, size int) {
 	topK(c.kept, c.groups)
 }
 
-// mask overwrites the scores of experts outside the kept groups.
+// mask overwrites the scores of experts outside the kept expert groups.
 func (c *inGroups) mask(score []float32, size int) {
 	fill := float32(math.Inf(-1))
 	if c.fillZero {

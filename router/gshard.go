@@ -1,6 +1,6 @@
 package router
 
-// GShard sends each token to the two experts that are best by softmax over all of them. Where an
+// GShard sends each token to the two experts that are best by softmax over all of them. If an
 // expert is full, all first choices stand before second ones; the weights of those that took the
 // token are divided by their sum. (Lepikhin et al. 2021; DeepSpeed's top-2 gate.)
 type GShard struct {

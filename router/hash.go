@@ -13,13 +13,13 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
-// Hash sends a token where a hash of it says, from the first step to the last: nothing is learned,
-// no load is balanced but by the luck of the hash, and no gradient flows. Weights are 1/K.
+// Hash chooses a token's experts by a hash of the token, the same in every step: nothing is
+// learned, the load is as even as the hash makes it, and there is no gradient. Weights are 1/K.
 //
 // What is hashed is the token's number in its vocabulary, [Batch.IDs], not its row, which changes
-// as the layers below learn. The hash depends on that number, the place among K and [Shape.Seed]
-// alone and is integer arithmetic, so it is the same on all machines. The layers of a world have
-// different seeds, and send a token to other experts.
+// as the layers below learn. The hash depends on that number, the number of the choice among K and
+// [Shape.Seed] alone and is integer arithmetic, so it is the same on all machines. The layers of a
+// world have different seeds, and send a token to different experts.
 //
 // (Roller et al. 2021, "Hash layers": random hash, or with Table their balanced hash; HetuMoE's
 // hash gate.)
@@ -79,7 +79,7 @@ type hashed struct {
 	hashes *hashes
 }
 
-// Route is described at [Gate]. It is an error where tokens have no numbers, or one has a number
+// Route is described at [Gate]. It is an error if tokens have no numbers, or one has a number
 // that the table has not.
 func (g *hashed) Route(x blas32.General, b Batch) (*Decision, error) {
 	if !g.hashes.rows && len(b.IDs) != x.Rows {
@@ -124,7 +124,7 @@ func (h *hashes) experts(dst []int32, in *input, t, _ int) {
 	distinct(dst)
 }
 
-// BalancedTable returns a table for [Hash] that evens the load: tokens are dealt in order of
+// BalancedTable returns a table for [Hash] that balances the load: tokens are dealt in order of
 // falling frequency, each to the expert with the least load so far, and among equal ones to the
 // lowest. frequency holds how often each token of the vocabulary occurs. (Roller et al. 2021,
 // balanced assignment.)

@@ -2,7 +2,7 @@ package router
 
 // ImportanceLoss is the squared coefficient of variation of the experts' importance: E·ΣI²/(ΣI)² −
 // 1, Iₑ the sum over the token group's tokens of expert e's weight before drops, without Scale. It
-// is 0 where all are alike. Its name is "importance". (Shazeer et al. 2017; Tutel, FastMoE.)
+// is 0 if all are alike. Its name is "importance". (Shazeer et al. 2017; Tutel, FastMoE.)
 func ImportanceLoss(coefficient float64) Loss { return Loss{"importance", coefficient, importance{}} }
 
 type importance struct{}
@@ -27,7 +27,7 @@ func (importance) tokenGrad(d tokenGrad, g *lossGroup, t int, scale float64) {
 const leastImportance = 1e-30
 
 // variation is the squared coefficient of variation of x, the variance taken over all of them:
-// n·Σx²/(Σx)² − 1. It is 0 where their sum is, or next to it.
+// n·Σx²/(Σx)² − 1. It is 0 if their sum is, or next to it.
 func variation(x []float64) float64 {
 	sum, squares := moments(x)
 	if sum < leastImportance {

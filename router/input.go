@@ -16,19 +16,19 @@ type projection interface {
 	params() *param.Set
 	// forward fills logits, tokens × experts, padding included.
 	forward(logits blas32.General, in *input)
-	// backward adds to dx what dlogits asks for; rows of padding are zero. The parameters' gradient
-	// is a leaf for each token group, from firstLeaf on. dlogits is packed, and may be changed. in is
-	// what forward had, and holds what that kept.
+	// backward adds to dx the gradient of the tokens for dlogits, whose rows of padding are zero.
+	// The parameters' gradient is a leaf for each token group, from firstLeaf on. dlogits is packed,
+	// and may be changed. in is the input of forward, with the memory that forward kept.
 	backward(dx, dlogits blas32.General, in *input, firstLeaf int)
 }
 
-// checker is a projection that needs more of a batch than its tokens.
+// checker is a projection that reads more of a batch than its tokens.
 type checker interface {
 	// check returns what is missing of it.
 	check(in *input) error
 }
 
-// input is what a projection is given of a batch.
+// input is the batch as a projection sees it.
 type input struct {
 	x blas32.General
 	Batch

@@ -14,7 +14,7 @@ import (
 // FastMoE.)
 const leastDeviation = 0.01
 
-// learnedNoise is a linear gate beside which a second matrix makes the deviation of the noise in
+// learnedNoise is a linear gate with a second matrix, which computes the deviation of the noise of
 // each logit.
 type learnedNoise struct{ linear }
 

@@ -53,11 +53,11 @@ func (l load) tokenGrad(d tokenGrad, g *lossGroup, t int, scale float64) {
 	}
 }
 
-// others is what the load of one token's experts is made of.
+// others has the terms of the load of one token's experts.
 type others struct {
 	noisy, clean, deviation []float32
 	dclean, ddeviation      []float32
-	fixed                   float64 // deviation of all, where it is not learned
+	fixed                   float64 // deviation of all, if it is not learned
 	chosen                  []int32
 	next                    int32 // the best expert that was not chosen
 }
@@ -95,7 +95,7 @@ func (o *others) deviationOf(e int) float64 {
 	return float64(o.deviation[e])
 }
 
-// margin is by how many deviations expert e exceeds its rival without noise.
+// margin is the number of deviations by which expert e exceeds its rival without noise.
 func (o *others) margin(e int) float64 {
 	return (float64(o.clean[e]) - float64(o.noisy[o.rival(e)])) / o.deviationOf(e)
 }
@@ -134,7 +134,7 @@ func normalCDF(z float64) float64 {
 	return 0.5 + float64(bell(z)*sum)
 }
 
-// checkNoise returns what is wrong with losses that ask for Gaussian noise where there is none.
+// checkNoise returns what is wrong with losses that ask for Gaussian noise if there is none.
 func checkNoise(losses []Loss, gaussian bool) (faults []error) {
 	for _, l := range losses {
 		if l.term != nil && l.term.needs().noise && !gaussian {

@@ -73,7 +73,7 @@ func (g *tokenChoice) finish(d *Decision, c *choices) (*Decision, error) {
 	return d, nil
 }
 
-// consider turns c's logits into the decision d, the quick way where that is open.
+// consider turns c's logits into the decision d, the quick way if that is open.
 func (g *tokenChoice) consider(d *Decision, c *choices) error {
 	quick := g.plain() && len(c.in.Padding) == 0
 	if !quick {

@@ -32,7 +32,7 @@ type lossTerm interface {
 	tokenGrad(d tokenGrad, g *lossGroup, t int, scale float64)
 }
 
-// needs is what a loss reads beside the counts.
+// needs says what a loss reads besides the counts.
 type needs struct {
 	shares, logSumExp bool
 	weights           bool // the sums of the weights
@@ -49,7 +49,7 @@ func (n needs) or(m needs) needs {
 	}
 }
 
-// tokenGrad collects the gradients with respect to one token's shares (where a loss needs
+// tokenGrad collects the gradients with respect to one token's shares (if a loss needs
 // tokenShares), logits, and weights before drops.
 type tokenGrad struct{ shares, logits, weights []float32 }
 

@@ -39,7 +39,7 @@ func slowLoad(clean, deviation, noisy [][]float64, k, begin, end int) float64 {
 type noisyCase struct {
 	*reference
 	raw, draws [][]float64 // of the noise matrix; the normal numbers
-	fixed      float64     // deviation, where it is not learned
+	fixed      float64     // deviation, if it is not learned
 	upstream   [][]float64
 	scale      []float32
 }

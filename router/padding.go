@@ -13,7 +13,7 @@ import (
 // zeros in its place.
 
 // withoutPadding returns x with zeros in the rows that are padding, whatever is in them: NaN times
-// the zero that is their gradient is NaN. It is x itself where they are zeros already, else a copy
+// the zero that is their gradient is NaN. It is x itself if they are zeros already, else a copy
 // in the memory given.
 func withoutPadding(x blas32.General, padding []bool, memory *grid) blas32.General {
 	if x.Rows != len(padding) || zeroPadding(x, padding) {

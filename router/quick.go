@@ -98,7 +98,7 @@ func (g *tokenChoice) unbounded(d *Decision, c *choices) bool {
 	return free
 }
 
-// unscaled is weigh where nothing was dropped, without a copy where there is nothing to do.
+// unscaled is weigh if nothing was dropped, without a copy if there is nothing to do.
 func (g *tokenChoice) unscaled(c *choices) []float32 {
 	if g.scale == 1 && g.renorm != RenormalizeAfterDrop {
 		return c.mid
@@ -130,7 +130,7 @@ func (c *choices) assignAll(d *Decision, weight []float32) {
 	}
 }
 
-// allScores makes up for the scores that the quick way left out, where Backward reads them.
+// allScores makes up for the scores that the quick way left out, if Backward reads them.
 func (g *tokenChoice) allScores(c *choices) {
 	if g.needScores && len(c.scores.data) == 0 {
 		g.score(c)

@@ -16,7 +16,7 @@ type reference struct {
 	kept    [][]bool
 
 	choose func(logits []float64) []int // in place of the K best
-	run    int                          // the experts over which each softmax goes, where not over all
+	run    int                          // the experts over which each softmax goes, if not over all
 }
 
 // scoresOf returns the scores of all experts.

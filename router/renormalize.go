@@ -70,7 +70,7 @@ func normalize(dst, w []float32) bool {
 }
 
 // normalizeBackward turns d, the gradient with respect to the result of normalize of w, into the
-// one with respect to w, or leaves it and returns false where normalize does.
+// one with respect to w, or leaves it and returns false if normalize does.
 func normalizeBackward(d, w []float32) bool {
 	total := sum(w)
 	if total < faint {
@@ -84,9 +84,9 @@ func normalizeBackward(d, w []float32) bool {
 	return true
 }
 
-// faintShares fills dst with the weights of a token divided by their sum, where that is faint: a
+// faintShares fills dst with the weights of a token divided by their sum, if that is faint: a
 // faint score is e^(rate·logit) to within a part in 10¹², so shares are a softmax. Choices that
-// kept, where it is not nil, says are in no expert get 0.
+// kept, if it is not nil, says are in no expert get 0.
 func faintShares(dst []float32, rate float32, t token, kept []int32) {
 	logs := t.scratch[:0]
 	for j, e := range t.chosen {

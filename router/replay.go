@@ -27,7 +27,7 @@ type Replay struct {
 	From *Recording
 	// Layer is the layer's number in the file.
 	Layer int
-	// Live, where it is not nil, computes logits, weights, losses and gradients as usual, but for
+	// Live, if it is not nil, computes logits, weights, losses and gradients as usual, but for
 	// the experts that were recorded. What had been dropped stays out, its weight as if the best of
 	// the other experts dropped the token; K is at least the number of experts that any token was
 	// recorded with. A layer of which no evaluation was recorded at all is evaluated by Live alone,

@@ -86,7 +86,7 @@ type Batch struct {
 	// do not need them. Nil marks no row.
 	Padding []bool
 	// Sequences cuts the tokens into sequences of consecutive rows, as Ends into token groups, padding
-	// included, for [SequenceBalance]. Nil where there is no need to say. One that goes on in the
+	// included, for [SequenceBalance]. Nil if there is no need to say. One that goes on in the
 	// next group counts as two, since losses count within a group.
 	Sequences []int
 	// Modality holds the kind of each token (text, image), from 0, for gates that have experts for

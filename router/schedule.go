@@ -34,7 +34,7 @@ func (c Curve) String() string {
 	return names[c]
 }
 
-// Schedule is a number of experts that changes with the optimiser's steps: From at step 0, To from
+// Schedule is a number of experts that changes with the optimizer's steps: From at step 0, To from
 // step Steps on. It may rise or fall. Halves are rounded to the even number. (Chen et al. 2023,
 // SMoE-Dropout, whose code has these curves; of the exponential one we know the rate, 0.99 for each
 // 300th of T.)

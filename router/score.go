@@ -18,10 +18,10 @@ const (
 	// (Switch, GShard, OLMoE; Megatron's pre-softmax.)
 	SoftmaxBefore
 	// Sigmoid is the logistic function of each chosen logit, divided by its sum over the chosen
-	// where there are several. (DeepSeek-V3, Megatron.)
+	// if there are several. (DeepSeek-V3, Megatron.)
 	Sigmoid
 	// SqrtSoftplus is √ln(1 + e^logit) of each chosen logit, divided by its sum over the chosen
-	// where there are several. Unlike the sigmoid it does not level off. (DeepSeek-V4, Megatron.)
+	// if there are several. Unlike the sigmoid it does not level off. (DeepSeek-V4, Megatron.)
 	SqrtSoftplus
 
 	scores int = iota
@@ -47,17 +47,17 @@ type scoring interface {
 	// score fills dst with every expert's score. It grows with the logit, so that both choose alike.
 	score(dst, logits []float32)
 	// weigh fills raw with the weights of the chosen experts, before renormalisation. scores is as
-	// score left it, or nil where forAll says that weigh and backward can do without.
+	// score left it, or nil if forAll says that weigh and backward can do without.
 	weigh(raw []float32, t token)
 	// backward adds to dlogits what draw, the gradient with respect to raw, and dshare ask for.
 	// dshare is the gradient with respect to the scores divided by their sum over all experts, or
-	// nil where no loss asks for any. Neither may be changed.
+	// nil if no loss asks for any. Neither may be changed.
 	backward(dlogits, draw, dshare []float32, t token)
 	// forAll tells whether weigh reads the scores.
 	forAll() bool
 	// normalize tells whether weights are divided by their sum unless the user says otherwise.
 	normalize() bool
-	// rate is that at which a score fades: where it is small, it is e^(rate·logit) times what all
+	// rate is that at which a score fades: if it is small, it is e^(rate·logit) times what all
 	// experts share.
 	rate() float32
 }

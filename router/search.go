@@ -111,7 +111,7 @@ func (s *search) population() []int64 {
 	return s.words
 }
 
-// open gives each expert its candidates: all tokens of its class, or none where it takes none.
+// open gives each expert its candidates: all tokens of its class, or none if it takes none.
 func (s *search) open(population []int64) error {
 	for class, n := range population {
 		if n < 0 || n >= 1<<countBits {

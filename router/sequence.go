@@ -11,7 +11,7 @@ import (
 // SequenceBalance is [Balance] computed for each sequence by itself, then averaged over the
 // sequences of a token group that have tokens. [Batch.Sequences] says where they end; without it
 // they are length consecutive rows, the first one starting with the group, padding included, and
-// length should divide the size of groups. At length 0 a batch must say. Where a bias steers the
+// length should divide the size of groups. At length 0 a batch must say. If a bias steers the
 // choice, a token counts for the k experts with its largest logits, those that it would choose
 // without. Its name is "sequence". (DeepSeek-V3's sequence-wise loss; Megatron's seq_aux_loss.)
 func SequenceBalance(coefficient float64, length int) Loss {

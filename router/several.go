@@ -15,7 +15,7 @@ import (
 // Several is a layer with several gates before the same experts, of which each call chooses one by
 // [Batch.Gate]: one for each task, or for each phase of training. The parameters of all are one
 // set, whose tensors are named by the number of the gate: "0.gate", "1.gate". A batch gives
-// gradients to the gate that routed it and zeros to the others, which an optimiser with momentum
+// gradients to the gate that routed it and zeros to the others, which an optimizer with momentum
 // moves on a little all the same.
 //
 // A gate of the list must read its parameters' values from Params().Value at each call, since New
@@ -93,7 +93,7 @@ func newOfSeveral(r Router, s Shape, i int) (Gate, error) {
 type several struct {
 	gates   []Gate
 	losses  []*param.Set // of each gate: what the gradient of its losses comes in; nil for none
-	set     *param.Set   // of all gates, or nil where none has any
+	set     *param.Set   // of all gates, or nil if none has any
 	offsets []int        // of each gate's parameters in the set
 	biases  []float32    // of all gates; a gate is given its own before it is used
 	bias    [][]float32  // of each gate, in biases

@@ -20,7 +20,7 @@ import (
 // Each iteration reads the matrix once: 2·T·E multiplications in float64; logits of order one take
 // about ten of them. Logits that take more than 64, or of which float32 cannot hold the
 // exponentials, are scaled by their logarithms, from a high temperature to a low one, until the
-// columns' sums are 0.01 % off even on average. All logits end within 220 iterations. Where those
+// columns' sums are 0.01 % off even on average. All logits end within 220 iterations. If those
 // are not enough, with logits some hundred apart and more, rows still sum to 1/T and the columns
 // are as even as they have become: 0.4 % off on average with logits of order 50, and 4 % of order
 // 1000, where that was measured. Logits of a token that are more than 2²² apart are scaled down to

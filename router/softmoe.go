@@ -233,7 +233,7 @@ func (g *softMoE) logitGradient(m *mixed, x blas32.General, grad Gradient) {
 }
 
 // dispatchGradient turns column j of dlogits, for one token group, from the gradient with respect
-// to a softmax's result into that with respect to its input. Where a token is padding, the result
+// to a softmax's result into that with respect to its input. If a token is padding, the result
 // is 0 and so is the gradient.
 func (g *softMoE) dispatchGradient(m *mixed, j, begin, end int) {
 	mean := 0.0

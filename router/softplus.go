@@ -36,7 +36,7 @@ func (sqrtSoftplus) backward(dlogits, draw, dshare []float32, t token) {
 }
 
 // rootSlope is the derivative of √softplus where its value is root and that of the sigmoid is s.
-// Where the root has underflowed, so has its slope.
+// If the root has underflowed, so has its slope.
 func rootSlope(root, s float32) float64 {
 	if root == 0 {
 		return 0

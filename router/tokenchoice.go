@@ -40,7 +40,7 @@ type tokenChoice struct {
 	bias       *bias     // of the choice, or nil
 	balancing  balancing // by which the bias moves, or nil
 	tally      []int64
-	deviation  float64 // of Gaussian noise in the logits, where it is the same in all
+	deviation  float64 // of Gaussian noise in the logits, if it is the same in all
 
 	needs      needs // of all losses
 	needScores bool
@@ -68,7 +68,7 @@ type overrides struct {
 	balancing  balancing          // in place of what TopK.BiasRate says
 	k          func(b *Batch) int // in place of TopK.K, of which it must not give more
 	gaussian   bool               // whether the projection adds Gaussian noise that LoadLoss can read
-	deviation  float64            // of that noise, where it is the same in all logits
+	deviation  float64            // of that noise, if it is the same in all logits
 	faults     []error            // found in fields that TopK does not have
 }
 
@@ -156,7 +156,7 @@ func (g *tokenChoice) choose(c *choices) {
 	}
 }
 
-// normalize divides the weights of token t by their sum. Choices that kept, where it is not nil,
+// normalize divides the weights of token t by their sum. Choices that kept, if it is not nil,
 // says are in no expert have none.
 func (g *tokenChoice) normalize(w []float32, c *choices, t int, kept []int32) {
 	if !normalize(w, w) {

@@ -28,7 +28,7 @@ type TopK struct {
 	Renormalize Renormalize
 	// Scale multiplies all weights; 0 stands for 1. (DeepSeek-V3's route scale.)
 	Scale float32
-	// Bias, where there is one, is added to each expert's score for the choice alone, never to the
+	// Bias, if there is one, is added to each expert's score for the choice alone, never to the
 	// weights, and has no gradient. It goes with [Sigmoid] and [SqrtSoftplus]. New copies it.
 	// (DeepSeek-V3.)
 	Bias []float32
@@ -37,7 +37,7 @@ type TopK struct {
 	BiasRate float32
 	// BiasCentred takes the mean off each step of the bias, so that the mean of the biases stays
 	// where it was, and an expert of exactly the mean load moves too. Without it, which is the
-	// default, every expert moves by BiasRate up or down, or not at all: where more experts are
+	// default, every expert moves by BiasRate up or down, or not at all: if more experts are
 	// above the mean load than below it for long, or the other way round, the biases drift away
 	// together. The choice goes by their differences alone, but a float32 far from 0 has few bits
 	// left for those. (Off: DeepSeek-V3's rule as published, Megatron. On: torchtitan.)

@@ -1,5 +1,5 @@
 // Package rows moves rows of matrices from one order into another at the speed of memory: it copies
-// them past the caches where there are too many to stay there, fetches the next row while it is at
+// them past the caches if there are too many to stay there, fetches the next row while it is at
 // this one, and adds up rows without writing what is not yet the sum.
 //
 // Wherever numbers are computed, the result is defined to the bit, as in package f32, and does not

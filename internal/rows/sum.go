@@ -13,7 +13,7 @@ import (
 const most = 16
 
 // Sum sets row t of dst to the sum over the rows i of token t, in ascending order, of weight[i]
-// times row i of rows, or of row i itself where weight is nil. It starts from +0 and rounds each
+// times row i of rows, or of row i itself if weight is nil. It starts from +0 and rounds each
 // product to float32 before it is added. A token without rows gets zeros.
 func Sum(dst, rows blas32.General, x *Index, weight []float32) {
 	switch {

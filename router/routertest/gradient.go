@@ -21,8 +21,8 @@ const (
 )
 
 // testGradient compares Backward with differences of the loss Σ upstream·weight + Σ
-// scale·GroupLoss, in the tokens and in the parameters. Where a step changes a choice the loss may
-// jump; those are left out, but must be few. Where a batch happens to lie so near to a tie that
+// scale·GroupLoss, in the tokens and in the parameters. If a step changes a choice the loss may
+// jump; those are left out, but must be few. If a batch happens to lie so near to a tie that
 // they are not, what can be compared of it is, and another one is drawn.
 func testGradient(t *testing.T, s suite) {
 	const draws = 4

@@ -104,7 +104,7 @@ func (b Batch) leaf(i int) leaf {
 	return leaf{number: b.FirstLeaf + i*max(b.LeafStep, 1), begin: i * b.LeafTokens, end: (i + 1) * b.LeafTokens}
 }
 
-// check panics where the batch does not fit the model: the caller built both.
+// check panics if the batch does not fit the model: the caller built both.
 func (b Batch) check(c Config) {
 	n := len(b.Inputs)
 	switch {

@@ -8,7 +8,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/gemm"
 )
 
-// linear writes x·w to y, with bias added to each row where there is one.
+// linear writes x·w to y, with bias added to each row if there is one.
 func linear(y, x, w blas32.General, bias []float32) {
 	gemm.Gemm(blas.NoTrans, blas.NoTrans, x, w, 0, y)
 	if bias == nil {
@@ -20,7 +20,7 @@ func linear(y, x, w blas32.General, bias []float32) {
 }
 
 // linearBackward writes the gradient with respect to x to dx, and to w to dw, given dy; that with
-// respect to the bias is added to db where there is one.
+// respect to the bias is added to db if there is one.
 func linearBackward(dx, dw blas32.General, db []float32, dy, x, w blas32.General) {
 	gemm.Gemm(blas.NoTrans, blas.Trans, dy, w, 0, dx)
 	gemm.Gemm(blas.Trans, blas.NoTrans, x, dy, 0, dw)

@@ -34,7 +34,7 @@ type block struct {
 }
 
 // New builds a model. layers has an element for each block: the Layer that takes the place of its
-// feed-forward part, or nil where the block is dense. Parameters depend on the configuration alone.
+// feed-forward part, or nil if the block is dense. Parameters depend on the configuration alone.
 func New(c Config, layers []Layer) (*Model, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err

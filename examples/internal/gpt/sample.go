@@ -37,7 +37,7 @@ func (s Sampling) Validate() error {
 // Sample continues prompt by n bytes and returns them. It is collective where the model's Layers
 // are: every rank calls it with the same arguments, but only the one with speaker true computes and
 // gets a result; the others take part in the Layers with no tokens. The model looks back on at most
-// Config.Seq bytes; where the text grows longer, it goes on from the last half of that.
+// Config.Seq bytes; if the text grows longer, it goes on from the last half of that.
 func (m *Model) Sample(ctx context.Context, prompt []byte, n int, s Sampling, speaker bool) ([]byte, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
