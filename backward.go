@@ -11,7 +11,6 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/mat"
-	"github.com/switchyard-moe/switchyard/internal/pipeline"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
@@ -51,17 +50,17 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 	}
 	begin := time.Now()
 	dy = p.WithoutPadding(dy)
-	l.checks.Gradient(&p.fault, dy)
-	if p.fault.Found() {
+	l.checks.Gradient(&p.Fault, dy)
+	if p.Fault.Found() {
 		dy = mat.Zero(mat.Resize(blas32.General{}, dy.Rows, dy.Cols)) // the others count on its rows
 	}
 	var heard func() error
 	if !l.cfg.Wire.Finite {
-		heard = l.checks.Share(ctx, "backward", &p.fault)
+		heard = l.checks.Share(ctx, "backward", &p.Fault)
 	}
 	back, err := l.rowsBackward(ctx, p, dy)
 	if l.cfg.Wire.Finite && err == nil {
-		heard = l.checks.Share(ctx, "backward", &p.fault)
+		heard = l.checks.Share(ctx, "backward", &p.Fault)
 	}
 	if heard != nil {
 		err = cmp.Or(err, heard())
@@ -76,7 +75,7 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 			Weights: p.dweights, LossScale: p.LossScale(p.Global, l.cfg.batches()), Losses: l.gradients.Losses(p.Info.StepTokens), Rows: back,
 			FirstLeaf: p.Global.FirstLeaf(l.world.Rank()), DX: p.dx,
 		})
-		p.shared.AddGradientTo(p.dx)
+		p.Shared.AddGradientTo(p.dx)
 	})
 	if err != nil {
 		return errtext.Errorf("switchyard: gradient of the gate: %w", err)
@@ -84,7 +83,7 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 	if l.compression != nil {
 		l.compression.EndPass(p.compressed, p.uncompressed())
 	}
-	l.pipeline.EndPass(schedule.Backward, begin)
+	l.path.EndPass(schedule.Backward, begin)
 	l.gradients.Append(gradients.Pass{
 		Tokens: p.Global.Tokens, Leaves: p.Global.Leaves, StepTokens: p.Info.StepTokens,
 		Counts: p.Counted,
@@ -97,46 +96,15 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 func (l *Layer) rowsBackward(ctx context.Context, p *pass, dy blas32.General) (back blas32.General, err error) {
 	var drows blas32.General
 	l.compute(func() { drows, p.dweights = l.order.RestoreBackward(p.Decision, p.answers, dy) })
-	l.checks.Made(&p.fault, "backward", "the gradients of answers", drows)
+	l.checks.Made(&p.Fault, "backward", "the gradients of answers", drows)
 	there, err := l.compression.RestoreBackward(ctx, p.compressed, drows, compression.Leaves{
 		First: p.Global.FirstLeaf(l.world.Rank()), Count: len(p.Info.Ends),
 	})
 	if err != nil {
 		return blas32.General{}, err
 	}
-	if back, err = l.backThroughExperts(ctx, p, there, dy); err != nil {
+	if back, err = l.path.Backward(ctx, &p.Pass, there, dy); err != nil {
 		return blas32.General{}, err
 	}
 	return l.compression.CompressBackward(ctx, p.compressed, drows, back)
-}
-
-// backThroughExperts sends the gradients of the answers to the experts, has those compute, and
-// brings the gradients of the rows home.
-func (l *Layer) backThroughExperts(ctx context.Context, p *pass, drows, dy blas32.General) (home blas32.General, err error) {
-	h := p.handle
-	if err := h.Recut(l.pipeline.Chunks(schedule.Backward, p.Info.Train)); err != nil {
-		return blas32.General{}, err
-	}
-	arrived, back := make([]blas32.General, h.Chunks()), make([][]blas32.General, h.Chunks())
-	err = l.pipeline.Run(ctx, schedule.Backward, p.Info.Train, len(arrived), pipeline.Steps{
-		Dispatch: func(ctx context.Context, i int) (err error) {
-			arrived[i], err = h.DispatchBack(ctx, i, drows)
-			return err
-		},
-		Shared: func() {
-			if s := l.experts.Shared; s != nil {
-				l.compute(func() { s.Backward(&p.shared, dy) })
-			}
-		},
-		Experts: func(i int) {
-			l.compute(func() { back[i] = l.experts.Backward(&p.experts, i, arrived[i]) })
-			l.checks.Made(&p.fault, "backward", "its experts' gradients of rows", back[i]...)
-		},
-		Weights: func(i int) { l.compute(func() { l.experts.BackwardWeights(&p.experts, i) }) },
-		Combine: func(ctx context.Context, i int) (err error) {
-			home, err = h.Combine(ctx, i, back[i]...)
-			return err
-		},
-	})
-	return home, err
 }

@@ -169,9 +169,9 @@ func (l *Layer) beginCompressed(ctx context.Context, p *pass, cut alltoall.Cut) 
 		return nil, err
 	}
 	if fault := p.compressed.Fault; fault != nil {
-		l.checks.Unassigned(&p.fault, fault)
+		l.checks.Unassigned(&p.Fault, fault)
 	}
-	l.checks.Made(&p.fault, "forward", "the centroids of its rows", p.compressed.Centroids)
+	l.checks.Made(&p.Fault, "forward", "the centroids of its rows", p.compressed.Centroids)
 	return l.exchange.Begin(ctx, alltoall.Request{Counts: p.compressed.Counts, Rows: p.compressed.Centroids, Cut: cut})
 }
 

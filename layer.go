@@ -12,16 +12,13 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/collective"
-	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/agreement"
 	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/compression"
-	"github.com/switchyard-moe/switchyard/internal/experts"
 	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
-	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
 	"github.com/switchyard-moe/switchyard/internal/pipeline"
@@ -29,6 +26,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/roworder"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/schedule/autotune"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -83,9 +81,8 @@ type Layer struct {
 	gate        router.Gate
 	routing     *routing.Stage
 	order       *roworder.Stage
-	experts     *experts.Stage     // those hosted here, and the shared one
 	compression *compression.Stage // nil without it
-	pipeline    *pipeline.Stage    // runs passes in chunks
+	path        *pipeline.Path     // of rows to the experts and back, in chunks
 	exchange    *alltoall.Exchange
 	everyone    *collective.Comm // over the world: the gate's gradients, token counts, configuration
 	table       *parameters.Table
@@ -222,7 +219,7 @@ func (l *Layer) agreement() agreement.Ranks {
 // sets are the parameters that this rank holds.
 func (l *Layer) sets() parameters.Sets {
 	return parameters.Sets{
-		Gate: l.gate.Params(), Experts: l.experts.Params(), Shared: l.experts.Shared.Params(),
+		Gate: l.gate.Params(), Experts: l.path.Experts.Params(), Shared: l.path.Experts.Shared.Params(),
 		Gains: l.compression.Gains(),
 	}
 }
@@ -234,21 +231,8 @@ func (l *Layer) buildParts() (err error) {
 	}
 	l.newRouting()
 	l.order = roworder.New(l.cfg.Dim)
-	if err = l.newExperts(); err != nil {
-		return err
-	}
-	return l.newPipeline()
-}
-
-// newExperts builds the experts hosted here, and this rank's copy of the shared expert.
-func (l *Layer) newExperts() (err error) {
-	first, end := l.layout.Placement.Of(l.layout.Rank)
-	shape := expert.Shape{Dim: l.cfg.Dim, First: first, Count: end - first, Seed: l.cfg.Seed}
-	most, byRanks := l.cfg.Overlap.chunks(l.layout.Placement)
-	l.experts, err = experts.New(experts.Config{
-		Expert: l.cfg.Expert, Shape: shape, Shared: l.cfg.Shared, Total: l.cfg.Experts,
-		Chunks: most, ByRanks: byRanks,
-	})
+	l.path, err = l.cfg.newPath(l.layout, pipeline.Path{Checks: l.checks, Compute: l.compute, Rank: l.world.Rank()},
+		autotune.Config{Comm: l.everyone, Rank: int(l.world.Rank()), Ranks: l.world.Size()}, &l.stats.exchanging)
 	return err
 }
 
@@ -334,7 +318,7 @@ func (l *Layer) train(ctx context.Context, op string, x blas32.General, side rou
 		}
 		return y, err
 	}
-	l.pipeline.EndPass(schedule.Forward, begin)
+	l.path.EndPass(schedule.Forward, begin)
 	l.last = p
 	l.guard.ForwardDone()
 	return p.y, nil
@@ -386,7 +370,7 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 		return err
 	}
 	begun := time.Now()
-	p.handle, err = l.begin(ctx, p)
+	p.Handle, err = l.begin(ctx, p)
 	l.stats.exchanging.Add(int64(time.Since(begun)))
 	if p.compressed != nil {
 		l.stats.exchanging.Add(-int64(p.compressed.Spent))
@@ -394,12 +378,12 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 	if err != nil {
 		return err
 	}
-	plan := p.handle.Plan()
+	plan := p.Handle.Plan()
 	p.Global.FillFromPlan(plan)
 	if err = l.shareCounts(ctx, p); err != nil {
 		return err
 	}
-	home, err := l.throughExperts(ctx, p)
+	home, err := l.path.Forward(ctx, &p.Pass, p.Tokens, &p.Global)
 	if err != nil {
 		return err
 	}
@@ -407,17 +391,17 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 		return err
 	}
 	if l.cfg.Wire.Finite || l.cfg.Compression.Assign != nil { // else nothing can have been found
-		if err = l.checks.Share(ctx, "forward", &p.fault)(); err != nil {
+		if err = l.checks.Share(ctx, "forward", &p.Fault)(); err != nil {
 			return err
 		}
 	}
 	l.compute(func() {
 		p.y = l.order.Restore(p.Decision, p.answers, p.X.Rows, p.Info.Train)
-		p.shared.AddTo(p.y)
+		p.Shared.AddTo(p.y)
 	})
 	stats := p.stats(plan)
 	stats.FirstExpert, _ = l.layout.Placement.Of(l.layout.Rank)
-	stats.Overlap = overlapStats(l.pipeline, p)
+	stats.Overlap = overlapStats(l.path.Stage, p)
 	stats.Compression = l.compressionStats(p, plan)
 	l.stats.set(stats)
 	return nil
@@ -425,47 +409,15 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 
 // begin begins the dispatch of the tokens' rows to their experts.
 func (l *Layer) begin(ctx context.Context, p *pass) (*alltoall.Handle, error) {
-	cut := l.pipeline.Cut(schedule.Forward, p.Info.Train)
+	cut := l.path.Cut(schedule.Forward, p.Info.Train)
 	if l.compresses(p) {
 		return l.beginCompressed(ctx, p, cut)
 	}
 	rows, token := l.order.Order(p.Decision, p.X)
 	if token == nil {
-		l.checks.Made(&p.fault, "forward", "the mixtures of its tokens", rows)
+		l.checks.Made(&p.Fault, "forward", "the mixtures of its tokens", rows)
 	}
 	return l.exchange.Begin(ctx, alltoall.Request{Counts: p.counts(), Rows: rows, Token: token, Cut: cut})
-}
-
-// throughExperts sends the rows to their experts, has those compute, and brings the answers home.
-func (l *Layer) throughExperts(ctx context.Context, p *pass) (home blas32.General, err error) {
-	h := p.handle
-	type chunk struct {
-		rows    blas32.General
-		ends    []int
-		answers []blas32.General
-	}
-	chunks := make([]chunk, h.Chunks())
-	p.experts = l.experts.Begin(h, mat.Sum(p.Global.Leaves[:p.Global.First]))
-	err = l.pipeline.Run(ctx, schedule.Forward, p.Info.Train, len(chunks), pipeline.Steps{
-		Dispatch: func(ctx context.Context, i int) (err error) {
-			chunks[i].rows, chunks[i].ends, err = h.Dispatch(ctx, i)
-			return err
-		},
-		Shared: func() {
-			if s := l.experts.Shared; s != nil {
-				l.compute(func() { p.shared = s.Forward(p.Tokens, p.Global.FirstLeaf(l.world.Rank())) })
-			}
-		},
-		Experts: func(i int) {
-			l.compute(func() { chunks[i].answers = l.experts.Forward(&p.experts, i, chunks[i].rows, chunks[i].ends) })
-			l.checks.Made(&p.fault, "forward", "its experts' answers", chunks[i].answers...)
-		},
-		Combine: func(ctx context.Context, i int) (err error) {
-			home, err = h.Combine(ctx, i, chunks[i].answers...)
-			return err
-		},
-	})
-	return home, err
 }
 
 // newPass begins a pass over x, of the method op.

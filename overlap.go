@@ -4,10 +4,14 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/experts"
+	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/pipeline"
 	"github.com/switchyard-moe/switchyard/schedule"
 	"github.com/switchyard-moe/switchyard/schedule/autotune"
@@ -69,12 +73,12 @@ type Background interface {
 // may run, and observe be called, at the same time as those of the original. Any goroutine may call
 // Observe at any time.
 func (l *Layer) Observe(observe func(pass schedule.Pass, line schedule.Timeline)) {
-	l.pipeline.Observe(observe)
+	l.path.Observe(observe)
 }
 
 // OverlapProfile returns what [Overlap.Auto] has timed and goes by, the same on every rank, or nil
 // before it is complete. Any goroutine may call it at any time.
-func (l *Layer) OverlapProfile() *OverlapProfile { return l.pipeline.Profile() }
+func (l *Layer) OverlapProfile() *OverlapProfile { return l.path.Profile() }
 
 // SetDegree sets the number of chunks of the exchanges of forward and of backward passes from the
 // next pass on, and ends [Overlap.Auto]. All ranks set the same, between steps. It is an error if
@@ -85,11 +89,11 @@ func (l *Layer) SetDegree(forward, backward int) error {
 	}
 	defer l.guard.Leave()
 	for pass, n := range [2]int{forward, backward} {
-		if most := l.pipeline.Most(); n < 1 || n > most {
+		if most := l.path.Most(); n < 1 || n > most {
 			return l.guard.Misuse("SetDegree", "%d chunks of %v passes, want 1 to %d", n, schedule.Pass(pass), most)
 		}
 	}
-	l.pipeline.SetDegree(forward, backward)
+	l.path.SetDegree(forward, backward)
 	return nil
 }
 
@@ -137,22 +141,29 @@ func (o Overlap) chunks(at alltoall.Placement) (most int, byRanks bool) {
 	return most, byRanks
 }
 
-// newPipeline makes what runs passes, after the experts.
-func (l *Layer) newPipeline() error {
-	o := l.cfg.Overlap
-	most, byRanks := o.chunks(l.layout.Placement)
+// newPath completes what takes rows to the experts hosted here: with these experts, and what cuts
+// exchanges into chunks, by a tuner if the layer chooses their number itself.
+func (c Config) newPath(at layout.Layout, path pipeline.Path, tuner autotune.Config, exchanging *atomic.Int64) (*pipeline.Path, error) {
+	most, byRanks := c.Overlap.chunks(at.Placement)
+	first, end := at.Placement.Of(at.Rank)
+	var err error
+	if path.Experts, err = experts.New(experts.Config{
+		Expert: c.Expert, Shape: expert.Shape{Dim: c.Dim, First: first, Count: end - first, Seed: c.Seed},
+		Shared: c.Shared, Total: c.Experts, Chunks: most, ByRanks: byRanks,
+	}); err != nil {
+		return nil, err
+	}
 	cfg := pipeline.Config{
-		Most: most, ByRanks: byRanks, SplitBackward: l.experts.Splits(),
-		Background: o.Background, Observe: o.Observe, Exchanging: &l.stats.exchanging,
+		Most: most, ByRanks: byRanks, SplitBackward: path.Experts.Splits(),
+		Background: c.Overlap.Background, Observe: c.Overlap.Observe, Exchanging: exchanging,
 	}
-	if o.Auto {
-		if err := o.Profile.Validate(l.world.Size(), most); err != nil {
-			return errtext.Errorf("switchyard: Config.Overlap.Profile: %w", err)
+	if c.Overlap.Auto {
+		if err := c.Overlap.Profile.Validate(tuner.Ranks, most); err != nil {
+			return nil, errtext.Errorf("switchyard: Config.Overlap.Profile: %w", err)
 		}
-		cfg.Tuner = autotune.New(autotune.Config{
-			Comm: l.everyone, Rank: int(l.world.Rank()), Ranks: l.world.Size(), Most: most, Known: o.Profile,
-		})
+		tuner.Most, tuner.Known = most, c.Overlap.Profile
+		cfg.Tuner = autotune.New(tuner)
 	}
-	l.pipeline = pipeline.New(cfg)
-	return nil
+	path.Stage = pipeline.New(cfg)
+	return &path, nil
 }

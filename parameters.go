@@ -131,7 +131,7 @@ func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 	l.gradients.CopyGate()
 	for _, t := range append([]*Layer{l}, l.micro...) {
 		t.steps++
-		if err := t.pipeline.EndStep(ctx); err != nil {
+		if err := t.path.EndStep(ctx); err != nil {
 			return errtext.Errorf("switchyard: Overlap.Auto: %w", err)
 		}
 	}

@@ -6,8 +6,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/compression"
-	"github.com/switchyard-moe/switchyard/internal/experts"
-	"github.com/switchyard-moe/switchyard/internal/passcheck"
+	"github.com/switchyard-moe/switchyard/internal/pipeline"
 	"github.com/switchyard-moe/switchyard/internal/routing"
 )
 
@@ -16,13 +15,10 @@ import (
 type pass struct {
 	*batch.Tokens
 	routing.Result
-	handle     *alltoall.Handle
-	experts    experts.Pass
-	shared     experts.SharedPass
+	pipeline.Pass
 	answers    blas32.General // of the experts, sorted by expert
 	y, dx      blas32.General
 	dweights   []float32         // gradients of the weights of answers
-	fault      passcheck.Fault   // what is not finite here, once that is known
 	compressed *compression.Pass // nil if the rows travel as they are
 }
 
@@ -36,8 +32,8 @@ func (p *pass) release() {
 		p.compressed.Release()
 		p.compressed = nil
 	}
-	if p.handle != nil {
-		p.handle.Release()
-		p.handle = nil
+	if p.Handle != nil {
+		p.Handle.Release()
+		p.Handle = nil
 	}
 }

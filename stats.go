@@ -57,7 +57,7 @@ type OverlapStats struct {
 func overlapStats(s *pipeline.Stage, p *pass) OverlapStats {
 	return OverlapStats{
 		Auto: s.Auto(), Predicted: s.Predicted(),
-		Forward: p.handle.Chunks(), Backward: s.Chunks(schedule.Backward, p.Info.Train),
+		Forward: p.Handle.Chunks(), Backward: s.Chunks(schedule.Backward, p.Info.Train),
 	}
 }
 

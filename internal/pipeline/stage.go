@@ -1,6 +1,7 @@
 // Package pipeline runs the passes of one layer in chunks: while the rows of some chunks travel,
-// the experts compute others. It decides into how many chunks a pass is cut, runs its graph
-// (schedule.Pipeline), and gives the times of that to the tuner and to an observer.
+// the experts compute others. A [Stage] decides into how many chunks a pass is cut, runs its graph
+// (schedule.Pipeline), and gives the times of that to the tuner and to an observer. A [Path] is
+// what it runs: the exchange of the rows, and the experts.
 package pipeline
 
 import (

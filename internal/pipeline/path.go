@@ -1,0 +1,102 @@
+package pipeline
+
+import (
+	"context"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/batch"
+	"github.com/switchyard-moe/switchyard/internal/experts"
+	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/internal/passcheck"
+	"github.com/switchyard-moe/switchyard/schedule"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// Path takes the rows of passes to their experts and back, in chunks.
+type Path struct {
+	*Stage
+	// Experts computes the chunks that arrive here, and the shared expert.
+	Experts *experts.Stage
+	// Checks looks for numbers that are not finite in what experts compute.
+	Checks *passcheck.Stage
+	// Compute runs do, in turn with other micro-batches in flight.
+	Compute func(do func())
+	// Rank is this rank of the world.
+	Rank transport.Rank
+}
+
+// Pass is one pass on its path, and what Forward leaves for Backward.
+type Pass struct {
+	// Handle is the exchange of the rows, which has begun.
+	Handle *alltoall.Handle
+	// Shared has the answers of the shared expert, and then its gradients.
+	Shared experts.SharedPass
+	// Fault is what was found not to be finite.
+	Fault passcheck.Fault
+
+	experts experts.Pass
+}
+
+// Forward sends the rows of a pass to their experts, has these compute, and returns the answers,
+// sorted as the rows.
+func (l *Path) Forward(ctx context.Context, p *Pass, t *batch.Tokens, g *batch.Global) (answers blas32.General, err error) {
+	type chunk struct {
+		rows    blas32.General
+		ends    []int
+		answers []blas32.General
+	}
+	chunks := make([]chunk, p.Handle.Chunks())
+	p.experts = l.Experts.Begin(p.Handle, mat.Sum(g.Leaves[:g.First]))
+	err = l.Run(ctx, schedule.Forward, t.Info.Train, len(chunks), Steps{
+		Dispatch: func(ctx context.Context, i int) (err error) {
+			chunks[i].rows, chunks[i].ends, err = p.Handle.Dispatch(ctx, i)
+			return err
+		},
+		Shared: func() {
+			if s := l.Experts.Shared; s != nil {
+				l.Compute(func() { p.Shared = s.Forward(t, g.FirstLeaf(l.Rank)) })
+			}
+		},
+		Experts: func(i int) {
+			l.Compute(func() { chunks[i].answers = l.Experts.Forward(&p.experts, i, chunks[i].rows, chunks[i].ends) })
+			l.Checks.Made(&p.Fault, "forward", "its experts' answers", chunks[i].answers...)
+		},
+		Combine: func(ctx context.Context, i int) (err error) {
+			answers, err = p.Handle.Combine(ctx, i, chunks[i].answers...)
+			return err
+		},
+	})
+	return answers, err
+}
+
+// Backward sends the gradients of the answers to the experts, has these compute, and returns the
+// gradients of the rows. dy is the gradient of the output, for the shared expert.
+func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.General) (drows blas32.General, err error) {
+	if err := p.Handle.Recut(l.Chunks(schedule.Backward, true)); err != nil {
+		return blas32.General{}, err
+	}
+	arrived, computed := make([]blas32.General, p.Handle.Chunks()), make([][]blas32.General, p.Handle.Chunks())
+	err = l.Run(ctx, schedule.Backward, true, len(arrived), Steps{
+		Dispatch: func(ctx context.Context, i int) (err error) {
+			arrived[i], err = p.Handle.DispatchBack(ctx, i, danswers)
+			return err
+		},
+		Shared: func() {
+			if s := l.Experts.Shared; s != nil {
+				l.Compute(func() { s.Backward(&p.Shared, dy) })
+			}
+		},
+		Experts: func(i int) {
+			l.Compute(func() { computed[i] = l.Experts.Backward(&p.experts, i, arrived[i]) })
+			l.Checks.Made(&p.Fault, "backward", "its experts' gradients of rows", computed[i]...)
+		},
+		Weights: func(i int) { l.Compute(func() { l.Experts.BackwardWeights(&p.experts, i) }) },
+		Combine: func(ctx context.Context, i int) (err error) {
+			drows, err = p.Handle.Combine(ctx, i, computed[i]...)
+			return err
+		},
+	})
+	return drows, err
+}
