@@ -26,9 +26,9 @@ const (
 	Rails
 	// ThreeLevel is Rails whose first step goes through pairs of ranks.
 	ThreeLevel
-	// Gather is Direct whose dispatch sends a token once to each rank, even if several of its experts
+	// Dedup is Direct whose dispatch sends a token once to each rank, even if several of its experts
 	// are there: for few experts and many choices.
-	Gather
+	Dedup
 
 	// NumAlgorithms is the number of values of Algorithm, Auto included.
 	NumAlgorithms = int(iota)
@@ -36,10 +36,10 @@ const (
 
 // Algorithms lists all but Auto.
 func Algorithms() []Algorithm {
-	return []Algorithm{Direct, Pairwise, Bruck, Leader, Rails, ThreeLevel, Gather}
+	return []Algorithm{Direct, Pairwise, Bruck, Leader, Rails, ThreeLevel, Dedup}
 }
 
-var algorithmNames = [NumAlgorithms]string{"auto", "direct", "pairwise", "bruck", "leader", "rails", "three-level", "gather"}
+var algorithmNames = [NumAlgorithms]string{"auto", "direct", "pairwise", "bruck", "leader", "rails", "three-level", "dedup"}
 
 // String returns the algorithm's name, by which ParseAlgorithm finds it.
 func (a Algorithm) String() string {
@@ -84,7 +84,7 @@ type Step struct{ Sends, Recvs []Bundle }
 func (a Algorithm) Steps(t Topology, ranks, rank int) []Step {
 	o := t.on(ranks)
 	switch a {
-	case Direct, Gather:
+	case Direct, Dedup:
 		return directSteps(o, rank)
 	case Pairwise:
 		return pairwiseSteps(o, rank)

@@ -111,7 +111,7 @@ func announced(x *Exchange, rows int) []announcement {
 		from[0].toNode[n] = rows
 		from[0].leaving += rows
 	}
-	from[0].crossings = crossings{rows: from[0].leaving, once: from[0].leaving, apart: from[0].leaving}
+	from[0].crossings = crossings{rows: from[0].leaving, byNode: from[0].leaving, byRank: from[0].leaving}
 	return from
 }
 
@@ -150,7 +150,7 @@ func TestAutoGoesByTheBusiestLink(t *testing.T) {
 }
 
 // TestAutoGoesByRepeatedTokens: rows of one token for several experts of a node make Rails slow or
-// fast, those for several experts of a rank make Gather so.
+// fast, those for several experts of a rank make Dedup so.
 func TestAutoGoesByRepeatedTokens(t *testing.T) {
 	x := autoOn(t, slowBetween(100*time.Microsecond))
 	nodes, ranks := 0, 0
@@ -160,13 +160,13 @@ func TestAutoGoesByRepeatedTokens(t *testing.T) {
 		require.Equal(t, each, x.chooseFor(announced(x, rows), 1), "no token is repeated")
 
 		from := announced(x, rows)
-		from[0].crossings.once /= 8
+		from[0].crossings.byNode /= 8
 		require.Equal(t, x.choose(bytes, Share{1. / 8, 1}), x.chooseFor(from, 1), "a row in eight crosses")
 		if x.chooseFor(from, 1) != each {
 			nodes++
 		}
 		from = announced(x, rows)
-		from[0].crossings.apart /= 8
+		from[0].crossings.byRank /= 8
 		require.Equal(t, x.choose(bytes, Share{1, 1. / 8}), x.chooseFor(from, 1), "a row in eight leaves")
 		if x.chooseFor(from, 1) != each {
 			ranks++

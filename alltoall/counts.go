@@ -23,8 +23,8 @@ const (
 	wordLeaves
 	wordLeaving  // rows for other ranks, all of them
 	wordCrossing // of those, for other nodes
-	wordOnce     // of those, if a token crossed to a node once
-	wordApart    // of all, if a token went to a rank once
+	wordByNode   // of those, if a token crossed to a node once
+	wordByRank   // of all, if a token went to a rank once
 	countsHeader
 )
 
@@ -95,7 +95,7 @@ func (x *Exchange) encodeCounts(c Counts, to int, k crossings) []byte {
 	if len(c.Rows) > 0 {
 		leaving = mat.Sum(c.Rows) - mat.Sum(c.ofExperts(x.placement.Of(x.rank())))
 	}
-	for _, n := range [countsHeader]int{x.dim, x.placement.Experts(), c.Tokens, c.Padding, c.Leaves, leaving, k.rows, k.once, k.apart} {
+	for _, n := range [countsHeader]int{x.dim, x.placement.Experts(), c.Tokens, c.Padding, c.Leaves, leaving, k.rows, k.byNode, k.byRank} {
 		words = binary.LittleEndian.AppendUint32(words, uint32(n))
 	}
 	for e := begin; e < end; e++ {
@@ -160,7 +160,7 @@ func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
 			"its layer has dim %d and %d experts, here %d and %d", dim, experts, x.dim, x.placement.Experts())
 	}
 	a := announcement{tokens: word(wordTokens), padding: word(wordPadding), leaves: word(wordLeaves), leaving: word(wordLeaving),
-		crossings: crossings{word(wordCrossing), word(wordOnce), word(wordApart)}}
+		crossings: crossings{word(wordCrossing), word(wordByNode), word(wordByRank)}}
 	if a.tokens > mostRows || a.padding > a.tokens || a.leaves > a.tokens || (a.leaves == 0) != (a.tokens == 0) {
 		return announcement{}, x.fault(from, "counts", transport.ErrProtocol,
 			"%d tokens, %d of them padding, in %d leaves, limit %d tokens", a.tokens, a.padding, a.leaves, mostRows)
@@ -186,8 +186,8 @@ func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
 			return announcement{}, x.fault(from, "counts", transport.ErrProtocol, "%d rows for node %d, of %d that leave", a.toNode[n], n, a.leaving)
 		}
 	}
-	if a.crossings.rows > a.leaving || a.once > a.crossings.rows || a.apart > a.leaving {
-		return announcement{}, x.fault(from, "counts", transport.ErrProtocol, "%d rows for other nodes, %d and %d without repeated tokens, of %d", a.crossings.rows, a.once, a.apart, a.leaving)
+	if a.crossings.rows > a.leaving || a.byNode > a.crossings.rows || a.byRank > a.leaving {
+		return announcement{}, x.fault(from, "counts", transport.ErrProtocol, "%d rows for other nodes, %d and %d without repeated tokens, of %d", a.crossings.rows, a.byNode, a.byRank, a.leaving)
 	}
 	return a, nil
 }

@@ -45,7 +45,7 @@ func (h *Handle) dispatchRound(ctx context.Context, chunk int) error {
 	x := h.x
 	h.begin()
 	defer x.round.end()
-	x.round.rowsOnce, x.round.width = true, x.wire.Dispatch.Bytes(x.dim)
+	x.round.dedup, x.round.width = true, x.wire.Dispatch.Bytes(x.dim)
 	splits := x.emptySplits(x.size())
 	splits[x.rank()] = h.ownSplits(chunk)
 	for i := 1; i < x.size(); i++ {

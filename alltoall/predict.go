@@ -65,7 +65,7 @@ func (x *Exchange) Predict(bytes int, share Share) []Prediction {
 		switch a {
 		case Rails:
 			dispatch = x.roundTime(a, bytes, share.Nodes)
-		case Gather:
+		case Dedup:
 			dispatch = x.roundTime(a, int(share.Ranks*float64(bytes)), 1)
 		}
 		list = append(list, Prediction{Algorithm: a, Dispatch: counts + dispatch, Combine: all})
@@ -126,16 +126,16 @@ func (x *Exchange) choose(bytes int, share Share) Algorithm {
 // the share of rows that remains without repeated tokens. If messages differ the length is that of
 // uniform messages that would load the links as much as the busiest one is.
 func (x *Exchange) chooseFor(from []announcement, messages int) Algorithm {
-	leaving, crossing, once, apart := 0, 0, 0, 0
+	leaving, crossing, byNode, byRank := 0, 0, 0, 0
 	for _, a := range from {
-		leaving, crossing, once, apart = leaving+a.leaving, crossing+a.crossings.rows, once+a.once, apart+a.apart
+		leaving, crossing, byNode, byRank = leaving+a.leaving, crossing+a.crossings.rows, byNode+a.byNode, byRank+a.byRank
 	}
 	share := Share{1, 1}
 	if crossing > 0 {
-		share.Nodes = float64(once) / float64(crossing)
+		share.Nodes = float64(byNode) / float64(crossing)
 	}
 	if leaving > 0 {
-		share.Ranks = float64(apart) / float64(leaving)
+		share.Ranks = float64(byRank) / float64(leaving)
 	}
 	mean := float64(leaving) / float64(max(len(from)*(len(from)-1), 1))
 	return x.choose(int(float64(x.wire.Dispatch.Bytes(x.dim))*max(mean, x.busiest(from)))/messages, share)

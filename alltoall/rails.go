@@ -3,7 +3,7 @@ package alltoall
 // railsSteps has a block cross to the receiver's node first, to the rank that has the sender's
 // position there, and then go to the receiver: traffic between nodes stays among ranks of one
 // position, each over its own rail. What a rank has for a node crosses as one message, so that a
-// row for several of its ranks crosses once: see once.go.
+// row for several of its ranks crosses once: see distinct.go.
 //
 // Steps: 2. Messages between nodes, a rank: one for each other node, or for each sender that shares
 // its rail if nodes differ in size. Bytes between nodes: each block once, and rows of one token

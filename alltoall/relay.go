@@ -32,10 +32,10 @@ type relay struct {
 	first, rest batchOf
 	heads       []arrival
 
-	// Of bundles that cross with each row once.
+	// Of bundles that carry each row once.
 	ids      map[*byte]uint32
 	distinct [][]byte
-	unpack   []once
+	unpack   []distinctRows
 }
 
 // batchOf is messages that are exchanged at once.
@@ -46,7 +46,8 @@ type arrival struct {
 	bundle Bundle
 	buf    []byte
 	at     int // among first.recvs
-	once   bool
+	// distinct says that it carries each row once.
+	distinct bool
 }
 
 // runRelay is run by another algorithm than Direct.
@@ -98,15 +99,15 @@ func (r *relay) step(ctx context.Context, s *Step) error {
 	r.heads = r.heads[:0]
 	r.unpack = r.unpack[:0]
 	for _, b := range s.Sends {
-		if r.crossesOnce(b) {
-			r.sendOnce(b)
+		if r.deduplicates(b) {
+			r.sendDistinct(b)
 		} else {
 			r.send(b)
 		}
 	}
 	for _, b := range s.Recvs {
-		if r.crossesOnce(b) {
-			r.expect(b, onceHead(len(b.Blocks)), true)
+		if r.deduplicates(b) {
+			r.expect(b, distinctHead(len(b.Blocks)), true)
 		} else {
 			r.recv(b)
 		}
@@ -116,8 +117,8 @@ func (r *relay) step(ctx context.Context, s *Step) error {
 	}
 	for _, a := range r.heads {
 		land := r.land
-		if a.once {
-			land = r.landOnce
+		if a.distinct {
+			land = r.landDistinct
 		}
 		if err := land(a); err != nil {
 			return err
@@ -183,9 +184,9 @@ func (r *relay) recv(b Bundle) {
 }
 
 // expect makes room for a head of the given length and the blocks that may follow it.
-func (r *relay) expect(b Bundle, head int, once bool) {
+func (r *relay) expect(b Bundle, head int, distinct bool) {
 	buf := r.x.round.takeBytes(head + inline)
-	r.heads = append(r.heads, arrival{b, buf, len(r.first.recvs), once})
+	r.heads = append(r.heads, arrival{b, buf, len(r.first.recvs), distinct})
 	r.first.recvs = append(r.first.recvs, r.x.message(b.Peer, r.x.round.one(buf)))
 }
 

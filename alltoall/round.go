@@ -14,7 +14,7 @@ type round struct {
 	bufs         [][]byte
 	words        []byte
 	ints         []int
-	rowsOnce     bool // messages are a prefix, then rows, which need not cross to a node twice
+	dedup        bool // messages are a prefix, then rows, which need not cross to a node twice
 	width        int  // bytes of a row
 	narrow       []arrivingRows
 }
@@ -29,7 +29,7 @@ func (r *round) end() {
 	clear(r.bufs)
 	clear(r.narrow)
 	r.narrow = r.narrow[:0]
-	r.sends, r.recvs, r.bufs, r.rowsOnce = r.sends[:0], r.recvs[:0], r.bufs[:0], false
+	r.sends, r.recvs, r.bufs, r.dedup = r.sends[:0], r.recvs[:0], r.bufs[:0], false
 }
 
 // takeBytes returns n bytes of any value, which stay until the next begin.

@@ -15,9 +15,9 @@ type source struct {
 }
 
 // wantsPacking reports whether the rows that the source lists are copied to a packed matrix first,
-// since the transport is slow with a buffer for each. Rails and Gather do it themselves.
+// since the transport is slow with a buffer for each. Rails and Dedup do it themselves.
 func (s source) wantsPacking(x *Exchange, a Algorithm) bool {
-	return s.token != nil && !x.inPlace && a != Rails && a != Gather
+	return s.token != nil && !x.inPlace && a != Rails && a != Dedup
 }
 
 // gather copies the rows that the source lists to a packed matrix.
@@ -69,18 +69,18 @@ func (s source) crossings(x *Exchange, c Counts) (k crossings) {
 				k.rows += rows
 			}
 			if s.token == nil {
-				k.apart += rows
+				k.byRank += rows
 				if n != mine {
-					k.once += rows
+					k.byNode += rows
 				}
 				continue
 			}
 			for _, t := range s.token[first : first+rows] {
 				if n != mine && isNews(x.seenBy[0], t, n) {
-					k.once++
+					k.byNode++
 				}
 				if isNews(x.seenBy[1], t, r) {
-					k.apart++
+					k.byRank++
 				}
 			}
 		}
@@ -108,4 +108,4 @@ func cleared(list []int32, n int) []int32 {
 
 // crossings are numbers of rows: those for other nodes, those for other nodes if no token crossed
 // to a node twice, and those for other ranks if no token went to a rank twice.
-type crossings struct{ rows, once, apart int }
+type crossings struct{ rows, byNode, byRank int }

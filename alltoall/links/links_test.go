@@ -20,7 +20,7 @@ func TestCostOfEachAlgorithm(t *testing.T) {
 		alltoall.Bruck:      {Steps: 4, Within: 2, Between: 2, BytesWithin: 16, BytesBetween: 16},
 		alltoall.Leader:     {Steps: 3, Within: 6, Between: 3, BytesWithin: 3 + 3*12, BytesBetween: 3 * 16},
 		alltoall.Rails:      {Steps: 2, Within: 3, Between: 3, BytesWithin: 3 * 4, BytesBetween: 12},
-		alltoall.Gather:     {Steps: 1, Within: 3, Between: 12, BytesWithin: 3, BytesBetween: 12},
+		alltoall.Dedup:      {Steps: 1, Within: 3, Between: 12, BytesWithin: 3, BytesBetween: 12},
 		alltoall.ThreeLevel: {Steps: 3, Within: 2, Between: 3, BytesWithin: 8 + 8, BytesBetween: 12},
 	} {
 		require.Equal(t, want, Links{}.Cost(a, top, 16, 0, 1), a.String())

@@ -28,7 +28,7 @@ const usage = `usage: go run ./bench algorithms [flags]
 Makes the plan of every exchange algorithm for clusters of 16 ranks and more, runs nothing, and prints for the first rank, which has
 most to do: steps, messages and bytes within its node and to others, and the time that the given costs of links predict.
 
--svg FILE draws the predicted times against the number of ranks. Pairwise and gather are not drawn: where all blocks are alike their time is
+-svg FILE draws the predicted times against the number of ranks. Pairwise and dedup are not drawn: where all blocks are alike their time is
 direct's.
 
 `

@@ -8,7 +8,7 @@ import (
 )
 
 // In a dispatch by Rails, what a rank has for the ranks of another node crosses with each row once,
-// as do all messages of one by Gather: a head that has for each block the length of its prefix and
+// as do all messages of one by Dedup: a head that has for each block the length of its prefix and
 // the number of its rows, and the number of distinct rows; then the prefixes, a number for each
 // row, and the distinct rows. The receiver puts the blocks together again. A row is identified by
 // its address.
@@ -21,11 +21,11 @@ const (
 	refBytes  = 4 // of a row's number
 )
 
-// onceHead is the length of the head of a bundle with the given number of blocks.
-func onceHead(blocks int) int { return wordBytes * (2*blocks + 1) }
+// distinctHead is the length of the head of a bundle with the given number of blocks.
+func distinctHead(blocks int) int { return wordBytes * (2*blocks + 1) }
 
-// once is a bundle with each row once that has come or is coming.
-type once struct {
+// distinctRows is a bundle with each row once that has come or is coming.
+type distinctRows struct {
 	bundle   Bundle
 	prefix   [][]byte // of each block
 	rows     []int    // of each block
@@ -33,10 +33,10 @@ type once struct {
 	distinct []byte
 }
 
-// sendOnce adds a bundle to the messages of a step.
-func (r *relay) sendOnce(b Bundle) {
+// sendDistinct adds a bundle to the messages of a step.
+func (r *relay) sendDistinct(b Bundle) {
 	x := r.x
-	head := x.round.takeBytes(onceHead(len(b.Blocks)))
+	head := x.round.takeBytes(distinctHead(len(b.Blocks)))
 	width, total := x.round.width, 0
 	clear(r.ids)
 	r.distinct = r.distinct[:0]
@@ -99,19 +99,19 @@ func (r *relay) listDistinct() {
 	}
 }
 
-// landOnce makes room for a bundle whose head has come.
-func (r *relay) landOnce(a arrival) error {
+// landDistinct makes room for a bundle whose head has come.
+func (r *relay) landDistinct(a arrival) error {
 	x, peer, blocks := r.x, a.bundle.Peer, a.bundle.Blocks
-	got, headBytes := r.first.recvs[a.at].N, onceHead(len(blocks))
+	got, headBytes := r.first.recvs[a.at].N, distinctHead(len(blocks))
 	if got < headBytes {
 		return x.fault(peer, r.op, transport.ErrProtocol, "%d bytes, the head of %d blocks takes %d", got, len(blocks), headBytes)
 	}
 	word := func(i int) uint64 { return binary.LittleEndian.Uint64(a.buf[wordBytes*i:]) }
-	o := once{bundle: a.bundle}
+	o := distinctRows{bundle: a.bundle}
 	begun, total := len(x.round.bufs), 0
 	for i, block := range blocks {
 		prefix, n := word(2*i), word(2*i+1)
-		buf, err := r.roomOnce(peer, block, prefix, n)
+		buf, err := r.roomForPrefix(peer, block, prefix, n)
 		if err != nil {
 			return err
 		}
@@ -137,9 +137,9 @@ func (r *relay) landOnce(a arrival) error {
 	return nil
 }
 
-// roomOnce returns room for the prefix of a block that peer announces, after it has checked the
-// size.
-func (r *relay) roomOnce(peer int, block Block, prefix, n uint64) ([]byte, error) {
+// roomForPrefix returns room for the prefix of a block that peer announces, after it has checked
+// the size.
+func (r *relay) roomForPrefix(peer int, block Block, prefix, n uint64) ([]byte, error) {
 	x := r.x
 	if block.To != x.rank() {
 		if most := uint64(x.maxRelay) / refBytes; n > most {
@@ -163,7 +163,7 @@ func (r *relay) roomOnce(peer int, block Block, prefix, n uint64) ([]byte, error
 
 // assemble puts the blocks of a bundle for this rank together, and lists the pieces of those for
 // others.
-func (r *relay) assemble(o once) error {
+func (r *relay) assemble(o distinctRows) error {
 	x, width := r.x, r.x.round.width
 	refs, distinct := o.refs, uint32(len(o.distinct)/width)
 	for i, block := range o.bundle.Blocks {

@@ -1,6 +1,6 @@
 package alltoall
 
-// Gather has the steps of Direct. In a dispatch each message is the distinct rows for a rank and a
+// Dedup has the steps of Direct. In a dispatch each message is the distinct rows for a rank and a
 // number for each of its rows, as those of [Rails] are for a node: a token with several experts on
 // a rank travels there once. Answers come back one by one.
 //
@@ -10,13 +10,13 @@ package alltoall
 // Megatron-Core and vLLM, which send every token to every rank; this one sends a token only to the
 // ranks that need it.
 
-// crossesOnce reports whether bundle b, which this rank sends or receives, carries each row once:
+// deduplicates reports whether bundle b, which this rank sends or receives, carries each row once:
 // both ends find the same.
-func (r *relay) crossesOnce(b Bundle) bool {
+func (r *relay) deduplicates(b Bundle) bool {
 	switch x := r.x; {
-	case !x.round.rowsOnce:
+	case !x.round.dedup:
 		return false
-	case x.now == Gather:
+	case x.now == Dedup:
 		return true
 	default:
 		return x.now == Rails && r.nodes[b.Peer] != r.nodes[x.rank()]

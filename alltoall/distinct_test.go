@@ -57,7 +57,7 @@ func newTopK(r *rand.Rand, tokens, k, experts int) topK {
 
 // crossings enumerates the rows that leave the node of a rank, and the pairs of a token and another
 // node that it has an expert on.
-func (c topK) crossings(place Placement, node []int, rank int) (rows, once int) {
+func (c topK) crossings(place Placement, node []int, rank int) (rows, distinct int) {
 	type pair struct{ token, node int }
 	pairs := map[pair]bool{}
 	at := 0
@@ -88,7 +88,7 @@ func (c topK) toRank(place Placement, rank int) int {
 	return len(seen)
 }
 
-// TestTokensCrossToANodeOnce holds a dispatch by Rails or Gather against one by Direct, which sends
+// TestTokensCrossToANodeOnce holds a dispatch by Rails or Dedup against one by Direct, which sends
 // every row, bit for bit, and the bytes that leave nodes against enumeration.
 func TestTokensCrossToANodeOnce(t *testing.T) {
 	seed := rand.Uint64()
@@ -114,10 +114,10 @@ func TestTokensCrossToANodeOnce(t *testing.T) {
 				for i := range x.Data {
 					x.Data[i] = random.Float32()
 				}
-				rows, once := route.crossings(place, top.Node, me)
-				want[me] = 4 * width * (rows - once)
+				rows, distinct := route.crossings(place, top.Node, me)
+				want[me] = 4 * width * (rows - distinct)
 				var got [3][]float32
-				for n, a := range []Algorithm{Direct, Rails, Gather} {
+				for n, a := range []Algorithm{Direct, Rails, Dedup} {
 					e, err := New(crossing{tr.(*inproc.Transport), top.Node, &sent[n]}, Config{Placement: place, Dim: width, Algorithm: a, Topology: top})
 					if err != nil {
 						return err
@@ -139,7 +139,7 @@ func TestTokensCrossToANodeOnce(t *testing.T) {
 					return fmt.Errorf("rails brings %v, direct %v", got[1], got[0])
 				}
 				if !slices.Equal(got[0], got[2]) {
-					return fmt.Errorf("gather brings %v, direct %v", got[2], got[0])
+					return fmt.Errorf("dedup brings %v, direct %v", got[2], got[0])
 				}
 				return nil
 			}) {
@@ -152,23 +152,23 @@ func TestTokensCrossToANodeOnce(t *testing.T) {
 	}
 }
 
-// TestRowsOnceSaveWhatEnumerationGives has rows so wide that other bytes do not count.
-func TestRowsOnceSaveWhatEnumerationGives(t *testing.T) {
+// TestDistinctRowsSaveWhatEnumerationGives has rows so wide that other bytes do not count.
+func TestDistinctRowsSaveWhatEnumerationGives(t *testing.T) {
 	const ranks, each, width, tokens, k = 8, 2, 2048, 64, 8
 	top, place := Nodes(ranks, 2), Even(each*ranks, ranks)
 	var sent [3]atomic.Int64
-	var all, once, apart atomic.Int64
+	var all, byNode, byRank atomic.Int64
 	for r, err := range onAll(inproc.New(ranks), func(tr transport.Transport) error {
 		route := newTopK(rand.New(rand.NewPCG(1, uint64(tr.Rank()))), tokens, k, each*ranks)
 		rows, distinct := route.crossings(place, top.Node, int(tr.Rank()))
 		all.Add(int64(4 * width * rows))
-		once.Add(int64(4 * width * distinct))
+		byNode.Add(int64(4 * width * distinct))
 		// Each rank is a node.
 		_, apartRows := route.crossings(place, []int{0, 1, 2, 3, 4, 5, 6, 7}, int(tr.Rank()))
 		neighbour := route.toRank(place, int(tr.Rank())^1)
-		apart.Add(int64(4 * width * (apartRows - neighbour)))
+		byRank.Add(int64(4 * width * (apartRows - neighbour)))
 		x := blas32.General{Rows: tokens, Cols: width, Stride: width, Data: make([]float32, width*tokens)}
-		for n, a := range []Algorithm{Direct, Rails, Gather} {
+		for n, a := range []Algorithm{Direct, Rails, Dedup} {
 			e, err := New(crossing{tr.(*inproc.Transport), top.Node, &sent[n]}, Config{Placement: place, Dim: width, Algorithm: a, Topology: top})
 			if err != nil {
 				return err
@@ -189,15 +189,15 @@ func TestRowsOnceSaveWhatEnumerationGives(t *testing.T) {
 		require.NoError(t, err, "rank %d", r)
 	}
 	require.InEpsilon(t, all.Load(), sent[0].Load(), 0.01)
-	require.InEpsilon(t, once.Load(), sent[1].Load(), 0.01)
-	require.Less(t, 3*once.Load(), 2*all.Load(), "of 8 experts on 4 nodes, several share one")
-	require.InEpsilon(t, apart.Load(), sent[2].Load(), 0.01)
-	require.Less(t, once.Load(), apart.Load())
-	require.Less(t, apart.Load(), all.Load())
+	require.InEpsilon(t, byNode.Load(), sent[1].Load(), 0.01)
+	require.Less(t, 3*byNode.Load(), 2*all.Load(), "of 8 experts on 4 nodes, several share one")
+	require.InEpsilon(t, byRank.Load(), sent[2].Load(), 0.01)
+	require.Less(t, byNode.Load(), byRank.Load())
+	require.Less(t, byRank.Load(), all.Load())
 }
 
-// FuzzRowsOnce gives the rank at the end of a crossing what a hostile peer might send.
-func FuzzRowsOnce(f *testing.F) {
+// FuzzDistinct gives the rank at the end of a crossing what a hostile peer might send.
+func FuzzDistinct(f *testing.F) {
 	words := func(list ...uint64) (b []byte) {
 		for _, w := range list {
 			b = binary.LittleEndian.AppendUint64(b, w)
@@ -211,7 +211,7 @@ func FuzzRowsOnce(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		const most = 1000
 		bundle := Rails.Steps(Nodes(4, 2), 4, 0)[0].Recvs[0]
-		room := onceHead(len(bundle.Blocks)) + inline
+		room := distinctHead(len(bundle.Blocks)) + inline
 		if len(data) > room {
 			return
 		}
@@ -225,7 +225,7 @@ func FuzzRowsOnce(f *testing.F) {
 		r.begin(x, "fuzz")
 		buf := make([]byte, room)
 		r.first.recvs = append(r.first.recvs, transport.Message{Peer: transport.Rank(bundle.Peer), N: copy(buf, data)})
-		err = r.landOnce(arrival{bundle: bundle, buf: buf, once: true})
+		err = r.landDistinct(arrival{bundle: bundle, buf: buf, distinct: true})
 		for _, o := range r.unpack {
 			if err == nil {
 				err = r.assemble(o)
