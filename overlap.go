@@ -1,12 +1,10 @@
 package switchyard
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"sync/atomic"
 
-	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
@@ -110,41 +108,10 @@ func (o Overlap) validate() error {
 	return nil
 }
 
-// most is the largest number of chunks, if there are experts or ranks enough.
-func (o Overlap) most() int {
-	if !o.Auto {
-		return max(o.Degree, 1)
-	}
-	most := 1
-	for limit := cmp.Or(o.Degree, 4); 2*most <= limit; most *= 2 {
-	}
-	return most
-}
-
-// chunks returns the largest number of chunks of an exchange over ranks with these experts, and
-// whether they are cut by ranks: if some rank has fewer experts. Then there are no more chunks than
-// ranks.
-func (o Overlap) chunks(at alltoall.Placement) (most int, byRanks bool) {
-	most = o.most()
-	fewest := at.Experts()
-	for r := range at.Ranks() {
-		fewest = min(fewest, at.Count(r))
-	}
-	byRanks = fewest < most
-	for byRanks && most > at.Ranks() {
-		if o.Auto {
-			most /= 2
-		} else {
-			most = at.Ranks()
-		}
-	}
-	return most, byRanks
-}
-
 // newPath completes what takes rows to the experts hosted here: with these experts, and what cuts
 // exchanges into chunks, by a tuner if the layer chooses their number itself.
 func (c Config) newPath(at layout.Layout, path pipeline.Path, tuner autotune.Config, exchanging *atomic.Int64) (*pipeline.Path, error) {
-	most, byRanks := c.Overlap.chunks(at.Placement)
+	most, byRanks := pipeline.Largest(c.Overlap.Degree, c.Overlap.Auto, at.Placement)
 	first, end := at.Placement.Of(at.Rank)
 	var err error
 	if path.Experts, err = experts.New(experts.Config{

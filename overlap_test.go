@@ -403,30 +403,6 @@ func TestOverlapIsValidated(t *testing.T) {
 	require.ErrorContains(t, cfg.Validate(1), "Overlap.Degree is -1")
 }
 
-// TestLargestNumberOfChunks: as many as experts of a rank; by ranks if a rank has fewer, and then
-// no more than ranks, or the power of two below under Auto.
-func TestLargestNumberOfChunks(t *testing.T) {
-	for _, c := range []struct {
-		overlap        Overlap
-		experts, ranks int
-		most           int
-		byRanks        bool
-	}{
-		{Overlap{}, 4, 4, 1, false},
-		{Overlap{Degree: 3}, 8, 2, 3, false},
-		{Overlap{Degree: 3}, 8, 4, 3, true},
-		{Overlap{Degree: 7}, 8, 3, 3, true},
-		{Overlap{Auto: true}, 8, 2, 4, false},
-		{Overlap{Auto: true, Degree: 7}, 8, 2, 4, false},
-		{Overlap{Auto: true, Degree: 8}, 8, 3, 2, true},
-		{Overlap{Auto: true}, 1, 1, 1, true},
-	} {
-		most, byRanks := c.overlap.chunks(alltoall.Even(c.experts, c.ranks))
-		require.Equal(t, c.most, most, "%+v", c)
-		require.Equal(t, c.byRanks, byRanks, "%+v", c)
-	}
-}
-
 // TestStatsBoard: readers get a copy, while passes write.
 func TestStatsBoard(t *testing.T) {
 	var b statsBoard
