@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/internal/matching"
 )
@@ -131,9 +132,5 @@ func (t *Transport) count(to transport.Rank, bufs [][]byte) {
 	if to == t.rank {
 		return
 	}
-	n := 0
-	for _, b := range bufs {
-		n += len(b)
-	}
-	t.wire.Add(uint64(n))
+	t.wire.Add(uint64(rows.SizeOf(bufs)))
 }

@@ -131,7 +131,7 @@ func (q *Queue) consume(s, r *op) error {
 	q.unlink(s)
 	if s.side == buffered {
 		// A buffered message is short: copying it under the lock is cheaper than taking the lock again.
-		r.n = spread(r.bufs, s.store)
+		r.n = rows.Spread(r.bufs, s.store)
 		q.release(s)
 		q.mu.Unlock()
 		return nil

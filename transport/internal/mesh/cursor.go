@@ -77,12 +77,3 @@ func (c cursor) sum(crc uint32, n int) uint32 {
 	}
 	return crc
 }
-
-// total is the number of bytes in bufs.
-func total(bufs [][]byte) int {
-	n := 0
-	for _, b := range bufs {
-		n += len(b)
-	}
-	return n
-}

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -73,7 +74,7 @@ func (op *operation) layRecvs(recvs []transport.Message) {
 		s := &op.sources[at-1]
 		s.pending.Add(1)
 		w := &op.recvs[i]
-		w.source, w.tag, w.bufs, w.room, w.n, w.started = s, m.Tag, m.Bufs, total(m.Bufs), 0, false
+		w.source, w.tag, w.bufs, w.room, w.n, w.started = s, m.Tag, m.Bufs, rows.SizeOf(m.Bufs), 0, false
 		w.done.Store(false)
 	}
 	op.unreceived.Store(int32(len(op.sources)))
@@ -87,7 +88,7 @@ func (op *operation) laySends(sends []transport.Message) {
 	for i := range sends {
 		m := &sends[i]
 		op.sends = append(op.sends, outgoing{
-			p: op.t.peers[m.Peer], tag: m.Tag, at: cursor{bufs: m.Bufs}, total: total(m.Bufs), next: none,
+			p: op.t.peers[m.Peer], tag: m.Tag, at: cursor{bufs: m.Bufs}, total: rows.SizeOf(m.Bufs), next: none,
 		})
 		if last := op.scratch[m.Peer]; last != 0 {
 			op.sends[last-1].next = int32(i)

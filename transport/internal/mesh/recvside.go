@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/switchyard-moe/switchyard/internal/crc32c"
+	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -205,7 +206,7 @@ func (in *recvSide) payload(l Stream) (int, error) {
 	}
 	in.r, in.w = 0, 0
 	vec := in.dst.next(in.vec[:0:maxVectors], in.left)
-	want := total(vec)
+	want := rows.SizeOf(vec)
 	if want == in.left { // the header that follows comes with the payload's end
 		vec = append(vec[:len(vec):len(vec)+1], in.buf[:headerBytes])
 		want += headerBytes

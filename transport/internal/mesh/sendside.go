@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -221,7 +222,7 @@ func (o *outgoing) write() (n int, full bool, err error) {
 		out.seq++
 		o.started = true
 	}
-	full = n < total(vec)
+	full = n < rows.SizeOf(vec)
 	header := min(n, o.headLen-o.head)
 	o.head += header
 	if o.framed < o.total && o.p.in.summed { // the copy has just brought these bytes near
