@@ -275,7 +275,7 @@ func allMedian(of []overlapResult, times func(overlapResult) []time.Duration) fl
 
 func writeTable(stdout io.Writer, rows []overlapRow) {
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "Mbit/s\ttokens\tdim\thidden\tcomm(ms)\tcompute(ms)\tparts\tstep(ms)\tprocessor(ms)\tspeedup\t÷ bound\tregret\tpredicted ÷\t")
+	fmt.Fprintln(w, "Mbit/s\ttokens\tdim\thidden\tcomm(ms)\tcompute(ms)\tchunks\tstep(ms)\tprocessor(ms)\tspeedup\t÷ bound\tregret\tpredicted ÷\t")
 	for _, r := range rows {
 		chunks, predicted := strconv.Itoa(r.Degree), ""
 		if r.Degree == 0 {

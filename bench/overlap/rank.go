@@ -159,7 +159,7 @@ func (r *runner) run(ctx context.Context) (result overlapResult, err error) {
 	if err != nil {
 		return result, err
 	}
-	timed, err := r.contestants(ctx, &result)
+	timed, err := r.stacksOfModes(ctx, &result)
 	if err != nil {
 		return result, err
 	}
@@ -193,9 +193,9 @@ func (r *runner) run(ctx context.Context) (result overlapResult, err error) {
 	return result, nil
 }
 
-// contestants makes what each mode is timed on. All numbers of chunks but one are on the layer that
+// stacksOfModes makes what each mode is timed on. All numbers of chunks but one are on the layer that
 // chooses, once it has: two layers of equal work differ by several per cent, as memory has it.
-func (r *runner) contestants(ctx context.Context, result *overlapResult) (list [][]stack, err error) {
+func (r *runner) stacksOfModes(ctx context.Context, result *overlapResult) (list [][]stack, err error) {
 	chooser, err := r.settled(ctx, mode{inFlight: 1})
 	if err != nil {
 		return nil, err

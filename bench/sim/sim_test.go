@@ -209,7 +209,7 @@ func TestRefuses(t *testing.T) {
 }
 
 // TestTraceKeepsEverySlice for a reader that makes nanoseconds of a start and of a duration apart
-// and drops slices that begin before the one before them on the lane has ended, as Perfetto does.
+// and drops slices that begin before the one before them on the thread has ended, as Perfetto does.
 func TestTraceKeepsEverySlice(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "trace.json")
 	code, _, stderr := benchtest.Call(t, Run, "-trace", file)
