@@ -73,7 +73,7 @@ func (g *tokenChoice) backwardGroup(group int, c *choices, grad Gradient, from s
 			l.term.tokenGrad(d, v, t, scale*l.coefficient)
 		}
 		if g.renorm == RenormalizeBeforeDrop && !normalizeBackward(d.weights, c.raw[t*c.k:(t+1)*c.k]) {
-			g.faintBackward(d.logits, d.weights, c.token(t), nil)
+			g.tinyBackward(d.logits, d.weights, c.token(t), nil)
 		}
 		g.scoring.backward(d.logits, d.weights, d.shares, c.token(t))
 	}
@@ -108,7 +108,7 @@ func (g *tokenChoice) backwardDrop(draw, dlogits []float32, c *choices, t int, d
 		return
 	}
 	if !normalizeBackward(draw, c.mid[a:b]) {
-		g.faintBackward(dlogits, draw, c.token(t), c.entry[a:b])
+		g.tinyBackward(dlogits, draw, c.token(t), c.entry[a:b])
 	}
 	for j, entry := range c.entry[a:b] {
 		if entry < 0 {

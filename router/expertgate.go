@@ -15,7 +15,7 @@ import (
 // expertChoice is the gate in which experts choose their tokens. Experts and tokens have classes,
 // one for all or one for each modality, and an expert chooses among the tokens of its own.
 //
-// A decision returns to free in Backward with all that it remembers, for a later Route to use.
+// Backward puts a decision and its state into free, for a later Route.
 type expertChoice struct {
 	set     *param.Set
 	columns []columns // what tensor i of the set makes, up to the gate's last
@@ -43,7 +43,7 @@ func (c columns) of(m blas32.General) blas32.General {
 	return blas32.General{Rows: m.Rows, Cols: c.count, Stride: m.Stride, Data: m.Data[c.first:]}
 }
 
-// election is what the gate remembers of a batch.
+// election is the state of a batch from Route to Backward.
 type election struct {
 	gate    *expertChoice
 	d       *Decision

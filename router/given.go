@@ -9,9 +9,9 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// given is the gate of routes that no score decides: a rule names k experts for each token, which
-// share its weight equally. It has no parameters, no losses and no gradient. A decision is used
-// again once it has been passed to Backward.
+// given is a gate without scores: a rule names k experts for each token, which share its weight
+// equally. It has no parameters, no losses and no gradient. The memory of a decision is used again
+// after Backward.
 type given struct {
 	shape Shape
 	k     int

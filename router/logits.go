@@ -73,20 +73,20 @@ func (g *tokenChoice) finish(d *Decision, c *choices) (*Decision, error) {
 	return d, nil
 }
 
-// consider turns c's logits into the decision d, the quick way if that is open.
+// consider computes the decision d from c's logits, on the fast path if possible.
 func (g *tokenChoice) consider(d *Decision, c *choices) error {
-	quick := g.plain() && len(c.in.Padding) == 0
-	if !quick {
+	fast := g.plain() && len(c.in.Padding) == 0
+	if !fast {
 		if err := checkFinite(&c.logits, c.in.Ends); err != nil {
 			return err
 		}
 	}
 	c.reset(g.k(&c.in.Batch), g.experts)
 	switch {
-	case !quick:
+	case !fast:
 		g.decide(d, c)
 		return nil
-	case !g.chooseQuickly(c):
+	case !g.chooseFast(c):
 		return checkFinite(&c.logits, c.in.Ends)
 	}
 	if g.unbounded(d, c) {

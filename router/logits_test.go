@@ -28,7 +28,7 @@ func logitGate(t *testing.T, r Router, experts int) LogitRouter {
 	return g.(LogitRouter)
 }
 
-// The quick way has the bits of the long one, on which a loss with the coefficient 0 sends a gate.
+// The fast path has the bits of the long one, on which a loss with the coefficient 0 sends a gate.
 func TestQuickWayHasTheBitsOfTheLongOne(t *testing.T) {
 	for _, experts := range []int{1, 3, 8, 16, 24, 64, 100, 256} {
 		for _, k := range []int{1, 2, 8} {
@@ -103,7 +103,7 @@ func TestLogitsMustBeFinite(t *testing.T) {
 	}
 }
 
-// A backward pass after the quick way needs the scores of all experts, which that left out.
+// A backward pass after the fast path needs the scores of all experts, which that left out.
 func TestBackwardAfterTheQuickWay(t *testing.T) {
 	logits := [][]float64{{1, 2, 3}, {3, 1, 2}, {0, 0, 5}}
 	gradient := func(losses ...Loss) []float32 {

@@ -10,9 +10,9 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
-// Recording is a file of routes, for [Replay]. It holds where the route of each batch stands in the
-// file, some hundred bytes a route, and reads a route when it is asked for. It may be used by many
-// gates at once.
+// Recording is a file of routes, for [Replay]. It keeps the offset of each batch's route in the
+// file, about a hundred bytes for each route, and reads a route when it is needed. Many gates may
+// use it at the same time.
 type Recording struct {
 	file      io.ReaderAt
 	routes    map[RouteKey]span
@@ -20,7 +20,7 @@ type Recording struct {
 	evaluated map[int]bool // layers of which evaluations were recorded
 }
 
-// span is where a record stands.
+// span is the position of a record in the file.
 type span struct {
 	begin  int64
 	size   int
@@ -54,7 +54,7 @@ func OpenRecording(file io.ReaderAt) (*Recording, error) {
 	}
 }
 
-// ReadRecording is OpenRecording for what can be read only once, all of which it keeps in memory.
+// ReadRecording is OpenRecording for a stream, which it keeps in memory.
 func ReadRecording(r io.Reader) (*Recording, error) {
 	all, err := io.ReadAll(r)
 	if err != nil {
@@ -63,7 +63,7 @@ func ReadRecording(r io.Reader) (*Recording, error) {
 	return OpenRecording(bytes.NewReader(all))
 }
 
-// add notes where a route stands. The same route may stand there twice.
+// add notes the position of a route. The same route may come twice.
 func (r *Recording) add(route *RecordedRoute, at span) error {
 	first, ok := r.routes[route.RouteKey]
 	if !ok {
@@ -88,7 +88,7 @@ func (r *Recording) add(route *RecordedRoute, at span) error {
 	return nil
 }
 
-// bytes returns a record as it stands in the file.
+// bytes returns a record as it is in the file.
 func (r *Recording) bytes(at span) ([]byte, error) {
 	b := make([]byte, at.size)
 	if n, err := r.file.ReadAt(b, at.begin); n < len(b) {
@@ -100,8 +100,8 @@ func (r *Recording) bytes(at span) ([]byte, error) {
 // Len returns the number of batches that were recorded, over all layers.
 func (r *Recording) Len() int { return len(r.routes) }
 
-// Route returns the route of a batch, which is the caller's. One that was not recorded is an error
-// that names the batch.
+// Route returns the route of a batch, which then belongs to the caller. A batch that was not
+// recorded is an error that names it.
 func (r *Recording) Route(k RouteKey) (*RecordedRoute, error) {
 	at, ok := r.routes[k]
 	if !ok {

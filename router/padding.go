@@ -8,13 +8,12 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
-// Padding is taken out of a batch behind the projection, so that what follows never meets it: the
-// logits of the real tokens move together, and their gradients apart again. The projection meets
-// zeros in its place.
+// Padding is removed from a batch after the projection, so that the steps after it never see it:
+// the logits of the real tokens are moved together, and their gradients apart again. The projection
+// sees zeros instead.
 
-// withoutPadding returns x with zeros in the rows that are padding, whatever is in them: NaN times
-// the zero that is their gradient is NaN. It is x itself if they are zeros already, else a copy
-// in the memory given.
+// withoutPadding returns x with zeros in the rows that are padding, since their gradient 0 times
+// NaN is NaN. It is x itself if they are zeros already, else a copy in the given memory.
 func withoutPadding(x blas32.General, padding []bool, memory *grid) blas32.General {
 	if x.Rows != len(padding) || zeroPadding(x, padding) {
 		return x
@@ -81,8 +80,7 @@ func (c *choices) rows() int {
 	return 0
 }
 
-// spread moves the real tokens' rows of g to where they stand in the batch, and clears those of
-// padding.
+// spread moves the real tokens' rows of g to their rows in the batch, and clears those of padding.
 func (c *choices) spread(g *grid) {
 	if len(c.in.Padding) == 0 {
 		return

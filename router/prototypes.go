@@ -3,8 +3,8 @@ package router
 import "fmt"
 
 // Prototypes cuts the experts into K runs of equally many, and sends each token to the best expert
-// of each run, weighed by the softmax over the run: K top-1 choices beside each other, which no
-// expert can win twice over. (M6-T, Yang et al. 2021, expert prototyping; HetuMoE's KTop1.)
+// of each run, weighed by the softmax over the run: K independent top-1 choices. (M6-T, Yang et al.
+// 2021, expert prototyping; HetuMoE's KTop1.)
 type Prototypes struct {
 	// K is the number of prototypes; it divides the number of experts.
 	K int
@@ -72,7 +72,7 @@ type softmaxOfEach struct{ prototypes int }
 
 func (softmaxOfEach) forAll() bool    { return true }
 func (softmaxOfEach) normalize() bool { return false }
-func (softmaxOfEach) rate() float32   { return 1 } // never asked: the best of a run is not faint
+func (softmaxOfEach) rate() float32   { return 1 } // not used: the best of a run is never tiny
 
 func (s softmaxOfEach) score(dst, logits []float32) {
 	size := len(logits) / s.prototypes

@@ -31,15 +31,15 @@ const (
 	recordHead       = 36 // bytes up to the groups
 )
 
-// Bounds of what a record may announce. Nothing is allocated on the word of a length alone, but
-// absurd ones should be refused by name.
+// Bounds of the lengths of a record. Memory grows with the bytes read, not with these lengths, but
+// an absurd length is reported by name.
 const (
 	maxRecordedGroups  = 1 << 24
 	maxRecordedExperts = 1 << 20
 	maxRecordedTokens  = 1 << 30
 )
 
-// RouteKey is what a recorded batch is known by.
+// RouteKey identifies a recorded batch.
 type RouteKey struct {
 	// Layer is what [Record] calls the layer.
 	Layer int
@@ -59,11 +59,11 @@ func (k RouteKey) String() string {
 
 // RecordedRoute is one decision, as a file of routes holds it.
 type RecordedRoute struct {
-	// RouteKey says of which batch. A file has one route of each, or several that are equal.
+	// RouteKey identifies the batch. A file has one route of each, or several that are equal.
 	RouteKey
 	// Groups is the batch's Ends.
 	Groups []int
-	// Assignment is who went where, without what was dropped.
+	// Assignment has the experts and weights of each token, without dropped choices.
 	Assignment
 	// Counts is the number of tokens that chose each expert, before any were dropped.
 	Counts []int
@@ -146,7 +146,7 @@ func (r *RecordedRoute) validateCounts() error {
 	return nil
 }
 
-// RouteReader reads a file of routes, one by one. It trusts nothing that it reads.
+// RouteReader reads the routes of a file one by one. It checks everything that it reads.
 type RouteReader struct {
 	r    io.Reader
 	read int   // records
@@ -170,8 +170,8 @@ func NewRouteReader(r io.Reader) (*RouteReader, error) {
 	return &RouteReader{r: r, at: int64(len(head))}, nil
 }
 
-// Next returns the next route, which is the caller's, or io.EOF after the last. Any other error
-// names the record, and ends the reading.
+// Next returns the next route, which belongs to the caller, or io.EOF after the last. Any other
+// error names the record, and later calls return it too.
 func (r *RouteReader) Next() (*RecordedRoute, error) {
 	route, err := r.next()
 	if err != nil && err != io.EOF {
@@ -236,7 +236,7 @@ func (r *RouteReader) body(route *RecordedRoute, groups, entries int) error {
 	return nil
 }
 
-// words reads n words. Memory grows with what arrives, not with what n promises.
+// words reads n words. Memory grows with the bytes that arrive, not with n.
 func words[T any](r *RouteReader, n int, of func(uint32) T) ([]T, error) {
 	var list []T
 	for len(list) < n {

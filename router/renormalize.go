@@ -39,7 +39,7 @@ func (r Renormalize) String() string {
 	return fmt.Sprintf("Renormalize(%d)", int(r))
 }
 
-// resolve puts what the score asks for in place of RenormalizeByScore.
+// resolve replaces RenormalizeByScore by the mode of the score.
 func (r Renormalize) resolve(s scoring, k int) Renormalize {
 	switch {
 	case r != RenormalizeByScore:
@@ -50,16 +50,16 @@ func (r Renormalize) resolve(s scoring, k int) Renormalize {
 	return RenormalizeNever
 }
 
-// faint is the sum of weights below which they are not divided by it: by then float32 may have lost
-// some of them. The shares of such weights come from their logarithms, which no logit is too
-// negative for.
-const faint = 1e-12
+// tinySum is the sum of weights below which they are not divided by it, because float32 may have
+// lost some of them. The shares of such weights are computed from their logarithms, which float32
+// holds for any logit.
+const tinySum = 1e-12
 
-// normalize fills dst with w divided by its sum, or leaves it and returns false where that is
-// faint. dst may be w.
+// normalize fills dst with w divided by its sum, or leaves it and returns false if the sum is below
+// tinySum. dst may be w.
 func normalize(dst, w []float32) bool {
 	total := sum(w)
-	if total < faint {
+	if total < tinySum {
 		return false
 	}
 	inv := 1 / total
@@ -73,7 +73,7 @@ func normalize(dst, w []float32) bool {
 // one with respect to w, or leaves it and returns false if normalize does.
 func normalizeBackward(d, w []float32) bool {
 	total := sum(w)
-	if total < faint {
+	if total < tinySum {
 		return false
 	}
 	inv := 1 / total
@@ -84,10 +84,10 @@ func normalizeBackward(d, w []float32) bool {
 	return true
 }
 
-// faintShares fills dst with the weights of a token divided by their sum, if that is faint: a
-// faint score is e^(rate·logit) to within a part in 10¹², so shares are a softmax. Choices that
-// kept, if it is not nil, says are in no expert get 0.
-func faintShares(dst []float32, rate float32, t token, kept []int32) {
+// tinyShares fills dst with the weights of a token divided by their sum, if that is below tinySum:
+// a score that small is e^(rate·logit) to within 1 in 10¹², so the shares are a softmax. kept, if
+// not nil, has an entry below 0 for choices without an expert, whose share is 0.
+func tinyShares(dst []float32, rate float32, t token, kept []int32) {
 	logs := t.scratch[:0]
 	for j, e := range t.chosen {
 		if kept == nil || kept[j] >= 0 {
@@ -103,12 +103,12 @@ func faintShares(dst []float32, rate float32, t token, kept []int32) {
 	}
 }
 
-// faintBackward adds to dlogits what d, the gradient with respect to the result of faintShares,
-// asks for, and clears d.
-func (g *tokenChoice) faintBackward(dlogits, d []float32, t token, kept []int32) {
-	g.faint = mat.Reuse(g.faint, len(d))
-	shares, rate := g.faint, g.scoring.rate()
-	faintShares(shares, rate, t, kept)
+// tinyBackward is the backward pass of tinyShares: it adds the gradient of the logits for d, that
+// of the shares, to dlogits, and clears d.
+func (g *tokenChoice) tinyBackward(dlogits, d []float32, t token, kept []int32) {
+	g.tiny = mat.Reuse(g.tiny, len(d))
+	shares, rate := g.tiny, g.scoring.rate()
+	tinyShares(shares, rate, t, kept)
 	mean := dot(shares, d)
 	for j, e := range t.chosen {
 		dlogits[e] += float32(float64(rate) * float64(shares[j]) * (float64(d[j]) - mean))
@@ -119,7 +119,7 @@ func (g *tokenChoice) faintBackward(dlogits, d []float32, t token, kept []int32)
 // sharesOf returns a token's scores of all experts and what they are to be multiplied by to sum to
 // 1. scratch has room for them.
 func sharesOf(s scoring, scores, logits, scratch []float32) (values []float32, inv float64) {
-	if total := sum(scores); total >= faint {
+	if total := sum(scores); total >= tinySum {
 		return scores, 1 / total
 	}
 	rate := s.rate()

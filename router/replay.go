@@ -12,11 +12,11 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// Replay is a router that takes its decisions from a file: a batch goes where that of the same
-// layer, Step, Micro and Train went when it was recorded, however often and in whatever order
-// batches come. So a policy is trained through the very experts that its rollouts took, or one step
-// is run again while something else changes. A batch that was not recorded, or of another size or
-// in other token groups, is an error that names layer, step and micro-batch.
+// Replay is a router that takes its decisions from a file: a batch gets the experts that the batch
+// of the same layer, Step, Micro and Train got when it was recorded. Batches may come in any order
+// and repeatedly. It trains a policy with the experts that its rollouts used, or repeats one step
+// while something else changes. A batch that was not recorded, or that has another size or other
+// token groups, is an error that names layer, step and micro-batch.
 //
 // Without Live the weights are the recorded ones, and the gate has no parameters, no losses and no
 // gradient. With Live they come from a trainable gate, of which only the choice is replayed.
@@ -27,17 +27,17 @@ type Replay struct {
 	From *Recording
 	// Layer is the layer's number in the file.
 	Layer int
-	// Live, if it is not nil, computes logits, weights, losses and gradients as usual, but for
-	// the experts that were recorded. What had been dropped stays out, its weight as if the best of
-	// the other experts dropped the token; K is at least the number of experts that any token was
-	// recorded with. A layer of which no evaluation was recorded at all is evaluated by Live alone,
-	// so that training that replays can look at held-out text.
+	// Live, if it is not nil, computes logits, weights, losses and gradients as usual, but for the
+	// recorded experts. Choices that had been dropped stay dropped, with a weight as if the best of
+	// the other experts had dropped the token. K is at least the largest number of recorded experts
+	// of a token. If no evaluation of the layer was recorded, Live alone decides in evaluation, so
+	// that a training with replay can evaluate other text.
 	Live *TopK
 }
 
 var _ Router = Replay{}
 
-// String leaves out the file, which is another on each rank.
+// String leaves out the file, which differs between ranks.
 func (r Replay) String() string {
 	if r.Live == nil {
 		return fmt.Sprintf("{Layer:%d}", r.Layer)

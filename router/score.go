@@ -6,7 +6,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 )
 
-// Score says how the weights of a token's chosen experts come from its logits.
+// Score says how the weights of a token's chosen experts are computed from its logits.
 type Score int
 
 const (
@@ -49,7 +49,7 @@ type scoring interface {
 	// weigh fills raw with the weights of the chosen experts, before renormalisation. scores is as
 	// score left it, or nil if forAll says that weigh and backward can do without.
 	weigh(raw []float32, t token)
-	// backward adds to dlogits what draw, the gradient with respect to raw, and dshare ask for.
+	// backward adds to dlogits the gradient for draw, the gradient with respect to raw, and dshare.
 	// dshare is the gradient with respect to the scores divided by their sum over all experts, or
 	// nil if no loss asks for any. Neither may be changed.
 	backward(dlogits, draw, dshare []float32, t token)
@@ -57,8 +57,7 @@ type scoring interface {
 	forAll() bool
 	// normalize tells whether weights are divided by their sum unless the user says otherwise.
 	normalize() bool
-	// rate is that at which a score fades: if it is small, it is e^(rate·logit) times what all
-	// experts share.
+	// rate is such that a small score is e^(rate·logit) times a factor that all experts share.
 	rate() float32
 }
 
@@ -168,7 +167,7 @@ func sharesBackward(dlogits, dshare []float32, t token, rate float32, slope func
 		return
 	}
 	total := sum(t.scores)
-	if total < faint {
+	if total < tinySum {
 		for e, v := range t.logits {
 			t.scratch[e] = rate * v
 		}

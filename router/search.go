@@ -19,7 +19,7 @@ const (
 	digitBits = 4
 	digits    = 1 << digitBits
 	rounds    = keyBits / digitBits
-	// wordCounts is how many counts travel in one int64. Their sums stay below 2³², so none carries
+	// wordCounts is the number of counts in one int64. Their sums stay below 2³², so none carries
 	// into the next.
 	wordCounts = 2
 	countBits  = 64 / wordCounts
@@ -34,8 +34,8 @@ func keyOf(score float32) uint32 {
 	return b | 1<<31
 }
 
-// ballot is what experts choose by: tokens of one range of rows, some of which may not be chosen by
-// some experts.
+// ballot is the input of a search: the keys of the tokens of one range of rows, and which experts
+// may choose them.
 type ballot struct {
 	begin, end int
 	tokens     int      // of the batch
@@ -184,7 +184,7 @@ func countOf(words []int64, digit uint32) int64 {
 
 // keep drops the candidates whose digit at shift is another.
 func (q *queue) keep(digit uint32, shift int) {
-	n := 0 // written always and counted sometimes: no branch to guess
+	n := 0 // always written and sometimes counted: no branch to predict
 	for _, key := range q.candidates {
 		q.candidates[n] = key
 		if key>>shift%digits == digit {

@@ -13,9 +13,9 @@ import (
 // Sinkhorn is the router that balances the experts by optimal transport. In training a token
 // group's tokens choose from its transport matrix: the matrix e^logit, rows and columns scaled in
 // turn until each of the T tokens sends about 1/T and each of the E experts gets about 1/E. In
-// evaluation, where a token must not hang on its neighbours, they choose by the plain logits. No
-// gradient passes the matrix. Weights come from the logits: with K = 1 the sigmoid of the chosen
-// one, otherwise the softmax over all experts, never renormalised.
+// evaluation, in which a token must not depend on others, they choose by their logits. The matrix
+// has no gradient. Weights are computed from the logits: with K = 1 the sigmoid of the chosen one,
+// otherwise the softmax over all experts, never renormalised.
 //
 // Each iteration reads the matrix once: 2·T·E multiplications in float64; logits of order one take
 // about ten of them. Logits that take more than 64, or of which float32 cannot hold the
@@ -148,8 +148,8 @@ func (s *sinkhorn) solve(tokens, experts int, logits func(i int) []float32) {
 	}
 }
 
-// solveNear is Megatron-Core's iteration. It is false where that does not come to its end, or not
-// to even columns.
+// solveNear is Megatron-Core's iteration. It returns false if that does not converge, or not to
+// even columns.
 func (s *sinkhorn) solveNear(tokens, experts int) bool {
 	s.kernel.reset(tokens, experts)
 	for i := range tokens {

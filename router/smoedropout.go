@@ -16,7 +16,7 @@ import (
 // or to store: Shape.Seed gives it back.
 //
 // The paper's weights are those of SoftmaxAfter, its schedule is linear from half the experts to
-// all, and it has no balance loss. The layer's Step tells the time, through [Batch.Step].
+// all, and it has no balance loss. The schedule uses [Batch.Step].
 //
 // (Chen et al. 2023, SMoE-Dropout.)
 type SMoEDropout struct {
@@ -77,7 +77,7 @@ func (r SMoEDropout) all(experts int) TopK {
 	return r.TopK
 }
 
-// frozen is a linear projection with a bias that nobody trains.
+// frozen is a linear projection with a bias that is not trained.
 type frozen struct{ set *param.Set }
 
 // newFrozen draws matrix and bias uniformly from ±1/√Dim.

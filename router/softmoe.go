@@ -14,19 +14,19 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// SoftMoE sends mixtures of tokens in place of tokens: with logits L = x·φ, a column a slot, slot j
-// of a group of tokens is
+// SoftMoE sends mixtures of tokens instead of tokens. With logits L = x·φ, a column for each slot,
+// slot j of a token group is
 //
 //	Σ_t D[t, j]·x_t    D the softmax of each column of L, over the group's tokens
 //
-// and the output of token t is Σ_j C[t, j]·answer_j, C the softmax of each row of L, over all
-// slots. Nothing is dropped, no token goes without an answer, and there is no balance to keep. It
-// is differentiable throughout. (Puigcerver et al. 2024, "From Sparse to Soft Mixtures of Experts",
-// without its normalisation of x and φ.)
+// and the output of token t is Σ_j C[t, j]·answer_j, with C the softmax of each row of L over all
+// slots. Nothing is dropped, every token has an answer, and the load is even. All of it is
+// differentiable. (Puigcerver et al. 2024, "From Sparse to Soft Mixtures of Experts", without its
+// normalisation of x and φ.)
 //
-// Each slot sees all tokens of its group, so it is not causal: a group must not hold tokens of
-// which one is to be predicted from another. Every group sends Experts·Slots rows, whatever its
-// number of tokens, and costs a product of tokens × Dim × Experts·Slots three times.
+// Each slot depends on all tokens of its group, so it is not causal: a group must not hold tokens
+// of which one is to be predicted from another. Every group sends Experts·Slots rows for any number
+// of tokens, and takes three products of tokens × Dim × Experts·Slots.
 //
 // A layer with it has the same bits on any number of ranks if its groups do not depend on the
 // ranks: see Config.Group.

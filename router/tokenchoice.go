@@ -12,7 +12,7 @@ import (
 // those are renormalised, what capacity drops, and which losses there are. A router of this family
 // is [TopK] with some of them replaced, in one file:
 //
-//   - [projection] makes the logits: a matrix, cosines, a matrix beside noise.
+//   - [projection] computes the logits: a matrix, cosines, a matrix with noise.
 //   - [chooser] chooses the experts of a token group's tokens from their logits or scores: the best
 //     k of each token, within expert groups, balanced over the tokens.
 //   - [scoring] gives the weights of those chosen, and the scores of all.
@@ -22,7 +22,7 @@ import (
 // Only the projection sees padding: the rows marked as such are taken out behind it, and their
 // gradient is zero.
 //
-// A decision returns to free in Backward with all that it remembers, for a later Route to use.
+// Backward puts a decision and its state into free, for a later Route.
 type tokenChoice struct {
 	projection projection
 	chooser    chooser
@@ -44,7 +44,7 @@ type tokenChoice struct {
 
 	needs      needs // of all losses
 	needScores bool
-	quick      quick
+	fast       fastPath
 
 	free    []*Decision
 	weights []float32 // of a batch's choices
@@ -52,7 +52,7 @@ type tokenChoice struct {
 	draw    []float32 // of one token's choices
 	dshare  []float32 // the same for all tokens of a token group
 	dtoken  []float32 // one token's shares
-	faint   []float32 // one token's weights
+	tiny    []float32 // one token's weights
 }
 
 var _ Gate = (*tokenChoice)(nil)
@@ -160,7 +160,7 @@ func (g *tokenChoice) choose(c *choices) {
 // says are in no expert have none.
 func (g *tokenChoice) normalize(w []float32, c *choices, t int, kept []int32) {
 	if !normalize(w, w) {
-		faintShares(w, g.scoring.rate(), c.token(t), kept)
+		tinyShares(w, g.scoring.rate(), c.token(t), kept)
 	}
 }
 

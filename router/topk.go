@@ -10,12 +10,11 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
-// TopK is the router of almost every model: a linear gate, of whose logits each token takes the k
-// largest. Equal ones go to the lowest expert. K alone must be set.
+// TopK is the router of almost every model: a linear gate, whose k largest logits choose a token's
+// experts; of equal logits the lowest expert comes first. Only K must be set.
 //
-// A decision of its gates, and what the gate remembers of it, is used again once it has been passed
-// to Backward: one that has must not be read any more. So training allocates nothing in the steady
-// state.
+// Backward takes back the memory of a decision, which must not be read afterwards. So training
+// allocates nothing in the steady state.
 //
 // (Shazeer et al. 2017 without noise; Fedus et al. 2021 with K = 1; Mixtral; Megatron-Core and
 // DeepSpeed for the modes.)

@@ -9,8 +9,8 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// faintLogits are rows of logits that lie so low, or so far apart, that float32 loses scores.
-func faintLogits() [][]float64 {
+// tinyLogits are rows of logits that lie so low, or so far apart, that float32 loses scores.
+func tinyLogits() [][]float64 {
 	shapes := [][]float64{{0, 0, 0, 0}, {0, 0, -30, -30}, {0, -1, -2, -4}, {-0.25, 0, -0.5, -90}, {-3, -200, 0, -1}, {0, -70, -100, -150}}
 	var rows [][]float64
 	for _, base := range []float64{5, 0, -10, -20, -26, -27, -28, -30, -40, -45, -54, -56, -60, -75, -86, -87, -88, -89, -100, -103, -105, -200, -1000, -1e4, -1e6} {
@@ -56,11 +56,11 @@ func sharesOfLogs(s Score, logits []float64, of []int32) []float64 {
 	return shares
 }
 
-// TestFaintWeights: weights that are divided by their sum, and their gradients, are those of exact
+// TestTinyWeights: weights that are divided by their sum, and their gradients, are those of exact
 // arithmetic however low logits are, before drops and after them; and so are the shares of the
 // balance losses.
-func TestFaintWeights(t *testing.T) {
-	rows := faintLogits()
+func TestTinyWeights(t *testing.T) {
+	rows := tinyLogits()
 	for _, score := range []Score{Sigmoid, SqrtSoftplus, SoftmaxBefore, SoftmaxAfter} {
 		for _, renormalize := range []Renormalize{RenormalizeBeforeDrop, RenormalizeAfterDrop} {
 			for _, k := range []int{1, 2, 4} {
@@ -68,7 +68,7 @@ func TestFaintWeights(t *testing.T) {
 					for _, losses := range [][]Loss{nil, {Balance(0.5), SequenceBalance(0.5, 7)}} {
 						config := TopK{K: k, Score: score, Renormalize: renormalize, CapacityFactor: capacity, Losses: losses}
 						t.Run(fmt.Sprintf("%v/%v/k=%d/capacity=%v/losses=%d", score, renormalize, k, capacity, len(losses)), func(t *testing.T) {
-							checkFaint(t, config, rows)
+							checkTiny(t, config, rows)
 						})
 					}
 				}
@@ -77,7 +77,7 @@ func TestFaintWeights(t *testing.T) {
 	}
 }
 
-func checkFaint(t *testing.T, config TopK, rows [][]float64) {
+func checkTiny(t *testing.T, config TopK, rows [][]float64) {
 	g := gateWith(t, config, rows)
 	n := len(rows)
 	x, b := identity(n), Batch{Ends: []int{n}, Train: true}
@@ -151,9 +151,9 @@ func requireShares(t *testing.T, config TopK, c *choices, rows [][]float64) {
 	}
 }
 
-// TestFaintShareGradient compares the gradient of the balance losses with differences of their
+// TestTinyShareGradient compares the gradient of the balance losses with differences of their
 // values.
-func TestFaintShareGradient(t *testing.T) {
+func TestTinyShareGradient(t *testing.T) {
 	for _, score := range []Score{Sigmoid, SqrtSoftplus} {
 		for _, base := range []float64{0, -25, -29, -60, -120, -1000} {
 			rows := [][]float64{{base, base - 1, base - 0.5, base - 2}, {base - 1, base, base - 3, base - 0.25}}
@@ -183,8 +183,8 @@ func TestFaintShareGradient(t *testing.T) {
 	}
 }
 
-// TestFaintWeightsOfEveryGate: the weights of a token sum to 1 with every gate that divides them.
-func TestFaintWeightsOfEveryGate(t *testing.T) {
+// TestTinyWeightsOfEveryGate: the weights of a token sum to 1 with every gate that divides them.
+func TestTinyWeightsOfEveryGate(t *testing.T) {
 	var rows [][]float64
 	for _, base := range []float64{-45, -100, -1e6} {
 		rows = append(rows, []float64{base, base, base - 30, base - 30}, []float64{base - 1, base, base - 2, base - 1})

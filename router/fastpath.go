@@ -7,28 +7,28 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
-// Most gates ask for no more than each token's best experts and their weights: no bias, no loss
-// that reads all scores. For those the logits are read once, in runs of rows that stay in the
-// fastest cache, by kernels that take many rows at a time; the scores of all experts are not
-// written down. The results have the bits of the long way.
+// Most gates need only each token's best experts and their weights: no bias, and no loss that reads
+// all scores. The fast path of these gates reads the logits once, in runs of rows that stay in the
+// first-level cache, with kernels for many rows at a time, and does not store the scores of all
+// experts. The results have the bits of the general path.
 
-// quickRun is the number of logits of a run: what a first-level cache holds.
-const quickRun = 8192
+// fastRun is the number of logits of a run: what a first-level cache holds.
+const fastRun = 8192
 
-// quick holds memory of the quick way.
-type quick struct{ scratch, top, sum []float32 }
+// fastPath holds memory of the fast path.
+type fastPath struct{ scratch, top, sum []float32 }
 
-// plain tells whether a gate can go the quick way.
+// plain tells whether a gate can use the fast path.
 func (g *tokenChoice) plain() bool {
 	b, ok := g.chooser.(best)
 	_, before := g.scoring.(softmaxBefore)
 	return ok && b.bias == nil && g.needs == needs{} && (before || !g.needScores)
 }
 
-// chooseQuickly does what score and choose do. It is false if some logit is not finite.
-func (g *tokenChoice) chooseQuickly(c *choices) bool {
+// chooseFast does what score and choose do. It is false if some logit is not finite.
+func (g *tokenChoice) chooseFast(c *choices) bool {
 	c.scores.reset(0, g.experts) // made up for by allScores
-	run := max(quickRun/g.experts, 1)
+	run := max(fastRun/g.experts, 1)
 	for begin := 0; begin < c.tokens; begin += run {
 		end := min(begin+run, c.tokens)
 		if !f32.Finite(c.logits.data[begin*g.experts : end*g.experts]) {
@@ -48,7 +48,7 @@ func (g *tokenChoice) chooseQuickly(c *choices) bool {
 
 // chooseRun fills chosen and raw for tokens [begin, end).
 func (g *tokenChoice) chooseRun(c *choices, begin, end int) {
-	q := &g.quick
+	q := &g.fast
 	q.scratch = mat.Reuse(q.scratch, max(g.experts, 16))
 	logits := c.logits.data[begin*g.experts : end*g.experts]
 	f32.TopRows(c.chosen[begin*c.k:end*c.k], logits, g.experts, c.k, q.scratch)
@@ -64,7 +64,7 @@ func (g *tokenChoice) chooseRun(c *choices, begin, end int) {
 
 // softmax fills raw with the chosen experts' shares of the softmax over all; of each row the first
 // one chosen is the largest.
-func (q *quick) softmax(raw []float32, chosen []int32, logits []float32, experts, k int) {
+func (q *fastPath) softmax(raw []float32, chosen []int32, logits []float32, experts, k int) {
 	rows := len(raw) / k
 	q.top, q.sum = mat.Reuse(q.top, rows), mat.Reuse(q.sum, rows)
 	for r := range q.top {
@@ -130,7 +130,7 @@ func (c *choices) assignAll(d *Decision, weight []float32) {
 	}
 }
 
-// allScores makes up for the scores that the quick way left out, if Backward reads them.
+// allScores computes the scores that the fast path left out, if Backward reads them.
 func (g *tokenChoice) allScores(c *choices) {
 	if g.needScores && len(c.scores.data) == 0 {
 		g.score(c)
