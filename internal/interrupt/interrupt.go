@@ -1,5 +1,5 @@
-// Package interrupt ends a program when its user or its system says so: it prints one line and
-// exits with the code that shells give to such an end.
+// Package interrupt ends a program on a signal of its user or system: it prints one line and exits
+// with the code that shells have for that.
 package interrupt
 
 import (
@@ -13,7 +13,7 @@ import (
 // Signalled is the cause of a context that a signal has ended.
 type Signalled struct{ Signal syscall.Signal }
 
-// Error says in a word what happened.
+// Error names the event.
 func (s Signalled) Error() string {
 	if s.Signal == syscall.SIGTERM {
 		return "terminated"
@@ -24,7 +24,7 @@ func (s Signalled) Error() string {
 // Code is the exit code: 128 and the signal's number, 130 after Ctrl-C and 143 after SIGTERM.
 func (s Signalled) Code() int { return 128 + int(s.Signal) }
 
-// Context returns a context that ends with an interrupt, or so long after SIGTERM; its cause is a
+// Context returns a context that ends with an interrupt, or afterTerm after SIGTERM; its cause is a
 // [Signalled]. A second signal has its usual effect, but not within a second of the first: a
 // terminal, a shell and programs like timeout may each send the same one. The function that it
 // returns releases what this one holds.
@@ -54,7 +54,7 @@ func Context(afterTerm time.Duration) (context.Context, func()) {
 	}
 }
 
-// Of returns what ended a context that is over. One that ended without a signal, as in a test,
+// Of returns the signal that ended a context. A context that ended without one, as in a test,
 // counts as interrupted.
 func Of(ctx context.Context) (why Signalled, over bool) {
 	if ctx.Err() == nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
 )
 
-// childVariable has the test binary be a program that is told twice to end.
+// childVariable makes the test binary a program that gets the same signal twice.
 const childVariable = "SWITCHYARD_TEST_INTERRUPTED_TWICE"
 
 func TestMain(m *testing.M) {

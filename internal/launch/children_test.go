@@ -49,7 +49,7 @@ func failAsRank1(others func() int) int {
 	return others()
 }
 
-// failBesideTheStubborn has rank 1 fail once rank 0 has said, through a FIFO, that it ignores
+// failBesideTheStubborn fails rank 1 once rank 0 has reported, through a FIFO, that it ignores
 // SIGTERM.
 func failBesideTheStubborn() int {
 	ready := os.Getenv("READY_DIR") + "/ready"
@@ -67,14 +67,14 @@ func failBesideTheStubborn() int {
 	return waitForever()
 }
 
-// waitForever says that it is there and waits for a signal that ends it.
+// waitForever reports that it has started and waits for a signal that ends it.
 func waitForever() int {
 	fmt.Println("ready", os.Getpid())
 	fmt.Println(<-never())
 	return 0
 }
 
-// never returns a channel on which nothing comes; a bare select{} would be reported as a deadlock.
+// never returns a channel without values; a bare select{} would be reported as a deadlock.
 func never() <-chan os.Signal {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGWINCH)

@@ -13,16 +13,15 @@ import (
 
 const (
 	maxPort = 65535
-	// Ports are drawn from below the range that Linux, macOS and Windows hand out by themselves, so
-	// that no outgoing connection takes one between the choice here and the rank that listens on
-	// it.
+	// Ports are chosen below the ephemeral ranges of Linux, macOS and Windows, so that no outgoing
+	// connection takes one between the choice here and the rank that listens on it.
 	firstPort, lastPort = 10000, 32000
 	portTries           = 200
 )
 
-// environment is what torchrun would set for rank on top of base, which is not changed. Two
-// variables of switchyard's say that the rendezvous takes the port after MASTER_PORT, and that
-// whatever base holds of another launcher does not count.
+// environment is base, which is not changed, with the variables that torchrun would set for rank.
+// Two variables of Switchyard say that the rendezvous uses the port after MASTER_PORT, and that
+// variables of another launcher in base do not count.
 func environment(base []string, rank, ranks, port int, id string) []string {
 	return append(base[:len(base):len(base)],
 		"RANK="+strconv.Itoa(rank),
@@ -46,7 +45,7 @@ func IsRank() bool {
 }
 
 // freePortPair returns a loopback port that is free together with the port after it: one for
-// MASTER_PORT, where a program of torch's may have its store, and one for the rendezvous.
+// MASTER_PORT, where a PyTorch program may have its store, and one for the rendezvous.
 func freePortPair() (int, error) {
 	for range portTries {
 		n, err := rand.Int(rand.Reader, big.NewInt(lastPort-firstPort))

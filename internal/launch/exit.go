@@ -6,16 +6,16 @@ import (
 	"os"
 )
 
-// signalBase is what shells add to a signal's number to make an exit code of it.
+// signalBase is what shells add to a signal's number for an exit code.
 const signalBase = 128
 
-// ExitError tells which rank failed first and how.
+// ExitError says which rank failed first and how.
 type ExitError struct {
 	// Rank is the rank that failed before all others.
 	Rank int
 	// Code is its exit code, or 128 plus the number of the signal that killed it.
 	Code int
-	// State is how the process ended, in the system's words.
+	// State is how the process ended, as the system says it.
 	State string
 }
 
@@ -37,7 +37,7 @@ func ExitCode(err error) int {
 	return 1
 }
 
-// failureOf returns what state says went wrong with rank, or nil if nothing did.
+// failureOf returns the failure of rank that state describes, or nil.
 func failureOf(rank int, state *os.ProcessState) *ExitError {
 	if state.Success() {
 		return nil

@@ -4,6 +4,6 @@ package launch
 
 import "syscall"
 
-// groupAttributes puts a rank at the head of a process group of its own. These systems cannot tie
-// its life to that of its parent.
+// groupAttributes starts a rank as the leader of a new process group. These systems cannot end it
+// with its parent.
 func groupAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

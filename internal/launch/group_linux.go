@@ -2,8 +2,8 @@ package launch
 
 import "syscall"
 
-// groupAttributes puts a rank at the head of a process group of its own and has the system kill it
-// when the thread that started it dies.
+// groupAttributes starts a rank as the leader of a new process group. The system kills it when the
+// thread that started it dies.
 func groupAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

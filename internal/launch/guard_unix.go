@@ -9,21 +9,21 @@ import (
 	"syscall"
 )
 
-// guardScript waits for a line, which says that all is well, and kills the groups it is given if
-// its input ends without one.
+// guardScript waits for a line, and kills the groups in its arguments if its input ends without
+// one.
 const guardScript = `read -r line || kill -s KILL -- "$@"`
 
-// guard has the process groups of procs killed if this process dies before it calls dismiss. It is
-// a shell that waits on a pipe of which only this process holds the other end, so it learns of
-// every death, and unlike what the system offers it reaches the children of ranks as well. Without
-// a shell there is no guard.
+// guard kills the process groups of procs if this process dies before it calls dismiss. It is a
+// shell that waits on a pipe whose other end only this process has. So it notices every death, and
+// other than the system's means it also reaches the children of ranks. Without a shell there is no
+// guard.
 func guard(procs []*process) (dismiss func()) {
 	args := []string{"-c", guardScript, "guard"}
 	for _, p := range procs {
 		args = append(args, strconv.Itoa(-p.cmd.Process.Pid))
 	}
 	cmd := exec.Command("sh", args...)
-	// an interrupt at the terminal is not for it
+	// an interrupt at the terminal does not reach it
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -17,16 +17,16 @@ type job struct {
 	procs []*process
 	// ended gets each rank as its process ends, in that order.
 	ended chan *process
-	// release lets go of the thread that started the ranks.
+	// release ends the thread that started the ranks.
 	release chan struct{}
-	// dismiss sends the guard away.
+	// dismiss ends the guard.
 	dismiss func()
 
-	// first is the failure that came before all others.
+	// first is the first failure.
 	first *ExitError
-	// stops counts the signals passed on that ask the ranks to stop.
+	// stops counts the forwarded signals that ask the ranks to stop.
 	stops int
-	// kill fires when the grace of ranks that were told to end is over; it is nil until they are.
+	// kill fires when the grace of ranks that were asked to end is over; it is nil until then.
 	kill <-chan time.Time
 }
 
@@ -49,8 +49,8 @@ func (j *job) start() error {
 	return nil
 }
 
-// startOnOwnThread keeps the thread that starts the ranks alive as long as they are: the system
-// takes the death of that thread, not only of the process, for the death of the ranks' parent.
+// startOnOwnThread keeps the thread that starts the ranks alive as long as they live: for the
+// system, the end of that thread, not only of the process, is the death of the ranks' parent.
 func (j *job) startOnOwnThread(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -71,12 +71,12 @@ func (j *job) startOnOwnThread(started chan<- error) {
 }
 
 func (j *job) await(p *process) {
-	_ = p.cmd.Wait() // ProcessState tells more
+	_ = p.cmd.Wait() // ProcessState says more
 	close(p.exited)
 	j.ended <- p
 }
 
-// wait sees the job to its end.
+// wait waits for the end of the job.
 func (j *job) wait(ctx context.Context) error {
 	var cause error
 	done := ctx.Done()
@@ -101,7 +101,7 @@ func (j *job) wait(ctx context.Context) error {
 	return errors.Join(cause, j.first)
 }
 
-// noteExit ends the job when p failed, for the others would wait for it.
+// noteExit ends the job if p has failed, since the others would wait for it.
 func (j *job) noteExit(p *process) {
 	failure := failureOf(p.rank, p.cmd.ProcessState)
 	if failure == nil {
@@ -113,8 +113,8 @@ func (j *job) noteExit(p *process) {
 	j.end()
 }
 
-// forward passes sig on. Ranks may take their time over the first request to stop; who asks twice
-// is in a hurry.
+// forward sends sig to the ranks. After the first request to stop they may take any time; a second
+// one starts the grace.
 func (j *job) forward(sig os.Signal) {
 	j.signal(sig)
 	if !isStop(sig) {
@@ -125,7 +125,7 @@ func (j *job) forward(sig os.Signal) {
 	}
 }
 
-// end tells all ranks to end, and starts the clock after which they are killed.
+// end asks all ranks to end, and starts the grace after which they are killed.
 func (j *job) end() {
 	if j.kill == nil {
 		j.signal(syscall.SIGTERM)
@@ -133,8 +133,8 @@ func (j *job) end() {
 	}
 }
 
-// finish waits for output that is still on its way. Whoever holds a pipe open beyond the grace is a
-// child that a rank left behind, and goes the way of its rank.
+// finish waits for the rest of the output. A process that holds a pipe open beyond the grace is a
+// child that a rank left behind, and is killed.
 func (j *job) finish() {
 	patience := time.NewTimer(j.cfg.Grace)
 	defer patience.Stop()
@@ -153,7 +153,7 @@ func (j *job) finish() {
 	close(j.release)
 }
 
-// signal sends sig to the process group of every rank of which something is left.
+// signal sends sig to the process group of every rank that has a process left.
 func (j *job) signal(sig os.Signal) {
 	for _, p := range j.procs {
 		if !p.gone() {

@@ -14,37 +14,35 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
-// MaxRanks bounds [Config.Ranks]: more processes than this on one machine are a slip of the
-// keyboard.
+// MaxRanks bounds [Config.Ranks]: more processes on one machine are probably a typing error.
 const MaxRanks = 1024
 
-// DefaultGrace is how long ranks have between SIGTERM and SIGKILL where [Config.Grace] is zero.
+// DefaultGrace is the time between SIGTERM and SIGKILL if [Config.Grace] is zero.
 const DefaultGrace = 5 * time.Second
 
-// Config says what to run. Ranks and Command must be given; the zero value of all else works.
+// Config describes the job. Ranks and Command must be set; other fields may be zero.
 type Config struct {
 	// Ranks is the number of processes, from 1 to [MaxRanks].
 	Ranks int
 	// Command is the program, looked up in PATH, and its arguments. Every rank runs the same.
 	Command []string
-	// Env is what the ranks' environment is built on; nil means that of this process.
+	// Env is the base of the ranks' environment; nil means that of this process.
 	Env []string
 	// Dir is the ranks' working directory; empty means that of this process.
 	Dir string
-	// MasterPort is told to the ranks as MASTER_PORT; 0 chooses one that is free together with the
-	// next one.
+	// MasterPort is the MASTER_PORT of the ranks; 0 chooses one that is free together with the next
+	// one.
 	MasterPort int
-	// Stdout and Stderr take the ranks' output, a whole line a call and one call at a time even
-	// where both are the same writer; nil discards it. The ranks' standard input is empty.
+	// Stdout and Stderr get the ranks' output, a whole line per call and one call at a time even if
+	// both are the same writer; nil discards it. The ranks' standard input is empty.
 	Stdout, Stderr io.Writer
 	// Prefix puts "[rank] " before every line of output.
 	Prefix bool
 	// Colour gives each rank's prefix a colour of its own, by ANSI escapes.
 	Colour bool
-	// Grace is how long ranks that are told to end by SIGTERM may take before they are killed; 0
-	// means [DefaultGrace].
+	// Grace is the time from SIGTERM until ranks are killed; 0 means [DefaultGrace].
 	Grace time.Duration
-	// Signals are passed on to all ranks as they come; nil passes none. See [Forwarded].
+	// Signals are forwarded to all ranks; nil forwards none. See [Forwarded].
 	Signals <-chan os.Signal
 }
 
@@ -87,9 +85,8 @@ func (c Config) Validate() error {
 // if every one exited with 0, otherwise an [*ExitError] about the one that failed first, whereupon
 // the others were ended. When ctx ends, all ranks are ended and the error is also that of ctx.
 //
-// A rank's whole process group is ended, so children of a rank go with it unless they left the
-// group. What a rank leaves behind when it ends, and still holds its output open, is killed after
-// the grace.
+// A rank's whole process group is ended, with the children of the rank unless they left the group.
+// A child that still holds the output open after the end of its rank is killed after the grace.
 func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err

@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// maxLine is the longest line that is kept whole, so that a rank which never ends a line cannot
-// fill memory.
+// maxLine is the longest line that is kept whole, which bounds the memory for a rank that never
+// ends a line.
 const maxLine = 64 << 10
 
 // colours are ANSI foregrounds that can be read on black and on white.
@@ -45,8 +45,8 @@ func (l *lines) copy(w io.Writer, r io.Reader, rank int) {
 	}
 }
 
-// write makes one Write of a line, so that writers of other processes on the same file do not cut
-// it either.
+// write writes a line in one Write, so that other processes that write to the same file do not
+// split it.
 func (l *lines) write(w io.Writer, prefix string, line []byte) {
 	whole := make([]byte, 0, len(prefix)+len(line)+1)
 	whole = append(append(whole, prefix...), line...)

@@ -17,13 +17,13 @@ type process struct {
 	readers sync.WaitGroup
 	// exited is closed when the process itself has ended.
 	exited chan struct{}
-	// drained is closed when nobody holds the write end of the rank's output any more.
+	// drained is closed when no process holds the write end of the rank's output any more.
 	drained chan struct{}
 }
 
-// startProcess starts rank in a process group of its own. The output goes through pipes of ours
-// rather than exec's, so that the end of the process is seen at once even while a child of it holds
-// them open.
+// startProcess starts rank in a process group of its own. The output uses pipes of this package
+// rather than exec's, so that the end of the process is noticed at once even while a child of it
+// holds them open.
 func (j *job) startProcess(rank int, id string) (*process, error) {
 	cmd := exec.Command(j.cfg.Command[0], j.cfg.Command[1:]...)
 	cmd.Dir = j.cfg.Dir

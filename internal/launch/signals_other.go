@@ -14,8 +14,8 @@ func isStop(sig os.Signal) bool { return sig == os.Interrupt }
 
 func groupAttributes() *syscall.SysProcAttr { return nil }
 
-// signalGroup ends p whatever sig asks for: these systems know no process groups that a signal
-// could reach, and no signal but the one that kills.
+// signalGroup kills p for any sig: these systems have no process groups for signals, and no other
+// signal.
 func signalGroup(p *os.Process, _ os.Signal) { _ = p.Kill() }
 
 func killedBy(*os.ProcessState) int { return 0 }

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// Forwarded lists the signals that a launcher should pass on to its ranks: give [Config.Signals] a
-// channel on which signal.Notify reports them.
+// Forwarded lists the signals that a launcher should forward to its ranks: set [Config.Signals] to
+// a channel of signal.Notify with them.
 func Forwarded() []os.Signal {
 	return []os.Signal{
 		syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
@@ -20,8 +20,8 @@ func isStop(sig os.Signal) bool {
 	return sig == syscall.SIGINT || sig == syscall.SIGTERM || sig == syscall.SIGHUP || sig == syscall.SIGQUIT
 }
 
-// signalGroup sends sig to the process group that p leads. That the group is gone already is no
-// fault.
+// signalGroup sends sig to the process group that p leads. It is no error if the group is gone
+// already.
 func signalGroup(p *os.Process, sig os.Signal) {
 	if s, ok := sig.(syscall.Signal); ok {
 		_ = syscall.Kill(-p.Pid, s)

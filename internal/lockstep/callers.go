@@ -6,16 +6,15 @@ import (
 	"strconv"
 )
 
-// callers are the goroutines that have begun operations, by the numbers that the runtime gives them
-// and no goroutine after them. As long as another one than the caller of the open operation lives,
-// it may be about to begin the operation that a peer waits for.
+// callers are the goroutines that have begun operations, by their numbers, which the runtime never
+// uses again. As long as another one than the caller of the open operation lives, it may be about
+// to begin the operation that a peer waits for.
 type callers map[uint64]struct{}
 
 const (
-	// maxCallers bounds what is remembered. A rank with more callers at once is taken for
-	// concurrent.
+	// maxCallers bounds the remembered callers. A rank with more at once counts as concurrent.
 	maxCallers = 64
-	// maxDump bounds the list of goroutines that is looked through.
+	// maxDump bounds the list of goroutines that is read.
 	maxDump = 16 << 20
 )
 
@@ -28,7 +27,7 @@ func (c callers) add(id uint64) bool {
 	return len(c) < maxCallers
 }
 
-// only tells whether no caller but this one lives.
+// only reports whether no caller but this one lives.
 func (c callers) only(id uint64) bool {
 	if len(c) > 1 {
 		c.forgetDead()
@@ -37,7 +36,7 @@ func (c callers) only(id uint64) bool {
 	return known && len(c) == 1
 }
 
-// forgetDead forgets the callers that have ended, as far as that can be found out.
+// forgetDead removes the callers that have ended, if the list of goroutines can be read.
 func (c callers) forgetDead() {
 	living, ok := goroutines()
 	if !ok {
@@ -56,8 +55,7 @@ func goroutine() (id uint64, ok bool) {
 	return numberIn(b[:runtime.Stack(b[:], false)])
 }
 
-// goroutines returns the numbers of all goroutines. It is expensive, and for the moment before an
-// error.
+// goroutines returns the numbers of all goroutines. It is expensive, and only used before an error.
 func goroutines() (living map[uint64]bool, ok bool) {
 	for size := 64 << 10; size <= maxDump; size *= 4 {
 		dump := make([]byte, size)
@@ -76,7 +74,7 @@ func goroutines() (living map[uint64]bool, ok bool) {
 	return nil, false
 }
 
-// numberIn reads the first line of a goroutine's stack: "goroutine 17 [running]:".
+// numberIn parses the first line of a goroutine's stack: "goroutine 17 [running]:".
 func numberIn(line []byte) (id uint64, ok bool) {
 	rest, ok := bytes.CutPrefix(line, []byte("goroutine "))
 	if !ok {

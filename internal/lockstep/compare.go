@@ -11,13 +11,13 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// maxName bounds what errors say of an operation.
+// maxName bounds the name of an operation in errors.
 const maxName = 120
 
-// maxReason bounds what errors say of why a peer has failed.
+// maxReason bounds the reason of a peer's failure in errors.
 const maxReason = 600
 
-// fresh is how old a statement may be that a rank which waits repeats every few seconds.
+// fresh is the greatest age of a valid statement; a rank that waits repeats it every few seconds.
 const fresh = 30 * time.Second
 
 // String is the operation as errors state it.
@@ -40,7 +40,7 @@ func (l *Log) Statement(to transport.Rank, waiting time.Duration) []byte {
 		s.ops = append(s.ops, e.op)
 	}
 	if h := l.heard[to]; h.alone && len(h.ops) == 1 && !l.hasBegun(h.ops[0]) {
-		s.behind = place{h.ops[0].stream, h.ops[0].number}
+		s.behind = position{h.ops[0].stream, h.ops[0].number}
 	}
 	return s.encode()
 }
@@ -69,8 +69,8 @@ func (l *Log) Compare(from transport.Rank, b []byte, waiting time.Duration) erro
 	return nil
 }
 
-// differs applies the rule within a stream: it returns what this rank has begun in o's place, if
-// that is something else.
+// differs applies the rule within a stream: it returns the operation of this rank with o's number,
+// if it is another one.
 func (l *Log) differs(o operation) (operation, bool) {
 	s := l.streams[o.stream]
 	if s == nil || s.doubts(o.number) || o.doubtful {
@@ -80,8 +80,8 @@ func (l *Log) differs(o operation) (operation, bool) {
 	return operation{o.stream, o.number, name, false}, known && name != o.name
 }
 
-// endedBefore returns the failure of this rank for which one of ops, in which another rank is, can
-// never be complete.
+// endedBefore returns the failure of this rank because of which one of ops, in which another rank
+// is, cannot complete.
 func (l *Log) endedBefore(ops []operation) *ended {
 	for _, o := range ops {
 		if s := l.streams[o.stream]; s != nil && s.ended != nil && o.number >= s.ended.op.number {
@@ -91,13 +91,13 @@ func (l *Log) endedBefore(ops []operation) *ended {
 	return nil
 }
 
-// deadlocked applies the rule between streams: it returns what this rank is in.
+// deadlocked applies the rule between streams: it returns the operation that this rank is in.
 func (l *Log) deadlocked(theirs statement, waiting time.Duration) (operation, bool) {
 	if min(waiting, theirs.waiting) < confirm || !theirs.alone || len(theirs.ops) != 1 || len(l.open) != 1 {
 		return operation{}, false
 	}
 	their, mine := theirs.ops[0], l.open[0].op
-	if l.hasBegun(their) || theirs.behind != (place{mine.stream, mine.number}) || their.doubtful {
+	if l.hasBegun(their) || theirs.behind != (position{mine.stream, mine.number}) || their.doubtful {
 		return operation{}, false
 	}
 	if s := l.streams[their.stream]; s != nil && s.doubts(their.number) {

@@ -17,15 +17,15 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-// tell has rank from of two state to the other what it is in. Both have waited for each other for
-// so long.
-func tell(from, to *Log, waited time.Duration) error {
+// pass passes the statement of rank from of two to the other. Both have waited for each other for
+// waited.
+func pass(from, to *Log, waited time.Duration) error {
 	return to.Compare(from.me, from.Statement(to.me, waited), waited)
 }
 
-// talk has two ranks tell each other twice, and returns the first error.
+// talk passes statements between two ranks twice, and returns the first error.
 func talk(a, b *Log, waited time.Duration) error {
-	return errors.Join(tell(a, b, waited), tell(b, a, waited), tell(a, b, waited), tell(b, a, waited))
+	return errors.Join(pass(a, b, waited), pass(b, a, waited), pass(a, b, waited), pass(b, a, waited))
 }
 
 func TestOtherNameInTheSamePlace(t *testing.T) {
@@ -36,18 +36,18 @@ func TestOtherNameInTheSamePlace(t *testing.T) {
 		}
 	}
 	a.Begin(1, "layer 1", "Forward")
-	require.NoError(t, tell(a, b, 0), "nothing is known yet")
+	require.NoError(t, pass(a, b, 0), "nothing is known yet")
 	eval := b.Begin(1, "layer 1", "Eval")
 	want := "ranks are out of step: rank 0 is in layer 1: Forward #17, rank 2 has begun layer 1: Eval #17"
-	require.EqualError(t, tell(a, b, 0), want)
-	require.ErrorIs(t, tell(a, b, 0), transport.ErrOutOfStep)
+	require.EqualError(t, pass(a, b, 0), want)
+	require.ErrorIs(t, pass(a, b, 0), transport.ErrOutOfStep)
 	eval.End(true)
 	b.Begin(1, "layer 1", "Eval").End(true)
-	require.EqualError(t, tell(a, b, 0), want, "however far the other has gone on")
+	require.EqualError(t, pass(a, b, 0), want, "however far the other has gone on")
 }
 
-// TestSameOperationsAreInStep: ranks that do the same are never accused, however long they wait and
-// however far one of them is ahead.
+// TestSameOperationsAreInStep: ranks with the same operations are in step, however long they wait
+// and however far one of them is ahead.
 func TestSameOperationsAreInStep(t *testing.T) {
 	a, b := New(0), New(1)
 	for _, name := range []string{"Forward", "Backward", "Step", "Parameters"} {
@@ -62,7 +62,7 @@ func TestSameOperationsAreInStep(t *testing.T) {
 		b.Begin(1, "layer 1", []string{"Forward", "Eval", "Backward"}[i%3]).End(true)
 	}
 	a.Begin(1, "layer 1", "Forward")
-	require.NoError(t, tell(a, b, 0), "number 5 is no longer remembered")
+	require.NoError(t, pass(a, b, 0), "number 5 is no longer remembered")
 }
 
 func TestFailedOperationsAccuseNobody(t *testing.T) {
@@ -79,7 +79,7 @@ func TestFailedOperationsAccuseNobody(t *testing.T) {
 	e, f := New(0), New(1)
 	e.Begin(1, "layer 1", "Forward").End(false)
 	f.Begin(1, "layer 1", "Step")
-	require.ErrorIs(t, tell(f, e, 0), transport.ErrOutOfStep, "the number of what failed is certain")
+	require.ErrorIs(t, pass(f, e, 0), transport.ErrOutOfStep, "the number of what failed is certain")
 
 	c, d := New(0), New(1)
 	for _, l := range []*Log{c, d} {
@@ -95,8 +95,8 @@ func TestOperationsOfDifferentStreams(t *testing.T) {
 	a.Begin(0, "", "NewLayer")
 	b.Begin(1, "layer 1", "Step")
 	require.NoError(t, talk(a, b, confirm-1), "not yet")
-	require.NoError(t, tell(a, b, confirm), "it has not heard what b is in")
-	require.EqualError(t, tell(b, a, confirm), "ranks are out of step: rank 2 waits for rank 0 in layer 1: Step #1, "+
+	require.NoError(t, pass(a, b, confirm), "it has not heard what b is in")
+	require.EqualError(t, pass(b, a, confirm), "ranks are out of step: rank 2 waits for rank 0 in layer 1: Step #1, "+
 		"rank 0 waits for rank 2 in NewLayer #1, and neither has begun the other's")
 }
 
@@ -221,7 +221,7 @@ func TestOverdue(t *testing.T) {
 	require.Equal(t, transport.Rank(2), culprit)
 	require.Equal(t, "rank 0 is in layer 1: Forward #1; rank 2 has not said that it waits for anything", doing)
 	other.Begin(1, "layer 1", "Forward")
-	require.NoError(t, tell(other, l, time.Minute))
+	require.NoError(t, pass(other, l, time.Minute))
 	now = now.Add(4 * time.Second)
 	culprit, doing = l.Overdue(2)
 	require.Equal(t, transport.None, culprit, "it waits itself")

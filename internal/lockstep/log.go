@@ -3,24 +3,23 @@
 // A program calls its collective operations in the same order on every rank, and so can number
 // them: all operations of one layer, or of one communicator, are a stream with a number that all
 // ranks know, and the n-th operation of a stream has the same name on every rank. A [Log] keeps the
-// names of the last operations begun. Ranks whose operations wait tell each other what they are in;
-// transports carry that (transport.Watcher). Two rules make an error of it.
+// names of the last operations begun. Ranks that wait send each other their open operations;
+// transports carry these statements (transport.Watcher). Two rules detect an error.
 //
 // Within a stream: a rank that is in number n of a stream, and another that has begun number n
-// under another name, are out of step for certain. How long anybody has waited plays no part.
+// under another name, are certainly out of step, however long they have waited.
 //
 // Between streams: rank a waits for rank b in an operation that b has not begun, and b for a in one
 // that a has not begun. If nothing else runs on either, neither can go on. That is an error once
-// both have waited for [confirm] and each has told the other what it is in. It is never one where a
-// rank has had two operations open at once, nor while a second goroutine lives that has ever begun
-// one, since that may be about to begin what the other rank waits for.
+// both have waited for [confirm] and each has the other's statement. It is not an error if a rank
+// has had two operations open at once, nor while a second goroutine lives that has ever begun one,
+// since that may be about to begin the operation that the other rank waits for.
 //
-// A third rule is about failure: a rank whose stream has ended ([Log.Fail]), because an operation
-// failed there alone, says so to every rank that waits in that operation or a later one of the
-// stream, which can never be complete.
+// A third rule is about failure: if an operation has failed on one rank alone, its stream has ended
+// there ([Log.Fail]). Ranks that wait in that operation or a later one of the stream, which cannot
+// complete, get that error.
 //
-// A rank that waits for one that is in no operation, but computes or writes a file, waits: nothing
-// is wrong.
+// Waiting for a rank that is in no operation, but computes or writes a file, is no error.
 package lockstep
 
 import (
@@ -37,11 +36,11 @@ const confirm = 3 * time.Second
 // seldom more than one apart.
 const remembered = 64
 
-// StreamID tells apart the streams of operations of a world, alike on all ranks.
+// StreamID identifies a stream of operations of a world. It is the same on all ranks.
 type StreamID uint32
 
-// Log is what one rank has begun, and what it has heard of the others. Its methods may be called by
-// any number of goroutines. It is a [transport.Program].
+// Log records the operations of one rank, and the statements of the others. Its methods may be
+// called by any number of goroutines. It is a [transport.Program].
 type Log struct {
 	me  transport.Rank
 	now func() time.Time
@@ -57,7 +56,7 @@ type Log struct {
 
 var _ transport.Program = (*Log)(nil)
 
-// stream is one stream's part of the log.
+// stream is the record of one stream.
 type stream struct {
 	label string
 	begun uint64             // operations
@@ -65,7 +64,7 @@ type stream struct {
 	// failed is the first operation that may have failed here alone, or 0: since then ranks may
 	// have counted differently.
 	failed uint64
-	ended  *ended // why this rank goes on with none of its operations
+	ended  *ended // why this rank does not go on with it
 }
 
 // ended is the operation with which a stream has ended on this rank, and why.
@@ -89,7 +88,7 @@ type operation struct {
 	doubtful bool
 }
 
-// heard is what a rank has last said.
+// heard is the last statement of a rank.
 type heard struct {
 	statement
 	at time.Time
@@ -107,7 +106,7 @@ type Begun struct {
 }
 
 // Begin notes that the next operation of a stream begins, under a name that is the same on all
-// ranks. The label says what the stream is, and is the same in all calls for it: "layer 2".
+// ranks. The label describes the stream, and is the same in all calls for it: "layer 2".
 func (l *Log) Begin(id StreamID, label, name string) Begun {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -124,7 +123,7 @@ func (l *Log) Begin(id StreamID, label, name string) Begun {
 	return Begun{l, l.last}
 }
 
-// called notes who begins an operation, as long as that matters.
+// called records the goroutine that begins an operation, unless the rank is concurrent.
 func (l *Log) called() (caller uint64) {
 	if l.concurrent = l.concurrent || len(l.open) > 0; l.concurrent {
 		return 0
@@ -134,9 +133,9 @@ func (l *Log) called() (caller uint64) {
 	return caller
 }
 
-// End notes that the operation has ended. certain says that it has ended alike on all ranks:
-// without an error, or with one that all of them have. Otherwise nobody is accused by the later
-// numbers of its stream.
+// End notes that the operation has ended. certain says that it has ended in the same way on all
+// ranks: without an error, or with the same one. Otherwise later numbers of its stream never cause
+// an error.
 func (b Begun) End(certain bool) {
 	l := b.log
 	l.mu.Lock()
@@ -152,8 +151,8 @@ func (b Begun) End(certain bool) {
 	}
 }
 
-// Fail notes that this rank goes on with no operation of a stream, from the last one that it has
-// begun on. Ranks that wait in one of them are told err.
+// Fail notes that this rank does not go on with a stream, from the last operation that it has begun
+// on. Ranks that wait in one of these get err.
 func (l *Log) Fail(id StreamID, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -185,17 +184,17 @@ func (s *stream) name(n uint64) (string, bool) {
 	return s.full(s.names[n%remembered]), true
 }
 
-// doubts tells whether number n may be another operation elsewhere in a right program.
+// doubts reports whether number n may be another operation on other ranks of a correct program.
 func (s *stream) doubts(n uint64) bool { return s.failed > 0 && n > s.failed }
 
-// hasBegun tells whether this rank has begun an operation.
+// hasBegun reports whether this rank has begun an operation.
 func (l *Log) hasBegun(o operation) bool {
 	s := l.streams[o.stream]
 	return s != nil && s.begun >= o.number
 }
 
-// alone returns the operation that this rank is in, if it is in one for certain and nobody else can
-// begin another.
+// alone returns the operation that this rank is in, if it is certainly in one and no other
+// goroutine can begin another.
 func (l *Log) alone() (operation, bool) {
 	if len(l.open) != 1 || l.concurrent {
 		return operation{}, false

@@ -8,26 +8,26 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// statement is what a rank says of itself to one other. On the wire, big-endian:
+// statement is what a rank states about itself to one other. On the wire, big-endian:
 //
 //	 0  uint8   1 if the rank is in one operation alone, and has never been in two
 //	 1  uint32  milliseconds for which it has been waiting for the receiver, or 0
 //	 5  uint32  stream and
-//	 9  uint64  number of the operation that the receiver has said to be in, and that the sender
+//	 9  uint64  number of the operation that the receiver has stated, and that the sender
 //	            has not begun; or 0
 //	17  its operations: stream uint32, number uint64, doubtful uint8, length of the name uint8,
 //	    name
 //
-// A rank that is in no operation says nothing at all.
+// The statement of a rank that is in no operation is empty.
 type statement struct {
 	alone   bool
 	waiting time.Duration
-	behind  place
+	behind  position
 	ops     []operation
 }
 
-// place is where an operation stands.
-type place struct {
+// position identifies an operation.
+type position struct {
 	stream StreamID
 	number uint64
 }
@@ -38,8 +38,8 @@ const (
 	maxNameBytes  = 255
 )
 
-// encode returns s in at most transport.MaxStatement bytes: operations that find no room are left
-// out, the last ones first.
+// encode returns s in at most transport.MaxStatement bytes: the last operations that do not fit are
+// left out.
 func (s *statement) encode() []byte {
 	b := make([]byte, statementHead, 64)
 	b[0] = flag(s.alone)
@@ -59,7 +59,7 @@ func (s *statement) encode() []byte {
 	return b
 }
 
-// decode reads what encode wrote; nothing is the statement of a rank that is in no operation.
+// decode decodes what encode wrote.
 func decode(b []byte) (s statement, err error) {
 	if len(b) == 0 {
 		return statement{}, nil
@@ -72,7 +72,7 @@ func decode(b []byte) (s statement, err error) {
 	}
 	s.alone = b[0] == 1
 	s.waiting = time.Duration(binary.BigEndian.Uint32(b[1:])) * time.Millisecond
-	s.behind = place{StreamID(binary.BigEndian.Uint32(b[5:])), binary.BigEndian.Uint64(b[9:])}
+	s.behind = position{StreamID(binary.BigEndian.Uint32(b[5:])), binary.BigEndian.Uint64(b[9:])}
 	for rest := b[statementHead:]; len(rest) > 0; {
 		if len(rest) < operationHead || rest[12] > 1 || len(rest) < operationHead+int(rest[13]) {
 			return wrong()

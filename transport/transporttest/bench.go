@@ -10,10 +10,10 @@ import (
 )
 
 // Bench measures the transports that open returns, as sub-benchmarks: "pingpong" is one message
-// there and back between two ranks; "stream" sends one way; "alltoall" has every rank exchange a
+// there and back between two ranks; "stream" sends one way; in "alltoall" every rank exchanges a
 // message with every rank, itself included. Bytes is the length of one message; the throughput
-// counts what is sent between ranks, in both directions together, and for alltoall what all ranks
-// together send to others.
+// counts the bytes between ranks, in both directions together, and for alltoall the bytes that all
+// ranks together send to others.
 func Bench(b *testing.B, open func(b *testing.B, n int) []transport.Transport) {
 	for _, n := range []int{0, 64, 4 << 10, 64 << 10, 1 << 20} {
 		b.Run(fmt.Sprintf("pingpong/bytes=%d", n), func(b *testing.B) { benchPingPong(b, open(b, 2), n) })
@@ -90,7 +90,7 @@ func benchAllToAll(b *testing.B, ranks []transport.Transport, size int) {
 	})
 }
 
-// benchEach runs do for every rank at once as the whole of what is measured, and closes the ranks.
+// benchEach measures do, run for every rank at once, and closes the ranks.
 func benchEach(b *testing.B, ranks []transport.Transport, do func(context.Context, transport.Transport) error) {
 	b.ReportAllocs()
 	ctx, cancel := context.WithCancel(context.Background())

@@ -13,13 +13,13 @@ import (
 
 var bufferClaims = []claim{
 	{"Empty", "no buffers, nil buffers and empty buffers make an empty message, delivered like any other", 2, testEmpty},
-	{"ScatterGather", "a message need not be cut in the same places on the two sides", 2, testScatterGather},
-	{"ShortMessage", "Recv returns the message's length, which may be less than the room given", 2, testShortMessage},
+	{"ScatterGather", "the two sides may cut a message differently", 2, testScatterGather},
+	{"ShortMessage", "Recv returns the message's length, which may be less than that of its buffers", 2, testShortMessage},
 	{"NothingBeyond", "a receive writes nothing beyond the length of its buffers", 2, testNothingBeyond},
 	{"Long", "a message may be longer than 1 GiB", 2, testLong},
 	{"ReuseAfterSend", "the sender may overwrite its buffers as soon as Send returns", 2, testReuseAfterSend},
 	{"ReuseAfterRecv", "the receiver may overwrite its list of buffers as soon as Recv returns", 2, testReuseAfterRecv},
-	{"EmptyAmongOthers", "an empty message has its place in the order like any other", 2, testEmptyAmongOthers},
+	{"EmptyAmongOthers", "an empty message keeps its order like any other", 2, testEmptyAmongOthers},
 	{"SendChangesNothing", "Send does not change its buffers", 2, testSendChangesNothing},
 }
 
@@ -159,8 +159,8 @@ func testSendChangesNothing(j *job) {
 	}
 }
 
-// testReuseAfterRecv would see a late write into the buffers of an earlier receive, or, in the race
-// detector, a late look at its list.
+// testReuseAfterRecv detects a late write into the buffers of an earlier receive, or, with the race
+// detector, a late read of its list.
 func testReuseAfterRecv(j *job) {
 	const rounds = 60
 	size := func(i int) int { return 1 << (i % 18) }
@@ -207,8 +207,7 @@ func testEmptyAmongOthers(j *job) {
 	j.together(inOrder(sends...), inOrder(theirs...), inOrder(mine...))
 }
 
-// testLong sends more than 1 GiB from a few buffers, each of which is many parts of the message, to
-// as few.
+// testLong sends more than 1 GiB from a few buffers, each many times in the message, to as few.
 func testLong(j *job) {
 	if testing.Short() {
 		j.Skip("moves 1 GiB")

@@ -85,8 +85,8 @@ func testDelivered(j *job) {
 	j.together(inOrder(sends...), inOrder(recvs...))
 }
 
-// testKept has the receiver come late: once the sender has closed, or, where Send waits for the
-// receiver, after a moment.
+// testKept receives late: once the sender has closed, or, if Send waits for the receiver, after a
+// moment.
 func testKept(j *job) {
 	closed := make(chan struct{})
 	body := payload(1, 100)
@@ -120,8 +120,8 @@ func testRecvFromClosed(j *job) {
 		func(context.Context) error { return j.ranks[1].Close() })
 }
 
-// testSendToClosed sends until it fails: the farewell may be on its way while the first messages go
-// out.
+// testSendToClosed sends until it fails: the first messages may be sent before the peer's close is
+// known.
 func testSendToClosed(j *job) {
 	j.together(
 		func(ctx context.Context) error {
@@ -135,7 +135,7 @@ func testSendToClosed(j *job) {
 		func(context.Context) error { return j.ranks[1].Close() })
 }
 
-// testSendWaitsForClosing has rank 0 send more than any transport holds for a rank that does not
+// testSendWaitsForClosing sends from rank 0 more than any transport holds for a rank that does not
 // receive, under several tags, so that some of the messages have begun and others have not when
 // that rank closes.
 func testSendWaitsForClosing(j *job) {
@@ -167,8 +167,8 @@ func testExchangeWaitsForClosing(j *job) {
 	})
 }
 
-// closesLater is the part that closes rank r when the others have had a moment to wait for it. What
-// they get does not depend on whether that was long enough.
+// closesLater is the part that closes rank r a moment later, when the others probably wait for it.
+// Their result does not depend on that.
 func (j *job) closesLater(r int) part {
 	return func(context.Context) error {
 		<-time.After(soon)
@@ -186,8 +186,8 @@ func testExchangeWithClosed(j *job) {
 		func(context.Context) error { return j.ranks[1].Close() })
 }
 
-// testCloseDuringTraffic has rank 0 leave while all exchange. Its own calls end with ErrClosed,
-// those of the others with ErrPeerClosed that names it: theirs can only be held up by it.
+// testCloseDuringTraffic closes rank 0 while all exchange. Its own calls end with ErrClosed, those
+// of the others with ErrPeerClosed that names it, since they only wait for it.
 func testCloseDuringTraffic(j *job) {
 	under := make(chan struct{}, 1)
 	traffic := func(t transport.Transport, tag transport.Tag) part {

@@ -17,7 +17,7 @@ var concurrencyClaims = []claim{
 	{"ManyInFlight", "any number of messages may be in flight", 3, testManyInFlight},
 }
 
-// testManyGoroutines has a goroutine for each pair of ranks, tag and direction.
+// testManyGoroutines uses a goroutine for each pair of ranks, tag and direction.
 func testManyGoroutines(j *job) {
 	const tags, rounds = 6, 20
 	var parts []part
@@ -37,7 +37,7 @@ func testManyGoroutines(j *job) {
 	j.together(parts...)
 }
 
-// testWholeMessages sends messages filled with one byte value each: a mixture would show.
+// testWholeMessages sends messages filled with one byte value each: mixed messages are detected.
 func testWholeMessages(j *job) {
 	const senders, rounds, size = 8, 25, 9000
 	var parts []part
@@ -149,9 +149,9 @@ func swap(ctx context.Context, t transport.Transport, tag transport.Tag, n int) 
 	return nil
 }
 
-// testRecvOrder calls receives with a moment between them. A machine may be so loaded that a
-// goroutine does not get to its call within a moment, so one round in which all is in order is
-// enough; it happens to a transport that keeps no order once in 6! times.
+// testRecvOrder calls receives with a moment between them. On a loaded machine a goroutine may
+// reach its call later, so one round in order is enough; without order that has a chance of 1 in
+// 6!.
 func testRecvOrder(j *job) {
 	const receivers, rounds = 6, 8
 	for range rounds {

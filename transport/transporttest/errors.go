@@ -10,19 +10,19 @@ import (
 )
 
 var errorClaims = []claim{
-	{"Truncated", "a message longer than the room given is ErrTruncated and names its sender", 2, testTruncated},
+	{"Truncated", "a message longer than its buffers is ErrTruncated and names its sender", 2, testTruncated},
 	{"TruncatedExchange", "so it is in an exchange", 2, testTruncatedExchange},
 	{"Broken", "every pending and later call of a broken transport, on any peer, returns the same error", 3, testBroken},
-	{"Culprit", "a rank whose transport breaks tells its peers why: all of them name the same culprit", 3, testCulprit},
+	{"Culprit", "a rank whose transport breaks sends its peers the reason: all of them name the same culprit", 3, testCulprit},
 	{"RankOutOfRange", "a rank outside [0, Size) panics", 2, testRankOutOfRange},
 }
 
-// truncate has rank 1 send rank 0 a message that is too long, and returns what rank 0's receive
-// returns.
+// truncate sends rank 0 a message from rank 1 that is too long, and returns the error of rank 0's
+// receive.
 func (j *job) truncate(ctx context.Context) error {
 	var err error
 	_ = all(
-		// The sender may or may not hear of it.
+		// The sender may or may not get the error.
 		func(ctx context.Context) error { return j.ranks[1].Send(ctx, 0, 3, make([]byte, 100)) },
 		func(ctx context.Context) error { _, err = j.ranks[0].Recv(ctx, 1, 3, make([]byte, 99)); return nil },
 	)(ctx)
@@ -75,7 +75,7 @@ func testRankOutOfRange(j *job) {
 		require.Panics(j, func() { _ = j.ranks[0].Send(ctx, peer, 1) }, "Send to rank %d", peer)
 		require.Panics(j, func() { _, _ = j.ranks[0].Recv(ctx, peer, 1) }, "Recv from rank %d", peer)
 		if _, ok := j.ranks[0].(transport.Exchanger); !ok {
-			continue // goroutines call Send and Recv then, and nobody could recover their panic
+			continue // goroutines call Send and Recv then, whose panics cannot be recovered
 		}
 		wrong := []transport.Message{message(0, 1), message(int(peer), 1)}
 		require.Panics(j, func() { _ = transport.Exchange(ctx, j.ranks[0], wrong, nil) }, "Exchange to rank %d", peer)
@@ -88,7 +88,7 @@ func testTruncatedExchange(j *job) {
 	var err error
 	j.together(func(ctx context.Context) error {
 		_ = all(
-			// The sender may or may not hear of it.
+			// The sender may or may not get the error.
 			func(ctx context.Context) error { return j.ranks[1].Send(ctx, 0, 3, make([]byte, 100)) },
 			func(ctx context.Context) error {
 				recvs := []transport.Message{message(1, 3, make([]byte, 50), make([]byte, 49)), message(1, 4, make([]byte, 9))}

@@ -23,8 +23,8 @@ var exchangeClaims = []claim{
 
 const allToAllSays = "exchanges whose sends and receives match never deadlock, whatever the sizes"
 
-// testAllToAll has three rounds follow each other at once: a rank may be in the next while another
-// is in this.
+// testAllToAll runs three rounds without a pause: one rank may be in the next while another is in
+// this.
 func testAllToAll(j *job) {
 	const rounds = 3
 	seed := j.rand.Uint64()
@@ -111,8 +111,8 @@ func testExchangeNothing(j *job) {
 	})
 }
 
-// testExchangeCancelled waits for what nobody sends. The race detector sees it if a buffer is not
-// given back.
+// testExchangeCancelled waits for a message that is never sent. The race detector detects a buffer
+// that is still used.
 func testExchangeCancelled(j *job) {
 	room := make([]byte, 100)
 	j.together(func(parent context.Context) error {

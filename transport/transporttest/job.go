@@ -19,12 +19,10 @@ import (
 )
 
 const (
-	// patience is how long the goroutines of a test may take together before their context ends,
-	// and grace how long they have to return then. Past both the test fails with everybody's
-	// stacks.
-	patience, grace = 60 * time.Second, 20 * time.Second
-	// soon is a deadline that a test waits out: long enough for an operation to be under way, short
-	// enough to be waited for.
+	// testTimeout is the time until the context of a test's goroutines ends, and grace the time
+	// that they have to return then. After both the test fails with all stacks.
+	testTimeout, grace = 60 * time.Second, 20 * time.Second
+	// soon is a deadline that a test waits for: long enough for an operation to be under way.
 	soon = 30 * time.Millisecond
 )
 
@@ -77,7 +75,7 @@ func (j *job) within(do func()) {
 	j.Helper()
 	done := make(chan struct{})
 	go func() { defer close(done); do() }()
-	limit := time.NewTimer(patience + grace)
+	limit := time.NewTimer(testTimeout + grace)
 	defer limit.Stop()
 	select {
 	case <-done:
@@ -87,14 +85,14 @@ func (j *job) within(do func()) {
 	}
 }
 
-// part is what one goroutine of a test does. Its error fails the test and ends the other parts'
-// context.
+// part is the function of one goroutine of a test. Its error fails the test and ends the other
+// parts' context.
 type part = func(ctx context.Context) error
 
-// together runs parts at once and fails the test with the first error.
+// together runs parts concurrently and fails the test with the first error.
 func (j *job) together(parts ...part) {
 	j.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	var (
 		once  sync.Once
@@ -199,7 +197,7 @@ func payload(seed uint64, n int) []byte {
 	return b
 }
 
-// same tells where got is not want.
+// same returns where got differs from want, or nil.
 func same(got, want []byte) error {
 	if bytes.Equal(got, want) {
 		return nil
@@ -214,7 +212,7 @@ func same(got, want []byte) error {
 	return fmt.Errorf("byte %d of %d is %#x, want %#x", at, len(want), got[at], want[at])
 }
 
-// isFault tells why err is not a [transport.Error] that blames culprit and finds target beneath it.
+// isFault returns why err is not a [transport.Error] that blames culprit and wraps target, or nil.
 func isFault(err, target error, culprit transport.Rank) error {
 	var e *transport.Error
 	switch {

@@ -1,10 +1,10 @@
-// Package transporttest is the conformance suite of [transport.Transport]: what its comment
-// promises, as tests and benchmarks that every implementation calls.
+// Package transporttest is the conformance suite of [transport.Transport]: the promises of its
+// comment, as tests and benchmarks that every implementation calls.
 //
 // The suite may miss faults, but it never fails a transport that keeps the contract: it depends
 // neither on buffering nor on timing, and its limits are wide enough for a loaded machine. It finds
-// most under the race detector. A test that uses random numbers logs its seed; SWITCHYARD_SEED=N in
-// the environment runs it again with that one.
+// the most with the race detector. A test with random numbers logs its seed; SWITCHYARD_SEED=N in
+// the environment repeats it with that seed.
 package transporttest
 
 import (
@@ -39,7 +39,7 @@ func Run(t *testing.T, open func(t *testing.T, n int) []transport.Transport) {
 		{"Time", timeClaims},
 		{"Errors", errorClaims},
 		{"Close", closeClaims},
-		{"Powers", powerClaims},
+		{"Abilities", abilityClaims},
 	}
 	for _, g := range groups {
 		t.Run(g.name, func(t *testing.T) { runClaims(t, open, g.claims) })

@@ -12,8 +12,8 @@ import (
 var timeClaims = []claim{
 	{"RecvDeadline", "a receive ends when the deadline of its ctx passes, and names the rank it waited for", 2, testRecvDeadline},
 	{"RecvCancel", "a cancelled receive leaves the transport as it was", 2, testRecvCancel},
-	{"SendDeadline", "a send that nobody receives ends when the deadline of its ctx passes", 2, testSendDeadline},
-	{"SendCancel", "a send that nobody receives ends when its ctx is cancelled", 2, testSendCancel},
+	{"SendDeadline", "a send without a receive ends when the deadline of its ctx passes", 2, testSendDeadline},
+	{"SendCancel", "a send without a receive ends when its ctx is cancelled", 2, testSendCancel},
 	{"CancelledAndCalledAgain", "what cancelled calls waited for is received whole and in order by later ones", 2, testCancelAndAgain},
 	{"EndedContext", "a call whose ctx has ended before it does nothing and leaves the transport as it was", 2, testEndedContext},
 	{"OwnershipAfterCancel", "after a cancelled receive its buffers are the caller's, and the message is the next one's", 2, testOwnership},
@@ -43,8 +43,8 @@ func testRecvCancel(j *job) {
 	j.together(j.works(0, 1))
 }
 
-// testSendDeadline sends until what the transport may buffer is full. Some of the last message may
-// have moved then, so nothing is said about later calls.
+// testSendDeadline sends until the transport's buffers are full. A part of the last message may
+// have moved then, so later calls are not tested.
 func testSendDeadline(j *job) {
 	const limit = 1 << 10 // a transport that buffers this many MiB is not bounded
 	body := make([]byte, 1<<20)
@@ -58,7 +58,7 @@ func testSendDeadline(j *job) {
 				return isFault(err, context.DeadlineExceeded, 1)
 			}
 		}
-		return fmt.Errorf("%d MiB have been sent that nobody asked for", limit)
+		return fmt.Errorf("%d MiB of unexpected messages have been sent", limit)
 	})
 }
 
@@ -79,9 +79,9 @@ func testEndedContext(j *job) {
 	j.together(j.works(0, 1), inOrder(j.send(0, 0, 4711, body), j.recv(0, 0, 4711, body)))
 }
 
-// testOwnership lets a cancellation race with the message in each round. Whichever wins, the
-// message is received once, and a buffer given back is not written to: it is scribbled upon, which
-// the race detector sees.
+// testOwnership races a cancellation with the message in each round. In either case the message is
+// received once, and a returned buffer is not written to: the test overwrites it, and the race
+// detector detects another write.
 func testOwnership(j *job) {
 	const rounds, size = 300, 64
 	var sends []part
@@ -92,7 +92,7 @@ func testOwnership(j *job) {
 	err := error(nil)
 	j.together(
 		func(ctx context.Context) error {
-			// Where rank 0 breaks the transport, which is legal, it is the one to blame here too.
+			// If rank 0 breaks the transport, which is legal, it is to blame here too.
 			if e := inOrder(sends...)(ctx); e != nil && transport.CulpritOf(e) != 0 {
 				return e
 			}
@@ -123,7 +123,7 @@ func (j *job) raceCancel(parent context.Context, want []byte, errStop error) err
 		return same(room[:n], want)
 	}
 	clear(room)
-	// whoever cancels half a message is the one to blame
+	// a rank that cancels half a message is to blame
 	if isFault(err, context.Canceled, 0) == nil {
 		if _, again := j.ranks[0].Recv(parent, 1, 3, room); again == nil {
 			return fmt.Errorf("rank 0 goes on after %w", err)
@@ -151,11 +151,11 @@ func testSendCancel(j *job) {
 		defer timer.Stop()
 		for range limit {
 			if err := j.ranks[0].Send(ctx, 1, 3, make([]byte, 1<<20)); err != nil {
-				// Whoever cancels half a message may be the one to blame.
+				// The rank that cancels half a message may be to blame.
 				return errors.Join(isFault(err, context.Canceled, transport.CulpritOf(err)), inPair(err))
 			}
 		}
-		return fmt.Errorf("%d MiB have been sent that nobody asked for", limit)
+		return fmt.Errorf("%d MiB of unexpected messages have been sent", limit)
 	})
 }
 
@@ -167,7 +167,7 @@ func inPair(err error) error {
 }
 
 // testCancelAndAgain cancels receives and exchanges before anything has been sent, so that no byte
-// has moved, and then receives what comes.
+// has moved, and then receives messages.
 func testCancelAndAgain(j *job) {
 	const rounds = 5
 	t := j.ranks[0]

@@ -16,9 +16,9 @@ var viewClaims = []claim{
 	{"Groups", "groups of ranks that share no member may use the same channel", 4, testViewGroups},
 	{"WorldRanks", "the errors of a view name ranks of the world", 4, testViewErrors},
 	{"AllTags", "every value of 48 bits is a tag of every channel", 2, testViewTags},
-	{"Powers", "a view has the capabilities and the counter of the world", 3, testViewPowers},
+	{"Abilities", "a view has the capabilities and the counter of the world", 3, testViewAbilities},
 	{"Close", "closing a view does nothing", 2, testViewClose},
-	{"Refusals", "a view of a view, channel 0, a stranger's view and a wrong list are refused", 3, testViewRefusals},
+	{"Refusals", "a view of a view, channel 0, a view without this rank and a wrong list are refused", 3, testViewRefusals},
 }
 
 // RunViews tests [transport.Sub] over the transports that open returns, as [Run] tests the
@@ -46,7 +46,7 @@ func testViewsApart(j *job) {
 	var parts []part
 	for i, layer := range layers {
 		for k := range layers {
-			// Each layer sends in an order of its own what it receives in another.
+			// Each layer has its own order of sends and of receives.
 			tag := transport.Tag((i + k) % len(layers))
 			body := payload(uint64(i), 1000+i)
 			parts = append(parts, layer.send(0, 1, tag, body), layer.recv(1, 0, tag, body))
@@ -131,7 +131,7 @@ func testViewTags(j *job) {
 	j.together(parts...)
 }
 
-func testViewPowers(j *job) {
+func testViewAbilities(j *job) {
 	v := j.view(3, 2, 0)
 	require.Equal(j, transport.CapabilitiesOf(j.ranks[2]), transport.CapabilitiesOf(v.ranks[0]))
 	world, ok := j.ranks[2].(transport.Counter)

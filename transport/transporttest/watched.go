@@ -14,7 +14,7 @@ import (
 
 var watchedClaims = []claim{
 	{"OutOfStep", "ranks that are in different operations get an error that states both sides, on every rank", 3, outOfStep},
-	{"InStep", "a rank that waits for another is told nothing wrong", 2, inStep},
+	{"InStep", "a rank that waits for another gets no error", 2, inStep},
 	{"PeerFailed", "ranks that wait in what one has failed in get an error that names it and says why", 3, peerFailed},
 	{"Settle", "a rank whose operation has failed finds those that are in another", 2, settle},
 }
@@ -25,7 +25,7 @@ func RunWatched(t *testing.T, open func(t *testing.T, n int) []transport.Transpo
 	runClaims(t, open, watchedClaims)
 }
 
-// logs has every rank watched by a log, in which it is in the named operation.
+// logs makes every rank watch a log in which the named operation is open.
 func (j *job) logs(names ...string) {
 	for r, name := range names {
 		log := lockstep.New(transport.Rank(r))
@@ -34,7 +34,7 @@ func (j *job) logs(names ...string) {
 	}
 }
 
-// outOfStep has all ranks wait for messages that nobody sends.
+// outOfStep makes all ranks wait for messages that are never sent.
 func outOfStep(j *job) {
 	j.logs("Forward", "Eval", "Forward")
 	errs := make([]error, len(j.ranks))
@@ -53,7 +53,7 @@ func outOfStep(j *job) {
 	}
 }
 
-// peerFailed has rank 1 fail while the others wait for it, and for each other.
+// peerFailed fails rank 1 while the others wait for it, and for each other.
 func peerFailed(j *job) {
 	for r, t := range j.ranks {
 		log := lockstep.New(transport.Rank(r))
@@ -77,7 +77,7 @@ func peerFailed(j *job) {
 	}
 }
 
-// inStep has a rank wait for longer than it takes to be stated.
+// inStep makes a rank wait until statements have been sent.
 func inStep(j *job) {
 	j.logs("Forward", "Forward")
 	sent := make(chan error, 1)

@@ -1,5 +1,5 @@
-// Command member is one rank that meets the others, hears a word from each, and says who they are.
-// It is what deploy/launchers/run starts under every launcher.
+// Command member is one rank that joins the others, gets a message from each, and reports who they
+// are. deploy/launchers/run starts it under every launcher.
 package main
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// report is what a rank has seen; it is written as one file of JSON.
+// report is the result of a rank, a file of JSON.
 type report struct {
 	Rank   transport.Rank
 	Size   int
@@ -48,8 +48,8 @@ func main() {
 	}
 }
 
-// write makes a file of its own, under its name only once it is whole: process numbers may be equal
-// in containers.
+// write writes a new file, and renames it when it is whole. Process numbers may be equal in
+// containers.
 func write(folder string, line []byte) error {
 	f, err := os.CreateTemp(folder, "*.part")
 	if err != nil {
@@ -59,7 +59,7 @@ func write(folder string, line []byte) error {
 	return errors.Join(err, f.Close(), os.Rename(f.Name(), strings.TrimSuffix(f.Name(), "part")+"json"))
 }
 
-// meet joins the job and exchanges words with all its ranks.
+// meet joins the job and exchanges messages with all its ranks.
 func meet(ctx context.Context, token string, timeout time.Duration) report {
 	began := time.Now()
 	w, err := switchyard.Join(ctx, switchyard.JoinConfig{Timeout: timeout, Insecure: true})
@@ -74,7 +74,7 @@ func meet(ctx context.Context, token string, timeout time.Duration) report {
 	return r
 }
 
-// word is what each rank tells the others.
+// word is the message of each rank to the others.
 type word struct{ Host, Token string }
 
 func hear(ctx context.Context, w *switchyard.World, r *report, token string) error {
@@ -86,7 +86,7 @@ func hear(ctx context.Context, w *switchyard.World, r *report, token string) err
 		return err
 	}
 	t := w.Transport()
-	// so short a message is kept for whoever has not asked for it
+	// a message this short is kept until its receiver asks for it
 	for to := range transport.Rank(w.Size()) {
 		if err := t.Send(ctx, to, 1, mine); err != nil {
 			return err

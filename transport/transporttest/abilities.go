@@ -8,9 +8,9 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-var powerClaims = []claim{
+var abilityClaims = []claim{
 	{"Name", "a transport that describes itself has a name", 1, testName},
-	{"Constant", "what a transport says of itself does not change", 2, testConstant},
+	{"Constant", "what a transport states about itself does not change", 2, testConstant},
 	{"Allocator", "memory of the transport is sent, received into and freed like any other", 2, testAllocator},
 	{"WireBytes", "WireBytes counts the payload sent to other ranks, and nothing else", 2, testWireBytes},
 }
@@ -48,7 +48,7 @@ func testConstant(j *job) {
 	require.Equal(j, 2, j.ranks[0].Size())
 }
 
-// testAllocator has [transport.Alloc] take what is there, which may be Go's own memory.
+// testAllocator uses the memory of [transport.Alloc], which may be Go's own.
 func testAllocator(j *job) {
 	for _, n := range []int{1, 100, 70_000, 2 << 20} {
 		want := payload(uint64(n), n)
