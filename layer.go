@@ -253,7 +253,7 @@ func (l *Layer) buildExchange() error {
 	wire.Finite = false // an exchange can only refuse alone: l.checks looks for what is not finite
 	cfg := alltoall.Config{
 		Placement: l.layout.Placement, Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows, LeafRows: leafRows,
-		Algorithm: l.cfg.Algorithm, Topology: l.layout.Topology(l.cfg.Topology), Wire: wire,
+		Algorithm: l.cfg.Algorithm, Topology: l.layout.Topology(l.cfg.Topology), Wire: wire, Groups: l.path.Most(),
 	}
 	if l.cfg.Links != (links.Links{}) {
 		cfg.Costs = l.cfg.Links

@@ -336,6 +336,44 @@ func TestRowsReturnBeforeWeights(t *testing.T) {
 	}
 }
 
+// TestDegreesBetween: a layer of three experts a rank and group of experts takes a number of chunks
+// that does not divide the groups, with the same bits.
+func TestDegreesBetween(t *testing.T) {
+	needExactProducts(t)
+	r := rand.New(rand.NewPCG(1, 2))
+	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
+	for rank, err := range onRanks(inprocWorlds(2), func(w *World) error {
+		cfg := layersUnderTest()["dropless"]
+		cfg.Experts, cfg.Overlap = 24, Overlap{Degree: 4}
+		l, err := NewLayer(w, cfg)
+		if err != nil {
+			return err
+		}
+		var want []float32
+		for _, d := range [][2]int{{1, 1}, {3, 3}, {3, 2}, {4, 3}} {
+			if err := l.SetDegree(d[0], d[1]); err != nil {
+				return err
+			}
+			if _, err := l.Forward(t.Context(), x); err != nil {
+				return err
+			}
+			dx, err := l.Backward(t.Context(), dy)
+			if err != nil {
+				return err
+			}
+			if want == nil {
+				want = append(want, dx.Data...)
+			}
+			if !slices.Equal(want, dx.Data) {
+				return fmt.Errorf("%v chunks: other gradients", d)
+			}
+		}
+		return nil
+	}) {
+		require.NoError(t, err, "rank %d", rank)
+	}
+}
+
 // TestSetDegree goes from what a layer is built with to other degrees and back, with the same bits.
 func TestSetDegree(t *testing.T) {
 	needExactProducts(t)

@@ -30,7 +30,9 @@ type Cut interface {
 
 // receiver is a rank that receives rows, the number of ranks, and the number of experts that it
 // hosts.
-type receiver struct{ rank, ranks, hosted int }
+//
+// Chunks cut by experts are whole groups, into which its experts are divided.
+type receiver struct{ rank, ranks, hosted, groups int }
 
 // divide returns the range of the given chunk of n things, divided as evenly as can be.
 func divide(n, chunk, chunks int) (begin, end int) {
@@ -38,7 +40,8 @@ func divide(n, chunk, chunks int) (begin, end int) {
 }
 
 // ByExperts cuts an exchange into this number of chunks by experts: the experts of each rank are
-// divided into as many runs, and a chunk is the rows for one run of each rank. Rows arrive sorted
+// divided into as many runs, of whole [Config.Groups], and a chunk is the rows for one run of each
+// rank. Rows arrive sorted
 // by expert, then by rank. (Tutel's and PipeMoE's pipelines cut by rows.)
 type ByExperts int
 
@@ -50,12 +53,16 @@ func (c ByExperts) with(chunks int) Cut { return ByExperts(chunks) }
 func (c ByExperts) segment(r receiver, i int) (expert, sender int) { return i / r.ranks, i % r.ranks }
 
 func (c ByExperts) span(r receiver, chunk int) (begin, end int) {
-	begin, end = divide(r.hosted, chunk, int(c))
+	begin, end = c.experts(r, 0, chunk)
 	return begin * r.ranks, end * r.ranks
 }
 
 func (c ByExperts) experts(r receiver, _, chunk int) (begin, end int) {
-	return divide(r.hosted, chunk, int(c))
+	if r.groups == 0 {
+		return divide(r.hosted, chunk, int(c))
+	}
+	begin, end = divide(r.groups, chunk, int(c))
+	return r.hosted * begin / r.groups, r.hosted * end / r.groups
 }
 
 func (c ByExperts) messages() int { return int(c) }
@@ -112,7 +119,7 @@ type Chunk struct {
 
 // receiver is this rank as one that receives rows.
 func (h *Handle) receiver() receiver {
-	return receiver{rank: h.x.rank(), ranks: h.x.size(), hosted: h.plan.Experts}
+	return receiver{rank: h.x.rank(), ranks: h.x.size(), hosted: h.plan.Experts, groups: h.x.groups}
 }
 
 // arriving is the range of the experts hosted here whose rows of rank s arrive in a chunk.
@@ -125,7 +132,7 @@ func (h *Handle) arriving(s, chunk int) (begin, end int) {
 func (h *Handle) leaving(r, chunk int) (begin, end int) {
 	x := h.x
 	first, last := x.placement.Of(r)
-	there := receiver{rank: r, ranks: x.size(), hosted: last - first}
+	there := receiver{rank: r, ranks: x.size(), hosted: last - first, groups: x.groups}
 	begin, end = h.cut.experts(there, (x.rank()-r+x.size())%x.size(), chunk)
 	return first + begin, first + end
 }

@@ -23,6 +23,7 @@ func TestChunksAddUpToTheWhole(t *testing.T) {
 	for _, ranks := range []int{1, 2, 3, 4, 7} {
 		for range 20 {
 			j, chunks, again, s := randomJob(r, ranks), 1+r.IntN(5), 1+r.IntN(5), r.Uint64()
+			j.groups = r.IntN(4)
 			a := alltoall.Algorithms()[r.IntN(len(alltoall.Algorithms()))]
 			cut := []alltoall.Cut{alltoall.ByExperts(chunks), alltoall.ByRanks(chunks)}[r.IntN(2)]
 			errs := onRanks(t, ranks, func(tr transport.Transport) error {
@@ -81,7 +82,7 @@ func divided(h *alltoall.Handle, chunk int, rows blas32.General) []blas32.Genera
 }
 
 func (j job) checkChunks(tr transport.Transport, a alltoall.Algorithm, cut alltoall.Cut, again int, r *rand.Rand) error {
-	x, err := alltoall.New(tr, alltoall.Config{Placement: j.place, Dim: dim, Algorithm: a, Topology: alltoall.Nodes(tr.Size(), 2)})
+	x, err := alltoall.New(tr, alltoall.Config{Placement: j.place, Dim: dim, Algorithm: a, Topology: alltoall.Nodes(tr.Size(), 2), Groups: j.groups})
 	if err != nil {
 		return err
 	}
@@ -161,5 +162,32 @@ func TestPlanEndsAreOfAllChunks(t *testing.T) {
 		return same("all chunks", want, data)
 	}) {
 		require.NoError(t, err)
+	}
+}
+
+// TestChunksAreWholeGroups, in any number of them; without groups each expert is one.
+func TestChunksAreWholeGroups(t *testing.T) {
+	for _, c := range []struct {
+		groups, chunks int
+		want           [][2]int
+	}{
+		{4, 3, [][2]int{{0, 3}, {3, 6}, {6, 12}}},
+		{4, 2, [][2]int{{0, 6}, {6, 12}}},
+		{2, 3, [][2]int{{0, 0}, {0, 6}, {6, 12}}},
+		{0, 3, [][2]int{{0, 4}, {4, 8}, {8, 12}}},
+	} {
+		for _, err := range onRanks(t, 1, func(tr transport.Transport) error {
+			x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(12, 1), Dim: dim, Groups: c.groups})
+			require.NoError(t, err)
+			h, err := x.Begin(context.Background(), alltoall.Request{Counts: alltoall.Counts{Rows: []int{}}, Cut: alltoall.ByExperts(c.chunks)})
+			require.NoError(t, err)
+			defer h.Release()
+			for i, want := range c.want {
+				require.Equal(t, alltoall.Chunk{FirstExpert: want[0], EndExpert: want[1]}, h.Chunk(i), "%+v, chunk %d", c, i)
+			}
+			return nil
+		}) {
+			require.NoError(t, err)
+		}
 	}
 }

@@ -38,6 +38,9 @@ type Config struct {
 	// LeafRows is the most rows that an expert gets from one leaf if rows are not tokens but
 	// mixtures of them; 0 means that they are tokens, so that there are no more rows than those.
 	LeafRows int
+	// Groups is the number of groups into which the experts of each rank are divided, as evenly as
+	// possible. Chunks that are cut by experts do not divide a group. 0 makes each expert one.
+	Groups int
 	// Algorithm says through which ranks messages go.
 	Algorithm Algorithm
 	// Topology says which ranks share a node. Its zero value puts all on one.
@@ -60,6 +63,7 @@ type Exchange struct {
 	maxRows   int
 	counted   int  // MaxCounts
 	leaf      int  // Config.LeafRows
+	groups    int  // Config.Groups
 	inPlace   bool // the transport copies many short buffers as well as one
 	wire      Wire
 	seq       uint64
@@ -101,6 +105,9 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 	if err := check.Size(c.LeafRows, 0); err != nil {
 		faults = append(faults, errtext.Errorf("alltoall: LeafRows is %w", err))
 	}
+	if err := check.Size(c.Groups, 0); err != nil {
+		faults = append(faults, errtext.Errorf("alltoall: Groups is %w", err))
+	}
 	if c.MaxRelay < 0 {
 		faults = append(faults, fmt.Errorf("alltoall: MaxRelay is %d, must not be negative", c.MaxRelay))
 	}
@@ -117,7 +124,7 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 	}
 	can := transport.CapabilitiesOf(t)
 	x := &Exchange{
-		t: t, placement: c.Placement, dim: c.Dim, maxRows: c.MaxRows, counted: MaxCounts, leaf: c.LeafRows, inPlace: can.Name != "" && !can.Network,
+		t: t, placement: c.Placement, dim: c.Dim, maxRows: c.MaxRows, counted: MaxCounts, leaf: c.LeafRows, groups: c.Groups, inPlace: can.Name != "" && !can.Network,
 	}
 	x.wire = c.Wire
 	x.algorithm, x.topology, x.costs, x.maxRelay, x.chosen = c.Algorithm, c.Topology, c.Costs, c.MaxRelay, map[load]Algorithm{}

@@ -21,6 +21,7 @@ const dim = 3
 type job struct {
 	place  alltoall.Placement
 	counts []alltoall.Counts
+	groups int // of each rank's experts
 }
 
 func randomJob(r *rand.Rand, ranks int) job {
@@ -243,10 +244,10 @@ func TestMaxRowsBoundsRowsAlone(t *testing.T) {
 
 func TestNewReportsEveryFault(t *testing.T) {
 	errs := onRanks(t, 2, func(tr transport.Transport) error {
-		_, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(4, 3), MaxRows: -1})
+		_, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(4, 3), MaxRows: -1, Groups: -2})
 		return err
 	})
-	for _, part := range []string{"3 ranks on a transport of 2", "Dim is 0", "MaxRows is -1"} {
+	for _, part := range []string{"3 ranks on a transport of 2", "Dim is 0", "MaxRows is -1", "Groups is -2"} {
 		require.ErrorContains(t, errs[0], part)
 	}
 }
