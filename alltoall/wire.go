@@ -5,7 +5,7 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
-	"github.com/switchyard-moe/switchyard/internal/narrow"
+	"github.com/switchyard-moe/switchyard/internal/quant"
 )
 
 // Format is how the numbers of rows are written in messages. Rows are rounded whether they leave
@@ -15,42 +15,42 @@ type Format int
 
 const (
 	// Float32 writes numbers as they are.
-	Float32 = Format(narrow.Float32)
+	Float32 = Format(quant.Float32)
 	// BF16 keeps 8 bits of a number's 24, and its range.
-	BF16 = Format(narrow.BF16)
+	BF16 = Format(quant.BF16)
 	// FP16 is IEEE 754 binary16: 11 bits, up to 65504. Larger numbers become infinite.
-	FP16 = Format(narrow.FP16)
+	FP16 = Format(quant.FP16)
 	// FP8 is E4M3 of OCP's specification: 4 bits, with a float32 scale for each 128 columns that
 	// takes the largest of them to 448 (Micikevicius et al. 2022; DeepSeek-V3's tiles).
-	FP8 = Format(narrow.FP8)
+	FP8 = Format(quant.FP8)
 	// Int8 is integers from −127 to 127, with a float32 scale for each 128 columns.
-	Int8 = Format(narrow.Int8)
+	Int8 = Format(quant.Int8)
 	// FP8Expanded is E4M3 of powers of the numbers, by which a block of 128 fills its range: COAT's
 	// dynamic range expansion. It takes the most time.
-	FP8Expanded = Format(narrow.FP8Expanded)
+	FP8Expanded = Format(quant.FP8Expanded)
 )
 
 // String returns the format's name, by which ParseFormat finds it.
-func (f Format) String() string { return narrow.Format(f).String() }
+func (f Format) String() string { return quant.Format(f).String() }
 
 // Bytes is the length in a message of a row of n numbers.
-func (f Format) Bytes(n int) int { return narrow.Format(f).Bytes(n) }
+func (f Format) Bytes(n int) int { return quant.Format(f).Bytes(n) }
 
 // ParseFormat returns the format of a name: float32, bf16, fp16, fp8, int8 or fp8-expanded.
 func ParseFormat(name string) (Format, error) {
-	f, err := narrow.Parse(name)
+	f, err := quant.Parse(name)
 	return Format(f), err
 }
 
 // FormatNames lists those names.
-func FormatNames() []string { return narrow.Names() }
+func FormatNames() []string { return quant.Names() }
 
 // encode writes row to dst, which is Bytes(len(row)) long. A NaN stays one; with a shared scale a
 // NaN or an infinity makes its whole block NaN.
-func (f Format) encode(dst []byte, row []float32) { narrow.Format(f).Encode(dst, row) }
+func (f Format) encode(dst []byte, row []float32) { quant.Format(f).Encode(dst, row) }
 
 // decode reads len(row) numbers from src.
-func (f Format) decode(row []float32, src []byte) { narrow.Format(f).Decode(row, src) }
+func (f Format) decode(row []float32, src []byte) { quant.Format(f).Decode(row, src) }
 
 // Wire is the format of rows on each of the four legs of a step. Its zero value is float32 on all.
 type Wire struct {
@@ -74,7 +74,7 @@ func Everywhere(f Format) Wire {
 // Validate returns an error if a format is not one of those above.
 func (w Wire) Validate() error {
 	for _, f := range []Format{w.Dispatch, w.Combine, w.DispatchBack, w.CombineBack} {
-		if !narrow.Format(f).Known() {
+		if !quant.Format(f).Known() {
 			return fmt.Errorf("alltoall: Wire has %v, want one of %v", f, FormatNames())
 		}
 	}

@@ -19,19 +19,19 @@ type limit struct {
 // check fails only when the figure grows above the ceiling. Lower a ceiling with each change that
 // lowers the figure, and delete it when the goal is reached.
 var limits = []limit{
-	{name: "methods of Layer", of: func(f *figures) int { return f.layerMethods }, goal: 40, ceiling: 99},
-	{name: "fields of Layer", of: func(f *figures) int { return f.layerFields }, goal: 16, ceiling: 37},
-	{name: "files of the root package", of: func(f *figures) int { return f.rootFiles }, goal: 14, ceiling: 28},
-	{name: "lines of the root package", of: func(f *figures) int { return f.rootLines }, goal: 1800, ceiling: 4203},
-	{name: "comment lines over 100 columns", of: func(f *figures) int { return len(f.wide) }, ceiling: 2625},
+	{name: "methods of Layer", of: func(f *figures) int { return f.layerMethods }, goal: 40, ceiling: 41},
+	{name: "fields of Layer", of: func(f *figures) int { return f.layerFields }, goal: 16, ceiling: 22},
+	{name: "files of the root package", of: func(f *figures) int { return f.rootFiles }, goal: 14},
+	{name: "lines of the root package", of: func(f *figures) int { return f.rootLines }, goal: 1800, ceiling: 1850},
+	{name: "comment lines over 100 columns", of: func(f *figures) int { return len(f.wide) }, ceiling: 10},
 	{name: "lines of the longest function", of: func(f *figures) int { return f.longest }, goal: 60},
 	{name: "90th percentile of function lines", of: (*figures).percentile90, goal: 22},
-	{name: "exported names that lead to internal types", of: func(f *figures) int { return len(f.internal) }, ceiling: 9},
+	{name: "exported names that lead to internal types", of: func(f *figures) int { return len(f.internal) }},
 	{name: "files directly in bench", of: func(f *figures) int { return f.benchFiles }, goal: 12},
 	{name: "lines of README.md", of: func(f *figures) int { return f.readmeLines }, goal: 90},
 	{name: "words of README.md", of: func(f *figures) int { return f.readmeWords }, goal: 900},
 	{name: "words of docs", of: func(f *figures) int { return f.docWords }, goal: 8500},
-	{name: "words that have a standard one", of: func(f *figures) int { return len(f.words) }, ceiling: 402},
+	{name: "words that have a standard one", of: func(f *figures) int { return len(f.words) }, ceiling: 5},
 	{name: "Example functions", of: func(f *figures) int { return f.examples }, goal: 30, least: true},
 }
 

@@ -1,6 +1,6 @@
 //go:build !amd64 || purego
 
-package narrow
+package quant
 
 func encode16(Format, []byte, []float32) int { return 0 }
 

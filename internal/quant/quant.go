@@ -1,7 +1,7 @@
-// Package narrow writes rows of float32 in fewer bytes, and reads them back. Every row is written
+// Package quant writes rows of float32 in fewer bytes, and reads them back. Every row is written
 // apart, so that what comes of one does not depend on others. Numbers are rounded to nearest, ties
 // to even.
-package narrow
+package quant
 
 import (
 	"encoding/binary"
