@@ -103,7 +103,7 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 	}
 	for i, c := range []struct {
 		of    expert.Validator
-		parts []string
+		texts []string
 	}{
 		{&expert.Adam{}, []string{"Adam.LR is not set", "Adam.Beta1 is not set", "Adam.Beta2 is not set", "Adam.Eps is not set", "expert.NewAdam"}},
 		{&expert.Adam{LR: 0.1, Beta2: 0.99, Eps: 1e-8}, []string{"Adam.Beta1 is not set", "expert.NewAdam"}},
@@ -125,8 +125,8 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 		{(*expert.SGD)(nil), []string{"nil SGD"}},
 	} {
 		err := c.of.Validate()
-		for _, part := range c.parts {
-			require.ErrorContains(t, err, part, "case %d", i)
+		for _, text := range c.texts {
+			require.ErrorContains(t, err, text, "case %d", i)
 		}
 		p := vector(1)
 		require.PanicsWithValue(t, err.Error(), func() { c.of.Update(p, []float32{1}) }, "case %d", i)

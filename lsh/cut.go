@@ -85,7 +85,7 @@ func (c *cutter) measure(h *Hasher, s *hashing) {
 // leading marks the boundaries whose neighbours differ in the first depth bits of their tuples. The
 // fraction of depth is the share of these clusters, drawn by their bits, that one more bit divides.
 func (c *cutter) leading(depth float64, h *Hasher) {
-	whole, part := math.Modf(depth)
+	whole, fraction := math.Modf(depth)
 	rest := h.bits() - int(whole)
 	c.first = mat.Reuse(c.first, len(c.rows.items))
 	for i, v := range c.rows.items {
@@ -95,7 +95,7 @@ func (c *cutter) leading(depth float64, h *Hasher) {
 		}
 		before := c.rows.items[i-1].key
 		c.first[i] = before>>rest != v.key>>rest ||
-			rest > 0 && before>>(rest-1) != v.key>>(rest-1) && uniform(v.key>>rest) < part
+			rest > 0 && before>>(rest-1) != v.key>>(rest-1) && uniform(v.key>>rest) < fraction
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
-// slowCut is what Cut means, done without tricks: compare tuples code by code, rank all places,
+// slowCut is what Cut means, done without tricks: compare tuples code by code, rank all boundaries,
 // take the best.
 func slowCut(h *Hasher, x blas32.General, m int) []int32 {
 	n, hashes := x.Rows, h.cfg.Hashes
@@ -26,11 +26,11 @@ func slowCut(h *Hasher, x blas32.General, m int) []int32 {
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return slices.Compare(tuple(a), tuple(b)) })
-	type place struct {
+	type boundary struct {
 		at, level int
 		distance  float32
 	}
-	var places []place
+	var boundaries []boundary
 	for i := 1; i < n; i++ {
 		a, b := order[i-1], order[i]
 		level := 0
@@ -38,13 +38,13 @@ func slowCut(h *Hasher, x blas32.General, m int) []int32 {
 			level++
 		}
 		p, q := s.row(h, a), s.row(h, b)
-		places = append(places, place{i, level, max(f32.Dot(p, p)+f32.Dot(q, q)-2*f32.Dot(p, q), 0)})
+		boundaries = append(boundaries, boundary{i, level, max(f32.Dot(p, p)+f32.Dot(q, q)-2*f32.Dot(p, q), 0)})
 	}
-	slices.SortStableFunc(places, func(a, b place) int {
+	slices.SortStableFunc(boundaries, func(a, b boundary) int {
 		return cmp.Or(cmp.Compare(a.level, b.level), cmp.Compare(b.distance, a.distance))
 	})
 	begins := make([]bool, n)
-	for _, p := range places[:m-1] {
+	for _, p := range boundaries[:m-1] {
 		begins[p.at] = true
 	}
 	of, k := make([]int32, n), int32(0)

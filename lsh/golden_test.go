@@ -25,7 +25,7 @@ type goldenCase struct {
 	Compression         *struct{ Clusters [][]int32 }
 	rows                []int     // the token of each row, by expert and then by token
 	weight              []float32 // of each row
-	slot                []int     // of each row: its place in Weights
+	slot                []int     // of each row: its row in Weights
 	ends                []int     // of each expert's rows
 	gateGradient        []float32
 }

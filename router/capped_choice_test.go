@@ -52,7 +52,7 @@ func TestCappedChoiceKeepsItsCap(t *testing.T) {
 			require.LessOrEqual(t, n, k, "expert %d", e)
 			total += n
 		}
-		require.GreaterOrEqual(t, total, experts*k*9/10, "%d of %d places are filled", total, experts*k)
+		require.GreaterOrEqual(t, total, experts*k*9/10, "%d of %d choices are filled", total, experts*k)
 	}
 }
 

@@ -180,8 +180,8 @@ func compareChoiceGradient(t *testing.T, r *rand.Rand, g Gate, d *Decision, logi
 
 func TestExpertChoiceFaults(t *testing.T) {
 	_, err := ExpertChoice{CapacityFactor: math.NaN(), MinCapacity: -1, Score: SqrtSoftplus, Over: 7, Entropy: -1}.New(Shape{})
-	for _, part := range []string{"tokens of 0 columns", "0 experts", "capacity factor is NaN", "MinCapacity is -1", "score is", "unknown scope 7", "Entropy is -1"} {
-		require.ErrorContains(t, err, part)
+	for _, text := range []string{"tokens of 0 columns", "0 experts", "capacity factor is NaN", "MinCapacity is -1", "score is", "unknown scope 7", "Entropy is -1"} {
+		require.ErrorContains(t, err, text)
 	}
 	_, err = ExpertChoice{Cap: 1, Over: WholeBatch}.New(Shape{Dim: 1, Experts: 1})
 	require.ErrorContains(t, err, "Cap is 1, less than the capacity factor 2")

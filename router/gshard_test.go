@@ -30,7 +30,7 @@ func TestNamedRouters(t *testing.T) {
 	}
 }
 
-// TestRandomSecond expects a second expert as often as twice its part of both weights, and a token
+// TestRandomSecond expects a second expert as often as twice its share of both weights, and a token
 // without one to give all its weight to the first.
 func TestRandomSecond(t *testing.T) {
 	const steps = 20000

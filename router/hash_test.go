@@ -19,7 +19,7 @@ func TestHashIsStable(t *testing.T) {
 	require.Equal(t, [][]int{{5, 13}, {6, 15}, {7, 15}, {2, 15}, {7, 14}, {3, 10}, {0, 1}, {1, 3}}, expertsOf(d))
 }
 
-// TestHash expects a token to go where its number says, whatever its row, its place and its
+// TestHash expects a token to go where its number says, whatever its row, its position and its
 // neighbours.
 func TestHash(t *testing.T) {
 	const tokens, experts = 3000, 8

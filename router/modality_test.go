@@ -249,8 +249,8 @@ func (s *slowModality) compareRoutes(t *testing.T, x [][]float64, b Batch, d *De
 
 func TestModalityFaults(t *testing.T) {
 	_, err := Modality{Groups: []ModalityGroup{{"", 1}, {"a", 0}, {"a", 2}}, CapacityFactor: -1, Over: 9, AuxCoefficient: 2}.New(Shape{Dim: 2, Experts: 4})
-	for _, part := range []string{"modality 0 has the name", `"a" has 0 experts`, "modality 2 has the name", "have 3 experts, the layer 4", "capacity factor is -1", "unknown scope 9", "AuxCoefficient goes with Aux"} {
-		require.ErrorContains(t, err, part)
+	for _, text := range []string{"modality 0 has the name", `"a" has 0 experts`, "modality 2 has the name", "have 3 experts, the layer 4", "capacity factor is -1", "unknown scope 9", "AuxCoefficient goes with Aux"} {
+		require.ErrorContains(t, err, text)
 	}
 	g, err := Modality{Groups: []ModalityGroup{{"a", 1}, {"b", 1}}}.New(Shape{Dim: 3, Experts: 2})
 	require.NoError(t, err)

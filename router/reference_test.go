@@ -228,7 +228,7 @@ func squaredVariation(x []float64) float64 {
 	return variance / (mean * mean)
 }
 
-// total is what the gradient is of: Σ upstream·weight + Σ scale·loss, over tokens, places and
+// total is what the gradient is of: Σ upstream·weight + Σ scale·loss, over tokens, choices and
 // token groups.
 func (r *reference) total(logits [][]float64, upstream [][]float64, scale []float32) float64 {
 	total := 0.0

@@ -10,7 +10,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
-// TestSeveral expects of each gate what it does alone, and its gradient in its place.
+// TestSeveral expects of each gate what it does alone, and its gradient at its offset.
 func TestSeveral(t *testing.T) {
 	const tokens, experts = 7, 4
 	r := rand.New(rand.NewPCG(1, 2))
@@ -108,16 +108,16 @@ type passed struct {
 // gradientOf takes a pass through gate number gate, in two steps whose leaves follow each other.
 func gradientOf(t *testing.T, g Gate, x blas32.General, gate int) (p passed) {
 	for leaf, rows := range [][2]int{{0, 2}, {2, 7}} {
-		part := mat.Rows(x, rows[0], rows[1])
-		n := part.Rows
-		d, err := g.Route(part, Batch{Ends: []int{n / 2, n}, Train: true, Gate: gate})
+		own := mat.Rows(x, rows[0], rows[1])
+		n := own.Rows
+		d, err := g.Route(own, Batch{Ends: []int{n / 2, n}, Train: true, Gate: gate})
 		require.NoError(t, err)
 		p.d = d.Clone()
 		grad := Gradient{Weights: make([]float32, len(d.Weight)), LossScale: []float32{1, 2}, FirstLeaf: 2 * leaf, DX: dense(n, 3, make([]float32, 3*n))}
 		for i := range grad.Weights {
 			grad.Weights[i] = float32(i + 1)
 		}
-		require.NoError(t, g.Backward(d, part, grad))
+		require.NoError(t, g.Backward(d, own, grad))
 		p.dx = append(p.dx, grad.DX.Data...)
 	}
 	if s := g.Params(); s != nil {

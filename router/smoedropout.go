@@ -59,12 +59,12 @@ func (r SMoEDropout) Bound(tokens, experts int, train bool) int {
 func (r SMoEDropout) WeightSum(experts int) (least, most float64) {
 	all := r.all(experts)
 	least, most = all.WeightSum(experts)
-	part := all
+	fewest := all
 	if r.Schedule.To != 0 {
-		part.K = min(r.Schedule.From, r.Schedule.To)
+		fewest.K = min(r.Schedule.From, r.Schedule.To)
 	}
 	if all.Renormalize.resolve(all.Score.scoring(), all.K) == RenormalizeNever {
-		least, _ = part.WeightSum(experts)
+		least, _ = fewest.WeightSum(experts)
 	}
 	return least, most
 }

@@ -45,10 +45,10 @@ func initialParameters(c check) {
 	all := c.group(expert.Shape{Dim: dim, Count: 5, Seed: 3}).Params()
 	again := c.group(expert.Shape{Dim: dim, Count: 5, Seed: 3}).Params()
 	require.Equal(c, all.Value, again.Value)
-	part := c.group(expert.Shape{Dim: dim, First: 2, Count: 2, Seed: 3}).Params()
+	some := c.group(expert.Shape{Dim: dim, First: 2, Count: 2, Seed: 3}).Params()
 	for i, t := range all.Tensors() {
 		each := t.Len() / 5
-		require.Equal(c, all.Of(all.Value, i)[2*each:4*each], part.Of(part.Value, i), t.Name)
+		require.Equal(c, all.Of(all.Value, i)[2*each:4*each], some.Of(some.Value, i), t.Name)
 	}
 	if !alike(all) { // those that are may be constants
 		other := c.group(expert.Shape{Dim: dim, Count: 5, Seed: 4}).Params()

@@ -1,7 +1,7 @@
 package rows
 
 // CopyAll copies the concatenation of src over dst, which has room for it, and returns its length.
-// The two may be cut at different places, but must not overlap.
+// The two may be divided differently, but must not overlap.
 func CopyAll(dst, src [][]byte) int {
 	total := SizeOf(src)
 	past := total >= farBytes

@@ -10,7 +10,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/alloctest"
 )
 
-// cut splits data at random places into buffers, some of them empty.
+// cut splits data at random into buffers, some of them empty.
 func cut(r *rand.Rand, data []byte, most int) [][]byte {
 	var bufs [][]byte
 	for len(data) > 0 {
@@ -40,7 +40,7 @@ func TestCopyAll(t *testing.T) {
 			}
 			n := CopyAll(append(cut(r, dst[:size:size], most), dst[size:]), cut(r, src, most))
 			require.Equal(t, size, n)
-			require.True(t, bytes.Equal(src, dst[:size]), "seed %d, %d bytes in pieces up to %d", seed, size, most)
+			require.True(t, bytes.Equal(src, dst[:size]), "seed %d, %d bytes in buffers up to %d", seed, size, most)
 			require.Equal(t, make([]byte, 64), dst[size:], "beyond the message")
 		}
 	}

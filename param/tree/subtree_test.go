@@ -44,14 +44,14 @@ func TestSubtree(t *testing.T) {
 		want, got := NewSum(3), NewSum(3)
 		leaf := r.IntN(5)
 		for range 3 { // ranges that a holder enters one after the other
-			part := NewSum(3)
+			one := NewSum(3)
 			for range r.IntN(9) {
 				v := []float32{r.Float32(), r.Float32(), r.Float32()}
-				copy(part.Leaf(leaf), v)
+				copy(one.Leaf(leaf), v)
 				copy(want.Leaf(leaf), v)
 				leaf++
 			}
-			for _, n := range part.Nodes() {
+			for _, n := range one.Nodes() {
 				copy(got.Subtree(n.Position()), n.Sum)
 			}
 		}

@@ -77,11 +77,11 @@ func TestEverySplitGivesTheSameBits(t *testing.T) {
 		for r := 1; r < len(cuts); r++ {
 			s := tree.NewSum(len(leaves[0]))
 			enter(s, leaves, cuts[r-1], cuts[r])
-			var places []tree.Position
+			var positions []tree.Position
 			for _, n := range s.Nodes() {
-				places = append(places, n.Position())
+				positions = append(positions, n.Position())
 			}
-			require.Equal(t, tree.Cover(cuts[r-1], cuts[r]), places)
+			require.Equal(t, tree.Cover(cuts[r-1], cuts[r]), positions)
 			nodes = append(nodes, s.Nodes()...)
 		}
 		require.Equal(t, want, bitsOf(tree.Fold(nodes)), "cuts %v", cuts)
@@ -182,17 +182,17 @@ func TestCoverIsMaximalAndWhole(t *testing.T) {
 	for hi := range 70 {
 		for lo := range hi + 1 {
 			next := lo
-			places := tree.Cover(lo, hi)
-			for k, p := range places {
+			positions := tree.Cover(lo, hi)
+			for k, p := range positions {
 				from, to := p.Leaves()
 				require.Equal(t, next, from)
 				next = to
-				if k > 0 && p.Level == places[k-1].Level {
-					require.NotZero(t, places[k-1].Index&1, "siblings in Cover(%d, %d)", lo, hi)
+				if k > 0 && p.Level == positions[k-1].Level {
+					require.NotZero(t, positions[k-1].Index&1, "siblings in Cover(%d, %d)", lo, hi)
 				}
 			}
 			require.Equal(t, hi, next)
-			require.LessOrEqual(t, len(places), 2*bits.Len(uint(hi-lo)))
+			require.LessOrEqual(t, len(positions), 2*bits.Len(uint(hi-lo)))
 		}
 	}
 	require.Nil(t, tree.Cover(5, 5))

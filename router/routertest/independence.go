@@ -11,17 +11,17 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// part is what a pass computes for one token group, to the bit.
-type part struct {
+// groupResult is what a pass computes for one token group, to the bit.
+type groupResult struct {
 	entries []entry
 	loss    float64
 	dx      []float32
-	leaf    []float32 // in the first part: the first node of the parameters' gradient
+	leaf    []float32 // of the first group: the first node of the parameters' gradient
 }
 
 // pass routes x and takes a gradient back that depends on token, expert and token group alone, and
-// returns each group's part. base is the number of x's first group.
-func (s suite) pass(t *testing.T, x blas32.General, ends []int, base int) []part {
+// returns each group's result. base is the number of x's first group.
+func (s suite) pass(t *testing.T, x blas32.General, ends []int, base int) []groupResult {
 	g := s.gate(t)
 	d, kept := s.route(t, g, x, ends)
 	grad := router.Gradient{DX: matrix(x.Rows, dim), FirstLeaf: base}
@@ -39,18 +39,18 @@ func (s suite) pass(t *testing.T, x blas32.General, ends []int, base int) []part
 		}
 	}
 	require.NoError(t, g.Backward(d, x, grad))
-	parts := make([]part, len(ends))
+	results := make([]groupResult, len(ends))
 	begin = 0
 	for i, end := range ends {
-		parts[i] = part{entriesOf(&kept.Assignment, begin, end), kept.GroupLoss[i], slices.Clone(grad.DX.Data[begin*dim : end*dim]), nil}
+		results[i] = groupResult{entriesOf(&kept.Assignment, begin, end), kept.GroupLoss[i], slices.Clone(grad.DX.Data[begin*dim : end*dim]), nil}
 		begin = end
 	}
 	if p := g.Params(); p != nil {
 		nodes := p.Grad.Nodes()
 		require.NotEmpty(t, nodes, "no leaf was written")
-		parts[0].leaf = slices.Clone(nodes[0].Sum)
+		results[0].leaf = slices.Clone(nodes[0].Sum)
 	}
-	return parts
+	return results
 }
 
 // testGroupsIndependent compares token groups routed together with each routed alone.

@@ -9,8 +9,8 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// testLossesApart compares the two parts of a gradient whose losses are kept apart with those that
-// come where the other's upstream gradient is 0, and their sum with the whole.
+// testLossesApart compares the two gradients of a gate that keeps that of its losses apart with
+// those that come where the other's upstream gradient is 0, and their sum with the whole.
 func testLossesApart(t *testing.T, s suite) {
 	splitter, ok := s.gate(t).(router.LossSplitter)
 	if !ok || splitter.LossParams() == nil {
@@ -43,13 +43,13 @@ func testLossesApart(t *testing.T, s suite) {
 		require.Equal(t, 4, nodes[0].Index<<nodes[0].Level, "the first leaf of the losses")
 		ofLosses := slices.Clone(losses.Grad.Total())
 		losses.Grad.Reset()
-		near(t, "weights' part", onlyWeights, weights)
-		near(t, "losses' part", onlyLosses, ofLosses)
+		near(t, "gradient of the weights", onlyWeights, weights)
+		near(t, "gradient of the losses", onlyLosses, ofLosses)
 		near(t, "gradient of the tokens", dx, apart)
 		for i := range weights {
 			weights[i] += ofLosses[i]
 		}
-		near(t, "sum of the parts", whole, weights)
+		near(t, "sum of both", whole, weights)
 	}
 }
 

@@ -27,7 +27,7 @@ type Trait int
 
 const (
 	// TiesElsewhere says that equal scores need not all go to the lowest experts: a rule that
-	// spreads tokens evenly, or over the parts of a set of experts.
+	// spreads tokens evenly, or over subsets of the experts.
 	TiesElsewhere Trait = iota
 	// TokensTogether says that a token's experts depend on the other tokens of its token group.
 	TokensTogether

@@ -126,8 +126,8 @@ func (a *attention) head(qkv blas32.General, h, from, to int) (q, k, v blas32.Ge
 	dim := qkv.Cols / 3
 	width := dim / a.heads
 	r := rows(qkv, from, to)
-	part := func(i int) blas32.General { return cols(r, i*dim+h*width, i*dim+(h+1)*width) }
-	return part(0), part(1), part(2)
+	third := func(i int) blas32.General { return cols(r, i*dim+h*width, i*dim+(h+1)*width) }
+	return third(0), third(1), third(2)
 }
 
 // columns returns head h's columns of rows [from, to) of m.
@@ -139,7 +139,7 @@ func (a *attention) columns(m blas32.General, h, from, to int) blas32.General {
 // weightsOf returns what rows [from, to) of a sequence, in head h, make of the sequence's rows up
 // to to.
 func (a *attention) weightsOf(h, from, to int) blas32.General {
-	sequence, place := from/a.seq, from%a.seq
-	first := (sequence*a.heads+h)*a.seq + place
-	return cols(rows(a.weights.General, first, first+to-from), 0, place+to-from)
+	sequence, position := from/a.seq, from%a.seq
+	first := (sequence*a.heads+h)*a.seq + position
+	return cols(rows(a.weights.General, first, first+to-from), 0, position+to-from)
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// embedding turns tokens into rows: a row for the byte plus a row for its place in the sequence.
+// embedding turns tokens into rows: a row for the byte plus a row for its position in the sequence.
 type embedding struct {
 	set *param.Set
 	seq int
@@ -29,7 +29,7 @@ func newEmbedding(c Config, in initializer) *embedding {
 	return e
 }
 
-// forward writes the rows of tokens to x; the first of them stands at place from of its sequence.
+// forward writes the rows of tokens to x; the first of them is at position from of its sequence.
 func (e *embedding) forward(x blas32.General, tokens []byte, from int) {
 	token, position := e.set.Matrix(e.set.Value, embedToken), e.set.Matrix(e.set.Value, embedPosition)
 	for i, t := range tokens {

@@ -1,6 +1,6 @@
 // Package gpt is a small byte-level language model for the examples: embeddings, causal
 // self-attention, layer norms, GELU feed-forward blocks and the cross-entropy loss, each with a
-// backward pass written by hand. The feed-forward part of a block may instead be a [Layer] from
+// backward pass written by hand. The feed-forward layer of a block may instead be a [Layer] from
 // outside, which is where an example puts its mixture of experts.
 //
 // # One model, any number of ranks
@@ -34,7 +34,7 @@ type Config struct {
 	Heads int
 	// Layers is the number of blocks.
 	Layers int
-	// Hidden is the width inside a dense feed-forward part.
+	// Hidden is the width inside a dense feed-forward layer.
 	Hidden int
 	// Seed fixes the initial parameters.
 	Seed uint64
@@ -59,7 +59,7 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Layer takes the place of a block's feed-forward part: rows are tokens, Dim columns. All its
+// Layer replaces a block's feed-forward layer: rows are tokens, Dim columns. All its
 // methods may be collective: every rank calls them in the same order, with as many rows as it has,
 // possibly none.
 type Layer interface {

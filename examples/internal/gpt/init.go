@@ -11,7 +11,7 @@ import (
 // rows.
 const embedDeviation = 0.02
 
-// initializer draws initial parameters in the order in which the parts of the model are built.
+// initializer draws initial parameters in the order in which the model is built.
 type initializer struct{ source *rand.Rand }
 
 func newInitializer(seed uint64) initializer {

@@ -33,8 +33,8 @@ type block struct {
 	in, mid, out matrix // the stream before attention, between, and after
 }
 
-// New builds a model. layers has an element for each block: the Layer that takes the place of its
-// feed-forward part, or nil if the block is dense. Parameters depend on the configuration alone.
+// New builds a model. layers has an element for each block: the Layer that replaces its
+// feed-forward layer, or nil if the block is dense. Parameters depend on the configuration alone.
 func New(c Config, layers []Layer) (*Model, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -81,8 +81,8 @@ func (m *Model) Copy(layers []Layer, turn func(do func())) (*Model, error) {
 // Config returns what the model was built from.
 func (m *Model) Config() Config { return m.config }
 
-// Params returns the dense parameters, a set for each part of the model, from the first to the
-// last. Those of Layers are not among them.
+// Params returns the dense parameters, a set for each embedding, attention, feed-forward layer and
+// head, from the first to the last. Those of Layers are not among them.
 func (m *Model) Params() []*param.Set {
 	sets := []*param.Set{m.embed.set}
 	for _, b := range m.blocks {

@@ -9,8 +9,8 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// sparse is the second half of a block whose feed-forward part is a Layer: norm, the layer, and the
-// sum with the residual stream. It takes all rows of the rank at once, because a layer is where
+// sparse is the second half of a block whose feed-forward layer is a Layer: norm, the layer, and
+// the sum with the residual stream. It takes all rows of the rank at once, because a layer is where
 // ranks meet.
 type sparse struct {
 	set    *param.Set
