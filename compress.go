@@ -1,9 +1,9 @@
 package switchyard
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"gonum.org/v1/gonum/blas/blas32"
@@ -12,10 +12,9 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/nodegather"
-	"github.com/switchyard-moe/switchyard/internal/routing"
 	"github.com/switchyard-moe/switchyard/lsh"
-	"github.com/switchyard-moe/switchyard/transport"
 )
 
 // When says when a layer compresses.
@@ -101,89 +100,51 @@ type CompressionStats struct {
 	Time time.Duration
 }
 
-// newCompression makes the layer's compression, if it has any.
-func (l *Layer) newCompression() error {
-	c := l.cfg.Compression
-	if c.When == CompressNever {
-		return nil
-	}
-	cfg := compression.Config{
-		Dim: l.cfg.Dim, Experts: l.cfg.Experts, LSH: c.LSH, From: c.From, Until: c.Until, Assign: c.Assign,
-		Placement: l.layout.Placement, Rank: l.layout.Rank, Auto: c.When == CompressAuto, Exchanging: &l.stats.exchanging,
+// newCompression makes the compression of a layer, or nil if it has none. slots is the number of
+// rows that a group of tokens sends to each expert, if its rows are mixtures; else 0. exchanging
+// gets the nanoseconds that exchanges of the stage take.
+func newCompression(
+	c Config, w *World, at layout.Layout, slots int, exchanging *atomic.Int64,
+) (*compression.Stage, error) {
+	how := c.Compression
+	if how.When == CompressNever {
+		return nil, nil
 	}
 	var err error
-	if c.Nodes {
-		if cfg.Gather, err = l.newGatherer(); err != nil {
-			return err
+	cfg := compression.Config{
+		Dim: c.Dim, Experts: c.Experts, LSH: how.LSH, From: how.From, Until: how.Until,
+		Assign: how.Assign, Placement: at.Placement, Rank: at.Rank, Topology: at.Topology(c.Topology),
+		Auto: how.When == CompressAuto, Links: c.Links, RowBytes: rowBytes(c.Wire, c.Dim),
+		Exchanging: exchanging,
+	}
+	if cfg.Auto && cfg.Links == (links.Links{}) {
+		if cfg.Links, err = w.linksOf(c.Topology); err != nil {
+			return nil, err
 		}
 	}
-	if cfg.Auto {
-		cfg.Topology, cfg.Links, cfg.RowBytes = l.layout.Topology(l.cfg.Topology), l.cfg.Links, l.cfg.rowBytes()
-		if cfg.Links == (links.Links{}) {
-			if cfg.Links, err = l.world.linksOf(l.cfg.Topology); err != nil {
-				return err
-			}
+	if how.Nodes {
+		node := cfg.Topology.Node
+		if len(node) == 0 {
+			node = make([]int, at.Parallel)
+		}
+		if cfg.Gather, err = nodegather.New(w.View, nodegather.Config{
+			Layout: at, Node: node, Dim: c.Dim, MaxRows: c.MaxRows, LeafRows: slots,
+		}); err != nil {
+			return nil, err
 		}
 	}
-	l.compression, err = compression.New(cfg)
-	return err
+	return compression.New(cfg)
 }
 
 // rowBytes is the bytes of a row in the four exchanges of a step together.
-func (c Config) rowBytes() int {
-	bytes, w := 0, c.Wire
-	for _, f := range []alltoall.Format{w.Dispatch, w.Combine, w.DispatchBack, w.CombineBack} {
-		bytes += f.Bytes(c.Dim)
-	}
-	return bytes
-}
-
-// newGatherer connects the ranks of this one's node that share its copy of the experts.
-func (l *Layer) newGatherer() (*nodegather.Gatherer, error) {
-	top := l.layout.Topology(l.cfg.Topology)
-	if len(top.Node) == 0 {
-		top = alltoall.Nodes(l.layout.Parallel, l.layout.Parallel)
-	}
-	cfg := nodegather.Config{
-		Placement: l.layout.Placement, Experts: l.cfg.Experts, Node: top.Node, Rank: l.layout.Rank,
-		Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows, LeafRows: routing.Slots(l.gate),
-	}
-	members, mine := l.layout.OneCopy(), cfg.Peers()
-	peers := make([]transport.Rank, len(mine))
-	for i, r := range mine {
-		peers[i] = members[r]
-	}
-	view, err := l.world.View(peers)
-	if err != nil {
-		return nil, err
-	}
-	return nodegather.New(view, cfg)
-}
-
-// compresses reports whether to compress the pass.
-func (l *Layer) compresses(p *pass) bool { return p.Info.Train && l.compression.Enabled(l.steps) }
-
-// beginCompressed begins the dispatch of the centroids of the tokens' rows.
-func (l *Layer) beginCompressed(ctx context.Context, p *pass, cut alltoall.Cut) (h *alltoall.Handle, err error) {
-	if p.compressed, err = l.compression.Begin(ctx, p.uncompressed()); err != nil {
-		return nil, err
-	}
-	if fault := p.compressed.Fault; fault != nil {
-		l.checks.Unassigned(&p.Fault, fault)
-	}
-	l.checks.Made(&p.Fault, "forward", "the centroids of its rows", p.compressed.Centroids)
-	return l.exchange.Begin(ctx, alltoall.Request{Counts: p.compressed.Counts, Rows: p.compressed.Centroids, Cut: cut})
+func rowBytes(w alltoall.Wire, dim int) int {
+	return w.Dispatch.Bytes(dim) + w.Combine.Bytes(dim) + w.DispatchBack.Bytes(dim) +
+		w.CombineBack.Bytes(dim)
 }
 
 // uncompressed describes the pass's rows before they are compressed.
 func (p *pass) uncompressed() compression.Rows {
-	return compression.Rows{Counts: p.counts(), Order: func(to blas32.General) { p.Decision.Order(to, p.X) }}
-}
-
-// compressionStats is what compression did to a forward pass.
-func (l *Layer) compressionStats(p *pass, plan *alltoall.Plan) CompressionStats {
-	if l.compression == nil || !p.Info.Train {
-		return CompressionStats{}
+	return compression.Rows{
+		Counts: p.counts(), Order: func(to blas32.General) { p.Decision.Order(to, p.X) },
 	}
-	return CompressionStats(l.compression.Stats(p.compressed, p.counts(), plan))
 }

@@ -238,14 +238,16 @@ func (l *Layer) buildParts() (err error) {
 
 // buildExchange makes the way of the rows.
 func (l *Layer) buildExchange() error {
-	if err := l.newCompression(); err != nil {
+	leafRows := routing.Slots(l.gate)
+	var err error
+	l.compression, err = newCompression(l.cfg, l.world, l.layout, leafRows, &l.stats.exchanging)
+	if err != nil {
 		return err
 	}
 	view, err := l.world.View(l.layout.OneCopy())
 	if err != nil {
 		return err
 	}
-	leafRows := routing.Slots(l.gate)
 	if l.cfg.Compression.When != CompressNever && l.cfg.Compression.Nodes {
 		leafRows = alltoall.DefaultMaxRows // of other ranks too; MaxRows bounds all of them together
 	}
@@ -366,7 +368,7 @@ func (l *Layer) evaluate(ctx context.Context, op string, x blas32.General, side 
 
 // forward is the whole way of a token: route, order, dispatch, compute, combine, restore.
 func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
-	if p.Result, err = l.routing.Route(ctx, p.Tokens, l.gathers(p)); err != nil {
+	if p.Result, err = l.routing.Route(ctx, p.Tokens, p.compress && l.compression.GathersNode()); err != nil {
 		return err
 	}
 	begun := time.Now()
@@ -402,22 +404,30 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 	stats := p.stats(plan)
 	stats.FirstExpert, _ = l.layout.Placement.Of(l.layout.Rank)
 	stats.Overlap = overlapStats(l.path.Stage, p)
-	stats.Compression = l.compressionStats(p, plan)
+	if p.Info.Train {
+		stats.Compression = CompressionStats(l.compression.Stats(p.compressed, p.counts(), plan))
+	}
 	l.stats.set(stats)
 	return nil
 }
 
-// begin begins the dispatch of the tokens' rows to their experts.
+// begin begins the dispatch of the tokens' rows, or of their centroids, to their experts.
 func (l *Layer) begin(ctx context.Context, p *pass) (*alltoall.Handle, error) {
-	cut := l.path.Cut(schedule.Forward, p.Info.Train)
-	if l.compresses(p) {
-		return l.beginCompressed(ctx, p, cut)
+	r := alltoall.Request{Counts: p.counts(), Cut: l.path.Cut(schedule.Forward, p.Info.Train)}
+	if p.compress {
+		c, err := l.compression.Begin(ctx, p.uncompressed())
+		if p.compressed = c; err != nil {
+			return nil, err
+		}
+		if c.Fault != nil {
+			l.checks.Unassigned(&p.Fault, c.Fault)
+		}
+		l.checks.Made(&p.Fault, "forward", "the centroids of its rows", c.Centroids)
+		r.Counts, r.Rows = c.Counts, c.Centroids
+	} else if r.Rows, r.Token = l.order.Order(p.Decision, p.X); r.Token == nil {
+		l.checks.Made(&p.Fault, "forward", "the mixtures of its tokens", r.Rows)
 	}
-	rows, token := l.order.Order(p.Decision, p.X)
-	if token == nil {
-		l.checks.Made(&p.Fault, "forward", "the mixtures of its tokens", rows)
-	}
-	return l.exchange.Begin(ctx, alltoall.Request{Counts: p.counts(), Rows: rows, Token: token, Cut: cut})
+	return l.exchange.Begin(ctx, r)
 }
 
 // newPass begins a pass over x, of the method op.
@@ -429,11 +439,8 @@ func (l *Layer) newPass(op string, x blas32.General, side router.Batch, train bo
 	if err != nil {
 		return nil, l.guard.Misuse(op, "%w", err)
 	}
-	return &pass{Tokens: tokens}, nil
+	return &pass{Tokens: tokens, compress: train && l.compression.Enabled(l.steps)}, nil
 }
-
-// gathers reports whether rows of a node's ranks are gathered before they are compressed.
-func (l *Layer) gathers(p *pass) bool { return l.compression.GathersNode() && l.compresses(p) }
 
 // shareCounts shares what the tokens of all ranks chose, if a loss of the gate is over them.
 func (l *Layer) shareCounts(ctx context.Context, p *pass) error {

@@ -19,7 +19,8 @@ type pass struct {
 	answers    blas32.General // of the experts, sorted by expert
 	y, dx      blas32.General
 	dweights   []float32         // gradients of the weights of answers
-	compressed *compression.Pass // nil if the rows travel as they are
+	compress   bool              // rows travel as centroids
+	compressed *compression.Pass // nil if they do not
 }
 
 // counts counts the rows that go to each expert, by token group. Nobody may change it.

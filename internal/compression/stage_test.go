@@ -11,11 +11,13 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/compression"
+	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/neartest"
 	"github.com/switchyard-moe/switchyard/internal/nodegather"
 	"github.com/switchyard-moe/switchyard/lsh"
+	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
@@ -219,8 +221,9 @@ func TestRowsOfANode(t *testing.T) {
 	ctx := context.Background()
 	ends := inproc.New(1)
 	defer func() { require.NoError(t, ends[0].Close()) }()
-	gather, err := nodegather.New(ends[0], nodegather.Config{
-		Placement: alltoall.Even(experts, 1), Experts: experts, Node: []int{0}, Dim: dim,
+	connect := func([]transport.Rank) (transport.Transport, error) { return ends[0], nil }
+	gather, err := nodegather.New(connect, nodegather.Config{
+		Layout: layout.New(layout.Config{Size: 1, Experts: experts}), Node: []int{0}, Dim: dim,
 	})
 	require.NoError(t, err)
 	rows, _ := rowsOf(1)

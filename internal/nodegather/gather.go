@@ -14,34 +14,31 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
 // Config describes the rows, and the ranks that share one copy of the experts. The ranks of a node
-// give the same but for Rank.
+// give the same but for Layout.Rank.
 type Config struct {
-	// Placement says which rank of the copy hosts which experts.
-	Placement alltoall.Placement
-	// Experts is the number of experts of the copy.
-	Experts int
+	// Layout says which ranks share the copy, and which experts each of them hosts.
+	Layout layout.Layout
 	// Node is the node of each rank of the copy.
 	Node []int
-	// Rank is this rank's number in the copy.
-	Rank int
 	// Dim is the number of columns of a row, and MaxRows the most rows that are gathered on a rank.
 	Dim, MaxRows int
-	// LeafRows is the most rows of a token group for one expert, where that is not its number of
+	// LeafRows is the most rows of a token group for one expert, if that is not its number of
 	// tokens; else 0.
 	LeafRows int
 }
 
-// Peers lists the ranks of the copy on this rank's node, itself included, in order: the members of
-// the transport that New takes.
-func (c *Config) Peers() (list []int) {
-	for r, node := range c.Node {
-		if node == c.Node[c.Rank] {
-			list = append(list, r)
+// peers lists the ranks of the world that are of this rank's copy and node, itself included, in
+// order.
+func (c *Config) peers() (list []transport.Rank) {
+	for r, rank := range c.Layout.OneCopy() {
+		if c.Node[r] == c.Node[c.Layout.Rank] {
+			list = append(list, rank)
 		}
 	}
 	return list
@@ -55,16 +52,24 @@ type Gatherer struct {
 	own      []int // those whose rows are gathered here
 }
 
-// New makes a Gatherer among the ranks of [Config.Peers], which view connects. All of them call it,
-// and its methods, together.
-func New(view transport.Transport, cfg Config) (*Gatherer, error) {
+// New makes a Gatherer among the ranks of the copy that are on this rank's node, which connect
+// connects. All of them call it, and its methods, together.
+func New(
+	connect func(members []transport.Rank) (transport.Transport, error), cfg Config,
+) (*Gatherer, error) {
+	view, err := connect(cfg.peers())
+	if err != nil {
+		return nil, err
+	}
 	gathered := cfg.gatheredBy(view.Size())
 	hosted := make([]int, len(gathered))
 	for at := range gathered {
 		hosted[at] = len(gathered[at])
 	}
-	g := &Gatherer{all: cfg.Experts, experts: slices.Concat(gathered...), own: gathered[view.Rank()]}
-	var err error
+	g := &Gatherer{
+		all: cfg.Layout.Placement.Experts(), experts: slices.Concat(gathered...),
+		own: gathered[view.Rank()],
+	}
 	g.exchange, err = alltoall.New(view, alltoall.Config{
 		Placement: alltoall.Hosted(hosted), Dim: cfg.Dim, MaxRows: cfg.MaxRows, LeafRows: cfg.LeafRows,
 		Algorithm: alltoall.Direct,
@@ -78,7 +83,7 @@ func (c *Config) gatheredBy(size int) [][]int {
 	for r, node := range c.Node {
 		position := before[node] % size // of the rank on its node
 		before[node]++
-		begin, end := c.Placement.Of(r)
+		begin, end := c.Layout.Placement.Of(r)
 		for e := begin; e < end; e++ {
 			gathered[position] = append(gathered[position], e)
 		}

@@ -2,6 +2,7 @@ package nodegather_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/nodegather"
@@ -49,17 +51,12 @@ func onRanks(t *testing.T, nodes []int, do func(rank int, g *nodegather.Gatherer
 
 func gathererOf(tr transport.Transport, rank int, nodes []int) (*nodegather.Gatherer, error) {
 	cfg := nodegather.Config{
-		Placement: alltoall.Even(2*len(nodes), len(nodes)), Experts: 2 * len(nodes), Node: nodes, Rank: rank, Dim: dim,
+		Layout: layout.New(layout.Config{Rank: rank, Size: len(nodes), Experts: 2 * len(nodes)}),
+		Node:   nodes, Dim: dim,
 	}
-	var members []transport.Rank
-	for _, r := range cfg.Peers() {
-		members = append(members, transport.Rank(r))
-	}
-	view, err := transport.Sub(tr, 1, members)
-	if err != nil {
-		return nil, err
-	}
-	return nodegather.New(view, cfg)
+	return nodegather.New(func(members []transport.Rank) (transport.Transport, error) {
+		return transport.Sub(tr, 1, members)
+	}, cfg)
 }
 
 // rowsOf are a rank's rows, each for all experts: element 0 is the rank and element 1 the expert.
@@ -163,12 +160,17 @@ func TestARankWithoutTokensKeepsItsNodeFromGathering(t *testing.T) {
 	})
 }
 
-// TestPeersAreTheRanksOfTheNode in ascending order.
-func TestPeersAreTheRanksOfTheNode(t *testing.T) {
-	cfg := nodegather.Config{Node: []int{0, 1, 0, 1, 0}, Rank: 2}
-	require.Equal(t, []int{0, 2, 4}, cfg.Peers())
-	cfg.Rank = 3
-	require.Equal(t, []int{1, 3}, cfg.Peers())
+// TestTheRanksOfTheNodeAreConnected, those of the same copy of the experts, in ascending order.
+func TestTheRanksOfTheNodeAreConnected(t *testing.T) {
+	refused := errors.New("not now")
+	for rank, want := range map[int][]transport.Rank{7: {5, 7, 9}, 8: {6, 8}} {
+		at := layout.New(layout.Config{Rank: rank, Size: 10, ExpertParallel: 5, Experts: 5})
+		_, err := nodegather.New(func(members []transport.Rank) (transport.Transport, error) {
+			require.Equal(t, want, members)
+			return nil, refused
+		}, nodegather.Config{Layout: at, Node: []int{0, 1, 0, 1, 0}, Dim: dim})
+		require.ErrorIs(t, err, refused)
+	}
 }
 
 // TestAContextThatHasEndedIsNamed with what was under way.
