@@ -14,7 +14,7 @@ func (b *builder) admit(s *secure.Pending) (func(), error) {
 	if err := s.Wait(b.met); err != nil {
 		return nil, err
 	}
-	conn, peer, err := b.guard.Admit(&wire{TCPConn: s.Conn.(*net.TCPConn)}, b.hello.session)
+	conn, peer, err := b.guard.Admit(&wire{TCPConn: s.Conn.(*net.TCPConn)}, b.hello.Session)
 	if err != nil {
 		return nil, err
 	}
@@ -23,13 +23,13 @@ func (b *builder) admit(s *secure.Pending) (func(), error) {
 		return nil, err
 	}
 	mine := b.hello
-	if err := errors.Join(mine.check(&theirs), peer.Check(theirs.from)); err != nil {
+	if err := errors.Join(mine.check(&theirs), peer.Check(theirs.From)); err != nil {
 		return nil, err
 	}
-	if theirs.from < mine.from || !b.claim(&theirs) {
-		return nil, fmt.Errorf("rank %d has stream %d already: %w", theirs.from, theirs.kind, transport.ErrDuplicateRank)
+	if theirs.From < mine.From || !b.claim(&theirs) {
+		return nil, fmt.Errorf("rank %d has stream %d already: %w", theirs.From, theirs.kind, transport.ErrDuplicateRank)
 	}
-	mine.kind, mine.to = theirs.kind, theirs.from
+	mine.kind, mine.To = theirs.kind, theirs.From
 	if err = s.Identified(); err == nil {
 		err = writeHello(conn, &mine)
 	}
@@ -37,7 +37,7 @@ func (b *builder) admit(s *secure.Pending) (func(), error) {
 		b.disclaim(&theirs)
 		return nil, err
 	}
-	return func() { b.deliver(opened{peer: theirs.from, kind: theirs.kind, conn: conn}) }, nil
+	return func() { b.deliver(opened{peer: theirs.From, kind: theirs.kind, conn: conn}) }, nil
 }
 
 func (b *builder) drop(conn net.Conn, err error) {
@@ -49,7 +49,7 @@ func (b *builder) drop(conn net.Conn, err error) {
 func (b *builder) claim(h *hello) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	key := [2]int{int(h.from), int(h.kind)}
+	key := [2]int{int(h.From), int(h.kind)}
 	if b.accepted[key] {
 		return false
 	}
@@ -60,5 +60,5 @@ func (b *builder) claim(h *hello) bool {
 func (b *builder) disclaim(h *hello) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.accepted, [2]int{int(h.from), int(h.kind)})
+	delete(b.accepted, [2]int{int(h.From), int(h.kind)})
 }

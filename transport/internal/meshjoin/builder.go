@@ -78,7 +78,7 @@ func (b *builder) build(meeting context.Context, published []string, mine hello)
 	defer context.AfterFunc(meeting, b.stop)()
 	addrs, notices := splitNotices(published)
 	b.hello, b.addrs, b.meeting = mine, addrs, meeting
-	fast := b.openFast(Meeting{Session: mine.session, Digest: mine.terms}, notices)
+	fast := b.openFast(Meeting{Session: mine.Session, Digest: mine.Terms}, notices)
 	for j := range addrs[:b.join.cfg.Rank] {
 		if !b.fast[transport.Rank(j)] {
 			b.dialBoth(transport.Rank(j))

@@ -74,7 +74,7 @@ func (b *builder) dialOnce(j transport.Rank, addr string, kind streamKind) (net.
 		_ = raw.Close()
 		return nil, fmt.Errorf("Config.Net.Dial returned a %T, want *net.TCPConn", raw)
 	}
-	conn, err := b.guard.Open(&wire{TCPConn: inner}, j, b.hello.session)
+	conn, err := b.guard.Open(&wire{TCPConn: inner}, j, b.hello.Session)
 	if err == nil {
 		err = b.greet(conn, j, kind)
 	}
@@ -90,7 +90,7 @@ func (b *builder) dialOnce(j transport.Rank, addr string, kind streamKind) (net.
 // would be taken for open there.
 func (b *builder) greet(conn net.Conn, j transport.Rank, kind streamKind) error {
 	mine := b.hello
-	mine.kind, mine.to = kind, j
+	mine.kind, mine.To = kind, j
 	if err := writeHello(conn, &mine); err != nil {
 		return err
 	}
@@ -101,8 +101,8 @@ func (b *builder) greet(conn net.Conn, j transport.Rank, kind streamKind) error 
 	if err := mine.check(&theirs); err != nil {
 		return err
 	}
-	if theirs.from != j || theirs.kind != kind {
-		return fmt.Errorf("rank %d, stream %d answered for rank %d, stream %d: %w", theirs.from, theirs.kind, j, kind, transport.ErrProtocol)
+	if theirs.From != j || theirs.kind != kind {
+		return fmt.Errorf("rank %d, stream %d answered for rank %d, stream %d: %w", theirs.From, theirs.kind, j, kind, transport.ErrProtocol)
 	}
 	return conn.SetDeadline(time.Time{})
 }

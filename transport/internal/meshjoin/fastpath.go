@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/identity"
 	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 )
 
@@ -84,7 +85,7 @@ func (b *builder) attachFast(o Opened) (more int, err error) {
 		return b.replaceFast(o)
 	}
 	for _, kind := range []streamKind{controlStream, dataStream} {
-		if !b.claim(&hello{from: o.Peer, kind: kind}) {
+		if !b.claim(&hello{Block: identity.Block{From: o.Peer}, kind: kind}) {
 			return 0, &transport.Error{Rank: o.Peer, Op: "join",
 				Err: fmt.Errorf("it came over TCP and by another way too: %w", transport.ErrProtocol)}
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/identity"
 	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 	"github.com/switchyard-moe/switchyard/transport/secure"
@@ -61,10 +62,10 @@ func (j *joiner) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return m.Finish(b.build(m.Context(), m.Addrs, hello{
-		size: uint32(j.cfg.Size), from: j.cfg.Rank, epoch: j.cfg.Epoch,
-		session: m.Session, terms: rendezvous.Digest(j.cfg.Job, r.Settings),
-	}))
+	return m.Finish(b.build(m.Context(), m.Addrs, hello{Block: identity.Block{
+		Size: uint32(j.cfg.Size), From: j.cfg.Rank, Epoch: j.cfg.Epoch,
+		Session: m.Session, Terms: rendezvous.Digest(j.cfg.Job, r.Settings),
+	}}))
 }
 
 // terms are the settings that all ranks must share: the user's and those of the wire.

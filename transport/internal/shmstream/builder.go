@@ -14,6 +14,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/shortage"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/identity"
 )
 
 const (
@@ -129,7 +130,9 @@ func (b *Builder) Wait() {
 func (b *Builder) hello(to transport.Rank) hello {
 	t := &b.Terms
 	return hello{
-		size: uint32(t.Size), from: t.Rank, to: to, epoch: t.Epoch, session: t.Session, terms: t.Digest,
+		Block: identity.Block{
+			Size: uint32(t.Size), From: t.Rank, To: to, Epoch: t.Epoch, Session: t.Session, Terms: t.Digest,
+		},
 		arenaBytes: uint64(b.Arena.Len()), ringBytes: uint32(t.RingBytes),
 	}
 }
@@ -206,8 +209,8 @@ func (b *Builder) greet(c *net.UnixConn, r transport.Rank) (*Stream, error) {
 	if err := mine.check(&theirs); err != nil {
 		return nil, err
 	}
-	if theirs.from != r {
-		return nil, fmt.Errorf("rank %d answered for rank %d: %w", theirs.from, r, transport.ErrProtocol)
+	if theirs.From != r {
+		return nil, fmt.Errorf("rank %d answered for rank %d: %w", theirs.From, r, transport.ErrProtocol)
 	}
 	l, err := offer(c, b.Arena, &theirs)
 	if err != nil {
@@ -281,16 +284,16 @@ func (b *Builder) admit(c *net.UnixConn) (Opened, error) {
 		refuse(c, err, true)
 		return Opened{}, err
 	}
-	mine := b.hello(theirs.from)
-	if !b.claim(theirs.from, false) {
-		return Opened{}, fmt.Errorf("rank %d has a stream already, or uses none: %w", theirs.from, transport.ErrDuplicateRank)
+	mine := b.hello(theirs.From)
+	if !b.claim(theirs.From, false) {
+		return Opened{}, fmt.Errorf("rank %d has a stream already, or uses none: %w", theirs.From, transport.ErrDuplicateRank)
 	}
 	stream, err := b.answer(c, &mine, &theirs)
 	if err != nil {
-		b.claim(theirs.from, true)
+		b.claim(theirs.From, true)
 		return Opened{}, err
 	}
-	return Opened{Peer: theirs.from, Stream: stream, Control: c}, nil
+	return Opened{Peer: theirs.From, Stream: stream, Control: c}, nil
 }
 
 // meet reads and checks the hello of a new connection.
@@ -302,7 +305,7 @@ func (b *Builder) meet(c *net.UnixConn) (hello, error) {
 	if err != nil {
 		return hello{}, err
 	}
-	mine := b.hello(theirs.from)
+	mine := b.hello(theirs.From)
 	return theirs, mine.check(&theirs)
 }
 

@@ -3,6 +3,7 @@
 package shmstream
 
 import (
+	"encoding/hex"
 	"io"
 	"math/rand/v2"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/printable"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/identity"
 	"github.com/switchyard-moe/switchyard/transport/internal/mesh"
 )
 
@@ -144,7 +146,7 @@ func FuzzRing(f *testing.F) {
 
 func FuzzDecodeHello(f *testing.F) {
 	var b [helloBytes]byte
-	(&hello{size: 4, from: 3, to: 1, epoch: 2, arenaBytes: 4096, ringBytes: 4096}).put(b[:])
+	(&hello{Block: identity.Block{Size: 4, From: 3, To: 1, Epoch: 2}, arenaBytes: 4096, ringBytes: 4096}).put(b[:])
 	f.Add(b[:])
 	f.Add(putRefusal(transport.ErrMismatch))
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -160,4 +162,13 @@ func FuzzDecodeHello(f *testing.F) {
 		h.put(b[:])
 		require.Equal(t, raw[:helloBytes], b[:])
 	})
+}
+
+// TestHelloOnTheWire: ranks of other builds must be able to read it.
+func TestHelloOnTheWire(t *testing.T) {
+	var b [helloBytes]byte
+	block := identity.Block{Size: 4, From: 3, To: 1, Epoch: 2, Terms: [32]byte{31: 9}}
+	(&hello{Block: block, arenaBytes: 4096, ringBytes: 8192}).put(b[:])
+	require.Equal(t, "5357594d0000000200000004000000030000000100000002", hex.EncodeToString(b[:24]))
+	require.Equal(t, "09000000000000100000002000cd9e5fb3", hex.EncodeToString(b[71:]))
 }

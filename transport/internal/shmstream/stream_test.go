@@ -134,7 +134,7 @@ func TestFinishIsReadAfterTheLastByte(t *testing.T) {
 func TestOtherProgramsAreDropped(t *testing.T) {
 	pair(t, func(b [2]*Builder) {
 		wrong := b[1].hello(0)
-		wrong.session[0]++
+		wrong.Session[0]++
 		var other, good [helloBytes]byte
 		wrong.put(other[:])
 		right := b[1].hello(0)
