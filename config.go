@@ -48,7 +48,7 @@ type Config struct {
 	// layers counted; 0 means 1. It is an estimate for auxiliary losses, which count as means over
 	// the tokens of the step, padding left out. The gradient of the gate's parameters is so however
 	// many passes come, and however large they are. The gradient of the tokens leaves with its
-	// pass: it takes the pass for one of so many that are alike, unless router.Batch.StepTokens
+	// pass: it is as if all passes of the step were like this one, unless router.Batch.StepTokens
 	// says how many tokens the step has, as it should where passes differ in size. A trainer scales
 	// its own loss by the same number.
 	MicroBatches int

@@ -104,7 +104,8 @@ func TestPlaceComesFromOneSource(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "torchrun", who.Source)
 	require.Equal(t, transport.Rank(1), who.Rank)
-	require.Regexp(t, `^127\.0\.0\.1:2\d{4}$|^127\.0\.0\.1:3[01]\d{3}$`, who.Addr) // the port is a hash of MASTER_PORT
+	// The port is a hash of MASTER_PORT.
+	require.Regexp(t, `^127\.0\.0\.1:2\d{4}$|^127\.0\.0\.1:3[01]\d{3}$`, who.Addr)
 	who, err = JoinConfig{Rank: 2, Size: 3, Addr: "127.0.0.1:1"}.place(getenv)
 	require.NoError(t, err)
 	require.Equal(t, transport.Rank(2), who.Rank)

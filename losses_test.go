@@ -33,8 +33,8 @@ type lossCase struct {
 }
 
 // gradient is the gate's gradient of a step of the case's passes, or of one pass over all of their
-// rows, group by group in the same order.
-func (c lossCase) gradient(t *testing.T, together bool) (gate []float32, dx [][]float32) { // dx by rank, of all passes
+// rows, group by group in the same order. dx has the gradient of each rank's tokens.
+func (c lossCase) gradient(t *testing.T, together bool) (gate []float32, dx [][]float32) {
 	t.Helper()
 	cfg := smallConfig()
 	cfg.Router, cfg.Group, cfg.MicroBatches = c.router, c.group, c.micro

@@ -20,9 +20,9 @@ func noisyConfig() Config {
 	return cfg
 }
 
-// threeLayers makes three layers of one Config on a number of ranks, in a world whose order is turned
-// around before the last, and returns what rank 0 sees of each: its parameters, and where it routes
-// tokens while training.
+// threeLayers makes three layers of one Config on a number of ranks, in a world whose order is
+// turned around before the last, and returns what rank 0 sees of each: its parameters, and where it
+// routes tokens while training.
 func threeLayers(t *testing.T, ranks int) (tensors [3][]Tensor, loads [3][]int) {
 	t.Helper()
 	x := randomMatrix(rand.New(rand.NewPCG(4, 4)), 40, 6)

@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestExportedNamesLeadToNoInternalType checks every exported name of every public package: what its
-// signature, exported fields, embedded types and method set name must be importable by a user.
+// TestExportedNamesLeadToNoInternalType checks every exported name of every public package: what
+// its signature, exported fields, embedded types and method set name must be importable by a user.
 func TestExportedNamesLeadToNoInternalType(t *testing.T) {
 	if raced {
 		t.Skip("it has one goroutine, and takes long with the race detector")
@@ -112,8 +112,8 @@ func (c *typeChecker) checkFiles(name string, files []*ast.File) *types.Package 
 	return p
 }
 
-// leaksOf lists the exported names of p that lead to a type of an internal package of this module, and
-// which.
+// leaksOf lists the exported names of p that lead to a type of an internal package of this module,
+// and which.
 func leaksOf(p *types.Package) []string {
 	var found []string
 	for _, name := range p.Scope().Names() {

@@ -118,7 +118,8 @@ func (p *Plan) announce(x *Exchange, c Counts, from []announcement) {
 // layOut gives each segment its run of rows, in the order of the cut, and returns how many rows
 // there are.
 func (p *Plan) layOut(cut Cut, from []announcement) (rows int) {
-	r := receiver{rank: p.Rank, ranks: len(from), hosted: p.Experts} // without groups, by which no order of segments goes
+	// Without groups, on which no order of segments depends.
+	r := receiver{rank: p.Rank, ranks: len(from), hosted: p.Experts}
 	n := r.ranks * r.hosted
 	p.Segments = slices.Grow(p.Segments[:0], n)[:n]
 	for i := range n {

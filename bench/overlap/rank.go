@@ -193,8 +193,8 @@ func (r *runner) run(ctx context.Context) (result overlapResult, err error) {
 	return result, nil
 }
 
-// stacksOfModes makes what each mode is timed on. All numbers of chunks but one are on the layer that
-// chooses, once it has: two layers of equal work differ by several per cent, as memory has it.
+// stacksOfModes makes what each mode is timed on. All numbers of chunks but one are on the layer
+// that chooses, once it has: two layers of equal work differ by several per cent, as memory has it.
 func (r *runner) stacksOfModes(ctx context.Context, result *overlapResult) (list [][]stack, err error) {
 	chooser, err := r.settled(ctx, mode{inFlight: 1})
 	if err != nil {

@@ -79,7 +79,7 @@ func (r *Reducer) Add(micro *Reducer) {
 func (r *Reducer) all() []*Reducer { return append([]*Reducer{r}, r.micro...) }
 
 // Losses is the set that takes the gradient of the auxiliary losses with respect to the gate's
-// parameters in a pass of a step of so many tokens, 0 if the number is not known. It is nil if that
+// parameters in a pass of a step of stepTokens tokens, 0 if the number is not known. It is nil if that
 // gradient goes where the gradient of the weights goes.
 func (r *Reducer) Losses(stepTokens int) *param.Set {
 	if stepTokens > 0 { // the scale of the losses is final
@@ -148,7 +148,7 @@ func (r *Reducer) reduceExperts(ctx context.Context, p *Pass) error {
 	return nil
 }
 
-// reduceSet is Reduce for one set, which the ranks of comm share, with so many leaves each.
+// reduceSet is Reduce for one set, which the ranks of comm share; leaves is how many each has.
 func (r *Reducer) reduceSet(
 	ctx context.Context, comm *collective.Comm, leaves []int, set *param.Set, to *sum,
 ) error {

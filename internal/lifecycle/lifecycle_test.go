@@ -99,7 +99,8 @@ func TestManyGoroutinesOneEnters(t *testing.T) {
 
 func TestContexts(t *testing.T) {
 	layer, _, _, _ := family()
-	require.ErrorContains(t, layer.Enter(nil, "Forward"), "rank 3: Forward: the context is nil") //nolint:staticcheck // that is the mistake
+	//nolint:staticcheck // a nil context is the mistake
+	require.ErrorContains(t, layer.Enter(nil, "Forward"), "rank 3: Forward: the context is nil")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("the job is over")
 	cancel(why)

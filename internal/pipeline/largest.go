@@ -6,9 +6,10 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 )
 
-// Largest returns the largest number of chunks of an exchange with these experts that degree allows,
-// and whether it is cut by ranks: if some rank has fewer experts than that. Then there are no more
-// chunks than ranks. A tuner needs a power of two; a degree of 0 means 4 for it, and 1 otherwise.
+// Largest returns the largest number of chunks of an exchange with these experts that degree
+// allows, and whether it is cut by ranks: if some rank has fewer experts than that. Then there are
+// no more chunks than ranks. A tuner needs a power of two; a degree of 0 means 4 for it, and 1
+// otherwise.
 func Largest(degree int, tuned bool, at alltoall.Placement) (most int, byRanks bool) {
 	most = max(degree, 1)
 	if tuned {

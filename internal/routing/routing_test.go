@@ -41,7 +41,7 @@ type rank struct {
 	aborts, awaited int
 }
 
-// onRanks runs do on so many ranks in as many replicas, and returns their errors. Errors name rank
+// onRanks runs do on a number of ranks in a number of replicas, and returns their errors. Errors name rank
 // r as r+10.
 func onRanks(t *testing.T, ranks, replicas int, r router.Router, do func(me int, s *rank) error) []error {
 	t.Helper()

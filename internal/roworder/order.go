@@ -60,7 +60,7 @@ func (s *Stage) sorted(d *router.Decision) blas32.General {
 }
 
 // Restore makes the output of the experts' answers, which are sorted by expert: a row for each of
-// so many tokens. It is valid until the next Restore of training, or of evaluation.
+// the tokens. It is valid until the next Restore of training, or of evaluation.
 func (s *Stage) Restore(d *router.Decision, answers blas32.General, tokens int, train bool) (
 	y blas32.General,
 ) {

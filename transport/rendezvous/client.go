@@ -42,7 +42,8 @@ func (c *client) join() (*Meeting, error) {
 		if final {
 			return m, err
 		}
-		if last == nil || ctx.Err() == nil { // else this attempt was cut short, and the last one says more
+		// An attempt that was cut short says less than the last one.
+		if last == nil || ctx.Err() == nil {
 			last = err
 		}
 		if shortages.Lasts(err) {
