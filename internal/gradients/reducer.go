@@ -79,8 +79,8 @@ func (r *Reducer) Add(micro *Reducer) {
 func (r *Reducer) all() []*Reducer { return append([]*Reducer{r}, r.micro...) }
 
 // Losses is the set that takes the gradient of the auxiliary losses with respect to the gate's
-// parameters in a pass of a step of stepTokens tokens, 0 if the number is not known. It is nil if that
-// gradient goes where the gradient of the weights goes.
+// parameters in a pass of a step of stepTokens tokens, 0 if the number is not known. It is nil if
+// that gradient goes where the gradient of the weights goes.
 func (r *Reducer) Losses(stepTokens int) *param.Set {
 	if stepTokens > 0 { // the scale of the losses is final
 		return nil

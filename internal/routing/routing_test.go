@@ -41,8 +41,8 @@ type rank struct {
 	aborts, awaited int
 }
 
-// onRanks runs do on a number of ranks in a number of replicas, and returns their errors. Errors name rank
-// r as r+10.
+// onRanks runs do on a number of ranks in a number of replicas, and returns their errors. Errors
+// name rank r as r+10.
 func onRanks(t *testing.T, ranks, replicas int, r router.Router, do func(me int, s *rank) error) []error {
 	t.Helper()
 	errs := make([]error, ranks)
