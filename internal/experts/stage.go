@@ -41,6 +41,7 @@ type Stage struct {
 	byRanks bool
 	splits  bool
 	params  []*param.Set   // of each group
+	list    []piece        // scratch: of the chunk that is computed
 	drows   blas32.General // scratch: gradients of all rows, if chunks are cut by ranks
 }
 
@@ -125,68 +126,22 @@ func (s *Stage) Begin(chunks Chunks, firstLeaf int) Pass {
 	return Pass{chunks: chunks, firstLeaf: firstLeaf, saved: make([]expert.Saved, n)}
 }
 
-// in lists the groups of a chunk. One without experts is in the first chunk.
-func (s *Stage) in(p *Pass, chunk int) (list []int) {
-	c := p.chunks.Chunk(chunk)
-	for i := range s.groups {
-		g := &s.groups[i]
-		if g.first >= c.FirstExpert && g.first+g.count <= c.EndExpert && (g.count > 0 || chunk == 0) {
-			list = append(list, i)
-		}
-	}
-	return list
-}
-
 // Forward returns the answers to the rows of a chunk, which end at ends for each expert and leaf,
 // in one matrix or more.
 func (s *Stage) Forward(p *Pass, chunk int, rows blas32.General, ends []int) (
 	answers []blas32.General,
 ) {
-	if s.byRanks {
-		return s.forwardByRanks(p, chunk, rows, ends)
-	}
-	begin := p.chunks.Chunk(chunk).FirstExpert
-	leaves := p.chunks.Plan().TotalLeaves()
-	for _, i := range s.in(p, chunk) {
-		g := &s.groups[i]
-		own, first := ends[(g.first-begin)*leaves:(g.first-begin+g.count)*leaves], 0
-		if g.first > begin && leaves > 0 {
-			first = ends[(g.first-begin)*leaves-1]
-		}
-		last := lastOf(own, first)
-		if first > 0 {
-			own = lowered(own, first)
-		}
-		y, saved := g.Group.Forward(mat.Rows(rows, first, last), expert.Rows{
-			Experts: g.count, FirstLeaf: p.firstLeaf, Leaves: leaves, Ends: own,
+	first := 0
+	for _, piece := range s.pieces(p, chunk) {
+		n := piece.group.count * piece.leaves
+		last := first + piece.rows
+		y, saved := piece.group.Forward(mat.Rows(rows, first, last), expert.Rows{
+			Experts: piece.group.count, FirstLeaf: piece.firstLeaf, Leaves: piece.leaves,
+			Ends: lowered(ends[:n], first),
 		})
-		p.saved[i] = saved
+		p.saved[piece.saved] = saved
 		answers = append(answers, y)
-	}
-	return answers
-}
-
-// forwardByRanks is Forward of the rows of some ranks: one matrix of answers for each that has any
-// tokens.
-func (s *Stage) forwardByRanks(p *Pass, chunk int, rows blas32.General, ends []int) (
-	answers []blas32.General,
-) {
-	plan, g, first := p.chunks.Plan(), &s.groups[0], 0
-	for _, peer := range p.chunks.Chunk(chunk).Ranks {
-		leaves := plan.Leaves[peer]
-		if leaves == 0 {
-			continue
-		}
-		own := ends[:g.count*leaves]
-		ends = ends[len(own):]
-		last := lastOf(own, first)
-		y, saved := g.Group.Forward(mat.Rows(rows, first, last), expert.Rows{
-			Experts: g.count, FirstLeaf: p.firstLeaf + mat.Sum(plan.Leaves[:peer]),
-			Leaves: leaves, Ends: lowered(own, first),
-		})
-		p.saved[peer] = saved
-		answers = append(answers, y)
-		first = last
+		ends, first = ends[n:], last
 	}
 	return answers
 }
@@ -194,48 +149,25 @@ func (s *Stage) forwardByRanks(p *Pass, chunk int, rows blas32.General, ends []i
 // Backward takes the gradient of those answers, and returns that of their rows. If Splits it leaves
 // the gradients of parameters to BackwardWeights.
 func (s *Stage) Backward(p *Pass, chunk int, danswers blas32.General) (drows []blas32.General) {
-	if s.byRanks {
-		return s.backwardByRanks(p, chunk, danswers)
-	}
-	at, plan := 0, p.chunks.Plan()
-	for _, i := range s.in(p, chunk) {
-		g, n := &s.groups[i], 0
-		for e := g.first; e < g.first+g.count; e++ {
-			for r := range plan.Ranks() {
-				n += plan.Segment(e, r).Rows
-			}
+	first := 0
+	for _, piece := range s.pieces(p, chunk) {
+		last := first + piece.rows
+		d := piece.group.backward(p.saved[piece.saved], mat.Rows(danswers, first, last))
+		if s.byRanks { // the group's next call takes d back
+			d = s.keep(p, &piece, d)
 		}
-		drows = append(drows, g.backward(p.saved[i], mat.Rows(danswers, at, at+n)))
-		at += n
+		drows = append(drows, d)
+		first = last
 	}
 	return drows
 }
 
-// backwardByRanks is Backward of the rows of some ranks. What a group returns is copied, since its
-// next call takes it back.
-func (s *Stage) backwardByRanks(p *Pass, chunk int, danswers blas32.General) (
-	drows []blas32.General,
-) {
-	plan, g, first := p.chunks.Plan(), &s.groups[0], 0
-	s.drows = mat.Resize(s.drows, plan.Received(), danswers.Cols) // the same for all chunks
-	for _, peer := range p.chunks.Chunk(chunk).Ranks {
-		if plan.Leaves[peer] == 0 {
-			continue
-		}
-		last := first
-		for e := range g.count {
-			last += plan.Segment(e, peer).Rows
-		}
-		at := 0
-		if g.count > 0 {
-			at = plan.Segment(0, peer).First
-		}
-		own := mat.Rows(s.drows, at, at+last-first)
-		copy(own.Data, g.backward(p.saved[peer], mat.Rows(danswers, first, last)).Data)
-		drows = append(drows, own)
-		first = last
-	}
-	return drows
+// keep copies the gradients of the rows of a piece to where they stay for the whole pass.
+func (s *Stage) keep(p *Pass, piece *piece, d blas32.General) blas32.General {
+	s.drows = mat.Resize(s.drows, p.chunks.Plan().Received(), d.Cols) // the same for all chunks
+	own := mat.Rows(s.drows, piece.first, piece.first+piece.rows)
+	copy(own.Data, d.Data)
+	return own
 }
 
 // backward is the half of the backward pass that returns the gradient of rows, if the group has
@@ -249,29 +181,16 @@ func (g *group) backward(saved expert.Saved, dy blas32.General) (dx blas32.Gener
 
 // BackwardWeights computes the gradients of the parameters of a chunk after Backward, if Splits.
 func (s *Stage) BackwardWeights(p *Pass, chunk int) {
-	if !s.byRanks {
-		for _, i := range s.in(p, chunk) {
-			s.groups[i].split.BackwardWeights(p.saved[i])
-		}
-		return
+	for _, piece := range s.pieces(p, chunk) {
+		piece.group.split.BackwardWeights(p.saved[piece.saved])
 	}
-	for _, peer := range p.chunks.Chunk(chunk).Ranks {
-		if p.saved[peer] != nil {
-			s.groups[0].split.BackwardWeights(p.saved[peer])
-		}
-	}
-}
-
-// lastOf returns the last of ends, or where the rows before them end.
-func lastOf(ends []int, before int) int {
-	if len(ends) == 0 {
-		return before
-	}
-	return ends[len(ends)-1]
 }
 
 // lowered returns list less by to each.
 func lowered(list []int, by int) []int {
+	if by == 0 {
+		return list
+	}
 	low := make([]int, len(list))
 	for i, v := range list {
 		low[i] = v - by
