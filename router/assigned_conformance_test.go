@@ -79,21 +79,21 @@ func TestRecordConforms(t *testing.T) {
 	})
 }
 
-// told is a router whose tokens all have the same features, which are broken where the token is:
-// the suite's idea of what a gate looks at.
-type told struct{ router.SideFeatures }
+// sameFeatures is a router whose tokens all have the same features, which are broken if the token
+// is: the suite's idea of what a gate looks at.
+type sameFeatures struct{ router.SideFeatures }
 
-func (r told) New(s router.Shape) (router.Gate, error) {
+func (r sameFeatures) New(s router.Shape) (router.Gate, error) {
 	g, err := r.SideFeatures.New(s)
-	return toldGate{g, r.Columns}, err
+	return sameFeaturesGate{g, r.Columns}, err
 }
 
-type toldGate struct {
+type sameFeaturesGate struct {
 	router.Gate
 	columns int
 }
 
-func (g toldGate) Route(x blas32.General, b router.Batch) (*router.Decision, error) {
+func (g sameFeaturesGate) Route(x blas32.General, b router.Batch) (*router.Decision, error) {
 	f := blas32.General{Rows: x.Rows, Cols: g.columns, Stride: g.columns, Data: make([]float32, x.Rows*g.columns)}
 	for t := range x.Rows {
 		for c := range g.columns {
@@ -108,7 +108,7 @@ func (g toldGate) Route(x blas32.General, b router.Batch) (*router.Decision, err
 }
 
 func TestSideFeaturesConform(t *testing.T) {
-	config := told{router.SideFeatures{TopK: router.TopK{K: 2, Score: router.Sigmoid, Losses: losses}, Columns: 3}}
+	config := sameFeatures{router.SideFeatures{TopK: router.TopK{K: 2, Score: router.Sigmoid, Losses: losses}, Columns: 3}}
 	routertest.Run(t, func() router.Router { return config }, routertest.TiesElsewhere)
 }
 

@@ -6,8 +6,8 @@ import (
 )
 
 // Assignment is a sparse tokens × experts matrix: which expert takes which token, and the weight of
-// its answer. Entries are sorted by expert and then by token, so those of one expert are one run,
-// and those bound for one rank's experts too. No token stands twice with one expert.
+// its answer. Entries are sorted by expert and then by token, so those of one expert are
+// consecutive, and so are those of the experts of one rank. No token has the same expert twice.
 type Assignment struct {
 	// Tokens and Experts are the matrix's dimensions.
 	Tokens, Experts int

@@ -17,7 +17,7 @@ type chooser interface {
 // padding.
 type choosing struct {
 	tokens, k, experts int
-	*Batch             // of which Ends, Padding, IDs and Features go by the batch's rows
+	*Batch             // Ends, Padding, IDs and Features are indexed by the batch's rows
 
 	c     *choices
 	begin int
@@ -36,8 +36,8 @@ func (g *choosing) choices(i int) []int32 {
 	return g.c.chosen[a : a+g.k]
 }
 
-// withdraw withdraws choice j of token i, which must hold an expert all the same: its weight is as
-// if the expert had dropped the token, but nobody counts it as chosen nor as dropped.
+// withdraw withdraws choice j of token i, which must still hold an expert: its weight is as if the
+// expert had dropped the token, but it counts neither as chosen nor as dropped.
 func (g *choosing) withdraw(i, j int) { g.c.entry[(g.begin+i)*g.k+j] = withdrawn }
 
 // row returns the row of token i in the batch.
@@ -50,8 +50,8 @@ func (g *choosing) scratch() []float32 { return g.c.row }
 func (g *choosing) noise(i int, purpose uint64) rand.PCG { return g.c.in.noise(g.row(i), purpose) }
 
 // best is the rule of [TopK]: each token gets the k experts with the largest logits. With a bias it
-// goes by the biased scores, otherwise by the logits, which tell apart even scores that have been
-// rounded alike.
+// compares the biased scores, otherwise the logits, which differ even if the scores have been
+// rounded to the same number.
 type best struct{ bias *bias }
 
 func (b best) forAll() bool { return b.bias != nil }

@@ -14,11 +14,11 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// Cosine is the router that goes by direction alone: the logit of an expert is cos(x·P, v)/τ, where
-// P projects the token to a few columns and v is the expert's embedding there. It keeps tokens from
-// collapsing towards the embeddings, as long ones let them under a plain product. A projected token
-// or an embedding of zeros, or shorter than 1e-12, has the cosine 0 with everything, and no
-// gradient.
+// Cosine is the router that depends on the direction alone: the logit of an expert is cos(x·P,
+// v)/τ, where P projects the token to a few columns and v is the expert's embedding there. It keeps
+// tokens from collapsing towards the embeddings, as long ones let them under a plain product. A
+// projected token or an embedding of zeros, or shorter than 1e-12, has the cosine 0 with
+// everything, and no gradient.
 //
 // What follows the logits is [TopK]'s. X-MoE's weights are those of SoftmaxBefore. Cost:
 // 2·T·(Dim+E)·Columns multiplications where a linear gate has T·Dim·E.
@@ -28,7 +28,7 @@ type Cosine struct {
 	TopK
 	// Columns is the width of the projection; 0 stands for half the number of experts, at least 1.
 	Columns int
-	// Temperature is τ, or if it is learned what it begins with; 0 stands for 0.07.
+	// Temperature is τ, or its initial value if it is learned; 0 stands for 0.07.
 	Temperature float32
 	// Learned makes the logarithm of 1/τ a parameter, which is taken for ln 100 if it is larger.
 	// (Tutel.)

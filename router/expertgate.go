@@ -21,7 +21,7 @@ type expertChoice struct {
 	columns []columns // what tensor i of the set makes, up to the gate's last
 	class   []int32   // of each expert
 	classes int
-	names   []string // of the classes, if tokens are told apart
+	names   []string // of the classes, if there are several
 	sigmoid bool
 	over    Scope
 	quota   func(class int, tokens int64) int64

@@ -15,7 +15,7 @@ import (
 // one expert, an expert with none.
 type Forced struct {
 	// Route returns the experts of a token, by its row in the rank's batch; none is legal. The
-	// result may be in any order, and is read before the next call. A rule that goes by the row has
+	// result may be in any order, and is read before the next call. A rule that depends on the row has
 	// a token's experts depend on how the global batch is spread over ranks.
 	Route func(token int) []ExpertID
 }
@@ -45,7 +45,7 @@ type forced struct {
 // Params returns nil.
 func (g *forced) Params() *param.Set { return nil }
 
-// Route is described at [Gate]. An expert that does not exist, or stands twice, is an error that
+// Route is described at [Gate]. An expert that does not exist, or is named twice, is an error that
 // names the token.
 func (g *forced) Route(x blas32.General, b Batch) (*Decision, error) {
 	checkBatch(x, b.Ends, g.shape.Dim)

@@ -6,7 +6,7 @@ import (
 )
 
 // Hot gives one expert a share of all tokens and deals the others in turn: what a benchmark of an
-// unbalanced load asks for. The hot tokens are spread evenly over a token group, and take the hot
+// unbalanced load needs. The hot tokens are spread evenly over a token group, and take the hot
 // expert as the first of their K. No parameters, no gradient, weights of 1/K. (DeepEP's tests have
 // such a generator.)
 type Hot struct {

@@ -134,7 +134,7 @@ func normalCDF(z float64) float64 {
 	return 0.5 + float64(bell(z)*sum)
 }
 
-// checkNoise returns what is wrong with losses that ask for Gaussian noise if there is none.
+// checkNoise returns an error for losses that need Gaussian noise if there is none.
 func checkNoise(losses []Loss, gaussian bool) (faults []error) {
 	for _, l := range losses {
 		if l.term != nil && l.term.needs().noise && !gaussian {

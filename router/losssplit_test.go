@@ -10,7 +10,7 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// TestAuxiliaryRoutersKeepTheirGradientApart: what comes of their loss is in the tensors of the
+// TestAuxiliaryRoutersKeepTheirGradientApart: the gradient of their loss is in the tensors of the
 // auxiliary routers, the rest in the gate's.
 func TestAuxiliaryRoutersKeepTheirGradientApart(t *testing.T) {
 	const tokens, dim = 9, 4

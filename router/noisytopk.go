@@ -59,7 +59,7 @@ func (r NoisyTopK) addNoise(p *overrides, s Shape) {
 	}
 }
 
-// gumbelBest is best with Gumbel noise added to what it goes by.
+// gumbelBest is best with Gumbel noise added to the scores or logits that it compares.
 type gumbelBest struct {
 	best
 	amount float64

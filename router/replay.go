@@ -193,7 +193,7 @@ type replayChooser struct {
 	k        int
 	own      best    // chooses if nothing is replayed
 	free     bool    // so it is for this batch
-	biased   bool    // own goes by scores
+	biased   bool    // own compares scores
 	recorded []int32 // k experts of each row
 	counts   []int   // how many of them there are
 }

@@ -53,7 +53,7 @@ func checkPadding(x blas32.General, b Batch) {
 // padded tells whether token t is padding.
 func (b *Batch) padded(t int) bool { return len(b.Padding) != 0 && b.Padding[t] }
 
-// checkGradient panics unless g has the sizes that d asks for.
+// checkGradient panics unless g has the sizes of d.
 func checkGradient(d *Decision, x blas32.General, g Gradient) {
 	switch {
 	case x.Rows != d.Tokens:

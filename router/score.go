@@ -51,7 +51,7 @@ type scoring interface {
 	weigh(raw []float32, t token)
 	// backward adds to dlogits the gradient for draw, the gradient with respect to raw, and dshare.
 	// dshare is the gradient with respect to the scores divided by their sum over all experts, or
-	// nil if no loss asks for any. Neither may be changed.
+	// nil if no loss has any. Neither may be changed.
 	backward(dlogits, draw, dshare []float32, t token)
 	// forAll tells whether weigh reads the scores.
 	forAll() bool
@@ -160,7 +160,7 @@ func (sigmoids) backward(dlogits, draw, dshare []float32, t token) {
 	sharesBackward(dlogits, dshare, t, sigmoids{}.rate(), func(e int) float64 { return slope(t.scores[e]) })
 }
 
-// sharesBackward adds to dlogits what dshare asks for where scores are independent of each other;
+// sharesBackward adds to dlogits the gradient for dshare if scores are independent of each other;
 // slope is the derivative of expert e's score, and rate that at which scores fade.
 func sharesBackward(dlogits, dshare []float32, t token, rate float32, slope func(e int) float64) {
 	if dshare == nil {

@@ -16,7 +16,7 @@ import (
 // [Batch.Gate]: one for each task, or for each phase of training. The parameters of all are one
 // set, whose tensors are named by the number of the gate: "0.gate", "1.gate". A batch gives
 // gradients to the gate that routed it and zeros to the others, which an optimizer with momentum
-// moves on a little all the same.
+// still moves a little.
 //
 // A gate of the list must read its parameters' values from Params().Value at each call, since New
 // moves them. It must not consult other ranks nor mix tokens. The gate keeps what its gates can do

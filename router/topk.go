@@ -38,7 +38,7 @@ type TopK struct {
 	// where it was, and an expert of exactly the mean load moves too. Without it, which is the
 	// default, every expert moves by BiasRate up or down, or not at all: if more experts are
 	// above the mean load than below it for long, or the other way round, the biases drift away
-	// together. The choice goes by their differences alone, but a float32 far from 0 has few bits
+	// together. The choice depends on their differences alone, but a float32 far from 0 has few bits
 	// left for those. (Off: DeepSeek-V3's rule as published, Megatron. On: torchtitan.)
 	BiasCentred bool
 	// CapacityFactor bounds what an expert takes of each group of tokens: ⌈T·K/E·CapacityFactor⌉ of

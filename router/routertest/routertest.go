@@ -21,7 +21,7 @@ import (
 // dim is the number of columns of the suite's tokens.
 const dim = 6
 
-// Trait is something that a router does otherwise than most, by design; the tests that go by the
+// Trait is something that a router does otherwise than most, by design; the tests that check the
 // rule leave it out.
 type Trait int
 
