@@ -138,9 +138,10 @@ func wrappings(t *testing.T) map[string]wrapping {
 	several := func(r Router) Router { return Several{[]Router{r}} }
 	return map[string]wrapping{
 		"Record": {record, true}, "Several": {several, false},
-		"Record of Record":  {func(r Router) Router { return record(record(r)) }, true},
-		"Record of Several": {func(r Router) Router { return record(several(r)) }, false},
-		"Several of Record": {func(r Router) Router { return several(record(r)) }, false},
+		"Record of Record":   {func(r Router) Router { return record(record(r)) }, true},
+		"Record of Several":  {func(r Router) Router { return record(several(r)) }, false},
+		"Several of Several": {func(r Router) Router { return several(several(r)) }, false},
+		"Several of Record":  {func(r Router) Router { return several(record(r)) }, false},
 	}
 }
 
@@ -148,6 +149,7 @@ func wrappings(t *testing.T) map[string]wrapping {
 var abilities = map[string]func(t *testing.T, wrapped Gate, g *ableGate){
 	"parameters": func(t *testing.T, wrapped Gate, g *ableGate) {
 		wrapped.Params().Value[0] = 9
+		routeOne(t, wrapped, 0)
 		require.Equal(t, []float32{9}, g.params.Value)
 	},
 	"Balancer": func(t *testing.T, wrapped Gate, g *ableGate) {

@@ -18,10 +18,10 @@ import (
 // gradients to the gate that routed it and zeros to the others, which an optimizer with momentum
 // still moves a little.
 //
-// A gate of the list must read its parameters' values from Params().Value at each call, since New
-// moves them. It must not consult other ranks nor mix tokens. The gate keeps what its gates can do
-// else: biases of any of them, counts and losses of the one that routes, and logits in place of
-// tokens if all gates take them.
+// A gate of the list must read its parameters' values from Params().Value at each call, since they
+// are in the memory of the one set. It must not consult other ranks nor mix tokens. The gate keeps
+// what its gates can do else: biases of any of them, counts and losses of the one that routes, and
+// logits in place of tokens if all gates take them.
 //
 // (Tutel's list of gates.)
 type Several struct {
@@ -115,7 +115,7 @@ type severalSaved struct {
 	inner any
 }
 
-// shareParameters moves the parameters of all gates into one set.
+// shareParameters copies the parameters of all gates into one set.
 func (m *several) shareParameters() {
 	var tensors []param.Tensor
 	for i, g := range m.gates {
@@ -134,12 +134,19 @@ func (m *several) shareParameters() {
 	for i, g := range m.gates {
 		m.offsets[i] = at
 		if p := g.Params(); p != nil {
-			n := copy(m.set.Value[at:], p.Value)
-			p.Value = m.set.Value[at : at+n : at+n]
-			at += n
+			at += copy(m.set.Value[at:], p.Value)
 		}
 	}
 	m.offsets[len(m.gates)] = at
+}
+
+// prepare gives a gate its parameters and its bias out of those of all gates, whose memory or
+// values may have changed since the last call.
+func (m *several) prepare(gate int) {
+	if p := m.gates[gate].Params(); p != nil {
+		p.Value = m.set.Value[m.offsets[gate]:m.offsets[gate+1]:m.offsets[gate+1]]
+	}
+	copy(biasOf(m.gates[gate]), m.bias[gate])
 }
 
 // Params returns the parameters of all gates.
@@ -150,7 +157,7 @@ func (m *several) Route(x blas32.General, b Batch) (*Decision, error) {
 	if err := m.checkGate(b); err != nil {
 		return nil, err
 	}
-	m.setBias(b.Gate)
+	m.prepare(b.Gate)
 	d, err := m.gates[b.Gate].Route(x, b)
 	return m.routed(b.Gate, d, err)
 }
@@ -189,7 +196,7 @@ func (m *several) take() *severalSaved {
 func (m *several) Backward(d *Decision, x blas32.General, g Gradient) error {
 	s := m.release(d)
 	gate := m.gates[s.gate]
-	m.setBias(s.gate)
+	m.prepare(s.gate)
 	losses := g.Losses
 	if losses != nil {
 		g.Losses = m.losses[s.gate]

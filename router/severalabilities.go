@@ -84,7 +84,7 @@ func (m *several) Rebalance(sum []int64) {
 		own := sum[:n:n]
 		sum = sum[n:]
 		if slices.ContainsFunc(own, func(v int64) bool { return v != 0 }) {
-			m.setBias(i)
+			m.prepare(i)
 			b.Rebalance(own)
 			copy(m.bias[i], b.Bias())
 		}
@@ -128,7 +128,7 @@ func (m severalLogits) RouteLogits(logits blas32.General, b Batch) (*Decision, e
 	if err := m.checkGate(b); err != nil {
 		return nil, err
 	}
-	m.setBias(b.Gate)
+	m.prepare(b.Gate)
 	d, err := m.gates[b.Gate].(LogitRouter).RouteLogits(logits, b)
 	return m.routed(b.Gate, d, err)
 }

@@ -70,8 +70,7 @@ func valuesOf(set *param.Set) []float32 {
 	return set.Value
 }
 
-// CopyGate gives a gate the values and the bias of another one of the same router. They are copied
-// because a gate that is made of several keeps slices of its own values.
+// CopyGate gives a gate the values and the bias of another one of the same router.
 func CopyGate(to, from router.Gate) {
 	copy(valuesOf(to.Params()), valuesOf(from.Params()))
 	copy(biasOf(to), biasOf(from))

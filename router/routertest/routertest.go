@@ -61,6 +61,7 @@ func Run(t *testing.T, configure func() router.Router, traits ...Trait) {
 		{"RowsIndependent", testRowsIndependent},
 		{"Stride", testStride},
 		{"Leaves", testLeaves},
+		{"Parameters", testParameters},
 		{"Padding", testPadding},
 		{"LossesApart", testLossesApart},
 		{"Gradient", testGradient},
