@@ -8,7 +8,6 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/compression"
-	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/router"
@@ -28,11 +27,8 @@ func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.Gene
 		return dx, err
 	}
 	defer l.guard.Leave()
-	p := l.last
-	if p == nil {
-		return dx, l.guard.Misuse("Backward", "no Forward waits for it")
-	}
-	if err := p.CheckGradient(dy); err != nil {
+	p, err := l.passes.checkBackward(dy)
+	if err != nil {
 		return dx, l.guard.Misuse("Backward", "%w", err)
 	}
 	defer l.forget()
@@ -71,14 +67,13 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 	}
 	l.compute(func() {
 		p.dx = l.order.OrderBackward(p.Decision, back, p.X.Rows)
-		err = l.gate.Backward(p.Decision, p.X, router.Gradient{
-			Weights: p.dweights, LossScale: p.LossScale(p.Global, l.cfg.batches()), Losses: l.gradients.Losses(p.Info.StepTokens), Rows: back,
-			FirstLeaf: p.Global.FirstLeaf(l.world.Rank()), DX: p.dx,
+		err = l.routing.Backward(p.Tokens, &p.Result, router.Gradient{
+			Weights: p.dweights, Losses: l.gradients.Losses(p.Info.StepTokens), Rows: back, DX: p.dx,
 		})
 		p.Shared.AddGradientTo(p.dx)
 	})
 	if err != nil {
-		return errtext.Errorf("switchyard: gradient of the gate: %w", err)
+		return err
 	}
 	if l.compression != nil {
 		l.compression.EndPass(p.compressed, p.uncompressed())

@@ -4,21 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
-	"github.com/switchyard-moe/switchyard/alltoall/links"
-	"github.com/switchyard-moe/switchyard/collective"
-	"github.com/switchyard-moe/switchyard/internal/agreement"
-	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/gradients"
-	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
-	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
 	"github.com/switchyard-moe/switchyard/internal/pipeline"
@@ -26,8 +19,6 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/roworder"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/schedule"
-	"github.com/switchyard-moe/switchyard/schedule/autotune"
-	"github.com/switchyard-moe/switchyard/transport"
 )
 
 var (
@@ -75,27 +66,18 @@ var (
 type Layer struct {
 	cfg         Config
 	world       *World
-	stream      lockstep.StreamID // of its operations
-	label       string            // what errors call it: "layer 1"
-	layout      layout.Layout
-	gate        router.Gate
-	routing     *routing.Stage
-	order       *roworder.Stage
+	guard       *lifecycle.Guard   // of when its methods may be called
+	passes      passes             // under way
+	routing     *routing.Stage     // with the gate
+	order       *roworder.Stage    // of rows, between tokens and experts
 	compression *compression.Stage // nil without it
+	exchange    *alltoall.Exchange // of rows between the ranks
 	path        *pipeline.Path     // of rows to the experts and back, in chunks
-	exchange    *alltoall.Exchange
-	everyone    *collective.Comm // over the world: the gate's gradients, token counts, configuration
+	checks      *passcheck.Stage   // of numbers that are not finite
+	gradients   *gradients.Reducer // of the passes since the last step
 	table       *parameters.Table
-	checks      *passcheck.Stage // of numbers that are not finite
-	guard       *lifecycle.Guard // of when its methods may be called
-	micro       []*Layer
-	inTurn      bool // it has micro-batch layers or is one: they compute in turn
-
-	last      *pass              // the forward pass that Backward belongs to
-	gradients *gradients.Reducer // of the passes since the last step
-	steps     int                // taken
-	stats     statsBoard
-	pool      batch.Pool // memory of copies without padding
+	micro       microBatches
+	stats       statsBoard
 }
 
 // NewLayer builds this rank's part of a layer. It talks to the other ranks to check that all were
@@ -119,162 +101,16 @@ func NewLayer(world *World, cfg Config) (*Layer, error) {
 	if world.algorithm != nil {
 		cfg.Algorithm = *world.algorithm
 	}
-	l := &Layer{cfg: cfg, world: world, label: fmt.Sprintf("layer %d", number+1)}
-	l.layout = layout.New(layout.Config{
-		Rank: int(world.Rank()), Size: world.Size(), ExpertParallel: cfg.ExpertParallel,
-		Experts: cfg.Experts, Hosted: cfg.Hosted,
-	})
-	l.guard = lifecycle.New(guarded(l))
+	settings := cfg.settings()
+	cfg.Seed = seedOf(cfg.Seed, number)
+	cfg.Compression.LSH.Seed = seedOf(cfg.Compression.LSH.Seed, number)
+	b := newBuilder(world, cfg, fmt.Sprintf("layer %d", number+1))
+	b.l.guard = lifecycle.New(b.guarded())
 	end := world.begin(making, "", "NewLayer")
-	if err := end(l.make(number)); err != nil {
+	if err := end(b.build(settings)); err != nil {
 		return nil, err
 	}
-	return l, nil
-}
-
-// guarded describes l to its guard.
-func guarded(l *Layer) lifecycle.Config {
-	return lifecycle.Config{
-		Rank: l.world.joined(l.world.Rank()),
-		Begin: func(op string) func(error) error {
-			// A rank may call Forward where others call ForwardBatch.
-			return l.world.begin(l.stream, l.label, strings.TrimSuffix(op, "Batch"))
-		},
-		Ended: func(cause error) { l.world.log.Fail(l.stream, cause) },
-	}
-}
-
-func (l *Layer) make(number int) error {
-	oneCopy, replicas, err := l.connect()
-	if err != nil {
-		return err
-	}
-	if err := l.agreement().Compare(context.Background(), l.cfg.settings()); err != nil {
-		return err
-	}
-	l.cfg.Seed = seedOf(l.cfg.Seed, number)
-	l.cfg.Compression.LSH.Seed = seedOf(l.cfg.Compression.LSH.Seed, number)
-	return l.build(oneCopy, replicas)
-}
-
-// seedOf is the seed of a layer by its number in its world: the configured one for the first, and
-// another for each that follows. (The finaliser of SplitMix64; Steele et al. 2014.)
-func seedOf(seed uint64, layer int) uint64 {
-	if layer == 0 {
-		return seed
-	}
-	h := seed ^ uint64(layer)*0xd1342543de82ef95
-	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
-	h = (h ^ h>>27) * 0x94d049bb133111eb
-	return h ^ h>>31
-}
-
-// connect makes the layer's own channels, and returns those between the ranks of a copy of the
-// experts, and between the ranks that host the same experts.
-func (l *Layer) connect() (oneCopy, replicas *collective.Comm, err error) {
-	var checks *collective.Comm
-	l.stream = lockstep.StreamID(l.world.channel + 1) // the number of the view that comes first
-	for _, of := range []struct {
-		comm    **collective.Comm
-		members []transport.Rank
-	}{
-		{&l.everyone, l.layout.World()}, {&replicas, l.layout.Replicas()},
-		{&oneCopy, l.layout.OneCopy()}, {&checks, l.layout.World()},
-	} {
-		view, err := l.world.View(of.members)
-		if err != nil {
-			return nil, nil, err
-		}
-		*of.comm = collective.New(view)
-	}
-	l.checks = passcheck.New(passcheck.Config{
-		Comm: checks, Rank: l.world.Rank(), Joined: l.world.joined, All: l.cfg.Wire.Finite,
-	})
-	return oneCopy, replicas, nil
-}
-
-// build makes what the layer is of, after the ranks have agreed on its configuration.
-func (l *Layer) build(oneCopy, replicas *collective.Comm) error {
-	if err := l.agreement().Built(context.Background(), l.buildParts()); err != nil {
-		return err
-	}
-	if err := l.buildExchange(); err != nil {
-		return err
-	}
-	l.table = parameters.New(parameters.Config{
-		Sets: l.sets(), Gate: l.gate, Placement: l.layout.Placement, Rank: l.layout.Rank, Comm: oneCopy,
-	})
-	l.gradients = gradients.New(gradients.Config{
-		Sets: l.sets(), Gate: l.gate, World: l.everyone, Replicas: replicas,
-		ExpertParallel: l.layout.Parallel, MicroBatches: l.cfg.batches(), Joined: l.world.joined,
-	})
-	return nil
-}
-
-// agreement is the ranks that build the layer.
-func (l *Layer) agreement() agreement.Ranks {
-	return agreement.Ranks{Comm: l.everyone, Joined: l.world.joined}
-}
-
-// sets are the parameters that this rank holds.
-func (l *Layer) sets() parameters.Sets {
-	return parameters.Sets{
-		Gate: l.gate.Params(), Experts: l.path.Experts.Params(), Shared: l.path.Experts.Shared.Params(),
-		Gains: l.compression.Gains(),
-	}
-}
-
-// buildParts makes what takes no other rank.
-func (l *Layer) buildParts() (err error) {
-	if l.gate, err = l.cfg.Router.New(router.Shape{Dim: l.cfg.Dim, Experts: l.cfg.Experts, Seed: l.cfg.Seed}); err != nil {
-		return err
-	}
-	l.newRouting()
-	l.order = roworder.New(l.cfg.Dim)
-	l.path, err = l.cfg.newPath(l.layout, pipeline.Path{Checks: l.checks, Compute: l.compute, Rank: l.world.Rank()},
-		autotune.Config{Comm: l.everyone, Rank: int(l.world.Rank()), Ranks: l.world.Size()}, &l.stats.exchanging)
-	return err
-}
-
-// buildExchange makes the way of the rows.
-func (l *Layer) buildExchange() error {
-	leafRows := routing.Slots(l.gate)
-	var err error
-	l.compression, err = newCompression(l.cfg, l.world, l.layout, leafRows, &l.stats.exchanging)
-	if err != nil {
-		return err
-	}
-	view, err := l.world.View(l.layout.OneCopy())
-	if err != nil {
-		return err
-	}
-	if l.cfg.Compression.When != CompressNever && l.cfg.Compression.Nodes {
-		leafRows = alltoall.DefaultMaxRows // of other ranks too; MaxRows bounds all of them together
-	}
-	wire := l.cfg.Wire
-	wire.Finite = false // an exchange can only refuse alone: l.checks looks for what is not finite
-	cfg := alltoall.Config{
-		Placement: l.layout.Placement, Dim: l.cfg.Dim, MaxRows: l.cfg.MaxRows, LeafRows: leafRows,
-		Algorithm: l.cfg.Algorithm, Topology: l.layout.Topology(l.cfg.Topology), Wire: wire, Groups: l.path.Most(),
-	}
-	if l.cfg.Links != (links.Links{}) {
-		cfg.Costs = l.cfg.Links
-	}
-	l.exchange, err = alltoall.New(view, cfg)
-	return err
-}
-
-// newRouting makes the stage that routes, after the gate.
-func (l *Layer) newRouting() {
-	l.routing = routing.New(routing.Config{
-		Gate: l.gate, Experts: l.cfg.Experts, Comm: l.everyone, Joined: l.world.joined,
-		Replicas: l.layout.Copies, Compute: l.compute,
-		Abort: func(ctx context.Context) error { return l.exchange.Refuse(ctx) },
-		AwaitAbort: func(ctx context.Context) error {
-			_, err := l.exchange.Begin(ctx, alltoall.Request{Counts: alltoall.Counts{Rows: []int{}}})
-			return err
-		},
-	})
+	return b.l, nil
 }
 
 // Forward sends each token, a row of x, to its experts, and returns their weighted answers, a row a
@@ -304,14 +140,14 @@ func (l *Layer) train(ctx context.Context, op string, x blas32.General, side rou
 		return y, err
 	}
 	defer l.guard.Leave()
-	p, err := l.newPass(op, x, side, true)
+	p, err := l.passes.begin(x, side, true)
+	if err == nil {
+		err = l.passes.checkForward(p)
+	}
 	if err != nil {
-		return y, err
+		return y, l.guard.Misuse(op, "%w", err)
 	}
-	if l.last != nil && !p.Repeats(l.last.Tokens) {
-		return y, l.guard.Misuse(op, "the Forward before, of another batch, has had no Backward: "+
-			"call Backward, or Discard where no gradient is wanted, or Eval in place of Forward")
-	}
+	p.compress = l.compression.Enabled(l.passes.shape.Step)
 	l.forget()
 	begin := time.Now()
 	if err := l.guard.Attempt(op, func() error { return l.forward(ctx, p) }); err != nil {
@@ -321,7 +157,7 @@ func (l *Layer) train(ctx context.Context, op string, x blas32.General, side rou
 		return y, err
 	}
 	l.path.EndPass(schedule.Forward, begin)
-	l.last = p
+	l.passes.last = p
 	l.guard.ForwardDone()
 	return p.y, nil
 }
@@ -355,9 +191,9 @@ func (l *Layer) evaluate(ctx context.Context, op string, x blas32.General, side 
 		return y, err
 	}
 	defer l.guard.Leave()
-	p, err := l.newPass(op, x, side, false)
+	p, err := l.passes.begin(x, side, false)
 	if err != nil {
-		return y, err
+		return y, l.guard.Misuse(op, "%w", err)
 	}
 	defer p.release()
 	if err := l.guard.Attempt(op, func() error { return l.forward(ctx, p) }); err != nil {
@@ -402,7 +238,7 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 		p.Shared.AddTo(p.y)
 	})
 	stats := p.stats(plan)
-	stats.FirstExpert, _ = l.layout.Placement.Of(l.layout.Rank)
+	stats.FirstExpert = l.path.Experts.First()
 	stats.Overlap = overlapStats(l.path.Stage, p)
 	if p.Info.Train {
 		stats.Compression = CompressionStats(l.compression.Stats(p.compressed, p.counts(), plan))
@@ -430,18 +266,6 @@ func (l *Layer) begin(ctx context.Context, p *pass) (*alltoall.Handle, error) {
 	return l.exchange.Begin(ctx, r)
 }
 
-// newPass begins a pass over x, of the method op.
-func (l *Layer) newPass(op string, x blas32.General, side router.Batch, train bool) (*pass, error) {
-	shape := batch.Shape{
-		Dim: l.cfg.Dim, Experts: l.cfg.Experts, Group: l.cfg.Group, Train: train, Step: l.steps,
-	}
-	tokens, err := batch.New(shape, &l.pool, x, side)
-	if err != nil {
-		return nil, l.guard.Misuse(op, "%w", err)
-	}
-	return &pass{Tokens: tokens, compress: train && l.compression.Enabled(l.steps)}, nil
-}
-
 // shareCounts shares what the tokens of all ranks chose, if a loss of the gate is over them.
 func (l *Layer) shareCounts(ctx context.Context, p *pass) error {
 	if !p.Info.Train {
@@ -453,9 +277,6 @@ func (l *Layer) shareCounts(ctx context.Context, p *pass) error {
 
 // forget drops the last forward pass, if its Backward never came.
 func (l *Layer) forget() {
-	if l.last != nil {
-		l.last.release()
-		l.last = nil
-		l.guard.ForwardDropped()
-	}
+	l.passes.drop()
+	l.guard.ForwardDropped()
 }

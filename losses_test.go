@@ -297,7 +297,7 @@ func TestGlobalBalanceCountsTheStep(t *testing.T) {
 		l, err := NewLayer(w, cfg)
 		require.NoError(t, err)
 		for range 2 {
-			gate := l.gate.Params()
+			gate := l.table.Sets().Gate
 			counts, tokens := make([]int, experts), 0
 			for _, n := range []int{4, 6, 2} {
 				x := randomMatrix(r, n, cfg.Dim)

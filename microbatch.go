@@ -5,6 +5,13 @@ import (
 	"fmt"
 )
 
+// microBatches are the micro-batch layers of a layer.
+type microBatches struct {
+	label  string // what errors call the layer itself: "layer 1"
+	layers []*Layer
+	inTurn bool // the layer has some, or is one: they compute in turn
+}
+
 // NewMicroBatch returns another layer with the parameters of l, a micro-batch layer, for a second
 // micro-batch in flight: passes of the two may run at the same time, each on a goroutine of its
 // own, so that one micro-batch is routed, counted and computed while the rows of the other travel.
@@ -43,24 +50,17 @@ func (l *Layer) NewMicroBatch() (*Layer, error) {
 }
 
 func (l *Layer) newMicroBatch() (*Layer, error) {
-	t := &Layer{cfg: l.cfg, world: l.world, layout: l.layout, steps: l.steps}
-	t.guard = l.guard.NewMicroBatch(guarded(t))
-	t.label = fmt.Sprintf("%s, micro-batch layer %d", l.label, len(l.micro)+1)
 	l.world.log.Concurrent()
-	t.cfg.Overlap.Background, t.cfg.Overlap.Observe = nil, nil
-	oneCopy, replicas, err := t.connect()
-	if err != nil {
+	cfg := l.cfg
+	cfg.Overlap.Background, cfg.Overlap.Observe = nil, nil
+	b := newBuilder(l.world, cfg, fmt.Sprintf("%s, micro-batch layer %d", l.micro.label, len(l.micro.layers)+1))
+	t := b.l
+	t.guard, t.passes.shape.Step = l.guard.NewMicroBatch(b.guarded()), l.passes.shape.Step
+	if err := b.build(cfg.settings()); err != nil {
 		return nil, err
 	}
-	if err := t.agreement().Compare(context.Background(), t.cfg.settings()); err != nil {
-		return nil, err
-	}
-	if err := t.build(oneCopy, replicas); err != nil {
-		return nil, err
-	}
-	sets, original := t.sets(), l.sets()
-	sets.ShareExperts(&original)
-	l.micro, l.inTurn, t.inTurn = append(l.micro, t), true, true
+	t.table.Sets().ShareExperts(l.table.Sets())
+	l.micro.layers, l.micro.inTurn, t.micro.inTurn = append(l.micro.layers, t), true, true
 	l.guard.Add(t.guard)
 	l.gradients.Add(t.gradients)
 	return t, nil
@@ -68,7 +68,7 @@ func (l *Layer) newMicroBatch() (*Layer, error) {
 
 // compute runs do, in turn with other micro-batches in flight if there may be any.
 func (l *Layer) compute(do func()) {
-	if l.inTurn {
+	if l.micro.inTurn {
 		l.world.Compute(do)
 		return
 	}

@@ -121,16 +121,16 @@ func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 		return err
 	}
 	l.guard.StepDone()
-	micro := make([]*routing.Stage, len(l.micro))
-	for i, t := range l.micro {
+	micro := make([]*routing.Stage, len(l.micro.layers))
+	for i, t := range l.micro.layers {
 		micro[i] = t.routing
 	}
 	if err := l.routing.UpdateBias(ctx, micro); err != nil {
 		return err
 	}
 	l.gradients.CopyGate()
-	for _, t := range append([]*Layer{l}, l.micro...) {
-		t.steps++
+	for _, t := range append([]*Layer{l}, l.micro.layers...) {
+		t.passes.shape.Step++
 		if err := t.path.EndStep(ctx); err != nil {
 			return errtext.Errorf("switchyard: Overlap.Auto: %w", err)
 		}

@@ -129,7 +129,7 @@ func TestWholeBatchBytes(t *testing.T) {
 					if same {
 						clear(x.Data)
 					}
-					p, err := l.newPass("Forward", x, router.Batch{}, true)
+					p, err := l.passes.begin(x, router.Batch{}, true)
 					if err != nil {
 						return err
 					}
@@ -164,7 +164,7 @@ func TestWholeBatchIsWhatOneRankWouldChoose(t *testing.T) {
 		taken := map[[2]int]bool{}
 		wireBytes(t, ranks, cfg, func(l *Layer) error {
 			begin, end := int(l.world.Rank())*tokens/ranks, int(l.world.Rank()+1)*tokens/ranks
-			p, err := l.newPass("Forward", part(x, begin, end), router.Batch{}, true)
+			p, err := l.passes.begin(part(x, begin, end), router.Batch{}, true)
 			if err != nil {
 				return err
 			}

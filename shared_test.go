@@ -120,7 +120,9 @@ func TestBiasFollowsTheLoadAndIsSaved(t *testing.T) {
 		}
 		bias.Data[0] = 7
 		require.NoError(t, layer.Load([]Tensor{bias}))
-		require.EqualValues(t, 7, layer.gate.(router.Balancer).Bias()[0])
+		loaded, err := layer.Parameters(t.Context())
+		require.NoError(t, err)
+		require.EqualValues(t, 7, loaded[len(loaded)-1].Data[0])
 	})
 }
 

@@ -37,6 +37,7 @@ type Stage struct {
 	// Shared is this rank's copy of the shared expert, nil if there is none.
 	Shared *Shared
 
+	first   int // expert hosted here
 	groups  []group
 	byRanks bool
 	splits  bool
@@ -54,7 +55,7 @@ type group struct {
 
 // New builds the experts, in groups as even as can be.
 func New(cfg Config) (*Stage, error) {
-	s := &Stage{byRanks: cfg.ByRanks}
+	s := &Stage{first: cfg.Shape.First, byRanks: cfg.ByRanks}
 	n, local := max(cfg.Chunks, 1), cfg.Shape.Count
 	if cfg.ByRanks {
 		n = 1
@@ -93,6 +94,9 @@ func (s *Stage) add(cfg Config, first, count int) error {
 	s.groups, s.params = append(s.groups, g), append(s.params, g.Params())
 	return nil
 }
+
+// First is the number of the first expert hosted here.
+func (s *Stage) First() int { return s.first }
 
 // Splits reports whether the gradients of parameters are computed apart, by BackwardWeights.
 func (s *Stage) Splits() bool { return s.splits }

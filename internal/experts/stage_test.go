@@ -270,6 +270,9 @@ func TestExpertsThatCannotBeBuilt(t *testing.T) {
 		_, err := experts.New(experts.Config{Expert: unbuildable{}, Shape: expert.Shape{Dim: dim, Count: count}, Chunks: 2})
 		require.ErrorIs(t, err, errBuild)
 	}
-	_, err := experts.New(experts.Config{Expert: kind, Shape: shape(), Shared: unbuildable{}, Total: 9})
+	s, err := experts.New(experts.Config{Expert: kind, Shape: shape()})
+	require.NoError(t, err)
+	require.Equal(t, 3, s.First())
+	_, err = experts.New(experts.Config{Expert: kind, Shape: shape(), Shared: unbuildable{}, Total: 9})
 	require.ErrorIs(t, err, errBuild)
 }

@@ -139,6 +139,9 @@ func (t *Table) collect(ctx context.Context, part []float32, each int) ([]float3
 	return whole, t.cfg.Comm.AllGatherV(ctx, parts)
 }
 
+// Sets returns the parameters that this rank holds.
+func (t *Table) Sets() *Sets { return &t.cfg.Sets }
+
 // Load sets parameters from whole tensors. Tensors that are not named keep their values. Nothing is
 // changed if a name or a shape is wrong.
 func (t *Table) Load(tensors []Tensor) error {

@@ -342,3 +342,36 @@ func TestUpdateBias(t *testing.T) {
 		return plain.UpdateBias(t.Context(), nil)
 	}))
 }
+
+// gradientGate is a gate that notes the gradient that it is given.
+type gradientGate struct {
+	fixed
+	got *router.Gradient
+	err error
+}
+
+func (g gradientGate) Backward(_ *router.Decision, _ blas32.General, from router.Gradient) error {
+	*g.got = from
+	return g.err
+}
+
+// TestBackward says which leaves the rank's token groups are, and how much their losses count.
+func TestBackward(t *testing.T) {
+	noErrors(t, onRanks(t, 2, 1, router.TopK{K: 1}, func(me int, plain *rank) error {
+		var got router.Gradient
+		s := routing.New(routing.Config{Gate: gradientGate{got: &got}, Comm: plain.comm, Passes: 2})
+		r := routing.Result{Global: batch.Global{Tokens: []int{3, 5}, Leaves: []int{2, 3}}}
+		if err := s.Backward(tokens(t, me, 4), &r, router.Gradient{Weights: []float32{9}}); err != nil {
+			return err
+		}
+		require.Equal(t, router.Gradient{
+			Weights: []float32{9}, LossScale: []float32{1. / 16, 2. / 16}, FirstLeaf: 2 * me,
+		}, got)
+		why := errors.New("no saved state")
+		failing := routing.New(routing.Config{Gate: gradientGate{got: &got, err: why}, Comm: plain.comm, Passes: 1})
+		err := failing.Backward(tokens(t, me, 4), &r, router.Gradient{})
+		require.ErrorIs(t, err, why)
+		require.ErrorContains(t, err, "switchyard: gradient of the gate: ")
+		return nil
+	}))
+}

@@ -21,6 +21,8 @@ type Config struct {
 	// Gate decides, for Experts experts. The stage takes it over.
 	Gate    router.Gate
 	Experts int
+	// Passes is the number of passes of equal size in a step, by which auxiliary losses are weighed.
+	Passes int
 	// Comm is over all ranks of the world.
 	Comm *collective.Comm
 	// Joined is the number by which errors name a rank of Comm.
@@ -151,6 +153,17 @@ func (s *Stage) laterRounds(
 			return err
 		}
 		sums = counts
+	}
+	return nil
+}
+
+// Backward takes the gradient back through the gate: it adds that of t.X to g.DX, and gives those of
+// the parameters to the gate's. LossScale and FirstLeaf in g are filled in.
+func (s *Stage) Backward(t *batch.Tokens, r *Result, g router.Gradient) error {
+	g.LossScale = t.LossScale(r.Global, s.cfg.Passes)
+	g.FirstLeaf = r.Global.FirstLeaf(s.cfg.Comm.Rank())
+	if err := s.cfg.Gate.Backward(r.Decision, t.X, g); err != nil {
+		return errtext.Errorf("switchyard: gradient of the gate: %w", err)
 	}
 	return nil
 }

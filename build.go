@@ -1,0 +1,171 @@
+package switchyard
+
+import (
+	"context"
+	"strings"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/links"
+	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/internal/agreement"
+	"github.com/switchyard-moe/switchyard/internal/gradients"
+	"github.com/switchyard-moe/switchyard/internal/layout"
+	"github.com/switchyard-moe/switchyard/internal/lifecycle"
+	"github.com/switchyard-moe/switchyard/internal/lockstep"
+	"github.com/switchyard-moe/switchyard/internal/parameters"
+	"github.com/switchyard-moe/switchyard/internal/passcheck"
+	"github.com/switchyard-moe/switchyard/internal/pipeline"
+	"github.com/switchyard-moe/switchyard/internal/routing"
+	"github.com/switchyard-moe/switchyard/internal/roworder"
+	"github.com/switchyard-moe/switchyard/router"
+	"github.com/switchyard-moe/switchyard/schedule/autotune"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// builder builds one layer, and holds what only that takes.
+type builder struct {
+	l    *Layer
+	at   layout.Layout
+	gate router.Gate
+
+	// The layer's own communicators: over the world, for what is agreed on and for checks; over the
+	// ranks of one copy of the experts; and over those that host the same experts.
+	everyone, checks, oneCopy, replicas *collective.Comm
+}
+
+// newBuilder begins to build a layer, which errors call label.
+func newBuilder(w *World, cfg Config, label string) *builder {
+	return &builder{
+		l: &Layer{cfg: cfg, world: w, micro: microBatches{label: label}, passes: newPasses(cfg)},
+		at: layout.New(layout.Config{
+			Rank: int(w.Rank()), Size: w.Size(), ExpertParallel: cfg.ExpertParallel,
+			Experts: cfg.Experts, Hosted: cfg.Hosted,
+		}),
+	}
+}
+
+// guarded describes the layer to its guard.
+func (b *builder) guarded() lifecycle.Config {
+	w, label := b.l.world, b.l.micro.label
+	stream := lockstep.StreamID(w.channel + 1) // the number of the layer's first view
+	return lifecycle.Config{
+		Rank: w.joined(w.Rank()),
+		Begin: func(op string) func(error) error {
+			// A rank may call Forward where others call ForwardBatch.
+			return w.begin(stream, label, strings.TrimSuffix(op, "Batch"))
+		},
+		Ended: func(cause error) { w.log.Fail(stream, cause) },
+	}
+}
+
+// seedOf is the seed of a layer by its number in its world: the configured one for the first, and
+// another for each that follows. (The finaliser of SplitMix64; Steele et al. 2014.)
+func seedOf(seed uint64, layer int) uint64 {
+	if layer == 0 {
+		return seed
+	}
+	h := seed ^ uint64(layer)*0xd1342543de82ef95
+	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
+	h = (h ^ h>>27) * 0x94d049bb133111eb
+	return h ^ h>>31
+}
+
+// build builds the layer together with the other ranks, which must have the same settings.
+func (b *builder) build(settings *agreement.Settings) error {
+	if err := b.connect(); err != nil {
+		return err
+	}
+	ctx, l := context.Background(), b.l
+	ranks := agreement.Ranks{Comm: b.everyone, Joined: l.world.joined}
+	if err := ranks.Compare(ctx, settings); err != nil {
+		return err
+	}
+	if err := ranks.Built(ctx, b.buildOwn()); err != nil {
+		return err
+	}
+	if err := b.buildExchange(); err != nil {
+		return err
+	}
+	sets := parameters.Sets{
+		Gate: b.gate.Params(), Experts: l.path.Experts.Params(),
+		Shared: l.path.Experts.Shared.Params(), Gains: l.compression.Gains(),
+	}
+	l.table = parameters.New(parameters.Config{
+		Sets: sets, Gate: b.gate, Placement: b.at.Placement, Rank: b.at.Rank, Comm: b.oneCopy,
+	})
+	l.gradients = gradients.New(gradients.Config{
+		Sets: sets, Gate: b.gate, World: b.everyone, Replicas: b.replicas,
+		ExpertParallel: b.at.Parallel, MicroBatches: l.cfg.batches(), Joined: l.world.joined,
+	})
+	return nil
+}
+
+// connect makes the layer's communicators.
+func (b *builder) connect() error {
+	for _, of := range []struct {
+		comm    **collective.Comm
+		members []transport.Rank
+	}{
+		{&b.everyone, b.at.World()}, {&b.replicas, b.at.Replicas()},
+		{&b.oneCopy, b.at.OneCopy()}, {&b.checks, b.at.World()},
+	} {
+		view, err := b.l.world.View(of.members)
+		if err != nil {
+			return err
+		}
+		*of.comm = collective.New(view)
+	}
+	return nil
+}
+
+// buildOwn builds the stages that take no other rank.
+func (b *builder) buildOwn() (err error) {
+	l, w, cfg := b.l, b.l.world, b.l.cfg
+	b.gate, err = cfg.Router.New(router.Shape{Dim: cfg.Dim, Experts: cfg.Experts, Seed: cfg.Seed})
+	if err != nil {
+		return err
+	}
+	l.routing = routing.New(routing.Config{
+		Gate: b.gate, Experts: cfg.Experts, Passes: cfg.batches(), Comm: b.everyone, Joined: w.joined,
+		Replicas: b.at.Copies, Compute: l.compute,
+		Abort: func(ctx context.Context) error { return l.exchange.Refuse(ctx) },
+		AwaitAbort: func(ctx context.Context) error {
+			_, err := l.exchange.Begin(ctx, alltoall.Request{Counts: alltoall.Counts{Rows: []int{}}})
+			return err
+		},
+	})
+	l.order = roworder.New(cfg.Dim)
+	l.checks = passcheck.New(passcheck.Config{
+		Comm: b.checks, Rank: w.Rank(), Joined: w.joined, All: cfg.Wire.Finite,
+	})
+	l.path, err = cfg.newPath(b.at, pipeline.Path{Checks: l.checks, Compute: l.compute, Rank: w.Rank()},
+		autotune.Config{Comm: b.everyone, Rank: int(w.Rank()), Ranks: w.Size()}, &l.stats.exchanging)
+	return err
+}
+
+// buildExchange builds what takes the rows to other ranks, and compression before it.
+func (b *builder) buildExchange() (err error) {
+	l, cfg := b.l, b.l.cfg
+	leafRows := routing.Slots(b.gate)
+	l.compression, err = newCompression(cfg, l.world, b.at, leafRows, &l.stats.exchanging)
+	if err != nil {
+		return err
+	}
+	view, err := l.world.View(b.at.OneCopy())
+	if err != nil {
+		return err
+	}
+	if cfg.Compression.When != CompressNever && cfg.Compression.Nodes {
+		leafRows = alltoall.DefaultMaxRows // of other ranks too; MaxRows bounds all of them together
+	}
+	exchange := alltoall.Config{
+		Placement: b.at.Placement, Dim: cfg.Dim, MaxRows: cfg.MaxRows, LeafRows: leafRows,
+		Algorithm: cfg.Algorithm, Topology: b.at.Topology(cfg.Topology), Wire: cfg.Wire,
+	}
+	exchange.Wire.Finite = false // an exchange can only refuse alone: l.checks does it on all ranks
+	if cfg.Links != (links.Links{}) {
+		exchange.Costs = cfg.Links
+	}
+	l.exchange, err = alltoall.New(view, exchange)
+	return err
+}
