@@ -88,7 +88,7 @@ func (t *Transport) failed(ctx context.Context, err error, o *Op) error {
 	case errors.Is(err, delayqueue.ErrClosed):
 		return &transport.Error{Rank: o.Rank, Op: o.Dir.String(), Err: transport.ErrClosed}
 	case errors.As(err, &known):
-		if own := t.unusable(o); own != nil { // this rank may have closed the transport below meanwhile
+		if own := t.unusable(o); own != nil { // this rank may have closed it meanwhile
 			return own
 		}
 		t.fail(known)

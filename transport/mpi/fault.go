@@ -148,7 +148,7 @@ func (c *call) countLeft() (waiting, moving int) {
 func (c *call) withdraw() {
 	for i := range c.recvs {
 		if r := &c.recvs[i]; r.state == recvPosted {
-			r.peer.posted.remove(r)
+			r.peer.unpost(r)
 		}
 	}
 	for i := range c.sends {

@@ -33,12 +33,12 @@ func (t *Transport) release(m *message) {
 // announced.
 func (t *Transport) post(r *receive) *fault {
 	p := r.peer
-	m := p.next(r.tag)
+	m := p.arrived.Pop(r.tag)
 	switch {
 	case m == nil && !p.gone.IsZero():
 		return &fault{p.rank, transport.ErrPeerClosed}
 	case m == nil:
-		p.posted.push(r)
+		p.post(r)
 		return nil
 	}
 	if f := r.fits(m.bytes); f != nil {
@@ -126,9 +126,9 @@ func (t *Transport) offered(p *peer, h header, payload []byte) *fault {
 	if (h.kind == kindAnnounce) != (h.id != 0) {
 		return p.broke("message of kind %d with id %d", h.kind, h.id)
 	}
-	if r := p.posted.take(h.tag); r != nil {
+	if r := p.take(h.tag); r != nil {
 		if f := r.fits(n); f != nil {
-			p.posted.pushFront(r)
+			p.repost(r)
 			return f
 		}
 		if h.id != 0 {
@@ -148,7 +148,7 @@ func (t *Transport) offered(p *peer, h header, payload []byte) *fault {
 		}
 		m.store = append(m.store, payload...)
 	}
-	p.keep(m)
+	p.arrived.Push(m.tag, m)
 	return nil
 }
 
@@ -171,7 +171,7 @@ func (t *Transport) takeBack(id int32) bool {
 // is moving may still complete.
 func (t *Transport) farewell(p *peer) *fault {
 	p.gone = time.Now()
-	if p.posted.head != nil {
+	if p.posted.Len() > 0 {
 		return &fault{p.rank, transport.ErrPeerClosed}
 	}
 	return nil

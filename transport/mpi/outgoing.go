@@ -110,9 +110,9 @@ func (t *Transport) submit(s *send) *fault {
 
 // submitToSelf delivers a message of this rank to itself, or keeps it until it is received.
 func (t *Transport) submitToSelf(s *send) *fault {
-	if r := s.peer.posted.take(s.tag); r != nil {
+	if r := s.peer.take(s.tag); r != nil {
 		if f := r.fits(s.bytes); f != nil {
-			s.peer.posted.pushFront(r)
+			s.peer.repost(r)
 			return f
 		}
 		rows.CopyAll(r.bufs, s.bufs)
@@ -121,7 +121,7 @@ func (t *Transport) submitToSelf(s *send) *fault {
 		m := t.newMessage(s.tag, s.bytes)
 		m.store = slices.Grow(m.store, s.bytes)[:s.bytes]
 		rows.Gather(m.store, s.bufs)
-		s.peer.keep(m)
+		s.peer.arrived.Push(m.tag, m)
 	}
 	s.finished()
 	return nil

@@ -6,6 +6,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/tagqueue"
 )
 
 // inbox matches the messages of one peer with receives. Messages are announced in the order of
@@ -18,9 +19,8 @@ type inbox struct {
 	changed sync.Cond // next has grown, a message has got its memory, or the transport is unusable
 	next    uint64    // number of the next message to be announced
 	open    map[uint64]*inbound
-	arrived map[transport.Tag][]*inbound
-	posted  map[transport.Tag][]*receive
-	asked   int // receives in posted
+	arrived tagqueue.Queue[inbound]
+	posted  tagqueue.Queue[receive]
 
 	held  int // bytes of unexpected messages, overhead included
 	links int // links that a frame may still arrive on
@@ -31,9 +31,7 @@ type inbox struct {
 func newInbox(t *Transport, peer transport.Rank) *inbox {
 	b := &inbox{
 		t: t, peer: peer, links: len(t.links),
-		open:    make(map[uint64]*inbound),
-		arrived: make(map[transport.Tag][]*inbound),
-		posted:  make(map[transport.Tag][]*receive),
+		open: make(map[uint64]*inbound),
 	}
 	b.changed.L = &b.mu
 	return b
@@ -53,7 +51,7 @@ type receive struct {
 func (b *inbox) post(tag transport.Tag, bufs [][]byte) (*receive, *fault) {
 	r := &receive{b: b, tag: tag, bufs: bufs, room: rows.SizeOf(bufs), done: make(chan struct{}, 1)}
 	b.mu.Lock()
-	if m, ok := shift(b.arrived, tag); ok {
+	if m := b.arrived.Pop(tag); m != nil {
 		err := b.match(m, r)
 		b.mu.Unlock()
 		if err != nil {
@@ -61,29 +59,13 @@ func (b *inbox) post(tag transport.Tag, bufs [][]byte) (*receive, *fault) {
 		}
 		return r, nil
 	}
-	b.posted[tag] = append(b.posted[tag], r)
-	b.asked++
+	b.posted.Push(tag, r)
 	err := b.exhausted()
 	b.mu.Unlock()
 	if err != nil {
 		return nil, b.t.fail(b.peer, err)
 	}
 	return r, nil
-}
-
-// shift removes and returns the first of the queue under tag, if there is any.
-func shift[T any](queues map[transport.Tag][]*T, tag transport.Tag) (first *T, ok bool) {
-	q := queues[tag]
-	switch len(q) {
-	case 0:
-		return nil, false
-	case 1:
-		delete(queues, tag)
-		return q[0], true
-	}
-	first, q[0] = q[0], nil
-	queues[tag] = q[1:]
-	return first, true
 }
 
 // match gives r the message m, which may be whole already. mu is held.
@@ -110,12 +92,11 @@ func (b *inbox) announce(h *header, s shape) (*inbound, error) {
 	b.next++
 	b.open[m.number] = m
 	b.changed.Broadcast()
-	r, ok := shift(b.posted, m.tag)
-	if !ok {
-		b.arrived[m.tag] = append(b.arrived[m.tag], m)
+	r := b.posted.Pop(m.tag)
+	if r == nil {
+		b.arrived.Push(m.tag, m)
 		return m, nil
 	}
-	b.asked--
 	return m, b.match(m, r)
 }
 
@@ -161,7 +142,7 @@ func (r *receive) withdraw() (begun, whole bool) {
 	defer b.mu.Unlock()
 	m := r.msg
 	if m == nil {
-		r.unpost()
+		b.posted.Remove(r.tag, r)
 		return false, false
 	}
 	m.abandoned = true
@@ -170,22 +151,6 @@ func (r *receive) withdraw() (begun, whole bool) {
 		b.changed.Wait()
 	}
 	return true, m.left == 0
-}
-
-func (r *receive) unpost() {
-	b := r.b
-	q := b.posted[r.tag]
-	for i, other := range q {
-		if other == r {
-			b.asked--
-			if len(q) == 1 {
-				delete(b.posted, r.tag)
-				return
-			}
-			b.posted[r.tag] = append(q[:i:i], q[i+1:]...)
-			return
-		}
-	}
 }
 
 // deliverSelf takes a message of this rank to itself, whole.
