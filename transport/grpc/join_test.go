@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/internal/loopback"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/internal/controlpb"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
@@ -64,7 +65,7 @@ func join(t *testing.T, rank transport.Rank, addrs []string) error {
 
 func TestJoinNamesTheLastFailure(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
-		addr := freeAddr(t)
+		addr := loopback.Addr()
 		err := join(t, 2, []string{addr, addr})
 		require.ErrorIs(t, err, syscall.ECONNREFUSED)
 		require.ErrorContains(t, err, addr)

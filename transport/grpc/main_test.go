@@ -2,36 +2,22 @@ package grpc
 
 import (
 	"context"
-	"fmt"
-	"math/rand/v2"
-	"net"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
+	"github.com/switchyard-moe/switchyard/internal/loopback"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-// freeAddr returns a loopback address that nobody listens on.
-func freeAddr(t testing.TB) string {
-	for {
-		// Below the ephemeral range: no outgoing connection of this machine takes it meanwhile.
-		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
-		if l, err := net.Listen("tcp", addr); err == nil {
-			require.NoError(t, l.Close())
-			return addr
-		}
-	}
-}
-
 // openAll joins n ranks in this process; each may change its configuration.
 func openAll(t testing.TB, n int, change func(c *Config)) []*Transport {
-	addr := freeAddr(t)
+	addr := loopback.Addr()
 	ends, errs := make([]*Transport, n), make([]error, n)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -18,7 +18,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/internal/loopback"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/processtest"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 	"github.com/switchyard-moe/switchyard/transport/shm"
 	"github.com/switchyard-moe/switchyard/transport/tcp"
@@ -47,7 +49,7 @@ func TestJoiningChild(t *testing.T) {
 	size, err := strconv.Atoi(os.Getenv(joinSize))
 	require.NoError(t, err)
 	c := tcp.Config{
-		Identity: rendezvous.Identity{Rank: transport.Rank(rank), Size: size, Addr: os.Getenv(childAddr), Job: "joining"},
+		Identity: rendezvous.Identity{Rank: transport.Rank(rank), Size: size, Addr: os.Getenv(processtest.Addr), Job: "joining"},
 		Limits:   transport.Limits{JoinTimeout: 4 * time.Minute},
 		Net:      mortalNet(os.Getenv(joinDies)), Log: slog.New(slog.NewTextHandler(logLines{}, nil)),
 	}
@@ -105,14 +107,14 @@ func mortalNet(dies string) rendezvous.Net {
 	return rendezvous.Net{
 		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
 			c, err := system.Dial(ctx, addr)
-			if addr != os.Getenv(childAddr) || err != nil {
+			if addr != os.Getenv(processtest.Addr) || err != nil {
 				return c, err
 			}
 			return &mortalConn{c, see}, nil
 		},
 		Listen: func(ctx context.Context, addr string) (net.Listener, error) {
 			l, err := system.Listen(ctx, addr)
-			if addr != os.Getenv(childAddr) || err != nil {
+			if addr != os.Getenv(processtest.Addr) || err != nil {
 				return l, err
 			}
 			return &mortalListener{l, see}, nil
@@ -159,7 +161,7 @@ type joiner struct {
 // startJoiner starts rank as a process; change may alter how.
 func startJoiner(t *testing.T, addr, over string, rank, size int, dies string, change func(cmd *exec.Cmd)) *joiner {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestJoiningChild$")
-	cmd.Env = append(os.Environ(), childAddr+"="+addr, joinRank+"="+strconv.Itoa(rank), joinSize+"="+strconv.Itoa(size),
+	cmd.Env = append(os.Environ(), processtest.Addr+"="+addr, joinRank+"="+strconv.Itoa(rank), joinSize+"="+strconv.Itoa(size),
 		joinOver+"="+over, joinDies+"="+dies)
 	if change != nil {
 		change(cmd)
@@ -208,7 +210,7 @@ func TestDeathWhileJoiningIsNamedByAll(t *testing.T) {
 		{"hybrid", 0, afterWelcome + "2", 3}, {"hybrid", 2, afterWelcome + "1", 3},
 	} {
 		t.Run(fmt.Sprintf("%s, rank %d, message %s", c.over, c.victim, c.after), func(t *testing.T) {
-			addr := freeAddr(t)
+			addr := loopback.Addr()
 			begin := time.Now()
 			var all []*joiner
 			for rank := range c.start {

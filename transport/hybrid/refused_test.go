@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/internal/loopback"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/internal/meshjoin"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
@@ -49,7 +50,7 @@ func strange(t *testing.T) func(cmd *exec.Cmd) {
 func TestContainersWithOtherUsersSpeakTCP(t *testing.T) {
 	contain := strange(t)
 	for other := range 3 {
-		addr := freeAddr(t)
+		addr := loopback.Addr()
 		var all []*joiner
 		for rank := range 3 {
 			var change func(*exec.Cmd)
@@ -74,7 +75,7 @@ func TestContainersWithOtherUsersSpeakTCP(t *testing.T) {
 // TestSharedMemoryThatIsRefusedIsTheReason: without another way, every rank says why at once.
 func TestSharedMemoryThatIsRefusedIsTheReason(t *testing.T) {
 	contain := strange(t)
-	addr := freeAddr(t)
+	addr := loopback.Addr()
 	begin := time.Now()
 	all := []*joiner{
 		startJoiner(t, addr, "shm", 0, 3, "", nil), startJoiner(t, addr, "shm", 1, 3, "", contain), startJoiner(t, addr, "shm", 2, 3, "", nil),
@@ -131,7 +132,7 @@ func (f *refusing) open(ctx context.Context, m meshjoin.Meeting, peers map[trans
 // they do not.
 func TestPairThatCannotShareMemorySpeaksTCP(t *testing.T) {
 	for _, pair := range [][2]transport.Rank{{0, 1}, {0, 2}, {1, 2}} {
-		addr := freeAddr(t)
+		addr := loopback.Addr()
 		var logs [3]syncBuffer
 		var ways [3][]Way
 		var ends [3]transport.Transport
@@ -189,7 +190,7 @@ func requireSends(t *testing.T, from, to transport.Transport) {
 
 // TestDifferentRingsAreADisagreement: it is no reason to take another way without a word.
 func TestDifferentRingsAreADisagreement(t *testing.T) {
-	addr := freeAddr(t)
+	addr := loopback.Addr()
 	errs := make([]error, 3)
 	var wg sync.WaitGroup
 	for r := range errs {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/internal/loopback"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 	"github.com/switchyard-moe/switchyard/transport/tcp"
@@ -72,7 +73,7 @@ func TestNodesAreWhatIsShared(t *testing.T) {
 func TestFailedJoinLeavesNoMeetings(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err := Join(ctx, Config{Config: tcp.Config{Identity: rendezvous.Identity{Size: 2, Addr: freeAddr(t)}}})
+	_, err := Join(ctx, Config{Config: tcp.Config{Identity: rendezvous.Identity{Size: 2, Addr: loopback.Addr()}}})
 	require.Error(t, err)
 	meetings.Lock()
 	defer meetings.Unlock()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/internal/loopback"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
@@ -26,7 +27,7 @@ func requireHears(t *testing.T, a, b *Transport) {
 }
 
 func TestJoinReportsDisagreementToAll(t *testing.T) {
-	addr := freeAddr(t)
+	addr := loopback.Addr()
 	errs := make([]error, 3)
 	var wg sync.WaitGroup
 	for r := range errs {

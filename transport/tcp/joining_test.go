@@ -12,13 +12,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/internal/loopback"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
 // joinErrors has n ranks join that cannot all do so, and returns their errors.
 func joinErrors(t *testing.T, n int, change func(c *Config)) []error {
-	addr := freeAddr(t)
+	addr := loopback.Addr()
 	errs := make([]error, n)
 	var wg sync.WaitGroup
 	for r := range n {

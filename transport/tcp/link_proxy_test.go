@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/internal/loopback"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/internal/faultproxy"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
@@ -27,7 +28,7 @@ type proxied struct {
 
 // openProxied joins n ranks. Each dials the listener of another through a proxy in front of it.
 func openProxied(t *testing.T, n int, change func(c *Config)) *proxied {
-	job := &proxied{addr: freeAddr(t), listeners: make(map[string]transport.Rank), links: make(map[[2]transport.Rank]*faultproxy.Proxy)}
+	job := &proxied{addr: loopback.Addr(), listeners: make(map[string]transport.Rank), links: make(map[[2]transport.Rank]*faultproxy.Proxy)}
 	t.Cleanup(job.close)
 	job.ends = openAll(t, n, func(c *Config) {
 		change(c)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/internal/loopback"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 	"github.com/switchyard-moe/switchyard/transport/secure"
@@ -63,7 +64,7 @@ func TestOnlyTLSEncrypts(t *testing.T) {
 // joinEach joins a job of len(configs) ranks, whose configurations need not agree.
 func joinEach(t *testing.T, configs []Config) []error {
 	errs := make([]error, len(configs))
-	addr := freeAddr(t)
+	addr := loopback.Addr()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var wg sync.WaitGroup
@@ -100,7 +101,7 @@ func TestSecurityPermitsAddressesBeyondLoopback(t *testing.T) {
 	require.ErrorContains(t, c.Validate(), "Secret has 5 bytes, at least 16 are needed")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := Join(ctx, Config{Identity: rendezvous.Identity{Size: 2, Addr: freeAddr(t)}, Host: "0.0.0.0", Security: secure.Config{Secret: testSecret}})
+	_, err := Join(ctx, Config{Identity: rendezvous.Identity{Size: 2, Addr: loopback.Addr()}, Host: "0.0.0.0", Security: secure.Config{Secret: testSecret}})
 	require.ErrorIs(t, err, context.Canceled)
 }
 
@@ -109,7 +110,7 @@ func TestOnlyTheNamedAddressListensAndOnlyBeforeTheMeshStands(t *testing.T) {
 		t.Skip("other tests of this process listen")
 	}
 	configs := make([]Config, 2)
-	addr := freeAddr(t)
+	addr := loopback.Addr()
 	for r := range configs {
 		configs[r] = Config{Identity: rendezvous.Identity{Rank: transport.Rank(r), Size: 2, Addr: addr}}
 		withSecret(&configs[r])
