@@ -99,7 +99,7 @@ func TestManyGoroutinesOneEnters(t *testing.T) {
 
 func TestContexts(t *testing.T) {
 	layer, _, _, _ := family()
-	//nolint:staticcheck // a nil context is the mistake
+	//lint:ignore SA1012 a nil context is the mistake
 	require.ErrorContains(t, layer.Enter(nil, "Forward"), "rank 3: Forward: the context is nil")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("the job is over")
