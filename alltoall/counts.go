@@ -51,14 +51,14 @@ type announcement struct {
 // this one will get, by sender. The result is valid until the next round begins.
 func (x *Exchange) exchangeCounts(ctx context.Context, c Counts, k crossings) ([]announcement, error) {
 	x.seq++
-	x.now = x.choose(x.countsBytes(), Share{1, 1})
+	x.now = x.chooser.chooseForCounts()
 	x.round.begin()
 	defer x.round.end()
 	me, in := x.rank(), x.emptySplits(x.size())
 	in[me] = x.encodeCounts(c, me, k)
 	for i := 1; i < x.size(); i++ {
 		r := x.next(i)
-		in[r] = x.round.takeBytes(4 * (countsHeader + x.placement.Count(me) + x.nodeWords()))
+		in[r] = x.round.takeBytes(4 * (countsHeader + x.placement.Count(me) + x.chooser.countedNodes()))
 		x.send(r, x.round.one(x.encodeCounts(c, r, k)))
 		x.recv(r, x.round.one(in[r]))
 	}
@@ -90,7 +90,7 @@ func (x *Exchange) refuse(ctx context.Context, cause *transport.Error) error {
 
 func (x *Exchange) encodeCounts(c Counts, to int, k crossings) []byte {
 	begin, end := x.placement.Of(to)
-	words := x.round.takeBytes(4 * (countsHeader + end - begin + x.nodeWords()))[:0]
+	words := x.round.takeBytes(4 * (countsHeader + end - begin + x.chooser.countedNodes()))[:0]
 	leaving := 0
 	if len(c.Rows) > 0 {
 		leaving = mat.Sum(c.Rows) - mat.Sum(c.ofExperts(x.placement.Of(x.rank())))
@@ -101,7 +101,7 @@ func (x *Exchange) encodeCounts(c Counts, to int, k crossings) []byte {
 	for e := begin; e < end; e++ {
 		words = binary.LittleEndian.AppendUint32(words, uint32(mat.Sum(c.ofExperts(e, e+1))))
 	}
-	for _, members := range x.nodes.members[:x.nodeWords()] {
+	for _, members := range x.chooser.nodes.members[:x.chooser.countedNodes()] {
 		rows := 0
 		for _, r := range members {
 			if len(c.Rows) > 0 && r != x.rank() {
@@ -111,17 +111,6 @@ func (x *Exchange) encodeCounts(c Counts, to int, k crossings) []byte {
 		words = binary.LittleEndian.AppendUint32(words, uint32(rows))
 	}
 	return words
-}
-
-// mostNodes bounds the number of nodes of whose rows counts tell.
-const mostNodes = 64
-
-// nodeWords is the number of those nodes, or 0 if nothing is predicted.
-func (x *Exchange) nodeWords() int {
-	if n := len(x.nodes.members); x.predicts() && n <= mostNodes {
-		return n
-	}
-	return 0
 }
 
 func (x *Exchange) decodeAll(in [][]byte) ([]announcement, error) {
@@ -165,7 +154,7 @@ func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
 		return announcement{}, x.fault(from, "counts", transport.ErrProtocol,
 			"%d tokens, %d of them padding, in %d leaves, limit %d tokens", a.tokens, a.padding, a.leaves, mostRows)
 	}
-	experts := len(words)/4 - countsHeader - x.nodeWords()
+	experts := len(words)/4 - countsHeader - x.chooser.countedNodes()
 	if counts := times(a.leaves, experts); counts > x.counted {
 		return announcement{}, x.fault(from, "counts", transport.ErrTooLarge,
 			"%d groups of tokens × experts of rank %d, MaxCounts is %d; larger groups are fewer", counts, x.rank(), x.counted)
@@ -180,7 +169,7 @@ func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
 	if most := times(x.mostRows(a), x.placement.Experts()-x.placement.Count(from)); a.leaving > most {
 		return announcement{}, x.fault(from, "counts", transport.ErrProtocol, "%d rows for other ranks, at most %d of %d tokens", a.leaving, most, a.tokens)
 	}
-	a.toNode = x.round.takeInts(x.nodeWords())
+	a.toNode = x.round.takeInts(x.chooser.countedNodes())
 	for n := range a.toNode {
 		if a.toNode[n] = word(countsHeader + experts + n); a.toNode[n] > a.leaving {
 			return announcement{}, x.fault(from, "counts", transport.ErrProtocol, "%d rows for node %d, of %d that leave", a.toNode[n], n, a.leaving)

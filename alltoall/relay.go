@@ -70,7 +70,7 @@ func (r *relay) begin(x *Exchange, op string) {
 	r.x, r.op, r.holding = x, op, 0
 	if r.held == nil {
 		r.held, r.out, r.in = map[Block][][]byte{}, make([][][]byte, x.size()), make([][][]byte, x.size())
-		r.ids, r.nodes = map[*byte]uint32{}, x.topology.on(x.size()).node
+		r.ids, r.nodes = map[*byte]uint32{}, x.chooser.nodes.node
 	}
 	for _, m := range x.round.sends {
 		r.out[m.Peer] = m.Bufs

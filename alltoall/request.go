@@ -42,11 +42,11 @@ func (x *Exchange) Begin(ctx context.Context, r Request) (*Handle, error) {
 		return nil, x.refuse(ctx, err)
 	}
 	var k crossings
-	if x.predicts() {
+	if x.chooser.predicts() {
 		k = src.crossings(x, r.Counts)
 	}
 	h := x.newHandle()
-	h.prepare(src, x.last)
+	h.prepare(src, x.chooser.last)
 	from, err := x.exchangeCounts(ctx, r.Counts, k)
 	if err != nil {
 		h.preparing.Wait()
@@ -54,8 +54,7 @@ func (x *Exchange) Begin(ctx context.Context, r Request) (*Handle, error) {
 		return nil, err
 	}
 	h.cut = r.Cut
-	h.algorithm = x.chooseFor(from, h.cut.messages())
-	x.last = h.algorithm
+	h.algorithm = x.chooser.chooseFor(from, h.cut.messages())
 	h.prepared(h.algorithm)
 	h.plan.announce(x, r.Counts, from)
 	r.Counts.Rows = append(h.counts.Rows[:0], r.Counts.Rows...)

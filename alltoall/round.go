@@ -115,3 +115,11 @@ func length(bufs [][]byte) int {
 	}
 	return n
 }
+
+// stepsOf returns the steps of this rank in an algorithm.
+func (x *Exchange) stepsOf(a Algorithm) []Step {
+	if x.steps[a] == nil {
+		x.steps[a] = a.Steps(x.chooser.topology, x.size(), x.rank())
+	}
+	return x.steps[a]
+}

@@ -53,7 +53,7 @@ func (h *Handle) listSource(first, n int) {
 
 // crossings counts the rows that leave.
 func (s source) crossings(x *Exchange, c Counts) (k crossings) {
-	o := &x.nodes
+	o := &x.chooser.nodes
 	mine := o.node[x.rank()]
 	if s.token != nil {
 		x.seenBy = [2][]int32{cleared(x.seenBy[0], s.m.Rows), cleared(x.seenBy[1], s.m.Rows)}

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
 // messageCosts predicts by what each message costs, within a node and to others. Those of a node
@@ -43,17 +41,10 @@ func (c messageCosts) Round(r UniformRound) (slowest time.Duration) {
 	return slowest
 }
 
-// autoOn returns rank 0 of 8 on nodes of two, which chooses by costs.
-func autoOn(t *testing.T, costs Costs) *Exchange {
-	ts := inproc.New(8)
-	t.Cleanup(func() {
-		for _, tr := range ts {
-			_ = tr.Close()
-		}
-	})
-	x, err := New(ts[0], Config{Placement: Even(8, 8), Dim: 64, Topology: Nodes(8, 2), Costs: costs})
-	require.NoError(t, err)
-	return x
+// autoOn is the chooser of 8 ranks on nodes of two, which goes by costs.
+func autoOn(costs Costs) *chooser {
+	c := newChooser(Config{Placement: Even(8, 8), Dim: 64, Topology: Nodes(8, 2), Costs: costs}, 8)
+	return &c
 }
 
 func slowBetween(alpha time.Duration) Costs {
@@ -62,12 +53,12 @@ func slowBetween(alpha time.Duration) Costs {
 
 // TestAutoFollowsTheCosts takes few messages if each is dear, and Direct without costs.
 func TestAutoFollowsTheCosts(t *testing.T) {
-	x := autoOn(t, slowBetween(100*time.Microsecond))
-	require.NotEqual(t, Direct, x.choose(64, Share{1, 1}))
-	require.Equal(t, Rails, x.choose(4096, Share{1, 1}))
-	x = autoOn(t, nil)
-	require.Equal(t, Direct, x.choose(64, Share{1, 1}))
-	require.Equal(t, Prediction{Algorithm: Direct}, x.Predict(64, Share{1, 1})[0])
+	c := autoOn(slowBetween(100 * time.Microsecond))
+	require.NotEqual(t, Direct, c.choose(64, Share{1, 1}))
+	require.Equal(t, Rails, c.choose(4096, Share{1, 1}))
+	c = autoOn(nil)
+	require.Equal(t, Direct, c.choose(64, Share{1, 1}))
+	require.Equal(t, Prediction{Algorithm: Direct}, c.predict(64, Share{1, 1})[0])
 }
 
 // TestAutoLeavesDirectForAQuarter: another algorithm is taken if Direct is predicted to take more
@@ -76,9 +67,9 @@ func TestAutoFollowsTheCosts(t *testing.T) {
 func TestAutoLeavesDirectForAQuarter(t *testing.T) {
 	within, beyond := 0, 0
 	for alpha := time.Microsecond; alpha < time.Millisecond; alpha += alpha/8 + 1 {
-		x := autoOn(t, slowBetween(alpha))
+		c := autoOn(slowBetween(alpha))
 		for bytes := 1; bytes <= 1<<16; bytes *= 2 {
-			list := x.Predict(bytes, Share{1, 1})
+			list := c.predict(bytes, Share{1, 1})
 			best := slices.MinFunc(list, func(a, b Prediction) int {
 				return cmp.Compare(a.Dispatch+a.Combine, b.Dispatch+b.Combine)
 			})
@@ -87,12 +78,12 @@ func TestAutoLeavesDirectForAQuarter(t *testing.T) {
 			switch {
 			case gain > 1.25:
 				beyond++
-				require.Equal(t, best.Algorithm, x.choose(bytes, Share{1, 1}), "%v, %d bytes, %.2f times as fast", alpha, bytes, gain)
+				require.Equal(t, best.Algorithm, c.choose(bytes, Share{1, 1}), "%v, %d bytes, %.2f times as fast", alpha, bytes, gain)
 			default:
 				if best.Algorithm != Direct && gain > 1.1 {
 					within++
 				}
-				require.Equal(t, Direct, x.choose(bytes, Share{1, 1}), "%v, %d bytes, %.2f times as fast", alpha, bytes, gain)
+				require.Equal(t, Direct, c.choose(bytes, Share{1, 1}), "%v, %d bytes, %.2f times as fast", alpha, bytes, gain)
 			}
 		}
 	}
@@ -102,10 +93,10 @@ func TestAutoLeavesDirectForAQuarter(t *testing.T) {
 
 // announced are announcements by which rank 0 sends the given number of rows to each other node and
 // the others nothing.
-func announced(x *Exchange, rows int) []announcement {
-	from := make([]announcement, x.size())
+func announced(c *chooser, rows int) []announcement {
+	from := make([]announcement, c.ranks)
 	for r := range from {
-		from[r].toNode = make([]int, x.nodeWords())
+		from[r].toNode = make([]int, c.countedNodes())
 	}
 	for n := 1; n < len(from[0].toNode); n++ {
 		from[0].toNode[n] = rows
@@ -118,33 +109,33 @@ func announced(x *Exchange, rows int) []announcement {
 // TestBusiestLink: what the busiest node sends or receives, as the mean over its pairs of ranks
 // with others.
 func TestBusiestLink(t *testing.T) {
-	x := autoOn(t, slowBetween(time.Millisecond))
-	require.Equal(t, 4, x.nodeWords())
-	from := announced(x, 100)
-	require.InDelta(t, 300./(2*6), x.busiest(from), 1e-9, "node 0 sends 300 rows over 2 × 6 pairs")
+	c := autoOn(slowBetween(time.Millisecond))
+	require.Equal(t, 4, c.countedNodes())
+	from := announced(c, 100)
+	require.InDelta(t, 300./(2*6), c.busiest(from), 1e-9, "node 0 sends 300 rows over 2 × 6 pairs")
 	from[2].toNode[3], from[4].toNode[3] = 500, 500
-	require.InDelta(t, 1100./(2*6), x.busiest(from), 1e-9, "node 3 receives 1100")
+	require.InDelta(t, 1100./(2*6), c.busiest(from), 1e-9, "node 3 receives 1100")
 	from[6].toNode[3] = 10_000
-	require.InDelta(t, 1100./(2*6), x.busiest(from), 1e-9, "what stays on a node loads no link")
-	require.Zero(t, x.busiest(announced(x, 0)))
+	require.InDelta(t, 1100./(2*6), c.busiest(from), 1e-9, "what stays on a node loads no link")
+	require.Zero(t, c.busiest(announced(c, 0)))
 }
 
 // TestAutoGoesByTheBusiestLink: the same rows choose as long messages do if one node has them all,
 // and as short ones do if every rank has its share.
 func TestAutoGoesByTheBusiestLink(t *testing.T) {
-	x := autoOn(t, slowBetween(100*time.Microsecond))
-	row := x.wire.Dispatch.Bytes(x.dim)
+	c := autoOn(slowBetween(100 * time.Microsecond))
+	row := c.rowBytes
 	differ := 0
 	for rows := 8; rows <= 1<<20; rows *= 2 {
-		from := announced(x, rows)
-		mean, busy := float64(3*rows)/(8*7), x.busiest(from)
+		from := announced(c, rows)
+		mean, busy := float64(3*rows)/(8*7), c.busiest(from)
 		require.Greater(t, busy, 4*mean)
-		got := x.chooseFor(from, 1)
-		require.Equal(t, x.choose(int(float64(row)*busy), Share{1, 1}), got, "%d rows", rows)
-		if got != x.choose(int(float64(row)*mean), Share{1, 1}) {
+		got := c.chooseFor(from, 1)
+		require.Equal(t, c.choose(int(float64(row)*busy), Share{1, 1}), got, "%d rows", rows)
+		if got != c.choose(int(float64(row)*mean), Share{1, 1}) {
 			differ++
 		}
-		require.Equal(t, x.choose(int(float64(row)*busy)/4, Share{1, 1}), x.chooseFor(from, 4), "%d rows in four parts", rows)
+		require.Equal(t, c.choose(int(float64(row)*busy)/4, Share{1, 1}), c.chooseFor(from, 4), "%d rows in four messages", rows)
 	}
 	require.Positive(t, differ, "the mean would always have chosen the same")
 }
@@ -152,26 +143,40 @@ func TestAutoGoesByTheBusiestLink(t *testing.T) {
 // TestAutoGoesByRepeatedTokens: rows of one token for several experts of a node make Rails slow or
 // fast, those for several experts of a rank make Dedup so.
 func TestAutoGoesByRepeatedTokens(t *testing.T) {
-	x := autoOn(t, slowBetween(100*time.Microsecond))
+	c := autoOn(slowBetween(100 * time.Microsecond))
 	nodes, ranks := 0, 0
 	for rows := 8; rows <= 1<<20; rows *= 2 {
-		bytes := int(float64(x.wire.Dispatch.Bytes(x.dim)) * x.busiest(announced(x, rows)))
-		each := x.choose(bytes, Share{1, 1})
-		require.Equal(t, each, x.chooseFor(announced(x, rows), 1), "no token is repeated")
+		bytes := int(float64(c.rowBytes) * c.busiest(announced(c, rows)))
+		each := c.choose(bytes, Share{1, 1})
+		require.Equal(t, each, c.chooseFor(announced(c, rows), 1), "no token is repeated")
 
-		from := announced(x, rows)
+		from := announced(c, rows)
 		from[0].crossings.byNode /= 8
-		require.Equal(t, x.choose(bytes, Share{1. / 8, 1}), x.chooseFor(from, 1), "a row in eight crosses")
-		if x.chooseFor(from, 1) != each {
+		require.Equal(t, c.choose(bytes, Share{1. / 8, 1}), c.chooseFor(from, 1), "a row in eight crosses")
+		if c.chooseFor(from, 1) != each {
 			nodes++
 		}
-		from = announced(x, rows)
+		from = announced(c, rows)
 		from[0].crossings.byRank /= 8
-		require.Equal(t, x.choose(bytes, Share{1, 1. / 8}), x.chooseFor(from, 1), "a row in eight leaves")
-		if x.chooseFor(from, 1) != each {
+		require.Equal(t, c.choose(bytes, Share{1, 1. / 8}), c.chooseFor(from, 1), "a row in eight leaves")
+		if c.chooseFor(from, 1) != each {
 			ranks++
 		}
 	}
 	require.Positive(t, nodes, "repeated tokens on a node never mattered")
 	require.Positive(t, ranks, "repeated tokens on a rank never mattered")
+}
+
+// TestOneRankPredictsNothing, nor does a configured algorithm, and no node's rows are counted.
+func TestOneRankPredictsNothing(t *testing.T) {
+	for _, c := range []chooser{
+		newChooser(Config{Placement: Even(8, 1), Dim: 64, Costs: slowBetween(time.Millisecond)}, 1),
+		newChooser(Config{Placement: Even(8, 8), Dim: 64, Costs: slowBetween(time.Millisecond), Algorithm: Direct}, 8),
+		newChooser(Config{Placement: Even(8, 8), Dim: 64}, 8),
+	} {
+		require.False(t, c.predicts())
+		require.Zero(t, c.countedNodes())
+		require.Equal(t, Direct, c.chooseForCounts())
+		require.Equal(t, 4*(countsHeader+8/c.ranks), c.countsBytes)
+	}
 }
