@@ -23,5 +23,11 @@ func TestNames(t *testing.T) {
 	}
 	require.Len(t, names, Ops, "each operation has a name of its own")
 	require.Equal(t, "op 13", Op(Ops).String())
+	require.Equal(t, "forward backward", fmt.Sprint(Forward, " ", Backward))
+	for r, want := range []string{"compute", "inter", "intra", "resource 3"} {
+		require.Equal(t, want, Resource(r).String())
+	}
+	require.Equal(t, Intra, Gather.Resource())
+	require.Equal(t, Compute, Shared.Resource())
 	require.Equal(t, "∂expert 3.2′", fmt.Sprint(&Task{Op: Expert, Pass: Backward, Layer: 3, Chunk: 2, Batch: 1}))
 }

@@ -88,3 +88,15 @@ func TestLinear(t *testing.T) {
 	l := Linear{Alpha: 2, Beta: 0.5}
 	require.Equal(t, 11.0, l.Time(Work{3, 10}))
 }
+
+// TestFitOfEqualTimes: a line through times that are all equal explains them, and has no slope.
+func TestFitOfEqualTimes(t *testing.T) {
+	var s Samples
+	for size := range 3 {
+		s.Add(float64(size), 4)
+	}
+	require.Equal(t, 3, s.Len())
+	f, err := s.Fit()
+	require.NoError(t, err)
+	require.Equal(t, Fit{Linear: Linear{Alpha: 4}, R2: 1, Samples: 3, Least: 0, Most: 2}, f)
+}
