@@ -54,6 +54,8 @@ func TestModelPredictsWhatWasNotTimed(t *testing.T) {
 	seen.Whole += 3 // once timed, the measured time counts
 	p.insert(DegreeSeconds{Chunks: 4, Steps: 5, Forward: seen, Backward: seen, Slowest: 1})
 	require.InDelta(t, seen.Whole, p.model(schedule.Forward).time(4, 0), 1e-9)
+	near := profileOf(8, map[int]OpSeconds{1: w.seconds(1), 2: w.seconds(2), 8: w.seconds(8)}).model(schedule.Forward)
+	require.InDelta(t, w.seconds(4).Whole, near.time(4, 0), 1e-9, "between two and eight chunks")
 	_, err = p.Fit(schedule.Forward, schedule.Shared)
 	require.ErrorContains(t, err, "does not run in chunks")
 	_, err = profileOf(1, map[int]OpSeconds{1: w.seconds(1)}).Fit(schedule.Forward, schedule.Expert)
@@ -92,6 +94,7 @@ func TestBestDegree(t *testing.T) {
 		{map[int]float64{1: 1, 8: 0.97}, 8},
 		{map[int]float64{1: 1, 4: 0.96, 8: 0.97}, 4},
 		{map[int]float64{1: 1, 4: 1.2, 8: 1.3}, 1},
+		{map[int]float64{1: 1, 4: 0.9, 8: 0.9}, 4},
 	} {
 		seen := map[int]OpSeconds{}
 		for d, whole := range of.whole {
@@ -104,14 +107,32 @@ func TestBestDegree(t *testing.T) {
 // TestBackgroundIsLeftOutOfTheChoice: timed backward passes run a background collective, whose time
 // does not count for the number of chunks.
 func TestBackgroundIsLeftOutOfTheChoice(t *testing.T) {
-	// Half a second of routing, half of background.
-	one := OpSeconds{Dispatch: 1, Experts: 2, Combine: 1, Background: 0.5, Collectives: 1, Whole: 5}
-	many := OpSeconds{Dispatch: 1, Experts: 2, Combine: 1, Background: 0.5, Collectives: 1, Whole: 3.6}
+	// Half a second of routing, and three of background, of which the experts hide two.
+	one := OpSeconds{Dispatch: 1, Experts: 2, Combine: 1, Background: 3, Collectives: 1, Whole: 5.5}
+	many := OpSeconds{Dispatch: 1, Experts: 2, Combine: 1, Background: 3, Collectives: 1, Whole: 5.1}
 	m := profileOf(4, map[int]OpSeconds{1: one, 4: many}).model(schedule.Backward)
 	require.InDelta(t, one.Whole, m.time(1, 1), 1e-9)
 	require.InDelta(t, many.Whole, m.time(4, 1), 1e-9)
 	always, most := one.Whole-m.makespan(1, 1), many.Whole-m.makespan(4, 1)
 	require.InDelta(t, m.makespan(2, 0)+always+2./3*(most-always), m.time(2, 0), 1e-9)
+}
+
+// TestModelOfEachPass: each pass is predicted by its own times, a backward pass with the gradients of
+// weights beside the combine.
+func TestModelOfEachPass(t *testing.T) {
+	p := &Profile{Ranks: 2, Most: 8}
+	forward := OpSeconds{Dispatch: 1, Experts: 2, Combine: 1, Whole: 4}
+	backward := OpSeconds{Dispatch: 1, Experts: 2, Weights: 3, Combine: 1, Whole: 7}
+	for chunks, faster := range map[int]float64{1: 0, 8: 1} {
+		f, b := forward, backward
+		f.Whole += faster // slower in eight chunks
+		b.Whole -= faster
+		p.insert(DegreeSeconds{Chunks: chunks, Steps: 1, Forward: f, Backward: b, Slowest: 11})
+	}
+	require.InDelta(t, 1+2+1, p.model(schedule.Forward).makespan(1, 0), 1e-9)
+	require.InDelta(t, 1+2+3, p.model(schedule.Backward).makespan(1, 0), 1e-9, "the combine is hidden")
+	require.Equal(t, 1, p.model(schedule.Forward).bestDegree())
+	require.Equal(t, 8, p.model(schedule.Backward).bestDegree())
 }
 
 // TestBackgroundFillsTheGap: as many collectives run as end before the first answers are there;

@@ -100,6 +100,7 @@ func TestTunerFindsTheFastest(t *testing.T) {
 			require.Equal(t, warmSteps, timed[0])
 			if name == "balanced" {
 				require.Zero(t, timed[2], "predicted to be a third slower than eight chunks")
+				require.Equal(t, roundSteps, timed[8], "the only candidate needs no other round")
 			}
 			requireKnown(t, p[0])
 		})
@@ -242,6 +243,25 @@ func TestTunerBoundsTheBackground(t *testing.T) {
 	timing.steps = warmSteps
 	require.Equal(t, 1, timing.Background(9))
 	require.Zero(t, timing.Background(0))
+}
+
+// TestTunerChoosesTheBackgroundOfBackwardPasses, not of forward passes, which have none.
+func TestTunerChoosesTheBackgroundOfBackwardPasses(t *testing.T) {
+	p := &Profile{Ranks: 1, Most: 1, Timed: []DegreeSeconds{{
+		Chunks: 1, Steps: 7, Slowest: 22, Forward: OpSeconds{Dispatch: 1, Experts: 8, Combine: 1, Whole: 10},
+		Backward: OpSeconds{Dispatch: 1, Experts: 8, Combine: 1, Background: 2, Collectives: 1, Whole: 12},
+	}}}
+	require.Equal(t, 4, New(Config{Ranks: 1, Most: 1, Known: p}).Background(9))
+}
+
+// TestTunerTimesNoMoreThanTheRound: the passes of later micro-batches of its last step are not timed.
+func TestTunerTimesNoMoreThanTheRound(t *testing.T) {
+	u := New(Config{Comm: failing{nil}, Ranks: 1, Most: 2})
+	u.steps = warmSteps + 2*roundSteps - 1
+	require.True(t, u.Timing())
+	u.EndPass(schedule.Backward, time.Second)
+	require.False(t, u.Timing())
+	require.Equal(t, 1, u.Chunks(schedule.Forward))
 }
 
 // TestTunerOverlapsWeights if both they and the combine take long enough.
