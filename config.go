@@ -1,6 +1,7 @@
 package switchyard
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -11,6 +12,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/agreement"
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -115,9 +117,8 @@ func (c Config) Validate(ranks int) error {
 	fault(c.MaxRows < 0 || c.MaxRows > math.MaxInt32, "MaxRows is %d, want 0 to %d", c.MaxRows, math.MaxInt32)
 	fault(c.ExpertParallel < 0 || c.ExpertParallel > 0 && ranks%c.ExpertParallel != 0,
 		"ExpertParallel is %d, must divide the %d ranks", c.ExpertParallel, ranks)
-	if err := c.checkHosted(ranks); err != nil {
-		faults = append(faults, err)
-	}
+	hosted := layout.CheckHosted(c.Hosted, c.Experts, cmp.Or(max(c.ExpertParallel, 0), ranks))
+	fault(hosted != nil, "%w", hosted)
 	if err := c.Topology.Validate(ranks); err != nil {
 		faults = append(faults, errtext.Errorf("switchyard: Config.Topology: %w", err))
 	}
@@ -126,30 +127,6 @@ func (c Config) Validate(ranks int) error {
 		fault(err != nil, field+": %w", err)
 	}
 	return errors.Join(faults...)
-}
-
-// checkHosted returns what is wrong with Hosted.
-func (c Config) checkHosted(ranks int) error {
-	if len(c.Hosted) == 0 {
-		return nil
-	}
-	if c.ExpertParallel > 0 {
-		ranks = c.ExpertParallel
-	}
-	if len(c.Hosted) != ranks {
-		return fmt.Errorf("switchyard: Config.Hosted has %d numbers, want one for each of the %d ranks of a copy", len(c.Hosted), ranks)
-	}
-	total := 0
-	for r, n := range c.Hosted {
-		if n < 0 || n > c.Experts {
-			return fmt.Errorf("switchyard: Config.Hosted[%d] is %d, want 0 to the %d experts", r, n, c.Experts)
-		}
-		total += n
-	}
-	if total != c.Experts {
-		return fmt.Errorf("switchyard: Config.Hosted has the sum %d, want the %d experts", total, c.Experts)
-	}
-	return nil
 }
 
 // settings are all fields in which ranks must agree.

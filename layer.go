@@ -126,21 +126,21 @@ func (l *Layer) Forward(ctx context.Context, x blas32.General) (y blas32.General
 }
 
 // ForwardBatch is Forward for tokens of which there is more to say: which are padding, of which
-// modality each is, its number in the vocabulary, other features. Ends, Train and Step of side are
+// modality each is, its number in the vocabulary, other features. Ends, Train and Step of info are
 // the layer's to fill; Micro and StepTokens are the caller's. Slices in it must stay as they are
 // until Backward returns. Padding is never routed nor counted, and its rows of y and dx are zeros;
-// what its rows of x, dy and side hold changes nothing.
-func (l *Layer) ForwardBatch(ctx context.Context, x blas32.General, side router.Batch) (y blas32.General, err error) {
-	return l.train(ctx, "ForwardBatch", x, side)
+// what its rows of x, dy and info hold changes nothing.
+func (l *Layer) ForwardBatch(ctx context.Context, x blas32.General, info router.Batch) (y blas32.General, err error) {
+	return l.train(ctx, "ForwardBatch", x, info)
 }
 
 // train is ForwardBatch under the name by which it was called.
-func (l *Layer) train(ctx context.Context, op string, x blas32.General, side router.Batch) (y blas32.General, err error) {
+func (l *Layer) train(ctx context.Context, op string, x blas32.General, info router.Batch) (y blas32.General, err error) {
 	if err := l.guard.Enter(ctx, op); err != nil {
 		return y, err
 	}
 	defer l.guard.Leave()
-	p, err := l.passes.begin(x, side, true)
+	p, err := l.passes.begin(x, info, true)
 	if err == nil {
 		err = l.passes.checkForward(p)
 	}
@@ -181,17 +181,17 @@ func (l *Layer) Eval(ctx context.Context, x blas32.General) (y blas32.General, e
 }
 
 // EvalBatch is to Eval what ForwardBatch is to Forward.
-func (l *Layer) EvalBatch(ctx context.Context, x blas32.General, side router.Batch) (y blas32.General, err error) {
-	return l.evaluate(ctx, "EvalBatch", x, side)
+func (l *Layer) EvalBatch(ctx context.Context, x blas32.General, info router.Batch) (y blas32.General, err error) {
+	return l.evaluate(ctx, "EvalBatch", x, info)
 }
 
 // evaluate is EvalBatch under the name by which it was called.
-func (l *Layer) evaluate(ctx context.Context, op string, x blas32.General, side router.Batch) (y blas32.General, err error) {
+func (l *Layer) evaluate(ctx context.Context, op string, x blas32.General, info router.Batch) (y blas32.General, err error) {
 	if err := l.guard.Enter(ctx, op); err != nil {
 		return y, err
 	}
 	defer l.guard.Leave()
-	p, err := l.passes.begin(x, side, false)
+	p, err := l.passes.begin(x, info, false)
 	if err != nil {
 		return y, l.guard.Misuse(op, "%w", err)
 	}

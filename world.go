@@ -2,7 +2,6 @@ package switchyard
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -41,7 +40,8 @@ type World struct {
 // it.
 func NewWorld(t transport.Transport) *World {
 	w := &World{
-		t: t, me: t.Rank(), source: "a transport given by the program", computing: new(sync.Mutex), building: new(sync.Mutex), log: lockstep.New(t.Rank()),
+		t: t, me: t.Rank(), source: "a transport given by the program",
+		computing: new(sync.Mutex), building: new(sync.Mutex), log: lockstep.New(t.Rank()),
 	}
 	transport.Watch(t, w.log)
 	w.comm = w.newComm()
@@ -53,7 +53,7 @@ const making lockstep.StreamID = 0
 
 // newComm makes collectives for the program's own use, whose calls are a stream of operations.
 func (w *World) newComm() *collective.Comm {
-	c := collective.New(w.view(layout.Ranks(0, w.Size(), 1)))
+	c := collective.New(w.viewOfAll())
 	stream := lockstep.StreamID(w.channel)
 	c.Watch(func(op string) (end func(error) error) { return w.begin(stream, "World.Comm", op) })
 	return c
@@ -62,26 +62,7 @@ func (w *World) newComm() *collective.Comm {
 // begin notes that an operation of a stream begins. What it returns is called with the error of the
 // operation, and returns a better one where the error comes of ranks that are out of step.
 func (w *World) begin(stream lockstep.StreamID, label, op string) (end func(error) error) {
-	begun := w.log.Begin(stream, label, op)
-	return func(err error) error {
-		defer func() { begun.End(err == nil || lifecycle.AgreedOn(err)) }()
-		if mayBeOutOfStep(err) {
-			if better := transport.Settle(w.t); better != nil {
-				err = better
-			}
-		}
-		return err
-	}
-}
-
-// mayBeOutOfStep tells whether err is what a rank may find whose peers are in another operation.
-func mayBeOutOfStep(err error) bool {
-	for _, kind := range []error{transport.ErrProtocol, transport.ErrTruncated, transport.ErrMismatch, transport.ErrTooLarge} {
-		if errors.Is(err, kind) {
-			return !lifecycle.AgreedOn(err)
-		}
-	}
-	return false
+	return lifecycle.Operations{Log: w.log, Transport: w.t}.Begin(stream, label, op)
 }
 
 // Rank is this rank's number.
@@ -140,25 +121,19 @@ func (w *World) View(members []transport.Rank) (transport.Transport, error) {
 // [schedule.GroupRanks] of what [World.MeasurePairs] finds keeps each copy among ranks whose links
 // are fast (Holmes, arXiv 2312.03549). Errors go on naming ranks as they joined.
 func (w *World) Reordered(order []int) (*World, error) {
-	n := &World{
-		t: w.t, me: -1, source: w.source, algorithm: w.algorithm, channel: w.channel, layers: w.layers, computing: w.computing, building: w.building, log: w.log,
+	if err := layout.CheckOrder(order, w.Size()); err != nil {
+		return nil, errtext.Errorf("switchyard: Reordered: %w", err)
 	}
-	seen := make([]bool, w.Size())
+	n := *w
+	n.links, n.order = nil, make([]transport.Rank, len(order))
 	for i, r := range order {
-		if r < 0 || r >= len(seen) || seen[r] {
-			return nil, fmt.Errorf("switchyard: Reordered: rank %d is outside 0..%d or listed twice in %v", r, len(seen)-1, order)
-		}
-		seen[r] = true
-		n.order = append(n.order, w.joined(transport.Rank(r)))
+		n.order[i] = w.joined(transport.Rank(r))
 		if transport.Rank(r) == w.me {
 			n.me = transport.Rank(i)
 		}
 	}
-	if len(order) != w.Size() {
-		return nil, fmt.Errorf("switchyard: Reordered: %d ranks, want all %d", len(order), w.Size())
-	}
 	n.comm = n.newComm()
-	return n, nil
+	return &n, nil
 }
 
 // joined is the transport's number of a rank.
@@ -169,11 +144,11 @@ func (w *World) joined(r transport.Rank) transport.Rank {
 	return w.order[r]
 }
 
-// view is View for lists that are right by construction.
-func (w *World) view(members []transport.Rank) transport.Transport {
-	v, err := w.View(members)
+// viewOfAll is View of all ranks, in a world that has few.
+func (w *World) viewOfAll() transport.Transport {
+	v, err := w.View(layout.Ranks(0, w.Size(), 1))
 	if err != nil {
-		panic(fmt.Sprintf("switchyard: view of %v: %v", members, err))
+		panic(fmt.Sprintf("switchyard: view of all ranks: %v", err))
 	}
 	return v
 }
@@ -193,12 +168,7 @@ func (w *World) endLayer() { w.building.Unlock() }
 func (w *World) MeasureLinks(ctx context.Context, nodes alltoall.Topology) (m links.Measured, err error) {
 	end := w.begin(making, "", "MeasureLinks")
 	defer func() { err = end(err) }()
-	return w.measureLinks(ctx, nodes)
-}
-
-// measureLinks is MeasureLinks within another operation.
-func (w *World) measureLinks(ctx context.Context, nodes alltoall.Topology) (links.Measured, error) {
-	return links.Measure(ctx, w.view(layout.Ranks(0, w.Size(), 1)), nodes)
+	return links.Measure(ctx, w.viewOfAll(), nodes)
 }
 
 // linksOf measures links, the same on every rank, once for each topology.
@@ -207,7 +177,7 @@ func (w *World) linksOf(nodes alltoall.Topology) (links.Links, error) {
 	if l, ok := w.links[key]; ok {
 		return l, nil
 	}
-	m, err := w.measureLinks(context.Background(), nodes)
+	m, err := links.Measure(context.Background(), w.viewOfAll(), nodes)
 	if err != nil {
 		return links.Links{}, err
 	}
@@ -223,7 +193,7 @@ func (w *World) linksOf(nodes alltoall.Topology) (links.Links, error) {
 func (w *World) MeasurePairs(ctx context.Context) (p links.Pairs, err error) {
 	end := w.begin(making, "", "MeasurePairs")
 	defer func() { err = end(err) }()
-	return links.MeasurePairs(ctx, w.view(layout.Ranks(0, w.Size(), 1)))
+	return links.MeasurePairs(ctx, w.viewOfAll())
 }
 
 // Topology says which ranks share a node, where the transport found that out when it was joined, as

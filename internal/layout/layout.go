@@ -3,6 +3,8 @@
 package layout
 
 import (
+	"fmt"
+
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -84,4 +86,41 @@ func Ranks(first, count, step int) []transport.Rank {
 		list[i] = transport.Rank(first + i*step)
 	}
 	return list
+}
+
+// CheckOrder returns what is wrong with an order of so many ranks, which lists each of them once.
+func CheckOrder(order []int, size int) error {
+	seen := make([]bool, size)
+	for _, r := range order {
+		if r < 0 || r >= size || seen[r] {
+			return fmt.Errorf("rank %d is outside 0..%d or listed twice in %v", r, size-1, order)
+		}
+		seen[r] = true
+	}
+	if len(order) != size {
+		return fmt.Errorf("%d ranks, want all %d", len(order), size)
+	}
+	return nil
+}
+
+// CheckHosted returns what is wrong with the numbers of experts that the ranks of a copy host; nil
+// is right.
+func CheckHosted(hosted []int, experts, ranks int) error {
+	if len(hosted) == 0 {
+		return nil
+	}
+	if len(hosted) != ranks {
+		return fmt.Errorf("Hosted has %d numbers, want one for each of the %d ranks of a copy", len(hosted), ranks)
+	}
+	total := 0
+	for r, n := range hosted {
+		if n < 0 || n > experts {
+			return fmt.Errorf("Hosted[%d] is %d, want 0 to the %d experts", r, n, experts)
+		}
+		total += n
+	}
+	if total != experts {
+		return fmt.Errorf("Hosted has the sum %d, want the %d experts", total, experts)
+	}
+	return nil
 }

@@ -36,3 +36,24 @@ func TestTopologyOfACopy(t *testing.T) {
 	require.Equal(t, alltoall.Topology{Node: []int{0, 1, 0}}, at.Topology(world))
 	require.Equal(t, alltoall.Topology{}, at.Topology(alltoall.Topology{}))
 }
+
+func TestCheckOrder(t *testing.T) {
+	require.NoError(t, layout.CheckOrder([]int{2, 0, 1}, 3))
+	for want, order := range map[string][]int{
+		"rank 3 is outside 0..2 or listed twice in [0 3 1]": {0, 3, 1}, "rank -1 is outside": {-1},
+		"listed twice in [1 1 0]": {1, 1, 0}, "2 ranks, want all 3": {1, 2},
+	} {
+		require.ErrorContains(t, layout.CheckOrder(order, 3), want)
+	}
+}
+
+func TestCheckHosted(t *testing.T) {
+	require.NoError(t, layout.CheckHosted(nil, 4, 3))
+	require.NoError(t, layout.CheckHosted([]int{0, 4, 0}, 4, 3))
+	for want, hosted := range map[string][]int{
+		"Hosted has 1 numbers, want one for each of the 3 ranks": {4}, "Hosted[1] is -1, want 0 to": {4, -1, 1},
+		"Hosted[0] is 5, want 0 to the 4 experts": {5, 0, 0}, "Hosted has the sum 3": {1, 1, 1},
+	} {
+		require.ErrorContains(t, layout.CheckHosted(hosted, 4, 3), want)
+	}
+}
