@@ -53,9 +53,6 @@ func biasOf(g Gate) []float32 {
 	return nil
 }
 
-// setBias gives a gate its bias, which the caller of Bias may have changed.
-func (m *several) setBias(gate int) { copy(biasOf(m.gates[gate]), m.bias[gate]) }
-
 // Bias is described at [Balancer]: those of all gates, one after the other.
 func (m *several) Bias() []float32 { return m.biases }
 
