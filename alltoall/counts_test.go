@@ -1,8 +1,10 @@
 package alltoall
 
 import (
+	"encoding/binary"
 	"math"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -73,4 +75,79 @@ func TestMaxRelayFollowsMaxRows(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, c.want, x.maxRelay, "dim %d, %d rows", c.dim, c.rows)
 	}
+}
+
+// TestCountsOfOtherNodesAreChecked: what a peer says of rows for other ranks and nodes fits
+// together, or is its fault.
+func TestCountsOfOtherNodesAreChecked(t *testing.T) {
+	ends := inproc.New(4)
+	x, err := New(ends[0], Config{Placement: Even(4, 4), Dim: 4, Topology: Nodes(4, 2), Costs: slowBetween(time.Millisecond)})
+	require.NoError(t, err)
+	x.seq = 7
+	from1 := Counts{Tokens: 9, Leaves: 1, Rows: []int{2, 3, 4, 0}}
+	encoded := func() []byte {
+		other, err := New(ends[1], Config{Placement: Even(4, 4), Dim: 4, Topology: Nodes(4, 2), Costs: slowBetween(time.Millisecond)})
+		require.NoError(t, err)
+		return other.encodeCounts(from1, 0, crossings{rows: 4, byNode: 3, byRank: 5})
+	}
+	a, err := x.decodeCounts(1, encoded())
+	require.NoError(t, err)
+	require.Equal(t, announcement{tokens: 9, leaves: 1, leaving: 6, crossings: crossings{4, 3, 5}, rows: []int{2}, toNode: []int{2, 4}}, a)
+	for says, c := range map[string]struct{ word, value int }{
+		"its layer has dim 5 and 4 experts, here 4 and 4":                                           {wordDim, 5},
+		"10 tokens, 11 of them padding":                                                             {wordPadding, 11},
+		"28 rows for other ranks, at most 27 of 9 tokens":                                           {wordLeaving, 28},
+		"10 rows for its expert +0 here, of 9 tokens":                                               {countsHeader, 10},
+		"7 rows for node 1, of 6 that leave":                                                        {countsHeader + 2, 7},
+		"7 rows for other nodes, 3 and 5 without repeated tokens, of 6":                             {wordCrossing, 7},
+		"4 rows for other nodes, 5 and 5 without repeated tokens, of 6":                             {wordByNode, 5},
+		"4 rows for other nodes, 3 and 7 without repeated tokens, of 6":                             {wordByRank, 7},
+		"16777217 groups of tokens × experts of rank 0, MaxCounts is 1000; larger groups are fewer": {wordLeaves, 1<<24 + 1},
+	} {
+		words := encoded()
+		if c.word == wordPadding {
+			binary.LittleEndian.PutUint32(words[4*wordTokens:], 10)
+		}
+		if c.word == wordLeaves {
+			x.counted = 1000
+			binary.LittleEndian.PutUint32(words[4*wordTokens:], 1<<25)
+		}
+		binary.LittleEndian.PutUint32(words[4*c.word:], uint32(c.value))
+		_, err := x.decodeCounts(1, words)
+		x.counted = MaxCounts
+		require.ErrorContains(t, err, "rank 1: counts #7: ")
+		require.ErrorContains(t, err, says)
+	}
+	for _, e := range ends {
+		require.NoError(t, e.Close())
+	}
+}
+
+// TestTimesIsAtMostTheHighestInt.
+func TestTimesIsAtMostTheHighestInt(t *testing.T) {
+	require.Equal(t, 12, times(3, 4))
+	require.Zero(t, times(0, math.MaxInt))
+	require.Equal(t, math.MaxInt, times(math.MaxInt, 2))
+	require.Equal(t, math.MaxInt, times(math.MaxInt, math.MaxInt))
+	require.Equal(t, math.MaxInt-1, times(math.MaxInt/2, 2))
+}
+
+// TestPoolKeepsTheLargest of the matrices that are given back.
+func TestPoolKeepsTheLargest(t *testing.T) {
+	var p pool
+	p.put(nil)
+	require.Empty(t, p.free)
+	for n := 1; n <= 9; n++ {
+		p.put(make([]float32, 0, 10*n))
+	}
+	require.Len(t, p.free, 8)
+	p.put(make([]float32, 0, 5))
+	var have []int
+	for _, f := range p.free {
+		have = append(have, cap(f))
+	}
+	require.ElementsMatch(t, []int{20, 30, 40, 50, 60, 70, 80, 90}, have)
+	require.Equal(t, 80, cap(p.get(75)), "the last one that has room")
+	require.Len(t, p.free, 7)
+	require.GreaterOrEqual(t, cap(p.get(800)), 900, "with room to grow")
 }
