@@ -8,7 +8,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// waiterFor is a receive of tag with room for so many bytes, which nobody waits for.
+// waiterFor is a receive of tag with room bytes of room, which nobody waits for.
 func waiterFor(tag transport.Tag, room int) *waiter {
 	return &waiter{tag: tag, room: room, bufs: [][]byte{make([]byte, room)}}
 }
