@@ -243,7 +243,7 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 	if p.Info.Train {
 		stats.Compression = CompressionStats(l.compression.Stats(p.compressed, p.counts(), plan))
 	}
-	l.stats.set(stats)
+	l.stats.last.Store(&stats)
 	return nil
 }
 

@@ -86,12 +86,9 @@ func (l *Layer) SetDegree(forward, backward int) error {
 		return err
 	}
 	defer l.guard.Leave()
-	for pass, n := range [2]int{forward, backward} {
-		if most := l.path.Most(); n < 1 || n > most {
-			return l.guard.Misuse("SetDegree", "%d chunks of %v passes, want 1 to %d", n, schedule.Pass(pass), most)
-		}
+	if err := l.path.SetDegree(forward, backward); err != nil {
+		return l.guard.Misuse("SetDegree", "%w", err)
 	}
-	l.path.SetDegree(forward, backward)
 	return nil
 }
 

@@ -445,7 +445,7 @@ func TestOverlapIsValidated(t *testing.T) {
 func TestStatsBoard(t *testing.T) {
 	var b statsBoard
 	b.exchanging.Add(int64(time.Second))
-	b.set(Stats{Tokens: 3, Choices: []int{1, 2}})
+	b.last.Store(&Stats{Tokens: 3, Choices: []int{1, 2}})
 	got := b.get()
 	require.Equal(t, time.Second, got.Exchanging)
 	got.Choices[0] = 9

@@ -3,7 +3,6 @@ package switchyard
 import (
 	"maps"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -78,28 +77,19 @@ func (p *pass) stats(plan *alltoall.Plan) Stats {
 
 // statsBoard holds the Stats of the last forward pass, for any goroutine at any time.
 type statsBoard struct {
-	mu         sync.Mutex
-	stats      Stats
+	last       atomic.Pointer[Stats]
 	exchanging atomic.Int64 // nanoseconds, in all passes
-}
-
-// set replaces the Stats.
-func (b *statsBoard) set(s Stats) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.stats = s
-}
-
-// get returns a copy.
-func (b *statsBoard) get() Stats {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s := b.stats
-	s.Exchanging = time.Duration(b.exchanging.Load())
-	s.Choices, s.Load, s.Losses = slices.Clone(s.Choices), slices.Clone(s.Load), maps.Clone(s.Losses)
-	return s
 }
 
 // Stats returns a copy of the Stats of the last forward pass. Any goroutine may call it at any
 // time.
 func (l *Layer) Stats() Stats { return l.stats.get() }
+
+func (b *statsBoard) get() (s Stats) {
+	if last := b.last.Load(); last != nil {
+		s = *last
+	}
+	s.Exchanging = time.Duration(b.exchanging.Load())
+	s.Choices, s.Load, s.Losses = slices.Clone(s.Choices), slices.Clone(s.Load), maps.Clone(s.Losses)
+	return s
+}

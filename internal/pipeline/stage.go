@@ -6,6 +6,7 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -77,14 +78,18 @@ func (s *Stage) publish() {
 // Profile returns a copy of what the tuner goes by, or nil if it has not chosen or there is none.
 func (s *Stage) Profile() *autotune.Profile { return s.profile.Load().Clone() }
 
-// Most is the largest number of chunks.
-func (s *Stage) Most() int { return s.cfg.Most }
-
 // SetDegree sets the number of chunks of forward and backward passes, from the next pass on. It
-// ends tuning. Both numbers must be from 1 to Most.
-func (s *Stage) SetDegree(forward, backward int) {
-	s.degree, s.cfg.Tuner = [2]int{forward, backward}, nil
+// ends tuning. It is an error if a number is not from 1 to Most, and then nothing is changed.
+func (s *Stage) SetDegree(forward, backward int) error {
+	degree := [2]int{forward, backward}
+	for pass, n := range degree {
+		if n < 1 || n > s.cfg.Most {
+			return fmt.Errorf("%d chunks of %v passes, want 1 to %d", n, schedule.Pass(pass), s.cfg.Most)
+		}
+	}
+	s.degree, s.cfg.Tuner = degree, nil
 	s.publish()
+	return nil
 }
 
 // Chunks returns the number of chunks of a pass, which is one of training or not.

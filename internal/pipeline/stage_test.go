@@ -178,9 +178,11 @@ func TestChunksOfAPass(t *testing.T) {
 	require.Equal(t, map[int]int{1: 7, 4: 7}, seen)
 	require.Equal(t, alltoall.ByRanks(1), s.Cut(schedule.Forward, false))
 
-	s.SetDegree(2, 3)
+	require.EqualError(t, s.SetDegree(0, 1), "0 chunks of forward passes, want 1 to 4")
+	require.EqualError(t, s.SetDegree(1, 5), "5 chunks of backward passes, want 1 to 4")
+	require.True(t, s.Auto(), "nothing is changed")
+	require.NoError(t, s.SetDegree(2, 3))
 	require.False(t, s.Auto())
-	require.Equal(t, 4, s.Most())
 	for _, train := range []bool{false, true} {
 		require.Equal(t, 2, s.Chunks(schedule.Forward, train))
 		require.Equal(t, 3, s.Chunks(schedule.Backward, train))
@@ -195,7 +197,7 @@ func TestProfileIsShared(t *testing.T) {
 	require.Equal(t, 24*time.Second, s.Predicted().Round(time.Second))
 	s.Profile().Timed[0].Chunks = 9
 	require.Equal(t, known(), s.Profile(), "the caller has a copy")
-	s.SetDegree(1, 1)
+	require.NoError(t, s.SetDegree(1, 1))
 	require.Nil(t, s.Profile())
 }
 
