@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// ErrOutOfStep: ranks are in different operations of the program above the transport, which wait
-// for each other forever: one evaluates, saves or makes a layer, say, while the others train. The
-// error states the operations of both sides.
+// ErrOutOfStep says that ranks are in different operations of the program above the transport,
+// which wait for each other forever: one evaluates, saves or makes a layer, say, while the others
+// train. The error states the operations of both sides.
 var ErrOutOfStep = errors.New("ranks are out of step")
 
 // Program is the program that uses a transport, as a [Watcher] sees it. Its methods may be called

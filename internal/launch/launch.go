@@ -82,8 +82,8 @@ func (c Config) Validate() error {
 }
 
 // Run starts cfg.Ranks processes and returns when all have ended and their output is written: nil
-// if every one exited with 0, otherwise an [*ExitError] about the one that failed first, whereupon
-// the others were ended. When ctx ends, all ranks are ended and the error is also that of ctx.
+// if every one exited with 0, otherwise an [*ExitError] about the one that failed first; the
+// others were ended. When ctx ends, all ranks are ended and the error is also that of ctx.
 //
 // A rank's whole process group is ended, with the children of the rank unless they left the group.
 // A child that still holds the output open after the end of its rank is killed after the grace.

@@ -27,7 +27,7 @@ func TestViews(t *testing.T) {
 	transporttest.RunViews(t, func(t *testing.T, n int) []transport.Transport { return w.open(t, n) })
 }
 
-// steadyOf has all ranks exchange messages over and over, and returns what rank 0 saw.
+// steadyOf exchanges messages of all ranks repeatedly, and returns the result of rank 0.
 func steadyOf(t testing.TB, ends []transport.Transport, bytes, n int) rpcResponse {
 	answers, errs := make([]rpcResponse, len(ends)), make([]error, len(ends))
 	var wg sync.WaitGroup

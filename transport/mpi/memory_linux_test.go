@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMemoryIsOfLargePages: an arena begins where a large page can, and outlives its end while a
-// piece is held.
+// TestMemoryIsOfLargePages: an arena is aligned to large pages, and stays mapped after its end
+// while a piece is in use.
 func TestMemoryIsOfLargePages(t *testing.T) {
 	ends := openFake(t, 1, func(_ int, c *Config) { c.ArenaBytes = 3 << 20 })
 	b := ends[0].Alloc(3 << 20)

@@ -46,7 +46,7 @@ type rpcResponse struct {
 	Took   time.Duration
 }
 
-// ending says how a context ended.
+// ending is how a context ended.
 type ending int
 
 const (
@@ -65,7 +65,7 @@ func endingOf(ctx context.Context) ending {
 	return cancelled
 }
 
-// rpcContext is a context of the other process, which ends when that says so.
+// rpcContext is a context of the other process.
 type rpcContext struct {
 	context.Context
 	once sync.Once
@@ -103,7 +103,7 @@ func (c *rpcContext) end(e ending) {
 	})
 }
 
-// rpcError is an error on its way: what it says and what errors.Is finds in it.
+// rpcError is an encoded error: its text and the sentinels that it wraps.
 type rpcError struct {
 	Typed   bool // a *transport.Error
 	Rank    int

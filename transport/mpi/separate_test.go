@@ -8,8 +8,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
-// TestLauncherOfAnotherMPI: a program that its MPI takes for the only one is not alone where a
-// launcher says so.
+// TestLauncherOfAnotherMPI: if MPI has one rank and a launcher has started several, that is an
+// error.
 func TestLauncherOfAnotherMPI(t *testing.T) {
 	seen := func(vars map[string]string) map[string]int {
 		return rendezvous.Sizes(func(name string) string { return vars[name] })

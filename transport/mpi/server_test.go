@@ -45,9 +45,8 @@ type server struct {
 	wg       sync.WaitGroup
 }
 
-// scribble is what a buffer is filled with once it is the caller's again, guard what stands around
-// it.
-const scribble, guard, guardBytes = 0x5a, 0xa5, 64
+// overwritten fills a buffer that the call has released, guard the memory around it.
+const overwritten, guard, guardBytes = 0x5a, 0xa5, 64
 
 func serve(socket string) error {
 	if _, err := startMPI(); err != nil {
@@ -137,7 +136,7 @@ func (s *server) run(ctx context.Context, t *Transport, q rpcRequest) (r rpcResp
 	return r
 }
 
-// move makes a call of t, with buffers of its own that are looked at before and after.
+// move makes a call of t, with buffers of its own that are checked before and after.
 func (s *server) move(ctx context.Context, t *Transport, q rpcRequest) ([]rpcMessage, error) {
 	sends, sendGuards := guarded(q.Sends)
 	recvs, recvGuards := guarded(q.Recvs)
@@ -168,12 +167,12 @@ func (s *server) move(ctx context.Context, t *Transport, q rpcRequest) ([]rpcMes
 		}
 		out = append(out, w)
 	}
-	s.scribbleOn(sends, err)
-	s.scribbleOn(recvs, err)
+	s.overwrite(sends, err)
+	s.overwrite(recvs, err)
 	return out, err
 }
 
-// guarded returns messages in memory of their own, with guards before, between and behind their
+// guarded returns messages in memory of their own, with guards before, between and after their
 // buffers.
 func guarded(list []rpcMessage) (out []transport.Message, guards [][]byte) {
 	for _, m := range list {
@@ -210,14 +209,14 @@ func intact(guards [][]byte) error {
 	return nil
 }
 
-// scribbleOn uses buffers that the call has given back.
-func (s *server) scribbleOn(list []transport.Message, err error) {
+// overwrite overwrites buffers that the call has released.
+func (s *server) overwrite(list []transport.Message, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range list {
 		for _, b := range m.Bufs {
 			for i := range b {
-				b[i] = scribble
+				b[i] = overwritten
 			}
 			if err != nil {
 				s.returned = append(s.returned, b)
@@ -231,7 +230,7 @@ func (s *server) unspoiled() error {
 	defer s.mu.Unlock()
 	for _, b := range s.returned {
 		for _, x := range b {
-			if x != scribble {
+			if x != overwritten {
 				return fmt.Errorf("a buffer was written to after its call had failed")
 			}
 		}

@@ -50,7 +50,7 @@ func TestWhereRankZeroIsLookedFor(t *testing.T) {
 		addr  string
 		local int // of 4 ranks
 		open  bool
-		want  string // or what the error says
+		want  string // or a part of the error
 	}{
 		{"a loopback address", known, "127.0.0.1:5", 0, false, "127.0.0.1:5"},
 		{"another loopback address", known, "127.0.1.1:5", 0, true, "127.0.1.1:5"},
@@ -139,12 +139,11 @@ func passing[A, R any](times int, err error, f func(A) (R, error)) func(A) (R, e
 	}
 }
 
-// TestRanksWaitForNameAndRoute: neither rank 0's name nor a route to it is there at first, on any
-// rank.
+// TestRanksWaitForNameAndRoute: at first no rank can resolve rank 0's name, nor has a route to it.
 func TestRanksWaitForNameAndRoute(t *testing.T) {
 	noName := &net.DNSError{Err: "no such host", Name: "rank-0.job", IsNotFound: true}
 	busy := &net.DNSError{Err: "server misbehaving", Name: "rank-0.job", IsTemporary: true}
-	configs := patient(t, 3)
+	configs := slowJob(t, 3)
 	for r := range configs {
 		c := &configs[r]
 		_, port, err := net.SplitHostPort(c.Addr)
@@ -170,7 +169,7 @@ func TestRanksWaitForNameAndRoute(t *testing.T) {
 // ends it.
 func TestNameThatNeverResolvesIsTheReason(t *testing.T) {
 	for rank := range transport.Rank(2) {
-		for _, limit := range []patience{{0, 100}, {100, 0}} {
+		for _, limit := range []timeLimits{{0, 100}, {100, 0}} {
 			c := Config{Rank: rank, Size: 2, Addr: "rank-0.job:5", Insecure: true, Net: machine(nil), Timeout: limit.timeout * time.Millisecond}
 			limited := func(f func(context.Context) error) error {
 				ctx := t.Context()
@@ -193,15 +192,15 @@ func TestNameThatNeverResolvesIsTheReason(t *testing.T) {
 	}
 }
 
-// TestLastFailureToDialIsTheReason: whatever keeps a rank from rank 0 stands in its error, with the
-// address.
+// TestLastFailureToDialIsTheReason: the error of a rank that cannot reach rank 0 contains the
+// reason and the address.
 func TestLastFailureToDialIsTheReason(t *testing.T) {
 	for _, why := range []error{syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EACCES, syscall.EPERM} {
 		c := job(t, 2)[1]
 		c.Timeout = 50 * time.Millisecond
 		c.Net.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
 			if ctx.Err() != nil {
-				return nil, ctx.Err() // it says nothing of the cause
+				return nil, ctx.Err() // without the cause
 			}
 			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: why}
 		}
@@ -216,13 +215,13 @@ func TestLastFailureToDialIsTheReason(t *testing.T) {
 // accept one.
 func TestShortageIsNamedAtOnce(t *testing.T) {
 	for _, short := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS} {
-		configs := patient(t, 2)
+		configs := slowJob(t, 2)
 		configs[1].Net.Dial = func(context.Context, string) (net.Conn, error) { return nil, short }
 		errs := startAll(t, configs[1:], nil)
 		require.ErrorIs(t, errs[0], short)
 		require.Equal(t, transport.Rank(1), transport.CulpritOf(errs[0]), "it is this rank that is short")
 	}
-	configs := patient(t, 2)
+	configs := slowJob(t, 2)
 	configs[0].Net.Listen = func(ctx context.Context, addr string) (net.Listener, error) {
 		l, err := Net{}.WithDefaults().Listen(ctx, addr)
 		return full{l}, err
@@ -237,8 +236,8 @@ type full struct{ net.Listener }
 
 func (full) Accept() (net.Conn, error) { return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE} }
 
-// TestRankZeroListensAtItsOwnAddress: a name may stand for several machines, and rank 0 is on one
-// of them.
+// TestRankZeroListensAtItsOwnAddress: a name may have addresses of several machines, of which one
+// is rank 0's.
 func TestRankZeroListensAtItsOwnAddress(t *testing.T) {
 	c := job(t, 2)[0]
 	v := clientOf(t, t.Context(), c)

@@ -14,8 +14,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// atOnce is within what all ranks must hear of a death: far less than the timeouts of these tests,
-// and far more than it takes on a busy machine.
+// atOnce bounds the time until all ranks know of a death: far less than the timeouts of these
+// tests, and far more than needed on a busy machine.
 const atOnce = 15 * time.Second
 
 // startAll runs Start for each configuration at once, then finish, and returns the errors.
@@ -37,8 +37,8 @@ func startAll(t *testing.T, configs []Config, finish func(m *Meeting, rank int) 
 	return errs
 }
 
-// patient is job with a timeout that no test waits for.
-func patient(t testing.TB, n int) []Config {
+// slowJob is job with a timeout that no test waits for.
+func slowJob(t testing.TB, n int) []Config {
 	configs := job(t, n)
 	for r := range configs {
 		configs[r].Timeout = 5 * time.Minute
@@ -46,24 +46,24 @@ func patient(t testing.TB, n int) []Config {
 	return configs
 }
 
-// dying returns a Dial whose connections break after that many messages from rank 0, as those of a
-// process that is killed.
-func dying(messages int) func(context.Context, string) (net.Conn, error) {
+// breakingDial returns a Dial whose connections break after that many messages from rank 0, as
+// those of a killed process.
+func breakingDial(messages int) func(context.Context, string) (net.Conn, error) {
 	return func(ctx context.Context, addr string) (net.Conn, error) {
 		if messages < 0 {
 			return nil, errors.New("this process is dead")
 		}
 		c, err := Net{}.WithDefaults().Dial(ctx, addr)
-		return &dyingConn{Conn: c, left: &messages}, err
+		return &breakingConn{Conn: c, left: &messages}, err
 	}
 }
 
-type dyingConn struct {
+type breakingConn struct {
 	net.Conn
 	left *int
 }
 
-func (c *dyingConn) Read(b []byte) (int, error) {
+func (c *breakingConn) Read(b []byte) (int, error) {
 	if len(b) >= headBytes && *c.left == 0 {
 		*c.left--
 		_ = c.Close()
@@ -74,43 +74,43 @@ func (c *dyingConn) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// mortal has each rank's connections recorded, and returns a function that breaks those of a rank
-// as the end of its process does: all at once.
-func mortal(configs []Config) (kill func(rank int)) {
-	lives := make([]life, len(configs))
+// killable records each rank's connections, and returns a function that breaks all those of a rank
+// at once, as the end of its process does.
+func killable(configs []Config) (kill func(rank int)) {
+	ranks := make([]connections, len(configs))
 	system := Net{}.WithDefaults()
 	for r := range configs {
-		l := &lives[r]
+		l := &ranks[r]
 		configs[r].Net.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
 			c, err := system.Dial(ctx, addr)
 			return l.record(c), err
 		}
 		configs[r].Net.Listen = func(ctx context.Context, addr string) (net.Listener, error) {
-			door, err := system.Listen(ctx, addr)
-			return &recording{door, l}, err
+			listener, err := system.Listen(ctx, addr)
+			return &recording{listener, l}, err
 		}
 	}
-	return func(rank int) { lives[rank].end() }
+	return func(rank int) { ranks[rank].end() }
 }
 
-// life is the connections of one rank.
-type life struct {
+// connections are those of one rank.
+type connections struct {
 	mu    sync.Mutex
 	over  bool
 	conns []net.Conn
 }
 
-func (l *life) record(c net.Conn) net.Conn {
+func (l *connections) record(c net.Conn) net.Conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if c == nil {
 		return nil
 	}
 	l.conns = append(l.conns, c)
-	return &mortalConn{c, l}
+	return &killableConn{c, l}
 }
 
-func (l *life) end() {
+func (l *connections) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.over = true
@@ -119,15 +119,15 @@ func (l *life) end() {
 	}
 }
 
-type mortalConn struct {
+type killableConn struct {
 	net.Conn
-	life *life
+	owner *connections
 }
 
-func (c *mortalConn) Write(b []byte) (int, error) {
-	c.life.mu.Lock()
-	defer c.life.mu.Unlock()
-	if c.life.over {
+func (c *killableConn) Write(b []byte) (int, error) {
+	c.owner.mu.Lock()
+	defer c.owner.mu.Unlock()
+	if c.owner.over {
 		return 0, net.ErrClosed
 	}
 	return c.Conn.Write(b)
@@ -135,12 +135,12 @@ func (c *mortalConn) Write(b []byte) (int, error) {
 
 type recording struct {
 	net.Listener
-	life *life
+	owner *connections
 }
 
 func (r *recording) Accept() (net.Conn, error) {
 	c, err := r.Listener.Accept()
-	return r.life.record(c), err
+	return r.owner.record(c), err
 }
 
 func requireDead(t *testing.T, errs []error, dead transport.Rank) {
@@ -154,22 +154,22 @@ func requireDead(t *testing.T, errs []error, dead transport.Rank) {
 	}
 }
 
-// TestDeathWhileRanksMeetIsKnownAtOnce: rank 3 never comes, and rank 2 dies once it has been
+// TestDeathWhileRanksMeetIsKnownAtOnce: rank 3 never joins, and rank 2 dies once it has been
 // welcomed.
 func TestDeathWhileRanksMeetIsKnownAtOnce(t *testing.T) {
-	configs := patient(t, 4)[:3]
-	configs[2].Net.Dial = dying(1)
-	configs[2].Timeout = 3 * time.Second // it cannot come back
+	configs := slowJob(t, 4)[:3]
+	configs[2].Net.Dial = breakingDial(1)
+	configs[2].Timeout = 3 * time.Second // it cannot connect again
 	errs := startAll(t, configs, func(m *Meeting, _ int) error { return m.Finish(nil) })
 	requireDead(t, errs, 2)
 }
 
-// TestConnectionThatIsLostIsNoDeath: a rank whose connection breaks comes again, and the meeting
+// TestConnectionThatIsLostIsNoDeath: a rank whose connection breaks connects again, and the meeting
 // goes on.
 func TestConnectionThatIsLostIsNoDeath(t *testing.T) {
-	configs := patient(t, 3)
+	configs := slowJob(t, 3)
 	back := make(chan struct{})
-	dials, broken, system := 0, dying(1), Net{}.WithDefaults().Dial
+	dials, broken, system := 0, breakingDial(1), Net{}.WithDefaults().Dial
 	configs[2].Net.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
 		if dials++; dials == 1 {
 			return broken(ctx, addr)
@@ -195,8 +195,8 @@ func TestConnectionThatIsLostIsNoDeath(t *testing.T) {
 func TestDeathWhileConnectionsAreOpenedIsKnownAtOnce(t *testing.T) {
 	for dead := range 4 {
 		t.Run(fmt.Sprint("rank ", dead), func(t *testing.T) {
-			configs := patient(t, 4)
-			kill := mortal(configs)
+			configs := slowJob(t, 4)
+			kill := killable(configs)
 			errs := startAll(t, configs, func(m *Meeting, rank int) error {
 				if rank == dead {
 					kill(rank)
@@ -211,10 +211,10 @@ func TestDeathWhileConnectionsAreOpenedIsKnownAtOnce(t *testing.T) {
 }
 
 // TestDeathAfterConnectionsWereOpenedIsKnownAtOnce: the others have opened theirs, and wait for
-// what the dead one says.
+// the dead one's report.
 func TestDeathAfterConnectionsWereOpenedIsKnownAtOnce(t *testing.T) {
-	configs := patient(t, 3)
-	kill := mortal(configs)
+	configs := slowJob(t, 3)
+	kill := killable(configs)
 	errs := startAll(t, configs, func(m *Meeting, rank int) error {
 		if rank != 2 {
 			return m.Finish(nil)
@@ -229,7 +229,7 @@ func TestDeathAfterConnectionsWereOpenedIsKnownAtOnce(t *testing.T) {
 // all, with its rank and cause.
 func TestFailureToOpenConnectionsIsThatOfAllRanks(t *testing.T) {
 	for failing := range 3 {
-		errs := startAll(t, patient(t, 3), func(m *Meeting, rank int) error {
+		errs := startAll(t, slowJob(t, 3), func(m *Meeting, rank int) error {
 			if rank == failing {
 				return m.Finish(&transport.Error{Rank: 1, Op: "join", Err: fmt.Errorf("too many open files: %w", transport.ErrMismatch)})
 			}
@@ -255,7 +255,7 @@ func TestRankThatOpensNoConnectionsIsNamed(t *testing.T) {
 	var once sync.Once
 	errs := startAll(t, configs, func(m *Meeting, rank int) error {
 		if rank == 2 {
-			<-over // it neither opens its connections nor says why
+			<-over // it neither opens its connections nor reports why
 			return m.Finish(nil)
 		}
 		defer once.Do(func() { close(over) })
@@ -269,7 +269,7 @@ func TestRankThatOpensNoConnectionsIsNamed(t *testing.T) {
 	errs = startAll(t, withAddr(t, configs), func(m *Meeting, rank int) error {
 		<-m.Context().Done()
 		blamed, why := transport.Rank(3), "no connection with rank 3"
-		if rank == 3 { // which dials, so that it alone knows
+		if rank == 3 { // which dials, so that only it knows
 			blamed, why = 1, "dial 127.0.0.1:9: connection refused"
 		}
 		return m.Finish(&transport.Error{Rank: blamed, Op: "join", Err: fmt.Errorf("%s: %w", why, transport.ErrTimeout)})
@@ -292,10 +292,10 @@ func withAddr(t testing.TB, configs []Config) []Config {
 	return out
 }
 
-// TestNewerStartOfAnAgentReplacesItsEarlierRanks: a rank that an agent has left behind makes room
-// for the next one.
+// TestNewerStartOfAnAgentReplacesItsEarlierRanks: a rank of an earlier start of an agent is
+// replaced by that of the next one.
 func TestNewerStartOfAnAgentReplacesItsEarlierRanks(t *testing.T) {
-	configs := patient(t, 4)
+	configs := slowJob(t, 4)
 	for r := range configs {
 		configs[r].Agent = fmt.Sprint("agent ", r/2)
 		configs[r].Restart = 7

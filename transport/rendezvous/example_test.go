@@ -11,7 +11,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 )
 
-// What torchrun's variables say about a rank.
+// The rank that torchrun's variables describe.
 func ExampleDetect() {
 	variables := map[string]string{
 		"RANK": "2", "WORLD_SIZE": "4", "MASTER_ADDR": "node0", "MASTER_PORT": "29500", "TORCHELASTIC_RUN_ID": "run7",

@@ -21,8 +21,8 @@ func (v vars) and(more vars) vars {
 	return v
 }
 
-// These are what the launchers themselves left in the environment of one rank, without what nobody
-// reads.
+// These are the variables that the launchers set in the environment of one rank, without those that
+// are not read.
 var (
 	// torchrun --nnodes 2 --nproc-per-node 2 --rdzv-backend c10d --rdzv-id demo, agent 1
 	torchrunAgent = vars{
@@ -47,7 +47,7 @@ var (
 	}
 )
 
-// below is /proc of a process under the given ones, the nearest first, each as "name" or "name:
+// below is /proc of a process with the given ancestors, the nearest first, each as "name" or "name:
 // arguments".
 func below(above ...string) fs.FS {
 	proc := fstest.MapFS{
@@ -86,7 +86,7 @@ func mustDetect(t *testing.T, v vars, proc fs.FS) Process {
 	return p
 }
 
-// TestEveryLaunchHasItsOwnName: two launches whose variables are alike do not meet.
+// TestEveryLaunchHasItsOwnName: two launches with equal variables do not meet.
 func TestEveryLaunchHasItsOwnName(t *testing.T) {
 	one, other := below("hydra_pmi_proxy"), below("numactl", "hydra_pmi_proxy")
 	a, b := mustDetect(t, mpich, one), mustDetect(t, mpich, other)
@@ -112,12 +112,12 @@ func TestEveryLaunchHasItsOwnName(t *testing.T) {
 
 	require.Contains(t, mustDetect(t, intel, below("sh")).Job, "524a0000")
 	require.Contains(t, mustDetect(t, openMPI4, below("sh")).Job, "10fd16ba")
-	// Containers that share the network count their processes alike.
+	// Containers that share the network may have equal process numbers.
 	require.NotEqual(t, mustDetect(t, openMPI5, below("prterun")).Job, mustDetect(t, openMPI5, below("sh", "prterun")).Job)
 }
 
-// TestLaunchersThatDisagree: variables that were left in a shell do not beat the launcher, nor it
-// them.
+// TestLaunchersThatDisagree: neither variables that remain in a shell nor those of the launcher are
+// preferred.
 func TestLaunchersThatDisagree(t *testing.T) {
 	shell := vars{"RANK": "0", "WORLD_SIZE": "1"}
 	for name, c := range map[string]struct {
@@ -149,7 +149,7 @@ func TestLaunchersThatDisagree(t *testing.T) {
 	}
 }
 
-// TestAnyTwoLaunchersThatDisagree: without anything that explains it, each pair is an error, and
+// TestAnyTwoLaunchersThatDisagree: each pair that disagrees without a known reason is an error, and
 // each pair that agrees is none.
 func TestAnyTwoLaunchersThatDisagree(t *testing.T) {
 	seen := map[string]vars{
@@ -181,7 +181,7 @@ func TestAnyTwoLaunchersThatDisagree(t *testing.T) {
 	require.Greater(t, pairs, 8)
 }
 
-// TestLaunchersThatStartEachOther: the nestings that are common are no disagreement.
+// TestLaunchersThatStartEachOther: common nestings are no disagreement.
 func TestLaunchersThatStartEachOther(t *testing.T) {
 	task := vars{ // srun -N2 -n2, one task a host
 		"SLURM_JOB_ID": "77", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_NTASKS": "2", "SLURM_STEP_NODELIST": "node[1-2]",
@@ -299,8 +299,8 @@ func TestSlurmProcessesThatAreNoTasks(t *testing.T) {
 	require.ErrorContains(t, err, `SLURM_STEP_ID="x"`)
 }
 
-// TestPortsLieOutsideTheEphemeralRange: no connection of the machine happens to hold the port of a
-// rendezvous.
+// TestPortsLieOutsideTheEphemeralRange: no connection of the machine holds the port of a
+// rendezvous by chance.
 func TestPortsLieOutsideTheEphemeralRange(t *testing.T) {
 	portIn := func(v vars, low, high int) int {
 		proc := below("hydra_pmi_proxy").(fstest.MapFS)
@@ -319,14 +319,14 @@ func TestPortsLieOutsideTheEphemeralRange(t *testing.T) {
 		require.NotZero(t, portIn(v, 1024, 65535))
 	}
 	for port := range 2000 {
-		// of other hosts nothing is known
+		// other hosts are not known
 		p := portIn(torchrunAgent.and(vars{"MASTER_PORT": fmt.Sprint(29500 + port)}), 10000, 65000)
 		require.True(t, firstPort <= p && p < 32768, p)
 	}
 }
 
-// TestRestartsOfTorchrun: what one agent starts again has another name, and of what several agents
-// start the later process is known.
+// TestRestartsOfTorchrun: a job that one agent starts again has another name; with several agents
+// the restart count says which process is the later one.
 func TestRestartsOfTorchrun(t *testing.T) {
 	attempt := func(v vars, n int, agent string) vars {
 		file := fmt.Sprintf("/tmp/torchelastic_%s/demo_x7/attempt_%d/1/error.json", agent, n)

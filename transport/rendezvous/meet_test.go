@@ -22,8 +22,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
-// prompt is within what a job that cannot complete must fail, on a loaded machine too. Meetings
-// last 20 s.
+// prompt bounds the time until a job that cannot complete fails, on a loaded machine too. Meetings
+// have 20 s.
 const prompt = 15 * time.Second
 
 func freeAddr(t testing.TB) string {
@@ -83,7 +83,7 @@ func TestMeetGivesAllAddressesToAllRanks(t *testing.T) {
 	}
 }
 
-// requireAllFail demands one common, prompt message of all ranks.
+// requireAllFail requires the same prompt error of all ranks.
 func requireAllFail(t *testing.T, out []outcome, sentinel error, parts ...string) {
 	t.Helper()
 	for r, o := range out {
@@ -129,7 +129,7 @@ func TestDuplicateRankIsRefusedAndTheFirstGoesOn(t *testing.T) {
 		wg.Go(func() { first[r].table, first[r].err = Meet(t.Context(), configs[r]) })
 	}
 	start(0)
-	// The first holder of rank 1 speaks by hand, so that the test knows when it has been accepted.
+	// The test itself is the first rank 1, so that it knows when that has been accepted.
 	wg.Go(func() {
 		v := client{cfg: configs[1], mine: configs[1].claim()}
 		v.mine.left = time.Minute
@@ -177,14 +177,14 @@ func dialUntil(t testing.TB, addr string) net.Conn {
 
 func TestAnotherJobIsRefusedAndThisOneGoesOn(t *testing.T) {
 	configs := job(t, 2)
-	stray := configs[1]
-	stray.Job = "other"
+	other := configs[1]
+	other.Job = "other"
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		_, err := Meet(t.Context(), configs[0])
 		require.NoError(t, err)
 	})
-	_, err := Meet(t.Context(), stray)
+	_, err := Meet(t.Context(), other)
 	require.ErrorIs(t, err, transport.ErrMismatch)
 	require.ErrorContains(t, err, `belongs to "job"`)
 	_, err = Meet(t.Context(), configs[1])
@@ -343,7 +343,7 @@ func TestValidateReportsEveryFault(t *testing.T) {
 }
 
 // TestWhatAPeerSaysIsPrintable: a refusal, the names of settings and addresses come from other
-// processes, and stand in errors and logs.
+// processes, and appear in errors and logs.
 func TestWhatAPeerSaysIsPrintable(t *testing.T) {
 	const hostile = "x\nlevel=INFO\x1b[2J\u202e\xff"
 	said := refusal{refuseMismatch, 1, ""}
@@ -385,7 +385,7 @@ func TestNoChangedBitIsRead(t *testing.T) {
 		changed := bytes.Clone(whole)
 		changed[bit/8] ^= 1 << (bit % 8)
 		p, err := readMessage(bytes.NewReader(changed), maxBodyBytes)
-		// then the message is another version's, of which nothing but the head is read
+		// then the message is another version's, of which only the head is read
 		if err == nil {
 			require.NotEqual(t, uint16(wireVersion), p.version, "bit %d", bit)
 		}

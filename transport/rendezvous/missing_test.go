@@ -15,15 +15,15 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/secure"
 )
 
-// patience is one rank's limits in milliseconds: its context's and the meeting's own; 0 is none.
-type patience struct{ context, timeout time.Duration }
+// timeLimits are those of one rank in milliseconds: of its context and of the meeting; 0 is none.
+type timeLimits struct{ context, timeout time.Duration }
 
 // soon and late are limits; nothing that the test starts waits until late.
 const soon, late = 700, 60_000
 
-// limits are ways in which deadlines of ranks can stand to each other: rank 0's first, then that of
-// all others.
-var limits = map[string][2]patience{
+// limits are the orders that the ranks' deadlines can have: first rank 0's, then that of all
+// others.
+var limits = map[string][2]timeLimits{
 	"timeouts alone":              {{0, soon}, {0, soon}},
 	"contexts alone":              {{soon, 0}, {soon, 0}},
 	"contexts equal to timeouts":  {{soon, soon}, {soon, soon}},
@@ -37,8 +37,8 @@ var limits = map[string][2]patience{
 	"rank 0 is the most patient":  {{soon + 200, soon + 100}, {soon, soon + 200}},
 }
 
-// TestMissingRanksAreNamedWhicheverDeadlineIsFirst leaves out ranks under every relation of
-// deadlines, in all cases at once, since all of them only wait. Each rank that waits names all of
+// TestMissingRanksAreNamedWhicheverDeadlineIsFirst leaves out ranks with every order of
+// deadlines. All cases run at once, since they only wait. Each rank that waits names all of
 // them, and blames the first.
 func TestMissingRanksAreNamedWhicheverDeadlineIsFirst(t *testing.T) {
 	const size = 4
@@ -65,8 +65,8 @@ func TestMissingRanksAreNamedWhicheverDeadlineIsFirst(t *testing.T) {
 	wg.Wait()
 }
 
-// hasShort reports whether one of the ranks that are there is not patient.
-func hasShort(limit [2]patience, missing []int, size int) bool {
+// hasShort reports whether one of the present ranks has a short limit.
+func hasShort(limit [2]timeLimits, missing []int, size int) bool {
 	for r := range size {
 		if !slices.Contains(missing, r) && limit[min(r, 1)].isShort() {
 			return true
@@ -75,11 +75,11 @@ func hasShort(limit [2]patience, missing []int, size int) bool {
 	return false
 }
 
-func (p patience) isShort() bool {
+func (p timeLimits) isShort() bool {
 	return p.context > 0 && p.context < late || p.timeout > 0 && p.timeout < late
 }
 
-func awaitMissing(t *testing.T, c Config, limit patience, missing []int) {
+func awaitMissing(t *testing.T, c Config, limit timeLimits, missing []int) {
 	ctx := t.Context()
 	if limit.context > 0 {
 		var cancel context.CancelFunc
@@ -115,8 +115,7 @@ func ranksOf(numbers []int) (ranks []transport.Rank) {
 	return ranks
 }
 
-// reports passes failures on to a test without ending its goroutine, which may not be the test's
-// own.
+// reports fails a test from another goroutine than its own, without ending that.
 type reports struct {
 	*testing.T
 	failed bool
@@ -149,7 +148,7 @@ func TestEachRankKnowsWhoIsMissingBeforeItGivesUp(t *testing.T) {
 		c := configs[1]
 		c.Net.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
 			conn, err := Net{}.WithDefaults().Dial(ctx, addr)
-			return &hearing{Conn: conn, knows: knows}, err
+			return &missingConn{Conn: conn, knows: knows}, err
 		}
 		v := clientOf(t, ctx, c)
 		_, err := v.join()
@@ -172,14 +171,15 @@ func TestEachRankKnowsWhoIsMissingBeforeItGivesUp(t *testing.T) {
 	wg.Wait()
 }
 
-// hearing closes knows when a message about missing ranks has been read and the next is waited for.
-type hearing struct {
+// missingConn closes knows when a message about missing ranks has been read and the next is waited
+// for.
+type missingConn struct {
 	net.Conn
 	knows chan struct{}
 	heard bool
 }
 
-func (h *hearing) Read(b []byte) (int, error) {
+func (h *missingConn) Read(b []byte) (int, error) {
 	if h.heard && len(b) == headBytes {
 		close(h.knows)
 		h.heard = false

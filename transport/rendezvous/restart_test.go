@@ -16,7 +16,7 @@ type met struct {
 	err   error
 }
 
-// meetAs has a rank of a job of three meet on behalf of a start of an agent.
+// meetAs runs Meet for a rank of three that an agent has started.
 func meetAs(addr string, rank transport.Rank, agent string, restart uint32) <-chan met {
 	out := make(chan met, 1)
 	go func() {
@@ -41,8 +41,8 @@ func requireMet(t *testing.T, all ...<-chan met) {
 	}
 }
 
-// TestRankZeroOfAnEarlierStartStepsDown: it holds the address when the restarted job comes, and
-// gives it up. A rank of another agent, whose count is its own, goes on to the new one.
+// TestRankZeroOfAnEarlierStartStepsDown: it has the address when the restarted job needs it,
+// and releases it. A rank of another agent, which has its own count, connects to the new one.
 func TestRankZeroOfAnEarlierStartStepsDown(t *testing.T) {
 	addr := freeAddr(t)
 	stale := meetAs(addr, 0, "a", 0)
@@ -54,8 +54,7 @@ func TestRankZeroOfAnEarlierStartStepsDown(t *testing.T) {
 	requireMet(t, again0, meetAs(addr, 1, "a", 1), other)
 }
 
-// TestRankOfAnEarlierStartIsRefused: whether it comes before or after the others, the job has no
-// place for it.
+// TestRankOfAnEarlierStartIsRefused: whether it connects before or after the others.
 func TestRankOfAnEarlierStartIsRefused(t *testing.T) {
 	addr := freeAddr(t)
 	zero := meetAs(addr, 0, "a", 1)
@@ -82,8 +81,8 @@ func TestRejectionOfAnEarlierStartIsNotSent(t *testing.T) {
 	requireMet(t, again0, again1, meetAs(addr, 2, "b", 0))
 }
 
-// TestPortOfASilentHolder: another program that accepts connections on the port and says nothing is
-// no reason to wait until time is up.
+// TestPortOfASilentHolder: if another program accepts connections on the port and sends nothing,
+// rank 0 does not wait until time is up.
 func TestPortOfASilentHolder(t *testing.T) {
 	l, err := net.Listen("tcp", freeAddr(t))
 	require.NoError(t, err)

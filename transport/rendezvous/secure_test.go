@@ -15,7 +15,7 @@ import (
 
 const testSecret = "a secret of more than 16 bytes"
 
-// securities are all ways for ranks of "job" to know each other.
+// securities are all ways for ranks of "job" to authenticate each other.
 func securities(t testing.TB) map[string]func(r transport.Rank) secure.Config {
 	a, err := securetest.NewAuthority()
 	require.NoError(t, err)
@@ -30,7 +30,7 @@ func securities(t testing.TB) map[string]func(r transport.Rank) secure.Config {
 	}
 }
 
-// secureJob is job under one security.
+// secureJob is job with one security.
 func secureJob(t testing.TB, n int, security func(r transport.Rank) secure.Config) []Config {
 	configs := job(t, n)
 	for r := range configs {
@@ -86,7 +86,7 @@ func TestRankWithoutProofIsRefusedAndTheRightOneJoins(t *testing.T) {
 	other := securities(t) // of another authority
 	for name, c := range map[string]struct {
 		security func(transport.Rank) secure.Config
-		stray    func(*Config)
+		wrong    func(*Config)
 		says     string
 	}{
 		"another authority": {all["TLS"], func(c *Config) { c.Security = other["TLS"](1) }, "certificate"},
@@ -97,9 +97,9 @@ func TestRankWithoutProofIsRefusedAndTheRightOneJoins(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			configs := secureJob(t, 2, c.security)
 			beside(t, configs, func() {
-				stray := configs[1]
-				c.stray(&stray)
-				requireRefused(t, stray, c.says)
+				wrong := configs[1]
+				c.wrong(&wrong)
+				requireRefused(t, wrong, c.says)
 			})
 		})
 	}
@@ -113,17 +113,17 @@ func TestRanksOfDifferentSecurityRefuseEachOther(t *testing.T) {
 			if here == there {
 				continue
 			}
-			t.Run(there+" comes to "+here, func(t *testing.T) {
+			t.Run(there+" connects to "+here, func(t *testing.T) {
 				configs := secureJob(t, 2, zero)
-				stray := configs[1]
-				stray.Security = one(1)
+				wrong := configs[1]
+				wrong.Security = one(1)
 				says := []string{"the peer is set to " + here, "not authenticated", "ranks disagree"}
 				if here != "no security" {
-					// Anybody can come without proof, so it does not end the job.
-					beside(t, configs, func() { requireRefused(t, stray, says...) })
+					// Any program can connect without proof, so it does not end the job.
+					beside(t, configs, func() { requireRefused(t, wrong, says...) })
 					return
 				}
-				out := meetAll(t.Context(), []Config{configs[0], stray})
+				out := meetAll(t.Context(), []Config{configs[0], wrong})
 				require.ErrorIs(t, out[0].err, transport.ErrMismatch)
 				require.ErrorContains(t, out[0].err, "the peer comes with "+there)
 				require.Less(t, out[0].took, prompt)
@@ -145,7 +145,7 @@ func TestMissingRanksAreNamedWithWhoWasRefused(t *testing.T) {
 	require.ErrorContains(t, out[0].err, "the peer comes with no security, this rank is set to a shared secret")
 }
 
-// TestUnknownClientsAreDroppedWithinTwoSeconds has every kind of client connect under every
+// TestUnknownClientsAreDroppedWithinTwoSeconds connects every kind of client with every
 // security, while a rank is awaited.
 func TestUnknownClientsAreDroppedWithinTwoSeconds(t *testing.T) {
 	if testing.Short() {

@@ -21,7 +21,7 @@ func ExampleName() {
 // Rank 2 connects to rank 0, and each proves to the other that it knows the job's secret.
 func ExampleNewGuard() {
 	shared := secure.Config{Secret: secure.Secret("at least sixteen bytes, at random")}
-	session := secure.Session{1} // drawn by rank 0 where ranks meet
+	session := secure.Session{1} // of the rendezvous
 	dialled, accepted := net.Pipe()
 	var ranks sync.WaitGroup
 	ranks.Go(func() {

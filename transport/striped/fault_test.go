@@ -29,7 +29,7 @@ func body(seed uint64, n int) []byte {
 	return b
 }
 
-// pass sends messages of the given lengths from rank 0 to rank 1 and checks what comes.
+// pass sends messages of the given lengths from rank 0 to rank 1 and checks what arrives.
 func pass(ctx context.Context, ends []*Transport, sizes ...int) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -131,7 +131,7 @@ func (l *loser) tamper(link int, frame []byte) (pass bool) {
 	return true
 }
 
-// TestStalledLinks has m links stop for good in the middle of a message, on both sides.
+// TestStalledLinks stops m links for good in the middle of a message, on both sides.
 func TestStalledLinks(t *testing.T) {
 	for _, c := range []struct{ k, m int }{{1, 1}, {4, 1}, {2, 2}} {
 		t.Run(fmt.Sprintf("%d+%d", c.k, c.m), func(t *testing.T) {
@@ -181,7 +181,7 @@ func TestLinksDieInTheMiddle(t *testing.T) {
 	}
 }
 
-// lines counts what is logged.
+// lines counts log lines.
 type lines struct {
 	mu   sync.Mutex
 	text strings.Builder

@@ -41,7 +41,7 @@ func FuzzFrame(f *testing.F) {
 	f.Add([]byte("SYSt"))
 	cfg := Config{Parity: 1}.WithDefaults()
 	f.Fuzz(func(t *testing.T, b []byte) {
-		// the second time with the right sum, so that more is reached
+		// the second time with the right sum, so that more code is reached
 		for _, own := range []bool{false, true} {
 			if own && len(b) >= headerBytes {
 				h := header{
@@ -99,7 +99,7 @@ func FuzzHello(f *testing.F) {
 	})
 }
 
-// TestNonsense has a rank send what the protocol does not allow; the other names it and the fault.
+// TestNonsense sends what the protocol does not allow; the receiver names the sender and the fault.
 func TestNonsense(t *testing.T) {
 	stripe := func(change func(h *header)) []byte {
 		h := header{kind: kindStripe, k: 2, m: 1, total: 500}

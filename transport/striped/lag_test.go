@@ -99,8 +99,8 @@ func TestLaggingLink(t *testing.T) {
 	require.GreaterOrEqual(t, float64(p50), 5*float64(plain))
 }
 
-// TestRecoveredLink: a link that has lagged and been passed over carries its part again once it is
-// well.
+// TestRecoveredLink: a link that has lagged and been skipped carries its part again once it has
+// recovered.
 func TestRecoveredLink(t *testing.T) {
 	if testing.Short() {
 		t.Skip("moves much, one goroutine at a time")
@@ -118,9 +118,9 @@ func TestRecoveredLink(t *testing.T) {
 				bad.rate.Store(linkRate / 100)
 				rounds(t, ends, -1, nil)
 				before := sent()
-				require.Less(t, before, uint64(lagCount*lagBytes/4/4), "it has been passed over")
+				require.Less(t, before, uint64(lagCount*lagBytes/4/4), "it has been skipped")
 				bad.rate.Store(linkRate)
-				rounds(t, ends, -1, nil) // it has still to send what it was at, at its old rate
+				rounds(t, ends, -1, nil) // it still sends a frame at its old rate
 				before = sent()
 				rounds(t, ends, -1, nil)
 				require.Greater(t, sent()-before, uint64(lagCount*lagBytes/4*9/10), "it is used again")
@@ -134,7 +134,7 @@ func TestRecoveredLink(t *testing.T) {
 // stay alive.
 func TestIdleLinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ends := open(t, 2, 3, Config{Limits: transport.Limits{Heartbeat: time.Second}, Parity: 1}, patience(3*time.Second).wrap)
+		ends := open(t, 2, 3, Config{Limits: transport.Limits{Heartbeat: time.Second}, Parity: 1}, recvLimit(3*time.Second).wrap)
 		time.Sleep(time.Hour) // sleep-ok: on the bubble's clock
 		require.NoError(t, pass(context.Background(), ends, sizes...))
 		closeEnds(ends)

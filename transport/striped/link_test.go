@@ -10,7 +10,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
-// badLink is an inproc link with something wrong in what it sends.
+// badLink is an inproc link with faults in what it sends.
 type badLink struct {
 	*inproc.Transport
 	// tamper, if set, is given a frame to be sent, which it may change, and reports whether it is
@@ -82,19 +82,19 @@ func (g *grid) each(link, ranks int, do func(*badLink)) {
 	}
 }
 
-// patience makes links that give up a receive which takes longer.
-type patience time.Duration
+// recvLimit makes links that end a receive which takes longer.
+type recvLimit time.Duration
 
-func (p patience) wrap(_ int, _ transport.Rank, t transport.Transport) transport.Transport {
-	return &hastyLink{t.(*inproc.Transport), time.Duration(p)}
+func (p recvLimit) wrap(_ int, _ transport.Rank, t transport.Transport) transport.Transport {
+	return &limitedLink{t.(*inproc.Transport), time.Duration(p)}
 }
 
-type hastyLink struct {
+type limitedLink struct {
 	*inproc.Transport
 	limit time.Duration
 }
 
-func (l *hastyLink) Recv(ctx context.Context, from transport.Rank, tag transport.Tag, bufs ...[]byte) (int, error) {
+func (l *limitedLink) Recv(ctx context.Context, from transport.Rank, tag transport.Tag, bufs ...[]byte) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.limit)
 	defer cancel()
 	return l.Transport.Recv(ctx, from, tag, bufs...)

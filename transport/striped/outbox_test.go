@@ -11,7 +11,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// TestLinksChosen goes through the states of the queues of 2+1 links that hold 1000 bytes each.
+// TestLinksChosen tries the states of the queues of 2+1 links of 1000 bytes each.
 func TestLinksChosen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := &Transport{cfg: Config{Parity: 1, LinkBytes: 1000}.WithDefaults(), k: 2, links: make([]transport.Transport, 3)}
@@ -37,7 +37,7 @@ func TestLinksChosen(t *testing.T) {
 		}
 		accept([]int{0, 1, 2}, 0, 500, 700)
 		refuse(0, 900, 900)      // only one has drained
-		refuse(0, 501, 900)      // two have room, but still enough to do
+		refuse(0, 501, 900)      // two have room, but have not drained
 		time.Sleep(2 * lagGrace) // sleep-ok: on the bubble's clock
 		refuse(0, 501, 900)
 		refuse(0, 500, 900)      // the grace begins
@@ -67,8 +67,8 @@ func TestLinksChosen(t *testing.T) {
 	})
 }
 
-// TestTruncatedCopies: of a message that is too long several copies come, and none of them is taken
-// for it.
+// TestTruncatedCopies: several copies of a message that is too long arrive, and none of them is
+// received.
 func TestTruncatedCopies(t *testing.T) {
 	for range 200 {
 		ends := open(t, 2, 4, small(3), nil)

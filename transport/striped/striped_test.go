@@ -70,7 +70,7 @@ func TestCapabilities(t *testing.T) {
 	require.Equal(t, transport.Capabilities{Name: "striped(inproc)", SurvivesPeerLoss: true}, ends[0].Capabilities())
 }
 
-// TestCost holds the bytes on the links against what the package comment says of them.
+// TestCost compares the bytes on the links with the package comment.
 func TestCost(t *testing.T) {
 	const k, m = 4, 2
 	for _, n := range []int{0, 1, 100, k*4096 - 1, k * 4096, 1 << 20, 5 << 20} {
