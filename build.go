@@ -47,14 +47,14 @@ func newBuilder(w *World, cfg Config, label string) *builder {
 // guarded describes the layer to its guard.
 func (b *builder) guarded() lifecycle.Config {
 	w, label := b.l.world, b.l.micro.label
-	stream := lockstep.StreamID(w.channel + 1) // the number of the layer's first view
+	stream := lockstep.StreamID(w.views.Made() + 1) // the number of the layer's first view
 	return lifecycle.Config{
-		Rank: w.joined(w.Rank()),
+		Rank: w.views.Joined(w.Rank()),
 		Begin: func(op string) func(error) error {
 			// A rank may call Forward where others call ForwardBatch.
-			return w.begin(stream, label, strings.TrimSuffix(op, "Batch"))
+			return w.ops.Begin(stream, label, strings.TrimSuffix(op, "Batch"))
 		},
-		Ended: func(cause error) { w.log.Fail(stream, cause) },
+		Ended: func(cause error) { w.ops.Log.Fail(stream, cause) },
 	}
 }
 
@@ -76,7 +76,7 @@ func (b *builder) build(settings *agreement.Settings) error {
 		return err
 	}
 	ctx, l := context.Background(), b.l
-	ranks := agreement.Ranks{Comm: b.everyone, Joined: l.world.joined}
+	ranks := agreement.Ranks{Comm: b.everyone, Joined: l.world.views.Joined}
 	if err := ranks.Compare(ctx, settings); err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (b *builder) build(settings *agreement.Settings) error {
 	})
 	l.gradients = gradients.New(gradients.Config{
 		Sets: sets, Gate: b.gate, World: b.everyone, Replicas: b.replicas,
-		ExpertParallel: b.at.Parallel, MicroBatches: l.cfg.batches(), Joined: l.world.joined,
+		ExpertParallel: b.at.Parallel, MicroBatches: l.cfg.batches(), Joined: l.world.views.Joined,
 	})
 	return nil
 }
@@ -126,7 +126,7 @@ func (b *builder) buildOwn() (err error) {
 		return err
 	}
 	l.routing = routing.New(routing.Config{
-		Gate: b.gate, Experts: cfg.Experts, Passes: cfg.batches(), Comm: b.everyone, Joined: w.joined,
+		Gate: b.gate, Experts: cfg.Experts, Passes: cfg.batches(), Comm: b.everyone, Joined: w.views.Joined,
 		Replicas: b.at.Copies, Compute: l.compute,
 		Abort: func(ctx context.Context) error { return l.exchange.Refuse(ctx) },
 		AwaitAbort: func(ctx context.Context) error {
@@ -136,7 +136,7 @@ func (b *builder) buildOwn() (err error) {
 	})
 	l.order = roworder.New(cfg.Dim)
 	l.checks = passcheck.New(passcheck.Config{
-		Comm: b.checks, Rank: w.Rank(), Joined: w.joined, All: cfg.Wire.Finite,
+		Comm: b.checks, Rank: w.Rank(), Joined: w.views.Joined, All: cfg.Wire.Finite,
 	})
 	l.path, err = cfg.newPath(b.at, pipeline.Path{Checks: l.checks, Compute: l.compute, Rank: w.Rank()},
 		autotune.Config{Comm: b.everyone, Rank: int(w.Rank()), Ranks: w.Size()}, &l.stats.exchanging)

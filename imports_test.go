@@ -58,6 +58,7 @@ var allowed = map[string][]string{
 	"internal/nodegather":         {"alltoall", "transport"},
 	"internal/layout":             {"alltoall", "transport"},
 	"internal/lifecycle":          {"alltoall", "transport"},
+	"internal/views":              {"transport"},
 	"internal/lockstep":           {"transport"},
 	"internal/parameters":         {"alltoall", "collective", "param", "router", "transport"},
 	"internal/pipeline":           {"alltoall", "schedule", "schedule/autotune", "transport"},

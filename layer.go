@@ -106,7 +106,7 @@ func NewLayer(world *World, cfg Config) (*Layer, error) {
 	cfg.Compression.LSH.Seed = seedOf(cfg.Compression.LSH.Seed, number)
 	b := newBuilder(world, cfg, fmt.Sprintf("layer %d", number+1))
 	b.l.guard = lifecycle.New(b.guarded())
-	end := world.begin(making, "", "NewLayer")
+	end := world.ops.Begin(making, "", "NewLayer")
 	if err := end(b.build(settings)); err != nil {
 		return nil, err
 	}

@@ -50,7 +50,7 @@ func (l *Layer) NewMicroBatch() (*Layer, error) {
 }
 
 func (l *Layer) newMicroBatch() (*Layer, error) {
-	l.world.log.Concurrent()
+	l.world.ops.Log.Concurrent()
 	cfg := l.cfg
 	cfg.Overlap.Background, cfg.Overlap.Observe = nil, nil
 	b := newBuilder(l.world, cfg, fmt.Sprintf("%s, micro-batch layer %d", l.micro.label, len(l.micro.layers)+1))

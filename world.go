@@ -3,17 +3,15 @@ package switchyard
 import (
 	"context"
 	"fmt"
-	"math"
-	"slices"
 	"sync"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
-	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
+	"github.com/switchyard-moe/switchyard/internal/views"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -21,18 +19,15 @@ import (
 // rank.
 type World struct {
 	t         transport.Transport
-	order     []transport.Rank // of the transport, by this world's; nil where they are the same
-	me        transport.Rank
+	views     *views.Views
+	ops       lifecycle.Operations // what this rank is in, for all ranks to know
 	comm      *collective.Comm
 	source    string
-	algorithm *alltoall.Algorithm // of all layers, if the environment of Join named one
-	channel   uint16
+	algorithm *alltoall.Algorithm    // of all layers, if the environment of Join named one
 	layers    int                    // made so far, or tried
 	links     map[string]links.Links // measured for layers, by topology
-
-	computing *sync.Mutex   // held by whichever micro-batch computes
-	building  *sync.Mutex   // held while a layer is made
-	log       *lockstep.Log // what this rank is in, so that ranks out of step are found
+	computing *sync.Mutex            // held by the micro-batch that computes
+	building  *sync.Mutex            // held while a layer is made
 }
 
 // NewWorld makes a world of a transport that is already connected, such as one end of an inproc
@@ -40,11 +35,14 @@ type World struct {
 // it.
 func NewWorld(t transport.Transport) *World {
 	w := &World{
-		t: t, me: t.Rank(), source: "a transport given by the program",
-		computing: new(sync.Mutex), building: new(sync.Mutex), log: lockstep.New(t.Rank()),
+		t: t, views: views.New(t), source: "a transport given by the program",
+		ops:       lifecycle.Operations{Log: lockstep.New(t.Rank()), Transport: t},
+		computing: new(sync.Mutex), building: new(sync.Mutex),
 	}
-	transport.Watch(t, w.log)
-	w.comm = w.newComm()
+	transport.Watch(t, w.ops.Log)
+	if err := w.newComm(); err != nil {
+		panic(err) // a transport of which no view can be made
+	}
 	return w
 }
 
@@ -52,21 +50,21 @@ func NewWorld(t transport.Transport) *World {
 const making lockstep.StreamID = 0
 
 // newComm makes collectives for the program's own use, whose calls are a stream of operations.
-func (w *World) newComm() *collective.Comm {
-	c := collective.New(w.viewOfAll())
-	stream := lockstep.StreamID(w.channel)
-	c.Watch(func(op string) (end func(error) error) { return w.begin(stream, "World.Comm", op) })
-	return c
-}
-
-// begin notes that an operation of a stream begins. What it returns is called with the error of the
-// operation, and returns a better one where the error comes of ranks that are out of step.
-func (w *World) begin(stream lockstep.StreamID, label, op string) (end func(error) error) {
-	return lifecycle.Operations{Log: w.log, Transport: w.t}.Begin(stream, label, op)
+func (w *World) newComm() error {
+	all, err := w.views.All()
+	if err != nil {
+		return err
+	}
+	w.comm = collective.New(all)
+	stream := lockstep.StreamID(w.views.Made())
+	w.comm.Watch(func(op string) (end func(error) error) {
+		return w.ops.Begin(stream, "World.Comm", op)
+	})
+	return nil
 }
 
 // Rank is this rank's number.
-func (w *World) Rank() transport.Rank { return w.me }
+func (w *World) Rank() transport.Rank { return w.views.Rank() }
 
 // Size is the number of ranks.
 func (w *World) Size() int { return w.t.Size() }
@@ -97,21 +95,7 @@ func (w *World) Comm() *collective.Comm { return w.comm }
 // it, with the same list, and every rank of the world makes as many views and layers as the others,
 // in the same order.
 func (w *World) View(members []transport.Rank) (transport.Transport, error) {
-	if w.channel == math.MaxUint16 {
-		return nil, fmt.Errorf("switchyard: the world has %d views, those of its layers included, and can have no more", w.channel)
-	}
-	w.channel++
-	if w.order != nil {
-		joined := make([]transport.Rank, len(members))
-		for i, r := range members {
-			if r < 0 || int(r) >= len(w.order) {
-				return nil, fmt.Errorf("switchyard: view of rank %d, outside 0..%d", r, len(w.order)-1)
-			}
-			joined[i] = w.order[r]
-		}
-		members = joined
-	}
-	return transport.Sub(w.t, w.channel, members)
+	return w.views.Of(members)
 }
 
 // Reordered returns a world of the same ranks in which rank i is this one's rank order[i], and
@@ -121,36 +105,16 @@ func (w *World) View(members []transport.Rank) (transport.Transport, error) {
 // [schedule.GroupRanks] of what [World.MeasurePairs] finds keeps each copy among ranks whose links
 // are fast (Holmes, arXiv 2312.03549). Errors go on naming ranks as they joined.
 func (w *World) Reordered(order []int) (*World, error) {
-	if err := layout.CheckOrder(order, w.Size()); err != nil {
+	n := *w
+	var err error
+	if n.views, err = w.views.Reordered(order); err != nil {
 		return nil, errtext.Errorf("switchyard: Reordered: %w", err)
 	}
-	n := *w
-	n.links, n.order = nil, make([]transport.Rank, len(order))
-	for i, r := range order {
-		n.order[i] = w.joined(transport.Rank(r))
-		if transport.Rank(r) == w.me {
-			n.me = transport.Rank(i)
-		}
+	n.links = nil // topologies have other ranks
+	if err := n.newComm(); err != nil {
+		return nil, err
 	}
-	n.comm = n.newComm()
 	return &n, nil
-}
-
-// joined is the transport's number of a rank.
-func (w *World) joined(r transport.Rank) transport.Rank {
-	if w.order == nil {
-		return r
-	}
-	return w.order[r]
-}
-
-// viewOfAll is View of all ranks, in a world that has few.
-func (w *World) viewOfAll() transport.Transport {
-	v, err := w.View(layout.Ranks(0, w.Size(), 1))
-	if err != nil {
-		panic(fmt.Sprintf("switchyard: view of all ranks: %v", err))
-	}
-	return v
 }
 
 // beginLayer begins to make a layer, of which one is made at a time.
@@ -166,18 +130,26 @@ func (w *World) endLayer() { w.building.Unlock() }
 // MeasureLinks times messages within and between the nodes of the world, for [Config.Links]. Every
 // rank calls it, and all get the same; the result can be kept, as JSON say, and given again.
 func (w *World) MeasureLinks(ctx context.Context, nodes alltoall.Topology) (m links.Measured, err error) {
-	end := w.begin(making, "", "MeasureLinks")
+	end := w.ops.Begin(making, "", "MeasureLinks")
 	defer func() { err = end(err) }()
-	return links.Measure(ctx, w.viewOfAll(), nodes)
+	all, err := w.views.All()
+	if err != nil {
+		return m, err
+	}
+	return links.Measure(ctx, all, nodes)
 }
 
-// linksOf measures links, the same on every rank, once for each topology.
+// linksOf measures links while a layer is made, the same on every rank, once for each topology.
 func (w *World) linksOf(nodes alltoall.Topology) (links.Links, error) {
 	key := fmt.Sprint(nodes.Node)
 	if l, ok := w.links[key]; ok {
 		return l, nil
 	}
-	m, err := links.Measure(context.Background(), w.viewOfAll(), nodes)
+	all, err := w.views.All()
+	if err != nil {
+		return links.Links{}, err
+	}
+	m, err := links.Measure(context.Background(), all, nodes)
 	if err != nil {
 		return links.Links{}, err
 	}
@@ -191,23 +163,23 @@ func (w *World) linksOf(nodes alltoall.Topology) (links.Links, error) {
 // MeasurePairs times messages between each two ranks, which tells slow links from fast ones: see
 // [World.Reordered]. Every rank calls it, and all get the same.
 func (w *World) MeasurePairs(ctx context.Context) (p links.Pairs, err error) {
-	end := w.begin(making, "", "MeasurePairs")
+	end := w.ops.Begin(making, "", "MeasurePairs")
 	defer func() { err = end(err) }()
-	return links.MeasurePairs(ctx, w.viewOfAll())
+	all, err := w.views.All()
+	if err != nil {
+		return p, err
+	}
+	return links.MeasurePairs(ctx, all)
 }
 
-// Topology says which ranks share a node, where the transport found that out when it was joined, as
+// Topology says which ranks share a node, if the transport found that out when it was joined, as
 // that of [Join] does; else all are on one. It is for [Config.Topology] and [World.MeasureLinks].
 func (w *World) Topology() alltoall.Topology {
-	nodes := transport.NodesOf(w.t)
-	if nodes == nil || w.order == nil {
-		return alltoall.Topology{Node: slices.Clone(nodes)}
-	}
-	return layout.Nodes(w.order, nodes)
+	return alltoall.Topology{Node: w.views.Nodes(transport.NodesOf(w.t))}
 }
 
-// WireBytes is the number of bytes that this rank has handed to others, or 0 where the transport
-// does not count.
+// WireBytes is the number of bytes that this rank has handed to others, or 0 if the transport does
+// not count.
 func (w *World) WireBytes() uint64 {
 	if c, ok := w.t.(transport.Counter); ok {
 		return c.WireBytes()
