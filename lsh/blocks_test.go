@@ -85,3 +85,29 @@ func TestGainGradsAreThereAfterRestoreBackward(t *testing.T) {
 	p.CompressBackward(like(x), like(m))
 	require.Len(t, p.GainGrads(), 1)
 }
+
+// TestGainGradsBeyondFloat32: the products of single rows overflow, and their sum does not.
+func TestGainGradsBeyondFloat32(t *testing.T) {
+	const dim = 2
+	x := blas32.General{Rows: 3, Cols: dim, Stride: dim, Data: []float32{1e20, 5e20, 3e20, 1e20, 4e20, 4e20}}
+	dy := blas32.General{Rows: 3, Cols: dim, Stride: dim, Data: []float32{2e20, 3.01e20, 2.01e20, 3e20, 2e20, 2e20}}
+	for _, how := range []Compensation{LearnedGain, LearnedChannels} {
+		c := compressor(t, Config{Compensation: how}, dim, 1)
+		m, p := c.CompressAs(x, NewClusters([][]int32{{0, 0, 1}})) // the last row is alone and counts nothing
+		p.Restore(like(x), like(m))
+		p.RestoreBackward(dy)
+		want := make([]float64, dim)
+		for i := range 2 {
+			for j := range dim {
+				residual := float64(mat.Row(x, i)[j]) - float64(mat.Row(m, 0)[j])
+				want[j] += residual * float64(mat.Row(dy, i)[j])
+			}
+		}
+		if how == LearnedGain {
+			want = []float64{want[0] + want[1]}
+		}
+		for j, got := range p.GainGrads() {
+			require.InEpsilon(t, want[j], float64(got), 1e-6, "%v: gain %d", how, j)
+		}
+	}
+}

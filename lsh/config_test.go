@@ -57,3 +57,21 @@ func TestNames(t *testing.T) {
 	require.Equal(t, "interpolate", Interpolate.String())
 	require.Equal(t, "Compensation(99)", Compensation(99).String())
 }
+
+// TestLimitsOfConfig: each limit itself is allowed, and the next value is not.
+func TestLimitsOfConfig(t *testing.T) {
+	for says, c := range map[string]struct{ within, beyond Config }{
+		"Family":       {Config{Family: Family(families - 1)}, Config{Family: Family(families)}},
+		"Bucketing":    {Config{Bucketing: Bucketing(bucketings - 1)}, Config{Bucketing: Bucketing(bucketings)}},
+		"Centre":       {Config{Centre: Centre(centres - 1)}, Config{Centre: Centre(centres)}},
+		"Compensation": {Config{Compensation: Compensation(compensations - 1)}, Config{Compensation: Compensation(compensations)}},
+		"Refine":       {Config{Refine: maxRefine}, Config{Refine: maxRefine + 1}},
+		"Rate":         {Config{Rate: 1}, Config{Rate: 1.0000001}},
+		"tuple": {
+			Config{Family: Hyperplane, Hashes: 64, Width: 1}, Config{Family: Hyperplane, Hashes: 65, Width: 1},
+		},
+	} {
+		require.NoError(t, c.within.Validate(), says)
+		require.ErrorContains(t, c.beyond.Validate(), says)
+	}
+}

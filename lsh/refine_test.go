@@ -126,3 +126,20 @@ func TestRefineBringsRowsNearer(t *testing.T) {
 		last = d
 	}
 }
+
+// TestOnlyANearerCentroidTakesARow: not one that is as near, and not a cluster's last row.
+func TestOnlyANearerCentroidTakesARow(t *testing.T) {
+	r := refiner{threshold: make([]float32, 2), size: []int32{2, 3}}
+	products := blas32.General{Rows: 3, Cols: 2, Stride: 2, Data: []float32{1, 1, 3, 2, 2, 3}}
+	of := []int32{1, 1, 0}
+	r.move(products, of)
+	require.Equal(t, []int32{1, 0, 1}, of, "a tie stays")
+	require.Equal(t, []int32{2, 3}, r.size)
+
+	r.size, of = []int32{1, 4}, []int32{0}
+	r.move(blas32.General{Rows: 1, Cols: 2, Stride: 2, Data: []float32{2, 3}}, of)
+	require.Equal(t, []int32{0}, of, "the last row stays")
+	r.size[0] = 2
+	r.move(blas32.General{Rows: 1, Cols: 2, Stride: 2, Data: []float32{2, 3}}, of)
+	require.Equal(t, []int32{1}, of)
+}
