@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/transport"
@@ -31,10 +33,13 @@ func (f favour) Round(r alltoall.UniformRound) time.Duration {
 func TestAutoTakesTheFastest(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))
-	for _, ranks := range []int{2, 3, 6} {
+	for i, ranks := range []int{2, 3, 6, 7} {
 		for _, a := range alltoall.Algorithms() {
 			j, s := randomJob(r, ranks), r.Uint64()
 			for rank, err := range onRanks(t, ranks, func(tr transport.Transport) error {
+				if i%2 == 1 {
+					tr = afar{tr}
+				}
 				return j.checkAuto(tr, a, rand.New(rand.NewPCG(s, uint64(tr.Rank()))))
 			}) {
 				require.NoError(t, err, "seed %d, %d ranks, %s, rank %d, %+v", seed, ranks, a, rank, j)
@@ -51,8 +56,9 @@ func (j job) checkAuto(tr transport.Transport, a alltoall.Algorithm, r *rand.Ran
 	want, _ := j.incoming(int(tr.Rank()))
 	out := j.outgoing(int(tr.Rank()))
 	m, token := shuffled(r, out)
+	counts := j.counts[tr.Rank()]
 	for _, request := range []alltoall.Request{
-		{Counts: j.counts[tr.Rank()], Rows: m, Token: token}, {Counts: j.counts[tr.Rank()], Rows: out},
+		{Counts: counts, Rows: m, Token: token}, {Counts: counts, Rows: out}, {Counts: counts, Rows: m, Token: token},
 	} {
 		h, in, err := whole(context.Background(), x, request)
 		if err != nil {
@@ -138,4 +144,98 @@ func TestPlanCountsLeaves(t *testing.T) {
 	})
 	require.Equal(t, 3, p.FirstLeaf())
 	require.Equal(t, 5, p.TotalLeaves())
+}
+
+// TestFormatsInMessages: numbers that a format has arrive as they left, in both directions of both
+// trips, from rows in order and from rows that Token lists, one of them twice.
+func TestFormatsInMessages(t *testing.T) {
+	for _, name := range alltoall.FormatNames() {
+		f, err := alltoall.ParseFormat(name)
+		require.NoError(t, err)
+		require.Equal(t, name, f.String())
+		for _, token := range [][]int32{nil, {2, 0, 1, 2}} {
+			for _, err := range onRanks(t, 2, func(tr transport.Transport) error { return checkFormat(tr, f, token) }) {
+				require.NoError(t, err, "%s, %v", name, token)
+			}
+		}
+	}
+	_, err := alltoall.ParseFormat("fp3")
+	require.ErrorContains(t, err, "fp3")
+}
+
+func checkFormat(tr transport.Transport, f alltoall.Format, token []int32) error {
+	ctx := context.Background()
+	x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(2, 2), Dim: 4, Wire: alltoall.Everywhere(f), Costs: favour(alltoall.Rails)})
+	if err != nil {
+		return err
+	}
+	m := blas32.General{Rows: 4, Cols: 4, Stride: 4, Data: make([]float32, 16)}
+	for i := range m.Data {
+		m.Data[i] = []float32{448, -448, 0, 448}[i%4]
+	}
+	switch f {
+	case alltoall.Int8:
+		for i := range m.Data {
+			m.Data[i] = []float32{127, -127, 3, float32(i)}[i%4]
+		}
+	case alltoall.Float32, alltoall.BF16, alltoall.FP16:
+		for i := range m.Data {
+			m.Data[i] = float32(i - 5)
+		}
+	}
+	want := slices.Clone(m.Data)
+	for i, t := range token {
+		copy(want[4*i:4*i+4], m.Data[4*t:])
+	}
+	counts := alltoall.Counts{Tokens: 4, Leaves: 1, Rows: []int{2, 2}}
+	h, in, err := whole(ctx, x, alltoall.Request{Counts: counts, Rows: m, Token: token})
+	if err != nil {
+		return err
+	}
+	defer h.Release()
+	half := want[8*tr.Rank():][:8] // this rank's expert gets the same rows of both ranks
+	for trip := range 2 {
+		if err := same(fmt.Sprintf("trip %d", trip), append(slices.Clone(half), half...), in.Data); err != nil {
+			return err
+		}
+		home, err := h.Combine(ctx, 0, in)
+		if err != nil {
+			return err
+		}
+		if err := same(fmt.Sprintf("answers of trip %d", trip), want, home.Data); err != nil {
+			return err
+		}
+		if in, err = h.DispatchBack(ctx, 0, home); err != nil {
+			return err
+		}
+		if trip == 1 {
+			break
+		}
+	}
+	return nil
+}
+
+// TestARankThatLeavesIsNamed by the ranks that wait for its rows, whatever the algorithm.
+func TestARankThatLeavesIsNamed(t *testing.T) {
+	for _, a := range alltoall.Algorithms() {
+		errs := onRanks(t, 2, func(tr transport.Transport) error {
+			x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(2, 2), Dim: dim, Algorithm: a})
+			require.NoError(t, err)
+			rows := blas32.General{Rows: 2, Cols: dim, Stride: dim, Data: make([]float32, 2*dim)}
+			counts := alltoall.Counts{Tokens: 2, Leaves: 1, Rows: []int{1, 1}}
+			h, err := x.Begin(context.Background(), alltoall.Request{Counts: counts, Rows: rows})
+			require.NoError(t, err)
+			if tr.Rank() == 1 {
+				return tr.Close()
+			}
+			_, _, err = h.Dispatch(context.Background(), 0)
+			require.ErrorContains(t, err, "alltoall: dispatch #2: ")
+			require.Equal(t, transport.Rank(1), transport.CulpritOf(err))
+			_, err = h.Combine(context.Background(), 0)
+			require.ErrorIs(t, err, alltoall.ErrOrder)
+			h.Release()
+			return nil
+		})
+		require.NoError(t, errors.Join(errs...), "%v", a)
+	}
 }
