@@ -25,56 +25,59 @@ const (
 	CompressNever When = iota
 	// CompressAlways compresses every pass of training.
 	CompressAlways
-	// CompressAuto compresses what goes to a peer while the link there is so slow that the bytes
-	// saved take longer than the hashing. The links are Config.Links, which NewLayer measures where
-	// they are not given. What hashing takes each rank measures itself, and decides for its own
-	// rows, so that results depend on the clock.
+	// CompressAuto compresses what goes to a peer if the link to it is so slow that the bytes saved
+	// would take longer than the hashing. The links are Config.Links; NewLayer measures them if
+	// they are not given. Each rank measures the time of hashing, and decides for its own rows, so
+	// results depend on the clock.
 	CompressAuto
 
 	whens int = iota
 )
 
-// Compression has the rows that are bound for one expert, and are alike, travel as their centroid,
-// and be computed as one: LSH-MoE (Nie et al. 2024), as package lsh tells. Its zero value is none.
+// Compression sends one centroid in place of rows for one expert that are alike, and the expert
+// computes it as one row: LSH-MoE (Nie et al. 2024), see package lsh. Its zero value compresses
+// nothing.
 //
-// A compressed pass is not causal: what a token gets back depends on later tokens of its sequence
+// A compressed pass is not causal: the output for a token depends on later tokens of its sequence
 // and on the rest of the batch. So Eval never compresses, and the loss of an uncompressed
 // evaluation is the figure to quote. Nor has a compressed pass the same bits on another number of
-// ranks: rows are compressed where they leave, and others meet there.
+// ranks, since each rank compresses its own rows.
 type Compression struct {
 	// When says when to compress.
 	When When
 	// LSH says how rows become clusters, and their answers those of the rows.
 	LSH lsh.Config
-	// Nodes has clusters made once a node (Config.Topology) instead of once a rank: the rows of its
-	// ranks that are bound for one expert meet on one of them first. The more rows are clustered
-	// together, the nearer they are to their centroids. It needs CompressAlways, as a node's ranks
-	// have to compress the same passes.
+	// Nodes makes clusters of the rows of a node (Config.Topology) instead of those of a rank: the
+	// rows of its ranks for one expert are gathered on one of them first. The more rows are
+	// clustered together, the nearer they are to their centroids. It needs CompressAlways, since
+	// the ranks of a node have to compress the same passes.
 	Nodes bool
-	// From is the first step that may be compressed, the ones before warm up; and Until, where it
-	// is not 0, the first one after that may not: the last steps of training teach the experts rows
-	// as they are, which evaluation sends them. Steps count calls of Layer.Step, from 0.
+	// From is the first step that may be compressed; the steps before it warm up. Until, if it is
+	// not 0, is the first step after From that may not: in the last steps of training the experts
+	// learn from rows as evaluation will send them. Steps count calls of Layer.Step, from 0.
 	From, Until int
-	// Assign, where it is not nil, says which rows travel as one in place of LSH's hashing: rows x
-	// of experts that end at ends, those of one rank. It is for studies, and must be the same
-	// function on every rank.
+	// Assign, if it is not nil, replaces LSH's hashing: it says which of the rows x of one rank
+	// travel as one, those of expert e being rows [ends[e-1], ends[e]). It is for studies, and must
+	// be the same function on every rank.
 	Assign func(x blas32.General, ends []int) *lsh.Clusters
 }
 
 // validate returns all that is wrong with c.
 func (c Compression) validate() error {
 	var faults []error
-	if c.When < 0 || int(c.When) >= whens {
-		faults = append(faults, fmt.Errorf("switchyard: Config.Compression.When is %d, want 0 to %d", c.When, whens-1))
+	fault := func(bad bool, format string, args ...any) {
+		if bad {
+			err := errtext.Errorf("switchyard: Config.Compression."+format, args...)
+			faults = append(faults, err)
+		}
 	}
-	if c.From < 0 || c.Until < 0 {
-		faults = append(faults, fmt.Errorf("switchyard: Config.Compression.From is %d and Until %d, must not be negative", c.From, c.Until))
-	}
-	if c.Nodes && c.When == CompressAuto {
-		faults = append(faults, errors.New("switchyard: Config.Compression.Nodes with When CompressAuto, want CompressAlways or CompressNever"))
-	}
+	fault(c.When < 0 || int(c.When) >= whens, "When is %d, want 0 to %d", c.When, whens-1)
+	fault(c.From < 0 || c.Until < 0,
+		"From is %d and Until %d, must not be negative", c.From, c.Until)
+	fault(c.Nodes && c.When == CompressAuto,
+		"Nodes with When CompressAuto, want CompressAlways or CompressNever")
 	if err := c.LSH.Validate(); err != nil {
-		faults = append(faults, errtext.Errorf("switchyard: Config.Compression.LSH: %w", err))
+		fault(true, "LSH: %w", err)
 	}
 	return errors.Join(faults...)
 }
@@ -82,19 +85,21 @@ func (c Compression) validate() error {
 // String is the settings that all ranks must share.
 func (c Compression) String() string {
 	c.LSH.Workers = 0
-	return fmt.Sprintf("{When:%d LSH:%+v Nodes:%t From:%d Until:%d Assign:%t}", c.When, c.LSH, c.Nodes, c.From, c.Until, c.Assign != nil)
+	return fmt.Sprintf("{When:%d LSH:%+v Nodes:%t From:%d Until:%d Assign:%t}",
+		c.When, c.LSH, c.Nodes, c.From, c.Until, c.Assign != nil)
 }
 
 // CompressionStats is what compression did to a rank's rows in one forward pass, and the backward
 // pass before it.
 type CompressionStats struct {
-	// Rows is the number of rows, with Compression.Nodes those of the node that were gathered here,
-	// and Travelled how many went in their place; as many if the pass was not compressed.
+	// Rows is the number of rows, with Compression.Nodes those of the node that were gathered here.
+	// Travelled is the number of rows sent in their place, the same if the pass was not compressed.
 	Rows, Travelled int
-	// BytesBefore and BytesAfter are the bytes of those that leave this rank, one way of the four.
+	// BytesBefore and BytesAfter are the float32 bytes of those that leave this rank in one of the
+	// four exchanges, without compression and with it.
 	BytesBefore, BytesAfter int
-	// Residual is how far rows are from what travels in their place: the root of the mean square of
-	// the differences over that of the rows, of a sample of them.
+	// Residual is the distance of rows from their centroids: the root of the mean square of the
+	// differences over that of the rows, of a sample of them.
 	Residual float64
 	// Time is what hashing, centroids and compensation took.
 	Time time.Duration

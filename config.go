@@ -27,17 +27,17 @@ type Config struct {
 	Router router.Router
 	// Expert is what the experts compute.
 	Expert expert.Expert
-	// Shared, where it is not nil, is one more expert, which answers every token with weight 1.
+	// Shared, if it is not nil, is one more expert, which answers every token with weight 1.
 	// Every rank keeps a copy of it.
 	Shared expert.Expert
 	// ExpertParallel is the number of consecutive ranks that share one copy of the experts. The
 	// world is cut into replicas of that many ranks, which see different tokens and sum their
 	// gradients. It must divide the world's size; 0 means all of it: one copy.
 	ExpertParallel int
-	// Hosted is how many experts each rank of a copy has, where machines are unequal:
+	// Hosted is the number of experts of each rank of a copy, for machines that are unequal:
 	// schedule.PlaceExperts finds it. nil spreads them evenly.
 	Hosted []int
-	// Compression has rows that are alike travel as one, in training. Its zero value is none.
+	// Compression sends rows that are alike as one, in training. Its zero value compresses nothing.
 	Compression Compression
 	// Group is the number of consecutive tokens in which capacity, drops and auxiliary losses are
 	// counted, and whose gradient is one leaf of the tree of sums. The same global batch gives the
@@ -48,11 +48,11 @@ type Config struct {
 	Group int
 	// MicroBatches is how many backward passes of equal size make a step, those of micro-batch
 	// layers counted; 0 means 1. It is an estimate for auxiliary losses, which count as means over
-	// the tokens of the step, padding left out. The gradient of the gate's parameters is so however
-	// many passes come, and however large they are. The gradient of the tokens leaves with its
-	// pass: it is as if all passes of the step were like this one, unless router.Batch.StepTokens
-	// says how many tokens the step has, as it should where passes differ in size. A trainer scales
-	// its own loss by the same number.
+	// the tokens of the step, padding left out. The gradient of the gate's parameters is exact for
+	// any number of passes of any size. The gradient of the tokens is returned with its pass: it is
+	// scaled as if all passes of the step were like this one, unless router.Batch.StepTokens gives
+	// the number of tokens of the step, as it should if passes differ in size. A trainer scales its
+	// own loss by the same number.
 	MicroBatches int
 	// Seed, with the number of the layer among those made on its world, fixes the initial
 	// parameters, the noise of routing and the rotations of compression. So layers of one Config
@@ -64,20 +64,19 @@ type Config struct {
 	Algorithm alltoall.Algorithm
 	// Topology says which ranks of the world share a node; its zero value puts all on one.
 	Topology alltoall.Topology
-	// Links are the costs of messages, by which alltoall.Auto chooses; where they are not given it
+	// Links are the costs of messages, by which alltoall.Auto chooses; if they are not given it
 	// takes alltoall.Direct.
 	Links links.Links
-	// Wire is the format of rows where they travel, by leg; its zero value leaves them as they are.
-	// Rows are rounded whether they leave their rank or not, so that results do not depend on the
-	// number of ranks; sums stay float32. Half the bytes (alltoall.BF16) cost little, a quarter
-	// (FP8, Int8) has cost no more where that was measured: docs/benchmarks.md. Under Wire.Finite a
-	// number that is not finite, in what experts make too, is an error of the pass on every rank,
-	// which names the rank where it arose: the ranks tell each other at the end of the pass, in 8
-	// bytes to each. Without it x and dy alone are checked.
+	// Wire is the format of rows in messages, for each of the four exchanges; its zero value is
+	// float32. Rows are rounded whether they leave their rank or not, so that results do not depend
+	// on the number of ranks; sums stay float32. For what formats cost see docs/tuning.md. With
+	// Wire.Finite a number that is not finite is an error of the pass on every rank, also in what
+	// experts compute. It names the rank where the number arose: each rank sends 8 bytes to each of
+	// the others at the end of the pass. Without Wire.Finite x and dy alone are checked.
 	Wire alltoall.Wire
-	// Overlap has experts compute while rows travel. Its zero value does one after the other.
+	// Overlap lets experts compute while rows travel. Its zero value does one after the other.
 	Overlap Overlap
-	// MaxRows bounds the rows that a rank takes in from one dispatch, at most 2³¹−1; 0 means
+	// MaxRows bounds the rows that a rank receives in one dispatch, at most 2³¹−1; 0 means
 	// alltoall.DefaultMaxRows. The number of groups of tokens times that of experts has a bound of
 	// its own, alltoall.MaxCounts.
 	MaxRows int

@@ -88,7 +88,7 @@ func Ranks(first, count, step int) []transport.Rank {
 	return list
 }
 
-// CheckOrder returns what is wrong with an order of so many ranks, which lists each of them once.
+// CheckOrder returns what is wrong with an order of size ranks, which must list each of them once.
 func CheckOrder(order []int, size int) error {
 	seen := make([]bool, size)
 	for _, r := range order {
