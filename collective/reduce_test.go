@@ -260,3 +260,29 @@ func BenchmarkBarrier(b *testing.B) {
 		})
 	}
 }
+
+func TestReductionNames(t *testing.T) {
+	require.Equal(t, "sum max min Reduction(3)", fmt.Sprint(collective.Sum, collective.Max, collective.Min, collective.Reduction(3)))
+}
+
+// TestWatchSeesEachCall, and a call ends with the error that its end returns.
+func TestWatchSeesEachCall(t *testing.T) {
+	c := collective.New(inproc.New(1)[0])
+	var seen []string
+	other := errors.New("other")
+	c.Watch(func(op string) func(error) error {
+		seen = append(seen, op)
+		return func(err error) error {
+			require.NoError(t, err)
+			if op == "barrier" {
+				return other
+			}
+			return nil
+		}
+	})
+	require.NoError(t, c.AllReduce(context.Background(), []float32{1}))
+	require.ErrorIs(t, c.Barrier(context.Background()), other)
+	require.NoError(t, c.Broadcast(context.Background(), 0, nil))
+	require.Error(t, c.Broadcast(context.Background(), 1, nil), "is refused before it begins")
+	require.Equal(t, []string{"all-reduce", "barrier", "broadcast"}, seen)
+}
