@@ -93,7 +93,8 @@ func TestGainGradsBeyondFloat32(t *testing.T) {
 	dy := blas32.General{Rows: 3, Cols: dim, Stride: dim, Data: []float32{2e20, 3.01e20, 2.01e20, 3e20, 2e20, 2e20}}
 	for _, how := range []Compensation{LearnedGain, LearnedChannels} {
 		c := compressor(t, Config{Compensation: how}, dim, 1)
-		m, p := c.CompressAs(x, NewClusters([][]int32{{0, 0, 1}})) // the last row is alone and counts nothing
+		// The last row is alone in its cluster and counts nothing.
+		m, p := c.CompressAs(x, NewClusters([][]int32{{0, 0, 1}}))
 		p.Restore(like(x), like(m))
 		p.RestoreBackward(dy)
 		want := make([]float64, dim)

@@ -28,13 +28,13 @@ func TestClusters(t *testing.T) {
 
 func TestClustersThatContradictThemselves(t *testing.T) {
 	for want, c := range map[string]*Clusters{
-		"of 1 groups, centroids of 0": {RowEnds: []int{0}},
-		"must not fall":               {RowEnds: []int{2, 1}, CentroidEnds: []int{1, 1}, Of: []int32{0}},
-		"ends say 3":                  {RowEnds: []int{3}, CentroidEnds: []int{1}, Of: []int32{0}},
-		"2 centroids of 1 rows":       {RowEnds: []int{1}, CentroidEnds: []int{2}, Of: []int32{0}},
-		"centroid 1 has no rows":      {RowEnds: []int{2}, CentroidEnds: []int{2}, Of: []int32{0, 0}},
-		"row 0 has centroid 1":        {RowEnds: []int{1, 2}, CentroidEnds: []int{1, 2}, Of: []int32{1, 1}},
-		"row 1 has centroid -1":       {RowEnds: []int{2}, CentroidEnds: []int{1}, Of: []int32{0, -1}},
+		"of 1 groups, centroids of 0":                  {RowEnds: []int{0}},
+		"must not fall":                                {RowEnds: []int{2, 1}, CentroidEnds: []int{1, 1}, Of: []int32{0}},
+		"ends say 3":                                   {RowEnds: []int{3}, CentroidEnds: []int{1}, Of: []int32{0}},
+		"2 centroids of 1 rows":                        {RowEnds: []int{1}, CentroidEnds: []int{2}, Of: []int32{0}},
+		"centroid 1 has no rows":                       {RowEnds: []int{2}, CentroidEnds: []int{2}, Of: []int32{0, 0}},
+		"row 0 has centroid 1, want 0 to 0 of group 0": {RowEnds: []int{1, 2}, CentroidEnds: []int{1, 2}, Of: []int32{1, 1}},
+		"row 1 has centroid -1":                        {RowEnds: []int{2}, CentroidEnds: []int{1}, Of: []int32{0, -1}},
 	} {
 		require.ErrorContains(t, c.Validate(), want)
 		require.Panics(t, func() { compressor(t, Config{}, 2, c.Groups()).CompressAs(matrix(seeded(t), len(c.Of), 2), c) })

@@ -206,13 +206,10 @@ func TestLimits(t *testing.T) {
 		pass bool
 		end  string
 	}{
-		{limit{goal: 10}, 10, true, "<=     10"},
-		{limit{goal: 10}, 11, false, "<=     10  fails"},
-		{limit{goal: 10, ceiling: 20}, 20, true, "<=     10  to do, at most 20 until then"},
-		{limit{goal: 10, ceiling: 20}, 21, false, "<=     10  fails"},
-		{limit{goal: 10, ceiling: 20}, 9, true, "<=     10"},
-		{limit{goal: 10, least: true}, 10, true, ">=     10"},
-		{limit{goal: 10, least: true}, 9, false, ">=     10  fails"},
+		{limit{value: 10}, 10, true, "<=     10"},
+		{limit{value: 10}, 11, false, "<=     10  fails"},
+		{limit{value: 10, least: true}, 10, true, ">=     10"},
+		{limit{value: 10, least: true}, 9, false, ">=     10  fails"},
 	} {
 		c.name, c.of = "rows", of(c.n)
 		var out bytes.Buffer

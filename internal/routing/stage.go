@@ -157,8 +157,8 @@ func (s *Stage) laterRounds(
 	return nil
 }
 
-// Backward takes the gradient back through the gate: it adds that of t.X to g.DX, and gives those of
-// the parameters to the gate's. LossScale and FirstLeaf in g are filled in.
+// Backward takes the gradient back through the gate: it adds that of t.X to g.DX, and gives those
+// of the parameters to the gate's. LossScale and FirstLeaf in g are filled in.
 func (s *Stage) Backward(t *batch.Tokens, r *Result, g router.Gradient) error {
 	g.LossScale = t.LossScale(r.Global, s.cfg.Passes)
 	g.FirstLeaf = r.Global.FirstLeaf(s.cfg.Comm.Rank())

@@ -117,8 +117,8 @@ func TestBackgroundIsLeftOutOfTheChoice(t *testing.T) {
 	require.InDelta(t, m.makespan(2, 0)+always+2./3*(most-always), m.time(2, 0), 1e-9)
 }
 
-// TestModelOfEachPass: each pass is predicted by its own times, a backward pass with the gradients of
-// weights beside the combine.
+// TestModelOfEachPass: each pass is predicted by its own times, a backward pass with the gradients
+// of weights beside the combine.
 func TestModelOfEachPass(t *testing.T) {
 	p := &Profile{Ranks: 2, Most: 8}
 	forward := OpSeconds{Dispatch: 1, Experts: 2, Combine: 1, Whole: 4}

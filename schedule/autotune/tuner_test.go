@@ -254,7 +254,8 @@ func TestTunerChoosesTheBackgroundOfBackwardPasses(t *testing.T) {
 	require.Equal(t, 4, New(Config{Ranks: 1, Most: 1, Known: p}).Background(9))
 }
 
-// TestTunerTimesNoMoreThanTheRound: the passes of later micro-batches of its last step are not timed.
+// TestTunerTimesNoMoreThanTheRound: the passes of later micro-batches of its last step are not
+// timed.
 func TestTunerTimesNoMoreThanTheRound(t *testing.T) {
 	u := New(Config{Comm: failing{nil}, Ranks: 1, Most: 2})
 	u.steps = warmSteps + 2*roundSteps - 1
