@@ -253,7 +253,7 @@ func TestManyGoroutines(t *testing.T) {
 		}
 		wg.Wait()
 		require.NoError(t, l.Discard())
-		require.NoError(t, l.Load(begin), "so many steps lead anywhere")
+		require.NoError(t, l.Load(begin), "the steps may have led to any parameters")
 		x := randomMatrix(rand.New(rand.NewPCG(5, 5)), 5, 6)
 		require.NoError(t, stepOn(t.Context(), l, x, expert.NewSGD(0.1)))
 	})

@@ -113,8 +113,8 @@ func TestPrefixesStandOnce(t *testing.T) {
 		_, err := Join(ctx, join)
 		requirePrefixesOnce(t, err, name)
 	}
-	nested := &transport.Error{Rank: 1, Op: "census", Err: &transport.Error{Rank: 2, Op: "recv", Err: transport.ErrPeerClosed}}
-	require.EqualError(t, nested, "switchyard: rank 1: census: rank 2: recv: peer has closed its transport")
+	nested := &transport.Error{Rank: 1, Op: "route", Err: &transport.Error{Rank: 2, Op: "recv", Err: transport.ErrPeerClosed}}
+	require.EqualError(t, nested, "switchyard: rank 1: route: rank 2: recv: peer has closed its transport")
 }
 
 // TestErrorsAreWrappedByErrtext looks through the code for errors that begin with a package's name
