@@ -65,9 +65,9 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 		l.gradients.Drop()
 		return err
 	}
-	l.compute(func() {
+	l.micro.turn.Do(func() {
 		p.dx = l.order.OrderBackward(p.Decision, back, p.X.Rows)
-		err = l.routing.Backward(p.Tokens, &p.Result, router.Gradient{
+		err = l.routing.Backward(&p.Tokens, &p.Result, router.Gradient{
 			Weights: p.dweights, Losses: l.gradients.Losses(p.Info.StepTokens), Rows: back, DX: p.dx,
 		})
 		p.Shared.AddGradientTo(p.dx)
@@ -90,7 +90,7 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 // enter those of their parameters.
 func (l *Layer) rowsBackward(ctx context.Context, p *pass, dy blas32.General) (back blas32.General, err error) {
 	var drows blas32.General
-	l.compute(func() { drows, p.dweights = l.order.RestoreBackward(p.Decision, p.answers, dy) })
+	l.micro.turn.Do(func() { drows, p.dweights = l.order.RestoreBackward(p.Decision, p.answers, dy) })
 	l.checks.Made(&p.Fault, "backward", "the gradients of answers", drows)
 	there, err := l.compression.RestoreBackward(ctx, p.compressed, drows, compression.Leaves{
 		First: p.Global.FirstLeaf(l.world.Rank()), Count: len(p.Info.Ends),

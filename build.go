@@ -127,7 +127,7 @@ func (b *builder) buildOwn() (err error) {
 	}
 	l.routing = routing.New(routing.Config{
 		Gate: b.gate, Experts: cfg.Experts, Passes: cfg.batches(), Comm: b.everyone, Joined: w.views.Joined,
-		Replicas: b.at.Copies, Compute: l.compute,
+		Replicas: b.at.Copies, Turn: &l.micro.turn,
 		Abort: func(ctx context.Context) error { return l.exchange.Refuse(ctx) },
 		AwaitAbort: func(ctx context.Context) error {
 			_, err := l.exchange.Begin(ctx, alltoall.Request{Counts: alltoall.Counts{Rows: []int{}}})
@@ -138,7 +138,7 @@ func (b *builder) buildOwn() (err error) {
 	l.checks = passcheck.New(passcheck.Config{
 		Comm: b.checks, Rank: w.Rank(), Joined: w.views.Joined, All: cfg.Wire.Finite,
 	})
-	l.path, err = cfg.newPath(b.at, pipeline.Path{Checks: l.checks, Compute: l.compute, Rank: w.Rank()},
+	l.path, err = cfg.newPath(b.at, pipeline.Path{Checks: l.checks, Turn: &l.micro.turn, Rank: w.Rank()},
 		autotune.Config{Comm: b.everyone, Rank: int(w.Rank()), Ranks: w.Size()}, &l.stats.exchanging)
 	return err
 }

@@ -204,7 +204,7 @@ func (l *Layer) evaluate(ctx context.Context, op string, x blas32.General, info 
 
 // forward is the whole way of a token: route, order, dispatch, compute, combine, restore.
 func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
-	if p.Result, err = l.routing.Route(ctx, p.Tokens, p.compress && l.compression.GathersNode()); err != nil {
+	if p.Result, err = l.routing.Route(ctx, &p.Tokens, p.compress && l.compression.GathersNode()); err != nil {
 		return err
 	}
 	begun := time.Now()
@@ -221,7 +221,7 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 	if err = l.shareCounts(ctx, p); err != nil {
 		return err
 	}
-	home, err := l.path.Forward(ctx, &p.Pass, p.Tokens, &p.Global)
+	home, err := l.path.Forward(ctx, &p.Pass, &p.Tokens, &p.Global)
 	if err != nil {
 		return err
 	}
@@ -233,7 +233,7 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 			return err
 		}
 	}
-	l.compute(func() {
+	l.micro.turn.Do(func() {
 		p.y = l.order.Restore(p.Decision, p.answers, p.X.Rows, p.Info.Train)
 		p.Shared.AddTo(p.y)
 	})

@@ -3,13 +3,15 @@ package switchyard
 import (
 	"context"
 	"fmt"
+
+	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 )
 
 // microBatches are the micro-batch layers of a layer.
 type microBatches struct {
 	label  string // what errors call the layer itself: "layer 1"
 	layers []*Layer
-	inTurn bool // the layer has some, or is one: they compute in turn
+	turn   lifecycle.Turn // of computing, if the layer has some or is one
 }
 
 // NewMicroBatch returns another layer with the parameters of l, a micro-batch layer, for a second
@@ -60,17 +62,9 @@ func (l *Layer) newMicroBatch() (*Layer, error) {
 		return nil, err
 	}
 	t.table.Sets().ShareExperts(l.table.Sets())
-	l.micro.layers, l.micro.inTurn, t.micro.inTurn = append(l.micro.layers, t), true, true
+	l.micro.layers = append(l.micro.layers, t)
+	l.micro.turn.Lock, t.micro.turn.Lock = l.world.computing, l.world.computing
 	l.guard.Add(t.guard)
 	l.gradients.Add(t.gradients)
 	return t, nil
-}
-
-// compute runs do, in turn with other micro-batches in flight if there may be any.
-func (l *Layer) compute(do func()) {
-	if l.micro.inTurn {
-		l.world.Compute(do)
-		return
-	}
-	do()
 }

@@ -34,7 +34,7 @@ func (s *passes) begin(x blas32.General, info router.Batch, train bool) (*pass, 
 
 // checkForward returns an error if a Forward of another batch than p waits for its Backward.
 func (s *passes) checkForward(p *pass) error {
-	if s.last == nil || p.Repeats(s.last.Tokens) {
+	if s.last == nil || p.Repeats(&s.last.Tokens) {
 		return nil
 	}
 	return errors.New("the Forward before, of another batch, has had no Backward: " +
@@ -60,7 +60,7 @@ func (s *passes) drop() {
 // pass is one batch on its way through the layer, and what its forward pass leaves for its backward
 // pass.
 type pass struct {
-	*batch.Tokens
+	batch.Tokens
 	routing.Result
 	pipeline.Pass
 	answers    blas32.General // of the experts, sorted by expert
@@ -71,7 +71,7 @@ type pass struct {
 }
 
 // counts counts the rows that go to each expert, by token group. Nobody may change it.
-func (p *pass) counts() alltoall.Counts { return p.Result.Counts(p.Tokens) }
+func (p *pass) counts() alltoall.Counts { return p.Result.Counts(&p.Tokens) }
 
 // release gives back what the pass holds.
 func (p *pass) release() {

@@ -69,7 +69,7 @@ func (p *pass) stats(plan *alltoall.Plan) Stats {
 		}
 	}
 	return Stats{
-		Tokens: p.X.Rows, Padding: p.X.Rows - p.Real, Unanswered: p.Unanswered(p.Tokens), Rounds: p.Rounds,
+		Tokens: p.X.Rows, Padding: p.X.Rows - p.Real, Unanswered: p.Unanswered(&p.Tokens), Rounds: p.Rounds,
 		Choices: slices.Clone(p.Decision.Counts), Dropped: p.Decision.Dropped,
 		Load: load, Losses: maps.Clone(p.Decision.Losses),
 	}

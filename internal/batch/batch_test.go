@@ -119,7 +119,7 @@ func TestRepeats(t *testing.T) {
 		change(&x, &info)
 		b, err := New(shape, new(Pool), x, info)
 		require.NoError(t, err)
-		return b
+		return &b
 	}
 	same := func(*blas32.General, *router.Batch) {}
 	require.True(t, of(same).Repeats(of(same)))

@@ -43,14 +43,14 @@ type Tokens struct {
 
 // New checks a batch and describes it. info is what the caller says of the tokens. Memory of copies
 // without padding is taken from pool, and Release gives it back.
-func New(shape Shape, pool *Pool, x blas32.General, info router.Batch) (*Tokens, error) {
+func New(shape Shape, pool *Pool, x blas32.General, info router.Batch) (Tokens, error) {
 	if err := shape.check(x, info); err != nil {
-		return nil, err
+		return Tokens{}, err
 	}
 	if x.Rows == 0 {
 		x = blas32.General{Cols: shape.Dim, Stride: shape.Dim}
 	}
-	t := &Tokens{X: x, Info: info, Real: x.Rows, pool: pool}
+	t := Tokens{X: x, Info: info, Real: x.Rows, pool: pool}
 	t.Info.Ends, t.Info.Train, t.Info.Step = groupEnds(x.Rows, shape.Group), shape.Train, shape.Step
 	for _, padding := range info.Padding {
 		if padding {

@@ -66,10 +66,10 @@ func (r *Reducer) refused(by transport.Rank, fault error) error {
 // dropPasses forgets all passes since the last step, those of micro-batch layers included.
 func (r *Reducer) dropPasses() {
 	for _, of := range r.all() {
-		if of.pending != nil {
+		if of.pending {
 			of.Drop()
 			reset(of.cfg.Sets.Gate, of.losses.set)
-			of.pending = nil
+			of.pending = false
 		}
 		of.passes = 0
 		of.losses.restart()

@@ -51,7 +51,8 @@ type Pass struct {
 type Reducer struct {
 	cfg     Config
 	micro   []*Reducer // of the micro-batch layers
-	pending *Pass      // is not yet summed over ranks
+	last    Pass       // that has gone back
+	pending bool       // its gradients are not yet summed over ranks
 	passes  int        // whose gradients are in the sums
 
 	gate, shared, gains sum
@@ -90,7 +91,7 @@ func (r *Reducer) Losses(stepTokens int) *param.Set {
 
 // Append notes that a backward pass has entered its gradients. They wait for Reduce.
 func (r *Reducer) Append(p Pass) {
-	r.pending = &p
+	r.last, r.pending = p, true
 	r.losses.count(p)
 }
 
@@ -112,11 +113,11 @@ func reset(sets ...*param.Set) {
 // Reduce sums the gradients of the pass that waits, if there is one, over the ranks, and adds them
 // to those of the passes before.
 func (r *Reducer) Reduce(ctx context.Context) error {
-	p := r.pending
-	if p == nil {
+	if !r.pending {
 		return nil
 	}
-	r.pending = nil
+	p := &r.last
+	r.pending = false
 	if err := r.reduceGate(ctx, p); err != nil {
 		return errtext.Errorf("switchyard: gradients of the gate: %w", err)
 	}

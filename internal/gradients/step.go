@@ -35,18 +35,18 @@ func (r *Reducer) Step(ctx context.Context, optimizer expert.Optimizer) error {
 
 // update gives all gradients to the optimiser.
 func (r *Reducer) update(optimizer expert.Optimizer) {
-	sets, sums := r.cfg.Sets, r.Sums()
+	sets := r.cfg.Sets
 	update := func(set *param.Set, sum []float32) {
 		if set != nil {
 			optimizer.Update(set, sum)
 		}
 	}
-	update(sets.Gate, sums.Gate)
+	update(sets.Gate, r.gateGradient())
 	for i, set := range sets.Experts {
-		update(set, sums.Experts[i])
+		update(set, r.experts[i].total)
 	}
-	update(sets.Shared, sums.Shared)
-	update(sets.Gains, sums.Gains)
+	update(sets.Shared, r.shared.total)
+	update(sets.Gains, r.gains.total)
 }
 
 // CopyGate gives the gates of micro-batch layers the parameters and the bias of the layer's.

@@ -3,6 +3,7 @@ package lifecycle_test
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,4 +50,25 @@ func TestOperationsAreInTheLog(t *testing.T) {
 	require.ErrorIs(t, theirs.Compare(0, mine.Statement(1, time.Second), time.Second), transport.ErrOutOfStep)
 	require.NoError(t, end(nil))
 	require.Empty(t, mine.Statement(1, time.Second))
+}
+
+// TestTurn: what several layers do is never done at the same time, and a panic ends the turn.
+func TestTurn(t *testing.T) {
+	lock, n := new(sync.Mutex), 0
+	turns := []*lifecycle.Turn{{Lock: lock}, {Lock: lock}}
+	var wg sync.WaitGroup
+	for _, turn := range turns {
+		wg.Go(func() {
+			for range 100 {
+				turn.Do(func() { n++ })
+			}
+		})
+	}
+	wg.Wait()
+	require.Equal(t, 200, n)
+	require.Panics(t, func() { turns[0].Do(func() { panic("an expert") }) })
+	turns[1].Do(func() { n++ })
+	new(lifecycle.Turn).Do(func() { n++ })
+	(*lifecycle.Turn)(nil).Do(func() { n++ })
+	require.Equal(t, 203, n)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/experts"
+	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
 	"github.com/switchyard-moe/switchyard/schedule"
@@ -21,8 +22,8 @@ type Path struct {
 	Experts *experts.Stage
 	// Checks looks for numbers that are not finite in what experts compute.
 	Checks *passcheck.Stage
-	// Compute runs do, in turn with other micro-batches in flight.
-	Compute func(do func())
+	// Turn has experts compute in turn with other micro-batches in flight.
+	Turn *lifecycle.Turn
 	// Rank is this rank of the world.
 	Rank transport.Rank
 }
@@ -56,11 +57,11 @@ func (l *Path) Forward(ctx context.Context, p *Pass, t *batch.Tokens, g *batch.G
 		},
 		Shared: func() {
 			if s := l.Experts.Shared; s != nil {
-				l.Compute(func() { p.Shared = s.Forward(t, g.FirstLeaf(l.Rank)) })
+				l.Turn.Do(func() { p.Shared = s.Forward(t, g.FirstLeaf(l.Rank)) })
 			}
 		},
 		Experts: func(i int) {
-			l.Compute(func() { chunks[i].answers = l.Experts.Forward(&p.experts, i, chunks[i].rows, chunks[i].ends) })
+			l.Turn.Do(func() { chunks[i].answers = l.Experts.Forward(&p.experts, i, chunks[i].rows, chunks[i].ends) })
 			l.Checks.Made(&p.Fault, "forward", "its experts' answers", chunks[i].answers...)
 		},
 		Combine: func(ctx context.Context, i int) (err error) {
@@ -85,14 +86,14 @@ func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.Genera
 		},
 		Shared: func() {
 			if s := l.Experts.Shared; s != nil {
-				l.Compute(func() { s.Backward(&p.Shared, dy) })
+				l.Turn.Do(func() { s.Backward(&p.Shared, dy) })
 			}
 		},
 		Experts: func(i int) {
-			l.Compute(func() { computed[i] = l.Experts.Backward(&p.experts, i, arrived[i]) })
+			l.Turn.Do(func() { computed[i] = l.Experts.Backward(&p.experts, i, arrived[i]) })
 			l.Checks.Made(&p.Fault, "backward", "its experts' gradients of rows", computed[i]...)
 		},
-		Weights: func(i int) { l.Compute(func() { l.Experts.BackwardWeights(&p.experts, i) }) },
+		Weights: func(i int) { l.Turn.Do(func() { l.Experts.BackwardWeights(&p.experts, i) }) },
 		Combine: func(ctx context.Context, i int) (err error) {
 			drows, err = p.Handle.Combine(ctx, i, computed[i]...)
 			return err

@@ -4,7 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +15,7 @@ import (
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/experts"
+	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
 	"github.com/switchyard-moe/switchyard/router"
@@ -41,9 +42,20 @@ func random(seed uint64) blas32.General {
 // gradients of the rows by either way.
 type outcome struct{ answers, shared, drows, dx []float32 }
 
+// countingLock counts how often it was taken.
+type countingLock struct {
+	sync.Mutex
+	n int
+}
+
+func (l *countingLock) Lock() {
+	l.Mutex.Lock()
+	l.n++
+}
+
 // pathOf builds the path of a rank that hosts all experts, and its exchange. computed counts what
 // runs in turn with other micro-batches.
-func pathOf(t *testing.T, chunks int, computed *atomic.Int64) (*Path, *alltoall.Exchange) {
+func pathOf(t *testing.T, chunks int, computed *countingLock) (*Path, *alltoall.Exchange) {
 	t.Helper()
 	world := inproc.New(1)
 	t.Cleanup(func() { require.NoError(t, world[0].Close()) })
@@ -57,14 +69,14 @@ func pathOf(t *testing.T, chunks int, computed *atomic.Int64) (*Path, *alltoall.
 	return &Path{
 		Stage:   newStage(Config{Most: chunks, SplitBackward: own.Splits()}),
 		Experts: own, Checks: passcheck.New(passcheck.Config{}),
-		Compute: func(do func()) { computed.Add(1); do() },
+		Turn: &lifecycle.Turn{Lock: computed},
 	}, exchange
 }
 
 // runPass takes rows to the experts and back, and their gradients.
 func runPass(t *testing.T, chunks int) (o outcome) {
 	t.Helper()
-	var computed atomic.Int64
+	var computed countingLock
 	path, exchange := pathOf(t, chunks, &computed)
 	x, dy := random(1), random(2)
 	own, err := batch.New(batch.Shape{Dim: dim, Experts: hosted, Train: true}, &batch.Pool{}, x, router.Batch{})
@@ -77,7 +89,7 @@ func runPass(t *testing.T, chunks int) (o outcome) {
 	})
 	require.NoError(t, err)
 	defer p.Handle.Release()
-	answers, err := path.Forward(t.Context(), p, own, global)
+	answers, err := path.Forward(t.Context(), p, &own, global)
 	require.NoError(t, err)
 	o.answers = slices.Clone(answers.Data)
 	y := mat.Resize(blas32.General{}, tokens, dim)
@@ -89,7 +101,7 @@ func runPass(t *testing.T, chunks int) (o outcome) {
 	p.Shared.AddGradientTo(mat.Zero(y))
 	o.dx = slices.Clone(y.Data)
 	require.False(t, p.Fault.Found())
-	require.EqualValues(t, 2+3*chunks, computed.Load(), "the shared expert twice; each chunk forward, backward, and its weights")
+	require.EqualValues(t, 2+3*chunks, computed.n, "the shared expert twice; each chunk forward, backward, and its weights")
 	return o
 }
 
@@ -107,7 +119,7 @@ func TestPathHasTheSameBitsInChunks(t *testing.T) {
 
 // TestPathEndsWithItsContext returns the error of the exchange.
 func TestPathEndsWithItsContext(t *testing.T) {
-	var computed atomic.Int64
+	var computed countingLock
 	path, exchange := pathOf(t, 2, &computed)
 	x := random(1)
 	p := &Pass{}
@@ -122,7 +134,7 @@ func TestPathEndsWithItsContext(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeoutCause(t.Context(), -time.Second, errBroken)
 	defer cancel()
-	_, err = path.Forward(ctx, p, own, &batch.Global{Tokens: []int{tokens}, Leaves: []int{1}})
+	_, err = path.Forward(ctx, p, &own, &batch.Global{Tokens: []int{tokens}, Leaves: []int{1}})
 	require.ErrorIs(t, err, errBroken)
-	require.Zero(t, computed.Load())
+	require.Zero(t, computed.n)
 }

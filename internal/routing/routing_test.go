@@ -56,7 +56,6 @@ func onRanks(t *testing.T, ranks, replicas int, r router.Router, do func(me int,
 			Joined:     func(r transport.Rank) transport.Rank { return r + 10 },
 			Abort:      func(context.Context) error { s.aborts++; return nil },
 			AwaitAbort: func(context.Context) error { s.awaited++; return errDispatch },
-			Compute:    func(do func()) { do() },
 		})
 		wg.Go(func() { errs[me] = do(me, s) })
 		t.Cleanup(func() { _ = tr.Close() })
@@ -86,7 +85,7 @@ func tokens(t *testing.T, me, n int) *batch.Tokens {
 	}
 	b, err := batch.New(batch.Shape{Dim: dim, Experts: experts, Group: 2, Train: true}, new(batch.Pool), x, info)
 	require.NoError(t, err)
-	return b
+	return &b
 }
 
 // spoil makes a token of b one that cannot be routed.
@@ -166,9 +165,8 @@ func TestAnAbortThatDoesNotArriveIsNoRefusal(t *testing.T) {
 	gone := errors.New("the others are gone")
 	s := routing.New(routing.Config{
 		Gate: gate, Experts: experts, Comm: collective.New(tr), Replicas: 1,
-		Joined:  func(r transport.Rank) transport.Rank { return r },
-		Abort:   func(context.Context) error { return gone },
-		Compute: func(do func()) { do() },
+		Joined: func(r transport.Rank) transport.Rank { return r },
+		Abort:  func(context.Context) error { return gone },
 	})
 	b := tokens(t, 0, 2)
 	spoil(b)

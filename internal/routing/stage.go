@@ -12,6 +12,7 @@ import (
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -32,8 +33,8 @@ type Config struct {
 	// Abort tells the ranks of this copy of the experts, in place of a dispatch, that this rank has
 	// no rows for it, and AwaitAbort takes part in a dispatch that another rank aborts.
 	Abort, AwaitAbort func(context.Context) error
-	// Compute runs what takes much of a processor.
-	Compute func(do func())
+	// Turn has the gate compute in turn with other micro-batches in flight.
+	Turn *lifecycle.Turn
 }
 
 // Stage routes the batches of one layer. It is for one goroutine.
@@ -78,7 +79,7 @@ func (s *Stage) Route(ctx context.Context, t *batch.Tokens, gather bool) (r Resu
 // decide routes with a gate that looks at this rank's tokens alone.
 func (s *Stage) decide(ctx context.Context, t *batch.Tokens, gather bool, r *Result) (err error) {
 	if err = t.CheckFinite(); err == nil {
-		s.cfg.Compute(func() { r.Decision, err = s.cfg.Gate.Route(t.X, t.Info) })
+		s.cfg.Turn.Do(func() { r.Decision, err = s.cfg.Gate.Route(t.X, t.Info) })
 	}
 	if err == nil {
 		err = checkDecision(r.Decision, t, s.cfg.Experts)
