@@ -13,6 +13,9 @@ func TestGraphValidate(t *testing.T) {
 	for _, says := range []string{"task 0: op 13 on resource 7", "task 1 (dense 0.0) comes after task 1", "task 2 (dense 0.0) comes after task -1"} {
 		require.ErrorContains(t, err, says)
 	}
+	require.ErrorContains(t, (&Graph{Tasks: []Task{{Resource: Resources}}}).Validate(), "task 0: dense on resource 3")
+	require.ErrorContains(t, (&Graph{Tasks: []Task{{Op: Ops}}}).Validate(), "task 0: op 13 on compute")
+	require.NoError(t, (&Graph{Tasks: []Task{{Op: Ops - 1, Resource: Resources - 1}, {After: []int{0}}}}).Validate())
 	require.Equal(t, "(empty)\n", (&Graph{}).String())
 }
 

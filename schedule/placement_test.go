@@ -161,6 +161,10 @@ func TestGroupRanksIsNearTheBest(t *testing.T) {
 		for r := range n {
 			require.Equal(t, r, all[r])
 		}
+		for i, g := range groups {
+			require.True(t, slices.IsSorted(g), "%v", groups)
+			require.True(t, i == 0 || groups[i-1][0] < g[0], "%v", groups)
+		}
 		best, got := bestGroups(cost, size), spreadOf(cost, groups)
 		require.False(t, got.less(best))
 		if got.worst == best.worst {
