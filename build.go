@@ -161,6 +161,7 @@ func (b *builder) buildExchange() (err error) {
 	exchange := alltoall.Config{
 		Placement: b.at.Placement, Dim: cfg.Dim, MaxRows: cfg.MaxRows, LeafRows: leafRows,
 		Algorithm: cfg.Algorithm, Topology: b.at.Topology(cfg.Topology), Wire: cfg.Wire,
+		Groups: l.path.Most(), // of experts, so that chunks are whole ones
 	}
 	exchange.Wire.Finite = false // an exchange can only refuse alone: l.checks does it on all ranks
 	if cfg.Links != (links.Links{}) {

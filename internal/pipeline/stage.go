@@ -78,6 +78,9 @@ func (s *Stage) publish() {
 // Profile returns a copy of what the tuner goes by, or nil if it has not chosen or there is none.
 func (s *Stage) Profile() *autotune.Profile { return s.profile.Load().Clone() }
 
+// Most is the largest number of chunks of an exchange.
+func (s *Stage) Most() int { return s.cfg.Most }
+
 // SetDegree sets the number of chunks of forward and backward passes, from the next pass on. It
 // ends tuning. It is an error if a number is not from 1 to Most, and then nothing is changed.
 func (s *Stage) SetDegree(forward, backward int) error {
