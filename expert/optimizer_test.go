@@ -163,3 +163,28 @@ func TestUpdateChecksLength(t *testing.T) {
 	require.PanicsWithValue(t, "expert: gradient of 1 elements for 2 parameters", func() { expert.NewAdam(1).Update(vector(1, 2), []float32{1}) })
 	require.PanicsWithValue(t, "expert: gradient of 1 elements for 2 parameters", func() { expert.NewSGD(1).Update(vector(1, 2), []float32{1}) })
 }
+
+// TestOptimizersAllowTheirLimits: each limit itself is a value that can be set.
+func TestOptimizersAllowTheirLimits(t *testing.T) {
+	below1 := math.Nextafter32(1, 0)
+	for _, beta := range []float32{0, below1} {
+		a := expert.NewAdam(0.1)
+		a.Beta1, a.Beta2 = beta, beta
+		require.NoError(t, a.Validate(), "%v", beta)
+		s := expert.NewSGD(0.1)
+		s.Momentum = beta
+		require.NoError(t, s.Validate(), "%v", beta)
+	}
+	for _, lr := range []float32{0, math.MaxFloat32} {
+		require.NoError(t, expert.NewAdam(lr).Validate(), "%v", lr)
+	}
+}
+
+// TestTooManyParametersAreAnError, before memory is taken for them.
+func TestTooManyParametersAreAnError(t *testing.T) {
+	for _, kind := range []expert.Expert{expert.FFN{Hidden: 1 << 24}, expert.SwiGLU{Hidden: 1 << 24}} {
+		_, err := kind.New(expert.Shape{Dim: 1 << 24, Count: 1})
+		require.ErrorContains(t, err, "expert: ", "%T", kind)
+		require.ErrorContains(t, err, "elements", "%T", kind)
+	}
+}
