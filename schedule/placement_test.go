@@ -82,6 +82,29 @@ func TestPlaceExpertsOnUnequalHosts(t *testing.T) {
 	require.Empty(t, PlaceExperts(nil, nil))
 }
 
+// TestPlaceExpertsMovesAfterSwaps: here a swap makes another host the busiest, and the best that
+// there is needs an expert moved off that, to a host whose slots the swap left as they were.
+func TestPlaceExpertsMovesAfterSwaps(t *testing.T) {
+	for _, c := range []struct {
+		load  []float64
+		hosts []Host
+		best  float64
+	}{
+		{[]float64{1, 6, 8, 6}, []Host{{PerRow: 2}, {PerRow: 3, Slots: 3}}, 26},
+		{[]float64{4, 9, 9, 1, 1}, []Host{{PerRow: 2, Slots: 4}, {PerRow: 1, Slots: 3}}, 18},
+		{[]float64{1, 1, 3, 5, 5}, []Host{{PerRow: 2, Slots: 3}, {PerRow: 1, Slots: 3}}, 10},
+	} {
+		require.Equal(t, c.best, bestPlacement(c.load, c.hosts))
+		require.Equal(t, c.best, Busiest(c.load, c.hosts, PlaceExperts(c.load, c.hosts)), "%v", c)
+	}
+}
+
+// TestPlaceExpertsLeavesEqualTimes alone: a swap that only exchanges which host is the busiest is
+// none, or swapping would not end.
+func TestPlaceExpertsLeavesEqualTimes(t *testing.T) {
+	require.Equal(t, []int{0, 1}, PlaceExperts([]float64{3, 2}, []Host{{PerRow: 1}, {PerRow: 1}}))
+}
+
 // bestGroups tries every division into groups.
 func bestGroups(cost [][]float64, size int) linkSpread {
 	best := linkSpread{math.Inf(1), math.Inf(1)}
@@ -140,6 +163,19 @@ func TestGroupRanksKeepsClassesTogether(t *testing.T) {
 	})
 }
 
+// randomCosts returns symmetric costs of links between ranks.
+func randomCosts(n int, cost func() float64) [][]float64 {
+	costs := make([][]float64, n)
+	for a := range costs {
+		costs[a] = make([]float64, n)
+		for b := range a {
+			costs[a][b] = cost()
+			costs[b][a] = costs[a][b]
+		}
+	}
+	return costs
+}
+
 // TestGroupRanksIsNearTheBest where links have no structure at all.
 func TestGroupRanksIsNearTheBest(t *testing.T) {
 	random := seeded(5)
@@ -147,24 +183,9 @@ func TestGroupRanksIsNearTheBest(t *testing.T) {
 	found, sum := 0, 0.0
 	for range draws {
 		size := 2 + random.IntN(3)
-		n := size * (1 + random.IntN(8/size))
-		cost := make([][]float64, n)
-		for a := range cost {
-			cost[a] = make([]float64, n)
-			for b := range a {
-				cost[a][b] = random.Float64()
-				cost[b][a] = cost[a][b]
-			}
-		}
+		cost := randomCosts(size*(1+random.IntN(8/size)), random.Float64)
 		groups := GroupRanks(cost, size)
-		all := slices.Sorted(slices.Values(slices.Concat(groups...)))
-		for r := range n {
-			require.Equal(t, r, all[r])
-		}
-		for i, g := range groups {
-			require.True(t, slices.IsSorted(g), "%v", groups)
-			require.True(t, i == 0 || groups[i-1][0] < g[0], "%v", groups)
-		}
+		requireInOrder(t, groups, len(cost))
 		best, got := bestGroups(cost, size), spreadOf(cost, groups)
 		require.False(t, got.less(best))
 		if got.worst == best.worst {
@@ -176,4 +197,36 @@ func TestGroupRanksIsNearTheBest(t *testing.T) {
 	require.Less(t, sum/draws, 1.01)
 	require.Panics(t, func() { GroupRanks(make([][]float64, 3), 2) })
 	require.Empty(t, GroupRanks(nil, 2))
+}
+
+// requireInOrder requires that groups hold each of n ranks once, and are in ascending order, as
+// are the ranks of each.
+func requireInOrder(t *testing.T, groups [][]int, n int) {
+	t.Helper()
+	all := slices.Sorted(slices.Values(slices.Concat(groups...)))
+	for r := range n {
+		require.Equal(t, r, all[r])
+	}
+	for _, g := range groups {
+		require.True(t, slices.IsSorted(g), "%v", g)
+	}
+	require.True(t, slices.IsSortedFunc(groups, slices.Compare[[]int]), "%v", groups)
+}
+
+// TestGroupRanksMakesTheSumSmall where many divisions have the same slowest link.
+func TestGroupRanksMakesTheSumSmall(t *testing.T) {
+	random := seeded(6)
+	const draws = 150
+	equal, sum := 0, 0.0
+	for range draws {
+		size := 2 + random.IntN(3)
+		cost := randomCosts(size*(1+random.IntN(8/size)), func() float64 { return float64(1 + random.IntN(3)) })
+		best, got := bestGroups(cost, size), spreadOf(cost, GroupRanks(cost, size))
+		if got.worst == best.worst {
+			equal++
+			sum += got.sum / best.sum
+		}
+	}
+	require.Greater(t, equal, draws*95/100)
+	require.Less(t, sum/float64(equal), 1.01)
 }

@@ -72,6 +72,18 @@ func TestFitIsLeastSquares(t *testing.T) {
 	})
 }
 
+// TestFitThroughTheOrigin: where least squares gives a negative Alpha, here 2·size - 1, the best
+// line without one is sum(size·time) / sum(size²).
+func TestFitThroughTheOrigin(t *testing.T) {
+	var s Samples
+	s.Add(1, 1)
+	s.Add(3, 5)
+	f, err := s.Fit()
+	require.NoError(t, err)
+	require.Zero(t, f.Alpha)
+	require.InEpsilon(t, (1*1+3*5)/(1.0+9), f.Beta, 1e-12)
+}
+
 func TestFitNeedsTwoSizes(t *testing.T) {
 	var s Samples
 	_, err := s.Fit()
