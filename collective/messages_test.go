@@ -3,12 +3,14 @@ package collective_test
 import (
 	"context"
 	"math/bits"
+	"slices"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/param/tree"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
@@ -85,6 +87,17 @@ func TestMessagesOfEachCall(t *testing.T) {
 		},
 		"AllReduce": {
 			func(ctx context.Context, c *collective.Comm) error { return c.AllReduce(ctx, make([]float32, length)) },
+			func(n int) int { return 2 * n * (n - 1) },
+			func(n int) int { return 2 * (n - 1) * length * 4 },
+			func(int) int { return 2 },
+		},
+		"AllReduceTree": { // a leaf on each rank
+			func(ctx context.Context, c *collective.Comm) error {
+				sum := tree.NewSum(length)
+				sum.Leaf(int(c.Rank()))
+				leaves := slices.Repeat([]int{1}, c.Size())
+				return c.AllReduceTree(ctx, leaves, [][]float32{make([]float32, length)}, sum)
+			},
 			func(n int) int { return 2 * n * (n - 1) },
 			func(n int) int { return 2 * (n - 1) * length * 4 },
 			func(int) int { return 2 },
