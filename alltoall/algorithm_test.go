@@ -204,6 +204,8 @@ func TestAlgorithmNames(t *testing.T) {
 	_, err := ParseAlgorithm("teleport")
 	require.ErrorContains(t, err, `no algorithm "teleport", want one of auto, direct`)
 	require.ErrorContains(t, Algorithm(99).Validate(), "Algorithm is 99, want 0 to 7")
+	require.ErrorContains(t, Algorithm(NumAlgorithms).Validate(), "Algorithm is 8, want 0 to 7")
+	require.NoError(t, Algorithm(NumAlgorithms-1).Validate())
 	require.ErrorContains(t, Algorithm(-1).Validate(), "Algorithm is -1, want 0 to 7")
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
@@ -118,6 +119,24 @@ func TestCountsOfOtherNodesAreChecked(t *testing.T) {
 		require.ErrorContains(t, err, "rank 1: counts #7: ")
 		require.ErrorContains(t, err, says)
 	}
+	for _, e := range ends {
+		require.NoError(t, e.Close())
+	}
+}
+
+// TestCrossingsCountEachTokenOnce for each node and for each rank that it goes to, however many
+// experts it has there, and rows without Token each by itself.
+func TestCrossingsCountEachTokenOnce(t *testing.T) {
+	ends := inproc.New(4)
+	x, err := New(ends[1], Config{Placement: Even(8, 4), Dim: 1, Topology: Nodes(4, 2)})
+	require.NoError(t, err)
+	c := Counts{Tokens: 3, Leaves: 1, Rows: []int{1, 1, 2, 0, 3, 1, 1, 0}}
+	// Tokens by expert: rank 0 gets 0 and 0, rank 1 0 and 1, rank 2 0, 1, 2 and 0, and rank 3 0.
+	s := source{m: blas32.General{Rows: 3, Cols: 1, Stride: 1}, token: []int32{0, 0, 0, 1, 0, 1, 2, 0, 0}}
+	for range 2 { // the second time in recycled memory
+		require.Equal(t, crossings{rows: 5, byNode: 3, byRank: 1 + 3 + 1}, s.crossings(x, c))
+	}
+	require.Equal(t, crossings{rows: 5, byNode: 5, byRank: 7}, source{m: s.m}.crossings(x, c))
 	for _, e := range ends {
 		require.NoError(t, e.Close())
 	}

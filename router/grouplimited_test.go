@@ -93,6 +93,16 @@ func TestFillZero(t *testing.T) {
 	}
 }
 
+// TestGroupTopShareTakesAShare of K from each group: with K = 2 of 2 kept groups, groups with one
+// high score are before one with many middling ones.
+func TestGroupTopShareTakesAShare(t *testing.T) {
+	config := GroupLimited{TopK: TopK{K: 2}, Groups: 3, Keep: 2, GroupScore: GroupTopShare}
+	logits := [][]float64{{9, 0, 0, 0, 6, 6, 6, 6, 7, 0, 0, 0}}
+	d, err := gateWith(t, config, logits).Route(identity(1), Batch{Ends: []int{1}})
+	require.NoError(t, err)
+	require.Equal(t, []int{1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0}, d.Counts)
+}
+
 func TestGroupLimitedFaults(t *testing.T) {
 	for says, config := range map[string]GroupLimited{
 		"3 groups for 4 experts":                     {TopK: TopK{K: 1}, Groups: 3, Keep: 1},

@@ -222,6 +222,27 @@ func TestNoiseIsWhereItShouldBe(t *testing.T) {
 	require.InDelta(t, 1, square, 0.2)
 }
 
+// TestUniformNoiseFillsItsRange: it is from -Amount to Amount for each expert, and 0 on average.
+func TestUniformNoiseFillsItsRange(t *testing.T) {
+	const experts, amount = 999, 0.5 // odd: numbers are drawn in pairs
+	config := NoisyTopK{TopK: TopK{K: 1, Score: SoftmaxBefore}, Noise: JitterLogits, Amount: amount}
+	logits := [][]float64{make([]float64, experts), make([]float64, experts)}
+	d, err := gateWith(t, config, logits).Route(identity(2), Batch{Ends: []int{2}, Train: true})
+	require.NoError(t, err)
+	var sums, low, high [2]float64 // of even and odd experts
+	for i, v := range d.Saved.(*choices).logits.data {
+		at := i % experts % 2
+		sums[at] += float64(v)
+		low[at], high[at] = min(low[at], float64(v)), max(high[at], float64(v))
+	}
+	for at := range sums {
+		require.InDelta(t, 0, sums[at]/experts, 0.1*amount)
+		require.InDelta(t, -amount, low[at], 0.05*amount)
+		require.InDelta(t, amount, high[at], 0.05*amount)
+		require.True(t, low[at] >= -amount && high[at] <= amount)
+	}
+}
+
 // TestGumbelDrawsInProportion expects experts to be chosen as often as their softmax says.
 func TestGumbelDrawsInProportion(t *testing.T) {
 	const draws = 20000
