@@ -46,3 +46,14 @@ func TestLimitsThatATransportDoesNotHaveAreRefused(t *testing.T) {
 		"x: DeadAfter 6ns is set, but x has no such limit\nx: CloseTimeout 4ns is set, but x has no such limit\n"+
 		"x: MaxUnexpectedBytes 5 is set, but x has no such limit")
 }
+
+// TestNoTimeoutIsNegative, as every OpTimeout that is no bound: 0 would be the default.
+func TestNoTimeoutIsNegative(t *testing.T) {
+	require.Negative(t, NoTimeout)
+}
+
+// TestHeartbeatWithoutDeadAfter: a transport that finds deaths by other means keeps its own.
+func TestHeartbeatWithoutDeadAfter(t *testing.T) {
+	own := Limits{Heartbeat: time.Second}
+	require.Equal(t, own, Limits{}.WithDefaults(own))
+}

@@ -2,6 +2,7 @@ package transport_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -66,4 +67,15 @@ func TestExchangeByGoroutines(t *testing.T) {
 		}
 		return ranks
 	})
+}
+
+// TestAViewOfWrongMembersIsRefused, by an error that states which ranks there are.
+func TestAViewOfWrongMembersIsRefused(t *testing.T) {
+	end := inproc.New(1)[0]
+	defer end.Close()
+	for _, wrong := range []transport.Rank{transport.None, 0, 1} {
+		_, err := transport.Sub(end, 1, []transport.Rank{0, wrong})
+		require.EqualError(t, err, fmt.Sprintf(
+			"transport: Sub: member %d is outside 0..0 or listed twice in [0 %[1]d]", wrong))
+	}
 }
