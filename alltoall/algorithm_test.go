@@ -212,7 +212,7 @@ func TestAlgorithmNames(t *testing.T) {
 func TestTopologyFaults(t *testing.T) {
 	require.NoError(t, Topology{}.Validate(5))
 	require.ErrorContains(t, Topology{Node: []int{0}}.Validate(2), "topology of 1 ranks, want 2")
-	require.ErrorContains(t, Topology{Node: []int{0, -1}}.Validate(2), "rank 1 on node -1")
+	require.ErrorContains(t, Topology{Node: []int{0, -1}}.Validate(2), "rank 1 on node -1, want 0 to 1 without gaps")
 	require.ErrorContains(t, Topology{Node: []int{0, 2, 2}}.Validate(3), "no rank on node 1")
 	require.ErrorContains(t, Topology{Node: []int{math.MaxInt, 0}}.Validate(2), "rank 0 on node")
 }

@@ -196,47 +196,77 @@ func TestDistinctRowsSaveWhatEnumerationGives(t *testing.T) {
 	require.Less(t, byRank.Load(), all.Load())
 }
 
+// words writes 64-bit words as the head of a bundle has them.
+func words(list ...uint64) (b []byte) {
+	for _, w := range list {
+		b = binary.LittleEndian.AppendUint64(b, w)
+	}
+	return b
+}
+
+// headRoom is how many bytes the rank of landHead holds at most.
+const headRoom = 1000
+
+// landHead is a rank of two nodes of two that gets a bundle of two blocks, of a row for itself and
+// of rows for its neighbour, whose message begins with data.
+func landHead(t *testing.T, data []byte) error {
+	bundle := Rails.Steps(Nodes(4, 2), 4, 0)[0].Recvs[0]
+	room := distinctHead(len(bundle.Blocks)) + inline
+	if len(data) > room {
+		return nil
+	}
+	ts := inproc.New(4)
+	x, err := New(ts[0], Config{Placement: Even(4, 4), Dim: 1, Algorithm: Rails, Topology: Nodes(4, 2), MaxRelay: headRoom})
+	require.NoError(t, err)
+	prefix, row := make([]byte, 4), make([]byte, 4)
+	x.recv(bundle.Peer, [][]byte{prefix, row})
+	x.round.width = 4
+	r := &x.relay
+	r.begin(x, "fuzz")
+	buf := make([]byte, room)
+	r.first.recvs = append(r.first.recvs, transport.Message{Peer: transport.Rank(bundle.Peer), N: copy(buf, data)})
+	err = r.landDistinct(arrival{bundle: bundle, buf: buf, distinct: true})
+	for _, o := range r.unpack {
+		if err == nil {
+			err = r.assemble(o)
+		}
+	}
+	require.LessOrEqual(t, r.holding, headRoom)
+	if err != nil {
+		require.EqualValues(t, bundle.Peer, transport.CulpritOf(err))
+	}
+	for _, tr := range ts {
+		require.NoError(t, tr.Close())
+	}
+	return err
+}
+
+// TestDistinctRowsAreChecked: a bundle that names a row that it does not bring, or says that there
+// are more rows than may be held, is its sender's fault.
+func TestDistinctRowsAreChecked(t *testing.T) {
+	prefixes, row := make([]byte, 8), make([]byte, 4)
+	refs := func(ids ...byte) []byte {
+		b := slices.Concat(words(4, 1, 4, 2, 1), prefixes)
+		for _, id := range ids {
+			b = append(b, id, 0, 0, 0)
+		}
+		return append(b, row...)
+	}
+	require.NoError(t, landHead(t, refs(0, 0, 0)))
+	for says, data := range map[string][]byte{
+		"row 1 of 1 distinct ones":                 refs(0, 1, 0),
+		"4 distinct rows among 3":                  words(4, 1, 4, 2, 4),
+		"251 rows of rank 2 for rank 1, limit 250": words(4, 1, 4, 251, 1),
+	} {
+		require.ErrorContains(t, landHead(t, data), says)
+	}
+}
+
 // FuzzDistinct gives the rank at the end of a crossing what a hostile peer might send.
 func FuzzDistinct(f *testing.F) {
-	words := func(list ...uint64) (b []byte) {
-		for _, w := range list {
-			b = binary.LittleEndian.AppendUint64(b, w)
-		}
-		return b
-	}
 	f.Add(words(0, 0, 0, 0, 0))
 	f.Add(append(words(4, 1, 4, 2, 1), make([]byte, 8+12+4)...))
 	f.Add(append(words(4, 1, 4, 2, 1), []byte{0, 0, 0, 0, 0, 0, 0, 0, 9, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}...))
 	f.Add(words(1<<63, 1<<62, 1, 1, 1))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		const most = 1000
-		bundle := Rails.Steps(Nodes(4, 2), 4, 0)[0].Recvs[0]
-		room := distinctHead(len(bundle.Blocks)) + inline
-		if len(data) > room {
-			return
-		}
-		ts := inproc.New(4)
-		x, err := New(ts[0], Config{Placement: Even(4, 4), Dim: 1, Algorithm: Rails, Topology: Nodes(4, 2), MaxRelay: most})
-		require.NoError(t, err)
-		prefix, row := make([]byte, 4), make([]byte, 4)
-		x.recv(bundle.Peer, [][]byte{prefix, row})
-		x.round.width = 4
-		r := &x.relay
-		r.begin(x, "fuzz")
-		buf := make([]byte, room)
-		r.first.recvs = append(r.first.recvs, transport.Message{Peer: transport.Rank(bundle.Peer), N: copy(buf, data)})
-		err = r.landDistinct(arrival{bundle: bundle, buf: buf, distinct: true})
-		for _, o := range r.unpack {
-			if err == nil {
-				err = r.assemble(o)
-			}
-		}
-		require.LessOrEqual(t, r.holding, most)
-		if err != nil {
-			require.EqualValues(t, bundle.Peer, transport.CulpritOf(err))
-		}
-		for _, tr := range ts {
-			require.NoError(t, tr.Close())
-		}
-	})
+	f.Fuzz(func(t *testing.T, data []byte) { _ = landHead(t, data) })
 }

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -77,4 +78,23 @@ func TestAuxiliaryRoutersLearn(t *testing.T) {
 		g.Params().Grad.Reset()
 	}
 	require.Less(t, last, first/3)
+}
+
+// TestAuxiliaryRoutersRefuseNaN: a NaN in any parameter, of the gate or of what guesses, is an error
+// of the batch.
+func TestAuxiliaryRoutersRefuseNaN(t *testing.T) {
+	newGate := func() Gate {
+		g, err := Modality{Groups: []ModalityGroup{{"text", 2}, {"image", 2}}, Aux: true}.New(Shape{Dim: 6, Experts: 4})
+		require.NoError(t, err)
+		return g
+	}
+	x, b := strided(rand.New(rand.NewPCG(5, 5)), 4, 6), Batch{Ends: []int{4}, Train: true, Modality: []int32{0, 1, 0, 1}}
+	_, err := newGate().Route(x, b)
+	require.NoError(t, err)
+	for i, tensor := range newGate().Params().Tensors() {
+		g := newGate()
+		g.Params().Of(g.Params().Value, i)[0] = float32(math.NaN())
+		_, err := g.Route(x, b)
+		require.ErrorContains(t, err, "is NaN, not a finite number", "%+v", tensor)
+	}
 }

@@ -262,3 +262,16 @@ func TestMisuse(t *testing.T) {
 	require.NoError(t, g.Backward(d, x, grad))
 	require.PanicsWithValue(t, "router: a decision that the gate has got back", func() { _ = g.Backward(d, x, grad) })
 }
+
+// TestCountRowsByGroup: rows of each expert are counted in the token group that their token is in,
+// also beside groups without tokens.
+func TestCountRowsByGroup(t *testing.T) {
+	g := gateWith(t, TopK{K: 1}, [][]float64{{1, 0}, {1, 0}, {0, 1}, {1, 0}, {0, 1}})
+	b := Batch{Ends: []int{0, 2, 2, 5}}
+	d, err := g.Route(identity(5), b)
+	require.NoError(t, err)
+	counts := make([]int, 8)
+	d.CountRows(counts, b.Ends)
+	require.Equal(t, []int{0, 2, 0, 1, 0, 0, 0, 2}, counts)
+	require.PanicsWithValue(t, "router: CountRows: 7 counts for 2 experts × 4 groups", func() { d.CountRows(counts[:7], b.Ends) })
+}
