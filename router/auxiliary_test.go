@@ -80,8 +80,8 @@ func TestAuxiliaryRoutersLearn(t *testing.T) {
 	require.Less(t, last, first/3)
 }
 
-// TestAuxiliaryRoutersRefuseNaN: a NaN in any parameter, of the gate or of what guesses, is an error
-// of the batch.
+// TestAuxiliaryRoutersRefuseNaN: a NaN in any parameter, of the gate or of what guesses, is an
+// error of the batch.
 func TestAuxiliaryRoutersRefuseNaN(t *testing.T) {
 	newGate := func() Gate {
 		g, err := Modality{Groups: []ModalityGroup{{"text", 2}, {"image", 2}}, Aux: true}.New(Shape{Dim: 6, Experts: 4})

@@ -1,0 +1,31 @@
+package router
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestFirstParametersFillTheirRange: gates begin with numbers drawn evenly from -1/√Dim to 1/√Dim,
+// others for another seed.
+func TestFirstParametersFillTheirRange(t *testing.T) {
+	for _, config := range []Router{TopK{K: 1}, ExpertChoice{CapacityFactor: 1}} {
+		first := func(seed uint64) []float32 {
+			g, err := config.New(Shape{Dim: 64, Experts: 32, Seed: seed})
+			require.NoError(t, err)
+			return g.Params().Value
+		}
+		values, mean := first(1), 0.0
+		for _, v := range values {
+			mean += float64(v) / float64(len(values))
+		}
+		const limit = 1. / 8
+		require.True(t, slices.Min(values) >= -limit && slices.Max(values) <= limit, "%T", config)
+		require.InDelta(t, -limit, slices.Min(values), 0.02*limit)
+		require.InDelta(t, limit, slices.Max(values), 0.02*limit)
+		require.InDelta(t, 0, mean, 0.1*limit)
+		require.Equal(t, values, first(1))
+		require.NotEqual(t, values, first(2))
+	}
+}
