@@ -57,3 +57,11 @@ func TestHeartbeatWithoutDeadAfter(t *testing.T) {
 	own := Limits{Heartbeat: time.Second}
 	require.Equal(t, own, Limits{}.WithDefaults(own))
 }
+
+// TestDeadAfterIsAtLeastTwoHeartbeats, so that one late sign of life is not a death.
+func TestDeadAfterIsAtLeastTwoHeartbeats(t *testing.T) {
+	enough := Limits{Heartbeat: 2 * time.Second, DeadAfter: 4 * time.Second}
+	require.NoError(t, enough.Validate("x", DefaultLimits()))
+	short := Limits{Heartbeat: 2 * time.Second, DeadAfter: 3 * time.Second}
+	require.EqualError(t, short.Validate("x", DefaultLimits()), "x: DeadAfter 3s is below twice Heartbeat 2s")
+}
