@@ -2,7 +2,6 @@ package switchyard
 
 import (
 	"context"
-	"strings"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/alltoall/links"
@@ -51,8 +50,13 @@ func (b *builder) guarded() lifecycle.Config {
 	return lifecycle.Config{
 		Rank: w.views.Joined(w.Rank()),
 		Begin: func(op string) func(error) error {
-			// A rank may call Forward where others call ForwardBatch.
-			return w.ops.Begin(stream, label, strings.TrimSuffix(op, "Batch"))
+			switch op { // a rank may call Forward where others call ForwardBatch
+			case "ForwardBatch":
+				op = "Forward"
+			case "EvalBatch":
+				op = "Eval"
+			}
+			return w.ops.Begin(stream, label, op)
 		},
 		Ended: func(cause error) { w.ops.Log.Fail(stream, cause) },
 	}

@@ -379,6 +379,10 @@ func TestWhatNobodyMade(t *testing.T) {
 	for name, call := range calls(&Layer{}, blas32.General{}) {
 		require.EqualError(t, call(t.Context()), "switchyard: "+name+": the layer was not made by NewLayer")
 	}
+	none := &Layer{}
+	none.Observe(nil)
+	require.Nil(t, none.OverlapProfile())
+	require.Zero(t, none.Stats())
 }
 
 // TestNegativeSettingsOfJoin are errors that name the field, for a rank that is alone too.

@@ -60,6 +60,7 @@ func (r *rankOfStep) newLayer() error {
 	_, err := NewLayer(r.w, layersUnderTest()["dropless"])
 	return err
 }
+func (r *rankOfStep) newMicroBatch() error { _, err := r.l.NewMicroBatch(); return err }
 func (r *rankOfStep) reduce() error {
 	return r.w.Comm().AllReduce(context.Background(), make([]float32, 1<<16))
 }
@@ -79,6 +80,8 @@ var mistakes = map[string]struct {
 		[]string{"layer 1: Parameters #4", "layer 1: Forward #4"}},
 	"makes a layer": {(*rankOfStep).newLayer, func(r *rankOfStep) error { return r.train(0) },
 		[]string{"NewLayer #2", "layer 1: Forward #1"}},
+	"makes a micro-batch layer": {(*rankOfStep).newMicroBatch, func(r *rankOfStep) error { return r.train(0) },
+		[]string{"layer 1: NewMicroBatch #1", "layer 1: Forward #1"}},
 	"waits for all": {(*rankOfStep).barrier, func(r *rankOfStep) error { return r.train(0) },
 		[]string{"World.Comm: barrier #1", "layer 1: Forward #1"}},
 	"waits where others sum": {(*rankOfStep).barrier, (*rankOfStep).reduce,

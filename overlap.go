@@ -71,12 +71,19 @@ type Background interface {
 // may run, and observe be called, at the same time as those of the original. Any goroutine may call
 // Observe at any time.
 func (l *Layer) Observe(observe func(pass schedule.Pass, line schedule.Timeline)) {
-	l.path.Observe(observe)
+	if l.path != nil { // NewLayer has made l
+		l.path.Observe(observe)
+	}
 }
 
 // OverlapProfile returns what [Overlap.Auto] has timed and goes by, the same on every rank, or nil
 // before it is complete. Any goroutine may call it at any time.
-func (l *Layer) OverlapProfile() *OverlapProfile { return l.path.Profile() }
+func (l *Layer) OverlapProfile() *OverlapProfile {
+	if l.path == nil { // NewLayer has not made l
+		return nil
+	}
+	return l.path.Profile()
+}
 
 // SetDegree sets the number of chunks of the exchanges of forward and of backward passes from the
 // next pass on, and ends [Overlap.Auto]. All ranks set the same, between steps. It is an error if
