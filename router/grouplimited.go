@@ -44,7 +44,7 @@ type GroupLimited struct {
 	// Keep is the number of expert groups that a token may choose from, from 1 to Groups; they hold at
 	// least K experts.
 	Keep int
-	// GroupScore says how a expert group is scored.
+	// GroupScore says how an expert group is scored.
 	GroupScore GroupScore
 	// FillZero gives experts outside the kept expert groups the score 0 in place of −∞, so that
 	// they are chosen before experts inside whose biased score is negative. (Hugging Face's
@@ -67,7 +67,7 @@ func (r GroupLimited) New(s Shape) (Gate, error) {
 	return r.TopK.build(s, p)
 }
 
-// scored returns how many of a expert group's best scores make up the group's.
+// scored returns how many of an expert group's best scores make up the group's.
 func (r GroupLimited) scored(size int) int {
 	switch r.GroupScore {
 	case GroupTopTwo:
@@ -99,7 +99,7 @@ type inGroups struct {
 	bias     *bias
 	byLogit  bool
 	fillZero bool
-	best     int       // scores that a expert group's is the sum of
+	best     int       // scores that an expert group's is the sum of
 	groups   []float32 // the expert groups' scores
 	kept     []int32   // the expert groups kept
 	top      []int32   // the best of one expert group

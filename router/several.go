@@ -143,7 +143,7 @@ func (m *several) shareParameters() {
 // prepare gives a gate its parameters and its bias out of those of all gates, whose memory or
 // values may have changed since the last call.
 func (m *several) prepare(gate int) {
-	if p := m.gates[gate].Params(); p != nil {
+	if p := m.gates[gate].Params(); p != nil && m.set != nil {
 		p.Value = m.set.Value[m.offsets[gate]:m.offsets[gate+1]:m.offsets[gate+1]]
 	}
 	copy(biasOf(m.gates[gate]), m.bias[gate])

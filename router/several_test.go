@@ -8,6 +8,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // TestSeveral expects of each gate what it does alone, and its gradient at its offset.
@@ -160,4 +161,30 @@ func TestSeveralRefuses(t *testing.T) {
 		require.ErrorContains(t, err, says)
 	}
 	require.Contains(t, Several{[]Router{Uniform{K: 3}, Hash{}}}.String(), "[router.Uniform{K:3}, router.Hash {K:0")
+}
+
+// withoutTensors has a gate whose set of parameters is empty.
+type withoutTensors struct{}
+
+func (withoutTensors) New(s Shape) (Gate, error) {
+	g, err := Uniform{K: 1}.New(s)
+	return emptyParams{g, param.NewSet()}, err
+}
+
+type emptyParams struct {
+	Gate
+	params *param.Set
+}
+
+func (g emptyParams) Params() *param.Set { return g.params }
+
+func TestSeveralOfGatesWithEmptyParameters(t *testing.T) {
+	m, err := Several{[]Router{withoutTensors{}}}.New(Shape{Dim: 3, Experts: 4})
+	require.NoError(t, err)
+	require.Nil(t, m.Params())
+	x := dense(2, 3, make([]float32, 6))
+	d, err := m.Route(x, Batch{Ends: []int{2}, Train: true})
+	require.NoError(t, err)
+	grad := Gradient{Weights: make([]float32, len(d.Weight)), LossScale: []float32{1}, DX: x}
+	require.NoError(t, m.Backward(d, x, grad))
 }
