@@ -91,8 +91,8 @@ func (t *Transport) Watch(p transport.Program) { t.mesh.Watch(p) }
 // Settle implements [transport.Watcher].
 func (t *Transport) Settle() error { return t.mesh.Settle() }
 
-// Close implements transport.Transport. It waits up to [Config.CloseTimeout] for peers to take what
-// was sent. A server that the program runs itself goes on.
+// Close implements transport.Transport. It waits up to [transport.Limits.CloseTimeout] for
+// peers to take what was sent. A server that the program runs itself goes on.
 func (t *Transport) Close() error {
 	err := t.mesh.Close()
 	t.release()

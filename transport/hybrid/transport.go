@@ -9,7 +9,7 @@ import (
 )
 
 // Transport is one rank's end. It implements transport.Transport, Exchanger, Describer, Counter,
-// Watcher and Allocator. All methods may be called from any number of goroutines at once.
+// Watcher, Allocator and Locator. All methods may be called from any number of goroutines at once.
 type Transport struct {
 	mesh   *mesh.Mesh
 	ways   []Way
@@ -124,8 +124,8 @@ func (t *Transport) Alloc(n int) []byte { return t.shared.alloc(n) }
 // Free takes back what Alloc has returned, and reports whether b was that.
 func (t *Transport) Free(b []byte) bool { return t.shared.free(b) }
 
-// Close implements transport.mesh. Memory from Alloc that has not been freed stays readable until
-// the process ends.
+// Close implements [transport.Transport]. Memory from Alloc that has not been freed stays readable
+// until the process ends.
 func (t *Transport) Close() error {
 	err := t.mesh.Close()
 	t.shared.close()

@@ -50,8 +50,8 @@
 //
 // # Limits
 //
-// Messages of one pair of ranks share one stream: a message beyond [Config.MaxUnexpectedBytes] that
-// no receive asks for holds up those behind it, of all tags, and also the notice that its sender
-// has failed. A block of which more than m stripes are lost without an error of a link is not sent
-// again: its receive ends with [transport.ErrTimeout].
+// Messages of one pair of ranks share one stream: a message beyond
+// [transport.Limits.MaxUnexpectedBytes] that no receive asks for holds up those behind it, of all
+// tags, and also the notice that its sender has failed. A block of which more than m stripes are
+// lost without an error of a link is not sent again: its receive ends with [transport.ErrTimeout].
 package striped

@@ -53,8 +53,8 @@ func (t *Transport) linkEnded(b *inbox) {
 }
 
 // Close implements [transport.Transport]: it sends the queued frames and an end to every peer on
-// every link, which takes at most [Config.CloseTimeout], and closes the links. It returns their
-// errors.
+// every link, which takes at most [transport.Limits.CloseTimeout], and closes the links. It
+// returns their errors.
 func (t *Transport) Close() error {
 	t.closeOnce.Do(t.shutDown)
 	return t.closeErr
