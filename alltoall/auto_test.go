@@ -110,6 +110,9 @@ var errBroken = errors.New("broken costs")
 
 func (broken) Validate() error { return errBroken }
 
+// pointed are costs that are a pointer.
+type pointed struct{ favour }
+
 // TestConfigFaults: each field has its fault.
 func TestConfigFaults(t *testing.T) {
 	for _, err := range onRanks(t, 2, func(tr transport.Transport) error {
@@ -125,6 +128,7 @@ func TestConfigFaults(t *testing.T) {
 			"topology of 3 ranks, want 2":       func(c *alltoall.Config) { c.Topology = alltoall.Nodes(3, 1) },
 			"Wire has Format(99), want one of ": func(c *alltoall.Config) { c.Wire.Combine = 99 },
 			"broken costs":                      func(c *alltoall.Config) { c.Costs = broken{} },
+			"Costs is a nil *alltoall_test.pointed, want costs, or no value for none": func(c *alltoall.Config) { c.Costs = (*pointed)(nil) },
 		} {
 			c := alltoall.Config{Placement: alltoall.Even(4, 2), Dim: dim}
 			change(&c)

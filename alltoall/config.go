@@ -75,10 +75,19 @@ func (c *Config) faults(ranks int) (faults []error) {
 	if err := errors.Join(c.Algorithm.Validate(), c.Topology.Validate(ranks), c.Wire.Validate()); err != nil {
 		faults = append(faults, err)
 	}
-	if c.Costs != nil {
-		if err := c.Costs.Validate(); err != nil {
-			faults = append(faults, err)
-		}
+	if err := c.validateCosts(); err != nil {
+		faults = append(faults, err)
 	}
 	return faults
+}
+
+// validateCosts returns an error if there are costs by which nothing can be predicted.
+func (c *Config) validateCosts() error {
+	switch {
+	case c.Costs == nil:
+		return nil
+	case check.Nil(c.Costs):
+		return fmt.Errorf("alltoall: Costs is a nil %T, want costs, or no value for none", c.Costs)
+	}
+	return c.Costs.Validate()
 }
