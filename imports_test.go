@@ -166,3 +166,19 @@ func TestImportRulesCatchABreach(t *testing.T) {
 		require.Equal(t, c.want, may(rules, owner, c.folder, c.target), "%s importing %s", c.folder, c.target)
 	}
 }
+
+// TestRaceDetectorSeesEveryPackage: each folder with tests is among those that .ci/run tests with
+// the race detector.
+func TestRaceDetectorSeesEveryPackage(t *testing.T) {
+	script, err := os.ReadFile(".ci/run")
+	require.NoError(t, err)
+	_, raced, found := strings.Cut(string(script), "\nraced() {")
+	require.True(t, found)
+	raced, _, _ = strings.Cut(raced, "\n}")
+	files, err := filepath.Glob("*/*_test.go")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		require.Contains(t, raced, "./"+filepath.ToSlash(filepath.Dir(file))+"/...", file)
+	}
+}
