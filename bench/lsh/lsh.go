@@ -34,7 +34,7 @@ Speed, as root on Linux: four ranks, a process each in a network namespace behin
 Quality: every variant trains -steps steps in one process, -seeds seeds, and is evaluated uncompressed. contribution_kept is (L0 − L) ÷ (L0 − L1):
 L0 is the held-out loss where experts answer nothing, L1 that without compression, L the variant's, in the mean over seeds; 1 keeps all that experts
 are worth. torch is the same model as one writes it with torch and Gloo, of which only speed is measured. Variants that end in ×F train F times as many steps; where they end below L1, time_to_loss_speedup is the time of all
-uncompressed steps over that of theirs. Variants with +overlap compute in two parts, and have the losses of those without, as have those with +nodes. The links' rates do not matter to losses, so quality is measured once.
+uncompressed steps over that of theirs. Variants with +overlap compute in two chunks, and have the losses of those without, as have those with +nodes. The links' rates do not matter to losses, so quality is measured once.
 
 -json FILE writes an object a line: variant, link_mbps, a2a_share, rate, step_ms, speedup, val_loss, contribution_kept, time_to_loss_speedup
 (0: not reached), seeds, wire_bytes (of all ranks, a step).
