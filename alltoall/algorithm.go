@@ -21,10 +21,11 @@ const (
 	Bruck
 	// Leader gathers what leaves a node at its first rank: 1D-hierarchical.
 	Leader
-	// Rails gathers what leaves a node at the rank with the receiver's position on its node:
-	// 2D-hierarchical.
+	// Rails sends what leaves a node to the rank with the sender's position on the receiver's node,
+	// and from there to the receiver: 2D-hierarchical.
 	Rails
-	// ThreeLevel is Rails whose first step goes through pairs of ranks.
+	// ThreeLevel is Rails in the other order, within the node first and there by way of pairs of
+	// ranks.
 	ThreeLevel
 	// Dedup is Direct whose dispatch sends a token once to each rank, even if several of its experts
 	// are there: for few experts and many choices.

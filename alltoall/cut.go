@@ -41,8 +41,7 @@ func divide(n, chunk, chunks int) (begin, end int) {
 
 // ByExperts cuts an exchange into this number of chunks by experts: the experts of each rank are
 // divided into as many runs, of whole [Config.Groups], and a chunk is the rows for one run of each
-// rank. Rows arrive sorted
-// by expert, then by rank. (Tutel's and PipeMoE's pipelines cut by rows.)
+// rank. Rows arrive sorted by expert, then by rank. (Tutel's and PipeMoE's pipelines cut by rows.)
 type ByExperts int
 
 // Chunks is the number of chunks.

@@ -64,7 +64,7 @@ func (o *outcome) write(w io.Writer) {
 	fmt.Fprintf(w, "%-44s %10d\n", "clients that found no listener", o.Refused)
 	fmt.Fprintf(w, "%-44s %9.2fs\n", "longest that one was held", o.MaxHeld)
 	fmt.Fprintf(w, "%-44s %9.2fs\n", "time the last rank took to join among them", o.Join)
-	fmt.Fprintf(w, "%-44s %7.1f MiB\n", "memory of a rank meanwhile, its lanes included", mebibytes(o.MeetRSS))
+	fmt.Fprintf(w, "%-44s %7.1f MiB\n", "memory of a rank meanwhile, with connections", mebibytes(o.MeetRSS))
 	fmt.Fprintf(w, "%-44s %10.1f\n", "exchanges a second without clients", o.Without)
 	fmt.Fprintf(w, "%-44s %10.1f\n", "exchanges a second with clients", o.With)
 	fmt.Fprintf(w, "%-44s %10.3f\n", "ratio", o.Ratio)
