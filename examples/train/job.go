@@ -213,7 +213,7 @@ func (j *job) saveTrace(ctx context.Context) error {
 	err := j.writeTrace(ctx, path)
 	j.written("trace of the last step", path, err)
 	if err != nil {
-		return fmt.Errorf("trace: %w", err)
+		return fmt.Errorf("the trace of the last step: %w", err)
 	}
 	return nil
 }
