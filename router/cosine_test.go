@@ -82,7 +82,6 @@ func TestCosineIgnoresLength(t *testing.T) {
 	require.Equal(t, want.Weight, got.Weight)
 }
 
-// TestCosineTemperature starts where it is told and stops at 1/100.
 // TestCosineOfTinyVectors: however short tokens and embeddings are, no gradient is NaN or infinite.
 func TestCosineOfTinyVectors(t *testing.T) {
 	for exponent := range 46 {
@@ -108,6 +107,7 @@ func TestCosineOfTinyVectors(t *testing.T) {
 	}
 }
 
+// TestCosineTemperature starts where it is told and stops at 1/100.
 func TestCosineTemperature(t *testing.T) {
 	g, err := Cosine{TopK: TopK{K: 1}, Columns: 2, Temperature: 0.3, Learned: true}.New(Shape{Dim: 3, Experts: 4})
 	require.NoError(t, err)

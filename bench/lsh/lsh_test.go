@@ -38,7 +38,7 @@ func TestUsage(t *testing.T) {
 	require.Equal(t, noExpertsName, variants()[1].name)
 }
 
-// TestLSHTimesStepsOnItsNetwork: the ranks of a cluster of namespaces, one or two on a node, meet
+// TestTimesStepsOnItsNetwork: the ranks of a cluster of namespaces, one or two on a node, meet
 // and train.
 func TestTimesStepsOnItsNetwork(t *testing.T) {
 	if testing.Short() || !benchtest.CanMakeNetworks() {

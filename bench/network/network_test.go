@@ -30,7 +30,7 @@ func TestOptions(t *testing.T) {
 	require.Contains(t, help.String(), "-skew")
 }
 
-// TestNetworkCases: every row is somebody's, and tokens have different experts.
+// TestCases: every row is somebody's, and tokens have different experts.
 func TestCases(t *testing.T) {
 	o := options{Nodes: 2, Each: 2, Sizes: []int{64, 64 << 10}, Skews: []string{"uniform", "zipf", "hot"}, Tokens: 50, Dim: 8}
 	for _, c := range o.cases(1) {

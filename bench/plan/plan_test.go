@@ -45,7 +45,7 @@ func TestByHand(t *testing.T) {
 	}, results)
 }
 
-// TestPlanIsFSMoEsFormula: for equal all-gather and reduce-scatter the makespan is the largest of
+// TestIsFSMoEsFormula: for equal all-gather and reduce-scatter the makespan is the largest of
 // the four cases.
 func TestIsFSMoEsFormula(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 9))

@@ -122,7 +122,7 @@ func TestOneEndToEnd(t *testing.T) {
 	require.Equal(t, stdout, again, "the same command simulates the same")
 }
 
-// TestSimScale: with the same tokens a rank, larger clusters take longer, and the picture shows
+// TestScale: with the same tokens a rank, larger clusters take longer, and the picture shows
 // every size.
 func TestScale(t *testing.T) {
 	picture := filepath.Join(t.TempDir(), "scale.svg")
@@ -169,7 +169,7 @@ func TestFlagsReachTheModel(t *testing.T) {
 	require.Greater(t, step("-degrees", "1"), base)
 }
 
-// TestSimLoadIsEvenOnAverage: what the loaded node gets, the others lack.
+// TestLoadIsEvenOnAverage: what the loaded node gets, the others lack.
 func TestLoadIsEvenOnAverage(t *testing.T) {
 	c := cluster{Nodes: 4, PerNode: 2, Skew: 2.5, Seed: 3}
 	for layer := range 10 {

@@ -67,7 +67,7 @@ func TestOutcome(t *testing.T) {
 	require.Error(t, err)
 }
 
-// TestStripedWithoutPrivileges: a process that may not make namespaces says so.
+// TestWithoutPrivileges: a process that may not make namespaces says so.
 func TestWithoutPrivileges(t *testing.T) {
 	if runtime.GOOS == "linux" && os.Geteuid() == 0 {
 		t.Skip("root on Linux may")
