@@ -81,7 +81,8 @@ func TestJoinNamesTheLastFailure(t *testing.T) {
 			err = join(t, 1, []string{l.Addr().String()})
 			require.ErrorContains(t, err, "rank 0: dial "+l.Addr().String())
 			require.NotContains(t, strings.ReplaceAll(err.Error(), "latest balancer error", ""), "waiting for connections")
-			require.Regexp(t, "connection error|connection reset", err.Error())
+			// What a side sees of a reset depends on whether it was reading, writing or done.
+			require.Regexp(t, "connection error|connection reset|broken pipe|EOF", err.Error())
 		})
 	}
 }
