@@ -1,0 +1,36 @@
+package expert
+
+import "github.com/switchyard-moe/switchyard/param"
+
+// Stateful is an optimizer whose state can be saved and loaded. experttest.RunOptimizer checks
+// implementations. A checkpoint of a layer whose optimizer is not Stateful is an error, unless the
+// caller says that the optimizer keeps nothing.
+type Stateful interface {
+	Optimizer
+	// State returns what the optimizer keeps for p, in its own memory: writing into it changes the
+	// next update. What is not there yet, as before the first update, it makes, as if p had never
+	// been updated. The same settings give the same names in the same order.
+	State(p *param.Set) State
+}
+
+// State is what an optimizer keeps for one set of parameters.
+type State struct {
+	// Moments are vectors laid out as the set's Value.
+	Moments []Moment
+	// Scalars are numbers that hold for the whole set.
+	Scalars []Scalar
+}
+
+// Moment is a vector laid out as the values of a set of parameters.
+type Moment struct {
+	// Name is unique in the state: "m".
+	Name string
+	Data []float32
+}
+
+// Scalar is one number of an optimizer's state.
+type Scalar struct {
+	// Name is unique in the state: "beta1_power".
+	Name  string
+	Value *float64
+}

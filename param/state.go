@@ -1,0 +1,50 @@
+package param
+
+// State is what one part of a model on one rank needs to go on with the same bits: a layer with the
+// moments of its optimizer, or a program's own parameters. A checkpoint saves and loads it.
+type State struct {
+	// Entries are the tensors that this rank holds. Those that other ranks hold too stand in the
+	// list of each of them.
+	Entries []Entry
+	// Loaded, if it is not nil, is to be called once after a load has filled the data of the
+	// entries, before anything else is done with the part. It takes over what the part keeps in
+	// another form. Its error says which entry has a value that cannot be, and then the part must
+	// not be used.
+	Loaded func() error
+}
+
+// Entry is one tensor of a [State].
+type Entry struct {
+	// Name is unique in its state, as in "experts.17.w_up", the weights of expert 17.
+	Name string
+	// Kind is the part of the model that the tensor belongs to.
+	Kind Kind
+	// Role says what the tensor is for.
+	Role Role
+	// Shape gives the dimensions, slowest first; a scalar has none.
+	Shape []int
+	// Data is the memory of its owner, row-major: a []float32, []float64, []int64 or []byte. A save
+	// reads it and a load writes it, between steps, while nothing else uses it.
+	Data any
+	// Writer tells whether this rank writes the tensor into a checkpoint. Of the ranks that hold it
+	// one does.
+	Writer bool
+}
+
+// Role says what the tensor of an [Entry] is for.
+type Role int
+
+const (
+	// Parameter tensors are all that is needed to use the model.
+	Parameter Role = iota
+	// Training tensors are needed besides to go on training: moments of an optimizer, counters.
+	Training
+)
+
+// String returns the role's name in lower case.
+func (r Role) String() string {
+	if r == Training {
+		return "training"
+	}
+	return "parameter"
+}
