@@ -17,8 +17,8 @@ type limit struct {
 var limits = []limit{
 	{name: "methods of Layer", of: func(f *figures) int { return f.layerMethods }, value: 40},
 	{name: "fields of Layer", of: func(f *figures) int { return f.layerFields }, value: 16},
-	{name: "files of the root package", of: func(f *figures) int { return f.rootFiles }, value: 14},
-	{name: "lines of the root package", of: func(f *figures) int { return f.rootLines }, value: 1800},
+	{name: "files of the root package", of: func(f *figures) int { return f.rootFiles }, value: 20},
+	{name: "lines of the root package", of: func(f *figures) int { return f.rootLines }, value: 2600},
 	{name: "comment lines over 100 columns", of: func(f *figures) int { return len(f.wide) }},
 	{name: "lines of the longest function", of: func(f *figures) int { return f.longest }, value: 60},
 	{name: "90th percentile of function lines", of: (*figures).percentile90, value: 22},
@@ -26,7 +26,7 @@ var limits = []limit{
 	{name: "files directly in bench", of: func(f *figures) int { return f.benchFiles }, value: 12},
 	{name: "lines of README.md", of: func(f *figures) int { return f.readmeLines }, value: 90},
 	{name: "words of README.md", of: func(f *figures) int { return f.readmeWords }, value: 900},
-	{name: "words of docs", of: func(f *figures) int { return f.docWords }, value: 8500},
+	{name: "words of docs", of: func(f *figures) int { return f.docWords }, value: 14_000},
 	{name: "words that have a standard one", of: func(f *figures) int { return len(f.words) }},
 	{name: "Example functions", of: func(f *figures) int { return f.examples }, value: 30, least: true},
 }
