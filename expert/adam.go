@@ -35,7 +35,10 @@ type Adam struct {
 	state    map[*param.Set]*adamState
 }
 
-var _ Validator = (*Adam)(nil)
+var (
+	_ Validator = (*Adam)(nil)
+	_ Stateful  = (*Adam)(nil)
+)
 
 // NewAdam returns an Adam of learning rate lr with Beta1 0.9, Beta2 0.999, Eps 1e-8 and no weight
 // decay.
@@ -45,7 +48,7 @@ func NewAdam(lr float32) *Adam {
 
 type adamState struct {
 	m, v         []float32
-	beta1, beta2 float64 // the decay rates to the power of the number of updates
+	beta1, beta2 float64 // the products of the decay rates of all updates
 }
 
 // Validate implements [Validator]: it reports NaN, infinite and negative settings, and what a
@@ -92,6 +95,17 @@ func (a *Adam) Update(p *param.Set, grad []float32) {
 		Eps: a.Eps, LR: a.LR, Keep: 1 - float32(a.LR*a.WeightDecay),
 	}
 	c.Update(p.Value, grad, s.m, s.v)
+}
+
+// State implements [Stateful]: the moments "m" and "v", and the scalars "beta1_power" and
+// "beta2_power", the products of Beta1 and of Beta2 over all updates, from which come the
+// corrections of the moments' bias.
+func (a *Adam) State(p *param.Set) State {
+	s := a.of(p)
+	return State{
+		Moments: []Moment{{Name: "m", Data: s.m}, {Name: "v", Data: s.v}},
+		Scalars: []Scalar{{Name: "beta1_power", Value: &s.beta1}, {Name: "beta2_power", Value: &s.beta2}},
+	}
 }
 
 func (a *Adam) of(p *param.Set) *adamState {

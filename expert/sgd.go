@@ -24,7 +24,10 @@ type SGD struct {
 	state    map[*param.Set][]float32
 }
 
-var _ Validator = (*SGD)(nil)
+var (
+	_ Validator = (*SGD)(nil)
+	_ Stateful  = (*SGD)(nil)
+)
 
 // NewSGD returns an SGD of learning rate lr without momentum and weight decay.
 func NewSGD(lr float32) *SGD { return &SGD{LR: lr, complete: true} }
@@ -63,21 +66,35 @@ func (s *SGD) Update(p *param.Set, grad []float32) {
 	}
 }
 
+// State implements [Stateful]: the moment "v", the sum of past gradients; nothing without Momentum.
+func (s *SGD) State(p *param.Set) State {
+	if s.Momentum == 0 {
+		return State{}
+	}
+	return State{Moments: []Moment{{Name: "v", Data: s.of(p)}}}
+}
+
 // velocity returns the direction of the update: grad itself without momentum.
 func (s *SGD) velocity(p *param.Set, grad []float32) []float32 {
 	if s.Momentum == 0 {
 		return grad
 	}
-	v := s.state[p]
-	if v == nil {
-		if s.state == nil {
-			s.state = make(map[*param.Set][]float32)
-		}
-		v = make([]float32, len(grad))
-		s.state[p] = v
-	}
+	v := s.of(p)
 	for i, g := range grad {
 		v[i] = float32(s.Momentum*v[i]) + g
 	}
+	return v
+}
+
+// of returns the sum of past gradients of p.
+func (s *SGD) of(p *param.Set) []float32 {
+	if v := s.state[p]; v != nil {
+		return v
+	}
+	if s.state == nil {
+		s.state = make(map[*param.Set][]float32)
+	}
+	v := make([]float32, len(p.Value))
+	s.state[p] = v
 	return v
 }

@@ -13,7 +13,8 @@ import (
 )
 
 // RunOptimizer runs the suite for optimizers on those that kind returns, each time a new one with
-// the same settings, of which no rate is 0. wrong are optimizers with settings that cannot work:
+// the same settings, of which no rate is 0. An optimizer that implements [expert.Stateful] must go
+// on from a saved state with the same bits. wrong are optimizers with settings that cannot work:
 // their Validate must return an error and leave parameters alone.
 func RunOptimizer(t *testing.T, kind func() expert.Optimizer, wrong ...expert.Validator) {
 	for name, run := range map[string]func(*testing.T, func() expert.Optimizer){
@@ -24,6 +25,10 @@ func RunOptimizer(t *testing.T, kind func() expert.Optimizer, wrong ...expert.Va
 		"no parameters":                       optimizerEmpty,
 		"values may be exchanged":             optimizerExchanged,
 		"asking changes nothing":              optimizerValidates,
+		"state has names, lengths and memory": stateForm,
+		"state before updates is none":        stateBeforeUpdates,
+		"a loaded state goes on":              stateLoaded,
+		"states of sets are kept apart":       stateApart,
 	} {
 		t.Run(name, func(t *testing.T) { run(t, kind) })
 	}
