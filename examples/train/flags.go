@@ -63,18 +63,35 @@ func number(f *flagSet, to *float64, name string, value, low, high float64, help
 	f.Var(&bounded[float64]{set: f, to: to, name: name, low: low, high: high, wants: "a number", scan: parseFloat}, name, help)
 }
 
+// chosen is a flag's value that is one of some names.
+type chosen struct {
+	set   *flagSet
+	to    *string
+	name  string
+	names []string
+}
+
+func (c *chosen) String() string {
+	if c.to == nil {
+		return ""
+	}
+	return *c.to
+}
+
+// Set never fails, so that parsing goes on: it notes the fault.
+func (c *chosen) Set(text string) error {
+	if !slices.Contains(c.names, text) {
+		c.set.faults = append(c.set.faults, fmt.Errorf("-%s %s: must be one of %s", c.name, text, strings.Join(c.names, ", ")))
+		return nil
+	}
+	*c.to = text
+	return nil
+}
+
 // choice declares a flag that has one of some names, the first by default.
 func choice(f *flagSet, to *string, name, help string, names ...string) {
 	*to = names[0]
-	list := strings.Join(names, ", ")
-	f.Func(name, fmt.Sprintf("%s: %s (default %s)", help, list, names[0]), func(text string) error {
-		if !slices.Contains(names, text) {
-			f.faults = append(f.faults, fmt.Errorf("-%s %s: must be one of %s", name, text, list))
-			return nil
-		}
-		*to = text
-		return nil
-	})
+	f.Var(&chosen{set: f, to: to, name: name, names: names}, name, help+": "+strings.Join(names, ", "))
 }
 
 func parseFloat(text string) (float64, error) { return strconv.ParseFloat(text, 64) }

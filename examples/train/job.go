@@ -46,7 +46,7 @@ func runRank(ctx context.Context, world *switchyard.World, o options, screen scr
 	if err != nil {
 		return err
 	}
-	j := &job{trainer: t, out: screen.out, view: newProgress(screen, o.steps)}
+	j := &job{trainer: t, out: screen.out, view: newProgress(screen, o.last())}
 	j.introduce(source, len(text))
 	if err := j.train(ctx); err != nil {
 		j.view.end()
@@ -90,6 +90,14 @@ func (j *job) exchanging() (all time.Duration) {
 	return all
 }
 
+// last is the number of steps that training ends after.
+func (o options) last() int {
+	if o.stopAfter > 0 {
+		return o.stopAfter
+	}
+	return o.steps
+}
+
 // train runs all steps.
 func (j *job) train(ctx context.Context) error {
 	o := j.options
@@ -100,7 +108,7 @@ func (j *job) train(ctx context.Context) error {
 			j.result.ExchangeShare = j.exchanged.Seconds() / j.took.Seconds()
 		}
 	}()
-	for n := range o.steps {
+	for n := range o.last() {
 		start := time.Now()
 		before := j.exchanging()
 		r, err := j.step(ctx, n)
@@ -111,7 +119,7 @@ func (j *job) train(ctx context.Context) error {
 		j.steps = append(j.steps, time.Since(start))
 		j.exchanged += j.exchanging() - before
 		j.note(n, r)
-		if o.evalEvery > 0 && (n+1)%o.evalEvery == 0 && n+1 < o.steps {
+		if o.evalEvery > 0 && (n+1)%o.evalEvery == 0 && n+1 < o.last() {
 			part, err := j.evaluate(ctx, min(partBatches, j.data.heldBatches()))
 			if err != nil {
 				return fmt.Errorf("evaluation after step %d: %w", n+1, err)
@@ -147,7 +155,7 @@ func (j *job) finish(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("evaluation: %w", err)
 	}
-	j.look(o.steps, held.loss)
+	j.look(o.last(), held.loss)
 	text, err := j.sampled(ctx)
 	if err != nil {
 		return fmt.Errorf("sample: %w", err)
@@ -160,7 +168,7 @@ func (j *job) finish(ctx context.Context) error {
 		return nil
 	}
 	j.result.Ranks, j.result.Transport = j.world.Size(), j.transportName()
-	j.result.Steps, j.result.Seed = o.steps, o.seed
+	j.result.Steps, j.result.Seed = o.last(), o.seed
 	j.result.ValLoss, j.result.BigramValLoss = held.loss, newBigram(j.data.train).heldOutLoss(j.data)
 	j.result.ParamSHA256 = sum
 	j.result.Router, j.result.LooksAhead, j.result.ExpertLoad = o.router, looksAhead(o.buildRouter()), j.byLayer(held.load)

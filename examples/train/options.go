@@ -36,7 +36,9 @@ type options struct {
 	insecure      bool
 
 	steps, batch, groups int
-	lr, decay            float64
+	stopAfter            int
+	optimizer            string
+	lr, decay, momentum  float64
 	warmup               int
 	seed                 uint64
 
@@ -130,10 +132,13 @@ func (o *options) declare(f *flagSet) {
 	f.BoolVar(&o.insecure, "insecure", false, "let ranks of several machines talk, although nothing is encrypted or authenticated")
 
 	integer(f, &o.steps, "steps", 400, 1, large, "optimiser steps")
+	integer(f, &o.stopAfter, "stop-after", 0, 0, large, "end after this many of -steps, with the learning rates of all of them; 0 ends after the last")
 	integer(f, &o.batch, "batch", 16, 1, large, "sequences of a step, over all ranks")
 	integer(f, &o.groups, "groups", 8, 1, large, "groups of whole sequences that a batch is cut into; they are spread over the ranks, and capacity counts within one")
+	choice(f, &o.optimizer, "optimizer", "what turns gradients into updates", adamwOptimizer, sgdOptimizer)
 	number(f, &o.lr, "lr", 3e-3, 0, 1, "highest learning rate")
 	number(f, &o.decay, "decay", 0.05, 0, 1, "weight decay")
+	number(f, &o.momentum, "momentum", 0.9, 0, 1, "decay rate of the sum of past gradients, with -optimizer sgd")
 	integer(f, &o.warmup, "warmup", 30, 0, large, "steps until the highest learning rate")
 	f.Uint64Var(&o.seed, "seed", 1, "seed of parameters, batches and sample")
 
@@ -195,6 +200,7 @@ func (o *options) contradictions() []error {
 	if err := figure.Format(o.svg); o.svg != "" && err != nil {
 		fault(true, "-svg %s: %w", o.svg, err)
 	}
+	fault(o.stopAfter > o.steps, "-stop-after %d: must be at most -steps %d", o.stopAfter, o.steps)
 	fault(o.layers < 2, "-layers %d: must be at least 2, as the second has the experts", o.layers)
 	return faults
 }

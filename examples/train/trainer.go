@@ -8,7 +8,6 @@ import (
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/examples/internal/gpt"
-	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/router"
 )
@@ -21,7 +20,7 @@ type trainer struct {
 	model   *gpt.Model
 	layers  []*switchyard.Layer
 	copies  []microBatch // the other micro-batches in flight
-	adam    *expert.Adam
+	optim   optimizer
 
 	dense  []*param.Set // the model's parameters, which every rank holds
 	grads  [][]float32  // their gradients, summed over all ranks
@@ -53,8 +52,7 @@ func newTrainer(ctx context.Context, world *switchyard.World, o options, text []
 	mine := o.shareOf(world.Size(), int(world.Rank()))
 	t := &trainer{world: world, options: o, data: &dataset{train: train, held: held, options: o, share: mine}}
 	t.background = &background{t: t}
-	t.adam = expert.NewAdam(float32(o.lr))
-	t.adam.Beta2, t.adam.WeightDecay = 0.99, float32(o.decay)
+	t.optim = o.newOptimizer()
 	if err := t.build(); err != nil {
 		return nil, err
 	}
@@ -193,19 +191,18 @@ func (t *trainer) passes(ctx context.Context, cancel context.CancelCauseFunc, ba
 
 // update sums the dense gradients over the ranks and lets the optimiser change all parameters.
 func (t *trainer) update(ctx context.Context, rate float32) error {
-	t.adam.LR = rate
-	if err := t.adam.Validate(); err != nil {
+	if err := t.optim.setRate(rate); err != nil {
 		return err
 	}
 	if err := t.background.rest(ctx); err != nil {
 		return err
 	}
 	for i, set := range t.dense {
-		t.adam.Update(set, t.grads[i])
+		t.optim.Update(set, t.grads[i])
 		set.Grad.Reset()
 	}
 	for _, layer := range t.layers {
-		if err := layer.Step(ctx, t.adam); err != nil {
+		if err := layer.Step(ctx, t.optim.Validator); err != nil {
 			return err
 		}
 	}

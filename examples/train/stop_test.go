@@ -1,0 +1,46 @@
+package main
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestStopAfter ends training early, with the learning rates of all steps.
+func TestStopAfter(t *testing.T) {
+	clearLauncher(t)
+	text := short(t)
+	out, got := trainTiny(t, "-ranks", "2", "-text", text, "-steps", "5", "-stop-after", "3")
+	require.Equal(t, 3, got.Steps)
+	require.Equal(t, 3, got.Course[len(got.Course)-1].Step)
+	require.Contains(t, out, "trained 3 steps")
+	_, fewer := trainTiny(t, "-ranks", "2", "-text", text, "-steps", "3")
+	require.NotEqual(t, fewer.ParamSHA256, got.ParamSHA256, "its learning rate falls faster")
+	_, all := trainTiny(t, "-ranks", "2", "-text", text, "-steps", "3", "-stop-after", "3")
+	require.Equal(t, fewer.ParamSHA256, all.ParamSHA256)
+	_, err := parse([]string{"-steps", "3", "-stop-after", "4"}, new(bytes.Buffer))
+	require.ErrorContains(t, err, "-stop-after 4: must be at most -steps 3")
+}
+
+// TestOptimizers give bits of their own, the same on any number of ranks.
+func TestOptimizers(t *testing.T) {
+	clearLauncher(t)
+	text := short(t)
+	seen := map[string]bool{}
+	for _, flags := range [][]string{{"-optimizer", "adamw"}, {"-optimizer", "sgd"}, {"-optimizer", "sgd", "-momentum", "0.5"}} {
+		_, one := trainTiny(t, append(flags, "-ranks", "1", "-text", text)...)
+		_, three := trainTiny(t, append(flags, "-ranks", "3", "-text", text)...)
+		require.Equal(t, one.ParamSHA256, three.ParamSHA256)
+		require.False(t, seen[one.ParamSHA256])
+		seen[one.ParamSHA256] = true
+	}
+}
+
+// TestSettingsNameChoices: ranks that were started with another choice are told apart.
+func TestSettingsNameChoices(t *testing.T) {
+	o, err := parse([]string{"-router", "sinkhorn"}, new(bytes.Buffer))
+	require.NoError(t, err)
+	require.Equal(t, "sinkhorn", o.settings["router"])
+	require.Equal(t, "adamw", o.settings["optimizer"])
+}
