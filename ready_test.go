@@ -62,6 +62,8 @@ func TestARateOf0TrainsNothing(t *testing.T) {
 // makes the ranks wait for each other.
 func TestAWrongOptimiserFailsTheStepEverywhere(t *testing.T) {
 	const silent = "its own error says why"
+	grouped := expert.NewSGD(0.1)
+	grouped.Groups = []expert.ParamGroup{{Names: []string{"b_*"}, WeightDecay: new(float32(0))}}
 	for name, c := range map[string]struct {
 		wrong       expert.Optimizer
 		here, there string
@@ -70,6 +72,7 @@ func TestAWrongOptimiserFailsTheStepEverywhere(t *testing.T) {
 		"none":     {nil, "no optimiser", silent},
 		"NaN":      {expert.NewSGD(float32(math.NaN())), "SGD.LR is NaN", silent},
 		"other LR": {expert.NewSGD(0.5), "is not the one of this rank", "is not the one of this rank, SGD{LR:0.1"},
+		"groups":   {grouped, "is not the one of this rank", "is not the one of this rank, SGD{LR:0.1"},
 		"another":  {expert.NewAdam(0.1), "is not the one of this rank", "is not the one of this rank"},
 	} {
 		t.Run(name, func(t *testing.T) {

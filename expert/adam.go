@@ -30,6 +30,9 @@ type Adam struct {
 	Eps float32
 	// WeightDecay is the share of a parameter, times LR, that each update takes away; 0 means none.
 	WeightDecay float32
+	// Groups give some tensors another learning rate or weight decay; the first that a tensor is in
+	// counts.
+	Groups []ParamGroup
 
 	complete bool // made by NewAdam or used before: zeros are meant
 	state    map[*param.Set]*adamState
@@ -71,13 +74,14 @@ func (a *Adam) Validate() error {
 		s.within("Eps", a.Eps, math.SmallestNonzeroFloat32, math.MaxFloat32)
 	}
 	s.from0("WeightDecay", a.WeightDecay)
+	s.groups(a.Groups, a.LR)
 	return s.err()
 }
 
 // String lists the settings.
 func (a *Adam) String() string {
-	return fmt.Sprintf("Adam{LR:%v Beta1:%v Beta2:%v Eps:%v WeightDecay:%v}",
-		a.LR, a.Beta1, a.Beta2, a.Eps, a.WeightDecay)
+	return fmt.Sprintf("Adam{LR:%v Beta1:%v Beta2:%v Eps:%v WeightDecay:%v%s}",
+		a.LR, a.Beta1, a.Beta2, a.Eps, a.WeightDecay, groupsText(a.Groups))
 }
 
 // Update implements [Optimizer]. It panics if grad has another length than p.Value, or if Validate
@@ -92,9 +96,12 @@ func (a *Adam) Update(p *param.Set, grad []float32) {
 	c := f32.AdamStep{
 		Beta1: a.Beta1, Rest1: 1 - a.Beta1, Beta2: a.Beta2, Rest2: 1 - a.Beta2,
 		Scale1: float32(1 / (1 - s.beta1)), Scale2: float32(1 / (1 - s.beta2)),
-		Eps: a.Eps, LR: a.LR, Keep: 1 - float32(a.LR*a.WeightDecay),
+		Eps: a.Eps,
 	}
-	c.Update(p.Value, grad, s.m, s.v)
+	rates{a.LR, a.WeightDecay}.runs(p, a.Groups, func(from, to int, of rates) {
+		c.LR, c.Keep = of.lr, of.keep()
+		c.Update(p.Value[from:to], grad[from:to], s.m[from:to], s.v[from:to])
+	})
 }
 
 // State implements [Stateful]: the moments "m" and "v", and the scalars "beta1_power" and

@@ -31,6 +31,11 @@ func TestOptimizerConformance(t *testing.T) {
 		"adamw": func() expert.Optimizer {
 			return &expert.Adam{LR: 0.01, Beta1: 0.8, Beta2: 0.9, Eps: 1e-6, WeightDecay: 0.1}
 		},
+		"adam groups": func() expert.Optimizer {
+			a := expert.NewAdam(0.01)
+			a.Groups = []expert.ParamGroup{{Names: []string{"v"}, WeightDecay: new(float32(0.2))}}
+			return a
+		},
 		"sgd":      func() expert.Optimizer { return expert.NewSGD(0.1) },
 		"momentum": func() expert.Optimizer { return &expert.SGD{LR: 0.1, Momentum: 0.9, WeightDecay: 0.01} },
 	} {

@@ -88,6 +88,29 @@ func ExampleNewSGD() {
 	// [-0.25 2]
 }
 
+// Neither gates nor biases decay, and the weights of experts learn at half the rate. The first group
+// that a tensor is in counts.
+func ExampleParamGroup() {
+	sgd := expert.NewSGD(1)
+	sgd.WeightDecay = 0.25
+	sgd.Groups = []expert.ParamGroup{
+		{Names: []string{"b_*"}, WeightDecay: new(float32(0))},
+		{Kinds: []param.Kind{param.Gate}, WeightDecay: new(float32(0))},
+		{Kinds: []param.Kind{param.Expert}, LRFactor: new(float32(0.5))},
+	}
+	for _, kind := range []param.Kind{param.Gate, param.Expert, param.Dense} {
+		p := param.NewSet(param.Tensor{Name: "w", Shape: []int{1}}, param.Tensor{Name: "b_w", Shape: []int{1}})
+		p.Kind = kind // a layer sets it for its own sets
+		copy(p.Value, []float32{4, 4})
+		sgd.Update(p, []float32{1, 1})
+		fmt.Println(kind, p.Value)
+	}
+	// Output:
+	// gate [3 3]
+	// expert [3 3]
+	// dense [2 3]
+}
+
 // A literal that leaves settings out is an error that Step returns before it changes anything.
 func ExampleAdam_Validate() {
 	fmt.Println((&expert.Adam{LR: 0.1}).Validate() != nil, expert.NewAdam(0.1).Validate())

@@ -19,6 +19,9 @@ type SGD struct {
 	Momentum float32
 	// WeightDecay is the share of a parameter, times LR, that each update takes away; 0 means none.
 	WeightDecay float32
+	// Groups give some tensors another learning rate or weight decay; the first that a tensor is in
+	// counts.
+	Groups []ParamGroup
 
 	complete bool // made by NewSGD or used before: an LR of 0 is meant
 	state    map[*param.Set][]float32
@@ -45,12 +48,14 @@ func (s *SGD) Validate() error {
 	of.from0("LR", s.LR)
 	of.within("Momentum", s.Momentum, 0, 1)
 	of.from0("WeightDecay", s.WeightDecay)
+	of.groups(s.Groups, s.LR)
 	return of.err()
 }
 
 // String lists the settings.
 func (s *SGD) String() string {
-	return fmt.Sprintf("SGD{LR:%v Momentum:%v WeightDecay:%v}", s.LR, s.Momentum, s.WeightDecay)
+	return fmt.Sprintf("SGD{LR:%v Momentum:%v WeightDecay:%v%s}",
+		s.LR, s.Momentum, s.WeightDecay, groupsText(s.Groups))
 }
 
 // Update implements [Optimizer]. It panics if grad has another length than p.Value, or if Validate
@@ -59,10 +64,17 @@ func (s *SGD) Update(p *param.Set, grad []float32) {
 	checkGrad(p, grad)
 	mustValidate(s)
 	s.complete = true
-	keep := 1 - float32(s.LR*s.WeightDecay)
 	step := s.velocity(p, grad)
-	for i, w := range p.Value {
-		p.Value[i] = float32(w*keep) - float32(s.LR*step[i])
+	rates{s.LR, s.WeightDecay}.runs(p, s.Groups, func(from, to int, of rates) {
+		descend(p.Value[from:to], step[from:to], of)
+	})
+}
+
+// descend moves values against a direction of the same length.
+func descend(value, step []float32, of rates) {
+	keep := of.keep()
+	for i, w := range value {
+		value[i] = float32(w*keep) - float32(of.lr*step[i])
 	}
 }
 
