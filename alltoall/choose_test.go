@@ -91,6 +91,35 @@ func TestAutoLeavesDirectForAQuarter(t *testing.T) {
 	require.Positive(t, beyond)
 }
 
+// sums are costs of a round by each algorithm.
+type sums map[Algorithm]time.Duration
+
+func (s sums) Validate() error                    { return nil }
+func (s sums) Round(r UniformRound) time.Duration { return s[r.Algorithm] }
+
+// TestAutoKeepsDirectAtExactlyAQuarter: at 1.25 times the time it is still Direct, and no longer a
+// nanosecond beyond.
+func TestAutoKeepsDirectAtExactlyAQuarter(t *testing.T) {
+	costs := sums{}
+	for _, a := range Algorithms() {
+		costs[a] = 1000
+	}
+	costs[Direct], costs[Rails] = 1000, 800
+	require.Equal(t, Direct, autoOn(costs).choose(64, Share{1, 1}))
+	costs[Direct]++
+	require.Equal(t, Rails, autoOn(costs).choose(64, Share{1, 1}))
+}
+
+// TestNodesAreCountedUpToALimit: with more nodes counts would be longer than they are worth.
+func TestNodesAreCountedUpToALimit(t *testing.T) {
+	for ranks, want := range map[int]int{mostNodes - 1: mostNodes - 1, mostNodes: mostNodes, mostNodes + 1: 0} {
+		c := newChooser(Config{
+			Placement: Even(ranks, ranks), Dim: 64, Topology: Nodes(ranks, 1), Costs: slowBetween(time.Millisecond),
+		}, ranks)
+		require.Equal(t, want, c.countedNodes(), "%d nodes", ranks)
+	}
+}
+
 // announced are announcements by which rank 0 sends the given number of rows to each other node and
 // the others nothing.
 func announced(c *chooser, rows int) []announcement {
