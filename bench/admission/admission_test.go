@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/internal/loopback"
 )
 
 func TestOptionsReportEveryFault(t *testing.T) {
@@ -62,9 +64,7 @@ func TestOutcomeComparesTurns(t *testing.T) {
 func TestClientsCountWhoIsDroppedAndWhoFindsNobody(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, closed.Close())
+	nobody := loopback.Addr() // no connection of the test gets its port
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -78,7 +78,7 @@ func TestClientsCountWhoIsDroppedAndWhoFindsNobody(t *testing.T) {
 	}()
 	defer l.Close()
 	b := scratchDir{t.TempDir()}
-	require.NoError(t, b.put(listenName(0), l.Addr().String()+"\n"+closed.Addr().String()))
+	require.NoError(t, b.put(listenName(0), l.Addr().String()+"\n"+nobody))
 	require.NoError(t, b.await(t.Context(), listenName(0)))
 	c := newClients(b, 10_000)
 	c.send(t.Context(), 40)

@@ -62,7 +62,7 @@ func killOne(t *testing.T, ranks, victim int) {
 		require.Equal(t, 1, strings.Count(job.stderr[r].String(), "\n"), "it is said once")
 	}
 	t.Logf("all had ended after %v", time.Since(begin))
-	require.Less(t, time.Since(begin), 3*time.Second, "a second, and more for a busy machine")
+	require.Less(t, time.Since(begin), 15*time.Second, "a second, and more for a busy machine; silence means death after 30 s")
 }
 
 // ranksOfJob is processes started as a launcher would.

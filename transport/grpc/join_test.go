@@ -53,9 +53,10 @@ func TestServicesOfTwoEpochsDoNotJoin(t *testing.T) {
 	require.ErrorContains(t, programs[0].err, "epoch 1, here 0")
 }
 
-// join has one rank of a job of three join at addrs until it has had enough.
+// join has one rank of a job of three join at addrs until it has had enough, which takes as long as
+// a busy machine may need for one attempt.
 func join(t *testing.T, rank transport.Rank, addrs []string) error {
-	s, err := NewService(Config{Identity: rendezvous.Identity{Rank: rank, Size: 3, Job: t.Name()}, Limits: transport.Limits{JoinTimeout: time.Second}})
+	s, err := NewService(Config{Identity: rendezvous.Identity{Rank: rank, Size: 3, Job: t.Name()}, Limits: transport.Limits{JoinTimeout: 3 * time.Second}})
 	require.NoError(t, err)
 	_, err = s.Join(t.Context(), addrs)
 	require.ErrorIs(t, err, transport.ErrTimeout)
@@ -65,6 +66,7 @@ func join(t *testing.T, rank transport.Rank, addrs []string) error {
 
 func TestJoinNamesTheLastFailure(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
+		t.Parallel() // it only waits
 		addr := loopback.Addr()
 		err := join(t, 2, []string{addr, addr})
 		require.ErrorIs(t, err, syscall.ECONNREFUSED)
@@ -74,6 +76,7 @@ func TestJoinNamesTheLastFailure(t *testing.T) {
 	})
 	for name, greeting := range map[string]string{"reset": "", "no gRPC": "SSH-2.0-x\r\n"} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			require.NoError(t, err)
 			defer l.Close()
@@ -101,6 +104,7 @@ func answerAll(l net.Listener, greeting string) {
 }
 
 func TestJoinNamesTheRanksThatNeverCame(t *testing.T) {
+	t.Parallel()
 	err := join(t, 0, nil)
 	require.ErrorContains(t, err, "no connection with rank 1, 2")
 	require.Equal(t, transport.Rank(1), transport.CulpritOf(err))

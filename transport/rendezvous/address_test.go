@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -168,6 +169,10 @@ func TestRanksWaitForNameAndRoute(t *testing.T) {
 // TestNameThatNeverResolvesIsTheReason: on a client and on rank 0, when the context or the timeout
 // ends it.
 func TestNameThatNeverResolvesIsTheReason(t *testing.T) {
+	synctest.Test(t, requireNoSuchHost)
+}
+
+func requireNoSuchHost(t *testing.T) {
 	for rank := range transport.Rank(2) {
 		for _, limit := range []timeLimits{{0, 100}, {100, 0}} {
 			c := Config{Rank: rank, Size: 2, Addr: "rank-0.job:5", Insecure: true, Net: machine(nil), Timeout: limit.timeout * time.Millisecond}
@@ -195,9 +200,13 @@ func TestNameThatNeverResolvesIsTheReason(t *testing.T) {
 // TestLastFailureToDialIsTheReason: the error of a rank that cannot reach rank 0 contains the
 // reason and the address.
 func TestLastFailureToDialIsTheReason(t *testing.T) {
+	synctest.Test(t, requireReasons)
+}
+
+func requireReasons(t *testing.T) {
 	for _, why := range []error{syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EACCES, syscall.EPERM} {
 		c := job(t, 2)[1]
-		c.Timeout = 50 * time.Millisecond
+		c.Timeout = enough
 		c.Net.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
 			if ctx.Err() != nil {
 				return nil, ctx.Err() // without the cause

@@ -136,12 +136,13 @@ func TestRanksOfDifferentSecurityRefuseEachOther(t *testing.T) {
 }
 
 func TestMissingRanksAreNamedWithWhoWasRefused(t *testing.T) {
+	t.Parallel() // it only waits
 	configs := secureJob(t, 2, securities(t)["a shared secret"])
-	configs[0].Timeout = 200 * time.Millisecond
+	configs[0].Timeout = enough
 	configs[1].Security = secure.Config{}
 	out := meetAll(t.Context(), configs)
 	require.ErrorIs(t, out[0].err, transport.ErrTimeout)
-	require.ErrorContains(t, out[0].err, "1 of 2 ranks missing after 200ms: 1; last refused: 127.0.0.1:")
+	require.ErrorContains(t, out[0].err, "1 of 2 ranks missing after 3s: 1; last refused: 127.0.0.1:")
 	require.ErrorContains(t, out[0].err, "the peer comes with no security, this rank is set to a shared secret")
 }
 

@@ -64,12 +64,12 @@ func TestAResetNamesThePeer(t *testing.T) {
 // TestAShortPauseDoesNoHarm: longer than many heartbeats, shorter than death.
 func TestAShortPauseDoesNoHarm(t *testing.T) {
 	job := openProxied(t, 3, func(c *Config) { c.Heartbeat, c.DeadAfter = quickBeat, 2*slack })
+	start := time.Now()
 	for _, p := range job.of(1) {
 		p.Tx.Pause()
 		p.Rx.Pause()
 		time.AfterFunc(7*quickBeat, func() { p.Tx.Resume(); p.Rx.Resume() })
 	}
-	start := time.Now()
 	exchangeProxied(t, job.ends, 200_000)
 	require.GreaterOrEqual(t, time.Since(start), 7*quickBeat, "the pause has held the exchange up")
 }
