@@ -64,7 +64,7 @@ func commands() []command {
 }
 
 func main() {
-	ctx, stop := interrupt.Context(0)
+	ctx, stop := interrupt.Context(context.Background(), 0)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)

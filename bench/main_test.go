@@ -16,7 +16,7 @@ import (
 // TestMain lets the test binary stand in for bench where a measurement starts it again as a rank.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && isRank(os.Args[1:]) {
-		ctx, _ := interrupt.Context(0)
+		ctx, _ := interrupt.Context(context.Background(), 0)
 		os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 	}
 	leaktest.Main(m)

@@ -1,6 +1,7 @@
 package alltoall
 
 import (
+	"context"
 	"os"
 	"testing"
 
@@ -11,7 +12,7 @@ import (
 // TestMain lets the test binary stand in for bench where a measurement starts it again as a rank.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == RankCommand {
-		ctx, _ := interrupt.Context(0)
+		ctx, _ := interrupt.Context(context.Background(), 0)
 		os.Exit(RunRank(ctx, os.Args[2:], os.Stdout, os.Stderr))
 	}
 	leaktest.Main(m)

@@ -48,7 +48,7 @@ func main() {
 	flag.StringVar(&o.more, "train", "-batch 64 -groups 16", "more `flags` of examples/train, with spaces between them, for every run")
 	outfile.Var(flag.CommandLine, &o.svg, "svg", "compress.svg", "`file` to draw to, in the format that its ending names")
 	flag.Parse()
-	ctx, stop := interrupt.Context(0)
+	ctx, stop := interrupt.Context(context.Background(), 0)
 	code := conclude(ctx, o.checked(ctx), os.Stderr)
 	stop()
 	os.Exit(code)

@@ -28,12 +28,16 @@ const usage = `Starts N ranks of a program on this machine as torchrun would, an
 usage: go run ./examples/launch [flags] -- PROGRAM [ARGUMENTS]
 
 Every rank gets RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, GROUP_RANK, MASTER_ADDR,
-MASTER_PORT, TORCHELASTIC_RUN_ID and TORCHELASTIC_RESTART_COUNT. MASTER_PORT and the port
-after it are free; SWITCHYARD_ADDR has switchyard meet on the latter.
+MASTER_PORT, TORCHELASTIC_RUN_ID, TORCHELASTIC_RESTART_COUNT and TORCHELASTIC_MAX_RESTARTS.
+MASTER_PORT and the port after it are free; SWITCHYARD_ADDR has switchyard meet on the latter.
 
 Each line of output starts with the rank that wrote it, in colour on a terminal unless NO_COLOR
 is set. Interrupts and other signals are passed on to all ranks. When one rank fails, the others
 get SIGTERM and, after the grace, SIGKILL; a second interrupt does the same.
+
+With -restarts N all ranks are then started again, up to N times, and a program that saves its
+state can go on; TORCHELASTIC_RESTART_COUNT says how often that has happened. After a signal from
+outside they are not.
 
 The exit code is that of the rank that failed first, or 128 plus the signal that killed it. (go run
 makes 1 of every failure; build the launcher, or PROGRAM, where the very code matters.)
@@ -74,6 +78,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 	passed, stopped := passOn(signals)
 	cfg.Signals, cfg.Stdout, cfg.Stderr, cfg.Colour = passed, stdout, stderr, wantsColour(stdout)
+	cfg.OnRestart = func(restart int, failure *launch.ExitError) {
+		fmt.Fprintf(stderr, "launch: %v; all ranks start again: restart %d of %d\n", failure, restart, cfg.Restarts)
+	}
 	err = launch.Run(context.Background(), cfg)
 	switch {
 	case err != nil && stopped.Load():
@@ -109,6 +116,7 @@ func parse(args []string, stdout io.Writer) (launch.Config, error) {
 	ranks := flags.Int("n", 1, "number of ranks, 1 to 1024")
 	port := flags.Int("port", 0, "MASTER_PORT; 0 chooses one that is free together with the next")
 	grace := flags.Duration("grace", launch.DefaultGrace, "how long ranks may take to end after SIGTERM")
+	restarts := flags.Int("restarts", 0, "how often all ranks are started again after one has failed")
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(stdout, usage)
@@ -127,10 +135,13 @@ func parse(args []string, stdout io.Writer) (launch.Config, error) {
 	if *port < 0 || *port > maxPort-1 {
 		return launch.Config{}, fmt.Errorf("-port %d: want 1 to %d, as the port after it is used too, or 0 to choose", *port, maxPort-1)
 	}
+	if *restarts < 0 {
+		return launch.Config{}, fmt.Errorf("-restarts %d: want 0 or more", *restarts)
+	}
 	if flags.NArg() == 0 {
 		return launch.Config{}, errors.New("no program to launch: name it after --")
 	}
-	return launch.Config{Ranks: *ranks, Command: flags.Args(), MasterPort: *port, Grace: *grace, Prefix: true}, nil
+	return launch.Config{Ranks: *ranks, Command: flags.Args(), MasterPort: *port, Grace: *grace, Prefix: true, Restarts: *restarts}, nil
 }
 
 // wantsColour reports whether w is a terminal whose user has not asked for plain text.

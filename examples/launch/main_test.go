@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,7 +16,7 @@ const childVariable = "SWITCHYARD_LAUNCH_EXAMPLE_CHILD"
 func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" {
 		_, _ = os.Stdout.WriteString("rank " + os.Getenv("RANK") + " of " + os.Getenv("WORLD_SIZE"))
-		if os.Getenv("RANK") == "1" {
+		if os.Getenv("RANK") == "1" && os.Getenv("TORCHELASTIC_RESTART_COUNT") == "0" {
 			os.Exit(9)
 		}
 		os.Exit(0)
@@ -35,6 +36,15 @@ func TestLaunch(t *testing.T) {
 	require.Equal(t, "[0] rank 0 of 1\n", stdout.String())
 }
 
+// TestRestart: all ranks are started again, and the output says so.
+func TestRestart(t *testing.T) {
+	t.Setenv(childVariable, "yes")
+	var stdout, stderr bytes.Buffer
+	require.Equal(t, 0, run([]string{"-n", "2", "-restarts", "3", "--", os.Args[0]}, &stdout, &stderr))
+	require.Equal(t, "launch: rank 1 failed first: exit status 9; all ranks start again: restart 1 of 3\n", stderr.String())
+	require.Equal(t, 2, strings.Count(stdout.String(), "[1] rank 1 of 2\n"))
+}
+
 func TestUsage(t *testing.T) {
 	for _, c := range []struct {
 		args []string
@@ -46,6 +56,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"-n", "0", "true"}, 2, "-n 0: want 1 to 1024"},
 		{[]string{"-n", "x", "true"}, 2, `invalid value "x" for flag -n`},
 		{[]string{"-port", "65535", "true"}, 2, "-port 65535: want 1 to 65534"},
+		{[]string{"-restarts", "-1", "true"}, 2, "-restarts -1: want 0 or more"},
 		{[]string{"-grace", "0s", "true"}, 2, "-grace 0s: want 1ms or more"},
 		{[]string{"/no/such/program"}, 1, "starting rank 0"},
 	} {

@@ -31,10 +31,7 @@ const (
 )
 
 func main() {
-	ctx, stop := interrupt.Context(terminationDelay)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // run is main without the process around it; it returns the exit code.
@@ -48,6 +45,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "train: -h explains")
 		return usageCode
 	}
+	ctx, stop := interrupt.Context(ctx, terminationDelay)
+	defer stop()
 	isRank, err := launched(o)
 	if err == nil && !isRank {
 		err = o.outputs()

@@ -24,12 +24,33 @@ func (s Signalled) Error() string {
 // Code is the exit code: 128 and the signal's number, 130 after Ctrl-C and 143 after SIGTERM.
 func (s Signalled) Code() int { return 128 + int(s.Signal) }
 
-// Context returns a context that ends with an interrupt, or afterTerm after SIGTERM; its cause is a
-// [Signalled]. A second signal has its usual effect, but not within a second of the first: a
-// terminal, a shell and programs like timeout may each send the same one. The function that it
-// returns releases what this one holds.
-func Context(afterTerm time.Duration) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(context.Background())
+// Context returns a child of parent that ends with an interrupt, or afterTerm after SIGTERM; its
+// cause is a [Signalled]. A second signal has its usual effect, but not within a second of the
+// first: a terminal, a shell and programs like timeout may each send the same one. The function
+// that it returns releases what this one holds.
+func Context(parent context.Context, afterTerm time.Duration) (context.Context, func()) {
+	return watch(parent, func(ctx context.Context) {
+		select {
+		case <-time.After(afterTerm):
+		case <-ctx.Done():
+		}
+	})
+}
+
+// Deferred is [Context] for a program that saves its work on SIGTERM: that signal closes asked, and
+// the context goes on. A second signal ends the process.
+func Deferred(parent context.Context) (ctx context.Context, asked <-chan struct{}, release func()) {
+	term := make(chan struct{})
+	ctx, release = watch(parent, func(ctx context.Context) {
+		close(term)
+		<-ctx.Done()
+	})
+	return ctx, term, release
+}
+
+// watch returns a child of parent that a signal ends, SIGTERM once onTerm has returned.
+func watch(parent context.Context, onTerm func(context.Context)) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
@@ -40,10 +61,7 @@ func Context(afterTerm time.Duration) (context.Context, func()) {
 			why := Signalled{syscall.SIGINT}
 			if s == syscall.SIGTERM {
 				why.Signal = syscall.SIGTERM
-				select {
-				case <-time.After(afterTerm):
-				case <-ctx.Done():
-				}
+				onTerm(ctx)
 			}
 			cancel(why)
 		}

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 
 // interruptedTwice exits with 7 unless the second signal kills it.
 func interruptedTwice() {
-	ctx, _ := Context(0)
+	ctx, _ := Context(context.Background(), 0)
 	_ = syscall.Kill(syscall.Getpid(), syscall.SIGINT)
 	<-ctx.Done()
 	_ = syscall.Kill(syscall.Getpid(), syscall.SIGINT)
@@ -46,7 +46,7 @@ func TestSignalEndsTheContext(t *testing.T) {
 		says string
 		code int
 	}{syscall.SIGINT: {"interrupted", 130}, syscall.SIGTERM: {"terminated", 143}} {
-		ctx, stop := Context(0)
+		ctx, stop := Context(context.Background(), 0)
 		_, over := Of(ctx)
 		require.False(t, over)
 		require.NoError(t, syscall.Kill(syscall.Getpid(), s))
@@ -57,6 +57,26 @@ func TestSignalEndsTheContext(t *testing.T) {
 		require.Equal(t, want.code, why.Code())
 		stop()
 	}
+}
+
+// TestDeferred: SIGTERM asks and ends nothing, and an interrupt ends the context.
+func TestDeferred(t *testing.T) {
+	ctx, asked, stop := Deferred(context.Background())
+	require.NoError(t, syscall.Kill(syscall.Getpid(), syscall.SIGTERM))
+	<-asked
+	require.NoError(t, ctx.Err())
+	stop()
+
+	ctx, asked, stop = Deferred(context.Background())
+	require.NoError(t, syscall.Kill(syscall.Getpid(), syscall.SIGINT))
+	<-ctx.Done()
+	require.Equal(t, Signalled{syscall.SIGINT}, context.Cause(ctx))
+	select {
+	case <-asked:
+		require.Fail(t, "an interrupt does not ask")
+	default:
+	}
+	stop()
 }
 
 func TestContextOfATest(t *testing.T) {

@@ -23,6 +23,7 @@ var children = map[string]func() int{
 	"parent that waits":                 func() int { fmt.Println("ready", os.Getpid()); return startGrandchild("wait") },
 	"launcher":                          launcher,
 	"killed":                            killSelf,
+	"fails twice":                       failTwice,
 }
 
 func printEnvironment() int {
@@ -111,6 +112,17 @@ func startGrandchild(name string) int {
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return cmd.ProcessState.ExitCode()
+	}
+	return 0
+}
+
+// failTwice prints which try of which job at which port it is in, and fails as rank 1 in the first
+// two.
+func failTwice() int {
+	restart := os.Getenv("TORCHELASTIC_RESTART_COUNT")
+	fmt.Println(restart, os.Getenv("TORCHELASTIC_MAX_RESTARTS"), os.Getenv("TORCHELASTIC_RUN_ID"), os.Getenv("MASTER_PORT"))
+	if isRank1() && restart < "2" {
+		return 7
 	}
 	return 0
 }

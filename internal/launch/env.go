@@ -19,10 +19,10 @@ const (
 	portTries           = 200
 )
 
-// environment is base, which is not changed, with the variables that torchrun would set for rank.
-// Two variables of Switchyard say that the rendezvous uses the port after MASTER_PORT, and that
-// variables of another launcher in base do not count.
-func environment(base []string, rank, ranks, port int, id string) []string {
+// environment is base, which is not changed, with the variables that torchrun would set for rank in
+// one try of a job. Two variables of Switchyard say that the rendezvous uses the port after
+// MASTER_PORT, and that variables of another launcher in base do not count.
+func (t try) environment(base []string, rank, ranks int) []string {
 	return append(base[:len(base):len(base)],
 		"RANK="+strconv.Itoa(rank),
 		"WORLD_SIZE="+strconv.Itoa(ranks),
@@ -30,10 +30,11 @@ func environment(base []string, rank, ranks, port int, id string) []string {
 		"LOCAL_WORLD_SIZE="+strconv.Itoa(ranks),
 		"GROUP_RANK=0",
 		"MASTER_ADDR=127.0.0.1",
-		"MASTER_PORT="+strconv.Itoa(port),
-		"TORCHELASTIC_RUN_ID="+id,
-		"TORCHELASTIC_RESTART_COUNT=0",
-		"SWITCHYARD_ADDR=127.0.0.1:"+strconv.Itoa(port+1),
+		"MASTER_PORT="+strconv.Itoa(t.port),
+		"TORCHELASTIC_RUN_ID="+t.id,
+		"TORCHELASTIC_RESTART_COUNT="+strconv.Itoa(t.restart),
+		"TORCHELASTIC_MAX_RESTARTS="+strconv.Itoa(t.most),
+		"SWITCHYARD_ADDR=127.0.0.1:"+strconv.Itoa(t.port+1),
 		"SWITCHYARD_LAUNCHER=torchrun",
 	)
 }

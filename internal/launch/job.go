@@ -2,7 +2,6 @@ package launch
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"os"
 	"runtime"
@@ -10,9 +9,10 @@ import (
 	"time"
 )
 
-// job is one call of Run.
+// job is all ranks of one try.
 type job struct {
 	cfg   Config
+	try   try
 	out   *lines
 	procs []*process
 	// ended gets each rank as its process ends, in that order.
@@ -54,9 +54,8 @@ func (j *job) start() error {
 func (j *job) startOnOwnThread(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	id := rand.Text()
 	for rank := range j.cfg.Ranks {
-		p, err := j.startProcess(rank, id)
+		p, err := j.startProcess(rank)
 		if err != nil {
 			started <- err
 			break

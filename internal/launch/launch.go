@@ -4,7 +4,6 @@
 package launch
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -44,6 +43,11 @@ type Config struct {
 	Grace time.Duration
 	// Signals are forwarded to all ranks; nil forwards none. See [Forwarded].
 	Signals <-chan os.Signal
+	// Restarts is how often all ranks are started again after one has failed.
+	Restarts int
+	// OnRestart, if it is not nil, is called before each of these starts, counted from 1, with the
+	// failure.
+	OnRestart func(restart int, failure *ExitError)
 }
 
 func (c Config) withDefaults() Config {
@@ -78,32 +82,10 @@ func (c Config) Validate() error {
 	if c.Grace < 0 {
 		fault("grace of %v: want 0 or more", c.Grace)
 	}
+	if c.Restarts < 0 {
+		fault("%d restarts: want 0 or more", c.Restarts)
+	}
 	return errors.Join(faults...)
-}
-
-// Run starts cfg.Ranks processes and returns when all have ended and their output is written: nil
-// if every one exited with 0, otherwise an [*ExitError] about the one that failed first; the
-// others were ended. When ctx ends, all ranks are ended and the error is also that of ctx.
-//
-// A rank's whole process group is ended, with the children of the rank unless they left the group.
-// A child that still holds the output open after the end of its rank is killed after the grace.
-func Run(ctx context.Context, cfg Config) error {
-	if err := cfg.Validate(); err != nil {
-		return err
-	}
-	cfg = cfg.withDefaults()
-	if cfg.MasterPort == 0 {
-		port, err := freePortPair()
-		if err != nil {
-			return err
-		}
-		cfg.MasterPort = port
-	}
-	j := &job{cfg: cfg, out: newLines(cfg)}
-	if err := j.start(); err != nil {
-		return err
-	}
-	return j.wait(ctx)
 }
 
 // Self returns a command that runs this program again with args.

@@ -24,10 +24,10 @@ type process struct {
 // startProcess starts rank in a process group of its own. The output uses pipes of this package
 // rather than exec's, so that the end of the process is noticed at once even while a child of it
 // holds them open.
-func (j *job) startProcess(rank int, id string) (*process, error) {
+func (j *job) startProcess(rank int) (*process, error) {
 	cmd := exec.Command(j.cfg.Command[0], j.cfg.Command[1:]...)
 	cmd.Dir = j.cfg.Dir
-	cmd.Env = environment(j.cfg.Env, rank, j.cfg.Ranks, j.cfg.MasterPort, id)
+	cmd.Env = j.try.environment(j.cfg.Env, rank, j.cfg.Ranks)
 	cmd.SysProcAttr = groupAttributes()
 	p := &process{rank: rank, cmd: cmd, exited: make(chan struct{}), drained: make(chan struct{})}
 	stdout, err := p.pipe()
