@@ -1,0 +1,233 @@
+package safetensors
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"unicode/utf8"
+)
+
+// maxHeader is the most bytes that a header may have: the reference implementation's limit.
+const maxHeader = 100_000_000
+
+// metadataKey is the key of what is not a tensor in a header.
+const metadataKey = "__metadata__"
+
+// entry is a tensor as a header describes it: begin and end are places in the data.
+type entry struct {
+	name       string
+	dtype      DType
+	shape      []int
+	begin, end uint64
+}
+
+// parseHeader returns the metadata and the tensors of a header whose data, bytes long, starts at
+// the byte data of its file. Tensors are sorted by place, then by name.
+func parseHeader(text string, data, bytes int64) (map[string]string, []Tensor, error) {
+	if !utf8.ValidString(text) {
+		return nil, nil, fmt.Errorf("the header is not UTF-8")
+	}
+	s := &scanner{text: text}
+	metadata, entries, err := s.header()
+	if err == nil {
+		err = s.end()
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("header: %w", err)
+	}
+	tensors, err := place(lastOfEachName(entries), data, bytes)
+	return metadata, tensors, err
+}
+
+func (s *scanner) header() (metadata map[string]string, entries []entry, err error) {
+	seen := false
+	var dims []int // memory to read shapes into
+	err = s.object(func(key string) error {
+		if key != metadataKey {
+			e := entry{name: key}
+			err := s.entry(&e, &dims)
+			if err != nil {
+				return fmt.Errorf("tensor %s: %w", shown(key), err)
+			}
+			entries = append(entries, e)
+			return nil
+		}
+		if seen {
+			return s.errorf("%s stands there twice", metadataKey)
+		}
+		seen = true
+		if metadata, err = s.metadata(); err != nil {
+			return fmt.Errorf("%s: %w", metadataKey, err)
+		}
+		return nil
+	})
+	return metadata, entries, err
+}
+
+// metadata reads the values of metadataKey: an object of strings, or null.
+func (s *scanner) metadata() (map[string]string, error) {
+	if s.next() == 'n' {
+		return nil, s.skip()
+	}
+	m := map[string]string{}
+	return m, s.object(func(key string) (err error) {
+		if m[key], err = s.str(); err != nil {
+			return fmt.Errorf("value of %s: %w", shown(key), err)
+		}
+		return nil
+	})
+}
+
+var fields = []string{"dtype", "shape", "data_offsets"}
+
+// entry reads what a header says of a tensor: an object, or the values of its fields as a list.
+func (s *scanner) entry(e *entry, dims *[]int) error {
+	count := 0
+	var seen [3]bool
+	read := func(field int) error {
+		if field < 0 || field >= len(fields) {
+			return s.skip()
+		}
+		if seen[field] {
+			return s.errorf("%s stands there twice", fields[field])
+		}
+		seen[field] = true
+		if err := s.field(e, field, dims); err != nil {
+			return fmt.Errorf("%s: %w", fields[field], err)
+		}
+		return nil
+	}
+	var err error
+	if s.next() == '[' {
+		err = s.list(func(i int) error { count = i + 1; return read(i) })
+	} else {
+		err = s.object(func(key string) error { return read(slices.Index(fields, key)) })
+	}
+	switch i := slices.Index(seen[:], false); {
+	case err != nil:
+		return err
+	case i >= 0:
+		return s.errorf("%s is missing", fields[i])
+	case count > len(fields):
+		return s.errorf("a list of %d values instead of %d", count, len(fields))
+	}
+	return nil
+}
+
+func (s *scanner) field(e *entry, field int, dims *[]int) (err error) {
+	switch field {
+	case 0:
+		e.dtype, err = s.dtype()
+	case 1:
+		*dims = (*dims)[:0]
+		err = s.list(func(int) error {
+			n, err := s.natural()
+			if err == nil && n > math.MaxInt {
+				err = s.errorf("a dimension of %d; the limit is %d", n, math.MaxInt)
+			}
+			*dims = append(*dims, int(n))
+			return err
+		})
+		e.shape = append([]int{}, *dims...)
+	case 2:
+		e.begin, e.end, err = s.pair()
+	}
+	return err
+}
+
+// dtype reads the name of a type. It may also be the key of an object whose value is null: so
+// serde writes a variant that could hold something.
+func (s *scanner) dtype() (d DType, err error) {
+	if s.next() != '{' {
+		name, err := s.str()
+		if err != nil {
+			return 0, err
+		}
+		d, ok := typeNamed(name)
+		if !ok {
+			return 0, s.errorf("unknown type %s", shown(name))
+		}
+		return d, nil
+	}
+	count := 0
+	err = s.object(func(name string) error {
+		d, _ = typeNamed(name)
+		if count++; s.next() != 'n' {
+			return s.errorf("%s instead of the name of a type", s.what())
+		}
+		return s.skip()
+	})
+	if err == nil && (count != 1 || d == 0) {
+		err = s.errorf("an object instead of the name of a type")
+	}
+	return d, err
+}
+
+// pair reads a list of two numbers.
+func (s *scanner) pair() (a, b uint64, err error) {
+	count := 0
+	err = s.list(func(i int) (err error) {
+		switch count = i + 1; i {
+		case 0:
+			a, err = s.natural()
+		case 1:
+			b, err = s.natural()
+		default:
+			err = s.skip()
+		}
+		return err
+	})
+	if err == nil && count != 2 {
+		err = s.errorf("a list of %d numbers instead of 2", count)
+	}
+	return a, b, err
+}
+
+// lastOfEachName keeps of the entries of one name the last.
+func lastOfEachName(entries []entry) []entry {
+	order := make([]int32, len(entries)) // a header of maxHeader bytes has fewer than 2^31
+	for i := range order {
+		order[i] = int32(i)
+	}
+	slices.SortFunc(order, func(a, b int32) int {
+		return cmp.Or(cmp.Compare(entries[a].name, entries[b].name), cmp.Compare(a, b))
+	})
+	kept := make([]entry, 0, len(entries))
+	for i, n := range order {
+		if i+1 == len(order) || entries[order[i+1]].name != entries[n].name {
+			kept = append(kept, entries[n])
+		}
+	}
+	return kept
+}
+
+// place checks that entries fill bytes without gaps, and returns them sorted by place. data is the
+// place of the first byte in the file.
+func place(entries []entry, data, bytes int64) ([]Tensor, error) {
+	slices.SortFunc(entries, func(a, b entry) int {
+		return cmp.Or(cmp.Compare(a.begin, b.begin), cmp.Compare(a.end, b.end), cmp.Compare(a.name, b.name))
+	})
+	tensors, at := make([]Tensor, len(entries)), uint64(0)
+	for i, e := range entries {
+		if e.begin != at || e.end < at {
+			return nil, fmt.Errorf("tensor %s takes the bytes %d to %d of the data; it must start at %d, where the one before it ends", shown(e.name), e.begin, e.end, at)
+		}
+		size, err := sizeOf(e.name, e.dtype, e.shape)
+		if err != nil {
+			return nil, err
+		}
+		if e.end-e.begin != size {
+			return nil, fmt.Errorf("tensor %s has %d bytes; %v of shape %v needs %d", shown(e.name), e.end-e.begin, e.dtype, e.shape, size)
+		}
+		if e.end > uint64(bytes) {
+			return nil, fmt.Errorf("tensor %s ends at byte %d of the data; the file has %d", shown(e.name), e.end, bytes)
+		}
+		tensors[i] = Tensor{e.name, e.dtype, e.shape, data + int64(e.begin), int64(size)}
+		at = e.end
+	}
+	if at != uint64(bytes) {
+		return nil, fmt.Errorf("the tensors end at byte %d of the data; the file has %d", at, bytes)
+	}
+	return tensors, nil
+}
