@@ -96,6 +96,7 @@ func (b *builder) build(settings *agreement.Settings) error {
 	}
 	l.table = parameters.New(parameters.Config{
 		Sets: sets, Gate: b.gate, Placement: b.at.Placement, Rank: b.at.Rank, Comm: b.oneCopy,
+		Copy: b.at.Copy, Copies: b.at.Copies, Number: l.world.layers,
 	})
 	l.gradients = gradients.New(gradients.Config{
 		Sets: sets, Gate: b.gate, World: b.everyone, Replicas: b.replicas,

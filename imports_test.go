@@ -60,7 +60,7 @@ var allowed = map[string][]string{
 	"internal/lifecycle":          {"alltoall", "transport"},
 	"internal/views":              {"transport"},
 	"internal/lockstep":           {"transport"},
-	"internal/parameters":         {"alltoall", "collective", "param", "router", "transport"},
+	"internal/parameters":         {"alltoall", "collective", "expert", "param", "router", "transport"},
 	"internal/pipeline":           {"alltoall", "schedule", "schedule/autotune", "transport"},
 	"internal/passcheck":          {"alltoall", "collective", "transport"},
 	"internal/routing":            {"alltoall", "collective", "router", "transport"},

@@ -26,6 +26,7 @@ func calls(l *Layer, x blas32.General) map[string]func(ctx context.Context) erro
 		"Gradients":     func(ctx context.Context) error { _, err := l.Gradients(ctx); return err },
 		"NewMicroBatch": func(context.Context) error { _, err := l.NewMicroBatch(); return err },
 		"Load":          func(context.Context) error { return l.Load(nil) },
+		"State":         func(context.Context) error { _, err := l.State(nil); return err },
 		"SetDegree":     func(context.Context) error { return l.SetDegree(1, 1) },
 		"Discard":       func(context.Context) error { return l.Discard() },
 	}
@@ -34,7 +35,7 @@ func calls(l *Layer, x blas32.General) map[string]func(ctx context.Context) erro
 // withContext are those that take a context.
 func withContext(l *Layer, x blas32.General) map[string]func(ctx context.Context) error {
 	all := calls(l, x)
-	for _, name := range []string{"NewMicroBatch", "Load", "SetDegree", "Discard"} {
+	for _, name := range []string{"NewMicroBatch", "Load", "State", "SetDegree", "Discard"} {
 		delete(all, name)
 	}
 	return all

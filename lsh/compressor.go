@@ -58,6 +58,31 @@ func (c *Compressor) Config() Config { return c.cfg }
 // between passes. Their gradients are [Pass.GainGrads].
 func (c *Compressor) Gains() []float32 { return c.gains }
 
+// Depths returns what the control loop of [Controlled] goes by: for each row group the number of
+// leading bits that suited the last batch, 0 before the first one. It is nil for other bucketings.
+// It is a copy, for [Compressor.SetDepths] of another compressor, which then goes on as this one.
+func (c *Compressor) Depths() []float64 {
+	if c.cfg.Bucketing != Controlled {
+		return nil
+	}
+	return slices.Clone(c.depth)
+}
+
+// SetDepths sets what Depths returns. It is an error if the number of row groups is another, or if
+// a depth is neither 0 nor from 1 to the number of bits of a tuple; then nothing is changed.
+func (c *Compressor) SetDepths(depths []float64) error {
+	if len(depths) != c.groups {
+		return fmt.Errorf("lsh: depths of %d row groups, want %d", len(depths), c.groups)
+	}
+	for g, d := range depths {
+		if most := float64(c.hasher.bits()); d != 0 && !(d >= 1 && d <= most) {
+			return fmt.Errorf("lsh: the depth of row group %d is %v, want 0, or 1 to %v", g, d, most)
+		}
+	}
+	copy(c.depth, depths)
+	return nil
+}
+
 // Compress finds clusters among the rows of each row group, whose rows end at ends[group], and
 // returns their centroids, of which each is the mean of its rows, added in ascending order. The
 // centroids belong to the pass. x must stay as it is until the pass is released.

@@ -71,3 +71,31 @@ func TestJointBucketsAreTuples(t *testing.T) {
 		}
 	}
 }
+
+// TestDepthsOfAnotherCompressor have it go on as that one; depths that cannot be change nothing.
+func TestDepthsOfAnotherCompressor(t *testing.T) {
+	const rows, dim = 128, 20
+	r := seeded(t)
+	first, second := clumps(r, rows, dim, 10, 0.2), clumps(r, rows, dim, 10, 0.6)
+	cfg, ends := Config{Bucketing: Controlled, Rate: 0.2}, []int{50, rows}
+	require.Nil(t, compressor(t, Config{}, dim, 2).Depths())
+	straight, resumed, fresh := compressor(t, cfg, dim, 2), compressor(t, cfg, dim, 2), compressor(t, cfg, dim, 2)
+	require.Equal(t, []float64{0, 0}, straight.Depths())
+	_, p := straight.Compress(first, ends)
+	p.Release()
+	require.NoError(t, resumed.SetDepths(straight.Depths()))
+	clusters := func(c *Compressor) Clusters { _, p := c.Compress(second, ends); return p.clusters }
+	want := clusters(straight)
+	require.NotEqual(t, want, clusters(fresh))
+	require.Equal(t, want, clusters(resumed))
+	before := resumed.Depths()
+	for text, depths := range map[string][]float64{
+		"depths of 1 row groups, want 2":                {1},
+		"the depth of row group 1 is 0.5, want 0, or 1": {2, 0.5},
+		"the depth of row group 0 is NaN":               {math.NaN(), 1},
+		"the depth of row group 0 is 65":                {65, 1},
+	} {
+		require.ErrorContains(t, resumed.SetDepths(depths), text)
+		require.Equal(t, before, resumed.Depths())
+	}
+}

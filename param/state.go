@@ -29,6 +29,10 @@ type Entry struct {
 	// Writer tells whether this rank writes the tensor into a checkpoint. Of the ranks that hold it
 	// one does.
 	Writer bool
+	// Local tells that the tensor belongs to this rank of a world of this size alone; its name ends
+	// with both numbers. Where the checkpoint has none, as one of another number of ranks, a load
+	// leaves the data as they are; one that no rank lists it leaves out.
+	Local bool
 }
 
 // Role says what the tensor of an [Entry] is for.

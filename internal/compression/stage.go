@@ -89,6 +89,18 @@ func (s *Stage) Gains() *param.Set {
 	return s.gains
 }
 
+// Depths returns a copy of the state of the control loop, nil if there is none: see
+// [lsh.Compressor.Depths].
+func (s *Stage) Depths() []float64 {
+	if s == nil {
+		return nil
+	}
+	return s.lsh.Depths()
+}
+
+// SetDepths sets what Depths returns.
+func (s *Stage) SetDepths(depths []float64) error { return s.lsh.SetDepths(depths) }
+
 // Enabled reports whether to compress a pass of training of a step. Step counts the steps before
 // it.
 func (s *Stage) Enabled(step int) bool {

@@ -184,15 +184,19 @@ func TestTheTurnOfForwardBackwardAndStep(t *testing.T) {
 	const noBackward = "rank 3: Step: there has been no Backward since the last Step"
 	require.ErrorContains(t, layer.CheckStep("Step"), noBackward)
 	require.NoError(t, layer.CheckNoneWaits("Load"))
+	require.NoError(t, layer.CheckBoundary("State"))
 	for _, of := range []*lifecycle.Guard{layer, micro} {
 		of.ForwardDone()
 		require.ErrorContains(t, layer.CheckNoneWaits("Load"), "rank 3: Load: a Forward has had no Backward")
 		require.ErrorContains(t, layer.CheckStep("Step"), "Step: a Forward has had no Backward")
+		require.ErrorContains(t, layer.CheckBoundary("State"), "rank 3: State: a Forward has had no Backward")
 		of.ForwardDropped()
 		require.ErrorContains(t, layer.CheckStep("Step"), noBackward)
 		of.BackwardDone()
 		require.NoError(t, layer.CheckStep("Step"))
+		require.ErrorContains(t, layer.CheckBoundary("State"), "State: the gradients of 1 backward passes wait; call Step, or DiscardGradients")
 		layer.StepDone()
+		require.NoError(t, layer.CheckBoundary("State"))
 		require.ErrorContains(t, layer.CheckStep("Step"), noBackward)
 	}
 }

@@ -40,6 +40,24 @@ func (g *Guard) CheckNoneWaits(op string) error {
 	return nil
 }
 
+// CheckBoundary returns an error unless the family stands between two steps: a Forward waits for
+// its Backward, or gradients for the step that uses them.
+func (g *Guard) CheckBoundary(op string) error {
+	if err := g.CheckNoneWaits(op); err != nil {
+		return err
+	}
+	g.family.mu.Lock()
+	defer g.family.mu.Unlock()
+	passes := 0
+	for _, of := range g.family.guards {
+		passes += of.passes
+	}
+	if passes > 0 {
+		return g.Misuse(op, "the gradients of %d backward passes wait; call Step, or DiscardGradients where they are not wanted", passes)
+	}
+	return nil
+}
+
 // CheckStep returns an error if there are no gradients for a step, or if a pass has begun with the
 // parameters before it.
 func (g *Guard) CheckStep(op string) error {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/view"
 	"github.com/switchyard-moe/switchyard/param"
@@ -32,6 +33,10 @@ const (
 	sharedPrefix = "shared."
 	gainPrefix   = "compression."
 	biasName     = "balance.bias"
+
+	// In entries, where experts are listed one by one:
+	expertsPrefix   = "experts."
+	optimizerPrefix = "optimizer."
 )
 
 // Config describes the parameters of one rank, and where the rank stands among those that share a
@@ -46,6 +51,11 @@ type Config struct {
 	// Rank is this rank's number in the copy, and Comm connects its ranks.
 	Rank int
 	Comm *collective.Comm
+	// Copy is the number of this copy of the experts, of Copies.
+	Copy, Copies int
+	// Number is that of the layer in its world. Tensors that every rank holds are written by other
+	// ranks for each layer.
+	Number int
 }
 
 // Table lists the parameters of a layer by name.
@@ -137,6 +147,24 @@ func (t *Table) collect(ctx context.Context, part []float32, each int) ([]float3
 	}
 	copy(parts[t.cfg.Rank], view.Bytes(part))
 	return whole, t.cfg.Comm.AllGatherV(ctx, parts)
+}
+
+// List lists the parameters that this rank holds, and the bias, as entries, with what o keeps for
+// them; o may be nil.
+func (t *Table) List(o expert.Stateful) *Lister {
+	sets, ranks := &t.cfg.Sets, t.cfg.Placement.Ranks()
+	l := NewLister(t.cfg.Copy*ranks+t.cfg.Rank, t.cfg.Copies*ranks, t.cfg.Number, o)
+	l.AddSet(gatePrefix, sets.Gate)
+	if bias := biasOf(t.cfg.Gate); bias != nil {
+		l.Add(param.Entry{Name: biasName, Kind: param.Bias, Shape: []int{len(bias)}, Data: bias})
+	}
+	first, _ := t.cfg.Placement.Of(t.cfg.Rank)
+	l.AddExperts(expertsPrefix, Experts{
+		Sets: sets.Experts, First: first, Copy: t.cfg.Copy, Copies: t.cfg.Copies,
+	})
+	l.AddSet(sharedPrefix, sets.Shared)
+	l.AddSet(gainPrefix, sets.Gains)
+	return l
 }
 
 // Sets returns the parameters that this rank holds.

@@ -1,0 +1,90 @@
+package switchyard
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/parameters"
+	"github.com/switchyard-moe/switchyard/param"
+)
+
+// Dense is the parameters of a program's own that every rank holds, beside those of its layers:
+// embeddings, attention, norms. It is for one goroutine.
+type Dense struct {
+	world *World
+	sets  []NamedSet
+}
+
+// NamedSet is a set of parameters under a name.
+type NamedSet struct {
+	// Name is what the tensors' names begin with in a checkpoint: "embed" makes "embed.w" of "w".
+	Name string
+	Set  *param.Set
+}
+
+// NewDense groups sets of parameters, which the program goes on using. Every rank gives the same
+// sets in the same order. It is an error if two tensors would have one name.
+func NewDense(world *World, sets ...NamedSet) (*Dense, error) {
+	if world == nil || world.t == nil {
+		return nil, errors.New("switchyard: NewDense: the world was not made by Join or NewWorld")
+	}
+	seen, faults := map[*param.Set]string{}, []error(nil)
+	for i, s := range sets {
+		switch other, twice := seen[s.Set]; {
+		case s.Set == nil:
+			faults = append(faults, fmt.Errorf("set %d, %q, is nil", i, s.Name))
+		case s.Name == "":
+			faults = append(faults, fmt.Errorf("set %d has no name", i))
+		case twice:
+			faults = append(faults, fmt.Errorf("set %d, %q, is that of %q too", i, s.Name, other))
+		}
+		seen[s.Set] = s.Name
+	}
+	d := &Dense{world: world, sets: append([]NamedSet(nil), sets...)}
+	if len(faults) == 0 {
+		_, err := d.list(nil).State()
+		faults = append(faults, err)
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, errtext.Errorf("switchyard: NewDense: %w", err)
+	}
+	return d, nil
+}
+
+// State lists the values, and what the optimizer o keeps for them, as [Layer.State] does:
+// "embed.w", "optimizer.embed.w.m" and "optimizer.embed.beta1_power". It is an error to call it
+// while gradients wait.
+func (d *Dense) State(o expert.Optimizer) (*param.State, error) {
+	stateful, err := parameters.Stateful(o)
+	if err == nil {
+		err = d.checkBoundary()
+	}
+	var state *param.State
+	if err == nil {
+		state, err = d.list(stateful).State()
+	}
+	if err != nil {
+		return nil, errtext.Errorf("switchyard: Dense.State: %w", err)
+	}
+	return state, nil
+}
+
+func (d *Dense) list(o expert.Stateful) *parameters.Lister {
+	l := parameters.NewLister(int(d.world.Rank()), d.world.Size(), 0, o)
+	for _, s := range d.sets {
+		l.AddSet(s.Name+".", s.Set)
+	}
+	return l
+}
+
+// checkBoundary returns an error if gradients wait.
+func (d *Dense) checkBoundary() error {
+	for _, s := range d.sets {
+		if len(s.Set.Grad.Nodes()) > 0 {
+			return fmt.Errorf("gradients of %q wait; take the step first, or reset them", s.Name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package switchyard
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/param"
+)
+
+// denseSets are two sets of a program's own.
+func denseSets() []NamedSet {
+	return []NamedSet{
+		{"embed", param.NewSet(param.Tensor{Name: "w", Shape: []int{3, 2}}, param.Tensor{Name: "b", Shape: []int{2}})},
+		{"norm", param.NewSet(param.Tensor{Name: "scale", Shape: []int{4}})},
+	}
+}
+
+// updateAll moves all values by a gradient of ones.
+func updateAll(o expert.Optimizer, sets []NamedSet) {
+	for _, s := range sets {
+		grad := make([]float32, len(s.Set.Value))
+		for i := range grad {
+			grad[i] = 1
+		}
+		o.Update(s.Set, grad)
+	}
+}
+
+// TestDenseStateGoesOnWithTheSameBits in other sets and another optimizer, written once by one of
+// the ranks.
+func TestDenseStateGoesOnWithTheSameBits(t *testing.T) {
+	straight, o := denseSets(), expert.NewAdam(0.1)
+	updateAll(o, straight)
+	kept := saved{}
+	worlds := inprocWorlds(3)
+	defer closeWorlds(worlds)
+	for _, w := range worlds {
+		d, err := NewDense(w, straight...)
+		require.NoError(t, err)
+		state, err := d.State(o)
+		require.NoError(t, err)
+		require.NoError(t, kept.add(state))
+		require.Len(t, state.Entries, 3*3+2*2)
+	}
+	require.Len(t, kept, 3*3+2*2)
+	require.Equal(t, []int{3, 2}, kept["optimizer.embed.w.v"].Shape)
+	require.Equal(t, param.Training, kept["optimizer.norm.beta2_power"].Role)
+	updateAll(o, straight)
+
+	resumed, other := denseSets(), expert.NewAdam(0.1)
+	d, err := NewDense(worlds[0], resumed...)
+	require.NoError(t, err)
+	state, err := d.State(other)
+	require.NoError(t, err)
+	require.NoError(t, kept.load(state))
+	updateAll(other, resumed)
+	for i := range straight {
+		require.Equal(t, straight[i].Set.Value, resumed[i].Set.Value)
+	}
+}
+
+func TestDenseStateWithGradientsWaiting(t *testing.T) {
+	alone(t, func(w *World) {
+		sets := denseSets()
+		d, err := NewDense(w, sets...)
+		require.NoError(t, err)
+		sets[1].Set.Grad.Leaf(0)
+		_, err = d.State(nil)
+		require.ErrorContains(t, err, `gradients of "norm" wait`)
+		sets[1].Set.Grad.Reset()
+		state, err := d.State(nil)
+		require.NoError(t, err)
+		require.Len(t, state.Entries, 3)
+	})
+}
+
+func TestDenseOfWrongSets(t *testing.T) {
+	_, err := NewDense(nil)
+	require.ErrorContains(t, err, "the world was not made by")
+	alone(t, func(w *World) {
+		s := denseSets()
+		for want, sets := range map[string][]NamedSet{
+			`set 1, "none", is nil`:          {s[0], {"none", nil}},
+			"set 0 has no name":              {{"", s[0].Set}},
+			`set 1, "b", is that of "a" too`: {{"a", s[0].Set}, {"b", s[0].Set}},
+			`two tensors are called "a.b"`:   {{"a", s[0].Set}, {"a", param.NewSet(param.Tensor{Name: "b"})}},
+			`two tensors are called "a.b.c"`: {{"a", param.NewSet(param.Tensor{Name: "b.c"})}, {"a.b", param.NewSet(param.Tensor{Name: "c"})}},
+		} {
+			_, err := NewDense(w, sets...)
+			require.ErrorContains(t, err, want)
+		}
+	})
+}

@@ -1,0 +1,219 @@
+package parameters
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/check"
+	"github.com/switchyard-moe/switchyard/param"
+)
+
+// Lister lists the entries of one part of a model on one rank: parameters, each followed by what
+// the optimizer keeps for it. Tensors that every rank holds are written by one rank after the
+// other.
+type Lister struct {
+	rank, size int
+	next       int             // number of the next tensor that every rank holds
+	optimizer  expert.Stateful // nil: its state is not listed
+	entries    []param.Entry
+	loaded     []func() error
+	faults     []error
+}
+
+// NewLister lists entries of a rank of a world of the given size. first is the rank that writes the
+// first of the tensors that every rank holds; it may be larger than the world.
+func NewLister(rank, size, first int, o expert.Stateful) *Lister {
+	return &Lister{rank: rank, size: size, next: first, optimizer: o}
+}
+
+// Stateful returns o as an optimizer whose state can be listed; nil, if o is, for one that keeps
+// nothing.
+func Stateful(o expert.Optimizer) (expert.Stateful, error) {
+	if o == nil {
+		return nil, nil
+	}
+	if check.Nil(o) {
+		return nil, fmt.Errorf("the optimizer is a nil %T; give no value to leave its state out", o)
+	}
+	s, ok := o.(expert.Stateful)
+	if !ok {
+		return nil, fmt.Errorf("the state of the optimizer cannot be saved: %T is no expert.Stateful; "+
+			"give no optimizer if it keeps nothing", o)
+	}
+	return s, nil
+}
+
+// State returns what has been listed. No name may be in it twice.
+func (l *Lister) State() (*param.State, error) {
+	seen := make(map[string]bool, len(l.entries))
+	for _, e := range l.entries {
+		if seen[e.Name] {
+			l.faults = append(l.faults, fmt.Errorf("two tensors are called %q", e.Name))
+		}
+		seen[e.Name] = true
+	}
+	if err := errors.Join(l.faults...); err != nil {
+		return nil, err
+	}
+	return &param.State{Entries: l.entries, Loaded: l.takeOver}, nil
+}
+
+// takeOver is Loaded of the state.
+func (l *Lister) takeOver() error {
+	var faults []error
+	for _, do := range l.loaded {
+		faults = append(faults, do())
+	}
+	return errors.Join(faults...)
+}
+
+// OnLoad has do called once the data of the entries have been loaded.
+func (l *Lister) OnLoad(do func() error) { l.loaded = append(l.loaded, do) }
+
+// Add lists a tensor that every rank holds, and chooses its writer.
+func (l *Lister) Add(e param.Entry) {
+	e.Writer = l.next%l.size == l.rank
+	l.next++
+	l.entries = append(l.entries, e)
+}
+
+// AddLocal lists a tensor of this rank alone.
+func (l *Lister) AddLocal(e param.Entry) {
+	e.Name = fmt.Sprintf("%s.rank-%05d-of-%05d", e.Name, l.rank, l.size)
+	e.Role, e.Writer, e.Local = param.Training, true, true
+	l.entries = append(l.entries, e)
+}
+
+// AddSet lists a set that every rank holds.
+func (l *Lister) AddSet(prefix string, set *param.Set) {
+	if set == nil {
+		return
+	}
+	state := l.stateOf(set)
+	for i, t := range set.Tensors() {
+		for _, v := range vectors(set, state) {
+			l.Add(v.entry(set.Kind, prefix+t.Name, t.Shape, set.Of(v.data, i)))
+		}
+	}
+	l.addScalars(prefix, []expert.State{state})
+}
+
+// Experts are the experts that one rank hosts, in consecutive groups, of which First is the first.
+// Each of the Copies of all experts has them once; this rank is of copy number Copy.
+type Experts struct {
+	Sets         []*param.Set
+	First        int
+	Copy, Copies int
+}
+
+// AddExperts lists the tensors of experts one by one. The copies write them in turn.
+func (l *Lister) AddExperts(prefix string, of Experts) {
+	if of.Sets[0] == nil {
+		return
+	}
+	first := of.First
+	states := make([]expert.State, len(of.Sets))
+	for g, set := range of.Sets {
+		states[g] = l.stateOf(set)
+		first = l.addGroup(prefix, set, vectors(set, states[g]), first, of)
+	}
+	l.addScalars(prefix, states)
+}
+
+// addGroup lists the tensors of a group of experts, and returns the number of the expert after
+// them.
+func (l *Lister) addGroup(prefix string, set *param.Set, all []vector, first int, of Experts) int {
+	if len(set.Tensors()) == 0 {
+		return first
+	}
+	count := set.Tensors()[0].Shape[0]
+	for j := range count {
+		for i, t := range set.Tensors() {
+			for _, v := range all {
+				each := sizeOfOne(t)
+				data := set.Of(v.data, i)[j*each : (j+1)*each : (j+1)*each]
+				e := v.entry(set.Kind, fmt.Sprintf("%s%d.%s", prefix, first+j, t.Name), t.Shape[1:], data)
+				e.Writer = (first+j)%of.Copies == of.Copy
+				l.entries = append(l.entries, e)
+			}
+		}
+	}
+	return first + count
+}
+
+// stateOf is what the optimizer keeps for a set.
+func (l *Lister) stateOf(set *param.Set) expert.State {
+	if l.optimizer == nil {
+		return expert.State{}
+	}
+	state := l.optimizer.State(set)
+	state.Moments = slices.DeleteFunc(slices.Clone(state.Moments), func(m expert.Moment) bool {
+		wrong := len(m.Data) != len(set.Value)
+		if wrong {
+			l.faults = append(l.faults, fmt.Errorf("moment %q of %T has %d elements for %d parameters",
+				m.Name, l.optimizer, len(m.Data), len(set.Value)))
+		}
+		return wrong
+	})
+	return state
+}
+
+// addScalars lists the numbers that an optimizer keeps for sets of the same updates, in all of
+// which they are the same. A load sets them in all.
+func (l *Lister) addScalars(prefix string, states []expert.State) {
+	for i, s := range states[0].Scalars {
+		name, value := optimizerPrefix+prefix+s.Name, []float64{*s.Value}
+		l.Add(param.Entry{Name: name, Role: param.Training, Data: value})
+		var all []*float64
+		for _, of := range states {
+			if i >= len(of.Scalars) || math.Float64bits(*of.Scalars[i].Value) != math.Float64bits(value[0]) {
+				l.faults = append(l.faults, fmt.Errorf("%T has not the same %q for all sets of %q", l.optimizer, s.Name, prefix))
+				return
+			}
+			all = append(all, of.Scalars[i].Value)
+		}
+		l.OnLoad(func() error {
+			for _, v := range all {
+				*v = value[0]
+			}
+			return checkFinite(name, value)
+		})
+	}
+}
+
+// checkFinite returns an error if a loaded number is not finite.
+func checkFinite(name string, values []float64) error {
+	for _, v := range values {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Errorf("%s is %v, want a finite number", name, v)
+		}
+	}
+	return nil
+}
+
+// vector is laid out as the values of a set: the values themselves, or a moment.
+type vector struct {
+	moment string // "" for the values
+	data   []float32
+}
+
+// vectors lists the values of a set and what the optimizer keeps for them.
+func vectors(set *param.Set, state expert.State) []vector {
+	list := []vector{{data: set.Value}}
+	for _, m := range state.Moments {
+		list = append(list, vector{m.Name, m.Data})
+	}
+	return list
+}
+
+// entry describes the elements data of v, which belong to the tensor called name.
+func (v vector) entry(kind param.Kind, name string, shape []int, data []float32) param.Entry {
+	e := param.Entry{Name: name, Kind: kind, Shape: slices.Clone(shape), Data: data}
+	if v.moment != "" {
+		e.Name, e.Role = optimizerPrefix+name+"."+v.moment, param.Training
+	}
+	return e
+}

@@ -1,0 +1,427 @@
+package switchyard
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/lsh"
+	"github.com/switchyard-moe/switchyard/param"
+	"github.com/switchyard-moe/switchyard/router"
+)
+
+// saved is the state of a layer on all ranks, by name.
+type saved map[string]param.Entry
+
+// add copies what one rank's state has to be written.
+func (s saved) add(state *param.State) error {
+	for _, e := range state.Entries {
+		if !e.Writer {
+			continue
+		}
+		if _, twice := s[e.Name]; twice {
+			return fmt.Errorf("%s has two writers", e.Name)
+		}
+		switch data := e.Data.(type) {
+		case []float32:
+			e.Data = slices.Clone(data)
+		case []float64:
+			e.Data = slices.Clone(data)
+		case []int64:
+			e.Data = slices.Clone(data)
+		}
+		s[e.Name] = e
+	}
+	return nil
+}
+
+// load fills one rank's state, as a checkpoint does.
+func (s saved) load(state *param.State) error {
+	for _, e := range state.Entries {
+		from, ok := s[e.Name]
+		if !ok && e.Local {
+			continue
+		}
+		if !ok || !slices.Equal(from.Shape, e.Shape) {
+			return fmt.Errorf("%s of shape %v is missing, or has shape %v", e.Name, e.Shape, from.Shape)
+		}
+		switch data := e.Data.(type) {
+		case []float32:
+			copy(data, from.Data.([]float32))
+		case []float64:
+			copy(data, from.Data.([]float64))
+		case []int64:
+			copy(data, from.Data.([]int64))
+		}
+	}
+	return state.Loaded()
+}
+
+// differing lists what does not have the same bits in both, what is of one rank alone left out.
+func (s saved) differing(other saved) (names []string) {
+	for name, e := range s {
+		if !e.Local && !reflect.DeepEqual(e.Data, other[name].Data) {
+			names = append(names, name)
+		}
+	}
+	for name, e := range other {
+		if _, ok := s[name]; !ok && !e.Local {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// resumable trains a layer whose batches depend on the number of the step alone.
+type resumable struct {
+	cfg       Config
+	optimizer func() expert.Optimizer
+	inFlight  bool // two micro-batches a step
+}
+
+// train takes the steps first to end on a number of ranks, after loading what was saved, if
+// anything. It returns the state after them.
+func (j resumable) train(t *testing.T, ranks int, from saved, first, end int) saved {
+	t.Helper()
+	after := saved{}
+	var mu sync.Mutex
+	for rank, err := range onRanks(inprocWorlds(ranks), func(w *World) error {
+		state, err := j.trainRank(t, w, from, first, end)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		return after.add(state)
+	}) {
+		require.NoError(t, err, "rank %d of %d", rank, ranks)
+	}
+	return after
+}
+
+func (j resumable) trainRank(t *testing.T, w *World, from saved, first, end int) (*param.State, error) {
+	l, err := NewLayer(w, j.cfg)
+	if err != nil {
+		return nil, err
+	}
+	layers := []*Layer{l}
+	if j.inFlight {
+		other, err := l.NewMicroBatch()
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, other)
+	}
+	o := j.optimizer()
+	if from != nil {
+		state, err := l.State(o)
+		if err != nil {
+			return nil, err
+		}
+		if err := from.load(state); err != nil {
+			return nil, err
+		}
+	}
+	for step := first; step < end; step++ {
+		for m, of := range layers {
+			if err := passOf(t, of, step, m); err != nil {
+				return nil, err
+			}
+		}
+		if err := l.Step(t.Context(), o); err != nil {
+			return nil, err
+		}
+	}
+	return l.State(o)
+}
+
+// passOf takes this rank's tokens of a batch forward and back.
+func passOf(t *testing.T, l *Layer, step, micro int) error {
+	r := rand.New(rand.NewPCG(uint64(step), uint64(micro)))
+	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
+	side := router.Batch{Micro: micro, Modality: make([]int32, bitsTokens), IDs: make([]int32, bitsTokens), Gate: step % 2}
+	features := randomMatrix(r, bitsTokens, 3)
+	for i := range bitsTokens {
+		side.Modality[i], side.IDs[i] = int32(r.IntN(2)), int32(r.IntN(9))
+	}
+	groups := (bitsTokens + bitsGroup - 1) / bitsGroup
+	cut := func(rank int) int { return min(rank*groups/l.world.Size()*bitsGroup, bitsTokens) }
+	begin, end := cut(int(l.world.Rank())), cut(int(l.world.Rank())+1)
+	side.Modality, side.IDs, side.Features = side.Modality[begin:end], side.IDs[begin:end], part(features, begin, end)
+	if _, err := l.ForwardBatch(t.Context(), part(x, begin, end), side); err != nil {
+		return err
+	}
+	_, err := l.Backward(t.Context(), part(dy, begin, end))
+	return err
+}
+
+// resumables are layers with everything that a step may change.
+func resumables() map[string]Config {
+	layer := func(r router.Router) Config {
+		return Config{Dim: bitsDim, Experts: 6, Router: r, Expert: expert.SwiGLU{Hidden: 3}, Group: bitsGroup, Seed: 8}
+	}
+	top := router.TopK{K: 2, Losses: []router.Loss{router.Balance(0.1), router.GlobalBalance(0.1)}}
+	sigmoid := router.TopK{K: 2, Score: router.Sigmoid, BiasRate: 0.01}
+	noisy := func(n router.Noise, amount float32) Config {
+		return layer(router.NoisyTopK{TopK: router.TopK{K: 2}, Noise: n, Amount: amount})
+	}
+	shared := layer(top)
+	shared.Shared, shared.Overlap.Degree = expert.FFN{Hidden: 5, Activation: expert.GELU}, 3
+	groups := []router.ModalityGroup{{Name: "a", Experts: 4}, {Name: "b", Experts: 2}}
+	return map[string]Config{
+		"topK":           layer(top),
+		"shared":         shared,
+		"switch":         layer(router.Switch{Jitter: 0.1, CapacityFactor: 1}),
+		"gshard":         layer(router.GShard{RandomSecond: true, CapacityFactor: 1}),
+		"learnedNoise":   noisy(router.LearnedGaussian, 0),
+		"gumbel":         noisy(router.Gumbel, 0.5),
+		"dropsAtRandom":  layer(router.TopK{K: 2, CapacityFactor: 0.75, Drop: router.AtRandom}),
+		"cosine":         layer(router.Cosine{TopK: top, Columns: 4}),
+		"groupLimited":   layer(router.GroupLimited{TopK: sigmoid, Groups: 2, Keep: 1}),
+		"bias":           layer(sigmoid),
+		"quantiles":      layer(router.QuantileBalanced{TopK: router.TopK{K: 2, Score: router.SoftmaxBefore}, Rate: 0.1}),
+		"prototypes":     layer(router.Prototypes{K: 2}),
+		"sinkhorn":       layer(router.Sinkhorn{K: 2}),
+		"base":           layer(router.BASE{}),
+		"expertChoice":   layer(router.ExpertChoice{}),
+		"wholeBatch":     layer(router.ExpertChoice{Over: router.WholeBatch}),
+		"capped":         layer(router.ExpertChoice{CapacityFactor: 1, Cap: 1}),
+		"modality":       layer(router.Modality{Groups: groups, Aux: true, AuxCoefficient: 0.3}),
+		"hash":           layer(router.Hash{K: 2}),
+		"sideFeatures":   layer(router.SideFeatures{TopK: top, Columns: 3}),
+		"smoeDropout":    layer(router.SMoEDropout{Schedule: router.Schedule{From: 1, To: 5, Steps: 4}}),
+		"uniform":        layer(router.Uniform{K: 2}),
+		"zipf":           layer(router.Zipf{K: 2, Exponent: 1}),
+		"stochastic":     layer(router.Stochastic{K: 2}),
+		"hot":            layer(router.Hot{K: 2, Share: 0.3}),
+		"softMoE":        layer(router.SoftMoE{Slots: 2}),
+		"several":        layer(router.Several{Routers: []router.Router{sigmoid, router.Cosine{TopK: top, Columns: 4}}}),
+		"severalBiases":  layer(router.Several{Routers: []router.Router{sigmoid, sigmoid}}),
+		"withoutExperts": {Dim: bitsDim, Experts: 6, Router: top, Expert: expert.Identity{}, Group: bitsGroup, Seed: 8},
+	}
+}
+
+// stateful are optimizers that keep something, and one that does not.
+func stateful() map[string]func() expert.Optimizer {
+	return map[string]func() expert.Optimizer{
+		"adam": func() expert.Optimizer {
+			a := expert.NewAdam(0.01)
+			a.WeightDecay = 0.1
+			return a
+		},
+		"momentum": func() expert.Optimizer {
+			o := expert.NewSGD(0.1)
+			o.Momentum = 0.9
+			return o
+		},
+		"sgd": func() expert.Optimizer { return expert.NewSGD(0.1) },
+	}
+}
+
+// layoutsOf are ways to lay experts over ranks.
+func layoutsOf(cfg Config, ranks int) []Config {
+	list := []Config{cfg}
+	if ranks%2 == 0 {
+		copies := cfg
+		copies.ExpertParallel = ranks / 2
+		list = append(list, copies)
+	}
+	if ranks == 3 {
+		uneven := cfg
+		uneven.Hosted = []int{4, 0, 2}
+		list = append(list, uneven)
+	}
+	return list
+}
+
+// TestResumeHasTheBitsOfStraightOn: a layer that takes over the state of others on any number of
+// ranks goes on as those would have.
+func TestResumeHasTheBitsOfStraightOn(t *testing.T) {
+	needExactProducts(t)
+	numbers := []int{1, 2, 3, 4, 8}
+	for i, name := range slices.Sorted(maps.Keys(resumables())) {
+		for k, optimizer := range slices.Sorted(maps.Keys(stateful())) {
+			if testing.Short() && (i+k)%len(stateful()) != 0 {
+				continue
+			}
+			for _, inFlight := range []bool{false, true} {
+				j := resumable{resumables()[name], stateful()[optimizer], inFlight}
+				before := j.train(t, numbers[i%len(numbers)], nil, 0, 2)
+				want := j.train(t, numbers[(i+1)%len(numbers)], nil, 0, 4)
+				require.NotEmpty(t, want.differing(before))
+				for n, ranks := range numbers {
+					if testing.Short() && n != (i+2)%len(numbers) && n != (i+3)%len(numbers) {
+						continue
+					}
+					for _, cfg := range layoutsOf(j.cfg, ranks) {
+						got := resumable{cfg, j.optimizer, inFlight}.train(t, ranks, before, 2, 4)
+						require.Empty(t, want.differing(got), "%s, %s, in flight %t, %d ranks, parallel %d, hosted %v",
+							name, optimizer, inFlight, ranks, cfg.ExpertParallel, cfg.Hosted)
+					}
+				}
+			}
+		}
+	}
+}
+
+// compressions are layers that compress, whose bits are those of one layout.
+func compressions() map[string]Compression {
+	return map[string]Compression{
+		"controlled":   {When: CompressAlways, LSH: lsh.Config{Rate: 0.4, Seed: 1, Bucketing: lsh.Controlled}},
+		"learnedGains": {When: CompressAlways, LSH: lsh.Config{Rate: 0.4, Seed: 1, Compensation: lsh.LearnedGain}},
+		"window":       {When: CompressAlways, From: 1, Until: 3, LSH: lsh.Config{Rate: 0.4, Seed: 1}},
+	}
+}
+
+// TestResumeOfACompressedLayer has the bits of straight on, on the same layout; on another it goes
+// on too.
+func TestResumeOfACompressedLayer(t *testing.T) {
+	needExactProducts(t)
+	for name, c := range compressions() {
+		for _, inFlight := range []bool{false, true} {
+			j := resumable{resumables()["topK"], stateful()["adam"], inFlight}
+			j.cfg.Compression = c
+			before := j.train(t, 3, nil, 0, 2)
+			want := j.train(t, 3, nil, 0, 4)
+			require.Empty(t, want.differing(j.train(t, 3, before, 2, 4)), "%s, in flight %t", name, inFlight)
+			j.train(t, 2, before, 2, 4)
+		}
+	}
+}
+
+// TestNamesOfTheState do not depend on the number of ranks.
+func TestNamesOfTheState(t *testing.T) {
+	j := resumable{cfg: resumables()["bias"], optimizer: stateful()["adam"]}
+	j.cfg.Shared = expert.FFN{Hidden: 2}
+	j.cfg.Experts = 2
+	j.cfg.Compression = Compression{When: CompressAlways, LSH: lsh.Config{Rate: 0.5, Compensation: lsh.LearnedGain}}
+	var want []string
+	add := func(prefix, set string, names ...string) {
+		for _, n := range names {
+			n = prefix + n
+			want = append(want, n, "optimizer."+n+".m", "optimizer."+n+".v")
+		}
+		if set != "" {
+			want = append(want, "optimizer."+set+"beta1_power", "optimizer."+set+"beta2_power")
+		}
+	}
+	add("gate.", "gate.", "gate")
+	add("experts.0.", "", "w_gate", "w_up", "w_down")
+	add("experts.1.", "experts.", "w_gate", "w_up", "w_down")
+	add("shared.", "shared.", "w1", "b1", "w2", "b2")
+	add("compression.", "compression.", "gain")
+	want = append(want, "balance.bias", "counters.steps")
+	slices.Sort(want)
+	for _, ranks := range []int{1, 3} {
+		got := j.train(t, ranks, nil, 0, 1)
+		require.Equal(t, want, slices.Sorted(maps.Keys(got)))
+		for name, e := range got {
+			isParameter := !strings.HasPrefix(name, "optimizer.") && name != "counters.steps"
+			require.Equal(t, isParameter, e.Role == param.Parameter, name)
+		}
+		require.Equal(t, []int{bitsDim, 3}, got["experts.1.w_up"].Shape)
+		require.Equal(t, param.Expert, got["optimizer.experts.1.w_up.m"].Kind)
+		require.Equal(t, []int64{1}, got["counters.steps"].Data)
+	}
+}
+
+// TestStateAtTheWrongTime is an error that says what to call, and changes nothing.
+func TestStateAtTheWrongTime(t *testing.T) {
+	alone(t, func(w *World) {
+		l, err := NewLayer(w, resumables()["topK"])
+		require.NoError(t, err)
+		micro, err := l.NewMicroBatch()
+		require.NoError(t, err)
+		_, err = micro.State(nil)
+		require.ErrorContains(t, err, "rank 0: State: called on a micro-batch layer")
+		early, err := l.State(nil)
+		require.NoError(t, err)
+		_, err = l.Forward(t.Context(), randomMatrix(rand.New(rand.NewPCG(1, 1)), 4, bitsDim))
+		require.NoError(t, err)
+		_, err = l.State(nil)
+		require.ErrorContains(t, err, "rank 0: State: a Forward has had no Backward")
+		require.NoError(t, l.Discard())
+		require.NoError(t, passOf(t, micro, 0, 0))
+		_, err = l.State(nil)
+		require.ErrorContains(t, err, "rank 0: State: the gradients of 1 backward passes wait; call Step")
+		require.ErrorContains(t, early.Loaded(), "State.Loaded: the gradients of 1 backward passes wait")
+		require.NoError(t, l.Step(t.Context(), expert.NewSGD(0.1)))
+		_, err = l.State(nil)
+		require.NoError(t, err)
+	})
+	var none *Layer = new(Layer)
+	_, err := none.State(nil)
+	require.ErrorContains(t, err, "State: the layer was not made by NewLayer")
+}
+
+// plainOptimizer cannot tell its state.
+type plainOptimizer struct{}
+
+func (plainOptimizer) Update(*param.Set, []float32) {}
+
+// wrongState is an optimizer with a moment that does not fit, and with scalars that differ between
+// sets.
+type wrongState struct{ plainOptimizer }
+
+func (wrongState) State(p *param.Set) expert.State {
+	n := float64(len(p.Value) % 7)
+	return expert.State{Moments: []expert.Moment{{Name: "m", Data: make([]float32, 1)}}, Scalars: []expert.Scalar{{Name: "n", Value: &n}}}
+}
+
+func TestStateOfOptimizers(t *testing.T) {
+	alone(t, func(w *World) {
+		cfg := resumables()["topK"]
+		cfg.Overlap.Degree = 4 // six experts in groups of one and of two
+		l, err := NewLayer(w, cfg)
+		require.NoError(t, err)
+		_, err = l.State(plainOptimizer{})
+		require.ErrorContains(t, err, "rank 0: State: the state of the optimizer cannot be saved: switchyard.plainOptimizer is no expert.Stateful")
+		_, err = l.State((*expert.Adam)(nil))
+		require.ErrorContains(t, err, "the optimizer is a nil *expert.Adam")
+		_, err = l.State(wrongState{})
+		require.ErrorContains(t, err, `moment "m" of switchyard.wrongState has 1 elements for 72 parameters`)
+		require.ErrorContains(t, err, `switchyard.wrongState has not the same "n" for all sets of "experts."`)
+		state, err := l.State(nil)
+		require.NoError(t, err)
+		for _, e := range state.Entries {
+			require.NotContains(t, e.Name, "optimizer")
+		}
+	})
+}
+
+// TestLoadedOfValuesThatCannotBe names them.
+func TestLoadedOfValuesThatCannotBe(t *testing.T) {
+	alone(t, func(w *World) {
+		cfg := resumables()["topK"]
+		cfg.Compression = compressions()["controlled"]
+		l, err := NewLayer(w, cfg)
+		require.NoError(t, err)
+		for name, data := range map[string]any{
+			"counters.steps":                        []int64{-1},
+			"optimizer.gate.beta1_power":            []float64{math.NaN()},
+			"compression.depth.rank-00000-of-00001": []float64{0, 0, 65, 0, 0, 0},
+		} {
+			state, err := l.State(expert.NewAdam(0.1))
+			require.NoError(t, err)
+			at := slices.IndexFunc(state.Entries, func(e param.Entry) bool { return e.Name == name })
+			require.NotEqual(t, -1, at, name)
+			switch to := state.Entries[at].Data.(type) {
+			case []float64:
+				copy(to, data.([]float64))
+			case []int64:
+				copy(to, data.([]int64))
+			}
+			require.ErrorContains(t, state.Loaded(), strings.TrimSuffix(name, ".rank-00000-of-00001"))
+		}
+	})
+}

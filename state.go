@@ -1,0 +1,114 @@
+package switchyard
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/parameters"
+	"github.com/switchyard-moe/switchyard/param"
+)
+
+// State lists all that this rank needs to go on with the layer after the last Step with the same
+// bits: its parameters, what the optimizer o keeps for them, and counters. Package checkpoint saves
+// and loads it, on any number of ranks. o is the optimizer of Step, which must be an
+// [expert.Stateful]; nil leaves its state out.
+//
+// Entries are called "gate.", "experts.17.", "shared." and "compression." followed by the name that
+// the router or the expert has for the tensor; "balance.bias", the bias of a gate that evens its
+// load; "optimizer.experts.17.w_up.m", the moment m of a tensor, and
+// "optimizer.experts.beta1_power", what the optimizer keeps for all experts; "counters.steps", the
+// number of steps, by which noise, schedules and compression go. Experts are numbered over all
+// ranks, and a rank lists those that it hosts. The rest every rank lists, but for
+// "compression.depth", the control loop of lsh.Controlled, which follows the rows of one rank: it
+// is [param.Entry].Local.
+//
+// Tensors of float32 are in the memory of their owners. Numbers are copies: call State for each
+// save, and Loaded of the same State after a load. It is an error to call it while a Forward or
+// gradients wait, or on a micro-batch layer, whose state is that of the layer that it was made
+// from.
+//
+// No part of it: settings, the seed among them, with which a layer has to be built as before; the
+// degree that [Overlap.Auto] has found, which changes no bit (see [Layer.OverlapProfile]); and what
+// [CompressAuto] has timed.
+func (l *Layer) State(o expert.Optimizer) (*param.State, error) {
+	if err := l.guard.EnterAll(context.Background(), "State"); err != nil {
+		return nil, err
+	}
+	defer l.guard.LeaveAll()
+	if err := l.guard.CheckBoundary("State"); err != nil {
+		return nil, err
+	}
+	state, err := l.state(o)
+	if err != nil {
+		return nil, l.guard.Misuse("State", "%w", err)
+	}
+	return state, nil
+}
+
+func (l *Layer) state(o expert.Optimizer) (*param.State, error) {
+	stateful, err := parameters.Stateful(o)
+	if err != nil {
+		return nil, err
+	}
+	list := l.table.List(stateful)
+	steps := []int64{int64(l.passes.shape.Step)}
+	list.Add(param.Entry{Name: "counters.steps", Role: param.Training, Data: steps})
+	list.OnLoad(func() error { return l.setSteps(steps[0]) })
+	l.listDepths(list, "compression.depth")
+	for i, t := range l.micro.layers {
+		t.listDepths(list, fmt.Sprintf("compression.depth.micro-%d", i+1))
+	}
+	state, err := list.State()
+	if err != nil {
+		return nil, err
+	}
+	takeOver := state.Loaded
+	state.Loaded = func() error { return l.loaded(takeOver) }
+	return state, nil
+}
+
+// loaded takes over the state that has been loaded.
+func (l *Layer) loaded(takeOver func() error) error {
+	if err := l.guard.EnterAll(context.Background(), "State.Loaded"); err != nil {
+		return err
+	}
+	defer l.guard.LeaveAll()
+	if err := l.guard.CheckBoundary("State.Loaded"); err != nil {
+		return err
+	}
+	if err := takeOver(); err != nil {
+		return l.guard.Misuse("State.Loaded", "%w", err)
+	}
+	l.gradients.CopyGate()
+	return nil
+}
+
+// listDepths lists the state of the control loop of compression, which follows this rank's own
+// rows.
+func (l *Layer) listDepths(list *parameters.Lister, name string) {
+	depths := l.compression.Depths()
+	if depths == nil {
+		return
+	}
+	list.AddLocal(param.Entry{Name: name, Kind: param.Gain, Shape: []int{len(depths)}, Data: depths})
+	list.OnLoad(func() error {
+		if err := l.compression.SetDepths(depths); err != nil {
+			return errtext.Errorf("%s: %w", name, err)
+		}
+		return nil
+	})
+}
+
+// setSteps sets the number of steps taken, also of micro-batch layers.
+func (l *Layer) setSteps(n int64) error {
+	if n < 0 || n > math.MaxInt {
+		return fmt.Errorf("counters.steps is %d, want 0 to %d", n, math.MaxInt)
+	}
+	for _, t := range append([]*Layer{l}, l.micro.layers...) {
+		t.passes.shape.Step = int(n)
+	}
+	return nil
+}
