@@ -88,8 +88,8 @@ func ExampleNewSGD() {
 	// [-0.25 2]
 }
 
-// Neither gates nor biases decay, and the weights of experts learn at half the rate. The first group
-// that a tensor is in counts.
+// Neither gates nor biases decay, and the weights of experts learn at half the rate. The first
+// group that a tensor is in counts.
 func ExampleParamGroup() {
 	sgd := expert.NewSGD(1)
 	sgd.WeightDecay = 0.25

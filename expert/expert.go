@@ -42,7 +42,8 @@ type Group interface {
 	// to the rows of x, and gives each leaf's gradient of the parameters to Params().Grad. dy must
 	// stay as it is until Backward returns; the result is valid until the next call on the group.
 	// It consumes saved, which must not be used again. Several passes may be in flight, and their
-	// Backward comes in any order; between two resets of Params().Grad each leaf comes once.
+	// Backward comes in any order; between two resets of Params().Grad each leaf comes once. If the
+	// set is frozen it enters no leaf ([param.Set.Frozen]).
 	Backward(saved Saved, dy blas32.General) (dx blas32.General)
 }
 
@@ -57,7 +58,8 @@ type SplitBackward interface {
 	// valid until the next call of BackwardInput or Backward on the group.
 	BackwardInput(saved Saved, dy blas32.General) (dx blas32.General)
 	// BackwardWeights is the other half, which gives each leaf's gradient of the parameters to
-	// Params().Grad and consumes saved. Other passes may come between the two.
+	// Params().Grad, unless the set is frozen, and consumes saved. Other passes may come between the
+	// two.
 	BackwardWeights(saved Saved)
 }
 

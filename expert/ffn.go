@@ -41,7 +41,8 @@ const ffnPre, ffnAct = 0, 1
 type ffnGroup struct {
 	base
 	FFN
-	w2      int // w2's number in the set
+	w2      int            // w2's number in the set
+	act     blas32.General // hidden units after the activation
 	dActBuf mat.Buffer
 	dAct    blas32.General // gradient of the hidden units after the activation
 }
@@ -82,7 +83,7 @@ func (f FFN) tensors(s Shape) []param.Tensor {
 func (g *ffnGroup) Forward(x blas32.General, rows Rows) (blas32.General, Saved) {
 	p := g.begin(x, rows)
 	p.kept[ffnPre].Matrix(x.Rows, g.Hidden)
-	p.kept[ffnAct].Matrix(x.Rows, g.Hidden)
+	g.act = p.forWeights(ffnAct, &g.dActBuf).Matrix(x.Rows, g.Hidden)
 	y := p.y.Matrix(x.Rows, x.Cols)
 	each(g.workers, 2*p.work()*g.Hidden, rows.Experts, g, (*ffnGroup).forward)
 	g.cur = nil
@@ -92,7 +93,7 @@ func (g *ffnGroup) Forward(x blas32.General, rows Rows) (blas32.General, Saved) 
 func (g *ffnGroup) forward(e int) {
 	p := g.cur
 	begin, end := p.rows.Of(e)
-	pre, act := g.keptSpan(ffnPre, begin, end), g.keptSpan(ffnAct, begin, end)
+	pre, act := g.keptSpan(ffnPre, begin, end), mat.Rows(g.act, begin, end)
 	g.affine(mat.Rows(p.x, begin, end), e, ffnW1, ffnB1, pre)
 	g.Activation.apply(act.Data, pre.Data)
 	y := blas32.General{Rows: p.x.Rows, Cols: p.x.Cols, Stride: p.x.Cols, Data: p.y}

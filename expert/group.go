@@ -36,12 +36,13 @@ type base struct {
 // BackwardInput and BackwardWeights also the upstream gradient, and the kept matrices hold
 // gradients.
 type pass struct {
-	owner *base
-	state state
-	x, dy blas32.General
-	rows  Rows
-	y     mat.Buffer
-	kept  [3]mat.Buffer
+	owner  *base
+	state  state
+	frozen bool // the parameters were when the pass began: it computes no gradient of them
+	x, dy  blas32.General
+	rows   Rows
+	y      mat.Buffer
+	kept   [3]mat.Buffer
 }
 
 // state is how far a pass has come.
@@ -66,7 +67,7 @@ func (b *base) begin(x blas32.General, rows Rows) *pass {
 		p = &pass{owner: b}
 	}
 	ends := append(p.rows.Ends[:0], rows.Ends...)
-	p.state, p.x, p.rows = wentForward, x, rows
+	p.state, p.frozen, p.x, p.rows = wentForward, b.params.Frozen, x, rows
 	p.rows.Ends = ends
 	b.cur = p
 	return p
@@ -140,13 +141,25 @@ func (b *base) check(x blas32.General, rows Rows) {
 	}
 }
 
+// forWeights returns the memory of what only the gradient of the parameters needs again: the i-th
+// matrix that the pass keeps, or scratch if it will compute none.
+func (p *pass) forWeights(i int, scratch *mat.Buffer) *mat.Buffer {
+	if p.frozen {
+		return scratch
+	}
+	return &p.kept[i]
+}
+
 // work is about how many multiplications one product of the current pass costs per hidden unit.
 func (p *pass) work() int { return p.x.Rows * p.x.Cols }
 
-// eachLeaf calls f for every expert and leaf with b.leaf, b.grad and b.add set to the leaf. f
+// eachLeaf does nothing if the pass is frozen. Otherwise it calls f for every expert and leaf with b.leaf, b.grad and b.add set to the leaf. f
 // overwrites all of the expert's share of b.grad, whose content is undefined, or adds to it:
 // clearing it before would take a twentieth of a step, and so would a vector for each leaf.
 func eachLeaf[G any](b *base, g G, work int, f func(g G, e int)) {
+	if b.cur.frozen {
+		return
+	}
 	rows := b.cur.rows
 	for l := range rows.Leaves {
 		b.leaf = l

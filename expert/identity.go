@@ -51,8 +51,10 @@ func (g *identityGroup) BackwardInput(saved Saved, dy blas32.General) blas32.Gen
 // BackwardWeights implements [SplitBackward].
 func (g *identityGroup) BackwardWeights(saved Saved) {
 	p := g.resumeWeights(saved)
-	for l := range p.rows.Leaves {
-		g.params.Grad.Leaf(p.rows.FirstLeaf + l)
+	if !p.frozen {
+		for l := range p.rows.Leaves {
+			g.params.Grad.Leaf(p.rows.FirstLeaf + l)
+		}
 	}
 	g.release()
 }

@@ -32,8 +32,9 @@ const keptGate, keptUp, keptAct = 0, 1, 2
 type swigluGroup struct {
 	base
 	SwiGLU
+	act     blas32.General // what goes into the third product
 	dActBuf mat.Buffer
-	dAct    blas32.General // gradient of what goes into the third product
+	dAct    blas32.General // its gradient
 }
 
 // New checks the configuration and builds the experts of one rank.
@@ -62,9 +63,9 @@ func (c SwiGLU) tensors(s Shape) []param.Tensor {
 // Forward implements [Group].
 func (g *swigluGroup) Forward(x blas32.General, rows Rows) (blas32.General, Saved) {
 	p := g.begin(x, rows)
-	for i := range p.kept {
-		p.kept[i].Matrix(x.Rows, g.Hidden)
-	}
+	p.kept[keptGate].Matrix(x.Rows, g.Hidden)
+	p.kept[keptUp].Matrix(x.Rows, g.Hidden)
+	g.act = p.forWeights(keptAct, &g.dActBuf).Matrix(x.Rows, g.Hidden)
 	y := p.y.Matrix(x.Rows, x.Cols)
 	each(g.workers, 3*p.work()*g.Hidden, rows.Experts, g, (*swigluGroup).forward)
 	g.cur = nil
@@ -75,7 +76,7 @@ func (g *swigluGroup) forward(e int) {
 	p := g.cur
 	begin, end := p.rows.Of(e)
 	x := mat.Rows(p.x, begin, end)
-	gate, up, act := g.keptSpan(keptGate, begin, end), g.keptSpan(keptUp, begin, end), g.keptSpan(keptAct, begin, end)
+	gate, up, act := g.keptSpan(keptGate, begin, end), g.keptSpan(keptUp, begin, end), mat.Rows(g.act, begin, end)
 	gemm.Gemm(blas.NoTrans, blas.NoTrans, x, g.weight(wGate, e), 0, gate)
 	gemm.Gemm(blas.NoTrans, blas.NoTrans, x, g.weight(wUp, e), 0, up)
 	f32.SwiGLU(act.Data, gate.Data, up.Data)

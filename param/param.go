@@ -40,9 +40,9 @@ type Set struct {
 	// global batch, laid out as Value, into Grad.Leaf(i), each leaf once between two resets, and
 	// also those of empty groups. The layer sums the leaves over ranks and resets Grad in its Step.
 	Grad *tree.Sum
-	// Frozen tells whether the values stay as they are in training. The layer sets it, between
-	// passes. A backward pass then need not compute the gradient nor enter a leaf, and no optimizer
-	// is given the set.
+	// Frozen tells whether the values stay as they are in training. The layer sets it, while no pass
+	// is between forward and backward. A backward pass then enters no leaf and takes no memory for
+	// one; all else that it returns has the same bits. No optimizer is given the set.
 	Frozen bool
 
 	tensors []Tensor
