@@ -2,6 +2,7 @@ package router
 
 import (
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"testing"
 
@@ -80,6 +81,13 @@ func TestAuctionIsOptimal(t *testing.T) {
 			got := a.assign(tokens, experts, func(i int) []float32 { return scores[i] })
 			want := bruteForce(scores, experts)
 			require.InDelta(t, want, worth(t, got, scores, experts), float64(tokens)*spread/levels, "%s: %v", name, scores)
+			rounded := make([][]float32, tokens) // what it goes by, of which the sum is exact
+			for i := range rounded {
+				for _, level := range a.scoresOf(int32(i)) {
+					rounded[i] = append(rounded[i], float32(level))
+				}
+			}
+			require.Equal(t, bruteForce(rounded, experts), worth(t, got, rounded, experts), "%s: %v", name, rounded)
 		}
 	}
 }
@@ -102,6 +110,26 @@ func TestAuctionOfAnyGroup(t *testing.T) {
 		worth(t, got, scores, size[1])
 		require.Equal(t, new(auction).assign(size[0], size[1], line), got, "%v", size)
 	}
+}
+
+// TestAuctionBreaksTiesAlike pins which of several equally good assignments the auction takes: a
+// job that goes on from a checkpoint must go on with the same.
+func TestAuctionBreaksTiesAlike(t *testing.T) {
+	h := fnv.New64a()
+	var a auction
+	for _, size := range [][2]int{{12, 3}, {13, 3}, {7, 5}, {64, 8}, {61, 8}, {3, 7}, {200, 16}, {199, 16}} {
+		r := rand.New(rand.NewPCG(uint64(size[0]), uint64(size[1])))
+		for _, kinds := range []int{1, 2, 3, 9} {
+			scores := make([]float32, size[0]*size[1])
+			for i := range scores {
+				scores[i] = float32(r.IntN(kinds))
+			}
+			for _, e := range a.assign(size[0], size[1], func(i int) []float32 { return scores[i*size[1] : (i+1)*size[1]] }) {
+				h.Write([]byte{byte(e)})
+			}
+		}
+	}
+	require.Equal(t, uint64(0x3a8b10ef63015467), h.Sum64())
 }
 
 // BenchmarkAuction times the assignment of random tokens, and of tokens of which many are alike.

@@ -103,6 +103,19 @@ func TestLogitsMustBeFinite(t *testing.T) {
 	}
 }
 
+// TestNoHoldOnLogitsAfterAnError: a gate that failed does not keep the caller's memory alive.
+func TestNoHoldOnLogitsAfterAnError(t *testing.T) {
+	l := logitGate(t, TopK{K: 2, Score: SoftmaxBefore}, 8)
+	logits := someLogits(40, 8)
+	logits.Data[3] = float32(math.NaN())
+	_, err := l.RouteLogits(logits, Batch{Ends: []int{40}})
+	require.Error(t, err)
+	free := l.(*tokenChoice).free
+	require.Len(t, free, 1)
+	require.Nil(t, free[0].Saved.(*choices).logits.data)
+	require.Nil(t, free[0].Saved.(*choices).in.x.Data)
+}
+
 // A backward pass after the fast path needs the scores of all experts, which that left out.
 func TestBackwardAfterTheQuickWay(t *testing.T) {
 	logits := [][]float64{{1, 2, 3}, {3, 1, 2}, {0, 0, 5}}
