@@ -4,9 +4,9 @@
 //
 // A file is the length of its header (8 bytes, little-endian), the header (JSON), and the bytes of
 // the tensors, row-major and little-endian, without gaps. [Open] reads the header only; tensors are
-// read into the memory of the caller. [NewWriter] needs all names, types and shapes before the
-// first byte of data, and writes from the memory of the caller; so neither needs memory for a
-// tensor. Both compute the CRC-32C of what they move.
+// read into the memory of the caller. To write, [NewPlan] takes all names, types and shapes, and a
+// [Writer] the bytes, from the memory of the caller; so neither needs memory for a tensor. Both
+// compute the CRC-32C of what they move.
 //
 // What is valid follows version 0.8.0 of the reference implementation
 // (https://github.com/huggingface/safetensors), in its accidents too: of two tensors of one name

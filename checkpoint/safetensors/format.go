@@ -1,11 +1,6 @@
 package safetensors
 
-import (
-	"encoding/binary"
-	"strconv"
-)
-
-func putLength(b []byte, n int) { binary.LittleEndian.PutUint64(b, uint64(n)) }
+import "strconv"
 
 // comma appends a comma unless value i is the first.
 func comma(b []byte, i int) []byte {

@@ -24,9 +24,9 @@ type Tensor struct {
 	// Shape gives the dimensions, slowest first. A scalar has none, and a tensor with a dimension of
 	// 0 has no bytes.
 	Shape []int
-	// Offset is the place of its first byte in the file. [NewWriter] computes it.
+	// Offset is the place of its first byte in the file. [NewPlan] computes it.
 	Offset int64
-	// Bytes is the number of its bytes. [NewWriter] computes it.
+	// Bytes is the number of its bytes. [NewPlan] computes it.
 	Bytes int64
 }
 

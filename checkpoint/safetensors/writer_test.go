@@ -36,9 +36,11 @@ func TestWritesTheBytesOfTheReference(t *testing.T) {
 // copied writes what f holds.
 func copied(t testing.TB, f *safetensors.File) []byte {
 	var out bytes.Buffer
-	w, err := safetensors.NewWriter(&out, f.Metadata(), f.Tensors())
+	plan, err := safetensors.NewPlan(f.Metadata(), f.Tensors())
 	require.NoError(t, err)
-	for _, x := range w.Tensors() {
+	w, err := safetensors.NewWriter(&out, plan)
+	require.NoError(t, err)
+	for _, x := range plan.Tensors() {
 		data := make([]byte, x.Bytes)
 		crc, err := f.ReadInto(x.Name, data)
 		require.NoError(t, err)
@@ -49,5 +51,6 @@ func copied(t testing.TB, f *safetensors.File) []byte {
 		require.Equal(t, crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)), crc)
 	}
 	require.NoError(t, w.Close())
+	require.EqualValues(t, plan.Size(), out.Len())
 	return out.Bytes()
 }
