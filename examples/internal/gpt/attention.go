@@ -1,7 +1,6 @@
 package gpt
 
 import (
-	"fmt"
 	"math"
 
 	"gonum.org/v1/gonum/blas"
@@ -39,14 +38,13 @@ const (
 	attnOut
 )
 
-func newAttention(c Config, block int, in initializer) *attention {
-	name := func(s string) string { return fmt.Sprintf("block%d.attention.%s", block, s) }
+func newAttention(c Config, in initializer) *attention {
 	a := &attention{seq: c.Seq, heads: c.Heads, scale: float32(1 / math.Sqrt(float64(c.Dim/c.Heads)))}
 	a.set = param.NewSet(
-		param.Tensor{Name: name("norm.gain"), Shape: []int{c.Dim}},
-		param.Tensor{Name: name("norm.bias"), Shape: []int{c.Dim}},
-		param.Tensor{Name: name("qkv"), Shape: []int{c.Dim, 3 * c.Dim}},
-		param.Tensor{Name: name("out"), Shape: []int{c.Dim, c.Dim}},
+		param.Tensor{Name: "norm.gain", Shape: []int{c.Dim}},
+		param.Tensor{Name: "norm.bias", Shape: []int{c.Dim}},
+		param.Tensor{Name: "qkv", Shape: []int{c.Dim, 3 * c.Dim}},
+		param.Tensor{Name: "out", Shape: []int{c.Dim, c.Dim}},
 	)
 	a.decay = decays(c.Heads, c.Seq)
 	ones(a.set, attnGain)

@@ -21,8 +21,8 @@ const (
 
 func newEmbedding(c Config, in initializer) *embedding {
 	e := &embedding{seq: c.Seq, set: param.NewSet(
-		param.Tensor{Name: "embedding.token", Shape: []int{Vocab, c.Dim}},
-		param.Tensor{Name: "embedding.position", Shape: []int{c.Seq, c.Dim}},
+		param.Tensor{Name: "token", Shape: []int{Vocab, c.Dim}},
+		param.Tensor{Name: "position", Shape: []int{c.Seq, c.Dim}},
 	)}
 	in.fill(e.set, embedToken, embedDeviation)
 	in.fill(e.set, embedPosition, embedDeviation)

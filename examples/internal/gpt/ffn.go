@@ -1,8 +1,6 @@
 package gpt
 
 import (
-	"fmt"
-
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
@@ -31,15 +29,14 @@ const (
 	ffnDownBias
 )
 
-func newFeedForward(c Config, block int, in initializer) *feedForward {
-	name := func(s string) string { return fmt.Sprintf("block%d.ffn.%s", block, s) }
+func newFeedForward(c Config, in initializer) *feedForward {
 	f := &feedForward{set: param.NewSet(
-		param.Tensor{Name: name("norm.gain"), Shape: []int{c.Dim}},
-		param.Tensor{Name: name("norm.bias"), Shape: []int{c.Dim}},
-		param.Tensor{Name: name("up"), Shape: []int{c.Dim, c.Hidden}},
-		param.Tensor{Name: name("up.bias"), Shape: []int{c.Hidden}},
-		param.Tensor{Name: name("down"), Shape: []int{c.Hidden, c.Dim}},
-		param.Tensor{Name: name("down.bias"), Shape: []int{c.Dim}},
+		param.Tensor{Name: "norm.gain", Shape: []int{c.Dim}},
+		param.Tensor{Name: "norm.bias", Shape: []int{c.Dim}},
+		param.Tensor{Name: "up", Shape: []int{c.Dim, c.Hidden}},
+		param.Tensor{Name: "up.bias", Shape: []int{c.Hidden}},
+		param.Tensor{Name: "down", Shape: []int{c.Hidden, c.Dim}},
+		param.Tensor{Name: "down.bias", Shape: []int{c.Dim}},
 	)}
 	ones(f.set, ffnGain)
 	in.fill(f.set, ffnUp, fanIn(c.Dim))

@@ -29,9 +29,9 @@ const (
 
 func newHead(c Config, in initializer) *head {
 	h := &head{set: param.NewSet(
-		param.Tensor{Name: "head.norm.gain", Shape: []int{c.Dim}},
-		param.Tensor{Name: "head.norm.bias", Shape: []int{c.Dim}},
-		param.Tensor{Name: "head.out", Shape: []int{c.Dim, Vocab}},
+		param.Tensor{Name: "norm.gain", Shape: []int{c.Dim}},
+		param.Tensor{Name: "norm.bias", Shape: []int{c.Dim}},
+		param.Tensor{Name: "out", Shape: []int{c.Dim, Vocab}},
 	)}
 	ones(h.set, headGain)
 	in.fill(h.set, headOut, embedDeviation) // near 0: every byte is about as likely at first

@@ -44,12 +44,12 @@ func New(c Config, layers []Layer) (*Model, error) {
 	}
 	in := newInitializer(c.Seed)
 	m := &Model{config: c, embed: newEmbedding(c, in), turn: func(do func()) { do() }}
-	for i, layer := range layers {
-		b := &block{attention: newAttention(c, i, in)}
+	for _, layer := range layers {
+		b := &block{attention: newAttention(c, in)}
 		if layer != nil {
-			b.moe = newSparse(c, i, layer)
+			b.moe = newSparse(c, layer)
 		} else {
-			b.ffn = newFeedForward(c, i, in)
+			b.ffn = newFeedForward(c, in)
 		}
 		m.blocks = append(m.blocks, b)
 	}
@@ -94,6 +94,20 @@ func (m *Model) Params() []*param.Set {
 		}
 	}
 	return append(sets, m.head.set)
+}
+
+// Names returns what the sets of Params are called: "embedding", "block0.attention", "block0.ffn",
+// or "block1.moe" where the feed-forward layer is a Layer, and "head".
+func (m *Model) Names() []string {
+	names := []string{"embedding"}
+	for i, b := range m.blocks {
+		second := "ffn"
+		if b.ffn == nil {
+			second = "moe"
+		}
+		names = append(names, fmt.Sprintf("block%d.attention", i), fmt.Sprintf("block%d.%s", i, second))
+	}
+	return append(names, "head")
 }
 
 // OnGradient has Backward call do with each set of Params once its gradient is complete, from the

@@ -47,6 +47,20 @@ func TestModelGradient(t *testing.T) {
 	}
 }
 
+// TestNames are of the sets, in their order.
+func TestNames(t *testing.T) {
+	m := tinyModel(t, seeded(t))
+	require.Equal(t, []string{
+		"embedding", "block0.attention", "block0.ffn", "block1.attention", "block1.moe", "block2.attention", "block2.ffn", "head",
+	}, m.Names())
+	sets := m.Params()
+	require.Len(t, sets, len(m.Names()))
+	require.Equal(t, "token", sets[0].Tensors()[0].Name)
+	require.Equal(t, "qkv", sets[3].Tensors()[attnQKV].Name)
+	require.Len(t, sets[4].Tensors(), 2)
+	require.Equal(t, "out", sets[7].Tensors()[2].Name)
+}
+
 // A leaf's loss and gradient have the same bits wherever the leaf stands and whatever stands beside
 // it.
 func TestLeafStandsAlone(t *testing.T) {

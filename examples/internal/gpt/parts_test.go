@@ -64,7 +64,7 @@ func TestEmbeddingGradient(t *testing.T) {
 
 func TestAttentionGradient(t *testing.T) {
 	r := seeded(t)
-	a := newAttention(tiny, 0, newInitializer(1))
+	a := newAttention(tiny, newInitializer(1))
 	shake(r, a.set)
 	x, dy := randomMatrix(r, 20, tiny.Dim), randomMatrix(r, 20, tiny.Dim)
 	y := zeros(20, tiny.Dim)
@@ -91,7 +91,7 @@ func blas32Sum(sum, x []float32) {
 
 func TestFeedForwardGradient(t *testing.T) {
 	r := seeded(t)
-	f := newFeedForward(tiny, 0, newInitializer(1))
+	f := newFeedForward(tiny, newInitializer(1))
 	shake(r, f.set)
 	x, dy := randomMatrix(r, 10, tiny.Dim), randomMatrix(r, 10, tiny.Dim)
 	y := zeros(10, tiny.Dim)

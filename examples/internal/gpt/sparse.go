@@ -2,7 +2,6 @@ package gpt
 
 import (
 	"context"
-	"fmt"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
@@ -24,11 +23,10 @@ const (
 	sparseBias
 )
 
-func newSparse(c Config, block int, layer Layer) *sparse {
-	name := func(s string) string { return fmt.Sprintf("block%d.moe.%s", block, s) }
+func newSparse(c Config, layer Layer) *sparse {
 	s := &sparse{layer: layer, set: param.NewSet(
-		param.Tensor{Name: name("norm.gain"), Shape: []int{c.Dim}},
-		param.Tensor{Name: name("norm.bias"), Shape: []int{c.Dim}},
+		param.Tensor{Name: "norm.gain", Shape: []int{c.Dim}},
+		param.Tensor{Name: "norm.bias", Shape: []int{c.Dim}},
 	)}
 	ones(s.set, sparseGain)
 	return s
