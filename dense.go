@@ -1,20 +1,24 @@
 package switchyard
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
 // Dense is the parameters of a program's own that every rank holds, beside those of its layers:
-// embeddings, attention, norms. It is for one goroutine.
+// embeddings, attention, norms. A method that is called while another goroutine is in one returns
+// [ErrInUse] and does nothing.
 type Dense struct {
 	world *World
 	sets  []NamedSet
+	guard *lifecycle.Guard
 }
 
 // NamedSet is a set of parameters under a name.
@@ -42,7 +46,11 @@ func NewDense(world *World, sets ...NamedSet) (*Dense, error) {
 		}
 		seen[s.Set] = s.Name
 	}
-	d := &Dense{world: world, sets: append([]NamedSet(nil), sets...)}
+	d := &Dense{world: world, sets: append([]NamedSet(nil), sets...), guard: lifecycle.New(lifecycle.Config{
+		Rank:  world.views.Joined(world.Rank()),
+		Begin: func(string) func(error) error { return func(err error) error { return err } },
+		Ended: func(error) {},
+	})}
 	if len(faults) == 0 {
 		_, err := d.list(nil).State()
 		faults = append(faults, err)
@@ -57,18 +65,35 @@ func NewDense(world *World, sets ...NamedSet) (*Dense, error) {
 // "embed.w", "optimizer.embed.w.m" and "optimizer.embed.beta1_power". It is an error to call it
 // while gradients wait.
 func (d *Dense) State(o expert.Optimizer) (*param.State, error) {
+	const op = "Dense.State"
+	if err := d.enter(op); err != nil {
+		return nil, err
+	}
+	defer d.guard.LeaveAll()
 	stateful, err := parameters.Stateful(o)
-	if err == nil {
-		err = d.checkBoundary()
-	}
-	var state *param.State
-	if err == nil {
-		state, err = d.list(stateful).State()
-	}
 	if err != nil {
-		return nil, errtext.Errorf("switchyard: Dense.State: %w", err)
+		return nil, d.guard.Misuse(op, "%w", err)
 	}
+	state, err := d.list(stateful).State()
+	if err != nil {
+		return nil, d.guard.Misuse(op, "%w", err)
+	}
+	takeOver := state.Loaded
+	state.Loaded = func() error { return d.loaded(takeOver) }
 	return state, nil
+}
+
+// loaded takes over the state that has been loaded.
+func (d *Dense) loaded(takeOver func() error) error {
+	const op = "Dense.State.Loaded"
+	if err := d.enter(op); err != nil {
+		return err
+	}
+	defer d.guard.LeaveAll()
+	if err := takeOver(); err != nil {
+		return d.guard.Misuse(op, "%w", err)
+	}
+	return nil
 }
 
 func (d *Dense) list(o expert.Stateful) *parameters.Lister {
@@ -79,11 +104,30 @@ func (d *Dense) list(o expert.Stateful) *parameters.Lister {
 	return l
 }
 
-// checkBoundary returns an error if gradients wait.
-func (d *Dense) checkBoundary() error {
+// enter begins a method that is to be called between two steps. Without an error the caller must
+// call LeaveAll.
+func (d *Dense) enter(op string) error {
+	if d == nil || d.guard == nil {
+		return fmt.Errorf("switchyard: %s: the parameters were not grouped by NewDense", op)
+	}
+	if err := d.guard.EnterAll(context.Background(), op); err != nil {
+		return err
+	}
+	err := d.guard.CheckBoundary(op)
+	if err == nil {
+		err = d.checkNoGradients(op)
+	}
+	if err != nil {
+		d.guard.LeaveAll()
+	}
+	return err
+}
+
+// checkNoGradients returns an error if gradients wait that have not been summed.
+func (d *Dense) checkNoGradients(op string) error {
 	for _, s := range d.sets {
 		if len(s.Set.Grad.Nodes()) > 0 {
-			return fmt.Errorf("gradients of %q wait; take the step first, or reset them", s.Name)
+			return d.guard.Misuse(op, "gradients of %q wait; take the step first, or reset them", s.Name)
 		}
 	}
 	return nil

@@ -68,12 +68,16 @@ func TestDenseStateWithGradientsWaiting(t *testing.T) {
 		require.NoError(t, err)
 		sets[1].Set.Grad.Leaf(0)
 		_, err = d.State(nil)
-		require.ErrorContains(t, err, `gradients of "norm" wait`)
+		require.ErrorContains(t, err, `rank 0: Dense.State: gradients of "norm" wait`)
 		sets[1].Set.Grad.Reset()
 		state, err := d.State(nil)
 		require.NoError(t, err)
 		require.Len(t, state.Entries, 3)
+		sets[0].Set.Grad.Leaf(0)
+		require.ErrorContains(t, state.Loaded(), `rank 0: Dense.State.Loaded: gradients of "embed" wait`)
 	})
+	_, err := new(Dense).State(nil)
+	require.ErrorContains(t, err, "Dense.State: the parameters were not grouped by NewDense")
 }
 
 func TestDenseOfWrongSets(t *testing.T) {

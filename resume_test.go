@@ -396,6 +396,13 @@ func TestStateOfOptimizers(t *testing.T) {
 		for _, e := range state.Entries {
 			require.NotContains(t, e.Name, "optimizer")
 		}
+		l.table.Sets().Gate.Frozen = true
+		state, err = l.State(expert.NewAdam(0.1))
+		require.NoError(t, err)
+		for _, e := range state.Entries {
+			require.NotContains(t, e.Name, "optimizer.gate")
+		}
+		require.True(t, slices.ContainsFunc(state.Entries, func(e param.Entry) bool { return e.Name == "gate.gate" }))
 	})
 }
 

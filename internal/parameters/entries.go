@@ -144,9 +144,10 @@ func (l *Lister) addGroup(prefix string, set *param.Set, all []vector, first int
 	return first + count
 }
 
-// stateOf is what the optimizer keeps for a set.
+// stateOf is what the optimizer keeps for a set. For one that is frozen that is left out: to ask
+// makes what is not there, as large as the set.
 func (l *Lister) stateOf(set *param.Set) expert.State {
-	if l.optimizer == nil {
+	if l.optimizer == nil || set.Frozen {
 		return expert.State{}
 	}
 	state := l.optimizer.State(set)
