@@ -84,7 +84,8 @@ func TestWhatIsInPaddingChangesNothing(t *testing.T) {
 				cfg := Config{Dim: 6, Experts: 4, Group: 4, Seed: 9, Router: r, Compression: c, Shared: expert.FFN{Hidden: 3},
 					Expert: expert.SwiGLU{Hidden: 5}, Topology: alltoall.Nodes(3, 2), Wire: alltoall.Wire{Finite: true}}
 				want := trainPadded(t, cfg, 0)
-				for _, garbage := range []float32{float32(math.NaN()), float32(math.Inf(-1)), 1e30, -math.MaxFloat32} {
+				nan := float32(math.NaN())
+				for _, garbage := range fewer([]float32{nan, float32(math.Inf(-1)), 1e30, -math.MaxFloat32}, nan) {
 					require.Equal(t, want, trainPadded(t, cfg, garbage), "padding of %v", garbage)
 				}
 			})
