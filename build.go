@@ -100,7 +100,7 @@ func (b *builder) build(settings *agreement.Settings) error {
 	})
 	l.gradients = gradients.New(gradients.Config{
 		Sets: sets, Gate: b.gate, World: b.everyone, Replicas: b.replicas,
-		ExpertParallel: b.at.Parallel, MicroBatches: l.cfg.batches(), Joined: l.world.views.Joined,
+		ExpertParallel: b.at.Parallel, Placement: b.at.Placement, MicroBatches: l.cfg.batches(), Joined: l.world.views.Joined,
 	})
 	return nil
 }

@@ -3,6 +3,7 @@ package switchyard
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -135,6 +136,12 @@ func TestOrderOfCalls(t *testing.T) {
 		refuse(l.Step(ctx, expert.NewSGD(0.1)), "switchyard: rank 0: Step: there has been no Backward since the last Step")
 		_, err = l.Gradients(ctx)
 		refuse(err, "Gradients: there has been no Backward")
+		_, err = l.GradNorm(ctx)
+		refuse(err, "rank 0: GradNorm: there has been no Backward since the last Step (layer 1)")
+		_, err = ClipGradients(ctx, 1, l)
+		refuse(err, "ClipGradients: there has been no Backward")
+		refuse(l.ScaleGradients(ctx, 1), "ScaleGradients: there has been no Backward")
+		require.NoError(t, l.DiscardGradients(), "there are none")
 
 		require.NoError(t, calls(l, a)["Forward"](ctx))
 		_, err = l.Forward(ctx, b)
@@ -147,6 +154,10 @@ func TestOrderOfCalls(t *testing.T) {
 		refuse(err, "of another batch")
 		refuse(l.Step(ctx, expert.NewSGD(0.1)), "Step: a Forward has had no Backward")
 		refuse(l.Load(nil), "Load: a Forward has had no Backward")
+		_, err = l.GradNorm(ctx)
+		refuse(err, "GradNorm: a Forward has had no Backward")
+		refuse(l.ScaleGradients(ctx, 1), "ScaleGradients: a Forward has had no Backward")
+		refuse(l.DiscardGradients(), "DiscardGradients: a Forward has had no Backward; call Backward, or Discard")
 		_, err = l.Backward(ctx, part(a, 0, 4))
 		refuse(err, "Backward: dy has 4 rows, want 5 as the last Forward's x")
 
@@ -161,10 +172,56 @@ func TestOrderOfCalls(t *testing.T) {
 		require.NoError(t, err)
 		_, err = l.Backward(ctx, b)
 		refuse(err, "no Forward waits for it")
+		for _, factor := range []float64{math.NaN(), math.Inf(-1)} {
+			refuse(l.ScaleGradients(ctx, float32(factor)), "rank 0: ScaleGradients: the factor is ")
+		}
+		for _, most := range []float64{0, -1, math.NaN()} {
+			_, err = ClipGradients(ctx, most, l)
+			refuse(err, "rank 0: ClipGradients: the greatest norm is ")
+		}
 		require.NoError(t, l.Step(ctx, expert.NewSGD(0.1)))
 		refuse(l.Step(ctx, expert.NewSGD(0.1)), "no Backward since the last Step")
 		//nolint:staticcheck // that is the mistake
 		refuse(calls(l, a)["Forward"](nil), "the context is nil")
+	})
+}
+
+// TestPartsOfANorm: a wrong list of parts is an error that says what is wrong with it, and the
+// parts can be used afterwards.
+func TestPartsOfANorm(t *testing.T) {
+	alone(t, func(w *World) {
+		alone(t, func(other *World) {
+			ctx, x := t.Context(), randomMatrix(rand.New(rand.NewPCG(4, 4)), 5, 6)
+			var layers [3]*Layer
+			for i, of := range []*World{w, w, other} {
+				l, err := NewLayer(of, smallConfig())
+				require.NoError(t, err)
+				layers[i] = l
+				if i != 1 {
+					require.NoError(t, calls(l, x)["Forward"](ctx))
+					require.NoError(t, calls(l, x)["Backward"](ctx))
+				}
+			}
+			micro, err := layers[0].NewMicroBatch()
+			require.NoError(t, err)
+			var none *Layer
+			for text, parts := range map[string][]Trainable{
+				"GradNorm: of no part of a model":                            nil,
+				"GradNorm: part 1 is nil":                                    {layers[0], none},
+				"GradNorm: part 0 is nil":                                    {nil},
+				"GradNorm: the layer was not made by NewLayer":               {new(Layer)},
+				"rank 0: GradNorm: in use by another goroutine":              {layers[0], layers[0]},
+				"no Backward since the last Step (layer 2)":                  {layers[0], layers[1]},
+				"rank 0: GradNorm: layer 1 is of another world than layer 1": {layers[0], layers[2]},
+				"called on a micro-batch layer":                              {layers[0], micro},
+			} {
+				_, err := GradNorm(ctx, parts...)
+				require.ErrorContains(t, err, text)
+				require.NotErrorIs(t, err, ErrFailed)
+			}
+			_, err = GradNorm(ctx, layers[0])
+			require.NoError(t, err)
+		})
 	})
 }
 

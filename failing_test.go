@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -46,12 +47,13 @@ func (e *ending) Value(any) any               { return nil }
 
 // beforehand is what must have been called before an operation makes sense.
 func beforehand(op string, l *Layer, x blas32.General) error {
-	if op == "Backward" || op == "Step" || op == "Gradients" {
+	ofGradients := slices.Contains([]string{"Step", "Gradients", "GradNorm", "ClipGradients", "ScaleGradients"}, op)
+	if op == "Backward" || ofGradients {
 		if _, err := l.Forward(context.Background(), x); err != nil {
 			return err
 		}
 	}
-	if op == "Step" || op == "Gradients" {
+	if ofGradients {
 		_, err := l.Backward(context.Background(), x)
 		return err
 	}
@@ -65,7 +67,7 @@ func TestALayerThatFailsStaysFailed(t *testing.T) {
 	cfg := smallConfig()
 	cfg.ExpertParallel = 2
 	x := randomMatrix(rand.New(rand.NewPCG(1, 1)), 4, cfg.Dim)
-	for _, op := range []string{"Forward", "ForwardBatch", "Eval", "EvalBatch", "Backward", "Step", "Gradients", "Parameters"} {
+	for _, op := range []string{"Forward", "ForwardBatch", "Eval", "EvalBatch", "Backward", "Step", "Gradients", "GradNorm", "ClipGradients", "ScaleGradients", "Parameters"} {
 		for rank, err := range onRanks(inprocWorlds(2), func(w *World) error {
 			l, err := NewLayer(w, cfg)
 			require.NoError(t, err)

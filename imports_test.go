@@ -54,7 +54,7 @@ var allowed = map[string][]string{
 	"internal/compression":        {"alltoall", "alltoall/links", "lsh", "param", "transport"},
 	"internal/batch":              {"alltoall", "router", "transport"},
 	"internal/experts":            {"alltoall", "expert", "param", "transport"},
-	"internal/gradients":          {"collective", "expert", "param", "param/tree", "router", "transport"},
+	"internal/gradients":          {"alltoall", "collective", "expert", "param", "param/tree", "router", "transport"},
 	"internal/nodegather":         {"alltoall", "transport"},
 	"internal/layout":             {"alltoall", "transport"},
 	"internal/lifecycle":          {"alltoall", "transport"},

@@ -38,14 +38,17 @@ var (
 //
 // A method that is called while another goroutine is in one of the same layer returns [ErrInUse]
 // and does nothing. Micro-batch layers may run beside each other; what concerns the parameters that
-// they share (Step, Gradients, Parameters, Load, NewMicroBatch) needs all of them idle. Stats,
-// OverlapProfile and Observe may be called at any time.
+// they share (Step, Gradients, GradNorm and what changes gradients, Parameters, Load,
+// NewMicroBatch) needs all of them idle. Stats, OverlapProfile and Observe may be called at any
+// time.
 //
 // # Order of calls
 //
-// Forward, Backward, in turns, any number of times, and then Step. Eval may stand anywhere. A call
-// out of turn, or with what does not fit (a matrix that contradicts itself, a nil), is an error
-// that names the rank, the operation, the value and the limit, and does nothing.
+// Forward, Backward, in turns, any number of times, and then Step, or DiscardGradients in its
+// place. Between the last Backward and Step stand Gradients, [GradNorm], [ClipGradients] and
+// ScaleGradients. Eval may stand anywhere. A call out of turn, or with what does not fit (a matrix
+// that contradicts itself, a nil), is an error that names the rank, the operation, the value and
+// the limit, and does nothing.
 //
 // # After an error
 //

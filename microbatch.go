@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
+	"github.com/switchyard-moe/switchyard/internal/routing"
 )
 
 // microBatches are the micro-batch layers of a layer.
@@ -12,6 +13,15 @@ type microBatches struct {
 	label  string // what errors call the layer itself: "layer 1"
 	layers []*Layer
 	turn   lifecycle.Turn // of computing, if the layer has some or is one
+}
+
+// routing lists their stages that route.
+func (m *microBatches) routing() []*routing.Stage {
+	list := make([]*routing.Stage, len(m.layers))
+	for i, l := range m.layers {
+		list[i] = l.routing
+	}
+	return list
 }
 
 // NewMicroBatch returns another layer with the parameters of l, a micro-batch layer, for a second

@@ -60,6 +60,24 @@ func (r *rankOfStep) newLayer() error {
 	_, err := NewLayer(r.w, layersUnderTest()["dropless"])
 	return err
 }
+func (r *rankOfStep) clip(parts ...Trainable) error {
+	_, err := ClipGradients(context.Background(), 1, parts...)
+	return err
+}
+
+// clipTwo clips the gradients of a pass of two layers, of which list makes a list.
+func (r *rankOfStep) clipTwo(list func(second *Layer) []Trainable) error {
+	l, err := NewLayer(r.w, layersUnderTest()["dropless"])
+	if err != nil {
+		return err
+	}
+	other := *r
+	other.l = l
+	if err := errors.Join(r.forward(), r.backward(), other.forward(), other.backward()); err != nil {
+		return err
+	}
+	return r.clip(list(l)...)
+}
 func (r *rankOfStep) newMicroBatch() error { _, err := r.l.NewMicroBatch(); return err }
 func (r *rankOfStep) reduce() error {
 	return r.w.Comm().AllReduce(context.Background(), make([]float32, 1<<16))
@@ -94,6 +112,12 @@ var mistakes = map[string]struct {
 	}, func(r *rankOfStep) error { return r.train(0) }, []string{"layer 1: Step #3", "layer 1: Forward #3"}},
 	"saves while others step": {func(r *rankOfStep) error { return errors.Join(r.forward(), r.backward(), r.save()) },
 		func(r *rankOfStep) error { return r.train(0) }, []string{"layer 1: Step #3", "layer 1: Parameters #3"}},
+	"clips while others step": {func(r *rankOfStep) error { return errors.Join(r.forward(), r.backward(), r.clip(r.l)) },
+		func(r *rankOfStep) error { return r.train(0) }, []string{"layer 1: ClipGradients #3", "layer 1: Step #3"}},
+	"lists the parts of a norm in another order": {
+		func(r *rankOfStep) error { return r.clipTwo(func(l *Layer) []Trainable { return []Trainable{l, r.l} }) },
+		func(r *rankOfStep) error { return r.clipTwo(func(l *Layer) []Trainable { return []Trainable{r.l, l} }) },
+		[]string{"layer 1: ClipGradients #3", "layer 2: ClipGradients #3"}},
 	"gathers less": {func(r *rankOfStep) error {
 		return errors.Join(r.barrier(), r.w.Comm().AllGather(context.Background(), make([]byte, 3), make([]byte, 1)))
 	}, func(r *rankOfStep) error { return errors.Join(r.barrier(), r.reduce()) },

@@ -6,7 +6,6 @@ import (
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
-	"github.com/switchyard-moe/switchyard/internal/routing"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -112,7 +111,7 @@ func (l *Layer) Step(ctx context.Context, optimizer expert.Optimizer) error {
 func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 	dropped, err := l.gradients.Ready(ctx, optimizer)
 	if dropped {
-		l.guard.StepDone()
+		l.dropStep()
 	}
 	if err != nil {
 		return err
@@ -121,11 +120,7 @@ func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 		return err
 	}
 	l.guard.StepDone()
-	micro := make([]*routing.Stage, len(l.micro.layers))
-	for i, t := range l.micro.layers {
-		micro[i] = t.routing
-	}
-	if err := l.routing.UpdateBias(ctx, micro); err != nil {
+	if err := l.routing.UpdateBias(ctx, l.micro.routing()); err != nil {
 		return err
 	}
 	l.gradients.CopyGate()

@@ -29,13 +29,18 @@ func calls(l *Layer, x blas32.General) map[string]func(ctx context.Context) erro
 		"State":         func(context.Context) error { _, err := l.State(nil); return err },
 		"SetDegree":     func(context.Context) error { return l.SetDegree(1, 1) },
 		"Discard":       func(context.Context) error { return l.Discard() },
+
+		"GradNorm":         func(ctx context.Context) error { _, err := l.GradNorm(ctx); return err },
+		"ClipGradients":    func(ctx context.Context) error { _, err := ClipGradients(ctx, 2, l); return err },
+		"ScaleGradients":   func(ctx context.Context) error { return l.ScaleGradients(ctx, 0.5) },
+		"DiscardGradients": func(context.Context) error { return l.DiscardGradients() },
 	}
 }
 
 // withContext are those that take a context.
 func withContext(l *Layer, x blas32.General) map[string]func(ctx context.Context) error {
 	all := calls(l, x)
-	for _, name := range []string{"NewMicroBatch", "Load", "State", "SetDegree", "Discard"} {
+	for _, name := range []string{"NewMicroBatch", "Load", "State", "SetDegree", "Discard", "DiscardGradients"} {
 		delete(all, name)
 	}
 	return all

@@ -17,7 +17,8 @@ type Balancer interface {
 	// Tally returns the counts of the backward passes since the last Rebalance on this rank; nil if
 	// the bias is fixed. It is valid until the gate's next call.
 	Tally() []int64
-	// Rebalance moves the bias by the sum of all ranks' tallies, and begins a new tally.
+	// Rebalance moves the bias by the sum of all ranks' tallies, and begins a new tally. It changes
+	// nothing else: to drop a tally the caller sets the bias back afterwards.
 	Rebalance(sum []int64)
 }
 

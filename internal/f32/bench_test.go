@@ -22,6 +22,7 @@ func BenchmarkVector(b *testing.B) {
 			{"mul", func() { Mul(z, x, y) }},
 			{"dot", func() { Dot(x, y) }},
 			{"sum", func() { Sum(x) }},
+			{"sumsquares", func() { SumSquares(x) }},
 			{"exp", func() { Exp(z, x) }},
 			{"gelu", func() { GELU(z, x) }},
 			{"gelugrad", func() { GELUGrad(z, x, y) }},

@@ -39,7 +39,7 @@ func (r *Reducer) Ready(ctx context.Context, o expert.Optimizer) (dropped bool, 
 		dropped = dropped || all[at] == otherTokens
 	}
 	if dropped {
-		r.dropPasses()
+		r.Discard()
 	}
 	if fault != nil {
 		return dropped, r.refused(r.cfg.World.Rank(), fault)
@@ -61,19 +61,6 @@ func (r *Reducer) status(o expert.Optimizer) (byte, error) {
 // refused is the error that all ranks agree on because of one rank's fault.
 func (r *Reducer) refused(by transport.Rank, fault error) error {
 	return lifecycle.Agreed(&transport.Error{Rank: r.cfg.Joined(by), Op: "Step", Err: fault})
-}
-
-// dropPasses forgets all passes since the last step, those of micro-batch layers included.
-func (r *Reducer) dropPasses() {
-	for _, of := range r.all() {
-		if of.pending {
-			of.Drop()
-			reset(of.cfg.Sets.Gate, of.losses.set)
-			of.pending = false
-		}
-		of.passes = 0
-		of.losses.restart()
-	}
 }
 
 // refusal is the error of a rank that can take the step about one that cannot, or would take

@@ -10,6 +10,7 @@ package gradients
 import (
 	"context"
 
+	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/f32"
@@ -26,8 +27,10 @@ type Config struct {
 	Gate router.Gate
 	// World connects all ranks, and Replicas the ranks that host the same experts.
 	World, Replicas *collective.Comm
-	// ExpertParallel is the number of consecutive ranks that share one copy of the experts.
+	// ExpertParallel is the number of consecutive ranks that share one copy of the experts, and
+	// Placement says which experts each of them hosts.
 	ExpertParallel int
+	Placement      alltoall.Placement
 	// MicroBatches is the number of backward passes of equal size that a step is taken to have, at
 	// least 1.
 	MicroBatches int

@@ -14,7 +14,7 @@ var ErrFailed = errors.New("the layer has failed")
 // messages, or changes gradients or parameters. Unless do succeeds, or all ranks agree on its
 // error, the layer has failed.
 func (g *Guard) Attempt(op string, do func() error) (err error) {
-	err = errors.New("it panicked") // unless do returns
+	err = errPanicked // unless do returns
 	end := g.cfg.Begin(op)
 	defer func() {
 		if err = end(err); err != nil && !AgreedOn(err) {
@@ -23,6 +23,24 @@ func (g *Guard) Attempt(op string, do func() error) (err error) {
 	}()
 	return do()
 }
+
+// AttemptAll is Attempt of an operation on several families, given by a guard of each. It is noted
+// as an operation of the first. If it fails all of them have failed.
+func AttemptAll(guards []*Guard, op string, do func() error) (err error) {
+	err = errPanicked
+	defer func() {
+		if err != nil && !AgreedOn(err) {
+			for _, g := range guards[1:] {
+				_ = g.fail(op, err)
+			}
+		}
+	}()
+	err = guards[0].Attempt(op, do)
+	return err
+}
+
+// errPanicked stands for the error of an attempt until it returns.
+var errPanicked = errors.New("it panicked")
 
 // fail ends all layers of the family because of err, the error of op.
 func (g *Guard) fail(op string, err error) error {

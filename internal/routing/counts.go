@@ -46,6 +46,37 @@ func (s *Stage) ShareCounts(
 // load since the last step of all ranks, of this stage and of those of micro-batches, whose biases
 // it moves too.
 func (s *Stage) UpdateBias(ctx context.Context, micro []*Stage) error {
+	load := s.tally(micro)
+	if load == nil {
+		return nil
+	}
+	if err := s.cfg.Comm.AllReduceInt64(ctx, load, collective.Sum); err != nil {
+		return errtext.Errorf("switchyard: load of the global batch: %w", err)
+	}
+	s.rebalance(micro, load)
+	return nil
+}
+
+// DropTally forgets the load since the last step, of this stage and of those of micro-batches. The
+// bias stays.
+func (s *Stage) DropTally(micro []*Stage) {
+	load := s.tally(micro)
+	if load == nil {
+		return
+	}
+	var biases [][]float32
+	all := append([]*Stage{s}, micro...)
+	for _, of := range all {
+		biases = append(biases, slices.Clone(of.cfg.Gate.(router.Balancer).Bias()))
+	}
+	s.rebalance(micro, load) // begins new tallies
+	for i, of := range all {
+		copy(of.cfg.Gate.(router.Balancer).Bias(), biases[i])
+	}
+}
+
+// tally returns the load on this rank since the last step, nil if there is no bias that follows it.
+func (s *Stage) tally(micro []*Stage) []int64 {
 	g, ok := s.cfg.Gate.(router.Balancer)
 	if !ok {
 		return nil
@@ -56,15 +87,12 @@ func (s *Stage) UpdateBias(ctx context.Context, micro []*Stage) error {
 			load[e] += n
 		}
 	}
-	if load == nil {
-		return nil
+	return load
+}
+
+// rebalance moves the biases by a load.
+func (s *Stage) rebalance(micro []*Stage, load []int64) {
+	for _, of := range append([]*Stage{s}, micro...) {
+		of.cfg.Gate.(router.Balancer).Rebalance(load)
 	}
-	if err := s.cfg.Comm.AllReduceInt64(ctx, load, collective.Sum); err != nil {
-		return errtext.Errorf("switchyard: load of the global batch: %w", err)
-	}
-	g.Rebalance(load)
-	for _, m := range micro {
-		m.cfg.Gate.(router.Balancer).Rebalance(load)
-	}
-	return nil
 }

@@ -1,0 +1,149 @@
+package switchyard
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/switchyard-moe/switchyard/internal/gradients"
+	"github.com/switchyard-moe/switchyard/internal/lifecycle"
+)
+
+// Trainable is a part of a model with gradients that wait for a step: a [*Layer].
+type Trainable interface {
+	// GradNorm is the function [GradNorm] of this part alone.
+	GradNorm(ctx context.Context) (float64, error)
+	// ScaleGradients multiplies the gradients that the next Step would use.
+	ScaleGradients(ctx context.Context, factor float32) error
+	// DiscardGradients forgets them: a step is left out.
+	DiscardGradients() error
+
+	part() trainedPart
+}
+
+// trainedPart is what the functions over several parts of a model use of each.
+type trainedPart struct {
+	gradients.Owner
+	guard *lifecycle.Guard
+	world *World
+	label string // in errors
+	noted bool   // the guard notes operations, and the owner's communicator does not
+}
+
+func (l *Layer) part() trainedPart {
+	return trainedPart{Owner: l.gradients, guard: l.guard, world: l.world, label: l.micro.label, noted: true}
+}
+
+// GradNorm returns the L2 norm of the gradients that the next Step of each part would use, all of
+// them taken as one vector. It first sums what is not yet summed, and so its place is after the
+// last Backward of a step. Every rank calls it, with the same parts, of one world, in the same
+// order. A norm that is infinite or not a number, as that of such gradients is, is no error.
+//
+// It has the same bits on any number of ranks, with any copies of the experts, algorithm and
+// transport, as gradients have: squares are added in float64, within an expert in the order of its
+// tensors, and over experts by a fixed binary tree.
+//
+// For each layer a rank of the first copy of the experts sends each other rank 8 bytes for each
+// node of that tree whose experts it hosts, all layers in one message: 8 bytes where each rank
+// hosts the same power of two of experts, otherwise at most 16 for each bit of the number it hosts.
+func GradNorm(ctx context.Context, parts ...Trainable) (float64, error) {
+	j, err := enterParts(ctx, "GradNorm", parts)
+	if err != nil {
+		return 0, err
+	}
+	defer j.leave()
+	var n gradients.Norm
+	err = j.attempt(func() (err error) {
+		n, err = j.norm(ctx)
+		return err
+	})
+	return n.Value, err
+}
+
+// ClipGradients multiplies the gradients of all parts by most/norm if norm, as [GradNorm] returns
+// it, is greater than most, and returns norm. The factor is rounded to float32, and is the same on
+// every rank, as most must be. It is above 0, and may be infinite, which clips nothing. Otherwise
+// it is called, and costs, as GradNorm, and 8 bytes more. (Pascanu et al. 2013, On the difficulty
+// of training recurrent neural networks; clip_grad_norm_ of PyTorch, which adds 1e-6 to norm.)
+//
+// Gradients that are not finite are an error on every rank that names their part
+// ([alltoall.ErrNotFinite]), and changes nothing: a program may then call DiscardGradients of each
+// part on every rank, and go on.
+func ClipGradients(ctx context.Context, most float64, parts ...Trainable) (norm float64, err error) {
+	j, err := enterParts(ctx, "ClipGradients", parts)
+	if err != nil {
+		return 0, err
+	}
+	defer j.leave()
+	if !(most > 0) {
+		return 0, j.misuse("the greatest norm is %v, must be above 0", most)
+	}
+	err = j.attempt(func() error {
+		n, err := j.norm(ctx, most)
+		if err = cmp.Or(err, j.agree("greatest norm", n.Said), j.notFinite(n)); err != nil {
+			return err
+		}
+		if norm = n.Value; norm > most {
+			j.scale(float32(most / norm))
+		}
+		return nil
+	})
+	return norm, err
+}
+
+// GradNorm is the function [GradNorm] of this layer alone.
+func (l *Layer) GradNorm(ctx context.Context) (float64, error) { return GradNorm(ctx, l) }
+
+// ScaleGradients multiplies the gradients that the next Step would use by a finite factor, the same
+// on every rank: those of all passes since the last Step, micro-batch layers and auxiliary losses
+// included. Those of passes to come are added to the products. Every rank calls it, after at least
+// one Backward.
+func (l *Layer) ScaleGradients(ctx context.Context, factor float32) error {
+	return scaleGradients(ctx, factor, l)
+}
+
+func scaleGradients(ctx context.Context, factor float32, part Trainable) error {
+	j, err := enterParts(ctx, "ScaleGradients", []Trainable{part})
+	if err != nil {
+		return err
+	}
+	defer j.leave()
+	if factor-factor != 0 {
+		return j.misuse("the factor is %v, must be finite", factor)
+	}
+	return j.attempt(func() error {
+		n, err := j.normOf(ctx, nil, float64(factor))
+		if err = cmp.Or(err, j.agree("factor", n.Said)); err != nil {
+			return err
+		}
+		if err = j.parts[0].ReduceAll(ctx); err != nil {
+			return err
+		}
+		j.scale(factor)
+		return nil
+	})
+}
+
+// DiscardGradients forgets the gradients of all passes since the last Step, those of micro-batch
+// layers included: a step is left out, as where [ClipGradients] finds gradients that are not
+// finite. Every rank does so. Parameters, the bias by which a gate balances its load, what counts
+// steps and the state of an optimiser stay as they are, and the load of these passes moves no bias.
+// Without gradients it does nothing.
+func (l *Layer) DiscardGradients() error {
+	const op = "DiscardGradients"
+	if err := l.guard.EnterAll(context.Background(), op); err != nil {
+		return err
+	}
+	defer l.guard.LeaveAll()
+	if err := l.guard.CheckNoneWaits(op); err != nil {
+		return err
+	}
+	l.dropStep()
+	return nil
+}
+
+// dropStep forgets all passes since the last step.
+func (l *Layer) dropStep() {
+	l.gradients.Discard()
+	l.routing.DropTally(l.micro.routing())
+	l.guard.StepDone()
+}

@@ -1,0 +1,105 @@
+package gradients
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/internal/view"
+	"github.com/switchyard-moe/switchyard/param/tree"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// Norm is the L2 norm of the gradients of several owners together.
+type Norm struct {
+	// Value is the norm, with the same bits on every rank.
+	Value float64
+	// Said is what each rank has said.
+	Said []float64
+	// Fault is nil if Value is finite.
+	Fault *NotFinite
+}
+
+// NotFinite says which gradients are not finite, the first of several.
+type NotFinite struct {
+	// Owner is the number of the owner, and What names the part of it.
+	Owner int
+	What  string
+	// Rank is a rank that hosts them, or transport.None if every rank does.
+	Rank transport.Rank
+}
+
+// NormOf returns the norm of the gradients that owners have summed. Every rank calls it, with the
+// same owners in the same order, and may say one number.
+//
+// Direct: each rank sends each other 8 bytes for what it says, and for each owner 8 for each node
+// of the tree over the experts for which it answers: one node where each rank hosts the same power
+// of two of experts, otherwise at most two for each bit of the number that it hosts. If no rank has
+// anything to send there is no message.
+func NormOf(ctx context.Context, comm *collective.Comm, owners []Squares, say ...float64) (Norm, error) {
+	all, err := gatherSquares(ctx, comm, owners, say)
+	if err != nil {
+		return Norm{}, err
+	}
+	var n Norm
+	for r := range all {
+		n.Said, all[r] = append(n.Said, all[r][:len(say)]...), all[r][len(say):]
+	}
+	sum := 0.0
+	for i := range owners {
+		sum += n.add(i, &owners[i], all)
+	}
+	n.Value = math.Sqrt(sum)
+	return n, nil
+}
+
+// add returns the sum of squares of owner number i, whose nodes are the next ones of each rank.
+func (n *Norm) add(i int, s *Squares, all [][]float64) float64 {
+	var t squaresTree
+	for r, of := range s.Answers {
+		for _, at := range tree.Cover(of.Begin, of.End) {
+			sum := all[r][0]
+			all[r] = all[r][1:]
+			t.add(at, sum)
+			if n.Fault == nil && sum-sum != 0 {
+				begin, end := at.Leaves()
+				n.Fault = &NotFinite{i, fmt.Sprintf("experts %d to %d", begin, end-1), transport.Rank(r)}
+			}
+		}
+	}
+	total := t.total()
+	for _, held := range s.Held {
+		total += held.Sum
+		if n.Fault == nil && held.Sum-held.Sum != 0 {
+			n.Fault = &NotFinite{i, held.Name, transport.None}
+		}
+	}
+	return total
+}
+
+// gatherSquares returns what each rank says, followed by its nodes of each owner.
+func gatherSquares(
+	ctx context.Context, comm *collective.Comm, owners []Squares, say []float64,
+) ([][]float64, error) {
+	all, bufs, empty := make([][]float64, comm.Size()), make([][]byte, comm.Size()), true
+	for r := range all {
+		n := len(say)
+		for _, s := range owners {
+			if s.Answers != nil {
+				n += len(tree.Cover(s.Answers[r].Begin, s.Answers[r].End))
+			}
+		}
+		all[r] = make([]float64, n)
+		bufs[r], empty = view.Bytes(all[r]), empty && n == 0
+	}
+	mine := all[comm.Rank()][:0]
+	mine = append(mine, say...)
+	for _, s := range owners {
+		mine = append(mine, s.Experts...)
+	}
+	if empty {
+		return all, nil
+	}
+	return all, comm.AllGatherV(ctx, bufs)
+}

@@ -1,0 +1,26 @@
+package gradients
+
+import "github.com/switchyard-moe/switchyard/internal/f32"
+
+// Scale multiplies the gradients of all passes that have been reduced by factor. Those of passes to
+// come are added to the products. The gradient of the gate is kept in two parts, of the weights and
+// of the losses, each of which is multiplied.
+func (r *Reducer) Scale(factor float32) {
+	for _, s := range r.sums() {
+		f32.Scale(s.total, factor)
+	}
+	f32.Scale(r.losses.mean.total, factor)
+}
+
+// Discard forgets all passes since the last step, those of micro-batch layers included.
+func (r *Reducer) Discard() {
+	for _, of := range r.all() {
+		if of.pending {
+			of.Drop()
+			reset(of.cfg.Sets.Gate, of.losses.set)
+			of.pending = false
+		}
+		of.passes = 0
+		of.losses.restart()
+	}
+}
