@@ -64,6 +64,7 @@ var allowed = map[string][]string{
 	"internal/pipeline":           {"alltoall", "schedule", "schedule/autotune", "transport"},
 	"internal/passcheck":          {"alltoall", "collective", "transport"},
 	"internal/routing":            {"alltoall", "collective", "router", "transport"},
+	"checkpoint":                  {".", "checkpoint/safetensors", "collective", "param", "transport"},
 	"checkpoint/safetensors":      {},
 	"bench":                       {"*"},
 	"examples":                    {"*"},

@@ -34,7 +34,7 @@ func parseHeader(text string, data, bytes int64) (map[string]string, []Tensor, e
 		err = s.end()
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("header: %w", err)
+		return nil, nil, fmt.Errorf("the header: %w", err)
 	}
 	tensors, err := place(lastOfEachName(entries), data, bytes)
 	return metadata, tensors, err

@@ -1,0 +1,248 @@
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// ErrUnusable: a load has failed when part of the state was already overwritten. On no rank may the
+// parts be used before another load has succeeded.
+var ErrUnusable = errors.New("the state is overwritten in part and must not be used")
+
+// ErrDamaged: the bytes of a tensor are not those that were saved.
+var ErrDamaged = errors.New("the checksum is wrong")
+
+// Info says what was loaded.
+type Info struct {
+	// Path is the folder of the checkpoint, and Step the step after which it was saved by Ranks
+	// ranks. Files of another program have 0 of each.
+	Path        string
+	Step, Ranks int
+	// Metadata are the strings of Config.Metadata.
+	Metadata map[string]string
+	// Tensors and Bytes count what this rank has read.
+	Tensors int
+	Bytes   int64
+}
+
+// Load reads a checkpoint into the memory of the parts. Every rank calls it with the parts that it
+// holds, whatever number of ranks has saved it and wherever experts were. dir is the folder of
+// Config.Dir, of which the latest complete checkpoint is taken; or the folder of one checkpoint; or
+// one of Hugging Face layout, with an index or a single model.safetensors; or a single file. If
+// there is none the error is [ErrNone].
+//
+// All ranks first compare all names, shapes and types. An error then lists every fault, the same
+// ones on each rank, and nothing has changed. An error after that, as of a checksum, is
+// [ErrUnusable] on all ranks. Beyond the state itself a rank needs memory for the names in the
+// indexes only.
+func Load(ctx context.Context, world *switchyard.World, dir string, o Options, parts ...Part) (Info, error) {
+	r, err := newRanks(world)
+	if err != nil {
+		return Info{}, errtext.Errorf("checkpoint: Load: %w", err)
+	}
+	l := &load{ranks: r, options: o, parts: parts}
+	if err := l.choose(ctx, dir); err != nil {
+		return Info{}, err
+	}
+	p, err := l.check(ctx)
+	if err != nil {
+		return Info{}, err
+	}
+	for _, stage := range []func() error{func() error { return p.read(ctx) }, l.loaded} {
+		fault, err := r.agree(ctx, "Load", stage())
+		if err = errors.Join(fault, err); err != nil {
+			return Info{}, errtext.Errorf("checkpoint: %s: %w: %w", l.path, ErrUnusable, err)
+		}
+	}
+	s := p.source
+	return Info{l.path, s.step, s.ranks, s.program, p.tensors, p.bytes}, nil
+}
+
+// load is one call of Load.
+type load struct {
+	ranks   ranks
+	options Options
+	parts   []Part
+	path    string // of the checkpoint
+}
+
+// candidates is what a rank says of the folder to load from.
+type candidates struct {
+	said
+	Lists    bool     // whether it has looked
+	Itself   bool     // the folder, or file, is a checkpoint
+	Complete []string // else the folders of steps in it
+}
+
+// choose has the ranks agree on a checkpoint.
+func (l *load) choose(ctx context.Context, dir string) error {
+	mine, fault := candidates{}, l.options.Validate()
+	if mine.Lists = l.options.Local || l.ranks.rank() == 0; mine.Lists && fault == nil {
+		fault = mine.look(dir)
+	}
+	mine.said = saying(fault)
+	all, err := gather(ctx, l.ranks, "Load", mine, maxShort)
+	if err != nil {
+		return err
+	}
+	if err := firstFault(l.ranks, "Load", fault, all); err != nil {
+		return err
+	}
+	name, ok := chosen(all)
+	if !ok {
+		return errtext.Errorf("checkpoint: %s: %w", dir, ErrNone)
+	}
+	l.path = filepath.Join(dir, name)
+	return nil
+}
+
+func (c *candidates) look(dir string) (err error) {
+	if dir == "" {
+		return errors.New("checkpoint: Load: dir is empty, want a folder")
+	}
+	if c.Itself = isCheckpoint(dir); !c.Itself {
+		c.Complete, err = completeIn(dir)
+	}
+	return err
+}
+
+// isCheckpoint tells whether path is a checkpoint, and no folder of checkpoints.
+func isCheckpoint(path string) bool {
+	for _, name := range []string{"", modelIndex, singleFile} {
+		if info, err := os.Stat(filepath.Join(path, name)); err == nil && info.Mode().IsRegular() {
+			return true
+		}
+	}
+	return false
+}
+
+// chosen is the name of the folder that all take, "" for the one that was given.
+func chosen(all []candidates) (name string, ok bool) {
+	var lists [][]string
+	itself := true
+	for _, c := range all {
+		if c.Lists {
+			lists, itself = append(lists, c.Complete), itself && c.Itself
+		}
+	}
+	if itself {
+		return "", true
+	}
+	common := inAll(lists)
+	if len(common) == 0 {
+		return "", false
+	}
+	return common[len(common)-1], true
+}
+
+// opened is what a rank says of the indexes.
+type opened struct {
+	said
+	Digest uint32
+}
+
+// found is what a rank says of its entries.
+type found struct {
+	Faults []string
+	Count  int
+	Used   []byte
+}
+
+// check reads the indexes and the headers, and compares them with the entries of all ranks.
+func (l *load) check(ctx context.Context) (*plan, error) {
+	tensors, _, fault := tensorsOf(l.parts)
+	s, err := openSource(l.path)
+	fault = errors.Join(fault, err)
+	mine := opened{said: saying(fault)}
+	if fault == nil {
+		mine.Digest = s.digest
+	}
+	all, err := gather(ctx, l.ranks, "Load", mine, maxShort)
+	if err != nil {
+		return nil, err
+	}
+	if err := firstFault(l.ranks, "Load", fault, all); err != nil {
+		return nil, err
+	}
+	for r, o := range all {
+		if o.Digest != all[0].Digest {
+			return nil, l.ranks.fault("Load", r, fmt.Errorf("%w: its index in %s is not that of rank 0", transport.ErrMismatch, l.path))
+		}
+	}
+	p := newPlan(s, tensors, l.options)
+	return p, l.compare(ctx, p)
+}
+
+// compare returns an error with the faults of all ranks.
+func (l *load) compare(ctx context.Context, p *plan) error {
+	all, err := gather(ctx, l.ranks, "Load", found{p.faults.texts, p.faults.count, p.used}, maxManifest)
+	if err != nil {
+		return err
+	}
+	lists, used := make([]faultList, len(all)), make([]byte, len(p.used))
+	for r, f := range all {
+		if len(f.Used) != len(used) {
+			return l.ranks.fault("Load", r, fmt.Errorf("%w: %d bytes, want %d", transport.ErrProtocol, len(f.Used), len(used)))
+		}
+		for i, b := range f.Used {
+			used[i] |= b
+		}
+		lists[r] = faultList{f.Faults, f.Count}
+	}
+	faults := merged(lists)
+	extra(&faults, p.source, used, l.options)
+	return faults.err("the checkpoint " + l.path + " does not fit, and nothing is loaded")
+}
+
+// read fills the entries. It ends at the first fault.
+func (p *plan) read(ctx context.Context) error {
+	for _, file := range slices.Sorted(maps.Keys(p.files)) {
+		if err := p.readFile(ctx, file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *plan) readFile(ctx context.Context, file string) error {
+	f, err := p.source.open(file)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	for _, t := range p.files[file] {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		sum, err := f.ReadInto(t.from, t.data)
+		if err != nil {
+			return err
+		}
+		if err := p.source.checkSum(t.from, sum); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loaded tells the parts that their entries are filled.
+func (l *load) loaded() error {
+	for _, part := range l.parts {
+		if part.State.Loaded == nil {
+			continue
+		}
+		if err := part.State.Loaded(); err != nil {
+			return fmt.Errorf("part %q: %w", part.Name, err)
+		}
+	}
+	return nil
+}

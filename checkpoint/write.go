@@ -1,0 +1,242 @@
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"io"
+	"path/filepath"
+	"slices"
+
+	"github.com/switchyard-moe/switchyard/checkpoint/safetensors"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/param"
+)
+
+// job is one save on one rank.
+type job struct {
+	saver   *Saver
+	step    int
+	plans   [roles]*safetensors.Plan
+	tensors [roles][]tensor // what this rank writes, in the order of the plans
+	held    []string        // names of what others write
+
+	folder string
+	names  [][roles]string // of the files, by rank
+	places []string        // host:folder of the ranks, empty if they share one
+	leader bool            // whether this rank makes, completes and cleans its folder
+	kept   []string        // folders that are kept when this one is complete
+}
+
+// copyInto copies what this rank writes into a buffer, which it makes if the given one is too
+// small, and returns that.
+func (j *job) copyInto(buffer []byte) []byte {
+	total := 0
+	for _, list := range j.tensors {
+		for _, t := range list {
+			total += len(t.data)
+		}
+	}
+	if cap(buffer) < total {
+		buffer = make([]byte, total)
+	}
+	rest := buffer[:total]
+	for _, list := range j.tensors {
+		for i := range list {
+			n := copy(rest, list[i].data)
+			list[i].data, rest = rest[:n:n], rest[n:]
+		}
+	}
+	return buffer
+}
+
+// run writes the checkpoint with the other ranks. After each stage they agree whether to go on. An
+// error that is not ErrWrite says that they could not; then what is written stays, since others may
+// have completed the checkpoint, and the next save removes it if not.
+func (j *job) run(ctx context.Context) error {
+	fault, err := j.saver.ranks.agree(ctx, "Save", j.prepare())
+	if fault == nil && err == nil {
+		fault, err = j.writeAndComplete(ctx)
+	}
+	if fault == nil && err == nil {
+		return j.prune(ctx)
+	}
+	if err != nil {
+		j.saver.broken = err
+		return err
+	}
+	return errtext.Errorf("checkpoint: %w: step %d: %w", ErrWrite, j.step, errors.Join(fault, j.remove()))
+}
+
+// prepare makes the folder, and removes what interrupted saves have left beside it.
+func (j *job) prepare() error {
+	if !j.leader {
+		return nil
+	}
+	if err := makeFolder(j.saver.cfg.Dir); err != nil {
+		return err
+	}
+	if err := clean(j.saver.cfg.Dir); err != nil {
+		return err
+	}
+	return makeFolder(j.folder)
+}
+
+func (j *job) writeAndComplete(ctx context.Context) (fault, err error) {
+	mine, fault := j.write(ctx)
+	mine.said = saying(fault)
+	all, err := gather(ctx, j.saver.ranks, "Save", mine, maxManifest)
+	if err != nil {
+		return nil, err
+	}
+	if fault := firstFault(j.saver.ranks, "Save", fault, all); fault != nil {
+		return fault, nil
+	}
+	return j.saver.ranks.agree(ctx, "Save", j.complete(all))
+}
+
+// remove removes what a failed save has written. No rank writes any more.
+func (j *job) remove() error {
+	if !j.leader {
+		return nil
+	}
+	return removeFolder(j.folder)
+}
+
+// manifest is what a rank has written, and what it expects of others.
+type manifest struct {
+	said
+	Tensors [roles][]written
+	Held    []string
+}
+
+// written is a tensor in a file.
+type written struct {
+	Name     string   `json:"n"`
+	Sum      checksum `json:"c"`
+	Bytes    int64    `json:"b"`
+	Elements int64    `json:"e"`
+}
+
+// write writes this rank's files.
+func (j *job) write(ctx context.Context) (m manifest, err error) {
+	m.Held = j.held
+	p := pace{rate: j.saver.cfg.BytesPerSecond, flush: j.saver.flush}
+	for role, name := range j.names[j.saver.ranks.rank()] {
+		if name == "" {
+			continue
+		}
+		err := writeWhole(j.saver.create, filepath.Join(j.folder, name), func(w io.Writer) (err error) {
+			m.Tensors[role], err = j.writeTensors(ctx, w, &p, role)
+			return err
+		})
+		if err != nil {
+			return m, err
+		}
+	}
+	return m, syncFolder(j.folder)
+}
+
+// writeTensors writes the file of a role, and returns what is in it.
+func (j *job) writeTensors(ctx context.Context, out io.Writer, p *pace, role int) ([]written, error) {
+	w, err := safetensors.NewWriter(out, j.plans[role])
+	if err != nil {
+		return nil, err
+	}
+	var list []written
+	for i, t := range j.plans[role].Tensors() {
+		for piece := range slices.Chunk(j.tensors[role][i].data, pieceBytes) {
+			if err := p.wait(ctx, len(piece)); err != nil {
+				return nil, err
+			}
+			if err := w.Write(t.Name, piece); err != nil {
+				return nil, err
+			}
+		}
+		sum, _ := w.Checksum(t.Name)
+		n, _ := elements(t.Shape)
+		list = append(list, written{t.Name, checksum(sum), t.Bytes, int64(n)})
+	}
+	return list, w.Close()
+}
+
+// complete writes the indexes, the model's last, if this rank does that for its folder. all is what
+// the ranks have written.
+func (j *job) complete(all []manifest) error {
+	if !j.leader {
+		return nil
+	}
+	indexes, err := j.indexes(all)
+	if err != nil {
+		return err
+	}
+	for _, role := range []param.Role{param.Training, param.Parameter} {
+		if len(indexes[role].WeightMap) == 0 {
+			continue
+		}
+		text, err := indexes[role].JSON()
+		if err != nil {
+			return err
+		}
+		err = writeWhole(j.saver.create, filepath.Join(j.folder, indexNames[role]), func(w io.Writer) error {
+			_, err := w.Write(text)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if err := syncFolder(j.folder); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// indexes are those of the model and of what training needs.
+func (j *job) indexes(all []manifest) (indexes [roles]safetensors.Index, err error) {
+	writer := map[string]int{}
+	var faults faultList
+	for role := range roles {
+		x := &indexes[role]
+		x.WeightMap = map[string]string{}
+		m := metadata{Format: format, Step: j.step, Ranks: len(all), Sums: map[string]checksum{}, Program: j.saver.cfg.Metadata}
+		for r, rank := range all {
+			for _, t := range rank.Tensors[role] {
+				if first, twice := writer[t.Name]; twice {
+					faults.add("tensor %.200q is written by rank %d and by rank %d", t.Name, first, r)
+				}
+				writer[t.Name] = r
+				x.WeightMap[t.Name], m.Sums[t.Name] = j.names[r][role], t.Sum
+				x.TotalParameters, x.TotalSize = x.TotalParameters+t.Elements, x.TotalSize+t.Bytes
+			}
+			m.place(j.names[r][role], j.places[r], j.folder)
+		}
+		if x.Metadata, err = m.fields(); err != nil {
+			return indexes, err
+		}
+	}
+	for r, rank := range all {
+		for _, name := range rank.Held {
+			if _, ok := writer[name]; !ok {
+				faults.add("tensor %.200q, which rank %d holds, is written by no rank", name, r)
+			}
+		}
+	}
+	return indexes, faults.err("the state cannot be saved")
+}
+
+// prune removes old checkpoints, once the new one is complete on all ranks.
+func (j *job) prune(ctx context.Context) error {
+	var mine error
+	if cfg := j.saver.cfg; j.leader {
+		mine = prune(cfg.Dir, j.kept, cfg.Keep == 0)
+	}
+	fault, err := j.saver.ranks.agree(ctx, "Save", mine)
+	if err != nil {
+		j.saver.broken = err
+		return err
+	}
+	if fault != nil {
+		return errtext.Errorf("checkpoint: %w: step %d is saved, but an older one could not be removed: %w", ErrWrite, j.step, fault)
+	}
+	return nil
+}
