@@ -10,7 +10,8 @@ import (
 	"github.com/switchyard-moe/switchyard/expert"
 )
 
-// TestFrozenExpertsTakeNoGradientMemory counts the bytes that passes in flight take, of new experts.
+// TestFrozenExpertsTakeNoGradientMemory counts the bytes that passes in flight take, of new
+// experts.
 func TestFrozenExpertsTakeNoGradientMemory(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector takes memory itself")

@@ -161,19 +161,26 @@ func (c *cosine) backward(dx, dlogits blas32.General, in *input, firstLeaf int) 
 		f32.Scale(mat.Row(dlogits, t), scale)
 	}
 	c.backwardTokens(dlogits, in)
+	if !c.set.Frozen {
+		c.leaves(dlogits, in, firstLeaf, moves)
+	}
+	if in.x.Rows != 0 {
+		gemm.Gemm(blas.NoTrans, blas.Trans, c.dtokens.matrix(), c.set.Matrix(c.set.Value, cosineProjection), 1, dx)
+	}
+}
+
+// leaves gives the gradient of the parameters, of which the scale has one if it moves.
+func (c *cosine) leaves(dcosines blas32.General, in *input, firstLeaf int, moves bool) {
 	begin := 0
 	for g, end := range in.Ends {
 		leaf := c.set.Grad.Leaf(firstLeaf + g)
 		if begin < end {
-			c.backwardGroup(leaf, dlogits, in, begin, end)
+			c.backwardGroup(leaf, dcosines, in, begin, end)
 		}
 		if moves {
-			c.set.Of(leaf, cosineScale)[0] = scaleGradient(dlogits, in, begin, end)
+			c.set.Of(leaf, cosineScale)[0] = scaleGradient(dcosines, in, begin, end)
 		}
 		begin = end
-	}
-	if in.x.Rows != 0 {
-		gemm.Gemm(blas.NoTrans, blas.Trans, c.dtokens.matrix(), c.set.Matrix(c.set.Value, cosineProjection), 1, dx)
 	}
 }
 

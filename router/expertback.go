@@ -56,9 +56,22 @@ func (g *expertChoice) scoreGradient(c *election, dweights []float32) {
 	}
 }
 
-// projectBackward takes dlogits, and the auxiliary routers' loss, back to the tokens and the
-// parameters.
+// projectBackward takes dlogits back to the tokens, and with the auxiliary routers' loss to the
+// parameters unless those are frozen.
 func (g *expertChoice) projectBackward(c *election, x blas32.General, grad Gradient) {
+	if !g.set.Frozen {
+		g.leaves(c, x, grad)
+	}
+	if c.tokens == 0 {
+		return
+	}
+	for j, cols := range g.columns {
+		gemm.Gemm(blas.NoTrans, blas.Trans, cols.of(g.dlogits.matrix()), g.set.Matrix(g.set.Value, j), 1, grad.DX)
+	}
+}
+
+// leaves gives the gradient of the parameters, to which alone the auxiliary routers' loss adds.
+func (g *expertChoice) leaves(c *election, x blas32.General, grad Gradient) {
 	dlogits := g.dlogits.matrix()
 	begin := 0
 	for i, end := range c.ends {
@@ -76,12 +89,6 @@ func (g *expertChoice) projectBackward(c *election, x blas32.General, grad Gradi
 			}
 		}
 		begin = end
-	}
-	if c.tokens == 0 {
-		return
-	}
-	for j, cols := range g.columns {
-		gemm.Gemm(blas.NoTrans, blas.Trans, cols.of(dlogits), g.set.Matrix(g.set.Value, j), 1, grad.DX)
 	}
 }
 

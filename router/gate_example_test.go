@@ -68,8 +68,11 @@ func (g *roundRobinGate) Route(x blas32.General, b router.Batch) (*router.Decisi
 }
 
 // Backward writes a leaf for each token group, those without tokens too. The tokens themselves have
-// no gradient here.
+// no gradient here, so that there is nothing to do if the parameters are frozen.
 func (g *roundRobinGate) Backward(d *router.Decision, _ blas32.General, grad router.Gradient) error {
+	if g.params.Frozen {
+		return nil
+	}
 	begin := 0
 	for group, end := range d.Saved.([]int) {
 		leaf := g.params.Grad.Leaf(grad.FirstLeaf + group)

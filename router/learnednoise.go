@@ -82,7 +82,7 @@ func (l learnedNoise) backward(dx, dlogits blas32.General, in *input, firstLeaf 
 	for t := range dlogits.Rows {
 		l.backwardRow(mat.Row(dlogits, t), in, t)
 	}
-	leaves(l.set, in, firstLeaf, clean, raw)
+	leaves(l.set, in.x, in.Ends, firstLeaf, clean, raw)
 	if dx.Rows != 0 {
 		gemm.Gemm(blas.NoTrans, blas.Trans, clean, l.weights(), 1, dx)
 		gemm.Gemm(blas.NoTrans, blas.Trans, raw, l.noiseWeights(), 1, dx)

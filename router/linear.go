@@ -34,23 +34,26 @@ func (l linear) weights() blas32.General { return l.set.Matrix(l.set.Value, 0) }
 func (l linear) forward(logits blas32.General, in *input) { multiply(logits, in.x, l.weights()) }
 
 func (l linear) backward(dx, dlogits blas32.General, in *input, firstLeaf int) {
-	leaves(l.set, in, firstLeaf, dlogits)
+	leaves(l.set, in.x, in.Ends, firstLeaf, dlogits)
 	if dx.Rows != 0 {
 		gemm.Gemm(blas.NoTrans, blas.Trans, dlogits, l.weights(), 1, dx)
 	}
 }
 
 // leaves gives the gradient of the set's first matrices, all of which multiply x: a leaf for each
-// token group, in which matrix i has xᵀ·d[i].
-func leaves(set *param.Set, in *input, firstLeaf int, d ...blas32.General) {
+// token group, in which matrix i has xᵀ·d[i]; none if the set is frozen.
+func leaves(set *param.Set, x blas32.General, ends []int, firstLeaf int, d ...blas32.General) {
+	if set.Frozen {
+		return
+	}
 	begin := 0
-	for g, end := range in.Ends {
+	for g, end := range ends {
 		// A token group without tokens has a leaf too, so that the tree's shape does not depend on which
 		// are empty.
 		leaf := set.Grad.Leaf(firstLeaf + g)
 		for i := range d {
 			if begin < end {
-				gemm.Gemm(blas.Trans, blas.NoTrans, mat.Rows(in.x, begin, end), mat.Rows(d[i], begin, end), 0, set.Matrix(leaf, i))
+				gemm.Gemm(blas.Trans, blas.NoTrans, mat.Rows(x, begin, end), mat.Rows(d[i], begin, end), 0, set.Matrix(leaf, i))
 			}
 		}
 		begin = end

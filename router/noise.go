@@ -124,10 +124,8 @@ func (l jitteredTokens) backward(dx, dlogits blas32.General, in *input, firstLea
 		l.linear.backward(dx, dlogits, in, firstLeaf)
 		return
 	}
-	factor, jittered, x := &in.kept[0], &in.kept[1], in.x
-	in.x = jittered.matrix()
-	leaves(l.set, in, firstLeaf, dlogits)
-	in.x = x
+	factor, jittered := &in.kept[0], &in.kept[1]
+	leaves(l.set, jittered.matrix(), in.Ends, firstLeaf, dlogits)
 	if dx.Rows == 0 {
 		return
 	}

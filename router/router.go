@@ -45,8 +45,8 @@ type Gate interface {
 	// in the scores is an error that gives the token's row in x, in any words.
 	Route(x blas32.General, b Batch) (*Decision, error)
 	// Backward adds to g.DX the gradient of the loss with respect to x, and gives the parameters'
-	// gradient, a leaf for each token group, to Params().Grad. x is the input of the Route call that
-	// returned d.
+	// gradient, a leaf for each token group, to Params().Grad, unless the set is frozen
+	// ([param.Set.Frozen]). x is the input of the Route call that returned d.
 	Backward(d *Decision, x blas32.General, g Gradient) error
 }
 
@@ -113,7 +113,7 @@ type Gradient struct {
 	LossScale []float32
 	// Losses, if it is not nil, is the set that the LossParams of a [LossSplitter] returned. Its Grad
 	// takes the share of the parameters' gradient that LossScale causes, a leaf for each token
-	// group; Params().Grad then takes the rest.
+	// group; Params().Grad then takes the rest. If Params() is frozen neither takes anything.
 	Losses *param.Set
 	// Rows is the loss's gradient with respect to the rows that [Decision.Order] made. Gates whose
 	// rows are mixtures of tokens read it, and it stays as it is until Backward returns; others

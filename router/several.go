@@ -141,9 +141,10 @@ func (m *several) shareParameters() {
 }
 
 // prepare gives a gate its parameters and its bias out of those of all gates, whose memory or
-// values may have changed since the last call.
+// values may have changed since the last call, or been frozen.
 func (m *several) prepare(gate int) {
 	if p := m.gates[gate].Params(); p != nil && m.set != nil {
+		p.Frozen = m.set.Frozen
 		p.Value = m.set.Value[m.offsets[gate]:m.offsets[gate+1]:m.offsets[gate+1]]
 	}
 	copy(biasOf(m.gates[gate]), m.bias[gate])
@@ -204,9 +205,10 @@ func (m *several) Backward(d *Decision, x blas32.General, g Gradient) error {
 	if err := gate.Backward(d, x, g); err != nil {
 		return err
 	}
-	if m.set != nil {
-		moveGradient(m.set, gate.Params(), m.offsets[s.gate], len(d.GroupLoss), g.FirstLeaf)
+	if m.set == nil || m.set.Frozen {
+		return nil
 	}
+	moveGradient(m.set, gate.Params(), m.offsets[s.gate], len(d.GroupLoss), g.FirstLeaf)
 	if losses != nil {
 		moveGradient(losses, g.Losses, m.offsets[s.gate], len(d.GroupLoss), g.FirstLeaf)
 	}

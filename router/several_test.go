@@ -46,6 +46,13 @@ func TestSeveral(t *testing.T) {
 		got := gradientOf(t, m, x, i)
 		require.Equal(t, want.d, got.d, "gate %d", i)
 		require.Equal(t, want.dx, got.dx, "gate %d", i)
+		p.Frozen = true
+		d, err := m.Route(x, Batch{Ends: []int{tokens}, Gate: i})
+		require.NoError(t, err)
+		require.NoError(t, m.Backward(d, x, Gradient{
+			Weights: make([]float32, len(d.Weight)), LossScale: []float32{1}, DX: dense(tokens, 3, make([]float32, 3*tokens))}))
+		require.Empty(t, p.Grad.Nodes(), "leaves of frozen parameters, gate %d", i)
+		p.Frozen = false
 		for j, v := range got.parameters {
 			if j >= at && j < at+size {
 				require.Equal(t, want.parameters[j-at], v)

@@ -57,6 +57,5 @@ func (p featureProjection) forward(logits blas32.General, in *input) {
 }
 
 func (p featureProjection) backward(_, dlogits blas32.General, in *input, firstLeaf int) {
-	features := input{x: in.Features, Batch: in.Batch}
-	leaves(p.set, &features, firstLeaf, dlogits)
+	leaves(p.set, in.Features, in.Ends, firstLeaf, dlogits)
 }

@@ -249,14 +249,7 @@ func (g *softMoE) dispatchGradient(m *mixed, j, begin, end int) {
 // project takes dlogits back through x·φ.
 func (g *softMoE) project(m *mixed, x blas32.General, grad Gradient) {
 	dlogits := g.dlogits.matrix()
-	begin := 0
-	for i, end := range m.mixture.Ends {
-		leaf := g.set.Grad.Leaf(grad.FirstLeaf + i)
-		if begin < end {
-			gemm.Gemm(blas.Trans, blas.NoTrans, mat.Rows(x, begin, end), mat.Rows(dlogits, begin, end), 0, g.set.Matrix(leaf, 0))
-		}
-		begin = end
-	}
+	leaves(g.set, x, m.mixture.Ends, grad.FirstLeaf, dlogits)
 	if x.Rows != 0 {
 		gemm.Gemm(blas.NoTrans, blas.Trans, dlogits, g.set.Matrix(g.set.Value, 0), 1, grad.DX)
 	}

@@ -95,13 +95,15 @@ func (g *threshold) Backward(d *router.Decision, x blas32.General, grad router.G
 	begin := 0
 	for group, end := range d.Saved.(saved).ends {
 		// A leaf for each group, in order: so the sum over ranks has the same bits on any number of them.
-		leaf := g.params.Grad.Leaf(grad.FirstLeaf + group)
+		leaf := g.leaf(grad.FirstLeaf + group)
 		for e := range d.Experts {
 			from, to := d.Of(router.ExpertID(e))
 			for i := from; i < to; i++ {
 				if t := int(d.Token[i]); t >= begin && t < end {
 					dz := grad.Weights[i] * slope(d.Weight[i])
-					add(leaf[e*g.shape.Dim:], dz, row(x, t))
+					if leaf != nil {
+						add(leaf[e*g.shape.Dim:], dz, row(x, t))
+					}
 					add(row(grad.DX, t), dz, g.column(e))
 				}
 			}
@@ -109,6 +111,14 @@ func (g *threshold) Backward(d *router.Decision, x blas32.General, grad router.G
 		begin = end
 	}
 	return nil
+}
+
+// leaf is the gradient's vector for a token group, nil if parameters stay as they are.
+func (g *threshold) leaf(number int) []float32 {
+	if g.params.Frozen {
+		return nil
+	}
+	return g.params.Grad.Leaf(number)
 }
 
 // squash is (1 + z/(1+|z|))/2: a sigmoid without an exponential, whose last bits would differ

@@ -192,7 +192,7 @@ func (s *Stage) gatherGradients(ctx context.Context, p *Pass) (err error) {
 }
 
 func (s *Stage) enterGains(p *Pass, leaves Leaves) {
-	if s.gains == nil {
+	if s.gains == nil || s.gains.Frozen {
 		return
 	}
 	for i := range leaves.Count {

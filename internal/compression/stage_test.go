@@ -132,6 +132,10 @@ func TestAPassThatIsNotCompressed(t *testing.T) {
 	}
 	require.True(t, s.Gains().Grad.Holds(0, 1))
 	require.Equal(t, []float32{0, 0}, s.Gains().Grad.Total())
+	s.Gains().Frozen = true
+	_, err = s.RestoreBackward(ctx, nil, x, compression.Leaves{First: 1, Count: 1})
+	require.NoError(t, err)
+	require.True(t, s.Gains().Grad.Holds(0, 1), "no leaf of frozen gains")
 	var none *compression.Stage
 	require.Nil(t, none.Gains())
 	require.False(t, none.Enabled(0) || none.GathersNode())

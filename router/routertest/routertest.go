@@ -64,6 +64,7 @@ func Run(t *testing.T, configure func() router.Router, traits ...Trait) {
 		{"Parameters", testParameters},
 		{"Padding", testPadding},
 		{"LossesApart", testLossesApart},
+		{"Frozen", testFrozen},
 		{"Gradient", testGradient},
 	}
 	batches := 0
