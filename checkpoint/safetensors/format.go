@@ -1,6 +1,9 @@
 package safetensors
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // comma appends a comma unless value i is the first.
 func comma(b []byte, i int) []byte {
@@ -26,29 +29,21 @@ func appendTensor(b []byte, t Tensor) []byte {
 
 // appendString appends a JSON string with the escapes that serde_json writes: those that must be.
 func appendString(b []byte, s string) []byte {
-	const hex = "0123456789abcdef"
 	b = append(b, '"')
+	begin := 0 // of what is not appended yet
 	for i := range len(s) {
-		switch c := s[i]; c {
-		case '"', '\\':
-			b = append(b, '\\', c)
-		case '\b':
-			b = append(b, `\b`...)
-		case '\f':
-			b = append(b, `\f`...)
-		case '\n':
-			b = append(b, `\n`...)
-		case '\r':
-			b = append(b, `\r`...)
-		case '\t':
-			b = append(b, `\t`...)
-		default:
-			if c < ' ' {
-				b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-			} else {
-				b = append(b, c)
-			}
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' {
+			b = appendEscape(append(b, s[begin:i]...), c)
+			begin = i + 1
 		}
 	}
-	return append(b, '"')
+	return append(append(b, s[begin:]...), '"')
+}
+
+func appendEscape(b []byte, c byte) []byte {
+	if i := strings.IndexByte(meant, c); i >= 0 {
+		return append(b, '\\', escapes[i])
+	}
+	const hex = "0123456789abcdef"
+	return append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 }

@@ -14,14 +14,6 @@ const maxHeader = 100_000_000
 // metadataKey is the key of what is not a tensor in a header.
 const metadataKey = "__metadata__"
 
-// entry is a tensor as a header describes it: begin and end are places in the data.
-type entry struct {
-	name       string
-	dtype      DType
-	shape      []int
-	begin, end uint64
-}
-
 // parseHeader returns the metadata and the tensors of a header whose data, bytes long, starts at
 // the byte data of its file. Tensors are sorted by place, then by name.
 func parseHeader(text string, data, bytes int64) (map[string]string, []Tensor, error) {
@@ -29,28 +21,29 @@ func parseHeader(text string, data, bytes int64) (map[string]string, []Tensor, e
 		return nil, nil, fmt.Errorf("the header is not UTF-8")
 	}
 	s := &scanner{text: text}
-	metadata, entries, err := s.header()
+	metadata, tensors, err := s.header()
 	if err == nil {
 		err = s.end()
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("the header: %w", err)
 	}
-	tensors, err := place(lastOfEachName(entries), data, bytes)
-	return metadata, tensors, err
+	tensors = lastOfEachName(tensors)
+	return metadata, tensors, place(tensors, data, bytes)
 }
 
-func (s *scanner) header() (metadata map[string]string, entries []entry, err error) {
+// header reads a header. Until place has checked them, Offset and Bytes of the tensors hold the bits
+// of the first and the last offset in the data, which are any numbers of 64 bits.
+func (s *scanner) header() (metadata map[string]string, tensors []Tensor, err error) {
 	seen := false
 	var dims []int // memory to read shapes into
 	err = s.object(func(key string) error {
 		if key != metadataKey {
-			e := entry{name: key}
-			err := s.entry(&e, &dims)
-			if err != nil {
+			t := Tensor{Name: key}
+			if err := s.tensor(&t, &dims); err != nil {
 				return fmt.Errorf("tensor %s: %w", shown(key), err)
 			}
-			entries = append(entries, e)
+			tensors = append(tensors, t)
 			return nil
 		}
 		if seen {
@@ -62,7 +55,7 @@ func (s *scanner) header() (metadata map[string]string, entries []entry, err err
 		}
 		return nil
 	})
-	return metadata, entries, err
+	return metadata, tensors, err
 }
 
 // metadata reads the values of metadataKey: an object of strings, or null.
@@ -81,8 +74,8 @@ func (s *scanner) metadata() (map[string]string, error) {
 
 var fields = []string{"dtype", "shape", "data_offsets"}
 
-// entry reads what a header says of a tensor: an object, or the values of its fields as a list.
-func (s *scanner) entry(e *entry, dims *[]int) error {
+// tensor reads what a header says of a tensor: an object, or the values of its fields as a list.
+func (s *scanner) tensor(t *Tensor, dims *[]int) error {
 	count := 0
 	var seen [3]bool
 	read := func(field int) error {
@@ -93,7 +86,7 @@ func (s *scanner) entry(e *entry, dims *[]int) error {
 			return s.errorf("%s stands there twice", fields[field])
 		}
 		seen[field] = true
-		if err := s.field(e, field, dims); err != nil {
+		if err := s.field(t, field, dims); err != nil {
 			return fmt.Errorf("%s: %w", fields[field], err)
 		}
 		return nil
@@ -115,10 +108,10 @@ func (s *scanner) entry(e *entry, dims *[]int) error {
 	return nil
 }
 
-func (s *scanner) field(e *entry, field int, dims *[]int) (err error) {
+func (s *scanner) field(t *Tensor, field int, dims *[]int) (err error) {
 	switch field {
 	case 0:
-		e.dtype, err = s.dtype()
+		t.DType, err = s.dtype()
 	case 1:
 		*dims = (*dims)[:0]
 		err = s.list(func(int) error {
@@ -129,9 +122,11 @@ func (s *scanner) field(e *entry, field int, dims *[]int) (err error) {
 			*dims = append(*dims, int(n))
 			return err
 		})
-		e.shape = append([]int{}, *dims...)
+		t.Shape = append([]int{}, *dims...)
 	case 2:
-		e.begin, e.end, err = s.pair()
+		var begin, end uint64
+		begin, end, err = s.pair()
+		t.Offset, t.Bytes = int64(begin), int64(end)
 	}
 	return err
 }
@@ -184,50 +179,58 @@ func (s *scanner) pair() (a, b uint64, err error) {
 	return a, b, err
 }
 
-// lastOfEachName keeps of the entries of one name the last.
-func lastOfEachName(entries []entry) []entry {
-	order := make([]int32, len(entries)) // a header of maxHeader bytes has fewer than 2^31
+// lastOfEachName keeps of the tensors of one name the last.
+func lastOfEachName(tensors []Tensor) []Tensor {
+	order := make([]int32, len(tensors)) // a header of maxHeader bytes has fewer than 2^31
 	for i := range order {
 		order[i] = int32(i)
 	}
 	slices.SortFunc(order, func(a, b int32) int {
-		return cmp.Or(cmp.Compare(entries[a].name, entries[b].name), cmp.Compare(a, b))
+		return cmp.Or(cmp.Compare(tensors[a].Name, tensors[b].Name), cmp.Compare(a, b))
 	})
-	kept := make([]entry, 0, len(entries))
+	kept := order[:0]
 	for i, n := range order {
-		if i+1 == len(order) || entries[order[i+1]].name != entries[n].name {
-			kept = append(kept, entries[n])
+		if i+1 == len(order) || tensors[order[i+1]].Name != tensors[n].Name {
+			kept = append(kept, n)
 		}
 	}
-	return kept
+	if len(kept) == len(tensors) {
+		return tensors
+	}
+	slices.Sort(kept)
+	for i, n := range kept {
+		tensors[i] = tensors[n]
+	}
+	return tensors[:len(kept)]
 }
 
-// place checks that entries fill bytes without gaps, and returns them sorted by place. data is the
-// place of the first byte in the file.
-func place(entries []entry, data, bytes int64) ([]Tensor, error) {
-	slices.SortFunc(entries, func(a, b entry) int {
-		return cmp.Or(cmp.Compare(a.begin, b.begin), cmp.Compare(a.end, b.end), cmp.Compare(a.name, b.name))
+// place sorts tensors as header returns them by place, checks that they fill bytes without gaps, and
+// gives them their places in a file whose data starts at data.
+func place(tensors []Tensor, data, bytes int64) error {
+	slices.SortFunc(tensors, func(a, b Tensor) int {
+		return cmp.Or(cmp.Compare(uint64(a.Offset), uint64(b.Offset)), cmp.Compare(uint64(a.Bytes), uint64(b.Bytes)), cmp.Compare(a.Name, b.Name))
 	})
-	tensors, at := make([]Tensor, len(entries)), uint64(0)
-	for i, e := range entries {
-		if e.begin != at || e.end < at {
-			return nil, fmt.Errorf("tensor %s takes the bytes %d to %d of the data; it must start at %d, where the one before it ends", shown(e.name), e.begin, e.end, at)
+	at := uint64(0)
+	for i := range tensors {
+		t := &tensors[i]
+		begin, end := uint64(t.Offset), uint64(t.Bytes)
+		if begin != at || end < at {
+			return fmt.Errorf("tensor %s takes the bytes %d to %d of the data; it must start at %d, where the one before it ends", shown(t.Name), begin, end, at)
 		}
-		size, err := sizeOf(e.name, e.dtype, e.shape)
+		size, err := sizeOf(t.Name, t.DType, t.Shape)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if e.end-e.begin != size {
-			return nil, fmt.Errorf("tensor %s has %d bytes; %v of shape %v needs %d", shown(e.name), e.end-e.begin, e.dtype, e.shape, size)
+		if end-begin != size {
+			return fmt.Errorf("tensor %s has %d bytes; %v of shape %v needs %d", shown(t.Name), end-begin, t.DType, shownShape(t.Shape), size)
 		}
-		if e.end > uint64(bytes) {
-			return nil, fmt.Errorf("tensor %s ends at byte %d of the data; the file has %d", shown(e.name), e.end, bytes)
+		if end > uint64(bytes) {
+			return fmt.Errorf("tensor %s ends at byte %d of the data; the file has %d", shown(t.Name), end, bytes)
 		}
-		tensors[i] = Tensor{e.name, e.dtype, e.shape, data + int64(e.begin), int64(size)}
-		at = e.end
+		t.Offset, t.Bytes, at = data+int64(begin), int64(size), end
 	}
 	if at != uint64(bytes) {
-		return nil, fmt.Errorf("the tensors end at byte %d of the data; the file has %d", at, bytes)
+		return fmt.Errorf("the tensors end at byte %d of the data; the file has %d", at, bytes)
 	}
-	return tensors, nil
+	return nil
 }

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/switchyard-moe/switchyard/internal/printable"
 )
 
 // Index says which file of a folder holds which tensor, as model.safetensors.index.json does.
@@ -170,14 +172,14 @@ func count(value json.RawMessage) (int64, error) {
 	n, err := strconv.ParseInt(string(value), 10, 64)
 	if err != nil {
 		var f float64
-		f, err = strconv.ParseFloat(string(value), 64)
-		if f != math.Trunc(f) || math.Abs(f) >= 1<<63 {
-			return 0, fmt.Errorf("%s is not a whole number", shown(string(value)))
+		if f, err = strconv.ParseFloat(string(value), 64); err == nil && f == math.Trunc(f) && math.Abs(f) < 1<<63 {
+			n = int64(f)
+		} else {
+			n = -1
 		}
-		n = int64(f)
 	}
-	if err != nil || n < 0 {
-		return 0, fmt.Errorf("%s is not a whole number from 0 on", shown(string(value)))
+	if n < 0 {
+		return 0, fmt.Errorf("%s is not a whole number from 0 to 2^63 - 1", printable.Text(string(value), 40))
 	}
 	return n, nil
 }
@@ -203,10 +205,8 @@ func (x *Index) JSON() ([]byte, error) {
 			metadata[key] = *total
 		}
 	}
-	for name := range x.WeightMap {
-		if !utf8.ValidString(name) {
-			return nil, fmt.Errorf("safetensors: index: the name %s is not UTF-8", shown(name))
-		}
+	if name, ok := x.notUTF8(); ok {
+		return nil, fmt.Errorf("safetensors: index: %s is not UTF-8", shown(name))
 	}
 	var text bytes.Buffer
 	e := json.NewEncoder(&text)
@@ -219,4 +219,22 @@ func (x *Index) JSON() ([]byte, error) {
 		return nil, err
 	}
 	return text.Bytes(), nil
+}
+
+// notUTF8 returns one of the strings of x that is not UTF-8, if there is one: encoding/json would
+// write another.
+func (x *Index) notUTF8() (string, bool) {
+	for name, file := range x.WeightMap {
+		for _, text := range []string{name, file} {
+			if !utf8.ValidString(text) {
+				return text, true
+			}
+		}
+	}
+	for key := range x.Metadata {
+		if !utf8.ValidString(key) {
+			return key, true
+		}
+	}
+	return "", false
 }

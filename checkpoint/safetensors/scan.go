@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/switchyard-moe/switchyard/internal/printable"
 )
 
 // maxDepth is how deep objects and lists may stand in each other: serde_json's limit.
@@ -160,6 +162,7 @@ func (s *scanner) escaped(begin int) (string, error) {
 	return "", s.errorf("the end within a string")
 }
 
+// The bytes after a backslash, and what those mean that stand for one byte.
 const (
 	escapes = `"\/bfnrtu`
 	meant   = "\"\\/\b\f\n\r\t"
@@ -229,7 +232,7 @@ func (s *scanner) number() (string, error) {
 	}
 	text := s.text[begin:s.pos]
 	if !valid {
-		return "", s.errorf("%s is not a number", shown(text))
+		return "", s.errorf("%s is not a number", printable.Text(text, 40))
 	}
 	return text, nil
 }
@@ -260,7 +263,7 @@ func (s *scanner) natural() (uint64, error) {
 	}
 	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
-		return 0, s.errorf("%s is not a whole number from 0 to 2^64 - 1", shown(text))
+		return 0, s.errorf("%s is not a whole number from 0 to 2^64 - 1", printable.Text(text, 40))
 	}
 	return n, nil
 }
@@ -279,7 +282,7 @@ func (s *scanner) skip() error {
 		text, err := s.number()
 		if err == nil {
 			if _, over := strconv.ParseFloat(text, 64); over != nil {
-				return s.errorf("the number %s is out of range", shown(text))
+				return s.errorf("the number %s is out of range", printable.Text(text, 40))
 			}
 		}
 		return err

@@ -33,6 +33,14 @@ type Tensor struct {
 // shown is a tensor's name as errors have it.
 func shown(name string) string { return `"` + printable.Text(name, 200) + `"` }
 
+// shownShape is a shape as errors have it: its first dimensions.
+func shownShape(shape []int) string {
+	if len(shape) <= 8 {
+		return fmt.Sprint(shape)
+	}
+	return fmt.Sprintf("%v and %d more", shape[:8], len(shape)-8)
+}
+
 // sizeOf returns the bytes of a tensor. As in the reference implementation, the product may
 // overflow although a later dimension is 0.
 func sizeOf(name string, d DType, shape []int) (uint64, error) {
