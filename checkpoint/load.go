@@ -63,8 +63,9 @@ func Load(ctx context.Context, world *switchyard.World, dir string, o Options, p
 			return Info{}, errtext.Errorf("checkpoint: %s: %w: %w", l.path, ErrUnusable, err)
 		}
 	}
-	s := p.source
-	return Info{l.path, s.step, s.ranks, s.program, p.tensors, p.bytes}, nil
+	info := l.info(p.source)
+	info.Tensors, info.Bytes = p.tensors, p.bytes
+	return info, nil
 }
 
 // load is one call of Load.
@@ -73,6 +74,10 @@ type load struct {
 	options Options
 	parts   []Part
 	path    string // of the checkpoint
+}
+
+func (l *load) info(s *source) Info {
+	return Info{Path: l.path, Step: s.step, Ranks: s.ranks, Metadata: s.program}
 }
 
 // candidates is what a rank says of the folder to load from.
@@ -161,6 +166,9 @@ type found struct {
 func (l *load) check(ctx context.Context) (*plan, error) {
 	tensors, _, fault := tensorsOf(l.parts)
 	s, err := openSource(l.path)
+	if err == nil && l.options.Check != nil {
+		err = l.options.Check(l.info(s))
+	}
 	fault = errors.Join(fault, err)
 	mine := opened{said: saying(fault)}
 	if fault == nil {

@@ -140,6 +140,23 @@ func TestLoaded(t *testing.T) {
 	require.Equal(t, 1, calls)
 }
 
+// TestCheck sees the checkpoint before anything else is compared; its error fails the load on all
+// ranks.
+func TestCheck(t *testing.T) {
+	dir := saved(t, entry("a"))
+	for _, err := range onRanks(2, func(w *switchyard.World, rank int) error {
+		_, err := checkpoint.Load(t.Context(), w, dir, checkpoint.Options{Check: func(i checkpoint.Info) error {
+			if i.Step != 5 || i.Ranks != 1 || filepath.Base(i.Path) != "step-00000005" || rank == 0 {
+				return nil
+			}
+			return errors.New("-seed 7 here, 8 there")
+		}}, part(entry("other")))
+		return err
+	}) {
+		require.EqualError(t, err, "switchyard: rank 1: Load: -seed 7 here, 8 there")
+	}
+}
+
 func TestALoadThatIsCancelled(t *testing.T) {
 	dir := saved(t, entry("a"))
 	ctx, cancel := context.WithCancelCause(t.Context())

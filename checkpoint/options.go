@@ -20,6 +20,10 @@ type Options struct {
 	// Rename, if it is not nil, returns the name in the checkpoint of an entry with the given full
 	// name, or "" for an entry that is to keep its values. Several entries may have one tensor.
 	Rename func(name string) string
+	// Check, if it is not nil, is called once the checkpoint is chosen and its indexes are read, with
+	// Tensors and Bytes of 0. Its error, on any rank, fails the load before names are compared and
+	// before anything changes: the metadata may not be those of the program's own settings.
+	Check func(Info) error
 }
 
 // Validate reports every pattern that cannot be.
