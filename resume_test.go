@@ -17,6 +17,7 @@ import (
 	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/router"
+	"github.com/switchyard-moe/switchyard/router/routertest"
 )
 
 // saved is the state of a layer on all ranks, by name.
@@ -207,8 +208,44 @@ func resumables() map[string]Config {
 		"softMoE":        layer(router.SoftMoE{Slots: 2}),
 		"several":        layer(router.Several{Routers: []router.Router{sigmoid, router.Cosine{TopK: top, Columns: 4}}}),
 		"severalBiases":  layer(router.Several{Routers: []router.Router{sigmoid, sigmoid}}),
+		"stateful":       layer(drifting{sigmoid}),
 		"withoutExperts": {Dim: bitsDim, Experts: 6, Router: top, Expert: expert.Identity{}, Group: bitsGroup, Seed: 8},
 	}
+}
+
+// drifting is a router from outside whose gate moves its bias by a mean of the loads so far.
+type drifting struct{ router.TopK }
+
+func (r drifting) New(s router.Shape) (router.Gate, error) {
+	g, err := r.TopK.New(s)
+	if err != nil {
+		return nil, err
+	}
+	return &driftingGate{g.(router.Balancer), make([]float64, s.Experts)}, nil
+}
+
+type driftingGate struct {
+	router.Balancer
+	mean []float64
+}
+
+var _ router.Stateful = (*driftingGate)(nil)
+
+func (g *driftingGate) State() []param.Entry {
+	return []param.Entry{{Name: "mean", Role: param.Training, Shape: []int{len(g.mean)}, Data: g.mean}}
+}
+
+func (g *driftingGate) Rebalance(sum []int64) {
+	g.Balancer.Rebalance(sum)
+	for e, n := range sum {
+		g.mean[e] += float64(0.1 * (float64(n) - g.mean[e]))
+		g.Bias()[e] -= float32(g.mean[e] / 256)
+	}
+}
+
+// TestDriftingGate is a router as any other.
+func TestDriftingGate(t *testing.T) {
+	routertest.Run(t, func() router.Router { return drifting{router.TopK{K: 2, Score: router.Sigmoid, BiasRate: 0.01}} })
 }
 
 // stateful are optimizers that keep something, and one that does not.

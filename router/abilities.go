@@ -1,12 +1,16 @@
 package router
 
-import "math"
+import (
+	"math"
+
+	"github.com/switchyard-moe/switchyard/param"
+)
 
 // The methods of [Router] and [Gate] are all that a layer needs. What else a router or its gate can
 // do it declares by one of these interfaces, for which callers ask with a type assertion:
 //
 //	of a router: [CausalRouter], [BoundedRouter], [WeightedRouter]
-//	of a gate:   [Balancer], [Consulting], [GlobalCounter], [LogitRouter], [LossSplitter], [Mixer]
+//	of a gate:   [Balancer], [Consulting], [GlobalCounter], [LogitRouter], [LossSplitter], [Mixer], [Stateful]
 //
 // A router that wraps others keeps what they can do or returns an error from New: see [Record] and
 // [Several].
@@ -64,4 +68,26 @@ type Mixer interface {
 	// Slots returns the number of rows that each token group sends to each expert, at least 1. It
 	// never changes.
 	Slots() int
+}
+
+// Stateful is a gate that keeps more from step to step than its parameters and the bias of a
+// [Balancer]: a mean of what it has seen, for example. The gates of this package keep nothing more,
+// since what else changes in them, noise and schedules, follows [Batch.Step]. A checkpoint saves
+// the state and loads it on another number of ranks, so it must be the same on every rank: it
+// changes by what all of them know, as in Rebalance or in the rounds of a [Consulting] gate. A
+// layer gives it to the gates of its micro-batch layers after each step.
+type Stateful interface {
+	Gate
+	// State lists the state as tensors, the same ones in the same order at each call: their Name,
+	// Shape and Data, the gate's own memory, and their Role, which is param.Training if the tensor
+	// is of no use but to go on training. The rest of an entry is the caller's to fill.
+	State() []param.Entry
+}
+
+// stateOf is the state of any gate.
+func stateOf(g Gate) []param.Entry {
+	if s, ok := g.(Stateful); ok {
+		return s.State()
+	}
+	return nil
 }

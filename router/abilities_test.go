@@ -36,6 +36,7 @@ type ableGate struct {
 	params, losses *param.Set
 	bias           []float32
 	tally          []int64
+	mean           []float64
 	asked          []string
 }
 
@@ -44,12 +45,13 @@ var (
 	_ GlobalCounter = (*ableGate)(nil)
 	_ LogitRouter   = (*ableGate)(nil)
 	_ LossSplitter  = (*ableGate)(nil)
+	_ Stateful      = (*ableGate)(nil)
 )
 
 func newAbleGate() *ableGate {
 	w := param.Tensor{Name: "w", Shape: []int{1}}
 	return &ableGate{
-		params: param.NewSet(w), losses: param.NewSet(w), bias: []float32{1, 2}, tally: []int64{3, 0},
+		params: param.NewSet(w), losses: param.NewSet(w), bias: []float32{1, 2}, tally: []int64{3, 0}, mean: []float64{6},
 	}
 }
 
@@ -92,6 +94,10 @@ func (g *ableGate) Rebalance(sum []int64) {
 }
 
 func (g *ableGate) LossParams() *param.Set { return g.losses }
+
+func (g *ableGate) State() []param.Entry {
+	return []param.Entry{{Name: "mean", Role: param.Training, Shape: []int{1}, Data: g.mean}}
+}
 
 func (g *ableGate) SetCounts(d *Decision, counts []int, tokens int) {
 	g.ask("SetCounts of " + d.Saved.(string))
@@ -178,6 +184,15 @@ var abilities = map[string]func(t *testing.T, wrapped Gate, g *ableGate){
 		require.Equal(t, []float32{5}, losses.Grad.Total())
 		require.Equal(t, []float32{7}, wrapped.Params().Grad.Total())
 	},
+	"Stateful": func(t *testing.T, wrapped Gate, g *ableGate) {
+		state := wrapped.(Stateful).State()
+		require.Len(t, state, 1)
+		require.Regexp(t, `^(0\.)*mean$`, state[0].Name)
+		require.Equal(t, []int{1}, state[0].Shape)
+		require.Equal(t, param.Training, state[0].Role)
+		state[0].Data.([]float64)[0] = 7
+		require.Equal(t, []float64{7}, g.mean)
+	},
 	"LogitRouter": func(t *testing.T, wrapped Gate, g *ableGate) {
 		d, err := wrapped.(LogitRouter).RouteLogits(dense(1, 2, []float32{1, 2}), Batch{Ends: []int{1}})
 		require.NoError(t, err)
@@ -228,6 +243,17 @@ func TestWrappersKeepAbilities(t *testing.T) {
 	}
 }
 
+// TestNamesOfTheStatesOfSeveral differ by the gate.
+func TestNamesOfTheStatesOfSeveral(t *testing.T) {
+	g, err := Several{[]Router{TopK{K: 1}, able{newAbleGate()}, able{newAbleGate()}}}.New(Shape{Dim: 1, Experts: 2})
+	require.NoError(t, err)
+	var names []string
+	for _, e := range g.(Stateful).State() {
+		names = append(names, e.Name)
+	}
+	require.Equal(t, []string{"1.mean", "2.mean"}, names)
+}
+
 // TestWrappersAddNoAbilities to a gate and a router that have none.
 func TestWrappersAddNoAbilities(t *testing.T) {
 	for name, w := range wrappings(t) {
@@ -247,6 +273,7 @@ func TestWrappersAddNoAbilities(t *testing.T) {
 			require.Nil(t, g.(Balancer).Tally())
 			require.NotPanics(t, func() { g.(Balancer).Rebalance(nil) })
 			require.Nil(t, g.(LossSplitter).LossParams())
+			require.Empty(t, g.(Stateful).State())
 			require.False(t, g.(GlobalCounter).WantsCounts())
 		})
 	}

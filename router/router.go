@@ -4,7 +4,7 @@
 // gate routes a batch of tokens and returns a [Decision]: plain data, a sparse tokens × experts
 // matrix with the losses and counts. Nothing here knows a network. What else a router or a gate may
 // be able to do has an interface each: [CausalRouter], [BoundedRouter] and [WeightedRouter];
-// [Balancer], [Consulting], [GlobalCounter], [LogitRouter], [LossSplitter] and [Mixer].
+// [Balancer], [Consulting], [GlobalCounter], [LogitRouter], [LossSplitter], [Mixer] and [Stateful].
 package router
 
 import (

@@ -106,6 +106,7 @@ var (
 	_ Balancer      = (*several)(nil)
 	_ GlobalCounter = (*several)(nil)
 	_ LossSplitter  = (*several)(nil)
+	_ Stateful      = (*several)(nil)
 )
 
 // severalSaved is what a decision's gate had saved, and which gate that is.

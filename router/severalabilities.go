@@ -1,10 +1,13 @@
 package router
 
 import (
+	"fmt"
 	"math"
 	"slices"
 
 	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // Causal is described at [CausalRouter]: all routers of the list are causal.
@@ -89,6 +92,17 @@ func (m *several) Rebalance(sum []int64) {
 	if len(sum) != 0 {
 		panic("router: sum of tallies of another gate")
 	}
+}
+
+// State is described at [Stateful]: those of all gates, named by the number of the gate.
+func (m *several) State() (list []param.Entry) {
+	for i, g := range m.gates {
+		for _, e := range stateOf(g) {
+			e.Name = fmt.Sprintf("%d.%s", i, e.Name)
+			list = append(list, e)
+		}
+	}
+	return list
 }
 
 // WantsCounts is described at [GlobalCounter], for the gate that routed last.

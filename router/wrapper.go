@@ -11,6 +11,7 @@ var (
 	_ Balancer      = wrapper{}
 	_ GlobalCounter = wrapper{}
 	_ LossSplitter  = wrapper{}
+	_ Stateful      = wrapper{}
 )
 
 // Bias is described at [Balancer].
@@ -56,3 +57,6 @@ func (w wrapper) SetCounts(d *Decision, counts []int, tokens int) {
 		g.SetCounts(d, counts, tokens)
 	}
 }
+
+// State is described at [Stateful].
+func (w wrapper) State() []param.Entry { return stateOf(w.Gate) }

@@ -54,11 +54,30 @@ func (l *Lister) State() (*param.State, error) {
 			l.faults = append(l.faults, fmt.Errorf("two tensors are called %q", e.Name))
 		}
 		seen[e.Name] = true
+		if n, want := length(e.Data), (param.Tensor{Shape: e.Shape}).Len(); n != want {
+			l.faults = append(l.faults, fmt.Errorf("%s has %d elements of %T for the shape %v", e.Name, n, e.Data, e.Shape))
+		}
 	}
 	if err := errors.Join(l.faults...); err != nil {
 		return nil, err
 	}
 	return &param.State{Entries: l.entries, Loaded: l.takeOver}, nil
+}
+
+// length is the number of elements of an entry's data, −1 if they are of another type than those of
+// entries.
+func length(data any) int {
+	switch data := data.(type) {
+	case []float32:
+		return len(data)
+	case []float64:
+		return len(data)
+	case []int64:
+		return len(data)
+	case []byte:
+		return len(data)
+	}
+	return -1
 }
 
 // takeOver is Loaded of the state.

@@ -70,10 +70,36 @@ func valuesOf(set *param.Set) []float32 {
 	return set.Value
 }
 
-// CopyGate gives a gate the values and the bias of another one of the same router.
+// CopyGate gives a gate the values, the bias and the state of another one of the same router.
 func CopyGate(to, from router.Gate) {
 	copy(valuesOf(to.Params()), valuesOf(from.Params()))
 	copy(biasOf(to), biasOf(from))
+	state := stateOf(from)
+	for i, e := range stateOf(to) {
+		copyData(e.Data, state[i].Data)
+	}
+}
+
+// stateOf is what the gate keeps besides.
+func stateOf(gate router.Gate) []param.Entry {
+	if g, ok := gate.(router.Stateful); ok {
+		return g.State()
+	}
+	return nil
+}
+
+// copyData copies the data of an entry to those of another one like it.
+func copyData(to, from any) {
+	switch to := to.(type) {
+	case []float32:
+		copy(to, from.([]float32))
+	case []float64:
+		copy(to, from.([]float64))
+	case []int64:
+		copy(to, from.([]int64))
+	case []byte:
+		copy(to, from.([]byte))
+	}
 }
 
 // biasOf is the gate's bias, if it balances its load by one. It is the gate's memory.

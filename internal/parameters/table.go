@@ -149,14 +149,18 @@ func (t *Table) collect(ctx context.Context, part []float32, each int) ([]float3
 	return whole, t.cfg.Comm.AllGatherV(ctx, parts)
 }
 
-// List lists the parameters that this rank holds, and the bias, as entries, with what o keeps for
-// them; o may be nil.
+// List lists the parameters that this rank holds, and what else the gate keeps, as entries, with
+// what o keeps for them; o may be nil.
 func (t *Table) List(o expert.Stateful) *Lister {
 	sets, ranks := &t.cfg.Sets, t.cfg.Placement.Ranks()
 	l := NewLister(t.cfg.Copy*ranks+t.cfg.Rank, t.cfg.Copies*ranks, t.cfg.Number, o)
 	l.AddSet(gatePrefix, sets.Gate)
 	if bias := biasOf(t.cfg.Gate); bias != nil {
 		l.Add(param.Entry{Name: biasName, Kind: param.Bias, Shape: []int{len(bias)}, Data: bias})
+	}
+	for _, e := range stateOf(t.cfg.Gate) {
+		e.Name, e.Kind, e.Local = gatePrefix+e.Name, param.Gate, false
+		l.Add(e)
 	}
 	first, _ := t.cfg.Placement.Of(t.cfg.Rank)
 	l.AddExperts(expertsPrefix, Experts{

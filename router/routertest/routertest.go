@@ -62,6 +62,7 @@ func Run(t *testing.T, configure func() router.Router, traits ...Trait) {
 		{"Stride", testStride},
 		{"Leaves", testLeaves},
 		{"Parameters", testParameters},
+		{"State", testState},
 		{"Padding", testPadding},
 		{"LossesApart", testLossesApart},
 		{"Frozen", testFrozen},
