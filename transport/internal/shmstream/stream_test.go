@@ -173,7 +173,7 @@ func TestTooManyDescriptorsAreClosed(t *testing.T) {
 	before := openDescriptors(t)
 	_, err = receive(c, 6)
 	require.ErrorIs(t, err, transport.ErrProtocol)
-	require.Equal(t, before, openDescriptors(t))
+	require.LessOrEqual(t, openDescriptors(t), before, "the garbage collector may close others meanwhile")
 }
 
 func openDescriptors(t *testing.T) int {
