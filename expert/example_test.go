@@ -94,12 +94,12 @@ func ExampleParamGroup() {
 	sgd := expert.NewSGD(1)
 	sgd.WeightDecay = 0.25
 	sgd.Groups = []expert.ParamGroup{
-		{Names: []string{"b_*"}, WeightDecay: new(float32(0))},
+		{Names: []string{"b?"}, WeightDecay: new(float32(0))},
 		{Kinds: []param.Kind{param.Gate}, WeightDecay: new(float32(0))},
 		{Kinds: []param.Kind{param.Expert}, LRFactor: new(float32(0.5))},
 	}
 	for _, kind := range []param.Kind{param.Gate, param.Expert, param.Dense} {
-		p := param.NewSet(param.Tensor{Name: "w", Shape: []int{1}}, param.Tensor{Name: "b_w", Shape: []int{1}})
+		p := param.NewSet(param.Tensor{Name: "w1", Shape: []int{1}}, param.Tensor{Name: "b1", Shape: []int{1}})
 		p.Kind = kind // a layer sets it for its own sets
 		copy(p.Value, []float32{4, 4})
 		sgd.Update(p, []float32{1, 1})

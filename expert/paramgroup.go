@@ -17,9 +17,9 @@ import (
 type ParamGroup struct {
 	// Kinds are the kinds of the sets whose tensors are in the group; none means every kind.
 	Kinds []param.Kind
-	// Names are patterns for the names of tensors in their set, in the syntax of [path.Match]:
-	// "b_*" for the biases of experts. A tensor is in the group if one of them matches; none means
-	// every tensor.
+	// Names are patterns for the names of tensors in their set, in the syntax of [path.Match]: "b?"
+	// for the biases b1 and b2 of [FFN]. A tensor is in the group if one of them matches; none
+	// means every tensor.
 	Names []string
 	// LRFactor is the factor, at least 0, of the optimizer's LR; nil means 1. At 0 moments move and
 	// the values do not.
