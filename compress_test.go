@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/blas/blas32"
@@ -198,6 +200,41 @@ func TestCompressedLayerAgainstSlowReference(t *testing.T) {
 				requireClose(t, seed, g.Name, difference(*values[shortName(g.Name)]), g.Data)
 			}
 		})
+	}
+}
+
+// TestTimeOfCompressionIsNotThatOfExchanges: clusters that take an hour count as compression alone.
+func TestTimeOfCompressionIsNotThatOfExchanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := smallConfig()
+		cfg.Compression = Compression{When: CompressAlways, Assign: func(x blas32.General, ends []int) *lsh.Clusters {
+			time.Sleep(time.Hour) // sleep-ok: the clock is that of synctest
+			return roundRobin(2)(x, ends)
+		}}
+		forwardAlone(t, cfg, func(l *Layer) {
+			x := randomMatrix(rand.New(rand.NewPCG(1, 2)), 8, cfg.Dim)
+			require.NoError(t, stepOn(t.Context(), l, x, expert.NewSGD(0)))
+			require.Zero(t, l.Stats().Exchanging)
+			require.NoError(t, stepOn(t.Context(), l, x, expert.NewSGD(0)))
+			require.Equal(t, time.Hour, l.Stats().Compression.Time, "of the step before")
+			require.Zero(t, l.Stats().Exchanging)
+		})
+	})
+}
+
+// TestBytesOfARow are those of its four exchanges, each in its format.
+func TestBytesOfARow(t *testing.T) {
+	for _, w := range []alltoall.Wire{
+		{}, {Dispatch: alltoall.BF16}, {Combine: alltoall.BF16}, {DispatchBack: alltoall.BF16}, {CombineBack: alltoall.BF16},
+		alltoall.Everywhere(alltoall.BF16),
+	} {
+		sixteenBits := 0
+		for _, f := range []alltoall.Format{w.Dispatch, w.Combine, w.DispatchBack, w.CombineBack} {
+			if f == alltoall.BF16 {
+				sixteenBits++
+			}
+		}
+		require.Equal(t, 6*(4*4-2*sixteenBits), rowBytes(w, 6), "%+v", w)
 	}
 }
 

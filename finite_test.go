@@ -226,6 +226,41 @@ func TestWhatExpertsMakeIsChecked(t *testing.T) {
 	}
 }
 
+// TestMixturesAreChecked under Wire.Finite: mixtures that are too large for float32 fail the batch
+// on every rank, and the one that made them says so.
+func TestMixturesAreChecked(t *testing.T) {
+	const culprit = 1
+	for r, err := range onRanks(inprocWorlds(refusingRanks), func(w *World) error {
+		var spoil func(d *router.Decision) *router.Decision
+		cfg := smallConfig()
+		cfg.Wire.Finite, cfg.Router = true, spoiling{router.SoftMoE{Slots: 1}, &spoil}
+		l, err := NewLayer(w, cfg)
+		if err != nil {
+			return err
+		}
+		if w.Rank() == culprit {
+			spoil = func(d *router.Decision) *router.Decision {
+				d.Mixture.Dispatch.Data[0] = math.MaxFloat32
+				return d
+			}
+		}
+		x, _ := batchOf(0, w.Rank())
+		x.Data[0] = 2
+		_, wrong := l.Forward(t.Context(), x)
+		spoil = nil
+		if _, err := l.Forward(t.Context(), x); err != nil {
+			return fmt.Errorf("the next batch failed: %w", err)
+		}
+		return wrong
+	}) {
+		require.ErrorIs(t, err, alltoall.ErrNotFinite, "rank %d", r)
+		if r == culprit {
+			require.Equal(t, transport.Rank(culprit), transport.CulpritOf(err))
+			require.ErrorContains(t, err, "row 0, column 0 of the mixtures of its tokens is +Inf")
+		}
+	}
+}
+
 // TestAFailingAssignFailsAll: clusters that do not fit on one rank fail the batch on every rank at
 // once, with several copies too.
 func TestAFailingAssignFailsAll(t *testing.T) {

@@ -79,6 +79,27 @@ func (r *rankOfStep) clipTwo(list func(second *Layer) []Trainable) error {
 	return r.clip(list(l)...)
 }
 func (r *rankOfStep) newMicroBatch() error { _, err := r.l.NewMicroBatch(); return err }
+
+// onSecond makes two layers like the first, or two micro-batch layers of it, and calls pass twice
+// with the last of them.
+func (r *rankOfStep) onSecond(micro bool, pass func(r *rankOfStep) error) (err error) {
+	l := r.l
+	for range 2 {
+		if micro {
+			l, err = r.l.NewMicroBatch()
+		} else {
+			l, err = NewLayer(r.w, layersUnderTest()["dropless"])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	second := &rankOfStep{r.w, l, r.x, r.dy}
+	return errors.Join(pass(second), pass(second))
+}
+
+func (r *rankOfStep) pass() error { return errors.Join(r.forward(), r.backward()) }
+
 func (r *rankOfStep) reduce() error {
 	return r.w.Comm().AllReduce(context.Background(), make([]float32, 1<<16))
 }
@@ -124,6 +145,11 @@ var mistakes = map[string]struct {
 		[]string{"World.Comm: all-gather #2", "World.Comm: all-reduce #2"}},
 	"trains while others evaluate": {func(r *rankOfStep) error { return r.train(0) }, func(r *rankOfStep) error { return errors.Join(r.eval(), r.eval()) },
 		[]string{"layer 1: Eval #2", "layer 1: Backward #2"}},
+	"evaluates the third layer": {func(r *rankOfStep) error { return r.onSecond(false, (*rankOfStep).eval) },
+		func(r *rankOfStep) error { return r.onSecond(false, (*rankOfStep).pass) }, []string{"layer 3: Eval #2", "layer 3: Backward #2"}},
+	"evaluates the second micro-batch layer": {func(r *rankOfStep) error { return r.onSecond(true, (*rankOfStep).eval) },
+		func(r *rankOfStep) error { return r.onSecond(true, (*rankOfStep).pass) },
+		[]string{"layer 1, micro-batch layer 2: Eval #2", "layer 1, micro-batch layer 2: Backward #2"}},
 }
 
 // TestRanksOutOfStep: all ranks get the error that states both sides, within seconds.
