@@ -32,8 +32,8 @@ func parseHeader(text string, data, bytes int64) (map[string]string, []Tensor, e
 	return metadata, tensors, place(tensors, data, bytes)
 }
 
-// header reads a header. Until place has checked them, Offset and Bytes of the tensors hold the bits
-// of the first and the last offset in the data, which are any numbers of 64 bits.
+// header reads a header. Until place has checked them, Offset and Bytes of the tensors hold the
+// bits of the first and the last offset in the data, which are any numbers of 64 bits.
 func (s *scanner) header() (metadata map[string]string, tensors []Tensor, err error) {
 	seen := false
 	var dims []int // memory to read shapes into
@@ -204,11 +204,14 @@ func lastOfEachName(tensors []Tensor) []Tensor {
 	return tensors[:len(kept)]
 }
 
-// place sorts tensors as header returns them by place, checks that they fill bytes without gaps, and
-// gives them their places in a file whose data starts at data.
+// place sorts tensors as header returns them by place, checks that they fill bytes without gaps,
+// and gives them their places in a file whose data starts at data.
 func place(tensors []Tensor, data, bytes int64) error {
 	slices.SortFunc(tensors, func(a, b Tensor) int {
-		return cmp.Or(cmp.Compare(uint64(a.Offset), uint64(b.Offset)), cmp.Compare(uint64(a.Bytes), uint64(b.Bytes)), cmp.Compare(a.Name, b.Name))
+		if a.Offset != b.Offset {
+			return cmp.Compare(uint64(a.Offset), uint64(b.Offset))
+		}
+		return cmp.Or(cmp.Compare(uint64(a.Bytes), uint64(b.Bytes)), cmp.Compare(a.Name, b.Name))
 	})
 	at := uint64(0)
 	for i := range tensors {

@@ -138,7 +138,8 @@ func TestCutAnywhere(t *testing.T) {
 	require.ErrorIs(t, err, safetensors.ErrInvalid)
 }
 
-// TestEveryBitOfTheHeader may be wrong: then the file is refused, or all of its tensors can be read.
+// TestEveryBitOfTheHeader may be wrong: then the file is refused, or all of its tensors can be
+// read.
 func TestEveryBitOfTheHeader(t *testing.T) {
 	file := sample(t)
 	end := 8 + int(binary.LittleEndian.Uint64(file))

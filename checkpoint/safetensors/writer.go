@@ -19,8 +19,8 @@ type Writer struct {
 	err     error    // the first
 }
 
-// NewWriter writes the header of the file that p describes to out. What is written is buffered until
-// [Writer.Close], which does not close out.
+// NewWriter writes the header of the file that p describes to out. What is written is buffered
+// until [Writer.Close], which does not close out.
 func NewWriter(out io.Writer, p *Plan) (*Writer, error) {
 	w := &Writer{table: p.table, out: bufio.NewWriterSize(out, 64<<10), sums: make([]uint32, len(p.tensors))}
 	if _, err := w.out.Write(p.header); err != nil {
