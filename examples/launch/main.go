@@ -44,6 +44,7 @@ makes 1 of every failure; build the launcher, or PROGRAM, where the very code ma
 
 Examples:
   go run ./examples/launch -n 4 -- go run ./examples/train
+  go run ./examples/launch -n 4 -restarts 3 -- go run ./examples/train -save runs -resume runs
   go run ./examples/launch -n 2 -- sh -c 'echo rank $RANK of $WORLD_SIZE'
 
 Flags:

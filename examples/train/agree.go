@@ -18,7 +18,7 @@ var errOptions = errors.New("was started with other flags, or reads another text
 // otherwise.
 func agree(ctx context.Context, world *switchyard.World, o options, text []byte) error {
 	// These may differ.
-	o.ranks, o.transport, o.text, o.json, o.svg, o.progress, o.outputs = 0, "", "", "", "", "", nil
+	o.ranks, o.transport, o.text, o.json, o.svg, o.progress, o.outputs, o.asked = 0, "", "", "", "", "", nil, nil
 	h := sha256.New()
 	fmt.Fprintf(h, "%+v\n", o)
 	h.Write(text)

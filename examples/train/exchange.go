@@ -28,18 +28,15 @@ func (o *options) compression() switchyard.Compression {
 	if o.compressAuto {
 		c.When = switchyard.CompressAuto
 	}
-	switch o.hash {
-	case "hyperplane":
+	if o.hash == "hyperplane" {
 		c.LSH.Family = lsh.Hyperplane
-	case "random":
-		c.Assign = randomClusters(o.compress, o.seed)
 	}
 	return c
 }
 
 // randomClusters puts rows together as chance will have it, as many as the rate says.
-func randomClusters(rate float64, seed uint64) func(blas32.General, []int) *lsh.Clusters {
-	random := rand.New(rand.NewPCG(seed, 1))
+func randomClusters(rate float64, source rand.Source) func(blas32.General, []int) *lsh.Clusters {
+	random := rand.New(source)
 	return func(_ blas32.General, ends []int) *lsh.Clusters {
 		var groups [][]int32
 		begin := 0

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"testing"
@@ -46,7 +47,7 @@ func TestExchangeFlags(t *testing.T) {
 
 // TestRandomClusters are as many as the rate says, within each expert's rows.
 func TestRandomClusters(t *testing.T) {
-	c := randomClusters(0.2, 1)(blas32.General{}, []int{10, 10, 13})
+	c := randomClusters(0.2, rand.NewPCG(1, 1))(blas32.General{}, []int{10, 10, 13})
 	require.Equal(t, []int{10, 10, 13}, c.RowEnds)
 	require.Equal(t, []int{2, 2, 3}, c.CentroidEnds)
 }

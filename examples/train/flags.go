@@ -14,15 +14,15 @@ type flagSet struct {
 	faults []error
 }
 
-// values is the value of every flag but some, by name.
-func (f *flagSet) values(except ...string) map[string]string {
-	m := make(map[string]string)
+// values is the value of every flag but some, by name, and the defaults of the same.
+func (f *flagSet) values(except ...string) (now, defaults map[string]string) {
+	now, defaults = make(map[string]string), make(map[string]string)
 	f.VisitAll(func(g *flag.Flag) {
 		if !slices.Contains(except, g.Name) {
-			m[g.Name] = g.Value.String()
+			now[g.Name], defaults[g.Name] = g.Value.String(), g.DefValue
 		}
 	})
-	return m
+	return now, defaults
 }
 
 // bounded is a flag's value with limits.

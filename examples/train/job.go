@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/checkpoint"
 	"github.com/switchyard-moe/switchyard/examples/internal/gpt"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -21,6 +22,8 @@ type job struct {
 	*trainer
 	out       io.Writer
 	view      *progress
+	course    *course
+	saver     *checkpoint.Saver // nil without -save
 	history   history
 	result    result
 	took      time.Duration // spent in training steps
@@ -46,13 +49,25 @@ func runRank(ctx context.Context, world *switchyard.World, o options, screen scr
 	if err != nil {
 		return err
 	}
-	j := &job{trainer: t, out: screen.out, view: newProgress(screen, o.last())}
+	j := &job{trainer: t, out: screen.out, view: newProgress(screen, o.last()), course: newCourse(o.steps)}
 	j.introduce(source, len(text))
-	if err := j.train(ctx); err != nil {
-		j.view.end()
+	err = j.run(ctx)
+	return errors.Join(err, j.closeSaver())
+}
+
+// run goes on where a checkpoint ends, trains, and tells of the result.
+func (j *job) run(ctx context.Context) error {
+	if err := j.openSaver(); err != nil {
 		return err
 	}
+	if err := j.resume(ctx); err != nil {
+		return err
+	}
+	err := j.train(ctx)
 	j.view.end()
+	if err != nil {
+		return err
+	}
 	j.traced.over = true
 	if err := j.finish(ctx); err != nil {
 		return err
@@ -98,54 +113,77 @@ func (o options) last() int {
 	return o.steps
 }
 
-// train runs all steps.
+// train runs all steps that are left.
 func (j *job) train(ctx context.Context) error {
-	o := j.options
-	defer func() {
-		slices.Sort(j.steps)
-		if n := len(j.steps); n > 0 {
-			j.result.StepMS = j.steps[n/2].Seconds() * 1e3
-			j.result.ExchangeShare = j.exchanged.Seconds() / j.took.Seconds()
-		}
-	}()
-	for n := range o.last() {
-		start := time.Now()
-		before := j.exchanging()
+	defer j.sumUp()
+	for n := j.course.done; n < j.options.last(); n++ {
+		start, before := time.Now(), j.exchanging()
 		r, err := j.step(ctx, n)
 		if err != nil {
 			return fmt.Errorf("step %d: %w", n+1, err)
 		}
-		j.took += time.Since(start)
-		j.steps = append(j.steps, time.Since(start))
-		j.exchanged += j.exchanging() - before
-		j.note(n, r)
-		if o.evalEvery > 0 && (n+1)%o.evalEvery == 0 && n+1 < o.last() {
-			part, err := j.evaluate(ctx, min(partBatches, j.data.heldBatches()))
-			if err != nil {
-				return fmt.Errorf("evaluation after step %d: %w", n+1, err)
-			}
-			j.look(n+1, part.loss)
+		row := j.course.row(n)
+		row[lossColumn], row[wireColumn], row[droppedColumn] = r.loss, float64(r.wire), float64(r.dropped)
+		row[secondsColumn], row[exchangeColumn] = time.Since(start).Seconds(), (j.exchanging() - before).Seconds()
+		j.course.done = n + 1
+		j.note(n)
+		j.view.show(n+1, r, j.result.TokensPerSecond)
+		if err := j.glance(ctx, n); err != nil {
+			return fmt.Errorf("evaluation after step %d: %w", n+1, err)
+		}
+		if err := j.keep(ctx, r.asked); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// look keeps what a look at the held-out text has shown.
+// sumUp notes how long a step took.
+func (j *job) sumUp() {
+	slices.Sort(j.steps)
+	if n := len(j.steps); n > 0 {
+		j.result.StepMS = j.steps[n/2].Seconds() * 1e3
+		j.result.ExchangeShare = j.exchanged.Seconds() / j.took.Seconds()
+	}
+}
+
+// glance looks at part of the held-out text after step n, if it is time.
+func (j *job) glance(ctx context.Context, n int) error {
+	if every := j.options.evalEvery; every == 0 || (n+1)%every != 0 || n+1 == j.options.steps {
+		return nil
+	}
+	part, err := j.evaluate(ctx, min(partBatches, j.data.heldBatches()))
+	if err != nil {
+		return err
+	}
+	j.course.row(n)[heldColumn] = part.loss
+	j.look(n+1, part.loss)
+	return nil
+}
+
+// look keeps what a look at the held-out text has shown, instead of an earlier one after the same
+// step.
 func (j *job) look(step int, loss float64) {
+	if n := len(j.result.Course); n > 0 && j.result.Course[n-1].Step == step {
+		j.result.Course, j.history.held = j.result.Course[:n-1], j.history.held[:n-1]
+	}
 	j.history.addHeld(step, loss)
 	j.result.Course = append(j.result.Course, look{step, j.took.Seconds(), j.result.WireBytes, loss})
 }
 
-// note keeps and shows what step n was like.
-func (j *job) note(n int, r report) {
+// note keeps what step n was like.
+func (j *job) note(n int) {
+	row := j.course.row(n)
 	if n == 0 {
-		j.result.LossFirst = r.loss
+		j.result.LossFirst = row[lossColumn]
 	}
-	j.result.LossLast, j.result.WireBytes = r.loss, r.wire
-	j.result.DroppedTokens += r.dropped
+	j.result.LossLast, j.result.WireBytes = row[lossColumn], uint64(row[wireColumn])
+	j.result.DroppedTokens += int(row[droppedColumn])
+	j.took += seconds(row[secondsColumn])
+	j.steps = append(j.steps, seconds(row[secondsColumn]))
+	j.exchanged += seconds(row[exchangeColumn])
 	j.result.TokensPerSecond = float64((n+1)*j.options.batch*j.options.seq) / j.took.Seconds()
-	j.history.addTrain(n+1, r.loss)
-	j.view.show(n+1, r, j.result.TokensPerSecond)
+	j.history.addTrain(n+1, row[lossColumn])
 }
 
 // finish measures the trained model on all ranks and has rank 0 tell of it.
@@ -155,7 +193,7 @@ func (j *job) finish(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("evaluation: %w", err)
 	}
-	j.look(o.last(), held.loss)
+	j.look(j.course.done, held.loss)
 	text, err := j.sampled(ctx)
 	if err != nil {
 		return fmt.Errorf("sample: %w", err)
@@ -168,7 +206,7 @@ func (j *job) finish(ctx context.Context) error {
 		return nil
 	}
 	j.result.Ranks, j.result.Transport = j.world.Size(), j.transportName()
-	j.result.Steps, j.result.Seed = o.last(), o.seed
+	j.result.Steps, j.result.Seed = j.course.done, o.seed
 	j.result.ValLoss, j.result.BigramValLoss = held.loss, newBigram(j.data.train).heldOutLoss(j.data)
 	j.result.ParamSHA256 = sum
 	j.result.Router, j.result.LooksAhead, j.result.ExpertLoad = o.router, looksAhead(o.buildRouter()), j.byLayer(held.load)

@@ -25,11 +25,16 @@ func trainTiny(t *testing.T, more ...string) (string, result) {
 	var stdout, stderr bytes.Buffer
 	code := run(context.Background(), tiny(append(more, "-json", path)...), &stdout, &stderr)
 	require.Zero(t, code, stderr.String())
+	return stdout.String(), readResult(t, path)
+}
+
+// readResult reads what -json has written.
+func readResult(t *testing.T, path string) (r result) {
+	t.Helper()
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
-	var r result
 	require.NoError(t, json.Unmarshal(text, &r))
-	return stdout.String(), r
+	return r
 }
 
 // The parameters and all losses have the same bits on any number of ranks, one without leaves

@@ -5,10 +5,11 @@
 //	go run ./examples/train -transport hybrid           # four processes that share memory
 //	go run ./examples/train -transport tcp              # four over TCP; also shm, grpc, striped
 //	go run ./examples/launch -n 4 -- go run ./examples/train
+//	go run ./examples/train -save runs -resume runs     # stops and goes on
 //
 // The parameters that it ends with have the same bits on any number of ranks and over any
 // transport. The model's dense parts are in examples/internal/gpt; trainer.go shows how a trainer
-// uses the library.
+// uses the library, and saving.go how one saves and goes on.
 package main
 
 import (
@@ -21,13 +22,16 @@ import (
 	"time"
 
 	"github.com/switchyard-moe/switchyard/internal/interrupt"
+	"github.com/switchyard-moe/switchyard/internal/launch"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// The exit codes beside 0; package interrupt has those of a signal.
+// The exit codes beside 0; package interrupt has those of a signal. That of a job that was asked to
+// end and has saved is EX_TEMPFAIL of sysexits.h: it may be tried again.
 const (
 	failedCode = 1
 	usageCode  = 2
+	savedCode  = 75
 )
 
 func main() {
@@ -45,7 +49,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "train: -h explains")
 		return usageCode
 	}
-	ctx, stop := interrupt.Context(ctx, terminationDelay)
+	ctx, stop := o.signals(ctx)
 	defer stop()
 	isRank, err := launched(o)
 	if err == nil && !isRank {
@@ -56,6 +60,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return failedCode
 	}
 	return conclude(ctx, start(ctx, isRank, o, args, stdout, stderr), stderr)
+}
+
+// signals returns a context that ends when a signal is to end the program. With -save SIGTERM does
+// not, but asks for it.
+func (o *options) signals(ctx context.Context) (context.Context, func()) {
+	if o.save == "" {
+		return interrupt.Context(ctx, terminationDelay)
+	}
+	ctx, asked, stop := interrupt.Deferred(ctx)
+	o.asked = asked
+	return ctx, stop
 }
 
 // start runs the rank that this process is, or all ranks if no launcher has made it one.
@@ -78,11 +93,15 @@ func conclude(ctx context.Context, err error, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	if why, over := interrupt.Of(ctx); over {
+	why, over := interrupt.Of(ctx)
+	if over = over || errors.As(err, &why); over {
 		if os.Getenv(startedByTrain) == "" && rankOf(err) <= 0 {
 			fmt.Fprintf(stderr, "train: %v\n", why)
 		}
 		return why.Code()
+	}
+	if errors.Is(err, errSaved) || launch.ExitCode(err) == savedCode {
+		return savedCode
 	}
 	complain(stderr, err)
 	return failedCode

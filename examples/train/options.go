@@ -69,8 +69,16 @@ type options struct {
 	evalEvery, sample                int
 	temperature, topP                float64
 
+	save, resume               string
+	saveEvery, saveLimit, keep int
+
 	// settings is every flag's value that all ranks must share.
 	settings map[string]string
+	// fixed is the value of every flag that the parameters at the end depend on, and defaults are
+	// the defaults of the same flags.
+	fixed, defaults map[string]string
+	// asked is closed when the program is to save and end.
+	asked <-chan struct{}
 	// outputs returns what keeps the files of flags from being written.
 	outputs func() error
 }
@@ -87,7 +95,13 @@ of their job, and -ranks is not looked at; -transport inproc, the default, is th
 parameters have the same bits in every case.
 
 The files of -json, -svg and -trace are tried before training, and appear whole or not at all. The exit code is 0, 1
-after a failure, 2 for a command line that makes no sense, 130 after an interrupt and 143 after SIGTERM.
+after a failure, 2 for a command line that makes no sense, 130 after an interrupt, 143 after SIGTERM, and 75
+where that has saved.
+
+With -save the job can stop and go on: -resume of the same folder takes up parameters, optimizer and
+progress where they were saved, and ends with the parameters of a run that never stopped, on any number of
+ranks (with -compress on the same number). The flags that decide on those must be the same. On SIGTERM the
+job then saves at the end of the step and exits with 75; a second signal ends it at once.
 
 The text is the one that Go's source tree ships, unless -text names another.
 
@@ -116,14 +130,17 @@ func parse(args []string, stdout io.Writer) (options, error) {
 	if len(set.faults) == 0 {
 		faults = append(faults, o.contradictions()...)
 	}
-	o.settings = set.values("ranks", "transport", "insecure", "text", "json", "svg", "progress")
-	o.outputs = func() error { return outfile.Check(set.FlagSet) }
+	o.settings, _ = set.values("ranks", "transport", "insecure", "text", "json", "svg", "progress", "save", "resume")
+	o.fixed, o.defaults = set.values(append(freeFlags, textFlag)...)
+	o.outputs = func() error { return errors.Join(outfile.Check(set.FlagSet), o.checkSave()) }
 	return o, errors.Join(faults...)
 }
 
+// large is the most that counts may be.
+const large = 1 << 20
+
 // declare adds every flag with its default, its limits and its help.
 func (o *options) declare(f *flagSet) {
-	const large = 1 << 20
 	integer(f, &o.ranks, "ranks", 4, 1, launch.MaxRanks, "number of ranks")
 	choice(f, &o.transport, "transport", "how ranks talk; hybrid is shared memory within a machine and tcp between",
 		append([]string{inprocTransport, hybridTransport, shmTransport, tcpTransport, grpcTransport, stripedTransport}, moreTransports()...)...)
@@ -171,7 +188,12 @@ func (o *options) declare(f *flagSet) {
 	integer(f, &o.micro, "micro", 1, 1, 16, "micro-batches of a step, all in flight at once: one computes while rows of others travel; must divide -groups")
 	choice(f, &o.algorithm, "algorithm", "way of rows between ranks", algorithmNames()...)
 	integer(f, &o.nodeRanks, "node-ranks", launch.MaxRanks, 1, launch.MaxRanks, "consecutive ranks that -algorithm takes for one node")
+	o.declareFiles(f)
+	o.declareSaving(f)
+}
 
+// declareFiles adds the flags of what is read and of what is told.
+func (o *options) declareFiles(f *flagSet) {
 	f.StringVar(&o.text, "text", "", "`file` to learn; default is the text in Go's source tree")
 	outfile.Var(f.FlagSet, &o.json, "json", "", "`file` to write the results to, as one JSON object")
 	outfile.Var(f.FlagSet, &o.svg, "svg", "loss.svg", "`file` to draw the loss curve to, in the format that its ending names; empty for none")
@@ -181,6 +203,15 @@ func (o *options) declare(f *flagSet) {
 	integer(f, &o.sample, "sample", 400, 0, large, "bytes to sample at the end")
 	number(f, &o.temperature, "temperature", 0.8, 0, 100, "temperature of the sample; 0 takes the likeliest byte")
 	number(f, &o.topP, "top-p", 0.95, 1e-6, 1, "probability that the bytes sampled from have together")
+}
+
+// declareSaving adds the flags of checkpoints.
+func (o *options) declareSaving(f *flagSet) {
+	f.StringVar(&o.save, "save", "", "`folder` to save checkpoints in: every -save-every steps, at the end, and on SIGTERM")
+	integer(f, &o.saveEvery, "save-every", 50, 0, large, "steps between two checkpoints, with -save; 0 saves at the end alone")
+	integer(f, &o.keep, "keep", 2, 0, large, "checkpoints to keep, the last ones, with -save; 0 keeps all")
+	integer(f, &o.saveLimit, "save-limit", 0, 0, large, "MB/s at which a rank writes a checkpoint; 0 is no limit")
+	f.StringVar(&o.resume, "resume", "", "`folder` of checkpoints, of which the last is gone on from; without one training starts from the beginning")
 }
 
 // contradictions lists the flags that do not go together.

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -43,18 +42,15 @@ func transported() []string {
 	return []string{"-transport tcp", "-transport shm", "-transport hybrid", "-transport grpc", "-transport striped"}
 }
 
-// digestOf trains with some flags for 20 steps from seed 7, and returns a digest of the parameters.
-func digestOf(t *testing.T, args []string) string {
+// digestOf trains with some flags for a number of steps from seed 7, and returns a digest of the
+// parameters.
+func digestOf(t *testing.T, steps int, args []string) string {
 	t.Helper()
 	path := t.TempDir() + "/result.json"
-	args = append(args, "-steps", "20", "-seed", "7", "-sample", "0", "-eval-every", "0", "-svg", "", "-progress", "none", "-json", path)
+	args = append(args, "-steps", fmt.Sprint(steps), "-seed", "7", "-sample", "0", "-eval-every", "0", "-svg", "", "-progress", "none", "-json", path)
 	var stdout, stderr bytes.Buffer
 	require.Zero(t, run(context.Background(), args, &stdout, &stderr), "%v: %s", args, &stderr)
-	text, err := os.ReadFile(path)
-	require.NoError(t, err)
-	var r result
-	require.NoError(t, json.Unmarshal(text, &r))
-	return r.ParamSHA256
+	return readResult(t, path).ParamSHA256
 }
 
 // TestParametersAsRecorded holds the digest of the parameters after 20 steps against those of an
@@ -87,7 +83,7 @@ func compareDigests(t *testing.T, file string, lines []string, args func([]strin
 	got := map[string]string{}
 	var all strings.Builder
 	for _, line := range lines {
-		got[line] = digestOf(t, args(strings.Fields(line)))
+		got[line] = digestOf(t, 20, args(strings.Fields(line)))
 		fmt.Fprintf(&all, "%s %s\n", got[line], line)
 	}
 	if *update {

@@ -17,6 +17,7 @@ const barInterval = 100 * time.Millisecond
 type progress struct {
 	screen screen
 	steps  int
+	first  int // the step before the first that is shown
 	last   time.Time
 	start  time.Time
 	drawn  bool
@@ -33,7 +34,7 @@ func (p *progress) show(step int, r report, rate float64) {
 		interval = barInterval
 	}
 	now := time.Now()
-	if p.screen.silent || step > 1 && step < p.steps && now.Sub(p.last) < interval {
+	if p.screen.silent || step > p.first+1 && step < p.steps && now.Sub(p.last) < interval {
 		return
 	}
 	p.last = now
@@ -50,7 +51,7 @@ func (p *progress) show(step int, r report, rate float64) {
 func (p *progress) text(step int, r report, rate float64, now time.Time) string {
 	const width = 24
 	done := step * width / p.steps
-	left := time.Duration(float64(now.Sub(p.start)) / float64(step) * float64(p.steps-step)).Round(time.Second)
+	left := time.Duration(float64(now.Sub(p.start)) / float64(step-p.first) * float64(p.steps-step)).Round(time.Second)
 	return fmt.Sprintf("%s%s %d/%d  loss %.4f  %.0f tokens/s  load %s %.2f  %s  %s left",
 		strings.Repeat("█", done), strings.Repeat("░", width-done), step, p.steps,
 		r.loss, rate, sparkline(r.load), imbalance(r.load), byteCount(r.wire), left)

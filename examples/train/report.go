@@ -17,6 +17,8 @@ type report struct {
 	dropped int
 	// wire is the number of bytes sent in all training steps so far.
 	wire uint64
+	// asked tells that a rank was asked to end.
+	asked bool
 }
 
 // merge adds up what counts and keeps the latest of what is counted from the start.
@@ -54,8 +56,9 @@ func (t *trainer) gather(ctx context.Context, sums []float64, through []microBat
 	return r, nil
 }
 
-// record is this rank's part of a report: the bytes sent, the choices dropped, each layer's load,
-// and the losses of as many leaves as a rank may have, in words of eight bytes.
+// record is this rank's part of a report: the bytes sent, the choices dropped, whether it was asked
+// to end, each layer's load, and the losses of as many leaves as a rank may have, in words of eight
+// bytes.
 func (t *trainer) record(sums []float64, through []microBatch) []byte {
 	var words []uint64
 	dropped := 0
@@ -70,7 +73,7 @@ func (t *trainer) record(sums []float64, through []microBatch) []byte {
 		}
 		words = append(words, load...)
 	}
-	words = append([]uint64{t.wire, uint64(dropped)}, words...)
+	words = append([]uint64{t.wire, uint64(dropped), t.options.askedNow()}, words...)
 	for i := range t.leaves[0] { // rank 0 has the most
 		v := 0.0
 		if i < len(sums) {
@@ -85,6 +88,16 @@ func (t *trainer) record(sums []float64, through []microBatch) []byte {
 	return buf
 }
 
+// askedNow is 1 if this rank was asked to end.
+func (o options) askedNow() uint64 {
+	select {
+	case <-o.asked:
+		return 1
+	default:
+		return 0
+	}
+}
+
 // add adds a rank's record to r. Ranks are added in order, and so the losses in the order of
 // leaves.
 func (t *trainer) add(r *report, record []byte, leaves int) {
@@ -95,6 +108,7 @@ func (t *trainer) add(r *report, record []byte, leaves int) {
 	}
 	r.wire += next()
 	r.dropped += int(next())
+	r.asked = next() > 0 || r.asked
 	for l := range r.load {
 		for e := range r.load[l] {
 			r.load[l][e] += int(next())

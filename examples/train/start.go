@@ -7,9 +7,11 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/internal/interrupt"
 	"github.com/switchyard-moe/switchyard/internal/launch"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
@@ -63,7 +65,7 @@ const alone = "alone"
 
 // runLaunched runs the one rank that a launcher started this process as.
 func runLaunched(ctx context.Context, o options, s screen) error {
-	world, err := join(ctx, o)
+	world, err := o.joinUnlessAsked(ctx)
 	if err != nil {
 		if place, unknown := rendezvous.Detect(rendezvous.Process{}, os.Getenv); unknown == nil {
 			err = failure{place.Rank, err}
@@ -71,6 +73,24 @@ func runLaunched(ctx context.Context, o options, s screen) error {
 		return err
 	}
 	return runWorld(ctx, world, o, s)
+}
+
+// joinUnlessAsked is join, but gives up if the job is asked to end before all ranks have met.
+func (o options) joinUnlessAsked(ctx context.Context) (*switchyard.World, error) {
+	joining, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-o.asked:
+			cancel(interrupt.Signalled{Signal: syscall.SIGTERM})
+		case <-joining.Done():
+		}
+	}()
+	world, err := join(joining, o)
+	if why := context.Cause(joining); err != nil && why != nil {
+		err = why
+	}
+	return world, err
 }
 
 // runWorld runs one rank and closes its world, which says farewell to the others.
@@ -103,10 +123,17 @@ func runProcesses(ctx context.Context, o options, args []string, stdout, stderr 
 	// An interrupt is passed on as one, so that the ranks end by themselves; those that do not are
 	// killed.
 	const patience = 5 * time.Second
-	signals := make(chan os.Signal, 1)
+	signals := make(chan os.Signal, 2)
 	cfg.Signals = signals
 	all, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	go func() {
+		select {
+		case <-o.asked:
+			signals <- syscall.SIGTERM
+		case <-all.Done():
+		}
+	}()
 	defer context.AfterFunc(ctx, func() {
 		signals <- os.Interrupt
 		time.AfterFunc(patience, cancel)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"sync"
 
@@ -22,11 +23,16 @@ type trainer struct {
 	copies  []microBatch // the other micro-batches in flight
 	optim   optimizer
 
-	dense  []*param.Set // the model's parameters, which every rank holds
-	grads  [][]float32  // their gradients, summed over all ranks
-	leaves []int        // of each rank
+	own    *switchyard.Dense // the model's parameters, by name
+	dense  []*param.Set      // the model's parameters, which every rank holds
+	grads  [][]float32       // their gradients, summed over all ranks
+	leaves []int             // of each rank
 
 	background *background
+
+	informed   []*informed // all layers of all micro-batches
+	randoms    randoms
+	textDigest string // SHA-256
 
 	wire   uint64 // bytes that this rank has sent in training steps
 	traced traced
@@ -53,12 +59,18 @@ func newTrainer(ctx context.Context, world *switchyard.World, o options, text []
 	t := &trainer{world: world, options: o, data: &dataset{train: train, held: held, options: o, share: mine}}
 	t.background = &background{t: t}
 	t.optim = o.newOptimizer()
+	t.textDigest = fmt.Sprintf("%x", sha256.Sum256(text))
 	if err := t.build(); err != nil {
 		return nil, err
 	}
-	for _, set := range t.model.Params() {
+	var named []switchyard.NamedSet
+	for i, set := range t.model.Params() {
 		t.dense = append(t.dense, set)
 		t.grads = append(t.grads, make([]float32, len(set.Value)))
+		named = append(named, switchyard.NamedSet{Name: t.model.Names()[i], Set: set})
+	}
+	if t.own, err = switchyard.NewDense(world, named...); err != nil {
+		return nil, err
 	}
 	t.background.follow()
 	for r := range world.Size() {
@@ -81,12 +93,15 @@ func (t *trainer) build() error {
 		if o.trace != "" {
 			cfg.Overlap.Observe = t.traced.observer(i, 0)
 		}
+		if o.compress > 0 && o.hash == "random" {
+			cfg.Compression.Assign = randomClusters(o.compress, t.randoms.add(o.seed))
+		}
 		layer, err := switchyard.NewLayer(t.world, cfg)
 		if err != nil {
 			return fmt.Errorf("layer of block %d: %w", i, err)
 		}
 		t.layers = append(t.layers, layer)
-		parts[i] = &informed{Layer: layer, gates: o.gates()}
+		parts[i] = t.inform(layer, router.Batch{})
 	}
 	var err error
 	t.model, err = gpt.New(gpt.Config{
@@ -96,6 +111,13 @@ func (t *trainer) build() error {
 		err = t.addCopy()
 	}
 	return err
+}
+
+// inform returns what a block calls a layer by.
+func (t *trainer) inform(layer *switchyard.Layer, side router.Batch) *informed {
+	l := &informed{Layer: layer, gates: t.options.gates(), side: side}
+	t.informed = append(t.informed, l)
+	return l
 }
 
 // addCopy makes what one more micro-batch in flight goes through.
@@ -111,7 +133,7 @@ func (t *trainer) addCopy() error {
 			other.Observe(t.traced.observer(2*i+1, len(t.copies)+1))
 		}
 		of.layers = append(of.layers, other)
-		parts[2*i+1] = &informed{Layer: other, gates: t.options.gates(), side: router.Batch{Micro: len(t.copies) + 1}}
+		parts[2*i+1] = t.inform(other, router.Batch{Micro: len(t.copies) + 1})
 	}
 	var err error
 	of.model, err = t.model.Copy(parts, t.world.Compute)

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/switchyard-moe/switchyard/checkpoint"
+)
+
+// parts is all that changes in training: parameters, what the optimizer keeps for them, counters,
+// and the job's own progress. Batches follow from the seed and the number of steps.
+func (j *job) parts() ([]checkpoint.Part, error) {
+	dense, err := j.own.State(j.optim.Validator)
+	if err != nil {
+		return nil, err
+	}
+	list := []checkpoint.Part{{State: dense}}
+	for i, layer := range j.layers {
+		state, err := layer.State(j.optim.Validator)
+		if err != nil {
+			return nil, fmt.Errorf("layer of block %d: %w", 2*i+1, err)
+		}
+		list = append(list, checkpoint.Part{Name: fmt.Sprintf("block%d.moe", 2*i+1), State: state})
+	}
+	progress, err := j.randoms.state(int(j.world.Rank()), j.world.Size())
+	if err != nil {
+		return nil, err
+	}
+	if j.world.Rank() == 0 {
+		progress.Entries = append(progress.Entries, j.course.entry())
+	}
+	return append(list, checkpoint.Part{Name: "progress", State: progress}), nil
+}
+
+// resume loads the latest checkpoint of -resume, if there is one.
+func (j *job) resume(ctx context.Context) error {
+	dir := j.options.resume
+	if dir == "" {
+		return nil
+	}
+	parts, err := j.parts()
+	if err != nil {
+		return err
+	}
+	info, err := checkpoint.Load(ctx, j.world, dir, checkpoint.Options{Check: j.fits}, parts...)
+	if errors.Is(err, checkpoint.ErrNone) {
+		fmt.Fprintf(j.out, "no checkpoint in %s: training starts from the beginning\n\n", dir)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("-resume %s: %w", dir, err)
+	}
+	j.course.done = info.Step
+	for _, l := range j.informed {
+		l.next = info.Step % l.gates
+	}
+	if j.world.Rank() == 0 {
+		j.replay()
+		j.wire = j.result.WireBytes // of all ranks
+	}
+	j.view.first = info.Step
+	fmt.Fprintf(j.out, "resumed after step %d from %s, saved by %d ranks\n\n", info.Step, info.Path, info.Ranks)
+	return nil
+}
+
+// openSaver makes what saves, where that is asked for.
+func (j *job) openSaver() (err error) {
+	o := j.options
+	if o.save == "" {
+		return nil
+	}
+	j.saver, err = checkpoint.NewSaver(j.world, checkpoint.Config{
+		Dir: o.save, Keep: o.keep, BytesPerSecond: int64(o.saveLimit) * 1e6, Metadata: j.settled(),
+	})
+	return err
+}
+
+// errSaved ends a job that has saved because a signal asked it to.
+var errSaved = errors.New("asked to end, and saved")
+
+// keep saves after a step if it is time, or if the job has been asked to end, which it then does. A
+// save that fails is told, and training goes on.
+func (j *job) keep(ctx context.Context, asked bool) error {
+	o, step := j.options, j.course.done
+	if j.saver == nil {
+		return nil
+	}
+	if err := j.saver.Err(); err != nil {
+		j.tellUnsaved(err)
+	}
+	if asked || step == o.last() || o.saveEvery > 0 && step%o.saveEvery == 0 {
+		parts, err := j.parts()
+		if err != nil {
+			return err
+		}
+		if err := j.saver.Save(ctx, step, parts...); err != nil {
+			j.tellUnsaved(err)
+		}
+	}
+	if !asked {
+		return nil
+	}
+	if err := j.closeSaver(); err != nil {
+		return err
+	}
+	fmt.Fprintf(j.out, "asked to end: saved after step %d in %s; -resume %[2]s goes on\n", step, o.save)
+	return errSaved
+}
+
+// tellUnsaved tells of a failed save.
+func (j *job) tellUnsaved(err error) {
+	j.view.end()
+	fmt.Fprintf(j.out, "not saved: %v\n", err)
+}
+
+// closeSaver waits until all is saved.
+func (j *job) closeSaver() error {
+	if j.saver == nil {
+		return nil
+	}
+	return j.saver.Close()
+}
+
+// checkSave makes the folder of -save. One that has checkpoints is for the run that goes on with
+// them.
+func (o *options) checkSave() error {
+	if o.save == "" {
+		return nil
+	}
+	if err := os.MkdirAll(o.save, 0o777); err != nil {
+		return fmt.Errorf("-save: %w", err)
+	}
+	if o.resume != "" && filepath.Clean(o.resume) == filepath.Clean(o.save) {
+		return nil
+	}
+	last, err := checkpoint.Latest(o.save)
+	if errors.Is(err, checkpoint.ErrNone) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("-save: %w", err)
+	}
+	return fmt.Errorf("-save %s: it has a checkpoint, %s: -resume %[1]s goes on with it, and another run needs another folder", o.save, filepath.Base(last.Path))
+}

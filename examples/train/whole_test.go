@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// resumptions are command lines that end with the same bits when they are resumed on any number of
+// ranks, and processes are those of which one run uses a transport between processes.
+func resumptions() []string {
+	list := []string{
+		"", "-optimizer sgd", "-micro 2", "-micro 4 -overlap 2 -optimizer sgd", "-overlap 4", "-algorithm bruck",
+		"-wire bf16", "-no-experts",
+	}
+	for _, name := range routerNames()[1:] {
+		list = append(list, "-router "+name)
+	}
+	return append(list, "-router several -micro 2 -optimizer sgd", "-router sigmoid-bias -micro 2", "-router smoe-dropout -micro 2")
+}
+
+// compressed are command lines that do so on the same number of ranks.
+func compressed() []string {
+	return slices.DeleteFunc(trainings(), func(line string) bool { return !strings.HasPrefix(line, "-compress") })
+}
+
+// TestWholeTableOfResumes trains the default model for 40 steps straight, and for 17 on 4 ranks and
+// the rest on others, with every option: with -whole alone.
+func TestWholeTableOfResumes(t *testing.T) {
+	if !*whole {
+		t.Skip("takes long: with -whole")
+	}
+	clearLauncher(t)
+	for _, line := range resumptions() {
+		tableRow(t, line, "-ranks 1", "-ranks 2", "-ranks 3", "-ranks 4", "-ranks 8")
+	}
+	t.Setenv(asProgram, "1")
+	tableRow(t, "", transported()...)
+	tableRow(t, "-micro 2 -optimizer sgd", transported()...)
+	for _, line := range compressed() {
+		tableRow(t, line, "-ranks 4")
+	}
+}
+
+// tableRow logs the digest of a command line, and requires that of each way to resume it.
+func tableRow(t *testing.T, line string, ways ...string) {
+	t.Helper()
+	const steps, stop = 40, 17
+	flags := append(strings.Fields(line), "-ranks", "4")
+	want, dir := digestOf(t, steps, flags), t.TempDir()
+	require.NotEqual(t, want, digestOf(t, steps, concat(flags, "-stop-after", fmt.Sprint(stop), "-save", dir)), line)
+	for _, way := range ways {
+		got := digestOf(t, steps, append(concat(flags, strings.Fields(way)...), "-resume", dir))
+		require.Equal(t, want, got, "train %s: resumed with %s", line, way)
+	}
+	t.Logf("%.16s train %s: resumed with %s", want, line, strings.Join(ways, ", "))
+}
