@@ -85,6 +85,7 @@ func TestCompressionResumes(t *testing.T) {
 		_, want := trainTiny(t, concat(flags, "-ranks", "4")...)
 		_, got := trainTiny(t, concat(flags, "-ranks", "4", "-resume", stopped(t, 2, flags...))...)
 		require.Equal(t, essence(want), essence(got), line)
+		require.Equal(t, want.WireBytes, got.WireBytes, line)
 	}
 }
 
