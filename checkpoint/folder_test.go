@@ -9,6 +9,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/checkpoint"
+	"github.com/switchyard-moe/switchyard/checkpoint/safetensors"
 )
 
 // steps are the complete checkpoints of a folder, by the names of their folders.
@@ -110,4 +111,22 @@ func TestAFolderThatDoesNotExist(t *testing.T) {
 	}) {
 		require.ErrorIs(t, err, checkpoint.ErrNone)
 	}
+}
+
+// requireNoOthers demands that a folder holds the files that its indexes name, and no others.
+func requireNoOthers(t *testing.T, folder string) {
+	t.Helper()
+	want := []string{}
+	for _, name := range []string{"model.safetensors.index.json", "training.safetensors.index.json"} {
+		if x, err := safetensors.ReadIndex(filepath.Join(folder, name)); err == nil {
+			want = append(append(want, name), x.Files()...)
+		}
+	}
+	items, err := os.ReadDir(folder)
+	require.NoError(t, err)
+	var names []string
+	for _, item := range items {
+		names = append(names, item.Name())
+	}
+	require.ElementsMatch(t, want, names)
 }

@@ -53,18 +53,27 @@ func (j *job) copyInto(buffer []byte) []byte {
 // error that is not ErrWrite says that they could not; then what is written stays, since others may
 // have completed the checkpoint, and the next save removes it if not.
 func (j *job) run(ctx context.Context) error {
-	fault, err := j.saver.ranks.agree(ctx, "Save", j.prepare())
+	fault, err := j.agree(ctx, j.prepare())
 	if fault == nil && err == nil {
 		fault, err = j.writeAndComplete(ctx)
 	}
 	if fault == nil && err == nil {
 		return j.prune(ctx)
 	}
+	var removal error
+	if err == nil {
+		removal, err = j.agree(ctx, j.remove())
+	}
 	if err != nil {
 		j.saver.broken = err
 		return err
 	}
-	return errtext.Errorf("checkpoint: %w: step %d: %w", ErrWrite, j.step, errors.Join(fault, j.remove()))
+	return errtext.Errorf("checkpoint: %w: step %d: %w", ErrWrite, j.step, errors.Join(fault, removal))
+}
+
+// agree ends a stage.
+func (j *job) agree(ctx context.Context, mine error) (fault, err error) {
+	return j.saver.ranks.agree(ctx, "Save", mine)
 }
 
 // prepare makes the folder, and removes what interrupted saves have left beside it.
@@ -91,7 +100,7 @@ func (j *job) writeAndComplete(ctx context.Context) (fault, err error) {
 	if fault := firstFault(j.saver.ranks, "Save", fault, all); fault != nil {
 		return fault, nil
 	}
-	return j.saver.ranks.agree(ctx, "Save", j.complete(all))
+	return j.agree(ctx, j.complete(all))
 }
 
 // remove removes what a failed save has written. No rank writes any more.
@@ -230,7 +239,7 @@ func (j *job) prune(ctx context.Context) error {
 	if cfg := j.saver.cfg; j.leader {
 		mine = prune(cfg.Dir, j.kept, cfg.Keep == 0)
 	}
-	fault, err := j.saver.ranks.agree(ctx, "Save", mine)
+	fault, err := j.agree(ctx, mine)
 	if err != nil {
 		j.saver.broken = err
 		return err

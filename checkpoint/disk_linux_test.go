@@ -1,0 +1,45 @@
+package checkpoint_test
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/checkpoint"
+	"github.com/switchyard-moe/switchyard/param"
+)
+
+// TestAFullDisk, a real one where the test may mount it: two checkpoints have room, a third has not.
+func TestAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("cannot mount a small disk: %v", err)
+	}
+	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, 0)) })
+	requireNone(t, onRanks(3, func(w *switchyard.World, rank int) error {
+		s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir, Keep: 2})
+		if err != nil {
+			return err
+		}
+		p := part(param.Entry{Name: fmt.Sprint(rank), Shape: []int{30 << 10}, Data: make([]float32, 30<<10), Writer: true})
+		for step := 1; step <= 5; step++ {
+			err := errors.Join(s.Save(t.Context(), step, p), s.Wait(t.Context()))
+			if full := step >= 3; errors.Is(err, checkpoint.ErrWrite) != full {
+				return fmt.Errorf("step %d: %w", step, err)
+			}
+		}
+		return s.Close()
+	}))
+	complete, incomplete := steps(t, dir)
+	require.Equal(t, []string{"step-00000001", "step-00000002"}, complete)
+	require.Empty(t, incomplete)
+	for _, name := range complete {
+		_, err := checkpoint.Verify(filepath.Join(dir, name))
+		require.NoError(t, err)
+	}
+}

@@ -1,0 +1,10 @@
+package checkpoint
+
+// File is what a saver writes to.
+type File = file
+
+// CreateFile is how a saver makes files.
+var CreateFile = createFile
+
+// SetCreate has a saver make files by another function.
+func (s *Saver) SetCreate(create func(path string) (File, error)) { s.create = create }

@@ -1,0 +1,144 @@
+package checkpoint_test
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/checkpoint"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+var errDisk = errors.New("the disk has failed")
+
+// failing is a file of which one operation fails.
+type failing struct {
+	checkpoint.File
+	op   string
+	room int // bytes that can be written
+}
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.op != "write" {
+		return f.File.Write(p)
+	}
+	if len(p) <= f.room {
+		f.room -= len(p)
+		return f.File.Write(p)
+	}
+	n, _ := f.File.Write(p[:f.room])
+	f.room = 0
+	return n, errDisk
+}
+
+func (f *failing) Sync() error {
+	if f.op == "sync" {
+		return errDisk
+	}
+	return f.File.Sync()
+}
+
+func (f *failing) Close() error {
+	err := f.File.Close()
+	if f.op == "close" {
+		return errDisk
+	}
+	return err
+}
+
+// failOn makes files, and has an operation of those fail whose path contains a text.
+func failOn(op, text string) func(string) (checkpoint.File, error) {
+	return func(path string) (checkpoint.File, error) {
+		if !strings.Contains(path, text) {
+			return checkpoint.CreateFile(path)
+		}
+		if op == "create" {
+			return nil, fmt.Errorf("%s: %w", path, errDisk)
+		}
+		f, err := checkpoint.CreateFile(path)
+		return &failing{f, op, 100}, err
+	}
+}
+
+// TestASaveThatFails fails on all ranks, which name the rank; it leaves nothing, and later saves
+// succeed.
+func TestASaveThatFails(t *testing.T) {
+	m, l := rows()
+	for _, op := range []string{"create", "write", "sync", "close"} {
+		for name, culprit := range map[string]transport.Rank{
+			"model-00002-of-00003": 1, "training-00003-of-00003": 2, "model.safetensors.index": 0, "training.safetensors.index": 0,
+		} {
+			for _, noCopy := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s %s %t", op, name, noCopy), func(t *testing.T) {
+					dir := t.TempDir()
+					requireNone(t, onRanks(3, func(w *switchyard.World, rank int) error {
+						s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir, Keep: 2, NoCopy: noCopy})
+						if err != nil {
+							return err
+						}
+						p := m.part(l, rank, false)
+						if err := s.Save(t.Context(), 1, p); err != nil {
+							return err
+						}
+						s.SetCreate(failOn(op, filepath.Join("step-00000002", name)))
+						if err := failure(t, s, p, noCopy); !errors.Is(err, checkpoint.ErrWrite) || transport.CulpritOf(err) != culprit ||
+							!strings.Contains(err.Error(), "step 2: ") || rank == int(culprit) && !errors.Is(err, errDisk) {
+							return fmt.Errorf("the failed save gave %w", err)
+						}
+						if complete, incomplete := steps(t, dir); len(complete) != 1 || len(incomplete) != 0 {
+							return fmt.Errorf("after the failure there are %v and %v", complete, incomplete)
+						}
+						return errors.Join(s.Save(t.Context(), 3, p), s.Close())
+					}))
+					complete, incomplete := steps(t, dir)
+					require.Equal(t, []string{"step-00000001", "step-00000003"}, complete)
+					require.Empty(t, incomplete)
+					requireNoOthers(t, filepath.Join(dir, "step-00000003"))
+				})
+			}
+		}
+	}
+}
+
+// failure saves step 2 and returns its failure, which comes out once.
+func failure(t *testing.T, s *checkpoint.Saver, p checkpoint.Part, noCopy bool) error {
+	err := s.Save(t.Context(), 2, p)
+	if !noCopy {
+		if err != nil {
+			return fmt.Errorf("Save already returned %w", err)
+		}
+		err = s.Wait(t.Context())
+	}
+	if again := errors.Join(s.Err(), s.Wait(t.Context())); again != nil {
+		return fmt.Errorf("it came out again: %w", again)
+	}
+	return err
+}
+
+// TestAFailureOfTheSaveBefore comes out of the next one, which has begun all the same.
+func TestAFailureOfTheSaveBefore(t *testing.T) {
+	dir := t.TempDir()
+	requireNone(t, onRanks(2, func(w *switchyard.World, rank int) error {
+		s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir})
+		if err != nil {
+			return err
+		}
+		s.SetCreate(failOn("sync", filepath.Join("step-00000001", "model-00001")))
+		p := part(entry(fmt.Sprint(rank)))
+		if err := s.Save(t.Context(), 1, p); err != nil {
+			return err
+		}
+		if err := s.Save(t.Context(), 2, p); !errors.Is(err, checkpoint.ErrWrite) || !strings.Contains(err.Error(), "step 1: ") {
+			return fmt.Errorf("the second save gave %w", err)
+		}
+		return s.Close()
+	}))
+	complete, incomplete := steps(t, dir)
+	require.Equal(t, []string{"step-00000002"}, complete)
+	require.Empty(t, incomplete)
+}
