@@ -22,6 +22,7 @@ const module = "github.com/switchyard-moe/switchyard/"
 // catch signals, start processes and write files. The model computes with the kernels.
 var internals = map[string][]string{
 	"quickstart":   {},
+	"checkpoint":   {},
 	"gate":         {},
 	"launch":       {"launch"},
 	"compress":     {"figure", "interrupt", "outfile"},

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/checkpoint"
+	"github.com/switchyard-moe/switchyard/param"
+	"github.com/switchyard-moe/switchyard/transport/inproc"
+)
+
+// saved makes a folder with checkpoints of steps 1 and 2.
+func saved(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	world := switchyard.NewWorld(inproc.New(1)[0])
+	s, err := checkpoint.NewSaver(world, checkpoint.Config{Dir: dir})
+	require.NoError(t, err)
+	state := &param.State{Entries: []param.Entry{{Name: "gate.w", Shape: []int{2, 3}, Data: make([]float32, 6), Writer: true}}}
+	for step := range 2 {
+		require.NoError(t, s.Save(context.Background(), step+1, checkpoint.Part{State: state}))
+	}
+	require.NoError(t, s.Close())
+	require.NoError(t, world.Close())
+	return dir
+}
+
+func runOn(args ...string) (code int, out, problems string) {
+	var o, p bytes.Buffer
+	code = run(args, &o, &p)
+	return code, o.String(), p.String()
+}
+
+func TestListsAndVerifies(t *testing.T) {
+	dir := saved(t)
+	one, two := filepath.Join(dir, "step-00000001"), filepath.Join(dir, "step-00000002")
+	line := ": step 2 of 1 ranks, 1 tensors in 1 files, 24 B, as it was saved\n"
+	sum := crc32.Checksum(make([]byte, 24), crc32.MakeTable(crc32.Castagnoli))
+	row := fmt.Sprintf("  gate.w  F32  [2×3]                  24 B  %08x  model-00001-of-00001.safetensors\n", sum)
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "step-00000003"), 0o777))
+	code, out, problems := runOn(dir)
+	require.Zero(t, code, problems)
+	require.Equal(t, one+": step 1 of 1 ranks, 1 tensors in 1 files, 24 B, as it was saved\n"+two+line+dir+"/step-00000003: incomplete\n", out)
+	code, out, problems = runOn("-tensors", two)
+	require.Zero(t, code, problems)
+	require.Equal(t, two+line+row, out)
+	code, out, problems = runOn(filepath.Join(two, "model-00001-of-00001.safetensors"))
+	require.Zero(t, code, problems)
+	require.Contains(t, out, "24 B, can be read; no checksums")
+}
+
+func TestDamage(t *testing.T) {
+	dir := saved(t)
+	file := filepath.Join(dir, "step-00000002", "model-00001-of-00001.safetensors")
+	content, err := os.ReadFile(file)
+	require.NoError(t, err)
+	content[len(content)-1]++
+	require.NoError(t, os.WriteFile(file, content, 0o666))
+	code, out, problems := runOn(dir)
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "step 1 of 1 ranks, 1 tensors in 1 files, 24 B, as it was saved\n")
+	require.Contains(t, out, "step 2 of 1 ranks, 1 tensors in 1 files, 24 B, DAMAGED\n")
+	require.Contains(t, problems, "checkpoint: the checkpoint "+filepath.Dir(file)+" is damaged, 1 fault:\n  tensor \"gate.w\" of "+file+": the checksum is wrong")
+}
+
+func TestNothingThere(t *testing.T) {
+	dir := t.TempDir()
+	code, _, problems := runOn(dir)
+	require.Equal(t, 1, code)
+	require.Contains(t, problems, "no such file or directory")
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "step-00000003"), 0o777))
+	code, _, problems = runOn(dir)
+	require.Equal(t, 1, code)
+	require.Equal(t, "checkpoint: "+dir+": no complete checkpoint\n", problems)
+}
+
+func TestCommandLine(t *testing.T) {
+	code, out, _ := runOn("-h")
+	require.Zero(t, code)
+	require.Contains(t, out, "usage: go run ./examples/checkpoint [flags] DIR\n")
+	require.Contains(t, out, "-tensors")
+	for _, args := range [][]string{{}, {"a", "b"}, {"-x", "a"}} {
+		code, _, problems := runOn(args...)
+		require.Equal(t, 2, code)
+		require.Contains(t, problems, "-h explains")
+	}
+}
