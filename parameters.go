@@ -25,7 +25,9 @@ type Tensor struct {
 }
 
 // Parameters returns all the layer's parameters, on every rank, in an order that does not depend on
-// the number of ranks. What has no gradient stands last. Every rank must call it.
+// the number of ranks. What has no gradient stands last. Every rank must call it. It holds a tensor
+// of all experts in memory, and sends each rank's part in one message, which transports bound: for
+// large models see [Layer.State].
 func (l *Layer) Parameters(ctx context.Context) ([]Tensor, error) {
 	if err := l.guard.EnterAll(ctx, "Parameters"); err != nil {
 		return nil, err
@@ -61,7 +63,10 @@ func (l *Layer) Gradients(ctx context.Context) ([]Tensor, error) {
 }
 
 // Load sets the layer's parameters on this rank from whole tensors, as Parameters returns them.
-// Tensors that are not named keep their values. Nothing is changed if a name or a shape is wrong.
+// Tensors that are not named keep their values. All that is wrong is reported at once, and then
+// nothing is changed: a name that the layer has not, or that comes twice, a wrong shape, a number
+// that is not finite. Optimizer and counters stay: to go on with a job, and for tensors that are
+// too large to be whole on a rank, see [Layer.State].
 func (l *Layer) Load(tensors []Tensor) error {
 	if err := l.guard.EnterAll(context.Background(), "Load"); err != nil {
 		return err
@@ -71,7 +76,7 @@ func (l *Layer) Load(tensors []Tensor) error {
 		return err
 	}
 	if err := l.table.Load(converted[parameters.Tensor](tensors)); err != nil {
-		return err
+		return l.guard.Misuse("Load", "%w", err)
 	}
 	l.gradients.CopyGate()
 	return nil

@@ -117,3 +117,26 @@ func TestHostedSameBits(t *testing.T) {
 		require.ErrorContains(t, cfg.Validate(3), "Hosted")
 	}
 }
+
+// TestAWorldWithoutViewsLeft makes no more layers, and says why.
+func TestAWorldWithoutViewsLeft(t *testing.T) {
+	alone(t, func(w *World) {
+		l, err := NewLayer(w, smallConfig())
+		require.NoError(t, err)
+		for err == nil {
+			_, err = w.View([]transport.Rank{0})
+		}
+		const full = "the world has 65535 views, those of its layers included, and can have no more"
+		require.ErrorContains(t, err, full)
+		_, err = NewLayer(w, smallConfig())
+		require.ErrorContains(t, err, full)
+		_, err = l.State(nil)
+		require.NoError(t, err, "the layers that there are go on")
+		_, err = l.NewMicroBatch()
+		require.ErrorContains(t, err, full)
+		_, err = w.Reordered([]int{0})
+		require.ErrorContains(t, err, full)
+		_, err = w.MeasurePairs(t.Context())
+		require.ErrorContains(t, err, full)
+	})
+}

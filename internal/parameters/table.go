@@ -2,7 +2,6 @@ package parameters
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
@@ -173,77 +172,3 @@ func (t *Table) List(o expert.Stateful) *Lister {
 
 // Sets returns the parameters that this rank holds.
 func (t *Table) Sets() *Sets { return &t.cfg.Sets }
-
-// Load sets parameters from whole tensors. Tensors that are not named keep their values. Nothing is
-// changed if a name or a shape is wrong.
-func (t *Table) Load(tensors []Tensor) error {
-	var targets, sources [][]float32
-	for _, from := range tensors {
-		parts, shape, offset := t.find(from.Name)
-		if parts == nil {
-			return fmt.Errorf("switchyard: Load: the layer has no tensor %q", from.Name)
-		}
-		n := (param.Tensor{Shape: from.Shape}).Len()
-		if !slices.Equal(from.Shape, shape) || len(from.Data) != n {
-			return fmt.Errorf("switchyard: Load: tensor %q has shape %v and %d elements, want %v",
-				from.Name, from.Shape, len(from.Data), shape)
-		}
-		for _, part := range parts {
-			targets = append(targets, part)
-			sources = append(sources, from.Data[offset:offset+len(part)])
-			offset += len(part)
-		}
-	}
-	for i := range targets {
-		copy(targets[i], sources[i])
-	}
-	return nil
-}
-
-// find returns this rank's part of the named tensor, in the pieces in which it lies, the whole
-// tensor's shape, and where the part begins in it.
-func (t *Table) find(name string) (parts [][]float32, whole []int, offset int) {
-	if bias := biasOf(t.cfg.Gate); name == biasName && bias != nil {
-		return [][]float32{bias}, []int{len(bias)}, 0
-	}
-	for prefix, set := range map[string]*param.Set{
-		gatePrefix: t.cfg.Sets.Gate, sharedPrefix: t.cfg.Sets.Shared, gainPrefix: t.cfg.Sets.Gains,
-	} {
-		if part, shape := findIn(set, prefix, name); part != nil {
-			return [][]float32{part}, shape, 0
-		}
-	}
-	return t.findOfExperts(name)
-}
-
-// findOfExperts is find for a tensor of the experts.
-func (t *Table) findOfExperts(name string) (parts [][]float32, whole []int, offset int) {
-	groups := t.cfg.Sets.Experts
-	if groups[0] == nil {
-		return nil, nil, 0
-	}
-	for i, tensor := range groups[0].Tensors() {
-		if expertPrefix+tensor.Name != name {
-			continue
-		}
-		for _, set := range groups {
-			parts = append(parts, set.Of(set.Value, i))
-		}
-		first, _ := t.cfg.Placement.Of(t.cfg.Rank)
-		return parts, t.shape(tensor), first * sizeOfOne(tensor)
-	}
-	return nil, nil, 0
-}
-
-// findIn finds the tensor of a set that every rank holds whole.
-func findIn(set *param.Set, prefix, name string) (part []float32, shape []int) {
-	if set == nil {
-		return nil, nil
-	}
-	for i, t := range set.Tensors() {
-		if prefix+t.Name == name {
-			return set.Of(set.Value, i), t.Shape
-		}
-	}
-	return nil, nil
-}

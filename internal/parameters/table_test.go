@@ -1,6 +1,8 @@
 package parameters_test
 
 import (
+	"fmt"
+	"math"
 	"sync"
 	"testing"
 
@@ -128,21 +130,51 @@ func TestLoadOfTheBias(t *testing.T) {
 	require.Equal(t, bias.Data, gate.(router.Balancer).Bias())
 }
 
-// TestLoadChangesNothing if any tensor is wrong.
+// TestLoadChangesNothing if any tensor is wrong, and says of each what is.
 func TestLoadChangesNothing(t *testing.T) {
 	table, sets := tableOf(t, 0, nil)
 	right := parameters.Tensor{Name: "expert.w", Shape: []int{3, 2}, Data: make([]float32, 6)}
-	turned := parameters.Tensor{Name: "expert.w", Shape: []int{2, 3}, Data: make([]float32, 6)}
-	short := parameters.Tensor{Name: "gate.w", Shape: []int{1, 3}, Data: make([]float32, 2)}
-	for want, wrong := range map[string]parameters.Tensor{
-		`no tensor "gate.v"`:                      {Name: "gate.v"},
-		"shape [2 3] and 6 elements, want [3 2]":  turned,
-		"shape [1 3] and 2 elements, want [1 3]":  short,
-		`"balance.bias" has shape [2] and 2 elem`: {Name: "balance.bias", Shape: []int{2}, Data: []float32{1, 2}},
-	} {
-		require.ErrorContains(t, table.Load([]parameters.Tensor{right, wrong}), want)
+	nan, inf := float32(math.NaN()), float32(math.Inf(-1))
+	wrong := map[string]parameters.Tensor{
+		`the layer has no tensor "gate.v"`:                               {Name: "gate.v"},
+		`tensor "expert.w" comes twice`:                                  right,
+		`tensor "shared.w" has shape [2 1] and 2 elements, want [1 2]`:   {Name: "shared.w", Shape: []int{2, 1}, Data: make([]float32, 2)},
+		`tensor "gate.w" has shape [1 3] and 2 elements, want [1 3]`:     {Name: "gate.w", Shape: []int{1, 3}, Data: make([]float32, 2)},
+		`tensor "compression.w" has NaN at element 1, want finite`:       {Name: "compression.w", Shape: []int{3}, Data: []float32{1, nan, 2}},
+		`tensor "balance.bias" has -Inf at element 2, want finite`:       {Name: "balance.bias", Shape: []int{3}, Data: []float32{1, 2, inf}},
+		`tensor "expert.w" has NaN at element 5, want finite`:            {Name: "expert.w", Shape: []int{3, 2}, Data: []float32{1, 2, 3, 4, 5, nan}},
+		`tensor "expert.w" has shape [2 3] and 6 elements, want [3 2]`:   {Name: "expert.w", Shape: []int{2, 3}, Data: make([]float32, 6)},
+		`tensor "expert.w" has shape [0 9223372036854775807] and 0 elem`: {Name: "expert.w", Shape: []int{0, math.MaxInt}},
+	}
+	list := []parameters.Tensor{right}
+	for want, tensor := range wrong {
+		first := []parameters.Tensor{right, tensor}
+		if tensor.Name == right.Name && want != `tensor "expert.w" comes twice` {
+			first = []parameters.Tensor{tensor}
+		} else {
+			list = append(list, tensor)
+		}
+		require.ErrorContains(t, table.Load(first), want)
+	}
+	err := table.Load(list)
+	for _, tensor := range list[1:] {
+		require.ErrorContains(t, err, fmt.Sprintf("tensor %q", tensor.Name))
 	}
 	require.Equal(t, [][]float32{{0, 1}, {2, 3}}, sets.Values().Experts)
+	require.Equal(t, []float32{70, 71, 72}, sets.Gains.Value)
+}
+
+// TestLoadListsFewFaults of many.
+func TestLoadListsFewFaults(t *testing.T) {
+	table, _ := tableOf(t, 0, nil)
+	list := make([]parameters.Tensor, 100)
+	for i := range list {
+		list[i].Name = fmt.Sprint("none", i)
+	}
+	err := table.Load(list)
+	require.ErrorContains(t, err, `no tensor "none19"`)
+	require.ErrorContains(t, err, "and 80 more faults")
+	require.NotContains(t, err.Error(), "none20")
 }
 
 // TestCopyGate copies the values and the bias, so that neither gate changes with the other.
