@@ -181,6 +181,10 @@ func TestOrderOfCalls(t *testing.T) {
 		}
 		require.NoError(t, l.Step(ctx, expert.NewSGD(0.1)))
 		refuse(l.Step(ctx, expert.NewSGD(0.1)), "no Backward since the last Step")
+		require.NoError(t, calls(l, a)["Forward"](ctx))
+		require.NoError(t, calls(l, a)["Backward"](ctx))
+		require.NoError(t, l.DiscardGradients())
+		refuse(l.Step(ctx, expert.NewSGD(0.1)), "no Backward since the last Step")
 		//nolint:staticcheck // that is the mistake
 		refuse(calls(l, a)["Forward"](nil), "the context is nil")
 	})

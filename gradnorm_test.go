@@ -378,8 +378,11 @@ func trainDiscarding(ctx context.Context, w *World, cfg Config, discards bool) (
 	if err != nil {
 		return "", err
 	}
-	pass := func(of *Layer, from int) error {
+	pass := func(of *Layer, from int, sign float32) error {
 		x, dy, side := paddedBatch(from, 0)
+		for i := range x.Data {
+			x.Data[i] *= sign
+		}
 		if _, err := of.ForwardBatch(ctx, x, side); err != nil {
 			return err
 		}
@@ -391,7 +394,7 @@ func trainDiscarding(ctx context.Context, w *World, cfg Config, discards bool) (
 		for i := range 2 {
 			for _, of := range []*Layer{l, micro, l}[i:] {
 				if discards {
-					if err := pass(of, (me+1)%3); err != nil {
+					if err := pass(of, me, -1); err != nil {
 						return "", err
 					}
 				}
@@ -401,7 +404,7 @@ func trainDiscarding(ctx context.Context, w *World, cfg Config, discards bool) (
 			}
 		}
 		for _, of := range []*Layer{l, micro} {
-			if err := pass(of, me); err != nil {
+			if err := pass(of, me, 1); err != nil {
 				return "", err
 			}
 		}

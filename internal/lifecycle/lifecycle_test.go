@@ -167,6 +167,29 @@ func TestAPanicEndsTheLayer(t *testing.T) {
 	require.Len(t, a.ended, 1)
 }
 
+// TestAnOperationOnSeveralFamilies is noted for the first, and its failure ends all of them.
+func TestAnOperationOnSeveralFamilies(t *testing.T) {
+	for name, do := range map[string]func() error{
+		"fails": func() error { return errors.New("a rank died") }, "panics": func() error { panic("an expert") },
+		"agrees": func() error { return lifecycle.Agreed(errors.New("another factor")) }, "succeeds": func() error { return nil },
+	} {
+		first, _, a, _ := family()
+		second, micro, b, _ := family()
+		attempt := func() { _ = lifecycle.AttemptAll([]*lifecycle.Guard{first, second}, "GradNorm", do) }
+		if name == "panics" {
+			require.Panics(t, attempt)
+		} else {
+			attempt()
+		}
+		require.Equal(t, []string{"GradNorm"}, a.begun)
+		require.Empty(t, b.begun)
+		for _, g := range []*lifecycle.Guard{first, second, micro} {
+			err := g.Enter(t.Context(), "Forward")
+			require.Equal(t, name == "fails" || name == "panics", errors.Is(err, lifecycle.ErrFailed), name)
+		}
+	}
+}
+
 // TestTheErrorOfAnOperationMayBeReplaced, by one of ranks that are out of step.
 func TestTheErrorOfAnOperationMayBeReplaced(t *testing.T) {
 	better := errors.New("out of step")
