@@ -7,6 +7,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
 	"github.com/switchyard-moe/switchyard/param"
@@ -19,6 +20,8 @@ type Dense struct {
 	world *World
 	sets  []NamedSet
 	guard *lifecycle.Guard
+
+	gradients *gradients.Dense // of the passes since the last step
 }
 
 // NamedSet is a set of parameters under a name.
@@ -28,7 +31,8 @@ type NamedSet struct {
 	Set  *param.Set
 }
 
-// NewDense groups sets of parameters, which the program goes on using. Every rank gives the same
+// NewDense groups sets of parameters, which the program goes on using; a set that it freezes it
+// freezes on every rank. Every rank gives the same
 // sets in the same order. It is an error if two tensors would have one name.
 func NewDense(world *World, sets ...NamedSet) (*Dense, error) {
 	if world == nil || world.t == nil {
@@ -49,7 +53,7 @@ func NewDense(world *World, sets ...NamedSet) (*Dense, error) {
 	d := &Dense{world: world, sets: append([]NamedSet(nil), sets...), guard: lifecycle.New(lifecycle.Config{
 		Rank:  world.views.Joined(world.Rank()),
 		Begin: func(string) func(error) error { return func(err error) error { return err } },
-		Ended: func(error) {},
+		Ended: func(error) {}, Sums: "SumGradients",
 	})}
 	if len(faults) == 0 {
 		_, err := d.list(nil).State()
@@ -58,6 +62,7 @@ func NewDense(world *World, sets ...NamedSet) (*Dense, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, errtext.Errorf("switchyard: NewDense: %w", err)
 	}
+	d.newGradients()
 	return d, nil
 }
 
@@ -107,8 +112,8 @@ func (d *Dense) list(o expert.Stateful) *parameters.Lister {
 // enter begins a method that is to be called between two steps. Without an error the caller must
 // call LeaveAll.
 func (d *Dense) enter(op string) error {
-	if d == nil || d.guard == nil {
-		return fmt.Errorf("switchyard: %s: the parameters were not grouped by NewDense", op)
+	if err := d.made(op); err != nil {
+		return err
 	}
 	if err := d.guard.EnterAll(context.Background(), op); err != nil {
 		return err
@@ -123,11 +128,19 @@ func (d *Dense) enter(op string) error {
 	return err
 }
 
+// made returns an error unless NewDense has made d.
+func (d *Dense) made(op string) error {
+	if d == nil || d.guard == nil {
+		return fmt.Errorf("switchyard: %s: the parameters were not grouped by NewDense", op)
+	}
+	return nil
+}
+
 // checkNoGradients returns an error if gradients wait that have not been summed.
 func (d *Dense) checkNoGradients(op string) error {
 	for _, s := range d.sets {
 		if len(s.Set.Grad.Nodes()) > 0 {
-			return d.guard.Misuse(op, "gradients of %q wait; take the step first, or reset them", s.Name)
+			return d.guard.Misuse(op, "gradients of %q wait; take the step first, or call DiscardGradients", s.Name)
 		}
 	}
 	return nil

@@ -8,7 +8,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 )
 
-// Trainable is a part of a model with gradients that wait for a step: a [*Layer].
+// Trainable is a part of a model with gradients that wait for a step: a [*Layer], or the program's
+// own parameters in a [*Dense].
 type Trainable interface {
 	// GradNorm is the function [GradNorm] of this part alone.
 	GradNorm(ctx context.Context) (float64, error)
@@ -17,7 +18,7 @@ type Trainable interface {
 	// DiscardGradients forgets them: a step is left out.
 	DiscardGradients() error
 
-	part() trainedPart
+	part(op string) (trainedPart, error)
 }
 
 // trainedPart is what the functions over several parts of a model use of each.
@@ -26,11 +27,17 @@ type trainedPart struct {
 	guard *lifecycle.Guard
 	world *World
 	label string // in errors
-	noted bool   // the guard notes operations, and the owner's communicator does not
+	// noted says that the guard notes operations, and the owner's communicator does not.
+	noted bool
+	// complete returns an error if some of the gradients of the step are not there.
+	complete func() error
 }
 
-func (l *Layer) part() trainedPart {
-	return trainedPart{Owner: l.gradients, guard: l.guard, world: l.world, label: l.micro.label, noted: true}
+func (l *Layer) part(string) (trainedPart, error) {
+	return trainedPart{
+		Owner: l.gradients, guard: l.guard, world: l.world, label: l.micro.label, noted: true,
+		complete: func() error { return nil },
+	}, nil
 }
 
 // GradNorm returns the L2 norm of the gradients that the next Step of each part would use, all of

@@ -27,8 +27,11 @@ func enterParts(ctx context.Context, op string, parts []Trainable) (*joint, erro
 			j.leave()
 			return nil, fmt.Errorf("switchyard: %s: part %d is nil", op, i)
 		}
-		p := of.part()
-		if err := p.guard.EnterAll(ctx, op); err != nil {
+		p, err := of.part(op)
+		if err == nil {
+			err = p.guard.EnterAll(ctx, op)
+		}
+		if err != nil {
 			j.leave()
 			return nil, err
 		}
@@ -58,6 +61,9 @@ func (j *joint) check() error {
 		}
 		if err := p.guard.CheckStep(j.op); err != nil {
 			return errtext.Errorf("%w (%s)", err, p.label)
+		}
+		if err := p.complete(); err != nil {
+			return j.misuse("%w", err)
 		}
 	}
 	return nil

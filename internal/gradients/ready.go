@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 
+	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
@@ -29,56 +30,71 @@ const (
 // If other tokens came than were announced, the gradients of the losses have other weights than
 // they should. Then the passes of the step are dropped on every rank, and dropped is true.
 func (r *Reducer) Ready(ctx context.Context, o expert.Optimizer) (dropped bool, err error) {
-	status, fault := r.status(o)
+	dropped, err = r.cfg.ranks().ready(ctx, o, r.checkStepTokens())
+	if dropped {
+		r.Discard()
+	}
+	return dropped, err
+}
+
+// ranks are those that take a step together.
+type ranks struct {
+	comm   *collective.Comm
+	joined func(transport.Rank) transport.Rank
+}
+
+func (c *Config) ranks() ranks { return ranks{c.World, c.Joined} }
+
+// ready returns an error, on every rank, unless all can take a step with the same optimiser. tokens
+// is why other tokens than announced came on this rank, and dropped tells that they did on one.
+func (of ranks) ready(ctx context.Context, o expert.Optimizer, tokens error) (dropped bool, err error) {
+	status, fault := statusOf(o, tokens)
 	mine := binary.LittleEndian.AppendUint64([]byte{status}, digest(o))
-	all := make([]byte, len(mine)*r.cfg.World.Size())
-	if err := r.cfg.World.AllGather(ctx, all, mine); err != nil {
+	all := make([]byte, len(mine)*of.comm.Size())
+	if err := of.comm.AllGather(ctx, all, mine); err != nil {
 		return false, errtext.Errorf("switchyard: Step: %w", err)
 	}
 	for at := 0; at < len(all); at += len(mine) {
 		dropped = dropped || all[at] == otherTokens
 	}
-	if dropped {
-		r.Discard()
-	}
 	if fault != nil {
-		return dropped, r.refused(r.cfg.World.Rank(), fault)
+		return dropped, of.refused(of.comm.Rank(), fault)
 	}
-	return dropped, r.refusal(all, mine, o)
+	return dropped, of.refusal(all, mine, o)
 }
 
-// status is what this rank says before a step, and why it cannot take it.
-func (r *Reducer) status(o expert.Optimizer) (byte, error) {
+// statusOf is what this rank says before a step, and why it cannot take it.
+func statusOf(o expert.Optimizer, tokens error) (byte, error) {
 	if err := validate(o); err != nil {
 		return cannotStep, err
 	}
-	if err := r.checkStepTokens(); err != nil {
-		return otherTokens, err
+	if tokens != nil {
+		return otherTokens, tokens
 	}
 	return ableToStep, nil
 }
 
 // refused is the error that all ranks agree on because of one rank's fault.
-func (r *Reducer) refused(by transport.Rank, fault error) error {
-	return lifecycle.Agreed(&transport.Error{Rank: r.cfg.Joined(by), Op: "Step", Err: fault})
+func (of ranks) refused(by transport.Rank, fault error) error {
+	return lifecycle.Agreed(&transport.Error{Rank: of.joined(by), Op: "Step", Err: fault})
 }
 
 // refusal is the error of a rank that can take the step about one that cannot, or would take
 // another; nil if there is none.
-func (r *Reducer) refusal(all, mine []byte, o expert.Optimizer) error {
-	size := transport.Rank(r.cfg.World.Size())
+func (of ranks) refusal(all, mine []byte, o expert.Optimizer) error {
+	size := transport.Rank(of.comm.Size())
 	for rank := range size {
 		switch all[int(rank)*len(mine)] {
 		case cannotStep:
-			return r.refused(rank, errors.New("its optimiser cannot take the step; its own error says why"))
+			return of.refused(rank, errors.New("its optimiser cannot take the step; its own error says why"))
 		case otherTokens:
-			return r.refused(rank, errors.New(
+			return of.refused(rank, errors.New(
 				"other tokens came than it announced as Batch.StepTokens; its own error says how many"))
 		}
 	}
 	for rank := range size {
 		if string(all[int(rank)*len(mine):][:len(mine)]) != string(mine) {
-			return r.refused(rank, fmt.Errorf(
+			return of.refused(rank, fmt.Errorf(
 				"%w: its optimiser is not the one of this rank, %v", transport.ErrMismatch, o))
 		}
 	}

@@ -27,6 +27,8 @@ type Config struct {
 	Begin func(op string) (end func(error) error)
 	// Ended is told the error that has ended the layer, once.
 	Ended func(cause error)
+	// Sums is the method that leaves gradients for a step, if it is not Backward.
+	Sums string
 }
 
 // Guard is the lifecycle of one layer. Its methods may be called by any goroutine. A nil Guard

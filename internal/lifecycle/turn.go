@@ -1,5 +1,7 @@
 package lifecycle
 
+import "cmp"
+
 // A step is passes, each a Forward and then its Backward, and then Step. What follows keeps count
 // of them, and says whether a method that concerns the parameters may run.
 
@@ -71,5 +73,5 @@ func (g *Guard) CheckStep(op string) error {
 			return nil
 		}
 	}
-	return g.Misuse(op, "there has been no Backward since the last Step")
+	return g.Misuse(op, "there has been no %s since the last Step", cmp.Or(g.cfg.Sums, "Backward"))
 }

@@ -1,0 +1,172 @@
+package gradients
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/param"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// DenseConfig describes parameters that every rank holds.
+type DenseConfig struct {
+	// Names and Sets are the parameters.
+	Names []string
+	Sets  []*param.Set
+	// World connects all ranks.
+	World *collective.Comm
+	// Joined is the number by which errors name a rank of World.
+	Joined func(transport.Rank) transport.Rank
+}
+
+// Dense sums the gradients of parameters that every rank holds, for the program that computes them.
+// Every rank calls its methods in the same order. It is an [Owner].
+type Dense struct {
+	cfg  DenseConfig
+	sums []denseSum
+}
+
+// denseSum is the sum of the gradients of one set over the passes since the last step.
+type denseSum struct {
+	sum
+	passes int
+}
+
+// NewDense returns a Dense without gradients.
+func NewDense(cfg DenseConfig) *Dense {
+	return &Dense{cfg: cfg, sums: make([]denseSum, len(cfg.Sets))}
+}
+
+// Comm connects all ranks.
+func (d *Dense) Comm() *collective.Comm { return d.cfg.World }
+
+// Select returns the numbers of the sets of the given names, of all if there are none.
+func (d *Dense) Select(names []string) (sets []int, err error) {
+	for i, name := range d.cfg.Names {
+		if len(names) == 0 || slices.Contains(names, name) {
+			sets = append(sets, i)
+		}
+	}
+	for _, name := range names {
+		if !slices.Contains(d.cfg.Names, name) {
+			return nil, fmt.Errorf("no set is called %q, the names are %q", name, d.cfg.Names)
+		}
+	}
+	return sets, nil
+}
+
+// CheckLeaves returns an error unless each of some sets holds the leaves of this rank, where rank r
+// has leaves[r] of them.
+func (d *Dense) CheckLeaves(leaves, sets []int) error {
+	if len(leaves) != d.cfg.World.Size() || slices.ContainsFunc(leaves, func(n int) bool { return n < 0 }) {
+		return fmt.Errorf("leaves are %v, want a number of at least 0 for each of the %d ranks",
+			leaves, d.cfg.World.Size())
+	}
+	me := d.cfg.World.Rank()
+	first := mat.Sum(leaves[:me])
+	for _, i := range sets {
+		set := d.cfg.Sets[i]
+		if !set.Frozen && !set.Grad.Holds(first, first+leaves[me]) {
+			return fmt.Errorf("the gradient of set %q has not exactly the leaves from %d to before %d",
+				d.cfg.Names[i], first, first+leaves[me])
+		}
+	}
+	return nil
+}
+
+// Sum sums the gradients of some sets over the ranks and adds them to those of the passes before.
+func (d *Dense) Sum(ctx context.Context, leaves, which []int) error {
+	var sets []*param.Set
+	var to []*sum
+	for _, i := range which {
+		if set := d.cfg.Sets[i]; set.Frozen {
+			set.Grad.Reset()
+		} else {
+			sets, to = append(sets, set), append(to, &d.sums[i].sum)
+		}
+	}
+	if len(sets) == 0 {
+		return nil
+	}
+	if err := reduce(ctx, d.cfg.World, leaves, sets, to); err != nil {
+		return errtext.Errorf("switchyard: gradients of dense parameters: %w", err)
+	}
+	for _, i := range which {
+		if s := &d.sums[i]; !d.cfg.Sets[i].Frozen {
+			s.add(s.passes == 0)
+			s.passes++
+		}
+	}
+	return nil
+}
+
+// CheckSummed returns an error if gradients are not summed, or those of other passes of one set
+// than of another.
+func (d *Dense) CheckSummed() error {
+	first := -1
+	for i, set := range d.cfg.Sets {
+		if set.Frozen {
+			continue
+		}
+		if len(set.Grad.Nodes()) > 0 {
+			return fmt.Errorf("the gradient of set %q waits for SumGradients", d.cfg.Names[i])
+		}
+		if first < 0 {
+			first = i
+		}
+		if n, want := d.sums[i].passes, d.sums[first].passes; n != want {
+			return fmt.Errorf("the gradients of set %q have been summed %d times since the last Step, those of %q %d times",
+				d.cfg.Names[i], n, d.cfg.Names[first], want)
+		}
+	}
+	return nil
+}
+
+// ReduceAll does nothing: Sum has done it.
+func (d *Dense) ReduceAll(context.Context) error { return nil }
+
+// Squares returns the sums of squares of the gradients that have been summed.
+func (d *Dense) Squares() Squares {
+	var s Squares
+	for i, set := range d.cfg.Sets {
+		if !set.Frozen && d.sums[i].passes > 0 {
+			s.hold(fmt.Sprintf("set %q", d.cfg.Names[i]), set, d.sums[i].total)
+		}
+	}
+	return s
+}
+
+// Scale multiplies the gradients that have been summed by factor.
+func (d *Dense) Scale(factor float32) {
+	for i := range d.sums {
+		f32.Scale(d.sums[i].total, factor)
+	}
+}
+
+// Discard forgets all gradients since the last step, those that are not summed too.
+func (d *Dense) Discard() {
+	reset(d.cfg.Sets...)
+	for i := range d.sums {
+		d.sums[i].passes = 0
+	}
+}
+
+// Step gives the sums to the optimiser, and forgets them, once all ranks can.
+func (d *Dense) Step(ctx context.Context, o expert.Optimizer) error {
+	if _, err := (ranks{d.cfg.World, d.cfg.Joined}).ready(ctx, o, nil); err != nil {
+		return err
+	}
+	for i, set := range d.cfg.Sets {
+		if s := &d.sums[i]; !set.Frozen && s.passes > 0 {
+			o.Update(set, s.total)
+		}
+	}
+	d.Discard()
+	return nil
+}
