@@ -115,6 +115,9 @@ func (a *Adam) State(p *param.Set) State {
 	}
 }
 
+// Holds implements [Stateful].
+func (a *Adam) Holds(p *param.Set) bool { return a.state[p] != nil }
+
 func (a *Adam) of(p *param.Set) *adamState {
 	if s := a.state[p]; s != nil {
 		return s

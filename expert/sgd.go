@@ -86,6 +86,9 @@ func (s *SGD) State(p *param.Set) State {
 	return State{Moments: []Moment{{Name: "v", Data: s.of(p)}}}
 }
 
+// Holds implements [Stateful].
+func (s *SGD) Holds(p *param.Set) bool { return s.Momentum != 0 && s.state[p] != nil }
+
 // velocity returns the direction of the update: grad itself without momentum.
 func (s *SGD) velocity(p *param.Set, grad []float32) []float32 {
 	if s.Momentum == 0 {

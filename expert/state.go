@@ -11,6 +11,10 @@ type Stateful interface {
 	// next update. What is not there yet, as before the first update, it makes, as if p had never
 	// been updated. The same settings give the same names in the same order.
 	State(p *param.Set) State
+	// Holds tells whether the optimizer keeps something for p already, as after an update or a call
+	// of State, if there is anything to keep. It makes nothing. By it a checkpoint leaves out sets
+	// that are frozen from the start, and saves those that were trained before they were frozen.
+	Holds(p *param.Set) bool
 }
 
 // State is what an optimizer keeps for one set of parameters.

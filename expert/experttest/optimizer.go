@@ -27,6 +27,7 @@ func RunOptimizer(t *testing.T, kind func() expert.Optimizer, wrong ...expert.Va
 		"asking changes nothing":              optimizerValidates,
 		"state has names, lengths and memory": stateForm,
 		"state before updates is none":        stateBeforeUpdates,
+		"state is held once it is there":      stateHeld,
 		"a loaded state goes on":              stateLoaded,
 		"states of sets are kept apart":       stateApart,
 	} {

@@ -86,6 +86,26 @@ func stateBeforeUpdates(t *testing.T, kind func() expert.Optimizer) {
 	}
 }
 
+// stateHeld: an update makes state, and so does State, but not Holds, and for the one set alone.
+func stateHeld(t *testing.T, kind func() expert.Optimizer) {
+	p, grads := parameters(15, 6, 1)
+	q, _ := parameters(15, 6, 0)
+	none, _ := parameters(15, 0, 0)
+	updated, asked := stateful(t, kind), stateful(t, kind)
+	for range 2 {
+		require.False(t, updated.Holds(p), "before all updates")
+		require.False(t, asked.Holds(p), "before all updates")
+	}
+	updated.Update(p, grads[0])
+	updated.Update(none, nil)
+	keeps := len(stateNames(t, asked.State(p))) > 0
+	for _, o := range []expert.Stateful{updated, asked} {
+		require.Equal(t, keeps, o.Holds(p))
+		require.False(t, o.Holds(q), "of another set")
+	}
+	require.Equal(t, keeps, updated.Holds(none), "of a set without elements")
+}
+
 // saved is a copy of an optimizer's state.
 type saved struct {
 	moments [][]float32
