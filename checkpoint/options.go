@@ -2,8 +2,9 @@ package checkpoint
 
 import (
 	"errors"
-	"fmt"
 	"path"
+
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // Options say what a load accepts. The zero value is strict: the checkpoint has each tensor of the
@@ -35,7 +36,7 @@ func (o Options) Validate() error {
 	}{{"AllowMissing", o.AllowMissing}, {"AllowExtra", o.AllowExtra}} {
 		for _, p := range list.patterns {
 			if _, err := path.Match(p, ""); err != nil {
-				faults = append(faults, fmt.Errorf("checkpoint: Options.%s: pattern %q: %w", list.field, p, err))
+				faults = append(faults, errtext.Errorf("checkpoint: Options.%s: pattern %q: %w", list.field, p, err))
 			}
 		}
 	}

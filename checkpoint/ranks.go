@@ -8,6 +8,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/printable"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -73,7 +74,7 @@ func gather[T any](ctx context.Context, r ranks, op string, mine T, limit int) (
 	}
 	all, err := r.comm.AllGatherAny(ctx, text, limit)
 	if err != nil {
-		return nil, fmt.Errorf("checkpoint: %s: %w", op, err)
+		return nil, errtext.Errorf("checkpoint: %s: %w", op, err)
 	}
 	list := make([]T, len(all))
 	for from, text := range all {

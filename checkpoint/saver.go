@@ -3,7 +3,6 @@ package checkpoint
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"sync"
 
@@ -120,7 +119,7 @@ func (s *Saver) wait(ctx context.Context) error {
 	case <-s.running:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("checkpoint: wait for the save before: %w", context.Cause(ctx))
+		return errtext.Errorf("checkpoint: wait for the save before: %w", context.Cause(ctx))
 	}
 }
 

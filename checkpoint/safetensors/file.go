@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/switchyard-moe/switchyard/internal/crc32c"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // piece is how many bytes are moved before their checksum is computed, or after: they should still
@@ -28,14 +29,14 @@ type File struct {
 func Open(path string) (*File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fmt.Errorf("safetensors: %w", err)
+		return nil, errtext.Errorf("safetensors: %w", err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("safetensors: %s: %w: not a regular file", path, ErrInvalid)
+		return nil, errtext.Errorf("safetensors: %s: %w: not a regular file", path, ErrInvalid)
 	}
 	in, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("safetensors: %w", err)
+		return nil, errtext.Errorf("safetensors: %w", err)
 	}
 	f, err := openFile(path, in)
 	if err != nil {
@@ -49,7 +50,7 @@ func Open(path string) (*File, error) {
 func openFile(path string, in *os.File) (*File, error) {
 	info, err := in.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("safetensors: %w", err)
+		return nil, errtext.Errorf("safetensors: %w", err)
 	}
 	return open(path, in, info.Size())
 }
@@ -76,7 +77,7 @@ func open(path string, in io.ReaderAt, size int64) (*File, error) {
 }
 
 func (f *File) invalid(format string, args ...any) error {
-	return fmt.Errorf("safetensors: %s: %w: %w", f.path, ErrInvalid, fmt.Errorf(format, args...))
+	return errtext.Errorf("safetensors: %s: %w: %w", f.path, ErrInvalid, fmt.Errorf(format, args...))
 }
 
 // header reads the text of the header of a file of size bytes.
@@ -108,7 +109,7 @@ func (f *File) failed(what string, err error) error {
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF // the file has become shorter
 	}
-	return fmt.Errorf("safetensors: %s: reading %s: %w", f.path, what, err)
+	return errtext.Errorf("safetensors: %s: reading %s: %w", f.path, what, err)
 }
 
 func (f *File) readAt(dst []byte, at int64) error {

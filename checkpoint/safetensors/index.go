@@ -14,6 +14,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/printable"
 )
 
@@ -33,11 +34,11 @@ type Index struct {
 func ReadIndex(path string) (*Index, error) {
 	text, err := readText(path)
 	if err != nil {
-		return nil, fmt.Errorf("safetensors: %w", err)
+		return nil, errtext.Errorf("safetensors: %w", err)
 	}
 	x, err := parseIndex(text)
 	if err != nil {
-		return nil, fmt.Errorf("safetensors: %s: %w: %w", path, ErrInvalid, err)
+		return nil, errtext.Errorf("safetensors: %s: %w: %w", path, ErrInvalid, err)
 	}
 	return x, nil
 }
@@ -46,7 +47,7 @@ func ReadIndex(path string) (*Index, error) {
 func ParseIndex(text []byte) (*Index, error) {
 	x, err := parseIndex(string(text))
 	if err != nil {
-		return nil, fmt.Errorf("safetensors: index: %w: %w", ErrInvalid, err)
+		return nil, errtext.Errorf("safetensors: index: %w: %w", ErrInvalid, err)
 	}
 	return x, nil
 }
@@ -213,7 +214,7 @@ func (x *Index) JSON() ([]byte, error) {
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	if err := e.Encode(map[string]any{"metadata": metadata, "weight_map": x.WeightMap}); err != nil {
-		return nil, fmt.Errorf("safetensors: index: %w", err)
+		return nil, errtext.Errorf("safetensors: index: %w", err)
 	}
 	if _, err := ParseIndex(text.Bytes()); err != nil {
 		return nil, err

@@ -8,6 +8,8 @@ import (
 	"math"
 	"slices"
 	"unicode/utf8"
+
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // Plan says which tensors a file will hold, and where. It writes nothing.
@@ -25,7 +27,7 @@ type Plan struct {
 func NewPlan(metadata map[string]string, tensors []Tensor) (*Plan, error) {
 	p := &Plan{}
 	if err := p.plan(metadata, tensors); err != nil {
-		return nil, fmt.Errorf("safetensors: %w", err)
+		return nil, errtext.Errorf("safetensors: %w", err)
 	}
 	return p, nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/switchyard-moe/switchyard/internal/crc32c"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // Writer writes the file that a [Plan] describes, from its first byte to its last.
@@ -24,7 +25,7 @@ type Writer struct {
 func NewWriter(out io.Writer, p *Plan) (*Writer, error) {
 	w := &Writer{table: p.table, out: bufio.NewWriterSize(out, 64<<10), sums: make([]uint32, len(p.tensors))}
 	if _, err := w.out.Write(p.header); err != nil {
-		return nil, fmt.Errorf("safetensors: writing the header: %w", err)
+		return nil, errtext.Errorf("safetensors: writing the header: %w", err)
 	}
 	w.skipEmpty()
 	return w, nil
@@ -38,14 +39,14 @@ func (w *Writer) Write(name string, data []byte) error {
 		return w.err
 	}
 	if err := w.expect(name, int64(len(data))); err != nil {
-		w.err = fmt.Errorf("safetensors: %w", err)
+		w.err = errtext.Errorf("safetensors: %w", err)
 		return w.err
 	}
 	for len(data) > 0 {
 		p := data[:min(piece, len(data))]
 		w.sums[w.current] = crc32c.Update(w.sums[w.current], p)
 		if _, err := w.out.Write(p); err != nil {
-			w.err = fmt.Errorf("safetensors: writing tensor %s: %w", shown(name), err)
+			w.err = errtext.Errorf("safetensors: writing tensor %s: %w", shown(name), err)
 			return w.err
 		}
 		w.written, data = w.written+int64(len(p)), data[len(p):]
@@ -105,10 +106,10 @@ func (w *Writer) Close() error {
 		return w.err
 	}
 	if err := w.out.Flush(); err != nil {
-		w.err = fmt.Errorf("safetensors: writing the last bytes: %w", err)
+		w.err = errtext.Errorf("safetensors: writing the last bytes: %w", err)
 		return w.err
 	}
-	w.err = fmt.Errorf("safetensors: %w", errClosed)
+	w.err = errtext.Errorf("safetensors: %w", errClosed)
 	return nil
 }
 

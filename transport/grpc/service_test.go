@@ -2,6 +2,7 @@ package grpc
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"testing"
@@ -107,11 +108,11 @@ func stopWhenRefused(t testing.TB, s *Service, ended chan struct{}, stop func())
 }
 
 func endsOf(t testing.TB, programs []*program) []transport.Transport {
-	ends := make([]transport.Transport, len(programs))
+	ends, errs := make([]transport.Transport, len(programs)), make([]error, len(programs))
 	for r, p := range programs {
-		require.NoError(t, p.err, "rank %d", r)
-		ends[r] = p.end
+		ends[r], errs[r] = p.end, p.err
 	}
+	require.NoError(t, errors.Join(errs...), "rank 0 may only have been told to end")
 	return ends
 }
 
