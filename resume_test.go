@@ -410,6 +410,8 @@ func (plainOptimizer) Update(*param.Set, []float32) {}
 // sets.
 type wrongState struct{ plainOptimizer }
 
+func (wrongState) Holds(*param.Set) bool { return true }
+
 func (wrongState) State(p *param.Set) expert.State {
 	n := float64(len(p.Value) % 7)
 	return expert.State{Moments: []expert.Moment{{Name: "m", Data: make([]float32, 1)}}, Scalars: []expert.Scalar{{Name: "n", Value: &n}}}
