@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/switchyard-moe/switchyard/examples/internal/gpt"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -101,12 +100,14 @@ func (b *background) end() error {
 }
 
 func (b *background) sum(ctx context.Context, sets []int) error {
-	var dense []*param.Set
-	var grads [][]float32
+	var names []string
 	for _, i := range sets {
-		dense, grads = append(dense, b.t.dense[i]), append(grads, b.t.grads[i])
+		names = append(names, b.t.names[i])
 	}
-	if err := b.t.world.Comm().AllReduceTree(ctx, b.t.leaves, grads, gpt.Gradients(dense)...); err != nil {
+	if len(names) == 0 {
+		return nil
+	}
+	if err := b.t.own.SumGradients(ctx, b.t.leaves, names...); err != nil {
 		return fmt.Errorf("dense gradients: %w", err)
 	}
 	return nil

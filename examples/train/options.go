@@ -39,6 +39,7 @@ type options struct {
 	stopAfter            int
 	optimizer            string
 	lr, decay, momentum  float64
+	clip                 float64
 	warmup               int
 	seed                 uint64
 
@@ -156,6 +157,7 @@ func (o *options) declare(f *flagSet) {
 	number(f, &o.lr, "lr", 3e-3, 0, 1, "highest learning rate")
 	number(f, &o.decay, "decay", 0.05, 0, 1, "weight decay")
 	number(f, &o.momentum, "momentum", 0.9, 0, 1, "decay rate of the sum of past gradients, with -optimizer sgd")
+	number(f, &o.clip, "clip", 0, 0, large, "largest norm of the gradients of all parameters together, to which larger ones are scaled down; 0 is no bound")
 	integer(f, &o.warmup, "warmup", 30, 0, large, "steps until the highest learning rate")
 	f.Uint64Var(&o.seed, "seed", 1, "seed of parameters, batches and sample")
 

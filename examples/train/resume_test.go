@@ -43,7 +43,7 @@ func TestResumeGivesTheSameResult(t *testing.T) {
 	clearLauncher(t)
 	text := short(t)
 	lines, ranks := []string{
-		"-micro 2 -optimizer sgd", "-router several -optimizer sgd", "", "-router sigmoid-bias -micro 2 -overlap 2",
+		"-micro 2 -optimizer sgd -clip 0.1", "-router several -optimizer sgd", "", "-clip 0.1", "-router sigmoid-bias -micro 2 -overlap 2",
 	}, []int{1, 3, 8, 2, 4}
 	if testing.Short() {
 		lines, ranks = lines[:2], ranks[:3]

@@ -37,6 +37,25 @@ func TestOptimizers(t *testing.T) {
 	}
 }
 
+// TestClip: a bound on the norm of the gradients gives the same bits on any number of ranks, and one
+// that is never reached changes nothing.
+func TestClip(t *testing.T) {
+	clearLauncher(t)
+	text := short(t)
+	for _, more := range [][]string{nil, {"-optimizer", "sgd", "-micro", "2"}, {"-overlap", "2"}} {
+		flags := append([]string{"-text", text}, more...)
+		_, free := trainTiny(t, concat(flags, "-ranks", "2")...)
+		_, wide := trainTiny(t, concat(flags, "-ranks", "2", "-clip", "1000")...)
+		require.Equal(t, free.ParamSHA256, wide.ParamSHA256)
+		_, one := trainTiny(t, concat(flags, "-ranks", "1", "-clip", "0.1")...)
+		require.NotEqual(t, free.ParamSHA256, one.ParamSHA256)
+		for _, ranks := range []string{"3", "8"} {
+			_, got := trainTiny(t, concat(flags, "-ranks", ranks, "-clip", "0.1")...)
+			require.Equal(t, one.ParamSHA256, got.ParamSHA256, "%s ranks", ranks)
+		}
+	}
+}
+
 // TestSettingsNameChoices: ranks that were started with another choice are told apart.
 func TestSettingsNameChoices(t *testing.T) {
 	o, err := parse([]string{"-router", "sinkhorn"}, new(bytes.Buffer))

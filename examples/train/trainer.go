@@ -23,9 +23,9 @@ type trainer struct {
 	copies  []microBatch // the other micro-batches in flight
 	optim   optimizer
 
-	own    *switchyard.Dense // the model's parameters, by name
-	dense  []*param.Set      // the model's parameters, which every rank holds
-	grads  [][]float32       // their gradients, summed over all ranks
+	own    *switchyard.Dense // the model's parameters, which every rank holds
+	dense  []*param.Set      // the same
+	names  []string          // of these sets
 	leaves []int             // of each rank
 
 	background *background
@@ -64,10 +64,9 @@ func newTrainer(ctx context.Context, world *switchyard.World, o options, text []
 		return nil, err
 	}
 	var named []switchyard.NamedSet
-	for i, set := range t.model.Params() {
-		t.dense = append(t.dense, set)
-		t.grads = append(t.grads, make([]float32, len(set.Value)))
-		named = append(named, switchyard.NamedSet{Name: t.model.Names()[i], Set: set})
+	t.dense, t.names = t.model.Params(), t.model.Names()
+	for i, set := range t.dense {
+		named = append(named, switchyard.NamedSet{Name: t.names[i], Set: set})
 	}
 	if t.own, err = switchyard.NewDense(world, named...); err != nil {
 		return nil, err
@@ -219,9 +218,11 @@ func (t *trainer) update(ctx context.Context, rate float32) error {
 	if err := t.background.rest(ctx); err != nil {
 		return err
 	}
-	for i, set := range t.dense {
-		t.optim.Update(set, t.grads[i])
-		set.Grad.Reset()
+	if err := t.clip(ctx); err != nil {
+		return err
+	}
+	if err := t.own.Step(ctx, t.optim.Validator); err != nil {
+		return err
 	}
 	for _, layer := range t.layers {
 		if err := layer.Step(ctx, t.optim.Validator); err != nil {
@@ -229,6 +230,19 @@ func (t *trainer) update(ctx context.Context, rate float32) error {
 		}
 	}
 	return nil
+}
+
+// clip scales the gradients of all parameters down to the norm of -clip, where theirs is larger.
+func (t *trainer) clip(ctx context.Context) error {
+	if t.options.clip == 0 {
+		return nil
+	}
+	parts := []switchyard.Trainable{t.own}
+	for _, layer := range t.layers {
+		parts = append(parts, layer)
+	}
+	_, err := switchyard.ClipGradients(ctx, t.options.clip, parts...)
+	return err
 }
 
 // rate is the learning rate of step n: it rises linearly over the warm-up and then falls along 1 -

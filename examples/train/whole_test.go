@@ -15,7 +15,7 @@ import (
 func resumptions() []string {
 	list := []string{
 		"-optimizer sgd", "-micro 2", "-micro 4 -overlap 2 -optimizer sgd", "-overlap 4", "-algorithm bruck",
-		"-wire bf16", "-no-experts",
+		"-wire bf16", "-no-experts", "-clip 0.5", "-clip 0.5 -micro 2 -optimizer sgd",
 	}
 	for _, name := range routerNames()[1:] {
 		list = append(list, "-router "+name)
