@@ -30,8 +30,8 @@ import (
 // gradients wait, or on a micro-batch layer, whose state is that of the layer that it was made
 // from.
 //
-// No part of it: settings, the seed among them, with which a layer has to be built as before; what
-// the optimizer keeps for frozen parameters, which begins anew when they thaw after a load; the
+// Of frozen parameters it has what the optimizer holds already, and a load what the checkpoint has.
+// No part of it: settings, the seed among them, with which a layer has to be built as before; the
 // degree that [Overlap.Auto] has found, which changes no bit (see [Layer.OverlapProfile]); and what
 // [CompressAuto] has timed.
 func (l *Layer) State(o expert.Optimizer) (*param.State, error) {

@@ -186,7 +186,11 @@ func (l *load) check(ctx context.Context) (*plan, error) {
 			return nil, l.ranks.fault("Load", r, fmt.Errorf("%w: its index in %s is not that of rank 0", transport.ErrMismatch, l.path))
 		}
 	}
-	p := newPlan(s, tensors, l.options)
+	made, fault := l.options.late(s, l.parts, tensors)
+	p := newPlan(s, append(tensors, made...), l.options)
+	if fault != nil {
+		p.faults.add("%v", fault)
+	}
 	return p, l.compare(ctx, p)
 }
 

@@ -6,6 +6,11 @@ type State struct {
 	// Entries are the tensors that this rank holds. Those that other ranks hold too stand in the
 	// list of each of them.
 	Entries []Entry
+	// Make, if it is not nil, is to be called by a load for the name of each tensor of the
+	// checkpoint, without the name of the part, that no entry has. If the part can take the tensor
+	// it makes the memory, and returns the entries that are then to be loaded too: the moments of a
+	// frozen set, which are not made before they are needed.
+	Make func(name string) []Entry
 	// Loaded, if it is not nil, is to be called once after a load has filled the data of the
 	// entries, before anything else is done with the part. It takes over what the part keeps in
 	// another form. Its error says which entry has a value that cannot be, and then the part must

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/check"
@@ -18,9 +19,18 @@ type Lister struct {
 	rank, size int
 	next       int             // number of the next tensor that every rank holds
 	optimizer  expert.Stateful // nil: its state is not listed
+	makes      bool            // state that the optimizer does not hold yet, of frozen sets too
 	entries    []param.Entry
+	makers     []maker
 	loaded     []func() error
 	faults     []error
+}
+
+// maker lists sets again, with what the optimizer keeps for them, once a load needs that.
+type maker struct {
+	prefix string // of the sets' names
+	list   func(*Lister)
+	made   bool
 }
 
 // NewLister lists entries of a rank of a world of the given size. first is the rank that writes the
@@ -61,7 +71,25 @@ func (l *Lister) State() (*param.State, error) {
 	if err := errors.Join(l.faults...); err != nil {
 		return nil, err
 	}
-	return &param.State{Entries: l.entries, Loaded: l.takeOver}, nil
+	return &param.State{Entries: l.entries, Make: l.makeFor, Loaded: l.takeOver}, nil
+}
+
+// makeFor is Make of the state.
+func (l *Lister) makeFor(name string) (list []param.Entry) {
+	for i := range l.makers {
+		m := &l.makers[i]
+		if m.made || !strings.HasPrefix(name, optimizerPrefix+m.prefix) {
+			continue
+		}
+		all := &Lister{rank: l.rank, size: l.size, optimizer: l.optimizer, makes: true}
+		m.list(all)
+		own := slices.DeleteFunc(all.entries, func(e param.Entry) bool { return !strings.HasPrefix(e.Name, optimizerPrefix) })
+		if slices.ContainsFunc(own, func(e param.Entry) bool { return e.Name == name }) {
+			m.made = true
+			list, l.loaded = append(list, own...), append(l.loaded, all.loaded...)
+		}
+	}
+	return list
 }
 
 // length is the number of elements of an entry's data, −1 if they are of another type than those of
@@ -111,6 +139,7 @@ func (l *Lister) AddSet(prefix string, set *param.Set) {
 	if set == nil {
 		return
 	}
+	l.makeLater(prefix, set, func(all *Lister) { all.AddSet(prefix, set) })
 	state := l.stateOf(set)
 	for i, t := range set.Tensors() {
 		for _, v := range vectors(set, state) {
@@ -133,6 +162,7 @@ func (l *Lister) AddExperts(prefix string, of Experts) {
 	if of.Sets[0] == nil {
 		return
 	}
+	l.makeLater(prefix, of.Sets[0], func(all *Lister) { all.AddExperts(prefix, of) })
 	first := of.First
 	states := make([]expert.State, len(of.Sets))
 	for g, set := range of.Sets {
@@ -163,10 +193,22 @@ func (l *Lister) addGroup(prefix string, set *param.Set, all []vector, first int
 	return first + count
 }
 
-// stateOf is what the optimizer keeps for a set. For one that is frozen that is left out: to ask
-// makes what is not there, as large as the set.
+// leavesOut tells whether what the optimizer keeps for a set is not listed, since it holds nothing:
+// to list it would make it, as large as the set, for one that is frozen.
+func (l *Lister) leavesOut(set *param.Set) bool {
+	return l.optimizer == nil || set.Frozen && !l.makes && !l.optimizer.Holds(set)
+}
+
+// makeLater notes how to list sets with what is left out for now.
+func (l *Lister) makeLater(prefix string, set *param.Set, list func(*Lister)) {
+	if l.optimizer != nil && l.leavesOut(set) {
+		l.makers = append(l.makers, maker{prefix: prefix, list: list})
+	}
+}
+
+// stateOf is what the optimizer keeps for a set.
 func (l *Lister) stateOf(set *param.Set) expert.State {
-	if l.optimizer == nil || set.Frozen {
+	if l.leavesOut(set) {
 		return expert.State{}
 	}
 	state := l.optimizer.State(set)
