@@ -142,6 +142,9 @@ func (s *Service) open(st *stream, kind controlpb.StreamKind) error {
 
 var errCrowded = fmt.Errorf("more than %d streams that have not said who they are", maxPending)
 
+// errLate: the stream says nothing. A rank that is slow tries again.
+var errLate = fmt.Errorf("no hello within %v: %w", helloTimeout, transport.ErrProtocol)
+
 // greeted receives a hello, checks it and claims the stream for it.
 func (s *Service) greeted(st *stream, kind controlpb.StreamKind) (*controlpb.Hello, error) {
 	theirs := &controlpb.Hello{}
@@ -155,7 +158,7 @@ func (s *Service) greeted(st *stream, kind controlpb.StreamKind) (*controlpb.Hel
 			return nil, err
 		}
 	case <-timer.C:
-		return nil, fmt.Errorf("no hello within %v: %w", helloTimeout, transport.ErrProtocol)
+		return nil, errLate
 	}
 	if err := s.cfg.trusts(st.Context(), transport.Rank(theirs.From)); err != nil {
 		return nil, err
@@ -169,10 +172,13 @@ func (s *Service) greeted(st *stream, kind controlpb.StreamKind) (*controlpb.Hel
 	return theirs, nil
 }
 
-// refuse tells the peer why it cannot join. theirs is its hello if it is one of a rank that
-// differs.
+// refuse tells the peer why it cannot join, unless it may if it comes again. theirs is its hello if
+// it is one of a rank that differs.
 func (s *Service) refuse(st *stream, kind controlpb.StreamKind, theirs *controlpb.Hello, err error) {
 	s.note(err) // before the peer, which is told so, may leave
+	if errors.Is(err, errLate) {
+		return
+	}
 	_ = st.greet(&controlpb.Answer{Hello: helloAbout(s.hello, kind, 0), Refusal: refusalOf(err)}, kind)
 	if theirs == nil || theirs.Job != s.hello.Job || len(s.hello.Session) > 0 || theirs.From >= s.hello.Size {
 		return

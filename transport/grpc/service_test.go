@@ -242,6 +242,36 @@ func TestAgedConnections(t *testing.T) {
 	})
 }
 
+// lateStream is a stream whose first message, of all with the same late, does not come.
+type lateStream struct {
+	grpc.ClientStream
+	late *sync.Once
+}
+
+func (s lateStream) SendMsg(m any) error {
+	on := true
+	s.late.Do(func() { on = false })
+	if !on {
+		return nil
+	}
+	return s.ClientStream.SendMsg(m)
+}
+
+// TestASlowRankTriesAgain: a hello that has not come in time, as on a busy machine, ends one
+// attempt to join, and not the joining.
+func TestASlowRankTriesAgain(t *testing.T) {
+	t.Parallel()
+	late := new(sync.Once)
+	slow := func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+		s, err := streamer(ctx, desc, cc, method, opts...)
+		return lateStream{s, late}, err
+	}
+	ends := endsOf(t, runPrograms(t, 2, nil, func(c *Config) {
+		c.DialOptions = []grpc.DialOption{grpc.WithStreamInterceptor(slow)}
+	}))
+	require.NoError(t, echo(t, ends, 1000))
+}
+
 // TestKeepaliveIsNotTheMeshs: options that have a client ask a quiet connection for signs of life,
 // which a server forbids by default, do no harm.
 func TestKeepaliveIsNotTheMeshs(t *testing.T) {
