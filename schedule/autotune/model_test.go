@@ -142,6 +142,7 @@ func TestBackgroundFillsTheGap(t *testing.T) {
 		return profileOf(1, map[int]OpSeconds{1: s}).model(schedule.Backward).bestBackground(1)
 	}
 	require.Equal(t, 4, best(OpSeconds{Dispatch: 1, Experts: 8, Combine: 1, Background: 2, Collectives: 1}), "8 seconds of experts in one chunk, 2 each")
+	require.Equal(t, 4, best(OpSeconds{Dispatch: 1, Experts: 8, Combine: 1, Background: 8, Collectives: 4}), "2 seconds each")
 	require.Equal(t, 1, best(OpSeconds{Dispatch: 8, Experts: 1, Combine: 8, Background: 2, Collectives: 1}), "half of one is hidden")
 	require.Zero(t, best(OpSeconds{Dispatch: 8, Combine: 8, Background: 2, Collectives: 1}), "the link is never idle")
 	require.Zero(t, best(OpSeconds{Dispatch: 1, Experts: 8}), "there are none")

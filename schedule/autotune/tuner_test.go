@@ -196,14 +196,40 @@ func TestTunerNoticesDrift(t *testing.T) {
 	require.Nil(t, p[0].Profile())
 }
 
-// TestTunerStartsAgain after many steps, without any drift.
-func TestTunerStartsAgain(t *testing.T) {
+// chosenPair is tuners that have chosen one chunk, and have run that many steps since.
+func chosenPair(steps int) pair {
 	p := newPair(4)
 	for _, u := range p {
 		u.profile.insert(DegreeSeconds{Chunks: 1, Forward: OpSeconds{Whole: 1}, Backward: OpSeconds{Whole: 1}, Slowest: 1})
-		u.testing, u.from, u.steps = nil, 0, retuneSteps+1
+		u.testing, u.from, u.steps = nil, 0, steps
 		u.choose()
 	}
+	return p
+}
+
+// TestDriftIsMoreThanAQuarter: times that are exactly that much longer or shorter are no drift.
+func TestDriftIsMoreThanAQuarter(t *testing.T) {
+	for _, of := range []struct {
+		usual, taken float64 // taken by each rank
+		drifts       bool
+	}{{4, 2.5, false}, {4, 2.5625, true}, {5, 2, false}, {5, 1.9375, true}} {
+		p := chosenPair(driftSteps)
+		for _, u := range p {
+			u.usual, u.taken = of.usual, of.taken
+		}
+		p.endStep(t)
+		for _, u := range p {
+			require.Equal(t, !of.drifts, u.decided, "%v", of)
+		}
+	}
+}
+
+// TestTunerStartsAgain after many steps, without any drift.
+func TestTunerStartsAgain(t *testing.T) {
+	p := chosenPair(retuneSteps)
+	p.endStep(t)
+	require.True(t, p[0].decided, "the last step is not over")
+	p = chosenPair(retuneSteps + 1)
 	p.endStep(t)
 	require.False(t, p[0].decided)
 	require.Equal(t, warmSteps, p[0].from)
@@ -267,7 +293,7 @@ func TestTunerTimesNoMoreThanTheRound(t *testing.T) {
 
 // TestTunerOverlapsWeights if both they and the combine take long enough.
 func TestTunerOverlapsWeights(t *testing.T) {
-	for combine, want := range map[float64]bool{0: false, 1e-4: false, 1e-3: true} {
+	for combine, want := range map[float64]bool{0: false, 1e-4: false, worthGoroutine: false, 1e-3: true} {
 		one := OpSeconds{Experts: 1e-3, Weights: 1e-3, Combine: combine, Whole: 4e-3}
 		most := one
 		most.Whole = 5e-3

@@ -140,6 +140,51 @@ func TestLinaOverruns(t *testing.T) {
 	require.Empty(t, plan.Beside[0], "half a chunk waits for more")
 }
 
+// TestLinaBeginsWhileTheLinkIsIdle: as many chunks as begin within a gap, however many wait.
+func TestLinaBeginsWhileTheLinkIsIdle(t *testing.T) {
+	l := Layer{schedule.Dense: {Starts: 1, Size: 1}, schedule.Dispatch: {Starts: 1, Size: 1}, schedule.Expert: {Starts: 1, Size: 3}, schedule.Combine: {Starts: 1, Size: 1}, schedule.GradReduce: {Starts: 1, Size: 5.5 * linaChunk}}
+	costs := unitCosts()
+	costs[schedule.GradReduce] = schedule.Linear{Beta: 4 / linaChunk}
+	plan := planLina([]Layer{l, l}, costs, []int{1}, Options{})
+	require.Equal(t, [][]float64{{linaChunk, linaChunk}, nil}, plan.Within, "a gap of 6 s, where each chunk takes 4 s")
+	require.Equal(t, [][]float64{{linaChunk}, nil}, plan.Beside, "a gap of 2 s")
+}
+
+// TestNothingIsSentTwice: what the gaps hold for nothing leaves no piece for another gap or the
+// end.
+func TestNothingIsSentTwice(t *testing.T) {
+	l := Layer{schedule.Dense: {Starts: 1, Size: 3}, schedule.Dispatch: {Starts: 1, Size: 2}, schedule.Expert: {Starts: 1, Size: 4}, schedule.Combine: {Starts: 1, Size: 2}}
+	last := l
+	last[schedule.GradReduce] = schedule.Work{Starts: 1, Size: 20}
+	costs := unitCosts()
+	costs[schedule.GradReduce] = schedule.Linear{Alpha: 1, Beta: 0.1}
+	plan := Choose([]Layer{l, last}, costs, []int{1}, Options{})
+	require.Equal(t, [][]float64{{20}, nil}, plan.Within)
+	require.Equal(t, [][]float64{nil, nil}, plan.Beside)
+}
+
+// TestLeastOfEqualAndShortTimes: of equal times the first wins, and microseconds are told apart as
+// seconds are.
+func TestLeastOfEqualAndShortTimes(t *testing.T) {
+	require.Zero(t, Least([]float64{0, 0}))
+	require.Zero(t, Least([]float64{3, 3, 4}))
+	require.Equal(t, 1, Least([]float64{2e-7, 1e-7}))
+	require.Equal(t, 1, Least([]float64{2e7, 1e7}))
+	require.Zero(t, Least([]float64{1e7, 1e7 - 1e-6}), "rounding")
+}
+
+// TestRoundingOfLargeGradientsIsForgiven: what pieces differ by from the whole is taken for
+// rounding in proportion to it.
+func TestRoundingOfLargeGradientsIsForgiven(t *testing.T) {
+	const size = 1e6
+	for rest, left := range map[float64]float64{1e-5: 0, -1e-5: 0, 1: 1} {
+		p := Plan{Carried: size, Tail: []float64{size - rest}}
+		require.NoError(t, p.Validate(nil))
+		require.Equal(t, left, p.left(nil), "%v", rest)
+	}
+	require.Error(t, (&Plan{Carried: size, Tail: []float64{size + 1}}).Validate(nil))
+}
+
 func TestFitting(t *testing.T) {
 	l := schedule.Linear{Alpha: 2, Beta: 0.5}
 	require.Equal(t, 4.0, fitting(l, 4))

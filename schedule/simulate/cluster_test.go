@@ -106,6 +106,9 @@ func TestClusterIsItsDefinition(t *testing.T) {
 			last = max(last, slices.Max(want[i]))
 		}
 		require.InDelta(t, last/steps, run.StepTime, 1e-9*max(1, last))
+		for r, at := range begin {
+			require.InDelta(t, at, run.Timelines[r].Begin.Sub(time.Time{}).Seconds(), 1e-6, "rank %d", r)
+		}
 		for i := range want {
 			for r, end := range want[i] {
 				require.InDelta(t, end-begin[r], run.Timelines[r].Spans[i].End, 1e-6, "%v on rank %d", &g.Tasks[i], r)
