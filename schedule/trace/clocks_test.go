@@ -44,3 +44,21 @@ func TestClockOffset(t *testing.T) {
 	_, _, err := ClockOffset(nil)
 	require.ErrorIs(t, err, ErrNoPing)
 }
+
+// TestClockOffsetOfEqualPings: of pings that spent the same time on the way the first counts, and
+// ways of no time are ways.
+func TestClockOffsetOfEqualPings(t *testing.T) {
+	now := time.Now()
+	ping := func(there, ahead time.Duration) Ping {
+		return Ping{Sent: now, Received: now.Add(there + ahead), Answered: now.Add(there + ahead), Returned: now.Add(12)}
+	}
+	ahead, within, err := ClockOffset([]Ping{ping(6, time.Second), ping(6, time.Minute)})
+	require.NoError(t, err)
+	require.Equal(t, time.Second, ahead)
+	require.Equal(t, time.Duration(7), within)
+	_, within, err = ClockOffset([]Ping{{Sent: now, Received: now, Answered: now, Returned: now}})
+	require.NoError(t, err)
+	require.Equal(t, time.Duration(1), within)
+	_, _, err = ClockOffset([]Ping{{Sent: now, Received: now, Answered: now.Add(1), Returned: now}})
+	require.ErrorIs(t, err, ErrNoPing)
+}

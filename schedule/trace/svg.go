@@ -112,23 +112,20 @@ func (p *picture) text(x float64, y int, anchor, colour, s string) {
 	p.printf("</text>\n")
 }
 
-// x returns the position of a time on the axis.
+// x returns the position of a time on the axis, of which there is one.
 func (p *picture) x(seconds float64) float64 {
-	if p.total <= 0 {
-		return p.left
-	}
 	return p.left + seconds/p.total*(svgWidth-p.left-p.right)
 }
 
-// axis draws lines at round times, with enough space between them for their labels.
+// axis draws lines at round times: from four to ten, so that their labels have room.
 func (p *picture) axis(top, bottom int) {
 	if p.total <= 0 {
 		return
 	}
 	power := math.Pow(10, math.Floor(math.Log10(p.total)))
 	step := power
-	for _, f := range []float64{0.5, 0.2, 0.1} {
-		if p.total/step < 4 && p.fits(power*f) {
+	for _, f := range []float64{0.5, 0.2} {
+		if p.total/step < 4 {
 			step = power * f
 		}
 	}
@@ -137,17 +134,6 @@ func (p *picture) axis(top, bottom int) {
 		p.printf(`<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke="#e0e0e0"/>`+"\n", p.x(at), p.x(at), top-6, bottom)
 		p.text(p.x(at), bottom+14, "middle", "#555", FormatSeconds(at))
 	}
-}
-
-// fits reports whether the labels of an axis with such steps fit.
-func (p *picture) fits(step float64) bool {
-	apart := p.x(step) - p.x(0)
-	for k := 1; float64(k)*step <= p.total; k++ {
-		if (wide(FormatSeconds(float64(k-1)*step))+wide(FormatSeconds(float64(k)*step)))/2+svgEdge > apart {
-			return false
-		}
-	}
-	return true
 }
 
 // track draws the rows of a run from y on, and returns where they end.

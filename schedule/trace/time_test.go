@@ -109,4 +109,6 @@ func TestTraceRefusesImpossibleTimes(t *testing.T) {
 	}
 	far := []Track{{Line: schedule.Timeline{Graph: g, Spans: []schedule.Span{{Start: 0, End: 1}}}}, {Line: schedule.Timeline{Graph: g, Begin: time.Now(), Spans: []schedule.Span{{Start: 0, End: 1}}}}}
 	require.ErrorContains(t, WriteJSON(&brokenPipe{1 << 20}, far), "after the first")
+	late := []Track{{Line: schedule.Timeline{Graph: g, Spans: []schedule.Span{{End: 1}}}}, {Rank: 3, Line: schedule.Timeline{Graph: g, Begin: time.Time{}.Add(2500 * time.Millisecond), Spans: []schedule.Span{{Start: 2, End: 1}}}}}
+	require.ErrorContains(t, WriteJSON(&brokenPipe{1 << 20}, late), "rank 3: expert 0.0 ran from 2 s to 1 s of a track that began 2.5 s after the first; want times in order and within 9.007199254740993e+06 s")
 }

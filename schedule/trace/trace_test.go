@@ -179,6 +179,25 @@ func TestTraceShowsWhoWasWaitedFor(t *testing.T) {
 	}
 }
 
+// TestAnArrowNeedsAShareThatWaited: a share that ended before the last rank began waited for
+// nothing; one that ended later, by more than a clock can tell, did.
+func TestAnArrowNeedsAShareThatWaited(t *testing.T) {
+	g := &schedule.Graph{Tasks: []schedule.Task{{Op: schedule.Dispatch, Resource: schedule.Inter}}}
+	for end, want := range map[float64]int{2999e-9: 0, 3000e-9: 0, 3002e-9: 0, 3003e-9: 2, 3010e-9: 2} {
+		tracks := []Track{
+			{Rank: 0, Line: schedule.Timeline{Graph: g, Spans: []schedule.Span{{Start: 0, End: end}}}},
+			{Rank: 1, Line: schedule.Timeline{Graph: g, Spans: []schedule.Span{{Start: 3000e-9, End: 3010e-9}}}},
+		}
+		arrows := 0
+		for _, e := range traced(t, tracks) {
+			if e.Name == "sent" {
+				arrows++
+			}
+		}
+		require.Equal(t, want, arrows, "%v", end)
+	}
+}
+
 func TestTraceLeavesOutWhatNeverRan(t *testing.T) {
 	g := &schedule.Graph{Tasks: []schedule.Task{{Op: schedule.Expert}, {Op: schedule.Combine, Resource: schedule.Inter, After: []int{0}}}}
 	events := traced(t, []Track{{Line: schedule.Timeline{Graph: g, Spans: []schedule.Span{{Start: 0, End: 1}, {}}}}})
