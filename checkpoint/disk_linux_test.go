@@ -14,7 +14,8 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// TestAFullDisk, a real one where the test may mount it: two checkpoints have room, a third has not.
+// TestAFullDisk, a real one where the test may mount it: two checkpoints have room, a third has
+// not.
 func TestAFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {

@@ -74,6 +74,9 @@ func TestASaveThatFails(t *testing.T) {
 			"model-00002-of-00003": 1, "training-00003-of-00003": 2, "model.safetensors.index": 0, "training.safetensors.index": 0,
 		} {
 			for _, noCopy := range []bool{false, true} {
+				if noCopy && testing.Short() {
+					continue
+				}
 				t.Run(fmt.Sprintf("%s %s %t", op, name, noCopy), func(t *testing.T) {
 					dir := t.TempDir()
 					requireNone(t, onRanks(3, func(w *switchyard.World, rank int) error {

@@ -144,14 +144,16 @@ func clean(dir string) error {
 	return err
 }
 
-// prune removes the complete folders of dir that are not among those to keep, or only earlier
-// revisions of these if all steps are kept.
+// prune removes the complete folders of dir that are not among those to keep, of which the last is
+// the new one, or only earlier revisions of these if all steps are kept. Folders of later steps are
+// complete for some ranks only; they stay until the job has come to their steps.
 func prune(dir string, keep []string, allSteps bool) error {
 	list, err := List(dir)
+	newest := stepOf(keep[len(keep)-1])
 	for _, c := range list {
 		name := filepath.Base(c.Path)
 		revised := slices.ContainsFunc(keep, func(k string) bool { return stepOf(k) == c.Step })
-		if c.Complete && !slices.Contains(keep, name) && (revised || !allSteps) {
+		if c.Complete && c.Step <= newest && !slices.Contains(keep, name) && (revised || !allSteps) {
 			err = errors.Join(err, removeFolder(c.Path))
 		}
 	}

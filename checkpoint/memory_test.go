@@ -65,7 +65,8 @@ func allocated(t *testing.T, do func(w *switchyard.World, rank int) error) uint6
 }
 
 // TestMemory: what a save allocates is one copy, which later saves use again, or nothing much with
-// NoCopy; what a load allocates is nothing much. It counts all that is ever allocated, freed or not.
+// NoCopy; what a load allocates is nothing much. It counts all that is ever allocated, freed or
+// not.
 func TestMemory(t *testing.T) {
 	const little = 512 << 10 // of a rank: buffers, names
 	states, bytes := make([]*param.State, sizeRanks), 0

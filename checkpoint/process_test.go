@@ -57,8 +57,8 @@ func stepState(ranks []int, step int) checkpoint.Part {
 	return checkpoint.Part{State: s}
 }
 
-// resume loads the latest checkpoint of a folder, demands that all of it is of one step, and returns
-// that; 0 if there is none.
+// resume loads the latest checkpoint of a folder, demands that all of it is of one step, and
+// returns that; 0 if there is none.
 func resume(w *switchyard.World, dir string, ranks []int) (int, error) {
 	p := stepState(ranks, 0)
 	info, err := checkpoint.Load(context.Background(), w, dir, checkpoint.Options{}, p)
