@@ -2,6 +2,8 @@ package checkpoint_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -133,4 +135,25 @@ func TestTheStateMayChangeAfterSave(t *testing.T) {
 	_, err := load(t, dir, checkpoint.Options{AllowExtra: []string{"big"}}, e)
 	require.NoError(t, err)
 	require.Equal(t, entry("a").Data, e.Data)
+}
+
+// TestARankThatIsGone breaks the savers of the others: they can only be closed.
+func TestARankThatIsGone(t *testing.T) {
+	dir := t.TempDir()
+	requireNone(t, onRanks(3, func(w *switchyard.World, rank int) error {
+		s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir})
+		require.NoError(t, err)
+		if err := errors.Join(s.Save(t.Context(), 1, part(entry(fmt.Sprint(rank)))), s.Wait(t.Context())); err != nil || rank == 2 {
+			return err
+		}
+		for range 2 {
+			err := errors.Join(s.Save(t.Context(), 2, part(entry(fmt.Sprint(rank)))), s.Wait(t.Context()))
+			if !errors.Is(err, transport.ErrPeerClosed) || errors.Is(err, checkpoint.ErrWrite) {
+				return fmt.Errorf("the error is %w", err)
+			}
+		}
+		return s.Close()
+	}))
+	complete, _ := steps(t, dir)
+	require.Equal(t, []string{"step-00000001"}, complete)
 }

@@ -65,7 +65,8 @@ func (s *Saver) Save(ctx context.Context, step int, parts ...Part) error {
 		return err
 	}
 	if s.broken != nil {
-		return errors.Join(s.take(), s.broken)
+		s.take() // it is the same
+		return s.broken
 	}
 	job, err := s.begin(ctx, step, parts)
 	if err != nil {
