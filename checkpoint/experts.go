@@ -49,4 +49,6 @@ func expertOf(e param.Entry) (number int, tensor string, ok bool) {
 	return number, tensor, found && dot && err == nil && e.Role == param.Parameter && e.Name == expertName(number, tensor)
 }
 
-func expertName(number int, tensor string) string { return fmt.Sprintf("experts.%d.%s", number, tensor) }
+func expertName(number int, tensor string) string {
+	return fmt.Sprintf("experts.%d.%s", number, tensor)
+}
