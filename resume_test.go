@@ -104,6 +104,7 @@ type resumable struct {
 	cfg       Config
 	optimizer func() expert.Optimizer
 	inFlight  bool // two micro-batches a step
+	discarded bool // passes before the second step, and after the last
 }
 
 // train takes the steps first to end on a number of ranks, after loading what was saved, if
@@ -149,13 +150,29 @@ func (j resumable) trainRank(t *testing.T, w *World, from saved, first, end int)
 			return nil, err
 		}
 	}
-	for step := first; step < end; step++ {
+	passes := func(step int) error {
 		for m, of := range layers {
 			if err := passOf(t, of, step, m); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for step := first; step < end; step++ {
+		if j.discarded && step == 1 {
+			if err := errors.Join(passes(7), l.DiscardGradients()); err != nil {
 				return nil, err
 			}
 		}
+		if err := passes(step); err != nil {
+			return nil, err
+		}
 		if err := l.Step(t.Context(), o); err != nil {
+			return nil, err
+		}
+	}
+	if j.discarded {
+		if err := errors.Join(passes(9), l.DiscardGradients()); err != nil {
 			return nil, err
 		}
 	}
@@ -308,7 +325,7 @@ func TestResumeHasTheBitsOfStraightOn(t *testing.T) {
 				continue
 			}
 			for _, inFlight := range []bool{false, true} {
-				j := resumable{resumables()[name], stateful()[optimizer], inFlight}
+				j := resumable{cfg: resumables()[name], optimizer: stateful()[optimizer], inFlight: inFlight}
 				before := j.train(t, numbers[i%len(numbers)], nil, 0, 2)
 				want := j.train(t, numbers[(i+1)%len(numbers)], nil, 0, 4)
 				require.NotEmpty(t, want.differing(before))
@@ -317,12 +334,27 @@ func TestResumeHasTheBitsOfStraightOn(t *testing.T) {
 						continue
 					}
 					for _, cfg := range layoutsOf(j.cfg, ranks) {
-						got := resumable{cfg, j.optimizer, inFlight}.train(t, ranks, before, 2, 4)
+						got := resumable{cfg: cfg, optimizer: j.optimizer, inFlight: inFlight}.train(t, ranks, before, 2, 4)
 						require.Empty(t, want.differing(got), "%s, %s, in flight %t, %d ranks, parallel %d, hosted %v",
 							name, optimizer, inFlight, ranks, cfg.ExpertParallel, cfg.Hosted)
 					}
 				}
 			}
+		}
+	}
+}
+
+// TestADiscardedStepLeavesTheState as it was, whatever the gate keeps, and the next step has the
+// bits that it would have had.
+func TestADiscardedStepLeavesTheState(t *testing.T) {
+	needExactProducts(t)
+	for _, name := range []string{"bias", "quantiles", "severalBiases", "stateful", "shared"} {
+		j := resumable{cfg: resumables()[name], optimizer: stateful()["adam"], inFlight: true}
+		for _, steps := range []int{0, 1} {
+			want := j.train(t, 2, nil, 0, 2+steps)
+			j.discarded = true
+			require.Empty(t, want.differing(j.train(t, 2, nil, 0, 2+steps)), "%s, %d steps later", name, steps)
+			j.discarded = false
 		}
 	}
 }
@@ -391,7 +423,7 @@ func TestResumeOfACompressedLayer(t *testing.T) {
 	needExactProducts(t)
 	for name, c := range compressions() {
 		for _, inFlight := range []bool{false, true} {
-			j := resumable{resumables()["topK"], stateful()["adam"], inFlight}
+			j := resumable{cfg: resumables()["topK"], optimizer: stateful()["adam"], inFlight: inFlight}
 			j.cfg.Compression = c
 			before := j.train(t, 3, nil, 0, 2)
 			want := j.train(t, 3, nil, 0, 4)

@@ -4,6 +4,8 @@
 package parameters
 
 import (
+	"slices"
+
 	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/router"
 )
@@ -80,10 +82,40 @@ func CopyGate(to, from router.Gate) {
 	}
 }
 
+// KeepGate returns what gives a gate back the bias and the state that it has now.
+func KeepGate(gate router.Gate) (giveBack func()) {
+	bias, state := slices.Clone(biasOf(gate)), stateOf(gate)
+	kept := make([]any, len(state))
+	for i, e := range state {
+		kept[i] = cloned(e.Data)
+	}
+	return func() {
+		copy(biasOf(gate), bias)
+		for i, e := range stateOf(gate) {
+			copyData(e.Data, kept[i])
+		}
+	}
+}
+
 // stateOf is what the gate keeps besides.
 func stateOf(gate router.Gate) []param.Entry {
 	if g, ok := gate.(router.Stateful); ok {
 		return g.State()
+	}
+	return nil
+}
+
+// cloned returns a copy of the data of an entry.
+func cloned(data any) any {
+	switch data := data.(type) {
+	case []float32:
+		return slices.Clone(data)
+	case []float64:
+		return slices.Clone(data)
+	case []int64:
+		return slices.Clone(data)
+	case []byte:
+		return slices.Clone(data)
 	}
 	return nil
 }

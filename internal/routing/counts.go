@@ -6,6 +6,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/parameters"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -57,22 +58,17 @@ func (s *Stage) UpdateBias(ctx context.Context, micro []*Stage) error {
 	return nil
 }
 
-// DropTally forgets the load since the last step, of this stage and of those of micro-batches. The
-// bias stays.
+// DropTally forgets the load since the last step, of this stage and of those of micro-batches. Bias
+// and state of the gates stay.
 func (s *Stage) DropTally(micro []*Stage) {
 	load := s.tally(micro)
 	if load == nil {
 		return
 	}
-	var biases [][]float32
-	all := append([]*Stage{s}, micro...)
-	for _, of := range all {
-		biases = append(biases, slices.Clone(of.cfg.Gate.(router.Balancer).Bias()))
+	for _, of := range append([]*Stage{s}, micro...) {
+		defer parameters.KeepGate(of.cfg.Gate)()
 	}
 	s.rebalance(micro, load) // begins new tallies
-	for i, of := range all {
-		copy(of.cfg.Gate.(router.Balancer).Bias(), biases[i])
-	}
 }
 
 // tally returns the load on this rank since the last step, nil if there is no bias that follows it.
