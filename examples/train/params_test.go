@@ -17,7 +17,7 @@ import (
 
 var (
 	update = flag.Bool("update", false, "write the golden files of testdata; read the difference before keeping it")
-	whole  = flag.Bool("whole", false, "also train the model of the default flags with every option, which takes minutes")
+	whole  = flag.Bool("whole", false, "also train the model of the default flags with every option, straight and resumed, which takes minutes")
 )
 
 // trainings are command lines, each of which trains to parameters of known bits.

@@ -106,6 +106,7 @@ func (j *job) keep(ctx context.Context, asked bool) error {
 	if err := j.closeSaver(); err != nil {
 		return err
 	}
+	j.view.end()
 	fmt.Fprintf(j.out, "asked to end: saved after step %d in %s; -resume %[2]s goes on\n", step, o.save)
 	return errSaved
 }

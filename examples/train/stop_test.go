@@ -37,8 +37,8 @@ func TestOptimizers(t *testing.T) {
 	}
 }
 
-// TestClip: a bound on the norm of the gradients gives the same bits on any number of ranks, and one
-// that is never reached changes nothing.
+// TestClip: a bound on the norm of the gradients gives the same bits on any number of ranks, and
+// one that is never reached changes nothing.
 func TestClip(t *testing.T) {
 	clearLauncher(t)
 	text := short(t)
