@@ -179,7 +179,7 @@ func (f *File) ReadRange(name string, dst []byte, from int64) error {
 	if err != nil {
 		return err
 	}
-	if from < 0 || from > t.Bytes || int64(len(dst)) > t.Bytes-from {
+	if from < 0 || int64(len(dst)) > t.Bytes-from {
 		return fmt.Errorf("safetensors: %s: tensor %s has %d bytes, not %d from %d on", f.path, shown(name), t.Bytes, len(dst), from)
 	}
 	return f.readAt(dst, t.Offset+from)

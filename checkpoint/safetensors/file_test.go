@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"testing"
 
@@ -84,6 +85,26 @@ func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 	_, err = safetensors.Open(t.TempDir())
 	require.ErrorIs(t, err, safetensors.ErrInvalid)
 	require.ErrorContains(t, err, "not a regular file")
+}
+
+// TestOpenClosesWhatItRefuses, without the help of the garbage collector.
+func TestOpenClosesWhatItRefuses(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	path := filepath.Join(t.TempDir(), "f")
+	require.NoError(t, os.WriteFile(path, sample(t)[:20], 0o600))
+	open := func() int {
+		list, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip("no list of open files:", err)
+		}
+		return len(list)
+	}
+	before := open()
+	for range 20 {
+		_, err := safetensors.Open(path)
+		require.ErrorIs(t, err, safetensors.ErrInvalid)
+	}
+	require.Less(t, open(), before+10)
 }
 
 // TestFileThatBecomesShorter after it was opened gives an error, not zeros.

@@ -227,9 +227,6 @@ func place(tensors []Tensor, data, bytes int64) error {
 		if end-begin != size {
 			return fmt.Errorf("tensor %s has %d bytes; %v of shape %v needs %d", shown(t.Name), end-begin, t.DType, shownShape(t.Shape), size)
 		}
-		if end > uint64(bytes) {
-			return fmt.Errorf("tensor %s ends at byte %d of the data; the file has %d", shown(t.Name), end, bytes)
-		}
 		t.Offset, t.Bytes, at = data+int64(begin), int64(size), end
 	}
 	if at != uint64(bytes) {

@@ -47,6 +47,8 @@ func TestHeadersAsTheReferenceTakesThem(t *testing.T) {
 		{`{"a":{"dtype":"U8","shape":{},"data_offsets":[0,2]}}`, "an object instead of a list"},
 		{`{"a":1,"a":{"dtype":"U8",` + rest + `}}`, "a number instead of an object"},
 		{`{"a":["I16",[9,9],[7,6]],"a":{"dtype":"U8",` + rest + `}}`, ""},
+		{`{"a":["U8",[2],[0,2]],"b":["U8",[0],[2,1]]}`, `tensor "b" takes the bytes 2 to 1 of the data; it must start at 2`},
+		{`{"a":["U8",[1],[18446744073709551615,0]],"b":["U8",[2],[0,2]]}`, `tensor "a" takes the bytes 18446744073709551615 to 0`},
 		{`{"a":{"\u0064type":"U8",` + rest + `}}`, ""},
 		{`{"\u005f_metadata__":{"k":"v"},"a":{"dtype":"U8",` + rest + `}}`, ""},
 		{`{"__metadata__":null,"__metadata__":null,"a":{"dtype":"U8",` + rest + `}}`, "__metadata__ stands there twice"},

@@ -108,6 +108,9 @@ func TestRandomTensorsReturn(t *testing.T) {
 			cut := rapid.IntRange(0, len(d)).Draw(t, "cut")
 			require.NoError(t, w.Write(x.Name, d[:cut]))
 			require.NoError(t, w.Write(x.Name, d[cut:]))
+			crc, ok := w.Checksum(x.Name)
+			require.True(t, ok)
+			require.Equal(t, crc32.Checksum(d, crc32.MakeTable(crc32.Castagnoli)), crc)
 		}
 		require.NoError(t, w.Close())
 		f, err := parse(out.Bytes())
@@ -142,7 +145,7 @@ func TestPlansThatAreRefused(t *testing.T) {
 		{"negative dimension", nil, []safetensors.Tensor{u8("a", 2, -1)}, `tensor "a" has a dimension of -1`},
 		{"negative dimension after 0", nil, []safetensors.Tensor{u8("a", 0, -1)}, `tensor "a" has a dimension of -1`},
 		{"elements overflow", nil, []safetensors.Tensor{u8("a", math.MaxInt, math.MaxInt, math.MaxInt)}, "number of elements overflows 64 bits"},
-		{"bits overflow", nil, []safetensors.Tensor{u8("a", math.MaxInt/2+1, 1<<32)}, "overflows 64 bits"},
+		{"bits overflow", nil, []safetensors.Tensor{u8("a", 1<<30, 1<<30, 2)}, "number of bits overflows 64 bits"},
 		{"half a byte", nil, []safetensors.Tensor{{Name: "a", DType: safetensors.F4, Shape: []int{3}}}, `tensor "a" of F4 ends within a byte, after 12 bits`},
 		{"too many bytes", nil, []safetensors.Tensor{u8("a", 1<<30, 1<<30), u8("b", 1<<30, 1<<30), u8("c", 1<<30, 1<<30), u8("d", 1<<30, 1<<30), u8("e", 1<<30, 1<<30), u8("f", 1<<30, 1<<30), u8("g", 1<<30, 1<<30), u8("h", 1<<30, 1<<30)}, `tensor "h" of 1152921504606846976 bytes after 8070450532247928832 others`},
 		{"key not UTF-8", map[string]string{"k\xff": "v"}, nil, `the metadata "k\xff" is not UTF-8`},
@@ -214,6 +217,30 @@ func TestWritesOutOfTurn(t *testing.T) {
 	require.NoError(t, err)
 	_, ok := w.Checksum("x")
 	require.False(t, ok)
+}
+
+// TestTensorsWithoutBytes need no Write, be they the first, the last, or all.
+func TestTensorsWithoutBytes(t *testing.T) {
+	plan, err := safetensors.NewPlan(nil, []safetensors.Tensor{{Name: "a", DType: safetensors.U8, Shape: []int{0}}, {Name: "b", DType: safetensors.U8, Shape: []int{2, 0}}})
+	require.NoError(t, err)
+	var out bytes.Buffer
+	w, err := safetensors.NewWriter(&out, plan)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	f, err := parse(out.Bytes())
+	require.NoError(t, err)
+	require.Equal(t, plan.Tensors(), f.Tensors())
+}
+
+// TestMetadataIsSorted, so that the same gives the same bytes.
+func TestMetadataIsSorted(t *testing.T) {
+	var out bytes.Buffer
+	plan, err := safetensors.NewPlan(map[string]string{"d": "1", "b": "2", "a": "3", "e": "4", "c": "5"}, nil)
+	require.NoError(t, err)
+	w, err := safetensors.NewWriter(&out, plan)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	require.Equal(t, `{"__metadata__":{"a":"3","b":"2","c":"5","d":"1","e":"4"}}`, strings.TrimRight(out.String()[8:], " "))
 }
 
 var errFull = errors.New("the disk is full")
