@@ -31,6 +31,9 @@ func TestGantt(t *testing.T) {
 	}, "\n"), Gantt(&line, 28))
 	require.Equal(t, "         0 0 µs\n\n", strings.ReplaceAll(Gantt(&schedule.Timeline{Graph: &schedule.Graph{}}, 6), "         \n", "\n"))
 	require.Panics(t, func() { Gantt(&line, 0) })
+	line = schedule.Timeline{Graph: g, Spans: make([]schedule.Span, len(g.Tasks))}
+	line.Spans[0], line.Spans[1] = schedule.Span{End: 2}, schedule.Span{Start: 1, End: 1}
+	require.Equal(t, "compute  d-----\ninter    ······\n         0  2 s\n         d dense\n", Gantt(&line, 6), "a task of no time is not seen")
 	rapid.Check(t, func(t *rapid.T) {
 		k := drawTracks(t)[0]
 		width := rapid.IntRange(1, 60).Draw(t, "width")

@@ -103,7 +103,7 @@ func TestMicros(t *testing.T) {
 // TestTraceRefusesImpossibleTimes.
 func TestTraceRefusesImpossibleTimes(t *testing.T) {
 	g := &schedule.Graph{Tasks: []schedule.Task{{Op: schedule.Expert}}}
-	for _, s := range []schedule.Span{{Start: 0, End: math.Inf(1)}, {Start: math.NaN(), End: 1}, {Start: 0, End: math.NaN()}, {Start: 2, End: 1}, {Start: -1, End: 1}, {Start: 0, End: 1e18}} {
+	for _, s := range []schedule.Span{{Start: 0, End: math.Inf(1)}, {Start: math.NaN(), End: 1}, {Start: 0, End: math.NaN()}, {Start: 2, End: 1}, {Start: -1, End: 1}, {Start: 0, End: 1e18}, {Start: 0, End: limit / 1e9}} {
 		err := WriteJSON(&brokenPipe{1 << 20}, []Track{{Rank: 3, Line: schedule.Timeline{Graph: g, Spans: []schedule.Span{s}}}})
 		require.ErrorContains(t, err, "rank 3: expert")
 	}
@@ -111,4 +111,19 @@ func TestTraceRefusesImpossibleTimes(t *testing.T) {
 	require.ErrorContains(t, WriteJSON(&brokenPipe{1 << 20}, far), "after the first")
 	late := []Track{{Line: schedule.Timeline{Graph: g, Spans: []schedule.Span{{End: 1}}}}, {Rank: 3, Line: schedule.Timeline{Graph: g, Begin: time.Time{}.Add(2500 * time.Millisecond), Spans: []schedule.Span{{Start: 2, End: 1}}}}}
 	require.ErrorContains(t, WriteJSON(&brokenPipe{1 << 20}, late), "rank 3: expert 0.0 ran from 2 s to 1 s of a track that began 2.5 s after the first; want times in order and within 9.007199254740993e+06 s")
+}
+
+// TestClockErrorIsAMicrosecond: slices that overlap by that much are moved apart, by more are not.
+func TestClockErrorIsAMicrosecond(t *testing.T) {
+	g := &schedule.Graph{Tasks: []schedule.Task{{Op: schedule.Expert}, {Op: schedule.Dense}}}
+	for start, want := range map[float64]float64{5000: 5, 4000: 5, 3999: 3.999, 6000: 6} { // ns, µs
+		var at []float64
+		line := schedule.Timeline{Graph: g, Spans: []schedule.Span{{End: 5000e-9}, {Start: start * 1e-9, End: 9000e-9}}}
+		for _, e := range traced(t, []Track{{Line: line}}) {
+			if e.Phase == "X" {
+				at = append(at, e.Time)
+			}
+		}
+		require.Equal(t, []float64{0, want}, at)
+	}
 }
