@@ -302,10 +302,10 @@ func TestFreezingDenseSets(t *testing.T) {
 		sets[0].Frozen = true
 		norm, err := d.GradNorm(ctx)
 		require.NoError(t, err)
-		require.EqualValues(t, 2, norm)
+		require.Equal(t, 2.0, norm)
 		require.NoError(t, d.Step(ctx, expert.NewSGD(1)))
 		require.Zero(t, sets[0].Value[0])
-		require.EqualValues(t, -2, sets[1].Value[0])
+		require.Equal(t, float32(-2), sets[1].Value[0])
 	})
 }
 
