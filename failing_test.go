@@ -67,7 +67,7 @@ func TestALayerThatFailsStaysFailed(t *testing.T) {
 	cfg := smallConfig()
 	cfg.ExpertParallel = 2
 	x := randomMatrix(rand.New(rand.NewPCG(1, 1)), 4, cfg.Dim)
-	for _, op := range []string{"Forward", "ForwardBatch", "Eval", "EvalBatch", "Backward", "Step", "Gradients", "GradNorm", "ClipGradients", "ScaleGradients", "Parameters"} {
+	for _, op := range []string{"Forward", "ForwardBatch", "Eval", "EvalBatch", "Backward", "Step", "Gradients", "GradNorm", "ClipGradients", "ScaleGradients", "SetFrozen", "Parameters"} {
 		for rank, err := range onRanks(inprocWorlds(2), func(w *World) error {
 			l, err := NewLayer(w, cfg)
 			require.NoError(t, err)

@@ -38,7 +38,7 @@ var (
 //
 // A method that is called while another goroutine is in one of the same layer returns [ErrInUse]
 // and does nothing. Micro-batch layers may run beside each other; what concerns the parameters that
-// they share (Step, Gradients, GradNorm and what changes gradients, Parameters, Load,
+// they share (Step, Gradients, GradNorm and what changes gradients, SetFrozen, Parameters, Load,
 // NewMicroBatch) needs all of them idle. Stats, OverlapProfile and Observe may be called at any
 // time.
 //
@@ -46,9 +46,9 @@ var (
 //
 // Forward, Backward, in turns, any number of times, and then Step, or DiscardGradients in its
 // place. Between the last Backward and Step stand Gradients, [GradNorm], [ClipGradients] and
-// ScaleGradients. Eval may stand anywhere. A call out of turn, or with what does not fit (a matrix
-// that contradicts itself, a nil), is an error that names the rank, the operation, the value and
-// the limit, and does nothing.
+// ScaleGradients. SetFrozen stands between steps, Eval anywhere. A call out of turn, or with what
+// does not fit (a matrix that contradicts itself, a nil), is an error that names the rank, the
+// operation, the value and the limit, and does nothing.
 //
 // # After an error
 //

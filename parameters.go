@@ -42,7 +42,7 @@ func (l *Layer) Parameters(ctx context.Context) ([]Tensor, error) {
 }
 
 // Gradients returns, on every rank, the gradients that the next Step would use, in the order of
-// Parameters, of all that has any. Every rank must call it, after at least one Backward.
+// Parameters, of all that has any and is not frozen. Every rank must call it, after at least one Backward.
 func (l *Layer) Gradients(ctx context.Context) ([]Tensor, error) {
 	if err := l.guard.EnterAll(ctx, "Gradients"); err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func (l *Layer) Gradients(ctx context.Context) ([]Tensor, error) {
 		if err = l.gradients.ReduceAll(ctx); err != nil {
 			return err
 		}
-		list, err = l.table.Whole(ctx, l.gradients.Sums())
+		list, err = l.table.Gradients(ctx, l.gradients.Sums())
 		return err
 	})
 	return converted[Tensor](list), err
@@ -125,7 +125,7 @@ func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 		return err
 	}
 	l.guard.StepDone()
-	if err := l.routing.UpdateBias(ctx, l.micro.routing()); err != nil {
+	if err := l.updateBias(ctx); err != nil {
 		return err
 	}
 	l.gradients.CopyGate()

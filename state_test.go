@@ -34,6 +34,7 @@ func calls(l *Layer, x blas32.General) map[string]func(ctx context.Context) erro
 		"ClipGradients":    func(ctx context.Context) error { _, err := ClipGradients(ctx, 2, l); return err },
 		"ScaleGradients":   func(ctx context.Context) error { return l.ScaleGradients(ctx, 0.5) },
 		"DiscardGradients": func(context.Context) error { return l.DiscardGradients() },
+		"SetFrozen":        func(ctx context.Context) error { return l.SetFrozen(ctx) },
 	}
 }
 

@@ -86,7 +86,8 @@ func (d *Dense) Sum(ctx context.Context, leaves, which []int) error {
 	var to []*sum
 	for _, i := range which {
 		if set := d.cfg.Sets[i]; set.Frozen {
-			set.Grad.Reset()
+			set.Grad.Free()
+			d.sums[i] = denseSum{}
 		} else {
 			sets, to = append(sets, set), append(to, &d.sums[i].sum)
 		}
@@ -135,7 +136,7 @@ func (d *Dense) ReduceAll(context.Context) error { return nil }
 func (d *Dense) Squares() Squares {
 	var s Squares
 	for i, set := range d.cfg.Sets {
-		if !set.Frozen && d.sums[i].passes > 0 {
+		if d.sums[i].passes > 0 {
 			s.hold(fmt.Sprintf("set %q", d.cfg.Names[i]), set, d.sums[i].total)
 		}
 	}

@@ -83,7 +83,8 @@ func (r *Reducer) checkStepTokens() error {
 // reduceGate is Reduce for the gate.
 func (r *Reducer) reduceGate(ctx context.Context, p *Pass) error {
 	gate, ofLosses := r.cfg.Sets.Gate, r.Losses(p.StepTokens)
-	if ofLosses == nil {
+	if ofLosses == nil || trained(gate) == nil {
+		forget(r.losses.set)
 		return r.reduceSet(ctx, r.cfg.World, p.Leaves, gate, &r.gate)
 	}
 	sets, to := []*param.Set{gate, ofLosses}, []*sum{&r.gate, &r.losses.mean}

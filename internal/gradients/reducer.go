@@ -54,9 +54,10 @@ type Pass struct {
 type Reducer struct {
 	cfg     Config
 	micro   []*Reducer // of the micro-batch layers
-	last    Pass       // that has gone back
-	pending bool       // its gradients are not yet summed over ranks
-	passes  int        // whose gradients are in the sums
+	frozen  []param.Kind
+	last    Pass // that has gone back
+	pending bool // its gradients are not yet summed over ranks
+	passes  int  // whose gradients are in the sums
 
 	gate, shared, gains sum
 	experts             []sum // of each group of experts
@@ -76,6 +77,7 @@ func New(cfg Config) *Reducer {
 // of r, in the order of the calls of Add. The gate of the micro-batch layer gets r's parameters.
 func (r *Reducer) Add(micro *Reducer) {
 	r.micro = append(r.micro, micro)
+	micro.freeze(r.frozen)
 	parameters.CopyGate(micro.cfg.Gate, r.cfg.Gate)
 }
 
@@ -109,6 +111,16 @@ func reset(sets ...*param.Set) {
 	for _, set := range sets {
 		if set != nil {
 			set.Grad.Reset()
+		}
+	}
+}
+
+// forget forgets all leaves of frozen sets, and their memory: a gate or an expert from outside may
+// have entered some.
+func forget(sets ...*param.Set) {
+	for _, set := range sets {
+		if set != nil {
+			set.Grad.Free()
 		}
 	}
 }
@@ -156,7 +168,8 @@ func (r *Reducer) reduceExperts(ctx context.Context, p *Pass) error {
 func (r *Reducer) reduceSet(
 	ctx context.Context, comm *collective.Comm, leaves []int, set *param.Set, to *sum,
 ) error {
-	if set == nil {
+	if trained(set) == nil {
+		forget(set)
 		return nil
 	}
 	if err := reduce(ctx, comm, leaves, []*param.Set{set}, []*sum{to}); err != nil {

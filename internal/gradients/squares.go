@@ -33,7 +33,8 @@ type Squares struct {
 	// order of [tree.Cover].
 	Experts []float64
 	// Answers says for which experts, from begin to before end, each rank of the world answers, in
-	// the order of experts. Each has one rank of those that host it.
+	// the order of experts. Each has one rank of those that host it. It is nil if experts have no
+	// gradients.
 	Answers []ExpertRange
 }
 
@@ -55,14 +56,16 @@ func (r *Reducer) Squares() Squares {
 	s.hold("the gate", r.cfg.Sets.Gate, r.gateGradient())
 	s.hold("the shared expert", r.cfg.Sets.Shared, r.shared.total)
 	s.hold("the gains of compression", r.cfg.Sets.Gains, r.gains.total)
-	s.Answers = answers(r.cfg.Placement, r.cfg.World.Size())
-	s.Experts = r.squaresOfExperts(s.Answers[r.cfg.World.Rank()])
+	if !r.Frozen(param.Expert) {
+		s.Answers = answers(r.cfg.Placement, r.cfg.World.Size())
+		s.Experts = r.squaresOfExperts(s.Answers[r.cfg.World.Rank()])
+	}
 	return s
 }
 
-// hold adds a set that every rank holds, if there is one.
+// hold adds a set that every rank holds, if there is one that is not frozen.
 func (s *Squares) hold(name string, set *param.Set, grad []float32) {
-	if set == nil {
+	if trained(set) == nil {
 		return
 	}
 	sum := 0.0

@@ -8,7 +8,8 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// Sums returns the gradients of all passes that have been reduced since the last step. The vectors
+// Sums returns the gradients of all passes that have been reduced since the last step; those of
+// frozen sets are nil. The vectors
 // are r's own and valid until its next call.
 func (r *Reducer) Sums() parameters.Vectors {
 	v := parameters.Vectors{Gate: r.gateGradient(), Shared: r.shared.total, Gains: r.gains.total}
@@ -33,11 +34,11 @@ func (r *Reducer) Step(ctx context.Context, optimizer expert.Optimizer) error {
 	return nil
 }
 
-// update gives all gradients to the optimiser.
+// update gives all gradients to the optimiser, but for those of frozen sets.
 func (r *Reducer) update(optimizer expert.Optimizer) {
 	sets := r.cfg.Sets
 	update := func(set *param.Set, sum []float32) {
-		if set != nil {
+		if trained(set) != nil {
 			optimizer.Update(set, sum)
 		}
 	}

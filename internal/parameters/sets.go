@@ -34,6 +34,21 @@ func (s *Sets) Values() Vectors {
 	return v
 }
 
+// trained are the sets that are not frozen.
+func (s *Sets) trained() Sets {
+	of := func(set *param.Set) *param.Set {
+		if set == nil || set.Frozen {
+			return nil
+		}
+		return set
+	}
+	t := Sets{Gate: of(s.Gate), Shared: of(s.Shared), Gains: of(s.Gains)}
+	for _, set := range s.Experts {
+		t.Experts = append(t.Experts, of(set))
+	}
+	return t
+}
+
 // setKinds tells each set which part of the layer it belongs to.
 func (s *Sets) setKinds() {
 	setKind(s.Gate, param.Gate)

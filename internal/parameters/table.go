@@ -93,6 +93,13 @@ func (t *Table) Whole(ctx context.Context, v Vectors) ([]Tensor, error) {
 	return appendWhole(list, gainPrefix, t.cfg.Sets.Gains, v.Gains), nil
 }
 
+// Gradients is Whole for vectors of all sets that are not frozen.
+func (t *Table) Gradients(ctx context.Context, v Vectors) ([]Tensor, error) {
+	trained := *t
+	trained.cfg.Sets = t.cfg.Sets.trained()
+	return trained.Whole(ctx, v)
+}
+
 // wholeExperts is Whole for the tensors of the experts.
 func (t *Table) wholeExperts(ctx context.Context, groups [][]float32) (list []Tensor, err error) {
 	first := t.cfg.Sets.Experts[0] // the others have the same tensors

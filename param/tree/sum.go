@@ -156,6 +156,9 @@ func (s *Sum) Reset() {
 	s.nodes, s.open = s.nodes[:0], 0
 }
 
+// Free forgets all leaves, and the memory of their vectors.
+func (s *Sum) Free() { *s = Sum{length: s.length} }
+
 // settle merges what is complete, now that the caller has written its last leaf: that node with its
 // sibling, and what becomes of them again.
 func (s *Sum) settle() {

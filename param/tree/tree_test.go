@@ -223,3 +223,16 @@ func TestSteadySumDoesNotAllocate(t *testing.T) {
 	pass()
 	require.Zero(t, alloctest.Least(60, pass))
 }
+
+// TestFree leaves a sum without leaves or memory, which can be used again.
+func TestFree(t *testing.T) {
+	s := tree.NewSum(3)
+	for range 2 {
+		for i := range 5 {
+			s.Leaf(i)[1] = float32(i)
+		}
+		require.Equal(t, []float32{0, 10, 0}, s.Total())
+		s.Free()
+		require.Equal(t, tree.NewSum(3), s)
+	}
+}

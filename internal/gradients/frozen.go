@@ -1,0 +1,88 @@
+package gradients
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/lifecycle"
+	"github.com/switchyard-moe/switchyard/param"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// SetFrozen freezes the sets of the given kinds, those of micro-batch layers too, and thaws the
+// others. It is called where there are no gradients. It is an error on every rank, which changes
+// nothing, if a rank gives other kinds. [param.Bias] among them is for Frozen to tell.
+//
+// Direct: one byte to each other rank.
+func (r *Reducer) SetFrozen(ctx context.Context, kinds []param.Kind) error {
+	all := make([]byte, r.cfg.World.Size())
+	if err := r.cfg.World.AllGather(ctx, all, []byte{maskOf(kinds)}); err != nil {
+		return errtext.Errorf("switchyard: SetFrozen: %w", err)
+	}
+	for rank, mask := range all {
+		if mask != all[0] {
+			return lifecycle.Agreed(&transport.Error{
+				Rank: r.cfg.Joined(transport.Rank(rank)), Op: "SetFrozen",
+				Err: fmt.Errorf("%w: its kinds are %v, those of rank %d %v",
+					transport.ErrMismatch, kindsOf(mask), r.cfg.Joined(0), kindsOf(all[0])),
+			})
+		}
+	}
+	for _, of := range r.all() {
+		of.freeze(kinds)
+	}
+	return nil
+}
+
+// Frozen tells whether a kind of parameters is frozen.
+func (r *Reducer) Frozen(kind param.Kind) bool { return slices.Contains(r.frozen, kind) }
+
+// maskOf has a bit for each of the kinds, and kindsOf lists them.
+func maskOf(kinds []param.Kind) (mask byte) {
+	for _, k := range kinds {
+		mask |= 1 << k
+	}
+	return mask
+}
+
+func kindsOf(mask byte) []param.Kind {
+	list := []param.Kind{}
+	for k := range param.Kind(8) {
+		if mask>>k&1 == 1 {
+			list = append(list, k)
+		}
+	}
+	return list
+}
+
+// freeze freezes the kinds, and thaws the others.
+func (r *Reducer) freeze(kinds []param.Kind) {
+	r.frozen = slices.Clone(kinds)
+	freeze := func(kind param.Kind, set *param.Set, of *sum) {
+		if set == nil {
+			return
+		}
+		if set.Frozen = r.Frozen(kind); set.Frozen {
+			set.Grad.Free()
+			*of = sum{}
+		}
+	}
+	freeze(param.Gate, r.cfg.Sets.Gate, &r.gate)
+	freeze(param.Gate, r.losses.set, &r.losses.mean)
+	freeze(param.Shared, r.cfg.Sets.Shared, &r.shared)
+	freeze(param.Gain, r.cfg.Sets.Gains, &r.gains)
+	for i, set := range r.cfg.Sets.Experts {
+		freeze(param.Expert, set, &r.experts[i])
+	}
+	r.losses.both = nil
+}
+
+// trained returns set, or nil if it is frozen.
+func trained(set *param.Set) *param.Set {
+	if set == nil || set.Frozen {
+		return nil
+	}
+	return set
+}
