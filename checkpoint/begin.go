@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/switchyard-moe/switchyard/checkpoint/safetensors"
 	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -88,9 +87,6 @@ func (s *Saver) compare(all []intent) error {
 // take makes the lists of what this rank writes and of what it leaves to others.
 func (j *job) take(parts []Part) error {
 	list, writer, err := tensorsOf(parts)
-	if err != nil {
-		return err
-	}
 	for i, t := range list {
 		if !writer[i] {
 			j.held = append(j.held, t.name)
@@ -98,31 +94,7 @@ func (j *job) take(parts []Part) error {
 		}
 		j.tensors[t.role] = append(j.tensors[t.role], t)
 	}
-	for role := range roles {
-		if err := j.plan(role); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// plan plans the file of a role, and puts its tensors into the order of the plan.
-func (j *job) plan(role int) error {
-	byName := make(map[string]tensor, len(j.tensors[role]))
-	described := make([]safetensors.Tensor, len(j.tensors[role]))
-	for i, t := range j.tensors[role] {
-		byName[t.name] = t
-		described[i] = safetensors.Tensor{Name: t.name, DType: t.dtype, Shape: t.shape}
-	}
-	p, err := safetensors.NewPlan(fileMetadata(j.step), described)
-	if err != nil {
-		return err
-	}
-	for i, t := range p.Tensors() {
-		j.tensors[role][i] = byName[t.Name]
-	}
-	j.plans[role] = p
-	return nil
+	return err
 }
 
 // decide names the folder and the files of the save, from what all ranks have said.

@@ -3,6 +3,7 @@ package checkpoint_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -43,4 +44,39 @@ func TestAFullDisk(t *testing.T) {
 		_, err := checkpoint.Verify(filepath.Join(dir, name))
 		require.NoError(t, err)
 	}
+}
+
+// TestAnOldCheckpointThatCannotBeRemoved, since a disk is mounted in it: it is an incomplete folder
+// then, and the new one is saved.
+func TestAnOldCheckpointThatCannotBeRemoved(t *testing.T) {
+	dir := t.TempDir()
+	newModel(1, 5).save(t, checkpoint.Config{Dir: dir}, 1, 1)
+	busy := filepath.Join(dir, "step-00000001", "aa") // before the files in the order of names
+	require.NoError(t, os.Mkdir(busy, 0o777))
+	if err := syscall.Mount("tmpfs", busy, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("cannot mount a small disk: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(busy, 0) })
+	save := func(w *switchyard.World, rank int) error {
+		return saveOn(w, checkpoint.Config{Dir: dir, Keep: 1}, part(entry(fmt.Sprint(rank))), 2)
+	}
+	for _, err := range onRanks(2, save) {
+		require.ErrorIs(t, err, checkpoint.ErrWrite)
+		require.ErrorContains(t, err, "step 2 is saved, but an older one could not be removed: ")
+		require.ErrorContains(t, err, "rank 0: Save: unlinkat "+busy)
+	}
+	complete, incomplete := steps(t, dir)
+	require.Equal(t, []string{"step-00000002"}, complete)
+	require.Equal(t, []string{"step-00000001"}, incomplete)
+
+	for _, err := range onRanks(2, save) { // nor is it now, which keeps nobody from saving
+		require.ErrorContains(t, err, "step 2 is saved, but an older one")
+	}
+	complete, _ = steps(t, dir)
+	require.Equal(t, []string{"step-00000002.1"}, complete)
+	require.NoError(t, syscall.Unmount(busy, 0))
+	requireNone(t, onRanks(2, save))
+	complete, incomplete = steps(t, dir)
+	require.Equal(t, []string{"step-00000002.2"}, complete)
+	require.Empty(t, incomplete)
 }

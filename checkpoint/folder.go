@@ -80,7 +80,11 @@ func List(dir string) ([]Checkpoint, error) {
 			continue
 		}
 		path := filepath.Join(dir, item.Name())
-		list = append(list, Checkpoint{path, step, isComplete(path), revision})
+		complete, err := isComplete(path)
+		if err != nil {
+			return nil, errtext.Errorf("checkpoint: %w", err)
+		}
+		list = append(list, Checkpoint{path, step, complete, revision})
 	}
 	slices.SortFunc(list, func(a, b Checkpoint) int {
 		return cmp.Or(cmp.Compare(a.Step, b.Step), cmp.Compare(a.revision, b.revision))
@@ -103,9 +107,14 @@ func Latest(dir string) (Checkpoint, error) {
 	return Checkpoint{}, errtext.Errorf("checkpoint: %s: %w", dir, ErrNone)
 }
 
-func isComplete(folder string) bool {
-	info, err := os.Stat(filepath.Join(folder, modelIndex))
-	return err == nil && info.Mode().IsRegular()
+// isComplete tells whether there is an index, of whatever kind: what is taken for incomplete is
+// removed, so an error is not "no".
+func isComplete(folder string) (bool, error) {
+	_, err := os.Lstat(filepath.Join(folder, modelIndex))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // completeIn returns the names of the complete folders of dir in the order of [List].

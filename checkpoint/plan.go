@@ -24,7 +24,14 @@ type tensor struct {
 // lists every entry that cannot be.
 func tensorsOf(parts []Part) (list []tensor, writer []bool, err error) {
 	var faults faultList
-	seen := map[string]bool{}
+	total := 0
+	for _, p := range parts {
+		if p.State != nil {
+			total += len(p.State.Entries)
+		}
+	}
+	seen := make(map[string]bool, total)
+	list, writer = make([]tensor, 0, total), make([]bool, 0, total)
 	for i, p := range parts {
 		if p.State == nil {
 			faults.add("part %d (%.200q) has no State", i, p.Name)

@@ -16,8 +16,7 @@ import (
 type job struct {
 	saver   *Saver
 	step    int
-	plans   [roles]*safetensors.Plan
-	tensors [roles][]tensor // what this rank writes, in the order of the plans
+	tensors [roles][]tensor // what this rank writes
 	held    []string        // names of what others write
 
 	folder string
@@ -25,6 +24,7 @@ type job struct {
 	places []string        // host:folder of the ranks, empty if they share one
 	leader bool            // whether this rank makes, completes and cleans its folder
 	kept   []string        // folders that are kept when this one is complete
+	left   error           // why interrupted saves could not be removed
 }
 
 // copyInto copies what this rank writes into a buffer, which it makes if the given one is too
@@ -76,7 +76,8 @@ func (j *job) agree(ctx context.Context, mine error) (fault, err error) {
 	return j.saver.ranks.agree(ctx, "Save", mine)
 }
 
-// prepare makes the folder, and removes what interrupted saves have left beside it.
+// prepare makes the folder, and removes what interrupted saves have left beside it. What cannot be
+// removed does not keep the job from saving.
 func (j *job) prepare() error {
 	if !j.leader {
 		return nil
@@ -84,9 +85,7 @@ func (j *job) prepare() error {
 	if err := makeFolder(j.saver.cfg.Dir); err != nil {
 		return err
 	}
-	if err := clean(j.saver.cfg.Dir); err != nil {
-		return err
-	}
+	j.left = clean(j.saver.cfg.Dir)
 	return makeFolder(j.folder)
 }
 
@@ -145,15 +144,38 @@ func (j *job) write(ctx context.Context) (m manifest, err error) {
 	return m, syncFolder(j.folder)
 }
 
+// planned plans the file of a role, and returns its tensors in the order of the plan.
+func (j *job) planned(role int) (*safetensors.Plan, []tensor, error) {
+	byName := make(map[string]tensor, len(j.tensors[role]))
+	described := make([]safetensors.Tensor, len(j.tensors[role]))
+	for i, t := range j.tensors[role] {
+		byName[t.name] = t
+		described[i] = safetensors.Tensor{Name: t.name, DType: t.dtype, Shape: t.shape}
+	}
+	p, err := safetensors.NewPlan(fileMetadata(j.step), described)
+	if err != nil {
+		return nil, nil, err
+	}
+	ordered := make([]tensor, len(described))
+	for i, t := range p.Tensors() {
+		ordered[i] = byName[t.Name]
+	}
+	return p, ordered, nil
+}
+
 // writeTensors writes the file of a role, and returns what is in it.
 func (j *job) writeTensors(ctx context.Context, out io.Writer, p *pace, role int) ([]written, error) {
-	w, err := safetensors.NewWriter(out, j.plans[role])
+	plan, tensors, err := j.planned(role)
+	if err != nil {
+		return nil, err
+	}
+	w, err := safetensors.NewWriter(out, plan)
 	if err != nil {
 		return nil, err
 	}
 	var list []written
-	for i, t := range j.plans[role].Tensors() {
-		for piece := range slices.Chunk(j.tensors[role][i].data, pieceBytes) {
+	for i, t := range plan.Tensors() {
+		for piece := range slices.Chunk(tensors[i].data, pieceBytes) {
 			if err := p.wait(ctx, len(piece)); err != nil {
 				return nil, err
 			}
@@ -237,7 +259,7 @@ func (j *job) indexes(all []manifest) (indexes [roles]safetensors.Index, err err
 func (j *job) prune(ctx context.Context) error {
 	var mine error
 	if cfg := j.saver.cfg; j.leader {
-		mine = prune(cfg.Dir, j.kept, cfg.Keep == 0)
+		mine = errors.Join(j.left, prune(cfg.Dir, j.kept, cfg.Keep == 0))
 	}
 	fault, err := j.agree(ctx, mine)
 	if err != nil {
