@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/param"
@@ -211,8 +212,13 @@ func resumables() map[string]Config {
 	}
 	shared := layer(top)
 	shared.Shared, shared.Overlap.Degree = expert.FFN{Hidden: 5, Activation: expert.GELU}, 3
+	wire, auto := layer(top), layer(top)
+	wire.Wire = alltoall.Wire{Dispatch: alltoall.Int8, Combine: alltoall.BF16, DispatchBack: alltoall.Int8, CombineBack: alltoall.BF16}
+	auto.Overlap.Auto = true
 	groups := []router.ModalityGroup{{Name: "a", Experts: 4}, {Name: "b", Experts: 2}}
 	return map[string]Config{
+		"wire":           wire,
+		"overlapAuto":    auto,
 		"topK":           layer(top),
 		"shared":         shared,
 		"switch":         layer(router.Switch{Jitter: 0.1, CapacityFactor: 1}),
@@ -413,6 +419,8 @@ func compressions() map[string]Compression {
 	return map[string]Compression{
 		"controlled":   {When: CompressAlways, LSH: lsh.Config{Rate: 0.4, Seed: 1, Bucketing: lsh.Controlled}},
 		"learnedGains": {When: CompressAlways, LSH: lsh.Config{Rate: 0.4, Seed: 1, Compensation: lsh.LearnedGain}},
+		"channels":     {When: CompressAlways, LSH: lsh.Config{Rate: 0.4, Seed: 1, Bucketing: lsh.Controlled, Compensation: lsh.LearnedChannels}},
+		"nodes":        {When: CompressAlways, Nodes: true, LSH: lsh.Config{Rate: 0.4, Seed: 1, Bucketing: lsh.Controlled}},
 		"window":       {When: CompressAlways, From: 1, Until: 3, LSH: lsh.Config{Rate: 0.4, Seed: 1}},
 	}
 }
@@ -425,9 +433,11 @@ func TestResumeOfACompressedLayer(t *testing.T) {
 		for _, inFlight := range []bool{false, true} {
 			j := resumable{cfg: resumables()["topK"], optimizer: stateful()["adam"], inFlight: inFlight}
 			j.cfg.Compression = c
+			j.cfg.Topology = alltoall.Topology{Node: []int{0, 0, 1}}
 			before := j.train(t, 3, nil, 0, 2)
 			want := j.train(t, 3, nil, 0, 4)
 			require.Empty(t, want.differing(j.train(t, 3, before, 2, 4)), "%s, in flight %t", name, inFlight)
+			j.cfg.Topology = alltoall.Topology{}
 			j.train(t, 2, before, 2, 4)
 		}
 	}

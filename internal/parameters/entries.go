@@ -64,8 +64,8 @@ func (l *Lister) State() (*param.State, error) {
 			l.faults = append(l.faults, fmt.Errorf("two tensors are called %q", e.Name))
 		}
 		seen[e.Name] = true
-		if n, want := length(e.Data), (param.Tensor{Shape: e.Shape}).Len(); n != want {
-			l.faults = append(l.faults, fmt.Errorf("%s has %d elements of %T for the shape %v", e.Name, n, e.Data, e.Shape))
+		if err := checkData(e); err != nil {
+			l.faults = append(l.faults, err)
 		}
 	}
 	if err := errors.Join(l.faults...); err != nil {
@@ -92,20 +92,25 @@ func (l *Lister) makeFor(name string) (list []param.Entry) {
 	return list
 }
 
-// length is the number of elements of an entry's data, −1 if they are of another type than those of
-// entries.
-func length(data any) int {
-	switch data := data.(type) {
+// checkData returns what is wrong with the data of an entry.
+func checkData(e param.Entry) error {
+	n := 0
+	switch data := e.Data.(type) {
 	case []float32:
-		return len(data)
+		n = len(data)
 	case []float64:
-		return len(data)
+		n = len(data)
 	case []int64:
-		return len(data)
+		n = len(data)
 	case []byte:
-		return len(data)
+		n = len(data)
+	default:
+		return fmt.Errorf("%s is a %T, want []float32, []float64, []int64 or []byte", e.Name, e.Data)
 	}
-	return -1
+	if want := (param.Tensor{Shape: e.Shape}).Len(); n != want {
+		return fmt.Errorf("%s has %d elements, want %d for its shape %v", e.Name, n, want, e.Shape)
+	}
+	return nil
 }
 
 // takeOver is Loaded of the state.
@@ -238,22 +243,15 @@ func (l *Lister) addScalars(prefix string, states []expert.State) {
 			all = append(all, of.Scalars[i].Value)
 		}
 		l.OnLoad(func() error {
+			if value[0]-value[0] != 0 {
+				return fmt.Errorf("%s is %v, want a finite number", name, value[0])
+			}
 			for _, v := range all {
 				*v = value[0]
 			}
-			return checkFinite(name, value)
+			return nil
 		})
 	}
-}
-
-// checkFinite returns an error if a loaded number is not finite.
-func checkFinite(name string, values []float64) error {
-	for _, v := range values {
-		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return fmt.Errorf("%s is %v, want a finite number", name, v)
-		}
-	}
-	return nil
 }
 
 // vector is laid out as the values of a set: the values themselves, or a moment.
