@@ -14,7 +14,7 @@ import (
 // ranks.
 func resumptions() []string {
 	list := []string{
-		"", "-optimizer sgd", "-micro 2", "-micro 4 -overlap 2 -optimizer sgd", "-overlap 4", "-algorithm bruck",
+		"-optimizer adamw", "-optimizer sgd", "-micro 2", "-micro 4 -overlap 2 -optimizer sgd", "-overlap 4", "-algorithm bruck",
 		"-wire bf16", "-no-experts", "-clip 0.5", "-clip 0.5 -micro 2 -optimizer sgd",
 	}
 	for _, name := range routerNames()[1:] {
@@ -28,25 +28,33 @@ func compressed() []string {
 	return slices.DeleteFunc(trainings(), func(line string) bool { return !strings.HasPrefix(line, "-compress") })
 }
 
-// TestWholeTableOfResumes trains the default model for 40 steps straight, and for 17 on 4 ranks and
-// the rest on others, with every option: with -whole alone. A row is a test. All but one learn the
-// start of the text, which saves most of the evaluation.
+// TestWholeTableOfResumes trains for 40 steps straight, and for 17 on 4 ranks and the rest on
+// others, with every option: with -whole alone, which takes long with the default model. A row is a
+// test. All but one of the default model learn the start of the text, which saves most of the
+// evaluation.
 func TestWholeTableOfResumes(t *testing.T) {
 	if !*whole {
 		t.Skip("takes long: with -whole")
 	}
 	clearLauncher(t)
-	text, ranks := startOfText(t), []string{"-ranks 1", "-ranks 2", "-ranks 3", "-ranks 4", "-ranks 8"}
+	t.Run("tiny", func(t *testing.T) { wholeTable(t, tiny("-text", short(t))) })
+	t.Run("default", func(t *testing.T) {
+		wholeTable(t, startOfText(t))
+		tableRow(t, "-seed 7", nil, "-ranks 1", "-ranks 2", "-ranks 3", "-ranks 4", "-ranks 8")
+	})
+}
+
+// wholeTable has a row for each option of a model.
+func wholeTable(t *testing.T, model []string) {
 	for _, line := range resumptions() {
-		tableRow(t, line, text, ranks...)
+		tableRow(t, line, model, "-ranks 1", "-ranks 2", "-ranks 3", "-ranks 4", "-ranks 8")
 	}
 	for _, line := range compressed() {
-		tableRow(t, line, text, "-ranks 4")
+		tableRow(t, line, model, "-ranks 4")
 	}
-	tableRow(t, "-seed 7", nil, ranks...)
 	t.Setenv(asProgram, "1")
-	tableRow(t, "-optimizer adamw", text, transported()...)
-	tableRow(t, "-micro 2 -optimizer sgd -clip 0.5", text, transported()...)
+	tableRow(t, "-steps 40", model, transported()...)
+	tableRow(t, "-micro 2 -optimizer sgd -clip 0.5", model, transported()...)
 }
 
 // startOfText is the flag of a text that is the start of the usual one.
@@ -59,11 +67,12 @@ func startOfText(t *testing.T) []string {
 	return []string{"-text", path}
 }
 
-// tableRow logs the digest of a command line, and requires that of each way to resume it.
-func tableRow(t *testing.T, line string, text []string, ways ...string) {
+// tableRow logs the digest of a command line of a model, and requires that of each way to resume
+// it.
+func tableRow(t *testing.T, line string, model []string, ways ...string) {
 	t.Run(line, func(t *testing.T) {
 		const steps, stop = 40, 17
-		flags := append(append(strings.Fields(line), "-ranks", "4"), text...)
+		flags := append(concat(model, "-ranks", "4"), strings.Fields(line)...)
 		want, dir := digestOf(t, steps, flags), t.TempDir()
 		require.NotEqual(t, want, digestOf(t, steps, concat(flags, "-stop-after", fmt.Sprint(stop), "-save", dir)))
 		for _, way := range ways {
