@@ -229,7 +229,7 @@ func requireSame(t testing.TB, f *safetensors.File, written []byte) {
 
 // TestMemoryOfHeaders is a small multiple of the header for the headers that need most.
 func TestMemoryOfHeaders(t *testing.T) {
-	const n = 40000
+	const n = 8000
 	list := func(value func(i int) string) string {
 		var b strings.Builder
 		for i := range n {
