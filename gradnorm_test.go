@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/blas/blas32"
@@ -102,8 +103,8 @@ func wholeNorms(ctx context.Context, layers ...*Layer) (norms []float64, err err
 	return append(norms, math.Sqrt(both)), nil
 }
 
-// TestGradNormHasTheSameBits on any number of ranks and copies, with experts spread evenly or not,
-// and is the norm of the gradients.
+// TestGradNormHasTheSameBits on any number of ranks and copies, over any transport, with experts
+// spread evenly or not, and is the norm of the gradients.
 func TestGradNormHasTheSameBits(t *testing.T) {
 	needExactProducts(t)
 	want := normsOn(t, inprocWorlds(1), normLayer())
@@ -123,6 +124,9 @@ func TestGradNormHasTheSameBits(t *testing.T) {
 	parts := normLayer()
 	parts.Overlap.Degree, parts.Algorithm = 3, alltoall.Bruck
 	require.Equal(t, want, normsOn(t, inprocWorlds(4), parts))
+	for name, open := range transportsUnderTest() {
+		t.Run(name, func(t *testing.T) { require.Equal(t, want, normsOn(t, open(t, 3), parts)) })
+	}
 }
 
 // TestGradNormSendsEightBytes to each other rank where each hosts the same power of two of experts.
@@ -414,4 +418,43 @@ func trainDiscarding(ctx context.Context, w *World, cfg Config, discards bool) (
 	}
 	p, err := l.Parameters(ctx)
 	return fmt.Sprint(p), err
+}
+
+// BenchmarkGradNorm times the norm beside what a step takes besides, on one rank: the passes, and
+// Step with Adam.
+func BenchmarkGradNorm(b *testing.B) {
+	w := inprocWorlds(1)[0]
+	defer w.Close()
+	ctx, r, o := b.Context(), rand.New(rand.NewPCG(8, 8)), expert.NewAdam(1e-3)
+	const dim, tokens = 256, 256
+	l, err := NewLayer(w, Config{
+		Dim: dim, Experts: 8, Group: 64, Router: router.TopK{K: 2}, Expert: expert.SwiGLU{Hidden: 1024},
+	})
+	require.NoError(b, err)
+	x, dy := randomMatrix(r, tokens, dim), randomMatrix(r, tokens, dim)
+	var spent [3]time.Duration
+	for b.Loop() {
+		for i, do := range []func() error{
+			func() error { return stepPasses(ctx, l, x, dy) },
+			func() error { _, err := l.GradNorm(ctx); return err },
+			func() error { return l.Step(ctx, o) },
+		} {
+			begin := time.Now()
+			require.NoError(b, do())
+			spent[i] += time.Since(begin)
+		}
+	}
+	for i, what := range []string{"passes", "norm", "step"} {
+		b.ReportMetric(spent[i].Seconds()*1000/float64(b.N), what+"-ms")
+	}
+}
+
+func stepPasses(ctx context.Context, l *Layer, x, dy blas32.General) error {
+	if _, err := l.Forward(ctx, x); err != nil {
+		return err
+	}
+	if _, err := l.Backward(ctx, dy); err != nil {
+		return err
+	}
+	return l.ScaleGradients(ctx, 1) // so that the norm has nothing to sum
 }

@@ -23,6 +23,9 @@ func scaleAVX2(dst []float32, a float32)
 func dotAVX2(acc *[lanes]float32, x, y []float32)
 
 //go:noescape
+func sumSquaresAVX2(acc *[8]float64, x []float32)
+
+//go:noescape
 func expAVX2(dst, x []float32, table *eight[float32])
 
 //go:noescape
@@ -93,6 +96,14 @@ func dotLanes(acc *[lanes]float32, x, y []float32) {
 		return
 	}
 	dotAVX2(acc, x, y)
+}
+
+func squares(acc *[8]float64, x []float32) {
+	if !cpu.Has(cpu.AVX2) {
+		squaresGeneric(acc, x)
+		return
+	}
+	sumSquaresAVX2(acc, x)
 }
 
 func expVec(dst, x []float32) {

@@ -7,6 +7,7 @@ func axpy(dst []float32, a float32, x []float32)    { axpyGeneric(dst, a, x) }
 func mul(dst, x, y []float32)                       { mulGeneric(dst, x, y) }
 func scale(dst []float32, a float32)                { scaleGeneric(dst, a) }
 func dotLanes(acc *[lanes]float32, x, y []float32)  { dotLanesGeneric(acc, x, y) }
+func squares(acc *[8]float64, x []float32)          { squaresGeneric(acc, x) }
 func expVec(dst, x []float32)                       { expGeneric(dst, x) }
 func geluVec(dst, x []float32)                      { geluGeneric(dst, x) }
 func geluGradVec(dst, x, dy []float32)              { geluGradGeneric(dst, x, dy) }

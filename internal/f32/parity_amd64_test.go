@@ -38,6 +38,14 @@ var kernels = map[string]func(v [5][]float32){
 			v[0][0] = Dot(v[1], v[2])
 		}
 	},
+	"sumsquares": func(v [5][]float32) {
+		bits := math.Float64bits(SumSquares(v[1]))
+		for i := range v[0] { // all of the bits, but for those of a NaN
+			if v[0][i] = float32(bits >> (16 * (i % 4)) & 0xffff); bits&^(1<<63) > math.Float64bits(math.Inf(1)) {
+				v[0][i] = 0
+			}
+		}
+	},
 }
 
 // bothWays runs f with and without assembly on copies of v and requires the same bits in all

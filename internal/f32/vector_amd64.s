@@ -88,6 +88,33 @@ done:
 	RET
 
 // The 32 lanes stand in Y0 to Y3.
+// func sumSquaresAVX2(acc *[8]float64, x []float32)
+TEXT ·sumSquaresAVX2(SB), NOSPLIT, $0-32
+	MOVQ    acc+0(FP), DI
+	MOVQ    x_base+8(FP), SI
+	MOVQ    x_len+16(FP), CX
+	VMOVUPD (DI), Y0
+	VMOVUPD 32(DI), Y1
+	SHRQ    $3, CX
+	JZ      done
+
+loop:
+	VCVTPS2PD (SI), Y2
+	VCVTPS2PD 16(SI), Y3
+	VMULPD    Y2, Y2, Y2
+	VMULPD    Y3, Y3, Y3
+	VADDPD    Y2, Y0, Y0
+	VADDPD    Y3, Y1, Y1
+	ADDQ      $32, SI
+	DECQ      CX
+	JNZ       loop
+
+done:
+	VMOVUPD Y0, (DI)
+	VMOVUPD Y1, 32(DI)
+	VZEROUPPER
+	RET
+
 // func dotAVX2(acc *[32]float32, x, y []float32)
 TEXT ·dotAVX2(SB), NOSPLIT, $0-56
 	MOVQ    acc+0(FP), DI
