@@ -30,10 +30,10 @@ import (
 // gradients wait, or on a micro-batch layer, whose state is that of the layer that it was made
 // from.
 //
-// Of frozen parameters it has what the optimizer holds already, and a load what the checkpoint has.
-// No part of it: settings, the seed among them, with which a layer has to be built as before; the
-// degree that [Overlap.Auto] has found, which changes no bit (see [Layer.OverlapProfile]); and what
-// [CompressAuto] has timed.
+// Of frozen parameters it has what the optimizer holds already, and a load takes what the
+// checkpoint has: call SetFrozen as before the save, then load, then thaw. No part of it: settings,
+// the seed among them, with which a layer has to be built as before; the degree that [Overlap.Auto]
+// has found, which changes no bit (see [Layer.OverlapProfile]); and what [CompressAuto] has timed.
 func (l *Layer) State(o expert.Optimizer) (*param.State, error) {
 	if err := l.guard.EnterAll(context.Background(), "State"); err != nil {
 		return nil, err
