@@ -83,6 +83,11 @@ var damages = map[string]struct {
 			return bytes.Replace(b, []byte(`"m.parameter.a": "`), []byte(`"m.parameter.a": "+`), 1)
 		})
 	}, want: []string{"is not eight hexadecimal digits"}},
+	"a tensor in both indexes": {do: func(t *testing.T, dir string) {
+		change(t, file(dir, 2, "training.safetensors.index.json"), func(b []byte) []byte {
+			return bytes.ReplaceAll(b, []byte(`"m.training.a"`), []byte(`"m.parameter.a"`))
+		})
+	}, want: []string{`training.safetensors.index.json: tensor "m.parameter.a" stands in model.safetensors.index.json too`}},
 	"no checksum": {do: func(t *testing.T, dir string) {
 		swap(t, file(dir, 2, "model.safetensors.index.json"), `"m.parameter.a"`, `"m.parameter.other"`)
 	}, want: []string{`tensor "m.parameter.a" has no checksum`}},

@@ -84,11 +84,11 @@ func TestASaveThatFails(t *testing.T) {
 						if err != nil {
 							return err
 						}
+						s.SetCreate(failOn(op, filepath.Join("step-00000002", name)))
 						p := m.part(l, rank, false)
 						if err := s.Save(t.Context(), 1, p); err != nil {
 							return err
 						}
-						s.SetCreate(failOn(op, filepath.Join("step-00000002", name)))
 						if err := failure(t, s, p, noCopy); !errors.Is(err, checkpoint.ErrWrite) || transport.CulpritOf(err) != culprit ||
 							!strings.Contains(err.Error(), "step 2: ") || rank == int(culprit) && !errors.Is(err, errDisk) {
 							return fmt.Errorf("the failed save gave %w", err)

@@ -21,13 +21,18 @@ type file interface {
 
 func createFile(path string) (file, error) { return os.Create(path) }
 
-// writeWhole makes a file whose content write writes. It has its name only when it is complete and
-// on the disk.
-func writeWhole(create func(string) (file, error), path string, write func(io.Writer) error) error {
+// writeWhole makes a file that is either complete and on the disk or not there. write writes its
+// content.
+func writeWhole(create func(string) (file, error), path string, write func(io.Writer) error) (err error) {
 	f, err := create(path + temporary)
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(path+temporary))
+		}
+	}()
 	if err := errors.Join(write(f), f.Sync(), f.Close()); err != nil {
 		return err
 	}

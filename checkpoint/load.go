@@ -183,7 +183,7 @@ func (l *load) check(ctx context.Context) (*plan, error) {
 	}
 	for r, o := range all {
 		if o.Digest != all[0].Digest {
-			return nil, l.ranks.fault("Load", r, fmt.Errorf("%w: its index in %s is not that of rank 0", transport.ErrMismatch, l.path))
+			return nil, l.ranks.fault("Load", r, fmt.Errorf("%w: its index is not that of rank 0; ranks that share no files need Options.Local", transport.ErrMismatch))
 		}
 	}
 	made, fault := l.options.late(s, l.parts, tensors)

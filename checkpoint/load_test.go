@@ -14,6 +14,7 @@ import (
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/checkpoint"
 	"github.com/switchyard-moe/switchyard/param"
+	"github.com/switchyard-moe/switchyard/transport"
 )
 
 // entry is a parameter of four numbers.
@@ -69,6 +70,18 @@ func TestEveryFaultIsListedAtOnce(t *testing.T) {
 	}
 	require.Equal(t, make([]float32, 4), entries[0][0].Data)
 	require.Equal(t, []int64{7}, entries[1][2].Data)
+}
+
+// TestRanksThatSeeOtherFiles, though no Options.Local says so, are found by the digests of indexes.
+func TestRanksThatSeeOtherFiles(t *testing.T) {
+	dirs := []string{saved(t, entry("a")), saved(t, entry("a"), entry("b"))}
+	for _, err := range onRanks(2, func(w *switchyard.World, rank int) error {
+		_, err := checkpoint.Load(t.Context(), w, dirs[rank], checkpoint.Options{AllowExtra: []string{"b"}}, part(entry("a")))
+		return err
+	}) {
+		require.ErrorIs(t, err, transport.ErrMismatch)
+		require.ErrorContains(t, err, "rank 1: Load: ranks disagree about the job: its index is not that of rank 0")
+	}
 }
 
 func TestManyFaultsAreCounted(t *testing.T) {

@@ -68,7 +68,7 @@ func allocated(t *testing.T, do func(w *switchyard.World, rank int) error) uint6
 // NoCopy; what a load allocates is nothing much. It counts all that is ever allocated, freed or
 // not.
 func TestMemory(t *testing.T) {
-	const little = 512 << 10 // of a rank: buffers, names
+	const little = 1 << 20 // of a rank: buffers, names
 	states, bytes := make([]*param.State, sizeRanks), 0
 	for rank := range states {
 		states[rank] = expertsOf(rank)

@@ -28,7 +28,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-var kills = flag.Int("kills", 0, "how often TestKilledWhileSaving kills; 0 is 10, or 4 with -short")
+var kills = flag.Int("kills", 0, "how often TestKilledWhileSaving kills; 0 is 10, or 3 with -short")
 
 // Variables of a child process.
 const (
@@ -167,7 +167,7 @@ func TestKilledWhileSaving(t *testing.T) {
 	if rounds == 0 {
 		rounds = 10
 		if testing.Short() {
-			rounds = 4
+			rounds = 3
 		}
 	}
 	dir := t.TempDir()

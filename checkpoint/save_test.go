@@ -103,6 +103,12 @@ func TestRanksAtOtherSteps(t *testing.T) {
 		require.ErrorContains(t, err, "it saves step 8 with Config.Local=false, rank 0 step 7")
 	}
 	for _, err := range onRanks(2, func(w *switchyard.World, rank int) error {
+		return saveOn(w, checkpoint.Config{Dir: t.TempDir(), Local: rank == 0}, part(), 7)
+	}) {
+		require.ErrorIs(t, err, transport.ErrMismatch)
+		require.ErrorContains(t, err, "rank 1: Save: ranks disagree about the job: it saves step 7 with Config.Local=false, rank 0 step 7 with true")
+	}
+	for _, err := range onRanks(2, func(w *switchyard.World, rank int) error {
 		return saveOn(w, checkpoint.Config{Dir: t.TempDir()}, part(), -rank)
 	}) {
 		require.ErrorContains(t, err, "rank 1: Save: step is -1, want at least 0")
