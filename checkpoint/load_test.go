@@ -125,7 +125,10 @@ func TestWhatOptionsAllow(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, make([]float32, 4), gate.Data, "it is named to keep its values")
 
-	o.Rename = func(name string) string { return "new." + name }
+	o.Rename, o.AllowMissing = func(name string) string { return "new." + name }, []string{"gate.*"}
+	_, err = load(t, dir, o, gate)
+	require.NoError(t, err, "patterns are of names of entries")
+	o.AllowMissing = nil
 	_, err = load(t, dir, o, gate)
 	require.ErrorContains(t, err, `tensor "gate.w" ("new.gate.w" in the checkpoint) is missing (rank 0)`)
 
