@@ -1,3 +1,5 @@
+//go:build unix
+
 package checkpoint_test
 
 import (
@@ -8,7 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,152 +18,163 @@ import (
 
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/checkpoint"
+	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
 var python = flag.String("python", "", "a Python that has safetensors and numpy: TestRates runs, beside it")
 
-// peer saves and loads the same tensors with Python's safetensors, one file for each rank.
+// peer saves the same tensors with Python's safetensors, one file for each rank, and loads them. It
+// prints GB/s.
 const peer = `
 import os, sys, time
 import numpy as np
 import safetensors.numpy as st
-folder, ranks, n = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+folder, ranks, n, sync = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "true"
 files = [{f"experts.{r*16+i}.{w}": np.arange(n << (j // 2), dtype=np.float32) for i in range(16)
           for j, w in enumerate(["w_gate", "w_up", "w_down"])} for r in range(ranks)]
 size = sum(a.nbytes for f in files for a in f.values())
-for sync in [False, True]:
-    begin = time.perf_counter()
-    for r, f in enumerate(files):
-        path = f"{folder}/{r}{sync}.safetensors"
-        st.save_file(f, path)
-        if sync:
-            d = os.open(path, os.O_RDONLY); os.fsync(d); os.close(d)
-    print(size / (time.perf_counter() - begin) / 1e9)
+os.sync()
+begin = time.perf_counter()
+for r, f in enumerate(files):
+    path = f"{folder}/{r}.safetensors"
+    st.save_file(f, path)
+    if sync:
+        d = os.open(path, os.O_RDONLY); os.fsync(d); os.close(d)
+print(size / (time.perf_counter() - begin) / 1e9)
 begin = time.perf_counter()
 for r in range(ranks):
-    st.load_file(f"{folder}/{r}True.safetensors")
+    st.load_file(f"{folder}/{r}.safetensors")
 print(size / (time.perf_counter() - begin) / 1e9)
 `
 
 // TestRates measures, if -python is given: GB/s of saving and loading -size MiB of experts on 8
 // ranks of this process, beside Python's safetensors on the same disk, in turns; and how long Save
-// blocks, beside a copy of the same bytes.
+// blocks, beside a copy of the same bytes. The disk has written everything else before each one.
 func TestRates(t *testing.T) {
 	if *python == "" {
 		t.Skip("-python names no Python")
 	}
-	states, bytes := make([]*param.State, sizeRanks), 0
-	for rank := range states {
-		states[rank] = expertsOf(rank)
-		for _, e := range states[rank].Entries {
-			bytes += 4 * len(e.Data.([]float32))
+	r := rates{t: t, ours: map[string][]float64{}, theirs: map[string][]float64{}}
+	for rank := range sizeRanks {
+		r.states = append(r.states, expertsOf(rank))
+		for _, e := range r.states[rank].Entries {
+			r.bytes += 4 * len(e.Data.([]float32))
 		}
 	}
-	ours, theirs := map[string][]float64{}, map[string][]float64{}
 	for range 5 {
-		dir := t.TempDir()
-		measureOurs(t, dir, states, bytes, ours)
-		require.NoError(t, os.RemoveAll(dir))
-		dir = t.TempDir()
-		measurePeer(t, dir, states, theirs)
-		require.NoError(t, os.RemoveAll(dir))
+		for _, sync := range []bool{true, false} {
+			for _, noCopy := range []bool{true, false} {
+				r.save(noCopy, sync)
+			}
+			r.peer(sync)
+		}
+		r.copy()
 	}
-	theirs["save, no copy, fsync"] = theirs["save, fsync"]
-	for _, what := range []string{"save, fsync", "save, no fsync", "save, no copy, fsync", "load"} {
-		a, b := median(ours[what]), median(theirs[what])
-		t.Logf("%-20s ours %.2f GB/s, Python %.2f GB/s, ratio %.2f", what, a, b, a/b)
+	for _, sync := range []bool{true, false} {
+		for _, noCopy := range []bool{true, false} {
+			r.compare(saveName(noCopy, sync), saveName(true, sync))
+		}
 	}
-	t.Logf("Save blocks %.1f ms (the first time %.1f), a copy of the bytes takes %.1f ms: ratio %.2f", 1e3*median(ours["blocked"]),
-		1e3*median(ours["blocked first"]), 1e3*median(ours["copy"]), median(ours["blocked"])/median(ours["copy"]))
+	r.compare("load", "load")
+	t.Logf("Save blocks %.1f ms (the first time %.1f), a copy of the bytes takes %.1f ms: ratio %.2f", 1e3*median(r.ours["blocked"]),
+		1e3*median(r.ours["blocked first"]), 1e3*median(r.ours["copy"]), median(r.ours["blocked"])/median(r.ours["copy"]))
+}
+
+func saveName(noCopy, sync bool) string { return fmt.Sprintf("save, copy=%t, fsync=%t", !noCopy, sync) }
+
+// rates are the figures of one comparison.
+type rates struct {
+	t            *testing.T
+	states       []*param.State
+	bytes        int
+	ours, theirs map[string][]float64
+}
+
+func (r *rates) compare(ours, theirs string) {
+	a, b := median(r.ours[ours]), median(r.theirs[theirs])
+	r.t.Logf("%-30s ours %.2f GB/s, Python %.2f GB/s, ratio %.2f", ours, a, b, a/b)
 }
 
 func median(list []float64) float64 {
-	if len(list) == 0 {
-		return 0
-	}
 	slices.Sort(list)
 	return list[len(list)/2]
 }
 
-func measureOurs(t *testing.T, dir string, states []*param.State, bytes int, into map[string][]float64) {
-	note := func(what string, begin time.Time, gbps bool) {
-		v := time.Since(begin).Seconds()
-		if gbps {
-			v = float64(bytes) / v / 1e9
-		}
-		into[what] = append(into[what], v)
+// timed notes the seconds, or GB/s, of the rank that takes longest for do; all begin together.
+func (r *rates) timed(w *switchyard.World, what string, gbps bool, do func() error) error {
+	if err := w.Comm().Barrier(context.Background()); err != nil {
+		return err
 	}
-	together := func(w *switchyard.World, rank int, do func() error, done func(begin time.Time)) error {
-		if err := w.Comm().Barrier(context.Background()); err != nil {
-			return err
-		}
-		begin := time.Now()
-		if err := do(); err != nil {
-			return err
-		}
-		if err := w.Comm().Barrier(context.Background()); err != nil {
-			return err
-		}
-		if rank == 0 {
-			done(begin)
-		}
-		return nil
+	begin := time.Now()
+	if err := do(); err != nil {
+		return err
 	}
-	requireNone(t, onRanks(sizeRanks, func(w *switchyard.World, rank int) error {
-		part := checkpoint.Part{State: states[rank]}
-		s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir})
+	took := []float64{time.Since(begin).Seconds()}
+	if err := w.Comm().AllReduceFloat64(context.Background(), took, collective.Max); err != nil || w.Rank() != 0 {
+		return err
+	}
+	if gbps {
+		took[0] = float64(r.bytes) / took[0] / 1e9
+	}
+	r.ours[what] = append(r.ours[what], took[0])
+	return nil
+}
+
+// save measures the second of two saves, and then a load.
+func (r *rates) save(noCopy, sync bool) {
+	dir := r.t.TempDir()
+	defer func() { require.NoError(r.t, os.RemoveAll(dir)) }()
+	requireNone(r.t, onRanks(sizeRanks, func(w *switchyard.World, rank int) error {
+		part := checkpoint.Part{State: r.states[rank]}
+		s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir, NoCopy: noCopy})
 		if err != nil {
 			return err
 		}
-		copyOf := make([]float32, bytes/4/sizeRanks)
-		steps := []func() error{
-			func() error {
-				return together(w, rank, func() error { return s.Save(t.Context(), 1, part) }, func(b time.Time) { note("blocked first", b, false) })
-			},
-			func() error { return s.Wait(t.Context()) },
-			func() error {
-				return together(w, rank, func() error { return s.Save(t.Context(), 2, part) }, func(b time.Time) { note("blocked", b, false) })
-			},
-			func() error { return s.Wait(t.Context()) },
-			func() error {
-				return together(w, rank, func() error { return copyAll(copyOf, part) }, func(time.Time) {})
-			},
-			func() error {
-				return together(w, rank, func() error { return copyAll(copyOf, part) }, func(b time.Time) { note("copy", b, false) })
-			},
-			func() error {
-				save := func() error { return errorsOf(s.Save(t.Context(), 3, part), s.Wait(t.Context())) }
-				return together(w, rank, save, func(b time.Time) { note("save, fsync", b, true) })
-			},
-			func() error {
-				s.SetCreate(withoutSync)
-				save := func() error { return errorsOf(s.Save(t.Context(), 4, part), s.Wait(t.Context())) }
-				return together(w, rank, save, func(b time.Time) { note("save, no fsync", b, true) })
-			},
-			func() error {
-				direct, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir, NoCopy: true})
-				if err != nil {
-					return err
-				}
-				save := func() error { return direct.Save(t.Context(), 5, part) }
-				return together(w, rank, save, func(b time.Time) { note("save, no copy, fsync", b, true) })
-			},
-			func() error {
-				load := func() error {
-					_, err := checkpoint.Load(t.Context(), w, dir, checkpoint.Options{}, part)
-					return err
-				}
-				return together(w, rank, load, func(b time.Time) { note("load", b, true) })
-			},
-			s.Close,
+		if !sync {
+			s.SetCreate(withoutSync)
 		}
-		for _, step := range steps {
-			if err := step(); err != nil {
+		save := func(step int, what string) error {
+			return r.timed(w, what, true, func() error { return errorsOf(s.Save(r.t.Context(), step, part), s.Wait(r.t.Context())) })
+		}
+		if err := save(1, "first"); err != nil {
+			return err
+		}
+		if rank == 0 {
+			syscall.Sync()
+		}
+		return errorsOf(save(2, saveName(noCopy, sync)), errorsOf(s.Close(), r.timed(w, "load", true, func() error {
+			_, err := checkpoint.Load(r.t.Context(), w, dir, checkpoint.Options{}, part)
+			return err
+		})))
+	}))
+}
+
+// copy measures how long Save blocks, and a copy of the same bytes.
+func (r *rates) copy() {
+	dir := r.t.TempDir()
+	defer func() { require.NoError(r.t, os.RemoveAll(dir)) }()
+	requireNone(r.t, onRanks(sizeRanks, func(w *switchyard.World, rank int) error {
+		part := checkpoint.Part{State: r.states[rank]}
+		s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir, Keep: 1})
+		if err != nil {
+			return err
+		}
+		for step, what := range []string{"blocked first", "blocked"} {
+			if err := r.timed(w, what, false, func() error { return s.Save(r.t.Context(), step, part) }); err != nil {
+				return err
+			}
+			if err := s.Wait(r.t.Context()); err != nil {
 				return err
 			}
 		}
-		return nil
+		to := make([]float32, r.bytes/4/sizeRanks)
+		for _, what := range []string{"first copy", "copy"} {
+			if err := r.timed(w, what, false, func() error { return copyAll(to, part) }); err != nil {
+				return err
+			}
+		}
+		return s.Close()
 	}))
 }
 
@@ -190,17 +203,17 @@ func withoutSync(path string) (checkpoint.File, error) {
 	return unsynced{f}, err
 }
 
-func measurePeer(t *testing.T, dir string, states []*param.State, into map[string][]float64) {
+func (r *rates) peer(sync bool) {
+	dir := r.t.TempDir()
+	defer func() { require.NoError(r.t, os.RemoveAll(dir)) }()
 	script := filepath.Join(dir, "peer.py")
-	require.NoError(t, os.WriteFile(script, []byte(peer), 0o600))
-	n := len(states[0].Entries[0].Data.([]float32))
-	out, err := exec.Command(*python, script, dir, fmt.Sprint(sizeRanks), fmt.Sprint(n)).CombinedOutput()
-	require.NoError(t, err, string(out))
-	for i, line := range strings.Fields(string(out)) {
-		var v float64
-		_, err := fmt.Sscan(line, &v)
-		require.NoError(t, err, string(out))
-		what := []string{"save, no fsync", "save, fsync", "load"}[i]
-		into[what] = append(into[what], v)
-	}
+	require.NoError(r.t, os.WriteFile(script, []byte(peer), 0o600))
+	n := len(r.states[0].Entries[0].Data.([]float32))
+	out, err := exec.Command(*python, script, dir, fmt.Sprint(sizeRanks), fmt.Sprint(n), fmt.Sprint(sync)).CombinedOutput()
+	require.NoError(r.t, err, string(out))
+	var saved, loaded float64
+	_, err = fmt.Sscan(string(out), &saved, &loaded)
+	require.NoError(r.t, err, string(out))
+	r.theirs[saveName(true, sync)] = append(r.theirs[saveName(true, sync)], saved)
+	r.theirs["load"] = append(r.theirs["load"], loaded)
 }
