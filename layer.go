@@ -39,8 +39,8 @@ var (
 // A method that is called while another goroutine is in one of the same layer returns [ErrInUse]
 // and does nothing. Micro-batch layers may run beside each other; what concerns the parameters that
 // they share (Step, Gradients, GradNorm and what changes gradients, SetFrozen, Parameters, Load,
-// NewMicroBatch) needs all of them idle. Stats, OverlapProfile and Observe may be called at any
-// time.
+// State, NewMicroBatch) needs all of them idle. Stats, OverlapProfile and Observe may be called at
+// any time.
 //
 // # Order of calls
 //

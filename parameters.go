@@ -42,7 +42,8 @@ func (l *Layer) Parameters(ctx context.Context) ([]Tensor, error) {
 }
 
 // Gradients returns, on every rank, the gradients that the next Step would use, in the order of
-// Parameters, of all that has any and is not frozen. Every rank must call it, after at least one Backward.
+// Parameters, of all that has any and is not frozen. Every rank must call it, after at least one
+// Backward.
 func (l *Layer) Gradients(ctx context.Context) ([]Tensor, error) {
 	if err := l.guard.EnterAll(ctx, "Gradients"); err != nil {
 		return nil, err

@@ -10,7 +10,8 @@ import (
 // do it declares by one of these interfaces, for which callers ask with a type assertion:
 //
 //	of a router: [CausalRouter], [BoundedRouter], [WeightedRouter]
-//	of a gate:   [Balancer], [Consulting], [GlobalCounter], [LogitRouter], [LossSplitter], [Mixer], [Stateful]
+//	of a gate:   [Balancer], [Consulting], [GlobalCounter], [LogitRouter], [LossSplitter],
+//	             [Mixer], [Stateful]
 //
 // A router that wraps others keeps what they can do or returns an error from New: see [Record] and
 // [Several].

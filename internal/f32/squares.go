@@ -1,8 +1,8 @@
 package f32
 
 // SumSquares returns Σ x[i]² in float64: lane i%8 adds its squares in ascending i to +0; the lanes
-// are then added pairwise, lane l to lane l+4, then l to l+2, and then lane 1 to lane 0. A square is
-// exact, and neither overflows nor vanishes.
+// are then added pairwise, lane l to lane l+4, then l to l+2, and then lane 1 to lane 0. A square
+// is exact, and neither overflows nor vanishes.
 func SumSquares(x []float32) float64 {
 	var acc [8]float64
 	n := len(x) &^ 7
