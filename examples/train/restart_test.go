@@ -58,6 +58,23 @@ func TestTerminationSaves(t *testing.T) {
 	}
 }
 
+// TestTerminationOfOneRank is enough: all ranks save after the same step, and end.
+func TestTerminationOfOneRank(t *testing.T) {
+	clearLauncher(t)
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	dir := filepath.Join(t.TempDir(), "checkpoints")
+	job := startRanks(t, 3, tiny("-text", short(t), "-steps", endless, "-eval-every", "0", "-save", dir)...)
+	job.awaitLine(t, "step ")
+	require.NoError(t, job.rank[2].Process.Signal(syscall.SIGTERM))
+	job.awaitLine(t, "asked to end: saved after step ")
+	for r, cmd := range job.rank {
+		require.Error(t, cmd.Wait())
+		require.Equal(t, savedCode, cmd.ProcessState.ExitCode(), "rank %d: %s", r, &job.stderr[r])
+	}
+}
+
 // startTrain starts the program as a process of its own.
 func startTrain(t *testing.T, args ...string) (cmd *exec.Cmd, stdout *bufio.Scanner, stderr *bytes.Buffer) {
 	t.Helper()

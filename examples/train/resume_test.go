@@ -159,6 +159,23 @@ func TestResumeWithOtherFlagsIsRefused(t *testing.T) {
 	}
 }
 
+// TestFlagsOfOtherVersions: a flag that the run that saved did not know had its default there, and
+// one that this program does not know is a fault.
+func TestFlagsOfOtherVersions(t *testing.T) {
+	o, err := parse([]string{"-clip", "2", "-overlap", "4"}, new(bytes.Buffer))
+	require.NoError(t, err)
+	tr := &trainer{options: o, textDigest: "ab"}
+	saved := tr.settled()
+	require.Equal(t, "sha256:ab", saved["text"])
+	require.NotContains(t, saved, "overlap")
+	require.NoError(t, tr.fits(checkpoint.Info{Metadata: saved}))
+	delete(saved, "seed")
+	require.NoError(t, tr.fits(checkpoint.Info{Metadata: saved}))
+	delete(saved, "clip")
+	saved["depth"] = "3"
+	require.ErrorContains(t, tr.fits(checkpoint.Info{Metadata: saved}), "-clip was 0 and is 2; -depth was 3 and is unknown")
+}
+
 // TestSaveKeepsToItsRun: a folder that has checkpoints is for the run that goes on with them.
 func TestSaveKeepsToItsRun(t *testing.T) {
 	clearLauncher(t)
