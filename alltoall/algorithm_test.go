@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -143,6 +144,26 @@ func TestAlgorithmsMoveTheBytes(t *testing.T) {
 	}
 }
 
+// TestMessagesAtTheLimit: two nodes of two, between which a bundle holds as many bytes as travel
+// with their lengths, or one less or more.
+func TestMessagesAtTheLimit(t *testing.T) {
+	for _, a := range []Algorithm{Leader, Rails, Bruck} {
+		for more := range 3 {
+			size := func(from, to, _ int) int {
+				if from == 0 && to == 3 {
+					return inline + more - 1
+				}
+				return 0
+			}
+			synctest.Test(t, func(t *testing.T) { // which notices if a rank waits for ever
+				for r, err := range onAll(inproc.New(4), func(t transport.Transport) error { return exchangeAll(t, a, Nodes(4, 2), size) }) {
+					require.NoError(t, err, "%s, rank %d, %d bytes", a, r, inline+more-1)
+				}
+			})
+		}
+	}
+}
+
 func onAll(ts []*inproc.Transport, do func(t transport.Transport) error) []error {
 	errs, done := make([]error, len(ts)), make(chan struct{})
 	for r, t := range ts {
@@ -173,6 +194,7 @@ func TestRelayBelievesNoLength(t *testing.T) {
 	for says, message := range map[string][]byte{
 		"7 bytes, lengths of 3 blocks take 24": make([]byte, 7),
 		"limit 100 of 100":                     lengths(0, 101, 0),
+		"24 bytes with lengths of 100":         lengths(0, 100, 0),
 		"limit 40 of 100":                      lengths(0, 60, 41),
 		"25 bytes with lengths of 2":           append(lengths(0, 1, 1), 0),
 		"26 bytes with lengths of 1":           append(lengths(0, 0, 1), 0, 0),
@@ -201,6 +223,8 @@ func TestAlgorithmNames(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, a, got)
 	}
+	require.Equal(t, "Algorithm(8)", Algorithm(NumAlgorithms).String())
+	require.Equal(t, "Algorithm(-1)", Algorithm(-1).String())
 	_, err := ParseAlgorithm("teleport")
 	require.ErrorContains(t, err, `no algorithm "teleport", want one of auto, direct`)
 	require.ErrorContains(t, Algorithm(99).Validate(), "Algorithm is 99, want 0 to 7")

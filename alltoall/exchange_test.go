@@ -226,7 +226,7 @@ func TestTooManyRowsAreRefusedBeforeTheyAreAllocated(t *testing.T) {
 // TestMaxRowsBoundsRowsAlone, not tokens that no expert gets, nor groups of tokens times experts.
 func TestMaxRowsBoundsRowsAlone(t *testing.T) {
 	errs := onRanks(t, 2, func(tr transport.Transport) error {
-		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(8, 2), Dim: dim, MaxRows: 4})
+		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(8, 2), Dim: dim, MaxRows: 2})
 		if err != nil {
 			return err
 		}

@@ -20,7 +20,7 @@ func TestFiniteNamesRowAndColumn(t *testing.T) {
 	for name, try := range map[string]func(x *alltoall.Exchange, me int) error{
 		"#1: the batch was refused: not a finite number: row 2, column 1 is NaN": func(x *alltoall.Exchange, me int) error {
 			tokens := blas32.General{Rows: 3, Cols: dim, Stride: dim, Data: make([]float32, 3*dim)}
-			tokens.Data[2*dim+1] = nan
+			tokens.Data[2*dim], tokens.Data[2*dim+1] = 1, nan
 			_, err := x.Begin(context.Background(), alltoall.Request{Counts: counts, Rows: tokens, Token: []int32{0, int32(2 * me)}})
 			require.ErrorIs(t, err, alltoall.ErrRefused, "rank %d", me)
 			require.Equal(t, transport.Rank(1), transport.CulpritOf(err))
@@ -33,7 +33,7 @@ func TestFiniteNamesRowAndColumn(t *testing.T) {
 			if me == 0 {
 				return nil
 			}
-			in.Data[dim] = float32(math.Inf(1))
+			in.Data[0], in.Data[dim] = 1, float32(math.Inf(1))
 			_, err = h.Combine(context.Background(), 0, in)
 			return err
 		},
@@ -46,7 +46,7 @@ func TestFiniteNamesRowAndColumn(t *testing.T) {
 			if me == 0 {
 				return nil
 			}
-			tokens.Data[2] = float32(math.Inf(-1))
+			tokens.Data[0], tokens.Data[2] = 1, float32(math.Inf(-1))
 			_, err = h.DispatchBack(context.Background(), 0, tokens)
 			return err
 		},

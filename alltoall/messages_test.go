@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/transport"
@@ -105,6 +106,35 @@ func TestNoTokensOfAnotherWidth(t *testing.T) {
 		defer h.Release()
 		want, _ := j.incoming(me)
 		return same("dispatched", want, in.Data)
+	}) {
+		require.NoError(t, err)
+	}
+}
+
+// TestNothingIsAnsweredWithNothing: a rank that got no rows need not make an empty matrix of
+// answers.
+func TestNothingIsAnsweredWithNothing(t *testing.T) {
+	j := job{place: alltoall.Even(2, 2), counts: []alltoall.Counts{
+		{Tokens: 1, Leaves: 1, Rows: []int{1, 0}}, {Tokens: 1, Leaves: 1, Rows: []int{1, 0}},
+	}}
+	for _, err := range onRanks(t, 2, func(tr transport.Transport) error {
+		x, err := alltoall.New(tr, alltoall.Config{Placement: j.place, Dim: dim})
+		require.NoError(t, err)
+		out := j.outgoing(int(tr.Rank()))
+		h, in, err := whole(context.Background(), x, alltoall.Request{Counts: j.counts[tr.Rank()], Rows: out})
+		if err != nil {
+			return err
+		}
+		defer h.Release()
+		answers := []blas32.General{in}
+		if in.Rows == 0 {
+			answers = nil
+		}
+		home, err := h.Combine(context.Background(), 0, answers...)
+		if err != nil {
+			return err
+		}
+		return same("combined", out.Data, home.Data)
 	}) {
 		require.NoError(t, err)
 	}
