@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/switchyard-moe/switchyard/param"
 )
@@ -24,8 +25,8 @@ type Config struct {
 	NoCopy bool
 	// BytesPerSecond limits the rate at which this rank writes; 0 is no limit.
 	BytesPerSecond int64
-	// Metadata are strings of the program's own that go with each checkpoint; those of rank 0 are
-	// written. [Info] has them.
+	// Metadata are strings of the program's own, in UTF-8, that go with each checkpoint; those of
+	// rank 0 are written. [Info] has them.
 	Metadata map[string]string
 }
 
@@ -47,6 +48,9 @@ func (c Config) Validate() error {
 	}
 	size := 0
 	for k, v := range c.Metadata {
+		if !utf8.ValidString(k) || !utf8.ValidString(v) {
+			add("Config.Metadata[%.200q] is not UTF-8, which the files are", k)
+		}
 		size += len(k) + len(v)
 	}
 	if size > maxMetadata {

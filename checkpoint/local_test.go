@@ -14,14 +14,15 @@ import (
 )
 
 // TestFoldersOfTheirOwn: ranks 0 and 1 share a folder, rank 2 has another. Each folder has the
-// indexes and the files of its ranks.
+// indexes and the files of its ranks, and the metadata of rank 0.
 func TestFoldersOfTheirOwn(t *testing.T) {
 	m, l := rows()
 	root := t.TempDir()
 	dirs := []string{filepath.Join(root, "x"), filepath.Join(root, "x"), filepath.Join(root, "y")}
 	saving := func(steps ...int) []error {
 		return onRanks(3, func(w *switchyard.World, rank int) error {
-			return saveOn(w, checkpoint.Config{Dir: dirs[rank], Local: true, Keep: 2}, m.part(l, rank, false), steps...)
+			said := map[string]string{"rank": fmt.Sprint(rank)}
+			return saveOn(w, checkpoint.Config{Dir: dirs[rank], Local: true, Keep: 2, Metadata: said}, m.part(l, rank, false), steps...)
 		})
 	}
 	requireNone(t, saving(1, 2, 3))
@@ -46,7 +47,7 @@ func TestFoldersOfTheirOwn(t *testing.T) {
 				return err
 			}
 			m.requireIn(t, p)
-			if info.Step != 3 && info.Step != 2 {
+			if info.Step != 3 || info.Metadata["rank"] != "0" {
 				return fmt.Errorf("%+v", info)
 			}
 			return nil

@@ -19,10 +19,11 @@ import (
 
 func TestConfigurationsThatCannotBe(t *testing.T) {
 	onRanks(1, func(w *switchyard.World, _ int) error {
-		_, err := checkpoint.NewSaver(w, checkpoint.Config{Keep: -1, BytesPerSecond: -2, Metadata: map[string]string{"k": strings.Repeat("x", 1<<20)}})
+		_, err := checkpoint.NewSaver(w, checkpoint.Config{Keep: -1, BytesPerSecond: -2, Metadata: map[string]string{"k": strings.Repeat("\xff", 1<<20)}})
 		require.EqualError(t, err, `checkpoint: Config.Dir is empty, want a folder
 checkpoint: Config.Keep is -1, want at least 0
 checkpoint: Config.BytesPerSecond is -2, want at least 0
+checkpoint: Config.Metadata["k"] is not UTF-8, which the files are
 checkpoint: Config.Metadata has 1048577 bytes, can have 1048576`)
 		return nil
 	})

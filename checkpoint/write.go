@@ -115,6 +115,7 @@ type manifest struct {
 	said
 	Tensors [roles][]written
 	Held    []string
+	Program map[string]string // Config.Metadata, of rank 0 only: all indexes have the same
 }
 
 // written is a tensor in a file.
@@ -128,6 +129,9 @@ type written struct {
 // write writes this rank's files.
 func (j *job) write(ctx context.Context) (m manifest, err error) {
 	m.Held = j.held
+	if j.saver.ranks.rank() == 0 {
+		m.Program = j.saver.cfg.Metadata
+	}
 	p := pace{rate: j.saver.cfg.BytesPerSecond, flush: j.saver.flush}
 	for role, name := range j.names[j.saver.ranks.rank()] {
 		if name == "" {
@@ -229,7 +233,7 @@ func (j *job) indexes(all []manifest) (indexes [roles]safetensors.Index, err err
 	for role := range roles {
 		x := &indexes[role]
 		x.WeightMap = map[string]string{}
-		m := metadata{Format: format, Step: j.step, Ranks: len(all), Sums: map[string]checksum{}, Program: j.saver.cfg.Metadata}
+		m := metadata{Format: format, Step: j.step, Ranks: len(all), Sums: map[string]checksum{}, Program: all[0].Program}
 		for r, rank := range all {
 			for _, t := range rank.Tensors[role] {
 				if first, twice := writer[t.Name]; twice {

@@ -30,7 +30,8 @@ type Index struct {
 	WeightMap map[string]string
 }
 
-// ReadIndex reads the index at path. The error of an index that is not valid wraps [ErrInvalid].
+// ReadIndex reads the index at path, of at most 100,000,000 bytes. The error of an index that is
+// not valid wraps [ErrInvalid].
 func ReadIndex(path string) (*Index, error) {
 	text, err := readText(path)
 	if err != nil {
@@ -191,8 +192,8 @@ func (x *Index) Files() []string {
 }
 
 // JSON returns the text of the index, keys sorted, as Hugging Face tools lay it out. It fails if
-// ParseIndex would refuse the text: because WeightMap is empty, a name is not UTF-8, or a file's
-// name not plain.
+// ReadIndex would refuse the text: because WeightMap is empty, a name is not UTF-8, a file's name
+// not plain, or the text longer than 100,000,000 bytes.
 func (x *Index) JSON() ([]byte, error) {
 	metadata := map[string]any{}
 	for key, value := range x.Metadata {
@@ -215,6 +216,9 @@ func (x *Index) JSON() ([]byte, error) {
 	e.SetIndent("", "  ")
 	if err := e.Encode(map[string]any{"metadata": metadata, "weight_map": x.WeightMap}); err != nil {
 		return nil, errtext.Errorf("safetensors: index: %w", err)
+	}
+	if text.Len() > maxHeader {
+		return nil, fmt.Errorf("safetensors: index: %d bytes for %d tensors; the limit is %d", text.Len(), len(x.WeightMap), maxHeader)
 	}
 	if _, err := ParseIndex(text.Bytes()); err != nil {
 		return nil, err

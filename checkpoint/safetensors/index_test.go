@@ -177,6 +177,17 @@ func TestIndexesThatCannotBeWritten(t *testing.T) {
 	}
 }
 
+// TestAnIndexThatIsTooLong for ReadIndex is not written.
+func TestAnIndexThatIsTooLong(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	x := safetensors.Index{WeightMap: map[string]string{strings.Repeat("n", 100_000_000): "f"}}
+	text, err := x.JSON()
+	require.Nil(t, text)
+	require.ErrorContains(t, err, " bytes for 1 tensors; the limit is 100000000")
+}
+
 func TestIndexFilesThatAreRefused(t *testing.T) {
 	_, err := safetensors.ReadIndex(t.TempDir())
 	require.ErrorIs(t, err, safetensors.ErrInvalid)
