@@ -53,7 +53,7 @@ func NewDense(world *World, sets ...NamedSet) (*Dense, error) {
 	d := &Dense{world: world, sets: append([]NamedSet(nil), sets...), guard: lifecycle.New(lifecycle.Config{
 		Rank:  world.views.Joined(world.Rank()),
 		Begin: func(string) func(error) error { return func(err error) error { return err } },
-		Ended: func(error) {}, Sums: "SumGradients",
+		Ended: func(error) {}, Name: "these parameters", Sums: "SumGradients",
 	})}
 	if len(faults) == 0 {
 		_, err := d.list(nil).State()

@@ -364,7 +364,9 @@ func TestDenseGradientsThatFail(t *testing.T) {
 		first := d.SumGradients(endingAfter(1), []int{1, 0})
 		require.ErrorIs(t, first, ErrFailed)
 		require.ErrorIs(t, d.Step(context.Background(), expert.NewSGD(1)), first)
-		require.ErrorIs(t, d.DiscardGradients(), first)
+		later := d.DiscardGradients()
+		require.ErrorIs(t, later, first)
+		require.ErrorContains(t, later, "switchyard: DiscardGradients: these parameters failed earlier, in SumGradients: ")
 		return nil
 	}) {
 		require.NoError(t, err, "rank %d", rank)

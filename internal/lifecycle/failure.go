@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"errors"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
@@ -46,7 +47,7 @@ var errPanicked = errors.New("it panicked")
 func (g *Guard) fail(op string, err error) error {
 	g.family.mu.Lock()
 	defer g.family.mu.Unlock()
-	f := &failure{op: op, cause: err}
+	f := &failure{name: cmp.Or(g.cfg.Name, "this layer"), op: op, cause: err}
 	if g.family.failure == nil {
 		g.family.failure = f
 		for _, of := range g.family.guards {
@@ -58,8 +59,8 @@ func (g *Guard) fail(op string, err error) error {
 
 // failure is the error that has ended a layer.
 type failure struct {
-	op    string
-	cause error
+	name, op string
+	cause    error
 }
 
 // Error is the cause's.
@@ -70,7 +71,7 @@ func (f *failure) Unwrap() []error { return []error{f.cause, ErrFailed} }
 
 // again is the error of a later call.
 func (f *failure) again(op string) error {
-	return errtext.Errorf("switchyard: %s: this layer failed earlier, in %s: %w", op, f.op, f)
+	return errtext.Errorf("switchyard: %s: %s failed earlier, in %s: %w", op, f.name, f.op, f)
 }
 
 // AgreedOn reports whether every rank has an error of the same call, and the layer is as it was

@@ -27,8 +27,9 @@ type Config struct {
 	Begin func(op string) (end func(error) error)
 	// Ended is told the error that has ended the layer, once.
 	Ended func(cause error)
-	// Sums is the method that leaves gradients for a step, if it is not Backward.
-	Sums string
+	// Name is what errors call it, if not a layer, and Sums the method that leaves gradients for a
+	// step, if it is not Backward.
+	Name, Sums string
 }
 
 // Guard is the lifecycle of one layer. Its methods may be called by any goroutine. A nil Guard
