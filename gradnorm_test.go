@@ -3,8 +3,10 @@ package switchyard
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -108,13 +110,14 @@ func wholeNorms(ctx context.Context, layers ...*Layer) (norms []float64, err err
 func TestGradNormHasTheSameBits(t *testing.T) {
 	needExactProducts(t)
 	want := normsOn(t, inprocWorlds(1), normLayer())
-	for _, of := range []struct {
+	type layout struct {
 		ranks, parallel int
 		hosted          []int
-	}{
+	}
+	for _, of := range fewer([]layout{
 		{2, 2, nil}, {2, 1, nil}, {3, 3, nil}, {3, 3, []int{1, 0, 6}}, {4, 4, nil}, {4, 2, []int{2, 5}},
 		{4, 1, nil}, {8, 8, nil}, {8, 8, []int{0, 3, 0, 0, 1, 1, 2, 0}}, {8, 4, nil}, {8, 2, []int{7, 0}},
-	} {
+	}, layout{3, 3, []int{1, 0, 6}}, layout{4, 2, []int{2, 5}}) {
 		t.Run(fmt.Sprint(of), func(t *testing.T) {
 			cfg := normLayer()
 			cfg.ExpertParallel, cfg.Hosted = of.parallel, of.hosted
@@ -124,7 +127,9 @@ func TestGradNormHasTheSameBits(t *testing.T) {
 	parts := normLayer()
 	parts.Overlap.Degree, parts.Algorithm = 3, alltoall.Bruck
 	require.Equal(t, want, normsOn(t, inprocWorlds(4), parts))
-	for name, open := range transportsUnderTest() {
+	transports := transportsUnderTest()
+	for _, name := range fewer(slices.Collect(maps.Keys(transports)), "tcp") {
+		open := transports[name]
 		t.Run(name, func(t *testing.T) { require.Equal(t, want, normsOn(t, open(t, 3), parts)) })
 	}
 }
@@ -347,11 +352,9 @@ func TestScaleGradients(t *testing.T) {
 // TestDiscardGradients leaves the layer as if the passes had not been, with every router: the bits
 // of the steps after it are those without them.
 func TestDiscardGradients(t *testing.T) {
-	list := map[string]Config{}
-	for name, r := range everyRouter() {
-		list[name] = Config{Dim: 6, Experts: 4, Group: 4, Seed: 9, Router: r, Expert: expert.SwiGLU{Hidden: 5}}
-	}
-	for name, cfg := range list {
+	routers := everyRouter()
+	for _, name := range fewer(slices.Collect(maps.Keys(routers)), "sigmoid", "quantile", "choice of all") {
+		cfg := Config{Dim: 6, Experts: 4, Group: 4, Seed: 9, Router: routers[name], Expert: expert.SwiGLU{Hidden: 5}}
 		t.Run(name, func(t *testing.T) {
 			var want [3]string
 			for _, discards := range []bool{false, true} {
