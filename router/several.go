@@ -206,7 +206,11 @@ func (m *several) Backward(d *Decision, x blas32.General, g Gradient) error {
 	if err := gate.Backward(d, x, g); err != nil {
 		return err
 	}
-	if m.set == nil || m.set.Frozen {
+	if m.set == nil {
+		return nil
+	}
+	if m.set.Frozen {
+		forget(gate.Params(), g.Losses) // a gate from outside may have entered leaves
 		return nil
 	}
 	moveGradient(m.set, gate.Params(), m.offsets[s.gate], len(d.GroupLoss), g.FirstLeaf)
@@ -249,6 +253,15 @@ func (m *several) release(d *Decision) *severalSaved {
 	s.owner = nil
 	m.free = append(m.free, s)
 	return s
+}
+
+// forget forgets the leaves of the sets that there are, and their memory.
+func forget(sets ...*param.Set) {
+	for _, p := range sets {
+		if p != nil {
+			p.Grad.Free()
+		}
+	}
 }
 
 // moveGradient moves the gradient of a gate's parameters, sums of leaves, to that of all gates,

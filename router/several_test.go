@@ -195,3 +195,43 @@ func TestSeveralOfGatesWithEmptyParameters(t *testing.T) {
 	grad := Gradient{Weights: make([]float32, len(d.Weight)), LossScale: []float32{1}, DX: x}
 	require.NoError(t, m.Backward(d, x, grad))
 }
+
+// unaware is a router from outside whose gate does not look at Frozen.
+type unaware struct{ TopK }
+
+func (r unaware) New(s Shape) (Gate, error) {
+	g, err := r.TopK.New(s)
+	return unawareGate{g}, err
+}
+
+type unawareGate struct{ Gate }
+
+func (g unawareGate) Backward(d *Decision, x blas32.General, upstream Gradient) error {
+	p := g.Params()
+	frozen := p.Frozen
+	p.Frozen = false
+	defer func() { p.Frozen = frozen }()
+	return g.Gate.Backward(d, x, upstream)
+}
+
+// TestSeveralWithAGateThatDoesNotLookAtFrozen forgets the leaves that such a gate enters, so that
+// it can be used again, and trained later.
+func TestSeveralWithAGateThatDoesNotLookAtFrozen(t *testing.T) {
+	m, err := Several{[]Router{unaware{TopK{K: 1}}}}.New(Shape{Dim: 3, Experts: 3, Seed: 1})
+	require.NoError(t, err)
+	x, p := dense(7, 3, make([]float32, 21)), m.Params()
+	for i := range x.Data {
+		x.Data[i] = float32(i % 5)
+	}
+	want := gradientOf(t, m, x, 0)
+	p.Frozen = true
+	for range 2 {
+		d, err := m.Route(x, Batch{Ends: []int{7}})
+		require.NoError(t, err)
+		require.NoError(t, m.Backward(d, x, Gradient{
+			Weights: make([]float32, len(d.Weight)), LossScale: []float32{1}, DX: dense(7, 3, make([]float32, 21))}))
+		require.Empty(t, p.Grad.Nodes())
+	}
+	p.Frozen = false
+	require.Equal(t, want, gradientOf(t, m, x, 0))
+}
