@@ -87,7 +87,7 @@ done:
 	VZEROUPPER
 	RET
 
-// The 32 lanes stand in Y0 to Y3.
+// The eight lanes stand in Y0 and Y1.
 // func sumSquaresAVX2(acc *[8]float64, x []float32)
 TEXT ·sumSquaresAVX2(SB), NOSPLIT, $0-32
 	MOVQ    acc+0(FP), DI
@@ -115,6 +115,7 @@ done:
 	VZEROUPPER
 	RET
 
+// The 32 lanes stand in Y0 to Y3.
 // func dotAVX2(acc *[32]float32, x, y []float32)
 TEXT ·dotAVX2(SB), NOSPLIT, $0-56
 	MOVQ    acc+0(FP), DI
