@@ -2,9 +2,11 @@ package switchyard
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -202,6 +204,52 @@ func TestDenseStepThatIsRefused(t *testing.T) {
 		return nil
 	}) {
 		require.NoError(t, err, "rank %d", rank)
+	}
+}
+
+// TestDenseSetsThatRanksSumInAnotherOrder would get each other's gradients where they are as long:
+// a step is an error on every rank that changes nothing, and the next one is as good as ever.
+func TestDenseSetsThatRanksSumInAnotherOrder(t *testing.T) {
+	for name, sum := range map[string]func(d *Dense, ctx context.Context, odd bool) error{
+		"order of names": func(d *Dense, ctx context.Context, odd bool) error {
+			names := map[bool][2]string{false: {"embed", "head"}, true: {"head", "embed"}}[odd]
+			return errors.Join(d.SumGradients(ctx, []int{1, 1}, names[0]), d.SumGradients(ctx, []int{1, 1}, names[1]))
+		},
+		"order of sets": func(d *Dense, ctx context.Context, odd bool) error {
+			if odd {
+				slices.Reverse(d.sets)
+				d.newGradients()
+			}
+			return d.SumGradients(ctx, []int{1, 1})
+		},
+	} {
+		for rank, err := range onRanks(inprocWorlds(2), func(w *World) error {
+			ctx, me := t.Context(), int(w.Rank())
+			sets := [2]*param.Set{param.NewSet(param.Tensor{Name: "w", Shape: []int{3}}), param.NewSet(param.Tensor{Name: "w", Shape: []int{3}})}
+			d, err := NewDense(w, NamedSet{"embed", sets[0]}, NamedSet{"head", sets[1]})
+			require.NoError(t, err)
+			enter := func() {
+				sets[0].Grad.Leaf(me)[0] = 1
+				sets[1].Grad.Leaf(me)[0] = 10
+			}
+			enter()
+			require.NoError(t, sum(d, ctx, me == 1))
+			err = d.Step(ctx, expert.NewSGD(1))
+			require.ErrorContains(t, err, fmt.Sprintf("rank %d: Step: ", 1-me))
+			require.ErrorContains(t, err, "it has summed other sets than this rank, or in another order")
+			require.ErrorIs(t, err, transport.ErrMismatch)
+			require.NotErrorIs(t, err, ErrFailed)
+			require.Equal(t, [2]float32{}, [2]float32{sets[0].Value[0], sets[1].Value[0]})
+			require.NoError(t, d.DiscardGradients())
+			enter()
+			require.NoError(t, d.SumGradients(ctx, []int{1, 1}, "embed"))
+			require.NoError(t, d.SumGradients(ctx, []int{1, 1}, "head"))
+			require.NoError(t, d.Step(ctx, expert.NewSGD(1)))
+			require.Equal(t, [2]float32{-2, -20}, [2]float32{sets[0].Value[0], sets[1].Value[0]})
+			return nil
+		}) {
+			require.NoError(t, err, "%s: rank %d", name, rank)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package gradients
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"slices"
 
 	"github.com/switchyard-moe/switchyard/collective"
@@ -28,8 +29,9 @@ type DenseConfig struct {
 // Dense sums the gradients of parameters that every rank holds, for the program that computes them.
 // Every rank calls its methods in the same order. It is an [Owner].
 type Dense struct {
-	cfg  DenseConfig
-	sums []denseSum
+	cfg    DenseConfig
+	sums   []denseSum
+	summed uint64 // of which sets have been summed since the last step, and in which order
 }
 
 // denseSum is the sum of the gradients of one set over the passes since the last step.
@@ -95,6 +97,7 @@ func (d *Dense) Sum(ctx context.Context, leaves, which []int) error {
 	if len(sets) == 0 {
 		return nil
 	}
+	d.note(leaves, which)
 	if err := reduce(ctx, d.cfg.World, leaves, sets, to); err != nil {
 		return errtext.Errorf("switchyard: gradients of dense parameters: %w", err)
 	}
@@ -105,6 +108,18 @@ func (d *Dense) Sum(ctx context.Context, leaves, which []int) error {
 		}
 	}
 	return nil
+}
+
+// note takes what is summed into the digest by which ranks tell whether they have summed the same.
+func (d *Dense) note(leaves, which []int) {
+	h := fnv.New64a()
+	fmt.Fprint(h, d.summed, leaves)
+	for _, i := range which {
+		if !d.cfg.Sets[i].Frozen {
+			fmt.Fprintf(h, "%q", d.cfg.Names[i])
+		}
+	}
+	d.summed = h.Sum64()
 }
 
 // CheckSummed returns an error if gradients are not summed, or those of other passes of one set
@@ -156,11 +171,13 @@ func (d *Dense) Discard() {
 	for i := range d.sums {
 		d.sums[i].passes = 0
 	}
+	d.summed = 0
 }
 
-// Step gives the sums to the optimiser, and forgets them, once all ranks can.
+// Step gives the sums to the optimiser, and forgets them, once all ranks can and have summed the
+// same sets: those of another set may be as long, and would be added without an error.
 func (d *Dense) Step(ctx context.Context, o expert.Optimizer) error {
-	if _, err := (ranks{d.cfg.World, d.cfg.Joined}).ready(ctx, o, nil); err != nil {
+	if _, err := (ranks{d.cfg.World, d.cfg.Joined}).ready(ctx, o, nil, d.summed); err != nil {
 		return err
 	}
 	for i, set := range d.cfg.Sets {

@@ -22,6 +22,10 @@ const (
 	otherTokens      // than Batch.StepTokens announced came
 )
 
+// ofOptimizer is how many bytes of what a rank says before a step are its status and the digest of
+// its optimiser.
+const ofOptimizer = 1 + 8
+
 // Ready asks every rank whether it can take a step, before any gradient is sent or any parameter
 // changed: a rank that cannot fails the step on all of them ([lifecycle.Agreed]). It can be
 // repeated with another optimiser. Optimisers of this module must also have the same settings on
@@ -45,11 +49,15 @@ type ranks struct {
 
 func (c *Config) ranks() ranks { return ranks{c.World, c.Joined} }
 
-// ready returns an error, on every rank, unless all can take a step with the same optimiser. tokens
-// is why other tokens than announced came on this rank, and dropped tells that they did on one.
-func (of ranks) ready(ctx context.Context, o expert.Optimizer, tokens error) (dropped bool, err error) {
+// ready returns an error, on every rank, unless all can take a step with the same optimiser, and
+// have summed the same. tokens is why other tokens than announced came on this rank, and dropped
+// tells that they did on one.
+func (of ranks) ready(ctx context.Context, o expert.Optimizer, tokens error, summed ...uint64) (dropped bool, err error) {
 	status, fault := statusOf(o, tokens)
 	mine := binary.LittleEndian.AppendUint64([]byte{status}, digest(o))
+	for _, s := range summed {
+		mine = binary.LittleEndian.AppendUint64(mine, s)
+	}
 	all := make([]byte, len(mine)*of.comm.Size())
 	if err := of.comm.AllGather(ctx, all, mine); err != nil {
 		return false, errtext.Errorf("switchyard: Step: %w", err)
@@ -93,9 +101,15 @@ func (of ranks) refusal(all, mine []byte, o expert.Optimizer) error {
 		}
 	}
 	for rank := range size {
-		if string(all[int(rank)*len(mine):][:len(mine)]) != string(mine) {
+		theirs := all[int(rank)*len(mine):][:len(mine)]
+		if string(theirs[:ofOptimizer]) != string(mine[:ofOptimizer]) {
 			return of.refused(rank, fmt.Errorf(
 				"%w: its optimiser is not the one of this rank, %v", transport.ErrMismatch, o))
+		}
+		if string(theirs) != string(mine) {
+			return of.refused(rank, fmt.Errorf(
+				"%w: it has summed other sets than this rank, or in another order; call DiscardGradients on every rank",
+				transport.ErrMismatch))
 		}
 	}
 	return nil
