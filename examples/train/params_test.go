@@ -64,7 +64,7 @@ func TestParametersAsRecorded(t *testing.T) {
 	text := short(t)
 	lines := trainings()
 	if testing.Short() {
-		lines = lines[:12]
+		lines = lines[:5]
 	} else {
 		t.Setenv(asProgram, "1")
 		lines = append(lines, transported()...)

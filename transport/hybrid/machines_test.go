@@ -171,7 +171,8 @@ func TestFilteredRouteIsTheReason(t *testing.T) {
 			m := connect(t, 3)
 			m.ip("-n", m.names[2], "route", "add", kind, "10.77.0.2/32")
 			var all [3]*joiner
-			for _, rank := range []int{2, 1, 0} { // rank 0 decides a second before its time is up, after the reports of the others
+			// Rank 0 decides when its time is nearly up, after the reports of the others.
+			for _, rank := range []int{2, 1, 0} {
 				all[rank] = startJoiner(t, "10.77.0.1:29400", "tcp", rank, 3, "", with(m.on(rank, ""), joinOpen, joinTimeout+"=8s"))
 			}
 			for rank, j := range all {
