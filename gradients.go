@@ -73,8 +73,8 @@ func GradNorm(ctx context.Context, parts ...Trainable) (float64, error) {
 // of training recurrent neural networks; clip_grad_norm_ of PyTorch, which adds 1e-6 to norm.)
 //
 // Gradients that are not finite are an error on every rank that names their part
-// ([alltoall.ErrNotFinite]), and changes nothing: a program may then call DiscardGradients of each
-// part on every rank, and go on.
+// ([alltoall.ErrNotFinite]), and nothing is changed: a program may then call DiscardGradients of
+// each part on every rank, and go on.
 func ClipGradients(ctx context.Context, most float64, parts ...Trainable) (norm float64, err error) {
 	j, err := enterParts(ctx, "ClipGradients", parts)
 	if err != nil {

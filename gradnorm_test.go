@@ -311,6 +311,31 @@ func TestGradientsThatAreNotFinite(t *testing.T) {
 	require.Equal(t, []string{texts[0], texts[0], texts[0]}, texts)
 }
 
+// TestANormThatIsBrokenOff ends all its layers on this rank. One whose context ends before it has
+// begun, while the second layer is entered, ends none.
+func TestANormThatIsBrokenOff(t *testing.T) {
+	for rank, err := range onTwoLayers(t, 2, normLayer(), func(w *World, layers [2]*Layer) error {
+		ctx := context.Background()
+		if w.Rank() == 1 {
+			return nil // it never comes, and leaves
+		}
+		_, err := GradNorm(endingAfter(1), layers[0], layers[1])
+		require.ErrorIs(t, err, context.Canceled)
+		require.NotErrorIs(t, err, ErrFailed)
+		_, first := GradNorm(endingAfter(2), layers[0], layers[1])
+		require.ErrorIs(t, first, ErrFailed)
+		for _, l := range layers {
+			_, err := l.Eval(ctx, blas32.General{})
+			require.ErrorIs(t, err, ErrFailed)
+			require.ErrorContains(t, err, "switchyard: Eval: this layer failed earlier, in GradNorm: ")
+			require.ErrorIs(t, l.DiscardGradients(), ErrFailed)
+		}
+		return nil
+	}) {
+		require.NoError(t, err, "rank %d", rank)
+	}
+}
+
 // TestScaleGradients multiplies what the next step uses, of passes that wait and of micro-batch
 // layers too, on one rank and on several.
 func TestScaleGradients(t *testing.T) {
