@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -61,16 +60,6 @@ func (m *intent) look(cfg Config, rank int) (err error) {
 		m.Place, err = placeOf(cfg.Dir)
 	}
 	return err
-}
-
-// placeOf is host:folder.
-func placeOf(dir string) (string, error) {
-	host, err := os.Hostname()
-	if err != nil {
-		return "", err
-	}
-	full, err := filepath.Abs(dir)
-	return host + ":" + full, err
 }
 
 // compare returns an error if ranks mean other saves. It is the same on all of them.

@@ -80,3 +80,13 @@ func TestAnOldCheckpointThatCannotBeRemoved(t *testing.T) {
 	require.Equal(t, []string{"step-00000002.2"}, complete)
 	require.Empty(t, incomplete)
 }
+
+// TestAFolderThatCannotBeSynced, as on some file systems, keeps nobody from saving.
+func TestAFolderThatCannotBeSynced(t *testing.T) {
+	f, err := os.Open("/proc")
+	require.NoError(t, err)
+	require.ErrorIs(t, f.Sync(), syscall.EINVAL)
+	require.NoError(t, f.Close())
+	require.NoError(t, checkpoint.SyncFolder("/proc"))
+	require.Error(t, checkpoint.SyncFolder(filepath.Join(t.TempDir(), "none")))
+}

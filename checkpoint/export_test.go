@@ -6,5 +6,8 @@ type File = file
 // CreateFile is how a saver makes files.
 var CreateFile = createFile
 
+// SyncFolder puts the names in a folder on the disk.
+var SyncFolder = syncFolder
+
 // SetCreate has a saver make files by another function.
 func (s *Saver) SetCreate(create func(path string) (File, error)) { s.create = create }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"time"
 )
 
@@ -39,7 +41,7 @@ func writeWhole(create func(string) (file, error), path string, write func(io.Wr
 	return os.Rename(path+temporary, path)
 }
 
-// syncFolder puts the names in a folder on the disk.
+// syncFolder puts the names in a folder on the disk. Some file systems cannot be asked to.
 func syncFolder(folder string) error {
 	if runtime.GOOS == "windows" { // has no such call, and needs none
 		return nil
@@ -48,15 +50,37 @@ func syncFolder(folder string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	err = f.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		err = nil
+	}
+	return errors.Join(err, f.Close())
 }
 
-// makeFolder makes a folder and those above it, and puts its name on the disk.
+// makeFolder makes a folder, and those above it that are not there, and puts their names on the
+// disk. One above that may not be read is left to the system.
 func makeFolder(folder string) error {
-	if err := os.MkdirAll(folder, 0o777); err != nil {
+	above := filepath.Dir(folder)
+	err := os.Mkdir(folder, 0o777)
+	if errors.Is(err, fs.ErrNotExist) && above != folder {
+		if err := makeFolder(above); err != nil {
+			return err
+		}
+		err = os.Mkdir(folder, 0o777)
+	}
+	if info, unknown := os.Stat(folder); err != nil && (unknown != nil || !info.IsDir()) {
 		return err
 	}
-	return syncFolder(filepath.Dir(folder))
+	if err := syncFolder(above); !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
+}
+
+// isLink tells whether there is something else than a folder at path: a link to one, perhaps.
+func isLink(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && !info.IsDir()
 }
 
 // pieceBytes is how much is written or read at once: what a cache holds while it is summed.

@@ -64,7 +64,7 @@ func parseFolder(name string) (step, revision int, ok bool) {
 }
 
 // List returns the checkpoints of dir, those that are incomplete included, by ascending steps. A
-// folder that does not exist has none. Other files and folders in dir are left out.
+// folder that does not exist has none. Other files and folders in dir, and links, are left out.
 func List(dir string) ([]Checkpoint, error) {
 	items, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -130,8 +130,11 @@ func completeIn(dir string) ([]string, error) {
 }
 
 // removeFolder removes a checkpoint. Its index goes first, so that a removal that is interrupted
-// leaves an incomplete folder.
+// leaves an incomplete folder. A link, which no save makes, stays with what it leads to.
 func removeFolder(folder string) error {
+	if isLink(folder) {
+		return nil
+	}
 	if err := os.Remove(filepath.Join(folder, modelIndex)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

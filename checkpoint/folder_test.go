@@ -113,6 +113,37 @@ func TestAFolderThatDoesNotExist(t *testing.T) {
 	}
 }
 
+// TestALinkInTheWay: neither it nor the checkpoint that it leads to is touched.
+func TestALinkInTheWay(t *testing.T) {
+	dir, other := t.TempDir(), saved(t, entry("a"))
+	link := filepath.Join(dir, "step-00000007")
+	require.NoError(t, os.Symlink(filepath.Join(other, "step-00000005"), link))
+	for _, err := range saveEach(t, dir, 7, part(entry("b")), part(entry("c"))) {
+		require.ErrorIs(t, err, checkpoint.ErrWrite)
+		require.ErrorContains(t, err, link+" is in the way, and no folder")
+	}
+	require.Len(t, namesIn(t, link), 2)
+	report, err := checkpoint.Verify(link)
+	require.NoError(t, err)
+	require.Equal(t, 5, report.Step)
+	requireNone(t, saveEach(t, dir, 8, part(entry("b")), part(entry("c"))))
+}
+
+// TestFoldersAreMade below one that may not be read.
+func TestFoldersAreMade(t *testing.T) {
+	above := t.TempDir()
+	dir := filepath.Join(above, "1", "2")
+	requireNone(t, saveEach(t, dir, 1, part(entry("a"))))
+	if os.Geteuid() == 0 {
+		return // who may read everything
+	}
+	require.NoError(t, os.Chmod(above, 0o311))
+	t.Cleanup(func() { require.NoError(t, os.Chmod(above, 0o777)) })
+	for _, dir := range []string{filepath.Join(above, "1"), filepath.Join(above, "3", "4")} {
+		requireNone(t, saveEach(t, dir, 1, part(entry("a"))))
+	}
+}
+
 // requireNoOthers demands that a folder holds the files that its indexes name, and no others.
 func requireNoOthers(t *testing.T, folder string) {
 	t.Helper()

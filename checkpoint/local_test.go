@@ -13,12 +13,15 @@ import (
 	"github.com/switchyard-moe/switchyard/checkpoint"
 )
 
-// TestFoldersOfTheirOwn: ranks 0 and 1 share a folder, rank 2 has another. Each folder has the
+// TestFoldersOfTheirOwn: ranks 0 and 1 share a folder under two names, rank 2 has another. Each folder has the
 // indexes and the files of its ranks, and the metadata of rank 0.
 func TestFoldersOfTheirOwn(t *testing.T) {
 	m, l := rows()
-	root := t.TempDir()
-	dirs := []string{filepath.Join(root, "x"), filepath.Join(root, "x"), filepath.Join(root, "y")}
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	require.NoError(t, os.Mkdir(filepath.Join(root, "x"), 0o777))
+	require.NoError(t, os.Symlink("x", filepath.Join(root, "link")))
+	dirs := []string{filepath.Join(root, "x"), filepath.Join(root, "link"), filepath.Join(root, "y")}
 	saving := func(steps ...int) []error {
 		return onRanks(3, func(w *switchyard.World, rank int) error {
 			said := map[string]string{"rank": fmt.Sprint(rank)}
@@ -66,7 +69,7 @@ func TestFoldersOfTheirOwn(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, report.Tensors, 2)
 	require.Len(t, report.Absent, 4)
-	require.Equal(t, host+":"+dirs[1]+"/step-00000003", report.Absent["model-00002-of-00003.safetensors"])
+	require.Equal(t, host+":"+dirs[0]+"/step-00000003", report.Absent["model-00002-of-00003.safetensors"])
 	require.NoError(t, os.Remove(filepath.Join(dirs[2], "step-00000003", "training-00003-of-00003.safetensors")))
 	_, err = checkpoint.Verify(filepath.Join(dirs[2], "step-00000003"))
 	require.ErrorContains(t, err, "1 fault:")

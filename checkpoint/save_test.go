@@ -63,15 +63,15 @@ func TestEntriesThatCannotBe(t *testing.T) {
 }
 
 // saveEach saves one part on each rank.
-func saveEach(t *testing.T, dir string, parts ...checkpoint.Part) []error {
+func saveEach(t *testing.T, dir string, step int, parts ...checkpoint.Part) []error {
 	return onRanks(len(parts), func(w *switchyard.World, rank int) error {
-		return saveOn(w, checkpoint.Config{Dir: dir}, parts[rank], 1)
+		return saveOn(w, checkpoint.Config{Dir: dir}, parts[rank], step)
 	})
 }
 
 func TestATensorWithTwoWriters(t *testing.T) {
 	dir := t.TempDir()
-	for _, err := range saveEach(t, dir, part(entry("a"), entry("b")), part(entry("b"))) {
+	for _, err := range saveEach(t, dir, 1, part(entry("a"), entry("b")), part(entry("b"))) {
 		require.ErrorIs(t, err, checkpoint.ErrWrite)
 		require.ErrorContains(t, err, `tensor "b" is written by rank 0 and by rank 1`)
 	}
@@ -82,7 +82,7 @@ func TestATensorWithTwoWriters(t *testing.T) {
 func TestATensorWithoutAWriter(t *testing.T) {
 	b := entry("b")
 	b.Writer = false
-	for _, err := range saveEach(t, t.TempDir(), part(entry("a")), part(b)) {
+	for _, err := range saveEach(t, t.TempDir(), 1, part(entry("a")), part(b)) {
 		require.ErrorIs(t, err, checkpoint.ErrWrite)
 		require.ErrorContains(t, err, `tensor "b", which rank 1 holds, is written by no rank`)
 	}
@@ -91,7 +91,7 @@ func TestATensorWithoutAWriter(t *testing.T) {
 func TestNothingToSave(t *testing.T) {
 	moments := entry("m")
 	moments.Role = param.Training
-	for _, err := range saveEach(t, t.TempDir(), part(moments), part()) {
+	for _, err := range saveEach(t, t.TempDir(), 1, part(moments), part()) {
 		require.EqualError(t, err, "checkpoint: Save: no rank has a parameter to write")
 	}
 }

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 	"slices"
@@ -86,6 +87,9 @@ func (j *job) prepare() error {
 		return err
 	}
 	j.left = clean(j.saver.cfg.Dir)
+	if isLink(j.folder) { // to a checkpoint of others, perhaps
+		return fmt.Errorf("%s is in the way, and no folder", j.folder)
+	}
 	return makeFolder(j.folder)
 }
 
