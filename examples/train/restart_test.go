@@ -128,7 +128,10 @@ func TestKilledRankRestarts(t *testing.T) {
 	restarts := 0
 	cfg := launch.Config{Ranks: 3, Stdout: &stdout, Stderr: &stderr, Restarts: 2, OnRestart: func(_ int, failure *launch.ExitError) {
 		restarts++
-		require.Equal(t, 1, failure.Rank)
+		if failure.Rank != 1 { // a busy launcher may see another rank end first, which has heard of it
+			require.Equal(t, failedCode, failure.Code)
+			return
+		}
 		require.Equal(t, 128+9, failure.Code)
 	}}
 	var err error
