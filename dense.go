@@ -83,19 +83,19 @@ func (d *Dense) State(o expert.Optimizer) (*param.State, error) {
 	if err != nil {
 		return nil, d.guard.Misuse(op, "%w", err)
 	}
-	takeOver := state.Loaded
-	state.Loaded = func() error { return d.loaded(takeOver) }
+	takeOver, current := state.Loaded, state.Current
+	state.Loaded = func() error { return d.atBoundary(op+".Loaded", takeOver) }
+	state.Current = func() error { return d.atBoundary(op+".Current", current) }
 	return state, nil
 }
 
-// loaded takes over the state that has been loaded.
-func (d *Dense) loaded(takeOver func() error) error {
-	const op = "Dense.State.Loaded"
+// atBoundary runs do between two steps.
+func (d *Dense) atBoundary(op string, do func() error) error {
 	if err := d.enter(op); err != nil {
 		return err
 	}
 	defer d.guard.LeaveAll()
-	if err := takeOver(); err != nil {
+	if err := do(); err != nil {
 		return d.guard.Misuse(op, "%w", err)
 	}
 	return nil

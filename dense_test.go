@@ -97,3 +97,22 @@ func TestDenseOfWrongSets(t *testing.T) {
 		}
 	})
 }
+
+// TestAnOldDenseState cannot be saved.
+func TestAnOldDenseState(t *testing.T) {
+	alone(t, func(w *World) {
+		d, sets, err := twoDenseSets(w)
+		require.NoError(t, err)
+		adam := expert.NewAdam(0.1)
+		state, err := d.State(adam)
+		require.NoError(t, err)
+		require.NoError(t, state.Current())
+		for _, set := range sets {
+			set.Grad.Leaf(0)[0] = 1
+		}
+		require.ErrorContains(t, state.Current(), `Dense.State.Current: gradients of "embed" wait`)
+		require.NoError(t, d.SumGradients(t.Context(), []int{1}))
+		require.NoError(t, d.Step(t.Context(), adam))
+		require.ErrorContains(t, state.Current(), "call State for each save: optimizer.embed.beta1_power was 1 and is 0.8999")
+	})
+}

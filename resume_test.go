@@ -507,6 +507,47 @@ func TestStateAtTheWrongTime(t *testing.T) {
 	require.ErrorContains(t, err, "State: the layer was not made by NewLayer")
 }
 
+// TestAnOldState is of no use for a save once the layer has gone on, and says what has changed.
+func TestAnOldState(t *testing.T) {
+	alone(t, func(w *World) {
+		cfg := resumables()["topK"]
+		cfg.Compression = compressions()["controlled"]
+		l, err := NewLayer(w, cfg)
+		require.NoError(t, err)
+		adam, nothing := expert.NewAdam(0.1), expert.NewSGD(0.1)
+		list := func(o expert.Optimizer) *param.State {
+			state, err := l.State(o)
+			require.NoError(t, err)
+			require.NoError(t, state.Current())
+			return state
+		}
+		withoutOptimizer, ofAdam := list(nil), list(adam)
+		require.NoError(t, passOf(t, l, 0, 0))
+		require.ErrorContains(t, ofAdam.Current(), "State.Current: the gradients of 1 backward passes wait")
+		require.NoError(t, l.DiscardGradients())
+		err = ofAdam.Current()
+		require.ErrorContains(t, err, "rank 0: State.Current: the state is an old one, call State for each save: ")
+		require.ErrorContains(t, err, "compression.depth was [0 0 0 0 0 0] and is [")
+		require.NotContains(t, err.Error(), "counters.steps")
+		require.NoError(t, passOf(t, l, 0, 0))
+		require.NoError(t, l.Step(t.Context(), adam))
+		require.ErrorContains(t, withoutOptimizer.Current(), "counters.steps was 0 and is 1")
+		require.ErrorContains(t, ofAdam.Current(), "optimizer.experts.beta1_power was 1 and is 0.8999")
+		list(adam)
+
+		require.NoError(t, l.SetFrozen(t.Context(), param.Gate))
+		frozen := list(nothing)
+		momentum := expert.NewSGD(0.1)
+		momentum.Momentum = 0.5
+		leftOut := list(momentum)
+		require.NoError(t, l.SetFrozen(t.Context()))
+		require.NoError(t, leftOut.Loaded())
+		require.ErrorContains(t, leftOut.Current(), `what *expert.SGD keeps for "gate." was left out, as it was frozen`)
+		require.ErrorContains(t, frozen.Current(), "was left out")
+		list(nothing)
+	})
+}
+
 // plainOptimizer cannot tell its state.
 type plainOptimizer struct{}
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
@@ -26,27 +27,20 @@ import (
 // is [param.Entry].Local.
 //
 // Tensors of float32 are in the memory of their owners. Numbers are copies: call State for each
-// save, and Loaded of the same State after a load. It is an error to call it while a Forward or
-// gradients wait, or on a micro-batch layer, whose state is that of the layer that it was made
-// from.
+// save, or get an error, and Loaded of the same State after a load. It is an error to call it while
+// a Forward or gradients wait, or on a micro-batch layer, whose state is that of the layer that it
+// was made from.
 //
 // Of frozen parameters it has what the optimizer holds already, and a load takes what the
 // checkpoint has: call SetFrozen as before the save, then load, then thaw. No part of it: settings,
 // the seed among them, with which a layer has to be built as before; the degree that [Overlap.Auto]
 // has found, which changes no bit (see [Layer.OverlapProfile]); and what [CompressAuto] has timed.
-func (l *Layer) State(o expert.Optimizer) (*param.State, error) {
-	if err := l.guard.EnterAll(context.Background(), "State"); err != nil {
-		return nil, err
-	}
-	defer l.guard.LeaveAll()
-	if err := l.guard.CheckBoundary("State"); err != nil {
-		return nil, err
-	}
-	state, err := l.state(o)
-	if err != nil {
-		return nil, l.guard.Misuse("State", "%w", err)
-	}
-	return state, nil
+func (l *Layer) State(o expert.Optimizer) (state *param.State, err error) {
+	err = l.atBoundary("State", func() error {
+		state, err = l.state(o)
+		return err
+	})
+	return state, err
 }
 
 func (l *Layer) state(o expert.Optimizer) (*param.State, error) {
@@ -58,6 +52,12 @@ func (l *Layer) state(o expert.Optimizer) (*param.State, error) {
 	steps := []int64{int64(l.passes.shape.Step)}
 	list.Add(param.Entry{Name: "counters.steps", Role: param.Training, Data: steps})
 	list.OnLoad(func() error { return l.setSteps(steps[0]) })
+	list.OnSave(func() error {
+		if now := l.passes.shape.Step; int64(now) != steps[0] {
+			return parameters.Changed("counters.steps", steps[0], now)
+		}
+		return nil
+	})
 	l.listDepths(list, "compression.depth")
 	for i, t := range l.micro.layers {
 		t.listDepths(list, fmt.Sprintf("compression.depth.micro-%d", i+1))
@@ -66,24 +66,32 @@ func (l *Layer) state(o expert.Optimizer) (*param.State, error) {
 	if err != nil {
 		return nil, err
 	}
-	takeOver := state.Loaded
-	state.Loaded = func() error { return l.loaded(takeOver) }
+	takeOver, current := state.Loaded, state.Current
+	state.Current = func() error { return l.atBoundary("State.Current", current) }
+	state.Loaded = func() error {
+		return l.atBoundary("State.Loaded", func() error {
+			err := takeOver()
+			if err == nil {
+				l.gradients.CopyGate()
+			}
+			return err
+		})
+	}
 	return state, nil
 }
 
-// loaded takes over the state that has been loaded.
-func (l *Layer) loaded(takeOver func() error) error {
-	if err := l.guard.EnterAll(context.Background(), "State.Loaded"); err != nil {
+// atBoundary runs do between two steps.
+func (l *Layer) atBoundary(op string, do func() error) error {
+	if err := l.guard.EnterAll(context.Background(), op); err != nil {
 		return err
 	}
 	defer l.guard.LeaveAll()
-	if err := l.guard.CheckBoundary("State.Loaded"); err != nil {
+	if err := l.guard.CheckBoundary(op); err != nil {
 		return err
 	}
-	if err := takeOver(); err != nil {
-		return l.guard.Misuse("State.Loaded", "%w", err)
+	if err := do(); err != nil {
+		return l.guard.Misuse(op, "%w", err)
 	}
-	l.gradients.CopyGate()
 	return nil
 }
 
@@ -95,6 +103,12 @@ func (l *Layer) listDepths(list *parameters.Lister, name string) {
 		return
 	}
 	list.AddLocal(param.Entry{Name: name, Kind: param.Gain, Shape: []int{len(depths)}, Data: depths})
+	list.OnSave(func() error {
+		if now := l.compression.Depths(); !slices.Equal(now, depths) {
+			return parameters.Changed(name, depths, now)
+		}
+		return nil
+	})
 	list.OnLoad(func() error {
 		if err := l.compression.SetDepths(depths); err != nil {
 			return errtext.Errorf("%s: %w", name, err)

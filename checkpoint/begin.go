@@ -76,6 +76,11 @@ func (s *Saver) compare(all []intent) error {
 // take makes the lists of what this rank writes and of what it leaves to others.
 func (j *job) take(parts []Part) error {
 	list, writer, err := tensorsOf(parts)
+	for _, p := range parts {
+		if p.State != nil && p.State.Current != nil {
+			err = errors.Join(err, p.State.Current())
+		}
+	}
 	for i, t := range list {
 		if !writer[i] {
 			j.held = append(j.held, t.name)

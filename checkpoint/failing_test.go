@@ -145,3 +145,34 @@ func TestAFailureOfTheSaveBefore(t *testing.T) {
 	require.Equal(t, []string{"step-00000002"}, complete)
 	require.Empty(t, incomplete)
 }
+
+// TestSaveOfAnOldState: a part that says that its state is not that of now keeps all ranks from
+// saving, and a new state can be saved.
+func TestSaveOfAnOldState(t *testing.T) {
+	m, dir := newModel(1, 4), t.TempDir()
+	l := newLayout(1, m, 2)
+	requireNone(t, onRanks(2, func(w *switchyard.World, rank int) error {
+		s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir})
+		if err != nil {
+			return err
+		}
+		old := m.part(l, rank, false)
+		old.State.Current = func() error {
+			if rank == 0 {
+				return nil
+			}
+			return errors.New("the clock went on")
+		}
+		err = s.Save(t.Context(), 3, old)
+		require.ErrorContains(t, err, "rank 1")
+		require.NotErrorIs(t, err, checkpoint.ErrWrite)
+		if rank == 1 {
+			require.ErrorContains(t, err, "the clock went on")
+		}
+		require.NoError(t, s.Save(t.Context(), 3, m.part(l, rank, false)))
+		return s.Close()
+	}))
+	list, err := checkpoint.List(dir)
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+}

@@ -23,6 +23,7 @@ type Lister struct {
 	entries    []param.Entry
 	makers     []maker
 	loaded     []func() error
+	current    []func() error
 	faults     []error
 }
 
@@ -71,7 +72,7 @@ func (l *Lister) State() (*param.State, error) {
 	if err := errors.Join(l.faults...); err != nil {
 		return nil, err
 	}
-	return &param.State{Entries: l.entries, Make: l.makeFor, Loaded: l.takeOver}, nil
+	return &param.State{Entries: l.entries, Make: l.makeFor, Current: l.checkCurrent, Loaded: l.takeOver}, nil
 }
 
 // makeFor is Make of the state.
@@ -114,13 +115,31 @@ func checkData(e param.Entry) error {
 }
 
 // takeOver is Loaded of the state.
-func (l *Lister) takeOver() error {
+func (l *Lister) takeOver() error { return all(l.loaded) }
+
+// checkCurrent is Current of the state.
+func (l *Lister) checkCurrent() error {
+	if err := all(l.current); err != nil {
+		return fmt.Errorf("the state is an old one, call State for each save: %w", err)
+	}
+	return nil
+}
+
+// all does everything, and returns all errors.
+func all(list []func() error) error {
 	var faults []error
-	for _, do := range l.loaded {
+	for _, do := range list {
 		faults = append(faults, do())
 	}
 	return errors.Join(faults...)
 }
+
+// OnSave has do called before a save. It returns an error if what has been listed as a copy has
+// changed since.
+func (l *Lister) OnSave(do func() error) { l.current = append(l.current, do) }
+
+// Changed is the error of OnSave for what was and is.
+func Changed(name string, was, is any) error { return fmt.Errorf("%s was %v and is %v", name, was, is) }
 
 // OnLoad has do called once the data of the entries have been loaded.
 func (l *Lister) OnLoad(do func() error) { l.loaded = append(l.loaded, do) }
@@ -208,6 +227,12 @@ func (l *Lister) leavesOut(set *param.Set) bool {
 func (l *Lister) makeLater(prefix string, set *param.Set, list func(*Lister)) {
 	if l.optimizer != nil && l.leavesOut(set) {
 		l.makers = append(l.makers, maker{prefix: prefix, list: list})
+		l.OnSave(func() error {
+			if !l.leavesOut(set) {
+				return fmt.Errorf("what %T keeps for %q was left out, as it was frozen", l.optimizer, prefix)
+			}
+			return nil
+		})
 	}
 }
 
@@ -242,6 +267,12 @@ func (l *Lister) addScalars(prefix string, states []expert.State) {
 			}
 			all = append(all, of.Scalars[i].Value)
 		}
+		l.OnSave(func() error {
+			if *all[0] != value[0] {
+				return Changed(name, value[0], *all[0])
+			}
+			return nil
+		})
 		l.OnLoad(func() error {
 			if value[0]-value[0] != 0 {
 				return fmt.Errorf("%s is %v, want a finite number", name, value[0])
