@@ -4,7 +4,6 @@ package checkpoint_test
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,8 +20,6 @@ import (
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/param"
 )
-
-var python = flag.String("python", "", "a Python that has safetensors and numpy: TestRates runs, beside it")
 
 // peer saves the same tensors with Python's safetensors, one file for each rank, and loads them. It
 // prints GB/s.

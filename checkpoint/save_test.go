@@ -128,7 +128,7 @@ func TestTheStateMayChangeAfterSave(t *testing.T) {
 		require.NoError(t, s.Save(t.Context(), 1, part(e, big)))
 		clear(e.Data.([]float32))
 
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // the limit asks for 12 days
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // of the limit's 12 days
 		defer cancel()
 		require.ErrorIs(t, s.Wait(ctx), context.DeadlineExceeded)
 		require.ErrorIs(t, s.Save(ctx, 2, part(e)), context.DeadlineExceeded)
