@@ -49,3 +49,11 @@ func TestFirstUnknownValues(t *testing.T) {
 		require.ErrorContains(t, err, says)
 	}
 }
+
+// TestTextOfAReplay says whether the recorded experts are all, or a router decides the rest.
+func TestTextOfAReplay(t *testing.T) {
+	require.Equal(t, "{Layer:2}", Replay{Layer: 2}.String())
+	text := Replay{Layer: 2, Live: &TopK{K: 3}}.String()
+	require.Contains(t, text, "{Layer:2 Live:")
+	require.Contains(t, text, "K:3")
+}

@@ -244,6 +244,29 @@ func TestFaultsAreReportedTogether(t *testing.T) {
 	require.ErrorContains(t, err, "0 experts")
 }
 
+// TestBordersOfSettings: the largest jitter is allowed; a bias must have a finite number for each
+// expert, the first one too.
+func TestBordersOfSettings(t *testing.T) {
+	shape := Shape{Dim: 2, Experts: 3}
+	nan := float32(math.NaN())
+	for _, good := range []Router{
+		Switch{Jitter: 1}, TopK{K: 1, Score: Sigmoid, Bias: []float32{1, 2, 3}},
+		QuantileBalanced{TopK: TopK{K: 1, Score: Sigmoid, Bias: []float32{1, 2, 3}}, Rate: 1},
+	} {
+		_, err := good.New(shape)
+		require.NoError(t, err, "%+v", good)
+	}
+	for says, bad := range map[string]Router{
+		"jitter is 1.5":                                    Switch{Jitter: 1.5},
+		"TopK: bias is not finite at expert 0":             TopK{K: 1, Score: Sigmoid, Bias: []float32{nan, 0, 0}},
+		"QuantileBalanced: bias is not finite at expert 0": QuantileBalanced{TopK: TopK{K: 1, Score: Sigmoid, Bias: []float32{nan, 0, 0}}},
+		"QuantileBalanced: bias of 2 experts for 3":        QuantileBalanced{TopK: TopK{K: 1, Score: Sigmoid, Bias: []float32{0, 0}}},
+	} {
+		_, err := bad.New(shape)
+		require.ErrorContains(t, err, says)
+	}
+}
+
 func TestMisuse(t *testing.T) {
 	g := gateWith(t, TopK{K: 1}, [][]float64{{1, 2}, {3, 4}})
 	x := identity(2)
