@@ -101,6 +101,18 @@ func bestChoice(logits [][]float64, k int) float64 {
 	return best
 }
 
+// TestCappedChoiceOfAlikeTokens gives the first tokens to the first experts.
+func TestCappedChoiceOfAlikeTokens(t *testing.T) {
+	logits := make([][]float64, 6)
+	for i := range logits {
+		logits[i] = make([]float64, 3)
+	}
+	d, err := gateWith(t, ExpertChoice{CapacityFactor: 1, Cap: 1}, logits).Route(identity(6), Batch{Ends: []int{6}, Train: true})
+	require.NoError(t, err)
+	require.Equal(t, []int32{0, 1, 2, 3, 4, 5}, d.Token)
+	require.Equal(t, []int{2, 4, 6}, d.Ends)
+}
+
 // TestProjectionsConverge to a matrix within all bounds.
 func TestProjectionsConverge(t *testing.T) {
 	const tokens, experts, k, most = 12, 3, 6, 2

@@ -267,6 +267,23 @@ func TestBordersOfSettings(t *testing.T) {
 	}
 }
 
+// TestFaultsOfShapesBesideOthers: a shape that is wrong is reported beside what else is, and
+// nothing is made of it.
+func TestFaultsOfShapesBesideOthers(t *testing.T) {
+	for says, bad := range map[string]Router{
+		"Cosine: ":           Cosine{TopK: TopK{K: 1}, Columns: -1},
+		"QuantileBalanced: ": QuantileBalanced{TopK: TopK{K: 1, Score: Sigmoid}, Rate: 2},
+		"SideFeatures: ":     SideFeatures{TopK: TopK{K: 1}},
+		"Switch: ":           Switch{Jitter: 2},
+	} {
+		for _, s := range []Shape{{Dim: 1 << 40, Experts: 4}, {Dim: 2, Experts: -1}} {
+			_, err := bad.New(s)
+			require.ErrorContains(t, err, says)
+			require.ErrorContains(t, err, "want 1 to 16777216")
+		}
+	}
+}
+
 func TestMisuse(t *testing.T) {
 	g := gateWith(t, TopK{K: 1}, [][]float64{{1, 2}, {3, 4}})
 	x := identity(2)
