@@ -3,41 +3,67 @@ package checkpoint
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/switchyard-moe/switchyard"
-	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
 // LoadExperts loads single experts of another checkpoint into a layer: experts that were trained
 // apart, or one expert several times. For each key of experts it reads expert experts[key] of the
 // layer whose tensors begin with from in the checkpoint at path, as "layers.2" or "", into expert
-// key of the part. Every rank calls it with the same experts; path is what [Load] takes. Types and
-// shapes must be the same. Moments and everything else of the part keep their values.
+// key of the part, which one of the ranks holds. Every rank calls it with the same experts; path is
+// what [Load] takes. Types and shapes must be the same. Moments and everything else of the part
+// keep their values.
 func LoadExperts(ctx context.Context, world *switchyard.World, path string, part Part, from string, experts map[int]int) (Info, error) {
-	if part.State == nil {
-		return Info{}, errtext.Errorf("checkpoint: LoadExperts: part %.200q has no State", part.Name)
+	l := &load{parts: []Part{part}, experts: &expertSources{sources: experts}}
+	if part.State != nil { // without one the load has a fault, on all ranks
+		wanted, renamed := l.experts.of(part, from)
+		l.parts[0].State = wanted
+		l.options.Rename = func(name string) string { return renamed[name] }
 	}
-	wanted := *part.State
-	wanted.Entries = nil
-	renamed := map[string]string{}
+	return l.run(ctx, world, path)
+}
+
+// expertSources are what LoadExperts is asked to load.
+type expertSources struct {
+	sources map[int]int // numbers in the checkpoint, by those in the part
+	held    []int       // of the keys, those that this rank holds
+}
+
+// of returns a state of the experts' parameters alone, and their names in the checkpoint.
+func (x *expertSources) of(part Part, from string) (wanted *param.State, renamed map[string]string) {
+	wanted, renamed = &param.State{Loaded: part.State.Loaded}, map[string]string{}
 	for _, e := range part.State.Entries {
 		number, tensor, ok := expertOf(e)
 		if !ok {
 			continue
 		}
-		if source, ok := experts[number]; ok {
+		if source, ok := x.sources[number]; ok {
 			wanted.Entries = append(wanted.Entries, e)
 			renamed[part.fullName(e)] = Part{Name: from}.fullName(param.Entry{Name: expertName(source, tensor)})
+			x.held = append(x.held, number)
 		}
 	}
-	o := Options{
-		AllowExtra: []string{"*"},
-		Rename:     func(name string) string { return renamed[name] },
+	return wanted, renamed
+}
+
+// check adds experts that no rank holds to the faults.
+func (x *expertSources) check(faults *faultList, ranks []found) {
+	held := map[int]bool{}
+	for _, r := range ranks {
+		for _, number := range r.Held {
+			held[number] = true
+		}
 	}
-	return Load(ctx, world, path, o, Part{Name: part.Name, State: &wanted})
+	for _, number := range slices.Sorted(maps.Keys(x.sources)) {
+		if !held[number] {
+			faults.add("expert %d is held by no rank", number)
+		}
+	}
 }
 
 // expertOf returns the number of the expert that a parameter belongs to, and the name of its

@@ -17,7 +17,7 @@ import (
 // TestLoadExperts: expert 3 of another layer becomes experts 17 and 18, which are on two ranks; the
 // rest stays.
 func TestLoadExperts(t *testing.T) {
-	other := part(entry("experts.3.w"), entry("experts.4.w"), entry("gate.w"), entry("optimizer.experts.3.w.m"))
+	other := part(entry("experts.3.w"), entry("experts.4.w"), entry("gate.w"), entry("any/name"), entry("optimizer.experts.3.w.m"))
 	other.Name = "layers.2"
 	dir := t.TempDir()
 	requireNone(t, onRanks(1, func(w *switchyard.World, _ int) error {
@@ -31,7 +31,7 @@ func TestLoadExperts(t *testing.T) {
 		mine := fmt.Sprintf("experts.%d.", 17+rank)
 		parts[rank] = part(zero(mine+"w", 0), zero("experts.3.w", 0), zero("gate.w", 0), zero("optimizer."+mine+"w.m", 1), zero("experts.017.w", 0))
 		parts[rank].Name = "mine"
-		info, err := checkpoint.LoadExperts(t.Context(), w, dir, parts[rank], "layers.2", map[int]int{17: 3, 18: 3, 40: 4})
+		info, err := checkpoint.LoadExperts(t.Context(), w, dir, parts[rank], "layers.2", map[int]int{17: 3, 18: 3})
 		if err == nil && info.Tensors != 1 {
 			return fmt.Errorf("%+v", info)
 		}
@@ -46,17 +46,32 @@ func TestLoadExperts(t *testing.T) {
 			require.Equal(t, want, e.Data, e.Name)
 		}
 	}
-	for _, err := range onRanks(2, func(w *switchyard.World, rank int) error {
-		_, err := checkpoint.LoadExperts(t.Context(), w, dir, parts[rank], "layers.3", map[int]int{17: 3})
-		return err
-	}) {
-		require.ErrorContains(t, err, `tensor "mine.experts.17.w" ("layers.3.experts.3.w" in the checkpoint) is missing (rank 0)`)
-	}
-	for _, err := range onRanks(1, func(w *switchyard.World, _ int) error {
-		_, err := checkpoint.LoadExperts(t.Context(), w, dir, checkpoint.Part{Name: "none"}, "", nil)
-		return err
-	}) {
-		require.EqualError(t, err, `checkpoint: LoadExperts: part "none" has no State`)
+	for name, c := range map[string]struct {
+		from    string
+		experts [2]map[int]int
+		none    int // the rank whose part has no state
+		want    string
+	}{
+		"another layer": {"layers.3", [2]map[int]int{{17: 3}, {17: 3}}, -1, `1 fault:
+  tensor "mine.experts.17.w" ("layers.3.experts.3.w" in the checkpoint) is missing (rank 0)`},
+		"nobody's experts": {"layers.2", [2]map[int]int{{41: 4, 18: 3, 40: 4}, {41: 4, 18: 3, 40: 4}}, -1, `2 faults:
+  expert 40 is held by no rank
+  expert 41 is held by no rank`},
+		"ranks want others": {"layers.2", [2]map[int]int{{17: 3}, {18: 3}}, -1, "rank 1: Load: ranks disagree about the job: it has experts map[18:3], and rank 0 experts map[17:3]"},
+		"no state":          {"layers.2", [2]map[int]int{{17: 3}, {17: 3}}, 1, `part 0 ("mine") has no State`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, err := range onRanks(2, func(w *switchyard.World, rank int) error {
+				p := parts[rank]
+				if rank == c.none {
+					p.State = nil
+				}
+				_, err := checkpoint.LoadExperts(t.Context(), w, dir, p, c.from, c.experts[rank])
+				return err
+			}) {
+				require.ErrorContains(t, err, c.want)
+			}
+		})
 	}
 }
 

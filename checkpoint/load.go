@@ -11,6 +11,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/printable"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -45,11 +46,14 @@ type Info struct {
 // [ErrUnusable] on all ranks. Beyond the state itself a rank needs memory for the names in the
 // indexes only.
 func Load(ctx context.Context, world *switchyard.World, dir string, o Options, parts ...Part) (Info, error) {
-	r, err := newRanks(world)
-	if err != nil {
+	return (&load{options: o, parts: parts}).run(ctx, world, dir)
+}
+
+func (l *load) run(ctx context.Context, world *switchyard.World, dir string) (Info, error) {
+	var err error
+	if l.ranks, err = newRanks(world); err != nil {
 		return Info{}, errtext.Errorf("checkpoint: Load: %w", err)
 	}
-	l := &load{ranks: r, options: o, parts: parts}
 	if err := l.choose(ctx, dir); err != nil {
 		return Info{}, err
 	}
@@ -58,7 +62,7 @@ func Load(ctx context.Context, world *switchyard.World, dir string, o Options, p
 		return Info{}, err
 	}
 	for _, stage := range []func() error{func() error { return p.read(ctx) }, l.loaded} {
-		fault, err := r.agree(ctx, "Load", stage())
+		fault, err := l.ranks.agree(ctx, "Load", stage())
 		if err = errors.Join(fault, err); err != nil {
 			return Info{}, errtext.Errorf("checkpoint: %s: %w: %w", l.path, ErrUnusable, err)
 		}
@@ -68,12 +72,13 @@ func Load(ctx context.Context, world *switchyard.World, dir string, o Options, p
 	return info, nil
 }
 
-// load is one call of Load.
+// load is one call of Load, or of LoadExperts.
 type load struct {
 	ranks   ranks
 	options Options
 	parts   []Part
-	path    string // of the checkpoint
+	experts *expertSources // of LoadExperts
+	path    string         // of the checkpoint
 }
 
 func (l *load) info(s *source) Info {
@@ -83,6 +88,7 @@ func (l *load) info(s *source) Info {
 // candidates is what a rank says of the folder to load from.
 type candidates struct {
 	said
+	Same     string   // what all ranks give alike
 	Lists    bool     // whether it has looked
 	Itself   bool     // the folder, or file, is a checkpoint
 	Complete []string // else the folders of steps in it
@@ -90,7 +96,7 @@ type candidates struct {
 
 // choose has the ranks agree on a checkpoint.
 func (l *load) choose(ctx context.Context, dir string) error {
-	mine, fault := candidates{}, l.options.Validate()
+	mine, fault := candidates{Same: l.same()}, l.options.Validate()
 	if mine.Lists = l.options.Local || l.ranks.rank() == 0; mine.Lists && fault == nil {
 		fault = mine.look(dir)
 	}
@@ -102,12 +108,27 @@ func (l *load) choose(ctx context.Context, dir string) error {
 	if err := firstFault(l.ranks, "Load", fault, all); err != nil {
 		return err
 	}
+	for r, c := range all {
+		if c.Same != all[0].Same {
+			return l.ranks.fault("Load", r, fmt.Errorf("%w: it has %s, and rank 0 %s", transport.ErrMismatch,
+				printable.Text(c.Same, 300), printable.Text(all[0].Same, 300)))
+		}
+	}
 	name, ok := chosen(all)
 	if !ok {
 		return errtext.Errorf("checkpoint: %s: %w", dir, ErrNone)
 	}
 	l.path = filepath.Join(dir, name)
 	return nil
+}
+
+// same is what has to be the same on all ranks: what each of them decides by itself follows from
+// it.
+func (l *load) same() string {
+	if l.experts != nil {
+		return fmt.Sprintf("experts %v", l.experts.sources)
+	}
+	return fmt.Sprintf("AllowExtra=%q", l.options.AllowExtra)
 }
 
 func (c *candidates) look(dir string) (err error) {
@@ -160,6 +181,7 @@ type found struct {
 	Faults []string
 	Count  int
 	Used   []byte
+	Held   []int // of the experts of LoadExperts
 }
 
 // check reads the indexes and the headers, and compares them with the entries of all ranks.
@@ -196,7 +218,11 @@ func (l *load) check(ctx context.Context) (*plan, error) {
 
 // compare returns an error with the faults of all ranks.
 func (l *load) compare(ctx context.Context, p *plan) error {
-	all, err := gather(ctx, l.ranks, "Load", found{p.faults.texts, p.faults.count, p.used}, maxManifest)
+	mine := found{Faults: p.faults.texts, Count: p.faults.count, Used: p.used}
+	if l.experts != nil {
+		mine.Held = l.experts.held
+	}
+	all, err := gather(ctx, l.ranks, "Load", mine, maxManifest)
 	if err != nil {
 		return err
 	}
@@ -211,7 +237,11 @@ func (l *load) compare(ctx context.Context, p *plan) error {
 		lists[r] = faultList{f.Faults, f.Count}
 	}
 	faults := merged(lists)
-	extra(&faults, p.source, used, l.options)
+	if l.experts != nil {
+		l.experts.check(&faults, all)
+	} else {
+		extra(&faults, p.source, used, l.options)
+	}
 	return faults.err("the checkpoint " + l.path + " does not fit, and nothing is loaded")
 }
 

@@ -84,6 +84,19 @@ func TestRanksThatSeeOtherFiles(t *testing.T) {
 	}
 }
 
+// TestRanksThatAllowOthers cannot decide alike, so none does.
+func TestRanksThatAllowOthers(t *testing.T) {
+	dir := saved(t, entry("a"), entry("b"))
+	for _, err := range onRanks(2, func(w *switchyard.World, rank int) error {
+		o := checkpoint.Options{AllowExtra: [][]string{nil, {"b"}}[rank]}
+		_, err := checkpoint.Load(t.Context(), w, dir, o, part(entry("a")))
+		return err
+	}) {
+		require.ErrorIs(t, err, transport.ErrMismatch)
+		require.ErrorContains(t, err, `rank 1: Load: ranks disagree about the job: it has AllowExtra=["b"], and rank 0 AllowExtra=[]`)
+	}
+}
+
 func TestManyFaultsAreCounted(t *testing.T) {
 	var entries []param.Entry
 	for i := range 1500 {

@@ -16,7 +16,8 @@ type Options struct {
 	// AllowMissing are patterns, as path.Match has them, for names of entries that the checkpoint
 	// may lack. They keep their values.
 	AllowMissing []string
-	// AllowExtra are patterns for names of tensors in the checkpoint that no rank may want.
+	// AllowExtra are patterns for names of tensors in the checkpoint that no rank may want, the same
+	// on all ranks.
 	AllowExtra []string
 	// Rename, if it is not nil, returns the name in the checkpoint of an entry with the given full
 	// name, or "" for an entry that is to keep its values. Several entries may have one tensor.
