@@ -13,8 +13,8 @@ import (
 	"github.com/switchyard-moe/switchyard/checkpoint"
 )
 
-// TestFoldersOfTheirOwn: ranks 0 and 1 share a folder under two names, rank 2 has another. Each folder has the
-// indexes and the files of its ranks, and the metadata of rank 0.
+// TestFoldersOfTheirOwn: ranks 0 and 1 share a folder under two names, rank 2 has another. Each
+// folder has the indexes and the files of its ranks, and the metadata of rank 0.
 func TestFoldersOfTheirOwn(t *testing.T) {
 	m, l := rows()
 	root, err := filepath.EvalSymlinks(t.TempDir())
