@@ -176,6 +176,53 @@ func TestClippingALayerAndDenseParameters(t *testing.T) {
 	}
 }
 
+// TestClippingOtherParts: a rank that leaves a part out, or that has other gradients of parameters
+// that all hold, would scale by another factor than the others. It is an error on all of them that
+// changes nothing.
+func TestClippingOtherParts(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 8))
+	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
+	pass := randomDensePass(r, 6)
+	for rank, err := range onRanks(inprocWorlds(3), func(w *World) error {
+		ctx := t.Context()
+		l, err := NewLayer(w, normLayer())
+		require.NoError(t, err)
+		d, sets, err := twoDenseSets(w)
+		require.NoError(t, err)
+		if err := passOver(ctx, w, l, x, dy); err != nil {
+			return err
+		}
+		if err := d.SumGradients(ctx, pass.enter(w, sets)); err != nil {
+			return err
+		}
+		before, err := GradNorm(ctx, l, d)
+		require.NoError(t, err)
+		for _, wrong := range []func() []Trainable{
+			func() []Trainable { return []Trainable{l} },
+			func() []Trainable {
+				sets[1].Frozen = true
+				return []Trainable{l, d}
+			},
+		} {
+			parts := []Trainable{l, d}
+			if w.Rank() == 2 {
+				parts = wrong()
+			}
+			_, err = ClipGradients(ctx, 1e-3, parts...)
+			require.ErrorIs(t, err, transport.ErrMismatch)
+			require.NotErrorIs(t, err, ErrFailed)
+			require.ErrorContains(t, err, "rank 2: ClipGradients: ")
+			require.ErrorContains(t, err, "it gave other parts than rank 0")
+			sets[1].Frozen = false
+		}
+		after, err := ClipGradients(ctx, before/2, l, d)
+		require.Equal(t, before, after)
+		return err
+	}) {
+		require.NoError(t, err, "rank %d", rank)
+	}
+}
+
 // TestDenseStepThatIsRefused fails on every rank, names the one at fault and changes nothing. It
 // can be repeated.
 func TestDenseStepThatIsRefused(t *testing.T) {

@@ -69,7 +69,7 @@ func GradNorm(ctx context.Context, parts ...Trainable) (float64, error) {
 // ClipGradients multiplies the gradients of all parts by most/norm if norm, as [GradNorm] returns
 // it, is greater than most, and returns norm. The factor is rounded to float32, and is the same on
 // every rank, as most must be. It is above 0, and may be infinite, which clips nothing. Otherwise
-// it is called, and costs, as GradNorm, and 8 bytes more. (Pascanu et al. 2013, On the difficulty
+// it is called, and costs, as GradNorm, and 16 bytes more. (Pascanu et al. 2013, On the difficulty
 // of training recurrent neural networks; clip_grad_norm_ of PyTorch, which adds 1e-6 to norm.)
 //
 // Gradients that are not finite are an error on every rank that names their part
@@ -86,7 +86,7 @@ func ClipGradients(ctx context.Context, most float64, parts ...Trainable) (norm 
 	}
 	err = j.attempt(func() error {
 		n, err := j.norm(ctx, most)
-		if err = cmp.Or(err, j.agree("greatest norm", n.Said), j.notFinite(n)); err != nil {
+		if err = cmp.Or(err, j.agree("greatest norm", n.Said), j.agreeHeld(n.Held), j.notFinite(n)); err != nil {
 			return err
 		}
 		if norm = n.Value; norm > most {

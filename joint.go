@@ -136,6 +136,19 @@ func (j *joint) agree(what string, said []float64) error {
 	return nil
 }
 
+// agreeHeld returns an error, the same on every rank, unless what all of them hold has the same
+// gradients everywhere: they would scale it by other factors.
+func (j *joint) agreeHeld(digests []float64) error {
+	for r, of := range digests {
+		if of != digests[0] {
+			return j.agreed(transport.Rank(r), fmt.Errorf(
+				"%w: it gave other parts than rank %d, or has other gradients of parameters that every rank holds",
+				transport.ErrMismatch, j.joined(0)))
+		}
+	}
+	return nil
+}
+
 // notFinite returns an error on every rank if a gradient is not finite.
 func (j *joint) notFinite(n gradients.Norm) error {
 	if n.Fault == nil {

@@ -3,6 +3,7 @@ package gradients
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"math"
 
 	"github.com/switchyard-moe/switchyard/collective"
@@ -15,8 +16,9 @@ import (
 type Norm struct {
 	// Value is the norm, with the same bits on every rank.
 	Value float64
-	// Said is what each rank has said.
-	Said []float64
+	// Said is what each rank has said, and Held is the same number of each rank if those parts of
+	// the owners that every rank holds have the same squares on all of them. Nil if nothing was said.
+	Said, Held []float64
 	// Fault is nil if Value is finite.
 	Fault *NotFinite
 }
@@ -33,18 +35,23 @@ type NotFinite struct {
 // NormOf returns the norm of the gradients that owners have summed. Every rank calls it, with the
 // same owners in the same order, and may say one number.
 //
-// Direct: each rank sends each other 8 bytes for what it says, and for each owner 8 for each node
+// Direct: each rank sends each other 16 bytes if it says something, and for each owner 8 for each node
 // of the tree over the experts for which it answers: one node where each rank hosts the same power
 // of two of experts, otherwise at most two for each bit of the number that it hosts. If no rank has
 // anything to send there is no message.
 func NormOf(ctx context.Context, comm *collective.Comm, owners []Squares, say ...float64) (Norm, error) {
+	if len(say) > 0 {
+		say = []float64{say[0], digestOfHeld(owners)}
+	}
 	all, err := gatherSquares(ctx, comm, owners, say)
 	if err != nil {
 		return Norm{}, err
 	}
 	var n Norm
-	for r := range all {
-		n.Said, all[r] = append(n.Said, all[r][:len(say)]...), all[r][len(say):]
+	if len(say) > 0 {
+		for r, of := range all {
+			n.Said, n.Held, all[r] = append(n.Said, of[0]), append(n.Held, of[1]), of[2:]
+		}
 	}
 	sum := 0.0
 	for i := range owners {
@@ -52,6 +59,19 @@ func NormOf(ctx context.Context, comm *collective.Comm, owners []Squares, say ..
 	}
 	n.Value = math.Sqrt(sum)
 	return n, nil
+}
+
+// digestOfHeld is a whole number, of the names and sums of what every rank holds of the owners. All
+// that is no number counts the same: which bits it has is the processor's affair.
+func digestOfHeld(owners []Squares) float64 {
+	h := fnv.New64a()
+	for _, s := range owners {
+		fmt.Fprintln(h, len(s.Held), s.Answers)
+		for _, held := range s.Held {
+			fmt.Fprintf(h, "%q %x\n", held.Name, held.Sum)
+		}
+	}
+	return float64(h.Sum64() >> 11)
 }
 
 // add returns the sum of squares of owner number i, whose nodes are the next ones of each rank.

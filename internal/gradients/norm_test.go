@@ -82,6 +82,16 @@ func TestNormOfHasTheBitsOfTheTree(t *testing.T) {
 				require.EqualValues(t, rank, said)
 			}
 			require.Len(t, n.Said, ranks)
+			for _, held := range n.Held {
+				require.Equal(t, n.Held[0], held)
+			}
+			require.Len(t, n.Held, ranks)
+			if k.me == ranks-1 {
+				owners[1].Held[0].Sum++
+			}
+			n, err = gradients.NormOf(ctx, k.cfg.World, owners, 1)
+			require.NoError(t, err)
+			require.Equal(t, ranks > 1, n.Held[0] != n.Held[ranks-1])
 			return nil
 		})
 	}
