@@ -1,6 +1,8 @@
 package router
 
 import (
+	"encoding/binary"
+	"hash/fnv"
 	"slices"
 	"testing"
 
@@ -28,4 +30,14 @@ func TestFirstParametersFillTheirRange(t *testing.T) {
 		require.Equal(t, values, first(1))
 		require.NotEqual(t, values, first(2))
 	}
+}
+
+// TestFirstParametersOfAuxiliaryRoutersStay pins what a job that is built again must draw again:
+// numbers of its own for each modality.
+func TestFirstParametersOfAuxiliaryRoutersStay(t *testing.T) {
+	g, err := Modality{Groups: []ModalityGroup{{"text", 2}, {"image", 2}}, Aux: true}.New(Shape{Dim: 8, Experts: 4, Seed: 5})
+	require.NoError(t, err)
+	h := fnv.New64a()
+	require.NoError(t, binary.Write(h, binary.LittleEndian, g.Params().Value))
+	require.Equal(t, uint64(0xc928dff15b9c2d71), h.Sum64())
 }

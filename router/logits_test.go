@@ -50,6 +50,7 @@ func TestQuickWayHasTheBitsOfTheLongOne(t *testing.T) {
 					require.Equal(t, want.Assignment, got.Assignment, name)
 					require.Equal(t, want.Counts, got.Counts, name)
 					require.Equal(t, want.Dropped, got.Dropped, name)
+					require.Equal(t, want.GroupCapacity, got.GroupCapacity, name)
 				}
 			}
 		}
