@@ -24,6 +24,7 @@ type job struct {
 	view      *progress
 	course    *course
 	saver     *checkpoint.Saver // nil without -save
+	unsaved   error             // why the last save did not begin
 	history   history
 	result    result
 	took      time.Duration // spent in training steps
@@ -52,7 +53,11 @@ func runRank(ctx context.Context, world *switchyard.World, o options, screen scr
 	j := &job{trainer: t, out: screen.out, view: newProgress(screen, o.last()), course: newCourse(o.steps)}
 	j.introduce(source, len(text))
 	err = j.run(ctx)
-	return errors.Join(err, j.closeSaver())
+	closed := j.closeSaver()
+	if err != nil && !errors.Is(closed, checkpoint.ErrWrite) {
+		return err // of which the other follows
+	}
+	return errors.Join(err, closed)
 }
 
 // run goes on where a checkpoint ends, trains, and tells of the result.

@@ -128,15 +128,29 @@ func awaitInterrupt(ctx context.Context, err error) {
 	}
 }
 
-// complain prints each of the errors joined in err on a line of its own.
+// complain prints each of the errors joined in err on a line of its own, with the rank whose it is.
 func complain(stderr io.Writer, err error) {
-	if list, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, e := range list.Unwrap() {
-			complain(stderr, e)
-		}
-		return
+	for _, e := range apart(err) {
+		fmt.Fprintf(stderr, "train: %v\n", e)
 	}
-	fmt.Fprintf(stderr, "train: %v\n", err)
+}
+
+// apart is the errors that are joined in err, by one rank or by all.
+func apart(err error) (list []error) {
+	if f, ok := err.(failure); ok {
+		for _, e := range apart(f.err) {
+			list = append(list, failure{f.rank, e})
+		}
+		return list
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok || err.Error() != errors.Join(joined.Unwrap()...).Error() { // or it has a text of its own
+		return []error{err}
+	}
+	for _, e := range joined.Unwrap() {
+		list = append(list, apart(e)...)
+	}
+	return list
 }
 
 // terminationDelay is how long a rank goes on after SIGTERM. A launcher sends that to all when one

@@ -88,16 +88,17 @@ func (j *job) keep(ctx context.Context, asked bool) error {
 	if j.saver == nil {
 		return nil
 	}
+	if asked {
+		if err := j.hurry(); err != nil {
+			return err
+		}
+	}
 	if err := j.saver.Err(); err != nil {
 		j.tellUnsaved(err)
 	}
 	if asked || step == o.last() || o.saveEvery > 0 && step%o.saveEvery == 0 {
-		parts, err := j.parts()
-		if err != nil {
+		if err := j.saveStep(ctx, step); err != nil {
 			return err
-		}
-		if err := j.saver.Save(ctx, step, parts...); err != nil {
-			j.tellUnsaved(err)
 		}
 	}
 	if !asked {
@@ -111,18 +112,53 @@ func (j *job) keep(ctx context.Context, asked bool) error {
 	return errSaved
 }
 
+// hurry ends the limit of -save-limit for what is being written and for what follows: who has asked
+// the job to end does not wait long.
+func (j *job) hurry() error {
+	if j.options.saveLimit == 0 {
+		return nil
+	}
+	if err := j.closeSaver(); err != nil {
+		j.tellUnsaved(err)
+	}
+	j.options.saveLimit = 0
+	return j.openSaver()
+}
+
+// saveStep begins to save.
+func (j *job) saveStep(ctx context.Context, step int) error {
+	parts, err := j.parts()
+	if err != nil {
+		return err
+	}
+	err = j.saver.Save(ctx, step, parts...)
+	if err != nil && ctx.Err() != nil {
+		return err
+	}
+	j.unsaved = nil
+	if err != nil {
+		j.tellUnsaved(err)
+	}
+	if err != nil && !errors.Is(err, checkpoint.ErrWrite) {
+		j.unsaved = err // nothing is being written
+	}
+	return nil
+}
+
 // tellUnsaved tells of a failed save.
 func (j *job) tellUnsaved(err error) {
 	j.view.end()
 	fmt.Fprintf(j.out, "not saved: %v\n", err)
 }
 
-// closeSaver waits until all is saved.
+// closeSaver waits until all is saved. The error is that of the last save.
 func (j *job) closeSaver() error {
 	if j.saver == nil {
 		return nil
 	}
-	return j.saver.Close()
+	unsaved := j.unsaved
+	j.unsaved = nil
+	return errors.Join(unsaved, j.saver.Close())
 }
 
 // checkSave makes the folder of -save. One that has checkpoints is for the run that goes on with
@@ -134,7 +170,7 @@ func (o *options) checkSave() error {
 	if err := os.MkdirAll(o.save, 0o777); err != nil {
 		return fmt.Errorf("-save: %w", err)
 	}
-	if o.resume != "" && filepath.Clean(o.resume) == filepath.Clean(o.save) {
+	if sameFolder(o.resume, o.save) {
 		return nil
 	}
 	last, err := checkpoint.Latest(o.save)
@@ -145,4 +181,14 @@ func (o *options) checkSave() error {
 		return fmt.Errorf("-save: %w", err)
 	}
 	return fmt.Errorf("-save %s: it has a checkpoint, %s: -resume %[1]s goes on with it, and another run needs another folder", o.save, filepath.Base(last.Path))
+}
+
+// sameFolder tells whether two paths name one folder.
+func sameFolder(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
 }
