@@ -176,3 +176,27 @@ func TestSaveOfAnOldState(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 }
+
+// TestARefusedSaveIsNoFailedWrite: ErrWrite of Save means that the save has begun, so that of an
+// earlier one waits for the next call.
+func TestARefusedSaveIsNoFailedWrite(t *testing.T) {
+	dir := t.TempDir()
+	requireNone(t, onRanks(2, func(w *switchyard.World, rank int) error {
+		s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir})
+		if err != nil {
+			return err
+		}
+		s.SetCreate(failOn("sync", filepath.Join("step-00000001", "model-00001")))
+		p := part(entry(fmt.Sprint(rank)))
+		if err := s.Save(t.Context(), 1, p); err != nil {
+			return err
+		}
+		if err := s.Save(t.Context(), -1, p); err == nil || errors.Is(err, checkpoint.ErrWrite) {
+			return fmt.Errorf("the refused save gave %w", err)
+		}
+		if err := s.Close(); !errors.Is(err, checkpoint.ErrWrite) {
+			return fmt.Errorf("Close gave %w", err)
+		}
+		return nil
+	}))
+}

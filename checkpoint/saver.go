@@ -71,7 +71,7 @@ func (s *Saver) Save(ctx context.Context, step int, parts ...Part) error {
 	}
 	job, err := s.begin(ctx, step, parts)
 	if err != nil {
-		return errors.Join(s.take(), err)
+		return err // that of an earlier save comes out of the next call
 	}
 	earlier := s.take()
 	if s.cfg.NoCopy {
