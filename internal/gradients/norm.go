@@ -35,10 +35,10 @@ type NotFinite struct {
 // NormOf returns the norm of the gradients that owners have summed. Every rank calls it, with the
 // same owners in the same order, and may say one number.
 //
-// Direct: each rank sends each other 16 bytes if it says something, and for each owner 8 for each node
-// of the tree over the experts for which it answers: one node where each rank hosts the same power
-// of two of experts, otherwise at most two for each bit of the number that it hosts. If no rank has
-// anything to send there is no message.
+// Direct: each rank sends each other 16 bytes if it says something, and for each owner 8 for each
+// node of the tree over the experts for which it answers: one node where each rank hosts the same
+// power of two of experts, otherwise at most two for each bit of the number that it hosts. If no
+// rank has anything to send there is no message.
 func NormOf(ctx context.Context, comm *collective.Comm, owners []Squares, say ...float64) (Norm, error) {
 	if len(say) > 0 {
 		say = []float64{say[0], digestOfHeld(owners)}
