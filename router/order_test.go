@@ -78,13 +78,13 @@ func TestOrderMisuse(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	for says, spoil := range map[string]func(*Assignment){
-		"2 ends":                   func(a *Assignment) { a.Ends = a.Ends[:2] },
-		"entries end at 9":         func(a *Assignment) { a.Ends[2] = 9 },
-		"expert 0: token 0":        func(a *Assignment) { a.Token[1] = 0 },
-		"expert 2: token 7":        func(a *Assignment) { a.Token[5] = 7 },
-		"belong to no expert":      func(a *Assignment) { a.Ends[2] = 4 },
-		"6 tokens, 5 weights":      func(a *Assignment) { a.Weight = a.Weight[:5] },
-		"expert 1: entries end at": func(a *Assignment) { a.Ends[1] = 1 },
+		"2 ends":            func(a *Assignment) { a.Ends = a.Ends[:2] },
+		"entries end at 9":  func(a *Assignment) { a.Ends[2] = 9 },
+		"expert 0: token 0": func(a *Assignment) { a.Token[1] = 0 },
+		"expert 2: token 7": func(a *Assignment) { a.Token[5] = 7 },
+		"6 entries, of which the last 2 belong to no expert": func(a *Assignment) { a.Ends[2] = 4 },
+		"6 tokens, 5 weights":                                func(a *Assignment) { a.Weight = a.Weight[:5] },
+		"expert 1: entries end at":                           func(a *Assignment) { a.Ends[1] = 1 },
 	} {
 		a := assignment().Clone()
 		spoil(&a)
