@@ -36,7 +36,7 @@ type expertSources struct {
 
 // of returns a state of the experts' parameters alone, and their names in the checkpoint.
 func (x *expertSources) of(part Part, from string) (wanted *param.State, renamed map[string]string) {
-	wanted, renamed = &param.State{Loaded: part.State.Loaded}, map[string]string{}
+	wanted, renamed = &param.State{Current: part.State.Current, Loaded: part.State.Loaded}, map[string]string{}
 	for _, e := range part.State.Entries {
 		number, tensor, ok := expertOf(e)
 		if !ok {

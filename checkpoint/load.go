@@ -208,12 +208,32 @@ func (l *load) check(ctx context.Context) (*plan, error) {
 			return nil, l.ranks.fault("Load", r, fmt.Errorf("%w: its index is not that of rank 0; ranks that share no files need Options.Local", transport.ErrMismatch))
 		}
 	}
+	old := l.old() // Make changes what is current
 	made, fault := l.options.late(s, l.parts, tensors)
 	p := newPlan(s, append(tensors, made...), l.options)
 	if fault != nil {
 		p.faults.add("%v", fault)
 	}
+	if p.keeps || l.experts != nil {
+		for _, err := range old {
+			p.faults.add("%v", err)
+		}
+	}
 	return p, l.compare(ctx, p)
+}
+
+// old returns an error for each part whose numbers are not those of now. If the load leaves their
+// entries as they are, Loaded would set old numbers.
+func (l *load) old() (faults []error) {
+	for _, part := range l.parts {
+		if part.State.Current == nil {
+			continue
+		}
+		if err := part.State.Current(); err != nil {
+			faults = append(faults, fmt.Errorf("part %.200q: %w", part.Name, err))
+		}
+	}
+	return faults
 }
 
 // compare returns an error with the faults of all ranks.

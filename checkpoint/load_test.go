@@ -169,6 +169,50 @@ func TestLoaded(t *testing.T) {
 	require.Equal(t, 1, calls)
 }
 
+// TestALoadIntoAnOldState is an error if it leaves a number as it is listed, and changes nothing.
+func TestALoadIntoAnOldState(t *testing.T) {
+	dir := saved(t, entry("experts.0.w"))
+	for name, c := range map[string]struct {
+		own     string
+		options checkpoint.Options
+		old     bool
+	}{
+		"missing":       {"steps", checkpoint.Options{AllowMissing: []string{"steps"}}, true},
+		"not asked for": {"steps", checkpoint.Options{Rename: func(name string) string { return map[string]string{"experts.0.w": name}[name] }}, true},
+		"local":         {"depth.rank-00000-of-00002", checkpoint.Options{}, true},
+		"all is read":   {"experts.0.w", checkpoint.Options{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := param.Entry{Name: "experts.0.w", Shape: []int{2, 2}, Data: make([]float32, 4)}
+			p := part(w)
+			if c.own != w.Name {
+				p.State.Entries = append(p.State.Entries, param.Entry{Name: c.own, Data: []int64{7}})
+			}
+			p.State.Current = func() error { return errors.New("the state is an old one") }
+			for i, do := range []func(w *switchyard.World) error{
+				func(w *switchyard.World) error {
+					_, err := checkpoint.Load(t.Context(), w, dir, c.options, p)
+					return err
+				},
+				func(w *switchyard.World) error {
+					_, err := checkpoint.LoadExperts(t.Context(), w, dir, p, "", map[int]int{0: 0})
+					return err
+				},
+			} {
+				clear(w.Data.([]float32))
+				err := onRanks(1, func(w *switchyard.World, _ int) error { return do(w) })[0]
+				if !c.old && i == 0 {
+					require.NoError(t, err)
+					continue
+				}
+				require.ErrorContains(t, err, `part "": the state is an old one (rank 0)`)
+				require.NotErrorIs(t, err, checkpoint.ErrUnusable)
+				require.Equal(t, make([]float32, 4), w.Data)
+			}
+		})
+	}
+}
+
 // TestCheck sees the checkpoint before anything else is compared; its error fails the load on all
 // ranks.
 func TestCheck(t *testing.T) {

@@ -21,6 +21,7 @@ type plan struct {
 	files   map[string][]target // by file
 	used    []byte              // a bit for each of the source's names that this rank wants
 	faults  faultList
+	keeps   bool // whether an entry is left as it is
 	tensors int
 	bytes   int64
 }
@@ -31,10 +32,11 @@ func newPlan(s *source, list []tensor, o Options) *plan {
 	p := &plan{source: s, files: map[string][]target{}, used: make([]byte, (len(names)+7)/8)}
 	for _, t := range list {
 		from := o.renamed(t.name)
+		file, ok := s.files[from]
+		p.keeps = p.keeps || !ok
 		if from == "" {
 			continue
 		}
-		file, ok := s.files[from]
 		if !ok {
 			if !isLocal(t.name) && !matches(o.AllowMissing, t.name) {
 				p.faults.add("tensor %s is missing", called(t.name, from))

@@ -11,9 +11,9 @@ type State struct {
 	// it makes the memory, and returns the entries that are then to be loaded too: the moments of a
 	// frozen set, which are not made before they are needed.
 	Make func(name string) []Entry
-	// Current, if it is not nil, is to be called by a save before it reads the data. Its error says
-	// that they are not those of now, as where the part has taken a step since it listed them, or is
-	// in the middle of one.
+	// Current, if it is not nil, is to be called by a save before it reads the data, and by a load
+	// that is to leave some of them as they are. Its error says that they are not those of now, as
+	// where the part has taken a step since it listed them, or is in the middle of one.
 	Current func() error
 	// Loaded, if it is not nil, is to be called once after a load has filled the data of the
 	// entries, before anything else is done with the part. It takes over what the part keeps in
