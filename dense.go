@@ -31,9 +31,9 @@ type NamedSet struct {
 	Set  *param.Set
 }
 
-// NewDense groups sets of parameters, which the program goes on using; a set that it freezes it
-// freezes on every rank. Every rank gives the same
-// sets in the same order. It is an error if two tensors would have one name.
+// NewDense groups sets of parameters, which the program goes on using; a set that it freezes
+// ([param.Set].Frozen) it freezes on every rank, between two steps. Every rank gives the same sets
+// in the same order. It is an error if two tensors would have one name.
 func NewDense(world *World, sets ...NamedSet) (*Dense, error) {
 	if world == nil || world.t == nil {
 		return nil, errors.New("switchyard: NewDense: the world was not made by Join or NewWorld")

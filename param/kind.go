@@ -3,8 +3,7 @@ package param
 import "fmt"
 
 // Kind says which part of a model parameters belong to. A layer sets it for the sets that it
-// trains. In sets that no layer
-// trains it is what their maker sets, or Dense.
+// trains. In sets that no layer trains it is what their maker sets, or Dense.
 type Kind int
 
 const (

@@ -9,8 +9,7 @@ import (
 )
 
 // Sums returns the gradients of all passes that have been reduced since the last step; those of
-// frozen sets are nil. The vectors
-// are r's own and valid until its next call.
+// frozen sets are nil. The vectors are r's own and valid until its next call.
 func (r *Reducer) Sums() parameters.Vectors {
 	v := parameters.Vectors{Gate: r.gateGradient(), Shared: r.shared.total, Gains: r.gains.total}
 	for i := range r.experts {
