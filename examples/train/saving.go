@@ -89,7 +89,7 @@ func (j *job) keep(ctx context.Context, asked bool) error {
 		return nil
 	}
 	if asked {
-		if err := j.hurry(); err != nil {
+		if err := j.unlimit(); err != nil {
 			return err
 		}
 	}
@@ -112,9 +112,9 @@ func (j *job) keep(ctx context.Context, asked bool) error {
 	return errSaved
 }
 
-// hurry ends the limit of -save-limit for what is being written and for what follows: who has asked
+// unlimit ends the limit of -save-limit for what is being written and for what follows: who has asked
 // the job to end does not wait long.
-func (j *job) hurry() error {
+func (j *job) unlimit() error {
 	if j.options.saveLimit == 0 {
 		return nil
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
-// savingJob is the job of a lone rank that has trained so many steps and saves into dir.
+// savingJob is the job of a lone rank that has trained some steps and saves into dir.
 func savingJob(t *testing.T, dir string, done int, more ...string) (*job, *bytes.Buffer) {
 	t.Helper()
 	o, err := parse(tiny(concat([]string{"-ranks", "1", "-save", dir}, more...)...), new(bytes.Buffer))
