@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/switchyard-moe/switchyard/expert"
@@ -29,7 +30,8 @@ type Lister struct {
 
 // maker lists sets again, with what the optimizer keeps for them, once a load needs that.
 type maker struct {
-	prefix string // of the sets' names
+	prefix string                 // of the sets' names
+	has    func(rest string) bool // whether the name, without the prefix, may be of one of them
 	list   func(*Lister)
 	made   bool
 }
@@ -79,7 +81,8 @@ func (l *Lister) State() (*param.State, error) {
 func (l *Lister) makeFor(name string) (list []param.Entry) {
 	for i := range l.makers {
 		m := &l.makers[i]
-		if m.made || !strings.HasPrefix(name, optimizerPrefix+m.prefix) {
+		rest, ok := strings.CutPrefix(name, optimizerPrefix+m.prefix)
+		if m.made || !ok || !m.has(rest) {
 			continue
 		}
 		all := &Lister{rank: l.rank, size: l.size, optimizer: l.optimizer, makes: true}
@@ -163,7 +166,7 @@ func (l *Lister) AddSet(prefix string, set *param.Set) {
 	if set == nil {
 		return
 	}
-	l.makeLater(prefix, set, func(all *Lister) { all.AddSet(prefix, set) })
+	l.makeLater(prefix, set, func(string) bool { return true }, func(all *Lister) { all.AddSet(prefix, set) })
 	state := l.stateOf(set)
 	for i, t := range set.Tensors() {
 		for _, v := range vectors(set, state) {
@@ -181,12 +184,34 @@ type Experts struct {
 	Copy, Copies int
 }
 
+// has tells whether a name without the prefix may be of one of the experts: it does not begin with
+// the number of another. A load asks for the tensors of all experts.
+func (of Experts) has(rest string) bool {
+	text, _, _ := strings.Cut(rest, ".")
+	n, err := strconv.Atoi(text)
+	if err != nil || n < of.First {
+		return err != nil
+	}
+	for _, set := range of.Sets {
+		n -= countOf(set)
+	}
+	return n < of.First
+}
+
+// countOf is the number of experts of a set.
+func countOf(set *param.Set) int {
+	if len(set.Tensors()) == 0 {
+		return 0
+	}
+	return set.Tensors()[0].Shape[0]
+}
+
 // AddExperts lists the tensors of experts one by one. The copies write them in turn.
 func (l *Lister) AddExperts(prefix string, of Experts) {
 	if of.Sets[0] == nil {
 		return
 	}
-	l.makeLater(prefix, of.Sets[0], func(all *Lister) { all.AddExperts(prefix, of) })
+	l.makeLater(prefix, of.Sets[0], of.has, func(all *Lister) { all.AddExperts(prefix, of) })
 	first := of.First
 	states := make([]expert.State, len(of.Sets))
 	for g, set := range of.Sets {
@@ -199,10 +224,7 @@ func (l *Lister) AddExperts(prefix string, of Experts) {
 // addGroup lists the tensors of a group of experts, and returns the number of the expert after
 // them.
 func (l *Lister) addGroup(prefix string, set *param.Set, all []vector, first int, of Experts) int {
-	if len(set.Tensors()) == 0 {
-		return first
-	}
-	count := set.Tensors()[0].Shape[0]
+	count := countOf(set)
 	for j := range count {
 		for i, t := range set.Tensors() {
 			for _, v := range all {
@@ -224,9 +246,9 @@ func (l *Lister) leavesOut(set *param.Set) bool {
 }
 
 // makeLater notes how to list sets with what is left out for now.
-func (l *Lister) makeLater(prefix string, set *param.Set, list func(*Lister)) {
+func (l *Lister) makeLater(prefix string, set *param.Set, has func(rest string) bool, list func(*Lister)) {
 	if l.optimizer != nil && l.leavesOut(set) {
-		l.makers = append(l.makers, maker{prefix: prefix, list: list})
+		l.makers = append(l.makers, maker{prefix: prefix, has: has, list: list})
 		l.OnSave(func() error {
 			if !l.leavesOut(set) {
 				return fmt.Errorf("what %T keeps for %q was left out, as it was frozen", l.optimizer, prefix)

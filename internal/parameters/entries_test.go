@@ -133,3 +133,38 @@ func TestStateOfNoOptimizer(t *testing.T) {
 	_, err = parameters.Stateful(struct{ expert.Optimizer }{})
 	require.ErrorContains(t, err, fmt.Sprintf("%T is no expert.Stateful", struct{ expert.Optimizer }{}))
 }
+
+// TestMomentsOfExpertsElsewhere: a load asks each rank for the moments of all experts, most of
+// which other ranks host. That makes nothing and costs little; those of its own are made at once.
+func TestMomentsOfExpertsElsewhere(t *testing.T) {
+	for rank, own := range [][]string{{"0", "1"}, {"2"}} {
+		adam := expert.NewAdam(0.1)
+		var sets []*param.Set
+		for range own {
+			set := setOf(1, 1, 2)
+			set.Frozen = true
+			sets = append(sets, set)
+		}
+		l := parameters.NewLister(rank, 2, 0, adam)
+		l.AddExperts("experts.", parameters.Experts{Sets: sets, First: 2 * rank, Copies: 1})
+		state, err := l.State()
+		require.NoError(t, err)
+		for _, name := range []string{
+			fmt.Sprintf("optimizer.experts.%d.w.m", 2-2*rank), "optimizer.experts.3.w.m", "optimizer.experts.-1.w.m",
+			"experts.0.w", "optimizer.gate.0.w.m",
+		} {
+			require.Empty(t, state.Make(name), name)
+			require.False(t, adam.Holds(sets[0]), name)
+		}
+		last := own[len(own)-1]
+		require.Len(t, state.Make("optimizer.experts."+last+".w.v"), 2*len(own)+2, "and two scalars")
+		require.True(t, adam.Holds(sets[0]))
+		require.Empty(t, state.Make("optimizer.experts."+last+".w.m"), "made already")
+
+		scalars := parameters.NewLister(rank, 2, 0, expert.NewAdam(0.1))
+		scalars.AddExperts("experts.", parameters.Experts{Sets: sets, First: 2 * rank, Copies: 1})
+		state, err = scalars.State()
+		require.NoError(t, err)
+		require.Len(t, state.Make("optimizer.experts.beta1_power"), 2*len(own)+2)
+	}
+}
