@@ -66,7 +66,7 @@ func NormOf(ctx context.Context, comm *collective.Comm, owners []Squares, say ..
 func digestOfHeld(owners []Squares) float64 {
 	h := fnv.New64a()
 	for _, s := range owners {
-		fmt.Fprintln(h, len(s.Held), s.Answers)
+		fmt.Fprintln(h, len(s.Held), len(s.Answers))
 		for _, held := range s.Held {
 			fmt.Fprintf(h, "%q %x\n", held.Name, held.Sum)
 		}
