@@ -58,7 +58,7 @@ type Compression struct {
 	From, Until int
 	// Assign, if it is not nil, replaces LSH's hashing: it says which of the rows x of one rank
 	// travel as one, those of expert e being rows [ends[e-1], ends[e]). It is for studies, and must
-	// be the same function on every rank.
+	// be the same function on every rank. Micro-batches call it at the same time.
 	Assign func(x blas32.General, ends []int) *lsh.Clusters
 }
 

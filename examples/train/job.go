@@ -261,6 +261,10 @@ func (j *job) saveTrace(ctx context.Context) error {
 	if path == "" {
 		return nil
 	}
+	if j.view.first >= j.options.last() {
+		fmt.Fprintln(j.out, "no trace, as no step was left to take")
+		return nil
+	}
 	err := j.writeTrace(ctx, path)
 	j.written("trace of the last step", path, err)
 	if err != nil {

@@ -64,6 +64,8 @@ func TestContradictingFlags(t *testing.T) {
 	} {
 		require.ErrorContains(t, err, want)
 	}
+	_, err = parse([]string{"-compress", "0.2", "-hash", "random", "-micro", "2"}, nil)
+	require.ErrorContains(t, err, "-hash random: goes with -micro 1 alone")
 	_, err = parse([]string{"more"}, nil)
 	require.ErrorContains(t, err, `unexpected argument "more"`)
 	_, err = parse([]string{"-nonsense"}, nil)

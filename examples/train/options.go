@@ -228,6 +228,8 @@ func (o *options) contradictions() []error {
 	fault(o.topk > o.experts, "-topk %d: must be at most -experts %d", o.topk, o.experts)
 	fault(o.batch%o.groups != 0, "-batch %d: must be a multiple of -groups %d", o.batch, o.groups)
 	fault(o.groups%o.micro != 0, "-micro %d: must divide -groups %d", o.micro, o.groups)
+	fault(o.micro > 1 && o.compress > 0 && o.hash == "random",
+		"-hash random: goes with -micro 1 alone, as its draws follow the order of passes")
 	fault(o.link > 0 && o.transport != inprocTransport, "-link %d: goes with -transport inproc alone", o.link)
 	fault(o.parity >= o.lanes && o.transport == stripedTransport, "-parity %d: must be less than -lanes %d", o.parity, o.lanes)
 	if err := figure.Format(o.svg); o.svg != "" && err != nil {

@@ -112,9 +112,12 @@ func TestResumeOfAFinishedRun(t *testing.T) {
 	flags := []string{"-text", short(t), "-save", dir, "-resume", dir}
 	out, want := trainTiny(t, concat(flags, "-ranks", "2")...)
 	require.Contains(t, out, "no checkpoint in "+dir+": training starts from the beginning")
-	out, got := trainTiny(t, concat(flags, "-ranks", "3")...)
+	path := filepath.Join(t.TempDir(), "trace.json")
+	out, got := trainTiny(t, concat(flags, "-ranks", "3", "-trace", path)...)
 	require.Contains(t, out, "resumed after step 3")
 	require.NotContains(t, out, "step 3/3")
+	require.Contains(t, out, "no trace, as no step was left to take")
+	require.NoFileExists(t, path)
 	require.Equal(t, essence(want), essence(got))
 	require.Equal(t, want.WireBytes, got.WireBytes, "of the steps that were taken")
 }
