@@ -34,10 +34,10 @@ func requireOneFails(t *testing.T, worlds []*World, cfg Config, do func(r *rankO
 	}
 }
 
-// crowded has all tokens go to the experts of the last rank, which takes fewer.
+// crowded has all tokens go to the experts of the last rank, which takes no more than one rank has.
 func crowded() Config {
 	cfg := layersUnderTest()["dropless"]
-	cfg.Experts, cfg.Hosted, cfg.MaxRows = 3, []int{0, 0, 3}, bitsGroup
+	cfg.Experts, cfg.Hosted, cfg.MaxRows = 3, []int{0, 0, 3}, 4*bitsGroup
 	return cfg
 }
 

@@ -291,7 +291,7 @@ func TestFaultyRequests(t *testing.T) {
 		"1 counts for 1 experts × -1 leaves":                   {Counts: counts(func(c *alltoall.Counts) { c.Leaves = -1 }), Rows: two},
 		"2 tokens, 3 of them padding, want at most 2147483647": {Counts: counts(func(c *alltoall.Counts) { c.Padding = 3 }), Rows: two},
 		"2 tokens, -1 of them padding":                         {Counts: counts(func(c *alltoall.Counts) { c.Padding = -1 }), Rows: two},
-		"count 0 is -2 rows":                                   {Counts: counts(func(c *alltoall.Counts) { c.Rows[0] = -2 }), Rows: two},
+		"a count of expert 0 is -2 rows":                       {Counts: counts(func(c *alltoall.Counts) { c.Rows[0] = -2 }), Rows: two},
 		"Cut is alltoall.ByExperts(0), want 1 chunk or more":   {Counts: good, Rows: two, Cut: alltoall.ByExperts(0)},
 		"Cut is alltoall.ByRanks(-3), want 1 chunk or more":    {Counts: good, Rows: two, Cut: alltoall.ByRanks(-3)},
 	} {

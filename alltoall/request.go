@@ -8,6 +8,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/transport"
 )
 
 // Request is the rows that a rank dispatches.
@@ -28,7 +29,8 @@ type Request struct {
 // Begin begins an exchange: it tells each rank how many rows it will get, in a message to each, and
 // returns the handle that moves them. All ranks call it.
 //
-// A request that is not consistent is an error on this rank alone. ErrRefused is an error on every
+// A request that is not consistent, or that its receivers would not take, is an error on this rank
+// alone, before anything is sent. ErrRefused is an error on every
 // rank, which can go on with the next batch. After any other error the exchange cannot be used.
 func (x *Exchange) Begin(ctx context.Context, r Request) (*Handle, error) {
 	if r.Cut == nil {
@@ -73,13 +75,58 @@ func (x *Exchange) checkRequest(r *Request, src source) error {
 	if c.Padding < 0 || c.Padding > c.Tokens || c.Tokens > mostRows {
 		return x.misuse("begin", "%d tokens, %d of them padding, want at most %d tokens", c.Tokens, c.Padding, mostRows)
 	}
-	if i := slices.IndexFunc(c.Rows, func(n int) bool { return n < 0 }); i >= 0 {
-		return x.misuse("begin", "count %d is %d rows", i, c.Rows[i])
+	if err := x.checkLimits(c); err != nil {
+		return err
 	}
 	if r.Cut.Chunks() < 1 {
 		return x.misuse("begin", "Cut is %T(%d), want 1 chunk or more", r.Cut, r.Cut.Chunks())
 	}
 	return src.check(x, mat.Sum(c.Rows))
+}
+
+// checkLimits refuses what a peer would refuse of this rank's message alone, before anything is
+// sent ([Exchange.decodeCounts], [Exchange.decodeAll]).
+func (x *Exchange) checkLimits(c Counts) error {
+	switch {
+	case c.Tokens == 0 && c.Leaves > 0:
+		return x.misuse("begin", "%d leaves of 0 tokens, want 0", c.Leaves)
+	case c.Leaves > c.Tokens || c.Tokens > 0 && c.Leaves == 0:
+		return x.misuse("begin", "%d leaves of %d tokens, want 1 to %d", c.Leaves, c.Tokens, c.Tokens)
+	}
+	for r := range x.size() {
+		if err := x.checkRowsFor(r, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkRowsFor checks what rank r will get.
+func (x *Exchange) checkRowsFor(r int, c Counts) error {
+	begin, end := x.placement.Of(r)
+	if counts := times(c.Leaves, end-begin); counts > x.counted {
+		return x.misuse("begin", "%w: %d groups of tokens × experts of rank %d, MaxCounts is %d; larger groups are fewer",
+			transport.ErrTooLarge, counts, r, x.counted)
+	}
+	total, most := int64(0), int64(x.mostRows(announcement{tokens: c.Tokens, padding: c.Padding, leaves: c.Leaves}))
+	for e := begin; e < end; e++ {
+		rows := int64(0)
+		for _, n := range c.ofExperts(e, e+1) {
+			if n < 0 || n > mostRows {
+				return x.misuse("begin", "a count of expert %d is %d rows, want 0 to %d", e, n, mostRows)
+			}
+			rows += int64(n)
+		}
+		if rows > most {
+			return x.misuse("begin", "%d rows for expert %d of %d tokens, %d of them padding, in %d leaves, want at most %d",
+				rows, e, c.Tokens, c.Padding, c.Leaves, most)
+		}
+		total += rows
+	}
+	if total > int64(x.maxRows) {
+		return x.misuse("begin", "%w: %d rows for rank %d, MaxRows is %d", transport.ErrTooLarge, total, r, x.maxRows)
+	}
+	return nil
 }
 
 // check returns an error unless the source has the number of rows that were counted, as wide as
