@@ -32,7 +32,9 @@ func writeWhole(create func(string) (file, error), path string, write func(io.Wr
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.Remove(path+temporary))
+			if removal := os.Remove(path + temporary); !errors.Is(removal, fs.ErrNotExist) {
+				err = errors.Join(err, removal)
+			}
 		}
 	}()
 	if err := errors.Join(write(f), f.Sync(), f.Close()); err != nil {

@@ -8,10 +8,14 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/switchyard-moe/switchyard/checkpoint"
+	"github.com/switchyard-moe/switchyard/internal/printable"
 )
 
 const usage = `Lists the checkpoints of a folder, reads all their tensors, and compares the checksums.
@@ -97,8 +101,8 @@ func verify(out io.Writer, path string, tensors bool) error {
 	}
 	fmt.Fprintf(out, "%s: step %d of %d ranks, %d tensors in %d files, %s, %s\n", path, report.Step, report.Ranks,
 		len(report.Tensors), len(files), size(bytes), verdict(report, err))
-	for file, place := range report.Absent {
-		fmt.Fprintf(out, "  %s is at %s\n", file, place)
+	for _, file := range slices.Sorted(maps.Keys(report.Absent)) {
+		fmt.Fprintf(out, "  %s is at %s\n", printable.Text(file, maxText), printable.Text(report.Absent[file], maxText))
 	}
 	if tensors {
 		list(out, report.Tensors)
@@ -121,15 +125,20 @@ func verdict(report checkpoint.Report, err error) string {
 
 // list prints a row for each tensor.
 func list(out io.Writer, tensors []checkpoint.Tensor) {
-	width := 0
-	for _, t := range tensors {
-		width = max(width, len(t.Name))
+	names, width := make([]string, len(tensors)), 0
+	for i, t := range tensors {
+		names[i] = printable.Text(t.Name, maxText)
+		width = max(width, utf8.RuneCountInString(names[i]))
 	}
-	for _, t := range tensors {
+	for i, t := range tensors {
 		shape := strings.ReplaceAll(fmt.Sprint(t.Shape), " ", "×")
-		fmt.Fprintf(out, "  %-*s  %-4s %-12s %12d B  %08x  %s\n", width, t.Name, t.DType, shape, t.Bytes, t.Checksum, t.File)
+		file := printable.Text(t.File, maxText)
+		fmt.Fprintf(out, "  %-*s  %-4s %-12s %12d B  %08x  %s\n", width, names[i], t.DType, shape, t.Bytes, t.Checksum, file)
 	}
 }
+
+// maxText bounds what is shown of a name in a file, which any program may have written.
+const maxText = 4096
 
 // size is a number of bytes in decimal units.
 func size(bytes int64) string {

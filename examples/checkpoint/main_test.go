@@ -7,12 +7,16 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/checkpoint"
+	"github.com/switchyard-moe/switchyard/checkpoint/safetensors"
 	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
@@ -69,6 +73,47 @@ func TestDamage(t *testing.T) {
 	require.Contains(t, out, "step 1 of 1 ranks, 1 tensors in 1 files, 24 B, as it was saved\n")
 	require.Contains(t, out, "step 2 of 1 ranks, 1 tensors in 1 files, 24 B, DAMAGED\n")
 	require.Contains(t, problems, "checkpoint: the checkpoint "+filepath.Dir(file)+" is damaged, 1 fault:\n  tensor \"gate.w\" of "+file+": the checksum is wrong")
+}
+
+// TestNamesOfOthers are shown as text, whatever they would do to a terminal.
+func TestNamesOfOthers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "model.safetensors")
+	plan, err := safetensors.NewPlan(nil, []safetensors.Tensor{{Name: "a\x1b[2Jb\n", DType: safetensors.U8, Shape: []int{0}}})
+	require.NoError(t, err)
+	var file bytes.Buffer
+	w, err := safetensors.NewWriter(&file, plan)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	require.NoError(t, os.WriteFile(path, file.Bytes(), 0o666))
+	code, out, problems := runOn("-tensors", path)
+	require.Zero(t, code, problems)
+	require.Contains(t, out, "\n  a\\x1b[2Jb\\n  U8   [0] ")
+}
+
+// TestFilesOfOtherHosts are listed in the order of their names.
+func TestFilesOfOtherHosts(t *testing.T) {
+	dir := t.TempDir()
+	var all sync.WaitGroup
+	for rank, end := range inproc.New(5) {
+		all.Go(func() {
+			world := switchyard.NewWorld(end)
+			s, err := checkpoint.NewSaver(world, checkpoint.Config{Dir: filepath.Join(dir, fmt.Sprint(rank)), Local: true})
+			assert.NoError(t, err)
+			state := &param.State{Entries: []param.Entry{{Name: fmt.Sprint("experts.", rank), Shape: []int{1}, Data: []float32{1}, Writer: true}}}
+			assert.NoError(t, s.Save(context.Background(), 1, checkpoint.Part{State: state}))
+			assert.NoError(t, s.Close())
+			assert.NoError(t, world.Close())
+		})
+	}
+	all.Wait()
+	code, out, problems := runOn(filepath.Join(dir, "0"))
+	require.Zero(t, code, problems)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	require.Len(t, lines, 1+4)
+	require.Contains(t, lines[0], "as it was saved, as far as it is here")
+	for i, line := range lines[1:] {
+		require.Contains(t, line, fmt.Sprintf("  model-%05d-of-00005.safetensors is at ", i+2))
+	}
 }
 
 func TestNothingThere(t *testing.T) {
