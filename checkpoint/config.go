@@ -15,7 +15,9 @@ type Config struct {
 	// checkpoints and what interrupted saves have left; no two jobs save into one folder at a time.
 	Dir string
 	// Local says that Dir is not the same folder for all ranks: each has one of its own, or shares
-	// one with the other ranks of its host. Without it all ranks see the same files.
+	// one with the other ranks of its host. Without it all ranks see the same files. What every rank
+	// holds is written by one: before a load, copy the files of all hosts to each. The index says
+	// where they are.
 	Local bool
 	// Keep is the number of complete checkpoints that are kept, the last ones; 0 keeps all. An older
 	// one is removed once the new one is complete, so there is room for one more.

@@ -72,6 +72,7 @@ type options struct {
 
 	save, resume               string
 	saveEvery, saveLimit, keep int
+	saveLocal                  bool
 
 	// settings is every flag's value that all ranks must share.
 	settings map[string]string
@@ -213,6 +214,7 @@ func (o *options) declareSaving(f *flagSet) {
 	integer(f, &o.saveEvery, "save-every", 50, 0, large, "steps between two checkpoints, with -save; 0 saves at the end alone")
 	integer(f, &o.keep, "keep", 2, 0, large, "checkpoints to keep, the last ones, with -save; 0 keeps all")
 	integer(f, &o.saveLimit, "save-limit", 0, 0, large, "MB/s at which a rank writes a checkpoint; 0 is no limit")
+	f.BoolVar(&o.saveLocal, "save-local", false, "each host has its own folders of -save and -resume, which hold what its ranks have written: before -resume copy those of all hosts together")
 	f.StringVar(&o.resume, "resume", "", "`folder` of checkpoints, of which the last is gone on from; without one training starts from the beginning")
 }
 

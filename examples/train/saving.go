@@ -45,7 +45,7 @@ func (j *job) resume(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	info, err := checkpoint.Load(ctx, j.world, dir, checkpoint.Options{Check: j.fits}, parts...)
+	info, err := checkpoint.Load(ctx, j.world, dir, checkpoint.Options{Local: j.options.saveLocal, Check: j.fits}, parts...)
 	if errors.Is(err, checkpoint.ErrNone) {
 		fmt.Fprintf(j.out, "no checkpoint in %s: training starts from the beginning\n\n", dir)
 		return nil
@@ -73,7 +73,7 @@ func (j *job) openSaver() (err error) {
 		return nil
 	}
 	j.saver, err = checkpoint.NewSaver(j.world, checkpoint.Config{
-		Dir: o.save, Keep: o.keep, BytesPerSecond: int64(o.saveLimit) * 1e6, Metadata: j.settled(),
+		Dir: o.save, Local: o.saveLocal, Keep: o.keep, BytesPerSecond: int64(o.saveLimit) * 1e6, Metadata: j.settled(),
 	})
 	return err
 }

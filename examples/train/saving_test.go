@@ -106,3 +106,20 @@ func TestErrorsHaveTheirRank(t *testing.T) {
 	complain(&stderr, err)
 	require.Equal(t, "train: rank 0: one\ntrain: rank 0: two of three\ntrain: rank 1: one\n", stderr.String())
 }
+
+// TestSaveLocal: where each host has a folder of its own, the index says which files are where.
+func TestSaveLocal(t *testing.T) {
+	clearLauncher(t)
+	dir := filepath.Join(t.TempDir(), "checkpoints")
+	flags := []string{"-text", short(t), "-save", dir, "-save-local", "-resume", dir}
+	_, want := trainTiny(t, "-text", flags[1], "-ranks", "1")
+	trainTiny(t, concat(flags, "-ranks", "3", "-stop-after", "2")...)
+	index, err := os.ReadFile(filepath.Join(dir, "step-00000002", "model.safetensors.index.json"))
+	require.NoError(t, err)
+	host, err := os.Hostname()
+	require.NoError(t, err)
+	require.Contains(t, string(index), fmt.Sprintf("%q", host+":"+filepath.Join(dir, "step-00000002")))
+	out, got := trainTiny(t, concat(flags, "-ranks", "2")...)
+	require.Contains(t, out, "resumed after step 2")
+	require.Equal(t, want.ParamSHA256, got.ParamSHA256)
+}

@@ -15,7 +15,7 @@ import (
 // on those too.)
 var freeFlags = []string{
 	"ranks", "transport", "lanes", "parity", "insecure", "link", "algorithm", "node-ranks", "overlap", "overlap-auto",
-	"stop-after", "save", "save-every", "save-limit", "keep", "resume",
+	"stop-after", "save", "save-every", "save-limit", "save-local", "keep", "resume",
 	"json", "svg", "trace", "progress", "eval-every", "sample", "temperature", "top-p",
 }
 
