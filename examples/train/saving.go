@@ -112,8 +112,8 @@ func (j *job) keep(ctx context.Context, asked bool) error {
 	return errSaved
 }
 
-// unlimit ends the limit of -save-limit for what is being written and for what follows: who has asked
-// the job to end does not wait long.
+// unlimit ends the limit of -save-limit for what is being written and for what follows: who has
+// asked the job to end does not wait long.
 func (j *job) unlimit() error {
 	if j.options.saveLimit == 0 {
 		return nil
