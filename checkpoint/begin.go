@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -54,6 +55,9 @@ func (s *Saver) begin(ctx context.Context, step int, parts []Part) (*job, error)
 // look finds out what is in this rank's folder, and where that is.
 func (m *intent) look(cfg Config, rank int) (err error) {
 	if m.Lists = cfg.Local || rank == 0; m.Lists {
+		if isCheckpoint(cfg.Dir) {
+			return errtext.Errorf("checkpoint: Config.Dir %s is a checkpoint itself: a load would take it, not the steps in it", cfg.Dir)
+		}
 		m.Complete, err = completeIn(cfg.Dir)
 	}
 	if cfg.Local && err == nil {

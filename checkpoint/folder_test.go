@@ -129,6 +129,30 @@ func TestALinkInTheWay(t *testing.T) {
 	requireNone(t, saveEach(t, dir, 8, part(entry("b")), part(entry("c"))))
 }
 
+// TestASingleStepThatIsNotThere is no reason to start from the beginning.
+func TestASingleStepThatIsNotThere(t *testing.T) {
+	dir := saved(t, entry("a"))
+	incomplete, missing := filepath.Join(dir, "step-00000006"), filepath.Join(dir, "step-00000007.1")
+	require.NoError(t, os.Mkdir(incomplete, 0o777))
+	for _, path := range []string{incomplete, missing} {
+		_, err := load(t, path, checkpoint.Options{}, entry("a"))
+		require.ErrorContains(t, err, path+" has no checkpoint, or one that is incomplete")
+		require.NotErrorIs(t, err, checkpoint.ErrNone)
+	}
+}
+
+// TestSavesIntoACheckpoint would not be found by a load of that folder.
+func TestSavesIntoACheckpoint(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "model.safetensors"), map[string][]byte{"a": {1, 2}})
+	for _, dir := range []string{dir, filepath.Join(saved(t, entry("a")), "step-00000005"), filepath.Join(dir, "model.safetensors")} {
+		for _, err := range saveEach(t, dir, 1, part(entry("a")), part()) {
+			require.ErrorContains(t, err, "Config.Dir "+dir+" is a checkpoint itself")
+		}
+	}
+	require.Equal(t, []string{"model.safetensors"}, namesIn(t, dir))
+}
+
 // TestFoldersAreMade below one that may not be read.
 func TestFoldersAreMade(t *testing.T) {
 	above := t.TempDir()

@@ -39,7 +39,7 @@ type Info struct {
 // holds, whatever number of ranks has saved it and wherever experts were. dir is the folder of
 // Config.Dir, of which the latest complete checkpoint is taken; or the folder of one checkpoint; or
 // one of Hugging Face layout, with an index or a single model.safetensors; or a single file. If
-// there is none the error is [ErrNone].
+// there is none the error is [ErrNone], but not for a folder with the name of a step.
 //
 // All ranks first compare all names, shapes and types. An error then lists every fault, the same
 // ones on each rank, and nothing has changed. An error after that, as of a checksum, is
@@ -135,9 +135,13 @@ func (c *candidates) look(dir string) (err error) {
 	if dir == "" {
 		return errors.New("checkpoint: Load: dir is empty, want a folder")
 	}
-	if c.Itself = isCheckpoint(dir); !c.Itself {
-		c.Complete, err = completeIn(dir)
+	if c.Itself = isCheckpoint(dir); c.Itself {
+		return nil
 	}
+	if _, _, ok := parseFolder(filepath.Base(dir)); ok { // not ErrNone: somebody wants this one
+		return errtext.Errorf("checkpoint: %s has no checkpoint, or one that is incomplete", dir)
+	}
+	c.Complete, err = completeIn(dir)
 	return err
 }
 
