@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -111,6 +112,24 @@ func TestRanksWithOtherFlagsAreNamed(t *testing.T) {
 	for _, err := range errs {
 		require.ErrorIs(t, err, errOptions)
 		require.Equal(t, transport.Rank(2), transport.CulpritOf(err))
+	}
+}
+
+// TestRanksMayNameFoldersByOtherPaths, but all or none save.
+func TestRanksMayNameFoldersByOtherPaths(t *testing.T) {
+	o, err := parse(tiny(), io.Discard)
+	require.NoError(t, err)
+	for _, folder := range []string{"", "b"} {
+		errs := onRanks(t, 2, func(w *switchyard.World) error {
+			mine := o
+			if mine.save = "a"; w.Rank() == 1 {
+				mine.save = folder
+			}
+			return agree(context.Background(), w, mine, nil)
+		})
+		for _, err := range errs {
+			require.Equal(t, folder == "", errors.Is(err, errOptions), "%v", err)
+		}
 	}
 }
 
