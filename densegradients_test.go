@@ -262,6 +262,10 @@ func TestDenseSetsThatRanksSumInAnotherOrder(t *testing.T) {
 			names := map[bool][2]string{false: {"embed", "head"}, true: {"head", "embed"}}[odd]
 			return errors.Join(d.SumGradients(ctx, []int{1, 1}, names[0]), d.SumGradients(ctx, []int{1, 1}, names[1]))
 		},
+		"frozen on one rank": func(d *Dense, ctx context.Context, odd bool) error {
+			defer func() { d.sets[1].Set.Frozen = odd }()
+			return d.SumGradients(ctx, []int{1, 1})
+		},
 		"order of sets": func(d *Dense, ctx context.Context, odd bool) error {
 			if odd {
 				slices.Reverse(d.sets)
@@ -283,11 +287,12 @@ func TestDenseSetsThatRanksSumInAnotherOrder(t *testing.T) {
 			require.NoError(t, sum(d, ctx, me == 1))
 			err = d.Step(ctx, expert.NewSGD(1))
 			require.ErrorContains(t, err, fmt.Sprintf("rank %d: Step: ", 1-me))
-			require.ErrorContains(t, err, "it has summed other sets than this rank, or in another order")
+			require.ErrorContains(t, err, "it has summed or frozen other sets than this rank, or in another order")
 			require.ErrorIs(t, err, transport.ErrMismatch)
 			require.NotErrorIs(t, err, ErrFailed)
 			require.Equal(t, [2]float32{}, [2]float32{sets[0].Value[0], sets[1].Value[0]})
 			require.NoError(t, d.DiscardGradients())
+			sets[1].Frozen = false
 			enter()
 			require.NoError(t, d.SumGradients(ctx, []int{1, 1}, "embed"))
 			require.NoError(t, d.SumGradients(ctx, []int{1, 1}, "head"))

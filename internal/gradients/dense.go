@@ -122,6 +122,16 @@ func (d *Dense) note(leaves, which []int) {
 	d.summed = h.Sum64()
 }
 
+// stepped is the digest of what has been summed, and of the sets that a step changes.
+func (d *Dense) stepped() uint64 {
+	h := fnv.New64a()
+	fmt.Fprint(h, d.summed)
+	for _, set := range d.cfg.Sets {
+		fmt.Fprint(h, set.Frozen)
+	}
+	return h.Sum64()
+}
+
 // CheckSummed returns an error if gradients are not summed, or those of other passes of one set
 // than of another.
 func (d *Dense) CheckSummed() error {
@@ -174,10 +184,10 @@ func (d *Dense) Discard() {
 	d.summed = 0
 }
 
-// Step gives the sums to the optimiser, and forgets them, once all ranks can and have summed the
-// same sets: those of another set may be as long, and would be added without an error.
+// Step gives the sums to the optimiser, and forgets them, once all ranks can and have summed and
+// frozen the same sets: those of another set may be as long, and would be added without an error.
 func (d *Dense) Step(ctx context.Context, o expert.Optimizer) error {
-	if _, err := (ranks{d.cfg.World, d.cfg.Joined}).ready(ctx, o, nil, d.summed); err != nil {
+	if _, err := (ranks{d.cfg.World, d.cfg.Joined}).ready(ctx, o, nil, d.stepped()); err != nil {
 		return err
 	}
 	for i, set := range d.cfg.Sets {

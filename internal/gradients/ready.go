@@ -108,7 +108,7 @@ func (of ranks) refusal(all, mine []byte, o expert.Optimizer) error {
 		}
 		if string(theirs) != string(mine) {
 			return of.refused(rank, fmt.Errorf(
-				"%w: it has summed other sets than this rank, or in another order; call DiscardGradients on every rank",
+				"%w: it has summed or frozen other sets than this rank, or in another order; call DiscardGradients on every rank",
 				transport.ErrMismatch))
 		}
 	}
