@@ -10,6 +10,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/internal/passcheck"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
@@ -91,12 +92,15 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 func (l *Layer) rowsBackward(ctx context.Context, p *pass, dy blas32.General) (back blas32.General, err error) {
 	var drows blas32.General
 	l.micro.turn.Do(func() { drows, p.dweights = l.order.RestoreBackward(p.Decision, p.answers, dy) })
-	l.checks.Made(&p.Fault, "backward", "the gradients of answers", drows)
+	l.checks.Made(&p.Fault, passcheck.AnswerGradients, drows)
 	there, err := l.compression.RestoreBackward(ctx, p.compressed, drows, compression.Leaves{
 		First: p.Global.FirstLeaf(l.world.Rank()), Count: len(p.Info.Ends),
 	})
 	if err != nil {
 		return blas32.General{}, err
+	}
+	if p.compressed != nil {
+		l.checks.Made(&p.Fault, passcheck.CentroidGradients, there)
 	}
 	if back, err = l.path.Backward(ctx, &p.Pass, there, dy); err != nil {
 		return blas32.General{}, err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -226,37 +227,92 @@ func TestWhatExpertsMakeIsChecked(t *testing.T) {
 	}
 }
 
-// TestMixturesAreChecked under Wire.Finite: mixtures that are too large for float32 fail the batch
-// on every rank, and the one that made them says so.
-func TestMixturesAreChecked(t *testing.T) {
-	const culprit = 1
-	for r, err := range onRanks(inprocWorlds(refusingRanks), func(w *World) error {
-		var spoil func(d *router.Decision) *router.Decision
-		cfg := smallConfig()
-		cfg.Wire.Finite, cfg.Router = true, spoiling{router.SoftMoE{Slots: 1}, &spoil}
+// overflows runs a pass on four ranks in which what the culprits make is too large for float32, and
+// another after it. Under Wire.Finite every rank names the lowest of the culprits. Each rank
+// changes its decision by spoil, which is given whether the rank is a culprit.
+func overflows(t *testing.T, cfg Config, culprits []transport.Rank, spoil func(d *router.Decision, culprit bool), dy float32, says string) {
+	t.Helper()
+	cfg.Wire.Finite = true
+	errs := onRanks(inprocWorlds(refusingRanks), func(w *World) error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		spoils, cfg := (func(*router.Decision) *router.Decision)(nil), cfg
+		culprit := slices.Contains(culprits, w.Rank())
+		cfg.Router = spoiling{cfg.Router, &spoils}
 		l, err := NewLayer(w, cfg)
 		if err != nil {
 			return err
 		}
-		if w.Rank() == culprit {
-			spoil = func(d *router.Decision) *router.Decision {
-				d.Mixture.Dispatch.Data[0] = math.MaxFloat32
-				return d
-			}
-		}
 		x, _ := batchOf(0, w.Rank())
 		x.Data[0] = 2
-		_, wrong := l.Forward(t.Context(), x)
-		spoil = nil
-		if _, err := l.Forward(t.Context(), x); err != nil {
+		dys, _ := batchOf(1, w.Rank())
+		if culprit {
+			for i := range dys.Data {
+				dys.Data[i] = dy
+			}
+		}
+		spoils = func(d *router.Decision) *router.Decision {
+			spoil(d, culprit)
+			return d
+		}
+		_, wrong := l.Forward(ctx, x)
+		if wrong == nil {
+			_, wrong = l.Backward(ctx, dys)
+		}
+		spoils = nil
+		if _, err := l.Forward(ctx, x); err != nil {
 			return fmt.Errorf("the next batch failed: %w", err)
 		}
 		return wrong
-	}) {
+	})
+	for r, err := range errs {
+		require.Equal(t, culprits[0], transport.CulpritOf(err), "rank %d: %v", r, err)
 		require.ErrorIs(t, err, alltoall.ErrNotFinite, "rank %d", r)
-		if r == culprit {
-			require.Equal(t, transport.Rank(culprit), transport.CulpritOf(err))
-			require.ErrorContains(t, err, "row 0, column 0 of the mixtures of its tokens is +Inf")
+		require.ErrorContains(t, err, says)
+		require.NotErrorIs(t, err, ErrFailed, "rank %d", r)
+	}
+	for _, r := range culprits {
+		require.ErrorContains(t, errs[r], says+" is +Inf")
+	}
+}
+
+// TestWhatOverflowsIsTheFaultOfItsRank: mixtures, and gradients of answers and of those to
+// centroids. Experts of other ranks get them, and what they make of them is not finite either.
+func TestWhatOverflowsIsTheFaultOfItsRank(t *testing.T) {
+	const huge = math.MaxFloat32
+	keep := func(*router.Decision, bool) {}
+	for name, c := range map[string]struct {
+		router      router.Router
+		compression Compression
+		spoil       func(d *router.Decision, culprit bool)
+		dy          float32
+		says        string
+	}{
+		"mixtures": {router.SoftMoE{Slots: 1}, Compression{}, func(d *router.Decision, culprit bool) {
+			if culprit {
+				d.Mixture.Dispatch.Data[0] = huge
+			}
+		}, 1, "of the mixtures of its tokens"},
+		"gradients of answers": {router.TopK{K: 2}, Compression{}, func(d *router.Decision, culprit bool) {
+			if culprit {
+				for i := range d.Weight {
+					d.Weight[i] = 2
+				}
+			}
+		}, huge, "of the gradients of answers"},
+		"gradients of centroids' answers": {
+			router.TopK{K: 4, Score: router.Sigmoid},
+			Compression{When: CompressAlways, Assign: roundRobin(1)}, keep, huge, "of the gradients of centroids' answers",
+		},
+	} {
+		for _, parallel := range []int{4, 2} {
+			for _, culprits := range [][]transport.Rank{{1}, {3}, {1, 2}} {
+				t.Run(fmt.Sprintf("%s/parallel=%d/ranks=%v", name, parallel, culprits), func(t *testing.T) {
+					cfg := smallConfig()
+					cfg.Router, cfg.Compression, cfg.ExpertParallel = c.router, c.compression, parallel
+					overflows(t, cfg, culprits, c.spoil, c.dy, c.says)
+				})
+			}
 		}
 	}
 }

@@ -261,10 +261,10 @@ func (l *Layer) begin(ctx context.Context, p *pass) (*alltoall.Handle, error) {
 		if c.Fault != nil {
 			l.checks.Unassigned(&p.Fault, c.Fault)
 		}
-		l.checks.Made(&p.Fault, "forward", "the centroids of its rows", c.Centroids)
+		l.checks.Made(&p.Fault, passcheck.Centroids, c.Centroids)
 		r.Counts, r.Rows = c.Counts, c.Centroids
 	} else if r.Rows, r.Token = l.order.Order(p.Decision, p.X); r.Token == nil {
-		l.checks.Made(&p.Fault, "forward", "the mixtures of its tokens", r.Rows)
+		l.checks.Made(&p.Fault, passcheck.Mixtures, r.Rows)
 	}
 	return l.exchange.Begin(ctx, r)
 }

@@ -1,15 +1,16 @@
 // Package passcheck finds numbers that are not finite in a pass of a layer, and shares what each
-// rank has found, so that the pass fails on every rank with the name of the first rank that found
-// something.
+// rank has found, so that the pass fails on every rank with the name of the rank where the number
+// arose.
 //
 // A rank that finds something late in a pass sends its rows all the same, since other ranks wait
-// for them, and says what it found beside them.
+// for them, and says what it found beside them. Numbers that are made of its rows elsewhere are
+// then not finite either; what was found earliest in the pass tells where the first arose.
 package passcheck
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"gonum.org/v1/gonum/blas/blas32"
@@ -41,21 +42,14 @@ type Stage struct{ Config }
 // New makes a stage.
 func New(cfg Config) *Stage { return &Stage{cfg} }
 
-// Fault is the first thing that a rank has found wrong in a pass.
+// Fault is what a rank has found wrong earliest in a pass.
 type Fault struct {
 	err  error
-	word uint64 // what the other ranks are told: 1 and the row of dy, or one of the values below
+	word word
 }
 
 // Found reports whether anything was found.
 func (f *Fault) Found() bool { return f.err != nil }
-
-// These stand in place of the row of dy if what a rank has made is not finite, or the clusters that
-// its Compression.Assign made are wrong.
-const (
-	made       = 1 << 62
-	unassigned = 1<<62 + 1
-)
 
 // Infinite returns the first row of m that holds a NaN or an infinity, and where in it, or −1.
 func Infinite(m blas32.General) (row, column int) {
@@ -77,22 +71,20 @@ func Infinite(m blas32.General) (row, column int) {
 }
 
 // Gradient notes the first row of dy that is not finite.
-func (s *Stage) Gradient(f *Fault, dy blas32.General) {
-	if t, j := Infinite(dy); t >= 0 {
-		what := fmt.Sprintf("row %d, column %d of dy is %v", t, j, mat.Row(dy, t)[j])
-		f.err, f.word = s.blamed(s.Rank, "backward", what), uint64(t)+1
+func (s *Stage) Gradient(f *Fault, dy blas32.General) { s.find(f, outputGradients, dy) }
+
+// Made notes the first number that is not finite in what this rank has made in a pass, if All.
+func (s *Stage) Made(f *Fault, k Kind, list ...blas32.General) {
+	if s.All {
+		s.find(f, k, list...)
 	}
 }
 
-// Made notes the first number that is not finite in what this rank has made in a pass, if All.
-func (s *Stage) Made(f *Fault, op, what string, list ...blas32.General) {
-	if !s.All || f.Found() {
-		return
-	}
+func (s *Stage) find(f *Fault, k Kind, list ...blas32.General) {
 	for _, m := range list {
 		if r, j := Infinite(m); r >= 0 {
-			text := fmt.Sprintf("row %d, column %d of %s is %v", r, j, what, mat.Row(m, r)[j])
-			f.err, f.word = s.blamed(s.Rank, op, text), made
+			what := fmt.Sprintf("row %d, column %d of %v is %v", r, j, k, mat.Row(m, r)[j])
+			f.note(wordOf(k, r), s.blamed(s.Rank, k.op(), what))
 			return
 		}
 	}
@@ -100,9 +92,15 @@ func (s *Stage) Made(f *Fault, op, what string, list ...blas32.General) {
 
 // Unassigned notes why Compression.Assign has made no clusters.
 func (s *Stage) Unassigned(f *Fault, err error) {
-	f.err = &transport.Error{Rank: s.Joined(s.Rank), Op: "forward",
-		Err: fmt.Errorf("%w: Config.Compression.Assign: %w", alltoall.ErrRefused, err)}
-	f.word = unassigned
+	f.note(wordOf(clusters, 0), &transport.Error{Rank: s.Joined(s.Rank), Op: clusters.op(),
+		Err: fmt.Errorf("%w: Config.Compression.Assign: %w", alltoall.ErrRefused, err)})
+}
+
+// note keeps what was found if it is earlier in the pass than what was found before.
+func (f *Fault) note(w word, err error) {
+	if !f.Found() || w.kind().stage() < f.word.kind().stage() {
+		f.err, f.word = err, w
+	}
 }
 
 func (s *Stage) blamed(r transport.Rank, op, what string) error {
@@ -112,12 +110,13 @@ func (s *Stage) blamed(r transport.Rank, op, what string) error {
 
 // Share sends what this rank has found to all ranks, while rows travel, and returns what waits for
 // the others: the error of the pass on every rank if one of them has found anything. It names the
-// first rank that has; on those that have, it is their own.
+// rank that found the earliest in the pass, the lowest of several; if this rank has found another
+// as early, its own error follows.
 //
 // Direct: 8 bytes to each other rank.
 func (s *Stage) Share(ctx context.Context, op string, f *Fault) (wait func() error) {
 	size, own := s.Comm.Size(), f.err
-	mine := binary.LittleEndian.AppendUint64(nil, f.word)
+	mine := binary.LittleEndian.AppendUint64(nil, uint64(f.word))
 	if size == 1 {
 		return func() error { return own }
 	}
@@ -127,24 +126,36 @@ func (s *Stage) Share(ctx context.Context, op string, f *Fault) (wait func() err
 		if err := <-done; err != nil {
 			return errtext.Errorf("switchyard: %s: what the ranks say of the pass: %w", op, err)
 		}
-		return cmp.Or(own, s.first(op, all))
+		return s.verdict(all, own)
 	}
 }
 
-// first returns an error if one of the ranks has found anything.
-func (s *Stage) first(op string, all []byte) error {
+// verdict is the error of the pass of what all ranks have found, own by this one.
+func (s *Stage) verdict(all []byte, own error) error {
+	culprit, earliest := transport.Rank(0), wordOf(nothing, 0)
+	at := func(r transport.Rank) word { return word(binary.LittleEndian.Uint64(all[8*int(r):])) }
 	for i := range len(all) / 8 {
 		r := transport.Rank(i)
-		switch word := binary.LittleEndian.Uint64(all[8*i:]); word {
-		case 0:
-		case made:
-			return s.blamed(r, op, "in what its experts made; its own error says where")
-		case unassigned:
-			return &transport.Error{Rank: s.Joined(r), Op: op, Err: fmt.Errorf(
-				"%w: its Config.Compression.Assign failed; its own error says why", alltoall.ErrRefused)}
-		default:
-			return s.blamed(r, op, fmt.Sprintf("row %d of its dy", word-1))
+		if w := at(r); w != 0 && (earliest == 0 || w.kind().stage() < earliest.kind().stage()) {
+			culprit, earliest = r, w
 		}
 	}
-	return nil
+	switch mine := at(s.Rank); {
+	case earliest == 0:
+		return nil
+	case culprit == s.Rank:
+		return own
+	case mine != 0 && mine.kind().stage() == earliest.kind().stage():
+		return errors.Join(s.said(culprit, earliest), own)
+	}
+	return s.said(culprit, earliest)
+}
+
+// said is the error of a rank that found something, as the others know it.
+func (s *Stage) said(r transport.Rank, w word) error {
+	if k := w.kind(); k != clusters {
+		return s.blamed(r, k.op(), fmt.Sprintf("row %d of %v", w.row(), k))
+	}
+	return &transport.Error{Rank: s.Joined(r), Op: clusters.op(), Err: fmt.Errorf(
+		"%w: its Config.Compression.Assign failed; its own error says why", alltoall.ErrRefused)}
 }

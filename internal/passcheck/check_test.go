@@ -59,7 +59,7 @@ func TestInfinite(t *testing.T) {
 	require.Equal(t, -1, row)
 }
 
-// TestTheFirstRankIsNamedOnAll, and each that has found something has its own error.
+// TestTheFirstRankIsNamedOnAll, and each that has found something gives its own error too.
 func TestTheFirstRankIsNamedOnAll(t *testing.T) {
 	errs := share(t, false, func(rank int, s *passcheck.Stage, f *passcheck.Fault) {
 		if rank > 0 {
@@ -70,10 +70,43 @@ func TestTheFirstRankIsNamedOnAll(t *testing.T) {
 	for r, err := range errs {
 		require.ErrorIs(t, err, alltoall.ErrRefused)
 		require.ErrorIs(t, err, alltoall.ErrNotFinite)
-		require.Equal(t, transport.Rank(10+max(r, 1)), transport.CulpritOf(err))
+		require.Equal(t, transport.Rank(11), transport.CulpritOf(err), "rank %d", r)
 	}
-	require.ErrorContains(t, errs[0], "row 1 of its dy")
-	require.ErrorContains(t, errs[2], "row 1, column 1 of dy is NaN")
+	require.ErrorContains(t, errs[0], "rank 11: backward: the batch was refused: not a finite number: row 1 of dy")
+	require.ErrorContains(t, errs[2], "row 1 of dy")
+	require.ErrorContains(t, errs[2], "rank 12: backward: the batch was refused: not a finite number: row 1, column 1 of dy is NaN")
+}
+
+// TestWhereANumberAroseIsNamedOnAll: what experts make of rows that are not finite is not their
+// fault, whichever rank they are on, and of the ranks that made such rows the lowest is named.
+func TestWhereANumberAroseIsNamedOnAll(t *testing.T) {
+	bad := with(nan)
+	for _, c := range []struct {
+		kinds   [3][]passcheck.Kind // that each rank finds, in any order
+		culprit int
+		says    string
+	}{
+		{[3][]passcheck.Kind{{passcheck.Answers}, {passcheck.Mixtures, passcheck.Answers}, {passcheck.Answers}}, 1, "the mixtures of its tokens"},
+		{[3][]passcheck.Kind{{passcheck.Answers}, {passcheck.Answers}, {passcheck.Answers, passcheck.Centroids}}, 2, "the centroids of its rows"},
+		{[3][]passcheck.Kind{{passcheck.Answers}, {passcheck.Mixtures}, {passcheck.Mixtures}}, 1, "the mixtures of its tokens"},
+		{[3][]passcheck.Kind{{}, {passcheck.Answers}, {passcheck.Answers}}, 1, "its experts' answers"},
+		{[3][]passcheck.Kind{{passcheck.RowGradients}, {passcheck.CentroidGradients}, {passcheck.AnswerGradients}}, 2, "the gradients of answers"},
+		{[3][]passcheck.Kind{{passcheck.RowGradients}, {passcheck.RowGradients}, {passcheck.CentroidGradients}}, 2, "the gradients of centroids' answers"},
+		{[3][]passcheck.Kind{{passcheck.RowGradients}, {passcheck.RowGradients}, {}}, 0, "its experts' gradients of rows"},
+	} {
+		errs := share(t, true, func(rank int, s *passcheck.Stage, f *passcheck.Fault) {
+			for _, k := range c.kinds[rank] {
+				s.Made(f, k, bad)
+			}
+		})
+		for r, err := range errs {
+			require.Equal(t, transport.Rank(10+c.culprit), transport.CulpritOf(err), "%v, rank %d: %v", c.kinds, r, err)
+			require.ErrorIs(t, err, alltoall.ErrRefused)
+			require.ErrorIs(t, err, alltoall.ErrNotFinite)
+			require.ErrorContains(t, err, "of "+c.says)
+		}
+		require.ErrorContains(t, errs[c.culprit], "row 1, column 1 of "+c.says+" is NaN")
+	}
 }
 
 // TestWhatExpertsMakeIsCheckedOnRequest.
@@ -81,16 +114,16 @@ func TestWhatExpertsMakeIsCheckedOnRequest(t *testing.T) {
 	for _, all := range []bool{false, true} {
 		errs := share(t, all, func(rank int, s *passcheck.Stage, f *passcheck.Fault) {
 			if rank == 2 {
-				s.Made(f, "backward", "its answers", with(4), with(nan))
-				s.Made(f, "backward", "something later", with(nan))
+				s.Made(f, passcheck.Answers, with(4), with(nan))
+				s.Made(f, passcheck.Answers, with(float32(math.Inf(1))))
 			}
 		})
 		if !all {
 			require.Equal(t, make([]error, 3), errs)
 			continue
 		}
-		require.ErrorContains(t, errs[0], "in what its experts made")
-		require.ErrorContains(t, errs[2], "row 1, column 1 of its answers is NaN")
+		require.ErrorContains(t, errs[0], "row 1 of its experts' answers")
+		require.ErrorContains(t, errs[2], "row 1, column 1 of its experts' answers is NaN")
 		require.Equal(t, transport.Rank(12), transport.CulpritOf(errs[1]))
 	}
 }

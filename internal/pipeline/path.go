@@ -62,7 +62,7 @@ func (l *Path) Forward(ctx context.Context, p *Pass, t *batch.Tokens, g *batch.G
 		},
 		Experts: func(i int) {
 			l.Turn.Do(func() { chunks[i].answers = l.Experts.Forward(&p.experts, i, chunks[i].rows, chunks[i].ends) })
-			l.Checks.Made(&p.Fault, "forward", "its experts' answers", chunks[i].answers...)
+			l.Checks.Made(&p.Fault, passcheck.Answers, chunks[i].answers...)
 		},
 		Combine: func(ctx context.Context, i int) (err error) {
 			answers, err = p.Handle.Combine(ctx, i, chunks[i].answers...)
@@ -91,7 +91,7 @@ func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.Genera
 		},
 		Experts: func(i int) {
 			l.Turn.Do(func() { computed[i] = l.Experts.Backward(&p.experts, i, arrived[i]) })
-			l.Checks.Made(&p.Fault, "backward", "its experts' gradients of rows", computed[i]...)
+			l.Checks.Made(&p.Fault, passcheck.RowGradients, computed[i]...)
 		},
 		Weights: func(i int) { l.Turn.Do(func() { l.Experts.BackwardWeights(&p.experts, i) }) },
 		Combine: func(ctx context.Context, i int) (err error) {
