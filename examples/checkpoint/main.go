@@ -11,11 +11,11 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/switchyard-moe/switchyard/checkpoint"
-	"github.com/switchyard-moe/switchyard/internal/printable"
 )
 
 const usage = `Lists the checkpoints of a folder, reads all their tensors, and compares the checksums.
@@ -102,7 +102,7 @@ func verify(out io.Writer, path string, tensors bool) error {
 	fmt.Fprintf(out, "%s: step %d of %d ranks, %d tensors in %d files, %s, %s\n", path, report.Step, report.Ranks,
 		len(report.Tensors), len(files), size(bytes), verdict(report, err))
 	for _, file := range slices.Sorted(maps.Keys(report.Absent)) {
-		fmt.Fprintf(out, "  %s is at %s\n", printable.Text(file, maxText), printable.Text(report.Absent[file], maxText))
+		fmt.Fprintf(out, "  %s is at %s\n", shown(file), shown(report.Absent[file]))
 	}
 	if tensors {
 		list(out, report.Tensors)
@@ -127,18 +127,26 @@ func verdict(report checkpoint.Report, err error) string {
 func list(out io.Writer, tensors []checkpoint.Tensor) {
 	names, width := make([]string, len(tensors)), 0
 	for i, t := range tensors {
-		names[i] = printable.Text(t.Name, maxText)
+		names[i] = shown(t.Name)
 		width = max(width, utf8.RuneCountInString(names[i]))
 	}
 	for i, t := range tensors {
 		shape := strings.ReplaceAll(fmt.Sprint(t.Shape), " ", "×")
-		file := printable.Text(t.File, maxText)
+		file := shown(t.File)
 		fmt.Fprintf(out, "  %-*s  %-4s %-12s %12d B  %08x  %s\n", width, names[i], t.DType, shape, t.Bytes, t.Checksum, file)
 	}
 }
 
-// maxText bounds what is shown of a name in a file, which any program may have written.
-const maxText = 4096
+// shown is a name in a file, which any program may have written, as one line that a terminal can
+// show.
+func shown(name string) string {
+	const longest = 4096
+	if len(name) > longest {
+		name = name[:longest] + "…"
+	}
+	quoted := strconv.Quote(name)
+	return quoted[1 : len(quoted)-1]
+}
 
 // size is a number of bytes in decimal units.
 func size(bytes int64) string {
