@@ -25,8 +25,7 @@ type Config struct {
 	// NoCopy writes from the memory of the layers instead of a copy: [Saver.Save] then returns only
 	// when all is written, and takes no memory for a copy.
 	NoCopy bool
-	// BytesPerSecond limits the rate at which this rank writes; 0 is no limit. In the background
-	// ranks wait for the slowest one, for as long as the OpTimeout of the transport at most.
+	// BytesPerSecond limits the rate at which this rank writes; 0 is no limit.
 	BytesPerSecond int64
 	// Metadata are strings of the program's own, in UTF-8, that go with each checkpoint; those of
 	// rank 0 are written. [Info] has them.

@@ -1,5 +1,7 @@
 package checkpoint
 
+import "time"
+
 // File is what a saver writes to.
 type File = file
 
@@ -8,6 +10,9 @@ var CreateFile = createFile
 
 // SyncFolder puts the names in a folder on the disk.
 var SyncFolder = syncFolder
+
+// SetBeat sets how often a busy rank says so.
+func (s *Saver) SetBeat(beat time.Duration) { s.ranks.beat = beat }
 
 // SetCreate has a saver make files by another function.
 func (s *Saver) SetCreate(create func(path string) (File, error)) { s.create = create }

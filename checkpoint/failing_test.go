@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/checkpoint"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
 var errDisk = errors.New("the disk has failed")
@@ -144,6 +147,48 @@ func TestAFailureOfTheSaveBefore(t *testing.T) {
 	complete, incomplete := steps(t, dir)
 	require.Equal(t, []string{"step-00000002"}, complete)
 	require.Empty(t, incomplete)
+}
+
+// slow is a file whose sync takes long.
+type slow struct{ checkpoint.File }
+
+func (f slow) Sync() error {
+	<-time.After(3 * time.Second)
+	return f.File.Sync()
+}
+
+// TestASlowDisk of one rank does not keep others in an operation for longer than the transport
+// allows, which would end the job.
+func TestASlowDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	ends, err := inproc.Open(inproc.Config{Ranks: 3, OpTimeout: 2 * time.Second})
+	require.NoError(t, err)
+	dir, errs := t.TempDir(), make([]error, len(ends))
+	var all sync.WaitGroup
+	for rank, end := range ends {
+		all.Go(func() {
+			w := switchyard.NewWorld(end)
+			s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir})
+			if err != nil {
+				errs[rank] = err
+				return
+			}
+			s.SetBeat(20 * time.Millisecond)
+			if rank == 1 {
+				s.SetCreate(func(path string) (checkpoint.File, error) {
+					f, err := checkpoint.CreateFile(path)
+					return slow{f}, err
+				})
+			}
+			errs[rank] = errors.Join(s.Save(t.Context(), 1, part(entry(fmt.Sprint(rank)))), s.Close(), w.Close())
+		})
+	}
+	all.Wait()
+	requireNone(t, errs)
+	complete, _ := steps(t, dir)
+	require.Equal(t, []string{"step-00000001"}, complete)
 }
 
 // TestSaveOfAnOldState: a part that says that its state is not that of now keeps all ranks from

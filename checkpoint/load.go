@@ -61,8 +61,12 @@ func (l *load) run(ctx context.Context, world *switchyard.World, dir string) (In
 	if err != nil {
 		return Info{}, err
 	}
-	for _, stage := range []func() error{func() error { return p.read(ctx) }, l.loaded} {
-		fault, err := l.ranks.agree(ctx, "Load", stage())
+	for _, stage := range []func(context.Context) error{p.read, func(context.Context) error { return l.loaded() }} {
+		var mine, fault error
+		err := l.ranks.busy(ctx, "Load", func(ctx context.Context) { mine = stage(ctx) })
+		if err == nil {
+			fault, err = l.ranks.agree(ctx, "Load", mine)
+		}
 		if err = errors.Join(fault, err); err != nil {
 			return Info{}, errtext.Errorf("checkpoint: %s: %w: %w", l.path, ErrUnusable, err)
 		}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/collective"
@@ -25,6 +27,7 @@ const (
 type ranks struct {
 	view transport.Transport
 	comm *collective.Comm
+	beat time.Duration // how often one that is busy with its disk says so
 }
 
 // newRanks makes a view of the world. Every rank does.
@@ -37,7 +40,7 @@ func newRanks(w *switchyard.World) (ranks, error) {
 	if err != nil {
 		return ranks{}, err
 	}
-	return ranks{view, collective.New(view)}, nil
+	return ranks{view, collective.New(view), 5 * time.Second}, nil
 }
 
 func (r ranks) rank() int { return int(r.view.Rank()) }
@@ -104,6 +107,42 @@ type fault struct {
 
 func (f *fault) Error() string { return f.text }
 func (f *fault) Unwrap() error { return f.mine }
+
+// busy runs do, which may take longer than an operation of the transport may wait: until all ranks
+// have done theirs they tell each other, from time to time, that they are at it. An error says that
+// they can no longer; then the context of do has ended.
+func (r ranks) busy(ctx context.Context, op string, do func(context.Context)) error {
+	work, stop := context.WithCancel(ctx)
+	defer stop()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		do(work)
+	}()
+	for {
+		all, err := gather(ctx, r, op, r.ended(done), maxShort)
+		if err != nil {
+			stop()
+			<-done
+			return err
+		}
+		if !slices.Contains(all, false) {
+			return nil
+		}
+	}
+}
+
+// ended waits for the end of what this rank does, but not for long.
+func (r ranks) ended(done <-chan struct{}) bool {
+	timer := time.NewTimer(r.beat)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
 
 // agree is for a stage after which a rank has nothing to say but whether it can go on. fault is the
 // error of a rank, the same verdict on all of them; err says that they could not speak.

@@ -53,7 +53,7 @@ func (j *job) copyInto(buffer []byte) []byte {
 // error that is not ErrWrite says that they could not; then what is written stays, since others may
 // have completed the checkpoint, and the next save removes it if not.
 func (j *job) run(ctx context.Context) error {
-	fault, err := j.agree(ctx, j.prepare())
+	fault, err := j.stage(ctx, j.prepare)
 	if fault == nil && err == nil {
 		fault, err = j.writeAndComplete(ctx)
 	}
@@ -62,7 +62,7 @@ func (j *job) run(ctx context.Context) error {
 	}
 	var removal error
 	if err == nil {
-		removal, err = j.agree(ctx, j.remove())
+		removal, err = j.stage(ctx, j.remove)
 	}
 	if err != nil {
 		j.saver.broken = err
@@ -71,8 +71,13 @@ func (j *job) run(ctx context.Context) error {
 	return errtext.Errorf("checkpoint: %w: step %d: %w", ErrWrite, j.step, errors.Join(fault, removal))
 }
 
-// agree ends a stage.
-func (j *job) agree(ctx context.Context, mine error) (fault, err error) {
+// stage does something on each rank. fault is the error of a rank, the same on all of them; err
+// says that they could not speak.
+func (j *job) stage(ctx context.Context, do func() error) (fault, err error) {
+	var mine error
+	if err := j.saver.ranks.busy(ctx, "Save", func(context.Context) { mine = do() }); err != nil {
+		return nil, err
+	}
 	return j.saver.ranks.agree(ctx, "Save", mine)
 }
 
@@ -93,7 +98,10 @@ func (j *job) prepare() error {
 }
 
 func (j *job) writeAndComplete(ctx context.Context) (fault, err error) {
-	mine, fault := j.write(ctx)
+	var mine manifest
+	if err := j.saver.ranks.busy(ctx, "Save", func(ctx context.Context) { mine, fault = j.write(ctx) }); err != nil {
+		return nil, err
+	}
 	mine.said = saying(fault)
 	all, err := gather(ctx, j.saver.ranks, "Save", mine, maxManifest)
 	if err != nil {
@@ -102,7 +110,7 @@ func (j *job) writeAndComplete(ctx context.Context) (fault, err error) {
 	if fault := firstFault(j.saver.ranks, "Save", fault, all); fault != nil {
 		return fault, nil
 	}
-	return j.agree(ctx, j.complete(all))
+	return j.stage(ctx, func() error { return j.complete(all) })
 }
 
 // remove removes what a failed save has written. No rank writes any more.
@@ -199,11 +207,12 @@ func (j *job) writeTensors(ctx context.Context, out io.Writer, p *pace, role int
 
 // prune removes old checkpoints, once the new one is complete on all ranks.
 func (j *job) prune(ctx context.Context) error {
-	var mine error
-	if cfg := j.saver.cfg; j.leader {
-		mine = errors.Join(j.left, prune(cfg.Dir, j.kept, cfg.Keep == 0))
-	}
-	fault, err := j.agree(ctx, mine)
+	fault, err := j.stage(ctx, func() error {
+		if cfg := j.saver.cfg; j.leader {
+			return errors.Join(j.left, prune(cfg.Dir, j.kept, cfg.Keep == 0))
+		}
+		return nil
+	})
 	if err != nil {
 		j.saver.broken = err
 		return err
