@@ -141,7 +141,7 @@ func (b *builder) buildOwn() (err error) {
 	})
 	l.order = roworder.New(cfg.Dim)
 	l.checks = passcheck.New(passcheck.Config{
-		Comm: b.checks, Rank: w.Rank(), Joined: w.views.Joined, All: cfg.Wire.Finite,
+		Comm: b.checks, Rank: w.Rank(), Joined: w.views.Joined, Wire: cfg.Wire,
 	})
 	l.path, err = cfg.newPath(b.at, pipeline.Path{Checks: l.checks, Turn: &l.micro.turn, Rank: w.Rank()},
 		autotune.Config{Comm: b.everyone, Rank: int(w.Rank()), Ranks: w.Size()}, &l.stats.exchanging)

@@ -71,8 +71,9 @@ type Config struct {
 	// float32. Rows are rounded whether they leave their rank or not, so that results do not depend
 	// on the number of ranks; sums stay float32. For what formats cost see docs/tuning.md. With
 	// Wire.Finite a number that is not finite is an error of the pass on every rank, also in what
-	// experts compute. It names the rank where the number arose: each rank sends 8 bytes to each of
-	// the others at the end of the pass. Without Wire.Finite x and dy alone are checked.
+	// experts compute and where a format has no room for a number. It names the rank where the
+	// number arose: each rank sends 8 bytes to each of the others at the end of the pass. Without
+	// Wire.Finite x and dy alone are checked.
 	Wire alltoall.Wire
 	// Overlap lets experts compute while rows travel. Its zero value does one after the other.
 	Overlap Overlap

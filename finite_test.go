@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/transport"
@@ -314,6 +316,99 @@ func TestWhatOverflowsIsTheFaultOfItsRank(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// TestWhatAFormatMakesInfiniteIsTheFaultOfTheSender: a number too large for fp16 is one of the rank
+// that sends it on this leg, whether it stays there or not.
+func TestWhatAFormatMakesInfiniteIsTheFaultOfTheSender(t *testing.T) {
+	const culprit, large = 3, 1e5
+	for says, c := range map[string]struct {
+		wire    alltoall.Wire
+		x, dy   float32 // of the culprit's last token
+		answers bool    // of its experts are large
+		grads   bool    // or their gradients of rows
+	}{
+		"the rows that it sent, in fp16":                 {alltoall.Wire{Dispatch: alltoall.FP16}, large, 1, false, false},
+		"the gradients of answers that it sent, in fp16": {alltoall.Wire{DispatchBack: alltoall.FP16}, 1, large * 10, false, false},
+		"the answers that it sent, in fp16":              {alltoall.Wire{Combine: alltoall.FP16}, 1, 1, true, false},
+		"the gradients of rows that it sent, in fp16":    {alltoall.Wire{CombineBack: alltoall.FP16}, 1, 1, false, true},
+	} {
+		for _, degree := range []int{1, 2} {
+			for _, parallel := range []int{4, 2} {
+				t.Run(fmt.Sprintf("%s/parallel=%d/chunks=%d", says, parallel, degree), func(t *testing.T) {
+					errs := onRanks(inprocWorlds(refusingRanks), func(w *World) error {
+						ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+						defer cancel()
+						cfg, mine := smallConfig(), w.Rank() == culprit
+						cfg.Wire, cfg.ExpertParallel, cfg.Overlap.Degree = c.wire, parallel, degree
+						cfg.Wire.Finite = true
+						cfg.Expert = scaled{cfg.Expert, mine && c.answers, mine && c.grads}
+						l, err := NewLayer(w, cfg)
+						if err != nil {
+							return err
+						}
+						x, _ := batchOf(0, w.Rank())
+						dy, _ := batchOf(1, w.Rank())
+						if mine {
+							scaleBy(mat.Rows(x, refusingTokens-1, refusingTokens), c.x)
+							scaleBy(mat.Rows(dy, refusingTokens-1, refusingTokens), c.dy)
+						}
+						if _, err = l.Forward(ctx, x); err != nil {
+							return err
+						}
+						_, err = l.Backward(ctx, dy)
+						return err
+					})
+					for r, err := range errs {
+						require.Equal(t, transport.Rank(culprit), transport.CulpritOf(err), "rank %d: %v", r, err)
+						require.ErrorIs(t, err, alltoall.ErrNotFinite)
+						require.NotErrorIs(t, err, ErrFailed)
+					}
+					require.ErrorContains(t, errs[culprit], strings.TrimSuffix(says, ", in fp16"))
+				})
+			}
+		}
+	}
+}
+
+// scaled is experts whose answers, or gradients of rows, are too large for fp16.
+type scaled struct {
+	expert.Expert
+	answers, grads bool
+}
+
+func (s scaled) String() string { return "scaled" }
+
+func (s scaled) New(shape expert.Shape) (expert.Group, error) {
+	g, err := s.Expert.New(shape)
+	return scaledGroup{g, s}, err
+}
+
+type scaledGroup struct {
+	expert.Group
+	by scaled
+}
+
+func (g scaledGroup) Forward(x blas32.General, rows expert.Rows) (blas32.General, expert.Saved) {
+	y, saved := g.Group.Forward(x, rows)
+	if g.by.answers {
+		scaleBy(y, 1e9)
+	}
+	return y, saved
+}
+
+func (g scaledGroup) Backward(saved expert.Saved, dy blas32.General) blas32.General {
+	dx := g.Group.Backward(saved, dy)
+	if g.by.grads {
+		scaleBy(dx, 1e9)
+	}
+	return dx
+}
+
+func scaleBy(m blas32.General, v float32) {
+	for i := range m.Data {
+		m.Data[i] *= v
 	}
 }
 

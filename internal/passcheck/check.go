@@ -8,6 +8,7 @@
 package passcheck
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -30,9 +31,9 @@ type Config struct {
 	// Rank is this rank's number, and Joined the number by which errors name a rank.
 	Rank   transport.Rank
 	Joined func(transport.Rank) transport.Rank
-	// All checks what experts make too, and not only what the caller gives
-	// ([alltoall.Wire.Finite]).
-	All bool
+	// Wire is the formats in which rows travel. With Finite what ranks make is checked too, and
+	// what formats round, and not only what the caller gives.
+	Wire alltoall.Wire
 }
 
 // Stage checks the passes of a rank. Its methods may be called for several passes at a time, and
@@ -73,10 +74,25 @@ func Infinite(m blas32.General) (row, column int) {
 // Gradient notes the first row of dy that is not finite.
 func (s *Stage) Gradient(f *Fault, dy blas32.General) { s.find(f, outputGradients, dy) }
 
-// Made notes the first number that is not finite in what this rank has made in a pass, if All.
+// Made notes the first number that is not finite in what this rank has made in a pass, if
+// Wire.Finite.
 func (s *Stage) Made(f *Fault, k Kind, list ...blas32.General) {
-	if s.All {
+	if s.Wire.Finite {
 		s.find(f, k, list...)
+	}
+}
+
+// Arrived notes the first row of m that is not finite after a narrow format has rounded it, if
+// Wire.Finite: the fault of the rank that sent it, which sender tells of a row.
+func (s *Stage) Arrived(f *Fault, k Kind, m blas32.General, sender func(row int) transport.Rank) {
+	format := k.format(s.Wire)
+	if !s.Wire.Finite || format == alltoall.Float32 {
+		return
+	}
+	if r, j := Infinite(m); r >= 0 {
+		from := sender(r)
+		what := fmt.Sprintf("row %d, column %d of %v is %v in %v", r, j, k, mat.Row(m, r)[j], format)
+		f.note(wordOf(k, int(from)), s.blamed(from, k.op(), what))
 	}
 }
 
@@ -110,8 +126,8 @@ func (s *Stage) blamed(r transport.Rank, op, what string) error {
 
 // Share sends what this rank has found to all ranks, while rows travel, and returns what waits for
 // the others: the error of the pass on every rank if one of them has found anything. It names the
-// rank that found the earliest in the pass, the lowest of several; if this rank has found another
-// as early, its own error follows.
+// rank that is to blame for the earliest in the pass, the lowest of several; if this rank has found
+// another as early, its own error follows.
 //
 // Direct: 8 bytes to each other rank.
 func (s *Stage) Share(ctx context.Context, op string, f *Fault) (wait func() error) {
@@ -132,18 +148,21 @@ func (s *Stage) Share(ctx context.Context, op string, f *Fault) (wait func() err
 
 // verdict is the error of the pass of what all ranks have found, own by this one.
 func (s *Stage) verdict(all []byte, own error) error {
-	culprit, earliest := transport.Rank(0), wordOf(nothing, 0)
+	var finder, culprit transport.Rank
+	var earliest word
 	at := func(r transport.Rank) word { return word(binary.LittleEndian.Uint64(all[8*int(r):])) }
 	for i := range len(all) / 8 {
 		r := transport.Rank(i)
-		if w := at(r); w != 0 && (earliest == 0 || w.kind().stage() < earliest.kind().stage()) {
-			culprit, earliest = r, w
+		w := at(r)
+		later := cmp.Compare(w.kind().stage(), earliest.kind().stage())
+		if blamed := w.culprit(r, s.Comm.Size()); w != 0 && (earliest == 0 || later < 0 || later == 0 && blamed < culprit) {
+			finder, culprit, earliest = r, blamed, w
 		}
 	}
 	switch mine := at(s.Rank); {
 	case earliest == 0:
 		return nil
-	case culprit == s.Rank:
+	case finder == s.Rank:
 		return own
 	case mine != 0 && mine.kind().stage() == earliest.kind().stage():
 		return errors.Join(s.said(culprit, earliest), own)
@@ -153,7 +172,10 @@ func (s *Stage) verdict(all []byte, own error) error {
 
 // said is the error of a rank that found something, as the others know it.
 func (s *Stage) said(r transport.Rank, w word) error {
-	if k := w.kind(); k != clusters {
+	switch k := w.kind(); {
+	case k.travelled():
+		return s.blamed(r, k.op(), fmt.Sprintf("%v, in %v", k, k.format(s.Wire)))
+	case k != clusters:
 		return s.blamed(r, k.op(), fmt.Sprintf("row %d of %v", w.row(), k))
 	}
 	return &transport.Error{Rank: s.Joined(r), Op: clusters.op(), Err: fmt.Errorf(

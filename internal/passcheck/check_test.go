@@ -2,6 +2,7 @@ package passcheck_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"math"
 	"sync"
@@ -28,14 +29,14 @@ func with(v float32) blas32.General {
 }
 
 // share has each of three ranks note what find does, and share it. Errors name rank r as r+10.
-func share(t *testing.T, all bool, find func(rank int, s *passcheck.Stage, f *passcheck.Fault)) []error {
+func share(t *testing.T, wire alltoall.Wire, find func(rank int, s *passcheck.Stage, f *passcheck.Fault)) []error {
 	t.Helper()
 	errs := make([]error, 3)
 	var wg sync.WaitGroup
 	for r, tr := range inproc.New(3) {
 		wg.Go(func() {
 			s := passcheck.New(passcheck.Config{
-				Comm: collective.New(tr), Rank: tr.Rank(), All: all,
+				Comm: collective.New(tr), Rank: tr.Rank(), Wire: wire,
 				Joined: func(r transport.Rank) transport.Rank { return r + 10 },
 			})
 			var f passcheck.Fault
@@ -61,7 +62,7 @@ func TestInfinite(t *testing.T) {
 
 // TestTheFirstRankIsNamedOnAll, and each that has found something gives its own error too.
 func TestTheFirstRankIsNamedOnAll(t *testing.T) {
-	errs := share(t, false, func(rank int, s *passcheck.Stage, f *passcheck.Fault) {
+	errs := share(t, alltoall.Wire{}, func(rank int, s *passcheck.Stage, f *passcheck.Fault) {
 		if rank > 0 {
 			s.Gradient(f, with(nan))
 		}
@@ -94,7 +95,7 @@ func TestWhereANumberAroseIsNamedOnAll(t *testing.T) {
 		{[3][]passcheck.Kind{{passcheck.RowGradients}, {passcheck.RowGradients}, {passcheck.CentroidGradients}}, 2, "the gradients of centroids' answers"},
 		{[3][]passcheck.Kind{{passcheck.RowGradients}, {passcheck.RowGradients}, {}}, 0, "its experts' gradients of rows"},
 	} {
-		errs := share(t, true, func(rank int, s *passcheck.Stage, f *passcheck.Fault) {
+		errs := share(t, alltoall.Wire{Finite: true}, func(rank int, s *passcheck.Stage, f *passcheck.Fault) {
 			for _, k := range c.kinds[rank] {
 				s.Made(f, k, bad)
 			}
@@ -109,10 +110,41 @@ func TestWhereANumberAroseIsNamedOnAll(t *testing.T) {
 	}
 }
 
+// TestWhatAFormatMakesInfiniteIsTheFaultOfTheSender, which may have found nothing.
+func TestWhatAFormatMakesInfiniteIsTheFaultOfTheSender(t *testing.T) {
+	wire := alltoall.Wire{Finite: true, Dispatch: alltoall.FP16, CombineBack: alltoall.FP16}
+	for _, c := range []struct {
+		kind, late passcheck.Kind
+		says       string
+	}{
+		{passcheck.Rows, passcheck.Answers, "the rows that it sent"},
+		{passcheck.ReturnedGradients, 0, "the gradients of rows that it sent"},
+	} {
+		errs := share(t, wire, func(rank int, s *passcheck.Stage, f *passcheck.Fault) {
+			if rank == 1 {
+				return
+			}
+			if c.late != 0 {
+				s.Made(f, c.late, with(nan))
+			}
+			s.Arrived(f, c.kind, with(nan), func(row int) transport.Rank {
+				return transport.Rank(row + (2-rank)/2) // rank 0 blames rank 2, which blames rank 1
+			})
+			s.Arrived(f, passcheck.RowAnswers, with(nan), nil) // float32: its sender says so
+		})
+		for r, err := range errs {
+			require.Equal(t, transport.Rank(11), transport.CulpritOf(err), "rank %d: %v", r, err)
+			require.ErrorContains(t, err, c.says)
+			require.ErrorContains(t, err, "fp16")
+		}
+		require.ErrorContains(t, errs[0], "row 1, column 1 of "+c.says+" is NaN in fp16")
+	}
+}
+
 // TestWhatExpertsMakeIsCheckedOnRequest.
 func TestWhatExpertsMakeIsCheckedOnRequest(t *testing.T) {
 	for _, all := range []bool{false, true} {
-		errs := share(t, all, func(rank int, s *passcheck.Stage, f *passcheck.Fault) {
+		errs := share(t, alltoall.Wire{Finite: all}, func(rank int, s *passcheck.Stage, f *passcheck.Fault) {
 			if rank == 2 {
 				s.Made(f, passcheck.Answers, with(4), with(nan))
 				s.Made(f, passcheck.Answers, with(float32(math.Inf(1))))
@@ -131,7 +163,7 @@ func TestWhatExpertsMakeIsCheckedOnRequest(t *testing.T) {
 // TestClustersThatCannotBeMade are an error of the rank whose function made none.
 func TestClustersThatCannotBeMade(t *testing.T) {
 	why := errors.New("no clusters")
-	errs := share(t, false, func(rank int, s *passcheck.Stage, f *passcheck.Fault) {
+	errs := share(t, alltoall.Wire{}, func(rank int, s *passcheck.Stage, f *passcheck.Fault) {
 		if rank == 1 {
 			s.Unassigned(f, why)
 		}
@@ -169,4 +201,28 @@ func TestAnEndedContextIsTheErrorOfThePass(t *testing.T) {
 	err := s.Share(ctx, "forward", new(passcheck.Fault))()
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorContains(t, err, "what the ranks say of the pass")
+}
+
+// TestAnyWordOfAPeerIsAnError that names a rank there is.
+func TestAnyWordOfAPeerIsAnError(t *testing.T) {
+	list := inproc.New(2)
+	defer func() {
+		for _, tr := range list {
+			_ = tr.Close()
+		}
+	}()
+	for _, word := range []uint64{1, 12<<56 | 1, 9<<56 | 2, 10<<56 | 1<<55, math.MaxUint64, 200<<56 | 3} {
+		peer := make(chan error, 1)
+		go func() {
+			mine := binary.LittleEndian.AppendUint64(nil, word)
+			peer <- collective.New(list[1]).AllGather(context.Background(), make([]byte, 16), mine)
+		}()
+		s := passcheck.New(passcheck.Config{
+			Comm: collective.New(list[0]), Joined: func(r transport.Rank) transport.Rank { return r },
+		})
+		err := s.Share(context.Background(), "forward", new(passcheck.Fault))()
+		require.NoError(t, <-peer)
+		require.ErrorIs(t, err, alltoall.ErrRefused)
+		require.Equal(t, transport.Rank(1), transport.CulpritOf(err), "%#x: %v", word, err)
+	}
 }

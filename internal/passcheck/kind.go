@@ -1,8 +1,13 @@
 package passcheck
 
-import "fmt"
+import (
+	"fmt"
 
-// Kind is what may be wrong in a pass: the rows that a rank has made.
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// Kind is what may be wrong in a pass: the rows that a rank has made or sent.
 type Kind int
 
 const (
@@ -21,6 +26,14 @@ const (
 	CentroidGradients
 	// RowGradients are those of the rows of any rank, by the rank's experts.
 	RowGradients
+	// Rows are those that have come to their experts, and RowAnswers the answers that have come
+	// back.
+	Rows
+	RowAnswers
+	// ExpertGradients are the gradients of answers that have come to the experts, and
+	// ReturnedGradients those of rows that have come back.
+	ExpertGradients
+	ReturnedGradients
 )
 
 // String names the rows in errors.
@@ -34,6 +47,10 @@ func (k Kind) String() string {
 		AnswerGradients:   "the gradients of answers",
 		CentroidGradients: "the gradients of centroids' answers",
 		RowGradients:      "its experts' gradients of rows",
+		Rows:              "the rows that it sent",
+		RowAnswers:        "the answers that it sent",
+		ExpertGradients:   "the gradients of answers that it sent",
+		ReturnedGradients: "the gradients of rows that it sent",
 	}
 	if k <= nothing || int(k) >= len(names) {
 		return fmt.Sprintf("rows of unknown kind %d", int(k))
@@ -44,7 +61,7 @@ func (k Kind) String() string {
 // op is the pass in which they are made.
 func (k Kind) op() string {
 	switch k {
-	case clusters, Mixtures, Centroids, Answers:
+	case clusters, Mixtures, Centroids, Answers, Rows, RowAnswers:
 		return "forward"
 	}
 	return "backward"
@@ -56,13 +73,36 @@ func (k Kind) stage() int {
 	switch k {
 	case CentroidGradients: // of a node's ranks, if rows are gathered
 		return 1
-	case Answers, RowGradients:
+	case Rows, ExpertGradients:
 		return 2
+	case Answers, RowGradients:
+		return 3
+	case RowAnswers, ReturnedGradients:
+		return 4
 	}
 	return 0
 }
 
-// word is what a rank tells the others: a kind, and in the lower bits a row. 0 is nothing.
+// format is that in which rows that have travelled did.
+func (k Kind) format(w alltoall.Wire) alltoall.Format {
+	switch k {
+	case Rows:
+		return w.Dispatch
+	case RowAnswers:
+		return w.Combine
+	case ExpertGradients:
+		return w.DispatchBack
+	case ReturnedGradients:
+		return w.CombineBack
+	}
+	return alltoall.Float32
+}
+
+// travelled reports whether the rows were found where they arrived.
+func (k Kind) travelled() bool { return k >= Rows && k <= ReturnedGradients }
+
+// word is what a rank tells the others: a kind, and in the lower bits a row, or of rows that have
+// travelled the rank that sent them. 0 is nothing.
 type word uint64
 
 const rowBits = 56
@@ -70,5 +110,13 @@ const rowBits = 56
 func wordOf(k Kind, row int) word { return word(k)<<rowBits | word(row) }
 
 func (w word) kind() Kind { return Kind(w >> rowBits) }
+
+// culprit is the rank to blame for what a rank has found. A peer may send any word.
+func (w word) culprit(finder transport.Rank, ranks int) transport.Rank {
+	if w.kind().travelled() && w&(1<<rowBits-1) < word(ranks) {
+		return transport.Rank(w.row())
+	}
+	return finder
+}
 
 func (w word) row() int { return int(w & (1<<rowBits - 1)) }

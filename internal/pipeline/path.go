@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"slices"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
@@ -49,6 +50,12 @@ func (l *Path) Forward(ctx context.Context, p *Pass, t *batch.Tokens, g *batch.G
 		answers []blas32.General
 	}
 	chunks := make([]chunk, p.Handle.Chunks())
+	first := func(i int) (n int) { // chunks are dispatched in order
+		for _, c := range chunks[:i] {
+			n += c.rows.Rows
+		}
+		return n
+	}
 	p.experts = l.Experts.Begin(p.Handle, mat.Sum(g.Leaves[:g.First]))
 	err = l.Run(ctx, schedule.Forward, t.Info.Train, len(chunks), Steps{
 		Dispatch: func(ctx context.Context, i int) (err error) {
@@ -61,6 +68,7 @@ func (l *Path) Forward(ctx context.Context, p *Pass, t *batch.Tokens, g *batch.G
 			}
 		},
 		Experts: func(i int) {
+			l.Checks.Arrived(&p.Fault, passcheck.Rows, chunks[i].rows, l.sender(p, first(i)))
 			l.Turn.Do(func() { chunks[i].answers = l.Experts.Forward(&p.experts, i, chunks[i].rows, chunks[i].ends) })
 			l.Checks.Made(&p.Fault, passcheck.Answers, chunks[i].answers...)
 		},
@@ -69,6 +77,9 @@ func (l *Path) Forward(ctx context.Context, p *Pass, t *batch.Tokens, g *batch.G
 			return err
 		},
 	})
+	if err == nil {
+		l.Checks.Arrived(&p.Fault, passcheck.RowAnswers, answers, l.host(p))
+	}
 	return answers, err
 }
 
@@ -79,6 +90,12 @@ func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.Genera
 		return blas32.General{}, err
 	}
 	arrived, computed := make([]blas32.General, p.Handle.Chunks()), make([][]blas32.General, p.Handle.Chunks())
+	first := func(i int) (n int) {
+		for _, m := range arrived[:i] {
+			n += m.Rows
+		}
+		return n
+	}
 	err = l.Run(ctx, schedule.Backward, true, len(arrived), Steps{
 		Dispatch: func(ctx context.Context, i int) (err error) {
 			arrived[i], err = p.Handle.DispatchBack(ctx, i, danswers)
@@ -90,6 +107,7 @@ func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.Genera
 			}
 		},
 		Experts: func(i int) {
+			l.Checks.Arrived(&p.Fault, passcheck.ExpertGradients, arrived[i], l.sender(p, first(i)))
 			l.Turn.Do(func() { computed[i] = l.Experts.Backward(&p.experts, i, arrived[i]) })
 			l.Checks.Made(&p.Fault, passcheck.RowGradients, computed[i]...)
 		},
@@ -99,5 +117,37 @@ func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.Genera
 			return err
 		},
 	})
+	if err == nil {
+		l.Checks.Arrived(&p.Fault, passcheck.ReturnedGradients, drows, l.host(p))
+	}
 	return drows, err
+}
+
+// sender tells from which rank of the world a row came that is here after the first ones.
+func (l *Path) sender(p *Pass, first int) func(row int) transport.Rank {
+	return func(row int) transport.Rank {
+		plan := p.Handle.Plan()
+		i := slices.IndexFunc(plan.Segments, func(s alltoall.Segment) bool {
+			return s.First <= first+row && first+row < s.First+s.Rows
+		})
+		return l.world(plan, i%plan.Ranks())
+	}
+}
+
+// host tells which rank of the world has the expert of a row of this rank.
+func (l *Path) host(p *Pass) func(row int) transport.Rank {
+	return func(row int) transport.Rank {
+		plan := p.Handle.Plan()
+		r := 0
+		for end := plan.Sent[0]; end <= row; end += plan.Sent[r] {
+			r++
+		}
+		return l.world(plan, r)
+	}
+}
+
+// world is a rank of the plan's copy of the experts as one of the world, in which copies follow
+// each other.
+func (l *Path) world(plan *alltoall.Plan, rank int) transport.Rank {
+	return l.Rank + transport.Rank(rank-plan.Rank)
 }
