@@ -502,7 +502,7 @@ func TestStateAtTheWrongTime(t *testing.T) {
 		_, err = l.State(nil)
 		require.NoError(t, err)
 	})
-	var none *Layer = new(Layer)
+	none := new(Layer)
 	_, err := none.State(nil)
 	require.ErrorContains(t, err, "State: the layer was not made by NewLayer")
 }

@@ -23,7 +23,7 @@ const (
 // indexNames are the names of the indexes by the role of their tensors.
 var indexNames = [...]string{modelIndex, trainingIndex}
 
-// ErrNone: a folder has no complete checkpoint.
+// ErrNone is beneath the error of a folder without a complete checkpoint.
 var ErrNone = errors.New("no complete checkpoint")
 
 // Checkpoint is a folder that [List] has found.

@@ -15,11 +15,11 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// ErrUnusable: a load has failed when part of the state was already overwritten. On no rank may the
-// parts be used before another load has succeeded.
+// ErrUnusable is beneath the error of a load that has failed when part of the state was already
+// overwritten. On no rank may the parts be used before another load has succeeded.
 var ErrUnusable = errors.New("the state is overwritten in part and must not be used")
 
-// ErrDamaged: the bytes of a tensor are not those that were saved.
+// ErrDamaged is beneath the error about a tensor whose bytes are not those that were saved.
 var ErrDamaged = errors.New("the checksum is wrong")
 
 // Info says what was loaded.

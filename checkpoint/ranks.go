@@ -44,7 +44,6 @@ func newRanks(w *switchyard.World) (ranks, error) {
 }
 
 func (r ranks) rank() int { return int(r.view.Rank()) }
-func (r ranks) size() int { return r.view.Size() }
 
 // said is what each message has beside its content: why the rank cannot go on, or "".
 type said struct{ Fault string }

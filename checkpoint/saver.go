@@ -10,9 +10,10 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
-// ErrWrite: a rank could not write its files, and the save has failed on all; what it had written
-// is removed, and earlier checkpoints are as they were. Or the checkpoint is saved, as the error
-// then says, but an older one could not be removed. Training and later saves can go on.
+// ErrWrite is beneath the error of a save that has failed on all ranks, because one could not write
+// its files: what was written is removed, and earlier checkpoints are as they were. Or the
+// checkpoint is saved, as the error then says, but an older one could not be removed. Training and
+// later saves can go on.
 var ErrWrite = errors.New("a file could not be written or removed")
 
 // errClosed: a method was called after Close.
