@@ -14,15 +14,16 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-var sizeMiB = flag.Int("size", 64, "MiB of experts that TestMemory and TestRates save, on 8 ranks")
-
-const sizeRanks = 8
+var (
+	sizeMiB   = flag.Int("size", 64, "MiB of experts that TestMemory and TestRates save")
+	sizeRanks = flag.Int("ranks", 8, "the number of ranks on which they do")
+)
 
 // expertsOf are a rank's experts of a model of -size MiB: 16 a rank, of three tensors each.
 func expertsOf(rank int) *param.State {
 	const experts = 16
 	s := &param.State{}
-	n := *sizeMiB << 20 / 4 / sizeRanks / experts / 4
+	n := *sizeMiB << 20 / 4 / (*sizeRanks) / experts / 4
 	for i := range experts {
 		for j, name := range []string{"w_gate", "w_up", "w_down"} {
 			data := make([]float32, n<<(j/2)) // the last one is twice as long
@@ -41,10 +42,10 @@ func expertsOf(rank int) *param.State {
 func allocated(t *testing.T, do func(w *switchyard.World, rank int) error) uint64 {
 	t.Helper()
 	var begin, end sync.WaitGroup
-	begin.Add(sizeRanks)
-	end.Add(sizeRanks)
+	begin.Add(*sizeRanks)
+	end.Add(*sizeRanks)
 	var before, after runtime.MemStats
-	requireNone(t, onRanks(sizeRanks, func(w *switchyard.World, rank int) error {
+	requireNone(t, onRanks(*sizeRanks, func(w *switchyard.World, rank int) error {
 		begin.Done()
 		begin.Wait()
 		if rank == 0 {
@@ -69,7 +70,7 @@ func allocated(t *testing.T, do func(w *switchyard.World, rank int) error) uint6
 // not.
 func TestMemory(t *testing.T) {
 	const little = 1 << 20 // of a rank: buffers, names
-	states, bytes := make([]*param.State, sizeRanks), 0
+	states, bytes := make([]*param.State, *sizeRanks), 0
 	for rank := range states {
 		states[rank] = expertsOf(rank)
 		for _, e := range states[rank].Entries {
@@ -80,7 +81,7 @@ func TestMemory(t *testing.T) {
 	requireAllocated := func(what string, copies, calls int, do func(w *switchyard.World, p checkpoint.Part) error) {
 		n := allocated(t, func(w *switchyard.World, rank int) error { return do(w, checkpoint.Part{State: states[rank]}) })
 		t.Logf("%s: %.3f of the state is allocated", what, float64(n)/float64(bytes))
-		require.Less(t, n, uint64(copies*bytes+calls*sizeRanks*little), what)
+		require.Less(t, n, uint64(copies*bytes+calls*(*sizeRanks)*little), what)
 	}
 	requireAllocated("three saves", 1, 3, func(w *switchyard.World, p checkpoint.Part) error {
 		return saveOn(w, checkpoint.Config{Dir: dir, Keep: 1}, p, 1, 2, 3)

@@ -45,15 +45,17 @@ for r in range(ranks):
 print(size / (time.perf_counter() - begin) / 1e9)
 `
 
-// TestRates measures, if -python is given: GB/s of saving and loading -size MiB of experts on 8
-// ranks of this process, beside Python's safetensors on the same disk, in turns; and how long Save
-// blocks, beside a copy of the same bytes. The disk has written everything else before each one.
+// TestRates measures, if -python is given: GB/s of saving and loading -size MiB of experts on
+// -ranks ranks of this process, beside Python's safetensors on the same disk, in turns; and how long Save
+// blocks, beside a copy of the same bytes (give as many -ranks as cores for that: Save begins with
+// an all-gather, after which ranks that share a core wait for the copies of the others). The disk
+// has written everything else before each one.
 func TestRates(t *testing.T) {
 	if *python == "" {
 		t.Skip("-python names no Python")
 	}
 	r := rates{t: t, ours: map[string][]float64{}, theirs: map[string][]float64{}}
-	for rank := range sizeRanks {
+	for rank := range *sizeRanks {
 		r.states = append(r.states, expertsOf(rank))
 		for _, e := range r.states[rank].Entries {
 			r.bytes += 4 * len(e.Data.([]float32))
@@ -122,7 +124,7 @@ func (r *rates) timed(w *switchyard.World, what string, gbps bool, do func() err
 func (r *rates) save(noCopy, sync bool) {
 	dir := r.t.TempDir()
 	defer func() { require.NoError(r.t, os.RemoveAll(dir)) }()
-	requireNone(r.t, onRanks(sizeRanks, func(w *switchyard.World, rank int) error {
+	requireNone(r.t, onRanks(*sizeRanks, func(w *switchyard.World, rank int) error {
 		part := checkpoint.Part{State: r.states[rank]}
 		s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir, NoCopy: noCopy})
 		if err != nil {
@@ -151,7 +153,7 @@ func (r *rates) save(noCopy, sync bool) {
 func (r *rates) copy() {
 	dir := r.t.TempDir()
 	defer func() { require.NoError(r.t, os.RemoveAll(dir)) }()
-	requireNone(r.t, onRanks(sizeRanks, func(w *switchyard.World, rank int) error {
+	requireNone(r.t, onRanks(*sizeRanks, func(w *switchyard.World, rank int) error {
 		part := checkpoint.Part{State: r.states[rank]}
 		s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir, Keep: 1})
 		if err != nil {
@@ -165,7 +167,7 @@ func (r *rates) copy() {
 				return err
 			}
 		}
-		to := make([]float32, r.bytes/4/sizeRanks)
+		to := make([]float32, r.bytes/4/(*sizeRanks))
 		for _, what := range []string{"first copy", "copy"} {
 			if err := r.timed(w, what, false, func() error { return copyAll(to, part) }); err != nil {
 				return err
@@ -206,7 +208,7 @@ func (r *rates) peer(sync bool) {
 	script := filepath.Join(dir, "peer.py")
 	require.NoError(r.t, os.WriteFile(script, []byte(peer), 0o600))
 	n := len(r.states[0].Entries[0].Data.([]float32))
-	out, err := exec.Command(*python, script, dir, fmt.Sprint(sizeRanks), fmt.Sprint(n), fmt.Sprint(sync)).CombinedOutput()
+	out, err := exec.Command(*python, script, dir, fmt.Sprint(*sizeRanks), fmt.Sprint(n), fmt.Sprint(sync)).CombinedOutput()
 	require.NoError(r.t, err, string(out))
 	var saved, loaded float64
 	_, err = fmt.Sscan(string(out), &saved, &loaded)
