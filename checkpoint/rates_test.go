@@ -46,10 +46,10 @@ print(size / (time.perf_counter() - begin) / 1e9)
 `
 
 // TestRates measures, if -python is given: GB/s of saving and loading -size MiB of experts on
-// -ranks ranks of this process, beside Python's safetensors on the same disk, in turns; and how long Save
-// blocks, beside a copy of the same bytes (give as many -ranks as cores for that: Save begins with
-// an all-gather, after which ranks that share a core wait for the copies of the others). The disk
-// has written everything else before each one.
+// -ranks ranks of this process, beside Python's safetensors on the same disk, in turns; and how
+// long Save blocks, beside a copy of the same bytes (give as many -ranks as cores for that: Save
+// begins with an all-gather, after which ranks that share a core wait for the copies of the
+// others). The disk has written everything else before each one.
 func TestRates(t *testing.T) {
 	if *python == "" {
 		t.Skip("-python names no Python")
