@@ -126,17 +126,23 @@ func failure(t *testing.T, s *checkpoint.Saver, p checkpoint.Part, noCopy bool) 
 	return err
 }
 
+// failingFirst begins the save of step 1, which fails where rank 0 puts its file on the disk.
+func failingFirst(t *testing.T, w *switchyard.World, dir string) (*checkpoint.Saver, checkpoint.Part, error) {
+	p := part(entry(fmt.Sprint(w.Rank())))
+	s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir})
+	if err != nil {
+		return nil, p, err
+	}
+	s.SetCreate(failOn("sync", filepath.Join("step-00000001", "model-00001")))
+	return s, p, s.Save(t.Context(), 1, p)
+}
+
 // TestAFailureOfTheSaveBefore comes out of the next one, which has begun all the same.
 func TestAFailureOfTheSaveBefore(t *testing.T) {
 	dir := t.TempDir()
 	requireNone(t, onRanks(2, func(w *switchyard.World, rank int) error {
-		s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir})
+		s, p, err := failingFirst(t, w, dir)
 		if err != nil {
-			return err
-		}
-		s.SetCreate(failOn("sync", filepath.Join("step-00000001", "model-00001")))
-		p := part(entry(fmt.Sprint(rank)))
-		if err := s.Save(t.Context(), 1, p); err != nil {
 			return err
 		}
 		if err := s.Save(t.Context(), 2, p); !errors.Is(err, checkpoint.ErrWrite) || !strings.Contains(err.Error(), "step 1: ") {
@@ -227,13 +233,8 @@ func TestSaveOfAnOldState(t *testing.T) {
 func TestARefusedSaveIsNoFailedWrite(t *testing.T) {
 	dir := t.TempDir()
 	requireNone(t, onRanks(2, func(w *switchyard.World, rank int) error {
-		s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir})
+		s, p, err := failingFirst(t, w, dir)
 		if err != nil {
-			return err
-		}
-		s.SetCreate(failOn("sync", filepath.Join("step-00000001", "model-00001")))
-		p := part(entry(fmt.Sprint(rank)))
-		if err := s.Save(t.Context(), 1, p); err != nil {
 			return err
 		}
 		if err := s.Save(t.Context(), -1, p); err == nil || errors.Is(err, checkpoint.ErrWrite) {

@@ -1,5 +1,11 @@
 package param
 
+import (
+	"fmt"
+	"reflect"
+	"slices"
+)
+
 // State is what one part of a model on one rank needs to go on with the same bits: a layer with the
 // moments of its optimizer, or a program's own parameters. A checkpoint saves and loads it.
 type State struct {
@@ -60,4 +66,58 @@ func (r Role) String() string {
 		return "training"
 	}
 	return "parameter"
+}
+
+// Clone returns the entry with a copy of its data.
+func (e Entry) Clone() Entry {
+	switch data := e.Data.(type) {
+	case []float32:
+		e.Data = slices.Clone(data)
+	case []float64:
+		e.Data = slices.Clone(data)
+	case []int64:
+		e.Data = slices.Clone(data)
+	case []byte:
+		e.Data = slices.Clone(data)
+	}
+	return e
+}
+
+// CopyFrom copies the data of another entry into the memory of e's. Both must have the same type
+// and length, which is one of those of [Entry.Data]; else nothing is changed, and the error names
+// e and what differs.
+func (e Entry) CopyFrom(from Entry) error {
+	same := false
+	switch to := e.Data.(type) {
+	case []float32:
+		same = copySame(to, from.Data)
+	case []float64:
+		same = copySame(to, from.Data)
+	case []int64:
+		same = copySame(to, from.Data)
+	case []byte:
+		same = copySame(to, from.Data)
+	}
+	if !same {
+		return fmt.Errorf("param: entry %q has %s, and what is copied %s", e.Name, sizeOf(e.Data), sizeOf(from.Data))
+	}
+	return nil
+}
+
+// copySame copies from if it is like to, and tells whether it is.
+func copySame[T any](to []T, from any) bool {
+	data, ok := from.([]T)
+	if ok = ok && len(data) == len(to); ok {
+		copy(to, data)
+	}
+	return ok
+}
+
+// sizeOf describes the data of an entry.
+func sizeOf(data any) string {
+	v := reflect.ValueOf(data)
+	if v.Kind() != reflect.Slice {
+		return fmt.Sprintf("data of type %T", data)
+	}
+	return fmt.Sprintf("%d elements of a %T", v.Len(), data)
 }

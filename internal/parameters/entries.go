@@ -245,7 +245,7 @@ func (l *Lister) leavesOut(set *param.Set) bool {
 	return l.optimizer == nil || set.Frozen && !l.makes && !l.optimizer.Holds(set)
 }
 
-// makeLater notes how to list sets with what is left out for now.
+// makeLater notes how to list sets with what is left out unless a load asks for it.
 func (l *Lister) makeLater(prefix string, set *param.Set, has func(rest string) bool, list func(*Lister)) {
 	if l.optimizer != nil && l.leavesOut(set) {
 		l.makers = append(l.makers, maker{prefix: prefix, has: has, list: list})

@@ -93,21 +93,21 @@ func CopyGate(to, from router.Gate) {
 	copy(biasOf(to), biasOf(from))
 	state := stateOf(from)
 	for i, e := range stateOf(to) {
-		copyData(e.Data, state[i].Data)
+		mustCopy(e, state[i])
 	}
 }
 
 // KeepGate returns what gives a gate back the bias and the state that it has now.
 func KeepGate(gate router.Gate) (giveBack func()) {
 	bias, state := slices.Clone(biasOf(gate)), stateOf(gate)
-	kept := make([]any, len(state))
+	kept := make([]param.Entry, len(state))
 	for i, e := range state {
-		kept[i] = cloned(e.Data)
+		kept[i] = e.Clone()
 	}
 	return func() {
 		copy(biasOf(gate), bias)
 		for i, e := range stateOf(gate) {
-			copyData(e.Data, kept[i])
+			mustCopy(e, kept[i])
 		}
 	}
 }
@@ -120,32 +120,10 @@ func stateOf(gate router.Gate) []param.Entry {
 	return nil
 }
 
-// cloned returns a copy of the data of an entry.
-func cloned(data any) any {
-	switch data := data.(type) {
-	case []float32:
-		return slices.Clone(data)
-	case []float64:
-		return slices.Clone(data)
-	case []int64:
-		return slices.Clone(data)
-	case []byte:
-		return slices.Clone(data)
-	}
-	return nil
-}
-
-// copyData copies the data of an entry to those of another one like it.
-func copyData(to, from any) {
-	switch to := to.(type) {
-	case []float32:
-		copy(to, from.([]float32))
-	case []float64:
-		copy(to, from.([]float64))
-	case []int64:
-		copy(to, from.([]int64))
-	case []byte:
-		copy(to, from.([]byte))
+// mustCopy copies between two gates of one router, whose states have the same entries.
+func mustCopy(to, from param.Entry) {
+	if err := to.CopyFrom(from); err != nil {
+		panic("switchyard: state of a gate: " + err.Error())
 	}
 }
 

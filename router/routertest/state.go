@@ -19,7 +19,7 @@ func testState(t *testing.T, s suite) {
 		s.trainStep(t, trained, step)
 	}
 	for i, to := range s.stateOf(t, resumed) {
-		copyData(t, to.Data, s.stateOf(t, trained)[i].Data)
+		require.NoError(t, to.CopyFrom(s.stateOf(t, trained)[i]))
 	}
 	for step := 3; step < 5; step++ {
 		require.Equal(t, s.trainStep(t, trained, step), s.trainStep(t, resumed, step), "step %d", step)
@@ -71,20 +71,4 @@ func (s suite) stateOf(t *testing.T, g router.Gate) (list []param.Entry) {
 		require.Len(t, e.Data, (param.Tensor{Shape: e.Shape}).Len(), "%s of shape %v", e.Name, e.Shape)
 	}
 	return list
-}
-
-// copyData copies the data of an entry, which must be of one of the types of entries.
-func copyData(t *testing.T, to, from any) {
-	switch to := to.(type) {
-	case []float32:
-		copy(to, from.([]float32))
-	case []float64:
-		copy(to, from.([]float64))
-	case []int64:
-		copy(to, from.([]int64))
-	case []byte:
-		copy(to, from.([]byte))
-	default:
-		require.Fail(t, "data of another type than those of entries", "%T", to)
-	}
 }
