@@ -80,8 +80,8 @@ func (d *Dense) DiscardGradients() error {
 	})
 }
 
-// Step gives the gradients that have been summed to the optimiser, set after set, but for frozen
-// ones, and forgets them. Every rank calls it, with an optimiser of the same settings: otherwise,
+// Step gives the gradients that have been summed to the optimizer, set after set, but for frozen
+// ones, and forgets them. Every rank calls it, with an optimizer of the same settings: otherwise,
 // or if one cannot take the step ([expert.Validator]), all get an error, the gradients stay, and
 // Step can be repeated. It is also an error on every rank if one has summed or frozen other sets
 // than another, or in another order; then DiscardGradients is what helps.

@@ -385,7 +385,7 @@ func TestAFrozenDenseSet(t *testing.T) {
 }
 
 // TestFreezingDenseSets of which all are frozen, and one that is frozen after its sum: neither norm
-// nor optimiser use it.
+// nor optimizer use it.
 func TestFreezingDenseSets(t *testing.T) {
 	alone(t, func(w *World) {
 		ctx := t.Context()
@@ -439,7 +439,7 @@ func TestMisuseOfDenseGradients(t *testing.T) {
 		refuse(err, "call Step, or DiscardGradients")
 		sets[1].Grad.Leaf(0)[0] = 1
 		require.NoError(t, d.SumGradients(ctx, []int{1}, "head"))
-		refuse(d.Step(ctx, nil), "no optimiser")
+		refuse(d.Step(ctx, nil), "no optimizer")
 		require.NoError(t, d.Step(ctx, sgd))
 		var none *Dense
 		for _, of := range []*Dense{none, {}} {

@@ -12,7 +12,7 @@ import (
 // does not keep what is frozen: the program says it again after it has built the layer.
 //
 // A frozen set keeps its values. It has no gradient: none is computed by the gates and experts of
-// this module, kept in memory, sent, counted in [GradNorm] or listed by Gradients; and no optimiser
+// this module, kept in memory, sent, counted in [GradNorm] or listed by Gradients; and no optimizer
 // is given it, so that what one keeps for it stays too. The gradient of the tokens is the same.
 //
 // [param.Gate] does not freeze the bias by which a gate balances its load, since that is no

@@ -19,7 +19,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// stepLog is an optimiser that notes the kinds of the sets that it is given.
+// stepLog is an optimizer that notes the kinds of the sets that it is given.
 type stepLog struct {
 	*expert.Adam
 	kinds []param.Kind

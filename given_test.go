@@ -211,9 +211,9 @@ type noExpert struct{}
 
 func (*noExpert) New(expert.Shape) (expert.Group, error) { panic("asked of nothing") }
 
-type noOptimiser struct{}
+type noOptimizer struct{}
 
-func (*noOptimiser) Update(*param.Set, []float32) { panic("asked of nothing") }
+func (*noOptimizer) Update(*param.Set, []float32) { panic("asked of nothing") }
 
 // TestSizesOfAConfigurationAreBounded: what is negative, far too large, or overflows in a sum or
 // product, and what is nil within an interface, is an error that names the field, the value and the
@@ -266,8 +266,8 @@ func TestSizesOfAConfigurationAreBounded(t *testing.T) {
 		require.NoError(t, err)
 		x := randomMatrix(rand.New(rand.NewPCG(1, 1)), 4, 6)
 		require.NoError(t, beforehand("Step", l, x))
-		for _, none := range []expert.Optimizer{nil, (*noOptimiser)(nil), (*expert.Adam)(nil)} {
-			require.ErrorContains(t, l.Step(t.Context(), none), "rank 0: Step: no optimiser")
+		for _, none := range []expert.Optimizer{nil, (*noOptimizer)(nil), (*expert.Adam)(nil)} {
+			require.ErrorContains(t, l.Step(t.Context(), none), "rank 0: Step: no optimizer")
 		}
 		require.NoError(t, l.Step(t.Context(), expert.NewSGD(0.1)))
 	})

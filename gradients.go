@@ -133,7 +133,7 @@ func scaleGradients(ctx context.Context, factor float32, part Trainable) error {
 // DiscardGradients forgets the gradients of all passes since the last Step, those of micro-batch
 // layers included: a step is left out, as where [ClipGradients] finds gradients that are not
 // finite. Every rank does so. Parameters, the bias by which a gate balances its load, what counts
-// steps and the state of an optimiser stay as they are, and the load of these passes moves no bias.
+// steps and the state of an optimizer stay as they are, and the load of these passes moves no bias.
 // Without gradients it does nothing.
 func (l *Layer) DiscardGradients() error {
 	const op = "DiscardGradients"

@@ -58,7 +58,7 @@ var (
 //     before it began, or it was a mistake. Then it may be called again, and the result has the
 //     bits that it would have had without the first call; the other ranks wait for it. Or all ranks
 //     have refused the batch together ([alltoall.ErrRefused]: a token that cannot be routed, a
-//     number that is not finite), or the step (an optimiser that cannot take it). Then the pass is
+//     number that is not finite), or the step (an optimizer that cannot take it). Then the pass is
 //     dropped on every rank, or the gradients stay for the next Step, and the next call works.
 //   - With ErrFailed the layer has ended on this rank, and so have its micro-batch layers. Messages
 //     had been sent, and the call was broken off: a rank died, a context ended in the middle, an

@@ -97,9 +97,9 @@ func converted[To, From Tensor | parameters.Tensor](list []From) []To {
 
 // Step sums the gradients of shared parameters over the ranks that share them — those of the gate
 // and of the shared expert over all, and so those of learned gains; an expert's over its copies —
-// gives them to the optimiser, and forgets them. Then a gate that balances its load by a bias moves
+// gives them to the optimizer, and forgets them. Then a gate that balances its load by a bias moves
 // it by the load of all ranks since the last step. At least one Backward must have gone before. An
-// optimiser that cannot take a step ([expert.Validator]), or has other settings than on another
+// optimizer that cannot take a step ([expert.Validator]), or has other settings than on another
 // rank, fails the step on every rank, with the parameters as they were; it can then be repeated
 // with one that can. A step to which other tokens came than router.Batch.StepTokens announced fails
 // so too, and its passes are dropped.

@@ -56,11 +56,11 @@ func TestARateOf0TrainsNothing(t *testing.T) {
 	}
 }
 
-// TestAWrongOptimiserFailsTheStepEverywhere: with an optimiser that one rank has not set, or set to
+// TestAWrongOptimizerFailsTheStepEverywhere: with an optimizer that one rank has not set, or set to
 // other numbers, no rank's parameters change, the others name that rank, and the step can be
 // repeated. The gradients, asked for before, are all summed then: nothing but the check itself
 // makes the ranks wait for each other.
-func TestAWrongOptimiserFailsTheStepEverywhere(t *testing.T) {
+func TestAWrongOptimizerFailsTheStepEverywhere(t *testing.T) {
 	const silent = "its own error says why"
 	grouped := expert.NewSGD(0.1)
 	grouped.Groups = []expert.ParamGroup{{Names: []string{"b?"}, WeightDecay: new(float32(0))}}
@@ -69,7 +69,7 @@ func TestAWrongOptimiserFailsTheStepEverywhere(t *testing.T) {
 		here, there string
 	}{
 		"literal":  {&expert.Adam{}, "expert.NewAdam", silent},
-		"none":     {nil, "no optimiser", silent},
+		"none":     {nil, "no optimizer", silent},
 		"NaN":      {expert.NewSGD(float32(math.NaN())), "SGD.LR is NaN", silent},
 		"other LR": {expert.NewSGD(0.5), "is not the one of this rank", "is not the one of this rank, SGD{LR:0.1"},
 		"groups":   {grouped, "is not the one of this rank", "is not the one of this rank, SGD{LR:0.1"},
@@ -127,7 +127,7 @@ func TestAWrongOptimiserFailsTheStepEverywhere(t *testing.T) {
 	}
 }
 
-// unchecked is an optimiser from outside that only updates.
+// unchecked is an optimizer from outside that only updates.
 type unchecked struct{}
 
 func (unchecked) Update(p *param.Set, grad []float32) {
@@ -136,8 +136,8 @@ func (unchecked) Update(p *param.Set, grad []float32) {
 	}
 }
 
-// TestOptimisersNeedNotValidate: one that only updates works.
-func TestOptimisersNeedNotValidate(t *testing.T) {
+// TestOptimizersNeedNotValidate: one that only updates works.
+func TestOptimizersNeedNotValidate(t *testing.T) {
 	x := randomMatrix(rand.New(rand.NewPCG(3, 3)), 4, 6)
 	for rank, err := range onRanks(inprocWorlds(2), func(w *World) error {
 		l, err := NewLayer(w, smallConfig())

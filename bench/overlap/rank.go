@@ -369,7 +369,7 @@ func (r *runner) compute(l stack, do func()) {
 	}
 }
 
-// still is an optimiser that changes nothing.
+// still is an optimizer that changes nothing.
 type still struct{}
 
 func (still) Update(*param.Set, []float32) {}

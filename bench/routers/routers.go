@@ -47,7 +47,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func parse(args []string, stdout io.Writer) (options, error) {
 	var o options
 	f := flag.NewFlagSet("routers", flag.ContinueOnError)
-	f.IntVar(&o.steps, "steps", 400, "optimiser steps of each router")
+	f.IntVar(&o.steps, "steps", 400, "optimizer steps of each router")
 	f.IntVar(&o.ranks, "ranks", 2, "ranks, as goroutines; only the speed depends on it")
 	f.StringVar(&o.text, "text", "", "`file` to learn; default is the text in Go's source tree")
 	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this `file`, one JSON object a line")

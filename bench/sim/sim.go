@@ -32,7 +32,7 @@ What the simulation takes for granted:
   - Processors reach -tflops. Each rank's computing in a layer and pass takes 1 + noise·|z| times as long, z standard normal; in
     each layer and step one node, another each time, gets -skew times the mean rows; -straggler slows the last rank's computing
     by this factor, -slow-link its link. Plans know nothing of these four.
-  - A collective begins when its last rank is ready. Optimiser, embeddings, loss and the communication of attention are left out.
+  - A collective begins when its last rank is ready. Optimizer, embeddings, loss and the communication of attention are left out.
 
 Flags:
 `

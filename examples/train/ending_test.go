@@ -71,7 +71,7 @@ func TestLossCurve(t *testing.T) {
 	require.NoError(t, h.draw(path))
 	svg, err := os.ReadFile(path)
 	require.NoError(t, err)
-	for _, want := range []string{"<svg", "training", "held out", "bigram", "optimiser step", "nats per byte"} {
+	for _, want := range []string{"<svg", "training", "held out", "bigram", "optimizer step", "nats per byte"} {
 		require.Contains(t, string(svg), want)
 	}
 	require.Equal(t, 4.0, smooth(h.train, 1)[1].Y)

@@ -51,7 +51,7 @@ func newPlot() *plot.Plot {
 	p := figure.New()
 	p.Title.Text = "Learning to predict the next byte"
 	p.Title.Padding = vg.Points(8)
-	p.X.Label.Text = "optimiser step"
+	p.X.Label.Text = "optimizer step"
 	p.Y.Label.Text = "loss (nats per byte)"
 	p.X.Label.Padding, p.Y.Label.Padding = vg.Points(4), vg.Points(4)
 	p.X.Padding, p.Y.Padding = vg.Points(4), vg.Points(4)

@@ -150,7 +150,7 @@ func (o *options) declare(f *flagSet) {
 	integer(f, &o.parity, "parity", 1, 0, 15, "of -lanes, those that carry parity, which is how many may fail; less than -lanes")
 	f.BoolVar(&o.insecure, "insecure", false, "let ranks of several machines talk, although nothing is encrypted or authenticated")
 
-	integer(f, &o.steps, "steps", 400, 1, large, "optimiser steps")
+	integer(f, &o.steps, "steps", 400, 1, large, "optimizer steps")
 	integer(f, &o.stopAfter, "stop-after", 0, 0, large, "end after this many of -steps, with the learning rates of all of them; 0 ends after the last")
 	integer(f, &o.batch, "batch", 16, 1, large, "sequences of a step, over all ranks")
 	integer(f, &o.groups, "groups", 8, 1, large, "groups of whole sequences that a batch is cut into; they are spread over the ranks, and capacity counts within one")

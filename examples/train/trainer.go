@@ -210,7 +210,7 @@ func (t *trainer) passes(ctx context.Context, cancel context.CancelCauseFunc, ba
 	return all, nil
 }
 
-// update sums the dense gradients over the ranks and lets the optimiser change all parameters.
+// update sums the dense gradients over the ranks and lets the optimizer change all parameters.
 func (t *trainer) update(ctx context.Context, rate float32) error {
 	if err := t.optim.setRate(rate); err != nil {
 		return err

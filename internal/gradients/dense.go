@@ -184,7 +184,7 @@ func (d *Dense) Discard() {
 	d.summed = 0
 }
 
-// Step gives the sums to the optimiser, and forgets them, once all ranks can and have summed and
+// Step gives the sums to the optimizer, and forgets them, once all ranks can and have summed and
 // frozen the same sets: those of another set may be as long, and would be added without an error.
 func (d *Dense) Step(ctx context.Context, o expert.Optimizer) error {
 	if _, err := (ranks{d.cfg.World, d.cfg.Joined}).ready(ctx, o, nil, d.stepped()); err != nil {

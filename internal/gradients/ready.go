@@ -18,17 +18,17 @@ import (
 // What a rank says before a step.
 const (
 	ableToStep  byte = iota
-	cannotStep       // its optimiser says so
+	cannotStep       // its optimizer says so
 	otherTokens      // than Batch.StepTokens announced came
 )
 
 // ofOptimizer is how many bytes of what a rank says before a step are its status and the digest of
-// its optimiser.
+// its optimizer.
 const ofOptimizer = 1 + 8
 
 // Ready asks every rank whether it can take a step, before any gradient is sent or any parameter
 // changed: a rank that cannot fails the step on all of them ([lifecycle.Agreed]). It can be
-// repeated with another optimiser. Optimisers of this module must also have the same settings on
+// repeated with another optimizer. Optimizers of this module must also have the same settings on
 // every rank, since parameters that several ranks hold would differ from then on.
 //
 // If other tokens came than were announced, the gradients of the losses have other weights than
@@ -49,7 +49,7 @@ type ranks struct {
 
 func (c *Config) ranks() ranks { return ranks{c.World, c.Joined} }
 
-// ready returns an error, on every rank, unless all can take a step with the same optimiser, and
+// ready returns an error, on every rank, unless all can take a step with the same optimizer, and
 // have summed the same. tokens is why other tokens than announced came on this rank, and dropped
 // tells that they did on one.
 func (of ranks) ready(ctx context.Context, o expert.Optimizer, tokens error, summed ...uint64) (dropped bool, err error) {
@@ -94,7 +94,7 @@ func (of ranks) refusal(all, mine []byte, o expert.Optimizer) error {
 	for rank := range size {
 		switch all[int(rank)*len(mine)] {
 		case cannotStep:
-			return of.refused(rank, errors.New("its optimiser cannot take the step; its own error says why"))
+			return of.refused(rank, errors.New("its optimizer cannot take the step; its own error says why"))
 		case otherTokens:
 			return of.refused(rank, errors.New(
 				"other tokens came than it announced as Batch.StepTokens; its own error says how many"))
@@ -104,7 +104,7 @@ func (of ranks) refusal(all, mine []byte, o expert.Optimizer) error {
 		theirs := all[int(rank)*len(mine):][:len(mine)]
 		if string(theirs[:ofOptimizer]) != string(mine[:ofOptimizer]) {
 			return of.refused(rank, fmt.Errorf(
-				"%w: its optimiser is not the one of this rank, %v", transport.ErrMismatch, o))
+				"%w: its optimizer is not the one of this rank, %v", transport.ErrMismatch, o))
 		}
 		if string(theirs) != string(mine) {
 			return of.refused(rank, fmt.Errorf(
@@ -115,10 +115,10 @@ func (of ranks) refusal(all, mine []byte, o expert.Optimizer) error {
 	return nil
 }
 
-// validate returns why an optimiser cannot take a step.
+// validate returns why an optimizer cannot take a step.
 func validate(o expert.Optimizer) error {
 	if check.Nil(o) {
-		return errors.New("no optimiser")
+		return errors.New("no optimizer")
 	}
 	if v, ok := o.(expert.Validator); ok {
 		return v.Validate()
@@ -126,7 +126,7 @@ func validate(o expert.Optimizer) error {
 	return nil
 }
 
-// digest is the same on all ranks if their optimisers have the same settings, as far as those are
+// digest is the same on all ranks if their optimizers have the same settings, as far as those are
 // known.
 func digest(o expert.Optimizer) uint64 {
 	h := fnv.New64a()

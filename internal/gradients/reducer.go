@@ -1,6 +1,6 @@
 // Package gradients sums the gradients of a layer's parameters: over the tokens of all ranks that
 // share the parameters, over the backward passes of a step, and over the micro-batch layers. Then
-// it gives the sums to the optimiser.
+// it gives the sums to the optimizer.
 //
 // The gate, the shared expert and the gains of compression are held by every rank; an expert by one
 // rank of each copy of the experts. Gradients of a pass are summed over a fixed tree of groups of

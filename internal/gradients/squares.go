@@ -10,7 +10,7 @@ import (
 	"github.com/switchyard-moe/switchyard/param/tree"
 )
 
-// Owner has gradients of a step, which it sums over the ranks: a [Reducer].
+// Owner has gradients of a step, which it sums over the ranks: a [Reducer] or a [Dense].
 type Owner interface {
 	// Comm connects all ranks of the world.
 	Comm() *collective.Comm

@@ -18,7 +18,7 @@ func (r *Reducer) Sums() parameters.Vectors {
 	return v
 }
 
-// Step sums what is not yet summed, gives the sums to the optimiser, and forgets them, once Ready
+// Step sums what is not yet summed, gives the sums to the optimizer, and forgets them, once Ready
 // has returned no error. After it the gates of micro-batch layers have the old parameters: see
 // CopyGate.
 func (r *Reducer) Step(ctx context.Context, optimizer expert.Optimizer) error {
@@ -33,7 +33,7 @@ func (r *Reducer) Step(ctx context.Context, optimizer expert.Optimizer) error {
 	return nil
 }
 
-// update gives all gradients to the optimiser, but for those of frozen sets.
+// update gives all gradients to the optimizer, but for those of frozen sets.
 func (r *Reducer) update(optimizer expert.Optimizer) {
 	sets := r.cfg.Sets
 	update := func(set *param.Set, sum []float32) {

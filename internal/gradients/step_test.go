@@ -15,7 +15,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// recorder is an optimiser that keeps what it is given.
+// recorder is an optimizer that keeps what it is given.
 type recorder struct {
 	fault error
 	sets  []*param.Set
