@@ -5,6 +5,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/gradients"
+	"github.com/switchyard-moe/switchyard/internal/joint"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -24,10 +25,10 @@ func (d *Dense) part(op string) (trainedPart, error) {
 	if err := d.made(op); err != nil {
 		return trainedPart{}, err
 	}
-	return trainedPart{
-		Owner: d.gradients, guard: d.guard, world: d.world, label: "the dense parameters",
-		complete: d.gradients.CheckSummed,
-	}, nil
+	return trainedPart{joint.Part{
+		Owner: d.gradients, Guard: d.guard, World: d.world, Joined: d.world.joined,
+		Label: "the dense parameters", Complete: d.gradients.CheckSummed,
+	}}, nil
 }
 
 // SumGradients sums the gradients of the named sets, or of all, over the ranks, and adds them to

@@ -3,9 +3,11 @@ package switchyard
 import (
 	"cmp"
 	"context"
+	"fmt"
 
+	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/gradients"
-	"github.com/switchyard-moe/switchyard/internal/lifecycle"
+	"github.com/switchyard-moe/switchyard/internal/joint"
 )
 
 // Trainable is a part of a model with gradients that wait for a step: a [*Layer], or the program's
@@ -22,22 +24,24 @@ type Trainable interface {
 }
 
 // trainedPart is what the functions over several parts of a model use of each.
-type trainedPart struct {
-	gradients.Owner
-	guard *lifecycle.Guard
-	world *World
-	label string // in errors
-	// noted says that the guard notes operations, and the owner's communicator does not.
-	noted bool
-	// complete returns an error if some of the gradients of the step are not there.
-	complete func() error
-}
+type trainedPart struct{ joint.Part }
 
 func (l *Layer) part(string) (trainedPart, error) {
-	return trainedPart{
-		Owner: l.gradients, guard: l.guard, world: l.world, label: l.micro.label, noted: true,
-		complete: func() error { return nil },
-	}, nil
+	return trainedPart{joint.Part{
+		Owner: l.gradients, Guard: l.guard, World: l.world, Joined: l.world.joined,
+		Label: l.micro.label, Noted: true, Complete: func() error { return nil },
+	}}, nil
+}
+
+// enterParts begins a call over parts.
+func enterParts(ctx context.Context, op string, parts []Trainable) (*joint.Call, error) {
+	return joint.Enter(ctx, op, len(parts), func(i int) (joint.Part, error) {
+		if check.Nil(parts[i]) {
+			return joint.Part{}, fmt.Errorf("switchyard: %s: part %d is nil", op, i)
+		}
+		p, err := parts[i].part(op)
+		return p.Part, err
+	})
 }
 
 // GradNorm returns the L2 norm of the gradients that the next Step of each part would use, all of
@@ -57,10 +61,10 @@ func GradNorm(ctx context.Context, parts ...Trainable) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer j.leave()
+	defer j.Leave()
 	var n gradients.Norm
-	err = j.attempt(func() (err error) {
-		n, err = j.norm(ctx)
+	err = j.Attempt(func() (err error) {
+		n, err = j.Norm(ctx)
 		return err
 	})
 	return n.Value, err
@@ -80,17 +84,17 @@ func ClipGradients(ctx context.Context, most float64, parts ...Trainable) (norm 
 	if err != nil {
 		return 0, err
 	}
-	defer j.leave()
+	defer j.Leave()
 	if !(most > 0) {
-		return 0, j.misuse("the greatest norm is %v, must be above 0", most)
+		return 0, j.Misuse("the greatest norm is %v, must be above 0", most)
 	}
-	err = j.attempt(func() error {
-		n, err := j.norm(ctx, most)
-		if err = cmp.Or(err, j.agree("greatest norm", n.Said), j.agreeHeld(n.Held), j.notFinite(n)); err != nil {
+	err = j.Attempt(func() error {
+		n, err := j.Norm(ctx, most)
+		if err = cmp.Or(err, j.Agree("greatest norm", n.Said), j.AgreeHeld(n.Held), j.NotFinite(n)); err != nil {
 			return err
 		}
 		if norm = n.Value; norm > most {
-			j.scale(float32(most / norm))
+			j.Scale(float32(most / norm))
 		}
 		return nil
 	})
@@ -113,19 +117,19 @@ func scaleGradients(ctx context.Context, factor float32, part Trainable) error {
 	if err != nil {
 		return err
 	}
-	defer j.leave()
+	defer j.Leave()
 	if factor-factor != 0 {
-		return j.misuse("the factor is %v, must be finite", factor)
+		return j.Misuse("the factor is %v, must be finite", factor)
 	}
-	return j.attempt(func() error {
-		n, err := j.normOf(ctx, nil, float64(factor))
-		if err = cmp.Or(err, j.agree("factor", n.Said)); err != nil {
+	return j.Attempt(func() error {
+		n, err := j.NormOf(ctx, nil, float64(factor))
+		if err = cmp.Or(err, j.Agree("factor", n.Said)); err != nil {
 			return err
 		}
-		if err = j.parts[0].ReduceAll(ctx); err != nil {
+		if err = j.Reduce(ctx); err != nil {
 			return err
 		}
-		j.scale(factor)
+		j.Scale(factor)
 		return nil
 	})
 }

@@ -56,6 +56,7 @@ var allowed = map[string][]string{
 	"internal/experts":            {"alltoall", "expert", "param", "transport"},
 	"internal/gradients":          {"alltoall", "collective", "expert", "param", "param/tree", "router", "transport"},
 	"internal/nodegather":         {"alltoall", "transport"},
+	"internal/joint":              {"alltoall", "transport"},
 	"internal/layout":             {"alltoall", "transport"},
 	"internal/lifecycle":          {"alltoall", "transport"},
 	"internal/views":              {"transport"},

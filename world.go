@@ -66,6 +66,9 @@ func (w *World) newComm() error {
 // Rank is this rank's number.
 func (w *World) Rank() transport.Rank { return w.views.Rank() }
 
+// joined is the number by which errors name a rank.
+func (w *World) joined(r transport.Rank) transport.Rank { return w.views.Joined(r) }
+
 // Size is the number of ranks.
 func (w *World) Size() int { return w.t.Size() }
 
