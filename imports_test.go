@@ -67,6 +67,7 @@ var allowed = map[string][]string{
 	"internal/routing":            {"alltoall", "collective", "router", "transport"},
 	"checkpoint":                  {".", "checkpoint/safetensors", "collective", "param", "transport"},
 	"checkpoint/safetensors":      {},
+	"switchyardtest":              {".", "transport", "transport/inproc"},
 	"bench":                       {"*"},
 	"examples":                    {"*"},
 	"recovery":                    {"*"},

@@ -1,0 +1,50 @@
+package switchyardtest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// Config says how the ranks of a test run. Its zero value is what [Run] uses.
+type Config struct {
+	// Timeout bounds the work of the ranks: their context ends then, and the test fails with what
+	// each of them was waiting for. 0 is until shortly before the deadline of the test binary (go
+	// test -timeout), which would end it without a word about ranks.
+	Timeout time.Duration
+	// Wrap, if it is not nil, puts something between each rank and its transport: faults by
+	// transport/faulty, a slow network by transport/shaped. It is called once for each rank.
+	Wrap func(transport.Transport) transport.Transport
+
+	grace time.Duration // of a rank to return once its context has ended; 0 means defaultGrace
+}
+
+// defaultGrace is how long a rank may take to return once its context has ended, and again once
+// its world is closed.
+const defaultGrace = 5 * time.Second
+
+// Run runs do on n ranks, each a goroutine of this process with a world of its own, and returns
+// when all have returned and their worlds are closed. It is [Config.Run] of the zero Config.
+func Run(t testing.TB, n int, do func(ctx context.Context, w *switchyard.World) error) {
+	t.Helper()
+	Config{}.Run(t, n, do)
+}
+
+// Run runs do on n ranks, each a goroutine of this process, over memory. The context that do gets
+// ends when another rank fails, when c.Timeout is over, and with the test. The test fails at the
+// end of Run if a rank has returned an error, has panicked, or has ended its goroutine; do may
+// call t.FailNow and t.SkipNow, and so testify's require. Run closes each world when do returns
+// there; the ranks that still wait for one that has left get an error that names it.
+func (c Config) Run(t testing.TB, n int, do func(ctx context.Context, w *switchyard.World) error) {
+	t.Helper()
+	if n < 1 {
+		t.Fatalf("switchyardtest: Run of %d ranks, want at least 1", n)
+	}
+	j, stop := c.newJob(t, c.openInProcess(n), do)
+	defer stop()
+	j.run()
+	j.report(t)
+}

@@ -1,0 +1,8 @@
+// Package switchyardtest starts several ranks in a test and gives each its world: as goroutines of
+// the test ([Run]), or for what a test has to look at from outside, as bare worlds ([Worlds]).
+//
+// A rank fails as a test does: by an error, a panic, or a call of t.FailNow, which testify's
+// require makes. The first failure ends the context of every other rank, and the test fails with
+// the errors of all, each with its rank. A rank that hangs is named, with the place in the program
+// where it waits.
+package switchyardtest

@@ -1,0 +1,96 @@
+package switchyardtest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/switchyard-moe/switchyard"
+)
+
+// errEnded says that a rank has not returned but ended its goroutine.
+var errEnded = errors.New("the rank has ended its goroutine, as t.FailNow and testify's require do")
+
+// outcome is what has become of a rank. Its fields are the job's, but for rank.
+type outcome struct {
+	rank      int
+	world     *switchyard.World
+	goroutine []byte // as stacks name it: "goroutine 7 "
+	err       error
+	done      bool
+}
+
+// runRank is one rank's goroutine.
+func (j *job) runRank(o *outcome) {
+	j.mu.Lock()
+	o.goroutine = thisGoroutine()
+	j.mu.Unlock()
+	err := errEnded
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+		j.leave(o, err)
+	}()
+	err = j.work(o)
+}
+
+// work connects the rank and has it do its work.
+func (j *job) work(o *outcome) error {
+	w, err := j.open[o.rank](j.ctx)
+	if err != nil {
+		return err
+	}
+	j.mu.Lock()
+	o.world = w
+	j.mu.Unlock()
+	return j.do(j.ctx, w)
+}
+
+// leave notes how a rank has ended, ends the others if it has failed, and closes its world.
+func (j *job) leave(o *outcome, err error) {
+	if err != nil {
+		j.fail(o, err)
+	}
+	if o.world != nil {
+		if closing := o.world.Close(); closing != nil && err == nil {
+			j.fail(o, fmt.Errorf("closing its world: %w", closing))
+		}
+	}
+	j.ended <- o
+}
+
+func (j *job) fail(o *outcome, err error) {
+	j.mu.Lock()
+	o.err = err
+	j.failed = append(j.failed, o)
+	j.mu.Unlock()
+	j.end(fmt.Errorf("rank %d has failed: %w", o.rank, err))
+}
+
+// thisGoroutine is how stacks name the calling goroutine: "goroutine 7 ".
+func thisGoroutine() []byte {
+	stack := make([]byte, 64)
+	stack = stack[:runtime.Stack(stack, false)]
+	return stack[:bytes.IndexByte(stack, '[')]
+}
+
+// stackOf returns the stack of a goroutine by that name.
+func stackOf(goroutine []byte) string {
+	const limit = 16 << 20
+	for size := 64 << 10; size <= limit; size *= 4 {
+		all := make([]byte, size)
+		n := runtime.Stack(all, true)
+		if n == size {
+			continue
+		}
+		for one := range bytes.SplitSeq(all[:n], []byte("\n\n")) {
+			if bytes.HasPrefix(one, goroutine) {
+				return string(one)
+			}
+		}
+	}
+	return "its stack cannot be read"
+}
