@@ -14,8 +14,8 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
-// TestExchangesAllocateNothing runs forward and backward passes repeatedly on ranks that have had
-// as many rows before.
+// TestExchangesAllocateNothing runs passes forward and backward, one after another, on ranks that
+// have had as many rows before.
 func TestExchangesAllocateNothing(t *testing.T) {
 	const ranks, experts, tokens, wide = 3, 5, 40, 16
 	place := alltoall.Even(experts, ranks)
@@ -29,8 +29,9 @@ func TestExchangesAllocateNothing(t *testing.T) {
 		}
 	}
 	x := blas32.General{Rows: tokens, Cols: wide, Stride: wide, Data: make([]float32, tokens*wide)}
-	pass := func(e *alltoall.Exchange) error {
-		ctx := context.Background()
+	pass := func(all *alltoall.Exchange, number uint64) error {
+		ctx, e := context.Background(), all.Pass(number)
+		defer e.End()
 		h, in, err := whole(ctx, e, alltoall.Request{Counts: counts, Rows: x, Token: token})
 		if err != nil {
 			return err
@@ -54,8 +55,10 @@ func TestExchangesAllocateNothing(t *testing.T) {
 		require.NoError(t, err)
 		starts[i] = make(chan struct{})
 		go func() {
+			number := uint64(0)
 			for range starts[i] {
-				done <- pass(e)
+				number++
+				done <- pass(e, number)
 			}
 			done <- tr.Close()
 		}()

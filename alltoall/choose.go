@@ -32,6 +32,14 @@ func newChooser(c Config, ranks int) chooser {
 	return ch
 }
 
+// another returns a chooser for the same exchanges, which remembers none.
+func (c *chooser) another() chooser {
+	return chooser{
+		algorithm: c.algorithm, last: c.algorithm, costs: c.costs, topology: c.topology, nodes: c.nodes,
+		ranks: c.ranks, countsBytes: c.countsBytes, rowBytes: c.rowBytes, chosen: map[load]Algorithm{},
+	}
+}
+
 // load is what Auto chooses by: the length of a message, and the shares in eighths.
 type load struct{ bytes, nodes, ranks int }
 

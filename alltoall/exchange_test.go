@@ -26,16 +26,7 @@ type job struct {
 
 func randomJob(r *rand.Rand, ranks int) job {
 	experts := r.IntN(2*ranks + 2)
-	j := job{place: alltoall.Even(experts, ranks)}
-	for range ranks {
-		leaves := r.IntN(4)
-		c := alltoall.Counts{Leaves: leaves, Tokens: leaves * 5, Rows: make([]int, experts*leaves)}
-		for i := range c.Rows {
-			c.Rows[i] = r.IntN(4) * r.IntN(2)
-		}
-		j.counts = append(j.counts, c)
-	}
-	return j
+	return job{place: alltoall.Even(experts, ranks), counts: randomCounts(r, ranks, experts)}
 }
 
 // row is the content of the i-th row that rank s sends to expert e from leaf l.
@@ -116,40 +107,48 @@ func TestRowsArriveInOrderAndComeHome(t *testing.T) {
 
 // check runs a forward and a backward trip of j on one rank and compares all with the reference.
 func (j job) check(tr transport.Transport) error {
-	ctx, me := context.Background(), int(tr.Rank())
 	x, err := alltoall.New(tr, alltoall.Config{Placement: j.place, Dim: dim})
 	if err != nil {
 		return err
 	}
-	want, ends := j.incoming(me)
 	for range 2 { // the second time in recycled memory
-		out := j.outgoing(me)
-		h, in, err := whole(ctx, x, alltoall.Request{Counts: j.counts[me], Rows: out})
-		if err != nil {
+		if err := j.trips(x, int(tr.Rank())); err != nil {
 			return err
 		}
-		if err := same("dispatched", want, in.Data); err != nil {
-			return err
-		}
-		if got := h.Plan().Ends; fmt.Sprint(got) != fmt.Sprint(ends) {
-			return fmt.Errorf("ends %v, want %v", got, ends)
-		}
-		home, err := h.Combine(ctx, 0, in)
-		if err != nil {
-			return err
-		}
-		if err := same("combined", out.Data, home.Data); err != nil {
-			return err
-		}
-		again, err := h.DispatchBack(ctx, 0, home)
-		if err != nil {
-			return err
-		}
-		if err := same("dispatched again", want, again.Data); err != nil {
-			return err
-		}
-		h.Release()
 	}
+	return nil
+}
+
+// trips runs a forward and a backward trip of j on rank me of an exchange.
+func (j job) trips(x *alltoall.Exchange, me int) error {
+	ctx := context.Background()
+	want, ends := j.incoming(me)
+	out := j.outgoing(me)
+	h, in, err := whole(ctx, x, alltoall.Request{Counts: j.counts[me], Rows: out})
+	if err != nil {
+		return err
+	}
+	if err := same("dispatched", want, in.Data); err != nil {
+		return err
+	}
+	if got := h.Plan().Ends; fmt.Sprint(got) != fmt.Sprint(ends) {
+		return fmt.Errorf("ends %v, want %v", got, ends)
+	}
+	home, err := h.Combine(ctx, 0, in)
+	if err != nil {
+		return err
+	}
+	if err := same("combined", out.Data, home.Data); err != nil {
+		return err
+	}
+	again, err := h.DispatchBack(ctx, 0, home)
+	if err != nil {
+		return err
+	}
+	if err := same("dispatched again", want, again.Data); err != nil {
+		return err
+	}
+	h.Release()
 	return nil
 }
 

@@ -6,15 +6,20 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/switchyard-moe/switchyard/internal/freelist"
 	"github.com/switchyard-moe/switchyard/param/tree"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
 // The tags of a Comm: the highest of the caller's bits, then 32 bits of call number and 8 bits of
-// step within the call. Other users of the transport keep to the tags below 1<<47.
+// step within the call. Those of a pass ([Comm.Pass]) have the next bit too, and before the number
+// of the call that of the pass. Other users of the transport keep to the tags below 1<<47.
 const (
-	tagBit   = transport.Tag(1) << (transport.TagBits - 1)
-	seqShift = 8
+	tagBit    = transport.Tag(1) << (transport.TagBits - 1)
+	passBit   = tagBit >> 1
+	seqShift  = 8
+	callBits  = 16 // of the number of a call in a pass
+	passShift = seqShift + callBits
 )
 
 // Comm is one rank's part in the collective operations of a job, as MPI's communicator.
@@ -22,7 +27,7 @@ const (
 // All ranks make the same calls in the same order. Each call takes the next number, which goes into
 // its tags, so a rank may be in one call while another is still in the one before. Calls of several
 // goroutines follow each other; for calls that overlap, or whose order the ranks do not agree on,
-// each goroutine needs a Comm on a view of its own ([transport.Sub]).
+// each goroutine needs a [Comm.Pass], or a Comm on a view of its own ([transport.Sub]).
 //
 // Every error is a [*transport.Error] that names the operation, the number of the call, and the
 // rank at fault if one is known. Ranks are those of the transport, but a fault that the transport
@@ -33,13 +38,17 @@ const (
 //
 // A Comm keeps its working memory between calls, so that calls of the same sizes do not allocate.
 type Comm struct {
-	t transport.Transport
+	t     transport.Transport
+	begin func(op string) (end func(error) error) // of Watch, or nil
+	ones  []int
+
+	whole *Comm               // what Pass was called on, nil if this is it
+	pass  uint64              // number of the pass, if it is one
+	ended freelist.List[Comm] // of passes, for their memory
 
 	mu      sync.Mutex
-	begin   func(op string) (end func(error) error) // of Watch, or nil
 	seq     uint64
 	x       exchange
-	ones    []int
 	nodes   []tree.Node
 	covers  []tree.Position // of the nodes that the ranks hold, by rank
 	first   []int           // first[r] is the number of nodes that the ranks before r hold
@@ -81,9 +90,12 @@ func (c *Comm) call(op string, run func(tag transport.Tag) error) (err error) {
 		end := c.begin(op)
 		defer func() { err = end(err) }()
 	}
+	if c.whole != nil && c.seq == 1<<callBits-1 {
+		return c.misuse(op, "pass %d has made %d calls, and can make no more", c.pass, c.seq)
+	}
 	c.seq++
 	defer c.x.reset()
-	err = run(tagBit | transport.Tag(c.seq&(1<<32-1))<<seqShift)
+	err = run(c.tag())
 	if err == nil {
 		return nil
 	}
@@ -93,6 +105,14 @@ func (c *Comm) call(op string, run func(tag transport.Tag) error) (err error) {
 		culprit, err = e.Rank, fmt.Errorf("%s: %w", e.Op, e.Err)
 	}
 	return &transport.Error{Rank: culprit, Op: op, Seq: c.seq, Err: err}
+}
+
+// tag is that of the first step of the current call.
+func (c *Comm) tag() transport.Tag {
+	if c.whole == nil {
+		return tagBit | transport.Tag(c.seq&(1<<32-1))<<seqShift
+	}
+	return tagBit | passBit | transport.Tag(c.pass)<<passShift&(passBit-1) | transport.Tag(c.seq)<<seqShift
 }
 
 // misuse is an error of this rank's program in op.
