@@ -34,6 +34,7 @@ var allowed = map[string][]string{
 	"collective":                  {"param/tree", "transport"},
 	"alltoall":                    {"transport"},
 	"alltoall/links":              {"alltoall", "transport"},
+	"alltoall/dispatch":           {"alltoall", "alltoall/links", "collective", "lsh", "transport"},
 	"transport":                   {},
 	"transport/secure":            {"transport"},
 	"transport/rendezvous":        {"transport", "transport/secure"},

@@ -2,6 +2,7 @@ package alltoall
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/switchyard-moe/switchyard/internal/mat"
@@ -68,6 +69,21 @@ func (p *Plan) TotalLeaves() int { return mat.Sum(p.Leaves) }
 
 // Segment returns the run of the rows of rank s for the e-th expert hosted here.
 func (p *Plan) Segment(e, s int) Segment { return p.Segments[e*p.Ranks()+s] }
+
+// Sender is the rank that sent a row, of those that arrive.
+func (p *Plan) Sender(row int) int {
+	return slices.IndexFunc(p.Segments, func(s Segment) bool {
+		return s.First <= row && row < s.First+s.Rows
+	}) % p.Ranks()
+}
+
+// Host is the rank that gets a row, of those that leave.
+func (p *Plan) Host(row int) (r int) {
+	for end := p.Sent[0]; end <= row; end += p.Sent[r] {
+		r++
+	}
+	return r
+}
 
 // NewPlan makes the plan of a rank. sent is the number of rows that it sends to each rank; from[s]
 // is what rank s sends here: counts for the experts hosted here alone.

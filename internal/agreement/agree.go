@@ -3,6 +3,7 @@
 package agreement
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -22,6 +23,8 @@ type Ranks struct {
 	Comm *collective.Comm
 	// Joined is the number by which errors name a rank.
 	Joined func(transport.Rank) transport.Rank
+	// Op is what errors call the operation; "" is NewLayer.
+	Op string
 }
 
 // Compare returns an error that names the field and the rank if any has other settings than this
@@ -67,7 +70,7 @@ func (r Ranks) Built(ctx context.Context, fault error) error {
 func (r Ranks) exchange(ctx context.Context, mine string) ([]string, error) {
 	all, err := r.Comm.AllGatherAny(ctx, []byte(mine), maxText)
 	if err != nil {
-		return nil, errtext.Errorf("switchyard: NewLayer: %w", err)
+		return nil, errtext.Errorf("switchyard: %s: %w", r.op(), err)
 	}
 	texts := make([]string, len(all))
 	for rank, text := range all {
@@ -77,5 +80,7 @@ func (r Ranks) exchange(ctx context.Context, mine string) ([]string, error) {
 }
 
 func (r Ranks) fault(rank int, err error) error {
-	return &transport.Error{Rank: r.Joined(transport.Rank(rank)), Op: "NewLayer", Err: err}
+	return &transport.Error{Rank: r.Joined(transport.Rank(rank)), Op: r.op(), Err: err}
 }
+
+func (r Ranks) op() string { return cmp.Or(r.Op, "NewLayer") }

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"slices"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
@@ -127,10 +126,7 @@ func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.Genera
 func (l *Path) sender(p *Pass, first int) func(row int) transport.Rank {
 	return func(row int) transport.Rank {
 		plan := p.Handle.Plan()
-		i := slices.IndexFunc(plan.Segments, func(s alltoall.Segment) bool {
-			return s.First <= first+row && first+row < s.First+s.Rows
-		})
-		return l.world(plan, i%plan.Ranks())
+		return l.world(plan, plan.Sender(first+row))
 	}
 }
 
@@ -138,11 +134,7 @@ func (l *Path) sender(p *Pass, first int) func(row int) transport.Rank {
 func (l *Path) host(p *Pass) func(row int) transport.Rank {
 	return func(row int) transport.Rank {
 		plan := p.Handle.Plan()
-		r := 0
-		for end := plan.Sent[0]; end <= row; end += plan.Sent[r] {
-			r++
-		}
-		return l.world(plan, r)
+		return l.world(plan, plan.Host(row))
 	}
 }
 

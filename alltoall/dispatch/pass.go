@@ -1,0 +1,231 @@
+package dispatch
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/internal/passcheck"
+	"github.com/switchyard-moe/switchyard/internal/rows"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// Pass is one batch of tokens at their experts. Its methods are called in the order
+//
+//	Combine, CombineBackward, DispatchBackward, Release
+//
+// and may end early, with Release; all ranks do the same. Between them may stand the calls of other
+// passes, in the same order on every rank. What they return belongs to the pass until Release,
+// and its memory then serves later passes.
+//
+// It keeps until Release: Rows and y; the answers that came back, a row for each token and expert
+// that it chose; and after the backward calls as many rows again of gradients, and dx.
+type Pass struct {
+	d *Dispatcher
+	*memory
+	tokens int
+	slots  int // len(indices)
+	done   step
+	fault  passcheck.Fault
+}
+
+// step is how far a pass has come.
+type step int
+
+const (
+	released step = iota
+	dispatched
+	combined
+	combinedBack
+	dispatchedBack
+)
+
+// String names the last call of a pass.
+func (s step) String() string {
+	return [...]string{"Release", "Dispatch", "Combine", "CombineBackward", "DispatchBackward"}[s]
+}
+
+// memory is what a pass works in, and what later ones use again.
+type memory struct {
+	routes
+	handle  *alltoall.Handle
+	index   rows.Index // the entries of each token
+	rows    blas32.General
+	ends    []int
+	y, dx   blas32.General
+	answers blas32.General // by entry, in the handle's memory
+	dentry  []float32      // the gradients of weights, by entry
+	dweight []float32      // and as the caller's lists
+}
+
+// release gives back what is the exchange's.
+func (m *memory) release() {
+	if m.handle != nil {
+		m.handle.Release()
+		m.handle = nil
+	}
+	m.rows, m.answers = blas32.General{}, blas32.General{}
+}
+
+// dispatch is Dispatch, after which the rows are there.
+func (p *Pass) dispatch(ctx context.Context, x blas32.General, indices []int32, weights []float32) (err error) {
+	d := p.d
+	if err = p.route(x, indices, weights); err != nil {
+		return d.refuse(ctx, err)
+	}
+	counts := alltoall.Counts{Tokens: x.Rows, Leaves: min(x.Rows, 1), Rows: p.counts[:len(p.counts)*min(x.Rows, 1)]}
+	if p.handle, err = d.exchange.Begin(ctx, alltoall.Request{Counts: counts, Rows: x, Token: p.token}); err != nil {
+		return err
+	}
+	if p.rows, _, err = p.handle.Dispatch(ctx, 0); err != nil {
+		return err
+	}
+	plan := p.handle.Plan()
+	p.ends = mat.Reuse(p.ends, plan.Experts)
+	for e := range p.ends {
+		last := plan.Segment(e, plan.Ranks()-1)
+		p.ends[e] = last.First + last.Rows
+	}
+	d.checks.Arrived(&p.fault, passcheck.Rows, p.rows, p.sender)
+	return nil
+}
+
+// route checks what the caller gives, and sorts it by expert.
+func (p *Pass) route(x blas32.General, indices []int32, weights []float32) error {
+	if err := checkShape("x", x, max(x.Rows, 0), p.d.cfg.Dim); err != nil {
+		return err
+	}
+	if err := p.set(p.d.cfg.Experts, x.Rows, indices, weights); err != nil {
+		return err
+	}
+	p.tokens, p.slots = x.Rows, len(indices)
+	p.index.Set(x.Rows, p.token)
+	if err := p.d.checkRows(p.counts); err != nil {
+		return err
+	}
+	if t, j := passcheck.Infinite(p.read(x)); t >= 0 {
+		return fmt.Errorf("%w: token %d, column %d of x is %v", alltoall.ErrNotFinite, t, j, mat.Row(x, t)[j])
+	}
+	return nil
+}
+
+// read returns what is read of m, which has a row a token: what stands in rows of tokens that go to
+// no expert does not count.
+func (p *Pass) read(m blas32.General) blas32.General {
+	if t, _ := passcheck.Infinite(m); t < 0 {
+		return m
+	}
+	p.d.stray = p.routed(m, p.d.stray)
+	return p.d.stray
+}
+
+// sender and host are the ranks that a row came from and that has the expert of an entry.
+func (p *Pass) sender(row int) transport.Rank { return transport.Rank(p.handle.Plan().Sender(row)) }
+func (p *Pass) host(entry int) transport.Rank { return transport.Rank(p.handle.Plan().Host(entry)) }
+
+// Rows are those that came for the experts hosted here, packed: sorted by expert, and within an
+// expert in the order of the tokens of all ranks, rank by rank. They may be written to.
+func (p *Pass) Rows() blas32.General { return p.rows }
+
+// Ends has an entry for each expert hosted here: where its rows end. They begin where those of the
+// expert before end. It must not be changed.
+func (p *Pass) Ends() []int { return p.ends }
+
+// Plan says which rank each row came from, and how many went where. It must not be changed.
+func (p *Pass) Plan() *alltoall.Plan {
+	if p.handle == nil { // released
+		return nil
+	}
+	return p.handle.Plan()
+}
+
+// Combine sends the answers to Rows, as many rows of as many columns in the same order, back to
+// their tokens. Row t of y is the sum of the answers to token t, each times its weight, added from
+// zero in ascending order of experts; a token without experts gets zeros. answers are read until
+// Combine returns.
+func (p *Pass) Combine(ctx context.Context, answers blas32.General) (y blas32.General, err error) {
+	err = p.call(ctx, "Combine", dispatched, combined, func() error {
+		return checkShape("answers", answers, p.rows.Rows, p.d.cfg.Dim)
+	}, func() error {
+		p.answers, err = p.home(ctx, leg{"forward", passcheck.Answers, passcheck.RowAnswers}, answers)
+		if err != nil {
+			return err
+		}
+		p.y = mat.Resize(p.y, p.tokens, p.d.cfg.Dim)
+		rows.Sum(p.y, p.answers, &p.index, p.weight)
+		y = p.y
+		return nil
+	})
+	return y, err
+}
+
+// leg is the way of answers, or of gradients of rows, to where the rows came from.
+type leg struct {
+	op            string
+	made, arrived passcheck.Kind
+}
+
+// home sends m, which has a row for each of Rows, to where those came from, and returns what comes
+// back for this rank's entries.
+func (p *Pass) home(ctx context.Context, l leg, m blas32.General) (back blas32.General, err error) {
+	p.d.checks.Made(&p.fault, l.made, m)
+	m = p.harmless(m)
+	err = p.share(ctx, l.op, func() (err error) {
+		if back, err = p.handle.Combine(ctx, 0, m); err == nil {
+			p.d.checks.Arrived(&p.fault, l.arrived, back, p.host)
+		}
+		return err
+	})
+	return back, err
+}
+
+// harmless returns m packed; or, if something was found in the pass that is not finite, zeros of
+// its shape, since the other ranks count on its rows.
+func (p *Pass) harmless(m blas32.General) blas32.General {
+	if !p.fault.Found() && m.Stride == m.Cols {
+		return m
+	}
+	packed := p.d.scratch(m.Rows)
+	if p.fault.Found() {
+		return mat.Zero(packed)
+	}
+	mat.Copy(packed, m)
+	return packed
+}
+
+// scratch returns a matrix that is valid until the next call.
+func (d *Dispatcher) scratch(rows int) blas32.General {
+	d.stray = mat.Resize(d.stray, rows, d.cfg.Dim)
+	return d.stray
+}
+
+// share runs move, which moves rows, and tells all ranks what was found in the pass: meanwhile, or
+// after it if what has arrived is checked too.
+func (p *Pass) share(ctx context.Context, op string, move func() error) error {
+	if p.d.cfg.Wire.Finite {
+		if err := move(); err != nil {
+			return err
+		}
+		return p.d.checks.Share(ctx, op, &p.fault)()
+	}
+	heard := p.d.checks.Share(ctx, op, &p.fault)
+	err := move()
+	return cmp.Or(err, heard())
+}
+
+// Release ends the pass, and gives its memory to later ones. Nothing that belongs to the pass may
+// be used afterwards. It may be called again.
+func (p *Pass) Release() {
+	p.d.mu.Lock()
+	defer p.d.mu.Unlock()
+	if p.done == released {
+		return
+	}
+	p.done = released
+	p.d.ended = append(p.d.ended, p.memory)
+	p.memory = &memory{}
+}
