@@ -14,7 +14,7 @@ type place struct {
 	peer transport.Rank
 }
 
-// failed turns what a queue failed an operation with into what the caller gets. Whatever is not
+// failed turns what an inbox failed an operation with into what the caller gets. Whatever is not
 // this rank's own Close breaks the job.
 func (t *Transport) failed(err error, at place) error {
 	var known *transport.Error

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/switchyard-moe/switchyard/transport"
-	"github.com/switchyard-moe/switchyard/transport/internal/matching"
 )
 
 // Exchange runs all sends and receives at once, in the caller's goroutine: it posts the receives,
@@ -46,20 +45,20 @@ func (x *exchange) run(ctx context.Context) error {
 	defer x.t.world.end(g)
 	for i := range ops {
 		if err := x.start(g, i); err != nil {
-			g.Abandon()
+			g.abandon()
 			return x.t.failed(err, x.place(i))
 		}
 	}
-	if stuck, why := g.Wait(ctx, x.t.world.timeout); why != nil {
+	if stuck, why := g.wait(ctx, x.t.world.timeout); why != nil {
 		return x.t.gaveUp(ctx, why, x.place(stuck))
 	}
 	return x.results(g)
 }
 
 // results reads the lengths of what came, and counts what went if all is well.
-func (x *exchange) results(g *matching.Group) error {
+func (x *exchange) results(g *group) error {
 	for i := range len(x.sends) + len(x.recvs) {
-		n, err := g.Result(i)
+		n, err := g.result(i)
 		if err != nil {
 			return x.t.failed(err, x.place(i))
 		}
@@ -73,12 +72,12 @@ func (x *exchange) results(g *matching.Group) error {
 	return nil
 }
 
-func (x *exchange) start(g *matching.Group, i int) error {
+func (x *exchange) start(g *group, i int) error {
 	t := x.t
 	if i < len(x.recvs) {
 		m := &x.recvs[i]
-		return t.world.queues[t.rank].Recv(g, int(m.Peer), uint64(m.Tag), m.Bufs)
+		return t.world.inboxes[t.rank].recv(g, int(m.Peer), uint64(m.Tag), m.Bufs)
 	}
 	m := &x.sends[i-len(x.recvs)]
-	return t.world.queues[m.Peer].Send(g, int(t.rank), uint64(m.Tag), exchangeEager, m.Bufs)
+	return t.world.inboxes[m.Peer].send(g, int(t.rank), uint64(m.Tag), exchangeEager, m.Bufs)
 }

@@ -3,7 +3,7 @@
 // Messages are copied, never shared: a rank's buffers are its own again when its call returns, as
 // on any other transport. A message is copied once, by whichever of sender and receiver comes
 // second, straight from the one's buffers into the other's. A short message sent before anybody
-// asks for it is copied into the receiver's queue, up to a bounded amount for each pair of ranks; a
+// asks for it is copied into the receiver's inbox, up to a bounded amount for each pair of ranks; a
 // longer one makes its sender wait.
 //
 // There is no goroutine behind a transport, and no allocation for a message in steady traffic.
@@ -18,7 +18,6 @@ import (
 
 	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/transport"
-	"github.com/switchyard-moe/switchyard/transport/internal/matching"
 )
 
 // Transport is one rank's end. See [transport.Transport] for its contract.
@@ -28,8 +27,8 @@ type Transport struct {
 	wire  atomic.Uint64
 	close sync.Once
 
-	program transport.Program                                          // guarded by world.mu
-	onSlow  func(*matching.Group, time.Duration) (again time.Duration) // slow, made once
+	program transport.Program                                 // guarded by world.mu
+	onSlow  func(*group, time.Duration) (again time.Duration) // slow, made once
 }
 
 var (
@@ -45,7 +44,7 @@ var (
 func (t *Transport) Rank() transport.Rank { return t.rank }
 
 // Size is the number of ranks.
-func (t *Transport) Size() int { return len(t.world.queues) }
+func (t *Transport) Size() int { return len(t.world.inboxes) }
 
 // Capabilities states that ranks live in one process, and that a lost one ([Transport.Abort]) is
 // reported.
@@ -65,14 +64,14 @@ func (t *Transport) Send(ctx context.Context, to transport.Rank, tag transport.T
 	}
 	g := t.begin(1)
 	defer t.world.end(g)
-	if err := t.world.queues[to].Send(g, int(t.rank), uint64(tag), maxEager, bufs); err != nil {
-		g.Abandon()
+	if err := t.world.inboxes[to].send(g, int(t.rank), uint64(tag), maxEager, bufs); err != nil {
+		g.abandon()
 		return t.failed(err, at)
 	}
-	if _, why := g.Wait(ctx, t.world.timeout); why != nil {
+	if _, why := g.wait(ctx, t.world.timeout); why != nil {
 		return t.gaveUp(ctx, why, at)
 	}
-	if _, err := g.Result(0); err != nil {
+	if _, err := g.result(0); err != nil {
 		return t.failed(err, at)
 	}
 	t.count(to, bufs)
@@ -89,14 +88,14 @@ func (t *Transport) Recv(ctx context.Context, from transport.Rank, tag transport
 	}
 	g := t.begin(1)
 	defer t.world.end(g)
-	if err := t.world.queues[t.rank].Recv(g, int(from), uint64(tag), bufs); err != nil {
-		g.Abandon()
+	if err := t.world.inboxes[t.rank].recv(g, int(from), uint64(tag), bufs); err != nil {
+		g.abandon()
 		return 0, t.failed(err, at)
 	}
-	if _, why := g.Wait(ctx, t.world.timeout); why != nil {
+	if _, why := g.wait(ctx, t.world.timeout); why != nil {
 		return 0, t.gaveUp(ctx, why, at)
 	}
-	n, err := g.Result(0)
+	n, err := g.result(0)
 	if err != nil {
 		return 0, t.failed(err, at)
 	}

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/switchyard-moe/switchyard/transport"
-	"github.com/switchyard-moe/switchyard/transport/internal/matching"
 )
 
 // Watch implements transport.Watcher. Statements are compared by whichever rank has waited for
@@ -24,7 +23,7 @@ type slowWait struct {
 }
 
 // slow has this rank state what it is in when a group of operations has waited for long.
-func (t *Transport) slow(g *matching.Group, waited time.Duration) (again time.Duration) {
+func (t *Transport) slow(g *group, waited time.Duration) (again time.Duration) {
 	if waited > 0 {
 		t.speak(g, waited)
 	}
@@ -32,7 +31,7 @@ func (t *Transport) slow(g *matching.Group, waited time.Duration) (again time.Du
 }
 
 // speak has every other rank compare what this one is in with what it does itself.
-func (t *Transport) speak(g *matching.Group, waited time.Duration) {
+func (t *Transport) speak(g *group, waited time.Duration) {
 	w, now := t.world, time.Now()
 	w.slowMu.Lock()
 	if _, known := w.slow[g]; !known {
@@ -77,7 +76,7 @@ func (w *world) waiting(t *Transport, from transport.Rank, now time.Time) (d tim
 	defer w.slowMu.Unlock()
 	for g, s := range w.slow {
 		if s.t == t {
-			g.Awaited(func(r int) {
+			g.awaited(func(r int) {
 				if transport.Rank(r) == from {
 					d = max(d, now.Sub(s.since))
 				}
@@ -88,8 +87,8 @@ func (w *world) waiting(t *Transport, from transport.Rank, now time.Time) (d tim
 }
 
 // awake forgets that a group has waited for long.
-func (w *world) awake(g *matching.Group) {
-	if g.Slow == nil {
+func (w *world) awake(g *group) {
+	if g.slow == nil {
 		return
 	}
 	w.slowMu.Lock()

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/switchyard-moe/switchyard/transport"
-	"github.com/switchyard-moe/switchyard/transport/internal/matching"
 )
 
 const (
@@ -74,12 +73,12 @@ func Open(c Config) ([]*Transport, error) {
 		return nil, err
 	}
 	c = c.withDefaults()
-	w := &world{timeout: c.OpTimeout, queues: make([]*matching.Queue, c.Ranks), gone: make([]bool, c.Ranks)}
-	w.slow = make(map[*matching.Group]slowWait)
-	w.groups.New = func() any { return new(matching.Group) }
+	w := &world{timeout: c.OpTimeout, inboxes: make([]*inbox, c.Ranks), gone: make([]bool, c.Ranks)}
+	w.slow = make(map[*group]slowWait)
+	w.groups.New = func() any { return new(group) }
 	ranks := make([]*Transport, c.Ranks)
 	for r := range ranks {
-		w.queues[r] = matching.New(r, c.Ranks, c.BufferBytes)
+		w.inboxes[r] = newInbox(r, c.Ranks, c.BufferBytes)
 		ranks[r] = &Transport{world: w, rank: transport.Rank(r)}
 		ranks[r].onSlow = ranks[r].slow
 	}
@@ -91,31 +90,31 @@ func Open(c Config) ([]*Transport, error) {
 type world struct {
 	timeout time.Duration
 	ranks   []*Transport
-	queues  []*matching.Queue // by receiver
-	groups  sync.Pool         // of *matching.Group
+	inboxes []*inbox  // by receiver
+	groups  sync.Pool // of *group
 
-	mu     sync.Mutex // never taken while a queue is locked
+	mu     sync.Mutex // never taken while an inbox is locked
 	broken *transport.Error
 	gone   []bool
 
 	watched atomic.Bool // a rank has a program
-	slowMu  sync.Mutex  // taken before that of a queue
-	slow    map[*matching.Group]slowWait
+	slowMu  sync.Mutex  // taken before that of an inbox
+	slow    map[*group]slowWait
 }
 
-func (t *Transport) begin(ops int) *matching.Group {
-	g := t.world.groups.Get().(*matching.Group)
-	g.Begin(ops)
-	g.Slow = nil
+func (t *Transport) begin(ops int) *group {
+	g := t.world.groups.Get().(*group)
+	g.begin(ops)
+	g.slow = nil
 	if t.world.watched.Load() {
-		g.Slow = t.onSlow
+		g.slow = t.onSlow
 	}
 	return g
 }
 
-func (w *world) end(g *matching.Group) {
+func (w *world) end(g *group) {
 	w.awake(g)
-	g.End()
+	g.end()
 	w.groups.Put(g)
 }
 
@@ -126,8 +125,8 @@ func (w *world) fail(err *transport.Error) *transport.Error {
 	defer w.mu.Unlock()
 	if w.broken == nil {
 		w.broken = err
-		for _, q := range w.queues {
-			q.Fail(err)
+		for _, b := range w.inboxes {
+			b.fail(err)
 		}
 	}
 	return w.broken
@@ -150,11 +149,11 @@ func (w *world) leave(r transport.Rank) {
 	w.gone[r] = true
 	w.mu.Unlock()
 	op := ""
-	if w.queues[r].Close() {
+	if w.inboxes[r].close() {
 		op = "send"
 	}
-	for _, q := range w.queues {
-		if q.Leave(int(r)) {
+	for _, b := range w.inboxes {
+		if b.leave(int(r)) {
 			op = "recv"
 		}
 	}

@@ -148,7 +148,8 @@ func (c *call) countLeft() (waiting, moving int) {
 func (c *call) withdraw() {
 	for i := range c.recvs {
 		if r := &c.recvs[i]; r.state == recvPosted {
-			r.peer.unpost(r)
+			r.peer.Withdraw(r.tag, r)
+			r.state = recvIdle
 		}
 	}
 	for i := range c.sends {

@@ -33,39 +33,29 @@ func (t *Transport) release(m *message) {
 // announced.
 func (t *Transport) post(r *receive) *fault {
 	p := r.peer
-	m := p.arrived.Pop(r.tag)
+	m, err := p.Post(r.tag, r.room, r)
 	switch {
-	case m == nil && !p.gone.IsZero():
-		return &fault{p.rank, transport.ErrPeerClosed}
+	case err != nil:
+		return &fault{p.rank, err}
 	case m == nil:
-		p.post(r)
+		r.state = recvPosted
+		if !p.gone.IsZero() {
+			return &fault{p.rank, transport.ErrPeerClosed}
+		}
 		return nil
 	}
-	if f := r.fits(m.bytes); f != nil {
-		return f
-	}
+	r.n = m.bytes
 	if m.id != 0 {
 		t.accept(r, m.id)
 	} else {
 		rows.Spread(r.bufs, m.store)
-		r.n = m.bytes
 		if p.rank != t.rank {
-			p.held -= m.bytes + messageOverhead
+			p.Release(m.bytes + messageOverhead)
 			t.owe(p, m.bytes)
 		}
 		r.received()
 	}
 	t.release(m)
-	return nil
-}
-
-// fits sets the length of r's message. The fault is its sender's if r has no room for it.
-func (r *receive) fits(bytes int) *fault {
-	if bytes > r.room {
-		return &fault{r.peer.rank, fmt.Errorf("message of %d bytes, tag %#x, room for %d: %w",
-			bytes, uint64(r.tag), r.room, transport.ErrTruncated)}
-	}
-	r.n = bytes
 	return nil
 }
 
@@ -126,29 +116,33 @@ func (t *Transport) offered(p *peer, h header, payload []byte) *fault {
 	if (h.kind == kindAnnounce) != (h.id != 0) {
 		return p.broke("message of kind %d with id %d", h.kind, h.id)
 	}
-	if r := p.take(h.tag); r != nil {
-		if f := r.fits(n); f != nil {
-			p.repost(r)
-			return f
-		}
-		if h.id != 0 {
-			t.accept(r, h.id)
-			return nil
-		}
-		rows.Spread(r.bufs, payload)
-		t.owe(p, n)
-		r.received()
+	r, err := p.Arrive(h.tag, n)
+	switch {
+	case err != nil:
+		return &fault{p.rank, err}
+	case r == nil:
+		return t.keep(p, h, payload)
+	}
+	if r.n = n; h.id != 0 {
+		t.accept(r, h.id)
 		return nil
 	}
-	m := t.newMessage(h.tag, n)
-	m.id = h.id
-	if h.id == 0 {
-		if p.held += n + messageOverhead; p.held > t.cfg.MaxUnexpectedBytes {
-			return p.broke("%d bytes of unexpected short messages, limit %d", p.held, t.cfg.MaxUnexpectedBytes)
+	rows.Spread(r.bufs, payload)
+	t.owe(p, n)
+	r.received()
+	return nil
+}
+
+// keep keeps a message, or the announcement of one, until it is received.
+func (t *Transport) keep(p *peer, h header, payload []byte) *fault {
+	m := t.newMessage(h.tag, int(h.bytes))
+	if m.id = h.id; m.id == 0 {
+		if cost := m.bytes + messageOverhead; !p.Hold(cost) {
+			return p.broke("%d bytes of unexpected short messages, limit %d", p.Held()+cost, t.cfg.MaxUnexpectedBytes)
 		}
 		m.store = append(m.store, payload...)
 	}
-	p.arrived.Push(m.tag, m)
+	p.Keep(m.tag, m.bytes, m)
 	return nil
 }
 
@@ -171,7 +165,7 @@ func (t *Transport) takeBack(id int32) bool {
 // is moving may still complete.
 func (t *Transport) farewell(p *peer) *fault {
 	p.gone = time.Now()
-	if p.posted.Len() > 0 {
+	if p.Posted() > 0 {
 		return &fault{p.rank, transport.ErrPeerClosed}
 	}
 	return nil

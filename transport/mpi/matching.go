@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/switchyard-moe/switchyard/transport"
-	"github.com/switchyard-moe/switchyard/transport/internal/tagqueue"
+	"github.com/switchyard-moe/switchyard/transport/internal/matching"
 )
 
 // peer is the state of one rank. All of it is guarded by Transport.mu.
@@ -13,11 +13,10 @@ type peer struct {
 	rank transport.Rank
 	gone time.Time // when its farewell arrived; zero before
 
-	posted  tagqueue.Queue[receive]
-	arrived tagqueue.Queue[message] // unexpected messages
-	held    int                     // bytes of short messages that are kept
-	owed    int                     // bytes of room that have not been given back to it
+	// What came from it, or was announced. The bytes that are held are those of short messages.
+	matching.Matcher[message, receive]
 
+	owed   int    // bytes of room that have not been given back to it
 	room   int    // bytes of short messages that it still keeps for us
 	lastID uint64 // of the transfers announced to it
 }
@@ -56,30 +55,3 @@ const (
 	recvMoving           // MPI has it, or is about to
 	recvDone
 )
-
-// post posts r.
-func (p *peer) post(r *receive) {
-	r.state = recvPosted
-	p.posted.Push(r.tag, r)
-}
-
-// repost posts r before all others of its tag.
-func (p *peer) repost(r *receive) {
-	r.state = recvPosted
-	p.posted.PushFront(r.tag, r)
-}
-
-// take removes and returns the first posted receive of tag, or nil.
-func (p *peer) take(tag transport.Tag) *receive {
-	r := p.posted.Pop(tag)
-	if r != nil {
-		r.state = recvIdle
-	}
-	return r
-}
-
-// unpost removes r, which is posted.
-func (p *peer) unpost(r *receive) {
-	p.posted.Remove(r.tag, r)
-	r.state = recvIdle
-}

@@ -110,18 +110,18 @@ func (t *Transport) submit(s *send) *fault {
 
 // submitToSelf delivers a message of this rank to itself, or keeps it until it is received.
 func (t *Transport) submitToSelf(s *send) *fault {
-	if r := s.peer.take(s.tag); r != nil {
-		if f := r.fits(s.bytes); f != nil {
-			s.peer.repost(r)
-			return f
-		}
-		rows.CopyAll(r.bufs, s.bufs)
+	r, err := s.peer.Arrive(s.tag, s.bytes)
+	switch {
+	case err != nil:
+		return &fault{s.peer.rank, err}
+	case r != nil:
+		r.n = rows.CopyAll(r.bufs, s.bufs)
 		r.received()
-	} else {
+	default:
 		m := t.newMessage(s.tag, s.bytes)
 		m.store = slices.Grow(m.store, s.bytes)[:s.bytes]
 		rows.Gather(m.store, s.bufs)
-		s.peer.arrived.Push(m.tag, m)
+		s.peer.Keep(m.tag, m.bytes, m)
 	}
 	s.finished()
 	return nil

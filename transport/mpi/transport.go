@@ -56,7 +56,9 @@ func newTransport(cfg Config, p port) *Transport {
 		arena: newArena(cfg.ArenaBytes), batch: newBatch(),
 	}
 	for r := range p.size() {
-		t.peers = append(t.peers, &peer{rank: transport.Rank(r), room: cfg.MaxUnexpectedBytes})
+		p := &peer{rank: transport.Rank(r), room: cfg.MaxUnexpectedBytes}
+		p.SetLimit(cfg.MaxUnexpectedBytes)
+		t.peers = append(t.peers, p)
 	}
 	for i := range int32(outSlots) {
 		t.slots = append(t.slots, i)

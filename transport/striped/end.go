@@ -31,11 +31,11 @@ func (t *Transport) endOf(b *inbox, h *header, payload []byte) error {
 
 // exhausted returns an error if a receive waits for a message that cannot arrive. mu is held.
 func (b *inbox) exhausted() error {
-	wanted := b.posted.Len() > 0
+	wanted := b.Posted() > 0
 	for _, m := range b.open {
 		wanted = wanted || b.links == 0 && m.taker != nil
 	}
-	if wanted && b.ended && (b.links == 0 || b.next >= b.final && b.posted.Len() > 0) {
+	if wanted && b.ended && (b.links == 0 || b.next >= b.final && b.Posted() > 0) {
 		return transport.ErrPeerClosed
 	}
 	return nil

@@ -2,11 +2,12 @@ package striped
 
 import (
 	"fmt"
+	"math"
 	"sync"
 
 	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/transport"
-	"github.com/switchyard-moe/switchyard/transport/internal/tagqueue"
+	"github.com/switchyard-moe/switchyard/transport/internal/matching"
 )
 
 // inbox matches the messages of one peer with receives. Messages are announced in the order of
@@ -19,10 +20,9 @@ type inbox struct {
 	changed sync.Cond // next has grown, a message has got its memory, or the transport is unusable
 	next    uint64    // number of the next message to be announced
 	open    map[uint64]*inbound
-	arrived tagqueue.Queue[inbound]
-	posted  tagqueue.Queue[receive]
+	// The bytes that are held are those of unexpected messages, overhead included.
+	matching.Matcher[inbound, receive]
 
-	held  int // bytes of unexpected messages, overhead included
 	links int // links that a frame may still arrive on
 	ended bool
 	final uint64 // the number of messages, once ended
@@ -34,6 +34,10 @@ func newInbox(t *Transport, peer transport.Rank) *inbox {
 		open: make(map[uint64]*inbound),
 	}
 	b.changed.L = &b.mu
+	b.SetLimit(t.cfg.MaxUnexpectedBytes)
+	if peer == t.rank {
+		b.SetLimit(math.MaxInt)
+	}
 	return b
 }
 
@@ -50,30 +54,29 @@ type receive struct {
 // post posts a receive of the next message under tag.
 func (b *inbox) post(tag transport.Tag, bufs [][]byte) (*receive, *fault) {
 	r := &receive{b: b, tag: tag, bufs: bufs, room: rows.SizeOf(bufs), done: make(chan struct{}, 1)}
-	b.mu.Lock()
-	if m := b.arrived.Pop(tag); m != nil {
-		err := b.match(m, r)
-		b.mu.Unlock()
-		if err != nil {
-			return nil, b.t.fail(b.peer, err)
-		}
-		return r, nil
-	}
-	b.posted.Push(tag, r)
-	err := b.exhausted()
-	b.mu.Unlock()
-	if err != nil {
+	if err := b.place(r); err != nil {
 		return nil, b.t.fail(b.peer, err)
 	}
 	return r, nil
 }
 
-// match gives r the message m, which may be whole already. mu is held.
-func (b *inbox) match(m *inbound, r *receive) error {
-	if m.shape.total > r.room {
+// place matches r with a message that has been announced, or posts it.
+func (b *inbox) place(r *receive) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m, err := b.Post(r.tag, r.room, r)
+	if m == nil {
+		return b.exhausted()
+	}
+	return b.match(m, r, err)
+}
+
+// match gives r the message m, which may be whole already, unless misfit says that r has no room
+// for it. mu is held.
+func (b *inbox) match(m *inbound, r *receive, misfit error) error {
+	if misfit != nil {
 		m.abandoned = true
-		return fmt.Errorf("message %d, tag %#x, of %d bytes into %d: %w",
-			m.number, uint64(r.tag), m.shape.total, r.room, transport.ErrTruncated)
+		return fmt.Errorf("message %d: %w", m.number, misfit)
 	}
 	r.msg, m.taker = m, r
 	if !m.hasMemory {
@@ -92,20 +95,19 @@ func (b *inbox) announce(h *header, s shape) (*inbound, error) {
 	b.next++
 	b.open[m.number] = m
 	b.changed.Broadcast()
-	r := b.posted.Pop(m.tag)
+	r, err := b.Arrive(m.tag, s.total)
 	if r == nil {
-		b.arrived.Push(m.tag, m)
+		b.Keep(m.tag, s.total, m)
 		return m, nil
 	}
-	return m, b.match(m, r)
+	return m, b.match(m, r, err)
 }
 
 // admit gives m memory of its own if there is room for it. mu is held.
 func (b *inbox) admit(m *inbound) bool {
-	if m.shape.total > b.t.cfg.MaxUnexpectedBytes-b.held-stripeOverhead && b.peer != b.t.rank {
+	if !b.Hold(m.shape.total + stripeOverhead) {
 		return false
 	}
-	b.held += m.shape.total + stripeOverhead
 	m.store = make([]byte, m.shape.total)
 	m.setMemory([][]byte{m.store})
 	return true
@@ -126,7 +128,7 @@ func (r *receive) finish() int {
 		to := newSpans(r.bufs)
 		to.write(0, m.store)
 		b.mu.Lock()
-		b.held -= m.shape.total + stripeOverhead
+		b.Release(m.shape.total + stripeOverhead)
 		b.changed.Broadcast()
 		b.mu.Unlock()
 	}
@@ -142,7 +144,7 @@ func (r *receive) withdraw() (begun, whole bool) {
 	defer b.mu.Unlock()
 	m := r.msg
 	if m == nil {
-		b.posted.Remove(r.tag, r)
+		b.Withdraw(r.tag, r)
 		return false, false
 	}
 	m.abandoned = true

@@ -116,7 +116,7 @@ func TestUnexpected(t *testing.T) {
 		done <- nil
 	}()
 	b := ends[1].inboxes[0]
-	held := func() int { b.mu.Lock(); defer b.mu.Unlock(); return b.held }
+	held := func() int { b.mu.Lock(); defer b.mu.Unlock(); return b.Held() }
 	require.Eventually(t, func() bool { return held() > 3000 }, 10*time.Second, time.Millisecond)
 	for i := range 40 {
 		require.LessOrEqual(t, held(), 4000)

@@ -1,4 +1,4 @@
-package matching
+package inproc
 
 import (
 	"context"
@@ -10,11 +10,11 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Group is a number of operations that one goroutine starts, waits for, and then reads the results
-// of. Its life is [Group.Begin], calls of [Queue.Send] and [Queue.Recv], then one [Group.Wait] or
-// [Group.Abandon], the results, and [Group.End]; after that it can begin again. The zero value is
+// group is a number of operations that one goroutine starts, waits for, and then reads the results
+// of. Its life is group.begin, calls of inbox.send and inbox.recv, then one group.wait or
+// group.abandon, the results, and group.end; after that it can begin again. The zero value is
 // ready.
-type Group struct {
+type group struct {
 	ops     []op
 	started int
 	// pending counts the operations that others will finish, and one for the goroutine that is
@@ -23,13 +23,13 @@ type Group struct {
 	done    chan struct{}
 	timer   *time.Timer
 
-	// Slow, where it is not nil, is called by Wait once it has waited for the time that Slow
+	// slow, where it is not nil, is called by wait once it has waited for the time that slow
 	// returns for 0, and again after each time that it returns then.
-	Slow func(g *Group, waited time.Duration) (again time.Duration)
+	slow func(g *group, waited time.Duration) (again time.Duration)
 }
 
-// Begin makes room for n operations.
-func (g *Group) Begin(n int) {
+// begin makes room for n operations.
+func (g *group) begin(n int) {
 	if g.done == nil {
 		g.done = make(chan struct{}, 1)
 	}
@@ -40,26 +40,26 @@ func (g *Group) Begin(n int) {
 	g.pending.Store(1)
 }
 
-// start prepares the next operation. It is not in the queue yet.
-func (g *Group) start(q *Queue, k key, s side, bufs [][]byte) *op {
+// start prepares the next operation. It is not in the inbox yet.
+func (g *group) start(b *inbox, k key, s side, bufs [][]byte) *op {
 	o := &g.ops[g.started]
 	g.started++
-	*o = op{side: s, key: k, queue: q, group: g, bufs: bufs, size: rows.SizeOf(bufs)}
+	*o = op{side: s, key: k, inbox: b, group: g, bufs: bufs, size: rows.SizeOf(bufs)}
 	return o
 }
 
-func (g *Group) oneDone() {
+func (g *group) oneDone() {
 	if g.pending.Add(-1) == 0 {
 		g.done <- struct{}{}
 	}
 }
 
-// Wait waits until every operation is done, and returns -1 and nil; how each one ended is for
-// [Group.Result] to tell. If ctx ends before, or limit passes (zero or less is no limit), it takes
+// wait waits until every operation is done, and returns -1 and nil; how each one ended is for
+// group.result to tell. If ctx ends before, or limit passes (zero or less is no limit), it takes
 // back what nobody has begun to copy, waits for the rest, and returns the number of the first
 // operation taken back and ctx.Err() or [transport.ErrTimeout]; where there was nothing to take
 // back, that is success again. In every case all buffers are the caller's again.
-func (g *Group) Wait(ctx context.Context, limit time.Duration) (stuck int, why error) {
+func (g *group) wait(ctx context.Context, limit time.Duration) (stuck int, why error) {
 	if g.pending.Add(-1) == 0 {
 		return -1, nil
 	}
@@ -79,9 +79,9 @@ func (g *Group) Wait(ctx context.Context, limit time.Duration) (stuck int, why e
 	return stuck, why
 }
 
-// sleep waits until all is done, ctx ends or limit passes, and calls Slow meanwhile.
-func (g *Group) sleep(ctx context.Context, limit time.Duration) (why error) {
-	begin, nap, slow := time.Now(), limit, g.Slow
+// sleep waits until all is done, ctx ends or limit passes, and calls slow meanwhile.
+func (g *group) sleep(ctx context.Context, limit time.Duration) (why error) {
+	begin, nap, slow := time.Now(), limit, g.slow
 	if slow != nil {
 		nap = atMost(slow(g, 0), limit)
 	}
@@ -113,13 +113,13 @@ func atMost(d, left time.Duration) time.Duration {
 	return d
 }
 
-// Awaited calls yield with the sender of every receive that nothing has come for.
-func (g *Group) Awaited(yield func(from int)) {
+// awaited calls yield with the sender of every receive that nothing has come for.
+func (g *group) awaited(yield func(from int)) {
 	for i := range g.ops[:g.started] {
 		o := &g.ops[i]
-		o.queue.mu.Lock()
+		o.inbox.mu.Lock()
 		waits := o.line != nil && o.side == receiving
-		o.queue.mu.Unlock()
+		o.inbox.mu.Unlock()
 		if waits {
 			yield(o.key.from)
 		}
@@ -132,7 +132,7 @@ func (g *Group) Awaited(yield func(from int)) {
 const yields = 128
 
 // yield tells whether everything was done while others ran.
-func (g *Group) yield() bool {
+func (g *group) yield() bool {
 	for range yields {
 		runtime.Gosched()
 		if g.pending.Load() == 0 {
@@ -142,16 +142,16 @@ func (g *Group) yield() bool {
 	return false
 }
 
-// Abandon takes back what nobody has begun to copy and waits for the rest, instead of [Group.Wait],
+// abandon takes back what nobody has begun to copy and waits for the rest, instead of group.wait,
 // where starting an operation has failed.
-func (g *Group) Abandon() {
+func (g *group) abandon() {
 	_, taken := g.withdraw()
 	g.settle(taken + 1)
 }
 
 // settle waits for the operations that are left when k of the pending ones are not to be waited
 // for.
-func (g *Group) settle(k int) {
+func (g *group) settle(k int) {
 	if g.pending.Add(-int64(k)) != 0 {
 		<-g.done
 	}
@@ -159,31 +159,31 @@ func (g *Group) settle(k int) {
 
 // withdraw takes every operation that still stands in a line out of it. It returns the number of
 // the first one, or -1 if there was none, and how many there were.
-func (g *Group) withdraw() (first, taken int) {
+func (g *group) withdraw() (first, taken int) {
 	first = -1
 	for i := range g.ops[:g.started] {
 		o := &g.ops[i]
-		o.queue.mu.Lock()
+		o.inbox.mu.Lock()
 		if o.line != nil {
-			o.queue.unlink(o)
+			o.inbox.unlink(o)
 			taken++
 			if first < 0 {
 				first = i
 			}
 		}
-		o.queue.mu.Unlock()
+		o.inbox.mu.Unlock()
 	}
 	return first, taken
 }
 
-// Result returns how operation i, in the order of starting, ended: the length of a message
-// received, or what the queue was broken or closed with.
-func (g *Group) Result(i int) (n int, err error) { return g.ops[i].n, g.ops[i].err }
+// result returns how operation i, in the order of starting, ended: the length of a message
+// received, or what the inbox was broken or closed with.
+func (g *group) result(i int) (n int, err error) { return g.ops[i].n, g.ops[i].err }
 
-// End forgets the operations and their buffers.
-func (g *Group) End() { clear(g.ops) }
+// end forgets the operations and their buffers.
+func (g *group) end() { clear(g.ops) }
 
-func (g *Group) arm(limit time.Duration) <-chan time.Time {
+func (g *group) arm(limit time.Duration) <-chan time.Time {
 	if limit <= 0 {
 		return nil
 	}
