@@ -2,10 +2,11 @@ package alltoall
 
 import "github.com/switchyard-moe/switchyard/transport"
 
-// The tags of an exchange are the numbers of its rounds. Those of a pass ([Exchange.Pass]) have the
-// highest of the caller's bits too, and before the number of the round that of the pass.
+// The tags of an exchange are the numbers of its rounds. Those of a pass ([Exchange.Pass]) have one
+// more bit, and before the number of the round that of the pass. The highest of the caller's bits is
+// 0: the tags of a collective.Comm have it.
 const (
-	passBit   = transport.Tag(1) << (transport.TagBits - 1)
+	passBit   = transport.Tag(1) << (transport.TagBits - 2)
 	roundBits = 16
 )
 
@@ -13,7 +14,7 @@ const (
 // for its gradients, and again if the pass is repeated. It may run at the same time as x and other
 // passes, on another goroutine and in another order than on other ranks: they meet by the number of
 // the pass. All ranks begin the same passes, and make the same calls in each, of at most 65535
-// rounds. Two passes whose numbers are 2³¹ apart must not run at the same time. Any goroutine may
+// rounds. Two passes whose numbers are 2³⁰ apart must not run at the same time. Any goroutine may
 // call Pass at any time.
 //
 // What it returns has the memory of a pass that has ended, if there is any. It must not be used
