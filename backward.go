@@ -28,16 +28,18 @@ func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.Gene
 		return dx, err
 	}
 	defer l.guard.Leave()
-	p, err := l.passes.checkBackward(dy)
-	if err != nil {
+	p := l.passes.last
+	if p == nil {
+		return dx, l.guard.Misuse("Backward", "no Forward waits for it")
+	}
+	if err := p.kept.CheckGradient(dy); err != nil {
 		return dx, l.guard.Misuse("Backward", "%w", err)
 	}
 	defer l.forget()
-	if err := l.guard.Attempt("Backward", func() error { return l.backward(ctx, p, dy) }); err != nil {
-		return dx, err
-	}
-	l.guard.BackwardDone()
-	return p.dx, nil
+	l.order.ReleaseInput(&l.passes.dx)
+	dx, err = p.backward(ctx, dy)
+	l.passes.dx = p.kept.ordered
+	return dx, err
 }
 
 // backward is forward the other way.
@@ -45,6 +47,7 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 	if err := l.gradients.Reduce(ctx); err != nil { // an earlier pass not yet summed
 		return err
 	}
+	defer l.order.ReleaseRows(&p.ordered)
 	begin := time.Now()
 	dy = p.WithoutPadding(dy)
 	l.checks.Gradient(&p.Fault, dy)
@@ -67,7 +70,7 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 		return err
 	}
 	l.micro.turn.Do(func() {
-		p.dx = l.order.OrderBackward(p.Decision, back, p.X.Rows)
+		p.dx = l.order.OrderBackward(&p.ordered, p.Decision, back, p.X.Rows)
 		err = l.routing.Backward(&p.Tokens, &p.Result, router.Gradient{
 			Weights: p.dweights, Losses: l.gradients.Losses(p.Info.StepTokens), Rows: back, DX: p.dx,
 		})
@@ -91,7 +94,7 @@ func (l *Layer) backward(ctx context.Context, p *pass, dy blas32.General) error 
 // enter those of their parameters.
 func (l *Layer) rowsBackward(ctx context.Context, p *pass, dy blas32.General) (back blas32.General, err error) {
 	var drows blas32.General
-	l.micro.turn.Do(func() { drows, p.dweights = l.order.RestoreBackward(p.Decision, p.answers, dy) })
+	l.micro.turn.Do(func() { drows, p.dweights = l.order.RestoreBackward(&p.ordered, p.Decision, p.answers, dy) })
 	l.checks.Made(&p.Fault, passcheck.AnswerGradients, drows)
 	there, err := l.compression.RestoreBackward(ctx, p.compressed, drows, compression.Leaves{
 		First: p.Global.FirstLeaf(l.world.Rank()), Count: len(p.Info.Ends),

@@ -143,26 +143,21 @@ func (l *Layer) train(ctx context.Context, op string, x blas32.General, info rou
 		return y, err
 	}
 	defer l.guard.Leave()
-	p, err := l.passes.begin(x, info, true)
+	tokens, err := l.passes.begin(x, info, true)
 	if err == nil {
-		err = l.passes.checkForward(p)
+		err = l.passes.checkForward(&tokens)
 	}
 	if err != nil {
 		return y, l.guard.Misuse(op, "%w", err)
 	}
-	p.compress = l.compression.Enabled(l.passes.shape.Step)
 	l.forget()
-	begin := time.Now()
-	if err := l.guard.Attempt(op, func() error { return l.forward(ctx, p) }); err != nil {
-		if lifecycle.AgreedOn(err) {
-			p.release()
-		}
+	l.order.ReleaseOutput(&l.passes.y)
+	p := l.newPass(tokens, true)
+	if err := p.forward(ctx, op); err != nil {
 		return y, err
 	}
-	l.path.EndPass(schedule.Forward, begin)
 	l.passes.last = p
-	l.guard.ForwardDone()
-	return p.y, nil
+	return p.kept.y, nil
 }
 
 // Discard gives up the last Forward, of which no gradient is wanted, as if it had not been. Every
@@ -174,6 +169,14 @@ func (l *Layer) Discard() error {
 	defer l.guard.Leave()
 	l.forget()
 	return nil
+}
+
+// forget drops the last forward pass, if its Backward never came.
+func (l *Layer) forget() {
+	if p := l.passes.last; p != nil {
+		p.end("Discard")
+		l.passes.last, l.passes.y = nil, p.kept.ordered
+	}
 }
 
 // Eval is Forward for evaluation: routers leave out what is for training alone, and nothing is kept
@@ -194,15 +197,18 @@ func (l *Layer) evaluate(ctx context.Context, op string, x blas32.General, info 
 		return y, err
 	}
 	defer l.guard.Leave()
-	p, err := l.passes.begin(x, info, false)
+	tokens, err := l.passes.begin(x, info, false)
 	if err != nil {
 		return y, l.guard.Misuse(op, "%w", err)
 	}
-	defer p.release()
-	if err := l.guard.Attempt(op, func() error { return l.forward(ctx, p) }); err != nil {
+	l.order.ReleaseOutput(&l.passes.evaluated)
+	p := l.newPass(tokens, true)
+	defer p.end(op)
+	if err := l.guard.Attempt(op, func() error { return l.forward(ctx, &p.kept) }); err != nil {
 		return y, err
 	}
-	return p.y, nil
+	l.passes.evaluated = p.kept.ordered
+	return p.kept.y, nil
 }
 
 // forward is the whole way of a token: route, order, dispatch, compute, combine, restore.
@@ -221,6 +227,7 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 	}
 	plan := p.Handle.Plan()
 	p.Global.FillFromPlan(plan)
+	defer l.order.ReleaseRows(&p.ordered)
 	if err = l.shareCounts(ctx, p); err != nil {
 		return err
 	}
@@ -237,7 +244,7 @@ func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
 		}
 	}
 	l.micro.turn.Do(func() {
-		p.y = l.order.Restore(p.Decision, p.answers, p.X.Rows, p.Info.Train)
+		p.y = l.order.Restore(&p.ordered, p.Decision, p.answers, p.X.Rows)
 		p.Shared.AddTo(p.y)
 	})
 	stats := p.stats(plan)
@@ -263,7 +270,7 @@ func (l *Layer) begin(ctx context.Context, p *pass) (*alltoall.Handle, error) {
 		}
 		l.checks.Made(&p.Fault, passcheck.Centroids, c.Centroids)
 		r.Counts, r.Rows = c.Counts, c.Centroids
-	} else if r.Rows, r.Token = l.order.Order(p.Decision, p.X); r.Token == nil {
+	} else if r.Rows, r.Token = l.order.Order(&p.ordered, p.Decision, p.X); r.Token == nil {
 		l.checks.Made(&p.Fault, passcheck.Mixtures, r.Rows)
 	}
 	return l.exchange.Begin(ctx, r)
@@ -276,10 +283,4 @@ func (l *Layer) shareCounts(ctx context.Context, p *pass) error {
 	}
 	choices, tokens := l.gradients.Counts()
 	return l.routing.ShareCounts(ctx, &p.Result, choices, tokens)
-}
-
-// forget drops the last forward pass, if its Backward never came.
-func (l *Layer) forget() {
-	l.passes.drop()
-	l.guard.ForwardDropped()
 }

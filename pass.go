@@ -1,23 +1,32 @@
 package switchyard
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"time"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/compression"
+	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/pipeline"
 	"github.com/switchyard-moe/switchyard/internal/routing"
+	"github.com/switchyard-moe/switchyard/internal/roworder"
 	"github.com/switchyard-moe/switchyard/router"
+	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// passes begins the passes of a layer.
+// passes is what a layer keeps of its passes.
 type passes struct {
 	shape batch.Shape // Step is the number of steps taken
 	pool  batch.Pool  // memory of copies without padding
-	last  *pass       // the forward pass that Backward belongs to, if one waits
+	last  *Pass       // of Forward of the layer, that Backward belongs to, if one waits
+
+	// Memory of results of Forward, Backward and Eval of the layer, until the next call of each.
+	y, dx, evaluated roworder.Pass
 }
 
 func newPasses(c Config) passes {
@@ -25,44 +34,250 @@ func newPasses(c Config) passes {
 }
 
 // begin begins a pass over x. info is what the caller says of the tokens.
-func (s *passes) begin(x blas32.General, info router.Batch, train bool) (*pass, error) {
+func (s *passes) begin(x blas32.General, info router.Batch, train bool) (batch.Tokens, error) {
 	shape := s.shape
 	shape.Train = train
-	tokens, err := batch.New(shape, &s.pool, x, info)
-	return &pass{Tokens: tokens}, err
+	return batch.New(shape, &s.pool, x, info)
 }
 
-// checkForward returns an error if a Forward of another batch than p waits for its Backward.
-func (s *passes) checkForward(p *pass) error {
-	if s.last == nil || p.Repeats(&s.last.Tokens) {
+// checkForward returns an error if a Forward of another batch than t waits for its Backward.
+func (s *passes) checkForward(t *batch.Tokens) error {
+	if s.last == nil || t.Repeats(&s.last.kept.Tokens) {
 		return nil
 	}
 	return errors.New("the Forward before, of another batch, has had no Backward: " +
 		"call Backward, or Discard where no gradient is wanted, or Eval in place of Forward")
 }
 
-// checkBackward returns the pass to whose answers dy is the gradient.
-func (s *passes) checkBackward(dy blas32.General) (*pass, error) {
-	if s.last == nil {
-		return nil, errors.New("no Forward waits for it")
-	}
-	return s.last, s.last.CheckGradient(dy)
+// Pass is one batch on its way through a layer: its Forward, which keeps what Backward needs, and
+// its Backward. Any number of passes may be in flight at a time. See [Layer] for the order of
+// calls.
+//
+// Between Forward and Backward a pass keeps, for n tokens of this rank, r rows that this rank sent
+// to experts and e rows that its experts received, D columns each: y (n × D), the answers (r × D),
+// the rows that arrived (e × D) and what the experts keep of them (see package expert), and the
+// choices of the router. x must stay as it is, and is not copied unless there is padding. After
+// Backward, or Release in its place, all of that is used again by later passes. y and dx stay valid
+// until Release; a pass that is never released leaves these two to the collector.
+type Pass struct {
+	layer *Layer
+	state lifecycle.Pass
+	kept  pass
+	id    batch.Identity // of the batch of the first Forward
 }
 
-// drop releases the last forward pass, if one waits.
-func (s *passes) drop() {
-	if s.last != nil {
-		s.last.release()
-		s.last = nil
-	}
+// newPass returns a pass with the next number. A plain one is of Forward or Eval of the layer.
+func (l *Layer) newPass(t batch.Tokens, plain bool) *Pass {
+	p := &Pass{layer: l, kept: pass{Tokens: t}, id: t.Identity()}
+	l.guard.Begin(&p.state, plain)
+	return p
 }
 
-// pass is one batch on its way through the layer, and what its forward pass leaves for its backward
-// pass.
+// NewPass returns a new pass, in flight from now on until its Backward returns or it is released.
+// It takes the next number: every rank calls NewPass, ForwardPass, Forward and Eval of the layer in
+// the same order. It sends nothing.
+func (l *Layer) NewPass() (*Pass, error) {
+	const op = "NewPass"
+	if err := l.guard.Enter(context.Background(), op); err != nil {
+		return nil, err
+	}
+	defer l.guard.Leave()
+	return l.newPass(batch.Tokens{}, false), nil
+}
+
+// ForwardPass is NewPass and then Forward of the new pass.
+func (l *Layer) ForwardPass(ctx context.Context, x blas32.General, info router.Batch) (*Pass, error) {
+	const op = "ForwardPass"
+	if err := l.guard.Enter(ctx, op); err != nil {
+		return nil, err
+	}
+	defer l.guard.Leave()
+	tokens, err := l.passes.begin(x, info, true)
+	if err != nil {
+		return nil, l.guard.Misuse(op, "%w", err)
+	}
+	p := l.newPass(tokens, false)
+	if err := p.forward(ctx, "Forward"); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// enter begins a method of the pass. Without an error the caller must call p.state.Leave.
+func (p *Pass) enter(ctx context.Context, op string) error {
+	if p == nil {
+		return (&lifecycle.Pass{}).Enter(ctx, op)
+	}
+	return p.state.Enter(ctx, op)
+}
+
+// Forward is [Layer.ForwardBatch] of this pass: y is valid until Drop or Release. After Drop it may
+// run again, with the same batch; it then has the same noise and the same routes.
+func (p *Pass) Forward(ctx context.Context, x blas32.General, info router.Batch) (y blas32.General, err error) {
+	const op = "Forward"
+	if err := p.enter(ctx, op); err != nil {
+		return y, err
+	}
+	defer p.state.Leave()
+	if err := p.mayForward(x, info); err != nil {
+		return y, p.state.Misuse(op, "%w", err)
+	}
+	if err := p.forward(ctx, op); err != nil {
+		return y, err
+	}
+	return p.kept.y, nil
+}
+
+// mayForward takes a batch, or returns why it cannot be taken.
+func (p *Pass) mayForward(x blas32.General, info router.Batch) error {
+	if p.state.Waits() {
+		return errors.New("a Forward of it waits for its Backward; call Drop to run it again")
+	}
+	tokens, err := p.layer.passes.begin(x, info, true)
+	if err != nil {
+		return err
+	}
+	if id := tokens.Identity(); p.id != (batch.Identity{}) && p.id != id {
+		tokens.Release()
+		return fmt.Errorf("it was forwarded before with another batch (%v, now %v); "+
+			"another batch needs a pass of its own", p.id, id)
+	}
+	p.giveBack()
+	p.kept.Tokens, p.id = tokens, tokens.Identity()
+	return nil
+}
+
+// Eval is [Layer.EvalBatch] with the number of this pass, so that several may run at the same time.
+// It may be called again and again; y is valid until the next time, or Release.
+func (p *Pass) Eval(ctx context.Context, x blas32.General, info router.Batch) (y blas32.General, err error) {
+	const op = "Eval"
+	if err := p.enter(ctx, op); err != nil {
+		return y, err
+	}
+	defer p.state.Leave()
+	if p.state.Waits() {
+		return y, p.state.Misuse(op, "a Forward of it waits for its Backward; Eval needs a pass of its own")
+	}
+	l := p.layer
+	tokens, err := l.passes.begin(x, info, false)
+	if err != nil {
+		return y, p.state.Misuse(op, "%w", err)
+	}
+	p.giveBack()
+	p.kept.Tokens = tokens
+	defer p.kept.release(l)
+	if err := p.state.Attempt(op, func() error { return l.forward(ctx, &p.kept) }); err != nil {
+		return y, err
+	}
+	return p.kept.y, nil
+}
+
+// Backward is [Layer.Backward] of this pass, and ends it. dx is valid until Release.
+func (p *Pass) Backward(ctx context.Context, dy blas32.General) (dx blas32.General, err error) {
+	const op = "Backward"
+	if err := p.enter(ctx, op); err != nil {
+		return dx, err
+	}
+	defer p.state.Leave()
+	if !p.state.Waits() {
+		return dx, p.state.Misuse(op, "no Forward of it waits for it")
+	}
+	if err := p.kept.CheckGradient(dy); err != nil {
+		return dx, p.state.Misuse(op, "%w", err)
+	}
+	defer p.end(op)
+	return p.backward(ctx, dy)
+}
+
+// Output returns y of the last Forward or Eval, as long as it is valid; then a matrix of no rows.
+func (p *Pass) Output() blas32.General {
+	if p == nil {
+		return blas32.General{}
+	}
+	return p.kept.y
+}
+
+// Drop gives back what Forward has kept, to have less in memory until Forward runs again with the
+// same batch, shortly before Backward. (Activation recomputation: Chen et al. 2016.) Every rank
+// does so. x may then change, and y is not valid any more. Without a Forward that waits for its
+// Backward it does nothing.
+func (p *Pass) Drop() error {
+	if err := p.enter(context.Background(), "Drop"); err != nil {
+		return err
+	}
+	defer p.state.Leave()
+	p.state.Dropped()
+	p.giveBack()
+	return nil
+}
+
+// Release ends the pass and gives back all its memory: y and dx are not valid any more. A Forward
+// that has had no Backward is as if it had not been. Every rank does so. After Release it does
+// nothing.
+func (p *Pass) Release() error {
+	const op = "Release"
+	if err := p.enter(context.Background(), op); err != nil {
+		if p == nil || !p.state.Ended() {
+			return err
+		}
+		p.giveBack()
+		return nil
+	}
+	defer p.state.Leave()
+	p.end(op)
+	p.giveBack()
+	return nil
+}
+
+// forward runs the forward pass of training of the batch that was taken.
+func (p *Pass) forward(ctx context.Context, op string) error {
+	l := p.layer
+	p.kept.compress = l.compression.Enabled(l.passes.shape.Step)
+	begin := time.Now()
+	if err := p.state.Attempt(op, func() error { return l.forward(ctx, &p.kept) }); err != nil {
+		if lifecycle.AgreedOn(err) {
+			p.end(op)
+		}
+		return err
+	}
+	l.path.EndPass(schedule.Forward, begin)
+	p.state.ForwardDone()
+	return nil
+}
+
+// backward runs the backward pass. The caller then ends the pass.
+func (p *Pass) backward(ctx context.Context, dy blas32.General) (dx blas32.General, err error) {
+	l := p.layer
+	if err := p.state.Attempt("Backward", func() error { return l.backward(ctx, &p.kept, dy) }); err != nil {
+		return dx, err
+	}
+	p.state.BackwardDone()
+	return p.kept.dx, nil
+}
+
+// end ends the pass, by a method, and gives back all but y and dx.
+func (p *Pass) end(op string) {
+	k := &p.kept
+	k.release(p.layer)
+	p.kept = pass{ordered: k.ordered, y: k.y, dx: k.dx}
+	p.state.End(op)
+}
+
+// giveBack gives back all memory.
+func (p *Pass) giveBack() {
+	p.kept.release(p.layer)
+	p.layer.order.ReleaseOutput(&p.kept.ordered)
+	p.layer.order.ReleaseInput(&p.kept.ordered)
+	p.kept = pass{}
+}
+
+// pass is what a pass keeps: its batch on its way, and what the forward pass leaves for the
+// backward pass.
 type pass struct {
 	batch.Tokens
 	routing.Result
 	pipeline.Pass
+	ordered    roworder.Pass
 	answers    blas32.General // of the experts, sorted by expert
 	y, dx      blas32.General
 	dweights   []float32         // gradients of the weights of answers
@@ -73,8 +288,9 @@ type pass struct {
 // counts counts the rows that go to each expert, by token group. Nobody may change it.
 func (p *pass) counts() alltoall.Counts { return p.Result.Counts(&p.Tokens) }
 
-// release gives back what the pass holds.
-func (p *pass) release() {
+// release gives back all that the pass holds but y and dx.
+func (p *pass) release(l *Layer) {
+	l.order.ReleaseRows(&p.ordered)
 	p.Tokens.Release()
 	if p.compressed != nil {
 		p.compressed.Release()

@@ -133,7 +133,7 @@ func TestWholeBatchBytes(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					_, err = l.routing.Route(context.Background(), &p.Tokens, false)
+					_, err = l.routing.Route(context.Background(), &p, false)
 					return err
 				})
 				each := 8 + 8 + 512*experts
@@ -168,7 +168,7 @@ func TestWholeBatchIsWhatOneRankWouldChoose(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			r, err := l.routing.Route(context.Background(), &p.Tokens, false)
+			r, err := l.routing.Route(context.Background(), &p, false)
 			if err != nil {
 				return err
 			}

@@ -27,6 +27,28 @@ func (t *Tokens) Repeats(earlier *Tokens) bool {
 		sameRows(a.Features, b.Features) && sameRows(t.X, earlier.X) && earlier.unchanged()
 }
 
+// Identity tells batches apart that may be run again in other memory: by their sizes, and by a
+// sample of the tokens.
+type Identity struct {
+	Tokens, Padding, Micro, StepTokens, Gate int
+
+	sample uint32
+}
+
+// Identity is that of t.
+func (t *Tokens) Identity() Identity {
+	return Identity{
+		Tokens: t.X.Rows, Padding: t.X.Rows - t.Real, Micro: t.Info.Micro,
+		StepTokens: t.Info.StepTokens, Gate: t.Info.Gate, sample: t.sample,
+	}
+}
+
+// String is the identity in errors.
+func (i Identity) String() string {
+	return fmt.Sprintf("%d tokens of checksum %08x, Micro %d, StepTokens %d",
+		i.Tokens, i.sample, i.Micro, i.StepTokens)
+}
+
 // sameRows compares all bits.
 func sameRows(a, b blas32.General) bool {
 	if a.Rows != b.Rows || a.Rows > 0 && a.Cols != b.Cols {

@@ -149,6 +149,9 @@ func (t *Tokens) LossScale(global Global, batches int) []float32 {
 
 // Release gives back the memory of copies. Nothing of t is used after it.
 func (t *Tokens) Release() {
+	if t.lent == nil {
+		return
+	}
 	*t.pool = append(*t.pool, t.lent...)
 	t.lent = nil
 }

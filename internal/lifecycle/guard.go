@@ -39,9 +39,11 @@ type Guard struct {
 	family *family
 
 	// The family's mutex guards what follows.
-	running string // the method that the layer is in, if it is in one
-	waiting bool   // a Forward has had no Backward
-	passes  int    // that have gone back since the last step
+	running string  // the method that the layer is in, if it is in one
+	whole   bool    // that method concerns the parameters
+	open    []*Pass // in flight, in the order of their numbers
+	last    uint64  // number of a pass
+	passes  int     // that have gone back since the last step
 }
 
 // family is a layer and its micro-batch layers.
@@ -77,7 +79,7 @@ func (g *Guard) Enter(ctx context.Context, op string) error {
 	}
 	g.family.mu.Lock()
 	defer g.family.mu.Unlock()
-	return g.enter(ctx, op, g)
+	return g.enter(ctx, op, false, g)
 }
 
 // EnterAll is Enter of a method that concerns the parameters: no layer of the family may be in use.
@@ -91,33 +93,59 @@ func (g *Guard) EnterAll(ctx context.Context, op string) error {
 	if g.family.guards[0] != g {
 		return g.Misuse(op, "called on a micro-batch layer; call it on the layer that this one was made from")
 	}
-	return g.enter(ctx, op, g.family.guards...)
+	return g.enter(ctx, op, true, g.family.guards...)
 }
 
 func noLayer(op string) error {
 	return fmt.Errorf("switchyard: %s: the layer was not made by NewLayer", op)
 }
 
-func (g *Guard) enter(ctx context.Context, op string, all ...*Guard) error {
+func (g *Guard) enter(ctx context.Context, op string, whole bool, all ...*Guard) error {
+	if err := g.mayEnter(ctx, op, func() string {
+		for _, of := range all {
+			if in := of.inUse(whole); in != "" {
+				return in
+			}
+		}
+		return ""
+	}); err != nil {
+		return err
+	}
+	for _, of := range all {
+		of.running, of.whole = op, whole
+	}
+	return nil
+}
+
+// inUse says which method the layer is in, of a pass too if whole; "" if in none.
+func (g *Guard) inUse(whole bool) string {
+	if g.running != "" {
+		return "the layer, or a micro-batch layer of it, is in " + g.running
+	}
+	for _, p := range g.open {
+		if whole && p.running != "" {
+			return fmt.Sprintf("%v is in %s", p, p.running)
+		}
+	}
+	return ""
+}
+
+// mayEnter returns why a method cannot begin. inUse says what is in the way.
+func (g *Guard) mayEnter(ctx context.Context, op string, inUse func() string) error {
 	if ctx == nil {
 		return g.Misuse(op, "the context is nil")
 	}
 	if f := g.family.failure; f != nil {
 		return f.again(op)
 	}
-	for _, of := range all {
-		if of.running != "" {
-			return g.Misuse(op, "%w: the layer, or a micro-batch layer of it, is in %s", ErrInUse, of.running)
-		}
+	if in := inUse(); in != "" {
+		return g.Misuse(op, "%w: %s", ErrInUse, in)
 	}
 	if err := ctx.Err(); err != nil {
 		if cause := context.Cause(ctx); !errors.Is(err, cause) {
 			err = fmt.Errorf("%w: %w", err, cause)
 		}
 		return g.Misuse(op, "nothing was done, as the context had ended: %w", err)
-	}
-	for _, of := range all {
-		of.running = op
 	}
 	return nil
 }
@@ -126,7 +154,7 @@ func (g *Guard) enter(ctx context.Context, op string, all ...*Guard) error {
 func (g *Guard) Leave() {
 	g.family.mu.Lock()
 	defer g.family.mu.Unlock()
-	g.running = ""
+	g.running, g.whole = "", false
 }
 
 // LeaveAll ends what EnterAll began.
@@ -134,7 +162,7 @@ func (g *Guard) LeaveAll() {
 	g.family.mu.Lock()
 	defer g.family.mu.Unlock()
 	for _, of := range g.family.guards {
-		of.running = ""
+		of.running, of.whole = "", false
 	}
 }
 

@@ -209,13 +209,14 @@ func TestTheTurnOfForwardBackwardAndStep(t *testing.T) {
 	require.NoError(t, layer.CheckNoneWaits("Load"))
 	require.NoError(t, layer.CheckBoundary("State"))
 	for _, of := range []*lifecycle.Guard{layer, micro} {
-		of.ForwardDone()
+		var p lifecycle.Pass
+		of.Begin(&p, true)
 		require.ErrorContains(t, layer.CheckNoneWaits("Load"), "rank 3: Load: a Forward has had no Backward")
 		require.ErrorContains(t, layer.CheckStep("Step"), "Step: a Forward has had no Backward")
 		require.ErrorContains(t, layer.CheckBoundary("State"), "rank 3: State: a Forward has had no Backward")
-		of.ForwardDropped()
+		p.End("Discard")
 		require.ErrorContains(t, layer.CheckStep("Step"), noBackward)
-		of.BackwardDone()
+		p.BackwardDone()
 		require.NoError(t, layer.CheckStep("Step"))
 		require.ErrorContains(t, layer.CheckBoundary("State"), "State: the gradients of 1 backward passes wait; call Step, or DiscardGradients")
 		layer.StepDone()

@@ -1,17 +1,15 @@
 package lifecycle
 
-import "cmp"
+import (
+	"cmp"
+	"strconv"
+	"strings"
+)
 
 // A step is passes, each a Forward and then its Backward, and then Step. What follows keeps count
 // of them, and says whether a method that concerns the parameters may run.
 
-// ForwardDone notes a Forward that waits for its Backward.
-func (g *Guard) ForwardDone() { g.note(func() { g.waiting = true }) }
-
-// ForwardDropped notes that the Forward that waited, if there was one, waits no more.
-func (g *Guard) ForwardDropped() { g.note(func() { g.waiting = false }) }
-
-// BackwardDone notes a Backward whose gradients the next step will use.
+// BackwardDone notes gradients that the next step will use, but for those of a [Pass].
 func (g *Guard) BackwardDone() { g.note(func() { g.passes++ }) }
 
 // StepDone notes that the gradients of the family have been used, or dropped.
@@ -29,17 +27,29 @@ func (g *Guard) note(change func()) {
 	change()
 }
 
-// CheckNoneWaits returns an error if a Forward of the family waits for its Backward: op would
-// change or use up what that needs.
+// CheckNoneWaits returns an error if a pass of the family is in flight: op would change or use up
+// what that needs.
 func (g *Guard) CheckNoneWaits(op string) error {
 	g.family.mu.Lock()
 	defer g.family.mu.Unlock()
+	var held []string
 	for _, of := range g.family.guards {
-		if of.waiting {
-			return g.Misuse(op, "a Forward has had no Backward; call Backward, or Discard where no gradient is wanted")
+		for _, p := range of.open {
+			if p.plain {
+				return g.Misuse(op, "a Forward has had no Backward; call Backward, or Discard where no gradient is wanted")
+			}
+			held = append(held, strconv.FormatUint(p.number, 10))
 		}
 	}
-	return nil
+	const most = 8
+	switch {
+	case len(held) > most:
+		held = append(held[:most], "…")
+	case len(held) == 0:
+		return nil
+	}
+	return g.Misuse(op, "passes are in flight, with the numbers %s; end each by Backward or Release",
+		strings.Join(held, ", "))
 }
 
 // CheckBoundary returns an error unless the family stands between two steps: a Forward waits for

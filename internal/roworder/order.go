@@ -9,6 +9,7 @@ package roworder
 
 import (
 	"slices"
+	"sync"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
@@ -17,16 +18,22 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// Stage orders the rows of one layer, in memory that it uses again for each pass. Evaluation has
-// its own memory, so that it may stand between a forward pass and its backward pass. A stage is for
-// one goroutine.
+// Stage orders the rows of one layer. Its methods may be called for several passes at a time, each
+// of which has memory of its own, taken from passes that have given theirs back.
 type Stage struct {
-	dim      int
-	train    output
-	eval     output
-	rows     blas32.General // scratch: rows sorted by expert
-	dweights []float32
-	dx       blas32.General
+	dim int
+
+	mu      sync.Mutex
+	outputs []output
+	inputs  []blas32.General // gradients of tokens
+	scratch []scratch
+}
+
+// Pass is the memory of one pass. The zero value has none.
+type Pass struct {
+	output
+	dx blas32.General
+	scratch
 }
 
 // output is the outcome of a forward pass.
@@ -35,75 +42,125 @@ type output struct {
 	index rows.Index // the rows of each token
 }
 
+// scratch has a row for each that travels, sorted by expert.
+type scratch struct {
+	rows     blas32.General
+	dweights []float32
+}
+
 // New makes a stage for rows of dim columns.
 func New(dim int) *Stage { return &Stage{dim: dim} }
 
+// take returns memory out of a list, the last that was put into it, or none.
+func take[T any](s *Stage, list *[]T) (memory T) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if last := len(*list) - 1; last >= 0 {
+		memory, *list = (*list)[last], (*list)[:last]
+	}
+	return memory
+}
+
+// put is the opposite of take.
+func put[T any](s *Stage, list *[]T, memory *T) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*list = append(*list, *memory)
+	*memory = *new(T)
+}
+
+// ReleaseOutput gives back what Restore has made.
+func (s *Stage) ReleaseOutput(p *Pass) {
+	if p.y.Data != nil {
+		put(s, &s.outputs, &p.output)
+	}
+}
+
+// ReleaseInput gives back what OrderBackward has made.
+func (s *Stage) ReleaseInput(p *Pass) {
+	if p.dx.Data != nil {
+		put(s, &s.inputs, &p.dx)
+	}
+}
+
+// ReleaseRows gives back what Order and RestoreBackward have made.
+func (s *Stage) ReleaseRows(p *Pass) {
+	if p.rows.Data != nil {
+		put(s, &s.scratch, &p.scratch)
+	}
+}
+
 // Order returns the rows that travel: the tokens x themselves, with the token of each row that
-// travels, which is not nil; or for a mixture those rows and nil. They are valid until the next
-// call of Order or RestoreBackward.
-func (s *Stage) Order(d *router.Decision, x blas32.General) (rows blas32.General, token []int32) {
+// travels, which is not nil; or for a mixture those rows and nil. They are valid until ReleaseRows
+// or RestoreBackward.
+func (s *Stage) Order(p *Pass, d *router.Decision, x blas32.General) (rows blas32.General, token []int32) {
 	if d.Mixture == nil {
 		if d.Token == nil {
 			return x, []int32{}
 		}
 		return x, d.Token
 	}
-	rows = s.sorted(d)
+	rows = s.sorted(p, d)
 	d.Order(rows, x)
 	return rows, nil
 }
 
-// sorted returns the scratch matrix with a row for each that travels.
-func (s *Stage) sorted(d *router.Decision) blas32.General {
-	s.rows = mat.Resize(s.rows, d.NumRows(), s.dim)
-	return s.rows
+// sorted returns the pass's matrix with a row for each that travels.
+func (s *Stage) sorted(p *Pass, d *router.Decision) blas32.General {
+	if p.rows.Data == nil {
+		p.scratch = take(s, &s.scratch)
+	}
+	p.rows = mat.Resize(p.rows, d.NumRows(), s.dim)
+	return p.rows
 }
 
 // Restore makes the output of the experts' answers, which are sorted by expert: a row for each of
-// the tokens. It is valid until the next Restore of training, or of evaluation.
-func (s *Stage) Restore(d *router.Decision, answers blas32.General, tokens int, train bool) (
+// the tokens. It is valid until ReleaseOutput.
+func (s *Stage) Restore(p *Pass, d *router.Decision, answers blas32.General, tokens int) (
 	y blas32.General,
 ) {
-	out := &s.train
-	if !train {
-		out = &s.eval
+	if p.y.Data == nil {
+		p.output = take(s, &s.outputs)
 	}
-	out.y = mat.Resize(out.y, tokens, s.dim)
+	p.y = mat.Resize(p.y, tokens, s.dim)
 	if d.Mixture != nil {
-		d.Restore(out.y, answers)
-		return out.y
+		d.Restore(p.y, answers)
+		return p.y
 	}
-	out.index.Set(tokens, d.Token)
-	rows.Sum(out.y, answers, &out.index, d.Weight)
-	return out.y
+	p.index.Set(tokens, d.Token)
+	rows.Sum(p.y, answers, &p.index, d.Weight)
+	return p.y
 }
 
 // RestoreBackward makes of dy, the gradient of the output, those of the answers, and of the weights
-// of answers as [router.Gradient] has them. They are valid until the next call.
-func (s *Stage) RestoreBackward(d *router.Decision, answers, dy blas32.General) (
+// of answers as [router.Gradient] has them. They are valid until ReleaseRows.
+func (s *Stage) RestoreBackward(p *Pass, d *router.Decision, answers, dy blas32.General) (
 	danswers blas32.General, dweights []float32,
 ) {
-	danswers = s.sorted(d)
+	danswers = s.sorted(p, d)
 	n := d.NumWeights()
-	s.dweights = slices.Grow(s.dweights[:0], n)[:n]
+	p.dweights = slices.Grow(p.dweights[:0], n)[:n]
 	if d.Mixture != nil {
-		d.RestoreBackward(danswers, s.dweights, answers, dy)
+		d.RestoreBackward(danswers, p.dweights, answers, dy)
 	} else {
-		rows.SumBackward(danswers, s.dweights, answers, dy, d.Token, d.Weight)
+		rows.SumBackward(danswers, p.dweights, answers, dy, d.Token, d.Weight)
 	}
-	return danswers, s.dweights
+	return danswers, p.dweights
 }
 
-// OrderBackward makes dx of the gradients of the rows that travelled, for the tokens of the last
-// Restore of training. It is valid until the next call.
-func (s *Stage) OrderBackward(d *router.Decision, drows blas32.General, tokens int) (
+// OrderBackward makes dx of the gradients of the rows that travelled, for the tokens of Restore. It
+// is valid until ReleaseInput.
+func (s *Stage) OrderBackward(p *Pass, d *router.Decision, drows blas32.General, tokens int) (
 	dx blas32.General,
 ) {
-	s.dx = mat.Resize(s.dx, tokens, s.dim)
-	if d.Mixture != nil {
-		d.OrderBackward(mat.Zero(s.dx), drows)
-		return s.dx
+	if p.dx.Data == nil {
+		p.dx = take(s, &s.inputs)
 	}
-	rows.Sum(s.dx, drows, &s.train.index, nil)
-	return s.dx
+	p.dx = mat.Resize(p.dx, tokens, s.dim)
+	if d.Mixture != nil {
+		d.OrderBackward(mat.Zero(p.dx), drows)
+		return p.dx
+	}
+	rows.Sum(p.dx, drows, &p.index, nil)
+	return p.dx
 }

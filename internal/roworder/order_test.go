@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/alloctest"
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/roworder"
@@ -39,8 +40,8 @@ func reference(d *router.Decision, answers, dy, drows blas32.General) (
 }
 
 // ordered returns the rows that travel, row by row.
-func ordered(s *roworder.Stage, d *router.Decision, x blas32.General) blas32.General {
-	from, token := s.Order(d, x)
+func ordered(s *roworder.Stage, p *roworder.Pass, d *router.Decision, x blas32.General) blas32.General {
+	from, token := s.Order(p, d, x)
 	if token == nil {
 		return from
 	}
@@ -66,52 +67,89 @@ func TestTheBitsAreThoseOfTheDecision(t *testing.T) {
 			require.NoError(t, err)
 			return d, x
 		}
+		var one roworder.Pass
 		for _, tokens := range []int{9, 4, 12} {
 			d, x := route(tokens)
 			want := mat.Resize(blas32.General{}, d.NumRows(), dim)
 			d.Order(want, x)
-			require.Equal(t, want.Data, ordered(s, d, x).Data, name)
+			require.Equal(t, want.Data, ordered(s, &one, d, x).Data, name)
 
 			answers, dy, drows := random(r, d.NumRows()), random(r, tokens), random(r, d.NumRows())
 			y, danswers, dweights, dx := reference(d, answers, dy, drows)
-			got := s.Restore(d, answers, tokens, true)
+			got := s.Restore(&one, d, answers, tokens)
 			require.Equal(t, y, got, name)
 
+			var two roworder.Pass
 			other, _ := route(tokens + 3)
-			require.Equal(t, tokens+3, s.Restore(other, random(r, other.NumRows()), tokens+3, false).Rows)
-			require.Equal(t, y, got, "evaluation has memory of its own")
+			require.Equal(t, tokens+3, s.Restore(&two, other, random(r, other.NumRows()), tokens+3).Rows)
+			require.Equal(t, y, got, "another pass has memory of its own")
+			s.ReleaseOutput(&two)
 
-			gotAnswers, gotWeights := s.RestoreBackward(d, answers, dy)
+			gotAnswers, gotWeights := s.RestoreBackward(&one, d, answers, dy)
 			require.Equal(t, danswers, gotAnswers, name)
 			require.Equal(t, dweights, gotWeights, name)
-			require.Equal(t, dx, s.OrderBackward(d, drows, tokens), name)
+			require.Equal(t, dx, s.OrderBackward(&one, d, drows, tokens), name)
 		}
 	}
 }
 
 // TestNoTokens gives no rows, and says so with a list that is not nil.
 func TestNoTokens(t *testing.T) {
-	s := roworder.New(dim)
+	s, p := roworder.New(dim), roworder.Pass{}
 	d := &router.Decision{Assignment: router.Assignment{Experts: 2, Ends: []int{0, 0}}}
-	_, token := s.Order(d, blas32.General{Cols: dim, Stride: dim})
+	_, token := s.Order(&p, d, blas32.General{Cols: dim, Stride: dim})
 	require.NotNil(t, token)
 	require.Empty(t, token)
-	require.Zero(t, s.Restore(d, blas32.General{Cols: dim, Stride: dim}, 0, true).Rows)
+	require.Zero(t, s.Restore(&p, d, blas32.General{Cols: dim, Stride: dim}, 0).Rows)
 }
 
 // TestTokensWithoutRowsGetZeros, in memory that an earlier pass has used.
 func TestTokensWithoutRowsGetZeros(t *testing.T) {
 	s, r := roworder.New(dim), rand.New(rand.NewPCG(1, 2))
 	for range 2 {
+		var p roworder.Pass
 		d := &router.Decision{Assignment: router.Assignment{
 			Tokens: 3, Experts: 1, Ends: []int{1}, Token: []int32{1}, Weight: []float32{2},
 		}}
 		rows := random(r, 1)
-		y := s.Restore(d, rows, 3, true)
+		y := s.Restore(&p, d, rows, 3)
 		require.Equal(t, make([]float32, dim), mat.Row(y, 0))
 		require.NotZero(t, mat.Row(y, 1)[0])
-		dx := s.OrderBackward(d, rows, 3)
+		dx := s.OrderBackward(&p, d, rows, 3)
 		require.Equal(t, rows.Data, mat.Row(dx, 1))
 		require.Equal(t, make([]float32, dim), mat.Row(dx, 2))
+		s.ReleaseOutput(&p)
+		s.ReleaseInput(&p)
 	}
+}
+
+// TestPassesUseMemoryAgain: what a pass gives back the next one takes, and nothing twice.
+func TestPassesUseMemoryAgain(t *testing.T) {
+	s, r := roworder.New(dim), rand.New(rand.NewPCG(1, 2))
+	d := &router.Decision{Assignment: router.Assignment{
+		Tokens: 3, Experts: 1, Ends: []int{2}, Token: []int32{0, 2}, Weight: []float32{2, 3},
+	}}
+	answers, dy := random(r, 2), random(r, 3)
+	pass := func(p *roworder.Pass) {
+		s.Restore(p, d, answers, 3)
+		s.RestoreBackward(p, d, answers, dy)
+		s.OrderBackward(p, d, answers, 3)
+		s.ReleaseRows(p)
+	}
+	end := func(p *roworder.Pass) {
+		s.ReleaseOutput(p)
+		s.ReleaseInput(p)
+		s.ReleaseInput(p)
+	}
+	var one, two roworder.Pass
+	both := func() {
+		pass(&one)
+		pass(&two)
+		end(&one)
+		end(&two)
+	}
+	both()
+	require.Zero(t, alloctest.Least(20, both))
+	y := s.Restore(&one, d, answers, 3)
+	require.NotSame(t, &y.Data[0], &s.Restore(&two, d, answers, 3).Data[0])
 }
