@@ -9,12 +9,10 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/opening"
 	"github.com/switchyard-moe/switchyard/transport"
-	"github.com/switchyard-moe/switchyard/transport/hybrid"
-	"github.com/switchyard-moe/switchyard/transport/inproc"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 	"github.com/switchyard-moe/switchyard/transport/secure"
-	"github.com/switchyard-moe/switchyard/transport/tcp"
 )
 
 // JoinConfig says who this rank is. Its zero value asks the environment.
@@ -43,6 +41,13 @@ type JoinConfig struct {
 	Insecure bool
 	// NoSharedMemory has ranks of one machine speak over TCP instead.
 	NoSharedMemory bool
+	// Transport names what ranks speak over, all the same: "auto" (or nothing) is the fastest way to
+	// each rank, shared memory or TCP; "tcp" and "shm" are these alone, and others are those of
+	// Transports. A rank that is alone needs none of them.
+	Transport string
+	// Transports are more to choose from by name, such as grpc.Opener{}. Programs link only what
+	// they list here.
+	Transports []Opener
 	// Timeout bounds the meeting of the ranks; 0 means 60 s. It ends for all when the first rank's
 	// time does: this, or its context's.
 	Timeout time.Duration
@@ -60,13 +65,22 @@ type JoinConfig struct {
 	Log *slog.Logger
 }
 
+// Opener opens a kind of transport by its name: one of transport/grpc, transport/mpi,
+// transport/striped, or a program's own.
+type Opener = rendezvous.Opener
+
 // Join meets the other ranks of the job and returns this rank's world. It ends at the latest when
 // ctx does or Timeout passes, with an error that names the ranks that are missing or disagree.
 //
-// The environment variable SWITCHYARD_ALGORITHM, which all ranks must have alike, overrides
-// [Config.Algorithm] of the layers built on this world.
+// Two environment variables, which all ranks must have alike, override the program:
+// SWITCHYARD_TRANSPORT overrides Transport, and SWITCHYARD_ALGORITHM [Config.Algorithm] of the
+// layers built on this world.
 func Join(ctx context.Context, cfg JoinConfig) (*World, error) {
-	who, err := cfg.place(os.Getenv)
+	opener, err := cfg.opener(os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	who, err := cfg.placeFor(opener, os.Getenv)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +88,7 @@ func Join(ctx context.Context, cfg JoinConfig) (*World, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := cfg.connect(ctx, who)
+	t, err := opening.Open(ctx, opener, cfg.opening(who))
 	if err != nil {
 		return nil, err
 	}
@@ -83,8 +97,24 @@ func Join(ctx context.Context, cfg JoinConfig) (*World, error) {
 	return w, nil
 }
 
-// algorithmVariable names the exchange algorithm of all layers.
-const algorithmVariable = "SWITCHYARD_ALGORITHM"
+// The variables that override a program's exchange algorithm and transport.
+const (
+	algorithmVariable = "SWITCHYARD_ALGORITHM"
+	transportVariable = "SWITCHYARD_TRANSPORT"
+)
+
+// opener is that of the transport that the environment names, or cfg.
+func (c JoinConfig) opener(getenv func(string) string) (Opener, error) {
+	r := opening.Request{Name: c.Transport, From: "JoinConfig.Transport", Program: c.Transports, NoSharedMemory: c.NoSharedMemory}
+	if name := getenv(transportVariable); name != "" {
+		r.Name, r.From = name, transportVariable
+	}
+	o, err := opening.Choose(r)
+	if err != nil {
+		return nil, errtext.Errorf("switchyard: Join: %w", err)
+	}
+	return o, nil
+}
 
 // algorithmOf returns the algorithm that the environment names, or nil.
 func algorithmOf(getenv func(string) string) (*alltoall.Algorithm, error) {
@@ -119,26 +149,24 @@ func (c JoinConfig) place(getenv func(string) string) (rendezvous.Process, error
 	return rendezvous.Detect(rendezvous.Process{Rank: c.Rank, Size: c.Size, Addr: c.Addr, Job: c.Job}, getenv)
 }
 
-// connect opens the transport: nothing but memory for a rank that is alone.
-func (c JoinConfig) connect(ctx context.Context, who rendezvous.Process) (transport.Transport, error) {
-	if who.Size == 1 {
-		return inproc.New(1)[0], nil
+// placeFor is place, but for a transport that knows its ranks by itself.
+func (c JoinConfig) placeFor(o Opener, getenv func(string) string) (rendezvous.Process, error) {
+	if _, knows := o.(rendezvous.SelfPlaced); knows {
+		return rendezvous.Process{Size: c.Size, Source: o.Name()}, nil
 	}
+	return c.place(getenv)
+}
+
+// opening is what the transport has to know.
+func (c JoinConfig) opening(who rendezvous.Process) rendezvous.Opening {
 	identity := who.Identity()
 	identity.Settings = c.Settings
-	t, err := hybrid.Join(ctx, hybrid.Config{
-		Config: tcp.Config{
-			Identity: identity,
-			Limits: transport.Limits{
-				JoinTimeout: c.Timeout, OpTimeout: c.OpTimeout, DeadAfter: c.DeadAfter, Heartbeat: c.Heartbeat,
-			},
-			Host: c.Host, LocalSize: max(who.LocalSize, 0), Agent: who.Agent, Restart: who.Restart,
-			Security: c.Security, Insecure: c.Insecure, Log: c.Log,
+	return rendezvous.Opening{
+		Identity: identity,
+		Limits: transport.Limits{
+			JoinTimeout: c.Timeout, OpTimeout: c.OpTimeout, DeadAfter: c.DeadAfter, Heartbeat: c.Heartbeat,
 		},
-		NoSharedMemory: c.NoSharedMemory,
-	})
-	if err != nil {
-		return nil, err
+		Host: c.Host, LocalSize: max(who.LocalSize, 0), Agent: who.Agent, Restart: who.Restart,
+		Security: c.Security, Insecure: c.Insecure, Log: c.Log,
 	}
-	return t, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/grpc"
+	"github.com/switchyard-moe/switchyard/transport/shm"
 )
 
 // tcpWorlds joins n ranks of one process over TCP on loopback.
@@ -23,15 +26,21 @@ func tcpWorlds(t *testing.T, n int) []*World {
 // joinedWorlds joins n ranks of one process, which share its memory unless that is ruled out.
 func joinedWorlds(t *testing.T, n int, apart bool) []*World {
 	t.Helper()
+	return worldsJoined(t, n, func(cfg *JoinConfig) { cfg.NoSharedMemory = apart })
+}
+
+// worldsJoined joins n ranks of one process, each with a configuration that is changed.
+func worldsJoined(t *testing.T, n int, change func(cfg *JoinConfig)) []*World {
+	t.Helper()
 	addr := freeAddr(t)
 	worlds := make([]*World, n)
 	errs := make(chan error, n)
 	for r := range n {
 		go func() {
+			cfg := JoinConfig{Rank: transport.Rank(r), Size: n, Addr: addr, Job: t.Name(), Timeout: 20 * time.Second}
+			change(&cfg)
 			var err error
-			worlds[r], err = Join(context.Background(), JoinConfig{
-				Rank: transport.Rank(r), Size: n, Addr: addr, Job: t.Name(), Timeout: 20 * time.Second, NoSharedMemory: apart,
-			})
+			worlds[r], err = Join(context.Background(), cfg)
 			errs <- err
 		}()
 	}
@@ -146,4 +155,55 @@ func TestJoinTakesTheAlgorithmOfTheEnvironment(t *testing.T) {
 	t.Setenv(algorithmVariable, "teleport")
 	_, err := Join(t.Context(), JoinConfig{Size: 1})
 	require.ErrorContains(t, err, `switchyard: Join: SWITCHYARD_ALGORITHM: alltoall: no algorithm "teleport", want one of auto, direct`)
+}
+
+// TestJoinTakesTheTransportOfTheEnvironment, before the program's.
+func TestJoinTakesTheTransportOfTheEnvironment(t *testing.T) {
+	t.Setenv(transportVariable, "grpc")
+	_, err := Join(t.Context(), JoinConfig{Transport: "shm"})
+	require.ErrorContains(t, err, `switchyard: Join: SWITCHYARD_TRANSPORT is "grpc", and this program has auto, hybrid, tcp, shm, inproc; `+
+		"for grpc import github.com/switchyard-moe/switchyard/transport/grpc and set JoinConfig.Transports to []switchyard.Opener{grpc.Opener{}}")
+	worlds := worldsJoined(t, 2, func(cfg *JoinConfig) { cfg.Transports = []Opener{grpc.Opener{}} })
+	for _, w := range worlds {
+		require.Equal(t, "grpc", transport.CapabilitiesOf(w.Transport()).Name)
+	}
+	closeWorlds(worlds)
+}
+
+// TestRanksThatChooseOtherTransports get an error that names both, at once.
+func TestRanksThatChooseOtherTransports(t *testing.T) {
+	names := []string{"auto", "tcp", "grpc"}
+	if shm.Supported {
+		names = append(names, "shm")
+	}
+	for i, zero := range names {
+		for _, one := range names[i+1:] {
+			addr, errs := freeAddr(t), make(chan error, 2)
+			for r, name := range []string{zero, one} {
+				go func() {
+					w, err := Join(t.Context(), JoinConfig{
+						Rank: transport.Rank(r), Size: 2, Addr: addr, Job: t.Name(), Transport: name, Transports: []Opener{grpc.Opener{}},
+					})
+					if err == nil {
+						_ = w.Close()
+					}
+					errs <- err
+				}()
+			}
+			for range 2 {
+				err := <-errs
+				require.ErrorIs(t, err, transport.ErrMismatch, "%s, %s", zero, one)
+				require.ErrorContains(t, err, "switchyard.transport: rank ")
+			}
+		}
+	}
+}
+
+// TestTheRootLinksNoGRPC: a program that does not import it has nothing of it.
+func TestTheRootLinksNoGRPC(t *testing.T) {
+	deps, err := exec.Command("go", "list", "-deps", ".").Output()
+	require.NoError(t, err)
+	require.Contains(t, string(deps), "github.com/switchyard-moe/switchyard/transport/tcp\n")
+	require.NotContains(t, string(deps), "google.golang.org/grpc")
+	require.NotContains(t, string(deps), "klauspost/reedsolomon")
 }

@@ -2,6 +2,7 @@ package grpc
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"google.golang.org/grpc"
@@ -22,6 +23,14 @@ type Config struct {
 	// Host is the address that [Join] listens on, without a port. Empty means the address by which
 	// Addr is reached from here: loopback when Addr is loopback.
 	Host string
+	// LocalSize is the number of ranks on this machine, this one included; 0 where that is not
+	// known. Where it is Size, ranks of [Join] meet on loopback.
+	LocalSize int
+	// Agent names who started this process, and Restart counts how often that has started it, where
+	// a launcher says so: of two processes of one agent that claim a rank in [Join], the one with
+	// the higher count replaces the other.
+	Agent   string
+	Restart uint32
 	// Insecure permits connections that are neither encrypted nor authenticated with other
 	// addresses than loopback, and a rendezvous there.
 	Insecure bool
@@ -42,6 +51,10 @@ type Config struct {
 	// Health has [Join]'s server answer health checks too. What else a server should offer,
 	// reflection for one, is registered by the program that runs it; see [Service].
 	Health bool
+
+	// Net is how [Join] meets the other ranks and listens for them. Its zero value is the system's.
+	// Connections are dialled by gRPC: see DialOptions.
+	Net rendezvous.Net
 
 	// NoPayloadSums leaves messages without a checksum of their own; frame headers keep theirs. All
 	// ranks must agree.
@@ -70,5 +83,9 @@ func (c Config) Validate() error {
 	if c.Addr == "" {
 		c.Addr = "localhost:0" // any that is valid
 	}
-	return errors.Join(c.Identity.Validate("grpc", maxSize), c.Limits.Validate("grpc", transport.DefaultLimits()))
+	faults := []error{c.Identity.Validate("grpc", maxSize), c.Limits.Validate("grpc", transport.DefaultLimits())}
+	if size := c.Identity.WithDefaults().Size; c.LocalSize < 0 || c.LocalSize > size {
+		faults = append(faults, fmt.Errorf("grpc: LocalSize %d is outside 0..%d", c.LocalSize, size))
+	}
+	return errors.Join(faults...)
 }

@@ -35,7 +35,8 @@ func Join(ctx context.Context, cfg Config) (*Transport, error) {
 	}
 	r := rendezvous.Config{
 		Rank: cfg.Rank, Size: cfg.Size, Addr: cfg.Addr, Job: cfg.Job, Host: cfg.Host, Settings: cfg.terms(),
-		Timeout: cfg.JoinTimeout, Insecure: cfg.Insecure, Log: cfg.Log,
+		LocalSize: cfg.LocalSize, Agent: cfg.Agent, Restart: cfg.Restart,
+		Timeout: cfg.JoinTimeout, Insecure: cfg.Insecure, Net: cfg.Net, Log: cfg.Log,
 	}
 	listen, err := cfg.listen(ctx, &r)
 	if err != nil {
@@ -176,7 +177,7 @@ func (c *Config) listen(ctx context.Context, r *rendezvous.Config) (net.Listener
 	if err := rendezvous.CheckBind(addr, c.Insecure || c.Credentials != nil); err != nil {
 		return nil, c.joinError(err)
 	}
-	l, err := net.Listen("tcp", addr)
+	l, err := c.Net.WithDefaults().Listen(ctx, addr)
 	if err != nil {
 		return nil, c.joinError(err)
 	}
