@@ -25,6 +25,7 @@ var internals = map[string][]string{
 	"checkpoint":   {},
 	"gate":         {},
 	"launch":       {"launch"},
+	"serve":        {"launch"},
 	"compress":     {"figure", "interrupt", "outfile"},
 	"train":        {"figure", "interrupt", "launch", "outfile"},
 	"internal/gpt": {"f32", "gemm"},

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/router"
+)
+
+// model is the layer that is served. A program of one's own puts its model here, and loads its
+// parameters from a checkpoint.
+type model struct {
+	dim, experts, hidden, k int
+	seed                    uint64
+}
+
+// groupTokens is any number: without capacity nothing is counted by groups of tokens.
+const groupTokens = 64
+
+// config describes the layer. Its router has no capacity: an expert with room for a few tokens of
+// a batch alone would let the requests in it displace each other. So the answer to a token depends
+// on that token alone, bit for bit.
+func (m model) config() switchyard.Config {
+	return switchyard.Config{
+		Dim: m.dim, Experts: m.experts, Group: groupTokens, Seed: m.seed,
+		Router: router.TopK{K: m.k}, Expert: expert.SwiGLU{Hidden: m.hidden},
+	}
+}
+
+// settings are what all ranks must have alike.
+func (m model) settings() map[string]string {
+	return map[string]string{
+		"dim": strconv.Itoa(m.dim), "experts": strconv.Itoa(m.experts), "hidden": strconv.Itoa(m.hidden),
+		"k": strconv.Itoa(m.k), "seed": strconv.FormatUint(m.seed, 10),
+	}
+}
+
+// check returns an error if values are not the rows of at least one token and at most most.
+func (m model) check(values []float32, most int) error {
+	switch {
+	case len(values) == 0:
+		return errors.New("no tokens")
+	case len(values)%m.dim != 0:
+		return fmt.Errorf("%d numbers, want a multiple of %d, the numbers in a token", len(values), m.dim)
+	case len(values)/m.dim > most:
+		return fmt.Errorf("%d tokens, want at most %d", len(values)/m.dim, most)
+	}
+	for i, v := range values {
+		if v-v != 0 {
+			return fmt.Errorf("token %d, number %d is %v", i/m.dim, i%m.dim, v)
+		}
+	}
+	return nil
+}
