@@ -76,8 +76,8 @@ func (x *exchange) start(g *group, i int) error {
 	t := x.t
 	if i < len(x.recvs) {
 		m := &x.recvs[i]
-		return t.world.inboxes[t.rank].recv(g, int(m.Peer), uint64(m.Tag), m.Bufs)
+		return t.world.inboxes[t.rank].recv(g, int(m.Peer), m.Tag, m.Bufs)
 	}
 	m := &x.sends[i-len(x.recvs)]
-	return t.world.inboxes[m.Peer].send(g, int(t.rank), uint64(m.Tag), exchangeEager, m.Bufs)
+	return t.world.inboxes[m.Peer].send(g, int(t.rank), m.Tag, exchangeEager, m.Bufs)
 }

@@ -22,7 +22,7 @@ func (b *inbox) close() (expected bool) {
 	defer b.mu.Unlock()
 	b.closed = true
 	b.sweep(func(o *op) error {
-		if o.side == sending && o.key.from != b.owner {
+		if o.side == sending && o.from != b.owner {
 			expected = true
 			return nil
 		}
@@ -40,7 +40,7 @@ func (b *inbox) leave(from int) (expected bool) {
 	b.left[from] = true
 	b.sweep(func(o *op) error {
 		switch {
-		case o.key.from != from || o.side == buffered:
+		case o.from != from || o.side == buffered:
 			return nil
 		case o.side == receiving:
 			expected = true
@@ -53,19 +53,25 @@ func (b *inbox) leave(from int) (expected bool) {
 
 // sweep visits all that waits, and fails what verdict returns an error for.
 func (b *inbox) sweep(verdict func(*op) error) {
-	for _, l := range b.lines {
-		for o := l.head; o != nil; {
-			next := o.next
-			if err := verdict(o); err != nil {
-				b.evict(o, err)
-			}
-			o = next
+	for _, m := range b.senders {
+		if m == nil {
+			continue
+		}
+		for o := range m.Receives() {
+			b.judge(m, o, verdict(o))
+		}
+		for o := range m.Messages() {
+			b.judge(m, o, verdict(o))
 		}
 	}
 }
 
-func (b *inbox) evict(o *op, err error) {
-	b.unlink(o)
+// judge fails o, which m has, with err, unless that is nil.
+func (b *inbox) judge(m *matcher, o *op, err error) {
+	if err == nil {
+		return
+	}
+	o.takeOut(m)
 	if o.side == buffered {
 		b.release(o)
 		return

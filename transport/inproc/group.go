@@ -41,10 +41,10 @@ func (g *group) begin(n int) {
 }
 
 // start prepares the next operation. It is not in the inbox yet.
-func (g *group) start(b *inbox, k key, s side, bufs [][]byte) *op {
+func (g *group) start(b *inbox, s side, from int, tag transport.Tag, bufs [][]byte) *op {
 	o := &g.ops[g.started]
 	g.started++
-	*o = op{side: s, key: k, inbox: b, group: g, bufs: bufs, size: rows.SizeOf(bufs)}
+	*o = op{side: s, from: from, tag: tag, inbox: b, group: g, bufs: bufs, size: rows.SizeOf(bufs)}
 	return o
 }
 
@@ -118,10 +118,10 @@ func (g *group) awaited(yield func(from int)) {
 	for i := range g.ops[:g.started] {
 		o := &g.ops[i]
 		o.inbox.mu.Lock()
-		waits := o.line != nil && o.side == receiving
+		waits := o.waits && o.side == receiving
 		o.inbox.mu.Unlock()
 		if waits {
-			yield(o.key.from)
+			yield(o.from)
 		}
 	}
 }
@@ -157,15 +157,15 @@ func (g *group) settle(k int) {
 	}
 }
 
-// withdraw takes every operation that still stands in a line out of it. It returns the number of
+// withdraw takes every operation that still waits out of its matcher. It returns the number of
 // the first one, or -1 if there was none, and how many there were.
 func (g *group) withdraw() (first, taken int) {
 	first = -1
 	for i := range g.ops[:g.started] {
 		o := &g.ops[i]
 		o.inbox.mu.Lock()
-		if o.line != nil {
-			o.inbox.unlink(o)
+		if o.waits {
+			o.takeOut(o.inbox.senders[o.from])
 			taken++
 			if first < 0 {
 				first = i

@@ -160,7 +160,7 @@ func TestSenderLeaves(t *testing.T) {
 func TestWaitEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, r := newInbox(me, 2, 0), begin(3)
-		for tag := range uint64(3) {
+		for tag := range transport.Tag(3) {
 			require.NoError(t, b.recv(r, peer, tag, nil))
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -221,7 +221,7 @@ func TestEveryMessageOnce(t *testing.T) {
 
 func TestSteadyTrafficDoesNotAllocate(t *testing.T) {
 	b, s, r := newInbox(me, 2, 1<<20), new(group), new(group)
-	body, tag := [][]byte{make([]byte, 500)}, uint64(0)
+	body, tag := [][]byte{make([]byte, 500)}, transport.Tag(0)
 	round := func() {
 		tag++
 		for range 3 {

@@ -64,7 +64,7 @@ func (t *Transport) Send(ctx context.Context, to transport.Rank, tag transport.T
 	}
 	g := t.begin(1)
 	defer t.world.end(g)
-	if err := t.world.inboxes[to].send(g, int(t.rank), uint64(tag), maxEager, bufs); err != nil {
+	if err := t.world.inboxes[to].send(g, int(t.rank), tag, maxEager, bufs); err != nil {
 		g.abandon()
 		return t.failed(err, at)
 	}
@@ -88,7 +88,7 @@ func (t *Transport) Recv(ctx context.Context, from transport.Rank, tag transport
 	}
 	g := t.begin(1)
 	defer t.world.end(g)
-	if err := t.world.inboxes[t.rank].recv(g, int(from), uint64(tag), bufs); err != nil {
+	if err := t.world.inboxes[t.rank].recv(g, int(from), tag, bufs); err != nil {
 		g.abandon()
 		return 0, t.failed(err, at)
 	}

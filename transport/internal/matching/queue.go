@@ -7,7 +7,7 @@ const (
 	// a map.
 	maxScanned = 16
 	// maxSpare bounds the nodes that are kept to be used again.
-	maxSpare = 1024
+	maxSpare = 16 << 10
 )
 
 // queue holds values in the order of their arrival for each tag.
