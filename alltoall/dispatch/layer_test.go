@@ -1,0 +1,155 @@
+package dispatch_test
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/dispatch"
+	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/param"
+	"github.com/switchyard-moe/switchyard/router"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// chosen is a router whose gate has the given routes, and notes the gradient of their weights.
+type chosen struct {
+	k        int
+	indices  []int32
+	weights  []float32
+	dweights []float32
+	slots    []int
+}
+
+func (c *chosen) String() string                        { return "the same on every rank" }
+func (c *chosen) New(router.Shape) (router.Gate, error) { return c, nil }
+func (c *chosen) Params() *param.Set                    { return nil }
+
+func (c *chosen) Route(x blas32.General, b router.Batch) (*router.Decision, error) {
+	d := &router.Decision{GroupLoss: make([]float64, len(b.Ends)), Counts: make([]int, experts)}
+	for range b.Ends {
+		d.GroupCapacity = append(d.GroupCapacity, math.MaxInt)
+	}
+	d.Tokens, d.Experts, c.slots = x.Rows, experts, nil
+	for e := range int32(experts) {
+		for i, chosen := range c.indices {
+			if chosen == e {
+				d.Token, d.Weight = append(d.Token, int32(i/c.k)), append(d.Weight, c.weights[i])
+				c.slots = append(c.slots, i)
+			}
+		}
+		d.Ends = append(d.Ends, len(d.Token))
+	}
+	return d, nil
+}
+
+func (c *chosen) Backward(_ *router.Decision, _ blas32.General, g router.Gradient) error {
+	c.dweights = make([]float32, len(c.indices))
+	for i, slot := range c.slots {
+		c.dweights[slot] = g.Weights[i]
+	}
+	return nil
+}
+
+const experts = 5
+
+// TestTheBitsAreThoseOfALayer with the same routes, weights and experts: outputs, and the gradients
+// of tokens, of weights and of the experts' parameters.
+func TestTheBitsAreThoseOfALayer(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	for _, wire := range []alltoall.Wire{{}, alltoall.Everywhere(alltoall.BF16), {Dispatch: alltoall.FP8, Combine: alltoall.FP16, Finite: true}} {
+		p := newProblem(r, 3, 14, experts, 2)
+		p.cfg.Hosted, p.cfg.Wire = []int{1, 4, 0}, wire
+		for _, err := range onRanks(3, func(tr transport.Transport) error {
+			world := switchyard.NewWorld(tr)
+			want, wantParams, err := p.layer(t.Context(), world)
+			if err != nil {
+				return err
+			}
+			view, err := world.View([]transport.Rank{0, 1, 2})
+			if err != nil {
+				return err
+			}
+			got, gotParams, err := p.alone(t.Context(), view)
+			require.Equal(t, want, got)
+			require.True(t, slices.Equal(wantParams, gotParams))
+			return err
+		}) {
+			require.NoError(t, err)
+		}
+	}
+}
+
+// layer is a step of a layer, and the gradient of its experts' parameters.
+func (p *problem) layer(ctx context.Context, w *switchyard.World) (o outcome, params []float32, err error) {
+	x, dy, indices, weights := p.part(int(w.Rank()))
+	gate := &chosen{k: p.k, indices: indices, weights: weights}
+	l, err := switchyard.NewLayer(w, switchyard.Config{
+		Dim: p.cfg.Dim, Experts: experts, Hosted: p.cfg.Hosted, Wire: p.cfg.Wire, Group: switchyard.PerRank,
+		Router: gate, Expert: expert.SwiGLU{Hidden: 4}, Seed: 3,
+	})
+	if err != nil {
+		return o, nil, err
+	}
+	y, err := l.Forward(ctx, x)
+	if err != nil {
+		return o, nil, err
+	}
+	o.y = slices.Clone(y.Data)
+	dx, err := l.Backward(ctx, dy)
+	if err != nil {
+		return o, nil, err
+	}
+	gradients, err := l.Gradients(ctx)
+	begin, end := alltoall.Hosted(p.cfg.Hosted).Of(int(w.Rank()))
+	for _, g := range gradients { // each of all experts
+		n := len(g.Data) / experts
+		params = append(params, g.Data[begin*n:end*n]...)
+	}
+	o.dx, o.dweights = slices.Clone(dx.Data), gate.dweights
+	return o, params, err
+}
+
+// alone is the same with a dispatcher.
+func (p *problem) alone(ctx context.Context, tr transport.Transport) (o outcome, params []float32, err error) {
+	d, err := dispatch.New(ctx, tr, p.cfg)
+	if err != nil {
+		return o, nil, err
+	}
+	first, end := d.Hosted()
+	group, err := expert.SwiGLU{Hidden: 4}.New(expert.Shape{Dim: p.cfg.Dim, First: first, Count: end - first, Seed: 3})
+	if err != nil {
+		return o, nil, err
+	}
+	x, dy, indices, weights := p.part(int(tr.Rank()))
+	pass, err := d.Dispatch(ctx, x, indices, weights)
+	if err != nil {
+		return o, nil, err
+	}
+	defer pass.Release()
+	plan := pass.Plan()
+	answers, saved := group.Forward(pass.Rows(), expert.Rows{
+		Experts: plan.Experts, Leaves: plan.TotalLeaves(), Ends: plan.Ends,
+	})
+	y, err := pass.Combine(ctx, answers)
+	if err != nil {
+		return o, nil, err
+	}
+	danswers, dweights, err := pass.CombineBackward(ctx, dy)
+	if err != nil {
+		return o, nil, err
+	}
+	dx, err := pass.DispatchBackward(ctx, group.Backward(saved, danswers))
+	if err != nil {
+		return o, nil, err
+	}
+	o = outcome{y: slices.Clone(y.Data), dx: slices.Clone(dx.Data), dweights: slices.Clone(dweights)}
+	return o, slices.Clone(group.Params().Grad.Total()), nil
+}
