@@ -7,12 +7,14 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/agreement"
+	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
+	"github.com/switchyard-moe/switchyard/internal/passes"
 	"github.com/switchyard-moe/switchyard/internal/pipeline"
 	"github.com/switchyard-moe/switchyard/internal/routing"
 	"github.com/switchyard-moe/switchyard/internal/roworder"
@@ -35,7 +37,9 @@ type builder struct {
 // newBuilder begins to build a layer, which errors call label.
 func newBuilder(w *World, cfg Config, label string) *builder {
 	return &builder{
-		l: &Layer{cfg: cfg, world: w, micro: microBatches{label: label}, passes: newPasses(cfg)},
+		l: &Layer{cfg: cfg, world: w, micro: microBatches{label: label}, stages: passes.Stages{
+			Shape: batch.Shape{Dim: cfg.Dim, Experts: cfg.Experts, Group: cfg.Group},
+		}},
 		at: layout.New(layout.Config{
 			Rank: int(w.Rank()), Size: w.Size(), ExpertParallel: cfg.ExpertParallel,
 			Experts: cfg.Experts, Hosted: cfg.Hosted,
@@ -91,17 +95,20 @@ func (b *builder) build(settings *agreement.Settings) error {
 		return err
 	}
 	sets := parameters.Sets{
-		Gate: b.gate.Params(), Experts: l.path.Experts.Params(),
-		Shared: l.path.Experts.Shared.Params(), Gains: l.compression.Gains(),
+		Gate: b.gate.Params(), Experts: l.stages.Path.Experts.Params(),
+		Shared: l.stages.Path.Experts.Shared.Params(), Gains: l.stages.Compression.Gains(),
 	}
 	l.table = parameters.New(parameters.Config{
 		Sets: sets, Gate: b.gate, Placement: b.at.Placement, Rank: b.at.Rank, Comm: b.oneCopy,
 		Copy: b.at.Copy, Copies: b.at.Copies, Number: l.world.layers,
 	})
-	l.gradients = gradients.New(gradients.Config{
+	l.stages.Gradients = gradients.New(gradients.Config{
 		Sets: sets, Gate: b.gate, World: b.everyone, Replicas: b.replicas,
 		ExpertParallel: b.at.Parallel, Placement: b.at.Placement, MicroBatches: l.cfg.batches(), Joined: l.world.views.Joined,
 	})
+	l.stages.Turn, l.stages.Exchanging = &l.micro.turn, &l.stats.exchanging
+	// Else no forward pass can find anything.
+	l.stages.ForwardChecks = l.cfg.Wire.Finite || l.cfg.Compression.Assign != nil
 	return nil
 }
 
@@ -130,20 +137,20 @@ func (b *builder) buildOwn() (err error) {
 	if err != nil {
 		return err
 	}
-	l.routing = routing.New(routing.Config{
+	l.stages.Routing = routing.New(routing.Config{
 		Gate: b.gate, Experts: cfg.Experts, Passes: cfg.batches(), Comm: b.everyone, Joined: w.views.Joined,
 		Replicas: b.at.Copies, Turn: &l.micro.turn,
-		Abort: func(ctx context.Context) error { return l.exchange.Refuse(ctx) },
+		Abort: func(ctx context.Context) error { return l.stages.Exchange.Refuse(ctx) },
 		AwaitAbort: func(ctx context.Context) error {
-			_, err := l.exchange.Begin(ctx, alltoall.Request{Counts: alltoall.Counts{Rows: []int{}}})
+			_, err := l.stages.Exchange.Begin(ctx, alltoall.Request{Counts: alltoall.Counts{Rows: []int{}}})
 			return err
 		},
 	})
-	l.order = roworder.New(cfg.Dim)
-	l.checks = passcheck.New(passcheck.Config{
+	l.stages.Order = roworder.New(cfg.Dim)
+	l.stages.Checks = passcheck.New(passcheck.Config{
 		Comm: b.checks, Rank: w.Rank(), Joined: w.views.Joined, Wire: cfg.Wire,
 	})
-	l.path, err = cfg.newPath(b.at, pipeline.Path{Checks: l.checks, Turn: &l.micro.turn, Rank: w.Rank()},
+	l.stages.Path, err = cfg.newPath(b.at, pipeline.Path{Checks: l.stages.Checks, Turn: &l.micro.turn, Rank: w.Rank()},
 		autotune.Config{Comm: b.everyone, Rank: int(w.Rank()), Ranks: w.Size()}, &l.stats.exchanging)
 	return err
 }
@@ -152,7 +159,7 @@ func (b *builder) buildOwn() (err error) {
 func (b *builder) buildExchange() (err error) {
 	l, cfg := b.l, b.l.cfg
 	leafRows := routing.Slots(b.gate)
-	l.compression, err = newCompression(cfg, l.world, b.at, leafRows, &l.stats.exchanging)
+	l.stages.Compression, err = newCompression(cfg, l.world, b.at, leafRows, &l.stats.exchanging)
 	if err != nil {
 		return err
 	}
@@ -166,12 +173,12 @@ func (b *builder) buildExchange() (err error) {
 	exchange := alltoall.Config{
 		Placement: b.at.Placement, Dim: cfg.Dim, MaxRows: cfg.MaxRows, LeafRows: leafRows,
 		Algorithm: cfg.Algorithm, Topology: b.at.Topology(cfg.Topology), Wire: cfg.Wire,
-		Groups: l.path.Most(), // of experts, so that chunks are whole ones
+		Groups: l.stages.Path.Most(), // of experts, so that chunks are whole ones
 	}
-	exchange.Wire.Finite = false // an exchange can only refuse alone: l.checks does it on all ranks
+	exchange.Wire.Finite = false // an exchange can only refuse alone: l.stages.Checks does it on all ranks
 	if cfg.Links != (links.Links{}) {
 		exchange.Costs = cfg.Links
 	}
-	l.exchange, err = alltoall.New(view, exchange)
+	l.stages.Exchange, err = alltoall.New(view, exchange)
 	return err
 }

@@ -146,10 +146,3 @@ func rowBytes(w alltoall.Wire, dim int) int {
 	return w.Dispatch.Bytes(dim) + w.Combine.Bytes(dim) + w.DispatchBack.Bytes(dim) +
 		w.CombineBack.Bytes(dim)
 }
-
-// uncompressed describes the pass's rows before they are compressed.
-func (p *pass) uncompressed() compression.Rows {
-	return compression.Rows{
-		Counts: p.counts(), Order: func(to blas32.General) { p.Decision.Order(to, p.X) },
-	}
-}

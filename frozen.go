@@ -31,15 +31,15 @@ func (l *Layer) SetFrozen(ctx context.Context, kinds ...param.Kind) error {
 			return l.guard.Misuse(op, "a layer has no parameters of kind %v, want %v to %v", k, param.Gate, param.Bias)
 		}
 	}
-	return l.guard.Attempt(op, func() error { return l.gradients.SetFrozen(ctx, kinds) })
+	return l.guard.Attempt(op, func() error { return l.stages.Gradients.SetFrozen(ctx, kinds) })
 }
 
 // updateBias moves the bias by which a gate balances its load, unless it is frozen, by the load
 // since the last step.
 func (l *Layer) updateBias(ctx context.Context) error {
-	if l.gradients.Frozen(param.Bias) {
-		l.routing.DropTally(l.micro.routing())
+	if l.stages.Gradients.Frozen(param.Bias) {
+		l.stages.Routing.DropTally(l.micro.routing())
 		return nil
 	}
-	return l.routing.UpdateBias(ctx, l.micro.routing())
+	return l.stages.Routing.UpdateBias(ctx, l.micro.routing())
 }

@@ -94,11 +94,11 @@ func trainFrozen(ctx context.Context, w *World, cfg Config, kinds []param.Kind) 
 // checkNoMemory panics if a frozen set of the layers holds memory for gradients.
 func checkNoMemory(layers []*Layer, kinds []param.Kind) {
 	for _, l := range layers {
-		sets, sums := l.table.Sets(), l.gradients.Sums()
+		sets, sums := l.table.Sets(), l.stages.Gradients.Sums()
 		all := append([]*param.Set{sets.Gate, sets.Shared, sets.Gains}, sets.Experts...)
 		vectors := append([][]float32{sums.Gate, sums.Shared, sums.Gains}, sums.Experts...)
 		if slices.Contains(kinds, param.Gate) {
-			all, vectors = append(all, l.gradients.Losses(0)), append(vectors, nil)
+			all, vectors = append(all, l.stages.Gradients.Losses(0)), append(vectors, nil)
 		}
 		for i, set := range all {
 			if set == nil || !set.Frozen {

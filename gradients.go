@@ -28,7 +28,7 @@ type trainedPart struct{ joint.Part }
 
 func (l *Layer) part(string) (trainedPart, error) {
 	return trainedPart{joint.Part{
-		Owner: l.gradients, Guard: l.guard, World: l.world, Joined: l.world.joined,
+		Owner: l.stages.Gradients, Guard: l.guard, World: l.world, Joined: l.world.joined,
 		Label: l.micro.label, Noted: true, Complete: func() error { return nil },
 	}}, nil
 }
@@ -154,7 +154,7 @@ func (l *Layer) DiscardGradients() error {
 
 // dropStep forgets all passes since the last step.
 func (l *Layer) dropStep() {
-	l.gradients.Discard()
-	l.routing.DropTally(l.micro.routing())
+	l.stages.Gradients.Discard()
+	l.stages.Routing.DropTally(l.micro.routing())
 	l.guard.StepDone()
 }

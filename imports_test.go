@@ -65,6 +65,7 @@ var allowed = map[string][]string{
 	"internal/lockstep":           {"transport"},
 	"internal/parameters":         {"alltoall", "collective", "expert", "param", "router", "transport"},
 	"internal/pipeline":           {"alltoall", "schedule", "schedule/autotune", "transport"},
+	"internal/passes":             {"alltoall", "collective", "router", "schedule", "transport"},
 	"internal/passcheck":          {"alltoall", "collective", "transport"},
 	"internal/routing":            {"alltoall", "collective", "router", "transport"},
 	"checkpoint":                  {".", "checkpoint/safetensors", "collective", "param", "transport"},

@@ -4,21 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
-	"github.com/switchyard-moe/switchyard/alltoall"
-	"github.com/switchyard-moe/switchyard/internal/compression"
-	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
-	"github.com/switchyard-moe/switchyard/internal/passcheck"
-	"github.com/switchyard-moe/switchyard/internal/pipeline"
-	"github.com/switchyard-moe/switchyard/internal/routing"
-	"github.com/switchyard-moe/switchyard/internal/roworder"
+	"github.com/switchyard-moe/switchyard/internal/passes"
 	"github.com/switchyard-moe/switchyard/router"
-	"github.com/switchyard-moe/switchyard/schedule"
 )
 
 var (
@@ -67,20 +59,14 @@ var (
 //     No gradient is left out without an error. A job goes on from its last checkpoint, on a new
 //     world.
 type Layer struct {
-	cfg         Config
-	world       *World
-	guard       *lifecycle.Guard   // of when its methods may be called
-	passes      passes             // under way
-	routing     *routing.Stage     // with the gate
-	order       *roworder.Stage    // of rows, between tokens and experts
-	compression *compression.Stage // nil without it
-	exchange    *alltoall.Exchange // of rows between the ranks
-	path        *pipeline.Path     // of rows to the experts and back, in chunks
-	checks      *passcheck.Stage   // of numbers that are not finite
-	gradients   *gradients.Reducer // of the passes since the last step
-	table       *parameters.Table
-	micro       microBatches
-	stats       statsBoard
+	cfg    Config
+	world  *World
+	guard  *lifecycle.Guard // of when its methods may be called
+	stages passes.Stages    // through which passes go
+	one    onePass          // of Forward, Backward and Eval of the layer
+	table  *parameters.Table
+	micro  microBatches
+	stats  statsBoard
 }
 
 // NewLayer builds this rank's part of a layer. It talks to the other ranks to check that all were
@@ -143,21 +129,48 @@ func (l *Layer) train(ctx context.Context, op string, x blas32.General, info rou
 		return y, err
 	}
 	defer l.guard.Leave()
-	tokens, err := l.passes.begin(x, info, true)
+	kept, err := l.stages.Begin(x, info, true)
 	if err == nil {
-		err = l.passes.checkForward(&tokens)
+		err = l.one.checkForward(&kept.Tokens)
 	}
 	if err != nil {
 		return y, l.guard.Misuse(op, "%w", err)
 	}
 	l.forget()
-	l.order.ReleaseOutput(&l.passes.y)
-	p := l.newPass(tokens, true)
+	l.stages.ReleaseOutput(&l.one.y)
+	p := l.newPass(kept, true)
 	if err := p.forward(ctx, op); err != nil {
 		return y, err
 	}
-	l.passes.last = p
-	return p.kept.y, nil
+	l.one.last = p
+	return p.kept.Y, nil
+}
+
+// Backward takes the loss's gradient with respect to the last Forward's y and returns the one with
+// respect to its x, valid until the next Backward. The gradients of parameters wait for Step;
+// several passes add up. The auxiliary losses' gradient is added as if their mean over all tokens
+// of the step, of all ranks and passes, stood in the loss: see [Config].MicroBatches.
+//
+// A NaN or an infinity in dy, in a row that is not padding, is an error on every rank that names
+// the rank and the row ([alltoall.ErrNotFinite]). The pass is then dropped on every rank, with all
+// gradients of it; those of passes before stay, and the next batch can be run.
+func (l *Layer) Backward(ctx context.Context, dy blas32.General) (dx blas32.General, err error) {
+	if err := l.guard.Enter(ctx, "Backward"); err != nil {
+		return dx, err
+	}
+	defer l.guard.Leave()
+	p := l.one.last
+	if p == nil {
+		return dx, l.guard.Misuse("Backward", "no Forward waits for it")
+	}
+	if err := p.kept.CheckGradient(dy); err != nil {
+		return dx, l.guard.Misuse("Backward", "%w", err)
+	}
+	l.stages.ReleaseInput(&l.one.dx)
+	dx, err = p.backward(ctx, dy)
+	l.forget()
+	l.one.dx = p.kept
+	return dx, err
 }
 
 // Discard gives up the last Forward, of which no gradient is wanted, as if it had not been. Every
@@ -173,9 +186,9 @@ func (l *Layer) Discard() error {
 
 // forget drops the last forward pass, if its Backward never came.
 func (l *Layer) forget() {
-	if p := l.passes.last; p != nil {
+	if p := l.one.last; p != nil {
 		p.end("Discard")
-		l.passes.last, l.passes.y = nil, p.kept.ordered
+		l.one.last, l.one.y = nil, p.kept
 	}
 }
 
@@ -197,90 +210,14 @@ func (l *Layer) evaluate(ctx context.Context, op string, x blas32.General, info 
 		return y, err
 	}
 	defer l.guard.Leave()
-	tokens, err := l.passes.begin(x, info, false)
+	kept, err := l.stages.Begin(x, info, false)
 	if err != nil {
 		return y, l.guard.Misuse(op, "%w", err)
 	}
-	l.order.ReleaseOutput(&l.passes.evaluated)
-	p := l.newPass(tokens, true)
-	defer p.end(op)
-	if err := l.guard.Attempt(op, func() error { return l.forward(ctx, &p.kept) }); err != nil {
-		return y, err
-	}
-	l.passes.evaluated = p.kept.ordered
-	return p.kept.y, nil
-}
-
-// forward is the whole way of a token: route, order, dispatch, compute, combine, restore.
-func (l *Layer) forward(ctx context.Context, p *pass) (err error) {
-	if p.Result, err = l.routing.Route(ctx, &p.Tokens, p.compress && l.compression.GathersNode()); err != nil {
-		return err
-	}
-	begun := time.Now()
-	p.Handle, err = l.begin(ctx, p)
-	l.stats.exchanging.Add(int64(time.Since(begun)))
-	if p.compressed != nil {
-		l.stats.exchanging.Add(-int64(p.compressed.Spent))
-	}
-	if err != nil {
-		return err
-	}
-	plan := p.Handle.Plan()
-	p.Global.FillFromPlan(plan)
-	defer l.order.ReleaseRows(&p.ordered)
-	if err = l.shareCounts(ctx, p); err != nil {
-		return err
-	}
-	home, err := l.path.Forward(ctx, &p.Pass, &p.Tokens, &p.Global)
-	if err != nil {
-		return err
-	}
-	if p.answers, err = l.compression.Restore(ctx, p.compressed, home); err != nil {
-		return err
-	}
-	if l.cfg.Wire.Finite || l.cfg.Compression.Assign != nil { // else nothing can have been found
-		if err = l.checks.Share(ctx, "forward", &p.Fault)(); err != nil {
-			return err
-		}
-	}
-	l.micro.turn.Do(func() {
-		p.y = l.order.Restore(&p.ordered, p.Decision, p.answers, p.X.Rows)
-		p.Shared.AddTo(p.y)
-	})
-	stats := p.stats(plan)
-	stats.FirstExpert = l.path.Experts.First()
-	stats.Overlap = overlapStats(l.path.Stage, p)
-	if p.Info.Train {
-		stats.Compression = CompressionStats(l.compression.Stats(p.compressed, p.counts(), plan))
-	}
-	l.stats.last.Store(&stats)
-	return nil
-}
-
-// begin begins the dispatch of the tokens' rows, or of their centroids, to their experts.
-func (l *Layer) begin(ctx context.Context, p *pass) (*alltoall.Handle, error) {
-	r := alltoall.Request{Counts: p.counts(), Cut: l.path.Cut(schedule.Forward, p.Info.Train)}
-	if p.compress {
-		c, err := l.compression.Begin(ctx, p.uncompressed())
-		if p.compressed = c; err != nil {
-			return nil, err
-		}
-		if c.Fault != nil {
-			l.checks.Unassigned(&p.Fault, c.Fault)
-		}
-		l.checks.Made(&p.Fault, passcheck.Centroids, c.Centroids)
-		r.Counts, r.Rows = c.Counts, c.Centroids
-	} else if r.Rows, r.Token = l.order.Order(&p.ordered, p.Decision, p.X); r.Token == nil {
-		l.checks.Made(&p.Fault, passcheck.Mixtures, r.Rows)
-	}
-	return l.exchange.Begin(ctx, r)
-}
-
-// shareCounts shares what the tokens of all ranks chose, if a loss of the gate is over them.
-func (l *Layer) shareCounts(ctx context.Context, p *pass) error {
-	if !p.Info.Train {
-		return l.routing.ShareCounts(ctx, &p.Result, nil, 0)
-	}
-	choices, tokens := l.gradients.Counts()
-	return l.routing.ShareCounts(ctx, &p.Result, choices, tokens)
+	l.stages.ReleaseOutput(&l.one.evaluated)
+	p := l.newPass(kept, true)
+	err = p.evaluate(ctx, op)
+	p.end(op)
+	l.one.evaluated = p.kept
+	return p.kept.Y, err
 }

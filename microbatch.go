@@ -19,7 +19,7 @@ type microBatches struct {
 func (m *microBatches) routing() []*routing.Stage {
 	list := make([]*routing.Stage, len(m.layers))
 	for i, l := range m.layers {
-		list[i] = l.routing
+		list[i] = l.stages.Routing
 	}
 	return list
 }
@@ -67,7 +67,7 @@ func (l *Layer) newMicroBatch() (*Layer, error) {
 	cfg.Overlap.Background, cfg.Overlap.Observe = nil, nil
 	b := newBuilder(l.world, cfg, fmt.Sprintf("%s, micro-batch layer %d", l.micro.label, len(l.micro.layers)+1))
 	t := b.l
-	t.guard, t.passes.shape.Step = l.guard.NewMicroBatch(b.guarded()), l.passes.shape.Step
+	t.guard, t.stages.Shape.Step = l.guard.NewMicroBatch(b.guarded()), l.stages.Shape.Step
 	if err := b.build(cfg.settings()); err != nil {
 		return nil, err
 	}
@@ -75,6 +75,6 @@ func (l *Layer) newMicroBatch() (*Layer, error) {
 	l.micro.layers = append(l.micro.layers, t)
 	l.micro.turn.Lock, t.micro.turn.Lock = l.world.computing, l.world.computing
 	l.guard.Add(t.guard)
-	l.gradients.Add(t.gradients)
+	l.stages.Gradients.Add(t.stages.Gradients)
 	return t, nil
 }

@@ -71,18 +71,18 @@ type Background interface {
 // may run, and observe be called, at the same time as those of the original. Any goroutine may call
 // Observe at any time.
 func (l *Layer) Observe(observe func(pass schedule.Pass, line schedule.Timeline)) {
-	if l.path != nil { // NewLayer has made l
-		l.path.Observe(observe)
+	if l.stages.Path != nil { // NewLayer has made l
+		l.stages.Path.Observe(observe)
 	}
 }
 
 // OverlapProfile returns what [Overlap.Auto] has timed and goes by, the same on every rank, or nil
 // before it is complete. Any goroutine may call it at any time.
 func (l *Layer) OverlapProfile() *OverlapProfile {
-	if l.path == nil { // NewLayer has not made l
+	if l.stages.Path == nil { // NewLayer has not made l
 		return nil
 	}
-	return l.path.Profile()
+	return l.stages.Path.Profile()
 }
 
 // SetDegree sets the number of chunks of the exchanges of forward and of backward passes from the
@@ -93,7 +93,7 @@ func (l *Layer) SetDegree(forward, backward int) error {
 		return err
 	}
 	defer l.guard.Leave()
-	if err := l.path.SetDegree(forward, backward); err != nil {
+	if err := l.stages.Path.SetDegree(forward, backward); err != nil {
 		return l.guard.Misuse("SetDegree", "%w", err)
 	}
 	return nil

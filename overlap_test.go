@@ -145,9 +145,9 @@ func TestOverlapAutoSameBits(t *testing.T) {
 					return err
 				}
 				for _, pass := range []schedule.Pass{schedule.Forward, schedule.Backward} {
-					require.Equal(t, l.path.Chunks(pass, true), again.path.Chunks(pass, true))
+					require.Equal(t, l.stages.Path.Chunks(pass, true), again.stages.Path.Chunks(pass, true))
 				}
-				require.Equal(t, l.Stats().Overlap.Predicted, again.path.Predicted())
+				require.Equal(t, l.Stats().Overlap.Predicted, again.stages.Path.Predicted())
 				require.Equal(t, profile, again.OverlapProfile())
 				next.Overlap.Profile = &OverlapProfile{Ranks: 3, Most: 4}
 				if _, err = NewLayer(w, next); err == nil || !strings.Contains(err.Error(), "Profile: autotune: the profile is of 3 ranks") {

@@ -54,10 +54,10 @@ func (l *Layer) Gradients(ctx context.Context) ([]Tensor, error) {
 	}
 	var list []parameters.Tensor
 	err := l.guard.Attempt("Gradients", func() (err error) {
-		if err = l.gradients.ReduceAll(ctx); err != nil {
+		if err = l.stages.Gradients.ReduceAll(ctx); err != nil {
 			return err
 		}
-		list, err = l.table.Gradients(ctx, l.gradients.Sums())
+		list, err = l.table.Gradients(ctx, l.stages.Gradients.Sums())
 		return err
 	})
 	return converted[Tensor](list), err
@@ -79,7 +79,7 @@ func (l *Layer) Load(tensors []Tensor) error {
 	if err := l.table.Load(converted[parameters.Tensor](tensors)); err != nil {
 		return l.guard.Misuse("Load", "%w", err)
 	}
-	l.gradients.CopyGate()
+	l.stages.Gradients.CopyGate()
 	return nil
 }
 
@@ -115,24 +115,24 @@ func (l *Layer) Step(ctx context.Context, optimizer expert.Optimizer) error {
 }
 
 func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
-	dropped, err := l.gradients.Ready(ctx, optimizer)
+	dropped, err := l.stages.Gradients.Ready(ctx, optimizer)
 	if dropped {
 		l.dropStep()
 	}
 	if err != nil {
 		return err
 	}
-	if err := l.gradients.Step(ctx, optimizer); err != nil {
+	if err := l.stages.Gradients.Step(ctx, optimizer); err != nil {
 		return err
 	}
 	l.guard.StepDone()
 	if err := l.updateBias(ctx); err != nil {
 		return err
 	}
-	l.gradients.CopyGate()
+	l.stages.Gradients.CopyGate()
 	for _, t := range append([]*Layer{l}, l.micro.layers...) {
-		t.passes.shape.Step++
-		if err := t.path.EndStep(ctx); err != nil {
+		t.stages.Shape.Step++
+		if err := t.stages.Path.EndStep(ctx); err != nil {
 			return errtext.Errorf("switchyard: Overlap.Auto: %w", err)
 		}
 	}

@@ -4,44 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
-	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/batch"
-	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
-	"github.com/switchyard-moe/switchyard/internal/pipeline"
-	"github.com/switchyard-moe/switchyard/internal/routing"
-	"github.com/switchyard-moe/switchyard/internal/roworder"
+	"github.com/switchyard-moe/switchyard/internal/passes"
 	"github.com/switchyard-moe/switchyard/router"
-	"github.com/switchyard-moe/switchyard/schedule"
 )
 
-// passes is what a layer keeps of its passes.
-type passes struct {
-	shape batch.Shape // Step is the number of steps taken
-	pool  batch.Pool  // memory of copies without padding
-	last  *Pass       // of Forward of the layer, that Backward belongs to, if one waits
+// onePass is what Forward, Backward and Eval of a layer keep from call to call.
+type onePass struct {
+	last *Pass // the forward pass that Backward belongs to, if one waits
 
-	// Memory of results of Forward, Backward and Eval of the layer, until the next call of each.
-	y, dx, evaluated roworder.Pass
-}
-
-func newPasses(c Config) passes {
-	return passes{shape: batch.Shape{Dim: c.Dim, Experts: c.Experts, Group: c.Group}}
-}
-
-// begin begins a pass over x. info is what the caller says of the tokens.
-func (s *passes) begin(x blas32.General, info router.Batch, train bool) (batch.Tokens, error) {
-	shape := s.shape
-	shape.Train = train
-	return batch.New(shape, &s.pool, x, info)
+	y, dx, evaluated passes.Pass // whose results are valid until the next Forward, Backward and Eval
 }
 
 // checkForward returns an error if a Forward of another batch than t waits for its Backward.
-func (s *passes) checkForward(t *batch.Tokens) error {
+func (s *onePass) checkForward(t *batch.Tokens) error {
 	if s.last == nil || t.Repeats(&s.last.kept.Tokens) {
 		return nil
 	}
@@ -62,13 +42,13 @@ func (s *passes) checkForward(t *batch.Tokens) error {
 type Pass struct {
 	layer *Layer
 	state lifecycle.Pass
-	kept  pass
+	kept  passes.Pass
 	id    batch.Identity // of the batch of the first Forward
 }
 
 // newPass returns a pass with the next number. A plain one is of Forward or Eval of the layer.
-func (l *Layer) newPass(t batch.Tokens, plain bool) *Pass {
-	p := &Pass{layer: l, kept: pass{Tokens: t}, id: t.Identity()}
+func (l *Layer) newPass(kept passes.Pass, plain bool) *Pass {
+	p := &Pass{layer: l, kept: kept, id: kept.Identity()}
 	l.guard.Begin(&p.state, plain)
 	return p
 }
@@ -82,7 +62,7 @@ func (l *Layer) NewPass() (*Pass, error) {
 		return nil, err
 	}
 	defer l.guard.Leave()
-	return l.newPass(batch.Tokens{}, false), nil
+	return l.newPass(passes.Pass{}, false), nil
 }
 
 // ForwardPass is NewPass and then Forward of the new pass.
@@ -92,11 +72,11 @@ func (l *Layer) ForwardPass(ctx context.Context, x blas32.General, info router.B
 		return nil, err
 	}
 	defer l.guard.Leave()
-	tokens, err := l.passes.begin(x, info, true)
+	kept, err := l.stages.Begin(x, info, true)
 	if err != nil {
 		return nil, l.guard.Misuse(op, "%w", err)
 	}
-	p := l.newPass(tokens, false)
+	p := l.newPass(kept, false)
 	if err := p.forward(ctx, "Forward"); err != nil {
 		return nil, err
 	}
@@ -125,7 +105,7 @@ func (p *Pass) Forward(ctx context.Context, x blas32.General, info router.Batch)
 	if err := p.forward(ctx, op); err != nil {
 		return y, err
 	}
-	return p.kept.y, nil
+	return p.kept.Y, nil
 }
 
 // mayForward takes a batch, or returns why it cannot be taken.
@@ -133,17 +113,17 @@ func (p *Pass) mayForward(x blas32.General, info router.Batch) error {
 	if p.state.Waits() {
 		return errors.New("a Forward of it waits for its Backward; call Drop to run it again")
 	}
-	tokens, err := p.layer.passes.begin(x, info, true)
+	kept, err := p.layer.stages.Begin(x, info, true)
 	if err != nil {
 		return err
 	}
-	if id := tokens.Identity(); p.id != (batch.Identity{}) && p.id != id {
-		tokens.Release()
+	if id := kept.Identity(); p.id != (batch.Identity{}) && p.id != id {
+		kept.Tokens.Release()
 		return fmt.Errorf("it was forwarded before with another batch (%v, now %v); "+
 			"another batch needs a pass of its own", p.id, id)
 	}
 	p.giveBack()
-	p.kept.Tokens, p.id = tokens, tokens.Identity()
+	p.kept, p.id = kept, kept.Identity()
 	return nil
 }
 
@@ -159,17 +139,15 @@ func (p *Pass) Eval(ctx context.Context, x blas32.General, info router.Batch) (y
 		return y, p.state.Misuse(op, "a Forward of it waits for its Backward; Eval needs a pass of its own")
 	}
 	l := p.layer
-	tokens, err := l.passes.begin(x, info, false)
+	kept, err := l.stages.Begin(x, info, false)
 	if err != nil {
 		return y, p.state.Misuse(op, "%w", err)
 	}
 	p.giveBack()
-	p.kept.Tokens = tokens
-	defer p.kept.release(l)
-	if err := p.state.Attempt(op, func() error { return l.forward(ctx, &p.kept) }); err != nil {
-		return y, err
-	}
-	return p.kept.y, nil
+	p.kept = kept
+	err = p.evaluate(ctx, op)
+	l.stages.Release(&p.kept)
+	return p.kept.Y, err
 }
 
 // Backward is [Layer.Backward] of this pass, and ends it. dx is valid until Release.
@@ -194,7 +172,7 @@ func (p *Pass) Output() blas32.General {
 	if p == nil {
 		return blas32.General{}
 	}
-	return p.kept.y
+	return p.kept.Y
 }
 
 // Drop gives back what Forward has kept, to have less in memory until Forward runs again with the
@@ -232,72 +210,47 @@ func (p *Pass) Release() error {
 // forward runs the forward pass of training of the batch that was taken.
 func (p *Pass) forward(ctx context.Context, op string) error {
 	l := p.layer
-	p.kept.compress = l.compression.Enabled(l.passes.shape.Step)
-	begin := time.Now()
-	if err := p.state.Attempt(op, func() error { return l.forward(ctx, &p.kept) }); err != nil {
+	if err := p.state.Attempt(op, func() error { return l.stages.Forward(ctx, &p.kept) }); err != nil {
 		if lifecycle.AgreedOn(err) {
 			p.end(op)
 		}
 		return err
 	}
-	l.path.EndPass(schedule.Forward, begin)
+	l.noteStats(&p.kept)
 	p.state.ForwardDone()
 	return nil
+}
+
+// evaluate runs the forward pass of evaluation of the batch that was taken.
+func (p *Pass) evaluate(ctx context.Context, op string) error {
+	l := p.layer
+	err := p.state.Attempt(op, func() error { return l.stages.Forward(ctx, &p.kept) })
+	if err == nil {
+		l.noteStats(&p.kept)
+	}
+	return err
 }
 
 // backward runs the backward pass. The caller then ends the pass.
 func (p *Pass) backward(ctx context.Context, dy blas32.General) (dx blas32.General, err error) {
 	l := p.layer
-	if err := p.state.Attempt("Backward", func() error { return l.backward(ctx, &p.kept, dy) }); err != nil {
+	if err := p.state.Attempt("Backward", func() error { return l.stages.Backward(ctx, &p.kept, dy) }); err != nil {
 		return dx, err
 	}
 	p.state.BackwardDone()
-	return p.kept.dx, nil
+	return p.kept.DX, nil
 }
 
 // end ends the pass, by a method, and gives back all but y and dx.
 func (p *Pass) end(op string) {
-	k := &p.kept
-	k.release(p.layer)
-	p.kept = pass{ordered: k.ordered, y: k.y, dx: k.dx}
+	p.layer.stages.Release(&p.kept)
 	p.state.End(op)
 }
 
 // giveBack gives back all memory.
 func (p *Pass) giveBack() {
-	p.kept.release(p.layer)
-	p.layer.order.ReleaseOutput(&p.kept.ordered)
-	p.layer.order.ReleaseInput(&p.kept.ordered)
-	p.kept = pass{}
-}
-
-// pass is what a pass keeps: its batch on its way, and what the forward pass leaves for the
-// backward pass.
-type pass struct {
-	batch.Tokens
-	routing.Result
-	pipeline.Pass
-	ordered    roworder.Pass
-	answers    blas32.General // of the experts, sorted by expert
-	y, dx      blas32.General
-	dweights   []float32         // gradients of the weights of answers
-	compress   bool              // rows travel as centroids
-	compressed *compression.Pass // nil if they do not
-}
-
-// counts counts the rows that go to each expert, by token group. Nobody may change it.
-func (p *pass) counts() alltoall.Counts { return p.Result.Counts(&p.Tokens) }
-
-// release gives back all that the pass holds but y and dx.
-func (p *pass) release(l *Layer) {
-	l.order.ReleaseRows(&p.ordered)
-	p.Tokens.Release()
-	if p.compressed != nil {
-		p.compressed.Release()
-		p.compressed = nil
-	}
-	if p.Handle != nil {
-		p.Handle.Release()
-		p.Handle = nil
-	}
+	s := &p.layer.stages
+	s.Release(&p.kept)
+	s.ReleaseOutput(&p.kept)
+	s.ReleaseInput(&p.kept)
 }

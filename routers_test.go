@@ -129,11 +129,11 @@ func TestWholeBatchBytes(t *testing.T) {
 					if same {
 						clear(x.Data)
 					}
-					p, err := l.passes.begin(x, router.Batch{}, true)
+					p, err := l.stages.Begin(x, router.Batch{}, true)
 					if err != nil {
 						return err
 					}
-					_, err = l.routing.Route(context.Background(), &p, false)
+					_, err = l.stages.Routing.Route(context.Background(), &p.Tokens, false)
 					return err
 				})
 				each := 8 + 8 + 512*experts
@@ -164,11 +164,11 @@ func TestWholeBatchIsWhatOneRankWouldChoose(t *testing.T) {
 		taken := map[[2]int]bool{}
 		wireBytes(t, ranks, cfg, func(l *Layer) error {
 			begin, end := int(l.world.Rank())*tokens/ranks, int(l.world.Rank()+1)*tokens/ranks
-			p, err := l.passes.begin(part(x, begin, end), router.Batch{}, true)
+			p, err := l.stages.Begin(part(x, begin, end), router.Batch{}, true)
 			if err != nil {
 				return err
 			}
-			r, err := l.routing.Route(context.Background(), &p, false)
+			r, err := l.stages.Routing.Route(context.Background(), &p.Tokens, false)
 			if err != nil {
 				return err
 			}

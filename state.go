@@ -49,11 +49,11 @@ func (l *Layer) state(o expert.Optimizer) (*param.State, error) {
 		return nil, err
 	}
 	list := l.table.List(stateful)
-	steps := []int64{int64(l.passes.shape.Step)}
+	steps := []int64{int64(l.stages.Shape.Step)}
 	list.Add(param.Entry{Name: "counters.steps", Role: param.Training, Data: steps})
 	list.OnLoad(func() error { return l.setSteps(steps[0]) })
 	list.OnSave(func() error {
-		if now := l.passes.shape.Step; int64(now) != steps[0] {
+		if now := l.stages.Shape.Step; int64(now) != steps[0] {
 			return parameters.Changed("counters.steps", steps[0], now)
 		}
 		return nil
@@ -72,7 +72,7 @@ func (l *Layer) state(o expert.Optimizer) (*param.State, error) {
 		return l.atBoundary("State.Loaded", func() error {
 			err := takeOver()
 			if err == nil {
-				l.gradients.CopyGate()
+				l.stages.Gradients.CopyGate()
 			}
 			return err
 		})
@@ -98,19 +98,19 @@ func (l *Layer) atBoundary(op string, do func() error) error {
 // listDepths lists the state of the control loop of compression, which follows this rank's own
 // rows.
 func (l *Layer) listDepths(list *parameters.Lister, name string) {
-	depths := l.compression.Depths()
+	depths := l.stages.Compression.Depths()
 	if depths == nil {
 		return
 	}
 	list.AddLocal(param.Entry{Name: name, Kind: param.Gain, Shape: []int{len(depths)}, Data: depths})
 	list.OnSave(func() error {
-		if now := l.compression.Depths(); !slices.Equal(now, depths) {
+		if now := l.stages.Compression.Depths(); !slices.Equal(now, depths) {
 			return parameters.Changed(name, depths, now)
 		}
 		return nil
 	})
 	list.OnLoad(func() error {
-		if err := l.compression.SetDepths(depths); err != nil {
+		if err := l.stages.Compression.SetDepths(depths); err != nil {
 			return errtext.Errorf("%s: %w", name, err)
 		}
 		return nil
@@ -123,7 +123,7 @@ func (l *Layer) setSteps(n int64) error {
 		return fmt.Errorf("counters.steps is %d, want 0 to %d", n, math.MaxInt)
 	}
 	for _, t := range append([]*Layer{l}, l.micro.layers...) {
-		t.passes.shape.Step = int(n)
+		t.stages.Shape.Step = int(n)
 	}
 	return nil
 }

@@ -6,8 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/switchyard-moe/switchyard/alltoall"
-	"github.com/switchyard-moe/switchyard/internal/pipeline"
+	"github.com/switchyard-moe/switchyard/internal/passes"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
@@ -52,27 +51,28 @@ type OverlapStats struct {
 	Predicted time.Duration
 }
 
-// overlapStats describes the forward pass p and the backward pass to come.
-func overlapStats(s *pipeline.Stage, p *pass) OverlapStats {
-	return OverlapStats{
-		Auto: s.Auto(), Predicted: s.Predicted(),
-		Forward: p.Handle.Chunks(), Backward: s.Chunks(schedule.Backward, p.Info.Train),
-	}
-}
-
-// stats describes a forward pass, by what the pass itself knows.
-func (p *pass) stats(plan *alltoall.Plan) Stats {
+// noteStats describes a forward pass.
+func (l *Layer) noteStats(p *passes.Pass) {
+	s, plan := &l.stages, p.Handle.Plan()
 	load := make([]int, plan.Experts)
 	for e := range load {
-		for s := range plan.Ranks() {
-			load[e] += plan.Segment(e, s).Rows
+		for r := range plan.Ranks() {
+			load[e] += plan.Segment(e, r).Rows
 		}
 	}
-	return Stats{
+	stats := Stats{
 		Tokens: p.X.Rows, Padding: p.X.Rows - p.Real, Unanswered: p.Unanswered(&p.Tokens), Rounds: p.Rounds,
 		Choices: slices.Clone(p.Decision.Counts), Dropped: p.Decision.Dropped,
-		Load: load, Losses: maps.Clone(p.Decision.Losses),
+		Load: load, FirstExpert: s.Path.Experts.First(), Losses: maps.Clone(p.Decision.Losses),
+		Overlap: OverlapStats{
+			Auto: s.Path.Auto(), Predicted: s.Path.Predicted(),
+			Forward: p.Handle.Chunks(), Backward: s.Path.Chunks(schedule.Backward, p.Info.Train),
+		},
 	}
+	if p.Info.Train {
+		stats.Compression = CompressionStats(s.Compression.Stats(p.Compressed, p.Result.Counts(&p.Tokens), plan))
+	}
+	l.stats.last.Store(&stats)
 }
 
 // statsBoard holds the Stats of the last forward pass, for any goroutine at any time.

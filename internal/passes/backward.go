@@ -1,0 +1,92 @@
+package passes
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/internal/compression"
+	"github.com/switchyard-moe/switchyard/internal/gradients"
+	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/internal/passcheck"
+	"github.com/switchyard-moe/switchyard/router"
+	"github.com/switchyard-moe/switchyard/schedule"
+)
+
+// Backward is Forward the other way: it makes p.DX of dy, the gradient of p.Y.
+func (s *Stages) Backward(ctx context.Context, p *Pass, dy blas32.General) error {
+	if err := s.Gradients.Reduce(ctx); err != nil { // an earlier pass not yet summed
+		return err
+	}
+	defer s.Order.ReleaseRows(&p.ordered)
+	begin := time.Now()
+	dy = p.WithoutPadding(dy)
+	s.Checks.Gradient(&p.Fault, dy)
+	if p.Fault.Found() {
+		dy = mat.Zero(mat.Resize(blas32.General{}, dy.Rows, dy.Cols)) // the others count on its rows
+	}
+	back, err := s.checkedBackward(ctx, p, dy)
+	if err != nil {
+		s.Gradients.Drop()
+		return err
+	}
+	s.Turn.Do(func() {
+		p.DX = s.Order.OrderBackward(&p.ordered, p.Decision, back, p.X.Rows)
+		err = s.Routing.Backward(&p.Tokens, &p.Result, router.Gradient{
+			Weights: p.dweights, Losses: s.Gradients.Losses(p.Info.StepTokens), Rows: back, DX: p.DX,
+		})
+		p.Shared.AddGradientTo(p.DX)
+	})
+	if err != nil {
+		return err
+	}
+	if s.Compression != nil {
+		s.Compression.EndPass(p.Compressed, p.uncompressed())
+	}
+	s.Path.EndPass(schedule.Backward, begin)
+	s.Gradients.Append(gradients.Pass{
+		Tokens: p.Global.Tokens, Leaves: p.Global.Leaves, StepTokens: p.Info.StepTokens,
+		Counts: p.Counted,
+	})
+	return nil
+}
+
+// checkedBackward is rowsBackward, which fails on every rank if a number of one is not finite. What
+// a rank finds it tells while rows travel; after them if they are checked too.
+func (s *Stages) checkedBackward(ctx context.Context, p *Pass, dy blas32.General) (back blas32.General, err error) {
+	var heard func() error
+	if !s.Checks.Wire.Finite {
+		heard = s.Checks.Share(ctx, "backward", &p.Fault)
+	}
+	back, err = s.rowsBackward(ctx, p, dy)
+	if s.Checks.Wire.Finite && err == nil {
+		heard = s.Checks.Share(ctx, "backward", &p.Fault)
+	}
+	if heard != nil {
+		err = cmp.Or(err, heard())
+	}
+	return back, err
+}
+
+// rowsBackward makes the gradients of the tokens' rows of that of y: by way of the experts, which
+// enter those of their parameters.
+func (s *Stages) rowsBackward(ctx context.Context, p *Pass, dy blas32.General) (back blas32.General, err error) {
+	var drows blas32.General
+	s.Turn.Do(func() { drows, p.dweights = s.Order.RestoreBackward(&p.ordered, p.Decision, p.answers, dy) })
+	s.Checks.Made(&p.Fault, passcheck.AnswerGradients, drows)
+	there, err := s.Compression.RestoreBackward(ctx, p.Compressed, drows, compression.Leaves{
+		First: p.Global.FirstLeaf(s.Path.Rank), Count: len(p.Info.Ends),
+	})
+	if err != nil {
+		return blas32.General{}, err
+	}
+	if p.Compressed != nil {
+		s.Checks.Made(&p.Fault, passcheck.CentroidGradients, there)
+	}
+	if back, err = s.Path.Backward(ctx, &p.Pass, there, dy); err != nil {
+		return blas32.General{}, err
+	}
+	return s.Compression.CompressBackward(ctx, p.Compressed, drows, back)
+}

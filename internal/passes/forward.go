@@ -1,0 +1,85 @@
+package passes
+
+import (
+	"context"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/passcheck"
+	"github.com/switchyard-moe/switchyard/schedule"
+)
+
+// Forward is the whole way of a token: route, order, dispatch, compute, combine, restore. It makes
+// p.Y.
+func (s *Stages) Forward(ctx context.Context, p *Pass) (err error) {
+	began := time.Now()
+	compress := p.Info.Train && s.Compression.Enabled(p.Info.Step)
+	if p.Result, err = s.Routing.Route(ctx, &p.Tokens, compress && s.Compression.GathersNode()); err != nil {
+		return err
+	}
+	if err := s.begin(ctx, p, compress); err != nil {
+		return err
+	}
+	defer s.Order.ReleaseRows(&p.ordered)
+	p.Global.FillFromPlan(p.Handle.Plan())
+	if err = s.shareCounts(ctx, p); err != nil {
+		return err
+	}
+	home, err := s.Path.Forward(ctx, &p.Pass, &p.Tokens, &p.Global)
+	if err != nil {
+		return err
+	}
+	if p.answers, err = s.Compression.Restore(ctx, p.Compressed, home); err != nil {
+		return err
+	}
+	if s.ForwardChecks {
+		if err = s.Checks.Share(ctx, "forward", &p.Fault)(); err != nil {
+			return err
+		}
+	}
+	s.Turn.Do(func() {
+		p.Y = s.Order.Restore(&p.ordered, p.Decision, p.answers, p.X.Rows)
+		p.Shared.AddTo(p.Y)
+	})
+	if p.Info.Train {
+		s.Path.EndPass(schedule.Forward, began)
+	}
+	return nil
+}
+
+// begin begins the dispatch of the tokens' rows, or of their centroids, to their experts.
+func (s *Stages) begin(ctx context.Context, p *Pass, compress bool) (err error) {
+	begun := time.Now()
+	defer func() {
+		took := time.Since(begun)
+		if p.Compressed != nil {
+			took -= p.Compressed.Spent
+		}
+		s.Exchanging.Add(int64(took))
+	}()
+	r := alltoall.Request{Counts: p.counts(), Cut: s.Path.Cut(schedule.Forward, p.Info.Train)}
+	if compress {
+		c, err := s.Compression.Begin(ctx, p.uncompressed())
+		if p.Compressed = c; err != nil {
+			return err
+		}
+		if c.Fault != nil {
+			s.Checks.Unassigned(&p.Fault, c.Fault)
+		}
+		s.Checks.Made(&p.Fault, passcheck.Centroids, c.Centroids)
+		r.Counts, r.Rows = c.Counts, c.Centroids
+	} else if r.Rows, r.Token = s.Order.Order(&p.ordered, p.Decision, p.X); r.Token == nil {
+		s.Checks.Made(&p.Fault, passcheck.Mixtures, r.Rows)
+	}
+	p.Handle, err = s.Exchange.Begin(ctx, r)
+	return err
+}
+
+// shareCounts shares what the tokens of all ranks chose, if a loss of the gate is over them.
+func (s *Stages) shareCounts(ctx context.Context, p *Pass) error {
+	if !p.Info.Train {
+		return s.Routing.ShareCounts(ctx, &p.Result, nil, 0)
+	}
+	choices, tokens := s.Gradients.Counts()
+	return s.Routing.ShareCounts(ctx, &p.Result, choices, tokens)
+}

@@ -1,0 +1,49 @@
+// Package passes runs the passes of one layer: it takes tokens through its stages, forward and
+// backward.
+//
+// In a forward pass the rows of tokens are routed, ordered by expert, compressed, dispatched,
+// computed, combined and restored to the order of tokens. A backward pass goes the other way. A
+// [Pass] holds what the one leaves for the other.
+package passes
+
+import (
+	"sync/atomic"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/batch"
+	"github.com/switchyard-moe/switchyard/internal/compression"
+	"github.com/switchyard-moe/switchyard/internal/gradients"
+	"github.com/switchyard-moe/switchyard/internal/lifecycle"
+	"github.com/switchyard-moe/switchyard/internal/passcheck"
+	"github.com/switchyard-moe/switchyard/internal/pipeline"
+	"github.com/switchyard-moe/switchyard/internal/routing"
+	"github.com/switchyard-moe/switchyard/internal/roworder"
+)
+
+// Stages are the parts of a layer through which its passes go.
+type Stages struct {
+	// Shape is what is the same for all tokens. Its Step is the number of steps taken.
+	Shape batch.Shape
+	// Routing decides, with the gate, which experts take which token.
+	Routing *routing.Stage
+	// Order is of rows, between tokens and experts.
+	Order *roworder.Stage
+	// Compression is nil if the layer has none.
+	Compression *compression.Stage
+	// Exchange carries rows between the ranks.
+	Exchange *alltoall.Exchange
+	// Path takes rows to the experts and back, in chunks.
+	Path *pipeline.Path
+	// Checks finds numbers that are not finite, and ForwardChecks says that forward passes share
+	// what is found.
+	Checks        *passcheck.Stage
+	ForwardChecks bool
+	// Gradients sums those of the passes since the last step.
+	Gradients *gradients.Reducer
+	// Turn has passes compute in turn.
+	Turn *lifecycle.Turn
+	// Exchanging counts the nanoseconds in which rows and their counts are exchanged.
+	Exchanging *atomic.Int64
+
+	pool batch.Pool // memory of copies without padding
+}
