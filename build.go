@@ -11,7 +11,6 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
-	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
 	"github.com/switchyard-moe/switchyard/internal/passes"
@@ -50,7 +49,7 @@ func newBuilder(w *World, cfg Config, label string) *builder {
 // guarded describes the layer to its guard.
 func (b *builder) guarded() lifecycle.Config {
 	w, label := b.l.world, b.l.micro.label
-	stream := lockstep.StreamID(w.views.Made() + 1) // the number of the layer's first view
+	stream := w.views.Next() // of the layer's first view
 	return lifecycle.Config{
 		Rank: w.views.Joined(w.Rank()),
 		Begin: func(op string) func(error) error {
@@ -121,7 +120,7 @@ func (b *builder) connect() error {
 		{&b.everyone, b.at.World()}, {&b.replicas, b.at.Replicas()},
 		{&b.oneCopy, b.at.OneCopy()}, {&b.checks, b.at.World()},
 	} {
-		view, err := b.l.world.View(of.members)
+		view, err := b.l.world.views.Of(of.members)
 		if err != nil {
 			return err
 		}
@@ -163,7 +162,7 @@ func (b *builder) buildExchange() (err error) {
 	if err != nil {
 		return err
 	}
-	view, err := l.world.View(b.at.OneCopy())
+	view, err := l.world.views.Of(b.at.OneCopy())
 	if err != nil {
 		return err
 	}

@@ -123,7 +123,7 @@ func newCompression(
 		Exchanging: exchanging,
 	}
 	if cfg.Auto && cfg.Links == (links.Links{}) {
-		if cfg.Links, err = w.linksOf(c.Topology); err != nil {
+		if cfg.Links, err = w.links.Of(c.Topology, w.views.All); err != nil {
 			return nil, err
 		}
 	}
@@ -132,7 +132,7 @@ func newCompression(
 		if len(node) == 0 {
 			node = make([]int, at.Parallel)
 		}
-		if cfg.Gather, err = nodegather.New(w.View, nodegather.Config{
+		if cfg.Gather, err = nodegather.New(w.views.Of, nodegather.Config{
 			Layout: at, Node: node, Dim: c.Dim, MaxRows: c.MaxRows, LeafRows: slots,
 		}); err != nil {
 			return nil, err

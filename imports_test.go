@@ -61,7 +61,7 @@ var allowed = map[string][]string{
 	"internal/joint":              {"alltoall", "transport"},
 	"internal/layout":             {"alltoall", "transport"},
 	"internal/lifecycle":          {"alltoall", "transport"},
-	"internal/views":              {"transport"},
+	"internal/views":              {"collective", "transport"},
 	"internal/lockstep":           {"transport"},
 	"internal/parameters":         {"alltoall", "collective", "expert", "param", "router", "transport"},
 	"internal/pipeline":           {"alltoall", "schedule", "schedule/autotune", "transport"},

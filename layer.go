@@ -93,9 +93,9 @@ func NewLayer(world *World, cfg Config) (*Layer, error) {
 	settings := cfg.settings()
 	cfg.Seed = seedOf(cfg.Seed, number)
 	cfg.Compression.LSH.Seed = seedOf(cfg.Compression.LSH.Seed, number)
-	b := newBuilder(world, cfg, fmt.Sprintf("layer %d", number+1))
+	b := newBuilder(world, cfg, world.named(fmt.Sprintf("layer %d", number+1)))
 	b.l.guard = lifecycle.New(b.guarded())
-	end := world.ops.Begin(making, "", "NewLayer")
+	end := world.making("NewLayer")
 	if err := end(b.build(settings)); err != nil {
 		return nil, err
 	}

@@ -2,12 +2,12 @@ package switchyard
 
 import (
 	"context"
-	"fmt"
 	"sync"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
@@ -15,29 +15,33 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// World is one rank's view of all ranks of a job. Layers are built on it in the same order on every
-// rank.
+// World is one rank's view of all ranks of a job, or of a group of them. Layers are built on it in
+// the same order on every rank.
 type World struct {
 	t         transport.Transport
 	views     *views.Views
+	group     string               // its ranks, if it is not the whole job
 	ops       lifecycle.Operations // what this rank is in, for all ranks to know
 	comm      *collective.Comm
 	source    string
-	algorithm *alltoall.Algorithm    // of all layers, if the environment of Join named one
-	layers    int                    // made so far, or tried
-	links     map[string]links.Links // measured for layers, by topology
-	computing *sync.Mutex            // held by the micro-batch that computes
-	building  *sync.Mutex            // held while a layer is made
+	algorithm *alltoall.Algorithm  // of all layers, if the environment of Join named one
+	layers    int                  // made so far, or tried
+	links     compression.Measured // for layers
+	computing *sync.Mutex          // held by the micro-batch that computes, on whatever group
+	building  *sync.Mutex          // held while a layer or a group is made
 }
 
 // NewWorld makes a world of a transport that is already connected, such as one end of an inproc
 // mesh. The world takes it over: closing the world closes the transport, and nobody else may use
-// it.
+// it. A world of some of its ranks is made by [World.Group]: NewWorld of a view panics.
 func NewWorld(t transport.Transport) *World {
+	if transport.IsView(t) {
+		panic("switchyard: NewWorld of a view; World.Group makes a world of some ranks")
+	}
 	w := &World{
 		t: t, views: views.New(t), source: "a transport given by the program",
-		ops:       lifecycle.Operations{Log: lockstep.New(t.Rank()), Transport: t},
-		computing: new(sync.Mutex), building: new(sync.Mutex),
+		ops:   lifecycle.Operations{Log: lockstep.New(t.Rank()), Transport: t},
+		links: compression.Measured{}, computing: new(sync.Mutex), building: new(sync.Mutex),
 	}
 	transport.Watch(t, w.ops.Log)
 	if err := w.newComm(); err != nil {
@@ -46,21 +50,31 @@ func NewWorld(t transport.Transport) *World {
 	return w
 }
 
-// making is the stream of the operations by which a world makes layers, and measures links.
-const making lockstep.StreamID = 0
-
 // newComm makes collectives for the program's own use, whose calls are a stream of operations.
 func (w *World) newComm() error {
+	stream := w.views.Next()
 	all, err := w.views.All()
 	if err != nil {
 		return err
 	}
 	w.comm = collective.New(all)
-	stream := lockstep.StreamID(w.views.Made())
 	w.comm.Watch(func(op string) (end func(error) error) {
-		return w.ops.Begin(stream, "World.Comm", op)
+		return w.ops.Begin(stream, w.named("World.Comm"), op)
 	})
 	return nil
+}
+
+// making notes that the ranks make something together.
+func (w *World) making(op string) (end func(error) error) {
+	return w.ops.Begin(w.views.Making(), w.group, op)
+}
+
+// named is the name by which errors call a thing of the world.
+func (w *World) named(thing string) string {
+	if w.group == "" {
+		return thing
+	}
+	return w.group + ", " + thing
 }
 
 // Rank is this rank's number.
@@ -70,14 +84,14 @@ func (w *World) Rank() transport.Rank { return w.views.Rank() }
 func (w *World) joined(r transport.Rank) transport.Rank { return w.views.Joined(r) }
 
 // Size is the number of ranks.
-func (w *World) Size() int { return w.t.Size() }
+func (w *World) Size() int { return w.views.Size() }
 
 // Source says where rank, size and address came from: "torchrun", "alone", …
 func (w *World) Source() string { return w.source }
 
-// Transport returns what the world runs over, for its capabilities and counters. Messages of the
-// program's own would mix with those of the layers unless they go through a view made with
-// [World.View].
+// Transport returns what the job runs over, for its capabilities and counters: for a group of ranks
+// too, whose numbers are not those of the transport. Messages of the program's own would mix with
+// those of the layers unless they go through a view made with [World.View].
 func (w *World) Transport() transport.Transport { return w.t }
 
 // Compute runs do while no layer of this rank that has micro-batch layers computes, and they
@@ -96,9 +110,44 @@ func (w *World) Comm() *collective.Comm { return w.comm }
 
 // View returns a transport between the given ranks whose messages meet no others. All members call
 // it, with the same list, and every rank of the world makes as many views and layers as the others,
-// in the same order.
-func (w *World) View(members []transport.Rank) (transport.Transport, error) {
+// in the same order. On a group of ranks, or once groups have been made of the world, they agree on
+// it: it may wait until all of them have called it.
+func (w *World) View(members []transport.Rank) (t transport.Transport, err error) {
+	if w.views.Agreed() {
+		end := w.making("View")
+		defer func() { err = end(err) }()
+	}
 	return w.views.Of(members)
+}
+
+// Group returns a world of some ranks of w, at any depth, in which rank i is members[i], a rank of
+// w. Layers, views, collectives and groups are made of it as of any world, and it costs nothing
+// that w does not. Every rank of w calls Group as often as the others, in the same order. The ranks
+// of a group give the same list, so the groups of one call share no rank; a rank that is in none
+// gives nil, or a list without itself, and gets a nil World. Ranks whose lists contradict each
+// other are an error on every rank. Errors name ranks as they joined the job.
+//
+// The transport and its connections are those of the job: Close of a group does nothing, an error
+// of the transport ends all groups, and WireBytes and [World.Compute] are of the rank. The layers
+// of each group are numbered from the first, for [Config].Seed. A rank makes one layer or group at
+// a time.
+func (w *World) Group(members []transport.Rank) (*World, error) {
+	if err := w.beginLayer("Group"); err != nil {
+		return nil, err
+	}
+	defer w.endLayer()
+	end := w.making("Group")
+	of, err := w.views.Group(members)
+	if err = end(err); err != nil || of == nil {
+		return nil, err
+	}
+	w.ops.Log.Join(of.ID())
+	g := *w
+	g.views, g.group, g.layers, g.links = of, "ranks "+of.String(), 0, compression.Measured{}
+	if err := g.newComm(); err != nil {
+		return nil, err
+	}
+	return &g, nil
 }
 
 // Reordered returns a world of the same ranks in which rank i is this one's rank order[i], and
@@ -113,17 +162,17 @@ func (w *World) Reordered(order []int) (*World, error) {
 	if n.views, err = w.views.Reordered(order); err != nil {
 		return nil, errtext.Errorf("switchyard: Reordered: %w", err)
 	}
-	n.links = nil // topologies have other ranks
+	n.links = compression.Measured{} // topologies have other ranks
 	if err := n.newComm(); err != nil {
 		return nil, err
 	}
 	return &n, nil
 }
 
-// beginLayer begins to make a layer, of which one is made at a time.
+// beginLayer begins to make a layer or a group, one at a time.
 func (w *World) beginLayer(op string) error {
 	if !w.building.TryLock() {
-		return errtext.Errorf("switchyard: %s: %w: a layer is being made on this world", op, ErrInUse)
+		return errtext.Errorf("switchyard: %s: %w: this rank is making a layer or a group", op, ErrInUse)
 	}
 	return nil
 }
@@ -133,7 +182,7 @@ func (w *World) endLayer() { w.building.Unlock() }
 // MeasureLinks times messages within and between the nodes of the world, for [Config.Links]. Every
 // rank calls it, and all get the same; the result can be kept, as JSON say, and given again.
 func (w *World) MeasureLinks(ctx context.Context, nodes alltoall.Topology) (m links.Measured, err error) {
-	end := w.ops.Begin(making, "", "MeasureLinks")
+	end := w.making("MeasureLinks")
 	defer func() { err = end(err) }()
 	all, err := w.views.All()
 	if err != nil {
@@ -142,31 +191,10 @@ func (w *World) MeasureLinks(ctx context.Context, nodes alltoall.Topology) (m li
 	return links.Measure(ctx, all, nodes)
 }
 
-// linksOf measures links while a layer is made, the same on every rank, once for each topology.
-func (w *World) linksOf(nodes alltoall.Topology) (links.Links, error) {
-	key := fmt.Sprint(nodes.Node)
-	if l, ok := w.links[key]; ok {
-		return l, nil
-	}
-	all, err := w.views.All()
-	if err != nil {
-		return links.Links{}, err
-	}
-	m, err := links.Measure(context.Background(), all, nodes)
-	if err != nil {
-		return links.Links{}, err
-	}
-	if w.links == nil {
-		w.links = map[string]links.Links{}
-	}
-	w.links[key] = m.Links
-	return m.Links, nil
-}
-
 // MeasurePairs times messages between each two ranks, which tells slow links from fast ones: see
 // [World.Reordered]. Every rank calls it, and all get the same.
 func (w *World) MeasurePairs(ctx context.Context) (p links.Pairs, err error) {
-	end := w.ops.Begin(making, "", "MeasurePairs")
+	end := w.making("MeasurePairs")
 	defer func() { err = end(err) }()
 	all, err := w.views.All()
 	if err != nil {
@@ -190,5 +218,10 @@ func (w *World) WireBytes() uint64 {
 	return 0
 }
 
-// Close ends the world and its transport. It is idempotent.
-func (w *World) Close() error { return w.t.Close() }
+// Close ends the world and its transport. It is idempotent. On a [World.Group] it does nothing.
+func (w *World) Close() error {
+	if w.group != "" {
+		return nil
+	}
+	return w.t.Close()
+}

@@ -126,7 +126,7 @@ func TestAWorldWithoutViewsLeft(t *testing.T) {
 		for err == nil {
 			_, err = w.View([]transport.Rank{0})
 		}
-		const full = "the world has 65535 views, those of its layers included, and can have no more"
+		const full = "no view is left: a rank has at most 65535, those of layers and groups included"
 		require.ErrorContains(t, err, full)
 		_, err = NewLayer(w, smallConfig())
 		require.ErrorContains(t, err, full)

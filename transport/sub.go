@@ -9,12 +9,12 @@ import (
 // Sub returns a view of t for some of its ranks: a transport whose rank i is members[i], and whose
 // tags contain channel, so that its messages never match those of the world or of another channel.
 // Every member calls Sub with the same channel and the same list. The errors of a view name ranks
-// of the world. Closing a view does nothing: t must still be closed by its owner. t itself must not
-// be a view.
+// of the world. Closing a view does nothing: t must still be closed by its owner.
+//
+// If t is a view itself, members are numbers in t, and the result is a view of t's world: it costs
+// as much as one made of that. Its channel takes the place of t's, so it must be another one than
+// t's, and than that of each view with which it shares two ranks.
 func Sub(t Transport, channel uint16, members []Rank) (Transport, error) {
-	if _, ok := t.(*sub); ok {
-		return nil, fmt.Errorf("transport: Sub of a Sub")
-	}
 	if channel == 0 {
 		return nil, fmt.Errorf("transport: Sub: channel 0 is the world's")
 	}
@@ -29,7 +29,29 @@ func Sub(t Transport, channel uint16, members []Rank) (Transport, error) {
 		}
 		seen[r] = true
 	}
-	return &sub{t: t, me: Rank(me), members: slices.Clone(members), channel: Tag(channel) << TagBits}, nil
+	view := &sub{t: t, me: Rank(me), members: slices.Clone(members), channel: Tag(channel) << TagBits}
+	if of, ok := t.(*sub); ok {
+		return view.flatten(of)
+	}
+	return view, nil
+}
+
+// flatten makes s, which is a view of the view of, one of its world.
+func (s *sub) flatten(of *sub) (Transport, error) {
+	if s.channel == of.channel {
+		return nil, fmt.Errorf("transport: Sub: channel %d is that of the view of which it is made", s.channel>>TagBits)
+	}
+	s.t = of.t
+	for i, r := range s.members {
+		s.members[i] = of.members[r]
+	}
+	return s, nil
+}
+
+// IsView reports whether t was made by [Sub].
+func IsView(t Transport) bool {
+	_, is := t.(*sub)
+	return is
 }
 
 // Joined returns the rank of the world that is rank r of t if t is a view, else r. Errors name

@@ -39,7 +39,7 @@ func (l *Log) Statement(to transport.Rank, waiting time.Duration) []byte {
 	for _, e := range l.open {
 		s.ops = append(s.ops, e.op)
 	}
-	if h := l.heard[to]; h.alone && len(h.ops) == 1 && !l.hasBegun(h.ops[0]) {
+	if h := l.heard[to]; h.alone && len(h.ops) == 1 && l.takesPart(h.ops[0].stream) && !l.hasBegun(h.ops[0]) {
 		s.behind = position{h.ops[0].stream, h.ops[0].number}
 	}
 	return s.encode()
@@ -97,7 +97,7 @@ func (l *Log) deadlocked(theirs statement, waiting time.Duration) (operation, bo
 		return operation{}, false
 	}
 	their, mine := theirs.ops[0], l.open[0].op
-	if l.hasBegun(their) || theirs.behind != (position{mine.stream, mine.number}) || their.doubtful {
+	if !l.takesPart(their.stream) || l.hasBegun(their) || theirs.behind != (position{mine.stream, mine.number}) || their.doubtful {
 		return operation{}, false
 	}
 	if s := l.streams[their.stream]; s != nil && s.doubts(their.number) {

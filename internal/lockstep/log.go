@@ -15,6 +15,9 @@
 // has had two operations open at once, nor while a second goroutine lives that has ever begun one,
 // since that may be about to begin the operation that the other rank waits for.
 //
+// Ranks may be in several groups. An operation of a group says nothing of ranks that are not in it:
+// it will never begin there.
+//
 // A third rule is about failure: if an operation has failed on one rank alone, its stream has ended
 // there ([Log.Fail]). Ranks that wait in that operation or a later one of the stream, which cannot
 // complete, get that error.
@@ -36,8 +39,19 @@ const confirm = 3 * time.Second
 // seldom more than one apart.
 const remembered = 64
 
-// StreamID identifies a stream of operations of a world. It is the same on all ranks.
-type StreamID uint32
+// StreamID identifies a stream of operations. It is the same on all ranks of the stream, and no two
+// streams of a job have the same: above its low 16 bits it has the number of the [GroupID] of
+// ranks.
+type StreamID uint64
+
+// GroupID identifies a group of ranks whose operations are streams; 0 is the whole job. It is the
+// same on the ranks of the group, and no two groups of a job have the same. It has 48 bits.
+type GroupID uint64
+
+// Stream is a stream of the group.
+func (g GroupID) Stream(n uint16) StreamID { return StreamID(g)<<16 | StreamID(n) }
+
+func (id StreamID) group() GroupID { return GroupID(id >> 16) }
 
 // Log records the operations of one rank, and the statements of the others. Its methods may be
 // called by any number of goroutines. It is a [transport.Program].
@@ -47,9 +61,10 @@ type Log struct {
 
 	mu         sync.Mutex
 	streams    map[StreamID]*stream
-	open       []entry // begun and not ended, in the order of beginning
-	last       uint64  // serial number of the last entry
-	concurrent bool    // two operations have been open at once, or may be
+	groups     map[GroupID]bool // that this rank is in, but for the whole job
+	open       []entry          // begun and not ended, in the order of beginning
+	last       uint64           // serial number of the last entry
+	concurrent bool             // two operations have been open at once, or may be
 	callers    callers
 	heard      map[transport.Rank]heard
 }
@@ -96,8 +111,21 @@ type heard struct {
 
 // New returns the log of a rank.
 func New(me transport.Rank) *Log {
-	return &Log{me: me, now: time.Now, streams: map[StreamID]*stream{}, callers: callers{}, heard: map[transport.Rank]heard{}}
+	return &Log{
+		me: me, now: time.Now, streams: map[StreamID]*stream{}, groups: map[GroupID]bool{},
+		callers: callers{}, heard: map[transport.Rank]heard{},
+	}
 }
+
+// Join notes that this rank is in a group.
+func (l *Log) Join(g GroupID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.groups[g] = true
+}
+
+// takesPart reports whether this rank is in the group of a stream.
+func (l *Log) takesPart(id StreamID) bool { return id.group() == 0 || l.groups[id.group()] }
 
 // Begun is an operation that has begun and must be ended.
 type Begun struct {

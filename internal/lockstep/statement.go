@@ -12,10 +12,10 @@ import (
 //
 //	 0  uint8   1 if the rank is in one operation alone, and has never been in two
 //	 1  uint32  milliseconds for which it has been waiting for the receiver, or 0
-//	 5  uint32  stream and
-//	 9  uint64  number of the operation that the receiver has stated, and that the sender
+//	 5  uint64  stream and
+//	13  uint64  number of the operation that the receiver has stated, and that the sender
 //	            has not begun; or 0
-//	17  its operations: stream uint32, number uint64, doubtful uint8, length of the name uint8,
+//	21  its operations: stream uint64, number uint64, doubtful uint8, length of the name uint8,
 //	    name
 //
 // The statement of a rank that is in no operation is empty.
@@ -33,8 +33,8 @@ type position struct {
 }
 
 const (
-	statementHead = 17
-	operationHead = 14
+	statementHead = 21
+	operationHead = 18
 	maxNameBytes  = 255
 )
 
@@ -44,14 +44,14 @@ func (s *statement) encode() []byte {
 	b := make([]byte, statementHead, 64)
 	b[0] = flag(s.alone)
 	binary.BigEndian.PutUint32(b[1:], uint32(min(s.waiting.Milliseconds(), 1<<32-1)))
-	binary.BigEndian.PutUint32(b[5:], uint32(s.behind.stream))
-	binary.BigEndian.PutUint64(b[9:], s.behind.number)
+	binary.BigEndian.PutUint64(b[5:], uint64(s.behind.stream))
+	binary.BigEndian.PutUint64(b[13:], s.behind.number)
 	for _, o := range s.ops {
 		name := o.name[:min(len(o.name), maxNameBytes)]
 		if len(b)+operationHead+len(name) > transport.MaxStatement {
 			break
 		}
-		b = binary.BigEndian.AppendUint32(b, uint32(o.stream))
+		b = binary.BigEndian.AppendUint64(b, uint64(o.stream))
 		b = binary.BigEndian.AppendUint64(b, o.number)
 		b = append(b, flag(o.doubtful), byte(len(name)))
 		b = append(b, name...)
@@ -72,15 +72,15 @@ func decode(b []byte) (s statement, err error) {
 	}
 	s.alone = b[0] == 1
 	s.waiting = time.Duration(binary.BigEndian.Uint32(b[1:])) * time.Millisecond
-	s.behind = position{StreamID(binary.BigEndian.Uint32(b[5:])), binary.BigEndian.Uint64(b[9:])}
+	s.behind = position{StreamID(binary.BigEndian.Uint64(b[5:])), binary.BigEndian.Uint64(b[13:])}
 	for rest := b[statementHead:]; len(rest) > 0; {
-		if len(rest) < operationHead || rest[12] > 1 || len(rest) < operationHead+int(rest[13]) {
+		if len(rest) < operationHead || rest[16] > 1 || len(rest) < operationHead+int(rest[17]) {
 			return wrong()
 		}
-		end := operationHead + int(rest[13])
+		end := operationHead + int(rest[17])
 		s.ops = append(s.ops, operation{
-			stream: StreamID(binary.BigEndian.Uint32(rest)), number: binary.BigEndian.Uint64(rest[4:]),
-			doubtful: rest[12] == 1, name: string(rest[operationHead:end]),
+			stream: StreamID(binary.BigEndian.Uint64(rest)), number: binary.BigEndian.Uint64(rest[8:]),
+			doubtful: rest[16] == 1, name: string(rest[operationHead:end]),
 		})
 		rest = rest[end:]
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
+	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/internal/views"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
@@ -45,7 +46,7 @@ func TestViewsMeetNoOthers(t *testing.T) {
 		for r, v := range list {
 			end, err := v.All()
 			require.NoError(t, err)
-			require.EqualValues(t, i+1, v.Made())
+			require.Equal(t, lockstep.StreamID(i+2), v.Next())
 			ends[i][r] = end
 		}
 	}
@@ -67,7 +68,7 @@ func TestReordered(t *testing.T) {
 	_, err := list[0].All()
 	require.NoError(t, err)
 	once := reordered(t, list[:], []int{2, 0, 1})
-	require.EqualValues(t, 1, once[1].Made())
+	require.Equal(t, lockstep.StreamID(2), once[1].Next())
 	twice := reordered(t, once, []int{1, 0, 2})
 	for i, v := range twice {
 		require.EqualValues(t, i, v.Rank())
@@ -112,5 +113,5 @@ func TestViewsAreFew(t *testing.T) {
 		require.NoError(t, err)
 	}
 	_, err := v.All()
-	require.ErrorContains(t, err, "65535 views")
+	require.ErrorContains(t, err, "no view is left: a rank has at most 65535")
 }

@@ -18,7 +18,8 @@ var viewClaims = []claim{
 	{"AllTags", "every value of 48 bits is a tag of every channel", 2, testViewTags},
 	{"Abilities", "a view has the capabilities and the counter of the world", 3, testViewAbilities},
 	{"Close", "closing a view does nothing", 2, testViewClose},
-	{"Refusals", "a view of a view, channel 0, a view without this rank and a wrong list are refused", 3, testViewRefusals},
+	{"Nested", "a view of a view is one of the world: its ranks are members of members, its messages its own", 4, testNestedViews},
+	{"Refusals", "channel 0, that of the view of which it is made, a view without this rank and a wrong list are refused", 3, testViewRefusals},
 }
 
 // RunViews tests [transport.Sub] over the transports that open returns, as [Run] tests the
@@ -98,6 +99,28 @@ func testViewErrors(j *job) {
 	})
 }
 
+func testNestedViews(j *job) {
+	outer := j.view(1, 3, 0, 2)
+	middle := outer.view(2, 2, 0)   // ranks 2 and 3
+	inner := middle.view(3, 1, 0)   // 3 and 2
+	beside := j.view(4, 2, 3, 1, 0) // the same ranks, and others
+	var parts []part
+	for i, v := range []*job{inner, middle, beside} {
+		body := payload(uint64(i), 200+i)
+		parts = append(parts, v.send(0, 1, 7, body), v.recv(1, 0, 7, body))
+	}
+	for r, want := range []transport.Rank{3, 2} {
+		require.Equal(j, want, transport.Joined(inner.ranks[0], transport.Rank(r)))
+	}
+	j.together(append(parts, inner.works(1, 0))...)
+	j.together(func(parent context.Context) error {
+		ctx, cancel := context.WithTimeout(parent, soon)
+		defer cancel()
+		_, err := inner.ranks[1].Recv(ctx, 0, 1)
+		return isFault(err, context.DeadlineExceeded, 3)
+	})
+}
+
 func testViewClose(j *job) {
 	v := j.view(1, 0, 1)
 	require.NoError(j, v.ranks[0].Close())
@@ -116,7 +139,8 @@ func testViewRefusals(j *job) {
 	refused(j.ranks[0], 1, 0, 0)
 	refused(j.ranks[0], 1, 0, 3)
 	refused(j.ranks[0], 1, 0, -1)
-	refused(j.view(1, 0, 1).ranks[0], 2, 0, 1)
+	refused(j.view(1, 0, 1).ranks[0], 1, 0, 1)
+	refused(j.view(1, 0, 1).ranks[0], 2, 0, 2)
 }
 
 func testViewTags(j *job) {
