@@ -21,11 +21,14 @@ const module = "github.com/switchyard-moe/switchyard/"
 // example shows what a user can write, so these are only tools of a command line: they draw charts,
 // catch signals, start processes and write files. The model computes with the kernels.
 var internals = map[string][]string{
-	"quickstart":   {},
-	"checkpoint":   {},
-	"gate":         {},
-	"launch":       {"launch"},
-	"serve":        {"launch"},
+	"quickstart": {},
+	"checkpoint": {},
+	"gate":       {},
+	"launch":     {"launch"},
+	"serve":      {"launch"},
+
+	"serve/internal/servepb": {},
+
 	"compress":     {"figure", "interrupt", "outfile"},
 	"train":        {"figure", "interrupt", "launch", "outfile"},
 	"internal/gpt": {"f32", "gemm"},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -14,6 +13,9 @@ import (
 
 // evalPath is where tokens are evaluated.
 const evalPath = "/v1/eval"
+
+// idleTimeout is how long a connection without requests stays open.
+const idleTimeout = 2 * time.Minute
 
 // newHTTP returns the server for HTTP. A client that is slow to send its header, its body or to
 // read its answer loses its connection.
@@ -30,7 +32,7 @@ func (s *server) newHTTP() *http.Server {
 		return refuse(http.StatusNotFound, "nothing at %q; see %s", r.URL.Path, evalPath)
 	}))
 	return &http.Server{
-		Handler: mux, ReadHeaderTimeout: s.readTimeout, MaxHeaderBytes: s.maxHeader, IdleTimeout: 2 * time.Minute,
+		Handler: mux, ReadHeaderTimeout: s.readTimeout, MaxHeaderBytes: s.maxHeader, IdleTimeout: idleTimeout,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 }
@@ -86,7 +88,7 @@ func (s *server) eval(w http.ResponseWriter, r *http.Request) error {
 	}
 	text, err := encodeTokens(y, s.dim)
 	if err != nil {
-		return refuse(http.StatusUnprocessableEntity, "%v", err)
+		return err
 	}
 	s.write(w, http.StatusOK, text)
 	return nil
@@ -130,7 +132,7 @@ func (s *server) writeError(w http.ResponseWriter, err error) {
 		return // the connection is gone
 	}
 	if why.retry > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(why.retry.Seconds()))))
+		w.Header().Set("Retry-After", strconv.Itoa(why.seconds()))
 	}
 	if why.code == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")

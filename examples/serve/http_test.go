@@ -60,7 +60,7 @@ func TestHTTPErrors(t *testing.T) {
 		{"POST", evalPath, token, "[1", 400, "the body: "},
 		{"POST", evalPath, token, `{"tokens":[[1,2],[1,2],[1,2],[1,2]]}`, 400, "4 tokens, want at most 3"},
 		{"POST", evalPath, token, strings.Repeat(" ", 201) + ok, 413, "more than 200 bytes"},
-		{"POST", evalPath, token, `{"tokens":[[3e38,3e38]]}`, 422, "the answer to token 0 is "},
+		{"POST", evalPath, token, `{"tokens":[[3e38,3e38]]}`, 422, "the answer is not finite: token 0, number "},
 		{"GET", evalPath, token, "", 405, "has method POST, not GET"},
 		{"POST", "/readyz", "", "", 405, "has method GET, not POST"},
 		{"GET", "/", "", "", 404, `nothing at \"/\"`},

@@ -40,6 +40,7 @@ func flags(t *testing.T, args ...string) options {
 type job struct {
 	*server
 	url   string
+	grpc  string
 	asked chan struct{}   // ends the front
 	ends  []chan struct{} // each of the other ranks
 	ranks []*member       // with the front
@@ -56,6 +57,9 @@ func startJob(t *testing.T, n int, o options) *job {
 	l, err := j.listen()
 	require.NoError(t, err)
 	j.url = "http://" + l.httpAddr.String()
+	if l.grpc != nil {
+		j.grpc = l.grpcAddr.String()
+	}
 	made := make(chan error, n)
 	for r, end := range inproc.New(n) {
 		go func() {

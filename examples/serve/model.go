@@ -48,6 +48,11 @@ func (m model) check(values []float32, most int) error {
 	case len(values)/m.dim > most:
 		return fmt.Errorf("%d tokens, want at most %d", len(values)/m.dim, most)
 	}
+	return m.checkFinite(values)
+}
+
+// checkFinite returns an error if a number is NaN or infinite.
+func (m model) checkFinite(values []float32) error {
 	for i, v := range values {
 		if v-v != 0 {
 			return fmt.Errorf("token %d, number %d is %v", i/m.dim, i%m.dim, v)

@@ -25,7 +25,8 @@ one rank. Rank 0, the front, answers clients:
   GET  /readyz     200 while requests are answered, else 503 with the reason
   GET  /metrics    counts in the text format of Prometheus
 
-and over gRPC, with -grpc, switchyard.serve.v1.Eval of serve.proto.
+With -grpc it answers over gRPC too: switchyard.serve.v1.Evaluation of serve.proto, in
+examples/serve/internal/servepb.
 
 An answer depends on its tokens alone, never on the requests beside it, nor on the number of ranks.
 SIGTERM or an interrupt to any rank ends the job when what was accepted has been answered.

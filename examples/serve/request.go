@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"time"
 )
@@ -40,6 +41,9 @@ func (r *refusal) after(d time.Duration) *refusal {
 	r.retry = d
 	return r
 }
+
+// seconds is when to try again, in whole seconds.
+func (r *refusal) seconds() int { return int(math.Ceil(r.retry.Seconds())) }
 
 // unavailable is a refusal of a job that cannot answer now; another one, or the same after its
 // restart, may.

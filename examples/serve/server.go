@@ -44,7 +44,11 @@ func (s *server) evaluate(ctx context.Context, values []float32) ([]float32, err
 	if !s.queue.add(r) {
 		return nil, refuse(http.StatusTooManyRequests, "%d requests wait already", s.options.queue).after(time.Second)
 	}
-	return s.wait(ctx, r)
+	y, err := s.wait(ctx, r)
+	if err == nil && s.checkFinite(y) != nil {
+		return nil, refuse(http.StatusUnprocessableEntity, "the answer is not finite: %v", s.checkFinite(y))
+	}
+	return y, err
 }
 
 // clientLeft stands in logs for a client that did not wait; nobody receives it. (nginx.)
