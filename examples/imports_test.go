@@ -29,6 +29,12 @@ var internals = map[string][]string{
 
 	"serve/internal/servepb": {},
 
+	"quickstart":   {},
+	"checkpoint":   {},
+	"dispatch":     {},
+	"gate":         {},
+	"launch":       {"launch"},
+	"serve":        {"launch"},
 	"compress":     {"figure", "interrupt", "outfile"},
 	"train":        {"figure", "interrupt", "launch", "outfile"},
 	"internal/gpt": {"f32", "gemm"},
