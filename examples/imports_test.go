@@ -24,17 +24,12 @@ var internals = map[string][]string{
 	"quickstart": {},
 	"checkpoint": {},
 	"gate":       {},
+	"dispatch":   {},
 	"launch":     {"launch"},
 	"serve":      {"launch"},
 
 	"serve/internal/servepb": {},
 
-	"quickstart":   {},
-	"checkpoint":   {},
-	"dispatch":     {},
-	"gate":         {},
-	"launch":       {"launch"},
-	"serve":        {"launch"},
 	"compress":     {"figure", "interrupt", "outfile"},
 	"train":        {"figure", "interrupt", "launch", "outfile"},
 	"internal/gpt": {"f32", "gemm"},

@@ -2,11 +2,14 @@ package dispatch_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/alltoall/dispatch"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
@@ -96,10 +99,12 @@ func ExampleDispatcher_Dispatch() {
 		pass.Release()
 		return nil
 	})
-	fmt.Println(errs[1])
-	fmt.Println(transport.CulpritOf(errs[0]))
-	// Output: switchyard: rank 1: Dispatch: the batch was refused: token 0, choice 0: expert 4,
-	// want 0 to 3, or -1 for none 1
+	fmt.Println(errors.Is(errs[0], alltoall.ErrRefused), transport.CulpritOf(errs[0]))
+	_, why, _ := strings.Cut(errs[1].Error(), "refused: ")
+	fmt.Println(why)
+	// Output:
+	// true 1
+	// token 0, choice 0: expert 4, want 0 to 3, or -1 for none
 }
 
 // Rank 1 alone hosts experts.
