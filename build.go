@@ -30,7 +30,7 @@ type builder struct {
 
 	// The layer's own communicators: over the world, for what is agreed on and for checks; over the
 	// ranks of one copy of the experts; and over those that host the same experts.
-	everyone, checks, oneCopy, replicas *collective.Comm
+	everyone, oneCopy, replicas *collective.Comm
 }
 
 // newBuilder begins to build a layer, which errors call label.
@@ -105,6 +105,7 @@ func (b *builder) build(settings *agreement.Settings) error {
 		Sets: sets, Gate: b.gate, World: b.everyone, Replicas: b.replicas,
 		ExpertParallel: b.at.Parallel, Placement: b.at.Placement, MicroBatches: l.cfg.batches(), Joined: l.world.views.Joined,
 	})
+	l.stages.Ranks.Everyone, l.stages.Ranks.Replicas = b.everyone, b.replicas
 	l.stages.Turn, l.stages.Exchanging = &l.micro.turn, &l.stats.exchanging
 	// Else no forward pass can find anything.
 	l.stages.ForwardChecks = l.cfg.Wire.Finite || l.cfg.Compression.Assign != nil
@@ -118,7 +119,7 @@ func (b *builder) connect() error {
 		members []transport.Rank
 	}{
 		{&b.everyone, b.at.World()}, {&b.replicas, b.at.Replicas()},
-		{&b.oneCopy, b.at.OneCopy()}, {&b.checks, b.at.World()},
+		{&b.oneCopy, b.at.OneCopy()}, {&b.l.stages.Ranks.Checks, b.at.World()},
 	} {
 		view, err := b.l.world.views.Of(of.members)
 		if err != nil {
@@ -139,15 +140,10 @@ func (b *builder) buildOwn() (err error) {
 	l.stages.Routing = routing.New(routing.Config{
 		Gate: b.gate, Experts: cfg.Experts, Passes: cfg.batches(), Comm: b.everyone, Joined: w.views.Joined,
 		Replicas: b.at.Copies, Turn: &l.micro.turn,
-		Abort: func(ctx context.Context) error { return l.stages.Exchange.Refuse(ctx) },
-		AwaitAbort: func(ctx context.Context) error {
-			_, err := l.stages.Exchange.Begin(ctx, alltoall.Request{Counts: alltoall.Counts{Rows: []int{}}})
-			return err
-		},
 	})
 	l.stages.Order = roworder.New(cfg.Dim)
 	l.stages.Checks = passcheck.New(passcheck.Config{
-		Comm: b.checks, Rank: w.Rank(), Joined: w.views.Joined, Wire: cfg.Wire,
+		Ranks: w.Size(), Rank: w.Rank(), Joined: w.views.Joined, Wire: cfg.Wire,
 	})
 	l.stages.Path, err = cfg.newPath(b.at, pipeline.Path{Checks: l.stages.Checks, Turn: &l.micro.turn, Rank: w.Rank()},
 		autotune.Config{Comm: b.everyone, Rank: int(w.Rank()), Ranks: w.Size()}, &l.stats.exchanging)
@@ -178,6 +174,6 @@ func (b *builder) buildExchange() (err error) {
 	if cfg.Links != (links.Links{}) {
 		exchange.Costs = cfg.Links
 	}
-	l.stages.Exchange, err = alltoall.New(view, exchange)
+	l.stages.Ranks.Exchange, err = alltoall.New(view, exchange)
 	return err
 }

@@ -50,6 +50,7 @@ type Pass struct {
 func (l *Layer) newPass(kept passes.Pass, plain bool) *Pass {
 	p := &Pass{layer: l, kept: kept, id: kept.Identity()}
 	l.guard.Begin(&p.state, plain)
+	l.stages.Open(&p.kept, p.state.Number())
 	return p
 }
 
@@ -122,8 +123,8 @@ func (p *Pass) mayForward(x blas32.General, info router.Batch) error {
 		return fmt.Errorf("it was forwarded before with another batch (%v, now %v); "+
 			"another batch needs a pass of its own", p.id, id)
 	}
-	p.giveBack()
-	p.kept, p.id = kept, kept.Identity()
+	p.put(kept)
+	p.id = kept.Identity()
 	return nil
 }
 
@@ -143,8 +144,7 @@ func (p *Pass) Eval(ctx context.Context, x blas32.General, info router.Batch) (y
 	if err != nil {
 		return y, p.state.Misuse(op, "%w", err)
 	}
-	p.giveBack()
-	p.kept = kept
+	p.put(kept)
 	err = p.evaluate(ctx, op)
 	l.stages.Release(&p.kept)
 	return p.kept.Y, err
@@ -243,8 +243,14 @@ func (p *Pass) backward(ctx context.Context, dy blas32.General) (dx blas32.Gener
 
 // end ends the pass, by a method, and gives back all but y and dx.
 func (p *Pass) end(op string) {
-	p.layer.stages.Release(&p.kept)
+	p.layer.stages.Close(&p.kept)
 	p.state.End(op)
+}
+
+// put puts a batch in the place of what the pass keeps.
+func (p *Pass) put(kept passes.Pass) {
+	p.giveBack()
+	p.layer.stages.Take(&p.kept, kept)
 }
 
 // giveBack gives back all memory.

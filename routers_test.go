@@ -17,6 +17,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/internal/routing"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
@@ -133,7 +134,7 @@ func TestWholeBatchBytes(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					_, err = l.stages.Routing.Route(context.Background(), &p.Tokens, false)
+					_, err = l.stages.Routing.Route(context.Background(), routing.Ranks{Comm: l.stages.Ranks.Everyone}, &p.Tokens, false)
 					return err
 				})
 				each := 8 + 8 + 512*experts
@@ -168,7 +169,7 @@ func TestWholeBatchIsWhatOneRankWouldChoose(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			r, err := l.stages.Routing.Route(context.Background(), &p.Tokens, false)
+			r, err := l.stages.Routing.Route(context.Background(), routing.Ranks{Comm: l.stages.Ranks.Everyone}, &p.Tokens, false)
 			if err != nil {
 				return err
 			}

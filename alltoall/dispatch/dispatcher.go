@@ -49,6 +49,7 @@ type Dispatcher struct {
 	cfg       Config
 	placement alltoall.Placement
 	exchange  *alltoall.Exchange
+	comm      *collective.Comm
 	checks    *passcheck.Stage
 	guard     *lifecycle.Guard
 
@@ -80,9 +81,9 @@ func New(ctx context.Context, t transport.Transport, cfg Config) (*Dispatcher, e
 		return nil, err
 	}
 	return &Dispatcher{
-		t: t, cfg: cfg, placement: cfg.placement(t.Size()), exchange: exchange,
+		t: t, cfg: cfg, placement: cfg.placement(t.Size()), exchange: exchange, comm: comm,
 		checks: passcheck.New(passcheck.Config{
-			Comm: comm, Rank: t.Rank(), Joined: joined, Wire: checked(cfg.Wire),
+			Ranks: t.Size(), Rank: t.Rank(), Joined: joined, Wire: checked(cfg.Wire),
 		}),
 		guard: lifecycle.New(lifecycle.Config{
 			Rank: joined(t.Rank()), Name: "the dispatcher",

@@ -210,9 +210,9 @@ func (p *Pass) share(ctx context.Context, op string, move func() error) error {
 		if err := move(); err != nil {
 			return err
 		}
-		return p.d.checks.Share(ctx, op, &p.fault)()
+		return p.d.checks.Share(ctx, p.d.comm, op, &p.fault)()
 	}
-	heard := p.d.checks.Share(ctx, op, &p.fault)
+	heard := p.d.checks.Share(ctx, p.d.comm, op, &p.fault)
 	err := move()
 	return cmp.Or(err, heard())
 }

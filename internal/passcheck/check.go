@@ -26,8 +26,8 @@ import (
 
 // Config describes the checks of one rank.
 type Config struct {
-	// Comm connects all ranks.
-	Comm *collective.Comm
+	// Ranks is the number of all ranks.
+	Ranks int
 	// Rank is this rank's number, and Joined the number by which errors name a rank.
 	Rank   transport.Rank
 	Joined func(transport.Rank) transport.Rank
@@ -130,14 +130,14 @@ func (s *Stage) blamed(r transport.Rank, op, what string) error {
 // another as early, its own error follows.
 //
 // Direct: 8 bytes to each other rank.
-func (s *Stage) Share(ctx context.Context, op string, f *Fault) (wait func() error) {
-	size, own := s.Comm.Size(), f.err
+func (s *Stage) Share(ctx context.Context, comm *collective.Comm, op string, f *Fault) (wait func() error) {
+	size, own := s.Ranks, f.err
 	mine := binary.LittleEndian.AppendUint64(nil, uint64(f.word))
 	if size == 1 {
 		return func() error { return own }
 	}
 	all, done := make([]byte, size*len(mine)), make(chan error, 1)
-	go func() { done <- s.Comm.AllGather(ctx, all, mine) }()
+	go func() { done <- comm.AllGather(ctx, all, mine) }()
 	return func() error {
 		if err := <-done; err != nil {
 			return errtext.Errorf("switchyard: %s: what the ranks say of the pass: %w", op, err)
@@ -155,7 +155,7 @@ func (s *Stage) verdict(all []byte, own error) error {
 		r := transport.Rank(i)
 		w := at(r)
 		later := cmp.Compare(w.kind().stage(), earliest.kind().stage())
-		if blamed := w.culprit(r, s.Comm.Size()); w != 0 && (earliest == 0 || later < 0 || later == 0 && blamed < culprit) {
+		if blamed := w.culprit(r, s.Ranks); w != 0 && (earliest == 0 || later < 0 || later == 0 && blamed < culprit) {
 			finder, culprit, earliest = r, blamed, w
 		}
 	}

@@ -36,12 +36,12 @@ func share(t *testing.T, wire alltoall.Wire, find func(rank int, s *passcheck.St
 	for r, tr := range inproc.New(3) {
 		wg.Go(func() {
 			s := passcheck.New(passcheck.Config{
-				Comm: collective.New(tr), Rank: tr.Rank(), Wire: wire,
+				Ranks: 3, Rank: tr.Rank(), Wire: wire,
 				Joined: func(r transport.Rank) transport.Rank { return r + 10 },
 			})
 			var f passcheck.Fault
 			find(r, s, &f)
-			errs[r] = s.Share(context.Background(), "backward", &f)()
+			errs[r] = s.Share(context.Background(), collective.New(tr), "backward", &f)()
 		})
 		t.Cleanup(func() { _ = tr.Close() })
 	}
@@ -179,12 +179,12 @@ func TestARankThatIsAloneSharesWithNobody(t *testing.T) {
 	tr := inproc.New(1)[0]
 	defer func() { require.NoError(t, tr.Close()) }()
 	s := passcheck.New(passcheck.Config{
-		Comm: collective.New(tr), Joined: func(r transport.Rank) transport.Rank { return r },
+		Ranks: 1, Joined: func(r transport.Rank) transport.Rank { return r },
 	})
 	var f passcheck.Fault
-	require.NoError(t, s.Share(context.Background(), "forward", &f)())
+	require.NoError(t, s.Share(context.Background(), nil, "forward", &f)())
 	s.Gradient(&f, with(nan))
-	require.ErrorIs(t, s.Share(context.Background(), "forward", &f)(), alltoall.ErrNotFinite)
+	require.ErrorIs(t, s.Share(context.Background(), nil, "forward", &f)(), alltoall.ErrNotFinite)
 }
 
 // TestAnEndedContextIsTheErrorOfThePass.
@@ -197,8 +197,8 @@ func TestAnEndedContextIsTheErrorOfThePass(t *testing.T) {
 	}()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	s := passcheck.New(passcheck.Config{Comm: collective.New(list[0])})
-	err := s.Share(ctx, "forward", new(passcheck.Fault))()
+	s := passcheck.New(passcheck.Config{Ranks: 2})
+	err := s.Share(ctx, collective.New(list[0]), "forward", new(passcheck.Fault))()
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorContains(t, err, "what the ranks say of the pass")
 }
@@ -218,9 +218,9 @@ func TestAnyWordOfAPeerIsAnError(t *testing.T) {
 			peer <- collective.New(list[1]).AllGather(context.Background(), make([]byte, 16), mine)
 		}()
 		s := passcheck.New(passcheck.Config{
-			Comm: collective.New(list[0]), Joined: func(r transport.Rank) transport.Rank { return r },
+			Ranks: 2, Joined: func(r transport.Rank) transport.Rank { return r },
 		})
-		err := s.Share(context.Background(), "forward", new(passcheck.Fault))()
+		err := s.Share(context.Background(), collective.New(list[0]), "forward", new(passcheck.Fault))()
 		require.NoError(t, <-peer)
 		require.ErrorIs(t, err, alltoall.ErrRefused)
 		require.Equal(t, transport.Rank(1), transport.CulpritOf(err), "%#x: %v", word, err)

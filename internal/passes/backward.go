@@ -58,11 +58,11 @@ func (s *Stages) Backward(ctx context.Context, p *Pass, dy blas32.General) error
 func (s *Stages) checkedBackward(ctx context.Context, p *Pass, dy blas32.General) (back blas32.General, err error) {
 	var heard func() error
 	if !s.Checks.Wire.Finite {
-		heard = s.Checks.Share(ctx, "backward", &p.Fault)
+		heard = s.Checks.Share(ctx, p.ranks.Checks, "backward", &p.Fault)
 	}
 	back, err = s.rowsBackward(ctx, p, dy)
 	if s.Checks.Wire.Finite && err == nil {
-		heard = s.Checks.Share(ctx, "backward", &p.Fault)
+		heard = s.Checks.Share(ctx, p.ranks.Checks, "backward", &p.Fault)
 	}
 	if heard != nil {
 		err = cmp.Or(err, heard())

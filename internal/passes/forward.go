@@ -14,7 +14,7 @@ import (
 func (s *Stages) Forward(ctx context.Context, p *Pass) (err error) {
 	began := time.Now()
 	compress := p.Info.Train && s.Compression.Enabled(p.Info.Step)
-	if p.Result, err = s.Routing.Route(ctx, &p.Tokens, compress && s.Compression.GathersNode()); err != nil {
+	if p.Result, err = s.Routing.Route(ctx, p.ranks.routing(), &p.Tokens, compress && s.Compression.GathersNode()); err != nil {
 		return err
 	}
 	if err := s.begin(ctx, p, compress); err != nil {
@@ -33,7 +33,7 @@ func (s *Stages) Forward(ctx context.Context, p *Pass) (err error) {
 		return err
 	}
 	if s.ForwardChecks {
-		if err = s.Checks.Share(ctx, "forward", &p.Fault)(); err != nil {
+		if err = s.Checks.Share(ctx, p.ranks.Checks, "forward", &p.Fault)(); err != nil {
 			return err
 		}
 	}
@@ -71,15 +71,15 @@ func (s *Stages) begin(ctx context.Context, p *Pass, compress bool) (err error) 
 	} else if r.Rows, r.Token = s.Order.Order(&p.ordered, p.Decision, p.X); r.Token == nil {
 		s.Checks.Made(&p.Fault, passcheck.Mixtures, r.Rows)
 	}
-	p.Handle, err = s.Exchange.Begin(ctx, r)
+	p.Handle, err = p.ranks.Exchange.Begin(ctx, r)
 	return err
 }
 
 // shareCounts shares what the tokens of all ranks chose, if a loss of the gate is over them.
 func (s *Stages) shareCounts(ctx context.Context, p *Pass) error {
 	if !p.Info.Train {
-		return s.Routing.ShareCounts(ctx, &p.Result, nil, 0)
+		return s.Routing.ShareCounts(ctx, p.ranks.routing(), &p.Result, nil, 0)
 	}
 	choices, tokens := s.Gradients.Counts()
-	return s.Routing.ShareCounts(ctx, &p.Result, choices, tokens)
+	return s.Routing.ShareCounts(ctx, p.ranks.routing(), &p.Result, choices, tokens)
 }

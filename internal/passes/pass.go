@@ -23,17 +23,25 @@ type Pass struct {
 	// Compressed is nil if rows travel as they are.
 	Compressed *compression.Pass
 
+	ranks    Ranks // its part of what connects the ranks
 	ordered  roworder.Pass
 	answers  blas32.General // of the experts, sorted by expert
 	dweights []float32      // gradients of the weights of answers
 }
 
-// Begin begins a pass over x. info is what the caller says of the tokens. Nothing is sent.
+// Begin begins a pass over x, which needs Open or Take before it can run. info is what the caller
+// says of the tokens. Nothing is sent.
 func (s *Stages) Begin(x blas32.General, info router.Batch, train bool) (Pass, error) {
 	shape := s.Shape
 	shape.Train = train
 	tokens, err := batch.New(shape, &s.pool, x, info)
 	return Pass{Tokens: tokens}, err
+}
+
+// Take makes p, which has released another, a pass of the same number over the batch of next.
+func (s *Stages) Take(p *Pass, next Pass) {
+	next.ranks = p.ranks
+	*p = next
 }
 
 // counts counts the rows that go to each expert, by token group. Nobody may change it.
@@ -56,7 +64,7 @@ func (s *Stages) Release(p *Pass) {
 	if p.Handle != nil {
 		p.Handle.Release()
 	}
-	*p = Pass{Y: p.Y, DX: p.DX, ordered: p.ordered}
+	*p = Pass{Y: p.Y, DX: p.DX, ranks: p.ranks, ordered: p.ordered}
 }
 
 // ReleaseOutput gives back Y, and ReleaseInput DX.

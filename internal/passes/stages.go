@@ -9,7 +9,6 @@ package passes
 import (
 	"sync/atomic"
 
-	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/gradients"
@@ -30,8 +29,8 @@ type Stages struct {
 	Order *roworder.Stage
 	// Compression is nil if the layer has none.
 	Compression *compression.Stage
-	// Exchange carries rows between the ranks.
-	Exchange *alltoall.Exchange
+	// Ranks connects the ranks.
+	Ranks Ranks
 	// Path takes rows to the experts and back, in chunks.
 	Path *pipeline.Path
 	// Checks finds numbers that are not finite, and ForwardChecks says that forward passes share

@@ -14,7 +14,7 @@ import (
 // chose, with those of the passes of this step before it: earlier of each expert, of earlierTokens
 // tokens (Megatron's global_aux_loss; Qiu et al. 2025). r.Global must be complete.
 func (s *Stage) ShareCounts(
-	ctx context.Context, r *Result, earlier []int, earlierTokens int,
+	ctx context.Context, with Ranks, r *Result, earlier []int, earlierTokens int,
 ) error {
 	g, ok := s.cfg.Gate.(router.GlobalCounter)
 	if !ok || !g.WantsCounts() {
@@ -24,7 +24,7 @@ func (s *Stage) ShareCounts(
 	for e, n := range r.Decision.Counts {
 		counts[e] = int64(n)
 	}
-	if err := s.cfg.Comm.AllReduceInt64(ctx, counts, collective.Sum); err != nil {
+	if err := with.Comm.AllReduceInt64(ctx, counts, collective.Sum); err != nil {
 		return errtext.Errorf("switchyard: counts of the global batch: %w", err)
 	}
 	all := make([]int, len(counts))
@@ -39,7 +39,7 @@ func (s *Stage) ShareCounts(
 	for e, n := range earlier {
 		all[e] += n
 	}
-	g.SetCounts(r.Decision, all, tokens)
+	s.cfg.Turn.Do(func() { g.SetCounts(r.Decision, all, tokens) })
 	return nil
 }
 

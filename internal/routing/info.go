@@ -24,7 +24,7 @@ const infoWords = 3
 //
 // Direct: 12 bytes to each other rank.
 func (s *Stage) gatherBatchInfo(
-	ctx context.Context, t *batch.Tokens, gather bool, cause error,
+	ctx context.Context, with Ranks, t *batch.Tokens, gather bool, cause error,
 ) (batch.Global, error) {
 	size := s.cfg.Comm.Size()
 	perCopy := size / s.cfg.Replicas
@@ -41,7 +41,7 @@ func (s *Stage) gatherBatchInfo(
 		mine = binary.LittleEndian.AppendUint32(mine, uint32(n))
 	}
 	all := make([]byte, len(mine)*size)
-	if err := s.cfg.Comm.AllGather(ctx, all, mine); err != nil {
+	if err := with.Comm.AllGather(ctx, all, mine); err != nil {
 		return g, errtext.Errorf("switchyard: sizes of the global batch: %w", err)
 	}
 	for r := range size {
@@ -57,12 +57,12 @@ func (s *Stage) gatherBatchInfo(
 
 // abort tells the other ranks that this one cannot route its tokens, and returns why:
 // [alltoall.ErrRefused], as theirs, if all have heard of it.
-func (s *Stage) abort(ctx context.Context, t *batch.Tokens, gather bool, cause error) error {
+func (s *Stage) abort(ctx context.Context, with Ranks, t *batch.Tokens, gather bool, cause error) error {
 	var err error
 	if gather {
-		_, err = s.gatherBatchInfo(ctx, t, gather, cause)
+		_, err = s.gatherBatchInfo(ctx, with, t, gather, cause)
 	} else {
-		err = s.cfg.Abort(ctx)
+		err = with.Dispatch.Abort(ctx)
 	}
 	if err != nil {
 		err = fmt.Errorf("%w (and while telling the other ranks: %w)", cause, err)
@@ -74,10 +74,10 @@ func (s *Stage) abort(ctx context.Context, t *batch.Tokens, gather bool, cause e
 
 // awaitAbort takes this rank's part in learning which of the others cannot route its tokens, and
 // returns that.
-func (s *Stage) awaitAbort(ctx context.Context, t *batch.Tokens, gather bool) error {
+func (s *Stage) awaitAbort(ctx context.Context, with Ranks, t *batch.Tokens, gather bool) error {
 	if gather {
-		_, err := s.gatherBatchInfo(ctx, t, gather, nil)
+		_, err := s.gatherBatchInfo(ctx, with, t, gather, nil)
 		return err
 	}
-	return s.cfg.AwaitAbort(ctx)
+	return with.Dispatch.AwaitAbort(ctx)
 }

@@ -41,6 +41,15 @@ type rank struct {
 	aborts, awaited int
 }
 
+// Abort and AwaitAbort make it the dispatch of its passes.
+func (r *rank) Abort(context.Context) error      { r.aborts++; return nil }
+func (r *rank) AwaitAbort(context.Context) error { r.awaited++; return errDispatch }
+
+// route is the stage's Route with the ranks of r.
+func (r *rank) route(ctx context.Context, t *batch.Tokens, gather bool) (routing.Result, error) {
+	return r.Route(ctx, routing.Ranks{Comm: r.comm, Dispatch: r}, t, gather)
+}
+
 // onRanks runs do on a number of ranks in a number of replicas, and returns their errors. Errors
 // name rank r as r+10.
 func onRanks(t *testing.T, ranks, replicas int, r router.Router, do func(me int, s *rank) error) []error {
@@ -53,9 +62,7 @@ func onRanks(t *testing.T, ranks, replicas int, r router.Router, do func(me int,
 		s := &rank{gate: gate, comm: collective.New(tr)}
 		s.Stage = routing.New(routing.Config{
 			Gate: gate, Experts: experts, Comm: s.comm, Replicas: replicas,
-			Joined:     func(r transport.Rank) transport.Rank { return r + 10 },
-			Abort:      func(context.Context) error { s.aborts++; return nil },
-			AwaitAbort: func(context.Context) error { s.awaited++; return errDispatch },
+			Joined: func(r transport.Rank) transport.Rank { return r + 10 },
 		})
 		wg.Go(func() { errs[me] = do(me, s) })
 		t.Cleanup(func() { _ = tr.Close() })
@@ -101,7 +108,7 @@ func TestRouteGathersBatchInfo(t *testing.T) {
 	}{{1, false, false}, {1, true, true}, {2, false, true}, {4, false, true}} {
 		noErrors(t, onRanks(t, 4, c.replicas, router.TopK{K: 2}, func(me int, s *rank) error {
 			b := tokens(t, me, 2*me)
-			r, err := s.Route(t.Context(), b, c.gather)
+			r, err := s.route(t.Context(), b, c.gather)
 			if err != nil {
 				return err
 			}
@@ -130,7 +137,7 @@ func TestATokenThatCannotBeRoutedFailsAllRanks(t *testing.T) {
 				if me == 1 {
 					spoil(b)
 				}
-				_, err := s.Route(t.Context(), b, gather)
+				_, err := s.route(t.Context(), b, gather)
 				aborts[me], awaited[me] = s.aborts, s.awaited
 				return err
 			})
@@ -156,22 +163,29 @@ func TestATokenThatCannotBeRoutedFailsAllRanks(t *testing.T) {
 	}
 }
 
+// broken is a dispatch whose messages do not arrive.
+type broken struct{}
+
+var errGone = errors.New("the others are gone")
+
+func (broken) Abort(context.Context) error      { return errGone }
+func (broken) AwaitAbort(context.Context) error { return errGone }
+
 // TestAnAbortThatDoesNotArriveIsNoRefusal: the others cannot have heard of it.
 func TestAnAbortThatDoesNotArriveIsNoRefusal(t *testing.T) {
 	gate, err := router.TopK{K: 1}.New(router.Shape{Dim: dim, Experts: experts})
 	require.NoError(t, err)
 	tr := inproc.New(1)[0]
 	defer func() { require.NoError(t, tr.Close()) }()
-	gone := errors.New("the others are gone")
+	comm := collective.New(tr)
 	s := routing.New(routing.Config{
-		Gate: gate, Experts: experts, Comm: collective.New(tr), Replicas: 1,
+		Gate: gate, Experts: experts, Comm: comm, Replicas: 1,
 		Joined: func(r transport.Rank) transport.Rank { return r },
-		Abort:  func(context.Context) error { return gone },
 	})
 	b := tokens(t, 0, 2)
 	spoil(b)
-	_, err = s.Route(t.Context(), b, false)
-	require.ErrorIs(t, err, gone)
+	_, err = s.Route(t.Context(), routing.Ranks{Comm: comm, Dispatch: broken{}}, b, false)
+	require.ErrorIs(t, err, errGone)
 	require.ErrorIs(t, err, alltoall.ErrNotFinite)
 	require.NotErrorIs(t, err, alltoall.ErrRefused)
 }
@@ -186,7 +200,7 @@ func TestConsultingDecidesAsOneRankWould(t *testing.T) {
 			b := tokens(t, 0, all)
 			begin, end := me*all/ranks, (me+1)*all/ranks
 			b.X, b.Info.Padding, b.Info.Ends = mat.Rows(b.X, begin, end), nil, []int{end - begin}
-			r, err := s.Route(t.Context(), b, false)
+			r, err := s.route(t.Context(), b, false)
 			if err != nil {
 				return err
 			}
@@ -242,7 +256,7 @@ func TestADecisionThatIsWrong(t *testing.T) {
 		{func(d *router.Decision) *router.Decision { d.Mixture = mixture; return d }, "the gate's mixture: "},
 	} {
 		errs := onRanks(t, 1, 1, fixed{d: c.change(good())}, func(me int, s *rank) error {
-			_, err := s.Route(t.Context(), tokens(t, me, 4), false)
+			_, err := s.route(t.Context(), tokens(t, me, 4), false)
 			return err
 		})
 		require.ErrorIs(t, errs[0], alltoall.ErrRefused)
@@ -287,20 +301,20 @@ func (c counting) SetCounts(_ *router.Decision, counts []int, tokens int) {
 func TestShareCounts(t *testing.T) {
 	var sets [3][]int
 	noErrors(t, onRanks(t, 3, 1, router.TopK{K: 1}, func(me int, plain *rank) error {
-		s := routing.New(routing.Config{Gate: counting{set: &sets[me]}, Comm: plain.comm})
+		s, with := routing.New(routing.Config{Gate: counting{set: &sets[me]}, Comm: plain.comm}), routing.Ranks{Comm: plain.comm}
 		r := routing.Result{
 			Decision: &router.Decision{Counts: []int{me, 1}}, Global: batch.Global{Tokens: []int{4, 5, 6}},
 		}
-		if err := s.ShareCounts(t.Context(), &r, nil, 100); err != nil {
+		if err := s.ShareCounts(t.Context(), with, &r, nil, 100); err != nil {
 			return err
 		}
 		require.Equal(t, []int{3, 3, 15}, sets[me], "nothing came before")
 		require.Equal(t, []int{3, 3}, r.Counted)
-		err := s.ShareCounts(t.Context(), &r, []int{10, 20}, 100)
+		err := s.ShareCounts(t.Context(), with, &r, []int{10, 20}, 100)
 		require.Equal(t, []int{13, 23, 115}, sets[me])
 		require.Equal(t, []int{3, 3}, r.Counted, "this pass alone")
 		none := routing.Result{Decision: r.Decision}
-		require.NoError(t, plain.ShareCounts(t.Context(), &none, nil, 0))
+		require.NoError(t, plain.ShareCounts(t.Context(), with, &none, nil, 0))
 		require.Nil(t, none.Counted, "this gate has no such loss")
 		return err
 	}))

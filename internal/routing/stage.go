@@ -24,20 +24,34 @@ type Config struct {
 	Experts int
 	// Passes is the number of passes of equal size in a step, by which auxiliary losses are weighed.
 	Passes int
-	// Comm is over all ranks of the world.
+	// Comm is over all ranks of the world, for what is not of a pass.
 	Comm *collective.Comm
 	// Joined is the number by which errors name a rank of Comm.
 	Joined func(transport.Rank) transport.Rank
 	// Replicas is the number of copies of the experts, each on as many ranks.
 	Replicas int
-	// Abort tells the ranks of this copy of the experts, in place of a dispatch, that this rank has
-	// no rows for it, and AwaitAbort takes part in a dispatch that another rank aborts.
-	Abort, AwaitAbort func(context.Context) error
-	// Turn has the gate compute in turn with other micro-batches in flight.
+	// Turn has the gate compute in turn with what else computes.
 	Turn *lifecycle.Turn
 }
 
-// Stage routes the batches of one layer. It is for one goroutine.
+// Ranks is the other ranks in one pass.
+type Ranks struct {
+	// Comm is over all ranks of the world.
+	Comm *collective.Comm
+	// Dispatch is that of the pass.
+	Dispatch Dispatch
+}
+
+// Dispatch carries rows to the ranks of this copy of the experts.
+type Dispatch interface {
+	// Abort tells them, in place of a dispatch, that this rank has no rows for it.
+	Abort(ctx context.Context) error
+	// AwaitAbort takes part in a dispatch that another rank aborts, and returns its error.
+	AwaitAbort(ctx context.Context) error
+}
+
+// Stage routes the batches of one layer. Several passes may call it at a time; the gate's methods
+// are called in turn.
 type Stage struct{ cfg Config }
 
 // New makes a stage.
@@ -62,22 +76,22 @@ type Result struct {
 // Route decides for this rank's tokens. A rank whose tokens cannot be routed fails the pass on
 // every rank with [alltoall.ErrRefused]. With gather the ranks tell each other how many tokens they
 // have before anything else of the pass; it is the same on every rank.
-func (s *Stage) Route(ctx context.Context, t *batch.Tokens, gather bool) (r Result, err error) {
+func (s *Stage) Route(ctx context.Context, with Ranks, t *batch.Tokens, gather bool) (r Result, err error) {
 	gather = gather || s.cfg.Replicas > 1
 	if g, ok := s.cfg.Gate.(router.Consulting); ok {
-		err = s.consult(ctx, t, g, gather, &r)
+		err = s.consult(ctx, with, t, g, gather, &r)
 	} else {
-		err = s.decide(ctx, t, gather, &r)
+		err = s.decide(ctx, with, t, gather, &r)
 	}
 	if err != nil {
 		return r, err
 	}
-	r.Global, err = s.gatherBatchInfo(ctx, t, gather, nil)
+	r.Global, err = s.gatherBatchInfo(ctx, with, t, gather, nil)
 	return r, err
 }
 
 // decide routes with a gate that looks at this rank's tokens alone.
-func (s *Stage) decide(ctx context.Context, t *batch.Tokens, gather bool, r *Result) (err error) {
+func (s *Stage) decide(ctx context.Context, with Ranks, t *batch.Tokens, gather bool, r *Result) (err error) {
 	if err = t.CheckFinite(); err == nil {
 		s.cfg.Turn.Do(func() { r.Decision, err = s.cfg.Gate.Route(t.X, t.Info) })
 	}
@@ -85,7 +99,7 @@ func (s *Stage) decide(ctx context.Context, t *batch.Tokens, gather bool, r *Res
 		err = checkDecision(r.Decision, t, s.cfg.Experts)
 	}
 	if err != nil {
-		return s.abort(ctx, t, gather, err)
+		return s.abort(ctx, with, t, gather, err)
 	}
 	return nil
 }
@@ -94,46 +108,51 @@ func (s *Stage) decide(ctx context.Context, t *batch.Tokens, gather bool, r *Res
 // world: a rank sends each of the others 8 bytes a count, and in the first round 8 more, by which
 // one that cannot route its tokens says so.
 func (s *Stage) consult(
-	ctx context.Context, t *batch.Tokens, g router.Consulting, gather bool, r *Result,
+	ctx context.Context, with Ranks, t *batch.Tokens, g router.Consulting, gather bool, r *Result,
 ) error {
 	me := router.Share{Index: int(s.cfg.Comm.Rank()), Count: s.cfg.Comm.Size()}
-	c := g.Consult(t.X, t.Info, me)
-	counts, cause := c.Next(nil)
+	var c router.Consultation
+	var counts []int64
+	var cause error
+	s.cfg.Turn.Do(func() {
+		c = g.Consult(t.X, t.Info, me)
+		counts, cause = c.Next(nil)
+	})
 	if err := t.CheckFinite(); err != nil {
 		cause = err
 	}
 	aborted := false
 	if len(counts) > 0 {
 		var err error
-		if counts, aborted, err = s.firstRound(ctx, counts, cause != nil); err != nil {
+		if counts, aborted, err = firstRound(ctx, with.Comm, counts, cause != nil); err != nil {
 			return err
 		}
 	}
 	switch {
 	case cause != nil:
-		return s.abort(ctx, t, gather, cause)
+		return s.abort(ctx, with, t, gather, cause)
 	case aborted:
-		return s.awaitAbort(ctx, t, gather)
+		return s.awaitAbort(ctx, with, t, gather)
 	}
-	if err := s.laterRounds(ctx, c, counts, &r.Rounds); err != nil {
+	if err := s.laterRounds(ctx, with.Comm, c, counts, &r.Rounds); err != nil {
 		return errtext.Errorf("switchyard: routing the global batch: %w", err)
 	}
-	r.Decision = c.Decide()
+	s.cfg.Turn.Do(func() { r.Decision = c.Decide() })
 	if err := checkDecision(r.Decision, t, s.cfg.Experts); err != nil {
-		return s.abort(ctx, t, gather, err)
+		return s.abort(ctx, with, t, gather, err)
 	}
 	return nil
 }
 
 // firstRound adds up the first counts, and the ranks that abort.
-func (s *Stage) firstRound(ctx context.Context, counts []int64, abort bool) (
+func firstRound(ctx context.Context, comm *collective.Comm, counts []int64, abort bool) (
 	sums []int64, aborted bool, err error,
 ) {
 	words := append([]int64{0}, counts...)
 	if abort {
 		words[0] = 1
 	}
-	if err := s.cfg.Comm.AllReduceInt64(ctx, words, collective.Sum); err != nil {
+	if err := comm.AllReduceInt64(ctx, words, collective.Sum); err != nil {
 		return nil, false, errtext.Errorf("switchyard: routing the global batch: %w", err)
 	}
 	return words[1:], words[0] > 0, nil
@@ -142,15 +161,17 @@ func (s *Stage) firstRound(ctx context.Context, counts []int64, abort bool) (
 // laterRounds goes through the rounds of a consultation after the first, which has given sums. An
 // error is the same on every rank.
 func (s *Stage) laterRounds(
-	ctx context.Context, c router.Consultation, sums []int64, rounds *int,
+	ctx context.Context, comm *collective.Comm, c router.Consultation, sums []int64, rounds *int,
 ) error {
 	for len(sums) > 0 {
 		*rounds++
-		counts, err := c.Next(sums)
+		var counts []int64
+		var err error
+		s.cfg.Turn.Do(func() { counts, err = c.Next(sums) })
 		if err != nil || len(counts) == 0 {
 			return err
 		}
-		if err := s.cfg.Comm.AllReduceInt64(ctx, counts, collective.Sum); err != nil {
+		if err := comm.AllReduceInt64(ctx, counts, collective.Sum); err != nil {
 			return err
 		}
 		sums = counts

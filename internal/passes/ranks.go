@@ -1,0 +1,55 @@
+package passes
+
+import (
+	"context"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/internal/routing"
+)
+
+// Ranks is what connects the ranks of a layer, and in a pass its own part of each.
+type Ranks struct {
+	// Everyone and Checks connect all ranks, Checks for what is found while others are used.
+	// Replicas connects those that host the same experts.
+	Everyone, Checks, Replicas *collective.Comm
+	// Exchange carries rows between the ranks of one copy of the experts.
+	Exchange *alltoall.Exchange
+}
+
+// Open gives pass p, which has none, its part of what connects the ranks: the messages of a pass
+// meet those of the same number.
+func (s *Stages) Open(p *Pass, number uint64) {
+	r := &s.Ranks
+	p.ranks = Ranks{
+		Everyone: r.Everyone.Pass(number), Checks: r.Checks.Pass(number),
+		Replicas: r.Replicas.Pass(number), Exchange: r.Exchange.Pass(number),
+	}
+}
+
+// Close ends a pass: it releases p, which has then no part any more.
+func (s *Stages) Close(p *Pass) {
+	s.Release(p)
+	if r := &p.ranks; r.Exchange != nil {
+		r.Everyone.End()
+		r.Checks.End()
+		r.Replicas.End()
+		r.Exchange.End()
+	}
+	p.ranks = Ranks{}
+}
+
+// routing is what the gate's stage needs.
+func (r *Ranks) routing() routing.Ranks {
+	return routing.Ranks{Comm: r.Everyone, Dispatch: dispatch{r.Exchange}}
+}
+
+// dispatch is the exchange of a pass that does not begin.
+type dispatch struct{ exchange *alltoall.Exchange }
+
+func (d dispatch) Abort(ctx context.Context) error { return d.exchange.Refuse(ctx) }
+
+func (d dispatch) AwaitAbort(ctx context.Context) error {
+	_, err := d.exchange.Begin(ctx, alltoall.Request{Counts: alltoall.Counts{Rows: []int{}}})
+	return err
+}
