@@ -70,7 +70,7 @@ var allowed = map[string][]string{
 	"internal/routing":            {"alltoall", "collective", "router", "transport"},
 	"checkpoint":                  {".", "checkpoint/safetensors", "collective", "param", "transport"},
 	"checkpoint/safetensors":      {},
-	"switchyardtest":              {".", "transport", "transport/inproc"},
+	"switchyardtest":              {".", "transport", "transport/inproc", "transport/rendezvous"},
 	"bench":                       {"*"},
 	"examples":                    {"*"},
 	"recovery":                    {"*"},

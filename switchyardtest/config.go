@@ -9,15 +9,26 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// Config says how the ranks of a test run. Its zero value is what [Run] uses.
+// Config says how the ranks of a test run. Its zero value is what [Run] and [RunProcesses] use.
 type Config struct {
+	// Transport names what ranks speak over, as that of [switchyard.JoinConfig] does, and
+	// Transports are more to choose from. Empty is memory for [Config.Run], and "auto" for
+	// [Config.RunProcesses].
+	Transport  string
+	Transports []switchyard.Opener
+	// Wrap, if it is not nil, puts something between each rank and its transport: faults by
+	// transport/faulty, a slow network by transport/shaped. It is called once for each rank.
+	Wrap func(transport.Transport) transport.Transport
 	// Timeout bounds the work of the ranks: their context ends then, and the test fails with what
 	// each of them was waiting for. 0 is until shortly before the deadline of the test binary (go
 	// test -timeout), which would end it without a word about ranks.
 	Timeout time.Duration
-	// Wrap, if it is not nil, puts something between each rank and its transport: faults by
-	// transport/faulty, a slow network by transport/shaped. It is called once for each rank.
-	Wrap func(transport.Transport) transport.Transport
+
+	// Env is added to the environment of processes, as "NAME=value".
+	Env []string
+	// Lost lists ranks whose processes may end in any way, by a signal say: that fails no test, and
+	// the others go on. Such a rank that is left when all others have returned is killed.
+	Lost []transport.Rank
 
 	grace time.Duration // of a rank to return once its context has ended; 0 means defaultGrace
 }
@@ -26,6 +37,13 @@ type Config struct {
 // its world is closed.
 const defaultGrace = 5 * time.Second
 
+func (c Config) withDefaults() Config {
+	if c.grace == 0 {
+		c.grace = defaultGrace
+	}
+	return c
+}
+
 // Run runs do on n ranks, each a goroutine of this process with a world of its own, and returns
 // when all have returned and their worlds are closed. It is [Config.Run] of the zero Config.
 func Run(t testing.TB, n int, do func(ctx context.Context, w *switchyard.World) error) {
@@ -33,17 +51,30 @@ func Run(t testing.TB, n int, do func(ctx context.Context, w *switchyard.World) 
 	Config{}.Run(t, n, do)
 }
 
-// Run runs do on n ranks, each a goroutine of this process, over memory. The context that do gets
-// ends when another rank fails, when c.Timeout is over, and with the test. The test fails at the
-// end of Run if a rank has returned an error, has panicked, or has ended its goroutine; do may
-// call t.FailNow and t.SkipNow, and so testify's require. Run closes each world when do returns
-// there; the ranks that still wait for one that has left get an error that names it.
+// Run runs do on n ranks, each a goroutine of this process. The context that do gets ends when
+// another rank fails, when c.Timeout is over, and with the test. The test fails at the end of Run
+// if a rank has returned an error, has panicked, or has ended its goroutine; do may call t.FailNow
+// and t.SkipNow, and so testify's require. Run closes each world when do returns there; the ranks
+// that still wait for one that has left get an error that names it.
 func (c Config) Run(t testing.TB, n int, do func(ctx context.Context, w *switchyard.World) error) {
 	t.Helper()
 	if n < 1 {
 		t.Fatalf("switchyardtest: Run of %d ranks, want at least 1", n)
 	}
-	j, stop := c.newJob(t, c.openInProcess(n), do)
+	if len(c.Env) > 0 || len(c.Lost) > 0 {
+		t.Fatalf("switchyardtest: Config.Env %q and Config.Lost %v are for processes: use RunProcesses", c.Env, c.Lost)
+	}
+	var ranks []opened
+	if c.Transport == "" {
+		ranks = c.openInProcess(n)
+	} else {
+		var err error
+		if ranks, err = c.openByName(n); err != nil {
+			t.Fatalf("switchyardtest: a port for the ranks to meet at: %v", err)
+		}
+	}
+	c = c.withDefaults()
+	j, stop := c.newJob(t, ranks, do)
 	defer stop()
 	j.run()
 	j.report(t)

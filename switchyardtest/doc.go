@@ -1,5 +1,6 @@
 // Package switchyardtest starts several ranks in a test and gives each its world: as goroutines of
-// the test ([Run]), or for what a test has to look at from outside, as bare worlds ([Worlds]).
+// the test ([Run]), as processes ([RunProcesses]), or, for what a test drives by hand, as bare
+// worlds ([Worlds]).
 //
 // A rank fails as a test does: by an error, a panic, or a call of t.FailNow, which testify's
 // require makes. The first failure ends the context of every other rank, and the test fails with

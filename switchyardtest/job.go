@@ -16,18 +16,18 @@ type job struct {
 	end   context.CancelCauseFunc
 	grace time.Duration
 	do    func(ctx context.Context, w *switchyard.World) error
-	open  []opening
 	ended chan *outcome // of each rank, as it ends
+	tell  func(error)   // called with a failure, or nil
 
 	mu     sync.Mutex
 	ranks  []*outcome
 	failed []*outcome // in the order of time
 }
 
-func (c Config) newJob(t testing.TB, open []opening, do func(context.Context, *switchyard.World) error) (j *job, stop func()) {
-	j = &job{grace: c.grace, do: do, open: open, ended: make(chan *outcome, len(open))}
-	if j.grace == 0 {
-		j.grace = defaultGrace
+func (c Config) newJob(t testing.TB, open []opened, do func(context.Context, *switchyard.World) error) (j *job, stop func()) {
+	j = &job{grace: c.grace, do: do, ended: make(chan *outcome, len(open))}
+	for _, o := range open {
+		j.ranks = append(j.ranks, &outcome{opened: o})
 	}
 	bounded, release := context.WithCancel(t.Context())
 	if limit := c.limit(t, 2*j.grace); limit > 0 {
@@ -59,10 +59,6 @@ func (c Config) limit(t testing.TB, reserved time.Duration) time.Duration {
 
 // run starts the ranks and returns when all have ended or cannot be made to.
 func (j *job) run() {
-	for r := range j.open {
-		o := &outcome{rank: r}
-		j.ranks = append(j.ranks, o)
-	}
 	for _, o := range j.ranks {
 		go j.runRank(o)
 	}

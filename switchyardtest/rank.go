@@ -13,9 +13,9 @@ import (
 // errEnded says that a rank has not returned but ended its goroutine.
 var errEnded = errors.New("the rank has ended its goroutine, as t.FailNow and testify's require do")
 
-// outcome is what has become of a rank. Its fields are the job's, but for rank.
+// outcome is what has become of a rank. Its fields are guarded by the job's mutex.
 type outcome struct {
-	rank      int
+	opened
 	world     *switchyard.World
 	goroutine []byte // as stacks name it: "goroutine 7 "
 	err       error
@@ -39,7 +39,7 @@ func (j *job) runRank(o *outcome) {
 
 // work connects the rank and has it do its work.
 func (j *job) work(o *outcome) error {
-	w, err := j.open[o.rank](j.ctx)
+	w, err := o.connect(j.ctx)
 	if err != nil {
 		return err
 	}
@@ -67,6 +67,9 @@ func (j *job) fail(o *outcome, err error) {
 	o.err = err
 	j.failed = append(j.failed, o)
 	j.mu.Unlock()
+	if j.tell != nil {
+		j.tell(err)
+	}
 	j.end(fmt.Errorf("rank %d has failed: %w", o.rank, err))
 }
 

@@ -40,8 +40,11 @@ func (j *job) describe() string {
 				o.rank, context.Cause(j.ctx), indent(stackOf(o.goroutine)))
 		}
 	}
-	if b.Len() == 0 {
+	switch {
+	case b.Len() == 0:
 		return ""
+	case len(j.ranks) == 1: // of this process
+		return "switchyardtest: " + strings.TrimSpace(b.String())
 	}
 	return fmt.Sprintf("switchyardtest: %d of %d ranks failed%s", bad, len(j.ranks), b.String())
 }

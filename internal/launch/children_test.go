@@ -4,6 +4,7 @@ package launch
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -24,6 +25,8 @@ var children = map[string]func() int{
 	"launcher":                          launcher,
 	"killed":                            killSelf,
 	"fails twice":                       failTwice,
+	"rank 1 fails, others go on":        goOnWithout1,
+	"read file":                         readFile,
 }
 
 func printEnvironment() int {
@@ -130,4 +133,26 @@ func failTwice() int {
 func killSelf() int {
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	return waitForever()
+}
+
+// goOnWithout1 fails as rank 1, waits as rank 2, and ends well as any other.
+func goOnWithout1() int {
+	switch os.Getenv("RANK") {
+	case "1":
+		return 7
+	case "2":
+		return waitForever()
+	}
+	fmt.Println("went on")
+	return 0
+}
+
+// readFile prints the content of the first file that it was given.
+func readFile() int {
+	text, err := io.ReadAll(os.NewFile(3, "given"))
+	if err != nil {
+		return 2
+	}
+	fmt.Println(string(text))
+	return 0
 }

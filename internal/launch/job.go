@@ -84,6 +84,7 @@ func (j *job) wait(ctx context.Context) error {
 		case p := <-j.ended:
 			left--
 			j.noteExit(p)
+			j.endTheRest()
 		case sig := <-j.cfg.Signals:
 			j.forward(sig)
 		case <-done:
@@ -103,13 +104,30 @@ func (j *job) wait(ctx context.Context) error {
 // noteExit ends the job if p has failed, since the others would wait for it.
 func (j *job) noteExit(p *process) {
 	failure := failureOf(p.rank, p.cmd.ProcessState)
-	if failure == nil {
+	if failure == nil || j.cfg.MayFail(p.rank) {
 		return
 	}
 	if j.first == nil {
 		j.first = failure
 	}
 	j.end()
+}
+
+// endTheRest kills the ranks that may fail when no other is left: one may have been stopped.
+func (j *job) endTheRest() {
+	var rest []*process
+	for _, p := range j.procs {
+		if isClosed(p.exited) {
+			continue
+		}
+		if !j.cfg.MayFail(p.rank) {
+			return
+		}
+		rest = append(rest, p)
+	}
+	for _, p := range rest {
+		signalGroup(p.cmd.Process, syscall.SIGKILL)
+	}
 }
 
 // forward sends sig to the ranks. After the first request to stop they may take any time; a second

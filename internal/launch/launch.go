@@ -41,6 +41,12 @@ type Config struct {
 	Colour bool
 	// Grace is the time from SIGTERM until ranks are killed; 0 means [DefaultGrace].
 	Grace time.Duration
+	// Files returns the open files that a rank gets, as descriptors 3, 4, …, where the system can pass
+	// them on; nil is none. They stay the caller's.
+	Files func(rank int) []*os.File
+	// MayFail says for which ranks it is no failure to fail: the others go on, and what is left of
+	// these is killed when the others have ended. nil is none.
+	MayFail func(rank int) bool
 	// Signals are forwarded to all ranks; nil forwards none. See [Forwarded].
 	Signals <-chan os.Signal
 	// Restarts is how often all ranks are started again after one has failed.
@@ -62,6 +68,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Grace == 0 {
 		c.Grace = DefaultGrace
+	}
+	if c.Files == nil {
+		c.Files = func(int) []*os.File { return nil }
+	}
+	if c.MayFail == nil {
+		c.MayFail = func(int) bool { return false }
 	}
 	return c
 }

@@ -103,3 +103,30 @@ func TestFreePortPair(t *testing.T) {
 type onWrite func()
 
 func (f onWrite) Write(p []byte) (int, error) { f(); return len(p), nil }
+
+// TestRanksThatMayFail: the others go on, and one that is left at the end is killed.
+func TestRanksThatMayFail(t *testing.T) {
+	var out bytes.Buffer
+	cfg := childConfig(t, "rank 1 fails, others go on", 4)
+	cfg.Stdout = &out
+	cfg.MayFail = func(rank int) bool { return rank == 1 || rank == 2 }
+	require.NoError(t, Run(context.Background(), cfg))
+	require.Equal(t, 2, strings.Count(out.String(), "went on"))
+	cfg.MayFail = func(rank int) bool { return rank == 2 }
+	require.Equal(t, 7, ExitCode(Run(context.Background(), cfg)))
+}
+
+func TestRanksGetFiles(t *testing.T) {
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	_, err = w.WriteString("for one rank")
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	var out bytes.Buffer
+	cfg := childConfig(t, "read file", 1)
+	cfg.Stdout = &out
+	cfg.Files = func(int) []*os.File { return []*os.File{r} }
+	require.NoError(t, Run(context.Background(), cfg))
+	require.Equal(t, "for one rank\n", out.String())
+}

@@ -28,6 +28,7 @@ func (j *job) startProcess(rank int) (*process, error) {
 	cmd := exec.Command(j.cfg.Command[0], j.cfg.Command[1:]...)
 	cmd.Dir = j.cfg.Dir
 	cmd.Env = j.try.environment(j.cfg.Env, rank, j.cfg.Ranks)
+	cmd.ExtraFiles = j.cfg.Files(rank)
 	cmd.SysProcAttr = groupAttributes()
 	p := &process{rank: rank, cmd: cmd, exited: make(chan struct{}), drained: make(chan struct{})}
 	stdout, err := p.pipe()
