@@ -103,7 +103,7 @@ func (b *builder) build(settings *agreement.Settings) error {
 	})
 	l.stages.Gradients = gradients.New(gradients.Config{
 		Sets: sets, Gate: b.gate, World: b.everyone, Replicas: b.replicas,
-		ExpertParallel: b.at.Parallel, Placement: b.at.Placement, MicroBatches: l.cfg.batches(), Joined: l.world.views.Joined,
+		ExpertParallel: b.at.Parallel, Placement: b.at.Placement, MicroBatches: l.cfg.batches(), Turn: &l.micro.turn, Joined: l.world.views.Joined,
 	})
 	l.stages.Ranks.Everyone, l.stages.Ranks.Replicas = b.everyone, b.replicas
 	l.stages.Turn, l.stages.Exchanging = &l.micro.turn, &l.stats.exchanging

@@ -50,7 +50,7 @@ type Pass struct {
 func (l *Layer) newPass(kept passes.Pass, plain bool) *Pass {
 	p := &Pass{layer: l, kept: kept, id: kept.Identity()}
 	l.guard.Begin(&p.state, plain)
-	l.stages.Open(&p.kept, p.state.Number())
+	l.stages.Open(&p.kept, p.state.Number(), plain)
 	return p
 }
 

@@ -159,7 +159,11 @@ func (s *Stage) Restore(ctx context.Context, p *Pass, answers blas32.General) (b
 }
 
 // Leaves are the leaves of a rank in the tree in which gradients are summed: its token groups.
-type Leaves struct{ First, Count int }
+type Leaves struct {
+	First, Count int
+	// Do runs what enters them; nil just runs it.
+	Do func(do func())
+}
 
 // RestoreBackward takes the gradients of the rows' answers and returns those of the centroids'. It
 // adds the gradient of learned gains to their parameters: all of it in the first of the rank's
@@ -195,11 +199,18 @@ func (s *Stage) enterGains(p *Pass, leaves Leaves) {
 	if s.gains == nil || s.gains.Frozen {
 		return
 	}
-	for i := range leaves.Count {
-		if g := s.gains.Grad.Leaf(leaves.First + i); i == 0 && p != nil {
-			copy(g, p.lsh.GainGrads())
+	enter := func() {
+		for i := range leaves.Count {
+			if g := s.gains.Grad.Leaf(leaves.First + i); i == 0 && p != nil {
+				copy(g, p.lsh.GainGrads())
+			}
 		}
 	}
+	if leaves.Do == nil {
+		enter()
+		return
+	}
+	leaves.Do(enter)
 }
 
 // CompressBackward makes the gradients of the rows of those of their centroids, back. drows is what

@@ -37,12 +37,17 @@ type Dense struct {
 // denseSum is the sum of the gradients of one set over the passes since the last step.
 type denseSum struct {
 	sum
+	part
 	passes int
 }
 
 // NewDense returns a Dense without gradients.
 func NewDense(cfg DenseConfig) *Dense {
-	return &Dense{cfg: cfg, sums: make([]denseSum, len(cfg.Sets))}
+	d := &Dense{cfg: cfg, sums: make([]denseSum, len(cfg.Sets))}
+	for i, set := range cfg.Sets {
+		d.sums[i].leaves = set.Grad
+	}
+	return d
 }
 
 // Comm connects all ranks.
@@ -84,26 +89,25 @@ func (d *Dense) CheckLeaves(leaves, sets []int) error {
 
 // Sum sums the gradients of some sets over the ranks and adds them to those of the passes before.
 func (d *Dense) Sum(ctx context.Context, leaves, which []int) error {
-	var sets []*param.Set
-	var to []*sum
+	var parts []*part
 	for _, i := range which {
-		if set := d.cfg.Sets[i]; set.Frozen {
-			set.Grad.Free()
-			d.sums[i] = denseSum{}
+		if s := &d.sums[i]; d.cfg.Sets[i].Frozen {
+			s.forget(true)
+			s.sum, s.passes = sum{}, 0
 		} else {
-			sets, to = append(sets, set), append(to, &d.sums[i].sum)
+			parts = append(parts, &s.part)
 		}
 	}
-	if len(sets) == 0 {
+	if len(parts) == 0 {
 		return nil
 	}
 	d.note(leaves, which)
-	if err := reduce(ctx, d.cfg.World, leaves, sets, to); err != nil {
+	if err := reduce(ctx, d.cfg.World, leaves, parts...); err != nil {
 		return errtext.Errorf("switchyard: gradients of dense parameters: %w", err)
 	}
 	for _, i := range which {
 		if s := &d.sums[i]; !d.cfg.Sets[i].Frozen {
-			s.add(s.passes == 0)
+			s.add(&s.part, s.passes == 0)
 			s.passes++
 		}
 	}
@@ -177,8 +181,8 @@ func (d *Dense) Scale(factor float32) {
 
 // Discard forgets all gradients since the last step, those that are not summed too.
 func (d *Dense) Discard() {
-	reset(d.cfg.Sets...)
 	for i := range d.sums {
+		d.sums[i].forget(false)
 		d.sums[i].passes = 0
 	}
 	d.summed = 0

@@ -57,26 +57,30 @@ func kindsOf(mask byte) []param.Kind {
 	return list
 }
 
-// freeze freezes the kinds, and thaws the others.
+// freeze freezes the kinds, and thaws the others. Memory for gradients of what is frozen goes.
 func (r *Reducer) freeze(kinds []param.Kind) {
 	r.frozen = slices.Clone(kinds)
-	freeze := func(kind param.Kind, set *param.Set, of *sum) {
+	for i, set := range r.sets {
 		if set == nil {
-			return
+			continue
 		}
-		if set.Frozen = r.Frozen(kind); set.Frozen {
+		if set.Frozen = r.Frozen(kindOf(i)); set.Frozen {
 			set.Grad.Free()
-			*of = sum{}
+			r.sums[i] = sum{}
+			for _, m := range r.free {
+				m.parts[i].forget(true)
+			}
 		}
 	}
-	freeze(param.Gate, r.cfg.Sets.Gate, &r.gate)
-	freeze(param.Gate, r.losses.set, &r.losses.mean)
-	freeze(param.Shared, r.cfg.Sets.Shared, &r.shared)
-	freeze(param.Gain, r.cfg.Sets.Gains, &r.gains)
-	for i, set := range r.cfg.Sets.Experts {
-		freeze(param.Expert, set, &r.experts[i])
+	if r.Frozen(param.Gate) {
+		r.losses.mean = sum{}
 	}
 	r.losses.both = nil
+}
+
+// kindOf is the kind of a set of a reducer.
+func kindOf(set int) param.Kind {
+	return [...]param.Kind{param.Gate, param.Gate, param.Shared, param.Gain, param.Expert}[min(set, expertSets)]
 }
 
 // trained returns set, or nil if it is frozen.

@@ -1,26 +1,21 @@
 package gradients
 
 import (
-	"context"
 	"fmt"
 	"slices"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/mat"
-	"github.com/switchyard-moe/switchyard/param"
 )
 
 // losses weighs the auxiliary losses of a step of several backward passes. They are to count as if
 // all tokens of the step had come in one pass, each pass by its share of the tokens, padding left
 // out. The gradient of the gate's parameters is exact, whatever the passes are: its part from the
 // losses is kept apart, as a mean over the tokens of the passes so far. The gradient of the tokens
-// leaves with its pass, and is scaled by what is known then: Pass.StepTokens, or else
+// leaves with its pass, and is scaled by what is known then: Batch.StepTokens, or else
 // Config.MicroBatches passes of equal size.
 type losses struct {
-	// set takes the losses' part of the gradient of the gate's parameters; nil if the gate does not
-	// keep it apart.
-	set    *param.Set
-	mean   sum       // of that gradient, over the tokens of the passes in it
+	mean   sum       // of the losses' part of the gate's gradient, over the tokens of the passes in it
 	tokens int       // of the passes in the mean, over all ranks
 	both   []float32 // scratch: the gate's whole gradient
 
@@ -32,7 +27,7 @@ type losses struct {
 }
 
 // count counts a backward pass.
-func (s *losses) count(p Pass) {
+func (s *losses) count(p Batch) {
 	if s.passes > 0 && s.announced != p.StepTokens {
 		s.announced = -1
 	} else {
@@ -55,8 +50,13 @@ func (s *losses) restart() {
 }
 
 // Counts returns how many tokens of the passes since the last step chose each expert, none if no
-// loss asks for it, and the number of those tokens. Micro-batch layers are not counted.
-func (r *Reducer) Counts() (choices []int, tokens int) { return r.losses.counts, r.losses.came }
+// loss asks for it, and the number of those tokens. Those of higher numbers than one that is still
+// under way are left out, and so are micro-batch layers.
+func (r *Reducer) Counts() (choices []int, tokens int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.losses.counts), r.losses.came
+}
 
 // checkStepTokens returns an error if the passes since the last step, those of micro-batch layers
 // included, had other tokens than their StepTokens says.
@@ -77,23 +77,6 @@ func (r *Reducer) checkStepTokens() error {
 		return fmt.Errorf("%d tokens came in the passes of the step, and Batch.StepTokens announced %d",
 			came, announced)
 	}
-	return nil
-}
-
-// reduceGate is Reduce for the gate.
-func (r *Reducer) reduceGate(ctx context.Context, p *Pass) error {
-	gate, ofLosses := r.cfg.Sets.Gate, r.Losses(p.StepTokens)
-	if ofLosses == nil || trained(gate) == nil {
-		forget(r.losses.set)
-		return r.reduceSet(ctx, r.cfg.World, p.Leaves, gate, &r.gate)
-	}
-	sets, to := []*param.Set{gate, ofLosses}, []*sum{&r.gate, &r.losses.mean}
-	if err := reduce(ctx, r.cfg.World, p.Leaves, sets, to); err != nil {
-		return err
-	}
-	r.gate.add(r.passes == 0)
-	// The pass scaled its losses as one of MicroBatches passes.
-	r.losses.average(r.losses.mean.next, mat.Sum(p.Tokens), float64(r.cfg.MicroBatches))
 	return nil
 }
 
@@ -124,9 +107,9 @@ func (s *losses) take(micro *losses) {
 // gateGradient is the gradient of the gate's parameters, of the weights and of the losses.
 func (r *Reducer) gateGradient() []float32 {
 	if r.losses.tokens == 0 {
-		return r.gate.total
+		return r.sums[gateSet].total
 	}
-	r.losses.both = append(r.losses.both[:0], r.gate.total...)
+	r.losses.both = append(r.losses.both[:0], r.sums[gateSet].total...)
 	f32.Add(r.losses.both, r.losses.mean.total)
 	return r.losses.both
 }

@@ -132,13 +132,13 @@ func TestDiscard(t *testing.T) {
 		reducer, other := gradients.New(k.cfg), gradients.New(micro.cfg)
 		reducer.Add(other)
 		for range 2 {
-			reducer.Append(k.enter(dropped, 2, 0))
-			other.Append(micro.enter(dropped, 2, 0))
+			k.goBack(reducer, dropped, 2, 0)
+			micro.goBack(other, dropped, 2, 0)
 			require.NoError(t, reducer.Reduce(ctx))
-			reducer.Append(k.enter(dropped, 2, 0))
+			k.goBack(reducer, dropped, 2, 0)
 			reducer.Discard()
 		}
-		reducer.Append(k.enter(kept, 2, 0))
+		k.goBack(reducer, kept, 2, 0)
 		require.NoError(t, reducer.ReduceAll(ctx))
 		for i, want := range reference([]batch{kept}, 0) {
 			require.InDelta(t, want, float64(flat(reducer.Sums())[i]), 1e-5)
@@ -153,14 +153,14 @@ func TestScale(t *testing.T) {
 	before, after := randomBatch(r, 4), randomBatch(r, 4)
 	onRanks(t, 2, 1, func(ctx context.Context, k *rank) error {
 		reducer := gradients.New(k.cfg)
-		reducer.Append(k.enter(before, 2, 0))
+		k.goBack(reducer, before, 2, 0)
 		require.NoError(t, reducer.ReduceAll(ctx))
 		sums := append([]float32(nil), flat(reducer.Sums())...)
 		reducer.Scale(0.5)
 		for i, v := range flat(reducer.Sums()) {
 			require.Equal(t, sums[i]/2, v)
 		}
-		reducer.Append(k.enter(after, 2, 0))
+		k.goBack(reducer, after, 2, 0)
 		require.NoError(t, reducer.ReduceAll(ctx))
 		scaled := before
 		scaled.grads = nil

@@ -1,6 +1,6 @@
 // Package gradients sums the gradients of a layer's parameters: over the tokens of all ranks that
-// share the parameters, over the backward passes of a step, and over the micro-batch layers. Then
-// it gives the sums to the optimizer.
+// share the parameters, and over the passes of a step, in the order of their numbers. Then it gives
+// the sums to the optimizer.
 //
 // The gate, the shared expert and the gains of compression are held by every rank; an expert by one
 // rank of each copy of the experts. Gradients of a pass are summed over a fixed tree of groups of
@@ -8,12 +8,17 @@
 package gradients
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
-	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/lifecycle"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
 	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/router"
@@ -34,42 +39,51 @@ type Config struct {
 	// MicroBatches is the number of backward passes of equal size that a step is taken to have, at
 	// least 1.
 	MicroBatches int
+	// Turn has passes compute in turn.
+	Turn *lifecycle.Turn
 	// Joined is the number by which errors name a rank of World.
 	Joined func(transport.Rank) transport.Rank
 }
 
-// Pass describes a backward pass whose gradients have been entered into the sets.
-type Pass struct {
-	// Tokens and Leaves are the numbers of tokens, padding left out, and of groups of tokens that
-	// each rank of the world brought.
-	Tokens, Leaves []int
-	// StepTokens is the caller's [router.Batch].StepTokens.
-	StepTokens int
-	// Counts are the tokens of all ranks that chose each expert, if a loss asks for them.
-	Counts []int
-}
-
-// Reducer sums the gradients of one layer on one rank. Every rank calls its methods in the same
-// order. What a micro-batch layer of the layer sums is part of the same step: see Add.
+// Reducer sums the gradients of one layer on one rank. Any number of its passes may be under way at
+// the same time, on any goroutines; Begin is called in the order of their numbers. All else is
+// called while none is, in the same order on every rank. What a micro-batch layer of the layer sums
+// is part of the same step: see Add.
 type Reducer struct {
-	cfg     Config
-	micro   []*Reducer // of the micro-batch layers
-	frozen  []param.Kind
-	last    Pass // that has gone back
-	pending bool // its gradients are not yet summed over ranks
-	passes  int  // whose gradients are in the sums
+	cfg      Config
+	sets     []*param.Set // nil for none
+	micro    []*Reducer   // of the micro-batch layers
+	frozen   []param.Kind
+	deferred []*memory // of passes for Reduce
+	passes   int       // whose gradients are in the sums
 
-	gate, shared, gains sum
-	experts             []sum // of each group of experts
-	losses              losses
+	mu     sync.Mutex
+	flight []*memory // of the passes that are under way, or wait for those of lower numbers
+	free   []*memory // of passes that have ended
+
+	adding sync.Mutex // held while the gradients of a pass are added to the sums:
+	sums   []sum      // of each set; that of the losses is not used
+	losses losses
 }
+
+// The sets of a reducer, in order: those of the groups of experts come last.
+const (
+	gateSet = iota
+	lossesSet
+	sharedSet
+	gainsSet
+	expertSets
+)
 
 // New returns a reducer without gradients.
 func New(cfg Config) *Reducer {
-	r := &Reducer{cfg: cfg, experts: make([]sum, len(cfg.Sets.Experts))}
+	r := &Reducer{cfg: cfg}
+	var losses *param.Set
 	if g, ok := cfg.Gate.(router.LossSplitter); ok {
-		r.losses.set = g.LossParams()
+		losses = g.LossParams()
 	}
+	r.sets = append([]*param.Set{cfg.Sets.Gate, losses, cfg.Sets.Shared, cfg.Sets.Gains}, cfg.Sets.Experts...)
+	r.sums = make([]sum, len(r.sets))
 	return r
 }
 
@@ -91,106 +105,127 @@ func (r *Reducer) Losses(stepTokens int) *param.Set {
 	if stepTokens > 0 { // the scale of the losses is final
 		return nil
 	}
-	return r.losses.set
+	return r.sets[lossesSet]
 }
 
-// Append notes that a backward pass has entered its gradients. They wait for Reduce.
-func (r *Reducer) Append(p Pass) {
-	r.last, r.pending = p, true
-	r.losses.count(p)
+// Begin begins a pass, whose number is greater than those of the passes begun before. Nothing is
+// sent. comms are of this pass; if they are nil passes come one after another on those of the
+// layer.
+func (r *Reducer) Begin(number uint64, comms Comms) Pass {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var m *memory
+	if last := len(r.free) - 1; last >= 0 {
+		m, r.free = r.free[last], r.free[:last]
+	} else {
+		m = r.newMemory()
+	}
+	m.number, m.batch, m.wentBack, m.counted, m.reduced, m.ended = number, Batch{}, false, false, false, false
+	m.comms = Comms{cmp.Or(comms.World, r.cfg.World), cmp.Or(comms.Replicas, r.cfg.Replicas)}
+	r.flight = append(r.flight, m)
+	return Pass{r: r, m: m}
 }
 
-// Drop forgets what a pass that failed has entered of the gradients of experts and of gains.
-func (r *Reducer) Drop() {
-	reset(r.cfg.Sets.Experts...)
-	reset(r.cfg.Sets.Shared, r.cfg.Sets.Gains)
+// wentBack notes that a pass has gone back.
+func (r *Reducer) wentBack(m *memory, b Batch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m.batch, m.wentBack = b, true
+	r.count()
 }
 
-// reset forgets all leaves of the sets that there are.
-func reset(sets ...*param.Set) {
-	for _, set := range sets {
-		if set != nil {
-			set.Grad.Reset()
+// count counts the passes that have gone back, in the order of their numbers.
+func (r *Reducer) count() {
+	for _, m := range r.flight {
+		if !m.wentBack && !m.ended {
+			return
 		}
+		if m.wentBack && !m.counted {
+			r.losses.count(m.batch)
+		}
+		m.counted = true
 	}
 }
 
-// forget forgets all leaves of frozen sets, and their memory: a gate or an expert from outside may
-// have entered some.
-func forget(sets ...*param.Set) {
-	for _, set := range sets {
-		if set != nil {
-			set.Grad.Free()
+// end ends a pass, and adds the gradients of all that have waited for it.
+func (r *Reducer) end(m *memory) {
+	if !m.reduced {
+		for i := range m.parts {
+			m.parts[i].forget(false)
 		}
+	}
+	r.mu.Lock()
+	m.ended = true
+	r.count()
+	r.mu.Unlock()
+	r.adding.Lock()
+	defer r.adding.Unlock()
+	for m := r.nextEnded(); m != nil; m = r.nextEnded() {
+		if m.reduced {
+			r.add(m)
+		}
+		r.mu.Lock()
+		r.free = append(r.free, m)
+		r.mu.Unlock()
 	}
 }
 
-// Reduce sums the gradients of the pass that waits, if there is one, over the ranks, and adds them
-// to those of the passes before.
-func (r *Reducer) Reduce(ctx context.Context) error {
-	if !r.pending {
+// nextEnded takes the pass of the lowest number from those under way, nil if it has not ended.
+func (r *Reducer) nextEnded() *memory {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.flight) == 0 || !r.flight[0].ended {
 		return nil
 	}
-	p := &r.last
-	r.pending = false
-	if err := r.reduceGate(ctx, p); err != nil {
-		return errtext.Errorf("switchyard: gradients of the gate: %w", err)
+	m := r.flight[0]
+	r.flight = slices.Delete(r.flight, 0, 1)
+	return m
+}
+
+// add adds the gradients of a pass.
+func (r *Reducer) add(m *memory) {
+	for i, set := range r.sets {
+		if i != lossesSet && trained(set) != nil {
+			r.sums[i].add(&m.parts[i], r.passes == 0)
+		}
 	}
-	if err := r.reduceExperts(ctx, p); err != nil {
-		return errtext.Errorf("switchyard: gradients of the experts: %w", err)
-	}
-	if err := r.reduceSet(ctx, r.cfg.World, p.Leaves, r.cfg.Sets.Shared, &r.shared); err != nil {
-		return errtext.Errorf("switchyard: gradients of the shared expert: %w", err)
-	}
-	if err := r.reduceSet(ctx, r.cfg.World, p.Leaves, r.cfg.Sets.Gains, &r.gains); err != nil {
-		return errtext.Errorf("switchyard: gradients of the gains: %w", err)
+	if b := &m.batch; r.keepsLosses(b) {
+		// The pass scaled its losses as one of MicroBatches passes.
+		r.losses.average(m.parts[lossesSet].next, mat.Sum(b.Tokens), float64(r.cfg.MicroBatches))
 	}
 	r.passes++
-	return nil
 }
 
-// reduceExperts is Reduce for the experts hosted here, whose tokens come from the ranks of one copy
-// of the experts.
-func (r *Reducer) reduceExperts(ctx context.Context, p *Pass) error {
-	perCopy := make([]int, len(p.Leaves)/r.cfg.ExpertParallel)
-	for rank, n := range p.Leaves {
-		perCopy[rank/r.cfg.ExpertParallel] += n
-	}
-	for i, set := range r.cfg.Sets.Experts {
-		if err := r.reduceSet(ctx, r.cfg.Replicas, perCopy, set, &r.experts[i]); err != nil {
+// keepsLosses reports whether the losses' part of the gate's gradient is kept apart in a pass.
+func (r *Reducer) keepsLosses(b *Batch) bool {
+	return r.Losses(b.StepTokens) != nil && trained(r.sets[gateSet]) != nil
+}
+
+// ReduceAll is Reduce for r and the micro-batch layers, whose gradients are then r's. It is an
+// error if a pass is under way.
+func (r *Reducer) ReduceAll(ctx context.Context) error {
+	for _, of := range r.all() {
+		if err := of.Reduce(ctx); err != nil {
 			return err
+		}
+		if err := of.checkNoneIsUnderWay(); err != nil {
+			return err
+		}
+		if of != r {
+			r.take(of)
 		}
 	}
 	return nil
 }
 
-// reduceSet is Reduce for one set, which the ranks of comm share; leaves is how many each has.
-func (r *Reducer) reduceSet(
-	ctx context.Context, comm *collective.Comm, leaves []int, set *param.Set, to *sum,
-) error {
-	if trained(set) == nil {
-		forget(set)
+// checkNoneIsUnderWay returns an error if a pass is, whose gradients would be missing.
+func (r *Reducer) checkNoneIsUnderWay() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.flight) == 0 {
 		return nil
 	}
-	if err := reduce(ctx, comm, leaves, []*param.Set{set}, []*sum{to}); err != nil {
-		return err
-	}
-	to.add(r.passes == 0)
-	return nil
-}
-
-// ReduceAll is Reduce for r and the micro-batch layers, whose gradients are then r's.
-func (r *Reducer) ReduceAll(ctx context.Context) error {
-	if err := r.Reduce(ctx); err != nil {
-		return err
-	}
-	for _, micro := range r.micro {
-		if err := micro.Reduce(ctx); err != nil {
-			return err
-		}
-		r.take(micro)
-	}
-	return nil
+	return fmt.Errorf("switchyard: pass %d is under way", r.flight[0].number)
 }
 
 // take moves the gradients of a micro-batch layer to r.
@@ -198,24 +233,15 @@ func (r *Reducer) take(micro *Reducer) {
 	if micro.passes == 0 {
 		return
 	}
-	theirs := micro.sums()
-	for i, s := range r.sums() {
+	for i := range r.sums {
+		s, theirs := &r.sums[i], &micro.sums[i]
 		if r.passes == 0 {
-			s.total, theirs[i].total = theirs[i].total, s.total
+			s.total, theirs.total = theirs.total, s.total
 			continue
 		}
-		f32.Add(s.total, theirs[i].total)
+		f32.Add(s.total, theirs.total)
 	}
 	r.losses.take(&micro.losses)
 	r.passes += micro.passes
 	micro.passes = 0
-}
-
-// sums lists all sums, in the same order for micro-batch layers.
-func (r *Reducer) sums() []*sum {
-	list := []*sum{&r.gate, &r.shared, &r.gains}
-	for i := range r.experts {
-		list = append(list, &r.experts[i])
-	}
-	return list
 }

@@ -37,6 +37,7 @@ type rank struct {
 	me   int
 	cfg  gradients.Config
 	gate *gate
+	last uint64 // number of a pass
 }
 
 func setOf(n int) *param.Set { return param.NewSet(param.Tensor{Name: "w", Shape: []int{n}}) }
@@ -123,9 +124,21 @@ func randomBatch(r *rand.Rand, leaves int) batch {
 	return b
 }
 
+// goBack runs the next pass of a reducer, and leaves its gradients for Reduce.
+func (k *rank) goBack(r *gradients.Reducer, b batch, ranks, stepTokens int) {
+	k.last++
+	p := r.Begin(k.last, gradients.Comms{})
+	p.Defer(k.enter(&p, b, ranks, stepTokens))
+}
+
 // enter enters the part of the batch that comes to this rank of a world of the given size.
-func (k *rank) enter(b batch, ranks, stepTokens int) gradients.Pass {
-	p := gradients.Pass{StepTokens: stepTokens}
+func (k *rank) enter(p *gradients.Pass, b batch, ranks, stepTokens int) (of gradients.Batch) {
+	p.Do(func() { of = k.enterLeaves(b, ranks, stepTokens) })
+	return of
+}
+
+func (k *rank) enterLeaves(b batch, ranks, stepTokens int) gradients.Batch {
+	p := gradients.Batch{StepTokens: stepTokens}
 	for r := range ranks {
 		first, end := share(len(b.grads), ranks, r)
 		p.Leaves = append(p.Leaves, end-first)
@@ -203,7 +216,7 @@ func TestSums(t *testing.T) {
 			onRanks(t, of[0], of[1], func(ctx context.Context, k *rank) error {
 				reducer := gradients.New(k.cfg)
 				for _, b := range passes {
-					reducer.Append(k.enter(b, of[0], stepTokens))
+					k.goBack(reducer, b, of[0], stepTokens)
 					if err := reducer.Reduce(ctx); err != nil {
 						return err
 					}
@@ -232,7 +245,7 @@ func TestMicroBatches(t *testing.T) {
 		onRanks(t, 2, 2, func(ctx context.Context, k *rank) error {
 			one := gradients.New(k.cfg)
 			for _, b := range append(mine[:len(mine):len(mine)], others...) {
-				one.Append(k.enter(b, 2, 0))
+				k.goBack(one, b, 2, 0)
 				if err := one.Reduce(ctx); err != nil {
 					return err
 				}
@@ -243,10 +256,10 @@ func TestMicroBatches(t *testing.T) {
 			for _, m := range micros {
 				layer.Add(m)
 			}
-			micros[1].Append(second.enter(others[1], 2, 0))
-			micros[0].Append(first.enter(others[0], 2, 0))
+			second.goBack(micros[1], others[1], 2, 0)
+			first.goBack(micros[0], others[0], 2, 0)
 			for _, b := range mine {
-				layer.Append(k.enter(b, 2, 0))
+				k.goBack(layer, b, 2, 0)
 				if err := layer.Reduce(ctx); err != nil {
 					return err
 				}
@@ -277,17 +290,18 @@ func TestDrop(t *testing.T) {
 		var sums [2][]float32
 		for i, fails := range []bool{false, true} {
 			reducer := gradients.New(k.cfg)
-			reducer.Append(k.enter(before, 2, 0))
+			k.goBack(reducer, before, 2, 0)
 			if err := reducer.Reduce(ctx); err != nil {
 				return err
 			}
 			if fails {
-				k.enter(failed, 2, 0)
-				k.cfg.Sets.Gate.Grad.Reset() // the gate is the last to enter its gradients
-				k.gate.losses.Grad.Reset()
-				reducer.Drop()
+				k.last++
+				p := reducer.Begin(k.last, gradients.Comms{})
+				k.enter(&p, failed, 2, 0)
+				p.End()
+				p.End() // does nothing
 			}
-			reducer.Append(k.enter(after, 2, 0))
+			k.goBack(reducer, after, 2, 0)
 			if err := reducer.ReduceAll(ctx); err != nil {
 				return err
 			}
@@ -304,8 +318,16 @@ func TestCounts(t *testing.T) {
 	choices, tokens := reducer.Counts()
 	require.Empty(t, choices)
 	require.Zero(t, tokens)
-	reducer.Append(gradients.Pass{Tokens: []int{2, 1}, Counts: []int{3, 0}})
-	reducer.Append(gradients.Pass{Tokens: []int{0, 4}, Counts: []int{1, 3}})
+	var passes [5]gradients.Pass
+	for i := range passes {
+		passes[i] = reducer.Begin(uint64(i), gradients.Comms{})
+	}
+	passes[1].Defer(gradients.Batch{Tokens: []int{0, 4}, Counts: []int{1, 3}})
+	_, tokens = reducer.Counts()
+	require.Zero(t, tokens, "a pass of a lower number is under way")
+	passes[0].Defer(gradients.Batch{Tokens: []int{2, 1}, Counts: []int{3, 0}})
+	passes[4].Defer(gradients.Batch{Tokens: []int{9, 9}, Counts: []int{9, 9}})
+	passes[2].End()
 	choices, tokens = reducer.Counts()
 	require.Equal(t, []int{4, 3}, choices)
 	require.Equal(t, 7, tokens)

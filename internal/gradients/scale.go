@@ -6,7 +6,7 @@ import "github.com/switchyard-moe/switchyard/internal/f32"
 // come are added to the products. The gradient of the gate is kept in two parts, of the weights and
 // of the losses, each of which is multiplied.
 func (r *Reducer) Scale(factor float32) {
-	for _, s := range r.sums() {
+	for _, s := range r.sums {
 		f32.Scale(s.total, factor)
 	}
 	f32.Scale(r.losses.mean.total, factor)
@@ -15,12 +15,10 @@ func (r *Reducer) Scale(factor float32) {
 // Discard forgets all passes since the last step, those of micro-batch layers included.
 func (r *Reducer) Discard() {
 	for _, of := range r.all() {
-		if of.pending {
-			of.Drop()
-			reset(of.cfg.Sets.Gate, of.losses.set)
-			of.pending = false
+		for _, m := range of.deferred {
+			of.end(m)
 		}
-		of.passes = 0
+		of.deferred, of.passes = of.deferred[:0], 0
 		of.losses.restart()
 	}
 }

@@ -54,8 +54,8 @@ func (r *Reducer) Comm() *collective.Comm { return r.cfg.World }
 func (r *Reducer) Squares() Squares {
 	var s Squares
 	s.hold("the gate", r.cfg.Sets.Gate, r.gateGradient())
-	s.hold("the shared expert", r.cfg.Sets.Shared, r.shared.total)
-	s.hold("the gains of compression", r.cfg.Sets.Gains, r.gains.total)
+	s.hold("the shared expert", r.cfg.Sets.Shared, r.sums[sharedSet].total)
+	s.hold("the gains of compression", r.cfg.Sets.Gains, r.sums[gainsSet].total)
 	if !r.Frozen(param.Expert) {
 		s.Answers = answers(r.cfg.Placement, r.cfg.World.Size())
 		s.Experts = r.squaresOfExperts(s.Answers[r.cfg.World.Rank()])
@@ -93,7 +93,7 @@ func (r *Reducer) squaresOfExperts(of ExpertRange) []float64 {
 	for g, set := range r.cfg.Sets.Experts {
 		if len(rest) > 0 && set != nil && len(set.Tensors()) > 0 {
 			n := set.Tensors()[0].Shape[0]
-			addSquares(rest[:n], set, r.experts[g].total)
+			addSquares(rest[:n], set, r.sums[expertSets+g].total)
 			rest = rest[n:]
 		}
 	}

@@ -11,9 +11,9 @@ import (
 // Sums returns the gradients of all passes that have been reduced since the last step; those of
 // frozen sets are nil. The vectors are r's own and valid until its next call.
 func (r *Reducer) Sums() parameters.Vectors {
-	v := parameters.Vectors{Gate: r.gateGradient(), Shared: r.shared.total, Gains: r.gains.total}
-	for i := range r.experts {
-		v.Experts = append(v.Experts, r.experts[i].total)
+	v := parameters.Vectors{Gate: r.gateGradient(), Shared: r.sums[sharedSet].total, Gains: r.sums[gainsSet].total}
+	for _, s := range r.sums[expertSets:] {
+		v.Experts = append(v.Experts, s.total)
 	}
 	return v
 }
@@ -43,10 +43,10 @@ func (r *Reducer) update(optimizer expert.Optimizer) {
 	}
 	update(sets.Gate, r.gateGradient())
 	for i, set := range sets.Experts {
-		update(set, r.experts[i].total)
+		update(set, r.sums[expertSets+i].total)
 	}
-	update(sets.Shared, r.shared.total)
-	update(sets.Gains, r.gains.total)
+	update(sets.Shared, r.sums[sharedSet].total)
+	update(sets.Gains, r.sums[gainsSet].total)
 }
 
 // CopyGate gives the gates of micro-batch layers the parameters and the bias of the layer's.

@@ -38,8 +38,8 @@ func TestStep(t *testing.T) {
 		micro := k.microBatch()
 		reducer, other := gradients.New(k.cfg), gradients.New(micro.cfg)
 		reducer.Add(other)
-		reducer.Append(k.enter(passes[0], 2, 0))
-		other.Append(micro.enter(passes[1], 2, 0))
+		k.goBack(reducer, passes[0], 2, 0)
+		micro.goBack(other, passes[1], 2, 0)
 		o := new(recorder)
 		if dropped, err := reducer.Ready(ctx, o); err != nil || dropped {
 			return errors.Join(errors.New("not ready"), err)
@@ -59,7 +59,7 @@ func TestStep(t *testing.T) {
 		require.EqualValues(t, 0, micro.gate.params.Value[0])
 		reducer.CopyGate()
 		require.EqualValues(t, 1, micro.gate.params.Value[0])
-		reducer.Append(k.enter(passes[1], 2, 0))
+		k.goBack(reducer, passes[1], 2, 0)
 		if err := reducer.ReduceAll(ctx); err != nil {
 			return err
 		}
@@ -78,7 +78,7 @@ func TestAStepThatIsRefused(t *testing.T) {
 	why := errors.New("no rate")
 	onRanks(t, 3, 1, func(ctx context.Context, k *rank) error {
 		reducer := gradients.New(k.cfg)
-		reducer.Append(k.enter(b, 3, 0))
+		k.goBack(reducer, b, 3, 0)
 		o := new(recorder)
 		if k.me == 1 {
 			o.fault = why
@@ -130,8 +130,8 @@ func TestOtherTokensThanAnnounced(t *testing.T) {
 			if k.me == 1 {
 				said = announced
 			}
-			reducer.Append(k.enter(b, 2, said[0]))
-			other.Append(micro.enter(b, 2, said[1]))
+			k.goBack(reducer, b, 2, said[0])
+			micro.goBack(other, b, 2, said[1])
 			dropped, err := reducer.Ready(ctx, new(recorder))
 			require.True(t, dropped)
 			require.True(t, lifecycle.AgreedOn(err))
@@ -142,7 +142,7 @@ func TestOtherTokensThanAnnounced(t *testing.T) {
 				require.ErrorContains(t, err, "other tokens came than it announced")
 			}
 			// The next step has nothing of the one that was dropped.
-			reducer.Append(k.enter(b, 2, tokens))
+			k.goBack(reducer, b, 2, tokens)
 			o := new(recorder)
 			if _, err := reducer.Ready(ctx, o); err != nil {
 				return err
@@ -163,7 +163,9 @@ func TestALayerWithoutParameters(t *testing.T) {
 		k.cfg.Sets.Gate, k.cfg.Sets.Shared, k.cfg.Sets.Gains = nil, nil, nil
 		k.cfg.Sets.Experts = []*param.Set{nil}
 		reducer := gradients.New(k.cfg)
-		reducer.Append(gradients.Pass{Tokens: []int{1, 1}, Leaves: []int{1, 1}})
+		p := reducer.Begin(1, gradients.Comms{})
+		p.Do(func() {})
+		p.Defer(gradients.Batch{Tokens: []int{1, 1}, Leaves: []int{1, 1}})
 		o := new(recorder)
 		if _, err := reducer.Ready(ctx, o); err != nil {
 			return err

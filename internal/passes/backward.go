@@ -17,9 +17,12 @@ import (
 
 // Backward is Forward the other way: it makes p.DX of dy, the gradient of p.Y.
 func (s *Stages) Backward(ctx context.Context, p *Pass, dy blas32.General) error {
-	if err := s.Gradients.Reduce(ctx); err != nil { // an earlier pass not yet summed
-		return err
+	if p.plain {
+		if err := s.Gradients.Reduce(ctx); err != nil { // an earlier pass not yet summed
+			return err
+		}
 	}
+	p.Gradients = &p.grads
 	defer s.Order.ReleaseRows(&p.ordered)
 	begin := time.Now()
 	dy = p.WithoutPadding(dy)
@@ -29,10 +32,9 @@ func (s *Stages) Backward(ctx context.Context, p *Pass, dy blas32.General) error
 	}
 	back, err := s.checkedBackward(ctx, p, dy)
 	if err != nil {
-		s.Gradients.Drop()
 		return err
 	}
-	s.Turn.Do(func() {
+	p.grads.Do(func() {
 		p.DX = s.Order.OrderBackward(&p.ordered, p.Decision, back, p.X.Rows)
 		err = s.Routing.Backward(&p.Tokens, &p.Result, router.Gradient{
 			Weights: p.dweights, Losses: s.Gradients.Losses(p.Info.StepTokens), Rows: back, DX: p.DX,
@@ -46,11 +48,15 @@ func (s *Stages) Backward(ctx context.Context, p *Pass, dy blas32.General) error
 		s.Compression.EndPass(p.Compressed, p.uncompressed())
 	}
 	s.Path.EndPass(schedule.Backward, begin)
-	s.Gradients.Append(gradients.Pass{
+	b := gradients.Batch{
 		Tokens: p.Global.Tokens, Leaves: p.Global.Leaves, StepTokens: p.Info.StepTokens,
 		Counts: p.Counted,
-	})
-	return nil
+	}
+	if p.plain {
+		p.grads.Defer(b)
+		return nil
+	}
+	return p.grads.Reduce(ctx, b)
 }
 
 // checkedBackward is rowsBackward, which fails on every rank if a number of one is not finite. What
@@ -77,7 +83,7 @@ func (s *Stages) rowsBackward(ctx context.Context, p *Pass, dy blas32.General) (
 	s.Turn.Do(func() { drows, p.dweights = s.Order.RestoreBackward(&p.ordered, p.Decision, p.answers, dy) })
 	s.Checks.Made(&p.Fault, passcheck.AnswerGradients, drows)
 	there, err := s.Compression.RestoreBackward(ctx, p.Compressed, drows, compression.Leaves{
-		First: p.Global.FirstLeaf(s.Path.Rank), Count: len(p.Info.Ends),
+		First: p.Global.FirstLeaf(s.Path.Rank), Count: len(p.Info.Ends), Do: p.grads.Do,
 	})
 	if err != nil {
 		return blas32.General{}, err

@@ -5,6 +5,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/routing"
 )
 
@@ -18,18 +19,26 @@ type Ranks struct {
 }
 
 // Open gives pass p, which has none, its part of what connects the ranks: the messages of a pass
-// meet those of the same number.
-func (s *Stages) Open(p *Pass, number uint64) {
+// meet those of the same number. Passes are opened in the order of their numbers. The gradients of
+// parameters of a plain pass are summed over the ranks at the next Backward of a plain one, or at
+// the end of the step: of such passes all ranks have one at a time.
+func (s *Stages) Open(p *Pass, number uint64, plain bool) {
 	r := &s.Ranks
 	p.ranks = Ranks{
 		Everyone: r.Everyone.Pass(number), Checks: r.Checks.Pass(number),
 		Replicas: r.Replicas.Pass(number), Exchange: r.Exchange.Pass(number),
 	}
+	var comms gradients.Comms
+	if p.plain = plain; !plain {
+		comms = gradients.Comms{World: p.ranks.Everyone, Replicas: p.ranks.Replicas}
+	}
+	p.grads = s.Gradients.Begin(number, comms)
 }
 
 // Close ends a pass: it releases p, which has then no part any more.
 func (s *Stages) Close(p *Pass) {
 	s.Release(p)
+	p.grads.End()
 	if r := &p.ranks; r.Exchange != nil {
 		r.Everyone.End()
 		r.Checks.End()

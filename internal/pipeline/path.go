@@ -15,6 +15,9 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
+// Turn runs what computes while nothing else does.
+type Turn interface{ Do(do func()) }
+
 // Path takes the rows of passes to their experts and back, in chunks.
 type Path struct {
 	*Stage
@@ -36,8 +39,19 @@ type Pass struct {
 	Shared experts.SharedPass
 	// Fault is what was found not to be finite.
 	Fault passcheck.Fault
+	// Gradients has the experts compute their part of a backward pass in turn, where the leaves that
+	// they enter are those of the pass; if it is nil Path.Turn does.
+	Gradients Turn
 
 	experts experts.Pass
+}
+
+// turn is that of a backward pass.
+func (l *Path) turn(p *Pass) Turn {
+	if p.Gradients == nil {
+		return l.Turn
+	}
+	return p.Gradients
 }
 
 // Forward sends the rows of a pass to their experts, has these compute, and returns the answers,
@@ -88,6 +102,7 @@ func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.Genera
 	if err := p.Handle.Recut(l.Chunks(schedule.Backward, true)); err != nil {
 		return blas32.General{}, err
 	}
+	turn := l.turn(p)
 	arrived, computed := make([]blas32.General, p.Handle.Chunks()), make([][]blas32.General, p.Handle.Chunks())
 	first := func(i int) (n int) {
 		for _, m := range arrived[:i] {
@@ -102,15 +117,15 @@ func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.Genera
 		},
 		Shared: func() {
 			if s := l.Experts.Shared; s != nil {
-				l.Turn.Do(func() { s.Backward(&p.Shared, dy) })
+				turn.Do(func() { s.Backward(&p.Shared, dy) })
 			}
 		},
 		Experts: func(i int) {
 			l.Checks.Arrived(&p.Fault, passcheck.ExpertGradients, arrived[i], l.sender(p, first(i)))
-			l.Turn.Do(func() { computed[i] = l.Experts.Backward(&p.experts, i, arrived[i]) })
+			turn.Do(func() { computed[i] = l.Experts.Backward(&p.experts, i, arrived[i]) })
 			l.Checks.Made(&p.Fault, passcheck.RowGradients, computed[i]...)
 		},
-		Weights: func(i int) { l.Turn.Do(func() { l.Experts.BackwardWeights(&p.experts, i) }) },
+		Weights: func(i int) { turn.Do(func() { l.Experts.BackwardWeights(&p.experts, i) }) },
 		Combine: func(ctx context.Context, i int) (err error) {
 			drows, err = p.Handle.Combine(ctx, i, computed[i]...)
 			return err

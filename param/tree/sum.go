@@ -187,3 +187,14 @@ func (s *Sum) vector() []float32 {
 	s.spare = s.spare[:last]
 	return v
 }
+
+// Swap exchanges all that two sums of vectors of one length hold, and their memory. Where several
+// passes are under way each has a sum of its own, which takes the place of the one that a gate or
+// an expert enters leaves into, for as long as that computes for this pass. It panics if the
+// lengths differ.
+func (s *Sum) Swap(with *Sum) {
+	if s.length != with.length {
+		panic("tree: Swap of sums of different lengths")
+	}
+	*s, *with = *with, *s
+}

@@ -205,6 +205,7 @@ func TestMistakesPanic(t *testing.T) {
 	require.Panics(t, func() { s.Leaf(3) })
 	require.Panics(t, func() { tree.NewSum(1).Leaf(-1) })
 	require.Panics(t, func() { tree.NewSum(-1) })
+	require.Panics(t, func() { tree.NewSum(1).Swap(tree.NewSum(2)) })
 	require.Panics(t, func() { tree.Cover(2, 1) })
 	require.Panics(t, func() { tree.Fold([]tree.Node{{Index: 1}}) }, "leaf 0 is missing")
 	require.Panics(t, func() { tree.Fold([]tree.Node{{Sum: []float32{1}}, {Index: 1}}) }, "lengths differ")
@@ -235,4 +236,30 @@ func TestFree(t *testing.T) {
 		s.Free()
 		require.Equal(t, tree.NewSum(3), s)
 	}
+}
+
+// TestSwap: a sum goes on where the other one was, whatever comes in between.
+func TestSwap(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		all := [][][]float32{drawLeaves(t), nil}
+		all[1] = rapid.SliceOfN(rapid.SliceOfN(rapid.Float32Range(-1e6, 1e6), len(all[0][0]), len(all[0][0])), 1, 70).Draw(t, "others")
+		entered := tree.NewSum(len(all[0][0]))
+		own := []*tree.Sum{tree.NewSum(entered.Len()), tree.NewSum(entered.Len())}
+		next := [2]int{}
+		for next[0] < len(all[0]) || next[1] < len(all[1]) {
+			of := rapid.IntRange(0, 1).Draw(t, "of")
+			if next[of] == len(all[of]) {
+				of = 1 - of
+			}
+			end := rapid.IntRange(next[of], len(all[of])).Draw(t, "end")
+			entered.Swap(own[of])
+			enter(entered, all[of], next[of], end)
+			entered.Swap(own[of])
+			next[of] = end
+		}
+		require.Empty(t, entered.Nodes())
+		for i := range own {
+			require.Equal(t, bitsOf(whole(all[i])), bitsOf(own[i].Total()))
+		}
+	})
 }
