@@ -142,7 +142,9 @@ func newCompression(
 }
 
 // rowBytes is the bytes of a row in the four exchanges of a step together.
-func rowBytes(w alltoall.Wire, dim int) int {
-	return w.Dispatch.Bytes(dim) + w.Combine.Bytes(dim) + w.DispatchBack.Bytes(dim) +
-		w.CombineBack.Bytes(dim)
+func rowBytes(w alltoall.Wire, dim int) (n int) {
+	for _, c := range w.Legs() {
+		n += c.Bytes(dim)
+	}
+	return n
 }

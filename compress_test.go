@@ -229,8 +229,8 @@ func TestBytesOfARow(t *testing.T) {
 		alltoall.Everywhere(alltoall.BF16),
 	} {
 		sixteenBits := 0
-		for _, f := range []alltoall.Format{w.Dispatch, w.Combine, w.DispatchBack, w.CombineBack} {
-			if f == alltoall.BF16 {
+		for _, c := range w.Legs() {
+			if c == alltoall.BF16 {
 				sixteenBits++
 			}
 		}

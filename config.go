@@ -123,7 +123,7 @@ func (c Config) Validate(ranks int) error {
 		faults = append(faults, errtext.Errorf("switchyard: Config.Topology: %w", err))
 	}
 	faults = append(faults, c.Compression.validate(), c.Overlap.validate())
-	for field, err := range map[string]error{"Algorithm": c.Algorithm.Validate(), "Links": c.Links.Validate(), "Wire": c.Wire.Validate()} {
+	for field, err := range map[string]error{"Algorithm": c.Algorithm.Validate(), "Links": c.Links.Validate(), "Wire": c.Wire.Validate(c.Dim)} {
 		fault(err != nil, field+": %w", err)
 	}
 	return errors.Join(faults...)
@@ -145,7 +145,7 @@ func (c Config) settings() *agreement.Settings {
 	s.Add("Algorithm", "%s", c.Algorithm)
 	s.Add("Topology", "%v", c.Topology.Node)
 	s.Add("Links", "%+v", c.Links)
-	s.Add("Wire", "%+v", c.Wire)
+	s.Add("Wire", "%v", c.Wire)
 	s.Add("Overlap", "%v", [2]any{c.Overlap.Degree, c.Overlap.Auto})
 	s.Add("Overlap.Profile", "%s", agreement.Describe(c.Overlap.Profile))
 	s.Add("Overlap.Background", "%t", c.Overlap.Background != nil)

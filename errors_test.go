@@ -84,7 +84,7 @@ func TestPrefixesStandOnce(t *testing.T) {
 			c.Router = router.Several{Routers: []router.Router{router.TopK{}, nil, router.Several{}}}
 		},
 		"expert": func(c *Config) { c.Expert = expert.FFN{Hidden: 1 << 40} },
-		"wire":   func(c *Config) { c.Wire = alltoall.Everywhere(99) },
+		"wire":   func(c *Config) { c.Wire = alltoall.Everywhere(alltoall.Format(99)) },
 		"lsh":    func(c *Config) { c.Compression.LSH.Hashes = -1 },
 	} {
 		cfg := smallConfig()

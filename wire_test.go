@@ -77,7 +77,7 @@ func TestWireRoundsALittle(t *testing.T) {
 
 func TestWireIsValidated(t *testing.T) {
 	cfg := layersUnderTest()["dropless"]
-	cfg.Wire.Combine = 77
+	cfg.Wire.Combine = alltoall.Format(77)
 	require.ErrorContains(t, cfg.Validate(1), "Format(77)")
 }
 

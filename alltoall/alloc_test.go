@@ -17,6 +17,12 @@ import (
 // TestExchangesAllocateNothing runs passes forward and backward, one after another, on ranks that
 // have had as many rows before.
 func TestExchangesAllocateNothing(t *testing.T) {
+	for _, w := range []alltoall.Wire{{}, alltoall.Everywhere(alltoall.FP8)} {
+		t.Run(w.String(), func(t *testing.T) { requireNoAllocation(t, w) })
+	}
+}
+
+func requireNoAllocation(t *testing.T, w alltoall.Wire) {
 	const ranks, experts, tokens, wide = 3, 5, 40, 16
 	place := alltoall.Even(experts, ranks)
 	counts := alltoall.Counts{Tokens: tokens, Leaves: 2, Rows: make([]int, 2*experts)}
@@ -51,7 +57,7 @@ func TestExchangesAllocateNothing(t *testing.T) {
 	ends := inproc.New(ranks)
 	starts, done := make([]chan struct{}, ranks), make(chan error, ranks)
 	for i, tr := range ends {
-		e, err := alltoall.New(transport.Transport(tr), alltoall.Config{Placement: place, Dim: wide})
+		e, err := alltoall.New(transport.Transport(tr), alltoall.Config{Placement: place, Dim: wide, Wire: w})
 		require.NoError(t, err)
 		starts[i] = make(chan struct{})
 		go func() {

@@ -45,26 +45,26 @@ func (h *Handle) combineRound(ctx context.Context, chunk int, answers []blas32.G
 	}
 	h.begin()
 	defer x.round.end()
-	f := x.wire.Combine
+	l := &x.legs.combine
 	if h.back {
-		f = x.wire.CombineBack
+		l = &x.legs.combineBack
 	}
 	for i := 1; i < x.size(); i++ {
 		r := x.next(i)
-		if out := h.offerAnswers(f, r, chunk, answers); len(out) > 0 {
+		if out := h.offerAnswers(l, r, chunk, answers); len(out) > 0 {
 			x.send(r, out)
 		}
-		if to := h.expectHome(f, r, chunk); len(to) > 0 {
+		if to := h.expectHome(l, r, chunk); len(to) > 0 {
 			x.recv(r, to)
 		}
 	}
-	own := h.offerAnswers(f, x.rank(), chunk, answers)
-	rows.CopyAll(h.expectHome(f, x.rank(), chunk), own)
+	own := h.offerAnswers(l, x.rank(), chunk, answers)
+	rows.CopyAll(h.expectHome(l, x.rank(), chunk), own)
 	return x.run(ctx, "combine")
 }
 
 // offerAnswers lists the answers of a chunk that are for rank r.
-func (h *Handle) offerAnswers(f Format, r, chunk int, answers []blas32.General) [][]byte {
+func (h *Handle) offerAnswers(l *leg, r, chunk int, answers []blas32.General) [][]byte {
 	begun := len(h.x.round.bufs)
 	base, _ := h.arrivingRows(chunk)
 	begin, end := h.arriving(r, chunk)
@@ -75,17 +75,17 @@ func (h *Handle) offerAnswers(f Format, r, chunk int, answers []blas32.General) 
 			answers = answers[1:]
 		}
 		if s.Rows > 0 {
-			h.x.offer(f, answers[0], s.First-base, s.Rows)
+			h.x.offer(l, answers[0], s.First-base, s.Rows)
 		}
 	}
 	return h.x.round.list(begun)
 }
 
 // expectHome lists where the answers of a chunk from rank r go.
-func (h *Handle) expectHome(f Format, r, chunk int) [][]byte {
+func (h *Handle) expectHome(l *leg, r, chunk int) [][]byte {
 	begun := len(h.x.round.bufs)
 	first, n := h.leavingRows(r, chunk)
-	h.x.expect(f, h.home, first, n)
+	h.x.expect(l, r, h.home, first, n)
 	return h.x.round.list(begun)
 }
 
@@ -114,7 +114,7 @@ func (h *Handle) DispatchBack(ctx context.Context, chunk int, m blas32.General) 
 
 // dispatchBackRound sends each other rank the rows of a chunk that its experts got first.
 func (h *Handle) dispatchBackRound(ctx context.Context, chunk int, m blas32.General) error {
-	x, f := h.x, h.x.wire.DispatchBack
+	x, l := h.x, &h.x.legs.dispatchBack
 	if chunk == 0 { // all of it, since a chunk is not a run of rows on this side
 		if err := x.checkFinite("dispatch", m); err != nil {
 			return err
@@ -124,29 +124,29 @@ func (h *Handle) dispatchBackRound(ctx context.Context, chunk int, m blas32.Gene
 	defer x.round.end()
 	for i := 1; i < x.size(); i++ {
 		r := x.next(i)
-		if out := h.offerRows(f, r, chunk, m); len(out) > 0 {
+		if out := h.offerRows(l, r, chunk, m); len(out) > 0 {
 			x.send(r, out)
 		}
-		if to := h.expectBack(f, r, chunk); len(to) > 0 {
+		if to := h.expectBack(l, r, chunk); len(to) > 0 {
 			x.recv(r, to)
 		}
 	}
-	own := h.offerRows(f, x.rank(), chunk, m)
-	rows.CopyAll(h.expectBack(f, x.rank(), chunk), own)
+	own := h.offerRows(l, x.rank(), chunk, m)
+	rows.CopyAll(h.expectBack(l, x.rank(), chunk), own)
 	return x.run(ctx, "dispatch")
 }
 
 // offerRows lists the rows of m that go to rank r in a chunk.
-func (h *Handle) offerRows(f Format, r, chunk int, m blas32.General) [][]byte {
+func (h *Handle) offerRows(l *leg, r, chunk int, m blas32.General) [][]byte {
 	begun := len(h.x.round.bufs)
 	first, n := h.leavingRows(r, chunk)
-	h.x.offer(f, m, first, n)
+	h.x.offer(l, m, first, n)
 	return h.x.round.list(begun)
 }
 
 // expectBack lists where the rows of a chunk from rank s go.
-func (h *Handle) expectBack(f Format, s, chunk int) [][]byte {
+func (h *Handle) expectBack(l *leg, s, chunk int) [][]byte {
 	begun := len(h.x.round.bufs)
-	h.expectSegments(f, h.in, s, chunk)
+	h.expectSegments(l, h.in, s, chunk)
 	return h.x.round.list(begun)
 }

@@ -25,7 +25,7 @@ type chooser struct {
 func newChooser(c Config, ranks int) chooser {
 	ch := chooser{
 		algorithm: c.Algorithm, last: c.Algorithm, costs: c.Costs, topology: c.Topology,
-		nodes: c.Topology.on(ranks), ranks: ranks, rowBytes: c.Wire.Dispatch.Bytes(c.Dim),
+		nodes: c.Topology.on(ranks), ranks: ranks, rowBytes: c.Wire.Legs()[0].Bytes(c.Dim),
 		chosen: map[load]Algorithm{},
 	}
 	ch.countsBytes = 4 * (countsHeader + c.Placement.Experts()/ranks + ch.countedNodes())

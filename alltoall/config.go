@@ -72,7 +72,7 @@ func (c *Config) faults(ranks int) (faults []error) {
 	if c.MaxRelay < 0 {
 		faults = append(faults, fmt.Errorf("alltoall: MaxRelay is %d, must not be negative", c.MaxRelay))
 	}
-	if err := errors.Join(c.Algorithm.Validate(), c.Topology.Validate(ranks), c.Wire.Validate()); err != nil {
+	if err := errors.Join(c.Algorithm.Validate(), c.Topology.Validate(ranks), c.Wire.Validate(c.Dim)); err != nil {
 		faults = append(faults, err)
 	}
 	if err := c.validateCosts(); err != nil {

@@ -45,7 +45,8 @@ func (h *Handle) dispatchRound(ctx context.Context, chunk int) error {
 	x := h.x
 	h.begin()
 	defer x.round.end()
-	x.round.dedup, x.round.width = true, x.wire.Dispatch.Bytes(x.dim)
+	x.round.fault = h.unwritten
+	x.round.dedup, x.round.width = true, x.legs.dispatch.width
 	splits := x.emptySplits(x.size())
 	splits[x.rank()] = h.ownSplits(chunk)
 	for i := 1; i < x.size(); i++ {
@@ -89,7 +90,7 @@ func (h *Handle) expectRows(s, chunk int) []byte {
 	splits := x.round.takeBytes(4 * (end - begin) * h.plan.Leaves[s])
 	begun := len(x.round.bufs)
 	x.round.bufs = append(x.round.bufs, splits)
-	h.expectSegments(x.wire.Dispatch, h.in, s, chunk)
+	h.expectSegments(&x.legs.dispatch, h.in, s, chunk)
 	x.recv(s, x.round.list(begun))
 	return splits
 }
@@ -101,7 +102,7 @@ func (h *Handle) keepRows(chunk int) {
 	h.listSource(h.leavingRows(x.rank(), chunk))
 	own := x.round.list(begun)
 	begun = len(x.round.bufs)
-	h.expectSegments(x.wire.Dispatch, h.in, x.rank(), chunk)
+	h.expectSegments(&x.legs.dispatch, h.in, x.rank(), chunk)
 	rows.CopyAll(x.round.list(begun), own)
 }
 
@@ -141,11 +142,11 @@ func (h *Handle) readSplits(s, chunk int, splits []byte) (Counts, error) {
 }
 
 // expectSegments lists where in m the rows of rank s for the experts of a chunk go.
-func (h *Handle) expectSegments(f Format, m blas32.General, s, chunk int) {
+func (h *Handle) expectSegments(l *leg, m blas32.General, s, chunk int) {
 	begin, end := h.arriving(s, chunk)
 	for e := begin; e < end; e++ {
 		segment := h.plan.Segment(e, s)
-		h.x.expect(f, m, segment.First, segment.Rows)
+		h.x.expect(l, s, m, segment.First, segment.Rows)
 	}
 }
 

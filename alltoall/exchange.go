@@ -48,6 +48,7 @@ type settings struct {
 	groups    int  // Config.Groups
 	inPlace   bool // the transport copies many short buffers as well as one
 	wire      Wire
+	legs      legs
 }
 
 // New makes an exchange over t, which must carry nothing else: see [transport.Sub].
@@ -58,13 +59,13 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 	can := transport.CapabilitiesOf(t)
 	x := &Exchange{chooser: newChooser(c, t.Size()), settings: settings{
 		t: t, placement: c.Placement, dim: c.Dim, maxRows: c.MaxRows, counted: MaxCounts, leaf: c.LeafRows,
-		groups: c.Groups, maxRelay: c.MaxRelay, wire: c.Wire, inPlace: can.Name != "" && !can.Network,
+		groups: c.Groups, maxRelay: c.MaxRelay, wire: c.Wire, legs: newLegs(c.Wire, c.Dim), inPlace: can.Name != "" && !can.Network,
 	}}
 	if x.maxRows == 0 {
 		x.maxRows = DefaultMaxRows
 	}
 	if x.maxRelay == 0 {
-		x.maxRelay = max(DefaultMaxRelay, times(x.maxRows, times(4, x.dim)))
+		x.maxRelay = max(DefaultMaxRelay, times(x.maxRows, max(times(4, x.dim), x.legs.widest())))
 	}
 	return x, nil
 }

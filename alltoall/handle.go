@@ -42,7 +42,8 @@ type Handle struct {
 	raw       source // of the first trip, as it is given
 	src       source // of the first trip, until all of it has left
 	packed    []float32
-	encoded   []byte // src in the dispatch's format, if that is not float32
+	encoded   []byte // src as the dispatch's codec writes it, if that is not float32
+	unwritten error  // why it has not
 	preparing sync.WaitGroup
 	packing   func()         // pack, made once
 	in        blas32.General // the rows that this trip brings
@@ -125,5 +126,5 @@ func (h *Handle) begin() {
 // dropSource gives back what the first trip read.
 func (h *Handle) dropSource() {
 	h.x.pool.put(h.packed)
-	h.raw, h.src, h.packed = source{}, source{}, nil
+	h.raw, h.src, h.packed, h.unwritten = source{}, source{}, nil, nil
 }

@@ -17,6 +17,7 @@ type round struct {
 	dedup        bool // messages are a prefix, then rows, which need not cross to a node twice
 	width        int  // bytes of a row
 	narrow       []arrivingRows
+	fault        error // of a codec, for which nothing is sent
 }
 
 // begin takes the memory back.
@@ -29,7 +30,7 @@ func (r *round) end() {
 	clear(r.bufs)
 	clear(r.narrow)
 	r.narrow = r.narrow[:0]
-	r.sends, r.recvs, r.bufs, r.dedup = r.sends[:0], r.recvs[:0], r.bufs[:0], false
+	r.sends, r.recvs, r.bufs, r.dedup, r.fault = r.sends[:0], r.recvs[:0], r.bufs[:0], false, nil
 }
 
 // takeBytes returns n bytes of any value, which stay until the next begin.
@@ -92,12 +93,14 @@ func (x *Exchange) run(ctx context.Context, op string) error {
 	if x.whole != nil && x.seq >= 1<<roundBits {
 		return x.misuse(op, "pass %d has gone through %d rounds, and can have no more", x.pass, x.seq-1)
 	}
+	if x.round.fault != nil {
+		return x.codecFault(x.rank(), op, x.round.fault)
+	}
 	if x.now != Direct {
 		if err := x.runRelay(ctx, op, x.stepsOf(x.now)); err != nil {
 			return err
 		}
-		x.widen()
-		return nil
+		return x.widen(op)
 	}
 	if err := transport.Exchange(ctx, x.t, x.round.sends, x.round.recvs); err != nil {
 		return errtext.Errorf("alltoall: %s #%d: %w", op, x.seq, err)
@@ -107,8 +110,7 @@ func (x *Exchange) run(ctx context.Context, op string) error {
 			return x.fault(int(m.Peer), op, transport.ErrProtocol, "%d bytes, announced %d", m.N, want)
 		}
 	}
-	x.widen()
-	return nil
+	return x.widen(op)
 }
 
 func length(bufs [][]byte) int {

@@ -31,8 +31,8 @@ func (s source) gather(to blas32.General) {
 // a dispatch.
 func (h *Handle) listSource(first, n int) {
 	x, s := h.x, &h.src
-	r, width := &x.round, x.wire.Dispatch.Bytes(x.dim)
-	narrow := x.wire.Dispatch != Float32
+	r, width := &x.round, x.legs.dispatch.width
+	narrow := x.legs.dispatch.codec != nil
 	switch {
 	case n == 0:
 	case s.token == nil && narrow:

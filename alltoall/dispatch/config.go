@@ -51,7 +51,7 @@ func (c Config) Validate(ranks int) error {
 		{"Algorithm:", c.Algorithm.Validate()},
 		{"Topology:", c.Topology.Validate(ranks)},
 		{"Links:", c.Links.Validate()},
-		{"Wire:", c.Wire.Validate()},
+		{"Wire:", c.Wire.Validate(c.Dim)},
 	} {
 		if of.err != nil {
 			faults = append(faults, errtext.Errorf("dispatch: Config."+of.field+" %w", of.err))
@@ -69,7 +69,7 @@ func (c Config) settings() *agreement.Settings {
 	s.Add("Dim", "%d", c.Dim)
 	s.Add("Experts", "%d", c.Experts)
 	s.Add("Hosted", "%v", c.Hosted)
-	s.Add("Wire", "%+v", c.Wire)
+	s.Add("Wire", "%v", c.Wire)
 	s.Add("Algorithm", "%s", c.Algorithm)
 	s.Add("Topology", "%v", c.Topology.Node)
 	s.Add("Links", "%+v", c.Links)

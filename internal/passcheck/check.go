@@ -32,7 +32,7 @@ type Config struct {
 	Rank   transport.Rank
 	Joined func(transport.Rank) transport.Rank
 	// Wire is the formats in which rows travel. With Finite what ranks make is checked too, and
-	// what formats round, and not only what the caller gives.
+	// what codecs round, and not only what the caller gives.
 	Wire alltoall.Wire
 }
 
@@ -82,16 +82,16 @@ func (s *Stage) Made(f *Fault, k Kind, list ...blas32.General) {
 	}
 }
 
-// Arrived notes the first row of m that is not finite after a narrow format has rounded it, if
-// Wire.Finite: the fault of the rank that sent it, which sender tells of a row.
+// Arrived notes the first row of m that is not finite after a codec other than Float32 has rounded
+// it, if Wire.Finite: the fault of the rank that sent it, which sender tells of a row.
 func (s *Stage) Arrived(f *Fault, k Kind, m blas32.General, sender func(row int) transport.Rank) {
-	format := k.format(s.Wire)
-	if !s.Wire.Finite || format == alltoall.Float32 {
+	codec := k.codec(s.Wire)
+	if f, ok := codec.(alltoall.Format); !s.Wire.Finite || ok && f == alltoall.Float32 {
 		return
 	}
 	if r, j := Infinite(m); r >= 0 {
 		from := sender(r)
-		what := fmt.Sprintf("row %d, column %d of %v is %v in %v", r, j, k, mat.Row(m, r)[j], format)
+		what := fmt.Sprintf("row %d, column %d of %v is %v in %v", r, j, k, mat.Row(m, r)[j], codec)
 		f.note(wordOf(k, int(from)), s.blamed(from, k.op(), what))
 	}
 }
@@ -174,7 +174,7 @@ func (s *Stage) verdict(all []byte, own error) error {
 func (s *Stage) said(r transport.Rank, w word) error {
 	switch k := w.kind(); {
 	case k.travelled():
-		return s.blamed(r, k.op(), fmt.Sprintf("%v, in %v", k, k.format(s.Wire)))
+		return s.blamed(r, k.op(), fmt.Sprintf("%v, in %v", k, k.codec(s.Wire)))
 	case k != clusters:
 		return s.blamed(r, k.op(), fmt.Sprintf("row %d of %v", w.row(), k))
 	}

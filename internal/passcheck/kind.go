@@ -83,17 +83,17 @@ func (k Kind) stage() int {
 	return 0
 }
 
-// format is that in which rows that have travelled did.
-func (k Kind) format(w alltoall.Wire) alltoall.Format {
-	switch k {
+// codec is that of the leg on which rows that have travelled did.
+func (k Kind) codec(w alltoall.Wire) alltoall.Codec {
+	switch legs := w.Legs(); k {
 	case Rows:
-		return w.Dispatch
+		return legs[0]
 	case RowAnswers:
-		return w.Combine
+		return legs[1]
 	case ExpertGradients:
-		return w.DispatchBack
+		return legs[2]
 	case ReturnedGradients:
-		return w.CombineBack
+		return legs[3]
 	}
 	return alltoall.Float32
 }

@@ -1,0 +1,58 @@
+package alltoall
+
+import (
+	"slices"
+
+	"github.com/switchyard-moe/switchyard/internal/quant"
+)
+
+// Format is a built-in [Codec]. Numbers are rounded to nearest, ties to even. With a shared scale a
+// NaN or an infinity makes its whole block NaN.
+type Format int
+
+const (
+	// Float32 writes numbers as they are.
+	Float32 = Format(quant.Float32)
+	// BF16 keeps 8 bits of a number's 24, and its range.
+	BF16 = Format(quant.BF16)
+	// FP16 is IEEE 754 binary16: 11 bits, up to 65504. Larger numbers become infinite.
+	FP16 = Format(quant.FP16)
+	// FP8 is E4M3 of OCP's specification: 4 bits, with a float32 scale for each 128 columns that
+	// takes the largest of them to 448 (Micikevicius et al. 2022; DeepSeek-V3's tiles).
+	FP8 = Format(quant.FP8)
+	// Int8 is integers from −127 to 127, with a float32 scale for each 128 columns.
+	Int8 = Format(quant.Int8)
+	// FP8Expanded is E4M3 of powers of the numbers, by which a block of 128 fills its range: COAT's
+	// dynamic range expansion. It takes the most time.
+	FP8Expanded = Format(quant.FP8Expanded)
+)
+
+// String returns the format's name, by which ParseFormat finds it.
+func (f Format) String() string { return quant.Format(f).String() }
+
+// Bytes is the length in a message of a row of n numbers.
+func (f Format) Bytes(n int) int { return quant.Format(f).Bytes(n) }
+
+// Append writes row behind dst.
+func (f Format) Append(dst []byte, row []float32) []byte {
+	begin, n := len(dst), f.Bytes(len(row))
+	dst = slices.Grow(dst, n)[:begin+n]
+	quant.Format(f).Encode(dst[begin:], row)
+	return dst
+}
+
+// Decode reads len(row) numbers from src, which is Bytes(len(row)) long. Any bytes are numbers, so
+// that it never fails.
+func (f Format) Decode(row []float32, src []byte) error {
+	quant.Format(f).Decode(row, src)
+	return nil
+}
+
+// ParseFormat returns the format of a name: float32, bf16, fp16, fp8, int8 or fp8-expanded.
+func ParseFormat(name string) (Format, error) {
+	f, err := quant.Parse(name)
+	return Format(f), err
+}
+
+// FormatNames lists those names.
+func FormatNames() []string { return quant.Names() }

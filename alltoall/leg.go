@@ -1,0 +1,129 @@
+package alltoall
+
+import (
+	"fmt"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// leg is how rows are written on one of the four ways of a step.
+type leg struct {
+	codec Codec // nil if they travel as they are, in float32
+	width int   // bytes of a row
+}
+
+// legs are the four of an exchange.
+type legs struct{ dispatch, combine, dispatchBack, combineBack leg }
+
+func newLegs(w Wire, dim int) legs {
+	var list [4]leg
+	for i, c := range w.Legs() {
+		list[i] = leg{c, c.Bytes(dim)}
+		if f, ok := c.(Format); ok && f == Float32 {
+			list[i].codec = nil
+		}
+	}
+	return legs{list[0], list[1], list[2], list[3]}
+}
+
+// widest is the most bytes that a row has.
+func (l *legs) widest() int {
+	return max(l.dispatch.width, l.combine.width, l.dispatchBack.width, l.combineBack.width)
+}
+
+// encode writes a row to dst, which is as long as the codec says.
+func (l *leg) encode(dst []byte, row []float32) error {
+	got := l.codec.Append(dst[:0:len(dst)], row)
+	if len(got) != len(dst) {
+		return fmt.Errorf("%w: %v wrote %d bytes for a row of %d numbers, its Bytes says %d", ErrCodec, l.codec, len(got), len(row), len(dst))
+	}
+	if &got[0] != &dst[0] {
+		copy(dst, got)
+	}
+	return nil
+}
+
+// arrivingRows are rows that come in another format than float32, and where they belong.
+type arrivingRows struct {
+	leg         *leg
+	from        int // rank
+	buf         []byte
+	m           blas32.General
+	first, rows int
+}
+
+// offer appends rows [first, first+n) of m to the round's buffers, as they are written on a leg.
+func (x *Exchange) offer(l *leg, m blas32.General, first, n int) {
+	if n == 0 {
+		return
+	}
+	if l.codec == nil {
+		x.round.bufs = append(x.round.bufs, bytesOf(m, first, n))
+		return
+	}
+	buf := x.round.takeBytes(n * l.width)
+	for i := range n {
+		err := l.encode(buf[i*l.width:(i+1)*l.width], m.Data[(first+i)*m.Cols:(first+i+1)*m.Cols])
+		if err != nil && x.round.fault == nil {
+			x.round.fault = err
+		}
+	}
+	x.round.bufs = append(x.round.bufs, buf)
+}
+
+// expect appends room for rows [first, first+n) of m, which come from a rank on a leg, to the
+// round's buffers. The rows are there after the round.
+func (x *Exchange) expect(l *leg, from int, m blas32.General, first, n int) {
+	if n == 0 {
+		return
+	}
+	if l.codec == nil {
+		x.round.bufs = append(x.round.bufs, bytesOf(m, first, n))
+		return
+	}
+	buf := x.round.takeBytes(n * l.width)
+	x.round.bufs = append(x.round.bufs, buf)
+	x.round.narrow = append(x.round.narrow, arrivingRows{l, from, buf, m, first, n})
+}
+
+// widen puts the rows that came in another format where they belong. A row that cannot be read is
+// the fault of the rank that sent it.
+func (x *Exchange) widen(op string) error {
+	for _, a := range x.round.narrow {
+		cols, width := a.m.Cols, a.leg.width
+		for i := range a.rows {
+			row := a.m.Data[(a.first+i)*cols : (a.first+i+1)*cols]
+			if err := a.leg.codec.Decode(row, a.buf[i*width:(i+1)*width:(i+1)*width]); err != nil {
+				return x.codecFault(a.from, op, fmt.Errorf("%w: %w: %v cannot read row %d of %d: %w",
+					transport.ErrProtocol, ErrCodec, a.leg.codec, i, a.rows, err))
+			}
+		}
+	}
+	return nil
+}
+
+// codecFault blames a rank for what it has written.
+func (x *Exchange) codecFault(rank int, op string, err error) error {
+	return &transport.Error{Rank: transport.Joined(x.t, transport.Rank(rank)), Op: op, Seq: x.seq, Err: err}
+}
+
+// encodeSource writes all rows of the first trip as their leg does: those of each token once.
+func (h *Handle) encodeSource() {
+	l, dim := &h.x.legs.dispatch, h.x.dim
+	if l.codec == nil {
+		return
+	}
+	width, m := l.width, h.src.m
+	if n := m.Rows * width; cap(h.encoded) < n {
+		h.encoded = make([]byte, n)
+	}
+	h.encoded = h.encoded[:m.Rows*width]
+	for i := range m.Rows {
+		err := l.encode(h.encoded[i*width:(i+1)*width], m.Data[i*m.Stride:i*m.Stride+dim])
+		if err != nil && h.unwritten == nil {
+			h.unwritten = err
+		}
+	}
+}
