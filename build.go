@@ -61,7 +61,8 @@ func (b *builder) guarded() lifecycle.Config {
 			}
 			return w.ops.Begin(stream, label, op)
 		},
-		Ended: func(cause error) { w.ops.Log.Fail(stream, cause) },
+		Passes: w.ops.Passes(stream, label),
+		Ended:  func(cause error) { w.ops.Log.Fail(stream, cause) },
 	}
 }
 

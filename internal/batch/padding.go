@@ -5,24 +5,22 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/freelist"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
 // A caller may leave anything in rows of padding, and it must not reach a product, in which zero
 // times NaN is NaN. So zeros take its place before a gate or an expert reads them.
 
-// Pool is memory that batches have given back. Its zero value is empty. It is for one goroutine.
-type Pool [][]float32
+// Pool is memory that batches have given back. Its zero value is empty. Any goroutine may use it.
+type Pool struct{ list freelist.List[[]float32] }
 
-// take returns some of it, or nil.
-func (p *Pool) take() []float32 {
-	last := len(*p) - 1
-	if last < 0 {
-		return nil
+// take returns some of it, or memory without an element.
+func (p *Pool) take() *[]float32 {
+	if data := p.list.Take(); data != nil {
+		return data
 	}
-	data := (*p)[last]
-	*p = (*p)[:last]
-	return data
+	return new([]float32)
 }
 
 // isPadding reports whether token i is padding.
@@ -34,8 +32,10 @@ func (t *Tokens) WithoutPadding(m blas32.General) blas32.General {
 	if m.Rows == 0 || t.Real == t.X.Rows {
 		return m
 	}
-	c := mat.Resize(blas32.General{Data: t.pool.take()}, m.Rows, m.Cols)
-	t.lent = append(t.lent, c.Data)
+	data := t.pool.take()
+	c := mat.Resize(blas32.General{Data: *data}, m.Rows, m.Cols)
+	*data = c.Data
+	t.lent = append(t.lent, data)
 	for i := range m.Rows {
 		if t.isPadding(i) {
 			clear(mat.Row(c, i))

@@ -36,9 +36,9 @@ type Tokens struct {
 	// Real is the number of tokens that are not padding.
 	Real int
 
-	sample uint32      // checksum of some of X
-	pool   *Pool       // where memory of copies comes from
-	lent   [][]float32 // memory of copies without padding
+	sample uint32       // checksum of some of X
+	pool   *Pool        // where memory of copies comes from
+	lent   []*[]float32 // memory of copies without padding
 }
 
 // New checks a batch and describes it. info is what the caller says of the tokens. Memory of copies
@@ -149,9 +149,8 @@ func (t *Tokens) LossScale(global Global, batches int) []float32 {
 
 // Release gives back the memory of copies. Nothing of t is used after it.
 func (t *Tokens) Release() {
-	if t.lent == nil {
-		return
+	for _, data := range t.lent {
+		t.pool.list.Give(data)
 	}
-	*t.pool = append(*t.pool, t.lent...)
 	t.lent = nil
 }

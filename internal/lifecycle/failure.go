@@ -14,9 +14,13 @@ var ErrFailed = errors.New("the layer has failed")
 // Attempt runs do, the part of a method after which the layer is not what it was: it exchanges
 // messages, or changes gradients or parameters. Unless do succeeds, or all ranks agree on its
 // error, the layer has failed.
-func (g *Guard) Attempt(op string, do func() error) (err error) {
+func (g *Guard) Attempt(op string, do func() error) error {
+	return g.attempt(op, g.cfg.Begin(op), do)
+}
+
+// attempt is Attempt of an operation that has begun.
+func (g *Guard) attempt(op string, end func(error) error, do func() error) (err error) {
 	err = errPanicked // unless do returns
-	end := g.cfg.Begin(op)
 	defer func() {
 		if err = end(err); err != nil && !AgreedOn(err) {
 			err = g.fail(op, err)

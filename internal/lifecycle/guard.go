@@ -25,11 +25,22 @@ type Config struct {
 	// Begin notes that an operation of the layer begins. What it returns is called with the error
 	// of the operation, and returns that error or a better one.
 	Begin func(op string) (end func(error) error)
+	// Passes notes what becomes of passes that the program holds; nil if there are none.
+	Passes PassLog
 	// Ended is told the error that has ended the layer, once.
 	Ended func(cause error)
 	// Name is what errors call it, if not a layer, and Sums the method that leaves gradients for a
 	// step, if it is not Backward.
 	Name, Sums string
+}
+
+// PassLog notes what becomes of passes, by their numbers.
+type PassLog interface {
+	// Made notes that the program holds a pass, and Over that it has ended.
+	Made(number uint64)
+	Over(number uint64)
+	// Begin is Config.Begin of an operation of a pass.
+	Begin(number uint64, op string) (end func(error) error)
 }
 
 // Guard is the lifecycle of one layer. Its methods may be called by any goroutine. A nil Guard

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/transport"
@@ -18,7 +19,33 @@ type Operations struct {
 // Begin notes that an operation of a stream begins. What it returns is called with the error of the
 // operation, and returns that error, or a better one if ranks are out of step.
 func (o Operations) Begin(stream lockstep.StreamID, label, op string) (end func(error) error) {
-	begun := o.Log.Begin(stream, label, op)
+	return o.ending(o.Log.Begin(stream, label, op))
+}
+
+// Passes notes the passes of a stream.
+func (o Operations) Passes(stream lockstep.StreamID, label string) PassLog {
+	return passLog{o, stream, label}
+}
+
+// passLog is the passes of one stream.
+type passLog struct {
+	Operations
+	stream lockstep.StreamID
+	label  string
+}
+
+func (l passLog) Made(number uint64) {
+	l.Log.MakePass(l.stream, number, fmt.Sprintf("%s, pass %d", l.label, number))
+}
+
+func (l passLog) Over(number uint64) { l.Log.EndPass(l.stream, number) }
+
+func (l passLog) Begin(number uint64, op string) (end func(error) error) {
+	return l.ending(l.Log.BeginInPass(l.stream, number, op))
+}
+
+// ending is what Begin returns of an operation.
+func (o Operations) ending(begun lockstep.Begun) (end func(error) error) {
 	return func(err error) error {
 		defer func() { begun.End(err == nil || AgreedOn(err)) }()
 		if mayBeOutOfStep(err) {

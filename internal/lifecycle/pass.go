@@ -28,6 +28,10 @@ func (g *Guard) Begin(p *Pass, plain bool) {
 		*p = Pass{guard: g, number: g.last, plain: plain}
 		g.open = append(g.open, p)
 	})
+	if !plain {
+		_ = g.cfg.Begin("NewPass")(nil)
+		g.cfg.Passes.Made(p.number)
+	}
 }
 
 // Number is the number of the pass in its layer, from 1, the same on every rank.
@@ -92,9 +96,13 @@ func (p *Pass) Waits() (waits bool) {
 // End ends the pass, by a method. A pass that has ended does not change.
 func (p *Pass) End(op string) {
 	p.guard.note(func() {
-		if p.ended == "" {
-			p.ended, p.waits = op, false
-			p.guard.open = slices.DeleteFunc(p.guard.open, func(q *Pass) bool { return q == p })
+		if p.ended != "" {
+			return
+		}
+		p.ended, p.waits = op, false
+		p.guard.open = slices.DeleteFunc(p.guard.open, func(q *Pass) bool { return q == p })
+		if !p.plain {
+			p.guard.cfg.Passes.Over(p.number)
 		}
 	})
 }
@@ -106,4 +114,9 @@ func (p *Pass) Ended() (ended bool) {
 }
 
 // Attempt is [Guard.Attempt] of a method of the pass.
-func (p *Pass) Attempt(op string, do func() error) error { return p.guard.Attempt(op, do) }
+func (p *Pass) Attempt(op string, do func() error) error {
+	if p.plain {
+		return p.guard.Attempt(op, do)
+	}
+	return p.guard.attempt(op, p.guard.cfg.Passes.Begin(p.number, op), do)
+}

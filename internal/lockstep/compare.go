@@ -39,8 +39,8 @@ func (l *Log) Statement(to transport.Rank, waiting time.Duration) []byte {
 	for _, e := range l.open {
 		s.ops = append(s.ops, e.op)
 	}
-	if h := l.heard[to]; h.alone && len(h.ops) == 1 && l.takesPart(h.ops[0].stream) && !l.hasBegun(h.ops[0]) {
-		s.behind = position{h.ops[0].stream, h.ops[0].number}
+	if h := l.heard[to]; h.alone && len(h.ops) == 1 && l.isBehind(h.ops[0]) {
+		s.behind = h.ops[0].position()
 	}
 	return s.encode()
 }
@@ -72,23 +72,36 @@ func (l *Log) Compare(from transport.Rank, b []byte, waiting time.Duration) erro
 // differs applies the rule within a stream: it returns the operation of this rank with o's number,
 // if it is another one.
 func (l *Log) differs(o operation) (operation, bool) {
-	s := l.streams[o.stream]
-	if s == nil || s.doubts(o.number) || o.doubtful {
+	s := l.of(o)
+	if s == nil {
+		return l.differsFromPast(o)
+	}
+	if s.doubts(o.number) || o.doubtful {
 		return operation{}, false
 	}
 	name, known := s.name(o.number)
-	return operation{o.stream, o.number, name, false}, known && name != o.name
+	return operation{o.stream, o.pass, o.number, name, false}, known && name != o.name
 }
 
 // endedBefore returns the failure of this rank because of which one of ops, in which another rank
 // is, cannot complete.
 func (l *Log) endedBefore(ops []operation) *ended {
 	for _, o := range ops {
-		if s := l.streams[o.stream]; s != nil && s.ended != nil && o.number >= s.ended.op.number {
+		s := l.of(o)
+		if s == nil && !l.wasEnded(o) { // a pass that this rank would have made
+			s = l.streams[o.stream]
+		}
+		if s != nil && s.ended != nil && (s != l.of(o) || o.number >= s.ended.from) {
 			return s.ended
 		}
 	}
 	return nil
+}
+
+// isBehind reports whether this rank has certainly not begun an operation in which it takes part,
+// nor may begin it in another goroutine, as one of a pass in flight.
+func (l *Log) isBehind(o operation) bool {
+	return l.takesPart(o.stream) && !l.hasBegun(o) && !l.inFlight(o)
 }
 
 // deadlocked applies the rule between streams: it returns the operation that this rank is in.
@@ -97,10 +110,10 @@ func (l *Log) deadlocked(theirs statement, waiting time.Duration) (operation, bo
 		return operation{}, false
 	}
 	their, mine := theirs.ops[0], l.open[0].op
-	if !l.takesPart(their.stream) || l.hasBegun(their) || theirs.behind != (position{mine.stream, mine.number}) || their.doubtful {
+	if !l.isBehind(their) || theirs.behind != mine.position() || their.doubtful {
 		return operation{}, false
 	}
-	if s := l.streams[their.stream]; s != nil && s.doubts(their.number) {
+	if s := l.of(their); s != nil && s.doubts(their.number) {
 		return operation{}, false
 	}
 	return l.alone()

@@ -15,6 +15,8 @@
 // has had two operations open at once, nor while a second goroutine lives that has ever begun one,
 // since that may be about to begin the operation that the other rank waits for.
 //
+// A stream may have passes, each with operations and numbers of its own: see [Log.MakePass].
+//
 // Ranks may be in several groups. An operation of a group says nothing of ranks that are not in it:
 // it will never begin there.
 //
@@ -61,10 +63,11 @@ type Log struct {
 
 	mu         sync.Mutex
 	streams    map[StreamID]*stream
-	groups     map[GroupID]bool // that this rank is in, but for the whole job
-	open       []entry          // begun and not ended, in the order of beginning
-	last       uint64           // serial number of the last entry
-	concurrent bool             // two operations have been open at once, or may be
+	passes     map[passID]*stream // in flight
+	groups     map[GroupID]bool   // that this rank is in, but for the whole job
+	open       []entry            // begun and not ended, in the order of beginning
+	last       uint64             // serial number of the last entry
+	concurrent bool               // two operations have been open at once, or may be
 	callers    callers
 	heard      map[transport.Rank]heard
 }
@@ -80,12 +83,16 @@ type stream struct {
 	// have counted differently.
 	failed uint64
 	ended  *ended // why this rank does not go on with it
+
+	made uint64 // number of the last pass that the program held
+	past []past // passes that have ended, by number
 }
 
 // ended is the operation with which a stream has ended on this rank, and why.
 type ended struct {
-	op  operation
-	err error
+	op   operation // maybe of a pass, or of the stream, of which this is a pass
+	from uint64    // number of the first operation in which this rank takes no part, or not to its end
+	err  error
 }
 
 // entry is an operation that is open.
@@ -98,7 +105,8 @@ type entry struct {
 // operation is one operation of a stream: its number and its whole name.
 type operation struct {
 	stream   StreamID
-	number   uint64
+	pass     uint64 // of the stream, 0 if it is of none
+	number   uint64 // in the stream or the pass
 	name     string
 	doubtful bool
 }
@@ -112,7 +120,7 @@ type heard struct {
 // New returns the log of a rank.
 func New(me transport.Rank) *Log {
 	return &Log{
-		me: me, now: time.Now, streams: map[StreamID]*stream{}, groups: map[GroupID]bool{},
+		me: me, now: time.Now, streams: map[StreamID]*stream{}, passes: map[passID]*stream{}, groups: map[GroupID]bool{},
 		callers: callers{}, heard: map[transport.Rank]heard{},
 	}
 }
@@ -138,16 +146,27 @@ type Begun struct {
 func (l *Log) Begin(id StreamID, label, name string) Begun {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.begin(l.streamOf(id, label), operation{stream: id}, name)
+}
+
+// streamOf returns a stream, a new one if there is none.
+func (l *Log) streamOf(id StreamID, label string) *stream {
 	s := l.streams[id]
 	if s == nil {
 		s = &stream{label: label}
 		l.streams[id] = s
 	}
+	return s
+}
+
+// begin notes that the next operation of s begins; o says which stream or pass that is.
+func (l *Log) begin(s *stream, o operation, name string) Begun {
 	s.begun++
 	s.names[s.begun%remembered] = name
 	caller := l.called()
 	l.last++
-	l.open = append(l.open, entry{l.last, caller, operation{id, s.begun, s.full(name), s.doubts(s.begun)}})
+	o.number, o.name, o.doubtful = s.begun, s.full(name), s.doubts(s.begun)
+	l.open = append(l.open, entry{l.last, caller, o})
 	return Begun{l, l.last}
 }
 
@@ -171,7 +190,7 @@ func (b Begun) End(certain bool) {
 	for i, e := range l.open {
 		if e.serial == b.serial {
 			l.open = append(l.open[:i], l.open[i+1:]...)
-			if s := l.streams[e.op.stream]; !certain && s.failed == 0 {
+			if s := l.of(e.op); s != nil && !certain && s.failed == 0 {
 				s.failed = e.op.number
 			}
 			return
@@ -179,15 +198,55 @@ func (b Begun) End(certain bool) {
 	}
 }
 
-// Fail notes that this rank does not go on with a stream, from the last operation that it has begun
-// on. Ranks that wait in one of these get err.
+// Fail notes that this rank does not go on with a stream and its passes, from the operations that
+// have failed, are open or would be next. Ranks that wait in one of these get err.
 func (l *Log) Fail(id StreamID, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s := l.streams[id]; s != nil && s.ended == nil && s.begun > 0 {
-		name, _ := s.name(s.begun)
-		s.ended = &ended{operation{stream: id, number: s.begun, name: name}, err}
+	all := map[uint64]*stream{}
+	if s := l.streams[id]; s != nil {
+		all[0] = s
 	}
+	for p, s := range l.passes {
+		if p.stream == id {
+			all[p.number] = s
+		}
+	}
+	failed := l.failing(id, all)
+	for pass, s := range all {
+		if s.ended == nil {
+			s.ended = &ended{failed, l.firstMissing(s, passID{id, pass}), err}
+		}
+	}
+}
+
+// failing is the operation that has failed of a stream and its passes, as far as is known.
+func (l *Log) failing(id StreamID, all map[uint64]*stream) operation {
+	for pass, s := range all {
+		if name, known := s.name(s.failed); known {
+			return operation{stream: id, pass: pass, number: s.failed, name: name}
+		}
+	}
+	for _, e := range l.open {
+		if e.op.stream == id {
+			return e.op
+		}
+	}
+	return operation{stream: id, name: "an operation"}
+}
+
+// firstMissing is the number of the first operation of a stream or pass that has not ended well
+// here.
+func (l *Log) firstMissing(s *stream, of passID) uint64 {
+	if s.failed > 0 {
+		return s.failed
+	}
+	for _, e := range l.open {
+		if (passID{e.op.stream, e.op.pass}) == of {
+			return e.op.number
+		}
+	}
+	return s.begun + 1
 }
 
 // Concurrent notes that operations of this rank may be called by several goroutines.
@@ -217,8 +276,8 @@ func (s *stream) doubts(n uint64) bool { return s.failed > 0 && n > s.failed }
 
 // hasBegun reports whether this rank has begun an operation.
 func (l *Log) hasBegun(o operation) bool {
-	s := l.streams[o.stream]
-	return s != nil && s.begun >= o.number
+	s := l.of(o)
+	return s != nil && s.begun >= o.number || l.wasEnded(o)
 }
 
 // alone returns the operation that this rank is in, if it is certainly in one and no other

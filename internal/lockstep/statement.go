@@ -12,11 +12,12 @@ import (
 //
 //	 0  uint8   1 if the rank is in one operation alone, and has never been in two
 //	 1  uint32  milliseconds for which it has been waiting for the receiver, or 0
-//	 5  uint64  stream and
-//	13  uint64  number of the operation that the receiver has stated, and that the sender
+//	 5  uint64  stream,
+//	13  uint64  pass and
+//	21  uint64  number of the operation that the receiver has stated, and that the sender
 //	            has not begun; or 0
-//	21  its operations: stream uint64, number uint64, doubtful uint8, length of the name uint8,
-//	    name
+//	29  its operations: stream uint64, pass uint64, number uint64, doubtful uint8, length of
+//	    the name uint8, name
 //
 // The statement of a rank that is in no operation is empty.
 type statement struct {
@@ -28,13 +29,16 @@ type statement struct {
 
 // position identifies an operation.
 type position struct {
-	stream StreamID
-	number uint64
+	stream       StreamID
+	pass, number uint64
 }
 
+// position is that of o.
+func (o *operation) position() position { return position{o.stream, o.pass, o.number} }
+
 const (
-	statementHead = 21
-	operationHead = 18
+	statementHead = 29
+	operationHead = 26
 	maxNameBytes  = 255
 )
 
@@ -45,13 +49,15 @@ func (s *statement) encode() []byte {
 	b[0] = flag(s.alone)
 	binary.BigEndian.PutUint32(b[1:], uint32(min(s.waiting.Milliseconds(), 1<<32-1)))
 	binary.BigEndian.PutUint64(b[5:], uint64(s.behind.stream))
-	binary.BigEndian.PutUint64(b[13:], s.behind.number)
+	binary.BigEndian.PutUint64(b[13:], s.behind.pass)
+	binary.BigEndian.PutUint64(b[21:], s.behind.number)
 	for _, o := range s.ops {
 		name := o.name[:min(len(o.name), maxNameBytes)]
 		if len(b)+operationHead+len(name) > transport.MaxStatement {
 			break
 		}
 		b = binary.BigEndian.AppendUint64(b, uint64(o.stream))
+		b = binary.BigEndian.AppendUint64(b, o.pass)
 		b = binary.BigEndian.AppendUint64(b, o.number)
 		b = append(b, flag(o.doubtful), byte(len(name)))
 		b = append(b, name...)
@@ -72,15 +78,16 @@ func decode(b []byte) (s statement, err error) {
 	}
 	s.alone = b[0] == 1
 	s.waiting = time.Duration(binary.BigEndian.Uint32(b[1:])) * time.Millisecond
-	s.behind = position{StreamID(binary.BigEndian.Uint64(b[5:])), binary.BigEndian.Uint64(b[13:])}
+	word := binary.BigEndian.Uint64
+	s.behind = position{StreamID(word(b[5:])), word(b[13:]), word(b[21:])}
 	for rest := b[statementHead:]; len(rest) > 0; {
-		if len(rest) < operationHead || rest[16] > 1 || len(rest) < operationHead+int(rest[17]) {
+		if len(rest) < operationHead || rest[24] > 1 || len(rest) < operationHead+int(rest[25]) {
 			return wrong()
 		}
-		end := operationHead + int(rest[17])
+		end := operationHead + int(rest[25])
 		s.ops = append(s.ops, operation{
-			stream: StreamID(binary.BigEndian.Uint64(rest)), number: binary.BigEndian.Uint64(rest[8:]),
-			doubtful: rest[16] == 1, name: string(rest[operationHead:end]),
+			stream: StreamID(word(rest)), pass: word(rest[8:]), number: word(rest[16:]),
+			doubtful: rest[24] == 1, name: string(rest[operationHead:end]),
 		})
 		rest = rest[end:]
 	}
