@@ -47,17 +47,16 @@ func (m *Matcher[M, R]) Held() int { return m.held }
 // room, it returns it with an error that wraps [transport.ErrTruncated]: the message is kept, and r
 // is not posted.
 func (m *Matcher[M, R]) Post(tag transport.Tag, room int, r *R) (*M, error) {
-	i := m.messages.find(tag)
-	if i < 0 {
+	first := m.messages.first(tag)
+	if first == nil {
 		m.receives.push(tag, room, r)
 		return nil, nil
 	}
-	first := m.messages.lists[i].head
 	msg := first.value
 	if first.size > room {
 		return msg, tooLong(tag, first.size, room)
 	}
-	m.messages.unlink(i, nil, first)
+	m.messages.pop(first)
 	return msg, nil
 }
 
@@ -66,16 +65,15 @@ func (m *Matcher[M, R]) Post(tag transport.Tag, room int, r *R) (*M, error) {
 // [Matcher.Keep] the message. If the message is longer than the receive has room for, it returns
 // the receive with an error that wraps [transport.ErrTruncated], and the receive stays posted.
 func (m *Matcher[M, R]) Arrive(tag transport.Tag, size int) (*R, error) {
-	i := m.receives.find(tag)
-	if i < 0 {
+	first := m.receives.first(tag)
+	if first == nil {
 		return nil, nil
 	}
-	first := m.receives.lists[i].head
 	r := first.value
 	if size > first.size {
 		return r, tooLong(tag, size, first.size)
 	}
-	m.receives.unlink(i, nil, first)
+	m.receives.pop(first)
 	return r, nil
 }
 
@@ -96,26 +94,26 @@ func (m *Matcher[M, R]) Discard(tag transport.Tag, msg *M) bool { return m.messa
 // Posted is the number of posted receives.
 func (m *Matcher[M, R]) Posted() int { return m.receives.length }
 
-// Next is a posted receive that is the first of its tag, or nil if none is posted.
-func (m *Matcher[M, R]) Next() *R {
-	if m.receives.length == 0 {
+// Oldest is the receive that was posted first, or nil if none is posted.
+func (m *Matcher[M, R]) Oldest() *R {
+	if m.receives.oldest == nil {
 		return nil
 	}
-	return m.receives.lists[0].head.value
+	return m.receives.oldest.value
 }
 
 // Expecting is the first receive posted under tag, or nil.
 func (m *Matcher[M, R]) Expecting(tag transport.Tag) *R {
-	if i := m.receives.find(tag); i >= 0 {
-		return m.receives.lists[i].head.value
+	if first := m.receives.first(tag); first != nil {
+		return first.value
 	}
 	return nil
 }
 
-// Receives visits all posted receives; those of one tag in order. The one that is being visited may
+// Receives visits all posted receives in the order of posting. The one that is being visited may
 // be withdrawn.
 func (m *Matcher[M, R]) Receives() iter.Seq[*R] { return m.receives.all }
 
-// Messages visits all kept messages; those of one tag in order. The one that is being visited may
+// Messages visits all kept messages in the order of arrival. The one that is being visited may
 // be discarded.
 func (m *Matcher[M, R]) Messages() iter.Seq[*M] { return m.messages.all }

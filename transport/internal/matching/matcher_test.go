@@ -107,7 +107,7 @@ func (m *model) sweep(t require.TestingT, drop func() bool) {
 			left = append(left, r)
 		}
 	}
-	require.ElementsMatch(t, m.receives, receives)
+	same(t, m.receives, receives)
 	m.receives = slices.DeleteFunc(m.receives, func(r *receive) bool { return !slices.Contains(left, r) })
 	var messages, kept []*message
 	for msg := range m.Messages() {
@@ -118,8 +118,12 @@ func (m *model) sweep(t require.TestingT, drop func() bool) {
 			kept = append(kept, msg)
 		}
 	}
-	require.ElementsMatch(t, m.messages, messages)
+	same(t, m.messages, messages)
 	m.messages = slices.DeleteFunc(m.messages, func(msg *message) bool { return !slices.Contains(kept, msg) })
+}
+
+func same[T any](t require.TestingT, want, got []*T) {
+	require.True(t, slices.Equal(want, got), "want %v, got %v", want, got)
 }
 
 // check compares what can be seen.
@@ -127,12 +131,11 @@ func (m *model) check(t require.TestingT, tag transport.Tag) {
 	require.Equal(t, len(m.receives), m.Posted())
 	ofTag := func(r *receive) bool { return r.tag == tag }
 	require.Same(t, firstOf(m.receives, ofTag), m.Expecting(tag))
-	next := m.Next()
 	if len(m.receives) == 0 {
-		require.Nil(t, next)
+		require.Nil(t, m.Oldest())
 		return
 	}
-	require.Same(t, firstOf(m.receives, func(r *receive) bool { return r.tag == next.tag }), next)
+	require.Same(t, m.receives[0], m.Oldest())
 }
 
 // checkMatcher compares random calls with the model.

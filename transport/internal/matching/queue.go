@@ -1,151 +1,178 @@
 package matching
 
-import "github.com/switchyard-moe/switchyard/transport"
+import (
+	"math/bits"
 
-const (
-	// maxScanned is the number of tags up to which a list of them is scanned, which is faster than
-	// a map.
-	maxScanned = 16
-	// maxSpare bounds the nodes that are kept to be used again.
-	maxSpare = 16 << 10
+	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// queue holds values in the order of their arrival for each tag.
+const (
+	// minBuckets is the size of the first hash table, a power of two.
+	minBuckets = 8
+	// maxSpare bounds the nodes that are kept to be used again.
+	maxSpare = 8 << 10
+)
+
+// queue holds values in the order of their arrival, and finds the first one of a tag. Its hash
+// table has the heads, which are the first nodes of all tags; nodes of one tag are chained.
 type queue[T any] struct {
-	lists  []list[T]             // in any order; none is empty
-	index  map[transport.Tag]int // of lists, once there have been more than maxScanned
+	oldest, newest *node[T]
+	length         int
+
+	buckets []*node[T] // of heads, by hash; a power of two
+	shift   uint8      // what leaves a bucket's number of a hash
+	heads   int
+
 	spare  *node[T]
 	spares int
-	length int
-}
-
-// list is the values of one tag.
-type list[T any] struct {
-	tag        transport.Tag
-	head, tail *node[T]
 }
 
 // node is one value: a message of size bytes, or a receive with room for as many.
 type node[T any] struct {
-	next  *node[T]
-	value *T
-	size  int
+	value        *T
+	tag          transport.Tag
+	size         int
+	older, newer *node[T]
+	next         *node[T] // of the same tag
+	last         *node[T] // of a head: the last node of its tag
+	collides     *node[T] // of a head: the next one in the same bucket
+}
+
+// first returns the first node of tag, or nil.
+func (q *queue[T]) first(tag transport.Tag) *node[T] {
+	if q.length == 0 {
+		return nil
+	}
+	return (*q.bucket(tag)).find(tag)
+}
+
+// find returns the head of tag among n and those behind it in its bucket, or nil.
+func (n *node[T]) find(tag transport.Tag) *node[T] {
+	for n != nil && n.tag != tag {
+		n = n.collides
+	}
+	return n
+}
+
+// bucket is where the heads of tag's hash begin.
+func (q *queue[T]) bucket(tag transport.Tag) **node[T] {
+	const golden = 0x9e3779b97f4a7c15 // 2⁶⁴ divided by the golden ratio
+	return &q.buckets[uint64(tag)*golden>>q.shift]
 }
 
 // push adds v as the last value of tag.
 func (q *queue[T]) push(tag transport.Tag, size int, v *T) {
-	n := q.newNode(size, v)
-	if i := q.find(tag); i >= 0 {
-		l := &q.lists[i]
-		l.tail.next, l.tail = n, n
+	n := q.newNode()
+	n.value, n.tag, n.size, n.older = v, tag, size, q.newest
+	if n.older == nil {
+		q.oldest = n
+	} else {
+		n.older.newer = n
+	}
+	q.newest = n
+	q.length++
+	if q.heads == len(q.buckets) {
+		q.grow()
+	}
+	b := q.bucket(tag)
+	if head := (*b).find(tag); head != nil {
+		head.last.next, head.last = n, n
 		return
 	}
-	q.add(tag, n)
+	n.last, n.collides, *b = n, *b, n
+	q.heads++
 }
 
-// remove removes v, a value of tag, and reports whether it was there.
-func (q *queue[T]) remove(tag transport.Tag, v *T) bool {
-	i := q.find(tag)
-	if i < 0 {
-		return false
-	}
-	for prev, n := (*node[T])(nil), q.lists[i].head; n != nil; prev, n = n, n.next {
-		if n.value == v {
-			q.unlink(i, prev, n)
-			return true
-		}
-	}
-	return false
-}
-
-// all visits every value. A list that is emptied by that has its position taken by one that has
-// been visited.
-func (q *queue[T]) all(yield func(*T) bool) {
-	for i := len(q.lists) - 1; i >= 0; i-- {
-		for n := q.lists[i].head; n != nil; {
-			next := n.next
-			if !yield(n.value) {
-				return
-			}
+// grow doubles the hash table.
+func (q *queue[T]) grow() {
+	old := q.buckets
+	q.buckets = make([]*node[T], max(minBuckets, 2*len(old)))
+	q.shift = 64 - uint8(bits.Len(uint(len(q.buckets)-1)))
+	for _, n := range old {
+		for n != nil {
+			next, b := n.collides, q.bucket(n.tag)
+			n.collides, *b = *b, n
 			n = next
 		}
 	}
 }
 
-// find returns the position of tag's list, or -1.
-func (q *queue[T]) find(tag transport.Tag) int {
-	if q.index != nil {
-		if i, ok := q.index[tag]; ok {
-			return i
-		}
-		return -1
+// pop removes n, the first node of its tag.
+func (q *queue[T]) pop(n *node[T]) {
+	at := q.bucket(n.tag)
+	for *at != n {
+		at = &(*at).collides
 	}
-	for i := range q.lists {
-		if q.lists[i].tag == tag {
-			return i
-		}
-	}
-	return -1
-}
-
-// add adds a list of one node.
-func (q *queue[T]) add(tag transport.Tag, n *node[T]) {
-	q.lists = append(q.lists, list[T]{tag, n, n})
-	last := len(q.lists) - 1
-	switch {
-	case q.index != nil:
-		q.index[tag] = last
-	case last == maxScanned:
-		q.index = make(map[transport.Tag]int)
-		for i := range q.lists {
-			q.index[q.lists[i].tag] = i
-		}
-	}
-}
-
-// unlink removes n, which follows prev, or is the head if that is nil, from list i.
-func (q *queue[T]) unlink(i int, prev, n *node[T]) {
-	l := &q.lists[i]
-	if prev == nil {
-		l.head = n.next
+	if next := n.next; next != nil {
+		next.last, next.collides, *at = n.last, n.collides, next
 	} else {
-		prev.next = n.next
+		*at = n.collides
+		q.heads--
 	}
-	if n.next == nil {
-		l.tail = prev
+	q.drop(n)
+}
+
+// remove removes v, a value of tag, and reports whether it was there.
+func (q *queue[T]) remove(tag transport.Tag, v *T) bool {
+	head := q.first(tag)
+	if head == nil {
+		return false
 	}
-	if l.head == nil {
-		q.drop(i)
+	if head.value == v {
+		q.pop(head)
+		return true
+	}
+	for prev := head; prev.next != nil; prev = prev.next {
+		n := prev.next
+		if n.value != v {
+			continue
+		}
+		if prev.next = n.next; n.next == nil {
+			head.last = prev
+		}
+		q.drop(n)
+		return true
+	}
+	return false
+}
+
+// drop takes n, which has been unchained, out of the order, and keeps it to be used again.
+func (q *queue[T]) drop(n *node[T]) {
+	if n.older == nil {
+		q.oldest = n.newer
+	} else {
+		n.older.newer = n.newer
+	}
+	if n.newer == nil {
+		q.newest = n.older
+	} else {
+		n.newer.older = n.older
 	}
 	q.length--
-	n.value, n.next = nil, nil
+	n.value, n.older, n.newer = nil, nil, nil
 	if q.spares < maxSpare {
 		n.next, q.spare = q.spare, n
 		q.spares++
 	}
 }
 
-// drop removes list i; the last one takes its position.
-func (q *queue[T]) drop(i int) {
-	last := len(q.lists) - 1
-	if q.index != nil {
-		delete(q.index, q.lists[i].tag)
-		if i != last {
-			q.index[q.lists[last].tag] = i
-		}
-	}
-	q.lists[i], q.lists[last] = q.lists[last], list[T]{}
-	q.lists = q.lists[:last]
-}
-
-func (q *queue[T]) newNode(size int, v *T) *node[T] {
-	q.length++
+func (q *queue[T]) newNode() *node[T] {
 	n := q.spare
 	if n == nil {
-		return &node[T]{value: v, size: size}
+		return new(node[T])
 	}
-	q.spare = n.next
+	n.next, q.spare = nil, n.next
 	q.spares--
-	n.next, n.value, n.size = nil, v, size
 	return n
+}
+
+// all visits every value in the order of arrival.
+func (q *queue[T]) all(yield func(*T) bool) {
+	for n := q.oldest; n != nil; {
+		newer := n.newer
+		if !yield(n.value) {
+			return
+		}
+		n = newer
+	}
 }
