@@ -113,7 +113,7 @@ func TestUnexpectedMessagesAreBounded(t *testing.T) {
 	const limit, size, count = 1 << 20, 100 << 10, 200
 	ends := openAll(t, 2, func(c *Config) { c.MaxUnexpectedBytes = limit })
 	p := ends[1].peers[0]
-	held := func() int { p.mu.Lock(); defer p.mu.Unlock(); return p.held }
+	held := func() int { p.mu.Lock(); defer p.mu.Unlock(); return p.pairs.Held() }
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for i := range count {

@@ -4,18 +4,19 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/transport"
+	"github.com/switchyard-moe/switchyard/transport/internal/matching"
 )
 
 // waiter is one posted receive.
 type waiter struct {
-	next    *waiter // the one posted after it
 	source  *source
 	tag     transport.Tag
 	bufs    [][]byte
 	room    int
 	n       int  // the message's length, once it has begun
-	started bool // guarded by matching.mu: it has left the posted list
+	started bool // guarded by matcher.mu: its message has begun
 	done    atomic.Bool
 }
 
@@ -32,7 +33,6 @@ func (w *waiter) complete() {
 
 // message is one that came, or began to come, before any receive asked for it.
 type message struct {
-	next     *message
 	tag      transport.Tag
 	total    int      // the length announced
 	chunks   [][]byte // what has come: the payload of one frame each
@@ -44,172 +44,108 @@ type message struct {
 // bounded too.
 const messageOverhead = 128
 
-// matching pairs what arrives from one peer with the receives that ask for it. Messages of one tag
-// form a queue in order of arrival, of which only the last can be incomplete; waiters form one list
-// in order of posting.
-type matching struct {
+// matcher pairs what arrives from one peer with the receives that ask for it. A message that was
+// not asked for is kept from when it begins to come; a receive that asks for it before it is whole
+// becomes its taker.
+type matcher struct {
 	mu      sync.Mutex
-	posted  waiterList
-	arrived map[transport.Tag]messageQueue
-	held    int // bytes of unexpected messages, overhead included
-	limit   int
-	stalled bool // the stream is not read because limit is reached
+	pairs   matching.Matcher[message, waiter] // holds the bytes of unexpected messages
+	stalled bool                              // the stream is not read because the limit is reached
 	spare   sparePool
-}
-
-type waiterList struct{ head, tail *waiter }
-
-type messageQueue struct{ head, tail *message }
-
-func (l *waiterList) push(w *waiter) {
-	w.next = nil
-	if l.tail == nil {
-		l.head = w
-	} else {
-		l.tail.next = w
-	}
-	l.tail = w
-}
-
-// remove takes w out, and reports whether it was in.
-func (l *waiterList) remove(w *waiter) bool {
-	for at, prev := l.head, (*waiter)(nil); at != nil; prev, at = at, at.next {
-		if at == w {
-			l.unlink(prev, at)
-			return true
-		}
-	}
-	return false
-}
-
-// take removes and returns the first waiter for tag, or nil.
-func (l *waiterList) take(tag transport.Tag) *waiter {
-	for at, prev := l.head, (*waiter)(nil); at != nil; prev, at = at, at.next {
-		if at.tag == tag {
-			l.unlink(prev, at)
-			return at
-		}
-	}
-	return nil
-}
-
-func (l *waiterList) unlink(prev, w *waiter) {
-	if prev == nil {
-		l.head = w.next
-	} else {
-		prev.next = w.next
-	}
-	if l.tail == w {
-		l.tail = prev
-	}
-	w.next = nil
-}
-
-// enqueue adds an unexpected message. mu is held.
-func (m *matching) enqueue(msg *message) {
-	if m.arrived == nil {
-		m.arrived = make(map[transport.Tag]messageQueue)
-	}
-	q := m.arrived[msg.tag]
-	if q.tail == nil {
-		q.head = msg
-	} else {
-		q.tail.next = msg
-	}
-	q.tail = msg
-	m.arrived[msg.tag] = q
-}
-
-// dequeue removes the head of msg's queue, which is msg. mu is held.
-func (m *matching) dequeue(msg *message) {
-	q := m.arrived[msg.tag]
-	if q.head = msg.next; q.head == nil {
-		delete(m.arrived, msg.tag)
-		return
-	}
-	m.arrived[msg.tag] = q
 }
 
 // admit reserves room for n more unexpected bytes, or reports that the bound is reached. mu is
 // held.
-func (m *matching) admit(n int) bool {
-	if m.held+n > m.limit {
-		m.stalled = true
-		return false
+func (m *matcher) admit(n int) bool {
+	if m.pairs.Hold(n) {
+		return true
 	}
-	m.held += n
-	return true
+	m.stalled = true
+	return false
 }
 
 // post asks for the next message of w's tag. It returns the message if that is here already, whole
-// and removed from the queue, for the caller to copy. truncated reports that it does not fit.
-func (m *matching) post(w *waiter) (whole *message, truncated bool) {
+// and removed from what is kept, for the caller to copy. The error says that it does not fit.
+func (m *matcher) post(w *waiter) (whole *message, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	msg := m.arrived[w.tag].head
-	if msg == nil || msg.taker != nil {
-		m.posted.push(w)
-		return nil, false
+	msg, err := m.pairs.Post(w.tag, w.room, w)
+	if msg == nil {
+		return nil, nil
 	}
 	w.n, w.started = msg.total, true
-	if msg.total > w.room {
-		return nil, true
-	}
-	if !msg.complete {
+	switch {
+	case err != nil:
+		return nil, err
+	case !msg.complete:
 		msg.taker = w
-		return nil, false
+		return nil, nil
 	}
-	m.dequeue(msg)
-	return msg, false
+	return msg, nil
+}
+
+// claim gives a message of total bytes, which begins to come, to the first receive of its tag, and
+// returns that, or nil. The error says that it does not fit; no other message can have w then. mu
+// is held.
+func (m *matcher) claim(tag transport.Tag, total int) (w *waiter, err error) {
+	w, err = m.pairs.Arrive(tag, total)
+	if w == nil {
+		return nil, nil
+	}
+	if err != nil {
+		m.pairs.Withdraw(tag, w)
+	}
+	w.started, w.n = true, total
+	return w, err
 }
 
 // free returns the memory of a message that has been copied out, and reports whether reading,
 // stopped for want of room, may go on.
-func (m *matching) free(msg *message) (resume bool) {
+func (m *matcher) free(msg *message) (resume bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.held -= messageOverhead
-	for _, c := range msg.chunks {
-		m.held -= len(c)
-	}
+	m.pairs.Release(messageOverhead + rows.SizeOf(msg.chunks))
 	m.spare.put(msg)
 	resume, m.stalled = m.stalled, false
 	return resume
 }
 
 // withdraw takes back a waiter that nothing has come for, and reports whether that was so.
-func (m *matching) withdraw(w *waiter) bool {
+func (m *matcher) withdraw(w *waiter) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return !w.started && m.posted.remove(w)
+	return !w.started && m.pairs.Withdraw(w.tag, w)
 }
 
-// wake wakes the operations that wait for this peer: the first, which takes up the reading, or all.
-func (m *matching) wake(all bool) {
+// wake wakes the operations that wait for this peer: one, which takes up the reading, or all.
+func (m *matcher) wake(all bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for w := m.posted.head; w != nil; w = w.next {
+	if !all {
+		m.pairs.Oldest().wake()
+		return
+	}
+	for w := range m.pairs.Receives() {
+		w.wake()
+	}
+}
+
+// wake wakes the operation that posted w, unless w is nil.
+func (w *waiter) wake() {
+	if w != nil {
 		w.source.op.Wake()
-		if !all {
-			return
-		}
 	}
 }
 
 // wakeFor wakes the operation that has asked for the message that the stream is stalled at.
-func (m *matching) wakeFor(tag transport.Tag, msg *message) {
+func (m *matcher) wakeFor(tag transport.Tag, msg *message) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if msg != nil && msg.taker != nil {
-		msg.taker.source.op.Wake()
+		msg.taker.wake()
 		return
 	}
-	for w := m.posted.head; w != nil; w = w.next {
-		if w.tag == tag {
-			w.source.op.Wake()
-			return
-		}
-	}
+	m.pairs.Expecting(tag).wake()
 }
 
 // copyTo spreads the message over w's buffers.

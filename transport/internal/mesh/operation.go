@@ -108,9 +108,9 @@ func (op *operation) post() *fault {
 	for i := range op.recvs {
 		w := &op.recvs[i]
 		p := w.source.p
-		msg, truncated := p.post(w)
-		if truncated {
-			return op.t.failMismatch(p, checkRoom(w))
+		msg, err := p.post(w)
+		if err != nil {
+			return op.t.failMismatch(p, err)
 		}
 		if msg != nil {
 			msg.copyTo(w)
@@ -375,18 +375,17 @@ func (op *operation) sendSelf(o *outgoing) *fault {
 	self := op.t.self
 	self.mu.Lock()
 	defer self.mu.Unlock()
-	w := self.posted.take(o.tag)
-	if w == nil {
+	w, err := self.claim(o.tag, o.total)
+	switch {
+	case err != nil:
+		return op.t.fail(self.rank, err)
+	case w == nil:
 		msg := self.spare.get(o.tag, o.total)
-		self.held += messageOverhead + o.total
+		self.admit(messageOverhead + o.total)
 		o.at.drain(msg.grow(o.total))
 		msg.complete = true
-		self.enqueue(msg)
+		self.pairs.Keep(o.tag, o.total, msg)
 		return nil
-	}
-	w.started, w.n = true, o.total
-	if err := checkRoom(w); err != nil {
-		return op.t.fail(self.rank, err)
 	}
 	at := cursor{bufs: w.bufs}
 	for _, b := range o.at.bufs {

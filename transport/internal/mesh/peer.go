@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -18,7 +19,7 @@ type peer struct {
 	shared Sharer // data, if it is one
 	in     recvSide
 	out    sendSide
-	matching
+	matcher
 
 	control     net.Conn
 	controlMu   sync.Mutex // serialises frames sent on control
@@ -34,7 +35,10 @@ type peer struct {
 
 func newPeer(t *Mesh, rank transport.Rank) *peer {
 	p := &peer{t: t, rank: rank, gone: make(chan struct{}), answers: make(chan struct{}, 1)}
-	p.limit = t.cfg.MaxUnexpectedBytes
+	p.pairs.SetLimit(t.cfg.MaxUnexpectedBytes)
+	if rank == t.cfg.Rank {
+		p.pairs.SetLimit(math.MaxInt)
+	}
 	p.lastHeard.Store(time.Now().UnixNano())
 	return p
 }

@@ -1,11 +1,5 @@
 package mesh
 
-import (
-	"fmt"
-
-	"github.com/switchyard-moe/switchyard/transport"
-)
-
 // route decides where the payload of the open frame goes: to the waiter that asked for the message,
 // or to the memory for unexpected ones. The caller holds the reader role.
 func (p *peer) route() error {
@@ -25,7 +19,7 @@ func (p *peer) route() error {
 }
 
 // chooseDestination sets in.waiter or in.msg. If a waiter has asked for a message that was being
-// buffered, it returns what was buffered so far, removed from the queue.
+// buffered, it returns what was buffered so far.
 func (p *peer) chooseDestination() (partial *message, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -36,15 +30,14 @@ func (p *peer) chooseDestination() (partial *message, err error) {
 	case in.msg != nil && in.msg.taker != nil:
 		partial = in.msg
 		in.waiter, in.msg = partial.taker, nil
-		p.dequeue(partial)
 		return partial, nil
 	case in.msg != nil:
 		return nil, p.keep(0)
 	}
-	if w := p.posted.take(in.head.tag); w != nil {
-		w.started, w.n = true, int(in.head.message)
+	w, err := p.claim(in.head.tag, int(in.head.message))
+	if w != nil {
 		in.waiter, in.dst = w, cursor{bufs: w.bufs}
-		return nil, checkRoom(w)
+		return nil, err
 	}
 	return nil, p.keep(messageOverhead)
 }
@@ -57,7 +50,7 @@ func (p *peer) keep(overhead int) error {
 	}
 	if in.msg == nil {
 		in.msg = p.spare.get(in.head.tag, int(in.head.message))
-		p.enqueue(in.msg)
+		p.pairs.Keep(in.msg.tag, in.msg.total, in.msg)
 	}
 	in.one[0] = nil
 	if in.left > 0 {
@@ -73,9 +66,6 @@ func (p *peer) finishUnexpected(msg *message) *waiter {
 	p.mu.Lock()
 	msg.complete = true
 	w := msg.taker
-	if w != nil {
-		p.dequeue(msg)
-	}
 	p.mu.Unlock()
 	if w != nil {
 		msg.copyTo(w)
@@ -84,11 +74,4 @@ func (p *peer) finishUnexpected(msg *message) *waiter {
 		}
 	}
 	return w
-}
-
-func checkRoom(w *waiter) error {
-	if w.n > w.room {
-		return fmt.Errorf("message of %d bytes, tag %#x, room for %d: %w", w.n, uint64(w.tag), w.room, transport.ErrTruncated)
-	}
-	return nil
 }
