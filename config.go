@@ -35,7 +35,8 @@ type Config struct {
 	// gradients. It must divide the world's size; 0 means all of it: one copy.
 	ExpertParallel int
 	// Hosted is the number of experts of each rank of a copy, for machines that are unequal:
-	// schedule.PlaceExperts finds it. nil spreads them evenly.
+	// schedule.PlaceExperts finds it. nil is what [World.SetMachine] has set, else spreads them
+	// evenly.
 	Hosted []int
 	// Compression sends rows that are alike as one, in training. Its zero value compresses nothing.
 	Compression Compression
@@ -62,10 +63,11 @@ type Config struct {
 	// Algorithm says through which ranks messages go to their experts. On a world of [Join] the
 	// environment variable SWITCHYARD_ALGORITHM overrides it.
 	Algorithm alltoall.Algorithm
-	// Topology says which ranks of the world share a node; its zero value puts all on one.
+	// Topology says which ranks of the world share a node; its zero value is what
+	// [World.SetMachine] has set, else all on one.
 	Topology alltoall.Topology
-	// Links are the costs of messages, by which alltoall.Auto chooses; if they are not given it
-	// takes alltoall.Direct.
+	// Links are the costs of messages, by which alltoall.Auto chooses; if neither this nor
+	// [World.SetMachine] gives them it takes alltoall.Direct.
 	Links links.Links
 	// Wire is the format of rows in messages, for each of the four exchanges; its zero value is
 	// float32. Rows are rounded whether they leave their rank or not, so that results do not depend
@@ -131,25 +133,11 @@ func (c Config) Validate(ranks int) error {
 
 // settings are all fields in which ranks must agree.
 func (c Config) settings() *agreement.Settings {
-	s := new(agreement.Settings)
-	s.Add("Dim", "%d", c.Dim)
-	s.Add("Experts", "%d", c.Experts)
-	s.Add("Router", "%s", agreement.Describe(c.Router))
-	s.Add("Expert", "%s", agreement.Describe(c.Expert))
-	s.Add("Shared", "%s", agreement.Describe(c.Shared))
-	s.Add("ExpertParallel", "%d", c.ExpertParallel)
-	s.Add("Hosted", "%v", c.Hosted)
-	s.Add("Compression", "%s", c.Compression)
-	s.Add("Group", "%d", c.Group)
-	s.Add("MicroBatches", "%d", c.MicroBatches)
-	s.Add("Algorithm", "%s", c.Algorithm)
-	s.Add("Topology", "%v", c.Topology.Node)
-	s.Add("Links", "%+v", c.Links)
-	s.Add("Wire", "%v", c.Wire)
-	s.Add("Overlap", "%v", [2]any{c.Overlap.Degree, c.Overlap.Auto})
-	s.Add("Overlap.Profile", "%s", agreement.Describe(c.Overlap.Profile))
-	s.Add("Overlap.Background", "%t", c.Overlap.Background != nil)
-	s.Add("MaxRows", "%d", c.MaxRows)
-	s.Add("Seed", "%d", c.Seed)
-	return s
+	return agreement.Fields("Dim", c.Dim, "Experts", c.Experts, "Router", agreement.Describe(c.Router),
+		"Expert", agreement.Describe(c.Expert), "Shared", agreement.Describe(c.Shared),
+		"ExpertParallel", c.ExpertParallel, "Hosted", c.Hosted, "Compression", c.Compression, "Group", c.Group,
+		"MicroBatches", c.MicroBatches, "Algorithm", c.Algorithm, "Topology", c.Topology.Node, "Links", c.Links,
+		"Wire", c.Wire, "Overlap", [2]any{c.Overlap.Degree, c.Overlap.Auto},
+		"Overlap.Profile", agreement.Describe(c.Overlap.Profile), "Overlap.Background", c.Overlap.Background != nil,
+		"MaxRows", c.MaxRows, "Seed", c.Seed)
 }

@@ -84,7 +84,11 @@ func NewLayer(world *World, cfg Config) (*Layer, error) {
 	defer world.endLayer()
 	number := world.layers
 	world.layers++ // whatever comes of this one, so that all ranks count alike
-	if err := cfg.Validate(world.Size()); err != nil {
+	cfg, err := world.machine.fill(cfg)
+	if err == nil {
+		err = cfg.Validate(world.Size())
+	}
+	if err != nil {
 		return nil, err
 	}
 	if world.algorithm != nil {

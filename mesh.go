@@ -1,11 +1,9 @@
 package switchyard
 
 import (
-	"context"
 	"errors"
 	"strings"
 
-	"github.com/switchyard-moe/switchyard/internal/agreement"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/layout"
 )
@@ -34,13 +32,11 @@ func NewMesh(world *World, axes ...Axis) (*Mesh, error) {
 	if world == nil || world.t == nil {
 		return nil, errors.New("switchyard: NewMesh: the world was not made by Join or NewWorld")
 	}
-	m, list, settings := &Mesh{world: world, worlds: map[string]*World{}}, []layout.Axis{}, new(agreement.Settings)
+	m, list := &Mesh{world: world, worlds: map[string]*World{}}, layout.Mesh{}
 	for _, a := range axes {
 		list = append(list, layout.Axis(a))
 	}
-	settings.Add("axes", "%v", layout.Mesh(list))
-	ranks := agreement.Ranks{Op: "NewMesh", Comm: world.comm, Joined: world.views.Joined}
-	if err := ranks.Compare(context.Background(), settings); err != nil {
+	if err := world.agree("NewMesh", "axes", list); err != nil {
 		return nil, err
 	}
 	var err error
@@ -69,26 +65,17 @@ func (m *Mesh) World(names ...string) (*World, error) {
 	if err != nil {
 		return nil, errtext.Errorf("switchyard: Mesh.World: %w", err)
 	}
-	w, err := m.world.Group(members)
-	if err == nil {
-		m.worlds[key] = w
-	}
-	return w, err
+	m.worlds[key], err = m.world.Group(members)
+	return m.worlds[key], err
 }
 
 // Coord is the position of this rank on an axis, from 0. It panics if there is no such axis.
-func (m *Mesh) Coord(name string) int { return m.grid.Coord(int(m.world.Rank()), m.axis(name)) }
+func (m *Mesh) Coord(name string) int {
+	return m.grid.Coord(int(m.world.Rank()), m.grid.MustFind(name))
+}
 
 // Size is the number of ranks on an axis. It panics if there is none.
-func (m *Mesh) Size(name string) int { return m.grid[m.axis(name)].Size }
-
-func (m *Mesh) axis(name string) int {
-	i, err := m.grid.Find(name)
-	if err != nil {
-		panic("switchyard: Mesh: " + err.Error())
-	}
-	return i
-}
+func (m *Mesh) Size(name string) int { return m.grid[m.grid.MustFind(name)].Size }
 
 // String lists the axes: "pp=2 × dp=2 × ep=2".
 func (m *Mesh) String() string { return m.grid.String() }

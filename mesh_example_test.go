@@ -76,6 +76,31 @@ func ExampleNewMesh() {
 	// stage 1 of pp=2 × dp=2 × ep=2: 4 ranks, 1 × 2 answers
 }
 
+// Two ranks have unequal machines: the first hosts three of four experts. It is said once, for all
+// layers, and so is which ranks share a node.
+func ExampleWorld_SetMachine() {
+	onRanks(2, func(world *switchyard.World) error {
+		if err := world.SetMachine(switchyard.Machine{Topology: world.Topology(), Hosted: []int{3, 1}}); err != nil {
+			return err
+		}
+		layer, err := switchyard.NewLayer(world, switchyard.Config{
+			Dim: 2, Experts: 4, Group: 1, Router: router.TopK{K: 4}, Expert: expert.SwiGLU{Hidden: 4},
+		})
+		if err != nil {
+			return err
+		}
+		if _, err := layer.Eval(context.Background(), blas32.General{Rows: 1, Cols: 2, Stride: 2, Data: []float32{1, 2}}); err != nil {
+			return err
+		}
+		stats := layer.Stats()
+		fmt.Printf("rank %d has the experts from %d on, with the loads %d\n", world.Rank(), stats.FirstExpert, stats.Load)
+		return nil
+	})
+	// Unordered output:
+	// rank 0 has the experts from 0 on, with the loads [2 2 2]
+	// rank 1 has the experts from 3 on, with the loads [2]
+}
+
 // onRanks runs do on n ranks of this process. Separate processes call switchyard.Join instead.
 func onRanks(n int, do func(world *switchyard.World) error) {
 	var ranks sync.WaitGroup

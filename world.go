@@ -7,6 +7,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/internal/agreement"
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
@@ -27,6 +28,7 @@ type World struct {
 	algorithm *alltoall.Algorithm  // of all layers, if the environment of Join named one
 	layers    int                  // made so far, or tried
 	links     compression.Measured // for layers
+	machine   Machine              // for what they do not say themselves
 	computing *sync.Mutex          // held by the micro-batch that computes, on whatever group
 	building  *sync.Mutex          // held while a layer or a group is made
 }
@@ -144,6 +146,7 @@ func (w *World) Group(members []transport.Rank) (*World, error) {
 	w.ops.Log.Join(of.ID())
 	g := *w
 	g.views, g.group, g.layers, g.links = of, "ranks "+of.String(), 0, compression.Measured{}
+	g.machine = machineOf(members, w.machine)
 	if err := g.newComm(); err != nil {
 		return nil, err
 	}
@@ -162,6 +165,7 @@ func (w *World) Reordered(order []int) (*World, error) {
 	if n.views, err = w.views.Reordered(order); err != nil {
 		return nil, errtext.Errorf("switchyard: Reordered: %w", err)
 	}
+	n.machine = machineOf(order, w.machine)
 	n.links = compression.Measured{} // topologies have other ranks
 	if err := n.newComm(); err != nil {
 		return nil, err
@@ -179,28 +183,33 @@ func (w *World) beginLayer(op string) error {
 
 func (w *World) endLayer() { w.building.Unlock() }
 
+// agree returns an error unless all ranks give the same fields, each a name and a value.
+func (w *World) agree(op string, fields ...any) error {
+	ranks := agreement.Ranks{Op: op, Comm: w.comm, Joined: w.views.Joined}
+	return ranks.Compare(context.Background(), agreement.Fields(fields...))
+}
+
 // MeasureLinks times messages within and between the nodes of the world, for [Config.Links]. Every
 // rank calls it, and all get the same; the result can be kept, as JSON say, and given again.
-func (w *World) MeasureLinks(ctx context.Context, nodes alltoall.Topology) (m links.Measured, err error) {
-	end := w.making("MeasureLinks")
+func (w *World) MeasureLinks(ctx context.Context, nodes alltoall.Topology) (links.Measured, error) {
+	return measure(w, "MeasureLinks", func(all transport.Transport) (links.Measured, error) { return links.Measure(ctx, all, nodes) })
+}
+
+// MeasurePairs times messages between each two ranks, which tells slow links from fast ones: see
+// [World.Reordered]. Every rank calls it, and all get the same.
+func (w *World) MeasurePairs(ctx context.Context) (links.Pairs, error) {
+	return measure(w, "MeasurePairs", func(all transport.Transport) (links.Pairs, error) { return links.MeasurePairs(ctx, all) })
+}
+
+// measure runs do on a view of all ranks.
+func measure[T any](w *World, op string, do func(all transport.Transport) (T, error)) (m T, err error) {
+	end := w.making(op)
 	defer func() { err = end(err) }()
 	all, err := w.views.All()
 	if err != nil {
 		return m, err
 	}
-	return links.Measure(ctx, all, nodes)
-}
-
-// MeasurePairs times messages between each two ranks, which tells slow links from fast ones: see
-// [World.Reordered]. Every rank calls it, and all get the same.
-func (w *World) MeasurePairs(ctx context.Context) (p links.Pairs, err error) {
-	end := w.making("MeasurePairs")
-	defer func() { err = end(err) }()
-	all, err := w.views.All()
-	if err != nil {
-		return p, err
-	}
-	return links.MeasurePairs(ctx, all)
+	return do(all)
 }
 
 // Topology says which ranks share a node, if the transport found that out when it was joined, as

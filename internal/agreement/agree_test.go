@@ -47,10 +47,7 @@ func TestTheSameSettings(t *testing.T) {
 // TestOtherSettings name the field, and a rank that has another value of it.
 func TestOtherSettings(t *testing.T) {
 	errs := onRanks(t, func(rank int, r agreement.Ranks) error {
-		var s agreement.Settings
-		s.Add("Dim", "%d", 4)
-		s.Add("Group", "%d", rank/2)
-		return r.Compare(t.Context(), &s)
+		return r.Compare(t.Context(), agreement.Fields("Dim", 4, "Group", rank/2))
 	})
 	for rank, want := range []struct {
 		culprit transport.Rank

@@ -11,6 +11,15 @@ import (
 // Settings is a configuration as text, a field a line, for comparing it between ranks.
 type Settings struct{ text strings.Builder }
 
+// Fields are settings that fmt prints alike on every rank: a name and a value each.
+func Fields(namesAndValues ...any) *Settings {
+	s := new(Settings)
+	for i := 0; i+1 < len(namesAndValues); i += 2 {
+		s.Add(fmt.Sprint(namesAndValues[i]), "%+v", namesAndValues[i+1])
+	}
+	return s
+}
+
 // longestSetting is the most bytes of a field that are compared as they are. A digest stands for
 // the bytes of a longer one.
 const longestSetting = 256

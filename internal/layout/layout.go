@@ -57,15 +57,15 @@ func (at Layout) Replicas() []transport.Rank { return Ranks(at.Rank, at.Copies, 
 
 // Topology is that of the ranks of this copy, whose nodes it numbers anew.
 func (at Layout) Topology(world alltoall.Topology) alltoall.Topology {
-	if len(world.Node) == 0 {
-		return world
-	}
 	return Nodes(at.OneCopy(), world.Node)
 }
 
-// Nodes is the topology of the given ranks, given the node of every rank. Nodes are numbered from 0
-// in the order in which they come.
-func Nodes(ranks []transport.Rank, nodes []int) alltoall.Topology {
+// Nodes is the topology of the given ranks, given the node of every rank, if it is known. Nodes are
+// numbered from 0 in the order in which they come.
+func Nodes[R ~int](ranks []R, nodes []int) alltoall.Topology {
+	if len(nodes) == 0 {
+		return alltoall.Topology{}
+	}
 	number := map[int]int{}
 	list := make([]int, len(ranks))
 	for i, r := range ranks {
@@ -123,4 +123,46 @@ func CheckHosted(hosted []int, experts, ranks int) error {
 		return fmt.Errorf("Hosted has the sum %d, want the %d experts", total, experts)
 	}
 	return nil
+}
+
+// Pick returns the numbers of the given ranks, in their order, if there are any.
+func Pick[R ~int](ranks []R, numbers []int) []int {
+	if len(numbers) == 0 {
+		return nil
+	}
+	list := make([]int, len(ranks))
+	for i, r := range ranks {
+		list[i] = numbers[r]
+	}
+	return list
+}
+
+// CheckMachineHosted returns what is wrong with the numbers of experts that all ranks host; nil is
+// right.
+func CheckMachineHosted(hosted []int, ranks int) error {
+	if len(hosted) > 0 && len(hosted) != ranks {
+		return fmt.Errorf("Hosted has %d numbers, want one for each of the %d ranks", len(hosted), ranks)
+	}
+	for r, n := range hosted {
+		if n < 0 {
+			return fmt.Errorf("Hosted[%d] is %d, must not be negative", r, n)
+		}
+	}
+	return nil
+}
+
+// HostedOfCopies returns the numbers of experts of the ranks of each copy, which must be the same
+// in all of them, given those of all ranks. parallel is the number of ranks of a copy, 0 all of
+// them; whether it divides them is checked elsewhere.
+func HostedOfCopies(hosted []int, parallel int) ([]int, error) {
+	if parallel <= 0 || parallel > len(hosted) {
+		return hosted, nil
+	}
+	for r, n := range hosted {
+		if first := hosted[r%parallel]; n != first {
+			return nil, fmt.Errorf("switchyard: the machine has Hosted[%d] %d and Hosted[%d] %d, which are ranks "+
+				"that host the same experts: want them alike, or Config.Hosted", r, n, r%parallel, first)
+		}
+	}
+	return hosted[:parallel], nil
 }

@@ -57,3 +57,28 @@ func TestCheckHosted(t *testing.T) {
 		require.ErrorContains(t, layout.CheckHosted(hosted, 4, 3), want)
 	}
 }
+
+// TestHostedOfCopies: the ranks of each copy host the same numbers.
+func TestHostedOfCopies(t *testing.T) {
+	for _, c := range []struct {
+		hosted   []int
+		parallel int
+		want     []int
+	}{
+		{nil, 2, nil}, {[]int{1, 4, 1, 4}, 2, []int{1, 4}}, {[]int{1, 4, 1, 4}, 0, []int{1, 4, 1, 4}},
+		{[]int{1, 4}, 2, []int{1, 4}}, {[]int{1, 4}, 3, []int{1, 4}},
+	} {
+		got, err := layout.HostedOfCopies(c.hosted, c.parallel)
+		require.NoError(t, err)
+		require.Equal(t, c.want, got)
+	}
+	_, err := layout.HostedOfCopies([]int{1, 4, 1, 3}, 2)
+	require.ErrorContains(t, err, "Hosted[3] 3 and Hosted[1] 4")
+}
+
+func TestCheckMachineHosted(t *testing.T) {
+	require.NoError(t, layout.CheckMachineHosted(nil, 2))
+	require.NoError(t, layout.CheckMachineHosted([]int{0, 2}, 2))
+	require.ErrorContains(t, layout.CheckMachineHosted([]int{1}, 2), "Hosted has 1 numbers, want one for each of the 2 ranks")
+	require.ErrorContains(t, layout.CheckMachineHosted([]int{1, -1}, 2), "Hosted[1] is -1")
+}

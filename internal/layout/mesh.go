@@ -59,6 +59,15 @@ func (m Mesh) Find(name string) (int, error) {
 	return i, nil
 }
 
+// MustFind is Find of a name that there must be: it panics.
+func (m Mesh) MustFind(name string) int {
+	i, err := m.Find(name)
+	if err != nil {
+		panic("switchyard: Mesh: " + err.Error())
+	}
+	return i
+}
+
 // Coord is the position of a rank along axis i.
 func (m Mesh) Coord(rank, i int) int { return rank / m.stride(i) % m[i].Size }
 

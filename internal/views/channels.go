@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 )
 
@@ -27,8 +28,8 @@ const block = 16
 
 // one takes the channel of the next view, on which nobody has to agree.
 func (c *channels) one() (first, end int, err error) {
-	if !c.busy.TryLock() {
-		return 0, 0, errBusy
+	if err := c.lock(); err != nil {
+		return 0, 0, err
 	}
 	defer c.busy.Unlock()
 	return c.take(c.next, 1)
@@ -36,8 +37,8 @@ func (c *channels) one() (first, end int, err error) {
 
 // agree takes channels of the next views, on which the ranks connected by control agree.
 func (c *channels) agree(control *collective.Comm) (first, end int, err error) {
-	if !c.busy.TryLock() {
-		return 0, 0, errBusy
+	if err := c.lock(); err != nil {
+		return 0, 0, err
 	}
 	defer c.busy.Unlock()
 	next := []int64{int64(c.next)}
@@ -58,4 +59,10 @@ func (c *channels) take(first, n int) (int, int, error) {
 	return first, end, nil
 }
 
-var errBusy = fmt.Errorf("switchyard: %w: this rank is making a view, a layer or a group", lifecycle.ErrInUse)
+// lock begins to take channels, on one goroutine at a time: the ranks could wait for each other.
+func (c *channels) lock() error {
+	if c.busy.TryLock() {
+		return nil
+	}
+	return errtext.Errorf("switchyard: %w: this rank is making a view, a layer or a group", lifecycle.ErrInUse)
+}

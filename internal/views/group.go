@@ -52,8 +52,8 @@ func (v *Views) Group(members []transport.Rank) (*Views, error) {
 
 // agree checks the lists of all ranks, and returns the channels of the groups.
 func (v *Views) agree(members []transport.Rank) (first, end int, err error) {
-	if !v.channels.busy.TryLock() {
-		return 0, 0, errBusy
+	if err := v.channels.lock(); err != nil {
+		return 0, 0, err
 	}
 	defer v.channels.busy.Unlock()
 	mine := proposal{v.channels.next, members[:min(len(members), v.Size()+1)]}
