@@ -155,7 +155,7 @@ func (b *builder) buildOwn() (err error) {
 func (b *builder) buildExchange() (err error) {
 	l, cfg := b.l, b.l.cfg
 	leafRows := routing.Slots(b.gate)
-	l.stages.Compression, err = newCompression(cfg, l.world, b.at, leafRows, &l.stats.exchanging)
+	l.stages.Compression, err = newCompression(cfg, l.world, b.at, leafRows, &l.micro.turn, &l.stats.exchanging)
 	if err != nil {
 		return err
 	}

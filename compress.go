@@ -13,6 +13,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/layout"
+	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/nodegather"
 	"github.com/switchyard-moe/switchyard/lsh"
 )
@@ -58,7 +59,7 @@ type Compression struct {
 	From, Until int
 	// Assign, if it is not nil, replaces LSH's hashing: it says which of the rows x of one rank
 	// travel as one, those of expert e being rows [ends[e-1], ends[e]). It is for studies, and must
-	// be the same function on every rank. Micro-batches call it at the same time.
+	// be the same function on every rank.
 	Assign func(x blas32.General, ends []int) *lsh.Clusters
 }
 
@@ -109,7 +110,7 @@ type CompressionStats struct {
 // rows that a group of tokens sends to each expert, if its rows are mixtures; else 0. exchanging
 // gets the nanoseconds that exchanges of the stage take.
 func newCompression(
-	c Config, w *World, at layout.Layout, slots int, exchanging *atomic.Int64,
+	c Config, w *World, at layout.Layout, slots int, turn *lifecycle.Turn, exchanging *atomic.Int64,
 ) (*compression.Stage, error) {
 	how := c.Compression
 	if how.When == CompressNever {
@@ -120,7 +121,7 @@ func newCompression(
 		Dim: c.Dim, Experts: c.Experts, LSH: how.LSH, From: how.From, Until: how.Until,
 		Assign: how.Assign, Placement: at.Placement, Rank: at.Rank, Topology: at.Topology(c.Topology),
 		Auto: how.When == CompressAuto, Links: c.Links, RowBytes: rowBytes(c.Wire, c.Dim),
-		Exchanging: exchanging,
+		Turn: turn, Exchanging: exchanging,
 	}
 	if cfg.Auto && cfg.Links == (links.Links{}) {
 		if cfg.Links, err = w.links.Of(c.Topology, w.views.All); err != nil {

@@ -39,61 +39,95 @@ type Pass struct {
 	// Spent is the time that compression has taken in the pass so far, messages left out.
 	Spent time.Duration
 
+	stage    *Stage
+	memory   *memory
 	lsh      *lsh.Pass
 	gathered *nodegather.Rows // nil if clusters are of the rank's own rows
 	drows    blas32.General   // gradients of the answers of the rows that are clustered here
 	residual float64
+	depths   []float64 // what the control loop has learned from the rows, nil if there is none
 }
 
-// Release gives the pass's memory back. The pass must not be used afterwards.
+// memory is the matrices of a pass, which later passes use again.
+type memory struct {
+	rows blas32.General // sorted by expert
+	full blas32.General // the answers of those that are clustered
+	home blas32.General // the answers of the rank's own rows, if those are others
+}
+
+// begin returns a pass in the memory of one that has been released, if there is any.
+func (s *Stage) begin() *Pass {
+	m := s.free.Take()
+	if m == nil {
+		m = new(memory)
+	}
+	return &Pass{stage: s, memory: m}
+}
+
+// Release gives the pass's memory back. The pass must not be used afterwards, nor what its methods
+// returned.
 func (p *Pass) Release() {
 	if p.lsh != nil {
-		p.lsh.Release()
+		p.stage.cfg.Turn.Do(p.lsh.Release)
 		p.lsh = nil
 	}
 	if p.gathered != nil {
 		p.gathered.Release()
 		p.gathered = nil
 	}
+	p.stage.free.Give(p.memory)
+	p.memory = nil
 }
 
-// Begin compresses the rows of a pass. Every rank of a node calls it if the stage gathers. After an
-// error the pass, if there is one, is to be released.
-func (s *Stage) Begin(ctx context.Context, rows Rows) (*Pass, error) {
-	p := &Pass{}
-	x, ends := s.ordered(&rows)
+// Begin compresses the rows of the pass of a number. Every rank of a node calls it if the stage
+// gathers. After an error the pass, if there is one, is to be released.
+func (s *Stage) Begin(ctx context.Context, number uint64, rows Rows) (*Pass, error) {
+	p := s.begin()
+	x, ends := s.ordered(p, &rows)
 	if s.cfg.Gather != nil {
 		var err error
-		if p.gathered, err = s.cfg.Gather.Gather(ctx, rows.Counts, x); err != nil {
+		if p.gathered, err = s.cfg.Gather.Gather(ctx, number, rows.Counts, x); err != nil {
 			return p, err
 		}
 		if p.gathered != nil {
 			x, ends = p.gathered.Rows, p.gathered.Ends
 		}
 	}
-	begin := time.Now()
-	s.compress(p, x, ends, false)
-	s.count(p, rows.Counts)
-	p.residual = residual(p.lsh.Clusters(), x, p.Centroids)
-	p.Spent += time.Since(begin)
+	s.compute(p, func() {
+		before := s.lsh.Depths()
+		s.compress(p, x, ends, s.wanted())
+		s.count(p, rows.Counts)
+		p.residual = residual(p.lsh.Clusters(), x, p.Centroids)
+		if p.depths = s.lsh.Depths(); before != nil { // the pass may be repeated
+			s.setDepths(before)
+		}
+	})
 	return p, nil
 }
 
+// compute runs do in turn with all else that computes, and counts its time.
+func (s *Stage) compute(p *Pass, do func()) {
+	s.cfg.Turn.Do(func() {
+		defer func(begin time.Time) { p.Spent += time.Since(begin) }(time.Now())
+		do()
+	})
+}
+
 // ordered returns the rows sorted by expert, and where those of each expert end.
-func (s *Stage) ordered(rows *Rows) (x blas32.General, ends []int) {
-	s.rows = mat.Resize(s.rows, rows.number(), s.cfg.Dim)
-	rows.Order(s.rows)
+func (s *Stage) ordered(p *Pass, rows *Rows) (x blas32.General, ends []int) {
+	p.memory.rows = mat.Resize(p.memory.rows, rows.number(), s.cfg.Dim)
+	rows.Order(p.memory.rows)
 	ends = make([]int, s.cfg.Experts)
 	row, leaves := 0, rows.Counts.Leaves
 	for e := range ends {
 		row += mat.Sum(rows.Counts.Rows[e*leaves : (e+1)*leaves])
 		ends[e] = row
 	}
-	return s.rows, ends
+	return p.memory.rows, ends
 }
 
-// compress makes the centroids of rows: in a probe as if the policy wanted them of every expert.
-func (s *Stage) compress(p *Pass, x blas32.General, ends []int, probe bool) {
+// compress makes the centroids of rows, of the experts that are wanted if that is not nil.
+func (s *Stage) compress(p *Pass, x blas32.General, ends []int, wanted func(expert int) bool) {
 	if s.gains != nil {
 		copy(s.lsh.Gains(), s.gains.Value)
 	}
@@ -105,10 +139,8 @@ func (s *Stage) compress(p *Pass, x blas32.General, ends []int, probe bool) {
 			return
 		}
 		p.Centroids, p.lsh = s.lsh.CompressAs(x, clusters)
-	case s.policy != nil && !probe:
-		p.Centroids, p.lsh = s.lsh.CompressSome(x, ends, s.policy.wants)
 	default:
-		p.Centroids, p.lsh = s.lsh.Compress(x, ends)
+		p.Centroids, p.lsh = s.lsh.CompressSome(x, ends, wanted)
 	}
 }
 
@@ -140,22 +172,23 @@ func (s *Stage) count(p *Pass, c alltoall.Counts) {
 	p.Counts = c
 }
 
-// Restore makes the rows' answers of those of their centroids. The result is valid until the next
-// pass.
+// Restore makes the rows' answers of those of their centroids. The result is valid until the pass
+// is released.
 func (s *Stage) Restore(ctx context.Context, p *Pass, answers blas32.General) (blas32.General, error) {
 	if p == nil {
 		return answers, nil
 	}
-	begin := time.Now()
-	s.full = mat.Resize(s.full, len(p.lsh.Clusters().Of), s.cfg.Dim)
-	p.lsh.Restore(s.full, answers)
-	p.Spent += time.Since(begin)
+	m := p.memory
+	s.compute(p, func() {
+		m.full = mat.Resize(m.full, len(p.lsh.Clusters().Of), s.cfg.Dim)
+		p.lsh.Restore(m.full, answers)
+	})
 	if p.gathered == nil {
-		return s.full, nil
+		return m.full, nil
 	}
 	defer s.exchanged(time.Now())
-	s.home = mat.Resize(s.home, s.rows.Rows, s.cfg.Dim)
-	return s.home, p.gathered.Scatter(ctx, s.home, s.full)
+	m.home = mat.Resize(m.home, m.rows.Rows, s.cfg.Dim)
+	return m.home, p.gathered.Scatter(ctx, m.home, m.full)
 }
 
 // Leaves are the leaves of a rank in the tree in which gradients are summed: its token groups.
@@ -169,7 +202,9 @@ type Leaves struct {
 // adds the gradient of learned gains to their parameters: all of it in the first of the rank's
 // leaves, and zeros in the others, since every leaf must be entered, also by a pass that was not
 // compressed.
-func (s *Stage) RestoreBackward(ctx context.Context, p *Pass, drows blas32.General, leaves Leaves) (blas32.General, error) {
+func (s *Stage) RestoreBackward(
+	ctx context.Context, p *Pass, drows blas32.General, leaves Leaves,
+) (dcentroids blas32.General, err error) {
 	if s == nil {
 		return drows, nil
 	}
@@ -183,15 +218,15 @@ func (s *Stage) RestoreBackward(ctx context.Context, p *Pass, drows blas32.Gener
 			return blas32.General{}, err
 		}
 	}
-	begin := time.Now()
-	defer func() { p.Spent += time.Since(begin) }()
-	return p.lsh.RestoreBackward(p.drows), nil
+	s.compute(p, func() { dcentroids = p.lsh.RestoreBackward(p.drows) })
+	return dcentroids, nil
 }
 
 func (s *Stage) gatherGradients(ctx context.Context, p *Pass) (err error) {
 	defer s.exchanged(time.Now())
-	s.home = mat.Resize(s.home, p.drows.Rows, s.cfg.Dim)
-	p.drows, err = p.gathered.GatherGradients(ctx, p.drows, s.home)
+	home := &p.memory.home
+	*home = mat.Resize(*home, p.drows.Rows, s.cfg.Dim)
+	p.drows, err = p.gathered.GatherGradients(ctx, p.drows, *home)
 	return err
 }
 
@@ -219,9 +254,7 @@ func (s *Stage) CompressBackward(ctx context.Context, p *Pass, drows, back blas3
 	if p == nil {
 		return back, nil
 	}
-	begin := time.Now()
-	p.lsh.CompressBackward(p.drows, back)
-	p.Spent += time.Since(begin)
+	s.compute(p, func() { p.lsh.CompressBackward(p.drows, back) })
 	if p.gathered == nil {
 		return drows, nil
 	}

@@ -58,6 +58,11 @@ func newPolicy(links links.Links, top alltoall.Topology, rank int, placement all
 // enabled reports whether to compress anything of the next pass.
 func (p *policy) enabled() bool { return slices.Contains(p.yes, true) }
 
+// snapshot returns the policy as it is now, for wants alone.
+func (p *policy) snapshot() *policy {
+	return &policy{placement: p.placement, yes: slices.Clone(p.yes)}
+}
+
 // wants reports whether to compress the rows of an expert.
 func (p *policy) wants(e int) bool {
 	for r, yes := range p.yes {

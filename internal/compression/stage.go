@@ -5,6 +5,7 @@
 package compression
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/alltoall/links"
+	"github.com/switchyard-moe/switchyard/internal/freelist"
+	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/nodegather"
 	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/param"
@@ -40,6 +43,8 @@ type Config struct {
 	Links    links.Links
 	Topology alltoall.Topology
 	RowBytes int
+	// Turn has passes compute in turn.
+	Turn *lifecycle.Turn
 	// Gather, if it is not nil, gathers the rows of the node's ranks before they are compressed.
 	Gather *nodegather.Gatherer
 	// Exchanging, if it is not nil, gets the nanoseconds that gathering took in Restore,
@@ -47,17 +52,21 @@ type Config struct {
 	Exchanging *atomic.Int64
 }
 
-// Stage compresses the rows of a rank, pass after pass. It is for one goroutine. A nil Stage never
+// Stage compresses the rows of a rank. Any number of passes may be in flight, on any goroutines.
+// What is learned from one, by the control loop of lsh.Controlled or by the policy, counts for the
+// passes that begin when none is in flight, in the order of their numbers. A nil Stage never
 // compresses.
 type Stage struct {
-	cfg    Config
-	lsh    *lsh.Compressor
-	gains  *param.Set // if compensation learns them, else nil
-	policy *policy    // nil unless Auto
+	cfg   Config
+	lsh   *lsh.Compressor // used in turn
+	gains *param.Set      // if compensation learns them, else nil
+	free  freelist.List[memory]
+
+	mu     sync.Mutex
+	flight int    // number of passes in flight
+	notes  []note // of passes that have ended, since the last time that none was in flight
+	policy *policy
 	spent  time.Duration
-	rows   blas32.General // scratch: rows sorted by expert, until the pass ends
-	full   blas32.General // scratch: the answers of those that are clustered
-	home   blas32.General // scratch: the answers of the rank's own rows, if those are others
 }
 
 // New makes a stage, which takes over cfg.Gather.
@@ -101,13 +110,32 @@ func (s *Stage) Depths() []float64 {
 // SetDepths sets what Depths returns.
 func (s *Stage) SetDepths(depths []float64) error { return s.lsh.SetDepths(depths) }
 
+// setDepths is SetDepths of what Depths has returned.
+func (s *Stage) setDepths(depths []float64) {
+	if err := s.lsh.SetDepths(depths); err != nil {
+		panic(err.Error())
+	}
+}
+
 // Enabled reports whether to compress a pass of training of a step. Step counts the steps before
 // it.
 func (s *Stage) Enabled(step int) bool {
 	if s == nil || step < s.cfg.From || s.cfg.Until > 0 && step >= s.cfg.Until {
 		return false
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.policy == nil || s.policy.enabled()
+}
+
+// wanted tells of which experts rows are to be compressed; nil means of all.
+func (s *Stage) wanted() func(expert int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.policy == nil {
+		return nil
+	}
+	return s.policy.snapshot().wants
 }
 
 // GathersNode reports whether rows of a node's ranks are gathered before they are compressed.

@@ -73,7 +73,7 @@ func TestAPassBothWays(t *testing.T) {
 	require.NoError(t, err)
 	s.Gains().Value[0], s.Gains().Value[1] = 0.5, 0.25
 	rows, x := rowsOf(1)
-	p, err := s.Begin(ctx, rows)
+	p, err := s.Begin(ctx, 1, rows)
 	require.NoError(t, err)
 	defer p.Release()
 	require.Equal(t, []int{2, 0, 2, 0}, p.Counts.Rows)
@@ -140,7 +140,7 @@ func TestAPassThatIsNotCompressed(t *testing.T) {
 	require.Nil(t, none.Gains())
 	require.False(t, none.Enabled(0) || none.GathersNode())
 	require.Zero(t, none.Stats(nil, alltoall.Counts{}, nil))
-	none.EndPass(nil, compression.Rows{})
+	none.EndPass(1, nil, compression.Rows{})
 }
 
 // TestEnabledSteps are those from From up to Until.
@@ -175,11 +175,11 @@ func TestAutoLearnsItsCostFromRowsThatHaveTravelled(t *testing.T) {
 		require.NoError(t, err)
 		rows, _ := rowsOf(1)
 		for range 4 {
-			s.EndPass(nil, rows)
+			s.EndPass(1, nil, rows)
 		}
 		require.Equal(t, slow, s.Enabled(0))
 		if slow {
-			p, err := s.Begin(context.Background(), rows)
+			p, err := s.Begin(context.Background(), 1, rows)
 			require.NoError(t, err)
 			require.Equal(t, []int{1, 3}, p.Counts.Rows[:2], "what stays here is not compressed")
 			require.Less(t, mat.Sum(p.Counts.Rows[2:]), 4)
@@ -202,7 +202,7 @@ func TestFaultyClustersTravelAsRows(t *testing.T) {
 		s, err := compression.New(cfg)
 		require.NoError(t, err)
 		rows, x := rowsOf(1)
-		p, err := s.Begin(context.Background(), rows)
+		p, err := s.Begin(context.Background(), 1, rows)
 		require.NoError(t, err)
 		require.ErrorContains(t, p.Fault, c.why)
 		require.Equal(t, x.Data, p.Centroids.Data)
@@ -236,7 +236,7 @@ func TestRowsOfANode(t *testing.T) {
 		s, err := compression.New(cfg)
 		require.NoError(t, err)
 		require.Equal(t, cfg.Gather != nil, s.GathersNode())
-		p, err := s.Begin(ctx, rows)
+		p, err := s.Begin(ctx, 1, rows)
 		require.NoError(t, err)
 		defer p.Release()
 		require.Equal(t, []int{2, 0, 2, 0}, p.Counts.Rows)

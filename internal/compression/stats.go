@@ -32,7 +32,7 @@ func (s *Stage) Stats(p *Pass, counts alltoall.Counts, plan *alltoall.Plan) Stat
 	if s == nil {
 		return Stats{}
 	}
-	stats := Stats{Rows: mat.Sum(counts.Rows), Travelled: plan.SentRows(), Time: s.spent}
+	stats := Stats{Rows: mat.Sum(counts.Rows), Travelled: plan.SentRows(), Time: s.lastSpent()}
 	first, end := s.cfg.Placement.Of(s.cfg.Rank)
 	own := 0
 	if p != nil {
@@ -67,40 +67,4 @@ func residual(clusters *lsh.Clusters, x, centroids blas32.General) float64 {
 		return 0
 	}
 	return math.Sqrt(off / all)
-}
-
-// EndPass ends a backward pass, compressed or not: the policy, if there is one, decides what to
-// compress in the next pass.
-func (s *Stage) EndPass(p *Pass, rows Rows) {
-	if s == nil {
-		return
-	}
-	s.spent = 0
-	if p != nil {
-		s.spent = p.Spent
-	}
-	if s.policy == nil {
-		return
-	}
-	rate := s.lsh.Config().Rate
-	if p != nil {
-		clustered, centroids := p.lsh.Clusters().Count(s.policy.wants)
-		s.policy.recordPass(clustered, p.Spent)
-		if clustered > 0 {
-			rate = float64(centroids) / float64(clustered)
-		}
-	} else if s.policy.shouldProbe() {
-		s.probe(rows)
-	}
-	s.policy.update(s.cfg.RowBytes, rate)
-}
-
-// probe finds the centroids of rows that have travelled, to learn what compression would take.
-func (s *Stage) probe(rows Rows) {
-	begin := time.Now()
-	p := &Pass{}
-	x, ends := s.ordered(&rows)
-	s.compress(p, x, ends, true)
-	s.policy.recordProbe(x.Rows, time.Since(begin))
-	p.Release()
 }

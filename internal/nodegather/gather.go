@@ -44,7 +44,8 @@ func (c *Config) peers() (list []transport.Rank) {
 	return list
 }
 
-// Gatherer gathers rows of a node's ranks, pass after pass.
+// Gatherer gathers rows of a node's ranks. Passes of different numbers may be gathered at the same
+// time.
 type Gatherer struct {
 	exchange *alltoall.Exchange
 	all      int   // number of experts
@@ -97,23 +98,28 @@ type Rows struct {
 	Rows blas32.General
 	Ends []int
 
-	handle *alltoall.Handle
-	order  []int32 // of the rank's own rows, sorted by expert: which stands where in the exchange
+	exchange *alltoall.Exchange
+	handle   *alltoall.Handle
+	order    []int32 // of the rank's own rows, sorted by expert: which stands where in the exchange
 }
 
-// Gather sends a rank's rows, sorted by expert and counted by counts, to the ranks that gather
-// them. It returns nil on every rank of the node if one of them has no tokens: that rank has no
-// token groups in which rows of others could be counted, and all ranks compress their own rows.
-func (g *Gatherer) Gather(ctx context.Context, counts alltoall.Counts, rows blas32.General) (*Rows, error) {
-	at := &Rows{}
+// Gather sends the rows of a rank in the pass of a number, sorted by expert and counted by counts,
+// to the ranks that gather them. It returns nil on every rank of the node if one of them has no
+// tokens: that rank has no token groups in which rows of others could be counted, and all ranks
+// compress their own rows.
+func (g *Gatherer) Gather(
+	ctx context.Context, number uint64, counts alltoall.Counts, rows blas32.General,
+) (*Rows, error) {
+	at := &Rows{exchange: g.exchange.Pass(number)}
 	counts.Rows, at.order = g.sorted(counts, rows.Rows)
 	var err error
 	request := alltoall.Request{Counts: counts, Rows: rows, Token: at.order}
-	if at.handle, err = g.exchange.Begin(ctx, request); err != nil {
+	if at.handle, err = at.exchange.Begin(ctx, request); err != nil {
+		at.exchange.End()
 		return nil, errtext.Errorf("switchyard: gathering of a node's rows: %w", err)
 	}
 	if slices.Contains(at.handle.Plan().Tokens, 0) {
-		at.handle.Release()
+		at.Release()
 		return nil, nil
 	}
 	at.Rows, _, err = at.handle.Dispatch(ctx, 0)
@@ -177,4 +183,7 @@ func (r *Rows) GatherGradients(ctx context.Context, rows, scratch blas32.General
 }
 
 // Release ends the pass, whose memory the next one may use.
-func (r *Rows) Release() { r.handle.Release() }
+func (r *Rows) Release() {
+	r.handle.Release()
+	r.exchange.End()
+}

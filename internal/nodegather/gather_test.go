@@ -81,7 +81,7 @@ func TestRowsOfANodeAreGatheredByRail(t *testing.T) {
 	onRanks(t, nodes, func(rank int, g *nodegather.Gatherer) error {
 		ctx, each := context.Background(), rank+1
 		counts, rows := rowsOf(rank, experts, each)
-		at, err := g.Gather(ctx, counts, rows)
+		at, err := g.Gather(ctx, 1, counts, rows)
 		if err != nil {
 			return err
 		}
@@ -145,7 +145,7 @@ func TestARankWithoutTokensKeepsItsNodeFromGathering(t *testing.T) {
 			counts, rows = alltoall.Counts{Rows: []int{}}, mat.Resize(blas32.General{}, 0, dim)
 		}
 		for range 2 { // the exchange is usable after both
-			at, err := g.Gather(context.Background(), counts, rows)
+			at, err := g.Gather(context.Background(), 1, counts, rows)
 			if err != nil {
 				return err
 			}
@@ -179,7 +179,7 @@ func TestAContextThatHasEndedIsNamed(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		counts, rows := rowsOf(rank, 4, 1)
-		_, err := g.Gather(ctx, counts, rows)
+		_, err := g.Gather(ctx, 1, counts, rows)
 		if err == nil {
 			return fmt.Errorf("no error")
 		}

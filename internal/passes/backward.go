@@ -44,9 +44,7 @@ func (s *Stages) Backward(ctx context.Context, p *Pass, dy blas32.General) error
 	if err != nil {
 		return err
 	}
-	if s.Compression != nil {
-		s.Compression.EndPass(p.Compressed, p.uncompressed())
-	}
+	s.Compression.EndPass(p.number, p.Compressed, p.uncompressed())
 	s.Path.EndPass(schedule.Backward, begin)
 	b := gradients.Batch{
 		Tokens: p.Global.Tokens, Leaves: p.Global.Leaves, StepTokens: p.Info.StepTokens,

@@ -59,7 +59,7 @@ func (s *Stages) begin(ctx context.Context, p *Pass, compress bool) (err error) 
 	}()
 	r := alltoall.Request{Counts: p.counts(), Cut: s.Path.Cut(schedule.Forward, p.Info.Train)}
 	if compress {
-		c, err := s.Compression.Begin(ctx, p.uncompressed())
+		c, err := s.Compression.Begin(ctx, p.number, p.uncompressed())
 		if p.Compressed = c; err != nil {
 			return err
 		}

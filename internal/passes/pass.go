@@ -6,7 +6,6 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/compression"
-	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/pipeline"
 	"github.com/switchyard-moe/switchyard/internal/routing"
 	"github.com/switchyard-moe/switchyard/internal/roworder"
@@ -24,9 +23,7 @@ type Pass struct {
 	// Compressed is nil if rows travel as they are.
 	Compressed *compression.Pass
 
-	ranks    Ranks          // its part of what connects the ranks
-	grads    gradients.Pass // of parameters
-	plain    bool
+	opened
 	ordered  roworder.Pass
 	answers  blas32.General // of the experts, sorted by expert
 	dweights []float32      // gradients of the weights of answers
@@ -43,7 +40,7 @@ func (s *Stages) Begin(x blas32.General, info router.Batch, train bool) (Pass, e
 
 // Take makes p, which has released another, a pass of the same number over the batch of next.
 func (s *Stages) Take(p *Pass, next Pass) {
-	next.ranks, next.grads, next.plain = p.ranks, p.grads, p.plain
+	next.opened = p.opened
 	*p = next
 }
 
@@ -67,7 +64,7 @@ func (s *Stages) Release(p *Pass) {
 	if p.Handle != nil {
 		p.Handle.Release()
 	}
-	*p = Pass{Y: p.Y, DX: p.DX, ranks: p.ranks, grads: p.grads, plain: p.plain, ordered: p.ordered}
+	*p = Pass{Y: p.Y, DX: p.DX, opened: p.opened, ordered: p.ordered}
 }
 
 // ReleaseOutput gives back Y, and ReleaseInput DX.

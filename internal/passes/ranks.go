@@ -18,34 +18,47 @@ type Ranks struct {
 	Exchange *alltoall.Exchange
 }
 
+// opened is what a pass has from Open to Close.
+type opened struct {
+	number uint64
+	plain  bool
+	ranks  Ranks          // its part of what connects the ranks
+	grads  gradients.Pass // of parameters
+}
+
 // Open gives pass p, which has none, its part of what connects the ranks: the messages of a pass
 // meet those of the same number. Passes are opened in the order of their numbers. The gradients of
 // parameters of a plain pass are summed over the ranks at the next Backward of a plain one, or at
 // the end of the step: of such passes all ranks have one at a time.
 func (s *Stages) Open(p *Pass, number uint64, plain bool) {
 	r := &s.Ranks
+	p.number, p.plain = number, plain
 	p.ranks = Ranks{
 		Everyone: r.Everyone.Pass(number), Checks: r.Checks.Pass(number),
 		Replicas: r.Replicas.Pass(number), Exchange: r.Exchange.Pass(number),
 	}
 	var comms gradients.Comms
-	if p.plain = plain; !plain {
+	if !plain {
 		comms = gradients.Comms{World: p.ranks.Everyone, Replicas: p.ranks.Replicas}
 	}
 	p.grads = s.Gradients.Begin(number, comms)
+	s.Compression.Open()
 }
 
 // Close ends a pass: it releases p, which has then no part any more.
 func (s *Stages) Close(p *Pass) {
 	s.Release(p)
-	p.grads.End()
-	if r := &p.ranks; r.Exchange != nil {
-		r.Everyone.End()
-		r.Checks.End()
-		r.Replicas.End()
-		r.Exchange.End()
+	r := &p.ranks
+	if r.Exchange == nil { // closed before
+		return
 	}
-	p.ranks = Ranks{}
+	p.grads.End()
+	s.Compression.Close()
+	r.Everyone.End()
+	r.Checks.End()
+	r.Replicas.End()
+	r.Exchange.End()
+	p.opened = opened{}
 }
 
 // routing is what the gate's stage needs.
