@@ -67,6 +67,7 @@ var allowed = map[string][]string{
 	"internal/pipeline":           {"alltoall", "schedule", "schedule/autotune", "transport"},
 	"internal/passes":             {"alltoall", "collective", "router", "schedule", "transport"},
 	"internal/passcheck":          {"alltoall", "collective", "transport"},
+	"internal/ranktest":           {"transport", "transport/inproc"},
 	"internal/routing":            {"alltoall", "collective", "router", "transport"},
 	"checkpoint":                  {".", "checkpoint/safetensors", "collective", "param", "transport"},
 	"checkpoint/safetensors":      {},

@@ -13,6 +13,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/ranktest"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -36,7 +37,7 @@ func TestAutoTakesTheFastest(t *testing.T) {
 	for i, ranks := range []int{2, 3, 6, 7} {
 		for _, a := range alltoall.Algorithms() {
 			j, s := randomJob(r, ranks), r.Uint64()
-			for rank, err := range onRanks(t, ranks, func(tr transport.Transport) error {
+			for rank, err := range ranktest.Errors(t, ranks, func(tr transport.Transport) error {
 				if i%2 == 1 {
 					tr = afar{tr}
 				}
@@ -88,7 +89,7 @@ func (j job) checkAuto(tr transport.Transport, a alltoall.Algorithm, r *rand.Ran
 // TestUniformMovesEachRanksBytes by each algorithm.
 func TestUniformMovesEachRanksBytes(t *testing.T) {
 	for _, a := range alltoall.Algorithms() {
-		for _, err := range onRanks(t, 5, func(tr transport.Transport) error {
+		for _, err := range ranktest.Errors(t, 5, func(tr transport.Transport) error {
 			x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(5, 5), Dim: 1, Topology: alltoall.Nodes(5, 2)})
 			require.NoError(t, err)
 			in, want := make([]byte, 15), []byte{1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5}
@@ -115,7 +116,7 @@ type pointed struct{ favour }
 
 // TestConfigFaults: each field has its fault.
 func TestConfigFaults(t *testing.T) {
-	for _, err := range onRanks(t, 2, func(tr transport.Transport) error {
+	for _, err := range ranktest.Errors(t, 2, func(tr transport.Transport) error {
 		for says, change := range map[string]func(c *alltoall.Config){
 			"placement [] does not begin at expert 0 or names no rank":    func(c *alltoall.Config) { c.Placement = alltoall.Placement{} },
 			"placement [1 2 3] does not begin at expert 0":                func(c *alltoall.Config) { c.Placement.First = []int{1, 2, 3} },
@@ -158,7 +159,7 @@ func TestFormatsInMessages(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, name, f.String())
 		for _, token := range [][]int32{nil, {2, 2, 1, 1}} {
-			for _, err := range onRanks(t, 2, func(tr transport.Transport) error { return checkFormat(tr, f, token) }) {
+			for _, err := range ranktest.Errors(t, 2, func(tr transport.Transport) error { return checkFormat(tr, f, token) }) {
 				require.NoError(t, err, "%s, %v", name, token)
 			}
 		}
@@ -223,7 +224,7 @@ func checkFormat(tr transport.Transport, f alltoall.Format, token []int32) error
 // TestARankThatLeavesIsNamed by the ranks that wait for its rows, whatever the algorithm.
 func TestARankThatLeavesIsNamed(t *testing.T) {
 	for _, a := range alltoall.Algorithms() {
-		errs := onRanks(t, 2, func(tr transport.Transport) error {
+		errs := ranktest.Errors(t, 2, func(tr transport.Transport) error {
 			x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(2, 2), Dim: dim, Algorithm: a})
 			require.NoError(t, err)
 			rows := blas32.General{Rows: 2, Cols: dim, Stride: dim, Data: make([]float32, 2*dim)}

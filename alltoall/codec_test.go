@@ -11,6 +11,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/ranktest"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -84,7 +85,7 @@ func TestCodecOfAProgram(t *testing.T) {
 	for _, c := range []alltoall.Codec{marked{}, marked{moves: true}, &marked{}} {
 		for op, w := range legsOf(c) {
 			for _, a := range alltoall.Algorithms() {
-				for _, err := range onRanks(t, 2, func(tr transport.Transport) error { return thereAndBack(t.Context(), tr, w, a) }) {
+				for _, err := range ranktest.Errors(t, 2, func(tr transport.Transport) error { return thereAndBack(t.Context(), tr, w, a) }) {
 					require.NoError(t, err, "%s, %v", op, a)
 				}
 			}
@@ -102,7 +103,7 @@ func TestBrokenCodecIsNamed(t *testing.T) {
 		for _, a := range alltoall.Algorithms() {
 			good, bad := legsOf(marked{}), legsOf(broken)
 			for op := range bad {
-				errs := onRanks(t, 2, func(tr transport.Transport) error {
+				errs := ranktest.Errors(t, 2, func(tr transport.Transport) error {
 					w := good[op]
 					if tr.Rank() == 1 {
 						w = bad[op]

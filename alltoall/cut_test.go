@@ -12,6 +12,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/internal/ranktest"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -26,7 +27,7 @@ func TestChunksAddUpToTheWhole(t *testing.T) {
 			j.groups = r.IntN(4)
 			a := alltoall.Algorithms()[r.IntN(len(alltoall.Algorithms()))]
 			cut := []alltoall.Cut{alltoall.ByExperts(chunks), alltoall.ByRanks(chunks)}[r.IntN(2)]
-			errs := onRanks(t, ranks, func(tr transport.Transport) error {
+			errs := ranktest.Errors(t, ranks, func(tr transport.Transport) error {
 				return j.checkChunks(tr, a, cut, again, rand.New(rand.NewPCG(s, uint64(tr.Rank()))))
 			})
 			for rank, err := range errs {
@@ -145,7 +146,7 @@ func (j job) checkTrip(h *alltoall.Handle, out blas32.General, dispatch func(chu
 // TestPlanEndsAreOfAllChunks: cut by experts they are those of the exchange in one chunk.
 func TestPlanEndsAreOfAllChunks(t *testing.T) {
 	j := randomJob(rand.New(rand.NewPCG(1, 2)), 3)
-	for _, err := range onRanks(t, 3, func(tr transport.Transport) error {
+	for _, err := range ranktest.Errors(t, 3, func(tr transport.Transport) error {
 		me := int(tr.Rank())
 		x, err := alltoall.New(tr, alltoall.Config{Placement: j.place, Dim: dim})
 		require.NoError(t, err)
@@ -176,7 +177,7 @@ func TestChunksAreWholeGroups(t *testing.T) {
 		{2, 3, [][2]int{{0, 0}, {0, 6}, {6, 12}}},
 		{0, 3, [][2]int{{0, 4}, {4, 8}, {8, 12}}},
 	} {
-		for _, err := range onRanks(t, 1, func(tr transport.Transport) error {
+		for _, err := range ranktest.Errors(t, 1, func(tr transport.Transport) error {
 			x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(12, 1), Dim: dim, Groups: c.groups})
 			require.NoError(t, err)
 			h, err := x.Begin(context.Background(), alltoall.Request{Counts: alltoall.Counts{Rows: []int{}}, Cut: alltoall.ByExperts(c.chunks)})

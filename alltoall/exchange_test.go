@@ -4,15 +4,14 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/ranktest"
 	"github.com/switchyard-moe/switchyard/transport"
-	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
 const dim = 3
@@ -66,22 +65,6 @@ func (j job) incoming(d int) (data []float32, ends []int) {
 	return data, ends
 }
 
-// onRanks runs do on every rank of an inproc world and returns their errors.
-func onRanks(t *testing.T, ranks int, do func(tr transport.Transport) error) []error {
-	t.Helper()
-	ends := inproc.New(ranks)
-	errs := make([]error, ranks)
-	var wg sync.WaitGroup
-	for r, tr := range ends {
-		wg.Go(func() { errs[r] = do(tr) })
-	}
-	wg.Wait()
-	for _, tr := range ends {
-		require.NoError(t, tr.Close())
-	}
-	return errs
-}
-
 // whole begins an exchange and dispatches its only chunk.
 func whole(ctx context.Context, x *alltoall.Exchange, r alltoall.Request) (*alltoall.Handle, blas32.General, error) {
 	h, err := x.Begin(ctx, r)
@@ -98,7 +81,7 @@ func TestRowsArriveInOrderAndComeHome(t *testing.T) {
 	for _, ranks := range []int{1, 2, 3, 4, 7, 8} {
 		for range 20 {
 			j := randomJob(r, ranks)
-			for rank, err := range onRanks(t, ranks, j.check) {
+			for rank, err := range ranktest.Errors(t, ranks, j.check) {
 				require.NoError(t, err, "seed %d, %d ranks, rank %d, %+v", seed, ranks, rank, j)
 			}
 		}
@@ -166,7 +149,7 @@ func same(what string, want, got []float32) error {
 
 func TestRefuseFailsEveryRankAndHarmsNone(t *testing.T) {
 	place := alltoall.Even(4, 3)
-	errs := onRanks(t, 3, func(tr transport.Transport) error {
+	errs := ranktest.Errors(t, 3, func(tr transport.Transport) error {
 		ctx := context.Background()
 		x, err := alltoall.New(tr, alltoall.Config{Placement: place, Dim: dim})
 		if err != nil {
@@ -192,7 +175,7 @@ func TestRefuseFailsEveryRankAndHarmsNone(t *testing.T) {
 }
 
 func TestRanksThatDisagreeAreNamed(t *testing.T) {
-	errs := onRanks(t, 2, func(tr transport.Transport) error {
+	errs := ranktest.Errors(t, 2, func(tr transport.Transport) error {
 		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(2, 2), Dim: dim + int(tr.Rank())})
 		if err != nil {
 			return err
@@ -206,7 +189,7 @@ func TestRanksThatDisagreeAreNamed(t *testing.T) {
 }
 
 func TestTooManyRowsAreRefusedBeforeTheyAreAllocated(t *testing.T) {
-	errs := onRanks(t, 2, func(tr transport.Transport) error {
+	errs := ranktest.Errors(t, 2, func(tr transport.Transport) error {
 		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(1, 2), Dim: dim, MaxRows: 10})
 		if err != nil {
 			return err
@@ -224,7 +207,7 @@ func TestTooManyRowsAreRefusedBeforeTheyAreAllocated(t *testing.T) {
 
 // TestMaxRowsBoundsRowsAlone, not tokens that no expert gets, nor groups of tokens times experts.
 func TestMaxRowsBoundsRowsAlone(t *testing.T) {
-	errs := onRanks(t, 2, func(tr transport.Transport) error {
+	errs := ranktest.Errors(t, 2, func(tr transport.Transport) error {
 		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(8, 2), Dim: dim, MaxRows: 2})
 		if err != nil {
 			return err
@@ -242,7 +225,7 @@ func TestMaxRowsBoundsRowsAlone(t *testing.T) {
 }
 
 func TestNewReportsEveryFault(t *testing.T) {
-	errs := onRanks(t, 2, func(tr transport.Transport) error {
+	errs := ranktest.Errors(t, 2, func(tr transport.Transport) error {
 		_, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(4, 3), MaxRows: -1, Groups: -2})
 		return err
 	})
@@ -294,7 +277,7 @@ func TestFaultyRequests(t *testing.T) {
 		"Cut is alltoall.ByExperts(0), want 1 chunk or more":   {Counts: good, Rows: two, Cut: alltoall.ByExperts(0)},
 		"Cut is alltoall.ByRanks(-3), want 1 chunk or more":    {Counts: good, Rows: two, Cut: alltoall.ByRanks(-3)},
 	} {
-		for _, err := range onRanks(t, 1, func(tr transport.Transport) error {
+		for _, err := range ranktest.Errors(t, 1, func(tr transport.Transport) error {
 			x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(1, 1), Dim: dim, Wire: alltoall.Everywhere(alltoall.BF16)})
 			require.NoError(t, err)
 			_, err = x.Begin(context.Background(), r)

@@ -9,6 +9,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/ranktest"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -52,7 +53,7 @@ func TestFiniteNamesRowAndColumn(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			errs := onRanks(t, 2, func(tr transport.Transport) error {
+			errs := ranktest.Errors(t, 2, func(tr transport.Transport) error {
 				x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(2, 2), Dim: dim, Wire: alltoall.Wire{Finite: true}})
 				require.NoError(t, err)
 				return try(x, int(tr.Rank()))
@@ -62,7 +63,7 @@ func TestFiniteNamesRowAndColumn(t *testing.T) {
 			require.ErrorContains(t, errs[1], name)
 		})
 	}
-	errs := onRanks(t, 2, func(tr transport.Transport) error { // in a row that nobody takes
+	errs := ranktest.Errors(t, 2, func(tr transport.Transport) error { // in a row that nobody takes
 		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(2, 2), Dim: dim, Wire: alltoall.Wire{Finite: true}})
 		require.NoError(t, err)
 		tokens := blas32.General{Rows: 3, Cols: dim, Stride: dim, Data: make([]float32, 3*dim)}

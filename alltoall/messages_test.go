@@ -11,6 +11,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/ranktest"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -42,7 +43,7 @@ func TestOnlyRowsForOthersTravel(t *testing.T) {
 		for range 10 {
 			j := randomJob(r, ranks)
 			for _, cut := range []alltoall.Cut{nil, alltoall.ByExperts(2), alltoall.ByRanks(2)} {
-				for rank, err := range onRanks(t, ranks, func(tr transport.Transport) error {
+				for rank, err := range ranktest.Errors(t, ranks, func(tr transport.Transport) error {
 					return j.tripsInChunks(strict{tr, &sent}, cut)
 				}) {
 					require.NoError(t, err, "seed %d, %d ranks, rank %d, %T, %+v", seed, ranks, rank, cut, j)
@@ -87,7 +88,7 @@ func (j job) tripsInChunks(tr transport.Transport, cut alltoall.Cut) error {
 
 // TestNoTokensOfAnotherWidth: a rank without tokens may give a matrix without rows, of any width.
 func TestNoTokensOfAnotherWidth(t *testing.T) {
-	for _, err := range onRanks(t, 2, func(tr transport.Transport) error {
+	for _, err := range ranktest.Errors(t, 2, func(tr transport.Transport) error {
 		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(2, 2), Dim: dim})
 		require.NoError(t, err)
 		j := job{place: alltoall.Even(2, 2), counts: []alltoall.Counts{
@@ -117,7 +118,7 @@ func TestNothingIsAnsweredWithNothing(t *testing.T) {
 	j := job{place: alltoall.Even(2, 2), counts: []alltoall.Counts{
 		{Tokens: 1, Leaves: 1, Rows: []int{1, 0}}, {Tokens: 1, Leaves: 1, Rows: []int{1, 0}},
 	}}
-	for _, err := range onRanks(t, 2, func(tr transport.Transport) error {
+	for _, err := range ranktest.Errors(t, 2, func(tr transport.Transport) error {
 		x, err := alltoall.New(tr, alltoall.Config{Placement: j.place, Dim: dim})
 		require.NoError(t, err)
 		out := j.outgoing(int(tr.Rank()))
@@ -142,7 +143,7 @@ func TestNothingIsAnsweredWithNothing(t *testing.T) {
 
 // TestRoundsAreNumberedInErrors: a measurement is a round as those of a batch are.
 func TestRoundsAreNumberedInErrors(t *testing.T) {
-	for _, err := range onRanks(t, 2, func(tr transport.Transport) error {
+	for _, err := range ranktest.Errors(t, 2, func(tr transport.Transport) error {
 		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(2, 2), Dim: dim})
 		require.NoError(t, err)
 		require.NoError(t, x.Uniform(context.Background(), alltoall.Direct, []byte{1}, make([]byte, 2)))

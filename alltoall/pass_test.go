@@ -12,6 +12,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/ranktest"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -27,7 +28,7 @@ func TestPassesRunAtTheSameTime(t *testing.T) {
 			jobs[i] = job{place: alltoall.Even(2*ranks+1, ranks), counts: randomCounts(r, ranks, 2*ranks+1)}
 		}
 		for _, algorithm := range []alltoall.Algorithm{alltoall.Direct, alltoall.Bruck, alltoall.Dedup} {
-			errs := onRanks(t, ranks, func(tr transport.Transport) error {
+			errs := ranktest.Errors(t, ranks, func(tr transport.Transport) error {
 				x, err := alltoall.New(tr, alltoall.Config{Placement: jobs[0].place, Dim: dim, Algorithm: algorithm})
 				if err != nil {
 					return err
@@ -74,7 +75,7 @@ func concurrently(n int, do func(i int) error) error {
 
 // TestPassesOfFarNumbers do not meet: neither each other nor the exchange itself.
 func TestPassesOfFarNumbers(t *testing.T) {
-	errs := onRanks(t, 2, func(tr transport.Transport) error {
+	errs := ranktest.Errors(t, 2, func(tr transport.Transport) error {
 		r := rand.New(rand.NewPCG(1, 2))
 		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(3, 2), Dim: dim})
 		if err != nil {
@@ -102,7 +103,7 @@ func TestPassesOfFarNumbers(t *testing.T) {
 
 // TestAPassHasSoManyRounds: the one after is an error before anything is sent.
 func TestAPassHasSoManyRounds(t *testing.T) {
-	for _, err := range onRanks(t, 1, func(tr transport.Transport) error {
+	for _, err := range ranktest.Errors(t, 1, func(tr transport.Transport) error {
 		ctx := context.Background()
 		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(1, 1), Dim: dim})
 		if err != nil {

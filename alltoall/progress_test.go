@@ -11,6 +11,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/ranktest"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -128,7 +129,7 @@ func TestOrderOfCalls(t *testing.T) {
 
 func checkOrder(t *testing.T, cut alltoall.Cut, allowed, name, says string) {
 	t.Helper()
-	for r, err := range onRanks(t, 2, func(tr transport.Transport) error {
+	for r, err := range ranktest.Errors(t, 2, func(tr transport.Transport) error {
 		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(4, 2), Dim: dim})
 		require.NoError(t, err)
 		rows := blas32.General{Rows: 4, Cols: dim, Stride: dim, Data: make([]float32, 4*dim)}
@@ -158,7 +159,7 @@ func checkOrder(t *testing.T, cut alltoall.Cut, allowed, name, says string) {
 
 // TestAfterAFailureOnlyReleaseIsAllowed, and the rows of a call must be as many as were announced.
 func TestAfterAFailureOnlyReleaseIsAllowed(t *testing.T) {
-	for _, err := range onRanks(t, 1, func(tr transport.Transport) error {
+	for _, err := range ranktest.Errors(t, 1, func(tr transport.Transport) error {
 		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(1, 1), Dim: dim, Wire: alltoall.Wire{Finite: true}})
 		require.NoError(t, err)
 		ctx := context.Background()

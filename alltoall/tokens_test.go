@@ -10,6 +10,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/ranktest"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -43,7 +44,7 @@ func TestTokensArriveAsRowsDo(t *testing.T) {
 		for _, ranks := range []int{1, 2, 3, 4, 7} {
 			for range 10 {
 				j, s := randomJob(r, ranks), r.Uint64()
-				errs := onRanks(t, ranks, func(tr transport.Transport) error {
+				errs := ranktest.Errors(t, ranks, func(tr transport.Transport) error {
 					if far {
 						tr = afar{tr}
 					}

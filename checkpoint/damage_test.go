@@ -127,7 +127,7 @@ func TestDamage(t *testing.T) {
 	for name, d := range damages {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			requireNone(t, onRanks(3, func(w *switchyard.World, rank int) error {
+			requireNone(t, onRanks(t, 3, func(w *switchyard.World, rank int) error {
 				return saveOn(w, checkpoint.Config{Dir: dir}, m.part(l, rank, false), 1, 2)
 			}))
 			latest, err := checkpoint.Latest(dir)
@@ -138,7 +138,7 @@ func TestDamage(t *testing.T) {
 
 			d.do(t, dir)
 			parts := make([]checkpoint.Part, 3)
-			errs := onRanks(3, func(w *switchyard.World, rank int) error {
+			errs := onRanks(t, 3, func(w *switchyard.World, rank int) error {
 				parts[rank] = m.part(l, rank, true)
 				_, err := checkpoint.Load(t.Context(), w, dir, checkpoint.Options{}, parts[rank])
 				return err

@@ -23,7 +23,7 @@ func TestAFullDisk(t *testing.T) {
 		t.Skipf("cannot mount a small disk: %v", err)
 	}
 	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, 0)) })
-	requireNone(t, onRanks(3, func(w *switchyard.World, rank int) error {
+	requireNone(t, onRanks(t, 3, func(w *switchyard.World, rank int) error {
 		s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir, Keep: 2})
 		if err != nil {
 			return err
@@ -60,7 +60,7 @@ func TestAnOldCheckpointThatCannotBeRemoved(t *testing.T) {
 	save := func(w *switchyard.World, rank int) error {
 		return saveOn(w, checkpoint.Config{Dir: dir, Keep: 1}, part(entry(fmt.Sprint(rank))), 2)
 	}
-	for _, err := range onRanks(2, save) {
+	for _, err := range onRanks(t, 2, save) {
 		require.ErrorIs(t, err, checkpoint.ErrWrite)
 		require.ErrorContains(t, err, "step 2 is saved, but an older one could not be removed: ")
 		require.ErrorContains(t, err, "rank 0: Save: unlinkat "+busy)
@@ -69,13 +69,13 @@ func TestAnOldCheckpointThatCannotBeRemoved(t *testing.T) {
 	require.Equal(t, []string{"step-00000002"}, complete)
 	require.Equal(t, []string{"step-00000001"}, incomplete)
 
-	for _, err := range onRanks(2, save) { // nor is it now, which keeps nobody from saving
+	for _, err := range onRanks(t, 2, save) { // nor is it now, which keeps nobody from saving
 		require.ErrorContains(t, err, "step 2 is saved, but an older one")
 	}
 	complete, _ = steps(t, dir)
 	require.Equal(t, []string{"step-00000002.1"}, complete)
 	require.NoError(t, syscall.Unmount(busy, 0))
-	requireNone(t, onRanks(2, save))
+	requireNone(t, onRanks(t, 2, save))
 	complete, incomplete = steps(t, dir)
 	require.Equal(t, []string{"step-00000002.2"}, complete)
 	require.Empty(t, incomplete)

@@ -20,14 +20,14 @@ func TestLoadExperts(t *testing.T) {
 	other := part(entry("experts.3.w"), entry("experts.4.w"), entry("gate.w"), entry("any/name"), entry("optimizer.experts.3.w.m"))
 	other.Name = "layers.2"
 	dir := t.TempDir()
-	requireNone(t, onRanks(1, func(w *switchyard.World, _ int) error {
+	requireNone(t, onRanks(t, 1, func(w *switchyard.World, _ int) error {
 		return saveOn(w, checkpoint.Config{Dir: dir}, other, 1)
 	}))
 	zero := func(name string, role param.Role) param.Entry {
 		return param.Entry{Name: name, Role: role, Shape: []int{2, 2}, Data: make([]float32, 4)}
 	}
 	parts := make([]checkpoint.Part, 2)
-	requireNone(t, onRanks(2, func(w *switchyard.World, rank int) error {
+	requireNone(t, onRanks(t, 2, func(w *switchyard.World, rank int) error {
 		mine := fmt.Sprintf("experts.%d.", 17+rank)
 		parts[rank] = part(zero(mine+"w", 0), zero("experts.3.w", 0), zero("gate.w", 0), zero("optimizer."+mine+"w.m", 1), zero("experts.017.w", 0))
 		parts[rank].Name = "mine"
@@ -61,7 +61,7 @@ func TestLoadExperts(t *testing.T) {
 		"no state":          {"layers.2", [2]map[int]int{{17: 3}, {17: 3}}, 1, `part 0 ("mine") has no State`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, err := range onRanks(2, func(w *switchyard.World, rank int) error {
+			for _, err := range onRanks(t, 2, func(w *switchyard.World, rank int) error {
 				p := parts[rank]
 				if rank == c.none {
 					p.State = nil

@@ -82,7 +82,7 @@ func TestASaveThatFails(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s %s %t", op, name, noCopy), func(t *testing.T) {
 					dir := t.TempDir()
-					requireNone(t, onRanks(3, func(w *switchyard.World, rank int) error {
+					requireNone(t, onRanks(t, 3, func(w *switchyard.World, rank int) error {
 						s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir, Keep: 2, NoCopy: noCopy})
 						if err != nil {
 							return err
@@ -140,7 +140,7 @@ func failingFirst(t *testing.T, w *switchyard.World, dir string) (*checkpoint.Sa
 // TestAFailureOfTheSaveBefore comes out of the next one, which has begun all the same.
 func TestAFailureOfTheSaveBefore(t *testing.T) {
 	dir := t.TempDir()
-	requireNone(t, onRanks(2, func(w *switchyard.World, rank int) error {
+	requireNone(t, onRanks(t, 2, func(w *switchyard.World, rank int) error {
 		s, p, err := failingFirst(t, w, dir)
 		if err != nil {
 			return err
@@ -202,7 +202,7 @@ func TestASlowDisk(t *testing.T) {
 func TestSaveOfAnOldState(t *testing.T) {
 	m, dir := newModel(1, 4), t.TempDir()
 	l := newLayout(1, m, 2)
-	requireNone(t, onRanks(2, func(w *switchyard.World, rank int) error {
+	requireNone(t, onRanks(t, 2, func(w *switchyard.World, rank int) error {
 		s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir})
 		if err != nil {
 			return err
@@ -232,7 +232,7 @@ func TestSaveOfAnOldState(t *testing.T) {
 // earlier one waits for the next call.
 func TestARefusedSaveIsNoFailedWrite(t *testing.T) {
 	dir := t.TempDir()
-	requireNone(t, onRanks(2, func(w *switchyard.World, rank int) error {
+	requireNone(t, onRanks(t, 2, func(w *switchyard.World, rank int) error {
 		s, p, err := failingFirst(t, w, dir)
 		if err != nil {
 			return err

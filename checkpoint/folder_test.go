@@ -50,7 +50,7 @@ func TestAStepThatIsSavedAgain(t *testing.T) {
 	complete, _ := steps(t, dir)
 	require.Equal(t, []string{"step-00000001", "step-00000002.1"}, complete)
 	p := again.part(newLayout(1, again, 1), 0, true)
-	requireNone(t, onRanks(1, func(w *switchyard.World, _ int) error {
+	requireNone(t, onRanks(t, 1, func(w *switchyard.World, _ int) error {
 		_, err := checkpoint.Load(t.Context(), w, dir, checkpoint.Options{}, p)
 		return err
 	}))
@@ -64,7 +64,7 @@ func TestAStepBeforeTheLatestIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	m := newModel(1, 5)
 	m.save(t, checkpoint.Config{Dir: dir}, 1, 30)
-	for _, err := range onRanks(2, func(w *switchyard.World, rank int) error {
+	for _, err := range onRanks(t, 2, func(w *switchyard.World, rank int) error {
 		return saveOn(w, checkpoint.Config{Dir: dir}, m.part(newLayout(1, m, 2), rank, false), 20)
 	}) {
 		require.ErrorContains(t, err, "step 20 is before step 30, which "+dir+" has")
@@ -105,7 +105,7 @@ func TestAFolderThatDoesNotExist(t *testing.T) {
 	_, err := checkpoint.Latest(dir)
 	require.ErrorIs(t, err, checkpoint.ErrNone)
 	require.ErrorContains(t, err, dir)
-	for _, err := range onRanks(3, func(w *switchyard.World, _ int) error {
+	for _, err := range onRanks(t, 3, func(w *switchyard.World, _ int) error {
 		_, err := checkpoint.Load(t.Context(), w, dir, checkpoint.Options{})
 		return err
 	}) {

@@ -45,7 +45,7 @@ func TestEntriesThatALoadMakes(t *testing.T) {
 			}},
 			{Name: "b", State: &param.State{Entries: []param.Entry{entry("w")}}},
 		}
-		err := onRanks(1, func(w *switchyard.World, _ int) error {
+		err := onRanks(t, 1, func(w *switchyard.World, _ int) error {
 			_, err := checkpoint.Load(t.Context(), w, dir, c.options, parts...)
 			return err
 		})[0]

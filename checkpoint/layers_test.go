@@ -86,7 +86,7 @@ func TestLayersReshard(t *testing.T) {
 		l, err := switchyard.NewLayer(w, compressing())
 		return l, expert.NewAdam(0.1), err
 	}
-	requireNone(t, onRanks(3, func(w *switchyard.World, rank int) error {
+	requireNone(t, onRanks(t, 3, func(w *switchyard.World, rank int) error {
 		l, o, err := build(w)
 		if err != nil {
 			return err
@@ -113,7 +113,7 @@ func TestLayersReshard(t *testing.T) {
 	}))
 	for _, ranks := range []int{1, 2, 3, 6} {
 		after := written{data: map[string]any{}}
-		requireNone(t, onRanks(ranks, func(w *switchyard.World, _ int) error {
+		requireNone(t, onRanks(t, ranks, func(w *switchyard.World, _ int) error {
 			l, o, err := build(w)
 			if err != nil {
 				return err

@@ -30,7 +30,7 @@ func part(entries ...param.Entry) checkpoint.Part {
 func saved(t *testing.T, entries ...param.Entry) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	requireNone(t, onRanks(1, func(w *switchyard.World, _ int) error {
+	requireNone(t, onRanks(t, 1, func(w *switchyard.World, _ int) error {
 		return saveOn(w, checkpoint.Config{Dir: dir}, part(entries...), 5)
 	}))
 	return dir
@@ -39,7 +39,7 @@ func saved(t *testing.T, entries ...param.Entry) (dir string) {
 // load loads into the entries of a single rank.
 func load(t *testing.T, dir string, o checkpoint.Options, entries ...param.Entry) (info checkpoint.Info, err error) {
 	t.Helper()
-	err = onRanks(1, func(w *switchyard.World, _ int) (err error) {
+	err = onRanks(t, 1, func(w *switchyard.World, _ int) (err error) {
 		info, err = checkpoint.Load(t.Context(), w, dir, o, part(entries...))
 		return err
 	})[0]
@@ -56,7 +56,7 @@ func TestEveryFaultIsListedAtOnce(t *testing.T) {
 		{zero("same", make([]float32, 4), 2, 2), zero("shape", make([]float32, 4), 4), zero("missing", make([]int64, 1))},
 		{zero("type", make([]byte, 4), 2, 2), zero("missing", make([]int64, 1)), zero("own.rank-00001-of-00002", []int64{7}, 1)},
 	}
-	errs := onRanks(2, func(w *switchyard.World, rank int) error {
+	errs := onRanks(t, 2, func(w *switchyard.World, rank int) error {
 		_, err := checkpoint.Load(t.Context(), w, dir, checkpoint.Options{}, part(entries[rank]...))
 		return err
 	})
@@ -75,7 +75,7 @@ func TestEveryFaultIsListedAtOnce(t *testing.T) {
 // TestRanksThatSeeOtherFiles, though no Options.Local says so, are found by the digests of indexes.
 func TestRanksThatSeeOtherFiles(t *testing.T) {
 	dirs := []string{saved(t, entry("a")), saved(t, entry("a"), entry("b"))}
-	for _, err := range onRanks(2, func(w *switchyard.World, rank int) error {
+	for _, err := range onRanks(t, 2, func(w *switchyard.World, rank int) error {
 		_, err := checkpoint.Load(t.Context(), w, dirs[rank], checkpoint.Options{AllowExtra: []string{"b"}}, part(entry("a")))
 		return err
 	}) {
@@ -87,7 +87,7 @@ func TestRanksThatSeeOtherFiles(t *testing.T) {
 // TestRanksThatAllowOthers cannot decide alike, so none does.
 func TestRanksThatAllowOthers(t *testing.T) {
 	dir := saved(t, entry("a"), entry("b"))
-	for _, err := range onRanks(2, func(w *switchyard.World, rank int) error {
+	for _, err := range onRanks(t, 2, func(w *switchyard.World, rank int) error {
 		o := checkpoint.Options{AllowExtra: [][]string{nil, {"b"}}[rank]}
 		_, err := checkpoint.Load(t.Context(), w, dir, o, part(entry("a")))
 		return err
@@ -160,7 +160,7 @@ func TestLoaded(t *testing.T) {
 		require.Equal(t, entry("").Data, e.Data)
 		return errors.New("a value that cannot be")
 	}
-	err := onRanks(1, func(w *switchyard.World, _ int) error {
+	err := onRanks(t, 1, func(w *switchyard.World, _ int) error {
 		_, err := checkpoint.Load(t.Context(), w, dir, checkpoint.Options{}, p)
 		return err
 	})[0]
@@ -200,7 +200,7 @@ func TestALoadIntoAnOldState(t *testing.T) {
 				},
 			} {
 				clear(w.Data.([]float32))
-				err := onRanks(1, func(w *switchyard.World, _ int) error { return do(w) })[0]
+				err := onRanks(t, 1, func(w *switchyard.World, _ int) error { return do(w) })[0]
 				if !c.old && i == 0 {
 					require.NoError(t, err)
 					continue
@@ -217,7 +217,7 @@ func TestALoadIntoAnOldState(t *testing.T) {
 // ranks.
 func TestCheck(t *testing.T) {
 	dir := saved(t, entry("a"))
-	for _, err := range onRanks(2, func(w *switchyard.World, rank int) error {
+	for _, err := range onRanks(t, 2, func(w *switchyard.World, rank int) error {
 		_, err := checkpoint.Load(t.Context(), w, dir, checkpoint.Options{Check: func(i checkpoint.Info) error {
 			if i.Step != 5 || i.Ranks != 1 || filepath.Base(i.Path) != "step-00000005" || rank == 0 {
 				return nil
@@ -234,7 +234,7 @@ func TestALoadThatIsCancelled(t *testing.T) {
 	dir := saved(t, entry("a"))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("no more time"))
-	for _, err := range onRanks(2, func(w *switchyard.World, _ int) error {
+	for _, err := range onRanks(t, 2, func(w *switchyard.World, _ int) error {
 		_, err := checkpoint.Load(ctx, w, dir, checkpoint.Options{}, part(entry("a")))
 		return err
 	}) {

@@ -23,7 +23,7 @@ func TestFoldersOfTheirOwn(t *testing.T) {
 	require.NoError(t, os.Symlink("x", filepath.Join(root, "link")))
 	dirs := []string{filepath.Join(root, "x"), filepath.Join(root, "link"), filepath.Join(root, "y")}
 	saving := func(steps ...int) []error {
-		return onRanks(3, func(w *switchyard.World, rank int) error {
+		return onRanks(t, 3, func(w *switchyard.World, rank int) error {
 			said := map[string]string{"rank": fmt.Sprint(rank)}
 			return saveOn(w, checkpoint.Config{Dir: dirs[rank], Local: true, Keep: 2, Metadata: said}, m.part(l, rank, false), steps...)
 		})
@@ -43,7 +43,7 @@ func TestFoldersOfTheirOwn(t *testing.T) {
 	}, namesIn(t, filepath.Join(dirs[2], "step-00000003")))
 
 	loading := func(l layout) []error {
-		return onRanks(3, func(w *switchyard.World, rank int) error {
+		return onRanks(t, 3, func(w *switchyard.World, rank int) error {
 			p := m.part(l, rank, true)
 			info, err := checkpoint.Load(t.Context(), w, dirs[rank], checkpoint.Options{Local: true}, p)
 			if err != nil {
@@ -91,12 +91,12 @@ func TestACheckpointThatIsCompleteForSomeOnly(t *testing.T) {
 	m, l := rows()
 	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
 	saving := func(steps ...int) []error {
-		return onRanks(3, func(w *switchyard.World, rank int) error {
+		return onRanks(t, 3, func(w *switchyard.World, rank int) error {
 			return saveOn(w, checkpoint.Config{Dir: dirs[rank], Local: true, Keep: 2}, m.part(l, rank, false), steps...)
 		})
 	}
 	loading := func(want string) []error {
-		return onRanks(3, func(w *switchyard.World, rank int) error {
+		return onRanks(t, 3, func(w *switchyard.World, rank int) error {
 			p := m.part(l, rank, true)
 			info, err := checkpoint.Load(t.Context(), w, dirs[rank], checkpoint.Options{Local: true}, p)
 			if err == nil && filepath.Base(info.Path) != want {

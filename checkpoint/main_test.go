@@ -6,7 +6,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,26 +14,15 @@ import (
 	"github.com/switchyard-moe/switchyard/checkpoint"
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
 	"github.com/switchyard-moe/switchyard/param"
-	"github.com/switchyard-moe/switchyard/transport/inproc"
+	"github.com/switchyard-moe/switchyard/switchyardtest"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // onRanks runs do on each of n ranks in one process, and returns their errors.
-func onRanks(n int, do func(w *switchyard.World, rank int) error) []error {
-	errs := make([]error, n)
-	var all sync.WaitGroup
-	for rank, end := range inproc.New(n) {
-		all.Go(func() {
-			world := switchyard.NewWorld(end)
-			errs[rank] = do(world, rank)
-			if err := world.Close(); errs[rank] == nil {
-				errs[rank] = err
-			}
-		})
-	}
-	all.Wait()
-	return errs
+func onRanks(t testing.TB, n int, do func(w *switchyard.World, rank int) error) []error {
+	t.Helper()
+	return switchyardtest.Errors(t, n, func(_ context.Context, w *switchyard.World) error { return do(w, int(w.Rank())) })
 }
 
 func requireNone(t *testing.T, errs []error) {
@@ -156,7 +144,7 @@ func bits(data any) any {
 func (m *model) save(t *testing.T, cfg checkpoint.Config, ranks int, steps ...int) {
 	t.Helper()
 	l := newLayout(9, m, ranks)
-	requireNone(t, onRanks(ranks, func(w *switchyard.World, rank int) error {
+	requireNone(t, onRanks(t, ranks, func(w *switchyard.World, rank int) error {
 		return saveOn(w, cfg, m.part(l, rank, false), steps...)
 	}))
 }

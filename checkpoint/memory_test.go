@@ -45,7 +45,7 @@ func allocated(t *testing.T, do func(w *switchyard.World, rank int) error) uint6
 	begin.Add(*sizeRanks)
 	end.Add(*sizeRanks)
 	var before, after runtime.MemStats
-	requireNone(t, onRanks(*sizeRanks, func(w *switchyard.World, rank int) error {
+	requireNone(t, onRanks(t, *sizeRanks, func(w *switchyard.World, rank int) error {
 		begin.Done()
 		begin.Wait()
 		if rank == 0 {

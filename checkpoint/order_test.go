@@ -73,7 +73,7 @@ func (f recorded) Close() error {
 func TestTheIndexOfTheModelComesLast(t *testing.T) {
 	m, l := rows()
 	dir, r := t.TempDir(), &recorder{events: map[string][]string{}}
-	requireNone(t, onRanks(3, func(w *switchyard.World, rank int) error {
+	requireNone(t, onRanks(t, 3, func(w *switchyard.World, rank int) error {
 		s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir})
 		if err != nil {
 			return err

@@ -183,7 +183,7 @@ func TestKilledWhileSaving(t *testing.T) {
 		if _, incomplete := steps(t, dir); len(incomplete) > 0 {
 			left++
 		}
-		requireNone(t, onRanks(1, func(w *switchyard.World, _ int) error {
+		requireNone(t, onRanks(t, 1, func(w *switchyard.World, _ int) error {
 			step, err := resume(w, dir, all)
 			if err != nil {
 				return fmt.Errorf("round %d, after the death of %v: %w", round, victims, err)

@@ -42,7 +42,7 @@ func TestPythonReadsACheckpoint(t *testing.T) {
 	}
 	m, l := rows()
 	dir := t.TempDir()
-	requireNone(t, onRanks(3, func(w *switchyard.World, rank int) error {
+	requireNone(t, onRanks(t, 3, func(w *switchyard.World, rank int) error {
 		return saveOn(w, checkpoint.Config{Dir: dir, Metadata: map[string]string{"k": "v"}}, m.part(l, rank, false), 1)
 	}))
 	out, err := exec.Command(interpreter, "-c", reader, filepath.Join(dir, "step-00000001")).CombinedOutput()

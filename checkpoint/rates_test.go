@@ -129,7 +129,7 @@ func (r *rates) timed(w *switchyard.World, what string, gbps bool, do func() err
 func (r *rates) save(noCopy, sync bool) {
 	dir := r.t.TempDir()
 	defer func() { require.NoError(r.t, os.RemoveAll(dir)) }()
-	requireNone(r.t, onRanks(*sizeRanks, func(w *switchyard.World, rank int) error {
+	requireNone(r.t, onRanks(r.t, *sizeRanks, func(w *switchyard.World, rank int) error {
 		part := checkpoint.Part{State: r.states[rank]}
 		s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir, NoCopy: noCopy})
 		if err != nil {
@@ -158,7 +158,7 @@ func (r *rates) save(noCopy, sync bool) {
 func (r *rates) copy() {
 	dir := r.t.TempDir()
 	defer func() { require.NoError(r.t, os.RemoveAll(dir)) }()
-	requireNone(r.t, onRanks(*sizeRanks, func(w *switchyard.World, rank int) error {
+	requireNone(r.t, onRanks(r.t, *sizeRanks, func(w *switchyard.World, rank int) error {
 		part := checkpoint.Part{State: r.states[rank]}
 		s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir, Keep: 1})
 		if err != nil {

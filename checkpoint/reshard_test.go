@@ -31,7 +31,7 @@ func TestAnyLayoutLoadsWhatAnyOtherSaved(t *testing.T) {
 
 			l := newLayout(seed, m, loaders)
 			parts := make([]checkpoint.Part, loaders)
-			requireNone(t, onRanks(loaders, func(w *switchyard.World, rank int) error {
+			requireNone(t, onRanks(t, loaders, func(w *switchyard.World, rank int) error {
 				parts[rank] = m.part(l, rank, true)
 				info, err := checkpoint.Load(t.Context(), w, dir, checkpoint.Options{}, parts[rank])
 				if err != nil {

@@ -18,7 +18,7 @@ import (
 )
 
 func TestConfigurationsThatCannotBe(t *testing.T) {
-	onRanks(1, func(w *switchyard.World, _ int) error {
+	onRanks(t, 1, func(w *switchyard.World, _ int) error {
 		_, err := checkpoint.NewSaver(w, checkpoint.Config{Keep: -1, BytesPerSecond: -2, Metadata: map[string]string{"k": strings.Repeat("\xff", 1<<20)}})
 		require.EqualError(t, err, `checkpoint: Config.Dir is empty, want a folder
 checkpoint: Config.Keep is -1, want at least 0
@@ -38,7 +38,7 @@ func TestEntriesThatCannotBe(t *testing.T) {
 		param.Entry{Name: "negative", Shape: []int{-1}, Data: []float64{}}, param.Entry{Name: "huge", Shape: []int{math.MaxInt, 2}, Data: []float64{}},
 		param.Entry{Name: "role", Role: 2, Data: []byte{1}},
 	)
-	for rank, err := range onRanks(2, func(w *switchyard.World, rank int) error {
+	for rank, err := range onRanks(t, 2, func(w *switchyard.World, rank int) error {
 		if rank == 1 {
 			return saveOn(w, checkpoint.Config{Dir: dir}, part(entry("fine")), 3)
 		}
@@ -64,7 +64,7 @@ func TestEntriesThatCannotBe(t *testing.T) {
 
 // saveEach saves one part on each rank.
 func saveEach(t *testing.T, dir string, step int, parts ...checkpoint.Part) []error {
-	return onRanks(len(parts), func(w *switchyard.World, rank int) error {
+	return onRanks(t, len(parts), func(w *switchyard.World, rank int) error {
 		return saveOn(w, checkpoint.Config{Dir: dir}, parts[rank], step)
 	})
 }
@@ -97,20 +97,20 @@ func TestNothingToSave(t *testing.T) {
 }
 
 func TestRanksAtOtherSteps(t *testing.T) {
-	for _, err := range onRanks(3, func(w *switchyard.World, rank int) error {
+	for _, err := range onRanks(t, 3, func(w *switchyard.World, rank int) error {
 		return saveOn(w, checkpoint.Config{Dir: t.TempDir()}, part(), 7+rank/2)
 	}) {
 		require.ErrorIs(t, err, transport.ErrMismatch)
 		require.EqualValues(t, 2, transport.CulpritOf(err))
 		require.ErrorContains(t, err, "it saves step 8 with Config.Local=false, rank 0 step 7")
 	}
-	for _, err := range onRanks(2, func(w *switchyard.World, rank int) error {
+	for _, err := range onRanks(t, 2, func(w *switchyard.World, rank int) error {
 		return saveOn(w, checkpoint.Config{Dir: t.TempDir(), Local: rank == 0}, part(), 7)
 	}) {
 		require.ErrorIs(t, err, transport.ErrMismatch)
 		require.ErrorContains(t, err, "rank 1: Save: ranks disagree about the job: it saves step 7 with Config.Local=false, rank 0 step 7 with true")
 	}
-	for _, err := range onRanks(2, func(w *switchyard.World, rank int) error {
+	for _, err := range onRanks(t, 2, func(w *switchyard.World, rank int) error {
 		return saveOn(w, checkpoint.Config{Dir: t.TempDir()}, part(), -rank)
 	}) {
 		require.ErrorContains(t, err, "rank 1: Save: step is -1, want at least 0")
@@ -120,7 +120,7 @@ func TestRanksAtOtherSteps(t *testing.T) {
 // TestTheStateMayChangeAfterSave: what is written is the copy.
 func TestTheStateMayChangeAfterSave(t *testing.T) {
 	dir, e := t.TempDir(), entry("a")
-	requireNone(t, onRanks(1, func(w *switchyard.World, _ int) error {
+	requireNone(t, onRanks(t, 1, func(w *switchyard.World, _ int) error {
 		s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir, BytesPerSecond: 1})
 		require.NoError(t, err)
 		big := entry("big") // of two pieces: the limit has the second one wait
@@ -148,7 +148,7 @@ func TestTheStateMayChangeAfterSave(t *testing.T) {
 // TestARankThatIsGone breaks the savers of the others: they can only be closed.
 func TestARankThatIsGone(t *testing.T) {
 	dir := t.TempDir()
-	requireNone(t, onRanks(3, func(w *switchyard.World, rank int) error {
+	requireNone(t, onRanks(t, 3, func(w *switchyard.World, rank int) error {
 		s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: dir})
 		require.NoError(t, err)
 		if err := errors.Join(s.Save(t.Context(), 1, part(entry(fmt.Sprint(rank)))), s.Wait(t.Context())); err != nil || rank == 2 {

@@ -58,24 +58,47 @@ func Run(t testing.TB, n int, do func(ctx context.Context, w *switchyard.World) 
 // that still wait for one that has left get an error that names it.
 func (c Config) Run(t testing.TB, n int, do func(ctx context.Context, w *switchyard.World) error) {
 	t.Helper()
+	j, stop := c.start(t, n, do)
+	defer stop()
+	j.run()
+	j.report(t)
+}
+
+// Errors is Run for tests of failures: it returns what do has returned on each rank, and nothing
+// ends the others when that is an error, but that the world of a rank is closed when do returns
+// there. The test fails only if a rank panics, ends its goroutine or hangs.
+func (c Config) Errors(t testing.TB, n int, do func(ctx context.Context, w *switchyard.World) error) []error {
+	t.Helper()
+	j, stop := c.start(t, n, do)
+	defer stop()
+	j.apart = true
+	j.run()
+	j.report(t)
+	errs := make([]error, n)
+	for r, o := range j.ranks {
+		errs[r] = o.err
+	}
+	return errs
+}
+
+// Errors returns what do has returned on each of n ranks. It is [Config.Errors] of the zero Config.
+func Errors(t testing.TB, n int, do func(ctx context.Context, w *switchyard.World) error) []error {
+	t.Helper()
+	return Config{}.Errors(t, n, do)
+}
+
+// start makes the ranks of this process ready to run.
+func (c Config) start(t testing.TB, n int, do func(ctx context.Context, w *switchyard.World) error) (j *job, stop func()) {
+	t.Helper()
 	if n < 1 {
-		t.Fatalf("switchyardtest: Run of %d ranks, want at least 1", n)
+		t.Fatalf("switchyardtest: %d ranks, want at least 1", n)
 	}
 	if len(c.Env) > 0 || len(c.Lost) > 0 {
 		t.Fatalf("switchyardtest: Config.Env %q and Config.Lost %v are for processes: use RunProcesses", c.Env, c.Lost)
 	}
-	var ranks []opened
-	if c.Transport == "" {
-		ranks = c.openInProcess(n)
-	} else {
-		var err error
-		if ranks, err = c.openByName(n); err != nil {
-			t.Fatalf("switchyardtest: a port for the ranks to meet at: %v", err)
-		}
+	ranks, err := c.openAll(n)
+	if err != nil {
+		t.Fatalf("switchyardtest: a port for the ranks to meet at: %v", err)
 	}
-	c = c.withDefaults()
-	j, stop := c.newJob(t, ranks, do)
-	defer stop()
-	j.run()
-	j.report(t)
+	return c.withDefaults().newJob(t, ranks, do)
 }

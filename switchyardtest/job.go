@@ -18,10 +18,17 @@ type job struct {
 	do    func(ctx context.Context, w *switchyard.World) error
 	ended chan *outcome // of each rank, as it ends
 	tell  func(error)   // called with a failure, or nil
+	apart bool          // an error of one rank is no matter of the others
 
 	mu     sync.Mutex
 	ranks  []*outcome
-	failed []*outcome // in the order of time
+	failed []failed // in the order of time
+}
+
+// failed is a rank that fails the test, and why.
+type failed struct {
+	rank int
+	why  error
 }
 
 func (c Config) newJob(t testing.TB, open []opened, do func(context.Context, *switchyard.World) error) (j *job, stop func()) {

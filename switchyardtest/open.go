@@ -20,6 +20,14 @@ type opened struct {
 	connect func(ctx context.Context) (*switchyard.World, error)
 }
 
+// openAll returns n ranks of this process.
+func (c Config) openAll(n int) ([]opened, error) {
+	if c.Transport != "" {
+		return c.openByName(n)
+	}
+	return c.openInProcess(n), nil
+}
+
 // openInProcess returns n ranks that share the memory of this process.
 func (c Config) openInProcess(n int) []opened {
 	list := make([]opened, n)

@@ -18,7 +18,7 @@ type outcome struct {
 	opened
 	world     *switchyard.World
 	goroutine []byte // as stacks name it: "goroutine 7 "
-	err       error
+	err       error  // what do has returned, of one that is done
 	done      bool
 }
 
@@ -27,14 +27,16 @@ func (j *job) runRank(o *outcome) {
 	j.mu.Lock()
 	o.goroutine = thisGoroutine()
 	j.mu.Unlock()
-	err := errEnded
+	var err error
+	broken := errEnded
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			broken = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
-		j.leave(o, err)
+		j.leave(o, err, broken)
 	}()
 	err = j.work(o)
+	broken = nil
 }
 
 // work connects the rank and has it do its work.
@@ -49,28 +51,34 @@ func (j *job) work(o *outcome) error {
 	return j.do(j.ctx, w)
 }
 
-// leave notes how a rank has ended, ends the others if it has failed, and closes its world.
-func (j *job) leave(o *outcome, err error) {
-	if err != nil {
+// leave notes how a rank has ended, by an error or without returning at all, and closes its world.
+func (j *job) leave(o *outcome, err, broken error) {
+	switch {
+	case broken != nil:
+		j.fail(o, broken)
+	case err != nil && !j.apart:
 		j.fail(o, err)
 	}
 	if o.world != nil {
-		if closing := o.world.Close(); closing != nil && err == nil {
-			j.fail(o, fmt.Errorf("closing its world: %w", closing))
+		if closing := o.world.Close(); err == nil && broken == nil && closing != nil {
+			if err = fmt.Errorf("closing its world: %w", closing); !j.apart {
+				j.fail(o, err)
+			}
 		}
 	}
+	o.err = err // for the one that takes it from ended
 	j.ended <- o
 }
 
-func (j *job) fail(o *outcome, err error) {
+// fail notes a failure of the test, and ends all ranks.
+func (j *job) fail(o *outcome, why error) {
 	j.mu.Lock()
-	o.err = err
-	j.failed = append(j.failed, o)
+	j.failed = append(j.failed, failed{o.rank, why})
 	j.mu.Unlock()
 	if j.tell != nil {
-		j.tell(err)
+		j.tell(why)
 	}
-	j.end(fmt.Errorf("rank %d has failed: %w", o.rank, err))
+	j.end(fmt.Errorf("rank %d has failed: %w", o.rank, why))
 }
 
 // thisGoroutine is how stacks name the calling goroutine: "goroutine 7 ".

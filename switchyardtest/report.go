@@ -25,12 +25,12 @@ func (j *job) report(t testing.TB) {
 // describe says what has failed, first things first, or nothing.
 func (j *job) describe() string {
 	var b strings.Builder
-	for i, o := range j.failed {
+	for i, f := range j.failed {
 		when := ""
 		if i == 0 && len(j.ranks) > 1 {
 			when = " first"
 		}
-		fmt.Fprintf(&b, "\n\trank %d failed%s: %s", o.rank, when, indent(o.err.Error()))
+		fmt.Fprintf(&b, "\n\trank %d failed%s: %s", f.rank, when, indent(f.why.Error()))
 	}
 	bad := len(j.failed)
 	for _, o := range j.ranks {

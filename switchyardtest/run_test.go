@@ -204,3 +204,24 @@ func TestNumbersOfRanks(t *testing.T) {
 		require.Contains(t, u.text.String(), "want at least 1")
 	}
 }
+
+// TestErrors: each rank has its own, and one that returns does not end the others.
+func TestErrors(t *testing.T) {
+	errs := Errors(t, 3, func(ctx context.Context, w *switchyard.World) error {
+		switch w.Rank() {
+		case 0:
+			return errors.New("no tokens")
+		case 1:
+			return ctx.Err()
+		}
+		return waitForAll(ctx, w)
+	})
+	require.EqualError(t, errs[0], "no tokens")
+	require.NoError(t, errs[1])
+	require.ErrorIs(t, errs[2], transport.ErrPeerClosed)
+	u := try(t, func(t testing.TB) {
+		Errors(t, 2, func(ctx context.Context, w *switchyard.World) error { panic("boom") })
+	})
+	require.True(t, u.Failed())
+	require.Contains(t, u.text.String(), "first: panic: boom")
+}

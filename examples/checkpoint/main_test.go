@@ -8,32 +8,28 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/checkpoint"
 	"github.com/switchyard-moe/switchyard/checkpoint/safetensors"
 	"github.com/switchyard-moe/switchyard/param"
-	"github.com/switchyard-moe/switchyard/transport/inproc"
+	"github.com/switchyard-moe/switchyard/switchyardtest"
 )
 
 // saved makes a folder with checkpoints of steps 1 and 2.
 func saved(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	world := switchyard.NewWorld(inproc.New(1)[0])
-	s, err := checkpoint.NewSaver(world, checkpoint.Config{Dir: dir})
+	s, err := checkpoint.NewSaver(switchyardtest.Worlds(t, 1)[0], checkpoint.Config{Dir: dir})
 	require.NoError(t, err)
 	state := &param.State{Entries: []param.Entry{{Name: "gate.w", Shape: []int{2, 3}, Data: make([]float32, 6), Writer: true}}}
 	for step := range 2 {
 		require.NoError(t, s.Save(context.Background(), step+1, checkpoint.Part{State: state}))
 	}
 	require.NoError(t, s.Close())
-	require.NoError(t, world.Close())
 	return dir
 }
 
@@ -93,19 +89,13 @@ func TestNamesOfOthers(t *testing.T) {
 // TestFilesOfOtherHosts are listed in the order of their names.
 func TestFilesOfOtherHosts(t *testing.T) {
 	dir := t.TempDir()
-	var all sync.WaitGroup
-	for rank, end := range inproc.New(5) {
-		all.Go(func() {
-			world := switchyard.NewWorld(end)
-			s, err := checkpoint.NewSaver(world, checkpoint.Config{Dir: filepath.Join(dir, fmt.Sprint(rank)), Local: true})
-			assert.NoError(t, err)
-			state := &param.State{Entries: []param.Entry{{Name: fmt.Sprint("experts.", rank), Shape: []int{1}, Data: []float32{1}, Writer: true}}}
-			assert.NoError(t, s.Save(context.Background(), 1, checkpoint.Part{State: state}))
-			assert.NoError(t, s.Close())
-			assert.NoError(t, world.Close())
-		})
-	}
-	all.Wait()
+	switchyardtest.Run(t, 5, func(ctx context.Context, w *switchyard.World) error {
+		s, err := checkpoint.NewSaver(w, checkpoint.Config{Dir: filepath.Join(dir, fmt.Sprint(w.Rank())), Local: true})
+		require.NoError(t, err)
+		state := &param.State{Entries: []param.Entry{{Name: fmt.Sprint("experts.", w.Rank()), Shape: []int{1}, Data: []float32{1}, Writer: true}}}
+		require.NoError(t, s.Save(ctx, 1, checkpoint.Part{State: state}))
+		return s.Close()
+	})
 	code, out, problems := runOn(filepath.Join(dir, "0"))
 	require.Zero(t, code, problems)
 	lines := strings.Split(strings.TrimSpace(out), "\n")

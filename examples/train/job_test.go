@@ -10,14 +10,13 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/switchyardtest"
 	"github.com/switchyard-moe/switchyard/transport"
-	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
 // trainTiny runs the program and returns what it printed and what it wrote to -json.
@@ -82,31 +81,15 @@ func TestBarIsDrawn(t *testing.T) {
 	require.NotContains(t, out, "1/3")
 }
 
-// onRanks runs do on every rank of a job in one process.
-func onRanks(t *testing.T, n int, do func(*switchyard.World) error) []error {
-	t.Helper()
-	errs := make([]error, n)
-	var wg sync.WaitGroup
-	for r, end := range inproc.New(n) {
-		wg.Go(func() {
-			world := switchyard.NewWorld(end)
-			errs[r] = do(world)
-			_ = world.Close()
-		})
-	}
-	wg.Wait()
-	return errs
-}
-
 func TestRanksWithOtherFlagsAreNamed(t *testing.T) {
 	o, err := parse(tiny(), io.Discard)
 	require.NoError(t, err)
-	errs := onRanks(t, 3, func(w *switchyard.World) error {
+	errs := switchyardtest.Errors(t, 3, func(ctx context.Context, w *switchyard.World) error {
 		mine := o
 		if w.Rank() == 2 {
 			mine.lr = 0.5
 		}
-		_, err := newTrainer(context.Background(), w, mine, generate(1, 3000))
+		_, err := newTrainer(ctx, w, mine, generate(1, 3000))
 		return err
 	})
 	for _, err := range errs {
@@ -120,12 +103,12 @@ func TestRanksMayNameFoldersByOtherPaths(t *testing.T) {
 	o, err := parse(tiny(), io.Discard)
 	require.NoError(t, err)
 	for _, folder := range []string{"", "b"} {
-		errs := onRanks(t, 2, func(w *switchyard.World) error {
+		errs := switchyardtest.Errors(t, 2, func(ctx context.Context, w *switchyard.World) error {
 			mine := o
 			if mine.save = "a"; w.Rank() == 1 {
 				mine.save = folder
 			}
-			return agree(context.Background(), w, mine, nil)
+			return agree(ctx, w, mine, nil)
 		})
 		for _, err := range errs {
 			require.Equal(t, folder == "", errors.Is(err, errOptions), "%v", err)
@@ -137,13 +120,13 @@ func TestRanksMayNameFoldersByOtherPaths(t *testing.T) {
 func TestFailingRankIsNamed(t *testing.T) {
 	o, err := parse(tiny("-steps", "100"), io.Discard)
 	require.NoError(t, err)
-	errs := onRanks(t, 4, func(w *switchyard.World) error {
-		t, err := newTrainer(context.Background(), w, o, generate(1, 3000))
+	errs := switchyardtest.Errors(t, 4, func(ctx context.Context, w *switchyard.World) error {
+		t, err := newTrainer(ctx, w, o, generate(1, 3000))
 		for n := 0; err == nil && n < o.steps; n++ {
 			if n == 3 && w.Rank() == 1 {
 				return nil
 			}
-			_, err = t.step(context.Background(), n)
+			_, err = t.step(ctx, n)
 		}
 		return err
 	})
@@ -161,8 +144,7 @@ func TestFailingRankIsNamed(t *testing.T) {
 func TestWholeGradient(t *testing.T) {
 	o, err := parse(tiny("-topk", "4", "-capacity", "0", "-balance", "0"), io.Discard)
 	require.NoError(t, err)
-	errs := onRanks(t, 1, func(w *switchyard.World) error {
-		ctx := context.Background()
+	errs := switchyardtest.Errors(t, 1, func(ctx context.Context, w *switchyard.World) error {
 		tr, err := newTrainer(ctx, w, o, generate(1, 3000))
 		require.NoError(t, err)
 		loss := func() float64 {

@@ -13,10 +13,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/checkpoint"
+	"github.com/switchyard-moe/switchyard/switchyardtest"
 	"github.com/switchyard-moe/switchyard/transport"
-	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
 // savingJob is the job of a lone rank that has trained some steps and saves into dir.
@@ -24,9 +23,7 @@ func savingJob(t *testing.T, dir string, done int, more ...string) (*job, *bytes
 	t.Helper()
 	o, err := parse(tiny(concat([]string{"-ranks", "1", "-save", dir}, more...)...), new(bytes.Buffer))
 	require.NoError(t, err)
-	world := switchyard.NewWorld(inproc.New(1)[0])
-	t.Cleanup(func() { require.NoError(t, world.Close()) })
-	tr, err := newTrainer(t.Context(), world, o, generate(1, 3000))
+	tr, err := newTrainer(t.Context(), switchyardtest.Worlds(t, 1)[0], o, generate(1, 3000))
 	require.NoError(t, err)
 	out := new(bytes.Buffer)
 	j := &job{trainer: tr, out: out, view: newProgress(quiet, o.last()), course: newCourse(o.steps)}

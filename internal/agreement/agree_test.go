@@ -3,7 +3,6 @@ package agreement_test
 import (
 	"errors"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,27 +10,18 @@ import (
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/agreement"
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
+	"github.com/switchyard-moe/switchyard/internal/ranktest"
 	"github.com/switchyard-moe/switchyard/transport"
-	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // onRanks returns the error of do on each of three ranks. Errors name rank r as r+10.
-func onRanks(t *testing.T, do func(rank int, r agreement.Ranks) error) (errs [3]error) {
+func onRanks(t *testing.T, do func(rank int, r agreement.Ranks) error) []error {
 	t.Helper()
-	var wg sync.WaitGroup
-	for rank, tr := range inproc.New(len(errs)) {
-		t.Cleanup(func() { _ = tr.Close() })
-		wg.Go(func() {
-			errs[rank] = do(rank, agreement.Ranks{
-				Comm:   collective.New(tr),
-				Joined: func(r transport.Rank) transport.Rank { return r + 10 },
-			})
-		})
-	}
-	wg.Wait()
-	return errs
+	return ranktest.Errors(t, 3, func(tr transport.Transport) error {
+		return do(int(tr.Rank()), agreement.Ranks{Comm: collective.New(tr), Joined: ranktest.Joined})
+	})
 }
 
 func TestTheSameSettings(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,8 +14,8 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/nodegather"
+	"github.com/switchyard-moe/switchyard/internal/ranktest"
 	"github.com/switchyard-moe/switchyard/transport"
-	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
@@ -27,26 +26,13 @@ const dim = 3
 // with two experts.
 func onRanks(t *testing.T, nodes []int, do func(rank int, g *nodegather.Gatherer) error) {
 	t.Helper()
-	errs := make([]error, len(nodes))
-	var wg sync.WaitGroup
-	for r, tr := range inproc.New(len(nodes)) {
-		wg.Go(func() {
-			errs[r] = func() error {
-				g, err := gathererOf(tr, r, nodes)
-				if err != nil {
-					return err
-				}
-				return do(r, g)
-			}()
-			if err := tr.Close(); errs[r] == nil {
-				errs[r] = err
-			}
-		})
-	}
-	wg.Wait()
-	for r, err := range errs {
-		require.NoError(t, err, "rank %d", r)
-	}
+	ranktest.Succeed(t, ranktest.Errors(t, len(nodes), func(tr transport.Transport) error {
+		g, err := gathererOf(tr, int(tr.Rank()), nodes)
+		if err != nil {
+			return err
+		}
+		return do(int(tr.Rank()), g)
+	}))
 }
 
 func gathererOf(tr transport.Transport, rank int, nodes []int) (*nodegather.Gatherer, error) {

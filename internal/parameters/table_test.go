@@ -3,7 +3,6 @@ package parameters_test
 import (
 	"fmt"
 	"math"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -12,9 +11,10 @@ import (
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
+	"github.com/switchyard-moe/switchyard/internal/ranktest"
 	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/router"
-	"github.com/switchyard-moe/switchyard/transport/inproc"
+	"github.com/switchyard-moe/switchyard/transport"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
@@ -59,15 +59,11 @@ func onTwoRanks(
 	list func(*parameters.Table, parameters.Sets) ([]parameters.Tensor, error),
 ) (lists [2][]parameters.Tensor) {
 	t.Helper()
-	var wg sync.WaitGroup
-	var errs [2]error
-	for r, tr := range inproc.New(2) {
-		t.Cleanup(func() { _ = tr.Close() })
-		table, sets := tableOf(t, r, collective.New(tr))
-		wg.Go(func() { lists[r], errs[r] = list(table, sets) })
-	}
-	wg.Wait()
-	require.Equal(t, [2]error{}, errs)
+	ranktest.Succeed(t, ranktest.Errors(t, len(lists), func(tr transport.Transport) (err error) {
+		table, sets := tableOf(t, int(tr.Rank()), collective.New(tr))
+		lists[tr.Rank()], err = list(table, sets)
+		return err
+	}))
 	return lists
 }
 

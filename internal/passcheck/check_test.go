@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,6 +14,7 @@ import (
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
+	"github.com/switchyard-moe/switchyard/internal/ranktest"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
@@ -31,22 +31,12 @@ func with(v float32) blas32.General {
 // share has each of three ranks note what find does, and share it. Errors name rank r as r+10.
 func share(t *testing.T, wire alltoall.Wire, find func(rank int, s *passcheck.Stage, f *passcheck.Fault)) []error {
 	t.Helper()
-	errs := make([]error, 3)
-	var wg sync.WaitGroup
-	for r, tr := range inproc.New(3) {
-		wg.Go(func() {
-			s := passcheck.New(passcheck.Config{
-				Ranks: 3, Rank: tr.Rank(), Wire: wire,
-				Joined: func(r transport.Rank) transport.Rank { return r + 10 },
-			})
-			var f passcheck.Fault
-			find(r, s, &f)
-			errs[r] = s.Share(context.Background(), collective.New(tr), "backward", &f)()
-		})
-		t.Cleanup(func() { _ = tr.Close() })
-	}
-	wg.Wait()
-	return errs
+	return ranktest.Errors(t, 3, func(tr transport.Transport) error {
+		s := passcheck.New(passcheck.Config{Ranks: 3, Rank: tr.Rank(), Wire: wire, Joined: ranktest.Joined})
+		var f passcheck.Fault
+		find(int(tr.Rank()), s, &f)
+		return s.Share(context.Background(), collective.New(tr), "backward", &f)()
+	})
 }
 
 func TestInfinite(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
 	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/internal/ranktest"
 	"github.com/switchyard-moe/switchyard/internal/routing"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/transport"
@@ -54,28 +55,15 @@ func (r *rank) route(ctx context.Context, t *batch.Tokens, gather bool) (routing
 // name rank r as r+10.
 func onRanks(t *testing.T, ranks, replicas int, r router.Router, do func(me int, s *rank) error) []error {
 	t.Helper()
-	errs := make([]error, ranks)
-	var wg sync.WaitGroup
-	for me, tr := range inproc.New(ranks) {
+	return ranktest.Errors(t, ranks, func(tr transport.Transport) error {
 		gate, err := r.New(router.Shape{Dim: dim, Experts: experts, Seed: 1})
-		require.NoError(t, err)
+		if err != nil {
+			return err
+		}
 		s := &rank{gate: gate, comm: collective.New(tr)}
-		s.Stage = routing.New(routing.Config{
-			Gate: gate, Experts: experts, Comm: s.comm, Replicas: replicas,
-			Joined: func(r transport.Rank) transport.Rank { return r + 10 },
-		})
-		wg.Go(func() { errs[me] = do(me, s) })
-		t.Cleanup(func() { _ = tr.Close() })
-	}
-	wg.Wait()
-	return errs
-}
-
-func noErrors(t *testing.T, errs []error) {
-	t.Helper()
-	for me, err := range errs {
-		require.NoError(t, err, "rank %d", me)
-	}
+		s.Stage = routing.New(routing.Config{Gate: gate, Experts: experts, Comm: s.comm, Replicas: replicas, Joined: ranktest.Joined})
+		return do(int(tr.Rank()), s)
+	})
 }
 
 // tokens are n tokens of a rank in groups of two, the first of which is padding.
@@ -106,7 +94,7 @@ func TestRouteGathersBatchInfo(t *testing.T) {
 		gather   bool
 		gathers  bool
 	}{{1, false, false}, {1, true, true}, {2, false, true}, {4, false, true}} {
-		noErrors(t, onRanks(t, 4, c.replicas, router.TopK{K: 2}, func(me int, s *rank) error {
+		ranktest.Succeed(t, onRanks(t, 4, c.replicas, router.TopK{K: 2}, func(me int, s *rank) error {
 			b := tokens(t, me, 2*me)
 			r, err := s.route(t.Context(), b, c.gather)
 			if err != nil {
@@ -196,7 +184,7 @@ func TestConsultingDecidesAsOneRankWould(t *testing.T) {
 	choose := func(ranks int) []int {
 		var mu sync.Mutex
 		var taken []int // expert·all + token
-		noErrors(t, onRanks(t, ranks, 1, router.ExpertChoice{Over: router.WholeBatch}, func(me int, s *rank) error {
+		ranktest.Succeed(t, onRanks(t, ranks, 1, router.ExpertChoice{Over: router.WholeBatch}, func(me int, s *rank) error {
 			b := tokens(t, 0, all)
 			begin, end := me*all/ranks, (me+1)*all/ranks
 			b.X, b.Info.Padding, b.Info.Ends = mat.Rows(b.X, begin, end), nil, []int{end - begin}
@@ -300,7 +288,7 @@ func (c counting) SetCounts(_ *router.Decision, counts []int, tokens int) {
 // TestShareCounts adds up the choices of all ranks and of the passes before.
 func TestShareCounts(t *testing.T) {
 	var sets [3][]int
-	noErrors(t, onRanks(t, 3, 1, router.TopK{K: 1}, func(me int, plain *rank) error {
+	ranktest.Succeed(t, onRanks(t, 3, 1, router.TopK{K: 1}, func(me int, plain *rank) error {
 		s, with := routing.New(routing.Config{Gate: counting{set: &sets[me]}, Comm: plain.comm}), routing.Ranks{Comm: plain.comm}
 		r := routing.Result{
 			Decision: &router.Decision{Counts: []int{me, 1}}, Global: batch.Global{Tokens: []int{4, 5, 6}},
@@ -334,7 +322,7 @@ func (b balanced) Rebalance(sum []int64) { *b.moved = slices.Clone(sum) }
 // TestUpdateBias goes by the load of all ranks and micro-batches, and leaves the tallies as they
 // are.
 func TestUpdateBias(t *testing.T) {
-	noErrors(t, onRanks(t, 2, 1, router.TopK{K: 1}, func(me int, plain *rank) error {
+	ranktest.Succeed(t, onRanks(t, 2, 1, router.TopK{K: 1}, func(me int, plain *rank) error {
 		var moved [2][]int64
 		of := func(i int, tally []int64) (*routing.Stage, balanced) {
 			b := balanced{tally: tally, moved: &moved[i]}
@@ -369,7 +357,7 @@ func (g gradientGate) Backward(_ *router.Decision, _ blas32.General, from router
 
 // TestBackward says which leaves the rank's token groups are, and how much their losses count.
 func TestBackward(t *testing.T) {
-	noErrors(t, onRanks(t, 2, 1, router.TopK{K: 1}, func(me int, plain *rank) error {
+	ranktest.Succeed(t, onRanks(t, 2, 1, router.TopK{K: 1}, func(me int, plain *rank) error {
 		var got router.Gradient
 		s := routing.New(routing.Config{Gate: gradientGate{got: &got}, Comm: plain.comm, Passes: 2})
 		r := routing.Result{Global: batch.Global{Tokens: []int{3, 5}, Leaves: []int{2, 3}}}
