@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -132,6 +133,21 @@ func TestAnswerThatComesTooLate(t *testing.T) {
 	cancel()
 	require.Equal(t, clientLeft, codeOf(s.evaluate(ctx, make([]float32, 8))))
 	require.Equal(t, 400, codeOf(s.evaluate(t.Context(), make([]float32, 7))))
+}
+
+// TestAnswerCounts, although the client's time ended and the job failed in the same moment.
+func TestAnswerCounts(t *testing.T) {
+	s := newServer(flags(t), quiet())
+	s.state.fail(errors.New("over"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 20 {
+		r := &request{done: make(chan answer, 1)}
+		r.done <- answer{values: []float32{1}}
+		y, err := s.wait(ctx, r)
+		require.NoError(t, err)
+		require.Equal(t, []float32{1}, y)
+	}
 }
 
 func codeOf(_ []float32, err error) int { return err.(*refusal).code }

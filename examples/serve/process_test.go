@@ -22,8 +22,12 @@ import (
 // and right answers again.
 func TestLoadWithAKilledRank(t *testing.T) {
 	t.Setenv(asProgram, "1")
+	span := "3s"
+	if testing.Short() {
+		span = "1s"
+	}
 	var stdout, stderr bytes.Buffer
-	code := run(t.Context(), []string{"-http", loopback.Addr(), "-load", "3s", "-clients", "20", "-kill", "2"}, &stdout, &stderr)
+	code := run(t.Context(), []string{"-http", loopback.Addr(), "-load", span, "-clients", "20", "-kill", "2"}, &stdout, &stderr)
 	require.Zero(t, code, "%s%s", &stdout, &stderr)
 	require.Contains(t, stdout.String(), "wrong answers and unclear errors: 0\nrestarts: 1, right answers after the last one: ")
 	require.Contains(t, stderr.String(), "switchyard: rank 2: ")

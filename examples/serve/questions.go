@@ -57,9 +57,12 @@ func (m model) newQuestion(ctx context.Context, r *rand.Rand, layer *switchyard.
 
 // check compares an answer with the right one, bit by bit.
 func (q question) check(got []float32) error {
+	if len(got) != len(q.answer) {
+		return fmt.Errorf("answer to %.60s…: %d numbers, want %d", q.body, len(got), len(q.answer))
+	}
 	for i := range q.answer {
-		if i >= len(got) || got[i] != q.answer[i] {
-			return fmt.Errorf("answer to %.60s…: number %d of %d is wrong", q.body, i, len(q.answer))
+		if got[i] != q.answer[i] {
+			return fmt.Errorf("answer to %.60s…: number %d of %d is wrong", q.body, i, len(got))
 		}
 	}
 	return nil

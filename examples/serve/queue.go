@@ -32,78 +32,57 @@ func (q *queue) add(r *request) bool {
 }
 
 // batch waits for a request and returns it with those that come within its delay, as many as fit.
-// It returns nothing when the queue is closed and empty. One goroutine calls it.
-func (q *queue) batch() []*request {
-	first := q.first()
-	if first == nil {
-		return nil
-	}
-	batch, tokens := []*request{first}, first.tokens
-	timer := time.NewTimer(q.delay - time.Since(first.arrived))
-	defer timer.Stop()
-	for tokens < q.limit {
-		r := q.more(timer.C)
+// Requests of clients that have left are not among them. It returns nothing when the queue is
+// closed and empty. One goroutine calls it.
+func (q *queue) batch() (batch []*request) {
+	var over <-chan time.Time // never, without a first request
+	for tokens := 0; tokens < q.limit; {
+		r := q.take(over)
 		if r == nil {
 			break
+		}
+		if r.ctx.Err() != nil {
+			continue
 		}
 		if tokens+r.tokens > q.limit {
 			q.next = r
 			break
+		}
+		if batch == nil {
+			timer := time.NewTimer(q.delay - time.Since(r.arrived))
+			defer timer.Stop()
+			over = timer.C
 		}
 		batch, tokens = append(batch, r), tokens+r.tokens
 	}
 	return batch
 }
 
-// first waits for a request whose client is still there.
-func (q *queue) first() *request {
+// take returns the next request, for which it waits until the time is over or the queue is closed.
+func (q *queue) take(over <-chan time.Time) *request {
 	if r := q.next; r != nil {
 		q.next = nil
-		if r.ctx.Err() == nil {
-			return r
-		}
+		return r
 	}
-	for {
-		select {
-		case r := <-q.pending:
-			if r.ctx.Err() == nil {
-				return r
-			}
-		case <-q.closed:
-			return q.waiting()
-		}
+	if r := q.waiting(); r != nil {
+		return r
 	}
-}
-
-// more waits for one until the time is over.
-func (q *queue) more(over <-chan time.Time) *request {
-	for {
-		if r := q.waiting(); r != nil {
-			return r
-		}
-		select {
-		case r := <-q.pending:
-			if r.ctx.Err() == nil {
-				return r
-			}
-		case <-over:
-			return nil
-		case <-q.closed:
-			return q.waiting()
-		}
+	select {
+	case r := <-q.pending:
+		return r
+	case <-over:
+		return nil
+	case <-q.closed:
+		return q.waiting()
 	}
 }
 
-// waiting returns one that waits already, or nil.
+// waiting returns a request that waits already, or nil.
 func (q *queue) waiting() *request {
-	for {
-		select {
-		case r := <-q.pending:
-			if r.ctx.Err() == nil {
-				return r
-			}
-		default:
-			return nil
-		}
+	select {
+	case r := <-q.pending:
+		return r
+	default:
+		return nil
 	}
 }
