@@ -10,31 +10,6 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/rows"
 )
 
-// call runs do as the method op, which follows the step from and ends with the step to. fits says
-// what is wrong with what the caller gave, before anything is done.
-func (p *Pass) call(ctx context.Context, op string, from, to step, fits, do func() error) error {
-	d := p.d
-	if err := d.guard.Enter(ctx, op); err != nil {
-		return err
-	}
-	defer d.guard.Leave()
-	switch {
-	case p.done == released:
-		return d.guard.Misuse(op, "the pass has ended")
-	case p.done != from:
-		return d.guard.Misuse(op, "called after %v, want it after %v", p.done, from)
-	}
-	if err := fits(); err != nil {
-		return d.guard.Misuse(op, "%w", err)
-	}
-	if err := d.guard.Attempt(op, do); err != nil {
-		p.Release()
-		return err
-	}
-	p.done = to
-	return nil
-}
-
 // CombineBackward takes dy, the loss's gradient with respect to y, a row for each token, and
 // returns the one with respect to the answers, in the order of Rows, and the one with respect to
 // the weights, in the places of Dispatch's weights: 0 where an index names no expert. dy is read
@@ -42,11 +17,11 @@ func (p *Pass) call(ctx context.Context, op string, from, to step, fits, do func
 func (p *Pass) CombineBackward(ctx context.Context, dy blas32.General) (
 	danswers blas32.General, dweights []float32, err error,
 ) {
-	err = p.call(ctx, "CombineBackward", combined, combinedBack, func() error {
+	err = p.call(ctx, "CombineBackward", combined, func() error {
 		return checkShape("dy", dy, p.tokens, p.d.cfg.Dim)
 	}, func() error {
 		p.d.checks.Gradient(&p.fault, p.read(dy))
-		leaving := p.d.scratch(len(p.token))
+		leaving := p.scratch(len(p.token))
 		p.dentry = mat.Reuse(p.dentry, len(p.token))
 		rows.SumBackward(leaving, p.dentry, p.answers, dy, p.token, p.weight)
 		leaving = p.harmless(leaving)
@@ -79,7 +54,7 @@ func (p *Pass) scatterWeights() []float32 {
 // one with respect to x: for each token the sum over its experts, from zero in ascending order of
 // those. drows are read until it returns.
 func (p *Pass) DispatchBackward(ctx context.Context, drows blas32.General) (dx blas32.General, err error) {
-	err = p.call(ctx, "DispatchBackward", combinedBack, dispatchedBack, func() error {
+	err = p.call(ctx, "DispatchBackward", combinedBack, func() error {
 		return checkShape("drows", drows, p.rows.Rows, p.d.cfg.Dim)
 	}, func() error {
 		home, err := p.home(ctx, leg{"backward", passcheck.RowGradients, passcheck.ReturnedGradients}, drows)

@@ -2,6 +2,7 @@ package dispatch_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -128,12 +129,20 @@ func (p *problem) onRank(ctx context.Context, tr transport.Transport) (o outcome
 
 // step is one rank's forward and backward pass.
 func (p *problem) step(ctx context.Context, d *dispatch.Dispatcher, rank int) (o outcome, err error) {
-	x, dy, indices, weights := p.part(rank)
-	pass, err := d.Dispatch(ctx, x, indices, weights)
+	pass, err := d.NewPass()
 	if err != nil {
 		return o, err
 	}
-	defer pass.Release()
+	return p.through(ctx, d, pass, rank)
+}
+
+// through is step in a pass that has begun.
+func (p *problem) through(ctx context.Context, d *dispatch.Dispatcher, pass *dispatch.Pass, rank int) (o outcome, err error) {
+	defer func() { err = errors.Join(err, pass.Release()) }()
+	x, dy, indices, weights := p.part(rank)
+	if err := pass.Dispatch(ctx, x, indices, weights); err != nil {
+		return o, err
+	}
 	y, err := pass.Combine(ctx, applied(d, pass, pass.Rows(), nil))
 	if err != nil {
 		return o, err
@@ -357,5 +366,48 @@ func TestPassesInFlight(t *testing.T) {
 	}
 	for i := range want {
 		require.Equal(t, want[i], joined(parts[i]), "pass %d", i)
+	}
+}
+
+// TestPassesOnGoroutines run in another order on each rank, each a step, with the bits of each
+// alone; then others do in the memory that they leave.
+func TestPassesOnGoroutines(t *testing.T) {
+	r := rand.New(rand.NewPCG(27, 28))
+	problems, want := make([]problem, 6), make([]outcome, 6)
+	for i := range problems {
+		problems[i] = newProblem(r, 3, 4+3*i, 6, 3)
+		want[i] = problems[i].run(t)
+	}
+	parts := make([][3]outcome, 2*len(problems))
+	for _, err := range onRanks(3, func(tr transport.Transport) error {
+		d, err := dispatch.New(t.Context(), tr, problems[0].cfg)
+		if err != nil {
+			return err
+		}
+		for round := range 2 {
+			passes, errs := make([]*dispatch.Pass, len(problems)), make([]error, len(problems))
+			for i := range passes {
+				if passes[i], err = d.NewPass(); err != nil {
+					return err
+				}
+			}
+			var group sync.WaitGroup
+			for _, i := range rand.New(rand.NewPCG(uint64(tr.Rank()), 1)).Perm(len(problems)) {
+				group.Go(func() {
+					of := &parts[round*len(problems)+i][tr.Rank()]
+					*of, errs[i] = problems[i].through(t.Context(), d, passes[i], int(tr.Rank()))
+				})
+			}
+			group.Wait()
+			if err := errors.Join(errs...); err != nil {
+				return err
+			}
+		}
+		return nil
+	}) {
+		require.NoError(t, err)
+	}
+	for i := range parts {
+		require.Equal(t, want[i%len(want)], joined(parts[i][:]), "pass %d", i)
 	}
 }

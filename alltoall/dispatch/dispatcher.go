@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sync"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/agreement"
+	"github.com/switchyard-moe/switchyard/internal/freelist"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
 	"github.com/switchyard-moe/switchyard/transport"
@@ -30,33 +30,35 @@ var (
 // mostRows is the most that rows are counted to.
 const mostRows = math.MaxInt32
 
-// Dispatcher is one rank's part in moving tokens to their experts and answers back. All ranks call
-// its methods, and those of its passes, in the same order; any rank may have any number of tokens,
-// none included. One goroutine at a time may be in a method; another gets [ErrInUse].
+// Dispatcher is one rank's part in moving tokens to their experts and answers back. All ranks make
+// the same passes in the same order ([Dispatcher.NewPass], [Dispatcher.Dispatch]); any rank may
+// have any number of tokens, none included.
+//
+// # Concurrency
+//
+// Any number of passes may be unfinished. Passes may run at the same time, each on a goroutine, and
+// in another order on each rank: messages meet by the number of the pass. Two calls of one pass may
+// not ([ErrInUse]).
 //
 // # After an error
 //
-// A call that does not fit (a matrix of another shape, out of order, a context that has ended)
-// has done nothing, and may be made again as it should be: the other ranks wait for it. What the
-// tokens of a rank, the answers of its experts and the gradients hold is checked where they are
-// given: a NaN or an infinity, an expert that there is not, one that a token names twice, more rows
-// than MaxRows is an error on every rank ([alltoall.ErrRefused]) that names the rank, and on that
-// rank the token or row, the value and the limit. The pass has then ended on every rank, and the
-// next can begin. After any other error, such as that of a rank that died, the dispatcher has ended
-// and every later call returns [ErrFailed].
+// A call that does not fit (a matrix of another shape, out of order, a context that has ended) has
+// done nothing, and may be made again as it should be: the other ranks wait for it. What the tokens
+// of a rank, the answers of its experts and the gradients hold is checked where they are given: a
+// NaN or an infinity, an expert that there is not, one that a token names twice, more rows than
+// MaxRows is an error on every rank ([alltoall.ErrRefused]) that names the rank, and on that rank
+// the token or row, the value and the limit. The pass has then ended on every rank, and others go
+// on. After any other error, such as that of a rank that died, the dispatcher has ended and every
+// later call returns [ErrFailed].
 type Dispatcher struct {
 	t         transport.Transport
 	cfg       Config
 	placement alltoall.Placement
-	exchange  *alltoall.Exchange
+	exchange  *alltoall.Exchange // of which each pass has one
 	comm      *collective.Comm
 	checks    *passcheck.Stage
 	guard     *lifecycle.Guard
-
-	mu    sync.Mutex
-	ended []*memory // of passes that have been released, with their handles
-	free  []*memory
-	stray blas32.General // scratch: what leaves in a backward pass, or zeros in the place of a fault
+	free      freelist.List[memory]
 }
 
 // New makes a dispatcher on t, which must carry nothing else: one end of a transport, or a view
@@ -87,11 +89,18 @@ func New(ctx context.Context, t transport.Transport, cfg Config) (*Dispatcher, e
 		}),
 		guard: lifecycle.New(lifecycle.Config{
 			Rank: joined(t.Rank()), Name: "the dispatcher",
-			Begin: func(string) func(error) error { return func(err error) error { return err } },
-			Ended: func(error) {},
+			Begin: unnoted{}.begin, Passes: unnoted{}, Ended: func(error) {},
 		}),
 	}, nil
 }
+
+// unnoted is the notes of operations that nobody keeps: a transport alone has no log of them.
+type unnoted struct{}
+
+func (unnoted) begin(string) func(error) error         { return func(err error) error { return err } }
+func (unnoted) Begin(uint64, string) func(error) error { return func(err error) error { return err } }
+func (unnoted) Made(uint64)                            {}
+func (unnoted) Over(uint64)                            {}
 
 // checked is the formats by which rows are checked: what the caller gives always is, as float32,
 // and what has travelled only under Wire.Finite.
@@ -105,40 +114,39 @@ func checked(w alltoall.Wire) alltoall.Wire {
 // Hosted returns the half-open range of the experts of this rank.
 func (d *Dispatcher) Hosted() (begin, end int) { return d.placement.Of(int(d.t.Rank())) }
 
-// Dispatch sends tokens, the rows of x, to their experts. Token t goes to the k experts
-// indices[t·k] up to indices[t·k+k−1], each different, in any order; −1 names none. weights are the
-// factors of their answers, in the same places; those of −1 are ignored. k is what the lengths say:
-// len(indices) divided by the rows of x. A token without experts is not read, and Combine gives it
-// zeros.
-//
-// x, indices and weights are read until Dispatch returns. The pass must be released.
-func (d *Dispatcher) Dispatch(ctx context.Context, x blas32.General, indices []int32, weights []float32) (
-	*Pass, error,
-) {
+// NewPass returns a new pass with the next number, in flight from now on until it is released.
+// Every rank makes its passes in the same order. It sends nothing.
+func (d *Dispatcher) NewPass() (*Pass, error) {
 	if d == nil {
-		return nil, errors.New("dispatch: Dispatch: the dispatcher was not made by New")
+		return nil, errors.New("dispatch: the dispatcher was not made by New")
 	}
-	if err := d.guard.Enter(ctx, "Dispatch"); err != nil {
+	if err := d.guard.Enter(context.Background(), "NewPass"); err != nil {
 		return nil, err
 	}
 	defer d.guard.Leave()
-	p := &Pass{d: d, memory: d.take(), done: dispatched}
-	if err := d.guard.Attempt("Dispatch", func() error { return p.dispatch(ctx, x, indices, weights) }); err != nil {
-		p.Release()
-		return nil, err
-	}
+	p := &Pass{d: d}
+	d.guard.Begin(&p.state, false)
 	return p, nil
 }
 
-// refuse has the dispatch fail on every rank because of cause.
-func (d *Dispatcher) refuse(ctx context.Context, cause error) error {
-	if err := d.exchange.Refuse(ctx); err != nil {
-		return errors.Join(cause, err)
+// Dispatch is NewPass and then [Pass.Dispatch] of the new pass, which must be released.
+func (d *Dispatcher) Dispatch(ctx context.Context, x blas32.General, indices []int32, weights []float32) (
+	*Pass, error,
+) {
+	if d != nil {
+		if err := d.guard.Enter(ctx, "Dispatch"); err != nil {
+			return nil, err // without a number, so that it can be called again
+		}
+		d.guard.Leave()
 	}
-	return &transport.Error{
-		Rank: transport.Joined(d.t, d.t.Rank()), Op: "Dispatch",
-		Err: fmt.Errorf("%w: %w", alltoall.ErrRefused, cause),
+	p, err := d.NewPass()
+	if err != nil {
+		return nil, err
 	}
+	if err := p.Dispatch(ctx, x, indices, weights); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // checkRows returns an error if a rank would get more rows of this one than it takes.
@@ -156,21 +164,4 @@ func (d *Dispatcher) checkRows(counts []int) error {
 		}
 	}
 	return nil
-}
-
-// take returns memory for a pass, and takes back that of passes that have been released.
-func (d *Dispatcher) take() *memory {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, m := range d.ended {
-		m.release()
-		d.free = append(d.free, m)
-	}
-	d.ended = d.ended[:0]
-	if last := len(d.free) - 1; last >= 0 {
-		m := d.free[last]
-		d.free = d.free[:last]
-		return m
-	}
-	return new(memory)
 }

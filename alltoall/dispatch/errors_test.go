@@ -63,7 +63,7 @@ func TestARefusedBatch(t *testing.T) {
 			require.NotErrorIs(t, err, dispatch.ErrFailed)
 			require.Equal(t, transport.Rank(1), transport.CulpritOf(err))
 			if tr.Rank() == 1 {
-				require.ErrorContains(t, err, "rank 1: Dispatch: ")
+				require.ErrorContains(t, err, "rank 1: Dispatch: pass 1: the batch was refused: ")
 				require.ErrorContains(t, err, want)
 			}
 			if p.cfg.MaxRows == 0 {
@@ -207,16 +207,16 @@ func TestMisuse(t *testing.T) {
 		pass, err := d.Dispatch(ctx, p.x, p.indices, p.weights)
 		require.NoError(t, err)
 		_, _, err = pass.CombineBackward(ctx, p.dy)
-		refuse(err, "rank 0: CombineBackward: called after Dispatch, want it after Combine")
+		refuse(err, "rank 0: CombineBackward: pass 1: called after Dispatch, want it after Combine")
 		_, err = pass.Combine(ctx, mat.Rows(pass.Rows(), 1, pass.Rows().Rows))
-		refuse(err, fmt.Sprintf("Combine: answers has %d rows, want %d", pass.Rows().Rows-1, pass.Rows().Rows))
+		refuse(err, fmt.Sprintf("Combine: pass 1: answers has %d rows, want %d", pass.Rows().Rows-1, pass.Rows().Rows))
 		_, err = pass.Combine(over, pass.Rows())
 		refuse(err, "nothing was done")
 		y, err := pass.Combine(ctx, applied(d, pass, pass.Rows(), nil))
 		require.NoError(t, err)
 		require.Equal(t, p.reference(), y.Data)
 		_, err = pass.Combine(ctx, pass.Rows())
-		refuse(err, "Combine: called after Combine, want it after Dispatch")
+		refuse(err, "Combine: pass 1: called after Combine, want it after Dispatch")
 		_, _, err = pass.CombineBackward(ctx, mat.Rows(p.dy, 0, 3))
 		refuse(err, "dy has 3 rows, want 4")
 		_, err = pass.DispatchBackward(ctx, pass.Rows())
@@ -228,7 +228,7 @@ func TestMisuse(t *testing.T) {
 		pass.Release()
 		pass.Release()
 		_, err = pass.DispatchBackward(ctx, pass.Rows())
-		refuse(err, "DispatchBackward: the pass has ended")
+		refuse(err, "DispatchBackward: pass 1: it has ended, by Release")
 		return nil
 	}) {
 		require.NoError(t, err)
@@ -285,8 +285,9 @@ func TestADeadRank(t *testing.T) {
 	require.NoError(t, errs[1])
 }
 
-// TestTwoGoroutines: the second gets ErrInUse while the first waits for another rank.
-func TestTwoGoroutines(t *testing.T) {
+// TestTwoCallsOfOnePass: the second gets ErrInUse while the first waits for another rank, and does
+// nothing; so does Release.
+func TestTwoCallsOfOnePass(t *testing.T) {
 	p := newProblem(rand.New(rand.NewPCG(23, 24)), 2, 8, 4, 2)
 	tried := make(chan struct{})
 	for _, err := range onRanks(2, func(tr transport.Transport) error {
@@ -294,22 +295,23 @@ func TestTwoGoroutines(t *testing.T) {
 		if err != nil {
 			return err
 		}
+		pass, err := d.NewPass()
+		if err != nil {
+			return err
+		}
 		x, _, indices, weights := p.part(int(tr.Rank()))
 		if tr.Rank() == 1 {
 			<-tried
-			_, err := d.Dispatch(t.Context(), x, indices, weights)
-			return err
+			return pass.Dispatch(t.Context(), x, indices, weights)
 		}
 		done := make(chan error, 2)
 		for range 2 {
-			go func() {
-				_, err := d.Dispatch(t.Context(), x, indices, weights)
-				done <- err
-			}()
+			go func() { done <- pass.Dispatch(t.Context(), x, indices, weights) }()
 		}
 		require.ErrorIs(t, <-done, dispatch.ErrInUse)
+		require.ErrorIs(t, pass.Release(), dispatch.ErrInUse)
 		close(tried)
-		return <-done
+		return errors.Join(<-done, pass.Release(), pass.Release())
 	}) {
 		require.NoError(t, err)
 	}

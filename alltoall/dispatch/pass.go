@@ -3,11 +3,14 @@ package dispatch
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
 	"github.com/switchyard-moe/switchyard/internal/rows"
@@ -16,28 +19,28 @@ import (
 
 // Pass is one batch of tokens at their experts. Its methods are called in the order
 //
-//	Combine, CombineBackward, DispatchBackward, Release
+//	Dispatch, Combine, CombineBackward, DispatchBackward, Release
 //
-// and may end early, with Release; all ranks do the same. Between them may stand the calls of other
-// passes, in the same order on every rank. What they return belongs to the pass until Release,
-// and its memory then serves later passes.
+// and may end early, with Release; all ranks do the same. What they return belongs to the pass
+// until Release, and its memory then serves later passes.
 //
 // It keeps until Release: Rows and y; the answers that came back, a row for each token and expert
 // that it chose; and after the backward calls as many rows again of gradients, and dx.
 type Pass struct {
-	d *Dispatcher
-	*memory
-	tokens int
-	slots  int // len(indices)
+	d      *Dispatcher
+	state  lifecycle.Pass
 	done   step
 	fault  passcheck.Fault
+	tokens int
+	slots  int // len(indices)
+	*memory
 }
 
 // step is how far a pass has come.
 type step int
 
 const (
-	released step = iota
+	begun step = iota
 	dispatched
 	combined
 	combinedBack
@@ -46,13 +49,16 @@ const (
 
 // String names the last call of a pass.
 func (s step) String() string {
-	return [...]string{"Release", "Dispatch", "Combine", "CombineBackward", "DispatchBackward"}[s]
+	return [...]string{"NewPass", "Dispatch", "Combine", "CombineBackward", "DispatchBackward"}[s]
 }
 
 // memory is what a pass works in, and what later ones use again.
 type memory struct {
+	exchange *alltoall.Exchange
+	comm     *collective.Comm
+	handle   *alltoall.Handle
+
 	routes
-	handle  *alltoall.Handle
 	index   rows.Index // the entries of each token
 	rows    blas32.General
 	ends    []int
@@ -60,25 +66,89 @@ type memory struct {
 	answers blas32.General // by entry, in the handle's memory
 	dentry  []float32      // the gradients of weights, by entry
 	dweight []float32      // and as the caller's lists
+	stray   blas32.General // scratch: what leaves in a backward pass, or zeros in the place of a fault
 }
 
-// release gives back what is the exchange's.
-func (m *memory) release() {
+// open takes memory for pass p.
+func (p *Pass) open() {
+	d := p.d
+	if p.memory = d.free.Take(); p.memory == nil {
+		p.memory = new(memory)
+	}
+	n := p.state.Number()
+	p.exchange, p.comm = d.exchange.Pass(n), d.comm.Pass(n)
+}
+
+// close gives the memory of the pass to later ones.
+func (p *Pass) close() {
+	m := p.memory
+	if p.memory = nil; m == nil {
+		return
+	}
 	if m.handle != nil {
 		m.handle.Release()
-		m.handle = nil
 	}
-	m.rows, m.answers = blas32.General{}, blas32.General{}
+	m.exchange.End()
+	m.comm.End()
+	m.handle, m.exchange, m.comm, m.rows, m.answers = nil, nil, nil, blas32.General{}, blas32.General{}
+	p.d.free.Give(m)
 }
 
-// dispatch is Dispatch, after which the rows are there.
-func (p *Pass) dispatch(ctx context.Context, x blas32.General, indices []int32, weights []float32) (err error) {
-	d := p.d
-	if err = p.route(x, indices, weights); err != nil {
-		return d.refuse(ctx, err)
+// call runs do as the method op, which follows the step from and ends with the step from + 1. fits
+// says what is wrong with what the caller gave, before anything is done.
+func (p *Pass) call(ctx context.Context, op string, from step, fits, do func() error) error {
+	if p == nil || p.d == nil {
+		return fmt.Errorf("dispatch: %s: the pass was not made by a dispatcher", op)
 	}
-	counts := alltoall.Counts{Tokens: x.Rows, Leaves: min(x.Rows, 1), Rows: p.counts[:len(p.counts)*min(x.Rows, 1)]}
-	if p.handle, err = d.exchange.Begin(ctx, alltoall.Request{Counts: counts, Rows: x, Token: p.token}); err != nil {
+	if err := p.state.Enter(ctx, op); err != nil {
+		return err
+	}
+	defer p.state.Leave()
+	if p.done != from {
+		return p.state.Misuse(op, "called after %v, want it after %v", p.done, from)
+	}
+	if err := fits(); err != nil {
+		return p.state.Misuse(op, "%w", err)
+	}
+	if err := p.state.Attempt(op, do); err != nil {
+		p.state.End(op)
+		p.close()
+		return err
+	}
+	p.done++
+	return nil
+}
+
+// Dispatch sends tokens, the rows of x, to their experts. Token t goes to the k experts
+// indices[t·k] up to indices[t·k+k−1], each different, in any order; −1 names none. weights are the
+// factors of their answers, in the same places; those of −1 are ignored. k is what the lengths say:
+// len(indices) divided by the rows of x. A token without experts is not read, and Combine gives it
+// zeros.
+//
+// x, indices and weights are read until Dispatch returns.
+func (p *Pass) Dispatch(ctx context.Context, x blas32.General, indices []int32, weights []float32) error {
+	return p.call(ctx, "Dispatch", begun, func() error { return nil }, func() error {
+		p.open()
+		if err := p.route(x, indices, weights); err != nil {
+			return p.refuse(ctx, err)
+		}
+		return p.dispatch(ctx, x)
+	})
+}
+
+// refuse has the dispatch fail on every rank because of cause.
+func (p *Pass) refuse(ctx context.Context, cause error) error {
+	if err := p.exchange.Refuse(ctx); err != nil {
+		return errors.Join(cause, err)
+	}
+	return p.state.Misuse("Dispatch", "%w: %w", alltoall.ErrRefused, cause)
+}
+
+// dispatch moves the rows of routes.
+func (p *Pass) dispatch(ctx context.Context, x blas32.General) (err error) {
+	leaves := min(x.Rows, 1)
+	counts := alltoall.Counts{Tokens: x.Rows, Leaves: leaves, Rows: p.counts[:len(p.counts)*leaves]}
+	if p.handle, err = p.exchange.Begin(ctx, alltoall.Request{Counts: counts, Rows: x, Token: p.token}); err != nil {
 		return err
 	}
 	if p.rows, _, err = p.handle.Dispatch(ctx, 0); err != nil {
@@ -90,7 +160,7 @@ func (p *Pass) dispatch(ctx context.Context, x blas32.General, indices []int32, 
 		last := plan.Segment(e, plan.Ranks()-1)
 		p.ends[e] = last.First + last.Rows
 	}
-	d.checks.Arrived(&p.fault, passcheck.Rows, p.rows, p.sender)
+	p.d.checks.Arrived(&p.fault, passcheck.Rows, p.rows, p.sender)
 	return nil
 }
 
@@ -119,8 +189,8 @@ func (p *Pass) read(m blas32.General) blas32.General {
 	if t, _ := passcheck.Infinite(m); t < 0 {
 		return m
 	}
-	p.d.stray = p.routed(m, p.d.stray)
-	return p.d.stray
+	p.stray = p.routed(m, p.stray)
+	return p.stray
 }
 
 // sender and host are the ranks that a row came from and that has the expert of an entry.
@@ -128,16 +198,28 @@ func (p *Pass) sender(row int) transport.Rank { return transport.Rank(p.handle.P
 func (p *Pass) host(entry int) transport.Rank { return transport.Rank(p.handle.Plan().Host(entry)) }
 
 // Rows are those that came for the experts hosted here, packed: sorted by expert, and within an
-// expert in the order of the tokens of all ranks, rank by rank. They may be written to.
-func (p *Pass) Rows() blas32.General { return p.rows }
+// expert in the order of the tokens of all ranks, rank by rank. They may be written to. Before
+// Dispatch and after Release there are none.
+func (p *Pass) Rows() blas32.General {
+	if p.memory == nil {
+		return blas32.General{}
+	}
+	return p.rows
+}
 
 // Ends has an entry for each expert hosted here: where its rows end. They begin where those of the
 // expert before end. It must not be changed.
-func (p *Pass) Ends() []int { return p.ends }
+func (p *Pass) Ends() []int {
+	if p.memory == nil {
+		return nil
+	}
+	return p.ends
+}
 
-// Plan says which rank each row came from, and how many went where. It must not be changed.
+// Plan says which rank each row came from, and how many went where; nil before Dispatch and after
+// Release. It must not be changed.
 func (p *Pass) Plan() *alltoall.Plan {
-	if p.handle == nil { // released
+	if p.memory == nil || p.handle == nil {
 		return nil
 	}
 	return p.handle.Plan()
@@ -148,7 +230,7 @@ func (p *Pass) Plan() *alltoall.Plan {
 // zero in ascending order of experts; a token without experts gets zeros. answers are read until
 // Combine returns.
 func (p *Pass) Combine(ctx context.Context, answers blas32.General) (y blas32.General, err error) {
-	err = p.call(ctx, "Combine", dispatched, combined, func() error {
+	err = p.call(ctx, "Combine", dispatched, func() error {
 		return checkShape("answers", answers, p.rows.Rows, p.d.cfg.Dim)
 	}, func() error {
 		p.answers, err = p.home(ctx, leg{"forward", passcheck.Answers, passcheck.RowAnswers}, answers)
@@ -189,7 +271,7 @@ func (p *Pass) harmless(m blas32.General) blas32.General {
 	if !p.fault.Found() && m.Stride == m.Cols {
 		return m
 	}
-	packed := p.d.scratch(m.Rows)
+	packed := p.scratch(m.Rows)
 	if p.fault.Found() {
 		return mat.Zero(packed)
 	}
@@ -198,9 +280,9 @@ func (p *Pass) harmless(m blas32.General) blas32.General {
 }
 
 // scratch returns a matrix that is valid until the next call.
-func (d *Dispatcher) scratch(rows int) blas32.General {
-	d.stray = mat.Resize(d.stray, rows, d.cfg.Dim)
-	return d.stray
+func (p *Pass) scratch(rows int) blas32.General {
+	p.stray = mat.Resize(p.stray, rows, p.d.cfg.Dim)
+	return p.stray
 }
 
 // share runs move, which moves rows, and tells all ranks what was found in the pass: meanwhile, or
@@ -210,22 +292,30 @@ func (p *Pass) share(ctx context.Context, op string, move func() error) error {
 		if err := move(); err != nil {
 			return err
 		}
-		return p.d.checks.Share(ctx, p.d.comm, op, &p.fault)()
+		return p.d.checks.Share(ctx, p.comm, op, &p.fault)()
 	}
-	heard := p.d.checks.Share(ctx, p.d.comm, op, &p.fault)
+	heard := p.d.checks.Share(ctx, p.comm, op, &p.fault)
 	err := move()
 	return cmp.Or(err, heard())
 }
 
 // Release ends the pass, and gives its memory to later ones. Nothing that belongs to the pass may
-// be used afterwards. It may be called again.
-func (p *Pass) Release() {
-	p.d.mu.Lock()
-	defer p.d.mu.Unlock()
-	if p.done == released {
-		return
+// be used afterwards. It may be called again, and after an error; it is an error while another
+// method of the pass runs, and then does nothing.
+func (p *Pass) Release() error {
+	const op = "Release"
+	if p == nil || p.d == nil {
+		return nil
 	}
-	p.done = released
-	p.d.ended = append(p.d.ended, p.memory)
-	p.memory = &memory{}
+	if err := p.state.Enter(context.Background(), op); err != nil {
+		if errors.Is(err, ErrInUse) {
+			return err
+		}
+		p.close() // the dispatcher has failed, or the pass has ended
+		return nil
+	}
+	defer p.state.Leave()
+	p.state.End(op)
+	p.close()
+	return nil
 }
