@@ -119,6 +119,8 @@ var mistakes = map[string]struct {
 		[]string{"layer 1: Parameters #4", "layer 1: Forward #4"}},
 	"makes a layer": {(*rankOfStep).newLayer, func(r *rankOfStep) error { return r.train(0) },
 		[]string{"NewLayer #2", "layer 1: Forward #1"}},
+	"makes a group": {func(r *rankOfStep) error { _, err := r.w.Group(nil); return err }, func(r *rankOfStep) error { return r.train(0) },
+		[]string{"Group #2", "layer 1: Forward #1"}},
 	"makes a micro-batch layer": {(*rankOfStep).newMicroBatch, func(r *rankOfStep) error { return r.train(0) },
 		[]string{"layer 1: NewMicroBatch #1", "layer 1: Forward #1"}},
 	"waits for all": {(*rankOfStep).barrier, func(r *rankOfStep) error { return r.train(0) },

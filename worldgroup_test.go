@@ -2,6 +2,7 @@ package switchyard
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
@@ -171,4 +173,70 @@ func TestNewWorldRefusesAView(t *testing.T) {
 	view, err := transport.Sub(end, 9, []transport.Rank{0})
 	require.NoError(t, err)
 	require.PanicsWithValue(t, "switchyard: NewWorld of a view; World.Group makes a world of some ranks", func() { NewWorld(view) })
+}
+
+// TestAGroupHasTheWholeAPIOfAWorld, over its own ranks.
+func TestAGroupHasTheWholeAPIOfAWorld(t *testing.T) {
+	group := groupOfGroup(t, inprocWorlds(6))
+	for r, err := range atOnce(group, func(w *World) error {
+		ctx := t.Context()
+		require.Equal(t, 4, w.Size())
+		require.Empty(t, w.Topology().Node, "memory has no nodes")
+		require.Equal(t, 6, w.Transport().Size(), "that of the job")
+		require.NotEmpty(t, w.Source())
+		if _, err := w.MeasureLinks(ctx, alltoall.Nodes(4, 2)); err != nil {
+			return err
+		}
+		if _, err := w.MeasurePairs(ctx); err != nil {
+			return err
+		}
+		turned, err := w.Reordered([]int{3, 2, 1, 0})
+		if err != nil {
+			return err
+		}
+		require.Equal(t, 3-w.Rank(), turned.Rank())
+		d, sets, err := twoDenseSets(turned)
+		if err != nil {
+			return err
+		}
+		first := &sets[0].Value[0]
+		before := *first
+		for _, set := range sets {
+			set.Grad.Leaf(int(turned.Rank()))[0] = float32(turned.Rank()) + 1
+		}
+		if err := d.SumGradients(ctx, []int{1, 1, 1, 1}); err != nil {
+			return err
+		}
+		if err := d.Step(ctx, expert.NewSGD(1)); err != nil {
+			return err
+		}
+		require.Equal(t, before-1-2-3-4, *first)
+		return nil
+	}) {
+		require.NoError(t, err, "rank %d", r)
+	}
+}
+
+// BenchmarkGroup evaluates a layer on two ranks of a job, and on those of a group of a group of a
+// group.
+func BenchmarkGroup(b *testing.B) {
+	for depth := range 4 {
+		b.Run(fmt.Sprintf("depth=%d", depth), func(b *testing.B) {
+			b.ReportAllocs()
+			for _, err := range onRanks(inprocWorlds(2), func(w *World) (err error) {
+				for range depth {
+					if w, err = w.Group([]transport.Rank{1, 0}); err != nil {
+						return err
+					}
+				}
+				r, err := newRankOfStep(w)
+				for range b.N {
+					err = errors.Join(err, r.forward(), r.backward())
+				}
+				return err
+			}) {
+				require.NoError(b, err)
+			}
+		})
+	}
 }

@@ -79,3 +79,47 @@ func TestAViewOfWrongMembersIsRefused(t *testing.T) {
 			"transport: Sub: member %d is outside 0..0 or listed twice in [0 %[1]d]", wrong))
 	}
 }
+
+// nested returns a view of a rank that is alone in a job, of a view of a view.
+func nested(tb testing.TB, depth int) transport.Transport {
+	tb.Helper()
+	end := inproc.New(1)[0]
+	tb.Cleanup(func() { _ = end.Close() })
+	view := transport.Transport(end)
+	for channel := range depth {
+		var err error
+		view, err = transport.Sub(view, uint16(channel+1), []transport.Rank{0})
+		require.NoError(tb, err)
+	}
+	return view
+}
+
+// exchange returns what sends one message through a view and receives it.
+func exchange(tb testing.TB, view transport.Transport) func() {
+	out, in := make([]byte, 64), make([]byte, 64)
+	sends := []transport.Message{{Bufs: [][]byte{out}}}
+	recvs := []transport.Message{{Bufs: [][]byte{in}}}
+	return func() {
+		if err := transport.Exchange(context.Background(), view, sends, recvs); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+// TestAViewOfAViewCostsWhatAViewDoes: it allocates as often.
+func TestAViewOfAViewCostsWhatAViewDoes(t *testing.T) {
+	want := testing.AllocsPerRun(100, exchange(t, nested(t, 1)))
+	require.Equal(t, want, testing.AllocsPerRun(100, exchange(t, nested(t, 4))))
+}
+
+func BenchmarkView(b *testing.B) {
+	for _, depth := range []int{1, 4} {
+		b.Run(fmt.Sprintf("depth=%d", depth), func(b *testing.B) {
+			run := exchange(b, nested(b, depth))
+			b.ReportAllocs()
+			for b.Loop() {
+				run()
+			}
+		})
+	}
+}
