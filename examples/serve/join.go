@@ -29,7 +29,7 @@ func join(ctx context.Context, o options, asked <-chan struct{}, log *slog.Logge
 	if err != nil {
 		return nil, err
 	}
-	m, err := newMember(world, o.model)
+	m, err := newMember(ctx, world, o.model)
 	if err != nil {
 		_ = world.Close() // the error that led here says more
 		return nil, err

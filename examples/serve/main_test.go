@@ -63,7 +63,7 @@ func startJob(t *testing.T, n int, o options) *job {
 	made := make(chan error, n)
 	for r, end := range inproc.New(n) {
 		go func() {
-			m, err := newMember(switchyard.NewWorld(end), o.model)
+			m, err := newMember(ctx, switchyard.NewWorld(end), o.model)
 			j.ranks[r] = m
 			made <- err
 		}()

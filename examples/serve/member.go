@@ -24,8 +24,8 @@ type member struct {
 }
 
 // newMember makes the layer on a world that it takes over.
-func newMember(world *switchyard.World, m model) (*member, error) {
-	layer, err := switchyard.NewLayer(world, m.config())
+func newMember(ctx context.Context, world *switchyard.World, m model) (*member, error) {
+	layer, err := m.newLayer(ctx, world)
 	if err != nil {
 		return nil, err
 	}

@@ -1,20 +1,22 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
 
 	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/checkpoint"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// model is the layer that is served. A program of one's own puts its model here, and loads its
-// parameters from a checkpoint.
+// model is the layer that is served. A program of one's own puts its model here.
 type model struct {
 	dim, experts, hidden, k int
 	seed                    uint64
+	checkpoint, part        string
 }
 
 // groupTokens is any number: without capacity nothing is counted by groups of tokens.
@@ -30,11 +32,26 @@ func (m model) config() switchyard.Config {
 	}
 }
 
+// newLayer makes it, with the parameters of a checkpoint if there is one. Every rank calls it.
+func (m model) newLayer(ctx context.Context, world *switchyard.World) (*switchyard.Layer, error) {
+	layer, err := switchyard.NewLayer(world, m.config())
+	if err != nil || m.checkpoint == "" {
+		return layer, err
+	}
+	state, err := layer.State(nil)
+	if err != nil {
+		return nil, err
+	}
+	others := checkpoint.Options{AllowExtra: []string{"*"}} // parts of a model, and moments
+	_, err = checkpoint.Load(ctx, world, m.checkpoint, others, checkpoint.Part{Name: m.part, State: state})
+	return layer, err
+}
+
 // settings are what all ranks must have alike.
 func (m model) settings() map[string]string {
 	return map[string]string{
 		"dim": strconv.Itoa(m.dim), "experts": strconv.Itoa(m.experts), "hidden": strconv.Itoa(m.hidden),
-		"k": strconv.Itoa(m.k), "seed": strconv.FormatUint(m.seed, 10),
+		"k": strconv.Itoa(m.k), "seed": strconv.FormatUint(m.seed, 10), "part": m.part,
 	}
 }
 

@@ -93,7 +93,9 @@ func (o *options) define(f *flag.FlagSet) {
 	f.IntVar(&o.experts, "experts", 8, "number of experts")
 	f.IntVar(&o.hidden, "hidden", 32, "width of an expert")
 	f.IntVar(&o.k, "k", 2, "experts that each token uses")
-	f.Uint64Var(&o.seed, "seed", 1, "seed of the parameters")
+	f.Uint64Var(&o.seed, "seed", 1, "seed of the parameters, without -checkpoint")
+	f.StringVar(&o.checkpoint, "checkpoint", "", "folder of a checkpoint with the parameters, of which the latest is read")
+	f.StringVar(&o.part, "part", "moe", "name of the layer in the checkpoint")
 
 	f.StringVar(&o.http, "http", "127.0.0.1:8080", "address of the front for HTTP")
 	f.StringVar(&o.grpc, "grpc", "", "address of the front for gRPC; empty: none")

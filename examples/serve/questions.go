@@ -27,7 +27,7 @@ func (m model) newQuestions(ctx context.Context, n, most int) (list []question, 
 			err = closed
 		}
 	}()
-	layer, err := switchyard.NewLayer(world, m.config())
+	layer, err := m.newLayer(ctx, world)
 	if err != nil {
 		return nil, err
 	}
