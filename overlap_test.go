@@ -17,6 +17,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/pipeline"
 	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/schedule"
@@ -145,7 +146,8 @@ func TestOverlapAutoSameBits(t *testing.T) {
 					return err
 				}
 				for _, pass := range []schedule.Pass{schedule.Forward, schedule.Backward} {
-					require.Equal(t, l.stages.Path.Chunks(pass, true), again.stages.Path.Chunks(pass, true))
+					of := pipeline.Kind{Pass: pass, Train: true, Alone: true}
+					require.Equal(t, l.stages.Path.Chunks(of), again.stages.Path.Chunks(of))
 				}
 				require.Equal(t, l.Stats().Overlap.Predicted, again.stages.Path.Predicted())
 				require.Equal(t, profile, again.OverlapProfile())

@@ -66,7 +66,7 @@ func (l *Layer) noteStats(p *passes.Pass) {
 		Load: load, FirstExpert: s.Path.Experts.First(), Losses: maps.Clone(p.Decision.Losses),
 		Overlap: OverlapStats{
 			Auto: s.Path.Auto(), Predicted: s.Path.Predicted(),
-			Forward: p.Handle.Chunks(), Backward: s.Path.Chunks(schedule.Backward, p.Info.Train),
+			Forward: p.Handle.Chunks(), Backward: s.Path.Chunks(p.Kind(schedule.Backward)),
 		},
 	}
 	if p.Info.Train {

@@ -3,8 +3,8 @@ package alltoall
 import "github.com/switchyard-moe/switchyard/transport"
 
 // The tags of an exchange are the numbers of its rounds. Those of a pass ([Exchange.Pass]) have one
-// more bit, and before the number of the round that of the pass. The highest of the caller's bits is
-// 0: the tags of a collective.Comm have it.
+// more bit, and before the number of the round that of the pass. The highest of the caller's bits
+// is 0: the tags of a collective.Comm have it.
 const (
 	passBit   = transport.Tag(1) << (transport.TagBits - 2)
 	roundBits = 16

@@ -63,6 +63,19 @@ type SplitBackward interface {
 	BackwardWeights(saved Saved)
 }
 
+// Holder is a [Group] that can hold what the passes in flight have in memory of each, as all groups
+// of this package can. A layer then sends gradients of rows from where they stand; those of another
+// group it copies, since the next call on it may be for another pass.
+type Holder interface {
+	Group
+	// Hold has what Forward, Backward and BackwardInput return for a pass stay valid until Release,
+	// whatever else is called on the group. It is called after Forward.
+	Hold(saved Saved)
+	// Release ends a pass that is held, whether it has gone back or not: its memory is for later
+	// passes, and saved must not be used again.
+	Release(saved Saved)
+}
+
 // Saved is what a forward pass keeps for its backward pass.
 type Saved any
 

@@ -21,7 +21,7 @@ type base struct {
 	workers int
 
 	free []*pass    // consumed passes, kept for their buffers
-	dx   mat.Buffer // result of the last backward pass
+	dx   mat.Buffer // result of the last backward pass that was not held
 
 	// cur is the pass that is being computed and dxm, backward, the gradient of its rows; grad is
 	// the leaf's gradient being written. They are fields so that per-expert work needs no closure.
@@ -38,10 +38,12 @@ type base struct {
 type pass struct {
 	owner  *base
 	state  state
+	held   bool // until Release
 	frozen bool // the parameters were when the pass began: it computes no gradient of them
 	x, dy  blas32.General
 	rows   Rows
 	y      mat.Buffer
+	dx     mat.Buffer // if it is held
 	kept   [3]mat.Buffer
 }
 
@@ -85,7 +87,11 @@ func (b *base) resume(saved Saved, dy blas32.General) *pass {
 	if err := check.Matrix(dy, b.shape.Dim); err != nil {
 		panic(fmt.Sprintf("expert: Backward: dy has %v", err))
 	}
-	b.cur, b.dxm = p, b.dx.Matrix(dy.Rows, b.shape.Dim)
+	dx := &b.dx
+	if p.held {
+		dx = &p.dx
+	}
+	b.cur, b.dxm = p, dx.Matrix(dy.Rows, b.shape.Dim)
 	p.state, p.dy = inputDone, dy
 	return p
 }
@@ -107,12 +113,39 @@ func (b *base) resumeWeights(saved Saved) *pass {
 	return p
 }
 
-// release ends the current backward pass and keeps its buffers for the next forward one.
+// release ends the current backward pass.
 func (b *base) release() {
 	p := b.cur
+	b.cur, b.grad = nil, nil
+	p.state = consumed
+	if !p.held {
+		b.reuse(p)
+	}
+}
+
+// reuse keeps the buffers of a pass for the next forward one.
+func (b *base) reuse(p *pass) {
 	p.state, p.x, p.dy = consumed, blas32.General{}, blas32.General{}
 	b.free = append(b.free, p)
-	b.cur, b.grad = nil, nil
+}
+
+// Hold implements [Holder].
+func (b *base) Hold(saved Saved) {
+	p := b.own(saved)
+	if p.state != wentForward {
+		panic("expert: Hold of a pass that has gone back")
+	}
+	p.held = true
+}
+
+// Release implements [Holder].
+func (b *base) Release(saved Saved) {
+	p := b.own(saved)
+	if !p.held {
+		panic("expert: Release of a pass that is not held")
+	}
+	p.held = false
+	b.reuse(p)
 }
 
 // own returns the pass that saved is.

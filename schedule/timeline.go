@@ -10,6 +10,8 @@ type Span struct {
 // Timeline is one run of a graph on one rank, real or simulated.
 type Timeline struct {
 	Graph *Graph
+	// Number is that of the pass in its layer, from 1; 0 if the run is of none.
+	Number uint64
 	// Begin is when the run began by the rank's clock, or after the zero time if it was simulated.
 	Begin time.Time
 	// Spans has one entry for each task of Graph; a task that never ran has a zero Span.

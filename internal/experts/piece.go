@@ -10,8 +10,8 @@ type piece struct {
 	saved int
 	// firstLeaf is the number of the first leaf of the rows, and leaves the number of their leaves.
 	firstLeaf, leaves int
-	// first is the first of the rows among all that arrive, and rows is their number.
-	first, rows int
+	// rows is the number of the rows.
+	rows int
 }
 
 // pieces lists the pieces of a chunk, in memory that the next call uses again.
@@ -53,9 +53,6 @@ func (s *Stage) ofRanks(p *Pass, chunk int) {
 		of := piece{group: g, saved: r, firstLeaf: p.firstLeaf + mat.Sum(plan.Leaves[:r]), leaves: plan.Leaves[r]}
 		for e := range g.count {
 			of.rows += plan.Segment(e, r).Rows
-		}
-		if g.count > 0 {
-			of.first = plan.Segment(0, r).First
 		}
 		s.list = append(s.list, of)
 	}

@@ -15,8 +15,9 @@ import (
 // Dai et al. 2024; Megatron's shared experts; the residual form of FastMoE and DeepSpeed.) A nil
 // Shared answers nothing.
 type Shared struct {
-	group expert.Group
-	dy    blas32.General // scratch: gradient of its answers
+	group  expert.Group
+	holder expert.Holder  // the group, if it is one
+	dy     blas32.General // scratch: gradient of its answers
 }
 
 func newShared(cfg Config) (*Shared, error) {
@@ -26,7 +27,9 @@ func newShared(cfg Config) (*Shared, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Shared{group: group}, nil
+	s := &Shared{group: group}
+	s.holder, _ = group.(expert.Holder)
+	return s, nil
 }
 
 // Params returns the parameters, or nil.
@@ -56,7 +59,19 @@ func (s *Shared) Forward(t *batch.Tokens, firstLeaf int) SharedPass {
 	p.answers, p.saved = s.group.Forward(t.X, expert.Rows{
 		Experts: 1, FirstLeaf: firstLeaf, Leaves: len(t.Info.Ends), Ends: t.Info.Ends,
 	})
+	if s.holder != nil {
+		s.holder.Hold(p.saved)
+	}
 	return p
+}
+
+// End ends a pass, whether it has gone back or not. It does nothing if the pass has ended, or not
+// begun.
+func (s *Shared) End(p *SharedPass) {
+	if s != nil && s.holder != nil && p.saved != nil {
+		s.holder.Release(p.saved)
+	}
+	*p = SharedPass{}
 }
 
 // AddTo adds the answers to y, but for tokens that are padding.
@@ -75,7 +90,11 @@ func (s *Shared) Backward(p *SharedPass, dy blas32.General) {
 		}
 		copy(mat.Row(s.dy, t), mat.Row(dy, t))
 	}
-	p.dx = s.group.Backward(p.saved, s.dy)
+	if p.dx = s.group.Backward(p.saved, s.dy); s.holder == nil { // its next call takes it back
+		dx := mat.Resize(blas32.General{}, p.dx.Rows, p.dx.Cols)
+		mat.Copy(dx, p.dx)
+		p.dx = dx
+	}
 }
 
 // AddGradientTo adds the gradient of x that Backward has computed to dx, but for tokens that are

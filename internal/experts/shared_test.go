@@ -38,7 +38,7 @@ func TestSharedAnswersAllButPadding(t *testing.T) {
 		}
 	}
 	y, dx := ones(), ones()
-	tokens := &batch.Tokens{X: x, Info: router.Batch{Ends: rows.Ends}}
+	tokens := tokensOf(x, rows.Ends)
 	before := s.Forward(tokens, rows.FirstLeaf)
 	s.Backward(&before, dy) // leaves its gradients behind, in every row
 	s.Params().Grad.Reset()
@@ -51,6 +51,10 @@ func TestSharedAnswersAllButPadding(t *testing.T) {
 	require.Equal(t, wantDX, dx)
 	require.Equal(t, direct.Params().Grad.Total(), s.Params().Grad.Total())
 	require.True(t, s.Params().Grad.Holds(2, 4))
+}
+
+func tokensOf(x blas32.General, ends []int) *batch.Tokens {
+	return &batch.Tokens{X: x, Info: router.Batch{Ends: ends}}
 }
 
 func ones() blas32.General {

@@ -6,10 +6,13 @@
 package experts
 
 import (
+	"slices"
+
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/freelist"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
 )
@@ -33,6 +36,9 @@ type Config struct {
 // Stage is the experts hosted by a rank. If chunks are cut by experts it has several groups of
 // them, each with parameters of its own, so that a chunk is whole groups. That changes no bit: the
 // parameters and gradients of an expert depend on its number and its rows alone.
+//
+// Any number of passes may be in flight. Any goroutine may call Begin at any time; all else is
+// called in turn.
 type Stage struct {
 	// Shared is this rank's copy of the shared expert, nil if there is none.
 	Shared *Shared
@@ -41,15 +47,16 @@ type Stage struct {
 	groups  []group
 	byRanks bool
 	splits  bool
-	params  []*param.Set   // of each group
-	list    []piece        // scratch: of the chunk that is computed
-	drows   blas32.General // scratch: gradients of all rows, if chunks are cut by ranks
+	params  []*param.Set // of each group
+	list    []piece      // scratch: of the chunk that is computed
+	free    freelist.List[memory]
 }
 
 // group is a run of the experts hosted here.
 type group struct {
 	expert.Group
 	split        expert.SplitBackward // the group, if it is one
+	holder       expert.Holder        // likewise
 	first, count int                  // among the experts hosted here
 }
 
@@ -91,6 +98,7 @@ func (s *Stage) add(cfg Config, first, count int) error {
 	}
 	g := group{Group: built, first: first, count: count}
 	g.split, s.splits = built.(expert.SplitBackward)
+	g.holder, _ = built.(expert.Holder)
 	s.groups, s.params = append(s.groups, g), append(s.params, g.Params())
 	return nil
 }
@@ -113,11 +121,18 @@ type Chunks interface {
 	Chunk(chunk int) alltoall.Chunk
 }
 
-// Pass is what a forward pass keeps for its backward pass.
+// Pass is one pass, from Begin to End.
 type Pass struct {
 	chunks    Chunks
-	firstLeaf int            // of those of the ranks of the exchange
-	saved     []expert.Saved // of each group, or of each rank's rows
+	firstLeaf int // of those of the ranks of the exchange
+	*memory
+}
+
+// memory is what passes use again. It has an element for each group, or for each rank's rows.
+type memory struct {
+	saved []expert.Saved
+	of    []*group     // whose each saved is
+	drows []mat.Buffer // copies of the gradients of rows, of groups that cannot hold them
 }
 
 // Begin begins a pass over the rows of an exchange. Its ranks hold the leaves from firstLeaf on of
@@ -127,7 +142,31 @@ func (s *Stage) Begin(chunks Chunks, firstLeaf int) Pass {
 	if s.byRanks {
 		n = chunks.Plan().Ranks()
 	}
-	return Pass{chunks: chunks, firstLeaf: firstLeaf, saved: make([]expert.Saved, n)}
+	m := s.free.Take()
+	if m == nil {
+		m = new(memory)
+	}
+	m.saved, m.of = slices.Grow(m.saved[:0], n)[:n], slices.Grow(m.of[:0], n)[:n]
+	m.drows = slices.Grow(m.drows, max(n-len(m.drows), 0))[:max(n, len(m.drows))]
+	return Pass{chunks: chunks, firstLeaf: firstLeaf, memory: m}
+}
+
+// End ends a pass, whether it has gone back or not: what it has returned is not valid any more. It
+// does nothing if the pass has ended, or not begun.
+func (s *Stage) End(p *Pass) {
+	m := p.memory
+	if m == nil {
+		return
+	}
+	for i, g := range m.of {
+		if g != nil && g.holder != nil {
+			g.holder.Release(m.saved[i])
+		}
+	}
+	clear(m.saved)
+	clear(m.of)
+	s.free.Give(m)
+	*p = Pass{}
 }
 
 // Forward returns the answers to the rows of a chunk, which end at ends for each expert and leaf,
@@ -143,7 +182,9 @@ func (s *Stage) Forward(p *Pass, chunk int, rows blas32.General, ends []int) (
 			Experts: piece.group.count, FirstLeaf: piece.firstLeaf, Leaves: piece.leaves,
 			Ends: lowered(ends[:n], first),
 		})
-		p.saved[piece.saved] = saved
+		if p.saved[piece.saved], p.of[piece.saved] = saved, piece.group; piece.group.holder != nil {
+			piece.group.holder.Hold(saved)
+		}
 		answers = append(answers, y)
 		ends, first = ends[n:], last
 	}
@@ -157,21 +198,15 @@ func (s *Stage) Backward(p *Pass, chunk int, danswers blas32.General) (drows []b
 	for _, piece := range s.pieces(p, chunk) {
 		last := first + piece.rows
 		d := piece.group.backward(p.saved[piece.saved], mat.Rows(danswers, first, last))
-		if s.byRanks { // the group's next call takes d back
-			d = s.keep(p, &piece, d)
+		if piece.group.holder == nil { // the group's next call takes d back
+			kept := p.drows[piece.saved].Matrix(d.Rows, d.Cols)
+			mat.Copy(kept, d)
+			d = kept
 		}
 		drows = append(drows, d)
 		first = last
 	}
 	return drows
-}
-
-// keep copies the gradients of the rows of a piece to where they stay for the whole pass.
-func (s *Stage) keep(p *Pass, piece *piece, d blas32.General) blas32.General {
-	s.drows = mat.Resize(s.drows, p.chunks.Plan().Received(), d.Cols) // the same for all chunks
-	own := mat.Rows(s.drows, piece.first, piece.first+piece.rows)
-	copy(own.Data, d.Data)
-	return own
 }
 
 // backward is the half of the backward pass that returns the gradient of rows, if the group has

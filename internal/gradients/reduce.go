@@ -78,8 +78,8 @@ func (r *Reducer) reduceSet(ctx context.Context, comm *collective.Comm, leaves [
 	return reduce(ctx, comm, leaves, of)
 }
 
-// reduce sums the leaves of parts over the ranks of comm, of which each holds so many, and forgets
-// them.
+// reduce sums the leaves of parts over the ranks of comm, of which rank r holds leaves[r], and
+// forgets them.
 func reduce(ctx context.Context, comm *collective.Comm, leaves []int, parts ...*part) error {
 	if comm.Size() == 1 && parts[0].leaves.Holds(0, leaves[0]) {
 		for _, p := range parts { // an expert's gradient is large: it is not copied

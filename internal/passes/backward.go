@@ -45,7 +45,7 @@ func (s *Stages) Backward(ctx context.Context, p *Pass, dy blas32.General) error
 		return err
 	}
 	s.Compression.EndPass(p.number, p.Compressed, p.uncompressed())
-	s.Path.EndPass(schedule.Backward, begin)
+	s.Path.EndPass(p.Kind(schedule.Backward), begin)
 	b := gradients.Batch{
 		Tokens: p.Global.Tokens, Leaves: p.Global.Leaves, StepTokens: p.Info.StepTokens,
 		Counts: p.Counted,

@@ -6,6 +6,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
+	"github.com/switchyard-moe/switchyard/internal/pipeline"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
@@ -13,6 +14,7 @@ import (
 // p.Y.
 func (s *Stages) Forward(ctx context.Context, p *Pass) (err error) {
 	began := time.Now()
+	p.Number, p.Alone = p.number, p.alone
 	compress := p.Info.Train && s.Compression.Enabled(p.Info.Step)
 	if p.Result, err = s.Routing.Route(ctx, p.ranks.routing(), &p.Tokens, compress && s.Compression.GathersNode()); err != nil {
 		return err
@@ -41,10 +43,13 @@ func (s *Stages) Forward(ctx context.Context, p *Pass) (err error) {
 		p.Y = s.Order.Restore(&p.ordered, p.Decision, p.answers, p.X.Rows)
 		p.Shared.AddTo(p.Y)
 	})
-	if p.Info.Train {
-		s.Path.EndPass(schedule.Forward, began)
-	}
+	s.Path.EndPass(p.Kind(schedule.Forward), began)
 	return nil
+}
+
+// Kind is that of a pass for the pipeline.
+func (p *Pass) Kind(of schedule.Pass) pipeline.Kind {
+	return pipeline.Kind{Pass: of, Train: p.Info.Train, Alone: p.alone, Number: p.number}
 }
 
 // begin begins the dispatch of the tokens' rows, or of their centroids, to their experts.
@@ -57,7 +62,7 @@ func (s *Stages) begin(ctx context.Context, p *Pass, compress bool) (err error) 
 		}
 		s.Exchanging.Add(int64(took))
 	}()
-	r := alltoall.Request{Counts: p.counts(), Cut: s.Path.Cut(schedule.Forward, p.Info.Train)}
+	r := alltoall.Request{Counts: p.counts(), Cut: s.Path.Cut(p.Kind(schedule.Forward))}
 	if compress {
 		c, err := s.Compression.Begin(ctx, p.number, p.uncompressed())
 		if p.Compressed = c; err != nil {

@@ -61,9 +61,7 @@ func (s *Stages) Release(p *Pass) {
 	if p.Compressed != nil {
 		p.Compressed.Release()
 	}
-	if p.Handle != nil {
-		p.Handle.Release()
-	}
+	s.Path.Release(&p.Pass)
 	*p = Pass{Y: p.Y, DX: p.DX, opened: p.opened, ordered: p.ordered}
 }
 

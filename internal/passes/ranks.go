@@ -22,6 +22,7 @@ type Ranks struct {
 type opened struct {
 	number uint64
 	plain  bool
+	alone  bool           // see pipeline.Stage.Open
 	ranks  Ranks          // its part of what connects the ranks
 	grads  gradients.Pass // of parameters
 }
@@ -32,7 +33,7 @@ type opened struct {
 // the end of the step: of such passes all ranks have one at a time.
 func (s *Stages) Open(p *Pass, number uint64, plain bool) {
 	r := &s.Ranks
-	p.number, p.plain = number, plain
+	p.number, p.plain, p.alone = number, plain, s.Path.Open(plain)
 	p.ranks = Ranks{
 		Everyone: r.Everyone.Pass(number), Checks: r.Checks.Pass(number),
 		Replicas: r.Replicas.Pass(number), Exchange: r.Exchange.Pass(number),
@@ -54,6 +55,7 @@ func (s *Stages) Close(p *Pass) {
 	}
 	p.grads.End()
 	s.Compression.Close()
+	s.Path.Close(p.plain)
 	r.Everyone.End()
 	r.Checks.End()
 	r.Replicas.End()

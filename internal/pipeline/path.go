@@ -25,7 +25,7 @@ type Path struct {
 	Experts *experts.Stage
 	// Checks looks for numbers that are not finite in what experts compute.
 	Checks *passcheck.Stage
-	// Turn has experts compute in turn with other micro-batches in flight.
+	// Turn has experts compute in turn with other passes in flight.
 	Turn *lifecycle.Turn
 	// Rank is this rank of the world.
 	Rank transport.Rank
@@ -39,6 +39,9 @@ type Pass struct {
 	Shared experts.SharedPass
 	// Fault is what was found not to be finite.
 	Fault passcheck.Fault
+	// Number is that of the pass in its layer, and Alone is what [Stage.Open] has returned.
+	Number uint64
+	Alone  bool
 	// Gradients has the experts compute their part of a backward pass in turn, where the leaves that
 	// they enter are those of the pass; if it is nil Path.Turn does.
 	Gradients Turn
@@ -70,7 +73,8 @@ func (l *Path) Forward(ctx context.Context, p *Pass, t *batch.Tokens, g *batch.G
 		return n
 	}
 	p.experts = l.Experts.Begin(p.Handle, mat.Sum(g.Leaves[:g.First]))
-	err = l.Run(ctx, schedule.Forward, t.Info.Train, len(chunks), Steps{
+	of := Kind{Pass: schedule.Forward, Train: t.Info.Train, Alone: p.Alone, Number: p.Number}
+	err = l.Run(ctx, of, len(chunks), Steps{
 		Dispatch: func(ctx context.Context, i int) (err error) {
 			chunks[i].rows, chunks[i].ends, err = p.Handle.Dispatch(ctx, i)
 			return err
@@ -99,7 +103,8 @@ func (l *Path) Forward(ctx context.Context, p *Pass, t *batch.Tokens, g *batch.G
 // Backward sends the gradients of the answers to the experts, has these compute, and returns the
 // gradients of the rows. dy is the gradient of the output, for the shared expert.
 func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.General) (drows blas32.General, err error) {
-	if err := p.Handle.Recut(l.Chunks(schedule.Backward, true)); err != nil {
+	of := Kind{Pass: schedule.Backward, Train: true, Alone: p.Alone, Number: p.Number}
+	if err := p.Handle.Recut(l.Chunks(of)); err != nil {
 		return blas32.General{}, err
 	}
 	turn := l.turn(p)
@@ -110,7 +115,7 @@ func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.Genera
 		}
 		return n
 	}
-	err = l.Run(ctx, schedule.Backward, true, len(arrived), Steps{
+	err = l.Run(ctx, of, len(arrived), Steps{
 		Dispatch: func(ctx context.Context, i int) (err error) {
 			arrived[i], err = p.Handle.DispatchBack(ctx, i, danswers)
 			return err
@@ -135,6 +140,18 @@ func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.Genera
 		l.Checks.Arrived(&p.Fault, passcheck.ReturnedGradients, drows, l.host(p))
 	}
 	return drows, err
+}
+
+// Release ends a pass, whether it has gone back or not, and gives its memory to later ones.
+func (l *Path) Release(p *Pass) {
+	l.Turn.Do(func() {
+		l.Experts.End(&p.experts)
+		l.Experts.Shared.End(&p.Shared)
+	})
+	if p.Handle != nil {
+		p.Handle.Release()
+		p.Handle = nil
+	}
 }
 
 // sender tells from which rank of the world a row came that is here after the first ones.

@@ -19,6 +19,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
 	"github.com/switchyard-moe/switchyard/router"
+	"github.com/switchyard-moe/switchyard/schedule"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
@@ -85,7 +86,7 @@ func runPass(t *testing.T, chunks int) (o outcome) {
 	p := &Pass{}
 	p.Handle, err = exchange.Begin(t.Context(), alltoall.Request{
 		Counts: alltoall.Counts{Tokens: tokens, Leaves: 1, Rows: slices.Repeat([]int{perGate}, hosted)},
-		Rows:   x, Cut: path.Cut(0, true),
+		Rows:   x, Cut: path.Cut(kind(schedule.Forward)),
 	})
 	require.NoError(t, err)
 	defer p.Handle.Release()
@@ -126,7 +127,7 @@ func TestPathEndsWithItsContext(t *testing.T) {
 	var err error
 	p.Handle, err = exchange.Begin(t.Context(), alltoall.Request{
 		Counts: alltoall.Counts{Tokens: tokens, Leaves: 1, Rows: slices.Repeat([]int{perGate}, hosted)},
-		Rows:   x, Cut: path.Cut(0, true),
+		Rows:   x, Cut: path.Cut(kind(schedule.Forward)),
 	})
 	require.NoError(t, err)
 	defer p.Handle.Release()

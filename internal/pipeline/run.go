@@ -21,16 +21,28 @@ type Steps struct {
 	Shared func()
 }
 
+// Kind says which pass runs.
+type Kind struct {
+	Pass schedule.Pass
+	// Train is false in evaluation.
+	Train bool
+	// Alone is what [Stage.Open] has returned: only such a pass is timed, runs background
+	// collectives, and has the tuner count it.
+	Alone bool
+	// Number is that of the pass in its layer.
+	Number uint64
+}
+
 // Run runs a pass in chunks: one step after the other if nothing is to overlap, else with the
 // exchanges on a goroutine of their own, all dispatches before all combines, and the rest on this
 // one. The first error ends it.
-func (s *Stage) Run(ctx context.Context, pass schedule.Pass, train bool, chunks int, do Steps) error {
+func (s *Stage) Run(ctx context.Context, of Kind, chunks int, do Steps) error {
 	tuner, observe := s.cfg.Tuner, *s.observe.Load()
 	p := schedule.Pipeline{
-		Pass: pass, Chunks: chunks, Background: s.background(pass),
-		SplitBackward: s.cfg.SplitBackward && pass == schedule.Backward,
+		Pass: of.Pass, Chunks: chunks, Background: s.background(of),
+		SplitBackward: s.cfg.SplitBackward && of.Pass == schedule.Backward,
 	}
-	timing := tuner != nil && train && tuner.Timing()
+	timing := tuner != nil && of.Train && of.Alone && tuner.Timing()
 	overlapsWeights := p.SplitBackward && tuner != nil && tuner.OverlapsWeights()
 	if chunks == 1 && !timing && !overlapsWeights && p.Background == 0 && observe == nil {
 		return s.inTurn(ctx, p.SplitBackward, &do)
@@ -41,18 +53,18 @@ func (s *Stage) Run(ctx context.Context, pass schedule.Pass, train bool, chunks 
 	if err != nil {
 		return err
 	}
-	if timing {
-		tuner.Record(pass, line)
+	if line.Number = of.Number; timing {
+		tuner.Record(of.Pass, line)
 	}
 	if observe != nil {
-		observe(pass, line)
+		observe(of.Pass, line)
 	}
 	return nil
 }
 
 // background is how many of the background collectives a pass runs.
-func (s *Stage) background(pass schedule.Pass) int {
-	if s.cfg.Background == nil || pass != schedule.Backward {
+func (s *Stage) background(of Kind) int {
+	if s.cfg.Background == nil || of.Pass != schedule.Backward || !of.Alone {
 		return 0
 	}
 	ready := s.cfg.Background.Ready()

@@ -46,11 +46,13 @@ type Background interface {
 // Observer is given the timelines of passes.
 type Observer = func(pass schedule.Pass, line schedule.Timeline)
 
-// Stage runs the passes of a layer. Observe and Profile may be called by any goroutine at any time,
-// all else by one at a time.
+// Stage runs the passes of a layer, any number at the same time. Observe and Profile may be called
+// by any goroutine at any time, SetDegree and EndStep while no pass runs.
 type Stage struct {
 	cfg     Config
-	degree  [2]int // of each pass, if set by hand
+	others  atomic.Int64 // open passes that are not plain
+	mixed   atomic.Bool  // one has been open since the last step
+	degree  [2]int       // of each pass, if set by hand
 	observe atomic.Pointer[Observer]
 	profile atomic.Pointer[autotune.Profile]
 }
@@ -95,26 +97,46 @@ func (s *Stage) SetDegree(forward, backward int) error {
 	return nil
 }
 
-// Chunks returns the number of chunks of a pass, which is one of training or not.
-func (s *Stage) Chunks(pass schedule.Pass, train bool) int {
+// Chunks returns the number of chunks of a pass.
+func (s *Stage) Chunks(of Kind) int {
 	switch {
 	case s.degree != [2]int{}:
-		return s.degree[pass]
+		return s.degree[of.Pass]
 	case s.cfg.Tuner == nil:
 		return s.cfg.Most
-	case !train:
+	case !of.Train:
 		return 1
+	case !of.Alone:
+		return s.cfg.Tuner.Chosen(of.Pass)
 	}
-	return s.cfg.Tuner.Chunks(pass)
+	return s.cfg.Tuner.Chunks(of.Pass)
 }
 
 // Cut returns how the exchanges of a pass are cut.
-func (s *Stage) Cut(pass schedule.Pass, train bool) alltoall.Cut {
-	chunks := s.Chunks(pass, train)
+func (s *Stage) Cut(of Kind) alltoall.Cut {
+	chunks := s.Chunks(of)
 	if s.cfg.ByRanks {
 		return alltoall.ByRanks(chunks)
 	}
 	return alltoall.ByExperts(chunks)
+}
+
+// Open notes that a pass is in flight; a plain one is of a kind of which all ranks have one at a
+// time. It returns whether the pass runs alone, the same on every rank, which open passes in the
+// same order: it is plain, and no other kind has been opened since the last step or is still open.
+func (s *Stage) Open(plain bool) (alone bool) {
+	if !plain {
+		s.others.Add(1)
+		s.mixed.Store(true)
+	}
+	return plain && !s.mixed.Load()
+}
+
+// Close is the opposite of Open.
+func (s *Stage) Close(plain bool) {
+	if !plain {
+		s.others.Add(-1)
+	}
 }
 
 // Auto reports whether the numbers of chunks are chosen by a tuner.
@@ -129,15 +151,16 @@ func (s *Stage) Predicted() time.Duration {
 	return s.cfg.Tuner.Predicted()
 }
 
-// EndPass ends a pass of training that started at begin.
-func (s *Stage) EndPass(pass schedule.Pass, begin time.Time) {
-	if s.cfg.Tuner != nil {
-		s.cfg.Tuner.EndPass(pass, time.Since(begin))
+// EndPass ends a pass that started at begin.
+func (s *Stage) EndPass(of Kind, begin time.Time) {
+	if s.cfg.Tuner != nil && of.Train && of.Alone {
+		s.cfg.Tuner.EndPass(of.Pass, time.Since(begin))
 	}
 }
 
 // EndStep ends a step of the optimizer. All ranks of the tuner call it.
 func (s *Stage) EndStep(ctx context.Context) error {
+	s.mixed.Store(s.others.Load() > 0)
 	if s.cfg.Tuner == nil {
 		return nil
 	}

@@ -56,6 +56,9 @@ type waiting struct {
 func (w *waiting) Ready() int                { return w.ready }
 func (w *waiting) Run(context.Context) error { w.ran++; return w.err }
 
+// kind is a pass of training that runs alone.
+func kind(of schedule.Pass) Kind { return Kind{Pass: of, Train: true, Alone: true} }
+
 func newStage(cfg Config) *Stage {
 	cfg.Exchanging = new(atomic.Int64)
 	return New(cfg)
@@ -85,9 +88,9 @@ func TestOneChunkRunsInTurn(t *testing.T) {
 	for _, split := range []bool{false, true} {
 		s := newStage(Config{Most: 1, SplitBackward: split})
 		var forward, backward log
-		require.NoError(t, s.Run(t.Context(), schedule.Forward, true, 1, forward.do()))
+		require.NoError(t, s.Run(t.Context(), kind(schedule.Forward), 1, forward.do()))
 		require.Equal(t, []string{"dispatch 0", "shared 0", "experts 0", "combine 0"}, forward.steps)
-		require.NoError(t, s.Run(t.Context(), schedule.Backward, true, 1, backward.do()))
+		require.NoError(t, s.Run(t.Context(), kind(schedule.Backward), 1, backward.do()))
 		want := []string{"dispatch 0", "shared 0", "experts 0", "combine 0"}
 		if split {
 			want = []string{"dispatch 0", "shared 0", "experts 0", "weights 0", "combine 0"}
@@ -107,7 +110,7 @@ func TestChunksRunAsAGraph(t *testing.T) {
 		seen = append(seen, line)
 	})
 	var l log
-	require.NoError(t, s.Run(t.Context(), schedule.Backward, true, 3, l.do()))
+	require.NoError(t, s.Run(t.Context(), kind(schedule.Backward), 3, l.do()))
 	require.ElementsMatch(t, []string{
 		"dispatch 0", "dispatch 1", "dispatch 2", "shared 0", "experts 0", "experts 1", "experts 2",
 		"weights 0", "weights 1", "weights 2", "combine 0", "combine 1", "combine 2",
@@ -116,7 +119,7 @@ func TestChunksRunAsAGraph(t *testing.T) {
 	want := schedule.Pipeline{Pass: schedule.Backward, Chunks: 3, Background: 2, SplitBackward: true}.Graph()
 	require.Equal(t, want.String(), seen[0].Graph.String())
 	s.Observe(nil)
-	require.NoError(t, s.Run(t.Context(), schedule.Backward, true, 3, l.do()))
+	require.NoError(t, s.Run(t.Context(), kind(schedule.Backward), 3, l.do()))
 	require.Len(t, seen, 1)
 }
 
@@ -126,7 +129,7 @@ func TestErrorsEndAPass(t *testing.T) {
 		for _, chunks := range []int{1, 2} {
 			l := log{fail: step}
 			s := newStage(Config{Most: chunks})
-			require.Equal(t, errBroken, s.Run(t.Context(), schedule.Forward, true, chunks, l.do()), "%s of %d", step, chunks)
+			require.Equal(t, errBroken, s.Run(t.Context(), kind(schedule.Forward), chunks, l.do()), "%s of %d", step, chunks)
 			require.NotContains(t, l.steps, fmt.Sprint("combine ", chunks), "%d chunks", chunks)
 			if step == "dispatch 0" {
 				require.NotContains(t, l.steps, "experts 0")
@@ -135,7 +138,7 @@ func TestErrorsEndAPass(t *testing.T) {
 	}
 	var l log
 	s := newStage(Config{Most: 1, Background: &waiting{ready: 1, err: errBroken}})
-	err := s.Run(t.Context(), schedule.Backward, true, 1, l.do())
+	err := s.Run(t.Context(), kind(schedule.Backward), 1, l.do())
 	require.ErrorIs(t, err, errBroken)
 	require.ErrorContains(t, err, "Overlap.Background")
 }
@@ -145,13 +148,13 @@ func TestErrorsEndAPass(t *testing.T) {
 func TestBackgroundOfAPass(t *testing.T) {
 	b := &waiting{ready: 9}
 	s := newStage(Config{Most: 4, Background: b})
-	require.Equal(t, 9, s.background(schedule.Backward))
-	require.Zero(t, s.background(schedule.Forward))
+	require.Equal(t, 9, s.background(kind(schedule.Backward)))
+	require.Zero(t, s.background(kind(schedule.Forward)))
 	s = newStage(Config{Most: 4, Background: b, Tuner: tuner(known())})
-	require.Equal(t, 4, s.background(schedule.Backward), "the tuner's bound")
+	require.Equal(t, 4, s.background(kind(schedule.Backward)), "the tuner's bound")
 	b.ready = 2
-	require.Equal(t, 2, s.background(schedule.Backward), "no more are ready")
-	require.Zero(t, newStage(Config{Most: 4}).background(schedule.Backward))
+	require.Equal(t, 2, s.background(kind(schedule.Backward)), "no more are ready")
+	require.Zero(t, newStage(Config{Most: 4}).background(kind(schedule.Backward)))
 }
 
 // TestChunksOfAPass: most without a tuner, what it says in training, and what is set by hand.
@@ -159,24 +162,24 @@ func TestChunksOfAPass(t *testing.T) {
 	s := newStage(Config{Most: 4})
 	require.False(t, s.Auto())
 	require.Zero(t, s.Predicted())
-	require.Equal(t, 4, s.Chunks(schedule.Forward, true))
-	require.Equal(t, alltoall.ByExperts(4), s.Cut(schedule.Forward, false))
+	require.Equal(t, 4, s.Chunks(kind(schedule.Forward)))
+	require.Equal(t, alltoall.ByExperts(4), s.Cut(Kind{Pass: schedule.Forward, Alone: true}))
 	require.NoError(t, s.EndStep(t.Context()))
 
 	s = newStage(Config{Most: 4, ByRanks: true, Tuner: tuner(nil)})
 	require.True(t, s.Auto())
 	require.Nil(t, s.Profile())
 	for range 2 {
-		s.EndPass(schedule.Backward, time.Now()) // the warm steps
+		s.EndPass(kind(schedule.Backward), time.Now()) // the warm steps
 	}
 	seen := map[int]int{}
 	for range 14 {
-		seen[s.Chunks(schedule.Forward, true)]++
-		require.Equal(t, 1, s.Chunks(schedule.Forward, false), "of Eval")
-		s.EndPass(schedule.Backward, time.Now())
+		seen[s.Chunks(kind(schedule.Forward))]++
+		require.Equal(t, 1, s.Chunks(Kind{Pass: schedule.Forward, Alone: true}), "of Eval")
+		s.EndPass(kind(schedule.Backward), time.Now())
 	}
 	require.Equal(t, map[int]int{1: 7, 4: 7}, seen)
-	require.Equal(t, alltoall.ByRanks(1), s.Cut(schedule.Forward, false))
+	require.Equal(t, alltoall.ByRanks(1), s.Cut(Kind{Pass: schedule.Forward, Alone: true}))
 
 	require.EqualError(t, s.SetDegree(0, 1), "0 chunks of forward passes, want 1 to 4")
 	require.EqualError(t, s.SetDegree(1, 5), "5 chunks of backward passes, want 1 to 4")
@@ -184,8 +187,8 @@ func TestChunksOfAPass(t *testing.T) {
 	require.NoError(t, s.SetDegree(2, 3))
 	require.False(t, s.Auto())
 	for _, train := range []bool{false, true} {
-		require.Equal(t, 2, s.Chunks(schedule.Forward, train))
-		require.Equal(t, 3, s.Chunks(schedule.Backward, train))
+		require.Equal(t, 2, s.Chunks(Kind{Pass: schedule.Forward, Train: train, Alone: true}))
+		require.Equal(t, 3, s.Chunks(Kind{Pass: schedule.Backward, Train: train, Alone: true}))
 	}
 }
 
@@ -193,7 +196,7 @@ func TestChunksOfAPass(t *testing.T) {
 func TestProfileIsShared(t *testing.T) {
 	s := newStage(Config{Most: 4, Tuner: tuner(known())})
 	require.Equal(t, known(), s.Profile())
-	require.Equal(t, 1, s.Chunks(schedule.Backward, true))
+	require.Equal(t, 1, s.Chunks(kind(schedule.Backward)))
 	require.Equal(t, 24*time.Second, s.Predicted().Round(time.Second))
 	s.Profile().Timed[0].Chunks = 9
 	require.Equal(t, known(), s.Profile(), "the caller has a copy")
@@ -210,8 +213,8 @@ func TestTimedPassesAreRecorded(t *testing.T) {
 		for _, pass := range []schedule.Pass{schedule.Forward, schedule.Backward} {
 			begin := time.Now()
 			var l log
-			require.NoError(t, s.Run(t.Context(), pass, true, s.Chunks(pass, true), l.do()))
-			s.EndPass(pass, begin)
+			require.NoError(t, s.Run(t.Context(), kind(pass), s.Chunks(kind(pass)), l.do()))
+			s.EndPass(kind(pass), begin)
 		}
 		require.NoError(t, s.EndStep(t.Context()))
 	}
@@ -233,5 +236,34 @@ func TestWeightsOverlapInOneChunk(t *testing.T) {
 	do := l.do()
 	do.Combine = func(context.Context, int) error { close(home); return nil }
 	do.Weights = func(int) { <-home } // the rows travel meanwhile, else this would never end
-	require.NoError(t, s.Run(t.Context(), schedule.Backward, true, 1, do))
+	require.NoError(t, s.Run(t.Context(), kind(schedule.Backward), 1, do))
+}
+
+// TestOnlyPassesThatRunAloneAreTimed: beside others passes run in the chosen number of chunks,
+// without background collectives, and the tuner does not count them.
+func TestOnlyPassesThatRunAloneAreTimed(t *testing.T) {
+	background := &waiting{ready: 3}
+	s := newStage(Config{Most: 4, Tuner: tuner(nil), Background: background})
+	require.True(t, s.Open(true))
+	require.True(t, s.Open(true), "of an evaluation, between a forward and a backward pass")
+	require.False(t, s.Open(false))
+	require.False(t, s.Open(true), "one of several since the last step")
+	s.Close(true)
+	var lines []schedule.Timeline
+	s.Observe(func(_ schedule.Pass, line schedule.Timeline) { lines = append(lines, line) })
+	beside := Kind{Pass: schedule.Backward, Train: true, Number: 7}
+	for range 100 {
+		var l log
+		require.Equal(t, 1, s.Chunks(beside))
+		require.NoError(t, s.Run(t.Context(), beside, 1, l.do()))
+		s.EndPass(beside, time.Now())
+	}
+	require.NoError(t, s.EndStep(t.Context()))
+	require.Nil(t, s.Profile())
+	require.Zero(t, background.ran)
+	require.EqualValues(t, 7, lines[0].Number)
+	require.False(t, s.Open(true), "one of several is still open")
+	s.Close(false)
+	require.NoError(t, s.EndStep(t.Context()))
+	require.True(t, s.Open(true))
 }

@@ -125,6 +125,9 @@ func (t *Tuner) Chunks(pass schedule.Pass) int {
 	return t.degree[pass]
 }
 
+// Chosen returns the number of chunks of a pass that the tuner must not time.
+func (t *Tuner) Chosen(pass schedule.Pass) int { return t.degree[pass] }
+
 // Background returns how many of the background collectives that are ready a backward pass of the
 // present step runs.
 func (t *Tuner) Background(ready int) int {
