@@ -1,6 +1,6 @@
 // Package matching pairs the messages that come from one rank with the receives that are posted for
 // them. It is the engine of all transports; what differs between them stays with them: how bytes
-// move, who copies them, and how a caller is woken.
+// move, who copies them, and how callers are woken.
 package matching
 
 import (

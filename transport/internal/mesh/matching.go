@@ -117,7 +117,8 @@ func (m *matcher) withdraw(w *waiter) bool {
 	return !w.started && m.pairs.Withdraw(w.tag, w)
 }
 
-// wake wakes the operations that wait for this peer: one, which takes up the reading, or all.
+// wake wakes the operations that wait for this peer: the one that posted first, which takes up the
+// reading, or all.
 func (m *matcher) wake(all bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
