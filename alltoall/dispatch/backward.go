@@ -5,6 +5,7 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
 	"github.com/switchyard-moe/switchyard/internal/rows"
@@ -21,11 +22,17 @@ func (p *Pass) CombineBackward(ctx context.Context, dy blas32.General) (
 		return checkShape("dy", dy, p.tokens, p.d.cfg.Dim)
 	}, func() error {
 		p.d.checks.Gradient(&p.fault, p.read(dy))
-		leaving := p.scratch(len(p.token))
+		p.leaving = mat.Resize(p.leaving, len(p.token), p.d.cfg.Dim)
 		p.dentry = mat.Reuse(p.dentry, len(p.token))
-		rows.SumBackward(leaving, p.dentry, p.answers, dy, p.token, p.weight)
-		leaving = p.harmless(leaving)
-		err := p.share(ctx, "backward", func() (err error) {
+		rows.SumBackward(p.leaving, p.dentry, p.answers, dy, p.token, p.weight)
+		if p.d.cfg.Wire.Finite {
+			p.d.checks.Made(&p.fault, passcheck.AnswerGradients, p.leaving)
+		}
+		leaving, err := p.d.compression.RestoreBackward(ctx, p.compressed, p.harmless(p.leaving), compression.Leaves{})
+		if err != nil {
+			return err
+		}
+		err = p.share(ctx, "backward", func() (err error) {
 			if danswers, err = p.handle.DispatchBack(ctx, 0, leaving); err == nil {
 				p.d.checks.Arrived(&p.fault, passcheck.ExpertGradients, danswers, p.sender)
 			}
@@ -57,12 +64,16 @@ func (p *Pass) DispatchBackward(ctx context.Context, drows blas32.General) (dx b
 	err = p.call(ctx, "DispatchBackward", combinedBack, func() error {
 		return checkShape("drows", drows, p.rows.Rows, p.d.cfg.Dim)
 	}, func() error {
-		home, err := p.home(ctx, leg{"backward", passcheck.RowGradients, passcheck.ReturnedGradients}, drows)
+		back, err := p.home(ctx, leg{"backward", passcheck.RowGradients, passcheck.ReturnedGradients}, drows)
 		if err != nil {
 			return err
 		}
+		if back, err = p.d.compression.CompressBackward(ctx, p.compressed, p.leaving, back); err != nil {
+			return err
+		}
+		p.d.compression.EndPass(p.state.Number(), p.compressed, compression.Rows{})
 		p.dx = mat.Resize(p.dx, p.tokens, p.d.cfg.Dim)
-		rows.Sum(p.dx, home, &p.index, nil)
+		rows.Sum(p.dx, back, &p.index, nil)
 		dx = p.dx
 		return nil
 	})

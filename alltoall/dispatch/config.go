@@ -3,13 +3,17 @@ package dispatch
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/internal/agreement"
 	"github.com/switchyard-moe/switchyard/internal/check"
+	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/layout"
+	"github.com/switchyard-moe/switchyard/internal/lifecycle"
+	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -33,6 +37,12 @@ type Config struct {
 	// Links are the costs of messages, by which alltoall.Auto chooses; if they are not given it
 	// takes alltoall.Direct.
 	Links links.Links
+	// Compression, if not nil, sends rows for one expert that are alike as one, their mean, and makes
+	// their answers of that one's (LSH-MoE, Nie et al. 2024; see package lsh). Each rank compresses
+	// its own rows, and experts get fewer of them. It is for training: it is not causal, and
+	// [Pass.DispatchExact] leaves it out. Its zero value, &lsh.Config{}, sends a fifth of the rows.
+	// A compensation with parameters (LearnedGain, LearnedChannels) needs a layer.
+	Compression *lsh.Config
 	// MaxRows bounds the rows that a rank receives in one dispatch, at most 2³¹−1; 0 means
 	// alltoall.DefaultMaxRows.
 	MaxRows int
@@ -57,10 +67,34 @@ func (c Config) Validate(ranks int) error {
 			faults = append(faults, errtext.Errorf("dispatch: Config."+of.field+" %w", of.err))
 		}
 	}
+	if err := c.validateCompression(); err != nil {
+		faults = append(faults, errtext.Errorf("dispatch: Config.Compression: %w", err))
+	}
 	if c.MaxRows < 0 || c.MaxRows > mostRows {
 		faults = append(faults, fmt.Errorf("dispatch: Config.MaxRows is %d, want 0 to %d", c.MaxRows, mostRows))
 	}
 	return errors.Join(faults...)
+}
+
+func (c Config) validateCompression() error {
+	if c.Compression == nil {
+		return nil
+	}
+	if how := c.Compression.Compensation; how.Learned() {
+		return fmt.Errorf("compensation %v has parameters, which only a layer trains", how)
+	}
+	return c.Compression.Validate()
+}
+
+// compressor is the stage that compresses, or nil.
+func (c Config) compressor(placement alltoall.Placement, rank int) (*compression.Stage, error) {
+	if c.Compression == nil {
+		return nil, nil
+	}
+	return compression.New(compression.Config{
+		Dim: c.Dim, Experts: c.Experts, LSH: *c.Compression, Placement: placement, Rank: rank,
+		Topology: c.Topology, Turn: &lifecycle.Turn{Lock: new(sync.Mutex)},
+	})
 }
 
 // settings are all fields, in which ranks must agree.
@@ -73,6 +107,11 @@ func (c Config) settings() *agreement.Settings {
 	s.Add("Algorithm", "%s", c.Algorithm)
 	s.Add("Topology", "%v", c.Topology.Node)
 	s.Add("Links", "%+v", c.Links)
+	if c.Compression != nil {
+		how := *c.Compression
+		how.Workers = 0 // on which nothing depends
+		s.Add("Compression", "%+v", how)
+	}
 	s.Add("MaxRows", "%d", c.MaxRows)
 	return s
 }
@@ -83,9 +122,9 @@ func (c Config) placement(ranks int) alltoall.Placement {
 }
 
 // exchange is the configuration of what moves the rows.
-func (c Config) exchange(ranks int) alltoall.Config {
+func (c Config) exchange(placement alltoall.Placement) alltoall.Config {
 	x := alltoall.Config{
-		Placement: c.placement(ranks), Dim: c.Dim, MaxRows: c.MaxRows,
+		Placement: placement, Dim: c.Dim, MaxRows: c.MaxRows,
 		Algorithm: c.Algorithm, Topology: c.Topology, Wire: c.Wire,
 	}
 	x.Wire.Finite = false // an exchange can only refuse alone: a dispatcher does it on all ranks

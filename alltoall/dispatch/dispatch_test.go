@@ -16,6 +16,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall/dispatch"
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
 	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
@@ -375,7 +376,8 @@ func TestPassesOnGoroutines(t *testing.T) {
 	r := rand.New(rand.NewPCG(27, 28))
 	problems, want := make([]problem, 6), make([]outcome, 6)
 	for i := range problems {
-		problems[i] = newProblem(r, 3, 4+3*i, 6, 3)
+		problems[i] = newProblem(r, 3, 4+9*i, 6, 3)
+		problems[i].cfg.Compression = &lsh.Config{Rate: 0.5}
 		want[i] = problems[i].run(t)
 	}
 	parts := make([][3]outcome, 2*len(problems))
@@ -410,4 +412,43 @@ func TestPassesOnGoroutines(t *testing.T) {
 	for i := range parts {
 		require.Equal(t, want[i%len(want)], joined(parts[i][:]), "pass %d", i)
 	}
+}
+
+// TestCompressionMayBeLeftOut of one pass; and at a rate of 1 nothing is changed.
+func TestCompressionMayBeLeftOut(t *testing.T) {
+	p := newProblem(rand.New(rand.NewPCG(29, 30)), 1, 40, 3, 2)
+	want := p.run(t)
+	p.cfg.Compression = &lsh.Config{Rate: 1}
+	require.Equal(t, want, p.run(t))
+	p.cfg.Compression = &lsh.Config{}
+	require.NotEqual(t, want, p.run(t))
+	for _, err := range onRanks(1, func(tr transport.Transport) error {
+		d, err := dispatch.New(t.Context(), tr, p.cfg)
+		if err != nil {
+			return err
+		}
+		rows := len(p.indices) - count(p.indices, -1)
+		pass, err := d.Dispatch(t.Context(), p.x, p.indices, p.weights)
+		require.NoError(t, err)
+		require.InDelta(t, 0.2*float64(rows), pass.Rows().Rows, 3)
+		exact, err := d.NewPass()
+		require.NoError(t, err)
+		require.NoError(t, exact.DispatchExact(t.Context(), p.x, p.indices, p.weights))
+		require.Equal(t, rows, exact.Rows().Rows)
+		y, err := exact.Combine(t.Context(), applied(d, exact, exact.Rows(), nil))
+		require.NoError(t, err)
+		require.Equal(t, want.y, y.Data)
+		return errors.Join(pass.Release(), exact.Release())
+	}) {
+		require.NoError(t, err)
+	}
+}
+
+func count(list []int32, v int32) (n int) {
+	for _, of := range list {
+		if of == v {
+			n++
+		}
+	}
+	return n
 }

@@ -12,8 +12,10 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/agreement"
+	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/freelist"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -59,6 +61,8 @@ type Dispatcher struct {
 	checks    *passcheck.Stage
 	guard     *lifecycle.Guard
 	free      freelist.List[memory]
+
+	compression *compression.Stage // nil if rows travel as they are
 }
 
 // New makes a dispatcher on t, which must carry nothing else: one end of a transport, or a view
@@ -78,12 +82,17 @@ func New(ctx context.Context, t transport.Transport, cfg Config) (*Dispatcher, e
 	if faults != nil {
 		return nil, faults
 	}
-	exchange, err := alltoall.New(t, cfg.exchange(t.Size()))
+	placement := cfg.placement(t.Size())
+	exchange, err := alltoall.New(t, cfg.exchange(placement))
+	if err != nil {
+		return nil, err
+	}
+	compressor, err := cfg.compressor(placement, int(t.Rank()))
 	if err != nil {
 		return nil, err
 	}
 	return &Dispatcher{
-		t: t, cfg: cfg, placement: cfg.placement(t.Size()), exchange: exchange, comm: comm,
+		t: t, cfg: cfg, placement: placement, exchange: exchange, comm: comm, compression: compressor,
 		checks: passcheck.New(passcheck.Config{
 			Ranks: t.Size(), Rank: t.Rank(), Joined: joined, Wire: checked(cfg.Wire),
 		}),
@@ -126,6 +135,7 @@ func (d *Dispatcher) NewPass() (*Pass, error) {
 	defer d.guard.Leave()
 	p := &Pass{d: d}
 	d.guard.Begin(&p.state, false)
+	d.compression.Open()
 	return p, nil
 }
 
@@ -150,15 +160,14 @@ func (d *Dispatcher) Dispatch(ctx context.Context, x blas32.General, indices []i
 }
 
 // checkRows returns an error if a rank would get more rows of this one than it takes.
-func (d *Dispatcher) checkRows(counts []int) error {
+func (d *Dispatcher) checkRows(c alltoall.Counts) error {
+	if c.Leaves == 0 {
+		return nil
+	}
 	most := cmp.Or(d.cfg.MaxRows, alltoall.DefaultMaxRows)
 	for r := range d.placement.Ranks() {
 		begin, end := d.placement.Of(r)
-		rows := 0
-		for _, n := range counts[begin:end] {
-			rows += n
-		}
-		if rows > most {
+		if rows := mat.Sum(c.Rows[begin:end]); rows > most {
 			return fmt.Errorf("%w: %d rows for rank %d, MaxRows is %d", transport.ErrTooLarge, rows,
 				transport.Joined(d.t, transport.Rank(r)), most)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall/dispatch"
 	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -254,15 +255,19 @@ func TestAConfigurationThatCannotBe(t *testing.T) {
 		Links: links.Links{Within: links.Link{Alpha: -1}}, Wire: alltoall.Everywhere(alltoall.Format(77)), MaxRows: -1,
 	}
 	for _, err := range onRanks(2, func(tr transport.Transport) error {
+		wrong := wrong
+		wrong.Compression = &lsh.Config{Rate: 2}
 		_, err := dispatch.New(t.Context(), tr, wrong)
 		return err
 	}) {
-		for _, field := range []string{"Dim is -1", "Experts is 1073741824", "Hosted", "Algorithm", "Topology", "Links", "Wire", "MaxRows is -1"} {
+		for _, field := range []string{"Dim is -1", "Experts is 1073741824", "Hosted", "Algorithm", "Topology", "Links", "Wire", "Compression: ", "MaxRows is -1"} {
 			require.ErrorContains(t, err, "dispatch: Config."+field)
 		}
 	}
 	_, err := dispatch.New(t.Context(), nil, dispatch.Config{})
 	require.ErrorContains(t, err, "the transport is nil")
+	err = dispatch.Config{Dim: 1, Experts: 1, Compression: &lsh.Config{Compensation: lsh.LearnedGain}}.Validate(1)
+	require.ErrorContains(t, err, "has parameters, which only a layer trains")
 }
 
 // TestADeadRank is an error of the others, and their dispatchers have ended.

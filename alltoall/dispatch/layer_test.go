@@ -14,6 +14,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/alltoall/dispatch"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/transport"
@@ -64,9 +65,18 @@ const experts = 5
 // of tokens, of weights and of the experts' parameters.
 func TestTheBitsAreThoseOfALayer(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 10))
-	for _, wire := range []alltoall.Wire{{}, alltoall.Everywhere(alltoall.BF16), {Dispatch: alltoall.FP8, Combine: alltoall.FP16, Finite: true}} {
-		p := newProblem(r, 3, 14, experts, 2)
-		p.cfg.Hosted, p.cfg.Wire = []int{1, 4, 0}, wire
+	for _, c := range []struct {
+		wire        alltoall.Wire
+		compression *lsh.Config
+	}{
+		{},
+		{wire: alltoall.Everywhere(alltoall.BF16)},
+		{wire: alltoall.Wire{Dispatch: alltoall.FP8, Combine: alltoall.FP16, Finite: true}},
+		{compression: &lsh.Config{Rate: 0.4}},
+		{compression: &lsh.Config{Compensation: lsh.Identity, Seed: 5}, wire: alltoall.Everywhere(alltoall.Int8)},
+	} {
+		p := newProblem(r, 3, 50, experts, 2)
+		p.cfg.Hosted, p.cfg.Wire, p.cfg.Compression = []int{1, 4, 0}, c.wire, c.compression
 		for _, err := range onRanks(3, func(tr transport.Transport) error {
 			world := switchyard.NewWorld(tr)
 			want, wantParams, err := p.layer(t.Context(), world)
@@ -91,8 +101,13 @@ func TestTheBitsAreThoseOfALayer(t *testing.T) {
 func (p *problem) layer(ctx context.Context, w *switchyard.World) (o outcome, params []float32, err error) {
 	x, dy, indices, weights := p.part(int(w.Rank()))
 	gate := &chosen{k: p.k, indices: indices, weights: weights}
+	var how switchyard.Compression
+	if p.cfg.Compression != nil {
+		how = switchyard.Compression{When: switchyard.CompressAlways, LSH: *p.cfg.Compression}
+	}
 	l, err := switchyard.NewLayer(w, switchyard.Config{
-		Dim: p.cfg.Dim, Experts: experts, Hosted: p.cfg.Hosted, Wire: p.cfg.Wire, Group: switchyard.PerRank,
+		Compression: how,
+		Dim:         p.cfg.Dim, Experts: experts, Hosted: p.cfg.Hosted, Wire: p.cfg.Wire, Group: switchyard.PerRank,
 		Router: gate, Expert: expert.SwiGLU{Hidden: 4}, Seed: 3,
 	})
 	if err != nil {

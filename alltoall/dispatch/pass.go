@@ -10,6 +10,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
@@ -25,7 +26,8 @@ import (
 // until Release, and its memory then serves later passes.
 //
 // It keeps until Release: Rows and y; the answers that came back, a row for each token and expert
-// that it chose; and after the backward calls as many rows again of gradients, and dx.
+// that it chose; after the backward calls as many rows again of gradients, and dx; and with
+// compression a copy of the rows before it and their answers.
 type Pass struct {
 	d      *Dispatcher
 	state  lifecycle.Pass
@@ -58,12 +60,15 @@ type memory struct {
 	comm     *collective.Comm
 	handle   *alltoall.Handle
 
+	compressed *compression.Pass // nil if rows travel as they are
+
 	routes
 	index   rows.Index // the entries of each token
 	rows    blas32.General
 	ends    []int
 	y, dx   blas32.General
-	answers blas32.General // by entry, in the handle's memory
+	answers blas32.General // by entry, in the handle's memory or that of compressed
+	leaving blas32.General // the gradients of answers, by entry
 	dentry  []float32      // the gradients of weights, by entry
 	dweight []float32      // and as the caller's lists
 	stray   blas32.General // scratch: what leaves in a backward pass, or zeros in the place of a fault
@@ -79,6 +84,13 @@ func (p *Pass) open() {
 	p.exchange, p.comm = d.exchange.Pass(n), d.comm.Pass(n)
 }
 
+// end ends the pass, by a method.
+func (p *Pass) end(op string) {
+	p.state.End(op)
+	p.close()
+	p.d.compression.Close()
+}
+
 // close gives the memory of the pass to later ones.
 func (p *Pass) close() {
 	m := p.memory
@@ -88,9 +100,12 @@ func (p *Pass) close() {
 	if m.handle != nil {
 		m.handle.Release()
 	}
+	if m.compressed != nil {
+		m.compressed.Release()
+	}
 	m.exchange.End()
 	m.comm.End()
-	m.handle, m.exchange, m.comm, m.rows, m.answers = nil, nil, nil, blas32.General{}, blas32.General{}
+	m.compressed, m.handle, m.exchange, m.comm, m.rows, m.answers = nil, nil, nil, nil, blas32.General{}, blas32.General{}
 	p.d.free.Give(m)
 }
 
@@ -111,8 +126,7 @@ func (p *Pass) call(ctx context.Context, op string, from step, fits, do func() e
 		return p.state.Misuse(op, "%w", err)
 	}
 	if err := p.state.Attempt(op, do); err != nil {
-		p.state.End(op)
-		p.close()
+		p.end(op)
 		return err
 	}
 	p.done++
@@ -127,28 +141,72 @@ func (p *Pass) call(ctx context.Context, op string, from step, fits, do func() e
 //
 // x, indices and weights are read until Dispatch returns.
 func (p *Pass) Dispatch(ctx context.Context, x blas32.General, indices []int32, weights []float32) error {
-	return p.call(ctx, "Dispatch", begun, func() error { return nil }, func() error {
+	return p.begin(ctx, "Dispatch", p != nil && p.d != nil && p.d.compression != nil, x, indices, weights)
+}
+
+// DispatchExact is Dispatch without [Config].Compression, for evaluation. Some ranks may compress
+// and others not.
+func (p *Pass) DispatchExact(ctx context.Context, x blas32.General, indices []int32, weights []float32) error {
+	return p.begin(ctx, "DispatchExact", false, x, indices, weights)
+}
+
+// begin is Dispatch, with rows that are compressed or not.
+func (p *Pass) begin(ctx context.Context, op string, compress bool, x blas32.General, indices []int32, weights []float32) error {
+	return p.call(ctx, op, begun, func() error { return nil }, func() error {
 		p.open()
 		if err := p.route(x, indices, weights); err != nil {
-			return p.refuse(ctx, err)
+			return p.refuse(ctx, op, err)
 		}
-		return p.dispatch(ctx, x)
+		r, err := p.request(ctx, x, compress)
+		if err != nil {
+			return err
+		}
+		if err := p.d.checkRows(r.Counts); err != nil {
+			return p.refuse(ctx, op, err)
+		}
+		return p.dispatch(ctx, r)
 	})
 }
 
+// request is the rows that travel: those of x, or their centroids.
+func (p *Pass) request(ctx context.Context, x blas32.General, compress bool) (r alltoall.Request, err error) {
+	leaves := min(x.Rows, 1)
+	r = alltoall.Request{
+		Counts: alltoall.Counts{Tokens: x.Rows, Leaves: leaves, Rows: p.counts[:len(p.counts)*leaves]},
+		Rows:   x, Token: p.token,
+	}
+	if !compress {
+		return r, nil
+	}
+	p.compressed, err = p.d.compression.Begin(ctx, p.state.Number(), p.uncompressed(r.Counts, x))
+	if err != nil {
+		return r, err
+	}
+	r.Counts, r.Rows, r.Token = p.compressed.Counts, p.compressed.Centroids, nil
+	p.d.checks.Made(&p.fault, passcheck.Centroids, r.Rows)
+	return r, nil
+}
+
+// uncompressed describes the rows before they are compressed.
+func (p *Pass) uncompressed(counts alltoall.Counts, x blas32.General) compression.Rows {
+	return compression.Rows{Counts: counts, Order: func(to blas32.General) {
+		for i, t := range p.token {
+			copy(mat.Row(to, i), mat.Row(x, int(t)))
+		}
+	}}
+}
+
 // refuse has the dispatch fail on every rank because of cause.
-func (p *Pass) refuse(ctx context.Context, cause error) error {
+func (p *Pass) refuse(ctx context.Context, op string, cause error) error {
 	if err := p.exchange.Refuse(ctx); err != nil {
 		return errors.Join(cause, err)
 	}
-	return p.state.Misuse("Dispatch", "%w: %w", alltoall.ErrRefused, cause)
+	return p.state.Misuse(op, "%w: %w", alltoall.ErrRefused, cause)
 }
 
-// dispatch moves the rows of routes.
-func (p *Pass) dispatch(ctx context.Context, x blas32.General) (err error) {
-	leaves := min(x.Rows, 1)
-	counts := alltoall.Counts{Tokens: x.Rows, Leaves: leaves, Rows: p.counts[:len(p.counts)*leaves]}
-	if p.handle, err = p.exchange.Begin(ctx, alltoall.Request{Counts: counts, Rows: x, Token: p.token}); err != nil {
+// dispatch moves rows.
+func (p *Pass) dispatch(ctx context.Context, r alltoall.Request) (err error) {
+	if p.handle, err = p.exchange.Begin(ctx, r); err != nil {
 		return err
 	}
 	if p.rows, _, err = p.handle.Dispatch(ctx, 0); err != nil {
@@ -174,9 +232,6 @@ func (p *Pass) route(x blas32.General, indices []int32, weights []float32) error
 	}
 	p.tokens, p.slots = x.Rows, len(indices)
 	p.index.Set(x.Rows, p.token)
-	if err := p.d.checkRows(p.counts); err != nil {
-		return err
-	}
 	if t, j := passcheck.Infinite(p.read(x)); t >= 0 {
 		return fmt.Errorf("%w: token %d, column %d of x is %v", alltoall.ErrNotFinite, t, j, mat.Row(x, t)[j])
 	}
@@ -233,8 +288,11 @@ func (p *Pass) Combine(ctx context.Context, answers blas32.General) (y blas32.Ge
 	err = p.call(ctx, "Combine", dispatched, func() error {
 		return checkShape("answers", answers, p.rows.Rows, p.d.cfg.Dim)
 	}, func() error {
-		p.answers, err = p.home(ctx, leg{"forward", passcheck.Answers, passcheck.RowAnswers}, answers)
+		back, err := p.home(ctx, leg{"forward", passcheck.Answers, passcheck.RowAnswers}, answers)
 		if err != nil {
+			return err
+		}
+		if p.answers, err = p.d.compression.Restore(ctx, p.compressed, back); err != nil {
 			return err
 		}
 		p.y = mat.Resize(p.y, p.tokens, p.d.cfg.Dim)
@@ -315,7 +373,6 @@ func (p *Pass) Release() error {
 		return nil
 	}
 	defer p.state.Leave()
-	p.state.End(op)
-	p.close()
+	p.end(op)
 	return nil
 }
