@@ -25,6 +25,7 @@ var internals = map[string][]string{
 	"checkpoint": {},
 	"gate":       {},
 	"dispatch":   {},
+	"minimal":    {},
 	"launch":     {"launch"},
 	"serve":      {"launch"},
 
