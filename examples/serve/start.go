@@ -22,7 +22,7 @@ func (o *options) startRanks(ctx context.Context, args []string, stdout, stderr 
 	defer signal.Stop(signals)
 	return launch.Run(ctx, launch.Config{
 		Ranks: o.ranks, Command: command, Stdout: stdout, Stderr: stderr, Signals: signals,
-		Grace: o.drainTimeout, Restarts: o.restarts,
+		Restarts: o.restarts,
 		OnRestart: func(restart int, failure *launch.ExitError) {
 			fmt.Fprintf(stderr, "serve: %v; all ranks start again: restart %d of %d\n", failure, restart, o.restarts)
 			restarted()
