@@ -81,7 +81,7 @@ func NewLayer(world *World, cfg Config) (*Layer, error) {
 	if err := world.beginLayer("NewLayer"); err != nil {
 		return nil, err
 	}
-	defer world.endLayer()
+	defer world.building.Unlock()
 	number := world.layers
 	world.layers++ // whatever comes of this one, so that all ranks count alike
 	cfg, err := world.machine.fill(cfg)

@@ -286,6 +286,7 @@ func TestMeshWorlds(t *testing.T) {
 			return err
 		}
 		again, err := m.World("dp", "ep")
+		require.NoError(t, err)
 		require.Same(t, of, again)
 		// ep is not the fastest of the mesh: ranks 1 and 2 change places, as 5 and 6 do.
 		require.Equal(t, 2*m.Coord("dp")+m.Coord("ep"), int(of.Rank()))

@@ -52,7 +52,7 @@ func (l *Layer) NewMicroBatch() (*Layer, error) {
 	if err := l.world.beginLayer("NewMicroBatch"); err != nil {
 		return nil, err
 	}
-	defer l.world.endLayer()
+	defer l.world.building.Unlock()
 	var t *Layer
 	err := l.guard.Attempt("NewMicroBatch", func() (err error) {
 		t, err = l.newMicroBatch()

@@ -71,6 +71,14 @@ func (w *World) making(op string) (end func(error) error) {
 	return w.ops.Begin(w.views.Making(), w.group, op)
 }
 
+// agreeing is making of what takes messages only once there are groups.
+func (w *World) agreeing(op string) (end func(error) error) {
+	if w.views.Agreed() {
+		return w.making(op)
+	}
+	return func(err error) error { return err }
+}
+
 // named is the name by which errors call a thing of the world.
 func (w *World) named(thing string) string {
 	if w.group == "" {
@@ -115,10 +123,8 @@ func (w *World) Comm() *collective.Comm { return w.comm }
 // in the same order. On a group of ranks, or once groups have been made of the world, they agree on
 // it: it may wait until all of them have called it.
 func (w *World) View(members []transport.Rank) (t transport.Transport, err error) {
-	if w.views.Agreed() {
-		end := w.making("View")
-		defer func() { err = end(err) }()
-	}
+	end := w.agreeing("View")
+	defer func() { err = end(err) }()
 	return w.views.Of(members)
 }
 
@@ -137,7 +143,7 @@ func (w *World) Group(members []transport.Rank) (*World, error) {
 	if err := w.beginLayer("Group"); err != nil {
 		return nil, err
 	}
-	defer w.endLayer()
+	defer w.building.Unlock()
 	end := w.making("Group")
 	of, err := w.views.Group(members)
 	if err = end(err); err != nil || of == nil {
@@ -159,9 +165,9 @@ func (w *World) Group(members []transport.Rank) (*World, error) {
 // unequal: copies of the experts ([Config.ExpertParallel]) are consecutive ranks, and an order by
 // [schedule.GroupRanks] of what [World.MeasurePairs] finds keeps each copy among ranks whose links
 // are fast (Holmes, arXiv 2312.03549). Errors go on naming ranks as they joined.
-func (w *World) Reordered(order []int) (*World, error) {
-	n := *w
-	var err error
+func (w *World) Reordered(order []int) (_ *World, err error) {
+	end, n := w.agreeing("Reordered"), *w
+	defer func() { err = end(err) }()
 	if n.views, err = w.views.Reordered(order); err != nil {
 		return nil, errtext.Errorf("switchyard: Reordered: %w", err)
 	}
@@ -173,15 +179,13 @@ func (w *World) Reordered(order []int) (*World, error) {
 	return &n, nil
 }
 
-// beginLayer begins to make a layer or a group, one at a time.
+// beginLayer begins to make a layer or a group, one at a time: building is then held.
 func (w *World) beginLayer(op string) error {
 	if !w.building.TryLock() {
 		return errtext.Errorf("switchyard: %s: %w: this rank is making a layer or a group", op, ErrInUse)
 	}
 	return nil
 }
-
-func (w *World) endLayer() { w.building.Unlock() }
 
 // agree returns an error unless all ranks give the same fields, each a name and a value.
 func (w *World) agree(op string, fields ...any) error {

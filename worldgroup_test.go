@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -146,6 +147,38 @@ func TestRanksOfAGroupOutOfStep(t *testing.T) {
 	require.Less(t, time.Since(began), 10*time.Second)
 }
 
+// TestRanksInDifferentGroupsAreNotBlamed: each rank is in two groups, whose other members are late
+// by minutes, and a rank of one of them has much to do in the other.
+func TestRanksInDifferentGroupsAreNotBlamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var worlds []*World
+		for _, e := range inproc.New(4) {
+			worlds = append(worlds, NewWorld(e))
+		}
+		for r, err := range together(worlds, func(w *World) error {
+			m, err := NewMesh(w, Axis{"pp", 2}, Axis{"ep", 2})
+			if err != nil {
+				return err
+			}
+			stage, err := m.World("ep")
+			if err != nil {
+				return err
+			}
+			r, err := newRankOfStep(stage)
+			if err != nil {
+				return err
+			}
+			across, err := m.World("pp")
+			for range 3 {
+				err = errors.Join(err, r.train(time.Duration(w.Rank())*2*time.Minute), across.Comm().Barrier(t.Context()))
+			}
+			return errors.Join(err, w.Comm().Barrier(t.Context()))
+		}) {
+			require.NoError(t, err, "rank %d", r)
+		}
+	})
+}
+
 // TestAWorldOfOneGoroutine makes one layer or group at a time, also on its groups.
 func TestAWorldOfOneGoroutine(t *testing.T) {
 	alone(t, func(w *World) {
@@ -156,7 +189,7 @@ func TestAWorldOfOneGoroutine(t *testing.T) {
 		require.ErrorIs(t, err, lifecycle.ErrInUse)
 		_, err = g.Group(nil)
 		require.ErrorIs(t, err, lifecycle.ErrInUse)
-		w.endLayer()
+		w.building.Unlock()
 		none, err := g.Group(nil)
 		require.NoError(t, err)
 		require.Nil(t, none)

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/switchyard-moe/switchyard/internal/layout"
+	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -70,7 +71,7 @@ func (v *Views) agree(members []transport.Rank) (first, end int, err error) {
 		first, lists[r] = max(first, p.next), p.members
 	}
 	if r, err := layout.CheckGroups(lists, v.Joined); err != nil {
-		return 0, 0, v.fault(r, fmt.Errorf("%w: %w", transport.ErrMismatch, err))
+		return 0, 0, lifecycle.Agreed(v.fault(r, fmt.Errorf("%w: %w", transport.ErrMismatch, err)))
 	}
 	return v.channels.take(first, block)
 }
