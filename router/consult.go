@@ -8,8 +8,8 @@ import "gonum.org/v1/gonum/blas/blas32"
 type Consulting interface {
 	Gate
 	// Consult begins to decide for the rows of x, which are one share of the batch. Every rank calls
-	// it for its own share, and then Next and Decide of the result, before anything else on the
-	// gate.
+	// it for its own share, and then Next and Decide of the result. Between these there may be other
+	// calls on the gate, of other passes: several consultations may be unfinished.
 	Consult(x blas32.General, b Batch, s Share) Consultation
 }
 

@@ -31,7 +31,6 @@ type expertChoice struct {
 	dim, experts int
 
 	free          []*Decision
-	search        search
 	dlogits, draw grid
 }
 
@@ -57,6 +56,7 @@ type election struct {
 	scores  grid     // of which weights are made
 	keys    []uint32 // experts × tokens
 	taken   []bool   // experts × tokens
+	search  search
 	aux     auxPass
 	started bool
 	err     error
@@ -216,7 +216,7 @@ func (c *election) chooseGroup(begin, end int) error {
 		c.gate.capped.choose(c, begin, end)
 		return nil
 	}
-	s := &c.gate.search
+	s := &c.search
 	counts, err := s.next(nil)
 	for err == nil && len(counts) > 0 {
 		counts, err = s.next(counts)

@@ -50,7 +50,7 @@ func (l localChoice) Decide() *Decision { return l.d }
 // startSearch begins a choice among rows [begin, end).
 func (c *election) startSearch(begin, end int, s Share) {
 	g := c.gate
-	g.search.start(ballot{
+	c.search.start(ballot{
 		begin: begin, end: end, tokens: c.tokens, keys: c.keys, class: c.class,
 		experts: g.class, classes: g.classes, quota: g.quota,
 	}, s)
@@ -58,7 +58,7 @@ func (c *election) startSearch(begin, end int, s Share) {
 
 // Next is described at [Consultation].
 func (c *election) Next(sums []int64) ([]int64, error) {
-	counts, err := c.gate.search.next(sums)
+	counts, err := c.search.next(sums)
 	if !c.started && c.err != nil {
 		clear(counts)
 		err = c.fail()
@@ -71,6 +71,6 @@ func (c *election) Next(sums []int64) ([]int64, error) {
 func (c *election) Decide() *Decision {
 	c.taken = mat.Reuse(c.taken, c.tokens*c.gate.experts)
 	clear(c.taken)
-	c.gate.search.mark(c.taken)
+	c.search.mark(c.taken)
 	return c.assign()
 }

@@ -181,3 +181,52 @@ func TestAShareThatCannotRouteStillCounts(t *testing.T) {
 	require.ErrorContains(t, err, "expert 1 is NaN")
 	require.Equal(t, []int64{0}, counts)
 }
+
+// TestSeveralConsultationsAreUnfinished: going through their rounds in turns they decide as alone.
+func TestSeveralConsultationsAreUnfinished(t *testing.T) {
+	const experts = 3
+	r := rand.New(rand.NewPCG(4, 5))
+	newGate := func() Consulting {
+		g, err := ExpertChoice{CapacityFactor: 0.7, Over: WholeBatch}.New(Shape{Dim: 4, Experts: experts, Seed: 6})
+		require.NoError(t, err)
+		return g.(Consulting)
+	}
+	g := newGate()
+	for range 2 { // the second time in used memory
+		var want, got [3]*Decision
+		var under [3]Consultation
+		var sums [3][]int64
+		for i, n := range []int{9, 17, 4} {
+			x := blas32.General{Rows: n, Cols: 4, Stride: 4, Data: make([]float32, 4*n)}
+			for j := range x.Data {
+				x.Data[j] = float32(r.NormFloat64())
+			}
+			var err error
+			want[i], err = newGate().Route(x, Batch{Ends: []int{n}, Train: true})
+			require.NoError(t, err)
+			under[i] = g.Consult(x, Batch{Ends: []int{n}, Train: true}, Share{Count: 1})
+		}
+		for left := len(under); left > 0; {
+			for i := range under {
+				if got[i] != nil {
+					continue
+				}
+				var err error
+				sums[i], err = under[i].Next(sums[i])
+				require.NoError(t, err)
+				if len(sums[i]) == 0 {
+					got[i] = under[i].Decide()
+					left--
+				}
+			}
+		}
+		for i := range got {
+			require.Equal(t, want[i].Assignment, got[i].Assignment, "batch %d", i)
+			require.NoError(t, g.Backward(got[i], blas32.General{Rows: got[i].Tokens, Cols: 4, Stride: 4, Data: make([]float32, 4*got[i].Tokens)}, Gradient{
+				Weights: make([]float32, len(got[i].Weight)), LossScale: []float32{1},
+				DX: blas32.General{Rows: got[i].Tokens, Cols: 4, Stride: 4, Data: make([]float32, 4*got[i].Tokens)},
+			}))
+			g.Params().Grad.Reset()
+		}
+	}
+}

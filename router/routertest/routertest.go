@@ -66,6 +66,7 @@ func Run(t *testing.T, configure func() router.Router, traits ...Trait) {
 		{"Padding", testPadding},
 		{"LossesApart", testLossesApart},
 		{"Frozen", testFrozen},
+		{"InFlight", testInFlight},
 		{"Gradient", testGradient},
 	}
 	batches := 0
