@@ -14,8 +14,8 @@ import (
 // and receives of one tag are paired in the order in which they came. A message may be given to
 // [Matcher.Keep] before its bytes have come.
 //
-// A Matcher keeps its memory: once it has grown, no call allocates. The zero value is empty, and
-// [Matcher.Hold] has no room. The caller locks.
+// A Matcher keeps its memory: once it has had as many values as now, up to some thousand, no call
+// allocates. The zero value is empty, and [Matcher.Hold] has no room. The caller locks.
 type Matcher[M, R any] struct {
 	messages queue[M] // that no receive was posted for; of a tag that has no receives
 	receives queue[R] // that no message has come for
