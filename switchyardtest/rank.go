@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/switchyard-moe/switchyard"
 )
@@ -31,12 +32,22 @@ func (j *job) runRank(o *outcome) {
 	broken := errEnded
 	defer func() {
 		if p := recover(); p != nil {
-			broken = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			broken = fmt.Errorf("panic: %v\n%s", p, whereItPanicked(string(debug.Stack())))
 		}
 		j.leave(o, err, broken)
 	}()
 	err = j.work(o)
 	broken = nil
+}
+
+// whereItPanicked is the stack of a goroutine from the call that panicked on.
+func whereItPanicked(stack string) string {
+	if _, after, ok := strings.Cut(stack, "\npanic("); ok {
+		_, after, _ = strings.Cut(after, "\n") // its arguments
+		_, after, _ = strings.Cut(after, "\n") // its file
+		return after
+	}
+	return stack
 }
 
 // work connects the rank and has it do its work.

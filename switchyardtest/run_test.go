@@ -113,7 +113,7 @@ func TestAPanicIsTheRanks(t *testing.T) {
 		})
 	})
 	require.True(t, u.Failed())
-	require.Contains(t, u.text.String(), "1 of 2 ranks failed\n\trank 1 failed first: panic: boom\n")
+	require.Contains(t, u.text.String(), "1 of 2 ranks failed\n\trank 1 failed first: panic: boom\n\t\tgithub.com/switchyard-moe/switchyard/switchyardtest.TestAPanicIsTheRanks.")
 	require.Contains(t, u.text.String(), "run_test.go", "the stack is told")
 }
 
