@@ -30,7 +30,7 @@ func TestAStepInSteadyStateHasNoNewMatrices(t *testing.T) {
 				_, err = pass.DispatchBackward(t.Context(), pass.Rows())
 				require.NoError(t, err)
 				pass.Release()
-			}), 10.)
+			}), 8.)
 			return nil
 		}) {
 			require.NoError(t, err)

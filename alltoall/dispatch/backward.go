@@ -28,7 +28,7 @@ func (p *Pass) CombineBackward(ctx context.Context, dy blas32.General) (
 		if p.d.cfg.Wire.Finite {
 			p.d.checks.Made(&p.fault, passcheck.AnswerGradients, p.leaving)
 		}
-		leaving, err := p.d.compression.RestoreBackward(ctx, p.compressed, p.harmless(p.leaving), compression.Leaves{})
+		leaving, err := p.d.compression.RestoreBackward(ctx, p.compressed, p.leaving, compression.Leaves{})
 		if err != nil {
 			return err
 		}

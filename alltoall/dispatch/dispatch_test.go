@@ -452,3 +452,39 @@ func count(list []int32, v int32) (n int) {
 	}
 	return n
 }
+
+// TestStridesAreHonoured in all that the caller gives.
+func TestStridesAreHonoured(t *testing.T) {
+	p := newProblem(rand.New(rand.NewPCG(33, 34)), 1, 12, 3, 2)
+	want := p.run(t)
+	for _, err := range onRanks(1, func(tr transport.Transport) error {
+		d, err := dispatch.New(t.Context(), tr, p.cfg)
+		if err != nil {
+			return err
+		}
+		pass, err := d.Dispatch(t.Context(), strided(p.x), p.indices, p.weights)
+		require.NoError(t, err)
+		y, err := pass.Combine(t.Context(), strided(applied(d, pass, pass.Rows(), nil)))
+		require.NoError(t, err)
+		require.Equal(t, want.y, y.Data)
+		danswers, dweights, err := pass.CombineBackward(t.Context(), strided(p.dy))
+		require.NoError(t, err)
+		require.Equal(t, want.dweights, dweights)
+		dx, err := pass.DispatchBackward(t.Context(), strided(applied(d, pass, pass.Rows(), danswers.Data)))
+		require.NoError(t, err)
+		require.Equal(t, want.dx, dx.Data)
+		return pass.Release()
+	}) {
+		require.NoError(t, err)
+	}
+}
+
+// strided is m with NaN between its rows.
+func strided(m blas32.General) blas32.General {
+	wide := blas32.General{Rows: m.Rows, Cols: m.Cols, Stride: m.Cols + 2, Data: make([]float32, m.Rows*(m.Cols+2))}
+	for i := range wide.Data {
+		wide.Data[i] = nan
+	}
+	mat.Copy(wide, m)
+	return wide
+}

@@ -73,6 +73,7 @@ func TestTheBitsAreThoseOfALayer(t *testing.T) {
 		{wire: alltoall.Everywhere(alltoall.BF16)},
 		{wire: alltoall.Wire{Dispatch: alltoall.FP8, Combine: alltoall.FP16, Finite: true}},
 		{compression: &lsh.Config{Rate: 0.4}},
+		{compression: &lsh.Config{Bucketing: lsh.Controlled}},
 		{compression: &lsh.Config{Compensation: lsh.Identity, Seed: 5}, wire: alltoall.Everywhere(alltoall.Int8)},
 	} {
 		p := newProblem(r, 3, 50, experts, 2)
@@ -113,6 +114,15 @@ func (p *problem) layer(ctx context.Context, w *switchyard.World) (o outcome, pa
 	if err != nil {
 		return o, nil, err
 	}
+	if _, err := l.Forward(ctx, dy); err != nil { // from which a control loop learns
+		return o, nil, err
+	}
+	if _, err := l.Backward(ctx, dy); err != nil {
+		return o, nil, err
+	}
+	if err := l.DiscardGradients(); err != nil {
+		return o, nil, err
+	}
 	y, err := l.Forward(ctx, x)
 	if err != nil {
 		return o, nil, err
@@ -141,6 +151,11 @@ func (p *problem) alone(ctx context.Context, tr transport.Transport) (o outcome,
 	first, end := d.Hosted()
 	group, err := expert.SwiGLU{Hidden: 4}.New(expert.Shape{Dim: p.cfg.Dim, First: first, Count: end - first, Seed: 3})
 	if err != nil {
+		return o, nil, err
+	}
+	other := *p
+	other.x = p.dy
+	if _, err := other.step(ctx, d, int(tr.Rank())); err != nil {
 		return o, nil, err
 	}
 	x, dy, indices, weights := p.part(int(tr.Rank()))

@@ -71,7 +71,7 @@ type memory struct {
 	leaving blas32.General // the gradients of answers, by entry
 	dentry  []float32      // the gradients of weights, by entry
 	dweight []float32      // and as the caller's lists
-	stray   blas32.General // scratch: what leaves in a backward pass, or zeros in the place of a fault
+	stray   blas32.General // scratch
 }
 
 // open takes memory for pass p.
@@ -183,7 +183,6 @@ func (p *Pass) request(ctx context.Context, x blas32.General, compress bool) (r 
 		return r, err
 	}
 	r.Counts, r.Rows, r.Token = p.compressed.Counts, p.compressed.Centroids, nil
-	p.d.checks.Made(&p.fault, passcheck.Centroids, r.Rows)
 	return r, nil
 }
 
@@ -313,7 +312,7 @@ type leg struct {
 // back for this rank's entries.
 func (p *Pass) home(ctx context.Context, l leg, m blas32.General) (back blas32.General, err error) {
 	p.d.checks.Made(&p.fault, l.made, m)
-	m = p.harmless(m)
+	m = p.packed(m) // even if it is not finite: the other ranks count on its rows
 	err = p.share(ctx, l.op, func() (err error) {
 		if back, err = p.handle.Combine(ctx, 0, m); err == nil {
 			p.d.checks.Arrived(&p.fault, l.arrived, back, p.host)
@@ -323,23 +322,13 @@ func (p *Pass) home(ctx context.Context, l leg, m blas32.General) (back blas32.G
 	return back, err
 }
 
-// harmless returns m packed; or, if something was found in the pass that is not finite, zeros of
-// its shape, since the other ranks count on its rows.
-func (p *Pass) harmless(m blas32.General) blas32.General {
-	if !p.fault.Found() && m.Stride == m.Cols {
+// packed returns m, or a copy of it that is packed.
+func (p *Pass) packed(m blas32.General) blas32.General {
+	if m.Stride == m.Cols {
 		return m
 	}
-	packed := p.scratch(m.Rows)
-	if p.fault.Found() {
-		return mat.Zero(packed)
-	}
-	mat.Copy(packed, m)
-	return packed
-}
-
-// scratch returns a matrix that is valid until the next call.
-func (p *Pass) scratch(rows int) blas32.General {
-	p.stray = mat.Resize(p.stray, rows, p.d.cfg.Dim)
+	p.stray = mat.Resize(p.stray, m.Rows, m.Cols)
+	mat.Copy(p.stray, m)
 	return p.stray
 }
 
