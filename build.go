@@ -146,7 +146,7 @@ func (b *builder) buildOwn() (err error) {
 	l.stages.Checks = passcheck.New(passcheck.Config{
 		Ranks: w.Size(), Rank: w.Rank(), Joined: w.views.Joined, Wire: cfg.Wire,
 	})
-	l.stages.Path, err = cfg.newPath(b.at, pipeline.Path{Checks: l.stages.Checks, Turn: &l.micro.turn, Rank: w.Rank()},
+	l.stages.Path, err = cfg.newPath(b.at, pipeline.Path{Checks: l.stages.Checks, Turn: &l.micro.turn, Rank: w.Rank(), Hooks: cfg.Hooks},
 		autotune.Config{Comm: b.everyone, Rank: int(w.Rank()), Ranks: w.Size()}, &l.stats.exchanging)
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/hook"
 	"github.com/switchyard-moe/switchyard/internal/agreement"
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
@@ -77,6 +78,9 @@ type Config struct {
 	// number arose: each rank sends 8 bytes to each of the others at the end of the pass. Without
 	// Wire.Finite x and dy alone are checked.
 	Wire alltoall.Wire
+	// Hooks are functions that are called as rows pass through the layer, and may replace them: see
+	// package hook. The ranks agree on which are set.
+	Hooks hook.Hooks
 	// Overlap lets experts compute while rows travel. Its zero value does one after the other.
 	Overlap Overlap
 	// MaxRows bounds the rows that a rank receives in one dispatch, at most 2³¹−1; 0 means
@@ -137,7 +141,7 @@ func (c Config) settings() *agreement.Settings {
 		"Expert", agreement.Describe(c.Expert), "Shared", agreement.Describe(c.Shared),
 		"ExpertParallel", c.ExpertParallel, "Hosted", c.Hosted, "Compression", c.Compression, "Group", c.Group,
 		"MicroBatches", c.MicroBatches, "Algorithm", c.Algorithm, "Topology", c.Topology.Node, "Links", c.Links,
-		"Wire", c.Wire, "Overlap", [2]any{c.Overlap.Degree, c.Overlap.Auto},
+		"Wire", c.Wire, "Hooks", c.Hooks, "Overlap", [2]any{c.Overlap.Degree, c.Overlap.Auto},
 		"Overlap.Profile", agreement.Describe(c.Overlap.Profile), "Overlap.Background", c.Overlap.Background != nil,
 		"MaxRows", c.MaxRows, "Seed", c.Seed)
 }

@@ -19,13 +19,14 @@ const module = "github.com/switchyard-moe/switchyard"
 // allowed says what of this module each folder's code may import, besides internal/…; a folder not
 // named here may import whatever its nearest named parent may. Tests may import more.
 var allowed = map[string][]string{
-	".":                           {"param", "param/tree", "router", "expert", "lsh", "schedule", "schedule/autotune", "alltoall", "alltoall/links", "collective", "transport", "transport/inproc", "transport/tcp", "transport/shm", "transport/hybrid", "transport/rendezvous", "transport/secure"},
+	".":                           {"param", "param/tree", "router", "expert", "hook", "lsh", "schedule", "schedule/autotune", "alltoall", "alltoall/links", "collective", "transport", "transport/inproc", "transport/tcp", "transport/shm", "transport/hybrid", "transport/rendezvous", "transport/secure"},
 	"param":                       {"param/tree"},
 	"param/tree":                  {},
 	"router":                      {"param"},
 	"router/routertest":           {"param", "router"},
 	"expert":                      {"param"},
 	"expert/experttest":           {"expert", "param"},
+	"hook":                        {},
 	"lsh":                         {},
 	"schedule":                    {},
 	"schedule/autotune":           {"schedule"},
@@ -64,9 +65,9 @@ var allowed = map[string][]string{
 	"internal/views":              {"collective", "transport"},
 	"internal/lockstep":           {"transport"},
 	"internal/parameters":         {"alltoall", "collective", "expert", "param", "router", "transport"},
-	"internal/pipeline":           {"alltoall", "schedule", "schedule/autotune", "transport"},
-	"internal/passes":             {"alltoall", "collective", "router", "schedule", "transport"},
-	"internal/passcheck":          {"alltoall", "collective", "transport"},
+	"internal/pipeline":           {"alltoall", "hook", "schedule", "schedule/autotune", "transport"},
+	"internal/passes":             {"alltoall", "collective", "hook", "router", "schedule", "transport"},
+	"internal/passcheck":          {"alltoall", "collective", "hook", "transport"},
 	"internal/ranktest":           {"transport", "transport/inproc"},
 	"internal/routing":            {"alltoall", "collective", "router", "transport"},
 	"checkpoint":                  {".", "checkpoint/safetensors", "collective", "param", "transport"},

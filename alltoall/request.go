@@ -22,6 +22,9 @@ type Request struct {
 	// Rows. If ranks share memory each is copied once, straight to its expert's input. It must stay
 	// as it is as long as Rows.
 	Token []int32
+	// Late says that rows may be written to until they are dispatched, each chunk's until its
+	// Dispatch is called; they are encoded then. Token is nil with it.
+	Late bool
 	// Cut divides the exchange into chunks, the same on all ranks; nil is one chunk.
 	Cut Cut
 }
@@ -36,7 +39,7 @@ func (x *Exchange) Begin(ctx context.Context, r Request) (*Handle, error) {
 	if r.Cut == nil {
 		r.Cut = ByExperts(1)
 	}
-	src := source{m: r.Rows, token: r.Token}
+	src := source{m: r.Rows, token: r.Token, late: r.Late}
 	if err := x.checkRequest(&r, src); err != nil {
 		return nil, err
 	}
@@ -77,6 +80,9 @@ func (x *Exchange) checkRequest(r *Request, src source) error {
 	}
 	if err := x.checkLimits(c); err != nil {
 		return err
+	}
+	if r.Late && r.Token != nil {
+		return x.misuse("begin", "Late with a Token, want one of them")
 	}
 	if r.Cut.Chunks() < 1 {
 		return x.misuse("begin", "Cut is %T(%d), want 1 chunk or more", r.Cut, r.Cut.Chunks())

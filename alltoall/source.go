@@ -12,6 +12,7 @@ import (
 type source struct {
 	m     blas32.General
 	token []int32
+	late  bool // they may change until they are dispatched
 }
 
 // wantsPacking reports whether the rows that the source lists are copied to a packed matrix first,
@@ -35,6 +36,8 @@ func (h *Handle) listSource(first, n int) {
 	narrow := x.legs.dispatch.codec != nil
 	switch {
 	case n == 0:
+	case s.late:
+		x.offer(&x.legs.dispatch, s.m, first, n)
 	case s.token == nil && narrow:
 		r.bufs = append(r.bufs, h.encoded[first*width:(first+n)*width])
 	case s.token == nil:

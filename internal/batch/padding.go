@@ -32,18 +32,28 @@ func (t *Tokens) WithoutPadding(m blas32.General) blas32.General {
 	if m.Rows == 0 || t.Real == t.X.Rows {
 		return m
 	}
+	return t.Copy(m)
+}
+
+// Copy returns a copy of m, which has a row a token, with zeros in the rows that are padding. It is
+// valid until Release.
+func (t *Tokens) Copy(m blas32.General) blas32.General {
 	data := t.pool.take()
 	c := mat.Resize(blas32.General{Data: *data}, m.Rows, m.Cols)
 	*data = c.Data
 	t.lent = append(t.lent, data)
+	mat.Copy(c, m)
+	t.ZeroPadding(c)
+	return c
+}
+
+// ZeroPadding puts zeros in the rows of m that are padding.
+func (t *Tokens) ZeroPadding(m blas32.General) {
 	for i := range m.Rows {
 		if t.isPadding(i) {
-			clear(mat.Row(c, i))
-			continue
+			clear(mat.Row(m, i))
 		}
-		copy(mat.Row(c, i), mat.Row(m, i))
 	}
-	return c
 }
 
 // clearPadding puts zeros where tokens are padding, in all that gates get of them.

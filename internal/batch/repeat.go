@@ -63,7 +63,7 @@ func sameRows(a, b blas32.General) bool {
 }
 
 // unchanged reports whether the rows of X that were looked at when the pass began are as they were.
-func (t *Tokens) unchanged() bool { return t.sample == sampleOf(t.X) }
+func (t *Tokens) unchanged() bool { return t.sample == sampleOf(t.given) }
 
 // sampleOf is a checksum of a few rows of m, spread over all of it: memory that has been used for
 // another batch shows in any of them.

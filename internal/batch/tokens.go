@@ -29,16 +29,18 @@ type Shape struct {
 
 // Tokens are this rank's tokens of one pass.
 type Tokens struct {
-	// X has a row a token. It is the caller's matrix, or a copy with zeros in the rows of padding.
+	// X has a row a token. It is the caller's matrix, or a copy with zeros in the rows of padding; a
+	// pass may put another copy in its place.
 	X blas32.General
 	// Info is what else is known of the tokens; Ends, Train and Step in it are filled in.
 	Info router.Batch
 	// Real is the number of tokens that are not padding.
 	Real int
 
-	sample uint32       // checksum of some of X
-	pool   *Pool        // where memory of copies comes from
-	lent   []*[]float32 // memory of copies without padding
+	given  blas32.General // X as New made it, which is not to change
+	sample uint32         // checksum of some of it
+	pool   *Pool          // where memory of copies comes from
+	lent   []*[]float32   // memory of copies without padding
 }
 
 // New checks a batch and describes it. info is what the caller says of the tokens. Memory of copies
@@ -58,7 +60,7 @@ func New(shape Shape, pool *Pool, x blas32.General, info router.Batch) (Tokens, 
 		}
 	}
 	t.clearPadding()
-	t.sample = sampleOf(t.X)
+	t.given, t.sample = t.X, sampleOf(t.X)
 	return t, nil
 }
 

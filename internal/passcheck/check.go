@@ -112,6 +112,19 @@ func (s *Stage) Unassigned(f *Fault, err error) {
 		Err: fmt.Errorf("%w: Config.Compression.Assign: %w", alltoall.ErrRefused, err)})
 }
 
+// HookFailed notes the error of a hook.
+func (s *Stage) HookFailed(f *Fault, k Kind, err error) {
+	f.note(wordOf(k, failed), &transport.Error{Rank: s.Joined(s.Rank), Op: k.op(),
+		Err: fmt.Errorf("%w: %s: %w", alltoall.ErrRefused, k.hookName(), err)})
+}
+
+// Merge keeps what was found in other if it is earlier in the pass.
+func (f *Fault) Merge(other *Fault) {
+	if other.Found() {
+		f.note(other.word, other.err)
+	}
+}
+
 // note keeps what was found if it is earlier in the pass than what was found before.
 func (f *Fault) note(w word, err error) {
 	if !f.Found() || w.kind().stage() < f.word.kind().stage() {
@@ -175,6 +188,9 @@ func (s *Stage) said(r transport.Rank, w word) error {
 	switch k := w.kind(); {
 	case k.travelled():
 		return s.blamed(r, k.op(), fmt.Sprintf("%v, in %v", k, k.codec(s.Wire)))
+	case w.hookFailed():
+		return &transport.Error{Rank: s.Joined(r), Op: k.op(), Err: fmt.Errorf(
+			"%w: its %s failed; its own error says why", alltoall.ErrRefused, k.hookName())}
 	case k != clusters:
 		return s.blamed(r, k.op(), fmt.Sprintf("row %d of %v", w.row(), k))
 	}

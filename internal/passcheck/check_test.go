@@ -216,3 +216,52 @@ func TestAnyWordOfAPeerIsAnError(t *testing.T) {
 		require.Equal(t, transport.Rank(1), transport.CulpritOf(err), "%#x: %v", word, err)
 	}
 }
+
+// TestHooksInThePass: what a hook has done wrong stands between what came before it in the pass and
+// what comes after, whichever rank finds which.
+func TestHooksInThePass(t *testing.T) {
+	broken := errors.New("broken")
+	wire := alltoall.Wire{Finite: true, Dispatch: alltoall.FP16, Combine: alltoall.FP16}
+	names := []string{"Start", "BeforeDispatch", "AfterDispatch", "BeforeCombine", "AfterCombine", "End"}
+	stages := []passcheck.Kind{ // of what comes before each
+		0, passcheck.CentroidGradients, passcheck.Rows, passcheck.Answers, passcheck.RowAnswers, passcheck.RowAnswers,
+	}
+	for point, name := range names {
+		for _, later := range []bool{false, true} {
+			at := point
+			if later {
+				at++
+			}
+			if at == len(stages) || at == 0 || stages[at] == stages[max(at-1, 0)] && later {
+				continue
+			}
+			errs := share(t, wire, func(rank int, s *passcheck.Stage, f *passcheck.Fault) {
+				switch rank {
+				case 0:
+					if k := stages[at]; k == passcheck.Rows || k == passcheck.RowAnswers {
+						s.Arrived(f, k, with(nan), func(int) transport.Rank { return 0 })
+					} else {
+						s.Made(f, k, with(nan))
+					}
+				case 1:
+					var of passcheck.Fault
+					s.HookFailed(&of, passcheck.Hook(false, point), broken)
+					f.Merge(&of)
+				}
+			})
+			for r, err := range errs {
+				if !later {
+					require.Equal(t, transport.Rank(10), transport.CulpritOf(err), "rank %d: %v", r, err)
+					continue
+				}
+				require.Equal(t, transport.Rank(11), transport.CulpritOf(err), "rank %d: %v", r, err)
+				require.ErrorContains(t, err, "forward: ")
+				require.ErrorContains(t, err, "Config.Hooks.Forward."+name)
+				require.Equal(t, r == 1, errors.Is(err, broken))
+			}
+		}
+		require.Equal(t, "the rows of its Config.Hooks.Backward."+name, passcheck.Hook(true, point).String())
+	}
+	require.Equal(t, "rows of unknown kind 28", (passcheck.Hook(true, 5) + 1).String())
+	require.Equal(t, "rows of unknown kind 15", (passcheck.Hook(false, 0) - 1).String())
+}

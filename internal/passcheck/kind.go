@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/hook"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -34,7 +35,35 @@ const (
 	// ReturnedGradients those of rows that have come back.
 	ExpertGradients
 	ReturnedGradients
+
+	hooks = 16 // of the first hook of a forward pass
 )
+
+// Hook is what the hook of a point has made of its rows, by its number in hook.Points.
+func Hook(backward bool, point int) Kind {
+	if backward {
+		point += hook.Number
+	}
+	return hooks + Kind(point)
+}
+
+// isHook reports whether a kind is of a hook, of a backward pass or not, and of which.
+func (k Kind) isHook() (is, backward bool, point int) {
+	i := int(k - hooks)
+	if i < 0 || i >= 2*hook.Number {
+		return false, false, 0
+	}
+	return true, i >= hook.Number, i % hook.Number
+}
+
+// hookName is the name of its field in a layer's configuration.
+func (k Kind) hookName() string {
+	_, backward, point := k.isHook()
+	if backward {
+		return "Config.Hooks.Backward." + hook.Name(point)
+	}
+	return "Config.Hooks.Forward." + hook.Name(point)
+}
 
 // String names the rows in errors.
 func (k Kind) String() string {
@@ -52,6 +81,9 @@ func (k Kind) String() string {
 		ExpertGradients:   "the gradients of answers that it sent",
 		ReturnedGradients: "the gradients of rows that it sent",
 	}
+	if is, _, _ := k.isHook(); is {
+		return "the rows of its " + k.hookName()
+	}
 	if k <= nothing || int(k) >= len(names) {
 		return fmt.Sprintf("rows of unknown kind %d", int(k))
 	}
@@ -64,6 +96,9 @@ func (k Kind) op() string {
 	case clusters, Mixtures, Centroids, Answers, Rows, RowAnswers:
 		return "forward"
 	}
+	if is, backward, _ := k.isHook(); is && !backward {
+		return "forward"
+	}
 	return "backward"
 }
 
@@ -74,11 +109,14 @@ func (k Kind) stage() int {
 	case CentroidGradients: // of a node's ranks, if rows are gathered
 		return 1
 	case Rows, ExpertGradients:
-		return 2
-	case Answers, RowGradients:
 		return 3
+	case Answers, RowGradients:
+		return 5
 	case RowAnswers, ReturnedGradients:
-		return 4
+		return 7
+	}
+	if is, _, point := k.isHook(); is {
+		return [hook.Number]int{0, 2, 4, 6, 8, 9}[point]
 	}
 	return 0
 }
@@ -105,9 +143,19 @@ func (k Kind) travelled() bool { return k >= Rows && k <= ReturnedGradients }
 // travelled the rank that sent them. 0 is nothing.
 type word uint64
 
-const rowBits = 56
+const (
+	rowBits = 56
+	// failed is the row of a hook that has returned an error.
+	failed = 1<<rowBits - 1
+)
 
 func wordOf(k Kind, row int) word { return word(k)<<rowBits | word(row) }
+
+// hookFailed reports whether a hook has returned an error.
+func (w word) hookFailed() bool {
+	is, _, _ := w.kind().isHook()
+	return is && w&failed == failed
+}
 
 func (w word) kind() Kind { return Kind(w >> rowBits) }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
+	"github.com/switchyard-moe/switchyard/internal/pipeline"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
@@ -25,10 +26,13 @@ func (s *Stages) Backward(ctx context.Context, p *Pass, dy blas32.General) error
 	p.Gradients = &p.grads
 	defer s.Order.ReleaseRows(&p.ordered)
 	begin := time.Now()
+	p.Hooks = s.hooks(p, true)
 	dy = p.WithoutPadding(dy)
 	s.Checks.Gradient(&p.Fault, dy)
 	if p.Fault.Found() {
 		dy = mat.Zero(mat.Resize(blas32.General{}, dy.Rows, dy.Cols)) // the others count on its rows
+	} else {
+		dy = s.start(ctx, p, dy)
 	}
 	back, err := s.checkedBackward(ctx, p, dy)
 	if err != nil {
@@ -42,6 +46,9 @@ func (s *Stages) Backward(ctx context.Context, p *Pass, dy blas32.General) error
 		p.Shared.AddGradientTo(p.DX)
 	})
 	if err != nil {
+		return err
+	}
+	if err = s.end(ctx, p, "backward", p.DX); err != nil {
 		return err
 	}
 	s.Compression.EndPass(p.number, p.Compressed, p.uncompressed())
@@ -58,14 +65,15 @@ func (s *Stages) Backward(ctx context.Context, p *Pass, dy blas32.General) error
 }
 
 // checkedBackward is rowsBackward, which fails on every rank if a number of one is not finite. What
-// a rank finds it tells while rows travel; after them if they are checked too.
+// a rank finds it tells while rows travel; after them if they are checked too, or hooks are called.
 func (s *Stages) checkedBackward(ctx context.Context, p *Pass, dy blas32.General) (back blas32.General, err error) {
 	var heard func() error
-	if !s.Checks.Wire.Finite {
+	after := s.Checks.Wire.Finite || p.Hooks != nil
+	if !after {
 		heard = s.Checks.Share(ctx, p.ranks.Checks, "backward", &p.Fault)
 	}
 	back, err = s.rowsBackward(ctx, p, dy)
-	if s.Checks.Wire.Finite && err == nil {
+	if after && err == nil {
 		heard = s.Checks.Share(ctx, p.ranks.Checks, "backward", &p.Fault)
 	}
 	if heard != nil {
@@ -88,6 +96,9 @@ func (s *Stages) rowsBackward(ctx context.Context, p *Pass, dy blas32.General) (
 	}
 	if p.Compressed != nil {
 		s.Checks.Made(&p.Fault, passcheck.CentroidGradients, there)
+	}
+	if p.Compressed != nil && p.Hooks.Has(pipeline.BeforeDispatch) {
+		there = copied(there)
 	}
 	if back, err = s.Path.Backward(ctx, &p.Pass, there, dy); err != nil {
 		return blas32.General{}, err

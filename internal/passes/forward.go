@@ -15,6 +15,8 @@ import (
 func (s *Stages) Forward(ctx context.Context, p *Pass) (err error) {
 	began := time.Now()
 	p.Number, p.Alone = p.number, p.alone
+	p.Hooks = s.hooks(p, false)
+	p.X = s.start(ctx, p, p.X)
 	compress := p.Info.Train && s.Compression.Enabled(p.Info.Step)
 	if p.Result, err = s.Routing.Route(ctx, p.ranks.routing(), &p.Tokens, compress && s.Compression.GathersNode()); err != nil {
 		return err
@@ -34,7 +36,7 @@ func (s *Stages) Forward(ctx context.Context, p *Pass) (err error) {
 	if p.answers, err = s.Compression.Restore(ctx, p.Compressed, home); err != nil {
 		return err
 	}
-	if s.ForwardChecks {
+	if s.ForwardChecks || p.Hooks != nil {
 		if err = s.Checks.Share(ctx, p.ranks.Checks, "forward", &p.Fault)(); err != nil {
 			return err
 		}
@@ -43,6 +45,9 @@ func (s *Stages) Forward(ctx context.Context, p *Pass) (err error) {
 		p.Y = s.Order.Restore(&p.ordered, p.Decision, p.answers, p.X.Rows)
 		p.Shared.AddTo(p.Y)
 	})
+	if err = s.end(ctx, p, "forward", p.Y); err != nil {
+		return err
+	}
 	s.Path.EndPass(p.Kind(schedule.Forward), began)
 	return nil
 }
@@ -75,6 +80,10 @@ func (s *Stages) begin(ctx context.Context, p *Pass, compress bool) (err error) 
 		r.Counts, r.Rows = c.Counts, c.Centroids
 	} else if r.Rows, r.Token = s.Order.Order(&p.ordered, p.Decision, p.X); r.Token == nil {
 		s.Checks.Made(&p.Fault, passcheck.Mixtures, r.Rows)
+	}
+	if p.Hooks.Has(pipeline.BeforeDispatch) {
+		p.Leaving = s.leaving(p, &r)
+		r.Rows, r.Token, r.Late = p.Leaving, nil, true
 	}
 	p.Handle, err = p.ranks.Exchange.Begin(ctx, r)
 	return err

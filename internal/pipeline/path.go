@@ -6,6 +6,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/hook"
 	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/experts"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
@@ -29,6 +30,8 @@ type Path struct {
 	Turn *lifecycle.Turn
 	// Rank is this rank of the world.
 	Rank transport.Rank
+	// Hooks are called as rows pass.
+	Hooks hook.Hooks
 }
 
 // Pass is one pass on its path, and what Forward leaves for Backward.
@@ -45,6 +48,10 @@ type Pass struct {
 	// Gradients has the experts compute their part of a backward pass in turn, where the leaves that
 	// they enter are those of the pass; if it is nil Path.Turn does.
 	Gradients Turn
+	// Hooks are those of the direction in which the pass goes, and Leaving the rows that they may
+	// write to before these leave in a forward pass.
+	Hooks   *Hooks
+	Leaving blas32.General
 
 	experts experts.Pass
 }
@@ -76,6 +83,7 @@ func (l *Path) Forward(ctx context.Context, p *Pass, t *batch.Tokens, g *batch.G
 	of := Kind{Pass: schedule.Forward, Train: t.Info.Train, Alone: p.Alone, Number: p.Number}
 	err = l.Run(ctx, of, len(chunks), Steps{
 		Dispatch: func(ctx context.Context, i int) (err error) {
+			p.Hooks.rows(ctx, BeforeDispatch, p.Handle, i, p.Leaving, 0)
 			chunks[i].rows, chunks[i].ends, err = p.Handle.Dispatch(ctx, i)
 			return err
 		},
@@ -86,16 +94,20 @@ func (l *Path) Forward(ctx context.Context, p *Pass, t *batch.Tokens, g *batch.G
 		},
 		Experts: func(i int) {
 			l.Checks.Arrived(&p.Fault, passcheck.Rows, chunks[i].rows, l.sender(p, first(i)))
+			p.Hooks.rows(ctx, AfterDispatch, p.Handle, i, chunks[i].rows, first(i))
 			l.Turn.Do(func() { chunks[i].answers = l.Experts.Forward(&p.experts, i, chunks[i].rows, chunks[i].ends) })
 			l.Checks.Made(&p.Fault, passcheck.Answers, chunks[i].answers...)
+			chunks[i].answers = p.Hooks.answers(ctx, p.Handle, i, chunks[i].answers, first(i))
 		},
 		Combine: func(ctx context.Context, i int) (err error) {
-			answers, err = p.Handle.Combine(ctx, i, chunks[i].answers...)
+			if answers, err = p.Handle.Combine(ctx, i, chunks[i].answers...); err == nil {
+				l.combined(ctx, p, passcheck.RowAnswers, i, answers)
+			}
 			return err
 		},
 	})
 	if err == nil {
-		l.Checks.Arrived(&p.Fault, passcheck.RowAnswers, answers, l.host(p))
+		l.home(p, passcheck.RowAnswers, answers)
 	}
 	return answers, err
 }
@@ -117,6 +129,7 @@ func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.Genera
 	}
 	err = l.Run(ctx, of, len(arrived), Steps{
 		Dispatch: func(ctx context.Context, i int) (err error) {
+			p.Hooks.rows(ctx, BeforeDispatch, p.Handle, i, danswers, 0)
 			arrived[i], err = p.Handle.DispatchBack(ctx, i, danswers)
 			return err
 		},
@@ -127,17 +140,21 @@ func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.Genera
 		},
 		Experts: func(i int) {
 			l.Checks.Arrived(&p.Fault, passcheck.ExpertGradients, arrived[i], l.sender(p, first(i)))
+			p.Hooks.rows(ctx, AfterDispatch, p.Handle, i, arrived[i], first(i))
 			turn.Do(func() { computed[i] = l.Experts.Backward(&p.experts, i, arrived[i]) })
 			l.Checks.Made(&p.Fault, passcheck.RowGradients, computed[i]...)
+			computed[i] = p.Hooks.answers(ctx, p.Handle, i, computed[i], first(i))
 		},
 		Weights: func(i int) { turn.Do(func() { l.Experts.BackwardWeights(&p.experts, i) }) },
 		Combine: func(ctx context.Context, i int) (err error) {
-			drows, err = p.Handle.Combine(ctx, i, computed[i]...)
+			if drows, err = p.Handle.Combine(ctx, i, computed[i]...); err == nil {
+				l.combined(ctx, p, passcheck.ReturnedGradients, i, drows)
+			}
 			return err
 		},
 	})
 	if err == nil {
-		l.Checks.Arrived(&p.Fault, passcheck.ReturnedGradients, drows, l.host(p))
+		l.home(p, passcheck.ReturnedGradients, drows)
 	}
 	return drows, err
 }
@@ -152,6 +169,28 @@ func (l *Path) Release(p *Pass) {
 		p.Handle.Release()
 		p.Handle = nil
 	}
+}
+
+// combined calls the hook after the combine of a chunk, if there is one. What its rows came with is
+// checked before.
+func (l *Path) combined(ctx context.Context, p *Pass, k passcheck.Kind, chunk int, m blas32.General) {
+	if !p.Hooks.Has(AfterCombine) {
+		return
+	}
+	for _, r := range p.Handle.Leaving(chunk) {
+		host := l.host(p)
+		p.Hooks.arrived(k, mat.Rows(m, r.First, r.First+r.Rows), func(row int) transport.Rank { return host(r.First + row) })
+	}
+	p.Hooks.rows(ctx, AfterCombine, p.Handle, chunk, m, 0)
+}
+
+// home checks the rows that have come back, if no hook has had them, and takes over what hooks have
+// done wrong.
+func (l *Path) home(p *Pass, k passcheck.Kind, m blas32.General) {
+	if !p.Hooks.Has(AfterCombine) {
+		l.Checks.Arrived(&p.Fault, k, m, l.host(p))
+	}
+	p.Hooks.Found(&p.Fault)
 }
 
 // sender tells from which rank of the world a row came that is here after the first ones.

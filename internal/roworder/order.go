@@ -105,6 +105,13 @@ func (s *Stage) Order(p *Pass, d *router.Decision, x blas32.General) (rows blas3
 	return rows, nil
 }
 
+// Gather is Order where the rows that travel are copies of the tokens, which may be written to.
+func (s *Stage) Gather(p *Pass, d *router.Decision, x blas32.General) (rows blas32.General) {
+	rows = s.sorted(p, d)
+	d.Order(rows, x)
+	return rows
+}
+
 // sorted returns the pass's matrix with a row for each that travels.
 func (s *Stage) sorted(p *Pass, d *router.Decision) blas32.General {
 	if p.rows.Data == nil {

@@ -1,0 +1,411 @@
+package switchyard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/hook"
+	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/lsh"
+	"github.com/switchyard-moe/switchyard/router"
+	"github.com/switchyard-moe/switchyard/transport"
+)
+
+// everyHook sets a hook at each point of both directions, whose name it is told.
+func everyHook(f func(point string) hook.Func) hook.Hooks {
+	set := func(direction string) hook.Points {
+		return hook.Points{
+			Start: f(direction + "Start"), BeforeDispatch: f(direction + "BeforeDispatch"), AfterDispatch: f(direction + "AfterDispatch"),
+			BeforeCombine: f(direction + "BeforeCombine"), AfterCombine: f(direction + "AfterCombine"), End: f(direction + "End"),
+		}
+	}
+	return hook.Hooks{Forward: set("Forward."), Backward: set("Backward.")}
+}
+
+// inert is a hook that changes nothing.
+func inert(string) hook.Func {
+	return func(context.Context, hook.Call, blas32.General) error { return nil }
+}
+
+// TestHooksThatChangeNothing keep all bits, however rows travel.
+func TestHooksThatChangeNothing(t *testing.T) {
+	needExactProducts(t)
+	r := rand.New(rand.NewPCG(1, 2))
+	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
+	for name, change := range map[string]func(c *Config){
+		"plain":    func(*Config) {},
+		"chunks":   func(c *Config) { c.Overlap.Degree = 3 },
+		"by ranks": func(c *Config) { c.Experts, c.Overlap.Degree = 3, 2 },
+		"bf16":     func(c *Config) { c.Wire, c.Overlap.Degree = alltoall.Everywhere(alltoall.BF16), 2 },
+		"dedup":    func(c *Config) { c.Algorithm, c.Wire = alltoall.Dedup, alltoall.Everywhere(alltoall.FP8) },
+		"rails":    func(c *Config) { c.Algorithm, c.Topology = alltoall.Rails, alltoall.Nodes(2, 1) },
+		"shared":   func(c *Config) { c.Shared, c.Wire.Finite = expert.FFN{Hidden: 4}, true },
+		"compressed": func(c *Config) {
+			c.Compression = Compression{When: CompressAlways, LSH: lsh.Config{Rate: 0.5, Compensation: lsh.LearnedGain}}
+		},
+		"mixtures": func(c *Config) { c.Router = router.SoftMoE{Slots: 2} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := layersUnderTest()["dropless"]
+			change(&cfg)
+			cuts := cutsOf(splits[2][0])
+			want := trainTwiceWith(t, inprocWorlds(2), cfg, x, dy, router.Batch{}, cuts)
+			cfg.Hooks = everyHook(inert)
+			requireSameBits(t, want, trainTwiceWith(t, inprocWorlds(2), cfg, x, dy, router.Batch{}, cuts))
+		})
+	}
+}
+
+// hookCalls lists calls of hooks, of both goroutines of a pass.
+type hookCalls struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (c *hookCalls) hook(point string) hook.Func {
+	return func(_ context.Context, at hook.Call, rows blas32.General) error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.list = append(c.list, fmt.Sprintf("%s pass %d step %d train %t chunk %d of %d, %d rows of expert %d on %v",
+			point, at.Pass, at.Step, at.Train, at.Chunk, at.Chunks, rows.Rows, at.Expert, at.Ends))
+		if at.Backward != strings.HasPrefix(point, "Backward.") {
+			return errors.New("the wrong direction")
+		}
+		return nil
+	}
+}
+
+// TestOrderOfHooks on two ranks of which each hosts two experts, cut into two chunks: token t of
+// rank 0 goes to experts t and 3, and rank 1 has none.
+func TestOrderOfHooks(t *testing.T) {
+	for degree, want := range map[int]string{
+		1: `Forward.Start pass 1 step 0 train true chunk 0 of 0, 2 rows of expert 0 on []
+Forward.BeforeDispatch pass 1 step 0 train true chunk 0 of 1, 2 rows of expert 0 on [1 2]
+Forward.BeforeDispatch pass 1 step 0 train true chunk 0 of 1, 2 rows of expert 2 on [0 2]
+Forward.AfterDispatch pass 1 step 0 train true chunk 0 of 1, 2 rows of expert 0 on [1 2]
+Forward.BeforeCombine pass 1 step 0 train true chunk 0 of 1, 2 rows of expert 0 on [1 2]
+Forward.AfterCombine pass 1 step 0 train true chunk 0 of 1, 2 rows of expert 0 on [1 2]
+Forward.AfterCombine pass 1 step 0 train true chunk 0 of 1, 2 rows of expert 2 on [0 2]
+Forward.End pass 1 step 0 train true chunk 0 of 0, 2 rows of expert 0 on []
+Backward.Start pass 1 step 0 train true chunk 0 of 0, 2 rows of expert 0 on []
+Backward.BeforeDispatch pass 1 step 0 train true chunk 0 of 1, 2 rows of expert 0 on [1 2]
+Backward.BeforeDispatch pass 1 step 0 train true chunk 0 of 1, 2 rows of expert 2 on [0 2]
+Backward.AfterDispatch pass 1 step 0 train true chunk 0 of 1, 2 rows of expert 0 on [1 2]
+Backward.BeforeCombine pass 1 step 0 train true chunk 0 of 1, 2 rows of expert 0 on [1 2]
+Backward.AfterCombine pass 1 step 0 train true chunk 0 of 1, 2 rows of expert 0 on [1 2]
+Backward.AfterCombine pass 1 step 0 train true chunk 0 of 1, 2 rows of expert 2 on [0 2]
+Backward.End pass 1 step 0 train true chunk 0 of 0, 2 rows of expert 0 on []
+Forward.Start pass 2 step 1 train false chunk 0 of 0, 2 rows of expert 0 on []
+Forward.BeforeDispatch pass 2 step 1 train false chunk 0 of 1, 2 rows of expert 0 on [1 2]
+Forward.BeforeDispatch pass 2 step 1 train false chunk 0 of 1, 2 rows of expert 2 on [0 2]
+Forward.AfterDispatch pass 2 step 1 train false chunk 0 of 1, 2 rows of expert 0 on [1 2]
+Forward.BeforeCombine pass 2 step 1 train false chunk 0 of 1, 2 rows of expert 0 on [1 2]
+Forward.AfterCombine pass 2 step 1 train false chunk 0 of 1, 2 rows of expert 0 on [1 2]
+Forward.AfterCombine pass 2 step 1 train false chunk 0 of 1, 2 rows of expert 2 on [0 2]
+Forward.End pass 2 step 1 train false chunk 0 of 0, 2 rows of expert 0 on []`,
+		2: `Forward.Start pass 1 step 0 train true chunk 0 of 0, 2 rows of expert 0 on []
+Forward.BeforeDispatch pass 1 step 0 train true chunk 0 of 2, 1 rows of expert 0 on [1]
+Forward.BeforeDispatch pass 1 step 0 train true chunk 1 of 2, 1 rows of expert 1 on [1]
+Forward.BeforeDispatch pass 1 step 0 train true chunk 1 of 2, 2 rows of expert 3 on [2]
+Forward.AfterCombine pass 1 step 0 train true chunk 0 of 2, 1 rows of expert 0 on [1]
+Forward.AfterCombine pass 1 step 0 train true chunk 1 of 2, 1 rows of expert 1 on [1]
+Forward.AfterCombine pass 1 step 0 train true chunk 1 of 2, 2 rows of expert 3 on [2]
+Forward.End pass 1 step 0 train true chunk 0 of 0, 2 rows of expert 0 on []
+Forward.AfterDispatch pass 1 step 0 train true chunk 0 of 2, 1 rows of expert 0 on [1]
+Forward.BeforeCombine pass 1 step 0 train true chunk 0 of 2, 1 rows of expert 0 on [1]
+Forward.AfterDispatch pass 1 step 0 train true chunk 1 of 2, 1 rows of expert 1 on [1]
+Forward.BeforeCombine pass 1 step 0 train true chunk 1 of 2, 1 rows of expert 1 on [1]`,
+	} {
+		var seen hookCalls
+		require.NoError(t, errors.Join(onRanks(inprocWorlds(2), func(w *World) error {
+			hooks := everyHook(inert)
+			if w.Rank() == 0 {
+				hooks = everyHook(seen.hook)
+			}
+			return hookedSteps(t.Context(), w, hooks, degree)
+		})...))
+		got := seen.list
+		if degree == 2 { // those of the goroutine that moves rows, then the others of the experts
+			got = slices.DeleteFunc(got, func(s string) bool { return !strings.HasPrefix(s, "Forward.") || !strings.Contains(s, "pass 1 ") })
+			slices.SortStableFunc(got, func(a, b string) int { return ofExperts(a) - ofExperts(b) })
+		}
+		require.Equal(t, want, strings.Join(got, "\n"), "degree %d", degree)
+	}
+}
+
+func ofExperts(call string) int {
+	if strings.Contains(call, "AfterDispatch") || strings.Contains(call, "BeforeCombine") {
+		return 1
+	}
+	return 0
+}
+
+// hookedSteps trains a step, and evaluates.
+func hookedSteps(ctx context.Context, w *World, hooks hook.Hooks, degree int) error {
+	l, err := NewLayer(w, Config{
+		Dim: 3, Experts: 4, Group: 2, Hooks: hooks, Expert: expert.FFN{Hidden: 2}, Overlap: Overlap{Degree: degree},
+		Router: router.Forced{Route: func(token int) []router.ExpertID { return []router.ExpertID{router.ExpertID(token), 3} }},
+	})
+	if err != nil {
+		return err
+	}
+	x := blas32.General{Cols: 3, Stride: 3}
+	if w.Rank() == 0 {
+		x = blas32.General{Rows: 2, Cols: 3, Stride: 3, Data: []float32{1, 2, 3, 4, 5, 6}}
+	}
+	if err = stepOn(ctx, l, x, expert.NewSGD(0)); err != nil {
+		return err
+	}
+	_, err = l.Eval(ctx, x)
+	return err
+}
+
+// scaling is a hook that multiplies rows by a factor, and by more for higher experts, as those of a
+// forward pass and the opposite ones of its backward pass do.
+func scaling(by float32) hook.Func {
+	return func(_ context.Context, at hook.Call, rows blas32.General) error {
+		row := 0
+		for i, end := range append(slices.Clone(at.Ends), rows.Rows) {
+			f := by + float32(at.Expert+i)/8
+			if at.Ends == nil {
+				f = by
+			}
+			for ; row < end; row++ {
+				for j := range mat.Row(rows, row) {
+					mat.Row(rows, row)[j] *= f
+				}
+			}
+		}
+		return nil
+	}
+}
+
+// TestReplacedRows: what the hooks of a forward pass scale, those at the opposite points of the
+// backward pass scale too; then dx is the gradient, by finite differences of the outputs of two
+// ranks, and without any of the six it is not.
+func TestReplacedRows(t *testing.T) {
+	forward := hook.Points{
+		Start: scaling(1.5), BeforeDispatch: scaling(0.75), AfterDispatch: scaling(1.25),
+		BeforeCombine: scaling(0.5), AfterCombine: scaling(1.75), End: scaling(0.8),
+	}
+	backward := hook.Points{
+		Start: forward.End, BeforeDispatch: forward.AfterCombine, AfterDispatch: forward.BeforeCombine,
+		BeforeCombine: forward.AfterDispatch, AfterCombine: forward.BeforeDispatch, End: forward.Start,
+	}
+	for _, degree := range []int{1, 2} {
+		off, size := hookedGradient(t, hook.Hooks{Forward: forward, Backward: backward}, degree)
+		require.Less(t, math.Abs(off), 2e-3*math.Abs(size), "degree %d", degree)
+	}
+	for i := range hook.Number {
+		h := hook.Hooks{Forward: forward, Backward: backward}
+		*[]*hook.Func{
+			&h.Backward.Start, &h.Backward.BeforeDispatch, &h.Backward.AfterDispatch,
+			&h.Backward.BeforeCombine, &h.Backward.AfterCombine, &h.Backward.End,
+		}[i] = nil
+		off, size := hookedGradient(t, h, 1)
+		require.Greater(t, math.Abs(off), 1e-2*math.Abs(size), "without the hook at %s on the way back", hook.Name(i))
+	}
+}
+
+// hookedGradient compares the derivative of Σ y·dy along a direction with Σ dx·direction, and
+// returns how far they are apart, and the derivative.
+func hookedGradient(t *testing.T, hooks hook.Hooks, degree int) (off, size float64) {
+	r := rand.New(rand.NewPCG(5, 6))
+	const tokens, dim, h = 6, 4, 1. / 256
+	x, dy, v := randomMatrix(r, tokens, dim), randomMatrix(r, tokens, dim), randomMatrix(r, tokens, dim)
+	var parts [2]struct{ analytic, numeric float64 }
+	require.NoError(t, errors.Join(onRanks(inprocWorlds(2), func(w *World) error {
+		l, err := NewLayer(w, Config{
+			Dim: dim, Experts: 4, Group: 2, Hooks: hooks, Overlap: Overlap{Degree: degree},
+			Router: router.TopK{K: 4}, Expert: expert.SwiGLU{Hidden: 5}, Shared: expert.SwiGLU{Hidden: 3},
+		})
+		if err != nil {
+			return err
+		}
+		begin, end := 4*int(w.Rank()), 4+2*int(w.Rank())
+		x, dy, v := part(x, begin, end), part(dy, begin, end), part(v, begin, end)
+		if _, err = l.Forward(t.Context(), x); err != nil {
+			return err
+		}
+		dx, err := l.Backward(t.Context(), dy)
+		if err != nil {
+			return err
+		}
+		sum := &parts[w.Rank()]
+		sum.analytic = dot(dx, v)
+		for _, sign := range []float64{1, -1} {
+			moved := blas32.General{Rows: x.Rows, Cols: dim, Stride: dim, Data: slices.Clone(x.Data)}
+			for i := range moved.Data {
+				moved.Data[i] += float32(sign * h * float64(v.Data[i]))
+			}
+			y, err := l.Eval(t.Context(), moved)
+			if err != nil {
+				return err
+			}
+			sum.numeric += sign * dot(y, dy) / (2 * h)
+		}
+		return nil
+	})...))
+	size = parts[0].numeric + parts[1].numeric
+	return parts[0].analytic + parts[1].analytic - size, size
+}
+
+func dot(a, b blas32.General) (sum float64) {
+	for i := range a.Rows {
+		for j, v := range mat.Row(a, i) {
+			sum += float64(v) * float64(mat.Row(b, i)[j])
+		}
+	}
+	return sum
+}
+
+// TestHookThatFails, on one rank of three, fails the pass on all of them, with the rank and the
+// hook; the next pass has the bits that it would have had.
+func TestHookThatFails(t *testing.T) {
+	broken := errors.New("it has broken")
+	eachHook(t, func(t *testing.T, point string, fail func() bool) hook.Func {
+		return func(context.Context, hook.Call, blas32.General) error {
+			if fail() {
+				return broken
+			}
+			return nil
+		}
+	}, func(t *testing.T, point string, rank int, err error) {
+		require.ErrorContains(t, err, "Config.Hooks."+point)
+		if rank == 1 {
+			require.ErrorIs(t, err, broken)
+			return
+		}
+		require.ErrorContains(t, err, "failed; its own error says why")
+	})
+}
+
+// TestHookThatMakesNaN is blamed under Wire.Finite, and not the ranks that its numbers went to.
+func TestHookThatMakesNaN(t *testing.T) {
+	eachHook(t, func(t *testing.T, point string, fail func() bool) hook.Func {
+		return func(_ context.Context, _ hook.Call, rows blas32.General) error {
+			if fail() {
+				mat.Row(rows, rows.Rows-1)[1] = float32(math.NaN())
+			}
+			return nil
+		}
+	}, func(t *testing.T, point string, rank int, err error) {
+		require.ErrorIs(t, err, alltoall.ErrNotFinite)
+		require.ErrorContains(t, err, " of the rows of its Config.Hooks."+point)
+	})
+}
+
+// eachHook runs a layer on three ranks with a hook at each point that on rank 1 fails in the second
+// pass, and checks the errors and the passes around it.
+func eachHook(t *testing.T, of func(t *testing.T, point string, fail func() bool) hook.Func, check func(t *testing.T, point string, rank int, err error)) {
+	x := randomMatrix(rand.New(rand.NewPCG(7, 8)), 4, 3)
+	everyHook(func(point string) hook.Func {
+		t.Run(point, func(t *testing.T) {
+			for _, degree := range []int{1, 3} {
+				for rank, err := range onRanks(inprocWorlds(3), func(w *World) error {
+					failing := false
+					hooks := everyHook(func(p string) hook.Func {
+						if p != point {
+							return nil
+						}
+						return of(t, point, func() bool { return failing })
+					})
+					l, err := NewLayer(w, Config{
+						Dim: 3, Experts: 6, Group: 4, Hooks: hooks, Overlap: Overlap{Degree: degree},
+						Wire:   alltoall.Wire{Finite: true, Combine: alltoall.BF16},
+						Router: router.TopK{K: 6}, Expert: expert.FFN{Hidden: 2},
+					})
+					if err != nil {
+						return err
+					}
+					want, err := outputsOf(t.Context(), l, x)
+					if err != nil {
+						return err
+					}
+					failing = w.Rank() == 1
+					_, err = outputsOf(t.Context(), l, x)
+					failing = false
+					require.ErrorIs(t, err, alltoall.ErrRefused, "rank %d", w.Rank())
+					require.NotErrorIs(t, err, ErrFailed, "rank %d", w.Rank())
+					require.Equal(t, transport.Rank(1), transport.CulpritOf(err), "rank %d: %v", w.Rank(), err)
+					check(t, point, int(w.Rank()), err)
+					got, err := outputsOf(t.Context(), l, x)
+					require.Equal(t, want, got, "after the error")
+					return err
+				}) {
+					require.NoError(t, err, "degree %d, rank %d", degree, rank)
+				}
+			}
+		})
+		return nil
+	})
+}
+
+// outputsOf takes a batch through the layer, both ways.
+func outputsOf(ctx context.Context, l *Layer, x blas32.General) (all []float32, err error) {
+	y, err := l.Forward(ctx, x)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.Clone(y.Data)
+	dx, err := l.Backward(ctx, x)
+	if err != nil {
+		return nil, err
+	}
+	return append(all, dx.Data...), l.DiscardGradients()
+}
+
+// TestHooksSeeNoPadding: what they write in its rows is not kept.
+func TestHooksSeeNoPadding(t *testing.T) {
+	add := func(_ context.Context, _ hook.Call, rows blas32.General) error {
+		for i := range rows.Rows {
+			for j := range mat.Row(rows, i) {
+				mat.Row(rows, i)[j]++
+			}
+		}
+		return nil
+	}
+	alone(t, func(w *World) {
+		l, err := NewLayer(w, Config{
+			Dim: 2, Experts: 2, Router: router.TopK{K: 1}, Expert: expert.FFN{Hidden: 2},
+			Hooks: hook.Hooks{Forward: hook.Points{Start: add, End: add}, Backward: hook.Points{Start: add, End: add}},
+		})
+		require.NoError(t, err)
+		x := blas32.General{Rows: 3, Cols: 2, Stride: 2, Data: []float32{1, 2, float32(math.NaN()), 4, 5, 6}}
+		was := slices.Clone(x.Data)
+		y, err := l.ForwardBatch(t.Context(), x, router.Batch{Padding: []bool{false, true, false}})
+		require.NoError(t, err)
+		require.Equal(t, []float32{0, 0}, mat.Row(y, 1))
+		dx, err := l.Backward(t.Context(), y)
+		require.NoError(t, err)
+		require.Equal(t, []float32{0, 0}, mat.Row(dx, 1))
+		require.Equal(t, fmt.Sprint(was), fmt.Sprint(x.Data), "x is the caller's")
+	})
+}
+
+// TestRanksAgreeOnHooks: on which are set.
+func TestRanksAgreeOnHooks(t *testing.T) {
+	for _, err := range onRanks(inprocWorlds(2), func(w *World) error {
+		cfg := layersUnderTest()["dropless"]
+		if w.Rank() == 1 {
+			cfg.Hooks.Backward.Start = inert("")
+		}
+		_, err := NewLayer(w, cfg)
+		return err
+	}) {
+		require.ErrorContains(t, err, "Hooks=[Backward.Start]")
+		require.ErrorContains(t, err, "Hooks=[]")
+	}
+}
