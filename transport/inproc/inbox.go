@@ -130,7 +130,7 @@ func (b *inbox) recv(g *group, from int, tag transport.Tag, bufs [][]byte) error
 func (b *inbox) consume(s, r *op) {
 	s.waits = false
 	if s.side == buffered {
-		// A buffered message is short: copying it under the lock is cheaper than taking the lock again.
+		// It is short: copying it under the lock is cheaper than taking the lock again.
 		r.n = rows.Spread(r.bufs, s.store)
 		b.release(s)
 		b.mu.Unlock()
