@@ -21,9 +21,8 @@ type losses struct {
 
 	// Of all passes since the last step:
 	passes    int
-	came      int   // their tokens
-	announced int   // the StepTokens of each; −1 if they differ
-	counts    []int // of tokens that chose each expert, if a loss is over the step
+	came      int // their tokens
+	announced int // the StepTokens of each; −1 if they differ
 }
 
 // count counts a backward pass.
@@ -35,27 +34,11 @@ func (s *losses) count(p Batch) {
 	}
 	s.passes++
 	s.came += mat.Sum(p.Tokens)
-	if len(s.counts) == 0 {
-		s.counts = append(s.counts, p.Counts...)
-		return
-	}
-	for e, n := range p.Counts {
-		s.counts[e] += n
-	}
 }
 
 // restart forgets the passes of the last step.
 func (s *losses) restart() {
-	s.tokens, s.came, s.announced, s.passes, s.counts = 0, 0, 0, 0, s.counts[:0]
-}
-
-// Counts returns how many tokens of the passes since the last step chose each expert, none if no
-// loss asks for it, and the number of those tokens. Those of higher numbers than one that is still
-// under way are left out, and so are micro-batch layers.
-func (r *Reducer) Counts() (choices []int, tokens int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone(r.losses.counts), r.losses.came
+	s.tokens, s.came, s.announced, s.passes = 0, 0, 0, 0
 }
 
 // checkStepTokens returns an error if the passes since the last step, those of micro-batch layers

@@ -36,8 +36,9 @@ type memory struct {
 
 	parts []part // of each set of the reducer
 
-	// The reducer's mutex guards how far it has come: it has gone back, is reduced, and has ended.
-	wentBack, counted, reduced, ended bool
+	// The reducer's mutex guards what follows.
+	choices
+	reduced, ended bool
 }
 
 // newMemory returns memory for the gradients of all sets.

@@ -57,9 +57,10 @@ type Reducer struct {
 	deferred []*memory // of passes for Reduce
 	passes   int       // whose gradients are in the sums
 
-	mu     sync.Mutex
-	flight []*memory // of the passes that are under way, or wait for those of lower numbers
-	free   []*memory // of passes that have ended
+	mu      sync.Mutex
+	flight  []*memory // of the passes that are under way, or wait for those of lower numbers
+	free    []*memory // of passes that have ended
+	earlier []sumOfChoices
 
 	adding sync.Mutex // held while the gradients of a pass are added to the sums:
 	sums   []sum      // of each set; that of the losses is not used
@@ -120,7 +121,8 @@ func (r *Reducer) Begin(number uint64, comms Comms) Pass {
 	} else {
 		m = r.newMemory()
 	}
-	m.number, m.batch, m.wentBack, m.counted, m.reduced, m.ended = number, Batch{}, false, false, false, false
+	m.number, m.batch, m.reduced, m.ended = number, Batch{}, false, false
+	m.choices, m.before = choices{}, len(r.earlier)
 	m.comms = Comms{cmp.Or(comms.World, r.cfg.World), cmp.Or(comms.Replicas, r.cfg.Replicas)}
 	r.flight = append(r.flight, m)
 	return Pass{r: r, m: m}
@@ -130,21 +132,9 @@ func (r *Reducer) Begin(number uint64, comms Comms) Pass {
 func (r *Reducer) wentBack(m *memory, b Batch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m.batch, m.wentBack = b, true
-	r.count()
-}
-
-// count counts the passes that have gone back, in the order of their numbers.
-func (r *Reducer) count() {
-	for _, m := range r.flight {
-		if !m.wentBack && !m.ended {
-			return
-		}
-		if m.wentBack && !m.counted {
-			r.losses.count(m.batch)
-		}
-		m.counted = true
-	}
+	m.batch = b
+	r.losses.count(b)
+	r.chose(m, b.Counts, mat.Sum(b.Tokens))
 }
 
 // end ends a pass, and adds the gradients of all that have waited for it.
@@ -156,7 +146,7 @@ func (r *Reducer) end(m *memory) {
 	}
 	r.mu.Lock()
 	m.ended = true
-	r.count()
+	r.chose(m, nil, 0)
 	r.mu.Unlock()
 	r.adding.Lock()
 	defer r.adding.Unlock()

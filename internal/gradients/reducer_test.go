@@ -311,28 +311,6 @@ func TestDrop(t *testing.T) {
 	})
 }
 
-// TestCounts are those of the passes since the last step.
-func TestCounts(t *testing.T) {
-	k := newRank(0, 1)
-	reducer := gradients.New(k.cfg)
-	choices, tokens := reducer.Counts()
-	require.Empty(t, choices)
-	require.Zero(t, tokens)
-	var passes [5]gradients.Pass
-	for i := range passes {
-		passes[i] = reducer.Begin(uint64(i), gradients.Comms{})
-	}
-	passes[1].Defer(gradients.Batch{Tokens: []int{0, 4}, Counts: []int{1, 3}})
-	_, tokens = reducer.Counts()
-	require.Zero(t, tokens, "a pass of a lower number is under way")
-	passes[0].Defer(gradients.Batch{Tokens: []int{2, 1}, Counts: []int{3, 0}})
-	passes[4].Defer(gradients.Batch{Tokens: []int{9, 9}, Counts: []int{9, 9}})
-	passes[2].End()
-	choices, tokens = reducer.Counts()
-	require.Equal(t, []int{4, 3}, choices)
-	require.Equal(t, 7, tokens)
-}
-
 // TestLosses are kept apart if the tokens of the step are not known.
 func TestLosses(t *testing.T) {
 	k := newRank(0, 1)

@@ -19,6 +19,6 @@ func (r *Reducer) Discard() {
 			of.end(m)
 		}
 		of.deferred, of.passes = of.deferred[:0], 0
-		of.losses.restart()
+		of.restart()
 	}
 }

@@ -28,7 +28,7 @@ func (r *Reducer) Step(ctx context.Context, optimizer expert.Optimizer) error {
 	r.update(optimizer)
 	for _, of := range r.all() {
 		of.passes = 0
-		of.losses.restart()
+		of.restart()
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
 	"github.com/switchyard-moe/switchyard/internal/pipeline"
+	"github.com/switchyard-moe/switchyard/internal/routing"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
@@ -49,6 +50,7 @@ func (s *Stages) Forward(ctx context.Context, p *Pass) (err error) {
 		return err
 	}
 	s.Path.EndPass(p.Kind(schedule.Forward), began)
+	p.chose()
 	return nil
 }
 
@@ -91,9 +93,20 @@ func (s *Stages) begin(ctx context.Context, p *Pass, compress bool) (err error) 
 
 // shareCounts shares what the tokens of all ranks chose, if a loss of the gate is over them.
 func (s *Stages) shareCounts(ctx context.Context, p *Pass) error {
-	if !p.Info.Train {
-		return s.Routing.ShareCounts(ctx, p.ranks.routing(), &p.Result, nil, 0)
+	var before routing.Earlier
+	if p.Info.Train {
+		before = &p.grads
 	}
-	choices, tokens := s.Gradients.Counts()
-	return s.Routing.ShareCounts(ctx, p.ranks.routing(), &p.Result, choices, tokens)
+	return s.Routing.ShareCounts(ctx, p.ranks.routing(), &p.Result, before, !p.alone)
+}
+
+// chose notes what the tokens of a pass chose. A plain one has chosen when it goes back: before
+// that it may be given up as if it had not been.
+func (p *Pass) chose() {
+	switch {
+	case !p.Info.Train:
+		p.grads.Chose(nil, 0)
+	case !p.plain:
+		p.grads.Chose(p.Counted, p.Global.TotalTokens())
+	}
 }

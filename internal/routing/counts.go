@@ -10,12 +10,21 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
+// Earlier is the passes of a step before one.
+type Earlier interface {
+	// Before is how many passes of the step count with this one, as far as this rank knows.
+	Before() int
+	// Earlier returns how many tokens of the first n of them chose each expert, and their number.
+	Earlier(n int) (choices []int, tokens int)
+}
+
 // ShareCounts tells a gate with losses over the whole global batch what the tokens of all ranks
-// chose, with those of the passes of this step before it: earlier of each expert, of earlierTokens
-// tokens (Megatron's global_aux_loss; Qiu et al. 2025). r.Global must be complete.
-func (s *Stage) ShareCounts(
-	ctx context.Context, with Ranks, r *Result, earlier []int, earlierTokens int,
-) error {
+// chose, with those of the passes of this step before it, if that is not nil (Megatron's
+// global_aux_loss; Qiu et al. 2025). With agree the ranks may know of different numbers of such
+// passes, and count the fewest; it is the same on every rank. r.Global must be complete.
+//
+// Direct: 8 bytes an expert to each other rank, and 8 more to agree.
+func (s *Stage) ShareCounts(ctx context.Context, with Ranks, r *Result, before Earlier, agree bool) error {
 	g, ok := s.cfg.Gate.(router.GlobalCounter)
 	if !ok || !g.WantsCounts() {
 		return nil
@@ -27,20 +36,36 @@ func (s *Stage) ShareCounts(
 	if err := with.Comm.AllReduceInt64(ctx, counts, collective.Sum); err != nil {
 		return errtext.Errorf("switchyard: counts of the global batch: %w", err)
 	}
+	earlier, tokens, err := earlierCounts(ctx, with, before, agree)
+	if err != nil {
+		return err
+	}
 	all := make([]int, len(counts))
 	for e, n := range counts {
 		all[e] = int(n)
 	}
 	r.Counted = slices.Clone(all)
-	tokens := r.Global.TotalTokens()
-	if len(earlier) > 0 {
-		tokens += earlierTokens
-	}
 	for e, n := range earlier {
 		all[e] += n
 	}
+	tokens += r.Global.TotalTokens()
 	s.cfg.Turn.Do(func() { g.SetCounts(r.Decision, all, tokens) })
 	return nil
+}
+
+// earlierCounts returns what the tokens of earlier passes chose, the same on every rank.
+func earlierCounts(ctx context.Context, with Ranks, before Earlier, agree bool) (choices []int, tokens int, err error) {
+	if before == nil {
+		return nil, 0, nil
+	}
+	n := []int64{int64(before.Before())}
+	if agree {
+		if err := with.Comm.AllReduceInt64(ctx, n, collective.Min); err != nil {
+			return nil, 0, errtext.Errorf("switchyard: number of passes that count together: %w", err)
+		}
+	}
+	choices, tokens = before.Earlier(int(n[0]))
+	return choices, tokens, nil
 }
 
 // UpdateBias moves the bias of a gate that balances its load by one, after a step. It goes by the

@@ -285,6 +285,15 @@ func (c counting) SetCounts(_ *router.Decision, counts []int, tokens int) {
 	*c.set = append(slices.Clone(counts), tokens)
 }
 
+// passesBefore is a number of passes before one: two of 50 tokens each, and then others.
+type passesBefore int
+
+func (n passesBefore) Before() int { return int(n) }
+
+func (passesBefore) Earlier(n int) (choices []int, tokens int) {
+	return []int{5 * n, 10 * n}, 50 * n
+}
+
 // TestShareCounts adds up the choices of all ranks and of the passes before.
 func TestShareCounts(t *testing.T) {
 	var sets [3][]int
@@ -293,16 +302,20 @@ func TestShareCounts(t *testing.T) {
 		r := routing.Result{
 			Decision: &router.Decision{Counts: []int{me, 1}}, Global: batch.Global{Tokens: []int{4, 5, 6}},
 		}
-		if err := s.ShareCounts(t.Context(), with, &r, nil, 100); err != nil {
+		if err := s.ShareCounts(t.Context(), with, &r, nil, false); err != nil {
 			return err
 		}
 		require.Equal(t, []int{3, 3, 15}, sets[me], "nothing came before")
 		require.Equal(t, []int{3, 3}, r.Counted)
-		err := s.ShareCounts(t.Context(), with, &r, []int{10, 20}, 100)
+		if err := s.ShareCounts(t.Context(), with, &r, passesBefore(2), false); err != nil {
+			return err
+		}
 		require.Equal(t, []int{13, 23, 115}, sets[me])
 		require.Equal(t, []int{3, 3}, r.Counted, "this pass alone")
+		err := s.ShareCounts(t.Context(), with, &r, passesBefore(2+me), true)
+		require.Equal(t, []int{13, 23, 115}, sets[me], "rank 0 knows of two")
 		none := routing.Result{Decision: r.Decision}
-		require.NoError(t, plain.ShareCounts(t.Context(), with, &none, nil, 0))
+		require.NoError(t, plain.ShareCounts(t.Context(), with, &none, nil, true))
 		require.Nil(t, none.Counted, "this gate has no such loss")
 		return err
 	}))

@@ -1,0 +1,92 @@
+package gradients
+
+import "slices"
+
+// A loss over the whole step counts the choices of a pass together with those of the passes of the
+// step before it: of lower numbers, up to the first that had not chosen when this one was begun.
+// The passes of ranks that run them at the same time may have chosen earlier on one rank than on
+// another; so the ranks agree on how many passes to count, and count the same then.
+
+// choices is what a pass has to do with this.
+type choices struct {
+	known, listed bool  // what its tokens chose is known, and listed in earlier
+	of            []int // of each expert, nil if no loss asks for it
+	tokens        int
+	before        int // how many passes are counted with it
+}
+
+// sumOfChoices is the choices of a pass and those of the step before it.
+type sumOfChoices struct {
+	of     []int
+	tokens int
+}
+
+// Chose notes what the tokens of all ranks chose in a forward pass, and their number. A pass
+// chooses once: if it is repeated that changes nothing. One that goes back without it, or ends, has
+// chosen too.
+func (p *Pass) Chose(of []int, tokens int) {
+	p.r.mu.Lock()
+	defer p.r.mu.Unlock()
+	p.r.chose(p.m, of, tokens)
+}
+
+func (r *Reducer) chose(m *memory, of []int, tokens int) {
+	if m.known {
+		return
+	}
+	m.known, m.of, m.tokens = true, of, tokens
+	for _, m := range r.flight {
+		if !m.known {
+			return
+		}
+		if !m.listed {
+			r.list(m)
+		}
+	}
+}
+
+// list adds the choices of a pass to those before it.
+func (r *Reducer) list(m *memory) {
+	m.listed = true
+	var sum sumOfChoices
+	if n := len(r.earlier); n > 0 {
+		sum = r.earlier[n-1]
+	}
+	if len(m.of) > 0 {
+		sum.of, sum.tokens = slices.Grow(slices.Clone(sum.of), len(m.of))[:len(m.of)], sum.tokens+m.tokens
+		for e, n := range m.of {
+			sum.of[e] += n
+		}
+	}
+	r.earlier = append(r.earlier, sum)
+}
+
+// Before is how many passes of the step before this one had chosen when it was begun.
+func (p *Pass) Before() int {
+	p.r.mu.Lock()
+	defer p.r.mu.Unlock()
+	return p.m.before
+}
+
+// Earlier returns how many tokens of the first n passes of the step chose each expert, nil if no
+// loss asks for it, and the number of those tokens. The caller must not change the list.
+func (p *Pass) Earlier(n int) (choices []int, tokens int) {
+	p.r.mu.Lock()
+	defer p.r.mu.Unlock()
+	if n == 0 {
+		return nil, 0
+	}
+	sum := p.r.earlier[n-1]
+	return sum.of, sum.tokens
+}
+
+// restart forgets the passes of the last step.
+func (r *Reducer) restart() {
+	r.losses.restart()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.earlier = r.earlier[:0]
+	for _, m := range r.flight {
+		m.before = 0
+	}
+}

@@ -1,0 +1,52 @@
+package gradients_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/internal/gradients"
+)
+
+// TestEarlierChoices are those of the passes of the step that had chosen when a pass was begun, up
+// to the first that had not.
+func TestEarlierChoices(t *testing.T) {
+	k := newRank(0, 1)
+	reducer := gradients.New(k.cfg)
+	var passes []gradients.Pass
+	begin := func() *gradients.Pass {
+		passes = append(passes, reducer.Begin(uint64(len(passes)+1), gradients.Comms{}))
+		return &passes[len(passes)-1]
+	}
+	requireEarlier := func(of, wantBefore int, want []int, wantTokens int) {
+		t.Helper()
+		p := &passes[of]
+		require.Equal(t, wantBefore, p.Before())
+		choices, tokens := p.Earlier(p.Before())
+		require.Equal(t, want, choices)
+		require.Equal(t, wantTokens, tokens)
+	}
+	passes = make([]gradients.Pass, 0, 9)
+	first, second := begin(), begin()
+	second.Chose([]int{1, 3}, 4)
+	third := begin()
+	requireEarlier(2, 0, nil, 0) // the first has not chosen
+	first.Chose([]int{2, 1}, 3)
+	first.Chose([]int{9, 9}, 9) // when it is repeated
+	fourth := begin()
+	requireEarlier(3, 2, []int{3, 4}, 7)
+	requireEarlier(2, 0, nil, 0)
+	first.Defer(gradients.Batch{Tokens: []int{3, 0}, Counts: []int{2, 1}})
+	third.Defer(gradients.Batch{Tokens: []int{0, 5}, Counts: []int{5, 0}}) // of which Chose was not told
+	fourth.End()
+	second.End() // it counts all the same
+	fifth := begin()
+	requireEarlier(4, 4, []int{8, 4}, 12)
+	choices, tokens := fifth.Earlier(2) // another rank knows of two
+	require.Equal(t, []int{3, 4}, choices)
+	require.Equal(t, 7, tokens)
+	fifth.End()
+	reducer.Discard()
+	begin()
+	requireEarlier(5, 0, nil, 0)
+}
