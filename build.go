@@ -36,7 +36,7 @@ type builder struct {
 // newBuilder begins to build a layer, which errors call label.
 func newBuilder(w *World, cfg Config, label string) *builder {
 	return &builder{
-		l: &Layer{cfg: cfg, world: w, micro: microBatches{label: label}, stages: passes.Stages{
+		l: &Layer{cfg: cfg, world: w, micro: microBatches{label: label, turn: lifecycle.Turn{Lock: w.computing}}, stages: passes.Stages{
 			Shape: batch.Shape{Dim: cfg.Dim, Experts: cfg.Experts, Group: cfg.Group},
 		}},
 		at: layout.New(layout.Config{

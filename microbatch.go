@@ -73,7 +73,6 @@ func (l *Layer) newMicroBatch() (*Layer, error) {
 	}
 	t.table.Sets().ShareExperts(l.table.Sets())
 	l.micro.layers = append(l.micro.layers, t)
-	l.micro.turn.Lock, t.micro.turn.Lock = l.world.computing, l.world.computing
 	l.guard.Add(t.guard)
 	l.stages.Gradients.Add(t.stages.Gradients)
 	return t, nil

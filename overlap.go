@@ -89,10 +89,10 @@ func (l *Layer) OverlapProfile() *OverlapProfile {
 // next pass on, and ends [Overlap.Auto]. All ranks set the same, between steps. It is an error if
 // one is not from 1 to what [Overlap.Degree] allows; if chunks are cut by ranks, to their number.
 func (l *Layer) SetDegree(forward, backward int) error {
-	if err := l.guard.Enter(context.Background(), "SetDegree"); err != nil {
+	if err := l.guard.EnterAll(context.Background(), "SetDegree"); err != nil {
 		return err
 	}
-	defer l.guard.Leave()
+	defer l.guard.LeaveAll()
 	if err := l.stages.Path.SetDegree(forward, backward); err != nil {
 		return l.guard.Misuse("SetDegree", "%w", err)
 	}

@@ -39,6 +39,7 @@ var (
 	oneByOne   = []string{"f0", "b0", "f1", "b1", "f2", "b2", "f3", "b3"}
 	gPipe      = []string{"f0", "f1", "f2", "f3", "b0", "b1", "b2", "b3"}
 	oneFOneB   = []string{"f0", "f1", "b0", "f2", "b1", "f3", "b2", "b3"}
+	backwards  = []string{"f0", "f1", "f2", "f3", "b3", "b1", "b2", "b0"}
 	recomputed = []string{"f0", "d0", "f1", "f2", "d1", "d2", "f0", "b0", "f1", "b1", "f2", "b2", "f3", "b3"}
 )
 
@@ -119,7 +120,9 @@ func TestPassesInFlight(t *testing.T) {
 			return got
 		}
 		want := of(oneByOne)
-		for order, marks := range map[string][]string{"GPipe": gPipe, "1F1B": oneFOneB, "recomputation": recomputed} {
+		for order, marks := range map[string][]string{
+			"GPipe": gPipe, "1F1B": oneFOneB, "other order": backwards, "recomputation": recomputed,
+		} {
 			require.Equal(t, want, of(marks), "%s, %s", name, order)
 		}
 	}
