@@ -36,7 +36,8 @@ type builder struct {
 // newBuilder begins to build a layer, which errors call label.
 func newBuilder(w *World, cfg Config, label string) *builder {
 	return &builder{
-		l: &Layer{cfg: cfg, world: w, micro: microBatches{label: label, turn: lifecycle.Turn{Lock: w.computing}}, stages: passes.Stages{
+		l: &Layer{cfg: cfg, world: w, label: label, stages: passes.Stages{
+			Turn:  &lifecycle.Turn{Lock: w.computing},
 			Shape: batch.Shape{Dim: cfg.Dim, Experts: cfg.Experts, Group: cfg.Group},
 		}},
 		at: layout.New(layout.Config{
@@ -48,7 +49,7 @@ func newBuilder(w *World, cfg Config, label string) *builder {
 
 // guarded describes the layer to its guard.
 func (b *builder) guarded() lifecycle.Config {
-	w, label := b.l.world, b.l.micro.label
+	w, label := b.l.world, b.l.label
 	stream := w.views.Next() // of the layer's first view
 	return lifecycle.Config{
 		Rank: w.views.Joined(w.Rank()),
@@ -104,10 +105,10 @@ func (b *builder) build(settings *agreement.Settings) error {
 	})
 	l.stages.Gradients = gradients.New(gradients.Config{
 		Sets: sets, Gate: b.gate, World: b.everyone, Replicas: b.replicas,
-		ExpertParallel: b.at.Parallel, Placement: b.at.Placement, MicroBatches: l.cfg.batches(), Turn: &l.micro.turn, Joined: l.world.views.Joined,
+		ExpertParallel: b.at.Parallel, Placement: b.at.Placement, MicroBatches: l.cfg.batches(), Turn: l.stages.Turn, Joined: l.world.views.Joined,
 	})
 	l.stages.Ranks.Everyone, l.stages.Ranks.Replicas = b.everyone, b.replicas
-	l.stages.Turn, l.stages.Exchanging = &l.micro.turn, &l.stats.exchanging
+	l.stages.Exchanging = &l.stats.exchanging
 	// Else no forward pass can find anything.
 	l.stages.ForwardChecks = l.cfg.Wire.Finite || l.cfg.Compression.Assign != nil
 	return nil
@@ -140,13 +141,13 @@ func (b *builder) buildOwn() (err error) {
 	}
 	l.stages.Routing = routing.New(routing.Config{
 		Gate: b.gate, Experts: cfg.Experts, Passes: cfg.batches(), Comm: b.everyone, Joined: w.views.Joined,
-		Replicas: b.at.Copies, Turn: &l.micro.turn,
+		Replicas: b.at.Copies, Turn: l.stages.Turn,
 	})
 	l.stages.Order = roworder.New(cfg.Dim)
 	l.stages.Checks = passcheck.New(passcheck.Config{
 		Ranks: w.Size(), Rank: w.Rank(), Joined: w.views.Joined, Wire: cfg.Wire,
 	})
-	l.stages.Path, err = cfg.newPath(b.at, pipeline.Path{Checks: l.stages.Checks, Turn: &l.micro.turn, Rank: w.Rank(), Hooks: cfg.Hooks},
+	l.stages.Path, err = cfg.newPath(b.at, pipeline.Path{Checks: l.stages.Checks, Turn: l.stages.Turn, Rank: w.Rank(), Hooks: cfg.Hooks},
 		autotune.Config{Comm: b.everyone, Rank: int(w.Rank()), Ranks: w.Size()}, &l.stats.exchanging)
 	return err
 }
@@ -155,7 +156,7 @@ func (b *builder) buildOwn() (err error) {
 func (b *builder) buildExchange() (err error) {
 	l, cfg := b.l, b.l.cfg
 	leafRows := routing.Slots(b.gate)
-	l.stages.Compression, err = newCompression(cfg, l.world, b.at, leafRows, &l.micro.turn, &l.stats.exchanging)
+	l.stages.Compression, err = newCompression(cfg, l.world, b.at, leafRows, l.stages.Turn, &l.stats.exchanging)
 	if err != nil {
 		return err
 	}
@@ -171,7 +172,7 @@ func (b *builder) buildExchange() (err error) {
 		Algorithm: cfg.Algorithm, Topology: b.at.Topology(cfg.Topology), Wire: cfg.Wire,
 		Groups: l.stages.Path.Most(), // of experts, so that chunks are whole ones
 	}
-	exchange.Wire.Finite = false // an exchange can only refuse alone: l.stages.Checks does it on all ranks
+	exchange.Wire.Finite = false // it could only refuse alone: Checks does it on all ranks
 	if cfg.Links != (links.Links{}) {
 		exchange.Costs = cfg.Links
 	}

@@ -3,8 +3,10 @@ package switchyard
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -206,8 +208,6 @@ func TestPartsOfANorm(t *testing.T) {
 					require.NoError(t, calls(l, x)["Backward"](ctx))
 				}
 			}
-			micro, err := layers[0].NewMicroBatch()
-			require.NoError(t, err)
 			var none *Layer
 			for text, parts := range map[string][]Trainable{
 				"GradNorm: of no part of a model":                            nil,
@@ -217,13 +217,12 @@ func TestPartsOfANorm(t *testing.T) {
 				"rank 0: GradNorm: in use by another goroutine":              {layers[0], layers[0]},
 				"no Backward since the last Step (layer 2)":                  {layers[0], layers[1]},
 				"rank 0: GradNorm: layer 1 is of another world than layer 1": {layers[0], layers[2]},
-				"called on a micro-batch layer":                              {layers[0], micro},
 			} {
 				_, err := GradNorm(ctx, parts...)
 				require.ErrorContains(t, err, text)
 				require.NotErrorIs(t, err, ErrFailed)
 			}
-			_, err = GradNorm(ctx, layers[0])
+			_, err := GradNorm(ctx, layers[0])
 			require.NoError(t, err)
 		})
 	})
@@ -251,9 +250,9 @@ func (g blockingGroup) Forward(x blas32.General, rows expert.Rows) (blas32.Gener
 	return g.SplitBackward.Forward(x, rows)
 }
 
-// TestASecondGoroutineIsAnError at once, in whatever method, also where the first is in a
-// micro-batch layer and the second wants what concerns both; what the first does is not disturbed.
-// What a layer tells of itself anybody may ask for at any time.
+// TestASecondGoroutineIsAnError at once, where the first is in a method of the layer or of a pass
+// and the second wants what cannot be beside it; what the first does is not disturbed. What a layer
+// tells of itself anybody may ask for at any time.
 func TestASecondGoroutineIsAnError(t *testing.T) {
 	alone(t, func(w *World) {
 		cfg := smallConfig()
@@ -261,33 +260,38 @@ func TestASecondGoroutineIsAnError(t *testing.T) {
 		cfg.Expert = b
 		l, err := NewLayer(w, cfg)
 		require.NoError(t, err)
-		micro, err := l.NewMicroBatch()
-		require.NoError(t, err)
 		x := randomMatrix(rand.New(rand.NewPCG(4, 4)), 5, 6)
-		done := make(chan error)
-		for _, first := range []*Layer{l, micro} {
-			go func() { _, err := first.Forward(t.Context(), x); done <- err }()
+		p, err := l.NewPass()
+		require.NoError(t, err)
+		for first, forward := range map[string]func() error{
+			"the layer is in Forward": func() error { _, err := l.Forward(t.Context(), x); return err },
+			"pass 1 is in Forward":    func() error { _, err := p.Forward(t.Context(), x, router.Batch{}); return err },
+		} {
+			done := make(chan error)
+			go func() { done <- forward() }()
 			<-b.begun
-			for name, call := range calls(l, x) {
-				if first == micro && (name == "Forward" || name == "ForwardBatch" || name == "Eval" || name == "EvalBatch") {
-					continue // that may run beside it
-				}
+			besides := []string{"Forward", "ForwardBatch", "Eval", "EvalBatch", "Backward", "Discard", "NewPass", "ForwardPass"}
+			all := calls(l, x)
+			if first != "the layer is in Forward" {
+				all = passCalls(p, x)
+				maps.Copy(all, calls(l, x))
+				maps.DeleteFunc(all, func(name string, _ func(context.Context) error) bool { return slices.Contains(besides, name) })
+			}
+			for name, call := range all {
 				err := call(t.Context())
-				if first == micro && (name == "Backward" || name == "SetDegree" || name == "Discard") {
-					require.NotErrorIs(t, err, ErrInUse, name)
-					continue
-				}
 				require.ErrorIs(t, err, ErrInUse, name)
 				require.NotErrorIs(t, err, ErrFailed, name)
-				require.ErrorContains(t, err, "is in Forward", name)
+				require.ErrorContains(t, err, first, name)
 			}
 			_, _ = l.Stats(), l.OverlapProfile()
 			l.Observe(nil)
 			b.go_ <- struct{}{}
 			require.NoError(t, <-done)
-			_, err := first.Backward(t.Context(), x)
-			require.NoError(t, err)
 		}
+		_, err = l.Backward(t.Context(), x)
+		require.NoError(t, err)
+		_, err = p.Backward(t.Context(), x)
+		require.NoError(t, err)
 		require.NoError(t, l.Step(t.Context(), expert.NewSGD(0.1)))
 	})
 }
@@ -306,9 +310,6 @@ func TestManyGoroutines(t *testing.T) {
 				x := randomMatrix(rand.New(rand.NewPCG(4, uint64(g))), 5, 6)
 				for range 20 {
 					for name, call := range calls(l, x) {
-						if name == "NewMicroBatch" {
-							continue // they would be hundreds
-						}
 						if err := call(t.Context()); err != nil {
 							require.NotErrorIs(t, err, ErrFailed, name)
 						}

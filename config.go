@@ -48,13 +48,12 @@ type Config struct {
 	// rank may leave Group 0, which means PerRank there; a larger one must say which of the two it
 	// wants.
 	Group int
-	// MicroBatches is how many backward passes of equal size make a step, those of micro-batch
-	// layers counted; 0 means 1. It is an estimate for auxiliary losses, which count as means over
-	// the tokens of the step, padding left out. The gradient of the gate's parameters is exact for
-	// any number of passes of any size. The gradient of the tokens is returned with its pass: it is
-	// scaled as if all passes of the step were like this one, unless router.Batch.StepTokens gives
-	// the number of tokens of the step, as it should if passes differ in size. A trainer scales its
-	// own loss by the same number.
+	// MicroBatches is how many backward passes of equal size make a step; 0 means 1. It is an
+	// estimate for auxiliary losses, which count as means over the tokens of the step, padding left
+	// out. The gradient of the gate's parameters is exact for any number of passes of any size. The
+	// gradient of the tokens is returned with its pass: it is scaled as if all passes of the step
+	// were like this one, unless router.Batch.StepTokens gives the number of tokens of the step, as
+	// it should if passes differ in size. A trainer scales its own loss by the same number.
 	MicroBatches int
 	// Seed, with the number of the layer among those made on its world, fixes the initial
 	// parameters, the noise of routing and the rotations of compression. So layers of one Config

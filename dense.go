@@ -74,7 +74,7 @@ func (d *Dense) State(o expert.Optimizer) (*param.State, error) {
 	if err := d.enter(op); err != nil {
 		return nil, err
 	}
-	defer d.guard.LeaveAll()
+	defer d.guard.Leave()
 	stateful, err := parameters.Stateful(o)
 	if err != nil {
 		return nil, d.guard.Misuse(op, "%w", err)
@@ -94,7 +94,7 @@ func (d *Dense) atBoundary(op string, do func() error) error {
 	if err := d.enter(op); err != nil {
 		return err
 	}
-	defer d.guard.LeaveAll()
+	defer d.guard.Leave()
 	if err := do(); err != nil {
 		return d.guard.Misuse(op, "%w", err)
 	}
@@ -123,7 +123,7 @@ func (d *Dense) enter(op string) error {
 		err = d.checkNoGradients(op)
 	}
 	if err != nil {
-		d.guard.LeaveAll()
+		d.guard.Leave()
 	}
 	return err
 }

@@ -112,6 +112,6 @@ func (d *Dense) within(ctx context.Context, op string, do func() error) error {
 	if err := d.guard.EnterAll(ctx, op); err != nil {
 		return err
 	}
-	defer d.guard.LeaveAll()
+	defer d.guard.Leave()
 	return do()
 }

@@ -54,7 +54,7 @@ func TestPrefixesStandOnce(t *testing.T) {
 	prelude["Gradients"] = prelude["Step"]
 	for _, parallel := range []int{1, 2} {
 		cfg.ExpertParallel = parallel
-		for _, op := range []string{"Forward", "Eval", "Backward", "Step", "Gradients", "Parameters", "NewMicroBatch"} {
+		for _, op := range []string{"Forward", "Eval", "Backward", "Step", "Gradients", "Parameters"} {
 			errs := onRanks(inprocWorlds(2), func(w *World) error {
 				l, err := NewLayer(w, cfg)
 				require.NoError(t, err)

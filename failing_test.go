@@ -61,8 +61,7 @@ func beforehand(op string, l *Layer, x blas32.General) error {
 }
 
 // TestALayerThatFailsStaysFailed: a context that ends in the middle of a call ends the layer. Each
-// later call, and those of its micro-batch layers, says so at once, and where it was, and none
-// panics or waits.
+// later call, and those of its passes, says so at once, and where it was, and none panics or waits.
 func TestALayerThatFailsStaysFailed(t *testing.T) {
 	cfg := smallConfig()
 	cfg.ExpertParallel = 2
@@ -71,8 +70,10 @@ func TestALayerThatFailsStaysFailed(t *testing.T) {
 		for rank, err := range onRanks(inprocWorlds(2), func(w *World) error {
 			l, err := NewLayer(w, cfg)
 			require.NoError(t, err)
-			micro, err := l.NewMicroBatch()
-			require.NoError(t, err)
+			passes := [2]*Pass{}
+			if op == "Forward" || op == "Eval" { // which passes in flight do not disturb
+				passes = twoPasses(t, l, x)
+			}
 			require.NoError(t, beforehand(op, l, x))
 			if w.Rank() == 1 {
 				return nil // it never comes, and leaves
@@ -86,8 +87,12 @@ func TestALayerThatFailsStaysFailed(t *testing.T) {
 					require.ErrorContains(t, err, fmt.Sprintf("switchyard: %s: this layer failed earlier, in %s: ", name, op))
 					require.ErrorIs(t, err, first)
 				}
-				for _, name := range []string{"Forward", "ForwardBatch", "Eval", "EvalBatch", "Backward", "SetDegree", "Discard"} {
-					require.ErrorIs(t, calls(micro, x)[name](context.Background()), ErrFailed, "%s of a micro-batch layer after %s", name, op)
+				for i, p := range passes {
+					for name, call := range passCalls(p, x) {
+						if p != nil {
+							require.ErrorIs(t, call(context.Background()), first, "%s of pass %d after %s", name, i, op)
+						}
+					}
 				}
 			}
 			return nil

@@ -7,9 +7,9 @@ import (
 )
 
 // SetFrozen freezes the parameters of the given kinds, and thaws those of all others: without kinds
-// all are trained. Every rank calls it, with the same kinds, between two steps; micro-batch layers,
-// also those made later, follow. A kind of which the layer has nothing is no error. A checkpoint
-// does not keep what is frozen: the program says it again after it has built the layer.
+// all are trained. Every rank calls it, with the same kinds, between two steps. A kind of which the
+// layer has nothing is no error. A checkpoint does not keep what is frozen: the program says it
+// again after it has built the layer.
 //
 // A frozen set keeps its values. It has no gradient: none is computed by the gates and experts of
 // this module, kept in memory, sent, counted in [GradNorm] or listed by Gradients; and no optimizer
@@ -22,7 +22,7 @@ func (l *Layer) SetFrozen(ctx context.Context, kinds ...param.Kind) error {
 	if err := l.guard.EnterAll(ctx, op); err != nil {
 		return err
 	}
-	defer l.guard.LeaveAll()
+	defer l.guard.Leave()
 	if err := l.guard.CheckBoundary(op); err != nil {
 		return err
 	}
@@ -38,8 +38,8 @@ func (l *Layer) SetFrozen(ctx context.Context, kinds ...param.Kind) error {
 // since the last step.
 func (l *Layer) updateBias(ctx context.Context) error {
 	if l.stages.Gradients.Frozen(param.Bias) {
-		l.stages.Routing.DropTally(l.micro.routing())
+		l.stages.Routing.DropTally(nil)
 		return nil
 	}
-	return l.stages.Routing.UpdateBias(ctx, l.micro.routing())
+	return l.stages.Routing.UpdateBias(ctx, nil)
 }

@@ -40,14 +40,10 @@ type frozenStep struct {
 	sent          uint64 // by Step
 }
 
-// trainFrozen takes a step of three passes, one of a micro-batch layer, then freezes kinds, and
+// trainFrozen takes a step of three passes, one of which the test holds, then freezes kinds, and
 // takes another, which it returns.
 func trainFrozen(ctx context.Context, w *World, cfg Config, kinds []param.Kind) (s frozenStep, err error) {
 	l, err := NewLayer(w, cfg)
-	if err != nil {
-		return s, err
-	}
-	micro, err := l.NewMicroBatch()
 	if err != nil {
 		return s, err
 	}
@@ -58,11 +54,11 @@ func trainFrozen(ctx context.Context, w *World, cfg Config, kinds []param.Kind) 
 			if err = l.SetFrozen(ctx, kinds...); err != nil {
 				return s, err
 			}
-			checkNoMemory([]*Layer{l, micro}, kinds)
+			checkNoMemory([]*Layer{l}, kinds)
 		}
-		for i, of := range []*Layer{l, micro, l} {
-			mine := micros(w, [2]blas32.General{randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)})
-			if _, err = of.Forward(ctx, mine[0]); err != nil {
+		for i, of := range []forwarder{l, &heldPasses{Layer: l}, l} {
+			mine := cutOf(w, [2]blas32.General{randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)})
+			if _, err = of.ForwardBatch(ctx, mine[0], router.Batch{}); err != nil {
 				return s, err
 			}
 			dx, err := of.Backward(ctx, mine[1])
@@ -86,7 +82,7 @@ func trainFrozen(ctx context.Context, w *World, cfg Config, kinds []param.Kind) 
 		}
 		s.updated, s.sent = o.kinds, w.WireBytes()-s.sent
 	}
-	checkNoMemory([]*Layer{l, micro}, kinds)
+	checkNoMemory([]*Layer{l}, kinds)
 	s.after, err = l.Parameters(ctx)
 	return s, err
 }
@@ -291,8 +287,7 @@ func (g *defiantGate) Backward(d *router.Decision, x blas32.General, grad router
 	return err
 }
 
-// TestThawedParametersAreTrainedAgain, also in micro-batch layers that were made while they were
-// frozen.
+// TestThawedParametersAreTrainedAgain.
 func TestThawedParametersAreTrainedAgain(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 8))
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
@@ -301,14 +296,11 @@ func TestThawedParametersAreTrainedAgain(t *testing.T) {
 		l, err := NewLayer(w, normLayer())
 		require.NoError(t, err)
 		require.NoError(t, l.SetFrozen(ctx, param.Expert, param.Gate))
-		micro, err := l.NewMicroBatch()
-		require.NoError(t, err)
-		require.True(t, micro.table.Sets().Gate.Frozen)
 		for _, kinds := range [][]param.Kind{{param.Expert, param.Gate}, nil} {
 			require.NoError(t, l.SetFrozen(ctx, kinds...))
 			before, err := l.Parameters(ctx)
 			require.NoError(t, err)
-			require.NoError(t, passOver(ctx, w, micro, x, dy))
+			require.NoError(t, passOver(ctx, w, l, x, dy))
 			require.NoError(t, l.Step(ctx, expert.NewSGD(0.1)))
 			after, err := l.Parameters(ctx)
 			require.NoError(t, err)
@@ -340,11 +332,9 @@ func TestTheBiasOfAFrozenGate(t *testing.T) {
 			w.layers = 0 // the same seed
 			l, err := NewLayer(w, cfg)
 			require.NoError(t, err)
-			micro, err := l.NewMicroBatch()
-			require.NoError(t, err)
 			step := func(x blas32.General, kinds ...param.Kind) []float32 {
 				require.NoError(t, l.SetFrozen(ctx, kinds...))
-				for _, of := range []*Layer{l, micro} {
+				for _, of := range []forwarder{l, &heldPasses{Layer: l}} {
 					require.NoError(t, passOver(ctx, w, of, x, dy))
 				}
 				require.NoError(t, l.Step(ctx, expert.NewSGD(0)))
@@ -382,8 +372,6 @@ func TestMisuseOfSetFrozen(t *testing.T) {
 		ctx := t.Context()
 		l, err := NewLayer(w, normLayer())
 		require.NoError(t, err)
-		micro, err := l.NewMicroBatch()
-		require.NoError(t, err)
 		refuse := func(err error, why string) {
 			t.Helper()
 			require.ErrorContains(t, err, why)
@@ -392,7 +380,6 @@ func TestMisuseOfSetFrozen(t *testing.T) {
 		for _, kind := range []param.Kind{param.Dense, param.Bias + 1, -1} {
 			refuse(l.SetFrozen(ctx, param.Gate, kind), fmt.Sprintf("SetFrozen: a layer has no parameters of kind %v, want gate to bias", kind))
 		}
-		refuse(micro.SetFrozen(ctx), "SetFrozen: called on a micro-batch layer")
 		kinds := [][]param.Kind{{param.Gate, param.Expert}, {param.Expert}}[w.Rank()]
 		err = l.SetFrozen(ctx, kinds...)
 		refuse(err, "its kinds are [expert], those of rank 0 [gate expert]")
@@ -401,11 +388,15 @@ func TestMisuseOfSetFrozen(t *testing.T) {
 		require.False(t, l.table.Sets().Experts[0].Frozen)
 		r := rand.New(rand.NewPCG(8, 8))
 		x := randomMatrix(r, bitsTokens, bitsDim)
-		for _, of := range []*Layer{l, micro} {
-			mine := micros(w, [2]blas32.General{x, x})
-			_, err = of.Forward(ctx, mine[0])
+		for _, of := range []forwarder{l, &heldPasses{Layer: l}} {
+			mine := cutOf(w, [2]blas32.General{x, x})
+			_, err = of.ForwardBatch(ctx, mine[0], router.Batch{})
 			require.NoError(t, err)
-			refuse(l.SetFrozen(ctx, param.Expert), "SetFrozen: a Forward has had no Backward")
+			why := "SetFrozen: a Forward has had no Backward"
+			if of != forwarder(l) {
+				why = "SetFrozen: passes are in flight, with the numbers 2; end each by Backward or Release"
+			}
+			refuse(l.SetFrozen(ctx, param.Expert), why)
 			_, err = of.Backward(ctx, mine[1])
 			require.NoError(t, err)
 			refuse(l.SetFrozen(ctx, param.Expert), "SetFrozen: the gradients of ")

@@ -36,7 +36,7 @@ type goldenCase struct {
 	name  string
 	ranks int
 	cfg   Config
-	micro int // micro-batches of a step, each on a layer of its own; 0 means one
+	held  bool // a step has two passes, which the test holds
 	split []int
 }
 
@@ -63,7 +63,7 @@ func goldenCases() []goldenCase {
 		})},
 		{name: "uneven experts", ranks: 3, cfg: with(func(c *Config) { c.Hosted = []int{5, 0, 3} })},
 		{name: "capacity", ranks: 4, cfg: layersUnderTest()["drops"]},
-		{name: "two micro-batches, two chunks", ranks: 2, micro: 2, cfg: with(func(c *Config) { c.MicroBatches, c.Overlap.Degree = 2, 2 })},
+		{name: "two passes held, two chunks", ranks: 2, held: true, cfg: with(func(c *Config) { c.MicroBatches, c.Overlap.Degree = 2, 2 })},
 		{name: "background collectives", ranks: 2, cfg: with(func(c *Config) {
 			c.Overlap.Degree, c.Overlap.Background = 2, waiting(3)
 		})},
@@ -136,12 +136,13 @@ func (waiting) Run(context.Context) error { return nil }
 // goldenRank is what one rank leaves: the order of its tasks, and its bytes, messages, Stats and
 // results.
 type goldenRank struct {
-	t      *messages
-	layers []*Layer
-	tasks  []string
-	wire   []string
-	stats  []string
-	bits   []string
+	t       *messages
+	layer   *Layer
+	through []forwarder // the batches of a step
+	tasks   []string
+	wire    []string
+	stats   []string
+	bits    []string
 
 	bytes uint64
 	sent  int64
@@ -201,14 +202,9 @@ func (g *goldenRank) run(w *World, c *goldenCase, x, dy blas32.General, side rou
 	if err != nil {
 		return err
 	}
-	g.layers = []*Layer{l}
-	for len(g.layers) < c.micro {
-		other, err := l.NewMicroBatch()
-		if err != nil {
-			return err
-		}
-		other.Observe(g.observe)
-		g.layers = append(g.layers, other)
+	g.layer, g.through = l, []forwarder{l}
+	if c.held {
+		g.through = []forwarder{&heldPasses{Layer: l}, &heldPasses{Layer: l}}
 	}
 	g.travelled("make")
 	optimizer := expert.NewAdam(0.01)
@@ -229,23 +225,23 @@ func (g *goldenRank) run(w *World, c *goldenCase, x, dy blas32.General, side rou
 
 func (g *goldenRank) step(x, dy blas32.General, side router.Batch, optimizer expert.Optimizer) error {
 	ctx := context.Background()
-	for i, l := range g.layers {
+	for i, through := range g.through {
 		side.Micro = i
-		y, err := l.ForwardBatch(ctx, x, side)
+		y, err := through.ForwardBatch(ctx, x, side)
 		if err != nil {
 			return err
 		}
 		g.travelled("forward")
-		g.noteStats("forward", l.Stats())
+		g.noteStats("forward", g.layer.Stats())
 		g.noteBits("y", y.Data)
-		dx, err := l.Backward(ctx, dy)
+		dx, err := through.Backward(ctx, dy)
 		if err != nil {
 			return err
 		}
 		g.travelled("backward")
 		g.noteBits("dx", dx.Data)
 	}
-	err := g.layers[0].Step(ctx, optimizer)
+	err := g.layer.Step(ctx, optimizer)
 	g.travelled("step")
 	return err
 }

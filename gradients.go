@@ -29,7 +29,7 @@ type trainedPart struct{ joint.Part }
 func (l *Layer) part(string) (trainedPart, error) {
 	return trainedPart{joint.Part{
 		Owner: l.stages.Gradients, Guard: l.guard, World: l.world, Joined: l.world.joined,
-		Label: l.micro.label, Noted: true, Complete: func() error { return nil },
+		Label: l.label, Noted: true, Complete: func() error { return nil },
 	}}, nil
 }
 
@@ -105,9 +105,8 @@ func ClipGradients(ctx context.Context, most float64, parts ...Trainable) (norm 
 func (l *Layer) GradNorm(ctx context.Context) (float64, error) { return GradNorm(ctx, l) }
 
 // ScaleGradients multiplies the gradients that the next Step would use by a finite factor, the same
-// on every rank: those of all passes since the last Step, micro-batch layers and auxiliary losses
-// included. Those of passes to come are added to the products. Every rank calls it, after at least
-// one Backward.
+// on every rank: those of all passes since the last Step, auxiliary losses included. Those of
+// passes to come are added to the products. Every rank calls it, after at least one Backward.
 func (l *Layer) ScaleGradients(ctx context.Context, factor float32) error {
 	return scaleGradients(ctx, factor, l)
 }
@@ -134,17 +133,16 @@ func scaleGradients(ctx context.Context, factor float32, part Trainable) error {
 	})
 }
 
-// DiscardGradients forgets the gradients of all passes since the last Step, those of micro-batch
-// layers included: a step is left out, as where [ClipGradients] finds gradients that are not
-// finite. Every rank does so. Parameters, the bias by which a gate balances its load, what counts
-// steps and the state of an optimizer stay as they are, and the load of these passes moves no bias.
-// Without gradients it does nothing.
+// DiscardGradients forgets the gradients of all passes since the last Step: a step is left out, as
+// where [ClipGradients] finds gradients that are not finite. Every rank does so. Parameters, the
+// bias by which a gate balances its load, what counts steps and the state of an optimizer stay as
+// they are, and the load of these passes moves no bias. Without gradients it does nothing.
 func (l *Layer) DiscardGradients() error {
 	const op = "DiscardGradients"
 	if err := l.guard.EnterAll(context.Background(), op); err != nil {
 		return err
 	}
-	defer l.guard.LeaveAll()
+	defer l.guard.Leave()
 	if err := l.guard.CheckNoneWaits(op); err != nil {
 		return err
 	}
@@ -155,6 +153,6 @@ func (l *Layer) DiscardGradients() error {
 // dropStep forgets all passes since the last step.
 func (l *Layer) dropStep() {
 	l.stages.Gradients.Discard()
-	l.stages.Routing.DropTally(l.micro.routing())
+	l.stages.Routing.DropTally(nil)
 	l.guard.StepDone()
 }

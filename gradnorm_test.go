@@ -29,9 +29,9 @@ func normLayer() Config {
 }
 
 // passOver takes this rank's share of matrices of bitsTokens rows forward and backward.
-func passOver(ctx context.Context, w *World, l *Layer, x, dy blas32.General) error {
-	mine := micros(w, [2]blas32.General{x, dy})
-	if _, err := l.Forward(ctx, mine[0]); err != nil {
+func passOver(ctx context.Context, w *World, l forwarder, x, dy blas32.General) error {
+	mine := cutOf(w, [2]blas32.General{x, dy})
+	if _, err := l.ForwardBatch(ctx, mine[0], router.Batch{}); err != nil {
 		return err
 	}
 	_, err := l.Backward(ctx, mine[1])
@@ -39,7 +39,7 @@ func passOver(ctx context.Context, w *World, l *Layer, x, dy blas32.General) err
 }
 
 // normsOn returns the norm of each of two layers, and that of both, after passes of the layers and
-// of a micro-batch layer of the first.
+// that the test holds of the first.
 func normsOn(t *testing.T, worlds []*World, cfg Config) (norms [3]float64) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(8, 8))
@@ -50,15 +50,11 @@ func normsOn(t *testing.T, worlds []*World, cfg Config) (norms [3]float64) {
 		if err != nil {
 			return err
 		}
-		micro, err := first.NewMicroBatch()
-		if err != nil {
-			return err
-		}
 		second, err := NewLayer(w, cfg)
 		if err != nil {
 			return err
 		}
-		for _, l := range []*Layer{first, micro, second} {
+		for _, l := range []forwarder{first, &heldPasses{Layer: first}, second} {
 			if err := passOver(ctx, w, l, x, dy); err != nil {
 				return err
 			}
@@ -336,8 +332,8 @@ func TestANormThatIsBrokenOff(t *testing.T) {
 	}
 }
 
-// TestScaleGradients multiplies what the next step uses, of passes that wait and of micro-batch
-// layers too, on one rank and on several.
+// TestScaleGradients multiplies what the next step uses, of passes that wait too, on
+// one rank and on several.
 func TestScaleGradients(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 8))
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
@@ -348,9 +344,7 @@ func TestScaleGradients(t *testing.T) {
 				w.layers = 0 // the same seed
 				l, err := NewLayer(w, normLayer())
 				require.NoError(t, err)
-				micro, err := l.NewMicroBatch()
-				require.NoError(t, err)
-				for _, of := range []*Layer{l, micro, l} {
+				for _, of := range []forwarder{l, &heldPasses{Layer: l}, l} {
 					if err := passOver(t.Context(), w, of, x, dy); err != nil {
 						return err
 					}
@@ -406,11 +400,8 @@ func trainDiscarding(ctx context.Context, w *World, cfg Config, discards bool) (
 	if err != nil {
 		return "", err
 	}
-	micro, err := l.NewMicroBatch()
-	if err != nil {
-		return "", err
-	}
-	pass := func(of *Layer, from int, sign float32) error {
+	other := &heldPasses{Layer: l}
+	pass := func(of forwarder, from int, sign float32) error {
 		x, dy, side := paddedBatch(from, 0)
 		for i := range x.Data {
 			x.Data[i] *= sign
@@ -424,7 +415,7 @@ func trainDiscarding(ctx context.Context, w *World, cfg Config, discards bool) (
 	me := int(w.Rank())
 	for range 2 {
 		for i := range 2 {
-			for _, of := range []*Layer{l, micro, l}[i:] {
+			for _, of := range []forwarder{l, other, l}[i:] {
 				if discards {
 					if err := pass(of, me, -1); err != nil {
 						return "", err
@@ -435,7 +426,7 @@ func trainDiscarding(ctx context.Context, w *World, cfg Config, discards bool) (
 				return "", err
 			}
 		}
-		for _, of := range []*Layer{l, micro} {
+		for _, of := range []forwarder{l, other} {
 			if err := pass(of, me, 1); err != nil {
 				return "", err
 			}

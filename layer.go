@@ -26,21 +26,35 @@ var (
 // experts hosted here. All ranks call its methods in the same order; any rank may have any number
 // of tokens, none included.
 //
-// # One goroutine at a time
+// # Passes in flight
 //
-// A method that is called while another goroutine is in one of the same layer returns [ErrInUse]
-// and does nothing. Micro-batch layers may run beside each other; what concerns the parameters that
-// they share (Step, Gradients, GradNorm and what changes gradients, SetFrozen, Parameters, Load,
-// State, NewMicroBatch) needs all of them idle. Stats, OverlapProfile and Observe may be called at
-// any time.
+// A pass is one batch on its way: its Forward, and then its Backward. Forward and Backward of the
+// layer are for one pass at a time. Any number of passes may be in flight at once as values of
+// [Pass]: as a pipeline has them (1F1B, interleaved), where activations are recomputed, where rows
+// of one batch travel while another is computed, and where requests are evaluated beside each
+// other. They compute in turn ([World.Compute]).
+//
+// Passes are numbered in the order in which NewPass, ForwardPass, Forward and Eval of the layer are
+// called, which is the same on every rank, and messages of a pass meet by its number. So each pass
+// may be used by a goroutine of its own, in another order than on other ranks; a goroutine that
+// uses several takes them in the order of the other ranks, since their calls wait for each other.
+// Gradients are added in the order of the numbers, whatever the order of the calls of Backward: a
+// step has the bits of its passes one after another.
+//
+// # Goroutines
+//
+// Each pass is used by one goroutine at a time, and so are the methods of the layer itself. Those
+// that concern the parameters (Step, Gradients, GradNorm and what changes gradients, SetFrozen,
+// Parameters, Load, State, SetDegree) also need every pass idle. What is in use returns [ErrInUse]
+// and does nothing. Stats, OverlapProfile and Observe may be called at any time.
 //
 // # Order of calls
 //
-// Forward, Backward, in turns, any number of times, and then Step, or DiscardGradients in its
-// place. Between the last Backward and Step stand Gradients, [GradNorm], [ClipGradients] and
-// ScaleGradients. SetFrozen stands between steps, Eval anywhere. A call out of turn, or with what
-// does not fit (a matrix that contradicts itself, a nil), is an error that names the rank, the
-// operation, the value and the limit, and does nothing.
+// Passes, any number of them, and then Step, or DiscardGradients in its place. Between the last
+// Backward and Step stand Gradients, [GradNorm], [ClipGradients] and ScaleGradients. SetFrozen
+// stands between steps, Eval anywhere. A call out of turn, or with what does not fit (a matrix that
+// contradicts itself, a nil), is an error that names the rank, the operation, the value and the
+// limit, and does nothing. So is one that needs that no pass is in flight; it names those that are.
 //
 // # After an error
 //
@@ -52,11 +66,11 @@ var (
 //     have refused the batch together ([alltoall.ErrRefused]: a token that cannot be routed, a
 //     number that is not finite), or the step (an optimizer that cannot take it). Then the pass is
 //     dropped on every rank, or the gradients stay for the next Step, and the next call works.
-//   - With ErrFailed the layer has ended on this rank, and so have its micro-batch layers. Messages
-//     had been sent, and the call was broken off: a rank died, a context ended in the middle, an
-//     expert or a gate failed. The state of this layer may differ from that of the others, so it is
-//     not used again: every later call returns ErrFailed at once, with the first error beneath it.
-//     No gradient is left out without an error. A job goes on from its last checkpoint, on a new
+//   - With ErrFailed the layer has ended on this rank, and so have all its passes. Messages had
+//     been sent, and the call was broken off: a rank died, a context ended in the middle, an expert
+//     or a gate failed. The state of this layer may differ from that of the others, so it is not
+//     used again: every later call returns ErrFailed at once, with the first error beneath it. No
+//     gradient is left out without an error. A job goes on from its last checkpoint, on a new
 //     world.
 type Layer struct {
 	cfg    Config
@@ -65,7 +79,7 @@ type Layer struct {
 	stages passes.Stages    // through which passes go
 	one    onePass          // of Forward, Backward and Eval of the layer
 	table  *parameters.Table
-	micro  microBatches
+	label  string // what errors call it: "layer 1"
 	stats  statsBoard
 }
 

@@ -1,6 +1,7 @@
 package switchyard
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
@@ -78,19 +80,40 @@ func (r *rankOfStep) clipTwo(list func(second *Layer) []Trainable) error {
 	}
 	return r.clip(list(l)...)
 }
-func (r *rankOfStep) newMicroBatch() error { _, err := r.l.NewMicroBatch(); return err }
+func (r *rankOfStep) newPass() error { _, err := r.l.NewPass(); return err }
 
-// onSecond makes two layers like the first, or two micro-batch layers of it, and calls pass twice
-// with the last of them.
-func (r *rankOfStep) onSecond(micro bool, pass func(r *rankOfStep) error) (err error) {
+// inPass calls each of do with one pass.
+func (r *rankOfStep) inPass(do ...func(r *rankOfStep, p *Pass) error) error {
+	p, err := r.l.NewPass()
+	for _, call := range do {
+		err = cmp.Or(err, call(r, p))
+	}
+	return err
+}
+
+func (r *rankOfStep) evalPass(p *Pass) error {
+	_, err := p.Eval(context.Background(), r.x, router.Batch{})
+	return err
+}
+
+func (r *rankOfStep) forwardPass(p *Pass) error {
+	_, err := p.Forward(context.Background(), r.x, router.Batch{})
+	return err
+}
+
+func (r *rankOfStep) backwardPass(p *Pass) error {
+	_, err := p.Backward(context.Background(), r.dy)
+	return err
+}
+
+func (*rankOfStep) dropPass(p *Pass) error    { return p.Drop() }
+func (*rankOfStep) releasePass(p *Pass) error { return p.Release() }
+
+// onSecond makes two layers like the first, and calls pass twice with the last of them.
+func (r *rankOfStep) onSecond(pass func(r *rankOfStep) error) (err error) {
 	l := r.l
 	for range 2 {
-		if micro {
-			l, err = r.l.NewMicroBatch()
-		} else {
-			l, err = NewLayer(r.w, layersUnderTest()["dropless"])
-		}
-		if err != nil {
+		if l, err = NewLayer(r.w, layersUnderTest()["dropless"]); err != nil {
 			return err
 		}
 	}
@@ -121,8 +144,8 @@ var mistakes = map[string]struct {
 		[]string{"NewLayer #2", "layer 1: Forward #1"}},
 	"makes a group": {func(r *rankOfStep) error { _, err := r.w.Group(nil); return err }, func(r *rankOfStep) error { return r.train(0) },
 		[]string{"Group #2", "layer 1: Forward #1"}},
-	"makes a micro-batch layer": {(*rankOfStep).newMicroBatch, func(r *rankOfStep) error { return r.train(0) },
-		[]string{"layer 1: NewMicroBatch #1", "layer 1: Forward #1"}},
+	"makes a pass": {func(r *rankOfStep) error { return errors.Join(r.newPass(), r.save()) }, func(r *rankOfStep) error { return r.train(0) },
+		[]string{"layer 1: NewPass #1", "layer 1: Forward #1"}},
 	"waits for all": {(*rankOfStep).barrier, func(r *rankOfStep) error { return r.train(0) },
 		[]string{"World.Comm: barrier #1", "layer 1: Forward #1"}},
 	"waits where others sum": {(*rankOfStep).barrier, (*rankOfStep).reduce,
@@ -147,11 +170,19 @@ var mistakes = map[string]struct {
 		[]string{"World.Comm: all-gather #2", "World.Comm: all-reduce #2"}},
 	"trains while others evaluate": {func(r *rankOfStep) error { return r.train(0) }, func(r *rankOfStep) error { return errors.Join(r.eval(), r.eval()) },
 		[]string{"layer 1: Eval #2", "layer 1: Backward #2"}},
-	"evaluates the third layer": {func(r *rankOfStep) error { return r.onSecond(false, (*rankOfStep).eval) },
-		func(r *rankOfStep) error { return r.onSecond(false, (*rankOfStep).pass) }, []string{"layer 3: Eval #2", "layer 3: Backward #2"}},
-	"evaluates the second micro-batch layer": {func(r *rankOfStep) error { return r.onSecond(true, (*rankOfStep).eval) },
-		func(r *rankOfStep) error { return r.onSecond(true, (*rankOfStep).pass) },
-		[]string{"layer 1, micro-batch layer 2: Eval #2", "layer 1, micro-batch layer 2: Backward #2"}},
+	"evaluates the third layer": {func(r *rankOfStep) error { return r.onSecond((*rankOfStep).eval) },
+		func(r *rankOfStep) error { return r.onSecond((*rankOfStep).pass) }, []string{"layer 3: Eval #2", "layer 3: Backward #2"}},
+	"evaluates a pass": {func(r *rankOfStep) error { return r.inPass((*rankOfStep).evalPass, (*rankOfStep).evalPass) },
+		func(r *rankOfStep) error { return r.inPass((*rankOfStep).forwardPass, (*rankOfStep).backwardPass) },
+		[]string{"layer 1, pass 1: Eval #2", "layer 1, pass 1: Backward #2"}},
+	"repeats a pass": {func(r *rankOfStep) error {
+		return r.inPass((*rankOfStep).forwardPass, (*rankOfStep).dropPass, (*rankOfStep).forwardPass)
+	}, func(r *rankOfStep) error { return r.inPass((*rankOfStep).forwardPass, (*rankOfStep).backwardPass) },
+		[]string{"layer 1, pass 1: Forward #2", "layer 1, pass 1: Backward #2"}},
+	"releases a pass": {func(r *rankOfStep) error {
+		return errors.Join(r.inPass((*rankOfStep).forwardPass, (*rankOfStep).releasePass), r.save())
+	}, func(r *rankOfStep) error { return r.inPass((*rankOfStep).forwardPass, (*rankOfStep).backwardPass) },
+		[]string{"the end of a pass #2", "layer 1, pass 1: Backward #2"}},
 }
 
 // TestRanksOutOfStep: all ranks get the error that states both sides, within seconds.

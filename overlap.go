@@ -67,8 +67,8 @@ type Background interface {
 }
 
 // Observe gives the timelines of this layer's passes to observe from the next pass on, in place of
-// [Overlap.Observe]; nil ends it. The passes of a micro-batch layer are seen in no other way; they
-// may run, and observe be called, at the same time as those of the original. Any goroutine may call
+// [Overlap.Observe]; nil ends it. Passes on several goroutines may
+// call it at the same time; [schedule.Timeline].Number tells them apart. Any goroutine may call
 // Observe at any time.
 func (l *Layer) Observe(observe func(pass schedule.Pass, line schedule.Timeline)) {
 	if l.stages.Path != nil { // NewLayer has made l
@@ -92,7 +92,7 @@ func (l *Layer) SetDegree(forward, backward int) error {
 	if err := l.guard.EnterAll(context.Background(), "SetDegree"); err != nil {
 		return err
 	}
-	defer l.guard.LeaveAll()
+	defer l.guard.Leave()
 	if err := l.stages.Path.SetDegree(forward, backward); err != nil {
 		return l.guard.Misuse("SetDegree", "%w", err)
 	}

@@ -32,7 +32,7 @@ func (l *Layer) Parameters(ctx context.Context) ([]Tensor, error) {
 	if err := l.guard.EnterAll(ctx, "Parameters"); err != nil {
 		return nil, err
 	}
-	defer l.guard.LeaveAll()
+	defer l.guard.Leave()
 	var list []parameters.Tensor
 	err := l.guard.Attempt("Parameters", func() (err error) {
 		list, err = l.table.Parameters(ctx)
@@ -48,7 +48,7 @@ func (l *Layer) Gradients(ctx context.Context) ([]Tensor, error) {
 	if err := l.guard.EnterAll(ctx, "Gradients"); err != nil {
 		return nil, err
 	}
-	defer l.guard.LeaveAll()
+	defer l.guard.Leave()
 	if err := l.guard.CheckStep("Gradients"); err != nil {
 		return nil, err
 	}
@@ -72,14 +72,13 @@ func (l *Layer) Load(tensors []Tensor) error {
 	if err := l.guard.EnterAll(context.Background(), "Load"); err != nil {
 		return err
 	}
-	defer l.guard.LeaveAll()
+	defer l.guard.Leave()
 	if err := l.guard.CheckNoneWaits("Load"); err != nil {
 		return err
 	}
 	if err := l.table.Load(converted[parameters.Tensor](tensors)); err != nil {
 		return l.guard.Misuse("Load", "%w", err)
 	}
-	l.stages.Gradients.CopyGate()
 	return nil
 }
 
@@ -107,7 +106,7 @@ func (l *Layer) Step(ctx context.Context, optimizer expert.Optimizer) error {
 	if err := l.guard.EnterAll(ctx, "Step"); err != nil {
 		return err
 	}
-	defer l.guard.LeaveAll()
+	defer l.guard.Leave()
 	if err := l.guard.CheckStep("Step"); err != nil {
 		return err
 	}
@@ -129,12 +128,9 @@ func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 	if err := l.updateBias(ctx); err != nil {
 		return err
 	}
-	l.stages.Gradients.CopyGate()
-	for _, t := range append([]*Layer{l}, l.micro.layers...) {
-		t.stages.Shape.Step++
-		if err := t.stages.Path.EndStep(ctx); err != nil {
-			return errtext.Errorf("switchyard: Overlap.Auto: %w", err)
-		}
+	l.stages.Shape.Step++
+	if err := l.stages.Path.EndStep(ctx); err != nil {
+		return errtext.Errorf("switchyard: Overlap.Auto: %w", err)
 	}
 	return nil
 }

@@ -44,6 +44,7 @@ type Pass struct {
 	state lifecycle.Pass
 	kept  passes.Pass
 	id    batch.Identity // of the batch of the first Forward
+	stats *Stats         // of the last forward pass
 }
 
 // newPass returns a pass with the next number. A plain one is of Forward or Eval of the layer.
@@ -167,6 +168,23 @@ func (p *Pass) Backward(ctx context.Context, dy blas32.General) (dx blas32.Gener
 	return p.backward(ctx, dy)
 }
 
+// Number is the number of the pass in its layer, from 1, the same on every rank.
+func (p *Pass) Number() uint64 {
+	if p == nil {
+		return 0
+	}
+	return p.state.Number()
+}
+
+// Stats describes the last Forward or Eval of the pass, as [Layer.Stats] does of whichever was the
+// last of all passes. It is for the goroutine that uses the pass, and stays the same after Release.
+func (p *Pass) Stats() Stats {
+	if p == nil {
+		return Stats{}
+	}
+	return p.stats.clone()
+}
+
 // Output returns y of the last Forward or Eval, as long as it is valid; then a matrix of no rows.
 func (p *Pass) Output() blas32.General {
 	if p == nil {
@@ -195,7 +213,7 @@ func (p *Pass) Drop() error {
 func (p *Pass) Release() error {
 	const op = "Release"
 	if err := p.enter(context.Background(), op); err != nil {
-		if p == nil || !p.state.Ended() {
+		if p == nil || p.layer == nil || !p.state.Ended() {
 			return err
 		}
 		p.giveBack()
@@ -216,7 +234,7 @@ func (p *Pass) forward(ctx context.Context, op string) error {
 		}
 		return err
 	}
-	l.noteStats(&p.kept)
+	p.noteStats()
 	p.state.ForwardDone()
 	return nil
 }
@@ -226,7 +244,7 @@ func (p *Pass) evaluate(ctx context.Context, op string) error {
 	l := p.layer
 	err := p.state.Attempt(op, func() error { return l.stages.Forward(ctx, &p.kept) })
 	if err == nil {
-		l.noteStats(&p.kept)
+		p.noteStats()
 	}
 	return err
 }

@@ -28,14 +28,6 @@ func trainReplay(w *World, cfg Config, run replayRun) ([]Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	layers := []*Layer{l, l, l}
-	if run.inFlight {
-		for i := range layers[1:] {
-			if layers[1+i], err = l.NewMicroBatch(); err != nil {
-				return nil, err
-			}
-		}
-	}
 	r := rand.New(rand.NewPCG(8, uint64(w.Rank())))
 	for range 2 {
 		var batches [3]blas32.General
@@ -45,7 +37,15 @@ func trainReplay(w *World, cfg Config, run replayRun) ([]Tensor, error) {
 		var wg sync.WaitGroup
 		var errs [3]error
 		for m, x := range batches {
-			pass := func() { errs[m] = replayPass(ctx, layers[m], x, m, run) }
+			p, err := l.NewPass()
+			if err != nil {
+				return nil, err
+			}
+			other, err := l.NewPass()
+			if err != nil {
+				return nil, err
+			}
+			pass := func() { errs[m] = replayPass(ctx, p, other, x, m, run) }
 			if run.inFlight {
 				wg.Go(pass)
 			} else {
@@ -65,27 +65,29 @@ func trainReplay(w *World, cfg Config, run replayRun) ([]Tensor, error) {
 	return l.Parameters(ctx)
 }
 
-// replayPass takes a micro-batch forward and backward.
-func replayPass(ctx context.Context, l *Layer, x blas32.General, micro int, run replayRun) error {
+// replayPass takes a micro-batch forward and backward in p. other is for other tokens.
+func replayPass(ctx context.Context, p, other *Pass, x blas32.General, micro int, run replayRun) error {
 	if run.evaluate {
-		other := randomMatrix(rand.New(rand.NewPCG(9, 9)), 4, x.Cols)
-		if _, err := l.EvalBatch(ctx, other, router.Batch{Micro: micro}); err != nil {
+		tokens := randomMatrix(rand.New(rand.NewPCG(9, 9)), 4, x.Cols)
+		if _, err := other.Eval(ctx, tokens, router.Batch{Micro: micro}); err != nil {
 			return err
 		}
 	}
-	times := 1
+	if err := other.Release(); err != nil {
+		return err
+	}
+	if _, err := p.Forward(ctx, x, router.Batch{Micro: micro}); err != nil {
+		return err
+	}
 	if run.recompute {
-		times = 2
-	}
-	for range times {
-		if err := l.Discard(); err != nil {
+		if err := p.Drop(); err != nil {
 			return err
 		}
-		if _, err := l.ForwardBatch(ctx, x, router.Batch{Micro: micro}); err != nil {
+		if _, err := p.Forward(ctx, x, router.Batch{Micro: micro}); err != nil {
 			return err
 		}
 	}
-	_, err := l.Backward(ctx, x)
+	_, err := p.Backward(ctx, x)
 	return err
 }
 

@@ -99,28 +99,6 @@ func TestTheFirstLayerHasTheSeedItself(t *testing.T) {
 	})
 }
 
-// TestAMicroBatchLayerHasTheSameSeed: parameters, of course, and noise.
-func TestAMicroBatchLayerHasTheSameSeed(t *testing.T) {
-	alone(t, func(w *World) {
-		_, err := NewLayer(w, noisyConfig())
-		require.NoError(t, err)
-		l, err := NewLayer(w, noisyConfig())
-		require.NoError(t, err)
-		micro, err := l.NewMicroBatch()
-		require.NoError(t, err)
-		x := randomMatrix(rand.New(rand.NewPCG(4, 4)), 40, 6)
-		y, err := l.Forward(t.Context(), x)
-		require.NoError(t, err)
-		same, err := micro.Forward(t.Context(), x)
-		require.NoError(t, err)
-		sameBits(t, "y", y.Data, same.Data)
-		// A micro-batch layer does not count as a layer.
-		next, err := NewLayer(w, noisyConfig())
-		require.NoError(t, err)
-		require.Equal(t, seedOf(noisyConfig().Seed, 2), next.cfg.Seed)
-	})
-}
-
 // TestSeedsOfLayersStay pins what a job that is built again must draw again.
 func TestSeedsOfLayersStay(t *testing.T) {
 	require.Equal(t, uint64(9), seedOf(9, 0))

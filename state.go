@@ -28,8 +28,7 @@ import (
 //
 // Tensors of float32 are in the memory of their owners. Numbers are copies: call State for each
 // save, or get an error, and Loaded of the same State after a load. It is an error to call it while
-// a Forward or gradients wait, or on a micro-batch layer, whose state is that of the layer that it
-// was made from.
+// a pass is in flight or gradients wait.
 //
 // Of frozen parameters it has what the optimizer holds already, and a load takes what the
 // checkpoint has: call SetFrozen as before the save, then load, then thaw. No part of it: settings,
@@ -59,9 +58,6 @@ func (l *Layer) state(o expert.Optimizer) (*param.State, error) {
 		return nil
 	})
 	l.listDepths(list, "compression.depth")
-	for i, t := range l.micro.layers {
-		t.listDepths(list, fmt.Sprintf("compression.depth.micro-%d", i+1))
-	}
 	state, err := list.State()
 	if err != nil {
 		return nil, err
@@ -69,13 +65,7 @@ func (l *Layer) state(o expert.Optimizer) (*param.State, error) {
 	takeOver, current := state.Loaded, state.Current
 	state.Current = func() error { return l.atBoundary("State.Current", current) }
 	state.Loaded = func() error {
-		return l.atBoundary("State.Loaded", func() error {
-			err := takeOver()
-			if err == nil {
-				l.stages.Gradients.CopyGate()
-			}
-			return err
-		})
+		return l.atBoundary("State.Loaded", takeOver)
 	}
 	return state, nil
 }
@@ -85,7 +75,7 @@ func (l *Layer) atBoundary(op string, do func() error) error {
 	if err := l.guard.EnterAll(context.Background(), op); err != nil {
 		return err
 	}
-	defer l.guard.LeaveAll()
+	defer l.guard.Leave()
 	if err := l.guard.CheckBoundary(op); err != nil {
 		return err
 	}
@@ -117,13 +107,11 @@ func (l *Layer) listDepths(list *parameters.Lister, name string) {
 	})
 }
 
-// setSteps sets the number of steps taken, also of micro-batch layers.
+// setSteps sets the number of steps taken.
 func (l *Layer) setSteps(n int64) error {
 	if n < 0 || n > math.MaxInt {
 		return fmt.Errorf("counters.steps is %d, want 0 to %d", n, math.MaxInt)
 	}
-	for _, t := range append([]*Layer{l}, l.micro.layers...) {
-		t.stages.Shape.Step = int(n)
-	}
+	l.stages.Shape.Step = int(n)
 	return nil
 }

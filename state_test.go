@@ -16,19 +16,32 @@ import (
 // calls are all methods of a layer that may fail, each given what is right.
 func calls(l *Layer, x blas32.General) map[string]func(ctx context.Context) error {
 	return map[string]func(ctx context.Context) error{
-		"Forward":       func(ctx context.Context) error { _, err := l.Forward(ctx, x); return err },
-		"ForwardBatch":  func(ctx context.Context) error { _, err := l.ForwardBatch(ctx, x, router.Batch{}); return err },
-		"Eval":          func(ctx context.Context) error { _, err := l.Eval(ctx, x); return err },
-		"EvalBatch":     func(ctx context.Context) error { _, err := l.EvalBatch(ctx, x, router.Batch{}); return err },
-		"Backward":      func(ctx context.Context) error { _, err := l.Backward(ctx, x); return err },
-		"Step":          func(ctx context.Context) error { return l.Step(ctx, expert.NewSGD(0.1)) },
-		"Parameters":    func(ctx context.Context) error { _, err := l.Parameters(ctx); return err },
-		"Gradients":     func(ctx context.Context) error { _, err := l.Gradients(ctx); return err },
-		"NewMicroBatch": func(context.Context) error { _, err := l.NewMicroBatch(); return err },
-		"Load":          func(context.Context) error { return l.Load(nil) },
-		"State":         func(context.Context) error { _, err := l.State(nil); return err },
-		"SetDegree":     func(context.Context) error { return l.SetDegree(1, 1) },
-		"Discard":       func(context.Context) error { return l.Discard() },
+		"Forward":      func(ctx context.Context) error { _, err := l.Forward(ctx, x); return err },
+		"ForwardBatch": func(ctx context.Context) error { _, err := l.ForwardBatch(ctx, x, router.Batch{}); return err },
+		"Eval":         func(ctx context.Context) error { _, err := l.Eval(ctx, x); return err },
+		"EvalBatch":    func(ctx context.Context) error { _, err := l.EvalBatch(ctx, x, router.Batch{}); return err },
+		"Backward":     func(ctx context.Context) error { _, err := l.Backward(ctx, x); return err },
+		"Step":         func(ctx context.Context) error { return l.Step(ctx, expert.NewSGD(0.1)) },
+		"Parameters":   func(ctx context.Context) error { _, err := l.Parameters(ctx); return err },
+		"Gradients":    func(ctx context.Context) error { _, err := l.Gradients(ctx); return err },
+		"NewPass": func(context.Context) error {
+			p, err := l.NewPass()
+			if err != nil {
+				return err
+			}
+			return p.Release()
+		},
+		"ForwardPass": func(ctx context.Context) error {
+			p, err := l.ForwardPass(ctx, x, router.Batch{})
+			if err != nil {
+				return err
+			}
+			return p.Release()
+		},
+		"Load":      func(context.Context) error { return l.Load(nil) },
+		"State":     func(context.Context) error { _, err := l.State(nil); return err },
+		"SetDegree": func(context.Context) error { return l.SetDegree(1, 1) },
+		"Discard":   func(context.Context) error { return l.Discard() },
 
 		"GradNorm":         func(ctx context.Context) error { _, err := l.GradNorm(ctx); return err },
 		"ClipGradients":    func(ctx context.Context) error { _, err := ClipGradients(ctx, 2, l); return err },
@@ -41,7 +54,7 @@ func calls(l *Layer, x blas32.General) map[string]func(ctx context.Context) erro
 // withContext are those that take a context.
 func withContext(l *Layer, x blas32.General) map[string]func(ctx context.Context) error {
 	all := calls(l, x)
-	for _, name := range []string{"NewMicroBatch", "Load", "State", "SetDegree", "Discard", "DiscardGradients"} {
+	for _, name := range []string{"NewPass", "Load", "State", "SetDegree", "Discard", "DiscardGradients"} {
 		delete(all, name)
 	}
 	return all

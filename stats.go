@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/switchyard-moe/switchyard/internal/passes"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
@@ -51,9 +50,9 @@ type OverlapStats struct {
 	Predicted time.Duration
 }
 
-// noteStats describes a forward pass.
-func (l *Layer) noteStats(p *passes.Pass) {
-	s, plan := &l.stages, p.Handle.Plan()
+// noteStats notes what a forward pass was like.
+func (of *Pass) noteStats() {
+	p, s, plan := &of.kept, &of.layer.stages, of.kept.Handle.Plan()
 	load := make([]int, plan.Experts)
 	for e := range load {
 		for r := range plan.Ranks() {
@@ -72,7 +71,8 @@ func (l *Layer) noteStats(p *passes.Pass) {
 	if p.Info.Train {
 		stats.Compression = CompressionStats(s.Compression.Stats(p.Compressed, p.Result.Counts(&p.Tokens), plan))
 	}
-	l.stats.last.Store(&stats)
+	of.stats = &stats
+	of.layer.stats.last.Store(&stats)
 }
 
 // statsBoard holds the Stats of the last forward pass, for any goroutine at any time.
@@ -85,11 +85,17 @@ type statsBoard struct {
 // time.
 func (l *Layer) Stats() Stats { return l.stats.get() }
 
-func (b *statsBoard) get() (s Stats) {
-	if last := b.last.Load(); last != nil {
-		s = *last
-	}
+func (b *statsBoard) get() Stats {
+	s := b.last.Load().clone()
 	s.Exchanging = time.Duration(b.exchanging.Load())
-	s.Choices, s.Load, s.Losses = slices.Clone(s.Choices), slices.Clone(s.Load), maps.Clone(s.Losses)
 	return s
+}
+
+// clone returns a copy, which is empty if there are none.
+func (s *Stats) clone() (c Stats) {
+	if s != nil {
+		c = *s
+	}
+	c.Choices, c.Load, c.Losses = slices.Clone(c.Choices), slices.Clone(c.Load), maps.Clone(c.Losses)
+	return c
 }

@@ -29,7 +29,7 @@ type World struct {
 	layers    int                  // made so far, or tried
 	links     compression.Measured // for layers
 	machine   Machine              // for what they do not say themselves
-	computing *sync.Mutex          // held by the micro-batch that computes, on whatever group
+	computing *sync.Mutex          // held by the pass that computes, on whatever group
 	building  *sync.Mutex          // held while a layer or a group is made
 }
 
@@ -104,8 +104,8 @@ func (w *World) Source() string { return w.source }
 // those of the layers unless they go through a view made with [World.View].
 func (w *World) Transport() transport.Transport { return w.t }
 
-// Compute runs do while no layer of this rank that has micro-batch layers computes, and they
-// compute while do does not run. A trainer with two micro-batches in flight runs its dense parts
+// Compute runs do while no layer of this rank computes, and they compute while do does not run. A
+// trainer with two passes in flight on goroutines of their own runs its dense parts
 // so: each has the whole processor while the rows of the other travel, where otherwise both compute
 // at the same time and then both wait for the link. do must not call a layer.
 func (w *World) Compute(do func()) {

@@ -132,8 +132,6 @@ func TestAWorldWithoutViewsLeft(t *testing.T) {
 		require.ErrorContains(t, err, full)
 		_, err = l.State(nil)
 		require.NoError(t, err, "the layers that there are go on")
-		_, err = l.NewMicroBatch()
-		require.ErrorContains(t, err, full)
 		_, err = w.Reordered([]int{0})
 		require.ErrorContains(t, err, full)
 		_, err = w.MeasurePairs(t.Context())

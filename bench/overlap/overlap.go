@@ -34,8 +34,8 @@ comm is the same step with experts that return what they get, compute what the e
 bound is the larger of the two, ÷ bound what overlap leaves of it, speedup that over one chunk, predicted ÷ what the simulated graph says of the
 degree chosen, from a profile of one and of -most chunks, and measured. regret is by how much the chosen is slower than the best degree.
 
-With -micro 2 or more a step is that number of micro-batches of -tokens, one after the other; then also two in flight (all, where their number is odd), each on a
-micro-batch layer: "1 ‖" in one chunk, "chosen ‖" in as many as those layers choose. "⫽" has the second begin when the first has gone forward, so that one goes
+With -micro 2 or more a step is that number of micro-batches of -tokens, one after the other; then also two in flight (all, where their number is odd), each in a
+pass of the layer: "1 ‖" in one chunk, "chosen ‖" in as many as the layer has chosen by passes that ran alone. "⫽" has the second begin when the first has gone forward, so that one goes
 forward while the other goes back. With -dense each micro-batch goes through a SwiGLU of that number of hidden columns before the layer, which every
 rank has for itself: compute counts it.
 

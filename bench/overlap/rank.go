@@ -19,6 +19,7 @@ import (
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 	"github.com/switchyard-moe/switchyard/param"
+	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/schedule"
 	"github.com/switchyard-moe/switchyard/schedule/trace"
 )
@@ -207,12 +208,15 @@ func (r *runner) stacksOfModes(ctx context.Context, result *overlapResult) (list
 				return nil, err
 			}
 		}
+		if on, err = r.inFlight(on, v); err != nil {
+			return nil, err
+		}
 		at := on[0].layer.Stats().Overlap
 		chosen, predicted := [2]int{at.Forward, at.Backward}, time.Duration(0)
 		switch {
 		case v.onChooser() && v.degree > 0:
 			chosen = [2]int{v.degree, v.degree}
-		case v.onChooser() && r.Dense == 0:
+		case v.onChooser() && r.Dense == 0 && v.inFlight == 1:
 			predicted = at.Predicted * time.Duration(r.Micro)
 		}
 		list = append(list, on)
@@ -222,8 +226,9 @@ func (r *runner) stacksOfModes(ctx context.Context, result *overlapResult) (list
 	return list, nil
 }
 
-// onChooser tells whether a mode is timed on the layer that chooses.
-func (v mode) onChooser() bool { return v.degree != 1 && v.inFlight == 1 }
+// onChooser tells whether a mode is timed on the layer that chooses. Passes in flight at the same
+// time take what it has chosen by those that ran alone.
+func (v mode) onChooser() bool { return v.degree != 1 }
 
 // recut has a mode's layer run in its chunks.
 func (r *runner) recut(stacks []stack, chunks [2]int, v mode) error {
@@ -263,8 +268,8 @@ func (r *runner) observe(_ schedule.Pass, line schedule.Timeline) {
 	r.lines = append(r.lines, overlapLine{line.Begin, line.Graph.Tasks, line.Spans})
 }
 
-// layer makes the layer of a mode: the one that all micro-batches go through, or one for each.
-func (r *runner) layer(e expert.Expert, v mode) (list []stack, err error) {
+// layer makes a layer with experts e for a mode.
+func (r *runner) layer(e expert.Expert, v mode) ([]stack, error) {
 	d, err := workload.Decide("random", r.K, r.Each*r.Ranks, r.x)
 	if err != nil {
 		return nil, err
@@ -276,17 +281,28 @@ func (r *runner) layer(e expert.Expert, v mode) (list []stack, err error) {
 	l, err := switchyard.NewLayer(r.world, switchyard.Config{
 		Dim: r.dim, Experts: r.Each * r.Ranks, Group: switchyard.PerRank, Router: workload.Decided{Decision: d}, Expert: e, Overlap: o, MicroBatches: r.Micro,
 	})
-	for err == nil {
-		of := stack{layer: l}
-		if r.Dense > 0 {
-			of.dense, err = r.denseLike(e)
+	if err != nil {
+		return nil, err
+	}
+	of := stack{layer: l}
+	if r.Dense > 0 {
+		of.dense, err = r.denseLike(e)
+	}
+	return []stack{of}, err
+}
+
+// inFlight returns as many stacks on the layer of list as a mode has micro-batches in flight.
+func (r *runner) inFlight(list []stack, v mode) (all []stack, err error) {
+	for range v.inFlight {
+		of := stack{layer: list[0].layer}
+		if list[0].dense != nil {
+			of.dense, err = r.denseLike(expert.SwiGLU{Hidden: r.hidden})
 		}
-		if list = append(list, of); len(list) == v.inFlight || err != nil {
+		if all = append(all, of); err != nil {
 			break
 		}
-		l, err = list[0].layer.NewMicroBatch()
 	}
-	return list, err
+	return all, err
 }
 
 // denseLike makes the dense layer, timed where the experts are, and none where they do nothing.
@@ -309,6 +325,10 @@ func (r *runner) step(ctx context.Context, stacks []stack, apart bool) (time.Dur
 	}
 	begin := time.Now()
 	errs := make([]error, len(stacks))
+	passes, err := r.passes(stacks)
+	if err != nil {
+		return 0, err
+	}
 	var wg sync.WaitGroup
 	turn := make([]chan struct{}, len(stacks)+1) // closed when the stack may begin
 	for i := range turn {
@@ -323,7 +343,7 @@ func (r *runner) step(ctx context.Context, stacks []stack, apart bool) (time.Dur
 		}
 		wg.Go(func() {
 			<-turn[i]
-			errs[i] = r.passes(ctx, l, r.Micro/len(stacks), next)
+			errs[i] = r.runThrough(ctx, l, passes[i], next)
 			next() // where it failed before
 		})
 	}
@@ -341,16 +361,48 @@ type stack struct {
 	dense expert.Group
 }
 
-// passes takes n micro-batches through a stack, and calls wentForward in the middle of each.
-func (r *runner) passes(ctx context.Context, l stack, n int, wentForward func()) error {
-	for range n {
+// pass is what a micro-batch goes through: the layer itself, or a pass of it.
+type pass interface {
+	Forward(ctx context.Context, x blas32.General) (blas32.General, error)
+	Backward(ctx context.Context, dy blas32.General) (blas32.General, error)
+}
+
+// numbered is a pass of a layer, which it releases once it has gone back.
+type numbered struct{ *switchyard.Pass }
+
+func (n numbered) Forward(ctx context.Context, x blas32.General) (blas32.General, error) {
+	return n.Pass.Forward(ctx, x, router.Batch{})
+}
+
+// passes makes those of a step, for each stack.
+func (r *runner) passes(stacks []stack) ([][]pass, error) {
+	list := make([][]pass, len(stacks))
+	for range r.Micro / len(stacks) {
+		for i, on := range stacks {
+			if len(stacks) == 1 {
+				list[i] = append(list[i], on.layer)
+				continue
+			}
+			p, err := on.layer.NewPass()
+			if err != nil {
+				return nil, err
+			}
+			list[i] = append(list[i], numbered{p})
+		}
+	}
+	return list, nil
+}
+
+// runThrough takes micro-batches through a stack, and calls wentForward in the middle of each.
+func (r *runner) runThrough(ctx context.Context, l stack, passes []pass, wentForward func()) error {
+	for _, p := range passes {
 		var saved expert.Saved
 		r.compute(l, func() { _, saved = l.dense.Forward(r.x, expert.Rows{Experts: 1, Leaves: 1, Ends: []int{r.tokens}}) })
-		if _, err := l.layer.Forward(ctx, r.x); err != nil {
+		if _, err := p.Forward(ctx, r.x); err != nil {
 			return err
 		}
 		wentForward()
-		dx, err := l.layer.Backward(ctx, r.dy)
+		dx, err := p.Backward(ctx, r.dy)
 		if err != nil {
 			return err
 		}
@@ -358,6 +410,11 @@ func (r *runner) passes(ctx context.Context, l stack, n int, wentForward func())
 			l.dense.Params().Grad.Reset()
 			l.dense.Backward(saved, dx)
 		})
+		if n, ok := p.(numbered); ok {
+			if err := n.Release(); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ type microSums struct {
 
 // follow has the models say when a gradient is complete.
 func (b *background) follow() {
-	for _, of := range b.t.microBatches() {
+	for _, of := range b.t.flight {
 		of.model.OnGradient(func(set *param.Set) { b.complete(slices.Index(b.t.dense, set)) })
 	}
 }

@@ -65,7 +65,7 @@ func (t *trainer) record(sums []float64, through []microBatch) []byte {
 	for i := range t.layers {
 		load := make([]uint64, t.options.experts)
 		for _, of := range through {
-			s := of.layers[i].Stats()
+			s := of.layers[i].stats
 			dropped += s.Dropped
 			for e := range min(len(load), len(s.Choices)) {
 				load[e] += uint64(s.Choices[e])

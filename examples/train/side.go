@@ -9,10 +9,12 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
-// informed is a Switchyard layer that is told of each row which byte it stands for, for routers
-// that go by that.
+// informed is a Switchyard layer as one micro-batch of a step goes through it: it is told of each
+// row which byte it stands for, for routers that go by that.
 type informed struct {
 	*switchyard.Layer
+	pass     *switchyard.Pass // of this step, nil if there is one micro-batch alone
+	stats    switchyard.Stats // of the last call
 	side     router.Batch
 	features []float32
 
@@ -42,17 +44,45 @@ func (l *informed) Tokens(tokens []byte) {
 	l.side.Features = blas32.General{Rows: len(tokens), Cols: byteClasses, Stride: byteClasses, Data: l.features}
 }
 
-// Forward is that of the layer, with what the rows stand for.
-func (l *informed) Forward(ctx context.Context, x blas32.General) (blas32.General, error) {
+// begin gives the micro-batch a pass of its own for the next step.
+func (l *informed) begin() (err error) {
+	if l.pass != nil {
+		if err := l.pass.Release(); err != nil {
+			return err
+		}
+	}
+	l.pass, err = l.NewPass()
+	return err
+}
+
+// Forward is that of the layer, or of the pass, with what the rows stand for.
+func (l *informed) Forward(ctx context.Context, x blas32.General) (y blas32.General, err error) {
 	side := l.side
 	side.Gate = l.next
 	l.next = (l.next + 1) % l.gates
-	return l.ForwardBatch(ctx, x, side)
+	if l.pass == nil {
+		y, err = l.ForwardBatch(ctx, x, side)
+		l.stats = l.Stats()
+		return y, err
+	}
+	y, err = l.pass.Forward(ctx, x, side)
+	l.stats = l.pass.Stats()
+	return y, err
+}
+
+// Backward is that of the layer, or of the pass.
+func (l *informed) Backward(ctx context.Context, dy blas32.General) (blas32.General, error) {
+	if l.pass == nil {
+		return l.Layer.Backward(ctx, dy)
+	}
+	return l.pass.Backward(ctx, dy)
 }
 
 // Eval is that of the layer, with what the rows stand for.
 func (l *informed) Eval(ctx context.Context, x blas32.General) (blas32.General, error) {
-	return l.EvalBatch(ctx, x, l.side)
+	y, err := l.EvalBatch(ctx, x, l.side)
+	l.stats = l.Stats()
+	return y, err
 }
 
 func modalityOf(b byte) int32 {

@@ -20,6 +20,18 @@ type traced struct {
 	mu    sync.Mutex // micro-batches in flight add to it at the same time
 	lines []tracedLine
 	over  bool // training is: what follows is not kept
+
+	micro map[uint64]int // micro-batch of each pass of this step, by its number
+}
+
+// isOf says of which micro-batch a pass is. Passes of several layers have the same numbers.
+func (t *traced) isOf(p *switchyard.Pass, micro int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.micro == nil {
+		t.micro = map[uint64]int{}
+	}
+	t.micro[p.Number()] = micro
 }
 
 // tracedLine is one pass of one layer, as it is told to rank 0.
@@ -30,9 +42,8 @@ type tracedLine struct {
 	Spans []schedule.Span
 }
 
-// observer returns what keeps the passes of one block's layer, for one of the micro-batches in
-// flight.
-func (t *traced) observer(block, micro int) func(schedule.Pass, schedule.Timeline) {
+// observer returns what keeps the passes of one block's layer.
+func (t *traced) observer(block int) func(schedule.Pass, schedule.Timeline) {
 	return func(_ schedule.Pass, line schedule.Timeline) {
 		tasks := append([]schedule.Task(nil), line.Graph.Tasks...)
 		for i := range tasks {
@@ -43,7 +54,7 @@ func (t *traced) observer(block, micro int) func(schedule.Pass, schedule.Timelin
 		if t.over {
 			return
 		}
-		t.lines = append(t.lines, tracedLine{micro, line.Begin, tasks, line.Spans})
+		t.lines = append(t.lines, tracedLine{t.micro[line.Number], line.Begin, tasks, line.Spans})
 	}
 }
 

@@ -20,7 +20,7 @@ type trainer struct {
 	data    *dataset
 	model   *gpt.Model
 	layers  []*switchyard.Layer
-	copies  []microBatch // the other micro-batches in flight
+	flight  []microBatch // all micro-batches of a step, which are in flight at once
 	optim   optimizer
 
 	own    *switchyard.Dense // the model's parameters, which every rank holds
@@ -38,11 +38,11 @@ type trainer struct {
 	traced traced
 }
 
-// microBatch is what a micro-batch in flight goes through: a copy of the model and of its layers,
-// with the same parameters.
+// microBatch is what a micro-batch in flight goes through: a copy of the model with the same
+// parameters, for its own activations, and the layers, in a pass of its own.
 type microBatch struct {
 	model  *gpt.Model
-	layers []*switchyard.Layer
+	layers []*informed
 }
 
 // newTrainer builds the model and its layers. Every rank calls it with the same options and the
@@ -81,8 +81,7 @@ func newTrainer(ctx context.Context, world *switchyard.World, o options, text []
 // build makes the model: every second block's feed-forward part is a Switchyard layer.
 func (t *trainer) build() error {
 	o := t.options
-	parts := make([]gpt.Layer, o.layers)
-	for i := 1; i < len(parts); i += 2 {
+	for i := 1; i < o.layers; i += 2 {
 		cfg := o.layerConfig(i)
 		cfg.Topology = alltoall.Nodes(t.world.Size(), o.nodeRanks)
 		// With several micro-batches the clock decides which is done first.
@@ -90,7 +89,7 @@ func (t *trainer) build() error {
 			cfg.Overlap.Background = t.background
 		}
 		if o.trace != "" {
-			cfg.Overlap.Observe = t.traced.observer(i, 0)
+			cfg.Overlap.Observe = t.traced.observer(i)
 		}
 		if o.compress > 0 && o.hash == "random" {
 			cfg.Compression.Assign = randomClusters(o.compress, t.randoms.add(o.seed))
@@ -100,43 +99,34 @@ func (t *trainer) build() error {
 			return fmt.Errorf("layer of block %d: %w", i, err)
 		}
 		t.layers = append(t.layers, layer)
-		parts[i] = t.inform(layer, router.Batch{})
 	}
-	var err error
-	t.model, err = gpt.New(gpt.Config{
-		Seq: o.seq, Dim: o.dim, Heads: o.heads, Layers: o.layers, Hidden: o.hidden, Seed: o.seed,
-	}, parts)
-	for err == nil && len(t.copies) < o.micro-1 {
-		err = t.addCopy()
+	for range o.micro {
+		if err := t.addMicroBatch(); err != nil {
+			return err
+		}
 	}
-	return err
+	t.model = t.flight[0].model
+	return nil
 }
 
-// inform returns what a block calls a layer by.
-func (t *trainer) inform(layer *switchyard.Layer, side router.Batch) *informed {
-	l := &informed{Layer: layer, gates: t.options.gates(), side: side}
-	t.informed = append(t.informed, l)
-	return l
-}
-
-// addCopy makes what one more micro-batch in flight goes through.
-func (t *trainer) addCopy() error {
+// addMicroBatch makes what one more micro-batch goes through.
+func (t *trainer) addMicroBatch() (err error) {
 	var of microBatch
 	parts := make([]gpt.Layer, t.options.layers)
 	for i, layer := range t.layers {
-		other, err := layer.NewMicroBatch()
-		if err != nil {
-			return fmt.Errorf("copy of the layer of block %d: %w", 2*i+1, err)
-		}
-		if t.options.trace != "" {
-			other.Observe(t.traced.observer(2*i+1, len(t.copies)+1))
-		}
-		of.layers = append(of.layers, other)
-		parts[2*i+1] = t.inform(other, router.Batch{Micro: len(t.copies) + 1})
+		l := &informed{Layer: layer, gates: t.options.gates(), side: router.Batch{Micro: len(t.flight)}}
+		t.informed, of.layers = append(t.informed, l), append(of.layers, l)
+		parts[2*i+1] = l
 	}
-	var err error
-	of.model, err = t.model.Copy(parts, t.world.Compute)
-	t.copies = append(t.copies, of)
+	if len(t.flight) > 0 {
+		of.model, err = t.flight[0].model.Copy(parts, t.world.Compute)
+	} else {
+		o := t.options
+		of.model, err = gpt.New(gpt.Config{
+			Seq: o.seq, Dim: o.dim, Heads: o.heads, Layers: o.layers, Hidden: o.hidden, Seed: o.seed,
+		}, parts)
+	}
+	t.flight = append(t.flight, of)
 	return err
 }
 
@@ -163,7 +153,7 @@ func (o options) layerConfig(block int) switchyard.Config {
 // step runs the n-th training step, counted from 0, and returns what it looked like over all ranks.
 func (t *trainer) step(ctx context.Context, n int) (report, error) {
 	before := t.world.WireBytes()
-	t.traced.lines = nil
+	t.traced.lines, t.traced.micro = nil, nil
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	sums, err := t.passes(ctx, cancel, t.data.trainBatches(n))
@@ -174,21 +164,35 @@ func (t *trainer) step(ctx context.Context, n int) (report, error) {
 		return report{}, err
 	}
 	t.wire += t.world.WireBytes() - before
-	return t.gather(ctx, sums, t.microBatches())
+	return t.gather(ctx, sums, t.flight)
 }
 
-// microBatches are all that are in flight: the model and its copies.
-func (t *trainer) microBatches() []microBatch {
-	return append([]microBatch{{t.model, t.layers}}, t.copies...)
+// beginPasses gives each micro-batch a pass of each layer, in the same order on every rank.
+func (t *trainer) beginPasses() error {
+	if len(t.flight) == 1 {
+		return nil
+	}
+	for i, of := range t.flight {
+		for _, l := range of.layers {
+			if err := l.begin(); err != nil {
+				return err
+			}
+			t.traced.isOf(l.pass, i)
+		}
+	}
+	return nil
 }
 
 // passes takes micro-batches forward and backward, all at once, and returns the loss of each of the
 // rank's leaves. Where one fails it cancels the others.
 func (t *trainer) passes(ctx context.Context, cancel context.CancelCauseFunc, batches []gpt.Batch) ([]float64, error) {
+	if err := t.beginPasses(); err != nil {
+		return nil, err
+	}
 	t.background.begin(ctx)
 	sums, errs := make([][]float64, len(batches)), make([]error, len(batches))
 	var wg sync.WaitGroup
-	for i, of := range t.microBatches() {
+	for i, of := range t.flight {
 		wg.Go(func() {
 			if sums[i], errs[i] = of.model.Forward(ctx, batches[i]); errs[i] == nil {
 				errs[i] = of.model.Backward(ctx)
@@ -266,7 +270,7 @@ func (t *trainer) evaluate(ctx context.Context, n int) (report, error) {
 		if err != nil {
 			return report{}, err
 		}
-		r, err := t.gather(ctx, sums, t.microBatches()[:1])
+		r, err := t.gather(ctx, sums, t.flight[:1])
 		if err != nil {
 			return report{}, err
 		}

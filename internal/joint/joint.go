@@ -59,7 +59,7 @@ func Enter(ctx context.Context, op string, parts int, of func(i int) (Part, erro
 // Leave ends what Enter began.
 func (j *Call) Leave() {
 	for _, p := range j.parts {
-		p.Guard.LeaveAll()
+		p.Guard.Leave()
 	}
 }
 

@@ -29,7 +29,7 @@ func (g *Guard) attempt(op string, end func(error) error, do func() error) (err 
 	return do()
 }
 
-// AttemptAll is Attempt of an operation on several families, given by a guard of each. It is noted
+// AttemptAll is Attempt of an operation on several layers, given by the guard of each. It is noted
 // as an operation of the first. If it fails all of them have failed.
 func AttemptAll(guards []*Guard, op string, do func() error) (err error) {
 	err = errPanicked
@@ -47,16 +47,14 @@ func AttemptAll(guards []*Guard, op string, do func() error) (err error) {
 // errPanicked stands for the error of an attempt until it returns.
 var errPanicked = errors.New("it panicked")
 
-// fail ends all layers of the family because of err, the error of op.
+// fail ends the layer because of err, the error of op.
 func (g *Guard) fail(op string, err error) error {
-	g.family.mu.Lock()
-	defer g.family.mu.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	f := &failure{name: cmp.Or(g.cfg.Name, "this layer"), op: op, cause: err}
-	if g.family.failure == nil {
-		g.family.failure = f
-		for _, of := range g.family.guards {
-			of.cfg.Ended(err)
-		}
+	if g.failure == nil {
+		g.failure = f
+		g.cfg.Ended(err)
 	}
 	return f
 }

@@ -1,8 +1,8 @@
 // Package lifecycle says which methods of a layer may be called when: not while another goroutine
 // is in one, not out of turn, and none after the layer has failed.
 //
-// A layer and its micro-batch layers share their parameters, and so one lifecycle: a method that
-// concerns the parameters needs all of them idle, and if one fails all have failed.
+// The passes of a layer have lifecycles of their own ([Pass]). A method that concerns the
+// parameters needs all of them idle, and if one fails the layer has failed.
 package lifecycle
 
 import (
@@ -46,92 +46,45 @@ type PassLog interface {
 // Guard is the lifecycle of one layer. Its methods may be called by any goroutine. A nil Guard
 // permits nothing.
 type Guard struct {
-	cfg    Config
-	family *family
+	cfg Config
 
-	// The family's mutex guards what follows.
-	running string  // the method that the layer is in, if it is in one
-	whole   bool    // that method concerns the parameters
-	open    []*Pass // in flight, in the order of their numbers
-	last    uint64  // number of a pass
-	passes  int     // that have gone back since the last step
-}
-
-// family is a layer and its micro-batch layers.
-type family struct {
 	mu      sync.Mutex
-	guards  []*Guard // the original layer's first
 	failure *failure // why every call fails from now on
+	running string   // the method that the layer is in, if it is in one
+	whole   bool     // that method concerns the parameters
+	open    []*Pass  // in flight, in the order of their numbers
+	last    uint64   // number of a pass
+	passes  int      // that have gone back since the last step
 }
 
 // New returns the guard of a new layer.
-func New(cfg Config) *Guard {
-	g := &Guard{cfg: cfg, family: &family{}}
-	g.family.guards = []*Guard{g}
-	return g
-}
-
-// NewMicroBatch returns the guard of a micro-batch layer that is being made. It belongs to the
-// family after Add.
-func (g *Guard) NewMicroBatch(cfg Config) *Guard { return &Guard{cfg: cfg, family: g.family} }
-
-// Add adds the guard of a micro-batch layer to g's family.
-func (g *Guard) Add(micro *Guard) {
-	g.family.mu.Lock()
-	defer g.family.mu.Unlock()
-	g.family.guards = append(g.family.guards, micro)
-}
+func New(cfg Config) *Guard { return &Guard{cfg: cfg} }
 
 // Enter begins a method of the layer. An error says why it cannot begin: the context has ended, the
-// layer is in use, or it has failed. Without an error the caller must call Leave.
-func (g *Guard) Enter(ctx context.Context, op string) error {
+// layer is in use, or it has failed. Passes may be in methods of their own. Without an error the
+// caller must call Leave.
+func (g *Guard) Enter(ctx context.Context, op string) error { return g.enter(ctx, op, false) }
+
+// EnterAll is Enter of a method that concerns the parameters: no pass may be in a method either.
+func (g *Guard) EnterAll(ctx context.Context, op string) error { return g.enter(ctx, op, true) }
+
+func (g *Guard) enter(ctx context.Context, op string, whole bool) error {
 	if g == nil {
-		return noLayer(op)
+		return fmt.Errorf("switchyard: %s: the layer was not made by NewLayer", op)
 	}
-	g.family.mu.Lock()
-	defer g.family.mu.Unlock()
-	return g.enter(ctx, op, false, g)
-}
-
-// EnterAll is Enter of a method that concerns the parameters: no layer of the family may be in use.
-// Without an error the caller must call LeaveAll.
-func (g *Guard) EnterAll(ctx context.Context, op string) error {
-	if g == nil {
-		return noLayer(op)
-	}
-	g.family.mu.Lock()
-	defer g.family.mu.Unlock()
-	if g.family.guards[0] != g {
-		return g.Misuse(op, "called on a micro-batch layer; call it on the layer that this one was made from")
-	}
-	return g.enter(ctx, op, true, g.family.guards...)
-}
-
-func noLayer(op string) error {
-	return fmt.Errorf("switchyard: %s: the layer was not made by NewLayer", op)
-}
-
-func (g *Guard) enter(ctx context.Context, op string, whole bool, all ...*Guard) error {
-	if err := g.mayEnter(ctx, op, func() string {
-		for _, of := range all {
-			if in := of.inUse(whole); in != "" {
-				return in
-			}
-		}
-		return ""
-	}); err != nil {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.mayEnter(ctx, op, func() string { return g.inUse(whole) }); err != nil {
 		return err
 	}
-	for _, of := range all {
-		of.running, of.whole = op, whole
-	}
+	g.running, g.whole = op, whole
 	return nil
 }
 
 // inUse says which method the layer is in, of a pass too if whole; "" if in none.
 func (g *Guard) inUse(whole bool) string {
 	if g.running != "" {
-		return "the layer, or a micro-batch layer of it, is in " + g.running
+		return "the layer is in " + g.running
 	}
 	for _, p := range g.open {
 		if whole && p.running != "" {
@@ -146,7 +99,7 @@ func (g *Guard) mayEnter(ctx context.Context, op string, inUse func() string) er
 	if ctx == nil {
 		return g.Misuse(op, "the context is nil")
 	}
-	if f := g.family.failure; f != nil {
+	if f := g.failure; f != nil {
 		return f.again(op)
 	}
 	if in := inUse(); in != "" {
@@ -161,21 +114,8 @@ func (g *Guard) mayEnter(ctx context.Context, op string, inUse func() string) er
 	return nil
 }
 
-// Leave ends what Enter began.
-func (g *Guard) Leave() {
-	g.family.mu.Lock()
-	defer g.family.mu.Unlock()
-	g.running, g.whole = "", false
-}
-
-// LeaveAll ends what EnterAll began.
-func (g *Guard) LeaveAll() {
-	g.family.mu.Lock()
-	defer g.family.mu.Unlock()
-	for _, of := range g.family.guards {
-		of.running, of.whole = "", false
-	}
-}
+// Leave ends what Enter or EnterAll began.
+func (g *Guard) Leave() { g.note(func() { g.running, g.whole = "", false }) }
 
 // Misuse is the error of a call that has done nothing, by this rank's fault.
 func (g *Guard) Misuse(op, format string, args ...any) error {

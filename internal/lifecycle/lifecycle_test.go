@@ -3,6 +3,7 @@ package lifecycle_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 
@@ -29,59 +30,105 @@ func (r *record) config() lifecycle.Config {
 			r.begun = append(r.begun, op)
 			return func(err error) error { return err }
 		},
-		Ended: func(cause error) { r.ended = append(r.ended, cause) },
+		Passes: r,
+		Ended:  func(cause error) { r.ended = append(r.ended, cause) },
 	}
 }
 
-// family returns the guards of a layer and of a micro-batch layer of it.
-func family() (layer, micro *lifecycle.Guard, layers, micros *record) {
-	layers, micros = new(record), new(record)
-	layer = lifecycle.New(layers.config())
-	micro = layer.NewMicroBatch(micros.config())
-	layer.Add(micro)
-	return layer, micro, layers, micros
+// Made, Over and Begin make it the log of the passes.
+func (r *record) Made(number uint64) { r.note(number, "made") }
+func (r *record) Over(number uint64) { r.note(number, "over") }
+func (r *record) Begin(number uint64, op string) func(error) error {
+	r.note(number, op)
+	return func(err error) error { return err }
 }
 
-// TestOneMethodAtATime: a layer is in one method, and a method of the parameters needs its
-// micro-batch layers idle too. A call that cannot begin leaves the other as it was.
+func (r *record) note(number uint64, what string) {
+	r.begun = append(r.begun, fmt.Sprintf("pass %d: %s", number, what))
+}
+
+// newLayer returns the guard of a layer, and what it has told.
+func newLayer() (*lifecycle.Guard, *record) {
+	r := new(record)
+	return lifecycle.New(r.config()), r
+}
+
+// newPass returns a pass that the program holds.
+func newPass(layer *lifecycle.Guard) *lifecycle.Pass {
+	p := new(lifecycle.Pass)
+	layer.Begin(p, false)
+	return p
+}
+
+// TestOneMethodAtATime: a layer is in one method, and so is a pass; a method of the parameters
+// needs all of them idle. A call that cannot begin leaves the other as it was.
 func TestOneMethodAtATime(t *testing.T) {
-	layer, micro, _, _ := family()
+	layer, _ := newLayer()
 	ctx := t.Context()
 	require.NoError(t, layer.Enter(ctx, "Forward"))
 	err := layer.Enter(ctx, "Eval")
 	require.ErrorIs(t, err, lifecycle.ErrInUse)
-	require.EqualError(t, err, "switchyard: rank 3: Eval: in use by another goroutine: "+
-		"the layer, or a micro-batch layer of it, is in Forward")
+	require.EqualError(t, err, "switchyard: rank 3: Eval: in use by another goroutine: the layer is in Forward")
 	require.Equal(t, transport.Rank(3), transport.CulpritOf(err))
-	require.NoError(t, micro.Enter(ctx, "Backward"), "they run beside each other")
+	one, two := newPass(layer), newPass(layer)
+	require.NoError(t, one.Enter(ctx, "Backward"), "they run beside each other")
+	require.NoError(t, two.Enter(ctx, "Forward"))
+	err = two.Enter(ctx, "Release")
+	require.ErrorIs(t, err, lifecycle.ErrInUse)
+	require.ErrorContains(t, err, "rank 3: Release: in use by another goroutine: pass 2 is in Forward")
+	two.Leave()
 	layer.Leave()
-	require.ErrorContains(t, layer.EnterAll(ctx, "Step"), "is in Backward")
+	require.ErrorContains(t, layer.EnterAll(ctx, "Step"), "pass 1 is in Backward")
 	require.NoError(t, layer.Enter(ctx, "Eval"), "Step has begun nothing")
 	layer.Leave()
-	micro.Leave()
+	one.Leave()
 	require.NoError(t, layer.EnterAll(ctx, "Step"))
-	require.ErrorContains(t, micro.Enter(ctx, "Forward"), "is in Step")
-	layer.LeaveAll()
-	require.NoError(t, micro.Enter(ctx, "Forward"))
-	micro.Leave()
-	require.ErrorContains(t, micro.EnterAll(ctx, "Step"), "called on a micro-batch layer")
+	require.ErrorContains(t, two.Enter(ctx, "Forward"), "the layer is in Step")
+	layer.Leave()
+	require.NoError(t, two.Enter(ctx, "Forward"))
 }
 
-// TestALayerThatIsBeingMadeDoesNotCount as one of the family.
-func TestALayerThatIsBeingMadeDoesNotCount(t *testing.T) {
-	layer := lifecycle.New(new(record).config())
-	r := new(record)
-	micro := layer.NewMicroBatch(r.config())
-	require.NoError(t, micro.Enter(t.Context(), "Forward"))
-	require.NoError(t, layer.EnterAll(t.Context(), "Step"))
-	why := errors.New("a rank died")
-	require.ErrorIs(t, layer.Attempt("Step", func() error { return why }), why)
-	require.Empty(t, r.ended)
-	require.ErrorIs(t, micro.Enter(t.Context(), "Forward"), lifecycle.ErrFailed)
+// TestTheLifeOfAPass: it is numbered, its operations are noted as its own, and none begins after
+// its end.
+func TestTheLifeOfAPass(t *testing.T) {
+	layer, r := newLayer()
+	ctx := t.Context()
+	var plain lifecycle.Pass
+	layer.Begin(&plain, true)
+	p := newPass(layer)
+	require.Equal(t, []uint64{1, 2}, []uint64{plain.Number(), p.Number()})
+	require.NoError(t, plain.Attempt("Forward", func() error { return nil }))
+	require.NoError(t, p.Attempt("Forward", func() error { return nil }))
+	require.False(t, p.Waits())
+	p.ForwardDone()
+	require.True(t, p.Waits())
+	p.Dropped()
+	require.False(t, p.Waits())
+	p.End("Backward")
+	p.End("Release")
+	require.True(t, p.Ended())
+	require.ErrorContains(t, p.Enter(ctx, "Forward"), "rank 3: Forward: pass 2: it has ended, by Backward")
+	plain.End("Discard")
+	require.Equal(t, []string{"NewPass", "pass 2: made", "Forward", "pass 2: Forward", "pass 2: over"}, r.begun)
+	require.EqualError(t, new(lifecycle.Pass).Enter(ctx, "Eval"), "switchyard: Eval: the pass was not made by a layer")
+}
+
+// TestPassesInFlightAreNamed, the first of them.
+func TestPassesInFlightAreNamed(t *testing.T) {
+	layer, _ := newLayer()
+	var list []*lifecycle.Pass
+	for range 9 {
+		list = append(list, newPass(layer))
+	}
+	require.ErrorContains(t, layer.CheckStep("Step"), "rank 3: Step: passes are in flight, with the numbers 1, 2, 3, 4, 5, 6, 7, 8, …; end each")
+	for _, p := range list[:7] {
+		p.End("Release")
+	}
+	require.ErrorContains(t, layer.CheckBoundary("State"), "with the numbers 8, 9; end each by Backward or Release")
 }
 
 func TestManyGoroutinesOneEnters(t *testing.T) {
-	layer, _, _, _ := family()
+	layer, _ := newLayer()
 	var wg sync.WaitGroup
 	entered := make([]bool, 8)
 	for i := range entered {
@@ -98,7 +145,7 @@ func TestManyGoroutinesOneEnters(t *testing.T) {
 }
 
 func TestContexts(t *testing.T) {
-	layer, _, _, _ := family()
+	layer, _ := newLayer()
 	//lint:ignore SA1012 a nil context is the mistake
 	require.ErrorContains(t, layer.Enter(nil, "Forward"), "rank 3: Forward: the context is nil")
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -119,29 +166,28 @@ func TestANilGuardPermitsNothing(t *testing.T) {
 	require.EqualError(t, none.EnterAll(t.Context(), "Step"), "switchyard: Step: the layer was not made by NewLayer")
 }
 
-// TestAFailureEndsTheFamily, once, and later calls repeat it.
-func TestAFailureEndsTheFamily(t *testing.T) {
-	layer, micro, a, b := family()
+// TestAFailureEndsTheLayer and its passes, once, and later calls repeat it.
+func TestAFailureEndsTheLayer(t *testing.T) {
+	layer, r := newLayer()
+	one, two := newPass(layer), newPass(layer)
 	why := errors.New("switchyard: rank 1 is gone")
-	err := micro.Attempt("Forward", func() error { return why })
+	err := one.Attempt("Forward", func() error { return why })
 	require.EqualError(t, err, "switchyard: rank 1 is gone")
 	require.ErrorIs(t, err, why)
 	require.ErrorIs(t, err, lifecycle.ErrFailed)
-	require.Equal(t, []string{"Forward"}, b.begun)
-	require.Equal(t, []error{why}, a.ended)
-	require.Equal(t, []error{why}, b.ended)
-	for _, later := range []error{layer.Enter(t.Context(), "Eval"), micro.Enter(t.Context(), "Eval"), layer.EnterAll(t.Context(), "Eval")} {
+	require.Equal(t, []error{why}, r.ended)
+	for _, later := range []error{layer.Enter(t.Context(), "Eval"), two.Enter(t.Context(), "Eval"), layer.EnterAll(t.Context(), "Eval")} {
 		require.ErrorIs(t, later, err)
 		require.EqualError(t, later, "switchyard: Eval: this layer failed earlier, in Forward: rank 1 is gone")
 	}
 	second := errors.New("another")
 	require.ErrorIs(t, layer.Attempt("Backward", func() error { return second }), second)
-	require.Equal(t, []error{why}, a.ended, "the first failure counts")
+	require.Equal(t, []error{why}, r.ended, "the first failure counts")
 }
 
 // TestWhatAllRanksAgreeOnIsNoFailure.
 func TestWhatAllRanksAgreeOnIsNoFailure(t *testing.T) {
-	layer, _, a, _ := family()
+	layer, a := newLayer()
 	why := errors.New("another optimizer")
 	for _, cause := range []error{lifecycle.Agreed(why), alltoall.ErrRefused} {
 		err := layer.Attempt("Step", func() error { return cause })
@@ -159,7 +205,7 @@ func TestWhatAllRanksAgreeOnIsNoFailure(t *testing.T) {
 
 // TestAPanicEndsTheLayer, and goes on to the caller.
 func TestAPanicEndsTheLayer(t *testing.T) {
-	layer, _, a, _ := family()
+	layer, a := newLayer()
 	require.PanicsWithValue(t, "an expert", func() {
 		_ = layer.Attempt("Forward", func() error { panic("an expert") })
 	})
@@ -167,14 +213,14 @@ func TestAPanicEndsTheLayer(t *testing.T) {
 	require.Len(t, a.ended, 1)
 }
 
-// TestAnOperationOnSeveralFamilies is noted for the first, and its failure ends all of them.
-func TestAnOperationOnSeveralFamilies(t *testing.T) {
+// TestAnOperationOnSeveralLayers is noted for the first, and its failure ends all of them.
+func TestAnOperationOnSeveralLayers(t *testing.T) {
 	for name, do := range map[string]func() error{
 		"fails": func() error { return errors.New("a rank died") }, "panics": func() error { panic("an expert") },
 		"agrees": func() error { return lifecycle.Agreed(errors.New("another factor")) }, "succeeds": func() error { return nil },
 	} {
-		first, _, a, _ := family()
-		second, micro, b, _ := family()
+		first, a := newLayer()
+		second, b := newLayer()
 		attempt := func() { _ = lifecycle.AttemptAll([]*lifecycle.Guard{first, second}, "GradNorm", do) }
 		if name == "panics" {
 			require.Panics(t, attempt)
@@ -183,7 +229,7 @@ func TestAnOperationOnSeveralFamilies(t *testing.T) {
 		}
 		require.Equal(t, []string{"GradNorm"}, a.begun)
 		require.Empty(t, b.begun)
-		for _, g := range []*lifecycle.Guard{first, second, micro} {
+		for _, g := range []*lifecycle.Guard{first, second} {
 			err := g.Enter(t.Context(), "Forward")
 			require.Equal(t, name == "fails" || name == "panics", errors.Is(err, lifecycle.ErrFailed), name)
 		}
@@ -203,14 +249,14 @@ func TestTheErrorOfAnOperationMayBeReplaced(t *testing.T) {
 }
 
 func TestTheTurnOfForwardBackwardAndStep(t *testing.T) {
-	layer, micro, _, _ := family()
+	layer, _ := newLayer()
 	const noBackward = "rank 3: Step: there has been no Backward since the last Step"
 	require.ErrorContains(t, layer.CheckStep("Step"), noBackward)
 	require.NoError(t, layer.CheckNoneWaits("Load"))
 	require.NoError(t, layer.CheckBoundary("State"))
-	for _, of := range []*lifecycle.Guard{layer, micro} {
+	for range 2 {
 		var p lifecycle.Pass
-		of.Begin(&p, true)
+		layer.Begin(&p, true)
 		require.ErrorContains(t, layer.CheckNoneWaits("Load"), "rank 3: Load: a Forward has had no Backward")
 		require.ErrorContains(t, layer.CheckStep("Step"), "Step: a Forward has had no Backward")
 		require.ErrorContains(t, layer.CheckBoundary("State"), "rank 3: State: a Forward has had no Backward")

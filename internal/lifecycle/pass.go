@@ -13,7 +13,7 @@ type Pass struct {
 	guard  *Guard
 	number uint64
 
-	// The family's mutex guards what follows.
+	// The guard's mutex guards what follows.
 	plain   bool   // of Forward of the layer: the program does not hold it
 	running string // the method that it is in, if it is in one
 	waits   bool   // a Forward of it has had no Backward
@@ -47,8 +47,8 @@ func (p *Pass) Enter(ctx context.Context, op string) error {
 		return fmt.Errorf("switchyard: %s: the pass was not made by a layer", op)
 	}
 	g := p.guard
-	g.family.mu.Lock()
-	defer g.family.mu.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	err := g.mayEnter(ctx, op, p.inUse)
 	if err == nil && p.ended != "" {
 		err = p.Misuse(op, "it has ended, by %s", p.ended)
