@@ -47,7 +47,7 @@ var allowed = map[string][]string{
 	"transport/shm":               {"transport", "transport/rendezvous"},
 	"transport/grpc":              {"transport", "transport/rendezvous", "transport/secure"},
 	"transport/mpi":               {"transport", "transport/rendezvous"},
-	"transport/striped":           {"transport"},
+	"transport/striped":           {"transport", "transport/rendezvous", "transport/tcp"},
 	"transport/hybrid":            {"transport", "transport/inproc", "transport/shm", "transport/tcp", "transport/rendezvous"},
 	"transport/internal":          {"transport"},
 	"transport/internal/meshjoin": {"transport", "transport/rendezvous", "transport/secure"},

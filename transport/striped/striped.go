@@ -15,10 +15,12 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// helloTag and frameTag are the tags of all messages on links.
+// helloTag and frameTag are the tags of all messages on links, after that of the addresses with
+// which an Opener begins.
 const (
 	helloTag transport.Tag = 1 + iota
 	frameTag
+	addressTag
 )
 
 // Transport is one rank's end of all its links. See [transport.Transport] for its contract.
