@@ -94,3 +94,10 @@ func TestAProcessIsKilled(t *testing.T) {
 		return nil
 	})
 }
+
+// TestCodeOfTheTrainersPage is that of the example.
+func TestCodeOfTheTrainersPage(t *testing.T) {
+	missing, err := docscmd.Missing("../docs/trainer.md", "../examples/minimal/main.go")
+	require.NoError(t, err)
+	require.Empty(t, missing)
+}
