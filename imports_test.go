@@ -75,6 +75,7 @@ var allowed = map[string][]string{
 	"switchyardtest":              {".", "transport", "transport/inproc", "transport/rendezvous"},
 	"bench":                       {"*"},
 	"examples":                    {"*"},
+	"estimate":                    {".", "alltoall", "expert", "router"},
 	"recovery":                    {"*"},
 	"observe":                     {"*"},
 	"internal/roworder":           {"router"},

@@ -1,0 +1,214 @@
+package estimate_test
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/estimate"
+	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/leaktest"
+	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/param"
+	"github.com/switchyard-moe/switchyard/router"
+	"github.com/switchyard-moe/switchyard/switchyardtest"
+)
+
+func TestMain(m *testing.M) { leaktest.Main(m) }
+
+// inTurn is a router by which each expert gets as many tokens as any other: token t goes to k
+// experts from t·k on.
+type inTurn struct{ k, experts int }
+
+func (r *inTurn) New(s router.Shape) (router.Gate, error) { return &inTurn{r.k, s.Experts}, nil }
+func (r *inTurn) String() string                          { return fmt.Sprint(r.k) }
+func (r *inTurn) Params() *param.Set                      { return nil }
+
+func (r *inTurn) Route(x blas32.General, b router.Batch) (*router.Decision, error) {
+	d := &router.Decision{
+		Assignment: router.Assignment{Tokens: x.Rows, Experts: r.experts},
+		GroupLoss:  make([]float64, len(b.Ends)), Counts: make([]int, r.experts),
+	}
+	for range b.Ends {
+		d.GroupCapacity = append(d.GroupCapacity, math.MaxInt)
+	}
+	for e := range r.experts {
+		for t := range x.Rows {
+			for j := range r.k {
+				if (t*r.k+j)%r.experts == e {
+					d.Token, d.Weight = append(d.Token, int32(t)), append(d.Weight, 1)
+					d.Counts[e]++
+				}
+			}
+		}
+		d.Ends = append(d.Ends, len(d.Token))
+	}
+	return d, nil
+}
+
+func (r *inTurn) Backward(*router.Decision, blas32.General, router.Gradient) error { return nil }
+
+// live is the bytes of the heap that are in use.
+func live() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestAgainstTheHeap: what is in use after NewLayer, after a Forward and after two steps is within
+// 15 % of the estimate.
+func TestAgainstTheHeap(t *testing.T) {
+	for _, c := range []struct {
+		ranks, tokens int
+		cfg           switchyard.Config
+	}{
+		{1, 512, switchyard.Config{Dim: 64, Experts: 8, Expert: expert.FFN{Hidden: 512}}},
+		{2, 2048, switchyard.Config{Dim: 128, Experts: 8, Expert: expert.SwiGLU{Hidden: 64}, Shared: expert.FFN{Hidden: 64}, Group: switchyard.PerRank}},
+		{4, 256, switchyard.Config{Dim: 64, Experts: 8, Expert: expert.SwiGLU{Hidden: 512}, Group: 64, ExpertParallel: 2}},
+	} {
+		c.cfg.Router = &inTurn{k: 2}
+		want, err := estimate.Layer(c.cfg, c.ranks, c.tokens)
+		require.NoError(t, err)
+		got := measure(t, c.cfg, c.ranks, c.tokens)
+		for i, w := range []int64{want.Parameters, want.Parameters + want.Balanced.Forward, want.Training(2)} {
+			require.InEpsilon(t, w, got[i], 0.15, "%d ranks: moment %d of %v", c.ranks, i, want)
+		}
+	}
+}
+
+// measure returns the bytes in use on a rank after NewLayer, the first Forward, and two steps.
+func measure(t *testing.T, cfg switchyard.Config, ranks, tokens int) (inUse [3]int64) {
+	worlds := switchyardtest.Worlds(t, ranks)
+	x := mat.Resize(blas32.General{}, tokens, cfg.Dim)
+	layers, adams, ys := make([]*switchyard.Layer, ranks), make([]*expert.Adam, ranks), make([]blas32.General, ranks)
+	before := live()
+	each := func(do func(r int) error) int64 {
+		errs := make(chan error, ranks)
+		for r := range ranks {
+			go func() { errs <- do(r) }()
+		}
+		for range ranks {
+			require.NoError(t, <-errs)
+		}
+		return (live() - before) / int64(ranks)
+	}
+	ctx := context.Background()
+	forward := func(r int) (err error) {
+		ys[r], err = layers[r].Forward(ctx, x)
+		return err
+	}
+	step := func(r int) error {
+		if _, err := layers[r].Backward(ctx, ys[r]); err != nil {
+			return err
+		}
+		return layers[r].Step(ctx, adams[r])
+	}
+	inUse[0] = each(func(r int) (err error) {
+		adams[r] = expert.NewAdam(0.01)
+		layers[r], err = switchyard.NewLayer(worlds[r], cfg)
+		return err
+	})
+	inUse[1] = each(forward)
+	each(step)
+	each(forward)
+	inUse[2] = each(step)
+	runtime.KeepAlive(&x)
+	runtime.KeepAlive(layers)
+	runtime.KeepAlive(adams)
+	return inUse
+}
+
+// TestRowBytes is what more tokens add to what a rank sends, to the byte: all else that is sent
+// does not grow with them.
+func TestRowBytes(t *testing.T) {
+	for _, wire := range []alltoall.Wire{{}, {Dispatch: alltoall.FP8, Combine: alltoall.BF16, DispatchBack: alltoall.Int8}} {
+		cfg := switchyard.Config{
+			Dim: 16, Experts: 8, Router: &inTurn{k: 2}, Expert: expert.Identity{}, Group: switchyard.PerRank,
+			Wire: wire, Algorithm: alltoall.Direct,
+		}
+		few, err := estimate.Layer(cfg, 4, 8)
+		require.NoError(t, err)
+		many, err := estimate.Layer(cfg, 4, 40)
+		require.NoError(t, err)
+		switchyardtest.Run(t, 4, func(ctx context.Context, w *switchyard.World) error {
+			l, err := switchyard.NewLayer(w, cfg)
+			if err != nil {
+				return err
+			}
+			var sent [2]int64
+			for i, tokens := range []int{8, 40} {
+				before := w.WireBytes()
+				y, err := l.Forward(ctx, mat.Resize(blas32.General{}, tokens, cfg.Dim))
+				if err != nil {
+					return err
+				}
+				if _, err := l.Backward(ctx, y); err != nil {
+					return err
+				}
+				sent[i] = int64(w.WireBytes() - before)
+			}
+			require.Equal(t, many.Balanced.RowBytes-few.Balanced.RowBytes, sent[1]-sent[0])
+			return nil
+		})
+	}
+}
+
+// TestLoads of a rank of four that hosts half of the experts.
+func TestLoads(t *testing.T) {
+	cfg := switchyard.Config{
+		Dim: 4, Experts: 8, Hosted: []int{4, 2, 2, 0}, Group: 10,
+		Router: router.TopK{K: 2}, Expert: expert.FFN{Hidden: 8},
+	}
+	e, err := estimate.Layer(cfg, 4, 100)
+	require.NoError(t, err)
+	require.Equal(t, [2]int64{200, 400}, [2]int64{e.Balanced.Sent, e.Balanced.Received})
+	require.Equal(t, int64(800), e.Worst.Received, "two rows of each token")
+	require.Equal(t, int64(4*(4*8+4*(4*8+8+8*4+4))), e.Parameters)
+	require.Equal(t, int64((100+300)*4*4*2), e.Balanced.RowBytes)
+	require.Equal(t, int64((200+600)*4*4*2), e.Worst.RowBytes)
+
+	cfg.Router = router.TopK{K: 2, CapacityFactor: 1} // 3 tokens of each group
+	e, err = estimate.Layer(cfg, 4, 100)
+	require.NoError(t, err)
+	require.Equal(t, int64(4*10*4*3), e.Worst.Received)
+	cfg.MaxRows = 300
+	e, err = estimate.Layer(cfg, 4, 100)
+	require.NoError(t, err)
+	require.Equal(t, int64(300), e.Worst.Received)
+
+	cfg.Router = router.SoftMoE{Slots: 3}
+	e, err = estimate.Layer(cfg, 4, 100)
+	require.NoError(t, err)
+	require.Equal(t, int64(10*3*8), e.Balanced.Sent)
+}
+
+// sized is an expert from outside the module.
+type sized struct{ expert.Identity }
+
+func (sized) Numbers(dim int) (forward, backward int) { return 2 * dim, dim }
+
+func TestFaults(t *testing.T) {
+	cfg := switchyard.Config{Dim: 4, Experts: 2, Router: router.TopK{K: 1}, Expert: sized{}}
+	e, err := estimate.Layer(cfg, 1, 8)
+	require.NoError(t, err)
+	require.Contains(t, e.String(), "balanced pass: 8 rows sent, 8 received; MB: ")
+	cfg.Expert = struct{ expert.Expert }{expert.Identity{}}
+	_, err = estimate.Layer(cfg, 1, 8)
+	require.ErrorContains(t, err, "estimate: Config.Expert: struct { expert.Expert } does not say what its passes keep")
+	for _, c := range [][2]int{{0, 1}, {1, -1}, {1, 1 << 40}} {
+		_, err = estimate.Layer(cfg, c[0], c[1])
+		require.ErrorContains(t, err, fmt.Sprintf("%d ranks with %d tokens", c[0], c[1]))
+	}
+	cfg.Dim = 0
+	_, err = estimate.Layer(cfg, 1, 8)
+	require.ErrorContains(t, err, "Config.Dim is 0")
+}
