@@ -184,6 +184,10 @@ func checkFormat(tr transport.Transport, f alltoall.Format, token []int32) error
 		for i := range m.Data {
 			m.Data[i] = []float32{127, -127, 3, float32(i)}[i%4]
 		}
+	case alltoall.MXFP4, alltoall.MXFP4H, alltoall.NVFP4, alltoall.NVFP4H:
+		for i := range m.Data {
+			m.Data[i] = []float32{2688, -1792, 0, 1344}[i%4] * 16 / 7
+		}
 	case alltoall.Float32, alltoall.BF16, alltoall.FP16:
 		for i := range m.Data {
 			m.Data[i] = float32(i - 5)

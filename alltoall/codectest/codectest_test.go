@@ -13,7 +13,14 @@ func losses() map[string]codectest.Loss {
 	return map[string]codectest.Loss{
 		"float32": {}, "bf16": {Most: 1. / 256}, "fp16": {Most: 1. / 2048},
 		"fp8": {Most: 1. / 16}, "int8": {Most: 1. / 250},
-		"fp8-expanded": {Most: 1. / 8, Drifts: true}, // the exponent of a block may be another
+		"fp8-expanded": {Most: 1. / 8, Drifts: true},  // the exponent of a block may be another
+		"mxfp8":        {Most: 1. / 16, Drifts: true}, // half of the largest code has half the scale
+		"mxfp4":        {Most: 1. / 5},                // 5 becomes 4
+		"nvfp4":        {Most: 1. / 5, Drifts: true},
+		"int4":         {Most: 1. / 13},
+		"mxfp4-h":      {Most: 1. / 2, Drifts: true}, // errors of a block add up
+		"nvfp4-h":      {Most: 1. / 2, Drifts: true},
+		"int4-h":       {Most: 1. / 2, Drifts: true},
 	}
 }
 

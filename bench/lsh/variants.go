@@ -74,6 +74,8 @@ func wireVariants() []variant {
 		wire("bf16", "bf16"),
 		wire("fp8", "fp8"),
 		wire("fp8-expanded", "fp8-expanded"),
+		wire("mxfp4", "mxfp4-h"),
+		wire("nvfp4", "nvfp4-h"),
 		compressed("paper-bf16", 0.2, 1, "-compensation", "identity", "-wire", "bf16"),
 		compressed("paper-bf16+overlap", 0.2, 1, "-compensation", "identity", "-wire", "bf16", "-overlap", "2"),
 		compressed("paper-bf16×1.25", 0.2, 1.25, "-compensation", "identity", "-wire", "bf16"),

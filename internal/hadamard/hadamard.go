@@ -27,6 +27,24 @@ func Transform(dst, src []float32, signs []uint32) {
 	transform(dst, src, signs)
 }
 
+// Blocks transforms each [Block] elements of x in place, without signs. The length of x, which may
+// be 0, is a multiple of Block.
+func Blocks(x []float32) {
+	if len(x)%Block != 0 {
+		panic(fmt.Sprintf("hadamard: length %d, want a multiple of %d", len(x), Block))
+	}
+	if len(x) > 0 {
+		blocks(x)
+	}
+}
+
+// blocksGeneric is Blocks without kernels.
+func blocksGeneric(x []float32) {
+	for ; len(x) > 0; x = x[Block:] {
+		plainGeneric(x[:Block])
+	}
+}
+
 // Front sets dst to the first len(dst) elements of what [Transform] makes of src, which costs
 // little more than reading src when dst is short. scratch is memory of len(src) elements; the three
 // must not overlap.

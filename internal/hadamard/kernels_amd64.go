@@ -162,6 +162,18 @@ func rest(x []float32, n int) {
 	blocksAVX2(&x[0], len(x))
 }
 
+// blocks does all butterflies of blocks, one or more.
+func blocks(x []float32) {
+	switch widest() {
+	case levelAVX512:
+		blocksAVX512(&x[0], len(x))
+	case levelAVX2:
+		blocksAVX2(&x[0], len(x))
+	default:
+		blocksGeneric(x)
+	}
+}
+
 // plain transforms x without signs. It is for fronts, which are short, so there are no kernels for
 // what whole passes leave.
 func plain(x []float32) {

@@ -13,3 +13,5 @@ func plain(x []float32) { plainGeneric(x) }
 
 // Prefetch asks the memory for x, which is about to be read; nothing waits for it.
 func Prefetch(x []float32) {}
+
+func blocks(x []float32) { blocksGeneric(x) }

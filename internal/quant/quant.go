@@ -27,6 +27,20 @@ const (
 	// FP8Expanded is E4M3 of powers of the numbers, by which a block fills its range: COAT's
 	// dynamic range expansion. It takes the most time.
 	FP8Expanded
+	// MXFP8 is OCP's: E4M3 with a power of two (E8M0) for each 32 numbers, the least by which none
+	// is above 448.
+	MXFP8
+	// MXFP4 is OCP's: E2M1 with a power of two (E8M0) for each 32 numbers.
+	MXFP4
+	// NVFP4 is E2M1 with a scale in E4M3 for each 16 numbers, over a float32 for the row.
+	NVFP4
+	// Int4 is integers from −7 to 7, with a float32 scale for each 64 numbers.
+	Int4
+	// MXFP4H, NVFP4H and Int4H are the formats above of rows whose blocks of 64 numbers are rotated
+	// by a Hadamard matrix.
+	MXFP4H
+	NVFP4H
+	Int4H
 
 	formats int = iota
 )
@@ -34,7 +48,10 @@ const (
 // Block is how many numbers share a scale.
 const Block = 128
 
-var names = [formats]string{"float32", "bf16", "fp16", "fp8", "int8", "fp8-expanded"}
+var names = [formats]string{
+	"float32", "bf16", "fp16", "fp8", "int8", "fp8-expanded",
+	"mxfp8", "mxfp4", "nvfp4", "int4", "mxfp4-h", "nvfp4-h", "int4-h",
+}
 
 // String returns the format's name, by which Parse finds it.
 func (f Format) String() string {
@@ -67,13 +84,24 @@ func (f Format) Bytes(n int) int {
 		return 4 * n
 	case BF16, FP16:
 		return 2 * n
+	case MXFP8:
+		return n + blocks(n, mxBlock)
+	case MXFP4, MXFP4H:
+		return blocks(n, 2) + blocks(n, mxBlock)
+	case NVFP4, NVFP4H:
+		return nvHead + blocks(n, 2) + blocks(n, nvBlock)
+	case Int4, Int4H:
+		return blocks(n, 2) + 4*blocks(n, int4Block)
 	}
 	head := 4
 	if f == FP8Expanded {
 		head = expandedHead
 	}
-	return n + head*((n+Block-1)/Block)
+	return n + head*blocks(n, Block)
 }
+
+// blocks is how many blocks of size numbers n are, the last one perhaps shorter.
+func blocks(n, size int) int { return (n + size - 1) / size }
 
 // Encode writes row to dst, which is Bytes(len(row)) long. A NaN stays one; with a shared scale a
 // NaN or an infinity makes its whole block NaN.
@@ -92,11 +120,15 @@ func (f Format) Encode(dst []byte, row []float32) {
 			binary.LittleEndian.PutUint16(dst[2*i:], fp16(row[i]))
 		}
 	case FP8Expanded:
-		eachBlock(row, func(block []float32) { dst = encodeExpanded(dst, block) })
+		eachBlock(row, Block, func(block []float32) { dst = encodeExpanded(dst, block) })
+	case MXFP8:
+		eachBlock(row, mxBlock, func(block []float32) { dst = encodeMXFP8(dst, block) })
+	case MXFP4, NVFP4, Int4:
+		f.encodePlain(dst, row)
+	case MXFP4H, NVFP4H, Int4H:
+		f.encodeRotated(dst, row)
 	default:
-		eachBlock(row, func(block []float32) {
-			dst = f.encodeBlock(dst, block)
-		})
+		eachBlock(row, Block, func(block []float32) { dst = f.encodeBlock(dst, block) })
 	}
 }
 
@@ -116,22 +148,39 @@ func (f Format) Decode(row []float32, src []byte) {
 			row[i] = fromFP16(binary.LittleEndian.Uint16(src[2*i:]))
 		}
 	case FP8Expanded:
-		eachBlock(row, func(block []float32) { src = decodeExpanded(block, src) })
+		eachBlock(row, Block, func(block []float32) { src = decodeExpanded(block, src) })
+	case MXFP8:
+		eachBlock(row, mxBlock, func(block []float32) {
+			FP8.decodeCodes(block, src[1:], scaleOf(src[0]))
+			src = src[1+len(block):]
+		})
+	case MXFP4, NVFP4, Int4:
+		f.decodePlain(row, src, 1)
+	case MXFP4H, NVFP4H, Int4H:
+		f.decodeRotated(row, src)
 	default:
-		eachBlock(row, func(block []float32) {
-			scale := math.Float32frombits(binary.LittleEndian.Uint32(src))
-			src = src[4:]
-			for i := decode8(f, block, src, scale); i < len(block); i++ {
-				block[i] = scale * f.small(src[i])
-			}
-			src = src[len(block):]
+		eachBlock(row, Block, func(block []float32) {
+			f.decodeCodes(block, src[4:], float(src))
+			src = src[4+len(block):]
 		})
 	}
 }
 
-func eachBlock(row []float32, do func(block []float32)) {
+// decodeCodes reads a block of one byte a number.
+func (f Format) decodeCodes(block []float32, src []byte, scale float32) {
+	for i := decode8(f, block, src, scale); i < len(block); i++ {
+		block[i] = scale * f.small(src[i])
+	}
+}
+
+// float reads a float32, and putFloat writes one.
+func float(src []byte) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(src)) }
+
+func putFloat(dst []byte, v float32) { binary.LittleEndian.PutUint32(dst, math.Float32bits(v)) }
+
+func eachBlock(row []float32, size int, do func(block []float32)) {
 	for len(row) > 0 {
-		n := min(Block, len(row))
+		n := min(size, len(row))
 		do(row[:n])
 		row = row[n:]
 	}
@@ -157,6 +206,12 @@ func (f Format) encodeBlock(dst []byte, block []float32) []byte {
 		clear(dst[:len(block)])
 		return dst[len(block):]
 	}
+	f.encodeCodes(dst, block, scale, top)
+	return dst[len(block):]
+}
+
+// encodeCodes writes a block's numbers over scale, between -top and top, one byte each.
+func (f Format) encodeCodes(dst []byte, block []float32, scale, top float32) {
 	for i := encode8(f, dst, block, scale, top); i < len(block); i++ {
 		q := min(max(block[i]/scale, -top), top)
 		if f == FP8 {
@@ -165,7 +220,6 @@ func (f Format) encodeBlock(dst []byte, block []float32) []byte {
 			dst[i] = byte(int8(math.RoundToEven(float64(q))))
 		}
 	}
-	return dst[len(block):]
 }
 
 // largestIn returns the largest magnitude in a block, a NaN if there is one.

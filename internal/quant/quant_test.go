@@ -121,7 +121,7 @@ func TestNames(t *testing.T) {
 	_, err := Parse("fp7")
 	require.ErrorContains(t, err, "fp7")
 	require.False(t, Format(-1).Known())
-	require.Equal(t, "Format(9)", Format(9).String())
+	require.Equal(t, "Format(99)", Format(99).String())
 }
 
 // FuzzDecode reads whatever bytes there are.
