@@ -8,7 +8,6 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
-	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
@@ -120,7 +119,7 @@ func newCompression(
 	cfg := compression.Config{
 		Dim: c.Dim, Experts: c.Experts, LSH: how.LSH, From: how.From, Until: how.Until,
 		Assign: how.Assign, Placement: at.Placement, Rank: at.Rank, Topology: at.Topology(c.Topology),
-		Auto: how.When == CompressAuto, Links: c.Links, RowBytes: rowBytes(c.Wire, c.Dim),
+		Auto: how.When == CompressAuto, Links: c.Links, RowBytes: c.Wire.RowBytes(c.Dim),
 		Turn: turn, Exchanging: exchanging,
 	}
 	if cfg.Auto && cfg.Links == (links.Links{}) {
@@ -140,12 +139,4 @@ func newCompression(
 		}
 	}
 	return compression.New(cfg)
-}
-
-// rowBytes is the bytes of a row in the four exchanges of a step together.
-func rowBytes(w alltoall.Wire, dim int) (n int) {
-	for _, c := range w.Legs() {
-		n += c.Bytes(dim)
-	}
-	return n
 }

@@ -222,22 +222,6 @@ func TestTimeOfCompressionIsNotThatOfExchanges(t *testing.T) {
 	})
 }
 
-// TestBytesOfARow are those of its four exchanges, each in its format.
-func TestBytesOfARow(t *testing.T) {
-	for _, w := range []alltoall.Wire{
-		{}, {Dispatch: alltoall.BF16}, {Combine: alltoall.BF16}, {DispatchBack: alltoall.BF16}, {CombineBack: alltoall.BF16},
-		alltoall.Everywhere(alltoall.BF16),
-	} {
-		sixteenBits := 0
-		for _, c := range w.Legs() {
-			if c == alltoall.BF16 {
-				sixteenBits++
-			}
-		}
-		require.Equal(t, 6*(4*4-2*sixteenBits), rowBytes(w, 6), "%+v", w)
-	}
-}
-
 // roundRobin puts the i-th row of an expert into cluster i mod clusters.
 func roundRobin(clusters int) func(blas32.General, []int) *lsh.Clusters {
 	return func(_ blas32.General, ends []int) *lsh.Clusters {

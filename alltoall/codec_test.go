@@ -157,3 +157,19 @@ func TestWiresAreComparedByTheirText(t *testing.T) {
 	require.Equal(t, [4]alltoall.Codec{alltoall.FP8, alltoall.Float32, marked{}, alltoall.Float32},
 		alltoall.Wire{Dispatch: alltoall.FP8, DispatchBack: marked{}}.Legs())
 }
+
+// TestBytesOfARow are those of its four exchanges, each in its format.
+func TestBytesOfARow(t *testing.T) {
+	for _, w := range []alltoall.Wire{
+		{}, {Dispatch: alltoall.BF16}, {Combine: alltoall.BF16}, {DispatchBack: alltoall.BF16}, {CombineBack: alltoall.BF16},
+		alltoall.Everywhere(alltoall.BF16),
+	} {
+		sixteenBits := 0
+		for _, c := range w.Legs() {
+			if c == alltoall.BF16 {
+				sixteenBits++
+			}
+		}
+		require.Equal(t, 6*(4*4-2*sixteenBits), w.RowBytes(6), "%+v", w)
+	}
+}

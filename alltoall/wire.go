@@ -42,6 +42,14 @@ func (w Wire) Legs() [4]Codec {
 	return legs
 }
 
+// RowBytes is the length of a row of dim numbers on all legs together.
+func (w Wire) RowBytes(dim int) (n int) {
+	for _, c := range w.Legs() {
+		n += c.Bytes(dim)
+	}
+	return n
+}
+
 // String names all codecs. Ranks compare it.
 func (w Wire) String() string {
 	c := w.Legs()
