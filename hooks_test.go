@@ -19,6 +19,7 @@ import (
 	"github.com/switchyard-moe/switchyard/hook"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/lsh"
+	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -205,8 +206,10 @@ func TestReplacedRows(t *testing.T) {
 		BeforeCombine: forward.AfterDispatch, AfterCombine: forward.BeforeDispatch, End: forward.Start,
 	}
 	for _, degree := range []int{1, 2} {
-		off, size := hookedGradient(t, hook.Hooks{Forward: forward, Backward: backward}, degree)
-		require.Less(t, math.Abs(off), 2e-3*math.Abs(size), "degree %d", degree)
+		for _, of := range []expert.Expert{expert.SwiGLU{Hidden: 5}, exponential{0.1}} {
+			off, size := hookedGradient(t, hook.Hooks{Forward: forward, Backward: backward}, of, degree)
+			require.Less(t, math.Abs(off), 2e-3*math.Abs(size), "%v, degree %d", of, degree)
+		}
 	}
 	for i := range hook.Number {
 		h := hook.Hooks{Forward: forward, Backward: backward}
@@ -214,14 +217,14 @@ func TestReplacedRows(t *testing.T) {
 			&h.Backward.Start, &h.Backward.BeforeDispatch, &h.Backward.AfterDispatch,
 			&h.Backward.BeforeCombine, &h.Backward.AfterCombine, &h.Backward.End,
 		}[i] = nil
-		off, size := hookedGradient(t, h, 1)
+		off, size := hookedGradient(t, h, expert.SwiGLU{Hidden: 5}, 1)
 		require.Greater(t, math.Abs(off), 1e-2*math.Abs(size), "without the hook at %s on the way back", hook.Name(i))
 	}
 }
 
 // hookedGradient compares the derivative of Σ y·dy along a direction with Σ dx·direction, and
 // returns how far they are apart, and the derivative.
-func hookedGradient(t *testing.T, hooks hook.Hooks, degree int) (off, size float64) {
+func hookedGradient(t *testing.T, hooks hook.Hooks, of expert.Expert, degree int) (off, size float64) {
 	r := rand.New(rand.NewPCG(5, 6))
 	const tokens, dim, h = 6, 4, 1. / 256
 	x, dy, v := randomMatrix(r, tokens, dim), randomMatrix(r, tokens, dim), randomMatrix(r, tokens, dim)
@@ -229,7 +232,7 @@ func hookedGradient(t *testing.T, hooks hook.Hooks, degree int) (off, size float
 	require.NoError(t, errors.Join(onRanks(inprocWorlds(2), func(w *World) error {
 		l, err := NewLayer(w, Config{
 			Dim: dim, Experts: 4, Group: 2, Hooks: hooks, Overlap: Overlap{Degree: degree},
-			Router: router.TopK{K: 4}, Expert: expert.SwiGLU{Hidden: 5}, Shared: expert.SwiGLU{Hidden: 3},
+			Router: router.TopK{K: 4}, Expert: of, Shared: expert.SwiGLU{Hidden: 3},
 		})
 		if err != nil {
 			return err
@@ -262,6 +265,59 @@ func hookedGradient(t *testing.T, hooks hook.Hooks, degree int) (off, size float
 	return parts[0].analytic + parts[1].analytic - size, size
 }
 
+// exponential is experts without parameters whose answers are factor·eˣ, and who need those that
+// they have returned for their gradients.
+type exponential struct{ factor float32 }
+
+func (e exponential) New(expert.Shape) (expert.Group, error) { return e, nil }
+func (e exponential) Params() *param.Set                     { return nil }
+
+func (e exponential) Forward(x blas32.General, _ expert.Rows) (blas32.General, expert.Saved) {
+	y := blas32.General{Rows: x.Rows, Cols: x.Cols, Stride: x.Cols, Data: make([]float32, x.Rows*x.Cols)}
+	for i := range x.Rows {
+		for j, v := range mat.Row(x, i) {
+			mat.Row(y, i)[j] = e.factor * float32(math.Exp(float64(v)))
+		}
+	}
+	return y, y
+}
+
+func (e exponential) Backward(saved expert.Saved, dy blas32.General) blas32.General {
+	y := saved.(blas32.General)
+	dx := blas32.General{Rows: y.Rows, Cols: y.Cols, Stride: y.Cols, Data: make([]float32, y.Rows*y.Cols)}
+	for i := range y.Rows {
+		for j, v := range mat.Row(y, i) {
+			mat.Row(dx, i)[j] = v * mat.Row(dy, i)[j]
+		}
+	}
+	return dx
+}
+
+// TestHooksOfCompressedRows may replace centroids: compression goes by its own. The experts answer
+// 0, so that only what compensates for the centroids is left.
+func TestHooksOfCompressedRows(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	x := randomMatrix(r, 8, 3)
+	var want []float32
+	for _, h := range []hook.Hooks{
+		{}, {Forward: hook.Points{BeforeDispatch: scaling(2)}}, {Backward: hook.Points{BeforeDispatch: scaling(2)}},
+	} {
+		alone(t, func(w *World) {
+			l, err := NewLayer(w, Config{
+				Dim: 3, Experts: 2, Router: router.TopK{K: 1}, Expert: exponential{}, Hooks: h,
+				Compression: Compression{When: CompressAlways, Assign: roundRobin(2)},
+			})
+			require.NoError(t, err)
+			got, err := outputsOf(t.Context(), l, x)
+			require.NoError(t, err)
+			if want == nil {
+				want = got
+			}
+			require.Equal(t, want, got, "%v", h)
+		})
+	}
+}
+
 func dot(a, b blas32.General) (sum float64) {
 	for i := range a.Rows {
 		for j, v := range mat.Row(a, i) {
@@ -275,12 +331,17 @@ func dot(a, b blas32.General) (sum float64) {
 // hook; the next pass has the bits that it would have had.
 func TestHookThatFails(t *testing.T) {
 	broken := errors.New("it has broken")
-	eachHook(t, func(t *testing.T, point string, fail func() bool) hook.Func {
-		return func(context.Context, hook.Call, blas32.General) error {
-			if fail() {
-				return broken
+	eachHook(t, alltoall.Wire{}, func(t *testing.T, point string, fail func() bool) hook.Func {
+		failed := uint64(0) // pass
+		return func(_ context.Context, at hook.Call, _ blas32.General) error {
+			if !fail() {
+				return nil
 			}
-			return nil
+			if failed == at.Pass {
+				t.Errorf("%s is called after it has failed", point)
+			}
+			failed = at.Pass
+			return broken
 		}
 	}, func(t *testing.T, point string, rank int, err error) {
 		require.ErrorContains(t, err, "Config.Hooks."+point)
@@ -294,7 +355,7 @@ func TestHookThatFails(t *testing.T) {
 
 // TestHookThatMakesNaN is blamed under Wire.Finite, and not the ranks that its numbers went to.
 func TestHookThatMakesNaN(t *testing.T) {
-	eachHook(t, func(t *testing.T, point string, fail func() bool) hook.Func {
+	eachHook(t, alltoall.Wire{Finite: true, Combine: alltoall.BF16}, func(t *testing.T, point string, fail func() bool) hook.Func {
 		return func(_ context.Context, _ hook.Call, rows blas32.General) error {
 			if fail() {
 				mat.Row(rows, rows.Rows-1)[1] = float32(math.NaN())
@@ -309,7 +370,7 @@ func TestHookThatMakesNaN(t *testing.T) {
 
 // eachHook runs a layer on three ranks with a hook at each point that on rank 1 fails in the second
 // pass, and checks the errors and the passes around it.
-func eachHook(t *testing.T, of func(t *testing.T, point string, fail func() bool) hook.Func, check func(t *testing.T, point string, rank int, err error)) {
+func eachHook(t *testing.T, wire alltoall.Wire, of func(t *testing.T, point string, fail func() bool) hook.Func, check func(t *testing.T, point string, rank int, err error)) {
 	x := randomMatrix(rand.New(rand.NewPCG(7, 8)), 4, 3)
 	everyHook(func(point string) hook.Func {
 		t.Run(point, func(t *testing.T) {
@@ -324,7 +385,7 @@ func eachHook(t *testing.T, of func(t *testing.T, point string, fail func() bool
 					})
 					l, err := NewLayer(w, Config{
 						Dim: 3, Experts: 6, Group: 4, Hooks: hooks, Overlap: Overlap{Degree: degree},
-						Wire:   alltoall.Wire{Finite: true, Combine: alltoall.BF16},
+						Wire:   wire,
 						Router: router.TopK{K: 6}, Expert: expert.FFN{Hidden: 2},
 					})
 					if err != nil {
