@@ -305,7 +305,7 @@ func TestHooksOfCompressedRows(t *testing.T) {
 		alone(t, func(w *World) {
 			l, err := NewLayer(w, Config{
 				Dim: 3, Experts: 2, Router: router.TopK{K: 1}, Expert: exponential{}, Hooks: h,
-				Compression: Compression{When: CompressAlways, Assign: roundRobin(2)},
+				Compression: Compression{When: CompressAlways, Assign: roundRobin(2), LSH: lsh.Config{Compensation: lsh.Identity}},
 			})
 			require.NoError(t, err)
 			got, err := outputsOf(t.Context(), l, x)
@@ -401,6 +401,7 @@ func eachHook(t *testing.T, wire alltoall.Wire, of func(t *testing.T, point stri
 					require.ErrorIs(t, err, alltoall.ErrRefused, "rank %d", w.Rank())
 					require.NotErrorIs(t, err, ErrFailed, "rank %d", w.Rank())
 					require.Equal(t, transport.Rank(1), transport.CulpritOf(err), "rank %d: %v", w.Rank(), err)
+					require.ErrorContains(t, err, point[:strings.Index(point, ".")+1]+" failed: ")
 					check(t, point, int(w.Rank()), err)
 					got, err := outputsOf(t.Context(), l, x)
 					require.Equal(t, want, got, "after the error")
@@ -418,12 +419,12 @@ func eachHook(t *testing.T, wire alltoall.Wire, of func(t *testing.T, point stri
 func outputsOf(ctx context.Context, l *Layer, x blas32.General) (all []float32, err error) {
 	y, err := l.Forward(ctx, x)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("Forward. failed: %w", err)
 	}
 	all = slices.Clone(y.Data)
 	dx, err := l.Backward(ctx, x)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("Backward. failed: %w", err)
 	}
 	return append(all, dx.Data...), l.DiscardGradients()
 }
