@@ -14,6 +14,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/lsh"
+	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/param/tree"
 )
 
@@ -24,6 +25,21 @@ func controlled(turn *lifecycle.Turn) compression.Config {
 		LSH:  lsh.Config{Bucketing: lsh.Controlled, Rate: 0.5, Compensation: lsh.LearnedGain, Gain: 0.5},
 		Turn: turn,
 	}
+}
+
+// apart has leaves entered into a sum of the pass.
+type apart struct {
+	turn  *lifecycle.Turn
+	gains *param.Set
+	own   *tree.Sum
+}
+
+func (a apart) Do(do func()) {
+	a.turn.Do(func() {
+		a.gains.Grad.Swap(a.own)
+		do()
+		a.gains.Grad.Swap(a.own)
+	})
 }
 
 // bothWays runs a pass forward and backward, and returns all that it makes.
@@ -44,13 +60,8 @@ func bothWays(s *compression.Stage, turn *lifecycle.Turn, number uint64) (made [
 	_, dy := rowsOf(number + 100)
 	given := mat.Resize(blas32.General{}, dy.Rows, dim)
 	copy(given.Data, dy.Data)
-	gains := tree.NewSum(s.Gains().Grad.Len())
-	leaves := compression.Leaves{Count: 2, Do: func(enter func()) {
-		turn.Do(func() {
-			enter()
-			s.Gains().Grad.Swap(gains)
-		})
-	}}
+	gains := tree.NewSum(len(s.Gains().Value))
+	leaves := compression.Leaves{Count: 2, Of: apart{turn, s.Gains(), gains}}
 	back, err := s.RestoreBackward(ctx, p, given, leaves)
 	if err != nil {
 		return nil, err

@@ -194,8 +194,8 @@ func (s *Stage) Restore(ctx context.Context, p *Pass, answers blas32.General) (b
 // Leaves are the leaves of a rank in the tree in which gradients are summed: its token groups.
 type Leaves struct {
 	First, Count int
-	// Do runs what enters them; nil just runs it.
-	Do func(do func())
+	// Of, if it is not nil, runs what enters them.
+	Of interface{ Do(do func()) }
 }
 
 // RestoreBackward takes the gradients of the rows' answers and returns those of the centroids'. It
@@ -241,11 +241,11 @@ func (s *Stage) enterGains(p *Pass, leaves Leaves) {
 			}
 		}
 	}
-	if leaves.Do == nil {
+	if leaves.Of == nil {
 		enter()
 		return
 	}
-	leaves.Do(enter)
+	leaves.Of.Do(enter)
 }
 
 // CompressBackward makes the gradients of the rows of those of their centroids, back. drows is what

@@ -51,7 +51,9 @@ func (s *Stages) Backward(ctx context.Context, p *Pass, dy blas32.General) error
 	if err = s.end(ctx, p, "backward", p.DX); err != nil {
 		return err
 	}
-	s.Compression.EndPass(p.number, p.Compressed, p.uncompressed())
+	if s.Compression != nil {
+		s.Compression.EndPass(p.number, p.Compressed, p.uncompressed())
+	}
 	s.Path.EndPass(p.Kind(schedule.Backward), begin)
 	b := gradients.Batch{
 		Tokens: p.Global.Tokens, Leaves: p.Global.Leaves, StepTokens: p.Info.StepTokens,
@@ -89,7 +91,7 @@ func (s *Stages) rowsBackward(ctx context.Context, p *Pass, dy blas32.General) (
 	s.Turn.Do(func() { drows, p.dweights = s.Order.RestoreBackward(&p.ordered, p.Decision, p.answers, dy) })
 	s.Checks.Made(&p.Fault, passcheck.AnswerGradients, drows)
 	there, err := s.Compression.RestoreBackward(ctx, p.Compressed, drows, compression.Leaves{
-		First: p.Global.FirstLeaf(s.Path.Rank), Count: len(p.Info.Ends), Do: p.grads.Do,
+		First: p.Global.FirstLeaf(s.Path.Rank), Count: len(p.Info.Ends), Of: &p.grads,
 	})
 	if err != nil {
 		return blas32.General{}, err

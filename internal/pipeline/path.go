@@ -9,15 +9,13 @@ import (
 	"github.com/switchyard-moe/switchyard/hook"
 	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/experts"
+	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
 	"github.com/switchyard-moe/switchyard/schedule"
 	"github.com/switchyard-moe/switchyard/transport"
 )
-
-// Turn runs what computes while nothing else does.
-type Turn interface{ Do(do func()) }
 
 // Path takes the rows of passes to their experts and back, in chunks.
 type Path struct {
@@ -47,7 +45,7 @@ type Pass struct {
 	Alone  bool
 	// Gradients has the experts compute their part of a backward pass in turn, where the leaves that
 	// they enter are those of the pass; if it is nil Path.Turn does.
-	Gradients Turn
+	Gradients *gradients.Pass
 	// Hooks are those of the direction in which the pass goes, and Leaving the rows that they may
 	// write to before these leave in a forward pass.
 	Hooks   *Hooks
@@ -56,12 +54,13 @@ type Pass struct {
 	experts experts.Pass
 }
 
-// turn is that of a backward pass.
-func (l *Path) turn(p *Pass) Turn {
+// inTurn runs a part of a backward pass that computes.
+func (l *Path) inTurn(p *Pass, do func()) {
 	if p.Gradients == nil {
-		return l.Turn
+		l.Turn.Do(do)
+		return
 	}
-	return p.Gradients
+	p.Gradients.Do(do)
 }
 
 // Forward sends the rows of a pass to their experts, has these compute, and returns the answers,
@@ -119,7 +118,6 @@ func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.Genera
 	if err := p.Handle.Recut(l.Chunks(of)); err != nil {
 		return blas32.General{}, err
 	}
-	turn := l.turn(p)
 	arrived, computed := make([]blas32.General, p.Handle.Chunks()), make([][]blas32.General, p.Handle.Chunks())
 	first := func(i int) (n int) {
 		for _, m := range arrived[:i] {
@@ -135,17 +133,17 @@ func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.Genera
 		},
 		Shared: func() {
 			if s := l.Experts.Shared; s != nil {
-				turn.Do(func() { s.Backward(&p.Shared, dy) })
+				l.inTurn(p, func() { s.Backward(&p.Shared, dy) })
 			}
 		},
 		Experts: func(i int) {
 			l.Checks.Arrived(&p.Fault, passcheck.ExpertGradients, arrived[i], l.sender(p, first(i)))
 			p.Hooks.rows(ctx, AfterDispatch, p.Handle, i, arrived[i], first(i))
-			turn.Do(func() { computed[i] = l.Experts.Backward(&p.experts, i, arrived[i]) })
+			l.inTurn(p, func() { computed[i] = l.Experts.Backward(&p.experts, i, arrived[i]) })
 			l.Checks.Made(&p.Fault, passcheck.RowGradients, computed[i]...)
 			computed[i] = p.Hooks.answers(ctx, p.Handle, i, computed[i], first(i))
 		},
-		Weights: func(i int) { turn.Do(func() { l.Experts.BackwardWeights(&p.experts, i) }) },
+		Weights: func(i int) { l.inTurn(p, func() { l.Experts.BackwardWeights(&p.experts, i) }) },
 		Combine: func(ctx context.Context, i int) (err error) {
 			if drows, err = p.Handle.Combine(ctx, i, computed[i]...); err == nil {
 				l.combined(ctx, p, passcheck.ReturnedGradients, i, drows)
