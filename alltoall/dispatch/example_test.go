@@ -11,6 +11,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/alltoall/dispatch"
+	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
@@ -129,4 +130,71 @@ func ExampleConfig_Validate() {
 	// Output:
 	// dispatch: Config.Hosted: Hosted has the sum 3, want the 4 experts
 	// dispatch: Config.MaxRows is -1, want 0 to 2147483647
+}
+
+// Two passes at the same time: the second waits for nothing of the first.
+func ExampleDispatcher_NewPass() {
+	sums := make([][2]float32, 2)
+	eachRank(func(ctx context.Context, t transport.Transport) error {
+		d, err := dispatch.New(ctx, t, dispatch.Config{Dim: 1, Experts: 2})
+		if err != nil {
+			return err
+		}
+		var passes [2]*dispatch.Pass
+		for i := range passes { // in the same order on every rank
+			if passes[i], err = d.NewPass(); err != nil {
+				return err
+			}
+		}
+		var group sync.WaitGroup
+		errs := make([]error, len(passes))
+		for i, pass := range passes { // in any order
+			group.Go(func() {
+				x := column(float32(10*i + 1))
+				if errs[i] = pass.Dispatch(ctx, x, []int32{0, 1}, []float32{1, 1}); errs[i] != nil {
+					return
+				}
+				defer pass.Release()
+				y, err := pass.Combine(ctx, pass.Rows()) // both experts answer with their rows
+				if errs[i] = err; err == nil {
+					sums[t.Rank()][i] = y.Data[0]
+				}
+			})
+		}
+		group.Wait()
+		return errors.Join(errs...)
+	})
+	fmt.Println(sums)
+	// Output: [[2 22] [2 22]]
+}
+
+// A tenth of the rows travel in training, and all of them in an evaluation.
+func ExamplePass_DispatchExact() {
+	eachRank(func(ctx context.Context, t transport.Transport) error {
+		d, err := dispatch.New(ctx, t, dispatch.Config{
+			Dim: 1, Experts: 1, Compression: &lsh.Config{Rate: 0.1}, // rank 1 hosts the expert
+		})
+		if err != nil {
+			return err
+		}
+		x, indices, weights := column(make([]float32, 50)...), make([]int32, 50), make([]float32, 50)
+		train, err := d.Dispatch(ctx, x, indices, weights)
+		if err != nil {
+			return err
+		}
+		defer train.Release()
+		eval, err := d.NewPass()
+		if err != nil {
+			return err
+		}
+		defer eval.Release()
+		if err := eval.DispatchExact(ctx, x, indices, weights); err != nil {
+			return err
+		}
+		if t.Rank() == 1 {
+			fmt.Println(train.Rows().Rows, eval.Rows().Rows)
+		}
+		return nil
+	})
+	// Output: 10 100
 }
