@@ -26,6 +26,10 @@ type Config struct {
 
 	// Env is added to the environment of processes, as "NAME=value".
 	Env []string
+	// Observe, if it is not nil, is called in the test with each line that a process writes, without
+	// its end, one call at a time. p sends signals to the processes: to kill rank 2, say, once it
+	// has written that it is in the middle of something.
+	Observe func(p *Processes, rank transport.Rank, line string)
 	// Lost lists ranks whose processes may end in any way, by a signal say: that fails no test, and
 	// the others go on. Such a rank that is left when all others have returned is killed.
 	Lost []transport.Rank
@@ -93,8 +97,8 @@ func (c Config) start(t testing.TB, n int, do func(ctx context.Context, w *switc
 	if n < 1 {
 		t.Fatalf("switchyardtest: %d ranks, want at least 1", n)
 	}
-	if len(c.Env) > 0 || len(c.Lost) > 0 {
-		t.Fatalf("switchyardtest: Config.Env %q and Config.Lost %v are for processes: use RunProcesses", c.Env, c.Lost)
+	if len(c.Env) > 0 || len(c.Lost) > 0 || c.Observe != nil {
+		t.Fatalf("switchyardtest: Config.Env, Observe and Lost are for processes: use RunProcesses")
 	}
 	ranks, err := c.openAll(n)
 	if err != nil {

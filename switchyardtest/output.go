@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/switchyard-moe/switchyard/internal/launch"
+	"github.com/switchyard-moe/switchyard/transport"
 )
 
 // failureMark begins the line by which a process tells that its rank fails, before the others can
@@ -25,8 +26,9 @@ func announce(err error) {
 
 // output takes the lines of all processes, one call of Write each.
 type output struct {
-	to    io.Writer
-	first failure // that was announced
+	to      io.Writer
+	observe func(rank transport.Rank, line string) // or nil
+	first   failure                                // that was announced
 }
 
 // failure is one that was announced.
@@ -38,6 +40,7 @@ type failure struct {
 
 var (
 	announced = regexp.MustCompile(`^\[ *(\d+)\] ` + failureMark + ` (\d+) (.*)\n$`)
+	written   = regexp.MustCompile(`^\[ *(\d+)\] (.*)\n$`)
 	// progress are the lines by which a process tells how far it is with its tests: the test that
 	// started it does.
 	progress = regexp.MustCompile(`^\[ *\d+\] +(PASS\n|FAIL\n|=== |--- |coverage: |exit status )`)
@@ -51,6 +54,11 @@ func (o *output) Write(line []byte) (int, error) {
 	}
 	if progress.Match(line) {
 		return len(line), nil
+	}
+	if m := written.FindSubmatch(line); m != nil && o.observe != nil {
+		if rank, err := strconv.Atoi(string(m[1])); err == nil {
+			o.observe(transport.Rank(rank), string(m[2]))
+		}
 	}
 	return o.to.Write(line)
 }

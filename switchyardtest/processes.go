@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -76,7 +77,10 @@ func (c Config) runParent(t *testing.T, n int) {
 	if err != nil {
 		t.Fatalf("switchyardtest: %v", err)
 	}
-	out := &output{to: t.Output()}
+	out, started := &output{to: t.Output()}, &Processes{list: make([]*os.Process, n)}
+	if c.Observe != nil {
+		out.observe = func(rank transport.Rank, line string) { c.Observe(started, rank, line) }
+	}
 	err = launch.Run(ctx, launch.Config{
 		Ranks: n, Command: command, Env: append(append(os.Environ(), c.Env...), child{addr, limit, t.Name()}.variable()),
 		Stdout: out, Stderr: out, Prefix: true, Grace: 3 * c.grace,
@@ -86,11 +90,38 @@ func (c Config) runParent(t *testing.T, n int) {
 			}
 			return []*os.File{port}
 		},
+		OnStart: started.add,
 		MayFail: func(rank int) bool { return slices.Contains(c.Lost, transport.Rank(rank)) },
 	})
 	if err != nil {
 		t.Fatalf("switchyardtest: %s", out.describe(err))
 	}
+}
+
+// Processes are the ranks that [Config.RunProcesses] has started.
+type Processes struct {
+	mu   sync.Mutex
+	list []*os.Process
+}
+
+func (p *Processes) add(rank int, one *os.Process) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.list[rank] = one
+}
+
+// Signal sends a signal to the process of a rank. It is an error if that is not running: see
+// [os.Process.Signal].
+func (p *Processes) Signal(rank transport.Rank, sig os.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if rank < 0 || int(rank) >= len(p.list) {
+		return fmt.Errorf("switchyardtest: rank %d is outside 0..%d", rank, len(p.list)-1)
+	}
+	if p.list[rank] == nil {
+		return fmt.Errorf("switchyardtest: the process of rank %d has not started", rank)
+	}
+	return p.list[rank].Signal(sig)
 }
 
 // onlyOnce fails a test that has been here before: its processes could not tell the calls apart.

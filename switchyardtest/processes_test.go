@@ -97,6 +97,30 @@ func TestALostProcess(t *testing.T) {
 	}
 }
 
+// TestObserve: the test reads what processes write, and kills one in the middle of its work.
+func TestObserve(t *testing.T) {
+	var lines []string
+	cfg := Config{Lost: []transport.Rank{1}, Observe: func(p *Processes, rank transport.Rank, line string) {
+		lines = append(lines, fmt.Sprint(rank, " ", line))
+		if line == "at work" {
+			require.NoError(t, p.Signal(rank, os.Kill))
+		}
+		require.Error(t, p.Signal(7, os.Kill))
+	}}
+	cfg.RunProcesses(t, 2, func(ctx context.Context, w *switchyard.World) error {
+		if w.Rank() == 1 {
+			fmt.Println("at work")
+			hang(make(chan struct{}))
+		}
+		err := waitForAll(ctx, w)
+		fmt.Println("blames", transport.CulpritOf(err))
+		return nil
+	})
+	require.Equal(t, []string{"1 at work", "0 blames 1"}, lines)
+	u := try(t, func(t testing.TB) { cfg.Run(t, 2, waitForAll) })
+	require.Contains(t, u.text.String(), "Config.Env, Observe and Lost are for processes")
+}
+
 var word = flag.String("word", "", "a flag of the program's own tests")
 
 // trialVariable has TestTrials run, which fails on purpose.

@@ -44,6 +44,9 @@ type Config struct {
 	// Files returns the open files that a rank gets, as descriptors 3, 4, …, where the system can pass
 	// them on; nil is none. They stay the caller's.
 	Files func(rank int) []*os.File
+	// OnStart, if it is not nil, is called with each rank's process when that has started, before any
+	// of its output is read.
+	OnStart func(rank int, p *os.Process)
 	// MayFail says for which ranks it is no failure to fail: the others go on, and what is left of
 	// these is killed when the others have ended. nil is none.
 	MayFail func(rank int) bool

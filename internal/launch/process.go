@@ -47,6 +47,9 @@ func (j *job) startProcess(rank int) (*process, error) {
 		p.closePipes()
 		return nil, errtext.Errorf("launch: starting rank %d: %w", rank, err)
 	}
+	if j.cfg.OnStart != nil {
+		j.cfg.OnStart(rank, cmd.Process)
+	}
 	p.read(j.out, j.cfg.Stdout, p.pipes[0])
 	p.read(j.out, j.cfg.Stderr, p.pipes[1])
 	go func() { p.readers.Wait(); close(p.drained) }()
