@@ -11,6 +11,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -19,7 +20,7 @@ type member struct {
 	world  *switchyard.World
 	layer  *switchyard.Layer
 	orders orders
-	mu     sync.Mutex // passes begin in the order of their numbers
+	mu     sync.Mutex // orders are given in the order of the passes' numbers
 	passes uint64     // begun so far
 }
 
@@ -37,50 +38,86 @@ func newMember(ctx context.Context, world *switchyard.World, m model) (*member, 
 }
 
 // lead has every rank run the next pass, over tokens of this one, and copies the answer to y. It is
-// for the front.
+// for the front, which may call it from several goroutines at the same time.
 func (m *member) lead(ctx context.Context, y []float32, x blas32.General) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.passes++
-	if err := m.orders.give(ctx, order{m.passes, uint32(x.Rows)}); err != nil {
-		return err
-	}
-	got, err := m.layer.Eval(ctx, x)
+	pass, err := m.announce(ctx, x.Rows)
 	if err != nil {
 		return err
 	}
-	for i := range got.Rows {
-		copy(y[i*got.Cols:(i+1)*got.Cols], got.Data[i*got.Stride:])
+	got, err := pass.Eval(ctx, x, router.Batch{})
+	if err == nil {
+		for i := range got.Rows {
+			copy(y[i*got.Cols:(i+1)*got.Cols], got.Data[i*got.Stride:])
+		}
 	}
-	return nil
+	if released := pass.Release(); err == nil {
+		err = released
+	}
+	return err
+}
+
+// announce begins a pass and tells the others to do so.
+func (m *member) announce(ctx context.Context, tokens int) (*switchyard.Pass, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	pass, err := m.layer.NewPass()
+	if err != nil {
+		return nil, err
+	}
+	m.passes++
+	return pass, m.orders.give(ctx, order{pass.Number(), uint32(tokens)})
 }
 
 // follow runs the passes that the front orders, until it ends the job. This rank brings no tokens:
 // it computes for those of the front.
 func (m *member) follow(ctx context.Context, timeout time.Duration) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var running sync.WaitGroup
+	err := m.obey(ctx, func(pass *switchyard.Pass) {
+		running.Go(func() {
+			if err := assist(ctx, pass, timeout); err != nil {
+				cancel(err)
+			}
+		})
+	})
+	running.Wait()
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// obey begins a pass for each order, until the one that ends the job.
+func (m *member) obey(ctx context.Context, run func(*switchyard.Pass)) error {
 	for {
 		next, err := m.orders.take(ctx)
 		if err != nil || next.pass == 0 {
 			return err
 		}
-		m.passes++
-		if next.pass != m.passes {
-			return fmt.Errorf("rank %d orders pass %d, want %d", front, next.pass, m.passes)
-		}
-		if err := m.assist(ctx, timeout); err != nil {
+		pass, err := m.layer.NewPass()
+		if err != nil {
 			return err
 		}
+		if m.passes++; next.pass != pass.Number() {
+			return fmt.Errorf("rank %d orders pass %d, want %d", front, next.pass, pass.Number())
+		}
+		run(pass)
 	}
 }
 
 // assist runs a pass without tokens.
-func (m *member) assist(ctx context.Context, timeout time.Duration) error {
+func assist(ctx context.Context, pass *switchyard.Pass, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if _, err := m.layer.Eval(ctx, blas32.General{}); err != nil && !refused(err) {
-		return err
+	_, err := pass.Eval(ctx, blas32.General{}, router.Batch{})
+	if err != nil && refused(err) {
+		err = nil
 	}
-	return nil
+	if released := pass.Release(); err == nil {
+		err = released
+	}
+	return err
 }
 
 // refused reports whether all ranks have refused a batch together, after which they go on.
