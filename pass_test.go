@@ -18,6 +18,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/router"
+	"github.com/switchyard-moe/switchyard/transport"
 )
 
 // forwarder is what a test takes batches through: a layer, or passes of it.
@@ -136,28 +137,37 @@ func runMark(ctx context.Context, l *Layer, do byte, p **Pass, m int, b *batches
 	return nil
 }
 
+// leftOn is what train leaves on each of some ranks.
+func leftOn(t *testing.T, worlds []*World, train func(w *World) (left, error)) []left {
+	t.Helper()
+	defer closeWorlds(worlds)
+	got := make([]left, len(worlds))
+	for rank, err := range atOnce(worlds, func(w *World) (err error) {
+		got[w.Rank()], err = train(w)
+		return err
+	}) {
+		require.NoError(t, err, "rank %d", rank)
+	}
+	return got
+}
+
 // TestPassesInFlight: four batches in any order of their passes have the bits of one after another.
 func TestPassesInFlight(t *testing.T) {
 	needExactProducts(t)
+	tcp := transportsUnderTest()["tcp"]
 	for name, cfg := range layersUnderTest() {
 		cfg.MicroBatches = perStep
-		of := func(marks []string) []left {
-			worlds := inprocWorlds(3)
-			defer closeWorlds(worlds)
-			got := make([]left, len(worlds))
-			for rank, err := range atOnce(worlds, func(w *World) (err error) {
-				got[w.Rank()], err = trainByMarks(t.Context(), w, cfg, marks)
-				return err
-			}) {
-				require.NoError(t, err, "%s, rank %d", name, rank)
-			}
-			return got
+		of := func(marks []string) func(w *World) (left, error) {
+			return func(w *World) (left, error) { return trainByMarks(t.Context(), w, cfg, marks) }
 		}
-		want := of(oneByOne)
+		want := leftOn(t, inprocWorlds(3), of(oneByOne))
 		for order, marks := range map[string][]string{
 			"GPipe": gPipe, "1F1B": oneFOneB, "other order": backwards, "recomputation": recomputed,
 		} {
-			require.Equal(t, want, of(marks), "%s, %s", name, order)
+			require.Equal(t, want, leftOn(t, inprocWorlds(3), of(marks)), "%s, %s", name, order)
+			if name == "dropless" {
+				require.Equal(t, want, leftOn(t, tcp(t, 3), of(marks)), "%s over TCP", order)
+			}
 		}
 	}
 }
@@ -184,9 +194,9 @@ func passCalls(p *Pass, x blas32.General) map[string]func(ctx context.Context) e
 	}
 }
 
-// trainAtOnce is trainByMarks with each batch on a goroutine of its own, whose number of them is
-// random, and which begin in random order.
-func trainAtOnce(ctx context.Context, w *World, cfg Config, r *rand.Rand) (res left, err error) {
+// trainAtOnce is trainByMarks with the batches dealt to a number of goroutines, which begin in
+// random order.
+func trainAtOnce(ctx context.Context, w *World, cfg Config, goroutines int, r *rand.Rand) (res left, err error) {
 	l, err := NewLayer(w, cfg)
 	if err != nil {
 		return res, err
@@ -199,7 +209,7 @@ func trainAtOnce(ctx context.Context, w *World, cfg Config, r *rand.Rand) (res l
 				return res, err
 			}
 		}
-		if err := eachAtOnce(r, func(m int) error {
+		if err := eachAtOnce(r, goroutines, func(m int) error {
 			if _, err := passes[m].Forward(ctx, b.x[m], router.Batch{Micro: m}); err != nil {
 				return err
 			}
@@ -215,38 +225,28 @@ func trainAtOnce(ctx context.Context, w *World, cfg Config, r *rand.Rand) (res l
 	return res, err
 }
 
-// eachAtOnce does something to each batch of a step, each on its own goroutine, begun in random
-// order.
-func eachAtOnce(r *rand.Rand, do func(m int) error) error {
+// eachAtOnce does something to each batch of a step, on goroutines that begin in random order.
+func eachAtOnce(r *rand.Rand, goroutines int, do func(m int) error) error {
 	var wg sync.WaitGroup
 	var errs [perStep]error
-	for _, m := range r.Perm(perStep) {
-		wg.Go(func() { errs[m] = do(m) })
+	for _, first := range r.Perm(goroutines) {
+		wg.Go(func() {
+			for m := first; m < perStep; m += goroutines {
+				errs[m] = do(m)
+			}
+		})
 	}
 	wg.Wait()
 	return errors.Join(errs[:]...)
 }
 
-// TestPassesAtOnce: each on its own goroutine they have the bits of one after another, over any
+// TestPassesAtOnce: on goroutines of their own they have the bits of one after another, over any
 // transport, in chunks too.
 func TestPassesAtOnce(t *testing.T) {
 	needExactProducts(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	cfg := layersUnderTest()["dropless"]
-	cfg.MicroBatches = perStep
-	of := func(cfg Config, worlds []*World, train func(w *World, r *rand.Rand) (left, error)) []left {
-		defer closeWorlds(worlds)
-		got := make([]left, len(worlds))
-		for rank, err := range atOnce(worlds, func(w *World) (err error) {
-			got[w.Rank()], err = train(w, rand.New(rand.NewPCG(seed, uint64(w.Rank()))))
-			return err
-		}) {
-			require.NoError(t, err, "rank %d", rank)
-		}
-		return got
-	}
-	for name, change := range map[string]func(*Config){
+	cases := map[string]func(*Config){
 		"plain": func(*Config) {}, "in parts": func(c *Config) { c.Overlap.Degree = 2 },
 		"by ranks": func(c *Config) { c.Overlap.Degree, c.Experts = 4, 4 },
 		"shared":   func(c *Config) { c.Shared = expert.SwiGLU{Hidden: 5} },
@@ -256,13 +256,23 @@ func TestPassesAtOnce(t *testing.T) {
 			c.Compression = Compression{When: CompressAlways, From: 1, LSH: lsh.Config{Rate: 0.4, Compensation: lsh.LearnedGain}}
 		},
 		"choice of all": func(c *Config) { c.Router = router.ExpertChoice{Over: router.WholeBatch} },
-	} {
+	}
+	for name, change := range cases {
 		t.Run(name, func(t *testing.T) {
-			cfg := cfg
+			cfg := layersUnderTest()["dropless"]
+			cfg.MicroBatches = perStep
 			change(&cfg)
-			want := of(cfg, inprocWorlds(3), func(w *World, _ *rand.Rand) (left, error) { return trainByMarks(t.Context(), w, cfg, oneByOne) })
-			got := of(cfg, inprocWorlds(3), func(w *World, r *rand.Rand) (left, error) { return trainAtOnce(t.Context(), w, cfg, r) })
-			require.Equal(t, want, got)
+			want := leftOn(t, inprocWorlds(3), func(w *World) (left, error) { return trainByMarks(t.Context(), w, cfg, oneByOne) })
+			goroutines := 2 + rand.New(rand.NewPCG(seed, 1)).IntN(perStep-1)
+			at := func(w *World) (left, error) {
+				return trainAtOnce(t.Context(), w, cfg, goroutines, rand.New(rand.NewPCG(seed, uint64(w.Rank()))))
+			}
+			require.Equal(t, want, leftOn(t, inprocWorlds(3), at), "%d goroutines", goroutines)
+			if name == "plain" {
+				for transport, open := range transportsUnderTest() {
+					require.Equal(t, want, leftOn(t, open(t, 3), at), "%d goroutines over %s", goroutines, transport)
+				}
+			}
 		})
 	}
 }
@@ -378,7 +388,7 @@ func TestEvaluationBesidePasses(t *testing.T) {
 			passes[m], err = l.NewPass()
 			require.NoError(t, err)
 		}
-		if err := eachAtOnce(rand.New(rand.NewPCG(1, uint64(w.Rank()))), func(m int) error {
+		if err := eachAtOnce(rand.New(rand.NewPCG(1, uint64(w.Rank()))), perStep, func(m int) error {
 			for range 3 {
 				got, err := passes[m].Eval(ctx, b.x[m], router.Batch{})
 				if err != nil || !slices.Equal(got.Data, want[m]) {
@@ -393,6 +403,42 @@ func TestEvaluationBesidePasses(t *testing.T) {
 		_, err = training.Backward(ctx, b.dy[0])
 		require.NoError(t, err)
 		return l.Step(ctx, expert.NewSGD(0.1))
+	}) {
+		require.NoError(t, err, "rank %d", rank)
+	}
+}
+
+// TestARankThatLeavesEndsAllPasses: each that is running returns an error that names it, and those
+// in flight begin nothing more.
+func TestARankThatLeavesEndsAllPasses(t *testing.T) {
+	for rank, err := range onRanks(inprocWorlds(2), func(w *World) error {
+		ctx := t.Context()
+		l, err := NewLayer(w, layersUnderTest()["dropless"])
+		require.NoError(t, err)
+		b := batchesOf(w, 1)
+		var passes [perStep]*Pass
+		for m := range passes {
+			passes[m], err = l.NewPass()
+			require.NoError(t, err)
+		}
+		if _, err := passes[0].Forward(ctx, b.x[0], router.Batch{}); err != nil || w.Rank() == 1 {
+			return err // and so rank 1 leaves
+		}
+		_ = eachAtOnce(rand.New(rand.NewPCG(1, 1)), perStep, func(m int) error {
+			if m == 0 {
+				return nil
+			}
+			_, err := passes[m].Forward(ctx, b.x[m], router.Batch{})
+			require.ErrorIs(t, err, ErrFailed)
+			require.Equal(t, transport.Rank(1), transport.CulpritOf(err), "%v", err)
+			return nil
+		})
+		for _, p := range passes {
+			for name, call := range passCalls(p, b.x[0]) {
+				require.ErrorIs(t, call(ctx), ErrFailed, name)
+			}
+		}
+		return nil
 	}) {
 		require.NoError(t, err, "rank %d", rank)
 	}
