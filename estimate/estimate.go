@@ -61,7 +61,8 @@ func megabytes(n int64) float64 { return float64(n) / 1e6 }
 
 // Layer estimates a layer of a configuration on a world of this number of ranks, each of which
 // brings this number of tokens. An error says what is wrong with the configuration, or names an
-// expert that does not say what it keeps: see [Sizer].
+// expert that does not say what it keeps: see [Sizer]. The router routes 64 random tokens, which
+// tells how many experts a token chooses.
 func Layer(cfg switchyard.Config, ranks, tokens int) (e Estimate, err error) {
 	if ranks < 1 || tokens < 0 || tokens > 1<<31-1 {
 		return e, fmt.Errorf("estimate: %d ranks with %d tokens each, want 1 rank or more, and 0 to %d tokens",

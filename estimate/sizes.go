@@ -10,6 +10,7 @@ import (
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/layout"
+	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/routing"
 	"github.com/switchyard-moe/switchyard/router"
 )
@@ -116,12 +117,12 @@ func (s *sizes) route(cfg switchyard.Config) error {
 // choicesOf is the number of experts that a token chooses, before any are dropped.
 func choicesOf(gate router.Gate, cfg switchyard.Config) (float64, error) {
 	const sample = 64
-	x := blas32.General{Rows: sample, Cols: cfg.Dim, Stride: cfg.Dim, Data: make([]float32, sample*cfg.Dim)}
 	r := rand.New(rand.NewPCG(1, 2))
-	for i := range x.Data {
-		x.Data[i] = float32(r.NormFloat64())
-	}
+	x := random(r, sample, cfg.Dim)
 	b := router.Batch{Ends: []int{sample}, Train: true, IDs: make([]int32, sample), Modality: make([]int32, sample)}
+	if of, ok := cfg.Router.(router.SideFeatures); ok {
+		b.Features = random(r, sample, of.Columns)
+	}
 	d, err := gate.Route(x, b)
 	if err != nil {
 		return 0, err
@@ -134,4 +135,12 @@ func choicesOf(gate router.Gate, cfg switchyard.Config) (float64, error) {
 		choices += n
 	}
 	return float64(choices) / sample, nil
+}
+
+func random(r *rand.Rand, rows, cols int) blas32.General {
+	m := mat.Resize(blas32.General{}, rows, cols)
+	for i := range m.Data {
+		m.Data[i] = float32(r.NormFloat64())
+	}
+	return m
 }

@@ -49,6 +49,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "train: -h explains")
 		return usageCode
 	}
+	if o.estimate {
+		return conclude(ctx, o.printEstimate(stdout), stderr)
+	}
 	ctx, stop := o.signals(ctx)
 	defer stop()
 	isRank, err := launched(o)

@@ -81,6 +81,8 @@ type options struct {
 	fixed, defaults map[string]string
 	// asked is closed when the program is to save and end.
 	asked <-chan struct{}
+	// estimate has the program tell what layers will take, and end.
+	estimate bool
 	// outputs returns what keeps the files of flags from being written.
 	outputs func() error
 }
@@ -191,6 +193,7 @@ func (o *options) declare(f *flagSet) {
 	integer(f, &o.micro, "micro", 1, 1, 16, "micro-batches of a step, all in flight at once: one computes while rows of others travel; must divide -groups")
 	choice(f, &o.algorithm, "algorithm", "way of rows between ranks", algorithmNames()...)
 	integer(f, &o.nodeRanks, "node-ranks", launch.MaxRanks, 1, launch.MaxRanks, "consecutive ranks that -algorithm takes for one node")
+	f.BoolVar(&o.estimate, "estimate", false, "print the memory that the layers with experts will take on a rank, and the bytes of their rows, and end")
 	o.declareFiles(f)
 	o.declareSaving(f)
 }
