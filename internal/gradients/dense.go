@@ -37,17 +37,13 @@ type Dense struct {
 // denseSum is the sum of the gradients of one set over the passes since the last step.
 type denseSum struct {
 	sum
-	part
+	next   []float32 // of the pass that is being summed
 	passes int
 }
 
 // NewDense returns a Dense without gradients.
 func NewDense(cfg DenseConfig) *Dense {
-	d := &Dense{cfg: cfg, sums: make([]denseSum, len(cfg.Sets))}
-	for i, set := range cfg.Sets {
-		d.sums[i].leaves = set.Grad
-	}
-	return d
+	return &Dense{cfg: cfg, sums: make([]denseSum, len(cfg.Sets))}
 }
 
 // Comm connects all ranks.
@@ -89,13 +85,13 @@ func (d *Dense) CheckLeaves(leaves, sets []int) error {
 
 // Sum sums the gradients of some sets over the ranks and adds them to those of the passes before.
 func (d *Dense) Sum(ctx context.Context, leaves, which []int) error {
-	var parts []*part
+	var parts []part
 	for _, i := range which {
-		if s := &d.sums[i]; d.cfg.Sets[i].Frozen {
-			s.forget(true)
-			s.sum, s.passes = sum{}, 0
+		if set := d.cfg.Sets[i]; set.Frozen {
+			set.Grad.Free()
+			d.sums[i] = denseSum{}
 		} else {
-			parts = append(parts, &s.part)
+			parts = append(parts, part{set.Grad, &d.sums[i].next})
 		}
 	}
 	if len(parts) == 0 {
@@ -107,7 +103,7 @@ func (d *Dense) Sum(ctx context.Context, leaves, which []int) error {
 	}
 	for _, i := range which {
 		if s := &d.sums[i]; !d.cfg.Sets[i].Frozen {
-			s.add(&s.part, s.passes == 0)
+			s.add(&s.next, s.passes == 0)
 			s.passes++
 		}
 	}
@@ -182,7 +178,7 @@ func (d *Dense) Scale(factor float32) {
 // Discard forgets all gradients since the last step, those that are not summed too.
 func (d *Dense) Discard() {
 	for i := range d.sums {
-		d.sums[i].forget(false)
+		d.cfg.Sets[i].Grad.Reset()
 		d.sums[i].passes = 0
 	}
 	d.summed = 0

@@ -67,9 +67,7 @@ func (r *Reducer) freeze(kinds []param.Kind) {
 		if set.Frozen = r.Frozen(kindOf(i)); set.Frozen {
 			set.Grad.Free()
 			r.sums[i] = sum{}
-			for _, m := range r.free {
-				m.parts[i].forget(true)
-			}
+			r.spare.free(i)
 		}
 	}
 	if r.Frozen(param.Gate) {

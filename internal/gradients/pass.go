@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/switchyard-moe/switchyard/collective"
-	"github.com/switchyard-moe/switchyard/param/tree"
 )
 
 // Comms are communicators of one pass: of all ranks, and of those that host the same experts.
@@ -28,30 +27,6 @@ type Pass struct {
 	m *memory // nil once the pass has gone back or ended
 }
 
-// memory is what a pass has while it is under way.
-type memory struct {
-	number uint64
-	comms  Comms
-	batch  Batch
-
-	parts []part // of each set of the reducer
-
-	// The reducer's mutex guards what follows.
-	choices
-	reduced, ended bool
-}
-
-// newMemory returns memory for the gradients of all sets.
-func (r *Reducer) newMemory() *memory {
-	m := &memory{parts: make([]part, len(r.sets))}
-	for i, set := range r.sets {
-		if set != nil {
-			m.parts[i].leaves = tree.NewSum(len(set.Value))
-		}
-	}
-	return m
-}
-
 // Do runs do in turn with all else that computes. Leaves that it enters into the gradients of the
 // sets are those of this pass.
 func (p *Pass) Do(do func()) {
@@ -59,6 +34,7 @@ func (p *Pass) Do(do func()) {
 		t.Lock.Lock()
 		defer t.Lock.Unlock()
 	}
+	p.r.takeLeaves(p.m)
 	p.swap()
 	defer p.swap()
 	do()
@@ -68,7 +44,7 @@ func (p *Pass) Do(do func()) {
 func (p *Pass) swap() {
 	for i, set := range p.r.sets {
 		if set != nil {
-			set.Grad.Swap(p.m.parts[i].leaves)
+			set.Grad.Swap(p.m.leaves[i])
 		}
 	}
 }

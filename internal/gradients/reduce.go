@@ -24,6 +24,8 @@ func (r *Reducer) Reduce(ctx context.Context) error {
 
 // reduce sums the gradients of a pass over the ranks, and ends it.
 func (r *Reducer) reduce(ctx context.Context, m *memory) error {
+	r.takeLeaves(m)
+	r.takeNext(m)
 	world, leaves := m.comms.World, m.batch.Leaves
 	if err := r.reduceGate(ctx, m); err != nil {
 		return errtext.Errorf("switchyard: gradients of the gate: %w", err)
@@ -45,9 +47,8 @@ func (r *Reducer) reduce(ctx context.Context, m *memory) error {
 // reduceGate is reduce for the gate.
 func (r *Reducer) reduceGate(ctx context.Context, m *memory) error {
 	if r.keepsLosses(&m.batch) {
-		return reduce(ctx, m.comms.World, m.batch.Leaves, &m.parts[gateSet], &m.parts[lossesSet])
+		return reduce(ctx, m.comms.World, m.batch.Leaves, m.part(gateSet), m.part(lossesSet))
 	}
-	m.parts[lossesSet].forget(true)
 	return r.reduceSet(ctx, m.comms.World, m.batch.Leaves, m, gateSet)
 }
 
@@ -70,27 +71,28 @@ func (r *Reducer) reduceExperts(ctx context.Context, m *memory) error {
 // reduceSet is reduce for one set, which the ranks of comm share; leaves is how many each has.
 // Those of a frozen one are forgotten: a gate or an expert from outside may have entered some.
 func (r *Reducer) reduceSet(ctx context.Context, comm *collective.Comm, leaves []int, m *memory, set int) error {
-	of := &m.parts[set]
-	if trained(r.sets[set]) == nil {
-		of.forget(true)
-		return nil
+	if trained(r.sets[set]) != nil {
+		return reduce(ctx, comm, leaves, m.part(set))
 	}
-	return reduce(ctx, comm, leaves, of)
+	if m.leaves[set] != nil {
+		m.leaves[set].Free()
+	}
+	return nil
 }
 
 // reduce sums the leaves of parts over the ranks of comm, of which rank r holds leaves[r], and
 // forgets them.
-func reduce(ctx context.Context, comm *collective.Comm, leaves []int, parts ...*part) error {
+func reduce(ctx context.Context, comm *collective.Comm, leaves []int, parts ...part) error {
 	if comm.Size() == 1 && parts[0].leaves.Holds(0, leaves[0]) {
 		for _, p := range parts { // an expert's gradient is large: it is not copied
-			p.next = p.leaves.Take(p.next)
+			*p.next = p.leaves.Take(*p.next)
 		}
 		return nil
 	}
 	dst, sums := make([][]float32, len(parts)), make([]*tree.Sum, len(parts))
 	for i, p := range parts {
-		p.next = slices.Grow(p.next[:0], p.leaves.Len())[:p.leaves.Len()]
-		dst[i], sums[i] = p.next, p.leaves
+		*p.next = room(*p.next, p.leaves.Len())
+		dst[i], sums[i] = *p.next, p.leaves
 	}
 	if err := comm.AllReduceTree(ctx, leaves, dst, sums...); err != nil {
 		return err

@@ -59,7 +59,7 @@ type Reducer struct {
 
 	mu      sync.Mutex
 	flight  []*memory // of the passes that are under way, or wait for those of lower numbers
-	free    []*memory // of passes that have ended
+	spare   spare
 	earlier []sumOfChoices
 
 	adding sync.Mutex // held while the gradients of a pass are added to the sums:
@@ -115,11 +115,9 @@ func (r *Reducer) Losses(stepTokens int) *param.Set {
 func (r *Reducer) Begin(number uint64, comms Comms) Pass {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var m *memory
-	if last := len(r.free) - 1; last >= 0 {
-		m, r.free = r.free[last], r.free[:last]
-	} else {
-		m = r.newMemory()
+	m, ok := take(&r.spare.memory)
+	if !ok {
+		m = new(memory)
 	}
 	m.number, m.batch, m.reduced, m.ended = number, Batch{}, false, false
 	m.choices, m.before = choices{}, len(r.earlier)
@@ -139,11 +137,7 @@ func (r *Reducer) wentBack(m *memory, b Batch) {
 
 // end ends a pass, and adds the gradients of all that have waited for it.
 func (r *Reducer) end(m *memory) {
-	if !m.reduced {
-		for i := range m.parts {
-			m.parts[i].forget(false)
-		}
-	}
+	r.giveLeaves(m)
 	r.mu.Lock()
 	m.ended = true
 	r.chose(m, nil, 0)
@@ -154,9 +148,7 @@ func (r *Reducer) end(m *memory) {
 		if m.reduced {
 			r.add(m)
 		}
-		r.mu.Lock()
-		r.free = append(r.free, m)
-		r.mu.Unlock()
+		r.give(m)
 	}
 }
 
@@ -176,12 +168,12 @@ func (r *Reducer) nextEnded() *memory {
 func (r *Reducer) add(m *memory) {
 	for i, set := range r.sets {
 		if i != lossesSet && trained(set) != nil {
-			r.sums[i].add(&m.parts[i], r.passes == 0)
+			r.sums[i].add(&m.next[i], r.passes == 0)
 		}
 	}
 	if b := &m.batch; r.keepsLosses(b) {
 		// The pass scaled its losses as one of MicroBatches passes.
-		r.losses.average(m.parts[lossesSet].next, mat.Sum(b.Tokens), float64(r.cfg.MicroBatches))
+		r.losses.average(m.next[lossesSet], mat.Sum(b.Tokens), float64(r.cfg.MicroBatches))
 	}
 	r.passes++
 }

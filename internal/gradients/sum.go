@@ -8,29 +8,18 @@ import (
 // sum is the gradient of one set of parameters over the passes so far.
 type sum struct{ total []float32 }
 
-// part is the gradient of one set of parameters in one pass.
+// part is the gradient of one set of parameters in one pass: the leaves of this rank, and where the
+// sum of all leaves of all ranks goes.
 type part struct {
-	leaves *tree.Sum // of this rank
-	next   []float32 // the sum of all leaves of all ranks, once they are reduced
+	leaves *tree.Sum
+	next   *[]float32
 }
 
-// add adds the gradient of a pass to the total, or makes it the total.
-func (s *sum) add(p *part, first bool) {
+// add adds the gradient of a pass to the total, or makes it the total in exchange for the old one.
+func (s *sum) add(next *[]float32, first bool) {
 	if first {
-		s.total, p.next = p.next, s.total
+		s.total, *next = *next, s.total
 		return
 	}
-	f32.Add(s.total, p.next)
-}
-
-// forget forgets the leaves, and with free their memory too.
-func (p *part) forget(free bool) {
-	switch {
-	case p.leaves == nil:
-	case free:
-		p.leaves.Free()
-		p.next = nil
-	default:
-		p.leaves.Reset()
-	}
+	f32.Add(s.total, *next)
 }
