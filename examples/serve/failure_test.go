@@ -1,11 +1,15 @@
 package main
 
 import (
+	"context"
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/switchyardtest"
 )
 
 // TestDeadRankIsNamed to the clients that wait, and the job ends with the error.
@@ -37,4 +41,24 @@ func (j *job) awaitUnderWay(n int) {
 	for j.clients.underWay() != n {
 		runtime.Gosched()
 	}
+}
+
+// TestPassThatFailsEndsAFollower, though it waits for the next order: here the front orders a pass
+// and never comes to it.
+func TestPassThatFailsEndsAFollower(t *testing.T) {
+	o := flags(t)
+	worlds := switchyardtest.Worlds(t, 2)
+	made := make(chan error, 1)
+	var leader, follower *member
+	go func() {
+		var err error
+		leader, err = newMember(t.Context(), worlds[0], o.model)
+		made <- err
+	}()
+	follower, err := newMember(t.Context(), worlds[1], o.model)
+	require.NoError(t, err)
+	require.NoError(t, <-made)
+	_, err = leader.announce(t.Context(), 3)
+	require.NoError(t, err)
+	require.ErrorIs(t, follower.follow(t.Context(), 50*time.Millisecond), context.DeadlineExceeded)
 }
