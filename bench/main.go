@@ -16,6 +16,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/algorithms"
 	"github.com/switchyard-moe/switchyard/bench/alltoall"
 	"github.com/switchyard-moe/switchyard/bench/collisions"
+	"github.com/switchyard-moe/switchyard/bench/formats"
 	"github.com/switchyard-moe/switchyard/bench/goldens"
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/bench/layer"
@@ -48,6 +49,7 @@ func commands() []command {
 		{"algorithms", "predict the exchange algorithms on up to 16384 ranks", algorithms.Run},
 		{"alltoall", "time an all-to-all over our transports, beside Open MPI and Gloo", alltoall.Run},
 		{"collisions", "compare the hashes of compression with theory", collisions.Run},
+		{"formats", "check formats of few bits against the tables of other libraries", formats.Run},
 		{"goldens", "check results against the vectors that other systems computed", goldens.Run},
 		{"layer", "time a layer's dispatch and combine, beside copy", layer.Run},
 		{"lsh", "train with and without compression on slow links, and weigh speed against loss", lsh.Run},
