@@ -44,7 +44,9 @@ type Config struct {
 	// A compensation with parameters (LearnedGain, LearnedChannels) needs a layer.
 	Compression *lsh.Config
 	// MaxRows bounds the rows that a rank receives in one dispatch, at most 2³¹−1; 0 means
-	// alltoall.DefaultMaxRows.
+	// alltoall.DefaultMaxRows. One rank's rows beyond it are refused on every rank. If only those of
+	// several together are beyond it, the dispatcher of the rank that would receive them ends, with
+	// transport.ErrTooLarge, and the others' when that rank closes its transport.
 	MaxRows int
 }
 

@@ -44,14 +44,18 @@ const mostRows = math.MaxInt32
 //
 // # After an error
 //
-// A call that does not fit (a matrix of another shape, out of order, a context that has ended) has
-// done nothing, and may be made again as it should be: the other ranks wait for it. What the tokens
-// of a rank, the answers of its experts and the gradients hold is checked where they are given: a
-// NaN or an infinity, an expert that there is not, one that a token names twice, more rows than
-// MaxRows is an error on every rank ([alltoall.ErrRefused]) that names the rank, and on that rank
-// the token or row, the value and the limit. The pass has then ended on every rank, and others go
-// on. After any other error, such as that of a rank that died, the dispatcher has ended and every
-// later call returns [ErrFailed].
+// What is wrong with what Dispatch is given is an error on every rank ([alltoall.ErrRefused]) that
+// names the rank, and on that rank the token, the value and the limit: a NaN or an infinity, an
+// expert that there is not, one that a token names twice, lists or a matrix of another shape, more
+// rows for a rank than MaxRows. So is a NaN or an infinity in what the calls after it are given.
+// The pass has then ended on every rank, and others go on.
+//
+// One of those calls that does not fit (a matrix of another shape, out of order), and any call
+// whose context has ended before, is an error on this rank, has done nothing, and may be made again
+// as it should be: the other ranks wait for it.
+//
+// After any other error, such as that of a rank that died, the dispatcher has ended and every later
+// call returns [ErrFailed].
 type Dispatcher struct {
 	t         transport.Transport
 	cfg       Config

@@ -17,6 +17,7 @@ import (
 	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/router"
+	"github.com/switchyard-moe/switchyard/switchyardtest"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -182,4 +183,30 @@ func (p *problem) alone(ctx context.Context, tr transport.Transport) (o outcome,
 	}
 	o = outcome{y: slices.Clone(y.Data), dx: slices.Clone(dx.Data), dweights: slices.Clone(dweights)}
 	return o, slices.Clone(group.Params().Grad.Total()), nil
+}
+
+// TestOverTransports and on views of a group of ranks, with the same bits.
+func TestOverTransports(t *testing.T) {
+	p := newProblem(rand.New(rand.NewPCG(35, 36)), 3, 30, experts, 2)
+	want := p.run(t)
+	for _, name := range []string{"", "tcp", "auto"} {
+		parts := make([]outcome, 3)
+		switchyardtest.Config{Transport: name}.Run(t, 4, func(ctx context.Context, w *switchyard.World) error {
+			members := []transport.Rank{3, 1, 2}
+			if w.Rank() == 0 {
+				members = nil
+			}
+			group, err := w.Group(members)
+			if err != nil || group == nil {
+				return err
+			}
+			view, err := group.View([]transport.Rank{0, 1, 2})
+			if err != nil {
+				return err
+			}
+			parts[view.Rank()], err = p.onRank(ctx, view)
+			return err
+		})
+		require.Equal(t, want, joined(parts), name)
+	}
 }
