@@ -17,7 +17,6 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/faulty"
 	"github.com/switchyard-moe/switchyard/transport/grpc"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
-	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 	"github.com/switchyard-moe/switchyard/transport/shaped"
 	"github.com/switchyard-moe/switchyard/transport/shm"
 	"github.com/switchyard-moe/switchyard/transport/striped"
@@ -31,7 +30,7 @@ type opener = func(t *testing.T, n int) []*World
 func transportsUnderTest() map[string]opener {
 	list := map[string]opener{
 		"tcp":     func(t *testing.T, n int) []*World { return joinedWorlds(t, n, true) },
-		"grpc":    grpcWorlds,
+		"grpc":    worldsOver("grpc", grpc.Opener{}),
 		"striped": stripedWorlds,
 		"shaped": func(_ *testing.T, n int) []*World {
 			return decorated(n, func(e transport.Transport) transport.Transport {
@@ -46,7 +45,7 @@ func transportsUnderTest() map[string]opener {
 		},
 	}
 	if shm.Supported {
-		list["shm"] = shmWorlds
+		list["shm"] = worldsOver("shm")
 		list["hybrid"] = func(t *testing.T, n int) []*World { return joinedWorlds(t, n, false) }
 	}
 	return list
@@ -128,18 +127,12 @@ func worldsOf(t *testing.T, n int, join func(ctx context.Context, r transport.Ra
 	return worlds
 }
 
-func shmWorlds(t *testing.T, n int) []*World {
-	addr := freeAddr(t)
-	return worldsOf(t, n, func(ctx context.Context, r transport.Rank) (transport.Transport, error) {
-		return shm.Join(ctx, shm.Config{Identity: rendezvous.Identity{Rank: r, Size: n, Addr: addr, Job: t.Name()}})
-	})
-}
-
-func grpcWorlds(t *testing.T, n int) []*World {
-	addr := freeAddr(t)
-	return worldsOf(t, n, func(ctx context.Context, r transport.Rank) (transport.Transport, error) {
-		return grpc.Join(ctx, grpc.Config{Identity: rendezvous.Identity{Rank: r, Size: n, Addr: addr, Job: t.Name()}})
-	})
+// worldsOver joins ranks of one process over a transport by its name.
+func worldsOver(name string, more ...Opener) opener {
+	return func(t *testing.T, n int) []*World {
+		t.Helper()
+		return worldsJoined(t, n, func(cfg *JoinConfig) { cfg.Transport, cfg.Transports = name, more })
+	}
 }
 
 // stripedWorlds are over three lanes, of which one is parity.

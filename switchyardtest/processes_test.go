@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -203,6 +204,7 @@ func runTrial(t *testing.T, name string, flags ...string) string {
 }
 
 func TestProcessesThatFail(t *testing.T) {
+	seldom := []string{"panic", "require", "twice", "above"} // each is several processes
 	for name, wants := range map[string][]string{
 		"error": {
 			"[0] this is rank 0\n", "[1] this is rank 1\n", "switchyardtest: rank 1 failed: no tokens\n", "rank 1 failed: no tokens\n",
@@ -216,6 +218,9 @@ func TestProcessesThatFail(t *testing.T) {
 		"above":   {"the process is a rank of TestTrials/above/below, and TestTrials/above calls RunProcesses too"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if testing.Short() && slices.Contains(seldom, name) {
+				t.Skip("in the long run")
+			}
 			t.Parallel()
 			out := runTrial(t, name)
 			for _, want := range wants {
