@@ -5,13 +5,16 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/quant"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
 // leg is how rows are written on one of the four ways of a step.
 type leg struct {
-	codec Codec // nil if they travel as they are, in float32
-	width int   // bytes of a row
+	codec   Codec // nil if they travel as they are, in float32
+	format  quant.Format
+	builtin bool // codec is format, and is called as that, which is faster for short rows
+	width   int  // bytes of a row
 }
 
 // legs are the four of an exchange.
@@ -20,8 +23,9 @@ type legs struct{ dispatch, combine, dispatchBack, combineBack leg }
 func newLegs(w Wire, dim int) legs {
 	var list [4]leg
 	for i, c := range w.Legs() {
-		list[i] = leg{c, c.Bytes(dim)}
-		if f, ok := c.(Format); ok && f == Float32 {
+		f, ok := c.(Format)
+		list[i] = leg{codec: c, format: quant.Format(f), builtin: ok, width: c.Bytes(dim)}
+		if ok && f == Float32 {
 			list[i].codec = nil
 		}
 	}
@@ -35,6 +39,10 @@ func (l *legs) widest() int {
 
 // encode writes a row to dst, which is as long as the codec says.
 func (l *leg) encode(dst []byte, row []float32) error {
+	if l.builtin {
+		l.format.Encode(dst, row)
+		return nil
+	}
 	got := l.codec.Append(dst[:0:len(dst)], row)
 	if len(got) != len(dst) {
 		return fmt.Errorf("%w: %v wrote %d bytes for a row of %d numbers, its Bytes says %d", ErrCodec, l.codec, len(got), len(row), len(dst))
@@ -43,6 +51,15 @@ func (l *leg) encode(dst []byte, row []float32) error {
 		copy(dst, got)
 	}
 	return nil
+}
+
+// decode reads a row.
+func (l *leg) decode(row []float32, src []byte) error {
+	if l.builtin {
+		l.format.Decode(row, src)
+		return nil
+	}
+	return l.codec.Decode(row, src)
 }
 
 // arrivingRows are rows that come in another format than float32, and where they belong.
@@ -95,7 +112,7 @@ func (x *Exchange) widen(op string) error {
 		cols, width := a.m.Cols, a.leg.width
 		for i := range a.rows {
 			row := a.m.Data[(a.first+i)*cols : (a.first+i+1)*cols]
-			if err := a.leg.codec.Decode(row, a.buf[i*width:(i+1)*width:(i+1)*width]); err != nil {
+			if err := a.leg.decode(row, a.buf[i*width:(i+1)*width:(i+1)*width]); err != nil {
 				return x.codecFault(a.from, op, fmt.Errorf("%w: %w: %v cannot read row %d of %d: %w",
 					transport.ErrProtocol, ErrCodec, a.leg.codec, i, a.rows, err))
 			}
