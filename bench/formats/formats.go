@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
@@ -73,6 +74,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stderr, usage)
 		return harness.Misused
 	}
+	harness.NewPace(stderr, "formats", 1, harness.Times(flags.NArg(), 40*time.Millisecond))
 	var total tally
 	failed := false
 	for _, file := range flags.Args() {

@@ -23,7 +23,7 @@ func TestTables(t *testing.T) {
 	require.Len(t, files, 7)
 	code, stdout, stderr := benchtest.Call(t, Run, files...)
 	require.Zero(t, code, stdout+stderr)
-	require.Empty(t, stderr)
+	require.NotContains(t, stderr, ".json")
 	lines := strings.Split(strings.TrimSpace(stdout), "\n")
 	require.Len(t, lines, 8, "one a file and one for all")
 	require.Regexp(t, `^\d{5} ok, 0 wrong, \d\d cannot$`, lines[7])
