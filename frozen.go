@@ -38,8 +38,8 @@ func (l *Layer) SetFrozen(ctx context.Context, kinds ...param.Kind) error {
 // since the last step.
 func (l *Layer) updateBias(ctx context.Context) error {
 	if l.stages.Gradients.Frozen(param.Bias) {
-		l.stages.Routing.DropTally(nil)
+		l.stages.Routing.DropTally()
 		return nil
 	}
-	return l.stages.Routing.UpdateBias(ctx, nil)
+	return l.stages.Routing.UpdateBias(ctx)
 }

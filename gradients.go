@@ -153,6 +153,6 @@ func (l *Layer) DiscardGradients() error {
 // dropStep forgets all passes since the last step.
 func (l *Layer) dropStep() {
 	l.stages.Gradients.Discard()
-	l.stages.Routing.DropTally(nil)
+	l.stages.Routing.DropTally()
 	l.guard.StepDone()
 }

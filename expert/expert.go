@@ -31,8 +31,7 @@ type Expert interface {
 // Group is the experts of one layer on one rank. It is not safe for concurrent use.
 type Group interface {
 	// Params returns the trainable parameters, the same set at each call, or nil if there are none.
-	// The first dimension of each tensor is the expert. The group reads Value anew at each call: a
-	// layer for micro-batches replaces it by the memory of its original's.
+	// The first dimension of each tensor is the expert. The group reads Value anew at each call.
 	Params() *param.Set
 	// Forward computes each expert's answer to its rows of x, as many rows of as many columns. The
 	// row of an answer depends on its input row alone, bit for bit. The result belongs to saved and

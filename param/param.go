@@ -33,8 +33,8 @@ type Set struct {
 	// Kind is the part of a layer that the set belongs to. The layer sets it when it is built.
 	Kind Kind
 	// Value holds the elements of all tensors, one tensor after the other, row-major. An optimizer
-	// writes into it. The layer may also replace the slice by another one of the same length (to
-	// share memory between micro-batches), so read it from the set at each call.
+	// writes into it. A program may also replace the slice by another one of the same length, so
+	// read it from the set at each call.
 	Value []float32
 	// Grad collects the gradient. A backward pass writes the gradient of token group i of the
 	// global batch, laid out as Value, into Grad.Leaf(i), each leaf once between two resets, and

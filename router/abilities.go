@@ -75,8 +75,9 @@ type Mixer interface {
 // [Balancer]: a mean of what it has seen, for example. The gates of this package keep nothing more,
 // since what else changes in them, noise and schedules, follows [Batch.Step]. A checkpoint saves
 // the state and loads it on another number of ranks, so it must be the same on every rank: it
-// changes by what all of them know, as in Rebalance or in the rounds of a [Consulting] gate. A
-// layer gives it to the gates of its micro-batch layers after each step.
+// changes by what all of them know, as in Rebalance or in the rounds of a [Consulting] gate. Where
+// several passes run at the same time the rounds of one come between those of another, on each rank
+// in its own order, on which the state must not depend.
 type Stateful interface {
 	Gate
 	// State lists the state as tensors, the same ones in the same order at each call: their Name,

@@ -82,6 +82,7 @@ func (p *Pass) Earlier(n int) (choices []int, tokens int) {
 
 // restart forgets the passes of the last step.
 func (r *Reducer) restart() {
+	r.passes = 0
 	r.losses.restart()
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -11,9 +11,9 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// SetFrozen freezes the sets of the given kinds, those of micro-batch layers too, and thaws the
-// others. It is called where there are no gradients. It is an error on every rank, which changes
-// nothing, if a rank gives other kinds. [param.Bias] among them is for Frozen to tell.
+// SetFrozen freezes the sets of the given kinds, and thaws the others. It is called where there are
+// no gradients. It is an error on every rank, which changes nothing, if a rank gives other kinds.
+// [param.Bias] among them is for Frozen to tell.
 //
 // Direct: one byte to each other rank.
 func (r *Reducer) SetFrozen(ctx context.Context, kinds []param.Kind) error {
@@ -30,9 +30,7 @@ func (r *Reducer) SetFrozen(ctx context.Context, kinds []param.Kind) error {
 			})
 		}
 	}
-	for _, of := range r.all() {
-		of.freeze(kinds)
-	}
+	r.freeze(kinds)
 	return nil
 }
 

@@ -41,24 +41,16 @@ func (s *losses) restart() {
 	s.tokens, s.came, s.announced, s.passes = 0, 0, 0, 0
 }
 
-// checkStepTokens returns an error if the passes since the last step, those of micro-batch layers
-// included, had other tokens than their StepTokens says.
+// checkStepTokens returns an error if the passes since the last step had other tokens than their
+// StepTokens says.
 func (r *Reducer) checkStepTokens() error {
-	came, announced, first := 0, 0, true
-	for _, of := range r.all() {
-		s := &of.losses
-		if s.passes == 0 {
-			continue
-		}
-		came += s.came
-		if s.announced < 0 || !first && s.announced != announced {
-			return fmt.Errorf("passes of one step gave different numbers as Batch.StepTokens")
-		}
-		announced, first = s.announced, false
-	}
-	if announced > 0 && came != announced {
+	s := &r.losses
+	switch {
+	case s.announced < 0:
+		return fmt.Errorf("passes of one step gave different numbers as Batch.StepTokens")
+	case s.announced > 0 && s.came != s.announced:
 		return fmt.Errorf("%d tokens came in the passes of the step, and Batch.StepTokens announced %d",
-			came, announced)
+			s.came, s.announced)
 	}
 	return nil
 }
@@ -79,12 +71,6 @@ func (s *losses) average(grad []float32, tokens int, factor float64) {
 		s.mean.total[i] = float32(s.mean.total[i]*old) + float32(g*new)
 	}
 	s.tokens += tokens
-}
-
-// take takes the mean of a micro-batch layer into s.
-func (s *losses) take(micro *losses) {
-	s.average(micro.mean.total, micro.tokens, 1)
-	micro.tokens = 0
 }
 
 // gateGradient is the gradient of the gate's parameters, of the weights and of the losses.

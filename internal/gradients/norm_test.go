@@ -123,17 +123,14 @@ func TestNormOfNamesWhatIsNotFinite(t *testing.T) {
 	}
 }
 
-// TestDiscard forgets passes that wait and those that are summed, of micro-batch layers too.
+// TestDiscard forgets passes that wait and those that are summed.
 func TestDiscard(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	dropped, kept := randomBatch(r, 4), randomBatch(r, 4)
 	onRanks(t, 2, 1, func(ctx context.Context, k *rank) error {
-		micro := k.microBatch()
-		reducer, other := gradients.New(k.cfg), gradients.New(micro.cfg)
-		reducer.Add(other)
+		reducer := gradients.New(k.cfg)
 		for range 2 {
 			k.goBack(reducer, dropped, 2, 0)
-			micro.goBack(other, dropped, 2, 0)
 			require.NoError(t, reducer.Reduce(ctx))
 			k.goBack(reducer, dropped, 2, 0)
 			reducer.Discard()

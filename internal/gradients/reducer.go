@@ -16,7 +16,6 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
-	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
@@ -47,12 +46,10 @@ type Config struct {
 
 // Reducer sums the gradients of one layer on one rank. Any number of its passes may be under way at
 // the same time, on any goroutines; Begin is called in the order of their numbers. All else is
-// called while none is, in the same order on every rank. What a micro-batch layer of the layer sums
-// is part of the same step: see Add.
+// called while none is, in the same order on every rank.
 type Reducer struct {
 	cfg      Config
 	sets     []*param.Set // nil for none
-	micro    []*Reducer   // of the micro-batch layers
 	frozen   []param.Kind
 	deferred []*memory // of passes for Reduce
 	passes   int       // whose gradients are in the sums
@@ -87,17 +84,6 @@ func New(cfg Config) *Reducer {
 	r.sums = make([]sum, len(r.sets))
 	return r
 }
-
-// Add makes the passes of a micro-batch layer part of r's steps. Their gradients count after those
-// of r, in the order of the calls of Add. The gate of the micro-batch layer gets r's parameters.
-func (r *Reducer) Add(micro *Reducer) {
-	r.micro = append(r.micro, micro)
-	micro.freeze(r.frozen)
-	parameters.CopyGate(micro.cfg.Gate, r.cfg.Gate)
-}
-
-// all are r and the reducers of the micro-batch layers.
-func (r *Reducer) all() []*Reducer { return append([]*Reducer{r}, r.micro...) }
 
 // Losses is the set that takes the gradient of the auxiliary losses with respect to the gate's
 // parameters in a pass of a step of stepTokens tokens, 0 if the number is not known. It is nil if
@@ -183,21 +169,12 @@ func (r *Reducer) keepsLosses(b *Batch) bool {
 	return r.Losses(b.StepTokens) != nil && trained(r.sets[gateSet]) != nil
 }
 
-// ReduceAll is Reduce for r and the micro-batch layers, whose gradients are then r's. It is an
-// error if a pass is under way.
+// ReduceAll is Reduce of the last passes of a step. It is an error if a pass is under way.
 func (r *Reducer) ReduceAll(ctx context.Context) error {
-	for _, of := range r.all() {
-		if err := of.Reduce(ctx); err != nil {
-			return err
-		}
-		if err := of.checkNoneIsUnderWay(); err != nil {
-			return err
-		}
-		if of != r {
-			r.take(of)
-		}
+	if err := r.Reduce(ctx); err != nil {
+		return err
 	}
-	return nil
+	return r.checkNoneIsUnderWay()
 }
 
 // checkNoneIsUnderWay returns an error if a pass is, whose gradients would be missing.
@@ -208,22 +185,4 @@ func (r *Reducer) checkNoneIsUnderWay() error {
 		return nil
 	}
 	return fmt.Errorf("switchyard: pass %d is under way", r.flight[0].number)
-}
-
-// take moves the gradients of a micro-batch layer to r.
-func (r *Reducer) take(micro *Reducer) {
-	if micro.passes == 0 {
-		return
-	}
-	for i := range r.sums {
-		s, theirs := &r.sums[i], &micro.sums[i]
-		if r.passes == 0 {
-			s.total, theirs.total = theirs.total, s.total
-			continue
-		}
-		f32.Add(s.total, theirs.total)
-	}
-	r.losses.take(&micro.losses)
-	r.passes += micro.passes
-	micro.passes = 0
 }

@@ -12,13 +12,11 @@ func (r *Reducer) Scale(factor float32) {
 	f32.Scale(r.losses.mean.total, factor)
 }
 
-// Discard forgets all passes since the last step, those of micro-batch layers included.
+// Discard forgets all passes since the last step.
 func (r *Reducer) Discard() {
-	for _, of := range r.all() {
-		for _, m := range of.deferred {
-			of.end(m)
-		}
-		of.deferred, of.passes = of.deferred[:0], 0
-		of.restart()
+	for _, m := range r.deferred {
+		r.end(m)
 	}
+	r.deferred = r.deferred[:0]
+	r.restart()
 }

@@ -19,17 +19,13 @@ func (r *Reducer) Sums() parameters.Vectors {
 }
 
 // Step sums what is not yet summed, gives the sums to the optimizer, and forgets them, once Ready
-// has returned no error. After it the gates of micro-batch layers have the old parameters: see
-// CopyGate.
+// has returned no error.
 func (r *Reducer) Step(ctx context.Context, optimizer expert.Optimizer) error {
 	if err := r.ReduceAll(ctx); err != nil {
 		return err
 	}
 	r.update(optimizer)
-	for _, of := range r.all() {
-		of.passes = 0
-		of.restart()
-	}
+	r.restart()
 	return nil
 }
 
@@ -47,11 +43,4 @@ func (r *Reducer) update(optimizer expert.Optimizer) {
 	}
 	update(sets.Shared, r.sums[sharedSet].total)
 	update(sets.Gains, r.sums[gainsSet].total)
-}
-
-// CopyGate gives the gates of micro-batch layers the parameters and the bias of the layer's.
-func (r *Reducer) CopyGate() {
-	for _, micro := range r.micro {
-		parameters.CopyGate(micro.cfg.Gate, r.cfg.Gate)
-	}
 }

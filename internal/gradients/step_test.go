@@ -35,11 +35,9 @@ func TestStep(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	passes := []batch{randomBatch(r, 4), randomBatch(r, 4)}
 	onRanks(t, 2, 1, func(ctx context.Context, k *rank) error {
-		micro := k.microBatch()
-		reducer, other := gradients.New(k.cfg), gradients.New(micro.cfg)
-		reducer.Add(other)
+		reducer := gradients.New(k.cfg)
 		k.goBack(reducer, passes[0], 2, 0)
-		micro.goBack(other, passes[1], 2, 0)
+		k.goBack(reducer, passes[1], 2, 0)
 		o := new(recorder)
 		if dropped, err := reducer.Ready(ctx, o); err != nil || dropped {
 			return errors.Join(errors.New("not ready"), err)
@@ -56,9 +54,6 @@ func TestStep(t *testing.T) {
 		for i, at := range [][2]int{{0, 2}, {6, 10}, {10, 14}, {2, 5}, {5, 6}} {
 			require.Equal(t, want[at[0]:at[1]], o.sums[i])
 		}
-		require.EqualValues(t, 0, micro.gate.params.Value[0])
-		reducer.CopyGate()
-		require.EqualValues(t, 1, micro.gate.params.Value[0])
 		k.goBack(reducer, passes[1], 2, 0)
 		if err := reducer.ReduceAll(ctx); err != nil {
 			return err
@@ -109,8 +104,7 @@ func TestAStepThatIsRefused(t *testing.T) {
 	})
 }
 
-// TestOtherTokensThanAnnounced on one rank, in the passes of a layer and its micro-batch layer,
-// drop the step on every rank.
+// TestOtherTokensThanAnnounced on one rank, in two passes, drop the step on every rank.
 func TestOtherTokensThanAnnounced(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	b := randomBatch(r, 4)
@@ -123,15 +117,13 @@ func TestOtherTokensThanAnnounced(t *testing.T) {
 		"Batch.StepTokens announced":                {2*tokens + 1, 2*tokens + 1},
 	} {
 		onRanks(t, 2, 2, func(ctx context.Context, k *rank) error {
-			micro := k.microBatch()
-			reducer, other := gradients.New(k.cfg), gradients.New(micro.cfg)
-			reducer.Add(other)
+			reducer := gradients.New(k.cfg)
 			said := [2]int{2 * tokens, 2 * tokens}
 			if k.me == 1 {
 				said = announced
 			}
 			k.goBack(reducer, b, 2, said[0])
-			micro.goBack(other, b, 2, said[1])
+			k.goBack(reducer, b, 2, said[1])
 			dropped, err := reducer.Ready(ctx, new(recorder))
 			require.True(t, dropped)
 			require.True(t, lifecycle.AgreedOn(err))

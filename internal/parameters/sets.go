@@ -65,36 +65,11 @@ func setKind(set *param.Set, kind param.Kind) {
 	}
 }
 
-// ShareExperts has s use the values of original for all but the gate.
-func (s *Sets) ShareExperts(original *Sets) {
-	share(s.Shared, original.Shared)
-	share(s.Gains, original.Gains)
-	for i, set := range s.Experts {
-		share(set, original.Experts[i])
-	}
-}
-
-func share(set, original *param.Set) {
-	if set != nil {
-		set.Value = original.Value
-	}
-}
-
 func valuesOf(set *param.Set) []float32 {
 	if set == nil {
 		return nil
 	}
 	return set.Value
-}
-
-// CopyGate gives a gate the values, the bias and the state of another one of the same router.
-func CopyGate(to, from router.Gate) {
-	copy(valuesOf(to.Params()), valuesOf(from.Params()))
-	copy(biasOf(to), biasOf(from))
-	state := stateOf(from)
-	for i, e := range stateOf(to) {
-		mustCopy(e, state[i])
-	}
 }
 
 // KeepGate returns what gives a gate back the bias and the state that it has now.

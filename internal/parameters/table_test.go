@@ -172,28 +172,3 @@ func TestLoadListsFewFaults(t *testing.T) {
 	require.ErrorContains(t, err, "and 80 more faults")
 	require.NotContains(t, err.Error(), "none20")
 }
-
-// TestCopyGate copies the values and the bias, so that neither gate changes with the other.
-func TestCopyGate(t *testing.T) {
-	from, to := gateOf(t), gateOf(t)
-	from.Params().Value[0], from.(router.Balancer).Bias()[1] = 3, 4
-	parameters.CopyGate(to, from)
-	require.Equal(t, from.Params().Value, to.Params().Value)
-	require.Equal(t, []float32{0.5, 4, 0}, to.(router.Balancer).Bias())
-	from.Params().Value[0] = 5
-	require.EqualValues(t, 3, to.Params().Value[0])
-}
-
-// TestShareExperts leaves the gate's values its own.
-func TestShareExperts(t *testing.T) {
-	_, original := tableOf(t, 0, nil)
-	_, sets := tableOf(t, 0, nil)
-	sets.ShareExperts(&original)
-	for _, set := range []*param.Set{original.Gate, original.Shared, original.Gains, original.Experts[1]} {
-		set.Value[0] = 100
-	}
-	require.EqualValues(t, 0, sets.Gate.Value[0])
-	require.EqualValues(t, []float32{100, 100, 100}, []float32{
-		sets.Shared.Value[0], sets.Gains.Value[0], sets.Experts[1].Value[0],
-	})
-}

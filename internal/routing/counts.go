@@ -69,51 +69,32 @@ func earlierCounts(ctx context.Context, with Ranks, before Earlier, agree bool) 
 }
 
 // UpdateBias moves the bias of a gate that balances its load by one, after a step. It goes by the
-// load since the last step of all ranks, of this stage and of those of micro-batches, whose biases
-// it moves too.
-func (s *Stage) UpdateBias(ctx context.Context, micro []*Stage) error {
-	load := s.tally(micro)
+// load of all ranks since the last step.
+func (s *Stage) UpdateBias(ctx context.Context) error {
+	g, load := s.tally()
 	if load == nil {
 		return nil
 	}
 	if err := s.cfg.Comm.AllReduceInt64(ctx, load, collective.Sum); err != nil {
 		return errtext.Errorf("switchyard: load of the global batch: %w", err)
 	}
-	s.rebalance(micro, load)
+	g.Rebalance(load)
 	return nil
 }
 
-// DropTally forgets the load since the last step, of this stage and of those of micro-batches. Bias
-// and state of the gates stay.
-func (s *Stage) DropTally(micro []*Stage) {
-	load := s.tally(micro)
-	if load == nil {
-		return
+// DropTally forgets the load since the last step. Bias and state of the gate stay.
+func (s *Stage) DropTally() {
+	if g, load := s.tally(); load != nil {
+		defer parameters.KeepGate(g)()
+		g.Rebalance(load) // begins a new tally
 	}
-	for _, of := range append([]*Stage{s}, micro...) {
-		defer parameters.KeepGate(of.cfg.Gate)()
-	}
-	s.rebalance(micro, load) // begins new tallies
 }
 
-// tally returns the load on this rank since the last step, nil if there is no bias that follows it.
-func (s *Stage) tally(micro []*Stage) []int64 {
-	g, ok := s.cfg.Gate.(router.Balancer)
-	if !ok {
-		return nil
+// tally returns the gate, and the load on this rank since the last step; nil if there is no bias
+// that follows it.
+func (s *Stage) tally() (router.Balancer, []int64) {
+	if g, ok := s.cfg.Gate.(router.Balancer); ok {
+		return g, slices.Clone(g.Tally())
 	}
-	load := slices.Clone(g.Tally())
-	for _, m := range micro {
-		for e, n := range m.cfg.Gate.(router.Balancer).Tally() {
-			load[e] += n
-		}
-	}
-	return load
-}
-
-// rebalance moves the biases by a load.
-func (s *Stage) rebalance(micro []*Stage, load []int64) {
-	for _, of := range append([]*Stage{s}, micro...) {
-		of.cfg.Gate.(router.Balancer).Rebalance(load)
-	}
+	return nil, nil
 }

@@ -332,27 +332,25 @@ func (b balanced) Bias() []float32       { return nil }
 func (b balanced) Tally() []int64        { return b.tally }
 func (b balanced) Rebalance(sum []int64) { *b.moved = slices.Clone(sum) }
 
-// TestUpdateBias goes by the load of all ranks and micro-batches, and leaves the tallies as they
-// are.
+// TestUpdateBias goes by the load of all ranks, and leaves the tally as it is.
 func TestUpdateBias(t *testing.T) {
 	ranktest.Succeed(t, onRanks(t, 2, 1, router.TopK{K: 1}, func(me int, plain *rank) error {
-		var moved [2][]int64
-		of := func(i int, tally []int64) (*routing.Stage, balanced) {
-			b := balanced{tally: tally, moved: &moved[i]}
-			return routing.New(routing.Config{Gate: b, Comm: plain.comm}), b
+		var moved []int64
+		of := func(tally []int64) *routing.Stage {
+			return routing.New(routing.Config{Gate: balanced{tally: tally, moved: &moved}, Comm: plain.comm})
 		}
-		s, gate := of(0, []int64{1, int64(me)})
-		micro, _ := of(1, []int64{10, 0})
-		if err := s.UpdateBias(t.Context(), []*routing.Stage{micro}); err != nil {
+		tally := []int64{1, int64(me)}
+		if err := of(tally).UpdateBias(t.Context()); err != nil {
 			return err
 		}
-		require.Equal(t, [2][]int64{{22, 1}, {22, 1}}, moved)
-		require.Equal(t, []int64{1, int64(me)}, gate.tally)
-		moved = [2][]int64{}
-		fixedBias, _ := of(0, nil)
-		require.NoError(t, fixedBias.UpdateBias(t.Context(), nil))
-		require.Nil(t, moved[0])
-		return plain.UpdateBias(t.Context(), nil)
+		require.Equal(t, []int64{2, 1}, moved)
+		require.Equal(t, []int64{1, int64(me)}, tally)
+		moved = nil
+		require.NoError(t, of(nil).UpdateBias(t.Context()))
+		require.Nil(t, moved)
+		of(tally).DropTally()
+		require.Equal(t, tally, moved)
+		return plain.UpdateBias(t.Context())
 	}))
 }
 
