@@ -3,8 +3,8 @@ package alltoall
 import "github.com/switchyard-moe/switchyard/transport"
 
 // The tags of an exchange are the numbers of its rounds. Those of a pass ([Exchange.Pass]) have one
-// more bit, and before the number of the round that of the pass. The highest of the caller's bits
-// is 0: the tags of a collective.Comm have it.
+// more bit, and the number of the pass before that of the round, which has 16 bits and begins again
+// then. The highest of the caller's bits is 0: the tags of a collective.Comm have it.
 const (
 	passBit   = transport.Tag(1) << (transport.TagBits - 2)
 	roundBits = 16
@@ -13,9 +13,9 @@ const (
 // Pass returns an exchange for the rounds of one pass of the layer: an exchange there and back, one
 // for its gradients, and again if the pass is repeated. It may run at the same time as x and other
 // passes, on another goroutine and in another order than on other ranks: they meet by the number of
-// the pass. All ranks begin the same passes, and make the same calls in each, of at most 65535
-// rounds. Two passes whose numbers are 2³⁰ apart must not run at the same time. Any goroutine may
-// call Pass at any time.
+// the pass. All ranks begin the same passes, and make the same calls in each, any number of them.
+// Two passes whose numbers are 2³⁰ apart must not run at the same time. Any goroutine may call Pass
+// at any time.
 //
 // What it returns has the memory of a pass that has ended, if there is any. It must not be used
 // after End, nor its handles.
@@ -44,5 +44,5 @@ func (x *Exchange) tag() transport.Tag {
 	if x.whole == nil {
 		return transport.Tag(x.seq) & (passBit - 1)
 	}
-	return passBit | transport.Tag(x.pass)<<roundBits&(passBit-1) | transport.Tag(x.seq)
+	return passBit | transport.Tag(x.pass)<<roundBits&(passBit-1) | transport.Tag(x.seq)&(1<<roundBits-1)
 }

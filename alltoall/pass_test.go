@@ -101,8 +101,8 @@ func TestPassesOfFarNumbers(t *testing.T) {
 	}
 }
 
-// TestAPassHasSoManyRounds: the one after is an error before anything is sent.
-func TestAPassHasSoManyRounds(t *testing.T) {
+// TestAPassHasAnyNumberOfRounds, and its memory goes to the next pass.
+func TestAPassHasAnyNumberOfRounds(t *testing.T) {
 	for _, err := range ranktest.Errors(t, 1, func(tr transport.Transport) error {
 		ctx := context.Background()
 		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(1, 1), Dim: dim})
@@ -111,7 +111,7 @@ func TestAPassHasSoManyRounds(t *testing.T) {
 		}
 		p := x.Pass(5)
 		rows := blas32.General{Rows: 1, Cols: dim, Stride: dim, Data: make([]float32, dim)}
-		for range 65535 / 3 {
+		for range 1<<16/3 + 1 {
 			h, in, err := whole(ctx, p, alltoall.Request{Counts: alltoall.Counts{Tokens: 1, Leaves: 1, Rows: []int{1}}, Rows: rows})
 			if err == nil {
 				_, err = h.Combine(ctx, 0, in)
@@ -121,8 +121,6 @@ func TestAPassHasSoManyRounds(t *testing.T) {
 			}
 			h.Release()
 		}
-		_, err = p.Begin(ctx, alltoall.Request{Counts: alltoall.Counts{Rows: []int{0}, Tokens: 1, Leaves: 1}})
-		require.ErrorContains(t, err, "rank 0: counts: pass 5 has gone through 65535 rounds, and can have no more")
 		p.End()
 		if again := x.Pass(6); again != p {
 			return fmt.Errorf("the memory of a pass that has ended is not used again")

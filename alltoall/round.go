@@ -90,9 +90,6 @@ func (x *Exchange) Uniform(ctx context.Context, a Algorithm, out, in []byte) err
 
 // run carries out the round. An error says which one failed. It checks that rows came as announced.
 func (x *Exchange) run(ctx context.Context, op string) error {
-	if x.whole != nil && x.seq >= 1<<roundBits {
-		return x.misuse(op, "pass %d has gone through %d rounds, and can have no more", x.pass, x.seq-1)
-	}
 	if x.round.fault != nil {
 		return x.codecFault(x.rank(), op, x.round.fault)
 	}

@@ -18,7 +18,7 @@ const (
 	tagBit    = transport.Tag(1) << (transport.TagBits - 1)
 	passBit   = tagBit >> 1
 	seqShift  = 8
-	callBits  = 16 // of the number of a call in a pass
+	callBits  = 16 // of the number of a call in a pass, which begins again then
 	passShift = seqShift + callBits
 )
 
@@ -90,9 +90,6 @@ func (c *Comm) call(op string, run func(tag transport.Tag) error) (err error) {
 		end := c.begin(op)
 		defer func() { err = end(err) }()
 	}
-	if c.whole != nil && c.seq == 1<<callBits-1 {
-		return c.misuse(op, "pass %d has made %d calls, and can make no more", c.pass, c.seq)
-	}
 	c.seq++
 	defer c.x.reset()
 	err = run(c.tag())
@@ -112,7 +109,8 @@ func (c *Comm) tag() transport.Tag {
 	if c.whole == nil {
 		return tagBit | transport.Tag(c.seq&(1<<32-1))<<seqShift
 	}
-	return tagBit | passBit | transport.Tag(c.pass)<<passShift&(passBit-1) | transport.Tag(c.seq)<<seqShift
+	call := transport.Tag(c.seq & (1<<callBits - 1))
+	return tagBit | passBit | transport.Tag(c.pass)<<passShift&(passBit-1) | call<<seqShift
 }
 
 // misuse is an error of this rank's program in op.

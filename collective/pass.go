@@ -2,9 +2,9 @@ package collective
 
 // Pass returns a Comm for the calls of one pass, which may run at the same time as those of c and
 // of other passes, on another goroutine and in another order than on other ranks: they meet by the
-// number of the pass. All ranks begin the same passes; the calls within a pass are in the same
-// order on every rank, at most 65535 of them. Two passes whose numbers are 2²² apart must not run
-// at the same time. Any goroutine may call Pass at any time.
+// number of the pass. All ranks begin the same passes; the calls within a pass, any number, are in
+// the same order on every rank. Two passes whose numbers are 2²² apart must not run at the same
+// time. Any goroutine may call Pass at any time.
 //
 // What it returns has the working memory of a pass that has ended, if there is any. It must not be
 // used after End.

@@ -15,8 +15,10 @@ type choices struct {
 	before        int // how many passes are counted with it
 }
 
-// sumOfChoices is the choices of a pass and those of the step before it.
+// sumOfChoices is the choices of the first passes of a step. A pass that has none, as in an
+// evaluation, adds no sum: there may be any number of such passes without a step.
 type sumOfChoices struct {
+	passes int
 	of     []int
 	tokens int
 }
@@ -48,15 +50,18 @@ func (r *Reducer) chose(m *memory, of []int, tokens int) {
 // list adds the choices of a pass to those before it.
 func (r *Reducer) list(m *memory) {
 	m.listed = true
+	r.listed++
+	if len(m.of) == 0 {
+		return
+	}
 	var sum sumOfChoices
 	if n := len(r.earlier); n > 0 {
 		sum = r.earlier[n-1]
 	}
-	if len(m.of) > 0 {
-		sum.of, sum.tokens = slices.Grow(slices.Clone(sum.of), len(m.of))[:len(m.of)], sum.tokens+m.tokens
-		for e, n := range m.of {
-			sum.of[e] += n
-		}
+	sum.of = slices.Grow(slices.Clone(sum.of), len(m.of))[:len(m.of)]
+	sum.passes, sum.tokens = r.listed, sum.tokens+m.tokens
+	for e, n := range m.of {
+		sum.of[e] += n
 	}
 	r.earlier = append(r.earlier, sum)
 }
@@ -73,11 +78,12 @@ func (p *Pass) Before() int {
 func (p *Pass) Earlier(n int) (choices []int, tokens int) {
 	p.r.mu.Lock()
 	defer p.r.mu.Unlock()
-	if n == 0 {
-		return nil, 0
+	for _, sum := range slices.Backward(p.r.earlier) {
+		if sum.passes <= n {
+			return sum.of, sum.tokens
+		}
 	}
-	sum := p.r.earlier[n-1]
-	return sum.of, sum.tokens
+	return nil, 0
 }
 
 // restart forgets the passes of the last step.
@@ -86,7 +92,7 @@ func (r *Reducer) restart() {
 	r.losses.restart()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.earlier = r.earlier[:0]
+	r.earlier, r.listed = r.earlier[:0], 0
 	for _, m := range r.flight {
 		m.before = 0
 	}

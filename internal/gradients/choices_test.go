@@ -1,6 +1,7 @@
 package gradients_test
 
 import (
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -49,4 +50,26 @@ func TestEarlierChoices(t *testing.T) {
 	reducer.Discard()
 	begin()
 	requireEarlier(5, 0, nil, 0)
+}
+
+// TestPassesWithoutChoicesTakeNoMemory: a server has any number of them, and no step.
+func TestPassesWithoutChoicesTakeNoMemory(t *testing.T) {
+	k := newRank(0, 1)
+	reducer := gradients.New(k.cfg)
+	const passes = 10000
+	take := func() {
+		for n := range uint64(passes) {
+			p := reducer.Begin(n+1, gradients.Comms{})
+			p.Chose(nil, 0)
+			p.End()
+		}
+	}
+	take()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	take()
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(passes))
+	p := reducer.Begin(passes+1, gradients.Comms{})
+	require.Equal(t, 2*passes, p.Before())
 }

@@ -58,6 +58,7 @@ type Reducer struct {
 	flight  []*memory // of the passes that are under way, or wait for those of lower numbers
 	spare   spare
 	earlier []sumOfChoices
+	listed  int // passes of the step whose choices are known, and those of all before them
 
 	adding sync.Mutex // held while the gradients of a pass are added to the sums:
 	sums   []sum      // of each set; that of the losses is not used
@@ -106,7 +107,7 @@ func (r *Reducer) Begin(number uint64, comms Comms) Pass {
 		m = new(memory)
 	}
 	m.number, m.batch, m.reduced, m.ended = number, Batch{}, false, false
-	m.choices, m.before = choices{}, len(r.earlier)
+	m.choices, m.before = choices{}, r.listed
 	m.comms = Comms{cmp.Or(comms.World, r.cfg.World), cmp.Or(comms.Replicas, r.cfg.Replicas)}
 	r.flight = append(r.flight, m)
 	return Pass{r: r, m: m}
