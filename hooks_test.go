@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -455,6 +456,76 @@ func TestHooksSeeNoPadding(t *testing.T) {
 		require.Equal(t, []float32{0, 0}, mat.Row(dx, 1))
 		require.Equal(t, fmt.Sprint(was), fmt.Sprint(x.Data), "x is the caller's")
 	})
+}
+
+// TestHooksOfPassesAtTheSameTime: two passes, each on a goroutine of its own, have the outputs that
+// they have without hooks, and each has its number at every point.
+func TestHooksOfPassesAtTheSameTime(t *testing.T) {
+	x := randomMatrix(rand.New(rand.NewPCG(3, 4)), 8, 3)
+	for _, err := range onRanks(inprocWorlds(2), func(w *World) error {
+		var want [2][]float32
+		var params []Tensor
+		for _, h := range []bool{false, true} {
+			var seen [2]atomic.Int64
+			cfg := Config{Dim: 3, Experts: 4, Group: 4, Router: router.TopK{K: 4}, Expert: expert.FFN{Hidden: 2}, Overlap: Overlap{Degree: 2}}
+			if h {
+				cfg.Hooks = everyHook(func(string) hook.Func {
+					return func(_ context.Context, at hook.Call, _ blas32.General) error {
+						seen[at.Pass-1].Add(1)
+						return nil
+					}
+				})
+			}
+			l, err := NewLayer(w, cfg)
+			if err != nil {
+				return err
+			}
+			if params != nil { // so that the layers are alike
+				err = l.Load(params)
+			} else {
+				params, err = l.Parameters(t.Context())
+			}
+			if err != nil {
+				return err
+			}
+			got, err := hookedPasses(t.Context(), l, x)
+			if err != nil {
+				return err
+			}
+			if h {
+				require.Equal(t, want, got)
+				require.Equal(t, seen[0].Load(), seen[1].Load(), "calls")
+				require.Positive(t, seen[0].Load())
+			}
+			want = got
+		}
+		return nil
+	}) {
+		require.NoError(t, err)
+	}
+}
+
+// hookedPasses takes a batch through the layer twice at the same time, both ways.
+func hookedPasses(ctx context.Context, l *Layer, x blas32.General) (all [2][]float32, err error) {
+	var errs [2]error
+	var passes sync.WaitGroup
+	for i := range all {
+		p, err := l.NewPass()
+		if err != nil {
+			return all, err
+		}
+		passes.Go(func() {
+			y, err := p.Forward(ctx, x, router.Batch{})
+			if err == nil {
+				all[i] = slices.Clone(y.Data)
+				y, err = p.Backward(ctx, x)
+				all[i] = append(all[i], y.Data...)
+			}
+			errs[i] = errors.Join(err, p.Release())
+		})
+	}
+	passes.Wait()
+	return all, errors.Join(errs[:]...)
 }
 
 // TestRanksAgreeOnHooks: on which are set.

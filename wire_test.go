@@ -12,6 +12,9 @@ import (
 	"github.com/switchyard-moe/switchyard/router"
 )
 
+// own is a format as a codec of the program.
+type own struct{ alltoall.Format }
+
 // TestWireSameBits: what is rounded on the wire is rounded alike on one rank, where nothing
 // travels, and by every way of travelling.
 func TestWireSameBits(t *testing.T) {
@@ -19,7 +22,7 @@ func TestWireSameBits(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
 	cfg := layersUnderTest()["dropless"]
-	for _, f := range []alltoall.Format{alltoall.BF16, alltoall.FP16, alltoall.FP8, alltoall.Int8, alltoall.FP8Expanded} {
+	for _, f := range []alltoall.Codec{alltoall.BF16, alltoall.FP16, alltoall.FP8, alltoall.Int8, alltoall.FP8Expanded, own{alltoall.FP8}} {
 		cfg.Wire = alltoall.Everywhere(f)
 		want := trainTwiceWith(t, inprocWorlds(1), cfg, x, dy, router.Batch{}, []int{bitsTokens})
 		for _, ranks := range fewer([]int{2, 4}, 2) {

@@ -60,6 +60,9 @@ func (c *chosen) Backward(_ *router.Decision, _ blas32.General, g router.Gradien
 	return nil
 }
 
+// own is a format as a codec of the program.
+type own struct{ alltoall.Format }
+
 const experts = 5
 
 // TestTheBitsAreThoseOfALayer with the same routes, weights and experts: outputs, and the gradients
@@ -72,6 +75,7 @@ func TestTheBitsAreThoseOfALayer(t *testing.T) {
 	}{
 		{},
 		{wire: alltoall.Everywhere(alltoall.BF16)},
+		{wire: alltoall.Everywhere(own{alltoall.FP8})},
 		{wire: alltoall.Wire{Dispatch: alltoall.FP8, Combine: alltoall.FP16, Finite: true}},
 		{compression: &lsh.Config{Rate: 0.4}},
 		{compression: &lsh.Config{Bucketing: lsh.Controlled}},
