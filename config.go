@@ -69,8 +69,8 @@ type Config struct {
 	// Links are the costs of messages, by which alltoall.Auto chooses; if neither this nor
 	// [World.SetMachine] gives them it takes alltoall.Direct.
 	Links links.Links
-	// Wire is the format of rows in messages, for each of the four exchanges; its zero value is
-	// float32. Rows are rounded whether they leave their rank or not, so that results do not depend
+	// Wire is the format of rows in messages, for each of the four exchanges, or a codec of the
+	// program's own; its zero value is float32. Rows are rounded whether they leave their rank or not, so that results do not depend
 	// on the number of ranks; sums stay float32. For what formats cost see docs/tuning.md. With
 	// Wire.Finite a number that is not finite is an error of the pass on every rank, also in what
 	// experts compute and where a format has no room for a number. It names the rank where the
