@@ -95,16 +95,19 @@ func (p *Pass) Waits() (waits bool) {
 
 // End ends the pass, by a method. A pass that has ended does not change.
 func (p *Pass) End(op string) {
-	p.guard.note(func() {
-		if p.ended != "" {
-			return
-		}
-		p.ended, p.waits = op, false
-		p.guard.open = slices.DeleteFunc(p.guard.open, func(q *Pass) bool { return q == p })
-		if !p.plain {
-			p.guard.cfg.Passes.Over(p.number)
-		}
-	})
+	g := p.guard
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if p.ended != "" {
+		return
+	}
+	p.ended, p.waits = op, false
+	if i := slices.Index(g.open, p); i >= 0 {
+		g.open = slices.Delete(g.open, i, i+1)
+	}
+	if !p.plain {
+		g.cfg.Passes.Over(p.number)
+	}
 }
 
 // Ended reports whether the pass has ended.
