@@ -40,10 +40,15 @@ func (p *Pass) Do(do func()) {
 	do()
 }
 
-// swap exchanges the leaves in the sets for those of the pass.
+// swap exchanges the leaves in the sets for those of the pass. Those of a frozen set are forgotten,
+// and their memory: a gate or an expert from outside may have entered some.
 func (p *Pass) swap() {
 	for i, set := range p.r.sets {
-		if set != nil {
+		switch {
+		case set == nil:
+		case set.Frozen:
+			set.Grad.Free()
+		default:
 			set.Grad.Swap(p.m.leaves[i])
 		}
 	}

@@ -188,13 +188,18 @@ func (s *Sum) vector() []float32 {
 	return v
 }
 
-// Swap exchanges all that two sums of vectors of one length hold, and their memory. Where several
-// passes are under way each has a sum of its own, which takes the place of the one that a gate or
-// an expert enters leaves into, for as long as that computes for this pass. It panics if the
-// lengths differ.
+// Swap exchanges all that two sums of vectors of one length hold; the memory that neither needs now
+// is then s's. Where several passes are under way each has a sum of its own, with, which takes the
+// place of the one that a gate or an expert enters leaves into, s, for as long as that computes for
+// this pass: so they share the memory of what is merged. It panics if the lengths differ.
 func (s *Sum) Swap(with *Sum) {
 	if s.length != with.length {
 		panic("tree: Swap of sums of different lengths")
 	}
+	s.settle()
+	with.settle()
+	all, none := append(s.spare, with.spare...), with.spare[:0]
+	clear(with.spare)
 	*s, *with = *with, *s
+	s.spare, with.spare = all, none
 }

@@ -263,3 +263,35 @@ func TestSwap(t *testing.T) {
 		}
 	})
 }
+
+// TestSwapLeavesSpareMemory with the sum that leaves are entered into: two passes need hardly more
+// than one.
+func TestSwapLeavesSpareMemory(t *testing.T) {
+	entered, own := tree.NewSum(1000), []*tree.Sum{tree.NewSum(1000), tree.NewSum(1000)}
+	pass := func() {
+		for i := range 2 {
+			entered.Swap(own[i])
+			for leaf := range 16 {
+				entered.Leaf(leaf)[0] = 1
+			}
+			entered.Swap(own[i])
+		}
+		for i := range 2 {
+			own[i].Reset()
+		}
+	}
+	pass()
+	require.Zero(t, alloctest.Least(60, pass))
+	fresh := tree.NewSum(1000)
+	one := alloctest.Least(1, func() {
+		fresh = tree.NewSum(1000)
+		for leaf := range 16 {
+			fresh.Leaf(leaf)[0] = 1
+		}
+	})
+	both := alloctest.Least(1, func() {
+		entered, own = tree.NewSum(1000), []*tree.Sum{tree.NewSum(1000), tree.NewSum(1000)}
+		pass()
+	})
+	require.Less(t, both, 2*one)
+}
