@@ -146,26 +146,35 @@ func TestARankMaySkipTheTest(t *testing.T) {
 	require.False(t, u.Failed())
 }
 
-// TestARankThatHangs is named with what it waits for: the others, which end with their context, by
-// their errors, and one that obeys nothing by its stack.
+// TestARankThatHangs is named with what it waits for: one that obeys nothing by its stack. One that
+// waits in spite of its context ends with its world, and by its error.
 func TestARankThatHangs(t *testing.T) {
 	never := make(chan struct{})
 	u := try(t, func(t testing.TB) {
-		Config{Timeout: 50 * time.Millisecond, grace: 50 * time.Millisecond}.Run(t, 3, func(ctx context.Context, w *switchyard.World) error {
-			switch w.Rank() {
-			case 0:
+		Config{Timeout: 50 * time.Millisecond, grace: 50 * time.Millisecond}.Run(t, 2, func(ctx context.Context, w *switchyard.World) error {
+			if w.Rank() == 0 {
 				hang(never)
-			case 1: // until its world is closed
-				return waitForAll(context.Background(), w)
 			}
-			return waitForAll(ctx, w)
+			return waitForAll(context.Background(), w)
 		})
 	})
+	close(never)
 	require.True(t, u.Failed())
-	require.Contains(t, u.text.String(), "switchyardtest: 3 of 3 ranks failed\n")
+	require.Contains(t, u.text.String(), "switchyardtest: 2 of 2 ranks failed\n\trank 1 failed first: ")
 	require.Contains(t, u.text.String(), "rank 0 hangs: it has not returned though its context ended (the ranks have not returned within 50ms: ")
 	require.Contains(t, u.text.String(), "switchyardtest.hang")
-	close(never)
+}
+
+// TestTheTimeout is what ranks that obey their context get.
+func TestTheTimeout(t *testing.T) {
+	u := try(t, func(t testing.TB) {
+		Config{Timeout: 50 * time.Millisecond}.Run(t, 2, func(ctx context.Context, w *switchyard.World) error {
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+	})
+	require.Contains(t, u.text.String(), "2 of 2 ranks failed\n")
+	require.Contains(t, u.text.String(), "failed first: the ranks have not returned within 50ms: context deadline exceeded\n")
 }
 
 func hang(never chan struct{}) { <-never }

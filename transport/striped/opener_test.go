@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/internal/loopback"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/rendezvous"
 	"github.com/switchyard-moe/switchyard/transport/transporttest"
@@ -26,6 +27,24 @@ func TestOpenerReportsWhatIsWrong(t *testing.T) {
 		end, err := o.Open(t.Context(), rendezvous.Opening{})
 		require.ErrorContains(t, err, want)
 		require.Nil(t, end)
+	}
+}
+
+// TestRanksWithOtherLinks learn so from each other as they meet.
+func TestRanksWithOtherLinks(t *testing.T) {
+	addr, errs := loopback.Addr(), make(chan error, 2)
+	for r, o := range []Opener{{Links: 2}, {Links: 3}} {
+		go func() {
+			_, err := o.Open(t.Context(), rendezvous.Opening{
+				Identity: rendezvous.Identity{Rank: transport.Rank(r), Size: 2, Addr: addr, Job: t.Name()},
+			})
+			errs <- err
+		}()
+	}
+	for range 2 {
+		err := <-errs
+		require.ErrorIs(t, err, transport.ErrMismatch)
+		require.ErrorContains(t, err, "striped.links: rank ")
 	}
 }
 
