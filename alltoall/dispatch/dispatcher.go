@@ -25,7 +25,7 @@ var (
 	// after it. An error without it has left the dispatcher as it was before the call.
 	ErrFailed = lifecycle.ErrFailed
 	// ErrInUse is beneath the error of a call that was made while another goroutine was in a method
-	// of the same dispatcher. The call has done nothing.
+	// of the same pass, or made a pass too. The call has done nothing.
 	ErrInUse = lifecycle.ErrInUse
 )
 
@@ -40,7 +40,7 @@ const mostRows = math.MaxInt32
 //
 // Any number of passes may be unfinished. Passes may run at the same time, each on a goroutine, and
 // in another order on each rank: messages meet by the number of the pass. Two calls of one pass may
-// not ([ErrInUse]).
+// not, nor may two goroutines make passes ([ErrInUse]).
 //
 // # After an error
 //
