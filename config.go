@@ -70,12 +70,12 @@ type Config struct {
 	// [World.SetMachine] gives them it takes alltoall.Direct.
 	Links links.Links
 	// Wire is the format of rows in messages, for each of the four exchanges, or a codec of the
-	// program's own; its zero value is float32. Rows are rounded whether they leave their rank or not, so that results do not depend
-	// on the number of ranks; sums stay float32. For what formats cost see docs/tuning.md. With
-	// Wire.Finite a number that is not finite is an error of the pass on every rank, also in what
-	// experts compute and where a format has no room for a number. It names the rank where the
-	// number arose: each rank sends 8 bytes to each of the others at the end of the pass. Without
-	// Wire.Finite x and dy alone are checked.
+	// program's own; its zero value is float32. Rows are rounded whether they leave their rank or
+	// not, so that results do not depend on the number of ranks; sums stay float32. For what
+	// formats cost see docs/tuning.md. With Wire.Finite a number that is not finite is an error of
+	// the pass on every rank, also in what experts compute and where a format has no room for a
+	// number. It names the rank where the number arose: each rank sends 8 bytes to each of the
+	// others at the end of the pass. Without Wire.Finite x and dy alone are checked.
 	Wire alltoall.Wire
 	// Hooks are functions that are called as rows pass through the layer, and may replace them: see
 	// package hook. The ranks agree on which are set.
