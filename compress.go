@@ -28,7 +28,8 @@ const (
 	// CompressAuto compresses what goes to a peer if the link to it is so slow that the bytes saved
 	// would take longer than the hashing. The links are Config.Links; NewLayer measures them if
 	// they are not given. Each rank measures the time of hashing, and decides for its own rows, so
-	// results depend on the clock.
+	// results depend on the clock. What passes in flight together have shown counts when all of them
+	// have ended; so does what the control loop of lsh.Controlled finds.
 	CompressAuto
 
 	whens int = iota

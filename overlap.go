@@ -30,14 +30,17 @@ type Overlap struct {
 	// Auto has the layer choose the number of chunks of forward and of backward passes by itself: it
 	// times steps of training in one chunk and in Degree, then those that may be the fastest by a
 	// model of the pass with these times, 16 to 80 steps or so, and takes the fastest. Eval takes one
-	// chunk. See package autotune.
+	// chunk. Only steps of Forward and Backward alone are timed; passes of NewPass and ForwardPass
+	// run in the number that was chosen, one at first: for these give Degree without Auto, or Profile.
+	// See package autotune.
 	Auto bool
 	// Profile, if not nil, is what an earlier job's layer found ([Layer.OverlapProfile]): Auto chooses
 	// by it at once. All ranks give the same.
 	Profile *OverlapProfile
 	// Background, if not nil, has collectives to run while the experts of a backward pass compute:
 	// sums of gradients that nobody needs before the step ends, for example. Without Auto a pass runs
-	// all that are ready; with it, as many as it predicts to fit.
+	// all that are ready; with it, as many as it predicts to fit. Passes of NewPass and ForwardPass
+	// run none, nor those of Forward after one of these in the same step.
 	Background Background
 	// Observe, if not nil, is given the timeline of each pass on this rank. It is called on the
 	// goroutine that runs the pass.

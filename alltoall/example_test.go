@@ -48,6 +48,50 @@ func ExampleNew() {
 	// Output: [[0 2] [20 22]]
 }
 
+// Each rank has two passes in flight, on goroutines of their own: rows of a pass go to the experts
+// and come back apart from those of the other.
+func ExampleExchange_Pass() {
+	ctx := context.Background()
+	var home [2][2][]float32 // by rank and pass
+	var ranks sync.WaitGroup
+	for r, t := range inproc.New(2) {
+		ranks.Go(func() {
+			defer t.Close()
+			exchange, err := alltoall.New(t, alltoall.Config{Placement: alltoall.Even(2, 2), Dim: 1})
+			if err != nil {
+				panic(err)
+			}
+			var passes sync.WaitGroup
+			for n := range uint64(2) {
+				passes.Go(func() {
+					pass := exchange.Pass(n)
+					defer pass.End()
+					rows := blas32.General{Rows: 2, Cols: 1, Stride: 1, Data: []float32{float32(r), float32(10 * n)}}
+					counts := alltoall.Counts{Tokens: 2, Leaves: 1, Rows: []int{1, 1}}
+					handle, err := pass.Begin(ctx, alltoall.Request{Counts: counts, Rows: rows})
+					if err != nil {
+						panic(err)
+					}
+					defer handle.Release()
+					arrived, _, err := handle.Dispatch(ctx, 0)
+					if err != nil {
+						panic(err)
+					}
+					answers, err := handle.Combine(ctx, 0, arrived)
+					if err != nil {
+						panic(err)
+					}
+					home[r][n] = append(home[r][n], answers.Data...)
+				})
+			}
+			passes.Wait()
+		})
+	}
+	ranks.Wait()
+	fmt.Println(home)
+	// Output: [[[0 0] [0 10]] [[1 0] [1 10]]]
+}
+
 // What rank 1 of four does in Bruck's algorithm: log₂ 4 steps, each with one rank.
 func ExampleAlgorithm_Steps() {
 	for _, step := range alltoall.Bruck.Steps(alltoall.Topology{}, 4, 1) {

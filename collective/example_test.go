@@ -54,6 +54,35 @@ func ExampleComm_Broadcast() {
 	// Output: ["hello abc" "hello abc" "hello abc"]
 }
 
+// Each rank runs two passes on goroutines of their own, in any order: the calls of a pass meet by
+// its number.
+func ExampleComm_Pass() {
+	var sums [2][2]int64 // by rank and pass
+	var ranks sync.WaitGroup
+	for r, t := range inproc.New(2) {
+		ranks.Go(func() {
+			defer t.Close()
+			comm := collective.New(t)
+			var passes sync.WaitGroup
+			for n := range uint64(2) {
+				passes.Go(func() {
+					own := comm.Pass(n)
+					defer own.End()
+					x := []int64{int64(10*n) + int64(r)}
+					if err := own.AllReduceInt64(context.Background(), x, collective.Sum); err != nil {
+						panic(err)
+					}
+					sums[r][n] = x[0]
+				})
+			}
+			passes.Wait()
+		})
+	}
+	ranks.Wait()
+	fmt.Println(sums)
+	// Output: [[1 21] [1 21]]
+}
+
 // Four ranks own a slice each of a vector of ten elements.
 func ExampleSlice() {
 	for r := range 4 {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -62,38 +64,53 @@ func rowsOf(rank, experts, each int) (alltoall.Counts, blas32.General) {
 // rows of its node for the experts of both first ranks. Rows come sorted by expert, then by rank;
 // answers return to where they came from, and gradients go the same way.
 func TestRowsOfANodeAreGatheredByRail(t *testing.T) {
-	const experts = 8
-	nodes := []int{0, 0, 1, 1}
-	onRanks(t, nodes, func(rank int, g *nodegather.Gatherer) error {
-		ctx, each := context.Background(), rank+1
-		counts, rows := rowsOf(rank, experts, each)
-		at, err := g.Gather(ctx, 1, counts, rows)
-		if err != nil {
-			return err
+	onRanks(t, []int{0, 0, 1, 1}, func(rank int, g *nodegather.Gatherer) error { return gatherByRail(g, rank, 1) })
+}
+
+// TestPassesAreGatheredAtTheSameTime, on each rank in an order of its own.
+func TestPassesAreGatheredAtTheSameTime(t *testing.T) {
+	onRanks(t, []int{0, 0, 1, 1}, func(rank int, g *nodegather.Gatherer) error {
+		var errs [5]error
+		var wg sync.WaitGroup
+		for _, i := range rand.Perm(len(errs)) {
+			wg.Go(func() { errs[i] = errors.Join(gatherByRail(g, rank, uint64(i)), gatherByRail(g, rank, uint64(i))) })
 		}
-		defer at.Release()
-		if err := gatheredByRail(at, rank); err != nil {
-			return err
-		}
-		for i := range at.Rows.Data {
-			at.Rows.Data[i]++
-		}
-		home := mat.Resize(blas32.General{}, rows.Rows, dim)
-		if err := at.Scatter(ctx, home, at.Rows); err != nil {
-			return err
-		}
-		for i, v := range home.Data {
-			if v != rows.Data[i]+1 {
-				return fmt.Errorf("element %d came back as %v, want %v", i, v, rows.Data[i]+1)
-			}
-		}
-		gradients, err := at.GatherGradients(ctx, rows, home)
-		if err != nil {
-			return err
-		}
-		at.Rows = gradients
-		return gatheredByRail(at, rank)
+		wg.Wait()
+		return errors.Join(errs[:]...)
 	})
+}
+
+// gatherByRail gathers the rows of the pass of a number, scatters answers, and gathers gradients.
+func gatherByRail(g *nodegather.Gatherer, rank int, number uint64) error {
+	const experts = 8
+	ctx, each := context.Background(), rank+1
+	counts, rows := rowsOf(rank, experts, each)
+	at, err := g.Gather(ctx, number, counts, rows)
+	if err != nil {
+		return err
+	}
+	defer at.Release()
+	if err := gatheredByRail(at, rank); err != nil {
+		return err
+	}
+	for i := range at.Rows.Data {
+		at.Rows.Data[i] += float32(number)
+	}
+	home := mat.Resize(blas32.General{}, rows.Rows, dim)
+	if err := at.Scatter(ctx, home, at.Rows); err != nil {
+		return err
+	}
+	for i, v := range home.Data {
+		if v != rows.Data[i]+float32(number) {
+			return fmt.Errorf("element %d came back as %v, want %v", i, v, rows.Data[i]+float32(number))
+		}
+	}
+	gradients, err := at.GatherGradients(ctx, rows, home)
+	if err != nil {
+		return err
+	}
+	at.Rows = gradients
+	return gatheredByRail(at, rank)
 }
 
 // gatheredByRail checks that the rows here are those of this rank's node for the experts of its
