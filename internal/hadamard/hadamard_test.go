@@ -101,3 +101,22 @@ func BenchmarkTransform(b *testing.B) {
 		})
 	}
 }
+
+// TestBlocksAreTransformedApart, and come back times Block when they are transformed twice.
+func TestBlocksAreTransformedApart(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 1))
+	x, _ := sample(r, 5*Block)
+	got := append([]float32(nil), x...)
+	Blocks(got)
+	for b := 0; b < len(x); b += Block {
+		want := make([]float32, Block)
+		Transform(want, x[b:b+Block], make([]uint32, Block))
+		require.Equal(t, want, got[b:b+Block], "block at %d", b)
+	}
+	Blocks(got)
+	for i, v := range x {
+		require.InDelta(t, Block*v, got[i], 1e-3)
+	}
+	Blocks(nil)
+	require.PanicsWithValue(t, "hadamard: length 65, want a multiple of 64", func() { Blocks(got[:65]) })
+}

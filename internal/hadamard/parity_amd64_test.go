@@ -38,6 +38,7 @@ func eachLevel(t *testing.T, f func(t *testing.T)) {
 
 func TestEachLevelIsTheMatrixProduct(t *testing.T) {
 	eachLevel(t, TestTransformIsTheMatrixProduct)
+	eachLevel(t, TestBlocksAreTransformedApart)
 }
 
 // odd is any float32 now and then, infinities and denormals included, but no NaN.

@@ -46,7 +46,7 @@ func (f Format) decodePlain(row []float32, src []byte, unit float32) {
 	case MXFP4:
 		decodeFP4(row, src, mxBlock, unit)
 	default:
-		eachBlock(row, int4Block, func(block []float32) { src = decodeInt4(block, src, unit) })
+		decodeInt4(row, src, unit)
 	}
 }
 

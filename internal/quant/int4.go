@@ -28,21 +28,29 @@ func encodeInt4(dst []byte, block []float32, unit float32) []byte {
 		clear(out)
 		return dst[4+n:]
 	}
-	var codes [int4Block]byte
-	Int8.encodeCodes(codes[:], block, scale, largestInt4)
-	for i := range out {
-		out[i] = codes[2*i]&15 | codes[2*i+1]<<4
+	for i := encodeInts(out, block, scale); i < n; i++ {
+		out[i] = int4(block[2*i] / scale)
+		if 2*i+1 < len(block) {
+			out[i] |= int4(block[2*i+1]/scale) << 4
+		}
 	}
 	return dst[4+n:]
 }
 
-// decodeInt4 reads a block, times unit, and returns the rest of src.
-func decodeInt4(block []float32, src []byte, unit float32) []byte {
-	n := blocks(len(block), 2)
-	var codes [int4Block]byte
-	for i, b := range src[4 : 4+n] {
-		codes[2*i], codes[2*i+1] = byte(int8(b<<4)>>4), byte(int8(b)>>4)
-	}
-	Int8.decodeCodes(block, codes[:], float(src)*unit)
-	return src[4+n:]
+// int4 rounds a number to even, between −7 and 7.
+func int4(q float32) byte {
+	return byte(int8(math.RoundToEven(float64(min(max(q, -largestInt4), largestInt4))))) & 15
+}
+
+// decodeInt4 reads blocks, times unit.
+func decodeInt4(row []float32, src []byte, unit float32) {
+	done := decodeInts(row, src, unit)
+	row, src = row[done*int4Block:], src[done*(4+int4Block/2):]
+	eachBlock(row, int4Block, func(block []float32) {
+		scale := float(src) * unit
+		for i := range block {
+			block[i] = scale * float32(int8(src[4+i/2]>>(4*(i%2))<<4)>>4)
+		}
+		src = src[4+blocks(len(block), 2):]
+	})
 }

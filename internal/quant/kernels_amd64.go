@@ -104,11 +104,3 @@ func decode8(f Format, block []float32, src []byte, scale float32) int {
 	}
 	return n
 }
-
-func maxima16(*groups, []float32) int { return 0 }
-
-func nvScales(*groups, float32, int) int { return 0 }
-
-func encode4([]byte, []float32, *groups, int) int { return 0 }
-
-func decode4([]float32, []byte, *[256]float32, float32, int) int { return 0 }

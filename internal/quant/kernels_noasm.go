@@ -19,3 +19,7 @@ func nvScales(*groups, float32, int) int { return 0 }
 func encode4([]byte, []float32, *groups, int) int { return 0 }
 
 func decode4([]float32, []byte, *[256]float32, float32, int) int { return 0 }
+
+func encodeInts([]byte, []float32, float32) int { return 0 }
+
+func decodeInts([]float32, []byte, float32) int { return 0 }

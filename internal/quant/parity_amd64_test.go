@@ -40,6 +40,9 @@ func TestKernelsHaveTheBitsOfGo(t *testing.T) {
 	for f := range Format(formats) {
 		for range 300 {
 			n, off := r.IntN(400), r.IntN(32)
+			if r.IntN(4) == 0 {
+				n = r.IntN(1400) // several chunks
+			}
 			row, nan := make([]float32, n), r.IntN(4) == 0
 			for i := range row {
 				row[i] = odd(r, nan)
@@ -64,7 +67,9 @@ func TestKernelsHaveTheBitsOfGo(t *testing.T) {
 			}
 			floats := slices.Repeat([]float32{12345}, n+64)
 			back, slow := floats[off:][:n], make([]float32, n)
+			undo := cpu.Limit([]cpu.Features{needs, ^cpu.Features(0)}[r.IntN(2)])
 			f.Decode(back, got)
+			undo()
 			withoutKernels(func() { f.Decode(slow, got) })
 			for i := range slow {
 				if math.Float32bits(slow[i]) != math.Float32bits(back[i]) && (slow[i] == slow[i] || back[i] == back[i]) {
@@ -81,6 +86,10 @@ func TestWithoutKernels(t *testing.T) {
 	withoutKernels(func() {
 		TestFormatsKeepRows(t)
 		TestWhatIsNoNumberSurvives(t)
+		TestMXFP4IsExact(t)
+		TestBlocksOfFourBits(t)
+		TestRotationIsHadamards(t)
+		TestRowScaleLeavesOutBadBlocks(t)
 	})
 }
 
@@ -100,11 +109,8 @@ func TestEveryNumberOf16Bits(t *testing.T) {
 	}
 }
 
-func BenchmarkFormats(b *testing.B) {
+func benchmarkFormats(b *testing.B, do func(f Format, dst []byte, row []float32)) {
 	row := make([]float32, 4096)
-	for i := range row {
-		row[i] = float32(i%97) - 48
-	}
 	for f := range Format(formats) {
 		for _, kernels := range []bool{true, false} {
 			name := f.String()
@@ -112,12 +118,14 @@ func BenchmarkFormats(b *testing.B) {
 				name += "/go"
 			}
 			b.Run(name, func(b *testing.B) {
-				dst := make([]byte, f.Bytes(len(row)))
-				b.SetBytes(2 * 4 * 4096)
+				for i := range row {
+					row[i] = float32(i%97) - 48
+				}
+				dst := encoded(f, row)
+				b.SetBytes(4 * 4096)
 				run := func() {
 					for range b.N {
-						f.Encode(dst, row)
-						f.Decode(row, dst)
+						do(f, dst, row)
 					}
 				}
 				if kernels {
@@ -128,4 +136,10 @@ func BenchmarkFormats(b *testing.B) {
 			})
 		}
 	}
+}
+
+func BenchmarkEncode(b *testing.B) { benchmarkFormats(b, Format.Encode) }
+
+func BenchmarkDecode(b *testing.B) {
+	benchmarkFormats(b, func(f Format, src []byte, row []float32) { f.Decode(row, src) })
 }
