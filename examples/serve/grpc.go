@@ -60,14 +60,11 @@ func (g grpcService) eval(ctx context.Context, in *servepb.Tokens) ([]float32, e
 	if values := metadata.ValueFromIncomingContext(ctx, "authorization"); len(values) > 0 {
 		sent = values[0]
 	}
-	if why := g.s.authorize(sent); why != nil {
-		return nil, why
-	}
 	client := clientOf("")
 	if p, ok := peer.FromContext(ctx); ok {
 		client = clientOf(p.Addr.String())
 	}
-	if why := g.s.clients.enter(client, time.Now()); why != nil {
+	if why := g.s.admit(sent, client); why != nil {
 		return nil, why
 	}
 	defer g.s.clients.leave(client)

@@ -70,11 +70,8 @@ func (s *server) handleEval(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) eval(w http.ResponseWriter, r *http.Request) error {
-	if why := s.authorize(r.Header.Get("Authorization")); why != nil {
-		return why
-	}
 	client := clientOf(r.RemoteAddr)
-	if why := s.clients.enter(client, time.Now()); why != nil {
+	if why := s.admit(r.Header.Get("Authorization"), client); why != nil {
 		return why
 	}
 	defer s.clients.leave(client)

@@ -126,8 +126,10 @@ func TestSlowClientLosesItsConnection(t *testing.T) {
 func TestAnswerThatComesTooLate(t *testing.T) {
 	o := flags(t, "-timeout", "20ms", "-delay", "1h")
 	s := newServer(o, quiet())
-	require.Equal(t, 503, codeOf(s.evaluate(t.Context(), make([]float32, 8))), "starting")
+	require.Equal(t, 503, s.admit("", clientOf("")).code, "starting")
 	s.state.set(nil)
+	require.Nil(t, s.admit("", clientOf("")))
+	s.state.set(unavailable("draining"))
 	require.Equal(t, 504, codeOf(s.evaluate(t.Context(), make([]float32, 8))))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -30,11 +31,20 @@ func newServer(o options, log *slog.Logger) *server {
 	}
 }
 
+// admit begins a request, which leave ends, before it is read. What is admitted is answered, also
+// if the server is asked to end meanwhile.
+func (s *server) admit(authorization string, client netip.Addr) *refusal {
+	if why := s.authorize(authorization); why != nil {
+		return why
+	}
+	if why := s.state.refusal(); why != nil {
+		return why
+	}
+	return s.clients.enter(client, time.Now())
+}
+
 // evaluate answers the rows of one request. Its errors are refusals.
 func (s *server) evaluate(ctx context.Context, values []float32) ([]float32, error) {
-	if why := s.state.refusal(); why != nil {
-		return nil, why
-	}
 	if err := s.check(values, s.maxTokens); err != nil {
 		return nil, refuse(http.StatusBadRequest, "%v", err)
 	}
