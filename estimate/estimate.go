@@ -1,6 +1,7 @@
 package estimate
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
 
@@ -60,8 +61,9 @@ func (p Pass) String() string {
 func megabytes(n int64) float64 { return float64(n) / 1e6 }
 
 // Layer estimates a layer of a configuration on a world of this number of ranks, each of which
-// brings this number of tokens. An error says what is wrong with the configuration, or names an
-// expert that does not say what it keeps: see [Sizer]. The router routes 64 random tokens, which
+// brings this number of tokens. An error says what is wrong with the configuration, that even a
+// balanced pass has more rows than its MaxRows, or names an expert that does not say what it keeps:
+// see [Sizer]. The router routes 64 random tokens, which
 // tells how many experts a token chooses.
 func Layer(cfg switchyard.Config, ranks, tokens int) (e Estimate, err error) {
 	if ranks < 1 || tokens < 0 || tokens > 1<<31-1 {
@@ -75,35 +77,50 @@ func Layer(cfg switchyard.Config, ranks, tokens int) (e Estimate, err error) {
 	if err != nil {
 		return e, errtext.Errorf("estimate: %w", err)
 	}
+	maxRows := int64(cmp.Or(cfg.MaxRows, alltoall.DefaultMaxRows))
+	if err := s.check(maxRows); err != nil {
+		return e, err
+	}
 	replicated, own := s.gate+s.shared.parameters, s.hosted*s.expert.parameters
 	e.Parameters = 4 * (replicated + own)
 	e.Moment = e.Parameters
 	leaves := int64(1 + max(1, bits.Len64(uint64(max(int64(ranks)*s.groups, 1)-1))))
 	e.Gradients = 4 * (2*replicated + leaves*own)
 	e.Balanced = s.pass(cfg.Wire, s.balanced())
-	e.Worst = s.pass(cfg.Wire, s.worst(cfg))
+	e.Worst = s.pass(cfg.Wire, s.worst(maxRows))
 	return e, nil
+}
+
+// check returns an error if a rank does not take the rows of a balanced pass. So no other number of
+// an estimate is out of range.
+func (s *sizes) check(maxRows int64) error {
+	if rows := s.received(); rows > float64(maxRows) {
+		return fmt.Errorf("estimate: %d tokens of each of %d ranks are %.0f rows for the experts of one, MaxRows is %d",
+			s.tokens, s.parallel, rows, maxRows)
+	}
+	return nil
+}
+
+// received is the number of rows for the experts of this rank in a balanced pass.
+func (s *sizes) received() float64 {
+	parallel, rows := float64(s.parallel), float64(s.rows)
+	return min(parallel*rows*float64(s.hosted)/float64(s.experts), parallel*float64(s.most))
 }
 
 // load is numbers of rows of a rank.
 type load struct{ sent, received, leaving, arriving int64 }
 
-// balanced has each expert get as many rows as any other.
+// balanced has each expert get as many rows as any other, which drops those above its capacity.
 func (s *sizes) balanced() load {
-	l := load{sent: s.rows, received: s.parallel * s.rows * s.hosted / s.experts}
-	l.leaving = s.rows - s.rows*s.hosted/s.experts
-	l.arriving = l.received - s.rows*s.hosted/s.experts
+	l, own := load{sent: s.rows, received: int64(s.received())}, s.rows*s.hosted/s.experts
+	l.leaving, l.arriving = s.rows-own, l.received-min(own, s.most)
 	return l
 }
 
 // worst has the experts of this rank get all that they may, of other ranks first, while its own
 // tokens go elsewhere if they can.
-func (s *sizes) worst(cfg switchyard.Config) load {
-	l := load{sent: s.rows}
-	l.received = min(s.parallel*s.most, int64(cfg.MaxRows))
-	if cfg.MaxRows == 0 {
-		l.received = min(s.parallel*s.most, alltoall.DefaultMaxRows)
-	}
+func (s *sizes) worst(maxRows int64) load {
+	l := load{sent: s.rows, received: min(s.parallel*s.most, maxRows)}
 	if s.parallel > 1 {
 		l.leaving, l.arriving = s.rows, min(l.received, (s.parallel-1)*s.most)
 	}

@@ -72,7 +72,8 @@ func TestAgainstTheHeap(t *testing.T) {
 		cfg           switchyard.Config
 	}{
 		{1, 512, switchyard.Config{Dim: 64, Experts: 8, Expert: expert.FFN{Hidden: 512}}},
-		{1, 256, switchyard.Config{Dim: 64, Experts: 8, Expert: expert.FFN{Hidden: 512}, Group: 2}}, // 128 leaves
+		// 128 leaves
+		{1, 256, switchyard.Config{Dim: 64, Experts: 8, Expert: expert.FFN{Hidden: 512}, Group: 2}},
 		{2, 2048, switchyard.Config{Dim: 128, Experts: 8, Expert: expert.SwiGLU{Hidden: 64}, Shared: expert.FFN{Hidden: 64}, Group: switchyard.PerRank}},
 		{4, 256, switchyard.Config{Dim: 64, Experts: 8, Expert: expert.SwiGLU{Hidden: 512}, Group: 64, ExpertParallel: 2}},
 	} {
@@ -181,10 +182,16 @@ func TestLoads(t *testing.T) {
 	e, err = estimate.Layer(cfg, 4, 100)
 	require.NoError(t, err)
 	require.Equal(t, int64(4*10*4*3), e.Worst.Received)
-	cfg.MaxRows = 300
+	cfg.MaxRows = 420
 	e, err = estimate.Layer(cfg, 4, 100)
 	require.NoError(t, err)
-	require.Equal(t, int64(300), e.Worst.Received)
+	require.Equal(t, [2]int64{400, 420}, [2]int64{e.Balanced.Received, e.Worst.Received})
+	cfg.MaxRows, cfg.Router = 200, router.TopK{K: 2, CapacityFactor: 0.4} // 1 token of each group
+	e, err = estimate.Layer(cfg, 4, 100)
+	require.NoError(t, err)
+	require.Equal(t, [2]int64{160, 160}, [2]int64{e.Balanced.Received, e.Worst.Received})
+	require.Equal(t, int64((100+120)*4*4*2), e.Balanced.RowBytes)
+	cfg.MaxRows = 0
 
 	cfg.Router = router.SoftMoE{Slots: 3}
 	e, err = estimate.Layer(cfg, 4, 100)
@@ -209,6 +216,20 @@ func TestFaults(t *testing.T) {
 		_, err = estimate.Layer(cfg, c[0], c[1])
 		require.ErrorContains(t, err, fmt.Sprintf("%d ranks with %d tokens", c[0], c[1]))
 	}
+	const most = 1<<31 - 1
+	cfg.Expert = sized{}
+	for maxRows, rows := range map[int]int{0: most, 7: 8, most - 1: most} {
+		cfg.MaxRows = maxRows
+		_, err = estimate.Layer(cfg, 1, rows)
+		require.ErrorContains(t, err, fmt.Sprintf("estimate: %d tokens of each of 1 ranks are %d rows for the experts of one, MaxRows is ", rows, rows))
+	}
+	cfg.MaxRows = most
+	e, err = estimate.Layer(cfg, 1, most)
+	require.NoError(t, err)
+	require.Equal(t, int64(most), e.Worst.Received)
+	cfg.Router, cfg.Experts, cfg.Group = router.SoftMoE{Slots: 1 << 9}, 1<<8, 1
+	_, err = estimate.Layer(cfg, 1, most)
+	require.ErrorContains(t, err, "rows for the experts of one, MaxRows is")
 	cfg.Dim = 0
 	_, err = estimate.Layer(cfg, 1, 8)
 	require.ErrorContains(t, err, "Config.Dim is 0")

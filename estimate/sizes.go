@@ -98,14 +98,15 @@ func (s *sizes) route(cfg switchyard.Config) error {
 	}
 	s.groups = (s.tokens + group - 1) / group
 	if slots := int64(routing.Slots(gate)); slots > 0 {
-		s.rows, s.most = s.groups*slots*s.experts, s.groups*slots*s.hosted
+		each := float64(s.groups) * float64(slots)
+		s.rows, s.most = rounded(each*float64(s.experts)), rounded(each*float64(s.hosted))
 		return nil
 	}
 	choices, err := choicesOf(gate, cfg)
 	if err != nil {
 		return fmt.Errorf("Config.Router: %w", err)
 	}
-	s.rows = int64(choices*float64(s.tokens) + 0.5)
+	s.rows = rounded(choices * float64(s.tokens))
 	s.most = min(s.rows, s.tokens*s.hosted)
 	if bounded, ok := cfg.Router.(router.BoundedRouter); ok {
 		bound := bounded.Bound(int(min(group, s.tokens)), cfg.Experts, true)
@@ -113,6 +114,9 @@ func (s *sizes) route(cfg switchyard.Config) error {
 	}
 	return nil
 }
+
+// rounded is a number of rows, or more than any MaxRows if it is that.
+func rounded(rows float64) int64 { return int64(min(rows+0.5, 1<<38)) }
 
 // choicesOf is the number of experts that a token chooses, before any are dropped.
 func choicesOf(gate router.Gate, cfg switchyard.Config) (float64, error) {

@@ -38,7 +38,8 @@ func TestEarlierChoices(t *testing.T) {
 	requireEarlier(3, 2, []int{3, 4}, 7)
 	requireEarlier(2, 0, nil, 0)
 	first.Defer(gradients.Batch{Tokens: []int{3, 0}, Counts: []int{2, 1}})
-	third.Defer(gradients.Batch{Tokens: []int{0, 5}, Counts: []int{5, 0}}) // of which Chose was not told
+	// Chose was not told of it.
+	third.Defer(gradients.Batch{Tokens: []int{0, 5}, Counts: []int{5, 0}})
 	fourth.End()
 	second.End() // it counts all the same
 	fifth := begin()
