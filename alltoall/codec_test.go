@@ -127,6 +127,7 @@ func TestBrokenCodecIsNamed(t *testing.T) {
 func TestCodecIsValidated(t *testing.T) {
 	for says, w := range map[string]alltoall.Wire{
 		"alltoall: Wire.Combine is Format(99), want one of ":                                             {Combine: alltoall.Format(99)},
+		"alltoall: Wire.Combine is fp8-stochastic(3), want a format of four bits":                        {Combine: alltoall.Stochastic{Format: alltoall.FP8, Seed: 3}},
 		"alltoall: Wire.DispatchBack is a nil *alltoall_test.marked, want a codec, or no value":          {DispatchBack: (*marked)(nil)},
 		"alltoall: Wire.CombineBack is sized: codec failed: 0 bytes for a row of 3 numbers, want 1 to ":  {CombineBack: sized{bytes: 0}},
 		"alltoall: Wire.CombineBack is sized: codec failed: -1 bytes for a row of 3 numbers, want 1 to ": {CombineBack: sized{bytes: -1}},

@@ -61,6 +61,18 @@ func (int4) Decode(row []float32, src []byte) error {
 
 func TestInt4(t *testing.T) { codectest.Run(t, int4{}, codectest.Loss{Most: 1. / 13}) }
 
+// Rows and answers in four bits a number, and gradients too, rounded at random: of these, many are
+// added.
+func ExampleStochastic() {
+	gradients := alltoall.Stochastic{Format: alltoall.NVFP4, Seed: 1}
+	wire := alltoall.Wire{
+		Dispatch: alltoall.MXFP4H, Combine: alltoall.MXFP4H, // rotated: outliers are spread
+		DispatchBack: gradients, CombineBack: gradients,
+	}
+	fmt.Println(wire.Validate(1024), alltoall.Float32.Bytes(1024), wire.Dispatch.Bytes(1024), gradients.Bytes(1024))
+	// Output: <nil> 4096 544 580
+}
+
 // A codec of the program's own, in a layer on two ranks: rows travel to their experts in four bits
 // a number, their answers in bf16, and gradients as they are.
 func ExampleCodec() {

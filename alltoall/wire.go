@@ -79,6 +79,9 @@ func validateCodec(c Codec, dim int) error {
 	if f, ok := c.(Format); ok && !quant.Format(f).Known() {
 		return fmt.Errorf("is %v, want one of %v", f, FormatNames())
 	}
+	if s, ok := c.(Stochastic); ok && !quant.Format(s.Format).FourBits() {
+		return fmt.Errorf("is %v, want a format of four bits", s)
+	}
 	if check.Size(dim, 1) != nil { // an error of its own
 		return nil
 	}

@@ -37,4 +37,15 @@ func TestFormats(t *testing.T) {
 	}
 }
 
+// TestStochastic: so are those that are rounded at random.
+func TestStochastic(t *testing.T) {
+	for f := alltoall.MXFP4; f <= alltoall.Int4H; f++ {
+		t.Run(f.String(), func(t *testing.T) {
+			codectest.Run(t, alltoall.Stochastic{Format: f, Seed: 5}, codectest.Loss{Most: 0.8, Drifts: true})
+		})
+	}
+}
+
+func FuzzFourBits(f *testing.F) { codectest.Fuzz(f, alltoall.NVFP4H) }
+
 func FuzzFormats(f *testing.F) { codectest.Fuzz(f, alltoall.FP8Expanded) }
