@@ -19,7 +19,7 @@ const module = "github.com/switchyard-moe/switchyard"
 // allowed says what of this module each folder's code may import, besides internal/…; a folder not
 // named here may import whatever its nearest named parent may. Tests may import more.
 var allowed = map[string][]string{
-	".":                           {"param", "param/tree", "router", "expert", "hook", "lsh", "schedule", "schedule/autotune", "alltoall", "alltoall/links", "collective", "transport", "transport/inproc", "transport/tcp", "transport/shm", "transport/hybrid", "transport/rendezvous", "transport/secure"},
+	".":                           {"param", "param/tree", "router", "expert", "hook", "lsh", "schedule", "schedule/autotune", "schedule/memory", "alltoall", "alltoall/links", "collective", "transport", "transport/inproc", "transport/tcp", "transport/shm", "transport/hybrid", "transport/rendezvous", "transport/secure"},
 	"param":                       {"param/tree"},
 	"param/tree":                  {},
 	"router":                      {"param"},
@@ -75,7 +75,8 @@ var allowed = map[string][]string{
 	"switchyardtest":              {".", "transport", "transport/inproc", "transport/rendezvous"},
 	"bench":                       {"*"},
 	"examples":                    {"*"},
-	"estimate":                    {".", "alltoall", "expert", "router"},
+	"schedule/memory":             {},
+	"internal/estimate":           {"alltoall", "expert", "router", "schedule/memory"},
 	"recovery":                    {"*"},
 	"observe":                     {"*"},
 	"internal/roworder":           {"router"},

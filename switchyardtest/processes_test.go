@@ -210,7 +210,7 @@ func TestProcessesThatFail(t *testing.T) {
 			"[0] this is rank 0\n", "[1] this is rank 1\n", "switchyardtest: rank 1 failed: no tokens\n", "rank 1 failed: no tokens\n",
 			"rank 0 failed: ", "switchyardtest: rank 1 failed first: no tokens; its output is in the lines that begin with [1]\n",
 		},
-		"panic":   {"rank 1 failed: panic: boom\n", "processes_test.go", "rank 1 failed first: panic: boom;"},
+		"panic":   {"rank 1 failed: it panicked: boom\n", "processes_test.go", "rank 1 failed first: it panicked: boom;"},
 		"require": {"[1] ", "unequal", "rank 1 failed: " + errEnded.Error(), "rank 1 failed first: " + errEnded.Error()},
 		"killed":  {"switchyardtest: rank 1 failed first: signal: killed", "rank 0 failed: " + errStopped.Error()},
 		"hangs":   {"rank 1 hangs: it has not returned though its context ended (", "switchyardtest.hang"},

@@ -32,7 +32,7 @@ func (j *job) runRank(o *outcome) {
 	broken := errEnded
 	defer func() {
 		if p := recover(); p != nil {
-			broken = fmt.Errorf("panic: %v\n%s", p, whereItPanicked(string(debug.Stack())))
+			broken = fmt.Errorf("it panicked: %v\n%s", p, whereItPanicked(string(debug.Stack())))
 		}
 		j.leave(o, err, broken)
 	}()

@@ -108,12 +108,12 @@ func TestAPanicIsTheRanks(t *testing.T) {
 				panic("boom")
 			}
 			<-ctx.Done()
-			require.ErrorContains(t, context.Cause(ctx), "rank 1 has failed: panic: boom")
+			require.ErrorContains(t, context.Cause(ctx), "rank 1 has failed: it panicked: boom")
 			return nil
 		})
 	})
 	require.True(t, u.Failed())
-	require.Contains(t, u.text.String(), "1 of 2 ranks failed\n\trank 1 failed first: panic: boom\n\t\tgithub.com/switchyard-moe/switchyard/switchyardtest.TestAPanicIsTheRanks.")
+	require.Contains(t, u.text.String(), "1 of 2 ranks failed\n\trank 1 failed first: it panicked: boom\n\t\tgithub.com/switchyard-moe/switchyard/switchyardtest.TestAPanicIsTheRanks.")
 	require.Contains(t, u.text.String(), "run_test.go", "the stack is told")
 }
 
@@ -232,5 +232,5 @@ func TestErrors(t *testing.T) {
 		Errors(t, 2, func(ctx context.Context, w *switchyard.World) error { panic("boom") })
 	})
 	require.True(t, u.Failed())
-	require.Contains(t, u.text.String(), "first: panic: boom")
+	require.Contains(t, u.text.String(), "first: it panicked: boom")
 }

@@ -3,15 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
-
-	"github.com/switchyard-moe/switchyard/estimate"
 )
 
 // printEstimate tells what the layers with experts will take on a rank with the most tokens.
 func (o options) printEstimate(to io.Writer) error {
 	tokens := shareOf(o.groups/o.micro, o.ranks, 0).count * o.batch / o.groups * o.seq
 	for block := 1; block < o.layers; block += 2 {
-		e, err := estimate.Layer(o.layerConfig(block), o.ranks, tokens)
+		e, err := o.layerConfig(block).Estimate(o.ranks, tokens)
 		if err != nil {
 			return fmt.Errorf("layer of block %d: %w", block, err)
 		}

@@ -1,20 +1,19 @@
-package estimate_test
+package switchyard_test
 
 import (
 	"fmt"
 
 	"github.com/switchyard-moe/switchyard"
-	"github.com/switchyard-moe/switchyard/estimate"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
 // 64 experts on 16 ranks, each with 8192 tokens of 1024 columns, trained by Adam.
-func ExampleLayer() {
-	e, err := estimate.Layer(switchyard.Config{
+func ExampleConfig_Estimate() {
+	e, err := switchyard.Config{
 		Dim: 1024, Experts: 64, Group: 1024, Router: router.TopK{K: 2, CapacityFactor: 1.25},
 		Expert: expert.SwiGLU{Hidden: 2048},
-	}, 16, 8192)
+	}.Estimate(16, 8192)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -26,14 +25,4 @@ func ExampleLayer() {
 	// balanced pass: 16384 rows sent, 16384 received; MB: 771.9 kept, 503.3 in Backward, 251.7 leave
 	// worst pass: 16384 rows sent, 20480 received; MB: 937.6 kept, 585.1 in Backward, 291.5 leave
 	// in all 2.4 GB
-}
-
-// An expert from outside the module says what it keeps.
-func ExampleSizer() {
-	var _ estimate.Sizer = sized{}
-	e, err := estimate.Layer(switchyard.Config{
-		Dim: 4, Experts: 2, Router: router.TopK{K: 1}, Expert: sized{},
-	}, 1, 100)
-	fmt.Println(e.Balanced.Forward, err)
-	// Output: 12000 <nil>
 }

@@ -7,22 +7,11 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
-	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/expert"
-	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/routing"
 	"github.com/switchyard-moe/switchyard/router"
 )
-
-// Sizer is an expert that says what its passes keep, for experts from outside this module.
-type Sizer interface {
-	expert.Expert
-	// Numbers returns how many float32 numbers the experts keep of a row of dim columns from Forward
-	// to Backward, besides the row and its answer; and how many Backward takes besides those and the
-	// row's gradient.
-	Numbers(dim int) (forward, backward int)
-}
 
 // sizes is what an estimate goes by.
 type sizes struct {
@@ -38,11 +27,9 @@ type sizes struct {
 // expertSizes are the numbers of parameters of an expert, and that it keeps of a row.
 type expertSizes struct{ parameters, forward, backward int64 }
 
-func sizesOf(cfg switchyard.Config, ranks, tokens int) (s sizes, err error) {
-	place := layout.New(layout.Config{
-		Size: ranks, ExpertParallel: cfg.ExpertParallel, Experts: cfg.Experts, Hosted: cfg.Hosted,
-	}).Placement
-	s = sizes{dim: int64(cfg.Dim), experts: int64(cfg.Experts), parallel: int64(place.Ranks()), tokens: int64(tokens)}
+func sizesOf(cfg Config) (s sizes, err error) {
+	place := cfg.Placement
+	s = sizes{dim: int64(cfg.Dim), experts: int64(cfg.Experts), parallel: int64(place.Ranks()), tokens: int64(cfg.Tokens)}
 	for r := range place.Ranks() {
 		s.hosted = max(s.hosted, int64(place.Count(r)))
 	}
@@ -59,7 +46,7 @@ func sizesOf(cfg switchyard.Config, ranks, tokens int) (s sizes, err error) {
 }
 
 // sizesOfExpert makes one expert.
-func sizesOfExpert(cfg switchyard.Config, e expert.Expert) (s expertSizes, err error) {
+func sizesOfExpert(cfg Config, e expert.Expert) (s expertSizes, err error) {
 	var forward, backward int
 	switch of := e.(type) {
 	case expert.FFN:
@@ -67,10 +54,10 @@ func sizesOfExpert(cfg switchyard.Config, e expert.Expert) (s expertSizes, err e
 	case expert.SwiGLU:
 		forward, backward = 3*of.Hidden, of.Hidden
 	case expert.Identity:
-	case Sizer:
+	case expert.Sizer:
 		forward, backward = of.Numbers(cfg.Dim)
 	default:
-		return s, fmt.Errorf("%T does not say what its passes keep, want one of package expert, or a Sizer", e)
+		return s, fmt.Errorf("%T does not say what its passes keep, want one of package expert, or an expert.Sizer", e)
 	}
 	group, err := e.New(expert.Shape{Dim: cfg.Dim, Count: 1, Seed: cfg.Seed})
 	if err != nil {
@@ -84,7 +71,7 @@ func sizesOfExpert(cfg switchyard.Config, e expert.Expert) (s expertSizes, err e
 }
 
 // route finds how many rows tokens become, by routing a few.
-func (s *sizes) route(cfg switchyard.Config) error {
+func (s *sizes) route(cfg Config) error {
 	gate, err := cfg.Router.New(router.Shape{Dim: cfg.Dim, Experts: cfg.Experts, Seed: cfg.Seed})
 	if err != nil {
 		return fmt.Errorf("Config.Router: %w", err)
@@ -119,7 +106,7 @@ func (s *sizes) route(cfg switchyard.Config) error {
 func rounded(rows float64) int64 { return int64(min(rows+0.5, 1<<38)) }
 
 // choicesOf is the number of experts that a token chooses, before any are dropped.
-func choicesOf(gate router.Gate, cfg switchyard.Config) (float64, error) {
+func choicesOf(gate router.Gate, cfg Config) (float64, error) {
 	const sample = 64
 	r := rand.New(rand.NewPCG(1, 2))
 	x := random(r, sample, cfg.Dim)

@@ -1,4 +1,4 @@
-package estimate_test
+package switchyard_test
 
 import (
 	"context"
@@ -12,16 +12,12 @@ import (
 
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/alltoall"
-	"github.com/switchyard-moe/switchyard/estimate"
 	"github.com/switchyard-moe/switchyard/expert"
-	"github.com/switchyard-moe/switchyard/internal/leaktest"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/switchyardtest"
 )
-
-func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // inTurn is a router by which each expert gets as many tokens as any other: token t goes to k
 // experts from t·k on.
@@ -55,8 +51,8 @@ func (r *inTurn) Route(x blas32.General, b router.Batch) (*router.Decision, erro
 
 func (r *inTurn) Backward(*router.Decision, blas32.General, router.Gradient) error { return nil }
 
-// live is the bytes of the heap that are in use.
-func live() int64 {
+// liveHeap is the bytes of the heap that are in use.
+func liveHeap() int64 {
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats
@@ -64,9 +60,9 @@ func live() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// TestAgainstTheHeap: what is in use after NewLayer, after a Forward and after two steps is within
+// TestEstimateAgainstTheHeap: what is in use after NewLayer, after a Forward and after two steps is within
 // 15 % of the estimate.
-func TestAgainstTheHeap(t *testing.T) {
+func TestEstimateAgainstTheHeap(t *testing.T) {
 	for _, c := range []struct {
 		ranks, tokens int
 		cfg           switchyard.Config
@@ -78,7 +74,7 @@ func TestAgainstTheHeap(t *testing.T) {
 		{4, 256, switchyard.Config{Dim: 64, Experts: 8, Expert: expert.SwiGLU{Hidden: 512}, Group: 64, ExpertParallel: 2}},
 	} {
 		c.cfg.Router = &inTurn{k: 2}
-		want, err := estimate.Layer(c.cfg, c.ranks, c.tokens)
+		want, err := c.cfg.Estimate(c.ranks, c.tokens)
 		require.NoError(t, err)
 		got := measure(t, c.cfg, c.ranks, c.tokens)
 		for i, w := range []int64{want.Parameters, want.Parameters + want.Balanced.Forward, want.Training(2)} {
@@ -92,7 +88,7 @@ func measure(t *testing.T, cfg switchyard.Config, ranks, tokens int) (inUse [3]i
 	worlds := switchyardtest.Worlds(t, ranks)
 	x := mat.Resize(blas32.General{}, tokens, cfg.Dim)
 	layers, adams, ys := make([]*switchyard.Layer, ranks), make([]*expert.Adam, ranks), make([]blas32.General, ranks)
-	before := live()
+	before := liveHeap()
 	each := func(do func(r int) error) int64 {
 		errs := make(chan error, ranks)
 		for r := range ranks {
@@ -101,7 +97,7 @@ func measure(t *testing.T, cfg switchyard.Config, ranks, tokens int) (inUse [3]i
 		for range ranks {
 			require.NoError(t, <-errs)
 		}
-		return (live() - before) / int64(ranks)
+		return (liveHeap() - before) / int64(ranks)
 	}
 	ctx := context.Background()
 	forward := func(r int) (err error) {
@@ -129,17 +125,17 @@ func measure(t *testing.T, cfg switchyard.Config, ranks, tokens int) (inUse [3]i
 	return inUse
 }
 
-// TestRowBytes is what more tokens add to what a rank sends, to the byte: all else that is sent
+// TestEstimateOfRowBytes is what more tokens add to what a rank sends, to the byte: all else that is sent
 // does not grow with them.
-func TestRowBytes(t *testing.T) {
+func TestEstimateOfRowBytes(t *testing.T) {
 	for _, wire := range []alltoall.Wire{{}, {Dispatch: alltoall.FP8, Combine: alltoall.BF16, DispatchBack: alltoall.Int8}} {
 		cfg := switchyard.Config{
 			Dim: 16, Experts: 8, Router: &inTurn{k: 2}, Expert: expert.Identity{}, Group: switchyard.PerRank,
 			Wire: wire, Algorithm: alltoall.Direct,
 		}
-		few, err := estimate.Layer(cfg, 4, 8)
+		few, err := cfg.Estimate(4, 8)
 		require.NoError(t, err)
-		many, err := estimate.Layer(cfg, 4, 40)
+		many, err := cfg.Estimate(4, 40)
 		require.NoError(t, err)
 		switchyardtest.Run(t, 4, func(ctx context.Context, w *switchyard.World) error {
 			l, err := switchyard.NewLayer(w, cfg)
@@ -164,13 +160,13 @@ func TestRowBytes(t *testing.T) {
 	}
 }
 
-// TestLoads of a rank of four that hosts half of the experts.
-func TestLoads(t *testing.T) {
+// TestEstimateOfLoads of a rank of four that hosts half of the experts.
+func TestEstimateOfLoads(t *testing.T) {
 	cfg := switchyard.Config{
 		Dim: 4, Experts: 8, Hosted: []int{4, 2, 2, 0}, Group: 10,
 		Router: router.TopK{K: 2}, Expert: expert.FFN{Hidden: 8},
 	}
-	e, err := estimate.Layer(cfg, 4, 100)
+	e, err := cfg.Estimate(4, 100)
 	require.NoError(t, err)
 	require.Equal(t, [2]int64{200, 400}, [2]int64{e.Balanced.Sent, e.Balanced.Received})
 	require.Equal(t, int64(800), e.Worst.Received, "two rows of each token")
@@ -179,58 +175,60 @@ func TestLoads(t *testing.T) {
 	require.Equal(t, int64((200+600)*4*4*2), e.Worst.RowBytes)
 
 	cfg.Router = router.TopK{K: 2, CapacityFactor: 1} // 3 tokens of each group
-	e, err = estimate.Layer(cfg, 4, 100)
+	e, err = cfg.Estimate(4, 100)
 	require.NoError(t, err)
 	require.Equal(t, int64(4*10*4*3), e.Worst.Received)
 	cfg.MaxRows = 420
-	e, err = estimate.Layer(cfg, 4, 100)
+	e, err = cfg.Estimate(4, 100)
 	require.NoError(t, err)
 	require.Equal(t, [2]int64{400, 420}, [2]int64{e.Balanced.Received, e.Worst.Received})
 	cfg.MaxRows, cfg.Router = 200, router.TopK{K: 2, CapacityFactor: 0.4} // 1 token of each group
-	e, err = estimate.Layer(cfg, 4, 100)
+	e, err = cfg.Estimate(4, 100)
 	require.NoError(t, err)
 	require.Equal(t, [2]int64{160, 160}, [2]int64{e.Balanced.Received, e.Worst.Received})
 	require.Equal(t, int64((100+120)*4*4*2), e.Balanced.RowBytes)
 	cfg.MaxRows = 0
 
 	cfg.Router = router.SoftMoE{Slots: 3}
-	e, err = estimate.Layer(cfg, 4, 100)
+	e, err = cfg.Estimate(4, 100)
 	require.NoError(t, err)
 	require.Equal(t, int64(10*3*8), e.Balanced.Sent)
 }
+
+var _ expert.Sizer = sized{}
 
 // sized is an expert from outside the module.
 type sized struct{ expert.Identity }
 
 func (sized) Numbers(dim int) (forward, backward int) { return 2 * dim, dim }
 
-func TestFaults(t *testing.T) {
+func TestEstimateFaults(t *testing.T) {
 	cfg := switchyard.Config{Dim: 4, Experts: 2, Router: router.TopK{K: 1}, Expert: sized{}}
-	e, err := estimate.Layer(cfg, 1, 8)
+	e, err := cfg.Estimate(1, 8)
 	require.NoError(t, err)
 	require.Contains(t, e.String(), "balanced pass: 8 rows sent, 8 received; MB: ")
 	cfg.Expert = struct{ expert.Expert }{expert.Identity{}}
-	_, err = estimate.Layer(cfg, 1, 8)
-	require.ErrorContains(t, err, "estimate: Config.Expert: struct { expert.Expert } does not say what its passes keep")
+	_, err = cfg.Estimate(1, 8)
+	require.ErrorContains(t, err, "switchyard: Config.Expert: struct { expert.Expert } does not say what its passes keep")
 	for _, c := range [][2]int{{0, 1}, {1, -1}, {1, 1 << 40}} {
-		_, err = estimate.Layer(cfg, c[0], c[1])
+		_, err = cfg.Estimate(c[0], c[1])
 		require.ErrorContains(t, err, fmt.Sprintf("%d ranks with %d tokens", c[0], c[1]))
 	}
 	const most = 1<<31 - 1
 	cfg.Expert = sized{}
 	for maxRows, rows := range map[int]int{0: most, 7: 8, most - 1: most} {
 		cfg.MaxRows = maxRows
-		_, err = estimate.Layer(cfg, 1, rows)
-		require.ErrorContains(t, err, fmt.Sprintf("estimate: %d tokens of each of 1 ranks are %d rows for the experts of one, MaxRows is ", rows, rows))
+		_, err = cfg.Estimate(1, rows)
+		require.ErrorContains(t, err, fmt.Sprintf("switchyard: Config.Estimate: %d tokens of each of 1 ranks are %d rows for the experts of one, MaxRows is ", rows, rows))
 	}
 	cfg.MaxRows = most
-	e, err = estimate.Layer(cfg, 1, most)
+	e, err = cfg.Estimate(1, most)
 	require.NoError(t, err)
 	require.Equal(t, int64(most), e.Worst.Received)
 	cfg.Router, cfg.Experts, cfg.Group = router.SoftMoE{Slots: 1 << 9}, 1<<8, 1
-	_, err = estimate.Layer(cfg, 1, most)
+	_, err = cfg.Estimate(1, most)
 	require.ErrorContains(t, err, "rows for the experts of one, MaxRows is")
 	cfg.Dim = 0
-	_, err = estimate.Layer(cfg, 1, 8)
+	_, err = cfg.Estimate(1, 8)
 	require.ErrorContains(t, err, "Config.Dim is 0")
 }
