@@ -80,7 +80,7 @@ func (x *Exchange) next(i int) int { return (x.rank() + i) % x.size() }
 
 // fault blames rank for something that it sent.
 func (x *Exchange) fault(rank int, op string, kind error, format string, args ...any) error {
-	return &transport.Error{Rank: transport.Joined(x.t, transport.Rank(rank)), Op: op, Seq: x.seq, Err: fmt.Errorf("%w: %s", kind, fmt.Sprintf(format, args...))}
+	return &transport.Error{Rank: transport.Joined(x.t, transport.Rank(rank)), Op: x.named(op), Seq: x.seq, Err: fmt.Errorf("%w: %s", kind, fmt.Sprintf(format, args...))}
 }
 
 // bytesOf is rows of a packed matrix.

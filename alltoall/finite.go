@@ -58,6 +58,6 @@ func (s source) findInfinite(x *Exchange) *transport.Error {
 }
 
 func (x *Exchange) notFinite(op string, row, column int, v float32) *transport.Error {
-	return &transport.Error{Rank: transport.Joined(x.t, x.t.Rank()), Op: op, Seq: x.seq + 1,
+	return &transport.Error{Rank: transport.Joined(x.t, x.t.Rank()), Op: x.named(op), Seq: x.seq + 1,
 		Err: fmt.Errorf("%w: row %d, column %d is %v", ErrNotFinite, row, column, v)}
 }

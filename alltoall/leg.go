@@ -123,7 +123,7 @@ func (x *Exchange) widen(op string) error {
 
 // codecFault blames a rank for what it has written.
 func (x *Exchange) codecFault(rank int, op string, err error) error {
-	return &transport.Error{Rank: transport.Joined(x.t, transport.Rank(rank)), Op: op, Seq: x.seq, Err: err}
+	return &transport.Error{Rank: transport.Joined(x.t, transport.Rank(rank)), Op: x.named(op), Seq: x.seq, Err: err}
 }
 
 // encodeSource writes all rows of the first trip as their leg does: those of each token once.

@@ -1,6 +1,10 @@
 package alltoall
 
-import "github.com/switchyard-moe/switchyard/transport"
+import (
+	"fmt"
+
+	"github.com/switchyard-moe/switchyard/transport"
+)
 
 // The tags of an exchange are the numbers of its rounds. Those of a pass ([Exchange.Pass]) have one
 // more bit, and the number of the pass before that of the round, which has 16 bits and begins again
@@ -45,4 +49,12 @@ func (x *Exchange) tag() transport.Tag {
 		return transport.Tag(x.seq) & (passBit - 1)
 	}
 	return passBit | transport.Tag(x.pass)<<roundBits&(passBit-1) | transport.Tag(x.seq)&(1<<roundBits-1)
+}
+
+// named is op in errors.
+func (x *Exchange) named(op string) string {
+	if x.whole == nil {
+		return op
+	}
+	return fmt.Sprintf("%s of pass %d", op, x.pass)
 }

@@ -131,3 +131,19 @@ func TestAPassHasAnyNumberOfRounds(t *testing.T) {
 		require.NoError(t, err)
 	}
 }
+
+// TestErrorsNameThePass, and the number of the round in it.
+func TestErrorsNameThePass(t *testing.T) {
+	errs := ranktest.Errors(t, 2, func(tr transport.Transport) error {
+		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(2, 2), Dim: dim + int(tr.Rank())})
+		if err != nil {
+			return err
+		}
+		p := x.Pass(5)
+		_, err = p.Begin(t.Context(), alltoall.Request{Counts: alltoall.Counts{Leaves: 1, Rows: []int{}}})
+		require.ErrorContains(t, err, "begin of pass 5: 0 counts for 2 experts")
+		_, _, err = whole(t.Context(), p, alltoall.Request{Counts: alltoall.Counts{Rows: []int{}}})
+		return err
+	})
+	require.ErrorContains(t, errs[0], "rank 1: counts of pass 5 #1: ranks disagree about the job")
+}

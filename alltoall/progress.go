@@ -91,7 +91,7 @@ func (h *Handle) ended(err error) error {
 
 // misuse is an error of this rank's program in op.
 func (x *Exchange) misuse(op, format string, args ...any) error {
-	return &transport.Error{Rank: transport.Joined(x.t, x.t.Rank()), Op: op, Err: fmt.Errorf(format, args...)}
+	return &transport.Error{Rank: transport.Joined(x.t, x.t.Rank()), Op: x.named(op), Err: fmt.Errorf(format, args...)}
 }
 
 // checkRows returns an error unless m is a packed matrix of the given number of rows, as wide as

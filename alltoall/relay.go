@@ -204,7 +204,7 @@ func plain(b Bundle, receiver int) bool {
 func (r *relay) exchange(ctx context.Context, b *batchOf) error {
 	x := r.x
 	if err := transport.Exchange(ctx, x.t, b.sends, b.recvs); err != nil {
-		return errtext.Errorf("alltoall: %s #%d: %w", r.op, x.seq, err)
+		return errtext.Errorf("alltoall: %s #%d: %w", x.named(r.op), x.seq, err)
 	}
 	heads := r.heads
 	for i, m := range b.recvs {

@@ -100,7 +100,7 @@ func (x *Exchange) run(ctx context.Context, op string) error {
 		return x.widen(op)
 	}
 	if err := transport.Exchange(ctx, x.t, x.round.sends, x.round.recvs); err != nil {
-		return errtext.Errorf("alltoall: %s #%d: %w", op, x.seq, err)
+		return errtext.Errorf("alltoall: %s #%d: %w", x.named(op), x.seq, err)
 	}
 	for _, m := range x.round.recvs {
 		if want := length(m.Bufs); m.N != want {

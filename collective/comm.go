@@ -101,7 +101,7 @@ func (c *Comm) call(op string, run func(tag transport.Tag) error) (err error) {
 	if errors.As(err, &e) {
 		culprit, err = e.Rank, fmt.Errorf("%s: %w", e.Op, e.Err)
 	}
-	return &transport.Error{Rank: culprit, Op: op, Seq: c.seq, Err: err}
+	return &transport.Error{Rank: culprit, Op: c.named(op), Seq: c.seq, Err: err}
 }
 
 // tag is that of the first step of the current call.
@@ -115,7 +115,7 @@ func (c *Comm) tag() transport.Tag {
 
 // misuse is an error of this rank's program in op.
 func (c *Comm) misuse(op, format string, args ...any) error {
-	return &transport.Error{Rank: transport.Joined(c.t, c.t.Rank()), Op: op, Err: fmt.Errorf(format, args...)}
+	return &transport.Error{Rank: transport.Joined(c.t, c.t.Rank()), Op: c.named(op), Err: fmt.Errorf(format, args...)}
 }
 
 // step exchanges what has been put into c.x.

@@ -1,5 +1,7 @@
 package collective
 
+import "fmt"
+
 // Pass returns a Comm for the calls of one pass, which may run at the same time as those of c and
 // of other passes, on another goroutine and in another order than on other ranks: they meet by the
 // number of the pass. All ranks begin the same passes; the calls within a pass, any number, are in
@@ -25,4 +27,12 @@ func (c *Comm) End() {
 	if c.whole != nil {
 		c.whole.ended.Give(c)
 	}
+}
+
+// named is op in errors.
+func (c *Comm) named(op string) string {
+	if c.whole == nil {
+		return op
+	}
+	return fmt.Sprintf("%s of pass %d", op, c.pass)
 }

@@ -5,20 +5,20 @@ import "slices"
 // A loss over the whole step counts the choices of a pass together with those of the passes of the
 // step before it: of lower numbers, up to the first that had not chosen when this one was begun.
 // The passes of ranks that run them at the same time may have chosen earlier on one rank than on
-// another; so the ranks agree on how many passes to count, and count the same then.
+// another; so the ranks agree on the last pass to count, and count the same then.
 
 // choices is what a pass has to do with this.
 type choices struct {
 	known, listed bool  // what its tokens chose is known, and listed in earlier
 	of            []int // of each expert, nil if no loss asks for it
 	tokens        int
-	before        int // how many passes are counted with it
+	before        int // the number of the last pass that is counted with it
 }
 
-// sumOfChoices is the choices of the first passes of a step. A pass that has none, as in an
-// evaluation, adds no sum: there may be any number of such passes without a step.
+// sumOfChoices is the choices of the passes of a step up to one of a number. A pass that has none,
+// as in an evaluation, adds no sum: there may be any number of such passes without a step.
 type sumOfChoices struct {
-	passes int
+	last   uint64
 	of     []int
 	tokens int
 }
@@ -50,7 +50,6 @@ func (r *Reducer) chose(m *memory, of []int, tokens int) {
 // list adds the choices of a pass to those before it.
 func (r *Reducer) list(m *memory) {
 	m.listed = true
-	r.listed++
 	if len(m.of) == 0 {
 		return
 	}
@@ -59,27 +58,39 @@ func (r *Reducer) list(m *memory) {
 		sum = r.earlier[n-1]
 	}
 	sum.of = slices.Grow(slices.Clone(sum.of), len(m.of))[:len(m.of)]
-	sum.passes, sum.tokens = r.listed, sum.tokens+m.tokens
+	sum.last, sum.tokens = m.number, sum.tokens+m.tokens
 	for e, n := range m.of {
 		sum.of[e] += n
 	}
 	r.earlier = append(r.earlier, sum)
 }
 
-// Before is how many passes of the step before this one had chosen when it was begun.
+// lastKnown is the number of the last pass before that of a number of which, and of all before it,
+// it is known what they chose.
+func (r *Reducer) lastKnown(number uint64) int {
+	for _, m := range r.flight {
+		if !m.known {
+			return int(m.number) - 1
+		}
+	}
+	return int(number) - 1
+}
+
+// Before is the number of the last pass of those that count with this one: all up to it had chosen
+// when this one was begun.
 func (p *Pass) Before() int {
 	p.r.mu.Lock()
 	defer p.r.mu.Unlock()
 	return p.m.before
 }
 
-// Earlier returns how many tokens of the first n passes of the step chose each expert, nil if no
-// loss asks for it, and the number of those tokens. The caller must not change the list.
-func (p *Pass) Earlier(n int) (choices []int, tokens int) {
+// Earlier returns how many tokens of the passes of the step up to number last chose each expert,
+// nil if no loss asks for it, and the number of those tokens. The caller must not change the list.
+func (p *Pass) Earlier(last int) (choices []int, tokens int) {
 	p.r.mu.Lock()
 	defer p.r.mu.Unlock()
 	for _, sum := range slices.Backward(p.r.earlier) {
-		if sum.passes <= n {
+		if int(sum.last) <= last {
 			return sum.of, sum.tokens
 		}
 	}
@@ -92,8 +103,5 @@ func (r *Reducer) restart() {
 	r.losses.restart()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.earlier, r.listed = r.earlier[:0], 0
-	for _, m := range r.flight {
-		m.before = 0
-	}
+	r.earlier = r.earlier[:0]
 }

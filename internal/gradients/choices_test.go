@@ -50,7 +50,7 @@ func TestEarlierChoices(t *testing.T) {
 	fifth.End()
 	reducer.Discard()
 	begin()
-	requireEarlier(5, 0, nil, 0)
+	requireEarlier(5, 5, nil, 0)
 }
 
 // TestPassesWithoutChoicesTakeNoMemory: a server has any number of them, and no step.
@@ -58,9 +58,12 @@ func TestPassesWithoutChoicesTakeNoMemory(t *testing.T) {
 	k := newRank(0, 1)
 	reducer := gradients.New(k.cfg)
 	const passes = 10000
+	held := reducer.Begin(1, gradients.Comms{}) // it is under way all the time
+	last := uint64(1)
 	take := func() {
-		for n := range uint64(passes) {
-			p := reducer.Begin(n+1, gradients.Comms{})
+		for range passes {
+			last++
+			p := reducer.Begin(last, gradients.Comms{})
 			p.Chose(nil, 0)
 			p.End()
 		}
@@ -71,6 +74,9 @@ func TestPassesWithoutChoicesTakeNoMemory(t *testing.T) {
 	take()
 	runtime.ReadMemStats(&after)
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(passes))
-	p := reducer.Begin(passes+1, gradients.Comms{})
-	require.Equal(t, 2*passes, p.Before())
+	p := reducer.Begin(last+1, gradients.Comms{})
+	require.Zero(t, p.Before())
+	held.End()
+	p = reducer.Begin(last+2, gradients.Comms{})
+	require.EqualValues(t, last, p.Before(), "the one before has not chosen")
 }

@@ -58,7 +58,6 @@ type Reducer struct {
 	flight  []*memory // of the passes that are under way, or wait for those of lower numbers
 	spare   spare
 	earlier []sumOfChoices
-	listed  int // passes of the step whose choices are known, and those of all before them
 
 	adding sync.Mutex // held while the gradients of a pass are added to the sums:
 	sums   []sum      // of each set; that of the losses is not used
@@ -107,7 +106,7 @@ func (r *Reducer) Begin(number uint64, comms Comms) Pass {
 		m = new(memory)
 	}
 	m.number, m.batch, m.reduced, m.ended = number, Batch{}, false, false
-	m.choices, m.before = choices{}, r.listed
+	m.choices, m.before = choices{}, r.lastKnown(number)
 	m.comms = Comms{cmp.Or(comms.World, r.cfg.World), cmp.Or(comms.Replicas, r.cfg.Replicas)}
 	r.flight = append(r.flight, m)
 	return Pass{r: r, m: m}
@@ -125,10 +124,9 @@ func (r *Reducer) wentBack(m *memory, b Batch) {
 // end ends a pass, and adds the gradients of all that have waited for it.
 func (r *Reducer) end(m *memory) {
 	r.giveLeaves(m)
-	r.mu.Lock()
-	m.ended = true
-	r.chose(m, nil, 0)
-	r.mu.Unlock()
+	if r.leave(m) {
+		r.give(m)
+	}
 	r.adding.Lock()
 	defer r.adding.Unlock()
 	for m := r.nextEnded(); m != nil; m = r.nextEnded() {
@@ -137,6 +135,20 @@ func (r *Reducer) end(m *memory) {
 		}
 		r.give(m)
 	}
+}
+
+// leave notes that a pass has ended, and reports whether nothing of it need wait for passes of
+// lower numbers, which may be under way for long: then it is no more among those that are.
+func (r *Reducer) leave(m *memory) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m.ended = true
+	r.chose(m, nil, 0)
+	if m.reduced || len(m.of) > 0 && !m.listed {
+		return false
+	}
+	r.flight = slices.DeleteFunc(r.flight, func(other *memory) bool { return other == m })
+	return true
 }
 
 // nextEnded takes the pass of the lowest number from those under way, nil if it has not ended.

@@ -12,10 +12,11 @@ import (
 
 // Earlier is the passes of a step before one.
 type Earlier interface {
-	// Before is how many passes of the step count with this one, as far as this rank knows.
+	// Before is the number of the last pass that counts with this one, as far as this rank knows.
 	Before() int
-	// Earlier returns how many tokens of the first n of them chose each expert, and their number.
-	Earlier(n int) (choices []int, tokens int)
+	// Earlier returns how many tokens of the passes of the step up to number last chose each expert,
+	// and the number of those tokens.
+	Earlier(last int) (choices []int, tokens int)
 }
 
 // ShareCounts tells a gate with losses over the whole global batch what the tokens of all ranks
