@@ -60,9 +60,14 @@ func (c Config) runChild(t *testing.T, me string, do func(ctx context.Context, w
 	c.Timeout = told.limit
 	j, stop := c.newJob(t, []opened{c.joining(p)}, do)
 	defer stop()
-	j.tell = announce
+	j.tell = func(err error) {
+		if !errors.Is(context.Cause(j.ctx), errStopped) { // else it has failed because another one has
+			announce(err)
+		}
+	}
 	defer j.endWhenAsked()()
 	j.run()
+	fmt.Fprintln(os.Stderr, returnedMark)
 	j.report(t)
 	t.SkipNow() // what follows is for the test itself
 }

@@ -1,6 +1,7 @@
 package switchyardtest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,10 @@ import (
 // fail for that reason.
 const failureMark = "switchyardtest: failure"
 
+// returnedMark ends the line by which a process tells that its rank has come to RunProcesses, and
+// to its end.
+const returnedMark = "switchyardtest: the rank has ended"
+
 // announce writes that line: its time and the first line of the error.
 func announce(err error) {
 	text, _, _ := strings.Cut(err.Error(), "\n")
@@ -29,6 +34,7 @@ type output struct {
 	to      io.Writer
 	observe func(rank transport.Rank, line string) // or nil
 	first   failure                                // that was announced
+	ended   map[int]bool                           // ranks that have come to their end
 }
 
 // failure is one that was announced.
@@ -40,6 +46,7 @@ type failure struct {
 
 var (
 	announced = regexp.MustCompile(`^\[ *(\d+)\] ` + failureMark + ` (\d+) (.*)\n$`)
+	returned  = regexp.MustCompile(`^(\[ *(\d+)\] (?s:.*))` + returnedMark + `\n$`)
 	written   = regexp.MustCompile(`^\[ *(\d+)\] (.*)\n$`)
 	// progress are the lines by which a process tells how far it is with its tests: the test that
 	// started it does.
@@ -55,12 +62,39 @@ func (o *output) Write(line []byte) (int, error) {
 	if progress.Match(line) {
 		return len(line), nil
 	}
+	if m := returned.FindSubmatch(line); m != nil {
+		return len(line), o.noteEnd(m[1], string(m[2]))
+	}
 	if m := written.FindSubmatch(line); m != nil && o.observe != nil {
 		if rank, err := strconv.Atoi(string(m[1])); err == nil {
 			o.observe(transport.Rank(rank), string(m[2]))
 		}
 	}
 	return o.to.Write(line)
+}
+
+// noteEnd notes the end of a rank, which may have left a line without an end before.
+func (o *output) noteEnd(line []byte, rank string) error {
+	if r, err := strconv.Atoi(rank); err == nil {
+		o.ended[r] = true
+	}
+	if bytes.HasSuffix(line, []byte("] ")) {
+		return nil
+	}
+	_, err := o.Write(append(line, '\n'))
+	return err
+}
+
+// missing is an error if one of n ranks has ended its process before it came to its end, but for
+// those that may.
+func (o *output) missing(n int, may func(rank int) bool) error {
+	for r := range n {
+		if !o.ended[r] && !may(r) {
+			return fmt.Errorf("the process of rank %d has ended, without an error, before its rank has: it has skipped "+
+				"the test, called os.Exit, or has no test of this name, which must be the same every time", r)
+		}
+	}
+	return nil
 }
 
 func (o *output) note(rank, at, text string) {

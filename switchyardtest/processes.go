@@ -33,9 +33,11 @@ func RunProcesses(t *testing.T, n int, do func(ctx context.Context, w *switchyar
 // by files.
 //
 // A process fails as a rank of [Config.Run] does. Then all others are ended; their output goes to
-// the log of the test, each line after its rank. A test calls RunProcesses once; give each of
-// several calls a subtest. On systems that cannot hand files to processes, such as Windows, the
-// test is skipped.
+// the log of the test, each line after its rank. The test also fails if a process ends without an
+// error before do has: it skips the test before this call, calls os.Exit, or finds no test of this
+// name, which must be the same every time. A test calls RunProcesses once; give each of several
+// calls a subtest. On systems that cannot hand files to processes, such as Windows, the test is
+// skipped.
 func (c Config) RunProcesses(t *testing.T, n int, do func(ctx context.Context, w *switchyard.World) error) {
 	t.Helper()
 	c = c.withDefaults()
@@ -77,10 +79,11 @@ func (c Config) runParent(t *testing.T, n int) {
 	if err != nil {
 		t.Fatalf("switchyardtest: %v", err)
 	}
-	out, started := &output{to: t.Output()}, &Processes{list: make([]*os.Process, n)}
+	out, started := &output{to: t.Output(), ended: map[int]bool{}}, &Processes{list: make([]*os.Process, n)}
 	if c.Observe != nil {
 		out.observe = func(rank transport.Rank, line string) { c.Observe(started, rank, line) }
 	}
+	mayFail := func(rank int) bool { return slices.Contains(c.Lost, transport.Rank(rank)) }
 	err = launch.Run(ctx, launch.Config{
 		Ranks: n, Command: command, Env: append(append(os.Environ(), c.Env...), child{addr, limit, t.Name()}.variable()),
 		Stdout: out, Stderr: out, Prefix: true, Grace: 3 * c.grace,
@@ -91,10 +94,13 @@ func (c Config) runParent(t *testing.T, n int) {
 			return []*os.File{port}
 		},
 		OnStart: started.add,
-		MayFail: func(rank int) bool { return slices.Contains(c.Lost, transport.Rank(rank)) },
+		MayFail: mayFail,
 	})
 	if err != nil {
 		t.Fatalf("switchyardtest: %s", out.describe(err))
+	}
+	if err := out.missing(n, mayFail); err != nil {
+		t.Fatalf("switchyardtest: %v", err)
 	}
 }
 

@@ -181,6 +181,24 @@ func TestTrials(t *testing.T) {
 			RunProcesses(t, 1, waitForAll)
 			t.Run("below", func(t *testing.T) { RunProcesses(t, 1, waitForAll) })
 		},
+		"skipped": func(t *testing.T) {
+			if os.Getenv(childVariable) != "" {
+				t.Skip("at the start")
+			}
+			RunProcesses(t, 2, waitForAll)
+		},
+		"fatal": func(t *testing.T) {
+			if os.Getenv("RANK") == "1" {
+				t.Fatal("at the start")
+			}
+			RunProcesses(t, 2, waitForAll)
+		},
+		"name": func(t *testing.T) {
+			t.Run(fmt.Sprint(os.Getpid()), func(t *testing.T) { RunProcesses(t, 1, waitForAll) })
+		},
+		"exit": func(t *testing.T) {
+			RunProcesses(t, 1, func(context.Context, *switchyard.World) error { os.Exit(0); return nil })
+		},
 		"flags": func(t *testing.T) {
 			RunProcesses(t, 1, func(context.Context, *switchyard.World) error {
 				return fmt.Errorf("word %q, verbose %t, short %t, args %q", *word, testing.Verbose(), testing.Short(), flag.Args())
@@ -204,7 +222,7 @@ func runTrial(t *testing.T, name string, flags ...string) string {
 }
 
 func TestProcessesThatFail(t *testing.T) {
-	seldom := []string{"panic", "require", "twice", "above"} // each is several processes
+	seldom := []string{"panic", "require", "twice", "above", "fatal", "exit"} // each is several processes
 	for name, wants := range map[string][]string{
 		"error": {
 			"[0] this is rank 0\n", "[1] this is rank 1\n", "switchyardtest: rank 1 failed: no tokens\n", "rank 1 failed: no tokens\n",
@@ -215,6 +233,10 @@ func TestProcessesThatFail(t *testing.T) {
 		"killed":  {"switchyardtest: rank 1 failed first: signal: killed", "rank 0 failed: " + errStopped.Error()},
 		"hangs":   {"rank 1 hangs: it has not returned though its context ended (", "switchyardtest.hang"},
 		"twice":   {"TestTrials/twice calls RunProcesses twice: give each call a subtest"},
+		"fatal":   {"[1] ", "rank 1 failed first: exit status 1; its output is in the lines that begin with [1]"},
+		"skipped": {"switchyardtest: the process of rank 0 has ended, without an error, before its rank has"},
+		"name":    {"no tests to run", "the process of rank 0 has ended, without an error, before its rank has"},
+		"exit":    {"the process of rank 0 has ended, without an error, before its rank has"},
 		"above":   {"the process is a rank of TestTrials/above/below, and TestTrials/above calls RunProcesses too"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -228,6 +250,7 @@ func TestProcessesThatFail(t *testing.T) {
 			}
 			require.NotRegexp(t, `\[\d\] +(PASS|FAIL|=== RUN|--- )`, out)
 			require.NotContains(t, out, failureMark)
+			require.NotContains(t, out, returnedMark)
 		})
 	}
 }
