@@ -33,8 +33,8 @@ const (
 	MXFP4 = Format(quant.MXFP4)
 	// NVFP4 is E2M1 in blocks of 16 columns, each with a scale in E4M3, over a float32 for the row:
 	// 4.5 bits a number and 4 bytes. Both scales are computed as torchao's, with the row for the
-	// tensor. In a row whose largest magnitude is a, blocks below a/2²² or so become 0, and so does
-	// what is below 2⁻¹²⁸.
+	// tensor. In a row whose largest magnitude is a, numbers below a/2¹⁹ or so become 0 (a/2¹⁶ where
+	// rotated), and so do those below 2⁻¹²⁸.
 	NVFP4 = Format(quant.NVFP4)
 	// Int4 is integers from −7 to 7, with a float32 scale for each 64 columns: 4.5 bits a number.
 	Int4 = Format(quant.Int4)
