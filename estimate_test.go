@@ -60,8 +60,8 @@ func liveHeap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// TestEstimateAgainstTheHeap: what is in use after NewLayer, after a Forward and after two steps is within
-// 15 % of the estimate.
+// TestEstimateAgainstTheHeap: what is in use after NewLayer, after a Forward and after two steps is
+// within 15 % of the estimate.
 func TestEstimateAgainstTheHeap(t *testing.T) {
 	for _, c := range []struct {
 		ranks, tokens int
@@ -125,8 +125,8 @@ func measure(t *testing.T, cfg switchyard.Config, ranks, tokens int) (inUse [3]i
 	return inUse
 }
 
-// TestEstimateOfRowBytes is what more tokens add to what a rank sends, to the byte: all else that is sent
-// does not grow with them.
+// TestEstimateOfRowBytes is what more tokens add to what a rank sends, to the byte: all else that
+// is sent does not grow with them.
 func TestEstimateOfRowBytes(t *testing.T) {
 	for _, wire := range []alltoall.Wire{{}, {Dispatch: alltoall.FP8, Combine: alltoall.BF16, DispatchBack: alltoall.Int8}} {
 		cfg := switchyard.Config{
