@@ -222,7 +222,8 @@ func runTrial(t *testing.T, name string, flags ...string) string {
 }
 
 func TestProcessesThatFail(t *testing.T) {
-	seldom := []string{"panic", "require", "twice", "above", "fatal", "exit"} // each is several processes
+	// Each is several processes.
+	seldom := []string{"panic", "require", "twice", "above", "fatal", "exit"}
 	for name, wants := range map[string][]string{
 		"error": {
 			"[0] this is rank 0\n", "[1] this is rank 1\n", "switchyardtest: rank 1 failed: no tokens\n", "rank 1 failed: no tokens\n",
