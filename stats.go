@@ -51,8 +51,8 @@ type OverlapStats struct {
 }
 
 // noteStats notes what a forward pass was like.
-func (of *Pass) noteStats() {
-	p, s, plan := &of.kept, &of.layer.stages, of.kept.Handle.Plan()
+func (p *Pass) noteStats() {
+	kept, s, plan := &p.kept, &p.layer.stages, p.kept.Handle.Plan()
 	load := make([]int, plan.Experts)
 	for e := range load {
 		for r := range plan.Ranks() {
@@ -60,19 +60,19 @@ func (of *Pass) noteStats() {
 		}
 	}
 	stats := Stats{
-		Tokens: p.X.Rows, Padding: p.X.Rows - p.Real, Unanswered: p.Unanswered(&p.Tokens), Rounds: p.Rounds,
-		Choices: slices.Clone(p.Decision.Counts), Dropped: p.Decision.Dropped,
-		Load: load, FirstExpert: s.Path.Experts.First(), Losses: maps.Clone(p.Decision.Losses),
+		Tokens: kept.X.Rows, Padding: kept.X.Rows - kept.Real, Unanswered: kept.Unanswered(&kept.Tokens), Rounds: kept.Rounds,
+		Choices: slices.Clone(kept.Decision.Counts), Dropped: kept.Decision.Dropped,
+		Load: load, FirstExpert: s.Path.Experts.First(), Losses: maps.Clone(kept.Decision.Losses),
 		Overlap: OverlapStats{
 			Auto: s.Path.Auto(), Predicted: s.Path.Predicted(),
-			Forward: p.Handle.Chunks(), Backward: s.Path.Chunks(p.Kind(schedule.Backward)),
+			Forward: kept.Handle.Chunks(), Backward: s.Path.Chunks(kept.Kind(schedule.Backward)),
 		},
 	}
-	if p.Info.Train {
-		stats.Compression = CompressionStats(s.Compression.Stats(p.Compressed, p.Result.Counts(&p.Tokens), plan))
+	if kept.Info.Train {
+		stats.Compression = CompressionStats(s.Compression.Stats(kept.Compressed, kept.Result.Counts(&kept.Tokens), plan))
 	}
-	of.stats = &stats
-	of.layer.stats.last.Store(&stats)
+	p.stats = &stats
+	p.layer.stats.last.Store(&stats)
 }
 
 // statsBoard holds the Stats of the last forward pass, for any goroutine at any time.
