@@ -132,9 +132,14 @@ func (s *Sum) Holds(first, end int) bool {
 }
 
 // Take returns the vector of [Sum.Total], which then belongs to the caller, and forgets all leaves.
-// In exchange s may use v again, if it has the length of s's vectors, so that nothing is copied or
-// allocated.
+// In exchange s may use v again, or return it, if it has the length of s's vectors, so that nothing
+// is copied or allocated.
 func (s *Sum) Take(v []float32) []float32 {
+	s.settle()
+	given := len(v) == s.length
+	if given && s.total == nil && len(s.nodes) != 1 { // s may have no spare vector: see Swap
+		s.total, given = v, false
+	}
 	t := s.Total()
 	if len(s.nodes) == 1 {
 		s.nodes = s.nodes[:0]
@@ -142,7 +147,7 @@ func (s *Sum) Take(v []float32) []float32 {
 		s.total = nil
 	}
 	s.Reset()
-	if len(v) == s.length {
+	if given {
 		s.spare = append(s.spare, v)
 	}
 	return t

@@ -165,6 +165,24 @@ func TestTakenIsTheCallers(t *testing.T) {
 	require.Equal(t, make([]float32, 100), s.Take(v), "nothing held")
 }
 
+// TestTakeOfASumThatWasSwapped allocates nothing, though the memory to spare is with the other.
+func TestTakeOfASumThatWasSwapped(t *testing.T) {
+	for leaves := range 6 {
+		s, with, v := tree.NewSum(100), tree.NewSum(100), make([]float32, 100)
+		pass := func() {
+			s.Swap(with)
+			for i := range leaves {
+				s.Leaf(i)[0] = 1
+			}
+			s.Swap(with)
+			v = with.Take(v)
+		}
+		pass()
+		require.Zero(t, alloctest.Least(60, pass), "%d leaves", leaves)
+		require.Equal(t, float32(leaves), v[0])
+	}
+}
+
 func TestRangesHeldApart(t *testing.T) {
 	s := tree.NewSum(1)
 	for _, i := range []int{2, 3, 4, 8, 9, 10, 11} {
