@@ -32,6 +32,14 @@ import (
 
 const trainer = "github.com/switchyard-moe/switchyard/examples/train"
 
+const usage = `Trains the example's model behind slow links with every row sent and with the share -rate of them,
+and draws the held-out loss against the time of training and against the bytes sent.
+
+usage: go run ./examples/compress [flags]
+
+Flags:
+`
+
 // options is the command line.
 type options struct {
 	link, steps int
@@ -47,6 +55,10 @@ func main() {
 	flag.Float64Var(&o.rate, "rate", 0.2, "share of the rows that travel")
 	flag.StringVar(&o.more, "train", "-batch 64 -groups 16", "more `flags` of examples/train, with spaces between them, for every run")
 	outfile.Var(flag.CommandLine, &o.svg, "svg", "compress.svg", "`file` to draw to, in the format that its ending names")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), usage)
+		flag.PrintDefaults()
+	}
 	flag.Parse()
 	ctx, stop := interrupt.Context(context.Background(), 0)
 	code := conclude(ctx, o.checked(ctx), os.Stderr)

@@ -23,6 +23,15 @@ import (
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
+const usage = `Takes a step of a program that has a router and experts of its own, on four ranks of this process:
+what travels is left to package alltoall/dispatch. The gradients are compared with finite
+differences, and all results with those of a switchyard.Layer, to the bit.
+
+usage: go run ./examples/dispatch
+
+The exit code is 0 if all agrees, 1 if something does not, and 2 for a wrong command line.
+`
+
 const ranks, tokens, dim, experts, k = 4, 16, 8, 6, 2
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -31,10 +40,12 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 // line.
 func run(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("dispatch", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags.SetOutput(io.Discard)
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(stdout, usage)
 		return 0
 	} else if err != nil {
+		fmt.Fprintln(stderr, "dispatch:", err)
 		return 2
 	}
 	if flags.NArg() > 0 {
