@@ -39,7 +39,7 @@ var (
 // may be used by a goroutine of its own, in another order than on other ranks; a goroutine that
 // uses several takes them in the order of the other ranks, since their calls wait for each other.
 // Gradients are added in the order of the numbers, whatever the order of the calls of Backward: a
-// step has the bits of its passes one after another.
+// step has the bits of its passes one after another, but for [router.GlobalBalance].
 //
 // # Goroutines
 //

@@ -57,13 +57,16 @@ func NewMesh(world *World, axes ...Axis) (*Mesh, error) {
 // other. The world of several axes is made when it is first asked for, by all ranks at once
 // ([World.Group]), who ask for such worlds in the same order; later calls return the same one.
 func (m *Mesh) World(names ...string) (*World, error) {
-	key := strings.Join(names, ",")
-	if w := m.worlds[key]; w != nil {
-		return w, nil
+	if m == nil || m.world == nil {
+		return nil, errors.New("switchyard: Mesh.World: the mesh was not made by NewMesh")
 	}
 	members, err := m.grid.Along(int(m.world.Rank()), names...)
 	if err != nil {
 		return nil, errtext.Errorf("switchyard: Mesh.World: %w", err)
+	}
+	key := strings.Join(names, ",")
+	if w := m.worlds[key]; w != nil {
+		return w, nil
 	}
 	m.worlds[key], err = m.world.Group(members)
 	return m.worlds[key], err

@@ -298,12 +298,27 @@ func TestMeshWorlds(t *testing.T) {
 		require.EqualError(t, unknown, `switchyard: Mesh.World: no axis "tp" among pp=2 × ep=2 × dp=2`)
 		require.PanicsWithValue(t, `switchyard: Mesh: no axis "tp" among pp=2 × ep=2 × dp=2`, func() { m.Coord("tp") })
 		require.Panics(t, func() { m.Size("tp") })
+		if _, err := m.World(); err != nil {
+			return err
+		}
+		for _, name := range []string{"dp,ep", ""} { // which are not what World("dp", "ep") and World() made
+			_, unknown = m.World(name)
+			require.ErrorContains(t, unknown, fmt.Sprintf("Mesh.World: no axis %q", name))
+		}
 		return err
 	}) {
 		require.NoError(t, err, "rank %d", r)
 	}
 	_, err := NewMesh(nil, Axis{"a", 1})
 	require.ErrorContains(t, err, "not made by Join or NewWorld")
+	for _, m := range []*Mesh{nil, {}} {
+		_, err = m.World("a")
+		require.EqualError(t, err, "switchyard: Mesh.World: the mesh was not made by NewMesh")
+	}
+	for _, w := range []*World{nil, {}} {
+		_, err = w.Group(nil)
+		require.EqualError(t, err, "switchyard: Group: the world was not made by Join or NewWorld")
+	}
 }
 
 // TestMeshesThatDiffer are an error that names the rank, and axes that do not fit one on every

@@ -2,6 +2,7 @@ package switchyard
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
@@ -140,6 +141,9 @@ func (w *World) View(members []transport.Rank) (t transport.Transport, err error
 // of each group are numbered from the first, for [Config].Seed. A rank makes one layer or group at
 // a time.
 func (w *World) Group(members []transport.Rank) (*World, error) {
+	if w == nil || w.t == nil {
+		return nil, errors.New("switchyard: Group: the world was not made by Join or NewWorld")
+	}
 	if err := w.beginLayer("Group"); err != nil {
 		return nil, err
 	}

@@ -17,8 +17,10 @@ func SwitchLoss(coefficient float64) Loss { return Loss{"switch", coefficient, f
 // batch is even. The counts come from [GlobalCounter]; before they do, those of this rank's batch
 // stand in. A layer counts the tokens of all ranks, in this backward pass and those of the same
 // step before it, as the published losses do; what later passes choose it cannot know, so a step of
-// several passes has not quite the gradient of one. Its name is "global". (Megatron's
-// global_aux_loss; Qiu et al. 2025.)
+// several passes has not quite the gradient of one. With passes in flight those before it are the
+// ones that had been forwarded when this one was made, on every rank: if it is made while others
+// run, chance has a part in which these are. Its name is "global". (Megatron's global_aux_loss; Qiu
+// et al. 2025.)
 func GlobalBalance(coefficient float64) Loss { return Loss{"global", coefficient, global{}} }
 
 // GlobalCounter is a gate that can have losses over the counts of the whole global batch.

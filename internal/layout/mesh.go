@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,6 +22,9 @@ type Mesh []Axis
 // NewMesh returns the mesh of ranks. One axis may have the size 0, which means the ranks that the
 // others leave.
 func NewMesh(ranks int, axes []Axis) (Mesh, error) {
+	if len(axes) == 0 {
+		return nil, errors.New("it has no axes, want one or more")
+	}
 	m, known, open := slices.Clone(axes), 1, -1
 	for i, a := range axes {
 		switch {
@@ -44,7 +48,7 @@ func NewMesh(ranks int, axes []Axis) (Mesh, error) {
 		m[open].Size = ranks / known
 		known = ranks
 	}
-	if known != ranks || len(axes) == 0 {
+	if known != ranks {
 		return nil, fmt.Errorf("axes %s have %d places, which do not fit the %d ranks", Mesh(axes), known, ranks)
 	}
 	return m, nil

@@ -162,7 +162,7 @@ func TestMeshesThatDoNotFit(t *testing.T) {
 		`axis "a" has the size 9, want`:                              {{"a", 9}},
 		`axis 1 has the name "", want`:                               {{"a", 8}, {"", 1}},
 		`axis 0 has the name "a b"`:                                  {{"a b", 8}},
-		"have 1 places, which do not fit the 8 ranks":                {},
+		"it has no axes, want one or more":                           {},
 	} {
 		_, err := layout.NewMesh(8, axes)
 		require.ErrorContains(t, err, want)
