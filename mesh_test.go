@@ -301,7 +301,8 @@ func TestMeshWorlds(t *testing.T) {
 		if _, err := m.World(); err != nil {
 			return err
 		}
-		for _, name := range []string{"dp,ep", ""} { // which are not what World("dp", "ep") and World() made
+		// These are not the names of what World("dp", "ep") and World() made.
+		for _, name := range []string{"dp,ep", ""} {
 			_, unknown = m.World(name)
 			require.ErrorContains(t, unknown, fmt.Sprintf("Mesh.World: no axis %q", name))
 		}

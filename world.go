@@ -106,9 +106,9 @@ func (w *World) Source() string { return w.source }
 func (w *World) Transport() transport.Transport { return w.t }
 
 // Compute runs do while no layer of this rank computes, and they compute while do does not run. A
-// trainer with two passes in flight on goroutines of their own runs its dense parts so: each has the
-// whole processor while the rows of the other travel, where otherwise both compute at the same time
-// and then both wait for the link. do must not call a layer.
+// trainer with two passes in flight on goroutines of their own runs its dense parts so: each has
+// the whole processor while the rows of the other travel, where otherwise both compute at the same
+// time and then both wait for the link. do must not call a layer.
 func (w *World) Compute(do func()) {
 	w.computing.Lock()
 	defer w.computing.Unlock()
