@@ -45,6 +45,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if err := o.start(ctx, args, stdout, stderr); err != nil {
 		fmt.Fprintf(stderr, "serve: %v\n", err)
+		if errors.As(err, new(modelError)) {
+			return usageCode
+		}
 		return launch.ExitCode(err)
 	}
 	return 0

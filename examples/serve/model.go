@@ -10,6 +10,7 @@ import (
 	"github.com/switchyard-moe/switchyard/checkpoint"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/router"
+	"github.com/switchyard-moe/switchyard/transport"
 )
 
 // model is the layer that is served. A program of one's own puts its model here.
@@ -44,8 +45,17 @@ func (m model) newLayer(ctx context.Context, world *switchyard.World) (*switchya
 	}
 	others := checkpoint.Options{AllowExtra: []string{"*"}} // parts of a model, and moments
 	_, err = checkpoint.Load(ctx, world, m.checkpoint, others, checkpoint.Part{Name: m.part, State: state})
+	if err != nil && transport.CulpritOf(err) == transport.None {
+		return nil, modelError{fmt.Errorf("-checkpoint %s -part %s -dim %d -experts %d -hidden %d: %w", m.checkpoint, m.part, m.dim, m.experts, m.hidden, err)}
+	}
 	return layer, err
 }
+
+// modelError is the error of a checkpoint that cannot be served with these flags, however often
+// ranks are started.
+type modelError struct{ error }
+
+func (e modelError) Unwrap() error { return e.error }
 
 // settings are what all ranks must have alike.
 func (m model) settings() map[string]string {

@@ -33,6 +33,17 @@ func TestLoadWithAKilledRank(t *testing.T) {
 	require.Contains(t, stderr.String(), "switchyard: rank 2: ")
 }
 
+// TestAWrongCheckpointEndsTheJob: ranks are not started again, since the flags stay wrong.
+func TestAWrongCheckpointEndsTheJob(t *testing.T) {
+	t.Setenv(asProgram, "1")
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), []string{"-http", loopback.Addr(), "-ranks", "2", "-checkpoint", t.TempDir()}, &stdout, &stderr)
+	require.Equal(t, usageCode, code, stderr.String())
+	require.Contains(t, stderr.String(), "-part moe -dim 8 -experts 8 -hidden 32: checkpoint: ")
+	require.Contains(t, stderr.String(), "no complete checkpoint")
+	require.NotContains(t, stderr.String(), "restart")
+}
+
 // program is a job of processes.
 type program struct {
 	*exec.Cmd

@@ -57,6 +57,9 @@ type Config struct {
 	// OnRestart, if it is not nil, is called before each of these starts, counted from 1, with the
 	// failure.
 	OnRestart func(restart int, failure *ExitError)
+	// Final, if it is not nil, tells of a failure whether another start would fail likewise: then
+	// there is none.
+	Final func(failure *ExitError) bool
 }
 
 func (c Config) withDefaults() Config {

@@ -49,6 +49,14 @@ func TestRestartsAreCounted(t *testing.T) {
 	require.ErrorContains(t, Run(context.Background(), cfg), "-1 restarts: want 0 or more")
 }
 
+// TestFinalFailure: what would fail again is not started again.
+func TestFinalFailure(t *testing.T) {
+	cfg := childConfig(t, "fails twice", 2)
+	cfg.Restarts, cfg.OnRestart = 3, func(int, *ExitError) { require.Fail(t, "restarted") }
+	cfg.Final = func(failure *ExitError) bool { return failure.Code == 7 }
+	require.Equal(t, 7, ExitCode(Run(context.Background(), cfg)))
+}
+
 // TestNoRestartAfterAStop: a job that was asked to stop, by a signal or by its context, is over,
 // and so is one whose program cannot be started.
 func TestNoRestartAfterAStop(t *testing.T) {

@@ -22,7 +22,8 @@ type try struct {
 //
 // After a failure all ranks are started again, up to cfg.Restarts times, as torchrun does: under
 // the same TORCHELASTIC_RUN_ID, with a TORCHELASTIC_RESTART_COUNT one higher, and at another port
-// unless cfg sets it. After a signal that asks to stop, or when ctx has ended, they are not.
+// unless cfg sets it. After a signal that asks to stop, a failure that is cfg.Final, or when ctx has
+// ended, they are not.
 func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err
@@ -33,6 +34,9 @@ func Run(ctx context.Context, cfg Config) error {
 		stopped, err := t.run(ctx, cfg)
 		failed := new(ExitError)
 		if stopped || ctx.Err() != nil || t.restart == cfg.Restarts || !errors.As(err, &failed) {
+			return err
+		}
+		if cfg.Final != nil && cfg.Final(failed) {
 			return err
 		}
 		t.restart++
