@@ -114,7 +114,7 @@ func (s *Stage) Unassigned(f *Fault, err error) {
 
 // HookFailed notes the error of a hook.
 func (s *Stage) HookFailed(f *Fault, k Kind, err error) {
-	f.note(wordOf(k, failed), &transport.Error{Rank: s.Joined(s.Rank), Op: k.op(),
+	f.note(word(k)<<rowBits|failed, &transport.Error{Rank: s.Joined(s.Rank), Op: k.op(),
 		Err: fmt.Errorf("%w: %s: %w", alltoall.ErrRefused, k.hookName(), err)})
 }
 
