@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/router"
@@ -197,4 +198,27 @@ func ExampleNewDense() {
 		return nil
 	})
 	// Output: [0.5 0]
+}
+
+// Layers are told which ranks share a node, and what links cost, as they were measured:
+// alltoall.Auto chooses by it.
+func ExampleWorld_MeasureLinks() {
+	ctx := context.Background()
+	onRanks(4, func(world *switchyard.World) error {
+		nodes := alltoall.Nodes(world.Size(), 2) // or world.Topology(), which Join finds out
+		measured, err := world.MeasureLinks(ctx, nodes)
+		if err != nil {
+			return err
+		}
+		if err := world.SetMachine(switchyard.Machine{Topology: nodes, Links: measured.Links}); err != nil {
+			return err
+		}
+		layer := smallLayer(world)
+		_, err = layer.Eval(ctx, microBatches(0)[0])
+		if world.Rank() == 0 {
+			fmt.Println("tokens:", layer.Stats().Tokens)
+		}
+		return err
+	})
+	// Output: tokens: 2
 }

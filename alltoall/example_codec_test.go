@@ -109,3 +109,20 @@ func passWith(world *switchyard.World, wire alltoall.Wire) error {
 	_, err = layer.Backward(context.Background(), y)
 	return err
 }
+
+// A command line names the format in which rows travel. Everywhere takes it for all four exchanges
+// of a step; a Wire may also have another one for each.
+func ExampleEverywhere() {
+	format, err := alltoall.ParseFormat("int8")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(format.Bytes(1024), "bytes of a row of 1024 numbers")
+	fmt.Println(alltoall.Everywhere(format))
+	fmt.Println(alltoall.Wire{Dispatch: alltoall.FP8, Combine: alltoall.BF16})
+	// Output:
+	// 1056 bytes of a row of 1024 numbers
+	// {Dispatch:int8 Combine:int8 DispatchBack:int8 CombineBack:int8 Finite:false}
+	// {Dispatch:fp8 Combine:bf16 DispatchBack:float32 CombineBack:float32 Finite:false}
+}

@@ -109,3 +109,63 @@ func ExampleLoad() {
 	ranks.Wait()
 	// Output: step 40 saved by 1 rank, seed 7
 }
+
+// alone runs do on a world of one rank with a layer of the given seed.
+func alone(seed uint64, do func(ctx context.Context, world *switchyard.World, layer *switchyard.Layer)) {
+	world, cfg := switchyard.NewWorld(inproc.New(1)[0]), config
+	cfg.Seed = seed
+	layer, err := switchyard.NewLayer(world, cfg)
+	check(err)
+	do(context.Background(), world, layer)
+	check(world.Close())
+}
+
+// save saves a new layer of the given seed.
+func save(dir string, seed uint64) {
+	alone(seed, func(ctx context.Context, world *switchyard.World, layer *switchyard.Layer) {
+		state, err := layer.State(nil)
+		check(err)
+		saver, err := checkpoint.NewSaver(world, checkpoint.Config{Dir: dir})
+		check(err)
+		check(saver.Save(ctx, 10, checkpoint.Part{Name: "moe", State: state}))
+		check(saver.Close())
+	})
+}
+
+// Expert 2 of another training takes the places of two experts of this one.
+func ExampleLoadExperts() {
+	dir, err := os.MkdirTemp("", "")
+	check(err)
+	defer func() { _ = os.RemoveAll(dir) }()
+	save(dir, 1)
+	alone(2, func(ctx context.Context, world *switchyard.World, layer *switchyard.Layer) {
+		state, err := layer.State(nil)
+		check(err)
+		part := checkpoint.Part{Name: "layers.0", State: state}
+		info, err := checkpoint.LoadExperts(ctx, world, dir, part, "moe", map[int]int{0: 2, 3: 2})
+		check(err)
+		fmt.Println(info.Tensors, "tensors of step", info.Step)
+	})
+	// Output: 8 tensors of step 10
+}
+
+// The last checkpoint of a folder is read and compared with its checksums.
+func ExampleVerify() {
+	dir, err := os.MkdirTemp("", "")
+	check(err)
+	defer func() { _ = os.RemoveAll(dir) }()
+	save(dir, 1)
+	last, err := checkpoint.Latest(dir)
+	check(err)
+	report, err := checkpoint.Verify(last.Path)
+	check(err)
+	fmt.Println("step", report.Step)
+	for _, t := range report.Tensors[:3] {
+		fmt.Println(t.Name, t.Shape)
+	}
+	// Output:
+	// step 10
+	// moe.counters.steps []
+	// moe.experts.0.b1 [3]
+	// moe.experts.0.b2 [2]
+}

@@ -22,8 +22,8 @@ type try struct {
 //
 // After a failure all ranks are started again, up to cfg.Restarts times, as torchrun does: under
 // the same TORCHELASTIC_RUN_ID, with a TORCHELASTIC_RESTART_COUNT one higher, and at another port
-// unless cfg sets it. After a signal that asks to stop, a failure that is cfg.Final, or when ctx has
-// ended, they are not.
+// unless cfg sets it. After a signal that asks to stop, a failure that is cfg.Final, or when ctx
+// has ended, they are not.
 func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err
