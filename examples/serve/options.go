@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -127,7 +129,7 @@ func (o *options) define(f *flag.FlagSet) {
 	f.IntVar(&o.killRank, "kill", -1, "with -load, without -url: the rank to kill after a third of the time; -1: none")
 }
 
-// validate reports every fault.
+// validate reports every fault, in the order of the flags.
 func (o *options) validate() error {
 	var faults []error
 	positive := func(name string, value int) {
@@ -164,6 +166,7 @@ func (o *options) validate() error {
 	fault(o.loadTime < 0, "-load %v: want 0 or more", o.loadTime)
 	fault(o.killRank >= o.ranks, "-kill %d: there are %d ranks", o.killRank, o.ranks)
 	faults = append(faults, o.validateAddresses()...)
+	slices.SortFunc(faults, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
 	return errors.Join(faults...)
 }
 

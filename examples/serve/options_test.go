@@ -21,6 +21,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"-h"}, 0, "-delay duration"},
 		{[]string{"x"}, 2, `unknown argument "x"`},
 		{[]string{"-dim", "0"}, 2, "-dim 0: want 1 to "},
+		{[]string{"-queue", "0", "-k", "0", "-dim", "0"}, 2, "-dim 0: want 1 to 2147483647\n-k 0: want 1 to 2147483647\n-queue 0: "},
 		{[]string{"-k", "9"}, 2, "-k 9: there are 8 experts"},
 		{[]string{"-timeout", "0s"}, 2, "-timeout 0s: want 1ms or more"},
 		{[]string{"-delay", "-1s"}, 2, "-delay -1s: want 0 or more"},
