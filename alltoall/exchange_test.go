@@ -105,23 +105,10 @@ func (j job) check(tr transport.Transport) error {
 // trips runs a forward and a backward trip of j on rank me of an exchange.
 func (j job) trips(x *alltoall.Exchange, me int) error {
 	ctx := context.Background()
-	want, ends := j.incoming(me)
+	want, _ := j.incoming(me)
 	out := j.outgoing(me)
-	h, in, err := whole(ctx, x, alltoall.Request{Counts: j.counts[me], Rows: out})
+	h, home, err := j.firstTrip(ctx, x, me, alltoall.Request{Counts: j.counts[me], Rows: out})
 	if err != nil {
-		return err
-	}
-	if err := same("dispatched", want, in.Data); err != nil {
-		return err
-	}
-	if got := h.Plan().Ends; fmt.Sprint(got) != fmt.Sprint(ends) {
-		return fmt.Errorf("ends %v, want %v", got, ends)
-	}
-	home, err := h.Combine(ctx, 0, in)
-	if err != nil {
-		return err
-	}
-	if err := same("combined", out.Data, home.Data); err != nil {
 		return err
 	}
 	again, err := h.DispatchBack(ctx, 0, home)
@@ -133,6 +120,28 @@ func (j job) trips(x *alltoall.Exchange, me int) error {
 	}
 	h.Release()
 	return nil
+}
+
+// firstTrip sends the rows of a request of j there, and the same rows back as answers, which it
+// returns with the handle.
+func (j job) firstTrip(ctx context.Context, x *alltoall.Exchange, me int, r alltoall.Request) (
+	h *alltoall.Handle, home blas32.General, err error,
+) {
+	want, ends := j.incoming(me)
+	h, in, err := whole(ctx, x, r)
+	if err != nil {
+		return h, home, err
+	}
+	if err := same("dispatched", want, in.Data); err != nil {
+		return h, home, err
+	}
+	if got := h.Plan().Ends; fmt.Sprint(got) != fmt.Sprint(ends) {
+		return h, home, fmt.Errorf("ends %v, want %v", got, ends)
+	}
+	if home, err = h.Combine(ctx, 0, in); err != nil {
+		return h, home, err
+	}
+	return h, home, same("combined", j.outgoing(me).Data, home.Data)
 }
 
 func same(what string, want, got []float32) error {

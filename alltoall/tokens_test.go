@@ -2,7 +2,6 @@ package alltoall_test
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -64,25 +63,11 @@ func (j job) checkTokens(tr transport.Transport, r *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	want, ends := j.incoming(me)
 	for range 3 { // after the first time in recycled memory
 		out := j.outgoing(me)
 		m, token := shuffled(r, out)
-		h, in, err := whole(ctx, x, alltoall.Request{Counts: j.counts[me], Rows: m, Token: token})
+		h, _, err := j.firstTrip(ctx, x, me, alltoall.Request{Counts: j.counts[me], Rows: m, Token: token})
 		if err != nil {
-			return err
-		}
-		if err := same("dispatched", want, in.Data); err != nil {
-			return err
-		}
-		if got := h.Plan().Ends; fmt.Sprint(got) != fmt.Sprint(ends) {
-			return fmt.Errorf("ends %v, want %v", got, ends)
-		}
-		home, err := h.Combine(ctx, 0, in)
-		if err != nil {
-			return err
-		}
-		if err := same("combined", out.Data, home.Data); err != nil {
 			return err
 		}
 		h.Release()

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -63,21 +62,14 @@ func (t *tally) String() string {
 
 // Run is the command "formats".
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	flags := flag.NewFlagSet("formats", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.Usage = func() {}
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, usage)
-		return 0
-	case err != nil || flags.NArg() == 0:
-		fmt.Fprint(stderr, usage)
-		return harness.Misused
+	files, code := harness.Files("formats", usage, args, stdout, stderr)
+	if len(files) == 0 {
+		return code
 	}
-	harness.NewPace(stderr, "formats", 1, harness.Times(flags.NArg(), 40*time.Millisecond))
+	harness.NewPace(stderr, "formats", 1, harness.Times(len(files), 40*time.Millisecond))
 	var total tally
 	failed := false
-	for _, file := range flags.Args() {
+	for _, file := range files {
 		if ctx.Err() != nil {
 			return harness.Failed
 		}

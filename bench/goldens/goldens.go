@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -71,21 +70,14 @@ func (s *summary) add(r result) {
 
 // Run is the command "goldens".
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	flags := flag.NewFlagSet("goldens", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.Usage = func() {}
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, usage)
-		return 0
-	case err != nil || flags.NArg() == 0:
-		fmt.Fprint(stderr, usage)
-		return harness.Misused
+	files, code := harness.Files("goldens", usage, args, stdout, stderr)
+	if len(files) == 0 {
+		return code
 	}
-	harness.NewPace(stderr, "goldens", 1, harness.Times(flags.NArg(), 40*time.Millisecond))
+	harness.NewPace(stderr, "goldens", 1, harness.Times(len(files), 40*time.Millisecond))
 	var total summary
 	malformed := 0
-	for _, file := range flags.Args() {
+	for _, file := range files {
 		cases, err := read(file)
 		if err != nil {
 			fmt.Fprintf(stderr, "bench: %v\n", err)
