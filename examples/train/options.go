@@ -151,7 +151,17 @@ func (o *options) declare(f *flagSet) {
 	integer(f, &o.lanes, "lanes", 3, 1, 16, "TCP connections that a message is spread over, with -transport striped")
 	integer(f, &o.parity, "parity", 1, 0, 15, "of -lanes, those that carry parity, which is how many may fail; less than -lanes")
 	f.BoolVar(&o.insecure, "insecure", false, "let ranks of several machines talk, although nothing is encrypted or authenticated")
+	o.declareTraining(f)
+	o.declareModel(f)
+	o.declareExchange(f)
+	o.declareCompression(f)
+	f.BoolVar(&o.estimate, "estimate", false, "print the memory that the layers with experts will take on a rank, and the bytes of their rows, and end")
+	o.declareFiles(f)
+	o.declareSaving(f)
+}
 
+// declareTraining adds the flags of steps, batches and what makes updates of gradients.
+func (o *options) declareTraining(f *flagSet) {
 	integer(f, &o.steps, "steps", 400, 1, large, "optimizer steps")
 	integer(f, &o.stopAfter, "stop-after", 0, 0, large, "end after this many of -steps, with the learning rates of all of them; 0 ends after the last")
 	integer(f, &o.batch, "batch", 16, 1, large, "sequences of a step, over all ranks")
@@ -163,7 +173,10 @@ func (o *options) declare(f *flagSet) {
 	number(f, &o.clip, "clip", 0, 0, large, "largest norm of the gradients of all parameters together, to which larger ones are scaled down; 0 is no bound")
 	integer(f, &o.warmup, "warmup", 30, 0, large, "steps until the highest learning rate")
 	f.Uint64Var(&o.seed, "seed", 1, "seed of parameters, batches and sample")
+}
 
+// declareModel adds the flags of the model and its experts.
+func (o *options) declareModel(f *flagSet) {
 	integer(f, &o.seq, "seq", 64, 1, 1<<16, "bytes of a sequence")
 	integer(f, &o.dim, "dim", 128, 1, 1<<16, "width of the model, a multiple of -heads")
 	integer(f, &o.heads, "heads", 4, 1, 1<<10, "attention heads of a block")
@@ -176,26 +189,30 @@ func (o *options) declare(f *flagSet) {
 	integer(f, &o.expertHidden, "expert-hidden", 256, 1, large, "hidden units of an expert")
 	number(f, &o.capacity, "capacity", 1.25, 0, large, "how much above its even share an expert takes of a group; 0 is no bound")
 	number(f, &o.balance, "balance", 0.02, 0, 1000, "coefficient of the balance loss")
+}
 
-	number(f, &o.compress, "compress", 0, 0, 1, "in training, send this share of the rows as centroids of all (LSH-MoE); 0 sends every row; losses of held-out text are never of a compressed pass")
-	choice(f, &o.compensation, "compensation", "how a row's answer is made of its centroid's, with -compress", "interpolate", "identity", "none", "learned-gain", "learned-channels")
-	integer(f, &o.refine, "refine", 0, 0, 100, "Lloyd iterations after hashing, with -compress")
-	choice(f, &o.hash, "hash", "what makes clusters, with -compress; random is a control", "cross-polytope", "hyperplane", "random")
+// declareExchange adds the flags of how rows travel between ranks, and when.
+func (o *options) declareExchange(f *flagSet) {
 	integer(f, &o.link, "link", 0, 0, large, "Mbit/s of each rank's link, with -transport inproc: to see what a slow network does; 0 is none")
 	choice(f, &o.wire, "wire", "format of rows where they travel", alltoall.FormatNames()...)
-	f.BoolVar(&o.compressNode, "compress-nodes", false, "make clusters of all rows of a node, with -compress and -node-ranks")
-	integer(f, &o.compressFrom, "compress-from", 0, 0, 1<<30, "the first step that is compressed, with -compress: the ones before warm up")
-	integer(f, &o.compressTill, "compress-until", 0, 0, 1<<30, "the first step after those that is not compressed again; 0 is none")
-	f.BoolVar(&o.compressAuto, "compress-auto", false, "have each rank compress only while it finds that it pays, with -compress")
 	f.BoolVar(&o.noExperts, "no-experts", false, "have experts answer nothing: what they are worth is what is lost")
 	integer(f, &o.overlap, "overlap", 0, 0, 64, "chunks of an exchange, of which experts compute one while another travels; with -overlap-auto the most")
 	f.BoolVar(&o.overlapAuto, "overlap-auto", false, "choose the number of chunks by timing the first steps")
 	integer(f, &o.micro, "micro", 1, 1, 16, "micro-batches of a step, all in flight at once: one computes while rows of others travel; must divide -groups")
 	choice(f, &o.algorithm, "algorithm", "way of rows between ranks", algorithmNames()...)
 	integer(f, &o.nodeRanks, "node-ranks", launch.MaxRanks, 1, launch.MaxRanks, "consecutive ranks that -algorithm takes for one node")
-	f.BoolVar(&o.estimate, "estimate", false, "print the memory that the layers with experts will take on a rank, and the bytes of their rows, and end")
-	o.declareFiles(f)
-	o.declareSaving(f)
+}
+
+// declareCompression adds the flags of clusters of rows.
+func (o *options) declareCompression(f *flagSet) {
+	number(f, &o.compress, "compress", 0, 0, 1, "in training, send this share of the rows as centroids of all (LSH-MoE); 0 sends every row; losses of held-out text are never of a compressed pass")
+	choice(f, &o.compensation, "compensation", "how a row's answer is made of its centroid's, with -compress", "interpolate", "identity", "none", "learned-gain", "learned-channels")
+	integer(f, &o.refine, "refine", 0, 0, 100, "Lloyd iterations after hashing, with -compress")
+	choice(f, &o.hash, "hash", "what makes clusters, with -compress; random is a control", "cross-polytope", "hyperplane", "random")
+	f.BoolVar(&o.compressNode, "compress-nodes", false, "make clusters of all rows of a node, with -compress and -node-ranks")
+	integer(f, &o.compressFrom, "compress-from", 0, 0, 1<<30, "the first step that is compressed, with -compress: the ones before warm up")
+	integer(f, &o.compressTill, "compress-until", 0, 0, 1<<30, "the first step after those that is not compressed again; 0 is none")
+	f.BoolVar(&o.compressAuto, "compress-auto", false, "have each rank compress only while it finds that it pays, with -compress")
 }
 
 // declareFiles adds the flags of what is read and of what is told.
