@@ -80,6 +80,7 @@ var allowed = map[string][]string{
 	"recovery":                    {"*"},
 	"observe":                     {"*"},
 	"internal/roworder":           {"router"},
+	"internal/quality":            {"lsh"},
 }
 
 // TestImportsPointOneWay checks the code against this table; docs/design.md has the reasons.

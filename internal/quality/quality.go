@@ -1,0 +1,70 @@
+// Package quality predicts what compression costs in quality: how far a layer's output and
+// gradients are from those of float32 rows, and which share of what training gains is lost.
+//
+// The constants were measured on the byte model of examples/train, so they are a guide for other
+// models. Errors are relative, ‖got − true‖/‖true‖. Squared errors of independent causes add, and
+// so do lost shares.
+package quality
+
+import (
+	"math"
+
+	"github.com/switchyard-moe/switchyard/internal/quant"
+)
+
+// Leg is one of the four exchanges of a training step.
+type Leg int
+
+const (
+	Dispatch     Leg = iota // rows to experts
+	Combine                 // answers to ranks
+	DispatchBack            // gradients of answers to experts
+	CombineBack             // gradients of rows to ranks
+
+	legs int = iota
+)
+
+// Way is what travels on the four legs.
+type Way struct {
+	// Legs is the format of each leg.
+	Legs [legs]quant.Format
+	// Clusters travel forward in place of rows. The zero value stands for all rows.
+	Clusters Clusters
+	// ClusterGradients says that gradients travel as clusters too. Otherwise those of all rows do.
+	ClusterGradients bool
+}
+
+// Everywhere is the way of all rows in one format.
+func Everywhere(f quant.Format) Way { return Way{Legs: [legs]quant.Format{f, f, f, f}} }
+
+// Errors are relative errors of what comes of a pass of a layer.
+type Errors struct {
+	// Output is that of the layer's output.
+	Output float64
+	// Weights is that of the gradients of experts' parameters, and Rows that of rows' gradients
+	// through experts.
+	Weights, Rows float64
+}
+
+// Errors predicts the errors of a way.
+func (w Way) Errors() Errors {
+	c := w.Clusters.errors(w.ClusterGradients)
+	there, home, back, end := squareOf(w.Legs[Dispatch]), squareOf(w.Legs[Combine]), squareOf(w.Legs[DispatchBack]), squareOf(w.Legs[CombineBack])
+	return Errors{
+		Output:  math.Sqrt(square(c.Output) + slope*there + home),
+		Weights: math.Sqrt(square(c.Weights) + averaged*(there+back)),
+		Rows:    math.Sqrt(square(c.Rows) + back + end),
+	}
+}
+
+// Lost predicts the share of training's gain that a way loses: 0 is none, 1 all of it, and more
+// says that it makes the weights worse. It is the sum of what its parts lose.
+func (w Way) Lost() float64 {
+	lost := w.Clusters.Lost(w.ClusterGradients)
+	for leg, f := range w.Legs {
+		lost += LostLeg(Leg(leg), f)
+	}
+	return lost
+}
+
+func square(x float64) float64 { return x * x }
