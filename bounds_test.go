@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/lsh"
 )
 
 // TestEveryBoundOfAConfig: the first and the last allowed value are taken, those beyond are not.
@@ -28,6 +30,8 @@ func TestEveryBoundOfAConfig(t *testing.T) {
 		"Compression.When":                {func(c *Config, n int) { c.Compression.When = When(n) }, []int{0, whens - 1}, []int{-1, whens}},
 		"Compression.From":                {func(c *Config, n int) { c.Compression.From = n }, []int{0, 1}, []int{-1}},
 		"Compression.From is 0 and Until": {func(c *Config, n int) { c.Compression.Until = n }, []int{0, 1}, []int{-1}},
+		"Compression.Rates":               {func(c *Config, n int) { c.Compression.Rates = lsh.Rates{{Rate: float64(n)}} }, []int{1}, []int{0, 2}},
+		"Compression.LSH.Rate is":         {setBothRates, []int{0}, []int{1}},
 		"Overlap.Degree":                  {func(c *Config, n int) { c.Overlap.Degree = n }, []int{0, 1, 64}, []int{-1, 65}},
 	} {
 		if beyond != nil && (field == "Group" || field == "MaxRows") {
@@ -44,6 +48,11 @@ func TestEveryBoundOfAConfig(t *testing.T) {
 			require.ErrorContains(t, cfg.Validate(4), "Config."+field, "%d", n)
 		}
 	}
+}
+
+// setBothRates gives a rate beside a schedule of rates.
+func setBothRates(c *Config, n int) {
+	c.Compression.Rates, c.Compression.LSH.Rate = lsh.Rates{{Rate: 1}}, float64(n)
 }
 
 // TestOneRankNeedsNoGroup: nothing depends on the number of ranks if there is one.

@@ -57,6 +57,8 @@ type Compression struct {
 	// not 0, is the first step after From that may not: in the last steps of training the experts
 	// learn from rows as evaluation will send them. Steps count calls of Layer.Step, from 0.
 	From, Until int
+	// Rates, if there are any, is the rate by the step, in place of LSH.Rate.
+	Rates lsh.Rates
 	// Assign, if it is not nil, replaces LSH's hashing: it says which of the rows x of one rank
 	// travel as one, those of expert e being rows [ends[e-1], ends[e]). It is for studies, and must
 	// be the same function on every rank.
@@ -80,14 +82,18 @@ func (c Compression) validate() error {
 	if err := c.LSH.Validate(); err != nil {
 		fault(true, "LSH: %w", err)
 	}
+	if err := c.Rates.Validate(); err != nil {
+		fault(true, "Rates: %w", err)
+	}
+	fault(len(c.Rates) > 0 && c.LSH.Rate != 0, "LSH.Rate is %v beside Rates, want one of them", c.LSH.Rate)
 	return errors.Join(faults...)
 }
 
 // String is the settings that all ranks must share.
 func (c Compression) String() string {
 	c.LSH.Workers = 0
-	return fmt.Sprintf("{When:%d LSH:%+v Nodes:%t From:%d Until:%d Assign:%t}",
-		c.When, c.LSH, c.Nodes, c.From, c.Until, c.Assign != nil)
+	return fmt.Sprintf("{When:%d LSH:%+v Nodes:%t From:%d Until:%d Assign:%t}%s",
+		c.When, c.LSH, c.Nodes, c.From, c.Until, c.Assign != nil, c.Rates)
 }
 
 // CompressionStats is what compression did to a rank's rows in one forward pass, and the backward
@@ -118,7 +124,7 @@ func newCompression(
 	}
 	var err error
 	cfg := compression.Config{
-		Dim: c.Dim, Experts: c.Experts, LSH: how.LSH, From: how.From, Until: how.Until,
+		Dim: c.Dim, Experts: c.Experts, LSH: how.LSH, From: how.From, Until: how.Until, Rates: how.Rates,
 		Assign: how.Assign, Placement: at.Placement, Rank: at.Rank, Topology: at.Topology(c.Topology),
 		Auto: how.When == CompressAuto, Links: c.Links, RowBytes: c.Wire.RowBytes(c.Dim),
 		Turn: turn, Exchanging: exchanging,

@@ -60,3 +60,12 @@ func ExampleNewClusters() {
 	// group 1, 2 rows, 1 centroids: 0 0
 	// 3 centroids, a share of 0.6
 }
+
+// A tenth of the rows in the first steps, and from step 300 on two fifths.
+func ExampleRates() {
+	rates := lsh.Rates{{Step: 0, Rate: 0.1}, {Step: 300, Rate: 0.4}}
+	for _, step := range []int{0, 100, 300, 1000} {
+		fmt.Printf("%.2f ", rates.At(step))
+	}
+	// Output: 0.10 0.20 0.40 0.40
+}

@@ -25,6 +25,9 @@ func (o *options) compression() switchyard.Compression {
 	c := switchyard.Compression{When: switchyard.CompressAlways, LSH: lsh.Config{
 		Rate: o.compress, Compensation: compensations[o.compensation], Refine: o.refine, Seed: o.seed,
 	}, Nodes: o.compressNode, From: o.compressFrom, Until: o.compressTill}
+	if o.anneal > 0 {
+		c.LSH.Rate, c.Rates = 0, o.annealed()
+	}
 	if o.compressAuto {
 		c.When = switchyard.CompressAuto
 	}
@@ -32,6 +35,18 @@ func (o *options) compression() switchyard.Compression {
 		c.LSH.Family = lsh.Hyperplane
 	}
 	return c
+}
+
+// annealed is the rate from that of -compress in the first step that is compressed to that of
+// -compress-anneal in the last one.
+func (o *options) annealed() lsh.Rates {
+	last := o.steps - 1
+	if o.compressTill > 0 {
+		last = min(last, o.compressTill-1)
+	}
+	return lsh.Rates{
+		{Step: o.compressFrom, Rate: o.compress}, {Step: max(last, o.compressFrom+1), Rate: o.anneal},
+	}
 }
 
 // randomClusters puts rows together as chance will have it, as many as the rate says.

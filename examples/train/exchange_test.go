@@ -45,6 +45,28 @@ func TestExchangeFlags(t *testing.T) {
 	}
 }
 
+// TestAnnealedRates reach the rate of -compress-anneal in the last step that is compressed.
+func TestAnnealedRates(t *testing.T) {
+	for line, want := range map[string]lsh.Rates{
+		"":                    {{Step: 0, Rate: 0.1}, {Step: 99, Rate: 0.4}},
+		"-compress-from 20":   {{Step: 20, Rate: 0.1}, {Step: 99, Rate: 0.4}},
+		"-compress-until 80":  {{Step: 0, Rate: 0.1}, {Step: 79, Rate: 0.4}},
+		"-compress-until 800": {{Step: 0, Rate: 0.1}, {Step: 99, Rate: 0.4}},
+		"-compress-from 200":  {{Step: 200, Rate: 0.1}, {Step: 201, Rate: 0.4}},
+	} {
+		flags := append([]string{"-compress", "0.1", "-compress-anneal", "0.4", "-steps", "100"}, strings.Fields(line)...)
+		o, err := parse(flags, new(bytes.Buffer))
+		require.NoError(t, err)
+		require.Equal(t, want, o.compression().Rates, line)
+		require.Zero(t, o.compression().LSH.Rate)
+		require.NoError(t, o.compression().Rates.Validate())
+	}
+	for _, line := range []string{"", "-compress 0.1 -hash random"} {
+		_, err := parse(append(strings.Fields(line), "-compress-anneal", "0.4"), new(bytes.Buffer))
+		require.ErrorContains(t, err, "-compress-anneal 0.4: goes with -compress above 0", line)
+	}
+}
+
 // TestRandomClusters are as many as the rate says, within each expert's rows.
 func TestRandomClusters(t *testing.T) {
 	c := randomClusters(0.2, rand.NewPCG(1, 1))(blas32.General{}, []int{10, 10, 13})

@@ -57,6 +57,7 @@ type options struct {
 	compressNode bool
 	compressFrom int
 	compressTill int
+	anneal       float64
 	link         int
 	wire         string
 	noExperts    bool
@@ -212,6 +213,7 @@ func (o *options) declareCompression(f *flagSet) {
 	f.BoolVar(&o.compressNode, "compress-nodes", false, "make clusters of all rows of a node, with -compress and -node-ranks")
 	integer(f, &o.compressFrom, "compress-from", 0, 0, 1<<30, "the first step that is compressed, with -compress: the ones before warm up")
 	integer(f, &o.compressTill, "compress-until", 0, 0, 1<<30, "the first step after those that is not compressed again; 0 is none")
+	number(f, &o.anneal, "compress-anneal", 0, 0, 1, "the share of the rows in the last step that is compressed: it moves evenly from that of -compress to this one; 0 keeps it")
 	f.BoolVar(&o.compressAuto, "compress-auto", false, "have each rank compress only while it finds that it pays, with -compress")
 }
 
@@ -252,6 +254,8 @@ func (o *options) contradictions() []error {
 	fault(o.groups%o.micro != 0, "-micro %d: must divide -groups %d", o.micro, o.groups)
 	fault(o.micro > 1 && o.compress > 0 && o.hash == "random",
 		"-hash random: goes with -micro 1 alone, as its draws follow the order of passes")
+	fault(o.anneal > 0 && (o.compress == 0 || o.hash == "random"),
+		"-compress-anneal %v: goes with -compress above 0, and not with -hash random", o.anneal)
 	fault(o.link > 0 && o.transport != inprocTransport, "-link %d: goes with -transport inproc alone", o.link)
 	fault(o.parity >= o.lanes && o.transport == stripedTransport, "-parity %d: must be less than -lanes %d", o.parity, o.lanes)
 	if err := figure.Format(o.svg); o.svg != "" && err != nil {

@@ -47,7 +47,7 @@ func (s *Stage) EndPass(number uint64, p *Pass, rows Rows) {
 	if s == nil {
 		return
 	}
-	n := note{number: number, rate: s.lsh.Config().Rate}
+	n := note{number: number, rate: s.rate(rows.Step)}
 	if p != nil {
 		s.describe(&n, p)
 	}
@@ -84,7 +84,7 @@ func (s *Stage) probe(n *note, rows Rows) {
 	x, ends := s.ordered(p, &rows)
 	s.compute(p, func() {
 		before := s.lsh.Depths()
-		s.compress(p, x, ends, nil)
+		s.compress(p, x, ends, rows.Step, nil)
 		if before != nil {
 			s.setDepths(before)
 		}

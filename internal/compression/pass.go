@@ -21,6 +21,8 @@ type Rows struct {
 	Counts alltoall.Counts
 	// Order puts the rows, sorted by expert, in a packed matrix that has room for them.
 	Order func(to blas32.General)
+	// Step is that of training.
+	Step int
 }
 
 // number is that of the rows.
@@ -95,7 +97,7 @@ func (s *Stage) Begin(ctx context.Context, number uint64, rows Rows) (*Pass, err
 	}
 	s.compute(p, func() {
 		before := s.lsh.Depths()
-		s.compress(p, x, ends, s.wanted())
+		s.compress(p, x, ends, rows.Step, s.wanted())
 		s.count(p, rows.Counts)
 		p.residual = residual(p.lsh.Clusters(), x, p.Centroids)
 		if p.depths = s.lsh.Depths(); before != nil { // the pass may be repeated
@@ -126,8 +128,14 @@ func (s *Stage) ordered(p *Pass, rows *Rows) (x blas32.General, ends []int) {
 	return p.memory.rows, ends
 }
 
-// compress makes the centroids of rows, of the experts that are wanted if that is not nil.
-func (s *Stage) compress(p *Pass, x blas32.General, ends []int, wanted func(expert int) bool) {
+// compress makes the centroids of rows of a step, of the experts that are wanted if that is not
+// nil.
+func (s *Stage) compress(p *Pass, x blas32.General, ends []int, step int, wanted func(expert int) bool) {
+	if len(s.cfg.Rates) > 0 {
+		if err := s.lsh.SetRate(s.cfg.Rates.At(step)); err != nil {
+			panic(err.Error())
+		}
+	}
 	if s.gains != nil {
 		copy(s.lsh.Gains(), s.gains.Value)
 	}

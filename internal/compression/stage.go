@@ -29,6 +29,8 @@ type Config struct {
 	// From is the first step that may be compressed, and Until, if it is not 0, the first one after
 	// that may not.
 	From, Until int
+	// Rates, if there are any, are the rates of LSH by the step.
+	Rates lsh.Rates
 	// Assign, if it is not nil, makes the clusters of rows x of experts that end at ends, in place
 	// of hashing.
 	Assign func(x blas32.General, ends []int) *lsh.Clusters
@@ -74,6 +76,9 @@ func New(cfg Config) (*Stage, error) {
 	s := &Stage{cfg: cfg}
 	var err error
 	if s.lsh, err = lsh.New(cfg.LSH, cfg.Dim, cfg.Experts); err != nil {
+		return nil, err
+	}
+	if err := cfg.Rates.Validate(); err != nil {
 		return nil, err
 	}
 	if cfg.LSH.Compensation.Learned() {
@@ -126,6 +131,14 @@ func (s *Stage) Enabled(step int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.policy == nil || s.policy.enabled()
+}
+
+// rate is that of a step.
+func (s *Stage) rate(step int) float64 {
+	if len(s.cfg.Rates) > 0 {
+		return s.cfg.Rates.At(step)
+	}
+	return s.lsh.Config().Rate
 }
 
 // wanted tells of which experts rows are to be compressed; nil means of all.

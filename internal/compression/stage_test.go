@@ -162,6 +162,25 @@ func TestEnabledSteps(t *testing.T) {
 	require.False(t, s.Enabled(1000), "its cost is not known yet")
 }
 
+// TestRatesByTheStep: each pass has the rate of its step.
+func TestRatesByTheStep(t *testing.T) {
+	cfg := config()
+	cfg.Assign, cfg.Rates = nil, lsh.Rates{{Step: 0, Rate: 0.25}, {Step: 2, Rate: 0.75}, {Step: 9, Rate: 1}}
+	s, err := compression.New(cfg)
+	require.NoError(t, err)
+	for step, want := range map[int]int{0: 1, 1: 2, 2: 3, 9: 4, 100: 4} {
+		rows, _ := rowsOf(1)
+		rows.Step = step
+		p, err := s.Begin(context.Background(), 1, rows)
+		require.NoError(t, err)
+		require.Equal(t, experts*want, p.Centroids.Rows, "step %d", step)
+		p.Release()
+	}
+	cfg.Rates = lsh.Rates{{Step: 3, Rate: 2}}
+	_, err = compression.New(cfg)
+	require.ErrorContains(t, err, "Rates[0].Rate is 2")
+}
+
 // TestAutoLearnsItsCostFromRowsThatHaveTravelled, and then compresses over slow links and not over
 // fast ones.
 func TestAutoLearnsItsCostFromRowsThatHaveTravelled(t *testing.T) {

@@ -51,6 +51,7 @@ func (p *Pass) counts() alltoall.Counts { return p.Result.Counts(&p.Tokens) }
 func (p *Pass) uncompressed() compression.Rows {
 	return compression.Rows{
 		Counts: p.counts(), Order: func(to blas32.General) { p.Decision.Order(to, p.X) },
+		Step: p.Info.Step,
 	}
 }
 
