@@ -49,7 +49,7 @@ func goldenCases() []goldenCase {
 		return c
 	}
 	degree := func(n int) func(*Config) { return func(c *Config) { c.Overlap.Degree = n } }
-	compressed := Compression{When: CompressAlways, LSH: lsh.Config{Rate: 0.4, Compensation: lsh.LearnedGain}}
+	compressed := Compression{When: CompressAlways, LSH: lsh.Config{Rate: 0.4, Compensation: lsh.LearnedGain, Refine: -1}}
 	cases := []goldenCase{
 		{name: "one rank", ranks: 1, cfg: base},
 		{name: "one chunk", ranks: 3, cfg: base},
@@ -74,7 +74,7 @@ func goldenCases() []goldenCase {
 			c.Compression.From = 1
 		})},
 		{name: "compression, assigned clusters", ranks: 2, cfg: with(func(c *Config) {
-			c.Compression = Compression{When: CompressAlways, Assign: roundRobin(2)}
+			c.Compression = Compression{When: CompressAlways, Assign: roundRobin(2), LSH: lsh.Config{Bandwidth: 3, Ridge: 0.03}}
 		})},
 		{name: "node-wide compression", ranks: 4, cfg: with(func(c *Config) {
 			c.Compression, c.Topology = compressed, alltoall.Nodes(4, 2)

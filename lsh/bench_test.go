@@ -66,7 +66,7 @@ func BenchmarkLegs(b *testing.B) {
 	const rows, dim, groups = 4096, 1024, 8
 	x, ends := benchRows(rows, dim, groups)
 	y, dx := like(x), like(x)
-	for _, cfg := range []Config{{Compensation: Identity}, {Compensation: None}, {Compensation: LearnedGain}, {Compensation: Interpolate}, {Refine: 1}} {
+	for _, cfg := range []Config{{Compensation: Identity, Refine: -1}, {Compensation: None, Refine: -1}, {Compensation: LearnedGain, Refine: -1}, {Refine: -1}, {}} {
 		cfg.Workers = 1
 		c := compressor(b, cfg, dim, groups)
 		b.Run(fmt.Sprintf("all/%v/refine=%d", cfg.Compensation, cfg.Refine), func(b *testing.B) {

@@ -31,9 +31,9 @@ type Config struct {
 	// Centre says what rows are measured from before they are hashed.
 	Centre Centre
 	// Refine is the number of Lloyd iterations after hashing: every row moves to the nearest
-	// centroid, which is then the mean of its rows. One cuts the loss of quality by a third, at
-	// rows × centroids × columns products for each row group. No cluster loses its last row, so the
-	// number of centroids stays. At most 1000.
+	// centroid, which is then the mean of its rows. 0 stands for 1 and -1 for none. One cuts the
+	// error of answers by a fifth to a third, at rows × centroids × columns products for each row
+	// group. No cluster loses its last row, so the number of centroids stays. At most 1000.
 	Refine int
 	// Compensation says how a row's answer is computed from that of its centroid.
 	Compensation Compensation
@@ -41,7 +41,8 @@ type Config struct {
 	Gain float32
 	// Bandwidth and Ridge shape [Interpolate]: the squared width of the kernel is Bandwidth times
 	// the mean squared distance of a row from its centroid; Ridge is added to the kernel matrix's
-	// diagonal. 0 stands for 3 and 0.03. Within 2 to 8 and 0.003 to 0.03 they matter little.
+	// diagonal. 0 stands for 20 and 0.003, which came within a tenth of the best error with 250 to
+	// 4000 rows in a group.
 	Bandwidth, Ridge float32
 	// Seed fixes the rotations.
 	Seed uint64
@@ -58,8 +59,8 @@ const (
 	// differ, those farthest apart first among equals, until there are exactly as many clusters as
 	// the rate asks for ([Config.Centroids]).
 	Cut Bucketing = iota
-	// Joint makes a cluster of the rows that have the same tuple, as the paper does. The rate is not
-	// controlled; it drifts by a factor of 3 to 10 in the course of training.
+	// Joint makes a cluster of the rows that have the same tuple, as the paper does (with Refine -1).
+	// The rate is not controlled; it drifts by a factor of 3 to 10 in the course of training.
 	Joint
 	// Controlled is Joint with a control loop. Of each row group's tuples only some leading bits
 	// count: the number that would have given the previous batch the configured rate. A fraction of
@@ -149,14 +150,15 @@ func (c Config) withDefaults() Config {
 	}
 	orInt(&c.Hashes, 6)
 	orInt(&c.Width, c.Family.width())
+	orInt(&c.Refine, 1)
 	if c.Rate == 0 {
 		c.Rate = 0.2
 	}
 	if c.Bandwidth == 0 {
-		c.Bandwidth = 3
+		c.Bandwidth = 20
 	}
 	if c.Ridge == 0 {
-		c.Ridge = 0.03
+		c.Ridge = 0.003
 	}
 	return c
 }
@@ -182,7 +184,7 @@ func (c Config) Validate() error {
 	oneOf("Compensation", int(c.Compensation), compensations)
 	fault(c.Hashes < 0, "Hashes is %d, must be at least 0", c.Hashes)
 	fault(c.Width < 0, "Width is %d, must be at least 0", c.Width)
-	fault(c.Refine < 0 || c.Refine > maxRefine, "Refine is %d, want 0 to %d", c.Refine, maxRefine)
+	fault(c.Refine < -1 || c.Refine > maxRefine, "Refine is %d, want -1 to %d", c.Refine, maxRefine)
 	fault(c.Workers < 0, "Workers is %d, must be at least 0", c.Workers)
 	fault(!(c.Rate >= 0 && c.Rate <= 1), "Rate is %v, want 0 to 1", c.Rate)
 	fault(!finite(c.Gain), "Gain is %v, must be finite", c.Gain)

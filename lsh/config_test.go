@@ -10,24 +10,24 @@ import (
 func TestZeroConfigWorks(t *testing.T) {
 	require.NoError(t, Config{}.Validate())
 	c := compressor(t, Config{}, 10, 2).Config()
-	require.Equal(t, Config{Hashes: 6, Width: 8, Rate: 0.2, Bandwidth: 3, Ridge: 0.03}, c)
+	require.Equal(t, Config{Hashes: 6, Width: 8, Rate: 0.2, Refine: 1, Bandwidth: 20, Ridge: 0.003}, c)
 	require.NoError(t, Config{Family: Hyperplane}.Validate())
 }
 
 func TestValidateReportsAllFaults(t *testing.T) {
 	nan := float32(math.NaN())
-	err := Config{Family: 9, Hashes: -1, Width: -1, Rate: 1.5, Bucketing: -1, Centre: 7, Refine: -1, Compensation: 8, Gain: nan,
+	err := Config{Family: 9, Hashes: -1, Width: -1, Rate: 1.5, Bucketing: -1, Centre: 7, Refine: -2, Compensation: 8, Gain: nan,
 		Bandwidth: -1, Ridge: nan, Workers: -2}.Validate()
 	require.Error(t, err)
 	for _, field := range []string{"Family 9", "Hashes is -1", "Width is -1", "Rate is 1.5", "Bucketing -1", "Centre 7",
-		"Refine is -1", "Compensation 8", "Gain is NaN", "Bandwidth is -1", "Ridge is NaN", "Workers is -2"} {
+		"Refine is -2", "Compensation 8", "Gain is NaN", "Bandwidth is -1", "Ridge is NaN", "Workers is -2"} {
 		require.ErrorContains(t, err, field)
 	}
 	require.ErrorContains(t, Config{Hashes: 17}.Validate(), "64 bits")
 	require.ErrorContains(t, Config{Hashes: math.MaxInt/2 + 1, Width: math.MaxInt/2 + 1}.Validate(), "64 bits")
 	require.ErrorContains(t, Config{Family: Hyperplane, Hashes: 5, Width: 13}.Validate(), "64 bits")
 	require.NoError(t, Config{Hashes: 16, Refine: 1000}.Validate())
-	require.ErrorContains(t, Config{Refine: 1 << 40}.Validate(), "Refine is 1099511627776, want 0 to 1000", "a pass would not end")
+	require.ErrorContains(t, Config{Refine: 1 << 40}.Validate(), "Refine is 1099511627776, want -1 to 1000", "a pass would not end")
 	require.ErrorContains(t, Config{Rate: math.NaN()}.Validate(), "Rate")
 	_, err = New(Config{Rate: -1}, 8, 1)
 	require.Error(t, err)
@@ -66,6 +66,7 @@ func TestLimitsOfConfig(t *testing.T) {
 		"Centre":       {Config{Centre: Centre(centres - 1)}, Config{Centre: Centre(centres)}},
 		"Compensation": {Config{Compensation: Compensation(compensations - 1)}, Config{Compensation: Compensation(compensations)}},
 		"Refine":       {Config{Refine: maxRefine}, Config{Refine: maxRefine + 1}},
+		"Refine is -2": {Config{Refine: -1}, Config{Refine: -2}},
 		"Rate":         {Config{Rate: 1}, Config{Rate: 1.0000001}},
 		"tuple": {
 			Config{Family: Hyperplane, Hashes: 64, Width: 1}, Config{Family: Hyperplane, Hashes: 65, Width: 1},

@@ -60,7 +60,7 @@ func TestJointBucketsAreTuples(t *testing.T) {
 	r := seeded(t)
 	const rows, dim = 300, 40
 	x := clumps(r, rows, dim, 20, 0.1)
-	c := compressor(t, Config{Bucketing: Joint, Hashes: 2}, dim, 1)
+	c := compressor(t, Config{Bucketing: Joint, Hashes: 2, Refine: -1}, dim, 1)
 	_, p := c.Compress(x, []int{rows})
 	codes := make([]uint32, 2*rows)
 	c.hasher.Codes(codes, x)

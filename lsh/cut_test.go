@@ -71,7 +71,7 @@ func TestCutIsTheSlowCut(t *testing.T) {
 			for i := range r.IntN(rows) { // the same rows again
 				copy(mat.Row(x, i), mat.Row(x, r.IntN(rows)))
 			}
-			cfg.Rate, cfg.Seed = r.Float64(), r.Uint64()
+			cfg.Rate, cfg.Seed, cfg.Refine = r.Float64(), r.Uint64(), -1
 			c := compressor(t, cfg, dim, 1)
 			_, p := c.Compress(x, []int{rows})
 			m := cfg.Centroids(rows)
@@ -87,7 +87,7 @@ func TestCutIsTheSlowCut(t *testing.T) {
 func TestRateIsExactAndClustersKeepToTheirGroup(t *testing.T) {
 	r := seeded(t)
 	for _, rate := range []float64{0.05, 0.2, 1. / 3, 0.5, 0.9, 1} {
-		for _, refine := range []int{0, 1, 2} {
+		for _, refine := range []int{-1, 1, 2} {
 			const dim, groups = 40, 7
 			rows := 1 + r.IntN(600)
 			cfg := Config{Rate: rate, Refine: refine, Seed: r.Uint64()}
@@ -112,7 +112,7 @@ func TestClumpsAreFound(t *testing.T) {
 	r := seeded(t)
 	for _, family := range []Family{CrossPolytope, Hyperplane} {
 		x := clumps(r, 400, 256, 20, 0.01)
-		c := compressor(t, Config{Family: family}, 256, 1)
+		c := compressor(t, Config{Family: family, Refine: -1}, 256, 1)
 		_, p := c.Compress(x, []int{400})
 		spread, within := 0.0, 0.0
 		mean := make([]float32, x.Cols)

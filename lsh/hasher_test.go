@@ -108,10 +108,10 @@ func TestTheSameOnEveryMachine(t *testing.T) {
 		cfg  Config
 		want string
 	}{
-		{Config{Compensation: Identity}, wantDefault},
-		{Config{Family: Hyperplane, Centre: Origin, Seed: 5, Compensation: Identity}, wantHyperplane},
-		{Config{Refine: 1, Compensation: Interpolate, Width: 5}, wantRefined},
-		{Config{Bucketing: Controlled, Compensation: Gain, Gain: 0.3}, wantControlled},
+		{Config{Compensation: Identity, Refine: -1}, wantDefault},
+		{Config{Family: Hyperplane, Centre: Origin, Seed: 5, Compensation: Identity, Refine: -1}, wantHyperplane},
+		{Config{Refine: 1, Compensation: Interpolate, Bandwidth: 3, Ridge: 0.03, Width: 5}, wantRefined},
+		{Config{Bucketing: Controlled, Compensation: Gain, Gain: 0.3, Refine: -1}, wantControlled},
 	} {
 		if c.cfg.Refine > 0 && !gemm.Exact {
 			continue // its products come from a library that does not define their bits

@@ -1,6 +1,7 @@
 package lsh
 
 import (
+	"cmp"
 	"slices"
 	"testing"
 
@@ -114,7 +115,7 @@ func TestRefineBringsRowsNearer(t *testing.T) {
 	x := clumps(r, 1000, 64, 60, 0.6)
 	last := 0.0
 	for times := range 4 {
-		_, p := compressor(t, Config{Refine: times, Rate: 0.1}, 64, 1).Compress(x, []int{1000})
+		_, p := compressor(t, Config{Refine: cmp.Or(times, -1), Rate: 0.1}, 64, 1).Compress(x, []int{1000})
 		require.Equal(t, 100, p.Clusters().Centroids())
 		d := residual(x, p.Clusters().Of, 100)
 		switch {

@@ -90,17 +90,21 @@ func wireVariants() []variant {
 		wire("fp8+nodes+overlap", "fp8", "-algorithm", "rails", "-overlap", "2"),
 		wire("fp8+nodes+micro", "fp8", "-algorithm", "rails", "-micro", "2"),
 		wire("fp8+nodes+micro+overlap", "fp8", "-algorithm", "rails", "-micro", "2", "-overlap", "2"),
-		onPairs(compressed("lsh-pairs-bf16", 0.2, 1, "-wire", "bf16")),
-		onPairs(compressed("lsh-pairs-bf16+overlap", 0.2, 1, "-wire", "bf16", "-overlap", "2")),
-		onPairs(compressed("lsh-pairs-fp8", 0.2, 1, "-wire", "fp8")),
-		onPairs(compressed("lsh-pairs-fp8+overlap", 0.2, 1, "-wire", "fp8", "-overlap", "2")),
+		onPairs(compressed("lsh-pairs-bf16", 0.2, 1, "-compensation", "interpolate", "-refine", "1", "-wire", "bf16")),
+		onPairs(compressed("lsh-pairs-bf16+overlap", 0.2, 1, "-compensation", "interpolate", "-refine", "1", "-wire", "bf16", "-overlap", "2")),
+		onPairs(compressed("lsh-pairs-fp8", 0.2, 1, "-compensation", "interpolate", "-refine", "1", "-wire", "fp8")),
+		onPairs(compressed("lsh-pairs-fp8+overlap", 0.2, 1, "-compensation", "interpolate", "-refine", "1", "-wire", "fp8", "-overlap", "2")),
 		{name: torchModelName, rate: 1, times: 1},
 		compressed("interpolate-40×1.25", 0.4, 1.25, "-compensation", "interpolate"),
 	}
 }
 
-// compressed is a variant that sends rate of the rows, and trains times as many steps.
+// compressed is a variant that sends rate of the rows, and trains times as many steps. Clusters are
+// as hashes make them unless flags say -refine.
 func compressed(name string, rate, times float64, flags ...string) variant {
+	if !slices.Contains(flags, "-refine") {
+		flags = append([]string{"-refine", "-1"}, flags...)
+	}
 	return variant{name: name, rate: rate, times: times, flags: append([]string{"-compress", fmt.Sprint(rate)}, flags...)}
 }
 
@@ -114,7 +118,7 @@ func onNodes(v variant) variant {
 // onPairs makes clusters of the rows of a node of two ranks.
 func onPairs(v variant) variant {
 	v.pairs = true
-	v.flags = append(v.flags, "-compensation", "interpolate", "-refine", "1", "-compress-nodes", "-node-ranks", "2", "-algorithm", "rails")
+	v.flags = append(v.flags, "-compress-nodes", "-node-ranks", "2", "-algorithm", "rails")
 	return v
 }
 

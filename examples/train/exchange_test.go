@@ -23,11 +23,11 @@ func TestExchangeFlags(t *testing.T) {
 	require.Equal(t, switchyard.Compression{}, o.compression())
 	require.Equal(t, alltoall.Direct, o.exchangeAlgorithm())
 
-	o, err = parse([]string{"-compress", "0.4", "-compensation", "interpolate", "-refine", "1", "-algorithm", "rails", "-node-ranks", "2"}, new(bytes.Buffer))
+	o, err = parse([]string{"-compress", "0.4", "-compensation", "interpolate", "-refine", "-1", "-bandwidth", "3", "-ridge", "0.03", "-algorithm", "rails", "-node-ranks", "2"}, new(bytes.Buffer))
 	require.NoError(t, err)
 	c := o.compression()
 	require.Equal(t, switchyard.CompressAlways, c.When)
-	require.Equal(t, lsh.Config{Rate: 0.4, Compensation: lsh.Interpolate, Refine: 1, Seed: o.seed}, c.LSH)
+	require.Equal(t, lsh.Config{Rate: 0.4, Compensation: lsh.Interpolate, Refine: -1, Bandwidth: 3, Ridge: 0.03, Seed: o.seed}, c.LSH)
 	require.Equal(t, alltoall.Rails, o.exchangeAlgorithm())
 
 	o, err = parse([]string{"-compress", "0.2", "-hash", "hyperplane", "-compress-auto", "-wire", "bf16", "-overlap", "2", "-overlap-auto", "-transport", "inproc", "-link", "100"}, new(bytes.Buffer))
