@@ -57,6 +57,8 @@ type Comm struct {
 	staging []float32
 	ints    []int64
 	floats  []float64
+
+	quantized quantized
 }
 
 // New returns this rank's part in the operations of t, which stays the caller's to close. There

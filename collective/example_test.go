@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
@@ -93,4 +94,27 @@ func ExampleSlice() {
 	// 3 6
 	// 6 8
 	// 8 10
+}
+
+// Two ranks add up vectors in 8 bits, five times. Beside numbers as large as 127 a sum of 0.8 is
+// rounded to 0 or 2; what that loses comes with a later sum.
+func ExampleComm_AllReduceQuantized() {
+	sums := make([][]float32, 2)
+	var ranks sync.WaitGroup
+	for r, t := range inproc.New(2) {
+		ranks.Go(func() {
+			defer t.Close()
+			comm, lost := collective.New(t), [][]float32{make([]float32, 4)}
+			for range 5 {
+				x := []float32{127, 0.4, 127, 0.4}
+				if err := comm.AllReduceQuantized(context.Background(), alltoall.Int8, [][]float32{x}, lost); err != nil {
+					panic(err)
+				}
+				sums[r] = append(sums[r], x[1])
+			}
+		})
+	}
+	ranks.Wait()
+	fmt.Printf("%.1f\n", sums)
+	// Output: [[0.0 2.0 0.0 2.0 0.0] [0.0 2.0 0.0 2.0 0.0]]
 }
