@@ -77,7 +77,7 @@ func (j *job) run(ctx context.Context) error {
 	if err := j.finish(ctx); err != nil {
 		return err
 	}
-	return errors.Join(j.save(), j.saveTrace(ctx))
+	return errors.Join(j.save(), j.saveTrace(ctx), j.saveRecord())
 }
 
 // introduce says what is about to happen.

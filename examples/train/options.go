@@ -69,9 +69,9 @@ type options struct {
 	algorithm    string
 	nodeRanks    int
 
-	text, json, svg, trace, progress string
-	evalEvery, sample                int
-	temperature, topP                float64
+	text, json, svg, trace, record, progress string
+	evalEvery, sample                        int
+	temperature, topP                        float64
 
 	save, resume               string
 	saveEvery, saveLimit, keep int
@@ -137,7 +137,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 	if len(set.faults) == 0 {
 		faults = append(faults, o.contradictions()...)
 	}
-	o.settings, _ = set.values("ranks", "transport", "insecure", "text", "json", "svg", "progress", "save", "resume")
+	o.settings, _ = set.values("ranks", "transport", "insecure", "text", "json", "svg", "record", "progress", "save", "resume")
 	o.fixed, o.defaults = set.values(append(freeFlags, textFlag)...)
 	o.outputs = func() error { return errors.Join(outfile.Check(set.FlagSet), o.checkSave()) }
 	return o, errors.Join(faults...)
@@ -227,6 +227,7 @@ func (o *options) declareFiles(f *flagSet) {
 	outfile.Var(f.FlagSet, &o.json, "json", "", "`file` to write the results to, as one JSON object")
 	outfile.Var(f.FlagSet, &o.svg, "svg", "loss.svg", "`file` to draw the loss curve to, in the format that its ending names; empty for none")
 	outfile.Var(f.FlagSet, &o.trace, "trace", "", "`file` to write the exchanges and experts of the last step to, on all ranks, for ui.perfetto.dev")
+	outfile.Var(f.FlagSet, &o.record, "record", "", "`file` to write the tokens of the layers with experts, the gradients of their outputs and their parameters of the last step to, as safetensors; with one rank and -micro 1")
 	choice(f, &o.progress, "progress", "how to show progress", progressAuto, progressBar, progressLines, progressNone)
 	integer(f, &o.evalEvery, "eval-every", 50, 0, large, "steps between looks at part of the held-out text; 0 for none")
 	integer(f, &o.sample, "sample", 400, 0, large, "bytes to sample at the end")
@@ -260,6 +261,7 @@ func (o *options) contradictions() []error {
 		"-hash random: goes with -micro 1 alone, as its draws follow the order of passes")
 	fault(o.anneal > 0 && (o.compress == 0 || o.hash == "random"),
 		"-compress-anneal %v: goes with -compress above 0, and not with -hash random", o.anneal)
+	fault(o.record != "" && (o.ranks != 1 || o.micro != 1 || o.router != "topk" || o.noExperts), "-record %s: goes with -ranks 1, -micro 1, -router topk and experts alone", o.record)
 	fault(o.link > 0 && o.transport != inprocTransport, "-link %d: goes with -transport inproc alone", o.link)
 	fault(o.parity >= o.lanes && o.transport == stripedTransport, "-parity %d: must be less than -lanes %d", o.parity, o.lanes)
 	if err := figure.Format(o.svg); o.svg != "" && err != nil {

@@ -31,6 +31,7 @@ type trainer struct {
 	background *background
 
 	informed   []*informed // all layers of all micro-batches
+	recorders  []*recorder // with -record
 	randoms    randoms
 	textDigest string // SHA-256
 
@@ -54,6 +55,9 @@ func newTrainer(ctx context.Context, world *switchyard.World, o options, text []
 	}
 	if err := agree(ctx, world, o, text); err != nil {
 		return nil, err
+	}
+	if o.record != "" && world.Size() != 1 {
+		return nil, fmt.Errorf("-record: there are %d ranks, and it goes with one", world.Size())
 	}
 	mine := o.shareOf(world.Size(), int(world.Rank()))
 	t := &trainer{world: world, options: o, data: &dataset{train: train, held: held, options: o, share: mine}}
@@ -116,7 +120,7 @@ func (t *trainer) addMicroBatch() (err error) {
 	for i, layer := range t.layers {
 		l := &informed{Layer: layer, gates: t.options.gates(), side: router.Batch{Micro: len(t.flight)}}
 		t.informed, of.layers = append(t.informed, l), append(of.layers, l)
-		parts[2*i+1] = l
+		parts[2*i+1] = t.recorded(2*i+1, l)
 	}
 	if len(t.flight) > 0 {
 		of.model, err = t.flight[0].model.Copy(parts, t.world.Compute)

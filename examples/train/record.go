@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/checkpoint/safetensors"
+	"github.com/switchyard-moe/switchyard/examples/internal/gpt"
+	"github.com/switchyard-moe/switchyard/internal/outfile"
+)
+
+// recorder is a layer of which the last step is recorded: the tokens, the gradients of the loss
+// with respect to the layer's output, and the parameters with which the step was taken.
+type recorder struct {
+	*informed
+	block           int
+	input, gradient switchyard.Tensor
+	params          []switchyard.Tensor
+}
+
+// recorded is a block's layer, with a recorder around it if one is wanted.
+func (t *trainer) recorded(block int, l *informed) gpt.Layer {
+	if t.options.record == "" {
+		return l
+	}
+	r := &recorder{informed: l, block: block}
+	t.recorders = append(t.recorders, r)
+	return r
+}
+
+// Forward is that of the layer, and keeps its input.
+func (r *recorder) Forward(ctx context.Context, x blas32.General) (blas32.General, error) {
+	r.input = tensorOf("input", x)
+	return r.informed.Forward(ctx, x)
+}
+
+// Backward is that of the layer, and keeps the gradient that it gets.
+func (r *recorder) Backward(ctx context.Context, dy blas32.General) (dx blas32.General, err error) {
+	r.gradient = tensorOf("gradient", dy)
+	if r.params, err = r.Parameters(ctx); err != nil {
+		return dx, err
+	}
+	for i, p := range r.params {
+		r.params[i].Data = slices.Clone(p.Data) // an update follows
+	}
+	return r.informed.Backward(ctx, dy)
+}
+
+// tensorOf is a copy of a matrix.
+func tensorOf(name string, m blas32.General) switchyard.Tensor {
+	t := switchyard.Tensor{Name: name, Shape: []int{m.Rows, m.Cols}}
+	for i := range m.Rows {
+		t.Data = append(t.Data, m.Data[i*m.Stride:i*m.Stride+m.Cols]...)
+	}
+	return t
+}
+
+// saveRecord writes what recorders hold as a file of tensors: block1.input, block1.gradient, and
+// the parameters as block1.gate.w and so on.
+func (t *trainer) saveRecord() error {
+	if t.options.record == "" {
+		return nil
+	}
+	data := map[string][]float32{}
+	var list []safetensors.Tensor
+	for _, r := range t.recorders {
+		for _, p := range append([]switchyard.Tensor{r.input, r.gradient}, r.params...) {
+			name := fmt.Sprintf("block%d.%s", r.block, p.Name)
+			list, data[name] = append(list, safetensors.Tensor{Name: name, DType: safetensors.F32, Shape: p.Shape}), p.Data
+		}
+	}
+	o := t.options
+	plan, err := safetensors.NewPlan(map[string]string{"topk": fmt.Sprint(o.topk), "seq": fmt.Sprint(o.seq), "seed": fmt.Sprint(o.seed)}, list)
+	if err != nil {
+		return err
+	}
+	return outfile.Write(o.record, func(to io.Writer) error { return writeTensors(to, plan, data) })
+}
+
+// writeTensors writes the tensors of a plan.
+func writeTensors(to io.Writer, plan *safetensors.Plan, data map[string][]float32) error {
+	w, err := safetensors.NewWriter(to, plan)
+	if err != nil {
+		return err
+	}
+	for _, p := range plan.Tensors() {
+		text := make([]byte, 0, p.Bytes)
+		for _, v := range data[p.Name] {
+			text = binary.LittleEndian.AppendUint32(text, math.Float32bits(v))
+		}
+		if err := w.Write(p.Name, text); err != nil {
+			return err
+		}
+	}
+	return w.Close()
+}
