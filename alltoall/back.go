@@ -45,27 +45,32 @@ func (h *Handle) combineRound(ctx context.Context, chunk int, answers []blas32.G
 	}
 	h.begin()
 	defer x.round.end()
-	l := &x.legs.combine
-	if h.back {
-		l = &x.legs.combineBack
-	}
 	for i := 1; i < x.size(); i++ {
 		r := x.next(i)
-		if out := h.offerAnswers(l, r, chunk, answers); len(out) > 0 {
+		if out := h.offerAnswers(r, chunk, answers); len(out) > 0 {
 			x.send(r, out)
 		}
-		if to := h.expectHome(l, r, chunk); len(to) > 0 {
+		if to := h.expectHome(r, chunk); len(to) > 0 {
 			x.recv(r, to)
 		}
 	}
-	own := h.offerAnswers(l, x.rank(), chunk, answers)
-	rows.CopyAll(h.expectHome(l, x.rank(), chunk), own)
+	own := h.offerAnswers(x.rank(), chunk, answers)
+	rows.CopyAll(h.expectHome(x.rank(), chunk), own)
 	return x.run(ctx, "combine")
 }
 
+// homeLeg is the one of what goes back to rank r, or comes back from it.
+func (h *Handle) homeLeg(r int) *leg {
+	if l := h.x.wires.to(r); h.back {
+		return &l.combineBack
+	} else {
+		return &l.combine
+	}
+}
+
 // offerAnswers lists the answers of a chunk that are for rank r.
-func (h *Handle) offerAnswers(l *leg, r, chunk int, answers []blas32.General) [][]byte {
-	begun := len(h.x.round.bufs)
+func (h *Handle) offerAnswers(r, chunk int, answers []blas32.General) [][]byte {
+	begun, l := len(h.x.round.bufs), h.homeLeg(r)
 	base, _ := h.arrivingRows(chunk)
 	begin, end := h.arriving(r, chunk)
 	for e := begin; e < end; e++ {
@@ -82,10 +87,10 @@ func (h *Handle) offerAnswers(l *leg, r, chunk int, answers []blas32.General) []
 }
 
 // expectHome lists where the answers of a chunk from rank r go.
-func (h *Handle) expectHome(l *leg, r, chunk int) [][]byte {
+func (h *Handle) expectHome(r, chunk int) [][]byte {
 	begun := len(h.x.round.bufs)
 	first, n := h.leavingRows(r, chunk)
-	h.x.expect(l, r, h.home, first, n)
+	h.x.expect(h.homeLeg(r), r, h.home, first, n)
 	return h.x.round.list(begun)
 }
 
@@ -114,7 +119,7 @@ func (h *Handle) DispatchBack(ctx context.Context, chunk int, m blas32.General) 
 
 // dispatchBackRound sends each other rank the rows of a chunk that its experts got first.
 func (h *Handle) dispatchBackRound(ctx context.Context, chunk int, m blas32.General) error {
-	x, l := h.x, &h.x.legs.dispatchBack
+	x := h.x
 	if chunk == 0 { // all of it, since a chunk is not a run of rows on this side
 		if err := x.checkFinite("dispatch", m); err != nil {
 			return err
@@ -124,29 +129,29 @@ func (h *Handle) dispatchBackRound(ctx context.Context, chunk int, m blas32.Gene
 	defer x.round.end()
 	for i := 1; i < x.size(); i++ {
 		r := x.next(i)
-		if out := h.offerRows(l, r, chunk, m); len(out) > 0 {
+		if out := h.offerRows(r, chunk, m); len(out) > 0 {
 			x.send(r, out)
 		}
-		if to := h.expectBack(l, r, chunk); len(to) > 0 {
+		if to := h.expectBack(r, chunk); len(to) > 0 {
 			x.recv(r, to)
 		}
 	}
-	own := h.offerRows(l, x.rank(), chunk, m)
-	rows.CopyAll(h.expectBack(l, x.rank(), chunk), own)
+	own := h.offerRows(x.rank(), chunk, m)
+	rows.CopyAll(h.expectBack(x.rank(), chunk), own)
 	return x.run(ctx, "dispatch")
 }
 
 // offerRows lists the rows of m that go to rank r in a chunk.
-func (h *Handle) offerRows(l *leg, r, chunk int, m blas32.General) [][]byte {
+func (h *Handle) offerRows(r, chunk int, m blas32.General) [][]byte {
 	begun := len(h.x.round.bufs)
 	first, n := h.leavingRows(r, chunk)
-	h.x.offer(l, m, first, n)
+	h.x.offer(&h.x.wires.to(r).dispatchBack, m, first, n)
 	return h.x.round.list(begun)
 }
 
 // expectBack lists where the rows of a chunk from rank s go.
-func (h *Handle) expectBack(l *leg, s, chunk int) [][]byte {
+func (h *Handle) expectBack(s, chunk int) [][]byte {
 	begun := len(h.x.round.bufs)
-	h.expectSegments(l, h.in, s, chunk)
+	h.expectSegments(&h.x.wires.to(s).dispatchBack, h.in, s, chunk)
 	return h.x.round.list(begun)
 }

@@ -43,7 +43,8 @@ type Config struct {
 	Topology Topology
 	// Costs are what Auto predicts by, such as links.Links. With nil it takes Direct.
 	Costs Costs
-	// Wire is the formats of rows in messages; its zero value is float32.
+	// Wire is the formats of rows in messages; its zero value is float32. [Exchange.SetWire] changes
+	// it.
 	Wire Wire
 	// MaxRelay bounds the bytes that a rank holds for others in a round; 0 means those of MaxRows
 	// rows, as many as it takes in for itself, and at least [DefaultMaxRelay].

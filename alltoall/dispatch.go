@@ -46,7 +46,7 @@ func (h *Handle) dispatchRound(ctx context.Context, chunk int) error {
 	h.begin()
 	defer x.round.end()
 	x.round.fault = h.unwritten
-	x.round.dedup, x.round.width = true, x.legs.dispatch.width
+	x.round.dedup = true
 	splits := x.emptySplits(x.size())
 	splits[x.rank()] = h.ownSplits(chunk)
 	for i := 1; i < x.size(); i++ {
@@ -75,7 +75,7 @@ func (h *Handle) sendRows(r, chunk int) {
 	}
 	begun := len(x.round.bufs)
 	x.round.bufs = append(x.round.bufs, x.encodeSplits(h.counts.ofExperts(h.leaving(r, chunk))))
-	h.listSource(first, n)
+	h.listSource(r, first, n)
 	x.send(r, x.round.list(begun))
 }
 
@@ -90,7 +90,7 @@ func (h *Handle) expectRows(s, chunk int) []byte {
 	splits := x.round.takeBytes(4 * (end - begin) * h.plan.Leaves[s])
 	begun := len(x.round.bufs)
 	x.round.bufs = append(x.round.bufs, splits)
-	h.expectSegments(&x.legs.dispatch, h.in, s, chunk)
+	h.expectSegments(&x.wires.to(s).dispatch, h.in, s, chunk)
 	x.recv(s, x.round.list(begun))
 	return splits
 }
@@ -99,10 +99,11 @@ func (h *Handle) expectRows(s, chunk int) []byte {
 func (h *Handle) keepRows(chunk int) {
 	x := h.x
 	begun := len(x.round.bufs)
-	h.listSource(h.leavingRows(x.rank(), chunk))
+	first, n := h.leavingRows(x.rank(), chunk)
+	h.listSource(x.rank(), first, n)
 	own := x.round.list(begun)
 	begun = len(x.round.bufs)
-	h.expectSegments(&x.legs.dispatch, h.in, x.rank(), chunk)
+	h.expectSegments(&x.wires.to(x.rank()).dispatch, h.in, x.rank(), chunk)
 	rows.CopyAll(x.round.list(begun), own)
 }
 

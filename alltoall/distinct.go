@@ -33,11 +33,16 @@ type distinctRows struct {
 	distinct []byte
 }
 
+// width is the bytes of a row of a bundle whose rows are each carried once. Those of one bundle
+// take links of the same class from end to end: in Dedup they end at its receiver, and in Rails
+// they cross to its node.
+func (r *relay) width(b Bundle) int { return r.x.wires.to(b.Peer).dispatch.width }
+
 // sendDistinct adds a bundle to the messages of a step.
 func (r *relay) sendDistinct(b Bundle) {
 	x := r.x
 	head := x.round.takeBytes(distinctHead(len(b.Blocks)))
-	width, total := x.round.width, 0
+	width, total := r.width(b), 0
 	clear(r.ids)
 	r.distinct = r.distinct[:0]
 	begun := len(x.round.bufs)
@@ -63,7 +68,7 @@ func (r *relay) sendDistinct(b Bundle) {
 	}
 	binary.LittleEndian.PutUint64(head[len(head)-wordBytes:], uint64(len(r.distinct)))
 	x.round.bufs = append(x.round.bufs, refs)
-	r.listDistinct()
+	r.listDistinct(width)
 	r.post(b.Peer, head, x.round.list(begun))
 }
 
@@ -83,15 +88,15 @@ func (r *relay) number(row []byte) uint32 {
 // 1 Gb/s takes 4 % less time as they are.
 const packBelow = 4 << 10
 
-// listDistinct appends the distinct rows to the round's buffers.
-func (r *relay) listDistinct() {
+// listDistinct appends the distinct rows, of width bytes, to the round's buffers.
+func (r *relay) listDistinct(width int) {
 	round := &r.x.round
-	if round.width >= packBelow {
+	if width >= packBelow {
 		round.bufs = append(round.bufs, r.distinct...)
 		clear(r.distinct)
 		return
 	}
-	to := round.takeBytes(round.width * len(r.distinct))
+	to := round.takeBytes(width * len(r.distinct))
 	round.bufs = append(round.bufs, to)
 	for i, row := range r.distinct {
 		to = to[copy(to, row):]
@@ -101,7 +106,7 @@ func (r *relay) listDistinct() {
 
 // landDistinct makes room for a bundle whose head has come.
 func (r *relay) landDistinct(a arrival) error {
-	x, peer, blocks := r.x, a.bundle.Peer, a.bundle.Blocks
+	x, peer, blocks, width := r.x, a.bundle.Peer, a.bundle.Blocks, r.width(a.bundle)
 	got, headBytes := r.first.recvs[a.at].N, distinctHead(len(blocks))
 	if got < headBytes {
 		return x.fault(peer, r.op, transport.ErrProtocol, "%d bytes, the head of %d blocks takes %d", got, len(blocks), headBytes)
@@ -111,7 +116,7 @@ func (r *relay) landDistinct(a arrival) error {
 	begun, total := len(x.round.bufs), 0
 	for i, block := range blocks {
 		prefix, n := word(2*i), word(2*i+1)
-		buf, err := r.roomForPrefix(peer, block, prefix, n)
+		buf, err := r.roomForPrefix(a.bundle, block, prefix, n)
 		if err != nil {
 			return err
 		}
@@ -124,10 +129,10 @@ func (r *relay) landDistinct(a arrival) error {
 	if distinct > uint64(total) {
 		return x.fault(peer, r.op, transport.ErrProtocol, "%d distinct rows among %d", distinct, total)
 	}
-	if err := r.hold(peer, refBytes*uint64(total)+uint64(x.round.width)*distinct); err != nil {
+	if err := r.hold(peer, refBytes*uint64(total)+uint64(width)*distinct); err != nil {
 		return err
 	}
-	o.refs, o.distinct = x.round.takeBytes(refBytes*total), x.round.takeBytes(x.round.width*int(distinct))
+	o.refs, o.distinct = x.round.takeBytes(refBytes*total), x.round.takeBytes(width*int(distinct))
 	begun = len(x.round.bufs)
 	x.round.bufs = append(append(x.round.bufs, o.prefix...), o.refs, o.distinct)
 	if err := r.fill(a, headBytes, x.round.list(begun)); err != nil {
@@ -137,10 +142,10 @@ func (r *relay) landDistinct(a arrival) error {
 	return nil
 }
 
-// roomForPrefix returns room for the prefix of a block that peer announces, after it has checked
-// the size.
-func (r *relay) roomForPrefix(peer int, block Block, prefix, n uint64) ([]byte, error) {
-	x := r.x
+// roomForPrefix returns room for the prefix of a block that a bundle announces, after it has
+// checked the size.
+func (r *relay) roomForPrefix(b Bundle, block Block, prefix, n uint64) ([]byte, error) {
+	x, peer := r.x, b.Peer
 	if block.To != x.rank() {
 		if most := uint64(x.maxRelay) / refBytes; n > most {
 			return nil, x.fault(peer, r.op, transport.ErrTooLarge, "%d rows of rank %d for rank %d, limit %d", n, block.From, block.To, most)
@@ -153,7 +158,7 @@ func (r *relay) roomForPrefix(peer int, block Block, prefix, n uint64) ([]byte, 
 	var mine []byte
 	want := 0
 	if bufs := r.in[block.From]; len(bufs) > 0 {
-		mine, want = bufs[0], (length(bufs)-len(bufs[0]))/x.round.width
+		mine, want = bufs[0], (length(bufs)-len(bufs[0]))/r.width(b)
 	}
 	if prefix != uint64(len(mine)) || n != uint64(want) {
 		return nil, x.fault(peer, r.op, transport.ErrProtocol, "%d bytes and %d rows of rank %d, announced %d and %d", prefix, n, block.From, len(mine), want)
@@ -164,7 +169,7 @@ func (r *relay) roomForPrefix(peer int, block Block, prefix, n uint64) ([]byte, 
 // assemble puts the blocks of a bundle for this rank together, and lists the pieces of those for
 // others.
 func (r *relay) assemble(o distinctRows) error {
-	x, width := r.x, r.x.round.width
+	x, width := r.x, r.width(o.bundle)
 	refs, distinct := o.refs, uint32(len(o.distinct)/width)
 	for i, block := range o.bundle.Blocks {
 		begun := len(x.round.bufs)

@@ -220,7 +220,6 @@ func landHead(t *testing.T, data []byte) error {
 	require.NoError(t, err)
 	prefix, row := make([]byte, 4), make([]byte, 4)
 	x.recv(bundle.Peer, [][]byte{prefix, row})
-	x.round.width = 4
 	r := &x.relay
 	r.begin(x, "fuzz")
 	buf := make([]byte, room)

@@ -92,6 +92,23 @@ func ExampleExchange_Pass() {
 	// Output: [[[0 0] [0 10]] [[1 0] [1 10]]]
 }
 
+// Between nodes, which share a slow link, rows travel in four bits, and within a node as they are.
+func ExampleExchange_SetWire() {
+	ts := inproc.New(1)
+	defer ts[0].Close()
+	exchange, err := alltoall.New(ts[0], alltoall.Config{Placement: alltoall.Even(2, 1), Dim: 64})
+	if err != nil {
+		panic(err)
+	}
+	wire := alltoall.Everywhere(alltoall.NVFP4H)
+	wire.Within = &alltoall.Wire{}
+	if err := exchange.SetWire(wire); err != nil { // every rank does so
+		panic(err)
+	}
+	fmt.Println(wire.RowBytes(64), "bytes of a row between nodes,", wire.Within.RowBytes(64), "within one")
+	// Output: 160 bytes of a row between nodes, 1024 within one
+}
+
 // What rank 1 of four does in Bruck's algorithm: log₂ 4 steps, each with one rank.
 func ExampleAlgorithm_Steps() {
 	for _, step := range alltoall.Bruck.Steps(alltoall.Topology{}, 4, 1) {

@@ -24,6 +24,8 @@ type Exchange struct {
 	ended freelist.List[Exchange] // of passes, for their memory
 	seq   uint64                  // number of the round
 
+	handles int // that have not been released
+
 	steps  [NumAlgorithms][]Step // of this rank, made when first needed
 	seenBy [2][]int32            // scratch: the node and the rank that a token last went to
 	relay  relay
@@ -36,19 +38,20 @@ type Exchange struct {
 	spare     []*Handle
 }
 
-// settings never change.
+// settings change by SetWire alone.
 type settings struct {
 	t         transport.Transport
 	placement Placement
 	dim       int
 	maxRows   int
 	maxRelay  int
+	setRelay  int  // Config.MaxRelay
 	counted   int  // MaxCounts
 	leaf      int  // Config.LeafRows
 	groups    int  // Config.Groups
 	inPlace   bool // the transport copies many short buffers as well as one
 	wire      Wire
-	legs      legs
+	wires     wires
 }
 
 // New makes an exchange over t, which must carry nothing else: see [transport.Sub].
@@ -59,14 +62,12 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 	can := transport.CapabilitiesOf(t)
 	x := &Exchange{chooser: newChooser(c, t.Size()), settings: settings{
 		t: t, placement: c.Placement, dim: c.Dim, maxRows: c.MaxRows, counted: MaxCounts, leaf: c.LeafRows,
-		groups: c.Groups, maxRelay: c.MaxRelay, wire: c.Wire, legs: newLegs(c.Wire, c.Dim), inPlace: can.Name != "" && !can.Network,
+		groups: c.Groups, setRelay: c.MaxRelay, inPlace: can.Name != "" && !can.Network,
 	}}
 	if x.maxRows == 0 {
 		x.maxRows = DefaultMaxRows
 	}
-	if x.maxRelay == 0 {
-		x.maxRelay = max(DefaultMaxRelay, times(x.maxRows, max(times(4, x.dim), x.legs.widest())))
-	}
+	x.setWire(c.Wire)
 	return x, nil
 }
 

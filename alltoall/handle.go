@@ -42,8 +42,9 @@ type Handle struct {
 	raw       source // of the first trip, as it is given
 	src       source // of the first trip, until all of it has left
 	packed    []float32
-	encoded   []byte // src as the dispatch's codec writes it, if that is not float32
-	unwritten error  // why it has not
+	sentEnds  []int // where what goes to each rank ends, if classes of links differ
+	encoded   [linkClasses]encodedRows
+	unwritten error // why it has not
 	preparing sync.WaitGroup
 	packing   func()         // pack, made once
 	in        blas32.General // the rows that this trip brings
@@ -52,6 +53,7 @@ type Handle struct {
 
 // newHandle returns a handle in the memory of one that has been released, if there is any.
 func (x *Exchange) newHandle() *Handle {
+	x.handles++
 	last := len(x.spare) - 1
 	if last < 0 {
 		return &Handle{x: x, progress: progress{live: true}}
@@ -101,6 +103,7 @@ func (h *Handle) Release() {
 		return
 	}
 	h.live = false
+	h.x.handles--
 	for i, data := range h.lent {
 		h.x.pool.put(data)
 		h.lent[i] = nil

@@ -17,7 +17,7 @@ type leg struct {
 	width   int  // bytes of a row
 }
 
-// legs are the four of an exchange.
+// legs are the four of rows between two ranks.
 type legs struct{ dispatch, combine, dispatchBack, combineBack leg }
 
 func newLegs(w Wire, dim int) legs {
@@ -36,6 +36,9 @@ func newLegs(w Wire, dim int) legs {
 func (l *legs) widest() int {
 	return max(l.dispatch.width, l.combine.width, l.dispatchBack.width, l.combineBack.width)
 }
+
+// narrows reports whether a row of the first trip is written in another format than float32.
+func (l *legs) narrows() bool { return l.dispatch.codec != nil }
 
 // encode writes a row to dst, which is as long as the codec says.
 func (l *leg) encode(dst []byte, row []float32) error {
@@ -124,23 +127,4 @@ func (x *Exchange) widen(op string) error {
 // codecFault blames a rank for what it has written.
 func (x *Exchange) codecFault(rank int, op string, err error) error {
 	return &transport.Error{Rank: transport.Joined(x.t, transport.Rank(rank)), Op: x.named(op), Seq: x.seq, Err: err}
-}
-
-// encodeSource writes all rows of the first trip as their leg does: those of each token once.
-func (h *Handle) encodeSource() {
-	l, dim := &h.x.legs.dispatch, h.x.dim
-	if l.codec == nil {
-		return
-	}
-	width, m := l.width, h.src.m
-	if n := m.Rows * width; cap(h.encoded) < n {
-		h.encoded = make([]byte, n)
-	}
-	h.encoded = h.encoded[:m.Rows*width]
-	for i := range m.Rows {
-		err := l.encode(h.encoded[i*width:(i+1)*width], m.Data[i*m.Stride:i*m.Stride+dim])
-		if err != nil && h.unwritten == nil {
-			h.unwritten = err
-		}
-	}
 }

@@ -29,8 +29,9 @@ func (x *Exchange) Pass(number uint64) *Exchange {
 	}
 	p := x.ended.Take()
 	if p == nil {
-		p = &Exchange{settings: x.settings, chooser: x.chooser.another(), whole: x}
+		p = &Exchange{chooser: x.chooser.another(), whole: x}
 	}
+	p.settings, p.chooser.rowBytes = x.settings, x.chooser.rowBytes
 	p.pass, p.seq = number, 0
 	return p
 }

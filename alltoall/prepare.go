@@ -11,7 +11,7 @@ func (h *Handle) prepare(raw source, a Algorithm) {
 	if raw.wantsPacking(x, a) {
 		h.src = source{m: x.pool.matrix(len(raw.token), x.dim)}
 		h.packed = h.src.m.Data
-	} else if x.legs.dispatch.codec == nil || raw.late {
+	} else if !x.wires.narrows() || raw.late {
 		return
 	}
 	if h.packing == nil {

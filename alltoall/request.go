@@ -51,6 +51,7 @@ func (x *Exchange) Begin(ctx context.Context, r Request) (*Handle, error) {
 		k = src.crossings(x, r.Counts)
 	}
 	h := x.newHandle()
+	h.setSentEnds(r.Counts)
 	h.prepare(src, x.chooser.last)
 	from, err := x.exchangeCounts(ctx, r.Counts, k)
 	if err != nil {

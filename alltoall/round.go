@@ -15,7 +15,6 @@ type round struct {
 	words        []byte
 	ints         []int
 	dedup        bool // messages are a prefix, then rows, which need not cross to a node twice
-	width        int  // bytes of a row
 	narrow       []arrivingRows
 	fault        error // of a codec, for which nothing is sent
 }

@@ -28,24 +28,24 @@ func (s source) gather(to blas32.General) {
 	}
 }
 
-// listSource appends rows [first, first+n) of what leaves to the round's buffers, in the format of
-// a dispatch.
-func (h *Handle) listSource(first, n int) {
+// listSource appends rows [first, first+n) of what leaves, which go to a rank, to the round's
+// buffers, in the format of a dispatch.
+func (h *Handle) listSource(to, first, n int) {
 	x, s := h.x, &h.src
-	r, width := &x.round, x.legs.dispatch.width
-	narrow := x.legs.dispatch.codec != nil
+	l, encoded := &x.wires.to(to).dispatch, &h.encoded[x.wires.link(to)]
+	r, width, narrow := &x.round, l.width, l.codec != nil
 	switch {
 	case n == 0:
 	case s.late:
-		x.offer(&x.legs.dispatch, s.m, first, n)
+		x.offer(l, s.m, first, n)
 	case s.token == nil && narrow:
-		r.bufs = append(r.bufs, h.encoded[first*width:(first+n)*width])
+		r.bufs = append(r.bufs, encoded.bytes[first*width:(first+n)*width])
 	case s.token == nil:
 		r.bufs = append(r.bufs, bytesOf(s.m, first, n))
 	default:
 		for _, t := range s.token[first : first+n] {
 			if narrow {
-				r.bufs = append(r.bufs, h.encoded[int(t)*width:(int(t)+1)*width])
+				r.bufs = append(r.bufs, encoded.row(int(t), width))
 				continue
 			}
 			begin := int(t) * s.m.Stride
@@ -101,9 +101,9 @@ func isNews(seen []int32, t int32, i int) bool {
 	return true
 }
 
-func cleared(list []int32, n int) []int32 {
+func cleared[T any](list []T, n int) []T {
 	if cap(list) < n {
-		return make([]int32, n)
+		return make([]T, n)
 	}
 	clear(list[:n])
 	return list[:n]
