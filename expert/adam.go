@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/moments"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -33,6 +34,9 @@ type Adam struct {
 	// Groups give some tensors another learning rate or weight decay; the first that a tensor is in
 	// counts.
 	Groups []ParamGroup
+	// Moments is how m and v are kept between updates. It may be changed: what there is of a set is
+	// rewritten at the next update or call of State.
+	Moments Moments
 
 	complete bool // made by NewAdam or used before: zeros are meant
 	state    map[*param.Set]*adamState
@@ -50,7 +54,8 @@ func NewAdam(lr float32) *Adam {
 }
 
 type adamState struct {
-	m, v         []float32
+	kept         Moments
+	m, v         vector
 	beta1, beta2 float64 // the products of the decay rates of all updates
 }
 
@@ -75,13 +80,14 @@ func (a *Adam) Validate() error {
 	}
 	s.from0("WeightDecay", a.WeightDecay)
 	s.groups(a.Groups, a.LR)
+	s.moments(a.Moments)
 	return s.err()
 }
 
 // String lists the settings.
 func (a *Adam) String() string {
-	return fmt.Sprintf("Adam{LR:%v Beta1:%v Beta2:%v Eps:%v WeightDecay:%v%s}",
-		a.LR, a.Beta1, a.Beta2, a.Eps, a.WeightDecay, groupsText(a.Groups))
+	return fmt.Sprintf("Adam{LR:%v Beta1:%v Beta2:%v Eps:%v WeightDecay:%v%s%s}",
+		a.LR, a.Beta1, a.Beta2, a.Eps, a.WeightDecay, groupsText(a.Groups), momentsText(a.Moments))
 }
 
 // Update implements [Optimizer]. It panics if grad has another length than p.Value, or if Validate
@@ -98,19 +104,41 @@ func (a *Adam) Update(p *param.Set, grad []float32) {
 		Scale1: float32(1 / (1 - s.beta1)), Scale2: float32(1 / (1 - s.beta2)),
 		Eps: a.Eps,
 	}
+	if a.Moments != Float32Moments {
+		a.updateBlocks(p, grad, s, &c)
+		return
+	}
 	rates{a.LR, a.WeightDecay}.runs(p, a.Groups, func(from, to int, of rates) {
 		c.LR, c.Keep = of.lr, of.keep()
-		c.Update(p.Value[from:to], grad[from:to], s.m[from:to], s.v[from:to])
+		c.Update(p.Value[from:to], grad[from:to], s.m.data[from:to], s.v.data[from:to])
 	})
 }
 
-// State implements [Stateful]: the moments "m" and "v", and the scalars "beta1_power" and
+// updateBlocks reads, changes and writes the moments of one block after the other.
+func (a *Adam) updateBlocks(p *param.Set, grad []float32, s *adamState, c *f32.AdamStep) {
+	first, second := cursor{vector: &s.m}, cursor{vector: &s.v}
+	all := rates{a.LR, a.WeightDecay}
+	var roomM, roomV [moments.Block]float32
+	eachBlock(p, func(tensor string, from, to int) {
+		of := all.of(a.Groups, p.Kind, tensor)
+		c.LR, c.Keep = of.lr, of.keep()
+		m, v := roomM[:to-from], roomV[:to-from]
+		first.get(m)
+		second.get(v)
+		c.Update(p.Value[from:to], grad[from:to], m, v)
+		first.set(m)
+		second.set(v)
+	})
+}
+
+// State implements [Stateful]: the moments "m" and "v", with the name of their format if they are
+// kept in fewer bits, as in "m.fp8", and the scalars "beta1_power" and
 // "beta2_power", the products of Beta1 and of Beta2 over all updates, from which come the
 // corrections of the moments' bias.
 func (a *Adam) State(p *param.Set) State {
 	s := a.of(p)
 	return State{
-		Moments: []Moment{{Name: "m", Data: s.m}, {Name: "v", Data: s.v}},
+		Moments: []Moment{s.m.moment("m"), s.v.moment("v")},
 		Scalars: []Scalar{{Name: "beta1_power", Value: &s.beta1}, {Name: "beta2_power", Value: &s.beta2}},
 	}
 }
@@ -118,15 +146,20 @@ func (a *Adam) State(p *param.Set) State {
 // Holds implements [Stateful].
 func (a *Adam) Holds(p *param.Set) bool { return a.state[p] != nil }
 
+// of returns what is kept of p, in the form that Moments asks for.
 func (a *Adam) of(p *param.Set) *adamState {
-	if s := a.state[p]; s != nil {
-		return s
+	first, second := a.Moments.first(), a.Moments.second()
+	s := a.state[p]
+	switch {
+	case s == nil:
+		if a.state == nil {
+			a.state = make(map[*param.Set]*adamState)
+		}
+		s = &adamState{beta1: 1, beta2: 1, m: newVector(p, a.Moments, first), v: newVector(p, a.Moments, second)}
+		a.state[p] = s
+	case s.kept != a.Moments:
+		s.m, s.v = s.m.converted(p, a.Moments, first), s.v.converted(p, a.Moments, second)
 	}
-	if a.state == nil {
-		a.state = make(map[*param.Set]*adamState)
-	}
-	n := len(p.Value)
-	s := &adamState{m: make([]float32, n), v: make([]float32, n), beta1: 1, beta2: 1}
-	a.state[p] = s
+	s.kept = a.Moments
 	return s
 }

@@ -36,6 +36,15 @@ func TestOptimizerConformance(t *testing.T) {
 			a.Groups = []expert.ParamGroup{{Names: []string{"v"}, WeightDecay: new(float32(0.2))}}
 			return a
 		},
+		"adam fp8": func() expert.Optimizer {
+			return &expert.Adam{LR: 0.01, Beta1: 0.8, Beta2: 0.9, Eps: 1e-6, Moments: expert.FP8Moments}
+		},
+		"adam int4": func() expert.Optimizer {
+			return &expert.Adam{LR: 0.01, Beta1: 0.8, Beta2: 0.9, Eps: 1e-6, Moments: expert.Int4Moments}
+		},
+		"momentum fp8": func() expert.Optimizer {
+			return &expert.SGD{LR: 0.1, Momentum: 0.9, Moments: expert.FP8Moments}
+		},
 		"sgd":      func() expert.Optimizer { return expert.NewSGD(0.1) },
 		"momentum": func() expert.Optimizer { return &expert.SGD{LR: 0.1, Momentum: 0.9, WeightDecay: 0.01} },
 	} {

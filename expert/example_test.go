@@ -145,3 +145,17 @@ func ExampleOptimizer() {
 	// gate [0.5 2]
 	// expert [0.25 1.5]
 }
+
+// ExampleMoments has an optimizer keep its state in a quarter of the bytes.
+func ExampleMoments() {
+	p := param.NewSet(param.Tensor{Name: "w", Shape: []int{64, 256}})
+	adam := expert.NewAdam(1e-3)
+	adam.Moments = expert.FP8Moments
+	adam.Update(p, make([]float32, len(p.Value)))
+	for _, m := range adam.State(p).Moments {
+		fmt.Printf("%s: %.2f bytes a parameter\n", m.Name, float64(len(m.Codes))/float64(len(p.Value)))
+	}
+	// Output:
+	// m.fp8: 1.04 bytes a parameter
+	// v.fp8: 1.04 bytes a parameter
+}

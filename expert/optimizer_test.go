@@ -113,6 +113,8 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 		{expert.NewAdam(inf), []string{"Adam.LR is +Inf"}},
 		{expert.NewAdam(-0.1), []string{"Adam.LR is -0.1, must be a finite number of at least 0"}},
 		{expert.NewSGD(nan), []string{"SGD.LR is NaN"}},
+		{with(func(a *expert.Adam) { a.Moments = 3 }), []string{"Adam.Moments is 3, must be 0 to 2"}},
+		{&expert.SGD{LR: 1, Moments: -1}, []string{"SGD.Moments is -1, must be 0 to 2"}},
 		{expert.NewSGD(-1), []string{"SGD.LR is -1"}},
 		{with(func(a *expert.Adam) { a.Beta1 = 1 }), []string{"Adam.Beta1 is 1"}},
 		{with(func(a *expert.Adam) { a.Beta2 = -0.5 }), []string{"Adam.Beta2 is -0.5"}},

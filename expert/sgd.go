@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/switchyard-moe/switchyard/internal/moments"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -22,9 +23,18 @@ type SGD struct {
 	// Groups give some tensors another learning rate or weight decay; the first that a tensor is in
 	// counts.
 	Groups []ParamGroup
+	// Moments is how v is kept between updates. It may be changed: what there is of a set is
+	// rewritten at the next update or call of State.
+	Moments Moments
 
 	complete bool // made by NewSGD or used before: an LR of 0 is meant
-	state    map[*param.Set][]float32
+	state    map[*param.Set]*velocity
+}
+
+// velocity is the sum of past gradients of a set.
+type velocity struct {
+	kept Moments
+	v    vector
 }
 
 var (
@@ -49,13 +59,14 @@ func (s *SGD) Validate() error {
 	of.within("Momentum", s.Momentum, 0, 1)
 	of.from0("WeightDecay", s.WeightDecay)
 	of.groups(s.Groups, s.LR)
+	of.moments(s.Moments)
 	return of.err()
 }
 
 // String lists the settings.
 func (s *SGD) String() string {
-	return fmt.Sprintf("SGD{LR:%v Momentum:%v WeightDecay:%v%s}",
-		s.LR, s.Momentum, s.WeightDecay, groupsText(s.Groups))
+	return fmt.Sprintf("SGD{LR:%v Momentum:%v WeightDecay:%v%s%s}",
+		s.LR, s.Momentum, s.WeightDecay, groupsText(s.Groups), momentsText(s.Moments))
 }
 
 // Update implements [Optimizer]. It panics if grad has another length than p.Value, or if Validate
@@ -64,10 +75,38 @@ func (s *SGD) Update(p *param.Set, grad []float32) {
 	checkGrad(p, grad)
 	mustValidate(s)
 	s.complete = true
-	step := s.velocity(p, grad)
+	if s.Momentum != 0 && s.Moments != Float32Moments {
+		s.updateBlocks(p, grad)
+		return
+	}
+	step := grad
+	if s.Momentum != 0 {
+		step = s.of(p).v.data
+		s.accelerate(step, grad)
+	}
 	rates{s.LR, s.WeightDecay}.runs(p, s.Groups, func(from, to int, of rates) {
 		descend(p.Value[from:to], step[from:to], of)
 	})
+}
+
+// updateBlocks reads, changes and writes the velocity of one block after the other.
+func (s *SGD) updateBlocks(p *param.Set, grad []float32) {
+	kept, all := cursor{vector: &s.of(p).v}, rates{s.LR, s.WeightDecay}
+	var room [moments.Block]float32
+	eachBlock(p, func(tensor string, from, to int) {
+		v := room[:to-from]
+		kept.get(v)
+		s.accelerate(v, grad[from:to])
+		descend(p.Value[from:to], v, all.of(s.Groups, p.Kind, tensor))
+		kept.set(v)
+	})
+}
+
+// accelerate adds a gradient to a velocity.
+func (s *SGD) accelerate(v, grad []float32) {
+	for i, g := range grad {
+		v[i] = float32(s.Momentum*v[i]) + g
+	}
 }
 
 // descend moves values against a direction of the same length.
@@ -78,38 +117,31 @@ func descend(value, step []float32, of rates) {
 	}
 }
 
-// State implements [Stateful]: the moment "v", the sum of past gradients; nothing without Momentum.
+// State implements [Stateful]: the moment "v", the sum of past gradients, with the name of its
+// format if it is kept in fewer bits, as in "v.fp8"; nothing without Momentum.
 func (s *SGD) State(p *param.Set) State {
 	if s.Momentum == 0 {
 		return State{}
 	}
-	return State{Moments: []Moment{{Name: "v", Data: s.of(p)}}}
+	return State{Moments: []Moment{s.of(p).v.moment("v")}}
 }
 
 // Holds implements [Stateful].
 func (s *SGD) Holds(p *param.Set) bool { return s.Momentum != 0 && s.state[p] != nil }
 
-// velocity returns the direction of the update: grad itself without momentum.
-func (s *SGD) velocity(p *param.Set, grad []float32) []float32 {
-	if s.Momentum == 0 {
-		return grad
+// of returns the sum of past gradients of p, in the form that Moments asks for.
+func (s *SGD) of(p *param.Set) *velocity {
+	kept := s.state[p]
+	switch {
+	case kept == nil:
+		if s.state == nil {
+			s.state = make(map[*param.Set]*velocity)
+		}
+		kept = &velocity{v: newVector(p, s.Moments, s.Moments.first())}
+		s.state[p] = kept
+	case kept.kept != s.Moments:
+		kept.v = kept.v.converted(p, s.Moments, s.Moments.first())
 	}
-	v := s.of(p)
-	for i, g := range grad {
-		v[i] = float32(s.Momentum*v[i]) + g
-	}
-	return v
-}
-
-// of returns the sum of past gradients of p.
-func (s *SGD) of(p *param.Set) []float32 {
-	if v := s.state[p]; v != nil {
-		return v
-	}
-	if s.state == nil {
-		s.state = make(map[*param.Set][]float32)
-	}
-	v := make([]float32, len(p.Value))
-	s.state[p] = v
-	return v
+	kept.kept = s.Moments
+	return kept
 }

@@ -19,17 +19,24 @@ type Stateful interface {
 
 // State is what an optimizer keeps for one set of parameters.
 type State struct {
-	// Moments are vectors laid out as the set's Value.
+	// Moments are vectors laid out as the set's Value, or codes of such.
 	Moments []Moment
 	// Scalars are numbers that hold for the whole set.
 	Scalars []Scalar
 }
 
-// Moment is a vector laid out as the values of a set of parameters.
+// Moment is a vector laid out as the values of a set of parameters, or bytes that stand for one.
 type Moment struct {
-	// Name is unique in the state: "m".
+	// Name is unique in the state: "m". That of bytes tells what they mean: "m.fp8".
 	Name string
+	// Data are the vector's numbers; nil if Codes stand for it.
 	Data []float32
+	// Codes are what is kept of the set's tensors one after the other; of a set of kind
+	// [param.Expert], of each expert's part of a tensor one after the other. So experts can be moved
+	// between sets.
+	Codes []byte
+	// Size is the number of bytes of a tensor, or an expert's part, of n elements in Codes.
+	Size func(n int) int
 }
 
 // Scalar is one number of an optimizer's state.

@@ -46,16 +46,29 @@ func stateForm(t *testing.T, kind func() expert.Optimizer) {
 	require.Equal(t, names, stateNames(t, o.State(none)), "names of a set without elements")
 
 	a, b := o.State(p), o.State(p)
-	memory := map[*float32]string{&p.Value[0]: "Value"}
+	memory := map[any]string{&p.Value[0]: "Value"}
 	for i, m := range a.Moments {
-		require.Len(t, m.Data, len(p.Value), m.Name)
-		require.Same(t, &m.Data[0], &b.Moments[i].Data[0], "%s is not the optimizer's memory", m.Name)
-		require.Empty(t, memory[&m.Data[0]], "%s has memory of something else", m.Name)
-		memory[&m.Data[0]] = m.Name
+		first := momentForm(t, p, m)
+		require.Same(t, first, momentForm(t, p, b.Moments[i]), "%s is not the optimizer's memory", m.Name)
+		require.Empty(t, memory[first], "%s has memory of something else", m.Name)
+		memory[first] = m.Name
 	}
 	for i, s := range a.Scalars {
 		require.Same(t, s.Value, b.Scalars[i].Value, "%s is not the optimizer's memory", s.Name)
 	}
+}
+
+// momentForm checks the length of a moment of a set of one tensor, and returns the address of its
+// first number or byte.
+func momentForm(t *testing.T, p *param.Set, m expert.Moment) any {
+	if m.Size == nil {
+		require.Len(t, m.Data, len(p.Value), m.Name)
+		require.Empty(t, m.Codes, "%s has numbers and codes", m.Name)
+		return &m.Data[0]
+	}
+	require.Len(t, m.Codes, m.Size(len(p.Value)), m.Name)
+	require.Empty(t, m.Data, "%s has codes and numbers", m.Name)
+	return &m.Codes[0]
 }
 
 // stateNames returns the names in order, of which none may be empty or come twice.
@@ -109,6 +122,7 @@ func stateHeld(t *testing.T, kind func() expert.Optimizer) {
 // saved is a copy of an optimizer's state.
 type saved struct {
 	moments [][]float32
+	codes   [][]byte
 	scalars []float64
 }
 
@@ -116,6 +130,7 @@ func save(s expert.State) saved {
 	var of saved
 	for _, m := range s.Moments {
 		of.moments = append(of.moments, slices.Clone(m.Data))
+		of.codes = append(of.codes, slices.Clone(m.Codes))
 	}
 	for _, one := range s.Scalars {
 		of.scalars = append(of.scalars, *one.Value)
@@ -126,6 +141,7 @@ func save(s expert.State) saved {
 func (of saved) load(s expert.State) {
 	for i, m := range s.Moments {
 		copy(m.Data, of.moments[i])
+		copy(m.Codes, of.codes[i])
 	}
 	for i, one := range s.Scalars {
 		*one.Value = of.scalars[i]
@@ -173,6 +189,9 @@ func stateApart(t *testing.T, kind func() expert.Optimizer) {
 		for _, m := range both.State(a).Moments {
 			for j := range m.Data {
 				m.Data[j] = 0.5
+			}
+			for j := range m.Codes {
+				m.Codes[j] = 1
 			}
 		}
 		for _, s := range both.State(a).Scalars {

@@ -16,3 +16,4 @@ func siluGradVec(dst, x, dy []float32)              { siluGradGeneric(dst, x, dy
 func swiglu(dst, gate, up []float32)                { swigluGeneric(dst, gate, up) }
 func swigluGrad(dGate, dUp, gate, up, dy []float32) { swigluGradGeneric(dGate, dUp, gate, up, dy) }
 func adam(c *AdamStep, value, grad, m, v []float32) { adamGeneric(c, value, grad, m, v) }
+func power(p *PowerOf, dst, x []float32)            { powerGeneric(p, dst, x) }

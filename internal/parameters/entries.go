@@ -167,10 +167,11 @@ func (l *Lister) AddSet(prefix string, set *param.Set) {
 		return
 	}
 	l.makeLater(prefix, set, func(string) bool { return true }, func(all *Lister) { all.AddSet(prefix, set) })
-	state := l.stateOf(set)
+	state := l.stateOf(set, 1)
+	all := vectors(set, state)
 	for i, t := range set.Tensors() {
-		for _, v := range vectors(set, state) {
-			l.Add(v.entry(set.Kind, prefix+t.Name, t.Shape, set.Of(v.data, i)))
+		for _, v := range all {
+			l.Add(v.entry(set, prefix+t.Name, t.Shape, v.part(set, 1, i, 0)))
 		}
 	}
 	l.addScalars(prefix, []expert.State{state})
@@ -215,7 +216,7 @@ func (l *Lister) AddExperts(prefix string, of Experts) {
 	first := of.First
 	states := make([]expert.State, len(of.Sets))
 	for g, set := range of.Sets {
-		states[g] = l.stateOf(set)
+		states[g] = l.stateOf(set, countOf(set))
 		first = l.addGroup(prefix, set, vectors(set, states[g]), first, of)
 	}
 	l.addScalars(prefix, states)
@@ -228,9 +229,7 @@ func (l *Lister) addGroup(prefix string, set *param.Set, all []vector, first int
 	for j := range count {
 		for i, t := range set.Tensors() {
 			for _, v := range all {
-				each := sizeOfOne(t)
-				data := set.Of(v.data, i)[j*each : (j+1)*each : (j+1)*each]
-				e := v.entry(set.Kind, fmt.Sprintf("%s%d.%s", prefix, first+j, t.Name), t.Shape[1:], data)
+				e := v.entry(set, fmt.Sprintf("%s%d.%s", prefix, first+j, t.Name), t.Shape[1:], v.part(set, count, i, j))
 				e.Writer = (first+j)%of.Copies == of.Copy
 				l.entries = append(l.entries, e)
 			}
@@ -258,19 +257,18 @@ func (l *Lister) makeLater(prefix string, set *param.Set, has func(rest string) 
 	}
 }
 
-// stateOf is what the optimizer keeps for a set.
-func (l *Lister) stateOf(set *param.Set) expert.State {
+// stateOf is what the optimizer keeps for a set whose tensors have this number of parts.
+func (l *Lister) stateOf(set *param.Set, parts int) expert.State {
 	if l.leavesOut(set) {
 		return expert.State{}
 	}
 	state := l.optimizer.State(set)
 	state.Moments = slices.DeleteFunc(slices.Clone(state.Moments), func(m expert.Moment) bool {
-		wrong := len(m.Data) != len(set.Value)
-		if wrong {
-			l.faults = append(l.faults, fmt.Errorf("moment %q of %T has %d elements for %d parameters",
-				m.Name, l.optimizer, len(m.Data), len(set.Value)))
+		err := checkMoment(set, parts, m)
+		if err != nil {
+			l.faults = append(l.faults, fmt.Errorf("moment %q of %T has %w", m.Name, l.optimizer, err))
 		}
-		return wrong
+		return err != nil
 	})
 	return state
 }
@@ -307,24 +305,64 @@ func (l *Lister) addScalars(prefix string, states []expert.State) {
 	}
 }
 
+// checkMoment returns what is wrong with the length of a moment.
+func checkMoment(set *param.Set, parts int, m expert.Moment) error {
+	if m.Size == nil {
+		if len(m.Data) != len(set.Value) {
+			return fmt.Errorf("%d elements for %d parameters", len(m.Data), len(set.Value))
+		}
+		return nil
+	}
+	v := vector{size: m.Size}
+	if want := v.start(set, parts, len(set.Tensors())); len(m.Codes) != want {
+		return fmt.Errorf("%d bytes for %d parameters, want %d for %d parts of each tensor",
+			len(m.Codes), len(set.Value), want, parts)
+	}
+	return nil
+}
+
 // vector is laid out as the values of a set: the values themselves, or a moment.
 type vector struct {
 	moment string // "" for the values
 	data   []float32
+	codes  []byte // in place of data, of which size are of so many elements, if that is not nil
+	size   func(n int) int
 }
 
 // vectors lists the values of a set and what the optimizer keeps for them.
 func vectors(set *param.Set, state expert.State) []vector {
 	list := []vector{{data: set.Value}}
 	for _, m := range state.Moments {
-		list = append(list, vector{m.Name, m.Data})
+		list = append(list, vector{m.Name, m.Data, m.Codes, m.Size})
 	}
 	return list
 }
 
-// entry describes the elements data of v, which belong to the tensor called name.
-func (v vector) entry(kind param.Kind, name string, shape []int, data []float32) param.Entry {
-	e := param.Entry{Name: name, Kind: kind, Shape: slices.Clone(shape), Data: data}
+// part is what belongs to part j of tensor i of a set whose tensors have this number of parts.
+func (v *vector) part(set *param.Set, parts, i, j int) any {
+	if v.size == nil {
+		each := set.Tensors()[i].Len() / max(parts, 1)
+		return set.Of(v.data, i)[j*each : (j+1)*each : (j+1)*each]
+	}
+	n := v.size(set.Tensors()[i].Len() / parts)
+	at := v.start(set, parts, i) + j*n
+	return v.codes[at : at+n : at+n]
+}
+
+// start is where tensor i begins in codes.
+func (v *vector) start(set *param.Set, parts, i int) (at int) {
+	for _, t := range set.Tensors()[:i] {
+		at += parts * v.size(t.Len()/max(parts, 1))
+	}
+	return at
+}
+
+// entry describes data, elements or codes of v, which belong to the tensor called name.
+func (v *vector) entry(set *param.Set, name string, shape []int, data any) param.Entry {
+	e := param.Entry{Name: name, Kind: set.Kind, Shape: slices.Clone(shape), Data: data}
+	if codes, ok := data.([]byte); ok {
+		e.Shape = []int{len(codes)}
+	}
 	if v.moment != "" {
 		e.Name, e.Role = optimizerPrefix+name+"."+v.moment, param.Training
 	}

@@ -1,0 +1,83 @@
+package moments
+
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/quant"
+)
+
+// FP8 follows COAT's dynamic range expansion (Xi et al. 2024, arXiv 2410.19313). Of a block whose
+// largest magnitude is a, and the least that is not 0 is b, number x is written as E4M3 of
+// 448·(|x|/a)^k with x's sign, where k takes a/b to the range of E4M3, 448²/2, rounded down to a
+// sixteenth. COAT centres on √(ab) first, which cancels. A block is a, a byte for k, and the codes.
+//
+// What is above 0 has a code above 0. So no second moment becomes 0 beside a first moment that does
+// not, by whose root an update would be divided.
+
+const (
+	sixteenths = 16 // of k
+	// leastStep is k of 3/16, of which the inverse takes the least code to a number above 0. A span
+	// that needs less is above 2^88.
+	leastStep = 2
+	mostStep  = math.MaxUint8 // k of 16, where all numbers of a block are nearly equal
+)
+
+// logRange is ln(448²/2).
+const logRange = 11.5164393
+
+// logTop is that of E4M3's largest number.
+func logTop() float32 { return f32.Log(quant.LargestE4M3) }
+
+// exponent is k of a block's byte.
+func exponent(step byte) float32 { return float32(int(step)+1) / sixteenths }
+
+// stepOf is the byte for k of a block whose magnitudes have logarithms of this span.
+func stepOf(span float32) byte {
+	if !(span > logRange/((mostStep+1)/sixteenths)) {
+		return mostStep
+	}
+	return byte(max(int(sixteenths*logRange/span)-1, leastStep))
+}
+
+func encodeFP8(dst []byte, block []float32) {
+	a, codes := quant.Largest(block), dst[FP8.head():]
+	if !(a <= math.MaxFloat32) {
+		a = float32(math.NaN())
+	}
+	binary.LittleEndian.PutUint32(dst, math.Float32bits(a))
+	if !(a > 0) {
+		clear(dst[4:])
+		return
+	}
+	p := f32.PowerOf{Log: f32.Log(a), Factor: quant.LargestE4M3}
+	dst[4] = stepOf(p.Log - f32.Log(leastIn(block)))
+	p.Exponent = exponent(dst[4])
+	var room [Block]float32
+	powers := room[:len(block)]
+	p.Apply(powers, block)
+	quant.EncodeE4M3(codes, powers)
+	if dst[4] == leastStep {
+		raise(codes, block)
+	}
+}
+
+// raise gives the least code to numbers that are not 0 but have its code.
+func raise(codes []byte, block []float32) {
+	for i, v := range block {
+		if v != 0 && codes[i]&0x7f == 0 {
+			codes[i]++
+		}
+	}
+}
+
+func decodeFP8(block []float32, src []byte) {
+	a := math.Float32frombits(binary.LittleEndian.Uint32(src))
+	if a != a {
+		fill(block, a)
+		return
+	}
+	quant.DecodeE4M3(block, src[FP8.head():])
+	(&f32.PowerOf{Log: logTop(), Exponent: 1 / exponent(src[4]), Factor: a}).Apply(block, block)
+}
