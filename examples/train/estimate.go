@@ -13,8 +13,8 @@ func (o options) printEstimate(to io.Writer) error {
 		if err != nil {
 			return fmt.Errorf("layer of block %d: %w", block, err)
 		}
-		fmt.Fprintf(to, "layer of block %d, %d tokens a pass on each of %d ranks, in all %.1f MB with Adam:\n%v",
-			block, tokens, o.ranks, float64(e.Training(2))/1e6, e)
+		fmt.Fprintf(to, "layer of block %d, %d tokens a pass on each of %d ranks, in all %.1f MB with the optimizer:\n%v",
+			block, tokens, o.ranks, float64(e.Training(0)+o.momentBytes(int(e.Parameters/4)))/1e6, e)
 	}
 	return nil
 }

@@ -1,6 +1,10 @@
 package main
 
-import "github.com/switchyard-moe/switchyard/expert"
+import (
+	"slices"
+
+	"github.com/switchyard-moe/switchyard/expert"
+)
 
 // The names of -optimizer.
 const (
@@ -18,11 +22,11 @@ type optimizer struct {
 func (o options) newOptimizer() optimizer {
 	if o.optimizer == sgdOptimizer {
 		s := expert.NewSGD(float32(o.lr))
-		s.Momentum, s.WeightDecay = float32(o.momentum), float32(o.decay)
+		s.Momentum, s.WeightDecay, s.Moments = float32(o.momentum), float32(o.decay), o.momentsKind()
 		return optimizer{s, &s.LR}
 	}
 	a := expert.NewAdam(float32(o.lr))
-	a.Beta2, a.WeightDecay = 0.99, float32(o.decay)
+	a.Beta2, a.WeightDecay, a.Moments = 0.99, float32(o.decay), o.momentsKind()
 	return optimizer{a, &a.LR}
 }
 
@@ -30,4 +34,28 @@ func (o options) newOptimizer() optimizer {
 func (o optimizer) setRate(rate float32) error {
 	*o.rate = rate
 	return o.Validate()
+}
+
+// momentsNames are the choices of -moments.
+func momentsNames() (names []string) {
+	for m := expert.Float32Moments; m <= expert.Int4Moments; m++ {
+		names = append(names, m.String())
+	}
+	return names
+}
+
+// momentsKind is what -moments asks for.
+func (o options) momentsKind() expert.Moments {
+	return expert.Moments(slices.Index(momentsNames(), o.moments))
+}
+
+// momentBytes is what the optimizer keeps for n parameters.
+func (o options) momentBytes(n int) int64 {
+	moments := 2
+	if o.optimizer == sgdOptimizer {
+		if moments = 1; o.momentum == 0 {
+			moments = 0
+		}
+	}
+	return int64(moments * o.momentsKind().Bytes(n))
 }

@@ -37,7 +37,7 @@ type options struct {
 
 	steps, batch, groups int
 	stopAfter            int
-	optimizer            string
+	optimizer, moments   string
 	lr, decay, momentum  float64
 	clip                 float64
 	warmup               int
@@ -170,6 +170,7 @@ func (o *options) declareTraining(f *flagSet) {
 	integer(f, &o.batch, "batch", 16, 1, large, "sequences of a step, over all ranks")
 	integer(f, &o.groups, "groups", 8, 1, large, "groups of whole sequences that a batch is cut into; they are spread over the ranks, and capacity counts within one")
 	choice(f, &o.optimizer, "optimizer", "what turns gradients into updates", adamwOptimizer, sgdOptimizer)
+	choice(f, &o.moments, "moments", "how the optimizer keeps its moments: Adam 8, 2.1 or 1.1 bytes a parameter", momentsNames()...)
 	number(f, &o.lr, "lr", 3e-3, 0, 1, "highest learning rate")
 	number(f, &o.decay, "decay", 0.05, 0, 1, "weight decay")
 	number(f, &o.momentum, "momentum", 0.9, 0, 1, "decay rate of the sum of past gradients, with -optimizer sgd")

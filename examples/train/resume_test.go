@@ -43,7 +43,7 @@ func TestResumeGivesTheSameResult(t *testing.T) {
 	clearLauncher(t)
 	text := short(t)
 	lines, ranks := []string{
-		"-micro 2 -optimizer sgd -clip 0.1", "-router several -optimizer sgd", "", "-clip 0.1", "-router sigmoid-bias -micro 2 -overlap 2",
+		"-micro 2 -moments int4 -clip 0.1", "-router several -optimizer sgd -moments fp8", "", "-clip 0.1", "-router sigmoid-bias -micro 2 -overlap 2",
 	}, []int{1, 3, 8, 2, 4}
 	if testing.Short() {
 		lines, ranks = lines[:2], ranks[:3]
@@ -149,6 +149,7 @@ func TestResumeWithOtherFlagsIsRefused(t *testing.T) {
 		{[]string{"-seed", "2", "-dim", "16"}, []string{"-seed was 1 and is 2", "-dim was 8 and is 16"}},
 		{[]string{"-steps", "2"}, []string{"-steps was 3 and is 2", "it has taken 3"}},
 		{[]string{"-optimizer", "sgd"}, []string{"-optimizer was adamw and is sgd"}},
+		{[]string{"-moments", "fp8"}, []string{"-moments was float32 and is fp8"}},
 		{[]string{"-no-experts"}, []string{"-no-experts was false and is true"}},
 		{[]string{"-text", other}, []string{"-text was sha256:"}},
 	} {

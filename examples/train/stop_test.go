@@ -28,7 +28,8 @@ func TestOptimizers(t *testing.T) {
 	clearLauncher(t)
 	text := short(t)
 	seen := map[string]bool{}
-	for _, flags := range [][]string{{"-optimizer", "adamw"}, {"-optimizer", "sgd"}, {"-optimizer", "sgd", "-momentum", "0.5"}} {
+	for _, flags := range [][]string{{"-optimizer", "adamw"}, {"-optimizer", "sgd"}, {"-optimizer", "sgd", "-momentum", "0.5"},
+		{"-moments", "fp8"}, {"-moments", "int4"}, {"-moments", "fp8", "-optimizer", "sgd"}} {
 		_, one := trainTiny(t, append(flags, "-ranks", "1", "-text", text)...)
 		_, three := trainTiny(t, append(flags, "-ranks", "3", "-text", text)...)
 		require.Equal(t, one.ParamSHA256, three.ParamSHA256)

@@ -325,8 +325,8 @@ func checkMoment(set *param.Set, parts int, m expert.Moment) error {
 type vector struct {
 	moment string // "" for the values
 	data   []float32
-	codes  []byte // in place of data, of which size are of so many elements, if that is not nil
-	size   func(n int) int
+	codes  []byte          // in place of data, if size is not nil
+	size   func(n int) int // the bytes in codes of n elements
 }
 
 // vectors lists the values of a set and what the optimizer keeps for them.

@@ -168,3 +168,46 @@ func TestMomentsOfExpertsElsewhere(t *testing.T) {
 		require.Len(t, state.Make("optimizer.experts.beta1_power"), 2*len(own)+2)
 	}
 }
+
+// TestCodesOfMoments: each expert's part of them is an entry, whatever set it is in.
+func TestCodesOfMoments(t *testing.T) {
+	adam := expert.NewAdam(0.1)
+	adam.Moments = expert.FP8Moments
+	sets := []*param.Set{setOf(0, 2, 3), setOf(6, 1, 3)}
+	for i, set := range sets {
+		set.Kind = param.Expert
+		grad := make([]float32, len(set.Value))
+		for j := range grad {
+			grad[j] = float32(3*i + j + 1)
+		}
+		adam.Update(set, grad)
+	}
+	gate := setOf(0, 2, 3)
+	l := parameters.NewLister(0, 1, 0, adam)
+	l.AddExperts("experts.", parameters.Experts{Sets: sets, Copies: 1})
+	l.AddSet("gate.", gate)
+	state, err := l.State()
+	require.NoError(t, err)
+	data := map[string][]byte{}
+	for _, e := range state.Entries {
+		if codes, ok := e.Data.([]byte); ok {
+			require.Equal(t, []int{len(codes)}, e.Shape)
+			data[e.Name] = codes
+		}
+	}
+	require.Len(t, data, 2*4)
+	require.Len(t, data["optimizer.experts.1.w.m.fp8"], 5+3)
+	require.Len(t, data["optimizer.gate.w.v.fp8"], 5+6)
+	whole := adam.State(sets[0]).Moments[0].Codes
+	require.Equal(t, whole[8:], data["optimizer.experts.1.w.m.fp8"])
+	require.Same(t, &whole[8], &data["optimizer.experts.1.w.m.fp8"][0])
+	require.Equal(t, data["optimizer.experts.1.w.m.fp8"], data["optimizer.experts.2.w.m.fp8"], "of the same gradients")
+
+	sets[0].Kind = param.Dense // so Adam makes codes of the whole tensor
+	other := expert.NewAdam(0.1)
+	other.Moments = expert.FP8Moments
+	l = parameters.NewLister(0, 1, 0, other)
+	l.AddExperts("experts.", parameters.Experts{Sets: sets[:1], Copies: 1})
+	_, err = l.State()
+	require.ErrorContains(t, err, `moment "m.fp8" of *expert.Adam has 11 bytes for 6 parameters, want 16 for 2 parts of each tensor`)
+}
