@@ -11,15 +11,16 @@ import (
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// attention is the first half of a block: norm, causal multi-head self-attention, and a product
-// back to the residual stream. A sequence's queries, keys and values stand side by side in the
+// attention is the first half of a block: norm, multi-head self-attention, which is causal or goes
+// both ways, and a product back to the residual stream. A sequence's queries, keys and values stand side by side in the
 // columns of one matrix, which is also the cache of generation: keys and values of earlier tokens
 // stay in it.
 type attention struct {
 	set        *param.Set
 	seq, heads int
 	scale      float32     // 1/√(width of a head)
-	decay      [][]float32 // of each head: what is added to scores, by distance, from Seq-1 down to 0
+	both       bool        // tokens attend to later ones too
+	decay      [][]float32 // of each head: what is added to scores, by how much later a key is, from 1-Seq to Seq-1
 
 	normed  matrix // tokens × Dim
 	qkv     matrix // tokens × 3·Dim
@@ -39,7 +40,7 @@ const (
 )
 
 func newAttention(c Config, in initializer) *attention {
-	a := &attention{seq: c.Seq, heads: c.Heads, scale: float32(1 / math.Sqrt(float64(c.Dim/c.Heads)))}
+	a := &attention{seq: c.Seq, heads: c.Heads, both: c.Bidirectional, scale: float32(1 / math.Sqrt(float64(c.Dim/c.Heads)))}
 	a.set = param.NewSet(
 		param.Tensor{Name: "norm.gain", Shape: []int{c.Dim}},
 		param.Tensor{Name: "norm.bias", Shape: []int{c.Dim}},
@@ -56,14 +57,14 @@ func newAttention(c Config, in initializer) *attention {
 // decays returns the linear biases of Press et al. 2022, which let a head begin with the nearest
 // tokens instead of having to find them: a head's scores fall with distance, by 1 a token in the
 // first head and ever less in the others, down towards 1/256. The slopes are powers of two, which
-// are exact on every machine.
+// are exact on every machine. Both ways a distance counts the same.
 func decays(heads, seq int) [][]float32 {
 	list := make([][]float32, heads)
 	for h := range list {
 		slope := float32(math.Ldexp(1, -8*h/heads))
-		list[h] = make([]float32, seq)
+		list[h] = make([]float32, 2*seq-1)
 		for i := range list[h] {
-			list[h][i] = -slope * float32(seq-1-i)
+			list[h][i] = -slope * float32(max(seq-1-i, i-(seq-1)))
 		}
 	}
 	return list
@@ -83,8 +84,8 @@ func (a *attention) norm(vec []float32) norm {
 }
 
 // forward writes to y the attention's answer to rows [begin, end) of the stream x, plus these rows
-// themselves. They must be whole sequences, or lie in one sequence whose earlier rows came in
-// earlier calls.
+// themselves. They must be whole sequences, or, if attention is causal, lie in one sequence whose
+// earlier rows came in earlier calls.
 func (a *attention) forward(y, x blas32.General, begin, end int) {
 	in, out := rows(x, begin, end), rows(y, begin, end)
 	normed, qkv := rows(a.normed.General, begin, end), rows(a.qkv.General, begin, end)
@@ -109,14 +110,23 @@ func (a *attention) attend(h, from, to int) {
 	w := a.weightsOf(h, from, to)
 	gemm.Gemm(blas.NoTrans, blas.Trans, q, k, 0, w)
 	for i := range w.Rows {
-		seen := from - start + i + 1
+		at := from - start + i
+		seen := a.seen(at)
 		scores := row(w, i)
 		f32.Scale(scores[:seen], a.scale)
-		f32.Add(scores[:seen], a.decay[h][a.seq-seen:])
+		f32.Add(scores[:seen], a.decay[h][a.seq-1-at:][:seen])
 		softmax(scores[:seen])
 		clear(scores[seen:])
 	}
 	gemm.Gemm(blas.NoTrans, blas.NoTrans, w, v, 0, a.columns(a.mixed.General, h, from, to))
+}
+
+// seen is the number of a sequence's tokens that the one at a position attends to.
+func (a *attention) seen(position int) int {
+	if a.both {
+		return a.seq
+	}
+	return position + 1
 }
 
 // head returns head h's queries, keys and values of rows [from, to).

@@ -42,8 +42,9 @@ func (a *attention) attendBackward(h, from, offset int) {
 	gemm.Gemm(blas.NoTrans, blas.Trans, dMixed, v, 0, dw)
 	gemm.Gemm(blas.Trans, blas.NoTrans, w, dMixed, 0, dv)
 	for i := range w.Rows {
-		softmaxBackward(row(dw, i)[:i+1], row(w, i)[:i+1], a.scale)
-		clear(row(dw, i)[i+1:])
+		seen := a.seen(i)
+		softmaxBackward(row(dw, i)[:seen], row(w, i)[:seen], a.scale)
+		clear(row(dw, i)[seen:])
 	}
 	gemm.Gemm(blas.NoTrans, blas.NoTrans, dw, k, 0, dq)
 	gemm.Gemm(blas.Trans, blas.NoTrans, dw, q, 0, dk)

@@ -1,5 +1,5 @@
-// Package gpt is a small byte-level language model for the examples: embeddings, causal
-// self-attention, layer norms, GELU feed-forward blocks and the cross-entropy loss, each with a
+// Package gpt is a small byte-level language model for the examples: embeddings, causal or
+// bidirectional self-attention, layer norms, GELU feed-forward blocks and the cross-entropy loss, each with a
 // backward pass written by hand. The feed-forward layer of a block may instead be a [Layer] from
 // outside, which is where an example puts its mixture of experts.
 //
@@ -38,6 +38,9 @@ type Config struct {
 	Hidden int
 	// Seed fixes the initial parameters.
 	Seed uint64
+	// Bidirectional lets tokens attend to later ones of their sequence too, as masked prediction
+	// has it. Such a model takes whole sequences, and continues none.
+	Bidirectional bool
 }
 
 // Validate reports every fault of the configuration at once.
@@ -82,18 +85,43 @@ type Batch struct {
 	// Inputs holds the sequences, Config.Seq tokens each, and Targets the token that follows each
 	// of them.
 	Inputs, Targets []byte
+	// Scored, if it is not nil, tells of each token whether its loss counts.
+	Scored []bool
 	// FirstLeaf is the number in the global batch of the rank's first leaf, and LeafStep by how
 	// much the number grows from one to the next; 0 means 1. Micro-batches in flight hold every
 	// second leaf, say, of a batch.
 	FirstLeaf, LeafStep int
 	// LeafTokens is the number of tokens of each leaf, a multiple of Config.Seq.
 	LeafTokens int
-	// GlobalTokens is the number of tokens of the global batch: the loss is the mean over them.
+	// GlobalTokens is the number of tokens of the global batch whose loss counts: the loss is the
+	// mean over them.
 	GlobalTokens int
 }
 
 // Leaves is the number of the batch's leaves.
 func (b Batch) Leaves() int { return len(b.Inputs) / b.LeafTokens }
+
+// scored is the number of tokens whose loss counts.
+func (b Batch) scored() int {
+	if b.Scored == nil {
+		return len(b.Inputs)
+	}
+	n := 0
+	for _, counts := range b.Scored {
+		if counts {
+			n++
+		}
+	}
+	return n
+}
+
+// scoredOf returns what Scored says of the rows of a leaf.
+func (b Batch) scoredOf(l leaf) []bool {
+	if b.Scored == nil {
+		return nil
+	}
+	return b.Scored[l.begin:l.end]
+}
 
 // leaf is the run of rows [begin, end) of a rank's matrices, with its number in the global batch.
 type leaf struct {
@@ -112,7 +140,9 @@ func (b Batch) check(c Config) {
 		panic(fmt.Sprintf("gpt: %d inputs, %d targets", n, len(b.Targets)))
 	case b.LeafTokens < 1 || b.LeafTokens%c.Seq != 0 || n%b.LeafTokens != 0:
 		panic(fmt.Sprintf("gpt: %d tokens in leaves of %d with sequences of %d", n, b.LeafTokens, c.Seq))
-	case b.GlobalTokens < n:
-		panic(fmt.Sprintf("gpt: %d tokens of a global batch of %d", n, b.GlobalTokens))
+	case b.Scored != nil && len(b.Scored) != n:
+		panic(fmt.Sprintf("gpt: %d inputs, of which %d are said to be scored or not", n, len(b.Scored)))
+	case b.GlobalTokens < b.scored():
+		panic(fmt.Sprintf("gpt: %d tokens of a global batch of %d", b.scored(), b.GlobalTokens))
 	}
 }

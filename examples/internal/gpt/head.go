@@ -56,11 +56,15 @@ func (h *head) scores(x blas32.General, begin, end int) blas32.General {
 }
 
 // forward returns the sum over rows [begin, end) of the stream x of the loss, in nats: minus the
-// logarithm of what the model gives to each row's target.
-func (h *head) forward(x blas32.General, begin, end int, targets []byte) float64 {
+// logarithm of what the model gives to each row's target. scored tells which rows count; nil says
+// that all do.
+func (h *head) forward(x blas32.General, begin, end int, targets []byte, scored []bool) float64 {
 	probs := h.scores(x, begin, end)
 	var loss float64
 	for i, t := range targets {
+		if scored != nil && !scored[i] {
+			continue
+		}
 		p := row(probs, i)
 		score := float64(p[t])
 		top, sum := softmax(p)
@@ -70,11 +74,15 @@ func (h *head) forward(x blas32.General, begin, end int, targets []byte) float64
 }
 
 // backward writes to d the gradient with respect to the stream x of scale × the loss of leaf l, and
-// the parameters' gradient to grad, which is zero.
-func (h *head) backward(d, x blas32.General, l leaf, targets []byte, scale float32, grad []float32) {
+// the parameters' gradient to grad, which is zero. scored is as in forward.
+func (h *head) backward(d, x blas32.General, l leaf, targets []byte, scored []bool, scale float32, grad []float32) {
 	dx, dScores := rows(d, l.begin, l.end), rows(h.probs.General, l.begin, l.end)
 	for i, t := range targets {
 		p := row(dScores, i) // the gradient of a row's loss: its probabilities, less 1 at the target
+		if scored != nil && !scored[i] {
+			clear(p)
+			continue
+		}
 		p[t]--
 		f32.Scale(p, scale)
 	}

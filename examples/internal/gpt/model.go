@@ -141,7 +141,7 @@ func (m *Model) losses(ctx context.Context, b Batch, how ask) ([]float64, error)
 		m.sums = m.sums[:0]
 		for i := range b.Leaves() {
 			l := b.leaf(i)
-			m.sums = append(m.sums, m.head.forward(x, l.begin, l.end, b.Targets[l.begin:l.end]))
+			m.sums = append(m.sums, m.head.forward(x, l.begin, l.end, b.Targets[l.begin:l.end], b.scoredOf(l)))
 		}
 	})
 	return m.sums, nil
@@ -203,7 +203,7 @@ func (m *Model) Backward(ctx context.Context) error {
 	share := float32(1 / float64(b.GlobalTokens))
 	last := m.blocks[len(m.blocks)-1]
 	m.eachLeaf(func(l leaf) {
-		m.head.backward(d, last.out.General, l, b.Targets[l.begin:l.end], share, m.head.set.Grad.Leaf(l.number))
+		m.head.backward(d, last.out.General, l, b.Targets[l.begin:l.end], b.scoredOf(l), share, m.head.set.Grad.Leaf(l.number))
 	})
 	m.finish(m.head.set)
 	for i := len(m.blocks) - 1; i >= 0; i-- {

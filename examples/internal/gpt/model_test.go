@@ -14,9 +14,11 @@ import (
 )
 
 // tinyModel has a Layer in its second block, as the examples do.
-func tinyModel(t *testing.T, r *rand.Rand) *Model {
+func tinyModel(t *testing.T, r *rand.Rand) *Model { return modelOf(t, r, tiny) }
+
+func modelOf(t *testing.T, r *rand.Rand, c Config) *Model {
 	t.Helper()
-	m, err := New(tiny, []Layer{nil, &squareLayer{}, nil})
+	m, err := New(c, []Layer{nil, &squareLayer{}, nil})
 	require.NoError(t, err)
 	for _, set := range m.Params() {
 		shake(r, set)
@@ -32,7 +34,23 @@ func tinyBatch(r *rand.Rand) Batch {
 
 func TestModelGradient(t *testing.T) {
 	r := seeded(t)
-	m, b := tinyModel(t, r), tinyBatch(r)
+	testModelGradient(t, r, tinyModel(t, r), tinyBatch(r))
+}
+
+// TestMaskedModelGradient is of a model that attends both ways and learns some of its tokens.
+func TestMaskedModelGradient(t *testing.T) {
+	r := seeded(t)
+	c, b := tiny, tinyBatch(r)
+	c.Bidirectional = true
+	b.Scored, b.GlobalTokens = make([]bool, len(b.Inputs)), 6
+	for _, i := range r.Perm(len(b.Inputs))[:6] {
+		b.Scored[i] = true
+	}
+	testModelGradient(t, r, modelOf(t, r, c), b)
+}
+
+func testModelGradient(t *testing.T, r *rand.Rand, m *Model, b Batch) {
+	t.Helper()
 	sums, err := m.Forward(context.Background(), b)
 	require.NoError(t, err)
 	var sets []refParams
@@ -106,6 +124,23 @@ func TestEmptyRankTakesPart(t *testing.T) {
 	require.Empty(t, sums)
 	require.NoError(t, m.Backward(context.Background()))
 	require.Equal(t, 2, layer.calls)
+}
+
+func TestBatchesAreChecked(t *testing.T) {
+	r := seeded(t)
+	m, b := tinyModel(t, r), tinyBatch(r)
+	b.Scored = make([]bool, 3)
+	require.PanicsWithValue(t, "gpt: 20 inputs, of which 3 are said to be scored or not", func() { _, _ = m.Forward(t.Context(), b) })
+	b.Scored, b.GlobalTokens = nil, 19
+	require.PanicsWithValue(t, "gpt: 20 tokens of a global batch of 19", func() { _, _ = m.Forward(t.Context(), b) })
+}
+
+func TestBidirectionalModelContinuesNoText(t *testing.T) {
+	c := tiny
+	c.Bidirectional = true
+	m := modelOf(t, seeded(t), c)
+	_, err := m.Sample(t.Context(), []byte("x"), 1, Sampling{TopP: 1}, true)
+	require.ErrorContains(t, err, "bidirectional")
 }
 
 func TestEvaluateIsForward(t *testing.T) {

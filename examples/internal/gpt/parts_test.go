@@ -63,15 +63,23 @@ func TestEmbeddingGradient(t *testing.T) {
 }
 
 func TestAttentionGradient(t *testing.T) {
+	for _, both := range []bool{false, true} {
+		c := tiny
+		c.Bidirectional = both
+		testAttentionGradient(t, c)
+	}
+}
+
+func testAttentionGradient(t *testing.T, c Config) {
 	r := seeded(t)
-	a := newAttention(tiny, newInitializer(1))
+	a := newAttention(c, newInitializer(1))
 	shake(r, a.set)
 	x, dy := randomMatrix(r, 20, tiny.Dim), randomMatrix(r, 20, tiny.Dim)
 	y := zeros(20, tiny.Dim)
 	a.resize(20)
 	a.forward(y, x, 0, 20)
 	p := refOf(a.set)
-	ref := func(x table) table { return refAttention(p, x, tiny.Seq, tiny.Heads) }
+	ref := func(x table) table { return refAttention(p, x, c) }
 	requireRows(t, ref(wideMatrix(x)), y)
 
 	grad, other := make([]float32, len(a.set.Value)), make([]float32, len(a.set.Value))
@@ -108,20 +116,26 @@ func TestFeedForwardGradient(t *testing.T) {
 }
 
 func TestHeadGradient(t *testing.T) {
+	testHeadGradient(t, nil)
+	testHeadGradient(t, []bool{true, false, false, true, true, false, true, false, false, true})
+}
+
+// testHeadGradient is of ten rows, all or some of which count.
+func testHeadGradient(t *testing.T, scored []bool) {
 	r := seeded(t)
 	h := newHead(tiny, newInitializer(1))
 	shake(r, h.set)
 	x, targets := randomMatrix(r, 10, tiny.Dim), randomBytes(r, 10)
 	h.resize(10)
-	loss := h.forward(x, 0, 10, targets)
+	loss := h.forward(x, 0, 10, targets, scored)
 	p := refOf(h.set)
-	require.InDelta(t, refHead(p, wideMatrix(x), targets), loss, 1e-4)
+	require.InDelta(t, refHead(p, wideMatrix(x), targets, scored), loss, 1e-4)
 
 	const share = 0.25
 	dx, grad := zeros(10, tiny.Dim), make([]float32, len(h.set.Value))
-	h.backward(dx, x, leaf{begin: 0, end: 10}, targets, share, grad)
-	checkRows(t, r, "x", x, func(x table) float64 { return share * refHead(p, x, targets) }, dx)
-	checkSet(t, r, p, func() float64 { return share * refHead(p, wideMatrix(x), targets) }, grad)
+	h.backward(dx, x, leaf{begin: 0, end: 10}, targets, scored, share, grad)
+	checkRows(t, r, "x", x, func(x table) float64 { return share * refHead(p, x, targets, scored) }, dx)
+	checkSet(t, r, p, func() float64 { return share * refHead(p, wideMatrix(x), targets, scored) }, grad)
 }
 
 func TestSoftmaxOfLargeScores(t *testing.T) {

@@ -107,9 +107,9 @@ func refAdd(x, y table) table {
 	return sum
 }
 
-// refAttend is causal multi-head attention of queries, keys and values side by side in the columns
-// of qkv.
-func refAttend(qkv table, seq, heads int) table {
+// refAttend is multi-head attention of queries, keys and values side by side in the columns of qkv,
+// causal unless it goes both ways.
+func refAttend(qkv table, seq, heads int, both bool) table {
 	dim := len(qkv[0]) / 3
 	width := dim / heads
 	out := newTable(len(qkv), dim)
@@ -117,12 +117,16 @@ func refAttend(qkv table, seq, heads int) table {
 		for h := range heads {
 			var weights []float64
 			total := 0.0
-			for s := t / seq * seq; s <= t; s++ {
+			last := t
+			if both {
+				last = t/seq*seq + seq - 1
+			}
+			for s := t / seq * seq; s <= last; s++ {
 				score := 0.0
 				for j := h * width; j < (h+1)*width; j++ {
 					score += qkv[t][j] * qkv[s][dim+j] / math.Sqrt(float64(width))
 				}
-				score -= float64(t-s) / float64(int(1)<<(8*h/heads))
+				score -= math.Abs(float64(t-s)) / float64(int(1)<<(8*h/heads))
 				weights = append(weights, math.Exp(score))
 				total += math.Exp(score)
 			}
@@ -136,10 +140,13 @@ func refAttend(qkv table, seq, heads int) table {
 	return out
 }
 
-// refLoss is the sum of the cross-entropy of scores.
-func refLoss(scores table, targets []byte) float64 {
+// refLoss is the sum of the cross-entropy of scores, of all or of those that scored names.
+func refLoss(scores table, targets []byte, scored []bool) float64 {
 	loss := 0.0
 	for i, r := range scores {
+		if scored != nil && !scored[i] {
+			continue
+		}
 		total := 0.0
 		for _, v := range r {
 			total += math.Exp(v)
@@ -182,9 +189,9 @@ func refEmbedding(p refParams, tokens []byte, seq int) table {
 	return x
 }
 
-func refAttention(p refParams, x table, seq, heads int) table {
+func refAttention(p refParams, x table, c Config) table {
 	normed := refNorm(x, p.vector(attnGain), p.vector(attnBias))
-	mixed := refAttend(refLinear(normed, p.matrix(attnQKV), nil), seq, heads)
+	mixed := refAttend(refLinear(normed, p.matrix(attnQKV), nil), c.Seq, c.Heads, c.Bidirectional)
 	return refAdd(x, refLinear(mixed, p.matrix(attnOut), nil))
 }
 
@@ -194,16 +201,16 @@ func refFeedForward(p refParams, x table) table {
 	return refAdd(x, refLinear(inner, p.matrix(ffnDown), p.vector(ffnDownBias)))
 }
 
-func refHead(p refParams, x table, targets []byte) float64 {
+func refHead(p refParams, x table, targets []byte, scored []bool) float64 {
 	normed := refNorm(x, p.vector(headGain), p.vector(headBias))
-	return refLoss(refLinear(normed, p.matrix(headOut), nil), targets)
+	return refLoss(refLinear(normed, p.matrix(headOut), nil), targets, scored)
 }
 
 // refModel is the mean loss of a whole model; square stands for its Layers, as squareLayer does.
 func refModel(m *Model, sets []refParams, b Batch) float64 {
 	x := refEmbedding(sets[0], b.Inputs, m.config.Seq)
 	for i, block := range m.blocks {
-		x = refAttention(sets[1+2*i], x, m.config.Seq, m.config.Heads)
+		x = refAttention(sets[1+2*i], x, m.config)
 		if block.ffn != nil {
 			x = refFeedForward(sets[2+2*i], x)
 			continue
@@ -211,7 +218,7 @@ func refModel(m *Model, sets []refParams, b Batch) float64 {
 		p := sets[2+2*i]
 		x = refAdd(x, refSquare(refNorm(x, p.vector(sparseGain), p.vector(sparseBias))))
 	}
-	return refHead(sets[len(sets)-1], x, b.Targets) / float64(b.GlobalTokens)
+	return refHead(sets[len(sets)-1], x, b.Targets, b.Scored) / float64(b.GlobalTokens)
 }
 
 func refSquare(x table) table {

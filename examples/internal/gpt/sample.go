@@ -42,6 +42,9 @@ func (m *Model) Sample(ctx context.Context, prompt []byte, n int, s Sampling, sp
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
+	if m.config.Bidirectional {
+		return nil, errors.New("gpt: Sample: a bidirectional model does not continue text")
+	}
 	if len(prompt) == 0 {
 		return nil, errors.New("gpt: Sample: the prompt is empty")
 	}
