@@ -18,8 +18,9 @@ var errOptions = errors.New("was started with other flags, or reads another text
 // otherwise.
 func agree(ctx context.Context, world *switchyard.World, o options, text []byte) error {
 	// These may differ.
-	o.ranks, o.transport, o.text, o.json, o.svg, o.progress, o.outputs, o.asked = 0, "", "", "", "", "", nil, nil
-	o.save, o.resume = fmt.Sprint(o.save != ""), fmt.Sprint(o.resume != "") // each host has its paths
+	o.ranks, o.transport, o.text, o.json, o.svg, o.progress, o.outputs, o.asked, o.shared = 0, "", "", "", "", "", nil, nil, nil
+	// Each host has its paths.
+	o.save, o.resume, o.init = fmt.Sprint(o.save != ""), fmt.Sprint(o.resume != ""), fmt.Sprint(o.init != "")
 	h := sha256.New()
 	fmt.Fprintf(h, "%+v\n", o)
 	h.Write(text)

@@ -26,9 +26,13 @@ func (b *bigram) loss(previous, next byte) float64 {
 // heldOutLoss is the mean loss over the bytes of the held-out text that the big model is asked to
 // predict as well.
 func (b *bigram) heldOutLoss(d *dataset) float64 {
-	sum, n := 0.0, d.heldBatches()*d.options.batch*d.options.seq
+	sum, n := 0.0, d.evalBatches()
 	for i := range n {
-		sum += b.loss(d.held[i], d.held[i+1])
+		for _, start := range d.heldStarts(i, n) {
+			for at := range d.options.seq {
+				sum += b.loss(d.held[start+at], d.held[start+at+1])
+			}
+		}
 	}
-	return sum / float64(n)
+	return sum / float64(n*d.options.batch*d.options.seq)
 }

@@ -34,7 +34,9 @@ type dataset struct {
 	options     options
 	share       share
 
-	inputs, targets []byte // of the last batch
+	// Of the last batch.
+	inputs, targets []byte
+	scored          []bool
 }
 
 // trainBatches is the step-th batch, cut into micro-batches: sequences from anywhere in the
@@ -47,7 +49,12 @@ func (d *dataset) trainBatches(step int) []gpt.Batch {
 	for i := range starts {
 		starts[i] = r.IntN(len(d.train) - d.options.seq)
 	}
-	return interleaved(d.fill(d.train, starts), d.options.micro)
+	b := d.fill(d.train, starts)
+	if d.options.objective == maskedObjective {
+		m := rand.New(rand.NewPCG(d.options.seed, maskStream|uint64(step)))
+		d.mask(&b, func(int) *rand.Rand { return m })
+	}
+	return interleaved(b, d.options.micro)
 }
 
 // interleaved deals the leaves of a batch to n.
@@ -58,10 +65,13 @@ func interleaved(b gpt.Batch, n int) []gpt.Batch {
 	list := make([]gpt.Batch, n)
 	for i := range list {
 		m := b
-		m.Inputs, m.Targets, m.FirstLeaf, m.LeafStep = nil, nil, b.FirstLeaf+i, n
+		m.Inputs, m.Targets, m.Scored, m.FirstLeaf, m.LeafStep = nil, nil, nil, b.FirstLeaf+i, n
 		for l := i; l < b.Leaves(); l += n {
 			begin, end := l*b.LeafTokens, (l+1)*b.LeafTokens
 			m.Inputs, m.Targets = append(m.Inputs, b.Inputs[begin:end]...), append(m.Targets, b.Targets[begin:end]...)
+			if b.Scored != nil {
+				m.Scored = append(m.Scored, b.Scored[begin:end]...)
+			}
 		}
 		list[i] = m
 	}
@@ -74,18 +84,36 @@ func (d *dataset) heldBatches() int {
 	return (len(d.held) - 1) / d.options.seq / d.options.batch
 }
 
+// evalBatches is the number of those that an evaluation takes.
+func (d *dataset) evalBatches() int {
+	if most := d.options.evalBatches; most > 0 {
+		return min(most, d.heldBatches())
+	}
+	return d.heldBatches()
+}
+
 // heldWindow is the start of the i-th sequence of the held-out text.
 func (d *dataset) heldWindow(i int) int { return i * d.options.seq }
 
-// heldBatch is the i-th of n batches over the held-out text. Where n is below heldBatches, their
-// sequences are spread evenly over it.
-func (d *dataset) heldBatch(i, n int) gpt.Batch {
-	o := d.options
-	starts := make([]int, o.batch)
+// heldStarts is where the sequences of the i-th of n batches over the held-out text begin. Where n
+// is below heldBatches, they are spread evenly over it.
+func (d *dataset) heldStarts(i, n int) []int {
+	starts := make([]int, d.options.batch)
 	for j := range starts {
-		starts[j] = d.heldWindow((i*o.batch + j) * d.heldBatches() / n)
+		starts[j] = d.heldWindow((i*len(starts) + j) * d.heldBatches() / n)
 	}
-	return d.fill(d.held, starts)
+	return starts
+}
+
+// heldBatch is the i-th of n batches over the held-out text. A sequence of it has the same masks
+// whatever the seed and the size of batches.
+func (d *dataset) heldBatch(i, n int) gpt.Batch {
+	starts := d.heldStarts(i, n)
+	b := d.fill(d.held, starts)
+	if d.options.objective == maskedObjective {
+		d.mask(&b, func(i int) *rand.Rand { return rand.New(rand.NewPCG(0, maskStream|uint64(starts[i]))) })
+	}
+	return b
 }
 
 // fill copies this rank's sequences of those that begin at starts.

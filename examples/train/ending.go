@@ -12,8 +12,14 @@ func (j *job) tell(held report, sample []byte) {
 	fmt.Fprintf(j.out, "\ntrained %d steps in %.1f s: %.0f tokens/s, %s on the wire, %d choices dropped\n\n",
 		r.Steps, j.took.Seconds(), r.TokensPerSecond, byteCount(r.WireBytes), r.DroppedTokens)
 	fmt.Fprintf(j.out, "held-out loss    %.4f nats/byte\n", r.ValLoss)
-	fmt.Fprintf(j.out, "bigram's         %.4f nats/byte (add-one, same bytes)\n", r.BigramValLoss)
-	fmt.Fprintf(j.out, "                 %s\n\n", verdict(r.ValLoss, r.BigramValLoss))
+	if j.options.lossy() {
+		fmt.Fprintf(j.out, "as trained       %.4f nats/byte (rows travel as in training)\n", r.ValLossTrained)
+	}
+	if j.options.objective == nextObjective {
+		fmt.Fprintf(j.out, "bigram's         %.4f nats/byte (add-one, same bytes)\n", r.BigramValLoss)
+		fmt.Fprintf(j.out, "                 %s\n", verdict(r.ValLoss, r.BigramValLoss))
+	}
+	fmt.Fprintln(j.out)
 	if len(sample) > 0 {
 		fmt.Fprintf(j.out, "sample, after %q of the held-out text:\n%s\n\n", j.data.prompt(), indent(printable(sample)))
 	}

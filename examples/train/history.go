@@ -101,6 +101,9 @@ func (h *history) addHeldOut(p *plot.Plot) error {
 
 // addBigram draws the yardstick from the first step to the last.
 func (h *history) addBigram(p *plot.Plot) error {
+	if h.bigram == 0 {
+		return nil
+	}
 	line, err := plotter.NewLine(plotter.XYs{{X: h.train[0].X, Y: h.bigram}, {X: h.train[len(h.train)-1].X, Y: h.bigram}})
 	if err != nil {
 		return err

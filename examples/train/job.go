@@ -34,7 +34,7 @@ type job struct {
 
 // runRank trains as one rank of world.
 func runRank(ctx context.Context, world *switchyard.World, o options, screen screen) error {
-	text, source, err := loadText(ctx, o.text, o.seed)
+	text, source, err := o.shared.load(ctx, o.text, o.seed)
 	if err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func (j *job) glance(ctx context.Context, n int) error {
 	if every := j.options.evalEvery; every == 0 || (n+1)%every != 0 || n+1 == j.options.steps {
 		return nil
 	}
-	part, err := j.evaluate(ctx, min(partBatches, j.data.heldBatches()))
+	part, err := j.evaluate(ctx, min(partBatches, j.data.evalBatches()))
 	if err != nil {
 		return err
 	}
@@ -194,9 +194,15 @@ func (j *job) note(n int) {
 // finish measures the trained model on all ranks and has rank 0 tell of it.
 func (j *job) finish(ctx context.Context) error {
 	o := j.options
-	held, err := j.evaluate(ctx, j.data.heldBatches())
+	held, err := j.evaluate(ctx, j.data.evalBatches())
 	if err != nil {
 		return fmt.Errorf("evaluation: %w", err)
+	}
+	trained := held
+	if o.lossy() {
+		if trained, err = j.evaluateTrained(ctx, j.data.evalBatches()); err != nil {
+			return fmt.Errorf("evaluation as trained: %w", err)
+		}
 	}
 	j.look(j.course.done, held.loss)
 	text, err := j.sampled(ctx)
@@ -212,7 +218,10 @@ func (j *job) finish(ctx context.Context) error {
 	}
 	j.result.Ranks, j.result.Transport = j.world.Size(), j.transportName()
 	j.result.Steps, j.result.Seed = j.course.done, o.seed
-	j.result.ValLoss, j.result.BigramValLoss = held.loss, newBigram(j.data.train).heldOutLoss(j.data)
+	j.result.ValLoss, j.result.ValLossTrained = held.loss, trained.loss
+	if o.objective == nextObjective {
+		j.result.BigramValLoss = newBigram(j.data.train).heldOutLoss(j.data)
+	}
 	j.result.ParamSHA256 = sum
 	j.result.Router, j.result.LooksAhead, j.result.ExpertLoad = o.router, looksAhead(o.buildRouter()), j.byLayer(held.load)
 	j.tell(held, text)
@@ -227,9 +236,12 @@ func (j *job) byLayer(load [][]int) [][]int {
 	return load
 }
 
-// sampled lets the model continue the held-out text's prompt.
+// sampled lets the model continue the held-out text's prompt, if it is one that continues text.
 func (j *job) sampled(ctx context.Context) ([]byte, error) {
 	o := j.options
+	if o.objective == maskedObjective {
+		return nil, nil
+	}
 	how := gpt.Sampling{Temperature: o.temperature, TopP: o.topP, Seed: o.seed}
 	return j.model.Sample(ctx, j.data.prompt(), o.sample, how, j.world.Rank() == 0)
 }

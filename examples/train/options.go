@@ -41,6 +41,7 @@ type options struct {
 	lr, decay, momentum  float64
 	clip                 float64
 	warmup               int
+	objective            string
 	seed                 uint64
 
 	seq, dim, heads, layers, hidden int
@@ -70,10 +71,10 @@ type options struct {
 	nodeRanks    int
 
 	text, json, svg, trace, record, progress string
-	evalEvery, sample                        int
+	evalEvery, evalBatches, sample           int
 	temperature, topP                        float64
 
-	save, resume               string
+	save, resume, init         string
 	saveEvery, saveLimit, keep int
 	saveLocal                  bool
 
@@ -84,6 +85,8 @@ type options struct {
 	fixed, defaults map[string]string
 	// asked is closed when the program is to save and end.
 	asked <-chan struct{}
+	// shared is the text, which all ranks of a process read once.
+	shared *sharedText
 	// estimate has the program tell what layers will take, and end.
 	estimate bool
 	// outputs returns what keeps the files of flags from being written.
@@ -117,7 +120,7 @@ Flags:
 
 // parse reads the command line. Every fault is reported at once; -h prints help to stdout.
 func parse(args []string, stdout io.Writer) (options, error) {
-	var o options
+	o := options{shared: new(sharedText)}
 	set := &flagSet{FlagSet: flag.NewFlagSet("train", flag.ContinueOnError)}
 	set.SetOutput(io.Discard)
 	set.Usage = func() {}
@@ -137,7 +140,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 	if len(set.faults) == 0 {
 		faults = append(faults, o.contradictions()...)
 	}
-	o.settings, _ = set.values("ranks", "transport", "insecure", "text", "json", "svg", "record", "progress", "save", "resume")
+	o.settings, _ = set.values("ranks", "transport", "insecure", "text", "json", "svg", "record", "progress", "save", "resume", "init")
 	o.fixed, o.defaults = set.values(append(freeFlags, textFlag)...)
 	o.outputs = func() error { return errors.Join(outfile.Check(set.FlagSet), o.checkSave()) }
 	return o, errors.Join(faults...)
@@ -176,6 +179,7 @@ func (o *options) declareTraining(f *flagSet) {
 	number(f, &o.momentum, "momentum", 0.9, 0, 1, "decay rate of the sum of past gradients, with -optimizer sgd")
 	number(f, &o.clip, "clip", 0, 0, large, "largest norm of the gradients of all parameters together, to which larger ones are scaled down; 0 is no bound")
 	integer(f, &o.warmup, "warmup", 30, 0, large, "steps until the highest learning rate")
+	choice(f, &o.objective, "objective", "what is learned: each next byte, or (without a sample) the bytes of a sequence that are masked, 15 of 100, from those on both sides", nextObjective, maskedObjective)
 	f.Uint64Var(&o.seed, "seed", 1, "seed of parameters, batches and sample")
 }
 
@@ -209,7 +213,7 @@ func (o *options) declareExchange(f *flagSet) {
 
 // declareCompression adds the flags of clusters of rows.
 func (o *options) declareCompression(f *flagSet) {
-	number(f, &o.compress, "compress", 0, 0, 1, "in training, send this share of the rows as centroids of all (LSH-MoE); 0 sends every row; losses of held-out text are never of a compressed pass")
+	number(f, &o.compress, "compress", 0, 0, 1, "in training, send this share of the rows as centroids of all (LSH-MoE); 0 sends every row; losses of held-out text are never of a compressed pass, nor of other rows than float32")
 	choice(f, &o.compensation, "compensation", "how a row's answer is made of its centroid's, with -compress", "interpolate", "identity", "none", "learned-gain", "learned-channels")
 	integer(f, &o.refine, "refine", 0, -1, 100, "Lloyd iterations after hashing, with -compress; 0 stands for 1, -1 for none")
 	number(f, &o.bandwidth, "bandwidth", 0, 0, large, "squared width of the kernel of -compensation interpolate, in mean squared distances of a row from its centroid; 0 leaves it to the library")
@@ -224,13 +228,14 @@ func (o *options) declareCompression(f *flagSet) {
 
 // declareFiles adds the flags of what is read and of what is told.
 func (o *options) declareFiles(f *flagSet) {
-	f.StringVar(&o.text, "text", "", "`file` to learn; default is the text in Go's source tree")
+	f.StringVar(&o.text, "text", "", "`file` to learn, or folder, of which that is all .go files in the order of their paths; default is the text in Go's source tree")
 	outfile.Var(f.FlagSet, &o.json, "json", "", "`file` to write the results to, as one JSON object")
 	outfile.Var(f.FlagSet, &o.svg, "svg", "loss.svg", "`file` to draw the loss curve to, in the format that its ending names; empty for none")
 	outfile.Var(f.FlagSet, &o.trace, "trace", "", "`file` to write the exchanges and experts of the last step to, on all ranks, for ui.perfetto.dev")
 	outfile.Var(f.FlagSet, &o.record, "record", "", "`file` to write the tokens of the layers with experts, the gradients of their outputs and their parameters of the last step to, as safetensors; with one rank and -micro 1")
 	choice(f, &o.progress, "progress", "how to show progress", progressAuto, progressBar, progressLines, progressNone)
 	integer(f, &o.evalEvery, "eval-every", 50, 0, large, "steps between looks at part of the held-out text; 0 for none")
+	integer(f, &o.evalBatches, "eval-batches", 0, 0, large, "batches of held-out text that are evaluated at the end, spread over it; 0 takes all")
 	integer(f, &o.sample, "sample", 400, 0, large, "bytes to sample at the end")
 	number(f, &o.temperature, "temperature", 0.8, 0, 100, "temperature of the sample; 0 takes the likeliest byte")
 	number(f, &o.topP, "top-p", 0.95, 1e-6, 1, "probability that the bytes sampled from have together")
@@ -243,6 +248,7 @@ func (o *options) declareSaving(f *flagSet) {
 	integer(f, &o.keep, "keep", 2, 0, large, "checkpoints to keep, the last ones, with -save; 0 keeps all")
 	integer(f, &o.saveLimit, "save-limit", 0, 0, large, "MB/s at which a rank writes a checkpoint; 0 is no limit")
 	f.BoolVar(&o.saveLocal, "save-local", false, "each host has its own folders of -save and -resume, which hold what its ranks have written: before -resume copy those of all hosts together")
+	f.StringVar(&o.init, "init", "", "`folder` of checkpoints, of which the last one's parameters are started from, with a new optimizer and schedule, as in fine-tuning; with -resume only where that finds no checkpoint")
 	f.StringVar(&o.resume, "resume", "", "`folder` of checkpoints, of which the last is gone on from; without one training starts from the beginning")
 }
 

@@ -9,7 +9,7 @@ import (
 // report is one step over all ranks. It is the same on every rank and for every number of ranks,
 // but for wire.
 type report struct {
-	// loss is the mean over the batch's tokens, in nats.
+	// loss is the mean over the batch's tokens that count, in nats.
 	loss float64
 	// load is the number of tokens that chose each expert, for each Switchyard layer.
 	load [][]int
@@ -38,8 +38,9 @@ func (r *report) merge(next report) {
 }
 
 // gather puts together what every rank knows of a step of some micro-batches; sums is the loss of
-// each of its leaves. What it sends is not counted as traffic of training.
-func (t *trainer) gather(ctx context.Context, sums []float64, through []microBatch) (report, error) {
+// each of its leaves, and tokens the number of tokens of all ranks whose loss counts. What it sends
+// is not counted as traffic of training.
+func (t *trainer) gather(ctx context.Context, sums []float64, tokens int, through []microBatch) (report, error) {
 	mine := t.record(sums, through)
 	all := make([]byte, len(mine)*t.world.Size())
 	if err := t.world.Comm().AllGather(ctx, all, mine); err != nil {
@@ -52,7 +53,7 @@ func (t *trainer) gather(ctx context.Context, sums []float64, through []microBat
 	for rank, leaves := range t.leaves {
 		t.add(&r, all[rank*len(mine):], leaves)
 	}
-	r.loss /= float64(t.options.batch * t.options.seq)
+	r.loss /= float64(tokens)
 	return r, nil
 }
 

@@ -9,13 +9,17 @@ import (
 
 // result is what -json writes.
 type result struct {
-	Ranks           int     `json:"ranks"`
-	Transport       string  `json:"transport"`
-	Steps           int     `json:"steps"`
-	Seed            uint64  `json:"seed"`
-	LossFirst       float64 `json:"loss_first"`
-	LossLast        float64 `json:"loss_last"`
-	ValLoss         float64 `json:"val_loss"`
+	Ranks     int     `json:"ranks"`
+	Transport string  `json:"transport"`
+	Steps     int     `json:"steps"`
+	Seed      uint64  `json:"seed"`
+	LossFirst float64 `json:"loss_first"`
+	LossLast  float64 `json:"loss_last"`
+	// ValLoss is the loss of the held-out text where rows travel in float32 and none is compressed,
+	// and ValLossTrained that where they travel as in training.
+	ValLoss        float64 `json:"val_loss"`
+	ValLossTrained float64 `json:"val_loss_trained"`
+	// BigramValLoss is 0 with -objective masked.
 	BigramValLoss   float64 `json:"bigram_val_loss"`
 	TokensPerSecond float64 `json:"tokens_per_second"`
 	WireBytes       uint64  `json:"wire_bytes"`

@@ -35,11 +35,11 @@ func (j *job) parts() ([]checkpoint.Part, error) {
 	return append(list, checkpoint.Part{Name: "progress", State: progress}), nil
 }
 
-// resume loads the latest checkpoint of -resume, if there is one.
+// resume loads the latest checkpoint of -resume, if there is one, or else the parameters of -init.
 func (j *job) resume(ctx context.Context) error {
 	dir := j.options.resume
 	if dir == "" {
-		return nil
+		return j.initialise(ctx)
 	}
 	parts, err := j.parts()
 	if err != nil {
@@ -48,7 +48,7 @@ func (j *job) resume(ctx context.Context) error {
 	info, err := checkpoint.Load(ctx, j.world, dir, checkpoint.Options{Local: j.options.saveLocal, Check: j.fits}, parts...)
 	if errors.Is(err, checkpoint.ErrNone) {
 		fmt.Fprintf(j.out, "no checkpoint in %s: training starts from the beginning\n\n", dir)
-		return nil
+		return j.initialise(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("-resume %s: %w", dir, err)

@@ -15,8 +15,8 @@ import (
 // on those too.)
 var freeFlags = []string{
 	"ranks", "transport", "lanes", "parity", "insecure", "link", "algorithm", "node-ranks", "overlap", "overlap-auto",
-	"stop-after", "save", "save-every", "save-limit", "save-local", "keep", "resume",
-	"json", "svg", "trace", "record", "progress", "eval-every", "sample", "temperature", "top-p", "estimate",
+	"stop-after", "save", "save-every", "save-limit", "save-local", "keep", "resume", "init",
+	"json", "svg", "trace", "record", "progress", "eval-every", "eval-batches", "sample", "temperature", "top-p", "estimate",
 }
 
 // textFlag names the text, which counts by what it says and not by where it is.

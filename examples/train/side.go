@@ -13,6 +13,10 @@ import (
 // row which byte it stands for, for routers that go by that.
 type informed struct {
 	*switchyard.Layer
+	exact     *switchyard.Layer // evaluates in its place, if it is not nil
+	asTrained bool              // Eval is a pass as in training
+	trial     *switchyard.Pass  // the last of these
+
 	pass     *switchyard.Pass // of this step, nil if there is one micro-batch alone
 	stats    switchyard.Stats // of the last call
 	side     router.Batch
@@ -80,9 +84,37 @@ func (l *informed) Backward(ctx context.Context, dy blas32.General) (blas32.Gene
 
 // Eval is that of the layer, with what the rows stand for.
 func (l *informed) Eval(ctx context.Context, x blas32.General) (blas32.General, error) {
-	y, err := l.EvalBatch(ctx, x, l.side)
-	l.stats = l.Stats()
+	if l.asTrained {
+		return l.try(ctx, x)
+	}
+	layer := l.Layer
+	if l.exact != nil {
+		layer = l.exact
+	}
+	y, err := layer.EvalBatch(ctx, x, l.side)
+	l.stats = layer.Stats()
 	return y, err
+}
+
+// try is a forward pass as in training, without what follows there.
+func (l *informed) try(ctx context.Context, x blas32.General) (y blas32.General, err error) {
+	if err := l.endTrial(); err != nil {
+		return y, err
+	}
+	if l.trial, err = l.ForwardPass(ctx, x, l.side); err != nil {
+		return y, err
+	}
+	l.stats = l.trial.Stats()
+	return l.trial.Output(), nil
+}
+
+// endTrial gives back what the last try has kept.
+func (l *informed) endTrial() error {
+	p := l.trial
+	if l.trial = nil; p == nil {
+		return nil
+	}
+	return p.Release()
 }
 
 func modalityOf(b byte) int32 {

@@ -20,7 +20,8 @@ type trainer struct {
 	data    *dataset
 	model   *gpt.Model
 	layers  []*switchyard.Layer
-	flight  []microBatch // all micro-batches of a step, which are in flight at once
+	exact   []*switchyard.Layer // for evaluation, where the layers above change rows on their way
+	flight  []microBatch        // all micro-batches of a step, which are in flight at once
 	optim   optimizer
 
 	own    *switchyard.Dense // the model's parameters, which every rank holds
@@ -104,6 +105,9 @@ func (t *trainer) build() error {
 		}
 		t.layers = append(t.layers, layer)
 	}
+	if err := t.buildExact(); err != nil {
+		return err
+	}
 	for range o.micro {
 		if err := t.addMicroBatch(); err != nil {
 			return err
@@ -120,6 +124,9 @@ func (t *trainer) addMicroBatch() (err error) {
 	for i, layer := range t.layers {
 		l := &informed{Layer: layer, gates: t.options.gates(), side: router.Batch{Micro: len(t.flight)}}
 		t.informed, of.layers = append(t.informed, l), append(of.layers, l)
+		if len(t.exact) > 0 {
+			l.exact = t.exact[i]
+		}
 		parts[2*i+1] = t.recorded(2*i+1, l)
 	}
 	if len(t.flight) > 0 {
@@ -128,6 +135,7 @@ func (t *trainer) addMicroBatch() (err error) {
 		o := t.options
 		of.model, err = gpt.New(gpt.Config{
 			Seq: o.seq, Dim: o.dim, Heads: o.heads, Layers: o.layers, Hidden: o.hidden, Seed: o.seed,
+			Bidirectional: o.objective == maskedObjective,
 		}, parts)
 	}
 	t.flight = append(t.flight, of)
@@ -160,7 +168,8 @@ func (t *trainer) step(ctx context.Context, n int) (report, error) {
 	t.traced.lines, t.traced.micro = nil, nil
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	sums, err := t.passes(ctx, cancel, t.data.trainBatches(n))
+	batches := t.data.trainBatches(n)
+	sums, err := t.passes(ctx, cancel, batches)
 	if err != nil {
 		return report{}, err
 	}
@@ -168,7 +177,7 @@ func (t *trainer) step(ctx context.Context, n int) (report, error) {
 		return report{}, err
 	}
 	t.wire += t.world.WireBytes() - before
-	return t.gather(ctx, sums, t.flight)
+	return t.gather(ctx, sums, batches[0].GlobalTokens, t.flight)
 }
 
 // beginPasses gives each micro-batch a pass of each layer, in the same order on every rank.
@@ -264,22 +273,4 @@ func (o options) rate(n int) float32 {
 	x := float64(n-o.warmup) / float64(max(o.steps-o.warmup, 1))
 	fall := float64(x*x) * (3 - float64(2*x))
 	return float32(o.lr * (1 - float64((1-floor)*fall)))
-}
-
-// evaluate returns the report of n held-out batches, spread over the held-out text.
-func (t *trainer) evaluate(ctx context.Context, n int) (report, error) {
-	var total report
-	for i := range n {
-		sums, err := t.model.Evaluate(ctx, t.data.heldBatch(i, n))
-		if err != nil {
-			return report{}, err
-		}
-		r, err := t.gather(ctx, sums, t.flight[:1])
-		if err != nil {
-			return report{}, err
-		}
-		total.merge(r)
-	}
-	total.loss /= float64(n)
-	return total, nil
 }

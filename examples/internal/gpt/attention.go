@@ -12,15 +12,16 @@ import (
 )
 
 // attention is the first half of a block: norm, multi-head self-attention, which is causal or goes
-// both ways, and a product back to the residual stream. A sequence's queries, keys and values stand side by side in the
-// columns of one matrix, which is also the cache of generation: keys and values of earlier tokens
-// stay in it.
+// both ways, and a product back to the residual stream. A sequence's queries, keys and values stand
+// side by side in the columns of one matrix, which is also the cache of generation: keys and values
+// of earlier tokens stay in it.
 type attention struct {
 	set        *param.Set
 	seq, heads int
-	scale      float32     // 1/√(width of a head)
-	both       bool        // tokens attend to later ones too
-	decay      [][]float32 // of each head: what is added to scores, by how much later a key is, from 1-Seq to Seq-1
+	scale      float32 // 1/√(width of a head)
+	both       bool    // tokens attend to later ones too
+	// decay is what is added to a head's scores, by how much later a key is, from 1-Seq to Seq-1.
+	decay [][]float32
 
 	normed  matrix // tokens × Dim
 	qkv     matrix // tokens × 3·Dim

@@ -1,7 +1,7 @@
 // Package gpt is a small byte-level language model for the examples: embeddings, causal or
-// bidirectional self-attention, layer norms, GELU feed-forward blocks and the cross-entropy loss, each with a
-// backward pass written by hand. The feed-forward layer of a block may instead be a [Layer] from
-// outside, which is where an example puts its mixture of experts.
+// bidirectional self-attention, layer norms, GELU feed-forward blocks and the cross-entropy loss,
+// each with a backward pass written by hand. The feed-forward layer of a block may instead be a
+// [Layer] from outside, which is where an example puts its mixture of experts.
 //
 // # One model, any number of ranks
 //
