@@ -31,6 +31,7 @@ func TestEveryBoundOfAConfig(t *testing.T) {
 		"Compression.From":                {func(c *Config, n int) { c.Compression.From = n }, []int{0, 1}, []int{-1}},
 		"Compression.From is 0 and Until": {func(c *Config, n int) { c.Compression.Until = n }, []int{0, 1}, []int{-1}},
 		"Compression.Rates":               {func(c *Config, n int) { c.Compression.Rates = lsh.Rates{{Rate: float64(n)}} }, []int{1}, []int{0, 2}},
+		"Compression.MaxError":            {func(c *Config, n int) { c.Compression.MaxError = float64(n) }, []int{0, 1}, []int{-1}},
 		"Compression.LSH.Rate is":         {setBothRates, []int{0}, []int{1}},
 		"Overlap.Degree":                  {func(c *Config, n int) { c.Overlap.Degree = n }, []int{0, 1, 64}, []int{-1, 65}},
 	} {

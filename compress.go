@@ -59,6 +59,10 @@ type Compression struct {
 	From, Until int
 	// Rates, if there are any, is the rate by the step, in place of LSH.Rate.
 	Rates lsh.Rates
+	// MaxError, if it is not 0, turns compression off while the relative error of the answers that
+	// it restores, ‖restored − true‖ / ‖true‖, is above it, and on again below 0.8 of it. In each
+	// 32nd step, compressed anyway, some rows travel as well to see that; all ranks go by all.
+	MaxError float64
 	// Assign, if it is not nil, replaces LSH's hashing: it says which of the rows x of one rank
 	// travel as one, those of expert e being rows [ends[e-1], ends[e]). It is for studies, and must
 	// be the same function on every rank.
@@ -77,6 +81,7 @@ func (c Compression) validate() error {
 	fault(c.When < 0 || int(c.When) >= whens, "When is %d, want 0 to %d", c.When, whens-1)
 	fault(c.From < 0 || c.Until < 0,
 		"From is %d and Until %d, must not be negative", c.From, c.Until)
+	fault(!(c.MaxError >= 0), "MaxError is %v, must not be negative", c.MaxError)
 	fault(c.Nodes && c.When == CompressAuto,
 		"Nodes with When CompressAuto, want CompressAlways or CompressNever")
 	if err := c.LSH.Validate(); err != nil {
@@ -92,8 +97,12 @@ func (c Compression) validate() error {
 // String is the settings that all ranks must share.
 func (c Compression) String() string {
 	c.LSH.Workers = 0
-	return fmt.Sprintf("{When:%d LSH:%+v Nodes:%t From:%d Until:%d Assign:%t}%s",
-		c.When, c.LSH, c.Nodes, c.From, c.Until, c.Assign != nil, c.Rates)
+	text := fmt.Sprintf("{When:%d LSH:%+v Nodes:%t From:%d Until:%d Assign:%t}",
+		c.When, c.LSH, c.Nodes, c.From, c.Until, c.Assign != nil)
+	if len(c.Rates) > 0 || c.MaxError > 0 {
+		text += fmt.Sprintf(" Rates:%v MaxError:%v", c.Rates, c.MaxError)
+	}
+	return text
 }
 
 // CompressionStats is what compression did to a rank's rows in one forward pass, and the backward
@@ -108,6 +117,8 @@ type CompressionStats struct {
 	// Residual is the distance of rows from their centroids: the root of the mean square of the
 	// differences over that of the rows, of a sample of them.
 	Residual float64
+	// Error is the error of answers that MaxError bounds, of all ranks, when it was last measured.
+	Error float64
 	// Time is what hashing, centroids and compensation took.
 	Time time.Duration
 }
@@ -124,7 +135,7 @@ func newCompression(
 	}
 	var err error
 	cfg := compression.Config{
-		Dim: c.Dim, Experts: c.Experts, LSH: how.LSH, From: how.From, Until: how.Until, Rates: how.Rates,
+		Dim: c.Dim, Experts: c.Experts, LSH: how.LSH, From: how.From, Until: how.Until, Rates: how.Rates, MaxError: how.MaxError,
 		Assign: how.Assign, Placement: at.Placement, Rank: at.Rank, Topology: at.Topology(c.Topology),
 		Auto: how.When == CompressAuto, Links: c.Links, RowBytes: c.Wire.RowBytes(c.Dim),
 		Turn: turn, Exchanging: exchanging,

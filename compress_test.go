@@ -305,6 +305,45 @@ func TestAutoGoesByTheLinkOfEachPeer(t *testing.T) {
 	}
 }
 
+// TestMaxErrorEndsCompressionOnEveryRank, of nodes and copies too, also where a rank has no tokens.
+func TestMaxErrorEndsCompressionOnEveryRank(t *testing.T) {
+	x := randomMatrix(rand.New(rand.NewPCG(15, 16)), 90, bitsDim)
+	for _, nodes := range []bool{false, true} {
+		cfg := layersUnderTest()["dropless"]
+		cfg.ExpertParallel, cfg.Topology = 2, alltoall.Nodes(4, 2)
+		cfg.Compression = Compression{When: CompressAlways, MaxError: 1e-3, Nodes: nodes}
+		var seen [4]float64
+		for rank, err := range onRanks(inprocWorlds(4), func(w *World) error {
+			l, err := NewLayer(w, cfg)
+			if err != nil {
+				return err
+			}
+			mine := part(x, int(w.Rank())*30, min(int(w.Rank()+1)*30, x.Rows))
+			if w.Rank() == 3 {
+				mine.Rows = 0
+			}
+			var residual [3]float64
+			for i := range residual {
+				if err := stepOn(context.Background(), l, mine, expert.NewSGD(0.1)); err != nil {
+					return err
+				}
+				s := l.Stats().Compression
+				residual[i], seen[w.Rank()] = s.Residual, s.Error
+			}
+			if residual[1] != 0 || residual[2] != 0 || mine.Rows > 0 && !nodes && residual[0] == 0 {
+				return fmt.Errorf("residuals %v, want one in the first step alone", residual)
+			}
+			return nil
+		}) {
+			require.NoError(t, err, "rank %d", rank)
+		}
+		require.Greater(t, seen[0], 1e-3)
+		for rank, e := range seen {
+			require.Equal(t, seen[0], e, "rank %d", rank)
+		}
+	}
+}
+
 // TestAutoMeasuresLinksItIsNotGiven once for all layers of a topology, alike on every rank.
 func TestAutoMeasuresLinksItIsNotGiven(t *testing.T) {
 	cfg := smallConfig()

@@ -53,7 +53,7 @@ var allowed = map[string][]string{
 	"transport/internal/meshjoin": {"transport", "transport/rendezvous", "transport/secure"},
 	"internal":                    {},
 	"internal/agreement":          {"collective", "transport"},
-	"internal/compression":        {"alltoall", "alltoall/links", "lsh", "param", "transport"},
+	"internal/compression":        {"alltoall", "alltoall/links", "collective", "lsh", "param", "transport"},
 	"internal/batch":              {"alltoall", "router", "transport"},
 	"internal/experts":            {"alltoall", "expert", "param", "transport"},
 	"internal/gradients":          {"alltoall", "collective", "expert", "param", "param/tree", "router", "transport"},

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/switchyard-moe/switchyard/expert"
-	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
 	"github.com/switchyard-moe/switchyard/param"
 )
@@ -128,9 +127,5 @@ func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 	if err := l.updateBias(ctx); err != nil {
 		return err
 	}
-	l.stages.Shape.Step++
-	if err := l.stages.Path.EndStep(ctx); err != nil {
-		return errtext.Errorf("switchyard: Overlap.Auto: %w", err)
-	}
-	return nil
+	return l.stages.EndStep(ctx)
 }

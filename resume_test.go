@@ -403,6 +403,7 @@ func compressions() map[string]Compression {
 		"channels":     {When: CompressAlways, LSH: lsh.Config{Rate: 0.4, Seed: 1, Bucketing: lsh.Controlled, Compensation: lsh.LearnedChannels}},
 		"nodes":        {When: CompressAlways, Nodes: true, LSH: lsh.Config{Rate: 0.4, Seed: 1, Bucketing: lsh.Controlled}},
 		"window":       {When: CompressAlways, From: 1, Until: 3, LSH: lsh.Config{Rate: 0.4, Seed: 1}},
+		"bounded":      {When: CompressAlways, MaxError: 1e-6, LSH: lsh.Config{Rate: 0.4, Seed: 1}},
 		"annealed":     {When: CompressAlways, Rates: lsh.Rates{{Step: 0, Rate: 0.2}, {Step: 3, Rate: 0.8}}, LSH: lsh.Config{Seed: 1}},
 	}
 }

@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/switchyard-moe/switchyard/expert"
-	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
 	"github.com/switchyard-moe/switchyard/param"
 )
@@ -23,8 +21,8 @@ import (
 // "optimizer.experts.beta1_power", what the optimizer keeps for all experts; "counters.steps", the
 // number of steps, by which noise, schedules and compression go. Experts are numbered over all
 // ranks, and a rank lists those that it hosts. The rest every rank lists, but for
-// "compression.depth", the control loop of lsh.Controlled, which follows the rows of one rank: it
-// is [param.Entry].Local.
+// "compression.depth", the control loop of lsh.Controlled, which follows the rows of one rank, and
+// "compression.error", by which [Compression].MaxError decides: these are [param.Entry].Local.
 //
 // Tensors of float32 are in the memory of their owners. Numbers are copies: call State for each
 // save, or get an error, and Loaded of the same State after a load. It is an error to call it while
@@ -57,7 +55,7 @@ func (l *Layer) state(o expert.Optimizer) (*param.State, error) {
 		}
 		return nil
 	})
-	l.listDepths(list, "compression.depth")
+	l.stages.Compression.List(list)
 	state, err := list.State()
 	if err != nil {
 		return nil, err
@@ -83,28 +81,6 @@ func (l *Layer) atBoundary(op string, do func() error) error {
 		return l.guard.Misuse(op, "%w", err)
 	}
 	return nil
-}
-
-// listDepths lists the state of the control loop of compression, which follows this rank's own
-// rows.
-func (l *Layer) listDepths(list *parameters.Lister, name string) {
-	depths := l.stages.Compression.Depths()
-	if depths == nil {
-		return
-	}
-	list.AddLocal(param.Entry{Name: name, Kind: param.Gain, Shape: []int{len(depths)}, Data: depths})
-	list.OnSave(func() error {
-		if now := l.stages.Compression.Depths(); !slices.Equal(now, depths) {
-			return parameters.Changed(name, depths, now)
-		}
-		return nil
-	})
-	list.OnLoad(func() error {
-		if err := l.stages.Compression.SetDepths(depths); err != nil {
-			return errtext.Errorf("%s: %w", name, err)
-		}
-		return nil
-	})
 }
 
 // setSteps sets the number of steps taken.

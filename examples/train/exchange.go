@@ -25,7 +25,7 @@ func (o *options) compression() switchyard.Compression {
 	c := switchyard.Compression{When: switchyard.CompressAlways, LSH: lsh.Config{
 		Rate: o.compress, Compensation: compensations[o.compensation], Refine: o.refine, Seed: o.seed,
 		Bandwidth: float32(o.bandwidth), Ridge: float32(o.ridge),
-	}, Nodes: o.compressNode, From: o.compressFrom, Until: o.compressTill}
+	}, Nodes: o.compressNode, From: o.compressFrom, Until: o.compressTill, MaxError: o.maxError}
 	if o.anneal > 0 {
 		c.LSH.Rate, c.Rates = 0, o.annealed()
 	}

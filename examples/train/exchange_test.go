@@ -54,11 +54,12 @@ func TestAnnealedRates(t *testing.T) {
 		"-compress-until 800": {{Step: 0, Rate: 0.1}, {Step: 99, Rate: 0.4}},
 		"-compress-from 200":  {{Step: 200, Rate: 0.1}, {Step: 201, Rate: 0.4}},
 	} {
-		flags := append([]string{"-compress", "0.1", "-compress-anneal", "0.4", "-steps", "100"}, strings.Fields(line)...)
+		flags := append([]string{"-compress", "0.1", "-compress-anneal", "0.4", "-steps", "100", "-compress-max-error", "0.3"}, strings.Fields(line)...)
 		o, err := parse(flags, new(bytes.Buffer))
 		require.NoError(t, err)
 		require.Equal(t, want, o.compression().Rates, line)
 		require.Zero(t, o.compression().LSH.Rate)
+		require.Equal(t, 0.3, o.compression().MaxError)
 		require.NoError(t, o.compression().Rates.Validate())
 	}
 	for _, line := range []string{"", "-compress 0.1 -hash random"} {

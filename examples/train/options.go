@@ -61,6 +61,7 @@ type options struct {
 	compressFrom int
 	compressTill int
 	anneal       float64
+	maxError     float64
 	link         int
 	wire         string
 	noExperts    bool
@@ -223,6 +224,7 @@ func (o *options) declareCompression(f *flagSet) {
 	integer(f, &o.compressFrom, "compress-from", 0, 0, 1<<30, "the first step that is compressed, with -compress: the ones before warm up")
 	integer(f, &o.compressTill, "compress-until", 0, 0, 1<<30, "the first step after those that is not compressed again; 0 is none")
 	number(f, &o.anneal, "compress-anneal", 0, 0, 1, "the share of the rows in the last step that is compressed: it moves evenly from that of -compress to this one; 0 keeps it")
+	number(f, &o.maxError, "compress-max-error", 0, 0, large, "have each layer stop compressing while its answers are further than this from true ones, relative to those; 0 is no bound")
 	f.BoolVar(&o.compressAuto, "compress-auto", false, "have each rank compress only while it finds that it pays, with -compress")
 }
 

@@ -76,7 +76,7 @@ func TestEveryRouterResumes(t *testing.T) {
 func TestCompressionResumes(t *testing.T) {
 	clearLauncher(t)
 	text := short(t)
-	lines := []string{"-compensation learned-gain -compress-anneal 0.8", "-hash random", "", "-compress-from 1 -compress-until 3", "-micro 2"}
+	lines := []string{"-compensation learned-gain -compress-anneal 0.8 -compress-max-error 0.01", "-hash random", "", "-compress-from 1 -compress-until 3", "-micro 2"}
 	if testing.Short() {
 		lines = lines[:2]
 	}

@@ -16,6 +16,7 @@ type note struct {
 	compressed bool
 	probed     bool
 	took       time.Duration // of the probe
+	errors     squares       // of sampled rows
 }
 
 // Open notes that a pass is in flight, and Close that it is no more. Each pass is in flight once.
@@ -68,7 +69,7 @@ func (s *Stage) EndPass(number uint64, p *Pass, rows Rows) {
 
 // describe takes what a compressed pass tells.
 func (s *Stage) describe(n *note, p *Pass) {
-	n.compressed, n.spent, n.depths = true, p.Spent, p.depths
+	n.compressed, n.spent, n.depths, n.errors = true, p.Spent, p.depths, p.errors
 	if wanted := s.wanted(); wanted != nil {
 		var centroids int
 		if n.rows, centroids = p.lsh.Clusters().Count(wanted); n.rows > 0 {
@@ -103,6 +104,9 @@ func (s *Stage) learn() {
 			if s.spent = n.spent; n.depths != nil {
 				s.setDepths(n.depths)
 			}
+			if s.watch != nil {
+				s.watch.seen.add(n.errors)
+			}
 			if s.policy != nil {
 				s.policy.record(&n, s.cfg.RowBytes)
 			}
@@ -122,9 +126,12 @@ func (p *policy) record(n *note, rowBytes int) {
 	p.update(rowBytes, n.rate)
 }
 
-// lastSpent is the time that compression took in the last pass.
-func (s *Stage) lastSpent() time.Duration {
+// lastLearned is the time that compression took in the last pass, and the error of answers.
+func (s *Stage) lastLearned() (spent time.Duration, answers float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.spent
+	if s.watch != nil {
+		answers = s.watch.error
+	}
+	return s.spent, answers
 }

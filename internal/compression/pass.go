@@ -32,7 +32,7 @@ func (r *Rows) number() int { return mat.Sum(r.Counts.Rows) }
 // not compressed.
 type Pass struct {
 	// Centroids are the rows that travel, sorted by expert, and Counts is how many of them go to
-	// each expert.
+	// each expert. In some passes sampled rows are among them, behind the centroids of their expert.
 	Centroids blas32.General
 	Counts    alltoall.Counts
 	// Fault is what was wrong with the clusters of [Config.Assign]; the rows then travel as they
@@ -48,6 +48,8 @@ type Pass struct {
 	drows    blas32.General   // gradients of the answers of the rows that are clustered here
 	residual float64
 	depths   []float64 // what the control loop has learned from the rows, nil if there is none
+	sampled  bool      // memory.sample travels too
+	errors   squares   // of the sampled rows
 }
 
 // memory is the matrices of a pass, which later passes use again.
@@ -55,6 +57,8 @@ type memory struct {
 	rows blas32.General // sorted by expert
 	full blas32.General // the answers of those that are clustered
 	home blas32.General // the answers of the rank's own rows, if those are others
+
+	sample sample
 }
 
 // begin returns a pass in the memory of one that has been released, if there is any.
@@ -98,8 +102,11 @@ func (s *Stage) Begin(ctx context.Context, number uint64, rows Rows) (*Pass, err
 	s.compute(p, func() {
 		before := s.lsh.Depths()
 		s.compress(p, x, ends, rows.Step, s.wanted())
-		s.count(p, rows.Counts)
 		p.residual = residual(p.lsh.Clusters(), x, p.Centroids)
+		if p.sampled = s.samples(rows.Step); p.sampled {
+			p.Centroids = p.memory.sample.add(p.Centroids, x, p.lsh.Clusters())
+		}
+		s.count(p, rows.Counts)
 		if p.depths = s.lsh.Depths(); before != nil { // the pass may be repeated
 			s.setDepths(before)
 		}
@@ -175,6 +182,10 @@ func (s *Stage) count(p *Pass, c alltoall.Counts) {
 			if end > first {
 				of[0] = end - first
 			}
+			if p.sampled {
+				begin, end := p.memory.sample.of(e)
+				of[0] += end - begin
+			}
 		}
 	}
 	p.Counts = c
@@ -189,7 +200,13 @@ func (s *Stage) Restore(ctx context.Context, p *Pass, answers blas32.General) (b
 	m := p.memory
 	s.compute(p, func() {
 		m.full = mat.Resize(m.full, len(p.lsh.Clusters().Of), s.cfg.Dim)
-		p.lsh.Restore(m.full, answers)
+		if !p.sampled {
+			p.lsh.Restore(m.full, answers)
+			return
+		}
+		m.sample.answers = m.sample.part(m.sample.answers, answers, p.lsh.Clusters())
+		p.lsh.Restore(m.full, m.sample.answers)
+		p.errors = m.sample.compare(m.full, answers, p.lsh.Clusters())
 	})
 	if p.gathered == nil {
 		return m.full, nil
@@ -226,7 +243,13 @@ func (s *Stage) RestoreBackward(
 			return blas32.General{}, err
 		}
 	}
-	s.compute(p, func() { dcentroids = p.lsh.RestoreBackward(p.drows) })
+	s.compute(p, func() {
+		if dcentroids = p.lsh.RestoreBackward(p.drows); p.sampled {
+			t := &p.memory.sample
+			t.dsent = t.join(t.dsent, dcentroids, blas32.General{}, p.lsh.Clusters())
+			dcentroids = t.dsent
+		}
+	})
 	return dcentroids, nil
 }
 
@@ -262,7 +285,13 @@ func (s *Stage) CompressBackward(ctx context.Context, p *Pass, drows, back blas3
 	if p == nil {
 		return back, nil
 	}
-	s.compute(p, func() { p.lsh.CompressBackward(p.drows, back) })
+	s.compute(p, func() {
+		if t := &p.memory.sample; p.sampled {
+			t.back = t.part(t.back, back, p.lsh.Clusters())
+			back = t.back
+		}
+		p.lsh.CompressBackward(p.drows, back)
+	})
 	if p.gathered == nil {
 		return drows, nil
 	}

@@ -31,6 +31,9 @@ type Config struct {
 	From, Until int
 	// Rates, if there are any, are the rates of LSH by the step.
 	Rates lsh.Rates
+	// MaxError, if it is not 0, is the relative error of answers above which compression is turned
+	// off, until it is below that again.
+	MaxError float64
 	// Assign, if it is not nil, makes the clusters of rows x of experts that end at ends, in place
 	// of hashing.
 	Assign func(x blas32.General, ends []int) *lsh.Clusters
@@ -68,6 +71,7 @@ type Stage struct {
 	flight int    // number of passes in flight
 	notes  []note // of passes that have ended, since the last time that none was in flight
 	policy *policy
+	watch  *watch // nil without a bound of the error
 	spent  time.Duration
 }
 
@@ -88,6 +92,9 @@ func New(cfg Config) (*Stage, error) {
 		}
 		s.gains = param.NewSet(param.Tensor{Name: "gain", Shape: shape})
 		copy(s.gains.Value, s.lsh.Gains())
+	}
+	if cfg.MaxError > 0 {
+		s.watch = &watch{most: cfg.MaxError}
 	}
 	if cfg.Auto {
 		s.policy = newPolicy(cfg.Links, cfg.Topology, cfg.Rank, cfg.Placement)
@@ -125,12 +132,20 @@ func (s *Stage) setDepths(depths []float64) {
 // Enabled reports whether to compress a pass of training of a step. Step counts the steps before
 // it.
 func (s *Stage) Enabled(step int) bool {
-	if s == nil || step < s.cfg.From || s.cfg.Until > 0 && step >= s.cfg.Until {
+	if s == nil || !s.inWindow(step) {
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.watch != nil && s.watch.off && !s.samples(step) {
+		return false
+	}
 	return s.policy == nil || s.policy.enabled()
+}
+
+// inWindow reports whether a step is one of those that may be compressed.
+func (s *Stage) inWindow(step int) bool {
+	return step >= s.cfg.From && (s.cfg.Until == 0 || step < s.cfg.Until)
 }
 
 // rate is that of a step.

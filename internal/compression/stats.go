@@ -22,6 +22,9 @@ type Stats struct {
 	// Residual is the distance of rows from their centroids: the root of the mean square of the
 	// differences over that of the rows, of a sample.
 	Residual float64
+	// Error is the relative error of answers in the last sample, over all ranks, if there is a
+	// bound of it.
+	Error float64
 	// Time is what compression took in the forward and the backward pass before.
 	Time time.Duration
 }
@@ -32,7 +35,8 @@ func (s *Stage) Stats(p *Pass, counts alltoall.Counts, plan *alltoall.Plan) Stat
 	if s == nil {
 		return Stats{}
 	}
-	stats := Stats{Rows: mat.Sum(counts.Rows), Travelled: plan.SentRows(), Time: s.lastSpent()}
+	stats := Stats{Rows: mat.Sum(counts.Rows), Travelled: plan.SentRows()}
+	stats.Time, stats.Error = s.lastLearned()
 	first, end := s.cfg.Placement.Of(s.cfg.Rank)
 	own := 0
 	if p != nil {

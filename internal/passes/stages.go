@@ -7,10 +7,12 @@
 package passes
 
 import (
+	"context"
 	"sync/atomic"
 
 	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/compression"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
@@ -45,4 +47,17 @@ type Stages struct {
 	Exchanging *atomic.Int64
 
 	pool batch.Pool // memory of copies without padding
+}
+
+// EndStep ends a step of the optimizer: what later passes go by is decided, on all ranks alike.
+func (s *Stages) EndStep(ctx context.Context) error {
+	step := s.Shape.Step
+	s.Shape.Step++
+	if err := s.Compression.EndStep(ctx, s.Ranks.Everyone, step); err != nil {
+		return errtext.Errorf("switchyard: Compression: %w", err)
+	}
+	if err := s.Path.EndStep(ctx); err != nil {
+		return errtext.Errorf("switchyard: Overlap.Auto: %w", err)
+	}
+	return nil
 }
