@@ -3,8 +3,10 @@ package switchyard
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -75,11 +77,15 @@ func paddedBatch(rank int, garbage float32) (x, dy blas32.General, side router.B
 // TestWhatIsInPaddingChangesNothing: with each kind of gate, shared experts and compression,
 // outputs, gradients, parameters and counts have the bits that they have where padding holds zeros.
 func TestWhatIsInPaddingChangesNothing(t *testing.T) {
-	for name, r := range everyRouter() {
-		for how, c := range map[string]Compression{
-			"plain": {}, "compressed": {When: CompressAlways, LSH: lsh.Config{Rate: 0.4}},
-			"nodes": {When: CompressAlways, Nodes: true, LSH: lsh.Config{Rate: 0.4, Compensation: lsh.LearnedChannels}},
-		} {
+	ways := map[string]Compression{
+		"plain": {}, "compressed": {When: CompressAlways, LSH: lsh.Config{Rate: 0.4}},
+		"nodes": {When: CompressAlways, Nodes: true, LSH: lsh.Config{Rate: 0.4, Compensation: lsh.LearnedChannels}},
+	}
+	routers, names := everyRouter(), slices.Sorted(maps.Keys(ways))
+	for i, name := range slices.Sorted(maps.Keys(routers)) {
+		r := routers[name]
+		for _, how := range fewer(names, names[i%len(names)]) {
+			c := ways[how]
 			t.Run(name+"/"+how, func(t *testing.T) {
 				cfg := Config{Dim: 6, Experts: 4, Group: 4, Seed: 9, Router: r, Compression: c, Shared: expert.FFN{Hidden: 3},
 					Expert: expert.SwiGLU{Hidden: 5}, Topology: alltoall.Nodes(3, 2), Wire: alltoall.Wire{Finite: true}}

@@ -40,10 +40,10 @@ func crossingWorlds(n int, sent *atomic.Int64) []*World {
 // the sums of gradients between copies.
 func TestReorderedKeepsCopiesOnFastLinks(t *testing.T) {
 	needExactProducts(t)
-	const tokens = 1000 * bitsGroup
+	tokens := fewer([]int{1000}, 200)[0] * bitsGroup
 	r := rand.New(rand.NewPCG(1, 2))
 	x, dy := randomMatrix(r, tokens, bitsDim), randomMatrix(r, tokens, bitsDim)
-	cuts := []int{200 * bitsGroup, 500 * bitsGroup, 800 * bitsGroup, tokens}
+	cuts := []int{tokens / 5, tokens / 2, tokens / 5 * 4, tokens}
 	cost := [][]float64{{0, 9, 1, 9}, {9, 0, 9, 1}, {1, 9, 0, 9}, {9, 1, 9, 0}}
 	order := slices.Concat(schedule.GroupRanks(cost, 2)...)
 	require.Equal(t, []int{0, 2, 1, 3}, order)

@@ -41,3 +41,12 @@ func TestFirstParametersOfAuxiliaryRoutersStay(t *testing.T) {
 	require.NoError(t, binary.Write(h, binary.LittleEndian, g.Params().Value))
 	require.Equal(t, uint64(0xc928dff15b9c2d71), h.Sum64())
 }
+
+// draws is how often a test of frequencies draws; its bounds follow. It draws less often in short
+// tests, as under the race detector.
+func draws() int {
+	if testing.Short() {
+		return 2000
+	}
+	return 20000
+}

@@ -33,7 +33,7 @@ func TestNamedRouters(t *testing.T) {
 // TestRandomSecond expects a second expert as often as twice its share of both weights, and a token
 // without one to give all its weight to the first.
 func TestRandomSecond(t *testing.T) {
-	const steps = 20000
+	steps := draws()
 	second := []float64{0.1, 0.4}
 	var logits [][]float64
 	for _, p := range second {
@@ -58,7 +58,7 @@ func TestRandomSecond(t *testing.T) {
 	}
 	for token, p := range second {
 		p *= 2
-		require.InDelta(t, p, seen[token]/steps, 6*math.Sqrt(p*(1-p)/steps))
+		require.InDelta(t, p, seen[token]/float64(steps), 6*math.Sqrt(p*(1-p)/float64(steps)))
 	}
 	d, err := g.Route(identity(2), Batch{Ends: []int{2}})
 	require.NoError(t, err)
@@ -68,7 +68,7 @@ func TestRandomSecond(t *testing.T) {
 // TestNoisySecond expects the first expert always, and the second drawn by the softmax over the
 // others.
 func TestNoisySecond(t *testing.T) {
-	const steps = 20000
+	steps := draws()
 	g := gateWith(t, GShard{NoisySecond: true}, [][]float64{{3, 0, math.Log(3)}})
 	third := 0.0
 	for step := range steps {
@@ -79,5 +79,5 @@ func TestNoisySecond(t *testing.T) {
 		require.NoError(t, g.Backward(d, identity(1), Gradient{Weights: make([]float32, 2), LossScale: []float32{1}, DX: identity(1)}))
 		g.Params().Grad.Reset()
 	}
-	require.InDelta(t, 0.75, third/steps, 6*math.Sqrt(0.75*0.25/steps))
+	require.InDelta(t, 0.75, third/float64(steps), 6*math.Sqrt(0.75*0.25/float64(steps)))
 }

@@ -245,7 +245,7 @@ func TestUniformNoiseFillsItsRange(t *testing.T) {
 
 // TestGumbelDrawsInProportion expects experts to be chosen as often as their softmax says.
 func TestGumbelDrawsInProportion(t *testing.T) {
-	const draws = 20000
+	draws := draws()
 	logits := [][]float64{{0, math.Log(2), math.Log(5)}}
 	g := gateWith(t, NoisyTopK{TopK: TopK{K: 1, Score: SoftmaxBefore}, Noise: Gumbel, Amount: 1}, logits)
 	counts := make([]float64, 3)
@@ -261,7 +261,7 @@ func TestGumbelDrawsInProportion(t *testing.T) {
 		g.Params().Grad.Reset()
 	}
 	for e, p := range []float64{0.125, 0.25, 0.625} {
-		require.InDelta(t, p, counts[e]/draws, 6*math.Sqrt(p*(1-p)/draws))
+		require.InDelta(t, p, counts[e]/float64(draws), 6*math.Sqrt(p*(1-p)/float64(draws)))
 	}
 }
 

@@ -109,7 +109,11 @@ func TestSinkhornOfFarLogits(t *testing.T) {
 func TestSinkhornWorkIsBounded(t *testing.T) {
 	const tokens, experts = 512, 16
 	r := rand.New(rand.NewPCG(1, 1))
-	for _, scale := range []float64{0.1, 1, 3, 8, 12, 20, 50, 300, 1e4, 1e6, 1e9, 1e30, 3e37} {
+	scales := []float64{0.1, 1, 3, 8, 12, 20, 50, 300, 1e4, 1e6, 1e9, 1e30, 3e37}
+	if testing.Short() {
+		scales = []float64{1, 50, 3e37}
+	}
+	for _, scale := range scales {
 		for _, favour := range []float64{0, 4, 40} { // of the first expert, in units of scale
 			if scale*favour > 1e38 {
 				continue

@@ -64,7 +64,7 @@ func TestParametersAsRecorded(t *testing.T) {
 	text := short(t)
 	lines := trainings()
 	if testing.Short() {
-		lines = lines[:5]
+		lines = lines[:3]
 	} else {
 		t.Setenv(asProgram, "1")
 		lines = append(lines, transported()...)
