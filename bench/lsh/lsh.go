@@ -20,6 +20,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/bench/internal/netns"
 	"github.com/switchyard-moe/switchyard/bench/internal/peers"
+	"github.com/switchyard-moe/switchyard/bench/lsh/law"
 	"github.com/switchyard-moe/switchyard/internal/launch"
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
@@ -146,6 +147,9 @@ func (o *options) resolve() error {
 
 // Run is the command.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if law.Asked(args) {
+		return law.Run(ctx, args, stdout, stderr)
+	}
 	o, err := parseOptions(args, stdout)
 	if err != nil {
 		return harness.NotRun(stderr, "lsh", err)

@@ -67,4 +67,23 @@ func (w Way) Lost() float64 {
 	return lost
 }
 
+// BytesRatio is the bytes of rows of so many columns on the four legs, divided by those of float32.
+// Where rows' gradients travel beside clusters, so do those of the centroids' answers, in the
+// format of the answers, and three bytes a row say to which centroid it belongs.
+func (w Way) BytesRatio(columns int) float64 {
+	var all float64
+	for leg, f := range w.Legs {
+		bytes := float64(f.Bytes(columns))
+		if w.Clusters.used() && (Leg(leg) <= Combine || w.ClusterGradients) {
+			bytes *= w.Clusters.rate()
+		}
+		all += bytes
+	}
+	if w.Clusters.used() && !w.ClusterGradients {
+		const number = 3
+		all += w.Clusters.rate()*float64(w.Legs[Combine].Bytes(columns)) + number
+	}
+	return all / float64(legs*quant.Float32.Bytes(columns))
+}
+
 func square(x float64) float64 { return x * x }

@@ -79,6 +79,15 @@ func TestLosesLess(t *testing.T) {
 	require.Less(t, LostLeg(CombineBack, quant.NVFP4), LostLeg(Combine, quant.NVFP4))
 }
 
+func TestBytesRatio(t *testing.T) {
+	require.InDelta(t, 1, Way{}.BytesRatio(128), 1e-9)
+	require.InDelta(t, 0.5, Everywhere(quant.BF16).BytesRatio(128), 1e-9)
+	require.InDelta(t, 0.2, Way{Clusters: Clusters{Rows: 100}, ClusterGradients: true}.BytesRatio(128), 1e-9)
+	w := Way{Legs: [4]quant.Format{quant.BF16, quant.BF16, quant.NVFP4H, quant.NVFP4H}, Clusters: Clusters{Rows: 1000}}
+	nvfp4 := float64(quant.NVFP4H.Bytes(128))
+	require.InDelta(t, (3*0.2*256+2*nvfp4+3)/2048, w.BytesRatio(128), 1e-9)
+}
+
 // TestKnowsEveryFormat: a new one needs a figure here.
 func TestKnowsEveryFormat(t *testing.T) {
 	for _, name := range quant.Names() {
