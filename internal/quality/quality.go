@@ -67,9 +67,9 @@ func (w Way) Lost() float64 {
 	return lost
 }
 
-// BytesRatio is the bytes of rows of so many columns on the four legs, divided by those of float32.
-// Where rows' gradients travel beside clusters, so do those of the centroids' answers, in the
-// format of the answers, and three bytes a row say to which centroid it belongs.
+// BytesRatio is the bytes of rows of a number of columns on the four legs, divided by those of
+// float32. Where rows' gradients travel beside clusters, so do those of the centroids' answers, in
+// the format of the answers, and three bytes a row say to which centroid it belongs.
 func (w Way) BytesRatio(columns int) float64 {
 	var all float64
 	for leg, f := range w.Legs {

@@ -20,7 +20,7 @@ import (
 // block is a layer with experts and what it got in one step.
 type block struct {
 	name                        string
-	x, dy                       blas32.General // tokens, and the gradient of what the layer returns for them
+	x, dy                       blas32.General // tokens, and gradients of the output
 	params                      []switchyard.Tensor
 	experts, hidden, topK, seed int
 }
