@@ -30,3 +30,7 @@ type Codec interface {
 // ErrCodec says that a codec has written another number of bytes than its Bytes says, or cannot
 // read what a rank has sent.
 var ErrCodec = errors.New("codec failed")
+
+// CheckCodec returns an error if c is a nil pointer, a format that is not one of those here, or has
+// no length for rows of n numbers.
+func CheckCodec(c Codec, n int) error { return validateCodec(c, n) }

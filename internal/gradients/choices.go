@@ -99,7 +99,10 @@ func (p *Pass) Earlier(last int) (choices []int, tokens int) {
 
 // restart forgets the passes of the last step.
 func (r *Reducer) restart() {
-	r.passes = 0
+	for i := range r.sums {
+		r.sums[i].passes = 0
+	}
+	r.own.restart()
 	r.losses.restart()
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -6,11 +6,13 @@ import (
 	"hash/fnv"
 	"slices"
 
+	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/mat"
+	"github.com/switchyard-moe/switchyard/internal/parameters"
 	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -30,6 +32,7 @@ type DenseConfig struct {
 // Every rank calls its methods in the same order. It is an [Owner].
 type Dense struct {
 	cfg    DenseConfig
+	codec  collective.Codec // of sums, nil for exact ones
 	sums   []denseSum
 	summed uint64 // of which sets have been summed since the last step, and in which order
 }
@@ -37,13 +40,32 @@ type Dense struct {
 // denseSum is the sum of the gradients of one set over the passes since the last step.
 type denseSum struct {
 	sum
-	next   []float32 // of the pass that is being summed
-	passes int
+	next []float32 // of the pass that is being summed
+	lost []float32 // by rounding, for the next sum
 }
 
 // NewDense returns a Dense without gradients.
 func NewDense(cfg DenseConfig) *Dense {
 	return &Dense{cfg: cfg, sums: make([]denseSum, len(cfg.Sets))}
+}
+
+// SetSums has gradients summed in a codec from now on, nil for exact sums. What the codec before
+// has lost is forgotten.
+func (d *Dense) SetSums(codec alltoall.Codec) {
+	d.codec = quantizer(codec)
+	for i := range d.sums {
+		d.sums[i].lost = nil
+	}
+}
+
+// List lists what rounding has lost on this rank, if the list is one to go on training with.
+func (d *Dense) List(l *parameters.Lister) {
+	if d.codec == nil || d.cfg.World.Size() == 1 || !l.Trains() {
+		return
+	}
+	for i, set := range d.cfg.Sets {
+		listLost(l, lostPrefix+d.cfg.Names[i], set, &d.sums[i].lost)
+	}
 }
 
 // Comm connects all ranks.
@@ -86,28 +108,43 @@ func (d *Dense) CheckLeaves(leaves, sets []int) error {
 // Sum sums the gradients of some sets over the ranks and adds them to those of the passes before.
 func (d *Dense) Sum(ctx context.Context, leaves, which []int) error {
 	var parts []part
+	var trained []int
 	for _, i := range which {
 		if set := d.cfg.Sets[i]; set.Frozen {
 			set.Grad.Free()
 			d.sums[i] = denseSum{}
 		} else {
 			parts = append(parts, part{set.Grad, &d.sums[i].next})
+			trained = append(trained, i)
 		}
 	}
 	if len(parts) == 0 {
 		return nil
 	}
 	d.note(leaves, which)
-	if err := reduce(ctx, d.cfg.World, leaves, parts...); err != nil {
+	if err := d.reduce(ctx, leaves, trained, parts); err != nil {
 		return errtext.Errorf("switchyard: gradients of dense parameters: %w", err)
 	}
-	for _, i := range which {
-		if s := &d.sums[i]; !d.cfg.Sets[i].Frozen {
-			s.add(&s.next, s.passes == 0)
-			s.passes++
-		}
+	for _, i := range trained {
+		s := &d.sums[i]
+		s.add(&s.next, 1)
 	}
 	return nil
+}
+
+// reduce sums the gradients of some sets over the ranks: parts, which are those of the sets.
+func (d *Dense) reduce(ctx context.Context, leaves, sets []int, parts []part) error {
+	if d.codec == nil {
+		return reduce(ctx, d.cfg.World, leaves, parts...)
+	}
+	if err := takeOwn(d.cfg.World, leaves, parts...); err != nil {
+		return err
+	}
+	var vectors []rounded
+	for _, i := range sets {
+		vectors = append(vectors, rounded{d.sums[i].next, &d.sums[i].lost})
+	}
+	return quantize(ctx, d.cfg.World, d.codec, vectors)
 }
 
 // note takes what is summed into the digest by which ranks tell whether they have summed the same.
@@ -175,8 +212,19 @@ func (d *Dense) Scale(factor float32) {
 	}
 }
 
-// Discard forgets all gradients since the last step, those that are not summed too.
+// Discard forgets all gradients since the last step, those that are not summed too. What rounding
+// has lost of those that are summed goes with them.
 func (d *Dense) Discard() {
+	for i := range d.sums {
+		if s := &d.sums[i]; s.passes > 0 {
+			clear(s.lost)
+		}
+	}
+	d.restart()
+}
+
+// restart forgets the gradients of the last step.
+func (d *Dense) restart() {
 	for i := range d.sums {
 		d.cfg.Sets[i].Grad.Reset()
 		d.sums[i].passes = 0
@@ -195,6 +243,6 @@ func (d *Dense) Step(ctx context.Context, o expert.Optimizer) error {
 			o.Update(set, s.total)
 		}
 	}
-	d.Discard()
+	d.restart()
 	return nil
 }

@@ -66,10 +66,11 @@ func (r *Reducer) freeze(kinds []param.Kind) {
 			set.Grad.Free()
 			r.sums[i] = sum{}
 			r.spare.free(i)
+			r.own.free(i)
 		}
 	}
 	if r.Frozen(param.Gate) {
-		r.losses.mean = sum{}
+		r.losses.mean = nil
 	}
 	r.losses.both = nil
 }

@@ -15,14 +15,19 @@ import (
 // leaves with its pass, and is scaled by what is known then: Batch.StepTokens, or else
 // Config.MicroBatches passes of equal size.
 type losses struct {
-	mean   sum       // of the losses' part of the gate's gradient, over the tokens of the passes in it
-	tokens int       // of the passes in the mean, over all ranks
-	both   []float32 // scratch: the gate's whole gradient
+	lossesMean
+	both []float32 // scratch: the gate's whole gradient
 
 	// Of all passes since the last step:
 	passes    int
 	came      int // their tokens
 	announced int // the StepTokens of each; −1 if they differ
+}
+
+// lossesMean is the losses' part of the gate's gradient, over the tokens of the passes in it.
+type lossesMean struct {
+	mean   []float32
+	tokens int // of all ranks
 }
 
 // count counts a backward pass.
@@ -56,19 +61,19 @@ func (r *Reducer) checkStepTokens() error {
 }
 
 // average takes factor times grad, the mean over the given number of tokens, into the mean.
-func (s *losses) average(grad []float32, tokens int, factor float64) {
+func (s *lossesMean) average(grad []float32, tokens int, factor float64) {
 	if tokens == 0 {
 		return
 	}
 	all := float64(s.tokens + tokens)
 	old, new := float32(float64(s.tokens)/all), float32(factor*float64(tokens)/all)
-	s.mean.total = slices.Grow(s.mean.total[:0], len(grad))[:len(grad)]
+	s.mean = slices.Grow(s.mean[:0], len(grad))[:len(grad)]
 	for i, g := range grad {
 		if s.tokens == 0 {
-			s.mean.total[i] = g * new
+			s.mean[i] = g * new
 			continue
 		}
-		s.mean.total[i] = float32(s.mean.total[i]*old) + float32(g*new)
+		s.mean[i] = float32(s.mean[i]*old) + float32(g*new)
 	}
 	s.tokens += tokens
 }
@@ -79,6 +84,6 @@ func (r *Reducer) gateGradient() []float32 {
 		return r.sums[gateSet].total
 	}
 	r.losses.both = append(r.losses.both[:0], r.sums[gateSet].total...)
-	f32.Add(r.losses.both, r.losses.mean.total)
+	f32.Add(r.losses.both, r.losses.mean)
 	return r.losses.both
 }

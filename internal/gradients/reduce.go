@@ -47,7 +47,7 @@ func (r *Reducer) reduce(ctx context.Context, m *memory) error {
 // reduceGate is reduce for the gate.
 func (r *Reducer) reduceGate(ctx context.Context, m *memory) error {
 	if r.keepsLosses(&m.batch) {
-		return reduce(ctx, m.comms.World, m.batch.Leaves, m.part(gateSet), m.part(lossesSet))
+		return r.sum(ctx, m.comms.World, m.batch.Leaves, m.part(gateSet), m.part(lossesSet))
 	}
 	return r.reduceSet(ctx, m.comms.World, m.batch.Leaves, m, gateSet)
 }
@@ -72,12 +72,21 @@ func (r *Reducer) reduceExperts(ctx context.Context, m *memory) error {
 // Those of a frozen one are forgotten: a gate or an expert from outside may have entered some.
 func (r *Reducer) reduceSet(ctx context.Context, comm *collective.Comm, leaves []int, m *memory, set int) error {
 	if trained(r.sets[set]) != nil {
-		return reduce(ctx, comm, leaves, m.part(set))
+		return r.sum(ctx, comm, leaves, m.part(set))
 	}
 	if m.leaves[set] != nil {
 		m.leaves[set].Free()
 	}
 	return nil
+}
+
+// sum sums the leaves of parts over the ranks of comm, or, where sums are rounded, those of this
+// rank: the others' follow once a step.
+func (r *Reducer) sum(ctx context.Context, comm *collective.Comm, leaves []int, parts ...part) error {
+	if r.codec != nil {
+		return takeOwn(comm, leaves, parts...)
+	}
+	return reduce(ctx, comm, leaves, parts...)
 }
 
 // reduce sums the leaves of parts over the ranks of comm, of which rank r holds leaves[r], and

@@ -38,6 +38,8 @@ type Config struct {
 	// MicroBatches is the number of backward passes of equal size that a step is taken to have, at
 	// least 1.
 	MicroBatches int
+	// Sums is the codec of sums over ranks, nil for exact ones.
+	Sums alltoall.Codec
 	// Turn has passes compute in turn.
 	Turn *lifecycle.Turn
 	// Joined is the number by which errors name a rank of World.
@@ -51,8 +53,8 @@ type Reducer struct {
 	cfg      Config
 	sets     []*param.Set // nil for none
 	frozen   []param.Kind
-	deferred []*memory // of passes for Reduce
-	passes   int       // whose gradients are in the sums
+	deferred []*memory        // of passes for Reduce
+	codec    collective.Codec // of sums, nil for exact ones
 
 	mu      sync.Mutex
 	flight  []*memory // of the passes that are under way, or wait for those of lower numbers
@@ -62,6 +64,7 @@ type Reducer struct {
 	adding sync.Mutex // held while the gradients of a pass are added to the sums:
 	sums   []sum      // of each set; that of the losses is not used
 	losses losses
+	own    own
 }
 
 // The sets of a reducer, in order: those of the groups of experts come last.
@@ -82,6 +85,9 @@ func New(cfg Config) *Reducer {
 	}
 	r.sets = append([]*param.Set{cfg.Sets.Gate, losses, cfg.Sets.Shared, cfg.Sets.Gains}, cfg.Sets.Experts...)
 	r.sums = make([]sum, len(r.sets))
+	if r.codec = quantizer(cfg.Sums); r.codec != nil {
+		r.own.sums, r.own.lost = make([]sum, len(r.sets)), make([][]float32, len(r.sets))
+	}
 	return r
 }
 
@@ -166,15 +172,23 @@ func (r *Reducer) nextEnded() *memory {
 // add adds the gradients of a pass.
 func (r *Reducer) add(m *memory) {
 	for i, set := range r.sets {
-		if i != lossesSet && trained(set) != nil {
-			r.sums[i].add(&m.next[i], r.passes == 0)
+		if i == lossesSet || trained(set) == nil {
+			continue
 		}
+		to := &r.sums[i]
+		if r.rounds(i) {
+			to = &r.own.sums[i]
+		}
+		to.add(&m.next[i], 1)
 	}
 	if b := &m.batch; r.keepsLosses(b) {
+		to := &r.losses.lossesMean
+		if r.rounds(lossesSet) {
+			to = &r.own.losses
+		}
 		// The pass scaled its losses as one of MicroBatches passes.
-		r.losses.average(m.next[lossesSet], mat.Sum(b.Tokens), float64(r.cfg.MicroBatches))
+		to.average(m.next[lossesSet], mat.Sum(b.Tokens), float64(r.cfg.MicroBatches))
 	}
-	r.passes++
 }
 
 // keepsLosses reports whether the losses' part of the gate's gradient is kept apart in a pass.
@@ -187,7 +201,10 @@ func (r *Reducer) ReduceAll(ctx context.Context) error {
 	if err := r.Reduce(ctx); err != nil {
 		return err
 	}
-	return r.checkNoneIsUnderWay()
+	if err := r.checkNoneIsUnderWay(); err != nil {
+		return err
+	}
+	return r.reduceOwn(ctx)
 }
 
 // checkNoneIsUnderWay returns an error if a pass is, whose gradients would be missing.

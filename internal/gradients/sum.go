@@ -6,7 +6,10 @@ import (
 )
 
 // sum is the gradient of one set of parameters over the passes so far.
-type sum struct{ total []float32 }
+type sum struct {
+	total  []float32
+	passes int
+}
 
 // part is the gradient of one set of parameters in one pass: the leaves of this rank, and where the
 // sum of all leaves of all ranks goes.
@@ -15,11 +18,13 @@ type part struct {
 	next   *[]float32
 }
 
-// add adds the gradient of a pass to the total, or makes it the total in exchange for the old one.
-func (s *sum) add(next *[]float32, first bool) {
-	if first {
+// add adds the gradient of some passes to the total, or makes it the total in exchange for the old
+// one.
+func (s *sum) add(next *[]float32, passes int) {
+	if s.passes == 0 {
 		s.total, *next = *next, s.total
-		return
+	} else {
+		f32.Add(s.total, *next)
 	}
-	f32.Add(s.total, *next)
+	s.passes += passes
 }

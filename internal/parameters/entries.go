@@ -154,6 +154,9 @@ func (l *Lister) Add(e param.Entry) {
 	l.entries = append(l.entries, e)
 }
 
+// Trains tells whether the list has what an optimizer keeps, to go on training with.
+func (l *Lister) Trains() bool { return l.optimizer != nil }
+
 // AddLocal lists a tensor of this rank alone.
 func (l *Lister) AddLocal(e param.Entry) {
 	e.Name = fmt.Sprintf("%s.rank-%05d-of-%05d", e.Name, l.rank, l.size)
