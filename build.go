@@ -105,7 +105,7 @@ func (b *builder) build(settings *agreement.Settings) error {
 	})
 	l.stages.Gradients = gradients.New(gradients.Config{
 		Sets: sets, Gate: b.gate, World: b.everyone, Replicas: b.replicas,
-		ExpertParallel: b.at.Parallel, Placement: b.at.Placement, MicroBatches: l.cfg.batches(), Turn: l.stages.Turn, Joined: l.world.views.Joined,
+		ExpertParallel: b.at.Parallel, Placement: b.at.Placement, MicroBatches: l.cfg.batches(), Sums: l.cfg.Sums, Turn: l.stages.Turn, Joined: l.world.views.Joined,
 	})
 	l.stages.Ranks.Everyone, l.stages.Ranks.Replicas = b.everyone, b.replicas
 	l.stages.Exchanging = &l.stats.exchanging

@@ -13,6 +13,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/agreement"
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/router"
 )
@@ -77,6 +78,13 @@ type Config struct {
 	// number. It names the rank where the number arose: each rank sends 8 bytes to each of the
 	// others at the end of the pass. Without Wire.Finite x and dy alone are checked.
 	Wire alltoall.Wire
+	// Sums is the codec in which gradients are summed over the ranks that share parameters, as the
+	// gate's and those of copies of experts; nil is for exact sums. With 8 bits a quarter travels,
+	// with 4 an eighth, once a step ([collective.Comm.AllReduceQuantized]). What rounding loses is
+	// kept for the next step, in 4 bytes a parameter that is shared (State has them, for the same
+	// number of ranks), and 4 for the passes of a step; DiscardGradients forgets it with gradients
+	// that were summed. All ranks get the same bits, which depend on the number of ranks.
+	Sums alltoall.Codec
 	// Hooks are functions that are called as rows pass through the layer, and may replace them: see
 	// package hook. The ranks agree on which are set.
 	Hooks hook.Hooks
@@ -128,7 +136,7 @@ func (c Config) Validate(ranks int) error {
 		faults = append(faults, errtext.Errorf("switchyard: Config.Topology: %w", err))
 	}
 	faults = append(faults, c.Compression.validate(), c.Overlap.validate())
-	for field, err := range map[string]error{"Algorithm": c.Algorithm.Validate(), "Links": c.Links.Validate(), "Wire": c.Wire.Validate(c.Dim)} {
+	for field, err := range map[string]error{"Algorithm": c.Algorithm.Validate(), "Links": c.Links.Validate(), "Wire": c.Wire.Validate(c.Dim), "Sums": gradients.CheckSums(c.Sums)} {
 		fault(err != nil, field+": %w", err)
 	}
 	return errors.Join(faults...)
@@ -140,7 +148,7 @@ func (c Config) settings() *agreement.Settings {
 		"Expert", agreement.Describe(c.Expert), "Shared", agreement.Describe(c.Shared),
 		"ExpertParallel", c.ExpertParallel, "Hosted", c.Hosted, "Compression", c.Compression, "Group", c.Group,
 		"MicroBatches", c.MicroBatches, "Algorithm", c.Algorithm, "Topology", c.Topology.Node, "Links", c.Links,
-		"Wire", c.Wire, "Hooks", c.Hooks, "Overlap", [2]any{c.Overlap.Degree, c.Overlap.Auto},
+		"Wire", c.Wire, "Sums", agreement.Describe(c.Sums), "Hooks", c.Hooks, "Overlap", [2]any{c.Overlap.Degree, c.Overlap.Auto},
 		"Overlap.Profile", agreement.Describe(c.Overlap.Profile), "Overlap.Background", c.Overlap.Background != nil,
 		"MaxRows", c.MaxRows, "Seed", c.Seed)
 }

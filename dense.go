@@ -17,10 +17,8 @@ import (
 // embeddings, attention, norms. A method that is called while another goroutine is in one returns
 // [ErrInUse] and does nothing.
 type Dense struct {
-	world *World
-	sets  []NamedSet
-	guard *lifecycle.Guard
-
+	world     *World
+	guard     *lifecycle.Guard
 	gradients *gradients.Dense // of the passes since the last step
 }
 
@@ -38,31 +36,22 @@ func NewDense(world *World, sets ...NamedSet) (*Dense, error) {
 	if world == nil || world.t == nil {
 		return nil, errors.New("switchyard: NewDense: the world was not made by Join or NewWorld")
 	}
-	seen, faults := map[*param.Set]string{}, []error(nil)
-	for i, s := range sets {
-		switch other, twice := seen[s.Set]; {
-		case s.Set == nil:
-			faults = append(faults, fmt.Errorf("set %d, %q, is nil", i, s.Name))
-		case s.Name == "":
-			faults = append(faults, fmt.Errorf("set %d has no name", i))
-		case twice:
-			faults = append(faults, fmt.Errorf("set %d, %q, is that of %q too", i, s.Name, other))
-		}
-		seen[s.Set] = s.Name
+	cfg := gradients.DenseConfig{World: world.comm, Joined: world.views.Joined}
+	for _, s := range sets {
+		cfg.Names, cfg.Sets = append(cfg.Names, s.Name), append(cfg.Sets, s.Set)
 	}
-	d := &Dense{world: world, sets: append([]NamedSet(nil), sets...), guard: lifecycle.New(lifecycle.Config{
+	d := &Dense{world: world, gradients: gradients.NewDense(cfg), guard: lifecycle.New(lifecycle.Config{
 		Rank:  world.views.Joined(world.Rank()),
 		Begin: func(string) func(error) error { return func(err error) error { return err } },
 		Ended: func(error) {}, Name: "these parameters", Sums: "SumGradients",
 	})}
-	if len(faults) == 0 {
-		_, err := d.list(nil).State()
-		faults = append(faults, err)
+	err := cfg.Check()
+	if err == nil {
+		_, err = d.list(nil).State()
 	}
-	if err := errors.Join(faults...); err != nil {
+	if err != nil {
 		return nil, errtext.Errorf("switchyard: NewDense: %w", err)
 	}
-	d.newGradients()
 	return d, nil
 }
 
@@ -103,9 +92,7 @@ func (d *Dense) atBoundary(op string, do func() error) error {
 
 func (d *Dense) list(o expert.Stateful) *parameters.Lister {
 	l := parameters.NewLister(int(d.world.Rank()), d.world.Size(), 0, o)
-	for _, s := range d.sets {
-		l.AddSet(s.Name+".", s.Set)
-	}
+	d.gradients.List(l)
 	return l
 }
 
@@ -119,8 +106,8 @@ func (d *Dense) enter(op string) error {
 		return err
 	}
 	err := d.guard.CheckBoundary(op)
-	if err == nil {
-		err = d.checkNoGradients(op)
+	if waits := d.gradients.Waiting(); err == nil && waits != "" {
+		err = d.guard.Misuse(op, "gradients of %q wait; take the step first, or call DiscardGradients", waits)
 	}
 	if err != nil {
 		d.guard.Leave()
@@ -132,16 +119,6 @@ func (d *Dense) enter(op string) error {
 func (d *Dense) made(op string) error {
 	if d == nil || d.guard == nil {
 		return fmt.Errorf("switchyard: %s: the parameters were not grouped by NewDense", op)
-	}
-	return nil
-}
-
-// checkNoGradients returns an error if gradients wait that have not been summed.
-func (d *Dense) checkNoGradients(op string) error {
-	for _, s := range d.sets {
-		if len(s.Set.Grad.Nodes()) > 0 {
-			return d.guard.Misuse(op, "gradients of %q wait; take the step first, or call DiscardGradients", s.Name)
-		}
 	}
 	return nil
 }

@@ -3,23 +3,10 @@ package switchyard
 import (
 	"context"
 
+	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
-	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/joint"
-	"github.com/switchyard-moe/switchyard/param"
 )
-
-// newGradients makes what sums the gradients.
-func (d *Dense) newGradients() {
-	var names []string
-	var sets []*param.Set
-	for _, s := range d.sets {
-		names, sets = append(names, s.Name), append(sets, s.Set)
-	}
-	d.gradients = gradients.NewDense(gradients.DenseConfig{
-		Names: names, Sets: sets, World: d.world.comm, Joined: d.world.views.Joined,
-	})
-}
 
 func (d *Dense) part(op string) (trainedPart, error) {
 	if err := d.made(op); err != nil {
@@ -59,6 +46,13 @@ func (d *Dense) SumGradients(ctx context.Context, leaves []int, names ...string)
 		d.guard.BackwardDone()
 		return nil
 	})
+}
+
+// SetSums has SumGradients sum in the numbers of a codec from now on, as [Config].Sums says; nil is
+// for exact sums. Every rank calls it, with the same codec, between two steps. What is lost by then
+// is forgotten: so it stands before a load of State.
+func (d *Dense) SetSums(codec alltoall.Codec) error {
+	return d.atBoundary("SetSums", func() error { return d.gradients.SetSums(codec) })
 }
 
 // GradNorm is the function [GradNorm] of these parameters alone. Nothing travels: every rank has

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -257,19 +256,20 @@ func TestDenseStepThatIsRefused(t *testing.T) {
 // TestDenseSetsThatRanksSumInAnotherOrder would get each other's gradients where they are as long:
 // a step is an error on every rank that changes nothing, and the next one is as good as ever.
 func TestDenseSetsThatRanksSumInAnotherOrder(t *testing.T) {
-	for name, sum := range map[string]func(d *Dense, ctx context.Context, odd bool) error{
-		"order of names": func(d *Dense, ctx context.Context, odd bool) error {
+	for name, sum := range map[string]func(d *Dense, sets [2]*param.Set, ctx context.Context, odd bool) error{
+		"order of names": func(d *Dense, _ [2]*param.Set, ctx context.Context, odd bool) error {
 			names := map[bool][2]string{false: {"embed", "head"}, true: {"head", "embed"}}[odd]
 			return errors.Join(d.SumGradients(ctx, []int{1, 1}, names[0]), d.SumGradients(ctx, []int{1, 1}, names[1]))
 		},
-		"frozen on one rank": func(d *Dense, ctx context.Context, odd bool) error {
-			defer func() { d.sets[1].Set.Frozen = odd }()
+		"frozen on one rank": func(d *Dense, sets [2]*param.Set, ctx context.Context, odd bool) error {
+			defer func() { sets[1].Frozen = odd }()
 			return d.SumGradients(ctx, []int{1, 1})
 		},
-		"order of sets": func(d *Dense, ctx context.Context, odd bool) error {
+		"order of sets": func(d *Dense, sets [2]*param.Set, ctx context.Context, odd bool) error {
 			if odd {
-				slices.Reverse(d.sets)
-				d.newGradients()
+				other, err := NewDense(d.world, NamedSet{"head", sets[1]}, NamedSet{"embed", sets[0]})
+				require.NoError(t, err)
+				*d = *other
 			}
 			return d.SumGradients(ctx, []int{1, 1})
 		},
@@ -284,7 +284,7 @@ func TestDenseSetsThatRanksSumInAnotherOrder(t *testing.T) {
 				sets[1].Grad.Leaf(me)[0] = 10
 			}
 			enter()
-			require.NoError(t, sum(d, ctx, me == 1))
+			require.NoError(t, sum(d, sets, ctx, me == 1))
 			err = d.Step(ctx, expert.NewSGD(1))
 			require.ErrorContains(t, err, fmt.Sprintf("rank %d: Step: ", 1-me))
 			require.ErrorContains(t, err, "it has summed or frozen other sets than this rank, or in another order")

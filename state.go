@@ -21,8 +21,9 @@ import (
 // "optimizer.experts.beta1_power", what the optimizer keeps for all experts; "counters.steps", the
 // number of steps, by which noise, schedules and compression go. Experts are numbered over all
 // ranks, and a rank lists those that it hosts. The rest every rank lists, but for
-// "compression.depth", the control loop of lsh.Controlled, which follows the rows of one rank, and
-// "compression.error", by which [Compression].MaxError decides: these are [param.Entry].Local.
+// "compression.depth", the control loop of lsh.Controlled, which follows the rows of one rank,
+// "compression.error", by which [Compression].MaxError decides, and "sums.gate" and the like, what
+// [Config].Sums has lost on one rank: these are [param.Entry].Local.
 //
 // Tensors of float32 are in the memory of their owners. Numbers are copies: call State for each
 // save, or get an error, and Loaded of the same State after a load. It is an error to call it while
@@ -56,6 +57,7 @@ func (l *Layer) state(o expert.Optimizer) (*param.State, error) {
 		return nil
 	})
 	l.stages.Compression.List(list)
+	l.stages.Gradients.List(list)
 	state, err := list.State()
 	if err != nil {
 		return nil, err

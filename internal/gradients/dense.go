@@ -2,6 +2,7 @@ package gradients
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -28,6 +29,24 @@ type DenseConfig struct {
 	Joined func(transport.Rank) transport.Rank
 }
 
+// Check returns every fault of the names and the sets.
+func (c *DenseConfig) Check() error {
+	var faults []error
+	seen := map[*param.Set]string{}
+	for i, set := range c.Sets {
+		switch other, twice := seen[set]; {
+		case set == nil:
+			faults = append(faults, fmt.Errorf("set %d, %q, is nil", i, c.Names[i]))
+		case c.Names[i] == "":
+			faults = append(faults, fmt.Errorf("set %d has no name", i))
+		case twice:
+			faults = append(faults, fmt.Errorf("set %d, %q, is that of %q too", i, c.Names[i], other))
+		}
+		seen[set] = c.Names[i]
+	}
+	return errors.Join(faults...)
+}
+
 // Dense sums the gradients of parameters that every rank holds, for the program that computes them.
 // Every rank calls its methods in the same order. It is an [Owner].
 type Dense struct {
@@ -51,15 +70,23 @@ func NewDense(cfg DenseConfig) *Dense {
 
 // SetSums has gradients summed in a codec from now on, nil for exact sums. What the codec before
 // has lost is forgotten.
-func (d *Dense) SetSums(codec alltoall.Codec) {
+func (d *Dense) SetSums(codec alltoall.Codec) error {
+	if err := CheckSums(codec); err != nil {
+		return err
+	}
 	d.codec = quantizer(codec)
 	for i := range d.sums {
 		d.sums[i].lost = nil
 	}
+	return nil
 }
 
-// List lists what rounding has lost on this rank, if the list is one to go on training with.
+// List lists the sets and, if the list is one to go on training with, what rounding has lost on
+// this rank.
 func (d *Dense) List(l *parameters.Lister) {
+	for i, set := range d.cfg.Sets {
+		l.AddSet(d.cfg.Names[i]+".", set)
+	}
 	if d.codec == nil || d.cfg.World.Size() == 1 || !l.Trains() {
 		return
 	}
@@ -167,6 +194,16 @@ func (d *Dense) stepped() uint64 {
 		fmt.Fprint(h, set.Frozen)
 	}
 	return h.Sum64()
+}
+
+// Waiting is the name of a set with gradients that are not summed, "" if there is none.
+func (d *Dense) Waiting() string {
+	for i, set := range d.cfg.Sets {
+		if len(set.Grad.Nodes()) > 0 {
+			return d.cfg.Names[i]
+		}
+	}
+	return ""
 }
 
 // CheckSummed returns an error if gradients are not summed, or those of other passes of one set
