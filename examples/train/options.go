@@ -234,7 +234,7 @@ func (o *options) declareFiles(f *flagSet) {
 	outfile.Var(f.FlagSet, &o.json, "json", "", "`file` to write the results to, as one JSON object")
 	outfile.Var(f.FlagSet, &o.svg, "svg", "loss.svg", "`file` to draw the loss curve to, in the format that its ending names; empty for none")
 	outfile.Var(f.FlagSet, &o.trace, "trace", "", "`file` to write the exchanges and experts of the last step to, on all ranks, for ui.perfetto.dev")
-	outfile.Var(f.FlagSet, &o.record, "record", "", "`file` to write the tokens of the layers with experts, the gradients of their outputs and their parameters of the last step to, as safetensors; with one rank and -micro 1")
+	outfile.Var(f.FlagSet, &o.record, "record", "", "`file` to write the tokens of the layers with experts, the gradients of their outputs and their parameters in the last step to, as safetensors; with -lr 0 the tokens of all steps; with one rank and -micro 1")
 	choice(f, &o.progress, "progress", "how to show progress", progressAuto, progressBar, progressLines, progressNone)
 	integer(f, &o.evalEvery, "eval-every", 50, 0, large, "steps between looks at part of the held-out text; 0 for none")
 	integer(f, &o.evalBatches, "eval-batches", 0, 0, large, "batches of held-out text that are evaluated at the end, spread over it; 0 takes all")

@@ -16,8 +16,9 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/outfile"
 )
 
-// recorder is a layer of which the last step is recorded: the tokens, the gradients of the loss
-// with respect to the layer's output, and the parameters with which the step was taken.
+// recorder is a layer whose last steps are recorded, as many as were taken with the same
+// parameters: one, or all with -lr 0. It keeps tokens, the gradients of the loss with respect to
+// the layer's output, and the parameters.
 type recorder struct {
 	*informed
 	block           int
@@ -36,30 +37,36 @@ func (t *trainer) recorded(block int, l *informed) gpt.Layer {
 }
 
 // Forward is that of the layer, and keeps its input.
-func (r *recorder) Forward(ctx context.Context, x blas32.General) (blas32.General, error) {
-	r.input = tensorOf("input", x)
+func (r *recorder) Forward(ctx context.Context, x blas32.General) (y blas32.General, err error) {
+	params, err := r.Parameters(ctx)
+	if err != nil {
+		return y, err
+	}
+	if !slices.EqualFunc(params, r.params, sameValues) {
+		r.params, r.input, r.gradient = nil, switchyard.Tensor{Name: "input"}, switchyard.Tensor{Name: "gradient"}
+		for _, p := range params {
+			p.Data = slices.Clone(p.Data) // an update follows
+			r.params = append(r.params, p)
+		}
+	}
+	appendRows(&r.input, x)
 	return r.informed.Forward(ctx, x)
 }
 
+func sameValues(a, b switchyard.Tensor) bool { return slices.Equal(a.Data, b.Data) }
+
 // Backward is that of the layer, and keeps the gradient that it gets.
 func (r *recorder) Backward(ctx context.Context, dy blas32.General) (dx blas32.General, err error) {
-	r.gradient = tensorOf("gradient", dy)
-	if r.params, err = r.Parameters(ctx); err != nil {
-		return dx, err
-	}
-	for i, p := range r.params {
-		r.params[i].Data = slices.Clone(p.Data) // an update follows
-	}
+	appendRows(&r.gradient, dy)
 	return r.informed.Backward(ctx, dy)
 }
 
-// tensorOf is a copy of a matrix.
-func tensorOf(name string, m blas32.General) switchyard.Tensor {
-	t := switchyard.Tensor{Name: name, Shape: []int{m.Rows, m.Cols}}
+// appendRows adds the rows of a matrix to a tensor.
+func appendRows(t *switchyard.Tensor, m blas32.General) {
 	for i := range m.Rows {
 		t.Data = append(t.Data, m.Data[i*m.Stride:i*m.Stride+m.Cols]...)
 	}
-	return t
+	t.Shape = []int{len(t.Data) / m.Cols, m.Cols}
 }
 
 // saveRecord writes what recorders hold as a file of tensors: block1.input, block1.gradient, and

@@ -62,6 +62,23 @@ func TestRecord(t *testing.T) {
 	}
 }
 
+// TestRecordOfSteps: the tokens are those of all steps in which nothing is learned.
+func TestRecordOfSteps(t *testing.T) {
+	clearLauncher(t)
+	for rate, tokens := range map[string]int{"0": 3 * 64, "0.1": 64} {
+		file := filepath.Join(t.TempDir(), "record")
+		var out bytes.Buffer
+		require.Zero(t, run(t.Context(), tiny("-text", short(t), "-ranks", "1", "-lr", rate, "-record", file), &out, &out), "%s", &out)
+		f, err := safetensors.Open(file)
+		require.NoError(t, err)
+		for _, name := range []string{"block1.input", "block3.gradient"} {
+			at, _ := f.Lookup(name)
+			require.Equal(t, []int{tokens, 8}, at.Shape)
+		}
+		require.NoError(t, f.Close())
+	}
+}
+
 func TestRecordGoesWithOneRank(t *testing.T) {
 	for _, more := range [][]string{{"-ranks", "2"}, {"-ranks", "1", "-micro", "2"}, {"-ranks", "1", "-router", "hash"}, {"-ranks", "1", "-no-experts"}} {
 		_, err := parse(tiny(append(more, "-record", "x")...), nil)
