@@ -156,7 +156,7 @@ func (b *builder) buildOwn() (err error) {
 func (b *builder) buildExchange() (err error) {
 	l, cfg := b.l, b.l.cfg
 	leafRows := routing.Slots(b.gate)
-	l.stages.Compression, err = newCompression(cfg, l.world, b.at, leafRows, l.stages.Turn, &l.stats.exchanging)
+	l.stages.Compression, err = newCompression(cfg, l.world, b.at, b.oneCopy, leafRows, l.stages.Turn, &l.stats.exchanging)
 	if err != nil {
 		return err
 	}
@@ -176,6 +176,9 @@ func (b *builder) buildExchange() (err error) {
 	if cfg.Links != (links.Links{}) {
 		exchange.Costs = cfg.Links
 	}
-	l.stages.Ranks.Exchange, err = alltoall.New(view, exchange)
-	return err
+	l.stages.Path.Computing = l.stages.Compression.Computing()
+	if l.stages.Ranks.Exchange, err = alltoall.New(view, exchange); err != nil {
+		return err
+	}
+	return l.stages.SetWire()
 }

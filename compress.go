@@ -3,12 +3,14 @@ package switchyard
 import (
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall/links"
+	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/layout"
@@ -25,11 +27,15 @@ const (
 	CompressNever When = iota
 	// CompressAlways compresses every pass of training.
 	CompressAlways
-	// CompressAuto compresses what goes to a peer if the link to it is so slow that the bytes saved
-	// would take longer than the hashing. The links are Config.Links; NewLayer measures them if
-	// they are not given. Each rank measures the time of hashing, and decides for its own rows, so
-	// results depend on the clock. What passes in flight together have shown counts when all of them
-	// have ended; so does what the control loop of lsh.Controlled finds.
+	// CompressAuto has the layer choose what takes least time of what loses no more than Budget: for
+	// links within a node and between nodes, and for each of the four exchanges, a format, float32
+	// to four bits, unless Config.Wire gives them; or clusters of all rows. Stats say what and why.
+	// Time is predicted by bytes on Config.Links, which NewLayer measures if they are not given, by
+	// what ranks find that formats take, and clusters in passes whose rows travel as they are, and
+	// by what experts save; loss by the number of rows of an expert, on the experience of small
+	// models. The ranks of a copy decide together, in NewLayer and in some calls of Step, ever fewer,
+	// and by the clock: so results depend on it, and on where experts are, as rows that stay on
+	// their rank are not rounded. Eval takes the same formats, but no clusters.
 	CompressAuto
 
 	whens int = iota
@@ -46,7 +52,11 @@ const (
 type Compression struct {
 	// When says when to compress.
 	When When
-	// LSH says how rows become clusters, and their answers those of the rows.
+	// Budget is the share of what training gains by the experts that CompressAuto may lose, by
+	// prediction; 0 means 0.05, a negative number that nothing may be lost.
+	Budget float64
+	// LSH says how rows become clusters, and their answers those of the rows. CompressAuto tries
+	// rates of 0.1, 0.2 and 0.4 unless it gives one.
 	LSH lsh.Config
 	// Nodes makes clusters of the rows of a node (Config.Topology) instead of those of a rank: the
 	// rows of its ranks for one expert are gathered on one of them first. The more rows are
@@ -81,6 +91,7 @@ func (c Compression) validate() error {
 	fault(c.When < 0 || int(c.When) >= whens, "When is %d, want 0 to %d", c.When, whens-1)
 	fault(c.From < 0 || c.Until < 0,
 		"From is %d and Until %d, must not be negative", c.From, c.Until)
+	fault(math.IsNaN(c.Budget), "Budget is %v", c.Budget)
 	fault(!(c.MaxError >= 0), "MaxError is %v, must not be negative", c.MaxError)
 	fault(c.Nodes && c.When == CompressAuto,
 		"Nodes with When CompressAuto, want CompressAlways or CompressNever")
@@ -102,6 +113,9 @@ func (c Compression) String() string {
 	if len(c.Rates) > 0 || c.MaxError > 0 {
 		text += fmt.Sprintf(" Rates:%v MaxError:%v", c.Rates, c.MaxError)
 	}
+	if c.When == CompressAuto {
+		text += fmt.Sprintf(" Budget:%v", c.Budget)
+	}
 	return text
 }
 
@@ -121,13 +135,15 @@ type CompressionStats struct {
 	Error float64
 	// Time is what hashing, centroids and compensation took.
 	Time time.Duration
+	// Choice is what CompressAuto has chosen, and the time and loss that it predicts, in one line.
+	Choice string
 }
 
 // newCompression makes the compression of a layer, or nil if it has none. slots is the number of
 // rows that a group of tokens sends to each expert, if its rows are mixtures; else 0. exchanging
 // gets the nanoseconds that exchanges of the stage take.
 func newCompression(
-	c Config, w *World, at layout.Layout, slots int, turn *lifecycle.Turn, exchanging *atomic.Int64,
+	c Config, w *World, at layout.Layout, oneCopy *collective.Comm, slots int, turn *lifecycle.Turn, exchanging *atomic.Int64,
 ) (*compression.Stage, error) {
 	how := c.Compression
 	if how.When == CompressNever {
@@ -137,10 +153,12 @@ func newCompression(
 	cfg := compression.Config{
 		Dim: c.Dim, Experts: c.Experts, LSH: how.LSH, From: how.From, Until: how.Until, Rates: how.Rates, MaxError: how.MaxError,
 		Assign: how.Assign, Placement: at.Placement, Rank: at.Rank, Topology: at.Topology(c.Topology),
-		Auto: how.When == CompressAuto, Links: c.Links, RowBytes: c.Wire.RowBytes(c.Dim),
-		Turn: turn, Exchanging: exchanging,
+		Links: c.Links, Wire: c.Wire, Turn: turn, Exchanging: exchanging,
 	}
-	if cfg.Auto && cfg.Links == (links.Links{}) {
+	if how.When == CompressAuto {
+		cfg.Auto = compression.NewPolicy(how.Budget, c.Wire, how.LSH.Rate, oneCopy)
+	}
+	if cfg.Auto != nil && cfg.Links == (links.Links{}) {
 		if cfg.Links, err = w.links.Of(c.Topology, w.views.All); err != nil {
 			return nil, err
 		}

@@ -263,83 +263,63 @@ func TestLearnedGainsOfRanksThatDoNotCompress(t *testing.T) {
 	require.Equal(t, make([]float32, cfg.Experts), last.Data)
 }
 
-// TestAutoGoesByTheLinkOfEachPeer trains on two nodes of two: rows for experts of the own node are
-// sent as they are.
-func TestAutoGoesByTheLinkOfEachPeer(t *testing.T) {
-	r := rand.New(rand.NewPCG(13, 14))
+// autoStats trains a few steps on two nodes of two under CompressAuto, and returns what the ranks
+// say of the last one.
+func autoStats(t *testing.T, cfg Config, between float64) (stats [4]CompressionStats) {
 	const tokens = 400
-	x := randomMatrix(r, tokens, 16)
-	slow := links.Links{Within: links.Link{Beta: 1e-6}, Between: links.Link{Beta: 1e6}}
-	fast := links.Links{Within: links.Link{Beta: 1e-6}, Between: links.Link{Beta: 1e-6}}
-	for _, links := range []links.Links{slow, fast} {
-		cfg := Config{Dim: 16, Experts: 8, Group: PerRank, Router: router.TopK{K: 2}, Expert: expert.SwiGLU{Hidden: 3}, Topology: alltoall.Nodes(4, 2), Links: links,
-			Compression: Compression{When: CompressAuto}}
-		for rank, err := range onRanks(inprocWorlds(4), func(w *World) error {
-			l, err := NewLayer(w, cfg)
-			if err != nil {
+	x := randomMatrix(rand.New(rand.NewPCG(13, 14)), tokens, 64)
+	cfg.Dim, cfg.Experts, cfg.Group, cfg.Topology = 64, 8, PerRank, alltoall.Nodes(4, 2)
+	cfg.Router, cfg.Expert, cfg.Compression.When = router.TopK{K: 2}, expert.SwiGLU{Hidden: 3}, CompressAuto
+	cfg.Links = links.Links{Within: links.Link{Beta: 1e-6}, Between: links.Link{Beta: between}}
+	for rank, err := range onRanks(inprocWorlds(4), func(w *World) error {
+		l, err := NewLayer(w, cfg)
+		if err != nil {
+			return err
+		}
+		mine := part(x, int(w.Rank())*tokens/4, int(w.Rank()+1)*tokens/4)
+		for range 6 {
+			if _, err := l.Forward(context.Background(), mine); err != nil {
 				return err
 			}
-			mine := part(x, int(w.Rank())*tokens/4, int(w.Rank()+1)*tokens/4)
-			for range 6 {
-				if _, err := l.Forward(context.Background(), mine); err != nil {
-					return err
-				}
-				if _, err := l.Backward(context.Background(), mine); err != nil {
-					return err
-				}
-				if err := l.Step(context.Background(), expert.NewAdam(0.01)); err != nil {
-					return err
-				}
+			if _, err := l.Backward(context.Background(), mine); err != nil {
+				return err
 			}
-			s := l.Stats().Compression
-			switch own := s.Rows - s.BytesBefore/64; {
-			case links == fast && s.Travelled != s.Rows:
-				return fmt.Errorf("%d of %d rows over links that cost nothing", s.Travelled, s.Rows)
-			case links == slow && (s.Travelled < own+(s.Rows-own)/5 || s.Travelled > own+3*(s.Rows-own)/5):
-				return fmt.Errorf("%d of %d rows, of which %d stay", s.Travelled, s.Rows, own)
+			if err := l.Step(context.Background(), expert.NewAdam(0.01)); err != nil {
+				return err
 			}
-			return nil
-		}) {
-			require.NoError(t, err, "rank %d", rank)
 		}
+		stats[w.Rank()] = l.Stats().Compression
+		return nil
+	}) {
+		require.NoError(t, err, "rank %d", rank)
 	}
+	for _, s := range stats {
+		require.Equal(t, stats[0].Choice, s.Choice)
+	}
+	return stats
 }
 
-// TestMaxErrorEndsCompressionOnEveryRank, of nodes and copies too, also where a rank has no tokens.
-func TestMaxErrorEndsCompressionOnEveryRank(t *testing.T) {
-	x := randomMatrix(rand.New(rand.NewPCG(15, 16)), 90, bitsDim)
-	for _, nodes := range []bool{false, true} {
-		cfg := layersUnderTest()["dropless"]
-		cfg.ExpertParallel, cfg.Topology = 2, alltoall.Nodes(4, 2)
-		cfg.Compression = Compression{When: CompressAlways, MaxError: 1e-3, Nodes: nodes}
-		var seen [4]float64
-		for rank, err := range onRanks(inprocWorlds(4), func(w *World) error {
-			l, err := NewLayer(w, cfg)
-			if err != nil {
-				return err
-			}
-			mine := part(x, int(w.Rank())*30, min(int(w.Rank()+1)*30, x.Rows))
-			if w.Rank() == 3 {
-				mine.Rows = 0
-			}
-			var residual [3]float64
-			for i := range residual {
-				if err := stepOn(context.Background(), l, mine, expert.NewSGD(0.1)); err != nil {
-					return err
-				}
-				s := l.Stats().Compression
-				residual[i], seen[w.Rank()] = s.Residual, s.Error
-			}
-			if residual[1] != 0 || residual[2] != 0 || mine.Rows > 0 && !nodes && residual[0] == 0 {
-				return fmt.Errorf("residuals %v, want one in the first step alone", residual)
-			}
-			return nil
-		}) {
-			require.NoError(t, err, "rank %d", rank)
-		}
-		require.Greater(t, seen[0], 1e-3)
-		for rank, e := range seen {
-			require.Equal(t, seen[0], e, "rank %d", rank)
+// TestAutoGoesByLinks: four bits over slow links between nodes, and nothing else where that takes
+// longest.
+func TestAutoGoesByLinks(t *testing.T) {
+	stats := autoStats(t, Config{}, 1e6)
+	require.Regexp(t, "^between nodes: mxfp4-h, 0.13× the bytes; within a node: float32; .*; loses 0.030 of 0.05 allowed$", stats[0].Choice)
+	for _, s := range stats {
+		require.Equal(t, s.Rows, s.Travelled, "clusters of so few rows lose too much")
+	}
+	stats = autoStats(t, Config{}, 1e-6)
+	require.Regexp(t, "^between nodes: float32; within a node: float32; ", stats[0].Choice)
+	stats = autoStats(t, Config{Compression: Compression{Budget: -1}}, 1e6)
+	require.Regexp(t, "^between nodes: bf16, 0.50× the bytes; .*; loses 0.000 of 0 allowed$", stats[0].Choice)
+}
+
+// TestAutoChoosesClusters if the budget allows what they lose, on all ranks alike.
+func TestAutoChoosesClusters(t *testing.T) {
+	how := Compression{Budget: 1e6, LSH: lsh.Config{Rate: 0.1}}
+	for _, cfg := range []Config{{Compression: how}, {Compression: how, Wire: alltoall.Everywhere(alltoall.BF16)}} {
+		for _, s := range autoStats(t, cfg, 1e6) {
+			require.Regexp(t, "^clusters, 0.1 of the rows, in ", s.Choice)
+			require.Less(t, s.Travelled, s.Rows/2)
 		}
 	}
 }

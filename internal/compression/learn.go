@@ -2,8 +2,12 @@ package compression
 
 import (
 	"cmp"
+	"context"
 	"slices"
+	"sync/atomic"
 	"time"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
 )
 
 // note is what is to be learned from a pass that has gone back.
@@ -11,11 +15,9 @@ type note struct {
 	number     uint64
 	depths     []float64 // of the control loop, nil if there is none
 	spent      time.Duration
-	rate       float64 // centroids per row
-	rows       int     // that were clustered
+	rows       int
 	compressed bool
-	probed     bool
-	took       time.Duration // of the probe
+	took       time.Duration // of all compression of the rows, 0 if it is not known
 	errors     squares       // of sampled rows
 }
 
@@ -48,15 +50,15 @@ func (s *Stage) EndPass(number uint64, p *Pass, rows Rows) {
 	if s == nil {
 		return
 	}
-	n := note{number: number, rate: s.rate(rows.Step)}
+	n := note{number: number, rows: rows.number()}
 	if p != nil {
-		s.describe(&n, p)
+		n.compressed, n.spent, n.took, n.depths, n.errors = true, p.Spent, p.Spent, p.depths, p.errors
 	}
 	s.mu.Lock()
 	alone := s.flight <= 1
-	n.probed = alone && p == nil && s.policy != nil && s.policy.shouldProbe()
+	probes := alone && p == nil && s.policy != nil && s.policy.probes
 	s.mu.Unlock()
-	if n.probed {
+	if probes {
 		s.probe(&n, rows)
 	}
 	s.mu.Lock()
@@ -67,17 +69,6 @@ func (s *Stage) EndPass(number uint64, p *Pass, rows Rows) {
 	}
 }
 
-// describe takes what a compressed pass tells.
-func (s *Stage) describe(n *note, p *Pass) {
-	n.compressed, n.spent, n.depths, n.errors = true, p.Spent, p.depths, p.errors
-	if wanted := s.wanted(); wanted != nil {
-		var centroids int
-		if n.rows, centroids = p.lsh.Clusters().Count(wanted); n.rows > 0 {
-			n.rate = float64(centroids) / float64(n.rows)
-		}
-	}
-}
-
 // probe finds the centroids of rows that have travelled, to learn what compression would take.
 func (s *Stage) probe(n *note, rows Rows) {
 	p := s.begin()
@@ -85,16 +76,15 @@ func (s *Stage) probe(n *note, rows Rows) {
 	x, ends := s.ordered(p, &rows)
 	s.compute(p, func() {
 		before := s.lsh.Depths()
-		s.compress(p, x, ends, rows.Step, nil)
+		s.compress(p, x, ends, rows.Step)
 		if before != nil {
 			s.setDepths(before)
 		}
 	})
-	n.rows, n.took = x.Rows, p.Spent
+	n.took = time.Duration(float64(p.Spent) / finding)
 }
 
-// learn takes what the passes that have ended tell, in the order of their numbers. Then the policy,
-// if there is one, decides what to compress from now on.
+// learn takes what the passes that have ended tell, in the order of their numbers.
 func (s *Stage) learn() {
 	s.cfg.Turn.Do(func() {
 		s.mu.Lock()
@@ -108,22 +98,45 @@ func (s *Stage) learn() {
 				s.watch.seen.add(n.errors)
 			}
 			if s.policy != nil {
-				s.policy.record(&n, s.cfg.RowBytes)
+				s.policy.record(&n)
 			}
 		}
 		s.notes = s.notes[:0]
 	})
 }
 
-// record takes what a pass tells into the policy, and has it decide.
-func (p *policy) record(n *note, rowBytes int) {
-	switch {
-	case n.compressed:
-		p.recordPass(n.rows, n.spent)
-	case n.probed:
-		p.recordProbe(n.rows, n.took)
+// Decide has the policy, if there is one, decide how rows travel once the given number of steps has
+// been taken, if it is time. All ranks of a copy call it while no pass is in flight. It reports
+// whether it has, so that [Stage.Wire] may be another.
+func (s *Stage) Decide(ctx context.Context, steps int) (decided bool, err error) {
+	if s == nil || s.policy == nil {
+		return false, nil
 	}
-	p.update(rowBytes, n.rate)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if steps < s.policy.next && steps != s.cfg.From && steps != s.cfg.Until {
+		return false, nil
+	}
+	return true, s.policy.decide(ctx, steps, s.inWindow(steps))
+}
+
+// Wire is what the policy has chosen, if there is one and w, the wire of the layer, has no codecs;
+// else w.
+func (s *Stage) Wire(w alltoall.Wire) alltoall.Wire {
+	if s == nil || s.policy == nil || s.cfg.Auto.Given {
+		return w
+	}
+	chosen := s.policy.chosen.wire()
+	chosen.Finite = w.Finite
+	return chosen
+}
+
+// Computing counts the nanoseconds in which experts compute in training, or is nil if nobody asks.
+func (s *Stage) Computing() *atomic.Int64 {
+	if s == nil || s.policy == nil {
+		return nil
+	}
+	return &s.policy.computing
 }
 
 // lastLearned is the time that compression took in the last pass, and the error of answers.

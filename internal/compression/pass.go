@@ -101,7 +101,7 @@ func (s *Stage) Begin(ctx context.Context, number uint64, rows Rows) (*Pass, err
 	}
 	s.compute(p, func() {
 		before := s.lsh.Depths()
-		s.compress(p, x, ends, rows.Step, s.wanted())
+		s.compress(p, x, ends, rows.Step)
 		p.residual = residual(p.lsh.Clusters(), x, p.Centroids)
 		if p.sampled = s.samples(rows.Step); p.sampled {
 			p.Centroids = p.memory.sample.add(p.Centroids, x, p.lsh.Clusters())
@@ -135,13 +135,10 @@ func (s *Stage) ordered(p *Pass, rows *Rows) (x blas32.General, ends []int) {
 	return p.memory.rows, ends
 }
 
-// compress makes the centroids of rows of a step, of the experts that are wanted if that is not
-// nil.
-func (s *Stage) compress(p *Pass, x blas32.General, ends []int, step int, wanted func(expert int) bool) {
-	if len(s.cfg.Rates) > 0 {
-		if err := s.lsh.SetRate(s.cfg.Rates.At(step)); err != nil {
-			panic(err.Error())
-		}
+// compress makes the centroids of rows of a step.
+func (s *Stage) compress(p *Pass, x blas32.General, ends []int, step int) {
+	if err := s.lsh.SetRate(s.rate(step)); err != nil {
+		panic(err.Error())
 	}
 	if s.gains != nil {
 		copy(s.lsh.Gains(), s.gains.Value)
@@ -155,7 +152,7 @@ func (s *Stage) compress(p *Pass, x blas32.General, ends []int, step int, wanted
 		}
 		p.Centroids, p.lsh = s.lsh.CompressAs(x, clusters)
 	default:
-		p.Centroids, p.lsh = s.lsh.CompressSome(x, ends, wanted)
+		p.Centroids, p.lsh = s.lsh.Compress(x, ends)
 	}
 }
 

@@ -1,6 +1,7 @@
 package compression
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -8,75 +9,137 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/alltoall/links"
+	"github.com/switchyard-moe/switchyard/lsh"
 )
 
-// TestPolicy is that of rank 1 of four on nodes of two: rank 0 is near, the others behind a link
-// that two share.
-func TestPolicy(t *testing.T) {
-	const rows, bytes = 1000, 4 * 4096
-	at := func(between float64) *policy {
-		links := links.Links{Within: links.Link{Beta: 0.1}, Between: links.Link{Beta: between}}
-		return newPolicy(links, alltoall.Nodes(4, 2), 1, alltoall.Even(8, 4))
-	}
-	far := []bool{false, false, true, true}
-	p := at(5) // 0.8 Gb/s for each of two: 131 ms for four exchanges
-	p.update(bytes, 0.2)
-	require.False(t, p.enabled(), "before the cost is known")
-	probes := 0
-	for range 10 {
-		if p.shouldProbe() {
-			probes++
-			p.recordProbe(rows, 10*time.Millisecond)
+// alone sums over one rank, or over several that have found the same.
+func alone(context.Context, []float64) error { return nil }
+
+// policyOf is that of four ranks on nodes of two, whose links take the given nanoseconds a byte.
+// Each rank counts for itself as if the others had found a quarter of it.
+func policyOf(t *testing.T, near, far float64, auto Policy) *policy {
+	t.Helper()
+	auto.Sum = func(_ context.Context, x []float64) error {
+		for i := range x {
+			x[i] *= 4
 		}
-		p.update(bytes, 0.2)
+		return nil
 	}
-	require.Equal(t, 1, probes)
-	require.True(t, p.enabled(), "131 ms saved at a cost of 30")
-	require.Equal(t, far, p.yes, "not those of its own node")
-	require.False(t, p.wants(3), "an expert of rank 1")
-	require.True(t, p.wants(4), "an expert of rank 2")
-	p.recordPass(rows, 150*time.Millisecond)
-	p.update(bytes, 0.2)
-	require.False(t, p.enabled(), "the true cost is more")
-	p.recordPass(rows, 110*time.Millisecond)
-	p.update(bytes, 0.2)
-	require.False(t, p.enabled(), "too close to begin")
-	p.recordPass(rows, 50*time.Millisecond)
-	p.update(bytes, 0.2)
-	require.Equal(t, far, p.yes)
-	p.recordPass(rows, 110*time.Millisecond)
-	p.update(bytes, 0.2)
-	require.True(t, p.enabled(), "not so close as to end")
-	p.update(bytes, 0.9)
-	require.False(t, p.enabled(), "little is saved")
-	fast := at(0.05)
-	fast.recordProbe(rows, 10*time.Millisecond)
-	fast.update(bytes, 0.2)
-	require.False(t, fast.enabled(), "80 Gb/s")
+	cfg := Config{
+		Dim: 1024, Experts: 8, Placement: alltoall.Even(8, 4), Topology: alltoall.Nodes(4, 2), Auto: &auto,
+		LSH:   lsh.Config{Compensation: lsh.Interpolate},
+		Links: links.Links{Within: links.Link{Beta: near}, Between: links.Link{Beta: far}},
+	}
+	p, err := newPolicy(t.Context(), &cfg)
+	require.NoError(t, err)
+	return p
 }
 
-// TestLinksOfAPolicy are those of the configuration, the same in both directions, that between
-// nodes shared by a node's ranks.
-func TestLinksOfAPolicy(t *testing.T) {
-	links := links.Links{Within: links.Link{Beta: 1}, Between: links.Link{Beta: 10}}
-	at := func(rank int) []float64 {
-		return newPolicy(links, alltoall.Nodes(4, 2), rank, alltoall.Even(4, 4)).perByte
-	}
-	require.Equal(t, []float64{0, 1e-9, 20e-9, 20e-9}, at(0))
-	require.Equal(t, []float64{20e-9, 20e-9, 1e-9, 0}, at(3))
-	one := newPolicy(links, alltoall.Topology{}, 1, alltoall.Even(4, 2))
-	require.Equal(t, []float64{1e-9, 0}, one.perByte, "all ranks are on one node")
+// far is what a policy has chosen between nodes.
+func far(p *policy) alltoall.Codec { return p.chosen.wire().Legs()[0] }
+
+// TestFormatsByLink: four bits where links are slow, and rows as they are where they are fast.
+func TestFormatsByLink(t *testing.T) {
+	p := policyOf(t, 1e-6, 1000, Policy{Budget: 0.1})
+	require.Equal(t, alltoall.MXFP4H, far(p), "the fewest bytes")
+	require.Equal(t, alltoall.Wire{}.Legs(), p.chosen.wire().Within.Legs())
+	require.Regexp(t, `^between nodes: mxfp4-h, 0\.13× the bytes; within a node: float32; \S+ for 1000 rows, in float32 \S+; loses 0\.030 of 0\.1 allowed$`, p.text)
+	p = policyOf(t, 1e-6, 1000, Policy{Budget: 0.005})
+	require.Equal(t, alltoall.Float32.String(), p.chosen.wire().Within.Dispatch.(alltoall.Format).String())
+	require.Regexp(t, `^between nodes: dispatch \S+, combine \S+, back \S+4-h and \S+4-h, `, p.text)
+	require.LessOrEqual(t, p.chosen.lost, 0.005)
+	p = policyOf(t, 1e-6, 1000, Policy{})
+	require.Equal(t, alltoall.BF16, far(p), "loses nothing")
+	p = policyOf(t, 1e-6, 1e-6, Policy{Budget: 0.1})
+	require.Equal(t, alltoall.Float32, far(p))
+	require.Regexp(t, "between nodes: float32; within a node: float32; ", p.text)
 }
 
-// TestProbesAreRare once the cost is known.
-func TestProbesAreRare(t *testing.T) {
-	p := newPolicy(links.Links{}, alltoall.Topology{}, 0, alltoall.Even(2, 2))
-	p.recordProbe(10, time.Millisecond)
-	passes := 1
-	for !p.shouldProbe() {
-		passes++
+// TestLinkPrices: a quarter of the rows stays, a quarter goes to the other rank of the node, and
+// half over the link that two ranks share.
+func TestLinkPrices(t *testing.T) {
+	l := links.Links{Within: links.Link{Beta: 1}, Between: links.Link{Beta: 10}}
+	got := linkPrices(l, alltoall.Nodes(4, 2), alltoall.Even(8, 4))
+	require.InDelta(t, 0.25, got[within].share, 1e-12)
+	require.InDelta(t, 0.5, got[between].share, 1e-12)
+	require.InDelta(t, 1e-9, got[within].perByte, 1e-18)
+	require.InDelta(t, 20e-9, got[between].perByte, 1e-18)
+	got = linkPrices(l, alltoall.Topology{}, alltoall.Hosted([]int{0, 6, 2}))
+	require.InDelta(t, (8.+2+6)/(8*3), got[within].share, 1e-12, "a rank without experts keeps nothing")
+	require.Zero(t, got[between].share)
+}
+
+// steps has a policy take steps of one pass each, and decide when it is due.
+func steps(t *testing.T, p *policy, from, to, rows int, took time.Duration) (decided []int) {
+	t.Helper()
+	for step := from; step <= to; step++ {
+		n := note{rows: rows}
+		if n.compressed = p.clusters(); n.compressed || p.probes {
+			n.took = took
+		}
+		p.record(&n)
+		if step >= p.next {
+			decided = append(decided, step)
+			require.NoError(t, p.decide(t.Context(), step, true))
+		}
 	}
-	require.Equal(t, probeWait+1, passes)
-	p.recordProbe(0, time.Second)
-	require.InDelta(t, 3e-4, p.perRow, 1e-9, "a probe of no rows says nothing")
+	return decided
+}
+
+// TestClustersOfLargeGroups are chosen once their time is known, if the budget allows what they
+// lose.
+func TestClustersOfLargeGroups(t *testing.T) {
+	const rows = 8 * 16384
+	auto := Policy{Budget: 0.1, Rates: []float64{0.05, 0.2}, ClusterGradients: false}
+	p := policyOf(t, 1e-6, 1000, auto)
+	p.computing.Store(int64(time.Second)) // experts take most of the time
+	decided := steps(t, p, 1, 1, rows, 0)
+	require.Equal(t, []int{1}, decided)
+	require.True(t, p.probes)
+	require.False(t, p.clusters(), "before their cost is known")
+	require.Equal(t, 0.2, p.rate)
+	decided = steps(t, p, 2, 300, rows, time.Millisecond)
+	require.Equal(t, []int{2, 4, 8, 16, 32, 64, 128, 256}, decided)
+	require.True(t, p.clusters())
+	require.Regexp(t, `^clusters, 0.2 of the rows, in \S+, 0\.\d+× the bytes; \S+ for 131072 rows, `, p.text)
+	require.Equal(t, p.chosen.wire().Legs(), p.chosen.wire().Within.Legs())
+	steps(t, p, 301, 512, rows, time.Hour)
+	require.False(t, p.clusters(), "the true cost is more")
+	require.Equal(t, alltoall.MXFP4H, far(p))
+
+	p = policyOf(t, 1e-6, 1000, auto)
+	p.computing.Store(int64(time.Second))
+	steps(t, p, 1, 4, 800, time.Microsecond)
+	require.False(t, p.clusters() || p.probes, "of small groups they lose too much")
+}
+
+// TestDecisionsStay unless another choice takes clearly less.
+func TestDecisionsStay(t *testing.T) {
+	p := &policy{cfg: &Config{Auto: &Policy{}}, prices: prices{budget: 1, formats: []formatPrice{{bytes: 1000}}}}
+	p.prices.links[between] = linkPrice{share: 1, perByte: 1}
+	at := func(seconds float64) bool {
+		p.prices.clusters = []clusterPrice{{rate: 0.2, seconds: seconds}}
+		p.choose()
+		return p.clusters()
+	}
+	require.False(t, at(4001))
+	require.False(t, at(3700), "not clearly less")
+	require.True(t, at(3500))
+	require.True(t, at(4300), "not clearly more")
+	require.False(t, at(4500))
+	require.True(t, at(100))
+	p.prices.clusters[0].lost = 2
+	p.choose()
+	require.False(t, p.clusters(), "too much is lost")
+}
+
+// TestGivenFormatsStay, and clusters are chosen or none.
+func TestGivenFormatsStay(t *testing.T) {
+	p := policyOf(t, 1e-6, 1000, Policy{Budget: 0.2, Rates: []float64{0.1}, Given: true, ClusterGradients: true})
+	require.Regexp(t, "^each row, in the formats given; ", p.text)
+	require.Zero(t, p.chosen.lost)
+	p.cfg.LSH.Compensation = lsh.None
+	steps(t, p, 1, 2, 8<<20, time.Microsecond)
+	require.True(t, p.clusters(), p.text)
+	require.Regexp(t, "^clusters, 0.1 of the rows, in the formats given, 0.10× the bytes", p.text)
 }

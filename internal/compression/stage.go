@@ -5,6 +5,7 @@
 package compression
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,13 +42,12 @@ type Config struct {
 	// the copy.
 	Placement alltoall.Placement
 	Rank      int
-	// Auto compresses what goes to a rank of the copy only if Links say that it pays. RowBytes is
-	// the bytes of a row in the four exchanges of a step together, and Topology the nodes of the
-	// copy's ranks.
-	Auto     bool
+	// Auto, if it is not nil, chooses how rows travel by what that takes on Links, between the
+	// copy's ranks on the nodes of Topology, and what is lost. Wire is the formats of the layer.
+	Auto     *Policy
 	Links    links.Links
 	Topology alltoall.Topology
-	RowBytes int
+	Wire     alltoall.Wire
 	// Turn has passes compute in turn.
 	Turn *lifecycle.Turn
 	// Gather, if it is not nil, gathers the rows of the node's ranks before they are compressed.
@@ -96,10 +96,10 @@ func New(cfg Config) (*Stage, error) {
 	if cfg.MaxError > 0 {
 		s.watch = &watch{most: cfg.MaxError}
 	}
-	if cfg.Auto {
-		s.policy = newPolicy(cfg.Links, cfg.Topology, cfg.Rank, cfg.Placement)
+	if cfg.Auto != nil {
+		s.policy, err = newPolicy(context.Background(), &s.cfg)
 	}
-	return s, nil
+	return s, err
 }
 
 // Gains returns the parameters of learned compensation, or nil.
@@ -140,7 +140,7 @@ func (s *Stage) Enabled(step int) bool {
 	if s.watch != nil && s.watch.off && !s.samples(step) {
 		return false
 	}
-	return s.policy == nil || s.policy.enabled()
+	return s.policy == nil || s.policy.clusters()
 }
 
 // inWindow reports whether a step is one of those that may be compressed.
@@ -148,22 +148,17 @@ func (s *Stage) inWindow(step int) bool {
 	return step >= s.cfg.From && (s.cfg.Until == 0 || step < s.cfg.Until)
 }
 
-// rate is that of a step.
+// rate is that of a step, 0 for the default of lsh.
 func (s *Stage) rate(step int) float64 {
-	if len(s.cfg.Rates) > 0 {
-		return s.cfg.Rates.At(step)
-	}
-	return s.lsh.Config().Rate
-}
-
-// wanted tells of which experts rows are to be compressed; nil means of all.
-func (s *Stage) wanted() func(expert int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.policy == nil {
-		return nil
+	switch {
+	case s.policy != nil:
+		return s.policy.rate
+	case len(s.cfg.Rates) > 0:
+		return s.cfg.Rates.At(step)
 	}
-	return s.policy.snapshot().wants
+	return s.cfg.LSH.Rate
 }
 
 // GathersNode reports whether rows of a node's ranks are gathered before they are compressed.

@@ -156,7 +156,7 @@ func TestEnabledSteps(t *testing.T) {
 	s, err = compression.New(cfg)
 	require.NoError(t, err)
 	require.True(t, s.Enabled(1000))
-	cfg.Auto = true
+	cfg.Auto = auto()
 	s, err = compression.New(cfg)
 	require.NoError(t, err)
 	require.False(t, s.Enabled(1000), "its cost is not known yet")
@@ -181,30 +181,76 @@ func TestRatesByTheStep(t *testing.T) {
 	require.ErrorContains(t, err, "Rates[0].Rate is 2")
 }
 
+// auto allows everything to be lost, and has the ranks find the same.
+func auto() *compression.Policy {
+	return &compression.Policy{Budget: 1e9, Rates: []float64{0.1}, Given: true, ClusterGradients: true,
+		Sum: func(_ context.Context, x []float64) error {
+			for i := range x {
+				x[i] *= 2
+			}
+			return nil
+		}}
+}
+
 // TestAutoLearnsItsCostFromRowsThatHaveTravelled, and then compresses over slow links and not over
 // fast ones.
 func TestAutoLearnsItsCostFromRowsThatHaveTravelled(t *testing.T) {
 	for _, slow := range []bool{true, false} {
 		cfg := config()
-		cfg.Auto, cfg.Assign, cfg.RowBytes = true, nil, 16*dim
+		cfg.Auto, cfg.Assign = auto(), nil
 		if slow {
 			cfg.Links.Within.Beta = 1e9
 		}
 		s, err := compression.New(cfg)
 		require.NoError(t, err)
 		rows, _ := rowsOf(1)
-		for range 4 {
+		require.Contains(t, s.Stats(nil, rows.Counts, plan()).Choice, "each row, in the formats given")
+		for step := range 4 {
+			rows.Step = step
+			s.Open()
 			s.EndPass(1, nil, rows)
+			s.Close()
+			decided, err := s.Decide(t.Context(), step+1)
+			require.NoError(t, err)
+			require.True(t, decided == (step != 2) || slow, "step %d", step)
 		}
-		require.Equal(t, slow, s.Enabled(0))
+		require.Equal(t, slow, s.Enabled(5))
+		require.Equal(t, alltoall.Wire{Finite: true}, s.Wire(alltoall.Wire{Finite: true}), "as given")
 		if slow {
 			p, err := s.Begin(context.Background(), 1, rows)
 			require.NoError(t, err)
-			require.Equal(t, []int{1, 3}, p.Counts.Rows[:2], "what stays here is not compressed")
-			require.Less(t, mat.Sum(p.Counts.Rows[2:]), 4)
+			require.Equal(t, []int{1, 0, 1, 0}, p.Counts.Rows)
+			require.Contains(t, s.Stats(p, rows.Counts, plan()).Choice, "clusters, 0.1 of the rows")
 			p.Release()
 		}
 	}
+}
+
+// plan is of no rows.
+func plan() *alltoall.Plan {
+	return alltoall.NewPlan(0, alltoall.Even(experts, 2), []int{0, 0}, []alltoall.Counts{{Rows: []int{}}, {Rows: []int{}}})
+}
+
+// TestAutoChoosesFormats for a layer that gives none, and keeps that its numbers must be finite.
+func TestAutoChoosesFormats(t *testing.T) {
+	cfg := config()
+	cfg.Auto = auto()
+	cfg.Auto.Given, cfg.Links.Within.Beta = false, 1e9
+	s, err := compression.New(cfg)
+	require.NoError(t, err)
+	w := s.Wire(alltoall.Wire{Finite: true})
+	require.True(t, w.Finite)
+	require.Equal(t, alltoall.MXFP4H, w.Within.Dispatch)
+	require.NotNil(t, s.Computing())
+	var none *compression.Stage
+	require.Equal(t, alltoall.Everywhere(alltoall.FP8), none.Wire(alltoall.Everywhere(alltoall.FP8)))
+	require.Nil(t, none.Computing())
+	decided, err := none.Decide(t.Context(), 1)
+	require.False(t, decided)
+	require.NoError(t, err)
+	cfg.Auto.Sum = func(context.Context, []float64) error { return context.Canceled }
+	_, err = compression.New(cfg)
+	require.ErrorIs(t, err, context.Canceled)
 }
 
 // TestFaultyClustersTravelAsRows, and the pass says why.

@@ -27,6 +27,8 @@ type Stats struct {
 	Error float64
 	// Time is what compression took in the forward and the backward pass before.
 	Time time.Duration
+	// Choice says what the policy has chosen, and why; empty if there is none.
+	Choice string
 }
 
 // Stats returns what compression did to a forward pass of training, dispatched by plan. counts are
@@ -35,7 +37,7 @@ func (s *Stage) Stats(p *Pass, counts alltoall.Counts, plan *alltoall.Plan) Stat
 	if s == nil {
 		return Stats{}
 	}
-	stats := Stats{Rows: mat.Sum(counts.Rows), Travelled: plan.SentRows()}
+	stats := Stats{Rows: mat.Sum(counts.Rows), Travelled: plan.SentRows(), Choice: s.choice()}
 	stats.Time, stats.Error = s.lastLearned()
 	first, end := s.cfg.Placement.Of(s.cfg.Rank)
 	own := 0
@@ -53,6 +55,16 @@ func (s *Stage) Stats(p *Pass, counts alltoall.Counts, plan *alltoall.Plan) Stat
 	stats.BytesBefore = (stats.Rows - own) * wide
 	stats.BytesAfter = (plan.SentRows() - plan.Sent[s.cfg.Rank]) * wide
 	return stats
+}
+
+// choice is what the policy says of its choice.
+func (s *Stage) choice() string {
+	if s.policy == nil {
+		return ""
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.policy.text
 }
 
 // residual measures the distance of a sample of rows from their centroids.

@@ -49,12 +49,32 @@ type Stages struct {
 	pool batch.Pool // memory of copies without padding
 }
 
+// SetWire sets the formats of rows of the passes that follow, on all ranks alike, to those that
+// compression has chosen, if it chooses any.
+func (s *Stages) SetWire() error {
+	s.Checks.Wire = s.Compression.Wire(s.Checks.Wire)
+	w := s.Checks.Wire
+	w.Finite = false // it could only refuse alone: Checks does it on all ranks
+	return s.Ranks.Exchange.SetWire(w)
+}
+
+// decide has compression decide how rows travel from the next step on.
+func (s *Stages) decide(ctx context.Context) error {
+	if decided, err := s.Compression.Decide(ctx, s.Shape.Step); err != nil || !decided {
+		return err
+	}
+	return s.SetWire()
+}
+
 // EndStep ends a step of the optimizer: what later passes go by is decided, on all ranks alike.
 func (s *Stages) EndStep(ctx context.Context) error {
 	step := s.Shape.Step
 	s.Shape.Step++
 	if err := s.Compression.EndStep(ctx, s.Ranks.Everyone, step); err != nil {
 		return errtext.Errorf("switchyard: Compression: %w", err)
+	}
+	if err := s.decide(ctx); err != nil {
+		return errtext.Errorf("switchyard: Compression.When CompressAuto: %w", err)
 	}
 	if err := s.Path.EndStep(ctx); err != nil {
 		return errtext.Errorf("switchyard: Overlap.Auto: %w", err)

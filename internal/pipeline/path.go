@@ -2,6 +2,8 @@ package pipeline
 
 import (
 	"context"
+	"sync/atomic"
+	"time"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
@@ -28,6 +30,8 @@ type Path struct {
 	Turn *lifecycle.Turn
 	// Rank is this rank of the world.
 	Rank transport.Rank
+	// Computing, if it is not nil, counts the nanoseconds in which experts compute in training.
+	Computing *atomic.Int64
 	// Hooks are called as rows pass.
 	Hooks hook.Hooks
 }
@@ -52,6 +56,14 @@ type Pass struct {
 	Leaving blas32.General
 
 	experts experts.Pass
+}
+
+// timed runs what experts compute, of which the time may count.
+func (l *Path) timed(train bool, do func()) {
+	if l.Computing != nil && train {
+		defer func(begin time.Time) { l.Computing.Add(int64(time.Since(begin))) }(time.Now())
+	}
+	do()
 }
 
 // inTurn runs a part of a backward pass that computes.
@@ -94,7 +106,9 @@ func (l *Path) Forward(ctx context.Context, p *Pass, t *batch.Tokens, g *batch.G
 		Experts: func(i int) {
 			l.Checks.Arrived(&p.Fault, passcheck.Rows, chunks[i].rows, l.sender(p, first(i)))
 			p.Hooks.rows(ctx, AfterDispatch, p.Handle, i, chunks[i].rows, first(i))
-			l.Turn.Do(func() { chunks[i].answers = l.Experts.Forward(&p.experts, i, chunks[i].rows, chunks[i].ends) })
+			l.Turn.Do(func() {
+				l.timed(t.Info.Train, func() { chunks[i].answers = l.Experts.Forward(&p.experts, i, chunks[i].rows, chunks[i].ends) })
+			})
 			l.Checks.Made(&p.Fault, passcheck.Answers, chunks[i].answers...)
 			chunks[i].answers = p.Hooks.answers(ctx, p.Handle, i, chunks[i].answers, first(i))
 		},
@@ -139,11 +153,13 @@ func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.Genera
 		Experts: func(i int) {
 			l.Checks.Arrived(&p.Fault, passcheck.ExpertGradients, arrived[i], l.sender(p, first(i)))
 			p.Hooks.rows(ctx, AfterDispatch, p.Handle, i, arrived[i], first(i))
-			l.inTurn(p, func() { computed[i] = l.Experts.Backward(&p.experts, i, arrived[i]) })
+			l.inTurn(p, func() { l.timed(true, func() { computed[i] = l.Experts.Backward(&p.experts, i, arrived[i]) }) })
 			l.Checks.Made(&p.Fault, passcheck.RowGradients, computed[i]...)
 			computed[i] = p.Hooks.answers(ctx, p.Handle, i, computed[i], first(i))
 		},
-		Weights: func(i int) { l.inTurn(p, func() { l.Experts.BackwardWeights(&p.experts, i) }) },
+		Weights: func(i int) {
+			l.inTurn(p, func() { l.timed(true, func() { l.Experts.BackwardWeights(&p.experts, i) }) })
+		},
 		Combine: func(ctx context.Context, i int) (err error) {
 			if drows, err = p.Handle.Combine(ctx, i, computed[i]...); err == nil {
 				l.combined(ctx, p, passcheck.ReturnedGradients, i, drows)

@@ -1,0 +1,90 @@
+package compression
+
+import (
+	"math"
+	"time"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/links"
+	"github.com/switchyard-moe/switchyard/internal/quality"
+	"github.com/switchyard-moe/switchyard/internal/quant"
+)
+
+// candidates are the formats that a policy chooses from. Those of four bits are rotated, in case
+// rows have outliers.
+func candidates() []alltoall.Format {
+	return []alltoall.Format{
+		alltoall.Float32, alltoall.BF16, alltoall.FP8, alltoall.MXFP8, alltoall.NVFP4H, alltoall.MXFP4H, alltoall.Int4H,
+	}
+}
+
+// unseen is a share of the gain that no training could show: less counts as nothing.
+const unseen = 1e-4
+
+// formatPrices are those of the candidates for rows of dim numbers. codecs has the seconds that a
+// row takes in each.
+func formatPrices(dim int, codecs []float64) (list []formatPrice) {
+	for i, f := range candidates() {
+		p := formatPrice{format: f, bytes: float64(f.Bytes(dim)), seconds: codecs[i]}
+		for leg := range p.lost {
+			if lost := quality.LostLeg(quality.Leg(leg), quant.Format(f)); lost >= unseen {
+				p.lost[leg] = lost
+			}
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+// codecSeconds measures how long it takes to write a row of dim numbers in each of the candidates,
+// and to read it.
+func codecSeconds(dim int) (list []float64) {
+	const rows, tries = 16, 5
+	row, state := make([]float32, dim), uint32(1)
+	for i := range row {
+		state = state*1664525 + 1013904223
+		row[i] = float32(int32(state)) / (1 << 30)
+	}
+	buf := make([]byte, 0, 4*dim+1024)
+	for _, f := range candidates() {
+		best := math.Inf(1)
+		for range tries {
+			begin := time.Now()
+			for range rows {
+				buf = f.Append(buf[:0], row)
+				if err := f.Decode(row, buf); err != nil {
+					panic(err.Error())
+				}
+			}
+			best = min(best, time.Since(begin).Seconds()/rows)
+		}
+		list = append(list, best)
+	}
+	list[0] = 0 // rows in float32 are not written
+	return list
+}
+
+// linkPrices are those of the ranks of a copy whose routers use all experts alike. The ranks of a
+// node share its link to others; where nodes differ it is that of the largest.
+func linkPrices(l links.Links, t alltoall.Topology, p alltoall.Placement) (list [classes]linkPrice) {
+	ranks, largest := p.Ranks(), 0
+	for _, members := range t.Members(ranks) {
+		largest = max(largest, len(members))
+	}
+	list[within].perByte = l.Within.Beta * 1e-9
+	list[between].perByte = l.Between.Beta * 1e-9 * float64(largest)
+	for from := range ranks {
+		for to := range ranks {
+			begin, end := p.Of(to)
+			class := between
+			switch {
+			case from == to:
+				continue
+			case t.NodeOf(from) == t.NodeOf(to):
+				class = within
+			}
+			list[class].share += float64(end-begin) / float64(max(p.Experts(), 1)*ranks)
+		}
+	}
+	return list
+}
