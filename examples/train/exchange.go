@@ -113,6 +113,15 @@ func (o *options) wireFormat() alltoall.Wire {
 	return alltoall.Everywhere(f)
 }
 
+// sumsFormat is that of -sums, which parse has checked.
+func (o *options) sumsFormat() alltoall.Codec {
+	f, err := alltoall.ParseFormat(o.sums)
+	if err != nil {
+		panic(err)
+	}
+	return f
+}
+
 // algorithmNames are the values of -algorithm.
 func algorithmNames() []string {
 	names := []string{alltoall.Direct.String()}

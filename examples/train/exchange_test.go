@@ -22,6 +22,7 @@ func TestExchangeFlags(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, switchyard.Compression{}, o.compression())
 	require.Equal(t, alltoall.Direct, o.exchangeAlgorithm())
+	require.Equal(t, alltoall.Float32, o.sumsFormat())
 
 	o, err = parse([]string{"-compress", "0.4", "-compensation", "interpolate", "-refine", "-1", "-bandwidth", "3", "-ridge", "0.03", "-algorithm", "rails", "-node-ranks", "2"}, new(bytes.Buffer))
 	require.NoError(t, err)
@@ -30,11 +31,12 @@ func TestExchangeFlags(t *testing.T) {
 	require.Equal(t, lsh.Config{Rate: 0.4, Compensation: lsh.Interpolate, Refine: -1, Bandwidth: 3, Ridge: 0.03, Seed: o.seed}, c.LSH)
 	require.Equal(t, alltoall.Rails, o.exchangeAlgorithm())
 
-	o, err = parse([]string{"-compress", "0.2", "-hash", "hyperplane", "-compress-auto", "-wire", "bf16", "-overlap", "2", "-overlap-auto", "-transport", "inproc", "-link", "100"}, new(bytes.Buffer))
+	o, err = parse([]string{"-compress", "0.2", "-hash", "hyperplane", "-compress-auto", "-wire", "bf16", "-sums", "nvfp4-h", "-overlap", "2", "-overlap-auto", "-transport", "inproc", "-link", "100"}, new(bytes.Buffer))
 	require.NoError(t, err)
 	require.Equal(t, switchyard.CompressAuto, o.compression().When)
 	require.Equal(t, lsh.Hyperplane, o.compression().LSH.Family)
 	require.Equal(t, alltoall.Everywhere(alltoall.BF16), o.wireFormat())
+	require.Equal(t, alltoall.NVFP4H, o.layerConfig(1).Sums)
 	require.Equal(t, switchyard.Overlap{Degree: 2, Auto: true}, o.layerConfig(1).Overlap)
 	_, err = parse([]string{"-transport", "tcp", "-link", "100"}, new(bytes.Buffer))
 	require.ErrorContains(t, err, "-link 100: goes with -transport inproc alone")

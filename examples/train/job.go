@@ -149,6 +149,7 @@ func (j *job) sumUp() {
 	if n := len(j.steps); n > 0 {
 		j.result.StepMS = j.steps[n/2].Seconds() * 1e3
 		j.result.ExchangeShare = j.exchanged.Seconds() / j.took.Seconds()
+		j.result.SumBytes = j.summed / uint64(max(j.course.done-j.view.first, 1))
 	}
 }
 

@@ -64,6 +64,7 @@ type options struct {
 	maxError     float64
 	link         int
 	wire         string
+	sums         string
 	noExperts    bool
 	micro        int
 	overlap      int
@@ -111,7 +112,7 @@ where that has saved.
 
 With -save the job can stop and go on: -resume of the same folder takes up parameters, optimizer and
 progress where they were saved, and ends with the parameters of a run that never stopped, on any number of
-ranks (with -compress on the same number). The flags that decide on those must be the same. On SIGTERM the
+ranks (with -compress or -sums on the same number). The flags that decide on those must be the same. On SIGTERM the
 job then saves at the end of the step and exits with 75; a second signal ends it at once.
 
 The text is the one that Go's source tree ships, unless -text names another.
@@ -204,6 +205,7 @@ func (o *options) declareModel(f *flagSet) {
 func (o *options) declareExchange(f *flagSet) {
 	integer(f, &o.link, "link", 0, 0, large, "Mbit/s of each rank's link, with -transport inproc: to see what a slow network does; 0 is none")
 	choice(f, &o.wire, "wire", "format of rows where they travel", alltoall.FormatNames()...)
+	choice(f, &o.sums, "sums", "format in which gradients are summed over the ranks, with error feedback; other than float32 the parameters depend on the number of ranks", alltoall.FormatNames()...)
 	f.BoolVar(&o.noExperts, "no-experts", false, "have experts answer nothing: what they are worth is what is lost")
 	integer(f, &o.overlap, "overlap", 0, 0, 64, "chunks of an exchange, of which experts compute one while another travels; with -overlap-auto the most")
 	f.BoolVar(&o.overlapAuto, "overlap-auto", false, "choose the number of chunks by timing the first steps")

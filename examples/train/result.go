@@ -23,6 +23,9 @@ type result struct {
 	BigramValLoss   float64 `json:"bigram_val_loss"`
 	TokensPerSecond float64 `json:"tokens_per_second"`
 	WireBytes       uint64  `json:"wire_bytes"`
+	// SumBytes is what rank 0 sends in a step after its passes: gradients that are summed over the
+	// ranks. With -overlap and -micro some are summed before.
+	SumBytes uint64 `json:"sum_bytes"`
 	// StepMS is the median time of a training step in milliseconds, and ExchangeShare the part of
 	// all steps in which rank 0 exchanged rows, with -micro those of the first micro-batch.
 	StepMS        float64 `json:"step_ms"`

@@ -11,8 +11,8 @@ import (
 )
 
 // freeFlags are those that may differ between a run and one that goes on with it: they say where
-// and how it runs and what it tells, not what parameters it ends with. (With -compress they decide
-// on those too.)
+// and how it runs and what it tells, not what parameters it ends with. (With -compress or -sums
+// they decide on those too.)
 var freeFlags = []string{
 	"ranks", "transport", "lanes", "parity", "insecure", "link", "algorithm", "node-ranks", "overlap", "overlap-auto",
 	"stop-after", "save", "save-every", "save-limit", "save-local", "keep", "resume", "init",

@@ -37,6 +37,7 @@ type trainer struct {
 	textDigest string // SHA-256
 
 	wire   uint64 // bytes that this rank has sent in training steps
+	summed uint64 // and those of them that it has sent after the passes
 	traced traced
 }
 
@@ -74,6 +75,9 @@ func newTrainer(ctx context.Context, world *switchyard.World, o options, text []
 		named = append(named, switchyard.NamedSet{Name: t.names[i], Set: set})
 	}
 	if t.own, err = switchyard.NewDense(world, named...); err != nil {
+		return nil, err
+	}
+	if err = t.own.SetSums(o.sumsFormat()); err != nil {
 		return nil, err
 	}
 	t.background.follow()
@@ -155,6 +159,7 @@ func (o options) layerConfig(block int) switchyard.Config {
 		Seed:         o.seed,
 		Expert:       o.layerExpert(),
 		Wire:         o.wireFormat(),
+		Sums:         o.sumsFormat(),
 		MicroBatches: o.micro,
 
 		Overlap: switchyard.Overlap{Degree: o.overlap, Auto: o.overlapAuto},
@@ -232,6 +237,8 @@ func (t *trainer) update(ctx context.Context, rate float32) error {
 	if err := t.optim.setRate(rate); err != nil {
 		return err
 	}
+	before := t.world.WireBytes()
+	defer func() { t.summed += t.world.WireBytes() - before }()
 	if err := t.background.rest(ctx); err != nil {
 		return err
 	}
