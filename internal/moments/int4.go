@@ -15,39 +15,21 @@ import (
 const largestInt4 = 7
 
 func encodeInt4(dst []byte, block []float32) {
-	a, codes := quant.Largest(block), dst[Int4.head():]
+	a := quant.Largest(block)
 	if !(a <= math.MaxFloat32) {
 		a = float32(math.NaN())
 	}
 	binary.LittleEndian.PutUint32(dst, math.Float32bits(a))
-	clear(codes)
 	if !(a > 0) {
+		clear(dst[Int4.head():])
 		return
 	}
-	// least[c] is the least part of a whose code is above c.
 	var least [largestInt4]float32
 	for c := range least {
 		half := (float32(c) + 0.5) / largestInt4
-		least[c] = float32(half * half)
+		least[c] = a * float32(half*half)
 	}
-	for i, v := range block {
-		codes[i/2] |= int4(v/a, &least) << (4 * (i % 2))
-	}
-}
-
-// int4 is the code of a part of a.
-func int4(part float32, least *[largestInt4]float32) byte {
-	magnitude := math.Float32frombits(math.Float32bits(part) &^ (1 << 31))
-	code := int8(0)
-	for _, l := range least {
-		if magnitude >= l {
-			code++
-		}
-	}
-	if part < 0 {
-		code = -code
-	}
-	return byte(code) & 15
+	encode4(dst[Int4.head():], block, least[:])
 }
 
 func decodeInt4(block []float32, src []byte) {
@@ -57,12 +39,5 @@ func decodeInt4(block []float32, src []byte) {
 		root := float32(int8(code<<4)>>4) / largestInt4
 		values[code] = a * float32(root*float32(math.Abs(float64(root))))
 	}
-	lookUp(block, src[Int4.head():], &values)
-}
-
-// lookUp reads codes in pairs.
-func lookUp(block []float32, codes []byte, values *[16]float32) {
-	for i := range block {
-		block[i] = values[codes[i/2]>>(4*(i%2))&15]
-	}
+	decode4(block, src[Int4.head():], &values)
 }

@@ -31,15 +31,21 @@ var octaves = [octave]float32{
 	0.594603539, 0.58186245, 0.56939429, 0.557193398, 0.545253873, 0.53357023, 0.522136867, 0.510948598,
 }
 
-// down is 2^(-n/32).
-func down(n int) float32 { return float32(math.Ldexp(float64(octaves[n%octave]), -(n / octave))) }
+// down is a·2^(-n/32) for n up to that of the least code of the largest ratio.
+func down(a float32, n int) float32 {
+	halvings := n / octave
+	return float32(float32(a*octaves[n%octave])*half(halvings/2)) * half(halvings-halvings/2)
+}
+
+// half is 2^-n of a normal number.
+func half(n int) float32 { return math.Float32frombits(uint32(127-n) << 23) }
 
 // log4Step is the byte for r, whose power of 2^(1/16) is one more: the least by which b is at least
 // code 1.
 func log4Step(a, b float32) byte {
 	low, high := 0, math.MaxUint8
 	for low < high {
-		if middle := (low + high) / 2; a*down(2*gaps*(middle+1)) <= b {
+		if middle := (low + high) / 2; down(a, 2*gaps*(middle+1)) <= b {
 			high = middle
 		} else {
 			low = middle + 1
@@ -49,38 +55,22 @@ func log4Step(a, b float32) byte {
 }
 
 func encodeLog4(dst []byte, block []float32) {
-	a, codes := quant.Largest(block), dst[Log4.head():]
+	a := quant.Largest(block)
 	if !(a <= math.MaxFloat32) {
 		a = float32(math.NaN())
 	}
 	binary.LittleEndian.PutUint32(dst, math.Float32bits(a))
-	clear(dst[4:])
 	if !(a > 0) {
+		clear(dst[4:])
 		return
 	}
 	dst[4] = log4Step(a, leastIn(block))
-	// least[c] is the least number whose code is above c.
-	var least [mostLog4]float32
+	// The first threshold has all that is not 0 reach code 1.
+	least := [mostLog4]float32{math.SmallestNonzeroFloat32}
 	for c := 1; c < mostLog4; c++ {
-		least[c] = a * down((2*(mostLog4-c)-1)*(int(dst[4])+1))
+		least[c] = down(a, (2*(mostLog4-c)-1)*(int(dst[4])+1))
 	}
-	for i, v := range block {
-		codes[i/2] |= log4(v, &least) << (4 * (i % 2))
-	}
-}
-
-// log4 is the code of a number.
-func log4(v float32, least *[mostLog4]float32) byte {
-	code := 0
-	for step := 8; step > 0; step /= 2 {
-		if v >= least[code+step-1] {
-			code += step
-		}
-	}
-	if v > 0 {
-		return byte(max(code, 1))
-	}
-	return 0
+	encode4(dst[Log4.head():], block, least[:])
 }
 
 func decodeLog4(block []float32, src []byte) {
@@ -91,7 +81,7 @@ func decodeLog4(block []float32, src []byte) {
 	}
 	var values [16]float32
 	for c := 1; c <= mostLog4; c++ {
-		values[c] = a * down(2*(mostLog4-c)*(int(src[4])+1))
+		values[c] = down(a, 2*(mostLog4-c)*(int(src[4])+1))
 	}
-	lookUp(block, src[Log4.head():], &values)
+	decode4(block, src[Log4.head():], &values)
 }

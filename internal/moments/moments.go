@@ -97,8 +97,8 @@ func fill(block []float32, v float32) {
 
 // leastIn returns the least magnitude of a block that is not 0; the block has one.
 func leastIn(block []float32) float32 {
-	least := uint32(math.MaxUint32)
-	for _, v := range block {
+	least, done := leastBits(block)
+	for _, v := range block[done:] {
 		least = min(least, math.Float32bits(v)<<1-1) // of 0 the largest
 	}
 	return math.Float32frombits((least + 1) >> 1)
