@@ -224,6 +224,9 @@ func (j *job) finish(ctx context.Context) error {
 		j.result.BigramValLoss = newBigram(j.data.train).heldOutLoss(j.data)
 	}
 	j.result.ParamSHA256 = sum
+	if j.result.Parameters, j.result.MomentBytes, err = j.kept(); err != nil {
+		return fmt.Errorf("state of the optimizer: %w", err)
+	}
 	j.result.Router, j.result.LooksAhead, j.result.ExpertLoad = o.router, looksAhead(o.buildRouter()), j.byLayer(held.load)
 	j.tell(held, text)
 	return nil

@@ -2,8 +2,10 @@ package main
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // The names of -optimizer.
@@ -58,4 +60,26 @@ func (o options) momentBytes(n int) int64 {
 		}
 	}
 	return int64(moments * o.momentsKind().Bytes(n))
+}
+
+// kept counts this rank's parameters, and the bytes that the optimizer keeps for them.
+func (j *job) kept() (parameters, bytes int, err error) {
+	parts, err := j.parts()
+	for _, p := range parts {
+		for _, e := range p.State.Entries {
+			if !strings.HasPrefix(e.Name, "optimizer.") {
+				if data, ok := e.Data.([]float32); ok && e.Role == param.Parameter {
+					parameters += len(data)
+				}
+				continue
+			}
+			switch data := e.Data.(type) {
+			case []float32:
+				bytes += 4 * len(data)
+			case []byte:
+				bytes += len(data)
+			}
+		}
+	}
+	return parameters, bytes, err
 }

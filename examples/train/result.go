@@ -34,7 +34,11 @@ type result struct {
 	Course        []look `json:"course"`
 	DroppedTokens int    `json:"dropped_tokens"`
 	ParamSHA256   string `json:"param_sha256"`
-	Router        string `json:"router"`
+	// Parameters is the number of parameters of rank 0, and MomentBytes what the optimizer keeps for
+	// them.
+	Parameters  int    `json:"parameters"`
+	MomentBytes int    `json:"moment_bytes"`
+	Router      string `json:"router"`
 	// LooksAhead tells that the router's choices in evaluation depend on later bytes, so that
 	// ValLoss is not one of prediction.
 	LooksAhead bool `json:"looks_ahead"`

@@ -17,6 +17,7 @@ import (
 // essence is what of a result does not depend on how and where the job ran.
 func essence(r result) result {
 	r.Ranks, r.Transport, r.WireBytes, r.SumBytes, r.TokensPerSecond, r.StepMS, r.ExchangeShare = 0, "", 0, 0, 0, 0, 0
+	r.Parameters, r.MomentBytes = 0, 0
 	course := r.Course
 	r.Course = nil
 	for _, l := range course {

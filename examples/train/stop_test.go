@@ -35,6 +35,9 @@ func TestOptimizers(t *testing.T) {
 	}
 	for _, flags := range choices {
 		_, one := trainTiny(t, append(flags, "-ranks", "1", "-text", text)...)
+		o, err := parse(flags, new(bytes.Buffer))
+		require.NoError(t, err)
+		require.Greater(t, one.MomentBytes, int(o.momentBytes(one.Parameters))-1, "small tensors take more")
 		_, three := trainTiny(t, append(flags, "-ranks", "3", "-text", text)...)
 		require.Equal(t, one.ParamSHA256, three.ParamSHA256)
 		require.False(t, seen[one.ParamSHA256])

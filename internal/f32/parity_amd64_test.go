@@ -30,8 +30,8 @@ var kernels = map[string]func(v [5][]float32){
 	"swiglugrad": func(v [5][]float32) { SwiGLUGrad(v[0], v[1], v[2], v[3], v[4]) },
 	"aliases":    func(v [5][]float32) { SwiGLUGrad(v[0], v[1], v[0], v[1], v[1]) },
 	"power": func(v [5][]float32) {
-		(&PowerOf{Log: Log(0.7), Exponent: 1.3125, Factor: 448}).Apply(v[0], v[1])
-		(&PowerOf{Log: Log(3), Exponent: -0.25, Factor: 1e-3}).Apply(v[2], v[3])
+		(&PowerOf{Log2: Log2(0.7), Exponent: 1.3125, Factor: 448}).Apply(v[0], v[1])
+		(&PowerOf{Log2: Log2(3), Exponent: -0.25, Factor: 1e-3}).Apply(v[2], v[3])
 	},
 	"adam": func(v [5][]float32) {
 		c := AdamStep{0.9, 0.1, 0.99, 0.01, 1.5, 3, 1e-3, 0.01, 0.999}

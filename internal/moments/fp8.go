@@ -24,11 +24,8 @@ const (
 	mostStep  = math.MaxUint8 // k of 16, where all numbers of a block are nearly equal
 )
 
-// logRange is ln(448²/2).
-const logRange = 11.5164393
-
-// logTop is that of E4M3's largest number.
-func logTop() float32 { return f32.Log(quant.LargestE4M3) }
+// logRange is log2(448²/2).
+const logRange = 16.6147
 
 // exponent is k of a block's byte.
 func exponent(step byte) float32 { return float32(int(step)+1) / sixteenths }
@@ -51,8 +48,8 @@ func encodeFP8(dst []byte, block []float32) {
 		clear(dst[4:])
 		return
 	}
-	p := f32.PowerOf{Log: f32.Log(a), Factor: quant.LargestE4M3}
-	dst[4] = stepOf(p.Log - f32.Log(leastIn(block)))
+	p := f32.PowerOf{Log2: f32.Log2(a), Factor: quant.LargestE4M3}
+	dst[4] = stepOf(p.Log2 - f32.Log2(leastIn(block)))
 	p.Exponent = exponent(dst[4])
 	var room [Block]float32
 	powers := room[:len(block)]
@@ -79,5 +76,5 @@ func decodeFP8(block []float32, src []byte) {
 		return
 	}
 	quant.DecodeE4M3(block, src[FP8.head():])
-	(&f32.PowerOf{Log: logTop(), Exponent: 1 / exponent(src[4]), Factor: a}).Apply(block, block)
+	(&f32.PowerOf{Log2: f32.Log2(quant.LargestE4M3), Exponent: 1 / exponent(src[4]), Factor: a}).Apply(block, block)
 }

@@ -37,8 +37,10 @@ func coded(f Format, x []float32) []float32 {
 	return back
 }
 
-// slow is f by its definition in float64: the nearest of all values that a block has.
-func slow(f Format, block []float32) (back []float64) {
+// slow is f by its definition in float64, the nearest of all values that a block has, and how near
+// to those f is.
+func slow(f Format, block []float32) (back []float64, near float64) {
+	near = 1e-6
 	largest, least := 0.0, math.Inf(1)
 	for _, v := range block {
 		if a := math.Abs(float64(v)); a > 0 {
@@ -53,6 +55,7 @@ func slow(f Format, block []float32) (back []float64) {
 			k = math.Floor(min(16*math.Log(448*448/2)/math.Log(largest/least), 256)) / 16
 		}
 		k = max(k, 3.0/16)
+		near = 5e-4 / k
 		warp = func(v float64) float64 { return math.Pow(v/largest, k) * 448 }
 		for e := -6; e <= 8; e++ {
 			for m := range 8 {
@@ -91,7 +94,7 @@ func slow(f Format, block []float32) (back []float64) {
 		}
 		back = append(back, math.Copysign(best, float64(v)))
 	}
-	return back
+	return back, near
 }
 
 // TestNearest: numbers become the value that their format has nearest to them. One in hundreds is
@@ -102,10 +105,10 @@ func TestNearest(t *testing.T) {
 		other, all := 0, 0
 		for n := range 150 {
 			x := vector(r, f, 1+r.IntN(Block), []float64{0, 0.1, 1, 5, 12, 40}[n%6])
-			want := slow(f, x)
+			want, near := slow(f, x)
 			for i, v := range coded(f, x) {
 				all++
-				if math.Abs(float64(v)-want[i]) > 1e-4*math.Abs(want[i]) {
+				if math.Abs(float64(v)-want[i]) > near*math.Abs(want[i]) {
 					other++
 				}
 			}
