@@ -62,6 +62,19 @@ type SplitBackward interface {
 	BackwardWeights(saved Saved)
 }
 
+// RowGradients is a [Group] that can take gradients of answers to other rows than its forward pass
+// had, as all groups of this package. A layer whose rows go to their experts as clusters sends the
+// gradients of all rows, each of which is multiplied by the Jacobian at its centroid.
+type RowGradients interface {
+	Group
+	// RowGradients sets row i of dx to row i of dy times the transposed Jacobian of the expert at row
+	// of[i] of the forward pass: if of counts the rows of that pass, to what Backward returns, bit for
+	// bit. A row of the pass may come any number of times in of, which is sorted by expert, and in any
+	// order within an expert. dx may be dy. It is called between Forward and the backward pass, of
+	// which it changes nothing, enters no gradient of parameters, and keeps nothing.
+	RowGradients(saved Saved, of []int32, dy, dx blas32.General)
+}
+
 // Holder is a [Group] that can hold what the passes in flight have in memory of each, as all groups
 // of this package can. A layer then sends gradients of rows from where they stand; those of another
 // group it copies, since the next call on it may be for another pass.

@@ -27,6 +27,7 @@ type base struct {
 	// the leaf's gradient being written. They are fields so that per-expert work needs no closure.
 	cur  *pass
 	dxm  blas32.General
+	rows rowGradients
 	leaf int
 	grad []float32
 	add  bool // the leaf's gradient is to be added to grad

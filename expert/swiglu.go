@@ -35,6 +35,9 @@ type swigluGroup struct {
 	act     blas32.General // what goes into the third product
 	dActBuf mat.Buffer
 	dAct    blas32.General // its gradient
+
+	dGateBuf mat.Buffer
+	dGate    blas32.General // gradient of the first product, of RowGradients
 }
 
 // New checks the configuration and builds the experts of one rank.

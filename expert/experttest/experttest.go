@@ -32,6 +32,7 @@ func Run(t *testing.T, kind func() expert.Expert) {
 		{"leaves add up to the whole", leavesAddUp},
 		{"passes in flight do not disturb each other", inFlight},
 		{"halves of backward passes are the whole", halves},
+		{"gradients of other rows", rowGradients},
 		{"what a pass holds stays until it is released", held},
 		{"frozen parameters get no gradient", frozen},
 		{"values may be exchanged for others' memory", exchangedValues},
