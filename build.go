@@ -146,6 +146,7 @@ func (b *builder) buildOwn() (err error) {
 	l.stages.Order = roworder.New(cfg.Dim)
 	l.stages.Checks = passcheck.New(passcheck.Config{
 		Ranks: w.Size(), Rank: w.Rank(), Joined: w.views.Joined, Wire: cfg.Wire,
+		Gradients: cfg.Compression.rowGradients(),
 	})
 	l.stages.Path, err = cfg.newPath(b.at, pipeline.Path{Checks: l.stages.Checks, Turn: l.stages.Turn, Rank: w.Rank(), Hooks: cfg.Hooks},
 		autotune.Config{Comm: b.everyone, Rank: int(w.Rank()), Ranks: w.Size()}, &l.stats.exchanging)
@@ -155,26 +156,23 @@ func (b *builder) buildOwn() (err error) {
 // buildExchange builds what takes the rows to other ranks, and compression before it.
 func (b *builder) buildExchange() (err error) {
 	l, cfg := b.l, b.l.cfg
-	leafRows := routing.Slots(b.gate)
-	l.stages.Compression, err = newCompression(cfg, l.world, b.at, b.oneCopy, leafRows, l.stages.Turn, &l.stats.exchanging)
-	if err != nil {
+	exchange := alltoall.Config{
+		Placement: b.at.Placement, Dim: cfg.Dim, MaxRows: cfg.MaxRows, LeafRows: routing.Slots(b.gate),
+		Algorithm: cfg.Algorithm, Topology: b.at.Topology(cfg.Topology), Wire: cfg.Wire,
+		Groups: l.stages.Path.Most(), // of experts, so that chunks are whole ones
+	}
+	if cfg.Links != (links.Links{}) {
+		exchange.Costs = cfg.Links
+	}
+	if l.stages.Compression, err = b.newCompression(exchange); err != nil {
 		return err
+	}
+	if cfg.Compression.When != CompressNever && cfg.Compression.Nodes {
+		exchange.LeafRows = alltoall.DefaultMaxRows // as compression.Build has it
 	}
 	view, err := l.world.views.Of(b.at.OneCopy())
 	if err != nil {
 		return err
-	}
-	if cfg.Compression.When != CompressNever && cfg.Compression.Nodes {
-		leafRows = alltoall.DefaultMaxRows // of other ranks too; MaxRows bounds all of them together
-	}
-	exchange := alltoall.Config{
-		Placement: b.at.Placement, Dim: cfg.Dim, MaxRows: cfg.MaxRows, LeafRows: leafRows,
-		Algorithm: cfg.Algorithm, Topology: b.at.Topology(cfg.Topology), Wire: cfg.Wire,
-		Groups: l.stages.Path.Most(), // of experts, so that chunks are whole ones
-	}
-	exchange.Wire.Finite = false // it could only refuse alone: Checks does it on all ranks
-	if cfg.Links != (links.Links{}) {
-		exchange.Costs = cfg.Links
 	}
 	l.stages.Path.Computing = l.stages.Compression.Computing()
 	if l.stages.Ranks.Exchange, err = alltoall.New(view, exchange); err != nil {

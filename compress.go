@@ -1,21 +1,18 @@
 package switchyard
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
-	"sync/atomic"
 	"time"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/alltoall/links"
-	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
-	"github.com/switchyard-moe/switchyard/internal/layout"
-	"github.com/switchyard-moe/switchyard/internal/lifecycle"
-	"github.com/switchyard-moe/switchyard/internal/nodegather"
 	"github.com/switchyard-moe/switchyard/lsh"
 )
 
@@ -58,6 +55,16 @@ type Compression struct {
 	// LSH says how rows become clusters, and their answers those of the rows. CompressAuto tries
 	// rates of 0.1, 0.2 and 0.4 unless it gives one.
 	LSH lsh.Config
+	// Gradients is the format in which the gradients of all rows travel; nil is alltoall.NVFP4H. The
+	// gradient of an answer is no function of its row, so clusters would lose it. So in the backward
+	// pass of a compressed one the gradient of every row's answer goes to its expert, which multiplies
+	// it by its Jacobian at the row's centroid: that is the gradient of the row. The experts'
+	// parameters learn from centroids. A kind of expert from outside has to be an
+	// [expert.RowGradients] for that.
+	Gradients alltoall.Codec
+	// ClusterGradients has gradients of centroids travel, and no others, as in LSH-MoE; then the
+	// gradient of the tokens is exact for clusters that are held. CompressAuto implies it.
+	ClusterGradients bool
 	// Nodes makes clusters of the rows of a node (Config.Topology) instead of those of a rank: the
 	// rows of its ranks for one expert are gathered on one of them first. The more rows are
 	// clustered together, the nearer they are to their centroids. It needs CompressAlways, since
@@ -80,7 +87,7 @@ type Compression struct {
 }
 
 // validate returns all that is wrong with c.
-func (c Compression) validate() error {
+func (c Compression) validate(dim int) error {
 	var faults []error
 	fault := func(bad bool, format string, args ...any) {
 		if bad {
@@ -95,13 +102,10 @@ func (c Compression) validate() error {
 	fault(!(c.MaxError >= 0), "MaxError is %v, must not be negative", c.MaxError)
 	fault(c.Nodes && c.When == CompressAuto,
 		"Nodes with When CompressAuto, want CompressAlways or CompressNever")
-	if err := c.LSH.Validate(); err != nil {
-		fault(true, "LSH: %w", err)
-	}
-	if err := c.Rates.Validate(); err != nil {
-		fault(true, "Rates: %w", err)
-	}
 	fault(len(c.Rates) > 0 && c.LSH.Rate != 0, "LSH.Rate is %v beside Rates, want one of them", c.LSH.Rate)
+	for field, err := range map[string]error{"LSH": c.LSH.Validate(), "Rates": c.Rates.Validate(), "Gradients": alltoall.Wire{Dispatch: c.Gradients}.Validate(dim)} {
+		fault(err != nil, field+": %w", err)
+	}
 	return errors.Join(faults...)
 }
 
@@ -116,6 +120,9 @@ func (c Compression) String() string {
 	if c.When == CompressAuto {
 		text += fmt.Sprintf(" Budget:%v", c.Budget)
 	}
+	if codec := c.rowGradients(); codec != nil {
+		text += fmt.Sprintf(" Gradients:%v", codec)
+	}
 	return text
 }
 
@@ -125,8 +132,8 @@ type CompressionStats struct {
 	// Rows is the number of rows, with Compression.Nodes those of the node that were gathered here.
 	// Travelled is the number of rows sent in their place, the same if the pass was not compressed.
 	Rows, Travelled int
-	// BytesBefore and BytesAfter are the float32 bytes of those that leave this rank in one of the
-	// four exchanges, without compression and with it.
+	// BytesBefore and BytesAfter are the bytes of those that are for other ranks, as the mean of the
+	// four exchanges of a step: of all rows in float32, and of what travels as it is written.
 	BytesBefore, BytesAfter int
 	// Residual is the distance of rows from their centroids: the root of the mean square of the
 	// differences over that of the rows, of a sample of them.
@@ -139,40 +146,41 @@ type CompressionStats struct {
 	Choice string
 }
 
-// newCompression makes the compression of a layer, or nil if it has none. slots is the number of
-// rows that a group of tokens sends to each expert, if its rows are mixtures; else 0. exchanging
-// gets the nanoseconds that exchanges of the stage take.
-func newCompression(
-	c Config, w *World, at layout.Layout, oneCopy *collective.Comm, slots int, turn *lifecycle.Turn, exchanging *atomic.Int64,
-) (*compression.Stage, error) {
-	how := c.Compression
+// rowGradients is the codec of the gradients of all rows, or nil if gradients are clustered.
+func (c Compression) rowGradients() alltoall.Codec {
+	if c.When != CompressAlways || c.ClusterGradients {
+		return nil
+	}
+	return cmp.Or[alltoall.Codec](c.Gradients, alltoall.NVFP4H)
+}
+
+// wire is the format of all else, if w is the layer's: by default BF16 where rows are compressed.
+func (c Compression) wire(w alltoall.Wire) alltoall.Wire {
+	finite := w.Finite
+	if c.When == CompressAlways && w == (alltoall.Wire{Finite: finite}) {
+		w = alltoall.Everywhere(alltoall.BF16)
+		w.Finite = finite
+	}
+	return w
+}
+
+// newCompression makes the compression of a layer whose rows travel by exchange, or nil if it has
+// none.
+func (b *builder) newCompression(exchange alltoall.Config) (*compression.Stage, error) {
+	l, w := b.l, b.l.world
+	how := l.cfg.Compression
 	if how.When == CompressNever {
 		return nil, nil
 	}
-	var err error
 	cfg := compression.Config{
-		Dim: c.Dim, Experts: c.Experts, LSH: how.LSH, From: how.From, Until: how.Until, Rates: how.Rates, MaxError: how.MaxError,
-		Assign: how.Assign, Placement: at.Placement, Rank: at.Rank, Topology: at.Topology(c.Topology),
-		Links: c.Links, Wire: c.Wire, Turn: turn, Exchanging: exchanging,
+		LSH: how.LSH, From: how.From, Until: how.Until, Rates: how.Rates, MaxError: how.MaxError, Assign: how.Assign,
+		Links: l.cfg.Links, Turn: l.stages.Turn, Exchanging: &l.stats.exchanging,
 	}
 	if how.When == CompressAuto {
-		cfg.Auto = compression.NewPolicy(how.Budget, c.Wire, how.LSH.Rate, oneCopy)
+		cfg.Auto = compression.NewPolicy(how.Budget, l.cfg.Wire, how.LSH.Rate, b.oneCopy)
 	}
-	if cfg.Auto != nil && cfg.Links == (links.Links{}) {
-		if cfg.Links, err = w.links.Of(c.Topology, w.views.All); err != nil {
-			return nil, err
-		}
-	}
-	if how.Nodes {
-		node := cfg.Topology.Node
-		if len(node) == 0 {
-			node = make([]int, at.Parallel)
-		}
-		if cfg.Gather, err = nodegather.New(w.views.Of, nodegather.Config{
-			Layout: at, Node: node, Dim: c.Dim, MaxRows: c.MaxRows, LeafRows: slots,
-		}); err != nil {
-			return nil, err
-		}
-	}
-	return compression.New(cfg)
+	return compression.Build(cfg, compression.Ranks{
+		Layout: b.at, Exchange: exchange, View: w.views.Of, Nodes: how.Nodes, Gradients: how.rowGradients(),
+		Links: func() (links.Links, error) { return w.links.Of(l.cfg.Topology, w.views.All) },
+	})
 }

@@ -29,12 +29,18 @@ func TestCompressionAtRateOneHasTheBitsOfNone(t *testing.T) {
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
 	for name, cfg := range layersUnderTest() {
 		want := trainTwiceWith(t, inprocWorlds(1), cfg, x, dy, router.Batch{}, []int{bitsTokens})
+		cfg.Wire = alltoall.Everywhere(alltoall.Float32)
 		for _, how := range []lsh.Compensation{lsh.Identity, lsh.None, lsh.Gain, lsh.Interpolate} {
-			cfg.Compression = Compression{When: CompressAlways, LSH: lsh.Config{Rate: 1, Compensation: how, Gain: 0.1}}
-			for _, ranks := range []int{1, 3} {
-				t.Run(name+"/"+how.String(), func(t *testing.T) {
-					requireSameBits(t, want, trainTwiceWith(t, inprocWorlds(ranks), cfg, x, dy, router.Batch{}, cutsOf(splits[ranks][0])))
-				})
+			for _, clusters := range []bool{false, true} {
+				cfg.Compression = Compression{
+					When: CompressAlways, LSH: lsh.Config{Rate: 1, Compensation: how, Gain: 0.1},
+					Gradients: alltoall.Float32, ClusterGradients: clusters,
+				}
+				for _, ranks := range []int{1, 3} {
+					t.Run(fmt.Sprintf("%s/%v/%t/%d ranks", name, how, clusters, ranks), func(t *testing.T) {
+						requireSameBits(t, want, trainTwiceWith(t, inprocWorlds(ranks), cfg, x, dy, router.Batch{}, cutsOf(splits[ranks][0])))
+					})
+				}
 			}
 		}
 	}
@@ -55,6 +61,7 @@ func TestIdentityExpertsGiveCompressedTokensBack(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	x := randomMatrix(r, 100, 16)
 	forwardAlone(t, Config{Dim: 16, Experts: 3, Router: router.TopK{K: 1, Score: router.SoftmaxAfter}, Expert: expert.Identity{},
+		Wire:        alltoall.Everywhere(alltoall.Float32),
 		Compression: Compression{When: CompressAlways, LSH: lsh.Config{Compensation: lsh.Identity}}}, func(l *Layer) {
 		y, err := l.Forward(context.Background(), x)
 		require.NoError(t, err)
@@ -70,7 +77,7 @@ func TestIdentityExpertsGiveCompressedTokensBack(t *testing.T) {
 // TestEvalIsNotCompressed compares it with a layer that has no compression.
 func TestEvalIsNotCompressed(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 10))
-	cfg := Config{Dim: 8, Experts: 3, Group: PerRank, Router: router.TopK{K: 2}, Expert: expert.SwiGLU{Hidden: 5}}
+	cfg := Config{Dim: 8, Experts: 3, Group: PerRank, Router: router.TopK{K: 2}, Expert: expert.SwiGLU{Hidden: 5}, Wire: alltoall.Everywhere(alltoall.Float32)}
 	x := randomMatrix(r, 50, 8)
 	var plain, trained []float32
 	eval := func(l *Layer) []float32 {
@@ -165,7 +172,7 @@ func TestCompressedLayerAgainstSlowReference(t *testing.T) {
 	x, dy := randomMatrix(r, tokens, dim), randomMatrix(r, tokens, dim)
 	for _, c := range []lsh.Config{{Compensation: lsh.Identity}, {Compensation: lsh.None}, {Compensation: lsh.LearnedGain, Gain: 0.3}} {
 		cfg := Config{Dim: dim, Experts: experts, Group: 4, Seed: seed, Expert: expert.SwiGLU{Hidden: hidden}, Router: router.TopK{K: slowK},
-			Compression: Compression{When: CompressAlways, LSH: c, Assign: roundRobin(clusters)}}
+			Wire: alltoall.Everywhere(alltoall.Float32), Compression: Compression{When: CompressAlways, LSH: c, Assign: roundRobin(clusters), ClusterGradients: true}}
 		slow := &slowCompressed{slowLayer: slowLayer{dim: dim, hidden: hidden, experts: experts}, clusters: clusters}
 		slow.gain = []float64{1, 1, 1}
 		if c.Compensation == lsh.None {

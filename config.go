@@ -71,12 +71,13 @@ type Config struct {
 	// [World.SetMachine] gives them it takes alltoall.Direct.
 	Links links.Links
 	// Wire is the format of rows in messages, for each of the four exchanges, or a codec of the
-	// program's own; its zero value is float32. Rows are rounded whether they leave their rank or
-	// not, so that results do not depend on the number of ranks; sums stay float32. For what
-	// formats cost see docs/tuning.md. With Wire.Finite a number that is not finite is an error of
-	// the pass on every rank, also in what experts compute and where a format has no room for a
-	// number. It names the rank where the number arose: each rank sends 8 bytes to each of the
-	// others at the end of the pass. Without Wire.Finite x and dy alone are checked.
+	// program's own; its zero value is float32, or bf16 with CompressAlways. Rows are rounded
+	// whether they leave their rank or not, so that results do not depend on the number of ranks;
+	// sums stay float32. For what formats cost see docs/tuning.md. With Wire.Finite a number that
+	// is not finite is an error of the pass on every rank, also in what experts compute and where a
+	// format has no room for a number. It names the rank where the number arose: each rank sends 8
+	// bytes to each of the others at the end of the pass. Without Wire.Finite x and dy alone are
+	// checked.
 	Wire alltoall.Wire
 	// Sums is the codec in which gradients are summed over the ranks that share parameters, as the
 	// gate's and those of copies of experts; nil is for exact sums. With 8 bits a quarter travels,
@@ -135,7 +136,7 @@ func (c Config) Validate(ranks int) error {
 	if err := c.Topology.Validate(ranks); err != nil {
 		faults = append(faults, errtext.Errorf("switchyard: Config.Topology: %w", err))
 	}
-	faults = append(faults, c.Compression.validate(), c.Overlap.validate())
+	faults = append(faults, c.Compression.validate(c.Dim), c.Overlap.validate())
 	for field, err := range map[string]error{"Algorithm": c.Algorithm.Validate(), "Links": c.Links.Validate(), "Wire": c.Wire.Validate(c.Dim), "Sums": gradients.CheckSums(c.Sums)} {
 		fault(err != nil, field+": %w", err)
 	}

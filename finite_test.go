@@ -188,6 +188,11 @@ func (g poisonedGroup) Backward(saved expert.Saved, dy blas32.General) blas32.Ge
 	return poison(g.Group.Backward(saved, dy), *g.by.backward)
 }
 
+func (g poisonedGroup) RowGradients(saved expert.Saved, of []int32, dy, dx blas32.General) {
+	g.Group.(expert.RowGradients).RowGradients(saved, of, dy, dx)
+	poison(dx, *g.by.backward)
+}
+
 func poison(m blas32.General, do bool) blas32.General {
 	if do && m.Rows > 0 {
 		m.Data[len(m.Data)-1] = float32(math.Inf(1))

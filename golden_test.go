@@ -96,6 +96,11 @@ func goldenCases() []goldenCase {
 			c.Algorithm, c.Topology, c.Overlap.Degree = a, alltoall.Nodes(4, 2), 2
 		})})
 	}
+	for i := range cases {
+		if c := &cases[i].cfg; c.Compression.When != CompressNever {
+			c.Compression.ClusterGradients, c.Wire = true, alltoall.Everywhere(alltoall.Float32)
+		}
+	}
 	routers := routersUnderTest()
 	for _, name := range []string{"groups", "wholeBatch", "modalityWhole", "softMoESlots", "shared", "balancedByBias"} {
 		cases = append(cases, goldenCase{name: "router " + name, ranks: 3, cfg: routers[name]})

@@ -305,7 +305,7 @@ func TestHooksOfCompressedRows(t *testing.T) {
 		alone(t, func(w *World) {
 			l, err := NewLayer(w, Config{
 				Dim: 3, Experts: 2, Router: router.TopK{K: 1}, Expert: exponential{}, Hooks: h,
-				Compression: Compression{When: CompressAlways, Assign: roundRobin(2), LSH: lsh.Config{Compensation: lsh.Identity}},
+				Compression: Compression{When: CompressAlways, Assign: roundRobin(2), ClusterGradients: true, LSH: lsh.Config{Compensation: lsh.Identity}},
 			})
 			require.NoError(t, err)
 			got, err := outputsOf(t.Context(), l, x)

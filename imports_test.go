@@ -58,6 +58,7 @@ var allowed = map[string][]string{
 	"internal/experts":            {"alltoall", "expert", "param", "transport"},
 	"internal/gradients":          {"alltoall", "collective", "expert", "param", "param/tree", "router", "transport"},
 	"internal/opening":            {"transport", "transport/hybrid", "transport/inproc", "transport/rendezvous", "transport/shm", "transport/tcp"},
+	"internal/rowgradients":       {"alltoall", "lsh", "transport"},
 	"internal/nodegather":         {"alltoall", "transport"},
 	"internal/joint":              {"alltoall", "transport"},
 	"internal/layout":             {"alltoall", "transport"},

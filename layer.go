@@ -108,6 +108,7 @@ func NewLayer(world *World, cfg Config) (*Layer, error) {
 	if world.algorithm != nil {
 		cfg.Algorithm = *world.algorithm
 	}
+	cfg.Wire = cfg.Compression.wire(cfg.Wire)
 	settings := cfg.settings()
 	cfg.Seed = seedOf(cfg.Seed, number)
 	cfg.Compression.LSH.Seed = seedOf(cfg.Compression.LSH.Seed, number)

@@ -56,7 +56,8 @@ func TestNodeClustersAtRateOne(t *testing.T) {
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
 	for name, cfg := range layersUnderTest() {
 		want := trainTwice(t, inprocWorlds(1), cfg, x, dy, []int{bitsTokens})
-		cfg.Compression = Compression{When: CompressAlways, Nodes: true, LSH: lsh.Config{Rate: 1}}
+		cfg.Compression = Compression{When: CompressAlways, Nodes: true, LSH: lsh.Config{Rate: 1}, Gradients: alltoall.Float32}
+		cfg.Wire = alltoall.Everywhere(alltoall.Float32)
 		for _, ranks := range fewer([]int{3, 4, 7, 8}, 4, 7) {
 			for _, way := range splits[ranks] {
 				for each := 1; each <= 4; each++ {
@@ -77,7 +78,8 @@ func TestNodeClustersSayWhatTravels(t *testing.T) {
 	const tokens = 400
 	x := randomMatrix(r, tokens, 16)
 	cfg := Config{Dim: 16, Experts: 8, Group: PerRank, Router: router.TopK{K: 2}, Expert: expert.Identity{}, Topology: alltoall.Nodes(4, 2),
-		Compression: Compression{When: CompressAlways, Nodes: true, LSH: lsh.Config{Rate: 0.2, Compensation: lsh.Identity}}}
+		Wire:        alltoall.Everywhere(alltoall.Float32),
+		Compression: Compression{When: CompressAlways, Nodes: true, ClusterGradients: true, LSH: lsh.Config{Rate: 0.2, Compensation: lsh.Identity}}}
 	stats := make([]CompressionStats, 4)
 	for rank, err := range onRanks(inprocWorlds(4), func(w *World) error {
 		l, err := NewLayer(w, cfg)

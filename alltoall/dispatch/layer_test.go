@@ -109,11 +109,13 @@ func (p *problem) layer(ctx context.Context, w *switchyard.World) (o outcome, pa
 	gate := &chosen{k: p.k, indices: indices, weights: weights}
 	var how switchyard.Compression
 	if p.cfg.Compression != nil {
-		how = switchyard.Compression{When: switchyard.CompressAlways, LSH: *p.cfg.Compression}
+		how = switchyard.Compression{When: switchyard.CompressAlways, LSH: *p.cfg.Compression, ClusterGradients: true}
 	}
+	legs := p.cfg.Wire.Legs() // by default float32 with compression too
+	wire := alltoall.Wire{Dispatch: legs[0], Combine: legs[1], DispatchBack: legs[2], CombineBack: legs[3], Finite: p.cfg.Wire.Finite}
 	l, err := switchyard.NewLayer(w, switchyard.Config{
 		Compression: how,
-		Dim:         p.cfg.Dim, Experts: experts, Hosted: p.cfg.Hosted, Wire: p.cfg.Wire, Group: switchyard.PerRank,
+		Dim:         p.cfg.Dim, Experts: experts, Hosted: p.cfg.Hosted, Wire: wire, Group: switchyard.PerRank,
 		Router: gate, Expert: expert.SwiGLU{Hidden: 4}, Seed: 3,
 	})
 	if err != nil {

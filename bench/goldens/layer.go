@@ -10,6 +10,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/router"
@@ -224,7 +225,8 @@ func (c layerCase) runRank(ctx context.Context, world *switchyard.World, begin, 
 	experts, _ := c.expert()
 	cfg := switchyard.Config{Dim: c.Dim, Experts: c.Experts, Group: switchyard.PerRank, Router: routing, Expert: experts}
 	if c.Compression != nil {
-		cfg.Compression = switchyard.Compression{When: switchyard.CompressAlways, Assign: c.assign, LSH: lsh.Config{Compensation: lsh.Identity}}
+		cfg.Wire = alltoall.Everywhere(alltoall.Float32)
+		cfg.Compression = switchyard.Compression{When: switchyard.CompressAlways, ClusterGradients: true, Assign: c.assign, LSH: lsh.Config{Compensation: lsh.Identity}}
 	}
 	layer, err := switchyard.NewLayer(world, cfg)
 	if err != nil {

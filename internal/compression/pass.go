@@ -12,6 +12,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/nodegather"
+	"github.com/switchyard-moe/switchyard/internal/rowgradients"
 	"github.com/switchyard-moe/switchyard/lsh"
 )
 
@@ -42,6 +43,7 @@ type Pass struct {
 	Spent time.Duration
 
 	stage    *Stage
+	rows     alltoall.Counts // of the rows that are clustered here
 	memory   *memory
 	lsh      *lsh.Pass
 	gathered *nodegather.Rows // nil if clusters are of the rank's own rows
@@ -107,6 +109,7 @@ func (s *Stage) Begin(ctx context.Context, number uint64, rows Rows) (*Pass, err
 			p.Centroids = p.memory.sample.add(p.Centroids, x, p.lsh.Clusters())
 		}
 		s.count(p, rows.Counts)
+		p.rows = p.clustered(rows.Counts)
 		if p.depths = s.lsh.Depths(); before != nil { // the pass may be repeated
 			s.setDepths(before)
 		}
@@ -174,18 +177,25 @@ func (s *Stage) count(p *Pass, c alltoall.Counts) {
 	clusters := p.lsh.Clusters()
 	for e := range s.cfg.Experts {
 		row, rowEnd, first, end := clusters.Group(e)
-		if of := c.Rows[e*c.Leaves : (e+1)*c.Leaves]; p.gathered != nil || end-first < rowEnd-row {
-			clear(of)
-			if end > first {
-				of[0] = end - first
-			}
+		if p.gathered != nil || end-first < rowEnd-row {
+			n := end - first
 			if p.sampled {
 				begin, end := p.memory.sample.of(e)
-				of[0] += end - begin
+				n += end - begin
 			}
+			inFirst(c, e, n)
 		}
 	}
 	p.Counts = c
+}
+
+// inFirst counts n rows for an expert, all of them in the first token group, if there are any.
+func inFirst(c alltoall.Counts, expert, n int) {
+	of := c.Rows[expert*c.Leaves : (expert+1)*c.Leaves]
+	clear(of)
+	if n > 0 {
+		of[0] = n
+	}
 }
 
 // Restore makes the rows' answers of those of their centroids. The result is valid until the pass
@@ -276,13 +286,43 @@ func (s *Stage) enterGains(p *Pass, leaves Leaves) {
 	leaves.Of.Do(enter)
 }
 
-// CompressBackward makes the gradients of the rows of those of their centroids, back. drows is what
-// RestoreBackward got, and is written over.
+// RowGradients begins to carry the gradients of the answers to all rows, which RestoreBackward has
+// got; nil means that those of the centroids are all that travel. After an error the pass, if there
+// is one, is to be released.
+func (s *Stage) RowGradients(number uint64, p *Pass) (rows *rowgradients.Pass, err error) {
+	if p == nil || s.cfg.Gradients == nil {
+		return nil, nil
+	}
+	s.compute(p, func() {
+		rows, err = s.cfg.Gradients.Begin(number, p.rows, p.drows, p.lsh.Clusters())
+	})
+	return rows, err
+}
+
+// clustered counts the rows that are clustered here, if c counts those of the rank.
+func (p *Pass) clustered(c alltoall.Counts) alltoall.Counts {
+	if p.gathered == nil {
+		return c
+	}
+	c.Rows = slices.Clone(c.Rows)
+	for e := range p.gathered.Ends {
+		row, end, _, _ := p.lsh.Clusters().Group(e)
+		inFirst(c, e, end-row)
+	}
+	return c
+}
+
+// CompressBackward makes the gradients of the rows of those of their centroids, back, or of what
+// has come back of RowGradients. drows is what RestoreBackward got, and is written over.
 func (s *Stage) CompressBackward(ctx context.Context, p *Pass, drows, back blas32.General) (blas32.General, error) {
 	if p == nil {
 		return back, nil
 	}
 	s.compute(p, func() {
+		if s.cfg.Gradients != nil {
+			mat.Copy(p.drows, back)
+			return
+		}
 		if t := &p.memory.sample; p.sampled {
 			t.back = t.part(t.back, back, p.lsh.Clusters())
 			back = t.back

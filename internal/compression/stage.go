@@ -1,7 +1,8 @@
 // Package compression is the stage of a layer that sends centroids in place of rows that are alike:
 // LSH-MoE (Nie et al. 2024), as package lsh computes it. In a forward pass Begin makes the rows'
 // centroids, which travel, and Restore makes the rows' answers of the centroids'. In the backward
-// pass RestoreBackward and CompressBackward are their gradients.
+// pass RestoreBackward and CompressBackward are their gradients. RowGradients, if gradients are not
+// clustered, are those of all rows, in place of what CompressBackward makes of the centroids'.
 package compression
 
 import (
@@ -17,6 +18,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/freelist"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/nodegather"
+	"github.com/switchyard-moe/switchyard/internal/rowgradients"
 	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/param"
 )
@@ -42,8 +44,11 @@ type Config struct {
 	// the copy.
 	Placement alltoall.Placement
 	Rank      int
+	// Gradients, if it is not nil, carries the gradients of all rows of a compressed pass, which are
+	// then not clustered. Wire is the formats in which all else travels.
+	Gradients *rowgradients.Stage
 	// Auto, if it is not nil, chooses how rows travel by what that takes on Links, between the
-	// copy's ranks on the nodes of Topology, and what is lost. Wire is the formats of the layer.
+	// copy's ranks on the nodes of Topology, and what is lost.
 	Auto     *Policy
 	Links    links.Links
 	Topology alltoall.Topology

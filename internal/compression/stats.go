@@ -16,8 +16,8 @@ type Stats struct {
 	// Rows is the number of rows, if they are gathered those that were gathered here, and Travelled
 	// how many went in their place.
 	Rows, Travelled int
-	// BytesBefore and BytesAfter are the float32 bytes of those that leave this rank in the
-	// dispatch.
+	// BytesBefore and BytesAfter are the bytes of those that are for other ranks, as the mean of the
+	// four legs of a step: of all rows in float32, and of what travels as it is written.
 	BytesBefore, BytesAfter int
 	// Residual is the distance of rows from their centroids: the root of the mean square of the
 	// differences over that of the rows, of a sample.
@@ -51,9 +51,8 @@ func (s *Stage) Stats(p *Pass, counts alltoall.Counts, plan *alltoall.Plan) Stat
 	} else {
 		own = mat.Sum(counts.Rows[first*counts.Leaves : end*counts.Leaves])
 	}
-	wide := 4 * s.cfg.Dim
-	stats.BytesBefore = (stats.Rows - own) * wide
-	stats.BytesAfter = (plan.SentRows() - plan.Sent[s.cfg.Rank]) * wide
+	stats.BytesBefore = (stats.Rows - own) * 4 * s.cfg.Dim
+	stats.BytesAfter = s.bytes(p, stats.Rows-own, plan.SentRows()-plan.Sent[s.cfg.Rank]) / 4
 	return stats
 }
 
@@ -65,6 +64,17 @@ func (s *Stage) choice() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.policy.text
+}
+
+// bytes is that of rows for other ranks on the four legs of a step together, if centroids are sent
+// in their place.
+func (s *Stage) bytes(p *Pass, rows, centroids int) int {
+	n := centroids * s.cfg.Wire.RowBytes(s.cfg.Dim)
+	if p == nil || s.cfg.Gradients == nil {
+		return n
+	}
+	home := s.cfg.Wire.Legs()[3]
+	return n - centroids*home.Bytes(s.cfg.Dim) + rows*s.cfg.Gradients.RowBytes()
 }
 
 // residual measures the distance of a sample of rows from their centroids.

@@ -10,8 +10,8 @@ type piece struct {
 	saved int
 	// firstLeaf is the number of the first leaf of the rows, and leaves the number of their leaves.
 	firstLeaf, leaves int
-	// rows is the number of the rows.
-	rows int
+	// first is the first of the rows, of all that came to this rank, and rows their number.
+	first, rows int
 }
 
 // pieces lists the pieces of a chunk, in memory that the next call uses again.
@@ -34,6 +34,9 @@ func (s *Stage) ofGroups(p *Pass, chunk int) {
 			continue
 		}
 		of := piece{group: g, saved: i, firstLeaf: p.firstLeaf, leaves: plan.TotalLeaves()}
+		if g.count > 0 {
+			of.first = plan.Segment(g.first, 0).First
+		}
 		for e := g.first; e < g.first+g.count; e++ {
 			for r := range plan.Ranks() {
 				of.rows += plan.Segment(e, r).Rows
@@ -51,6 +54,9 @@ func (s *Stage) ofRanks(p *Pass, chunk int) {
 			continue
 		}
 		of := piece{group: g, saved: r, firstLeaf: p.firstLeaf + mat.Sum(plan.Leaves[:r]), leaves: plan.Leaves[r]}
+		if g.count > 0 {
+			of.first = plan.Segment(0, r).First
+		}
 		for e := range g.count {
 			of.rows += plan.Segment(e, r).Rows
 		}

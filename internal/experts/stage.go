@@ -6,6 +6,7 @@
 package experts
 
 import (
+	"fmt"
 	"slices"
 
 	"gonum.org/v1/gonum/blas/blas32"
@@ -31,6 +32,8 @@ type Config struct {
 	Chunks int
 	// ByRanks says that chunks are cut by the ranks that rows come from.
 	ByRanks bool
+	// Rows says that RowGradients will be called, for which not every kind of experts is made.
+	Rows bool
 }
 
 // Stage is the experts hosted by a rank. If chunks are cut by experts it has several groups of
@@ -57,6 +60,7 @@ type group struct {
 	expert.Group
 	split        expert.SplitBackward // the group, if it is one
 	holder       expert.Holder        // likewise
+	rows         expert.RowGradients  // likewise
 	first, count int                  // among the experts hosted here
 }
 
@@ -99,6 +103,10 @@ func (s *Stage) add(cfg Config, first, count int) error {
 	g := group{Group: built, first: first, count: count}
 	g.split, s.splits = built.(expert.SplitBackward)
 	g.holder, _ = built.(expert.Holder)
+	if g.rows, _ = built.(expert.RowGradients); cfg.Rows && g.rows == nil {
+		return fmt.Errorf("switchyard: Config.Expert: %T takes no gradients of other rows (it is no expert.RowGradients), "+
+			"as compression needs unless Config.Compression.ClusterGradients is set", cfg.Expert)
+	}
 	s.groups, s.params = append(s.groups, g), append(s.params, g.Params())
 	return nil
 }
@@ -207,6 +215,22 @@ func (s *Stage) Backward(p *Pass, chunk int, danswers blas32.General) (drows []b
 		first = last
 	}
 	return drows
+}
+
+// RowGradients puts gradients of rows in place of those of answers, before the Backward of a chunk,
+// if Config.Rows. Each is taken at row of[i] of all that came to this rank; those of the chunk are
+// sorted by piece and expert. of is written over.
+func (s *Stage) RowGradients(p *Pass, chunk int, d blas32.General, of []int32) {
+	first := 0
+	for _, piece := range s.pieces(p, chunk) {
+		last := first
+		for ; last < len(of) && int(of[last]) < piece.first+piece.rows; last++ {
+			of[last] -= int32(piece.first)
+		}
+		rows := mat.Rows(d, first, last)
+		piece.group.rows.RowGradients(p.saved[piece.saved], of[first:last], rows, rows)
+		first = last
+	}
 }
 
 // backward is the half of the backward pass that returns the gradient of rows, if the group has

@@ -34,6 +34,8 @@ type Config struct {
 	// Wire is the formats in which rows travel. With Finite what ranks make is checked too, and
 	// what codecs round, and not only what the caller gives.
 	Wire alltoall.Wire
+	// Gradients is the format of the gradients of all rows, if they travel beside centroids.
+	Gradients alltoall.Codec
 }
 
 // Stage checks the passes of a rank. Its methods may be called for several passes at a time, and
@@ -85,7 +87,7 @@ func (s *Stage) Made(f *Fault, k Kind, list ...blas32.General) {
 // Arrived notes the first row of m that is not finite after a codec other than Float32 has rounded
 // it, if Wire.Finite: the fault of the rank that sent it, which sender tells of a row.
 func (s *Stage) Arrived(f *Fault, k Kind, m blas32.General, sender func(row int) transport.Rank) {
-	codec := k.codec(s.Wire)
+	codec := s.codec(k)
 	if f, ok := codec.(alltoall.Format); !s.Wire.Finite || ok && f == alltoall.Float32 {
 		return
 	}
@@ -187,7 +189,7 @@ func (s *Stage) verdict(all []byte, own error) error {
 func (s *Stage) said(r transport.Rank, w word) error {
 	switch k := w.kind(); {
 	case k.travelled():
-		return s.blamed(r, k.op(), fmt.Sprintf("%v, in %v", k, k.codec(s.Wire)))
+		return s.blamed(r, k.op(), fmt.Sprintf("%v, in %v", k, s.codec(k)))
 	case w.hookFailed():
 		return &transport.Error{Rank: s.Joined(r), Op: k.op(), Err: fmt.Errorf(
 			"%w: its %s failed; its own error says why", alltoall.ErrRefused, k.hookName())}

@@ -35,6 +35,9 @@ const (
 	// ReturnedGradients those of rows that have come back.
 	ExpertGradients
 	ReturnedGradients
+	// AllExpertGradients and AllReturnedGradients are those of all rows, beside centroids.
+	AllExpertGradients
+	AllReturnedGradients
 
 	hooks = 16 // of the first hook of a forward pass
 )
@@ -80,6 +83,9 @@ func (k Kind) String() string {
 		RowAnswers:        "the answers that it sent",
 		ExpertGradients:   "the gradients of answers that it sent",
 		ReturnedGradients: "the gradients of rows that it sent",
+
+		AllExpertGradients:   "the gradients of all rows' answers that it sent",
+		AllReturnedGradients: "the gradients of all rows that it sent",
 	}
 	if is, _, _ := k.isHook(); is {
 		return "the rows of its " + k.hookName()
@@ -108,11 +114,11 @@ func (k Kind) stage() int {
 	switch k {
 	case CentroidGradients: // of a node's ranks, if rows are gathered
 		return 1
-	case Rows, ExpertGradients:
+	case Rows, ExpertGradients, AllExpertGradients:
 		return 3
 	case Answers, RowGradients:
 		return 5
-	case RowAnswers, ReturnedGradients:
+	case RowAnswers, ReturnedGradients, AllReturnedGradients:
 		return 7
 	}
 	if is, _, point := k.isHook(); is {
@@ -122,8 +128,8 @@ func (k Kind) stage() int {
 }
 
 // codec is that of the leg on which rows that have travelled did.
-func (k Kind) codec(w alltoall.Wire) alltoall.Codec {
-	switch legs := w.Legs(); k {
+func (s *Stage) codec(k Kind) alltoall.Codec {
+	switch legs := s.Wire.Legs(); k {
 	case Rows:
 		return legs[0]
 	case RowAnswers:
@@ -132,12 +138,16 @@ func (k Kind) codec(w alltoall.Wire) alltoall.Codec {
 		return legs[2]
 	case ReturnedGradients:
 		return legs[3]
+	case AllExpertGradients, AllReturnedGradients:
+		if s.Gradients != nil {
+			return s.Gradients
+		}
 	}
 	return alltoall.Float32
 }
 
 // travelled reports whether the rows were found where they arrived.
-func (k Kind) travelled() bool { return k >= Rows && k <= ReturnedGradients }
+func (k Kind) travelled() bool { return k >= Rows && k <= AllReturnedGradients }
 
 // word is what a rank tells the others: a kind, and in the lower bits a row, or of rows that have
 // travelled the rank that sent them. 0 is nothing.

@@ -102,6 +102,9 @@ func (s *Stages) rowsBackward(ctx context.Context, p *Pass, dy blas32.General) (
 	if p.Compressed != nil && p.Hooks.Has(pipeline.BeforeDispatch) {
 		there = copied(there)
 	}
+	if p.Rows, err = s.Compression.RowGradients(p.number, p.Compressed); err != nil {
+		return blas32.General{}, err
+	}
 	if back, err = s.Path.Backward(ctx, &p.Pass, there, dy); err != nil {
 		return blas32.General{}, err
 	}

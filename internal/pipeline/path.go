@@ -15,6 +15,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
+	"github.com/switchyard-moe/switchyard/internal/rowgradients"
 	"github.com/switchyard-moe/switchyard/schedule"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -54,6 +55,10 @@ type Pass struct {
 	// write to before these leave in a forward pass.
 	Hooks   *Hooks
 	Leaving blas32.General
+	// Rows carries the gradients of all rows in a backward pass, beside those of the centroids that
+	// went in their place; nil if those that went are all rows, or their gradients are all that
+	// travel.
+	Rows *rowgradients.Pass
 
 	experts experts.Pass
 }
@@ -104,7 +109,7 @@ func (l *Path) Forward(ctx context.Context, p *Pass, t *batch.Tokens, g *batch.G
 			}
 		},
 		Experts: func(i int) {
-			l.Checks.Arrived(&p.Fault, passcheck.Rows, chunks[i].rows, l.sender(p, first(i)))
+			l.Checks.Arrived(&p.Fault, passcheck.Rows, chunks[i].rows, l.sender(p.Handle, first(i)))
 			p.Hooks.rows(ctx, AfterDispatch, p.Handle, i, chunks[i].rows, first(i))
 			l.Turn.Do(func() {
 				l.timed(t.Info.Train, func() { chunks[i].answers = l.Experts.Forward(&p.experts, i, chunks[i].rows, chunks[i].ends) })
@@ -114,63 +119,15 @@ func (l *Path) Forward(ctx context.Context, p *Pass, t *batch.Tokens, g *batch.G
 		},
 		Combine: func(ctx context.Context, i int) (err error) {
 			if answers, err = p.Handle.Combine(ctx, i, chunks[i].answers...); err == nil {
-				l.combined(ctx, p, passcheck.RowAnswers, i, answers)
+				l.combined(ctx, p, passcheck.RowAnswers, p.Handle, i, answers)
 			}
 			return err
 		},
 	})
 	if err == nil {
-		l.home(p, passcheck.RowAnswers, answers)
+		l.home(p, passcheck.RowAnswers, p.Handle, answers)
 	}
 	return answers, err
-}
-
-// Backward sends the gradients of the answers to the experts, has these compute, and returns the
-// gradients of the rows. dy is the gradient of the output, for the shared expert.
-func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.General) (drows blas32.General, err error) {
-	of := Kind{Pass: schedule.Backward, Train: true, Alone: p.Alone, Number: p.Number}
-	if err := p.Handle.Recut(l.Chunks(of)); err != nil {
-		return blas32.General{}, err
-	}
-	arrived, computed := make([]blas32.General, p.Handle.Chunks()), make([][]blas32.General, p.Handle.Chunks())
-	first := func(i int) (n int) {
-		for _, m := range arrived[:i] {
-			n += m.Rows
-		}
-		return n
-	}
-	err = l.Run(ctx, of, len(arrived), Steps{
-		Dispatch: func(ctx context.Context, i int) (err error) {
-			p.Hooks.rows(ctx, BeforeDispatch, p.Handle, i, danswers, 0)
-			arrived[i], err = p.Handle.DispatchBack(ctx, i, danswers)
-			return err
-		},
-		Shared: func() {
-			if s := l.Experts.Shared; s != nil {
-				l.inTurn(p, func() { s.Backward(&p.Shared, dy) })
-			}
-		},
-		Experts: func(i int) {
-			l.Checks.Arrived(&p.Fault, passcheck.ExpertGradients, arrived[i], l.sender(p, first(i)))
-			p.Hooks.rows(ctx, AfterDispatch, p.Handle, i, arrived[i], first(i))
-			l.inTurn(p, func() { l.timed(true, func() { computed[i] = l.Experts.Backward(&p.experts, i, arrived[i]) }) })
-			l.Checks.Made(&p.Fault, passcheck.RowGradients, computed[i]...)
-			computed[i] = p.Hooks.answers(ctx, p.Handle, i, computed[i], first(i))
-		},
-		Weights: func(i int) {
-			l.inTurn(p, func() { l.timed(true, func() { l.Experts.BackwardWeights(&p.experts, i) }) })
-		},
-		Combine: func(ctx context.Context, i int) (err error) {
-			if drows, err = p.Handle.Combine(ctx, i, computed[i]...); err == nil {
-				l.combined(ctx, p, passcheck.ReturnedGradients, i, drows)
-			}
-			return err
-		},
-	})
-	if err == nil {
-		l.home(p, passcheck.ReturnedGradients, drows)
-	}
-	return drows, err
 }
 
 // Release ends a pass, whether it has gone back or not, and gives its memory to later ones.
@@ -183,42 +140,46 @@ func (l *Path) Release(p *Pass) {
 		p.Handle.Release()
 		p.Handle = nil
 	}
+	if p.Rows != nil {
+		p.Rows.Release()
+		p.Rows = nil
+	}
 }
 
 // combined calls the hook after the combine of a chunk, if there is one. What its rows came with is
 // checked before.
-func (l *Path) combined(ctx context.Context, p *Pass, k passcheck.Kind, chunk int, m blas32.General) {
+func (l *Path) combined(ctx context.Context, p *Pass, k passcheck.Kind, of *alltoall.Handle, chunk int, m blas32.General) {
 	if !p.Hooks.Has(AfterCombine) {
 		return
 	}
-	for _, r := range p.Handle.Leaving(chunk) {
-		host := l.host(p)
+	for _, r := range of.Leaving(chunk) {
+		host := l.host(of)
 		p.Hooks.arrived(k, mat.Rows(m, r.First, r.First+r.Rows), func(row int) transport.Rank { return host(r.First + row) })
 	}
-	p.Hooks.rows(ctx, AfterCombine, p.Handle, chunk, m, 0)
+	p.Hooks.rows(ctx, AfterCombine, of, chunk, m, 0)
 }
 
 // home checks the rows that have come back, if no hook has had them, and takes over what hooks have
 // done wrong.
-func (l *Path) home(p *Pass, k passcheck.Kind, m blas32.General) {
+func (l *Path) home(p *Pass, k passcheck.Kind, of *alltoall.Handle, m blas32.General) {
 	if !p.Hooks.Has(AfterCombine) {
-		l.Checks.Arrived(&p.Fault, k, m, l.host(p))
+		l.Checks.Arrived(&p.Fault, k, m, l.host(of))
 	}
 	p.Hooks.Found(&p.Fault)
 }
 
 // sender tells from which rank of the world a row came that is here after the first ones.
-func (l *Path) sender(p *Pass, first int) func(row int) transport.Rank {
+func (l *Path) sender(of *alltoall.Handle, first int) func(row int) transport.Rank {
 	return func(row int) transport.Rank {
-		plan := p.Handle.Plan()
+		plan := of.Plan()
 		return l.world(plan, plan.Sender(first+row))
 	}
 }
 
 // host tells which rank of the world has the expert of a row of this rank.
-func (l *Path) host(p *Pass) func(row int) transport.Rank {
+func (l *Path) host(of *alltoall.Handle) func(row int) transport.Rank {
 	return func(row int) transport.Rank {
-		plan := p.Handle.Plan()
+		plan := of.Plan()
 		return l.world(plan, plan.Host(row))
 	}
 }
