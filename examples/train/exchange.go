@@ -32,6 +32,9 @@ func (o *options) compression() switchyard.Compression {
 	if o.compressAuto {
 		c.When = switchyard.CompressAuto
 	}
+	if c.ClusterGradients = o.gradients == clustered; !c.ClusterGradients {
+		c.Gradients = formatNamed(o.gradients)
+	}
 	if o.hash == "hyperplane" {
 		c.LSH.Family = lsh.Hyperplane
 	}
@@ -90,6 +93,13 @@ func (silent) Forward(x blas32.General, _ expert.Rows) (blas32.General, expert.S
 
 func (silent) Backward(_ expert.Saved, dy blas32.General) blas32.General { return silence(dy) }
 
+// RowGradients sets dx to zeros.
+func (silent) RowGradients(_ expert.Saved, _ []int32, _, dx blas32.General) {
+	for i := range dx.Rows {
+		clear(dx.Data[i*dx.Stride : i*dx.Stride+dx.Cols])
+	}
+}
+
 // silence is zeros in the shape of m.
 func silence(m blas32.General) blas32.General {
 	return blas32.General{Rows: m.Rows, Cols: m.Cols, Stride: m.Cols, Data: make([]float32, m.Rows*m.Cols)}
@@ -106,11 +116,31 @@ func (o *options) exchangeAlgorithm() alltoall.Algorithm {
 
 // wireFormat is that of -wire, which parse has checked.
 func (o *options) wireFormat() alltoall.Wire {
-	f, err := alltoall.ParseFormat(o.wire)
+	return alltoall.Everywhere(formatNamed(o.wire))
+}
+
+// formatNamed is the format of a name, which parse has checked.
+func formatNamed(name string) alltoall.Format {
+	f, err := alltoall.ParseFormat(name)
 	if err != nil {
 		panic(err)
 	}
-	return alltoall.Everywhere(f)
+	return f
+}
+
+// clustered is the -compress-gradients that sends gradients of centroids alone.
+const clustered = "clusters"
+
+// gradientFormats are the values of -compress-gradients, the default first.
+func gradientFormats() []string {
+	first := alltoall.NVFP4H.String()
+	list := []string{first, clustered}
+	for _, name := range alltoall.FormatNames() {
+		if name != first {
+			list = append(list, name)
+		}
+	}
+	return list
 }
 
 // sumsFormat is that of -sums, which parse has checked.

@@ -28,6 +28,8 @@ func TestExchangeFlags(t *testing.T) {
 	require.NoError(t, err)
 	c := o.compression()
 	require.Equal(t, switchyard.CompressAlways, c.When)
+	require.Equal(t, alltoall.NVFP4H, c.Gradients)
+	require.False(t, c.ClusterGradients)
 	require.Equal(t, lsh.Config{Rate: 0.4, Compensation: lsh.Interpolate, Refine: -1, Bandwidth: 3, Ridge: 0.03, Seed: o.seed}, c.LSH)
 	require.Equal(t, alltoall.Rails, o.exchangeAlgorithm())
 
@@ -38,6 +40,12 @@ func TestExchangeFlags(t *testing.T) {
 	require.Equal(t, alltoall.Everywhere(alltoall.BF16), o.wireFormat())
 	require.Equal(t, alltoall.NVFP4H, o.layerConfig(1).Sums)
 	require.Equal(t, switchyard.Overlap{Degree: 2, Auto: true}, o.layerConfig(1).Overlap)
+	for name, want := range map[string]alltoall.Codec{"clusters": nil, "bf16": alltoall.BF16} {
+		o, err = parse([]string{"-compress", "0.2", "-compress-gradients", name}, new(bytes.Buffer))
+		require.NoError(t, err)
+		require.Equal(t, want, o.compression().Gradients)
+		require.Equal(t, want == nil, o.compression().ClusterGradients)
+	}
 	_, err = parse([]string{"-transport", "tcp", "-link", "100"}, new(bytes.Buffer))
 	require.ErrorContains(t, err, "-link 100: goes with -transport inproc alone")
 

@@ -51,6 +51,7 @@ type options struct {
 	capacity, balance           float64
 
 	compress     float64
+	gradients    string
 	compensation string
 	refine       int
 	bandwidth    float64
@@ -227,6 +228,7 @@ func (o *options) declareCompression(f *flagSet) {
 	integer(f, &o.compressTill, "compress-until", 0, 0, 1<<30, "the first step after those that is not compressed again; 0 is none")
 	number(f, &o.anneal, "compress-anneal", 0, 0, 1, "the share of the rows in the last step that is compressed: it moves evenly from that of -compress to this one; 0 keeps it")
 	number(f, &o.maxError, "compress-max-error", 0, 0, large, "have each layer stop compressing while its answers are further than this from true ones, relative to those; 0 is no bound")
+	choice(f, &o.gradients, "compress-gradients", "format of the gradients of all rows in compressed passes, or clusters for those of centroids alone", gradientFormats()...)
 	f.BoolVar(&o.compressAuto, "compress-auto", false, "have each rank compress only while it finds that it pays, with -compress")
 }
 
