@@ -30,6 +30,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/routers"
 	"github.com/switchyard-moe/switchyard/bench/sim"
 	"github.com/switchyard-moe/switchyard/bench/striped"
+	"github.com/switchyard-moe/switchyard/bench/sums"
 	"github.com/switchyard-moe/switchyard/internal/interrupt"
 )
 
@@ -63,6 +64,7 @@ func commands() []command {
 		{"routers", "train the example with each router, beside a bigram model", routers.Run},
 		{"sim", "simulate steps of large models on large clusters", sim.Run},
 		{"striped", "time a striped transport while one of its links is throttled or down", striped.Run},
+		{"sums", "train with gradients summed over ranks in few bits, and compare bytes and loss", sums.Run},
 		{alltoall.RankCommand, "", alltoall.RunRank},
 	}
 }
