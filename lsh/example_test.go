@@ -69,3 +69,29 @@ func ExampleRates() {
 	}
 	// Output: 0.10 0.20 0.40 0.40
 }
+
+// Rows near two centres, written in 3 bits a column and a byte for the centre.
+func ExampleLearnCodebook() {
+	rows := blas32.General{Rows: 6, Cols: 2, Stride: 2, Data: []float32{9, 1, 9, 1, 9, 1, -4, 6, -4, 6, -4, 6}}
+	book, err := lsh.LearnCodebook(lsh.Residual{Bits: 3, Centroids: 2}, rows)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(book.Centroids().Rows, "centroids, an error of", book.MeanError(rows))
+	// Output: 2 centroids, an error of 0
+}
+
+// A row that is a centroid comes back as it is.
+func ExampleNewCodebook() {
+	centroids := blas32.General{Rows: 2, Cols: 2, Stride: 2, Data: []float32{9, 1, -4, 6}}
+	book, err := lsh.NewCodebook(lsh.Residual{Bits: 3}, centroids)
+	if err != nil {
+		panic(err)
+	}
+	row := make([]float32, 2)
+	if err := book.Decode(row, book.Append(nil, []float32{-4, 6})); err != nil {
+		panic(err)
+	}
+	fmt.Println(book.Bytes(128), "bytes for 128 columns;", row)
+	// Output: 53 bytes for 128 columns; [-4 6]
+}
