@@ -69,6 +69,23 @@ func TestLinkPrices(t *testing.T) {
 	require.Zero(t, got[between].share)
 }
 
+// TestRoundsTellWhatBytesTake where ranks do not share a link, or wait for each other.
+func TestRoundsTellWhatBytesTake(t *testing.T) {
+	l := links.Links{Between: links.Link{Beta: 10}}
+	l.Rounds.Ranks = 4
+	l.Rounds.Bytes = [...]int{0, 0, 100_000, 200_000}
+	at := func(each time.Duration) float64 { // for 100 000 bytes to each other rank
+		l.Rounds.Times[alltoall.Direct] = [...]time.Duration{0, 0, time.Second, time.Second + each}
+		return linkPrices(l, alltoall.Nodes(4, 2), alltoall.Even(8, 4))[between].perByte
+	}
+	require.InDelta(t, 20e-9, at(4*time.Millisecond), 1e-15, "to two ranks over a link of two")
+	require.InDelta(t, 10e-9, at(2*time.Millisecond), 1e-15)
+	require.InDelta(t, 80e-9, at(time.Hour), 1e-15)
+	require.InDelta(t, 20e-9, at(-time.Hour), 1e-15)
+	l.Rounds.Ranks = 8
+	require.InDelta(t, 20e-9, at(2*time.Millisecond), 1e-15, "of other ranks")
+}
+
 // steps has a policy take steps of one pass each, and decide when it is due.
 func steps(t *testing.T, p *policy, from, to, rows int, took time.Duration) (decided []int) {
 	t.Helper()

@@ -65,7 +65,8 @@ func codecSeconds(dim int) (list []float64) {
 }
 
 // linkPrices are those of the ranks of a copy whose routers use all experts alike. The ranks of a
-// node share its link to others; where nodes differ it is that of the largest.
+// node share its link to others; where nodes differ it is that of the largest. Whole rounds, if they
+// have been measured, say better what a byte takes where all ranks send at once.
 func linkPrices(l links.Links, t alltoall.Topology, p alltoall.Placement) (list [classes]linkPrice) {
 	ranks, largest := p.Ranks(), 0
 	for _, members := range t.Members(ranks) {
@@ -73,6 +74,9 @@ func linkPrices(l links.Links, t alltoall.Topology, p alltoall.Placement) (list 
 	}
 	list[within].perByte = l.Within.Beta * 1e-9
 	list[between].perByte = l.Between.Beta * 1e-9 * float64(largest)
+	for class, scale := range list {
+		list[class].perByte = scale.perByte * inRounds(l, t, ranks)
+	}
 	for from := range ranks {
 		for to := range ranks {
 			begin, end := p.Of(to)
@@ -87,4 +91,27 @@ func linkPrices(l links.Links, t alltoall.Topology, p alltoall.Placement) (list 
 		}
 	}
 	return list
+}
+
+// inRounds is how many times as long as by single messages a byte takes in a round of the ranks, as
+// far as that has been measured.
+func inRounds(l links.Links, t alltoall.Topology, ranks int) float64 {
+	const most = 4 // or one such part: more is an error of measurement
+	if l.Rounds.Ranks != ranks {
+		return 1
+	}
+	round := func(l links.Links, bytes int) float64 {
+		return l.Round(alltoall.UniformRound{
+			Algorithm: alltoall.Direct, Topology: t, Ranks: ranks, Bytes: bytes, Crossing: 1,
+		}).Seconds()
+	}
+	single := links.Links{Within: l.Within, Between: l.Between}
+	last := len(l.Rounds.Bytes) - 1
+	low, high := l.Rounds.Bytes[last-1], l.Rounds.Bytes[last]
+	expected := round(single, high) - round(single, low)
+	found := round(l, high) - round(l, low)
+	if !(expected > 0 && found > 0) {
+		return 1
+	}
+	return min(max(found/expected, 1./most), most)
 }
