@@ -117,8 +117,8 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return harness.Conclude(ctx, err, stderr)
 }
 
-// compare sets the regret of what was chosen, the last row: its step as a multiple of the shortest by
-// hand that the budget allows.
+// compare sets the regret of what was chosen, the last row: its step as a multiple of the shortest
+// by hand that the budget allows.
 func (o *options) compare(rows []row) {
 	var allowed []row
 	for _, r := range rows[:len(rows)-1] {

@@ -65,8 +65,8 @@ func codecSeconds(dim int) (list []float64) {
 }
 
 // linkPrices are those of the ranks of a copy whose routers use all experts alike. The ranks of a
-// node share its link to others; where nodes differ it is that of the largest. Whole rounds, if they
-// have been measured, say better what a byte takes where all ranks send at once.
+// node share its link to others; where nodes differ it is that of the largest. Whole rounds, if
+// they have been measured, say better what a byte takes where all ranks send at once.
 func linkPrices(l links.Links, t alltoall.Topology, p alltoall.Placement) (list [classes]linkPrice) {
 	ranks, largest := p.Ranks(), 0
 	for _, members := range t.Members(ranks) {
