@@ -99,11 +99,13 @@ func wireVariants() []variant {
 	}
 }
 
-// compressed is a variant that sends rate of the rows, and trains times as many steps. Clusters are
-// as hashes make them unless flags say -refine.
+// compressed is a variant that sends rate of the rows, and trains times as many steps. Unless flags
+// say otherwise clusters are as hashes make them, and go in float32, as do their gradients.
 func compressed(name string, rate, times float64, flags ...string) variant {
-	if !slices.Contains(flags, "-refine") {
-		flags = append([]string{"-refine", "-1"}, flags...)
+	for _, is := range [][]string{{"-refine", "-1"}, {"-compress-gradients", "clusters"}, {"-wire", "float32"}} {
+		if !slices.Contains(flags, is[0]) {
+			flags = append(is, flags...)
+		}
 	}
 	return variant{name: name, rate: rate, times: times, flags: append([]string{"-compress", fmt.Sprint(rate)}, flags...)}
 }

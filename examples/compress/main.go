@@ -132,7 +132,7 @@ func (o *options) run(ctx context.Context) (err error) {
 	}{
 		{"all rows", nil},
 		{percent + " of the rows", []string{"-compress", rate}},
-		{percent + " of the rows, in bf16", []string{"-compress", rate, "-wire", "bf16"}},
+		{percent + " of the rows and gradients", []string{"-compress", rate, "-compress-gradients", "clusters"}},
 	} {
 		fmt.Printf("%s: training %d steps behind links of %d Mbit/s\n", run.name, o.steps, o.link)
 		c, err := o.train(ctx, program, filepath.Join(dir, "run.json"), run.flags)

@@ -114,8 +114,14 @@ func (o *options) exchangeAlgorithm() alltoall.Algorithm {
 	return a
 }
 
+// defaultWire is the -wire that leaves the formats to the layer.
+const defaultWire = "default"
+
 // wireFormat is that of -wire, which parse has checked.
 func (o *options) wireFormat() alltoall.Wire {
+	if o.wire == defaultWire {
+		return alltoall.Wire{}
+	}
 	return alltoall.Everywhere(formatNamed(o.wire))
 }
 

@@ -82,7 +82,7 @@ func asRecorded(line string) []string {
 	if !strings.Contains(line, "-compress") {
 		return strings.Fields(line)
 	}
-	return strings.Fields("-refine -1 -bandwidth 3 -ridge 0.03 -compress-gradients clusters " + line)
+	return strings.Fields("-refine -1 -bandwidth 3 -ridge 0.03 -compress-gradients clusters -wire float32 " + line)
 }
 
 // compareDigests compares what each line trains to with a file, or writes that under -update.
