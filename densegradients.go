@@ -26,10 +26,11 @@ func (d *Dense) part(op string) (trainedPart, error) {
 // complete, in the gaps of a layer's links, say ([Overlap].Background); before Step each has been
 // summed as often as the others. The leaves are forgotten. A set that is frozen is left out.
 //
-// The sum has the same bits on any number of ranks, however leaves are spread over them: they are
-// added over a binary tree that depends on their numbers alone ([collective.Comm.AllReduceTree],
-// which says what travels). So the promise of a layer covers a whole model, if the gradient of each
-// leaf depends on its token group alone. It goes through [World.Comm].
+// Unless [Dense.SetSums] has set a codec the sum has the same bits on any number of ranks, however
+// leaves are spread over them: they are added over a binary tree that depends on their numbers
+// alone ([collective.Comm.AllReduceTree], which says what travels). So the promise of a layer
+// covers a whole model, if the gradient of each leaf depends on its token group alone. It goes
+// through [World.Comm].
 func (d *Dense) SumGradients(ctx context.Context, leaves []int, names ...string) error {
 	const op = "SumGradients"
 	return d.within(ctx, op, func() error {

@@ -72,6 +72,7 @@ func TestEstimateAgainstTheHeap(t *testing.T) {
 		{1, 256, switchyard.Config{Dim: 64, Experts: 8, Expert: expert.FFN{Hidden: 512}, Group: 2}},
 		{2, 2048, switchyard.Config{Dim: 128, Experts: 8, Expert: expert.SwiGLU{Hidden: 64}, Shared: expert.FFN{Hidden: 64}, Group: switchyard.PerRank}},
 		{4, 256, switchyard.Config{Dim: 64, Experts: 8, Expert: expert.SwiGLU{Hidden: 512}, Group: 64, ExpertParallel: 2}},
+		{4, 256, switchyard.Config{Dim: 64, Experts: 8, Expert: expert.SwiGLU{Hidden: 512}, Group: 64, ExpertParallel: 2, Sums: alltoall.NVFP4H}},
 	} {
 		if testing.Short() && i > 0 {
 			break

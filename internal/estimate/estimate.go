@@ -10,6 +10,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/schedule/memory"
 )
@@ -24,6 +25,7 @@ type Config struct {
 	Group, MaxRows int
 	Seed           uint64
 	Wire           alltoall.Wire
+	Sums           alltoall.Codec
 }
 
 // Layer estimates a layer. An error says that even a balanced pass has more rows than MaxRows, or
@@ -42,6 +44,14 @@ func Layer(cfg Config) (e memory.Estimate, err error) {
 	e.Moment = e.Parameters
 	leaves := int64(1 + max(1, bits.Len64(uint64(max(int64(cfg.Ranks)*s.groups, 1)-1))))
 	e.Gradients = 4 * (2*replicated + leaves*own)
+	if gradients.Rounds(cfg.Sums) { // of what ranks share: their own part, and what is lost
+		if cfg.Ranks > 1 {
+			e.Gradients += 4 * 2 * replicated
+		}
+		if int64(cfg.Ranks) > s.parallel {
+			e.Gradients += 4 * 2 * own
+		}
+	}
 	e.Balanced = s.pass(cfg.Wire, s.balanced())
 	e.Worst = s.pass(cfg.Wire, s.worst(maxRows))
 	return e, nil

@@ -40,6 +40,9 @@ func quantizer(codec alltoall.Codec) collective.Codec {
 	return codec
 }
 
+// Rounds tells whether sums in a codec are rounded.
+func Rounds(codec alltoall.Codec) bool { return quantizer(codec) != nil }
+
 // takeOwn sums the leaves of parts that this rank of comm holds, of which rank r holds leaves[r],
 // and forgets them.
 func takeOwn(comm *collective.Comm, leaves []int, parts ...part) error {

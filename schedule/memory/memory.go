@@ -14,7 +14,8 @@ type Estimate struct {
 	// take.
 	Parameters int64
 	// Gradients is what sums of their gradients take once steps have been taken: two vectors, and
-	// more for experts whose gradient has more than two leaves.
+	// more for experts whose gradient has more than two leaves; and two of what ranks share if sums
+	// are rounded.
 	Gradients int64
 	// Moment is one number for each parameter: Adam keeps two of them, SGD with momentum one.
 	Moment int64
