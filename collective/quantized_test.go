@@ -92,10 +92,8 @@ func TestAllReduceQuantized(t *testing.T) {
 	onRanks(t, func(t *testing.T, n int) {
 		for range 3 {
 			codec := quantizedCodecs[random.IntN(len(quantizedCodecs))]
-			lengths := []int{0, 1, n - 1, n, 97, 1024 * n, 3011}[random.IntN(4):]
-			for _, back := range []bool{true, false} {
-				testQuantized(t, random, codec, n, lengths, back)
-			}
+			lengths := []int{0, 1, n - 1, n, 97, 1024 * min(n, 3), 2500}[random.IntN(4):]
+			testQuantized(t, random, codec, n, lengths, random.IntN(3) > 0)
 		}
 	})
 }
@@ -229,16 +227,15 @@ func TestFeedbackTakesErrorsBack(t *testing.T) {
 // TestQuantizedBytes are those of the rows and a head for each peer, in two steps: a quarter of the
 // exact sum's with 8 bits, an eighth with 4.
 func TestQuantizedBytes(t *testing.T) {
-	const length = 100_000
-	sizes := []int{length, 17, 1000}
+	sizes := []int{40_000, 17, 1000}
 	x := func() (x [][]float32) {
 		for _, n := range sizes {
 			x = append(x, make([]float32, n))
 		}
 		return x
 	}
-	for codec, most := range map[collective.Codec]float64{alltoall.FP8: 0.265, alltoall.Int8: 0.265, alltoall.NVFP4H: 0.15, alltoall.Int4: 0.15} {
-		for n := 2; n <= 8; n++ {
+	for codec, most := range map[collective.Codec]float64{alltoall.FP8: 0.27, alltoall.Int8: 0.27, alltoall.NVFP4H: 0.15, alltoall.Int4: 0.15} {
+		for _, n := range []int{2, 3, 8} {
 			exact, all, count := 0, 0, 0
 			for _, sent := range messages(t, n, func(ctx context.Context, c *collective.Comm) error {
 				for _, v := range x() {
@@ -325,6 +322,14 @@ func (b badCodec) Decode(row []float32, src []byte) error {
 	return b.Format.Decode(row, src)
 }
 
+// copied copies vectors, of which each rank needs its own.
+func copied(x [][]float32) (own [][]float32) {
+	for _, v := range x {
+		own = append(own, slices.Clone(v))
+	}
+	return own
+}
+
 // TestQuantizedMisuse is an error that names what is wrong.
 func TestQuantizedMisuse(t *testing.T) {
 	two := [][]float32{make([]float32, 9), make([]float32, 9)}
@@ -342,7 +347,7 @@ func TestQuantizedMisuse(t *testing.T) {
 		"int4 cannot read it: no such code":                                {badCodec{Format: alltoall.Int4, unread: errors.New("no such code")}, two, two},
 	} {
 		err := each(t, 2, func(ctx context.Context, c *collective.Comm) error {
-			return c.AllReduceQuantized(ctx, of.codec, of.x, of.feedback)
+			return c.AllReduceQuantized(ctx, of.codec, copied(of.x), copied(of.feedback))
 		})[0]
 		require.ErrorContains(t, err, want)
 		require.ErrorContains(t, err, "all-reduce")
