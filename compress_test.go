@@ -331,6 +331,22 @@ func TestAutoChoosesClusters(t *testing.T) {
 	}
 }
 
+// TestSampledRowsChangeNothing but what the layer knows: with gradients of all rows and of centroids,
+// with the rows of ranks and of nodes.
+func TestSampledRowsChangeNothing(t *testing.T) {
+	needExactProducts(t)
+	r := rand.New(rand.NewPCG(17, 18))
+	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
+	for _, c := range []Compression{{}, {Nodes: true}, {ClusterGradients: true}, {ClusterGradients: true, Nodes: true}} {
+		cfg := layersUnderTest()["dropless"]
+		cfg.Compression, cfg.Topology = c, alltoall.Nodes(3, 2)
+		cfg.Compression.When = CompressAlways
+		want := trainTwice(t, inprocWorlds(3), cfg, x, dy, cutsOf(splits[3][0]))
+		cfg.Compression.MaxError = 1e9
+		requireNear(t, want, trainTwice(t, inprocWorlds(3), cfg, x, dy, cutsOf(splits[3][0])))
+	}
+}
+
 // TestAutoMeasuresLinksItIsNotGiven once for all layers of a topology, alike on every rank.
 func TestAutoMeasuresLinksItIsNotGiven(t *testing.T) {
 	cfg := smallConfig()

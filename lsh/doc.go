@@ -10,6 +10,9 @@
 //
 // Gradients are exact, with clusters and interpolation weights held constant.
 //
+// [Residual] and [Codebook] are another use of centroids: a codec that writes every row, as the
+// difference from one of a few centroids that both sides have. What is said below is not of them.
+//
 // # Not causal
 //
 // A cluster mixes rows of any position, so what a token gets back depends on later tokens of its
