@@ -57,6 +57,7 @@ type adamState struct {
 	kept         Moments
 	m, v         vector
 	beta1, beta2 float64 // the products of the decay rates of all updates
+	updates      float64 // since the moments are in fewer bits than float32's
 }
 
 // Validate implements [Validator]: it reports NaN, infinite and negative settings, and what a
@@ -118,29 +119,35 @@ func (a *Adam) Update(p *param.Set, grad []float32) {
 func (a *Adam) updateBlocks(p *param.Set, grad []float32, s *adamState, c *f32.AdamStep) {
 	first, second := cursor{vector: &s.m}, cursor{vector: &s.v}
 	all := rates{a.LR, a.WeightDecay}
+	s.updates++
+	seed := math.Float64bits(s.updates)
 	var roomM, roomV [moments.Block]float32
-	eachBlock(p, func(tensor string, from, to int) {
-		of := all.of(a.Groups, p.Kind, tensor)
+	eachBlock(p, func(b block) {
+		of := all.of(a.Groups, p.Kind, b.tensor)
 		c.LR, c.Keep = of.lr, of.keep()
-		m, v := roomM[:to-from], roomV[:to-from]
+		m, v := roomM[:b.to-b.from], roomV[:b.to-b.from]
 		first.get(m)
 		second.get(v)
-		c.Update(p.Value[from:to], grad[from:to], m, v)
+		c.Update(p.Value[b.from:b.to], grad[b.from:b.to], m, v)
 		first.set(m)
-		second.set(v)
+		second.setStochastic(v, seed+b.id)
 	})
 }
 
 // State implements [Stateful]: the moments "m" and "v", with the name of their format if they are
-// kept in fewer bits, as in "m.fp8", and the scalars "beta1_power" and
-// "beta2_power", the products of Beta1 and of Beta2 over all updates, from which come the
-// corrections of the moments' bias.
+// kept in fewer bits, as in "m.fp8"; and the scalars "beta1_power" and "beta2_power", the products
+// of Beta1 and of Beta2 over all updates, from which come the corrections of the moments' bias.
+// With moments in fewer bits "updates" is the number of updates, by which they are rounded.
 func (a *Adam) State(p *param.Set) State {
 	s := a.of(p)
-	return State{
+	state := State{
 		Moments: []Moment{s.m.moment("m"), s.v.moment("v")},
 		Scalars: []Scalar{{Name: "beta1_power", Value: &s.beta1}, {Name: "beta2_power", Value: &s.beta2}},
 	}
+	if a.Moments != Float32Moments {
+		state.Scalars = append(state.Scalars, Scalar{Name: "updates", Value: &s.updates})
+	}
+	return state
 }
 
 // Holds implements [Stateful].

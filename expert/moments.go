@@ -2,15 +2,21 @@ package expert
 
 import (
 	"fmt"
+	"hash/fnv"
 
 	"github.com/switchyard-moe/switchyard/internal/moments"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
-// Moments is how an optimizer keeps its moments. In fewer bits they are rounded to nearest after
-// each update, in blocks of 128 numbers, of which each has a scale; an update reads and writes one
-// block after the other. Blocks do not go beyond a tensor, nor, in sets of kind [param.Expert],
-// beyond one expert's part of it. So the results are the same wherever experts are.
+// Moments is how an optimizer keeps its moments. In fewer bits they are rounded after each update,
+// in blocks of 128 numbers, of which each has a scale; an update reads and writes one block after
+// the other. Blocks do not go beyond a tensor, nor, in sets of kind [param.Expert], beyond one
+// expert's part of it. So the results are the same wherever experts are.
+//
+// First moments are rounded to nearest. Second moments change by a small part in an update, which
+// that would take back; they are rounded up or down such that they are right on average, by a hash
+// of the number of updates, the tensor's name and the index. So the same updates give the same
+// bits.
 //
 // A block of zeros stays one. A moment that becomes NaN or infinite makes its block NaN, and with
 // the next update the block's parameters.
@@ -82,9 +88,15 @@ func momentsText(m Moments) string {
 	return fmt.Sprintf(" Moments:%v", m)
 }
 
-// eachBlock calls do for the blocks of a set in order: the tensor's name, and the index of the
-// first element and that after the last.
-func eachBlock(p *param.Set, do func(tensor string, from, to int)) {
+// block is up to 128 elements of a set.
+type block struct {
+	tensor   string
+	from, to int    // the index of the first element and that after the last
+	id       uint64 // the same in a set of another number of experts
+}
+
+// eachBlock calls do for the blocks of a set in order.
+func eachBlock(p *param.Set, do func(block)) {
 	at := 0
 	for _, t := range p.Tensors() {
 		parts := 1
@@ -92,10 +104,13 @@ func eachBlock(p *param.Set, do func(tensor string, from, to int)) {
 			parts = max(t.Shape[0], 1)
 		}
 		each := t.Len() / parts
+		hash := fnv.New64a()
+		_, _ = hash.Write([]byte(t.Name))
 		for range parts {
-			for end := at + each; at < end; {
+			id := hash.Sum64()
+			for end := at + each; at < end; id++ {
 				next := min(at+moments.Block, end)
-				do(t.Name, at, next)
+				do(block{t.Name, at, next, id})
 				at = next
 			}
 		}
@@ -115,7 +130,7 @@ func newVector(p *param.Set, m Moments, format moments.Format) vector {
 		return vector{data: make([]float32, len(p.Value))}
 	}
 	n := 0
-	eachBlock(p, func(_ string, from, to int) { n += format.Bytes(to - from) })
+	eachBlock(p, func(b block) { n += format.Bytes(b.to - b.from) })
 	return vector{codes: make([]byte, n), format: format}
 }
 
@@ -124,10 +139,10 @@ func (v *vector) converted(p *param.Set, m Moments, format moments.Format) vecto
 	to := newVector(p, m, format)
 	read, write := cursor{vector: v}, cursor{vector: &to}
 	var room [moments.Block]float32
-	eachBlock(p, func(_ string, from, end int) {
-		block := room[:end-from]
-		read.next(block)
-		write.set(block)
+	eachBlock(p, func(b block) {
+		numbers := room[:b.to-b.from]
+		read.next(numbers)
+		write.set(numbers)
 	})
 	return to
 }
@@ -155,23 +170,32 @@ func (c *cursor) get(block []float32) {
 	c.format.Decode(block, c.codes[c.at:])
 }
 
-// set writes a block and goes on to the next one.
-func (c *cursor) set(block []float32) {
-	if c.codes == nil {
-		c.at += copy(c.data[c.at:], block)
-		return
-	}
-	n := c.format.Bytes(len(block))
-	c.format.Encode(c.codes[c.at:][:n], block)
-	c.at += n
-}
-
 // next reads a block and goes on to the next one.
 func (c *cursor) next(block []float32) {
 	c.get(block)
+	c.pass(len(block))
+}
+
+// set writes a block, rounded to nearest, and goes on to the next one.
+func (c *cursor) set(block []float32) {
 	if c.codes == nil {
-		c.at += len(block)
-		return
+		copy(c.data[c.at:], block)
+	} else {
+		c.format.Encode(c.codes[c.at:], block)
 	}
-	c.at += c.format.Bytes(len(block))
+	c.pass(len(block))
+}
+
+// setStochastic writes codes of a block, with stochastic rounding, and goes on to the next one.
+func (c *cursor) setStochastic(block []float32, seed uint64) {
+	c.format.EncodeStochastic(c.codes[c.at:], block, seed)
+	c.pass(len(block))
+}
+
+// pass goes past n numbers.
+func (c *cursor) pass(n int) {
+	if c.codes != nil {
+		n = c.format.Bytes(n)
+	}
+	c.at += n
 }

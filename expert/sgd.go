@@ -93,11 +93,11 @@ func (s *SGD) Update(p *param.Set, grad []float32) {
 func (s *SGD) updateBlocks(p *param.Set, grad []float32) {
 	kept, all := cursor{vector: &s.of(p).v}, rates{s.LR, s.WeightDecay}
 	var room [moments.Block]float32
-	eachBlock(p, func(tensor string, from, to int) {
-		v := room[:to-from]
+	eachBlock(p, func(b block) {
+		v := room[:b.to-b.from]
 		kept.get(v)
-		s.accelerate(v, grad[from:to])
-		descend(p.Value[from:to], v, all.of(s.Groups, p.Kind, tensor))
+		s.accelerate(v, grad[b.from:b.to])
+		descend(p.Value[b.from:b.to], v, all.of(s.Groups, p.Kind, b.tensor))
 		kept.set(v)
 	})
 }

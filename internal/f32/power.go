@@ -46,8 +46,9 @@ func Log2(x float32) float32 {
 	return float32(q*f) + float32(b>>fraction)
 }
 
-// exp2 is about 2^x, within 1e-5 of it, for x up to 126, and 2^-126 below; exact for whole numbers.
-func exp2(x float32) float32 {
+// Exp2 is about 2^x, within 1e-5 of it, for x from -126 to 126, with the least of them for x below;
+// exact for whole numbers.
+func Exp2(x float32) float32 {
 	if !(x > leastExp2) {
 		x = leastExp2
 	}
@@ -80,7 +81,7 @@ func powerGeneric(p *PowerOf, dst, x []float32) {
 		magnitude := math.Float32frombits(math.Float32bits(v) &^ (1 << 31))
 		y := float32(0)
 		if magnitude != 0 {
-			y = p.Factor * exp2(float32((Log2(magnitude)-p.Log2)*p.Exponent))
+			y = p.Factor * Exp2(float32((Log2(magnitude)-p.Log2)*p.Exponent))
 		}
 		dst[i] = math.Float32frombits(math.Float32bits(y) | sign)
 	}

@@ -42,7 +42,7 @@
 	VMULPS    Y3, Y0, Y0 \
 	VADDPS    Y2, Y0, Y0
 
-// EXP2 replaces Y0 by 2^Y0, lane by lane as exp2 does, and spoils Y1 to Y3.
+// EXP2 replaces Y0 by 2^Y0, lane by lane as Exp2 does, and spoils Y1 to Y3.
 #define EXP2 \
 	VMAXPS    LEASTEXP2, Y0, Y0 \
 	VADDPS    MAGIC, Y0, Y1 \

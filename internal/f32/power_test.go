@@ -24,12 +24,12 @@ func TestLog2(t *testing.T) {
 
 func TestExp2(t *testing.T) {
 	for x := float32(leastExp2); x < 126; x += 0.0137 {
-		require.InEpsilon(t, math.Exp2(float64(x)), exp2(x), 1e-5, "%g", x)
+		require.InEpsilon(t, math.Exp2(float64(x)), Exp2(x), 1e-5, "%g", x)
 	}
 	for e := -126; e < 127; e++ {
-		require.Equal(t, float32(math.Ldexp(1, e)), exp2(float32(e)))
+		require.Equal(t, float32(math.Ldexp(1, e)), Exp2(float32(e)))
 	}
-	require.Equal(t, float32(leastNormal), exp2(-1e30))
+	require.Equal(t, float32(leastNormal), Exp2(-1e30))
 }
 
 // TestPower is near math.Pow, and has units and zeros exactly.

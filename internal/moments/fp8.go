@@ -38,7 +38,13 @@ func stepOf(span float32) byte {
 	return byte(max(int(sixteenths*logRange/span)-1, leastStep))
 }
 
-func encodeFP8(dst []byte, block []float32) {
+func encodeFP8(dst []byte, block []float32) { encodePowers(dst, block, func([]float32) {}) }
+
+func encodeDitheredFP8(dst []byte, block []float32, d dither) { encodePowers(dst, block, d.powers) }
+
+// encodePowers writes a block whose powers, between -448 and 448, change in some way before they
+// are rounded to nearest.
+func encodePowers(dst []byte, block []float32, change func(powers []float32)) {
 	a, codes := quant.Largest(block), dst[FP8.head():]
 	if !(a <= math.MaxFloat32) {
 		a = float32(math.NaN())
@@ -54,10 +60,9 @@ func encodeFP8(dst []byte, block []float32) {
 	var room [Block]float32
 	powers := room[:len(block)]
 	p.Apply(powers, block)
+	change(powers)
 	quant.EncodeE4M3(codes, powers)
-	if dst[4] == leastStep {
-		raise(codes, block)
-	}
+	raise(codes, block)
 }
 
 // raise gives the least code to numbers that are not 0 but have its code.

@@ -76,13 +76,11 @@ func slow(f Format, block []float32) (back []float64, near float64) {
 			values = append(values, largest*float64(c*c)/49)
 		}
 	case Log4:
-		n := 1.0
-		for n < 256 && largest*math.Exp2(-14*n/16) > least {
-			n++
-		}
+		near = 3e-5
+		n := min(max(math.Round(math.Log2(largest/least)*64/14), 1), 256)
 		warp = func(v float64) float64 { return math.Log(max(v, 1e-300)) }
 		for c := 1; c <= 15; c++ {
-			values = append(values, largest*math.Exp2(float64(c-15)*n/16))
+			values = append(values, largest*math.Exp2(float64(c-15)*n/64))
 		}
 	}
 	for _, v := range block {
@@ -188,6 +186,17 @@ func TestSameBitsWithoutKernels(t *testing.T) {
 			plain := make([]byte, f.Bytes(len(x)))
 			f.Encode(plain, x)
 			require.Equal(t, plain, fast)
+			if f != Int4 && len(x) > 0 {
+				x = x[:min(len(x), Block)]
+				for i, v := range x {
+					x[i] = max(v, -v)
+				}
+				f.EncodeStochastic(plain, x, 3)
+				undo()
+				f.EncodeStochastic(fast, x, 3)
+				require.Equal(t, plain, fast)
+				continue
+			}
 			require.Equal(t, coded(f, x), back)
 			undo()
 		}
@@ -202,6 +211,91 @@ func TestBytes(t *testing.T) {
 	for _, f := range formats {
 		require.Zero(t, f.Bytes(0))
 		require.Greater(t, f.Bytes(1), 4)
+	}
+}
+
+// secondMoments are the formats that round stochastically.
+var secondMoments = []Format{FP8, Log4}
+
+// TestStochastic: numbers become one of the two neighbours that Decode has, right on average: in
+// themselves with FP8, in their logarithms with Log4; and nothing is written beyond the block.
+func TestStochastic(t *testing.T) {
+	const draws = 1024
+	r := rand.New(rand.NewPCG(9, 10))
+	for _, f := range secondMoments {
+		x := vector(r, Log4, 100, 6)
+		n := f.Bytes(len(x))
+		sum, low, high := make([]float64, len(x)), make([]float32, len(x)), make([]float32, len(x))
+		data, back := make([]byte, n+3), make([]float32, len(x))
+		for seed := range uint64(draws) {
+			copy(data[n:], "abc")
+			f.EncodeStochastic(data, x, seed*seed)
+			require.Equal(t, "abc", string(data[n:]))
+			f.Decode(back, data[:n])
+			for i, v := range back {
+				if seed == 0 {
+					low[i], high[i] = v, v
+				}
+				low[i], high[i] = min(low[i], v), max(high[i], v)
+				if f == Log4 {
+					v = float32(math.Log2(max(float64(v), 1e-40)))
+				}
+				sum[i] += float64(v) / draws
+			}
+		}
+		largest, least := float32(0), leastIn(x)
+		for _, v := range x {
+			largest = max(largest, v)
+		}
+		for i, v := range x {
+			switch {
+			case v == 0:
+				require.Zero(t, high[i])
+			case f == FP8:
+				require.InEpsilon(t, v, sum[i], 0.01, "%v", f)
+				require.Less(t, high[i], 1.4*low[i])
+			case v > 1.5*least:
+				ratio := math.Log2(float64(largest/least)) / 13
+				require.InDelta(t, math.Log2(float64(v)), sum[i], 0.1*ratio, "%v", f)
+				require.Less(t, math.Log2(float64(high[i]/low[i])), 1.2*ratio)
+			}
+		}
+	}
+}
+
+// TestStochasticKeepsValues: what a format has is not rounded, so moments do not drift.
+func TestStochasticKeepsValues(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	for n := range 300 {
+		x := coded(Log4, vector(r, Log4, 20+r.IntN(Block-20), 3+float64(n%30)))
+		back, data := make([]float32, len(x)), make([]byte, Log4.Bytes(len(x)))
+		Log4.EncodeStochastic(data, x, r.Uint64())
+		Log4.Decode(back, data)
+		for i, v := range x {
+			require.Equal(t, v == 0, back[i] == 0)
+			if v > 0 {
+				require.InEpsilon(t, v, back[i], 1e-4)
+			}
+		}
+	}
+}
+
+// TestStochasticExtremes are as with rounding to nearest.
+func TestStochasticExtremes(t *testing.T) {
+	nan, inf := float32(math.NaN()), float32(math.Inf(1))
+	for _, f := range secondMoments {
+		for _, x := range [][]float32{{math.MaxFloat32, 1, 1e-44, 0}, {1e-44, 0}, {0, 0, 0}, {1, nan}, {inf, 1}, {}} {
+			data, back := make([]byte, f.Bytes(len(x))), make([]float32, len(x))
+			f.EncodeStochastic(data, x, 5)
+			f.Decode(back, data)
+			for i, v := range back {
+				require.Equal(t, len(x) == 2 && x[1]+x[0] > 1e30 || v != v, v != v, "%v of %v: %v", f, x, back)
+				if v == v {
+					require.Equal(t, x[i] == 0, v == 0, "%v of %v: %v", f, x, back)
+					require.LessOrEqual(t, v, float32(math.MaxFloat32))
+				}
+			}
+		}
 	}
 }
 
