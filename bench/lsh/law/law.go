@@ -32,9 +32,9 @@ Flags:
 
 // options are the flags.
 type options struct {
-	records, rowText, variantText, jsonFile, inFile, svgFile string
-	tokens                                                   int
-	short                                                    bool
+	records, rowText, variantText, jsonFile, inFile, svgFile, lossFile string
+	tokens                                                             int
+	short                                                              bool
 
 	rows     []int
 	variants []variant
@@ -49,6 +49,7 @@ func parseOptions(args []string, stdout io.Writer) (o options, err error) {
 	f.IntVar(&o.tokens, "tokens", 16384, "tokens that errors are taken over, or as many as groups need")
 	f.StringVar(&o.jsonFile, "json", "", "append outcomes to this `file`")
 	f.StringVar(&o.inFile, "in", "", "measure nothing: print and draw what -json wrote to these `files`")
+	f.StringVar(&o.lossFile, "losses", "", "what -json of other tasks wrote to these `files`: compare the loss of training with errors")
 	outfile.Var(f, &o.svgFile, "svg", "", "draw errors against rows of a group to this `file`")
 	f.BoolVar(&o.short, "short", false, "a few variants and 64 rows of a group alone")
 	if err = harness.ParseFlags(f, usage, args, stdout); err != nil {
@@ -119,9 +120,30 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	list, err := o.outcomes(ctx, stderr)
 	if len(list) > 0 {
-		writeTable(stdout, list)
+		err = errors.Join(err, o.report(stdout, list))
 	}
 	return harness.Conclude(ctx, err, stderr)
+}
+
+// report prints outcomes, laws, and what training lost, and draws them.
+func (o *options) report(stdout io.Writer, list []outcome) error {
+	writeTable(stdout, list)
+	writeFits(stdout, list)
+	var pairs []pair
+	if o.lossFile != "" {
+		var trained []training
+		for _, file := range strings.Split(o.lossFile, ",") {
+			more, err := readTrainings(file)
+			if err != nil {
+				return err
+			}
+			trained = append(trained, more...)
+		}
+		pairs = pairsOf(seriesOf(list), trained)
+	}
+	writeRelation(stdout, pairs)
+	writeSizes(stdout)
+	return drawLaw(o.svgFile, seriesOf(list), pairs)
 }
 
 // outcomes reads or measures.
