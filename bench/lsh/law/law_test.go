@@ -164,6 +164,11 @@ func TestErrorsOfWays(t *testing.T) {
 	require.Greater(t, fifth.Output, of("none-refined", 0.4, 64).Output)
 	require.Greater(t, of("none", 0.2, 64).Output, fifth.Output)
 	require.InDelta(t, 0.2, fifth.Bytes, 1e-9)
+	few := of("clusters", 0.2, 64)
+	require.InDelta(t, of("clusters-all-legs", 0.2, 64).Output, few.Output, 1e-9)
+	require.Less(t, few.Values, of("clusters-all-legs", 0.2, 64).Values)
+	require.Less(t, of("clusters-float32", 0.2, 64).Values, few.Values)
+	require.InDelta(t, (3*0.2*32+2*14+3)/256, few.Bytes, 0.02)
 	_, ok := m.outcome(point{rows: 1024})
 	require.False(t, ok, "too few tokens")
 }
