@@ -103,7 +103,7 @@ func errorPanel(all []*series) (*plot.Plot, error) {
 	if err := addLevels(p, all, slices.Sorted(maps.Keys(ticks))); err != nil {
 		return nil, err
 	}
-	p.X.Tick.Marker, p.Y.Tick.Marker = countTicks(ticks), decimalTicks(p.Y.Min, p.Y.Max)
+	p.X.Tick.Marker, p.Y.Tick.Marker = countTicks(ticks), decimalTicks(p.Y.Min, p.Y.Max, 1, 2, 5)
 	p.Legend.Top = true
 	return p, nil
 }
@@ -147,10 +147,10 @@ func countTicks(at map[int]bool) plot.ConstantTicks {
 	return ticks
 }
 
-// decimalTicks are those of 1, 2 and 5 times powers of ten.
-func decimalTicks(low, high float64) (ticks plot.ConstantTicks) {
+// decimalTicks are those of some digits times powers of ten.
+func decimalTicks(low, high float64, digits ...float64) (ticks plot.ConstantTicks) {
 	for power := math.Floor(math.Log10(low)); power <= math.Log10(high); power++ {
-		for _, digit := range []float64{1, 2, 5} {
+		for _, digit := range digits {
 			if v := digit * math.Pow(10, power); v >= low*0.999 && v <= high*1.001 {
 				ticks = append(ticks, plot.Tick{Value: v, Label: fmt.Sprintf("%.4g", v)})
 			}
@@ -159,11 +159,11 @@ func decimalTicks(low, high float64) (ticks plot.ConstantTicks) {
 	return ticks
 }
 
-// lossPanel draws what training lost against the squared error of the output, and the law of both
-// errors: for exact gradients of rows, and for clustered ones.
+// lossPanel draws what fine-tuning lost against the squared error of the gradients of experts'
+// weights, and the law of both gradients: for exact gradients of rows, and for clustered ones.
 func lossPanel(pairs []pair) (*plot.Plot, error) {
-	p := newPanel("what fine-tuning loses", "squared error of the output", "share of the gain lost")
-	of := slices.DeleteFunc(slices.Clone(pairs), func(q pair) bool { return q.task != "finetune" })
+	p := newPanel("what fine-tuning loses", "squared error of the gradients of experts' weights", "share of the gain lost")
+	of := ofTask(pairs, "finetune")
 	if len(of) == 0 {
 		return nil, errors.New("nothing to draw: want losses of fine-tuning")
 	}
@@ -180,7 +180,7 @@ func lossPanel(pairs []pair) (*plot.Plot, error) {
 		p.Add(points)
 		p.Legend.Add(family, points)
 	}
-	if a, b, _, ok := slopesOf(lawful(of)); ok {
+	if a, b, _, ok := fitLoss(of); ok {
 		if err := addLaw(p, a, 0, "law, exact gradients of rows"); err != nil {
 			return nil, err
 		}
@@ -188,7 +188,8 @@ func lossPanel(pairs []pair) (*plot.Plot, error) {
 			return nil, err
 		}
 	}
-	p.X.Tick.Marker, p.Y.Tick.Marker = decimalTicks(p.X.Min, p.X.Max), decimalTicks(p.Y.Min, p.Y.Max)
+	p.Y.Max *= 8 // room for the legend
+	p.X.Tick.Marker, p.Y.Tick.Marker = decimalTicks(p.X.Min, p.X.Max, 1, 3), decimalTicks(p.Y.Min, p.Y.Max, 1, 3)
 	p.Legend.Top, p.Legend.Left = true, true
 	return p, nil
 }
@@ -201,7 +202,7 @@ const least, clusteredGradients = 0.005, 0.85
 func dotsOf(pairs []pair, family string) (dots plotter.XYs) {
 	for _, q := range pairs {
 		if q.family == family {
-			dots = append(dots, plotter.XY{X: q.error.output / float64(q.error.n), Y: max(q.lost, least)})
+			dots = append(dots, plotter.XY{X: q.error.squareWeights(), Y: max(q.lost, least)})
 		}
 	}
 	return dots

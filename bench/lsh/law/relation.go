@@ -119,7 +119,7 @@ func pairsOf(all []*series, trained []training) (pairs []pair) {
 		pairs = append(pairs, p)
 	}
 	slices.SortStableFunc(pairs, func(a, b pair) int {
-		return cmp.Or(strings.Compare(a.task, b.task), strings.Compare(a.family, b.family), cmp.Compare(a.error.output, b.error.output))
+		return cmp.Or(strings.Compare(a.task, b.task), strings.Compare(a.family, b.family), cmp.Compare(a.error.squareWeights(), b.error.squareWeights()))
 	})
 	return pairs
 }
@@ -146,39 +146,34 @@ func (p *pair) find(all []*series, rate float64) bool {
 	return false
 }
 
-// slopeOf is the least-squares a of lost = a·e², and the root of the mean square of what is left.
-func slopeOf(pairs []pair) (a, left float64) {
-	var up, down float64
-	for _, p := range pairs {
-		e2 := p.error.errorOutput() * p.error.errorOutput()
-		up, down = up+p.lost*e2, down+e2*e2
-	}
-	a = up / down
-	for _, p := range pairs {
-		d := p.lost - a*p.error.errorOutput()*p.error.errorOutput()
-		left += d * d
-	}
-	return a, math.Sqrt(left / float64(len(pairs)))
-}
-
-// slopesOf are the least-squares a and b of lost = a·(error of the output)² + b·(error of rows'
-// gradients)², and what is left.
-func slopesOf(pairs []pair) (a, b, left float64, ok bool) {
+// fitLoss are the least-squares a and b of lost = a·(error of weights' gradients)² + b·(error of
+// rows' gradients)², and what is left: the root of the mean square. A loss weighs the less the
+// larger it is, so that small ones count.
+func fitLoss(pairs []pair) (a, b, left float64, ok bool) {
 	if len(pairs) < 3 {
 		return 0, 0, 0, false
 	}
 	m, y := mat.NewDense(len(pairs), 2, nil), mat.NewVecDense(len(pairs), nil)
 	for i, p := range pairs {
-		m.SetRow(i, []float64{p.error.output / float64(p.error.n), p.error.values / float64(p.error.n)})
-		y.SetVec(i, p.lost)
+		weight := 1 / (math.Abs(p.lost) + 0.05)
+		m.SetRow(i, []float64{weight * p.error.squareWeights(), weight * p.error.squareValues()})
+		y.SetVec(i, weight*p.lost)
 	}
-	var x, got mat.VecDense
+	var x mat.VecDense
 	if x.SolveVec(m, y) != nil {
 		return 0, 0, 0, false
 	}
-	got.MulVec(m, &x)
-	got.SubVec(&got, y)
-	return x.AtVec(0), x.AtVec(1), mat.Norm(&got, 2) / math.Sqrt(float64(len(pairs))), true
+	a, b = x.AtVec(0), x.AtVec(1)
+	return a, b, leftOf(pairs, a, b), true
+}
+
+// leftOf is the root of the mean square of what a law leaves.
+func leftOf(pairs []pair, a, b float64) (left float64) {
+	for _, p := range pairs {
+		d := a*p.error.squareWeights() + b*p.error.squareValues() - p.lost
+		left += d * d / float64(len(pairs))
+	}
+	return math.Sqrt(left)
 }
 
 // writeRelation prints what was lost beside the errors, and the laws between them.
@@ -187,32 +182,36 @@ func writeRelation(stdout io.Writer, pairs []pair) {
 		return
 	}
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "\ntask\tvariant\trows\tseeds\toutput²\trows' gradients²\tlost\tlost/output²\t")
+	fmt.Fprintln(w, "\ntask\tvariant\trows\tseeds\toutput²\tweights²\trows' gradients²\tlost\tlost/output²\tlaw\t")
 	for _, p := range pairs {
-		e2 := p.error.output / float64(p.error.n)
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%.4f\t%.4f\t%.3f\t%.1f\t\n", p.task, p.variant, p.rows, p.seeds, e2, p.error.values/float64(p.error.n), p.lost, p.lost/e2)
+		law := "-"
+		if a, b, _, ok := fitLoss(ofTask(pairs, p.task)); ok {
+			law = fmt.Sprintf("%.3f", a*p.error.squareWeights()+b*p.error.squareValues())
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%.4f\t%.4f\t%.4f\t%.3f\t%.1f\t%s\t\n", p.task, p.variant, p.rows, p.seeds,
+			p.error.squareOutput(), p.error.squareWeights(), p.error.squareValues(), p.lost, p.lost/p.error.squareOutput(), law)
 	}
 	w.Flush()
 	for _, task := range []string{"finetune", "lm", "mlm"} {
-		some := slices.DeleteFunc(slices.Clone(pairs), func(p pair) bool { return p.task != task })
+		all := ofTask(pairs, task)
+		a, b, left, ok := fitLoss(all)
+		if !ok {
+			continue
+		}
+		fmt.Fprintf(stdout, "%s: lost = %.2f·weights² + %.2f·(rows' gradients)², ± %.3f (%d ways)\n", task, a, b, left, len(all))
 		for _, family := range families() {
-			of := slices.DeleteFunc(slices.Clone(some), func(p pair) bool { return p.family != family })
+			of := slices.DeleteFunc(slices.Clone(all), func(p pair) bool { return p.family != family })
 			if len(of) > 0 {
-				a, left := slopeOf(of)
-				fmt.Fprintf(stdout, "%s, %s: lost = %.1f·output², ± %.3f (%d ways)\n", task, family, a, left, len(of))
+				fmt.Fprintf(stdout, "  %s: ± %.3f (%d ways)\n", family, leftOf(of, a, b), len(of))
 			}
 		}
-		if a, b, left, ok := slopesOf(lawful(some)); ok {
-			fmt.Fprintf(stdout, "%s, all but identity: lost = %.1f·output² + %.2f·(rows' gradients)², ± %.3f\n", task, a, b, left)
-		}
 	}
+}
+
+// ofTask are the pairs of a task.
+func ofTask(pairs []pair, task string) []pair {
+	return slices.DeleteFunc(slices.Clone(pairs), func(p pair) bool { return p.task != task })
 }
 
 // families lists them.
 func families() []string { return []string{ofBits, ofClusters, ofAllLegs, ofIdentities} }
-
-// lawful leaves out what does not follow the law of both errors: identity, which loses less than
-// its errors say but more than all there is.
-func lawful(pairs []pair) []pair {
-	return slices.DeleteFunc(slices.Clone(pairs), func(p pair) bool { return p.family == ofIdentities })
-}

@@ -48,10 +48,13 @@ func seriesOf(list []outcome) (all []*series) {
 	return all
 }
 
-// Roots of means of squares.
-func (m mean) errorOutput() float64  { return math.Sqrt(m.output / float64(m.n)) }
-func (m mean) errorWeights() float64 { return math.Sqrt(m.weights / float64(m.n)) }
-func (m mean) errorValues() float64  { return math.Sqrt(m.values / float64(m.n)) }
+// Means of squares, and their roots.
+func (m mean) squareOutput() float64  { return m.output / float64(m.n) }
+func (m mean) squareWeights() float64 { return m.weights / float64(m.n) }
+func (m mean) squareValues() float64  { return m.values / float64(m.n) }
+func (m mean) errorOutput() float64   { return math.Sqrt(m.squareOutput()) }
+func (m mean) errorWeights() float64  { return math.Sqrt(m.squareWeights()) }
+func (m mean) errorValues() float64   { return math.Sqrt(m.squareValues()) }
 
 // writeTable prints a line for each variant, rate and number of rows.
 func writeTable(stdout io.Writer, list []outcome) {
