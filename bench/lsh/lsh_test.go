@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/switchyard-moe/switchyard/bench/internal/benchtest"
@@ -24,7 +26,7 @@ func TestUsage(t *testing.T) {
 	code, text := run("-h")
 	require.Zero(t, code)
 	require.Contains(t, text, "interpolate-refined-nodes")
-	for _, bad := range [][]string{{"-rates", "x"}, {"-steps", "0"}, {"-variants", "magic"}, {"-quality-batch", "0"}, {"x"}} {
+	for _, bad := range [][]string{{"-rates", "x"}, {"-steps", "-1"}, {"-variants", "magic"}, {"-quality-batch", "0"}, {"-task", "magic"}, {"-rows", "300"}, {"-variants", "fp8×2"}, {"-task", "lm", "-base-steps", "9"}, {"x"}} {
 		code, text = run(bad...)
 		require.Equal(t, harness.Misused, code, "%v", bad)
 		require.NotEmpty(t, text)
@@ -59,42 +61,33 @@ func TestTimesStepsOnItsNetwork(t *testing.T) {
 	}
 }
 
-// TestRowsAreKept puts losses and times together: a variant that is not compressed in its last
-// quarter takes its time of both.
-func TestRowsAreKept(t *testing.T) {
-	o, err := parseOptions([]string{"-variants", "paper,paper-until-3/4,paper×1.25,fp8,torch,plain+overlap"}, &bytes.Buffer{})
+// TestTasks trains with each task, and goes on where it was cut off.
+func TestTasks(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "train")
+	_, err := harness.Output(t.Context(), "go", "build", "-o", program, harness.TrainPackage)
 	require.NoError(t, err)
-	runs := map[string]lshRun{plainName: {StepMS: 100, ExchangeShare: 0.5, WireBytes: 120}, noExpertsName: {StepMS: 90}, "paper": {StepMS: 40}, "fp8": {StepMS: 50}, "torch": {StepMS: 200}, "plain+overlap": {StepMS: 80}}
-	losses := map[string]float64{plainName: 2, noExpertsName: 3, "paper": 2.5, "paper-until-3/4": 2, "paper×1.25": 1.9, "fp8": 2}
-	got := map[string]row{}
-	rows := o.rows(120, runs, losses)
-	for _, r := range rows {
-		got[r.Variant] = r
+	for _, line := range []string{
+		"-task lm", "-task lm -rows 256", "-task finetune -variants clusters", "-task mlm -variants nvfp4", "-task mlm -base-steps 2 -variants nvfp4",
+	} {
+		cache := filepath.Join(t.TempDir(), "cache")
+		o, err := parseOptions(append(strings.Fields(line), "-short", "-no-speed", "-cache", cache, "-json", cache+".json"), io.Discard)
+		require.NoError(t, err)
+		rows, err := o.measureWith(t.Context(), program, t.TempDir(), io.Discard)
+		require.NoError(t, err, line)
+		require.Len(t, rows, 6, "of three variants, each with one seed, and in the mean")
+		for _, r := range rows {
+			require.Equal(t, o.task, r.Task)
+			require.Positive(t, r.Loss, "%v", r)
+			require.Positive(t, r.LossTrained, "%v", r)
+			require.Equal(t, o.baseSteps > 0, r.LossStart > 0)
+		}
+		written, err := readRows(cache + ".json")
+		require.NoError(t, err)
+		require.Equal(t, rows, written, "after the last training")
+		again, err := o.measureWith(t.Context(), "no program", t.TempDir(), io.Discard)
+		require.NoError(t, err, "all is in the folder")
+		require.Equal(t, rows, again)
 	}
-	require.InDelta(t, 0.5, got["paper"].Kept, 1e-9)
-	require.Zero(t, got["paper"].TimeToLoss)
-	require.InDelta(t, 2.5, got["paper"].Speedup, 1e-9)
-	require.InDelta(t, 55, got["paper-until-3/4"].Step, 1e-9, "three quarters of 40 and one of 100")
-	require.InDelta(t, 100./55, got["paper-until-3/4"].TimeToLoss, 1e-9)
-	require.InDelta(t, 2, got["paper×1.25"].TimeToLoss, 1e-9)
-	require.InDelta(t, 2, got["fp8"].TimeToLoss, 1e-9)
-	require.InDelta(t, 0.5, got["torch"].Speedup, 1e-9)
-	require.Zero(t, got["torch"].Kept)
-	require.InDelta(t, 1.25, got["plain+overlap"].TimeToLoss, 1e-9, "its losses are those without")
-	require.EqualValues(t, 10, got[plainName].Wire)
-
-	dir := t.TempDir()
-	file, picture := filepath.Join(dir, "x.json"), filepath.Join(dir, "x.svg")
-	require.NoError(t, harness.WriteJSONLines(file, rows))
-	var out bytes.Buffer
-	require.Zero(t, Run(context.Background(), []string{"-in", file, "-svg", picture}, &out, &out), out.String())
-	require.Contains(t, out.String(), "paper-until-3/4")
-	drawn, err := os.ReadFile(picture)
-	require.NoError(t, err)
-	require.Contains(t, string(drawn), "120 Mbit/s")
-	require.NoError(t, os.WriteFile(file, []byte("{}\n{"), 0o600))
-	require.Equal(t, harness.Failed, Run(context.Background(), []string{"-in", file}, &out, &out))
-	require.Error(t, drawSpeedups(picture, []row{{Variant: "x"}}))
 }
 
 // TestSpeedupsAreReadable in any of the fonts that a reader may have.

@@ -1,8 +1,8 @@
 package lsh
 
 import (
-	"bytes"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,24 +18,23 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// TestRows weighs variants by the two that they are measured by.
-func TestRows(t *testing.T) {
-	o, err := parseOptions([]string{"-variants", "paper,paper×1.25,paper+overlap"}, io.Discard)
-	require.NoError(t, err)
-	rows := o.rows(500, map[string]lshRun{plainName: {StepMS: 300, ExchangeShare: 0.5}, "paper": {StepMS: 200, WireBytes: 24}, "paper+overlap": {StepMS: 150}},
-		map[string]float64{noExpertsName: 2.2, plainName: 2, "paper": 2.05, "paper×1.25": 1.99})
-	of := map[string]row{}
-	for _, r := range rows {
-		of[r.Variant] = r
+// TestSettingsOfTasks are what a task has unless flags say otherwise.
+func TestSettingsOfTasks(t *testing.T) {
+	for line, want := range map[string][3]int{ // rows, steps before, steps
+		"": {0, 0, 300}, "-rows 1024": {1024, 0, 200}, "-task finetune": {1024, 300, 100}, "-task finetune -rows 4096": {4096, 300, 60},
+		"-task mlm": {1024, 0, 250}, "-task mlm -base-steps 200": {1024, 200, 100}, "-task finetune -steps 7 -base-steps 8": {1024, 8, 7},
+	} {
+		o, err := parseOptions(strings.Fields(line), io.Discard)
+		require.NoError(t, err, line)
+		require.Equal(t, want, [3]int{o.groupRows, o.baseSteps, o.steps}, line)
 	}
-	require.InDelta(t, 1.5, of["paper"].Speedup, 1e-9)
-	require.InDelta(t, 0.75, of["paper"].Kept, 1e-9)
-	require.Zero(t, of["paper"].TimeToLoss)
-	require.EqualValues(t, 2, of["paper"].Wire)
-	require.InDelta(t, 1.2, of["paper×1.25"].TimeToLoss, 1e-9)
-	require.InDelta(t, 2, of["paper+overlap"].Speedup, 1e-9)
-	require.InDelta(t, 0.75, of["paper+overlap"].Kept, 1e-9)
-	var table bytes.Buffer
-	writeTable(&table, rows)
-	require.Contains(t, table.String(), "paper×1.25")
+	o, err := parseOptions([]string{"-variants", "nvfp4×1.25"}, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, 1.25, o.variants[2].times)
+	o, err = parseOptions([]string{"-task", finetuneTask, "-rows", "4096", "-text", "x", "-eval-batches", "3"}, io.Discard)
+	require.NoError(t, err)
+	flags := strings.Join(o.groupFlags(variant{}, o.tuning(60), 2), " ")
+	require.Contains(t, flags, "-batch 256 -lr 0.001 -warmup 10 -steps 60 -seed 2")
+	require.Contains(t, flags, "-text x -eval-batches 3")
+	require.Contains(t, strings.Join(o.groupFlags(variant{}, o.base(), 2), " "), "-batch 64 -lr 0.002 -warmup 30 -steps 300")
 }

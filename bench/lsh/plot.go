@@ -1,13 +1,9 @@
 package lsh
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"os"
 	"slices"
 
 	"gonum.org/v1/plot/plotter"
@@ -16,23 +12,6 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/palette"
 	"github.com/switchyard-moe/switchyard/internal/figure"
 )
-
-// readRows reads what -json has written.
-func readRows(file string) (rows []row, err error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	for d := json.NewDecoder(bytes.NewReader(text)); ; {
-		var r row
-		if err := d.Decode(&r); errors.Is(err, io.EOF) {
-			return rows, nil
-		} else if err != nil {
-			return nil, fmt.Errorf("%s, line %d: %w", file, len(rows)+1, err)
-		}
-		rows = append(rows, r)
-	}
-}
 
 // drawSpeedups draws a bar for every variant at every rate of links that has been timed: plain's
 // step over its own.
@@ -47,7 +26,7 @@ func drawSpeedups(file string, rows []row) error {
 	bars := map[int]map[string]float64{}
 	var rates []int
 	for _, r := range rows {
-		if r.Speedup == 0 {
+		if r.Speedup == 0 || r.Task != rows[len(rows)-1].Task || r.Rows != rows[len(rows)-1].Rows {
 			continue
 		}
 		if !slices.Contains(names, r.Variant) {

@@ -29,7 +29,33 @@ func lossesOf(name string) string {
 }
 
 // variants are all there are; the first two are what others are measured by.
-func variants() []variant { return slices.Concat(lossVariants(), nodeVariants(), wireVariants()) }
+func variants() []variant {
+	return slices.Concat(lossVariants(), clusterVariants(), nodeVariants(), wireVariants())
+}
+
+// clusterVariants compress as the library does by default, or nearly so: the gradients of all rows
+// travel in four bits.
+func clusterVariants() []variant {
+	return []variant{
+		clusters("clusters", 0.2),
+		clusters("clusters-fp8", 0.2, "-wire", "fp8"),
+		clusters("clusters-float32", 0.2, "-wire", "float32", "-compress-gradients", "float32"),
+		clusters("clusters-10", 0.1),
+		clusters("clusters-40", 0.4),
+		clusters("clusters-all-legs", 0.2, "-compress-gradients", "clusters"),
+		clusters("none-refined", 0.2, "-compensation", "none", "-compress-gradients", "clusters"),
+		clusters("clusters-none", 0.2, "-compensation", "none"),
+		clusters("interpolate-20", 0.2, "-bandwidth", "20", "-ridge", "0.003"),
+		clusters("clusters-anneal", 0.2, "-compress-anneal", "0.4"),
+		until(0.75, clusters("clusters-until-3/4", 0.2)),
+		clusters("clusters+overlap", 0.2, "-overlap", "2"),
+		clusters("clusters+nodes", 0.2, "-algorithm", "rails"),
+		clusters("clusters+micro", 0.2, "-micro", "2"),
+		clusters("clusters+nodes+micro", 0.2, "-algorithm", "rails", "-micro", "2"),
+		clusters("clusters-fp8+micro", 0.2, "-wire", "fp8", "-micro", "2"),
+		clusters("clusters-fp8+nodes+micro", 0.2, "-wire", "fp8", "-algorithm", "rails", "-micro", "2"),
+	}
+}
 
 // lossVariants are measured for their losses, after the two that others are measured by.
 func lossVariants() []variant {
@@ -76,6 +102,17 @@ func wireVariants() []variant {
 		wire("fp8-expanded", "fp8-expanded"),
 		wire("mxfp4", "mxfp4-h"),
 		wire("nvfp4", "nvfp4-h"),
+		wire("int4", "int4-h"),
+		wire("nvfp4-unrotated", "nvfp4"),
+		wire("mxfp4-unrotated", "mxfp4"),
+		wire("mxfp4+overlap", "mxfp4-h", "-overlap", "2"),
+		wire("nvfp4+overlap", "nvfp4-h", "-overlap", "2"),
+		wire("mxfp4+nodes", "mxfp4-h", "-algorithm", "rails"),
+		wire("nvfp4+nodes", "nvfp4-h", "-algorithm", "rails"),
+		wire("mxfp4+micro", "mxfp4-h", "-micro", "2"),
+		wire("nvfp4+micro", "nvfp4-h", "-micro", "2"),
+		wire("mxfp4+nodes+micro", "mxfp4-h", "-algorithm", "rails", "-micro", "2"),
+		wire("nvfp4+nodes+micro", "nvfp4-h", "-algorithm", "rails", "-micro", "2"),
 		compressed("paper-bf16", 0.2, 1, "-compensation", "identity", "-wire", "bf16"),
 		compressed("paper-bf16+overlap", 0.2, 1, "-compensation", "identity", "-wire", "bf16", "-overlap", "2"),
 		compressed("paper-bf16×1.25", 0.2, 1.25, "-compensation", "identity", "-wire", "bf16"),
@@ -100,14 +137,29 @@ func wireVariants() []variant {
 }
 
 // compressed is a variant that sends rate of the rows, and trains times as many steps. Unless flags
-// say otherwise clusters are as hashes make them, and go in float32, as do their gradients.
+// say otherwise clusters are as hashes make them, and go in float32, as do their gradients, and
+// interpolation is narrow.
 func compressed(name string, rate, times float64, flags ...string) variant {
-	for _, is := range [][]string{{"-refine", "-1"}, {"-compress-gradients", "clusters"}, {"-wire", "float32"}} {
-		if !slices.Contains(flags, is[0]) {
-			flags = append(is, flags...)
+	former := [][2]string{{"-refine", "-1"}, {"-bandwidth", "3"}, {"-ridge", "0.03"}, {"-compress-gradients", "clusters"}, {"-wire", "float32"}}
+	return variant{name: name, rate: rate, times: times, flags: slices.Concat([]string{"-compress", fmt.Sprint(rate)}, unlessSet(flags, former...))}
+}
+
+// unlessSet adds values of flags to those that have none.
+func unlessSet(flags []string, values ...[2]string) []string {
+	flags = slices.Clone(flags)
+	for _, v := range values {
+		if !slices.Contains(flags, v[0]) {
+			flags = append(flags, v[:]...)
 		}
 	}
-	return variant{name: name, rate: rate, times: times, flags: append([]string{"-compress", fmt.Sprint(rate)}, flags...)}
+	return flags
+}
+
+// clusters is a variant whose clusters are those of the library's defaults unless flags say
+// otherwise: centroids and their answers in bf16, and the gradients of all rows in four bits.
+func clusters(name string, rate float64, flags ...string) variant {
+	flags = unlessSet(flags, [2]string{"-compensation", "interpolate"}, [2]string{"-wire", "bf16"}, [2]string{"-compress-gradients", "nvfp4-h"})
+	return variant{name: name, rate: rate, times: 1, flags: slices.Concat([]string{"-compress", fmt.Sprint(rate)}, flags)}
 }
 
 // onNodes makes clusters of the rows of all four ranks.
