@@ -331,8 +331,8 @@ func TestAutoChoosesClusters(t *testing.T) {
 	}
 }
 
-// TestSampledRowsChangeNothing but what the layer knows: with gradients of all rows and of centroids,
-// with the rows of ranks and of nodes.
+// TestSampledRowsChangeNothing but what the layer knows: with gradients of all rows and of
+// centroids, with the rows of ranks and of nodes.
 func TestSampledRowsChangeNothing(t *testing.T) {
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(17, 18))

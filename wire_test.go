@@ -7,13 +7,22 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/lsh"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
 // own is a format as a codec of the program.
 type own struct{ alltoall.Format }
+
+// codebook is one of centroids of rows.
+func codebook(t *testing.T, rows blas32.General) alltoall.Codec {
+	b, err := lsh.LearnCodebook(lsh.Residual{Bits: 3, Centroids: 5}, rows)
+	require.NoError(t, err)
+	return b
+}
 
 // TestWireSameBits: what is rounded on the wire is rounded alike on one rank, where nothing
 // travels, and by every way of travelling.
@@ -23,8 +32,8 @@ func TestWireSameBits(t *testing.T) {
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
 	cfg := layersUnderTest()["dropless"]
 	drawn := alltoall.Stochastic{Format: alltoall.MXFP4H, Seed: 1}
-	all := []alltoall.Codec{alltoall.BF16, alltoall.FP16, alltoall.FP8, alltoall.Int8, alltoall.FP8Expanded, own{alltoall.FP8}, alltoall.NVFP4H, drawn}
-	for _, f := range fewer[alltoall.Codec](all, alltoall.BF16, own{alltoall.FP8}, drawn) {
+	all := []alltoall.Codec{alltoall.BF16, alltoall.FP16, alltoall.FP8, alltoall.Int8, alltoall.FP8Expanded, own{alltoall.FP8}, alltoall.NVFP4H, drawn, codebook(t, x)}
+	for _, f := range fewer[alltoall.Codec](all, alltoall.BF16, own{alltoall.FP8}, drawn, all[len(all)-1]) {
 		cfg.Wire = alltoall.Everywhere(f)
 		want := trainTwiceWith(t, inprocWorlds(1), cfg, x, dy, router.Batch{}, []int{bitsTokens})
 		for _, ranks := range fewer([]int{2, 4}, 2) {

@@ -9,6 +9,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/check"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
@@ -117,7 +118,7 @@ func NewCodebook(r Residual, centroids blas32.General) (*Codebook, error) {
 		return nil, err
 	}
 	if err := check.Matrix(centroids, centroids.Cols); err != nil {
-		return nil, fmt.Errorf("lsh: centroids of a codebook: %w", err)
+		return nil, errtext.Errorf("lsh: centroids of a codebook: %w", err)
 	}
 	var own mat.Buffer
 	b := &Codebook{residual: r, centroids: own.Matrix(centroids.Rows, centroids.Cols)}

@@ -59,15 +59,24 @@ func (s *Stage) EndStep(ctx context.Context, comm *collective.Comm, step int) er
 	if s == nil || !s.samples(step) {
 		return nil
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	sums := []float64{s.watch.seen.off, s.watch.seen.all}
-	s.watch.seen = squares{}
+	seen := s.takeSeen()
+	sums := []float64{seen.off, seen.all}
 	if err := comm.AllReduceFloat64(ctx, sums, collective.Sum); err != nil {
 		return fmt.Errorf("summing the errors of answers: %w", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.watch.judge(squares{sums[0], sums[1]})
 	return nil
+}
+
+// takeSeen returns what this rank has seen, and forgets it.
+func (s *Stage) takeSeen() squares {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seen := s.watch.seen
+	s.watch.seen = squares{}
+	return seen
 }
 
 // List lists what the stage has learned that decides on the bits of later passes.
