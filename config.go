@@ -92,7 +92,8 @@ type Config struct {
 	// Overlap lets experts compute while rows travel. Its zero value does one after the other.
 	Overlap Overlap
 	// MaxRows bounds the rows that a rank receives in one dispatch, at most 2³¹−1; 0 means
-	// alltoall.DefaultMaxRows. The number of groups of tokens times that of experts has a bound of
+	// alltoall.DefaultMaxRows. In the backward pass of a compressed one all rows count, not their
+	// centroids alone. The number of groups of tokens times that of experts has a bound of
 	// its own, alltoall.MaxCounts.
 	MaxRows int
 }

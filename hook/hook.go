@@ -62,14 +62,17 @@ type Points struct {
 	// reads them. In rows of padding are zeros.
 	Start Func
 	// BeforeDispatch is given the rows for each rank, this one too, before they leave; if rows are
-	// compressed, their centroids. In a backward pass they are the gradients of answers.
+	// compressed, their centroids. In a backward pass they are the gradients of answers, also those
+	// of centroids, of which the parameters of experts learn.
 	BeforeDispatch Func
 	// AfterDispatch is given rows that have come for the experts hosted here.
 	AfterDispatch Func
-	// BeforeCombine is given the experts' answers, or in a backward pass their gradients of rows.
+	// BeforeCombine is given the experts' answers, or in a backward pass their gradients of rows: of
+	// all rows, where the gradients of all travel beside those of centroids
+	// (switchyard.Compression.Gradients).
 	BeforeCombine Func
 	// AfterCombine is given the answers that have come back from each rank, this one too, to the
-	// rows of BeforeDispatch.
+	// rows of BeforeDispatch; in a backward pass what BeforeCombine has left.
 	AfterCombine Func
 	// End is given the output, or in a backward pass the gradient of the tokens.
 	End Func

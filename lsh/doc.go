@@ -8,7 +8,11 @@
 //	rows      ──Compress────────▶ centroids ─▶ (experts) ─▶ outputs ──Restore─────────▶ row outputs
 //	gradients ◀─CompressBackward─ … ◀──────────────────────────────── RestoreBackward ── gradients
 //
-// Gradients are exact, with clusters and interpolation weights held constant.
+// Gradients are exact, with clusters and interpolation weights held constant. Yet those of rows are
+// far from the gradients without compression, however many rows there are: the gradient of an
+// output is no function of the row, so that a mean over a cluster says little of one of its rows. A
+// layer of package switchyard therefore sends the gradients of all rows in few bits, and takes
+// CompressBackward's only on request (switchyard.Compression.ClusterGradients).
 //
 // [Residual] and [Codebook] are another use of centroids: a codec that writes every row, as the
 // difference from one of a few centroids that both sides have. What is said below is not of them.

@@ -37,11 +37,12 @@ type Config struct {
 	// Links are the costs of messages, by which alltoall.Auto chooses; if they are not given it
 	// takes alltoall.Direct.
 	Links links.Links
-	// Compression, if not nil, sends rows for one expert that are alike as one, their mean, and makes
-	// their answers of that one's (LSH-MoE, Nie et al. 2024; see package lsh). Each rank compresses
-	// its own rows, and experts get fewer of them. It is for training: it is not causal, and
-	// [Pass.DispatchExact] leaves it out. Its zero value, &lsh.Config{}, sends a fifth of the rows.
-	// A compensation with parameters (LearnedGain, LearnedChannels) needs a layer.
+	// Compression, if not nil, sends rows for one expert that are alike as one, their mean, and
+	// makes their answers of that one's (LSH-MoE, Nie et al. 2024; see package lsh), both ways: the
+	// gradients too are those of means. Each rank compresses its own rows, and experts get fewer of
+	// them. It is for training: it is not causal, and [Pass.DispatchExact] leaves it out. Its zero
+	// value, &lsh.Config{}, sends a fifth of the rows. A compensation with parameters (LearnedGain,
+	// LearnedChannels) needs a layer.
 	Compression *lsh.Config
 	// MaxRows bounds the rows that a rank receives in one dispatch, at most 2³¹−1; 0 means
 	// alltoall.DefaultMaxRows. One rank's rows beyond it are refused on every rank. If only those of
