@@ -41,8 +41,9 @@ type Config struct {
 	Gain float32
 	// Bandwidth and Ridge shape [Interpolate]: the squared width of the kernel is Bandwidth times
 	// the mean squared distance of a row from its centroid; Ridge is added to the kernel matrix's
-	// diagonal. 0 stands for 20 and 0.003, which came within a tenth of the best error with 250 to
-	// 4000 rows in a group.
+	// diagonal. Where one is 0, it is chosen in each pass, by how well the answers of some centroids
+	// are found from those of others: that adapts to the expert, the rows and the wire format of
+	// answers.
 	Bandwidth, Ridge float32
 	// Seed fixes the rotations.
 	Seed uint64
@@ -99,7 +100,8 @@ const (
 	// Gaussian kernel, around the mean of the answers, among at most 256 centroids at a time. It
 	// sends no more bytes. It is the default because it lost the least quality in measurements. A
 	// row for which the regression cannot be solved, or whose answer would not be finite, is
-	// answered as under None.
+	// answered as under None; so are all rows of a block whose answers None is expected to find
+	// better, if Bandwidth or Ridge is 0.
 	Interpolate Compensation = iota
 	// Identity answers E(c) + x − c, as the paper does: it assumes that the expert passes small
 	// differences on unchanged. An expert that returns its input gives every row back exactly: the
@@ -153,12 +155,6 @@ func (c Config) withDefaults() Config {
 	orInt(&c.Refine, 1)
 	if c.Rate == 0 {
 		c.Rate = 0.2
-	}
-	if c.Bandwidth == 0 {
-		c.Bandwidth = 20
-	}
-	if c.Ridge == 0 {
-		c.Ridge = 0.003
 	}
 	return c
 }

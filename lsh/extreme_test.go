@@ -177,6 +177,7 @@ func TestScaleOfRowsDoesNotCount(t *testing.T) {
 	const rows, dim = 200, 24
 	x, dy, expert := clumps(r, rows, dim, 12, 0.4), matrix(r, rows, dim), matrix(r, dim, dim)
 	for _, cfg := range []Config{{Rate: 0.2, Refine: -1}, {Rate: 0.4}, {Rate: 0.3, Centre: Origin}} {
+		cfg.Bandwidth, cfg.Ridge = 20, 0.003
 		want := passOf(t, cfg, x, dy, expert)
 		for _, exponent := range []int{-100, -60, -20, 10, 60, 120} {
 			scaled := like(x)

@@ -153,7 +153,6 @@ func checkGradients(t *testing.T, r *rand.Rand, cfg Config) {
 	}
 	centroids, p := c.Compress(x, ends)
 	f := reference{clusters: p.Clusters(), kind: cfg.Compensation, dy: widen(dy)}
-	p.Prepare()
 	for g := range ends {
 		n := cfg.Compensation.gainsOf(dim)
 		gains := map[Compensation][]float64{Identity: {1}, Gain: {float64(cfg.Gain)}}[cfg.Compensation]
@@ -172,12 +171,11 @@ func checkGradients(t *testing.T, r *rand.Rand, cfg Config) {
 			}
 		}
 		f.experts = append(f.experts, m)
-		if cfg.Compensation == Interpolate {
-			f.weights = append(f.weights, widen(p.Weights(g)))
-		}
+		begin, end, first, last := p.clusters.Group(g)
+		f.weights = append(f.weights, widen(like(blas32.General{Rows: end - begin, Cols: last - first})))
 	}
 	wx := widen(x)
-	wantY, wideAnswers := f.forward(wx)
+	_, wideAnswers := f.forward(wx)
 	answers, y, dx := like(centroids), like(x), like(x)
 	for k := range wideAnswers {
 		for j, v := range wideAnswers[k] {
@@ -185,6 +183,12 @@ func checkGradients(t *testing.T, r *rand.Rand, cfg Config) {
 		}
 	}
 	p.Restore(y, answers)
+	for g := range ends {
+		if cfg.Compensation == Interpolate {
+			f.weights[g] = widen(p.Weights(g))
+		}
+	}
+	wantY, _ := f.forward(wx)
 	dCentroids := like(centroids)
 	f.expertBackward(dCentroids, p.RestoreBackward(dy), wideAnswers)
 	p.CompressBackward(dx, dCentroids)

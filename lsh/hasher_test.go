@@ -111,9 +111,10 @@ func TestTheSameOnEveryMachine(t *testing.T) {
 		{Config{Compensation: Identity, Refine: -1}, wantDefault},
 		{Config{Family: Hyperplane, Centre: Origin, Seed: 5, Compensation: Identity, Refine: -1}, wantHyperplane},
 		{Config{Refine: 1, Compensation: Interpolate, Bandwidth: 3, Ridge: 0.03, Width: 5}, wantRefined},
+		{Config{}, wantChosen},
 		{Config{Bucketing: Controlled, Compensation: Gain, Gain: 0.3, Refine: -1}, wantControlled},
 	} {
-		if c.cfg.Refine > 0 && !gemm.Exact {
+		if c.cfg.Refine >= 0 && !gemm.Exact {
 			continue // its products come from a library that does not define their bits
 		}
 		require.Equal(t, c.want, digest(t, c.cfg), "%+v", c.cfg)

@@ -36,8 +36,15 @@ const (
 type block struct {
 	first, end int     // centroids
 	rows       []int32 // that are not alone in their clusters
-	memory     mat.Buffer
-	weights    blas32.General // rows × centroids
+	flat       bool    // rows get the answers of their own centroids
+	// The kernel's squared width is unit times the band, which is 1 if Config.Bandwidth is set, and
+	// at least least.
+	unit, least float32
+	apart       float32 // mean squared distance of rows from their centroids
+
+	memory, nearMemory mat.Buffer
+	near               blas32.General // squared distances between centroids
+	weights            blas32.General // rows × centroids; before they are computed, squared distances
 }
 
 // interpolant is the memory for the weights of one block.
@@ -49,11 +56,12 @@ type interpolant struct {
 	own                 []float32 // squared distances between rows and their centroids
 	all                 []int32
 	spd                 spd
+	trial               trial
 }
 
-// Prepare computes the weights of [Interpolate]. Restore computes them otherwise: a caller that
-// calls Prepare while the centroids are at the experts hides that time. Under another compensation
-// it does nothing.
+// Prepare computes what the weights of [Interpolate] need of the rows; if Bandwidth and Ridge are
+// given, the weights. Restore does it otherwise: a caller that calls Prepare while the centroids
+// are at the experts hides that time. Under another compensation it does nothing.
 func (p *Pass) Prepare() {
 	if p.stage != compressed {
 		panic("lsh: Prepare out of turn")
@@ -64,13 +72,13 @@ func (p *Pass) Prepare() {
 	for len(p.weights) < p.c.groups {
 		p.weights = append(p.weights, nil)
 	}
-	p.c.each(p, (*worker).weigh)
+	p.c.each(p, (*worker).divide)
 	p.ready = true
 }
 
-// weigh cuts the centroids of each class of a row group's rows into blocks of about one size and
-// computes their weights.
-func (w *worker) weigh(p *Pass, g int) {
+// divide cuts the centroids of each class of a row group's rows into blocks of about one size, and
+// measures them.
+func (w *worker) divide(p *Pass, g int) {
 	_, _, first, _ := p.clusters.Group(g)
 	begin, at := first, 0
 	for _, classEnd := range p.classEnds[g] {
@@ -82,16 +90,19 @@ func (w *worker) weigh(p *Pass, g int) {
 			}
 			b := &p.weights[g][at]
 			b.first, b.end = begin+i*(end-begin)/n, begin+(i+1)*(end-begin)/n
-			w.weighBlock(p, b)
+			w.measureBlock(p, b)
 			at++
 		}
 		begin = end
 	}
 	p.weights[g] = p.weights[g][:at]
+	if cfg := p.c.cfg; cfg.Bandwidth > 0 && cfg.Ridge > 0 {
+		w.weigh(p, g)
+	}
 }
 
-// weighBlock computes the weights of a block.
-func (w *worker) weighBlock(p *Pass, b *block) {
+// measureBlock lists the rows of a block and finds their distances.
+func (w *worker) measureBlock(p *Pass, b *block) {
 	b.rows = b.rows[:0]
 	for k := b.first; k < b.end; k++ {
 		if m := p.members(k); len(m) > 1 {
@@ -99,33 +110,63 @@ func (w *worker) weighBlock(p *Pass, b *block) {
 		}
 	}
 	b.weights = b.memory.Matrix(len(b.rows), b.end-b.first)
-	if len(b.rows) > 0 {
-		w.interpolant.weigh(p, b, p.c.cfg)
+	if b.flat = true; len(b.rows) > 0 {
+		w.interpolant.measure(p, b, p.c.cfg.Bandwidth)
+	}
+}
+
+// measure finds a block's squared distances and the kernel's unit of width. It leaves the block
+// flat if a number is not finite, and if all rows are equal to their centroids.
+func (t *interpolant) measure(p *Pass, b *block, bandwidth float32) {
+	m := b.end - b.first
+	nodes, points, ok := t.load(p, b)
+	if !ok || f32.Sum(t.own) == 0 {
+		return
+	}
+	b.near = b.nearMemory.Matrix(m, m)
+	gemm.Gemm(blas.NoTrans, blas.Trans, nodes, nodes, 0, b.near)
+	gemm.Gemm(blas.NoTrans, blas.Trans, points, nodes, 0, b.weights)
+	distances(b.near, t.nodeSq, t.nodeSq)
+	distances(b.weights, t.rowSq, t.nodeSq)
+	b.unit = min(f32.Sum(t.nodeSq)/float32(m), 2*t.median(t.nodeSq)) // a few far ones do not count
+	if bandwidth > 0 {
+		// Rows that are alone count as rows at no distance.
+		total := len(p.order[p.begin[b.first]:p.begin[b.end]])
+		b.unit = t.width(bandwidth, total)
+	}
+	b.apart = f32.Sum(t.own) / float32(len(b.rows))
+	b.least = uncertain * max(slices.Max(t.nodeSq), slices.Max(t.rowSq))
+	b.flat = !(b.width(1) > 0)
+}
+
+// width is the squared width of the kernel at a band.
+func (b *block) width(band float32) float32 { return max(band*b.unit, b.least) }
+
+// weigh computes the weights of a row group.
+func (w *worker) weigh(p *Pass, g int) {
+	for i := range p.weights[g] {
+		w.interpolant.weigh(p, &p.weights[g][i])
 	}
 }
 
 // weigh computes W = A + (1 − A·1)·1ᵀ/m with A = k(X, C)·(k(C, C) + ridge)⁻¹ and k(u, v) =
 // exp(−|u−v|²/2h²).
-func (t *interpolant) weigh(p *Pass, b *block, cfg Config) {
+func (t *interpolant) weigh(p *Pass, b *block) {
+	s := shape{own: true}
+	if !b.flat {
+		s = t.choose(p, b)
+	}
+	if s.own {
+		for i := range b.rows {
+			b.own(p, i)
+		}
+		return
+	}
 	m := b.end - b.first
-	nodes, points, ok := t.load(p, b)
-	if !ok {
-		onlyOwn(p, b)
-		return
-	}
 	between, toward := t.between.Matrix(m, m), t.toward.Matrix(len(b.rows), m)
-	gemm.Gemm(blas.NoTrans, blas.Trans, nodes, nodes, 0, between)
-	gemm.Gemm(blas.NoTrans, blas.Trans, points, nodes, 0, toward)
-	// Rows that are alone count as rows at no distance.
-	total := len(p.order[p.begin[b.first]:p.begin[b.end]])
-	h2 := t.width(cfg.Bandwidth, total)
-	if !(h2 > 0) {
-		onlyOwn(p, b)
-		return
-	}
-	kernel(between, t.nodeSq, t.nodeSq, h2)
-	kernel(toward, t.rowSq, t.nodeSq, h2)
-	inverse := t.spd.invert(between, cfg.Ridge)
+	kernel(between, b.near, b.width(s.band))
+	kernel(toward, b.weights, b.width(s.band))
+	inverse := t.spd.invert(between, s.ridge)
 	gemm.Gemm(blas.NoTrans, blas.NoTrans, toward, inverse, 0, b.weights)
 	for i := range b.weights.Rows {
 		w := mat.Row(b.weights, i)
@@ -142,16 +183,17 @@ func (t *interpolant) weigh(p *Pass, b *block, cfg Config) {
 // width returns the squared width of the kernel for the given number of rows.
 func (t *interpolant) width(bandwidth float32, rows int) float32 {
 	sum := f32.Sum(t.own)
-	if sum == 0 {
-		return 0
-	}
 	h2 := bandwidth * sum / float32(rows)
 	if slices.Max(t.own) > farOff*sum/float32(rows) {
-		t.sorted = append(t.sorted[:0], t.own...)
-		slices.Sort(t.sorted)
-		h2 = min(h2, bandwidth*widened*t.sorted[len(t.sorted)/2])
+		h2 = min(h2, bandwidth*widened*t.median(t.own))
 	}
-	return max(h2, uncertain*max(slices.Max(t.nodeSq), slices.Max(t.rowSq)))
+	return h2
+}
+
+func (t *interpolant) median(v []float32) float32 {
+	t.sorted = append(t.sorted[:0], v...)
+	slices.Sort(t.sorted)
+	return t.sorted[len(t.sorted)/2]
 }
 
 // load measures a block's centroids and rows from the mean of its centroids, so that products lose
@@ -220,23 +262,25 @@ func measured(dst []float32, scale float32, x, origin []float32) float32 {
 	return f32.Dot(dst, dst)
 }
 
-// kernel turns products into the kernel's values.
-func kernel(m blas32.General, rowSq, colSq []float32, h2 float32) {
-	scale := -1 / (2 * h2)
+// distances turns products into squared distances.
+func distances(m blas32.General, rowSq, colSq []float32) {
 	for i := range m.Rows {
 		v := mat.Row(m, i)
 		for k := range v {
-			v[k] = float32(max(rowSq[i]+colSq[k]-2*v[k], 0) * scale)
+			v[k] = max(rowSq[i]+colSq[k]-2*v[k], 0)
 		}
-		f32.Exp(v, v)
 	}
 }
 
-// onlyOwn gives every row of a block its own centroid's answer, for rows that are all equal to
-// their centroids.
-func onlyOwn(p *Pass, b *block) {
-	for i := range b.rows {
-		b.own(p, i)
+// kernel sets dst to the kernel's values at squared distances.
+func kernel(dst, distances blas32.General, h2 float32) {
+	scale := -1 / (2 * h2)
+	for i := range dst.Rows {
+		v := mat.Row(dst, i)
+		for k, d := range mat.Row(distances, i) {
+			v[k] = float32(d * scale)
+		}
+		f32.Exp(v, v)
 	}
 }
 

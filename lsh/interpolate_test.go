@@ -75,7 +75,7 @@ func slowWeights(x, c blas32.General, of []int32, size []int, bandwidth, ridge f
 
 func TestWeightsAreTheRegressions(t *testing.T) {
 	r := seeded(t)
-	for _, cfg := range []Config{{Rate: 0.3}, {Rate: 0.1, Bandwidth: 8, Ridge: 0.003}, {Rate: 0.6, Bandwidth: 0.3, Ridge: 0.3}} {
+	for _, cfg := range []Config{{Rate: 0.3, Bandwidth: 3, Ridge: 0.03}, {Rate: 0.1, Bandwidth: 8, Ridge: 0.003}, {Rate: 0.6, Bandwidth: 0.3, Ridge: 0.3}} {
 		cfg.Compensation = Interpolate
 		const rows, dim = 120, 30
 		x := clumps(r, rows, dim, 10, 0.4)

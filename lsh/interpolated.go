@@ -11,6 +11,9 @@ import (
 
 // blend sets the answers of a row group's rows to the weighted answers of its centroids.
 func (w *worker) blend(p *Pass, g int) {
+	if cfg := p.c.cfg; cfg.Bandwidth == 0 || cfg.Ridge == 0 {
+		w.weigh(p, g)
+	}
 	for i := range p.weights[g] {
 		b := &p.weights[g][i]
 		answers := mat.Rows(p.from, b.first, b.end)
@@ -90,11 +93,12 @@ func (b *block) addInfinite(p *Pass, d blas32.General) {
 	}
 }
 
-// Weights returns the weights of [Interpolate] for a row group, after Prepare or Restore: its rows
-// × its centroids, in a new matrix. Weights of answers that are not blended are 0. Restore changes
-// those of the rows that it cannot interpolate.
+// Weights returns the weights of [Interpolate] for a row group after Restore, or, if Bandwidth and
+// Ridge are given, after Prepare: its rows × its centroids, in a new matrix. Weights of answers
+// that are not blended are 0. Restore changes those of the rows that it cannot interpolate.
 func (p *Pass) Weights(g int) blas32.General {
-	if !p.ready {
+	chosen := p.c.cfg.Bandwidth == 0 || p.c.cfg.Ridge == 0
+	if !p.ready || chosen && p.stage < restored {
 		panic("lsh: Weights before they are computed")
 	}
 	begin, end, first, last := p.clusters.Group(g)

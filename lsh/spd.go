@@ -35,6 +35,36 @@ func (s *spd) invert(a blas32.General, ridge float32) blas32.General {
 	return out
 }
 
+// leftOut returns two sums of squared errors of the regression of y on the kernel matrix a, over
+// the elements of y, whose columns follow each other. left is for what is found for an element from
+// the others, v/d with v = (a + ridge)⁻¹·y and the inverse's diagonal d; kept for what is found
+// from all, ridge·v (Rasmussen and Williams 2006, §5.4.2). It overwrites y.
+func (s *spd) leftOut(a blas32.General, ridge float32, y []float64) (left, kept float64) {
+	s.n = a.Rows
+	s.lower = mat.Reuse(s.lower, 2*s.n*s.n)
+	s.factor(a, float64(ridge))
+	s.invertFactor()
+	for ; len(y) > 0; y = y[s.n:] {
+		column := y[:s.n]
+		s.solveLower(column)
+		for j := range column {
+			v := s.column(j)[j:]
+			e, d := dot(v, column[j:]), dot(v, v)
+			left += float64(e * e / (d * d))
+			kept += float64(e * e)
+		}
+	}
+	return left, kept * float64(ridge) * float64(ridge)
+}
+
+// solveLower sets y to the inverse of L times y.
+func (s *spd) solveLower(y []float64) {
+	for i := range y {
+		li := s.row(i)
+		y[i] = (y[i] - dot(li[:i], y[:i])) / li[i]
+	}
+}
+
 // row is row i of L.
 func (s *spd) row(i int) []float64 { return s.lower[i*s.n : (i+1)*s.n] }
 
