@@ -35,7 +35,8 @@ type Adam struct {
 	// counts.
 	Groups []ParamGroup
 	// Moments is how m and v are kept between updates. It may be changed: what there is of a set is
-	// rewritten at the next update or call of State.
+	// rewritten at the next update or call of State. A checkpoint is loaded into moments of the form
+	// that it was saved in.
 	Moments Moments
 
 	complete bool // made by NewAdam or used before: zeros are meant

@@ -15,6 +15,9 @@ import (
 
 // TestShort trains each kind of moments for two steps.
 func TestShort(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it trains")
+	}
 	file := filepath.Join(t.TempDir(), "rows.json")
 	var stdout, stderr bytes.Buffer
 	require.Zero(t, Run(context.Background(), []string{"-short", "-json", file}, &stdout, &stderr), stderr.String())

@@ -14,13 +14,14 @@ func TestResultIsOneObject(t *testing.T) {
 	want := result{
 		Ranks: 4, Transport: "tcp", Steps: 20, Seed: 7, LossFirst: 5.5, LossLast: 3.25, ValLoss: 3.5, BigramValLoss: 2.5,
 		TokensPerSecond: 1000, WireBytes: 1 << 40, DroppedTokens: 3, ParamSHA256: "ab",
+		Parameters: 12, MomentBytes: 96,
 		Router: "topk", ExpertLoad: [][]int{{1, 2}},
 	}
 	require.NoError(t, want.write(path))
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.Equal(t, `{"ranks":4,"transport":"tcp","steps":20,"seed":7,"loss_first":5.5,"loss_last":3.25,"val_loss":3.5,`+
-		`"val_loss_trained":0,"bigram_val_loss":2.5,"tokens_per_second":1000,"wire_bytes":1099511627776,"sum_bytes":0,"step_ms":0,"exchange_share":0,"course":null,"dropped_tokens":3,"param_sha256":"ab","router":"topk","looks_ahead":false,"expert_load":[[1,2]]}`+"\n", string(text))
+		`"val_loss_trained":0,"bigram_val_loss":2.5,"tokens_per_second":1000,"wire_bytes":1099511627776,"sum_bytes":0,"step_ms":0,"exchange_share":0,"course":null,"dropped_tokens":3,"param_sha256":"ab","parameters":12,"moment_bytes":96,"router":"topk","looks_ahead":false,"expert_load":[[1,2]]}`+"\n", string(text))
 	var got result
 	require.NoError(t, json.Unmarshal(text, &got))
 	require.Equal(t, want, got)

@@ -17,7 +17,8 @@ type Estimate struct {
 	// more for experts whose gradient has more than two leaves; and two of what ranks share if sums
 	// are rounded.
 	Gradients int64
-	// Moment is one number for each parameter: Adam keeps two of them, SGD with momentum one.
+	// Moment is one number for each parameter: Adam keeps two of them, SGD with momentum one. In
+	// fewer bits, as of expert.FP8Moments, they take less.
 	Moment int64
 	// Balanced is a pass in which each expert gets as many rows as any other, and Worst one in which
 	// all tokens that may choose the experts of this rank do.
