@@ -242,3 +242,27 @@ func TestSecondMomentsStayRight(t *testing.T) {
 		require.Less(t, math.Sqrt(squares), most[1], "%v: root of the mean square of octaves", m)
 	}
 }
+
+// TestVelocityInFewBits is that of float32 with the numbers that the codes stand for, which are
+// written again afterwards.
+func TestVelocityInFewBits(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	const n = 200
+	for _, m := range fewBits {
+		p, q := vector(gradient(r, n)...), vector(make([]float32, n)...)
+		few, plain := &expert.SGD{LR: 0.1, Momentum: 0.9, WeightDecay: 0.1, Moments: m}, &expert.SGD{LR: 0.1, Momentum: 0.9, WeightDecay: 0.1}
+		for range 5 {
+			copy(q.Value, p.Value)
+			v := plain.State(q).Moments[0].Data
+			formatsOf(m)[0].Decode(v, few.State(p).Moments[0].Codes)
+			grad := gradient(r, n)
+			few.Update(p, grad)
+			plain.Update(q, grad)
+			require.Equal(t, q.Value, p.Value, "%v", m)
+			codes := few.State(p).Moments[0].Codes
+			want := make([]byte, len(codes))
+			formatsOf(m)[0].Encode(want, v)
+			require.Equal(t, want, codes, "%v", m)
+		}
+	}
+}
