@@ -63,7 +63,7 @@ type Compression struct {
 	// [expert.RowGradients] for that.
 	Gradients alltoall.Codec
 	// ClusterGradients has gradients of centroids travel, and no others, as in LSH-MoE; then the
-	// gradient of the tokens is exact for clusters that are held. CompressAuto implies it.
+	// gradient of the tokens is exact for clusters that are held.
 	ClusterGradients bool
 	// Nodes makes clusters of the rows of a node (Config.Topology) instead of those of a rank: the
 	// rows of its ranks for one expert are gathered on one of them first. The more rows are
@@ -148,7 +148,7 @@ type CompressionStats struct {
 
 // rowGradients is the codec of the gradients of all rows, or nil if gradients are clustered.
 func (c Compression) rowGradients() alltoall.Codec {
-	if c.When != CompressAlways || c.ClusterGradients {
+	if c.When == CompressNever || c.ClusterGradients {
 		return nil
 	}
 	return cmp.Or[alltoall.Codec](c.Gradients, alltoall.NVFP4H)
@@ -177,7 +177,7 @@ func (b *builder) newCompression(exchange alltoall.Config) (*compression.Stage, 
 		Links: l.cfg.Links, Turn: l.stages.Turn, Exchanging: &l.stats.exchanging,
 	}
 	if how.When == CompressAuto {
-		cfg.Auto = compression.NewPolicy(how.Budget, l.cfg.Wire, how.LSH.Rate, b.oneCopy)
+		cfg.Auto = compression.NewPolicy(how.Budget, l.cfg.Wire, how.LSH.Rate, how.rowGradients(), b.oneCopy)
 	}
 	return compression.Build(cfg, compression.Ranks{
 		Layout: b.at, Exchange: exchange, View: w.views.Of, Nodes: how.Nodes, Gradients: how.rowGradients(),

@@ -313,6 +313,7 @@ func TestAutoGoesByLinks(t *testing.T) {
 	require.Regexp(t, "^between nodes: mxfp4-h, 0.13× the bytes; within a node: float32; .*; loses 0.030 of 0.05 allowed$", stats[0].Choice)
 	for _, s := range stats {
 		require.Equal(t, s.Rows, s.Travelled, "clusters of so few rows lose too much")
+		require.Less(t, s.BytesAfter, s.BytesBefore/2+s.BytesBefore/10, "two thirds cross")
 	}
 	stats = autoStats(t, Config{}, 1e-6)
 	require.Regexp(t, "^between nodes: float32; within a node: float32; ", stats[0].Choice)
@@ -323,10 +324,16 @@ func TestAutoGoesByLinks(t *testing.T) {
 // TestAutoChoosesClusters if the budget allows what they lose, on all ranks alike.
 func TestAutoChoosesClusters(t *testing.T) {
 	how := Compression{Budget: 1e6, LSH: lsh.Config{Rate: 0.1}}
-	for _, cfg := range []Config{{Compression: how}, {Compression: how, Wire: alltoall.Everywhere(alltoall.BF16)}} {
+	clustered := how
+	clustered.ClusterGradients = true
+	for _, cfg := range []Config{
+		{Compression: clustered}, {Compression: clustered, Wire: alltoall.Everywhere(alltoall.BF16)},
+		{Compression: how}, {Compression: how, Wire: alltoall.Everywhere(alltoall.BF16)},
+	} {
 		for _, s := range autoStats(t, cfg, 1e6) {
 			require.Regexp(t, "^clusters, 0.1 of the rows, in ", s.Choice)
 			require.Less(t, s.Travelled, s.Rows/2)
+			require.Less(t, s.BytesAfter, s.BytesBefore/4)
 		}
 	}
 }

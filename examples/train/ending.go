@@ -26,6 +26,11 @@ func (j *job) tell(held report, sample []byte) {
 	for i, load := range held.load {
 		fmt.Fprintf(j.out, "expert load of block %d, held-out text:\n%s\n", 2*i+1, barChart(load))
 	}
+	for i, l := range j.layers {
+		if choice := l.Stats().Compression.Choice; choice != "" {
+			fmt.Fprintf(j.out, "rows of block %d: %s\n", 2*i+1, choice)
+		}
+	}
 	fmt.Fprintf(j.out, "parameters: sha256 %s\n", r.ParamSHA256)
 }
 

@@ -12,7 +12,7 @@ import (
 
 // lossy tells whether rows change on their way in training: as clusters, or in formats of few bits.
 func (o *options) lossy() bool {
-	return o.compress > 0 || o.wire != defaultWire && o.wire != alltoall.Float32.String()
+	return o.compress > 0 || o.compressAuto || o.wire != defaultWire && o.wire != alltoall.Float32.String()
 }
 
 // buildExact makes layers that evaluate in the places of those that train, where these change rows:

@@ -19,7 +19,7 @@ var compensations = map[string]lsh.Compensation{
 
 // compression is what -compress and its companions ask for.
 func (o *options) compression() switchyard.Compression {
-	if o.compress == 0 {
+	if o.compress == 0 && !o.compressAuto {
 		return switchyard.Compression{}
 	}
 	c := switchyard.Compression{When: switchyard.CompressAlways, LSH: lsh.Config{
@@ -30,7 +30,7 @@ func (o *options) compression() switchyard.Compression {
 		c.LSH.Rate, c.Rates = 0, o.annealed()
 	}
 	if o.compressAuto {
-		c.When = switchyard.CompressAuto
+		c.When, c.Budget = switchyard.CompressAuto, o.budget
 	}
 	if c.ClusterGradients = o.gradients == clustered; !c.ClusterGradients {
 		c.Gradients = formatNamed(o.gradients)

@@ -40,6 +40,13 @@ func TestExchangeFlags(t *testing.T) {
 	require.Equal(t, alltoall.Everywhere(alltoall.BF16), o.wireFormat())
 	require.Equal(t, alltoall.NVFP4H, o.layerConfig(1).Sums)
 	require.Equal(t, switchyard.Overlap{Degree: 2, Auto: true}, o.layerConfig(1).Overlap)
+	o, err = parse([]string{"-compress-auto", "-budget", "0.1", "-node-ranks", "2"}, new(bytes.Buffer))
+	require.NoError(t, err)
+	require.Equal(t, switchyard.CompressAuto, o.compression().When)
+	require.InDelta(t, 0.1, o.compression().Budget, 0)
+	require.Zero(t, o.compression().LSH.Rate, "any")
+	require.Equal(t, alltoall.Wire{}, o.wireFormat(), "layers choose")
+	require.True(t, o.lossy())
 	for name, want := range map[string]alltoall.Codec{"clusters": nil, "bf16": alltoall.BF16} {
 		o, err = parse([]string{"-compress", "0.2", "-compress-gradients", name}, new(bytes.Buffer))
 		require.NoError(t, err)

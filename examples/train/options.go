@@ -58,6 +58,7 @@ type options struct {
 	ridge        float64
 	hash         string
 	compressAuto bool
+	budget       float64
 	compressNode bool
 	compressFrom int
 	compressTill int
@@ -205,7 +206,7 @@ func (o *options) declareModel(f *flagSet) {
 // declareExchange adds the flags of how rows travel between ranks, and when.
 func (o *options) declareExchange(f *flagSet) {
 	integer(f, &o.link, "link", 0, 0, large, "Mbit/s of each rank's link, with -transport inproc: to see what a slow network does; 0 is none")
-	choice(f, &o.wire, "wire", "format of rows where they travel; default is float32, or bf16 with -compress", append([]string{defaultWire}, alltoall.FormatNames()...)...)
+	choice(f, &o.wire, "wire", "format of rows where they travel; default is float32, or bf16 with -compress, or chosen with -compress-auto", append([]string{defaultWire}, alltoall.FormatNames()...)...)
 	choice(f, &o.sums, "sums", "format in which gradients are summed over the ranks, with error feedback; other than float32 the parameters depend on the number of ranks", alltoall.FormatNames()...)
 	f.BoolVar(&o.noExperts, "no-experts", false, "have experts answer nothing: what they are worth is what is lost")
 	integer(f, &o.overlap, "overlap", 0, 0, 64, "chunks of an exchange, of which experts compute one while another travels; with -overlap-auto the most")
@@ -229,7 +230,8 @@ func (o *options) declareCompression(f *flagSet) {
 	number(f, &o.anneal, "compress-anneal", 0, 0, 1, "the share of the rows in the last step that is compressed: it moves evenly from that of -compress to this one; 0 keeps it")
 	number(f, &o.maxError, "compress-max-error", 0, 0, large, "have each layer stop compressing while its answers are further than this from true ones, relative to those; 0 is no bound")
 	choice(f, &o.gradients, "compress-gradients", "format of the gradients of all rows in compressed passes, or clusters for those of centroids alone", gradientFormats()...)
-	f.BoolVar(&o.compressAuto, "compress-auto", false, "have each rank compress only while it finds that it pays, with -compress")
+	f.BoolVar(&o.compressAuto, "compress-auto", false, "have layers choose formats of rows, unless -wire gives one, or clusters, at the rate of -compress or any, by least time; with -node-ranks")
+	number(f, &o.budget, "budget", 0, -1, 100, "share of the experts' gain that -compress-auto may lose, by prediction; 0 stands for 0.05, -1 for nothing")
 }
 
 // declareFiles adds the flags of what is read and of what is told.

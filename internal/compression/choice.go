@@ -51,11 +51,13 @@ type formatPrice struct {
 
 // clusterPrice is of passes in which all rows are clustered, for one row.
 type clusterPrice struct {
-	rate    float64         // clusters per row
-	format  alltoall.Format // of what stands for clusters
-	bytes   float64         // on all legs
-	seconds float64         // without those on links, less what experts save
-	lost    float64
+	rate   float64         // clusters per row
+	format alltoall.Format // of what stands for clusters
+	// gradients is the codec of those of all rows, nil if they are clustered.
+	gradients alltoall.Codec
+	bytes     float64 // on all legs
+	seconds   float64 // without those on links, less what experts save
+	lost      float64
 }
 
 // choice is how rows travel.

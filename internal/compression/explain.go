@@ -39,6 +39,9 @@ func (c *choice) explainClusters(given bool) string {
 	if given {
 		in = "the formats given"
 	}
+	if of.gradients != nil {
+		in += fmt.Sprintf(", gradients of all rows in %v", of.gradients)
+	}
 	return fmt.Sprintf("clusters, %.3g of the rows, in %s, %s", of.rate, in, c.share(of.bytes))
 }
 

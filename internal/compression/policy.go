@@ -21,20 +21,21 @@ type Policy struct {
 	// Rates are the shares of rows of which clusters are considered; Config.Rates, if there are any,
 	// go before.
 	Rates []float64
-	// ClusterGradients says that gradients are clustered with rows.
-	ClusterGradients bool
+	// Gradients is the codec of the gradients of all rows where rows are clustered; nil says that
+	// gradients are clustered too.
+	Gradients alltoall.Codec
 	// Sum sums numbers over the ranks of a copy. All of them call it.
 	Sum func(ctx context.Context, x []float64) error
 }
 
 // NewPolicy is one with a budget, or by default if that is 0, or of nothing if it is negative. w is
-// the wire of the layer, and rate that of clusters, 0 if any may be tried. comm connects the ranks
-// of a copy.
-func NewPolicy(budget float64, w alltoall.Wire, rate float64, comm *collective.Comm) *Policy {
+// the wire of the layer, and rate that of clusters, 0 if any may be tried; gradients is as in
+// [Policy]. comm connects the ranks of a copy.
+func NewPolicy(budget float64, w alltoall.Wire, rate float64, gradients alltoall.Codec, comm *collective.Comm) *Policy {
 	const usual = 0.05
 	p := &Policy{
 		Budget: max(cmp.Or(budget, usual), 0), Given: w != (alltoall.Wire{Finite: w.Finite}),
-		Rates: []float64{0.1, 0.2, 0.4}, ClusterGradients: true,
+		Rates: []float64{0.1, 0.2, 0.4}, Gradients: gradients,
 		Sum: func(ctx context.Context, x []float64) error { return comm.AllReduceFloat64(ctx, x, collective.Sum) },
 	}
 	if rate > 0 {
@@ -191,36 +192,41 @@ func (p *policy) priceClusters(step int) {
 }
 
 // priceOf prices clusters of a rate, of which rows in a format stand for each: on three legs if the
-// gradients of all rows travel, in NVFP4H, else on four.
+// gradients of all rows travel, else on four.
 func (p *policy) priceOf(rate float64, f alltoall.Format) clusterPrice {
-	at := p.prices.at(f)
-	c := clusterPrice{rate: rate, format: f, seconds: p.known.clustering}
+	at, g := p.prices.at(f), p.cfg.Auto.Gradients
+	c := clusterPrice{rate: rate, format: f, gradients: g, seconds: p.known.clustering}
 	legs := [4]quant.Format{quant.Format(f), quant.Format(f), quant.Format(f), quant.Format(f)}
-	bytes, centroids, computed := at.bytes, 3., rate
+	bytes, centroids, computed := at.bytes, 4., rate
 	if p.prices.given != nil {
 		bytes = p.prices.given.bytes / 4
 	}
-	clustered := p.cfg.Auto.ClusterGradients
-	if clustered {
-		centroids = 4
-	} else {
-		g := p.prices.at(alltoall.NVFP4H)
-		legs[2], legs[3] = quant.NVFP4H, quant.NVFP4H
-		c.bytes, c.seconds = 2*g.bytes, c.seconds+2*g.seconds
-		computed = rate + (1-rate)/3 // the rows' gradients are a third of what experts compute
+	if g != nil {
+		centroids, computed = 3, rate+(1-rate)/3 // rows' gradients are a third of what experts compute
+		like := p.like(g)
+		legs[2], legs[3] = quant.Format(like.format), quant.Format(like.format)
+		c.bytes, c.seconds = 2*float64(g.Bytes(p.cfg.Dim)), c.seconds+2*like.seconds
 	}
 	c.bytes += rate * centroids * bytes
 	c.seconds += rate*centroids*at.seconds - (1-computed)*p.known.computing
 	config := p.cfg.LSH
 	config.Rate = rate
 	c.lost = quality.Way{
-		Legs: legs, ClusterGradients: clustered,
+		Legs: legs, ClusterGradients: g == nil,
 		Clusters: quality.Clusters{Config: config, Rows: p.rows / max(p.cfg.Experts, 1)},
 	}.Lost()
 	if p.rows < p.cfg.Experts { // of which quality knows nothing
 		c.lost = 1
 	}
 	return c
+}
+
+// like is the price of the candidate that a codec is most like: itself, or of four bits.
+func (p *policy) like(c alltoall.Codec) formatPrice {
+	if f, ok := c.(alltoall.Format); ok && slices.Contains(candidates(), f) {
+		return p.prices.at(f)
+	}
+	return p.prices.at(alltoall.NVFP4H)
 }
 
 // at is the price of a format.

@@ -107,7 +107,7 @@ func steps(t *testing.T, p *policy, from, to, rows int, took time.Duration) (dec
 // lose.
 func TestClustersOfLargeGroups(t *testing.T) {
 	const rows = 8 * 16384
-	auto := Policy{Budget: 0.1, Rates: []float64{0.05, 0.2}, ClusterGradients: false}
+	auto := Policy{Budget: 0.1, Rates: []float64{0.05, 0.2}, Gradients: alltoall.NVFP4H}
 	p := policyOf(t, 1e-6, 1000, auto)
 	p.computing.Store(int64(time.Second)) // experts take most of the time
 	decided := steps(t, p, 1, 1, rows, 0)
@@ -118,7 +118,7 @@ func TestClustersOfLargeGroups(t *testing.T) {
 	decided = steps(t, p, 2, 300, rows, time.Millisecond)
 	require.Equal(t, []int{2, 4, 8, 16, 32, 64, 128, 256}, decided)
 	require.True(t, p.clusters())
-	require.Regexp(t, `^clusters, 0.2 of the rows, in \S+, 0\.\d+× the bytes; \S+ for 131072 rows, `, p.text)
+	require.Regexp(t, `^clusters, 0.2 of the rows, in \S+, gradients of all rows in nvfp4-h, 0\.\d+× the bytes; \S+ for 131072 rows, `, p.text)
 	require.Equal(t, p.chosen.wire().Legs(), p.chosen.wire().Within.Legs())
 	steps(t, p, 301, 512, rows, time.Hour)
 	require.False(t, p.clusters(), "the true cost is more")
@@ -152,7 +152,7 @@ func TestDecisionsStay(t *testing.T) {
 
 // TestGivenFormatsStay, and clusters are chosen or none.
 func TestGivenFormatsStay(t *testing.T) {
-	p := policyOf(t, 1e-6, 1000, Policy{Budget: 0.2, Rates: []float64{0.1}, Given: true, ClusterGradients: true})
+	p := policyOf(t, 1e-6, 1000, Policy{Budget: 0.2, Rates: []float64{0.1}, Given: true})
 	require.Regexp(t, "^each row, in the formats given; ", p.text)
 	require.Zero(t, p.chosen.lost)
 	p.cfg.LSH.Compensation = lsh.None

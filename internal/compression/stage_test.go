@@ -183,7 +183,7 @@ func TestRatesByTheStep(t *testing.T) {
 
 // auto allows everything to be lost, and has the ranks find the same.
 func auto() *compression.Policy {
-	return &compression.Policy{Budget: 1e9, Rates: []float64{0.1}, Given: true, ClusterGradients: true,
+	return &compression.Policy{Budget: 1e9, Rates: []float64{0.1}, Given: true,
 		Sum: func(_ context.Context, x []float64) error {
 			for i := range x {
 				x[i] *= 2

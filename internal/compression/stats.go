@@ -52,7 +52,7 @@ func (s *Stage) Stats(p *Pass, counts alltoall.Counts, plan *alltoall.Plan) Stat
 		own = mat.Sum(counts.Rows[first*counts.Leaves : end*counts.Leaves])
 	}
 	stats.BytesBefore = (stats.Rows - own) * 4 * s.cfg.Dim
-	stats.BytesAfter = s.bytes(p, stats.Rows-own, plan.SentRows()-plan.Sent[s.cfg.Rank]) / 4
+	stats.BytesAfter = s.bytes(p, stats.Rows-own, plan.Sent) / 4
 	return stats
 }
 
@@ -66,15 +66,27 @@ func (s *Stage) choice() string {
 	return s.policy.text
 }
 
-// bytes is that of rows for other ranks on the four legs of a step together, if centroids are sent
-// in their place.
-func (s *Stage) bytes(p *Pass, rows, centroids int) int {
-	n := centroids * s.cfg.Wire.RowBytes(s.cfg.Dim)
-	if p == nil || s.cfg.Gradients == nil {
-		return n
+// bytes is that of rows for other ranks on the four legs of a step together, if the given numbers
+// are sent to each rank in their place.
+func (s *Stage) bytes(p *Pass, rows int, sent []int) (n int) {
+	dim, wire, top := s.cfg.Dim, s.Wire(s.cfg.Wire), s.cfg.Topology
+	separate := p != nil && s.cfg.Gradients != nil
+	for r, centroids := range sent {
+		w := wire
+		if w.Within != nil && top.NodeOf(r) == top.NodeOf(s.cfg.Rank) {
+			w = *w.Within
+		}
+		if r != s.cfg.Rank {
+			n += centroids * w.RowBytes(dim)
+			if separate {
+				n -= centroids * w.Legs()[3].Bytes(dim)
+			}
+		}
 	}
-	home := s.cfg.Wire.Legs()[3]
-	return n - centroids*home.Bytes(s.cfg.Dim) + rows*s.cfg.Gradients.RowBytes()
+	if separate {
+		n += rows * s.cfg.Gradients.RowBytes()
+	}
+	return n
 }
 
 // residual measures the distance of a sample of rows from their centroids.

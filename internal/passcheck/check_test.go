@@ -131,6 +131,27 @@ func TestWhatAFormatMakesInfiniteIsTheFaultOfTheSender(t *testing.T) {
 	}
 }
 
+// TestFormatsOfLinksAreNamed where they differ; a leg whose rows are nowhere rounded is not
+// checked.
+func TestFormatsOfLinksAreNamed(t *testing.T) {
+	wire := alltoall.Wire{Finite: true, Combine: alltoall.FP16, Within: &alltoall.Wire{Dispatch: alltoall.FP16, Combine: alltoall.FP16}}
+	for kind, says := range map[passcheck.Kind]string{
+		passcheck.Rows: "in float32 between nodes, fp16 within", passcheck.RowAnswers: "is NaN in fp16", passcheck.ExpertGradients: "",
+	} {
+		errs := share(t, wire, func(rank int, s *passcheck.Stage, f *passcheck.Fault) {
+			if rank == 0 {
+				s.Arrived(f, kind, with(nan), func(int) transport.Rank { return 1 })
+			}
+		})
+		if says == "" {
+			require.NoError(t, errs[0])
+			continue
+		}
+		require.ErrorContains(t, errs[0], says)
+		require.Equal(t, transport.Rank(11), transport.CulpritOf(errs[2]))
+	}
+}
+
 // TestWhatExpertsMakeIsCheckedOnRequest.
 func TestWhatExpertsMakeIsCheckedOnRequest(t *testing.T) {
 	for _, all := range []bool{false, true} {

@@ -128,8 +128,26 @@ func (k Kind) stage() int {
 }
 
 // codec is that of the leg on which rows that have travelled did.
-func (s *Stage) codec(k Kind) alltoall.Codec {
-	switch legs := s.Wire.Legs(); k {
+func (s *Stage) codec(k Kind) fmt.Stringer {
+	far := s.codecIn(s.Wire, k)
+	if s.Wire.Within == nil {
+		return far
+	}
+	near := s.codecIn(*s.Wire.Within, k)
+	if near.String() == far.String() {
+		return far
+	}
+	return ofTwo(fmt.Sprintf("%v between nodes, %v within", far, near))
+}
+
+// ofTwo names the codecs of a leg on which those of links differ.
+type ofTwo string
+
+func (c ofTwo) String() string { return string(c) }
+
+// codecIn is codec if a wire is that of all links.
+func (s *Stage) codecIn(w alltoall.Wire, k Kind) alltoall.Codec {
+	switch legs := w.Legs(); k {
 	case Rows:
 		return legs[0]
 	case RowAnswers:
