@@ -313,7 +313,8 @@ func TestAutoGoesByLinks(t *testing.T) {
 	require.Regexp(t, "^between nodes: mxfp4-h, 0.13× the bytes; within a node: float32; .*; loses 0.030 of 0.05 allowed$", stats[0].Choice)
 	for _, s := range stats {
 		require.Equal(t, s.Rows, s.Travelled, "clusters of so few rows lose too much")
-		require.Less(t, s.BytesAfter, s.BytesBefore/2+s.BytesBefore/10, "two thirds cross")
+		require.Greater(t, s.BytesAfter, s.BytesBefore/4, "a third goes as it is")
+		require.Less(t, s.BytesAfter, s.BytesBefore/2)
 	}
 	stats = autoStats(t, Config{}, 1e-6)
 	require.Regexp(t, "^between nodes: float32; within a node: float32; ", stats[0].Choice)

@@ -17,7 +17,9 @@ import (
 // TestExchangesAllocateNothing runs passes forward and backward, one after another, on ranks that
 // have had as many rows before.
 func TestExchangesAllocateNothing(t *testing.T) {
-	for _, w := range []alltoall.Wire{{}, alltoall.Everywhere(alltoall.FP8)} {
+	perLink := alltoall.Everywhere(alltoall.NVFP4H)
+	perLink.Within = &alltoall.Wire{Dispatch: alltoall.FP8}
+	for _, w := range []alltoall.Wire{{}, alltoall.Everywhere(alltoall.FP8), perLink} {
 		t.Run(w.String(), func(t *testing.T) { requireNoAllocation(t, w) })
 	}
 }
@@ -57,7 +59,7 @@ func requireNoAllocation(t *testing.T, w alltoall.Wire) {
 	ends := inproc.New(ranks)
 	starts, done := make([]chan struct{}, ranks), make(chan error, ranks)
 	for i, tr := range ends {
-		e, err := alltoall.New(transport.Transport(tr), alltoall.Config{Placement: place, Dim: wide, Wire: w})
+		e, err := alltoall.New(transport.Transport(tr), alltoall.Config{Placement: place, Dim: wide, Wire: w, Topology: alltoall.Nodes(ranks, 2)})
 		require.NoError(t, err)
 		starts[i] = make(chan struct{})
 		go func() {

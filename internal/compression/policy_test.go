@@ -130,6 +130,44 @@ func TestClustersOfLargeGroups(t *testing.T) {
 	require.False(t, p.clusters() || p.probes, "of small groups they lose too much")
 }
 
+// TestPriceOfClusters counts centroids on three legs and gradients of all rows on two, or centroids
+// on four; and experts compute less.
+func TestPriceOfClusters(t *testing.T) {
+	p := policyOf(t, 1, 1, Policy{Gradients: alltoall.NVFP4H})
+	p.known, p.rows = tally{clustering: 5, computing: 9}, 8*4096
+	for i := range p.prices.formats {
+		p.prices.formats[i].seconds = 0
+	}
+	got := p.priceOf(0.1, alltoall.BF16)
+	require.InDelta(t, 0.1*3*2048+2*(512+64+4), got.bytes, 1e-9)
+	require.InDelta(t, 5-9*(1-0.1-0.3), got.seconds, 1e-9, "a third of all but a tenth stays")
+	p.cfg.Auto.Gradients = nil
+	all := p.priceOf(0.1, alltoall.BF16)
+	require.InDelta(t, 0.1*4*2048, all.bytes, 1e-9)
+	require.InDelta(t, 5-9*0.9, all.seconds, 1e-9)
+	require.Greater(t, all.lost, got.lost)
+	p.rows = 7
+	require.InDelta(t, 1, p.priceOf(0.1, alltoall.BF16).lost, 0, "fewer rows than experts")
+}
+
+// TestWhatRanksFindCounts until the next decision, as the mean of all.
+func TestWhatRanksFindCounts(t *testing.T) {
+	p := policyOf(t, 1, 1, Policy{})
+	for _, rows := range []int{100, 300} {
+		p.record(&note{rows: rows, took: time.Second})
+		p.computing.Add(int64(time.Second))
+	}
+	require.NoError(t, p.agree(t.Context()))
+	require.Equal(t, 200, p.rows)
+	require.InDelta(t, 2./400, p.known.clustering, 1e-12)
+	require.InDelta(t, 2./400, p.known.computing, 1e-12)
+	p.record(&note{rows: 50})
+	require.NoError(t, p.agree(t.Context()))
+	require.Equal(t, 50, p.rows)
+	require.InDelta(t, 2./400, p.known.clustering, 1e-12, "is known from before")
+	require.InDelta(t, 0, p.known.computing, 1e-12)
+}
+
 // TestDecisionsStay unless another choice takes clearly less.
 func TestDecisionsStay(t *testing.T) {
 	p := &policy{cfg: &Config{Auto: &Policy{}}, prices: prices{budget: 1, formats: []formatPrice{{bytes: 1000}}}}

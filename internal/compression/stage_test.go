@@ -226,6 +226,29 @@ func TestAutoLearnsItsCostFromRowsThatHaveTravelled(t *testing.T) {
 	}
 }
 
+// TestDecisionsFollowTheWindow of steps in which rows may be clustered.
+func TestDecisionsFollowTheWindow(t *testing.T) {
+	cfg := config()
+	cfg.Auto, cfg.Assign, cfg.Links.Within.Beta = auto(), nil, 1e9
+	cfg.From, cfg.Until = 11, 14
+	s, err := compression.New(cfg)
+	require.NoError(t, err)
+	rows, _ := rowsOf(1)
+	var decided []int
+	for step := 1; step <= 16; step++ {
+		s.Open()
+		s.EndPass(uint64(step), nil, rows)
+		s.Close()
+		now, err := s.Decide(t.Context(), step)
+		require.NoError(t, err)
+		if now {
+			decided = append(decided, step)
+		}
+		require.Equal(t, step == 12 || step == 13, s.Enabled(step), "step %d", step)
+	}
+	require.Equal(t, []int{1, 2, 4, 8, 11, 12, 14, 16}[:7], decided[:7])
+}
+
 // plan is of no rows.
 func plan() *alltoall.Plan {
 	return alltoall.NewPlan(0, alltoall.Even(experts, 2), []int{0, 0}, []alltoall.Counts{{Rows: []int{}}, {Rows: []int{}}})
