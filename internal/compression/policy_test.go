@@ -12,9 +12,6 @@ import (
 	"github.com/switchyard-moe/switchyard/lsh"
 )
 
-// alone sums over one rank, or over several that have found the same.
-func alone(context.Context, []float64) error { return nil }
-
 // policyOf is that of four ranks on nodes of two, whose links take the given nanoseconds a byte.
 // Each rank counts for itself as if the others had found a quarter of it.
 func policyOf(t *testing.T, near, far float64, auto Policy) *policy {
