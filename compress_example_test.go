@@ -33,13 +33,10 @@ func ExampleCompression() {
 			return err
 		}
 		if world.Rank() == 0 {
-			ways := strings.Split(layer.Stats().Compression.Choice, "; ")
-			fmt.Println(ways[0])
-			fmt.Println(ways[len(ways)-1])
+			way, _, _ := strings.Cut(layer.Stats().Compression.Choice, ";") // the time and the loss follow
+			fmt.Println(way)
 		}
 		return nil
 	})
-	// Output:
-	// between nodes: mxfp4-h, 0.13× the bytes
-	// loses 0.030 of 0.1 allowed
+	// Output: between nodes: mxfp4-h, 0.13× the bytes
 }
