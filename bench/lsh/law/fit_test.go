@@ -101,6 +101,18 @@ func TestRelation(t *testing.T) {
 	require.InDelta(t, 0.5, training{Task: "lm", Kept: 0.5, Gain: 9}.lost(), 1e-9)
 }
 
+// TestMostTokensCount: errors over fewer tokens are left out of a mean.
+func TestMostTokensCount(t *testing.T) {
+	few := outcome{Variant: "paper", Rate: 0.2, Rows: 64, Tokens: 100, Output: 0.8}
+	many, other := few, few
+	many.Tokens, many.Output, other.Tokens, other.Output = 200, 0.3, 200, 0.4
+	for _, list := range [][]outcome{{few, many, other}, {many, few, other}, {many, other, few}} {
+		m := seriesOf(list)[0].at[64]
+		require.Equal(t, 2, m.n)
+		require.InDelta(t, math.Sqrt((0.09+0.16)/2), m.errorOutput(), 1e-9)
+	}
+}
+
 // TestReport prints laws and losses, and draws what can be read in any font.
 func TestReport(t *testing.T) {
 	dir := t.TempDir()

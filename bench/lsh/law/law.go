@@ -46,7 +46,7 @@ func parseOptions(args []string, stdout io.Writer) (o options, err error) {
 	f.StringVar(&o.records, "record", "", "`files` of tokens, separated by commas")
 	f.StringVar(&o.rowText, "rows", "1024,256,4096,64,16384", "rows of a group, in the mean")
 	f.StringVar(&o.variantText, "variants", "", "only these; default all")
-	f.IntVar(&o.tokens, "tokens", 16384, "tokens that errors are taken over, or as many as groups need")
+	f.IntVar(&o.tokens, "tokens", 65536, "tokens that errors are taken over, or as many as there are")
 	f.StringVar(&o.jsonFile, "json", "", "append outcomes to this `file`")
 	f.StringVar(&o.inFile, "in", "", "measure nothing: print and draw what -json wrote to these `files`")
 	f.StringVar(&o.lossFile, "losses", "", "what -json of other tasks wrote to these `files`: compare the loss of training with errors")

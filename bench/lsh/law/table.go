@@ -19,13 +19,13 @@ type series struct {
 	at      map[int]mean // by rows of a group
 }
 
-// mean is the mean of several squared errors.
+// mean is the mean of several squared errors over the same number of tokens.
 type mean struct {
 	output, weights, values float64
-	n                       int
+	n, tokens               int
 }
 
-// seriesOf sorts outcomes by variant and rate, in the order of variants.
+// seriesOf sorts outcomes by variant and rate. Of several numbers of tokens the largest counts.
 func seriesOf(list []outcome) (all []*series) {
 	find := func(o outcome) *series {
 		for _, s := range all {
@@ -39,7 +39,16 @@ func seriesOf(list []outcome) (all []*series) {
 	for _, o := range list {
 		s := find(o)
 		m := s.at[o.Rows]
-		m.output, m.weights, m.values, m.n = m.output+o.Output*o.Output, m.weights+o.Weights*o.Weights, m.values+o.Values*o.Values, m.n+1
+		if o.Tokens < m.tokens {
+			continue // gradients of weights, which are sums over tokens, err less over more of them
+		}
+		if o.Tokens > m.tokens {
+			m = mean{tokens: o.Tokens}
+		}
+		m.output += o.Output * o.Output
+		m.weights += o.Weights * o.Weights
+		m.values += o.Values * o.Values
+		m.n++
 		s.at[o.Rows] = m
 	}
 	slices.SortStableFunc(all, func(a, b *series) int {
