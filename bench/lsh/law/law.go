@@ -22,7 +22,8 @@ const usage = `Measures, on tokens of a trained model, how far each way to send 
 
 usage: go run ./bench lsh -task errors -record FILE[,FILE] [flags]
 
-A file is what go run ./examples/train -record FILE writes: of a step of 65536 tokens if groups of 16384 rows are to be measured.
+A file is what go run ./examples/train -ranks 1 -init CHECKPOINT -lr 0 -batch 64 -steps 16 -record FILE writes, with the sizes of the checkpoint's model: 65536 tokens, as groups of 16384 rows need.
+With -losses it relates the loss of trainings (-json of -task finetune) to the errors of the same variants.
 
 -json FILE writes an object a line as soon as it is known: task, seed, block, variant, rate, rows (of a group; 0: all rows travel), tokens (over which errors are taken), error_output, error_weights,
 error_rows (‖got − true‖ ÷ ‖true‖; of the layer's output, of the gradients of w1 and w2, of rows' gradients through experts), bytes_ratio. What the file has already is not measured again.
