@@ -26,6 +26,7 @@ type training struct {
 	Variant string  `json:"variant"`
 	Rows    int     `json:"rows"`
 	Rate    float64 `json:"rate"`
+	Loss    float64 `json:"val_loss"` // 0 where speed alone was measured
 	Gain    float64 `json:"gain"`
 	Kept    float64 `json:"contribution_kept"`
 }
@@ -51,7 +52,7 @@ func readTrainings(path string) (list []training, err error) {
 		if err := json.Unmarshal(lines.Bytes(), &t); err != nil {
 			return nil, fmt.Errorf("%s, line %d: %w", path, n, err)
 		}
-		if t.Task != Task && t.Rows > 0 {
+		if t.Task != Task && t.Rows > 0 && t.Loss > 0 {
 			list = append(list, t)
 		}
 	}

@@ -29,7 +29,7 @@ func variants() []variant {
 		clustered("clusters-fp8", interpolated, few, quant.FP8, quant.NVFP4H),
 		clustered("clusters-nvfp4", interpolated, few, quant.NVFP4H, quant.NVFP4H),
 		clustered("clusters-float32", interpolated, few, quant.Float32, quant.Float32),
-		clustered("none-refined-rows", none, few, quant.BF16, quant.NVFP4H),
+		clustered("clusters-none", none, few, quant.BF16, quant.NVFP4H),
 		onAllLegs("interpolate", lsh.Config{Bandwidth: 3, Ridge: 0.03, Refine: -1}, few, quant.Float32),
 		onAllLegs("none", lsh.Config{Compensation: lsh.None, Refine: -1}, few, quant.Float32),
 		onAllLegs("identity-refined", lsh.Config{Compensation: lsh.Identity}, few, quant.Float32),
