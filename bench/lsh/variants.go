@@ -43,7 +43,7 @@ func clusterVariants() []variant {
 		clusters("clusters-10", 0.1),
 		clusters("clusters-40", 0.4),
 		clusters("clusters-all-legs", 0.2, "-compress-gradients", "clusters"),
-		clusters("none-refined", 0.2, "-compensation", "none", "-compress-gradients", "clusters"),
+		clusters("none-refined", 0.2, "-compensation", "none", "-compress-gradients", "clusters", "-wire", "float32"),
 		clusters("clusters-none", 0.2, "-compensation", "none"),
 		clusters("interpolate-20", 0.2, "-bandwidth", "20", "-ridge", "0.003"),
 		clusters("clusters-anneal", 0.2, "-compress-anneal", "0.4"),

@@ -1,0 +1,29 @@
+package lsh
+
+import (
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/switchyard-moe/switchyard/bench/internal/harness"
+)
+
+// TestVariantsHaveFlagsThatThereAre: the program takes them, and makes layers of them.
+func TestVariantsHaveFlagsThatThereAre(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a process for each variant")
+	}
+	program := filepath.Join(t.TempDir(), "train")
+	_, err := harness.Output(t.Context(), "go", "build", "-o", program, harness.TrainPackage)
+	require.NoError(t, err)
+	for _, v := range variants() {
+		if v.name == torchModelName || v.name == noExpertsName { // which has no flags, or no estimate
+			continue
+		}
+		out, err := harness.Output(t.Context(), program, slices.Concat([]string{"-estimate"}, v.flagsFor(100))...)
+		require.NoError(t, err, v.name)
+		require.Contains(t, out, "layer of block 3", v.name)
+	}
+}
