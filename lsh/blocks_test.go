@@ -27,7 +27,7 @@ func TestBlocksAreAsFewAsPossible(t *testing.T) {
 	for n, want := range map[int]int{
 		1: 1, maxNodes - 1: 1, maxNodes: 1, maxNodes + 1: 2, 2 * maxNodes: 2, 2*maxNodes + 1: 3,
 	} {
-		c := compressor(t, Config{Compensation: Interpolate}, dim, groups)
+		c := compressor(t, Config{Bandwidth: 3, Ridge: 0.03}, dim, groups)
 		_, p := c.CompressAs(matrix(r, 2*n*groups, dim), pairs(n, groups))
 		p.Prepare()
 		for g, blocks := range p.weights {

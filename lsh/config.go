@@ -97,9 +97,9 @@ type Compensation int
 const (
 	// Interpolate draws a smooth function through the pairs (c, E(c)) of the row's row group, which
 	// the sender has in any case, and answers with its value at x: kernel ridge regression with a
-	// Gaussian kernel, around the mean of the answers, among at most 256 centroids at a time. It
-	// sends no more bytes. It is the default because it lost the least quality in measurements. A
-	// row for which the regression cannot be solved, or whose answer would not be finite, is
+	// Gaussian kernel, around the mean of the answers, among at most 512 centroids at a time, or 256
+	// if Bandwidth and Ridge are given. It sends no more bytes. It is the default because it lost
+	// the least quality in measurements. A row for which the regression cannot be solved, or whose answer would not be finite, is
 	// answered as under None; so are all rows of a block whose answers None is expected to find
 	// better, if Bandwidth or Ridge is 0.
 	Interpolate Compensation = iota
