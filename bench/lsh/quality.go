@@ -65,7 +65,7 @@ func (t *trainings) outcome(ctx context.Context, v variant, seed int) (out outco
 }
 
 // tuned trains a variant from the checkpoint of a seed. Without experts there are none in that
-// either.
+// either, and its loss says nothing of the others.
 func (t *trainings) tuned(ctx context.Context, v variant, steps, seed int) (out outcome, err error) {
 	before := variant{}
 	if v.name == noExpertsName {
@@ -75,9 +75,12 @@ func (t *trainings) tuned(ctx context.Context, v variant, steps, seed int) (out 
 	if err != nil {
 		return out, fmt.Errorf("checkpoint: %w", err)
 	}
-	start, _, err := t.train(ctx, t.groupFlags(before, t.standing(), seed), from, false)
-	if err != nil {
-		return out, fmt.Errorf("loss of the checkpoint: %w", err)
+	if v.name != noExpertsName {
+		start, _, err := t.train(ctx, t.groupFlags(before, t.standing(), seed), from, false)
+		if err != nil {
+			return out, fmt.Errorf("loss of the checkpoint: %w", err)
+		}
+		out.start = start.ValLoss
 	}
 	run, _, err := t.train(ctx, t.groupFlags(v, t.tuning(steps), seed), from, false)
 	if err != nil {
@@ -86,5 +89,6 @@ func (t *trainings) tuned(ctx context.Context, v variant, steps, seed int) (out 
 	if run.ValLoss == 0 {
 		return out, errors.New("the program has told no loss")
 	}
-	return outcome{loss: run.ValLoss, trained: run.ValLossTrained, start: start.ValLoss}, nil
+	out.loss, out.trained = run.ValLoss, run.ValLossTrained
+	return out, nil
 }
