@@ -15,7 +15,7 @@ import (
 
 // These bound the number of centroids of one interpolation, since the work grows with its cube.
 // Where band and ridge are chosen, 512 have 0.85 times the error of 256 with 4096 to 13 000 rows in
-// a group, at 1.5 to 2 times the time; 1024 have 0.7 times the error, at 2 to 4 times.
+// a group, at twice the time; 1024 have 0.7 times the error, at 6 times.
 const maxNodes, maxChosenNodes = 256, 512
 
 // If the regression has no useful result, a row gets the answer of its own centroid, as under
