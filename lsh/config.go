@@ -99,9 +99,9 @@ const (
 	// the sender has in any case, and answers with its value at x: kernel ridge regression with a
 	// Gaussian kernel, around the mean of the answers, among at most 512 centroids at a time, or 256
 	// if Bandwidth and Ridge are given. It sends no more bytes. It is the default because it lost
-	// the least quality in measurements. A row for which the regression cannot be solved, or whose answer would not be finite, is
-	// answered as under None; so are all rows of a block whose answers None is expected to find
-	// better, if Bandwidth or Ridge is 0.
+	// the least quality in measurements. A row for which the regression cannot be solved, or whose
+	// answer would not be finite, is answered as under None; so are all rows of a block whose
+	// answers None is expected to find better, if Bandwidth or Ridge is 0.
 	Interpolate Compensation = iota
 	// Identity answers E(c) + x − c, as the paper does: it assumes that the expert passes small
 	// differences on unchanged. An expert that returns its input gives every row back exactly: the
