@@ -37,7 +37,7 @@ var internals = map[string][]string{
 }
 
 // commandLine are the files of train that may use such tools; its trainer uses none.
-var commandLine = []string{"main.go", "start.go", "options.go", "history.go", "result.go", "trace.go"}
+var commandLine = []string{"main.go", "start.go", "options.go", "history.go", "result.go", "trace.go", "record.go"}
 
 func TestExamplesImportOnlyWhatUsersMay(t *testing.T) {
 	used := map[string]map[string]bool{}
