@@ -90,6 +90,21 @@ func TestTasks(t *testing.T) {
 	}
 }
 
+// TestTasksShareAFolder: where training from the start has had the flags of a checkpoint, the
+// checkpoint is made all the same.
+func TestTasksShareAFolder(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "train")
+	_, err := harness.Output(t.Context(), "go", "build", "-o", program, harness.TrainPackage)
+	require.NoError(t, err)
+	cache := t.TempDir()
+	for _, line := range []string{"-task lm -rows 1024", "-task finetune"} {
+		o, err := parseOptions(append(strings.Fields(line), "-short", "-no-speed", "-cache", cache), io.Discard)
+		require.NoError(t, err)
+		_, err = o.measureWith(t.Context(), program, t.TempDir(), io.Discard)
+		require.NoError(t, err, line)
+	}
+}
+
 // TestSpeedupsAreReadable in any of the fonts that a reader may have.
 func TestSpeedupsAreReadable(t *testing.T) {
 	svg := filepath.Join(t.TempDir(), "x.svg")

@@ -149,6 +149,11 @@ func key(flags []string, from string) string {
 func (t *trainings) train(ctx context.Context, flags []string, from string, save bool) (run lshRun, name string, err error) {
 	name = key(flags, from)
 	file, checkpoint := filepath.Join(t.folder(), name+".json"), filepath.Join(t.folder(), name+".checkpoint")
+	if save {
+		if err := forgetUnsaved(file, checkpoint); err != nil {
+			return run, name, err
+		}
+	}
 	if run, err = readRun(file); err == nil || !errors.Is(err, os.ErrNotExist) {
 		return run, name, err
 	}
@@ -167,4 +172,16 @@ func (t *trainings) train(ctx context.Context, flags []string, from string, save
 	}
 	run, err = readRun(file)
 	return run, name, err
+}
+
+// forgetUnsaved removes the outcome of a training that has left no checkpoint: one of the same
+// flags that was not to be gone on from.
+func forgetUnsaved(file, checkpoint string) error {
+	if _, err := os.Stat(checkpoint); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := os.Remove(file); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
