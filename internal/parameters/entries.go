@@ -273,7 +273,32 @@ func (l *Lister) stateOf(set *param.Set, parts int) expert.State {
 		}
 		return err != nil
 	})
+	l.keepMoments(set, state.Moments)
 	return state
+}
+
+// keepMoments has a save and a load return an error if the optimizer keeps moments elsewhere by
+// then, as once it rounds them in another way: those that are listed are of no use.
+func (l *Lister) keepMoments(set *param.Set, listed []expert.Moment) {
+	if len(listed) == 0 {
+		return
+	}
+	check := func() error {
+		now := l.optimizer.State(set).Moments
+		for i, m := range listed {
+			if i >= len(now) || !sameMemory(m.Data, now[i].Data) || !sameMemory(m.Codes, now[i].Codes) {
+				return fmt.Errorf("%T keeps moment %q elsewhere since this State: call State again", l.optimizer, m.Name)
+			}
+		}
+		return nil
+	}
+	l.OnSave(check)
+	l.OnLoad(check)
+}
+
+// sameMemory tells whether two slices are one.
+func sameMemory[E any](a, b []E) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 // addScalars lists the numbers that an optimizer keeps for sets of the same updates, in all of

@@ -134,6 +134,24 @@ func TestStateOfNoOptimizer(t *testing.T) {
 	require.ErrorContains(t, err, fmt.Sprintf("%T is no expert.Stateful", struct{ expert.Optimizer }{}))
 }
 
+// TestMomentsThatHaveMoved: a state lists moments where they were; once they are kept in another
+// way it can neither be saved nor loaded.
+func TestMomentsThatHaveMoved(t *testing.T) {
+	sgd, set := expert.NewSGD(0.1), setOf(0, 2)
+	sgd.Momentum = 0.9
+	list := parameters.NewLister(0, 1, 0, sgd)
+	list.AddSet("a.", set)
+	state, err := list.State()
+	require.NoError(t, err)
+	sgd.Update(set, []float32{1, 2})
+	require.NoError(t, state.Current())
+	require.NoError(t, state.Loaded())
+	sgd.Moments = expert.FP8Moments
+	sgd.Update(set, []float32{1, 2})
+	require.ErrorContains(t, state.Current(), `*expert.SGD keeps moment "v" elsewhere since this State: call State again`)
+	require.ErrorContains(t, state.Loaded(), "call State again")
+}
+
 // TestMomentsOfExpertsElsewhere: a load asks each rank for the moments of all experts, most of
 // which other ranks host. That makes nothing and costs little; those of its own are made at once.
 func TestMomentsOfExpertsElsewhere(t *testing.T) {
