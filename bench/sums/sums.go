@@ -37,6 +37,9 @@ Flags:
 // exactName is the format that the others are compared with.
 var exactName = alltoall.Float32.String()
 
+// usualBatch is the batch that names of files leave out.
+const usualBatch = 64
+
 // options are the flags of sums.
 type options struct {
 	steps, seeds, batch  int
@@ -52,7 +55,7 @@ func parse(args []string, stdout io.Writer) (options, error) {
 	formats := f.String("formats", "fp8,nvfp4-h", "formats beside float32, `names` with commas between them")
 	f.IntVar(&o.steps, "steps", 200, "optimizer steps of a run")
 	f.IntVar(&o.seeds, "seeds", 3, "seeds of each format")
-	f.IntVar(&o.batch, "batch", 64, "sequences of 64 bytes in a step")
+	f.IntVar(&o.batch, "batch", usualBatch, "sequences of 64 bytes in a step")
 	f.IntVar(&o.link, "link", 100, "Mbit/s of each rank's link where time is measured; 0 measures none")
 	f.IntVar(&o.speedSteps, "speed-steps", 8, "optimizer steps of a run behind links")
 	f.BoolVar(&o.short, "short", false, "two steps of a small model: finish within seconds; the figures mean nothing then")
@@ -112,11 +115,18 @@ type run struct {
 }
 
 // file is where the result of a run goes, in a folder.
-func (r run) file() string {
+func (o options) file(r run) string {
+	name := fmt.Sprintf("%s-%d", r.Format, r.Seed)
 	if r.Link > 0 {
-		return fmt.Sprintf("%s-link-%d.json", r.Format, r.Link)
+		name = fmt.Sprintf("%s-link-%d", r.Format, r.Link)
 	}
-	return fmt.Sprintf("%s-%d.json", r.Format, r.Seed)
+	if o.batch != usualBatch {
+		name += fmt.Sprintf("-batch-%d", o.batch)
+	}
+	if o.short {
+		name += "-short"
+	}
+	return name + ".json"
 }
 
 // planned are all runs: seed after seed, so that a command that is stopped has whole ones.
@@ -157,7 +167,7 @@ func (o options) train(ctx context.Context, progress io.Writer) (runs []run, err
 	p := harness.NewPace(progress, "sums", len(planned), harness.Times(steps*o.batch/64, 450*time.Millisecond))
 	for _, r := range planned {
 		p.Next("%s", r.name())
-		if err := o.trainOnce(ctx, program, filepath.Join(results, r.file()), &r); err != nil {
+		if err := o.trainOnce(ctx, program, filepath.Join(results, o.file(r)), &r); err != nil {
 			return runs, fmt.Errorf("%s: %w", r.name(), err)
 		}
 		fmt.Fprintf(progress, "bench: %s: held-out loss %.4f, %d bytes of sums and %.0f ms a step\n", r.name(), r.ValLoss, r.SumBytes, r.StepMS)

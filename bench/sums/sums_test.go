@@ -42,8 +42,17 @@ func TestShort(t *testing.T) {
 	code, again, said := benchtest.Call(t, Run, args...)
 	require.Zero(t, code, said)
 	require.Equal(t, table, again)
-	err = options{}.trainOnce(t.Context(), "", filepath.Join(runs, "int4-1.json"), &run{Format: "int4", Seed: 1, Steps: 3})
+	err = options{}.trainOnce(t.Context(), "", filepath.Join(runs, "int4-1-batch-8-short.json"), &run{Format: "int4", Seed: 1, Steps: 3})
 	require.ErrorContains(t, err, "it is of 2 steps of seed 1, want 3 of 1")
+}
+
+// TestFilesTellFlags: runs with other flags are not taken for one another.
+func TestFilesTellFlags(t *testing.T) {
+	r := run{Format: "fp8", Seed: 3}
+	require.Equal(t, "fp8-3.json", options{batch: usualBatch}.file(r))
+	require.Equal(t, "fp8-3-batch-16.json", options{batch: 16}.file(r))
+	r.Link = 7
+	require.Equal(t, "fp8-link-7-batch-8-short.json", options{batch: 8, short: true}.file(r))
 }
 
 func TestSummary(t *testing.T) {
