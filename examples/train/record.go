@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -74,6 +75,9 @@ func appendRows(t *switchyard.Tensor, m blas32.General) {
 func (t *trainer) saveRecord() error {
 	if t.options.record == "" {
 		return nil
+	}
+	if slices.ContainsFunc(t.recorders, func(r *recorder) bool { return r.params == nil }) {
+		return errors.New("-record: there is nothing to record, as no step was left to take")
 	}
 	data := map[string][]float32{}
 	var list []safetensors.Tensor

@@ -79,6 +79,18 @@ func TestRecordOfSteps(t *testing.T) {
 	}
 }
 
+// TestRecordOfNoStep says that there is none.
+func TestRecordOfNoStep(t *testing.T) {
+	clearLauncher(t)
+	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "record")
+	flags := tiny("-text", short(t), "-ranks", "1", "-save", dir, "-resume", dir)
+	var out bytes.Buffer
+	require.Zero(t, run(t.Context(), flags, &out, &out), "%s", &out)
+	require.NotZero(t, run(t.Context(), append(flags, "-record", file), &out, &out))
+	require.Contains(t, out.String(), "-record: there is nothing to record, as no step was left to take")
+	require.NoFileExists(t, file)
+}
+
 func TestRecordGoesWithOneRank(t *testing.T) {
 	for _, more := range [][]string{{"-ranks", "2"}, {"-ranks", "1", "-micro", "2"}, {"-ranks", "1", "-router", "hash"}, {"-ranks", "1", "-no-experts"}} {
 		_, err := parse(tiny(append(more, "-record", "x")...), nil)
