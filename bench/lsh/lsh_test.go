@@ -26,7 +26,7 @@ func TestUsage(t *testing.T) {
 	code, text := run("-h")
 	require.Zero(t, code)
 	require.Contains(t, text, "interpolate-refined-nodes")
-	for _, bad := range [][]string{{"-rates", "x"}, {"-steps", "-1"}, {"-variants", "magic"}, {"-quality-batch", "0"}, {"-task", "magic"}, {"-rows", "300"}, {"-variants", "fp8×2"}, {"-task", "lm", "-base-steps", "9"}, {"x"}} {
+	for _, bad := range [][]string{{"-rates", "x"}, {"-steps", "-1"}, {"-variants", "magic"}, {"-quality-batch", "0"}, {"-task", "magic"}, {"-rows", "300"}, {"-variants", "fp8×2"}, {"-task", "lm", "-base-steps", "9"}, {"-no-speed", "-no-quality"}, {"-no-speed", "-svg", "x.svg"}, {"x"}} {
 		code, text = run(bad...)
 		require.Equal(t, harness.Misused, code, "%v", bad)
 		require.NotEmpty(t, text)

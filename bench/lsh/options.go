@@ -152,6 +152,12 @@ func (o *options) resolve() error {
 	if o.evalBatches < 0 {
 		faults = append(faults, fmt.Errorf("-eval-batches %d: want at least 0", o.evalBatches))
 	}
+	if o.noSpeed && o.noQuality && o.inFiles == "" {
+		faults = append(faults, errors.New("-no-speed -no-quality: nothing is left to measure"))
+	}
+	if o.noSpeed && o.svgFile != "" && o.inFiles == "" {
+		faults = append(faults, errors.New("-svg: with -no-speed there is no speed to draw"))
+	}
 	if o.nodeRanks != 1 && o.nodeRanks != 2 {
 		faults = append(faults, fmt.Errorf("-node-ranks %d: want 1 or 2", o.nodeRanks))
 	}
