@@ -27,7 +27,7 @@ func encodeInt4(dst []byte, block []float32) {
 	var least [largestInt4]float32
 	for c := range least {
 		half := (float32(c) + 0.5) / largestInt4
-		least[c] = a * float32(half*half)
+		least[c] = max(a*float32(half*half), math.SmallestNonzeroFloat32) // 0 stays 0
 	}
 	encode4(dst[Int4.head():], block, least[:])
 }

@@ -22,10 +22,10 @@ const (
 	octave   = 64 // parts of one, of which r has some
 )
 
-// log4Head writes what stands before the codes of a block: the largest number a, which it returns,
-// and the octaves of r. A block without numbers above 0, or of NaN, is then complete, and the
-// octaves are 0.
-func log4Head(dst []byte, block []float32) (a, octaves float32) {
+// log4Head writes what stands before the codes of a block: the largest number a, which it returns
+// with the least above 0, and the octaves of r. A block without numbers above 0, or of NaN, is then
+// complete, and the octaves are 0.
+func log4Head(dst []byte, block []float32) (a, least, octaves float32) {
 	a = quant.Largest(block)
 	if !(a <= math.MaxFloat32) {
 		a = float32(math.NaN())
@@ -33,19 +33,20 @@ func log4Head(dst []byte, block []float32) (a, octaves float32) {
 	binary.LittleEndian.PutUint32(dst, math.Float32bits(a))
 	if !(a > 0) {
 		clear(dst[4:])
-		return a, 0
+		return a, 0, 0
 	}
-	span := f32.Log2(a) - f32.Log2(leastIn(block))
+	least = leastIn(block)
+	span := f32.Log2(a) - f32.Log2(least)
 	n := int(float32(span*(octave/float32(gaps))) + 0.5)
 	dst[4] = byte(min(max(n, 1), math.MaxUint8+1) - 1)
-	return a, octavesOf(dst[4])
+	return a, least, octavesOf(dst[4])
 }
 
 // octavesOf is log2 r of a block's byte.
 func octavesOf(b byte) float32 { return (float32(b) + 1) / octave }
 
 func encodeLog4(dst []byte, block []float32) {
-	a, octaves := log4Head(dst, block)
+	a, _, octaves := log4Head(dst, block)
 	if octaves > 0 {
 		least := log4Least(a, octaves, 0.5)
 		encode4(dst[Log4.head():], block, least[:])
@@ -53,13 +54,16 @@ func encodeLog4(dst []byte, block []float32) {
 }
 
 func encodeDitheredLog4(dst []byte, block []float32, d dither) {
-	a, octaves := log4Head(dst, block)
+	a, smallest, octaves := log4Head(dst, block)
 	if octaves == 0 {
 		return
 	}
 	var room [Block]float32
 	lowered := room[:len(block)]
 	d.lower(lowered, block, octaves)
+	if smallest < 0x1p-140 {
+		restore(lowered, block)
+	}
 	least := log4Least(a, octaves, 0)
 	encode4(dst[Log4.head():], lowered, least[:])
 }
@@ -85,4 +89,14 @@ func decodeLog4(block []float32, src []byte) {
 		values[c] = a * f32.Exp2(float32(octavesOf(src[4])*float32(c-mostLog4)))
 	}
 	decode4(block, src[Log4.head():], &values)
+}
+
+// restore gives lowered numbers that have become 0, as float32 has none so small, the least above
+// it.
+func restore(lowered, block []float32) {
+	for i, v := range block {
+		if v > 0 && lowered[i] == 0 {
+			lowered[i] = math.SmallestNonzeroFloat32
+		}
+	}
 }

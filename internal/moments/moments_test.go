@@ -312,3 +312,27 @@ func FuzzDecode(f *testing.F) {
 		of.Decode(x, data)
 	})
 }
+
+// TestSmallestNumbers: beside numbers that float32 has hardly room for, 0 stays 0, and what second
+// moments have above 0 stays above 0.
+func TestSmallestNumbers(t *testing.T) {
+	const least = math.SmallestNonzeroFloat32
+	for _, largest := range []float32{least, 2 * least, 1e-39, 1, 1e30} {
+		for seed := range uint64(64) {
+			block := []float32{least, 0, largest, least}
+			for f := FP8; f <= Log4; f++ {
+				read, codes := make([]float32, 4), make([]byte, f.Bytes(4))
+				if f == Int4 {
+					f.Encode(codes, block)
+				} else {
+					f.EncodeStochastic(codes, block, seed)
+				}
+				f.Decode(read, codes)
+				require.Zero(t, read[1], "%v beside %v", f, largest)
+				if f != Int4 {
+					require.Positive(t, min(read[0], read[2], read[3]), "%v beside %v", f, largest)
+				}
+			}
+		}
+	}
+}
