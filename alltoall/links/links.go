@@ -52,11 +52,11 @@ func (r *Rounds) at(a alltoall.Algorithm, bytes int) time.Duration {
 	return max(t[0]+time.Duration(slope*float64(bytes-r.Bytes[i-1])), 1)
 }
 
-// Validate returns an error if a cost is negative or not a number, or Rounds are not in order.
+// Validate returns an error if a cost is negative or not finite, or Rounds are not in order.
 func (l Links) Validate() error {
 	for _, c := range []Link{l.Within, l.Between} {
-		if c.Alpha < 0 || !(c.Beta >= 0) {
-			return fmt.Errorf("alltoall: link of %v and %v ns a byte, must not be negative", c.Alpha, c.Beta)
+		if c.Alpha < 0 || !(c.Beta >= 0 && c.Beta <= math.MaxFloat64) {
+			return fmt.Errorf("alltoall: link of %v and %v ns a byte, must not be negative, and finite", c.Alpha, c.Beta)
 		}
 	}
 	if l.Rounds.Ranks > 0 && !slices.IsSorted(l.Rounds.Bytes[:]) {

@@ -105,6 +105,8 @@ func TestMeasuredCanBeKept(t *testing.T) {
 	require.NoError(t, again.Validate())
 	again.Rounds.Bytes[0] = 9
 	require.ErrorContains(t, again.Validate(), "must ascend")
-	m.Between.Beta = -1
-	require.ErrorContains(t, m.Validate(), "must not be negative")
+	for _, beta := range []float64{-1, math.Inf(1), math.NaN()} {
+		m.Between.Beta = beta
+		require.ErrorContains(t, m.Validate(), "must not be negative, and finite")
+	}
 }
