@@ -31,8 +31,8 @@ type prices struct {
 	links    [classes]linkPrice
 	formats  []formatPrice // Float32 first
 	clusters []clusterPrice
-	budget   float64 // the most that may be lost
-	given    *priced // in place of formats, if those of the layer are given
+	budget   float64          // the most that may be lost
+	given    *[classes]priced // in place of formats, if those of the layer are given
 }
 
 // linkPrice is of the links of a class.
@@ -87,8 +87,8 @@ func (p *prices) choose() choice {
 // chooseFormats is choose without clusters.
 func (p *prices) chooseFormats() choice {
 	best := choice{seconds: math.Inf(1)}
-	for _, near := range p.front(p.links[within]) {
-		for _, far := range p.front(p.links[between]) {
+	for _, near := range p.front(within) {
+		for _, far := range p.front(between) {
 			c := choice{seconds: near.seconds + far.seconds, lost: near.lost + far.lost}
 			if c.lost <= p.budget && c.better(&best) {
 				best, best.of = c, [classes]priced{within: near, between: far}
@@ -196,12 +196,13 @@ func wireOf(legs [4]alltoall.Format) alltoall.Wire {
 //
 // Time and loss are sums over legs, so what is dominated on the first legs is so on all of them,
 // and is left out early.
-func (p *prices) front(link linkPrice) []priced {
+func (p *prices) front(class int) []priced {
+	link := p.links[class]
 	if link.share == 0 {
 		return []priced{p.asTheyAre(link)}
 	}
 	if p.given != nil {
-		return []priced{link.weigh(*p.given)}
+		return []priced{link.weigh(p.given[class])}
 	}
 	ways := []priced{{}}
 	for leg := range 4 {

@@ -84,7 +84,7 @@ func newPolicy(ctx context.Context, cfg *Config) (*policy, error) {
 		formats: formatPrices(cfg.Dim, codecs), budget: cfg.Auto.Budget,
 	}
 	if cfg.Auto.Given {
-		p.prices.given = &priced{bytes: float64(cfg.Wire.RowBytes(cfg.Dim))}
+		p.prices.given = givenBytes(cfg.Wire, cfg.Dim)
 	}
 	p.choose()
 	return p, nil
@@ -199,7 +199,7 @@ func (p *policy) priceOf(rate float64, f alltoall.Format) clusterPrice {
 	legs := [4]quant.Format{quant.Format(f), quant.Format(f), quant.Format(f), quant.Format(f)}
 	bytes, centroids, computed := at.bytes, 4., rate
 	if p.prices.given != nil {
-		bytes = p.prices.given.bytes / 4
+		bytes = p.prices.meanGiven() / 4
 	}
 	if g != nil {
 		centroids, computed = 3, rate+(1-rate)/3 // rows' gradients are a third of what experts compute

@@ -195,3 +195,21 @@ func TestGivenFormatsStay(t *testing.T) {
 	require.True(t, p.clusters(), p.text)
 	require.Regexp(t, "^clusters, 0.1 of the rows, in the formats given, 0.10× the bytes", p.text)
 }
+
+// TestGivenFormatsOfLinks are priced by the link that rows take.
+func TestGivenFormatsOfLinks(t *testing.T) {
+	p := policyOf(t, 1, 1000, Policy{Budget: 0.2, Given: true})
+	float32s := p.chosen.seconds
+	p.cfg.Wire.Within = &alltoall.Wire{Dispatch: alltoall.BF16, Combine: alltoall.BF16, DispatchBack: alltoall.BF16, CombineBack: alltoall.BF16}
+	p.cfg.Topology, p.cfg.Links.Between = alltoall.Topology{}, p.cfg.Links.Within
+	one, err := newPolicy(t.Context(), p.cfg)
+	require.NoError(t, err)
+	require.Less(t, one.chosen.seconds, float32s)
+	require.InEpsilon(t, one.chosen.plain/2, one.chosen.seconds, 1e-9, "all rows stay on the node")
+	require.InEpsilon(t, 4*2*1024, one.prices.meanGiven(), 1e-9)
+	p.cfg.Topology = alltoall.Nodes(4, 2)
+	two, err := newPolicy(t.Context(), p.cfg)
+	require.NoError(t, err)
+	require.Greater(t, two.chosen.seconds, two.chosen.plain/2)
+	require.InEpsilon(t, (4*2*1024+2*4*4*1024)/3., two.prices.meanGiven(), 1e-9, "two of three others are on the other node")
+}

@@ -64,6 +64,29 @@ func codecSeconds(dim int) (list []float64) {
 	return list
 }
 
+// givenBytes are the bytes of a row of dim numbers in the formats of w, by the class of its link.
+func givenBytes(w alltoall.Wire, dim int) *[classes]priced {
+	near := w
+	if w.Within != nil {
+		near = *w.Within
+	}
+	return &[classes]priced{
+		within: {bytes: float64(near.RowBytes(dim))}, between: {bytes: float64(w.RowBytes(dim))},
+	}
+}
+
+// meanGiven is the mean of the given bytes over the rows that take a link.
+func (p *prices) meanGiven() (bytes float64) {
+	all := p.links[within].share + p.links[between].share
+	if all == 0 {
+		return p.given[between].bytes
+	}
+	for class, l := range p.links {
+		bytes += l.share / all * p.given[class].bytes
+	}
+	return bytes
+}
+
 // linkPrices are those of the ranks of a copy whose routers use all experts alike. The ranks of a
 // node share its link to others; where nodes differ it is that of the largest. Whole rounds, if
 // they have been measured, say better what a byte takes where all ranks send at once.
