@@ -103,8 +103,12 @@ func (c Compression) validate(dim int) error {
 	fault(c.Nodes && c.When == CompressAuto,
 		"Nodes with When CompressAuto, want CompressAlways or CompressNever")
 	fault(len(c.Rates) > 0 && c.LSH.Rate != 0, "LSH.Rate is %v beside Rates, want one of them", c.LSH.Rate)
-	for field, err := range map[string]error{"LSH": c.LSH.Validate(), "Rates": c.Rates.Validate(), "Gradients": alltoall.Wire{Dispatch: c.Gradients}.Validate(dim)} {
+	for field, err := range map[string]error{"LSH": c.LSH.Validate(), "Rates": c.Rates.Validate()} {
 		fault(err != nil, field+": %w", err)
+	}
+	if c.Gradients != nil {
+		err := alltoall.CheckCodec(c.Gradients, dim)
+		fault(err != nil, "Gradients %w", err)
 	}
 	return errors.Join(faults...)
 }

@@ -388,6 +388,10 @@ func TestCompressionConfig(t *testing.T) {
 	err := cfg.Validate(1)
 	require.ErrorContains(t, err, "Compression.When is 7, want 0 to 2")
 	require.ErrorContains(t, err, "Compression.LSH: lsh: Rate is 2")
+	cfg.Compression = Compression{Gradients: alltoall.Format(99)}
+	require.ErrorContains(t, cfg.Validate(1), "Config.Compression.Gradients is Format(99), want one of")
+	cfg.Compression.Gradients = (*lsh.Codebook)(nil)
+	require.ErrorContains(t, cfg.Validate(1), "Config.Compression.Gradients is a nil *lsh.Codebook")
 }
 
 // TestRanksMustCompressAlike names the field.
