@@ -339,6 +339,16 @@ func TestAutoChoosesClusters(t *testing.T) {
 	}
 }
 
+// TestAutoBoundsTheErrorOfItsFirstClusters, which it does not choose in the first step.
+func TestAutoBoundsTheErrorOfItsFirstClusters(t *testing.T) {
+	how := Compression{Budget: 1e6, LSH: lsh.Config{Rate: 0.1}, MaxError: 1e-6}
+	for _, s := range autoStats(t, Config{Compression: how}, 1e6) {
+		require.Regexp(t, "^clusters, 0.1 of the rows, .*; no clusters while the error of answers is ", s.Choice)
+		require.Equal(t, s.Rows, s.Travelled)
+		require.Greater(t, s.Error, how.MaxError)
+	}
+}
+
 // TestSampledRowsChangeNothing but what the layer knows: with gradients of all rows and of
 // centroids, with the rows of ranks and of nodes.
 func TestSampledRowsChangeNothing(t *testing.T) {

@@ -1,6 +1,7 @@
 package compression
 
 import (
+	"fmt"
 	"math"
 	"time"
 
@@ -63,6 +64,9 @@ func (s *Stage) choice() string {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.watch != nil && s.watch.off {
+		return fmt.Sprintf("%s; no clusters while the error of answers is %.3g", s.policy.text, s.watch.error)
+	}
 	return s.policy.text
 }
 

@@ -48,9 +48,13 @@ func (w *watch) judge(all squares) {
 	w.off = w.error > most
 }
 
-// samples reports whether rows of a step's passes are sampled.
+// samples reports whether rows of a step's passes are sampled. Under a policy they are also while no
+// error is known, since it may not have chosen clusters before. All ranks know the same.
 func (s *Stage) samples(step int) bool {
-	return s.watch != nil && s.inWindow(step) && (step-s.cfg.From)%sampleEvery == 0
+	if s.watch == nil || !s.inWindow(step) {
+		return false
+	}
+	return (step-s.cfg.From)%sampleEvery == 0 || s.policy != nil && s.watch.error == 0
 }
 
 // EndStep ends a step of the optimizer, of the given number, while no pass is in flight. All ranks
