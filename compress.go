@@ -78,7 +78,8 @@ type Compression struct {
 	Rates lsh.Rates
 	// MaxError, if it is not 0, turns compression off while the relative error of the answers that
 	// it restores, ‖restored − true‖ / ‖true‖, is above it, and on again below 0.8 of it. In each
-	// 32nd step, compressed anyway, some rows travel as well to see that; all ranks go by all.
+	// 32nd step, compressed anyway, some rows travel as well to see that, and in the first step in
+	// which CompressAuto has chosen clusters; all ranks go by all.
 	MaxError float64
 	// Assign, if it is not nil, replaces LSH's hashing: it says which of the rows x of one rank
 	// travel as one, those of expert e being rows [ends[e-1], ends[e]). It is for studies, and must
