@@ -48,8 +48,8 @@ func (w *watch) judge(all squares) {
 	w.off = w.error > most
 }
 
-// samples reports whether rows of a step's passes are sampled. Under a policy they are also while no
-// error is known, since it may not have chosen clusters before. All ranks know the same.
+// samples reports whether rows of a step's passes are sampled. Under a policy they also are while
+// no error is known, since it may not have chosen clusters before. All ranks know the same.
 func (s *Stage) samples(step int) bool {
 	if s.watch == nil || !s.inWindow(step) {
 		return false
