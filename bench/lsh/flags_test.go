@@ -1,12 +1,12 @@
 package lsh
 
 import (
-	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/switchyard-moe/switchyard/bench/internal/benchtest"
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
 
@@ -15,9 +15,7 @@ func TestVariantsHaveFlagsThatThereAre(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a process for each variant")
 	}
-	program := filepath.Join(t.TempDir(), "train")
-	_, err := harness.Output(t.Context(), "go", "build", "-o", program, harness.TrainPackage)
-	require.NoError(t, err)
+	program := benchtest.Trainer(t)
 	for _, v := range variants() {
 		if v.name == torchModelName || v.name == noExpertsName { // which has no flags, or no estimate
 			continue

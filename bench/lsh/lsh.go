@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
-	"path/filepath"
 
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/bench/lsh/law"
@@ -36,16 +34,12 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // measure builds the program and measures with it.
 func (o *options) measure(ctx context.Context, stderr io.Writer) (rows []row, err error) {
-	dir, err := os.MkdirTemp("", "switchyard-bench-lsh-")
+	t, err := harness.NewTrainer(ctx, "lsh")
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	program := filepath.Join(dir, "train")
-	if _, err := harness.Output(ctx, "go", "build", "-o", program, harness.TrainPackage); err != nil {
-		return nil, err
-	}
-	return o.measureWith(ctx, program, dir, stderr)
+	defer func() { err = errors.Join(err, t.Remove()) }()
+	return o.measureWith(ctx, t.Program, t.Folder, stderr)
 }
 
 // measureWith trains for quality, then for speed at each rate, and returns what is known when it is

@@ -63,9 +63,7 @@ func TestTimesStepsOnItsNetwork(t *testing.T) {
 
 // TestTasks trains with each task, and goes on where it was cut off.
 func TestTasks(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "train")
-	_, err := harness.Output(t.Context(), "go", "build", "-o", program, harness.TrainPackage)
-	require.NoError(t, err)
+	program := benchtest.Trainer(t)
 	for _, line := range []string{
 		"-task lm", "-task lm -rows 256", "-task finetune -variants clusters", "-task mlm -variants nvfp4", "-task mlm -base-steps 2 -variants nvfp4",
 	} {
@@ -93,9 +91,7 @@ func TestTasks(t *testing.T) {
 // TestTasksShareAFolder: where training from the start has had the flags of a checkpoint, the
 // checkpoint is made all the same.
 func TestTasksShareAFolder(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "train")
-	_, err := harness.Output(t.Context(), "go", "build", "-o", program, harness.TrainPackage)
-	require.NoError(t, err)
+	program := benchtest.Trainer(t)
 	cache := t.TempDir()
 	for _, line := range []string{"-task lm -rows 1024", "-task finetune"} {
 		o, err := parseOptions(append(strings.Fields(line), "-short", "-no-speed", "-cache", cache), io.Discard)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -36,22 +35,15 @@ func trainRun(ctx context.Context, cfg launch.Config, file string) (run lshRun, 
 }
 
 func readRun(file string) (run lshRun, err error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return run, err
-	}
-	return run, json.Unmarshal(data, &run)
+	return run, harness.ReadJSON(file, &run)
 }
-
-// quiet are the flags of examples/train of which nothing is shown or drawn.
-var quiet = []string{"-svg", "", "-sample", "0", "-eval-every", "0", "-progress", "none"}
 
 // flags are those of examples/train for a variant of the model that speed is measured of.
 func (o *options) flags(v variant, batch, steps, seed int) []string {
 	return slices.Concat([]string{
 		"-dim", fmt.Sprint(o.dim), "-hidden", fmt.Sprint(o.hidden), "-expert-hidden", fmt.Sprint(max(o.hidden/2, 1)), "-batch", fmt.Sprint(batch),
 		"-lr", "0.001", "-capacity", "0", "-steps", fmt.Sprint(steps), "-seed", fmt.Sprint(seed),
-	}, quiet, v.flagsFor(steps))
+	}, harness.QuietFlags(), v.flagsFor(steps))
 }
 
 // flagsFor are the flags of a variant for a number of steps.
@@ -105,7 +97,7 @@ func (o *options) groupFlags(v variant, s schedule, seed int) []string {
 		"-transport", "inproc", "-ranks", "1", "-dim", fmt.Sprint(o.qualityDim), "-hidden", inner, "-expert-hidden", inner, "-layers", "4", "-heads", "4",
 		"-experts", "8", "-topk", "2", "-seq", "64", "-capacity", "0", "-balance", "0.02",
 		"-objective", objective, "-batch", fmt.Sprint(s.batch), "-lr", s.rate, "-warmup", fmt.Sprint(s.warmup), "-steps", fmt.Sprint(s.steps), "-seed", fmt.Sprint(seed),
-	}, v.flagsFor(s.steps), quiet)
+	}, v.flagsFor(s.steps), harness.QuietFlags())
 	return o.withText(list)
 }
 

@@ -3,13 +3,12 @@ package moments
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -89,22 +88,18 @@ type run struct {
 
 // train trains each kind with each seed, and returns the runs that have ended.
 func (o options) train(ctx context.Context, progress io.Writer) (runs []run, err error) {
-	dir, err := os.MkdirTemp("", "switchyard-bench-moments-")
+	t, err := harness.NewTrainer(ctx, "moments")
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	program := filepath.Join(dir, "train")
-	if _, err := harness.Output(ctx, "go", "build", "-o", program, harness.TrainPackage); err != nil {
-		return nil, err
-	}
+	defer func() { err = errors.Join(err, t.Remove()) }()
 	kinds := []expert.Moments{expert.Float32Moments, expert.FP8Moments, expert.Int4Moments}
 	turns := len(kinds) * o.seeds
 	p := harness.NewPace(progress, "moments", turns, harness.Times(turns*o.steps*o.batch/64, 450*time.Millisecond))
 	for seed := range o.seeds {
 		for _, kind := range kinds {
 			p.Next("%v, seed %d", kind, seed+1)
-			r, err := o.trainOnce(ctx, program, filepath.Join(dir, "run.json"), kind.String(), seed+1)
+			r, err := o.trainOnce(ctx, t.Program, filepath.Join(t.Folder, "run.json"), kind.String(), seed+1)
 			if err != nil {
 				return runs, fmt.Errorf("%v, seed %d: %w", kind, seed+1, err)
 			}
@@ -116,22 +111,15 @@ func (o options) train(ctx context.Context, progress io.Writer) (runs []run, err
 }
 
 func (o options) trainOnce(ctx context.Context, program, file, kind string, seed int) (run, error) {
-	size := []string{"-dim", "128", "-hidden", "256", "-expert-hidden", "256"}
-	if o.short {
-		size = []string{"-dim", "16", "-hidden", "16", "-expert-hidden", "16", "-layers", "2"}
-	}
-	_, err := harness.Output(ctx, program, append(size, "-transport", "inproc", "-ranks", "1", "-capacity", "0", "-lr", "0.002",
+	flags := slices.Concat(harness.SmallModel(o.short), harness.QuietFlags(), []string{
+		"-transport", "inproc", "-ranks", "1", "-capacity", "0", "-lr", "0.002",
 		"-batch", fmt.Sprint(o.batch), "-steps", fmt.Sprint(o.steps), "-seed", fmt.Sprint(seed), "-moments", kind, "-json", file,
-		"-svg", "", "-sample", "0", "-eval-every", "0", "-progress", "none")...)
-	if err != nil {
-		return run{}, err
-	}
-	data, err := os.ReadFile(file)
-	if err != nil {
+	})
+	if _, err := harness.Output(ctx, program, flags...); err != nil {
 		return run{}, err
 	}
 	r := run{Moments: kind}
-	return r, json.Unmarshal(data, &r)
+	return r, harness.ReadJSON(file, &r)
 }
 
 // row is one kind of moments, and a line of the JSON file.

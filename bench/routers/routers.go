@@ -3,12 +3,10 @@ package routers
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -111,17 +109,13 @@ func (o options) trainAll(ctx context.Context, stdout, progress io.Writer) (err 
 		writeTrained(stdout, rows)
 		return errors.Join(err, o.save(rows))
 	}
-	dir, err := os.MkdirTemp("", "switchyard-bench-routers-")
+	t, err := harness.NewTrainer(ctx, "routers")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	program := filepath.Join(dir, "train")
-	if _, err := harness.Output(ctx, "go", "build", "-o", program, harness.TrainPackage); err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, t.Remove()) }()
 	if o.names == nil {
-		if o.names, err = of(ctx, program); err != nil {
+		if o.names, err = of(ctx, t.Program); err != nil {
 			return err
 		}
 	}
@@ -134,7 +128,7 @@ func (o options) trainAll(ctx context.Context, stdout, progress io.Writer) (err 
 			break
 		}
 		p.Next("%s", name)
-		r, err := o.train(ctx, program, name, filepath.Join(dir, "result.json"))
+		r, err := o.train(ctx, t.Program, name, filepath.Join(t.Folder, "result.json"))
 		if err != nil {
 			faults = errors.Join(faults, fmt.Errorf("%s: %w", name, err))
 			continue
@@ -151,17 +145,12 @@ func (o options) trainAll(ctx context.Context, stdout, progress io.Writer) (err 
 
 // train runs the program with one router.
 func (o options) train(ctx context.Context, program, name, result string) (trained, error) {
-	_, err := harness.Output(ctx, program, "-router", name, "-steps", fmt.Sprint(o.steps), "-ranks", fmt.Sprint(o.ranks), "-text", o.text,
-		"-json", result, "-svg", "", "-sample", "0", "-eval-every", "0", "-progress", "none")
-	if err != nil {
-		return trained{}, err
-	}
-	data, err := os.ReadFile(result)
-	if err != nil {
+	flags := append(harness.QuietFlags(), "-router", name, "-steps", fmt.Sprint(o.steps), "-ranks", fmt.Sprint(o.ranks), "-text", o.text, "-json", result)
+	if _, err := harness.Output(ctx, program, flags...); err != nil {
 		return trained{}, err
 	}
 	var r trained
-	return r, json.Unmarshal(data, &r)
+	return r, harness.ReadJSON(result, &r)
 }
 
 // of asks the program for its routers: its help ends with a table of them.

@@ -54,9 +54,7 @@ func TestAreListed(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a program")
 	}
-	program := filepath.Join(t.TempDir(), "train")
-	_, err := harness.Output(context.Background(), "go", "build", "-o", program, harness.TrainPackage)
-	require.NoError(t, err)
+	program := benchtest.Trainer(t)
 	names, err := of(context.Background(), program)
 	require.NoError(t, err)
 	require.Equal(t, "topk", names[0])

@@ -3,8 +3,8 @@
 package sums
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -146,18 +146,13 @@ func (o options) planned() (list []run) {
 
 // train trains with each format and each seed, and returns the runs that have ended.
 func (o options) train(ctx context.Context, progress io.Writer) (runs []run, err error) {
-	dir, err := os.MkdirTemp("", "switchyard-bench-sums-")
+	t, err := harness.NewTrainer(ctx, "sums")
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	program, results := filepath.Join(dir, "train"), o.runsFolder
-	if results == "" {
-		results = dir
-	} else if err := os.MkdirAll(results, 0o755); err != nil {
-		return nil, err
-	}
-	if _, err := harness.Output(ctx, "go", "build", "-o", program, harness.TrainPackage); err != nil {
+	defer func() { err = errors.Join(err, t.Remove()) }()
+	results := cmp.Or(o.runsFolder, t.Folder)
+	if err := os.MkdirAll(results, 0o755); err != nil {
 		return nil, err
 	}
 	steps, planned := 0, o.planned()
@@ -167,7 +162,7 @@ func (o options) train(ctx context.Context, progress io.Writer) (runs []run, err
 	p := harness.NewPace(progress, "sums", len(planned), harness.Times(steps*o.batch/64, 450*time.Millisecond))
 	for _, r := range planned {
 		p.Next("%s", r.name())
-		if err := o.trainOnce(ctx, program, filepath.Join(results, o.file(r)), &r); err != nil {
+		if err := o.trainOnce(ctx, t.Program, filepath.Join(results, o.file(r)), &r); err != nil {
 			return runs, fmt.Errorf("%s: %w", r.name(), err)
 		}
 		fmt.Fprintf(progress, "bench: %s: held-out loss %.4f, %d bytes of sums and %.0f ms a step\n", r.name(), r.ValLoss, r.SumBytes, r.StepMS)
@@ -191,12 +186,8 @@ func (o options) trainOnce(ctx context.Context, program, file string, r *run) er
 			return err
 		}
 	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
 	wanted := *r
-	if err := json.Unmarshal(data, r); err != nil {
+	if err := harness.ReadJSON(file, r); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	if r.Steps != wanted.Steps || r.Seed != wanted.Seed {
@@ -207,18 +198,15 @@ func (o options) trainOnce(ctx context.Context, program, file string, r *run) er
 
 // flags are those of examples/train for a run.
 func (o options) flags(r *run, file string) []string {
-	size := []string{"-dim", "128", "-hidden", "256", "-expert-hidden", "256"}
-	if o.short {
-		size = []string{"-dim", "16", "-hidden", "16", "-expert-hidden", "16", "-layers", "2"}
-	}
 	evaluated := "0" // all held-out text
 	if r.Link > 0 {
 		evaluated = "1"
 	}
-	return append(size, "-transport", "inproc", "-ranks", "4", "-groups", "8", "-capacity", "0", "-lr", "0.002",
+	return slices.Concat(harness.SmallModel(o.short), harness.QuietFlags(), []string{
+		"-transport", "inproc", "-ranks", "4", "-groups", "8", "-capacity", "0", "-lr", "0.002",
 		"-batch", fmt.Sprint(o.batch), "-steps", fmt.Sprint(r.Steps), "-seed", fmt.Sprint(r.Seed), "-sums", r.Format,
 		"-link", fmt.Sprint(r.Link), "-eval-batches", evaluated, "-json", file,
-		"-svg", "", "-sample", "0", "-eval-every", "0", "-progress", "none")
+	})
 }
 
 // row is one format, and a line of the JSON file.

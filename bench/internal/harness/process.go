@@ -34,6 +34,3 @@ func Output(ctx context.Context, name string, args ...string) (string, error) {
 	}
 	return stdout.String(), nil
 }
-
-// TrainPackage is the program that trains.
-const TrainPackage = "github.com/switchyard-moe/switchyard/examples/train"
