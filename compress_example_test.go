@@ -22,7 +22,7 @@ func ExampleCompression() {
 		layer, err := switchyard.NewLayer(world, switchyard.Config{
 			Dim: 64, Experts: 4, Group: 2, Router: router.TopK{K: 1}, Expert: expert.FFN{Hidden: 3},
 			Topology:    alltoall.Nodes(2, 1),
-			Links:       links.Links{Between: links.Link{Beta: 800}}, // else NewLayer measures them
+			Links:       links.Links{Between: links.Link{Beta: 1e6}}, // so slow that bytes alone count
 			Compression: switchyard.Compression{When: switchyard.CompressAuto, Budget: 0.1},
 		})
 		if err != nil {

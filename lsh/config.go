@@ -31,7 +31,7 @@ type Config struct {
 	// Centre says what rows are measured from before they are hashed.
 	Centre Centre
 	// Refine is the number of Lloyd iterations after hashing: every row moves to the nearest
-	// centroid, which is then the mean of its rows. 0 stands for 1 and -1 for none. One cuts the
+	// centroid, which is then the mean of its rows. 0 stands for 3 and -1 for none. One cuts the
 	// error of answers by a fifth to a third, at rows × centroids × columns products for each row
 	// group. No cluster loses its last row, so the number of centroids stays. At most 1000.
 	Refine int
@@ -152,7 +152,7 @@ func (c Config) withDefaults() Config {
 	}
 	orInt(&c.Hashes, 6)
 	orInt(&c.Width, c.Family.width())
-	orInt(&c.Refine, 1)
+	orInt(&c.Refine, 3)
 	if c.Rate == 0 {
 		c.Rate = 0.2
 	}

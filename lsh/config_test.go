@@ -10,7 +10,7 @@ import (
 func TestZeroConfigWorks(t *testing.T) {
 	require.NoError(t, Config{}.Validate())
 	c := compressor(t, Config{}, 10, 2).Config()
-	require.Equal(t, Config{Hashes: 6, Width: 8, Rate: 0.2, Refine: 1}, c)
+	require.Equal(t, Config{Hashes: 6, Width: 8, Rate: 0.2, Refine: 3}, c)
 	require.NoError(t, Config{Family: Hyperplane}.Validate())
 }
 

@@ -220,7 +220,7 @@ func (o *options) declareExchange(f *flagSet) {
 func (o *options) declareCompression(f *flagSet) {
 	number(f, &o.compress, "compress", 0, 0, 1, "in training, send this share of the rows as centroids of all (LSH-MoE); 0 sends every row; losses of held-out text are never of a compressed pass, nor of other rows than float32")
 	choice(f, &o.compensation, "compensation", "how a row's answer is made of its centroid's, with -compress", "interpolate", "identity", "none", "learned-gain", "learned-channels")
-	integer(f, &o.refine, "refine", 0, -1, 100, "Lloyd iterations after hashing, with -compress; 0 stands for 1, -1 for none")
+	integer(f, &o.refine, "refine", 0, -1, 100, "Lloyd iterations after hashing, with -compress; 0 stands for 3, -1 for none")
 	number(f, &o.bandwidth, "bandwidth", 0, 0, large, "squared width of the kernel of -compensation interpolate, in mean squared distances of a row from its centroid; 0 leaves it to the library")
 	number(f, &o.ridge, "ridge", 0, 0, large, "what -compensation interpolate adds to the diagonal of its kernel matrix; 0 leaves it to the library")
 	choice(f, &o.hash, "hash", "what makes clusters, with -compress; random is a control", "cross-polytope", "hyperplane", "random")

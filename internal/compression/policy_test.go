@@ -37,15 +37,15 @@ func far(p *policy) alltoall.Codec { return p.chosen.wire().Legs()[0] }
 
 // TestFormatsByLink: four bits where links are slow, and rows as they are where they are fast.
 func TestFormatsByLink(t *testing.T) {
-	p := policyOf(t, 1e-6, 1000, Policy{Budget: 0.1})
+	p := policyOf(t, 1e-6, 1e6, Policy{Budget: 0.1})
 	require.Equal(t, alltoall.MXFP4H, far(p), "the fewest bytes")
 	require.Equal(t, alltoall.Wire{}.Legs(), p.chosen.wire().Within.Legs())
 	require.Regexp(t, `^between nodes: mxfp4-h, 0\.13× the bytes; within a node: float32; \S+ for 1000 rows, in float32 \S+; loses 0\.0\d+ of 0\.1 allowed$`, p.text)
-	p = policyOf(t, 1e-6, 1000, Policy{Budget: 0.005})
+	p = policyOf(t, 1e-6, 1e6, Policy{Budget: 0.005})
 	require.Equal(t, alltoall.Float32.String(), p.chosen.wire().Within.Dispatch.(alltoall.Format).String())
 	require.Regexp(t, `^between nodes: dispatch \S+, combine \S+, back \S+ and \S+4-h, `, p.text)
 	require.LessOrEqual(t, p.chosen.lost, 0.005)
-	p = policyOf(t, 1e-6, 1000, Policy{})
+	p = policyOf(t, 1e-6, 1e6, Policy{})
 	require.Equal(t, alltoall.BF16, far(p), "loses nothing")
 	p = policyOf(t, 1e-6, 1e-6, Policy{Budget: 0.1})
 	require.Equal(t, alltoall.Float32, far(p))
