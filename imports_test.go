@@ -19,7 +19,7 @@ const module = "github.com/switchyard-moe/switchyard"
 // allowed says what of this module each folder's code may import, besides internal/…; a folder not
 // named here may import whatever its nearest named parent may. Tests may import more.
 var allowed = map[string][]string{
-	".":                           {"param", "param/tree", "router", "expert", "hook", "lsh", "schedule", "schedule/autotune", "schedule/memory", "alltoall", "alltoall/links", "collective", "transport", "transport/inproc", "transport/tcp", "transport/shm", "transport/hybrid", "transport/rendezvous", "transport/secure"},
+	".":                           {"param", "param/tree", "router", "expert", "hook", "lsh", "schedule", "schedule/autotune", "schedule/memory", "alltoall", "alltoall/balance", "alltoall/links", "collective", "transport", "transport/inproc", "transport/tcp", "transport/shm", "transport/hybrid", "transport/rendezvous", "transport/secure"},
 	"param":                       {"param/tree"},
 	"param/tree":                  {},
 	"router":                      {"param"},
@@ -55,7 +55,8 @@ var allowed = map[string][]string{
 	"internal/agreement":          {"collective", "transport"},
 	"internal/compression":        {"alltoall", "alltoall/links", "collective", "lsh", "param", "transport"},
 	"internal/batch":              {"alltoall", "router", "transport"},
-	"internal/experts":            {"alltoall", "expert", "param", "transport"},
+	"internal/balancing":          {"alltoall", "alltoall/balance", "alltoall/links", "param/tree", "transport"},
+	"internal/experts":            {"alltoall", "expert", "param", "param/tree", "transport"},
 	"internal/gradients":          {"alltoall", "collective", "expert", "param", "param/tree", "router", "transport"},
 	"internal/opening":            {"transport", "transport/hybrid", "transport/inproc", "transport/rendezvous", "transport/shm", "transport/tcp"},
 	"internal/rowgradients":       {"alltoall", "lsh", "transport"},

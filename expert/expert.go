@@ -28,7 +28,9 @@ type Expert interface {
 	New(s Shape) (Group, error)
 }
 
-// Group is the experts of one layer on one rank. It is not safe for concurrent use.
+// Group is the experts of one layer on one rank. It is not safe for concurrent use. What an expert
+// computes depends on its rows and its parameters alone, and not on its number: a layer that shares
+// experts out has a group of one compute for each of them in turn.
 type Group interface {
 	// Params returns the trainable parameters, the same set at each call, or nil if there are none.
 	// The first dimension of each tensor is the expert. The group reads Value anew at each call.

@@ -35,7 +35,7 @@ func Run(t *testing.T, kind func() expert.Expert) {
 		{"gradients of other rows", rowGradients},
 		{"what a pass holds stays until it is released", held},
 		{"frozen parameters get no gradient", frozen},
-		{"values may be exchanged for others' memory", exchangedValues},
+		{"values may be exchanged for those of other experts", exchangedValues},
 		{"inputs are left alone", untouched},
 		{"gradients are the slopes of the loss", slopes},
 	} {

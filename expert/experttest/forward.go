@@ -117,11 +117,11 @@ func untouched(c check) {
 	require.Equal(c, value, g.Params().Value)
 }
 
-// exchangedValues gives a group the memory of another's parameters, whose changes it then follows,
-// forward and backward.
+// exchangedValues gives a group the memory of the parameters of one of other numbers, whose changes
+// it then follows, forward and backward.
 func exchangedValues(c check) {
 	g, b := c.usual(), c.batch(2)
-	other := c.usual()
+	other := c.group(expert.Shape{Dim: dim, Count: count, Seed: 11})
 	if g.Params() == nil || len(g.Params().Value) == 0 {
 		return
 	}

@@ -7,7 +7,6 @@ package experts
 
 import (
 	"fmt"
-	"slices"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
@@ -46,13 +45,17 @@ type Stage struct {
 	// Shared is this rank's copy of the shared expert, nil if there is none.
 	Shared *Shared
 
-	first   int // expert hosted here
-	groups  []group
-	byRanks bool
-	splits  bool
-	params  []*param.Set // of each group
-	list    []piece      // scratch: of the chunk that is computed
-	free    freelist.List[memory]
+	first, hosted int // experts hosted here
+	groups        []group
+	byRanks       bool
+	splits        bool
+	params        []*param.Set // of each group
+	list          []piece      // scratch: of the chunk that is computed
+	free          freelist.List[memory]
+
+	kind  expert.Expert
+	shape expert.Shape // of those hosted here
+	slots freelist.List[group]
 }
 
 // group is a run of the experts hosted here.
@@ -66,7 +69,9 @@ type group struct {
 
 // New builds the experts, in groups as even as can be.
 func New(cfg Config) (*Stage, error) {
-	s := &Stage{first: cfg.Shape.First, byRanks: cfg.ByRanks}
+	s := &Stage{
+		first: cfg.Shape.First, hosted: cfg.Shape.Count, byRanks: cfg.ByRanks, kind: cfg.Expert, shape: cfg.Shape,
+	}
 	n, local := max(cfg.Chunks, 1), cfg.Shape.Count
 	if cfg.ByRanks {
 		n = 1
@@ -96,14 +101,12 @@ func New(cfg Config) (*Stage, error) {
 func (s *Stage) add(cfg Config, first, count int) error {
 	shape := cfg.Shape
 	shape.First, shape.Count = shape.First+first, count
-	built, err := cfg.Expert.New(shape)
+	g, err := newGroup(cfg.Expert, shape)
 	if err != nil {
 		return err
 	}
-	g := group{Group: built, first: first, count: count}
-	g.split, s.splits = built.(expert.SplitBackward)
-	g.holder, _ = built.(expert.Holder)
-	if g.rows, _ = built.(expert.RowGradients); cfg.Rows && g.rows == nil {
+	g.first, g.count, s.splits = first, count, g.split != nil
+	if cfg.Rows && g.rows == nil {
 		return fmt.Errorf("switchyard: Config.Expert: %T takes no gradients of other rows (it is no expert.RowGradients), "+
 			"as compression needs unless Config.Compression.ClusterGradients is set", cfg.Expert)
 	}
@@ -133,14 +136,17 @@ type Chunks interface {
 type Pass struct {
 	chunks    Chunks
 	firstLeaf int // of those of the ranks of the exchange
+	runs      []Run
 	*memory
 }
 
-// memory is what passes use again. It has an element for each group, or for each rank's rows.
+// memory is what passes use again. It has an element for each group, or for each rank's rows; and
+// then for each run, or for each rank's rows of it.
 type memory struct {
 	saved []expert.Saved
 	of    []*group     // whose each saved is
 	drows []mat.Buffer // copies of the gradients of rows, of groups that cannot hold them
+	slots []*group     // of runs
 }
 
 // Begin begins a pass over the rows of an exchange. Its ranks hold the leaves from firstLeaf on of
@@ -154,8 +160,8 @@ func (s *Stage) Begin(chunks Chunks, firstLeaf int) Pass {
 	if m == nil {
 		m = new(memory)
 	}
-	m.saved, m.of = slices.Grow(m.saved[:0], n)[:n], slices.Grow(m.of[:0], n)[:n]
-	m.drows = slices.Grow(m.drows, max(n-len(m.drows), 0))[:max(n, len(m.drows))]
+	m.saved, m.of = m.saved[:0], m.of[:0]
+	m.grow(n)
 	return Pass{chunks: chunks, firstLeaf: firstLeaf, memory: m}
 }
 
@@ -171,6 +177,7 @@ func (s *Stage) End(p *Pass) {
 			g.holder.Release(m.saved[i])
 		}
 	}
+	s.giveSlots(p)
 	clear(m.saved)
 	clear(m.of)
 	s.free.Give(m)
@@ -178,25 +185,40 @@ func (s *Stage) End(p *Pass) {
 }
 
 // Forward returns the answers to the rows of a chunk, which end at ends for each expert and leaf,
-// in one matrix or more.
+// in one matrix or more. Those to the rows of runs are left to ForwardRuns.
 func (s *Stage) Forward(p *Pass, chunk int, rows blas32.General, ends []int) (
 	answers []blas32.General,
 ) {
-	first := 0
-	for _, piece := range s.pieces(p, chunk) {
-		n := piece.group.count * piece.leaves
-		last := first + piece.rows
-		y, saved := piece.group.Forward(mat.Rows(rows, first, last), expert.Rows{
-			Experts: piece.group.count, FirstLeaf: piece.firstLeaf, Leaves: piece.leaves,
-			Ends: lowered(ends[:n], first),
-		})
-		if p.saved[piece.saved], p.of[piece.saved] = saved, piece.group; piece.group.holder != nil {
-			piece.group.holder.Hold(saved)
-		}
-		answers = append(answers, y)
-		ends, first = ends[n:], last
-	}
+	answers = make([]blas32.General, len(s.pieces(p, chunk)))
+	s.forward(p, chunk, rows, ends, answers, false)
 	return answers
+}
+
+// ForwardRuns puts the answers to the rows of runs, whose parameters are here, where Forward of the
+// same arguments has left them out.
+func (s *Stage) ForwardRuns(p *Pass, chunk int, rows blas32.General, ends []int, answers []blas32.General) {
+	s.forward(p, chunk, rows, ends, answers, true)
+}
+
+// forward computes the answers to the rows of runs, or to all others.
+func (s *Stage) forward(p *Pass, chunk int, rows blas32.General, ends []int, answers []blas32.General, runs bool) {
+	first := 0
+	for i, piece := range s.pieces(p, chunk) {
+		last := first + piece.rows
+		if (piece.run != nil) == runs {
+			n := piece.group.count * piece.leaves
+			piece.load()
+			y, saved := piece.group.Forward(mat.Rows(rows, first, last), expert.Rows{
+				Experts: piece.group.count, FirstLeaf: piece.firstLeaf, Leaves: piece.leaves,
+				Ends: lowered(ends[piece.ends:piece.ends+n], first),
+			})
+			if p.saved[piece.saved], p.of[piece.saved] = saved, piece.group; piece.group.holder != nil {
+				piece.group.holder.Hold(saved)
+			}
+			answers[i] = y
+		}
+		first = last
+	}
 }
 
 // Backward takes the gradient of those answers, and returns that of their rows. If Splits it leaves
@@ -205,7 +227,9 @@ func (s *Stage) Backward(p *Pass, chunk int, danswers blas32.General) (drows []b
 	first := 0
 	for _, piece := range s.pieces(p, chunk) {
 		last := first + piece.rows
+		piece.swapRun()
 		d := piece.group.backward(p.saved[piece.saved], mat.Rows(danswers, first, last))
+		piece.swapRun()
 		if piece.group.holder == nil { // the group's next call takes d back
 			kept := p.drows[piece.saved].Matrix(d.Rows, d.Cols)
 			mat.Copy(kept, d)
@@ -245,7 +269,9 @@ func (g *group) backward(saved expert.Saved, dy blas32.General) (dx blas32.Gener
 // BackwardWeights computes the gradients of the parameters of a chunk after Backward, if Splits.
 func (s *Stage) BackwardWeights(p *Pass, chunk int) {
 	for _, piece := range s.pieces(p, chunk) {
+		piece.swapRun()
 		piece.group.split.BackwardWeights(p.saved[piece.saved])
+		piece.swapRun()
 	}
 }
 

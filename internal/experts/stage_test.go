@@ -179,7 +179,7 @@ func TestChunksByRanksHaveTheBitsOfOne(t *testing.T) {
 func ofRank(p *alltoall.Plan, peer, leaves int, m blas32.General) (rows blas32.General, ends []int) {
 	rows = blas32.General{Cols: dim, Stride: dim}
 	at := 0
-	for e := range local {
+	for e := range p.Experts {
 		s := p.Segment(e, peer)
 		rows.Data = append(rows.Data, m.Data[s.First*dim:(s.First+s.Rows)*dim]...)
 		first := mat.Sum(p.Leaves[:peer])
@@ -198,7 +198,7 @@ func ofRank(p *alltoall.Plan, peer, leaves int, m blas32.General) (rows blas32.G
 // putBack puts the rows of one rank where they stand in the plan.
 func putBack(p *alltoall.Plan, peer int, to, rows blas32.General) {
 	at := 0
-	for e := range local {
+	for e := range p.Experts {
 		s := p.Segment(e, peer)
 		copy(to.Data[s.First*dim:(s.First+s.Rows)*dim], rows.Data[at*dim:])
 		at += s.Rows
