@@ -124,10 +124,12 @@ func (b *builder) connect() error {
 		{&b.oneCopy, b.at.OneCopy()}, {&b.l.stages.Ranks.Checks, b.at.World()},
 	} {
 		view, err := b.l.world.views.Of(of.members)
+		if err == nil {
+			*of.comm, err = layout.Comm(view, of.members, b.l.cfg.Topology.Node, b.l.cfg.Links)
+		}
 		if err != nil {
 			return err
 		}
-		*of.comm = collective.New(view)
 	}
 	return nil
 }

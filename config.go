@@ -64,8 +64,8 @@ type Config struct {
 	// Algorithm says through which ranks messages go to their experts. On a world of [Join] the
 	// environment variable SWITCHYARD_ALGORITHM overrides it.
 	Algorithm alltoall.Algorithm
-	// Topology says which ranks of the world share a node; its zero value is what
-	// [World.SetMachine] has set, else all on one.
+	// Topology says which ranks of the world share a node, for exchanges and for long sums of
+	// gradients; its zero value is what [World.SetMachine] has set, else all on one.
 	Topology alltoall.Topology
 	// Links are the costs of messages, by which alltoall.Auto chooses; if neither this nor
 	// [World.SetMachine] gives them it takes alltoall.Direct.

@@ -62,7 +62,7 @@ var allowed = map[string][]string{
 	"internal/rowgradients":       {"alltoall", "lsh", "transport"},
 	"internal/nodegather":         {"alltoall", "transport"},
 	"internal/joint":              {"alltoall", "transport"},
-	"internal/layout":             {"alltoall", "transport"},
+	"internal/layout":             {"alltoall", "alltoall/links", "collective", "transport"},
 	"internal/lifecycle":          {"alltoall", "transport"},
 	"internal/views":              {"collective", "transport"},
 	"internal/lockstep":           {"transport"},

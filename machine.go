@@ -22,7 +22,8 @@ type Machine struct {
 }
 
 // SetMachine says what layers made from now on take that do not say otherwise, and so do those of
-// groups made from now on, for their own ranks. Without it all ranks are on one node, links are not
+// groups made from now on, for their own ranks; long sums by [World.Comm] are taken by node
+// ([collective.Comm.SetNodes]). Without it all ranks are on one node, links are not
 // known and experts are spread evenly, whatever Join has found: so a job has the same exchanges on
 // any machines. Every rank calls it, with the same machine, before the first layer.
 func (w *World) SetMachine(m Machine) error {
@@ -37,8 +38,9 @@ func (w *World) SetMachine(m Machine) error {
 	if err != nil {
 		return errtext.Errorf("switchyard: %s: %w", op, err)
 	}
-	w.machine = machineOf(layout.Ranks(0, w.Size(), 1), m)
-	return nil
+	all := layout.Ranks(0, w.Size(), 1)
+	w.machine = machineOf(all, m)
+	return layout.SetNodes(w.comm, all, m.Topology.Node, m.Links)
 }
 
 // machineOf is the machine of some ranks of m's, with memory of its own.

@@ -11,6 +11,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/agreement"
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
 	"github.com/switchyard-moe/switchyard/internal/views"
@@ -61,10 +62,8 @@ func (w *World) newComm() error {
 		return err
 	}
 	w.comm = collective.New(all)
-	w.comm.Watch(func(op string) (end func(error) error) {
-		return w.ops.Begin(stream, w.named("World.Comm"), op)
-	})
-	return nil
+	w.comm.Watch(func(op string) func(error) error { return w.ops.Begin(stream, w.named("World.Comm"), op) })
+	return layout.SetNodes(w.comm, layout.Ranks(0, w.Size(), 1), w.machine.Topology.Node, w.machine.Links)
 }
 
 // making notes that the ranks make something together.

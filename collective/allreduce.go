@@ -15,16 +15,29 @@ import (
 // [Comm.AllReduceTree].
 //
 // A reduce-scatter and an all-gather, both direct: two steps, 2·(n-1)/n times x sent by each rank.
+// A long x is summed within nodes first, if they are known: see [Comm.SetNodes]. That changes no
+// bit.
 func (c *Comm) AllReduce(ctx context.Context, x []float32) error {
 	return c.call("all-reduce", func(tag transport.Tag) error {
 		defer c.forget()
 		c.one[0] = x
-		sum, err := c.reduce(ctx, tag, c.ones, c.one[:], 1, len(x))
-		if err != nil {
-			return err
-		}
-		return c.gather(ctx, tag+1, sum, c.one[:], len(x))
+		return c.sum(ctx, tag, c.ones, c.one[:], c.one[:])
 	})
+}
+
+// sum sums the tree over the leaves of all ranks, of which rank r holds leaves[r], into dst. own
+// has the nodes of this rank, one after the other, each as vectors as long as those of dst. The
+// number of leaves must not be zero.
+func (c *Comm) sum(ctx context.Context, tag transport.Tag, leaves []int, own [][]float32, dst fused) error {
+	length := dst.length()
+	if c.topology.takes(length) {
+		return c.sumByNode(ctx, tag, leaves, own, dst)
+	}
+	sum, err := c.reduce(ctx, tag, leaves, own, len(dst), length)
+	if err != nil {
+		return err
+	}
+	return c.gather(ctx, tag+1, sum, dst, length)
 }
 
 // AllReduceTree sums vectors over the leaves of one tree that the ranks hold together, so that the
@@ -38,7 +51,8 @@ func (c *Comm) AllReduce(ctx context.Context, x []float32) error {
 // The sums are treated as one long vector. A reduce-scatter of the subtrees of the ranks
 // ([tree.Cover]), sent from where they stand, and an all-gather, both direct: two steps. A rank
 // that holds k subtrees sends (k+1)·(n-1)/n times the vector; k is 1 if each rank has the same
-// number of leaves and that is a power of two.
+// number of leaves and that is a power of two. A long vector is summed within nodes first, if they
+// are known: see [Comm.SetNodes].
 func (c *Comm) AllReduceTree(ctx context.Context, leaves []int, dst [][]float32, sums ...*tree.Sum) error {
 	if err := c.checkTree(leaves, dst, sums); err != nil {
 		return err
@@ -57,12 +71,7 @@ func (c *Comm) AllReduceTree(ctx context.Context, leaves []int, dst [][]float32,
 				c.own = append(c.own, s.Nodes()[k].Sum)
 			}
 		}
-		length := fused(dst).length()
-		sum, err := c.reduce(ctx, tag, leaves, c.own, len(sums), length)
-		if err != nil {
-			return err
-		}
-		return c.gather(ctx, tag+1, sum, dst, length)
+		return c.sum(ctx, tag, leaves, c.own, dst)
 	})
 }
 

@@ -42,6 +42,8 @@ type Comm struct {
 	begin func(op string) (end func(error) error) // of Watch, or nil
 	ones  []int
 
+	topology *topology // nil for direct sums
+
 	whole *Comm               // what Pass was called on, nil if this is it
 	pass  uint64              // number of the pass, if it is one
 	ended freelist.List[Comm] // of passes, for their memory
@@ -55,6 +57,8 @@ type Comm struct {
 	own     [][]float32
 	one     [1][]float32
 	staging []float32
+	crossed []float32 // nodes of the tree that have come from other nodes of the topology
+	perNode []int     // leaves of each of those
 	ints    []int64
 	floats  []float64
 

@@ -118,3 +118,27 @@ func ExampleComm_AllReduceQuantized() {
 	fmt.Printf("%.1f\n", sums)
 	// Output: [[0.0 2.0 0.0 2.0 0.0] [0.0 2.0 0.0 2.0 0.0]]
 }
+
+// Four ranks on two nodes sum their vectors, within each node first. The result has the same bits
+// as without.
+func ExampleComm_SetNodes() {
+	topology, sums := alltoall.Nodes(4, 2), make([]float32, 4)
+	var ranks sync.WaitGroup
+	for r, t := range inproc.New(4) {
+		ranks.Go(func() {
+			defer t.Close()
+			comm, x := collective.New(t), make([]float32, 1<<16)
+			if err := comm.SetNodes(topology.Node, 0); err != nil {
+				panic(err)
+			}
+			x[9] = float32(r)
+			if err := comm.AllReduce(context.Background(), x); err != nil {
+				panic(err)
+			}
+			sums[r] = x[9]
+		})
+	}
+	ranks.Wait()
+	fmt.Println(sums)
+	// Output: [6 6 6 6]
+}

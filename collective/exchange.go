@@ -33,6 +33,20 @@ func (x *exchange) from(peer int, tag transport.Tag, first int) transport.Messag
 	return transport.Message{Peer: transport.Rank(peer), Tag: tag, Bufs: x.bufs[first:end:end]}
 }
 
+// sendSince and recvSince have the buffers sent or filled that have been appended to x.bufs since
+// it had from of them, if there are any.
+func (x *exchange) sendSince(from, peer int, tag transport.Tag) {
+	if len(x.bufs) > from {
+		x.sends = append(x.sends, x.from(peer, tag, from))
+	}
+}
+
+func (x *exchange) recvSince(from, peer int, tag transport.Tag) {
+	if len(x.bufs) > from {
+		x.recvs = append(x.recvs, x.from(peer, tag, from))
+	}
+}
+
 // run exchanges the messages. If one does not fill its buffers the ranks disagree about lengths.
 func (x *exchange) run(ctx context.Context, t transport.Transport) error {
 	if err := transport.Exchange(ctx, t, x.sends, x.recvs); err != nil {

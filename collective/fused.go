@@ -85,10 +85,10 @@ func (c *Comm) reduce(ctx context.Context, tag transport.Tag, leaves []int, own 
 	if err := c.step(ctx); err != nil {
 		return nil, err
 	}
-	return c.fold(size), nil
+	return tree.Fold(c.list(c.covers, c.staging, size)), nil
 }
 
-// layOut lists the nodes of all ranks.
+// layOut lists the nodes of all holders of leaves, ranks or machines, in order.
 func (c *Comm) layOut(leaves []int) {
 	c.covers, c.first = c.covers[:0], append(c.first[:0], 0)
 	leaf := 0
@@ -114,13 +114,14 @@ func (c *Comm) sendNodes(r int, tag transport.Tag, own [][]float32, width, lengt
 	c.x.sends = append(c.x.sends, c.x.from(r, tag, from))
 }
 
-// fold sums the nodes in the staging memory, each of size elements.
-func (c *Comm) fold(size int) []float32 {
-	c.nodes = grow(c.nodes, len(c.covers))
-	for k, p := range c.covers {
-		c.nodes[k] = tree.Node{Level: p.Level, Index: p.Index, Sum: c.staging[k*size : (k+1)*size]}
+// list is the nodes of the tree at some positions, whose sums, of size elements each, follow each
+// other in staging.
+func (c *Comm) list(at []tree.Position, staging []float32, size int) []tree.Node {
+	c.nodes = grow(c.nodes, len(at))
+	for k, p := range at {
+		c.nodes[k] = tree.Node{Level: p.Level, Index: p.Index, Sum: staging[k*size : (k+1)*size]}
 	}
-	return tree.Fold(c.nodes)
+	return c.nodes
 }
 
 // gather gives every rank the slices of all ranks of the fused vector dst, of which mine is this

@@ -18,7 +18,7 @@ func (c *Comm) Pass(number uint64) *Comm {
 	if p == nil {
 		p = &Comm{t: c.t, begin: c.begin, ones: c.ones, whole: c}
 	}
-	p.pass, p.seq = number, 0
+	p.pass, p.seq, p.topology = number, 0, c.topology
 	return p
 }
 

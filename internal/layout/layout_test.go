@@ -6,7 +6,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/internal/layout"
+	"github.com/switchyard-moe/switchyard/internal/ranktest"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -81,4 +83,24 @@ func TestCheckMachineHosted(t *testing.T) {
 	require.NoError(t, layout.CheckMachineHosted([]int{0, 2}, 2))
 	require.ErrorContains(t, layout.CheckMachineHosted([]int{1}, 2), "Hosted has 1 numbers, want one for each of the 2 ranks")
 	require.ErrorContains(t, layout.CheckMachineHosted([]int{1, -1}, 2), "Hosted[1] is -1")
+}
+
+// TestComm of the ranks of two nodes: a sum by node has the same value.
+func TestComm(t *testing.T) {
+	ranktest.Succeed(t, ranktest.Errors(t, 4, func(tr transport.Transport) error {
+		between := links.Links{Between: links.Link{Beta: 8}}
+		c, err := layout.Comm(tr, layout.Ranks(1, 4, 1), []int{9, 2, 2, 5, 5}, between)
+		if err != nil {
+			return err
+		}
+		x := make([]float32, 1<<14)
+		x[3] = float32(tr.Rank())
+		if err := c.AllReduce(t.Context(), x); err != nil {
+			return err
+		}
+		require.Equal(t, float32(6), x[3])
+		err = layout.SetNodes(c, layout.Ranks(0, 3, 1), []int{0, 0, 1}, between)
+		require.ErrorContains(t, err, "set nodes: the nodes of 3 ranks, want 4")
+		return nil
+	}))
 }

@@ -74,21 +74,31 @@ func (n Node) Position() Position { return Position{n.Level, n.Index} }
 // returns nil. It panics if a leaf is missing or the lengths of the sums differ.
 func Fold(nodes []Node) []float32 {
 	check(nodes)
+	nodes = Merge(nodes)
+	if len(nodes) == 0 {
+		return nil
+	}
+	// What is left is the right edge of the tree: each node is passed up until it meets the one
+	// before it.
+	for i := len(nodes) - 1; i > 0; i-- {
+		f32.Add(nodes[i-1].Sum, nodes[i].Sum)
+	}
+	return nodes[0].Sum
+}
+
+// Merge adds up siblings among complete nodes, which are in leaf order, until there are none, and
+// returns what is left: for nodes of consecutive leaves those at [Cover] of them. So ranks whose
+// leaves follow each other send fewer sums together than each for itself. It adds in place: what is
+// left is in the memory of nodes and of their sums, and the rest is overwritten. The lengths of the
+// sums must be the same.
+func Merge(nodes []Node) []Node {
 	kept := 0
 	for _, n := range nodes {
 		nodes[kept] = n
 		kept++
 		kept = merge(nodes[:kept])
 	}
-	if kept == 0 {
-		return nil
-	}
-	// What is left is the right edge of the tree: each node is passed up until it meets the one
-	// before it.
-	for i := kept - 1; i > 0; i-- {
-		f32.Add(nodes[i-1].Sum, nodes[i].Sum)
-	}
-	return nodes[0].Sum
+	return nodes[:kept]
 }
 
 // merge adds up siblings at the end of nodes until there are none, and returns how many nodes are

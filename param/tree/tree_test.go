@@ -88,6 +88,32 @@ func TestEverySplitGivesTheSameBits(t *testing.T) {
 	})
 }
 
+// TestMergeOfHolders: holders of leaves that follow each other have as few nodes together as one
+// that holds all of them, and the sum has the same bits.
+func TestMergeOfHolders(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		leaves := drawLeaves(t)
+		cuts, group := drawSplit(t, len(leaves)), rapid.IntRange(1, 4).Draw(t, "holders of a group")
+		var all []tree.Node
+		for first := 0; first < len(cuts)-1; first += group {
+			end := min(first+group, len(cuts)-1)
+			var nodes []tree.Node
+			for r := first; r < end; r++ {
+				s := tree.NewSum(len(leaves[0]))
+				enter(s, leaves, cuts[r], cuts[r+1])
+				nodes = append(nodes, s.Nodes()...)
+			}
+			var positions []tree.Position
+			for _, n := range tree.Merge(nodes) {
+				positions = append(positions, n.Position())
+				all = append(all, n)
+			}
+			require.Equal(t, tree.Cover(cuts[first], cuts[end]), positions)
+		}
+		require.Equal(t, bitsOf(whole(leaves)), bitsOf(tree.Fold(all)), "cuts %v", cuts)
+	})
+}
+
 func TestSumIsReusable(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		leaves := drawLeaves(t)
