@@ -20,11 +20,17 @@ func TestExchangesAllocateNothing(t *testing.T) {
 	perLink := alltoall.Everywhere(alltoall.NVFP4H)
 	perLink.Within = &alltoall.Wire{Dispatch: alltoall.FP8}
 	for _, w := range []alltoall.Wire{{}, alltoall.Everywhere(alltoall.FP8), perLink} {
-		t.Run(w.String(), func(t *testing.T) { requireNoAllocation(t, w) })
+		t.Run(w.String(), func(t *testing.T) { requireNoAllocation(t, alltoall.Config{Wire: w}, nil) })
 	}
+	t.Run("all counts", func(t *testing.T) { requireNoAllocation(t, alltoall.Config{Allocates: true}, nil) })
+	t.Run("shared out", func(t *testing.T) {
+		requireNoAllocation(t, alltoall.Config{Allocates: true, Wire: perLink}, alltoall.Allocation{
+			{Expert: 1, Rank: 2, End: 3}, {Expert: 1, Rank: 0, First: 3, End: 6}, {Expert: 4, Rank: 1, End: 6},
+		})
+	})
 }
 
-func requireNoAllocation(t *testing.T, w alltoall.Wire) {
+func requireNoAllocation(t *testing.T, cfg alltoall.Config, a alltoall.Allocation) {
 	const ranks, experts, tokens, wide = 3, 5, 40, 16
 	place := alltoall.Even(experts, ranks)
 	counts := alltoall.Counts{Tokens: tokens, Leaves: 2, Rows: make([]int, 2*experts)}
@@ -37,10 +43,14 @@ func requireNoAllocation(t *testing.T, w alltoall.Wire) {
 		}
 	}
 	x := blas32.General{Rows: tokens, Cols: wide, Stride: wide, Data: make([]float32, tokens*wide)}
+	var allocate func(*alltoall.Loads) (alltoall.Allocation, error)
+	if cfg.Allocates {
+		allocate = func(*alltoall.Loads) (alltoall.Allocation, error) { return a, nil }
+	}
 	pass := func(all *alltoall.Exchange, number uint64) error {
 		ctx, e := context.Background(), all.Pass(number)
 		defer e.End()
-		h, in, err := whole(ctx, e, alltoall.Request{Counts: counts, Rows: x, Token: token})
+		h, in, err := whole(ctx, e, alltoall.Request{Counts: counts, Rows: x, Token: token, Allocate: allocate})
 		if err != nil {
 			return err
 		}
@@ -59,7 +69,8 @@ func requireNoAllocation(t *testing.T, w alltoall.Wire) {
 	ends := inproc.New(ranks)
 	starts, done := make([]chan struct{}, ranks), make(chan error, ranks)
 	for i, tr := range ends {
-		e, err := alltoall.New(transport.Transport(tr), alltoall.Config{Placement: place, Dim: wide, Wire: w, Topology: alltoall.Nodes(ranks, 2)})
+		cfg.Placement, cfg.Dim, cfg.Topology = place, wide, alltoall.Nodes(ranks, 2)
+		e, err := alltoall.New(transport.Transport(tr), cfg)
 		require.NoError(t, err)
 		starts[i] = make(chan struct{})
 		go func() {

@@ -88,9 +88,12 @@ func (h *Handle) offerAnswers(r, chunk int, answers []blas32.General) [][]byte {
 
 // expectHome lists where the answers of a chunk from rank r go.
 func (h *Handle) expectHome(r, chunk int) [][]byte {
-	begun := len(h.x.round.bufs)
-	first, n := h.leavingRows(r, chunk)
-	h.x.expect(h.homeLeg(r), r, h.home, first, n)
+	begun, l := len(h.x.round.bufs), h.homeLeg(r)
+	var s Segment
+	for at, end := h.leaving(r, chunk); at < end; {
+		s, at = h.together(at, end)
+		h.x.expect(l, r, h.home, s.First, s.Rows)
+	}
 	return h.x.round.list(begun)
 }
 
@@ -143,9 +146,12 @@ func (h *Handle) dispatchBackRound(ctx context.Context, chunk int, m blas32.Gene
 
 // offerRows lists the rows of m that go to rank r in a chunk.
 func (h *Handle) offerRows(r, chunk int, m blas32.General) [][]byte {
-	begun := len(h.x.round.bufs)
-	first, n := h.leavingRows(r, chunk)
-	h.x.offer(&h.x.wires.to(r).dispatchBack, m, first, n)
+	begun, l := len(h.x.round.bufs), &h.x.wires.to(r).dispatchBack
+	var s Segment
+	for at, end := h.leaving(r, chunk); at < end; {
+		s, at = h.together(at, end)
+		h.x.offer(l, m, s.First, s.Rows)
+	}
 	return h.x.round.list(begun)
 }
 

@@ -28,7 +28,11 @@ func newChooser(c Config, ranks int) chooser {
 		nodes: c.Topology.on(ranks), ranks: ranks, rowBytes: c.Wire.Legs()[0].Bytes(c.Dim),
 		chosen: map[load]Algorithm{},
 	}
-	ch.countsBytes = 4 * (countsHeader + c.Placement.Experts()/ranks + ch.countedNodes())
+	counts := c.Placement.Experts() / ranks
+	if c.Allocates { // of one leaf, as nobody knows how many there are
+		counts = rowTimeWords + c.Placement.Experts()
+	}
+	ch.countsBytes = 4 * (countsHeader + counts + ch.countedNodes())
 	return ch
 }
 

@@ -16,8 +16,9 @@ const DefaultMaxRows = 1 << 24
 // mostRows is the most that rows and tokens are counted to, by the width of a count in a message.
 //
 // MaxCounts is the most counts that a rank takes in from one dispatch, or sends: the leaves of all
-// ranks times the experts hosted here, or the leaves of this rank times all experts. Each takes 8
-// bytes of memory, and there are as many however few the rows are.
+// ranks times the experts hosted here, or times all experts if [Config.Allocates], or the leaves of
+// this rank times all experts. Each takes 8 bytes of memory, and there are as many however few the
+// rows are.
 const (
 	mostRows  = math.MaxInt32
 	MaxCounts = 1 << 27
@@ -46,6 +47,11 @@ type Config struct {
 	// Wire is the formats of rows in messages; its zero value is float32. [Exchange.SetWire] changes
 	// it.
 	Wire Wire
+	// Allocates says that exchanges may have an Allocation, a [Request]'s Allocate. The message of
+	// counts from each rank to each other then has all counts of its rank, four bytes for each expert
+	// and leaf, so that every rank knows the Loads. And in the first chunk each rank sends a message
+	// to each other, of eight bytes if there are no rows. Auto goes by the rows for experts' homes.
+	Allocates bool
 	// MaxRelay bounds the bytes that a rank holds for others in a round; 0 means those of MaxRows
 	// rows, as many as it takes in for itself, and at least [DefaultMaxRelay].
 	MaxRelay int

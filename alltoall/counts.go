@@ -37,8 +37,8 @@ const refused = -1
 // reason, and all can go on with the next batch.
 var ErrRefused = errors.New("the batch was refused")
 
-// announcement is what a rank says that it will send: the rows for each expert hosted here, not yet
-// divided by leaf.
+// announcement is what a rank says that it will send: the rows for each expert computed here, not
+// yet divided by leaf.
 type announcement struct {
 	tokens, padding, leaves int
 	leaving                 int // rows for ranks other than the sender
@@ -48,13 +48,17 @@ type announcement struct {
 }
 
 // exchangeCounts sends every rank the counts of what it will get from this one, and returns what
-// this one will get, by sender. The result is valid until the next round begins.
-func (x *Exchange) exchangeCounts(ctx context.Context, c Counts, k crossings) ([]announcement, error) {
+// this one will get, by sender. The result is valid until the next round begins. Or, if
+// [Config.Allocates], it sends all counts, and sets loads to those of all ranks.
+func (x *Exchange) exchangeCounts(ctx context.Context, q *Request, k crossings, loads *Loads) ([]announcement, error) {
 	x.seq++
 	x.now = x.chooser.chooseForCounts()
 	x.round.begin()
 	defer x.round.end()
-	me, in := x.rank(), x.emptySplits(x.size())
+	if x.allocates {
+		return x.exchangeLoads(ctx, q, k, loads)
+	}
+	c, me, in := q.Counts, x.rank(), x.emptySplits(x.size())
 	in[me] = x.encodeCounts(c, me, k)
 	for i := 1; i < x.size(); i++ {
 		r := x.next(i)
@@ -72,7 +76,7 @@ func (x *Exchange) exchangeCounts(ctx context.Context, c Counts, k crossings) ([
 // ranks returns [ErrRefused] with its number, at once, and every rank can go on with the next
 // batch.
 func (x *Exchange) Refuse(ctx context.Context) error {
-	_, err := x.exchangeCounts(ctx, Counts{Tokens: refused, Rows: []int{}}, crossings{})
+	_, err := x.exchangeCounts(ctx, &Request{Counts: Counts{Tokens: refused, Rows: []int{}}}, crossings{}, nil)
 	if errors.Is(err, ErrRefused) { // by this rank, or by another at the same time
 		return nil
 	}
@@ -91,6 +95,15 @@ func (x *Exchange) refuse(ctx context.Context, cause *transport.Error) error {
 func (x *Exchange) encodeCounts(c Counts, to int, k crossings) []byte {
 	begin, end := x.placement.Of(to)
 	words := x.round.takeBytes(4 * (countsHeader + end - begin + x.chooser.countedNodes()))[:0]
+	words = x.appendHead(words, c, k)
+	for e := begin; e < end; e++ {
+		words = binary.LittleEndian.AppendUint32(words, uint32(mat.Sum(c.ofExperts(e, e+1))))
+	}
+	return x.appendNodes(words, c)
+}
+
+// appendHead writes the fixed words.
+func (x *Exchange) appendHead(words []byte, c Counts, k crossings) []byte {
 	leaving := 0
 	if len(c.Rows) > 0 {
 		leaving = mat.Sum(c.Rows) - mat.Sum(c.ofExperts(x.placement.Of(x.rank())))
@@ -98,9 +111,11 @@ func (x *Exchange) encodeCounts(c Counts, to int, k crossings) []byte {
 	for _, n := range [countsHeader]int{x.dim, x.placement.Experts(), c.Tokens, c.Padding, c.Leaves, leaving, k.rows, k.byNode, k.byRank} {
 		words = binary.LittleEndian.AppendUint32(words, uint32(n))
 	}
-	for e := begin; e < end; e++ {
-		words = binary.LittleEndian.AppendUint32(words, uint32(mat.Sum(c.ofExperts(e, e+1))))
-	}
+	return words
+}
+
+// appendNodes writes the rows for each node, if Auto predicts.
+func (x *Exchange) appendNodes(words []byte, c Counts) []byte {
 	for _, members := range x.chooser.nodes.members[:x.chooser.countedNodes()] {
 		rows := 0
 		for _, r := range members {
@@ -115,10 +130,8 @@ func (x *Exchange) encodeCounts(c Counts, to int, k crossings) []byte {
 
 func (x *Exchange) decodeAll(in [][]byte) ([]announcement, error) {
 	x.announced = x.announced[:0]
-	for s, words := range in { // first of all, so that every rank finds the same
-		if binary.LittleEndian.Uint32(words[4*wordTokens:]) == math.MaxUint32 {
-			return nil, x.fault(s, "counts", ErrRefused, "its own error says why")
-		}
+	if err := x.findRefusal(in); err != nil {
+		return nil, err
 	}
 	total, counts := int64(0), 0
 	for s, words := range in {
@@ -141,8 +154,19 @@ func (x *Exchange) decodeAll(in [][]byte) ([]announcement, error) {
 	return x.announced, nil
 }
 
-// decodeCounts checks every number against its limits.
-func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
+// findRefusal returns an error if a rank has refused. It comes first of all, so that every rank
+// finds the same.
+func (x *Exchange) findRefusal(in [][]byte) error {
+	for s, words := range in {
+		if binary.LittleEndian.Uint32(words[4*wordTokens:]) == math.MaxUint32 {
+			return x.fault(s, "counts", ErrRefused, "its own error says why")
+		}
+	}
+	return nil
+}
+
+// decodeHead checks the fixed words.
+func (x *Exchange) decodeHead(from int, words []byte) (announcement, error) {
 	word := func(i int) int { return number(words[4*i:]) }
 	if dim, experts := word(wordDim), word(wordExperts); dim != x.dim || experts != x.placement.Experts() {
 		return announcement{}, x.fault(from, "counts", transport.ErrMismatch,
@@ -154,6 +178,16 @@ func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
 		return announcement{}, x.fault(from, "counts", transport.ErrProtocol,
 			"%d tokens, %d of them padding, in %d leaves, limit %d tokens", a.tokens, a.padding, a.leaves, mostRows)
 	}
+	return a, nil
+}
+
+// decodeCounts checks every number against its limits.
+func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
+	a, err := x.decodeHead(from, words)
+	if err != nil {
+		return a, err
+	}
+	word := func(i int) int { return number(words[4*i:]) }
 	experts := len(words)/4 - countsHeader - x.chooser.countedNodes()
 	if counts := times(a.leaves, experts); counts > x.counted {
 		return announcement{}, x.fault(from, "counts", transport.ErrTooLarge,
@@ -169,9 +203,14 @@ func (x *Exchange) decodeCounts(from int, words []byte) (announcement, error) {
 	if most := times(x.mostRows(a), x.placement.Experts()-x.placement.Count(from)); a.leaving > most {
 		return announcement{}, x.fault(from, "counts", transport.ErrProtocol, "%d rows for other ranks, at most %d of %d tokens", a.leaving, most, a.tokens)
 	}
+	return x.decodeNodes(from, a, words[4*(countsHeader+experts):])
+}
+
+// decodeNodes reads the rows for each node, and checks what a says of rows for others.
+func (x *Exchange) decodeNodes(from int, a announcement, words []byte) (announcement, error) {
 	a.toNode = x.round.takeInts(x.chooser.countedNodes())
 	for n := range a.toNode {
-		if a.toNode[n] = word(countsHeader + experts + n); a.toNode[n] > a.leaving {
+		if a.toNode[n] = number(words[4*n:]); a.toNode[n] > a.leaving {
 			return announcement{}, x.fault(from, "counts", transport.ErrProtocol, "%d rows for node %d, of %d that leave", a.toNode[n], n, a.leaving)
 		}
 	}
@@ -196,7 +235,7 @@ func number(word []byte) int { return int(min(uint64(binary.LittleEndian.Uint32(
 // mostRows is the most rows that one expert can get of what a announces.
 func (x *Exchange) mostRows(a announcement) int {
 	if x.leaf > 0 {
-		return times(min(x.leaf, x.maxRows), a.leaves)
+		return min(times(min(x.leaf, x.maxRows), a.leaves), mostRows)
 	}
 	return a.tokens - a.padding
 }

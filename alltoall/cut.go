@@ -1,7 +1,5 @@
 package alltoall
 
-import "github.com/switchyard-moe/switchyard/internal/mat"
-
 // Cut divides an exchange into chunks, so that experts compute on one while another travels. It is
 // [ByExperts] or [ByRanks]. A chunk is the rows from some ranks for some of the experts hosted
 // here, one run of all rows that arrive. Every row is in one chunk, and nothing is computed
@@ -15,11 +13,11 @@ type Cut interface {
 
 	// with is the same Cut with another number of chunks, in which segments stand in the same order.
 	with(chunks int) Cut
-	// segment is the i-th segment: the number of its expert among those hosted here, and its sender.
+	// segment is the i-th segment: the number of its expert among those computed here, and its sender.
 	segment(r receiver, i int) (expert, sender int)
 	// span is the range of the segments of a chunk.
 	span(r receiver, chunk int) (begin, end int)
-	// experts is the range, among the experts hosted by a rank, of those whose rows of the rank that
+	// experts is the range, among the experts computed by a rank, of those whose rows of the rank that
 	// is the given number of ranks ahead of it are in a chunk.
 	experts(r receiver, ahead, chunk int) (begin, end int)
 	// messages is the number of messages from one rank to another in the whole exchange.
@@ -29,10 +27,47 @@ type Cut interface {
 }
 
 // receiver is a rank that receives rows, the number of ranks, and the number of experts that it
-// hosts.
+// computes: of all, and of those that it hosts, which come first.
 //
-// Chunks cut by experts are whole groups, into which its experts are divided.
-type receiver struct{ rank, ranks, hosted, groups int }
+// Chunks cut by experts are whole groups, into which the experts that it hosts are divided.
+type receiver struct {
+	rank, ranks, computed, hosted, groups int
+	// rows are those of all ranks for each of its experts, or none if no expert is shared out.
+	rows []int64
+}
+
+// units is the number of parts that no chunk divides: groups, or else experts, and runs.
+func (r *receiver) units() (units, groups int) {
+	if groups = r.groups; groups == 0 {
+		groups = r.hosted
+	}
+	return groups + r.computed - r.hosted, groups
+}
+
+// nearest is the end of the unit, counted by experts, that has the number of rows before it which
+// is nearest to those of i of n chunks of equal work; of two that are as near the first.
+func (r *receiver) nearest(i, n int) int {
+	units, groups := r.units()
+	total, row, expert := int64(0), int64(0), 0
+	for _, rows := range r.rows {
+		total += rows
+	}
+	best, least := 0, int64(i)*total
+	for unit := 1; unit <= units; unit++ {
+		end := r.hosted + unit - groups
+		if unit <= groups {
+			end = r.hosted * unit / groups
+		}
+		for ; expert < end; expert++ {
+			row += r.rows[expert]
+		}
+		off := row*int64(n) - int64(i)*total
+		if off = max(off, -off); off < least {
+			best, least = end, off
+		}
+	}
+	return best
+}
 
 // divide returns the range of the given chunk of n things, divided as evenly as can be.
 func divide(n, chunk, chunks int) (begin, end int) {
@@ -40,8 +75,12 @@ func divide(n, chunk, chunks int) (begin, end int) {
 }
 
 // ByExperts cuts an exchange into this number of chunks by experts: the experts of each rank are
-// divided into as many runs, of whole [Config.Groups], and a chunk is the rows for one run of each
-// rank. Rows arrive sorted by expert, then by rank. (Tutel's and PipeMoE's pipelines cut by rows.)
+// divided into as many ranges, of whole [Config.Groups], and a chunk is the rows for one range of
+// each rank. Rows arrive sorted by expert, then by rank. (Tutel's and PipeMoE's pipelines cut by
+// rows.)
+//
+// If experts are shared out the groups of each rank and then its runs are divided where the rows
+// before are nearest to i/n of all that the rank computes, for each chunk i of n.
 type ByExperts int
 
 // Chunks is the number of chunks.
@@ -57,6 +96,12 @@ func (c ByExperts) span(r receiver, chunk int) (begin, end int) {
 }
 
 func (c ByExperts) experts(r receiver, _, chunk int) (begin, end int) {
+	if len(r.rows) > 0 {
+		if end = r.computed; chunk+1 < int(c) {
+			end = r.nearest(chunk+1, int(c))
+		}
+		return r.nearest(chunk, int(c)), end
+	}
 	if r.groups == 0 {
 		return divide(r.hosted, chunk, int(c))
 	}
@@ -69,7 +114,7 @@ func (c ByExperts) messages() int { return int(c) }
 func (c ByExperts) listed(receiver, int) []int { return nil }
 
 // ByRanks cuts an exchange into this number of chunks by ranks, for ranks that host fewer experts
-// than there are chunks: a chunk is the rows from some of the ranks, for all experts hosted here.
+// than there are chunks: a chunk is the rows from some of the ranks, for all experts computed here.
 // Rows arrive sorted by rank, from this one on, then by expert. The first chunk has the rank's own
 // rows. Every rank begins with the ranks that follow it, so that links are equally busy in each
 // chunk, and there are no more messages than in one chunk. Chunks beyond the number of ranks are
@@ -82,19 +127,19 @@ func (c ByRanks) Chunks() int { return int(c) }
 func (c ByRanks) with(chunks int) Cut { return ByRanks(chunks) }
 
 func (c ByRanks) segment(r receiver, i int) (expert, sender int) {
-	return i % r.hosted, (r.rank + i/r.hosted) % r.ranks
+	return i % r.computed, (r.rank + i/r.computed) % r.ranks
 }
 
 func (c ByRanks) span(r receiver, chunk int) (begin, end int) {
 	begin, end = divide(r.ranks, chunk, int(c))
-	return begin * r.hosted, end * r.hosted
+	return begin * r.computed, end * r.computed
 }
 
 func (c ByRanks) experts(r receiver, ahead, chunk int) (begin, end int) {
 	if begin, end = divide(r.ranks, chunk, int(c)); ahead < begin || ahead >= end {
 		return 0, 0
 	}
-	return 0, r.hosted
+	return 0, r.computed
 }
 
 func (c ByRanks) messages() int { return 1 }
@@ -110,35 +155,41 @@ func (c ByRanks) listed(r receiver, chunk int) []int {
 
 // Chunk says which rows a chunk has.
 type Chunk struct {
-	// FirstExpert and EndExpert are the range of its experts among those hosted here.
+	// FirstExpert and EndExpert are the range of its experts among those computed here.
 	FirstExpert, EndExpert int
 	// Ranks are the ranks that its rows come from, in the order in which they arrive, or nil for all.
 	Ranks []int
 }
 
-// receiver is this rank as one that receives rows.
-func (h *Handle) receiver() receiver {
-	return receiver{rank: h.x.rank(), ranks: h.x.size(), hosted: h.plan.Experts, groups: h.x.groups}
+// receiver is a rank as one that receives rows.
+func (h *Handle) receiver(rank int) receiver {
+	begin, end := h.place.Of(rank)
+	r := receiver{
+		rank: rank, ranks: h.x.size(), computed: end - begin, hosted: h.x.placement.Count(rank), groups: h.x.groups,
+	}
+	if len(h.rows) > 0 {
+		r.rows = h.rows[begin:end]
+	}
+	return r
 }
 
-// arriving is the range of the experts hosted here whose rows of rank s arrive in a chunk.
+// arriving is the range of the experts computed here whose rows of rank s arrive in a chunk.
 func (h *Handle) arriving(s, chunk int) (begin, end int) {
-	me := h.receiver()
+	me := h.receiver(h.x.rank())
 	return h.cut.experts(me, (s-me.rank+me.ranks)%me.ranks, chunk)
 }
 
-// leaving is the range, among all experts, of those of rank r whose rows leave here in a chunk.
+// leaving is the range, among those that all ranks compute, of the experts of rank r whose rows
+// leave here in a chunk.
 func (h *Handle) leaving(r, chunk int) (begin, end int) {
-	x := h.x
-	first, last := x.placement.Of(r)
-	there := receiver{rank: r, ranks: x.size(), hosted: last - first, groups: x.groups}
-	begin, end = h.cut.experts(there, (x.rank()-r+x.size())%x.size(), chunk)
+	x, first := h.x, h.place.First[r]
+	begin, end = h.cut.experts(h.receiver(r), (x.rank()-r+x.size())%x.size(), chunk)
 	return first + begin, first + end
 }
 
 // arrivingRows is the run of the rows that arrive in a chunk.
 func (h *Handle) arrivingRows(chunk int) (first, n int) {
-	me := h.receiver()
+	me := h.receiver(h.x.rank())
 	begin, end := h.cut.span(me, chunk)
 	if begin == end {
 		return 0, 0
@@ -156,10 +207,11 @@ func (h *Handle) arrivingFrom(s, chunk int) (n int) {
 	return n
 }
 
-// leavingRows is the run of this rank's rows, sorted by expert, that go to rank r in a chunk.
-func (h *Handle) leavingRows(r, chunk int) (first, n int) {
+// leavingTo is the number of this rank's rows that go to rank r in a chunk.
+func (h *Handle) leavingTo(r, chunk int) (n int) {
 	begin, end := h.leaving(r, chunk)
-	before, _ := h.x.placement.Of(r)
-	first = mat.Sum(h.plan.Sent[:r]) + mat.Sum(h.counts.ofExperts(before, begin))
-	return first, mat.Sum(h.counts.ofExperts(begin, end))
+	for _, s := range h.out[begin:end] {
+		n += s.Rows
+	}
+	return n
 }

@@ -10,11 +10,12 @@ import (
 )
 
 // Dispatch moves the rows of a chunk to their experts. It returns the rows that came for the
-// experts hosted here, in the order that the request's Cut states, and where they end: an entry for
-// each expert of the chunk and leaf of all ranks, or if cut by ranks for each rank of the chunk,
-// expert and leaf of that rank, counted from the chunk's first row.
+// experts computed here, in the order that the request's Cut states, and where they end: an entry
+// for each expert of the chunk and leaf of all ranks, or if cut by ranks for each rank of the
+// chunk, expert and leaf of that rank, counted from the chunk's first row.
 //
-// It is a message to each other rank that gets rows of the chunk.
+// It is a message to each other rank that gets rows of the chunk, or in the first chunk to each if
+// [Config.Allocates].
 func (h *Handle) Dispatch(ctx context.Context, chunk int) (m blas32.General, ends []int, err error) {
 	if err := h.mayDispatch(chunk); err != nil {
 		return blas32.General{}, nil, err
@@ -40,15 +41,18 @@ func (h *Handle) Dispatch(ctx context.Context, chunk int) (m blas32.General, end
 // dispatchRound sends each other rank one message with the rows for its experts of a chunk.
 //
 // A row has 4·dim bytes, and travels unless its expert is here; and there are 4 for each of those
-// experts and the sender's leaves.
+// experts and the sender's leaves, unless every rank knows the loads of all.
 func (h *Handle) dispatchRound(ctx context.Context, chunk int) error {
 	x := h.x
 	h.begin()
 	defer x.round.end()
 	x.round.fault = h.unwritten
 	x.round.dedup = true
+	x.round.digests, x.round.digest = h.introduces(chunk), h.digest
 	splits := x.emptySplits(x.size())
-	splits[x.rank()] = h.ownSplits(chunk)
+	if !x.allocates {
+		splits[x.rank()] = h.ownSplits(chunk)
+	}
 	for i := 1; i < x.size(); i++ {
 		r := x.next(i)
 		h.sendRows(r, chunk)
@@ -57,6 +61,10 @@ func (h *Handle) dispatchRound(ctx context.Context, chunk int) error {
 	h.keepRows(chunk)
 	if err := x.run(ctx, "dispatch"); err != nil {
 		return err
+	}
+	if x.allocates {
+		h.endsOfLoads(chunk)
+		return nil
 	}
 	return h.readEnds(chunk, splits)
 }
@@ -69,25 +77,40 @@ func (h *Handle) ownSplits(chunk int) []byte {
 // sendRows sends the rows of a chunk that go to rank r, after their division into leaves.
 func (h *Handle) sendRows(r, chunk int) {
 	x := h.x
-	first, n := h.leavingRows(r, chunk)
-	if n == 0 {
+	if h.leavingTo(r, chunk) == 0 && !h.introduces(chunk) {
 		return
 	}
 	begun := len(x.round.bufs)
-	x.round.bufs = append(x.round.bufs, x.encodeSplits(h.counts.ofExperts(h.leaving(r, chunk))))
-	h.listSource(r, first, n)
+	prefix := h.introduction(chunk)
+	if !x.allocates {
+		prefix = x.encodeSplits(h.counts.ofExperts(h.leaving(r, chunk)))
+	}
+	x.round.bufs = append(x.round.bufs, prefix)
+	h.listAll(r, chunk)
 	x.send(r, x.round.list(begun))
+}
+
+// listAll lists the rows of a chunk that go to rank r.
+func (h *Handle) listAll(r, chunk int) {
+	var s Segment
+	for at, end := h.leaving(r, chunk); at < end; {
+		s, at = h.together(at, end)
+		h.listSource(r, s.First, s.Rows)
+	}
 }
 
 // expectRows receives the rows of a chunk that come from rank s, and returns room for what it says
 // of its leaves, or nil if nothing comes.
 func (h *Handle) expectRows(s, chunk int) []byte {
 	x := h.x
-	if h.arrivingFrom(s, chunk) == 0 {
+	if h.arrivingFrom(s, chunk) == 0 && !h.introduces(chunk) {
 		return nil
 	}
-	begin, end := h.arriving(s, chunk)
-	splits := x.round.takeBytes(4 * (end - begin) * h.plan.Leaves[s])
+	splits := h.introduction(chunk)
+	if !x.allocates {
+		begin, end := h.arriving(s, chunk)
+		splits = x.round.takeBytes(4 * (end - begin) * h.plan.Leaves[s])
+	}
 	begun := len(x.round.bufs)
 	x.round.bufs = append(x.round.bufs, splits)
 	h.expectSegments(&x.wires.to(s).dispatch, h.in, s, chunk)
@@ -99,8 +122,7 @@ func (h *Handle) expectRows(s, chunk int) []byte {
 func (h *Handle) keepRows(chunk int) {
 	x := h.x
 	begun := len(x.round.bufs)
-	first, n := h.leavingRows(x.rank(), chunk)
-	h.listSource(x.rank(), first, n)
+	h.listAll(x.rank(), chunk)
 	own := x.round.list(begun)
 	begun = len(x.round.bufs)
 	h.expectSegments(&x.wires.to(x.rank()).dispatch, h.in, x.rank(), chunk)
@@ -109,7 +131,7 @@ func (h *Handle) keepRows(chunk int) {
 
 // readEnds appends to the plan where the rows of a chunk end, leaf by leaf.
 func (h *Handle) readEnds(chunk int, splits [][]byte) error {
-	x, me := h.x, h.receiver()
+	x, me := h.x, h.receiver(h.x.rank())
 	x.counts = x.counts[:0]
 	for s := range splits {
 		c, err := h.readSplits(s, chunk, splits[s])

@@ -1,6 +1,7 @@
 package alltoall
 
 import (
+	"cmp"
 	"encoding/binary"
 
 	"github.com/switchyard-moe/switchyard/internal/rows"
@@ -145,9 +146,9 @@ func (r *relay) landDistinct(a arrival) error {
 // roomForPrefix returns room for the prefix of a block that a bundle announces, after it has
 // checked the size.
 func (r *relay) roomForPrefix(b Bundle, block Block, prefix, n uint64) ([]byte, error) {
-	x, peer := r.x, b.Peer
+	x, peer, most := r.x, b.Peer, uint64(r.x.maxRelay)/refBytes
 	if block.To != x.rank() {
-		if most := uint64(x.maxRelay) / refBytes; n > most {
+		if n > most {
 			return nil, x.fault(peer, r.op, transport.ErrTooLarge, "%d rows of rank %d for rank %d, limit %d", n, block.From, block.To, most)
 		}
 		if err := r.hold(peer, prefix); err != nil {
@@ -161,7 +162,11 @@ func (r *relay) roomForPrefix(b Bundle, block Block, prefix, n uint64) ([]byte, 
 		mine, want = bufs[0], (length(bufs)-len(bufs[0]))/r.width(b)
 	}
 	if prefix != uint64(len(mine)) || n != uint64(want) {
-		return nil, x.fault(peer, r.op, transport.ErrProtocol, "%d bytes and %d rows of rank %d, announced %d and %d", prefix, n, block.From, len(mine), want)
+		err := x.misfit(peer, block.From, r.op, "%d bytes and %d rows of rank %d, announced %d and %d", prefix, n, block.From, len(mine), want)
+		if !x.round.digests || prefix != uint64(len(mine)) || n > most {
+			return nil, err
+		}
+		r.misfit = cmp.Or(r.misfit, err)
 	}
 	return mine, nil
 }
@@ -184,7 +189,7 @@ func (r *relay) assemble(o distinctRows) error {
 		pieces := x.round.list(begun)
 		if block.To != x.rank() {
 			r.held[block] = pieces
-		} else if len(r.in[block.From]) > 0 {
+		} else if len(r.in[block.From]) > 0 && r.misfit == nil {
 			rows.CopyAll(r.in[block.From][1:], pieces[1:])
 		}
 	}

@@ -6,6 +6,9 @@
 // way, so that counts travel once. A [Cut] divides all that into chunks. What goes where is a
 // [Plan], plain data made from counts, which can be printed and compared.
 //
+// An expert is computed by the rank that hosts it, unless an [Allocation] shares out its rows in
+// one exchange: every rank makes it from the [Loads] of all.
+//
 // An [Algorithm] says through which ranks messages travel; each has a file of its own. Package
 // links measures what they cost.
 package alltoall

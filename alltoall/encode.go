@@ -53,6 +53,19 @@ func (h *Handle) setSentEnds(c Counts) {
 	}
 }
 
+// encodeRuns writes the rows of runs for the classes of links that they take, as encodeSource wrote
+// them for those to their homes.
+func (h *Handle) encodeRuns() {
+	if h.x.wires.links == nil || h.raw.late {
+		return
+	}
+	for i, run := range h.of {
+		if s := h.out[i]; run.Rank != h.x.placement.Home(run.Expert) {
+			h.encodeFor(run.Rank, s.First, s.First+s.Rows)
+		}
+	}
+}
+
 // makeRoom makes room for the rows of a class of links.
 func (h *Handle) makeRoom(link int) {
 	n := 0

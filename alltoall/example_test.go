@@ -143,3 +143,24 @@ func ExampleNodes() {
 	fmt.Println(nodes.Validate(5), nodes.Validate(4) != nil)
 	// Output: <nil> true
 }
+
+// Expert 0 gets most rows, so that rank 1, which hosts expert 1, computes those of the tokens of
+// its own leaves.
+func ExampleAllocation() {
+	loads := &alltoall.Loads{
+		Placement: alltoall.Even(2, 2), Leaves: []int{2, 2},
+		Rows: []int32{
+			8, 9, 7, 8, // of expert 0
+			0, 1, 1, 0, // of expert 1
+		},
+	}
+	shared := alltoall.Allocation{
+		{Expert: 0, Rank: 0, First: 0, End: 2},
+		{Expert: 0, Rank: 1, First: 2, End: 4},
+	}
+	fmt.Println(loads.Of(0, 0, 2), loads.Of(0, 2, 4), shared.Validate(loads, alltoall.Limits{Slots: 1}))
+	fmt.Println(shared[1:].Validate(loads, alltoall.Limits{Slots: 1}))
+	// Output:
+	// 17 15 <nil>
+	// alltoall: allocation: run 0 is of leaves [2, 4) of expert 0, want some from 0 on, of 4
+}

@@ -49,6 +49,7 @@ type settings struct {
 	counted   int  // MaxCounts
 	leaf      int  // Config.LeafRows
 	groups    int  // Config.Groups
+	allocates bool // Config.Allocates
 	inPlace   bool // the transport copies many short buffers as well as one
 	wire      Wire
 	wires     wires
@@ -62,7 +63,7 @@ func New(t transport.Transport, c Config) (*Exchange, error) {
 	can := transport.CapabilitiesOf(t)
 	x := &Exchange{chooser: newChooser(c, t.Size()), settings: settings{
 		t: t, placement: c.Placement, dim: c.Dim, maxRows: c.MaxRows, counted: MaxCounts, leaf: c.LeafRows,
-		groups: c.Groups, setRelay: c.MaxRelay, inPlace: can.Name != "" && !can.Network,
+		groups: c.Groups, allocates: c.Allocates, setRelay: c.MaxRelay, inPlace: can.Name != "" && !can.Network,
 	}}
 	if x.maxRows == 0 {
 		x.maxRows = DefaultMaxRows

@@ -77,3 +77,45 @@ func FuzzRelayedLengths(f *testing.F) {
 		}
 	})
 }
+
+// FuzzDecodeLoads gives the decoder of all counts what a hostile peer may send.
+func FuzzDecodeLoads(f *testing.F) {
+	ends := inproc.New(2)
+	x, err := New(ends[0], Config{Placement: Hosted([]int{2, 1}), Dim: 4, MaxRows: 100, Allocates: true})
+	require.NoError(f, err)
+	peer, err := New(ends[1], Config{Placement: Hosted([]int{2, 1}), Dim: 4, MaxRows: 100, Allocates: true})
+	require.NoError(f, err)
+	f.Cleanup(func() {
+		for _, end := range ends {
+			end.Close()
+		}
+	})
+	x.counted, peer.counted = 60, 60
+	own := Counts{Tokens: 9, Leaves: 2, Rows: []int{1, 2, 3, 0, 0, 4}}
+	f.Add(peer.encodeLoads(own, 1<<50, crossings{}))
+	f.Add(peer.encodeLoads(Counts{Rows: []int{}}, 0, crossings{}))
+	f.Add(peer.encodeLoads(Counts{Tokens: refused, Rows: []int{}}, 0, crossings{}))
+	f.Fuzz(func(t *testing.T, words []byte) {
+		x.round.begin()
+		peer.round.begin()
+		var loads, same Loads
+		mine := x.encodeLoads(own, 7, crossings{})
+		got, err := x.decodeLoads([][]byte{mine, words}, &loads)
+		if err != nil {
+			require.EqualValues(t, 1, transport.CulpritOf(err))
+			return
+		}
+		require.LessOrEqual(t, len(loads.Rows), 60)
+		require.Len(t, loads.Rows, 3*loads.TotalLeaves())
+		c := Counts{Tokens: got[1].tokens, Padding: got[1].padding, Leaves: got[1].leaves}
+		for e := range 3 {
+			for l := range c.Leaves {
+				c.Rows = append(c.Rows, int(loads.Rows[e*loads.TotalLeaves()+2+l]))
+			}
+		}
+		require.LessOrEqual(t, int64(got[1].leaving), loads.Of(0, 2, loads.TotalLeaves())+loads.Of(1, 2, loads.TotalLeaves()))
+		_, err = x.decodeLoads([][]byte{mine, peer.encodeLoads(c, loads.RowTime[1], got[1].crossings)}, &same)
+		require.NoError(t, err)
+		require.Equal(t, loads, same)
+	})
+}

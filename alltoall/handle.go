@@ -23,13 +23,15 @@ import (
 //	Recut              after the last chunk's Combine            —
 //	DispatchBack(c)    for c = 0 after the last chunk's Combine  rows are read until it returns; its
 //	                   of the trip before; then for c = 1, 2, …  result is lent until Release
-//	Plan, Algorithm,   until Release                             the plan is lent until Release
-//	Chunks, Chunk
+//	Plan, Algorithm,   until Release                             the plan, allocation and loads
+//	Chunks, Chunk,                                               are lent until Release
+//	Allocation, Loads
 //	Release            at any time; again it does nothing        gives back all that was lent
 //
-// What is lent may be written to, but for the plan. Combine of one chunk may come before Dispatch
-// of the next. After a call that failed in any other way only Release is allowed. After Release a
-// later Begin may return the same Handle, so it must not be used again.
+// What is lent may be written to, but for what the calls of the last rows return. Combine of one
+// chunk may come before Dispatch of the next. After a call that failed in any other way only
+// Release is allowed. After Release a later Begin may return the same Handle, so it must not be
+// used again.
 type Handle struct {
 	x    *Exchange
 	plan Plan
@@ -38,17 +40,22 @@ type Handle struct {
 
 	algorithm Algorithm // of all its rounds
 	cut       Cut
-	counts    Counts // of this rank's rows, by expert and leaf
-	raw       source // of the first trip, as it is given
-	src       source // of the first trip, until all of it has left
-	packed    []float32
-	sentEnds  []int // where what goes to each rank ends, if classes of links differ
-	encoded   [linkClasses]encodedRows
-	unwritten error // why it has not
-	preparing sync.WaitGroup
-	packing   func()         // pack, made once
-	in        blas32.General // the rows that this trip brings
-	home      blas32.General // the answers that this trip brings back
+	computed
+	loads      Loads // if they are known
+	allocation Allocation
+	digest     uint64  // of the allocation
+	perRank    []int64 // scratch
+	counts     Counts  // of this rank's rows, by expert and leaf
+	raw        source  // of the first trip, as it is given
+	src        source  // of the first trip, until all of it has left
+	packed     []float32
+	sentEnds   []int // where what goes to each rank ends, if classes of links differ
+	encoded    [linkClasses]encodedRows
+	unwritten  error // why it has not
+	preparing  sync.WaitGroup
+	packing    func()         // pack, made once
+	in         blas32.General // the rows that this trip brings
+	home       blas32.General // the answers that this trip brings back
 }
 
 // newHandle returns a handle in the memory of one that has been released, if there is any.
@@ -66,6 +73,19 @@ func (x *Exchange) newHandle() *Handle {
 // Plan returns where rows come from and stand. The caller must not change it.
 func (h *Handle) Plan() *Plan { return &h.plan }
 
+// Allocation returns how experts are shared out, empty if they are not. It is lent until Release;
+// the caller must not change it.
+func (h *Handle) Allocation() Allocation { return h.allocation }
+
+// Loads returns the rows of all ranks, or nil unless [Config.Allocates]. They are lent until
+// Release; the caller must not change them.
+func (h *Handle) Loads() *Loads {
+	if !h.x.allocates {
+		return nil
+	}
+	return &h.loads
+}
+
 // Algorithm is the one of all rounds of this exchange: never Auto.
 func (h *Handle) Algorithm() Algorithm { return h.algorithm }
 
@@ -74,8 +94,8 @@ func (h *Handle) Chunks() int { return h.cut.Chunks() }
 
 // Chunk says which rows are in a chunk.
 func (h *Handle) Chunk(chunk int) Chunk {
-	me := h.receiver()
-	c := Chunk{EndExpert: me.hosted, Ranks: h.cut.listed(me, chunk)}
+	me := h.receiver(h.x.rank())
+	c := Chunk{EndExpert: me.computed, Ranks: h.cut.listed(me, chunk)}
 	if c.Ranks == nil {
 		c.FirstExpert, c.EndExpert = h.cut.experts(me, 0, chunk)
 	}

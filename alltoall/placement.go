@@ -2,6 +2,7 @@ package alltoall
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
@@ -42,6 +43,12 @@ func (p Placement) Of(r int) (begin, end int) { return p.First[r], p.First[r+1] 
 
 // Count is the number of experts of rank r.
 func (p Placement) Count(r int) int { return p.First[r+1] - p.First[r] }
+
+// Home is the rank that hosts expert e.
+func (p Placement) Home(e int) int {
+	r, _ := slices.BinarySearch(p.First[1:], e+1)
+	return r
+}
 
 // Validate returns an error that names the first rank whose range is not valid.
 func (p Placement) Validate() error {

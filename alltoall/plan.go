@@ -1,6 +1,7 @@
 package alltoall
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,27 +26,40 @@ type Counts struct {
 func (c Counts) ofExperts(begin, end int) []int { return c.Rows[begin*c.Leaves : end*c.Leaves] }
 
 // Plan is one exchange of rows as one rank sees it, in plain data. Rows leave sorted by expert, so
-// those for one rank are one run. They arrive sorted by expert, then by the rank that sent them:
-// that is the order of the tokens in the global batch, for any number of ranks. [ByRanks] has
+// those for one rank follow each other. They arrive sorted by expert, then by the rank that sent
+// them: that is the order of the tokens in the global batch, for any number of ranks. [ByRanks] has
 // another order.
+//
+// If experts are shared out the rows of each run arrive behind those of the experts hosted here, as
+// those of an expert more; and a hosted expert that is shared out has no others.
 type Plan struct {
 	// Rank is the rank whose view this is.
 	Rank int
-	// Experts is the number of experts hosted here.
+	// Experts is the number of experts computed here: those hosted here, and then the runs.
 	Experts int
+	// Runs are those that this rank computes, of experts that are shared out.
+	Runs []Run
 	// Sent is the number of rows that go to each rank, itself included.
 	Sent []int
 	// Tokens, Padding and Leaves are each rank's, in rank order.
 	Tokens, Padding, Leaves []int
-	// Segments[e*ranks+s] is the run of the rows of rank s for the e-th expert hosted here.
+	// Routes says where the rows go that leave here, in their order, if any expert is shared out.
+	Routes []Route
+	// Segments[e*ranks+s] is the rows of rank s for the e-th expert computed here.
 	Segments []Segment
 	// Ends are where the rows of each leaf end, in the order in which rows arrive: if that is by
 	// expert, entry e*TotalLeaves()+l is the end of the rows of expert e in leaf l.
 	Ends []int
 }
 
-// Segment is a run of rows.
+// Segment is rows that follow each other.
 type Segment struct{ First, Rows int }
+
+// Route is rows that go to a rank.
+type Route struct {
+	Segment
+	Rank int
+}
 
 // Ranks is the number of ranks that take part.
 func (p *Plan) Ranks() int { return len(p.Sent) }
@@ -67,7 +81,7 @@ func (p *Plan) FirstLeaf() int { return mat.Sum(p.Leaves[:p.Rank]) }
 // TotalLeaves is the number of leaves of all ranks.
 func (p *Plan) TotalLeaves() int { return mat.Sum(p.Leaves) }
 
-// Segment returns the run of the rows of rank s for the e-th expert hosted here.
+// Segment returns the rows of rank s for the e-th expert computed here.
 func (p *Plan) Segment(e, s int) Segment { return p.Segments[e*p.Ranks()+s] }
 
 // Sender is the rank that sent a row, of those that arrive.
@@ -79,6 +93,11 @@ func (p *Plan) Sender(row int) int {
 
 // Host is the rank that gets a row, of those that leave.
 func (p *Plan) Host(row int) (r int) {
+	if len(p.Routes) > 0 {
+		after := func(route Route, row int) int { return cmp.Compare(route.First+route.Rows, row+1) }
+		i, _ := slices.BinarySearchFunc(p.Routes, row, after)
+		return p.Routes[i].Rank
+	}
 	for end := p.Sent[0]; end <= row; end += p.Sent[r] {
 		r++
 	}
@@ -95,7 +114,7 @@ func NewPlan(rank int, place Placement, sent []int, from []Counts) *Plan {
 
 // fill makes p that plan, in the memory that it has.
 func (p *Plan) fill(rank int, place Placement, sent []int, from []Counts) {
-	p.Rank, p.Experts, p.Sent = rank, place.Count(rank), sent
+	p.Rank, p.Experts, p.Sent, p.Runs, p.Routes = rank, place.Count(rank), sent, nil, nil
 	p.Tokens, p.Padding, p.Leaves = p.Tokens[:0], p.Padding[:0], p.Leaves[:0]
 	for _, c := range from {
 		p.Tokens = append(p.Tokens, c.Tokens)
@@ -121,7 +140,12 @@ func (p *Plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "rank %d of %d: sends %v, receives %d rows in %d leaves\n", p.Rank, p.Ranks(), p.Sent, p.Received(), p.TotalLeaves())
 	for e := range p.Experts {
-		fmt.Fprintf(&b, "  expert +%d:", e)
+		if run := e - (p.Experts - len(p.Runs)); run >= 0 {
+			r := p.Runs[run]
+			fmt.Fprintf(&b, "  leaves %d to %d of expert %d:", r.First, r.End, r.Expert)
+		} else {
+			fmt.Fprintf(&b, "  expert +%d:", e)
+		}
 		for s := range p.Ranks() {
 			seg := p.Segment(e, s)
 			fmt.Fprintf(&b, " [%d,%d) from %d", seg.First, seg.First+seg.Rows, s)

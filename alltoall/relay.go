@@ -1,10 +1,10 @@
 package alltoall
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 
-	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
@@ -23,12 +23,16 @@ const (
 // lengths of their blocks, which the receiver accepts only within bounds; short blocks follow in
 // the same message, long ones in another.
 type relay struct {
-	x           *Exchange
-	op          string
-	out, in     [][][]byte // by rank: what this rank has for it, and where to put what it gets
-	nodes       []int      // of the ranks
-	held        map[Block][][]byte
-	holding     int // bytes
+	x       *Exchange
+	op      string
+	out, in [][][]byte // by rank: what this rank has for it, and where to put what it gets
+	nodes   []int      // of the ranks
+	held    map[Block][][]byte
+	holding int // bytes
+	sized   int // bytes that have come for this rank whose number it did not know
+	// misfit is the first error of rows that are not those of this rank's allocation. The round goes
+	// on to its end, so that all ranks find out.
+	misfit      error
 	first, rest batchOf
 	heads       []arrival
 
@@ -61,13 +65,18 @@ func (x *Exchange) runRelay(ctx context.Context, op string, steps []Step) error 
 		}
 	}
 	for i := range x.round.recvs {
-		x.round.recvs[i].N = length(x.round.recvs[i].Bufs)
+		m := &x.round.recvs[i]
+		m.Bufs = r.in[m.Peer]
+		m.N = length(m.Bufs)
+	}
+	if r.misfit != nil {
+		return cmp.Or(x.compareDigests(op), r.misfit)
 	}
 	return nil
 }
 
 func (r *relay) begin(x *Exchange, op string) {
-	r.x, r.op, r.holding = x, op, 0
+	r.x, r.op, r.holding, r.sized, r.misfit = x, op, 0, 0, nil
 	if r.held == nil {
 		r.held, r.out, r.in = map[Block][][]byte{}, make([][][]byte, x.size()), make([][][]byte, x.size())
 		r.ids, r.nodes = map[*byte]uint32{}, x.chooser.nodes.node
@@ -144,7 +153,7 @@ func (r *relay) step(ctx context.Context, s *Step) error {
 
 func (r *relay) send(b Bundle) {
 	bufs, total := r.contents(b)
-	if plain(b, b.Peer) {
+	if r.plain(b, b.Peer) {
 		if total > 0 {
 			r.first.sends = append(r.first.sends, r.x.message(b.Peer, bufs))
 		}
@@ -170,7 +179,7 @@ func (r *relay) post(peer int, head []byte, bufs [][]byte) {
 }
 
 func (r *relay) recv(b Bundle) {
-	if plain(b, r.x.rank()) {
+	if r.plain(b, r.x.rank()) {
 		begun := len(r.x.round.bufs)
 		for _, block := range b.Blocks {
 			r.x.round.bufs = append(r.x.round.bufs, r.in[block.From]...)
@@ -190,8 +199,11 @@ func (r *relay) expect(b Bundle, head int, distinct bool) {
 	r.first.recvs = append(r.first.recvs, r.x.message(b.Peer, r.x.round.one(buf)))
 }
 
-// plain reports whether all blocks of a bundle end at its receiver.
-func plain(b Bundle, receiver int) bool {
+// plain reports whether all blocks of a bundle end at its receiver, which knows their lengths.
+func (r *relay) plain(b Bundle, receiver int) bool {
+	if r.x.round.sized {
+		return false
+	}
 	for _, block := range b.Blocks {
 		if block.To != receiver {
 			return false
@@ -204,7 +216,7 @@ func plain(b Bundle, receiver int) bool {
 func (r *relay) exchange(ctx context.Context, b *batchOf) error {
 	x := r.x
 	if err := transport.Exchange(ctx, x.t, b.sends, b.recvs); err != nil {
-		return errtext.Errorf("alltoall: %s #%d: %w", x.named(r.op), x.seq, err)
+		return x.failed(r.op, err)
 	}
 	heads := r.heads
 	for i, m := range b.recvs {
@@ -213,7 +225,12 @@ func (r *relay) exchange(ctx context.Context, b *batchOf) error {
 			continue
 		}
 		if want := length(m.Bufs); m.N != want {
-			return x.fault(int(m.Peer), r.op, transport.ErrProtocol, "%d bytes, announced %d", m.N, want)
+			err := x.misfit(int(m.Peer), int(m.Peer), r.op, "%d bytes, announced %d", m.N, want)
+			if !x.round.digests {
+				return err
+			}
+			r.misfit = cmp.Or(r.misfit, err)
+			x.forgetDigests(m.Bufs[1:])
 		}
 	}
 	return nil
@@ -261,12 +278,7 @@ func (r *relay) fill(a arrival, head int, bufs [][]byte) error {
 func (r *relay) room(peer int, block Block, n uint64) error {
 	x := r.x
 	if block.To == x.rank() {
-		bufs := r.in[block.From]
-		if want := length(bufs); n != uint64(want) {
-			return x.fault(peer, r.op, transport.ErrProtocol, "%d bytes of rank %d, announced %d", n, block.From, want)
-		}
-		x.round.bufs = append(x.round.bufs, bufs...)
-		return nil
+		return r.ownRoom(peer, block, n)
 	}
 	if err := r.hold(peer, n); err != nil {
 		return err
@@ -275,6 +287,36 @@ func (r *relay) room(peer int, block Block, n uint64) error {
 	r.held[block] = [][]byte{buf}
 	x.round.bufs = append(x.round.bufs, buf)
 	return nil
+}
+
+// ownRoom is room for a block for this rank: what it has ready, or new memory if it did not know
+// the length, or the sender has another allocation.
+func (r *relay) ownRoom(peer int, block Block, n uint64) error {
+	x, bufs := r.x, r.in[block.From]
+	most := 4*x.counted + x.size()*x.loadsHead()
+	if want := length(bufs); !x.round.sized && n != uint64(want) {
+		err := x.misfit(peer, block.From, r.op, "%d bytes of rank %d, announced %d", n, block.From, want)
+		if !x.round.digests {
+			return err
+		}
+		r.misfit, most = cmp.Or(r.misfit, err), x.maxRelay
+	} else if !x.round.sized {
+		x.round.bufs = append(x.round.bufs, bufs...)
+		return nil
+	}
+	if limit := most - r.sized; n > uint64(limit) {
+		return x.fault(peer, r.op, transport.ErrTooLarge, "%d bytes of rank %d, limit %d of %d", n, block.From, limit, most)
+	}
+	r.sized += int(n)
+	r.replace(block.From, x.round.takeBytes(int(n)))
+	return nil
+}
+
+// replace makes buf the room for what comes from a rank, and appends it to the round's buffers.
+func (r *relay) replace(from int, buf []byte) {
+	round := &r.x.round
+	round.bufs = append(round.bufs, buf)
+	r.in[from] = round.list(len(round.bufs) - 1)
 }
 
 // hold counts n more bytes that this rank holds because of peer.

@@ -27,14 +27,29 @@ type Request struct {
 	Late bool
 	// Cut divides the exchange into chunks, the same on all ranks; nil is one chunk.
 	Cut Cut
+	// RowTime is the number of picoseconds that this rank takes to compute a row, or 0. Allocate
+	// gets those of all ranks.
+	RowTime int64
+	// Allocate, if not nil, shares experts out in this exchange, if [Config.Allocates]. Begin calls
+	// it once, on every rank with the same loads, which it must not change, and takes a copy of what
+	// it returns. That is nil or empty if every expert is computed by its home. It must be the same
+	// on every rank, so that Allocate is a function of the loads and of what ranks have in common;
+	// ranks compare it.
+	Allocate func(*Loads) (Allocation, error)
+	// Like, if not nil, is a handle of another exchange between the same ranks, whose allocation and
+	// chunks this one takes, in place of an Allocate: rows of an expert and leaf go where those of
+	// Like's did, and in the same chunk if the cuts are alike. It is not needed after Begin.
+	Like *Handle
 }
 
 // Begin begins an exchange: it tells each rank how many rows it will get, in a message to each, and
 // returns the handle that moves them. All ranks call it.
 //
 // A request that is not consistent, or that its receivers would not take, is an error on this rank
-// alone, before anything is sent. ErrRefused is an error on every
-// rank, which can go on with the next batch. After any other error the exchange cannot be used.
+// alone, before anything is sent. ErrRefused is an error on every rank, which can go on with the
+// next batch: so is an error of Allocate, an allocation that is not valid, and one by which a rank
+// would compute more than MaxRows. If ranks differ in that it is transport.ErrMismatch, which the
+// first Dispatch returns where Begin has not. After any other error the exchange cannot be used.
 func (x *Exchange) Begin(ctx context.Context, r Request) (*Handle, error) {
 	if r.Cut == nil {
 		r.Cut = ByExperts(1)
@@ -53,16 +68,20 @@ func (x *Exchange) Begin(ctx context.Context, r Request) (*Handle, error) {
 	h := x.newHandle()
 	h.setSentEnds(r.Counts)
 	h.prepare(src, x.chooser.last)
-	from, err := x.exchangeCounts(ctx, r.Counts, k)
+	from, err := x.exchangeCounts(ctx, &r, k, &h.loads)
+	if err == nil {
+		h.cut = r.Cut
+		h.algorithm = x.chooser.chooseFor(from, h.cut.messages())
+		err = h.assign(ctx, &r, from)
+	}
 	if err != nil {
 		h.preparing.Wait()
 		h.Release()
 		return nil, err
 	}
-	h.cut = r.Cut
-	h.algorithm = x.chooser.chooseFor(from, h.cut.messages())
 	h.prepared(h.algorithm)
-	h.plan.announce(x, r.Counts, from)
+	h.encodeRuns()
+	h.announce(from)
 	r.Counts.Rows = append(h.counts.Rows[:0], r.Counts.Rows...)
 	h.counts = r.Counts
 	h.in = h.lend(x.pool.matrix(h.plan.layOut(h.cut, from), x.dim))
@@ -85,10 +104,33 @@ func (x *Exchange) checkRequest(r *Request, src source) error {
 	if r.Late && r.Token != nil {
 		return x.misuse("begin", "Late with a Token, want one of them")
 	}
+	if err := x.checkAllocate(r); err != nil {
+		return err
+	}
 	if r.Cut.Chunks() < 1 {
 		return x.misuse("begin", "Cut is %T(%d), want 1 chunk or more", r.Cut, r.Cut.Chunks())
 	}
 	return src.check(x, mat.Sum(c.Rows))
+}
+
+// checkAllocate returns an error if r has what the exchange has no room for in its messages.
+func (x *Exchange) checkAllocate(r *Request) error {
+	if (r.Allocate != nil || r.RowTime != 0) && !x.allocates || r.RowTime < 0 {
+		return x.misuse("begin", "Allocate %t, RowTime %d and Allocates %t, want Allocates with either, and no time below 0",
+			r.Allocate != nil, r.RowTime, x.allocates)
+	}
+	switch like := r.Like; {
+	case like == nil:
+	case r.Allocate != nil:
+		return x.misuse("begin", "Allocate and Like, want one of them")
+	case !like.live:
+		return x.misuse("begin", "%w: Like after its Release", ErrOrder)
+	case !slices.Equal(like.x.placement.First, x.placement.First):
+		return x.misuse("begin", "Like has experts at %v, want %v", like.x.placement.First, x.placement.First)
+	case like.x.allocates && !x.allocates:
+		return x.misuse("begin", "Like has Allocates, want it here too")
+	}
+	return nil
 }
 
 // checkLimits refuses what a peer would refuse of this rank's message alone, before anything is
@@ -99,6 +141,10 @@ func (x *Exchange) checkLimits(c Counts) error {
 		return x.misuse("begin", "%d leaves of 0 tokens, want 0", c.Leaves)
 	case c.Leaves > c.Tokens || c.Tokens > 0 && c.Leaves == 0:
 		return x.misuse("begin", "%d leaves of %d tokens, want 1 to %d", c.Leaves, c.Tokens, c.Tokens)
+	}
+	if counts := times(c.Leaves, x.placement.Experts()); x.allocates && counts > x.counted {
+		return x.misuse("begin", "%w: %d groups of tokens × experts, MaxCounts is %d; larger groups are fewer",
+			transport.ErrTooLarge, counts, x.counted)
 	}
 	for r := range x.size() {
 		if err := x.checkRowsFor(r, c); err != nil {
@@ -130,7 +176,7 @@ func (x *Exchange) checkRowsFor(r int, c Counts) error {
 		}
 		total += rows
 	}
-	if total > int64(x.maxRows) {
+	if total > int64(x.maxRows) && !x.allocates { // else others may compute some
 		return x.misuse("begin", "%w: %d rows for rank %d, MaxRows is %d", transport.ErrTooLarge, total, r, x.maxRows)
 	}
 	return nil
@@ -156,12 +202,15 @@ func (s source) check(x *Exchange, want int) error {
 	return nil
 }
 
-// announce fills p with what the ranks have announced.
-func (p *Plan) announce(x *Exchange, c Counts, from []announcement) {
-	p.Rank, p.Experts, p.Sent = x.rank(), x.placement.Count(x.rank()), p.Sent[:0]
+// announce fills the plan with what the ranks have announced.
+func (h *Handle) announce(from []announcement) {
+	x, p := h.x, &h.plan
+	me := x.rank()
+	p.Rank, p.Experts, p.Sent = me, h.place.Count(me), p.Sent[:0]
 	for r := range x.size() {
-		p.Sent = append(p.Sent, mat.Sum(c.ofExperts(x.placement.Of(r))))
+		p.Sent = append(p.Sent, h.sent(r))
 	}
+	p.Runs, p.Routes = h.runsOf(me, x.placement.Count(me)), h.routes(p.Routes[:0])
 	p.Tokens, p.Padding, p.Leaves, p.Ends = p.Tokens[:0], p.Padding[:0], p.Leaves[:0], p.Ends[:0]
 	for _, a := range from {
 		p.Tokens, p.Padding, p.Leaves = append(p.Tokens, a.tokens), append(p.Padding, a.padding), append(p.Leaves, a.leaves)
@@ -172,8 +221,8 @@ func (p *Plan) announce(x *Exchange, c Counts, from []announcement) {
 // there are.
 func (p *Plan) layOut(cut Cut, from []announcement) (rows int) {
 	// Without groups, on which no order of segments depends.
-	r := receiver{rank: p.Rank, ranks: len(from), hosted: p.Experts}
-	n := r.ranks * r.hosted
+	r := receiver{rank: p.Rank, ranks: len(from), computed: p.Experts}
+	n := r.ranks * r.computed
 	p.Segments = slices.Grow(p.Segments[:0], n)[:n]
 	for i := range n {
 		e, sender := cut.segment(r, i)

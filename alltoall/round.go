@@ -2,6 +2,8 @@ package alltoall
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/transport"
@@ -15,6 +17,9 @@ type round struct {
 	words        []byte
 	ints         []int
 	dedup        bool // messages are a prefix, then rows, which need not cross to a node twice
+	sized        bool // receivers do not know the lengths of messages, which travel with them
+	digests      bool // messages begin with the digest of their sender's allocation
+	digest       uint64
 	narrow       []arrivingRows
 	fault        error // of a codec, for which nothing is sent
 }
@@ -29,7 +34,8 @@ func (r *round) end() {
 	clear(r.bufs)
 	clear(r.narrow)
 	r.narrow = r.narrow[:0]
-	r.sends, r.recvs, r.bufs, r.dedup, r.fault = r.sends[:0], r.recvs[:0], r.bufs[:0], false, nil
+	r.sends, r.recvs, r.bufs, r.fault = r.sends[:0], r.recvs[:0], r.bufs[:0], nil
+	r.dedup, r.sized, r.digests = false, false, false
 }
 
 // takeBytes returns n bytes of any value, which stay until the next begin.
@@ -92,14 +98,20 @@ func (x *Exchange) run(ctx context.Context, op string) error {
 	if x.round.fault != nil {
 		return x.codecFault(x.rank(), op, x.round.fault)
 	}
-	if x.now != Direct {
+	if x.now != Direct || x.round.sized {
 		if err := x.runRelay(ctx, op, x.stepsOf(x.now)); err != nil {
+			return err
+		}
+		if err := x.compareDigests(op); err != nil {
 			return err
 		}
 		return x.widen(op)
 	}
 	if err := transport.Exchange(ctx, x.t, x.round.sends, x.round.recvs); err != nil {
-		return errtext.Errorf("alltoall: %s #%d: %w", x.named(op), x.seq, err)
+		return x.failed(op, err)
+	}
+	if err := x.compareDigests(op); err != nil {
+		return err
 	}
 	for _, m := range x.round.recvs {
 		if want := length(m.Bufs); m.N != want {
@@ -107,6 +119,19 @@ func (x *Exchange) run(ctx context.Context, op string) error {
 		}
 	}
 	return x.widen(op)
+}
+
+// failed is the error of what the transport could not exchange. Another rank may be in the first
+// dispatch while this one still exchanges counts.
+func (x *Exchange) failed(op string, err error) error {
+	if (x.round.digests || x.round.sized) && errors.Is(err, transport.ErrTruncated) {
+		if differ := x.compareDigests(op); differ != nil { // which have come, or are this rank's
+			return differ
+		}
+		err = fmt.Errorf("%w: it sends a rank more rows than by the allocation of that; this is rank %d: %w",
+			transport.ErrMismatch, transport.Joined(x.t, x.t.Rank()), err)
+	}
+	return errtext.Errorf("alltoall: %s #%d: %w", x.named(op), x.seq, err)
 }
 
 func length(bufs [][]byte) int {

@@ -11,31 +11,31 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// TestRuns: those of rank 1 of two, which host two experts each; rank 0 sends one row of each of
+// TestParts: those of rank 1 of two, which host two experts each; rank 0 sends one row of each of
 // two leaves to expert 2, and rank 1 one to expert 0 and three to expert 3.
-func TestRuns(t *testing.T) {
+func TestParts(t *testing.T) {
 	counts := [2]Counts{
 		{Tokens: 2, Leaves: 2, Rows: []int{0, 0, 0, 0, 1, 1, 0, 0}},
 		{Tokens: 3, Leaves: 1, Rows: []int{1, 0, 0, 3}},
 	}
 	for _, c := range []struct {
 		cut               Cut
-		leaving, arriving [][]Run
+		leaving, arriving [][]Part
 	}{
 		{
 			ByExperts(1),
-			[][]Run{{{First: 0, Rows: 1, Expert: 0, Ends: []int{1, 1}}, {First: 1, Rows: 3, Expert: 2, Ends: []int{0, 3}}}},
-			[][]Run{{{First: 0, Rows: 5, Expert: 2, Ends: []int{2, 5}}}},
+			[][]Part{{{First: 0, Rows: 1, Expert: 0, Ends: []int{1, 1}}, {First: 1, Rows: 3, Expert: 2, Ends: []int{0, 3}}}},
+			[][]Part{{{First: 0, Rows: 5, Expert: 2, Ends: []int{2, 5}}}},
 		},
 		{
 			ByExperts(2),
-			[][]Run{{{First: 0, Rows: 1, Expert: 0, Ends: []int{1}}}, {{First: 1, Rows: 3, Expert: 3, Ends: []int{3}}}},
-			[][]Run{{{First: 0, Rows: 2, Expert: 2, Ends: []int{2}}}, {{First: 2, Rows: 3, Expert: 3, Ends: []int{3}}}},
+			[][]Part{{{First: 0, Rows: 1, Expert: 0, Ends: []int{1}}}, {{First: 1, Rows: 3, Expert: 3, Ends: []int{3}}}},
+			[][]Part{{{First: 0, Rows: 2, Expert: 2, Ends: []int{2}}}, {{First: 2, Rows: 3, Expert: 3, Ends: []int{3}}}},
 		},
 		{
 			ByRanks(2),
-			[][]Run{{{First: 1, Rows: 3, Expert: 2, Ends: []int{0, 3}}}, {{First: 0, Rows: 1, Expert: 0, Ends: []int{1, 1}}}},
-			[][]Run{{{First: 0, Rows: 3, Expert: 2, Ends: []int{0, 3}}}, {{First: 3, Rows: 2, Expert: 2, Ends: []int{2, 2}}}},
+			[][]Part{{{First: 1, Rows: 3, Expert: 2, Ends: []int{0, 3}}}, {{First: 0, Rows: 1, Expert: 0, Ends: []int{1, 1}}}},
+			[][]Part{{{First: 0, Rows: 3, Expert: 2, Ends: []int{0, 3}}}, {{First: 3, Rows: 2, Expert: 2, Ends: []int{2, 2}}}},
 		},
 	} {
 		for _, err := range ranktest.Errors(t, 2, func(tr transport.Transport) error {
