@@ -299,15 +299,15 @@ func (s *Stage) RowGradients(number uint64, p *Pass) (rows *rowgradients.Pass, e
 	return rows, err
 }
 
-// clustered counts the rows that are clustered here, if c counts those of the rank.
+// clustered counts the rows that are clustered here, each in the token group of its centroid, if c
+// counts those of the rank: those of an expert are all in the first if its centroids are.
 func (p *Pass) clustered(c alltoall.Counts) alltoall.Counts {
-	if p.gathered == nil {
-		return c
-	}
 	c.Rows = slices.Clone(c.Rows)
-	for e := range p.gathered.Ends {
-		row, end, _, _ := p.lsh.Clusters().Group(e)
-		inFirst(c, e, end-row)
+	for e := range p.stage.cfg.Experts {
+		row, end, first, last := p.lsh.Clusters().Group(e)
+		if p.gathered != nil || last-first < end-row {
+			inFirst(c, e, end-row)
+		}
 	}
 	return c
 }

@@ -67,7 +67,7 @@ func (l *Path) recut(ctx context.Context, p *Pass, of Kind) (chunks int, err err
 		return cut.Chunks(), err
 	}
 	defer func(begin time.Time) { l.cfg.Exchanging.Add(int64(time.Since(begin))) }(time.Now())
-	return cut.Chunks(), p.Rows.Announce(ctx, cut)
+	return cut.Chunks(), p.Rows.Announce(ctx, cut, p.Handle)
 }
 
 // first is the number of rows that have arrived before those of a chunk.

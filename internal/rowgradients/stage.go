@@ -71,7 +71,8 @@ type Chunk struct {
 }
 
 // Begin makes the pass of a number, of the gradients dy of the answers to rows, sorted by expert
-// and counted by counts, which are in these clusters. It copies dy, and sends nothing.
+// and counted by counts in the leaves of their centroids, which are in these clusters. It copies
+// dy, and sends nothing.
 func (s *Stage) Begin(number uint64, counts alltoall.Counts, dy blas32.General, clusters *lsh.Clusters) (*Pass, error) {
 	p := s.free.Take()
 	if p == nil {
@@ -105,9 +106,9 @@ func narrow(m blas32.General) blas32.General {
 }
 
 // Announce tells each rank how many rows it will get. The exchange is cut by cut, as that of the
-// centroids.
-func (p *Pass) Announce(ctx context.Context, cut alltoall.Cut) (err error) {
-	p.handle, err = p.exchange.Begin(ctx, alltoall.Request{Counts: p.counts, Rows: p.rows, Cut: cut})
+// centroids, and each row goes where the centroids did of its expert and leaf.
+func (p *Pass) Announce(ctx context.Context, cut alltoall.Cut, centroids *alltoall.Handle) (err error) {
+	p.handle, err = p.exchange.Begin(ctx, alltoall.Request{Counts: p.counts, Rows: p.rows, Cut: cut, Like: centroids})
 	if err != nil {
 		return err
 	}

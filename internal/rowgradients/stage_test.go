@@ -21,17 +21,18 @@ const dim = 4
 // node is a rank with an exchange of centroids, and a stage of gradients beside it.
 type node struct {
 	rank      int
+	allocates bool
 	centroids *alltoall.Exchange
 	stage     *Stage
 }
 
-func newNode(tr transport.Transport, hosted []int) (*node, error) {
+func newNode(tr transport.Transport, hosted []int, allocates bool) (*node, error) {
 	all := make([]transport.Rank, tr.Size())
 	for r := range all {
 		all[r] = transport.Rank(r)
 	}
-	n := &node{rank: int(tr.Rank())}
-	cfg := alltoall.Config{Placement: alltoall.Hosted(hosted), Dim: dim}
+	n := &node{rank: int(tr.Rank()), allocates: allocates}
+	cfg := alltoall.Config{Placement: alltoall.Hosted(hosted), Dim: dim, Allocates: allocates}
 	view, err := transport.Sub(tr, 1, all)
 	if err != nil {
 		return nil, err
@@ -87,7 +88,11 @@ func (n *node) pass(ctx context.Context, number uint64, experts int, cut alltoal
 	clusters, counts, sent, rows, centroids := clustered(r, n.rank, experts, r.IntN(3)*r.IntN(20))
 	x := n.centroids.Pass(number)
 	defer x.End()
-	h, err := x.Begin(ctx, alltoall.Request{Counts: sent, Rows: centroids, Cut: cut})
+	q := alltoall.Request{Counts: sent, Rows: centroids, Cut: cut}
+	if n.allocates {
+		q.Allocate = func(l *alltoall.Loads) (alltoall.Allocation, error) { return shared(number, l), nil }
+	}
+	h, err := x.Begin(ctx, q)
 	if err != nil {
 		return err
 	}
@@ -105,7 +110,7 @@ func (n *node) pass(ctx context.Context, number uint64, experts int, cut alltoal
 	if err != nil {
 		return err
 	}
-	if err := p.Announce(ctx, cut); err != nil {
+	if err := p.Announce(ctx, cut, h); err != nil {
 		return err
 	}
 	home, err := n.there(ctx, p, h, arrived)
@@ -120,6 +125,18 @@ func (n *node) pass(ctx context.Context, number uint64, experts int, cut alltoal
 		}
 	}
 	return nil
+}
+
+// shared gives each leaf of every other expert to another rank.
+func shared(number uint64, l *alltoall.Loads) (a alltoall.Allocation) {
+	r := rand.New(rand.NewPCG(number, 3))
+	for e := r.IntN(2); e < l.Placement.Experts() && l.TotalLeaves() > 0; e += 2 {
+		ranks := r.Perm(l.Placement.Ranks())
+		for leaf := range l.TotalLeaves() { // there are no more of them than ranks
+			a = append(a, alltoall.Run{Expert: e, Rank: ranks[leaf], First: leaf, End: leaf + 1})
+		}
+	}
+	return a
 }
 
 // there has the experts add 100 to each row.
@@ -151,13 +168,13 @@ func (n *node) there(ctx context.Context, p *Pass, h *alltoall.Handle, arrived [
 	return home, nil
 }
 
-// TestEachGradientMeetsItsCentroid, however exchanges are cut, ranks without experts or rows among
-// them, and passes that use the memory of others.
+// TestEachGradientMeetsItsCentroid, however exchanges are cut and experts shared out, ranks without
+// experts or rows among them, and passes that use the memory of others.
 func TestEachGradientMeetsItsCentroid(t *testing.T) {
-	for _, hosted := range [][]int{{3}, {2, 3}, {1, 0, 4, 2}} {
+	for i, hosted := range [][]int{{3}, {2, 3}, {1, 0, 4, 2}, {2, 3}, {1, 0, 4, 2}} {
 		experts := mat.Sum(hosted)
 		ranktest.Succeed(t, ranktest.Errors(t, len(hosted), func(tr transport.Transport) error {
-			n, err := newNode(tr, hosted)
+			n, err := newNode(tr, hosted, i > 2)
 			if err != nil {
 				return err
 			}
@@ -177,7 +194,7 @@ func TestEachGradientMeetsItsCentroid(t *testing.T) {
 // limit.
 func TestAClusterThatDidNotComeIsTheFaultOfItsRank(t *testing.T) {
 	errs := ranktest.Errors(t, 2, func(tr transport.Transport) error {
-		n, err := newNode(tr, []int{1, 1})
+		n, err := newNode(tr, []int{1, 1}, false)
 		if err != nil {
 			return err
 		}
@@ -194,7 +211,7 @@ func TestAClusterThatDidNotComeIsTheFaultOfItsRank(t *testing.T) {
 			return err
 		}
 		defer p.Release()
-		if err := p.Announce(ctx, alltoall.ByExperts(1)); err != nil {
+		if err := p.Announce(ctx, alltoall.ByExperts(1), h); err != nil {
 			return err
 		}
 		return p.Dispatch(ctx, 0, h.Plan())
@@ -208,7 +225,7 @@ func TestAClusterThatDidNotComeIsTheFaultOfItsRank(t *testing.T) {
 // TestMoreClustersThanNumbers are an error before anything is sent.
 func TestMoreClustersThanNumbers(t *testing.T) {
 	ranktest.Succeed(t, ranktest.Errors(t, 1, func(tr transport.Transport) error {
-		n, err := newNode(tr, []int{1})
+		n, err := newNode(tr, []int{1}, false)
 		if err != nil {
 			return err
 		}
@@ -223,7 +240,7 @@ func TestMoreClustersThanNumbers(t *testing.T) {
 // TestPassesAllocateNothingByRow once their memory has grown.
 func TestPassesAllocateNothingByRow(t *testing.T) {
 	ranktest.Succeed(t, ranktest.Errors(t, 1, func(tr transport.Transport) error {
-		n, err := newNode(tr, []int{2})
+		n, err := newNode(tr, []int{2}, false)
 		if err != nil {
 			return err
 		}
@@ -237,7 +254,7 @@ func TestPassesAllocateNothingByRow(t *testing.T) {
 		allocations := testing.AllocsPerRun(10, func() {
 			p, err := n.stage.Begin(1, counts, m, clusters)
 			require.NoError(t, err)
-			require.NoError(t, p.Announce(ctx, alltoall.ByExperts(1)))
+			require.NoError(t, p.Announce(ctx, alltoall.ByExperts(1), h))
 			require.NoError(t, p.Dispatch(ctx, 0, h.Plan()))
 			_, err = p.Combine(ctx, 0)
 			require.NoError(t, err)
