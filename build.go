@@ -31,13 +31,14 @@ type builder struct {
 	// The layer's own communicators: over the world, for what is agreed on and for checks; over the
 	// ranks of one copy of the experts; and over those that host the same experts.
 	everyone, oneCopy, replicas *collective.Comm
+	gaps                        gradients.Comms // of sums that run in gaps, if there are any
 }
 
 // newBuilder begins to build a layer, which errors call label.
 func newBuilder(w *World, cfg Config, label string) *builder {
 	return &builder{
 		l: &Layer{cfg: cfg, world: w, label: label, stages: passes.Stages{
-			Turn:  &lifecycle.Turn{Lock: w.computing},
+			Turn: &lifecycle.Turn{Lock: w.computing}, Gaps: w.gaps,
 			Shape: batch.Shape{Dim: cfg.Dim, Experts: cfg.Experts, Group: cfg.Group},
 		}},
 		at: layout.New(layout.Config{
@@ -67,24 +68,13 @@ func (b *builder) guarded() lifecycle.Config {
 	}
 }
 
-// seedOf is the seed of a layer by its number in its world: the configured one for the first, and
-// another for each that follows. (The finaliser of SplitMix64; Steele et al. 2014.)
-func seedOf(seed uint64, layer int) uint64 {
-	if layer == 0 {
-		return seed
-	}
-	h := seed ^ uint64(layer)*0xd1342543de82ef95
-	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
-	h = (h ^ h>>27) * 0x94d049bb133111eb
-	return h ^ h>>31
-}
-
 // build builds the layer together with the other ranks, which must have the same settings.
 func (b *builder) build(settings *agreement.Settings) error {
-	if err := b.connect(); err != nil {
+	ctx, l, all := context.Background(), b.l, b.at.World()
+	if err := b.connect(among{&b.everyone, all}, among{&b.replicas, b.at.Replicas()},
+		among{&b.oneCopy, b.at.OneCopy()}, among{&l.stages.Ranks.Checks, all}); err != nil {
 		return err
 	}
-	ctx, l := context.Background(), b.l
 	ranks := agreement.Ranks{Comm: b.everyone, Joined: l.world.views.Joined}
 	if err := ranks.Compare(ctx, settings); err != nil {
 		return err
@@ -95,6 +85,11 @@ func (b *builder) build(settings *agreement.Settings) error {
 	if err := b.buildExchange(); err != nil {
 		return err
 	}
+	if l.cfg.Overlap.GradientPiece > 0 {
+		if err := b.connect(among{&b.gaps.World, all}, among{&b.gaps.Replicas, b.at.Replicas()}); err != nil {
+			return err
+		}
+	}
 	sets := parameters.Sets{
 		Gate: b.gate.Params(), Experts: l.stages.Path.Experts.Params(),
 		Shared: l.stages.Path.Experts.Shared.Params(), Gains: l.stages.Compression.Gains(),
@@ -104,6 +99,7 @@ func (b *builder) build(settings *agreement.Settings) error {
 		Copy: b.at.Copy, Copies: b.at.Copies, Number: l.world.layers,
 	})
 	l.stages.Gradients = gradients.New(gradients.Config{
+		Gaps: gradients.Gaps{Queue: l.world.gaps, Piece: l.cfg.Overlap.GradientPiece, Comms: b.gaps},
 		Sets: sets, Gate: b.gate, World: b.everyone, Replicas: b.replicas,
 		ExpertParallel: b.at.Parallel, Placement: b.at.Placement, MicroBatches: l.cfg.batches(), Sums: l.cfg.Sums, Turn: l.stages.Turn, Joined: l.world.views.Joined,
 	})
@@ -114,15 +110,15 @@ func (b *builder) build(settings *agreement.Settings) error {
 	return nil
 }
 
-// connect makes the layer's communicators.
-func (b *builder) connect() error {
-	for _, of := range []struct {
-		comm    **collective.Comm
-		members []transport.Rank
-	}{
-		{&b.everyone, b.at.World()}, {&b.replicas, b.at.Replicas()},
-		{&b.oneCopy, b.at.OneCopy()}, {&b.l.stages.Ranks.Checks, b.at.World()},
-	} {
+// among is a communicator of the layer, to be made, and the ranks that it connects.
+type among struct {
+	comm    **collective.Comm
+	members []transport.Rank
+}
+
+// connect makes communicators.
+func (b *builder) connect(list ...among) error {
+	for _, of := range list {
 		view, err := b.l.world.views.Of(of.members)
 		if err == nil {
 			*of.comm, err = layout.Comm(view, of.members, b.l.cfg.Topology.Node, b.l.cfg.Links)
@@ -150,7 +146,7 @@ func (b *builder) buildOwn() (err error) {
 		Ranks: w.Size(), Rank: w.Rank(), Joined: w.views.Joined, Wire: cfg.Wire,
 		Gradients: cfg.Compression.rowGradients(),
 	})
-	l.stages.Path, err = cfg.newPath(b.at, pipeline.Path{Checks: l.stages.Checks, Turn: l.stages.Turn, Rank: w.Rank(), Hooks: cfg.Hooks},
+	l.stages.Path, err = cfg.newPath(b.at, l.stages.Gaps, pipeline.Path{Checks: l.stages.Checks, Turn: l.stages.Turn, Rank: w.Rank(), Hooks: cfg.Hooks},
 		autotune.Config{Comm: b.everyone, Rank: int(w.Rank()), Ranks: w.Size()}, &l.stats.exchanging)
 	return err
 }

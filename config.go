@@ -129,6 +129,10 @@ func (c Config) Validate(ranks int) error {
 	fault(c.Group == 0 && ranks > 1, "Group is 0 on %d ranks: set the number of tokens in which capacity and losses are counted, "+
 		"which gives the same bits on any number of ranks, or PerRank, with which results depend on it", ranks)
 	size("MicroBatches", c.MicroBatches, 0)
+	size("Overlap.GradientPiece", c.Overlap.GradientPiece, 0)
+	o := &c.Overlap
+	fault(o.Degree < 0 || o.Degree > maxDegree, "Overlap.Degree is %d, want 0 to %d", o.Degree, maxDegree)
+	fault(o.Background != nil && check.Nil(o.Background), "Overlap.Background is a nil %T, want collectives, or no value for none", o.Background)
 	fault(c.MaxRows < 0 || c.MaxRows > math.MaxInt32, "MaxRows is %d, want 0 to %d", c.MaxRows, math.MaxInt32)
 	fault(c.ExpertParallel < 0 || c.ExpertParallel > 0 && ranks%c.ExpertParallel != 0,
 		"ExpertParallel is %d, must divide the %d ranks", c.ExpertParallel, ranks)
@@ -137,7 +141,7 @@ func (c Config) Validate(ranks int) error {
 	if err := c.Topology.Validate(ranks); err != nil {
 		faults = append(faults, errtext.Errorf("switchyard: Config.Topology: %w", err))
 	}
-	faults = append(faults, c.Compression.validate(c.Dim), c.Overlap.validate())
+	faults = append(faults, c.Compression.validate(c.Dim))
 	for field, err := range map[string]error{"Algorithm": c.Algorithm.Validate(), "Links": c.Links.Validate(), "Wire": c.Wire.Validate(c.Dim), "Sums": gradients.CheckSums(c.Sums)} {
 		fault(err != nil, field+": %w", err)
 	}
@@ -150,7 +154,7 @@ func (c Config) settings() *agreement.Settings {
 		"Expert", agreement.Describe(c.Expert), "Shared", agreement.Describe(c.Shared),
 		"ExpertParallel", c.ExpertParallel, "Hosted", c.Hosted, "Compression", c.Compression, "Group", c.Group,
 		"MicroBatches", c.MicroBatches, "Algorithm", c.Algorithm, "Topology", c.Topology.Node, "Links", c.Links,
-		"Wire", c.Wire, "Sums", agreement.Describe(c.Sums), "Hooks", c.Hooks, "Overlap", [2]any{c.Overlap.Degree, c.Overlap.Auto},
+		"Wire", c.Wire, "Sums", agreement.Describe(c.Sums), "Hooks", c.Hooks, "Overlap", []any{c.Overlap.Degree, c.Overlap.Auto, c.Overlap.GradientPiece}[:2+min(c.Overlap.GradientPiece, 1)],
 		"Overlap.Profile", agreement.Describe(c.Overlap.Profile), "Overlap.Background", c.Overlap.Background != nil,
 		"MaxRows", c.MaxRows, "Seed", c.Seed)
 }

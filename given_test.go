@@ -290,7 +290,7 @@ func TestEveryFieldIsCompared(t *testing.T) {
 		"MicroBatches": func(c *Config) { c.MicroBatches = 2 }, "Seed": func(c *Config) { c.Seed = 10 },
 		"Algorithm": func(c *Config) { c.Algorithm = alltoall.Bruck }, "Topology": func(c *Config) { c.Topology = alltoall.Nodes(4, 2) },
 		"Links": func(c *Config) { c.Links.Within = links.Link{Alpha: 1, Beta: 2} }, "Wire": func(c *Config) { c.Wire.Finite = true },
-		"Overlap": func(c *Config) { c.Overlap.Degree = 2 }, "Overlap.Profile": func(c *Config) { c.Overlap.Profile = profile(1) },
+		"Overlap": func(c *Config) { c.Overlap.GradientPiece = 2 }, "Overlap.Profile": func(c *Config) { c.Overlap.Profile = profile(1) },
 		"Overlap.Background": func(c *Config) { c.Overlap.Background = &sums{} }, "MaxRows": func(c *Config) { c.MaxRows = 99 },
 	} {
 		for rank, err := range onRanks(inprocWorlds(4), func(w *World) error {

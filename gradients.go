@@ -146,13 +146,16 @@ func (l *Layer) DiscardGradients() error {
 	if err := l.guard.CheckNoneWaits(op); err != nil {
 		return err
 	}
-	l.dropStep()
+	if err := l.dropStep(context.Background()); err != nil {
+		return l.guard.Attempt(op, func() error { return err }) // the layer has failed
+	}
 	return nil
 }
 
 // dropStep forgets all passes since the last step.
-func (l *Layer) dropStep() {
-	l.stages.Gradients.Discard()
+func (l *Layer) dropStep(ctx context.Context) error {
+	err := l.stages.Gradients.Discard(ctx)
 	l.stages.Routing.DropTally()
 	l.guard.StepDone()
+	return err
 }

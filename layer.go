@@ -7,6 +7,7 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
 	"github.com/switchyard-moe/switchyard/internal/passes"
@@ -110,8 +111,8 @@ func NewLayer(world *World, cfg Config) (*Layer, error) {
 	}
 	cfg.Wire = cfg.Compression.wire(cfg.Wire)
 	settings := cfg.settings()
-	cfg.Seed = seedOf(cfg.Seed, number)
-	cfg.Compression.LSH.Seed = seedOf(cfg.Compression.LSH.Seed, number)
+	cfg.Seed = layout.Seed(cfg.Seed, number)
+	cfg.Compression.LSH.Seed = layout.Seed(cfg.Compression.LSH.Seed, number)
 	b := newBuilder(world, cfg, world.named(fmt.Sprintf("layer %d", number+1)))
 	b.l.guard = lifecycle.New(b.guarded())
 	end := world.making("NewLayer")

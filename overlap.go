@@ -2,13 +2,12 @@ package switchyard
 
 import (
 	"context"
-	"fmt"
 	"sync/atomic"
 
 	"github.com/switchyard-moe/switchyard/expert"
-	"github.com/switchyard-moe/switchyard/internal/check"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/experts"
+	"github.com/switchyard-moe/switchyard/internal/gaps"
 	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/pipeline"
 	"github.com/switchyard-moe/switchyard/schedule"
@@ -42,6 +41,13 @@ type Overlap struct {
 	// all that are ready; with it, as many as it predicts to fit. Passes of NewPass and ForwardPass
 	// run none, nor those of Forward after one of these in the same step.
 	Background Background
+	// GradientPiece, if above 0, has gradients summed over the ranks while what follows the layer's
+	// Backward runs, and not in its next Backward or Step: in pieces, of which a rank has at most that
+	// many bytes on their way, up to 16 MiB. None begins while rows travel, which so wait for as much
+	// at most: 128 KiB take 4 ms at 250 Mbit/s. Bits are the same; messages are more, two for each
+	// quarter of it to each rank that shares parameters. With [Config].Sums, and for passes of
+	// NewPass, it does nothing. (Lina, Li et al. 2023; FlowMoE, 2025.)
+	GradientPiece int
 	// Observe, if not nil, is given the timeline of each pass on this rank. It is called on the
 	// goroutine that runs the pass.
 	Observe func(pass schedule.Pass, line schedule.Timeline)
@@ -70,9 +76,8 @@ type Background interface {
 }
 
 // Observe gives the timelines of this layer's passes to observe from the next pass on, in place of
-// [Overlap.Observe]; nil ends it. Passes on several goroutines may
-// call it at the same time; [schedule.Timeline].Number tells them apart. Any goroutine may call
-// Observe at any time.
+// [Overlap.Observe]; nil ends it. Passes on several goroutines may call it at the same time;
+// [schedule.Timeline].Number tells them apart. Any goroutine may call Observe at any time.
 func (l *Layer) Observe(observe func(pass schedule.Pass, line schedule.Timeline)) {
 	if l.stages.Path != nil { // NewLayer has made l
 		l.stages.Path.Observe(observe)
@@ -105,19 +110,9 @@ func (l *Layer) SetDegree(forward, backward int) error {
 // maxDegree bounds the chunks of an exchange: each is a message to every rank.
 const maxDegree = 64
 
-func (o Overlap) validate() error {
-	if o.Degree < 0 || o.Degree > maxDegree {
-		return fmt.Errorf("switchyard: Config.Overlap.Degree is %d, want 0 to %d", o.Degree, maxDegree)
-	}
-	if o.Background != nil && check.Nil(o.Background) {
-		return fmt.Errorf("switchyard: Config.Overlap.Background is a nil %T, want collectives, or no value for none", o.Background)
-	}
-	return nil
-}
-
 // newPath completes what takes rows to the experts hosted here: with these experts, and what cuts
 // exchanges into chunks, by a tuner if the layer chooses their number itself.
-func (c Config) newPath(at layout.Layout, path pipeline.Path, tuner autotune.Config, exchanging *atomic.Int64) (*pipeline.Path, error) {
+func (c Config) newPath(at layout.Layout, gaps *gaps.Queue, path pipeline.Path, tuner autotune.Config, exchanging *atomic.Int64) (*pipeline.Path, error) {
 	most, byRanks := pipeline.Largest(c.Overlap.Degree, c.Overlap.Auto, at.Placement)
 	first, end := at.Placement.Of(at.Rank)
 	var err error
@@ -130,7 +125,7 @@ func (c Config) newPath(at layout.Layout, path pipeline.Path, tuner autotune.Con
 	}
 	cfg := pipeline.Config{
 		Most: most, ByRanks: byRanks, SplitBackward: path.Experts.Splits(),
-		Background: c.Overlap.Background, Observe: c.Overlap.Observe, Exchanging: exchanging,
+		Background: c.Overlap.Background, Observe: c.Overlap.Observe, Exchanging: exchanging, Gaps: gaps,
 	}
 	if c.Overlap.Auto {
 		if err := c.Overlap.Profile.Validate(tuner.Ranks, most); err != nil {

@@ -1,6 +1,7 @@
 package switchyard
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/switchyard-moe/switchyard/expert"
@@ -115,7 +116,7 @@ func (l *Layer) Step(ctx context.Context, optimizer expert.Optimizer) error {
 func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 	dropped, err := l.stages.Gradients.Ready(ctx, optimizer)
 	if dropped {
-		l.dropStep()
+		err = cmp.Or(l.dropStep(ctx), err)
 	}
 	if err != nil {
 		return err

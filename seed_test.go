@@ -98,9 +98,3 @@ func TestTheFirstLayerHasTheSeedItself(t *testing.T) {
 		require.Equal(t, gate.Params().Value, p[0].Data)
 	})
 }
-
-// TestSeedsOfLayersStay pins what a job that is built again must draw again.
-func TestSeedsOfLayersStay(t *testing.T) {
-	require.Equal(t, uint64(9), seedOf(9, 0))
-	require.Equal(t, []uint64{0x80863a972b196042, 0x95d201fdede68e38, 0xad53d5472392edec}, []uint64{seedOf(9, 1), seedOf(9, 2), seedOf(0, 1)})
-}

@@ -11,6 +11,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/agreement"
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/gaps"
 	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/lockstep"
@@ -32,6 +33,7 @@ type World struct {
 	links     compression.Measured // for layers
 	machine   Machine              // for what they do not say themselves
 	computing *sync.Mutex          // held by the pass that computes, on whatever group
+	gaps      *gaps.Queue          // of sums that run beside passes, on whatever group
 	building  *sync.Mutex          // held while a layer or a group is made
 }
 
@@ -45,7 +47,7 @@ func NewWorld(t transport.Transport) *World {
 	w := &World{
 		t: t, views: views.New(t), source: "a transport given by the program",
 		ops:   lifecycle.Operations{Log: lockstep.New(t.Rank()), Transport: t},
-		links: compression.Measured{}, computing: new(sync.Mutex), building: new(sync.Mutex),
+		links: compression.Measured{}, computing: new(sync.Mutex), building: new(sync.Mutex), gaps: new(gaps.Queue),
 	}
 	transport.Watch(t, w.ops.Log)
 	if err := w.newComm(); err != nil {
@@ -239,5 +241,6 @@ func (w *World) Close() error {
 	if w.group != "" {
 		return nil
 	}
+	defer w.gaps.Close()
 	return w.t.Close()
 }

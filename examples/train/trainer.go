@@ -162,7 +162,7 @@ func (o options) layerConfig(block int) switchyard.Config {
 		Sums:         o.sumsFormat(),
 		MicroBatches: o.micro,
 
-		Overlap: switchyard.Overlap{Degree: o.overlap, Auto: o.overlapAuto},
+		Overlap: switchyard.Overlap{Degree: o.overlap, Auto: o.overlapAuto, GradientPiece: o.piece},
 		Router:  o.buildRouter(),
 	}
 }

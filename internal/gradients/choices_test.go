@@ -48,7 +48,7 @@ func TestEarlierChoices(t *testing.T) {
 	require.Equal(t, []int{3, 4}, choices)
 	require.Equal(t, 7, tokens)
 	fifth.End()
-	reducer.Discard()
+	require.NoError(t, reducer.Discard(t.Context()))
 	begin()
 	requireEarlier(5, 5, nil, 0)
 }

@@ -3,6 +3,7 @@ package gradients
 import (
 	"slices"
 
+	"github.com/switchyard-moe/switchyard/internal/gaps"
 	"github.com/switchyard-moe/switchyard/param/tree"
 )
 
@@ -12,6 +13,7 @@ type memory struct {
 	number uint64
 	comms  Comms
 	batch  Batch
+	job    *gaps.Job // in whose pieces it is reduced; nil: in whole
 
 	leaves []*tree.Sum // of each set of the reducer, nil for none
 	next   [][]float32

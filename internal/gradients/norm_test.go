@@ -133,7 +133,7 @@ func TestDiscard(t *testing.T) {
 			k.goBack(reducer, dropped, 2, 0)
 			require.NoError(t, reducer.Reduce(ctx))
 			k.goBack(reducer, dropped, 2, 0)
-			reducer.Discard()
+			require.NoError(t, reducer.Discard(ctx))
 		}
 		k.goBack(reducer, kept, 2, 0)
 		require.NoError(t, reducer.ReduceAll(ctx))

@@ -64,11 +64,11 @@ func (p *Pass) Reduce(ctx context.Context, b Batch) error {
 	return p.r.reduce(ctx, m)
 }
 
-// Defer is Reduce at the next [Reducer.Reduce], so that this rank need not wait for others that
-// still compute. It is for passes of which all ranks have one at a time.
+// Defer is Reduce by the end of the next [Reducer.Reduce], so that this rank need not wait for
+// others that still compute. It is for passes of which all ranks have one at a time.
 func (p *Pass) Defer(b Batch) {
 	p.r.wentBack(p.m, b)
-	p.r.deferred = append(p.r.deferred, p.m)
+	p.r.deferred = append(p.r.deferred, p.r.later(p.m))
 	p.m = nil
 }
 

@@ -80,7 +80,7 @@ func TestPassesInAnyOrder(t *testing.T) {
 					}
 					want := flat(reducer.Sums())
 					want = append([]float32(nil), want...)
-					reducer.Discard()
+					require.NoError(t, reducer.Discard(ctx))
 					mine, goroutines := order, 1 // one goroutine goes through the same order on every rank
 					if trial%2 == 1 {
 						mine, goroutines = rand.New(rand.NewPCG(seed, uint64(k.me))).Perm(len(order)), len(order)
@@ -94,7 +94,7 @@ func TestPassesInAnyOrder(t *testing.T) {
 					if got := flat(reducer.Sums()); len(kept.batches) > 0 && !slices.Equal(want, got) {
 						t.Errorf("seed %d, trial %d, %v: %v, want %v", seed, trial, shape, got, want)
 					}
-					reducer.Discard()
+					require.NoError(t, reducer.Discard(ctx))
 				}
 				return nil
 			})

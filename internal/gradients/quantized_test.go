@@ -225,7 +225,7 @@ func TestWhatADiscardedStepHasLost(t *testing.T) {
 					if len(batches) == 2 {
 						require.NoError(t, reducer.ReduceAll(ctx))
 					}
-					reducer.Discard()
+					require.NoError(t, reducer.Discard(ctx))
 				default:
 					require.NoError(t, reducer.Step(ctx, new(recorder)))
 				}

@@ -1,6 +1,7 @@
 package gradients
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -36,7 +37,7 @@ const ofOptimizer = 1 + 8
 func (r *Reducer) Ready(ctx context.Context, o expert.Optimizer) (dropped bool, err error) {
 	dropped, err = r.cfg.ranks().ready(ctx, o, r.checkStepTokens())
 	if dropped {
-		r.Discard()
+		err = cmp.Or(r.Discard(ctx), err)
 	}
 	return dropped, err
 }

@@ -10,12 +10,13 @@ import (
 	"github.com/switchyard-moe/switchyard/param/tree"
 )
 
-// Reduce reduces the passes that [Pass.Defer] has left for it. Every rank calls it.
+// Reduce reduces the passes that [Pass.Defer] has left for it, or waits for those that are being
+// reduced. Every rank calls it.
 func (r *Reducer) Reduce(ctx context.Context) error {
 	for len(r.deferred) > 0 {
-		m := r.deferred[0]
+		d := r.deferred[0]
 		r.deferred = slices.Delete(r.deferred, 0, 1)
-		if err := r.reduce(ctx, m); err != nil {
+		if err := r.await(ctx, d); err != nil {
 			return err
 		}
 	}
@@ -47,7 +48,7 @@ func (r *Reducer) reduce(ctx context.Context, m *memory) error {
 // reduceGate is reduce for the gate.
 func (r *Reducer) reduceGate(ctx context.Context, m *memory) error {
 	if r.keepsLosses(&m.batch) {
-		return r.sum(ctx, m.comms.World, m.batch.Leaves, m.part(gateSet), m.part(lossesSet))
+		return r.sum(ctx, m, m.comms.World, m.batch.Leaves, m.part(gateSet), m.part(lossesSet))
 	}
 	return r.reduceSet(ctx, m.comms.World, m.batch.Leaves, m, gateSet)
 }
@@ -72,7 +73,7 @@ func (r *Reducer) reduceExperts(ctx context.Context, m *memory) error {
 // Those of a frozen one are forgotten: a gate or an expert from outside may have entered some.
 func (r *Reducer) reduceSet(ctx context.Context, comm *collective.Comm, leaves []int, m *memory, set int) error {
 	if trained(r.sets[set]) != nil {
-		return r.sum(ctx, comm, leaves, m.part(set))
+		return r.sum(ctx, m, comm, leaves, m.part(set))
 	}
 	if m.leaves[set] != nil {
 		m.leaves[set].Free()
@@ -80,11 +81,14 @@ func (r *Reducer) reduceSet(ctx context.Context, comm *collective.Comm, leaves [
 	return nil
 }
 
-// sum sums the leaves of parts over the ranks of comm, or, where sums are rounded, those of this
-// rank: the others' follow once a step.
-func (r *Reducer) sum(ctx context.Context, comm *collective.Comm, leaves []int, parts ...part) error {
-	if r.codec != nil {
+// sum sums the leaves of parts of a pass over the ranks of comm, or, where sums are rounded, those
+// of this rank: the others' follow once a step.
+func (r *Reducer) sum(ctx context.Context, m *memory, comm *collective.Comm, leaves []int, parts ...part) error {
+	switch {
+	case r.codec != nil:
 		return takeOwn(comm, leaves, parts...)
+	case m.job != nil && comm.Size() > 1:
+		return r.cfg.Gaps.reduce(ctx, m.job, comm, leaves, parts...)
 	}
 	return reduce(ctx, comm, leaves, parts...)
 }

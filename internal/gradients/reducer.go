@@ -40,6 +40,9 @@ type Config struct {
 	MicroBatches int
 	// Sums is the codec of sums over ranks, nil for exact ones.
 	Sums alltoall.Codec
+	// Gaps has the sums of plain passes run beside what follows them; its zero value leaves them
+	// for the next Reduce.
+	Gaps Gaps
 	// Turn has passes compute in turn.
 	Turn *lifecycle.Turn
 	// Joined is the number by which errors name a rank of World.
@@ -53,7 +56,7 @@ type Reducer struct {
 	cfg      Config
 	sets     []*param.Set // nil for none
 	frozen   []param.Kind
-	deferred []*memory        // of passes for Reduce
+	deferred []deferred       // passes for Reduce
 	codec    collective.Codec // of sums, nil for exact ones
 
 	mu      sync.Mutex
@@ -111,7 +114,7 @@ func (r *Reducer) Begin(number uint64, comms Comms) Pass {
 	if !ok {
 		m = new(memory)
 	}
-	m.number, m.batch, m.reduced, m.ended = number, Batch{}, false, false
+	m.number, m.batch, m.job, m.reduced, m.ended = number, Batch{}, nil, false, false
 	m.choices, m.before = choices{}, r.lastKnown(number)
 	m.comms = Comms{cmp.Or(comms.World, r.cfg.World), cmp.Or(comms.Replicas, r.cfg.Replicas)}
 	r.flight = append(r.flight, m)

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/internal/gaps"
 	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
 	"github.com/switchyard-moe/switchyard/internal/mat"
@@ -38,6 +39,7 @@ type rank struct {
 	cfg  gradients.Config
 	gate *gate
 	last uint64 // number of a pass
+	tr   transport.Transport
 }
 
 func setOf(n int) *param.Set { return param.NewSet(param.Tensor{Name: "w", Shape: []int{n}}) }
@@ -85,13 +87,38 @@ func onRanks(t *testing.T, ranks, parallel int, do func(ctx context.Context, k *
 }
 
 func (k *rank) connect(tr transport.Transport) error {
-	var same []transport.Rank
+	replicas, err := transport.Sub(tr, 1, k.sharing(tr))
+	k.tr, k.cfg.World, k.cfg.Replicas = tr, collective.New(tr), collective.New(replicas)
+	return err
+}
+
+// inGaps has the sums of a connected rank run in gaps, in pieces of a number of bytes.
+func (k *rank) inGaps(piece int) (err error) {
+	var views [2]transport.Transport
+	for i, members := range [][]transport.Rank{allRanks(k.tr), k.sharing(k.tr)} {
+		if views[i], err = transport.Sub(k.tr, uint16(2+i), members); err != nil {
+			return err
+		}
+	}
+	k.cfg.Gaps = gradients.Gaps{Queue: new(gaps.Queue), Piece: piece, Comms: gradients.Comms{
+		World: collective.New(views[0]), Replicas: collective.New(views[1]),
+	}}
+	return nil
+}
+
+func allRanks(tr transport.Transport) (all []transport.Rank) {
+	for r := range tr.Size() {
+		all = append(all, transport.Rank(r))
+	}
+	return all
+}
+
+// sharing are the ranks that host the experts of this one.
+func (k *rank) sharing(tr transport.Transport) (same []transport.Rank) {
 	for r := k.me % k.cfg.ExpertParallel; r < tr.Size(); r += k.cfg.ExpertParallel {
 		same = append(same, transport.Rank(r))
 	}
-	replicas, err := transport.Sub(tr, 1, same)
-	k.cfg.World, k.cfg.Replicas = collective.New(tr), collective.New(replicas)
-	return err
+	return same
 }
 
 // batch is a pass of the whole world: the number of tokens of each group of tokens, and the
