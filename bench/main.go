@@ -30,6 +30,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/route"
 	"github.com/switchyard-moe/switchyard/bench/routers"
 	"github.com/switchyard-moe/switchyard/bench/sim"
+	"github.com/switchyard-moe/switchyard/bench/step"
 	"github.com/switchyard-moe/switchyard/bench/striped"
 	"github.com/switchyard-moe/switchyard/bench/sums"
 	"github.com/switchyard-moe/switchyard/internal/interrupt"
@@ -65,6 +66,7 @@ func commands() []command {
 		{"route", "time the routing of tokens, beside torch", route.Run},
 		{"routers", "train the example with each router, beside a bigram model", routers.Run},
 		{"sim", "simulate steps of large models on large clusters", sim.Run},
+		{"step", "time training steps with copies of experts, whose gradients are summed at the end or in gaps", step.Run},
 		{"striped", "time a striped transport while one of its links is throttled or down", striped.Run},
 		{"sums", "train with gradients summed over ranks in few bits, and compare bytes and loss", sums.Run},
 		{alltoall.RankCommand, "", alltoall.RunRank},
