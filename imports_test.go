@@ -35,6 +35,7 @@ var allowed = map[string][]string{
 	"collective":                  {"param/tree", "transport"},
 	"alltoall":                    {"transport"},
 	"alltoall/links":              {"alltoall", "transport"},
+	"alltoall/balance":            {"alltoall"},
 	"alltoall/dispatch":           {"alltoall", "alltoall/links", "collective", "lsh", "transport"},
 	"transport":                   {},
 	"transport/secure":            {"transport"},

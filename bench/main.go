@@ -16,6 +16,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/algorithms"
 	"github.com/switchyard-moe/switchyard/bench/alltoall"
 	"github.com/switchyard-moe/switchyard/bench/auto"
+	"github.com/switchyard-moe/switchyard/bench/balance"
 	"github.com/switchyard-moe/switchyard/bench/collisions"
 	"github.com/switchyard-moe/switchyard/bench/formats"
 	"github.com/switchyard-moe/switchyard/bench/goldens"
@@ -53,6 +54,7 @@ func commands() []command {
 		{"algorithms", "predict the exchange algorithms on up to 16384 ranks", algorithms.Run},
 		{"alltoall", "time an all-to-all over our transports, beside Open MPI and Gloo", alltoall.Run},
 		{"auto", "hold the formats that a layer chooses for slow links against each by hand", auto.Run},
+		{"balance", "compare planners that share out the experts of an uneven load", balance.Run},
 		{"collisions", "compare the hashes of compression with theory", collisions.Run},
 		{"formats", "check formats of few bits against the tables of other libraries", formats.Run},
 		{"goldens", "check results against the vectors that other systems computed", goldens.Run},

@@ -1,0 +1,41 @@
+package balance
+
+import (
+	"cmp"
+	"fmt"
+
+	"github.com/switchyard-moe/switchyard/alltoall"
+)
+
+// Gated is a planner that shares experts out only where that pays: where, by the costs, the last
+// rank is done early enough. Otherwise it returns an empty allocation.
+type Gated struct {
+	// Planner is the planner that it asks.
+	Planner Planner
+	// Margin is the latest predicted finish at which experts are shared out, in percent of that
+	// without sharing; 0 means 95.
+	Margin int
+
+	with, without Prediction
+}
+
+var _ Planner = (*Gated)(nil)
+
+// String states the settings.
+func (g *Gated) String() string { return fmt.Sprintf("gated(%s, %d%%)", g.Planner, g.margin()) }
+
+func (g *Gated) margin() int64 { return int64(cmp.Or(g.Margin, 95)) }
+
+// Plan is described at [Planner].
+func (g *Gated) Plan(p *Problem) alltoall.Allocation {
+	a := g.Planner.Plan(p)
+	if len(a) == 0 {
+		return nil
+	}
+	g.with.Fill(p, a)
+	g.without.Fill(p, nil)
+	if portion(g.without.Finish(), g.margin(), 100) < g.with.Finish() {
+		return nil
+	}
+	return a
+}
