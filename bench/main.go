@@ -14,6 +14,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/bench/admission"
 	"github.com/switchyard-moe/switchyard/bench/algorithms"
+	"github.com/switchyard-moe/switchyard/bench/allreduce"
 	"github.com/switchyard-moe/switchyard/bench/alltoall"
 	"github.com/switchyard-moe/switchyard/bench/auto"
 	"github.com/switchyard-moe/switchyard/bench/balance"
@@ -52,6 +53,7 @@ func commands() []command {
 	return []command{
 		{"admission", "connect to the ports of a job as clients that do not belong to it, and time the job", admission.Run},
 		{"algorithms", "predict the exchange algorithms on up to 16384 ranks", algorithms.Run},
+		{"allreduce", "time sums over all ranks, direct and by node, beside Open MPI, MPICH and Intel MPI", allreduce.Run},
 		{"alltoall", "time an all-to-all over our transports, beside Open MPI and Gloo", alltoall.Run},
 		{"auto", "hold the formats that a layer chooses for slow links against each by hand", auto.Run},
 		{"balance", "compare planners that share out the experts of an uneven load", balance.Run},

@@ -59,6 +59,8 @@ func TestStoppedCommandsPrintWhatTheyHave(t *testing.T) {
 		networks bool
 	}{
 		{"alltoall -transport inproc,shm -ranks 2 -sizes 64 -peers none -iters 5 -rounds 50", "round 2 of 50: switchyard-shm", "switchyard-inproc", false},
+		{"allreduce -short -nodes 1 -rounds 50", "round 2 of 50", "direct", false},
+		{"allreduce -short -nodes 2 -rate 0 -rounds 50", "round 2 of 50", "by node", true},
 		{"layer -ranks 2 -tokens 8 -dim 8 -experts 4 -rounds 1 -iters 2", "inproc, random", "uniform", false},
 		{"layer -ranks 2 -tokens 64 -dim 64 -experts 4 -rounds 1000 -iters 1000 -router uniform", "inproc, uniform", "", false},
 		{"route -tokens 64 -dim 8 -rounds 1 -iters 1 -peers none", "8 experts, k = 8", "switchyard", false},

@@ -9,7 +9,7 @@ import (
 
 // defaultLeast is the length in bytes from which on sums are taken by node where SetNodes is not
 // told another one.
-const defaultLeast = 64 << 10
+const defaultLeast = 4 << 10
 
 // SetNodes says which ranks share a node, and so a link to the others: node[r] is the number of
 // rank r's, as in alltoall.Topology. [Comm.AllReduce] and [Comm.AllReduceTree] then take sums of at
@@ -19,7 +19,7 @@ const defaultLeast = 64 << 10
 // are k subtrees, instead of each rank as much and more. Sums within nodes are of whole subtrees of
 // the one tree over all leaves, so no bit of a result changes.
 //
-// least is 0 for 64 KiB: shorter sums are direct, since their time is that of the steps. Measured
+// least is 0 for 4 KiB: shorter sums are direct, since their time is that of the steps. Measured
 // links give a better one (LeastSum of links.Links), which may be above all lengths. All is direct
 // without nodes (nil), if they have a rank each, or if there is but one, and also if the ranks of a
 // node do not follow each other, whose subtrees are small.

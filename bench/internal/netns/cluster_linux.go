@@ -114,10 +114,15 @@ func (c *Cluster) Remove() error {
 // Network is that of the nodes' addresses.
 const Network = "10.214.0.0/24"
 
-// Agent is a script in the place of ssh: its first argument is a node's address. Every node has a
-// host name of its own.
+// Agent is a script in the place of ssh: its first argument that is no option is a node's address.
+// Every node has a host name of its own.
 func (c *Cluster) Agent() string {
-	return fmt.Sprintf("#!/bin/sh\nn=$((${1##*.} - 1))\nshift\nexec ip netns exec %s$n unshare -u sh -c \"hostname node$n; $*\"\n", c.prefix)
+	return fmt.Sprintf(`#!/bin/sh
+while [ "${1#-}" != "$1" ]; do shift; done
+n=$((${1##*.} - 1))
+shift
+exec ip netns exec %s$n unshare -u sh -c "hostname node$n; $*"
+`, c.prefix)
 }
 
 // OnFirst is a command on the first node.
