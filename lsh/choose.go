@@ -5,6 +5,7 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/f64"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 )
 
@@ -70,7 +71,7 @@ func (t *trial) load(p *Pass, b *block, n int) {
 		for k := range column {
 			column[k] -= mean
 		}
-		t.square += dot(column, column)
+		t.square += f64.Dot(column, column)
 	}
 }
 

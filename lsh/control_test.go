@@ -75,7 +75,7 @@ func TestJointBucketsAreTuples(t *testing.T) {
 // TestDepthsOfAnotherCompressor have it go on as that one; depths that cannot be change nothing.
 func TestDepthsOfAnotherCompressor(t *testing.T) {
 	const rows, dim = 128, 20
-	r := seeded(t)
+	r := rand.New(rand.NewPCG(1, 2)) // one for which a fresh compressor makes other clusters
 	first, second := clumps(r, rows, dim, 10, 0.2), clumps(r, rows, dim, 10, 0.6)
 	cfg, ends := Config{Bucketing: Controlled, Rate: 0.2}, []int{50, rows}
 	require.Nil(t, compressor(t, Config{}, dim, 2).Depths())
