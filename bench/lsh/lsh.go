@@ -48,7 +48,11 @@ func (o *options) measureWith(ctx context.Context, program, dir string, stderr i
 	p := harness.NewPace(stderr, "lsh", o.turns(), o.expected())
 	m := &measured{options: o}
 	if !o.noQuality {
-		t := &trainings{options: o, program: program, dir: dir, pace: p}
+		digest, err := textDigest(o.text)
+		if err != nil {
+			return nil, err
+		}
+		t := &trainings{options: o, program: program, dir: dir, pace: p, digest: digest}
 		if err := t.quality(ctx, m); err != nil {
 			return m.rows(), err
 		}

@@ -117,6 +117,9 @@ func TestSeedsAndFiles(t *testing.T) {
 	var table bytes.Buffer
 	writeTable(&table, rows)
 	require.Contains(t, table.String(), "0.750 ± 0.125")
+	require.NoError(t, os.WriteFile(losses, nil, 0o644))
+	_, err = readAll(losses)
+	require.ErrorContains(t, err, losses+": no line of what -json writes")
 }
 
 func TestBytesRatio(t *testing.T) {

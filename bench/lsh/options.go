@@ -35,13 +35,15 @@ model that speed is measured of. The links' rates do not matter to losses, so qu
 torch is the same model as one writes it with torch and Gloo, of which only speed is measured. The name of any variant may end in ×F, with F from 1 to 1.5: it trains F times as
 many steps. time_to_loss_speedup is the time of all uncompressed steps over that which a variant needs to reach L1, by the losses of those with ×F that are measured.
 Variants with +overlap compute in two chunks, and have the losses of those without, as have those with +nodes. Variants with +micro have two micro-batches of half the batch in flight.
+Those with +sums sum gradients of dense parameters over ranks in fp8 (for the loss of that see bench sums).
 
 -json FILE writes an object a line. Of each variant and seed (seed counts from 1): task, variant, seed, rows, rate, val_loss, val_loss_trained, contribution_kept, contribution_kept_matched,
 gain, gain_matched, bytes_ratio (of rows on all legs, to those of float32). Of each variant, and each rate of links, with seed 0: the means of these over seeds and the standard errors contribution_kept_se
 and gain_se, and link_mbps, a2a_share, step_ms, speedup, time_to_loss_speedup (0: not reached), seeds, wire_bytes (of all ranks, a step). The file is written anew after each training.
 -in prints and draws what several such files have together.
 
--cache FOLDER keeps checkpoints and outcomes of training for quality: the same command goes on where it was cut off. A folder is of one version of the program.
+-cache FOLDER keeps checkpoints and outcomes of training for quality: the same command goes on where it was cut off. A folder is of one version of the program
+and of Go's own text.
 
 With -node-ranks 2 the four ranks are two nodes: ranks of a node talk through shared memory, and share its link. Variants with +nodes then send a row
 once to a node that has several of a token's experts, and lsh-pairs makes clusters of a node's rows.
@@ -187,6 +189,7 @@ func (o *options) resolveTask() (faults []error) {
 	steps := map[string]int{lmTask: 300, finetuneTask: 100, mlmTask: 250}[o.task]
 	switch {
 	case steps == 0:
+		o.steps = max(o.steps, 1) // one fault is enough
 		return append(faults, fmt.Errorf("-task %q: want lm, finetune, mlm or errors", o.task))
 	case o.task == lmTask && o.baseSteps > 0, o.task == finetuneTask && o.baseSteps == 0:
 		faults = append(faults, fmt.Errorf("-base-steps %d: -task lm has none, and -task finetune needs some", o.baseSteps))
@@ -212,6 +215,11 @@ func (o *options) resolveTask() (faults []error) {
 // resolveVariants finds the variants of -variants.
 func (o *options) resolveVariants() (faults []error) {
 	wanted := strings.Split(o.variantText, ",")
+	for i, name := range wanted {
+		if name != "" && slices.Contains(wanted[:i], name) {
+			faults = append(faults, fmt.Errorf("-variants %s: %q is there twice", o.variantText, name))
+		}
+	}
 	for _, v := range variants() {
 		always := v.name == plainName || v.name == noExpertsName
 		if o.variantText == "" || always || slices.Contains(wanted, v.name) {

@@ -2,6 +2,8 @@ package lsh
 
 import (
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -16,6 +18,36 @@ func TestOptions(t *testing.T) {
 	for _, name := range []string{`"papier"`, `-rates "0"`, "-seeds 0"} {
 		require.ErrorContains(t, err, name)
 	}
+	_, err = parseOptions([]string{"-variants", "nvfp4,paper,nvfp4"}, io.Discard)
+	require.EqualError(t, err, `-variants nvfp4,paper,nvfp4: "nvfp4" is there twice`)
+	_, err = parseOptions([]string{"-task", "x"}, io.Discard)
+	require.EqualError(t, err, `-task "x": want lm, finetune, mlm or errors`)
+}
+
+// TestTextDigest is that of a file, or of a folder's Go files, and changes with them alone.
+func TestTextDigest(t *testing.T) {
+	digest := func(path string) string {
+		d, err := textDigest(path)
+		require.NoError(t, err)
+		return d
+	}
+	require.Empty(t, digest(""), "the default text")
+	dir := t.TempDir()
+	write := func(name, text string) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+	write("a.go", "package a")
+	write("b.go", "package b")
+	all, one := digest(dir), digest(filepath.Join(dir, "a.go"))
+	write("c.txt", "text")
+	require.Equal(t, all, digest(dir))
+	require.NotEqual(t, all, one)
+	write("b.go", "package c")
+	require.NotEqual(t, all, digest(dir))
+	require.Equal(t, one, digest(filepath.Join(dir, "a.go")))
+	_, err := textDigest(filepath.Join(dir, "none"))
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.NotEqual(t, key(nil, "", all), key(nil, "", one))
 }
 
 // TestSettingsOfTasks are what a task has unless flags say otherwise.

@@ -38,6 +38,9 @@ func readAll(files string) (rows []row, err error) {
 		}
 		rows = append(rows, more...)
 	}
+	if len(rows) == 0 {
+		return nil, fmt.Errorf("-in %s: no line of what -json writes", files)
+	}
 	m := &measured{options: new(options)}
 	for _, r := range rows {
 		m.read(r)

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -116,6 +117,7 @@ func (o *options) withText(list []string) []string {
 type trainings struct {
 	*options
 	program, dir string
+	digest       string // of -text
 	pace         *harness.Pace
 }
 
@@ -128,18 +130,21 @@ func (t *trainings) folder() string {
 }
 
 // key names a training by all that decides on its outcome; from is that of the checkpoint that it
-// starts with.
-func key(flags []string, from string) string {
+// starts with, and digest that of its text, empty for the default.
+func key(flags []string, from, digest string) string {
 	text := strings.Join(flags, " ")
 	if from != "" {
 		text += " init " + from
+	}
+	if digest != "" {
+		text += " text " + digest
 	}
 	return fmt.Sprintf("%x", sha256.Sum256([]byte(text)))[:16]
 }
 
 // train trains with some flags, unless that has been done before. With save it leaves a checkpoint.
 func (t *trainings) train(ctx context.Context, flags []string, from string, save bool) (run lshRun, name string, err error) {
-	name = key(flags, from)
+	name = key(flags, from, t.digest)
 	file, checkpoint := filepath.Join(t.folder(), name+".json"), filepath.Join(t.folder(), name+".checkpoint")
 	if save {
 		if err := forgetUnsaved(file, checkpoint); err != nil {
@@ -164,6 +169,23 @@ func (t *trainings) train(ctx context.Context, flags []string, from string, save
 	}
 	run, err = readRun(file)
 	return run, name, err
+}
+
+// textDigest is that of a file, or of all Go files of a folder and their paths; empty for no path.
+func textDigest(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	sum := sha256.New()
+	err := filepath.WalkDir(path, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || file != path && filepath.Ext(file) != ".go" {
+			return err
+		}
+		text, err := os.ReadFile(file)
+		fmt.Fprintf(sum, "%s %d\n%s", file, len(text), text)
+		return err
+	})
+	return fmt.Sprintf("%x", sum.Sum(nil)), err
 }
 
 // forgetUnsaved removes the outcome of a training that has left no checkpoint: one of the same

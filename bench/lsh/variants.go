@@ -19,13 +19,14 @@ type variant struct {
 	pairs bool // clusters are those of a node of two ranks
 }
 
-// Parts of names of variants that have the bits, and so the losses, of the variant without them:
-// exchanges in parts, and over nodes.
-const overlapSuffix, nodesSuffix = "+overlap", "+nodes"
+// Parts of names of variants that have the losses of the variant without them: exchanges in parts,
+// and over nodes, which change no bit, and sums of dense gradients in fp8, where quality is measured
+// on one rank.
+const overlapSuffix, nodesSuffix, sumsSuffix = "+overlap", "+nodes", "+sums"
 
 // lossesOf is the variant whose losses one has.
 func lossesOf(name string) string {
-	return strings.ReplaceAll(strings.ReplaceAll(name, overlapSuffix, ""), nodesSuffix, "")
+	return strings.NewReplacer(overlapSuffix, "", nodesSuffix, "", sumsSuffix, "").Replace(name)
 }
 
 // variants are all there are; the first two are what others are measured by.
@@ -54,6 +55,8 @@ func clusterVariants() []variant {
 		clusters("clusters+nodes+micro", 0.2, "-algorithm", "rails", "-micro", "2"),
 		clusters("clusters-fp8+micro", 0.2, "-wire", "fp8", "-micro", "2"),
 		clusters("clusters-fp8+nodes+micro", 0.2, "-wire", "fp8", "-algorithm", "rails", "-micro", "2"),
+		clusters("clusters-fp8+micro+sums", 0.2, "-wire", "fp8", "-micro", "2", "-sums", "fp8"),
+		clusters("clusters-fp8+nodes+micro+sums", 0.2, "-wire", "fp8", "-algorithm", "rails", "-micro", "2", "-sums", "fp8"),
 	}
 }
 
@@ -113,6 +116,10 @@ func wireVariants() []variant {
 		wire("nvfp4+micro", "nvfp4-h", "-micro", "2"),
 		wire("mxfp4+nodes+micro", "mxfp4-h", "-algorithm", "rails", "-micro", "2"),
 		wire("nvfp4+nodes+micro", "nvfp4-h", "-algorithm", "rails", "-micro", "2"),
+		wire("mxfp4+micro+sums", "mxfp4-h", "-micro", "2", "-sums", "fp8"),
+		wire("nvfp4+micro+sums", "nvfp4-h", "-micro", "2", "-sums", "fp8"),
+		wire("mxfp4+nodes+micro+sums", "mxfp4-h", "-algorithm", "rails", "-micro", "2", "-sums", "fp8"),
+		wire("nvfp4+nodes+micro+sums", "nvfp4-h", "-algorithm", "rails", "-micro", "2", "-sums", "fp8"),
 		compressed("paper-bf16", 0.2, 1, "-compensation", "identity", "-wire", "bf16"),
 		compressed("paper-bf16+overlap", 0.2, 1, "-compensation", "identity", "-wire", "bf16", "-overlap", "2"),
 		compressed("paper-bf16×1.25", 0.2, 1.25, "-compensation", "identity", "-wire", "bf16"),
