@@ -104,9 +104,12 @@ func (c Compression) validate(dim int) error {
 	fault(c.Nodes && c.When == CompressAuto,
 		"Nodes with When CompressAuto, want CompressAlways or CompressNever")
 	fault(len(c.Rates) > 0 && c.LSH.Rate != 0, "LSH.Rate is %v beside Rates, want one of them", c.LSH.Rate)
-	for field, err := range map[string]error{"LSH": c.LSH.Validate(), "Rates": c.Rates.Validate()} {
-		fault(err != nil, field+": %w", err)
-	}
+	err := c.LSH.Validate()
+	fault(err != nil, "LSH: %w", err)
+	err = c.Rates.Validate()
+	fault(err != nil, "Rates: %w", err)
+	fault(c.When == CompressAuto && c.LSH.Bucketing == lsh.Joint,
+		"LSH.Bucketing is Joint with When CompressAuto, which cannot know the rate beforehand")
 	if c.Gradients != nil {
 		err := alltoall.CheckCodec(c.Gradients, dim)
 		fault(err != nil, "Gradients %w", err)

@@ -402,6 +402,8 @@ func TestCompressionConfig(t *testing.T) {
 	require.ErrorContains(t, cfg.Validate(1), "Config.Compression.Gradients is Format(99), want one of")
 	cfg.Compression.Gradients = (*lsh.Codebook)(nil)
 	require.ErrorContains(t, cfg.Validate(1), "Config.Compression.Gradients is a nil *lsh.Codebook")
+	cfg.Compression = Compression{When: CompressAuto, LSH: lsh.Config{Bucketing: lsh.Joint}}
+	require.ErrorContains(t, cfg.Validate(1), "Compression.LSH.Bucketing is Joint with When CompressAuto")
 }
 
 // TestRanksMustCompressAlike names the field.

@@ -142,8 +142,8 @@ func (c Config) Validate(ranks int) error {
 		faults = append(faults, errtext.Errorf("switchyard: Config.Topology: %w", err))
 	}
 	faults = append(faults, c.Compression.validate(c.Dim))
-	for field, err := range map[string]error{"Algorithm": c.Algorithm.Validate(), "Links": c.Links.Validate(), "Wire": c.Wire.Validate(c.Dim), "Sums": gradients.CheckSums(c.Sums)} {
-		fault(err != nil, field+": %w", err)
+	for i, err := range []error{c.Algorithm.Validate(), c.Links.Validate(), c.Wire.Validate(c.Dim), gradients.CheckSums(c.Sums)} {
+		fault(err != nil, [...]string{"Algorithm", "Links", "Wire", "Sums"}[i]+": %w", err)
 	}
 	return errors.Join(faults...)
 }
