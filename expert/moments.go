@@ -48,7 +48,8 @@ func (m Moments) String() string {
 
 func (m Moments) known() bool { return m >= 0 && int(m) < momentsKinds }
 
-// Bytes returns what one moment of a tensor of n elements takes.
+// Bytes returns what one moment of a tensor of n elements takes. The second one of Int4Moments
+// takes a byte more for each block.
 func (m Moments) Bytes(n int) int {
 	if m == Float32Moments {
 		return 4 * n
