@@ -58,7 +58,7 @@ func (c *Copies) Plan(p *Problem) alltoall.Allocation {
 			}
 		}
 	}
-	d.divide(byRank, 0)
+	d.divide(byRank)
 	return d.result()
 }
 

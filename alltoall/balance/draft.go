@@ -22,6 +22,7 @@ type draft struct {
 	cutter cutter
 	ranked []int32 // experts of a rank, or all
 	slots  []int   // pieces that each rank has
+	last   []int32 // one more than the expert of the last of them
 }
 
 // begin reads the loads of p, and tells whether anything can be shared.
@@ -34,7 +35,7 @@ func (d *draft) begin(p *Problem) bool {
 
 // restart forgets all pieces.
 func (d *draft) restart() {
-	d.pieces, d.slots = d.pieces[:0], zeros(d.slots, len(d.Rows))
+	d.pieces, d.slots, d.last = d.pieces[:0], zeros(d.slots, len(d.Rows)), zeros(d.last, len(d.Rows))
 }
 
 // allRows is the number of rows of all ranks.
@@ -49,20 +50,13 @@ func (d *draft) allRows() (n int64) {
 func (d *draft) give(expert, rank int, rows int64) {
 	d.pieces = append(d.pieces, piece{int32(expert), int32(rank), rows})
 	d.slots[rank]++
+	d.last[rank] = int32(expert) + 1
 }
 
-// takes tells whether a rank can take a piece of expert e, whose pieces so far are among those from
-// number from on.
-func (d *draft) takes(rank, e, from int) bool {
-	if int(d.home[e]) == rank || d.slots[rank] >= d.problem.Limits.Slots {
-		return false
-	}
-	for _, p := range d.pieces[from:] {
-		if int(p.expert) == e && int(p.rank) == rank {
-			return false
-		}
-	}
-	return true
+// takes tells whether a rank can take a piece of expert e, of which it may have been given one
+// last.
+func (d *draft) takes(rank, e int) bool {
+	return int(d.home[e]) != rank && d.slots[rank] < d.problem.Limits.Slots && int(d.last[rank]) != e+1
 }
 
 // expertsOf returns the experts of a rank with the most rows first, and of equal ones that with the
@@ -84,13 +78,17 @@ func (d *draft) mostFirst() []int32 {
 	return d.ranked
 }
 
-// divide turns the pieces into runs, in the place of those that there were, an expert's home
-// computing what no piece has. slack is that of [cutter.cut].
-func (d *draft) divide(by order, slack int64) {
-	for _, r := range d.runs {
-		d.move(r, -1)
-	}
-	d.runs = d.runs[:0]
+// divide turns the pieces into runs, an expert's home computing what no piece has, with cuts as
+// near as can be.
+func (d *draft) divide(by order) {
+	d.divideBy(func(runs []alltoall.Run, e int, helpers []piece) []alltoall.Run {
+		return d.cutter.cut(runs, e, int(d.home[e]), helpers, by, 0)
+	})
+}
+
+// divideBy turns the pieces into runs with cut, which appends those of an expert that the cutter
+// has read.
+func (d *draft) divideBy(cut func(runs []alltoall.Run, e int, helpers []piece) []alltoall.Run) {
 	slices.SortStableFunc(d.pieces, func(a, b piece) int { return cmp.Compare(a.expert, b.expert) })
 	for i := 0; i < len(d.pieces); {
 		e := int(d.pieces[i].expert)
@@ -99,7 +97,7 @@ func (d *draft) divide(by order, slack int64) {
 			end++
 		}
 		d.read(e)
-		d.runs = d.cutter.cut(d.runs, e, int(d.home[e]), d.pieces[i:end], by, slack)
+		d.runs = cut(d.runs, e, d.pieces[i:end])
 		i = end
 	}
 	d.moveAll(d.runs, 1)

@@ -37,7 +37,7 @@ func (x *Exact) Plan(p *Problem) alltoall.Allocation {
 	for r := range d.Rows {
 		x.serve(r)
 	}
-	d.divide(byRank, 0)
+	d.divide(byRank)
 	return d.result()
 }
 
@@ -81,7 +81,7 @@ func (x *Exact) serve(donor int) {
 		}
 		e := x.fullest(donor)
 		rows := min(q.rows, x.left[e])
-		if rows == 0 || !x.draft.takes(q.receiver, e, 0) {
+		if rows == 0 || !x.draft.takes(q.receiver, e) {
 			q.rows = 0
 			continue
 		}

@@ -44,7 +44,7 @@ func (m *Makespan) Plan(p *Problem) alltoall.Allocation {
 	if !s.find() {
 		return nil
 	}
-	m.divide()
+	d.divideBy(m.cut)
 	for left := recuts; m.hasten(&left); {
 	}
 	if d.Finish() >= slices.Max(s.start) {
@@ -64,19 +64,43 @@ func (m *Makespan) slacks() int {
 // slack is how far cuts may be off for a larger subtree, as [cutter.cut] takes it.
 func slack(i int) int64 { return int64(i*i) * 128 }
 
-// divide makes runs of the pieces, with the slack by which the last rank is done first.
-func (m *Makespan) divide() {
-	d := &m.search.draft
-	best, earliest := 0, int64(math.MaxInt64)
+// cut appends the runs of an expert with the slack by which the rank that is hurt most by not
+// having just its piece, and by the sums that travel, is hurt least.
+func (m *Makespan) cut(runs []alltoall.Run, e int, helpers []piece) []alltoall.Run {
+	d, least := &m.search.draft, int64(math.MaxInt64)
+	at := len(runs)
 	for i := range m.slacks() {
-		d.divide(byRank, slack(i))
-		if at := d.Finish(); at < earliest {
-			best, earliest = i, at
+		m.fresh = d.cutter.cut(m.fresh[:0], e, int(d.home[e]), helpers, byRank, slack(i))
+		if hurt := m.hurt(e, m.fresh); hurt < least {
+			least, runs = hurt, append(runs[:at], m.fresh...)
 		}
 	}
-	if d.Finish() > earliest {
-		d.divide(byRank, slack(best))
+	return runs
+}
+
+// hurt is how much longer than by its piece of an expert a rank takes at most by runs of it.
+func (m *Makespan) hurt(e int, runs []alltoall.Run) (most int64) {
+	s := &m.search
+	d := &s.draft
+	home, received := int(d.home[e]), int64(0)
+	hurt := func(r alltoall.Run) int64 {
+		rows := d.cutter.before[r.End] - d.cutter.before[r.First]
+		i := slices.IndexFunc(d.cutter.shares, func(p piece) bool { return int(p.rank) == r.Rank })
+		return times(s.costs.Row[r.Rank], max(rows-d.cutter.shares[i].rows, 0))
 	}
+	for _, r := range runs {
+		if r.Rank != home {
+			sums := times(s.linkCost(d.class(home, r.Rank)), s.costs.Gradient*int64(nodes(r.First, r.End)))
+			received = min(received+sums, ceiling)
+			most = max(most, hurt(r)+sums)
+		}
+	}
+	for _, r := range runs {
+		if r.Rank == home {
+			received += hurt(r)
+		}
+	}
+	return max(most, received)
 }
 
 // hasten moves the cuts of the first expert of the last rank with which that helps, and tells

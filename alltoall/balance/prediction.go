@@ -28,6 +28,7 @@ type Prediction struct {
 	total   []int64 // the rows of each expert
 	first   []int   // the first leaf of each rank, and at the end the number of all
 	flows   []flow  // of each rank: within its node, and to others
+	from    []int64 // the rows of each rank for one home
 }
 
 // flow is what a rank sends and receives over one kind of link.
@@ -46,10 +47,8 @@ func Finish(p *Problem, a alltoall.Allocation) int64 {
 // Fill makes q that of a, both of which are valid for each other.
 func (q *Prediction) Fill(p *Problem, a alltoall.Allocation) {
 	q.reset(p)
-	row := p.Loads.Rows
-	leaves := q.leaves()
-	for e, h := range q.home {
-		q.addHome(e, int(h), row[e*leaves:(e+1)*leaves])
+	for r := range q.Rows {
+		q.addHome(r)
 	}
 	for _, r := range a {
 		q.move(r, 1)
@@ -91,18 +90,26 @@ func (q *Prediction) reset(p *Problem) {
 // leaves is the number of leaves of all ranks.
 func (q *Prediction) leaves() int { return q.first[len(q.first)-1] }
 
-// addHome adds the rows of expert e, which are all computed at home.
-func (q *Prediction) addHome(e, home int, rows []int32) {
-	for s := range q.Rows {
-		n := sum(rows[q.first[s]:q.first[s+1]])
-		q.total[e] += n
+// addHome adds the rows of all experts of a rank, which are all computed there.
+func (q *Prediction) addHome(home int) {
+	q.from = zeros(q.from, len(q.Rows))
+	begin, end := q.problem.Loads.Placement.Of(home)
+	for e := begin; e < end; e++ {
+		rows := q.problem.Loads.Rows[e*q.leaves() : (e+1)*q.leaves()]
+		for s := range q.from {
+			n := sum(rows[q.first[s]:q.first[s+1]])
+			q.from[s] += n
+			q.total[e] += n
+		}
+		q.Rows[home] += q.total[e]
+	}
+	for s, n := range q.from {
 		if s != home {
 			class := q.class(s, home)
 			q.flows[2*s+class].leave += n
 			q.flows[2*home+class].arrive += n
 		}
 	}
-	q.Rows[home] += q.total[e]
 }
 
 // move has the rank of a run compute it in place of its home; sign −1 takes that back.

@@ -121,9 +121,9 @@ func (s *search) survey(deadline int64) bool {
 // deadline, and tells whether it is.
 func (s *search) relieve(home, e int, deadline int64) bool {
 	d := &s.draft
-	first, left := len(d.pieces), d.total[e]
+	left := d.total[e]
 	for s.time[home] > deadline && left > 0 {
-		to, rows := s.helper(home, e, first, left, deadline)
+		to, rows := s.helper(home, e, left, deadline)
 		if rows <= 0 {
 			return false
 		}
@@ -142,10 +142,10 @@ func (s *search) relieve(home, e int, deadline int64) bool {
 // helper chooses who takes how many of the rows that are left of an expert. Of those of the home's
 // node and of all others it considers the rank with the most room, the lowest of equal ones, and
 // takes that of the node unless the other can take more of what must be given away.
-func (s *search) helper(home, e, first int, left, deadline int64) (to int, rows int64) {
+func (s *search) helper(home, e int, left, deadline int64) (to int, rows int64) {
 	near, far := -1, -1
 	for r, room := range s.room {
-		if room <= 0 || !s.draft.takes(r, e, first) {
+		if room <= 0 || !s.draft.takes(r, e) {
 			continue
 		}
 		best := &near

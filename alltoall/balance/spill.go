@@ -52,16 +52,16 @@ func (s *Spill) Plan(p *Problem) alltoall.Allocation {
 	for _, e := range d.mostFirst() {
 		s.spill(int(e), ceiling)
 	}
-	d.divide(homeFirst, 0)
+	d.divide(homeFirst)
 	return d.result()
 }
 
 // spill gives the rows of an expert for which its home has no room to others.
 func (s *Spill) spill(e int, ceiling int64) {
-	home, first := s.draft.home[e], len(s.draft.pieces)
+	home := s.draft.home[e]
 	rest := min(s.spread[home]-ceiling, s.draft.total[e])
 	for rest > 0 {
-		to := s.least(e, first)
+		to := s.least(e)
 		if to < 0 {
 			return
 		}
@@ -77,10 +77,10 @@ func (s *Spill) spill(e int, ceiling int64) {
 }
 
 // least is the rank with the fewest rows that takes a piece of e, the lowest of equal ones, or −1.
-func (s *Spill) least(e, first int) int {
+func (s *Spill) least(e int) int {
 	least := -1
 	for r, rows := range s.spread {
-		if (least < 0 || rows < s.spread[least]) && s.draft.takes(r, e, first) {
+		if (least < 0 || rows < s.spread[least]) && s.draft.takes(r, e) {
 			least = r
 		}
 	}

@@ -35,6 +35,6 @@ func (t *Threshold) Plan(p *Problem) alltoall.Allocation {
 	if !s.find() {
 		return nil
 	}
-	s.draft.divide(byRank, 0)
+	s.draft.divide(byRank)
 	return s.draft.result()
 }
