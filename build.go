@@ -4,9 +4,11 @@ import (
 	"context"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/balance"
 	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/agreement"
+	"github.com/switchyard-moe/switchyard/internal/balancing"
 	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/layout"
@@ -157,7 +159,7 @@ func (b *builder) buildExchange() (err error) {
 	exchange := alltoall.Config{
 		Placement: b.at.Placement, Dim: cfg.Dim, MaxRows: cfg.MaxRows, LeafRows: routing.Slots(b.gate),
 		Algorithm: cfg.Algorithm, Topology: b.at.Topology(cfg.Topology), Wire: cfg.Wire,
-		Groups: l.stages.Path.Most(), // of experts, so that chunks are whole ones
+		Allocates: cfg.Balance.When != balance.Never, Groups: l.stages.Path.Most(), // whole in chunks
 	}
 	if cfg.Links != (links.Links{}) {
 		exchange.Costs = cfg.Links
@@ -173,8 +175,17 @@ func (b *builder) buildExchange() (err error) {
 		return err
 	}
 	l.stages.Path.Computing = l.stages.Compression.Computing()
+	if l.stages.Balance, err = balancing.Build(cfg.Balance, balancing.Ranks{
+		Layout: b.at, Exchange: exchange, Experts: l.stages.Path.Experts, View: l.world.views.Of, Known: cfg.Links, Links: b.measureLinks,
+	}); err != nil {
+		return err
+	}
 	if l.stages.Ranks.Exchange, err = alltoall.New(view, exchange); err != nil {
 		return err
 	}
 	return l.stages.SetWire()
+}
+
+func (b *builder) measureLinks() (links.Links, error) {
+	return b.l.world.links.Of(b.l.cfg.Topology, b.l.world.views.All)
 }

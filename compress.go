@@ -10,7 +10,6 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
-	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/lsh"
@@ -175,8 +174,7 @@ func (c Compression) wire(w alltoall.Wire) alltoall.Wire {
 // newCompression makes the compression of a layer whose rows travel by exchange, or nil if it has
 // none.
 func (b *builder) newCompression(exchange alltoall.Config) (*compression.Stage, error) {
-	l, w := b.l, b.l.world
-	how := l.cfg.Compression
+	l, w, how := b.l, b.l.world, b.l.cfg.Compression
 	if how.When == CompressNever {
 		return nil, nil
 	}
@@ -189,6 +187,6 @@ func (b *builder) newCompression(exchange alltoall.Config) (*compression.Stage, 
 	}
 	return compression.Build(cfg, compression.Ranks{
 		Layout: b.at, Exchange: exchange, View: w.views.Of, Nodes: how.Nodes, Gradients: how.rowGradients(),
-		Links: func() (links.Links, error) { return w.links.Of(l.cfg.Topology, w.views.All) },
+		Links: b.measureLinks,
 	})
 }

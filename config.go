@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/balance"
 	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/hook"
@@ -91,6 +92,9 @@ type Config struct {
 	Hooks hook.Hooks
 	// Overlap lets experts compute while rows travel. Its zero value does one after the other.
 	Overlap Overlap
+	// Balance has other ranks compute rows of experts that have too many for the rank that hosts
+	// them, with the same bits. Its zero value has every expert computed where it is hosted.
+	Balance balance.Config
 	// MaxRows bounds the rows that a rank receives in one dispatch, at most 2³¹−1; 0 means
 	// alltoall.DefaultMaxRows. In the backward pass of a compressed one all rows count, not their
 	// centroids alone. The number of groups of tokens times that of experts has a bound of
@@ -142,8 +146,8 @@ func (c Config) Validate(ranks int) error {
 		faults = append(faults, errtext.Errorf("switchyard: Config.Topology: %w", err))
 	}
 	faults = append(faults, c.Compression.validate(c.Dim))
-	for i, err := range []error{c.Algorithm.Validate(), c.Links.Validate(), c.Wire.Validate(c.Dim), gradients.CheckSums(c.Sums)} {
-		fault(err != nil, [...]string{"Algorithm", "Links", "Wire", "Sums"}[i]+": %w", err)
+	for i, err := range []error{c.Algorithm.Validate(), c.Balance.Validate(), c.Links.Validate(), c.Wire.Validate(c.Dim), gradients.CheckSums(c.Sums)} {
+		fault(err != nil, [...]string{"Algorithm", "Balance", "Links", "Wire", "Sums"}[i]+": %w", err)
 	}
 	return errors.Join(faults...)
 }
@@ -156,5 +160,5 @@ func (c Config) settings() *agreement.Settings {
 		"MicroBatches", c.MicroBatches, "Algorithm", c.Algorithm, "Topology", c.Topology.Node, "Links", c.Links,
 		"Wire", c.Wire, "Sums", agreement.Describe(c.Sums), "Hooks", c.Hooks, "Overlap", []any{c.Overlap.Degree, c.Overlap.Auto, c.Overlap.GradientPiece}[:2+min(c.Overlap.GradientPiece, 1)],
 		"Overlap.Profile", agreement.Describe(c.Overlap.Profile), "Overlap.Background", c.Overlap.Background != nil,
-		"MaxRows", c.MaxRows, "Seed", c.Seed)
+		"Balance", c.Balance.String(), "MaxRows", c.MaxRows, "Seed", c.Seed)
 }

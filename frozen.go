@@ -33,13 +33,3 @@ func (l *Layer) SetFrozen(ctx context.Context, kinds ...param.Kind) error {
 	}
 	return l.guard.Attempt(op, func() error { return l.stages.Gradients.SetFrozen(ctx, kinds) })
 }
-
-// updateBias moves the bias by which a gate balances its load, unless it is frozen, by the load
-// since the last step.
-func (l *Layer) updateBias(ctx context.Context) error {
-	if l.stages.Gradients.Frozen(param.Bias) {
-		l.stages.Routing.DropTally()
-		return nil
-	}
-	return l.stages.Routing.UpdateBias(ctx)
-}

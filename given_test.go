@@ -10,6 +10,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/balance"
 	"github.com/switchyard-moe/switchyard/alltoall/links"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/mat"
@@ -292,6 +293,7 @@ func TestEveryFieldIsCompared(t *testing.T) {
 		"Links": func(c *Config) { c.Links.Within = links.Link{Alpha: 1, Beta: 2} }, "Wire": func(c *Config) { c.Wire.Finite = true },
 		"Overlap": func(c *Config) { c.Overlap.GradientPiece = 2 }, "Overlap.Profile": func(c *Config) { c.Overlap.Profile = profile(1) },
 		"Overlap.Background": func(c *Config) { c.Overlap.Background = &sums{} }, "MaxRows": func(c *Config) { c.MaxRows = 99 },
+		"Balance": func(c *Config) { c.Balance.When = balance.Always },
 	} {
 		for rank, err := range onRanks(inprocWorlds(4), func(w *World) error {
 			cfg := smallConfig()

@@ -69,7 +69,7 @@ var allowed = map[string][]string{
 	"internal/lockstep":           {"transport"},
 	"internal/parameters":         {"alltoall", "collective", "expert", "param", "router", "transport"},
 	"internal/pipeline":           {"alltoall", "hook", "schedule", "schedule/autotune", "transport"},
-	"internal/passes":             {"alltoall", "collective", "hook", "router", "schedule", "transport"},
+	"internal/passes":             {"alltoall", "collective", "hook", "param", "router", "schedule", "transport"},
 	"internal/passcheck":          {"alltoall", "collective", "hook", "transport"},
 	"internal/ranktest":           {"transport", "transport/inproc"},
 	"internal/routing":            {"alltoall", "collective", "router", "transport"},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/balance"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/router"
@@ -391,4 +392,27 @@ func ExampleLayer_SetDegree() {
 		return nil
 	})
 	// Output: forward in 2 chunks, backward in 1
+}
+
+// All tokens of both ranks choose expert 0, which rank 0 hosts. Rank 1 computes half of its rows.
+func ExampleConfig_balance() {
+	onRanks(2, func(world *switchyard.World) error {
+		layer, err := switchyard.NewLayer(world, switchyard.Config{
+			Dim: 2, Experts: 4, Group: 1, Balance: balance.Config{When: balance.Always},
+			Router: router.Forced{Route: func(int) []router.ExpertID { return []router.ExpertID{0} }},
+			Expert: expert.FFN{Hidden: 3},
+		})
+		if err != nil {
+			return err
+		}
+		if err := thereAndBack(context.Background(), layer); err != nil {
+			return err
+		}
+		if world.Rank() == 0 {
+			s := layer.Stats().Balance
+			fmt.Printf("rows of the busiest rank: %.1f times the mean, and %.1f after sharing\n", s.RowsBefore, s.RowsAfter)
+		}
+		return nil
+	})
+	// Output: rows of the busiest rank: 2.0 times the mean, and 1.0 after sharing
 }

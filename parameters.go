@@ -79,6 +79,7 @@ func (l *Layer) Load(tensors []Tensor) error {
 	if err := l.table.Load(converted[parameters.Tensor](tensors)); err != nil {
 		return l.guard.Misuse("Load", "%w", err)
 	}
+	l.stages.Balance.Changed()
 	return nil
 }
 
@@ -125,7 +126,7 @@ func (l *Layer) step(ctx context.Context, optimizer expert.Optimizer) error {
 		return err
 	}
 	l.guard.StepDone()
-	if err := l.updateBias(ctx); err != nil {
+	if err := l.stages.UpdateBias(ctx); err != nil {
 		return err
 	}
 	return l.stages.EndStep(ctx)

@@ -91,5 +91,6 @@ func (l *Layer) setSteps(n int64) error {
 		return fmt.Errorf("counters.steps is %d, want 0 to %d", n, math.MaxInt)
 	}
 	l.stages.Shape.Step = int(n)
+	l.stages.Balance.Changed() // with all else
 	return nil
 }

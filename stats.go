@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/switchyard-moe/switchyard/alltoall/balance"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
@@ -24,8 +25,8 @@ type Stats struct {
 	Unanswered int
 	// Rounds is the number of times that routing summed counts over the ranks.
 	Rounds int
-	// Load is the number of rows that each expert hosted here computed, from all ranks. The first
-	// of them is expert FirstExpert.
+	// Load is the number of rows of each expert hosted here, from all ranks, also of those that
+	// other ranks computed (Balance). The first of them is expert FirstExpert.
 	Load        []int
 	FirstExpert int
 	// Losses is each auxiliary loss, with its coefficient, as the mean over this rank's tokens.
@@ -37,6 +38,8 @@ type Stats struct {
 	Exchanging time.Duration
 	// Overlap describes the chunks that exchanges are cut into.
 	Overlap OverlapStats
+	// Balance describes which experts were shared out; it is the same on every rank of a copy.
+	Balance balance.Stats
 }
 
 // OverlapStats describes the chunks that a layer's exchanges are cut into.
@@ -53,16 +56,10 @@ type OverlapStats struct {
 // noteStats notes what a forward pass was like.
 func (p *Pass) noteStats() {
 	kept, s, plan := &p.kept, &p.layer.stages, p.kept.Handle.Plan()
-	load := make([]int, plan.Experts)
-	for e := range load {
-		for r := range plan.Ranks() {
-			load[e] += plan.Segment(e, r).Rows
-		}
-	}
 	stats := Stats{
 		Tokens: kept.X.Rows, Padding: kept.X.Rows - kept.Real, Unanswered: kept.Unanswered(&kept.Tokens), Rounds: kept.Rounds,
 		Choices: slices.Clone(kept.Decision.Counts), Dropped: kept.Decision.Dropped,
-		Load: load, FirstExpert: s.Path.Experts.First(), Losses: maps.Clone(kept.Decision.Losses),
+		Load: kept.Load(), FirstExpert: s.Path.Experts.First(), Losses: maps.Clone(kept.Decision.Losses), Balance: kept.Balance.Stats(),
 		Overlap: OverlapStats{
 			Auto: s.Path.Auto(), Predicted: s.Path.Predicted(),
 			Forward: kept.Handle.Chunks(), Backward: s.Path.Chunks(kept.Kind(schedule.Backward)),

@@ -75,6 +75,9 @@ func (s *Stage) Numbers() (n int, err error) {
 		return 0, err
 	}
 	defer s.slots.Give(slot)
+	if slices.Contains(s.params, slot.Params()) {
+		return 0, fmt.Errorf("switchyard: Config.Expert: New of %T returns a group that it has returned before", s.kind)
+	}
 	if s.params[0] == nil {
 		return 0, fmt.Errorf("switchyard: Config.Expert: %T has parameters for one expert and nil for none", s.kind)
 	}

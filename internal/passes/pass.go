@@ -55,6 +55,21 @@ func (p *Pass) uncompressed() compression.Rows {
 	}
 }
 
+// Load is the number of rows of each expert hosted here, from all ranks.
+func (p *Pass) Load() []int {
+	if load := p.Balance.Rows(); load != nil {
+		return load
+	}
+	plan := p.Handle.Plan()
+	load := make([]int, plan.Experts)
+	for e := range load {
+		for r := range plan.Ranks() {
+			load[e] += plan.Segment(e, r).Rows
+		}
+	}
+	return load
+}
+
 // Release gives back all that the pass holds but Y and DX, and forgets it.
 func (s *Stages) Release(p *Pass) {
 	s.Order.ReleaseRows(&p.ordered)

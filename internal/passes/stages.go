@@ -10,6 +10,7 @@ import (
 	"context"
 	"sync/atomic"
 
+	"github.com/switchyard-moe/switchyard/internal/balancing"
 	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
@@ -20,6 +21,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/pipeline"
 	"github.com/switchyard-moe/switchyard/internal/routing"
 	"github.com/switchyard-moe/switchyard/internal/roworder"
+	"github.com/switchyard-moe/switchyard/param"
 )
 
 // Stages are the parts of a layer through which its passes go.
@@ -32,6 +34,8 @@ type Stages struct {
 	Order *roworder.Stage
 	// Compression is nil if the layer has none.
 	Compression *compression.Stage
+	// Balance is nil if the layer shares no experts out.
+	Balance *balancing.Stage
 	// Ranks connects the ranks.
 	Ranks Ranks
 	// Path takes rows to the experts and back, in chunks.
@@ -69,10 +73,21 @@ func (s *Stages) decide(ctx context.Context) error {
 	return s.SetWire()
 }
 
+// UpdateBias moves the bias by which a gate balances its load, unless it is frozen, by the load
+// since the last step.
+func (s *Stages) UpdateBias(ctx context.Context) error {
+	if s.Gradients.Frozen(param.Bias) {
+		s.Routing.DropTally()
+		return nil
+	}
+	return s.Routing.UpdateBias(ctx)
+}
+
 // EndStep ends a step of the optimizer: what later passes go by is decided, on all ranks alike.
 func (s *Stages) EndStep(ctx context.Context) error {
 	step := s.Shape.Step
 	s.Shape.Step++
+	s.Balance.Changed()
 	if err := s.Compression.EndStep(ctx, s.Ranks.Everyone, step); err != nil {
 		return errtext.Errorf("switchyard: Compression: %w", err)
 	}

@@ -17,6 +17,7 @@ type back struct {
 	danswers blas32.General
 	arrived  []blas32.General   // by chunk
 	computed [][]blas32.General // by chunk
+	weighed  int                // chunks of which the gradients of weights are computed
 	drows    blas32.General     // those that have come back
 }
 
@@ -36,6 +37,7 @@ func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.Genera
 		Path: l, p: p, danswers: danswers,
 		arrived: make([]blas32.General, chunks), computed: make([][]blas32.General, chunks),
 	}
+	p.Balance.Back(ctx)
 	err = l.Run(ctx, of, chunks, Steps{
 		Dispatch: b.dispatch,
 		Shared: func() {
@@ -43,12 +45,20 @@ func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.Genera
 				l.inTurn(p, func() { s.Backward(&p.Shared, dy) })
 			}
 		},
-		Experts: func(i int) { b.compute(ctx, i) },
+		Experts: func(i int) {
+			if b.compute(ctx, i); !l.Experts.Splits() {
+				b.weigh(ctx)
+			}
+		},
 		Weights: func(i int) {
-			l.inTurn(p, func() { l.timed(true, func() { l.Experts.BackwardWeights(&p.experts, i) }) })
+			l.inTurn(p, func() { l.timed(p, true, func() { l.Experts.BackwardWeights(&p.experts, i) }) })
+			b.weigh(ctx)
 		},
 		Combine: b.combine,
 	})
+	if err = p.Balance.EndBackward(err); err == nil && p.Balance != nil {
+		l.inTurn(p, func() { err = p.Balance.Join() })
+	}
 	switch {
 	case err != nil:
 	case p.Rows != nil:
@@ -68,6 +78,13 @@ func (l *Path) recut(ctx context.Context, p *Pass, of Kind) (chunks int, err err
 	}
 	defer func(begin time.Time) { l.cfg.Exchanging.Add(int64(time.Since(begin))) }(time.Now())
 	return cut.Chunks(), p.Rows.Announce(ctx, cut, p.Handle)
+}
+
+// weigh notes that the gradients of the weights of a chunk are computed.
+func (b *back) weigh(ctx context.Context) {
+	if b.weighed++; b.weighed == len(b.arrived) {
+		b.p.Balance.Send(ctx)
+	}
 }
 
 // first is the number of rows that have arrived before those of a chunk.
@@ -96,10 +113,10 @@ func (b *back) compute(ctx context.Context, i int) {
 	p.Hooks.rows(ctx, AfterDispatch, p.Handle, i, b.arrived[i], first)
 	if p.Rows != nil {
 		b.computeRows(ctx, i)
-		b.inTurn(p, func() { b.timed(true, func() { b.Experts.Backward(&p.experts, i, b.arrived[i]) }) })
+		b.inTurn(p, func() { b.timed(p, true, func() { b.Experts.Backward(&p.experts, i, b.arrived[i]) }) })
 		return
 	}
-	b.inTurn(p, func() { b.timed(true, func() { b.computed[i] = b.Experts.Backward(&p.experts, i, b.arrived[i]) }) })
+	b.inTurn(p, func() { b.timed(p, true, func() { b.computed[i] = b.Experts.Backward(&p.experts, i, b.arrived[i]) }) })
 	b.Checks.Made(&p.Fault, passcheck.RowGradients, b.computed[i]...)
 	b.computed[i] = p.Hooks.answers(ctx, p.Handle, i, b.computed[i], first)
 }
@@ -108,7 +125,7 @@ func (b *back) compute(ctx context.Context, i int) {
 func (b *back) computeRows(ctx context.Context, i int) {
 	p, c := b.p, b.p.Rows.Chunk(i)
 	b.Checks.Arrived(&p.Fault, passcheck.AllExpertGradients, c.Gradients, b.sender(p.Rows.Handle(), c.First))
-	b.inTurn(p, func() { b.timed(true, func() { b.Experts.RowGradients(&p.experts, i, c.Gradients, c.Of) }) })
+	b.inTurn(p, func() { b.timed(p, true, func() { b.Experts.RowGradients(&p.experts, i, c.Gradients, c.Of) }) })
 	b.Checks.Made(&p.Fault, passcheck.RowGradients, c.Gradients)
 	p.Hooks.rows(ctx, BeforeCombine, p.Rows.Handle(), i, c.Gradients, c.First)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/hook"
+	"github.com/switchyard-moe/switchyard/internal/balancing"
 	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/experts"
 	"github.com/switchyard-moe/switchyard/internal/gradients"
@@ -59,14 +60,23 @@ type Pass struct {
 	// went in their place; nil if those that went are all rows, or their gradients are all that
 	// travel.
 	Rows *rowgradients.Pass
+	// Balance has the rows of other ranks' experts computed here, and those of some hosted here
+	// elsewhere; nil if no experts are shared out.
+	Balance *balancing.Pass
 
 	experts experts.Pass
 }
 
 // timed runs what experts compute, of which the time may count.
-func (l *Path) timed(train bool, do func()) {
-	if l.Computing != nil && train {
-		defer func(begin time.Time) { l.Computing.Add(int64(time.Since(begin))) }(time.Now())
+func (l *Path) timed(p *Pass, train bool, do func()) {
+	if count := l.Computing != nil && train; count || p.Balance != nil {
+		defer func(begin time.Time) {
+			took := time.Since(begin)
+			p.Balance.Computed(took)
+			if count {
+				l.Computing.Add(int64(took))
+			}
+		}(time.Now())
 	}
 	do()
 }
@@ -95,7 +105,9 @@ func (l *Path) Forward(ctx context.Context, p *Pass, t *batch.Tokens, g *batch.G
 		}
 		return n
 	}
-	p.experts = l.Experts.Begin(p.Handle, mat.Sum(g.Leaves[:g.First]))
+	if err := l.begin(ctx, p, mat.Sum(g.Leaves[:g.First])); err != nil {
+		return blas32.General{}, err
+	}
 	of := Kind{Pass: schedule.Forward, Train: t.Info.Train, Alone: p.Alone, Number: p.Number}
 	err = l.Run(ctx, of, len(chunks), Steps{
 		Dispatch: func(ctx context.Context, i int) (err error) {
@@ -112,22 +124,49 @@ func (l *Path) Forward(ctx context.Context, p *Pass, t *batch.Tokens, g *batch.G
 			l.Checks.Arrived(&p.Fault, passcheck.Rows, chunks[i].rows, l.sender(p.Handle, first(i)))
 			p.Hooks.rows(ctx, AfterDispatch, p.Handle, i, chunks[i].rows, first(i))
 			l.Turn.Do(func() {
-				l.timed(t.Info.Train, func() { chunks[i].answers = l.Experts.Forward(&p.experts, i, chunks[i].rows, chunks[i].ends) })
+				l.timed(p, t.Info.Train, func() { chunks[i].answers = l.Experts.Forward(&p.experts, i, chunks[i].rows, chunks[i].ends) })
 			})
+			if len(p.Balance.Runs()) > 0 {
+				if p.Balance.Await() != nil {
+					return // Combine has the error
+				}
+				l.Turn.Do(func() {
+					l.timed(p, t.Info.Train, func() { l.Experts.ForwardRuns(&p.experts, i, chunks[i].rows, chunks[i].ends, chunks[i].answers) })
+				})
+			}
 			l.Checks.Made(&p.Fault, passcheck.Answers, chunks[i].answers...)
 			chunks[i].answers = p.Hooks.answers(ctx, p.Handle, i, chunks[i].answers, first(i))
 		},
 		Combine: func(ctx context.Context, i int) (err error) {
+			if err := p.Balance.Failed(); err != nil {
+				return err
+			}
 			if answers, err = p.Handle.Combine(ctx, i, chunks[i].answers...); err == nil {
 				l.combined(ctx, p, passcheck.RowAnswers, p.Handle, i, answers)
 			}
 			return err
 		},
 	})
-	if err == nil {
+	if err = p.Balance.EndForward(err); err == nil {
 		l.home(p, passcheck.RowAnswers, p.Handle, answers)
 	}
 	return answers, err
+}
+
+// begin begins a pass whose exchange has begun, of the leaves from firstLeaf on.
+func (l *Path) begin(ctx context.Context, p *Pass, firstLeaf int) error {
+	p.experts = l.Experts.Begin(p.Handle, firstLeaf)
+	if p.Balance == nil {
+		return nil
+	}
+	p.Balance.Count(p.Handle.Plan().Received())
+	p.Balance.Start(ctx, p.Handle.Allocation(), firstLeaf)
+	var err error
+	l.Turn.Do(func() { err = l.Experts.Share(&p.experts, p.Balance.Runs()) })
+	if err != nil {
+		return p.Balance.EndForward(err)
+	}
+	return nil
 }
 
 // Release ends a pass, whether it has gone back or not, and gives its memory to later ones.
@@ -136,6 +175,8 @@ func (l *Path) Release(p *Pass) {
 		l.Experts.End(&p.experts)
 		l.Experts.Shared.End(&p.Shared)
 	})
+	p.Balance.Release()
+	p.Balance = nil
 	if p.Handle != nil {
 		p.Handle.Release()
 		p.Handle = nil
