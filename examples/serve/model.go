@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/switchyard-moe/switchyard"
+	"github.com/switchyard-moe/switchyard/alltoall/balance"
 	"github.com/switchyard-moe/switchyard/checkpoint"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/router"
@@ -18,6 +19,7 @@ type model struct {
 	dim, experts, hidden, k int
 	seed                    uint64
 	checkpoint, part        string
+	shareExperts            bool
 }
 
 // groupTokens is any number: without capacity nothing is counted by groups of tokens.
@@ -27,9 +29,13 @@ const groupTokens = 64
 // a batch alone would let the requests in it displace each other. So the answer to a token depends
 // on that token alone, bit for bit.
 func (m model) config() switchyard.Config {
+	var share balance.Config
+	if m.shareExperts {
+		share.When = balance.Auto
+	}
 	return switchyard.Config{
 		Dim: m.dim, Experts: m.experts, Group: groupTokens, Seed: m.seed,
-		Router: router.TopK{K: m.k}, Expert: expert.SwiGLU{Hidden: m.hidden},
+		Router: router.TopK{K: m.k}, Expert: expert.SwiGLU{Hidden: m.hidden}, Balance: share,
 	}
 }
 
@@ -61,7 +67,7 @@ func (e modelError) Unwrap() error { return e.error }
 func (m model) settings() map[string]string {
 	return map[string]string{
 		"dim": strconv.Itoa(m.dim), "experts": strconv.Itoa(m.experts), "hidden": strconv.Itoa(m.hidden),
-		"k": strconv.Itoa(m.k), "seed": strconv.FormatUint(m.seed, 10), "part": m.part,
+		"k": strconv.Itoa(m.k), "seed": strconv.FormatUint(m.seed, 10), "part": m.part, "share-experts": strconv.FormatBool(m.shareExperts),
 	}
 }
 

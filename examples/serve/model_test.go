@@ -16,7 +16,7 @@ import (
 // TestServesACheckpoint: three ranks answer as the layer did that two ranks have trained and saved.
 func TestServesACheckpoint(t *testing.T) {
 	dir := t.TempDir()
-	o := flags(t, "-checkpoint", dir, "-part", "layers.1.moe")
+	o := flags(t, "-checkpoint", dir, "-part", "layers.1.moe", "-share-experts")
 	x := blas32.General{Rows: 3, Cols: o.dim, Stride: o.dim, Data: make([]float32, 3*o.dim)}
 	for i := range x.Data {
 		x.Data[i] = float32(i%7) - 3

@@ -99,6 +99,8 @@ func (o *options) define(f *flag.FlagSet) {
 	f.StringVar(&o.checkpoint, "checkpoint", "", "folder of a checkpoint with the parameters, of which the latest is read")
 	f.StringVar(&o.part, "part", "moe", "name of the layer in the checkpoint")
 
+	f.BoolVar(&o.shareExperts, "share-experts", false, "have ranks with few rows compute rows of experts with many, where that takes less time; answers stay the same")
+
 	f.StringVar(&o.http, "http", "127.0.0.1:8080", "address of the front for HTTP")
 	f.StringVar(&o.grpc, "grpc", "", "address of the front for gRPC; empty: none")
 	f.StringVar(&o.tokenFile, "token-file", "", "file with the bearer token that clients must send; empty: none needed")

@@ -31,6 +31,11 @@ func (j *job) tell(held report, sample []byte) {
 			fmt.Fprintf(j.out, "rows of block %d: %s\n", 2*i+1, choice)
 		}
 	}
+	for i := range j.layers {
+		if s := j.sharedOf(i); s.passes > 0 && j.options.shareExperts != shareNever {
+			fmt.Fprintf(j.out, "rows of block %d over the ranks: %s; %d choices dropped\n", 2*i+1, s, j.dropped[i])
+		}
+	}
 	fmt.Fprintf(j.out, "parameters: sha256 %s\n", r.ParamSHA256)
 }
 

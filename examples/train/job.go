@@ -131,6 +131,7 @@ func (j *job) train(ctx context.Context) error {
 		row[lossColumn], row[wireColumn], row[droppedColumn] = r.loss, float64(r.wire), float64(r.dropped)
 		row[secondsColumn], row[exchangeColumn] = time.Since(start).Seconds(), (j.exchanging() - before).Seconds()
 		j.course.done = n + 1
+		j.dropped = added(j.dropped, r.droppedOf)
 		j.note(n)
 		j.view.show(n+1, r, j.result.TokensPerSecond)
 		if err := j.glance(ctx, n); err != nil {

@@ -22,6 +22,10 @@ const (
 	stripedTransport = "striped"
 	mpiTransport     = "mpi" // with the build tag mpi
 
+	shareNever  = "never"
+	shareAuto   = "auto"
+	shareAlways = "always"
+
 	progressAuto  = "auto"
 	progressBar   = "bar"
 	progressLines = "lines"
@@ -72,6 +76,7 @@ type options struct {
 	overlap      int
 	overlapAuto  bool
 	piece        int // bytes of a sum's
+	shareExperts string
 	algorithm    string
 	nodeRanks    int
 
@@ -213,6 +218,7 @@ func (o *options) declareExchange(f *flagSet) {
 	integer(f, &o.overlap, "overlap", 0, 0, 64, "chunks of an exchange, of which experts compute one while another travels; with -overlap-auto the most")
 	f.BoolVar(&o.overlapAuto, "overlap-auto", false, "choose the number of chunks by timing the first steps")
 	integer(f, &o.piece, "gradient-piece", 0, 0, 1<<24, "sum gradients of layers in the gaps of the links, in pieces of that many bytes a rank; 0: in the next Backward or Step")
+	choice(f, &o.shareExperts, "share-experts", "have ranks with few rows compute rows of experts with many, whose parameters travel to them: where that takes less time by what has been measured, or always; results have the same bits", shareNever, shareAuto, shareAlways)
 	integer(f, &o.micro, "micro", 1, 1, 16, "micro-batches of a step, all in flight at once: one computes while rows of others travel; must divide -groups")
 	choice(f, &o.algorithm, "algorithm", "way of rows between ranks", algorithmNames()...)
 	integer(f, &o.nodeRanks, "node-ranks", launch.MaxRanks, 1, launch.MaxRanks, "consecutive ranks that -algorithm takes for one node")

@@ -13,8 +13,9 @@ type report struct {
 	loss float64
 	// load is the number of tokens that chose each expert, for each Switchyard layer.
 	load [][]int
-	// dropped is the number of those choices that capacity dropped.
-	dropped int
+	// dropped is the number of those choices that capacity dropped, and droppedOf that of each layer.
+	dropped   int
+	droppedOf []int
 	// wire is the number of bytes sent in all training steps so far.
 	wire uint64
 	// asked tells that a rank was asked to end.
@@ -46,7 +47,7 @@ func (t *trainer) gather(ctx context.Context, sums []float64, tokens int, throug
 	if err := t.world.Comm().AllGather(ctx, all, mine); err != nil {
 		return report{}, err
 	}
-	r := report{load: make([][]int, len(t.layers))}
+	r := report{load: make([][]int, len(t.layers)), droppedOf: make([]int, len(t.layers))}
 	for l := range r.load {
 		r.load[l] = make([]int, t.options.experts)
 	}
@@ -57,14 +58,13 @@ func (t *trainer) gather(ctx context.Context, sums []float64, tokens int, throug
 	return r, nil
 }
 
-// record is this rank's part of a report: the bytes sent, the choices dropped, whether it was asked
-// to end, each layer's load, and the losses of as many leaves as a rank may have, in words of eight
+// record is this rank's part of a report: the bytes sent, whether it was asked to end, each layer's
+// choices dropped and load, and the losses of as many leaves as a rank may have, in words of eight
 // bytes.
 func (t *trainer) record(sums []float64, through []microBatch) []byte {
-	var words []uint64
-	dropped := 0
+	words := []uint64{t.wire, t.options.askedNow()}
 	for i := range t.layers {
-		load := make([]uint64, t.options.experts)
+		load, dropped := make([]uint64, t.options.experts), 0
 		for _, of := range through {
 			s := of.layers[i].stats
 			dropped += s.Dropped
@@ -72,9 +72,8 @@ func (t *trainer) record(sums []float64, through []microBatch) []byte {
 				load[e] += uint64(s.Choices[e])
 			}
 		}
-		words = append(words, load...)
+		words = append(append(words, uint64(dropped)), load...)
 	}
-	words = append([]uint64{t.wire, uint64(dropped), t.options.askedNow()}, words...)
 	for i := range t.leaves[0] { // rank 0 has the most
 		v := 0.0
 		if i < len(sums) {
@@ -108,9 +107,11 @@ func (t *trainer) add(r *report, record []byte, leaves int) {
 		return w
 	}
 	r.wire += next()
-	r.dropped += int(next())
 	r.asked = next() > 0 || r.asked
 	for l := range r.load {
+		dropped := int(next())
+		r.dropped += dropped
+		r.droppedOf[l] += dropped
 		for e := range r.load[l] {
 			r.load[l][e] += int(next())
 		}

@@ -14,7 +14,7 @@ import (
 // and how it runs and what it tells, not what parameters it ends with. (With -compress or -sums
 // they decide on those too.)
 var freeFlags = []string{
-	"ranks", "transport", "lanes", "parity", "insecure", "link", "algorithm", "node-ranks", "overlap", "overlap-auto", "gradient-piece",
+	"ranks", "transport", "lanes", "parity", "insecure", "link", "algorithm", "node-ranks", "overlap", "overlap-auto", "gradient-piece", "share-experts",
 	"stop-after", "save", "save-every", "save-limit", "save-local", "keep", "resume", "init",
 	"json", "svg", "trace", "record", "progress", "eval-every", "eval-batches", "sample", "temperature", "top-p", "estimate",
 }

@@ -19,6 +19,7 @@ type informed struct {
 
 	pass     *switchyard.Pass // of this step, nil if there is one micro-batch alone
 	stats    switchyard.Stats // of the last call
+	shared   sharedOut
 	side     router.Batch
 	features []float32
 
@@ -67,10 +68,11 @@ func (l *informed) Forward(ctx context.Context, x blas32.General) (y blas32.Gene
 	if l.pass == nil {
 		y, err = l.ForwardBatch(ctx, x, side)
 		l.stats = l.Stats()
-		return y, err
+	} else {
+		y, err = l.pass.Forward(ctx, x, side)
+		l.stats = l.pass.Stats()
 	}
-	y, err = l.pass.Forward(ctx, x, side)
-	l.stats = l.pass.Stats()
+	l.shared.add(l.stats.Balance)
 	return y, err
 }
 

@@ -36,6 +36,8 @@ type trainer struct {
 	randoms    randoms
 	textDigest string // SHA-256
 
+	dropped []int // choices of each layer, over all ranks, in the steps of this run
+
 	wire   uint64 // bytes that this rank has sent in training steps
 	summed uint64 // and those of them that it has sent after the passes
 	traced traced
@@ -163,6 +165,7 @@ func (o options) layerConfig(block int) switchyard.Config {
 		MicroBatches: o.micro,
 
 		Overlap: switchyard.Overlap{Degree: o.overlap, Auto: o.overlapAuto, GradientPiece: o.piece},
+		Balance: o.sharing(),
 		Router:  o.buildRouter(),
 	}
 }
