@@ -28,7 +28,7 @@ func TestLoads(t *testing.T) {
 	require.EqualValues(t, 4, l.Of(1, 1, 3))
 	require.Zero(t, l.Of(2, 3, 3))
 	l.Rows[0], l.Rows[1] = math.MaxInt32, math.MaxInt32
-	require.EqualValues(t, 2*math.MaxInt32+1, l.Of(0, 0, 3))
+	require.Equal(t, int64(2*math.MaxInt32+1), l.Of(0, 0, 3))
 	var homes []int
 	for e := range 3 {
 		homes = append(homes, l.Placement.Home(e))

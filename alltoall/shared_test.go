@@ -18,7 +18,7 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// plus is a codec that reads each number with so much added.
+// plus is a codec that reads each number with this one added.
 type plus float32
 
 func (p plus) String() string  { return fmt.Sprintf("plus %v", float32(p)) }
