@@ -268,7 +268,7 @@ func TestCountsOfAnyLength(t *testing.T) {
 		}
 		s.a = randomAllocation(r, s.place, s.leaves())
 		ranktest.Succeed(t, ranktest.Errors(t, 4, func(tr transport.Transport) error {
-			return s.check(tr, way{a: a, cut: alltoall.ByExperts(3), again: 2})
+			return closing(tr, s.check(tr, way{a: a, cut: alltoall.ByExperts(3), again: 2}))
 		}))
 	}
 }
@@ -289,7 +289,27 @@ func TestRequestsThatAllocate(t *testing.T) {
 			_, err = x.Begin(soon(t), q)
 			require.ErrorContains(t, err, "rank 0: begin: "+says)
 		}
-		x, err := alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(1, 1), Dim: dim})
+		x, err := alltoall.New(tr, s.config(alltoall.Direct))
+		require.NoError(t, err)
+		like, err := x.Begin(soon(t), s.request(0, way{}))
+		require.NoError(t, err)
+		q := s.request(0, way{})
+		q.Like = like
+		_, err = x.Begin(soon(t), q)
+		require.ErrorContains(t, err, "Allocate and Like, want one of them")
+		other, err := alltoall.New(tr, alltoall.Config{Placement: s.place, Dim: dim})
+		require.NoError(t, err)
+		q.Allocate, q.RowTime = nil, 0
+		_, err = other.Begin(soon(t), q)
+		require.ErrorContains(t, err, "Like has Allocates, want it here too")
+		other, err = alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(1, 1), Dim: dim})
+		require.NoError(t, err)
+		_, err = other.Begin(soon(t), alltoall.Request{Counts: alltoall.Counts{Rows: []int{}}, Like: like})
+		require.ErrorContains(t, err, "Like has experts at [0 2], want [0 1]")
+		like.Release()
+		_, err = x.Begin(soon(t), q)
+		require.ErrorContains(t, err, "Like after its Release")
+		x, err = alltoall.New(tr, alltoall.Config{Placement: alltoall.Even(1, 1), Dim: dim})
 		require.NoError(t, err)
 		h, err := x.Begin(soon(t), alltoall.Request{Counts: alltoall.Counts{Rows: []int{}}})
 		require.NoError(t, err)
