@@ -14,6 +14,8 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/alltoall/balance"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/hook"
+	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/router"
 	"github.com/switchyard-moe/switchyard/transport"
@@ -415,5 +417,30 @@ func TestBalanceWithClusters(t *testing.T) {
 			cfg.Balance = sharedOut(rand.Uint64())
 			requireSameBits(t, want, trainTwice(t, inprocWorlds(4), cfg, x, dy, cuts))
 		}
+	}
+}
+
+// TestBalanceWithHooks, which know the expert of each row, and checks of all numbers.
+func TestBalanceWithHooks(t *testing.T) {
+	needExactProducts(t)
+	r := rand.New(rand.NewPCG(1, 2))
+	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)
+	cfg := layersUnderTest()["dropless"]
+	cfg.Wire.Finite, cfg.Algorithm = true, alltoall.Dedup
+	cfg.Hooks = everyHook(func(string) hook.Func {
+		return func(_ context.Context, c hook.Call, m blas32.General) error {
+			first := 0
+			for i, end := range c.Ends {
+				f32.Scale(m.Data[first*m.Stride:end*m.Stride], 1+float32(c.Expert+i)/64)
+				first = end
+			}
+			return nil
+		}
+	})
+	want := trainTwice(t, inprocWorlds(1), cfg, x, dy, []int{bitsTokens})
+	cfg.Balance = sharedOut(rand.Uint64())
+	for _, degree := range []int{0, 2, 4} {
+		cfg.Overlap.Degree = degree
+		requireSameBits(t, want, trainTwice(t, inprocWorlds(4), cfg, x, dy, cutsOf(splits[4][0])))
 	}
 }

@@ -29,7 +29,7 @@ func (c Config) Estimate(ranks, tokens int) (e memory.Estimate, err error) {
 	e, err = estimate.Layer(estimate.Config{
 		Ranks: ranks, Tokens: tokens, Dim: c.Dim, Experts: c.Experts, Router: c.Router,
 		Expert: c.Expert, Shared: c.Shared, Placement: at.Placement, Group: c.Group,
-		MaxRows: c.MaxRows, Seed: c.Seed, Wire: c.Compression.wire(c.Wire), Sums: c.Sums,
+		MaxRows: c.MaxRows, Seed: c.Seed, Wire: c.Compression.wire(c.Wire), Sums: c.Sums, Balance: c.Balance,
 	})
 	if err != nil {
 		err = errtext.Errorf("switchyard: %w", err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/balance"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
@@ -235,4 +236,24 @@ func TestEstimateFaults(t *testing.T) {
 	cfg.Dim = 0
 	_, err = cfg.Estimate(1, 8)
 	require.ErrorContains(t, err, "Config.Dim is 0")
+}
+
+// TestSlotsCountInTheWorstPass: as many as Balance may use, of an expert's parameters and twice as
+// much in the backward pass.
+func TestSlotsCountInTheWorstPass(t *testing.T) {
+	cfg := switchyard.Config{Dim: 6, Experts: 4, Group: 4, Router: router.TopK{K: 2}, Expert: expert.SwiGLU{Hidden: 5}}
+	plain, err := cfg.Estimate(2, 8)
+	require.NoError(t, err)
+	cfg.Balance = balance.Config{When: balance.Auto, Slots: 3}
+	shared, err := cfg.Estimate(2, 8)
+	require.NoError(t, err)
+	slots := 3 * plain.Parameters // but for the gate's
+	require.Equal(t, plain.Balanced, shared.Balanced)
+	require.Greater(t, shared.Worst.Forward, plain.Worst.Forward)
+	require.Less(t, shared.Worst.Forward, plain.Worst.Forward+slots)
+	require.Equal(t, 2*(shared.Worst.Forward-plain.Worst.Forward), shared.Worst.Backward-plain.Worst.Backward)
+	cfg.Balance.MaxBytes = 1 // has room for none
+	shared, err = cfg.Estimate(2, 8)
+	require.NoError(t, err)
+	require.Equal(t, plain, shared)
 }

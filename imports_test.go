@@ -79,7 +79,7 @@ var allowed = map[string][]string{
 	"bench":                       {"*"},
 	"examples":                    {"*"},
 	"schedule/memory":             {},
-	"internal/estimate":           {"alltoall", "expert", "router", "schedule/memory"},
+	"internal/estimate":           {"alltoall", "alltoall/balance", "expert", "router", "schedule/memory"},
 	"recovery":                    {"*"},
 	"observe":                     {"*"},
 	"internal/roworder":           {"router"},

@@ -41,10 +41,13 @@ func newDecider(how balance.Config, x alltoall.Config, l links.Links, bytes int6
 func perByte(l links.Link) int64 { return int64(1000 * min(l.Beta, 1<<20)) }
 
 // decide makes the allocation of a pass. An error says what is wrong with the planner's.
-func (d *decider) decide(l *alltoall.Loads, train bool) (a alltoall.Allocation, s Stats, err error) {
+func (d *decider) decide(l *alltoall.Loads, train, gradients bool) (a alltoall.Allocation, s Stats, err error) {
 	p := &d.problem
 	p.Loads = l
 	known := d.price(l.RowTime, train)
+	if !gradients {
+		p.Costs.Gradient = 0
+	}
 	if known || d.always {
 		a = d.planner.Plan(p)
 	}

@@ -67,7 +67,7 @@ func (p *Pass) Allocate(l *alltoall.Loads) (alltoall.Allocation, error) {
 	s := p.stage
 	s.deciding.Lock()
 	defer s.deciding.Unlock()
-	a, stats, err := s.cfg.Decide(l, p.train)
+	a, stats, err := s.cfg.Decide(l, p.train, p.trains())
 	p.stats = stats
 	if len(a) > 0 {
 		p.countRows(l)

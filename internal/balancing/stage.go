@@ -28,9 +28,10 @@ type Config struct {
 	Experts   *experts.Stage
 	// Slots is how many experts' parameters are kept for later passes besides those that passes use.
 	Slots int
-	// Decide makes the allocation of a pass from the counts of all ranks, and says what it does. It
-	// is called by one goroutine at a time, and is the same on every rank.
-	Decide func(l *alltoall.Loads, train bool) (alltoall.Allocation, Stats, error)
+	// Decide makes the allocation of a pass from the counts of all ranks, and says what it does.
+	// gradients tells that those of the experts' parameters are wanted. It is called by one goroutine
+	// at a time, and is the same on every rank.
+	Decide func(l *alltoall.Loads, train, gradients bool) (alltoall.Allocation, Stats, error)
 }
 
 // Stage shares experts out in the passes of a layer. Any number of passes may be under way, on any

@@ -9,6 +9,7 @@ import (
 	"math/bits"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/alltoall/balance"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/router"
@@ -25,6 +26,7 @@ type Config struct {
 	Group, MaxRows int
 	Seed           uint64
 	Wire           alltoall.Wire
+	Balance        balance.Config
 	Sums           alltoall.Codec
 }
 
@@ -54,6 +56,12 @@ func Layer(cfg Config) (e memory.Estimate, err error) {
 	}
 	e.Balanced = s.pass(cfg.Wire, s.balanced())
 	e.Worst = s.pass(cfg.Wire, s.worst(maxRows))
+	if cfg.Balance.When != balance.Never { // a slot's parameters, and its gradient
+		bytes := 4 * s.expert.parameters
+		slots := int64(cfg.Balance.Limits(0, bytes).Slots)
+		e.Worst.Forward += slots * bytes
+		e.Worst.Backward += 2 * slots * bytes
+	}
 	return e, nil
 }
 

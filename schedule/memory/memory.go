@@ -21,7 +21,8 @@ type Estimate struct {
 	// fewer bits, as of expert.FP8Moments, they take less.
 	Moment int64
 	// Balanced is a pass in which each expert gets as many rows as any other, and Worst one in which
-	// all tokens that may choose the experts of this rank do.
+	// all tokens that may choose the experts of this rank do, and it computes rows of others in all
+	// slots if the layer shares experts out.
 	Balanced, Worst Pass
 }
 
