@@ -63,14 +63,18 @@ func FuzzRelayedLengths(f *testing.F) {
 		ts := inproc.New(4)
 		x, err := New(ts[0], Config{Placement: Even(4, 4), Dim: 1, Algorithm: Leader, Topology: Nodes(4, 2), MaxRelay: most})
 		require.NoError(t, err)
-		x.relay.begin(x, "fuzz")
-		buf := make([]byte, room)
-		n := copy(buf, data)
-		x.relay.first.recvs = append(x.relay.first.recvs, transport.Message{Peer: 1, N: n})
-		err = x.relay.land(arrival{bundle: bundle, buf: buf})
-		require.LessOrEqual(t, x.relay.holding, most)
-		if err != nil {
-			require.Equal(t, transport.Rank(1), transport.CulpritOf(err))
+		for _, digests := range []bool{false, true} { // with them what does not fit is an error later
+			x.round.digests = digests
+			x.relay.begin(x, "fuzz")
+			buf := make([]byte, room)
+			n := copy(buf, data)
+			x.relay.first.recvs = append(x.relay.first.recvs[:0], transport.Message{Peer: 1, N: n})
+			err = x.relay.land(arrival{bundle: bundle, buf: buf})
+			require.LessOrEqual(t, max(x.relay.holding, x.relay.sized), most)
+			if err != nil {
+				require.Equal(t, transport.Rank(1), transport.CulpritOf(err))
+			}
+			x.relay.end()
 		}
 		for _, tr := range ts {
 			require.NoError(t, tr.Close())
