@@ -16,7 +16,8 @@ func (v variant) bytesRatio(dim int) float64 {
 	if dim == 0 || slices.Contains(v.flags, "-compress-auto") {
 		return 0
 	}
-	legs := 4 * v.rate * float64(rowBytes(v.flag("-wire", "float32"), dim))
+	wire := v.flag("-wire", "float32")
+	legs := 2 * v.rate * float64(rowBytes(wire, dim)+rowBytes(v.flag("-wire-back", wire), dim))
 	if gradients := v.flag("-compress-gradients", "clusters"); gradients != "clusters" {
 		legs = legs*3/4 + float64(2*rowBytes(gradients, dim)+placeBytes)
 	}

@@ -117,12 +117,17 @@ func (o *options) exchangeAlgorithm() alltoall.Algorithm {
 // defaultWire is the -wire that leaves the formats to the layer.
 const defaultWire = "default"
 
-// wireFormat is that of -wire, which parse has checked.
+// wireFormat is that of -wire and -wire-back, which parse has checked.
 func (o *options) wireFormat() alltoall.Wire {
-	if o.wire == defaultWire {
-		return alltoall.Wire{}
+	var w alltoall.Wire
+	if o.wire != defaultWire {
+		w = alltoall.Everywhere(formatNamed(o.wire))
 	}
-	return alltoall.Everywhere(formatNamed(o.wire))
+	if o.wireBack != defaultWire {
+		back := formatNamed(o.wireBack)
+		w.DispatchBack, w.CombineBack = back, back
+	}
+	return w
 }
 
 // formatNamed is the format of a name, which parse has checked.

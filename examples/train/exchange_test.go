@@ -40,6 +40,11 @@ func TestExchangeFlags(t *testing.T) {
 	require.Equal(t, alltoall.Everywhere(alltoall.BF16), o.wireFormat())
 	require.Equal(t, alltoall.NVFP4H, o.layerConfig(1).Sums)
 	require.Equal(t, switchyard.Overlap{Degree: 2, Auto: true, GradientPiece: 4096}, o.layerConfig(1).Overlap)
+	o, err = parse([]string{"-wire", "mxfp4-h", "-wire-back", "nvfp4-h"}, new(bytes.Buffer))
+	require.NoError(t, err)
+	require.Equal(t, alltoall.Wire{
+		Dispatch: alltoall.MXFP4H, Combine: alltoall.MXFP4H, DispatchBack: alltoall.NVFP4H, CombineBack: alltoall.NVFP4H,
+	}, o.wireFormat())
 	o, err = parse([]string{"-compress-auto", "-budget", "0.1", "-node-ranks", "2"}, new(bytes.Buffer))
 	require.NoError(t, err)
 	require.Equal(t, switchyard.CompressAuto, o.compression().When)

@@ -70,6 +70,7 @@ type options struct {
 	maxError     float64
 	link         int
 	wire         string
+	wireBack     string
 	sums         string
 	noExperts    bool
 	micro        int
@@ -213,6 +214,7 @@ func (o *options) declareModel(f *flagSet) {
 func (o *options) declareExchange(f *flagSet) {
 	integer(f, &o.link, "link", 0, 0, large, "Mbit/s of each rank's link, with -transport inproc: to see what a slow network does; 0 is none")
 	choice(f, &o.wire, "wire", "format of rows where they travel; default is float32, or bf16 with -compress, or chosen with -compress-auto", append([]string{defaultWire}, alltoall.FormatNames()...)...)
+	choice(f, &o.wireBack, "wire-back", "format of the gradients of rows; default is that of rows", append([]string{defaultWire}, alltoall.FormatNames()...)...)
 	choice(f, &o.sums, "sums", "format in which gradients are summed over the ranks, with error feedback; other than float32 the parameters depend on the number of ranks", alltoall.FormatNames()...)
 	f.BoolVar(&o.noExperts, "no-experts", false, "have experts answer nothing: what they are worth is what is lost")
 	integer(f, &o.overlap, "overlap", 0, 0, 64, "chunks of an exchange, of which experts compute one while another travels; with -overlap-auto the most")
