@@ -15,8 +15,9 @@ const (
 	// Never has every expert computed at home, by the rank that hosts it.
 	Never When = iota
 	// Auto shares experts out in the passes in which that is predicted to take less time, by what
-	// the ranks have found that rows take, and what bytes take on the links. The first passes share
-	// nothing out, since nothing is known yet.
+	// the ranks have found that rows take, and what bytes take on the links, which NewLayer measures
+	// unless the layer's Config.Links has them. The first passes share nothing out, since nothing is
+	// known yet.
 	Auto
 	// Always has the planner decide in every pass. Before ranks know how long rows take, all rows
 	// count alike.
@@ -30,7 +31,7 @@ const (
 // rows, and from which gradients come home. Its zero value shares nothing out, and sends no
 // message more. No bit of any result depends on it.
 //
-// (MoonEP; UltraEP, Liu et al. 2026; LLEP, 2026; FasterMoE, He et al. 2022.)
+// (MoonEP, UltraEP and LLEP, 2026; FasterMoE, He et al. 2022.)
 type Config struct {
 	// When says when experts are shared out.
 	When When
