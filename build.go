@@ -40,7 +40,7 @@ type builder struct {
 func newBuilder(w *World, cfg Config, label string) *builder {
 	return &builder{
 		l: &Layer{cfg: cfg, world: w, label: label, stages: passes.Stages{
-			Turn: &lifecycle.Turn{Lock: w.computing}, Gaps: w.gaps,
+			Turn:  &lifecycle.Turn{Lock: w.computing},
 			Shape: batch.Shape{Dim: cfg.Dim, Experts: cfg.Experts, Group: cfg.Group},
 		}},
 		at: layout.New(layout.Config{
@@ -148,7 +148,7 @@ func (b *builder) buildOwn() (err error) {
 		Ranks: w.Size(), Rank: w.Rank(), Joined: w.views.Joined, Wire: cfg.Wire,
 		Gradients: cfg.Compression.rowGradients(),
 	})
-	l.stages.Path, err = cfg.newPath(b.at, l.stages.Gaps, pipeline.Path{Checks: l.stages.Checks, Turn: l.stages.Turn, Rank: w.Rank(), Hooks: cfg.Hooks},
+	l.stages.Path, err = cfg.newPath(b.at, pipeline.Path{Checks: l.stages.Checks, Turn: l.stages.Turn, Rank: w.Rank(), Hooks: cfg.Hooks},
 		autotune.Config{Comm: b.everyone, Rank: int(w.Rank()), Ranks: w.Size()}, &l.stats.exchanging)
 	return err
 }
@@ -170,7 +170,7 @@ func (b *builder) buildExchange() (err error) {
 	if cfg.Compression.When != CompressNever && cfg.Compression.Nodes {
 		exchange.LeafRows = alltoall.DefaultMaxRows // as compression.Build has it
 	}
-	view, err := l.world.views.Of(b.at.OneCopy())
+	view, err := l.world.rows(b.at.OneCopy())
 	if err != nil {
 		return err
 	}

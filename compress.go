@@ -186,7 +186,7 @@ func (b *builder) newCompression(exchange alltoall.Config) (*compression.Stage, 
 		cfg.Auto = compression.NewPolicy(how.Budget, l.cfg.Wire, how.LSH.Rate, how.rowGradients(), b.oneCopy)
 	}
 	return compression.Build(cfg, compression.Ranks{
-		Layout: b.at, Exchange: exchange, View: w.views.Of, Nodes: how.Nodes, Gradients: how.rowGradients(),
+		Layout: b.at, Exchange: exchange, View: w.rows, Nodes: how.Nodes, Gradients: how.rowGradients(),
 		Links: b.measureLinks,
 	})
 }

@@ -134,8 +134,8 @@ func (c Config) Validate(ranks int) error {
 		"which gives the same bits on any number of ranks, or PerRank, with which results depend on it", ranks)
 	size("MicroBatches", c.MicroBatches, 0)
 	size("Overlap.GradientPiece", c.Overlap.GradientPiece, 0)
-	o := &c.Overlap
-	fault(o.Degree < 0 || o.Degree > maxDegree, "Overlap.Degree is %d, want 0 to %d", o.Degree, maxDegree)
+	o, most := &c.Overlap, 64 // chunks, each of which is a message to every rank
+	fault(o.Degree < 0 || o.Degree > most, "Overlap.Degree is %d, want 0 to %d", o.Degree, most)
 	fault(o.Background != nil && check.Nil(o.Background), "Overlap.Background is a nil %T, want collectives, or no value for none", o.Background)
 	fault(c.MaxRows < 0 || c.MaxRows > math.MaxInt32, "MaxRows is %d, want 0 to %d", c.MaxRows, math.MaxInt32)
 	fault(c.ExpertParallel < 0 || c.ExpertParallel > 0 && ranks%c.ExpertParallel != 0,

@@ -59,6 +59,7 @@ var allowed = map[string][]string{
 	"internal/balancing":          {"alltoall", "alltoall/balance", "alltoall/links", "param/tree", "transport"},
 	"internal/experts":            {"alltoall", "expert", "param", "param/tree", "transport"},
 	"internal/gradients":          {"alltoall", "collective", "expert", "param", "param/tree", "router", "transport"},
+	"internal/gaps":               {"transport"},
 	"internal/opening":            {"transport", "transport/hybrid", "transport/inproc", "transport/rendezvous", "transport/shm", "transport/tcp"},
 	"internal/rowgradients":       {"alltoall", "lsh", "transport"},
 	"internal/nodegather":         {"alltoall", "transport"},

@@ -7,7 +7,6 @@ import (
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/experts"
-	"github.com/switchyard-moe/switchyard/internal/gaps"
 	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/pipeline"
 	"github.com/switchyard-moe/switchyard/schedule"
@@ -41,12 +40,11 @@ type Overlap struct {
 	// all that are ready; with it, as many as it predicts to fit. Passes of NewPass and ForwardPass
 	// run none, nor those of Forward after one of these in the same step.
 	Background Background
-	// GradientPiece, if above 0, has gradients summed over the ranks while what follows the layer's
-	// Backward runs, and not in its next Backward or Step: in pieces, of which a rank has at most that
-	// many bytes on their way, up to 16 MiB. None begins while rows travel, which so wait for as much
-	// at most: 128 KiB take 4 ms at 250 Mbit/s. Bits are the same; messages are more, two for each
-	// quarter of it to each rank that shares parameters. With [Config].Sums, and for passes of
-	// NewPass, it does nothing. (Lina, Li et al. 2023; FlowMoE, 2025.)
+	// GradientPiece, if above 0, has gradients summed beside what follows Backward, with the same
+	// bits, not in the next Backward or Step: in pieces that begin while a rank sends no rows, with at
+	// most that many bytes on their way, up to 16 MiB: 1 MiB takes 34 ms at 250 Mbit/s. Each quarter
+	// is two messages to each rank that shares parameters. Not so with [Config].Sums, nor in passes of
+	// NewPass. (Lina, Li et al. 2023; FlowMoE, 2025.)
 	GradientPiece int
 	// Observe, if not nil, is given the timeline of each pass on this rank. It is called on the
 	// goroutine that runs the pass.
@@ -107,12 +105,9 @@ func (l *Layer) SetDegree(forward, backward int) error {
 	return nil
 }
 
-// maxDegree bounds the chunks of an exchange: each is a message to every rank.
-const maxDegree = 64
-
 // newPath completes what takes rows to the experts hosted here: with these experts, and what cuts
 // exchanges into chunks, by a tuner if the layer chooses their number itself.
-func (c Config) newPath(at layout.Layout, gaps *gaps.Queue, path pipeline.Path, tuner autotune.Config, exchanging *atomic.Int64) (*pipeline.Path, error) {
+func (c Config) newPath(at layout.Layout, path pipeline.Path, tuner autotune.Config, exchanging *atomic.Int64) (*pipeline.Path, error) {
 	most, byRanks := pipeline.Largest(c.Overlap.Degree, c.Overlap.Auto, at.Placement)
 	first, end := at.Placement.Of(at.Rank)
 	var err error
@@ -125,7 +120,7 @@ func (c Config) newPath(at layout.Layout, gaps *gaps.Queue, path pipeline.Path, 
 	}
 	cfg := pipeline.Config{
 		Most: most, ByRanks: byRanks, SplitBackward: path.Experts.Splits(),
-		Background: c.Overlap.Background, Observe: c.Overlap.Observe, Exchanging: exchanging, Gaps: gaps,
+		Background: c.Overlap.Background, Observe: c.Overlap.Observe, Exchanging: exchanging,
 	}
 	if c.Overlap.Auto {
 		if err := c.Overlap.Profile.Validate(tuner.Ranks, most); err != nil {

@@ -130,6 +130,11 @@ func (w *World) View(members []transport.Rank) (t transport.Transport, err error
 	return w.views.Of(members)
 }
 
+// rows makes a view for rows, which come before what runs in gaps.
+func (w *World) rows(members []transport.Rank) (transport.Transport, error) {
+	return w.views.Over(w.gaps.Transport(w.t), members)
+}
+
 // Group returns a world of some ranks of w, at any depth, in which rank i is members[i], a rank of
 // w. Layers, views, collectives and groups are made of it as of any world, and it costs nothing
 // that w does not. Every rank of w calls Group as often as the others, in the same order. The ranks

@@ -33,10 +33,10 @@ Both ways take turns, on stacks of the same parameters; their results are compar
 
 step is the median round's slowest rank, sync what Step of all layers takes of it. compute is the same step with the sums at its end on links
 that are not limited, link what the bytes that a rank sends take at the rate. bound is the larger of the two plus the sums of one layer, which
-has nothing after it. speedup is that over sums at the end.
+has nothing after it. sync(MB) is what a rank sends in Step of all layers, and not before. speedup is that over sums at the end.
 
 -json FILE writes an object a line: rate_mbit, ranks, copies, layers, tokens, dim, hidden, experts, k, overlap, piece_bytes (0: at the end),
-step_ms, sync_ms, compute_ms, link_ms, sum_ms (of one layer), bound_ms, of_bound, speedup.
+step_ms, sync_ms, compute_ms, link_ms, sum_ms (of one layer), bound_ms, of_bound, sent_bytes, sync_bytes, speedup.
 
 Flags:
 `
@@ -64,7 +64,7 @@ func newFlags(o *options) *flag.FlagSet {
 	f.IntVar(&o.Experts, "experts", 16, "experts of a layer, 1 to 1024")
 	f.IntVar(&o.K, "k", 2, "experts of each token")
 	f.IntVar(&o.Overlap, "overlap", 4, "chunks of an exchange, 1 to 64")
-	f.IntVar(&o.Piece, "piece", 128<<10, "bytes of a piece of a sum, 1 to 16777216")
+	f.IntVar(&o.Piece, "piece", 1<<20, "bytes of pieces of sums on their way, 1 to 16777216")
 	f.StringVar(&o.rateText, "rates", "250", "Mbit/s of the links")
 	f.BoolVar(&o.short, "short", false, "one small case: finish within seconds")
 	outfile.Var(f, &o.jsonFile, "json", "", "write the outcome to this file, one JSON object a line")

@@ -26,7 +26,7 @@ func TestOptions(t *testing.T) {
 	t.Setenv("RANK", "3")
 	_, err = harness.RankOptions([]string{string(text)}, &there)
 	require.NoError(t, err)
-	require.Equal(t, []int{0, 128 << 10}, there.pieces())
+	require.Equal(t, []int{0, 1 << 20}, there.pieces())
 	there.Free = true
 	require.Equal(t, []int{0}, there.pieces())
 	_, err = parseOptions([]string{"-ranks", "1", "-copies", "3", "-layers", "0", "-rounds", "0", "-k", "17", "-overlap", "0", "-piece", "0", "-rates", "x"}, io.Discard)

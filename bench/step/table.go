@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -38,6 +39,8 @@ type row struct {
 	Sum     float64 `json:"sum_ms"` // of one layer
 	Bound   float64 `json:"bound_ms"`
 	OfBound float64 `json:"of_bound"`
+	Sent    uint64  `json:"sent_bytes"`
+	Synced  uint64  `json:"sync_bytes"` // of them, in Step
 	Speedup float64 `json:"speedup"`
 }
 
@@ -59,7 +62,7 @@ func (o *options) collect(out io.Reader) ([]way, error) {
 		w.step = slowest(reports, func(r report) []time.Duration { return r.Ways[i].Steps })
 		w.sync = slowest(reports, func(r report) []time.Duration { return r.Ways[i].Syncs })
 		for _, r := range reports {
-			w.sent, w.sentBySync = max(w.sent, r.Ways[i].Sent[0]), max(w.sentBySync, r.Ways[i].SentBySync[0])
+			w.sent, w.sentBySync = max(w.sent, median(r.Ways[i].Sent)), max(w.sentBySync, median(r.Ways[i].SentBySync))
 		}
 		ways = append(ways, w)
 	}
@@ -95,6 +98,8 @@ func slowest(reports []report, times func(report) []time.Duration) time.Duration
 	return harness.Median(all)
 }
 
+func median(list []uint64) uint64 { return slices.Sorted(slices.Values(list))[len(list)/2] }
+
 // rowsOf makes rows of the ways at one rate, of which the first sums at the end; computing is that
 // with links that are not limited.
 func (o *options) rowsOf(rate int, computing way, ways []way) (rows []row) {
@@ -108,7 +113,7 @@ func (o *options) rowsOf(rate int, computing way, ways []way) (rows []row) {
 			Rate: rate, Ranks: o.Ranks, Copies: o.Copies, Layers: o.Layers, Tokens: o.Tokens, Dim: o.Dim, Hidden: o.Hidden,
 			Experts: o.Experts, K: o.K, Overlap: o.Overlap, Piece: w.piece,
 			Step: ms(w.step), Sync: ms(w.sync), Compute: compute, Link: link, Sum: sum, Bound: bound,
-			OfBound: ms(w.step) / bound, Speedup: ways[0].step.Seconds() / w.step.Seconds(),
+			OfBound: ms(w.step) / bound, Sent: w.sent, Synced: w.sentBySync, Speedup: ways[0].step.Seconds() / w.step.Seconds(),
 		})
 	}
 	return rows
@@ -116,14 +121,14 @@ func (o *options) rowsOf(rate int, computing way, ways []way) (rows []row) {
 
 func writeTable(stdout io.Writer, rows []row) {
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "Mbit/s\tlayers\tcopies\tsums\tstep(ms)\tsync(ms)\tsync/step\tcompute(ms)\tlink(ms)\tbound(ms)\t÷ bound\tspeedup\t")
+	fmt.Fprintln(w, "Mbit/s\tlayers\tcopies\tsums\tstep(ms)\tsync(ms)\tsync/step\tsync(MB)\tcompute(ms)\tlink(ms)\tbound(ms)\t÷ bound\tspeedup\t")
 	for _, r := range rows {
 		sums := "at the end"
 		if r.Piece > 0 {
 			sums = fmt.Sprintf("in gaps, %d KiB", r.Piece>>10)
 		}
-		fmt.Fprintf(w, "%d\t%d\t%d\t%s\t%.1f\t%.1f\t%.0f%%\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\t\n", r.Rate, r.Layers, r.Copies, sums,
-			r.Step, r.Sync, 100*r.Sync/r.Step, r.Compute, r.Link, r.Bound, r.OfBound, r.Speedup)
+		fmt.Fprintf(w, "%d\t%d\t%d\t%s\t%.1f\t%.1f\t%.0f%%\t%.1f\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\t\n", r.Rate, r.Layers, r.Copies, sums,
+			r.Step, r.Sync, 100*r.Sync/r.Step, float64(r.Synced)/1e6, r.Compute, r.Link, r.Bound, r.OfBound, r.Speedup)
 	}
 	w.Flush()
 }

@@ -180,9 +180,6 @@ func TestCloseWaitsForAll(t *testing.T) {
 	}
 	q.Close()
 	require.EqualValues(t, 6, ran.Load())
-	var none *gaps.Queue
-	none.Begin()
-	none.End()
 }
 
 // TestRanksOutOfPhase: pieces that two ranks share end although the gaps of the one are where the

@@ -35,8 +35,8 @@ func (q *Queue) Add(run func(ctx context.Context, j *Job) error) *Job {
 	return j
 }
 
-// Piece runs a piece of the job once no rows travel and the jobs before it have ended; at once if
-// somebody waits for the job.
+// Piece runs a piece of the job once this rank sends no rows and the jobs before it have ended; at
+// once if somebody waits for the job.
 func (j *Job) Piece(do func() error) error {
 	j.await()
 	return do()

@@ -1,8 +1,8 @@
 // Package gaps runs collectives of one rank that are not urgent, such as sums of gradients, in
-// pieces, while no rows travel: in the gaps of its link.
+// pieces, while it sends no rows: in the gaps of its link.
 //
-// There are two classes. Exchanges of rows never wait for a piece: those that are on their way when
-// an exchange begins go on beside it, and the next begin when the exchange has ended. So an
+// There are two classes. Rows never wait for a piece: those pieces that are on their way when an
+// exchange of rows begins go on beside it, and the next begin when its rows are sent. So an
 // exchange shares the link with as many pieces as a job has on their way at a time. (Lina, Li et
 // al. 2023; FlowMoE, 2025.)
 //
@@ -15,28 +15,24 @@ import "sync"
 
 // Queue is the jobs of one rank, which run in the order in which they were added: ranks that add
 // the same jobs in the same order work on the same one. Any goroutine may use it. The zero value is
-// an empty queue; a nil one is for exchanges alone, which do nothing with it.
+// an empty queue.
 type Queue struct {
 	mu        sync.Mutex
-	exchanges int    // under way
+	exchanges int    // that send
 	jobs      []*Job // that have not ended
 }
 
-// Begin notes that an exchange of rows begins, and End that it has ended. Neither waits.
-func (q *Queue) Begin() {
-	if q == nil {
-		return
-	}
+// Begin notes that an exchange of rows begins to send, and End that it has sent all. Neither waits.
+// Begin reports whether there are jobs.
+func (q *Queue) Begin() (busy bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.exchanges++
+	return len(q.jobs) > 0
 }
 
 // End is the opposite of Begin.
 func (q *Queue) End() {
-	if q == nil {
-		return
-	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.exchanges--

@@ -52,9 +52,9 @@ func (k *rank) sumsOf(ctx context.Context, passes []batch, ranks, stepTokens int
 	if err := reducer.SetFrozen(ctx, frozen); err != nil {
 		return nil, err
 	}
-	if k.me%2 == 1 {
-		k.cfg.Gaps.Queue.Begin()
-		defer k.cfg.Gaps.Queue.End()
+	if q := k.cfg.Gaps.Queue; q != nil && k.me%2 == 1 {
+		q.Begin()
+		defer q.End()
 	}
 	for range 2 {
 		for _, b := range passes {

@@ -62,9 +62,7 @@ func (p *Pass) Kind(of schedule.Pass) pipeline.Kind {
 // begin begins the dispatch of the tokens' rows, or of their centroids, to their experts.
 func (s *Stages) begin(ctx context.Context, p *Pass, compress bool) (err error) {
 	begun := time.Now()
-	s.Gaps.Begin()
 	defer func() {
-		s.Gaps.End()
 		took := time.Since(begun)
 		if p.Compressed != nil {
 			took -= p.Compressed.Spent

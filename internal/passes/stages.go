@@ -14,7 +14,6 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/batch"
 	"github.com/switchyard-moe/switchyard/internal/compression"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
-	"github.com/switchyard-moe/switchyard/internal/gaps"
 	"github.com/switchyard-moe/switchyard/internal/gradients"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
@@ -50,8 +49,6 @@ type Stages struct {
 	Turn *lifecycle.Turn
 	// Exchanging counts the nanoseconds in which rows and their counts are exchanged.
 	Exchanging *atomic.Int64
-	// Gaps, if it is not nil, runs what is not urgent between exchanges.
-	Gaps *gaps.Queue
 
 	pool batch.Pool // memory of copies without padding
 }

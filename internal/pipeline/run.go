@@ -108,13 +108,9 @@ func (s *Stage) task(ctx context.Context, t *schedule.Task, do *Steps) error {
 	return nil
 }
 
-// exchange moves the rows of a chunk, before what runs in gaps, and counts the time.
+// exchange moves the rows of a chunk, and counts the time.
 func (s *Stage) exchange(ctx context.Context, move func(context.Context, int) error, chunk int) error {
 	begin := time.Now()
-	s.cfg.Gaps.Begin()
-	defer func() {
-		s.cfg.Gaps.End()
-		s.cfg.Exchanging.Add(int64(time.Since(begin)))
-	}()
+	defer func() { s.cfg.Exchanging.Add(int64(time.Since(begin))) }()
 	return move(ctx, chunk)
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
-	"github.com/switchyard-moe/switchyard/internal/gaps"
 	"github.com/switchyard-moe/switchyard/schedule"
 	"github.com/switchyard-moe/switchyard/schedule/autotune"
 )
@@ -34,8 +33,6 @@ type Config struct {
 	Observe Observer
 	// Exchanging counts the nanoseconds in which rows are exchanged.
 	Exchanging *atomic.Int64
-	// Gaps, if it is not nil, runs what is not urgent between exchanges.
-	Gaps *gaps.Queue
 }
 
 // Background is collectives that wait for a link to be idle.

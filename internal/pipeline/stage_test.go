@@ -7,13 +7,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
-	"github.com/switchyard-moe/switchyard/internal/gaps"
 	"github.com/switchyard-moe/switchyard/schedule"
 	"github.com/switchyard-moe/switchyard/schedule/autotune"
 )
@@ -268,38 +266,4 @@ func TestOnlyPassesThatRunAloneAreTimed(t *testing.T) {
 	s.Close(false)
 	require.NoError(t, s.EndStep(t.Context()))
 	require.True(t, s.Open(true))
-}
-
-// TestGapsAreBetweenExchanges: what is not urgent begins while experts compute and no rows travel,
-// in however many chunks.
-func TestGapsAreBetweenExchanges(t *testing.T) {
-	for _, chunks := range []int{1, 3} {
-		synctest.Test(t, func(t *testing.T) {
-			s := newStage(Config{Most: chunks, Gaps: new(gaps.Queue)})
-			var begun atomic.Int32
-			job := s.cfg.Gaps.Add(func(_ context.Context, j *gaps.Job) error {
-				for begun.Load() < 9 {
-					if err := j.Piece(func() error { begun.Add(1); time.Sleep(time.Second); return nil }); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-			travel := func(context.Context, int) error {
-				time.Sleep(time.Millisecond) // a piece that has begun before goes on
-				before := begun.Load()
-				time.Sleep(5 * time.Second)
-				if now := begun.Load(); now != before {
-					return fmt.Errorf("%d begin while rows travel", now-before)
-				}
-				return nil
-			}
-			require.NoError(t, s.Run(t.Context(), kind(schedule.Backward), chunks, Steps{
-				Dispatch: travel, Combine: travel, Shared: func() {}, Weights: func(int) {},
-				Experts: func(int) { time.Sleep(30 * time.Second) },
-			}))
-			require.EqualValues(t, 9, begun.Load())
-			require.NoError(t, job.Wait(t.Context()))
-		})
-	}
 }

@@ -54,6 +54,11 @@ func (v *Views) All() (transport.Transport, error) { return v.Of(layout.Ranks(0,
 
 // Of makes a view of the given ranks. All of them give the same list.
 func (v *Views) Of(members []transport.Rank) (transport.Transport, error) {
+	return v.Over(v.transport, members)
+}
+
+// Over is Of whose messages go through t, which is the transport with something before it.
+func (v *Views) Over(t transport.Transport, members []transport.Rank) (transport.Transport, error) {
 	channel, err := v.channel()
 	if err != nil {
 		return nil, err
@@ -62,7 +67,7 @@ func (v *Views) Of(members []transport.Rank) (transport.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return transport.Sub(v.transport, channel, joined)
+	return transport.Sub(t, channel, joined)
 }
 
 // channel takes the channel of the next view.
