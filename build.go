@@ -176,7 +176,7 @@ func (b *builder) buildExchange() (err error) {
 	}
 	l.stages.Path.Computing = l.stages.Compression.Computing()
 	if l.stages.Balance, err = balancing.Build(cfg.Balance, balancing.Ranks{
-		Layout: b.at, Exchange: exchange, Experts: l.stages.Path.Experts, View: l.world.views.Of, Known: cfg.Links, Links: b.measureLinks,
+		Layout: b.at, Exchange: exchange, Experts: l.stages.Path.Experts, View: l.world.rows, Known: cfg.Links, Links: b.measureLinks,
 	}); err != nil {
 		return err
 	}
