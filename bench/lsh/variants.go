@@ -19,9 +19,9 @@ type variant struct {
 	pairs bool // clusters are those of a node of two ranks
 }
 
-// Parts of names of variants that have the losses of the variant without them: exchanges in parts,
-// and over nodes, which change no bit, and sums of dense gradients in fp8, where quality is measured
-// on one rank.
+// Parts of names of variants that have the losses of the variant without them: exchanges in parts
+// and over nodes change no bit, and sums of dense gradients in fp8 none on the one rank on which
+// quality is measured.
 const overlapSuffix, nodesSuffix, sumsSuffix = "+overlap", "+nodes", "+sums"
 
 // lossesOf is the variant whose losses one has.
