@@ -21,8 +21,8 @@ func TestOptions(t *testing.T) {
 	require.Equal(t, []int{1000}, o.Rates)
 	require.Equal(t, []string{"hot", "lognormal"}, o.Loads)
 	_, err = parseOptions([]string{"-ranks", "1", "-tokens", "0", "-dim", "0", "-hidden", "0", "-experts", "0", "-k", "0", "-group", "0", "-slots", "-1",
-		"-steps", "0", "-gflops", "0", "-rates", "x", "-load", "odd", "-planners", "odd"}, io.Discard)
-	for _, name := range []string{"-plan-only", "-ranks 1", "-tokens 0", "-dim 0", "-hidden 0", "-experts 0", "-k 0", "-group 0", "-slots -1", "-steps 0", "-gflops 0",
+		"-steps", "0", "-gflops", "0", "-rounds", "0", "-rates", "x", "-load", "odd", "-planners", "odd"}, io.Discard)
+	for _, name := range []string{"-ranks 1", "-tokens 0", "-dim 0", "-hidden 0", "-experts 0", "-k 0", "-group 0", "-slots -1", "-steps 0", "-gflops 0", "-rounds 0",
 		`-rates "x"`, `-load "odd"`, `-planners "odd"`} {
 		require.ErrorContains(t, err, name)
 	}
@@ -43,11 +43,11 @@ func TestPlanOnly(t *testing.T) {
 		require.Positive(t, r.MS)
 		switch {
 		case r.Who == "plain", r.Load == "even" && r.Who != "eplb":
-			require.Equal(t, 1.0, r.Finish, "%+v", r)
+			require.Equal(t, 1.0, r.OfPlain, "%+v", r)
 			require.Zero(t, r.Copies)
 		case r.Who == "balanced":
 			require.Less(t, r.After, r.Before, "%+v", r)
-			require.Less(t, r.Finish, 0.96, "%+v", r)
+			require.Less(t, r.OfPlain, 0.96, "%+v", r)
 		}
 	}
 	code, _, stderr = benchtest.Call(t, Run, "-plan-only", "-short", "-load", "trace", "-trace", "none")

@@ -15,18 +15,20 @@ import (
 
 // row is one planner under one load at one rate, and a line of the JSON file.
 type row struct {
-	Who    string  `json:"who"`
-	Load   string  `json:"load"`
-	Rate   int     `json:"link_mbps"`
-	Ranks  int     `json:"ranks"`
-	MS     float64 `json:"p50_ms"`
-	PlanUS float64 `json:"plan_us"`
-	Before float64 `json:"before"`
-	After  float64 `json:"after"`
-	Finish float64 `json:"finish"`
-	Copies float64 `json:"copies"`
-	Moved  float64 `json:"moved"`
-	Bytes  float64 `json:"moved_bytes"`
+	Who     string  `json:"who"`
+	Load    string  `json:"load"`
+	Rate    int     `json:"link_mbps"`
+	Ranks   int     `json:"ranks"`
+	MS      float64 `json:"p50_ms"`
+	Peak    int64   `json:"peak_bytes"`
+	PlanUS  float64 `json:"plan_us"`
+	OfEven  float64 `json:"of_even"`
+	OfPlain float64 `json:"of_plain"`
+	Before  float64 `json:"before"`
+	After   float64 `json:"after"`
+	Copies  float64 `json:"copies"`
+	Moved   float64 `json:"moved"`
+	Bytes   float64 `json:"moved_bytes"`
 }
 
 // predict has every planner plan every load at every rate.
@@ -34,13 +36,9 @@ func (o *options) predict(ctx context.Context, stderr io.Writer) (rows []row, er
 	p := harness.NewPace(stderr, "balance", len(o.Loads), o.expected())
 	for _, name := range o.Loads {
 		p.Next("load %s", name)
-		l, err := o.load(name)
+		batches, err := o.batches(name)
 		if err != nil {
 			return rows, err
-		}
-		var batches []*alltoall.Loads
-		for step := range o.Steps {
-			batches = append(batches, o.batch(l, step))
 		}
 		for _, rate := range o.Rates {
 			for _, who := range o.Planners {
@@ -86,7 +84,7 @@ func (o *options) plan(who string, rate int, batches []*alltoall.Loads) (row, er
 			without.Fill(p, nil)
 			r.Before += alloc.MaxOverMean(without.Rows) / steps
 			r.After += alloc.MaxOverMean(with.Rows) / steps
-			r.Finish += float64(with.Finish()) / float64(without.Finish()) / steps
+			r.OfPlain += float64(with.Finish()) / float64(without.Finish()) / steps
 			r.Copies += float64(with.Copies) / steps
 			r.Moved += float64(with.Moved) / float64(o.Ranks*o.Tokens*o.K) / steps
 			r.Bytes += float64(with.Bytes) / steps
@@ -95,6 +93,18 @@ func (o *options) plan(who string, rate int, batches []*alltoall.Loads) (row, er
 	}
 	r.MS, r.PlanUS = harness.Median(finish).Seconds()*1e3, harness.Microseconds(harness.Median(took))
 	return r, nil
+}
+
+// batches are those of all steps under a load.
+func (o *options) batches(load string) (list []*alltoall.Loads, err error) {
+	l, err := o.load(load)
+	if err != nil {
+		return nil, err
+	}
+	for step := range o.Steps {
+		list = append(list, o.batch(l, step))
+	}
+	return list, nil
 }
 
 // batch counts the rows of a step, by leaf.
@@ -128,12 +138,20 @@ func (o *options) problem(l *alltoall.Loads, rate int) *alloc.Problem {
 	return p
 }
 
-func writeTable(stdout io.Writer, rows []row) {
+func (o *options) writeTable(stdout io.Writer, rows []row) {
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "load\tMbit/s\tplanner\tmax/mean\tafter\tfinish\tstep(ms)\tcopies\trows moved\tMB moved\tplan(us)\t")
+	fmt.Fprintln(w, "load\tMbit/s\tplanner\tstep(ms)\t÷ even\t÷ plain\tmax/mean\tafter\tcopies\trows moved\tMB moved\tpeak(MB)\tplan(us)\t")
 	for _, r := range rows {
-		fmt.Fprintf(w, "%s\t%d\t%s\t%.2f\t%.3f\t%.3f\t%.1f\t%.1f\t%.0f%%\t%.1f\t%.0f\t\n",
-			r.Load, r.Rate, r.Who, r.Before, r.After, r.Finish, r.MS, r.Copies, 100*r.Moved, r.Bytes/1e6, r.PlanUS)
+		fmt.Fprintf(w, "%s\t%d\t%s\t%.1f\t%s\t%s\t%s\t%s\t%.1f\t%.0f%%\t%.1f\t%s\t%.0f\t\n", r.Load, r.Rate, r.Who, r.MS, known("%.2f", r.OfEven), known("%.2f", r.OfPlain),
+			known("%.2f", r.Before), known("%.3f", r.After), r.Copies, 100*r.Moved, r.Bytes/1e6, known("%.0f", float64(r.Peak)/1e6), r.PlanUS)
 	}
 	w.Flush()
+}
+
+// known writes a number, or a dash for 0, as what is not known.
+func known(format string, v float64) string {
+	if v == 0 {
+		return "-"
+	}
+	return fmt.Sprintf(format, v)
 }
