@@ -8,9 +8,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/blas/blas32"
 
+	alloc "github.com/switchyard-moe/switchyard/alltoall/balance"
 	"github.com/switchyard-moe/switchyard/bench/internal/benchtest"
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 )
@@ -53,4 +56,49 @@ func TestPlanOnly(t *testing.T) {
 	code, _, stderr = benchtest.Call(t, Run, "-plan-only", "-short", "-load", "trace", "-trace", "none")
 	require.Equal(t, harness.Failed, code)
 	require.Contains(t, stderr, "none")
+}
+
+// TestOutcome goes from what ranks report to rows.
+func TestOutcome(t *testing.T) {
+	o := options{Ranks: 2, Tokens: 8, K: 1, Planners: []string{"plain", "balanced"}}
+	variants := o.variants("hot")
+	require.Equal(t, []variant{{"plain", "even"}, {"plain", "hot"}, {"balanced", "hot"}}, variants)
+	reports := make([]report, 2)
+	for rank := range reports {
+		reports[rank] = report{Rank: rank, Results: []result{{Checked: 9}, {Checked: 5}, {Checked: 5, Stats: alloc.Stats{Copies: 1, Rows: 4, RowsBefore: 2, RowsAfter: 1}}}}
+		for i, ms := range []int{100, 300, 150} {
+			reports[rank].Results[i].Steps = []time.Duration{time.Duration(ms-rank) * time.Millisecond, time.Duration(ms+rank) * time.Millisecond, time.Hour}
+		}
+	}
+	rows, err := o.collect(1000, "hot", variants, reports)
+	require.NoError(t, err)
+	require.Len(t, rows, 2)
+	require.InDelta(t, 301, rows[0].MS, 1e-9, "the slowest rank of the median round")
+	require.InDelta(t, 151./101, rows[1].OfEven, 1e-9)
+	require.InDelta(t, 151./301, rows[1].OfPlain, 1e-9)
+	require.InDelta(t, 0.25, rows[1].Moved, 1e-9)
+	reports[1].Results[2].Checked++
+	_, err = o.collect(1000, "hot", variants, reports)
+	require.EqualError(t, err, "balanced under the load hot gives other bits than plain under the load hot on rank 1")
+}
+
+// TestBits: a number that changes with any bit.
+func TestBits(t *testing.T) {
+	m := blas32.General{Rows: 2, Cols: 2, Stride: 3, Data: []float32{1, 2, 9, 3, 4}}
+	was := bitsOf(m, 0)
+	require.NotEqual(t, was, bitsOf(m, 1))
+	m.Data[2] = 8
+	require.Equal(t, was, bitsOf(m, 0), "what is not of the matrix")
+	m.Data[4] = -4
+	require.NotEqual(t, was, bitsOf(m, 0))
+}
+
+// TestMeasure: real ranks, whose bits agree.
+func TestMeasure(t *testing.T) {
+	if !benchtest.CanMakeNetworks() || testing.Short() {
+		t.Skip("makes network namespaces, within seconds")
+	}
+	code, stdout, stderr := benchtest.Call(t, Run, "-short", "-ranks", "2", "-load", "hot", "-planners", "plain,moonep,balanced")
+	require.Zero(t, code, stderr)
+	require.Equal(t, 4, strings.Count(stdout, "\n"))
 }

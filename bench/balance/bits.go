@@ -6,8 +6,8 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// bitsOf is a number that differs, but for a chance, where bits of a matrix, or what came before it,
-// do.
+// bitsOf is a number that differs, but for a chance, where bits of a matrix, or what came before
+// it, do.
 func bitsOf(m blas32.General, before uint64) uint64 {
 	const prime = 1099511628211
 	sum := before
