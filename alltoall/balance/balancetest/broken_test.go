@@ -35,24 +35,15 @@ func (b planner) Plan(p *balance.Problem) alltoall.Allocation {
 
 func whole(p *balance.Problem) alltoall.Allocation {
 	l := p.Loads
-	for e, home := range homes(l.Placement) {
-		helper := (home + 1) % l.Placement.Ranks()
-		if helper == home || p.Limits.Slots == 0 || p.Limits.Rows > 0 || l.TotalLeaves() == 0 {
-			return nil
-		}
-		return alltoall.Allocation{{Expert: e, Rank: helper, First: 0, End: l.TotalLeaves()}}
+	if l.Placement.Experts() == 0 {
+		return nil
 	}
-	return nil
-}
-
-// homes are the ranks of all experts.
-func homes(place alltoall.Placement) (list []int) {
-	for r := range place.Ranks() {
-		for range place.Count(r) {
-			list = append(list, r)
-		}
+	home := l.Placement.Home(0)
+	helper := (home + 1) % l.Placement.Ranks()
+	if helper == home || p.Limits.Slots == 0 || p.Limits.Rows > 0 || l.TotalLeaves() == 0 {
+		return nil
 	}
-	return list
+	return alltoall.Allocation{{Expert: 0, Rank: helper, First: 0, End: l.TotalLeaves()}}
 }
 
 // broken has planners by what is wrong with them: the rule that finds it, and what that says.
