@@ -203,7 +203,6 @@ func TestAContextEndsSumsInGaps(t *testing.T) {
 		} else {
 			defer close(released)
 		}
-		c.micro = 1
 		if err := c.step(t.Context(), w, rand.New(rand.NewPCG(1, 7)), []*Layer{l}); err != nil || w.Rank() == 1 {
 			return err
 		}
