@@ -90,7 +90,8 @@ func (c child) place() (p place, err error) {
 	return p, err
 }
 
-// endWhenAsked ends the job's context when a signal asks the process to end, until it is called.
+// endWhenAsked ends the job's context when a signal asks the process to end, until stop is called.
+// The signal stays caught then: the process still has to print why it ends.
 func (j *job) endWhenAsked() (stop func()) {
 	asked, over := make(chan os.Signal, 1), make(chan struct{})
 	signal.Notify(asked, syscall.SIGTERM)
@@ -101,8 +102,5 @@ func (j *job) endWhenAsked() (stop func()) {
 		case <-over:
 		}
 	}()
-	return func() {
-		signal.Stop(asked)
-		close(over)
-	}
+	return func() { close(over) }
 }

@@ -142,6 +142,17 @@ func TestTrials(t *testing.T) {
 				return waitForAll(ctx, w)
 			})
 		},
+		"asked": func(t *testing.T) { // to end, between its rank's failure and what it prints of that
+			if os.Getenv(childVariable) != "" && os.Getenv("RANK") == "1" {
+				t.Cleanup(func() { _ = syscall.Kill(os.Getpid(), syscall.SIGTERM) })
+			}
+			RunProcesses(t, 2, func(ctx context.Context, w *switchyard.World) error {
+				if w.Rank() == 1 {
+					return errors.New("no tokens")
+				}
+				return waitForAll(ctx, w)
+			})
+		},
 		"panic": func(t *testing.T) {
 			RunProcesses(t, 2, func(ctx context.Context, w *switchyard.World) error {
 				if w.Rank() == 1 {
@@ -229,6 +240,7 @@ func TestProcessesThatFail(t *testing.T) {
 			"[0] this is rank 0\n", "[1] this is rank 1\n", "switchyardtest: rank 1 failed: no tokens\n", "rank 1 failed: no tokens\n",
 			"rank 0 failed: ", "switchyardtest: rank 1 failed first: no tokens; its output is in the lines that begin with [1]\n",
 		},
+		"asked":   {"rank 1 failed: no tokens\n", "switchyardtest: rank 1 failed first: no tokens; its output is in the lines that begin with [1]\n"},
 		"panic":   {"rank 1 failed: it panicked: boom\n", "processes_test.go", "rank 1 failed first: it panicked: boom;"},
 		"require": {"[1] ", "unequal", "rank 1 failed: " + errEnded.Error(), "rank 1 failed first: " + errEnded.Error()},
 		"killed":  {"switchyardtest: rank 1 failed first: signal: killed", "rank 0 failed: " + errStopped.Error()},

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // Problem is what a [Planner] decides by. It is the same on every rank.
@@ -69,7 +70,7 @@ func (p *Problem) Validate() error {
 	}
 	l := p.Loads
 	if err := l.Placement.Validate(); err != nil {
-		return fmt.Errorf("balance: Problem.Loads: %w", err)
+		return errtext.Errorf("balance: Problem.Loads: %w", err)
 	}
 	ranks := l.Placement.Ranks()
 	faults := []error{p.Costs.Validate(ranks)}
