@@ -79,17 +79,17 @@ func TestAnExchangeSharesTheLinkWithOnePiece(t *testing.T) {
 						t.Error("it begins while rows travel")
 					}
 					pieceBegun++
-					time.Sleep(piece)
+					time.Sleep(piece) // sleep-ok: the fake clock of synctest
 					return nil
 				})))
 			}
 			for range 10 {
-				time.Sleep(time.Duration(r.IntN(20)) * time.Millisecond)
+				time.Sleep(time.Duration(r.IntN(20)) * time.Millisecond) // sleep-ok: the fake clock of synctest
 				synctest.Wait()
 				q.Begin()
 				travels.Store(true)
 				before := pieceBegun
-				time.Sleep(time.Duration(r.IntN(20)) * time.Millisecond)
+				time.Sleep(time.Duration(r.IntN(20)) * time.Millisecond) // sleep-ok: the fake clock of synctest
 				synctest.Wait()
 				require.Equal(t, before, pieceBegun)
 				travels.Store(false)
