@@ -93,6 +93,7 @@ func TestMakespanIsNearTheOptimum(t *testing.T) {
 		p := tiny(r)
 		least, got := optimum(p), balance.Finish(p, planner.Plan(p))
 		require.GreaterOrEqual(t, got, least, "an allocation that was not tried: %+v", p)
+		require.LessOrEqual(t, got, balance.Finish(p, nil), "worse than without sharing: %+v", p)
 		if least == 0 {
 			continue
 		}

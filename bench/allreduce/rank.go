@@ -2,7 +2,6 @@ package allreduce
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -56,10 +55,7 @@ type form struct {
 
 func runRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	report, err := rankOf(ctx, args)
-	if err == nil {
-		err = json.NewEncoder(stdout).Encode(report)
-	}
-	return harness.Conclude(ctx, err, stderr)
+	return harness.Answer(ctx, report, err, stdout, stderr)
 }
 
 func rankOf(ctx context.Context, args []string) (report rankReport, err error) {

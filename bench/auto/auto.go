@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -72,13 +70,7 @@ func (o *options) resolve() error {
 	if !(o.budget > 0) {
 		l.Faults = append(l.Faults, fmt.Errorf("-budget %v: want more than 0", o.budget))
 	}
-	for _, field := range strings.Split(o.rateText, ",") {
-		n, err := strconv.Atoi(field)
-		if err != nil || n < 1 || n > 1_000_000 {
-			l.Faults = append(l.Faults, fmt.Errorf("-rates %q: want 1 to 1000000", field))
-		}
-		o.rates = append(o.rates, n)
-	}
+	o.rates = l.Rates(o.rateText, 1_000_000)
 	return errors.Join(l.Faults...)
 }
 

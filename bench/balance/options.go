@@ -3,9 +3,7 @@ package balance
 import (
 	"errors"
 	"flag"
-	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
@@ -112,13 +110,7 @@ func (o *options) resolve() error {
 	l.Within("slots", o.Slots, 0, 1024)
 	l.Within("steps", o.Steps, 1, 1000)
 	l.Within("gflops", o.Gflops, 1, 1<<20)
-	for _, field := range strings.Split(o.rateText, ",") {
-		n, err := strconv.Atoi(field)
-		if err != nil || n < 1 || n > 100_000 {
-			l.Faults = append(l.Faults, fmt.Errorf("-rates %q: want 1 to 100000", field))
-		}
-		o.Rates = append(o.Rates, n)
-	}
+	o.Rates = l.Rates(o.rateText, 100_000)
 	o.Loads = harness.Names("-load", o.loadText, workload.LoadNames(), &l.Faults)
 	o.Planners = harness.Names("-planners", o.plannerText, plannerNames(), &l.Faults)
 	return errors.Join(l.Faults...)

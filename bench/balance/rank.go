@@ -2,7 +2,6 @@ package balance
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -66,10 +65,7 @@ type task struct {
 
 func runRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	r, err := rank(ctx, args)
-	if err == nil {
-		err = json.NewEncoder(stdout).Encode(r)
-	}
-	return harness.Conclude(ctx, err, stderr)
+	return harness.Answer(ctx, r, err, stdout, stderr)
 }
 
 func rank(ctx context.Context, args []string) (r report, err error) {

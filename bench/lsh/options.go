@@ -144,7 +144,9 @@ func (o *options) shorten() {
 
 // resolve turns texts into what they name, and reports every fault.
 func (o *options) resolve() error {
-	faults := append(o.resolveRates(), o.resolveTask()...)
+	var l harness.Limits
+	o.rates = l.Rates(o.rateText, 100_000)
+	faults := append(l.Faults, o.resolveTask()...)
 	for name, n := range map[string]int{"steps": o.steps, "speed-steps": o.speedSteps, "seeds": o.seeds, "first-seed": o.firstSeed, "dim": o.dim, "batch": o.batch,
 		"quality-batch": o.qualityBatch, "quality-dim": o.qualityDim, "hidden": o.hidden} {
 		if n < 1 {
@@ -164,17 +166,6 @@ func (o *options) resolve() error {
 		faults = append(faults, fmt.Errorf("-node-ranks %d: want 1 or 2", o.nodeRanks))
 	}
 	return errors.Join(append(faults, o.resolveVariants()...)...)
-}
-
-func (o *options) resolveRates() (faults []error) {
-	for _, field := range strings.Split(o.rateText, ",") {
-		n, err := strconv.Atoi(field)
-		if err != nil || n < 1 || n > 100_000 {
-			faults = append(faults, fmt.Errorf("-rates %q: want 1 to 100000", field))
-		}
-		o.rates = append(o.rates, n)
-	}
-	return faults
 }
 
 // resolveTask sets what the task leaves open.

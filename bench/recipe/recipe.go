@@ -262,14 +262,7 @@ func (o *options) turn(ctx context.Context, r *row) error {
 // runRank is one of our ranks.
 func runRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	report, err := rank(ctx, args)
-	if err == nil {
-		err = json.NewEncoder(stdout).Encode(report)
-	}
-	if err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
-		return harness.Failed
-	}
-	return 0
+	return harness.Answer(ctx, report, err, stdout, stderr)
 }
 
 func rank(ctx context.Context, args []string) (report recipeReport, err error) {

@@ -2,7 +2,6 @@ package step
 
 import (
 	"context"
-	"encoding/json"
 	"hash/fnv"
 	"io"
 	"math/rand/v2"
@@ -46,10 +45,7 @@ func (o *options) pieces() []int {
 
 func runRank(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	r, err := rank(ctx, args)
-	if err == nil {
-		err = json.NewEncoder(stdout).Encode(r)
-	}
-	return harness.Conclude(ctx, err, stderr)
+	return harness.Answer(ctx, r, err, stdout, stderr)
 }
 
 func rank(ctx context.Context, args []string) (r report, err error) {

@@ -12,8 +12,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
@@ -99,13 +97,7 @@ func (o *options) resolve() error {
 	if o.Copies > 0 && o.Ranks%o.Copies != 0 {
 		l.Faults = append(l.Faults, fmt.Errorf("-copies %d: want a divisor of the %d ranks", o.Copies, o.Ranks))
 	}
-	for _, field := range strings.Split(o.rateText, ",") {
-		n, err := strconv.Atoi(field)
-		if err != nil || n < 1 || n > 100_000 {
-			l.Faults = append(l.Faults, fmt.Errorf("-rates %q: want 1 to %d", field, 100_000))
-		}
-		o.rates = append(o.rates, n)
-	}
+	o.rates = l.Rates(o.rateText, 100_000)
 	return errors.Join(l.Faults...)
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/switchyard-moe/switchyard/internal/figure"
@@ -64,6 +65,18 @@ func (l *Limits) Within(name string, value, low, high int) {
 	if value < low || value > high {
 		l.Faults = append(l.Faults, fmt.Errorf("-%s %d: want %d to %d", name, value, low, high))
 	}
+}
+
+// Rates reads the Mbit/s of links, 1 to most, from a list with commas, and notes what is none.
+func (l *Limits) Rates(text string, most int) (list []int) {
+	for _, field := range strings.Split(text, ",") {
+		n, err := strconv.Atoi(field)
+		if err != nil || n < 1 || n > most {
+			l.Faults = append(l.Faults, fmt.Errorf("-rates %q: want 1 to %d", field, most))
+		}
+		list = append(list, n)
+	}
+	return list
 }
 
 // WriteJSONLines writes an object a line to the named file, if there is a name.

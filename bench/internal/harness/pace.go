@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -64,6 +65,15 @@ func Conclude(ctx context.Context, err error, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
 	}
 	return Failed
+}
+
+// Answer writes the report of a rank to the process that has started it, as JSON, unless the rank
+// has failed, and returns the exit code.
+func Answer(ctx context.Context, report any, err error, stdout, stderr io.Writer) int {
+	if err == nil {
+		err = json.NewEncoder(stdout).Encode(report)
+	}
+	return Conclude(ctx, err, stderr)
 }
 
 // NotRun prints what is wrong with a command's arguments and returns the exit code. Where they

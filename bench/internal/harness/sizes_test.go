@@ -29,3 +29,13 @@ func TestSizeNameIsReadBack(t *testing.T) {
 		require.Equal(t, size, back)
 	}
 }
+
+// TestRates are numbers with commas between them; each that is none is a fault.
+func TestRates(t *testing.T) {
+	var l Limits
+	require.Equal(t, []int{250, 1000}, l.Rates("250,1000", 1000))
+	require.Empty(t, l.Faults)
+	l.Rates("0,x,1001,7", 1000)
+	require.Len(t, l.Faults, 3)
+	require.EqualError(t, l.Faults[2], `-rates "1001": want 1 to 1000`)
+}
