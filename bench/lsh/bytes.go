@@ -2,6 +2,7 @@ package lsh
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 )
@@ -34,7 +35,7 @@ func (v variant) flag(name, missing string) string {
 
 // rowBytes is the bytes of a row in a format, which the list of variants names.
 func rowBytes(name string, dim int) int {
-	f, err := alltoall.ParseFormat(name)
+	f, err := alltoall.ParseFormat(strings.TrimSuffix(name, "-stochastic"))
 	if err != nil {
 		panic(err)
 	}

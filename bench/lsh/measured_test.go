@@ -125,7 +125,7 @@ func TestSeedsAndFiles(t *testing.T) {
 func TestBytesRatio(t *testing.T) {
 	for name, want := range map[string]float64{
 		plainName: 1, "bf16": 0.5, "paper": 0.2, "nvfp4": (128./2 + 128./16 + 4) / 512,
-		"clusters": (3*0.2*256 + 2*76 + 3) / 2048, "mxfp4-nvfp4": (2*68. + 2*76) / 2048,
+		"clusters": (3*0.2*256 + 2*76 + 3) / 2048, "mxfp4-nvfp4": (2*68. + 2*76) / 2048, "mxfp4-stochastic": 68. / 512,
 		"clusters-fp8": (3*0.2*132 + 2*76 + 3) / 2048, "clusters-all-legs": 0.1,
 	} {
 		require.InDelta(t, want, variantOf(row{Variant: name}).bytesRatio(128), 1e-9, name)

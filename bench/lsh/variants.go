@@ -107,6 +107,8 @@ func wireVariants() []variant {
 		wire("nvfp4", "nvfp4-h"),
 		wire("int4", "int4-h"),
 		wire("mxfp4-nvfp4", "mxfp4-h", "-wire-back", "nvfp4-h"),
+		wire("mxfp4-stochastic", "mxfp4-h-stochastic"),
+		wire("mxfp4-stochastic-back", "mxfp4-h", "-wire-back", "mxfp4-h-stochastic"),
 		wire("nvfp4-unrotated", "nvfp4"),
 		wire("mxfp4-unrotated", "mxfp4"),
 		wire("mxfp4+overlap", "mxfp4-h", "-overlap", "2"),

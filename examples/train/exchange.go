@@ -2,6 +2,7 @@ package main
 
 import (
 	"math/rand/v2"
+	"strings"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
@@ -121,13 +122,34 @@ const defaultWire = "default"
 func (o *options) wireFormat() alltoall.Wire {
 	var w alltoall.Wire
 	if o.wire != defaultWire {
-		w = alltoall.Everywhere(formatNamed(o.wire))
+		w = alltoall.Everywhere(o.codecNamed(o.wire))
 	}
 	if o.wireBack != defaultWire {
-		back := formatNamed(o.wireBack)
+		back := o.codecNamed(o.wireBack)
 		w.DispatchBack, w.CombineBack = back, back
 	}
 	return w
+}
+
+// stochastic ends the names of formats of four bits that round at random.
+const stochastic = "-stochastic"
+
+// wireNames are the values of -wire and -wire-back.
+func wireNames() []string {
+	names := append([]string{defaultWire}, alltoall.FormatNames()...)
+	for _, f := range []alltoall.Format{alltoall.MXFP4H, alltoall.NVFP4H, alltoall.Int4H} {
+		names = append(names, f.String()+stochastic)
+	}
+	return names
+}
+
+// codecNamed is the codec of one of wireNames.
+func (o *options) codecNamed(name string) alltoall.Codec {
+	format, random := strings.CutSuffix(name, stochastic)
+	if random {
+		return alltoall.Stochastic{Format: formatNamed(format), Seed: o.seed}
+	}
+	return formatNamed(format)
 }
 
 // formatNamed is the format of a name, which parse has checked.

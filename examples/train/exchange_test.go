@@ -45,6 +45,12 @@ func TestExchangeFlags(t *testing.T) {
 	require.Equal(t, alltoall.Wire{
 		Dispatch: alltoall.MXFP4H, Combine: alltoall.MXFP4H, DispatchBack: alltoall.NVFP4H, CombineBack: alltoall.NVFP4H,
 	}, o.wireFormat())
+	o, err = parse([]string{"-wire", "mxfp4-h", "-wire-back", "int4-h-stochastic", "-seed", "7"}, new(bytes.Buffer))
+	require.NoError(t, err)
+	random := alltoall.Stochastic{Format: alltoall.Int4H, Seed: 7}
+	require.Equal(t, alltoall.Wire{
+		Dispatch: alltoall.MXFP4H, Combine: alltoall.MXFP4H, DispatchBack: random, CombineBack: random,
+	}, o.wireFormat())
 	o, err = parse([]string{"-compress-auto", "-budget", "0.1", "-node-ranks", "2"}, new(bytes.Buffer))
 	require.NoError(t, err)
 	require.Equal(t, switchyard.CompressAuto, o.compression().When)

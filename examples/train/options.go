@@ -213,8 +213,8 @@ func (o *options) declareModel(f *flagSet) {
 // declareExchange adds the flags of how rows travel between ranks, and when.
 func (o *options) declareExchange(f *flagSet) {
 	integer(f, &o.link, "link", 0, 0, large, "Mbit/s of each rank's link, with -transport inproc: to see what a slow network does; 0 is none")
-	choice(f, &o.wire, "wire", "format of rows where they travel; default is float32, or bf16 with -compress, or chosen with -compress-auto", append([]string{defaultWire}, alltoall.FormatNames()...)...)
-	choice(f, &o.wireBack, "wire-back", "format of the gradients of rows; default is that of rows", append([]string{defaultWire}, alltoall.FormatNames()...)...)
+	choice(f, &o.wire, "wire", "format of rows where they travel; default is float32, or bf16 with -compress, or chosen with -compress-auto", wireNames()...)
+	choice(f, &o.wireBack, "wire-back", "format of the gradients of rows; default is that of rows", wireNames()...)
 	choice(f, &o.sums, "sums", "format in which gradients are summed over the ranks, with error feedback; other than float32 the parameters depend on the number of ranks", alltoall.FormatNames()...)
 	f.BoolVar(&o.noExperts, "no-experts", false, "have experts answer nothing: what they are worth is what is lost")
 	integer(f, &o.overlap, "overlap", 0, 0, 64, "chunks of an exchange, of which experts compute one while another travels; with -overlap-auto the most")
