@@ -3,6 +3,7 @@ package balance
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 )
@@ -16,7 +17,7 @@ type Gated struct {
 	// without sharing; 0 means 95.
 	Margin int
 
-	with, without Prediction
+	prediction Prediction
 }
 
 var _ Planner = (*Gated)(nil)
@@ -32,10 +33,20 @@ func (g *Gated) Plan(p *Problem) alltoall.Allocation {
 	if len(a) == 0 {
 		return nil
 	}
-	g.with.Fill(p, a)
-	g.without.Fill(p, nil)
-	if portion(g.without.Finish(), g.margin(), 100) < g.with.Finish() {
+	if without, with := g.finishes(p, a); portion(without, g.margin(), 100) < with {
 		return nil
 	}
 	return a
+}
+
+// finishes is when the last rank is done without and with what the planner has planned just now.
+func (g *Gated) finishes(p *Problem, a alltoall.Allocation) (without, with int64) {
+	if m, ok := g.Planner.(*Makespan); ok { // it has predicted both
+		return slices.Max(m.search.start), m.search.draft.Finish()
+	}
+	q := &g.prediction
+	q.Fill(p, nil)
+	without = q.Finish()
+	q.Share(a)
+	return without, q.Finish()
 }

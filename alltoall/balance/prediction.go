@@ -28,7 +28,7 @@ type Prediction struct {
 	total   []int64 // the rows of each expert
 	first   []int   // the first leaf of each rank, and at the end the number of all
 	flows   []flow  // of each rank: within its node, and to others
-	from    []int64 // the rows of each rank for one home
+	leaf    []int64 // the rows of each leaf for one home
 }
 
 // flow is what a rank sends and receives over one kind of link.
@@ -50,6 +50,11 @@ func (q *Prediction) Fill(p *Problem, a alltoall.Allocation) {
 	for r := range q.Rows {
 		q.addHome(r)
 	}
+	q.Share(a)
+}
+
+// Share makes q, which is that without sharing, that of a.
+func (q *Prediction) Share(a alltoall.Allocation) {
 	for _, r := range a {
 		q.move(r, 1)
 	}
@@ -92,24 +97,35 @@ func (q *Prediction) leaves() int { return q.first[len(q.first)-1] }
 
 // addHome adds the rows of all experts of a rank, which are all computed there.
 func (q *Prediction) addHome(home int) {
-	q.from = zeros(q.from, len(q.Rows))
+	leaves := q.leaves()
+	q.leaf = zeros(q.leaf, leaves)
 	begin, end := q.problem.Loads.Placement.Of(home)
 	for e := begin; e < end; e++ {
-		rows := q.problem.Loads.Rows[e*q.leaves() : (e+1)*q.leaves()]
-		for s := range q.from {
-			n := sum(rows[q.first[s]:q.first[s+1]])
-			q.from[s] += n
-			q.total[e] += n
-		}
+		q.total[e] = addRows(q.leaf, q.problem.Loads.Rows[e*leaves:(e+1)*leaves])
 		q.Rows[home] += q.total[e]
 	}
-	for s, n := range q.from {
-		if s != home {
+	at, arrive := 0, q.flows[2*home:2*home+2]
+	for s, end := range q.first[1:] {
+		n := int64(0)
+		for _, rows := range q.leaf[at:end] {
+			n += rows
+		}
+		if at = end; n > 0 && s != home {
 			class := q.class(s, home)
 			q.flows[2*s+class].leave += n
-			q.flows[2*home+class].arrive += n
+			arrive[class].arrive += n
 		}
 	}
+}
+
+// addRows adds counts to numbers as many, and returns the sum of the counts.
+func addRows(to []int64, rows []int32) (n int64) {
+	to = to[:len(rows)]
+	for i, v := range rows {
+		to[i] += int64(v)
+		n += int64(v)
+	}
+	return n
 }
 
 // move has the rank of a run compute it in place of its home; sign −1 takes that back.

@@ -143,20 +143,13 @@ func (s *search) relieve(home, e int, deadline int64) bool {
 // node and of all others it considers the rank with the most room, the lowest of equal ones, and
 // takes that of the node unless the other can take more of what must be given away.
 func (s *search) helper(home, e int, left, deadline int64) (to int, rows int64) {
-	near, far := -1, -1
+	best, most := [2]int{-1, -1}, [2]int64{} // within the node, and of others
 	for r, room := range s.room {
-		if room <= 0 || !s.draft.takes(r, e) {
-			continue
-		}
-		best := &near
-		if s.draft.class(home, r) == 1 {
-			best = &far
-		}
-		if *best < 0 || room > s.room[*best] {
-			*best = r
+		if class := s.draft.class(home, r); room > most[class] && s.draft.takes(r, e) {
+			best[class], most[class] = r, room
 		}
 	}
-	for _, r := range []int{near, far} {
+	for _, r := range best {
 		if r < 0 {
 			continue
 		}
