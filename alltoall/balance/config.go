@@ -35,8 +35,8 @@ const (
 type Config struct {
 	// When says when experts are shared out.
 	When When
-	// Planner makes the layer's planner; nil is for a [Makespan]. All ranks have one of the same
-	// settings.
+	// Planner makes the layer's planner, and one that says what would be shared out without limits;
+	// nil is for a [Makespan]. All ranks have those of the same settings.
 	Planner func() Planner
 	// Margin is, with Auto, the percentage of the predicted time without sharing that the predicted
 	// time with it may be at most; 0 is that of [Gated].
@@ -105,6 +105,9 @@ type Stats struct {
 	// Experts is how many experts were shared out, to how many other ranks all together, Copies, and
 	// how many rows these compute, Rows.
 	Experts, Copies, Rows int
+	// Stayed is how many rows more they would compute if a rank had any number of slots, bytes and
+	// rows. It is 0 unless Slots, MaxBytes or MaxRows is reached.
+	Stayed int
 	// RowsBefore and TimeBefore are the rows and the time of the rank that has most, as multiples of
 	// the mean, without sharing; RowsAfter and TimeAfter with it. They are 0 if the layer does not
 	// balance.

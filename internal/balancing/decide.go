@@ -13,17 +13,19 @@ import (
 // decider makes the allocations of a layer.
 type decider struct {
 	planner balance.Planner
+	free    balance.Planner // what it would do without limits
 	always  bool
 	problem balance.Problem
 	costs   [2]balance.Costs // of evaluation and training, but for Row
 
 	prediction balance.Prediction
+	slots      []int // scratch: of each rank
 }
 
 // newDecider returns the one of a layer whose rows travel by x, over links, and each of whose
 // experts has a number of bytes of parameters.
 func newDecider(how balance.Config, x alltoall.Config, l links.Links, bytes int64) *decider {
-	d := &decider{planner: how.New(), always: how.When == balance.Always}
+	d := &decider{planner: how.New(), free: how.New(), always: how.When == balance.Always}
 	d.problem.Limits = how.Limits(cmp.Or(x.MaxRows, alltoall.DefaultMaxRows), bytes)
 	d.problem.Node = x.Topology.Node
 	legs := x.Wire.Legs()
@@ -48,13 +50,18 @@ func (d *decider) decide(l *alltoall.Loads, train, gradients bool) (a alltoall.A
 	if !gradients {
 		p.Costs.Gradient = 0
 	}
-	if known || d.always {
+	asked := known || d.always
+	if asked {
 		a = d.planner.Plan(p)
 	}
 	if err := a.Validate(l, p.Limits); err != nil {
 		return nil, s, errtext.Errorf("switchyard: Config.Balance.Planner %v: %w", d.planner, err)
 	}
-	return a, d.describe(a), nil
+	s = d.describe(a)
+	if asked && d.limited(a) {
+		s.Stayed = d.stayed(s.Rows)
+	}
+	return a, s, nil
 }
 
 // price sets the costs of a pass, by the times that ranks take for a row, and reports whether all
@@ -85,7 +92,7 @@ func (d *decider) describe(a alltoall.Allocation) (s Stats) {
 	q.Fill(&d.problem, nil)
 	s.RowsBefore, s.TimeBefore = balance.MaxOverMean(q.Rows), balance.MaxOverMean(q.Time)
 	if len(a) > 0 {
-		q.Fill(&d.problem, a)
+		q.Share(a)
 	}
 	s.RowsAfter, s.TimeAfter = balance.MaxOverMean(q.Rows), balance.MaxOverMean(q.Time)
 	s.Copies, s.Rows, s.Bytes = q.Copies, int(q.Moved), q.Bytes
@@ -95,4 +102,37 @@ func (d *decider) describe(a alltoall.Allocation) (s Stats) {
 		}
 	}
 	return s
+}
+
+// limited reports whether a limit may have kept rows at home that a does not share out: a rank has
+// as many runs of others' experts as it may, or could have more rows than it may.
+func (d *decider) limited(a alltoall.Allocation) bool {
+	l, limits, all := d.problem.Loads, d.problem.Limits, int64(0)
+	for _, rows := range d.prediction.Rows {
+		all += rows
+	}
+	if limits.Slots == 0 || limits.Rows > 0 && all > int64(limits.Rows) {
+		return true
+	}
+	d.slots = append(d.slots[:0], make([]int, l.Placement.Ranks())...)
+	for _, r := range a {
+		if r.Rank != l.Placement.Home(r.Expert) {
+			if d.slots[r.Rank]++; d.slots[r.Rank] == limits.Slots {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// stayed is how many rows more than those that are moved would be without limits.
+func (d *decider) stayed(moved int) int {
+	p, q := d.problem, &d.prediction
+	p.Limits = alltoall.Limits{Slots: p.Loads.Placement.Experts()}
+	a := d.free.Plan(&p)
+	if a.Validate(p.Loads, p.Limits) != nil {
+		return 0 // as its decisions within limits would be refused
+	}
+	q.Fill(&p, a)
+	return max(int(q.Moved)-moved, 0)
 }
