@@ -101,7 +101,7 @@ func (b *builder) build(settings *agreement.Settings) error {
 		Copy: b.at.Copy, Copies: b.at.Copies, Number: l.world.layers,
 	})
 	l.stages.Gradients = gradients.New(gradients.Config{
-		Gaps: gradients.Gaps{Queue: l.world.gaps, Piece: l.cfg.Overlap.GradientPiece, Comms: b.gaps},
+		Gaps: gradients.Gaps{Queue: l.world.gaps, Piece: l.cfg.Overlap.GradientPiece, Comms: b.gaps, Counts: &l.stats.gaps},
 		Sets: sets, Gate: b.gate, World: b.everyone, Replicas: b.replicas,
 		ExpertParallel: b.at.Parallel, Placement: b.at.Placement, MicroBatches: l.cfg.batches(), Sums: l.cfg.Sums, Turn: l.stages.Turn, Joined: l.world.views.Joined,
 	})

@@ -168,6 +168,41 @@ func TestSumsInGapsHaveTheSameBits(t *testing.T) {
 	}
 }
 
+// TestStatsOfSumsInGaps: where nothing waits pieces begin in gaps, and those of a rank that sends
+// rows all the time when Step waits for them.
+func TestStatsOfSumsInGaps(t *testing.T) {
+	for rank, err := range onRanks(inprocWorlds(2), func(w *World) error {
+		cfg := normLayer()
+		cfg.ExpertParallel, cfg.Overlap.GradientPiece = 1, 200
+		l, err := NewLayer(w, cfg)
+		if err != nil {
+			return err
+		}
+		if w.Rank() == 1 {
+			w.gaps.Begin()
+			defer w.gaps.End()
+		}
+		x := randomMatrix(rand.New(rand.NewPCG(1, 7)), 8, bitsDim)
+		if _, err := l.Forward(t.Context(), x); err != nil {
+			return err
+		}
+		if _, err := l.Backward(t.Context(), x); err != nil {
+			return err
+		}
+		require.Zero(t, l.Stats().Overlap.InGaps*int(w.Rank()))
+		if err := l.Step(t.Context(), expert.NewSGD(0.1)); err != nil {
+			return err
+		}
+		s := l.Stats().Overlap
+		require.Greater(t, s.Pieces, 4)
+		require.LessOrEqual(t, s.InGaps, s.Pieces)
+		require.Zero(t, s.InGaps*int(w.Rank()))
+		return nil
+	}) {
+		require.NoError(t, err, "rank %d", rank)
+	}
+}
+
 // TestARankDiesWhileSumsRunInGaps: whatever it was in, every rank ends with an error that names it,
 // and no goroutine stays.
 func TestARankDiesWhileSumsRunInGaps(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/switchyard-moe/switchyard/alltoall/balance"
+	"github.com/switchyard-moe/switchyard/internal/gaps"
 	"github.com/switchyard-moe/switchyard/schedule"
 )
 
@@ -15,13 +16,11 @@ type Stats struct {
 	// Tokens is the number of tokens of this rank, and Padding how many of them are padding.
 	Tokens, Padding int
 	// Choices is the number of this rank's tokens that chose each of the layer's experts, before
-	// any were dropped; or that each of them chose; or the number of slots, if rows are mixtures of
-	// tokens.
+	// any were dropped; or that each of them chose; or of slots, if rows are mixtures of tokens.
 	Choices []int
 	// Dropped is the number of those choices that capacity dropped.
 	Dropped int
-	// Unanswered is the number of this rank's tokens, without padding, that only a shared expert
-	// answers, or none.
+	// Unanswered is the number of this rank's tokens, but padding, that no routed expert answers.
 	Unanswered int
 	// Rounds is the number of times that routing summed counts over the ranks.
 	Rounds int
@@ -33,8 +32,7 @@ type Stats struct {
 	Losses map[string]float64
 	// Compression describes what compression did, if the layer has any.
 	Compression CompressionStats
-	// Exchanging is the time in which rows and their counts were exchanged, in all passes of the
-	// layer so far.
+	// Exchanging is the time in which rows and their counts were exchanged, in all passes so far.
 	Exchanging time.Duration
 	// Overlap describes the chunks that exchanges are cut into.
 	Overlap OverlapStats
@@ -51,6 +49,9 @@ type OverlapStats struct {
 	// Predicted is the time that a forward and a backward pass take together in these numbers of
 	// chunks, by the profile, on the slowest rank; 0 before Auto has chosen.
 	Predicted time.Duration
+	// Pieces is how many pieces of sums of gradients have begun so far ([Overlap.GradientPiece]), and
+	// InGaps how many of them in gaps between exchanges of rows, before anything waited for the sum.
+	Pieces, InGaps int
 }
 
 // noteStats notes what a forward pass was like.
@@ -60,10 +61,8 @@ func (p *Pass) noteStats() {
 		Tokens: kept.X.Rows, Padding: kept.X.Rows - kept.Real, Unanswered: kept.Unanswered(&kept.Tokens), Rounds: kept.Rounds,
 		Choices: slices.Clone(kept.Decision.Counts), Dropped: kept.Decision.Dropped,
 		Load: kept.Load(), FirstExpert: s.Path.Experts.First(), Losses: maps.Clone(kept.Decision.Losses), Balance: kept.Balance.Stats(),
-		Overlap: OverlapStats{
-			Auto: s.Path.Auto(), Predicted: s.Path.Predicted(),
-			Forward: kept.Handle.Chunks(), Backward: s.Path.Chunks(kept.Kind(schedule.Backward)),
-		},
+		Overlap: OverlapStats{Auto: s.Path.Auto(), Predicted: s.Path.Predicted(),
+			Forward: kept.Handle.Chunks(), Backward: s.Path.Chunks(kept.Kind(schedule.Backward))},
 	}
 	if kept.Info.Train {
 		stats.Compression = CompressionStats(s.Compression.Stats(kept.Compressed, kept.Result.Counts(&kept.Tokens), plan))
@@ -76,15 +75,16 @@ func (p *Pass) noteStats() {
 type statsBoard struct {
 	last       atomic.Pointer[Stats]
 	exchanging atomic.Int64 // nanoseconds, in all passes
+	gaps       gaps.Counts
 }
 
-// Stats returns a copy of the Stats of the last forward pass. Any goroutine may call it at any
-// time.
+// Stats returns a copy of those of the last forward pass. Any goroutine may call it at any time.
 func (l *Layer) Stats() Stats { return l.stats.get() }
 
 func (b *statsBoard) get() Stats {
 	s := b.last.Load().clone()
 	s.Exchanging = time.Duration(b.exchanging.Load())
+	s.Overlap.Pieces, s.Overlap.InGaps = b.gaps.Load()
 	return s
 }
 

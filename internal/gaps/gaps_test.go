@@ -36,11 +36,16 @@ func TestPiecesWaitForExchanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var q gaps.Queue
 		begun, left := 0, make(chan struct{})
-		j := q.Add(pieces(3, func(int) error {
+		var counts gaps.Counts
+		run := pieces(4, func(int) error {
 			begun++
 			<-left
 			return nil
-		}))
+		})
+		j := q.Add(func(ctx context.Context, j *gaps.Job) error {
+			j.Counts = &counts
+			return run(ctx, j)
+		})
 		synctest.Wait()
 		require.Equal(t, 1, begun, "nothing travels")
 		q.Begin()
@@ -54,10 +59,17 @@ func TestPiecesWaitForExchanges(t *testing.T) {
 		q.End()
 		synctest.Wait()
 		require.Equal(t, 2, begun)
-		left <- struct{}{}
-		left <- struct{}{}
+		q.Begin()
+		go func() {
+			for range 3 {
+				left <- struct{}{}
+			}
+		}()
 		require.NoError(t, j.Wait(t.Context()))
-		require.Equal(t, 3, begun)
+		require.Equal(t, 4, begun)
+		all, inGaps := counts.Load()
+		require.Equal(t, [2]int{4, 2}, [2]int{all, inGaps}, "the last two, for which somebody waited, travelled beside rows")
+		q.End()
 		q.Close()
 	})
 }

@@ -6,10 +6,21 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
+
+// Counts counts the pieces of jobs. Any goroutine may use it.
+type Counts struct{ all, inGaps atomic.Int64 }
+
+// Load returns how many pieces have begun, and how many of them while nobody waited for their job,
+// so that they were in a gap.
+func (c *Counts) Load() (all, inGaps int) { return int(c.all.Load()), int(c.inGaps.Load()) }
 
 // Job is a collective that runs in pieces, on a goroutine of its own.
 type Job struct {
+	// Counts, if it is not nil, counts the pieces. It is set before the first of them.
+	Counts *Counts
+
 	queue  *Queue
 	cancel context.CancelFunc
 	done   chan struct{} // closed at the end
@@ -48,6 +59,12 @@ func (j *Job) await() {
 	defer q.mu.Unlock()
 	for !j.urgent && (q.exchanges > 0 || q.jobs[0] != j) {
 		j.turn.Wait()
+	}
+	if c := j.Counts; c != nil {
+		c.all.Add(1)
+		if !j.urgent {
+			c.inGaps.Add(1)
+		}
 	}
 }
 

@@ -20,6 +20,8 @@ type Gaps struct {
 	Piece int
 	// Comms connect the ranks as those of the reducer do, for these sums alone.
 	Comms Comms
+	// Counts, if it is not nil, counts the pieces.
+	Counts *gaps.Counts
 }
 
 // deferred is a pass that Reduce is to reduce or, if there is a job, to wait for.
@@ -37,7 +39,7 @@ func (r *Reducer) later(m *memory) deferred {
 	}
 	m.comms = g.Comms
 	return deferred{m, g.Queue.Add(func(ctx context.Context, j *gaps.Job) error {
-		m.job = j
+		m.job, j.Counts = j, g.Counts
 		return r.reduce(ctx, m)
 	})}
 }
