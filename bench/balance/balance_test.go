@@ -77,6 +77,9 @@ func TestOutcome(t *testing.T) {
 	require.InDelta(t, 151./101, rows[1].OfEven, 1e-9)
 	require.InDelta(t, 151./301, rows[1].OfPlain, 1e-9)
 	require.InDelta(t, 0.25, rows[1].Moved, 1e-9)
+	require.Equal(t, 1.0, rows[0].RatioHigh, "plain to itself")
+	of := harness.PairedRatio([]time.Duration{150 * time.Millisecond, 151 * time.Millisecond, time.Hour}, []time.Duration{300 * time.Millisecond, 301 * time.Millisecond, time.Hour})
+	require.Equal(t, [2]float64{of.Low, of.High}, [2]float64{rows[1].RatioLow, rows[1].RatioHigh}, "round by round")
 	reports[1].Results[2].Checked++
 	_, err = o.collect(1000, "hot", variants, reports)
 	require.EqualError(t, err, "balanced under the load hot gives other bits than plain under the load hot on rank 1")

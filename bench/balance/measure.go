@@ -102,6 +102,11 @@ func (o *options) compare(ctx context.Context, c *cluster, rate int, load string
 		if rows[i].Peak, err = o.peak(ctx, c, variant{rows[i].Who, load}, peaks, p); err != nil {
 			return nil, err
 		}
+		even, err := o.peak(ctx, c, plainEven, peaks, p)
+		if err != nil {
+			return nil, err
+		}
+		rows[i].PeakOfEven = ratio(float64(rows[i].Peak), float64(even))
 	}
 	return rows, nil
 }
@@ -149,18 +154,20 @@ func (c *cluster) run(ctx context.Context, t task, stderr io.Writer) ([]report, 
 // collect makes rows of what the ranks report: a step takes as long as its slowest rank. All
 // variants of a load give the same bits.
 func (o *options) collect(rate int, load string, variants []variant, reports []report) (rows []row, err error) {
-	var even, plain float64
+	var even float64
+	var plain []time.Duration
 	first := -1
 	for i, v := range variants {
-		ms := slowestMedian(reports, i)
-		if v == (variant{"plain", "even"}) {
+		steps := slowest(reports, i)
+		ms := harness.Median(steps).Seconds() * 1e3
+		if v == plainEven {
 			even = ms
 		}
 		if v.Load != load {
 			continue
 		}
 		if v.Who == "plain" {
-			plain = ms
+			plain = steps
 		}
 		if first < 0 {
 			first = i
@@ -172,23 +179,28 @@ func (o *options) collect(rate int, load string, variants []variant, reports []r
 		}
 		s := reports[0].Results[i].Stats
 		rows = append(rows, row{Who: v.Who, Load: load, Rate: rate, Ranks: o.Ranks, MS: ms, Before: s.RowsBefore, After: s.RowsAfter,
-			Copies: float64(s.Copies), Moved: float64(s.Rows) / float64(o.Ranks*o.Tokens*o.K), Bytes: float64(s.Bytes)})
+			steps: steps, Copies: float64(s.Copies), Moved: float64(s.Rows) / float64(o.Ranks*o.Tokens*o.K), Bytes: float64(s.Bytes)})
 	}
 	for i := range rows {
-		rows[i].OfEven, rows[i].OfPlain = ratio(rows[i].MS, even), ratio(rows[i].MS, plain)
+		r := &rows[i]
+		r.OfEven = ratio(r.MS, even)
+		if plain != nil {
+			of := harness.PairedRatio(r.steps, plain)
+			r.OfPlain, r.RatioLow, r.RatioHigh = ratio(r.MS, harness.Median(plain).Seconds()*1e3), of.Low, of.High
+		}
 	}
 	return rows, nil
 }
 
-// slowestMedian is the median round's time of its slowest rank, in ms.
-func slowestMedian(reports []report, variant int) float64 {
+// slowest is the time of the slowest rank in each round of a variant.
+func slowest(reports []report, variant int) []time.Duration {
 	slowest := make([]time.Duration, len(reports[0].Results[variant].Steps))
 	for _, r := range reports {
 		for round, took := range r.Results[variant].Steps {
 			slowest[round] = max(slowest[round], took)
 		}
 	}
-	return harness.Median(slowest).Seconds() * 1e3
+	return slowest
 }
 
 // ratio is a/b, or 0 without b.
@@ -202,7 +214,7 @@ func ratio(a, b float64) float64 {
 // turns is how many runs there are at most.
 func (o *options) turns() int {
 	each := 1 + len(o.Planners)
-	return len(o.Rates) * len(o.Loads) * each
+	return len(o.Rates)*len(o.Loads)*each + 1
 }
 
 // expectedMeasured is about how long that takes: the rows of each step on the link, and its experts

@@ -26,7 +26,9 @@ model and -lr 0 those of many steps).
 
 A step is a forward and a backward pass of a layer of SwiGLU experts, begun when all ranks are ready, and takes as long as its slowest
 rank. The planners take turns, beside the even load without sharing; a time is the median of the rounds. The bits of outputs and
-gradients are compared between planners. peak is the most memory of a rank's process that runs a planner alone.
+gradients are compared between planners. 95% is the interval of the ratio to plain, by the rounds in pairs (Student's t of logarithms).
+peak is the most memory of a rank's process that runs a planner alone, and after it as a multiple of that without sharing under the
+even load.
 
 Planners: plain shares nothing; llep, moonep, ultraep and eplb decide as these systems do, always and with the same limits; balanced
 is the library's own, behind its gate.
@@ -37,6 +39,7 @@ by another rank than the home.
 
 -json FILE writes an object a line: who, load, link_mbps, ranks, p50_ms (with -plan-only predicted), peak_bytes, plan_us (the median),
 of_even and of_plain (p50_ms as a multiple of that of the even load, and of the load, without sharing), before and after (max/mean),
+ratio_low and ratio_high (the 95 % interval of the paired ratio to the load without sharing), peak_of_even (peak_bytes as a multiple),
 copies, moved (the part of rows that is computed elsewhere) and moved_bytes (of parameters and gradients), as planned by -gflops.
 
 Flags:

@@ -15,20 +15,25 @@ import (
 
 // row is one planner under one load at one rate, and a line of the JSON file.
 type row struct {
-	Who     string  `json:"who"`
-	Load    string  `json:"load"`
-	Rate    int     `json:"link_mbps"`
-	Ranks   int     `json:"ranks"`
-	MS      float64 `json:"p50_ms"`
-	Peak    int64   `json:"peak_bytes"`
-	PlanUS  float64 `json:"plan_us"`
-	OfEven  float64 `json:"of_even"`
-	OfPlain float64 `json:"of_plain"`
-	Before  float64 `json:"before"`
-	After   float64 `json:"after"`
-	Copies  float64 `json:"copies"`
-	Moved   float64 `json:"moved"`
-	Bytes   float64 `json:"moved_bytes"`
+	Who        string  `json:"who"`
+	Load       string  `json:"load"`
+	Rate       int     `json:"link_mbps"`
+	Ranks      int     `json:"ranks"`
+	MS         float64 `json:"p50_ms"`
+	Peak       int64   `json:"peak_bytes"`
+	PlanUS     float64 `json:"plan_us"`
+	OfEven     float64 `json:"of_even"`
+	OfPlain    float64 `json:"of_plain"`
+	RatioLow   float64 `json:"ratio_low"`
+	RatioHigh  float64 `json:"ratio_high"`
+	PeakOfEven float64 `json:"peak_of_even"`
+	Before     float64 `json:"before"`
+	After      float64 `json:"after"`
+	Copies     float64 `json:"copies"`
+	Moved      float64 `json:"moved"`
+	Bytes      float64 `json:"moved_bytes"`
+
+	steps []time.Duration // of each round
 }
 
 // predict has every planner plan every load at every rate.
@@ -140,12 +145,20 @@ func (o *options) problem(l *alltoall.Loads, rate int) *alloc.Problem {
 
 func (o *options) writeTable(stdout io.Writer, rows []row) {
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "load\tMbit/s\tplanner\tstep(ms)\t÷ even\t÷ plain\tmax/mean\tafter\tcopies\trows moved\tMB moved\tpeak(MB)\tplan(us)\t")
+	fmt.Fprintln(w, "load\tMbit/s\tplanner\tstep(ms)\t÷ even\t÷ plain\t95%\tmax/mean\tafter\tcopies\trows moved\tMB moved\tpeak(MB)\t÷ even\tplan(us)\t")
 	for _, r := range rows {
-		fmt.Fprintf(w, "%s\t%d\t%s\t%.1f\t%s\t%s\t%s\t%s\t%.1f\t%.0f%%\t%.1f\t%s\t%.0f\t\n", r.Load, r.Rate, r.Who, r.MS, known("%.2f", r.OfEven), known("%.2f", r.OfPlain),
-			known("%.2f", r.Before), known("%.3f", r.After), r.Copies, 100*r.Moved, r.Bytes/1e6, known("%.0f", float64(r.Peak)/1e6), r.PlanUS)
+		fmt.Fprintf(w, "%s\t%d\t%s\t%.1f\t%s\t%s\t%s\t%s\t%s\t%.1f\t%.0f%%\t%.1f\t%s\t%s\t%.0f\t\n", r.Load, r.Rate, r.Who, r.MS, known("%.2f", r.OfEven), known("%.2f", r.OfPlain),
+			r.interval(), known("%.2f", r.Before), known("%.3f", r.After), r.Copies, 100*r.Moved, r.Bytes/1e6, known("%.0f", float64(r.Peak)/1e6), known("%.2f", r.PeakOfEven), r.PlanUS)
 	}
 	w.Flush()
+}
+
+// interval writes that of the ratio to plain.
+func (r *row) interval() string {
+	if r.RatioHigh == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f-%.2f", r.RatioLow, r.RatioHigh)
 }
 
 // known writes a number, or a dash for 0, as what is not known.

@@ -30,11 +30,14 @@ type variant struct{ Who, Load string }
 
 func (v variant) String() string { return v.Who + " under the load " + v.Load }
 
+// plainEven is what all is compared with: the even load without sharing.
+var plainEven = variant{"plain", "even"}
+
 // variants are those that are timed in turns with a load: it without sharing and with each planner,
 // and the even load without sharing, to compare with.
 func (o *options) variants(load string) (list []variant) {
 	if load != "even" {
-		list = append(list, variant{"plain", "even"})
+		list = append(list, plainEven)
 	}
 	for _, who := range o.Planners {
 		list = append(list, variant{who, load})
