@@ -368,6 +368,56 @@ func (g leavingGroup) BackwardWeights(saved expert.Saved) {
 	g.SplitBackward.BackwardWeights(saved)
 }
 
+// noting is experts that note of which groups the gradients of weights are computed.
+type noting struct {
+	expert.Expert
+	order *[]string
+}
+
+func (noting) String() string { return "noting" }
+
+func (n noting) New(s expert.Shape) (expert.Group, error) {
+	g, err := n.Expert.New(s)
+	return notingGroup{g.(expert.SplitBackward), n.order}, err
+}
+
+type notingGroup struct {
+	expert.SplitBackward
+	order *[]string
+}
+
+func (g notingGroup) BackwardWeights(saved expert.Saved) {
+	what := "hosted"
+	if g.Params().Tensors()[0].Shape[0] == 1 {
+		what = "run"
+	}
+	*g.order = append(*g.order, what)
+	g.SplitBackward.BackwardWeights(saved)
+}
+
+// TestGradientsOfRunsComeFirst, so that they travel home while a helper computes those of its own
+// experts.
+func TestGradientsOfRunsComeFirst(t *testing.T) {
+	for rank, err := range onRanks(inprocWorlds(3), func(w *World) error {
+		var order []string
+		cfg := onHot()
+		cfg.Expert = noting{cfg.Expert, &order}
+		l, err := NewLayer(w, cfg)
+		if err != nil {
+			return err
+		}
+		b := batchesOf(w, 1)
+		if _, err := l.Forward(t.Context(), b.x[0]); err != nil {
+			return err
+		}
+		_, err = l.Backward(t.Context(), b.dy[0])
+		require.Equal(t, []string{"run", "hosted"}, order)
+		return err
+	}) {
+		require.NoError(t, err, "rank %d", rank)
+	}
+}
+
 // TestBalanceIsValidated together with all else.
 func TestBalanceIsValidated(t *testing.T) {
 	cfg := smallConfig()

@@ -60,6 +60,9 @@ const (
 // Params returns the trainable parameters.
 func (b *base) Params() *param.Set { return b.params }
 
+// Parallelism is the number of goroutines on which the group computes at most.
+func (b *base) Parallelism() int { return b.workers }
+
 // begin checks a forward pass's input and returns a pass that holds it.
 func (b *base) begin(x blas32.General, rows Rows) *pass {
 	b.check(x, rows)

@@ -17,8 +17,11 @@ type piece struct {
 	firstLeaf, leaves int
 	// ends is the number of the first of their ends among those of the chunk.
 	ends int
-	// first is the first of the rows, of all that came to this rank, and rows their number.
-	first, rows int
+	// first is the first of the rows, of all that came to this rank, at the first of those of the
+	// chunk, and rows their number.
+	first, at, rows int
+	// number is that of the piece in the chunk.
+	number int
 }
 
 // pieces lists the pieces of a chunk, in memory that the next call uses again.
@@ -28,6 +31,11 @@ func (s *Stage) pieces(p *Pass, chunk int) []piece {
 		s.ofRanks(p, chunk)
 	} else {
 		s.ofGroups(p, chunk)
+	}
+	at := 0
+	for i := range s.list {
+		s.list[i].number, s.list[i].at = i, at
+		at += s.list[i].rows
 	}
 	return s.list
 }

@@ -169,3 +169,11 @@ func (m *memory) grow(n int) {
 	m.saved, m.of = slices.Grow(m.saved, n-len(m.saved))[:n], slices.Grow(m.of, n-len(m.of))[:n]
 	m.drows = slices.Grow(m.drows, max(n-len(m.drows), 0))[:max(n, len(m.drows))]
 }
+
+// workers is on how many goroutines the group computes at most, as far as is known.
+func (g *group) workers() int {
+	if p, ok := g.Group.(parallel); ok {
+		return p.Parallelism()
+	}
+	return 1
+}

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 	"gonum.org/v1/gonum/blas/blas32"
@@ -150,6 +151,7 @@ func TestRunsHaveTheBitsOfTheWhole(t *testing.T) {
 			x, dy := random(r.Uint64(), whole.Received()), random(r.Uint64(), whole.Received())
 			want := wanted(t, whole, x, dy)
 			s.load(stage)
+			experts.Eager(stage, r.IntN(2) == 0)
 			cut := &chunks{plan: p, ends: []int{local / 2, p.Experts}}
 			pass := stage.Begin(cut, 5)
 			require.NoError(t, stage.Share(&pass, s.runs))
@@ -178,6 +180,7 @@ func computed(s *experts.Stage, pass *experts.Pass, cut *chunks, x, dy blas32.Ge
 		rows, _ := ofExperts(cut.plan, cut, i, dy)
 		o.dx = append(o.dx, together(s.Backward(pass, i, rows))...)
 		if s.Splits() {
+			s.BackwardWeightsOfRuns(pass, i)
 			s.BackwardWeights(pass, i)
 		}
 	}
@@ -196,6 +199,7 @@ func TestRunsOfRanks(t *testing.T) {
 		x, dy := random(r.Uint64(), whole.Received()), random(r.Uint64(), whole.Received())
 		want := wanted(t, whole, x, dy)
 		s.load(stage)
+		experts.Eager(stage, r.IntN(2) == 0)
 		pass := stage.Begin(&chunks{plan: p}, 5)
 		require.NoError(t, stage.Share(&pass, s.runs))
 		var got outcome
@@ -223,6 +227,7 @@ func byRank(s *experts.Stage, pass *experts.Pass, p *alltoall.Plan, x, dy blas32
 		rows, _ := ofRank(p, peer, leaves, dy)
 		putBack(p, peer, toDX, matrix(together(s.Backward(pass, peer, rows))))
 		s.BackwardWeights(pass, peer)
+		s.BackwardWeightsOfRuns(pass, peer)
 	}
 	return toY.Data, toDX.Data
 }
@@ -243,4 +248,66 @@ func TestAGradientOfOtherLeavesIsRefused(t *testing.T) {
 	sum := tree.NewSum(n)
 	sum.Leaf(3)
 	require.ErrorContains(t, stage.Merge(2, sum.Nodes()), "expert 5: its gradient has other leaves")
+}
+
+// meeting is experts of which a group of one computes when another one does at the same time.
+type meeting struct {
+	expert.SwiGLU
+	meet chan struct{}
+}
+
+type meetingGroup struct {
+	expert.Group
+	meet chan struct{} // nil for those hosted here
+}
+
+func (m meeting) New(s expert.Shape) (expert.Group, error) {
+	g, err := m.SwiGLU.New(s)
+	if s.Count == 1 {
+		return meetingGroup{g, m.meet}, err
+	}
+	return meetingGroup{Group: g}, err
+}
+
+func (meetingGroup) Parallelism() int { return 2 }
+
+func (g meetingGroup) wait() {
+	if g.meet == nil {
+		return
+	}
+	select {
+	case g.meet <- struct{}{}:
+	case <-g.meet:
+	}
+}
+
+func (g meetingGroup) Forward(x blas32.General, rows expert.Rows) (blas32.General, expert.Saved) {
+	g.wait()
+	return g.Group.Forward(x, rows)
+}
+
+func (g meetingGroup) Backward(saved expert.Saved, dy blas32.General) blas32.General {
+	g.wait()
+	return g.Group.Backward(saved, dy)
+}
+
+// TestRunsAreComputedAtTheSameTime, where groups compute on several goroutines.
+func TestRunsAreComputedAtTheSameTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stage, err := experts.New(experts.Config{Expert: meeting{kind, make(chan struct{})}, Shape: shape()})
+		require.NoError(t, err)
+		experts.Eager(stage, true)
+		s := shared{runs: []experts.Run{{First: 0, End: 3}, {First: 3, End: leafCount}}, expert: []int{1, 1}}
+		for rank, leaves := range [2]int{4, leafCount - 4} {
+			s.counts[rank] = alltoall.Counts{Tokens: 9, Leaves: leaves, Rows: slices.Repeat([]int{2}, local*leaves)}
+		}
+		_, p, _ := s.plans()
+		s.load(stage)
+		pass := stage.Begin(&chunks{plan: p, ends: []int{p.Experts}}, 0)
+		require.NoError(t, stage.Share(&pass, s.runs))
+		x := random(1, p.Received())
+		got := computed(stage, &pass, &chunks{plan: p, ends: []int{p.Experts}}, x, x)
+		require.Len(t, got.dx, p.Received()*dim)
+		stage.End(&pass)
+	})
 }

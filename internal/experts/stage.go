@@ -7,6 +7,7 @@ package experts
 
 import (
 	"fmt"
+	"slices"
 
 	"gonum.org/v1/gonum/blas/blas32"
 
@@ -49,6 +50,8 @@ type Stage struct {
 	groups        []group
 	byRanks       bool
 	splits        bool
+	workers       int          // goroutines that compute runs at the same time, at most
+	enough        int          // work of a chunk from which there are several
 	params        []*param.Set // of each group
 	list          []piece      // scratch: of the chunk that is computed
 	free          freelist.List[memory]
@@ -71,6 +74,7 @@ type group struct {
 func New(cfg Config) (*Stage, error) {
 	s := &Stage{
 		first: cfg.Shape.First, hosted: cfg.Shape.Count, byRanks: cfg.ByRanks, kind: cfg.Expert, shape: cfg.Shape,
+		enough: enough,
 	}
 	n, local := max(cfg.Chunks, 1), cfg.Shape.Count
 	if cfg.ByRanks {
@@ -105,7 +109,7 @@ func (s *Stage) add(cfg Config, first, count int) error {
 	if err != nil {
 		return err
 	}
-	g.first, g.count, s.splits = first, count, g.split != nil
+	g.first, g.count, s.splits, s.workers = first, count, g.split != nil, g.workers()
 	if cfg.Rows && g.rows == nil {
 		return fmt.Errorf("switchyard: Config.Expert: %T takes no gradients of other rows (it is no expert.RowGradients), "+
 			"as compression needs unless Config.Compression.ClusterGradients is set", cfg.Expert)
@@ -189,56 +193,74 @@ func (s *Stage) End(p *Pass) {
 func (s *Stage) Forward(p *Pass, chunk int, rows blas32.General, ends []int) (
 	answers []blas32.General,
 ) {
-	answers = make([]blas32.General, len(s.pieces(p, chunk)))
-	s.forward(p, chunk, rows, ends, answers, false)
+	list := s.pieces(p, chunk)
+	answers = make([]blas32.General, len(list))
+	for i := range list {
+		if of := &list[i]; of.run == nil {
+			p.forward(of, rows, ends, answers)
+		}
+	}
 	return answers
 }
 
 // ForwardRuns puts the answers to the rows of runs, whose parameters are here, where Forward of the
 // same arguments has left them out.
 func (s *Stage) ForwardRuns(p *Pass, chunk int, rows blas32.General, ends []int, answers []blas32.General) {
-	s.forward(p, chunk, rows, ends, answers, true)
+	s.beside(s.runs(p, chunk), func(of *piece) {
+		of.load()
+		p.forward(of, rows, ends, answers)
+	})
 }
 
-// forward computes the answers to the rows of runs, or to all others.
-func (s *Stage) forward(p *Pass, chunk int, rows blas32.General, ends []int, answers []blas32.General, runs bool) {
-	first := 0
-	for i, piece := range s.pieces(p, chunk) {
-		last := first + piece.rows
-		if (piece.run != nil) == runs {
-			n := piece.group.count * piece.leaves
-			piece.load()
-			y, saved := piece.group.Forward(mat.Rows(rows, first, last), expert.Rows{
-				Experts: piece.group.count, FirstLeaf: piece.firstLeaf, Leaves: piece.leaves,
-				Ends: lowered(ends[piece.ends:piece.ends+n], first),
-			})
-			if p.saved[piece.saved], p.of[piece.saved] = saved, piece.group; piece.group.holder != nil {
-				piece.group.holder.Hold(saved)
-			}
-			answers[i] = y
-		}
-		first = last
+// runs lists the pieces of a chunk that are of runs.
+func (s *Stage) runs(p *Pass, chunk int) []piece {
+	return slices.DeleteFunc(s.pieces(p, chunk), func(of piece) bool { return of.run == nil })
+}
+
+// forward computes the answers to the rows of a piece.
+func (p *Pass) forward(of *piece, rows blas32.General, ends []int, answers []blas32.General) {
+	g := of.group
+	n := g.count * of.leaves
+	y, saved := g.Forward(mat.Rows(rows, of.at, of.at+of.rows), expert.Rows{
+		Experts: g.count, FirstLeaf: of.firstLeaf, Leaves: of.leaves, Ends: lowered(ends[of.ends:of.ends+n], of.at),
+	})
+	if p.saved[of.saved], p.of[of.saved] = saved, g; g.holder != nil {
+		g.holder.Hold(saved)
 	}
+	answers[of.number] = y
 }
 
 // Backward takes the gradient of those answers, and returns that of their rows. If Splits it leaves
 // the gradients of parameters to BackwardWeights.
 func (s *Stage) Backward(p *Pass, chunk int, danswers blas32.General) (drows []blas32.General) {
-	first := 0
-	for _, piece := range s.pieces(p, chunk) {
-		last := first + piece.rows
-		piece.swapRun()
-		d := piece.group.backward(p.saved[piece.saved], mat.Rows(danswers, first, last))
-		piece.swapRun()
-		if piece.group.holder == nil { // the group's next call takes d back
-			kept := p.drows[piece.saved].Matrix(d.Rows, d.Cols)
-			mat.Copy(kept, d)
-			d = kept
+	list := s.pieces(p, chunk)
+	drows = make([]blas32.General, len(list))
+	if len(p.runs) == 0 {
+		for i := range list {
+			drows[i] = p.backward(&list[i], danswers)
 		}
-		drows = append(drows, d)
-		first = last
+		return drows
 	}
+	s.backwardBeside(p, list, danswers, drows)
 	return drows
+}
+
+// backwardBeside is Backward of a pass with runs.
+func (s *Stage) backwardBeside(p *Pass, list []piece, danswers blas32.General, drows []blas32.General) {
+	s.beside(list, func(of *piece) { drows[of.number] = p.backward(of, danswers) })
+}
+
+// backward computes the gradients of the rows of a piece.
+func (p *Pass) backward(of *piece, danswers blas32.General) blas32.General {
+	of.swapRun()
+	d := of.group.backward(p.saved[of.saved], mat.Rows(danswers, of.at, of.at+of.rows))
+	of.swapRun()
+	if of.group.holder != nil {
+		return d
+	}
+	kept := p.drows[of.saved].Matrix(d.Rows, d.Cols) // as the group's next call takes d back
+	mat.Copy(kept, d)
+	return kept
 }
 
 // RowGradients puts gradients of rows in place of those of answers, before the Backward of a chunk,
@@ -267,12 +289,23 @@ func (g *group) backward(saved expert.Saved, dy blas32.General) (dx blas32.Gener
 }
 
 // BackwardWeights computes the gradients of the parameters of a chunk after Backward, if Splits.
+// Those of runs are left to BackwardWeightsOfRuns, before or after it.
 func (s *Stage) BackwardWeights(p *Pass, chunk int) {
-	for _, piece := range s.pieces(p, chunk) {
-		piece.swapRun()
-		piece.group.split.BackwardWeights(p.saved[piece.saved])
-		piece.swapRun()
+	for _, of := range s.pieces(p, chunk) {
+		if of.run == nil {
+			p.weights(&of)
+		}
 	}
+}
+
+// BackwardWeightsOfRuns computes the gradients of the parameters of a chunk's runs.
+func (s *Stage) BackwardWeightsOfRuns(p *Pass, chunk int) { s.beside(s.runs(p, chunk), p.weights) }
+
+// weights computes the gradients of the parameters for a piece.
+func (p *Pass) weights(of *piece) {
+	of.swapRun()
+	of.group.split.BackwardWeights(p.saved[of.saved])
+	of.swapRun()
 }
 
 // lowered returns list less by to each.

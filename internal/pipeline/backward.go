@@ -17,7 +17,7 @@ type back struct {
 	danswers blas32.General
 	arrived  []blas32.General   // by chunk
 	computed [][]blas32.General // by chunk
-	weighed  int                // chunks of which the gradients of weights are computed
+	weighed  int                // chunks of which the gradients of the weights of runs are computed
 	drows    blas32.General     // those that have come back
 }
 
@@ -50,10 +50,7 @@ func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.Genera
 				b.weigh(ctx)
 			}
 		},
-		Weights: func(i int) {
-			l.inTurn(p, func() { l.timed(p, true, func() { l.Experts.BackwardWeights(&p.experts, i) }) })
-			b.weigh(ctx)
-		},
+		Weights: func(i int) { b.weights(ctx, i) },
 		Combine: b.combine,
 	})
 	if err = p.Balance.EndBackward(err); err == nil && p.Balance != nil {
@@ -80,7 +77,18 @@ func (l *Path) recut(ctx context.Context, p *Pass, of Kind) (chunks int, err err
 	return cut.Chunks(), p.Rows.Announce(ctx, cut, p.Handle)
 }
 
-// weigh notes that the gradients of the weights of a chunk are computed.
+// weights computes the gradients of the weights of a chunk: first those of runs, which go home while
+// the others are computed.
+func (b *back) weights(ctx context.Context, i int) {
+	of, p := b.Experts, b.p
+	if len(p.Balance.Runs()) > 0 {
+		b.inTurn(p, func() { b.timed(p, true, func() { of.BackwardWeightsOfRuns(&p.experts, i) }) })
+	}
+	b.weigh(ctx)
+	b.inTurn(p, func() { b.timed(p, true, func() { of.BackwardWeights(&p.experts, i) }) })
+}
+
+// weigh notes that the gradients of the weights of a chunk's runs are computed.
 func (b *back) weigh(ctx context.Context) {
 	if b.weighed++; b.weighed == len(b.arrived) {
 		b.p.Balance.Send(ctx)
