@@ -76,6 +76,7 @@ var allowed = map[string][]string{
 	"internal/routing":            {"alltoall", "collective", "router", "transport"},
 	"checkpoint":                  {".", "checkpoint/safetensors", "collective", "param", "transport"},
 	"checkpoint/safetensors":      {},
+	"models":                      {".", "checkpoint/safetensors", "expert", "param", "router"},
 	"switchyardtest":              {".", "transport", "transport/inproc", "transport/rendezvous"},
 	"bench":                       {"*"},
 	"examples":                    {"*"},
@@ -85,6 +86,7 @@ var allowed = map[string][]string{
 	"observe":                     {"*"},
 	"internal/roworder":           {"router"},
 	"internal/quality":            {"lsh"},
+	"internal/modelcheck":         {".", "checkpoint/safetensors", "models", "router", "transport", "transport/inproc"},
 }
 
 // TestImportsPointOneWay checks the code against this table; docs/design.md has the reasons.

@@ -24,6 +24,7 @@ import (
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/bench/layer"
 	"github.com/switchyard-moe/switchyard/bench/lsh"
+	"github.com/switchyard-moe/switchyard/bench/models"
 	"github.com/switchyard-moe/switchyard/bench/moments"
 	"github.com/switchyard-moe/switchyard/bench/network"
 	"github.com/switchyard-moe/switchyard/bench/overlap"
@@ -62,6 +63,7 @@ func commands() []command {
 		{"goldens", "check results against the vectors that other systems computed", goldens.Run},
 		{"layer", "time a layer's dispatch and combine, beside copy", layer.Run},
 		{"lsh", "train with and without compression on slow links, and weigh speed against loss", lsh.Run},
+		{"models", "check blocks of published models against the vectors of another library", models.Run},
 		{"moments", "train with moments of the optimizer in fewer bits, and weigh their bytes against loss", moments.Run},
 		{"network", "time the exchange algorithms on a cluster of namespaces, and hold Auto against them", network.Run},
 		{"overlap", "time a layer whose experts compute while rows travel, on slow links", overlap.Run},

@@ -1,0 +1,175 @@
+package models
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/switchyard-moe/switchyard/checkpoint/safetensors"
+)
+
+// The names of a checkpoint's files.
+const (
+	singleFile = "model.safetensors"
+	indexFile  = "model.safetensors.index.json"
+)
+
+// folder is the tensors of a checkpoint, in one file or in several.
+type folder struct {
+	dir   string
+	files map[string]*safetensors.File // by name
+	where map[string]string            // the file of each tensor
+}
+
+// openFolder opens all files of a checkpoint.
+func openFolder(dir string) (_ *folder, err error) {
+	f := &folder{dir: dir, files: map[string]*safetensors.File{}, where: map[string]string{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.close())
+		}
+	}()
+	if _, err := os.Stat(filepath.Join(dir, singleFile)); !errors.Is(err, fs.ErrNotExist) {
+		return f, f.open(singleFile)
+	}
+	index, err := safetensors.ReadIndex(filepath.Join(dir, indexFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return f, fmt.Errorf("models: %s holds neither %s nor %s", dir, singleFile, indexFile)
+	}
+	if err != nil {
+		return f, fmt.Errorf("models: %w", err)
+	}
+	for _, name := range index.Files() {
+		if err := f.open(name); err != nil {
+			return f, err
+		}
+	}
+	return f, f.matches(index)
+}
+
+// open opens one file and notes its tensors.
+func (f *folder) open(name string) error {
+	file, err := safetensors.Open(filepath.Join(f.dir, name))
+	if err != nil {
+		return fmt.Errorf("models: %w", err)
+	}
+	f.files[name] = file
+	for _, t := range file.Tensors() {
+		if other, ok := f.where[t.Name]; ok {
+			return fmt.Errorf("models: %s: tensor %q is in %s and in %s", f.dir, t.Name, other, name)
+		}
+		f.where[t.Name] = name
+	}
+	return nil
+}
+
+// matches returns an error if a tensor is not where the index says.
+func (f *folder) matches(index *safetensors.Index) error {
+	var faults []error
+	for name, file := range index.WeightMap {
+		if f.where[name] != file {
+			faults = append(faults, fmt.Errorf("models: %s: tensor %q is not in %s, where %s has it", f.dir, name, file, indexFile))
+		}
+	}
+	slices.SortFunc(faults, func(a, b error) int {
+		if a.Error() < b.Error() {
+			return -1
+		}
+		return 1
+	})
+	return errors.Join(faults[:min(len(faults), 5)]...)
+}
+
+func (f *folder) close() error {
+	var faults []error
+	for _, file := range f.files {
+		faults = append(faults, file.Close())
+	}
+	return errors.Join(faults...)
+}
+
+// lookup returns a tensor and its file.
+func (f *folder) lookup(name string) (*safetensors.File, safetensors.Tensor, error) {
+	file, ok := f.files[f.where[name]]
+	if !ok {
+		return nil, safetensors.Tensor{}, fmt.Errorf("models: %s: no tensor %q", f.dir, name)
+	}
+	t, _ := file.Lookup(name)
+	return file, t, nil
+}
+
+// check returns an error unless a tensor is there, of a shape and of a type that is read.
+func (f *folder) check(name string, shape []int) error {
+	_, t, err := f.lookup(name)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(t.Shape, shape) {
+		return fmt.Errorf("models: %s: tensor %q is %v, want %v by config.json", f.path(name), name, t.Shape, shape)
+	}
+	if width(t.DType) == 0 {
+		return fmt.Errorf("models: %s: tensor %q: %w: numbers of type %v", f.path(name), name, ErrUnsupported, t.DType)
+	}
+	return nil
+}
+
+// path is the file of a tensor.
+func (f *folder) path(name string) string { return filepath.Join(f.dir, f.where[name]) }
+
+// read returns elements [from, to) of a tensor.
+func (f *folder) read(name string, from, to int) ([]float32, error) {
+	file, t, err := f.lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	size := width(t.DType)
+	raw := make([]byte, (to-from)*size)
+	if err := file.ReadRange(name, raw, int64(from)*int64(size)); err != nil {
+		return nil, fmt.Errorf("models: %s: tensor %q: %w", f.path(name), name, err)
+	}
+	dst := make([]float32, to-from)
+	decode(dst, raw, t.DType)
+	return dst, nil
+}
+
+// width is the bytes of an element of a type that is read; 0 for others.
+func width(d safetensors.DType) int {
+	switch d {
+	case safetensors.F32:
+		return 4
+	case safetensors.BF16:
+		return 2
+	}
+	return 0
+}
+
+// decode widens the bytes of numbers of type d.
+func decode(dst []float32, raw []byte, d safetensors.DType) {
+	for i := range dst {
+		if d == safetensors.BF16 {
+			dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(raw[2*i:])) << 16)
+			continue
+		}
+		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+	}
+}
+
+// encode writes a number as type d, rounded to the nearest, ties to even.
+func encode(raw []byte, v float32, d safetensors.DType) {
+	bits := math.Float32bits(v)
+	if d != safetensors.BF16 {
+		binary.LittleEndian.PutUint32(raw, bits)
+		return
+	}
+	if v == v {
+		bits += 0x7fff + bits>>16&1
+	} else {
+		bits |= 1 << 22
+	}
+	binary.LittleEndian.PutUint16(raw, uint16(bits>>16))
+}
