@@ -21,6 +21,10 @@ func TestPipelines(t *testing.T) {
 		{"forward, one chunk", Pipeline{Chunks: 1}},
 		{"forward, four chunks", Pipeline{Chunks: 4}},
 		{"backward, two chunks, weights apart, two collectives in the background", Pipeline{Pass: Backward, Chunks: 2, Background: 2, SplitBackward: true}},
+		{"forward, sharded, one chunk", Pipeline{Chunks: 1, Sharded: true}},
+		{"forward, sharded, three chunks", Pipeline{Chunks: 3, Sharded: true}},
+		{"forward, sharded, three chunks, one stream", Pipeline{Chunks: 3, Sharded: true, OneStream: true}},
+		{"backward, sharded, two chunks, weights apart", Pipeline{Pass: Backward, Chunks: 2, SplitBackward: true, Sharded: true}},
 	} {
 		g := c.Graph()
 		require.NoError(t, g.Validate())

@@ -12,6 +12,9 @@ import (
 type Steps struct {
 	// Dispatch and Combine move the rows of a chunk to the experts and back.
 	Dispatch, Combine func(ctx context.Context, chunk int) error
+	// Gather gives the rows of a chunk to the ranks that its experts are cut over, and Scatter sums
+	// and returns what these have computed, if Config.Sharded.
+	Gather, Scatter func(ctx context.Context, chunk int) error
 	// Experts computes the answers to a chunk, or the gradients of its rows.
 	Experts func(chunk int)
 	// Weights computes the gradients of the weights for a chunk: of backward passes, if they are
@@ -34,13 +37,14 @@ type Kind struct {
 }
 
 // Run runs a pass in chunks: one step after the other if nothing is to overlap, else with the
-// exchanges on a goroutine of their own, all dispatches before all combines, and the rest on this
-// one. The first error ends it.
+// exchanges on a goroutine of their own, all dispatches before all combines, what sharded experts
+// exchange within a node on another, and the rest on this one. The first error ends it.
 func (s *Stage) Run(ctx context.Context, of Kind, chunks int, do Steps) error {
 	tuner, observe := s.cfg.Tuner, *s.observe.Load()
 	p := schedule.Pipeline{
 		Pass: of.Pass, Chunks: chunks, Background: s.background(of),
 		SplitBackward: s.cfg.SplitBackward && of.Pass == schedule.Backward,
+		Sharded:       s.cfg.Sharded, OneStream: s.cfg.OneStream,
 	}
 	timing := tuner != nil && of.Train && of.Alone && tuner.Timing()
 	overlapsWeights := p.SplitBackward && tuner != nil && tuner.OverlapsWeights()
@@ -79,12 +83,26 @@ func (s *Stage) inTurn(ctx context.Context, split bool, do *Steps) error {
 	if err := s.exchange(ctx, do.Dispatch, 0); err != nil {
 		return err
 	}
+	if err := s.within(ctx, do.Gather); err != nil {
+		return err
+	}
 	do.Shared()
 	do.Experts(0)
 	if split {
 		do.Weights(0)
 	}
+	if err := s.within(ctx, do.Scatter); err != nil {
+		return err
+	}
 	return s.exchange(ctx, do.Combine, 0)
+}
+
+// within moves the rows of the only chunk within the node, if experts are sharded.
+func (s *Stage) within(ctx context.Context, move func(context.Context, int) error) error {
+	if !s.cfg.Sharded {
+		return nil
+	}
+	return s.exchange(ctx, move, 0)
 }
 
 // task runs one task of a pass's graph.
@@ -94,6 +112,10 @@ func (s *Stage) task(ctx context.Context, t *schedule.Task, do *Steps) error {
 		return s.exchange(ctx, do.Dispatch, t.Chunk)
 	case schedule.Combine:
 		return s.exchange(ctx, do.Combine, t.Chunk)
+	case schedule.Gather:
+		return s.exchange(ctx, do.Gather, t.Chunk)
+	case schedule.Scatter:
+		return s.exchange(ctx, do.Scatter, t.Chunk)
 	case schedule.GradReduce:
 		if err := s.cfg.Background.Run(ctx); err != nil {
 			return errtext.Errorf("switchyard: Overlap.Background: %w", err)

@@ -29,6 +29,9 @@ type Config struct {
 	// SplitBackward says that experts compute the gradients of their weights apart from those of
 	// their rows, by Steps.Weights.
 	SplitBackward bool
+	// Sharded says that experts are cut over the ranks of a node, which exchange rows and answers by
+	// Steps.Gather and Steps.Scatter; OneStream that these take turns with other exchanges.
+	Sharded, OneStream bool
 	// Observe is given the timeline of each pass; nil means nobody.
 	Observe Observer
 	// Exchanging counts the nanoseconds in which rows are exchanged.

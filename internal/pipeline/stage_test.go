@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -41,6 +42,8 @@ func (l *log) do() Steps {
 	return Steps{
 		Dispatch: func(_ context.Context, i int) error { return l.add("dispatch", i) },
 		Combine:  func(_ context.Context, i int) error { return l.add("combine", i) },
+		Gather:   func(_ context.Context, i int) error { return l.add("gather", i) },
+		Scatter:  func(_ context.Context, i int) error { return l.add("scatter", i) },
 		Experts:  func(i int) { l.add("experts", i) },
 		Weights:  func(i int) { l.add("weights", i) },
 		Shared:   func() { l.add("shared", 0) },
@@ -97,6 +100,40 @@ func TestOneChunkRunsInTurn(t *testing.T) {
 		}
 		require.Equal(t, want, backward.steps)
 		require.Positive(t, s.cfg.Exchanging.Load())
+	}
+}
+
+// TestShardedChunks: each chunk is gathered after its dispatch and scattered before its combine, as
+// one chunk in turn and as a graph of three, and an error of either ends the pass.
+func TestShardedChunks(t *testing.T) {
+	s := newStage(Config{Most: 3, Sharded: true})
+	var one log
+	require.NoError(t, s.Run(t.Context(), kind(schedule.Forward), 1, one.do()))
+	require.Equal(t, []string{"dispatch 0", "gather 0", "shared 0", "experts 0", "scatter 0", "combine 0"}, one.steps)
+	for _, stream := range []bool{false, true} {
+		s := newStage(Config{Most: 3, Sharded: true, OneStream: stream})
+		var l log
+		var seen schedule.Timeline
+		s.Observe(func(_ schedule.Pass, line schedule.Timeline) { seen = line })
+		require.NoError(t, s.Run(t.Context(), kind(schedule.Forward), 3, l.do()))
+		require.Len(t, l.steps, 16)
+		for i := range 3 {
+			last := -1
+			for _, step := range []string{"dispatch", "gather", "experts", "scatter", "combine"} {
+				at := slices.Index(l.steps, fmt.Sprint(step, " ", i))
+				require.Greater(t, at, last, "%s of chunk %d in %v", step, i, l.steps)
+				last = at
+			}
+		}
+		want := schedule.Pipeline{Chunks: 3, Sharded: true, OneStream: stream}.Graph()
+		require.Equal(t, want.String(), seen.Graph.String())
+	}
+	for _, chunks := range []int{1, 3} {
+		for _, step := range []string{"gather 0", "scatter 0"} {
+			l := log{fail: step}
+			require.ErrorIs(t, s.Run(t.Context(), kind(schedule.Backward), chunks, l.do()), errBroken)
+			require.NotContains(t, l.steps, "combine 0")
+		}
 	}
 }
 

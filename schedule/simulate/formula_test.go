@@ -98,3 +98,37 @@ func TestFormulaIsABoundForUnequalTimes(t *testing.T) {
 		require.LessOrEqual(t, got, most*1.2)
 	})
 }
+
+// TestPipelineIsTheSimulatedGraph: what a layer with sharded experts runs takes as long as the graph
+// that the planner costs, for any costs and degree, with links within and between nodes at once and
+// one at a time.
+func TestPipelineIsTheSimulatedGraph(t *testing.T) {
+	random := seeded(5)
+	differ := 0
+	for range 2000 {
+		degree, costs := 1+random.IntN(8), schedule.Costs{}
+		layer := Layer{}
+		for _, op := range []schedule.Op{schedule.Dispatch, schedule.Gather, schedule.Expert, schedule.Scatter, schedule.Combine} {
+			costs[op] = schedule.Linear{Alpha: random.Float64() / 8, Beta: random.Float64()}
+			layer[op] = schedule.Work{Starts: 1, Size: 4}
+		}
+		var times [2]float64
+		for i, one := range []bool{false, true} {
+			plan := Plan{Options: Options{OneStream: one}, ForwardDegrees: []int{degree}}
+			simulated := schedule.Simulate(BuildForward([]Layer{layer}, &plan), &costs)
+			runs := schedule.Pipeline{Chunks: degree, Sharded: true, OneStream: one}.Graph()
+			for k := range runs.Tasks {
+				task := &runs.Tasks[k]
+				task.Work = cut(layer[task.Op], degree, 1) // none for the shared expert, which the layer lacks
+			}
+			line := schedule.Simulate(runs, &costs)
+			times[i] = line.Makespan()
+			require.InDelta(t, simulated.Makespan(), times[i], 1e-9, "degree %d, one stream %v", degree, one)
+		}
+		require.LessOrEqual(t, times[0], times[1]+1e-9)
+		if times[1] > 1.01*times[0] {
+			differ++
+		}
+	}
+	require.Greater(t, differ, 500, "cases in which both links at once are faster")
+}
