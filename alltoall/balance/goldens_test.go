@@ -16,7 +16,11 @@ func TestPlansStay(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 5))
 	var problems []*balance.Problem
 	for range 200 {
-		problems = append(problems, balancetest.Random(r))
+		p := balancetest.Random(r)
+		for i := range p.Loads.Rows { // in integers, which are the same on all machines
+			p.Loads.Rows[i] = int32(r.IntN(200) / (1 + r.IntN(1+i/8)))
+		}
+		problems = append(problems, p)
 	}
 	popular := func(e, leaf int) int32 { return int32(3000/(e+3) + (leaf*7+e*3)%5) }
 	for _, ranks := range []int{4, 8, 64} {
@@ -34,7 +38,7 @@ func TestPlansStay(t *testing.T) {
 		}
 	}
 	require.Equal(t, map[string]uint64{
-		"plain": 0x3203c372213300a, "spill": 0xea9e4dd76474d504, "exact": 0x3f938b445cc8b1a6, "threshold": 0x39ba47f8af2974de,
-		"copies": 0x122627c1223e6a6e, "makespan": 0xcc297fdd5cc30670, "gated": 0xada27d0fdf82730c,
+		"plain": 0x3203c372213300a, "spill": 0x19bb2a1a7d9b18c2, "exact": 0x5b46a55be48a8c36, "threshold": 0x2eb944fd82aec2e0,
+		"copies": 0xd863569d4bdca96d, "makespan": 0x7eaa391f1f8066ca, "gated": 0xa150d4818701b16a,
 	}, got)
 }

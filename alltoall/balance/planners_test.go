@@ -134,6 +134,17 @@ func TestMakespanGoesByRates(t *testing.T) {
 	require.InEpsilon(t, 3, float64(q.Rows[0])/float64(q.Rows[2]), 0.1)
 }
 
+// TestMakespanCountsLeaves: a rank whose experts have few rows in many leaves takes fewer rows
+// more.
+func TestMakespanCountsLeaves(t *testing.T) {
+	p := uniform(2, 64, 8, func(e, _ int) int32 { return []int32{0, 0, 0, 100, 1, 1, 1, 1}[e] })
+	p.Costs.Leaf = 10
+	var q balance.Prediction
+	q.Fill(p, (&balance.Makespan{}).Plan(p))
+	require.Less(t, balance.MaxOverMean(q.Time), 1.02)
+	require.InDelta(t, 4608, q.Rows[0]-q.Rows[1], 300, "rank 1 has 512 leaves before, and takes 38")
+}
+
 // TestMakespanStaysOnTheNode where that has room, and leaves it where it has not.
 func TestMakespanStaysOnTheNode(t *testing.T) {
 	rows := []int32{200, 100, 150, 150}

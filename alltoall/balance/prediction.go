@@ -11,9 +11,9 @@ import (
 // Prediction is what every rank has to do by an allocation, and how long it takes by the costs of
 // the problem. Its zero value is ready for [Prediction.Fill], which uses its memory again.
 //
-// A rank takes the time to compute its rows and, for its links within the node and to other nodes
-// each, that of the larger of the rows that leave and those that arrive, and of the parameters and
-// gradients both ways.
+// A rank takes the time to compute its rows, and the leaves in which they are, and, for its links
+// within the node and to other nodes each, that of the larger of the rows that leave and those that
+// arrive, and of the parameters and gradients both ways.
 type Prediction struct {
 	// Rows is the number of rows that each rank computes, and Time the picoseconds that it takes.
 	Rows, Time []int64
@@ -26,6 +26,8 @@ type Prediction struct {
 	problem *Problem
 	home    []int32 // the rank of each expert
 	total   []int64 // the rows of each expert
+	filled  []int64 // the leaves of each expert that have rows, if those cost anything
+	busy    []int64 // the leaves with rows that each rank computes, of all experts
 	first   []int   // the first leaf of each rank, and at the end the number of all
 	flows   []flow  // of each rank: within its node, and to others
 	leaf    []int64 // the rows of each leaf for one home
@@ -83,6 +85,7 @@ func (q *Prediction) reset(p *Problem) {
 	q.problem, q.Copies, q.Moved, q.Bytes = p, 0, 0, 0
 	q.Rows, q.Time = zeros(q.Rows, ranks), zeros(q.Time, ranks)
 	q.flows, q.total = zeros(q.flows, 2*ranks), zeros(q.total, experts)
+	q.busy, q.filled = zeros(q.busy, ranks), zeros(q.filled, experts)
 	q.home, q.first = q.home[:0], append(q.first[:0], 0)
 	for r := range ranks {
 		for range place.Count(r) {
@@ -101,8 +104,11 @@ func (q *Prediction) addHome(home int) {
 	q.leaf = zeros(q.leaf, leaves)
 	begin, end := q.problem.Loads.Placement.Of(home)
 	for e := begin; e < end; e++ {
-		q.total[e] = addRows(q.leaf, q.problem.Loads.Rows[e*leaves:(e+1)*leaves])
+		rows := q.problem.Loads.Rows[e*leaves : (e+1)*leaves]
+		q.total[e] = addRows(q.leaf, rows)
+		q.filled[e] = q.leavesOf(rows)
 		q.Rows[home] += q.total[e]
+		q.busy[home] += q.filled[e]
 	}
 	at, arrive := 0, q.flows[2*home:2*home+2]
 	for s, end := range q.first[1:] {
@@ -116,6 +122,19 @@ func (q *Prediction) addHome(home int) {
 			arrive[class].arrive += n
 		}
 	}
+}
+
+// leavesOf is how many of some leaves have rows, or 0 if that costs nothing.
+func (q *Prediction) leavesOf(rows []int32) (n int64) {
+	if q.problem.Costs.Leaf == 0 {
+		return 0
+	}
+	for _, r := range rows {
+		if r > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // addRows adds counts to numbers as many, and returns the sum of the counts.
@@ -140,6 +159,9 @@ func (q *Prediction) move(r alltoall.Run, sign int64) {
 		q.reroute(s, home, r.Rank, sign*sum(rows[at:end]))
 		at = end
 	}
+	filled := sign * q.leavesOf(rows[r.First:r.End])
+	q.busy[home] -= filled
+	q.busy[r.Rank] += filled
 	c := &q.problem.Costs
 	bytes := sign * (c.Params + c.Gradient*int64(nodes(r.First, r.End)))
 	class := q.class(home, r.Rank)
@@ -189,7 +211,7 @@ func (q *Prediction) perByte(class int) int64 {
 func (q *Prediction) retime() {
 	c := &q.problem.Costs
 	for r := range q.Time {
-		t := times(c.Row[r], q.Rows[r])
+		t := times(c.Row[r], q.Rows[r]+c.Leaf*q.busy[r])
 		for class := range 2 {
 			f := &q.flows[2*r+class]
 			t += times(q.perByte(class), times(c.RowBytes, max(f.leave, f.arrive))+f.moved)

@@ -26,6 +26,7 @@ func slow(p *balance.Problem, a alltoall.Allocation) (rows, time []int64) {
 	}
 	home := homes(l)
 	source := sources(l)
+	filled := make([]int64, ranks)
 	for e, h := range home {
 		for leaf := range leaves {
 			at, n := h, int64(l.Rows[e*leaves+leaf])
@@ -35,6 +36,7 @@ func slow(p *balance.Problem, a alltoall.Allocation) (rows, time []int64) {
 				}
 			}
 			rows[at] += n
+			filled[at] += min(n, 1)
 			if s := source[leaf]; s != at {
 				leave[s][class(s, at)] += n
 				arrive[at][class(s, at)] += n
@@ -49,7 +51,7 @@ func slow(p *balance.Problem, a alltoall.Allocation) (rows, time []int64) {
 		}
 	}
 	for r := range time {
-		time[r] = p.Costs.Row[r] * rows[r]
+		time[r] = p.Costs.Row[r] * (rows[r] + p.Costs.Leaf*filled[r])
 		for c, cost := range []int64{p.Costs.Within, p.Costs.Between} {
 			time[r] += cost * (p.Costs.RowBytes*max(leave[r][c], arrive[r][c]) + moved[r][c])
 		}
@@ -138,6 +140,10 @@ func TestPredictionByHand(t *testing.T) {
 	require.Equal(t, []int64{20*100 + 2*1500, 20*200 + 2*1500}, q.Time)
 	require.Equal(t, int64(20), q.Moved)
 	require.Equal(t, int64(1500), q.Bytes)
+	p.Costs.Leaf, p.Loads.Rows[3] = 3, 0
+	q.Fill(p, alltoall.Allocation{{Expert: 0, Rank: 0, First: 0, End: 2}, {Expert: 0, Rank: 1, First: 2, End: 4}})
+	require.Equal(t, []int64{(20+2*3)*100 + 2*1500, (10+3)*200 + 2*1500}, q.Time)
+	p.Costs.Leaf, p.Loads.Rows[3] = 0, 10
 	p.Node = []int{0, 1}
 	require.Equal(t, int64(40*100+3*8*20), balance.Finish(p, nil))
 	require.Equal(t, 1.0, balance.MaxOverMean([]int64{0, 0}))
@@ -152,6 +158,7 @@ func TestProblemValidate(t *testing.T) {
 		"does not begin at expert 0":                 func(p *balance.Problem) { p.Loads.Placement.First[0] = 1 },
 		"Costs.Row of 3 ranks, want 4":               func(p *balance.Problem) { p.Costs.Row = p.Costs.Row[1:] },
 		"Costs.Row[2] is -1, want 0 to 109951162777": func(p *balance.Problem) { p.Costs.Row[2] = -1 },
+		"Costs.Leaf is -1, want 0 to 1048576":        func(p *balance.Problem) { p.Costs.Leaf = -1 },
 		"Costs.RowBytes is":                          func(p *balance.Problem) { p.Costs.RowBytes = 1<<40 + 1 },
 		"Costs.Params is -5":                         func(p *balance.Problem) { p.Costs.Params = -5 },
 		"Costs.Gradient is -5":                       func(p *balance.Problem) { p.Costs.Gradient = -5 },

@@ -26,6 +26,9 @@ type Problem struct {
 type Costs struct {
 	// Row is the picoseconds in which each rank computes a row.
 	Row []int64
+	// Leaf is how many rows more a leaf of an expert costs, if it has any: in training the gradient
+	// of a leaf goes over all parameters of the expert, however few its rows are.
+	Leaf int64
 	// RowBytes is the bytes of a row on all its trips between a rank and another: there and back,
 	// and in training the gradients as well.
 	RowBytes int64
@@ -41,6 +44,9 @@ type Costs struct {
 // maxCost bounds every cost, so that a sum of many is an int64.
 const maxCost = 1 << 40
 
+// maxLeaf bounds Costs.Leaf.
+const maxLeaf = 1 << 20
+
 // Validate reports every fault of costs for a number of ranks.
 func (c *Costs) Validate(ranks int) error {
 	var faults []error
@@ -54,6 +60,9 @@ func (c *Costs) Validate(ranks int) error {
 	}
 	for r, v := range c.Row {
 		check(fmt.Sprintf("Row[%d]", r), v)
+	}
+	if c.Leaf < 0 || c.Leaf > maxLeaf {
+		faults = append(faults, fmt.Errorf("balance: Costs.Leaf is %d, want 0 to %d", c.Leaf, maxLeaf))
 	}
 	check("RowBytes", c.RowBytes)
 	check("Params", c.Params)

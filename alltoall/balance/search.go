@@ -186,11 +186,20 @@ func (s *search) rowOnLink() int64 {
 	return times(s.costs.RowBytes, s.costs.Within)
 }
 
+// row is the time that a rank computes a row of an expert, with its part of what leaves cost.
+func (s *search) row(rank, e int) int64 {
+	d, row := &s.draft, s.costs.Row[rank]
+	if s.costs.Leaf == 0 || d.total[e] == 0 {
+		return row
+	}
+	return row + portion(times(row, s.costs.Leaf), d.filled[e], d.total[e])
+}
+
 // gain is the time that a home has less to do for each row of an expert that it gives away: its
 // computing, and its share of the link if more rows arrive at the home than leave it.
 func (s *search) gain(home, e int) int64 {
 	d := &s.draft
-	gain := s.costs.Row[home]
+	gain := s.row(home, e)
 	in, out := d.flows[2*home].arrive+d.flows[2*home+1].arrive, d.flows[2*home].leave+d.flows[2*home+1].leave
 	if in > out {
 		gain += portion(s.rowOnLink(), d.total[e]-d.own(e, home), d.total[e])
@@ -220,7 +229,7 @@ func (s *search) wanted(home, e, to int, deadline int64) int64 {
 // limit of rows though cuts are not exact.
 func (s *search) able(home, e, to int, deadline int64) int64 {
 	spare := deadline - s.time[to] - s.moving(home, to)
-	own, row := s.draft.own(e, to), max(s.costs.Row[to], 1)
+	own, row := s.draft.own(e, to), max(s.row(to, e), 1)
 	n := spare / row
 	if n > own {
 		n = own + (spare-own*row)/(row+s.rowOnLink())
@@ -233,7 +242,7 @@ func (s *search) able(home, e, to int, deadline int64) int64 {
 
 // taking is the time that a helper needs for rows of an expert, without its parameters.
 func (s *search) taking(e, to int, rows int64) int64 {
-	return times(s.costs.Row[to], rows) + times(s.rowOnLink(), max(rows-s.draft.own(e, to), 0))
+	return times(s.row(to, e), rows) + times(s.rowOnLink(), max(rows-s.draft.own(e, to), 0))
 }
 
 // largestLeaf is the rows of the leaf of an expert that has the most.

@@ -11,6 +11,7 @@ import (
 	alloc "github.com/switchyard-moe/switchyard/alltoall/balance"
 	"github.com/switchyard-moe/switchyard/bench/internal/harness"
 	"github.com/switchyard-moe/switchyard/bench/internal/workload"
+	"github.com/switchyard-moe/switchyard/internal/balancing"
 )
 
 // row is one planner under one load at one rate, and a line of the JSON file.
@@ -135,7 +136,7 @@ func (o *options) batch(load *workload.Load, step int) *alltoall.Loads {
 func (o *options) problem(l *alltoall.Loads, rate int) *alloc.Problem {
 	matrix := int64(o.Dim) * int64(o.Hidden)
 	p := &alloc.Problem{Loads: l, Limits: o.limits(), Costs: alloc.Costs{
-		RowBytes: 4 * 4 * int64(o.Dim), Params: 3 * 4 * matrix, Gradient: 3 * 4 * matrix, Within: 8_000_000 / int64(rate),
+		Leaf: balancing.LeafRows, RowBytes: 4 * 4 * int64(o.Dim), Params: 3 * 4 * matrix, Gradient: 3 * 4 * matrix, Within: 8_000_000 / int64(rate),
 	}}
 	for range o.Ranks {
 		p.Costs.Row = append(p.Costs.Row, 18*matrix*1000/int64(o.Gflops))

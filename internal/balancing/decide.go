@@ -36,6 +36,9 @@ func newDecider(how balance.Config, x alltoall.Config, l links.Links, bytes int6
 		}
 	}
 	d.costs[index(true)].Gradient = bytes
+	if bytes > 0 {
+		d.costs[index(true)].Leaf = LeafRows
+	}
 	return d
 }
 
@@ -48,7 +51,7 @@ func (d *decider) decide(l *alltoall.Loads, train, gradients bool) (a alltoall.A
 	p.Loads = l
 	known := d.price(l.RowTime, train)
 	if !gradients {
-		p.Costs.Gradient = 0
+		p.Costs.Gradient, p.Costs.Leaf = 0, 0
 	}
 	asked := known || d.always
 	if asked {
@@ -65,7 +68,7 @@ func (d *decider) decide(l *alltoall.Loads, train, gradients bool) (a alltoall.A
 }
 
 // price sets the costs of a pass, by the times that ranks take for a row, and reports whether all
-// are known. Where one is not all rows cost the same, and links nothing.
+// are known. Where one is not all rows cost the same, and links and leaves nothing.
 func (d *decider) price(rowTime []int64, train bool) (known bool) {
 	row := d.problem.Costs.Row[:0]
 	known = !slices.Contains(rowTime, 0)
@@ -78,7 +81,7 @@ func (d *decider) price(rowTime []int64, train bool) (known bool) {
 	d.problem.Costs = d.costs[index(train)]
 	d.problem.Costs.Row = row
 	if !known {
-		d.problem.Costs.Within, d.problem.Costs.Between = 0, 0
+		d.problem.Costs.Within, d.problem.Costs.Between, d.problem.Costs.Leaf = 0, 0, 0
 	}
 	return known
 }

@@ -11,7 +11,8 @@ import (
 )
 
 // TestStayed: what limits keep at home is counted: here half of 400 rows of four experts should be
-// computed by another rank.
+// computed by another rank. Under a limit of rows they are a leaf less, as cuts are not exact; with
+// Auto nothing is planned before times are known.
 func TestStayed(t *testing.T) {
 	const leaves = 20
 	loads := &alltoall.Loads{Placement: alltoall.Even(8, 2), Leaves: []int{leaves / 2, leaves / 2}, RowTime: []int64{0, 0}}
@@ -29,8 +30,8 @@ func TestStayed(t *testing.T) {
 		"slots":     {balance.Config{Slots: 1}, 0, 100, 100},
 		"bytes":     {balance.Config{Slots: 4, MaxBytes: 3*1000 + 1}, 0, 100, 100},
 		"no slot":   {balance.Config{MaxBytes: 1}, 0, 0, 200},
-		"rows":      {balance.Config{Slots: 4}, 150, 145, 55},                   // a leaf less, as cuts are not exact
-		"off":       {balance.Config{When: balance.Auto, MaxBytes: 1}, 0, 0, 0}, // as nothing is known yet
+		"rows":      {balance.Config{Slots: 4}, 150, 145, 55},
+		"off":       {balance.Config{When: balance.Auto, MaxBytes: 1}, 0, 0, 0},
 	} {
 		if c.how.When == balance.Never {
 			c.how.When = balance.Always

@@ -30,7 +30,7 @@ type Pass struct {
 	back, home transfer // of gradients, from other ranks and to them
 
 	nanos    int64 // in which experts computed
-	computed int   // rows
+	computed int   // rows, and LeafRows for each leaf that is trained
 	wentBack bool
 }
 

@@ -389,7 +389,7 @@ func TestNothingIsSharedOut(t *testing.T) {
 	require.Zero(t, p.Stats())
 	require.NoError(t, p.Failed())
 	p.Computed(1)
-	p.Count(1)
+	p.Count([]int{1})
 	require.NoError(t, p.EndForward(nil))
 	p.Back(t.Context())
 	p.Send(t.Context())
@@ -421,6 +421,11 @@ func TestRowTime(t *testing.T) {
 		require.EqualValues(t, 10, of(false))
 		for range 100 {
 			run(true, true, 100, 100)
+		}
+		for train, want := range map[bool]int{true: 6 + 3*LeafRows, false: 6} {
+			p := n.stage.Begin(1, train)
+			p.Count([]int{0, 2, 2, 3, 6, 6})
+			require.Equal(t, want, p.computed)
 		}
 		require.InDelta(t, 1000, of(true), 10)
 		return nil

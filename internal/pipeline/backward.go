@@ -77,8 +77,8 @@ func (l *Path) recut(ctx context.Context, p *Pass, of Kind) (chunks int, err err
 	return cut.Chunks(), p.Rows.Announce(ctx, cut, p.Handle)
 }
 
-// weights computes the gradients of the weights of a chunk: first those of runs, which go home while
-// the others are computed.
+// weights computes the gradients of the weights of a chunk: first those of runs, which go home
+// while the others are computed.
 func (b *back) weights(ctx context.Context, i int) {
 	of, p := b.Experts, b.p
 	if len(p.Balance.Runs()) > 0 {

@@ -159,7 +159,7 @@ func (l *Path) begin(ctx context.Context, p *Pass, firstLeaf int) error {
 	if p.Balance == nil {
 		return nil
 	}
-	p.Balance.Count(p.Handle.Plan().Received())
+	p.Balance.Count(p.Handle.Plan().Ends)
 	p.Balance.Start(ctx, p.Handle.Allocation(), firstLeaf)
 	var err error
 	l.Turn.Do(func() { err = l.Experts.Share(&p.experts, p.Balance.Runs()) })

@@ -55,7 +55,7 @@ func Random(r *rand.Rand) *balance.Problem {
 		p.Costs.Row[i] = 1 + draw(1000)
 	}
 	p.Costs.RowBytes, p.Costs.Params, p.Costs.Gradient = draw(100), draw(1000), draw(1000)
-	p.Costs.Within, p.Costs.Between = draw(10), draw(100)
+	p.Costs.Within, p.Costs.Between, p.Costs.Leaf = draw(10), draw(100), draw(20)
 	if r.IntN(2) == 0 {
 		for i := range ranks {
 			p.Node = append(p.Node, i/2)
