@@ -41,6 +41,26 @@ func ExampleSwiGLU() {
 	// w_down [3 16 4]
 }
 
+// The second half of an expert: what it answers is added to what the first half does.
+func ExampleShardable() {
+	var whole expert.Shardable = expert.SwiGLU{Hidden: 16}
+	half, err := whole.Shard(1, 2)
+	if err != nil {
+		panic(err)
+	}
+	experts, err := half.New(expert.Shape{Dim: 4, Count: 3})
+	if err != nil {
+		panic(err)
+	}
+	for _, t := range experts.Params().Tensors() {
+		fmt.Println(t.Name, t.Shape)
+	}
+	// Output:
+	// w_gate [3 4 8]
+	// w_up [3 4 8]
+	// w_down [3 8 4]
+}
+
 // Experts that answer with what they get: what remains of a layer is the exchange.
 func ExampleIdentity() {
 	experts, err := expert.Identity{}.New(expert.Shape{Dim: 2, Count: 1})
