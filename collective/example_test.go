@@ -142,3 +142,22 @@ func ExampleComm_SetNodes() {
 	fmt.Println(sums)
 	// Output: [6 6 6 6]
 }
+
+// Two ranks add up one number for rank 0, and two for rank 1.
+func ExampleComm_ReduceScatterV() {
+	sums := make([][]float32, 2)
+	var ranks sync.WaitGroup
+	for r, t := range inproc.New(2) {
+		ranks.Go(func() {
+			defer t.Close()
+			sum, err := collective.New(t).ReduceScatterV(context.Background(), [][]float32{{1}, {float32(r), 5}})
+			if err != nil {
+				panic(err)
+			}
+			sums[r] = sum
+		})
+	}
+	ranks.Wait()
+	fmt.Println(sums)
+	// Output: [[2] [1 10]]
+}

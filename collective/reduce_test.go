@@ -60,6 +60,48 @@ func TestReduceScatterAndAllReduce(t *testing.T) {
 	})
 }
 
+// TestReduceScatterV: each rank gets the sum of the vectors for it, in the bits of the tree over
+// ranks, and the vectors for others stay.
+func TestReduceScatterV(t *testing.T) {
+	random := seeded(t)
+	onRanks(t, func(t *testing.T, n int) {
+		parts, want := make([][][]float32, n), make([][]float32, n) // by sender and receiver; by receiver
+		for to := range n {
+			length := []int{0, 1, 17, 40_003}[random.IntN(4)]
+			all := vectors(random, n, length)
+			for from, v := range all {
+				parts[from] = append(parts[from], v)
+			}
+			want[to] = slices.Clone(serial(all, length))
+		}
+		allSucceed(t, n, func(ctx context.Context, c *collective.Comm) error {
+			me := c.Rank()
+			for range 2 {
+				own := make([][]float32, n)
+				for r, part := range parts[me] {
+					own[r] = slices.Clone(part)
+				}
+				sum, err := c.ReduceScatterV(ctx, own)
+				if err != nil {
+					return err
+				}
+				if err := sameBits(sum, want[me]); err != nil {
+					return err
+				}
+				own[me] = parts[me][me]
+				for r, part := range own {
+					if err := sameBits(part, parts[me][r]); err != nil {
+						return fmt.Errorf("what was for rank %d: %w", r, err)
+					}
+				}
+			}
+			return nil
+		})
+	})
+	_, err := collective.New(inproc.New(1)[0]).ReduceScatterV(t.Context(), nil)
+	require.ErrorContains(t, err, "0 vectors for 1 ranks")
+}
+
 // treeCase is some leaves and how they are spread over ranks.
 type treeCase struct {
 	lengths []int
