@@ -15,6 +15,9 @@ var kinds = map[string]expert.Expert{
 	"ffn no bias":  expert.FFN{Hidden: 5, Activation: expert.GELU, NoBias: true},
 	"swiglu":       expert.SwiGLU{Hidden: 13},
 	"swiglu three": expert.SwiGLU{Hidden: 13, Workers: 3},
+	"glu":          expert.GLU{Hidden: 67},
+	"glu biases":   expert.GLU{Hidden: 13, Alpha: 1.702, Shift: 1, Limit: 0.75, Biases: true},
+	"glu limit":    expert.GLU{Hidden: 13, Limit: 0.25, LimitAct: true, OutputGate: true},
 }
 
 func TestConformance(t *testing.T) {

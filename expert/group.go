@@ -45,7 +45,7 @@ type pass struct {
 	rows   Rows
 	y      mat.Buffer
 	dx     mat.Buffer // if it is held
-	kept   [3]mat.Buffer
+	kept   [4]mat.Buffer
 }
 
 // state is how far a pass has come.

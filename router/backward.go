@@ -72,7 +72,7 @@ func (g *tokenChoice) backwardGroup(group int, c *choices, grad Gradient, from s
 		for _, l := range losses {
 			l.term.tokenGrad(d, v, t, scale*l.coefficient)
 		}
-		if g.renorm == RenormalizeBeforeDrop && !normalizeBackward(d.weights, c.raw[t*c.k:(t+1)*c.k]) {
+		if g.renorm == RenormalizeBeforeDrop && !normalizeBackward(d.weights, c.raw[t*c.k:(t+1)*c.k], g.epsilon) {
 			g.tinyBackward(d.logits, d.weights, c.token(t), nil)
 		}
 		g.scoring.backward(d.logits, d.weights, d.shares, c.token(t))
@@ -107,7 +107,7 @@ func (g *tokenChoice) backwardDrop(draw, dlogits []float32, c *choices, t int, d
 	if g.renorm != RenormalizeAfterDrop {
 		return
 	}
-	if !normalizeBackward(draw, c.mid[a:b]) {
+	if !normalizeBackward(draw, c.mid[a:b], g.epsilon) {
 		g.tinyBackward(dlogits, draw, c.token(t), c.entry[a:b])
 	}
 	for j, entry := range c.entry[a:b] {

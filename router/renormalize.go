@@ -55,10 +55,10 @@ func (r Renormalize) resolve(s scoring, k int) Renormalize {
 // holds for any logit.
 const tinySum = 1e-12
 
-// normalize fills dst with w divided by its sum, or leaves it and returns false if the sum is below
-// tinySum. dst may be w.
-func normalize(dst, w []float32) bool {
-	total := sum(w)
+// normalize fills dst with w divided by its sum plus epsilon, or leaves it and returns false if
+// that is below tinySum. dst may be w.
+func normalize(dst, w []float32, epsilon float64) bool {
+	total := sum(w) + epsilon
 	if total < tinySum {
 		return false
 	}
@@ -71,8 +71,8 @@ func normalize(dst, w []float32) bool {
 
 // normalizeBackward turns d, the gradient with respect to the result of normalize of w, into the
 // one with respect to w, or leaves it and returns false if normalize does.
-func normalizeBackward(d, w []float32) bool {
-	total := sum(w)
+func normalizeBackward(d, w []float32, epsilon float64) bool {
+	total := sum(w) + epsilon
 	if total < tinySum {
 		return false
 	}

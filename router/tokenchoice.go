@@ -37,6 +37,7 @@ type tokenChoice struct {
 	capacity   Capacity
 	factor     float64
 	scale      float32
+	epsilon    float64   // added to the sum by which weights are divided
 	bias       *bias     // of the choice, or nil
 	balancing  balancing // by which the bias moves, or nil
 	tally      []int64
@@ -159,7 +160,7 @@ func (g *tokenChoice) choose(c *choices) {
 // normalize divides the weights of token t by their sum. Choices that kept, if it is not nil,
 // says are in no expert have none.
 func (g *tokenChoice) normalize(w []float32, c *choices, t int, kept []int32) {
-	if !normalize(w, w) {
+	if !normalize(w, w, g.epsilon) {
 		tinyShares(w, g.scoring.rate(), c.token(t), kept)
 	}
 }

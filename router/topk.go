@@ -25,11 +25,17 @@ type TopK struct {
 	Score Score
 	// Renormalize says when a token's weights are divided by their sum.
 	Renormalize Renormalize
+	// Epsilon is added to the sum by which weights are divided. (LFM2: 1e-6. That of most models is
+	// too small for a float32 to show.)
+	Epsilon float32
+	// LogitBias adds a trained number to the logits of each expert: the tensor "gate_bias", which
+	// begins at 0. (gpt-oss.)
+	LogitBias bool
 	// Scale multiplies all weights; 0 stands for 1. (DeepSeek-V3's route scale.)
 	Scale float32
 	// Bias, if there is one, is added to each expert's score for the choice alone, never to the
-	// weights, and has no gradient. It goes with [Sigmoid] and [SqrtSoftplus]. New copies it.
-	// (DeepSeek-V3.)
+	// weights, and has no gradient. It goes with all scores but
+	// [SoftmaxAfter]. New copies it. (DeepSeek-V3; ERNIE 4.5 with [SoftmaxBefore].)
 	Bias []float32
 	// BiasRate is how far each step moves the bias towards an even load: see [Balancer]. 0 leaves
 	// it. If Bias is nil it begins at 0. (DeepSeek-V3: 0.001.)
@@ -54,8 +60,8 @@ type TopK struct {
 
 var _ Router = TopK{}
 
-// New is described at [Router]. The parameters are one tensor, "gate", Dim × Experts, drawn
-// uniformly from ±1/√Dim.
+// New is described at [Router]. The parameters are a tensor "gate", Dim × Experts, drawn uniformly
+// from ±1/√Dim, and with LogitBias another, "gate_bias", of Experts numbers.
 func (r TopK) New(s Shape) (Gate, error) { return r.build(s, overrides{name: "TopK"}) }
 
 // build makes a gate of r with some steps replaced.
@@ -63,13 +69,16 @@ func (r TopK) build(s Shape, p overrides) (Gate, error) {
 	if err := errors.Join(slices.Concat(checkShape(s), r.faults(s, p.name), checkNoise(r.Losses, p.gaussian), p.faults)...); err != nil {
 		return nil, err
 	}
+	if p.projection != nil && r.LogitBias {
+		return nil, fmt.Errorf("router: %s has no LogitBias", p.name)
+	}
 	g := &tokenChoice{
 		projection: p.projection, chooser: p.chooser, scoring: p.scoring, k: p.k,
 		bias: p.bias, balancing: p.balancing, deviation: p.deviation,
 		drop:   dropper{rule: r.Drop},
 		losses: slices.Clone(r.Losses),
 		dim:    s.Dim, experts: s.Experts, seed: s.Seed,
-		capacity: r.Capacity, factor: r.CapacityFactor, scale: r.Scale,
+		capacity: r.Capacity, factor: r.CapacityFactor, scale: r.Scale, epsilon: float64(r.Epsilon),
 	}
 	if r.Scale == 0 {
 		g.scale = 1
@@ -82,7 +91,10 @@ func (r TopK) build(s Shape, p overrides) (Gate, error) {
 
 // fill sets the steps that are not replaced.
 func (r TopK) fill(g *tokenChoice, s Shape) {
-	if g.projection == nil {
+	switch {
+	case g.projection == nil && r.LogitBias:
+		g.projection = newAffine(s)
+	case g.projection == nil:
 		g.projection = newLinear(s)
 	}
 	if g.scoring == nil {
@@ -138,6 +150,8 @@ func (r TopK) WeightSum(int) (least, most float64) {
 	}
 	renormalized := r.Renormalize.resolve(r.Score.scoring(), r.K) != RenormalizeNever
 	switch {
+	case renormalized && r.Epsilon > 0:
+		return 0, scale
 	case renormalized || r.Score == SoftmaxAfter:
 		return scale, scale
 	case r.Score == SqrtSoftplus:
@@ -164,7 +178,8 @@ func (r TopK) faults(s Shape, name string) []error {
 	fault(!(r.CapacityFactor >= 0) || math.IsInf(r.CapacityFactor, 1), "capacity factor is %v, want a finite number from 0", r.CapacityFactor)
 	fault(r.Bias != nil && len(r.Bias) != s.Experts, "bias of %d experts for %d", len(r.Bias), s.Experts)
 	biased := r.Bias != nil || r.BiasRate != 0
-	fault(biased && r.Score != Sigmoid && r.Score != SqrtSoftplus, "bias goes with the sigmoid and sqrt softplus scores, not with %v", r.Score)
+	fault(biased && r.Score == SoftmaxAfter, "bias goes with the scores of all experts, not with %v", r.Score)
+	fault(!(r.Epsilon >= 0) || isInf(r.Epsilon), "epsilon is %v, want a finite number from 0", r.Epsilon)
 	fault(!(r.BiasRate >= 0) || isInf(r.BiasRate), "bias rate is %v, want a finite number from 0", r.BiasRate)
 	fault(r.BiasCentred && r.BiasRate == 0, "the step of a bias without BiasRate has no mean to take off")
 	fault(firstInfinite(r.Bias) >= 0, "bias is not finite at expert %d", firstInfinite(r.Bias))
