@@ -15,9 +15,9 @@ import (
 
 // GLU is the gated perceptron of models that change [SwiGLU]: (g·sigmoid(Alpha·g) ∘ (u + Shift)) ·
 // w_down, where g = x·w_gate and u = x·w_up are clamped by Limit. Its tensors are those of SwiGLU;
-// with Biases also b_gate and b_up [experts, Hidden] and b_down [experts, Dim]; with OutputGate also
-// w_out [experts, Dim]. The defaults compute what SwiGLU does, slower. (gpt-oss: Alpha 1.702, Shift
-// 1, Limit 7 and Biases; DeepSeek-V4: Limit 10; the shared expert of Qwen2-MoE: OutputGate.)
+// with Biases also b_gate and b_up [experts, Hidden] and b_down [experts, Dim]; with OutputGate
+// also w_out [experts, Dim]. The defaults compute what SwiGLU does, slower. (gpt-oss: Alpha 1.702,
+// Shift 1, Limit 7 and Biases; DeepSeek-V4: Limit 10; the shared expert of Qwen2-MoE: OutputGate.)
 type GLU struct {
 	// Hidden is the number of hidden units, at least 1.
 	Hidden int

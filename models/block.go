@@ -1,6 +1,7 @@
 package models
 
 import (
+	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/router"
 )
 
@@ -33,7 +34,9 @@ type Routing struct {
 	Score router.Score
 	// Normalize tells whether the weights of a token are divided by their sum.
 	Normalize bool
-	// Scale multiplies all weights.
+	// Epsilon is added to that sum; 0 also stands for one that no float32 shows.
+	Epsilon float32
+	// Scale multiplies all weights; 0 stands for 1.
 	Scale float32
 	// Groups is the number of expert groups, of which the KeptGroups best by GroupScore take a
 	// token; 0 or 1 means no groups.
@@ -44,6 +47,9 @@ type Routing struct {
 	FillZero bool
 	// Weight is the name of the matrix [Experts, Dim] of the logits.
 	Weight string
+	// LogitBias is the name of a vector of Experts numbers that is added to the logits; "" if there
+	// is none.
+	LogitBias string
 	// Bias is the name of a vector of Experts numbers that is added to the scores for the choice
 	// alone; "" if there is none.
 	Bias string
@@ -53,9 +59,19 @@ type Routing struct {
 type Expert struct {
 	// Hidden is the number of hidden units.
 	Hidden int
-	// Gate, Up and Down are the matrices of (silu(x·gate) ∘ (x·up))·down. The first two may have one
-	// name: [Matrix.Part] says which half is whose.
+	// Alpha, Shift, Limit and LimitAct are as in [expert.GLU]: with all of them 0 the experts are
+	// (silu(x·gate) ∘ (x·up))·down.
+	Alpha, Shift, Limit float32
+	LimitAct            bool
+	// Gate, Up and Down are the matrices. The first two may have one name: [Matrix.Part] says which
+	// half is whose.
 	Gate, Up, Down Matrix
+	// GateBias, UpBias and DownBias are what is added to the products; they have no names if there
+	// are no biases.
+	GateBias, UpBias, DownBias Matrix
+	// OutputGate is a vector of Dim numbers whose product with a token, through a sigmoid, multiplies
+	// the token's answer; it has no name if there is none.
+	OutputGate Matrix
 }
 
 // Matrix says where the matrices of experts lie.
@@ -90,7 +106,7 @@ const (
 
 // router returns the router of the block, whose bias is given, or nil.
 func (r *Routing) router(bias []float32) router.Router {
-	top := router.TopK{K: r.TopK, Score: r.Score, Scale: r.Scale, Bias: bias, Renormalize: router.RenormalizeNever}
+	top := router.TopK{K: r.TopK, Score: r.Score, Scale: r.Scale, Bias: bias, Epsilon: r.Epsilon, LogitBias: r.LogitBias != "", Renormalize: router.RenormalizeNever}
 	if r.Normalize && r.Score != router.SoftmaxAfter {
 		top.Renormalize = router.RenormalizeBeforeDrop
 	}
@@ -98,4 +114,16 @@ func (r *Routing) router(bias []float32) router.Router {
 		return top
 	}
 	return router.GroupLimited{TopK: top, Groups: r.Groups, Keep: r.KeptGroups, GroupScore: r.GroupScore, FillZero: r.FillZero}
+}
+
+// expert returns what computes the experts.
+func (x *Expert) expert() expert.Expert {
+	glu := expert.GLU{
+		Hidden: x.Hidden, Alpha: x.Alpha, Shift: x.Shift, Limit: x.Limit, LimitAct: x.LimitAct,
+		Biases: x.DownBias.Name != "", OutputGate: x.OutputGate.Name != "",
+	}
+	if glu == (expert.GLU{Hidden: x.Hidden}) {
+		return expert.SwiGLU{Hidden: x.Hidden}
+	}
+	return glu
 }

@@ -24,7 +24,12 @@ const maxConfig = 16 << 20
 type config struct {
 	values map[string]json.RawMessage
 	faults []error
+	// holds tells whether the checkpoint has a tensor whose name ends so.
+	holds func(end string) bool
 }
+
+// stacked tells whether the checkpoint has a tensor whose name ends so.
+func (c *config) stacked(end string) bool { return c.holds != nil && c.holds(end) }
 
 // readConfig reads the config.json of a folder.
 func readConfig(dir string) (*config, error) {
@@ -166,10 +171,15 @@ func (c *config) sub(name string) *config {
 	return inner
 }
 
+// list tells whether the first of the names that there is has a list.
+func (c *config) list(names ...string) bool {
+	_, raw := c.find(names...)
+	return bytes.HasPrefix(bytes.TrimSpace(raw), []byte("["))
+}
+
 // sizeOf is need of what may be a list with a number for each layer.
 func (c *config) sizeOf(layer int, names ...string) int {
-	_, raw := c.find(names...)
-	if !bytes.HasPrefix(bytes.TrimSpace(raw), []byte("[")) {
+	if !c.list(names...) {
 		return c.need(names...)
 	}
 	list := c.sizes(names...)

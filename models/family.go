@@ -18,7 +18,7 @@ type family struct {
 
 // families lists what Open knows.
 func families() []family {
-	return slices.Concat(softmaxFamilies())
+	return slices.Concat(softmaxFamilies(), sigmoidFamilies(), clampedFamilies())
 }
 
 // split is the layout of a tensor for each matrix of each expert, under the names that most have.
@@ -48,10 +48,18 @@ func fused(up, down string, hidden int, inputMajor bool) Expert {
 	}
 }
 
+// share adds a shared expert of hidden units, under the usual names; none for 0.
+func (b *Block) share(prefix string, hidden int) *Block {
+	if hidden > 0 {
+		x := split(prefix, hidden)
+		b.Shared = &x
+	}
+	return b
+}
+
 // block begins a description with what nearly all configurations say alike.
 func (c *config) block(r Routing, e Expert) *Block {
 	c.only("hidden_act", "silu", "swish")
-	r.Scale = max(r.Scale, 0)
 	if r.TopK == 0 {
 		r.TopK = c.need("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k")
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/switchyard-moe/switchyard/checkpoint/safetensors"
 )
@@ -91,6 +92,16 @@ func (f *folder) close() error {
 		faults = append(faults, file.Close())
 	}
 	return errors.Join(faults...)
+}
+
+// holds tells whether there is a tensor whose name ends so.
+func (f *folder) holds(end string) bool {
+	for name := range f.where {
+		if strings.HasSuffix(name, end) {
+			return true
+		}
+	}
+	return false
 }
 
 // lookup returns a tensor and its file.

@@ -37,7 +37,7 @@ func (v view) scatter(tensor, src []float32) {
 	}
 }
 
-// of returns where the matrix [inputs, outputs] of expert e of so many lies.
+// of returns where the matrix [inputs, outputs] of expert e of all experts lies.
 func (m Matrix) of(prefix string, e, experts, inputs, outputs int) view {
 	v := view{name: prefix + m.Name, rows: inputs, cols: outputs}
 	width, first, step := outputs, 0, 1 // of all outputs in the tensor, and those of the matrix
@@ -64,6 +64,16 @@ func (m Matrix) of(prefix string, e, experts, inputs, outputs int) view {
 	return v
 }
 
+// vector returns where the n numbers of expert e of all experts lie.
+func (m Matrix) vector(prefix string, e, experts, n int) view {
+	m.InputMajor = true
+	v := m.of(prefix, e, experts, 1, n)
+	if i := len(v.shape) - 2; !m.Flat {
+		v.shape = append(v.shape[:i:i], v.shape[i+1])
+	}
+	return v
+}
+
 // slot is one expert's share of a parameter of a layer, and where it lies on disk.
 type slot struct {
 	param  string // as in a layer's list of tensors: "gate.gate"
@@ -74,17 +84,31 @@ type slot struct {
 // gateSlots lists the parameters of the gate.
 func (b *Block) gateSlots() []slot {
 	m := Matrix{Name: b.Routing.Weight}
-	return []slot{{"gate", 0, m.of(b.Prefix, 0, 0, b.Dim, b.Experts)}}
+	list := []slot{{"gate", 0, m.of(b.Prefix, 0, 0, b.Dim, b.Experts)}}
+	if b.Routing.LogitBias != "" {
+		bias := Matrix{Name: b.Routing.LogitBias}
+		list = append(list, slot{"gate_bias", 0, bias.vector(b.Prefix, 0, 0, b.Experts)})
+	}
+	return list
 }
 
-// slots lists the parameters of expert e of so many; 0 stands for a shared one, whose tensors have
-// no dimension for experts.
+// slots lists the parameters of expert e of all experts; 0 of all stands for a shared one, whose
+// tensors have no dimension for experts.
 func (x *Expert) slots(b *Block, e, experts int) []slot {
-	return []slot{
+	list := []slot{
 		{"w_gate", e, x.Gate.of(b.Prefix, e, experts, b.Dim, x.Hidden)},
 		{"w_up", e, x.Up.of(b.Prefix, e, experts, b.Dim, x.Hidden)},
 		{"w_down", e, x.Down.of(b.Prefix, e, experts, x.Hidden, b.Dim)},
 	}
+	if x.DownBias.Name != "" {
+		list = append(list, slot{"b_gate", e, x.GateBias.vector(b.Prefix, e, experts, x.Hidden)},
+			slot{"b_up", e, x.UpBias.vector(b.Prefix, e, experts, x.Hidden)},
+			slot{"b_down", e, x.DownBias.vector(b.Prefix, e, experts, b.Dim)})
+	}
+	if x.OutputGate.Name != "" {
+		list = append(list, slot{"w_out", e, x.OutputGate.of(b.Prefix, e, experts, b.Dim, 1)})
+	}
+	return list
 }
 
 // each calls do for all parameters of the block, with their names in a layer's list, until it

@@ -65,33 +65,35 @@ var _ expert.Sizer = experts{}
 
 // New is described at [expert.Expert].
 func (x experts) New(s expert.Shape) (expert.Group, error) {
-	total := x.block.Experts
+	total, first := x.block.Experts, s.First
 	if x.shared {
-		total = 0
+		total, first = 0, 0
 	}
-	if s.Dim != x.block.Dim || s.First+s.Count > max(total, 1) {
+	if s.Dim != x.block.Dim || first < 0 || s.Count < 0 || first+s.Count > max(total, 1) {
 		return nil, fmt.Errorf("models: experts %d to %d of %d columns, of %d of %d columns",
-			s.First, s.First+s.Count, s.Dim, max(total, 1), x.block.Dim)
+			first, first+s.Count, s.Dim, max(total, 1), x.block.Dim)
 	}
 	group, err := x.of.expert().New(s)
 	if err != nil {
 		return nil, err
 	}
 	return group, x.model.fill(group.Params(), s.Count, func(e int) []slot {
-		return x.of.slots(x.block, s.First+e, total)
+		return x.of.slots(x.block, first+e, total)
 	})
 }
 
 // Numbers is described at [expert.Sizer].
-func (x experts) Numbers(int) (forward, backward int) { return 3 * x.of.Hidden, x.of.Hidden }
+func (x experts) Numbers(dim int) (forward, backward int) {
+	if of, ok := x.of.expert().(expert.Sizer); ok {
+		return of.Numbers(dim)
+	}
+	return 3 * x.of.Hidden, x.of.Hidden // those of a SwiGLU
+}
 
 // String describes the experts to other ranks.
 func (x experts) String() string {
 	return fmt.Sprintf("%s layer %d: %+v", x.model.Type, x.block.Layer, *x.of)
 }
-
-// expert returns what computes the experts.
-func (x *Expert) expert() expert.Expert { return expert.SwiGLU{Hidden: x.Hidden} }
 
 // bias reads the bias of the choice; nil if there is none.
 func (m *Model) bias(b *Block) ([]float32, error) {

@@ -53,6 +53,7 @@ func (m *Model) Close() error { return m.folder.close() }
 
 // describe fills the blocks and checks them against the files.
 func (m *Model) describe(c *config, of family) error {
+	c.holds = m.folder.holds
 	for layer := range c.layers() {
 		b := of.block(c, layer)
 		if err := c.err(); err != nil {
