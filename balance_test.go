@@ -295,6 +295,44 @@ func TestBalanceOfAnEvenLoadSendsNoMessageMore(t *testing.T) {
 	require.Equal(t, sent(balance.Config{}, 1), sent(balance.Config{When: balance.Auto}, 1), "in a step of which no time is known")
 }
 
+// TestAutoLearnsWhatRowsTake in training and evaluation, in chunks and in one.
+func TestAutoLearnsWhatRowsTake(t *testing.T) {
+	for _, degree := range []int{0, 2} {
+		for rank, err := range onRanks(inprocWorlds(2), func(w *World) error {
+			cfg := layersUnderTest()["everyExpert"]
+			cfg.Overlap.Degree, cfg.Balance.When = degree, balance.Auto
+			l, err := NewLayer(w, cfg)
+			if err != nil {
+				return err
+			}
+			takes := func(train bool) int64 { return l.stages.Balance.Begin(99, train).RowTime() }
+			x := randomMatrix(rand.New(rand.NewPCG(1, 1)), 4, bitsDim)
+			for range 2 { // the second releases what the first has kept
+				if _, err := l.Forward(t.Context(), x); err != nil {
+					return err
+				}
+				if _, err := l.Backward(t.Context(), x); err != nil {
+					return err
+				}
+				if err := l.Step(t.Context(), expert.NewSGD(0.1)); err != nil {
+					return err
+				}
+			}
+			require.Positive(t, takes(true))
+			require.Zero(t, takes(false))
+			for range 2 {
+				if _, err := l.Eval(t.Context(), x); err != nil {
+					return err
+				}
+			}
+			require.Positive(t, takes(false))
+			return nil
+		}) {
+			require.NoError(t, err, "degree %d, rank %d", degree, rank)
+		}
+	}
+}
+
 // TestAHelperThatLeavesIsNamed by all, in whatever it was to compute.
 func TestAHelperThatLeavesIsNamed(t *testing.T) {
 	const helper = 1

@@ -26,8 +26,7 @@ func (p *Pass) learn() {
 	p.stage.rates[index(p.train)].learn(float64(p.nanos), float64(p.computed))
 }
 
-// Count notes what is computed here in the pass: the rows that end at ends for each expert and
-// leaf.
+// Count notes what is computed here of a chunk: the rows that end at ends for each expert and leaf.
 func (p *Pass) Count(ends []int) {
 	if p == nil {
 		return

@@ -121,6 +121,7 @@ func (l *Path) Forward(ctx context.Context, p *Pass, t *batch.Tokens, g *batch.G
 			}
 		},
 		Experts: func(i int) {
+			p.Balance.Count(chunks[i].ends)
 			l.Checks.Arrived(&p.Fault, passcheck.Rows, chunks[i].rows, l.sender(p.Handle, first(i)))
 			p.Hooks.rows(ctx, AfterDispatch, p.Handle, i, chunks[i].rows, first(i))
 			l.Turn.Do(func() {
@@ -159,7 +160,6 @@ func (l *Path) begin(ctx context.Context, p *Pass, firstLeaf int) error {
 	if p.Balance == nil {
 		return nil
 	}
-	p.Balance.Count(p.Handle.Plan().Ends)
 	p.Balance.Start(ctx, p.Handle.Allocation(), firstLeaf)
 	var err error
 	l.Turn.Do(func() { err = l.Experts.Share(&p.experts, p.Balance.Runs()) })
