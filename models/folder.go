@@ -25,6 +25,8 @@ type folder struct {
 	dir   string
 	files map[string]*safetensors.File // by name
 	where map[string]string            // the file of each tensor
+
+	indexed bool // it has an index
 }
 
 // openFolder opens all files of a checkpoint.
@@ -45,6 +47,7 @@ func openFolder(dir string) (_ *folder, err error) {
 	if err != nil {
 		return f, fmt.Errorf("models: %w", err)
 	}
+	f.indexed = true
 	for _, name := range index.Files() {
 		if err := f.open(name); err != nil {
 			return f, err
