@@ -59,7 +59,7 @@ func drawSpeedups(file string, rows []row) error {
 		p.Legend.Add(fmt.Sprintf("%d Mbit/s", rate), chart)
 	}
 	p.NominalY(names...)
-	p.X.Min, p.X.Max = 0, math.Ceil(p.X.Max)
-	p.Legend.Top = true // where all rows are: a bar of 1
+	p.X.Min, p.X.Max = 0, math.Ceil(1.2*p.X.Max) // room for the legend beside the first bars
+	p.Legend.Top = true
 	return figure.Save(file, vg.Points(520), vg.Points(float64(60+24*len(names))), p)
 }
