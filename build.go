@@ -1,6 +1,7 @@
 package switchyard
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
@@ -45,7 +46,7 @@ func newBuilder(w *World, cfg Config, label string) *builder {
 		}},
 		at: layout.New(layout.Config{
 			Rank: int(w.Rank()), Size: w.Size(), ExpertParallel: cfg.ExpertParallel,
-			Experts: cfg.Experts, Hosted: cfg.Hosted,
+			Experts: cfg.Experts, Hosted: cfg.Hosted, Order: cfg.Order,
 		}),
 	}
 }
@@ -97,13 +98,13 @@ func (b *builder) build(settings *agreement.Settings) error {
 		Shared: l.stages.Path.Experts.Shared.Params(), Gains: l.stages.Compression.Gains(),
 	}
 	l.table = parameters.New(parameters.Config{
-		Sets: sets, Gate: b.gate, Placement: b.at.Placement, Rank: b.at.Rank, Comm: b.oneCopy,
+		Sets: sets, Gate: b.gate, Placement: b.at.Placement, Order: b.at.Order, Rank: b.at.Rank, Comm: b.oneCopy,
 		Copy: b.at.Copy, Copies: b.at.Copies, Number: l.world.layers,
 	})
 	l.stages.Gradients = gradients.New(gradients.Config{
 		Gaps: gradients.Gaps{Queue: l.world.gaps, Piece: l.cfg.Overlap.GradientPiece, Comms: b.gaps, Counts: &l.stats.gaps},
 		Sets: sets, Gate: b.gate, World: b.everyone, Replicas: b.replicas,
-		ExpertParallel: b.at.Parallel, Placement: b.at.Placement, MicroBatches: l.cfg.batches(), Sums: l.cfg.Sums, Turn: l.stages.Turn, Joined: l.world.views.Joined,
+		ExpertParallel: b.at.Parallel, Placement: b.at.Placement, Order: b.at.Order, MicroBatches: l.cfg.batches(), Sums: l.cfg.Sums, Turn: l.stages.Turn, Joined: l.world.views.Joined,
 	})
 	l.stages.Ranks.Everyone, l.stages.Ranks.Replicas = b.everyone, b.replicas
 	l.stages.Exchanging = &l.stats.exchanging
@@ -136,14 +137,14 @@ func (b *builder) connect(list ...among) error {
 func (b *builder) buildOwn() (err error) {
 	l, w, cfg := b.l, b.l.world, b.l.cfg
 	b.gate, err = cfg.Router.New(router.Shape{Dim: cfg.Dim, Experts: cfg.Experts, Seed: cfg.Seed})
-	if err != nil {
+	if err = cmp.Or(err, layout.CheckSlots(cfg.Order, routing.Slots(b.gate))); err != nil {
 		return err
 	}
 	l.stages.Routing = routing.New(routing.Config{
 		Gate: b.gate, Experts: cfg.Experts, Passes: cfg.batches(), Comm: b.everyone, Joined: w.views.Joined,
 		Replicas: b.at.Copies, Turn: l.stages.Turn,
 	})
-	l.stages.Order = roworder.New(cfg.Dim)
+	l.stages.Order = roworder.New(cfg.Dim, b.at.Order)
 	l.stages.Checks = passcheck.New(passcheck.Config{
 		Ranks: w.Size(), Rank: w.Rank(), Joined: w.views.Joined, Wire: cfg.Wire,
 		Gradients: cfg.Compression.rowGradients(),

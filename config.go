@@ -41,6 +41,10 @@ type Config struct {
 	// schedule.PlaceExperts finds it. nil is what [World.SetMachine] has set, else spreads them
 	// evenly.
 	Hosted []int
+	// Order lists all experts by the ranks of a copy that host them, the first Hosted[0] for the first
+	// rank, so that any can be on any rank; nil is 0, 1, 2 and so on. It changes no bit, and
+	// checkpoints load into any other. It goes with neither Compression, Sums nor mixtures of tokens.
+	Order []int
 	// Compression sends rows that are alike as one, in training. Its zero value compresses nothing.
 	Compression Compression
 	// Group is the number of consecutive tokens in which capacity, drops and auxiliary losses are
@@ -141,7 +145,9 @@ func (c Config) Validate(ranks int) error {
 	fault(c.ExpertParallel < 0 || c.ExpertParallel > 0 && ranks%c.ExpertParallel != 0,
 		"ExpertParallel is %d, must divide the %d ranks", c.ExpertParallel, ranks)
 	hosted := layout.CheckHosted(c.Hosted, c.Experts, cmp.Or(max(c.ExpertParallel, 0), ranks))
-	fault(hosted != nil, "%w", hosted)
+	for _, err := range []error{hosted, layout.CheckExperts(c.Order, c.Experts, c.Compression.When != CompressNever, c.Sums != nil)} {
+		fault(err != nil, "%w", err)
+	}
 	if err := c.Topology.Validate(ranks); err != nil {
 		faults = append(faults, errtext.Errorf("switchyard: Config.Topology: %w", err))
 	}
@@ -156,7 +162,7 @@ func (c Config) Validate(ranks int) error {
 func (c Config) settings() *agreement.Settings {
 	return agreement.Fields("Dim", c.Dim, "Experts", c.Experts, "Router", agreement.Describe(c.Router),
 		"Expert", agreement.Describe(c.Expert), "Shared", agreement.Describe(c.Shared),
-		"ExpertParallel", c.ExpertParallel, "Hosted", c.Hosted, "Compression", c.Compression, "Group", c.Group,
+		"ExpertParallel", c.ExpertParallel, "Hosted", layout.Hosting(c.Hosted, c.Order), "Compression", c.Compression, "Group", c.Group,
 		"MicroBatches", c.MicroBatches, "Algorithm", c.Algorithm, "Topology", c.Topology.Node, "Links", c.Links,
 		"Wire", c.Wire, "Sums", agreement.Describe(c.Sums), "Hooks", c.Hooks, "Overlap", []any{c.Overlap.Degree, c.Overlap.Auto, c.Overlap.GradientPiece}[:2+min(c.Overlap.GradientPiece, 1)],
 		"Overlap.Profile", agreement.Describe(c.Overlap.Profile), "Overlap.Background", c.Overlap.Background != nil,

@@ -23,9 +23,7 @@ func (c Config) Estimate(ranks, tokens int) (e memory.Estimate, err error) {
 	if err := c.Validate(ranks); err != nil {
 		return e, err
 	}
-	at := layout.New(layout.Config{
-		Size: ranks, ExpertParallel: c.ExpertParallel, Experts: c.Experts, Hosted: c.Hosted,
-	})
+	at := layout.New(layout.Config{Size: ranks, ExpertParallel: c.ExpertParallel, Experts: c.Experts, Hosted: c.Hosted})
 	e, err = estimate.Layer(estimate.Config{
 		Ranks: ranks, Tokens: tokens, Dim: c.Dim, Experts: c.Experts, Router: c.Router,
 		Expert: c.Expert, Shared: c.Shared, Placement: at.Placement, Group: c.Group,

@@ -118,6 +118,8 @@ func TestGradNormHasTheSameBits(t *testing.T) {
 			cfg := normLayer()
 			cfg.ExpertParallel, cfg.Hosted = of.parallel, of.hosted
 			require.Equal(t, want, normsOn(t, inprocWorlds(of.ranks), cfg))
+			cfg.Order = rand.Perm(cfg.Experts)
+			require.Equal(t, want, normsOn(t, inprocWorlds(of.ranks), cfg), cfg.Order)
 		})
 	}
 	parts := normLayer()

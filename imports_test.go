@@ -84,7 +84,7 @@ var allowed = map[string][]string{
 	"internal/estimate":           {"alltoall", "alltoall/balance", "expert", "router", "schedule/memory"},
 	"recovery":                    {"*"},
 	"observe":                     {"*"},
-	"internal/roworder":           {"router"},
+	"internal/roworder":           {"alltoall", "router"},
 	"internal/quality":            {"lsh"},
 	"internal/modelcheck":         {".", "checkpoint/safetensors", "models", "router", "transport", "transport/inproc"},
 }

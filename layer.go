@@ -115,8 +115,7 @@ func NewLayer(world *World, cfg Config) (*Layer, error) {
 	cfg.Compression.LSH.Seed = layout.Seed(cfg.Compression.LSH.Seed, number)
 	b := newBuilder(world, cfg, world.named(fmt.Sprintf("layer %d", number+1)))
 	b.l.guard = lifecycle.New(b.guarded())
-	end := world.making("NewLayer")
-	if err := end(b.build(settings)); err != nil {
+	if err := world.making("NewLayer")(b.build(settings)); err != nil {
 		return nil, err
 	}
 	return b.l, nil

@@ -113,7 +113,7 @@ func (c Config) newPath(at layout.Layout, path pipeline.Path, tuner autotune.Con
 	var err error
 	if path.Experts, err = experts.New(experts.Config{
 		Expert: c.Expert, Shape: expert.Shape{Dim: c.Dim, First: first, Count: end - first, Seed: c.Seed},
-		Shared: c.Shared, Total: c.Experts, Chunks: most, ByRanks: byRanks,
+		Shared: c.Shared, Total: c.Experts, Order: at.Order, Chunks: most, ByRanks: byRanks,
 		Rows: c.Compression.rowGradients() != nil,
 	}); err != nil {
 		return nil, err

@@ -84,13 +84,9 @@ func (l *Layer) Load(tensors []Tensor) error {
 }
 
 // converted returns the same tensors as values of the other type. They share their data.
-func converted[To, From Tensor | parameters.Tensor](list []From) []To {
-	if list == nil {
-		return nil
-	}
-	to := make([]To, len(list))
-	for i, t := range list {
-		to[i] = To(t)
+func converted[To, From Tensor | parameters.Tensor](list []From) (to []To) {
+	for _, t := range list {
+		to = append(to, To(t))
 	}
 	return to
 }

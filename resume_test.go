@@ -304,6 +304,10 @@ func layoutsOf(cfg Config, ranks int) []Config {
 		uneven := cfg
 		uneven.Hosted = []int{4, 0, 2}
 		list = append(list, uneven)
+		if _, mixes := cfg.Router.(router.SoftMoE); !mixes {
+			uneven.Order = []int{4, 1, 5, 0, 3, 2}
+			list = append(list, uneven)
+		}
 	}
 	return list
 }

@@ -25,7 +25,7 @@ type Stats struct {
 	// Rounds is the number of times that routing summed counts over the ranks.
 	Rounds int
 	// Load is the number of rows of each expert hosted here, from all ranks, also of those that
-	// other ranks computed (Balance). The first of them is expert FirstExpert.
+	// other ranks computed (Balance). The first is FirstExpert; see [Config].Order.
 	Load        []int
 	FirstExpert int
 	// Losses is each auxiliary loss, with its coefficient, as the mean over this rank's tokens.
@@ -60,7 +60,7 @@ func (p *Pass) noteStats() {
 	stats := Stats{
 		Tokens: kept.X.Rows, Padding: kept.X.Rows - kept.Real, Unanswered: kept.Unanswered(&kept.Tokens), Rounds: kept.Rounds,
 		Choices: slices.Clone(kept.Decision.Counts), Dropped: kept.Decision.Dropped,
-		Load: kept.Load(), FirstExpert: s.Path.Experts.First(), Losses: maps.Clone(kept.Decision.Losses), Balance: kept.Balance.Stats(),
+		Load: kept.Load(), FirstExpert: s.Order.Experts().Expert(s.Path.Experts.First()), Losses: maps.Clone(kept.Decision.Losses), Balance: kept.Balance.Stats(),
 		Overlap: OverlapStats{Auto: s.Path.Auto(), Predicted: s.Path.Predicted(),
 			Forward: kept.Handle.Chunks(), Backward: s.Path.Chunks(kept.Kind(schedule.Backward))},
 	}

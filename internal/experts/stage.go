@@ -14,6 +14,7 @@ import (
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/freelist"
+	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/param"
 )
@@ -28,6 +29,8 @@ type Config struct {
 	// that of the routed experts of all ranks: first parameters are drawn by it.
 	Shared expert.Expert
 	Total  int
+	// Order says which expert stands at which position: Shape counts positions.
+	Order layout.Order
 	// Chunks is the most chunks of an exchange that are cut by experts.
 	Chunks int
 	// ByRanks says that chunks are cut by the ranks that rows come from.
@@ -107,6 +110,9 @@ func (s *Stage) add(cfg Config, first, count int) error {
 	shape.First, shape.Count = shape.First+first, count
 	g, err := newGroup(cfg.Expert, shape)
 	if err != nil {
+		return err
+	}
+	if err := g.initialize(cfg, shape); err != nil {
 		return err
 	}
 	g.first, g.count, s.splits, s.workers = first, count, g.split != nil, g.workers()

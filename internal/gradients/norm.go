@@ -1,10 +1,12 @@
 package gradients
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
 	"math"
+	"slices"
 
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/view"
@@ -77,15 +79,11 @@ func digestOfHeld(owners []Squares) float64 {
 // add returns the sum of squares of owner number i, whose nodes are the next ones of each rank.
 func (n *Norm) add(i int, s *Squares, all [][]float64) float64 {
 	var t squaresTree
-	for r, of := range s.Answers {
-		for _, at := range tree.Cover(of.Begin, of.End) {
-			sum := all[r][0]
-			all[r] = all[r][1:]
-			t.add(at, sum)
-			if n.Fault == nil && sum-sum != 0 {
-				begin, end := at.Leaves()
-				n.Fault = &NotFinite{i, fmt.Sprintf("experts %d to %d", begin, end-1), transport.Rank(r)}
-			}
+	for _, of := range s.nodes(all) {
+		t.add(of.at, of.sum)
+		if n.Fault == nil && of.sum-of.sum != 0 {
+			begin, end := of.at.Leaves()
+			n.Fault = &NotFinite{i, fmt.Sprintf("experts %d to %d", begin, end-1), of.rank}
 		}
 	}
 	total := t.total()
@@ -98,6 +96,30 @@ func (n *Norm) add(i int, s *Squares, all [][]float64) float64 {
 	return total
 }
 
+// rankNode is a node that a rank has sent.
+type rankNode struct {
+	squaresNode
+	rank transport.Rank
+}
+
+// nodes takes the next nodes of each rank, and returns them in the order of experts.
+func (s *Squares) nodes(all [][]float64) (list []rankNode) {
+	for r, ranges := range s.Answers {
+		for _, of := range ranges {
+			for _, at := range tree.Cover(of.Begin, of.End) {
+				list = append(list, rankNode{squaresNode{at, all[r][0]}, transport.Rank(r)})
+				all[r] = all[r][1:]
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b rankNode) int {
+		first, _ := a.at.Leaves()
+		second, _ := b.at.Leaves()
+		return cmp.Compare(first, second)
+	})
+	return list
+}
+
 // gatherSquares returns what each rank says, followed by its nodes of each owner.
 func gatherSquares(
 	ctx context.Context, comm *collective.Comm, owners []Squares, say []float64,
@@ -107,7 +129,9 @@ func gatherSquares(
 		n := len(say)
 		for _, s := range owners {
 			if s.Answers != nil {
-				n += len(tree.Cover(s.Answers[r].Begin, s.Answers[r].End))
+				for _, of := range s.Answers[r] {
+					n += len(tree.Cover(of.Begin, of.End))
+				}
 			}
 		}
 		all[r] = make([]float64, n)

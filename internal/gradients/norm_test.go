@@ -13,23 +13,31 @@ import (
 	"github.com/switchyard-moe/switchyard/transport"
 )
 
-// spread draws ends of the experts of each of some ranks.
-func spread(r *rand.Rand, experts, ranks int) []gradients.ExpertRange {
-	list, at := make([]gradients.ExpertRange, ranks), 0
-	for i := range list {
-		end := at + r.IntN(experts-at+1)
-		if i == ranks-1 {
-			end = experts
+// spread draws the experts of each of some ranks: consecutive ones, or any.
+func spread(r *rand.Rand, experts, ranks int) [][]gradients.ExpertRange {
+	list, at, any := make([][]gradients.ExpertRange, ranks), 0, r.IntN(2) == 0
+	for e := range experts {
+		switch {
+		case any:
+			at = r.IntN(ranks)
+		case r.IntN(3) == 0:
+			at = min(at+1, ranks-1)
 		}
-		list[i], at = gradients.ExpertRange{Begin: at, End: end}, end
+		list[at] = append(list[at], gradients.ExpertRange{Begin: e, End: e + 1})
+		if n := len(list[at]); n > 1 && list[at][n-2].End == e {
+			list[at] = list[at][:n-1]
+			list[at][n-2].End++
+		}
 	}
 	return list
 }
 
 // nodesOf adds float64 numbers as package tree adds vectors, by a slow recursion.
-func nodesOf(leaves []float64, of gradients.ExpertRange) (nodes []float64) {
-	for _, at := range tree.Cover(of.Begin, of.End) {
-		nodes = append(nodes, nodeOf(leaves, at))
+func nodesOf(leaves []float64, ranges []gradients.ExpertRange) (nodes []float64) {
+	for _, of := range ranges {
+		for _, at := range tree.Cover(of.Begin, of.End) {
+			nodes = append(nodes, nodeOf(leaves, at))
+		}
 	}
 	return nodes
 }
@@ -52,7 +60,7 @@ func TestNormOfHasTheBitsOfTheTree(t *testing.T) {
 	for range 40 {
 		ranks := 1 + r.IntN(4)
 		var leaves [2][]float64
-		var spreads [2][]gradients.ExpertRange
+		var spreads [2][][]gradients.ExpertRange
 		sum := 0.0
 		for i := range leaves {
 			for range 1 + r.IntN(20) {
@@ -112,7 +120,7 @@ func TestNormOfNamesWhatIsNotFinite(t *testing.T) {
 		onRanks(t, 2, 2, func(ctx context.Context, k *rank) error {
 			s := gradients.Squares{
 				Held:    []gradients.HeldSquares{{Name: "the gate", Sum: of.held[0]}, {Name: "the gains", Sum: of.held[1]}},
-				Experts: []float64{of.experts[k.me]}, Answers: []gradients.ExpertRange{{Begin: 0, End: 2}, {Begin: 2, End: 4}},
+				Experts: []float64{of.experts[k.me]}, Answers: [][]gradients.ExpertRange{{{Begin: 0, End: 2}}, {{Begin: 2, End: 4}}},
 			}
 			n, err := gradients.NormOf(ctx, k.cfg.World, []gradients.Squares{s, s})
 			require.NoError(t, err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
+	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/lifecycle"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/parameters"
@@ -35,6 +36,8 @@ type Config struct {
 	// Placement says which experts each of them hosts.
 	ExpertParallel int
 	Placement      alltoall.Placement
+	// Order says which expert stands at which position of the placement.
+	Order layout.Order
 	// MicroBatches is the number of backward passes of equal size that a step is taken to have, at
 	// least 1.
 	MicroBatches int

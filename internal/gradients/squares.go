@@ -2,10 +2,12 @@ package gradients
 
 import (
 	"context"
+	"slices"
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/param/tree"
 )
@@ -30,12 +32,11 @@ type Squares struct {
 	// Held are those of each set that every rank holds.
 	Held []HeldSquares
 	// Experts are those of the experts that this rank answers for: the nodes of the tree, in the
-	// order of [tree.Cover].
+	// order of [tree.Cover] of each range.
 	Experts []float64
-	// Answers says for which experts, from begin to before end, each rank of the world answers, in
-	// the order of experts. Each has one rank of those that host it. It is nil if experts have no
-	// gradients.
-	Answers []ExpertRange
+	// Answers says for which experts each rank of the world answers: ranges in the order of their
+	// numbers. Each expert has one rank of those that host it. It is nil if experts have no gradients.
+	Answers [][]ExpertRange
 }
 
 // HeldSquares is the sum of squares of the gradient of one set that every rank holds.
@@ -44,7 +45,7 @@ type HeldSquares struct {
 	Sum  float64
 }
 
-// ExpertRange is consecutive experts.
+// ExpertRange is consecutive experts, from Begin to before End.
 type ExpertRange struct{ Begin, End int }
 
 // Comm connects all ranks of the world.
@@ -57,7 +58,7 @@ func (r *Reducer) Squares() Squares {
 	s.hold("the shared expert", r.cfg.Sets.Shared, r.sums[sharedSet].total)
 	s.hold("the gains of compression", r.cfg.Sets.Gains, r.sums[gainsSet].total)
 	if !r.Frozen(param.Expert) {
-		s.Answers = answers(r.cfg.Placement, r.cfg.World.Size())
+		s.Answers = answers(r.cfg.Placement, r.cfg.Order, r.cfg.World.Size())
 		s.Experts = r.squaresOfExperts(s.Answers[r.cfg.World.Rank()])
 	}
 	return s
@@ -77,18 +78,38 @@ func (s *Squares) hold(name string, set *param.Set, grad []float32) {
 
 // answers says for which experts each rank of the world answers: those that it hosts, if it is one
 // of the first copy.
-func answers(p alltoall.Placement, ranks int) []ExpertRange {
-	list := make([]ExpertRange, ranks)
+func answers(p alltoall.Placement, order layout.Order, ranks int) [][]ExpertRange {
+	list := make([][]ExpertRange, ranks)
 	for r := range min(ranks, p.Ranks()) {
-		list[r].Begin, list[r].End = p.Of(r)
+		for _, e := range hosted(p, order, r) {
+			if last := len(list[r]) - 1; last >= 0 && list[r][last].End == e {
+				list[r][last].End++
+			} else {
+				list[r] = append(list[r], ExpertRange{e, e + 1})
+			}
+		}
 	}
 	return list
 }
 
+// hosted lists the experts of a rank, in the order of their numbers.
+func hosted(p alltoall.Placement, order layout.Order, rank int) (experts []int) {
+	begin, end := p.Of(rank)
+	for position := begin; position < end; position++ {
+		experts = append(experts, order.Expert(position))
+	}
+	slices.Sort(experts)
+	return experts
+}
+
 // squaresOfExperts returns the nodes of the experts that this rank answers for, all that it hosts
 // or none.
-func (r *Reducer) squaresOfExperts(of ExpertRange) []float64 {
-	each := make([]float64, of.End-of.Begin)
+func (r *Reducer) squaresOfExperts(of []ExpertRange) []float64 {
+	first, end := r.cfg.Placement.Of(int(r.cfg.World.Rank()) % r.cfg.ExpertParallel)
+	if len(of) == 0 {
+		return []float64{}
+	}
+	each := make([]float64, end-first)
 	rest := each
 	for g, set := range r.cfg.Sets.Experts {
 		if len(rest) > 0 && set != nil && len(set.Tensors()) > 0 {
@@ -98,10 +119,15 @@ func (r *Reducer) squaresOfExperts(of ExpertRange) []float64 {
 		}
 	}
 	var t squaresTree
-	for i, sum := range each {
-		t.add(tree.Position{Index: of.Begin + i}, sum)
+	list := []float64{}
+	for _, experts := range of {
+		t = t[:0]
+		for e := experts.Begin; e < experts.End; e++ {
+			t.add(tree.Position{Index: e}, each[r.cfg.Order.Position(e)-first])
+		}
+		list = append(list, t.sums()...)
 	}
-	return t.sums()
+	return list
 }
 
 // addSquares adds the squares of each expert of a set to its sum.

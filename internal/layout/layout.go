@@ -19,6 +19,8 @@ type Config struct {
 	// spreads them evenly.
 	Experts int
 	Hosted  []int
+	// Order lists the experts in the order of the ranks that host them; nil is that of their numbers.
+	Order []int
 }
 
 // Layout is where one rank stands.
@@ -29,6 +31,8 @@ type Layout struct {
 	Copy, Rank int
 	// Placement says which experts each rank of a copy hosts.
 	Placement alltoall.Placement
+	// Order says which expert stands at which position of the placement.
+	Order Order
 }
 
 // New returns the layout of a rank. Faults in cfg have been found before.
@@ -43,6 +47,7 @@ func New(cfg Config) Layout {
 	if len(cfg.Hosted) > 0 {
 		at.Placement = alltoall.Hosted(cfg.Hosted)
 	}
+	at.Order = NewOrder(cfg.Order)
 	return at
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/check"
+	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -180,11 +181,13 @@ func (l *Lister) AddSet(prefix string, set *param.Set) {
 	l.addScalars(prefix, []expert.State{state})
 }
 
-// Experts are the experts that one rank hosts, in consecutive groups, of which First is the first.
-// Each of the Copies of all experts has them once; this rank is of copy number Copy.
+// Experts are the experts that one rank hosts, in consecutive groups, of which the first begins at
+// position First of Order. Each of the Copies of all experts has them once; this rank is of copy
+// number Copy.
 type Experts struct {
 	Sets         []*param.Set
 	First        int
+	Order        layout.Order
 	Copy, Copies int
 }
 
@@ -193,8 +196,11 @@ type Experts struct {
 func (of Experts) has(rest string) bool {
 	text, _, _ := strings.Cut(rest, ".")
 	n, err := strconv.Atoi(text)
-	if err != nil || n < of.First {
+	if err != nil || n < 0 {
 		return err != nil
+	}
+	if n = of.Order.Position(n); n < of.First {
+		return false
 	}
 	for _, set := range of.Sets {
 		n -= countOf(set)
@@ -230,10 +236,11 @@ func (l *Lister) AddExperts(prefix string, of Experts) {
 func (l *Lister) addGroup(prefix string, set *param.Set, all []vector, first int, of Experts) int {
 	count := countOf(set)
 	for j := range count {
+		number := of.Order.Expert(first + j)
 		for i, t := range set.Tensors() {
 			for _, v := range all {
-				e := v.entry(set, fmt.Sprintf("%s%d.%s", prefix, first+j, t.Name), t.Shape[1:], v.part(set, count, i, j))
-				e.Writer = (first+j)%of.Copies == of.Copy
+				e := v.entry(set, fmt.Sprintf("%s%d.%s", prefix, number, t.Name), t.Shape[1:], v.part(set, count, i, j))
+				e.Writer = number%of.Copies == of.Copy
 				l.entries = append(l.entries, e)
 			}
 		}

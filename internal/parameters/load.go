@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/switchyard-moe/switchyard/internal/f32"
+	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/param"
 )
 
@@ -26,14 +28,14 @@ func (t *Table) Load(tensors []Tensor) error {
 			continue
 		}
 		seen[from.Name] = true
-		parts, offset, err := t.targets(from)
+		parts, data, offset, err := t.targets(from)
 		if err != nil {
 			faults = append(faults, err)
 			continue
 		}
 		for _, part := range parts {
 			targets = append(targets, part)
-			sources = append(sources, from.Data[offset:offset+len(part)])
+			sources = append(sources, data[offset:offset+len(part)])
 			offset += len(part)
 		}
 	}
@@ -49,23 +51,27 @@ func (t *Table) Load(tensors []Tensor) error {
 	return nil
 }
 
-// targets returns where this rank's part of a whole tensor goes, piece by piece, and where the part
-// begins in it; or what is wrong with the tensor.
-func (t *Table) targets(from Tensor) (parts [][]float32, offset int, err error) {
+// targets returns where this rank's part of a whole tensor goes, piece by piece, the elements of
+// the tensor in the order of positions, and where the part begins in them; or what is wrong with
+// the tensor.
+func (t *Table) targets(from Tensor) (parts [][]float32, data []float32, offset int, err error) {
 	parts, shape, offset := t.find(from.Name)
 	if parts == nil {
-		return nil, 0, fmt.Errorf("the layer has no tensor %q", from.Name)
+		return nil, nil, 0, fmt.Errorf("the layer has no tensor %q", from.Name)
 	}
 	if !slices.Equal(from.Shape, shape) || len(from.Data) != (param.Tensor{Shape: shape}).Len() {
-		return nil, 0, fmt.Errorf("tensor %q has shape %v and %d elements, want %v",
+		return nil, nil, 0, fmt.Errorf("tensor %q has shape %v and %d elements, want %v",
 			from.Name, from.Shape, len(from.Data), shape)
 	}
 	if !f32.Finite(from.Data) {
 		at := slices.IndexFunc(from.Data, func(v float32) bool { return v-v != 0 })
-		return nil, 0, fmt.Errorf("tensor %q has %v at element %d, want finite numbers",
+		return nil, nil, 0, fmt.Errorf("tensor %q has %v at element %d, want finite numbers",
 			from.Name, from.Data[at], at)
 	}
-	return parts, offset, nil
+	if data = from.Data; strings.HasPrefix(from.Name, expertPrefix) {
+		data = layout.ByPosition(t.cfg.Order, data)
+	}
+	return parts, data, offset, nil
 }
 
 // find returns this rank's part of the named tensor, in the pieces in which it lies, the whole

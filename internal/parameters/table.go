@@ -8,6 +8,7 @@ import (
 	"github.com/switchyard-moe/switchyard/collective"
 	"github.com/switchyard-moe/switchyard/expert"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/view"
 	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/router"
@@ -47,6 +48,8 @@ type Config struct {
 	Gate router.Gate
 	// Placement says which experts each rank of the copy hosts.
 	Placement alltoall.Placement
+	// Order says which expert stands at which position of the placement.
+	Order layout.Order
 	// Rank is this rank's number in the copy, and Comm connects its ranks.
 	Rank int
 	Comm *collective.Comm
@@ -152,7 +155,8 @@ func (t *Table) collect(ctx context.Context, part []float32, each int) ([]float3
 		parts[r] = view.Bytes(whole[begin*each : end*each])
 	}
 	copy(parts[t.cfg.Rank], view.Bytes(part))
-	return whole, t.cfg.Comm.AllGatherV(ctx, parts)
+	err := t.cfg.Comm.AllGatherV(ctx, parts)
+	return layout.ByNumber(t.cfg.Order, whole), err
 }
 
 // List lists the parameters that this rank holds, and what else the gate keeps, as entries, with
@@ -170,7 +174,7 @@ func (t *Table) List(o expert.Stateful) *Lister {
 	}
 	first, _ := t.cfg.Placement.Of(t.cfg.Rank)
 	l.AddExperts(expertsPrefix, Experts{
-		Sets: sets.Experts, First: first, Copy: t.cfg.Copy, Copies: t.cfg.Copies,
+		Sets: sets.Experts, First: first, Order: t.cfg.Order, Copy: t.cfg.Copy, Copies: t.cfg.Copies,
 	})
 	l.AddSet(sharedPrefix, sets.Shared)
 	l.AddSet(gainPrefix, sets.Gains)

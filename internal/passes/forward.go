@@ -69,7 +69,7 @@ func (s *Stages) begin(ctx context.Context, p *Pass, compress bool) (err error) 
 		}
 		s.Exchanging.Add(int64(took))
 	}()
-	r := alltoall.Request{Counts: p.counts(), Cut: s.Path.Cut(p.Kind(schedule.Forward))}
+	r := alltoall.Request{Counts: s.Order.Counts(p.counts()), Cut: s.Path.Cut(p.Kind(schedule.Forward))}
 	if p.Balance = s.Balance.Begin(p.number, p.Info.Train); p.Balance != nil {
 		r.Allocate, r.RowTime = p.Balance.Allocate, p.Balance.RowTime()
 	}

@@ -20,7 +20,7 @@ func (s *Stages) hooks(p *Pass, backward bool) *pipeline.Hooks {
 	}
 	return pipeline.NewHooks(points, hook.Call{
 		Pass: p.number, Step: p.Info.Step, Train: p.Info.Train, Backward: backward,
-	}, s.Checks)
+	}, s.Checks, s.Order.Experts())
 }
 
 // start returns m, which has a row a token, as the hook before the layer makes it, in memory of the

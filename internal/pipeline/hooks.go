@@ -9,6 +9,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard/alltoall"
 	"github.com/switchyard-moe/switchyard/hook"
+	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
 	"github.com/switchyard-moe/switchyard/transport"
@@ -30,18 +31,19 @@ type Hooks struct {
 	list   [hook.Number]hook.Func
 	call   hook.Call
 	checks *passcheck.Stage
+	order  layout.Order
 
 	mu    sync.Mutex
 	fault passcheck.Fault // of a hook, after which none is called
 }
 
-// NewHooks returns those of a pass, or nil if none is set.
-func NewHooks(points *hook.Points, call hook.Call, checks *passcheck.Stage) *Hooks {
+// NewHooks returns those of a pass, or nil if none is set. Experts stand in the given order.
+func NewHooks(points *hook.Points, call hook.Call, checks *passcheck.Stage, order layout.Order) *Hooks {
 	list := points.List()
 	if !slices.ContainsFunc(list[:], func(f hook.Func) bool { return f != nil }) {
 		return nil
 	}
-	return &Hooks{list: list, call: call, checks: checks}
+	return &Hooks{list: list, call: call, checks: checks, order: order}
 }
 
 // Has reports whether a hook is set.
@@ -65,13 +67,34 @@ func (h *Hooks) rows(ctx context.Context, point int, of *alltoall.Handle, chunk 
 	}
 	call := h.call
 	call.Chunk, call.Chunks = chunk, of.Chunks()
-	for _, r := range runs(chunk) {
+	for _, r := range h.numbered(runs(chunk)) {
 		call.Expert, call.Ends = r.Expert, r.Ends
 		begin := r.First - first
 		if !h.do(ctx, point, call, mat.Rows(m, begin, begin+r.Rows)) {
 			return
 		}
 	}
+}
+
+// numbered returns parts by the numbers of their experts, given parts by position: one for each
+// expert that has rows, unless positions are numbers.
+func (h *Hooks) numbered(parts []alltoall.Part) []alltoall.Part {
+	if h.order.Plain() {
+		return parts
+	}
+	var list []alltoall.Part
+	for _, p := range parts {
+		begin := 0
+		for i, end := range p.Ends {
+			if n := end - begin; n > 0 {
+				list = append(list, alltoall.Part{
+					First: p.First + begin, Rows: n, Expert: h.order.Expert(p.Expert + i), Ends: []int{n},
+				})
+			}
+			begin = end
+		}
+	}
+	return list
 }
 
 // do calls a hook, unless one has failed before.

@@ -13,6 +13,7 @@ import (
 
 	"gonum.org/v1/gonum/blas/blas32"
 
+	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/rows"
 	"github.com/switchyard-moe/switchyard/router"
@@ -21,7 +22,8 @@ import (
 // Stage orders the rows of one layer. Its methods may be called for several passes at a time, each
 // of which has memory of its own, taken from passes that have given theirs back.
 type Stage struct {
-	dim int
+	dim   int
+	order layout.Order
 
 	mu      sync.Mutex
 	outputs []output
@@ -34,6 +36,7 @@ type Pass struct {
 	output
 	dx blas32.General
 	scratch
+	arranged
 }
 
 // output is the outcome of a forward pass.
@@ -48,8 +51,9 @@ type scratch struct {
 	dweights []float32
 }
 
-// New makes a stage for rows of dim columns.
-func New(dim int) *Stage { return &Stage{dim: dim} }
+// New makes a stage for rows of dim columns, which travel by the order of their experts. That is
+// plain if rows are mixtures of tokens.
+func New(dim int, order layout.Order) *Stage { return &Stage{dim: dim, order: order} }
 
 // take returns memory out of a list, the last that was put into it, or none.
 func take[T any](s *Stage, list *[]T) (memory T) {
@@ -94,6 +98,7 @@ func (s *Stage) ReleaseRows(p *Pass) {
 // travels, which is not nil; or for a mixture those rows and nil. They are valid until ReleaseRows
 // or RestoreBackward.
 func (s *Stage) Order(p *Pass, d *router.Decision, x blas32.General) (rows blas32.General, token []int32) {
+	d = s.arrange(p, d)
 	if d.Mixture == nil {
 		if d.Token == nil {
 			return x, []int32{}
@@ -107,7 +112,7 @@ func (s *Stage) Order(p *Pass, d *router.Decision, x blas32.General) (rows blas3
 
 // Gather is Order where the rows that travel are copies of the tokens, which may be written to.
 func (s *Stage) Gather(p *Pass, d *router.Decision, x blas32.General) (rows blas32.General) {
-	rows = s.sorted(p, d)
+	rows, d = s.sorted(p, d), s.arrange(p, d)
 	d.Order(rows, x)
 	return rows
 }
@@ -135,6 +140,10 @@ func (s *Stage) Restore(p *Pass, d *router.Decision, answers blas32.General, tok
 		return p.y
 	}
 	p.index.Set(tokens, d.Token)
+	if !s.order.Plain() {
+		p.index.Renumber(p.to)
+		d = &p.sent
+	}
 	rows.Sum(p.y, answers, &p.index, d.Weight)
 	return p.y
 }
@@ -147,9 +156,13 @@ func (s *Stage) RestoreBackward(p *Pass, d *router.Decision, answers, dy blas32.
 	danswers = s.sorted(p, d)
 	n := d.NumWeights()
 	p.dweights = slices.Grow(p.dweights[:0], n)[:n]
-	if d.Mixture != nil {
+	switch {
+	case d.Mixture != nil:
 		d.RestoreBackward(danswers, p.dweights, answers, dy)
-	} else {
+	case !s.order.Plain():
+		rows.SumBackward(danswers, p.dweights, answers, dy, p.sent.Token, p.sent.Weight)
+		return danswers, p.decided(p.dweights)
+	default:
 		rows.SumBackward(danswers, p.dweights, answers, dy, d.Token, d.Weight)
 	}
 	return danswers, p.dweights

@@ -8,6 +8,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/switchyard-moe/switchyard/internal/alloctest"
+	"github.com/switchyard-moe/switchyard/internal/layout"
 	"github.com/switchyard-moe/switchyard/internal/leaktest"
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/roworder"
@@ -60,7 +61,7 @@ func TestTheBitsAreThoseOfTheDecision(t *testing.T) {
 	} {
 		gate, err := c.New(router.Shape{Dim: dim, Experts: 3, Seed: 4})
 		require.NoError(t, err)
-		s, r := roworder.New(dim), rand.New(rand.NewPCG(1, 2))
+		s, r := roworder.New(dim, layout.Order{}), rand.New(rand.NewPCG(1, 2))
 		route := func(tokens int) (*router.Decision, blas32.General) {
 			x := random(r, tokens)
 			d, err := gate.Route(x, router.Batch{Ends: []int{tokens / 2, tokens}})
@@ -95,7 +96,7 @@ func TestTheBitsAreThoseOfTheDecision(t *testing.T) {
 
 // TestNoTokens gives no rows, and says so with a list that is not nil.
 func TestNoTokens(t *testing.T) {
-	s, p := roworder.New(dim), roworder.Pass{}
+	s, p := roworder.New(dim, layout.Order{}), roworder.Pass{}
 	d := &router.Decision{Assignment: router.Assignment{Experts: 2, Ends: []int{0, 0}}}
 	_, token := s.Order(&p, d, blas32.General{Cols: dim, Stride: dim})
 	require.NotNil(t, token)
@@ -105,7 +106,7 @@ func TestNoTokens(t *testing.T) {
 
 // TestTokensWithoutRowsGetZeros, in memory that an earlier pass has used.
 func TestTokensWithoutRowsGetZeros(t *testing.T) {
-	s, r := roworder.New(dim), rand.New(rand.NewPCG(1, 2))
+	s, r := roworder.New(dim, layout.Order{}), rand.New(rand.NewPCG(1, 2))
 	for range 2 {
 		var p roworder.Pass
 		d := &router.Decision{Assignment: router.Assignment{
@@ -125,7 +126,7 @@ func TestTokensWithoutRowsGetZeros(t *testing.T) {
 
 // TestPassesUseMemoryAgain: what a pass gives back the next one takes, and nothing twice.
 func TestPassesUseMemoryAgain(t *testing.T) {
-	s, r := roworder.New(dim), rand.New(rand.NewPCG(1, 2))
+	s, r := roworder.New(dim, layout.Order{}), rand.New(rand.NewPCG(1, 2))
 	d := &router.Decision{Assignment: router.Assignment{
 		Tokens: 3, Experts: 1, Ends: []int{2}, Token: []int32{0, 2}, Weight: []float32{2, 3},
 	}}

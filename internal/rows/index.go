@@ -26,3 +26,10 @@ func (x *Index) Set(tokens int, token []int32) {
 		x.ends[t]++
 	}
 }
+
+// Renumber gives row i the number to[i]. A token's rows stay listed in the order in which they are.
+func (x *Index) Renumber(to []int32) {
+	for i, row := range x.row {
+		x.row[i] = to[row]
+	}
+}
