@@ -38,6 +38,9 @@ type Routing struct {
 	Epsilon float32
 	// Scale multiplies all weights; 0 stands for 1.
 	Scale float32
+	// SparseMixer is the threshold of a [router.SparseMixer], which then takes the place of Score,
+	// Normalize and all that acts on the choice; 0 if there is none.
+	SparseMixer float32
 	// Groups is the number of expert groups, of which the KeptGroups best by GroupScore take a
 	// token; 0 or 1 means no groups.
 	Groups, KeptGroups int
@@ -106,6 +109,9 @@ const (
 
 // router returns the router of the block, whose bias is given, or nil.
 func (r *Routing) router(bias []float32) router.Router {
+	if r.SparseMixer > 0 {
+		return router.SparseMixer{Threshold: r.SparseMixer}
+	}
 	top := router.TopK{K: r.TopK, Score: r.Score, Scale: r.Scale, Bias: bias, Epsilon: r.Epsilon, LogitBias: r.LogitBias != "", Renormalize: router.RenormalizeNever}
 	if r.Normalize && r.Score != router.SoftmaxAfter {
 		top.Renormalize = router.RenormalizeBeforeDrop

@@ -79,6 +79,9 @@ func weights(r models.Routing) string {
 		router.SoftmaxAfter: "softmax of those chosen", router.SoftmaxBefore: "softmax of all",
 		router.Sigmoid: "sigmoid", router.SqrtSoftplus: "√softplus",
 	}[r.Score]
+	if r.SparseMixer > 0 {
+		return fmt.Sprintf("softmax of those near the one chosen, threshold %v", r.SparseMixer)
+	}
 	if r.LogitBias != "" {
 		text += ", logits + `" + r.LogitBias + "`"
 	}

@@ -11,6 +11,7 @@ func softmaxFamilies() []family {
 	loss := lossCoefficient(0.001, "router_aux_loss_coef", "aux_loss_coef")
 	return []family{
 		{types: []string{"mixtral", "minimax"}, block: mixtral, loss: loss},
+		{types: []string{"phimoe"}, block: phimoe, loss: loss},
 		{types: []string{"qwen2_moe"}, block: qwen(false), loss: loss},
 		{types: []string{"qwen3_moe"}, block: qwen3, loss: loss},
 		{types: []string{"qwen3_next", "qwen4_exp", "qwen4_exp_text"}, block: qwen(true), loss: loss},
@@ -38,6 +39,16 @@ func mixtral(c *config, _ int) *Block {
 func olmoe(c *config, _ int) *Block {
 	return c.block(softmax("mlp.gate.weight", c.flag(false, "norm_topk_prob")),
 		split("mlp.experts.%d.", c.need("intermediate_size")))
+}
+
+// phimoe chooses two experts, whatever num_experts_per_tok says, which the auxiliary loss reads.
+func phimoe(c *config, _ int) *Block {
+	b := mixtral(c, 0)
+	b.Routing.Normalize, b.Routing.SparseMixer = false, c.number(0.01, "router_jitter_noise")
+	if b.Routing.SparseMixer <= 0 {
+		c.fault("router_jitter_noise is %v, want more than 0", b.Routing.SparseMixer)
+	}
+	return b
 }
 
 // qwenSparse tells whether Qwen's models have experts in a layer.
