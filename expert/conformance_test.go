@@ -17,7 +17,8 @@ var kinds = map[string]expert.Expert{
 	"swiglu three": expert.SwiGLU{Hidden: 13, Workers: 3},
 	"glu":          expert.GLU{Hidden: 67},
 	"glu biases":   expert.GLU{Hidden: 13, Alpha: 1.702, Shift: 1, Limit: 0.75, Biases: true},
-	"glu limit":    expert.GLU{Hidden: 13, Limit: 0.25, LimitAct: true, OutputGate: true},
+	"glu scale":    expert.GLU{Hidden: 5, Scale: 0.5},
+	"glu limit":    expert.GLU{Hidden: 13, Limit: 0.25, LimitAct: true, OutputGate: true, Scale: 0.75},
 }
 
 func TestConformance(t *testing.T) {

@@ -1,6 +1,7 @@
 package expert
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -33,6 +34,8 @@ type GLU struct {
 	Biases bool
 	// OutputGate multiplies the answer by sigmoid(x·w_out), one number a row.
 	OutputGate bool
+	// Scale multiplies the answer; 0 stands for 1. (The mean of routed and shared experts of Cohere.)
+	Scale float32
 	// Workers is the most goroutines that compute experts of one rank at the same time; 0 means
 	// GOMAXPROCS. The results do not depend on it.
 	Workers int
@@ -58,7 +61,7 @@ type gluGroup struct {
 func (c GLU) New(s Shape) (Group, error) {
 	var wrong faults
 	wrong.shape(s, c.Hidden, c.Workers)
-	for name, v := range map[string]float32{"Alpha": c.Alpha, "Limit": c.Limit} {
+	for name, v := range map[string]float32{"Alpha": c.Alpha, "Limit": c.Limit, "Scale": c.Scale} {
 		if !(v >= 0) || v-v != 0 {
 			wrong = append(wrong, fmt.Errorf("expert: %s is %v, want a finite number from 0", name, v))
 		}
@@ -66,16 +69,14 @@ func (c GLU) New(s Shape) (Group, error) {
 	if c.Shift-c.Shift != 0 {
 		wrong = append(wrong, fmt.Errorf("expert: Shift is %v, want a finite number", c.Shift))
 	}
-	if c.Biases && c.OutputGate {
-		wrong = append(wrong, errors.New("expert: OutputGate goes without Biases"))
+	if c.Biases && c.scaled() {
+		wrong = append(wrong, errors.New("expert: OutputGate and Scale go without Biases"))
 	}
 	wrong.tensors(c.tensors(s))
 	if len(wrong) > 0 {
 		return nil, wrong.err()
 	}
-	if c.Alpha == 0 {
-		c.Alpha = 1
-	}
+	c.Alpha, c.Scale = cmp.Or(c.Alpha, 1), cmp.Or(c.Scale, 1)
 	params := param.NewSet(c.tensors(s)...)
 	for t := range gluBGate {
 		initTensor(params, s, t)
@@ -101,6 +102,9 @@ func (c GLU) tensors(s Shape) []param.Tensor {
 	}
 	return list
 }
+
+// scaled tells whether answers are multiplied by something.
+func (c GLU) scaled() bool { return c.OutputGate || c.Scale != 0 && c.Scale != 1 }
 
 // Numbers is described at [Sizer].
 func (c GLU) Numbers(int) (forward, backward int) {
@@ -136,15 +140,22 @@ func (g *gluGroup) forward(e int) {
 	y := blas32.General{Rows: p.x.Rows, Cols: p.x.Cols, Stride: p.x.Cols, Data: p.y}
 	y = mat.Rows(y, begin, end)
 	g.affine(act, e, wDown, gluBDown, y)
-	if g.glu.OutputGate {
-		w := mat.Row(g.params.Matrix(g.params.Value, gluOut), e)
-		for i := range y.Rows {
+	for i := 0; g.glu.scaled() && i < y.Rows; i++ {
+		if g.glu.OutputGate {
 			out := g.out(begin + i)
-			out[0] = f32.Dot(mat.Row(x, i), w)
+			out[0] = f32.Dot(mat.Row(x, i), mat.Row(g.params.Matrix(g.params.Value, gluOut), e))
 			f32.Sigmoid(out[:1], out[:1])
-			f32.Scale(mat.Row(y, i), out[0])
 		}
+		f32.Scale(mat.Row(y, i), g.factor(begin+i))
 	}
+}
+
+// factor is what the answer of a row of the current pass is multiplied by.
+func (g *gluGroup) factor(row int) float32 {
+	if g.glu.OutputGate {
+		return g.glu.Scale * g.out(row)[0]
+	}
+	return g.glu.Scale
 }
 
 // out is what the current pass keeps of a row's output gate.
@@ -191,12 +202,11 @@ func (g *gluGroup) backward(e int) {
 	gemm.Gemm(blas.NoTrans, blas.Trans, mat.Rows(g.cur.dy, begin, end), g.weight(wDown, e), 0, dAct)
 	for i := range dAct.Rows {
 		row := mat.Row(dAct, i)
-		if g.glu.OutputGate {
-			out := g.out(begin + i)
-			out[1] = g.glu.throughOut(row, mat.Row(gate, i), mat.Row(up, i), out[0])
-			if !g.cur.frozen { // the gradient of w_down is that of a product with what is scaled
-				f32.Scale(g.keptSpan(keptAct, begin+i, begin+i+1).Data, out[0])
-			}
+		if g.glu.scaled() && !g.cur.frozen { // the gradient of w_down is that of a product with what is scaled
+			f32.Scale(g.keptSpan(keptAct, begin+i, begin+i+1).Data, g.factor(begin+i))
+		}
+		if logit := g.throughScale(begin+i, row); g.glu.OutputGate {
+			g.out(begin + i)[1] = logit
 		}
 		g.glu.grad(mat.Row(gate, i), mat.Row(up, i), mat.Row(gate, i), mat.Row(up, i), row)
 	}
@@ -205,6 +215,19 @@ func (g *gluGroup) backward(e int) {
 	for i := 0; g.glu.OutputGate && i < dx.Rows; i++ {
 		f32.Axpy(mat.Row(dx, i), g.out(begin + i)[1], mat.Row(g.params.Matrix(g.params.Value, gluOut), e))
 	}
+}
+
+// throughScale turns d, the gradient with respect to the scaled activation of a row, into the one
+// before it was scaled, and returns that of the output gate's logit, if there is one.
+func (g *gluGroup) throughScale(row int, d []float32) (logit float32) {
+	if !g.glu.scaled() {
+		return 0
+	}
+	f32.Scale(d, g.glu.Scale)
+	if g.glu.OutputGate {
+		logit = g.glu.throughOut(d, g.keptSpan(keptGate, row, row+1).Data, g.keptSpan(keptUp, row, row+1).Data, g.out(row)[0])
+	}
+	return logit
 }
 
 // gradient computes one expert's gradient of the parameters over the rows of the current leaf.
@@ -241,9 +264,7 @@ func (g *gluGroup) rowGradients(e int) {
 	outs := make([]float32, end-begin)
 	for i, row := range g.rows.of[begin:end] {
 		gate, up := g.keptSpan(keptGate, int(row), int(row)+1).Data, g.keptSpan(keptUp, int(row), int(row)+1).Data
-		if g.glu.OutputGate {
-			outs[i] = g.glu.throughOut(mat.Row(dUp, i), gate, up, g.out(int(row))[0])
-		}
+		outs[i] = g.throughScale(int(row), mat.Row(dUp, i))
 		g.glu.grad(mat.Row(dGate, i), mat.Row(dUp, i), gate, up, mat.Row(dUp, i))
 	}
 	gemm.Gemm(blas.NoTrans, blas.Trans, dGate, g.weight(wGate, e), 0, dx)

@@ -19,7 +19,7 @@ func TestGLUFormula(t *testing.T) {
 	for _, c := range []expert.GLU{
 		{Hidden: hidden},
 		{Hidden: hidden, Alpha: 1.702, Shift: 1, Limit: 0.5, Biases: true},
-		{Hidden: hidden, Limit: 0.25, LimitAct: true, OutputGate: true},
+		{Hidden: hidden, Limit: 0.25, LimitAct: true, OutputGate: true, Scale: 0.75},
 	} {
 		g, err := c.New(expert.Shape{Dim: dim, Count: 1, Seed: 3})
 		require.NoError(t, err)
@@ -87,6 +87,9 @@ func gluRow(c expert.GLU, tensor map[string][]float32, x []float32) []float32 {
 		if c.OutputGate {
 			y[i] *= sigmoid(logit)
 		}
+		if c.Scale != 0 {
+			y[i] *= float64(c.Scale)
+		}
 		out[i] = float32(y[i])
 	}
 	return out
@@ -95,7 +98,7 @@ func gluRow(c expert.GLU, tensor map[string][]float32, x []float32) []float32 {
 func TestGLUErrors(t *testing.T) {
 	_, err := expert.GLU{Alpha: -1, Limit: float32(math.Inf(1)), Shift: float32(math.NaN()), Biases: true, OutputGate: true}.
 		New(expert.Shape{Dim: 1, Count: 1})
-	for _, says := range []string{"Hidden is 0", "Alpha is -1", "Limit is +Inf", "Shift is NaN", "without Biases"} {
+	for _, says := range []string{"Hidden is 0", "Alpha is -1", "Limit is +Inf", "Shift is NaN", "go without Biases"} {
 		require.ErrorContains(t, err, says)
 	}
 }

@@ -66,6 +66,8 @@ type Expert struct {
 	// (silu(x·gate) ∘ (x·up))·down.
 	Alpha, Shift, Limit float32
 	LimitAct            bool
+	// Scale multiplies the answers; 0 stands for 1.
+	Scale float32
 	// Gate, Up and Down are the matrices. The first two may have one name: [Matrix.Part] says which
 	// half is whose.
 	Gate, Up, Down Matrix
@@ -125,7 +127,7 @@ func (r *Routing) router(bias []float32) router.Router {
 // expert returns what computes the experts.
 func (x *Expert) expert() expert.Expert {
 	glu := expert.GLU{
-		Hidden: x.Hidden, Alpha: x.Alpha, Shift: x.Shift, Limit: x.Limit, LimitAct: x.LimitAct,
+		Hidden: x.Hidden, Alpha: x.Alpha, Shift: x.Shift, Limit: x.Limit, LimitAct: x.LimitAct, Scale: x.Scale,
 		Biases: x.DownBias.Name != "", OutputGate: x.OutputGate.Name != "",
 	}
 	if glu == (expert.GLU{Hidden: x.Hidden}) {

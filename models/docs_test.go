@@ -121,6 +121,9 @@ func kind(x *models.Expert) string {
 	case x.Limit > 0:
 		text += ", clamped"
 	}
+	if x.Scale != 0 {
+		text += fmt.Sprintf(", × %v", x.Scale)
+	}
 	if x.DownBias.Name != "" {
 		text += ", biases"
 	}

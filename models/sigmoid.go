@@ -58,6 +58,7 @@ func sigmoidFamilies() []family {
 		list = append(list, f.family())
 	}
 	return append(list, family{types: []string{"lfm2_moe"}, block: lfm2},
+		family{types: []string{"cohere2_moe"}, block: cohere},
 		family{types: []string{"flint"}, block: flint, loss: lossCoefficient(0.001, "router_aux_loss_coef")})
 }
 
@@ -142,4 +143,24 @@ func flint(c *config, layer int) *Block {
 	}
 	r := Routing{Score: router.Sigmoid, Normalize: c.flag(true, "norm_topk_prob"), Weight: "mlp.gate.weight"}
 	return c.block(r, split("mlp.experts.%d.", c.need("moe_intermediate_size"))).share("mlp.shared_expert.", c.need("shared_expert_intermediate_size"))
+}
+
+// cohere chooses by logits; weights are a softmax or sigmoids of those chosen. By default routed
+// and shared experts are averaged.
+func cohere(c *config, layer int) *Block {
+	if !c.sparse(layer, 0) {
+		return nil
+	}
+	c.only("expert_selection_fn", "softmax", "sigmoid")
+	c.only("shared_expert_combination_strategy", "average", "sum")
+	r := softmax("mlp.gate.weight", true)
+	if c.text("softmax", "expert_selection_fn") == "sigmoid" {
+		r.Score, r.Normalize = router.Sigmoid, c.flag(true, "norm_topk_prob")
+	}
+	hidden := c.need("intermediate_size")
+	b := c.block(r, split("mlp.experts.%d.", hidden)).share("mlp.shared_experts.", hidden*c.size(0, "num_shared_experts"))
+	if b.Shared != nil && c.text("average", "shared_expert_combination_strategy") == "average" {
+		b.Expert.Scale, b.Shared.Scale = 0.5, 0.5
+	}
+	return b
 }

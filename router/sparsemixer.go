@@ -7,9 +7,10 @@ import (
 
 // SparseMixer is the router of Phi-3.5-MoE as it evaluates: a token gets the two experts with the
 // largest logits, and the weight of each is a softmax over the logits near its own. Near the first
-// expert's logit m is z if (m − z) / max(|z|, m) ≤ 2·Threshold; near the second one's alike, without
-// the first expert. So most weights are 1, and they sum to more than 1. (Liu et al. 2023 sample the
-// experts in training, and have a gradient of their own for that; here training is as evaluation.)
+// expert's logit m is z if (m − z) / max(|z|, m) ≤ 2·Threshold; near the second one's alike,
+// without the first expert. So most weights are 1, and they sum to more than 1. (Liu et al. 2023
+// sample the experts in training, and have a gradient of their own for that; here training is as
+// evaluation.)
 type SparseMixer struct {
 	// Threshold says how near; it is from 0 to ½. (Phi-3.5-MoE: 0.01, its router_jitter_noise.)
 	Threshold float32

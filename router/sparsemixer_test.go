@@ -21,8 +21,8 @@ func TestSparseMixer(t *testing.T) {
 	require.ErrorContains(t, err, "threshold is 1")
 }
 
-// TestSparseMixerWeights: of logits 4, 3.5, 1 and 1 the second is near the first one's at ¼ of 4, so
-// they share its weight; no other is near the second.
+// TestSparseMixerWeights: of logits 4, 3.5, 1 and 1 the second is near the first one's at ¼ of 4,
+// so they share its weight; no other is near the second.
 func TestSparseMixerWeights(t *testing.T) {
 	g, err := router.SparseMixer{Threshold: 0.125}.New(router.Shape{Dim: 1, Experts: 4})
 	require.NoError(t, err)
