@@ -202,7 +202,7 @@ func (g *gluGroup) backward(e int) {
 	gemm.Gemm(blas.NoTrans, blas.Trans, mat.Rows(g.cur.dy, begin, end), g.weight(wDown, e), 0, dAct)
 	for i := range dAct.Rows {
 		row := mat.Row(dAct, i)
-		if g.glu.scaled() && !g.cur.frozen { // the gradient of w_down is that of a product with what is scaled
+		if g.glu.scaled() && !g.cur.frozen { // for the gradient of w_down
 			f32.Scale(g.keptSpan(keptAct, begin+i, begin+i+1).Data, g.factor(begin+i))
 		}
 		if logit := g.throughScale(begin+i, row); g.glu.OutputGate {
