@@ -73,6 +73,7 @@ var allowed = map[string][]string{
 	"internal/passes":             {"alltoall", "collective", "hook", "param", "router", "schedule", "transport"},
 	"internal/passcheck":          {"alltoall", "collective", "hook", "transport"},
 	"internal/ranktest":           {"transport", "transport/inproc"},
+	"internal/sharding":           {"alltoall", "collective", "transport"},
 	"internal/routing":            {"alltoall", "collective", "router", "transport"},
 	"checkpoint":                  {".", "checkpoint/safetensors", "collective", "param", "transport"},
 	"checkpoint/safetensors":      {},

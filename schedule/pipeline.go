@@ -23,9 +23,9 @@ type Pipeline struct {
 }
 
 // Graph returns the tasks in the order in which they are issued: all dispatches, what runs in the
-// background, the shared expert, the experts by chunk, all combines. If the experts are sharded each
-// dispatch has the gathering of its rows after it, and each combine the scattering of its answers
-// before it. Tasks have no Work.
+// background, the shared expert, the experts by chunk, all combines. If the experts are sharded
+// each dispatch has the gathering of its rows after it, and each combine the scattering of its
+// answers before it. Tasks have no Work.
 func (p Pipeline) Graph() *Graph {
 	g := &Graph{}
 	add := func(op Op, chunk int, after ...int) int {

@@ -40,6 +40,15 @@ func (l *Path) Backward(ctx context.Context, p *Pass, danswers, dy blas32.Genera
 	p.Balance.Back(ctx)
 	err = l.Run(ctx, of, chunks, Steps{
 		Dispatch: b.dispatch,
+		Gather: func(ctx context.Context, i int) (err error) {
+			b.arrived[i], err = p.shards.GatherBack(ctx, i, b.arrived[i])
+			return err
+		},
+		Scatter: func(ctx context.Context, i int) error {
+			sums, err := p.shards.Scatter(ctx, i, b.computed[i])
+			b.computed[i] = []blas32.General{sums}
+			return err
+		},
 		Shared: func() {
 			if s := l.Experts.Shared; s != nil {
 				l.inTurn(p, func() { s.Backward(&p.Shared, dy) })
@@ -117,7 +126,7 @@ func (b *back) dispatch(ctx context.Context, i int) (err error) {
 
 func (b *back) compute(ctx context.Context, i int) {
 	p, first := b.p, b.first(i)
-	b.Checks.Arrived(&p.Fault, passcheck.ExpertGradients, b.arrived[i], b.sender(p.Handle, first))
+	b.Checks.Arrived(&p.Fault, passcheck.ExpertGradients, b.arrived[i], b.from(p, first))
 	p.Hooks.rows(ctx, AfterDispatch, p.Handle, i, b.arrived[i], first)
 	if p.Rows != nil {
 		b.computeRows(ctx, i)

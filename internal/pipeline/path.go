@@ -17,6 +17,7 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/mat"
 	"github.com/switchyard-moe/switchyard/internal/passcheck"
 	"github.com/switchyard-moe/switchyard/internal/rowgradients"
+	"github.com/switchyard-moe/switchyard/internal/sharding"
 	"github.com/switchyard-moe/switchyard/schedule"
 	"github.com/switchyard-moe/switchyard/transport"
 )
@@ -36,6 +37,10 @@ type Path struct {
 	Computing *atomic.Int64
 	// Hooks are called as rows pass.
 	Hooks hook.Hooks
+	// Shards, if it is not nil, is how the ranks of a node exchange rows, each of which has a part of
+	// the experts: Experts computes that. Then chunks are cut by experts, and there are no hooks, no
+	// compression and no shared-out experts; ranks of the exchange are the nodes.
+	Shards *sharding.Stage
 }
 
 // Pass is one pass on its path, and what Forward leaves for Backward.
@@ -65,6 +70,7 @@ type Pass struct {
 	Balance *balancing.Pass
 
 	experts experts.Pass
+	shards  *sharding.Pass // nil unless Path.Shards
 }
 
 // timed runs what experts compute, of which the time may count.
@@ -93,19 +99,14 @@ func (l *Path) inTurn(p *Pass, do func()) {
 // Forward sends the rows of a pass to their experts, has these compute, and returns the answers,
 // sorted as the rows.
 func (l *Path) Forward(ctx context.Context, p *Pass, t *batch.Tokens, g *batch.Global) (answers blas32.General, err error) {
-	type chunk struct {
-		rows    blas32.General
-		ends    []int
-		answers []blas32.General
-	}
 	chunks := make([]chunk, p.Handle.Chunks())
 	first := func(i int) (n int) { // chunks are dispatched in order
-		for _, c := range chunks[:i] {
-			n += c.rows.Rows
+		for k := range i { // not a copy of each: its answers may be scattered at this moment
+			n += chunks[k].rows.Rows
 		}
 		return n
 	}
-	if err := l.begin(ctx, p, mat.Sum(g.Leaves[:g.First])); err != nil {
+	if err := l.begin(ctx, p, g); err != nil {
 		return blas32.General{}, err
 	}
 	of := Kind{Pass: schedule.Forward, Train: t.Info.Train, Alone: p.Alone, Number: p.Number}
@@ -115,29 +116,21 @@ func (l *Path) Forward(ctx context.Context, p *Pass, t *batch.Tokens, g *batch.G
 			chunks[i].rows, chunks[i].ends, err = p.Handle.Dispatch(ctx, i)
 			return err
 		},
+		Gather: func(ctx context.Context, i int) (err error) {
+			chunks[i].rows, chunks[i].ends, err = p.shards.Gather(ctx, i, chunks[i].rows, chunks[i].ends)
+			return err
+		},
+		Scatter: func(ctx context.Context, i int) error {
+			sums, err := p.shards.Scatter(ctx, i, chunks[i].answers)
+			chunks[i].answers = []blas32.General{sums}
+			return err
+		},
 		Shared: func() {
 			if s := l.Experts.Shared; s != nil {
 				l.Turn.Do(func() { p.Shared = s.Forward(t, g.FirstLeaf(l.Rank)) })
 			}
 		},
-		Experts: func(i int) {
-			p.Balance.Count(chunks[i].ends)
-			l.Checks.Arrived(&p.Fault, passcheck.Rows, chunks[i].rows, l.sender(p.Handle, first(i)))
-			p.Hooks.rows(ctx, AfterDispatch, p.Handle, i, chunks[i].rows, first(i))
-			l.Turn.Do(func() {
-				l.timed(p, t.Info.Train, func() { chunks[i].answers = l.Experts.Forward(&p.experts, i, chunks[i].rows, chunks[i].ends) })
-			})
-			if len(p.Balance.Runs()) > 0 {
-				if p.Balance.Await() != nil {
-					return // Combine has the error
-				}
-				l.Turn.Do(func() {
-					l.timed(p, t.Info.Train, func() { l.Experts.ForwardRuns(&p.experts, i, chunks[i].rows, chunks[i].ends, chunks[i].answers) })
-				})
-			}
-			l.Checks.Made(&p.Fault, passcheck.Answers, chunks[i].answers...)
-			chunks[i].answers = p.Hooks.answers(ctx, p.Handle, i, chunks[i].answers, first(i))
-		},
+		Experts: func(i int) { l.answer(ctx, p, t.Info.Train, &chunks[i], i, first(i)) },
 		Combine: func(ctx context.Context, i int) (err error) {
 			if err := p.Balance.Failed(); err != nil {
 				return err
@@ -154,8 +147,42 @@ func (l *Path) Forward(ctx context.Context, p *Pass, t *batch.Tokens, g *batch.G
 	return answers, err
 }
 
-// begin begins a pass whose exchange has begun, of the leaves from firstLeaf on.
-func (l *Path) begin(ctx context.Context, p *Pass, firstLeaf int) error {
+// chunk is one of a forward pass: the rows that came for the experts here, where they end, and the
+// answers.
+type chunk struct {
+	rows    blas32.General
+	ends    []int
+	answers []blas32.General
+}
+
+// answer computes the answers to chunk number i, whose first row is number first of all.
+func (l *Path) answer(ctx context.Context, p *Pass, train bool, c *chunk, i, first int) {
+	p.Balance.Count(c.ends)
+	l.Checks.Arrived(&p.Fault, passcheck.Rows, c.rows, l.from(p, first))
+	p.Hooks.rows(ctx, AfterDispatch, p.Handle, i, c.rows, first)
+	l.Turn.Do(func() {
+		l.timed(p, train, func() { c.answers = l.Experts.Forward(&p.experts, i, c.rows, c.ends) })
+	})
+	if len(p.Balance.Runs()) > 0 {
+		if p.Balance.Await() != nil {
+			return // Combine has the error
+		}
+		l.Turn.Do(func() {
+			l.timed(p, train, func() { l.Experts.ForwardRuns(&p.experts, i, c.rows, c.ends, c.answers) })
+		})
+	}
+	l.Checks.Made(&p.Fault, passcheck.Answers, c.answers...)
+	c.answers = p.Hooks.answers(ctx, p.Handle, i, c.answers, first)
+}
+
+// begin begins a pass whose exchange has begun, of the leaves of a batch.
+func (l *Path) begin(ctx context.Context, p *Pass, g *batch.Global) error {
+	if l.Shards != nil {
+		p.shards = l.Shards.Begin(p.Number, p.Handle, g.Leaves)
+		p.experts = l.Experts.Begin(p.shards, 0)
+		return nil
+	}
+	firstLeaf := mat.Sum(g.Leaves[:g.First])
 	p.experts = l.Experts.Begin(p.Handle, firstLeaf)
 	if p.Balance == nil {
 		return nil
@@ -175,6 +202,8 @@ func (l *Path) Release(p *Pass) {
 		l.Experts.End(&p.experts)
 		l.Experts.Shared.End(&p.Shared)
 	})
+	p.shards.End()
+	p.shards = nil
 	p.Balance.Release()
 	p.Balance = nil
 	if p.Handle != nil {
@@ -209,6 +238,14 @@ func (l *Path) home(p *Pass, k passcheck.Kind, of *alltoall.Handle, m blas32.Gen
 	p.Hooks.Found(&p.Fault)
 }
 
+// from tells from which rank of the world a row came that is computed here after the first ones.
+func (l *Path) from(p *Pass, first int) func(row int) transport.Rank {
+	if p.shards == nil {
+		return l.sender(p.Handle, first)
+	}
+	return func(row int) transport.Rank { return transport.Rank(p.shards.Plan().Sender(first + row)) }
+}
+
 // sender tells from which rank of the world a row came that is here after the first ones.
 func (l *Path) sender(of *alltoall.Handle, first int) func(row int) transport.Rank {
 	return func(row int) transport.Rank {
@@ -226,7 +263,7 @@ func (l *Path) host(of *alltoall.Handle) func(row int) transport.Rank {
 }
 
 // world is a rank of the plan's copy of the experts as one of the world, in which copies follow
-// each other.
+// each other, or the ranks of a node.
 func (l *Path) world(plan *alltoall.Plan, rank int) transport.Rank {
-	return l.Rank + transport.Rank(rank-plan.Rank)
+	return l.Rank + transport.Rank((rank-plan.Rank)*l.Shards.Places())
 }

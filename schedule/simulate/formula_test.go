@@ -99,9 +99,9 @@ func TestFormulaIsABoundForUnequalTimes(t *testing.T) {
 	})
 }
 
-// TestPipelineIsTheSimulatedGraph: what a layer with sharded experts runs takes as long as the graph
-// that the planner costs, for any costs and degree, with links within and between nodes at once and
-// one at a time.
+// TestPipelineIsTheSimulatedGraph: what a layer with sharded experts runs takes as long as the
+// graph that the planner costs, for any costs and degree, with links within and between nodes at
+// once and one at a time.
 func TestPipelineIsTheSimulatedGraph(t *testing.T) {
 	random := seeded(5)
 	differ := 0
