@@ -14,5 +14,7 @@
 // from n = (b/2)·C/W on if only the forward pass counts, and (b+4)/6·C/W in training, where a
 // float32 gradient goes back: the size of the expert cancels.
 //
+// [Placing] is the slow form beside this: it moves experts for good, by the loads of many steps.
+//
 // Package balancetest is the conformance suite of planners.
 package balance
