@@ -1,11 +1,19 @@
 package router
 
+import "github.com/switchyard-moe/switchyard/internal/mat"
+
 // Balance is the loss that balances the experts' loads: E/(k·T²) · Σₑ nₑ·Pₑ for T tokens that
 // choose k of E experts, nₑ the number of those that chose expert e, Pₑ the sum of their scores for
 // it. Scores are the softmax over all experts, or with [Sigmoid] the sigmoids divided by their sum.
 // It is 1 if the load is even, and its gradient holds the counts constant. Its name is "balance".
-// (Fedus et al. 2021 for k = 1; Megatron and DeepSpeed for any k.)
-func Balance(coefficient float64) Loss { return Loss{"balance", coefficient, balance{}} }
+// (Fedus et al. 2021 for k = 1; Megatron and DeepSpeed for any k.) The only option is [CountPlain].
+func Balance(coefficient float64, options ...Counting) Loss {
+	o, ok := join(options, CountPlain)
+	if !ok {
+		return Loss{name: "balance"}
+	}
+	return Loss{"balance", coefficient, balance{o&CountPlain != 0}}
+}
 
 // SwitchLoss is [Balance] over first choices: E/T² · Σₑ fₑ·Pₑ, fₑ the number of tokens whose first
 // choice expert e is. Its name is "switch". (GShard; Fedus et al. 2021; DeepSpeed's top-1 and top-2
@@ -63,19 +71,33 @@ func addCounts(d []float32, counts []int, f float64) {
 	}
 }
 
-type balance struct{}
+type balance struct{ plain bool }
 
 func (balance) needs() needs { return needs{shares: true} }
+
+// counts returns those of a token group.
+func (b balance) counts(g *lossGroup) []int {
+	if b.plain {
+		return g.c.plainCounts(g)
+	}
+	return g.counts
+}
 
 // factor is E/(k·T²).
 func (balance) factor(g *lossGroup) float64 {
 	return g.experts() / (float64(g.k) * g.tokens() * g.tokens())
 }
 
-func (b balance) value(g *lossGroup) float64 { return b.factor(g) * evenness(g.counts, g.shares) }
+func (b balance) value(g *lossGroup) float64 {
+	if c := g.c; b.plain {
+		c.plain = mat.Reuse(c.plain, len(c.ends)*len(g.counts))
+		c.countPlain(c.plainCounts(g), g.begin, g.end)
+	}
+	return b.factor(g) * evenness(b.counts(g), g.shares)
+}
 
 func (b balance) shareGrad(d []float32, g *lossGroup, scale float64) {
-	addCounts(d, g.counts, scale*b.factor(g))
+	addCounts(d, b.counts(g), scale*b.factor(g))
 }
 
 func (balance) tokenGrad(tokenGrad, *lossGroup, int, float64) {}

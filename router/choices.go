@@ -42,6 +42,7 @@ type choices struct {
 	allTokens int   // of the global batch; -1 if not known
 	runs      []run // the sequences, if a loss is over them
 	runCounts []int // sequences × experts: choices before drops
+	plain     []int // token groups × experts: those of the largest logits, if a loss is over them
 
 	row     []float32 // memory of one element an expert
 	view    lossGroup

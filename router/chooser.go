@@ -52,9 +52,12 @@ func (g *choosing) noise(i int, purpose uint64) rand.PCG { return g.c.in.noise(g
 // best is the rule of [TopK]: each token gets the k experts with the largest logits. With a bias it
 // compares the biased scores, otherwise the logits, which differ even if the scores have been
 // rounded to the same number.
-type best struct{ bias *bias }
+type best struct {
+	bias   *bias
+	logits bool // whether the bias is that of logits
+}
 
-func (b best) forAll() bool { return b.bias != nil }
+func (b best) forAll() bool { return b.bias != nil && !b.logits }
 
 func (b best) choose(g *choosing) {
 	for i := range g.tokens {
@@ -62,7 +65,11 @@ func (b best) choose(g *choosing) {
 			topK(g.choices(i), g.logits(i))
 			continue
 		}
-		topK(g.choices(i), b.bias.add(g.scratch(), g.scores(i)))
+		scores := g.logits(i)
+		if !b.logits {
+			scores = g.scores(i)
+		}
+		topK(g.choices(i), b.bias.add(g.scratch(), scores))
 	}
 }
 

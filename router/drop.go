@@ -22,9 +22,9 @@ const (
 	// the second, and so on; among those of one kind the first. (GShard, Tutel, DeepSpeed's top-2
 	// gate, fairscale.)
 	ByChoice
-	// ByPriority is ByChoice with the tokens in descending order of the largest of their weights,
-	// equal ones by position, so that a batch loses its least certain tokens. (Riquelme et al.
-	// 2021, batch-prioritised routing; Tutel, flaxformer.)
+	// ByPriority is ByChoice with the tokens in descending order of the largest of their weights
+	// before any renormalisation, equal ones by position, so that a batch loses its least certain
+	// tokens. (Riquelme et al. 2021, batch-prioritised routing; Tutel, flaxformer.)
 	ByPriority
 	// AtRandom keeps tokens drawn at random in training, the same ones on any number of ranks, and
 	// the first tokens in evaluation. (DeepSpeed's random token selection.)
@@ -69,7 +69,7 @@ func (d *dropper) drop(c *choices, group, room int) {
 	case d.rule == ByChoice:
 		d.byChoice(p, d.inOrder(end-begin))
 	case d.rule == ByPriority:
-		d.byChoice(p, d.byWeight(end-begin, c.k, c.mid[a:b]))
+		d.byChoice(p, d.byWeight(end-begin, c.k, c.raw[a:b]))
 	case d.rule == AtRandom && c.in.Train:
 		d.largest(p, d.draw(c, begin, end), counts)
 	default:

@@ -55,7 +55,7 @@ func (r NoisyTopK) addNoise(p *overrides, s Shape) {
 		p.projection = jitteredTokens{newLinear(s), amount}
 	case Gumbel:
 		p.bias = r.newBias(s)
-		p.chooser = gumbelBest{best{p.bias}, amount}
+		p.chooser = gumbelBest{best{bias: p.bias}, amount}
 	}
 }
 

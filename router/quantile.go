@@ -18,12 +18,17 @@ import (
 // the mean of all is taken off: see [Balancer].
 //
 // The choice itself uses the biases of the steps before, so it does not see the future. (Megatron's
-// quantile balancing.)
+// quantile balancing, which is OfLogits.)
 type QuantileBalanced struct {
 	// TopK's Bias is where the bias begins, with any score; BiasRate must be 0.
 	TopK
-	// Rate is how far the bias moves towards the prices, up to 1; 0 stands for 1.
+	// Rate is how far the bias moves towards the prices, up to 1; 0 stands for 1. (1 less
+	// Megatron's moving average.)
 	Rate float32
+	// OfLogits adds the bias to the logits in place of the scores, and takes for an expert's price
+	// the (⌊T·k/E⌋+1)-th largest difference, at which one token more would choose it. It is for
+	// logits within ±65536: differences beyond count as that. (Megatron.)
+	OfLogits bool
 }
 
 var _ Router = QuantileBalanced{}
@@ -43,7 +48,8 @@ func (r QuantileBalanced) New(s Shape) (Gate, error) {
 	if len(p.faults)+len(checkShape(s)) == 0 {
 		p.bias = &bias{make([]float32, s.Experts)}
 		copy(p.bias.value, r.Bias)
-		p.balancing = &quantiles{bias: p.bias, rate: float64(r.Rate)}
+		p.balancing = &quantiles{bias: p.bias, rate: float64(r.Rate), logits: r.OfLogits}
+		p.chooser = best{p.bias, r.OfLogits}
 	}
 	top := r.TopK
 	top.Bias, top.BiasRate = nil, 0
@@ -55,13 +61,19 @@ func (r QuantileBalanced) New(s Shape) (Gate, error) {
 type quantiles struct {
 	bias   *bias
 	rate   float64
+	logits bool // in place of scores
 	best   []int32
 	row    []float32
 	alpha  []float32 // of each token
 	column []float32 // of one expert
 }
 
-const priceUnits = 1 << 32
+// A price has priceUnits for 1, and is at most highestPrice, so that the sum of thousands is an
+// int64.
+const (
+	priceUnits   = 1 << 32
+	highestPrice = 1 << 16
+)
 
 func (q *quantiles) size(experts int) int { return experts + 1 }
 
@@ -77,7 +89,8 @@ func (q *quantiles) add(tally []int64, c *choices) {
 		}
 		q.thresholds(c, begin, end)
 		for e := range experts {
-			tally[e] += int64(math.RoundToEven(q.price(c, begin, end, e) * priceUnits))
+			price := min(max(q.price(c, begin, end, e), -highestPrice), highestPrice)
+			tally[e] += int64(math.RoundToEven(price * priceUnits))
 		}
 		tally[experts]++
 	}
@@ -87,9 +100,17 @@ func (q *quantiles) add(tally []int64, c *choices) {
 func (q *quantiles) thresholds(c *choices, begin, end int) {
 	q.best, q.row, q.alpha = mat.Reuse(q.best, c.k+1), mat.Reuse(q.row, c.logits.cols), mat.Reuse(q.alpha, end-begin)
 	for t := begin; t < end; t++ {
-		topK(q.best, q.bias.add(q.row, c.scores.row(t)))
+		topK(q.best, q.bias.add(q.row, q.scores(c, t)))
 		q.alpha[t-begin] = q.row[q.best[c.k]]
 	}
+}
+
+// scores returns what the bias of token t's choice is added to.
+func (q *quantiles) scores(c *choices, t int) []float32 {
+	if q.logits {
+		return c.logits.row(t)
+	}
+	return c.scores.row(t)
 }
 
 // price returns the price of expert e in one token group.
@@ -97,10 +118,13 @@ func (q *quantiles) price(c *choices, begin, end, e int) float64 {
 	n := end - begin
 	q.column = mat.Reuse(q.column, n)
 	for i, alpha := range q.alpha {
-		q.column[i] = c.scores.row(begin + i)[e] - alpha
+		q.column[i] = q.scores(c, begin+i)[e] - alpha
 	}
 	slices.Sort(q.column)
 	takes := (n*c.k + c.logits.cols - 1) / c.logits.cols
+	if q.logits {
+		takes = n*c.k/c.logits.cols + 1
+	}
 	return float64(q.column[n-takes])
 }
 

@@ -122,7 +122,12 @@ func (r *reference) keep(logits [][]float64, begin, end, e int) {
 		}
 	}
 	choice := func(t int) int { return slices.Index(r.chosen[t], e) }
-	best := func(t int) float64 { return slices.Max(r.weigh(logits[t], t)) }
+	best := func(t int) float64 {
+		if r.Score == SoftmaxAfter {
+			return slices.Max(r.weigh(logits[t], t))
+		}
+		return slices.Max(r.scoresOf(logits[t]))
+	}
 	slices.SortStableFunc(queue, func(a, b int) int {
 		switch r.Drop {
 		case ByProbability:

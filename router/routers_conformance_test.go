@@ -101,6 +101,22 @@ func TestQuantileBalanced(t *testing.T) {
 			routertest.Run(t, func() router.Router { return config })
 		})
 	}
+	config := router.QuantileBalanced{TopK: router.TopK{K: 2, Losses: losses}, OfLogits: true}
+	t.Run("of logits", func(t *testing.T) {
+		routertest.Run(t, func() router.Router { return config })
+	})
+}
+
+// TestOptionsOfLosses runs the suite on losses as Megatron has them, with all that they leave out.
+func TestOptionsOfLosses(t *testing.T) {
+	for _, score := range []router.Score{router.SoftmaxBefore, router.Sigmoid} {
+		top := router.TopK{K: 2, Score: score, BiasRate: 0.25, CapacityFactor: 1, Drop: router.ByProbability}
+		top.Losses = []router.Loss{router.Balance(0.5, router.CountPlain), router.SequenceBalance(0.5, 4, router.CountPlain|router.MeanLength)}
+		config := router.GroupLimited{TopK: top, Groups: 2, Keep: 1}
+		t.Run(score.String(), func(t *testing.T) {
+			routertest.Run(t, func() router.Router { return config }, routertest.TiesElsewhere)
+		})
+	}
 }
 
 // TestCapacity runs the suite on every formula, and on every rule of drops with each.

@@ -59,3 +59,22 @@ func ExampleCapacity() {
 	fmt.Println(tutel.Bound(10, 4, true), tutel.Bound(10, 4, false))
 	// Output: 6 12
 }
+
+// The loss of Megatron's seq_aux_loss: it counts the largest scores of each token, whatever groups
+// and bias choose, and divides by the mean length of the sequences. The two sequences here have
+// three tokens and one.
+func ExampleCounting() {
+	loss := router.SequenceBalance(1, 0, router.CountPlain|router.MeanLength)
+	gate, err := router.TopK{K: 1, Score: router.Sigmoid, Losses: []router.Loss{loss}}.New(router.Shape{Dim: 4, Experts: 2})
+	if err != nil {
+		panic(err)
+	}
+	logits := blas32.General{Rows: 4, Cols: 2, Stride: 2, Data: []float32{9, -9, 9, -9, 9, -9, -9, 9}}
+	d, err := gate.(router.LogitRouter).RouteLogits(logits, router.Batch{Ends: []int{4}, Sequences: []int{3, 4}, Train: true})
+	if err != nil {
+		panic(err)
+	}
+	// A sequence of n tokens for one expert has the loss 2·n²/2², and the mean of both is taken.
+	fmt.Printf("%.3f\n", d.GroupLoss[0])
+	// Output: 2.500
+}

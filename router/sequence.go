@@ -13,15 +13,20 @@ import (
 // they are length consecutive rows, the first one starting with the group, padding included, and
 // length should divide the size of groups. At length 0 a batch must say. If a bias steers the
 // choice, a token counts for the k experts with its largest logits, those that it would choose
-// without. Its name is "sequence". (DeepSeek-V3's sequence-wise loss; Megatron's seq_aux_loss.)
-func SequenceBalance(coefficient float64, length int) Loss {
-	if length < 0 {
+// without. Its name is "sequence". (DeepSeek-V3's sequence-wise loss; with [CountPlain] and
+// [MeanLength], Megatron's seq_aux_loss.)
+func SequenceBalance(coefficient float64, length int, options ...Counting) Loss {
+	o, ok := join(options, CountPlain|MeanLength)
+	if length < 0 || !ok {
 		return Loss{name: "sequence"}
 	}
-	return Loss{"sequence", coefficient, sequence{length}}
+	return Loss{"sequence", coefficient, sequence{length, o&CountPlain != 0, o&MeanLength != 0}}
 }
 
-type sequence struct{ length int }
+type sequence struct {
+	length      int
+	plain, mean bool
+}
 
 func (s sequence) needs() needs {
 	return needs{shares: true, tokenShares: true, sequences: s.length == 0}
@@ -45,6 +50,31 @@ func (s sequence) end(g *lossGroup, t int) int {
 	return end
 }
 
+// inGroup returns the number of sequences of the token group, those of nothing but padding
+// included.
+func (s sequence) inGroup(g *lossGroup) int {
+	in := &g.c.in
+	end := in.Ends[g.group]
+	begin := in.groupBegin(end - 1)
+	if len(in.Sequences) == 0 {
+		return (end - begin + s.length - 1) / s.length
+	}
+	n := 0
+	for row := begin; row < end; n++ {
+		row = in.Sequences[sort.SearchInts(in.Sequences, row+1)]
+	}
+	return n
+}
+
+// scaled returns scale times the factor of the evenness of a sequence of size tokens, one of runs
+// that have tokens.
+func (s sequence) scaled(scale float64, g *lossGroup, size, runs float64) float64 {
+	if s.mean {
+		size, runs, scale = g.tokens(), 1, scale*float64(s.inGroup(g))
+	}
+	return scale * g.experts() / (float64(g.k) * size * size * runs)
+}
+
 // value adds each sequence of the token group to runs, and its counts to runCounts.
 func (s sequence) value(g *lossGroup) float64 {
 	c, n := g.c, len(g.counts)
@@ -54,14 +84,16 @@ func (s sequence) value(g *lossGroup) float64 {
 		c.runs = append(c.runs, run{t, end, g.group})
 		c.runCounts = slices.Grow(c.runCounts, n)[:len(c.runCounts)+n]
 		counts := c.runCounts[len(c.runCounts)-n:]
-		if c.owner.bias != nil {
-			c.countUnbiased(counts, t, end)
+		if s.plain || c.owner.bias != nil {
+			c.countPlain(counts, t, end)
 		} else {
 			c.countChoices(counts, t, end)
 		}
-		size := float64(end - t)
-		sum += s.evenness(c, counts, t, end) * float64(n) / (float64(g.k) * size * size)
+		sum += s.scaled(s.evenness(c, counts, t, end), g, float64(end-t), 1)
 		t = end
+	}
+	if s.mean {
+		return sum
 	}
 	return sum / float64(sequences)
 }
@@ -84,8 +116,7 @@ func (s sequence) tokenGrad(d tokenGrad, g *lossGroup, t int, scale float64) {
 	c, n := g.c, len(g.counts)
 	i, _ := slices.BinarySearchFunc(c.runs, t, func(r run, t int) int { return r.end - t - 1 })
 	r := c.runs[i]
-	size := float64(r.end - r.begin)
-	f := scale * float64(n) / (float64(g.k) * size * size * float64(c.runsOf(g.group)))
+	f := s.scaled(scale, g, float64(r.end-r.begin), float64(c.runsOf(g.group)))
 	addCounts(d.shares, c.runCounts[i*n:(i+1)*n], f)
 }
 
@@ -100,9 +131,9 @@ func (c *choices) runsOf(group int) int {
 	return next - first
 }
 
-// countUnbiased sets counts to the number of tokens from [begin, end) of which each expert has one
-// of the k largest logits.
-func (c *choices) countUnbiased(counts []int, begin, end int) {
+// countPlain sets counts to the number of tokens from [begin, end) of which each expert has one of
+// the k largest logits.
+func (c *choices) countPlain(counts []int, begin, end int) {
 	clear(counts)
 	c.best = mat.Reuse(c.best, c.k)
 	for t := begin; t < end; t++ {

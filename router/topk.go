@@ -34,8 +34,9 @@ type TopK struct {
 	// Scale multiplies all weights; 0 stands for 1. (DeepSeek-V3's route scale.)
 	Scale float32
 	// Bias, if there is one, is added to each expert's score for the choice alone, never to the
-	// weights, and has no gradient. It goes with all scores but
-	// [SoftmaxAfter]. New copies it. (DeepSeek-V3; ERNIE 4.5 with [SoftmaxBefore].)
+	// weights, and has no gradient. It goes with all scores but [SoftmaxAfter]. New copies it. Of
+	// equal biased scores the lowest expert comes first. (DeepSeek-V3; torchtitan and ERNIE 4.5 with
+	// [SoftmaxBefore].)
 	Bias []float32
 	// BiasRate is how far each step moves the bias towards an even load: see [Balancer]. 0 leaves
 	// it. If Bias is nil it begins at 0. (DeepSeek-V3: 0.001.)
@@ -104,7 +105,7 @@ func (r TopK) fill(g *tokenChoice, s Shape) {
 		g.bias = r.newBias(s)
 	}
 	if g.chooser == nil {
-		g.chooser = best{g.bias}
+		g.chooser = best{bias: g.bias}
 	}
 	if g.balancing == nil && r.BiasRate != 0 {
 		g.balancing = signUpdate{r.BiasRate, r.BiasCentred}

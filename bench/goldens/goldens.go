@@ -17,7 +17,8 @@ import (
 const usage = `usage: go run ./bench goldens FILE…
 
 Computes every case of files of the form {"cases": [...]} and compares with the results they hold. A case with a "kind" is
-a whole layer, one with a "name" and "logits" is a router. For each case there is a line with its sizes, its worst error, and
+a whole layer, one with a "name" and "logits" is a router, one with a "name" and "inputs" is what a trainer's router computes:
+losses, biases, capacities, layers. For each case there is a line with its sizes, its worst error, and
 "ok", "WRONG: what", or "cannot yet: why" for one that asks for something this library does not have.
 
 Errors are relative: |got - want| / max(|want|, scale). For a router:
@@ -26,7 +27,9 @@ Errors are relative: |got - want| / max(|want|, scale). For a router:
   losses     scale is 0; tolerance 1e-6
   gradients  scale is the largest gradient wanted of the same loss, or one term of that loss if this is larger: the largest
              |upstream·weight|, or loss/tokens; tolerance 1e-5
-For a layer the scale is the mean |want| of the tensor; tolerance 1e-5.
+For a layer the scale is the mean |want| of the tensor; tolerance 1e-5. For a trainer's router all tolerances are 1e-5, a bias
+is relative to its rate or the largest, and where the trainer is known to be wrong (Tutel's counts and capacity with the best
+tokens first) its numbers are not compared.
 
 Exits with 1 if a case is wrong or a file cannot be read, else with 0.
 `
@@ -127,8 +130,8 @@ func runFile(ctx context.Context, file string, cases []json.RawMessage, stdout i
 // run computes one case of either form.
 func run(ctx context.Context, raw json.RawMessage) result {
 	var form struct {
-		Kind, Name string
-		Logits     json.RawMessage
+		Kind, Name     string
+		Logits, Inputs json.RawMessage
 	}
 	if err := json.Unmarshal(raw, &form); err != nil {
 		return result{label: "malformed", err: err}
@@ -138,6 +141,8 @@ func run(ctx context.Context, raw json.RawMessage) result {
 		return runLayerCase(ctx, raw)
 	case form.Name != "" && form.Logits != nil:
 		return runRouterCase(raw)
+	case form.Name != "" && form.Inputs != nil:
+		return runTrainerCase(raw)
 	}
-	return result{label: "malformed", err: errors.New(`neither "kind" nor "name" and "logits"`)}
+	return result{label: "malformed", err: errors.New(`neither "kind" nor "name" and "logits" or "inputs"`)}
 }

@@ -161,3 +161,73 @@ func TestLayer(t *testing.T) {
 	}
 	require.Regexp(t, `\d+ ok, 0 wrong, 0 cannot yet`, stdout)
 }
+
+const trainerGoldens = "../testdata/goldens/balance_losses.json"
+
+func TestTrainers(t *testing.T) {
+	code, stdout, stderr := benchtest.Call(t, Run, trainerGoldens)
+	require.Zero(t, code, stdout+stderr)
+	for name := range trainerKinds() {
+		require.Contains(t, stdout, ": "+name+" {")
+	}
+	// What is left are weights on the experts' input, and Tutel's loss of load and importance.
+	require.Contains(t, stdout, "65 ok, 0 wrong, 6 cannot yet")
+}
+
+// TestFindTrainersMistakes spoils one number of a right case at a time, or a key.
+func TestFindTrainersMistakes(t *testing.T) {
+	for _, c := range []struct {
+		name, says string
+		path       []any
+	}{
+		{"megatron_aux_loss", "loss 0 is", []any{"outputs", "loss_unscaled"}},
+		{"megatron_seq_aux_loss_padding", "gradient from loss at logit 7", []any{"outputs", "grad_logits", 7}},
+		{"megatron_seq_aux_loss_groups", "route 3 is token", []any{"outputs", "routed", 3, 1}},
+		{"megatron_seq_aux_loss_bias", "weight 3 is", []any{"outputs", "routed", 3, 2}},
+		{"megatron_z_loss_padding", "loss 0 is", []any{"inputs", "logits", 4}},
+		{"megatron_global_aux_loss", "counts so far are", []any{"outputs", "steps", 1, 1, "tokens_per_expert_so_far", 5}},
+		{"megatron_losses_together", "sequence loss 0 is", []any{"outputs", "seq_aux_loss_unscaled"}},
+		{"megatron_expert_bias", "bias 2 is", []any{"outputs", "steps", 1, "bias", 2}},
+		{"torchtitan_expert_bias", "bias 2 is", []any{"outputs", "steps", 1, "bias", 2}},
+		{"megatron_expert_bias_router", "counts after drops are", []any{"outputs", "steps", 1, "tokens_per_expert", 2}},
+		{"megatron_topk_sqrtsoftplus", "gradient from weights at logit 2", []any{"outputs", "grad_logits_from_weights", 2}},
+		{"megatron_quantile_balancing", "quantile less the mean", []any{"outputs", "steps", 0, "micro_batches", 0, "quantile", 2}},
+		{"torchtitan_router", "counts are", []any{"outputs", "tokens_per_expert", 2}},
+		{"torchtitan_layer_scores_on_output", `output "d_gate" is off`, []any{"outputs", "d_gate", 1}},
+		{"tutel_topk", "has not slot", []any{"outputs", "slot_by_choice", 0, 2}},
+		{"tutel_topk", "keeps 8 routes, want 9", []any{"outputs", "kept"}},
+		{"deepspeed_no_drop", "capacity is", []any{"outputs", "capacity"}},
+		{"deepspeed_top1_min_capacity", "gradient from loss at logit 1", []any{"outputs", "grad_logits_from_aux", 1}},
+		{"deepspeed_autoep_router", "weight 1 is", []any{"outputs", "routed", 1, 2}},
+		{"megatron_aux_loss", `"temperature" is not known`, []any{"options", "temperature"}},
+		{"torchtitan_router", `no "route_norm"`, []any{"options", "route_norm"}},
+	} {
+		broken := trainerGolden(t, c.name)
+		switch key := c.path[len(c.path)-1]; key {
+		case "temperature":
+			broken["options"].(map[string]any)["temperature"] = 2
+		case "route_norm":
+			delete(broken["options"].(map[string]any), "route_norm")
+		default:
+			bump(broken, 1, c.path...)
+		}
+		code, stdout, _ := benchtest.Call(t, Run, write(t, broken))
+		require.Equal(t, harness.Failed, code, "%v: %s", c, stdout)
+		require.Contains(t, stdout, c.says, "%s", c.name)
+	}
+}
+
+// trainerGolden reads the first case of a name.
+func trainerGolden(t *testing.T, name string) map[string]any {
+	cases, err := read(trainerGoldens)
+	require.NoError(t, err)
+	for _, raw := range cases {
+		var c map[string]any
+		require.NoError(t, json.Unmarshal(raw, &c))
+		if c["name"] == name {
+			return c
+		}
+	}
+	require.Fail(t, "no case", name)
+	return nil
+}

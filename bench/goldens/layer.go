@@ -46,6 +46,8 @@ type layerCase struct {
 	Routed       [][]float64 `json:"routed"` // token, expert, weight
 	TopK         [][]int     `json:"topk"`
 	Weights      []float64   `json:"weights"` // of TopK
+
+	given router.Router // in place of what Score says, if it is not nil
 }
 
 // layerCompression says which of the tokens routed to each expert travel as one.
@@ -133,6 +135,9 @@ const softKind = "soft_moe_relu_ffn_no_bias"
 func (c layerCase) gateAlone() bool { return c.Kind == cosineKind || c.Kind == modalityKind }
 
 func (c layerCase) router() (router.Router, error) {
+	if c.given != nil {
+		return c.given, nil
+	}
 	if c.Kind == softKind {
 		return router.SoftMoE{Slots: c.Slots}, nil
 	}
