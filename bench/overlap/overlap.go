@@ -43,7 +43,7 @@ processor is what all ranks together had of processors in a step and what lies b
 the bound and one chunk of the smaller of the two: what nothing can overlap with.
 
 -json FILE writes an object a line: rate_mbit, tokens, dim, hidden, k, comm_ms, compute_ms, degree (0: chosen), forward and backward (chunks), in_flight
-(micro-batches), apart (⫽), step_ms, processor_ms, predicted_ms, speedup, of_bound, regret.
+(micro-batches), apart (⫽), step_ms, processor_ms, predicted_ms, speedup, of_bound, regret; of the chosen also the 95 % interval of regret, of paired rounds: regret_low, regret_high.
 
 Flags:
 `
@@ -203,6 +203,9 @@ type overlapRow struct {
 	Speedup   float64 `json:"speedup"`
 	OfBound   float64 `json:"of_bound"`
 	Regret    float64 `json:"regret"`
+	// RegretLow and RegretHigh are the interval of 95 % of Regret, round by round; of the chosen.
+	RegretLow  float64 `json:"regret_low,omitempty"`
+	RegretHigh float64 `json:"regret_high,omitempty"`
 }
 
 // collect makes rows of what the ranks report.
@@ -228,7 +231,7 @@ func (o *options) collect(rate int, out io.Reader) ([]overlapRow, error) {
 			of = append(of, r.Results[i])
 		}
 		comm, compute := slowestMedian(of, func(r overlapResult) []time.Duration { return r.Comm }), slowestMedian(of, func(r overlapResult) []time.Duration { return r.Compute })
-		best, first := 0.0, len(rows)
+		best, first, fastest := 0.0, len(rows), 0
 		for j, v := range o.modes() {
 			row := overlapRow{Rate: rate, Tokens: c.tokens, Dim: c.dim, Hidden: c.hidden, K: o.K, Degree: v.degree, InFlight: v.inFlight, Apart: v.apart, Comm: comm, Compute: compute}
 			row.Forward, row.Backward = of[0].Chosen[j][0], of[0].Chosen[j][1]
@@ -236,19 +239,33 @@ func (o *options) collect(rate int, out io.Reader) ([]overlapRow, error) {
 			row.Processor = allMedian(of, func(r overlapResult) []time.Duration { return r.Processor[j] })
 			row.Predicted = of[0].Predicted[j].Seconds() * 1e3
 			if v.degree > 0 && v.inFlight == 1 && (best == 0 || row.Step < best) {
-				best = row.Step
+				best, fastest = row.Step, j
 			}
 			rows = append(rows, row)
 		}
 		for j := range rows[first:] {
 			r := &rows[first+j]
 			r.Speedup, r.OfBound, r.Regret = rows[first].Step/r.Step, r.Step/max(comm, compute), r.Step/best-1
+			if ratio := harness.PairedRatio(slowest(of, j), slowest(of, fastest)); r.Predicted > 0 && ratio.Low > 0 {
+				r.RegretLow, r.RegretHigh = ratio.Low-1, ratio.High-1
+			}
 		}
 	}
 	if all := len(o.cases()); len(cases) < all {
 		return rows, fmt.Errorf("the ranks report %d cases, want %d", len(cases), all)
 	}
 	return rows, nil
+}
+
+// slowest is the time of the slowest rank in each round of a mode.
+func slowest(of []overlapResult, mode int) []time.Duration {
+	list := make([]time.Duration, len(of[0].Steps[mode]))
+	for _, r := range of {
+		for i, t := range r.Steps[mode] {
+			list[i] = max(list[i], t)
+		}
+	}
+	return list
 }
 
 // slowestMedian is the median round's time of its slowest rank, in ms.
@@ -312,7 +329,35 @@ func writeTable(stdout io.Writer, rows []overlapRow) {
 	}
 	fmt.Fprintf(stdout, "# %d cases: the chosen degree is within 5%% of the best in %d, at worst %.0f%% slower than one chunk; predicted within 10%% in %d; "+
 		"within 1.1 bound and a chunk in %d\n", cases, near, max(100*worst, 0), predicted, tight)
+	writeBalanced(stdout, rows)
 }
+
+// writeBalanced writes how the chosen degrees do beside the best, and where the exchange takes most
+// nearly as long as the experts.
+func writeBalanced(stdout io.Writer, rows []overlapRow) {
+	cases, equal := 0, 0
+	var balanced *overlapRow
+	for i := range rows {
+		r := &rows[i]
+		if r.Predicted == 0 {
+			continue
+		}
+		if cases++; r.Regret <= 0 || r.RegretLow < 0 {
+			equal++
+		}
+		if balanced == nil || r.uneven() < balanced.uneven() {
+			balanced = r
+		}
+	}
+	if balanced == nil {
+		return
+	}
+	fmt.Fprintf(stdout, "# the best degree is in the 95%% interval of the chosen in %d of %d; where the exchange takes %.2f times as long as the experts "+
+		"the chosen is %.2f times as fast as one chunk\n", equal, cases, balanced.Comm/balanced.Compute, balanced.Speedup)
+}
+
+// uneven is how many times as long the longer of exchange and experts takes as the shorter.
+func (r *overlapRow) uneven() float64 { return max(r.Comm, r.Compute) / min(r.Comm, r.Compute) }
 
 // limit is what a step may take at most to be called well overlapped: a tenth more than the larger
 // of rows and experts, and a chunk of the other before or after it.

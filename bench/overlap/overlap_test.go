@@ -66,6 +66,17 @@ func TestOutcome(t *testing.T) {
 	var table bytes.Buffer
 	writeTable(&table, rows)
 	require.Contains(t, table.String(), "within 5% of the best in 1, at worst 0% slower than one chunk; predicted within 10% in 1; within 1.1 bound and a chunk in 1")
+	interval := harness.PairedRatio(ms(72, 72), ms(70, 71))
+	require.InDelta(t, interval.Low-1, rows[2].RegretLow, 1e-9)
+	require.InDelta(t, interval.High-1, rows[2].RegretHigh, 1e-9)
+	require.Zero(t, rows[1].RegretHigh, "of the chosen alone")
+	require.Contains(t, table.String(), "interval of the chosen in 1 of 1; where the exchange takes 1.11 times as long as the experts the chosen is 1.39 times as fast")
+	table.Reset()
+	worse, uneven := rows[2], rows[2]
+	worse.RegretLow, uneven.Comm, uneven.Speedup = 0.01, 99, 9
+	writeBalanced(&table, []overlapRow{uneven, worse})
+	require.Contains(t, table.String(), "in 1 of 2; where the exchange takes 1.11 times as long")
+	writeTable(&table, rows)
 	require.Contains(t, table.String(), "chosen 1, 2")
 	require.InDelta(t, 170, rows[1].Processor, 1e-9, "of both ranks together, between the two rounds")
 	require.Contains(t, table.String(), "chosen 2, 2 ‖")
