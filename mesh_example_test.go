@@ -3,6 +3,7 @@ package switchyard_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	"gonum.org/v1/gonum/blas/blas32"
@@ -99,6 +100,34 @@ func ExampleWorld_SetMachine() {
 	// Unordered output:
 	// rank 0 has the experts from 0 on, with the loads [2 2 2]
 	// rank 1 has the experts from 3 on, with the loads [2]
+}
+
+// Experts 0 and 3 are hot, and stand on different ranks. Outputs have the bits of any other order.
+func ExampleConfig_order() {
+	onRanks(2, func(world *switchyard.World) error {
+		layer, err := switchyard.NewLayer(world, switchyard.Config{
+			Dim: 2, Experts: 4, Group: 1, Router: router.TopK{K: 4}, Expert: expert.SwiGLU{Hidden: 4},
+			Hosted: []int{2, 2}, Order: []int{0, 2, 3, 1}, // as balance.Hosting returns them
+		})
+		if err != nil {
+			return err
+		}
+		state, err := layer.State(nil)
+		if err != nil {
+			return err
+		}
+		for _, e := range state.Entries {
+			if strings.HasPrefix(e.Name, "experts.") && strings.HasSuffix(e.Name, ".w_gate") {
+				fmt.Printf("rank %d has %s\n", world.Rank(), e.Name)
+			}
+		}
+		return nil
+	})
+	// Unordered output:
+	// rank 0 has experts.0.w_gate
+	// rank 0 has experts.2.w_gate
+	// rank 1 has experts.3.w_gate
+	// rank 1 has experts.1.w_gate
 }
 
 // onRanks runs do on n ranks of this process. Separate processes call switchyard.Join instead.
