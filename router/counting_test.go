@@ -24,10 +24,13 @@ func TestPlainCounts(t *testing.T) {
 		top.Bias = []float32{1, -1, 0, 0.5, 0, 0, -0.5, 1}
 		limited := GroupLimited{TopK: top, Groups: 4, Keep: 1}
 		limited.Losses = []Loss{loss(CountPlain)}
-		gotLoss, got := lossAndGradient(t, limited, logits, b)
-		neartest.Equal(t, wantLoss, gotLoss, 1e-6)
-		neartest.Equal(t, want, got, 1e-7)
-		limited.Bias, limited.Losses = nil, []Loss{loss()}
+		for _, bias := range [][]float32{limited.Bias, nil} {
+			limited.Bias = bias
+			gotLoss, got := lossAndGradient(t, limited, logits, b)
+			neartest.Equal(t, wantLoss, gotLoss, 1e-6)
+			neartest.Equal(t, want, got, 1e-7)
+		}
+		limited.Losses = []Loss{loss()}
 		otherLoss, _ := lossAndGradient(t, limited, logits, b)
 		require.NotEqual(t, wantLoss, otherLoss, "limits change what is counted")
 	}

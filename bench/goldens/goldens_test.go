@@ -217,6 +217,22 @@ func TestFindTrainersMistakes(t *testing.T) {
 	}
 }
 
+// TestTrainersFaults: what a trainer leaves to chance is not computed.
+func TestTrainersFaults(t *testing.T) {
+	for name, c := range map[string]struct {
+		option string
+		value  any
+	}{
+		"megatron_seq_aux_loss_groups": {"group_topk", 3}, "deepspeed_top1_min_capacity": {"capacity_factor", 0}, "torchtitan_router": {"score_function", "astrology"},
+	} {
+		golden := trainerGolden(t, name)
+		golden["options"].(map[string]any)[c.option] = c.value
+		code, stdout, _ := benchtest.Call(t, Run, write(t, golden))
+		require.Zero(t, code, stdout)
+		require.Contains(t, stdout, "cannot yet: this library has no such thing", name)
+	}
+}
+
 // trainerGolden reads the first case of a name.
 func trainerGolden(t *testing.T, name string) map[string]any {
 	cases, err := read(trainerGoldens)

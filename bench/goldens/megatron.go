@@ -70,6 +70,9 @@ func (c *trainerCase) megatronRouter(losses ...router.Loss) (router.Router, erro
 	if o.Capacity > 0 && o.CapacityFactor == 0 {
 		r.CapacityFactor, r.Capacity.Min = leastFactor, o.Capacity
 	}
+	if o.Groups > 0 && o.GroupTopK > r.K {
+		return nil, cannot("groups by sums of no scores: %d groups for %d experts a token", o.GroupTopK, r.K)
+	}
 	if o.Groups > 0 {
 		return router.GroupLimited{TopK: r, Groups: o.Groups, Keep: o.GroupTopK}, nil
 	}
