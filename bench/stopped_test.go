@@ -102,7 +102,7 @@ func TestStoppedCommandsPrintWhatTheyHave(t *testing.T) {
 func TestCommandsSayHowLongTheyTake(t *testing.T) {
 	inputs := filepath.Join(t.TempDir(), "plan.json")
 	require.NoError(t, os.WriteFile(inputs, []byte("[]"), 0o600))
-	long := map[string]string{"goldens": "testdata/goldens/router.json testdata/goldens/layer.json", "formats": strings.Repeat("testdata/goldens/formats/hadamard.json ", 9), "sim": "-grid", "plan": "-in " + inputs, "balance": "-plan-only"}
+	long := map[string]string{"models": "../models/testdata/goldens/mixtral", "goldens": "testdata/goldens/router.json testdata/goldens/layer.json", "formats": strings.Repeat("testdata/goldens/formats/hadamard.json ", 9), "sim": "-grid", "plan": "-in " + inputs, "balance": "-plan-only"}
 	for _, c := range commands() {
 		if c.summary == "" {
 			continue

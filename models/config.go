@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/switchyard-moe/switchyard/internal/check"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 	"github.com/switchyard-moe/switchyard/internal/printable"
 )
 
@@ -36,7 +37,7 @@ func readConfig(dir string) (*config, error) {
 	path := filepath.Join(dir, "config.json")
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("models: %w", err)
+		return nil, errtext.Errorf("models: %w", err)
 	}
 	defer func() { _ = file.Close() }()
 	text, err := io.ReadAll(io.LimitReader(file, maxConfig+1))
@@ -48,7 +49,7 @@ func readConfig(dir string) (*config, error) {
 		c, err = parseConfig(text)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("models: %s: %w", path, err)
+		return nil, errtext.Errorf("models: %s: %w", path, err)
 	}
 	return c, nil
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/switchyard-moe/switchyard/checkpoint/safetensors"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // The names of a checkpoint's files.
@@ -45,7 +46,7 @@ func openFolder(dir string) (_ *folder, err error) {
 		return f, fmt.Errorf("models: %s holds neither %s nor %s", dir, singleFile, indexFile)
 	}
 	if err != nil {
-		return f, fmt.Errorf("models: %w", err)
+		return f, errtext.Errorf("models: %w", err)
 	}
 	f.indexed = true
 	for _, name := range index.Files() {
@@ -60,7 +61,7 @@ func openFolder(dir string) (_ *folder, err error) {
 func (f *folder) open(name string) error {
 	file, err := safetensors.Open(filepath.Join(f.dir, name))
 	if err != nil {
-		return fmt.Errorf("models: %w", err)
+		return errtext.Errorf("models: %w", err)
 	}
 	f.files[name] = file
 	for _, t := range file.Tensors() {
@@ -127,7 +128,7 @@ func (f *folder) check(name string, shape []int) error {
 		return fmt.Errorf("models: %s: tensor %q is %v, want %v by config.json", f.path(name), name, t.Shape, shape)
 	}
 	if width(t.DType) == 0 {
-		return fmt.Errorf("models: %s: tensor %q: %w: numbers of type %v", f.path(name), name, ErrUnsupported, t.DType)
+		return errtext.Errorf("models: %s: tensor %q: %w: numbers of type %v", f.path(name), name, ErrUnsupported, t.DType)
 	}
 	return nil
 }
@@ -144,7 +145,7 @@ func (f *folder) read(name string, from, to int) ([]float32, error) {
 	size := width(t.DType)
 	raw := make([]byte, (to-from)*size)
 	if err := file.ReadRange(name, raw, int64(from)*int64(size)); err != nil {
-		return nil, fmt.Errorf("models: %s: tensor %q: %w", f.path(name), name, err)
+		return nil, errtext.Errorf("models: %s: tensor %q: %w", f.path(name), name, err)
 	}
 	dst := make([]float32, to-from)
 	decode(dst, raw, t.DType)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/expert"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // ErrUnsupported is what errors wrap that say that a model needs what this library does not have.
@@ -57,7 +58,7 @@ func (m *Model) describe(c *config, of family) error {
 	for layer := range c.layers() {
 		b := of.block(c, layer)
 		if err := c.err(); err != nil {
-			return fmt.Errorf("models: %s: %w", m.folder.dir, err)
+			return errtext.Errorf("models: %s: %w", m.folder.dir, err)
 		}
 		if b == nil {
 			continue
@@ -72,7 +73,7 @@ func (m *Model) describe(c *config, of family) error {
 		m.Loss = of.loss(c)
 	}
 	if err := c.err(); err != nil {
-		return fmt.Errorf("models: %s: %w", m.folder.dir, err)
+		return errtext.Errorf("models: %s: %w", m.folder.dir, err)
 	}
 	if len(m.Blocks) == 0 {
 		return fmt.Errorf("models: %s: by config.json no layer of the %s has experts", m.folder.dir, m.Type)
@@ -203,9 +204,9 @@ func familyOf(name string) (family, error) {
 		}
 	}
 	if len(near) == 0 {
-		return family{}, fmt.Errorf("models: %w: model_type %q", ErrUnsupported, name)
+		return family{}, errtext.Errorf("models: %w: model_type %q", ErrUnsupported, name)
 	}
-	return family{}, fmt.Errorf("models: %w: model_type %q; near it are %s", ErrUnsupported, name, strings.Join(near, ", "))
+	return family{}, errtext.Errorf("models: %w: model_type %q; near it are %s", ErrUnsupported, name, strings.Join(near, ", "))
 }
 
 // edits is the number of letters to insert, remove or replace to make b of a (Levenshtein).

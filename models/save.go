@@ -10,6 +10,7 @@ import (
 
 	"github.com/switchyard-moe/switchyard"
 	"github.com/switchyard-moe/switchyard/checkpoint/safetensors"
+	"github.com/switchyard-moe/switchyard/internal/errtext"
 )
 
 // Save writes the checkpoint to the new folder dir, with the tensors of blocks replaced: layers
@@ -24,7 +25,7 @@ func (m *Model) Save(dir string, layers map[int][]switchyard.Tensor) (err error)
 	}
 	work, err := os.MkdirTemp(filepath.Dir(dir), filepath.Base(dir)+".part-")
 	if err != nil {
-		return fmt.Errorf("models: Save: %w", err)
+		return errtext.Errorf("models: Save: %w", err)
 	}
 	defer func() {
 		if err != nil {
@@ -32,21 +33,21 @@ func (m *Model) Save(dir string, layers map[int][]switchyard.Tensor) (err error)
 		}
 	}()
 	if err := m.folder.copyTo(work); err != nil {
-		return fmt.Errorf("models: Save: %w", err)
+		return errtext.Errorf("models: Save: %w", err)
 	}
 	for block, tensors := range layers {
 		if block < 0 || block >= len(m.Blocks) {
 			return fmt.Errorf("models: Save: block %d of %d", block, len(m.Blocks))
 		}
 		if err := m.patch(work, &m.Blocks[block], tensors); err != nil {
-			return fmt.Errorf("models: Save: %w", err)
+			return errtext.Errorf("models: Save: %w", err)
 		}
 	}
 	if err := os.Chmod(work, 0o755); err != nil {
-		return fmt.Errorf("models: Save: %w", err)
+		return errtext.Errorf("models: Save: %w", err)
 	}
 	if err := os.Rename(work, dir); err != nil {
-		return fmt.Errorf("models: Save: %w", err)
+		return errtext.Errorf("models: Save: %w", err)
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // prefixes are the names of packages with which errors of this module begin.
-const prefixes = " alltoall arena autotune balance checkpoint collective dispatch expert faulty grpc hybrid inproc launch lsh mpi param rendezvous router safetensors schedule secure shaped shm simulate stream striped switchyard switchyardtest tcp trace transport "
+const prefixes = " alltoall arena autotune balance checkpoint collective dispatch expert faulty grpc hybrid inproc launch lsh models mpi param rendezvous router safetensors schedule secure shaped shm simulate stream striped switchyard switchyardtest tcp trace transport "
 
 // Errorf is fmt.Errorf for a format that begins with the name of the package, "router: …", where an
 // error that it wraps may do so too.
