@@ -24,6 +24,9 @@ import (
 // TestCompressionAtRateOneHasTheBitsOfNone on any number of ranks, with groups of tokens and
 // without.
 func TestCompressionAtRateOneHasTheBitsOfNone(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for long")
+	}
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(5, 6))
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)

@@ -51,6 +51,9 @@ func requireNear(t *testing.T, want, got result) {
 // TestNodeClustersAtRateOne move every row, by way of the ranks of its node, on nodes of one to
 // four.
 func TestNodeClustersAtRateOne(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for long")
+	}
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(5, 6))
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)

@@ -108,6 +108,9 @@ func TestOverlapEndsWithItsContext(t *testing.T) {
 // TestOverlapAutoSameBits: the steps that are timed, and those after the choice, have the same
 // bits.
 func TestOverlapAutoSameBits(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for long")
+	}
 	needExactProducts(t)
 	r := rand.New(rand.NewPCG(1, 2))
 	x, dy := randomMatrix(r, bitsTokens, bitsDim), randomMatrix(r, bitsTokens, bitsDim)

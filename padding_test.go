@@ -77,6 +77,9 @@ func paddedBatch(rank int, garbage float32) (x, dy blas32.General, side router.B
 // TestWhatIsInPaddingChangesNothing: with each kind of gate, shared experts and compression,
 // outputs, gradients, parameters and counts have the bits that they have where padding holds zeros.
 func TestWhatIsInPaddingChangesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for long")
+	}
 	ways := map[string]Compression{
 		"plain": {}, "compressed": {When: CompressAlways, LSH: lsh.Config{Rate: 0.4}},
 		"nodes": {When: CompressAlways, Nodes: true, LSH: lsh.Config{Rate: 0.4, Compensation: lsh.LearnedChannels}},

@@ -415,6 +415,9 @@ func compressions() map[string]Compression {
 // TestResumeOfACompressedLayer has the bits of straight on, on the same layout; on another it goes
 // on too.
 func TestResumeOfACompressedLayer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for long")
+	}
 	needExactProducts(t)
 	for name, c := range compressions() {
 		for _, inFlight := range waysOfPasses() {

@@ -70,6 +70,9 @@ func (k *rounding) text(ctx context.Context) (string, error) {
 // TestRoundedSumsHaveTheSameBits on every rank and over every transport, with passes that add up
 // and gradients that are clipped; and other bits than exact sums.
 func TestRoundedSumsHaveTheSameBits(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for long")
+	}
 	needExactProducts(t)
 	worlds := map[string]opener{
 		"inproc": func(_ *testing.T, n int) []*World { return inprocWorlds(n) },
