@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -42,4 +43,37 @@ func copyOf(t *testing.T, name string) string {
 	dir := filepath.Join(t.TempDir(), name)
 	require.NoError(t, os.CopyFS(dir, os.DirFS(mixtral)))
 	return dir
+}
+
+// TestChoicesThatAreTooFew for the tokens are a fault of the vectors.
+func TestChoicesThatAreTooFew(t *testing.T) {
+	dir := copyOf(t, "few")
+	file := filepath.Join(dir, "golden.safetensors")
+	from, err := safetensors.Open(file)
+	require.NoError(t, err)
+	var list []safetensors.Tensor
+	for _, tensor := range from.Tensors() {
+		if strings.Contains(tensor.Name, "topk_") {
+			tensor.Shape = []int{5}
+		}
+		list = append(list, safetensors.Tensor{Name: tensor.Name, DType: tensor.DType, Shape: tensor.Shape})
+	}
+	plan, err := safetensors.NewPlan(nil, list)
+	require.NoError(t, err)
+	out, err := os.Create(file + ".new")
+	require.NoError(t, err)
+	w, err := safetensors.NewWriter(out, plan)
+	require.NoError(t, err)
+	for _, tensor := range plan.Tensors() {
+		data := make([]byte, tensor.Bytes)
+		require.NoError(t, from.ReadRange(tensor.Name, data, 0))
+		require.NoError(t, w.Write(tensor.Name, data))
+	}
+	require.NoError(t, w.Close())
+	require.NoError(t, out.Close())
+	require.NoError(t, from.Close())
+	require.NoError(t, os.Rename(file+".new", file))
+	code, stdout, _ := benchtest.Call(t, Run, dir)
+	require.Equal(t, 1, code)
+	require.Contains(t, stdout, "have 5 and 5 numbers for 12 tokens")
 }

@@ -70,6 +70,21 @@ func (g *golden) ints(name string) ([]int, error) {
 	return v, err
 }
 
+// logits reads the router logits of all blocks.
+func (g *golden) logits(kind string) (list []blas32.General, err error) {
+	for {
+		name := fmt.Sprintf("model.router_logits%s.%d", kind, len(list))
+		if _, ok := g.file.Lookup(name); !ok {
+			return list, nil
+		}
+		l, err := g.matrix(name)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, l)
+	}
+}
+
 // matrix reads a tensor of float32 with two dimensions.
 func (g *golden) matrix(name string) (blas32.General, error) {
 	v, err := g.floats(name)
