@@ -34,7 +34,7 @@ func (c *config) stacked(end string) bool { return c.holds != nil && c.holds(end
 
 // readConfig reads the config.json of a folder.
 func readConfig(dir string) (*config, error) {
-	path := filepath.Join(dir, "config.json")
+	path := filepath.Join(dir, configFile)
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, errtext.Errorf("models: %w", err)

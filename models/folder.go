@@ -1,11 +1,9 @@
 package models
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,10 +11,12 @@ import (
 
 	"github.com/switchyard-moe/switchyard/checkpoint/safetensors"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/quant"
 )
 
 // The names of a checkpoint's files.
 const (
+	configFile = "config.json"
 	singleFile = "model.safetensors"
 	indexFile  = "model.safetensors.index.json"
 )
@@ -81,12 +81,7 @@ func (f *folder) matches(index *safetensors.Index) error {
 			faults = append(faults, fmt.Errorf("models: %s: tensor %q is not in %s, where %s has it", f.dir, name, file, indexFile))
 		}
 	}
-	slices.SortFunc(faults, func(a, b error) int {
-		if a.Error() < b.Error() {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(faults[:min(len(faults), 5)]...)
 }
 
@@ -127,7 +122,7 @@ func (f *folder) check(name string, shape []int) error {
 	if !slices.Equal(t.Shape, shape) {
 		return fmt.Errorf("models: %s: tensor %q is %v, want %v by config.json", f.path(name), name, t.Shape, shape)
 	}
-	if width(t.DType) == 0 {
+	if _, ok := formatOf(t.DType); !ok {
 		return errtext.Errorf("models: %s: tensor %q: %w: numbers of type %v", f.path(name), name, ErrUnsupported, t.DType)
 	}
 	return nil
@@ -142,49 +137,23 @@ func (f *folder) read(name string, from, to int) ([]float32, error) {
 	if err != nil {
 		return nil, err
 	}
-	size := width(t.DType)
-	raw := make([]byte, (to-from)*size)
-	if err := file.ReadRange(name, raw, int64(from)*int64(size)); err != nil {
+	format, _ := formatOf(t.DType)
+	raw := make([]byte, format.Bytes(to-from))
+	if err := file.ReadRange(name, raw, int64(from)*int64(format.Bytes(1))); err != nil {
 		return nil, errtext.Errorf("models: %s: tensor %q: %w", f.path(name), name, err)
 	}
 	dst := make([]float32, to-from)
-	decode(dst, raw, t.DType)
+	format.Decode(dst, raw)
 	return dst, nil
 }
 
-// width is the bytes of an element of a type that is read; 0 for others.
-func width(d safetensors.DType) int {
+// formatOf returns the format of numbers of type d, and whether they are read.
+func formatOf(d safetensors.DType) (quant.Format, bool) {
 	switch d {
 	case safetensors.F32:
-		return 4
+		return quant.Float32, true
 	case safetensors.BF16:
-		return 2
+		return quant.BF16, true
 	}
-	return 0
-}
-
-// decode widens the bytes of numbers of type d.
-func decode(dst []float32, raw []byte, d safetensors.DType) {
-	for i := range dst {
-		if d == safetensors.BF16 {
-			dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(raw[2*i:])) << 16)
-			continue
-		}
-		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
-	}
-}
-
-// encode writes a number as type d, rounded to the nearest, ties to even.
-func encode(raw []byte, v float32, d safetensors.DType) {
-	bits := math.Float32bits(v)
-	if d != safetensors.BF16 {
-		binary.LittleEndian.PutUint32(raw, bits)
-		return
-	}
-	if v == v {
-		bits += 0x7fff + bits>>16&1
-	} else {
-		bits |= 1 << 22
-	}
-	binary.LittleEndian.PutUint16(raw, uint16(bits>>16))
+	return 0, false
 }

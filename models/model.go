@@ -125,7 +125,8 @@ func (m *Model) checkBias(b *Block) error {
 
 // Config returns the configuration of the layer of Blocks[block]: Dim, Experts, Router, Expert and
 // Shared. The rest is the caller's to set; Group must be set for more than one rank. A layer that
-// is built from it has the weights of the checkpoint, which must be open until then.
+// is built from it has the weights of the checkpoint, which must be open until then. It panics
+// unless there is such a block.
 func (m *Model) Config(block int) switchyard.Config {
 	b := &m.Blocks[block]
 	cfg := switchyard.Config{
@@ -142,6 +143,9 @@ func (m *Model) Config(block int) switchyard.Config {
 // [switchyard.Layer.Gradients] return them, in the names and shapes of the checkpoint, in no
 // order. A tensor of which from has a part only has zeros for the rest.
 func (m *Model) Tensors(block int, from []switchyard.Tensor) ([]switchyard.Tensor, error) {
+	if err := m.checkBlock(block); err != nil {
+		return nil, errtext.Errorf("models: Tensors: %w", err)
+	}
 	b, of := &m.Blocks[block], map[string]switchyard.Tensor{}
 	for _, t := range from {
 		of[t.Name] = t
@@ -176,6 +180,14 @@ func (m *Model) Tensors(block int, from []switchyard.Tensor) ([]switchyard.Tenso
 		}
 	}
 	return list, err
+}
+
+// checkBlock returns an error unless there is a block of that number.
+func (m *Model) checkBlock(block int) error {
+	if block < 0 || block >= len(m.Blocks) {
+		return fmt.Errorf("block %d of %d", block, len(m.Blocks))
+	}
+	return nil
 }
 
 func elements(shape []int) int {

@@ -4,13 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/switchyard-moe/switchyard"
-	"github.com/switchyard-moe/switchyard/checkpoint/safetensors"
 	"github.com/switchyard-moe/switchyard/internal/errtext"
+	"github.com/switchyard-moe/switchyard/internal/quant"
 )
 
 // Save writes the checkpoint to the new folder dir, with the tensors of blocks replaced: layers
@@ -32,16 +34,8 @@ func (m *Model) Save(dir string, layers map[int][]switchyard.Tensor) (err error)
 			err = errors.Join(err, os.RemoveAll(work))
 		}
 	}()
-	if err := m.folder.copyTo(work); err != nil {
+	if err := m.write(work, layers); err != nil {
 		return errtext.Errorf("models: Save: %w", err)
-	}
-	for block, tensors := range layers {
-		if block < 0 || block >= len(m.Blocks) {
-			return fmt.Errorf("models: Save: block %d of %d", block, len(m.Blocks))
-		}
-		if err := m.patch(work, &m.Blocks[block], tensors); err != nil {
-			return errtext.Errorf("models: Save: %w", err)
-		}
 	}
 	if err := os.Chmod(work, 0o755); err != nil {
 		return errtext.Errorf("models: Save: %w", err)
@@ -52,42 +46,59 @@ func (m *Model) Save(dir string, layers map[int][]switchyard.Tensor) (err error)
 	return nil
 }
 
-// copyTo copies the files of the checkpoint.
-func (f *folder) copyTo(dir string) error {
-	names := []string{"config.json"}
-	for name := range f.files {
-		names = append(names, name)
+// write writes the files of the checkpoint to folder dir, with the tensors of layers.
+func (m *Model) write(dir string, layers map[int][]switchyard.Tensor) (err error) {
+	files, err := m.folder.copyTo(dir)
+	defer func() {
+		for _, file := range files {
+			err = errors.Join(err, file.Sync(), file.Close())
+		}
+	}()
+	if err != nil {
+		return err
 	}
-	if f.indexed {
-		names = append(names, indexFile)
-	}
-	for _, name := range names {
-		if err := copyFile(filepath.Join(dir, name), filepath.Join(f.dir, name)); err != nil {
+	for block, tensors := range layers {
+		if err := m.checkBlock(block); err != nil {
+			return err
+		}
+		if err := m.patch(files, &m.Blocks[block], tensors); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func copyFile(to, from string) (err error) {
+// copyTo copies the files of the checkpoint, and returns the copies, open, by their names.
+func (f *folder) copyTo(dir string) (copies map[string]*os.File, err error) {
+	names := append(slices.Collect(maps.Keys(f.files)), configFile)
+	if f.indexed {
+		names = append(names, indexFile)
+	}
+	copies = map[string]*os.File{}
+	for _, name := range names {
+		if copies[name], err = os.OpenFile(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644); err != nil {
+			delete(copies, name)
+			return copies, err
+		}
+		if err := copyFile(copies[name], filepath.Join(f.dir, name)); err != nil {
+			return copies, err
+		}
+	}
+	return copies, nil
+}
+
+func copyFile(to *os.File, from string) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = in.Close() }()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, out.Close()) }()
-	if _, err := io.Copy(out, in); err != nil {
-		return err
-	}
-	return out.Sync()
+	_, err = io.Copy(to, in)
+	return err
 }
 
-// patch changes the numbers of one block in the files of a folder.
-func (m *Model) patch(dir string, b *Block, tensors []switchyard.Tensor) error {
+// patch changes the numbers of one block in copies of the files.
+func (m *Model) patch(files map[string]*os.File, b *Block, tensors []switchyard.Tensor) error {
 	of := map[string][]float32{}
 	for _, t := range tensors {
 		for i, v := range t.Data {
@@ -108,12 +119,12 @@ func (m *Model) patch(dir string, b *Block, tensors []switchyard.Tensor) error {
 			return fmt.Errorf("layer %d: tensor %s has %d numbers, too few for expert %d of %d × %d", b.Layer, s.param, len(data), s.expert, s.rows, s.cols)
 		}
 		used[s.param] += n
-		return m.folder.write(dir, s.view, data[s.expert*n:(s.expert+1)*n])
+		return m.folder.write(files, s.view, data[s.expert*n:(s.expert+1)*n])
 	})
 	if data, ok := of["balance.bias"]; ok && err == nil && b.Routing.Bias != "" && len(data) == b.Experts {
 		used["balance.bias"] = len(data)
 		bias := view{name: b.Prefix + b.Routing.Bias, rows: 1, cols: b.Experts, col: 1}
-		err = m.folder.write(dir, bias, data)
+		err = m.folder.write(files, bias, data)
 	}
 	for name, data := range of {
 		if err == nil && used[name] != len(data) {
@@ -123,44 +134,37 @@ func (m *Model) patch(dir string, b *Block, tensors []switchyard.Tensor) error {
 	return err
 }
 
-// write changes the numbers of a matrix in the file of a folder that is a copy of f, where they
-// differ.
-func (f *folder) write(dir string, v view, data []float32) (err error) {
+// write changes the numbers of a matrix in the copy of its file, where they differ.
+func (f *folder) write(files map[string]*os.File, v view, data []float32) error {
 	_, t, err := f.lookup(v.name)
 	if err != nil {
 		return err
 	}
-	file, err := os.OpenFile(filepath.Join(dir, f.where[v.name]), os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
+	format, _ := formatOf(t.DType)
 	from, to := v.span()
-	size := width(t.DType)
-	raw, at := make([]byte, (to-from)*size), t.Offset+int64(from)*int64(size)
+	raw, at := make([]byte, format.Bytes(to-from)), t.Offset+int64(from)*int64(format.Bytes(1))
+	file := files[f.where[v.name]]
 	if _, err := file.ReadAt(raw, at); err != nil {
 		return err
 	}
-	if !v.change(raw, data, t.DType) {
+	if !v.change(raw, data, format) {
 		return nil
 	}
-	if _, err := file.WriteAt(raw, at); err != nil {
-		return err
-	}
-	return file.Sync()
+	_, err = file.WriteAt(raw, at)
+	return err
 }
 
 // change writes the numbers that differ into the bytes of the matrix's span, and tells whether any
 // did.
-func (v view) change(raw []byte, data []float32, d safetensors.DType) bool {
-	changed, size := false, width(d)
+func (v view) change(raw []byte, data []float32, format quant.Format) bool {
+	changed, size := false, format.Bytes(1)
 	var old [1]float32
 	for r := range v.rows {
 		for c := range v.cols {
 			at := raw[(r*v.row+c*v.col)*size:]
-			decode(old[:], at, d)
-			if want := data[r*v.cols+c]; math.Float32bits(old[0]) != math.Float32bits(want) {
-				encode(at, want, d)
+			format.Decode(old[:], at)
+			if i := r*v.cols + c; math.Float32bits(old[0]) != math.Float32bits(data[i]) {
+				format.Encode(at[:size], data[i:i+1])
 				changed = true
 			}
 		}

@@ -82,4 +82,6 @@ func TestSaveFaults(t *testing.T) {
 		require.Empty(t, left)
 	}
 	require.ErrorContains(t, m.Save(parent, nil), "exists")
+	_, err = m.Tensors(2, list)
+	require.EqualError(t, err, "models: Tensors: block 2 of 2")
 }
