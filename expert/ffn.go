@@ -39,12 +39,9 @@ const (
 const ffnPre, ffnAct = 0, 1
 
 type ffnGroup struct {
-	base
+	perceptron
 	FFN
-	w2      int            // w2's number in the set
-	act     blas32.General // hidden units after the activation
-	dActBuf mat.Buffer
-	dAct    blas32.General // gradient of the hidden units after the activation
+	w2 int // w2's number in the set
 }
 
 // New checks the configuration and builds the experts of one rank.
@@ -62,7 +59,7 @@ func (f FFN) New(s Shape) (Group, error) {
 	if f.NoBias {
 		g.w2 = ffnW2NoBias
 	}
-	g.base = base{shape: s, params: param.NewSet(f.tensors(s)...), workers: workerCount(f.Workers)}
+	g.perceptron = newPerceptron(s, param.NewSet(f.tensors(s)...), f.Workers, f.Hidden, 2)
 	initTensor(g.params, s, ffnW1)
 	initTensor(g.params, s, g.w2)
 	return g, nil
@@ -85,7 +82,7 @@ func (g *ffnGroup) Forward(x blas32.General, rows Rows) (blas32.General, Saved) 
 	p.kept[ffnPre].Matrix(x.Rows, g.Hidden)
 	g.act = p.forWeights(ffnAct, &g.dActBuf).Matrix(x.Rows, g.Hidden)
 	y := p.y.Matrix(x.Rows, x.Cols)
-	each(g.workers, 2*p.work()*g.Hidden, rows.Experts, g, (*ffnGroup).forward)
+	each(g.workers, g.passWork(), rows.Experts, g, (*ffnGroup).forward)
 	g.cur = nil
 	return y, p
 }
@@ -98,12 +95,6 @@ func (g *ffnGroup) forward(e int) {
 	g.Activation.apply(act.Data, pre.Data)
 	y := blas32.General{Rows: p.x.Rows, Cols: p.x.Cols, Stride: p.x.Cols, Data: p.y}
 	g.affine(act, e, g.w2, ffnB2, mat.Rows(y, begin, end))
-}
-
-// keptSpan returns rows [begin, end) of the i-th matrix that the current pass keeps.
-func (g *ffnGroup) keptSpan(i, begin, end int) blas32.General {
-	m := blas32.General{Rows: g.cur.x.Rows, Cols: g.Hidden, Stride: g.Hidden, Data: g.cur.kept[i]}
-	return mat.Rows(m, begin, end)
 }
 
 // affine computes dst = bias + x·w, each element starting at the bias and adding products in order.
@@ -125,17 +116,12 @@ func (g *ffnGroup) Backward(saved Saved, dy blas32.General) blas32.General {
 
 // BackwardInput implements [SplitBackward].
 func (g *ffnGroup) BackwardInput(saved Saved, dy blas32.General) blas32.General {
-	p := g.resume(saved, dy)
-	g.dAct = g.dActBuf.Matrix(dy.Rows, g.Hidden)
-	each(g.workers, 2*p.work()*g.Hidden, p.rows.Experts, g, (*ffnGroup).backward)
-	return g.pause()
+	return backwardInput(&g.perceptron, g, saved, dy, (*ffnGroup).backward)
 }
 
 // BackwardWeights implements [SplitBackward].
 func (g *ffnGroup) BackwardWeights(saved Saved) {
-	p := g.resumeWeights(saved)
-	eachLeaf(&g.base, g, 2*p.work()*g.Hidden, (*ffnGroup).gradient)
-	g.release()
+	backwardWeights(&g.perceptron, g, saved, (*ffnGroup).gradient)
 }
 
 // backward computes the gradient with respect to one expert's hidden units, in their memory, and to

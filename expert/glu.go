@@ -86,8 +86,8 @@ func (c GLU) New(s Shape) (Group, error) {
 			initialize(mat.Row(params.Matrix(params.Value, gluOut), e), s.Seed, s.First+e, gluOut, s.Dim)
 		}
 	}
-	b := base{shape: s, params: params, workers: workerCount(c.Workers)}
-	return &gluGroup{swigluGroup: swigluGroup{SwiGLU: SwiGLU{Hidden: c.Hidden}, base: b}, glu: c}, nil
+	p := newPerceptron(s, params, c.Workers, c.Hidden, 3)
+	return &gluGroup{swigluGroup: swigluGroup{SwiGLU: SwiGLU{Hidden: c.Hidden}, perceptron: p}, glu: c}, nil
 }
 
 func (c GLU) tensors(s Shape) []param.Tensor {
@@ -124,7 +124,7 @@ func (g *gluGroup) Forward(x blas32.General, rows Rows) (blas32.General, Saved) 
 	}
 	g.act = p.forWeights(keptAct, &g.dActBuf).Matrix(x.Rows, g.Hidden)
 	y := p.y.Matrix(x.Rows, x.Cols)
-	each(g.workers, 3*p.work()*g.Hidden, rows.Experts, g, (*gluGroup).forward)
+	each(g.workers, g.passWork(), rows.Experts, g, (*gluGroup).forward)
 	g.cur = nil
 	return y, p
 }
@@ -180,17 +180,12 @@ func (g *gluGroup) Backward(saved Saved, dy blas32.General) blas32.General {
 
 // BackwardInput implements [SplitBackward].
 func (g *gluGroup) BackwardInput(saved Saved, dy blas32.General) blas32.General {
-	p := g.resume(saved, dy)
-	g.dAct = g.dActBuf.Matrix(dy.Rows, g.Hidden)
-	each(g.workers, 3*p.work()*g.Hidden, p.rows.Experts, g, (*gluGroup).backward)
-	return g.pause()
+	return backwardInput(&g.perceptron, g, saved, dy, (*gluGroup).backward)
 }
 
 // BackwardWeights implements [SplitBackward].
 func (g *gluGroup) BackwardWeights(saved Saved) {
-	p := g.resumeWeights(saved)
-	eachLeaf(&g.base, g, 3*p.work()*g.Hidden, (*gluGroup).gradient)
-	g.release()
+	backwardWeights(&g.perceptron, g, saved, (*gluGroup).gradient)
 }
 
 // backward computes the gradient with respect to one expert's hidden units, in their memory, and to
@@ -253,7 +248,7 @@ func (g *gluGroup) gradient(e int) {
 func (g *gluGroup) RowGradients(saved Saved, of []int32, dy, dx blas32.General) {
 	g.beginRows(saved, of, dy, dx)
 	g.dAct, g.dGate = g.dActBuf.Matrix(dy.Rows, g.Hidden), g.dGateBuf.Matrix(dy.Rows, g.Hidden)
-	each(g.workers, 3*dy.Rows*dy.Cols*g.Hidden, g.shape.Count, g, (*gluGroup).rowGradients)
+	each(g.workers, g.work(dy.Rows*dy.Cols), g.shape.Count, g, (*gluGroup).rowGradients)
 	g.endRows()
 }
 

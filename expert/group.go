@@ -187,9 +187,6 @@ func (p *pass) forWeights(i int, scratch *mat.Buffer) *mat.Buffer {
 	return &p.kept[i]
 }
 
-// work is about how many multiplications one product of the current pass costs per hidden unit.
-func (p *pass) work() int { return p.x.Rows * p.x.Cols }
-
 // eachLeaf does nothing if the pass is frozen. Otherwise it calls f for every expert and leaf with
 // b.leaf, b.grad and b.add set to the leaf. f overwrites all of the expert's share of b.grad, whose
 // content is undefined, or adds to it: clearing it before would take a twentieth of a step, and so

@@ -64,7 +64,7 @@ func (r *rowGradients) span(e int) (begin, end int) {
 func (g *ffnGroup) RowGradients(saved Saved, of []int32, dy, dx blas32.General) {
 	g.beginRows(saved, of, dy, dx)
 	g.dAct = g.dActBuf.Matrix(dy.Rows, g.Hidden)
-	each(g.workers, 2*dy.Rows*dy.Cols*g.Hidden, g.shape.Count, g, (*ffnGroup).rowGradients)
+	each(g.workers, g.work(dy.Rows*dy.Cols), g.shape.Count, g, (*ffnGroup).rowGradients)
 	g.endRows()
 }
 
@@ -83,7 +83,7 @@ func (g *ffnGroup) rowGradients(e int) {
 func (g *swigluGroup) RowGradients(saved Saved, of []int32, dy, dx blas32.General) {
 	g.beginRows(saved, of, dy, dx)
 	g.dAct, g.dGate = g.dActBuf.Matrix(dy.Rows, g.Hidden), g.dGateBuf.Matrix(dy.Rows, g.Hidden)
-	each(g.workers, 3*dy.Rows*dy.Cols*g.Hidden, g.shape.Count, g, (*swigluGroup).rowGradients)
+	each(g.workers, g.work(dy.Rows*dy.Cols), g.shape.Count, g, (*swigluGroup).rowGradients)
 	g.endRows()
 }
 

@@ -30,11 +30,8 @@ const wGate, wUp, wDown = 0, 1, 2
 const keptGate, keptUp, keptAct = 0, 1, 2
 
 type swigluGroup struct {
-	base
+	perceptron
 	SwiGLU
-	act     blas32.General // what goes into the third product
-	dActBuf mat.Buffer
-	dAct    blas32.General // its gradient
 
 	dGateBuf mat.Buffer
 	dGate    blas32.General // gradient of the first product, of RowGradients
@@ -52,7 +49,7 @@ func (c SwiGLU) New(s Shape) (Group, error) {
 	for t := range params.Tensors() {
 		initTensor(params, s, t)
 	}
-	return &swigluGroup{SwiGLU: c, base: base{shape: s, params: params, workers: workerCount(c.Workers)}}, nil
+	return &swigluGroup{SwiGLU: c, perceptron: newPerceptron(s, params, c.Workers, c.Hidden, 3)}, nil
 }
 
 func (c SwiGLU) tensors(s Shape) []param.Tensor {
@@ -70,7 +67,7 @@ func (g *swigluGroup) Forward(x blas32.General, rows Rows) (blas32.General, Save
 	p.kept[keptUp].Matrix(x.Rows, g.Hidden)
 	g.act = p.forWeights(keptAct, &g.dActBuf).Matrix(x.Rows, g.Hidden)
 	y := p.y.Matrix(x.Rows, x.Cols)
-	each(g.workers, 3*p.work()*g.Hidden, rows.Experts, g, (*swigluGroup).forward)
+	each(g.workers, g.passWork(), rows.Experts, g, (*swigluGroup).forward)
 	g.cur = nil
 	return y, p
 }
@@ -91,12 +88,6 @@ func (g *swigluGroup) weight(tensor, e int) blas32.General {
 	return g.params.Slice(g.params.Value, tensor, e)
 }
 
-// keptSpan returns rows [begin, end) of the i-th matrix that the current pass keeps.
-func (g *swigluGroup) keptSpan(i, begin, end int) blas32.General {
-	m := blas32.General{Rows: g.cur.x.Rows, Cols: g.Hidden, Stride: g.Hidden, Data: g.cur.kept[i]}
-	return mat.Rows(m, begin, end)
-}
-
 // Backward implements [Group].
 func (g *swigluGroup) Backward(saved Saved, dy blas32.General) blas32.General {
 	dx := g.BackwardInput(saved, dy)
@@ -106,17 +97,12 @@ func (g *swigluGroup) Backward(saved Saved, dy blas32.General) blas32.General {
 
 // BackwardInput implements [SplitBackward].
 func (g *swigluGroup) BackwardInput(saved Saved, dy blas32.General) blas32.General {
-	p := g.resume(saved, dy)
-	g.dAct = g.dActBuf.Matrix(dy.Rows, g.Hidden)
-	each(g.workers, 3*p.work()*g.Hidden, p.rows.Experts, g, (*swigluGroup).backward)
-	return g.pause()
+	return backwardInput(&g.perceptron, g, saved, dy, (*swigluGroup).backward)
 }
 
 // BackwardWeights implements [SplitBackward].
 func (g *swigluGroup) BackwardWeights(saved Saved) {
-	p := g.resumeWeights(saved)
-	eachLeaf(&g.base, g, 3*p.work()*g.Hidden, (*swigluGroup).gradient)
-	g.release()
+	backwardWeights(&g.perceptron, g, saved, (*swigluGroup).gradient)
 }
 
 // backward computes the gradient with respect to one expert's hidden units, in their memory, and to
