@@ -44,11 +44,7 @@ func (c *trainerCase) deepspeedNoDrop() error {
 	}
 	r.CapacityFactor, r.Capacity.Capped = float64(c.in.Experts), true
 	r.Losses = []router.Loss{loss}
-	p, err := newProbe(r, c.in.Tokens, c.in.Experts, nil)
-	if err != nil {
-		return err
-	}
-	d, err := p.route(c.in.Logits, router.Batch{})
+	p, d, err := c.decide(r, c.in.Logits, nil, router.Batch{})
 	if err != nil {
 		return err
 	}
@@ -82,11 +78,7 @@ func (c *trainerCase) deepspeedTop1() error {
 	r := c.deepspeedRouter()
 	r.CapacityFactor, r.Capacity.Min = c.options.CapacityFactor, c.options.MinCapacity
 	r.Losses = []router.Loss{router.GlobalBalance(1)}
-	all, err := newProbe(r, c.in.Tokens, c.in.Experts, nil)
-	if err != nil {
-		return err
-	}
-	d, err := all.route(c.in.Logits, router.Batch{})
+	all, d, err := c.decide(r, c.in.Logits, nil, router.Batch{})
 	if err != nil {
 		return err
 	}
@@ -109,11 +101,7 @@ func (c *trainerCase) deepspeedUsed(r router.TopK) ([]int, error) {
 	}
 	r.CapacityFactor, r.Losses = leastFactor, nil
 	r.Capacity.Min = c.out.Capacity // that of all tokens
-	p, err := newProbe(r, c.in.Tokens, c.in.Experts, nil)
-	if err != nil {
-		return nil, err
-	}
-	d, err := p.route(c.in.Logits, b)
+	p, d, err := c.decide(r, c.in.Logits, nil, b)
 	if err != nil {
 		return nil, err
 	}

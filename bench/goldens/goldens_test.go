@@ -39,9 +39,10 @@ func write(t *testing.T, c map[string]any) string {
 	return file
 }
 
-// goldenCase reads the first case of a name.
-func goldenCase(t *testing.T, name string) map[string]any {
-	cases, err := read(routerGoldens)
+// goldenCase reads the first case of a name in a file.
+func goldenCase(t *testing.T, file, name string) map[string]any {
+	t.Helper()
+	cases, err := read(file)
 	require.NoError(t, err)
 	for _, raw := range cases {
 		var c map[string]any
@@ -77,7 +78,7 @@ func TestFindMistakes(t *testing.T) {
 		`neither "kind" nor "name"`:      func(c map[string]any) { delete(c, "name") },
 		"cannot unmarshal":               func(c map[string]any) { c["logits"] = "none" },
 	} {
-		c := goldenCase(t, "topk_capacity_probs")
+		c := goldenCase(t, routerGoldens, "topk_capacity_probs")
 		spoil(c)
 		file := write(t, c)
 		code, stdout, _ := benchtest.Call(t, Run, file)
@@ -111,14 +112,14 @@ func bump(at any, delta float64, path ...any) {
 func cut(list any) any { return list.([]any)[:len(list.([]any))-1] }
 
 func TestNotYet(t *testing.T) {
-	c := goldenCase(t, "topk_sigmoid")
+	c := goldenCase(t, routerGoldens, "topk_sigmoid")
 	c["options"].(map[string]any)["temperature"] = 2
 	code, stdout, _ := benchtest.Call(t, Run, write(t, c))
 	require.Zero(t, code)
 	require.Contains(t, stdout, "cannot yet: options: ")
 	require.Contains(t, stdout, "temperature")
 
-	c = goldenCase(t, "topk_sigmoid")
+	c = goldenCase(t, routerGoldens, "topk_sigmoid")
 	c["name"] = "astrology"
 	code, stdout, _ = benchtest.Call(t, Run, write(t, c))
 	require.Zero(t, code)
@@ -202,7 +203,7 @@ func TestFindTrainersMistakes(t *testing.T) {
 		{"megatron_aux_loss", `"temperature" is not known`, []any{"options", "temperature"}},
 		{"torchtitan_router", `no "route_norm"`, []any{"options", "route_norm"}},
 	} {
-		broken := trainerGolden(t, c.name)
+		broken := goldenCase(t, trainerGoldens, c.name)
 		switch key := c.path[len(c.path)-1]; key {
 		case "temperature":
 			broken["options"].(map[string]any)["temperature"] = 2
@@ -225,25 +226,10 @@ func TestTrainersFaults(t *testing.T) {
 	}{
 		"megatron_seq_aux_loss_groups": {"group_topk", 3}, "deepspeed_top1_min_capacity": {"capacity_factor", 0}, "torchtitan_router": {"score_function", "astrology"},
 	} {
-		golden := trainerGolden(t, name)
+		golden := goldenCase(t, trainerGoldens, name)
 		golden["options"].(map[string]any)[c.option] = c.value
 		code, stdout, _ := benchtest.Call(t, Run, write(t, golden))
 		require.Zero(t, code, stdout)
 		require.Contains(t, stdout, "cannot yet: this library has no such thing", name)
 	}
-}
-
-// trainerGolden reads the first case of a name.
-func trainerGolden(t *testing.T, name string) map[string]any {
-	cases, err := read(trainerGoldens)
-	require.NoError(t, err)
-	for _, raw := range cases {
-		var c map[string]any
-		require.NoError(t, json.Unmarshal(raw, &c))
-		if c["name"] == name {
-			return c
-		}
-	}
-	require.Fail(t, "no case", name)
-	return nil
 }

@@ -94,11 +94,7 @@ func (c *trainerCase) megatronLoss(loss func(coefficient float64) router.Loss) e
 	if err != nil {
 		return err
 	}
-	p, err := newProbe(config, c.in.Tokens, c.in.Experts, rows)
-	if err != nil {
-		return err
-	}
-	d, err := p.route(c.in.Logits, b)
+	p, d, err := c.decide(config, c.in.Logits, rows, b)
 	if err != nil {
 		return err
 	}
@@ -120,11 +116,7 @@ func (c *trainerCase) oneLoss(loss router.Loss) (float64, error) {
 		return 0, err
 	}
 	rows, b := c.sequences(c.in.Padding)
-	p, err := newProbe(config, c.in.Tokens, c.in.Experts, rows)
-	if err != nil {
-		return 0, err
-	}
-	d, err := p.route(c.in.Logits, b)
+	_, d, err := c.decide(config, c.in.Logits, rows, b)
 	if err != nil {
 		return 0, err
 	}
@@ -148,11 +140,7 @@ func (c *trainerCase) lossesTogether() error {
 		return err
 	}
 	rows, b := c.sequences(c.in.Padding)
-	p, err := newProbe(config, c.in.Tokens, c.in.Experts, rows)
-	if err != nil {
-		return err
-	}
-	d, err := p.route(c.in.Logits, b)
+	p, d, err := c.decide(config, c.in.Logits, rows, b)
 	if err != nil {
 		return err
 	}
@@ -214,11 +202,7 @@ func (c *trainerCase) globalMicro(m globalMicro, n int, counts []int) error {
 		return err
 	}
 	rows, b := c.sequences(m.Padding)
-	p, err := newProbe(config, c.in.Tokens, c.in.Experts, rows)
-	if err != nil {
-		return err
-	}
-	d, err := p.route(m.Logits, b)
+	p, d, err := c.decide(config, m.Logits, rows, b)
 	if err != nil {
 		return err
 	}

@@ -154,11 +154,7 @@ func (c *trainerCase) megatronTopK() error {
 
 // weights checks routes, weights and their gradient, and counts where there are any.
 func (c *trainerCase) weights(config router.Router) error {
-	p, err := newProbe(config, c.in.Tokens, c.in.Experts, nil)
-	if err != nil {
-		return err
-	}
-	d, err := p.route(c.in.Logits, router.Batch{})
+	p, d, err := c.decide(config, c.in.Logits, nil, router.Batch{})
 	if err != nil {
 		return err
 	}

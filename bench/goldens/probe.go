@@ -30,6 +30,16 @@ func newProbe(config router.Router, tokens, experts int, rows []int) (*probe, er
 	return &probe{gate, tokens, experts, rows}, nil
 }
 
+// decide returns what a router of config decides of logits, and its gate. rows is as in newProbe.
+func (c *trainerCase) decide(config router.Router, logits []float32, rows []int, b router.Batch) (*probe, *router.Decision, error) {
+	p, err := newProbe(config, c.in.Tokens, c.in.Experts, rows)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := p.route(logits, b)
+	return p, d, err
+}
+
 // unit returns the tokens.
 func (p *probe) unit() blas32.General {
 	n := max(p.tokens, 1)

@@ -45,11 +45,7 @@ func (c *trainerCase) tutelTopK() error {
 	}
 	r := c.tutelRouter()
 	r.Losses = []router.Loss{router.SwitchLoss(1)}
-	p, err := newProbe(r, c.in.Tokens, c.in.Experts, nil)
-	if err != nil {
-		return err
-	}
-	d, err := p.route(c.in.Logits, router.Batch{})
+	p, d, err := c.decide(r, c.in.Logits, nil, router.Batch{})
 	if err != nil {
 		return err
 	}
