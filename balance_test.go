@@ -18,7 +18,6 @@ import (
 	"github.com/switchyard-moe/switchyard/internal/f32"
 	"github.com/switchyard-moe/switchyard/param"
 	"github.com/switchyard-moe/switchyard/router"
-	"github.com/switchyard-moe/switchyard/transport"
 	"github.com/switchyard-moe/switchyard/transport/inproc"
 )
 
@@ -67,6 +66,17 @@ func sharedOut(seed uint64) balance.Config {
 // TestBalanceSameBits trains with experts shared out at random, and compares with one rank that
 // computes all: in chunks by experts and by ranks, with copies, and formats of rows.
 func TestBalanceSameBits(t *testing.T) {
+	eachReference(t, func(name string, cfg Config, x, dy blas32.General, want result, r *rand.Rand) {
+		for _, ranks := range fewer([]int{1, 2, 3, 4, 8}, 2, 4) {
+			checkBalanced(t, name, cfg, x, dy, want, ranks, r.Uint64())
+		}
+	})
+}
+
+// eachReference calls check for layers under test and formats of rows, with a batch and what one
+// rank makes of it.
+func eachReference(t *testing.T, check func(name string, cfg Config, x, dy blas32.General, want result, r *rand.Rand)) {
+	t.Helper()
 	needExactProducts(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -78,9 +88,7 @@ func TestBalanceSameBits(t *testing.T) {
 			cfg := layers[name]
 			cfg.Wire = wire
 			want := trainTwiceWith(t, inprocWorlds(1), cfg, x, dy, router.Batch{}, []int{bitsTokens})
-			for _, ranks := range fewer([]int{1, 2, 3, 4, 8}, 2, 4) {
-				checkBalanced(t, name, cfg, x, dy, want, ranks, r.Uint64())
-			}
+			check(name, cfg, x, dy, want, r)
 		}
 	}
 }
@@ -333,79 +341,6 @@ func TestAutoLearnsWhatRowsTake(t *testing.T) {
 	}
 }
 
-// TestAHelperThatLeavesIsNamed by all, in whatever it was to compute.
-func TestAHelperThatLeavesIsNamed(t *testing.T) {
-	const helper = 1
-	for _, phase := range []string{"forward", "parameters", "backward", "gradients"} {
-		worlds := inprocWorlds(3)
-		for rank, err := range onRanks(worlds, func(w *World) error {
-			cfg := onHot()
-			quit := &leaving{w: w}
-			if w.Rank() == helper {
-				quit.phase = phase
-			}
-			cfg.Expert = leavingExpert{cfg.Expert, quit}
-			l, err := NewLayer(w, cfg)
-			require.NoError(t, err)
-			b := batchesOf(w, 1)
-			if phase == "forward" && w.Rank() == helper {
-				return nil
-			}
-			_, err = l.Forward(t.Context(), b.x[0])
-			if err == nil && phase == "backward" && w.Rank() == helper {
-				return nil
-			}
-			if err == nil {
-				_, err = l.Backward(t.Context(), b.dy[0])
-			}
-			if w.Rank() != helper {
-				require.ErrorIs(t, err, ErrFailed, "%s: rank %d", phase, w.Rank())
-				require.Equal(t, transport.Rank(helper), transport.CulpritOf(err), "%s: rank %d: %v", phase, w.Rank(), err)
-			}
-			return nil
-		}) {
-			require.NoError(t, err, "%s: rank %d", phase, rank)
-		}
-	}
-}
-
-// leaving has a rank leave when it computes.
-type leaving struct {
-	w     *World
-	phase string
-}
-
-type leavingExpert struct {
-	expert.Expert
-	quit *leaving
-}
-
-func (leavingExpert) String() string { return "leaving" }
-
-func (l leavingExpert) New(s expert.Shape) (expert.Group, error) {
-	g, err := l.Expert.New(s)
-	return leavingGroup{g.(expert.SplitBackward), l.quit}, err
-}
-
-type leavingGroup struct {
-	expert.SplitBackward
-	quit *leaving
-}
-
-func (g leavingGroup) Forward(x blas32.General, rows expert.Rows) (blas32.General, expert.Saved) {
-	if g.quit.phase == "parameters" {
-		_ = g.quit.w.Close()
-	}
-	return g.SplitBackward.Forward(x, rows)
-}
-
-func (g leavingGroup) BackwardWeights(saved expert.Saved) {
-	if g.quit.phase == "gradients" {
-		_ = g.quit.w.Close()
-	}
-	g.SplitBackward.BackwardWeights(saved)
-}
-
 // noting is experts that note of which groups the gradients of weights are computed.
 type noting struct {
 	expert.Expert
@@ -450,39 +385,6 @@ func TestGradientsOfRunsComeFirst(t *testing.T) {
 		}
 		_, err = l.Backward(t.Context(), b.dy[0])
 		require.Equal(t, []string{"run", "hosted"}, order)
-		return err
-	}) {
-		require.NoError(t, err, "rank %d", rank)
-	}
-}
-
-// TestBalanceIsValidated together with all else.
-func TestBalanceIsValidated(t *testing.T) {
-	cfg := smallConfig()
-	cfg.Balance.Slots = -1
-	require.ErrorContains(t, cfg.Validate(2), "switchyard: Config.Balance: balance: Slots is -1")
-}
-
-// tooMany is a planner that gives a rank more runs than it may have.
-type tooMany struct{ anyRuns }
-
-func (t tooMany) Plan(p *balance.Problem) alltoall.Allocation {
-	other := *p
-	other.Limits.Slots += 3
-	return t.anyRuns.Plan(&other)
-}
-
-// TestAPlanAboveTheLimitsIsRefused on every rank, which can go on.
-func TestAPlanAboveTheLimitsIsRefused(t *testing.T) {
-	for rank, err := range onRanks(inprocWorlds(3), func(w *World) error {
-		cfg := layersUnderTest()["dropless"]
-		cfg.Balance = balance.Config{When: balance.Always, Slots: 1, Planner: func() balance.Planner { return tooMany{anyRuns{1}} }}
-		l, err := NewLayer(w, cfg)
-		require.NoError(t, err)
-		_, err = l.Forward(t.Context(), batchesOf(w, 1).x[0])
-		require.ErrorIs(t, err, alltoall.ErrRefused)
-		require.ErrorContains(t, err, "limit 1")
-		_, err = l.Forward(t.Context(), part(batchesOf(w, 1).x[0], 0, 0)) // nothing is shared out
 		return err
 	}) {
 		require.NoError(t, err, "rank %d", rank)
