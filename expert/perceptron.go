@@ -28,14 +28,14 @@ func (p *perceptron) work(n int) int { return p.products * n * p.hidden }
 // passWork is the work of the current pass.
 func (p *perceptron) passWork() int { return p.work(p.cur.x.Rows * p.cur.x.Cols) }
 
-// keptSpan returns rows [begin, end) of the i-th matrix of hidden units that the current pass keeps.
+// keptSpan returns rows [begin, end) of the i-th matrix that the current pass keeps.
 func (p *perceptron) keptSpan(i, begin, end int) blas32.General {
 	m := blas32.General{Rows: p.cur.x.Rows, Cols: p.hidden, Stride: p.hidden, Data: p.cur.kept[i]}
 	return mat.Rows(m, begin, end)
 }
 
-// backwardInput is [SplitBackward].BackwardInput of a group g that has p: f goes back through the
-// hidden units of one expert, to its rows.
+// backwardInput is BackwardInput of a group g that has p: f takes one expert's gradient from the
+// answers through the hidden units to the rows.
 func backwardInput[G any](p *perceptron, g G, saved Saved, dy blas32.General, f func(g G, e int)) blas32.General {
 	p.resume(saved, dy)
 	p.dAct = p.dActBuf.Matrix(dy.Rows, p.hidden)
@@ -43,8 +43,8 @@ func backwardInput[G any](p *perceptron, g G, saved Saved, dy blas32.General, f 
 	return p.pause()
 }
 
-// backwardWeights is [SplitBackward].BackwardWeights alike: f computes one expert's gradient over
-// the rows of the current leaf.
+// backwardWeights is BackwardWeights of such a group: f computes one expert's gradient of the
+// parameters over the rows of the current leaf.
 func backwardWeights[G any](p *perceptron, g G, saved Saved, f func(g G, e int)) {
 	p.resumeWeights(saved)
 	eachLeaf(&p.base, g, p.passWork(), f)
